@@ -1,0 +1,191 @@
+"""The Program: what both parties know. A linear list of fixed-point steps, with its file format, validation and digest.
+
+A value is named by the index of the step that makes it. All values are shared, shape without batch dimension, `(C, H, W)` or
+`(C,)`, elements of the ring `Z_{2^bits}`. The Program holds no weight, no bias, no threshold, no activation range: only what
+both parties must know to run it. What it does tell about the weights (for example a shift that was chosen from their size) is listed in
+`disclosed`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+FORMAT = "moiety-program"
+VERSION = 1
+
+Rounding = Literal["exact", "stochastic"]
+Masking = Literal["flooded", "uniform"]
+
+
+class Step(msgspec.Struct, frozen=True, tag_field="kind", forbid_unknown_fields=True, kw_only=True):
+    """Common fields: operand step indices, shape and ring width (bits) of the result, the layer's name for people."""
+
+    inputs: tuple[int, ...]
+    shape: tuple[int, ...]
+    bits: int
+    name: str = ""
+
+
+class Input(Step, frozen=True, tag="input", kw_only=True):
+    """The client's tensor, quantised to integers `round(x / scale)`; the client's share is the value, the server's is 0."""
+
+    scale: float
+
+
+class RlwePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Parameters and layout of one homomorphic linear layer (protocols/linear). All public.
+
+    degree: N. primes: NTT primes whose product is q. masking: how the answer hides the noise. channels_per_ciphertext `cp` and
+    filters_per_answer `mp` as in coefficient packing; tile: output rows and columns per ciphertext block. flood_bits: log2 of the flooding noise (0
+    for uniform masking). answer_bits: `k`, answers are rounded to `Z_{2^k}` before they are sent.
+    """
+
+    degree: int
+    primes: tuple[int, ...]
+    masking: Masking
+    channels_per_ciphertext: int
+    filters_per_answer: int
+    tile: tuple[int, int]
+    flood_bits: int
+    answer_bits: int
+
+
+class Linear(Step, frozen=True, tag="linear", kw_only=True):
+    """Stride-1 convolution with secret integer weights and bias: `(C,H,W) -> (M,H',W')` in one ring; fully connected is H=W=1.
+
+    Weights file: `linear.{step}.weight` int32 `(M, C/groups, kh, kw)`, `linear.{step}.bias` int64 `(M,1,1)` or `(M,H',W')`
+    (added modulo 2^bits; holds the rounding half of the truncation that follows where the planner wants one).
+    weight_bits bounds `|w| < 2^(weight_bits-1)` and is what the noise budget is computed from.
+    """
+
+    kernel: tuple[int, int]
+    pads: tuple[int, int, int, int]  # top, left, bottom, right
+    dilations: tuple[int, int] = (1, 1)
+    groups: int = 1
+    weight_bits: int
+    rlwe: RlwePlan
+
+
+class Truncate(Step, frozen=True, tag="truncate", kw_only=True):
+    """Truncate-and-reduce by `shift` bits: `Z_{2^(bits+shift)} -> Z_{2^bits}`; exact is floor, stochastic is the local one."""
+
+    shift: int
+    rounding: Rounding
+
+
+class Relu(Step, frozen=True, tag="relu", kw_only=True):
+    """`z = [±(x+c) > 0] * (x+c)` extended from the operand's ring to `bits`.
+
+    With `affine`, the server's per-channel secrets are `relu.{step}.threshold` int64 `(C,)` (the c) and `relu.{step}.flip` uint8 `(C,)` (1 where
+    the gate opens for `x+c < 0`). Without, c = 0 and no flip. Flip 0: `z = x+c if x+c >= 0 else 0`; flip 1: `z = x+c if x+c < 0 else 0`.
+    """
+
+    affine: bool
+
+
+class MaxPool(Step, frozen=True, tag="maxpool", kw_only=True):
+    """Maximum over windows; every operand must lie in `[-2^(bits-2), 2^(bits-2))` (one headroom bit); padding counts as -2^(bits-2)."""
+
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    pads: tuple[int, int, int, int]
+
+
+class SumPool(Step, frozen=True, tag="sumpool", kw_only=True):
+    """Sum over windows modulo 2^bits (the division is in the next layer's weights); padding counts as 0."""
+
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    pads: tuple[int, int, int, int]
+
+
+class Extend(Step, frozen=True, tag="extend", kw_only=True):
+    """Signed extension to a wider ring."""
+
+
+class Reduce(Step, frozen=True, tag="reduce", kw_only=True):
+    """Reduction modulo a smaller `2^bits`; local."""
+
+
+class Add(Step, frozen=True, tag="add", kw_only=True):
+    """Sum of the operands with public signs (+1 or -1); same shape and ring."""
+
+    signs: tuple[int, ...]
+
+
+class AddConst(Step, frozen=True, tag="addconst", kw_only=True):
+    """Adds the server's secret constant `const.{step}` int64, broadcastable to the shape; local."""
+
+
+class Concat(Step, frozen=True, tag="concat", kw_only=True):
+    axis: int
+
+
+class Slice(Step, frozen=True, tag="slice", kw_only=True):
+    starts: tuple[int, ...]
+    stops: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+class Reshape(Step, frozen=True, tag="reshape", kw_only=True):
+    """Row-major reshape to `shape`."""
+
+
+class Transpose(Step, frozen=True, tag="transpose", kw_only=True):
+    perm: tuple[int, ...]
+
+
+class Pad(Step, frozen=True, tag="pad", kw_only=True):
+    """Zero padding: `(before, after)` per axis."""
+
+    pads: tuple[tuple[int, int], ...]
+
+
+class Output(Step, frozen=True, tag="output", kw_only=True):
+    """Reveal to the client: signed integers times `scale`, then the public `postprocess`. Shape and ring of the operand."""
+
+    scale: float
+    postprocess: Literal["none", "sigmoid", "softmax"] = "none"
+    labels: tuple[str, ...] = ()
+
+
+AnyStep = (
+    Input | Linear | Truncate | Relu | MaxPool | SumPool | Extend | Reduce | Add | AddConst | Concat | Slice | Reshape | Transpose | Pad | Output
+)
+
+
+class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the client makes the input tensor from an image file: `x[c] = (gray_or_rgb / 255 - mean[c]) / std[c]`."""
+
+    size: tuple[int, int]
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resize: Literal["exact", "short-side-crop"] = "short-side-crop"
+
+
+class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything public about a run. `steps[i].inputs < i`; exactly one Input first; Outputs last."""
+
+    format: Literal["moiety-program"] = "moiety-program"
+    version: int = VERSION
+    name: str
+    rounding: Rounding
+    preprocessing: Preprocessing | None
+    steps: tuple[AnyStep, ...]
+    disclosed: tuple[str, ...]
+
+    def encode(self) -> bytes:
+        """Canonical bytes: JSON with fields in declaration order. The digest is over these."""
+        return msgspec.json.encode(self)
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical bytes, hexadecimal."""
+        return hashlib.sha256(self.encode()).hexdigest()
+
+    def save(self, path: Path) -> None:
+        path.write_bytes(msgspec.json.format(self.encode(), indent=1))
