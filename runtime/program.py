@@ -9,10 +9,15 @@ both parties must know to run it. What it does tell about the weights (for examp
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Literal
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from moiety.protocols.errors import BadArtifact, BadInput
 
 FORMAT = "moiety-program"
 VERSION = 1
@@ -31,9 +36,13 @@ class Step(msgspec.Struct, frozen=True, tag_field="kind", forbid_unknown_fields=
 
 
 class Input(Step, frozen=True, tag="input", kw_only=True):
-    """The client's tensor, quantised to integers `round(x / scale)`; the client's share is the value, the server's is 0."""
+    """The client's tensor, quantised to integers `round(x / scale)`; the client's share is the value, the server's is 0.
+
+    The client clips to `[-2^(value_bits-1), 2^(value_bits-1))`, which is what the planner's headroom was computed for (None: the whole ring).
+    """
 
     scale: float
+    value_bits: int | None = None
 
 
 class RlwePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -188,4 +197,114 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         return hashlib.sha256(self.encode()).hexdigest()
 
     def save(self, path: Path) -> None:
-        path.write_bytes(msgspec.json.format(self.encode(), indent=1))
+        """Writes indented JSON atomically: a reader sees the old file or the whole new one."""
+        write_atomically(path, msgspec.json.format(self.encode(), indent=1) + b"\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Program:
+        """Reads and validates a Program file. BadArtifact, naming the file, if it is not a sound Program of this version."""
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise BadArtifact(f"cannot read the Program {path}: {error.strerror or error}") from None
+        try:
+            return cls.decode(data)
+        except BadArtifact as error:
+            raise BadArtifact(f"{path}: {error}") from None
+
+    @classmethod
+    def decode(cls, data: bytes) -> Program:
+        """The inverse of `encode` for untrusted bytes: BadArtifact unless every field and every step is consistent."""
+        from moiety.runtime.validation import check_program
+
+        try:
+            header = msgspec.json.decode(data, type=_Header)
+        except msgspec.MsgspecError as error:
+            raise BadArtifact(f"this is not a Moiety Program: {error}") from None
+        if header.format != FORMAT:
+            raise BadArtifact(f"this is not a Moiety Program: its format is {header.format!r}, not {FORMAT!r}")
+        if header.version != VERSION:
+            raise BadArtifact(
+                f"the Program has version {header.version}, this Moiety reads version {VERSION}; compile the model again"
+            )
+        try:
+            program = msgspec.json.decode(data, type=cls)
+        except msgspec.MsgspecError as error:
+            raise BadArtifact(f"the Program is damaged: {error}") from None
+        check_program(program)
+        return program
+
+    @property
+    def input(self) -> Input:
+        """The one Input, step 0 of every valid Program."""
+        first = self.steps[0]
+        if not isinstance(first, Input):
+            raise BadArtifact("the Program's first step is not its input")
+        return first
+
+    @property
+    def outputs(self) -> dict[int, Output]:
+        """Step index -> Output, in order."""
+        return {index: step for index, step in enumerate(self.steps) if isinstance(step, Output)}
+
+    def output_names(self) -> dict[int, str]:
+        """Step index -> a name that is unique among the outputs."""
+        names = [step.name for step in self.outputs.values()]
+        return {
+            index: step.name if step.name and names.count(step.name) == 1 else f"{step.name or 'output'}.{index}"
+            for index, step in self.outputs.items()
+        }
+
+    def last_uses(self) -> tuple[tuple[int, ...], ...]:
+        """For each step, the operands that no later step reads: an executor may forget them after it."""
+        last = {operand: index for index, step in enumerate(self.steps) for operand in step.inputs}
+        return tuple(
+            tuple(operand for operand in dict.fromkeys(step.inputs) if last[operand] == index)
+            for index, step in enumerate(self.steps)
+        )
+
+
+class _Header(msgspec.Struct, frozen=True):
+    format: str
+    version: int
+
+
+def quantise_input(program: Program, x: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """The client's integers for an image `x`, float `(C,H,W)`: `clip(round(x / scale))`, int64 of the same shape.
+
+    BadInput on a wrong shape or on NaN and infinity.
+    """
+    step = program.input
+    image = np.asarray(x, np.float64)
+    if image.shape != step.shape:
+        raise BadInput(f"the image has shape {image.shape}, the Program takes {step.shape}")
+    if not np.isfinite(image).all():
+        raise BadInput("the image holds NaN or infinite values")
+    half = 1 << (min(step.value_bits or step.bits, step.bits) - 1)
+    return np.clip(np.rint(image / step.scale), -half, half - 1).astype(np.int64)
+
+
+def dequantise_output(step: Output, values: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """What the client reads from the revealed signed integers: times `scale`, then the postprocess (softmax along axis 0)."""
+    real = values.astype(np.float64) * step.scale
+    match step.postprocess:
+        case "none":
+            return real
+        case "sigmoid":
+            return 0.5 * (1.0 + np.tanh(0.5 * real))
+        case "softmax":
+            exponent = np.exp(real - real.max(axis=0, keepdims=True))
+            return np.asarray(exponent / exponent.sum(axis=0, keepdims=True))
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes beside `path`, flushes to disk and renames over it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,111 @@
+"""Millionaires' comparison and DReLU from 1-of-16 lookups (CrypTFlow2, CCS 2020, section 3.1; lookups on shares for the combination).
+
+The server is the sender of every lookup, the client the receiver. Values are cut into digits of at most four bits. One lookup per digit shares
+`lt = [server digit < client digit]` and `eq`; the digits are then joined, up to three in one round, by lookups whose table the sender
+computes from its shares and whose choice is the receiver's shares.
+
+Flights: CS for the digits, CS for every joining round.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from moiety.protocols import ring
+from moiety.protocols.digits import digit_sizes, join_plan, join_width
+from moiety.protocols.ring import U64
+from moiety.protocols.session import Session
+
+U8 = npt.NDArray[np.uint8]
+
+LT = np.uint8(1)
+
+
+def less_than(session: Session, value: U64, bits: int) -> U8:
+    """XOR shares of `[a < y]`, uint8 `(n,)` of 0/1; the server's `value` is a, the client's is y, both uint64 `(n,)` below 2^bits."""
+    sizes = digit_sizes(bits)
+    shifts = np.cumsum((0, *sizes[:0:-1]))[::-1]
+    digits = [((value >> np.uint64(s)) & ring.mask(k)).astype(np.uint8) for s, k in zip(shifts.tolist(), sizes, strict=True)]
+    last = len(sizes) - 1
+    if session.is_server:
+        opened = [session.sender.accept(value.size, k) for k in sizes]
+        parts = [session.sender.leaf(b, d, i < last) for i, (b, d) in enumerate(zip(opened, digits, strict=True))]
+    else:
+        chosen = [session.receiver.choose(d, k) for d, k in zip(digits, sizes, strict=True)]
+        parts = [session.receiver.leaf(b, i < last) for i, b in enumerate(chosen)]
+    for groups in join_plan(len(sizes)):
+        parts = _join_round(session, parts, groups)
+    return parts[0]
+
+
+def _join_round(session: Session, parts: list[U8], sizes: tuple[int, ...]) -> list[U8]:
+    """Join consecutive parts in groups. A part's bit 0 is the share of lt, bit 1 of eq (absent in the last part)."""
+    groups, at = [], 0
+    for size in sizes:
+        groups.append(parts[at : at + size])
+        at += size
+    jobs = [(g, index == len(groups) - 1) for index, g in enumerate(groups)]
+    wide = [(g, last, join_width(len(g), last)) for g, last in jobs if len(g) > 1]
+    if session.is_server:
+        opened = [session.sender.accept(g[0].size, k) for g, _, k in wide]
+        out = [session.sender.lookup(b, _join_table(g, last, k), 2 - last) for b, (g, last, k) in zip(opened, wide, strict=True)]
+    else:
+        chosen = [session.receiver.choose(_join_choice(g, last), k) for g, last, k in wide]
+        out = [session.receiver.lookup(b, 2 - last) for b, (_, last, _) in zip(chosen, wide, strict=True)]
+    # lt of the first part enters linearly, so each party adds its own share of it outside the lookup.
+    joined = iter([result ^ (g[0] & LT) for result, (g, _, _) in zip(out, wide, strict=True)])
+    return [next(joined) if len(g) > 1 else g[0] for g, _ in jobs]
+
+
+def _join_choice(group: list[U8], last: bool) -> U8:
+    """The receiver's shares as one choice: eq of the first part, then (lt, eq) of each next one (no eq for the last part of the last group)."""
+    choice = group[0] >> 1
+    at = 1
+    for index, part in enumerate(group[1:], 2):
+        width = 1 if last and index == len(group) else 2
+        choice = choice | ((part & np.uint8((1 << width) - 1)) << np.uint8(at))
+        at += width
+    return choice
+
+
+def _join_table(group: list[U8], last: bool, k: int) -> U8:
+    """Sender's table over all receiver shares: bit 0 is the nonlinear part of lt, bit 1 eq of the group. uint8 `(n, 2^k)`."""
+    values = _join_choice(group, last)[:, None] ^ np.arange(1 << k, dtype=np.uint8)
+    return _JOIN[len(group), last][values]
+
+
+def _join_function(size: int, last: bool) -> U8:
+    """The joining function on open bits, as a table over the packed choice."""
+    k = join_width(size, last)
+    table = np.zeros(1 << k, np.uint8)
+    for value in range(1 << k):
+        eq, lt = value & 1, 0
+        bits = value >> 1
+        for index in range(1, size):
+            lt |= eq & bits & 1
+            below_has_eq = not (last and index == size - 1)
+            eq &= (bits >> 1) & 1 if below_has_eq else 0
+            bits >>= 2
+        table[value] = lt | (eq << 1)
+    return table
+
+
+_JOIN = {(size, last): _join_function(size, last) for size, last in ((2, False), (2, True), (3, True))}
+
+
+def drelu(session: Session, x: U64, bits: int) -> U8:
+    """XOR shares of `[x >= 0]` for additive shares in `Z_{2^bits}`, uint64 `(n,)`, 2 <= bits <= 64. Exact for every input.
+
+    `msb(x) = msb(x0) ^ msb(x1) ^ carry`, `carry = [2^(bits-1) - 1 - low(x0) < low(x1)]` (CrypTFlow2, Algorithm 2).
+    """
+    low = x & ring.mask(bits - 1)
+    sign = ring.msb(x, bits)
+    if session.is_server:
+        return less_than(session, ring.mask(bits - 1) - low, bits - 1) ^ sign ^ np.uint8(1)
+    return less_than(session, low, bits - 1) ^ sign
+
+
+def wrap(session: Session, x: U64, bits: int) -> U8:
+    """XOR shares of `[x0 + x1 >= 2^bits]` for `x` uint64 `(n,)` below 2^bits."""
+    return less_than(session, ring.mask(bits) - x if session.is_server else x, bits)

@@ -1,0 +1,45 @@
+"""Randomness for secrets: a 128-bit seed from the operating system, expanded with AES-128-CTR."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import numpy.typing as npt
+
+from moiety.protocols import kernels
+from moiety.protocols.errors import ContractViolation
+
+BLOCK = 16
+
+
+class Prg:
+    """A stream of pseudo-random bytes. Every call consumes fresh blocks; a stream is never rewound."""
+
+    def __init__(self, seed: bytes) -> None:
+        if len(seed) != BLOCK:
+            raise ContractViolation(f"a PRG seed has {BLOCK} bytes, not {len(seed)}")
+        self._key = np.frombuffer(seed, np.uint8)
+        self._counter = 0
+
+    @classmethod
+    def from_os(cls) -> Prg:
+        """A stream with a fresh seed from the operating system's CSPRNG."""
+        return cls(os.urandom(BLOCK))
+
+    def bytes(self, n: int) -> npt.NDArray[np.uint8]:
+        """`n` bytes as uint8 `(n,)`."""
+        if n == 0:
+            return np.zeros(0, np.uint8)
+        out = kernels.aes_ctr(self._key, self._counter, n)
+        self._counter += -(-n // BLOCK)
+        return out
+
+    def uint64(self, n: int, bits: int = 64) -> npt.NDArray[np.uint64]:
+        """`n` independent uniform values in `[0, 2^bits)` as uint64 `(n,)`, 1 <= bits <= 64."""
+        values = self.bytes(8 * n).view(np.uint64)
+        return values if bits == 64 else values & np.uint64((1 << bits) - 1)
+
+    def fork(self) -> Prg:
+        """An independent stream, seeded from this one."""
+        return Prg(self.bytes(BLOCK).tobytes())

@@ -1,0 +1,58 @@
+"""Opening a session: base transfers and punctured trees, in both directions.
+
+Three flights. The server's `delta` (direction server -> client) is fixed by its base transfer choices in flight 1, the client's in flight 2; each is
+answered in the next flight.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from moiety.protocols import base_ot
+from moiety.protocols.channel import Channel
+from moiety.protocols.ot import TransferReceiver, TransferSender
+from moiety.protocols.prg import Prg
+from moiety.protocols.session import Role, Session
+from moiety.protocols.vole import softspoken as ss
+
+_TO_CLIENT, _TO_SERVER = b"server->client", b"client->server"
+
+
+def open_session(role: Role, channel: Channel, prg: Prg | None = None) -> Session:
+    """Run the set-up with the peer and return this party's Session. `prg` is this party's randomness; the operating system's when None.
+
+    Raises `NetworkFailure` when the peer is gone or sends invalid group elements.
+    """
+    prg = prg or Prg.from_os()
+    with channel.meter.labelled("setup"):
+        if role is Role.SERVER:
+            start, delta = _puncture(_TO_CLIENT, channel, prg)
+            sender = _punctured(start, delta, channel)
+            receiver = _grow(_TO_SERVER, channel, prg)
+        else:
+            receiver = _grow(_TO_CLIENT, channel, prg)
+            start, delta = _puncture(_TO_SERVER, channel, prg)
+            sender = _punctured(start, delta, channel)
+        channel.flush()
+    return Session(role, channel, prg, TransferSender(channel, sender), TransferReceiver(channel, receiver))
+
+
+def _puncture(tag: bytes, channel: Channel, prg: Prg) -> tuple[base_ot.BaseReceiver, np.ndarray]:
+    delta = prg.bytes(16)
+    start = base_ot.BaseReceiver.start(tag, 1 - ss.delta_bits(delta).reshape(-1), prg)
+    channel.send(start.message)
+    return start, delta
+
+
+def _punctured(start: base_ot.BaseReceiver, delta: np.ndarray, channel: Channel) -> ss.SoftSpokenSender:
+    answer = channel.recv(base_ot.SENDER_BYTES).tobytes()
+    message = channel.recv(ss.PUNCTURE_BYTES).tobytes()
+    return ss.SoftSpokenSender(ss.punctured_trees(delta, message, start.finish(answer)), delta)
+
+
+def _grow(tag: bytes, channel: Channel, prg: Prg) -> ss.SoftSpokenReceiver:
+    answer, keys = base_ot.send(tag, channel.recv(base_ot.receiver_bytes(ss.TRANSFERS)).tobytes(), prg)
+    message, leaves = ss.full_trees(prg.bytes(16 * ss.TREES).reshape(ss.TREES, 16), keys)
+    channel.send(answer)
+    channel.send(message)
+    return ss.SoftSpokenReceiver(leaves)

@@ -1,0 +1,114 @@
+"""SoftSpoken VOLE over F_16 with the repetition code (Roy, CRYPTO 2022, Figures 7 and 8), semi-honest.
+
+The transfer sender has `delta` in F_16^32; 32 puncturable PRFs with 16 leaves each give it all leaves but number `delta_i`. Leaf streams
+are combined into correlations `w = v + u*delta` by the kernels. A correlation of width k (u in a k-dimensional F_2-subspace of F_16)
+costs 31*k bits from receiver to sender.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from moiety.protocols import kernels
+from moiety.protocols.errors import ContractViolation
+
+Blocks = npt.NDArray[np.uint8]
+
+TREES = 32
+DEPTH = 4
+LEAVES = 1 << DEPTH
+TRANSFERS = TREES * DEPTH
+PUNCTURE_BYTES = TRANSFERS * 2 * 16
+BATCH = 128
+
+
+def correction_bytes(n: int, k: int) -> int:
+    """Bytes of corrections for `n` correlations of width `k`; n is rounded up to a multiple of 128."""
+    return 31 * k * 16 * -(-n // BATCH)
+
+
+def delta_bits(delta: Blocks) -> Blocks:
+    """The path bits of all punctured leaves, most significant first: uint8 `(32,4)` from uint8 `(16,)`."""
+    nibbles = np.stack([delta & 15, delta >> 4], axis=1).reshape(TREES)
+    return (nibbles[:, None] >> np.arange(DEPTH - 1, -1, -1, dtype=np.uint8)) & np.uint8(1)
+
+
+def full_trees(roots: Blocks, keys: Blocks) -> tuple[bytes, Blocks]:
+    """Receiver's set-up: expand 32 trees from `roots` uint8 `(32,16)`; returns (message, leaves uint8 `(32,16,16)`).
+
+    The message carries, per tree and level, the XOR of all left and of all right nodes, each under its base transfer key
+    (`keys` uint8 `(128,2,16)`).
+    """
+    nodes = roots[:, None, :]
+    sums = np.empty((TREES, DEPTH, 2, 16), np.uint8)
+    for level in range(DEPTH):
+        children = kernels.ggm_expand(nodes.reshape(-1, 16)).reshape(TREES, -1, 2, 16)
+        sums[:, level] = np.bitwise_xor.reduce(children, axis=1)
+        nodes = children.reshape(TREES, -1, 16)
+    return (sums.reshape(TRANSFERS, 2, 16) ^ keys).tobytes(), np.ascontiguousarray(nodes)
+
+
+def punctured_trees(delta: Blocks, message: bytes, keys: Blocks) -> Blocks:
+    """Sender's set-up: all leaves but `delta_i`, in relative order y = x ^ delta_i; leaf 0 is the unknown one and stays zero.
+
+    `keys` uint8 `(128,16)` are the base transfer keys received with choice `1 - path bit`. Relative order makes the position of the hole public, so
+    that no index depends on delta.
+    """
+    flip = -delta_bits(delta) & np.uint8(0xFF)  # (32,4), all-ones where the path goes right
+    encrypted = np.frombuffer(message, np.uint8).reshape(TREES, DEPTH, 2, 16)
+    nodes = np.zeros((TREES, 1, 16), np.uint8)
+    for level in range(DEPTH):
+        mask = flip[:, level, None]
+        left, right = encrypted[:, level, 0], encrypted[:, level, 1]
+        sibling_sum = (right ^ ((left ^ right) & mask)) ^ keys.reshape(TREES, DEPTH, 16)[:, level]
+        children = kernels.ggm_expand(nodes.reshape(-1, 16)).reshape(TREES, -1, 2, 16)
+        swap = (children[:, :, 0] ^ children[:, :, 1]) & mask[:, :, None]
+        children = children ^ swap[:, :, None, :]
+        children[:, 0] = 0
+        children[:, 0, 1] = sibling_sum ^ np.bitwise_xor.reduce(children[:, 1:, 1], axis=1)
+        nodes = children.reshape(TREES, -1, 16)
+    return np.ascontiguousarray(nodes)
+
+
+class _Stream:
+    """Counter of consumed leaf-stream blocks: every extension uses fresh ones."""
+
+    def __init__(self) -> None:
+        self._counter = 0
+
+    def take(self, n: int, k: int) -> tuple[int, int]:
+        if n < 1 or not 1 <= k <= DEPTH:
+            raise ContractViolation(f"no extension of {n} correlations of width {k}")
+        nblocks = -(-n // BATCH)
+        start = self._counter
+        self._counter += k * nblocks
+        return start, nblocks
+
+
+class SoftSpokenReceiver(_Stream):
+    """Knows all leaves."""
+
+    def __init__(self, leaves: Blocks) -> None:
+        super().__init__()
+        self._leaves = leaves
+
+    def extend(self, n: int, k: int) -> tuple[Blocks, Blocks, Blocks]:
+        """(u uint8 `(n,)`, v uint8 `(n,16)`, corrections to send)."""
+        start, nblocks = self.take(n, k)
+        u, v, corrections = kernels.vole_receiver(self._leaves, start, k, nblocks)
+        return u[:n], v[:n], corrections
+
+
+class SoftSpokenSender(_Stream):
+    """Knows all leaves but one per tree, and delta."""
+
+    def __init__(self, leaves: Blocks, delta: Blocks) -> None:
+        super().__init__()
+        self._leaves = leaves
+        self.delta = delta
+
+    def extend(self, n: int, k: int, corrections: Blocks) -> Blocks:
+        """w uint8 `(n,16)` with `w = v + u*delta`."""
+        start, nblocks = self.take(n, k)
+        return kernels.vole_sender(self._leaves, self.delta, start, k, nblocks, corrections)[:n]

@@ -1,0 +1,224 @@
+"""Runs a Program between two parties. Each has its executor, made once per process, and calls `run` once per image on an open Session.
+
+Both walk the same list of steps and hold one share of every live value; a value is dropped after its last use.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from moiety.protocols import linear, ring
+from moiety.protocols.errors import BadArtifact, ContractViolation
+from moiety.protocols.extend import extend
+from moiety.protocols.maxpool import maxpool
+from moiety.protocols.relu import relu
+from moiety.protocols.reveal import reveal_to_client
+from moiety.protocols.session import Session
+from moiety.protocols.truncate import truncate_exact, truncate_stochastic
+from moiety.runtime import program as ir
+from moiety.runtime.local_ops import LOCAL_STEPS, Output, apply_local, open_output, quantise
+from moiety.runtime.weights import Weights
+
+U64 = ring.U64
+Progress = Callable[[int, int, str], None]
+"""Called with (done, total, name of what comes next)."""
+
+
+def no_progress(done: int, total: int, what: str) -> None:
+    """For those who do not watch."""
+
+
+def peak_rss() -> int:
+    """Largest resident size of this process so far, bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+@dataclass
+class StepCost:
+    """What one step, or all steps of one kind, took: wall and CPU seconds of this process, protocol bytes, flights."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    sent: int = 0
+    received: int = 0
+    flights: int = 0
+
+    def add(self, other: StepCost) -> None:
+        self.seconds += other.seconds
+        self.cpu_seconds += other.cpu_seconds
+        self.sent += other.sent
+        self.received += other.received
+        self.flights += other.flights
+
+
+@dataclass
+class RunCost:
+    """The cost of one inference as this party saw it. `steps` is indexed like the Program's; `keys` is the query key exchange."""
+
+    steps: list[StepCost] = field(default_factory=list)
+    by_kind: dict[str, StepCost] = field(default_factory=dict)
+    total: StepCost = field(default_factory=StepCost)
+    peak_rss: int = 0
+
+    @contextmanager
+    def measure(self, session: Session, kind: str, label: str) -> Iterator[None]:
+        traffic = session.channel.meter.total
+        before = (time.perf_counter(), time.process_time(), traffic.sent, traffic.received, traffic.flights)
+        with session.channel.meter.labelled(label):
+            yield
+        after = (time.perf_counter(), time.process_time(), traffic.sent, traffic.received, traffic.flights)
+        cost = StepCost(*(b - a for a, b in zip(before, after, strict=True)))
+        self.by_kind.setdefault(kind, StepCost()).add(cost)
+        self.total.add(cost)
+        if kind != "keys":
+            self.steps.append(cost)
+        self.peak_rss = peak_rss()
+
+
+@dataclass
+class ServerExecutor:
+    """The vendor's side. `prepare` computes what depends on the weights alone (the hints) and must come before `run`."""
+
+    program: ir.Program
+    weights: Weights
+    _layers: dict[int, linear.ServerLinear] = field(default_factory=dict)
+
+    def prepare(self, progress: Progress = no_progress) -> None:
+        """Seconds to a minute for a large model; once per process."""
+        specs = linear_specs(self.program)
+        seed = public_seed(self.program)
+        for done, (index, spec) in enumerate(specs.items()):
+            progress(done, len(specs), self.program.steps[index].name)
+            weight, bias = self.weights[f"linear.{index}.weight"], self.weights[f"linear.{index}.bias"]
+            layer = linear.ServerLinear(spec, index, seed, weight, bias)
+            layer.prepare()
+            self._layers[index] = layer
+        progress(len(specs), len(specs), "")
+
+    def run(self, session: Session, progress: Progress = no_progress) -> RunCost:
+        """One image, whatever the client's is."""
+        if len(self._layers) != len(linear_specs(self.program)):
+            raise ContractViolation("prepare() has not run")
+        cost = RunCost()
+        specs = list(linear_specs(self.program).values())
+        with cost.measure(session, "keys", "keys"):
+            linear.new_query_server(session, specs, public_seed(self.program))
+        for index, step, values in _walk(self.program, progress):
+            with cost.measure(session, kind_of(step), _label(index, step)):
+                values[index] = self._step(session, index, step, [values[i] for i in step.inputs])
+        session.channel.flush()
+        return cost
+
+    def _step(self, session: Session, index: int, step: ir.AnyStep, operands: list[U64]) -> U64:
+        match step:
+            case ir.Input():
+                return np.zeros(step.shape, np.uint64)
+            case ir.Linear():
+                return linear.linear_server(session, self._layers[index], operands[0])
+            case ir.Relu(affine=True):
+                bits = self.program.steps[step.inputs[0]].bits
+                channelwise = (-1,) + (1,) * (len(step.shape) - 1)
+                threshold = ring.from_signed(self.weights[f"relu.{index}.threshold"], bits).reshape(channelwise)
+                flip = self.weights[f"relu.{index}.flip"].reshape(channelwise)
+                return relu(session, operands[0], bits, step.bits, threshold, flip)
+            case ir.AddConst():
+                constant = ring.from_signed(self.weights[f"const.{index}"], step.bits)
+                return ring.reduce(operands[0] + constant, step.bits)
+            case ir.Output():
+                reveal_to_client(session, operands[0], step.bits)
+                return operands[0]
+            case _:
+                return shared_step(session, self.program, step, operands)
+
+
+@dataclass
+class ClientExecutor:
+    """The hospital's side."""
+
+    program: ir.Program
+
+    def run(
+        self, session: Session, image: npt.NDArray[np.float32], progress: Progress = no_progress
+    ) -> tuple[list[Output], RunCost]:
+        """The outputs for one input tensor of the Program's input shape, already preprocessed."""
+        cost, outputs = RunCost(), []
+        specs, seed = linear_specs(self.program), public_seed(self.program)
+        with cost.measure(session, "keys", "keys"):
+            linear.new_query_client(session, list(specs.values()), seed)
+        for index, step, values in _walk(self.program, progress):
+            operands = [values[i] for i in step.inputs]
+            with cost.measure(session, kind_of(step), _label(index, step)):
+                match step:
+                    case ir.Input():
+                        if image.shape != step.shape:
+                            raise ContractViolation(f"input of shape {image.shape}, the Program's is {step.shape}")
+                        values[index] = quantise(step, image)
+                    case ir.Linear():
+                        values[index] = linear.linear_client(session, specs[index], index, seed, operands[0])
+                    case ir.Relu(affine=True):
+                        bits = self.program.steps[step.inputs[0]].bits
+                        values[index] = relu(session, operands[0], bits, step.bits)
+                    case ir.AddConst():
+                        values[index] = operands[0]
+                    case ir.Output():
+                        elements = reveal_to_client(session, operands[0], step.bits)
+                        if elements is None:
+                            raise ContractViolation("a client executor on a server's session")
+                        outputs.append(open_output(step, elements))
+                        values[index] = elements
+                    case _:
+                        values[index] = shared_step(session, self.program, step, operands)
+        session.channel.flush()
+        return outputs, cost
+
+
+def shared_step(session: Session, program: ir.Program, step: ir.AnyStep, operands: list[U64]) -> U64:
+    """The steps that both parties run with the same call."""
+    x = operands[0]
+    bits = program.steps[step.inputs[0]].bits
+    if isinstance(step, LOCAL_STEPS):
+        return apply_local(step, operands)
+    match step:
+        case ir.Relu():
+            return relu(session, x, bits, step.bits)
+        case ir.Truncate():
+            truncate = truncate_exact if step.rounding == "exact" else truncate_stochastic
+            return truncate(session, x, bits, step.shift)
+        case ir.MaxPool():
+            return maxpool(session, x, bits, step.kernel, step.strides, step.pads)
+        case ir.Extend():
+            return extend(session, x, bits, step.bits)
+        case _:
+            raise ContractViolation(f"no execution for step kind {kind_of(step)}")
+
+
+def _walk(program: ir.Program, progress: Progress) -> Iterator[tuple[int, ir.AnyStep, dict[int, U64]]]:
+    """The steps in order with the live values; after each step those of no further use are dropped."""
+    last_use = {operand: index for index, step in enumerate(program.steps) for operand in step.inputs}
+    values: dict[int, U64] = {}
+    for index, step in enumerate(program.steps):
+        progress(index, len(program.steps), step.name)
+        yield index, step, values
+        if values[index].shape != step.shape:
+            raise ContractViolation(f"{_label(index, step)} made shape {values[index].shape}, the Program says {step.shape}")
+        for value in {index, *step.inputs}:
+            if last_use.get(value, -1) <= index:
+                del values[value]
+    progress(len(program.steps), len(program.steps), "")
+
+
+def kind_of(step: ir.AnyStep) -> str:
+    return str(step.__struct_config__.tag)
+
+
+def _label(index: int, step: ir.AnyStep) -> str:
+    return f"{kind_of(step)}/{index}/{step.name}"

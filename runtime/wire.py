@@ -1,0 +1,186 @@
+"""The control messages between `moiety infer` and `moiety serve`, and the handshake.
+
+    client                          server
+      Hello  ──────────────────────▶          at once
+             ◀──────────────────────  Hello   both compare, both refuse in their own words
+             ◀──────────────────────  Waiting while another client is served (0 or more)
+             ◀──────────────────────  Ready
+      ═══════ open_session (protocol bytes) ═══════
+      Begin  ──────────────────────▶          one per image
+      ═══════ one inference (protocol bytes) ══════
+             ◀──────────────────────  Served  what it cost the server
+      GOODBYE, or Begin again
+
+Every message is one MESSAGE frame of JSON; either side may send ERROR with a `Refusal` instead and close. Unknown fields are ignored,
+so that a newer peer can still be told apart by its `protocol` number rather than by a parse error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import metadata
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from moiety.protocols import kernels
+from moiety.protocols.errors import MoietyError, NetworkFailure, PeerMismatch
+from moiety.protocols.session import Role
+from moiety.runtime.program import Program
+from moiety.runtime.tcp import PeerError, TcpChannel
+
+PROTOCOL = 1
+HANDSHAKE_SECONDS = 10.0
+
+# What the two sides' kernels must agree on bit for bit; the backend that computes it may differ.
+CRYPTOGRAPHY = {"vole": "softspoken-f16-32", "hash": "tmmo-aes128", "base_ot": "ristretto255", "rlwe": "hint-1"}
+
+
+class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
+    pass
+
+
+class Hello(Message, frozen=True, tag="hello", kw_only=True):
+    magic: Literal["moiety"] = "moiety"
+    protocol: int
+    package: str
+    role: Literal["server", "client"]
+    program: str
+    program_name: str
+    rounding: str
+    cryptography: dict[str, str]
+    backend: str = "unknown"
+
+
+class Waiting(Message, frozen=True, tag="waiting", kw_only=True):
+    """Another client is being served; `ahead` inferences of others come first."""
+
+    ahead: int
+
+
+class Ready(Message, frozen=True, tag="ready", kw_only=True):
+    pass
+
+
+class Begin(Message, frozen=True, tag="begin", kw_only=True):
+    """The client is about to run image number `index` (counted from 0) of this connection."""
+
+    index: int
+
+
+class Served(Message, frozen=True, tag="served", kw_only=True):
+    """The server's cost of one image: wall and CPU seconds, and the peak resident bytes of its process so far."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_rss: int
+
+
+Reason = Literal["mismatch", "busy", "stopping", "failed"]
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of an ERROR frame: why the sender ends the connection, in words for the peer's user."""
+
+    reason: Reason
+    message: str
+
+
+AnyMessage = Hello | Waiting | Ready | Begin | Served
+_M = TypeVar("_M", bound=Message)
+_decoder = msgspec.json.Decoder(AnyMessage)
+
+
+def package_version() -> str:
+    return metadata.version("moiety")
+
+
+def hello(role: Role, program: Program) -> Hello:
+    """This side's Hello."""
+    return Hello(
+        protocol=PROTOCOL,
+        package=package_version(),
+        role="server" if role is Role.SERVER else "client",
+        program=program.digest(),
+        program_name=program.name[:200],
+        rounding=program.rounding,
+        cryptography=CRYPTOGRAPHY,
+        backend=kernels.backend_name(),
+    )
+
+
+def compare(ours: Hello, theirs: Hello) -> None:
+    """Raises `PeerMismatch` that names the first field in which the two sides must agree and do not."""
+
+    def refuse(what: str, our: Any, their: Any, advice: str) -> None:
+        side = "server" if theirs.role == "server" else "client"
+        raise PeerMismatch(f"the two sides differ in {what}: here {our}, at the {side} {their}; {advice}")
+
+    if theirs.role == ours.role:
+        raise PeerMismatch(f"both sides are the {ours.role}; connect `moiety infer` to `moiety serve`")
+    if theirs.protocol != ours.protocol:
+        refuse(
+            "protocol version",
+            f"{ours.protocol} (moiety {ours.package})",
+            f"{theirs.protocol} (moiety {theirs.package})",
+            "install the same release on both sides",
+        )
+    if theirs.package != ours.package:
+        refuse("package version", ours.package, theirs.package, "install the same release on both sides")
+    for name in sorted(ours.cryptography.keys() | theirs.cryptography.keys()):
+        our, their = ours.cryptography.get(name, "absent"), theirs.cryptography.get(name, "absent")
+        if our != their:
+            refuse(f"the parameter '{name}'", our, their, "install the same release on both sides")
+    if theirs.program != ours.program:
+        refuse(
+            "the Program",
+            f"'{ours.program_name}' {ours.program[:16]}...",
+            f"'{theirs.program_name}' {theirs.program[:16]}...",
+            "the hospital must use the public folder that this server's `moiety compile` wrote, unchanged",
+        )
+    if theirs.rounding != ours.rounding:
+        refuse("rounding", ours.rounding, theirs.rounding, "use one Program on both sides")
+
+
+def rlwe_seed(program: Program, nbytes: int) -> bytes:
+    """The public seed of the RLWE `a` polynomials, the same for all runs of one Program (nothing up anyone's sleeve)."""
+    return hashlib.sha256(b"moiety rlwe a" + bytes.fromhex(program.digest())).digest()[:nbytes]
+
+
+def send(channel: TcpChannel, message: Message) -> None:
+    channel.send_message(msgspec.json.encode(message))
+
+
+def receive(channel: TcpChannel, *expected: type[_M]) -> _M:
+    """The next message, one of the `expected` kinds. Raises what the peer refused with, or `NetworkFailure`."""
+    try:
+        payload = channel.receive_message()
+    except PeerError as error:
+        raise refused(error) from error
+    try:
+        message = _decoder.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise NetworkFailure(f"{channel.peer} sent a control message that is not understood: {error}") from error
+    if not isinstance(message, expected):
+        wanted = " or ".join(kind.__name__ for kind in expected)
+        raise NetworkFailure(f"{channel.peer} is out of step: it sent {type(message).__name__} where {wanted} was due")
+    return message
+
+
+def refuse(channel: TcpChannel, reason: Reason, message: str) -> None:
+    """Tell the peer why, and close."""
+    channel.close(error=msgspec.json.encode(Refusal(reason=reason, message=message[:4000])))
+
+
+def refused(error: PeerError) -> MoietyError:
+    """The exception that stands for the peer's ERROR frame on this side."""
+    try:
+        refusal = msgspec.json.decode(error.payload, type=Refusal)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return NetworkFailure("the peer ended the connection with an unreadable error message")
+    text = "".join(c if c.isprintable() else " " for c in refusal.message)
+    if refusal.reason == "mismatch":
+        return PeerMismatch(f"the peer refuses: {text}")
+    return NetworkFailure(f"the peer ended the connection: {text}")
+
+
