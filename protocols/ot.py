@@ -17,7 +17,7 @@ import numpy.typing as npt
 from moiety.protocols import kernels
 from moiety.protocols.channel import Channel
 from moiety.protocols.errors import ContractViolation
-from moiety.protocols.vole.softspoken import SoftSpokenReceiver, SoftSpokenSender, correction_bytes
+from moiety.protocols.vole import VoleReceiver, VoleSender
 
 U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
@@ -78,15 +78,16 @@ class _Endpoint:
 class TransferSender(_Endpoint):
     """Sends tables; learns nothing about which entry is taken."""
 
-    def __init__(self, channel: Channel, vole: SoftSpokenSender) -> None:
+    def __init__(self, channel: Channel, vole: VoleSender) -> None:
         super().__init__(channel)
         self._vole = vole
 
     def accept(self, n: int, k: int) -> SentBatch:
         """Receive the choices of `n` 1-of-2^k transfers."""
-        corrections = self._channel.recv(correction_bytes(n, k))
-        shifts = kernels.unpack8(self._channel.recv(packed_bytes(n, k)), n, k)
-        return SentBatch(k=k, tweak=self._next_tweak(n), w=self._vole.extend(n, k, corrections), shifts=shifts)
+        w = self._vole.extend(n, k)
+        width = self._vole.shift_bits(k)
+        shifts = kernels.unpack8(self._channel.recv(packed_bytes(n, width)), n, width)
+        return SentBatch(k=k, tweak=self._next_tweak(n), w=w, shifts=shifts)
 
     def lookup(self, batch: SentBatch, table: U8, bits: int) -> U8:
         """XOR-share `table[i, choice_i]`, table uint8 `(n, 2^k)` of `bits`-bit entries; returns this party's share uint8 `(n,)`."""
@@ -113,16 +114,15 @@ class TransferSender(_Endpoint):
 class TransferReceiver(_Endpoint):
     """Chooses entries; learns its share of them and nothing else of the tables."""
 
-    def __init__(self, channel: Channel, vole: SoftSpokenReceiver) -> None:
+    def __init__(self, channel: Channel, vole: VoleReceiver) -> None:
         super().__init__(channel)
         self._vole = vole
 
     def choose(self, choices: U8, k: int) -> ReceivedBatch:
         """Open a batch with `choices` uint8 `(n,)` of k bits."""
         n = choices.size
-        u, v, corrections = self._vole.extend(n, k)
-        self._channel.send(corrections)
-        self._channel.send(kernels.pack(choices ^ u, k))
+        u, v = self._vole.extend(n, k)
+        self._channel.send(kernels.pack(choices ^ u, self._vole.shift_bits(k)))
         return ReceivedBatch(k=k, tweak=self._next_tweak(n), u=u, v=v, choices=choices)
 
     def lookup(self, batch: ReceivedBatch, bits: int) -> U8:

@@ -47,7 +47,7 @@ def _puncture(tag: bytes, channel: Channel, prg: Prg) -> tuple[base_ot.BaseRecei
 def _punctured(start: base_ot.BaseReceiver, delta: np.ndarray, channel: Channel) -> ss.SoftSpokenSender:
     answer = channel.recv(base_ot.SENDER_BYTES).tobytes()
     message = channel.recv(ss.PUNCTURE_BYTES).tobytes()
-    return ss.SoftSpokenSender(ss.punctured_trees(delta, message, start.finish(answer)), delta)
+    return ss.SoftSpokenSender(channel, ss.punctured_trees(delta, message, start.finish(answer)), delta)
 
 
 def _grow(tag: bytes, channel: Channel, prg: Prg) -> ss.SoftSpokenReceiver:
@@ -55,4 +55,4 @@ def _grow(tag: bytes, channel: Channel, prg: Prg) -> ss.SoftSpokenReceiver:
     message, leaves = ss.full_trees(prg.bytes(16 * ss.TREES).reshape(ss.TREES, 16), keys)
     channel.send(answer)
     channel.send(message)
-    return ss.SoftSpokenReceiver(leaves)
+    return ss.SoftSpokenReceiver(channel, leaves)

@@ -9,6 +9,7 @@ from moiety.protocols import base_ot
 from moiety.protocols.errors import NetworkFailure
 from moiety.protocols.prg import Prg
 from moiety.protocols.vole import softspoken as ss
+from tests.support.two_party import channel_pair
 
 
 def transfer(n: int, choices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -54,17 +55,18 @@ def test_correlations_hold(k: int) -> None:
     delta = Prg.from_os().bytes(16)
     got, keys = transfer(ss.TRANSFERS, 1 - ss.delta_bits(delta).reshape(-1))
     message, leaves = ss.full_trees(Prg.from_os().bytes(16 * ss.TREES).reshape(-1, 16), keys)
-    receiver = ss.SoftSpokenReceiver(leaves)
-    sender = ss.SoftSpokenSender(ss.punctured_trees(delta, message, got), delta)
+    server, client = channel_pair()
+    receiver = ss.SoftSpokenReceiver(client, leaves)
+    sender = ss.SoftSpokenSender(server, ss.punctured_trees(delta, message, got), delta)
     seen = []
     for n in (1, 128, 300):
-        u, v, corrections = receiver.extend(n, k)
-        assert corrections.size == ss.correction_bytes(n, k)
-        w = sender.extend(n, k, corrections)
+        u, v = receiver.extend(n, k)
+        w = sender.extend(n, k)
         assert np.array_equal(w ^ v, multiples(delta)[u])
         assert u.max() < 1 << k
         seen.append(v[0].tobytes())
     assert len(set(seen)) == 3
+    assert client.meter.total.sent == sum(ss.correction_bytes(n, k) for n in (1, 128, 300))
 
 
 def multiples(delta: np.ndarray) -> np.ndarray:

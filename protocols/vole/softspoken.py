@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moiety.protocols import kernels
+from moiety.protocols.channel import Channel
 from moiety.protocols.errors import ContractViolation
 
 Blocks = npt.NDArray[np.uint8]
@@ -74,10 +75,12 @@ def punctured_trees(delta: Blocks, message: bytes, keys: Blocks) -> Blocks:
 class _Stream:
     """Counter of consumed leaf-stream blocks: every extension uses fresh ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, channel: Channel, leaves: Blocks) -> None:
+        self._channel = channel
+        self._leaves = leaves
         self._counter = 0
 
-    def take(self, n: int, k: int) -> tuple[int, int]:
+    def _take(self, n: int, k: int) -> tuple[int, int]:
         if n < 1 or not 1 <= k <= DEPTH:
             raise ContractViolation(f"no extension of {n} correlations of width {k}")
         nblocks = -(-n // BATCH)
@@ -85,30 +88,32 @@ class _Stream:
         self._counter += k * nblocks
         return start, nblocks
 
+    @staticmethod
+    def shift_bits(k: int) -> int:
+        """u has as many bits as the choice."""
+        return k
+
 
 class SoftSpokenReceiver(_Stream):
     """Knows all leaves."""
 
-    def __init__(self, leaves: Blocks) -> None:
-        super().__init__()
-        self._leaves = leaves
-
-    def extend(self, n: int, k: int) -> tuple[Blocks, Blocks, Blocks]:
-        """(u uint8 `(n,)`, v uint8 `(n,16)`, corrections to send)."""
-        start, nblocks = self.take(n, k)
+    def extend(self, n: int, k: int) -> tuple[Blocks, Blocks]:
+        """(u uint8 `(n,)`, v uint8 `(n,16)`); sends the corrections."""
+        start, nblocks = self._take(n, k)
         u, v, corrections = kernels.vole_receiver(self._leaves, start, k, nblocks)
-        return u[:n], v[:n], corrections
+        self._channel.send(corrections)
+        return u[:n], v[:n]
 
 
 class SoftSpokenSender(_Stream):
     """Knows all leaves but one per tree, and delta."""
 
-    def __init__(self, leaves: Blocks, delta: Blocks) -> None:
-        super().__init__()
-        self._leaves = leaves
+    def __init__(self, channel: Channel, leaves: Blocks, delta: Blocks) -> None:
+        super().__init__(channel, leaves)
         self.delta = delta
 
-    def extend(self, n: int, k: int, corrections: Blocks) -> Blocks:
-        """w uint8 `(n,16)` with `w = v + u*delta`."""
-        start, nblocks = self.take(n, k)
+    def extend(self, n: int, k: int) -> Blocks:
+        """w uint8 `(n,16)` with `w = v + u*delta`; receives the corrections."""
+        start, nblocks = self._take(n, k)
+        corrections = self._channel.recv(correction_bytes(n, k))
         return kernels.vole_sender(self._leaves, self.delta, start, k, nblocks, corrections)[:n]

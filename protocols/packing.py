@@ -1,0 +1,301 @@
+"""Coefficient packing of a convolution into RLWE ciphertexts: which value sits at which coefficient. Pure integers, public.
+
+Channel c, row y, column x of a padded tile is coefficient `c*S + y*P + x` (pitch P, channel size S). The tap `(c, dy, dx)` is the monomial
+`X^-(c*S + dy*P + dx)`, so output `(y, x)` of filter block m' is coefficient `m'*B + y*P + x` of the answer, `B = cp*S` (Cheetah, USENIX Security 2022, section 3,
+with several filters per polynomial).
+
+Padding is shared where both sides of it are zero: the right pad of a row with the left pad of the next one when a tile has the full width, the bottom
+pad of a channel with the top pad of the next one when it has the full height. What is read past the last channel is a pad of the first one, or a
+coefficient without message, also around the end of the polynomial.
+
+Groups are joined into *bundles* of equal size, so that a ciphertext may hold channels, and an answer filters, of several groups; bundles are
+independent dense convolutions with block-diagonal weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from moiety.protocols.errors import BadPlan
+from moiety.protocols.rlwe_params import Masking, Noise, answer_noise
+
+
+@dataclass(frozen=True)
+class LinearSpec:
+    """One homomorphic linear layer, all public: the convolution's geometry and its RlwePlan (see runtime/program.py).
+
+    in_shape (C, H, W); out_shape (M, H', W'); pads top, left, bottom, right; `|w| <= 2^(weight_bits-1)`; values in Z_{2^bits}.
+    """
+
+    in_shape: tuple[int, int, int]
+    out_shape: tuple[int, int, int]
+    kernel: tuple[int, int]
+    pads: tuple[int, int, int, int]
+    dilations: tuple[int, int]
+    groups: int
+    bits: int
+    weight_bits: int
+    degree: int
+    primes: tuple[int, ...]
+    masking: Masking
+    channels_per_ciphertext: int
+    filters_per_answer: int
+    tile: tuple[int, int]
+    flood_bits: int
+    answer_bits: int
+
+    @cached_property
+    def layout(self) -> Layout:
+        return Layout(
+            geometry=Geometry(self.in_shape, self.out_shape, self.kernel, self.pads, self.dilations, self.groups),
+            degree=self.degree,
+            cp=self.channels_per_ciphertext,
+            mp=self.filters_per_answer,
+            tile=self.tile,
+        )
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A stride-1 convolution. A 1x1 kernel without padding has no two-dimensional structure: `flat` then makes it one row of pixels."""
+
+    in_shape: tuple[int, int, int]
+    out_shape: tuple[int, int, int]
+    kernel: tuple[int, int]
+    pads: tuple[int, int, int, int]
+    dilations: tuple[int, int]
+    groups: int
+
+    def __post_init__(self) -> None:
+        channels, height, width = self.in_shape
+        filters, rows, columns = self.out_shape
+        top, left, bottom, right = self.pads
+        reach_y, reach_x = self.reach
+        if min(self.pads) < 0 or min(self.kernel) < 1 or min(self.dilations) < 1 or self.groups < 1:
+            raise BadPlan(f"a linear layer needs kernel, dilations and groups >= 1 and pads >= 0: {self}")
+        if channels % self.groups or filters % self.groups:
+            raise BadPlan(f"{channels} input and {filters} output channels cannot be split into {self.groups} groups")
+        if (rows, columns) != (height + top + bottom - reach_y, width + left + right - reach_x) or min(rows, columns) < 1:
+            raise BadPlan(f"output {self.out_shape} does not follow from input {self.in_shape}, kernel {self.kernel} and pads {self.pads}")
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Rows and columns that a tile's input has more than its output."""
+        return (self.kernel[0] - 1) * self.dilations[0], (self.kernel[1] - 1) * self.dilations[1]
+
+    @property
+    def terms(self) -> int:
+        """Products that make one output."""
+        return self.in_shape[0] // self.groups * self.kernel[0] * self.kernel[1]
+
+    @property
+    def outputs(self) -> int:
+        return self.out_shape[0] * self.out_shape[1] * self.out_shape[2]
+
+    @cached_property
+    def flat(self) -> Geometry:
+        """The same layer with H = 1 where its kernel is 1x1 without padding, else itself. Both are the same in memory."""
+        if self.kernel != (1, 1) or any(self.pads):
+            return self
+        channels, height, width = self.in_shape
+        return Geometry(
+            (channels, 1, height * width), (self.out_shape[0], 1, height * width), (1, 1), (0, 0, 0, 0), (1, 1), self.groups
+        )
+
+    def noise(self, degree: int, weight_bits: int, mp: int) -> Noise:
+        """Noise of this layer's answers (rlwe_params.answer_noise)."""
+        return answer_noise(degree, weight_bits, self.terms, mp, self.outputs)
+
+
+@dataclass(frozen=True)
+class Window:
+    """One tile: output region `[y0, y1) x [x0, x1)`."""
+
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+
+    @property
+    def pixels(self) -> int:
+        return (self.y1 - self.y0) * (self.x1 - self.x0)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything goes. `geometry` is as given; all other numbers refer to its flat form. Raises `BadPlan` if a tile does not fit."""
+
+    geometry: Geometry
+    degree: int
+    cp: int
+    mp: int
+    tile: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if self.cp < 1 or self.mp < 1 or min(self.tile) < 1:
+            raise BadPlan(f"packing needs positive numbers: cp={self.cp}, mp={self.mp}, tile={self.tile}")
+        if self.mp * self.block > self.degree:
+            raise BadPlan(
+                f"{self.cp} channels x {self.mp} filters x {self.channel_size} coefficients do not fit into degree {self.degree}"
+            )
+
+    @cached_property
+    def flat(self) -> Geometry:
+        return self.geometry.flat
+
+    @cached_property
+    def windows(self) -> tuple[Window, ...]:
+        _, rows, columns = self.flat.out_shape
+        th, tw = self.tile
+        return tuple(
+            Window(y, min(y + th, rows), x, min(x + tw, columns)) for y in range(0, rows, th) for x in range(0, columns, tw)
+        )
+
+    @cached_property
+    def pitch(self) -> int:
+        _, left, _, right = self.flat.pads
+        if self.tile[1] >= self.flat.out_shape[2]:
+            return self.flat.in_shape[2] + max(left, right)
+        return self.tile[1] + self.flat.reach[1]
+
+    @cached_property
+    def rows(self) -> int:
+        top, _, bottom, _ = self.flat.pads
+        if self.tile[0] >= self.flat.out_shape[1]:
+            return self.flat.in_shape[1] + max(top, bottom)
+        return self.tile[0] + self.flat.reach[0]
+
+    @property
+    def channel_size(self) -> int:
+        """S."""
+        return self.rows * self.pitch
+
+    @property
+    def block(self) -> int:
+        """B = cp * S: distance of two filters' outputs in an answer."""
+        return self.cp * self.channel_size
+
+    @cached_property
+    def bundle(self) -> int:
+        """Groups per bundle: the smallest divisor of `groups` that fills a ciphertext's channels and an answer's filters."""
+        channels, filters, groups = self.flat.in_shape[0], self.flat.out_shape[0], self.flat.groups
+        for size in range(1, groups):
+            if groups % size == 0 and size * channels >= self.cp * groups and size * filters >= self.mp * groups:
+                return size
+        return groups
+
+    @property
+    def bundles(self) -> int:
+        return self.flat.groups // self.bundle
+
+    @property
+    def bundle_channels(self) -> int:
+        return self.flat.in_shape[0] // self.bundles
+
+    @property
+    def bundle_filters(self) -> int:
+        return self.flat.out_shape[0] // self.bundles
+
+    @property
+    def ciphertexts(self) -> int:
+        """Per bundle and tile."""
+        return -(-self.bundle_channels // self.cp)
+
+    @property
+    def answers(self) -> int:
+        """Per bundle and tile."""
+        return -(-self.bundle_filters // self.mp)
+
+    @property
+    def ciphertexts_per_tile(self) -> int:
+        return self.bundles * self.ciphertexts
+
+    @property
+    def answers_per_tile(self) -> int:
+        return self.bundles * self.answers
+
+    @cached_property
+    def tap_offsets(self) -> tuple[int, ...]:
+        """Coefficient offset of every kernel position within a channel, row-major."""
+        (kh, kw), (dy, dx) = self.flat.kernel, self.flat.dilations
+        return tuple(y * dy * self.pitch + x * dx for y in range(kh) for x in range(kw))
+
+    def input_slices(self, window: Window) -> tuple[slice, slice, slice, slice]:
+        """(rows, columns of the image) that go to (rows, columns of the tile); the rest of the tile is zero."""
+        _, height, width = self.flat.in_shape
+        top, left, _, _ = self.flat.pads
+        image: list[slice] = []
+        inside: list[slice] = []
+        for start, stop, reach, before, size in (
+            (window.y0, window.y1, self.flat.reach[0], top, height),
+            (window.x0, window.x1, self.flat.reach[1], left, width),
+        ):
+            low, high = max(start - before, 0), max(min(stop + reach - before, size), 0)
+            high = max(low, high)
+            image.append(slice(low, high))
+            inside.append(slice(low - start + before, high - start + before))
+        return image[0], image[1], inside[0], inside[1]
+
+
+def residue_bits(primes: Sequence[int]) -> int:
+    """Bits per residue on the wire."""
+    return max(primes).bit_length()
+
+
+def polynomial_bytes(degree: int, primes: Sequence[int]) -> int:
+    """One element of R_q on the wire (the `b` of a ciphertext or of a public key)."""
+    return len(primes) * (degree * residue_bits(primes) // 8)
+
+
+def tile_upload_bytes(spec: LinearSpec) -> int:
+    return spec.layout.ciphertexts_per_tile * polynomial_bytes(spec.degree, spec.primes)
+
+
+def tile_download_bytes(spec: LinearSpec, window: Window) -> tuple[int, int]:
+    """Bytes of the a part and of the b part of one tile's answers."""
+    k = spec.answer_bits
+    return spec.layout.answers_per_tile * spec.degree * k // 8, -(-spec.out_shape[0] * window.pixels * k // 8)
+
+
+def upload_bytes(spec: LinearSpec) -> int:
+    """Client to server, one image."""
+    return len(spec.layout.windows) * tile_upload_bytes(spec)
+
+
+def download_bytes(spec: LinearSpec) -> int:
+    """Server to client, one image."""
+    return sum(sum(tile_download_bytes(spec, window)) for window in spec.layout.windows)
+
+
+def parameter_sets(specs: Sequence[LinearSpec]) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    """The distinct (degree, primes) of some layers, in order of first use: one secret and one public key each per image."""
+    return tuple(dict.fromkeys((spec.degree, spec.primes) for spec in specs))
+
+
+def query_bytes(specs: Sequence[LinearSpec]) -> int:
+    """Client to server: the public keys of one image."""
+    return sum(polynomial_bytes(degree, primes) for degree, primes in parameter_sets(specs))
+
+
+def tile_sizes(geometry: Geometry, limit: int) -> Iterator[tuple[int, int]]:
+    """Tiles worth trying: balanced cuts into as few pieces as fit `limit` coefficients per channel, and multiples of that."""
+    flat = geometry.flat
+    _, rows, columns = flat.out_shape
+    seen: set[tuple[int, int]] = set()
+    for down in _cuts(rows):
+        for across in _cuts(columns):
+            tile = (-(-rows // down), -(-columns // across))
+            size = (tile[0] + flat.reach[0]) * (tile[1] + flat.reach[1])
+            if tile not in seen and size <= 2 * limit:
+                seen.add(tile)
+                yield tile
+
+
+def _cuts(size: int) -> Iterator[int]:
+    """Numbers of pieces: all up to 16, then in steps of about an eighth."""
+    pieces = 1
+    while pieces <= size:
+        yield pieces
+        pieces += max(1, pieces // 8)
