@@ -1,8 +1,8 @@
 """The Graph: a float dataflow graph over tensors, between an ONNX file and a Program.
 
 Static single assignment: every node makes exactly one value, every value has a fixed shape whose first dimension is the
-batch (1 at compile time). Constants are not values; they live in the node that uses them (`Node.consts`), so that a pass that
-changes a weight replaces one node. Graphs and nodes are immutable; passes build new ones.
+batch (1 at compile time). Constants are not values; they live in the node that uses them (`Node.consts`), so that a
+pass that changes a weight replaces one node. Graphs and nodes are immutable; passes build new ones.
 
 Operators and their meaning are in `ops.py`; the list is closed, so a pass can be exhaustive.
 """
@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import networkx as nx
-import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
@@ -23,7 +22,9 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One operator application. `output` is the name of the single value it makes; `name` is the ONNX node it stems from."""
+    """One operator application. `output` is the name of the single value it makes; `name` is the ONNX node it stems
+    from.
+    """
 
     op: str
     name: str
@@ -86,7 +87,8 @@ class Graph:
         return g
 
     def rebuilt(self, nodes: Iterable[Node], shapes: Mapping[str, Shape] | None = None) -> Graph:
-        """A Graph of the same inputs and outputs with other nodes; sorted, dead nodes dropped, shapes inferred again."""
+        """A Graph of the same inputs and outputs with other nodes; sorted, dead nodes dropped, shapes inferred again.
+        """
         from moiety.compiler.ops import infer_shapes
 
         ordered = _sorted_live(tuple(nodes), self.inputs, self.outputs)

@@ -1,10 +1,12 @@
-"""The operators of the Graph: for each its attributes, constants, shape inference and float meaning, in one table (`OPS`).
+"""The operators of the Graph: for each its attributes, constants, shape inference and float meaning, in one table
+(`OPS`).
 
-The list is closed: a pass may enumerate it. Shapes carry the batch (1) first; the float meaning holds for any batch size, so that
-a calibration set can run at once. Values are float32 or float64, whichever the feeds are; constants are cast to that.
+The list is closed: a pass may enumerate it. Shapes carry the batch (1) first; the float meaning holds for any batch
+size, so that a calibration set can run at once. Values are float32 or float64, whichever the feeds are; constants are
+cast to that.
 
-`pads` of Conv and the pools are (top, left, bottom, right). Shape errors raise `ContractViolation` with the node's name; the
-importer turns them into `BadModel`.
+`pads` of Conv and the pools are (top, left, bottom, right). Shape errors raise `ContractViolation` with the node's
+name; the importer turns them into `BadModel`.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
 from moiety.compiler.graph import Array, Graph, Node, Shape
 from moiety.protocols.errors import ContractViolation
 
@@ -24,7 +25,7 @@ Evaluate = Callable[[Node, Sequence[Array]], Array]
 
 @dataclass(frozen=True)
 class OpDef:
-    """One operator: number of operands (None: one or more), the exact attribute and constant names, shape rule, float meaning."""
+    """One operator: number of operands (None: one or more), the exact attributes and constants, shape rule, meaning."""
 
     name: str
     arity: int | None
@@ -43,7 +44,7 @@ def _require(condition: bool, message: str) -> None:
         raise ShapeError(message)
 
 
-# ---------------------------------------------------------------------------------------------------------------- windows
+# --------------------------------------------------------------------------------------------- windows
 
 
 def window_output(size: int, kernel: int, stride: int, before: int, after: int, dilation: int = 1) -> int:
@@ -51,16 +52,24 @@ def window_output(size: int, kernel: int, stride: int, before: int, after: int, 
     return (size + before + after - (kernel - 1) * dilation - 1) // stride + 1
 
 
-def _window_shape(shape: Shape, kernel: Sequence[int], strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int]) -> Shape:
+def _window_shape(
+    shape: Shape, kernel: Sequence[int], strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int]
+) -> Shape:
     height = window_output(shape[2], kernel[0], strides[0], pads[0], pads[2], dilations[0])
     width = window_output(shape[3], kernel[1], strides[1], pads[1], pads[3], dilations[1])
-    _require(height > 0 and width > 0, f"kernel {tuple(kernel)} is larger than the padded input {shape[2:]} with pads {tuple(pads)}")
+    _require(
+        height > 0 and width > 0,
+        f"kernel {tuple(kernel)} is larger than the padded input {shape[2:]} with pads {tuple(pads)}",
+    )
     return height, width
 
 
 def _check_window(node: Node, shape: Shape) -> None:
     _require(len(shape) == 4, f"needs an (N, C, H, W) operand, has {shape}")
-    _require(min(node.attrs["strides"]) >= 1 and min(node.attrs["pads"]) >= 0, "strides must be positive and pads not negative")
+    _require(
+        min(node.attrs["strides"]) >= 1 and min(node.attrs["pads"]) >= 0,
+        "strides must be positive and pads not negative",
+    )
 
 
 def _padded(x: Array, pads: Sequence[int], value: float) -> Array:
@@ -92,14 +101,17 @@ def _window_reduce(x: Array, kernel: Sequence[int], strides: Sequence[int], comb
     return x
 
 
-# ---------------------------------------------------------------------------------------------------------- linear layers
+# --------------------------------------------------------------------------------------- linear layers
 
 
 def _infer_conv(node: Node, shapes: Sequence[Shape]) -> Shape:
     (shape,), weight, groups = shapes, node.consts["weight"].shape, node.attrs["groups"]
     _check_window(node, shape)
     _require(len(weight) == 4, f"weight must be (M, C/groups, kh, kw), is {weight}")
-    _require(weight[1] * groups == shape[1] and weight[0] % groups == 0, f"weight {weight} with {groups} groups does not fit {shape}")
+    _require(
+        weight[1] * groups == shape[1] and weight[0] % groups == 0,
+        f"weight {weight} with {groups} groups does not fit {shape}",
+    )
     _require(node.consts["bias"].shape == weight[:1], f"bias must be ({weight[0]},), is {node.consts['bias'].shape}")
     spatial = _window_shape(shape, weight[2:], node.attrs["strides"], node.attrs["pads"], node.attrs["dilations"])
     return (shape[0], weight[0], *spatial)
@@ -119,16 +131,15 @@ def _run_conv(node: Node, args: Sequence[Array]) -> Array:
         total = np.zeros((batch, groups, filters // groups, rows, columns), x.dtype)
         for tap, view in enumerate(views):
             total += view[:, :, None] * taps[None, :, :, tap, None, None]
-        result: Array = total.reshape(batch, filters, rows, columns) + bias
-        return result
-    matrix = weight.reshape(groups, filters // groups, depth, kh * kw).transpose(0, 1, 3, 2)
-    matrix = matrix.reshape(groups, filters // groups, kh * kw * depth)
+        return np.asarray(total.reshape(batch, filters, rows, columns) + bias)
+    taps_first = weight.reshape(groups, filters // groups, depth, kh * kw).transpose(0, 1, 3, 2)
+    matrix = taps_first.reshape(groups, filters // groups, kh * kw * depth)
     output = np.empty((batch, filters, rows, columns), x.dtype)
     for image in range(batch):  # one image at a time keeps the unrolled patches in cache-sized memory
         patches = np.stack([view[image].reshape(groups, depth, rows * columns) for view in views], axis=1)
         product = matrix @ patches.reshape(groups, kh * kw * depth, rows * columns)
         output[image] = product.reshape(filters, rows, columns)
-    return output + bias
+    return np.asarray(output + bias)
 
 
 def _infer_gemm(node: Node, shapes: Sequence[Shape]) -> Shape:
@@ -140,10 +151,12 @@ def _infer_gemm(node: Node, shapes: Sequence[Shape]) -> Shape:
 
 def _run_gemm(node: Node, args: Sequence[Array]) -> Array:
     x = args[0]
-    return np.asarray(x @ node.consts["weight"].astype(x.dtype, copy=False).T + node.consts["bias"].astype(x.dtype, copy=False))
+    return np.asarray(
+        x @ node.consts["weight"].astype(x.dtype, copy=False).T + node.consts["bias"].astype(x.dtype, copy=False)
+    )
 
 
-# --------------------------------------------------------------------------------------------------------- element-wise
+# ---------------------------------------------------------------------------------------- element-wise
 
 
 def _same(node: Node, shapes: Sequence[Shape]) -> Shape:
@@ -178,7 +191,9 @@ def _infer_addconst(node: Node, shapes: Sequence[Shape]) -> Shape:
 
 
 def _infer_softmax(node: Node, shapes: Sequence[Shape]) -> Shape:
-    _require(1 <= node.attrs["axis"] < len(shapes[0]), f"axis {node.attrs['axis']} is not a non-batch axis of {shapes[0]}")
+    _require(
+        1 <= node.attrs["axis"] < len(shapes[0]), f"axis {node.attrs['axis']} is not a non-batch axis of {shapes[0]}"
+    )
     return shapes[0]
 
 
@@ -192,14 +207,16 @@ def _run_sigmoid(node: Node, args: Sequence[Array]) -> Array:
     return np.asarray(0.5 * (np.tanh(0.5 * args[0]) + 1.0))  # no overflow for large negative arguments
 
 
-# --------------------------------------------------------------------------------------------------------------- pooling
+# --------------------------------------------------------------------------------------------- pooling
 
 
 def _infer_pool(node: Node, shapes: Sequence[Shape]) -> Shape:
     (shape,) = shapes
     _check_window(node, shape)
     kernel, pads = node.attrs["kernel"], node.attrs["pads"]
-    _require(max(pads[0], pads[2]) < kernel[0] and max(pads[1], pads[3]) < kernel[1], "pads must be smaller than the kernel")
+    _require(
+        max(pads[0], pads[2]) < kernel[0] and max(pads[1], pads[3]) < kernel[1], "pads must be smaller than the kernel"
+    )
     return (*shape[:2], *_window_shape(shape, kernel, node.attrs["strides"], pads, (1, 1)))
 
 
@@ -217,7 +234,7 @@ def _run_avgpool(node: Node, args: Sequence[Array]) -> Array:
     return np.asarray(total / _window_reduce(_padded(ones, pads, 0.0), kernel, strides, np.add))
 
 
-# ------------------------------------------------------------------------------------------------------------ reindexing
+# ------------------------------------------------------------------------------------------ reindexing
 
 
 def _infer_concat(node: Node, shapes: Sequence[Shape]) -> Shape:
@@ -237,7 +254,9 @@ def _slices(node: Node) -> tuple[slice, ...]:
 def _infer_slice(node: Node, shapes: Sequence[Shape]) -> Shape:
     (shape,) = shapes
     starts, stops, steps = (node.attrs[name] for name in ("starts", "stops", "steps"))
-    _require(len(starts) == len(stops) == len(steps) == len(shape), f"needs one start, stop and step per axis of {shape}")
+    _require(
+        len(starts) == len(stops) == len(steps) == len(shape), f"needs one start, stop and step per axis of {shape}"
+    )
     resolved = all(0 <= a < b <= size and s >= 1 for a, b, s, size in zip(starts, stops, steps, shape, strict=True))
     _require(resolved, f"[{starts}:{stops}:{steps}] is empty or outside {shape}")
     _require((starts[0], stops[0]) == (0, shape[0]), "the batch axis cannot be cut")
@@ -253,7 +272,9 @@ def _infer_reshape(node: Node, shapes: Sequence[Shape]) -> Shape:
 
 def _infer_transpose(node: Node, shapes: Sequence[Shape]) -> Shape:
     perm = tuple(node.attrs["perm"])
-    _require(sorted(perm) == list(range(len(shapes[0]))), f"perm {perm} is not a permutation of the axes of {shapes[0]}")
+    _require(
+        sorted(perm) == list(range(len(shapes[0]))), f"perm {perm} is not a permutation of the axes of {shapes[0]}"
+    )
     _require(perm[0] == 0, f"perm {perm} moves the batch axis")
     return tuple(shapes[0][axis] for axis in perm)
 
@@ -261,11 +282,14 @@ def _infer_transpose(node: Node, shapes: Sequence[Shape]) -> Shape:
 def _infer_pad(node: Node, shapes: Sequence[Shape]) -> Shape:
     (shape,), pads = shapes, node.attrs["pads"]
     _require(len(pads) == len(shape), f"needs one (before, after) per axis of {shape}")
-    _require(all(min(pair) >= 0 for pair in pads) and tuple(pads[0]) == (0, 0), f"pads {pads} are negative or pad the batch axis")
+    _require(
+        all(min(pair) >= 0 for pair in pads) and tuple(pads[0]) == (0, 0),
+        f"pads {pads} are negative or pad the batch axis",
+    )
     return tuple(size + before + after for size, (before, after) in zip(shape, pads, strict=True))
 
 
-# ------------------------------------------------------------------------------------------------------------- the table
+# ------------------------------------------------------------------------------------------- the table
 
 _WINDOW = ("kernel", "strides", "pads")
 _AFFINE = ("scale", "shift")
@@ -276,10 +300,19 @@ OPS: Mapping[str, OpDef] = {
         OpDef("Conv", 1, ("strides", "pads", "dilations", "groups"), ("weight", "bias"), _infer_conv, _run_conv),
         OpDef("Gemm", 1, (), ("weight", "bias"), _infer_gemm, _run_gemm),
         OpDef("Scale", 1, (), _AFFINE, _infer_scale, _run_scale),
-        OpDef("AddConst", 1, (), ("value",), _infer_addconst, lambda node, a: a[0] + node.consts["value"].astype(a[0].dtype)),
+        OpDef(
+            "AddConst",
+            1,
+            (),
+            ("value",),
+            _infer_addconst,
+            lambda node, a: a[0] + node.consts["value"].astype(a[0].dtype),
+        ),
         OpDef("Relu", 1, (), (), _same, lambda node, a: np.maximum(a[0], 0)),
         OpDef("AffineRelu", 1, (), _AFFINE, _infer_scale, lambda node, a: np.maximum(_run_scale(node, a), 0)),
-        OpDef("Clip", 1, ("min", "max"), (), _same, lambda node, a: np.clip(a[0], node.attrs["min"], node.attrs["max"])),
+        OpDef(
+            "Clip", 1, ("min", "max"), (), _same, lambda node, a: np.clip(a[0], node.attrs["min"], node.attrs["max"])
+        ),
         OpDef("MaxPool", 1, _WINDOW, (), _infer_pool, _run_maxpool),
         OpDef("AvgPool", 1, (*_WINDOW, "count_include_pad"), (), _infer_pool, _run_avgpool),
         OpDef("Concat", None, ("axis",), (), _infer_concat, lambda node, a: np.concatenate(a, axis=node.attrs["axis"])),
@@ -301,14 +334,17 @@ def infer_shape(node: Node, shapes: Sequence[Shape]) -> Shape:
     if definition is None:
         raise ContractViolation(f"{node.name!r}: {node.op!r} is no operator of the Graph")
     try:
-        _require(len(node.inputs) == definition.arity if definition.arity is not None else bool(node.inputs), "wrong number of operands")
+        _require(
+            len(node.inputs) == definition.arity if definition.arity is not None else bool(node.inputs),
+            "wrong number of operands",
+        )
         return tuple(int(size) for size in definition.infer(node, shapes))
     except ShapeError as error:
         raise ContractViolation(f"{node.op} {node.name!r}: {error}") from None
 
 
 def infer_shapes(nodes: Iterable[Node], input_shapes: Mapping[str, Shape]) -> dict[str, Shape]:
-    """Shapes of every value, inputs included; `nodes` in topological order. Raises ContractViolation naming the node."""
+    """Shapes of every value, inputs included; `nodes` are in topological order. ContractViolation names a bad node."""
     shapes: dict[str, Shape] = dict(input_shapes)
     for node in nodes:
         missing = [value for value in node.inputs if value not in shapes]
@@ -327,7 +363,9 @@ def run_graph(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
     for name in graph.inputs:
         if name not in feeds or feeds[name].shape[1:] != graph.shapes[name][1:]:
             found = feeds[name].shape if name in feeds else "nothing"
-            raise ContractViolation(f"input {name!r} needs shape (N, {', '.join(map(str, graph.shapes[name][1:]))}), got {found}")
+            raise ContractViolation(
+                f"input {name!r} needs shape (N, {', '.join(map(str, graph.shapes[name][1:]))}), got {found}"
+            )
         values[name] = feeds[name]
     for node in graph.nodes:
         values[node.output] = np.asarray(OPS[node.op].evaluate(node, [values[value] for value in node.inputs]))

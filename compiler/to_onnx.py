@@ -1,16 +1,16 @@
-"""A Graph back to ONNX, so that onnxruntime can run any Graph with any of its values as outputs (calibration, verification)."""
+"""A Graph back to ONNX, so that onnxruntime can run any Graph, with any of its values as outputs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
-
 from moiety.compiler.graph import Array, Graph, Node
 from moiety.compiler.ops import channelwise
 from moiety.protocols.errors import ContractViolation
+from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 17
 IR_VERSION = 8
@@ -32,7 +32,7 @@ class _Writer:
     def weight(self, node: Node, role: str, array: Array) -> str:
         return self.constant(node, role, array.astype(np.float32))
 
-    def emit(self, op: str, node: Node, inputs: Sequence[str], output: str | None = None, **attrs: object) -> str:
+    def emit(self, op: str, node: Node, inputs: Sequence[str], output: str | None = None, **attrs: Any) -> str:
         target = output or node.output
         self.nodes.append(helper.make_node(op, list(inputs), [target], name=target, **attrs))
         return target
@@ -79,7 +79,10 @@ def _pool(w: _Writer, node: Node) -> None:
 
 def _slice(w: _Writer, node: Node) -> None:
     axes = range(1, len(node.attrs["starts"]))  # not the batch
-    bounds = [w.constant(node, role, np.array([node.attrs[role][axis] for axis in axes], np.int64)) for role in ("starts", "stops")]
+    bounds = [
+        w.constant(node, role, np.array([node.attrs[role][axis] for axis in axes], np.int64))
+        for role in ("starts", "stops")
+    ]
     steps = w.constant(node, "steps", np.array([node.attrs["steps"][axis] for axis in axes], np.int64))
     w.emit("Slice", node, [node.inputs[0], *bounds, w.constant(node, "axes", np.array(axes, np.int64)), steps])
 
@@ -126,8 +129,8 @@ _WRITERS: dict[str, Callable[[_Writer, Node], None]] = {
 def to_onnx(graph: Graph, outputs: Sequence[str] | None = None, batch: int | None = None) -> onnx.ModelProto:
     """The Graph as an ONNX model (opset 17, float32).
 
-    `outputs`: names of the values to return, any of the Graph's (default: its outputs; an input may be among them). `batch`: the
-    batch size to fix; by default it is free. Raises ContractViolation for a value that does not exist.
+    `outputs`: names of the values to return, any of the Graph's (default: its outputs; an input may be among them).
+    `batch`: the batch size to fix; by default it is free. Raises ContractViolation for a value that does not exist.
     """
     wanted = tuple(dict.fromkeys(graph.outputs if outputs is None else outputs))
     unknown = [value for value in wanted if value not in graph.shapes]
@@ -141,17 +144,14 @@ def to_onnx(graph: Graph, outputs: Sequence[str] | None = None, batch: int | Non
     def info(name: str, value: str) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, [size, *graph.shapes[value][1:]])
 
-    model_graph = helper.make_graph(
-        writer.nodes,
-        graph.name or "graph",
-        [info(name, name) for name in graph.inputs],
-        [info(name, name) for name in wanted if name not in graph.inputs],
-        writer.initialisers,
-    )
-    for name in wanted:
-        if name in graph.inputs:  # ONNX wants an output to be made by a node
-            model_graph.node.append(helper.make_node("Identity", [name], [f"{name}::output"]))
-            model_graph.output.append(info(f"{name}::output", name))
-    return helper.make_model(
-        model_graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="moiety"
-    )
+    results = []
+    for value in wanted:
+        name = value
+        if value in graph.inputs:  # ONNX wants an output to be made by a node
+            name = f"{value}::output"
+            writer.nodes.append(helper.make_node("Identity", [value], [name]))
+        results.append(info(name, value))
+    inputs = [info(name, name) for name in graph.inputs]
+    model_graph = helper.make_graph(writer.nodes, graph.name or "graph", inputs, results, writer.initialisers)
+    opsets = [helper.make_opsetid("", OPSET)]
+    return helper.make_model(model_graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="moiety")

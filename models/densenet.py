@@ -1,7 +1,7 @@
 """DenseNet-BC (Huang, Liu, van der Maaten, Weinberger: Densely Connected Convolutional Networks, CVPR 2017) in PyTorch.
 
-Parameters are named as in torchvision (`features.denseblock1.denselayer1.norm1.weight`, ..., `classifier.weight`), so that
-public checkpoints load.
+Parameters are named as in torchvision (`features.denseblock1.denselayer1.norm1.weight`, ..., `classifier.weight`), so
+that public checkpoints load.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class DenseNet(nn.Module):
         self, labels: int, layers: Sequence[int] = DENSENET121, growth: int = 32, stem: int = 64, channels: int = 3
     ) -> None:
         super().__init__()
+        self.channels, self.labels = channels, labels
         modules: OrderedDict[str, nn.Module] = OrderedDict(
             conv0=nn.Conv2d(channels, stem, 7, stride=2, padding=3, bias=False),
             norm0=nn.BatchNorm2d(stem),
@@ -65,7 +66,9 @@ class DenseNet(nn.Module):
         )
         width = stem
         for block, count in enumerate(layers, start=1):
-            dense = OrderedDict((f"denselayer{i + 1}", DenseLayer(width + i * growth, growth)) for i in range(count))
+            dense: OrderedDict[str, nn.Module] = OrderedDict()
+            for layer in range(count):
+                dense[f"denselayer{layer + 1}"] = DenseLayer(width + layer * growth, growth)
             modules[f"denseblock{block}"] = nn.Sequential(dense)
             width += count * growth
             if block < len(layers):
@@ -89,8 +92,8 @@ class DenseNet(nn.Module):
 def modern_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A checkpoint's parameters under today's names.
 
-    Wrappers' prefixes before `features.` and `classifier.` go (`module.`, `densenet121.`), `norm.1` of PyTorch before 0.4
-    becomes `norm1`, and the Linear inside a Sequential classifier (`classifier.0`) becomes the classifier.
+    Wrappers' prefixes before `features.` and `classifier.` go (`module.`, `densenet121.`), the old `norm.1` becomes
+    `norm1`, and the Linear inside a Sequential classifier (`classifier.0`) becomes the classifier.
     """
     renamed = {}
     for name, tensor in state.items():
@@ -101,31 +104,36 @@ def modern_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_densenet(path: str | PathLike[str], labels: int | None = None) -> tuple[DenseNet, dict[str, Any]]:
-    """The network in a checkpoint, in evaluation mode, and the checkpoint's other plain entries (`labels`, ...).
+    """The network in a checkpoint, in evaluation mode, and what `moiety.models.train` put beside it, if it did.
 
-    Depths, growth and widths are read off the parameters' shapes. A checkpoint is a state dictionary, or a dictionary that
-    holds one as `state_dict` or `model`; it is read with `weights_only=True`, so a file cannot run code. Raises BadInput for
-    a file that is none of these, for parameters that do not make a DenseNet, or for another number of `labels` than given.
+    The second result holds `labels`, `preprocessing` and `epoch`, as far as the checkpoint has them.
+
+    Depths, growth and widths are read off the parameters. A checkpoint is a state dictionary, or a dictionary that
+    holds one as `state_dict` or `model`; it is read with `weights_only=True`, so a file cannot run code. Raises
+    BadInput for a file that is none of these, for parameters that do not make a DenseNet, or for another number of
+    outputs than `labels`.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen kinds, among them bare RuntimeError and pickle's
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error})") from error
+    except Exception as error:  # RuntimeError, UnpicklingError, ValueError, ...: torch names no common kind
         raise BadInput(
-            f"{path}: no checkpoint of tensors ({error}). Save it again with torch.save(model.state_dict(), ...)."
+            f"{path}: is no checkpoint of plain tensors. A whole pickled model is refused, since it could run code: "
+            "load it where you trust it and write torch.save(model.state_dict(), path)."
         ) from error
     if not isinstance(content, dict):
         raise BadInput(f"{path}: holds a {type(content).__name__}, not a state dictionary; save model.state_dict().")
     state = next((content[key] for key in ("state_dict", "model") if isinstance(content.get(key), dict)), content)
     state = modern_names({name: value for name, value in state.items() if isinstance(value, Tensor)})
     model = DenseNet(**_sizes(state, path))
-    if labels is not None and model.classifier.out_features != labels:
-        raise BadInput(f"{path}: has {model.classifier.out_features} outputs, but {labels} labels were asked for.")
+    if labels is not None and model.labels != labels:
+        raise BadInput(f"{path}: has {model.labels} outputs, but {labels} labels were asked for.")
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise BadInput(f"{path}: does not fit a DenseNet: {error}") from error
-    extra = {} if state is content else {k: v for k, v in content.items() if not isinstance(v, (dict, Tensor))}
-    return model.eval(), extra
+    return model.eval(), {key: value for key, value in content.items() if key in ("labels", "preprocessing", "epoch")}
 
 
 def _sizes(state: Mapping[str, Tensor], path: str | PathLike[str]) -> dict[str, Any]:

@@ -2,9 +2,8 @@
 
     python -m moiety.models.synthetic -n 4 -o DIR [--seed 0] [--size 224]
 
-Thickness of tissue is added up along the ray (body, spine, heart, diaphragms; lungs and bowel gas take away; ribs and
-clavicles add), and grey is a saturating function of it, as on film. No diagnosis is drawn: what a network says about these
-images means nothing.
+Density is added up along the ray (body, spine, heart, ribs and clavicles add, lungs take away) and grey is a saturating
+function of it, as on film. No diagnosis is drawn: what a network says about these images means nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter
+from PIL import Image
 
 Plane = npt.NDArray[np.float64]
 
@@ -47,7 +46,8 @@ def synthetic_radiograph(seed: int, size: int = 224) -> npt.NDArray[np.uint8]:
     low, high = np.quantile(film, [0.01, 0.995])
     grey = rng.uniform(5, 25) + np.clip((film - low) / (high - low), 0, 1) * rng.uniform(200, 225)
     blurred = _blur(grey, 0.004 * size)
-    return np.clip(np.rint(blurred + rng.normal(scale=3, size=grey.shape)), 0, 255).astype(np.uint8)
+    noisy = np.rint(blurred + rng.normal(scale=3, size=grey.shape))
+    return np.asarray(np.clip(noisy, 0, 255), dtype=np.uint8)
 
 
 def _soft(distance: Plane, width: float) -> Plane:
@@ -108,7 +108,7 @@ def _ribs(x: Plane, y: Plane, breadth: float, rng: np.random.Generator) -> Plane
 def _texture(size: int, rng: np.random.Generator, scale: float) -> Plane:
     """Zero-mean noise of unit variance, smooth over `scale` of the image."""
     noise = _blur(rng.normal(size=(size, size)), scale * size)
-    return (noise - noise.mean()) / noise.std()
+    return np.asarray((noise - noise.mean()) / noise.std())
 
 
 def _blur(plane: Plane, radius: float) -> Plane:

@@ -1,10 +1,11 @@
 """Base oblivious transfers: random 1-of-2 transfers of 128-bit keys from public-key operations.
 
-Endemic OT (Masny, Rindal: "Endemic Oblivious Transfer", CCS 2019, Figure 8), in the prime-order subgroup of edwards25519, with
-libsodium's group operations. The receiver sends for every transfer a pair of points of which it can know the discrete logarithm
-(after adding the hash of the other) of one only; the sender answers one point for all.
+Endemic OT (Masny, Rindal: "Endemic Oblivious Transfer", CCS 2019, Figure 8), in the prime-order subgroup of
+edwards25519, with libsodium's group operations. The receiver sends for every transfer a pair of points of which it
+can know the discrete logarithm (after adding the hash of the other) of one only; the sender answers one point for all.
 
-Every point that arrives is checked to lie in the prime-order subgroup, so that no cofactor component survives into a key.
+Every point that arrives is checked to lie in the prime-order subgroup, so that no cofactor component survives into a
+key.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ def _scalar(prg: Prg) -> bytes:
 
 
 def _map_pair(seed: bytes) -> bytes:
-    """64 uniform bytes to a point: the sum of two independent Elligator maps is indifferentiable from a random oracle."""
+    """64 uniform bytes to a point: the sum of two independent Elligator maps is indifferentiable from a random oracle.
+    """
     first = sodium.crypto_core_ed25519_from_uniform(seed[:32])
     return sodium.crypto_core_ed25519_add(first, sodium.crypto_core_ed25519_from_uniform(seed[32:]))
 
@@ -47,18 +49,24 @@ def _hash_to_point(tag: bytes, index: int, point: bytes) -> bytes:
 
 
 def _key(tag: bytes, index: int, transcript: bytes, shared: bytes) -> bytes:
-    return hashlib.sha256(b"moiety base-ot key" + tag + index.to_bytes(4, "little") + transcript + shared).digest()[:KEY]
+    return hashlib.sha256(b"moiety base-ot key" + tag + index.to_bytes(4, "little") + transcript + shared).digest()[
+        :KEY
+    ]
 
 
 def _checked(point: bytes) -> bytes:
     if not sodium.crypto_core_ed25519_is_valid_point(point):
-        raise NetworkFailure("the peer sent an invalid group element in the base transfers; is it a Moiety peer of this version?")
+        raise NetworkFailure(
+            "the peer sent an invalid group element in the base transfers; is it a Moiety peer of this version?"
+        )
     return point
 
 
 @dataclass(frozen=True)
 class BaseReceiver:
-    """Receiver of `n` transfers with chosen bits. `start` gives the message to send; `finish` takes the sender's answer."""
+    """Receiver of `n` transfers with chosen bits. `start` gives the message to send; `finish` takes the sender's
+    answer.
+    """
 
     tag: bytes
     choices: Blocks
@@ -85,7 +93,12 @@ class BaseReceiver:
         """The chosen keys, uint8 `(n,16)`. Raises `NetworkFailure` for an invalid answer."""
         point = _checked(answer)
         keys = [
-            _key(self.tag, index, answer + self.message[64 * index : 64 * index + 64], sodium.crypto_scalarmult_ed25519_noclamp(a, point))
+            _key(
+                self.tag,
+                index,
+                answer + self.message[64 * index : 64 * index + 64],
+                sodium.crypto_scalarmult_ed25519_noclamp(a, point),
+            )
             for index, a in enumerate(self.scalars)
         ]
         return np.frombuffer(b"".join(keys), np.uint8).reshape(-1, KEY)

@@ -25,7 +25,9 @@ class Traffic:
 
 @dataclass
 class Meter:
-    """Counts per label; `flights` counts changes of direction plus the first message, over the whole life of the channel."""
+    """Counts per label; `flights` counts changes of direction plus the first message, over the whole life of the
+    channel.
+    """
 
     by_label: dict[str, Traffic] = field(default_factory=dict)
     total: Traffic = field(default_factory=Traffic)
@@ -64,7 +66,11 @@ class Channel(ABC):
 
     def send(self, data: bytes | bytearray | memoryview | npt.NDArray[np.generic]) -> None:
         """Queue `data`; arrays go as their C-order bytes. The caller must not change a mutable buffer afterwards."""
-        view = memoryview(np.ascontiguousarray(data)).cast("B") if isinstance(data, np.ndarray) else memoryview(data).cast("B")
+        view = (
+            memoryview(np.ascontiguousarray(data)).cast("B")
+            if isinstance(data, np.ndarray)
+            else memoryview(data).cast("B")
+        )
         if view.nbytes:
             self.meter.count(view.nbytes, 0)
             self._write(view)

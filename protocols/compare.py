@@ -1,8 +1,10 @@
-"""Millionaires' comparison and DReLU from 1-of-16 lookups (CrypTFlow2, CCS 2020, section 3.1; lookups on shares for the combination).
+"""Millionaires' comparison and DReLU from 1-of-16 lookups (CrypTFlow2, CCS 2020, section 3.1; lookups on shares for
+the combination).
 
-The server is the sender of every lookup, the client the receiver. Values are cut into digits of at most four bits. One lookup per digit shares
-`lt = [server digit < client digit]` and `eq`; the digits are then joined, up to three in one round, by lookups whose table the sender
-computes from its shares and whose choice is the receiver's shares.
+The server is the sender of every lookup, the client the receiver. Values are cut into digits of at most four bits.
+One lookup per digit shares
+`lt = [server digit < client digit]` and `eq`; the digits are then joined, up to three in one round, by lookups whose
+table the sender computes from its shares and whose choice is the receiver's shares.
 
 Flights: CS for the digits, CS for every joining round.
 """
@@ -23,10 +25,14 @@ LT = np.uint8(1)
 
 
 def less_than(session: Session, value: U64, bits: int) -> U8:
-    """XOR shares of `[a < y]`, uint8 `(n,)` of 0/1; the server's `value` is a, the client's is y, both uint64 `(n,)` below 2^bits."""
+    """XOR shares of `[a < y]`, uint8 `(n,)` of 0/1; the server's `value` is a, the client's is y, both uint64 `(n,)`
+    below 2^bits.
+    """
     sizes = digit_sizes(bits)
     shifts = np.cumsum((0, *sizes[:0:-1]))[::-1]
-    digits = [((value >> np.uint64(s)) & ring.mask(k)).astype(np.uint8) for s, k in zip(shifts.tolist(), sizes, strict=True)]
+    digits = [
+        ((value >> np.uint64(s)) & ring.mask(k)).astype(np.uint8) for s, k in zip(shifts.tolist(), sizes, strict=True)
+    ]
     last = len(sizes) - 1
     if session.is_server:
         opened = [session.sender.accept(value.size, k) for k in sizes]
@@ -49,7 +55,10 @@ def _join_round(session: Session, parts: list[U8], sizes: tuple[int, ...]) -> li
     wide = [(g, last, join_width(len(g), last)) for g, last in jobs if len(g) > 1]
     if session.is_server:
         opened = [session.sender.accept(g[0].size, k) for g, _, k in wide]
-        out = [session.sender.lookup(b, _join_table(g, last, k), 2 - last) for b, (g, last, k) in zip(opened, wide, strict=True)]
+        out = [
+            session.sender.lookup(b, _join_table(g, last, k), 2 - last)
+            for b, (g, last, k) in zip(opened, wide, strict=True)
+        ]
     else:
         chosen = [session.receiver.choose(_join_choice(g, last), k) for g, last, k in wide]
         out = [session.receiver.lookup(b, 2 - last) for b, (_, last, _) in zip(chosen, wide, strict=True)]
@@ -59,7 +68,9 @@ def _join_round(session: Session, parts: list[U8], sizes: tuple[int, ...]) -> li
 
 
 def _join_choice(group: list[U8], last: bool) -> U8:
-    """The receiver's shares as one choice: eq of the first part, then (lt, eq) of each next one (no eq for the last part of the last group)."""
+    """The receiver's shares as one choice: eq of the first part, then (lt, eq) of each next one (no eq for the last
+    part of the last group).
+    """
     choice = group[0] >> 1
     at = 1
     for index, part in enumerate(group[1:], 2):
@@ -70,7 +81,9 @@ def _join_choice(group: list[U8], last: bool) -> U8:
 
 
 def _join_table(group: list[U8], last: bool, k: int) -> U8:
-    """Sender's table over all receiver shares: bit 0 is the nonlinear part of lt, bit 1 eq of the group. uint8 `(n, 2^k)`."""
+    """Sender's table over all receiver shares: bit 0 is the nonlinear part of lt, bit 1 eq of the group. uint8 `(n,
+    2^k)`.
+    """
     values = _join_choice(group, last)[:, None] ^ np.arange(1 << k, dtype=np.uint8)
     return _JOIN[len(group), last][values]
 
@@ -95,7 +108,8 @@ _JOIN = {(size, last): _join_function(size, last) for size, last in ((2, False),
 
 
 def drelu(session: Session, x: U64, bits: int) -> U8:
-    """XOR shares of `[x >= 0]` for additive shares in `Z_{2^bits}`, uint64 `(n,)`, 2 <= bits <= 64. Exact for every input.
+    """XOR shares of `[x >= 0]` for additive shares in `Z_{2^bits}`, uint64 `(n,)`, 2 <= bits <= 64. Exact for every
+    input.
 
     `msb(x) = msb(x0) ^ msb(x1) ^ carry`, `carry = [2^(bits-1) - 1 - low(x0) < low(x1)]` (CrypTFlow2, Algorithm 2).
     """

@@ -1,7 +1,8 @@
 """Declared costs: bytes each way and the order of flights of every protocol, as formulas in its sizes.
 
-Sizes may be integers or sympy expressions; the formulas are the same. Set-up, key and framing bytes are declared like everything else; what the TCP layer adds
-(frame headers, keep-alive) is counted apart by the transport. A test holds these declarations equal to what the meter counts, byte for byte.
+Sizes may be integers or sympy expressions; the formulas are the same. Set-up, key and framing bytes are declared
+like everything else; what the TCP layer adds (frame headers, keep-alive) is counted apart by the transport. A test
+holds these declarations equal to what the meter counts, byte for byte.
 
 The compiler imports this module and no other protocol code.
 """
@@ -27,7 +28,9 @@ def _ceil(value: Size, divisor: int) -> Size:
 
 @dataclass(frozen=True)
 class Cost:
-    """`up`: bytes client -> server, `down`: bytes server -> client; `flights`: who sends, in order, one letter ('C' or 'S') per flight."""
+    """`up`: bytes client -> server, `down`: bytes server -> client; `flights`: who sends, in order, one letter ('C'
+    or 'S') per flight.
+    """
 
     up: Size = 0
     down: Size = 0
@@ -128,7 +131,11 @@ def reveal_to_client(n: Size, bits: int) -> Cost:
 
 
 def maxpool(
-    shape: tuple[int, int, int], bits: int, kernel: tuple[int, int], strides: tuple[int, int], pads: tuple[int, int, int, int]
+    shape: tuple[int, int, int],
+    bits: int,
+    kernel: tuple[int, int],
+    strides: tuple[int, int],
+    pads: tuple[int, int, int, int],
 ) -> Cost:
     """Rows, then columns; each a binary tree of maxima."""
     channels, height, width = shape[0], shape[1] + pads[0] + pads[2], shape[2] + pads[1] + pads[3]

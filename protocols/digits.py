@@ -1,8 +1,11 @@
-"""The digit plan of a comparison: widths of the digits and how they are joined. Pure arithmetic, shared with the cost formulas."""
+"""The digit plan of a comparison: widths of the digits and how they are joined. Pure arithmetic, shared with the
+cost formulas.
+"""
 
 from __future__ import annotations
 
 DIGIT = 4
+
 
 def digit_sizes(bits: int) -> tuple[int, ...]:
     """Digit widths, most significant first; the shorter digit goes on top, where a message is two bits."""
@@ -13,8 +16,9 @@ def digit_sizes(bits: int) -> tuple[int, ...]:
 def join_plan(digits: int) -> tuple[tuple[int, ...], ...]:
     """Group sizes per joining round, most significant group first.
 
-    r rounds join up to 2^(r+1) - 1 digits: a group of two that keeps eq is a 1-of-8 lookup, and the least significant group needs no eq, so three
-    of its digits fit a 1-of-16 lookup. Within the least number of rounds, a round joins no more than it must, and the cheap last group first.
+    r rounds join up to 2^(r+1) - 1 digits: a group of two that keeps eq is a 1-of-8 lookup, and the least
+    significant group needs no eq, so three of its digits fit a 1-of-16 lookup. Within the least number of rounds, a
+    round joins no more than it must, and the cheap last group first.
     """
     rounds = []
     while digits > 1:
@@ -31,5 +35,7 @@ def join_plan(digits: int) -> tuple[tuple[int, ...], ...]:
 
 
 def join_width(size: int, last: bool) -> int:
-    """Choice bits of the lookup that joins a group: eq and lt of all digits but lt of the first (and eq of the last group's lowest)."""
+    """Choice bits of the lookup that joins a group: eq and lt of all digits but lt of the first (and eq of the last
+    group's lowest).
+    """
     return 2 * size - 1 - last

@@ -14,7 +14,8 @@ from moiety.protocols.session import Session
 def extend(session: Session, x: U64, bits: int, out_bits: int) -> U64:
     """Shares modulo 2^out_bits of the signed value of x, uint64 of x's shape; `bits <= out_bits <= 64`. Exact.
 
-    With `y = x + 2^(bits-1)` unsigned, `y = y0 + y1 - 2^bits * wrap`; the wrap bit is needed modulo 2^(out_bits - bits) only. Flights: the comparison's, then C S.
+    With `y = x + 2^(bits-1)` unsigned, `y = y0 + y1 - 2^bits * wrap`; the wrap bit is needed modulo 2^(out_bits -
+    bits) only. Flights: the comparison's, then C S.
     """
     if bits == out_bits:
         return x

@@ -1,7 +1,7 @@
 """Maximum over windows: rows, then columns, each a tree of `max(a, b) = b + relu(a - b)`.
 
-Operands must lie in `[-2^(bits-2), 2^(bits-2))`, so that a difference fits the ring (one headroom bit). Padding counts as -2^(bits-2), which no
-operand is below.
+Operands must lie in `[-2^(bits-2), 2^(bits-2))`, so that a difference fits the ring (one headroom bit). Padding
+counts as -2^(bits-2), which no operand is below.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ def maxpool(
 def _running_max(session: Session, x: U64, bits: int, kernel: int, stride: int, axis: int) -> U64:
     """Maximum of `kernel` neighbours along one axis, as a binary tree: ceil(log2(kernel)) comparisons deep."""
     count = (x.shape[axis] - kernel) // stride + 1
-    taps = [np.take(x, np.arange(offset, offset + (count - 1) * stride + 1, stride), axis=axis) for offset in range(kernel)]
+    taps = [
+        np.take(x, np.arange(offset, offset + (count - 1) * stride + 1, stride), axis=axis) for offset in range(kernel)
+    ]
     while len(taps) > 1:
         pairs = len(taps) // 2
         a, b = np.stack(taps[0 : 2 * pairs : 2]), np.stack(taps[1 : 2 * pairs : 2])

@@ -1,10 +1,11 @@
 """1-of-2^k transfers (k = 1..4) from VOLE correlations: XOR lookups and additive lookups.
 
-Both parties call the same operations in the same order. A batch is opened by the receiver's choices (`choose` / `accept`) and answered
-once; its correlations are then used up. Pads are `H(tweak, w + x*delta)` with a tweak that only counts up (TMMO; Guo, Katz, Wang, Yu, S&P 2020).
+Both parties call the same operations in the same order. A batch is opened by the receiver's choices (`choose` /
+`accept`) and answered once; its correlations are then used up. Pads are `H(tweak, w + x*delta)` with a tweak that
+only counts up (TMMO; Guo, Katz, Wang, Yu, S&P 2020).
 
-The result is always shared: the sender's share is set so that option 0's ciphertext is zero, which is why a batch sends `2^k - 1` messages each
-and why the sender cannot choose its share.
+The result is always shared: the sender's share is set so that option 0's ciphertext is zero, which is why a batch
+sends `2^k - 1` messages each and why the sender cannot choose its share.
 """
 
 from __future__ import annotations
@@ -90,16 +91,22 @@ class TransferSender(_Endpoint):
         return SentBatch(k=k, tweak=self._next_tweak(n), w=w, shifts=shifts)
 
     def lookup(self, batch: SentBatch, table: U8, bits: int) -> U8:
-        """XOR-share `table[i, choice_i]`, table uint8 `(n, 2^k)` of `bits`-bit entries; returns this party's share uint8 `(n,)`."""
+        """XOR-share `table[i, choice_i]`, table uint8 `(n, 2^k)` of `bits`-bit entries; returns this party's share
+        uint8 `(n,)`.
+        """
         batch.spend()
-        messages, share = kernels.lookup_send(batch.w, self._vole.delta, batch.k, batch.tweak, batch.shifts, table, bits)
+        messages, share = kernels.lookup_send(
+            batch.w, self._vole.delta, batch.k, batch.tweak, batch.shifts, table, bits
+        )
         self._channel.send(messages)
         return share
 
     def leaf(self, batch: SentBatch, digits: U8, with_eq: bool) -> U8:
         """XOR-share `[digit < choice] | [digit == choice] << 1` (the second only `with_eq`)."""
         batch.spend()
-        messages, share = kernels.leaf_send(batch.w, self._vole.delta, batch.k, batch.tweak, batch.shifts, digits, with_eq)
+        messages, share = kernels.leaf_send(
+            batch.w, self._vole.delta, batch.k, batch.tweak, batch.shifts, digits, with_eq
+        )
         self._channel.send(messages)
         return share
 

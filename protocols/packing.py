@@ -14,6 +14,7 @@ independent dense convolutions with block-diagonal weights.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -140,6 +141,11 @@ class Layout:
             raise BadPlan(
                 f"{self.cp} channels x {self.mp} filters x {self.channel_size} coefficients do not fit into degree {self.degree}"
             )
+
+    @staticmethod
+    def unit(geometry: Geometry, tile: tuple[int, int]) -> Layout:
+        """One channel and one filter per polynomial of unlimited degree: for sizing a tile."""
+        return Layout(geometry, sys.maxsize, 1, 1, tile)
 
     @cached_property
     def flat(self) -> Geometry:

@@ -1,11 +1,15 @@
 """ReLU with a secret per-element threshold, sign and extension into a wider ring, in one multiplexer.
 
-Functionality: for additive shares of x in `Z_{2^bits}`, server's secrets c (threshold) and f (flip), additive shares in `Z_{2^out_bits}` of
-`z = [x + c >= 0] * (x + c)` where f = 0 and `z = [x + c < 0] * (x + c)` where f = 1. Exact whenever x + c, as a signed number, fits `bits` bits.
+Functionality: for additive shares of x in `Z_{2^bits}`, server's secrets c (threshold) and f (flip), additive shares
+in `Z_{2^out_bits}` of
+`z = [x + c >= 0] * (x + c)` where f = 0 and `z = [x + c < 0] * (x + c)` where f = 1. Exact whenever x + c, as a
+signed number, fits `bits` bits.
 
-DReLU is CrypTFlow2's; the multiplexer joins it with the signed extension: with signed lifts X0, X1 of the shares and their sign bits m0, m1,
-`x = X0 + X1 + 2^bits * (m0 & m1)` if x >= 0 and `x = X0 + X1 - 2^bits * (~m0 & ~m1)` if x < 0, and the gate already tells which of the two it is. One 1-of-4 transfer
-server -> client on (d1, m1) and one 1-of-2 transfer client -> server on d0. Flip is a change of the server's share of the gate.
+DReLU is CrypTFlow2's; the multiplexer joins it with the signed extension: with signed lifts X0, X1 of the shares and
+their sign bits m0, m1,
+`x = X0 + X1 + 2^bits * (m0 & m1)` if x >= 0 and `x = X0 + X1 - 2^bits * (~m0 & ~m1)` if x < 0, and the gate already
+tells which of the two it is. One 1-of-4 transfer server -> client on (d1, m1) and one 1-of-2 transfer client ->
+server on d0. Flip is a change of the server's share of the gate.
 
 Flights: DReLU's, then C S C. Nothing leaks: both parties see pads, corrections and masked messages only.
 """
@@ -33,13 +37,16 @@ def relu(
 ) -> U64:
     """Shares of the gated values, uint64 of x's shape, modulo 2^out_bits; `2 <= bits <= out_bits <= 64`.
 
-    `threshold` (uint64, ring elements) and `flip` (uint8 0/1), both broadcastable to x's shape, are the server's; the client passes None.
+    `threshold` (uint64, ring elements) and `flip` (uint8 0/1), both broadcastable to x's shape, are the server's;
+    the client passes None.
     """
     flat = x.reshape(-1)
     if session.is_server:
         if threshold is not None:
             flat = ring.reduce(x + threshold, bits).reshape(-1)
-        flips = np.zeros(x.size, np.uint8) if flip is None else np.broadcast_to(flip, x.shape).reshape(-1).astype(np.uint8)
+        flips = (
+            np.zeros(x.size, np.uint8) if flip is None else np.broadcast_to(flip, x.shape).reshape(-1).astype(np.uint8)
+        )
         z = _server(session, flat, bits, out_bits, flips)
     else:
         z = _client(session, flat, bits, out_bits)

@@ -1,4 +1,5 @@
-"""The explicit context of a run: role, channel, randomness, correlations. Nothing in this package keeps module state."""
+"""The explicit context of a run: role, channel, randomness, correlations. Nothing in this package keeps module state.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +25,10 @@ class Role(IntEnum):
 class Session:
     """One party's side of one connection.
 
-    `sender` and `receiver` are the two directions of oblivious transfer this party takes part in: the server's `sender` is paired with the client's
-    `receiver` (direction server -> client) and the other way round. `rlwe` holds the client's per-query keys or the server's copies of the public ones.
+    `sender` and `receiver` are the two directions of oblivious transfer this party takes part in: the server's
+    `sender` is paired with the client's
+    `receiver` (direction server -> client) and the other way round. `rlwe` holds the client's per-query keys or the
+    server's copies of the public ones.
     """
 
     role: Role

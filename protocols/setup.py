@@ -1,7 +1,7 @@
 """Opening a session: base transfers and punctured trees, in both directions.
 
-Three flights. The server's `delta` (direction server -> client) is fixed by its base transfer choices in flight 1, the client's in flight 2; each is
-answered in the next flight.
+Three flights. The server's `delta` (direction server -> client) is fixed by its base transfer choices in flight 1,
+the client's in flight 2; each is answered in the next flight.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ _TO_CLIENT, _TO_SERVER = b"server->client", b"client->server"
 
 
 def open_session(role: Role, channel: Channel, prg: Prg | None = None) -> Session:
-    """Run the set-up with the peer and return this party's Session. `prg` is this party's randomness; the operating system's when None.
+    """Run the set-up with the peer and return this party's Session. `prg` is this party's randomness; the operating
+    system's when None.
 
     Raises `NetworkFailure` when the peer is gone or sends invalid group elements.
     """

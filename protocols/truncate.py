@@ -1,7 +1,8 @@
 """Truncate-and-reduce: from `Z_{2^l}` to `Z_{2^(l-s)}`, dropping the low s bits.
 
-*exact* is SIRNN's TR (S&P 2021, Algorithm 3 style): the carry of the low parts comes from one s-bit comparison. *stochastic* is local: its
-rounding bit depends on the shares, and the functionality it securely computes is the one with exactly this share-dependent bit (Li et al., ePrint 2023/909, on why that has to be said).
+*exact* is SIRNN's TR (S&P 2021, Algorithm 3 style): the carry of the low parts comes from one s-bit comparison.
+*stochastic* is local: its rounding bit depends on the shares, and the functionality it securely computes is the one
+with exactly this share-dependent bit (Li et al., ePrint 2023/909, on why that has to be said).
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def truncate_exact(session: Session, x: U64, bits_in: int, shift: int) -> U64:
 
 
 def truncate_stochastic(session: Session, x: U64, bits_in: int, shift: int) -> U64:
-    """Shares of `floor(x / 2^shift) + B`, `P[B = 1] = (x mod 2^shift) / 2^shift`, modulo 2^(bits_in - shift). No message.
+    """Shares of `floor(x / 2^shift) + B`, `P[B = 1] = (x mod 2^shift) / 2^shift`, modulo 2^(bits_in - shift). No
+    message.
 
     Unbiased: the floors of the shares lose `frac + [carry]`, the server's 1 gives back its mean.
     """

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moiety.protocols import linear, ring
-from moiety.protocols.errors import BadArtifact, ContractViolation
+from moiety.protocols.errors import ContractViolation
 from moiety.protocols.extend import extend
 from moiety.protocols.maxpool import maxpool
 from moiety.protocols.relu import relu
@@ -24,7 +24,8 @@ from moiety.protocols.reveal import reveal_to_client
 from moiety.protocols.session import Session
 from moiety.protocols.truncate import truncate_exact, truncate_stochastic
 from moiety.runtime import program as ir
-from moiety.runtime.local_ops import LOCAL_STEPS, Output, apply_local, open_output, quantise
+from moiety.runtime.layers import kind_of, linear_specs, public_seed
+from moiety.runtime.local_ops import LOCAL_STEPS, apply_local
 from moiety.runtime.weights import Weights
 
 U64 = ring.U64
@@ -98,8 +99,7 @@ class ServerExecutor:
         seed = public_seed(self.program)
         for done, (index, spec) in enumerate(specs.items()):
             progress(done, len(specs), self.program.steps[index].name)
-            weight, bias = self.weights[f"linear.{index}.weight"], self.weights[f"linear.{index}.bias"]
-            layer = linear.ServerLinear(spec, index, seed, weight, bias)
+            layer = linear.ServerLinear(spec, index, seed, *self.weights.linear(index))
             layer.prepare()
             self._layers[index] = layer
         progress(len(specs), len(specs), "")
@@ -127,11 +127,11 @@ class ServerExecutor:
             case ir.Relu(affine=True):
                 bits = self.program.steps[step.inputs[0]].bits
                 channelwise = (-1,) + (1,) * (len(step.shape) - 1)
-                threshold = ring.from_signed(self.weights[f"relu.{index}.threshold"], bits).reshape(channelwise)
-                flip = self.weights[f"relu.{index}.flip"].reshape(channelwise)
-                return relu(session, operands[0], bits, step.bits, threshold, flip)
+                threshold, flip = self.weights.gate(index)
+                elements = ring.from_signed(threshold, bits).reshape(channelwise)
+                return relu(session, operands[0], bits, step.bits, elements, flip.reshape(channelwise))
             case ir.AddConst():
-                constant = ring.from_signed(self.weights[f"const.{index}"], step.bits)
+                constant = ring.from_signed(self.weights.constant(index), step.bits)
                 return ring.reduce(operands[0] + constant, step.bits)
             case ir.Output():
                 reveal_to_client(session, operands[0], step.bits)
@@ -140,11 +140,34 @@ class ServerExecutor:
                 return shared_step(session, self.program, step, operands)
 
 
+@dataclass(frozen=True)
+class Output:
+    """What the client reads of one Output step: the revealed integers, `logits` = integers * scale, `values` after the postprocess."""
+
+    name: str
+    integers: ring.I64
+    logits: npt.NDArray[np.float64]
+    values: npt.NDArray[np.float64]
+    postprocess: str
+    labels: tuple[str, ...]
+
+    @classmethod
+    def of(cls, index: int, program: ir.Program, elements: U64) -> Output:
+        step = program.outputs[index]
+        integers = ring.to_signed(elements, step.bits)
+        values = ir.dequantise_output(step, integers)
+        return cls(program.output_names()[index], integers, integers * step.scale, values, step.postprocess, step.labels)
+
+
 @dataclass
 class ClientExecutor:
-    """The hospital's side."""
+    """The hospital's side. Raises `BadPlan` when a layer of the vendor's Program would not be secure or not decrypt."""
 
     program: ir.Program
+
+    def __post_init__(self) -> None:
+        for spec in linear_specs(self.program).values():
+            linear.check_spec(spec)
 
     def run(
         self, session: Session, image: npt.NDArray[np.float32], progress: Progress = no_progress
@@ -155,30 +178,29 @@ class ClientExecutor:
         with cost.measure(session, "keys", "keys"):
             linear.new_query_client(session, list(specs.values()), seed)
         for index, step, values in _walk(self.program, progress):
-            operands = [values[i] for i in step.inputs]
             with cost.measure(session, kind_of(step), _label(index, step)):
+                operands = [values[i] for i in step.inputs]
                 match step:
                     case ir.Input():
-                        if image.shape != step.shape:
-                            raise ContractViolation(f"input of shape {image.shape}, the Program's is {step.shape}")
-                        values[index] = quantise(step, image)
+                        values[index] = ring.from_signed(ir.quantise_input(self.program, image), step.bits)
                     case ir.Linear():
                         values[index] = linear.linear_client(session, specs[index], index, seed, operands[0])
-                    case ir.Relu(affine=True):
-                        bits = self.program.steps[step.inputs[0]].bits
-                        values[index] = relu(session, operands[0], bits, step.bits)
                     case ir.AddConst():
                         values[index] = operands[0]
                     case ir.Output():
-                        elements = reveal_to_client(session, operands[0], step.bits)
-                        if elements is None:
-                            raise ContractViolation("a client executor on a server's session")
-                        outputs.append(open_output(step, elements))
-                        values[index] = elements
+                        values[index] = self._reveal(session, step, operands[0])
+                        outputs.append(Output.of(index, self.program, values[index]))
                     case _:
                         values[index] = shared_step(session, self.program, step, operands)
         session.channel.flush()
         return outputs, cost
+
+    @staticmethod
+    def _reveal(session: Session, step: ir.Output, share: U64) -> U64:
+        elements = reveal_to_client(session, share, step.bits)
+        if elements is None:
+            raise ContractViolation("a client's executor on a server's session")
+        return elements
 
 
 def shared_step(session: Session, program: ir.Program, step: ir.AnyStep, operands: list[U64]) -> U64:
@@ -203,21 +225,15 @@ def shared_step(session: Session, program: ir.Program, step: ir.AnyStep, operand
 
 def _walk(program: ir.Program, progress: Progress) -> Iterator[tuple[int, ir.AnyStep, dict[int, U64]]]:
     """The steps in order with the live values; after each step those of no further use are dropped."""
-    last_use = {operand: index for index, step in enumerate(program.steps) for operand in step.inputs}
     values: dict[int, U64] = {}
-    for index, step in enumerate(program.steps):
+    for (index, step), finished in zip(enumerate(program.steps), program.last_uses(), strict=True):
         progress(index, len(program.steps), step.name)
         yield index, step, values
         if values[index].shape != step.shape:
             raise ContractViolation(f"{_label(index, step)} made shape {values[index].shape}, the Program says {step.shape}")
-        for value in {index, *step.inputs}:
-            if last_use.get(value, -1) <= index:
-                del values[value]
+        for value in finished:
+            del values[value]
     progress(len(program.steps), len(program.steps), "")
-
-
-def kind_of(step: ir.AnyStep) -> str:
-    return str(step.__struct_config__.tag)
 
 
 def _label(index: int, step: ir.AnyStep) -> str:

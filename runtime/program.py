@@ -1,9 +1,9 @@
 """The Program: what both parties know. A linear list of fixed-point steps, with its file format, validation and digest.
 
-A value is named by the index of the step that makes it. All values are shared, shape without batch dimension, `(C, H, W)` or
-`(C,)`, elements of the ring `Z_{2^bits}`. The Program holds no weight, no bias, no threshold, no activation range: only what
-both parties must know to run it. What it does tell about the weights (for example a shift that was chosen from their size) is listed in
-`disclosed`.
+A value is named by the index of the step that makes it. All values are shared, shape without batch dimension, `(C, H,
+W)` or `(C,)`, elements of the ring `Z_{2^bits}`. The Program holds no weight, no bias, no threshold, no activation
+range: only what both parties must know to run it. What it does tell about the weights (for example a shift that was
+chosen from their size) is listed in `disclosed`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Literal
 import msgspec
 import numpy as np
 import numpy.typing as npt
-
 from moiety.protocols.errors import BadArtifact, BadInput
 
 FORMAT = "moiety-program"
@@ -36,9 +35,11 @@ class Step(msgspec.Struct, frozen=True, tag_field="kind", forbid_unknown_fields=
 
 
 class Input(Step, frozen=True, tag="input", kw_only=True):
-    """The client's tensor, quantised to integers `round(x / scale)`; the client's share is the value, the server's is 0.
+    """The client's tensor, quantised to integers `round(x / scale)`; the client's share is the value, the server's is
+    0.
 
-    The client clips to `[-2^(value_bits-1), 2^(value_bits-1))`, which is what the planner's headroom was computed for (None: the whole ring).
+    The client clips to `[-2^(value_bits-1), 2^(value_bits-1))`, which is what the planner's headroom was computed for
+    (None: the whole ring).
     """
 
     scale: float
@@ -48,9 +49,10 @@ class Input(Step, frozen=True, tag="input", kw_only=True):
 class RlwePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Parameters and layout of one homomorphic linear layer (protocols/linear). All public.
 
-    degree: N. primes: NTT primes whose product is q. masking: how the answer hides the noise. channels_per_ciphertext `cp` and
-    filters_per_answer `mp` as in coefficient packing; tile: output rows and columns per ciphertext block. flood_bits: log2 of the flooding noise (0
-    for uniform masking). answer_bits: `k`, answers are rounded to `Z_{2^k}` before they are sent.
+    degree: N. primes: NTT primes whose product is q. masking: how the answer hides the noise. channels_per_ciphertext
+    `cp` and filters_per_answer `mp` as in coefficient packing; tile: output rows and columns per ciphertext block.
+    flood_bits: log2 of the flooding noise (0 for uniform masking). answer_bits: `k`, answers are rounded to `Z_{2^k}`
+    before they are sent.
     """
 
     degree: int
@@ -64,11 +66,12 @@ class RlwePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class Linear(Step, frozen=True, tag="linear", kw_only=True):
-    """Stride-1 convolution with secret integer weights and bias: `(C,H,W) -> (M,H',W')` in one ring; fully connected is H=W=1.
+    """Stride-1 convolution with secret integer weights and bias: `(C,H,W) -> (M,H',W')` in one ring; fully connected
+    is H=W=1.
 
-    Weights file: `linear.{step}.weight` int32 `(M, C/groups, kh, kw)`, `linear.{step}.bias` int64 `(M,1,1)` or `(M,H',W')`
-    (added modulo 2^bits; holds the rounding half of the truncation that follows where the planner wants one).
-    weight_bits bounds `|w| < 2^(weight_bits-1)` and is what the noise budget is computed from.
+    Weights file: `linear.{step}.weight` int32 `(M, C/groups, kh, kw)`, `linear.{step}.bias` int64 `(M,1,1)` or
+    `(M,H',W')` (added modulo 2^bits; holds the rounding half of the truncation that follows where the planner wants
+    one). weight_bits bounds `|w| < 2^(weight_bits-1)` and is what the noise budget is computed from.
     """
 
     kernel: tuple[int, int]
@@ -80,7 +83,9 @@ class Linear(Step, frozen=True, tag="linear", kw_only=True):
 
 
 class Truncate(Step, frozen=True, tag="truncate", kw_only=True):
-    """Truncate-and-reduce by `shift` bits: `Z_{2^(bits+shift)} -> Z_{2^bits}`; exact is floor, stochastic is the local one."""
+    """Truncate-and-reduce by `shift` bits: `Z_{2^(bits+shift)} -> Z_{2^bits}`; exact is floor, stochastic is the
+    local one.
+    """
 
     shift: int
     rounding: Rounding
@@ -89,15 +94,18 @@ class Truncate(Step, frozen=True, tag="truncate", kw_only=True):
 class Relu(Step, frozen=True, tag="relu", kw_only=True):
     """`z = [±(x+c) > 0] * (x+c)` extended from the operand's ring to `bits`.
 
-    With `affine`, the server's per-channel secrets are `relu.{step}.threshold` int64 `(C,)` (the c) and `relu.{step}.flip` uint8 `(C,)` (1 where
-    the gate opens for `x+c < 0`). Without, c = 0 and no flip. Flip 0: `z = x+c if x+c >= 0 else 0`; flip 1: `z = x+c if x+c < 0 else 0`.
+    With `affine`, the server's per-channel secrets are `relu.{step}.threshold` int64 `(C,)` (the c) and
+    `relu.{step}.flip` uint8 `(C,)` (1 where the gate opens for `x+c < 0`). Without, c = 0 and no flip. Flip 0: `z =
+    x+c if x+c >= 0 else 0`; flip 1: `z = x+c if x+c < 0 else 0`.
     """
 
     affine: bool
 
 
 class MaxPool(Step, frozen=True, tag="maxpool", kw_only=True):
-    """Maximum over windows; every operand must lie in `[-2^(bits-2), 2^(bits-2))` (one headroom bit); padding counts as -2^(bits-2)."""
+    """Maximum over windows; every operand must lie in `[-2^(bits-2), 2^(bits-2))` (one headroom bit); padding counts
+    as -2^(bits-2).
+    """
 
     kernel: tuple[int, int]
     strides: tuple[int, int]
@@ -155,7 +163,9 @@ class Pad(Step, frozen=True, tag="pad", kw_only=True):
 
 
 class Output(Step, frozen=True, tag="output", kw_only=True):
-    """Reveal to the client: signed integers times `scale`, then the public `postprocess`. Shape and ring of the operand."""
+    """Reveal to the client: signed integers times `scale`, then the public `postprocess`. Shape and ring of the
+    operand.
+    """
 
     scale: float
     postprocess: Literal["none", "sigmoid", "softmax"] = "none"
@@ -163,7 +173,22 @@ class Output(Step, frozen=True, tag="output", kw_only=True):
 
 
 AnyStep = (
-    Input | Linear | Truncate | Relu | MaxPool | SumPool | Extend | Reduce | Add | AddConst | Concat | Slice | Reshape | Transpose | Pad | Output
+    Input
+    | Linear
+    | Truncate
+    | Relu
+    | MaxPool
+    | SumPool
+    | Extend
+    | Reduce
+    | Add
+    | AddConst
+    | Concat
+    | Slice
+    | Reshape
+    | Transpose
+    | Pad
+    | Output
 )
 
 
@@ -202,7 +227,9 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     @classmethod
     def load(cls, path: Path) -> Program:
-        """Reads and validates a Program file. BadArtifact, naming the file, if it is not a sound Program of this version."""
+        """Reads and validates a Program file. BadArtifact, naming the file, if it is not a sound Program of this
+        version.
+        """
         try:
             data = path.read_bytes()
         except OSError as error:
@@ -225,7 +252,7 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             raise BadArtifact(f"this is not a Moiety Program: its format is {header.format!r}, not {FORMAT!r}")
         if header.version != VERSION:
             raise BadArtifact(
-                f"the Program has version {header.version}, this Moiety reads version {VERSION}; compile the model again"
+                f"the Program has version {header.version}, this Moiety reads {VERSION}; compile the model again"
             )
         try:
             program = msgspec.json.decode(data, type=cls)
@@ -285,7 +312,9 @@ def quantise_input(program: Program, x: npt.ArrayLike) -> npt.NDArray[np.int64]:
 
 
 def dequantise_output(step: Output, values: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """What the client reads from the revealed signed integers: times `scale`, then the postprocess (softmax along axis 0)."""
+    """What the client reads from the revealed signed integers: times `scale`, then the postprocess (softmax along
+    axis 0).
+    """
     real = values.astype(np.float64) * step.scale
     match step.postprocess:
         case "none":

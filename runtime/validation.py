@@ -1,7 +1,8 @@
 """Is a Program sound? Every shape, ring width, reference and lattice parameter is checked before a party acts on it.
 
-A Program comes from the other side, so nothing in it is believed: a step whose declared shape or ring does not follow from its operands, or an RLWE
-plan below 128 bits of security, is refused. Shapes and widths are recomputed here, independently of the planner.
+A Program comes from the other side, so nothing in it is believed: a step whose declared shape or ring does not follow
+from its operands, or an RLWE plan below 128 bits of security, is refused. Shapes and widths are recomputed here,
+independently of the planner.
 """
 
 from __future__ import annotations
@@ -10,14 +11,13 @@ import math
 from collections.abc import Sequence
 from typing import NoReturn
 
-from moiety.protocols.errors import BadArtifact
+from moiety.protocols.errors import BadArtifact, BadPlan
+from moiety.protocols.rlwe_params import MAX_WEIGHT_BITS, check_parameters
 from moiety.runtime import program as ir
 
 MAX_ELEMENTS = 1 << 28
 MAX_STEPS = 100_000
 MAX_BITS = 64
-# log2 q that leaves 128 bits against classical attacks with ternary secrets (HomomorphicEncryption.org standard, 2018, table 1).
-MAX_MODULUS_BITS = {1024: 27, 2048: 54, 4096: 109, 8192: 218, 16384: 438}
 
 
 def check_program(program: ir.Program) -> None:
@@ -89,13 +89,15 @@ class _StepCheck:
                 if step.labels:
                     self.require(len(step.labels) == math.prod(step.shape), "there are not as many labels as values")
             case ir.Truncate() as step if self.program.rounding == "exact":
-                self.require(step.rounding == "exact", "a stochastic truncation in a Program that promises exact rounding")
+                self.require(
+                    step.rounding == "exact", "a stochastic truncation in a Program that promises exact rounding"
+                )
             case ir.Linear() as step:
                 self.check_linear(step)
             case _:
                 pass
 
-    def ring(self, operands: Sequence[ir.AnyStep]) -> int:
+    def ring(self, operands: Sequence[ir.Step]) -> int:
         """Ring width that follows from the operands (of a conversion: its own, if it goes the right way)."""
         widths = {x.bits for x in operands}
         self.require(len(widths) == 1, f"operands live in different rings, {sorted(widths)} bits")
@@ -113,7 +115,7 @@ class _StepCheck:
             case _:
                 return bits
 
-    def shape(self, x: tuple[int, ...], operands: Sequence[ir.AnyStep]) -> tuple[int, ...]:
+    def shape(self, x: tuple[int, ...], operands: Sequence[ir.Step]) -> tuple[int, ...]:
         match self.step:
             case ir.Linear() as step:
                 return self.linear_shape(step, x)
@@ -144,7 +146,9 @@ class _StepCheck:
                 self.require(sorted(perm) == list(range(len(x))), f"{perm} is not a permutation of {len(x)} axes")
                 return tuple(x[axis] for axis in perm)
             case ir.Pad(pads=pads):
-                self.require(len(pads) == len(x) and all(n >= 0 for pair in pads for n in pair), f"pads {pads} do not fit")
+                self.require(
+                    len(pads) == len(x) and all(n >= 0 for pair in pads for n in pair), f"pads {pads} do not fit"
+                )
                 return tuple(before + n + after for n, (before, after) in zip(x, pads, strict=True))
             case _:
                 return x
@@ -168,51 +172,24 @@ class _StepCheck:
         self.require(min(step.kernel) >= 1 and min(step.strides) >= 1, "kernel and strides must be positive")
         top, left, bottom, right = step.pads
         (kh, kw), (sy, sx) = step.kernel, step.strides
-        self.require(0 <= min(step.pads) and max(top, bottom) < kh and max(left, right) < kw, "pads reach the kernel")
+        self.require(min(step.pads) >= 0 and max(top, bottom) < kh and max(left, right) < kw, "pads reach the kernel")
         padded = x[1] + top + bottom - kh, x[2] + left + right - kw
         self.require(min(padded) >= 0, f"a kernel of {step.kernel} is larger than its operand {x}")
         return (x[0], padded[0] // sy + 1, padded[1] // sx + 1)
 
     def check_linear(self, step: ir.Linear) -> None:
-        self.require(2 <= step.weight_bits <= 31, f"weight_bits {step.weight_bits} are not within 2..31")
+        self.require(
+            2 <= step.weight_bits <= MAX_WEIGHT_BITS, f"weight_bits {step.weight_bits} exceed {MAX_WEIGHT_BITS}"
+        )
         plan = step.rlwe
         if self.program.rounding == "exact":
             self.require(plan.masking == "flooded", "uniform masking in a Program that promises exact rounding")
-        self.require(plan.degree in MAX_MODULUS_BITS, f"ring degree {plan.degree} is not one of {list(MAX_MODULUS_BITS)}")
-        self.require(len(plan.primes) >= 1 and len(set(plan.primes)) == len(plan.primes), "the primes are not distinct")
-        for prime in plan.primes:
-            self.require(
-                prime < 1 << 32 and prime % (2 * plan.degree) == 1 and _is_prime(prime),
-                f"{prime} is not an NTT prime for degree {plan.degree}",
-            )
+        try:
+            check_parameters(plan.degree, plan.primes)
+        except BadPlan as error:
+            self.fail(str(error))
         modulus_bits = math.log2(math.prod(plan.primes))
-        self.require(
-            modulus_bits <= MAX_MODULUS_BITS[plan.degree],
-            f"a modulus of {modulus_bits:.1f} bits is not 128-bit secure at degree {plan.degree} "
-            f"(at most {MAX_MODULUS_BITS[plan.degree]} bits)",
-        )
         self.require(step.bits <= plan.answer_bits < modulus_bits + 1, f"answer_bits {plan.answer_bits} do not fit")
         if plan.masking == "flooded":
             self.require(plan.flood_bits >= 1, "flooded masking without flooding")
         self.require(min(plan.channels_per_ciphertext, plan.filters_per_answer, *plan.tile) >= 1, "an empty packing")
-
-
-def _is_prime(n: int) -> bool:
-    """Miller-Rabin; the bases 2, 3, 5, 7 decide every n below 3.2e9, with 11 every n below 2^40 (Jaeschke 1993)."""
-    bases = (2, 3, 5, 7, 11)
-    if n < 2 or any(n % p == 0 for p in bases):
-        return n in bases
-    odd, twos = n - 1, 0
-    while odd % 2 == 0:
-        odd, twos = odd // 2, twos + 1
-    for base in bases:
-        x = pow(base, odd, n)
-        if x in (1, n - 1):
-            continue
-        for _ in range(twos - 1):
-            x = x * x % n
-            if x == n - 1:
-                break
-        else:
-            return False
-    return True

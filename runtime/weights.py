@@ -1,6 +1,7 @@
 """Weights: the vendor's secret integers for a Program, in a safetensors file that is tied to the Program by its digest.
 
-The vocabulary (tensor names, types, shapes) is fixed by the Program's steps; see `expected_tensors`. Nothing in the file can be executed.
+The vocabulary (tensor names, types, shapes) is fixed by the Program's steps; see `expected_tensors`. Nothing in the
+file can be executed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import safetensors
 import safetensors.numpy
-
 from moiety.protocols.errors import BadArtifact
 from moiety.runtime import program as ir
 
@@ -57,12 +57,12 @@ class Weights:
                 if metadata.get("format") != FORMAT:
                     raise BadArtifact("this is not a Moiety weights file")
                 if metadata.get("version") != VERSION:
-                    raise BadArtifact(
-                        f"it has version {metadata.get('version')}, this Moiety reads version {VERSION}; compile the model again"
-                    )
+                    found = metadata.get("version")
+                    raise BadArtifact(f"it has version {found}, this Moiety reads {VERSION}; compile the model again")
                 if metadata.get("program") != program.digest():
+                    found = metadata.get("program", "?")
                     raise BadArtifact(
-                        f"it belongs to the Program {metadata.get('program', '?')[:16]}, not to {program.digest()[:16]}; "
+                        f"it belongs to the Program {found[:16]}, not to {program.digest()[:16]}; "
                         "use the two files of one compilation"
                     )
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)

@@ -17,9 +17,8 @@ so that a newer peer can still be told apart by its `protocol` number rather tha
 
 from __future__ import annotations
 
-import hashlib
 from importlib import metadata
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -91,6 +90,11 @@ _M = TypeVar("_M", bound=Message)
 _decoder = msgspec.json.Decoder(AnyMessage)
 
 
+def printable(text: str, length: int = 80) -> str:
+    """The peer's words, fit for a log line or a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text[:length])
+
+
 def package_version() -> str:
     return metadata.version("moiety")
 
@@ -102,7 +106,7 @@ def hello(role: Role, program: Program) -> Hello:
         package=package_version(),
         role="server" if role is Role.SERVER else "client",
         program=program.digest(),
-        program_name=program.name[:200],
+        program_name=program.name[:80],
         rounding=program.rounding,
         cryptography=CRYPTOGRAPHY,
         backend=kernels.backend_name(),
@@ -112,10 +116,17 @@ def hello(role: Role, program: Program) -> Hello:
 def compare(ours: Hello, theirs: Hello) -> None:
     """Raises `PeerMismatch` that names the first field in which the two sides must agree and do not."""
 
-    def refuse(what: str, our: Any, their: Any, advice: str) -> None:
-        side = "server" if theirs.role == "server" else "client"
-        raise PeerMismatch(f"the two sides differ in {what}: here {our}, at the {side} {their}; {advice}")
+    def refuse(what: str, our: str, their: str, advice: str) -> None:
+        raise PeerMismatch(f"the two sides differ in {what}: here {our}, at the {theirs.role} {their}; {advice}")
 
+    theirs = msgspec.structs.replace(
+        theirs,
+        package=printable(theirs.package),
+        program=printable(theirs.program),
+        program_name=printable(theirs.program_name),
+        rounding=printable(theirs.rounding),
+        cryptography={printable(name): printable(value) for name, value in theirs.cryptography.items()},
+    )
     if theirs.role == ours.role:
         raise PeerMismatch(f"both sides are the {ours.role}; connect `moiety infer` to `moiety serve`")
     if theirs.protocol != ours.protocol:
@@ -140,11 +151,6 @@ def compare(ours: Hello, theirs: Hello) -> None:
         )
     if theirs.rounding != ours.rounding:
         refuse("rounding", ours.rounding, theirs.rounding, "use one Program on both sides")
-
-
-def rlwe_seed(program: Program, nbytes: int) -> bytes:
-    """The public seed of the RLWE `a` polynomials, the same for all runs of one Program (nothing up anyone's sleeve)."""
-    return hashlib.sha256(b"moiety rlwe a" + bytes.fromhex(program.digest())).digest()[:nbytes]
 
 
 def send(channel: TcpChannel, message: Message) -> None:
@@ -178,7 +184,7 @@ def refused(error: PeerError) -> MoietyError:
         refusal = msgspec.json.decode(error.payload, type=Refusal)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return NetworkFailure("the peer ended the connection with an unreadable error message")
-    text = "".join(c if c.isprintable() else " " for c in refusal.message)
+    text = printable(refusal.message, 2000)
     if refusal.reason == "mismatch":
         return PeerMismatch(f"the peer refuses: {text}")
     return NetworkFailure(f"the peer ended the connection: {text}")

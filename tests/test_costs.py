@@ -1,4 +1,6 @@
-"""Declared costs equal metered traffic, byte for byte and flight for flight; and the wire bytes are pinned by committed digests."""
+"""Declared costs equal metered traffic, byte for byte and flight for flight; and the wire bytes are pinned by
+committed digests.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +45,18 @@ CASES: dict[str, tuple[tuple[int, ...], int, Body, Cost]] = {
     "relu 16 to 28": ((5, 9, 7), 16, lambda s, x: relu(s, x, 16, 28), costs.relu(315, 16, 28)),
     "relu 29 to 41": ((200,), 29, lambda s, x: relu(s, x, 29, 41), costs.relu(200, 29, 41)),
     "maxpool 3x3/2": ((3, 8, 9), 14, lambda s, x: maxpool(s, x, 14, *POOL), costs.maxpool((3, 8, 9), 14, *POOL)),
-    "truncate_exact 28 by 12": ((301,), 28, lambda s, x: truncate_exact(s, x, 28, 12), costs.truncate_exact(301, 28, 12)),
-    "truncate_stochastic": ((301,), 28, lambda s, x: truncate_stochastic(s, x, 28, 12), costs.truncate_stochastic(301, 28, 12)),
+    "truncate_exact 28 by 12": (
+        (301,),
+        28,
+        lambda s, x: truncate_exact(s, x, 28, 12),
+        costs.truncate_exact(301, 28, 12),
+    ),
+    "truncate_stochastic": (
+        (301,),
+        28,
+        lambda s, x: truncate_stochastic(s, x, 28, 12),
+        costs.truncate_stochastic(301, 28, 12),
+    ),
     "extend 16 to 28": ((33,), 16, lambda s, x: extend(s, x, 16, 28), costs.extend(33, 16, 28)),
     "bit_to_ring 13": ((64,), 1, lambda s, x: bit_to_ring(s, bit(x), 13), costs.bit_to_ring(64, 13)),
     "reveal 20": ((8,), 20, lambda s, x: reveal_to_client(s, x, 20), costs.reveal_to_client(8, 20)),
@@ -105,7 +117,8 @@ def test_adjacent_flights_merge() -> None:
 
 
 def test_wire_bytes_match_the_baseline() -> None:
-    """A change of what a protocol sends shows here; regenerate with MOIETY_WRITE_BASELINES=1 and review the difference."""
+    """A change of what a protocol sends shows here; regenerate with MOIETY_WRITE_BASELINES=1 and review the difference.
+    """
     digests = {name: [channel.digest.hexdigest() for channel in run(name, 7).channels] for name in CASES}
     if os.environ.get("MOIETY_WRITE_BASELINES"):
         BASELINES.parent.mkdir(exist_ok=True)

@@ -103,14 +103,19 @@ def test_relu_law(bits: int, more: int, seed: int) -> None:
     assert np.array_equal(open_shares(outcome, bits + more), relu_meaning(x, bits, bits + more, c, flip))
 
 
-@pytest.mark.parametrize(("kernel", "strides", "pads"), [((3, 3), (2, 2), (1, 1, 1, 1)), ((2, 2), (2, 2), (0, 0, 0, 0)), ((3, 2), (1, 2), (0, 1, 2, 0))])
+@pytest.mark.parametrize(
+    ("kernel", "strides", "pads"),
+    [((3, 3), (2, 2), (1, 1, 1, 1)), ((2, 2), (2, 2), (0, 0, 0, 0)), ((3, 2), (1, 2), (0, 1, 2, 0))],
+)
 def test_maxpool(kernel: tuple[int, int], strides: tuple[int, int], pads: tuple[int, int, int, int]) -> None:
     bits, rng = 12, np.random.default_rng(5)
     low, high = -(1 << (bits - 2)), 1 << (bits - 2)
     v = rng.integers(low, high, (3, 9, 8))
     v[0, :2, :2], v[0, 3:5, 3:5] = low, high - 1
     x0, x1 = share(ring.from_signed(v, bits), bits, rng)
-    outcome = run_two_party(lambda s: maxpool(s, x0, bits, kernel, strides, pads), lambda s: maxpool(s, x1, bits, kernel, strides, pads))
+    outcome = run_two_party(
+        lambda s: maxpool(s, x0, bits, kernel, strides, pads), lambda s: maxpool(s, x1, bits, kernel, strides, pads)
+    )
     padded = np.pad(v, ((0, 0), (pads[0], pads[2]), (pads[1], pads[3])), constant_values=low)
     windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, (1, 2))[:, :: strides[0], :: strides[1]]
     assert np.array_equal(ring.to_signed(open_shares(outcome, bits), bits), windows.max((-1, -2)))
@@ -121,7 +126,9 @@ def test_truncate_exact(bits_in: int, shift: int) -> None:
     rng = np.random.default_rng(bits_in)
     x = edge_values(bits_in, rng)
     x0, x1 = share(x, bits_in, rng)
-    outcome = run_two_party(lambda s: truncate_exact(s, x0, bits_in, shift), lambda s: truncate_exact(s, x1, bits_in, shift))
+    outcome = run_two_party(
+        lambda s: truncate_exact(s, x0, bits_in, shift), lambda s: truncate_exact(s, x1, bits_in, shift)
+    )
     expected = ring.reduce((ring.to_signed(x, bits_in) >> np.int64(shift)).view(np.uint64), bits_in - shift)
     assert np.array_equal(open_shares(outcome, bits_in - shift), expected)
 
@@ -131,8 +138,12 @@ def test_truncate_stochastic_rounds_without_bias() -> None:
     rng = np.random.default_rng(1)
     x = ring.from_signed(rng.integers(-(1 << 26), 1 << 26, n), bits_in)
     x0, x1 = share(x, bits_in, rng)
-    outcome = run_two_party(lambda s: truncate_stochastic(s, x0, bits_in, shift), lambda s: truncate_stochastic(s, x1, bits_in, shift))
-    error = ring.to_signed(open_shares(outcome, bits_in - shift), bits_in - shift) - ring.to_signed(x, bits_in) / (1 << shift)
+    outcome = run_two_party(
+        lambda s: truncate_stochastic(s, x0, bits_in, shift), lambda s: truncate_stochastic(s, x1, bits_in, shift)
+    )
+    error = ring.to_signed(open_shares(outcome, bits_in - shift), bits_in - shift) - ring.to_signed(x, bits_in) / (
+        1 << shift
+    )
     assert np.abs(error).max() < 1
     assert abs(error.mean()) < 5 * np.sqrt(1 / 6 / n)
     assert outcome.channels[0].meter.by_label.keys() == {"setup"}

@@ -1,8 +1,8 @@
 """SoftSpoken VOLE over F_16 with the repetition code (Roy, CRYPTO 2022, Figures 7 and 8), semi-honest.
 
-The transfer sender has `delta` in F_16^32; 32 puncturable PRFs with 16 leaves each give it all leaves but number `delta_i`. Leaf streams
-are combined into correlations `w = v + u*delta` by the kernels. A correlation of width k (u in a k-dimensional F_2-subspace of F_16)
-costs 31*k bits from receiver to sender.
+The transfer sender has `delta` in F_16^32; 32 puncturable PRFs with 16 leaves each give it all leaves but number
+`delta_i`. Leaf streams are combined into correlations `w = v + u*delta` by the kernels. A correlation of width k (u
+in a k-dimensional F_2-subspace of F_16) costs 31*k bits from receiver to sender.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def delta_bits(delta: Blocks) -> Blocks:
 def full_trees(roots: Blocks, keys: Blocks) -> tuple[bytes, Blocks]:
     """Receiver's set-up: expand 32 trees from `roots` uint8 `(32,16)`; returns (message, leaves uint8 `(32,16,16)`).
 
-    The message carries, per tree and level, the XOR of all left and of all right nodes, each under its base transfer key
-    (`keys` uint8 `(128,2,16)`).
+    The message carries, per tree and level, the XOR of all left and of all right nodes, each under its base transfer
+    key (`keys` uint8 `(128,2,16)`).
     """
     nodes = roots[:, None, :]
     sums = np.empty((TREES, DEPTH, 2, 16), np.uint8)
@@ -51,10 +51,11 @@ def full_trees(roots: Blocks, keys: Blocks) -> tuple[bytes, Blocks]:
 
 
 def punctured_trees(delta: Blocks, message: bytes, keys: Blocks) -> Blocks:
-    """Sender's set-up: all leaves but `delta_i`, in relative order y = x ^ delta_i; leaf 0 is the unknown one and stays zero.
+    """Sender's set-up: all leaves but `delta_i`, in relative order y = x ^ delta_i; leaf 0 is the unknown one and
+    stays zero.
 
-    `keys` uint8 `(128,16)` are the base transfer keys received with choice `1 - path bit`. Relative order makes the position of the hole public, so
-    that no index depends on delta.
+    `keys` uint8 `(128,16)` are the base transfer keys received with choice `1 - path bit`. Relative order makes the
+    position of the hole public, so that no index depends on delta.
     """
     flip = -delta_bits(delta) & np.uint8(0xFF)  # (32,4), all-ones where the path goes right
     encrypted = np.frombuffer(message, np.uint8).reshape(TREES, DEPTH, 2, 16)

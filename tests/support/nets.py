@@ -28,6 +28,7 @@ Floats = npt.NDArray[np.float32]
 Pair = tuple[int, int]
 Gammas = Literal["ordinary", "hostile"]
 BatchNorms = Literal["separate", "folded", "none"]
+Head = Literal["pool", "mean"]
 Output = Literal["logits", "sigmoid", "softmax"]
 
 EPSILON = 1e-5
@@ -39,7 +40,9 @@ class Options(TypedDict, total=False):
 
     `batch_norm`: a BatchNormalization node after each convolution; or folded into the convolution wherever that is its
     only consumer (what exporters do); or left out. A batch norm after no convolution stays a node in the first two.
-    `gammas`: see `_Net.gamma_beta`. `opset`: 9 to 21 (`small_squeezenet` from 10). `output`: what ends the network.
+    `gammas`: see `_Net.gamma_beta`. `opset`: 9 to 21 (`small_squeezenet` from 10). `head`: the global average of
+    densenet, resnet and inception as GlobalAveragePool and Flatten or, like PyTorch's newer exporter, as ReduceMean
+    over the axes (-1, -2) and Reshape. `output`: what ends the network.
     """
 
     seed: int
@@ -47,6 +50,7 @@ class Options(TypedDict, total=False):
     gammas: Gammas
     batch_norm: BatchNorms
     opset: int
+    head: Head
     output: Output
 
 
@@ -91,10 +95,11 @@ class _Net:
         gammas: Gammas = "ordinary",
         batch_norm: BatchNorms = "separate",
         opset: int = 17,
+        head: Head = "pool",
         output: Output = "logits",
     ) -> None:
         self.name, self.labels, self.gammas, self.batch_norm = name, labels, gammas, batch_norm
-        self.opset, self.output, self.image = opset, output, image
+        self.opset, self.head, self.output, self.image = opset, head, output, image
         self.rng = np.random.default_rng(seed)
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, Array] = {}
@@ -247,8 +252,17 @@ class _Net:
 
     def classifier(self, x: str) -> onnx.ModelProto:
         """Global average pool and one fully connected layer; its gain makes logits of a few units."""
-        pooled = self.flatten(self.add("GlobalAveragePool", [x]))
+        if self.head == "pool":
+            pooled = self.flatten(self.add("GlobalAveragePool", [x]))
+        else:
+            shape = self.constant("flat", [-1, self.channels(x)], np.int64)
+            pooled = self.add("Reshape", [self.mean(x, [-1, -2], keepdims=1), shape])
         return self.finish(self.gemm(pooled, self.labels, gain=4.0))
+
+    def mean(self, x: str, axes: Sequence[int], keepdims: int) -> str:
+        if self.opset < 18:
+            return self.add("ReduceMean", [x], axes=list(axes), keepdims=keepdims)
+        return self.add("ReduceMean", [x, self.constant("axes", axes, np.int64)], keepdims=keepdims)
 
 
 def small_densenet(
@@ -305,11 +319,7 @@ def small_mobilenet(
             y = net.conv(y, width, 1)
             x = net.add("Add", [x, y]) if stride == 1 and net.channels(x) == width else y
     x = net.relu6(net.conv(x, last, 1))
-    if net.opset < 18:
-        pooled = net.add("ReduceMean", [x], axes=[2, 3], keepdims=0)
-    else:
-        pooled = net.add("ReduceMean", [x, net.constant("axes", [2, 3], np.int64)], keepdims=0)
-    return net.finish(net.gemm(pooled, net.labels, gain=4.0))
+    return net.finish(net.gemm(net.mean(x, [2, 3], keepdims=0), net.labels, gain=4.0))
 
 
 def small_squeezenet(

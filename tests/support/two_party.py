@@ -25,7 +25,9 @@ B = TypeVar("B")
 class MemoryChannel(Channel):
     """One end of a pair of byte queues; also keeps a digest of everything it sent."""
 
-    def __init__(self, outgoing: queue.SimpleQueue[bytes | None], incoming: queue.SimpleQueue[bytes | None], timeout: float) -> None:
+    def __init__(
+        self, outgoing: queue.SimpleQueue[bytes | None], incoming: queue.SimpleQueue[bytes | None], timeout: float
+    ) -> None:
         super().__init__()
         self._outgoing, self._incoming, self._timeout = outgoing, incoming, timeout
         self._pending = bytearray()
@@ -59,7 +61,12 @@ def channel_pair(timeout: float = 60.0) -> tuple[MemoryChannel, MemoryChannel]:
     return MemoryChannel(down, up, timeout), MemoryChannel(up, down, timeout)
 
 
-def run_both(server: Callable[[], A], client: Callable[[], B], channels: tuple[MemoryChannel, MemoryChannel], timeout: float = 120.0) -> tuple[A, B]:
+def run_both(
+    server: Callable[[], A],
+    client: Callable[[], B],
+    channels: tuple[MemoryChannel, MemoryChannel],
+    timeout: float = 120.0,
+) -> tuple[A, B]:
     """Run two callables in threads; raises the first error of either side, and on a time-out."""
     results: dict[int, Any] = {}
     errors: list[tuple[int, BaseException]] = []
@@ -98,8 +105,12 @@ class Outcome:
         return iter((self.server, self.client))
 
 
-def run_two_party(server: Callable[[Session], Any], client: Callable[[Session], Any], seed: int | None = None, timeout: float = 120.0) -> Outcome:
-    """Open a session on both sides (real base transfers) and run the two functions. `seed` fixes both parties' randomness, for baselines."""
+def run_two_party(
+    server: Callable[[Session], Any], client: Callable[[Session], Any], seed: int | None = None, timeout: float = 120.0
+) -> Outcome:
+    """Open a session on both sides (real base transfers) and run the two functions. `seed` fixes both parties'
+    randomness, for baselines.
+    """
     channels = channel_pair(timeout)
 
     def side(role: Role, function: Callable[[Session], Any]) -> Callable[[], Any]:

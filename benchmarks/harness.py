@@ -1,0 +1,148 @@
+"""What all benchmarks share: a description of machine and software, rows of JSON, the rule "verify, then time".
+
+A row holds raw figures of one configuration: every timed run, and medians beside them. Rows of different machines,
+versions or kernel back ends are told apart by fields, never by file names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from moiety.protocols import kernels
+from moiety.protocols.errors import MoietyError
+
+ROOT = Path(__file__).resolve().parent.parent
+Row = dict[str, Any]
+
+
+class VerificationFailed(MoietyError):
+    """A benchmark computed a wrong result; nothing was timed."""
+
+    exit_code = 2
+
+
+def machine() -> Row:
+    """Processor, cores usable here, memory (bytes), operating system, and the instruction sets that the kernels can
+    use.
+    """
+    model, flags = platform.processor() or platform.machine(), set[str]()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                model = value.strip()
+            elif key.strip() == "flags":
+                flags = set(value.split())
+    wanted = ("aes", "vaes", "avx2", "avx512f", "avx512ifma", "gfni", "vpclmulqdq")
+    return {
+        "cpu": model,
+        "architecture": platform.machine(),
+        "cores": len(cores()),
+        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "system": f"{platform.system()} {platform.release()}",
+        "instructions": [name for name in wanted if name in flags],
+    }
+
+
+def versions() -> Row:
+    """Moiety (with the commit of the checkout, `+` for uncommitted changes), Python and the libraries that do the
+    work.
+    """
+    found: Row = {"python": platform.python_version(), "moiety": metadata.version("moiety"), "commit": _commit()}
+    for name in ("numpy", "onnxruntime", "onnx"):
+        found[name] = metadata.version(name)
+    return found
+
+
+def _commit() -> str | None:
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def environment() -> Row:
+    """The fields that every row starts with."""
+    return {"machine": machine(), "versions": versions(), "kernels_backend": kernels.backend_name()}
+
+
+def cores() -> list[int]:
+    """The processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def pin(party: int) -> None:
+    """Give this process one core of its own (the first for party 0, the second for party 1), where the system can."""
+    available = cores()
+    if hasattr(os, "sched_setaffinity") and len(available) > 1:
+        os.sched_setaffinity(0, {available[party % len(available)]})
+
+
+def one_thread() -> None:
+    """Make BLAS and OpenMP of this process and of its children use one thread: as the peers were measured, one core
+    per party.
+    """
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1)
+
+
+def median(values: Sequence[float]) -> float:
+    return statistics.median(values)
+
+
+def require(holds: bool, what: str) -> None:
+    """Verification: raise `VerificationFailed` with `what` went wrong unless `holds`."""
+    if not holds:
+        raise VerificationFailed(f"wrong result, nothing was timed: {what}")
+
+
+def write_rows(rows: Sequence[Row], path: Path | None) -> None:
+    """Rows as a JSON list to `path`, or one per line to standard output when None."""
+    if path is None:
+        for row in rows:
+            print(json.dumps(row))
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(list(rows), indent=1) + "\n")
+
+
+def say(text: str) -> None:
+    """Progress, to standard error: standard output belongs to the rows."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def megabytes(nbytes: float) -> str:
+    return f"{nbytes / 1e6:.2f} MB"
+
+
+def positive(text: str) -> int:
+    """An argparse type: an integer of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return value
+
+
+def data_folder() -> Path | None:
+    """The chest x-ray corpus: `MOIETY_DATA`, else `../shared/data` beside the checkout; None when there is none."""
+    folder = Path(os.environ.get("MOIETY_DATA") or ROOT.parent / "shared" / "data")
+    return folder if (folder / "labels.csv").is_file() else None

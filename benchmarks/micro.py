@@ -1,0 +1,298 @@
+"""What `benchmarks.protocols` measures: inputs from a seed, makers for both parties (see parties.py), checks of results.
+
+Default sizes are those at which the peers were measured. Seeds are public and shares are drawn by NumPy: these are
+measurements, not secrets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from moiety.compiler.pack import plan_rlwe
+from moiety.protocols import costs, linear, packing, ring
+from moiety.protocols.costs import Cost
+from moiety.protocols.maxpool import maxpool
+from moiety.protocols.packing import LinearSpec
+from moiety.protocols.relu import relu
+from moiety.protocols.ring import I64, U64
+from moiety.protocols.rlwe_params import Masking
+from moiety.protocols.session import Session
+from moiety.protocols.truncate import truncate_exact, truncate_stochastic
+
+Shape = tuple[int, ...]
+Call = Callable[[], Any]
+POOL = ((3, 3), (2, 2), (1, 1, 1, 1))
+LAYERS = {
+    "conv 1x1 56x56 128->128": ((128, 56, 56), 128, 1),
+    "conv 1x1 14x14 512->128": ((512, 14, 14), 128, 1),
+    "conv 3x3 56x56 128->32": ((128, 56, 56), 32, 3),
+    "conv 3x3 14x14 128->32": ((128, 14, 14), 32, 3),
+}
+"""Input shape, filters, kernel side: the four convolutions of a DenseNet-121 that the peers were measured at."""
+
+PUBLIC_SEED = bytes(range(32))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One protocol at one size.
+
+    `maker` is run by both parties with `arguments` and returns the call. `check(server's result, client's)` says what
+    is wrong, or None. `declared` is what the traffic must be. `work` items are done per call, of a kind named by
+    `unit`.
+    """
+
+    name: str
+    maker: str
+    arguments: tuple[Any, ...]
+    check: Callable[[Any, Any], str | None]
+    declared: Cost
+    work: int
+    unit: str
+
+
+def cases(elements: int, pool: tuple[int, int, int], shrink: int, seed: int) -> Iterator[Case]:
+    """All cases: element-wise protocols on `elements` values, max-pool on `pool`, convolutions with channels and
+    filters divided by `shrink`.
+    """
+    n = (elements,)
+    for bits, out_bits in ((16, 28), (16, 16), (32, 32), (41, 41)):
+        yield _ring_case(
+            f"relu {bits} to {out_bits} bits",
+            "make_relu",
+            (seed, n, bits, out_bits),
+            np.maximum(values(seed, n, bits), 0),
+            out_bits,
+            costs.relu(elements, bits, out_bits),
+        )
+    for bits, shift in ((28, 12), (41, 12)):
+        floors = values(seed, n, bits) >> shift
+        arguments = (seed, n, bits, shift)
+        yield _ring_case(
+            f"truncate exact {bits} bits by {shift}",
+            "make_truncate_exact",
+            arguments,
+            floors,
+            bits - shift,
+            costs.truncate_exact(elements, bits, shift),
+        )
+        yield _ring_case(
+            f"truncate stochastic {bits} bits by {shift}",
+            "make_truncate_stochastic",
+            arguments,
+            floors,
+            bits - shift,
+            costs.truncate_stochastic(elements, bits, shift),
+            above=1,
+        )
+    for bits in (16, 41):
+        x = values(seed, pool, bits)
+        yield _ring_case(
+            f"max-pool 3x3/2 {bits} bits",
+            "make_maxpool",
+            (seed, pool, bits),
+            cleartext_pool(x),
+            bits,
+            costs.maxpool(pool, bits, *POOL),
+            work=x.size,
+        )
+    for name, (shape, filters, kernel) in LAYERS.items():
+        small = (max(1, shape[0] // shrink), *shape[1:])
+        for masking in ("flooded", "uniform"):
+            yield linear_case(f"{name} {masking}", small, max(1, filters // shrink), kernel, masking, seed)
+    for width in (4, 1):
+        yield Case(
+            name=f"correlations of {width} bits",
+            maker="benchmarks.micro:make_correlations",
+            arguments=(elements, width),
+            check=check_correlations,
+            declared=Cost(costs.correlations(elements, width), 0, "C"),
+            work=elements,
+            unit="correlations",
+        )
+
+
+def _ring_case(
+    name: str,
+    maker: str,
+    arguments: tuple[Any, ...],
+    expected: I64,
+    bits: int,
+    declared: Cost,
+    above: int = 0,
+    work: int | None = None,
+) -> Case:
+    check = opens_to(expected, bits, 0, above)
+    return Case(name, f"benchmarks.micro:{maker}", arguments, check, declared, work or expected.size, "elements")
+
+
+def values(seed: int, shape: Shape, bits: int) -> I64:
+    """The secret values: uniform over the inner half of the ring (max-pool's and ReLU's range), its edges in front.
+    int64 of `shape`.
+    """
+    half = 1 << (bits - 2)
+    x = np.random.default_rng(seed).integers(-half, half, shape)
+    edges = np.array([0, -1, 1, half - 1, -half])[: x.size]
+    x.reshape(-1)[: edges.size] = edges
+    return x
+
+
+def share(session: Session, seed: int, shape: Shape, bits: int) -> U64:
+    """This party's additive share of `values`."""
+    mine: U64 = ring.reduce(np.random.default_rng([seed, 1]).integers(0, 1 << 64, shape, np.uint64), bits)
+    return ring.reduce(ring.from_signed(values(seed, shape, bits), bits) - mine, bits) if session.is_server else mine
+
+
+def opens_to(expected: I64, bits: int, below: int, above: int) -> Callable[[U64, U64], str | None]:
+    """A check: the shares open to `expected`, or at most `below` less or `above` more, modulo 2^bits."""
+
+    def check(server: U64, client: U64) -> str | None:
+        if server.shape != expected.shape or client.shape != expected.shape:
+            return f"shares of shapes {server.shape} and {client.shape} where {expected.shape} is due"
+        error = ring.to_signed(ring.reduce(server + client - ring.from_signed(expected, bits), bits), bits)
+        wrong = int(np.count_nonzero((error < -below) | (error > above)))
+        return (
+            f"{wrong} of {expected.size} values are wrong, the worst by {int(np.abs(error).max())}" if wrong else None
+        )
+
+    return check
+
+
+def cleartext_pool(x: I64) -> I64:
+    """3x3 maxima with stride 2 and one ring of padding; int64 `(C,H,W)`."""
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1)), constant_values=np.iinfo(np.int64).min)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    return windows[:, ::2, ::2].max(axis=(3, 4))
+
+
+# --- makers -----------------------------------------------------------------------------------------------------------
+
+
+def make_relu(session: Session, seed: int, shape: Shape, bits: int, out_bits: int) -> Call:
+    x = share(session, seed, shape, bits)
+    return lambda: relu(session, x, bits, out_bits)
+
+
+def make_truncate_exact(session: Session, seed: int, shape: Shape, bits: int, shift: int) -> Call:
+    x = share(session, seed, shape, bits)
+    return lambda: truncate_exact(session, x, bits, shift)
+
+
+def make_truncate_stochastic(session: Session, seed: int, shape: Shape, bits: int, shift: int) -> Call:
+    x = share(session, seed, shape, bits)
+    return lambda: truncate_stochastic(session, x, bits, shift)
+
+
+def make_maxpool(session: Session, seed: int, shape: Shape, bits: int) -> Call:
+    x = share(session, seed, shape, bits)
+    return lambda: maxpool(session, x, bits, *POOL)
+
+
+def make_linear(session: Session, seed: int, spec: LinearSpec) -> Call:
+    """The hint is made here, once, as it is once per model; the call includes the image's fresh key."""
+    x = share(session, seed, spec.in_shape, spec.bits)
+    if session.is_server:
+        layer = linear.ServerLinear(spec, 0, PUBLIC_SEED, *_weights(seed, spec))
+        layer.prepare()
+
+        def server() -> U64:
+            linear.new_query_server(session, [spec], PUBLIC_SEED)
+            return linear.linear_server(session, layer, x)
+
+        return server
+
+    def client() -> U64:
+        linear.new_query_client(session, [spec], PUBLIC_SEED)
+        return linear.linear_client(session, spec, 0, PUBLIC_SEED, x)
+
+    return client
+
+
+def make_correlations(session: Session, n: int, width: int) -> Call:
+    """n correlations of `width` bits, server -> client: (delta, w) at the server, (u, v) at the client."""
+    if session.is_server:
+        sender = session.sender._vole
+        return lambda: (sender.delta, sender.extend(n, width))
+    receiver = session.receiver._vole
+    return lambda: receiver.extend(n, width)
+
+
+def check_correlations(
+    server: tuple[npt.NDArray[np.uint8], ...], client: tuple[npt.NDArray[np.uint8], ...]
+) -> str | None:
+    """`w = v + u * delta`, nibble by nibble in F_2[X]/(X^4 + X + 1)."""
+    (delta, w), (u, v) = server, client
+    product = np.zeros_like(w)
+    power = np.stack([delta & 15, delta >> 4])  # delta * X^bit, low and high nibbles
+    for bit in range(4):
+        chosen = (u >> bit & 1)[:, None]
+        product ^= chosen * (power[0] | power[1] << 4)
+        power = (power << 1 & 15) ^ (power >> 3) * np.uint8(3)
+    wrong = int(np.count_nonzero((product ^ v ^ w).any(axis=1)))
+    return f"{wrong} of {u.size} correlations do not hold" if wrong else None
+
+
+# --- convolutions -----------------------------------------------------------------------------------------------------
+
+CONV_BITS, CONV_WEIGHT_BITS = 28, 10
+
+
+def linear_case(name: str, shape: tuple[int, int, int], filters: int, kernel: int, masking: Masking, seed: int) -> Case:
+    """A stride-1 convolution with 'same' padding in a 28-bit ring with 10-bit weights, in the layout that the
+    compiler would choose.
+    """
+    pads = (kernel // 2,) * 4
+    out_shape = (filters, *shape[1:])
+    geometry = (shape, out_shape, (kernel, kernel), (pads[0], pads[1], pads[2], pads[3]), (1, 1), 1)
+    plan = plan_rlwe(*geometry, CONV_BITS, CONV_WEIGHT_BITS, masking)
+    spec = LinearSpec(
+        *geometry,
+        bits=CONV_BITS,
+        weight_bits=CONV_WEIGHT_BITS,
+        degree=plan.degree,
+        primes=plan.primes,
+        masking=plan.masking,
+        channels_per_ciphertext=plan.channels_per_ciphertext,
+        filters_per_answer=plan.filters_per_answer,
+        tile=plan.tile,
+        flood_bits=plan.flood_bits,
+        answer_bits=plan.answer_bits,
+    )
+    slack = 0 if masking == "flooded" else 1
+    return Case(
+        name=name,
+        maker="benchmarks.micro:make_linear",
+        arguments=(seed, spec),
+        check=opens_to(cleartext_conv(seed, spec), spec.bits, slack, slack),
+        declared=Cost(packing.query_bytes([spec]) + packing.upload_bytes(spec), packing.download_bytes(spec), "CS"),
+        work=int(np.prod(out_shape)) * shape[0] * kernel * kernel,
+        unit="multiply-adds",
+    )
+
+
+def _weights(seed: int, spec: LinearSpec) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    rng = np.random.default_rng([seed, 2])
+    bound = 1 << (spec.weight_bits - 1)
+    weight = rng.integers(-bound + 1, bound, (spec.out_shape[0], spec.in_shape[0], *spec.kernel), np.int32)
+    return weight, rng.integers(-(1 << 20), 1 << 20, spec.out_shape[0])
+
+
+def cleartext_conv(seed: int, spec: LinearSpec) -> I64:
+    """The same convolution on open integers, modulo 2^64."""
+    weight, bias = _weights(seed, spec)
+    x = np.pad(values(seed, spec.in_shape, spec.bits), ((0, 0), spec.pads[0::2], spec.pads[1::2]))
+    total = np.zeros(spec.out_shape, np.int64) + bias[:, None, None]
+    # Two 14-bit halves: float64 products of each are exact.
+    low, high = x & 0x3FFF, x >> 14
+    for dy in range(spec.kernel[0]):
+        for dx in range(spec.kernel[1]):
+            tap = weight[:, :, dy, dx].astype(np.float64)
+            for part, scale in ((low, 1), (high, 1 << 14)):
+                window = part[:, dy : dy + spec.out_shape[1], dx : dx + spec.out_shape[2]].reshape(spec.in_shape[0], -1)
+                total += (tap @ window.astype(np.float64)).astype(np.int64).reshape(spec.out_shape) * scale
+    return total

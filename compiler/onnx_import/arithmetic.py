@@ -1,0 +1,101 @@
+"""Importers of Add, Sub, Mul, Div and their like: two tensors, or a tensor and a constant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from moiety.compiler.graph import Array
+from moiety.compiler.onnx_import.builder import Call, importer
+
+
+def _fit(call: Call, index: int) -> Array:
+    """Constant operand `index` with the rank of the tensor operand; it must broadcast to it, not the reverse."""
+    shape = call.shape(1 - index)
+    array = call.weight(index, "the constant")
+    extra = array.ndim - len(shape)
+    if extra > 0 and array.shape[:extra] == (1,) * extra:
+        array = array.reshape(array.shape[extra:])
+    array = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
+    if array.ndim != len(shape) or any(have not in (1, size) for have, size in zip(array.shape, shape, strict=True)):
+        call.fail(
+            f"constant {call.proto.input[index]!r} of shape {array.shape} would enlarge the tensor of shape {shape}"
+        )
+    return array
+
+
+def _scaled(call: Call, index: int, factors: Array, advice: str) -> str:
+    """The tensor operand `index` times a constant that varies along at most one axis."""
+    value, shape = call.value(index), call.shape(index)
+    varying = [axis for axis, size in enumerate(factors.shape) if size > 1]
+    if len(varying) > 1 or varying == [0] or len(shape) < 2:
+        call.fail(f"a constant of shape {factors.shape} varies over more than one axis of {shape}", advice)
+    axis = varying[0] if varying else 1
+    scale = np.broadcast_to(factors.reshape(-1), (shape[axis],)).copy()
+    order = (0, axis, *(other for other in range(1, len(shape)) if other != axis))  # channels last, for example
+    moved = call.emit("Scale", [call.transpose(value, order)], scale=scale, shift=np.zeros_like(scale))
+    return call.transpose(moved, tuple(order.index(position) for position in range(len(shape))))
+
+
+def _binary(call: Call, op: str) -> str:
+    left, right = call.shape(0), call.shape(1)
+    if left != right:
+        call.fail(f"tensors of shapes {left} and {right}", "broadcasting between two computed tensors is not supported")
+    return call.emit(op, [call.value(0), call.value(1)])
+
+
+@importer("Add")
+def _add(call: Call) -> Sequence[str]:
+    if call.is_value(0) and call.is_value(1):
+        return [_binary(call, "Add")]
+    constant = 1 if call.is_value(0) else 0
+    return [call.emit("AddConst", [call.value(1 - constant)], value=_fit(call, constant))]
+
+
+@importer("Sub")
+def _sub(call: Call) -> Sequence[str]:
+    if call.is_value(0) and call.is_value(1):
+        return [_binary(call, "Sub")]
+    if call.is_value(0):
+        return [call.emit("AddConst", [call.value(0)], value=-_fit(call, 1))]
+    negative = _scaled(call, 1, np.full((1,) * len(call.shape(1)), -1, np.float32), "")
+    return [call.emit("AddConst", [negative], value=_fit(call, 0))]
+
+
+_POSITION_ADVICE = "scale per channel, or fold the factor into a neighbouring layer"
+
+
+@importer("Mul")
+def _mul(call: Call) -> Sequence[str]:
+    if call.is_value(0) and call.is_value(1):
+        call.fail(
+            "multiplies two secret tensors",
+            "only products with a constant are supported (no squeeze-and-excitation or gating)",
+        )
+    constant = 1 if call.is_value(0) else 0
+    return [_scaled(call, 1 - constant, _fit(call, constant), _POSITION_ADVICE)]
+
+
+@importer("Div")
+def _div(call: Call) -> Sequence[str]:
+    if call.is_value(1):
+        call.fail("divides by a secret tensor", "only division by a constant is supported")
+    divisor = _fit(call, 1)
+    with np.errstate(divide="ignore", over="ignore"):
+        factors = call.finite(1.0 / divisor.astype(np.float64), f"1 / {call.proto.input[1]}")
+    return [_scaled(call, 0, factors, _POSITION_ADVICE)]
+
+
+@importer("Neg")
+def _neg(call: Call) -> Sequence[str]:
+    return [_scaled(call, 0, np.full((1,) * len(call.shape()), -1, np.float32), "")]
+
+
+@importer("Sum")
+def _sum(call: Call) -> Sequence[str]:
+    total = call.value(0)
+    for index in range(1, len(call.operands)):
+        if call.shape(index) != call.shape(0):
+            call.fail(f"tensors of shapes {call.shape(0)} and {call.shape(index)}", "broadcasting is not supported")
+        total = call.emit("Add", [total, call.value(index)])
+    return [total]

@@ -1,0 +1,69 @@
+"""What the user may ask of the planner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from moiety.protocols.errors import BadPlan
+from moiety.protocols.rlwe_params import MAX_WEIGHT_BITS
+from moiety.runtime.program import Masking, Rounding
+
+MAX_RING_BITS = 62
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """Widths of the fixed-point Program.
+
+    activation_bits: signed bits that the calibrated range of a channel fills. margin_bits: further bits above it, for images beyond the calibrated
+    range. weight_bits: signed bits of a weight. rounding: of every truncation; it also chooses the masking of the linear layers. output_frac: fractional bits of the
+    revealed values. floor_fraction: a channel's range is taken to be at least this part of its tensor's, so that a channel that is quiet on the
+    calibration images keeps room.
+
+    bits, scale: the uniform CrypTFlow2 style instead (give both): linear layers in rings of `bits` bits, every value and weight with `scale` fractional bits, and
+    activations, as a consequence, in rings of `bits - scale`; activation_bits, margin_bits, weight_bits, output_frac are then unused.
+    """
+
+    activation_bits: int = 14
+    weight_bits: int = 10
+    margin_bits: int = 2
+    rounding: Rounding = "stochastic"
+    output_frac: int = 14
+    floor_fraction: float = 0.25
+    bits: int | None = None
+    scale: int | None = None
+
+    def __post_init__(self) -> None:
+        def within(name: str, value: float, least: float, most: float) -> None:
+            if not least <= value <= most:
+                raise BadPlan(f"{name} is {value}; it must lie within {least} and {most}")
+
+        within("activation bits", self.activation_bits, 4, 32)
+        within("weight bits", self.weight_bits, 3, MAX_WEIGHT_BITS)
+        within("margin bits", self.margin_bits, 1, 16)
+        within("output fractional bits", self.output_frac, 0, 32)
+        within("floor fraction", self.floor_fraction, 0.0, 1.0)
+        if self.rounding not in ("exact", "stochastic"):
+            raise BadPlan(f"rounding is {self.rounding!r}; it must be 'exact' or 'stochastic'")
+        if (self.bits is None) != (self.scale is None):
+            raise BadPlan("the uniform style needs both a ring width (bits) and fractional bits (scale)")
+        if self.bits is not None and self.scale is not None:
+            within("the uniform ring width (bits)", self.bits, 8, MAX_RING_BITS)
+            within("the uniform fractional bits (scale)", self.scale, 1, self.bits - 4)
+
+    @property
+    def uniform(self) -> int | None:
+        """Fractional bits of the uniform style, None in the mixed one."""
+        return self.scale
+
+    @property
+    def ring_bits(self) -> int:
+        """Width of the ring that activations live in between layers."""
+        if self.bits is not None and self.scale is not None:
+            return self.bits - self.scale
+        return self.activation_bits + self.margin_bits
+
+    @property
+    def masking(self) -> Masking:
+        """Bit-exact results need the flooded masking; the uniform one is cheaper."""
+        return "flooded" if self.rounding == "exact" else "uniform"

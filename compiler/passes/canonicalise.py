@@ -1,0 +1,204 @@
+"""canonicalise: one spelling for what exporters write in many ways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from moiety.compiler.graph import Graph, Node
+from moiety.compiler.ops import channelwise
+from moiety.compiler.passes.base import Pass, Rewriter
+from moiety.compiler.passes.fold_batchnorm import per_channel
+
+Rule = Callable[[Rewriter, Node], bool]
+
+
+@dataclass(frozen=True)
+class Canonicalise(Pass):
+    """Local identities, applied until none applies:
+
+    * a Reshape, Transpose, Slice or Pad that changes nothing is its operand; two in a row are one;
+    * `s2*(s1*x + t1) + t2 = (s1 s2)*x + (s2 t1 + t2)`: chains of Scale and AddConst are one Scale (or one AddConst);
+    * a zero Pad before a Conv is the Conv's padding; Concat of Concat over one axis is one Concat;
+    * `relu(relu(x)) = relu(x)`; a 1x1 pool with stride 1 is its operand; a mean over a 1x1 image likewise;
+    * Transpose, per-channel map, inverse Transpose is a map along another axis: the Transposes move together and
+      cancel.
+
+    No rule looks at the value of a weight: the result is the same for every set of weights.
+    """
+
+    name: ClassVar[str] = "canonicalise"
+
+    def run(self, graph: Graph) -> Graph:
+        rewriter = Rewriter(graph)
+        again = True
+        while again:
+            again = False
+            for node in rewriter.nodes():
+                again |= any(rule(rewriter, node) for rule in _RULES.get(node.op, ()))
+        return rewriter.finish()
+
+
+def _nothing(rewriter: Rewriter, node: Node) -> bool:
+    before, after = rewriter.shapes[node.inputs[0]], rewriter.shapes[node.output]
+    window = all(v == 1 for v in (*node.attrs.get("kernel", (1,)), *node.attrs.get("strides", (1,))))
+    fixed = (
+        before == after and window and tuple(node.attrs.get("perm", range(len(before)))) == tuple(range(len(before)))
+    )
+    return fixed and rewriter.bypass(node, node.inputs[0])
+
+
+def _relu_twice(rewriter: Rewriter, node: Node) -> bool:
+    return rewriter.producer(node.inputs[0], "Relu", "AffineRelu") is not None and rewriter.bypass(node, node.inputs[0])
+
+
+def _reshape_twice(rewriter: Rewriter, node: Node) -> bool:
+    first = rewriter.producer(node.inputs[0], "Reshape")
+    if first is None:
+        return False
+    rewriter.replace(node, node.with_(inputs=first.inputs))
+    return True
+
+
+def _transpose_twice(rewriter: Rewriter, node: Node) -> bool:
+    first = rewriter.producer(node.inputs[0], "Transpose")
+    if first is None:
+        return False
+    perm = tuple(first.attrs["perm"][axis] for axis in node.attrs["perm"])
+    rewriter.replace(node, node.with_(inputs=first.inputs, attrs={"perm": perm}))
+    return True
+
+
+def _transpose_is_reshape(rewriter: Rewriter, node: Node) -> bool:
+    """Moving only axes of size 1 leaves the elements in order."""
+    shape = rewriter.shapes[node.inputs[0]]
+    moved = [axis for axis in node.attrs["perm"] if shape[axis] != 1]
+    if moved != sorted(moved):
+        return False
+    rewriter.replace(node, rewriter.make("Reshape", node.inputs, node, node.output, shape=rewriter.shapes[node.output]))
+    return True
+
+
+_POINTWISE = ("Relu", "Clip", "Add", "Sub", "AddConst")
+
+
+def _sink_transpose(rewriter: Rewriter, node: Node) -> bool:
+    """`f(T x) = T f(x)` for element-wise f; moves every Transpose towards the outputs until it meets its inverse."""
+    firsts = [rewriter.producer(value, "Transpose") for value in node.inputs]
+    perms = {tuple(first.attrs["perm"]) for first in firsts if first is not None}
+    if (
+        None in firsts
+        or len(perms) != 1
+        or not all(rewriter.sole_reader(value) for value in dict.fromkeys(node.inputs))
+    ):
+        return False
+    if not _cancels_below(rewriter, node, next(iter(perms))):
+        return False
+    perm = next(iter(perms))
+    sources = [first.inputs[0] for first in firsts if first is not None]
+    consts = dict(node.consts)
+    if node.op == "AddConst":
+        consts["value"] = consts["value"].transpose(np.argsort(perm))
+    attrs = dict(node.attrs)
+    if node.op == "Concat":
+        attrs["axis"] = perm[attrs["axis"]]
+    if node.op == "Pad":
+        attrs["pads"] = tuple(attrs["pads"][axis] for axis in np.argsort(perm))
+    inner = rewriter.make(node.op, sources, node, None, consts, **attrs)
+    rewriter.replace(node, inner, rewriter.make("Transpose", [inner.output], node, node.output, perm=perm))
+    return True
+
+
+def _cancels_below(rewriter: Rewriter, node: Node, perm: tuple[int, ...]) -> bool:
+    """Is there a Transpose below `node`, along single-reader element-wise ops? Sinking elsewhere gains nothing."""
+    value = node.output
+    while True:
+        readers = rewriter.readers(value)
+        if value in rewriter.graph.outputs or not readers:
+            return False
+        if all(reader.op == "Transpose" for reader in readers):
+            return True
+        if len(readers) != 1 or readers[0].op not in (*_POINTWISE, "Pad", "Concat"):
+            return False
+        value = readers[0].output
+
+
+def _merge_affine(rewriter: Rewriter, node: Node) -> bool:
+    first = rewriter.producer(node.inputs[0], "Scale", "AddConst")
+    if first is None or not rewriter.sole_reader(first.output):
+        return False
+    shape = rewriter.shapes[node.output]
+    if node.op == first.op == "AddConst":
+        value = first.consts["value"] + node.consts["value"]
+        rewriter.replace(node, node.with_(inputs=first.inputs, consts={"value": value}))
+        return True
+    inner, outer = per_channel(first, len(shape), shape[1]), per_channel(node, len(shape), shape[1])
+    if inner is None or outer is None:
+        return False
+    scale, shift = inner[0] * outer[0], outer[0] * inner[1] + outer[1]
+    consts = {"scale": scale.astype(np.float32), "shift": shift.astype(np.float32)}
+    rewriter.replace(node, rewriter.make("Scale", first.inputs, node, node.output, consts))
+    return True
+
+
+def _constant_first(rewriter: Rewriter, node: Node) -> bool:
+    """`s*(x + v) + t = (s*x + t) + s*v` where v varies over positions: the Scale meets the Conv behind it again."""
+    first = rewriter.producer(node.inputs[0], "AddConst")
+    if first is None or not rewriter.sole_reader(first.output):
+        return False
+    inner = rewriter.make("Scale", first.inputs, node, None, dict(node.consts))
+    value = first.consts["value"] * channelwise(node.consts["scale"], first.consts["value"].ndim)
+    rewriter.replace(node, inner, rewriter.make("AddConst", [inner.output], node, node.output, {"value": value}))
+    return True
+
+
+def _pad_into_conv(rewriter: Rewriter, node: Node) -> bool:
+    pad = rewriter.producer(node.inputs[0], "Pad")
+    if pad is None or not rewriter.sole_reader(pad.output) or any(pad.attrs["pads"][1]):
+        return False
+    (top, bottom), (left, right) = pad.attrs["pads"][2:]
+    pads = tuple(a + b for a, b in zip(node.attrs["pads"], (top, left, bottom, right), strict=True))
+    rewriter.replace(node, node.with_(inputs=pad.inputs, attrs={**node.attrs, "pads": pads}))
+    return True
+
+
+def _pad_twice(rewriter: Rewriter, node: Node) -> bool:
+    first = rewriter.producer(node.inputs[0], "Pad")
+    if first is None or not rewriter.sole_reader(first.output):
+        return False
+    pads = tuple((a + c, b + d) for (a, b), (c, d) in zip(first.attrs["pads"], node.attrs["pads"], strict=True))
+    rewriter.replace(node, node.with_(inputs=first.inputs, attrs={"pads": pads}))
+    return True
+
+
+def _concat_flat(rewriter: Rewriter, node: Node) -> bool:
+    """Concat is local, so flattening one that others read costs nothing, and all dense blocks have one form."""
+    inputs: list[str] = []
+    for value in node.inputs:
+        inner = rewriter.producer(value, "Concat")
+        joins = inner is not None and inner.attrs["axis"] == node.attrs["axis"]
+        inputs.extend(inner.inputs if inner is not None and joins else (value,))
+    if tuple(inputs) == node.inputs:
+        return False
+    rewriter.replace(node, node.with_(inputs=tuple(inputs)))
+    return True
+
+
+_RULES: dict[str, tuple[Rule, ...]] = {
+    "Reshape": (_nothing, _reshape_twice),
+    "Transpose": (_nothing, _transpose_twice, _transpose_is_reshape),
+    "Slice": (_nothing,),
+    "Pad": (_nothing, _pad_twice, _sink_transpose),
+    "MaxPool": (_nothing,),
+    "AvgPool": (_nothing,),
+    "Relu": (_relu_twice, _sink_transpose),
+    "Clip": (_sink_transpose,),
+    "Add": (_sink_transpose,),
+    "Sub": (_sink_transpose,),
+    "Scale": (_merge_affine, _constant_first),
+    "AddConst": (_merge_affine, _sink_transpose),
+    "Conv": (_pad_into_conv,),
+    "Concat": (_concat_flat, _sink_transpose),
+}

@@ -1,0 +1,79 @@
+"""fold-batchnorm: per-channel affine maps into the linear layers beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from moiety.compiler.graph import Array, Graph, Node
+from moiety.compiler.ops import OPS, channelwise
+from moiety.compiler.passes.base import Pass, Rewriter
+
+LINEAR = ("Conv", "Gemm")
+
+
+@dataclass(frozen=True)
+class FoldBatchnorm(Pass):
+    """`s*(W x + b) + t = (s W) x + (s b + t)`, and before a layer `W(s x + t) + b = (W s) x + (W t + b)`.
+
+    Forward needs the linear layer's value to have no other reader, backward every reader of the affine value to be a
+    linear layer. Where a Conv pads, its zeros are not `0*s + t`, so `W t` depends on the position near the border: it
+    is added as an AddConst with one value per position, which costs nothing. Neither decision looks at a weight's
+    value.
+    """
+
+    name: ClassVar[str] = "fold-batchnorm"
+
+    def run(self, graph: Graph) -> Graph:
+        rewriter = Rewriter(graph)
+        for node in rewriter.nodes("Scale", "AddConst"):
+            layer = rewriter.producer(node.inputs[0], *LINEAR)
+            if layer is not None and rewriter.sole_reader(layer.output):
+                affine = per_channel(node, len(rewriter.shapes[node.output]), layer.consts["bias"].shape[0])
+                if affine is not None:
+                    rewriter.replace(node, _after(layer, *affine).with_(output=node.output))
+        for node in rewriter.nodes("Scale"):
+            readers = rewriter.readers(node.output)
+            if node.output not in graph.outputs and readers and all(reader.op in LINEAR for reader in readers):
+                for reader in readers:
+                    rewriter.replace(reader, *_before(rewriter, node, reader))
+        return rewriter.finish()
+
+
+def per_channel(node: Node, rank: int, channels: int) -> tuple[Array, Array] | None:
+    """Scale and shift, float64 `(channels,)`, of a Scale or of an AddConst that does not vary over positions; else None."""
+    if node.op == "Scale":
+        return node.consts["scale"].astype(np.float64), node.consts["shift"].astype(np.float64)
+    value = node.consts["value"]
+    if any(size > 1 for axis, size in enumerate(value.shape) if axis != 1):
+        return None
+    return np.ones(channels), np.broadcast_to(value.reshape(-1), (channels,)).astype(np.float64)
+
+
+def _after(layer: Node, scale: Array, shift: Array) -> Node:
+    weight = layer.consts["weight"] * scale.reshape(-1, *(1,) * (layer.consts["weight"].ndim - 1))
+    bias = layer.consts["bias"] * scale + shift
+    return layer.with_(consts={"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)})
+
+
+def _before(rewriter: Rewriter, scale: Node, layer: Node) -> list[Node]:
+    weight, groups = layer.consts["weight"].astype(np.float64), layer.attrs.get("groups", 1)
+    filters = weight.shape[0] // groups
+    factors = np.repeat(scale.consts["scale"].reshape(groups, -1), filters, axis=0)  # (M, C/groups)
+    folded = weight * factors.reshape(*factors.shape, *(1,) * (weight.ndim - 2))
+    consts = {"weight": folded.astype(np.float32), "bias": layer.consts["bias"]}
+    if layer.op == "Conv" and any(layer.attrs["pads"]):
+        shape = rewriter.shapes[scale.output]
+        shift = np.broadcast_to(channelwise(scale.consts["shift"].astype(np.float64), len(shape)), shape)
+        unbiased = layer.with_(consts={"weight": weight, "bias": np.zeros(weight.shape[0])})
+        border = OPS["Conv"].evaluate(unbiased, [shift])
+        inner = rewriter.make("Conv", scale.inputs, layer, None, consts, **layer.attrs)
+        return [
+            inner,
+            rewriter.make("AddConst", [inner.output], layer, layer.output, {"value": border.astype(np.float32)}),
+        ]
+    shifts = np.repeat(scale.consts["shift"].astype(np.float64).reshape(groups, -1), filters, axis=0)
+    total = (weight.reshape(*shifts.shape, -1).sum(axis=2) * shifts).sum(axis=1)
+    consts["bias"] = (layer.consts["bias"] + total).astype(np.float32)
+    return [layer.with_(inputs=scale.inputs, consts=consts)]

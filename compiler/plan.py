@@ -1,0 +1,336 @@
+"""The plan: ranges to scales, floats to integers, and the ring of every value.
+
+A value is integers in a ring of `ring_bits` bits; its real numbers are the integers times a unit per channel, which the vendor alone knows. Units are chosen so that the calibrated range of
+each class of channels (see `fields`) fills `activation_bits`, and are absorbed into the integer weights of the layers around: a linear layer maps units `u_in` to `u_out` with weights `round(w * u_in / u_out * 2^s)` in the ring of
+`ring_bits + s` bits, and the truncation after it drops s bits. Units need be no powers of two and cost nothing at run time.
+
+`relu(g*x + h)` with g, h per channel is `g * gate(x + c)`, `c = h/g`: the gate's threshold is `round(c / u)`, and the factor g goes into the unit of its result, of either sign (docs/decisions/0002-channel-scales.md).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from moiety.compiler.calibrate import Ranges
+from moiety.compiler.fields import LINEAR, REINDEXING, ScaleMap, propagate
+from moiety.compiler.graph import Array, Graph, Node
+from moiety.compiler.legalise import output_layers, revealed
+from moiety.compiler.ops import OPS
+from moiety.compiler.options import MAX_RING_BITS, PlanOptions
+from moiety.protocols.errors import BadPlan
+from moiety.protocols.rlwe_params import MAX_WEIGHT_BITS
+
+F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
+
+OUTPUT_INTEGER_BITS = 10
+"""Integer bits (with sign) of revealed values, where their range asks for no more: a constant tells nothing about the weights."""
+
+MAX_EXTRA_SHIFT = 8
+"""A truncation drops at most this many bits more than a weight has: beyond it, the weights do not matter."""
+
+
+@dataclass(frozen=True, eq=False)
+class LinearPlan:
+    """Integers of one linear layer. weight int32 `(M, C/groups, kh, kw)`; bias int64 `(M,1,1)` or `(M,H',W')`, in the ring of `bits` bits.
+
+    shift: bits to truncate afterwards, down to `out_bits`. weight_bits: bound that the Program states.
+    """
+
+    weight: npt.NDArray[np.int32]
+    bias: I64
+    groups: int
+    shift: int
+    out_bits: int
+    weight_bits: int
+
+    @property
+    def bits(self) -> int:
+        return self.out_bits + self.shift
+
+
+@dataclass(frozen=True, eq=False)
+class GatePlan:
+    """Secrets of one AffineRelu: threshold int64 `(C,)`, flip uint8 `(C,)`; how many gates are always open or always shut."""
+
+    threshold: I64
+    flip: npt.NDArray[np.uint8]
+    clamped: int
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Everything that lowering needs. `units`: real number per integer step, by class id; `needs`: calibrated range, by class id."""
+
+    graph: Graph
+    options: PlanOptions
+    ranges: Ranges
+    scales: ScaleMap
+    units: F64
+    needs: F64
+    input_unit: float
+    input_bits: int
+    output_unit: float
+    output_bits: dict[str, int]
+    linears: dict[str, LinearPlan] = field(default_factory=dict)
+    gates: dict[str, GatePlan] = field(default_factory=dict)
+    constants: dict[str, I64] = field(default_factory=dict)
+
+    def unit(self, value: str) -> F64:
+        """Real number per integer step of each channel of `value`, `(C,)`."""
+        spread = self.scales.fields[value]
+        channels = self.graph.shapes[value][1]
+        units = np.asarray(self.units[spread.ids] * spread.multiplier)
+        units = units.reshape(*units.shape[:2], -1)[0, :, 0]
+        return np.array(np.broadcast_to(units, (channels,)))
+
+    def bits(self, value: str) -> int:
+        """Width of the ring in which `value` is kept between layers."""
+        return self.output_bits.get(value, self.options.ring_bits)
+
+
+def make_plan(graph: Graph, ranges: Ranges, options: PlanOptions) -> Plan:
+    """Plan a legalised Graph. BadPlan where the options leave no room."""
+    ranges.check(graph)
+    scales = propagate(graph)
+    needs, units = _units(graph, scales, ranges, options)
+    (source,) = graph.inputs
+    input_unit = float(units[scales.sources[source][0]])
+    output_unit = 2.0 ** -(options.output_frac if options.uniform is None else options.uniform)
+    plan = Plan(
+        graph=graph,
+        options=options,
+        ranges=ranges,
+        scales=scales,
+        units=units,
+        needs=needs,
+        input_unit=input_unit,
+        input_bits=min(options.ring_bits, options.activation_bits + 1) if options.uniform is None else options.ring_bits,
+        output_unit=output_unit,
+        output_bits=_output_bits(graph, ranges, options, output_unit),
+    )
+    _quantise(plan)
+    return plan
+
+
+# ----------------------------------------------------------------------------------------------------------------- units
+
+
+def _units(graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOptions) -> tuple[F64, F64]:
+    """Calibrated range and unit of every class id."""
+    roots = scales.classes.roots()
+    needs, room = np.zeros(len(roots)), np.ones(len(roots))
+    low, high = np.zeros(len(roots)), np.zeros(len(roots))
+    for value, ids in scales.sources.items():
+        least, most = ranges.low[value], ranges.high[value]
+        if len(ids) == 1:
+            least, most = least.min(keepdims=True), most.max(keepdims=True)
+        low[ids], high[ids] = least, most
+        reach = np.maximum(np.abs(least), np.abs(most))
+        needs[ids] = np.maximum(reach, options.floor_fraction * reach.max())
+    for node in graph.nodes:
+        if node.op == "MaxPool":
+            room[scales.fields[node.output].ids] = 2.0  # differences of two operands must fit
+        elif node.op == "AffineRelu":
+            ids, threshold = _thresholds(scales, node)
+            undecided = (low[ids] + threshold < 0) & (high[ids] + threshold > 0)
+            reach = np.maximum(np.abs(low[ids] + threshold), np.abs(high[ids] + threshold))
+            np.maximum.at(needs, ids[undecided], reach[undecided])
+    of_class = np.zeros(len(roots))
+    np.maximum.at(of_class, roots, needs * room)
+    of_class = np.where(of_class > 0, of_class, 1.0)[roots]
+    if options.uniform is not None:
+        units = np.full(len(roots), 2.0**-options.uniform)
+        _check_uniform(graph, scales, of_class, options)
+        return needs, units
+    units = of_class / 2.0 ** (options.activation_bits - 1)
+    (source,) = graph.inputs
+    fixed = roots == roots[scales.sources[source][0]]
+    units[fixed] = 2.0 ** np.ceil(np.log2(units[fixed]))
+    for layer in _all_output_layers(graph):
+        units[scales.sources[layer]] = 2.0**-options.output_frac
+    return needs, units
+
+
+def _thresholds(scales: ScaleMap, node: Node) -> tuple[I64, F64]:
+    """Class id of each channel, and c = h/g in the class's units of real numbers (0 where g = 0: the gate does not matter)."""
+    given = scales.fields[node.inputs[0]]
+    gain, shift = (node.consts[name].astype(np.float64) for name in ("scale", "shift"))
+    ids = np.broadcast_to(given.ids.reshape(-1), gain.shape)
+    multiplier = np.broadcast_to(given.multiplier.reshape(-1), gain.shape)
+    usable = (gain != 0) & (multiplier != 0)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        threshold = np.where(usable, shift / np.where(usable, gain, 1.0), 0.0)
+        return ids, threshold / np.where(usable, multiplier, 1.0)
+
+
+def _check_uniform(graph: Graph, scales: ScaleMap, of_class: F64, options: PlanOptions) -> None:
+    room = 2.0 ** (options.ring_bits - 2 - (options.uniform or 0))
+    for value, ids in scales.sources.items():
+        worst = float(of_class[ids].max())
+        if worst > room:
+            missing = math.ceil(math.log2(worst / room))
+            raise BadPlan(
+                f"{value!r} reaches {worst:.4g}, the uniform ring holds {room:.4g} with one bit of margin: "
+                f"{missing} more bits are needed (bits {(options.bits or 0) + missing}, or fewer fractional bits)"
+            )
+
+
+def _all_output_layers(graph: Graph) -> list[str]:
+    return [layer for output in graph.outputs for layer in output_layers(graph, revealed(graph, output)) or ()]
+
+
+def _output_bits(graph: Graph, ranges: Ranges, options: PlanOptions, unit: float) -> dict[str, int]:
+    """Ring width of the output layers' values and of what is reindexed from them."""
+    if options.uniform is not None:
+        return {}
+    widths: dict[str, int] = {}
+    for output in graph.outputs:
+        value = revealed(graph, output)
+        layers = output_layers(graph, value) or []
+        reach = max(float(np.abs([ranges.low[layer], ranges.high[layer]]).max()) for layer in layers)
+        needed = 1 + math.ceil(math.log2(max(reach, 1e-30) * 2.0**options.margin_bits))
+        bits = options.output_frac + max(OUTPUT_INTEGER_BITS, needed)
+        pending = [value, output]
+        while pending:
+            widths[pending[-1]] = bits
+            name = pending.pop()
+            node = graph.producer(name)
+            if node is not None and name not in layers:
+                pending.extend(node.inputs)
+    return widths
+
+
+# -------------------------------------------------------------------------------------------------------------- integers
+
+
+def _quantise(plan: Plan) -> None:
+    """Weights, biases, thresholds and constants. `offsets`: what a value has on top of its integers times units (see `_gate`)."""
+    graph, offsets = plan.graph, dict[str, Array]()
+    for node in graph.nodes:
+        if node.op == "AffineRelu":
+            offset = _gate(plan, node)
+            if offset is not None:
+                shape = graph.shapes[node.output]
+                offsets[node.output] = np.broadcast_to(offset.reshape((1, -1) + (1,) * (len(shape) - 2)), shape)
+        elif node.op in LINEAR:
+            plan.linears[node.output] = _linear(plan, node, offsets.get(node.inputs[0]))
+        elif node.op == "AddConst":
+            unit = plan.unit(node.output).reshape((-1,) + (1,) * (len(graph.shapes[node.output]) - 2))
+            plan.constants[node.output] = np.rint(node.consts["value"].astype(np.float64)[0] / unit).astype(np.int64)
+        elif node.op in REINDEXING and any(value in offsets for value in node.inputs):
+            operands = [offsets.get(value, np.zeros(graph.shapes[value])) for value in node.inputs]
+            offsets[node.output] = np.asarray(OPS[node.op].evaluate(node, operands))
+
+
+def _gate(plan: Plan, node: Node) -> F64 | None:
+    """Quantises one AffineRelu. Returns what its real result has per channel beyond `g * gate(x + c)`, None if nothing.
+
+    A threshold beyond half the ring means that the gate never changes; it is moved to half the ring, where for every x within the other half it is as constant, and nothing overflows. An open gate
+    then gives `g * (x + c')` instead of `g*x + h`: the constant `h - g*c'` is missing. With g = 0 the result is the constant relu(h).
+    """
+    gain, shift = (node.consts[name].astype(np.float64) for name in ("scale", "shift"))
+    unit = plan.unit(node.inputs[0])
+    bound = float((1 << (plan.bits(node.inputs[0]) - 2)) - 1)
+    _, threshold = _thresholds(plan.scales, node)
+    with np.errstate(over="ignore"):
+        wanted = np.rint(threshold / plan.units[plan.scales.fields[node.inputs[0]].ids].reshape(-1))
+    clamped = np.abs(wanted) > bound
+    moved = np.clip(wanted, -bound, bound)
+    flip = gain < 0
+    always_open = clamped & ((moved > 0) != flip)
+    offset = np.where(always_open, shift - gain * moved * unit, 0.0)
+    offset = np.where(gain == 0, np.maximum(shift, 0.0), offset)
+    plan.gates[node.output] = GatePlan(moved.astype(np.int64), flip.astype(np.uint8), int(np.count_nonzero(clamped)))
+    return offset if offset.any() else None
+
+
+def _linear(plan: Plan, node: Node, offset: Array | None) -> LinearPlan:
+    """Integer weights and bias of a Conv, Gemm or (depthwise) Scale."""
+    options, source = plan.options, node.inputs[0]
+    weight, bias, groups = linear_constants(node)
+    filters, depth = weight.shape[:2]
+    unit_in, unit_out = plan.unit(source), plan.unit(node.output)
+    # Input channel of weight[m, c]: the m-th filter's group times its depth, plus c.
+    channel = (np.arange(filters) // (filters // groups))[:, None] * depth + np.arange(depth)[None, :]
+    ideal = weight * (unit_in[channel] / unit_out[:, None])[:, :, None, None]
+    shift, weight_bits = _choose_shift(plan, node, ideal)
+    integers = np.rint(ideal * 2.0**shift)
+    real_bias = bias.reshape(-1, 1, 1)
+    if offset is not None:
+        real_bias = real_bias + _response(node, offset).reshape(filters, *_spatial(plan, node))
+        if (real_bias == real_bias[:, :1, :1]).all():
+            real_bias = real_bias[:, :1, :1]
+    scaled = np.rint(real_bias / unit_out[:, None, None] * 2.0**shift)
+    if np.abs(scaled).max(initial=0.0) >= 2.0**62:
+        raise BadPlan(f"{node.op} {node.name!r}: its bias is out of all proportion to its calibrated range")
+    half = 1 << (shift - 1) if options.rounding == "exact" and shift > 0 else 0
+    out_bits = plan.bits(node.output)
+    if out_bits + shift > MAX_RING_BITS:
+        raise BadPlan(f"{node.op} {node.name!r} needs a ring of {out_bits + shift} bits; lower the activation or weight bits")
+    return LinearPlan(integers.astype(np.int32), scaled.astype(np.int64) + half, groups, shift, out_bits, weight_bits)
+
+
+def linear_constants(node: Node) -> tuple[F64, F64, int]:
+    """A linear op as a convolution: weight float64 `(M, C/groups, kh, kw)`, bias `(M,)`, groups."""
+    match node.op:
+        case "Conv":
+            weight, groups = node.consts["weight"], int(node.attrs["groups"])
+        case "Gemm":
+            weight, groups = node.consts["weight"][:, :, None, None], 1
+        case _:
+            weight, groups = node.consts["scale"][:, None, None, None], len(node.consts["scale"])
+    bias = node.consts["shift" if node.op == "Scale" else "bias"]
+    return weight.astype(np.float64), bias.astype(np.float64), groups
+
+
+def _spatial(plan: Plan, node: Node) -> tuple[int, int]:
+    shape = plan.graph.shapes[node.output]
+    return (shape[2], shape[3]) if len(shape) == 4 else (1, 1)
+
+
+def _response(node: Node, offset: Array) -> F64:
+    """The linear part's answer to a constant tensor, in float64; zero padding makes it depend on the place."""
+    bias = "shift" if node.op == "Scale" else "bias"
+    plain = node.with_(consts={**node.consts, bias: np.zeros_like(node.consts[bias])})
+    return np.asarray(OPS[node.op].evaluate(plain, [offset.astype(np.float64)]), np.float64)[0]
+
+
+def _choose_shift(plan: Plan, node: Node, ideal: F64) -> tuple[int, int]:
+    """The largest shift that keeps the integer weights within their bits (uniform style: its fractional bits), and those bits."""
+    peak = float(np.abs(ideal).max(initial=0.0))
+    if not math.isfinite(peak):
+        raise BadPlan(f"{node.op} {node.name!r}: its weights are out of all proportion to its calibrated range")
+    options = plan.options
+    if options.uniform is not None:
+        # Below an average pool the 1/k is in the weights: they keep their precision with as many bits more.
+        least = float(np.abs(plan.scales.fields[node.inputs[0]].multiplier).max(initial=0.0)) or 1.0
+        shift = options.uniform + max(0, math.ceil(-math.log2(least))) if _pooled(plan.graph, node) else options.uniform
+        weight_bits = max(2, 2 + math.floor(math.log2(peak * 2.0**shift + 1)))
+    else:
+        weight_bits = options.weight_bits
+        if node.output in plan.output_bits:
+            weight_bits = min(weight_bits + 4, MAX_WEIGHT_BITS)  # a small layer, and nothing after it hides its error
+        most = weight_bits + MAX_EXTRA_SHIFT
+        shift = most if peak == 0 else min(most, math.floor(math.log2((2.0 ** (weight_bits - 1) - 1) / peak)))
+        if shift < 0:
+            weight_bits, shift = weight_bits - shift, 0
+    if weight_bits > MAX_WEIGHT_BITS:
+        raise BadPlan(
+            f"{node.op} {node.name!r} needs weights of {weight_bits} bits, {MAX_WEIGHT_BITS} are possible; its output range is "
+            "very small against its input's"
+        )
+    return shift, weight_bits
+
+
+def _pooled(graph: Graph, node: Node) -> bool:
+    below = graph.producer(node.inputs[0])
+    while below is not None and below.op in REINDEXING:
+        if below.op == "AvgPool":
+            return True
+        below = graph.producer(below.inputs[0])
+    return False

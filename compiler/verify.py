@@ -1,0 +1,85 @@
+"""Is this a well-formed Graph, and do two Graphs compute the same function?"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+from moiety.compiler.graph import Array, Graph
+from moiety.compiler.ops import OPS, infer_shapes
+from moiety.compiler.to_onnx import to_onnx
+from moiety.protocols.errors import ContractViolation
+
+
+def verify(graph: Graph) -> None:
+    """Raise ContractViolation unless the Graph is single-assignment, all nodes fit their operators and all shapes agree."""
+    made = set(graph.inputs)
+    if not graph.outputs or len(made) != len(graph.inputs):
+        raise ContractViolation(f"Graph {graph.name!r} has no output or names an input twice")
+    for node in graph.nodes:
+        definition = OPS.get(node.op)
+        if definition is None:
+            raise ContractViolation(f"{node.name!r}: {node.op!r} is no operator of the Graph")
+        where = f"{node.op} {node.name!r} making {node.output!r}"
+        if node.output in made:
+            raise ContractViolation(f"{where}: that value is already made")
+        if set(node.attrs) != set(definition.attrs) or set(node.consts) != set(definition.consts):
+            raise ContractViolation(f"{where}: has attributes {sorted(node.attrs)} and constants {sorted(node.consts)}")
+        for name, array in node.consts.items():
+            if not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
+                raise ContractViolation(f"{where}: constant {name!r} is not finite and floating ({array.dtype})")
+        if any(value not in made for value in node.inputs):
+            raise ContractViolation(
+                f"{where}: reads {next(value for value in node.inputs if value not in made)!r} before it is made"
+            )
+        made.add(node.output)
+    missing = [value for value in graph.outputs if value not in made]
+    if missing:
+        raise ContractViolation(f"nothing makes the output {missing[0]!r}")
+    inferred = infer_shapes(graph.nodes, {value: graph.shapes[value] for value in graph.inputs})
+    for value, shape in inferred.items():
+        if tuple(graph.shapes.get(value, ())) != shape or shape[:1] != (1,):
+            raise ContractViolation(
+                f"value {value!r} is recorded as {graph.shapes.get(value)}, inferred as {shape}, batch 1 first"
+            )
+    for node in graph.nodes:
+        if node.op in ("Sigmoid", "Softmax") and graph.consumers(node.output):
+            raise ContractViolation(
+                f"{node.op} {node.name!r} is read by {graph.consumers(node.output)[0].name!r}: it must be last"
+            )
+
+
+def run_onnx(graph: Graph, feeds: dict[str, Array]) -> list[Array]:
+    """The Graph's outputs by onnxruntime, in order, float32."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    # The check compares two Graphs as written: a common optimisation of the runtime's would only add its own time.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    session = onnxruntime.InferenceSession(
+        to_onnx(graph).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    results: list[Array] = session.run(None, feeds)
+    by_name = dict(zip(dict.fromkeys(graph.outputs), results, strict=True))
+    return [by_name[value] for value in graph.outputs]
+
+
+def random_feeds(graph: Graph, rng: np.random.Generator) -> dict[str, Array]:
+    """Standard normal float32 inputs, batch 1."""
+    return {value: rng.standard_normal(graph.shapes[value]).astype(np.float32) for value in graph.inputs}
+
+
+def worst_difference(expected: list[Array], found: list[Array]) -> float:
+    """Largest difference over all outputs, each in units of its largest magnitude; infinite where not finite."""
+    if [a.shape for a in expected] != [b.shape for b in found]:
+        return float("inf")
+    worst = 0.0
+    for a, b in zip(expected, found, strict=True):
+        difference = float(np.max(np.abs(a.astype(np.float64) - b), initial=0.0))
+        size = float(np.max(np.abs(a), initial=0.0))
+        worst = max(worst, difference / max(size, 1e-6)) if np.isfinite(difference) else float("inf")
+    return worst
+
+
+def same_function(before: Graph, after: Graph, rng: np.random.Generator, tolerance: float = 1e-3) -> bool:
+    """Same outputs on a random float32 input, within `tolerance` of each output's largest magnitude?"""
+    feeds = random_feeds(before, rng)
+    return worst_difference(run_onnx(before, feeds), run_onnx(after, feeds)) <= tolerance

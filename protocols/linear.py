@@ -1,0 +1,349 @@
+"""Homomorphic linear layers: shares of x in, shares of `conv(x, w) + bias` out; weights stay with the server.
+
+Functionality: `F(x0, w, bias; x1) -> (y0, y1)`, `y0 + y1 = conv(x0 + x1, w) + bias mod 2^l`, y1 uniform; with *uniform* masking plus -1, 0 or 1 per
+output. The client encrypts its share with coefficient packing (protocols/packing); the server adds its own share, convolves the b parts as
+plain integers, adds the a part's convolution, which depends on nothing but weights and public polynomials and is computed once
+(`ServerLinear.prepare`; the hint of SimplePIR, USENIX Security 2023), an encryption of zero of each answer's own, and a mask:
+
+* *flooded*: noise uniform in `[-2^f, 2^f)` on every b coefficient that is sent, and a mask r uniform in Z_{2^l} at message scale; y0 = r. Exact.
+* *uniform*: after rounding to `Z_{2^k}`, r uniform in Z_{2^k} is subtracted; y0 = round(r / 2^(k-l)). Nothing of the noise remains visible.
+
+Both send answers rounded to `Z_{2^k}` (public post-processing), a in full and b only where it carries outputs.
+
+The server learns nothing (RLWE). The client learns nothing about the weights: a' + pa*u + e2 is pseudo-random by RLWE with secret u, and b is masked as above
+(statistical distance at most 2^-40 per layer when flooded). Flights: client -> server, server -> client; bytes: packing.upload_bytes, packing.download_bytes.
+Noise: rlwe_params.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from moiety.protocols import kernels, packing, ring
+from moiety.protocols.correlate import correlate
+from moiety.protocols.errors import BadArtifact, BadPlan, ContractViolation, NetworkFailure
+from moiety.protocols.packing import Layout, LinearSpec, Window
+from moiety.protocols.prg import Prg
+from moiety.protocols.ring import U64
+from moiety.protocols.rlwe import U32, ClientKey, Ring, ServerKey, ciphertext_a, public_key_a
+from moiety.protocols.rlwe_params import fit
+from moiety.protocols.session import Session
+
+__all__ = [
+    "LinearSpec",
+    "ServerLinear",
+    "check_spec",
+    "linear_client",
+    "linear_server",
+    "new_query_client",
+    "new_query_server",
+]
+
+T = TypeVar("T", bound=np.generic)
+K = TypeVar("K", ClientKey, ServerKey)
+
+_CHUNK = 1 << 18
+"""Coefficients per prime that are worked on at once: what stays in the L2 cache, roughly."""
+
+
+def check_spec(spec: LinearSpec) -> None:
+    """Raises `BadPlan` unless the spec is secure, fits, and decrypts: nothing in a peer's Program is taken on trust."""
+    what = f"linear layer {spec.in_shape} -> {spec.out_shape}"
+    Ring.of(spec.degree, spec.primes)
+    noise = spec.layout.flat.noise(spec.degree, spec.weight_bits, spec.filters_per_answer)
+    need = fit(spec.primes, spec.masking, spec.bits, noise)
+    if need is None:
+        raise BadPlan(f"{what}: the noise does not fit into q for {spec.bits}-bit outputs; more primes or fewer bits are needed")
+    if spec.answer_bits < need.answer_bits:
+        raise BadPlan(f"{what}: answers need {need.answer_bits} bits, the plan has {spec.answer_bits}")
+    if spec.masking == "flooded" and spec.flood_bits != need.flood_bits:
+        raise BadPlan(f"{what}: flooding needs exactly {need.flood_bits} bits, the plan has {spec.flood_bits}")
+
+
+class ServerLinear:
+    """The server's side of one layer: weights, bias and the hint.
+
+    weight int32 `(M, C/groups, kh, kw)` with `|w| <= 2^(weight_bits-1)`; bias int64 `(M,)`, `(M,1,1)` or `(M,H',W')`. `layer` is the index that
+    separates the public polynomials of this layer from all others of the model.
+    """
+
+    def __init__(
+        self, spec: LinearSpec, layer: int, public_seed: bytes, weight: npt.NDArray[np.int32], bias: npt.NDArray[np.int64]
+    ) -> None:
+        check_spec(spec)
+        filters = spec.out_shape[0]
+        expected = (filters, spec.in_shape[0] // spec.groups, *spec.kernel)
+        if weight.shape != expected:
+            raise BadArtifact(f"weights of linear layer {layer} have shape {weight.shape}, the Program says {expected}")
+        if weight.size and int(np.abs(weight.astype(np.int64)).max()) > 1 << (spec.weight_bits - 1):
+            raise BadArtifact(f"a weight of linear layer {layer} exceeds the {spec.weight_bits} bits that the Program allows")
+        if bias.shape not in ((filters,), (filters, 1, 1), spec.out_shape):
+            raise BadArtifact(f"the bias of linear layer {layer} has shape {bias.shape}, which does not fit output {spec.out_shape}")
+        self.spec = spec
+        self.layer = layer
+        self.ring = Ring.of(spec.degree, spec.primes)
+        self._seed = public_seed
+        self._weight = weight
+        self._bias = ring.from_signed(bias.reshape(filters, 1, 1) if bias.ndim == 1 else bias, spec.bits)
+        self._hint: U32 | None = None
+
+    @property
+    def hint_shape(self) -> tuple[int, int, int, int]:
+        """(tiles, primes, answers per tile, N)."""
+        spec, layout = self.spec, self.spec.layout
+        return len(layout.windows), len(spec.primes), layout.answers_per_tile, spec.degree
+
+    def prepare(self) -> None:
+        """Compute the hint: the a part of every answer but its encryption of zero. Once per model and public seed."""
+        layout = self.spec.layout
+        weights = self.packed_weights()
+        hint = np.empty(self.hint_shape, np.uint32)
+        for tile in range(len(layout.windows)):
+            a = self.ring.inverse(
+                ciphertext_a(self.ring, self._seed, self.layer, tile, layout.ciphertexts_per_tile)
+            )
+            for i in range(len(self.spec.primes)):
+                whole = self._convolve(a[i], i, weights, [[-block * layout.block for block in range(layout.mp)]], self.spec.degree)
+                hint[tile, i] = whole.reshape(layout.answers_per_tile, self.spec.degree)
+        self._hint = hint
+
+    def hint_array(self) -> U32:
+        """The hint, for keeping it on disk beside the weights. Secret: it determines the weights."""
+        if self._hint is None:
+            raise ContractViolation("prepare() or load_hint() comes before the hint can be used")
+        return self._hint
+
+    def load_hint(self, hint: U32) -> None:
+        """Take a hint computed before, with the same seed. Raises `BadArtifact` for another shape or values out of range."""
+        if hint.shape != self.hint_shape or hint.dtype != np.uint32:
+            raise BadArtifact(f"the hint of linear layer {self.layer} is {hint.dtype} {hint.shape}, expected uint32 {self.hint_shape}")
+        if any(int(hint[:, i].max()) >= p for i, p in enumerate(self.spec.primes)):
+            raise BadArtifact(f"the hint of linear layer {self.layer} is damaged")
+        self._hint = hint
+
+    def packed_weights(self) -> npt.NDArray[np.float64]:
+        """Float64 `(bundles, mp, taps, answers, ciphertexts * cp)`, zero where there is no filter, no channel or another group."""
+        layout = self.spec.layout
+        taps = len(layout.tap_offsets)
+        per_group_filters = layout.flat.out_shape[0] // layout.flat.groups
+        per_group_channels = layout.flat.in_shape[0] // layout.flat.groups
+        dense = np.zeros((layout.bundles, layout.answers * layout.mp, layout.ciphertexts * layout.cp, taps))
+        by_group = self._weight.reshape(layout.bundles, layout.bundle, per_group_filters, per_group_channels, taps)
+        for g in range(layout.bundle):
+            rows = slice(g * per_group_filters, (g + 1) * per_group_filters)
+            columns = slice(g * per_group_channels, (g + 1) * per_group_channels)
+            dense[:, rows, columns] = by_group[:, g]
+        split = dense.reshape(layout.bundles, layout.answers, layout.mp, layout.ciphertexts * layout.cp, taps)
+        return np.ascontiguousarray(split.transpose(0, 2, 4, 1, 3))
+
+    def convolve(self, b: U32, weights: npt.NDArray[np.float64], window: Window) -> U32:
+        """The b part of one tile's answers at the message positions: b `(L, ciphertexts, N)` -> `(L, M, pixels)`."""
+        layout = self.spec.layout
+        shifts = [[(target - source) * layout.block for source in range(layout.mp)] for target in range(layout.mp)]
+        positions = _pixel_positions(layout, window)
+        length = int(positions[-1]) + 1
+        out = np.empty((len(self.spec.primes), self.spec.out_shape[0], window.pixels), np.uint32)
+        for i in range(len(self.spec.primes)):
+            blocks = self._convolve(b[i], i, weights, shifts, length)
+            out[i] = _by_filter(layout, np.ascontiguousarray(blocks[..., positions]))
+        return out
+
+    def _convolve(
+        self, polynomials: U32, prime: int, weights: npt.NDArray[np.float64], shifts: Sequence[Sequence[int]], length: int
+    ) -> U32:
+        layout = self.spec.layout
+        return correlate(
+            polynomials.reshape(layout.bundles, layout.ciphertexts, self.spec.degree),
+            weights,
+            prime=self.spec.primes[prime],
+            weight_bits=self.spec.weight_bits,
+            stride=layout.channel_size,
+            taps=layout.tap_offsets,
+            shifts=shifts,
+            length=length,
+        )
+
+    def add_bias(self, share: U64) -> U64:
+        return ring.reduce(share + self._bias, self.spec.bits)
+
+
+def new_query_client(session: Session, specs: Sequence[LinearSpec], public_seed: bytes) -> None:
+    """Fresh secrets for one image, one per distinct (N, q) of `specs`, and their public keys to the server (packing.query_bytes)."""
+    session.rlwe.clear()
+    for degree, primes in packing.parameter_sets(specs):
+        ring_q = Ring.of(degree, primes)
+        key = ClientKey.generate(ring_q, session.prg)
+        pb = key.mask(public_key_a(ring_q, public_seed)[:, None], session.prg)
+        session.channel.send(_pack_residues(pb, primes))
+        session.rlwe[degree, primes] = key
+
+
+def new_query_server(session: Session, specs: Sequence[LinearSpec], public_seed: bytes) -> None:
+    """The server's side of `new_query_client`."""
+    session.rlwe.clear()
+    for degree, primes in packing.parameter_sets(specs):
+        ring_q = Ring.of(degree, primes)
+        pb = _receive_residues(session, degree, primes, 1)
+        session.rlwe[degree, primes] = ServerKey(ring_q, public_key_a(ring_q, public_seed), ring_q.forward(pb)[:, 0])
+
+
+def linear_client(session: Session, spec: LinearSpec, layer: int, public_seed: bytes, x1: U64) -> U64:
+    """The client's share of the result, uint64 `(M, H', W')`; x1 uint64 `(C, H, W)` in Z_{2^bits}.
+
+    Raises `ContractViolation` without a key for this image, or when the key has served this layer before.
+    """
+    key = _key(session, spec, ClientKey)
+    key.claim(layer)
+    layout = spec.layout
+    image = _checked(x1, spec)
+    for tile, window in enumerate(layout.windows):
+        messages = _pack_tile(layout, image, window)
+        a_hat = ciphertext_a(key.ring, public_seed, layer, tile, layout.ciphertexts_per_tile)
+        b = key.mask(a_hat, session.prg)
+        _add_messages(key.ring, b, messages, spec.bits, session.prg)
+        session.channel.send(_pack_residues(b, spec.primes))
+    out = np.empty(layout.flat.out_shape, np.uint64)
+    for window in layout.windows:
+        a_bytes, b_bytes = packing.tile_download_bytes(spec, window)
+        count = layout.answers_per_tile
+        a = kernels.unpack(session.channel.recv(a_bytes), count * spec.degree, spec.answer_bits).reshape(count, spec.degree)
+        b = kernels.unpack(session.channel.recv(b_bytes), spec.out_shape[0] * window.pixels, spec.answer_bits)
+        where = _block_positions(layout, window)
+        product = np.empty((count, layout.mp, window.pixels), np.uint64)
+        step = max(1, _CHUNK // spec.degree)
+        for start in range(0, count, step):
+            part = slice(start, start + step)
+            product[part] = key.phase_product(a[part], spec.answer_bits)[:, where].reshape(-1, layout.mp, window.pixels)
+        phase = b.reshape(spec.out_shape[0], window.pixels) - _by_filter(
+            layout, product.reshape(layout.bundles, layout.answers, layout.mp, window.pixels)
+        )
+        _place(out, window, _round(phase, spec))
+    return out.reshape(spec.out_shape)
+
+
+def linear_server(session: Session, layer: ServerLinear, x0: U64) -> U64:
+    """The server's share of the result, uint64 `(M, H', W')`; x0 uint64 `(C, H, W)` in Z_{2^bits}."""
+    spec, layout = layer.spec, layer.spec.layout
+    key = _key(session, spec, ServerKey)
+    image = _checked(x0, spec)
+    hint = layer.hint_array()
+    weights = layer.packed_weights()
+    out = np.empty(layout.flat.out_shape, np.uint64)
+    answers: list[npt.NDArray[np.uint8]] = []
+    # All tiles are received before the first is answered, so that a layer is two flights; the answers are made meanwhile.
+    for tile, window in enumerate(layout.windows):
+        b = _receive_residues(session, spec.degree, spec.primes, layout.ciphertexts_per_tile)
+        _add_messages(key.ring, b, _pack_tile(layout, image, window), spec.bits, session.prg)
+        b_out = layer.convolve(b, weights, window)
+        a_out, b_zero = _answer_a(key, hint[tile], layout, window, spec.answer_bits, session.prg)
+        b_masked, share = _mask(key.ring, spec, key.ring.add(b_out, b_zero), session.prg)
+        answers.append(kernels.pack(a_out.reshape(-1), spec.answer_bits))
+        answers.append(kernels.pack(b_masked.reshape(-1), spec.answer_bits))
+        _place(out, window, share)
+    for answer in answers:
+        session.channel.send(answer)
+    return layer.add_bias(out.reshape(spec.out_shape))
+
+
+def _answer_a(key: ServerKey, hint: U32, layout: Layout, window: Window, answer_bits: int, prg: Prg) -> tuple[U64, U32]:
+    """Re-randomised a parts in Z_{2^k} `(answers, N)`, and the encryptions' b parts at the message positions `(L, M, pixels)`."""
+    primes, count, degree = hint.shape
+    where = _block_positions(layout, window)
+    a = np.empty((count, degree), np.uint64)
+    b = np.empty((primes, count, where.size), np.uint32)
+    step = max(1, _CHUNK // degree)
+    for start in range(0, count, step):
+        part = slice(start, min(start + step, count))
+        zero_a, zero_b = key.zeros(part.stop - part.start, prg)
+        a[part] = key.ring.to_torus(key.ring.add(hint[:, part], zero_a), answer_bits)
+        b[:, part] = zero_b[..., where]
+    shape = (layout.bundles, layout.answers, layout.mp, window.pixels)
+    return a, np.stack([_by_filter(layout, residues.reshape(shape)) for residues in b])
+
+
+def _mask(ring_q: Ring, spec: LinearSpec, b: U32, prg: Prg) -> tuple[U64, U64]:
+    """The masked b part in Z_{2^k} and the server's share in Z_{2^l}, both `(M, pixels)`."""
+    shape, count = b.shape[1:], b[0].size
+    if spec.masking == "flooded":
+        flood = kernels.flood_residues(prg.uint64(2 * count).reshape(count, 2), spec.flood_bits, ring_q.p)
+        share = prg.uint64(count, spec.bits).reshape(shape)
+        negated = ring_q.encode(ring.reduce(-share, spec.bits), spec.bits, prg)
+        hidden = ring_q.add(ring_q.add(b, flood.reshape(b.shape)), negated)
+        return ring_q.to_torus(hidden, spec.answer_bits), share
+    r = prg.uint64(count, spec.answer_bits).reshape(shape)
+    return ring.reduce(ring_q.to_torus(b, spec.answer_bits) - r, spec.answer_bits), _round(r, spec)
+
+
+def _round(x: U64, spec: LinearSpec) -> U64:
+    """From Z_{2^k} to the nearest element of Z_{2^l}."""
+    extra = spec.answer_bits - spec.bits
+    return ring.reduce((x + np.uint64(1 << (extra - 1))) >> np.uint64(extra), spec.bits)
+
+
+def _pack_tile(layout: Layout, image: U64, window: Window) -> U64:
+    """Messages of one tile's ciphertexts, `(ciphertexts per tile, B)`, zero-padded; image is the flat `(C, H, W)`."""
+    rows, columns, inner_rows, inner_columns = layout.input_slices(window)
+    tile = np.zeros((layout.bundles, layout.ciphertexts * layout.cp, layout.rows, layout.pitch), np.uint64)
+    channels = image.reshape(layout.bundles, layout.bundle_channels, *image.shape[1:])
+    tile[:, : layout.bundle_channels, inner_rows, inner_columns] = channels[:, :, rows, columns]
+    return tile.reshape(layout.ciphertexts_per_tile, layout.block)
+
+
+def _add_messages(ring_q: Ring, b: U32, messages: U64, bits: int, prg: Prg) -> None:
+    """`b[:, :, :B] += encode(messages)`, in place."""
+    width = messages.shape[1]
+    b[:, :, :width] = ring_q.add(np.ascontiguousarray(b[:, :, :width]), ring_q.encode(messages, bits, prg))
+
+
+def _pixel_positions(layout: Layout, window: Window) -> npt.NDArray[np.int64]:
+    """Coefficients of a tile's outputs relative to their filter's block, row-major and increasing."""
+    rows = np.arange(window.y1 - window.y0) * layout.pitch
+    return (rows[:, None] + np.arange(window.x1 - window.x0)).reshape(-1)
+
+
+def _block_positions(layout: Layout, window: Window) -> npt.NDArray[np.int64]:
+    """Coefficients of the outputs of all blocks of an answer, `(mp * pixels,)`."""
+    return (np.arange(layout.mp)[:, None] * layout.block + _pixel_positions(layout, window)).reshape(-1)
+
+
+def _by_filter(layout: Layout, blocks: npt.NDArray[T]) -> npt.NDArray[T]:
+    """`(bundles, answers, mp, pixels)` to `(M, pixels)`: drops the blocks of the last answer that have no filter."""
+    pixels = blocks.shape[-1]
+    filters = blocks.reshape(layout.bundles, layout.answers * layout.mp, pixels)[:, : layout.bundle_filters]
+    return filters.reshape(layout.bundles * layout.bundle_filters, pixels)
+
+
+def _place(out: U64, window: Window, share: U64) -> None:
+    region = (slice(None), slice(window.y0, window.y1), slice(window.x0, window.x1))
+    out[region] = share.reshape(out[region].shape)
+
+
+def _checked(x: U64, spec: LinearSpec) -> U64:
+    if x.shape != spec.in_shape or x.dtype != np.uint64:
+        raise ContractViolation(f"linear layer expects uint64 {spec.in_shape}, got {x.dtype} {x.shape}")
+    return x.reshape(spec.layout.flat.in_shape)
+
+
+def _key(session: Session, spec: LinearSpec, kind: type[K]) -> K:
+    key = session.rlwe.get((spec.degree, spec.primes))
+    if not isinstance(key, kind):
+        raise ContractViolation(f"no RLWE key for N = {spec.degree} and {len(spec.primes)} primes: new_query comes first")
+    return key
+
+
+def _pack_residues(x: U32, primes: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    return kernels.pack(x.reshape(-1).astype(np.uint64), packing.residue_bits(primes))
+
+
+def _receive_residues(session: Session, degree: int, primes: tuple[int, ...], count: int) -> U32:
+    """`(L, count, N)` from the peer; raises `NetworkFailure` for values that are no residues."""
+    data = session.channel.recv(count * packing.polynomial_bytes(degree, primes))
+    size = len(primes) * count * degree
+    x = kernels.unpack(data, size, packing.residue_bits(primes)).astype(np.uint32).reshape(len(primes), count, degree)
+    if any(int(x[i].max()) >= p for i, p in enumerate(primes)):
+        raise NetworkFailure("the client sent a ciphertext with residues out of range")
+    return x

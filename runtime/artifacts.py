@@ -1,0 +1,47 @@
+"""The folder that `moiety compile` writes:
+
+    DIR/public/program.json     the Program: give this folder to the client
+    DIR/weights.safetensors     the vendor's secret; readable by its owner only, never leaves the server
+    DIR/model.json              how it was compiled (the vendor's notes: source file, options, calibration)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from moiety.protocols.errors import BadArtifact, BadInput
+from moiety.runtime.program import Program
+from moiety.runtime.weights import Weights
+
+PUBLIC = "public"
+PROGRAM = "program.json"
+WEIGHTS = "weights.safetensors"
+
+
+def save(folder: Path, program: Program, weights: Weights) -> None:
+    """Writes both artifacts. Raises `BadInput` when the folder cannot be made."""
+    try:
+        (folder / PUBLIC).mkdir(parents=True, exist_ok=True)
+        weights.save(folder / WEIGHTS, program)
+        (folder / WEIGHTS).chmod(0o600)
+        program.save(folder / PUBLIC / PROGRAM)
+    except OSError as error:
+        raise BadInput(f"cannot write to the folder {folder}: {error.strerror or error}") from error
+
+
+def load_program(place: Path) -> Program:
+    """From the compiled folder, its `public` folder, or the Program file itself. Raises `BadArtifact`."""
+    candidates = [place / PUBLIC / PROGRAM, place / PROGRAM, place]
+    file = next((path for path in candidates if path.is_file()), None)
+    if file is None:
+        what = "no such folder" if not place.exists() else f"no {PROGRAM} and no {PUBLIC}/{PROGRAM} in it"
+        raise BadArtifact(f"{place}: {what}; give the folder that `moiety compile -o` wrote, or the public part of it")
+    return Program.load(file)
+
+
+def load_vendor(folder: Path) -> tuple[Program, Weights]:
+    """Both artifacts of a compiled folder. Raises `BadArtifact`."""
+    program = load_program(folder)
+    if not (folder / WEIGHTS).is_file():
+        raise BadArtifact(f"{folder}: no {WEIGHTS} in it; the server needs the whole folder that `moiety compile -o` wrote")
+    return program, Weights.load(folder / WEIGHTS, program)

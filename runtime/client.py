@@ -1,0 +1,209 @@
+"""The hospital's process: images through a server, results to a file that is whole after every image."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from moiety.protocols import kernels
+from moiety.protocols.errors import BadInput, MoietyError
+from moiety.protocols.session import Role, Session
+from moiety.protocols.setup import open_session
+from moiety.runtime import images, wire
+from moiety.runtime.executor import ClientExecutor, Output, Progress, RunCost, StepCost, no_progress
+from moiety.runtime.program import Program, write_atomically
+from moiety.runtime.tcp import PeerError, TcpChannel
+
+
+class OutputResult(msgspec.Struct, kw_only=True):
+    """`logits`: what the network computed; `values`: after `postprocess`; both in row-major order of `shape`."""
+
+    name: str
+    shape: tuple[int, ...]
+    labels: tuple[str, ...]
+    logits: list[float]
+    postprocess: str
+    values: list[float]
+
+
+class ImageResult(msgspec.Struct, kw_only=True):
+    """One image: its outputs and what it cost this side; `server` is what the server says it cost there."""
+
+    file: str
+    outputs: list[OutputResult]
+    seconds: float
+    cpu_seconds: float
+    bytes_sent: int
+    bytes_received: int
+    flights: int
+    by_step_kind: dict[str, StepCost]
+    server: wire.Served
+
+
+class Results(msgspec.Struct, kw_only=True):
+    """The results file. `complete` is false while images are missing; `error` says why, when the run ended early."""
+
+    format: str = "moiety-results"
+    version: int = 1
+    program: str
+    program_name: str
+    rounding: str
+    server: str
+    versions: dict[str, str]
+    kernels: dict[str, str]
+    complete: bool = False
+    error: str | None = None
+    setup_seconds: float = 0.0
+    seconds: float = 0.0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    wire_bytes_sent: int = 0
+    wire_bytes_received: int = 0
+    peak_rss: int = 0
+    images: list[ImageResult] = msgspec.field(default_factory=list)
+
+
+@dataclass
+class Connection:
+    """A server that has accepted this client; `infer` runs one image. `setup_seconds` is the base transfers' time."""
+
+    executor: ClientExecutor
+    channel: TcpChannel
+    session: Session
+    server: wire.Hello
+    setup_seconds: float
+    _index: int = field(default=0)
+
+    def infer(self, tensor: npt.NDArray[np.float32], progress: Progress = no_progress) -> tuple[list[Output], RunCost, wire.Served]:
+        """The outputs for one preprocessed input tensor, this side's cost and the server's."""
+        with peer_errors():
+            wire.send(self.channel, wire.Begin(index=self._index))
+            self._index += 1
+            outputs, cost = self.executor.run(self.session, tensor, progress)
+            return outputs, cost, wire.receive(self.channel, wire.Served)
+
+
+@contextmanager
+def peer_errors() -> Iterator[None]:
+    """An ERROR frame from the server becomes the exception it stands for."""
+    try:
+        yield
+    except PeerError as error:
+        raise wire.refused(error) from error
+
+
+def shake_hands(channel: TcpChannel, program: Program, on_wait: Callable[[int], None]) -> wire.Hello:
+    """Compare with the server, then wait for the turn; `on_wait` is told how many are ahead. Returns the server's Hello."""
+    ours = wire.hello(Role.CLIENT, program)
+    wire.send(channel, ours)
+    with channel.deadline(wire.HANDSHAKE_SECONDS):
+        theirs = wire.receive(channel, wire.Hello)
+    wire.compare(ours, theirs)
+    while isinstance(message := wire.receive(channel, wire.Waiting, wire.Ready), wire.Waiting):
+        on_wait(message.ahead)
+    return theirs
+
+
+def join(channel: TcpChannel, program: Program, on_wait: Callable[[int], None] = lambda ahead: None) -> Connection:
+    """Handshake, queue and base transfers. Raises `PeerMismatch`, `NetworkFailure`."""
+    with peer_errors():
+        server = shake_hands(channel, program, on_wait)
+        started = time.perf_counter()
+        session = open_session(Role.CLIENT, channel)
+        return Connection(ClientExecutor(program), channel, session, server, time.perf_counter() - started)
+
+
+def check_images(files: Sequence[Path], program: Program) -> None:
+    """Reads every image once, so that a bad one is known before anything is sent. Raises `BadInput`."""
+    for file in files:
+        images.load(file, program.input.shape, program.preprocessing)
+
+
+def run_images(
+    channel: TcpChannel,
+    program: Program,
+    files: Sequence[Path],
+    output: Path,
+    on_wait: Callable[[int], None] = lambda ahead: None,
+    on_image: Callable[[ImageResult], None] = lambda result: None,
+    progress: Progress = no_progress,
+) -> Results:
+    """All `files` through the server at the other end of `channel`; `output` is rewritten, whole, after each image.
+
+    On a failure the results so far are in the file, with `complete` false and the reason in `error`, and the exception goes on. Closes the channel.
+    """
+    results = Results(
+        program=program.digest(),
+        program_name=program.name,
+        rounding=program.rounding,
+        server=channel.peer.removeprefix("server "),
+        versions={"moiety": wire.package_version(), "python": platform.python_version(), "numpy": np.__version__},
+        kernels={"client": kernels.backend_name(), "server": "unknown"},
+    )
+    try:
+        connection = join(channel, program, on_wait)
+        results.kernels["server"] = wire.printable(connection.server.backend)
+        results.setup_seconds = connection.setup_seconds
+        for file in files:
+            tensor = images.load(file, program.input.shape, program.preprocessing)
+            outputs, cost, served = connection.infer(tensor, progress)
+            result = image_result(file, outputs, cost, served)
+            results.images.append(result)
+            _account(results, channel, cost)
+            _save(results, output)
+            on_image(result)
+        results.complete = True
+    except BaseException as error:
+        results.error = str(error) if isinstance(error, MoietyError) else type(error).__name__
+        wire.refuse(channel, "failed", "the client stopped")
+        raise
+    finally:
+        channel.close()
+        _save(results, output)
+    return results
+
+
+def image_result(file: Path, outputs: Sequence[Output], cost: RunCost, served: wire.Served) -> ImageResult:
+    return ImageResult(
+        file=str(file),
+        outputs=[
+            OutputResult(
+                name=o.name,
+                shape=o.logits.shape,
+                labels=o.labels,
+                logits=o.logits.ravel().tolist(),
+                postprocess=o.postprocess,
+                values=o.values.ravel().tolist(),
+            )
+            for o in outputs
+        ],
+        seconds=cost.total.seconds,
+        cpu_seconds=cost.total.cpu_seconds,
+        bytes_sent=cost.total.sent,
+        bytes_received=cost.total.received,
+        flights=cost.total.flights,
+        by_step_kind=cost.by_kind,
+        server=served,
+    )
+
+
+def _account(results: Results, channel: TcpChannel, cost: RunCost) -> None:
+    results.seconds += cost.total.seconds
+    results.bytes_sent, results.bytes_received = channel.meter.total.sent, channel.meter.total.received
+    results.wire_bytes_sent, results.wire_bytes_received = channel.wire_sent, channel.wire_received
+    results.peak_rss = cost.peak_rss
+
+
+def _save(results: Results, output: Path) -> None:
+    try:
+        write_atomically(output, msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
+    except OSError as error:
+        raise BadInput(f"cannot write the results to {output}: {error.strerror or error}") from error

@@ -1,0 +1,59 @@
+"""`small_program` with lattice parameters that really decrypt, saved as `moiety compile` would save it: the runtime's tests need no compiler."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import cast
+
+import msgspec
+import numpy as np
+
+from moiety.protocols.packing import Geometry
+from moiety.protocols.rlwe_params import fit, ntt_primes
+from moiety.runtime import artifacts
+from moiety.runtime import program as ir
+from moiety.runtime.layers import Shape3
+from moiety.runtime.weights import Weights
+from tests.support.programs import random_weights, small_program
+
+DEGREE = 4096
+
+
+def runnable(program: ir.Program) -> ir.Program:
+    """The same Program with one channel per ciphertext, one filter per answer, and a noise budget that `fit` computed."""
+    steps = []
+    for step in program.steps:
+        if isinstance(step, ir.Linear):
+            in_shape = cast(Shape3, program.steps[step.inputs[0]].shape)
+            geometry = Geometry(in_shape, cast(Shape3, step.shape), step.kernel, step.pads, step.dilations, step.groups)
+            primes = ntt_primes(27, 4 if step.rlwe.masking == "flooded" else 2)
+            found = fit(primes, step.rlwe.masking, step.bits, geometry.noise(DEGREE, step.weight_bits, 1))
+            assert found is not None
+            fitted = {key: value for key, value in asdict(found).items() if key != "slack_bits"}
+            plan = msgspec.structs.replace(step.rlwe, degree=DEGREE, primes=primes, tile=step.shape[1:], **fitted)
+            step = msgspec.structs.replace(step, rlwe=plan)
+        steps.append(step)
+    return msgspec.structs.replace(program, steps=tuple(steps))
+
+
+def small(rounding: ir.Rounding = "exact", name: str = "small") -> tuple[ir.Program, Weights]:
+    """A Program with a step of almost every kind, input (2, 8, 8) floats, and random Weights."""
+    program = runnable(msgspec.structs.replace(small_program(rounding), name=name))
+    return program, random_weights(program, np.random.default_rng(5))
+
+
+def save_small(folder: Path, rounding: ir.Rounding = "exact", name: str = "small") -> tuple[ir.Program, Weights]:
+    program, weights = small(rounding, name)
+    artifacts.save(folder, program, weights)
+    return program, weights
+
+
+def save_images(folder: Path, count: int, shape: Shape3 = (2, 8, 8)) -> list[Path]:
+    """Float32 NPY tensors."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(6)
+    files = [folder / f"image{i}.npy" for i in range(count)]
+    for file in files:
+        np.save(file, rng.normal(size=shape).astype(np.float32))
+    return files
