@@ -1,4 +1,4 @@
-"""What `benchmarks.protocols` measures: inputs from a seed, makers for both parties (see parties.py), checks of results.
+"""What `benchmarks.protocols` measures: inputs from a seed, makers for both parties (see parties.py), checks.
 
 Default sizes are those at which the peers were measured. Seeds are public and shares are drawn by NumPy: these are
 measurements, not secrets.

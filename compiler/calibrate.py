@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,13 +73,15 @@ class Ranges:
         for value, channels in measured_values(graph).items():
             if value not in self.low or self.low[value].shape != (channels,):
                 raise BadInput(
-                    f"the calibration has no range of {channels} channels for {value!r}: it was made for another model or other "
-                    "passes; calibrate again from images"
+                    f"the calibration has no range of {channels} channels for {value!r}: it was made for another model "
+                    "or other passes; calibrate again from images"
                 )
 
 
 def measured_values(graph: Graph) -> dict[str, int]:
-    """Value -> number of channels, for the values whose range the planner needs: the rest are copies or parts of these."""
+    """Value -> number of channels, for the values whose range the planner needs: the rest are copies or parts of
+    these.
+    """
     values = {value: graph.shapes[value][1] for value in graph.inputs}
     return values | {node.output: graph.shapes[node.output][1] for node in graph.nodes if node.op in LINEAR | SUMS}
 
@@ -92,7 +94,7 @@ def calibrate(graph: Graph, images: Iterable[npt.ArrayLike], progress: Progress 
     (source,) = graph.inputs
     shape = graph.shapes[source][1:]
     values = list(measured_values(graph))
-    total = len(images) if hasattr(images, "__len__") else 0
+    total = len(images) if isinstance(images, Sized) else 0
     session = _session(graph, values)
     low = {value: np.full(channels, np.inf) for value, channels in measured_values(graph).items()}
     high = {value: np.full(channels, -np.inf) for value, channels in measured_values(graph).items()}

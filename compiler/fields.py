@@ -1,12 +1,15 @@
 """Scale fields: which elements of a value share one scale, through every op.
 
-An integer v of a value stands for the real number `v * multiplier * S[class]`. The planner may choose S per class freely (every output channel of a linear layer starts a class of its own, since its
-scale is absorbed by the integer weights before and after it) but ops tie classes together: the operands of a residual addition must agree, a window must not mix scales. A `Field` records class id and multiplier of every element, as
-arrays that broadcast to the value's shape, so that any reindexing op is the same reindexing of the two arrays.
+An integer v of a value stands for the real number `v * multiplier * S[class]`. The planner may choose S per class
+freely (every output channel of a linear layer starts a class of its own, since its scale is absorbed by the integer
+weights before and after it) but ops tie classes together: the operands of a residual addition must agree, a window
+must not mix scales. A `Field` records class id and multiplier of every element, as arrays that broadcast to the
+value's shape, so that any reindexing op is the same reindexing of the two arrays.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -86,11 +89,44 @@ def _squeeze(array: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class ScaleMap:
-    """Fields of all values of a Graph, and the classes they refer to. `sources`: value -> ids of its channels, where new ids begin."""
+    """Fields of all values of a Graph, and the classes they refer to. `sources`: value -> ids of its channels, where
+    new ids begin.
+    """
 
     classes: Classes
     fields: dict[str, Field] = field(default_factory=dict)
     sources: dict[str, Ids] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class WindowFactors:
+    """An average pool as `sum * factor / divisor`, factor the product of a public integer per row and one per column."""
+
+    per_axis: tuple[tuple[int, ...], tuple[int, ...]]
+    divisor: int
+
+    @property
+    def largest(self) -> int:
+        return max(max(factors) for factors in self.per_axis)
+
+
+def window_factors(graph: Graph, node: Node) -> WindowFactors:
+    """Where padding is not counted, windows at the border have fewer elements: the least common multiple is the
+    divisor.
+    """
+    per_axis, divisor = [], 1
+    for axis in (0, 1):
+        kernel, stride, before = node.attrs["kernel"][axis], node.attrs["strides"][axis], node.attrs["pads"][axis]
+        size, count = graph.shapes[node.inputs[0]][2 + axis], graph.shapes[node.output][2 + axis]
+        if node.attrs["count_include_pad"]:
+            counts = [kernel] * count
+        else:
+            starts = [position * stride - before for position in range(count)]
+            counts = [min(start + kernel, size) - max(start, 0) for start in starts]
+        common = math.lcm(*counts)
+        per_axis.append(tuple(common // n for n in counts))
+        divisor *= common
+    return WindowFactors((per_axis[0], per_axis[1]), divisor)
 
 
 def propagate(graph: Graph) -> ScaleMap:
@@ -113,7 +149,9 @@ def _begin(result: ScaleMap, value: str, shape: Shape, channels: int) -> Ids:
 
 
 def _per_channel(result: ScaleMap, graph: Graph, node: Node, value: str) -> Field:
-    """The field of `value` with one id and multiplier per channel (axis 1); ties what lies at different positions of a channel."""
+    """The field of `value` with one id and multiplier per channel (axis 1); ties what lies at different positions of
+    a channel.
+    """
     given = result.fields[value]
     if all(size == 1 for array in (given.ids, given.multiplier) for size in array.shape[2:]):
         return given
@@ -123,12 +161,15 @@ def _per_channel(result: ScaleMap, graph: Graph, node: Node, value: str) -> Fiel
     multiplier = full.multiplier.reshape(shape[1], -1)
     if (multiplier != multiplier[:, :1]).any():
         raise BadModel(
-            f"{node.op} {node.name!r}: the operand's channels mix values of different scale (an average pool or batch norm whose "
-            "result is transposed or reshaped across channels first); move that op after this one"
+            f"{node.op} {node.name!r}: the operand's channels mix values of different scale (an average pool or batch "
+            "norm whose result is transposed or reshaped across channels first); move that op after this one"
         )
     for row in channels:
         result.classes.tie(np.unique(row))
-    tied = Field(channels[:, 0].reshape((1, -1) + (1,) * (len(shape) - 2)), multiplier[:, 0].reshape((1, -1) + (1,) * (len(shape) - 2)))
+    tied = Field(
+        channels[:, 0].reshape((1, -1) + (1,) * (len(shape) - 2)),
+        multiplier[:, 0].reshape((1, -1) + (1,) * (len(shape) - 2)),
+    )
     result.fields[value] = tied
     return tied
 
@@ -156,8 +197,7 @@ def _max_pool(result: ScaleMap, graph: Graph, node: Node) -> None:
 
 def _avg_pool(result: ScaleMap, graph: Graph, node: Node) -> None:
     given = _per_channel(result, graph, node, node.inputs[0])
-    kernel = node.attrs["kernel"]
-    result.fields[node.output] = Field(given.ids, given.multiplier / (kernel[0] * kernel[1]))
+    result.fields[node.output] = Field(given.ids, given.multiplier / window_factors(graph, node).divisor)
 
 
 def _sum(result: ScaleMap, graph: Graph, node: Node) -> None:
@@ -178,7 +218,8 @@ def _concat(result: ScaleMap, graph: Graph, node: Node) -> None:
         rest = np.broadcast_shapes(*((*a.shape[:axis], 1, *a.shape[axis + 1 :]) for a in arrays))
         widths = [graph.shapes[value][axis] for value in node.inputs]
         parts = [
-            np.broadcast_to(a, (*rest[:axis], width, *rest[axis + 1 :])) for a, width in zip(arrays, widths, strict=True)
+            np.broadcast_to(a, (*rest[:axis], width, *rest[axis + 1 :]))
+            for a, width in zip(arrays, widths, strict=True)
         ]
         return _squeeze(np.concatenate(parts, axis=axis))
 
@@ -190,7 +231,9 @@ def _slice(result: ScaleMap, graph: Graph, node: Node) -> None:
     limits = [slice(*t) for t in zip(node.attrs["starts"], node.attrs["stops"], node.attrs["steps"], strict=True)]
 
     def cut(array: Array) -> Array:
-        return array[tuple(slice(None) if size == 1 else limit for size, limit in zip(array.shape, limits, strict=True))]
+        return array[
+            tuple(slice(None) if size == 1 else limit for size, limit in zip(array.shape, limits, strict=True))
+        ]
 
     result.fields[node.output] = result.fields[node.inputs[0]].map(cut)
 

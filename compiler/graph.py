@@ -87,8 +87,7 @@ class Graph:
         return g
 
     def rebuilt(self, nodes: Iterable[Node], shapes: Mapping[str, Shape] | None = None) -> Graph:
-        """A Graph of the same inputs and outputs with other nodes; sorted, dead nodes dropped, shapes inferred again.
-        """
+        """A Graph of the same inputs and outputs with other nodes; sorted, dead nodes dropped, shapes inferred again."""
         from moiety.compiler.ops import infer_shapes
 
         ordered = _sorted_live(tuple(nodes), self.inputs, self.outputs)

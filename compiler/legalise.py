@@ -1,17 +1,21 @@
-"""From a Graph in normal form to one that the planner can give scales to: rescaling layers where an op cannot take its operand's scale.
+"""From a Graph in normal form to one that the planner can give scales to: rescaling layers where an op cannot take
+its operand's scale.
 
-Each inserted node is a `Scale` by one, the identity over the reals; it becomes a depthwise 1x1 Linear step whose integer weights carry the change of scale.
+Each inserted node is a `Scale` by one, the identity over the reals; it becomes a depthwise 1x1 Linear step whose
+integer weights carry the change of scale.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from moiety.compiler.fields import FINAL, LINEAR, REINDEXING, SUMS
+from moiety.compiler.fields import FINAL, LINEAR, REINDEXING, SUMS, window_factors
 from moiety.compiler.graph import Graph, Node
-from moiety.compiler.ops import OPS
 from moiety.compiler.verify import verify
 from moiety.protocols.errors import BadModel
+
+MAX_FACTOR = 64
+"""The most operands of an Add step."""
 
 PLANNABLE = LINEAR | REINDEXING | SUMS | FINAL | {"Relu", "AffineRelu", "MaxPool"}
 
@@ -70,18 +74,11 @@ def _check(graph: Graph) -> None:
             raise BadModel(f"{where}: it must stand directly before an output, where the client computes it")
         if node.op == "Softmax" and node.attrs["axis"] != 1:
             raise BadModel(f"{where}: softmax must be along the channels (axis 1), not axis {node.attrs['axis']}")
-        if node.op == "AvgPool" and not node.attrs["count_include_pad"] and not _even_counts(graph, node):
+        if node.op == "AvgPool" and window_factors(graph, node).largest > MAX_FACTOR:
             raise BadModel(
-                f"{where}: windows at the border average fewer elements (count_include_pad = 0 with padding), which has no "
-                "common divisor; export with count_include_pad = 1, or pad beforehand"
+                f"{where}: windows at the border average fewer elements (count_include_pad = 0), and a kernel of "
+                f"{tuple(node.attrs['kernel'])} has no small common divisor; export with count_include_pad = 1"
             )
-
-
-def _even_counts(graph: Graph, node: Node) -> bool:
-    """Does no window of the pool reach the padding?"""
-    ones = np.ones((1, 1, *graph.shapes[node.inputs[0]][2:]))
-    included = node.with_(attrs={**node.attrs, "count_include_pad": True})
-    return bool((OPS["AvgPool"].evaluate(included, [ones]) == 1).all())
 
 
 def _rescaled(graph: Graph, edges: set[tuple[str, str]]) -> Graph:

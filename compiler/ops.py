@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
 from moiety.compiler.graph import Array, Graph, Node, Shape
 from moiety.protocols.errors import ContractViolation
 

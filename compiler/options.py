@@ -15,13 +15,15 @@ MAX_RING_BITS = 62
 class PlanOptions:
     """Widths of the fixed-point Program.
 
-    activation_bits: signed bits that the calibrated range of a channel fills. margin_bits: further bits above it, for images beyond the calibrated
-    range. weight_bits: signed bits of a weight. rounding: of every truncation; it also chooses the masking of the linear layers. output_frac: fractional bits of the
-    revealed values. floor_fraction: a channel's range is taken to be at least this part of its tensor's, so that a channel that is quiet on the
+    activation_bits: signed bits that the calibrated range of a channel fills. margin_bits: further bits above it, for
+    images beyond the calibrated range. weight_bits: signed bits of a weight. rounding: of every truncation; it also
+    chooses the masking of the linear layers. output_frac: fractional bits of the revealed values. floor_fraction: a
+    channel's range is taken to be at least this part of its tensor's, so that a channel that is quiet on the
     calibration images keeps room.
 
-    bits, scale: the uniform CrypTFlow2 style instead (give both): linear layers in rings of `bits` bits, every value and weight with `scale` fractional bits, and
-    activations, as a consequence, in rings of `bits - scale`; activation_bits, margin_bits, weight_bits, output_frac are then unused.
+    bits, scale: the uniform CrypTFlow2 style instead (give both): linear layers in rings of `bits` bits, every value
+    and weight with `scale` fractional bits, and activations, as a consequence, in rings of `bits - scale`;
+    activation_bits, margin_bits, weight_bits, output_frac are then unused.
     """
 
     activation_bits: int = 14

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from moiety.compiler.graph import Array, Graph, Node
 from moiety.compiler.passes import DEFAULT_PIPELINE, PASSES, Pass, check_normal_form
-from moiety.compiler.verify import random_feeds, run_onnx, verify, worst_difference
+from moiety.compiler.verify import evaluate, random_feeds, verify, worst_difference
 from moiety.protocols.errors import BadInput, ContractViolation, MoietyError
 
 DumpAfter = Callable[[int, Pass, Graph], None]
@@ -97,7 +98,7 @@ class PassManager:
         expected: list[Array] = []
         if self.check_numerics:
             feeds = random_feeds(graph, np.random.default_rng(self.seed))
-            expected = run_onnx(graph, feeds)
+            expected = evaluate(graph, feeds)
         if self.dump_after is not None and self.passes:
             self.dump_after(0, self.passes[0], graph)
         for index, each in enumerate(self.passes):
@@ -107,7 +108,7 @@ class PassManager:
                 if graph is not before:
                     verify(graph)
                     if self.check_numerics:
-                        difference = worst_difference(expected, run_onnx(graph, feeds))
+                        difference = worst_difference(expected, evaluate(graph, feeds))
                         if not difference <= self.tolerance:
                             raise ContractViolation(
                                 f"it changes the function: outputs differ by {difference:.2g} of their magnitude"

@@ -1,10 +1,13 @@
 """The plan: ranges to scales, floats to integers, and the ring of every value.
 
-A value is integers in a ring of `ring_bits` bits; its real numbers are the integers times a unit per channel, which the vendor alone knows. Units are chosen so that the calibrated range of
-each class of channels (see `fields`) fills `activation_bits`, and are absorbed into the integer weights of the layers around: a linear layer maps units `u_in` to `u_out` with weights `round(w * u_in / u_out * 2^s)` in the ring of
-`ring_bits + s` bits, and the truncation after it drops s bits. Units need be no powers of two and cost nothing at run time.
+A value is integers in a ring of `ring_bits` bits; its real numbers are the integers times a unit per channel, which
+the vendor alone knows. Units are chosen so that the calibrated range of each class of channels (see `fields`) fills
+`activation_bits`, and are absorbed into the integer weights of the layers around: a linear layer maps units `u_in` to
+`u_out` with weights `round(w * u_in / u_out * 2^s)` in the ring of `ring_bits + s` bits, and the truncation after it
+drops s bits. Units need be no powers of two and cost nothing at run time.
 
-`relu(g*x + h)` with g, h per channel is `g * gate(x + c)`, `c = h/g`: the gate's threshold is `round(c / u)`, and the factor g goes into the unit of its result, of either sign (docs/decisions/0002-channel-scales.md).
+`relu(g*x + h)` with g, h per channel is `g * gate(x + c)`, `c = h/g`: the gate's threshold is `round(c / u)`, and the
+factor g goes into the unit of its result, of either sign (docs/decisions/0002-channel-scales.md).
 """
 
 from __future__ import annotations
@@ -28,15 +31,22 @@ F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 
 OUTPUT_INTEGER_BITS = 10
-"""Integer bits (with sign) of revealed values, where their range asks for no more: a constant tells nothing about the weights."""
+"""Integer bits (with sign) of revealed values, where their range asks for no more: a constant tells nothing about the
+weights.
+"""
 
 MAX_EXTRA_SHIFT = 8
 """A truncation drops at most this many bits more than a weight has: beyond it, the weights do not matter."""
 
 
+MAX_POOL_SHIFT = 3
+"""Further fractional bits of the weights below an average pool in the uniform style: its rings are wide already."""
+
+
 @dataclass(frozen=True, eq=False)
 class LinearPlan:
-    """Integers of one linear layer. weight int32 `(M, C/groups, kh, kw)`; bias int64 `(M,1,1)` or `(M,H',W')`, in the ring of `bits` bits.
+    """Integers of one linear layer. weight int32 `(M, C/groups, kh, kw)`; bias int64 `(M,1,1)` or `(M,H',W')`, in the
+    ring of `bits` bits.
 
     shift: bits to truncate afterwards, down to `out_bits`. weight_bits: bound that the Program states.
     """
@@ -55,7 +65,9 @@ class LinearPlan:
 
 @dataclass(frozen=True, eq=False)
 class GatePlan:
-    """Secrets of one AffineRelu: threshold int64 `(C,)`, flip uint8 `(C,)`; how many gates are always open or always shut."""
+    """Secrets of one AffineRelu: threshold int64 `(C,)`, flip uint8 `(C,)`; how many gates are always open or always
+    shut.
+    """
 
     threshold: I64
     flip: npt.NDArray[np.uint8]
@@ -64,7 +76,9 @@ class GatePlan:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Everything that lowering needs. `units`: real number per integer step, by class id; `needs`: calibrated range, by class id."""
+    """Everything that lowering needs. `units`: real number per integer step, by class id; `needs`: calibrated range,
+    by class id.
+    """
 
     graph: Graph
     options: PlanOptions
@@ -72,6 +86,7 @@ class Plan:
     scales: ScaleMap
     units: F64
     needs: F64
+    zeros: F64
     input_unit: float
     input_bits: int
     output_unit: float
@@ -88,6 +103,13 @@ class Plan:
         units = units.reshape(*units.shape[:2], -1)[0, :, 0]
         return np.array(np.broadcast_to(units, (channels,)))
 
+    def zero(self, value: str) -> F64:
+        """Real number that integer 0 stands for in each channel of `value`, a linear layer's result or a gate's
+        operand, `(C,)`.
+        """
+        zeros = self.zeros[self.scales.fields[value].ids]
+        return np.array(np.broadcast_to(zeros.reshape(-1), (self.graph.shapes[value][1],)))
+
     def bits(self, value: str) -> int:
         """Width of the ring in which `value` is kept between layers."""
         return self.output_bits.get(value, self.options.ring_bits)
@@ -97,7 +119,7 @@ def make_plan(graph: Graph, ranges: Ranges, options: PlanOptions) -> Plan:
     """Plan a legalised Graph. BadPlan where the options leave no room."""
     ranges.check(graph)
     scales = propagate(graph)
-    needs, units = _units(graph, scales, ranges, options)
+    needs, units, zeros = _units(graph, scales, ranges, options)
     (source,) = graph.inputs
     input_unit = float(units[scales.sources[source][0]])
     output_unit = 2.0 ** -(options.output_frac if options.uniform is None else options.uniform)
@@ -108,8 +130,11 @@ def make_plan(graph: Graph, ranges: Ranges, options: PlanOptions) -> Plan:
         scales=scales,
         units=units,
         needs=needs,
+        zeros=zeros,
         input_unit=input_unit,
-        input_bits=min(options.ring_bits, options.activation_bits + 1) if options.uniform is None else options.ring_bits,
+        input_bits=min(options.ring_bits, options.activation_bits + 1)
+        if options.uniform is None
+        else options.ring_bits,
         output_unit=output_unit,
         output_bits=_output_bits(graph, ranges, options, output_unit),
     )
@@ -117,58 +142,88 @@ def make_plan(graph: Graph, ranges: Ranges, options: PlanOptions) -> Plan:
     return plan
 
 
-# ----------------------------------------------------------------------------------------------------------------- units
+# -----------------------------------------------------------------------------------------------------------------
+# units
 
 
-def _units(graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOptions) -> tuple[F64, F64]:
-    """Calibrated range and unit of every class id."""
+def _units(graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOptions) -> tuple[F64, F64, F64]:
+    """Calibrated range (around its zero), unit and zero of every class id."""
     roots = scales.classes.roots()
-    needs, room = np.zeros(len(roots)), np.ones(len(roots))
+    needs, room, gains, zeros = np.zeros(len(roots)), np.ones(len(roots)), np.zeros(len(roots)), np.zeros(len(roots))
     low, high = np.zeros(len(roots)), np.zeros(len(roots))
+    gates = [node for node in graph.nodes if node.op == "AffineRelu"]
+    for node in gates:
+        ids = np.broadcast_to(scales.fields[node.inputs[0]].ids.reshape(-1), node.consts["scale"].shape)
+        np.maximum.at(gains, ids, np.abs(node.consts["scale"].astype(np.float64)))
     for value, ids in scales.sources.items():
-        least, most = ranges.low[value], ranges.high[value]
-        if len(ids) == 1:
-            least, most = least.min(keepdims=True), most.max(keepdims=True)
-        low[ids], high[ids] = least, most
-        reach = np.maximum(np.abs(least), np.abs(most))
-        needs[ids] = np.maximum(reach, options.floor_fraction * reach.max())
+        low[ids], high[ids] = ranges.low[value].min(initial=np.inf), ranges.high[value].max(initial=-np.inf)
+        if len(ids) > 1:
+            low[ids], high[ids] = ranges.low[value], ranges.high[value]
+        gated = options.uniform is None and _only_gated(graph, value)
+        if gated:
+            zeros[ids] = (low[ids] + high[ids]) / 2
+            low[ids], high[ids] = low[ids] - zeros[ids], high[ids] - zeros[ids]
+        reach = np.maximum(np.abs(low[ids]), np.abs(high[ids]))
+        floor = np.full(len(ids), options.floor_fraction * reach.max())
+        if gated:
+            # The batch norm that follows says how large a channel really is: a nearly constant one keeps its fine unit.
+            loudest = options.floor_fraction * float((reach * gains[ids]).max())
+            floor = np.minimum(floor, loudest / np.maximum(gains[ids], 1e-300))
+        needs[ids] = np.maximum(reach, floor)
     for node in graph.nodes:
         if node.op == "MaxPool":
             room[scales.fields[node.output].ids] = 2.0  # differences of two operands must fit
-        elif node.op == "AffineRelu":
-            ids, threshold = _thresholds(scales, node)
-            undecided = (low[ids] + threshold < 0) & (high[ids] + threshold > 0)
-            reach = np.maximum(np.abs(low[ids] + threshold), np.abs(high[ids] + threshold))
-            np.maximum.at(needs, ids[undecided], reach[undecided])
+    for node in gates:
+        ids, threshold = _thresholds(scales, zeros, node)
+        undecided = (low[ids] + threshold < 0) & (high[ids] + threshold > 0)
+        reach = np.maximum(np.abs(low[ids] + threshold), np.abs(high[ids] + threshold))
+        np.maximum.at(needs, ids[undecided], reach[undecided])
     of_class = np.zeros(len(roots))
     np.maximum.at(of_class, roots, needs * room)
     of_class = np.where(of_class > 0, of_class, 1.0)[roots]
     if options.uniform is not None:
-        units = np.full(len(roots), 2.0**-options.uniform)
-        _check_uniform(graph, scales, of_class, options)
-        return needs, units
+        _check_uniform(scales, of_class, options)
+        return needs, np.full(len(roots), 2.0**-options.uniform), zeros
     units = of_class / 2.0 ** (options.activation_bits - 1)
     (source,) = graph.inputs
     fixed = roots == roots[scales.sources[source][0]]
     units[fixed] = 2.0 ** np.ceil(np.log2(units[fixed]))
     for layer in _all_output_layers(graph):
         units[scales.sources[layer]] = 2.0**-options.output_frac
-    return needs, units
+    return needs, units, zeros
 
 
-def _thresholds(scales: ScaleMap, node: Node) -> tuple[I64, F64]:
-    """Class id of each channel, and c = h/g in the class's units of real numbers (0 where g = 0: the gate does not matter)."""
-    given = scales.fields[node.inputs[0]]
-    gain, shift = (node.consts[name].astype(np.float64) for name in ("scale", "shift"))
-    ids = np.broadcast_to(given.ids.reshape(-1), gain.shape)
-    multiplier = np.broadcast_to(given.multiplier.reshape(-1), gain.shape)
-    usable = (gain != 0) & (multiplier != 0)
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        threshold = np.where(usable, shift / np.where(usable, gain, 1.0), 0.0)
-        return ids, threshold / np.where(usable, multiplier, 1.0)
+def _only_gated(graph: Graph, value: str) -> bool:
+    """Is `value` compared with thresholds, and nothing else? Then its integers may count from any zero: thresholds
+    absorb it.
+    """
+    node = graph.producer(value)
+    return node is not None and node.op in LINEAR and value not in graph.outputs and _reaches_gates_only(graph, value)
 
 
-def _check_uniform(graph: Graph, scales: ScaleMap, of_class: F64, options: PlanOptions) -> None:
+def _reaches_gates_only(graph: Graph, value: str) -> bool:
+    return value not in graph.outputs and all(
+        node.op == "AffineRelu"
+        or (
+            (node.op in ("Slice", "MaxPool") or (node.op == "Concat" and node.attrs["axis"] == 1))
+            and _reaches_gates_only(graph, node.output)
+        )
+        for node in graph.consumers(value)
+    )
+
+
+def _thresholds(scales: ScaleMap, zeros: F64, node: Node) -> tuple[I64, F64]:
+    """Class id of each channel, and c of `gate(x + c)`, x counted from its zero (0 where g = 0: the gate does not
+    matter).
+    """
+    ids = np.broadcast_to(scales.fields[node.inputs[0]].ids.reshape(-1), node.consts["scale"].shape)
+    gain = node.consts["scale"].astype(np.float64)
+    shift = node.consts["shift"].astype(np.float64) + gain * zeros[ids]
+    with np.errstate(over="ignore"):
+        return ids, np.where(gain != 0, shift / np.where(gain != 0, gain, 1.0), 0.0)
+
+
+def _check_uniform(scales: ScaleMap, of_class: F64, options: PlanOptions) -> None:
     room = 2.0 ** (options.ring_bits - 2 - (options.uniform or 0))
     for value, ids in scales.sources.items():
         worst = float(of_class[ids].max())
@@ -205,11 +260,14 @@ def _output_bits(graph: Graph, ranges: Ranges, options: PlanOptions, unit: float
     return widths
 
 
-# -------------------------------------------------------------------------------------------------------------- integers
+# --------------------------------------------------------------------------------------------------------------
+# integers
 
 
 def _quantise(plan: Plan) -> None:
-    """Weights, biases, thresholds and constants. `offsets`: what a value has on top of its integers times units (see `_gate`)."""
+    """Weights, biases, thresholds and constants. `offsets`: what a value has on top of its integers times units (see
+    `_gate`).
+    """
     graph, offsets = plan.graph, dict[str, Array]()
     for node in graph.nodes:
         if node.op == "AffineRelu":
@@ -230,15 +288,17 @@ def _quantise(plan: Plan) -> None:
 def _gate(plan: Plan, node: Node) -> F64 | None:
     """Quantises one AffineRelu. Returns what its real result has per channel beyond `g * gate(x + c)`, None if nothing.
 
-    A threshold beyond half the ring means that the gate never changes; it is moved to half the ring, where for every x within the other half it is as constant, and nothing overflows. An open gate
-    then gives `g * (x + c')` instead of `g*x + h`: the constant `h - g*c'` is missing. With g = 0 the result is the constant relu(h).
+    A threshold beyond half the ring means that the gate never changes; it is moved to half the ring, where for every
+    x within the other half it is as constant, and nothing overflows. An open gate then gives `g * (x + c')` instead
+    of `g*x + h`: the constant `h - g*c'` is missing. With g = 0 the result is the constant relu(h).
     """
     gain, shift = (node.consts[name].astype(np.float64) for name in ("scale", "shift"))
     unit = plan.unit(node.inputs[0])
     bound = float((1 << (plan.bits(node.inputs[0]) - 2)) - 1)
-    _, threshold = _thresholds(plan.scales, node)
+    _, threshold = _thresholds(plan.scales, plan.zeros, node)
+    shift = shift + gain * plan.zero(node.inputs[0])
     with np.errstate(over="ignore"):
-        wanted = np.rint(threshold / plan.units[plan.scales.fields[node.inputs[0]].ids].reshape(-1))
+        wanted = np.rint(threshold / unit)
     clamped = np.abs(wanted) > bound
     moved = np.clip(wanted, -bound, bound)
     flip = gain < 0
@@ -260,7 +320,7 @@ def _linear(plan: Plan, node: Node, offset: Array | None) -> LinearPlan:
     ideal = weight * (unit_in[channel] / unit_out[:, None])[:, :, None, None]
     shift, weight_bits = _choose_shift(plan, node, ideal)
     integers = np.rint(ideal * 2.0**shift)
-    real_bias = bias.reshape(-1, 1, 1)
+    real_bias = (bias - plan.zero(node.output)).reshape(-1, 1, 1)
     if offset is not None:
         real_bias = real_bias + _response(node, offset).reshape(filters, *_spatial(plan, node))
         if (real_bias == real_bias[:, :1, :1]).all():
@@ -271,7 +331,9 @@ def _linear(plan: Plan, node: Node, offset: Array | None) -> LinearPlan:
     half = 1 << (shift - 1) if options.rounding == "exact" and shift > 0 else 0
     out_bits = plan.bits(node.output)
     if out_bits + shift > MAX_RING_BITS:
-        raise BadPlan(f"{node.op} {node.name!r} needs a ring of {out_bits + shift} bits; lower the activation or weight bits")
+        raise BadPlan(
+            f"{node.op} {node.name!r} needs a ring of {out_bits + shift} bits; lower the activation or weight bits"
+        )
     return LinearPlan(integers.astype(np.int32), scaled.astype(np.int64) + half, groups, shift, out_bits, weight_bits)
 
 
@@ -301,15 +363,17 @@ def _response(node: Node, offset: Array) -> F64:
 
 
 def _choose_shift(plan: Plan, node: Node, ideal: F64) -> tuple[int, int]:
-    """The largest shift that keeps the integer weights within their bits (uniform style: its fractional bits), and those bits."""
+    """The largest shift that keeps the integer weights within their bits (uniform style: its fractional bits), and
+    those bits.
+    """
     peak = float(np.abs(ideal).max(initial=0.0))
     if not math.isfinite(peak):
         raise BadPlan(f"{node.op} {node.name!r}: its weights are out of all proportion to its calibrated range")
     options = plan.options
     if options.uniform is not None:
-        # Below an average pool the 1/k is in the weights: they keep their precision with as many bits more.
+        # Below an average pool the 1/k is in the weights: they keep (most of) their precision with more bits.
         least = float(np.abs(plan.scales.fields[node.inputs[0]].multiplier).max(initial=0.0)) or 1.0
-        shift = options.uniform + max(0, math.ceil(-math.log2(least))) if _pooled(plan.graph, node) else options.uniform
+        shift = options.uniform + min(MAX_POOL_SHIFT, max(0, math.ceil(-math.log2(least)))) if _pooled(plan.graph, node) else options.uniform
         weight_bits = max(2, 2 + math.floor(math.log2(peak * 2.0**shift + 1)))
     else:
         weight_bits = options.weight_bits
@@ -321,8 +385,8 @@ def _choose_shift(plan: Plan, node: Node, ideal: F64) -> tuple[int, int]:
             weight_bits, shift = weight_bits - shift, 0
     if weight_bits > MAX_WEIGHT_BITS:
         raise BadPlan(
-            f"{node.op} {node.name!r} needs weights of {weight_bits} bits, {MAX_WEIGHT_BITS} are possible; its output range is "
-            "very small against its input's"
+            f"{node.op} {node.name!r} needs weights of {weight_bits} bits, {MAX_WEIGHT_BITS} are possible; its output range "
+            "is very small against its input's"
         )
     return shift, weight_bits
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import TensorProto, helper, numpy_helper
+
 from moiety.compiler.graph import Array, Graph, Node
 from moiety.compiler.ops import channelwise
 from moiety.protocols.errors import ContractViolation
-from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 17
 IR_VERSION = 8

@@ -7,10 +7,15 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <atomic>
 #include <cstdlib>
 #include <initializer_list>
 #include <new>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -24,8 +29,7 @@ using namespace moiety;
 using u8 = std::uint8_t;
 using u64 = std::uint64_t;
 
-// --- instruction sets
-// --------------------------------------------------------------------------------------------------
+// --- instruction sets -----------------------------------------------------------------------------------------------
 
 std::vector<const SymmetricOps*> usable_ops() {  // best first
   std::vector<const SymmetricOps*> ops;
@@ -53,8 +57,7 @@ const SymmetricOps& ops() {
   return *active;
 }
 
-// --- arguments and results
-// ---------------------------------------------------------------------------------------------
+// --- arguments and results ------------------------------------------------------------------------------------------
 
 using Array = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
 constexpr std::size_t kAny = ~std::size_t{0};
@@ -83,6 +86,24 @@ void check_range(const char* name, u64 value, u64 low, u64 high) {
   }
 }
 
+// Large results are touched once, and first-touch faults on small pages would cost more than most kernels: ask for
+// large pages, as numpy does for its own arrays. Released with free().
+void* allocate(std::size_t bytes) {
+  constexpr std::size_t kPage = std::size_t{1} << 21;
+  void* data;
+  if (bytes < 16 * kPage) {  // below, malloc itself reuses what was freed
+    data = std::malloc(bytes);
+  } else {
+    bytes = (bytes + kPage - 1) / kPage * kPage;
+    data = std::aligned_alloc(kPage, bytes);
+#if defined(__linux__)
+    if (data != nullptr) madvise(data, bytes, MADV_HUGEPAGE);  // advice: failure changes nothing but the speed
+#endif
+  }
+  if (data == nullptr) throw std::bad_alloc();
+  return data;
+}
+
 // A result: kSlack spare bytes after its end, freed with the numpy array that shows it.
 template <class T>
 class Output {
@@ -90,8 +111,7 @@ class Output {
   explicit Output(std::initializer_list<std::size_t> shape) : shape_(shape) {
     std::size_t count = 1;
     for (const std::size_t extent : shape) count *= extent;
-    data_ = static_cast<T*>(std::malloc(count * sizeof(T) + kSlack));
-    if (data_ == nullptr) throw std::bad_alloc();
+    data_ = static_cast<T*>(allocate(count * sizeof(T) + kSlack));
     owner_ = nb::capsule(data_, [](void* p) noexcept { std::free(p); });
   }
   T* data() const { return data_; }
@@ -106,8 +126,7 @@ class Output {
 using Bytes = nb::ndarray<nb::numpy, u8>;
 using Words = nb::ndarray<nb::numpy, u64>;
 
-// --- AES
-// ---------------------------------------------------------------------------------------------------------------
+// --- AES ------------------------------------------------------------------------------------------------------------
 
 Bytes aes_ctr(const Array& key, u64 counter, u64 nbytes) {
   const u8* k = checked<u8>("key", key, {16});
@@ -133,8 +152,7 @@ Bytes ggm_expand(const Array& seeds) {
   return out.array();
 }
 
-// --- SoftSpoken
-// --------------------------------------------------------------------------------------------------------
+// --- SoftSpoken -----------------------------------------------------------------------------------------------------
 
 void check_vole(u64 counter, u64 k, u64 nblocks) {
   check_range("k", k, 1, 4);
@@ -168,8 +186,7 @@ Bytes vole_sender(const Array& keys, const Array& delta, u64 counter, u64 k, u64
   return w.array();
 }
 
-// --- lookups
-// -----------------------------------------------------------------------------------------------------------
+// --- lookups --------------------------------------------------------------------------------------------------------
 
 std::size_t message_bytes(const Lookup& job) { return (job.n * ((1u << job.k) - 1) * job.bits + 7) / 8; }
 
@@ -273,8 +290,7 @@ Words arith_recv(const Array& v, u64 k, u64 tweak, const Array& choices, const A
   return share.array();
 }
 
-// --- bit streams
-// -------------------------------------------------------------------------------------------------------
+// --- bit streams ----------------------------------------------------------------------------------------------------
 
 // Eight bytes of `bits` bits each, joined and spread again.
 u64 join_bytes(u64 x, int bits) {
@@ -382,16 +398,15 @@ Bytes unpack8(const Array& data, u64 n, u64 bits) {
   return out.array();
 }
 
-// --- choice of instruction set
-// -------------------------------------------------------------------------------------------
+// --- choice of instruction set --------------------------------------------------------------------------------------
 
-std::vector<std::string> symmetric_isas() {
+std::vector<std::string> isa_names() {
   std::vector<std::string> names;
   for (const SymmetricOps* each : usable_ops()) names.emplace_back(each->name);
   return names;
 }
 
-void select_isa(const std::string& name) {
+void set_isa(const std::string& name) {
   for (const SymmetricOps* each : usable_ops()) {
     if (name == each->name) {
       active_ops.store(each);
@@ -410,8 +425,9 @@ void bind_symmetric(nb::module_& m) {
   m.def(
       "symmetric_supported", [] { return active_ops.load() != nullptr; },
       "Whether the processor has AES instructions.");
-  m.def("symmetric_isas", &symmetric_isas, "Instruction sets that run here, best first; the first is the one in use.");
-  m.def("symmetric_select", &select_isa, "name"_a, "Use another of `symmetric_isas()` (tests and benchmarks).");
+  m.def("symmetric_isa_names", &isa_names, "Instruction sets of the symmetric kernels that run here, best first.");
+  m.def("symmetric_isa", [] { return std::string(ops().name); }, "The instruction set in use.");
+  m.def("set_symmetric_isa", &set_isa, "name"_a, "Use another of symmetric_isa_names (for tests and benchmarks).");
 
   m.def("aes_ctr", &aes_ctr, "key"_a, "counter"_a, "nbytes"_a);
   m.def("ggm_expand", &ggm_expand, "seeds"_a);

@@ -30,7 +30,7 @@ from moiety.protocols.packing import Layout, LinearSpec, Window
 from moiety.protocols.prg import Prg
 from moiety.protocols.ring import U64
 from moiety.protocols.rlwe import U32, ClientKey, Ring, ServerKey, ciphertext_a, public_key_a
-from moiety.protocols.rlwe_params import fit
+from moiety.protocols.rlwe_params import MAX_ANSWER_BITS, MAX_WEIGHT_BITS, fit, message_bits
 from moiety.protocols.session import Session
 
 __all__ = [
@@ -54,14 +54,16 @@ def check_spec(spec: LinearSpec) -> None:
     """Raises `BadPlan` unless the spec is secure, fits, and decrypts: nothing in a peer's Program is taken on trust."""
     what = f"linear layer {spec.in_shape} -> {spec.out_shape}"
     Ring.of(spec.degree, spec.primes)
+    if not 1 <= spec.weight_bits <= MAX_WEIGHT_BITS:
+        raise BadPlan(f"{what}: weights of {spec.weight_bits} bits; 1 to {MAX_WEIGHT_BITS} are supported")
     noise = spec.layout.flat.noise(spec.degree, spec.weight_bits, spec.filters_per_answer)
-    need = fit(spec.primes, spec.masking, spec.bits, noise)
+    if spec.masking == "flooded" and spec.flood_bits < noise.flood_bits:
+        raise BadPlan(f"{what}: hiding the noise takes flooding of {noise.flood_bits} bits, the plan has {spec.flood_bits}")
+    need = fit(spec.primes, spec.masking, spec.bits, noise, spec.flood_bits)
     if need is None:
         raise BadPlan(f"{what}: the noise does not fit into q for {spec.bits}-bit outputs; more primes or fewer bits are needed")
-    if spec.answer_bits < need.answer_bits:
-        raise BadPlan(f"{what}: answers need {need.answer_bits} bits, the plan has {spec.answer_bits}")
-    if spec.masking == "flooded" and spec.flood_bits != need.flood_bits:
-        raise BadPlan(f"{what}: flooding needs exactly {need.flood_bits} bits, the plan has {spec.flood_bits}")
+    if not need.answer_bits <= spec.answer_bits <= MAX_ANSWER_BITS:
+        raise BadPlan(f"{what}: answers need {need.answer_bits} to {MAX_ANSWER_BITS} bits, the plan has {spec.answer_bits}")
 
 
 class ServerLinear:
@@ -187,7 +189,7 @@ def new_query_server(session: Session, specs: Sequence[LinearSpec], public_seed:
     session.rlwe.clear()
     for degree, primes in packing.parameter_sets(specs):
         ring_q = Ring.of(degree, primes)
-        pb = _receive_residues(session, degree, primes, 1)
+        pb = _receive_residues(session, primes, 1, degree)
         session.rlwe[degree, primes] = ServerKey(ring_q, public_key_a(ring_q, public_seed), ring_q.forward(pb)[:, 0])
 
 
@@ -205,23 +207,25 @@ def linear_client(session: Session, spec: LinearSpec, layer: int, public_seed: b
         a_hat = ciphertext_a(key.ring, public_seed, layer, tile, layout.ciphertexts_per_tile)
         b = key.mask(a_hat, session.prg)
         _add_messages(key.ring, b, messages, spec.bits, session.prg)
-        session.channel.send(_pack_residues(b, spec.primes))
+        head, tail = layout.sent
+        sent = np.concatenate((b[..., :head], b[..., spec.degree - tail :]), axis=-1) if head < spec.degree else b
+        session.channel.send(_pack_residues(sent, spec.primes))
     out = np.empty(layout.flat.out_shape, np.uint64)
+    b_width = message_bits(spec.bits, spec.answer_bits)
     for window in layout.windows:
         a_bytes, b_bytes = packing.tile_download_bytes(spec, window)
         count = layout.answers_per_tile
         a = kernels.unpack(session.channel.recv(a_bytes), count * spec.degree, spec.answer_bits).reshape(count, spec.degree)
-        b = kernels.unpack(session.channel.recv(b_bytes), spec.out_shape[0] * window.pixels, spec.answer_bits)
+        b = kernels.unpack(session.channel.recv(b_bytes), spec.out_shape[0] * window.pixels, b_width)
         where = _block_positions(layout, window)
         product = np.empty((count, layout.mp, window.pixels), np.uint64)
         step = max(1, _CHUNK // spec.degree)
         for start in range(0, count, step):
             part = slice(start, start + step)
             product[part] = key.phase_product(a[part], spec.answer_bits)[:, where].reshape(-1, layout.mp, window.pixels)
-        phase = b.reshape(spec.out_shape[0], window.pixels) - _by_filter(
-            layout, product.reshape(layout.bundles, layout.answers, layout.mp, window.pixels)
-        )
-        _place(out, window, _round(phase, spec))
+        product = product.reshape(layout.bundles, layout.answers, layout.mp, window.pixels)
+        scaled = b.reshape(spec.out_shape[0], window.pixels) << np.uint64(spec.answer_bits - b_width)
+        _place(out, window, _round(scaled - _by_filter(layout, product), spec.answer_bits, spec.bits))
     return out.reshape(spec.out_shape)
 
 
@@ -236,13 +240,13 @@ def linear_server(session: Session, layer: ServerLinear, x0: U64) -> U64:
     answers: list[npt.NDArray[np.uint8]] = []
     # All tiles are received before the first is answered, so that a layer is two flights; the answers are made meanwhile.
     for tile, window in enumerate(layout.windows):
-        b = _receive_residues(session, spec.degree, spec.primes, layout.ciphertexts_per_tile)
+        b = _receive_ciphertexts(session, spec)
         _add_messages(key.ring, b, _pack_tile(layout, image, window), spec.bits, session.prg)
         b_out = layer.convolve(b, weights, window)
         a_out, b_zero = _answer_a(key, hint[tile], layout, window, spec.answer_bits, session.prg)
         b_masked, share = _mask(key.ring, spec, key.ring.add(b_out, b_zero), session.prg)
         answers.append(kernels.pack(a_out.reshape(-1), spec.answer_bits))
-        answers.append(kernels.pack(b_masked.reshape(-1), spec.answer_bits))
+        answers.append(kernels.pack(b_masked.reshape(-1), message_bits(spec.bits, spec.answer_bits)))
         _place(out, window, share)
     for answer in answers:
         session.channel.send(answer)
@@ -266,22 +270,23 @@ def _answer_a(key: ServerKey, hint: U32, layout: Layout, window: Window, answer_
 
 
 def _mask(ring_q: Ring, spec: LinearSpec, b: U32, prg: Prg) -> tuple[U64, U64]:
-    """The masked b part in Z_{2^k} and the server's share in Z_{2^l}, both `(M, pixels)`."""
+    """The masked b part, rounded to `message_bits`, and the server's share in Z_{2^l}, both `(M, pixels)`."""
     shape, count = b.shape[1:], b[0].size
+    width = message_bits(spec.bits, spec.answer_bits)
     if spec.masking == "flooded":
         flood = kernels.flood_residues(prg.uint64(2 * count).reshape(count, 2), spec.flood_bits, ring_q.p)
         share = prg.uint64(count, spec.bits).reshape(shape)
         negated = ring_q.encode(ring.reduce(-share, spec.bits), spec.bits, prg)
         hidden = ring_q.add(ring_q.add(b, flood.reshape(b.shape)), negated)
-        return ring_q.to_torus(hidden, spec.answer_bits), share
-    r = prg.uint64(count, spec.answer_bits).reshape(shape)
-    return ring.reduce(ring_q.to_torus(b, spec.answer_bits) - r, spec.answer_bits), _round(r, spec)
+        return ring_q.to_torus(hidden, width), share
+    r = prg.uint64(count, width).reshape(shape)
+    return ring.reduce(ring_q.to_torus(b, width) - r, width), _round(r, width, spec.bits)
 
 
-def _round(x: U64, spec: LinearSpec) -> U64:
-    """From Z_{2^k} to the nearest element of Z_{2^l}."""
-    extra = spec.answer_bits - spec.bits
-    return ring.reduce((x + np.uint64(1 << (extra - 1))) >> np.uint64(extra), spec.bits)
+def _round(x: U64, width: int, bits: int) -> U64:
+    """From Z_{2^width} to the nearest element of Z_{2^bits}; bits of x above `width` do not matter."""
+    extra = width - bits
+    return ring.reduce((x + np.uint64(1 << (extra - 1))) >> np.uint64(extra), bits)
 
 
 def _pack_tile(layout: Layout, image: U64, window: Window) -> U64:
@@ -339,11 +344,24 @@ def _pack_residues(x: U32, primes: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     return kernels.pack(x.reshape(-1).astype(np.uint64), packing.residue_bits(primes))
 
 
-def _receive_residues(session: Session, degree: int, primes: tuple[int, ...], count: int) -> U32:
-    """`(L, count, N)` from the peer; raises `NetworkFailure` for values that are no residues."""
-    data = session.channel.recv(count * packing.polynomial_bytes(degree, primes))
-    size = len(primes) * count * degree
-    x = kernels.unpack(data, size, packing.residue_bits(primes)).astype(np.uint32).reshape(len(primes), count, degree)
+def _receive_ciphertexts(session: Session, spec: LinearSpec) -> U32:
+    """One tile's b parts `(L, ciphertexts, N)`; zero where the client does not send, which nothing reads."""
+    layout = spec.layout
+    head, tail = layout.sent
+    sent = _receive_residues(session, spec.primes, layout.ciphertexts_per_tile, head + tail)
+    if head == spec.degree:
+        return sent
+    b = np.zeros((*sent.shape[:2], spec.degree), np.uint32)
+    b[..., :head] = sent[..., :head]
+    b[..., spec.degree - tail :] = sent[..., head:]
+    return b
+
+
+def _receive_residues(session: Session, primes: tuple[int, ...], count: int, length: int) -> U32:
+    """`(L, count, length)` from the peer; raises `NetworkFailure` for values that are no residues."""
+    data = session.channel.recv(packing.residues_bytes(count * length, primes))
+    size = len(primes) * count * length
+    x = kernels.unpack(data, size, packing.residue_bits(primes)).astype(np.uint32).reshape(len(primes), count, length)
     if any(int(x[i].max()) >= p for i, p in enumerate(primes)):
         raise NetworkFailure("the client sent a ciphertext with residues out of range")
     return x

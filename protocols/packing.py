@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from moiety.protocols.errors import BadPlan
-from moiety.protocols.rlwe_params import Masking, Noise, answer_noise
+from moiety.protocols.rlwe_params import Masking, Noise, answer_noise, message_bits
 
 
 @dataclass(frozen=True)
@@ -184,13 +184,20 @@ class Layout:
         return self.cp * self.channel_size
 
     @cached_property
+    def sent(self) -> tuple[int, int]:
+        """Coefficients of b that answers depend on, and the client sends: the first of these numbers, and as many last ones as the second says.
+
+        The block of filter m'' reads `(m'' - m')*B + tap + pixel` for all m', modulo N.
+        """
+        th, tw = (min(size, whole) for size, whole in zip(self.tile, self.flat.out_shape[1:], strict=True))
+        last = self.block - self.channel_size + self.tap_offsets[-1] + (th - 1) * self.pitch + tw
+        head, tail = (self.mp - 1) * self.block + last, (self.mp - 1) * self.block
+        return (head, tail) if head + tail < self.degree else (self.degree, 0)
+
+    @cached_property
     def bundle(self) -> int:
         """Groups per bundle: the smallest divisor of `groups` that fills a ciphertext's channels and an answer's filters."""
-        channels, filters, groups = self.flat.in_shape[0], self.flat.out_shape[0], self.flat.groups
-        for size in range(1, groups):
-            if groups % size == 0 and size * channels >= self.cp * groups and size * filters >= self.mp * groups:
-                return size
-        return groups
+        return bundle_size(self.flat, self.cp, self.mp)
 
     @property
     def bundles(self) -> int:
@@ -245,24 +252,34 @@ class Layout:
         return image[0], image[1], inside[0], inside[1]
 
 
+def bundle_size(geometry: Geometry, cp: int, mp: int) -> int:
+    """Groups per bundle (see `Layout.bundle`)."""
+    channels, filters, groups = geometry.in_shape[0], geometry.out_shape[0], geometry.groups
+    for size in range(1, groups):
+        if groups % size == 0 and size * channels >= cp * groups and size * filters >= mp * groups:
+            return size
+    return groups
+
+
 def residue_bits(primes: Sequence[int]) -> int:
     """Bits per residue on the wire."""
     return max(primes).bit_length()
 
 
-def polynomial_bytes(degree: int, primes: Sequence[int]) -> int:
-    """One element of R_q on the wire (the `b` of a ciphertext or of a public key)."""
-    return len(primes) * (degree * residue_bits(primes) // 8)
+def residues_bytes(count: int, primes: Sequence[int]) -> int:
+    """`count` elements of Z_q on the wire, as one message."""
+    return -(-count * len(primes) * residue_bits(primes) // 8)
 
 
 def tile_upload_bytes(spec: LinearSpec) -> int:
-    return spec.layout.ciphertexts_per_tile * polynomial_bytes(spec.degree, spec.primes)
+    return residues_bytes(spec.layout.ciphertexts_per_tile * sum(spec.layout.sent), spec.primes)
 
 
 def tile_download_bytes(spec: LinearSpec, window: Window) -> tuple[int, int]:
     """Bytes of the a part and of the b part of one tile's answers."""
-    k = spec.answer_bits
-    return spec.layout.answers_per_tile * spec.degree * k // 8, -(-spec.out_shape[0] * window.pixels * k // 8)
+    a_bits = spec.layout.answers_per_tile * spec.degree * spec.answer_bits
+    b_bits = spec.out_shape[0] * window.pixels * message_bits(spec.bits, spec.answer_bits)
+    return -(-a_bits // 8), -(-b_bits // 8)
 
 
 def upload_bytes(spec: LinearSpec) -> int:
@@ -282,7 +299,7 @@ def parameter_sets(specs: Sequence[LinearSpec]) -> tuple[tuple[int, tuple[int, .
 
 def query_bytes(specs: Sequence[LinearSpec]) -> int:
     """Client to server: the public keys of one image."""
-    return sum(polynomial_bytes(degree, primes) for degree, primes in parameter_sets(specs))
+    return sum(residues_bytes(degree, primes) for degree, primes in parameter_sets(specs))
 
 
 def tile_sizes(geometry: Geometry, limit: int) -> Iterator[tuple[int, int]]:

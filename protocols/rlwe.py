@@ -112,6 +112,8 @@ class Ring:
 
     def public_hat(self, seed: bytes, domain: str, count: int) -> U32:
         """`count` public uniform polynomials in the NTT domain, `(L, count, N)`, from a stream that only this domain and ring have."""
+        if len(seed) != SEED_BYTES:
+            raise ContractViolation(f"the public seed of a model has {SEED_BYTES} bytes, not {len(seed)}")
         need = count * self.degree
         name = f"moiety.rlwe.public/{self.degree}/{','.join(map(str, self.primes))}/{domain}"
         out = np.empty((len(self.primes), count, self.degree), np.uint32)
@@ -153,7 +155,7 @@ class ClientKey:
     ring: Ring
     secret: I8 = field(repr=False)
     hat: U32 = field(repr=False)
-    _used: set[int] = field(default_factory=set)
+    _used: set[int] = field(default_factory=set, repr=False)
 
     @staticmethod
     def generate(ring: Ring, prg: Prg) -> ClientKey:

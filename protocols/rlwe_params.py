@@ -132,8 +132,8 @@ class Noise:
         return math.ceil(STATISTICAL_BITS - 1 + math.log2(self.coefficients) + math.log2(self.variance) / 2)
 
     def rounding(self) -> float:
-        """Bound on the error of rounding an answer to `Z_{2^k}`, in units of 2^-k: b itself, and a through the ternary secret."""
-        return 0.5 + tail_factor(self.coefficients) * math.sqrt(self.degree * UNIFORM_VARIANCE)
+        """Bound on the error that rounding a to `Z_{2^k}` makes through the ternary secret, in units of 2^-k."""
+        return tail_factor(self.coefficients) * math.sqrt(self.degree * UNIFORM_VARIANCE)
 
 
 def answer_noise(degree: int, weight_bits: int, terms: int, blocks: int, coefficients: int) -> Noise:
@@ -156,26 +156,31 @@ class Fit:
     slack_bits: float
 
 
-def fit(primes: tuple[int, ...], masking: Masking, bits: int, noise: Noise) -> Fit | None:
-    """Smallest k (and f) with which answers modulo `2^bits` decrypt; None if q is too small.
+def message_bits(bits: int, answer_bits: int) -> int:
+    """Width of the b coefficients of an answer: their own rounding costs 2^-5 of a message step, so they need fewer bits than a."""
+    return min(answer_bits, bits + 4)
+
+
+def fit(primes: tuple[int, ...], masking: Masking, bits: int, noise: Noise, flood_bits: int | None = None) -> Fit | None:
+    """Smallest answer_bits with which answers modulo `2^bits` decrypt; None if q is too small, or the flooding given.
 
     Flooded needs a total error below half a message step, 2^-(bits+1); uniform below one step, 2^-bits, so that the two roundings
     together are off by at most 1.
     """
     log_q = math.log2(math.prod(primes))
     if masking == "flooded":
-        flood_bits = noise.flood_bits
+        flood = noise.flood_bits if flood_bits is None else flood_bits
+        if flood < noise.flood_bits:
+            return None
         # + 1: the encoding of the mask r rounds as well.
-        raw = (2.0**flood_bits + noise.bound + 1) / 2.0 ** (log_q - bits)
-        limit = 0.5
+        raw, limit = 2.0**flood + noise.bound + 1, 0.5
     else:
-        flood_bits = 0
-        raw = noise.bound / 2.0 ** (log_q - bits)
-        limit = 1.0
+        flood, raw, limit = 0, noise.bound, 1.0
+    raw /= 2.0 ** (log_q - bits)
     if raw >= limit:
         return None
-    for answer_bits in range(bits + 1, MAX_ANSWER_BITS + 1):
-        total = raw + noise.rounding() / 2.0 ** (answer_bits - bits)
-        if total < limit and answer_bits < log_q:
-            return Fit(flood_bits, answer_bits, math.log2(limit / total))
+    for answer_bits in range(bits + 4, min(MAX_ANSWER_BITS, math.floor(log_q)) + 1):
+        total = raw + 2.0**-5 + noise.rounding() / 2.0 ** (answer_bits - bits)
+        if total < limit:
+            return Fit(flood, answer_bits, math.log2(limit / total))
     return None

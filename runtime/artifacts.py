@@ -1,32 +1,16 @@
-"""The folder that `moiety compile` writes:
-
-    DIR/public/program.json     the Program: give this folder to the client
-    DIR/weights.safetensors     the vendor's secret; readable by its owner only, never leaves the server
-    DIR/model.json              how it was compiled (the vendor's notes: source file, options, calibration)
-"""
+"""Reading the folder that `moiety compile` writes: `DIR/public/program.json` for both parties, `DIR/weights.safetensors` for the vendor alone."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from moiety.protocols.errors import BadArtifact, BadInput
+from moiety.protocols.errors import BadArtifact
 from moiety.runtime.program import Program
 from moiety.runtime.weights import Weights
 
 PUBLIC = "public"
 PROGRAM = "program.json"
 WEIGHTS = "weights.safetensors"
-
-
-def save(folder: Path, program: Program, weights: Weights) -> None:
-    """Writes both artifacts. Raises `BadInput` when the folder cannot be made."""
-    try:
-        (folder / PUBLIC).mkdir(parents=True, exist_ok=True)
-        weights.save(folder / WEIGHTS, program)
-        (folder / WEIGHTS).chmod(0o600)
-        program.save(folder / PUBLIC / PROGRAM)
-    except OSError as error:
-        raise BadInput(f"cannot write to the folder {folder}: {error.strerror or error}") from error
 
 
 def load_program(place: Path) -> Program:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+
 from moiety.protocols.errors import BadInput, ContractViolation
 from moiety.runtime import program as ir
 from moiety.runtime.convolution import convolve
@@ -38,6 +39,7 @@ class Executor:
         self.program, self.weights = program, weights
         self._rng = rng
         self._forget = program.last_uses()
+        self._modular = _modular_steps(program)
         self.overflows: dict[int, int] = {}
         self.images = 0
 
@@ -65,7 +67,7 @@ class Executor:
             operands = [live[i] for i in step.inputs]
             live[index] = quantised if isinstance(step, ir.Input) else self._step(index, step, operands)
             if trace is not None:
-                trace(index, live[index])
+                trace(index, _wrap(live[index], step.bits) if self._modular[index] else live[index])
             for done in self._forget[index]:
                 del live[done]
         return {index: live[index] for index in self.program.outputs}
@@ -163,7 +165,7 @@ class Executor:
     def _fit(self, index: int, x: I64, bits: int) -> I64:
         """x modulo 2^bits, signed; counts what does not fit. The usual case, everything fits, copies nothing."""
         half = 1 << (bits - 1)
-        if bits == 64 or (x.min() >= -half and x.max() < half):
+        if self._modular[index] or bits == 64 or (x.min() >= -half and x.max() < half):
             return x
         self._count(index, int(np.count_nonzero((x < -half) | (x >= half))))
         return _wrap(x, bits)
@@ -171,6 +173,23 @@ class Executor:
     def _count(self, index: int, values: int) -> None:
         if values:
             self.overflows[index] = self.overflows.get(index, 0) + values
+
+
+def _modular_steps(program: ir.Program) -> list[bool]:
+    """Steps whose value is only summed up, by linear layers in the end: it may leave the ring unharmed, for sums
+    modulo 2^bits forgive it.
+
+    Such values are kept unreduced, so that the linear layer's own sums are the true ones.
+    """
+    sums = (ir.SumPool, ir.Add, ir.AddConst, ir.Concat, ir.Slice, ir.Reshape, ir.Transpose, ir.Pad)
+    modular = [True] * len(program.steps)
+    for index in reversed(range(len(program.steps))):
+        step = program.steps[index]
+        if not isinstance(step, sums):
+            modular[index] = False
+        for operand in step.inputs:
+            modular[operand] &= isinstance(step, ir.Linear) or modular[index]
+    return modular
 
 
 def _wrap(x: I64, bits: int) -> I64:

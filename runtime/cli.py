@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from moiety.runtime import cli_support as ui
+from moiety.runtime.signals import Stopped, raise_stopped
 from moiety.runtime.cli_demo import DEMO_EXAMPLES, demo
 from moiety.runtime.cli_vendor import COMPILE_EXAMPLES, INSPECT_EXAMPLES, SIMULATE_EXAMPLES, compile_command, inspect, simulate
 
@@ -81,7 +82,7 @@ def serve(
     from moiety.runtime.server import Server, ServerOptions, log
 
     ui.one_thread()
-    ui.interruptible()
+    raise_stopped()
     ui.log_to_stderr()
     host, port = tcp.parse_address(listen)
     program, weights = artifacts.load_vendor(folder)
@@ -91,7 +92,7 @@ def serve(
         log.info("preparing '%s', Program %s..., %s rounding", program.name, program.digest()[:16], program.rounding)
         with watching("preparing") as watch:
             executor.prepare(watch)
-    except KeyboardInterrupt:
+    except Stopped:
         listener.close()
         log.info("stopped before anything was served")
         return
@@ -125,7 +126,7 @@ def infer(
     from moiety.runtime.progress import watching
 
     ui.one_thread()
-    ui.interruptible()
+    raise_stopped()
     host, port = tcp.parse_address(connect)
     program = artifacts.load_program(folder)
     files = collect(images)

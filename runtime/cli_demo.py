@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from moiety.runtime import cli_support as ui
+from moiety.runtime.signals import raise_stopped
 
 DEMO_EXAMPLES = ui.examples(
     "moiety demo", "moiety demo --rounding exact", "moiety demo --image x-ray.png", "moiety demo --model model.onnx --image picture.jpg"
@@ -30,5 +31,5 @@ def demo(
     """
     from moiety.runtime.demo import run
 
-    ui.interruptible()
+    raise_stopped()
     run(image, model, rounding, keep)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import traceback
 from collections.abc import Callable
-from types import FrameType
 from typing import Any, NoReturn
 
 import typer
@@ -16,25 +14,11 @@ from rich.table import Table
 from threadpoolctl import threadpool_limits
 
 from moiety.protocols.errors import ContractViolation, MoietyError
+from moiety.runtime.signals import Stopped
 
-out = Console()
+# Tables to a file or a pipe are not folded to a terminal's width.
+out = Console() if Console().is_terminal else Console(width=200)
 err = Console(stderr=True)
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, raised like SIGINT where the program happens to be."""
-
-
-def interruptible() -> None:
-    """SIGTERM ends the process as orderly as SIGINT does. A second signal of either kind ends it at once."""
-
-    def handle(number: int, frame: FrameType | None) -> NoReturn:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_DFL)
-        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
-
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, handle)
 
 
 def one_thread() -> None:
@@ -62,10 +46,9 @@ def run(app: Callable[[], Any]) -> NoReturn:
     except MoietyError as error:
         say(f"error: {error}")
         sys.exit(error.exit_code)
-    except Terminated:
-        sys.exit(128 + signal.SIGTERM)
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+    except Stopped as stopped:
+        say(str(stopped))
+        sys.exit(stopped.exit_code)
     except Exception:
         traceback.print_exc()
         sys.exit(ContractViolation.exit_code)
@@ -76,7 +59,7 @@ def table(title: str, *columns: str, right: int = 0) -> Table:
     """A rich table; the last `right` columns are numbers."""
     made = Table(title=title, title_justify="left", header_style="bold")
     for index, column in enumerate(columns):
-        made.add_column(column, justify="right" if index >= len(columns) - right else "left", overflow="fold")
+        made.add_column(column, justify="right" if index >= len(columns) - right else "left", overflow="fold", no_wrap=index == 0)
     return made
 
 

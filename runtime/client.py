@@ -20,6 +20,7 @@ from moiety.protocols.setup import open_session
 from moiety.runtime import images, wire
 from moiety.runtime.executor import ClientExecutor, Output, Progress, RunCost, StepCost, no_progress
 from moiety.runtime.program import Program, write_atomically
+from moiety.runtime.signals import Stopped
 from moiety.runtime.tcp import PeerError, TcpChannel
 
 
@@ -162,7 +163,7 @@ def run_images(
             on_image(result)
         results.complete = True
     except BaseException as error:
-        results.error = str(error) if isinstance(error, MoietyError) else type(error).__name__
+        results.error = str(error) if isinstance(error, MoietyError | Stopped) else type(error).__name__
         wire.refuse(channel, "failed", "the client stopped")
         raise
     finally:

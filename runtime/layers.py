@@ -8,6 +8,7 @@ from typing import cast
 import msgspec
 
 from moiety.protocols.packing import LinearSpec
+from moiety.protocols.rlwe import SEED_BYTES
 from moiety.runtime import program as ir
 
 Shape3 = tuple[int, int, int]
@@ -34,7 +35,7 @@ def linear_specs(program: ir.Program) -> dict[int, LinearSpec]:
 
 def public_seed(program: ir.Program) -> bytes:
     """The seed of all RLWE `a` polynomials of this Program: public, fixed by the Program's identity, so that hints can be kept."""
-    return hashlib.sha256(b"moiety rlwe a" + bytes.fromhex(program.digest())).digest()
+    return hashlib.sha256(b"moiety rlwe a" + bytes.fromhex(program.digest())).digest()[:SEED_BYTES]
 
 
 def kind_of(step: ir.AnyStep) -> str:

@@ -19,7 +19,7 @@ COLUMNS_OF_COST = ("up", "down", "rounds")
 
 def summary(program: ir.Program) -> Table:
     """Name, digest, ends and totals."""
-    made = Table(show_header=False, box=None, title=f"Program {program.name}", title_justify="left", title_style="bold")
+    made = Table(show_header=False, box=None, title=Text(f"Program {program.name}"), title_justify="left", title_style="bold")
     picture = program.preprocessing
     elements = sum(math.prod(step.shape) for step in program.steps if isinstance(step, ir.Relu))
     rows = {
@@ -99,12 +99,11 @@ def costs(program: ir.Program) -> Table:
     return made
 
 
-def disclosed(program: ir.Program) -> Table:
+def disclosed(program: ir.Program) -> Text:
     """Everything the Program tells about the weights beyond the architecture."""
-    made = table(f"Disclosed about the weights: {len(program.disclosed)} entries", "entry")
-    for entry in program.disclosed:
-        made.add_row(Text(entry))
-    return made
+    if not program.disclosed:
+        return Text("Disclosed about the weights: nothing but the architecture and the sizes above")
+    return Text("\n".join(("Disclosed about the weights:", *(f"  {entry}" for entry in program.disclosed))))
 
 
 def multiply_adds(program: ir.Program, index: int) -> int:

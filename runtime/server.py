@@ -22,6 +22,7 @@ from moiety.protocols.session import Role
 from moiety.protocols.setup import open_session
 from moiety.runtime import wire
 from moiety.runtime.executor import RunCost, ServerExecutor, peak_rss
+from moiety.runtime.signals import Stopped
 from moiety.runtime.tcp import Listener, PeerClosed, PeerError, TcpChannel
 
 log = logging.getLogger("moiety.server")
@@ -73,7 +74,7 @@ class Server:
     _stopping: bool = False
 
     def run(self) -> Summary:
-        """Serve until the end. A KeyboardInterrupt (SIGINT; the command line turns SIGTERM into one too) is an orderly end as well."""
+        """Serve until the end. `Stopped` (a signal, see signals) is an orderly end as well."""
         acceptor = threading.Thread(target=self._accept_loop, name="moiety-acceptor", daemon=True)
         acceptor.start()
         try:
@@ -81,8 +82,8 @@ class Server:
                 channel = self._next()
                 if channel is not None:
                     self._serve(channel)
-        except KeyboardInterrupt:
-            log.info("stopping: interrupted")
+        except Stopped as stopped:
+            log.info("stopping: %s", stopped)
         finally:
             self.stop()
             acceptor.join(timeout=5.0)
@@ -194,7 +195,7 @@ class Server:
                 self._account(channel, images, cost)
             log.info("%s: finished, %d images, %.1f MB over the wire", channel.peer, images, (channel.wire_sent + channel.wire_received) / 1e6)
             channel.close()
-        except KeyboardInterrupt:
+        except Stopped:
             wire.refuse(channel, "stopping", "the server is shutting down")
             raise
         except ContractViolation:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from moiety.compiler.graph import Graph, Node
 from moiety.compiler.ops import OPS, infer_shapes, run_graph
 from moiety.compiler.to_onnx import to_onnx
-from moiety.compiler.verify import random_feeds, run_onnx, same_function, verify
+from moiety.compiler.verify import random_feeds, same_function, verify
 from moiety.protocols.errors import ContractViolation
 
 from tests.support.onnx_models import run_model
@@ -81,7 +81,7 @@ def test_op_equals_onnxruntime(name: str, dtype: type) -> None:
     verify(graph)
     feeds = {v: np.random.default_rng(1).standard_normal((3, *graph.shapes[v][1:])).astype(dtype) for v in graph.inputs}
     found = run_graph(graph, feeds)["y"]
-    (expected,) = run_onnx(graph, {name: array.astype(np.float32) for name, array in feeds.items()})
+    (expected,) = run_model(to_onnx(graph), {name: array.astype(np.float32) for name, array in feeds.items()})
     assert found.dtype == dtype
     assert found.shape == expected.shape == (3, *graph.shapes["y"][1:])
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
@@ -98,7 +98,7 @@ def test_random_convolutions(data: st.DataObject) -> None:
     consts = {"weight": _normal(groups * filters, depth, *kernel), "bias": _normal(groups * filters)}
     graph = single("Conv", [(groups * depth, 9, 8)], attrs, consts)
     feeds = random_feeds(graph, np.random.default_rng(2))
-    np.testing.assert_allclose(run_graph(graph, feeds)["y"], run_onnx(graph, feeds)[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(run_graph(graph, feeds)["y"], run_model(to_onnx(graph), feeds)[0], rtol=1e-4, atol=1e-5)
 
 
 def test_to_onnx_returns_any_value_and_is_valid() -> None:

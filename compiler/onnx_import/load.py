@@ -69,8 +69,8 @@ def _load_external_data(model: onnx.ModelProto, path: Path | None) -> None:
         except (OSError, ValueError, onnx.checker.ValidationError) as error:
             reason = str(error).splitlines()[0]
             raise BadModel(
-                f"tensor {tensor.name!r} is stored in {location!r}, which cannot be read ({reason}): keep that "
-                f"file beside {path.name}, or save the model as one file (onnx.save_model(..., save_as_external_data=False))"
+                f"tensor {tensor.name!r} is stored in {location!r}, which cannot be read ({reason}): keep "
+                f"that file beside {path.name}, or save the model as one file: onnx.save_model(...)"
             ) from None
         tensor.data_location = TensorProto.DEFAULT
         del tensor.external_data[:]
@@ -81,8 +81,8 @@ def _check(model: onnx.ModelProto, name: str) -> None:
     opset = domains.get("", domains.get("ai.onnx", 0))
     if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
         raise BadModel(
-            f"model {name!r} uses opset {opset or 'none'}; this compiler reads {OLDEST_OPSET} to {NEWEST_OPSET}: export "
-            "it again, for example with torch.onnx.export(..., opset_version=17)"
+            f"model {name!r} uses opset {opset or 'none'}; this compiler reads {OLDEST_OPSET} to {NEWEST_OPSET}: "
+            "export it again, for example with torch.onnx.export(..., opset_version=17)"
         )
     known = {(function.domain, function.name) for function in model.functions}
     for node in model.graph.node:
@@ -141,7 +141,7 @@ def _fix_input(model: onnx.ModelProto, name: str, input_shape: Sequence[int] | N
     if given is None and (not sizes or 0 in sizes[1:]):
         described = f"({', '.join(labels)})" if sizes else "not stated"
         raise BadModel(
-            f"the shape of input {value.name!r} is open ({described}): say it with input_shape=(C, H, W), "
+            f"the shape of input {value.name!r} is open, {described}: say it with input_shape=(C, H, W), "
             "on the command line --input-shape C,H,W"
         )
     if given is not None and any(fixed not in (0, size) for fixed, size in zip(sizes[1:], given, strict=True)):
@@ -165,7 +165,7 @@ def _used_in_subgraphs(model: onnx.ModelProto, name: str) -> bool:
 
 
 def _infer(model: onnx.ModelProto, name: str) -> dict[str, tuple[int, ...]]:
-    """Shapes by ONNX's own inference, where it is sure, with the input fixed: the importers' results must equal them."""
+    """Shapes by ONNX's own inference, where it is sure, with the input fixed; the importers' must equal them."""
     model.graph.ClearField("value_info")  # shapes of another batch size may stand there
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")

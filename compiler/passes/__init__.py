@@ -40,8 +40,8 @@ def check_normal_form(graph: Graph) -> None:
     for node in graph.nodes:
         if node.op == "Clip":
             raise BadModel(
-                f"Clip {node.name!r} with bounds ({node.attrs['min']:g}, {node.attrs['max']:g}) is left after the passes: only "
-                "Clip(0, m) can be computed; add clip-to-relu to the pipeline, or change the model"
+                f"Clip {node.name!r} with bounds ({node.attrs['min']:g}, {node.attrs['max']:g}) is left after the "
+                "passes: only Clip(0, m) can be computed; add clip-to-relu to the pipeline, or change the model"
             )
         if node.op == "Conv" and set(node.attrs["strides"]) != {1}:
             raise BadModel(

@@ -11,7 +11,8 @@ from moiety.compiler.ops import OPS, channelwise
 from moiety.compiler.passes.base import Pass, Rewriter
 
 REINDEXING = ("Concat", "Pad", "Slice", "Reshape", "Transpose")
-_ANY = -1  # channel label of an element that is zero, or that the affine map does not reach: every factor fits it
+_ANY = -2  # label of padding: zero, so that every factor fits it
+_ONE = -1  # label of what comes from elsewhere, whose factor is one
 
 
 @dataclass(frozen=True)
@@ -42,30 +43,23 @@ def reaches_linear_layers(rewriter: Rewriter, value: str) -> bool:
     if len(shape) < 2:
         return False
     labels: dict[str, Array] = {value: np.broadcast_to(channelwise(np.arange(shape[1]), len(shape)), shape)}
-    pending = [value]
-    while pending:
-        current = pending.pop()
-        readers = rewriter.readers(current)
-        if current in rewriter.graph.outputs or not readers:
-            return False
-        for reader in readers:
-            if reader.op in ("Conv", "Gemm"):
-                if _per_channel(labels[current]) is None:
-                    return False
-                continue
-            # Paths that part and join again in one Concat are met once per operand; the labels merge.
-            passed = _pass_on(
-                reader, [labels.get(operand) for operand in reader.inputs], [rewriter.shapes[v] for v in reader.inputs]
-            )
-            if passed is None:
+    for node in rewriter.nodes():
+        if not any(operand in labels for operand in node.inputs):
+            continue
+        if node.op in ("Conv", "Gemm"):
+            if _per_channel(labels[node.inputs[0]]) is None:
                 return False
-            labels[reader.output] = passed
-            pending.append(reader.output)
-    return True
+            continue
+        shapes = [rewriter.shapes[operand] for operand in node.inputs]
+        passed = _pass_on(node, [labels.get(operand) for operand in node.inputs], shapes)
+        if passed is None:
+            return False
+        labels[node.output] = passed
+    return not any(each in rewriter.graph.outputs for each in labels)
 
 
 def _per_channel(labels: Array) -> Array | None:
-    """The one label (or _ANY) of every channel, or None where a channel has two."""
+    """The one label of every channel (_ANY aside), or None where a channel has two."""
     flat = labels.reshape(*labels.shape[:2], -1)[0]
     highest = flat.max(axis=1)
     return highest if bool(np.all((flat == highest[:, None]) | (flat == _ANY))) else None
@@ -81,7 +75,7 @@ def _pass_on(node: Node, labels: list[Array | None], shapes: list[Shape]) -> Arr
         return np.broadcast_to(channels[None, :, None, None], (1, len(channels), height, width))
     if node.op not in REINDEXING:
         return None
-    filled = [np.full(shape, _ANY) if label is None else label for label, shape in zip(labels, shapes, strict=True)]
+    filled = [np.full(shape, _ONE) if label is None else label for label, shape in zip(labels, shapes, strict=True)]
     if node.op == "Pad":
         return np.pad(filled[0], node.attrs["pads"], constant_values=_ANY)
     return np.asarray(OPS[node.op].evaluate(node, filled))

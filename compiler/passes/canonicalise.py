@@ -71,6 +71,24 @@ def _transpose_twice(rewriter: Rewriter, node: Node) -> bool:
     return True
 
 
+def _slice_twice(rewriter: Rewriter, node: Node) -> bool:
+    first = rewriter.producer(node.inputs[0], "Slice")
+    if first is None:
+        return False
+    taken = [
+        range(*inner)[outer[0] : outer[1] : outer[2]]
+        for inner, outer in zip(_bounds(first), _bounds(node), strict=True)
+    ]
+    steps = tuple(each.step for each in taken)
+    attrs = {"starts": tuple(each[0] for each in taken), "stops": tuple(each[-1] + 1 for each in taken), "steps": steps}
+    rewriter.replace(node, node.with_(inputs=first.inputs, attrs=attrs))
+    return True
+
+
+def _bounds(node: Node) -> list[tuple[int, int, int]]:
+    return list(zip(node.attrs["starts"], node.attrs["stops"], node.attrs["steps"], strict=True))
+
+
 def _transpose_is_reshape(rewriter: Rewriter, node: Node) -> bool:
     """Moving only axes of size 1 leaves the elements in order."""
     shape = rewriter.shapes[node.inputs[0]]
@@ -189,7 +207,7 @@ def _concat_flat(rewriter: Rewriter, node: Node) -> bool:
 _RULES: dict[str, tuple[Rule, ...]] = {
     "Reshape": (_nothing, _reshape_twice),
     "Transpose": (_nothing, _transpose_twice, _transpose_is_reshape),
-    "Slice": (_nothing,),
+    "Slice": (_nothing, _slice_twice),
     "Pad": (_nothing, _pad_twice, _sink_transpose),
     "MaxPool": (_nothing,),
     "AvgPool": (_nothing,),

@@ -42,7 +42,7 @@ class FoldBatchnorm(Pass):
 
 
 def per_channel(node: Node, rank: int, channels: int) -> tuple[Array, Array] | None:
-    """Scale and shift, float64 `(channels,)`, of a Scale or of an AddConst that does not vary over positions; else None."""
+    """Scale and shift, float64 `(channels,)`, of a Scale or a per-channel AddConst; else None."""
     if node.op == "Scale":
         return node.consts["scale"].astype(np.float64), node.consts["shift"].astype(np.float64)
     value = node.consts["value"]

@@ -90,7 +90,7 @@ def _rewrite(rewriter: Rewriter, node: Node) -> list[Node]:
             add("Slice", starts=(0,) * 6, stops=stops, steps=(1,) * 6)
         add("Reshape", shape=(batch, channels * rows.phases * columns.phases, height, width))
     spread = _spread(weight, rows, columns, attrs["dilations"])
-    fields = {
+    fields: dict[str, Any] = {
         "strides": (1, 1),
         "pads": (0, 0, 0, 0),
         "dilations": (rows.dilation, columns.dilation),

@@ -14,61 +14,62 @@ is importable and the processor has AES instructions, otherwise the reference wi
 itself.
 """
 
+from __future__ import annotations
+
 import os
 import warnings
+from collections.abc import Callable
+from importlib import import_module
 from types import ModuleType
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
-from moiety.protocols.kernels import reference
-from moiety.protocols.kernels.reference import *  # noqa: F403  (static types; set_backend rebinds the names)
-
-try:  # DEV
-    from moiety.protocols.kernels import rlwe_reference
-    from moiety.protocols.kernels.rlwe_reference import *  # noqa: F403
-except ImportError:
-    rlwe_reference = ModuleType("rlwe_reference")
-    rlwe_reference.__all__ = []
+from moiety.protocols.kernels import reference, rlwe_reference
+from moiety.protocols.kernels.reference import *  # noqa: F403 - for their static types; set_backend rebinds the names
+from moiety.protocols.kernels.rlwe_reference import *  # noqa: F403
 
 Backend = Literal["native", "reference"]
 
 _FAMILIES: tuple[ModuleType, ...] = (reference, rlwe_reference)
 _active: Backend = "reference"
 
+_native: Any
 try:
-    from moiety.protocols.kernels import _native
+    _native = import_module("moiety.protocols.kernels._native")
 except ImportError as error:
     _native = None
     _refusal = f"the compiled module is not importable ({error})"
 else:
-    _refusal = (
-        "" if getattr(_native, "symmetric_supported", lambda: False)() else "this processor has no AES instructions that the compiled kernels know"
-    )
+    _refusal = ""
 
 
 def kernel_names() -> tuple[str, ...]:
-    """Names of all kernels, both families: the callables that the reference modules export."""
+    """Names of all kernels, both families: the functions that the reference modules export."""
     return tuple(name for family in _FAMILIES for name in family.__all__ if callable(getattr(family, name)))
 
 
-def twin(backend: Backend, name: str) -> object:
-    """The given twin of one kernel, whatever is active (for tests and benchmarks). Raises RuntimeError as
-    `set_backend` does."""
+if not _refusal and not _native.symmetric_supported():
+    _refusal = "this processor has no AES instructions that the compiled kernels know"
+if not _refusal and (_missing := [name for name in kernel_names() if not hasattr(_native, name)]):
+    _refusal = f"the compiled module is older than the sources, and lacks {', '.join(_missing)}: rebuild it"
+
+
+def twin(backend: Backend, name: str) -> Callable[..., Any]:
+    """One kernel of the given twin, whatever is active. Raises as `set_backend` does."""
+    if backend not in ("native", "reference"):
+        raise ValueError(f"kernels: unknown backend {backend!r}; choose 'native' or 'reference'")
     if backend == "native":
         if _refusal:
-            raise RuntimeError(f"native kernels are not available: {_refusal}; use the reference kernels")
-        if hasattr(_native, name):  # DEV
-            return getattr(_native, name)
+            raise RuntimeError(f"the native kernels cannot run: {_refusal}; 'reference' is the slow alternative")
+        return cast(Callable[..., Any], getattr(_native, name))
     return next(getattr(family, name) for family in _FAMILIES if name in family.__all__)
 
 
 def set_backend(backend: Backend) -> None:
     """Make every kernel of this module the given twin, for the whole process.
 
-    Raises ValueError for an unknown name, RuntimeError where the native kernels cannot run here.
+    Raises ValueError for an unknown backend, RuntimeError where the native kernels cannot run.
     """
     global _active
-    if backend not in ("native", "reference"):
-        raise ValueError(f"kernels: unknown backend {backend!r}; choose 'native' or 'reference'")
     globals().update({name: twin(backend, name) for name in kernel_names()})
     _active = backend
 
@@ -78,24 +79,26 @@ def backend_name() -> Backend:
     return _active
 
 
-def native_available() -> bool:
-    """Whether `set_backend("native")` would succeed."""
-    return not _refusal
+def description() -> str:
+    """The backend and, for the native one, the instruction sets in use: what a measurement should be filed under."""
+    if _active == "reference":
+        return "reference"
+    return f"native (symmetric: {_native.symmetric_isa()}, RLWE: {_native.rlwe_isa()})"
 
 
 def _choose() -> None:
     asked = os.environ.get("MOIETY_KERNELS")
     if asked is not None:
         set_backend(cast(Backend, asked))
-    elif _refusal:
+    elif not _refusal:
+        set_backend("native")
+    else:
         warnings.warn(
-            f"moiety runs on its NumPy reference kernels, many times slower: {_refusal}. "
-            "Set MOIETY_KERNELS=reference to choose this knowingly.",
+            f"the NumPy reference kernels run, many times slower than the native ones: {_refusal}. "
+            "Set MOIETY_KERNELS=reference to choose them knowingly.",
             RuntimeWarning,
             stacklevel=2,
         )
-    else:
-        set_backend("native")
 
 
 _choose()

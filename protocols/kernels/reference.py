@@ -1,13 +1,14 @@
-"""Reference twins of the symmetric kernels: AES, hash, SoftSpoken extension, lookups, bit packing. The specification of `_native`.
+"""Reference twins and specification of the symmetric kernels: AES, hash, SoftSpoken extension, lookups, bit streams.
 
-Common conventions. A *block* is 128 bits, `uint8 (16,)`. `n` counts correlations, `k` is their width in bits (1..4). A `tweak` is a
-64-bit integer; correlation `i` of a call uses `tweak + i` (mod 2^64). Bit streams are little-endian: bit `t` of a stream is bit `t % 8`
-of byte `t // 8`. F_16 = F_2[X]/(X^4 + X + 1); an element is a nibble, bit `b` the coefficient of `alpha^b = X^b`; a block is a vector of
-32 nibbles, nibble `i` in byte `i // 2`, low nibble first.
+Common conventions. A *block* is 128 bits, `uint8 (16,)`. `n` counts correlations, `k` is their width in bits (1..4).
+A `tweak` is a 64-bit integer; correlation `i` of a call uses `tweak + i` (mod 2^64). Bit streams are little-endian:
+bit `t` of a stream is bit `t % 8` of byte `t // 8`. F_16 = F_2[X]/(X^4 + X + 1); an element is a nibble, bit `b` the
+coefficient of `alpha^b = X^b`; a block is a vector of 32 nibbles, nibble `i` in byte `i // 2`, low nibble first.
 
-Nothing secret decides a branch or a memory index. `shifts` is public: the receiver sends it.
+Nothing secret decides a branch or a memory index. `shifts` is public: the receiver sends it. Secret arguments (digits,
+choices) are therefore not range-checked: values of `2^k` and more break the contract and give meaningless results.
 
-All functions raise TypeError for a wrong dtype and ValueError for a wrong shape or an integer out of range.
+All functions raise TypeError for a wrong dtype and ValueError for a wrong shape or a public integer out of range.
 """
 
 from typing import Any
@@ -44,13 +45,13 @@ LEAVES = 16
 _POWERS = (1, 2, 4, 8, 3, 6, 12)  # alpha^0 .. alpha^6 as nibbles
 
 
-# --- AES ---------------------------------------------------------------------------------------------------------------------------
+# --- AES --------------------------------------------------------------------------------------------------------------
 
 
 def aes_ctr(key: U8, counter: int, nbytes: int) -> U8:
     """AES-128-CTR keystream, `uint8 (nbytes,)`, from block `counter` of the stream of `key` (`uint8 (16,)`).
 
-    Counter blocks are 128-bit little-endian integers of which the low 64 bits count (and wrap); the high 64 bits are zero.
+    Counter blocks are 128-bit little-endian integers of which the low 64 bits count (and wrap); the high 64 are zero.
     """
     _check_bytes("key", key, (16,))
     _check_range("counter", counter, 0, 2**64 - 1)
@@ -61,7 +62,8 @@ def aes_ctr(key: U8, counter: int, nbytes: int) -> U8:
 def ggm_expand(seeds: U8) -> U8:
     """Doubling generator of the puncturable-PRF trees: `uint8 (m, 16) -> (m, 2, 16)`, left child first.
 
-    Child `b` of seed `s` is `AES_{K_b}(s) ^ s` with two public keys (fixed-key MMO, correlation robust in the ideal-cipher model).
+    Child `b` of seed `s` is `AES_{K_b}(s) ^ s` with two public keys (fixed-key MMO, a PRG if they are random
+    permutations).
     """
     _check_bytes("seeds", seeds, (None, 16))
     return np.stack([_aes(key, seeds) ^ seeds for key in TREE_KEYS], axis=1)
@@ -86,7 +88,10 @@ def _counting(start: int, n: int) -> U64:
 
 
 def _hash(blocks: U8, tweaks: U64) -> U64:
-    """Low 64 bits of `H(t, x) = AES(AES(x) ^ t) ^ AES(x)`, TMMO of Guo, Katz, Wang, Yu (2020), for `uint8 (m, 16)` and `uint64 (m,)`."""
+    """Low 64 bits of `H(t, x) = AES(AES(x) ^ t) ^ AES(x)` for `uint8 (m, 16)` and `uint64 (m,)`.
+
+    TMMO of Guo, Katz, Wang, Yu, "Efficient and Secure Multiparty Computation from Fixed-Key Block Ciphers" (2020).
+    """
     once = _aes(HASH_KEY, blocks)
     tweaked = once.copy()
     tweaked[:, :8] ^= tweaks.astype("<u8")[:, None].view(np.uint8)
@@ -94,18 +99,20 @@ def _hash(blocks: U8, tweaks: U64) -> U64:
     return digest.view("<u8").reshape(-1).astype(np.uint64)
 
 
-# --- SoftSpoken extension ----------------------------------------------------------------------------------------------------------
+# --- SoftSpoken extension ---------------------------------------------------------------------------------------------
 
 
 def vole_receiver(keys: U8, counter: int, k: int, nblocks: int) -> tuple[U8, U8, U8]:
-    """SoftSpoken over F_16 with the repetition code (Roy, CRYPTO 2022), side that knows every leaf. `n = 128 * nblocks`.
+    """SoftSpoken over F_16, repetition code (Roy, CRYPTO 2022), the side that knows every leaf; `n = 128*nblocks`.
 
-    keys: `uint8 (32, 16, 16)`, AES keys of the 16 leaves of 32 trees. Leaf `x` of a tree expands to elements `r_x = sum_b alpha^b r_{x,b}`
-    of `n` coordinates; plane `r_{x,b}` (`b < k`) is blocks `counter + b*nblocks ..` of the leaf's CTR stream, so a call consumes `k*nblocks`
-    counter values and the caller advances `counter` by that much. Tree `i` gives `u_i = sum_x r_x` and `v_i = sum_x x * r_x`.
+    keys: `uint8 (32, 16, 16)`, AES keys of the 16 leaves of 32 trees. Leaf `x` of a tree expands to `n` field
+    elements `r_x = sum_b alpha^b r_{x,b}`; plane `r_{x,b}` (`b < k`) is the blocks from `counter + b*nblocks` of the
+    leaf's CTR stream, so a call consumes `k*nblocks` counter values and the caller advances `counter` by that much,
+    for both sides. Tree `i` gives `u_i = sum_x r_x` and `v_i = sum_x x * r_x`.
 
-    Returns `u = u_0` (`uint8 (n,)`, values below `2^k`), `v` (`uint8 (n, 16)`, nibble `i` is `v_i`) and the corrections `u_i + u_0` for
-    `i = 1..31`, `uint8 (31*k*nblocks*16,)`: tree after tree, plane after plane, one bit per correlation.
+    Returns `u = u_0` (`uint8 (n,)`, values below `2^k`), `v` (`uint8 (n, 16)`, nibble `i` is `v_i`) and the
+    corrections `u_i + u_0` for `i = 1..31`, `uint8 (31*k*nblocks*16,)`: tree after tree, plane after plane, one bit
+    per correlation.
     """
     _check_bytes("keys", keys, (TREES, LEAVES, 16))
     _check_vole(counter, k, nblocks)
@@ -121,11 +128,12 @@ def vole_receiver(keys: U8, counter: int, k: int, nblocks: int) -> tuple[U8, U8,
 
 
 def vole_sender(keys: U8, delta: U8, counter: int, k: int, nblocks: int, corrections: U8) -> U8:
-    """The other side of `vole_receiver`: `w = v + u*delta` (`uint8 (n, 16)`), the product taken nibble by nibble in F_16.
+    """The other side of `vole_receiver`: `w = v + u*delta`, `uint8 (n, 16)`, the product nibble by nibble in F_16.
 
-    keys: `uint8 (32, 16, 16)` in order relative to `delta` (`uint8 (16,)`): position `y` of tree `i` is the key of leaf `y ^ delta_i`. Position
-    0 is the leaf this side must not know; its key is never used. `sum_y y * r_{y ^ delta_i} = v_i + u_i * delta_i`, and the correction
-    `u_i + u_0` times `delta_i` brings all trees to the same `u`.
+    keys: `uint8 (32, 16, 16)` in order relative to `delta` (`uint8 (16,)`): position `y` of tree `i` is the key of
+    leaf `y ^ delta_i`. Position 0 is the leaf this side must not know; its key is never used. corrections: as the
+    receiver returned them. `sum_y y * r_{y ^ delta_i} = v_i + u_i*delta_i`, and the correction `u_i + u_0` times
+    `delta_i` brings all trees to the same `u`.
     """
     _check_bytes("keys", keys, (TREES, LEAVES, 16))
     _check_bytes("delta", delta, (16,))
@@ -149,7 +157,10 @@ def _leaf_streams(keys: U8, counter: int, k: int, nblocks: int) -> U8:
 
 
 def _bit_sums(leaves: U8) -> U8:
-    """`T_j` = sum of the leaves whose index has bit `j`: `(16, k, bytes) -> (4, k, bytes)`. Then `sum_x x * r_x = sum_j alpha^j T_j`."""
+    """`T_j`, the sum of the leaves whose index has bit `j`: `(16, k, bytes) -> (4, k, bytes)`.
+
+    `sum_x x * r_x = sum_j alpha^j T_j`, because `x = sum_j alpha^j x_j`.
+    """
     index = np.arange(LEAVES)
     return np.stack([np.bitwise_xor.reduce(leaves[index >> j & 1 == 1], axis=0) for j in range(4)])
 
@@ -165,20 +176,22 @@ def _weighted_sum(sums: U8) -> U8:
 
 
 def _transpose(planes: U8) -> U8:
-    """128 bit planes of n bits (`(32, 4, n/8)`) to n blocks: bit `4*i + b` of a block comes from plane `b` of tree `i`."""
+    """128 bit planes of n bits, `(32, 4, n/8)`, to n blocks: bit `4*i + b` of a block is from plane `b` of tree `i`."""
     bits = np.unpackbits(planes.reshape(128, -1), axis=1, bitorder="little")
     return np.packbits(bits.T, axis=1, bitorder="little")
 
 
-# --- lookups: 1-of-2^k transfers whose messages are a table's entries ----------------------------------------------------------------
+# --- lookups: 1-of-2^k transfers whose messages are a table's entries -------------------------------------------------
 
 
 def lookup_send(w: U8, delta: U8, k: int, tweak: int, shifts: U8, table: U8, bits: int) -> tuple[U8, U8]:
-    """XOR lookup, transfer sender's side. Receiver gets `table[i, c_i] ^ share[i]` for its secret choice `c_i = u_i ^ shifts[i]`.
+    """XOR lookup, transfer sender: the receiver gets `table[i, c_i] ^ share[i]` for its choice `c_i = u_i ^ shifts[i]`.
 
-    w: `uint8 (n, 16)`; delta: `uint8 (16,)`; shifts: `uint8 (n,)` below `2^k`; table: `uint8 (n, 2^k)`, fields of `bits` (1..8) bits.
-    The pad of option `j` is `H(tweak + i, w_i + (j ^ shift_i)*delta)`. Returns the messages of options `1 .. 2^k - 1`, packed element after
-    element, `uint8 (ceil(n*(2^k - 1)*bits/8),)`, and `share`, `uint8 (n,)`, which makes the message of option 0 zero.
+    w: `uint8 (n, 16)`; delta: `uint8 (16,)`; shifts: `uint8 (n,)` below `2^k`; table: `uint8 (n, 2^k)`, whose low
+    `bits` (1..8) bits count. The pad of option `j` is `H(tweak + i, w_i + (j ^ shift_i)*delta)`.
+
+    Returns the messages of options `1 .. 2^k - 1` as a bit stream, element after element,
+    `uint8 (ceil(n*(2^k - 1)*bits/8),)`, and `share`, `uint8 (n,)`, so chosen that the message of option 0 is zero.
     """
     _check_bytes("table", table, (len(w), 1 << _width(k)))
     _check_range("bits", bits, 1, 8)
@@ -191,8 +204,8 @@ def lookup_send(w: U8, delta: U8, k: int, tweak: int, shifts: U8, table: U8, bit
 def lookup_recv(v: U8, k: int, tweak: int, choices: U8, u: U8, bits: int, messages: U8) -> U8:
     """XOR lookup, transfer receiver's side: its share `uint8 (n,)` of `table[i, choices[i]]`.
 
-    v: `uint8 (n, 16)`; choices, u: `uint8 (n,)` below `2^k`. `H(tweak + i, v_i)` is the sender's pad of option `u_i ^ shift_i = choices[i]`,
-    so `u` went into the shifts alone and is only checked here.
+    v: `uint8 (n, 16)`; choices, u: `uint8 (n,)` below `2^k`; messages: the sender's. `H(tweak + i, v_i)` is its pad of
+    option `u_i ^ shift_i = choices[i]`, so `u` has done its work in the shifts: here only its shape is checked.
     """
     _check_range("bits", bits, 1, 8)
     pads = _receiver_pads(v, k, tweak, choices, u)
@@ -201,7 +214,7 @@ def lookup_recv(v: U8, k: int, tweak: int, choices: U8, u: U8, bits: int, messag
 
 
 def leaf_send(w: U8, delta: U8, k: int, tweak: int, shifts: U8, digits: U8, with_eq: bool) -> tuple[U8, U8]:
-    """Lookup of the comparison of a secret digit with the receiver's digit `j`: bit 0 `digit < j`, bit 1 (if `with_eq`) `digit == j`.
+    """Comparison of a secret digit with the receiver's digit `j`: bit 0 `digit < j`, bit 1 (if `with_eq`) `digit == j`.
 
     As `lookup_send` with that table and `bits = 1 + with_eq`; digits: `uint8 (n,)` below `2^k`.
     """
@@ -221,8 +234,8 @@ def leaf_recv(v: U8, k: int, tweak: int, choices: U8, u: U8, with_eq: bool, mess
 def arith_send(w: U8, delta: U8, k: int, tweak: int, shifts: U8, table: U64, bits: int) -> tuple[U8, U64]:
     """Additive lookup modulo `2^bits` (1..64): the two shares sum to `table[i, c_i]`.
 
-    As `lookup_send` with table `uint64 (n, 2^k)` (its low `bits` bits count). Message of option `j` is `table[i, j] - share_i + pad_j` with
-    `share_i = table[i, 0] + pad_0`, `uint64 (n,)`.
+    As `lookup_send` with table `uint64 (n, 2^k)`, whose low `bits` bits count, and share `uint64 (n,)`. The message of
+    option `j` is `table[i, j] - share_i + pad_j`, with `share_i = table[i, 0] + pad_0`.
     """
     _check_words("table", table, (len(w), 1 << _width(k)))
     mask = _mask(bits)
@@ -232,7 +245,7 @@ def arith_send(w: U8, delta: U8, k: int, tweak: int, shifts: U8, table: U64, bit
 
 
 def arith_recv(v: U8, k: int, tweak: int, choices: U8, u: U8, bits: int, messages: U8) -> U64:
-    """The receiver's additive share modulo `2^bits` of `table[i, choices[i]]`, `uint64 (n,)`; arguments as `lookup_recv`."""
+    """The receiver's additive share modulo `2^bits` of `table[i, choices[i]]`, `uint64 (n,)`; as `lookup_recv`."""
     mask = _mask(bits)
     pads = _receiver_pads(v, k, tweak, choices, u)
     return (_select(_unpack_fields(messages, len(v), k, bits), choices) - pads) & mask
@@ -290,13 +303,13 @@ def _select(fields: U64, choices: U8) -> U64:
     return chosen
 
 
-# --- bit streams --------------------------------------------------------------------------------------------------------------------
+# --- bit streams ------------------------------------------------------------------------------------------------------
 
 
 def pack(values: U8 | U64, bits: int) -> U8:
-    """Low `bits` bits of each value (`uint8` or `uint64`, `(n,)`) as a bit stream, `uint8 (ceil(n*bits/8),)`; spare bits are zero.
+    """Low `bits` bits of each value (`uint8` or `uint64`, `(n,)`) as a bit stream, `uint8 (ceil(n*bits/8),)`.
 
-    bits: 1..8 for uint8, 1..64 for uint64.
+    bits: 1..8 for uint8, 1..64 for uint64. Spare bits of the last byte are zero.
     """
     if values.dtype not in (np.uint8, np.uint64):
         raise TypeError(f"values must be uint8 or uint64, got {values.dtype}")
@@ -330,7 +343,7 @@ def _mask(bits: int) -> np.uint64:
     return np.uint64((1 << bits) - 1)
 
 
-# --- checks -------------------------------------------------------------------------------------------------------------------------
+# --- checks -----------------------------------------------------------------------------------------------------------
 
 
 def _width(k: int) -> int:

@@ -43,9 +43,16 @@ def small(rounding: ir.Rounding = "exact", name: str = "small") -> tuple[ir.Prog
     return program, random_weights(program, np.random.default_rng(5))
 
 
+def save(folder: Path, program: ir.Program, weights: Weights) -> None:
+    """The folder's layout of runtime/artifacts."""
+    (folder / artifacts.PUBLIC).mkdir(parents=True, exist_ok=True)
+    weights.save(folder / artifacts.WEIGHTS, program)
+    program.save(folder / artifacts.PUBLIC / artifacts.PROGRAM)
+
+
 def save_small(folder: Path, rounding: ir.Rounding = "exact", name: str = "small") -> tuple[ir.Program, Weights]:
     program, weights = small(rounding, name)
-    artifacts.save(folder, program, weights)
+    save(folder, program, weights)
     return program, weights
 
 

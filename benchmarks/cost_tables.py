@@ -1,0 +1,97 @@
+"""The table of protocol costs in docs/protocols.md, from the declared formulas.
+
+python -m benchmarks.cost_tables             print it
+python -m benchmarks.cost_tables --write     put it into the document
+python -m benchmarks.cost_tables --check     exit 1 if the document has another one
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import sympy
+
+from benchmarks.harness import ROOT
+from moiety.protocols import costs
+from moiety.protocols.costs import Cost, Size
+
+DOCUMENT = ROOT / "docs" / "protocols.md"
+BEGIN, END = "<!-- costs: begin -->", "<!-- costs: end -->"
+
+Formula = Callable[[Size], Cost]
+PROTOCOLS: dict[str, Formula] = {
+    "1-of-2 lookup, 1-bit entries": lambda n: costs.lookup(n, 1, 1),
+    "1-of-4 lookup, 2-bit entries": lambda n: costs.lookup(n, 2, 2),
+    "1-of-16 lookup, 2-bit entries": lambda n: costs.lookup(n, 4, 2),
+    "comparison, 12 bits": lambda n: costs.less_than(n, 12),
+    "comparison, 15 bits (DReLU of 16)": lambda n: costs.less_than(n, 15),
+    "comparison, 31 bits (DReLU of 32)": lambda n: costs.less_than(n, 31),
+    "comparison, 40 bits (DReLU of 41)": lambda n: costs.less_than(n, 40),
+    "ReLU, 16 bits to 16": lambda n: costs.relu(n, 16, 16),
+    "ReLU, 16 bits to 28": lambda n: costs.relu(n, 16, 28),
+    "ReLU, 32 bits to 32": lambda n: costs.relu(n, 32, 32),
+    "ReLU, 41 bits to 41": lambda n: costs.relu(n, 41, 41),
+    "extension, 16 bits to 28": lambda n: costs.extend(n, 16, 28),
+    "exact truncation, 28 bits by 12": lambda n: costs.truncate_exact(n, 28, 12),
+    "stochastic truncation": lambda n: costs.truncate_stochastic(n, 28, 12),
+    "reveal, 24 bits": lambda n: costs.reveal_to_client(n, 24),
+}
+
+
+def per_element(formula: Formula) -> tuple[sympy.Rational, sympy.Rational, Cost]:
+    """Bits per element up and down (exact for n a multiple of 128), and the cost as formulas in n."""
+    batches = sympy.Symbol("m", positive=True, integer=True)
+    cost = formula(128 * batches)
+    up, down = (sympy.simplify(8 * sympy.sympify(side) / (128 * batches)) for side in (cost.up, cost.down))
+    return up, down, cost
+
+
+def table() -> Iterator[str]:
+    yield "| protocol | bits per element, client to server | server to client | together | flights |"
+    yield "|---|---|---|---|---|"
+    for name, formula in PROTOCOLS.items():
+        up, down, cost = per_element(formula)
+        yield f"| {name} | {up} | {down} | {up + down} | {cost.rounds}{f' ({cost.flights})' if cost.flights else ''} |"
+    setup = costs.setup()
+    sides = " | ".join(f"{nbytes} bytes" for nbytes in (setup.up, setup.down, setup.total))
+    yield f"| set-up, once per connection | {sides} | {setup.rounds} ({setup.flights}) |"
+
+
+def updated(text: str) -> str:
+    """The document with today's table between the two markers."""
+    head, _, rest = text.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    return "\n".join((head + BEGIN, "", *table(), "", END + tail))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.cost_tables",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument("--write", action="store_true", help="put the table into the document")
+    action.add_argument("--check", action="store_true", help="compare with the document")
+    parser.add_argument("--document", type=Path, default=DOCUMENT, help="the document (default docs/protocols.md)")
+    options = parser.parse_args(arguments)
+    if not options.write and not options.check:
+        print("\n".join(table()))
+        return 0
+    text = options.document.read_text()
+    if options.write:
+        options.document.write_text(updated(text))
+    elif updated(text) != text:
+        print(
+            f"{options.document}: the table is out of date; run python -m benchmarks.cost_tables --write",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""The command line as its users meet it: processes, exit codes, two streams."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+COMMAND = [sys.executable, "-m", "moiety.runtime.cli"]
+ENVIRONMENT = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A compiled model on disk and what it was made from."""
+
+    model: Path
+    folder: Path
+    pictures: Path
+
+    @property
+    def public(self) -> Path:
+        return self.folder / "public"
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    def check(self) -> Done:
+        assert self.code == 0, self.stderr
+        return self
+
+    def refused(self, code: int, *messages: str) -> Done:
+        """It ended with `code` and one clear error that contains `messages`, and no traceback."""
+        assert self.code == code, f"exit code {self.code}, expected {code}\n{self.stderr}"
+        errors = [line for line in self.stderr.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1, self.stderr
+        assert "Traceback" not in self.stderr
+        for message in messages:
+            assert message in errors[0], f"{message!r} is not in {errors[0]!r}"
+        return self
+
+
+def moiety(*arguments: object, timeout: float = 100.0) -> Done:
+    done = subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=timeout, env=ENVIRONMENT, check=False)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@dataclass
+class ServerProcess:
+    """A running `moiety serve`; `log` grows as it writes."""
+
+    process: subprocess.Popen[str]
+    address: str
+    log: list[str] = field(default_factory=list)
+
+    def infer(self, *arguments: object) -> Done:
+        return moiety("infer", *arguments, "--connect", self.address)
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> Done:
+        """Signal it and wait; its whole log."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> Done:
+        code = self.process.wait(timeout=30)
+        self._reader.join(timeout=10)
+        return Done(code, "", "".join(self.log))
+
+    def __post_init__(self) -> None:
+        assert self.process.stderr is not None
+        stream = self.process.stderr
+        self._reader = threading.Thread(target=lambda: self.log.extend(stream), daemon=True)
+        self._reader.start()
+
+
+@contextmanager
+def serving(folder: Path, *options: object) -> Iterator[ServerProcess]:
+    arguments = [*COMMAND, "serve", str(folder), "--listen", "127.0.0.1:0", *map(str, options)]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        line = process.stdout.readline()
+        assert line.startswith("listening "), process.stderr.read()
+        yield ServerProcess(process, line.split()[1])
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(timeout=10)
