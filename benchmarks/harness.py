@@ -10,9 +10,11 @@ import argparse
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -103,6 +105,39 @@ def one_thread() -> None:
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
+
+
+def high_water(pid: int | None = None) -> int:
+    """Largest resident size so far of a process (this one by default), bytes; 0 where the system does not tell.
+
+    Not getrusage: there, a new process starts with the peak of the one that started it.
+    """
+    try:
+        status = Path(f"/proc/{pid or 'self'}/status").read_text()
+    except OSError:
+        return 0
+    found = re.search(r"^VmHWM:\s*(\d+) kB", status, re.M)
+    return 1024 * int(found[1]) if found else 0
+
+
+class PeakMemory:
+    """Follows another process's high-water mark until it ends or `stop` is called."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid, self._peak, self._done = pid, 0, threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
+
+    def _follow(self) -> None:
+        while not self._done.wait(0.1) and (found := high_water(self._pid)):
+            self._peak = found
+
+    def stop(self) -> int:
+        """Bytes; 0 where the system does not tell."""
+        self._peak = max(self._peak, high_water(self._pid))
+        self._done.set()
+        self._thread.join()
+        return self._peak
 
 
 def median(values: Sequence[float]) -> float:

@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from benchmarks.harness import one_thread, pin
+from benchmarks.harness import high_water, one_thread, pin
 from moiety.protocols import kernels
 from moiety.protocols.errors import NetworkFailure
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import open_session
 from moiety.runtime import tcp
-from moiety.runtime.executor import peak_rss
 
 Maker = Callable[..., Callable[[], Any]]
 
@@ -192,5 +191,5 @@ def _measured(session: Session, call: Callable[[], Any], wanted: bool) -> Side:
         sent=traffic.sent - sent,
         received=traffic.received - received,
         flights=traffic.flights - flights,
-        peak_rss=peak_rss(),
+        peak_rss=high_water(),
     )

@@ -82,8 +82,9 @@ def measured_values(graph: Graph) -> dict[str, int]:
     """Value -> number of channels, for the values whose range the planner needs: the rest are copies or parts of
     these.
     """
-    values = {value: graph.shapes[value][1] for value in graph.inputs}
-    return values | {node.output: graph.shapes[node.output][1] for node in graph.nodes if node.op in LINEAR | SUMS}
+    made = [node.output for node in graph.nodes if node.op in LINEAR | SUMS]
+    compared = [node.inputs[0] for node in graph.nodes if node.op == "AffineRelu"]
+    return {value: graph.shapes[value][1] for value in (*graph.inputs, *made, *compared)}
 
 
 def calibrate(graph: Graph, images: Iterable[npt.ArrayLike], progress: Progress | None = None) -> Ranges:

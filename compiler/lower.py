@@ -353,7 +353,6 @@ _ANY_RING = REINDEXING | {"Add", "Sub"}
 """Local ops: the same in every ring."""
 
 
-
 def _as_image(shape: tuple[int, ...]) -> tuple[int, int, int]:
     """A vector `(K,)` is an image of one pixel."""
     if len(shape) == 3:

@@ -92,8 +92,9 @@ def _plan(geometry: Geometry, bits: int, weight_bits: int, masking: Masking) -> 
     if best is None:
         noise = flat.noise(max(MAX_LOG2_Q), weight_bits, 1)
         raise BadPlan(
-            f"no RLWE parameters hold a layer {geometry.in_shape} -> {geometry.out_shape} with {bits}-bit values and {weight_bits}-bit weights "
-            f"in {masking} masking (noise up to 2^{math.log2(noise.bound):.0f}); use fewer bits"
+            f"no RLWE parameters hold a layer {geometry.in_shape} -> {geometry.out_shape} with {bits}-bit values "
+            f"and {weight_bits}-bit weights in {masking} masking "
+            f"(noise up to 2^{math.log2(noise.bound):.0f}); use fewer bits"
         )
     _, layout, modulus = best
     return RlwePlan(

@@ -19,11 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from moiety.compiler.calibrate import Ranges
-from moiety.compiler.fields import LINEAR, REINDEXING, ScaleMap, propagate
+from moiety.compiler.fields import LINEAR, REINDEXING
 from moiety.compiler.graph import Array, Graph, Node
 from moiety.compiler.legalise import output_layers, revealed
 from moiety.compiler.ops import OPS
 from moiety.compiler.options import MAX_RING_BITS, PlanOptions
+from moiety.compiler.units import Units, choose_units, gate_thresholds, ideal_weights, linear_constants
 from moiety.protocols.errors import BadPlan
 from moiety.protocols.rlwe_params import MAX_WEIGHT_BITS
 
@@ -76,17 +77,12 @@ class GatePlan:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Everything that lowering needs. `units`: real number per integer step, by class id; `needs`: calibrated range,
-    by class id.
-    """
+    """Everything that lowering needs. `graph` has its constant gates frozen."""
 
     graph: Graph
     options: PlanOptions
     ranges: Ranges
-    scales: ScaleMap
-    units: F64
-    needs: F64
-    zeros: F64
+    units: Units
     input_unit: float
     input_bits: int
     output_unit: float
@@ -97,18 +93,13 @@ class Plan:
 
     def unit(self, value: str) -> F64:
         """Real number per integer step of each channel of `value`, `(C,)`."""
-        spread = self.scales.fields[value]
-        channels = self.graph.shapes[value][1]
-        units = np.asarray(self.units[spread.ids] * spread.multiplier)
-        units = units.reshape(*units.shape[:2], -1)[0, :, 0]
-        return np.array(np.broadcast_to(units, (channels,)))
+        return self.units.of(self.graph, value)
 
     def zero(self, value: str) -> F64:
         """Real number that integer 0 stands for in each channel of `value`, a linear layer's result or a gate's
         operand, `(C,)`.
         """
-        zeros = self.zeros[self.scales.fields[value].ids]
-        return np.array(np.broadcast_to(zeros.reshape(-1), (self.graph.shapes[value][1],)))
+        return self.units.zero_of(self.graph, value)
 
     def bits(self, value: str) -> int:
         """Width of the ring in which `value` is kept between layers."""
@@ -118,19 +109,15 @@ class Plan:
 def make_plan(graph: Graph, ranges: Ranges, options: PlanOptions) -> Plan:
     """Plan a legalised Graph. BadPlan where the options leave no room."""
     ranges.check(graph)
-    scales = propagate(graph)
-    needs, units, zeros = _units(graph, scales, ranges, options)
+    graph, units = choose_units(graph, ranges, options)
     (source,) = graph.inputs
-    input_unit = float(units[scales.sources[source][0]])
+    input_unit = float(units.of(graph, source)[0])
     output_unit = 2.0 ** -(options.output_frac if options.uniform is None else options.uniform)
     plan = Plan(
         graph=graph,
         options=options,
         ranges=ranges,
-        scales=scales,
         units=units,
-        needs=needs,
-        zeros=zeros,
         input_unit=input_unit,
         input_bits=min(options.ring_bits, options.activation_bits + 1)
         if options.uniform is None
@@ -140,103 +127,6 @@ def make_plan(graph: Graph, ranges: Ranges, options: PlanOptions) -> Plan:
     )
     _quantise(plan)
     return plan
-
-
-# -----------------------------------------------------------------------------------------------------------------
-# units
-
-
-def _units(graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOptions) -> tuple[F64, F64, F64]:
-    """Calibrated range (around its zero), unit and zero of every class id."""
-    roots = scales.classes.roots()
-    needs, room, gains, zeros = np.zeros(len(roots)), np.ones(len(roots)), np.zeros(len(roots)), np.zeros(len(roots))
-    low, high = np.zeros(len(roots)), np.zeros(len(roots))
-    gates = [node for node in graph.nodes if node.op == "AffineRelu"]
-    for node in gates:
-        ids = np.broadcast_to(scales.fields[node.inputs[0]].ids.reshape(-1), node.consts["scale"].shape)
-        np.maximum.at(gains, ids, np.abs(node.consts["scale"].astype(np.float64)))
-    for value, ids in scales.sources.items():
-        low[ids], high[ids] = ranges.low[value].min(initial=np.inf), ranges.high[value].max(initial=-np.inf)
-        if len(ids) > 1:
-            low[ids], high[ids] = ranges.low[value], ranges.high[value]
-        gated = options.uniform is None and _only_gated(graph, value)
-        if gated:
-            zeros[ids] = (low[ids] + high[ids]) / 2
-            low[ids], high[ids] = low[ids] - zeros[ids], high[ids] - zeros[ids]
-        reach = np.maximum(np.abs(low[ids]), np.abs(high[ids]))
-        floor = np.full(len(ids), options.floor_fraction * reach.max())
-        if gated:
-            # The batch norm that follows says how large a channel really is: a nearly constant one keeps its fine unit.
-            loudest = options.floor_fraction * float((reach * gains[ids]).max())
-            floor = np.minimum(floor, loudest / np.maximum(gains[ids], 1e-300))
-        needs[ids] = np.maximum(reach, floor)
-    for node in graph.nodes:
-        if node.op == "MaxPool":
-            room[scales.fields[node.output].ids] = 2.0  # differences of two operands must fit
-    for node in gates:
-        ids, threshold = _thresholds(scales, zeros, node)
-        undecided = (low[ids] + threshold < 0) & (high[ids] + threshold > 0)
-        reach = np.maximum(np.abs(low[ids] + threshold), np.abs(high[ids] + threshold))
-        np.maximum.at(needs, ids[undecided], reach[undecided])
-    of_class = np.zeros(len(roots))
-    np.maximum.at(of_class, roots, needs * room)
-    of_class = np.where(of_class > 0, of_class, 1.0)[roots]
-    if options.uniform is not None:
-        _check_uniform(scales, of_class, options)
-        return needs, np.full(len(roots), 2.0**-options.uniform), zeros
-    units = of_class / 2.0 ** (options.activation_bits - 1)
-    (source,) = graph.inputs
-    fixed = roots == roots[scales.sources[source][0]]
-    units[fixed] = 2.0 ** np.ceil(np.log2(units[fixed]))
-    for layer in _all_output_layers(graph):
-        units[scales.sources[layer]] = 2.0**-options.output_frac
-    return needs, units, zeros
-
-
-def _only_gated(graph: Graph, value: str) -> bool:
-    """Is `value` compared with thresholds, and nothing else? Then its integers may count from any zero: thresholds
-    absorb it.
-    """
-    node = graph.producer(value)
-    return node is not None and node.op in LINEAR and value not in graph.outputs and _reaches_gates_only(graph, value)
-
-
-def _reaches_gates_only(graph: Graph, value: str) -> bool:
-    return value not in graph.outputs and all(
-        node.op == "AffineRelu"
-        or (
-            (node.op in ("Slice", "MaxPool") or (node.op == "Concat" and node.attrs["axis"] == 1))
-            and _reaches_gates_only(graph, node.output)
-        )
-        for node in graph.consumers(value)
-    )
-
-
-def _thresholds(scales: ScaleMap, zeros: F64, node: Node) -> tuple[I64, F64]:
-    """Class id of each channel, and c of `gate(x + c)`, x counted from its zero (0 where g = 0: the gate does not
-    matter).
-    """
-    ids = np.broadcast_to(scales.fields[node.inputs[0]].ids.reshape(-1), node.consts["scale"].shape)
-    gain = node.consts["scale"].astype(np.float64)
-    shift = node.consts["shift"].astype(np.float64) + gain * zeros[ids]
-    with np.errstate(over="ignore"):
-        return ids, np.where(gain != 0, shift / np.where(gain != 0, gain, 1.0), 0.0)
-
-
-def _check_uniform(scales: ScaleMap, of_class: F64, options: PlanOptions) -> None:
-    room = 2.0 ** (options.ring_bits - 2 - (options.uniform or 0))
-    for value, ids in scales.sources.items():
-        worst = float(of_class[ids].max())
-        if worst > room:
-            missing = math.ceil(math.log2(worst / room))
-            raise BadPlan(
-                f"{value!r} reaches {worst:.4g}, the uniform ring holds {room:.4g} with one bit of margin: "
-                f"{missing} more bits are needed (bits {(options.bits or 0) + missing}, or fewer fractional bits)"
-            )
-
-
-def _all_output_layers(graph: Graph) -> list[str]:
-    return [layer for output in graph.outputs for layer in output_layers(graph, revealed(graph, output)) or ()]
 
 
 def _output_bits(graph: Graph, ranges: Ranges, options: PlanOptions, unit: float) -> dict[str, int]:
@@ -258,10 +148,6 @@ def _output_bits(graph: Graph, ranges: Ranges, options: PlanOptions, unit: float
             if node is not None and name not in layers:
                 pending.extend(node.inputs)
     return widths
-
-
-# --------------------------------------------------------------------------------------------------------------
-# integers
 
 
 def _quantise(plan: Plan) -> None:
@@ -295,7 +181,7 @@ def _gate(plan: Plan, node: Node) -> F64 | None:
     gain, shift = (node.consts[name].astype(np.float64) for name in ("scale", "shift"))
     unit = plan.unit(node.inputs[0])
     bound = float((1 << (plan.bits(node.inputs[0]) - 2)) - 1)
-    _, threshold = _thresholds(plan.scales, plan.zeros, node)
+    threshold = gate_thresholds(plan.units.scales, plan.units.zero, node)
     shift = shift + gain * plan.zero(node.inputs[0])
     with np.errstate(over="ignore"):
         wanted = np.rint(threshold / unit)
@@ -311,18 +197,15 @@ def _gate(plan: Plan, node: Node) -> F64 | None:
 
 def _linear(plan: Plan, node: Node, offset: Array | None) -> LinearPlan:
     """Integer weights and bias of a Conv, Gemm or (depthwise) Scale."""
-    options, source = plan.options, node.inputs[0]
-    weight, bias, groups = linear_constants(node)
-    filters, depth = weight.shape[:2]
-    unit_in, unit_out = plan.unit(source), plan.unit(node.output)
-    # Input channel of weight[m, c]: the m-th filter's group times its depth, plus c.
-    channel = (np.arange(filters) // (filters // groups))[:, None] * depth + np.arange(depth)[None, :]
-    ideal = weight * (unit_in[channel] / unit_out[:, None])[:, :, None, None]
+    options = plan.options
+    _, bias, groups = linear_constants(node)
+    unit_out = plan.unit(node.output)
+    ideal = ideal_weights(plan.graph, plan.units, node)
     shift, weight_bits = _choose_shift(plan, node, ideal)
     integers = np.rint(ideal * 2.0**shift)
     real_bias = (bias - plan.zero(node.output)).reshape(-1, 1, 1)
     if offset is not None:
-        real_bias = real_bias + _response(node, offset).reshape(filters, *_spatial(plan, node))
+        real_bias = real_bias + _response(node, offset).reshape(-1, *_spatial(plan, node))
         if (real_bias == real_bias[:, :1, :1]).all():
             real_bias = real_bias[:, :1, :1]
     scaled = np.rint(real_bias / unit_out[:, None, None] * 2.0**shift)
@@ -335,19 +218,6 @@ def _linear(plan: Plan, node: Node, offset: Array | None) -> LinearPlan:
             f"{node.op} {node.name!r} needs a ring of {out_bits + shift} bits; lower the activation or weight bits"
         )
     return LinearPlan(integers.astype(np.int32), scaled.astype(np.int64) + half, groups, shift, out_bits, weight_bits)
-
-
-def linear_constants(node: Node) -> tuple[F64, F64, int]:
-    """A linear op as a convolution: weight float64 `(M, C/groups, kh, kw)`, bias `(M,)`, groups."""
-    match node.op:
-        case "Conv":
-            weight, groups = node.consts["weight"], int(node.attrs["groups"])
-        case "Gemm":
-            weight, groups = node.consts["weight"][:, :, None, None], 1
-        case _:
-            weight, groups = node.consts["scale"][:, None, None, None], len(node.consts["scale"])
-    bias = node.consts["shift" if node.op == "Scale" else "bias"]
-    return weight.astype(np.float64), bias.astype(np.float64), groups
 
 
 def _spatial(plan: Plan, node: Node) -> tuple[int, int]:
@@ -372,8 +242,12 @@ def _choose_shift(plan: Plan, node: Node, ideal: F64) -> tuple[int, int]:
     options = plan.options
     if options.uniform is not None:
         # Below an average pool the 1/k is in the weights: they keep (most of) their precision with more bits.
-        least = float(np.abs(plan.scales.fields[node.inputs[0]].multiplier).max(initial=0.0)) or 1.0
-        shift = options.uniform + min(MAX_POOL_SHIFT, max(0, math.ceil(-math.log2(least)))) if _pooled(plan.graph, node) else options.uniform
+        least = float(np.abs(plan.units.scales.fields[node.inputs[0]].multiplier).max(initial=0.0)) or 1.0
+        shift = (
+            options.uniform + min(MAX_POOL_SHIFT, max(0, math.ceil(-math.log2(least))))
+            if _pooled(plan.graph, node)
+            else options.uniform
+        )
         weight_bits = max(2, 2 + math.floor(math.log2(peak * 2.0**shift + 1)))
     else:
         weight_bits = options.weight_bits

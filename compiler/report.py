@@ -98,7 +98,7 @@ def plan_report(plan: Plan, digest: str) -> PlanReport:
         program=digest,
         calibration_images=plan.ranges.images,
         options=msgspec.to_builtins(plan.options),
-        tensors=[_tensor(plan, value) for value in plan.scales.sources],
+        tensors=[_tensor(plan, value) for value in plan.units.scales.sources],
         layers=layers,
         gates=gates,
     )

@@ -50,7 +50,9 @@ def verify(graph: Graph) -> None:
 
 def evaluate(graph: Graph, feeds: dict[str, Array]) -> list[Array]:
     """The Graph's outputs, in order, by its float meaning (`ops.run_graph`)."""
-    with threadpool_limits(1, "blas"):  # BLAS threads that wait for a busy core cost more than they bring (measured: 7x)
+    with threadpool_limits(
+        1, "blas"
+    ):  # BLAS threads that wait for a busy core cost more than they bring (measured: 7x)
         values = run_graph(graph, feeds)
     return [values[value] for value in graph.outputs]
 

@@ -52,18 +52,69 @@ constexpr std::size_t kLane = 16;               // the last four layers work on 
 constexpr std::size_t kSquare = kLane * kLane;
 constexpr std::size_t kTail = kLane - 1;        // twiddle vectors per square: 1 + 2 + 4 + 8
 
-inline void butterfly(u32& x, u32& y, u32 w, u32 shoup, u32 p) {  // in and out below 4p
-  const u32 a = less(x, 2 * p);
-  const u32 b = times_lazy(y, w, shoup, p);
-  x = a + b;
-  y = a - b + 2 * p;
+// One layer's butterflies between a[0..n) and b[0..n), n a multiple of 16, with one twiddle for all (kOne) or one per lane of 16.
+// Forward: values below 4p in and out; inverse: below 2p (Harvey 2014).
+#if defined(__AVX512F__)
+inline __m512i high_product(__m512i y, __m512i s) {
+  const __m512i even = _mm512_srli_epi64(_mm512_mul_epu32(y, s), 32);
+  const __m512i odd = _mm512_mul_epu32(_mm512_srli_epi64(y, 32), _mm512_srli_epi64(s, 32));
+  return _mm512_mask_blend_epi32(0xaaaa, even, odd);
 }
 
-inline void inverse_butterfly(u32& x, u32& y, u32 w, u32 shoup, u32 p) {  // in and out below 2p
-  const u32 sum = less(x + y, 2 * p);
-  y = times_lazy(x - y + 2 * p, w, shoup, p);
-  x = sum;
+inline __m512i times_lazy(__m512i y, __m512i w, __m512i s, __m512i p) {
+  return _mm512_sub_epi32(_mm512_mullo_epi32(y, w), _mm512_mullo_epi32(high_product(y, s), p));
 }
+
+inline __m512i less(__m512i x, __m512i p) { return _mm512_min_epu32(x, _mm512_sub_epi32(x, p)); }
+
+template <bool kOne>
+inline void butterflies(u32* a, u32* b, std::size_t n, const u32* w, const u32* s, u32 p) {
+  const __m512i vp = _mm512_set1_epi32(static_cast<int>(p)), vp2 = _mm512_add_epi32(vp, vp);
+  const __m512i vw = kOne ? _mm512_set1_epi32(static_cast<int>(*w)) : _mm512_loadu_si512(w);
+  const __m512i vs = kOne ? _mm512_set1_epi32(static_cast<int>(*s)) : _mm512_loadu_si512(s);
+  for (std::size_t j = 0; j < n; j += 16) {
+    const __m512i x = less(_mm512_loadu_si512(a + j), vp2);
+    const __m512i y = times_lazy(_mm512_loadu_si512(b + j), vw, vs, vp);
+    _mm512_storeu_si512(a + j, _mm512_add_epi32(x, y));
+    _mm512_storeu_si512(b + j, _mm512_add_epi32(_mm512_sub_epi32(x, y), vp2));
+  }
+}
+
+template <bool kOne>
+inline void inverse_butterflies(u32* a, u32* b, std::size_t n, const u32* w, const u32* s, u32 p) {
+  const __m512i vp = _mm512_set1_epi32(static_cast<int>(p)), vp2 = _mm512_add_epi32(vp, vp);
+  const __m512i vw = kOne ? _mm512_set1_epi32(static_cast<int>(*w)) : _mm512_loadu_si512(w);
+  const __m512i vs = kOne ? _mm512_set1_epi32(static_cast<int>(*s)) : _mm512_loadu_si512(s);
+  for (std::size_t j = 0; j < n; j += 16) {
+    const __m512i x = _mm512_loadu_si512(a + j), y = _mm512_loadu_si512(b + j);
+    _mm512_storeu_si512(a + j, less(_mm512_add_epi32(x, y), vp2));
+    _mm512_storeu_si512(b + j, times_lazy(_mm512_add_epi32(_mm512_sub_epi32(x, y), vp2), vw, vs, vp));
+  }
+}
+#else
+template <bool kOne>
+inline void butterflies(u32* __restrict a, u32* __restrict b, std::size_t n, const u32* w, const u32* s, u32 p) {
+  for (std::size_t j = 0; j < n; j += kLane) {
+    for (std::size_t lane = 0; lane < kLane; lane++) {
+      const u32 x = less(a[j + lane], 2 * p);
+      const u32 y = times_lazy(b[j + lane], w[kOne ? 0 : lane], s[kOne ? 0 : lane], p);
+      a[j + lane] = x + y;
+      b[j + lane] = x - y + 2 * p;
+    }
+  }
+}
+
+template <bool kOne>
+inline void inverse_butterflies(u32* __restrict a, u32* __restrict b, std::size_t n, const u32* w, const u32* s, u32 p) {
+  for (std::size_t j = 0; j < n; j += kLane) {
+    for (std::size_t lane = 0; lane < kLane; lane++) {
+      const u32 x = a[j + lane], y = b[j + lane];
+      a[j + lane] = less(x + y, 2 * p);
+      b[j + lane] = times_lazy(x - y + 2 * p, w[kOne ? 0 : lane], s[kOne ? 0 : lane], p);
+    }
+  }
+}
+#endif
 
 #if defined(__AVX512F__)
 inline void transpose(const u32* in, u32* out) {
@@ -122,23 +173,14 @@ void forward(u32* data, std::size_t n, std::size_t degree, u32 p, const u32* tab
   for (std::size_t poly = 0; poly < n; poly++) {
     u32* x = data + poly * degree;
     for (std::size_t m = 1, t = degree / 2; t >= kLane; m *= 2, t /= 2) {
-      for (std::size_t i = 0; i < m; i++) {
-        const u32 w = roots[m + i], s = shoups[m + i];
-        u32 *__restrict a = x + 2 * i * t, *__restrict b = a + t;
-        for (std::size_t j = 0; j < t; j++) butterfly(a[j], b[j], w, s, p);
-      }
+      for (std::size_t i = 0; i < m; i++) butterflies<true>(x + 2 * i * t, x + (2 * i + 1) * t, t, roots + m + i, shoups + m + i, p);
     }
     const u32 *w = tail.data(), *s = tail_shoup.data();
     for (std::size_t square = 0; square < degree; square += kSquare) {
       alignas(64) u32 v[kSquare];
       transpose(x + square, v);
-      for (std::size_t groups = 1, t = kLane / 2; t >= 1; groups *= 2, t /= 2) {
-        for (std::size_t g = 0; g < groups; g++, w += kLane, s += kLane) {
-          for (std::size_t r = 0; r < t; r++) {
-            u32 *__restrict a = v + (2 * g * t + r) * kLane, *__restrict b = a + t * kLane;
-            for (std::size_t lane = 0; lane < kLane; lane++) butterfly(a[lane], b[lane], w[lane], s[lane], p);
-          }
-        }
+      for (std::size_t groups = 1, t = kSquare / 2; groups < kLane; groups *= 2, t /= 2) {
+        for (std::size_t g = 0; g < groups; g++, w += kLane, s += kLane) butterflies<false>(v + 2 * g * t, v + (2 * g + 1) * t, t, w, s, p);
       }
       for (std::size_t j = 0; j < kSquare; j++) v[j] = less(less(v[j], 2 * p), p);
       transpose(v, x + square);
@@ -155,22 +197,17 @@ void inverse(u32* data, std::size_t n, std::size_t degree, u32 p, const u32* tab
     for (std::size_t square = 0; square < degree; square += kSquare, w += kTail * kLane, s += kTail * kLane) {
       alignas(64) u32 v[kSquare];
       transpose(x + square, v);
-      for (std::size_t groups = kLane / 2, t = 1; groups >= 1; groups /= 2, t *= 2) {
+      for (std::size_t groups = kLane / 2, t = kLane; groups >= 1; groups /= 2, t *= 2) {
         for (std::size_t g = 0; g < groups; g++) {
-          const u32 *ww = w + (groups - 1 + g) * kLane, *ss = s + (groups - 1 + g) * kLane;
-          for (std::size_t r = 0; r < t; r++) {
-            u32 *__restrict a = v + (2 * g * t + r) * kLane, *__restrict b = a + t * kLane;
-            for (std::size_t lane = 0; lane < kLane; lane++) inverse_butterfly(a[lane], b[lane], ww[lane], ss[lane], p);
-          }
+          const std::size_t twiddle = (groups - 1 + g) * kLane;
+          inverse_butterflies<false>(v + 2 * g * t, v + (2 * g + 1) * t, t, w + twiddle, s + twiddle, p);
         }
       }
       transpose(v, x + square);
     }
     for (std::size_t m = degree / kLane / 2, t = kLane; m >= 1; m /= 2, t *= 2) {
       for (std::size_t i = 0; i < m; i++) {
-        const u32 ww = roots[m + i], ss = shoups[m + i];
-        u32 *__restrict a = x + 2 * i * t, *__restrict b = a + t;
-        for (std::size_t j = 0; j < t; j++) inverse_butterfly(a[j], b[j], ww, ss, p);
+        inverse_butterflies<true>(x + 2 * i * t, x + (2 * i + 1) * t, t, roots + m + i, shoups + m + i, p);
       }
     }
     for (std::size_t j = 0; j < degree; j++) x[j] = less(times_lazy(x[j], roots[0], shoups[0], p), p);

@@ -1,24 +1,15 @@
-// Bindings of the symmetric kernels: argument checks, outputs owned by numpy, and the choice of instruction set at run
-// time.
+// Bindings of the symmetric kernels, and their choice of instruction set at run time.
 #include "symmetric.hpp"
 
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #include <atomic>
-#include <cstdlib>
-#include <initializer_list>
-#include <new>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "arguments.hpp"
 #include "bitstream.hpp"
 
 namespace nb = nanobind;
@@ -28,6 +19,8 @@ namespace {
 using namespace moiety;
 using u8 = std::uint8_t;
 using u64 = std::uint64_t;
+using Bytes = nb::ndarray<nb::numpy, u8>;
+using Words = nb::ndarray<nb::numpy, u64>;
 
 // --- instruction sets -----------------------------------------------------------------------------------------------
 
@@ -57,75 +50,6 @@ const SymmetricOps& ops() {
   return *active;
 }
 
-// --- arguments and results ------------------------------------------------------------------------------------------
-
-using Array = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
-constexpr std::size_t kAny = ~std::size_t{0};
-
-template <class T>
-const T* checked(const char* name, const Array& array, std::initializer_list<std::size_t> shape) {
-  if (array.dtype() != nb::dtype<T>())
-    throw nb::type_error((std::string(name) + " must be uint" + std::to_string(8 * sizeof(T))).c_str());
-  bool same = array.ndim() == shape.size();
-  std::string wanted, got;
-  std::size_t axis = 0;
-  for (const std::size_t want : shape) {
-    same = same && (want == kAny || array.shape(axis) == want);
-    wanted += (axis++ ? ", " : "") + (want == kAny ? std::string("n") : std::to_string(want));
-  }
-  for (axis = 0; axis < array.ndim(); axis++) got += (axis ? ", " : "") + std::to_string(array.shape(axis));
-  if (!same)
-    throw nb::value_error((std::string(name) + " must have shape (" + wanted + "), got (" + got + ")").c_str());
-  return static_cast<const T*>(array.data());
-}
-
-void check_range(const char* name, u64 value, u64 low, u64 high) {
-  if (value < low || value > high) {
-    const std::string range = std::to_string(low) + ".." + std::to_string(high);
-    throw nb::value_error((std::string(name) + " must be in " + range + ", got " + std::to_string(value)).c_str());
-  }
-}
-
-// Large results are touched once, and first-touch faults on small pages would cost more than most kernels: ask for
-// large pages, as numpy does for its own arrays. Released with free().
-void* allocate(std::size_t bytes) {
-  constexpr std::size_t kPage = std::size_t{1} << 21;
-  void* data;
-  if (bytes < 16 * kPage) {  // below, malloc itself reuses what was freed
-    data = std::malloc(bytes);
-  } else {
-    bytes = (bytes + kPage - 1) / kPage * kPage;
-    data = std::aligned_alloc(kPage, bytes);
-#if defined(__linux__)
-    if (data != nullptr) madvise(data, bytes, MADV_HUGEPAGE);  // advice: failure changes nothing but the speed
-#endif
-  }
-  if (data == nullptr) throw std::bad_alloc();
-  return data;
-}
-
-// A result: kSlack spare bytes after its end, freed with the numpy array that shows it.
-template <class T>
-class Output {
- public:
-  explicit Output(std::initializer_list<std::size_t> shape) : shape_(shape) {
-    std::size_t count = 1;
-    for (const std::size_t extent : shape) count *= extent;
-    data_ = static_cast<T*>(allocate(count * sizeof(T) + kSlack));
-    owner_ = nb::capsule(data_, [](void* p) noexcept { std::free(p); });
-  }
-  T* data() const { return data_; }
-  nb::ndarray<nb::numpy, T> array() const { return {data_, shape_.size(), shape_.data(), owner_}; }
-
- private:
-  std::vector<std::size_t> shape_;
-  T* data_;
-  nb::capsule owner_;
-};
-
-using Bytes = nb::ndarray<nb::numpy, u8>;
-using Words = nb::ndarray<nb::numpy, u64>;
-
 // --- AES ------------------------------------------------------------------------------------------------------------
 
 Bytes aes_ctr(const Array& key, u64 counter, u64 nbytes) {
@@ -154,6 +78,9 @@ Bytes ggm_expand(const Array& seeds) {
 
 // --- SoftSpoken -----------------------------------------------------------------------------------------------------
 
+// Rows come out of the transposition by up to four blocks of 128 correlations, and only the first need exist.
+constexpr std::size_t kRowSlack = 3 * 128 * 16;
+
 void check_vole(u64 counter, u64 k, u64 nblocks) {
   check_range("k", k, 1, 4);
   check_range("nblocks", nblocks, 0, u64{1} << 40);
@@ -164,7 +91,8 @@ nb::tuple vole_receiver(const Array& keys, u64 counter, u64 k, u64 nblocks) {
   const u8* leaves = checked<u8>("keys", keys, {kTrees, kLeaves, 16});
   check_vole(counter, k, nblocks);
   const SymmetricOps& run = ops();
-  const Output<u8> u({128 * nblocks}), v({128 * nblocks, 16}), corrections({(kTrees - 1) * k * nblocks * 16});
+  const Output<u8> u({128 * nblocks}), v({128 * nblocks, 16}, kRowSlack),
+      corrections({(kTrees - 1) * k * nblocks * 16});
   {
     nb::gil_scoped_release release;
     run.vole_receiver(leaves, counter, static_cast<int>(k), nblocks, u.data(), v.data(), corrections.data());
@@ -178,7 +106,7 @@ Bytes vole_sender(const Array& keys, const Array& delta, u64 counter, u64 k, u64
   check_vole(counter, k, nblocks);
   const u8* from = checked<u8>("corrections", corrections, {(kTrees - 1) * k * nblocks * 16});
   const SymmetricOps& run = ops();
-  const Output<u8> w({128 * nblocks, 16});
+  const Output<u8> w({128 * nblocks, 16}, kRowSlack);
   {
     nb::gil_scoped_release release;
     run.vole_sender(leaves, d, counter, static_cast<int>(k), nblocks, from, w.data());

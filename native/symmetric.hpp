@@ -14,9 +14,6 @@ inline constexpr char kTreeKeys[2][17] = {"moiety tree left", "moiety treeright"
 inline constexpr int kTrees = 32;
 inline constexpr int kLeaves = 16;
 
-// Outputs are written in whole vectors: every output buffer has this many spare bytes after its end.
-inline constexpr std::size_t kSlack = 16384;
-
 struct Lookup {
   int k;                // 2^k options
   int bits;             // of a field
@@ -26,7 +23,8 @@ struct Lookup {
 
 enum class Table { kGiven, kLess, kLessEqual };  // lookup's table, or the comparison of a digit with the option's index
 
-// Arguments are raw, checked by the caller. Shapes are those of reference.py.
+// Arguments are raw and checked by the caller; shapes are those of reference.py. Outputs are written in whole vectors,
+// and so past their end: see kSlack in arguments.hpp.
 struct SymmetricOps {
   const char* name;
   void (*ctr)(const std::uint8_t* key, std::uint64_t counter, std::size_t nbytes, std::uint8_t* out);

@@ -1,7 +1,8 @@
 """Negacyclic correlations of polynomials with integer weights, as exact float64 matrix products.
 
-Residues have at most 27 bits and weights at most 20, so float64 sums are exact up to `2^53 / (2^27 * 2^(weight_bits-1))` terms; longer sums are reduced in between.
-One product per tap on a shifted view of the same rows: no im2col.
+Residues have at most 27 bits and weights at most 20, so float64 sums are exact up to `2^53 / (2^27 *
+2^(weight_bits-1))` terms; longer sums are reduced in between. One product per tap on a shifted view of the same rows:
+no im2col.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _ROWS_BYTES = 1 << 25
 
 def correlate(
     polynomials: npt.NDArray[np.uint32],
-    weights: npt.NDArray[np.float64],
+    weights: npt.NDArray[np.int32],
     *,
     prime: int,
     weight_bits: int,
@@ -30,10 +31,11 @@ def correlate(
     shifts: Sequence[Sequence[int]],
     length: int,
 ) -> npt.NDArray[np.uint32]:
-    """`sum over ciphertexts j, channels c, taps t, sources s of w * X^-(c*stride + taps[t] + shifts[target][s]) * polynomial_j`, `length` coefficients.
+    """`sum over ciphertexts j, channels c, taps t, sources s of w * X^-(c*stride + taps[t] + shifts[target][s]) *
+    polynomial_j`, `length` coefficients.
 
-    polynomials uint32 `(bundles, ciphertexts, N)`, residues; weights float64 `(bundles, sources, taps, answers, ciphertexts * channels)` integers, `|w| <=
-    2^(weight_bits-1)`; result uint32 `(bundles, answers, targets, length)`.
+    polynomials uint32 `(bundles, ciphertexts, N)`, residues; weights int32 `(bundles, sources, taps, answers,
+    ciphertexts * channels)`, `|w| <= 2^(weight_bits-1)`; result uint32 `(bundles, answers, targets, length)`.
     """
     bundles, count, degree = polynomials.shape
     answers, inputs = weights.shape[3:]
@@ -62,7 +64,8 @@ def correlate(
                         sums[target] = kernels.reduce_products(sums[target], prime)
                         used[target] = 1
                     columns = slice(first * channels + low, first * channels + high)
-                    np.matmul(weights[:, source, t, :, columns], rows[:, low:high, tap : tap + length], out=product)
+                    factors = weights[:, source, t, :, columns].astype(np.float64)
+                    np.matmul(factors, rows[:, low:high, tap : tap + length], out=product)
                     sums[target] += product
                     used[target] += high - low
     return kernels.reduce_products(sums, prime).transpose(1, 2, 0, 3)

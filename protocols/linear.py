@@ -1,18 +1,21 @@
 """Homomorphic linear layers: shares of x in, shares of `conv(x, w) + bias` out; weights stay with the server.
 
-Functionality: `F(x0, w, bias; x1) -> (y0, y1)`, `y0 + y1 = conv(x0 + x1, w) + bias mod 2^l`, y1 uniform; with *uniform* masking plus -1, 0 or 1 per
-output. The client encrypts its share with coefficient packing (protocols/packing); the server adds its own share, convolves the b parts as
-plain integers, adds the a part's convolution, which depends on nothing but weights and public polynomials and is computed once
-(`ServerLinear.prepare`; the hint of SimplePIR, USENIX Security 2023), an encryption of zero of each answer's own, and a mask:
+Functionality: `F(x0, w, bias; x1) -> (y0, y1)`, `y0 + y1 = conv(x0 + x1, w) + bias mod 2^l`, y1 uniform; with *uniform*
+masking plus -1, 0 or 1 per output. The client encrypts its share with coefficient packing (protocols/packing); the
+server adds its own share, convolves the b parts as plain integers, adds the a part's convolution, which depends on
+nothing but weights and public polynomials and is computed once (`ServerLinear.prepare`; the hint of SimplePIR, USENIX
+Security 2023), an encryption of zero of each answer's own, and a mask:
 
-* *flooded*: noise uniform in `[-2^f, 2^f)` on every b coefficient that is sent, and a mask r uniform in Z_{2^l} at message scale; y0 = r. Exact.
-* *uniform*: after rounding to `Z_{2^k}`, r uniform in Z_{2^k} is subtracted; y0 = round(r / 2^(k-l)). Nothing of the noise remains visible.
+* *flooded*: noise uniform in `[-2^f, 2^f)` on every b coefficient that is sent, and a mask r uniform in Z_{2^l} at
+  message scale; y0 = r. Exact.
+* *uniform*: after rounding to `Z_{2^k}`, r uniform in Z_{2^k} is subtracted; y0 = round(r / 2^(k-l)). Nothing of the
+  noise remains visible.
 
 Both send answers rounded to `Z_{2^k}` (public post-processing), a in full and b only where it carries outputs.
 
-The server learns nothing (RLWE). The client learns nothing about the weights: a' + pa*u + e2 is pseudo-random by RLWE with secret u, and b is masked as above
-(statistical distance at most 2^-40 per layer when flooded). Flights: client -> server, server -> client; bytes: packing.upload_bytes, packing.download_bytes.
-Noise: rlwe_params.
+The server learns nothing (RLWE). The client learns nothing about the weights: a' + pa*u + e2 is pseudo-random by RLWE
+with secret u, and b is masked as above (statistical distance at most 2^-40 per layer when flooded). Flights: client ->
+server, server -> client; bytes: packing.upload_bytes, packing.download_bytes. Noise: rlwe_params.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from moiety.protocols.errors import BadArtifact, BadPlan, ContractViolation, Net
 from moiety.protocols.packing import Layout, LinearSpec, Window
 from moiety.protocols.prg import Prg
 from moiety.protocols.ring import U64
-from moiety.protocols.rlwe import U32, ClientKey, Ring, ServerKey, ciphertext_a, public_key_a
+from moiety.protocols.rlwe import U8, U32, ClientKey, Ring, ServerKey, ciphertext_a, public_key_a
 from moiety.protocols.rlwe_params import MAX_ANSWER_BITS, MAX_WEIGHT_BITS, fit, message_bits
 from moiety.protocols.session import Session
 
@@ -58,23 +61,34 @@ def check_spec(spec: LinearSpec) -> None:
         raise BadPlan(f"{what}: weights of {spec.weight_bits} bits; 1 to {MAX_WEIGHT_BITS} are supported")
     noise = spec.layout.flat.noise(spec.degree, spec.weight_bits, spec.filters_per_answer)
     if spec.masking == "flooded" and spec.flood_bits < noise.flood_bits:
-        raise BadPlan(f"{what}: hiding the noise takes flooding of {noise.flood_bits} bits, the plan has {spec.flood_bits}")
+        raise BadPlan(
+            f"{what}: hiding the noise takes flooding of {noise.flood_bits} bits, the plan has {spec.flood_bits}"
+        )
     need = fit(spec.primes, spec.masking, spec.bits, noise, spec.flood_bits)
     if need is None:
-        raise BadPlan(f"{what}: the noise does not fit into q for {spec.bits}-bit outputs; more primes or fewer bits are needed")
+        raise BadPlan(
+            f"{what}: the noise does not fit into q for {spec.bits}-bit outputs; more primes or fewer bits are needed"
+        )
     if not need.answer_bits <= spec.answer_bits <= MAX_ANSWER_BITS:
-        raise BadPlan(f"{what}: answers need {need.answer_bits} to {MAX_ANSWER_BITS} bits, the plan has {spec.answer_bits}")
+        raise BadPlan(
+            f"{what}: answers need {need.answer_bits} to {MAX_ANSWER_BITS} bits, the plan has {spec.answer_bits}"
+        )
 
 
 class ServerLinear:
     """The server's side of one layer: weights, bias and the hint.
 
-    weight int32 `(M, C/groups, kh, kw)` with `|w| <= 2^(weight_bits-1)`; bias int64 `(M,)`, `(M,1,1)` or `(M,H',W')`. `layer` is the index that
-    separates the public polynomials of this layer from all others of the model.
+    weight int32 `(M, C/groups, kh, kw)` with `|w| <= 2^(weight_bits-1)`; bias int64 `(M,)`, `(M,1,1)` or `(M,H',W')`.
+    `layer` is the index that separates the public polynomials of this layer from all others of the model.
     """
 
     def __init__(
-        self, spec: LinearSpec, layer: int, public_seed: bytes, weight: npt.NDArray[np.int32], bias: npt.NDArray[np.int64]
+        self,
+        spec: LinearSpec,
+        layer: int,
+        public_seed: bytes,
+        weight: npt.NDArray[np.int32],
+        bias: npt.NDArray[np.int64],
     ) -> None:
         check_spec(spec)
         filters = spec.out_shape[0]
@@ -82,14 +96,18 @@ class ServerLinear:
         if weight.shape != expected:
             raise BadArtifact(f"weights of linear layer {layer} have shape {weight.shape}, the Program says {expected}")
         if weight.size and int(np.abs(weight.astype(np.int64)).max()) > 1 << (spec.weight_bits - 1):
-            raise BadArtifact(f"a weight of linear layer {layer} exceeds the {spec.weight_bits} bits that the Program allows")
+            raise BadArtifact(
+                f"a weight of linear layer {layer} exceeds the {spec.weight_bits} bits that the Program allows"
+            )
         if bias.shape not in ((filters,), (filters, 1, 1), spec.out_shape):
-            raise BadArtifact(f"the bias of linear layer {layer} has shape {bias.shape}, which does not fit output {spec.out_shape}")
+            raise BadArtifact(
+                f"the bias of linear layer {layer} has shape {bias.shape}, which does not fit output {spec.out_shape}"
+            )
         self.spec = spec
         self.layer = layer
         self.ring = Ring.of(spec.degree, spec.primes)
         self._seed = public_seed
-        self._weight = weight
+        self._weights = _pack_weights(spec.layout, weight)
         self._bias = ring.from_signed(bias.reshape(filters, 1, 1) if bias.ndim == 1 else bias, spec.bits)
         self._hint: U32 | None = None
 
@@ -102,14 +120,12 @@ class ServerLinear:
     def prepare(self) -> None:
         """Compute the hint: the a part of every answer but its encryption of zero. Once per model and public seed."""
         layout = self.spec.layout
-        weights = self.packed_weights()
         hint = np.empty(self.hint_shape, np.uint32)
         for tile in range(len(layout.windows)):
-            a = self.ring.inverse(
-                ciphertext_a(self.ring, self._seed, self.layer, tile, layout.ciphertexts_per_tile)
-            )
+            a = self.ring.inverse(ciphertext_a(self.ring, self._seed, self.layer, tile, layout.ciphertexts_per_tile))
+            shifts = [[-block * layout.block for block in range(layout.mp)]]
             for i in range(len(self.spec.primes)):
-                whole = self._convolve(a[i], i, weights, [[-block * layout.block for block in range(layout.mp)]], self.spec.degree)
+                whole = self._correlate(a[i], i, shifts, self.spec.degree)
                 hint[tile, i] = whole.reshape(layout.answers_per_tile, self.spec.degree)
         self._hint = hint
 
@@ -120,29 +136,18 @@ class ServerLinear:
         return self._hint
 
     def load_hint(self, hint: U32) -> None:
-        """Take a hint computed before, with the same seed. Raises `BadArtifact` for another shape or values out of range."""
+        """Take a hint computed before, with the same seed. Raises `BadArtifact` for another shape or values out of
+        range.
+        """
         if hint.shape != self.hint_shape or hint.dtype != np.uint32:
-            raise BadArtifact(f"the hint of linear layer {self.layer} is {hint.dtype} {hint.shape}, expected uint32 {self.hint_shape}")
+            raise BadArtifact(
+                f"the hint of linear layer {self.layer} is {hint.dtype} {hint.shape}, expected uint32 {self.hint_shape}"
+            )
         if any(int(hint[:, i].max()) >= p for i, p in enumerate(self.spec.primes)):
             raise BadArtifact(f"the hint of linear layer {self.layer} is damaged")
         self._hint = hint
 
-    def packed_weights(self) -> npt.NDArray[np.float64]:
-        """Float64 `(bundles, mp, taps, answers, ciphertexts * cp)`, zero where there is no filter, no channel or another group."""
-        layout = self.spec.layout
-        taps = len(layout.tap_offsets)
-        per_group_filters = layout.flat.out_shape[0] // layout.flat.groups
-        per_group_channels = layout.flat.in_shape[0] // layout.flat.groups
-        dense = np.zeros((layout.bundles, layout.answers * layout.mp, layout.ciphertexts * layout.cp, taps))
-        by_group = self._weight.reshape(layout.bundles, layout.bundle, per_group_filters, per_group_channels, taps)
-        for g in range(layout.bundle):
-            rows = slice(g * per_group_filters, (g + 1) * per_group_filters)
-            columns = slice(g * per_group_channels, (g + 1) * per_group_channels)
-            dense[:, rows, columns] = by_group[:, g]
-        split = dense.reshape(layout.bundles, layout.answers, layout.mp, layout.ciphertexts * layout.cp, taps)
-        return np.ascontiguousarray(split.transpose(0, 2, 4, 1, 3))
-
-    def convolve(self, b: U32, weights: npt.NDArray[np.float64], window: Window) -> U32:
+    def convolve(self, b: U32, window: Window) -> U32:
         """The b part of one tile's answers at the message positions: b `(L, ciphertexts, N)` -> `(L, M, pixels)`."""
         layout = self.spec.layout
         shifts = [[(target - source) * layout.block for source in range(layout.mp)] for target in range(layout.mp)]
@@ -150,17 +155,15 @@ class ServerLinear:
         length = int(positions[-1]) + 1
         out = np.empty((len(self.spec.primes), self.spec.out_shape[0], window.pixels), np.uint32)
         for i in range(len(self.spec.primes)):
-            blocks = self._convolve(b[i], i, weights, shifts, length)
+            blocks = self._correlate(b[i], i, shifts, length)
             out[i] = _by_filter(layout, np.ascontiguousarray(blocks[..., positions]))
         return out
 
-    def _convolve(
-        self, polynomials: U32, prime: int, weights: npt.NDArray[np.float64], shifts: Sequence[Sequence[int]], length: int
-    ) -> U32:
+    def _correlate(self, polynomials: U32, prime: int, shifts: Sequence[Sequence[int]], length: int) -> U32:
         layout = self.spec.layout
         return correlate(
             polynomials.reshape(layout.bundles, layout.ciphertexts, self.spec.degree),
-            weights,
+            self._weights,
             prime=self.spec.primes[prime],
             weight_bits=self.spec.weight_bits,
             stride=layout.channel_size,
@@ -174,7 +177,9 @@ class ServerLinear:
 
 
 def new_query_client(session: Session, specs: Sequence[LinearSpec], public_seed: bytes) -> None:
-    """Fresh secrets for one image, one per distinct (N, q) of `specs`, and their public keys to the server (packing.query_bytes)."""
+    """Fresh secrets for one image, one per distinct (N, q) of `specs`, and their public keys to the server
+    (packing.query_bytes).
+    """
     session.rlwe.clear()
     for degree, primes in packing.parameter_sets(specs):
         ring_q = Ring.of(degree, primes)
@@ -189,7 +194,7 @@ def new_query_server(session: Session, specs: Sequence[LinearSpec], public_seed:
     session.rlwe.clear()
     for degree, primes in packing.parameter_sets(specs):
         ring_q = Ring.of(degree, primes)
-        pb = _receive_residues(session, primes, 1, degree)
+        pb = _parse_residues(session.channel.recv(packing.residues_bytes(degree, primes)), primes, 1, degree)
         session.rlwe[degree, primes] = ServerKey(ring_q, public_key_a(ring_q, public_seed), ring_q.forward(pb)[:, 0])
 
 
@@ -200,33 +205,45 @@ def linear_client(session: Session, spec: LinearSpec, layer: int, public_seed: b
     """
     key = _key(session, spec, ClientKey)
     key.claim(layer)
-    layout = spec.layout
     image = _checked(x1, spec)
-    for tile, window in enumerate(layout.windows):
-        messages = _pack_tile(layout, image, window)
-        a_hat = ciphertext_a(key.ring, public_seed, layer, tile, layout.ciphertexts_per_tile)
-        b = key.mask(a_hat, session.prg)
-        _add_messages(key.ring, b, messages, spec.bits, session.prg)
-        head, tail = layout.sent
-        sent = np.concatenate((b[..., :head], b[..., spec.degree - tail :]), axis=-1) if head < spec.degree else b
-        session.channel.send(_pack_residues(sent, spec.primes))
-    out = np.empty(layout.flat.out_shape, np.uint64)
-    b_width = message_bits(spec.bits, spec.answer_bits)
-    for window in layout.windows:
-        a_bytes, b_bytes = packing.tile_download_bytes(spec, window)
-        count = layout.answers_per_tile
-        a = kernels.unpack(session.channel.recv(a_bytes), count * spec.degree, spec.answer_bits).reshape(count, spec.degree)
-        b = kernels.unpack(session.channel.recv(b_bytes), spec.out_shape[0] * window.pixels, b_width)
-        where = _block_positions(layout, window)
-        product = np.empty((count, layout.mp, window.pixels), np.uint64)
-        step = max(1, _CHUNK // spec.degree)
-        for start in range(0, count, step):
-            part = slice(start, start + step)
-            product[part] = key.phase_product(a[part], spec.answer_bits)[:, where].reshape(-1, layout.mp, window.pixels)
-        product = product.reshape(layout.bundles, layout.answers, layout.mp, window.pixels)
-        scaled = b.reshape(spec.out_shape[0], window.pixels) << np.uint64(spec.answer_bits - b_width)
-        _place(out, window, _round(scaled - _by_filter(layout, product), spec.answer_bits, spec.bits))
+    for tile in range(len(spec.layout.windows)):
+        session.channel.send(_encrypt_tile(key, spec, layer, public_seed, tile, image, session.prg))
+    products = [_phase_products(session, key, spec, window) for window in spec.layout.windows]
+    out = np.empty(spec.layout.flat.out_shape, np.uint64)
+    width = message_bits(spec.bits, spec.answer_bits)
+    for window, product in zip(spec.layout.windows, products, strict=True):
+        data = session.channel.recv(packing.tile_download_bytes(spec, window)[1])
+        b = kernels.unpack(data, product.size, width).reshape(product.shape)
+        phase = (b << np.uint64(spec.answer_bits - width)) - product
+        _place(out, window, _round(phase, spec.answer_bits, spec.bits))
     return out.reshape(spec.out_shape)
+
+
+def _encrypt_tile(
+    key: ClientKey, spec: LinearSpec, layer: int, public_seed: bytes, tile: int, image: U64, prg: Prg
+) -> U8:
+    """The message that carries one tile's ciphertexts."""
+    layout = spec.layout
+    b = key.mask(ciphertext_a(key.ring, public_seed, layer, tile, layout.ciphertexts_per_tile), prg)
+    _add_messages(key.ring, b, _pack_tile(layout, image, layout.windows[tile]), spec.bits, prg)
+    head, tail = layout.sent
+    if head < spec.degree:
+        b = np.concatenate((b[..., :head], b[..., spec.degree - tail :]), axis=-1)
+    return _pack_residues(b, spec.primes)
+
+
+def _phase_products(session: Session, key: ClientKey, spec: LinearSpec, window: Window) -> U64:
+    """Receives one tile's a parts; `a*s mod 2^k` at the message positions, `(M, pixels)`."""
+    layout, count = spec.layout, spec.layout.answers_per_tile
+    data = session.channel.recv(packing.tile_download_bytes(spec, window)[0])
+    a = kernels.unpack(data, count * spec.degree, spec.answer_bits).reshape(count, spec.degree)
+    where = _block_positions(layout, window)
+    product = np.empty((count, where.size), np.uint64)
+    step = max(1, _CHUNK // spec.degree)
+    for start in range(0, count, step):
+        part = slice(start, start + step)
+        product[part] = key.phase_product(a[part], spec.answer_bits)[:, where]
+    return _by_filter(layout, product.reshape(layout.bundles, layout.answers, layout.mp, window.pixels))
 
 
 def linear_server(session: Session, layer: ServerLinear, x0: U64) -> U64:
@@ -235,26 +252,32 @@ def linear_server(session: Session, layer: ServerLinear, x0: U64) -> U64:
     key = _key(session, spec, ServerKey)
     image = _checked(x0, spec)
     hint = layer.hint_array()
-    weights = layer.packed_weights()
-    out = np.empty(layout.flat.out_shape, np.uint64)
-    answers: list[npt.NDArray[np.uint8]] = []
-    # All tiles are received before the first is answered, so that a layer is two flights; the answers are made meanwhile.
+    a_parts, b_zeros, uploads = [], [], []
+    # The a parts do not depend on the upload, so they are made while the client encrypts; and they leave before the b
+    # parts are made, so that the client multiplies them by its secret meanwhile. Nothing is sent before everything is
+    # received: two flights.
     for tile, window in enumerate(layout.windows):
-        b = _receive_ciphertexts(session, spec)
+        a, b_zero = _answer_a(key, hint[tile], layout, window, spec.answer_bits, session.prg)
+        a_parts.append(kernels.pack(a.reshape(-1), spec.answer_bits))
+        b_zeros.append(b_zero)
+        uploads.append(session.channel.recv(packing.tile_upload_bytes(spec)))
+    for a_part in a_parts:
+        session.channel.send(a_part)
+    session.channel.flush()
+    out = np.empty(layout.flat.out_shape, np.uint64)
+    for window, b_zero, upload in zip(layout.windows, b_zeros, uploads, strict=True):
+        b = _parse_ciphertexts(upload, spec)
         _add_messages(key.ring, b, _pack_tile(layout, image, window), spec.bits, session.prg)
-        b_out = layer.convolve(b, weights, window)
-        a_out, b_zero = _answer_a(key, hint[tile], layout, window, spec.answer_bits, session.prg)
-        b_masked, share = _mask(key.ring, spec, key.ring.add(b_out, b_zero), session.prg)
-        answers.append(kernels.pack(a_out.reshape(-1), spec.answer_bits))
-        answers.append(kernels.pack(b_masked.reshape(-1), message_bits(spec.bits, spec.answer_bits)))
+        masked, share = _mask(key.ring, spec, key.ring.add(layer.convolve(b, window), b_zero), session.prg)
+        session.channel.send(kernels.pack(masked.reshape(-1), message_bits(spec.bits, spec.answer_bits)))
         _place(out, window, share)
-    for answer in answers:
-        session.channel.send(answer)
     return layer.add_bias(out.reshape(spec.out_shape))
 
 
 def _answer_a(key: ServerKey, hint: U32, layout: Layout, window: Window, answer_bits: int, prg: Prg) -> tuple[U64, U32]:
-    """Re-randomised a parts in Z_{2^k} `(answers, N)`, and the encryptions' b parts at the message positions `(L, M, pixels)`."""
+    """Re-randomised a parts in Z_{2^k} `(answers, N)`, and the encryptions' b parts at the message positions `(L, M,
+    pixels)`.
+    """
     primes, count, degree = hint.shape
     where = _block_positions(layout, window)
     a = np.empty((count, degree), np.uint64)
@@ -287,6 +310,21 @@ def _round(x: U64, width: int, bits: int) -> U64:
     """From Z_{2^width} to the nearest element of Z_{2^bits}; bits of x above `width` do not matter."""
     extra = width - bits
     return ring.reduce((x + np.uint64(1 << (extra - 1))) >> np.uint64(extra), bits)
+
+
+def _pack_weights(layout: Layout, weight: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """`(M, C/groups, kh, kw)` to `(bundles, mp, taps, answers, ciphertexts * cp)`.
+
+    Zero where there is no filter, no channel or another group.
+    """
+    flat, taps = layout.flat, len(layout.tap_offsets)
+    filters, channels = flat.out_shape[0] // flat.groups, flat.in_shape[0] // flat.groups
+    dense = np.zeros((layout.bundles, layout.answers * layout.mp, layout.ciphertexts * layout.cp, taps), np.int32)
+    by_group = weight.reshape(layout.bundles, layout.bundle, filters, channels, taps)
+    for g in range(layout.bundle):
+        dense[:, g * filters : (g + 1) * filters, g * channels : (g + 1) * channels] = by_group[:, g]
+    split = dense.reshape(layout.bundles, layout.answers, layout.mp, layout.ciphertexts * layout.cp, taps)
+    return np.ascontiguousarray(split.transpose(0, 2, 4, 1, 3))
 
 
 def _pack_tile(layout: Layout, image: U64, window: Window) -> U64:
@@ -336,19 +374,21 @@ def _checked(x: U64, spec: LinearSpec) -> U64:
 def _key(session: Session, spec: LinearSpec, kind: type[K]) -> K:
     key = session.rlwe.get((spec.degree, spec.primes))
     if not isinstance(key, kind):
-        raise ContractViolation(f"no RLWE key for N = {spec.degree} and {len(spec.primes)} primes: new_query comes first")
+        raise ContractViolation(
+            f"no RLWE key for N = {spec.degree} and {len(spec.primes)} primes: new_query comes first"
+        )
     return key
 
 
-def _pack_residues(x: U32, primes: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+def _pack_residues(x: U32, primes: tuple[int, ...]) -> U8:
     return kernels.pack(x.reshape(-1).astype(np.uint64), packing.residue_bits(primes))
 
 
-def _receive_ciphertexts(session: Session, spec: LinearSpec) -> U32:
+def _parse_ciphertexts(data: U8, spec: LinearSpec) -> U32:
     """One tile's b parts `(L, ciphertexts, N)`; zero where the client does not send, which nothing reads."""
     layout = spec.layout
     head, tail = layout.sent
-    sent = _receive_residues(session, spec.primes, layout.ciphertexts_per_tile, head + tail)
+    sent = _parse_residues(data, spec.primes, layout.ciphertexts_per_tile, head + tail)
     if head == spec.degree:
         return sent
     b = np.zeros((*sent.shape[:2], spec.degree), np.uint32)
@@ -357,9 +397,8 @@ def _receive_ciphertexts(session: Session, spec: LinearSpec) -> U32:
     return b
 
 
-def _receive_residues(session: Session, primes: tuple[int, ...], count: int, length: int) -> U32:
-    """`(L, count, length)` from the peer; raises `NetworkFailure` for values that are no residues."""
-    data = session.channel.recv(packing.residues_bytes(count * length, primes))
+def _parse_residues(data: U8, primes: tuple[int, ...], count: int, length: int) -> U32:
+    """`(L, count, length)` from the wire; raises `NetworkFailure` for values that are no residues."""
     size = len(primes) * count * length
     x = kernels.unpack(data, size, packing.residue_bits(primes)).astype(np.uint32).reshape(len(primes), count, length)
     if any(int(x[i].max()) >= p for i, p in enumerate(primes)):

@@ -1,15 +1,17 @@
-"""Coefficient packing of a convolution into RLWE ciphertexts: which value sits at which coefficient. Pure integers, public.
+"""Coefficient packing of a convolution into RLWE ciphertexts: which value sits at which coefficient. Pure integers,
+public.
 
-Channel c, row y, column x of a padded tile is coefficient `c*S + y*P + x` (pitch P, channel size S). The tap `(c, dy, dx)` is the monomial
-`X^-(c*S + dy*P + dx)`, so output `(y, x)` of filter block m' is coefficient `m'*B + y*P + x` of the answer, `B = cp*S` (Cheetah, USENIX Security 2022, section 3,
-with several filters per polynomial).
+Channel c, row y, column x of a padded tile is coefficient `c*S + y*P + x` (pitch P, channel size S). The tap `(c, dy,
+dx)` is the monomial `X^-(c*S + dy*P + dx)`, so output `(y, x)` of filter block m' is coefficient `m'*B + y*P + x` of
+the answer, `B = cp*S` (Cheetah, USENIX Security 2022, section 3, with several filters per polynomial).
 
-Padding is shared where both sides of it are zero: the right pad of a row with the left pad of the next one when a tile has the full width, the bottom
-pad of a channel with the top pad of the next one when it has the full height. What is read past the last channel is a pad of the first one, or a
-coefficient without message, also around the end of the polynomial.
+Padding is shared where both sides of it are zero: the right pad of a row with the left pad of the next one when a tile
+has the full width, the bottom pad of a channel with the top pad of the next one when it has the full height. What is
+read past the last channel is a pad of the first one, or a coefficient without message, also around the end of the
+polynomial.
 
-Groups are joined into *bundles* of equal size, so that a ciphertext may hold channels, and an answer filters, of several groups; bundles are
-independent dense convolutions with block-diagonal weights.
+Groups are joined into *bundles* of equal size, so that a ciphertext may hold channels, and an answer filters, of
+several groups; bundles are independent dense convolutions with block-diagonal weights.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from moiety.protocols.rlwe_params import Masking, Noise, answer_noise, message_b
 class LinearSpec:
     """One homomorphic linear layer, all public: the convolution's geometry and its RlwePlan (see runtime/program.py).
 
-    in_shape (C, H, W); out_shape (M, H', W'); pads top, left, bottom, right; `|w| <= 2^(weight_bits-1)`; values in Z_{2^bits}.
+    in_shape (C, H, W); out_shape (M, H', W'); pads top, left, bottom, right; `|w| <= 2^(weight_bits-1)`; values in
+    Z_{2^bits}.
     """
 
     in_shape: tuple[int, int, int]
@@ -60,7 +63,9 @@ class LinearSpec:
 
 @dataclass(frozen=True)
 class Geometry:
-    """A stride-1 convolution. A 1x1 kernel without padding has no two-dimensional structure: `flat` then makes it one row of pixels."""
+    """A stride-1 convolution. A 1x1 kernel without padding has no two-dimensional structure: `flat` then makes it one
+    row of pixels.
+    """
 
     in_shape: tuple[int, int, int]
     out_shape: tuple[int, int, int]
@@ -78,8 +83,13 @@ class Geometry:
             raise BadPlan(f"a linear layer needs kernel, dilations and groups >= 1 and pads >= 0: {self}")
         if channels % self.groups or filters % self.groups:
             raise BadPlan(f"{channels} input and {filters} output channels cannot be split into {self.groups} groups")
-        if (rows, columns) != (height + top + bottom - reach_y, width + left + right - reach_x) or min(rows, columns) < 1:
-            raise BadPlan(f"output {self.out_shape} does not follow from input {self.in_shape}, kernel {self.kernel} and pads {self.pads}")
+        if (rows, columns) != (height + top + bottom - reach_y, width + left + right - reach_x) or min(
+            rows, columns
+        ) < 1:
+            raise BadPlan(
+                f"output {self.out_shape} does not follow from input {self.in_shape}, "
+                f"kernel {self.kernel} and pads {self.pads}"
+            )
 
     @property
     def reach(self) -> tuple[int, int]:
@@ -97,12 +107,17 @@ class Geometry:
 
     @cached_property
     def flat(self) -> Geometry:
-        """The same layer with H = 1 where its kernel is 1x1 without padding, else itself. Both are the same in memory."""
+        """The same layer with H = 1 where its kernel is 1x1 without padding, else itself; the same in memory."""
         if self.kernel != (1, 1) or any(self.pads):
             return self
         channels, height, width = self.in_shape
         return Geometry(
-            (channels, 1, height * width), (self.out_shape[0], 1, height * width), (1, 1), (0, 0, 0, 0), (1, 1), self.groups
+            (channels, 1, height * width),
+            (self.out_shape[0], 1, height * width),
+            (1, 1),
+            (0, 0, 0, 0),
+            (1, 1),
+            self.groups,
         )
 
     def noise(self, degree: int, weight_bits: int, mp: int) -> Noise:
@@ -126,7 +141,9 @@ class Window:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything goes. `geometry` is as given; all other numbers refer to its flat form. Raises `BadPlan` if a tile does not fit."""
+    """Where everything goes. `geometry` is as given; all other numbers refer to its flat form. Raises `BadPlan` if a
+    tile does not fit.
+    """
 
     geometry: Geometry
     degree: int
@@ -139,7 +156,8 @@ class Layout:
             raise BadPlan(f"packing needs positive numbers: cp={self.cp}, mp={self.mp}, tile={self.tile}")
         if self.mp * self.block > self.degree:
             raise BadPlan(
-                f"{self.cp} channels x {self.mp} filters x {self.channel_size} coefficients do not fit into degree {self.degree}"
+                f"{self.cp} channels x {self.mp} filters x {self.channel_size} coefficients "
+                f"do not fit into degree {self.degree}"
             )
 
     @staticmethod
@@ -156,7 +174,9 @@ class Layout:
         _, rows, columns = self.flat.out_shape
         th, tw = self.tile
         return tuple(
-            Window(y, min(y + th, rows), x, min(x + tw, columns)) for y in range(0, rows, th) for x in range(0, columns, tw)
+            Window(y, min(y + th, rows), x, min(x + tw, columns))
+            for y in range(0, rows, th)
+            for x in range(0, columns, tw)
         )
 
     @cached_property
@@ -185,7 +205,8 @@ class Layout:
 
     @cached_property
     def sent(self) -> tuple[int, int]:
-        """Coefficients of b that answers depend on, and the client sends: the first of these numbers, and as many last ones as the second says.
+        """Coefficients of b that answers depend on, and the client sends: the first of these numbers, and as many last
+        ones as the second says.
 
         The block of filter m'' reads `(m'' - m')*B + tap + pixel` for all m', modulo N.
         """
@@ -196,7 +217,9 @@ class Layout:
 
     @cached_property
     def bundle(self) -> int:
-        """Groups per bundle: the smallest divisor of `groups` that fills a ciphertext's channels and an answer's filters."""
+        """Groups per bundle: the smallest divisor of `groups` that fills a ciphertext's channels and an answer's
+        filters.
+        """
         return bundle_size(self.flat, self.cp, self.mp)
 
     @property
@@ -293,7 +316,9 @@ def download_bytes(spec: LinearSpec) -> int:
 
 
 def parameter_sets(specs: Sequence[LinearSpec]) -> tuple[tuple[int, tuple[int, ...]], ...]:
-    """The distinct (degree, primes) of some layers, in order of first use: one secret and one public key each per image."""
+    """The distinct (degree, primes) of some layers, in order of first use: one secret and one public key each per
+    image.
+    """
     return tuple(dict.fromkeys((spec.degree, spec.primes) for spec in specs))
 
 
@@ -303,7 +328,9 @@ def query_bytes(specs: Sequence[LinearSpec]) -> int:
 
 
 def tile_sizes(geometry: Geometry, limit: int) -> Iterator[tuple[int, int]]:
-    """Tiles worth trying: balanced cuts into as few pieces as fit `limit` coefficients per channel, and multiples of that."""
+    """Tiles worth trying: balanced cuts into as few pieces as fit `limit` coefficients per channel, and multiples of
+    that.
+    """
     flat = geometry.flat
     _, rows, columns = flat.out_shape
     seen: set[tuple[int, int]] = set()

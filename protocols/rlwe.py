@@ -1,9 +1,9 @@
 """The ring R_q = Z_q[X]/(X^N+1) in residue form, and symmetric encryption under per-query secrets.
 
-Polynomials are uint32 arrays `(L, n, N)`: one row of residues per prime. Encryption is RLWE with messages in Z_{2^l} at scale `q / 2^l` (BFV, Fan and
-Vercauteren 2012): `b = a*s + e + q*m/2^l`. The `a` are public, expanded from the model's seed, and the same for every query (many secrets
-against one `a` is multi-secret RLWE; Peikert, Vaikuntanathan, Waters 2008, section 7.2); one secret must never meet one `a` twice, which
-`ClientKey.claim` enforces.
+Polynomials are uint32 arrays `(L, n, N)`: one row of residues per prime. Encryption is RLWE with messages in Z_{2^l} at
+scale `q / 2^l` (BFV, Fan and Vercauteren 2012): `b = a*s + e + q*m/2^l`. The `a` are public, expanded from the model's
+seed, and the same for every query (many secrets against one `a` is multi-secret RLWE; Peikert, Vaikuntanathan, Waters
+2008, section 7.2); one secret must never meet one `a` twice, which `ClientKey.claim` enforces.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ SEED_BYTES = 16
 
 
 def ntt_tables(degree: int, primes: tuple[int, ...]) -> U32:
-    """Twiddles `(L, 4, N)`: psi^bitrev(i), its Shoup quotient `floor(2^32 w / p)`, psi^-bitrev(i), its quotient; entry 0 of the inverse pair is 1/N."""
+    """Twiddles `(L, 4, N)`: psi^bitrev(i), its Shoup quotient `floor(2^32 w / p)`, psi^-bitrev(i), its quotient; entry
+    0 of the inverse pair is 1/N.
+    """
     bits = degree.bit_length() - 1
     order = np.array([int(f"{i:0{bits}b}"[::-1], 2) for i in range(degree)])
     tables = np.empty((len(primes), 4, degree), np.uint32)
@@ -111,7 +113,9 @@ class Ring:
         return kernels.torus_round(x.reshape(len(self.primes), -1), self.p, inverses, bits).reshape(x.shape[1:])
 
     def public_hat(self, seed: bytes, domain: str, count: int) -> U32:
-        """`count` public uniform polynomials in the NTT domain, `(L, count, N)`, from a stream that only this domain and ring have."""
+        """`count` public uniform polynomials in the NTT domain, `(L, count, N)`, from a stream that only this domain
+        and ring have.
+        """
         if len(seed) != SEED_BYTES:
             raise ContractViolation(f"the public seed of a model has {SEED_BYTES} bytes, not {len(seed)}")
         need = count * self.degree
@@ -163,10 +167,13 @@ class ClientKey:
         return ClientKey(ring, secret, ring.forward(ring.lift(secret)[:, None])[:, 0])
 
     def claim(self, layer: int) -> None:
-        """Call before encrypting for a layer. Raises `ContractViolation` the second time: the same `a` under the same secret reveals the shares."""
+        """Call before encrypting for a layer. Raises `ContractViolation` the second time: the same `a` under the same
+        secret reveals the shares.
+        """
         if layer in self._used:
             raise ContractViolation(
-                f"this RLWE secret has already encrypted for layer {layer}; every image needs new_query_client before its first layer"
+                f"this RLWE secret has already encrypted for layer {layer}; "
+                "every image needs new_query_client before its first layer"
             )
         self._used.add(layer)
 
@@ -176,7 +183,7 @@ class ClientKey:
         return self.ring.add(product, self.ring.lift(error(prg, a_hat.shape[1:])))
 
     def phase_product(self, a: U64, bits: int) -> U64:
-        """`a*s mod 2^bits` in Z[X]/(X^N+1), a `(n, N)` in Z_{2^bits}: an exact integer product modulo a few NTT primes."""
+        """`a*s mod 2^bits` in Z[X]/(X^N+1), a `(n, N)` in Z_{2^bits}: exact, modulo a few NTT primes."""
         # |a*s| <= N * 2^(bits-1); crt_signed needs it below a quarter of the primes' product (29.9 bits each).
         need = bits - 1 + math.log2(self.ring.degree) + 2
         count = math.ceil(need / 29.9)
@@ -205,7 +212,7 @@ class ServerKey:
     pb_hat: U32
 
     def zeros(self, count: int, prg: Prg) -> tuple[U32, U32]:
-        """Fresh encryptions of zero, coefficients: `(a, b)`, each `(L, count, N)` (Lyubashevsky, Peikert, Regev 2010)."""
+        """Fresh encryptions of zero, `(a, b)`, each `(L, count, N)` (Lyubashevsky, Peikert, Regev 2010)."""
         ring = self.ring
         shape = (count, ring.degree)
         u_hat = ring.forward(ring.lift(ternary(prg, shape)))

@@ -1,17 +1,17 @@
 """Parameters of the RLWE linear layers: security table, NTT primes, noise budget. Pure functions of public numbers.
 
-The noise of an answer is bounded for the worst weights that `weight_bits` admits, and over the parties' own random choices only: every
-noise term is a sum of independent, zero-mean, sub-Gaussian variables with public coefficients bounds, so Hoeffding's inequality
-`P(|X| > t) <= 2 exp(-t^2 / 2V)` holds with the variance proxy `V` (a centred binomial and a uniform variable have their own variance as proxy; a
-variable confined to an interval of length 1 has 1/4). Encodings round stochastically for this reason: their errors are then zero-mean and independent
-whatever the shares are.
+The noise of an answer is bounded for the worst weights that `weight_bits` admits, and over the parties' own random
+choices only: every noise term is a sum of independent, zero-mean, sub-Gaussian variables with public coefficients
+bounds, so Hoeffding's inequality `P(|X| > t) <= 2 exp(-t^2 / 2V)` holds with the variance proxy `V` (a centred binomial
+and a uniform variable have their own variance as proxy; a variable confined to an interval of length 1 has 1/4).
+Encodings round stochastically for this reason: their errors are then zero-mean and independent whatever the shares are.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Literal
 
 from moiety.protocols.errors import BadPlan
@@ -19,7 +19,9 @@ from moiety.protocols.errors import BadPlan
 Masking = Literal["flooded", "uniform"]
 
 MAX_LOG2_Q = {2048: 54, 4096: 109, 8192: 218}
-"""Largest log2 q per ring degree: 128-bit classical security, ternary secrets, sigma about 3.2 (HomomorphicEncryption.org standard, table 1)."""
+"""Largest log2 q per ring degree: 128-bit classical security, ternary secrets, sigma about 3.2
+(HomomorphicEncryption.org standard, table 1).
+"""
 
 ERROR_PARAMETER = 21
 """Centred binomial errors: the difference of two sums of 21 bits; variance 21/2, sigma 3.24."""
@@ -67,7 +69,7 @@ def is_prime(n: int) -> bool:
     return True
 
 
-@lru_cache(maxsize=None)
+@cache
 def ntt_primes(bits: int, count: int) -> tuple[int, ...]:
     """The `count` largest primes below `2^bits` that are 1 modulo `2 * MAX_DEGREE`, largest first."""
     step = 2 * MAX_DEGREE
@@ -97,12 +99,15 @@ def check_parameters(degree: int, primes: tuple[int, ...]) -> None:
             raise BadPlan(f"{p} is not an NTT prime for degree {degree} of {PRIME_BITS[0]} to {PRIME_BITS[-1]} bits")
     if math.prod(primes) >= 1 << MAX_LOG2_Q[degree]:
         raise BadPlan(
-            f"log2 q = {math.log2(math.prod(primes)):.1f} exceeds {MAX_LOG2_Q[degree]}, the limit for 128-bit security at N = {degree}"
+            f"log2 q = {math.log2(math.prod(primes)):.1f} exceeds {MAX_LOG2_Q[degree]}, "
+            f"the limit for 128-bit security at N = {degree}"
         )
 
 
 def tail_factor(coefficients: int) -> float:
-    """`t / sqrt(V)` such that `coefficients` sub-Gaussian variables all stay below t but for probability 2^-FAILURE_BITS."""
+    """`t / sqrt(V)` such that `coefficients` sub-Gaussian variables all stay below t but for probability
+    2^-FAILURE_BITS.
+    """
     return math.sqrt(2 * math.log(2) * (FAILURE_BITS + 1 + math.log2(max(coefficients, 1))))
 
 
@@ -110,7 +115,8 @@ def tail_factor(coefficients: int) -> float:
 class Noise:
     """Noise of one layer's answers, in units of 1 (out of q), before flooding and before rounding to `Z_{2^k}`.
 
-    variance: sub-Gaussian proxy of one coefficient. coefficients: number of message coefficients of all answers of the layer.
+    variance: sub-Gaussian proxy of one coefficient. coefficients: number of message coefficients of all answers of the
+    layer.
     """
 
     degree: int
@@ -126,8 +132,8 @@ class Noise:
     def flood_bits(self) -> int:
         """Smallest f such that noise uniform in `[-2^f, 2^f)` hides all coefficients to within 2^-STATISTICAL_BITS.
 
-        Shifting that distribution by v moves it by |v| / 2^(f+1); the mean of |v| over the parties' randomness is at most sqrt(V), and the distances of
-        all coefficients add up.
+        Shifting that distribution by v moves it by |v| / 2^(f+1); the mean of |v| over the parties' randomness is at
+        most sqrt(V), and the distances of all coefficients add up.
         """
         return math.ceil(STATISTICAL_BITS - 1 + math.log2(self.coefficients) + math.log2(self.variance) / 2)
 
@@ -139,8 +145,8 @@ class Noise:
 def answer_noise(degree: int, weight_bits: int, terms: int, blocks: int, coefficients: int) -> Noise:
     """Worst case over all weights `|w| <= 2^(weight_bits-1)`.
 
-    terms: products that make one output (channels of a group times taps). blocks: filters per answer `mp`; the other blocks carry no message, but
-    noise. The encryption of zero adds `e*u + e1 - e2*s`.
+    terms: products that make one output (channels of a group times taps). blocks: filters per answer `mp`; the other
+    blocks carry no message, but noise. The encryption of zero adds `e*u + e1 - e2*s`.
     """
     square = float(terms) * 4.0 ** (weight_bits - 1)
     fresh = (2 * degree + 1) * ERROR_VARIANCE
@@ -149,7 +155,9 @@ def answer_noise(degree: int, weight_bits: int, terms: int, blocks: int, coeffic
 
 @dataclass(frozen=True)
 class Fit:
-    """flood_bits f (0 for uniform masking), answer_bits k, and log2 of the room that is left in the decryption condition."""
+    """flood_bits f (0 for uniform masking), answer_bits k, and log2 of the room that is left in the decryption
+    condition.
+    """
 
     flood_bits: int
     answer_bits: int
@@ -157,15 +165,19 @@ class Fit:
 
 
 def message_bits(bits: int, answer_bits: int) -> int:
-    """Width of the b coefficients of an answer: their own rounding costs 2^-5 of a message step, so they need fewer bits than a."""
+    """Width of the b coefficients of an answer: their own rounding costs 2^-5 of a message step, so they need fewer
+    bits than a.
+    """
     return min(answer_bits, bits + 4)
 
 
-def fit(primes: tuple[int, ...], masking: Masking, bits: int, noise: Noise, flood_bits: int | None = None) -> Fit | None:
+def fit(
+    primes: tuple[int, ...], masking: Masking, bits: int, noise: Noise, flood_bits: int | None = None
+) -> Fit | None:
     """Smallest answer_bits with which answers modulo `2^bits` decrypt; None if q is too small, or the flooding given.
 
-    Flooded needs a total error below half a message step, 2^-(bits+1); uniform below one step, 2^-bits, so that the two roundings
-    together are off by at most 1.
+    Flooded needs a total error below half a message step, 2^-(bits+1); uniform below one step, 2^-bits, so that the two
+    roundings together are off by at most 1.
     """
     log_q = math.log2(math.prod(primes))
     if masking == "flooded":

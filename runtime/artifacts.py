@@ -1,4 +1,8 @@
-"""Reading the folder that `moiety compile` writes: `DIR/public/program.json` for both parties, `DIR/weights.safetensors` for the vendor alone."""
+"""Reading the folder that `moiety compile` writes.
+
+DIR/public/program.json     the Program: both parties
+DIR/weights.safetensors     the Weights: the vendor alone
+"""
 
 from __future__ import annotations
 
@@ -27,5 +31,7 @@ def load_vendor(folder: Path) -> tuple[Program, Weights]:
     """Both artifacts of a compiled folder. Raises `BadArtifact`."""
     program = load_program(folder)
     if not (folder / WEIGHTS).is_file():
-        raise BadArtifact(f"{folder}: no {WEIGHTS} in it; the server needs the whole folder that `moiety compile -o` wrote")
+        raise BadArtifact(
+            f"{folder}: no {WEIGHTS} in it; the server needs the whole folder that `moiety compile -o` wrote"
+        )
     return program, Weights.load(folder / WEIGHTS, program)

@@ -9,9 +9,16 @@ from typing import Annotated
 import typer
 
 from moiety.runtime import cli_support as ui
-from moiety.runtime.signals import Stopped, raise_stopped
 from moiety.runtime.cli_demo import DEMO_EXAMPLES, demo
-from moiety.runtime.cli_vendor import COMPILE_EXAMPLES, INSPECT_EXAMPLES, SIMULATE_EXAMPLES, compile_command, inspect, simulate
+from moiety.runtime.cli_vendor import (
+    COMPILE_EXAMPLES,
+    INSPECT_EXAMPLES,
+    SIMULATE_EXAMPLES,
+    compile_command,
+    inspect,
+    simulate,
+)
+from moiety.runtime.signals import Stopped, raise_stopped
 
 app = typer.Typer(
     name="moiety",
@@ -21,9 +28,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help=(
-        "Evaluate a neural network on images that its owner never sees, with weights that the images' owner never sees.\n\n"
+        "Evaluate a neural network on images that its owner never sees, with weights that the images' "
+        "owner never sees.\n\n"
         "The [bold]vendor[/bold] compiles an ONNX model into a public Program and secret Weights, and serves it. The "
-        "[bold]hospital[/bold] holds the Program and its images. Every value of the computation exists only as two random-looking "
+        "[bold]hospital[/bold] holds the Program and its images. Every value of the computation exists "
+        "only as two random-looking "
         "halves, one on each side; the hospital alone reads the result."
     ),
     epilog=ui.examples(
@@ -32,7 +41,8 @@ app = typer.Typer(
         "moiety serve compiled/ --listen 0.0.0.0:7700          [dim](vendor)[/dim]",
         "moiety infer public/ x-ray.png --connect vendor:7700 -o results.json          [dim](hospital)[/dim]",
     )
-    + "\n\nExit codes: 0 done, 2 wrong usage, 3 model cannot be compiled, 4 no plan meets the options, 5 bad input, 6 damaged or foreign Program or "
+    + "\n\nExit codes: 0 done, 2 wrong usage, 3 model cannot be compiled, 4 no plan meets the options, "
+    "5 bad input, 6 damaged or foreign Program or "
     "Weights, 7 the peer runs something else, 8 network, 70 a bug, 130 and 143 stopped by a signal.",
 )
 
@@ -45,7 +55,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _main(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     pass
 
@@ -63,16 +75,38 @@ app.command(epilog=DEMO_EXAMPLES)(demo)
     )
 )
 def serve(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that `moiety compile -o` wrote, with the Weights.", show_default=False)],
-    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to listen; port 0 takes any free one. 0.0.0.0 is every network of this machine.")] = "127.0.0.1:7700",
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR", help="The folder that `moiety compile -o` wrote, with the Weights.", show_default=False
+        ),
+    ],
+    listen: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Where to listen; port 0 takes any free one. 0.0.0.0 is every network of this machine.",
+        ),
+    ] = "127.0.0.1:7700",
     once: Annotated[bool, typer.Option("--once", help="Stop after one client; the same as --max-clients 1.")] = False,
-    max_clients: Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop after N clients were served, however they ended.", show_default=False)] = None,
-    waiting: Annotated[int, typer.Option(min=0, metavar="N", help="Clients that may wait while another one is served; further ones are refused.")] = 8,
+    max_clients: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Stop after N clients were served, however they ended.", show_default=False
+        ),
+    ] = None,
+    waiting: Annotated[
+        int,
+        typer.Option(
+            min=0, metavar="N", help="Clients that may wait while another one is served; further ones are refused."
+        ),
+    ] = 8,
 ) -> None:
     """Serve a compiled model to hospitals, one client at a time (vendor).
 
-    Prints `listening HOST:PORT` when ready and logs one line per event to stderr. Clients with another Program or release are refused; whatever
-    else connects is dropped. A client that fails ends its own session only. SIGINT or SIGTERM stops the server at once, in good order, with exit code 0.
+    Prints `listening HOST:PORT` when ready and logs one line per event to stderr. Clients with another Program or
+    release are refused; whatever else connects is dropped. A client that fails ends its own session only. SIGINT or
+    SIGTERM stops the server at once, in good order, with exit code 0.
 
     The connection is not encrypted by this release: use a tunnel on networks that you do not trust.
     """
@@ -109,16 +143,37 @@ def serve(
     )
 )
 def infer(
-    folder: Annotated[Path, typer.Argument(metavar="DIR_PUBLIC", help="The public folder of the compiled model, as got from the vendor.", show_default=False)],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="PNG, JPEG or NPY files, folders of them, or CSV lists (column `file`).", show_default=False)],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR_PUBLIC",
+            help="The public folder of the compiled model, as got from the vendor.",
+            show_default=False,
+        ),
+    ],
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IMAGES...",
+            help="PNG, JPEG or NPY files, folders of them, or CSV lists (column `file`).",
+            show_default=False,
+        ),
+    ],
     connect: Annotated[str, typer.Option(metavar="HOST:PORT", help="The vendor's server.")] = "127.0.0.1:7700",
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Results as JSON; rewritten, whole, after each image.")] = Path("results.json"),
-    timeout: Annotated[float, typer.Option(min=1.0, metavar="SECONDS", help="Longest silence of the server before the run is given up.")] = 60.0,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="Results as JSON; rewritten, whole, after each image."),
+    ] = Path("results.json"),
+    timeout: Annotated[
+        float,
+        typer.Option(min=1.0, metavar="SECONDS", help="Longest silence of the server before the run is given up."),
+    ] = 60.0,
 ) -> None:
     """Run images through a vendor's server without showing them to it (hospital).
 
-    The Program says how pictures are resized and normalised; NPY files of floats are taken as the model's input as they are. While the server works for
-    another client this one waits its turn. When the run breaks, the results so far are kept.
+    The Program says how pictures are resized and normalised; NPY files of floats are taken as the model's input as they
+    are. While the server works for another client this one waits its turn. When the run breaks, the results so far are
+    kept.
     """
     from moiety.protocols.errors import BadInput, MoietyError
     from moiety.runtime import artifacts, client, tcp
@@ -160,11 +215,14 @@ def _report(results: "client.Results", output: Path) -> None:  # noqa: F821, UP0
         for result in image.outputs:
             labels = result.labels or tuple(map(str, range(len(result.values))))
             pairs = sorted(zip(labels, result.values, strict=True), key=lambda pair: -pair[1])[:5]
-            text = ", ".join(f"{label} {value:.4f}" for label, value in pairs) + (", ..." if len(labels) > len(pairs) else "")
+            text = ", ".join(f"{label} {value:.4f}" for label, value in pairs) + (
+                ", ..." if len(labels) > len(pairs) else ""
+            )
             shown.add_row(image.file, result.name, text)
     ui.out.print(shown)
     ui.say(
-        f"{len(results.images)} images in {results.seconds:.2f} s and {results.setup_seconds:.2f} s of set-up; {ui.megabytes(results.bytes_sent)} sent, "
+        f"{len(results.images)} images in {results.seconds:.2f} s and {results.setup_seconds:.2f} s of "
+        f"set-up; {ui.megabytes(results.bytes_sent)} sent, "
         f"{ui.megabytes(results.bytes_received)} received; everything is in {output}"
     )
 

@@ -59,7 +59,9 @@ def table(title: str, *columns: str, right: int = 0) -> Table:
     """A rich table; the last `right` columns are numbers."""
     made = Table(title=title, title_justify="left", header_style="bold")
     for index, column in enumerate(columns):
-        made.add_column(column, justify="right" if index >= len(columns) - right else "left", overflow="fold", no_wrap=index == 0)
+        made.add_column(
+            column, justify="right" if index >= len(columns) - right else "left", overflow="fold", no_wrap=index == 0
+        )
     return made
 
 

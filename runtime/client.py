@@ -83,7 +83,9 @@ class Connection:
     setup_seconds: float
     _index: int = field(default=0)
 
-    def infer(self, tensor: npt.NDArray[np.float32], progress: Progress = no_progress) -> tuple[list[Output], RunCost, wire.Served]:
+    def infer(
+        self, tensor: npt.NDArray[np.float32], progress: Progress = no_progress
+    ) -> tuple[list[Output], RunCost, wire.Served]:
         """The outputs for one preprocessed input tensor, this side's cost and the server's."""
         with peer_errors():
             wire.send(self.channel, wire.Begin(index=self._index))
@@ -102,7 +104,9 @@ def peer_errors() -> Iterator[None]:
 
 
 def shake_hands(channel: TcpChannel, program: Program, on_wait: Callable[[int], None]) -> wire.Hello:
-    """Compare with the server, then wait for the turn; `on_wait` is told how many are ahead. Returns the server's Hello."""
+    """Compare with the server, then wait for the turn; `on_wait` is told how many are ahead. Returns the server's
+    Hello.
+    """
     ours = wire.hello(Role.CLIENT, program)
     wire.send(channel, ours)
     with channel.deadline(wire.HANDSHAKE_SECONDS):
@@ -139,7 +143,8 @@ def run_images(
 ) -> Results:
     """All `files` through the server at the other end of `channel`; `output` is rewritten, whole, after each image.
 
-    On a failure the results so far are in the file, with `complete` false and the reason in `error`, and the exception goes on. Closes the channel.
+    On a failure the results so far are in the file, with `complete` false and the reason in `error`, and the exception
+    goes on. Closes the channel.
     """
     results = Results(
         program=program.digest(),

@@ -1,6 +1,7 @@
 """What a Program costs on the wire, from its public numbers alone, before anything runs.
 
-The formulas are the protocols' own declarations (protocols/costs, protocols/packing); a test holds their sum equal to what two parties meter.
+The formulas are the protocols' own declarations (protocols/costs, protocols/packing); a test holds their sum equal to
+what two parties meter.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The demonstration behind `moiety demo`: two processes over loopback TCP, and the same image in the clear beside them."""
+"""The demonstration behind `moiety demo`: two processes over loopback TCP, and the same image in the clear beside
+them.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +23,20 @@ from moiety.models.synthetic import synthetic_radiograph
 from moiety.protocols.errors import ContractViolation, NetworkFailure
 from moiety.runtime import artifacts, images
 from moiety.runtime import cli_support as ui
+from moiety.runtime.building import CompileOptions, build
 from moiety.runtime.cleartext import Executor
-from moiety.runtime.cli_vendor import CompileOptions, FloatModel, build
 from moiety.runtime.client import Results
 from moiety.runtime.program import Output, Program, Rounding, dequantise_output
+from moiety.runtime.simulation import FloatModel
 from moiety.runtime.weights import Weights
 
 CALIBRATION_IMAGES = 32
 
 
 def run(image: Path | None, model: Path | None, rounding: Rounding, keep: Path | None) -> None:
-    """Compile (unless `keep` holds a compiled model already), serve, infer, compare, print. Raises what the parts raise."""
+    """Compile (unless `keep` holds a compiled model already), serve, infer, compare, print. Raises what the parts
+    raise.
+    """
     if image is not None:
         images.collect([image])
     with tempfile.TemporaryDirectory(prefix="moiety-demo-") as scratch:
@@ -78,7 +83,9 @@ def calibration(work: Path) -> list[Path]:
 
 
 def two_processes(folder: Path, picture: Path, output: Path) -> Results:
-    """`moiety serve` and `moiety infer`, each its own process, over loopback TCP; the hospital sees the public folder alone."""
+    """`moiety serve` and `moiety infer`, each its own process, over loopback TCP; the hospital sees the public folder
+    alone.
+    """
     with serving(folder) as address:
         arguments = ["infer", str(folder / artifacts.PUBLIC), str(picture), "--connect", address, "-o", str(output)]
         code = subprocess.run([*command(), *arguments], stdout=subprocess.DEVNULL, check=False).returncode
@@ -94,7 +101,9 @@ def command() -> list[str]:
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
     """A vendor's process; gives its address when it listens. Its log goes to our stderr."""
-    server = subprocess.Popen([*command(), "serve", str(folder), "--listen", "127.0.0.1:0", "--once"], stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(
+        [*command(), "serve", str(folder), "--listen", "127.0.0.1:0", "--once"], stdout=subprocess.PIPE, text=True
+    )
     try:
         assert server.stdout is not None
         line = server.stdout.readline()
@@ -139,7 +148,9 @@ def compare(program: Program, weights: Weights, source: Path, picture: Path, res
 
 def predictions(name: str, step: Output, secure: Any, clear: Any, floats: Any) -> Any:
     """Secure, fixed point in the clear, and float, label by label."""
-    made = ui.table(f"Prediction: {name} ({step.postprocess})", "label", "secure", "fixed point", "float", "secure - float", right=4)
+    made = ui.table(
+        f"Prediction: {name} ({step.postprocess})", "label", "secure", "fixed point", "float", "secure - float", right=4
+    )
     for label, *row in zip(step.labels or map(str, range(secure.size)), secure, clear, floats, strict=False):
         made.add_row(label, *(f"{value:.4f}" for value in row), f"{row[0] - row[2]:+.1e}")
     return made

@@ -1,4 +1,5 @@
-"""Runs a Program between two parties. Each has its executor, made once per process, and calls `run` once per image on an open Session.
+"""Runs a Program between two parties. Each has its executor, made once per process, and calls `run` once per image on
+an open Session.
 
 Both walk the same list of steps and hold one share of every live value; a value is dropped after its last use.
 """
@@ -63,7 +64,9 @@ class StepCost:
 
 @dataclass
 class RunCost:
-    """The cost of one inference as this party saw it. `steps` is indexed like the Program's; `keys` is the query key exchange."""
+    """The cost of one inference as this party saw it. `steps` is indexed like the Program's; `keys` is the query key
+    exchange.
+    """
 
     steps: list[StepCost] = field(default_factory=list)
     by_kind: dict[str, StepCost] = field(default_factory=dict)
@@ -87,7 +90,9 @@ class RunCost:
 
 @dataclass
 class ServerExecutor:
-    """The vendor's side. `prepare` computes what depends on the weights alone (the hints) and must come before `run`."""
+    """The vendor's side. `prepare` computes what depends on the weights alone (the hints) and must come before
+    `run`.
+    """
 
     program: ir.Program
     weights: Weights
@@ -142,7 +147,9 @@ class ServerExecutor:
 
 @dataclass(frozen=True)
 class Output:
-    """What the client reads of one Output step: the revealed integers, `logits` = integers * scale, `values` after the postprocess."""
+    """What the client reads of one Output step: the revealed integers, `logits` = integers * scale, `values` after the
+    postprocess.
+    """
 
     name: str
     integers: ring.I64
@@ -156,7 +163,9 @@ class Output:
         step = program.outputs[index]
         integers = ring.to_signed(elements, step.bits)
         values = ir.dequantise_output(step, integers)
-        return cls(program.output_names()[index], integers, integers * step.scale, values, step.postprocess, step.labels)
+        return cls(
+            program.output_names()[index], integers, integers * step.scale, values, step.postprocess, step.labels
+        )
 
 
 @dataclass
@@ -230,7 +239,9 @@ def _walk(program: ir.Program, progress: Progress) -> Iterator[tuple[int, ir.Any
         progress(index, len(program.steps), step.name)
         yield index, step, values
         if values[index].shape != step.shape:
-            raise ContractViolation(f"{_label(index, step)} made shape {values[index].shape}, the Program says {step.shape}")
+            raise ContractViolation(
+                f"{_label(index, step)} made shape {values[index].shape}, the Program says {step.shape}"
+            )
         for value in finished:
             del values[value]
     progress(len(program.steps), len(program.steps), "")

@@ -1,8 +1,10 @@
-"""The client's images: PNG, JPEG and NPY files to the model's input tensor, as the Program's public `preprocessing` says.
+"""The client's images: PNG, JPEG and NPY files to the model's input tensor, as the Program's public `preprocessing`
+says.
 
-A picture (PNG, JPEG, or an NPY file of uint8, `(H,W)` or `(H,W,3)`) is brought to the size asked for, either by resizing its short side (bilinear,
-antialiased) and cropping the centre, or not at all (`resize="exact"`: any other size is refused), and normalised. An NPY file of floating-point numbers, `(C,H,W)`, `(1,C,H,W)`, or `(H,W)`
-for a model of one channel, is the model's input itself, already preprocessed: only its shape is checked.
+A picture (PNG, JPEG, or an NPY file of uint8, `(H,W)` or `(H,W,3)`) is brought to the size asked for, either by
+resizing its short side (bilinear, antialiased) and cropping the centre, or not at all (`resize="exact"`: any other size
+is refused), and normalised. An NPY file of floating-point numbers, `(C,H,W)`, `(1,C,H,W)`, or `(H,W)` for a model of
+one channel, is the model's input itself, already preprocessed: only its shape is checked.
 
 Everything that is wrong with a file is a `BadInput` that names the file and what to do.
 """
@@ -33,14 +35,17 @@ Floats = npt.NDArray[np.float32]
 def default_preprocessing(
     shape: Sequence[int], mean: Sequence[float] | None = None, std: Sequence[float] | None = None
 ) -> Preprocessing | None:
-    """What most ONNX classifiers expect for an input of `shape` (C,H,W): ImageNet's normalisation; for one channel the mean of the three.
+    """What most ONNX classifiers expect for an input of `shape` (C,H,W): ImageNet's normalisation; for one channel the
+    mean of the three.
 
-    None when the input is not a picture (not 1 or 3 channels): such a model takes NPY tensors only. Raises `BadInput` when `mean` or `std` do
-    not fit.
+    None when the input is not a picture (not 1 or 3 channels): such a model takes NPY tensors only. Raises `BadInput`
+    when `mean` or `std` do not fit.
     """
     if len(shape) != 3 or shape[0] not in (1, 3):
         if mean or std:
-            raise BadInput(f"--mean and --std are for pictures of 1 or 3 channels; the model's input has the shape {tuple(shape)}")
+            raise BadInput(
+                f"--mean and --std are for pictures of 1 or 3 channels; the model's input has the shape {tuple(shape)}"
+            )
         return None
     channels = shape[0]
 
@@ -51,19 +56,24 @@ def default_preprocessing(
         if len(values) != channels:
             raise BadInput(f"{option} has {len(values)} numbers, the model's input has {channels} channels")
         if not np.all(np.isfinite(values)) or (option == "--std" and min(values) <= 0):
-            raise BadInput(f"{option} {', '.join(map(str, values))}: numbers must be finite, and standard deviations above zero")
+            raise BadInput(
+                f"{option} {', '.join(map(str, values))}: numbers must be finite, and standard deviations above zero"
+            )
         return values
 
     return Preprocessing(
-        size=(shape[1], shape[2]), channels=channels, mean=per_channel(mean, IMAGENET_MEAN, "--mean"), std=per_channel(std, IMAGENET_STD, "--std")
+        size=(shape[1], shape[2]),
+        channels=channels,
+        mean=per_channel(mean, IMAGENET_MEAN, "--mean"),
+        std=per_channel(std, IMAGENET_STD, "--std"),
     )
 
 
 def collect(paths: Iterable[Path]) -> list[Path]:
     """Image files named by `paths`: files, folders (their image files, sorted by name) and CSV lists.
 
-    A CSV list has a column `file` or `image` or `path` (else its first column is taken), relative to the list's own folder.
-    Raises `BadInput` when a path does not exist, holds nothing usable, or has another type.
+    A CSV list has a column `file` or `image` or `path` (else its first column is taken), relative to the list's own
+    folder. Raises `BadInput` when a path does not exist, holds nothing usable, or has another type.
     """
     found: list[Path] = []
     for path in paths:
@@ -102,7 +112,10 @@ def _from_list(path: Path) -> list[Path]:
             raise BadInput(f"{path}, line {number}: no cell in column {(column or 0) + 1}")
         file_path = path.parent / row[column or 0].strip()
         if file_path.suffix.lower() not in SUFFIXES or not file_path.is_file():
-            raise BadInput(f"{path}, line {number}: '{row[column or 0].strip()}' is not an image file (relative to the list's folder)")
+            raise BadInput(
+                f"{path}, line {number}: '{row[column or 0].strip()}' is not an image file (relative to the "
+                "list's folder)"
+            )
         files.append(file_path)
     if not files:
         raise BadInput(f"{path}: the list has a header and no image")
@@ -119,7 +132,10 @@ def load(path: Path, shape: tuple[int, ...], preprocessing: Preprocessing | None
     else:
         picture = _read_picture(path)
     if preprocessing is None:
-        raise BadInput(f"{path}: this Program has no preprocessing for pictures; give the input tensor as NPY, float32 of shape {shape}")
+        raise BadInput(
+            f"{path}: this Program has no preprocessing for pictures; give the input tensor as NPY, float32 "
+            f"of shape {shape}"
+        )
     return _normalise(_resized(path, _channels(picture, preprocessing.channels), preprocessing), preprocessing)
 
 
@@ -131,7 +147,9 @@ def _read_npy(path: Path) -> npt.NDArray[Any]:
     if not isinstance(array, np.ndarray):
         raise BadInput(f"{path}: an NPZ archive; save one array with numpy.save")
     if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
-        raise BadInput(f"{path}: holds {array.dtype}; save uint8 for a picture, or float32 for a preprocessed input tensor")
+        raise BadInput(
+            f"{path}: holds {array.dtype}; save uint8 for a picture, or float32 for a preprocessed input tensor"
+        )
     return array
 
 
@@ -168,7 +186,9 @@ def _read_picture(path: Path) -> Image.Image:
 
 
 def _channels(picture: Image.Image, channels: int) -> list[Image.Image]:
-    """One Pillow image per channel, values 0 to 255. Grey is repeated for a colour model; 16-bit grey keeps its precision."""
+    """One Pillow image per channel, values 0 to 255. Grey is repeated for a colour model; 16-bit grey keeps its
+    precision.
+    """
     if picture.mode.startswith("I"):
         depth = np.asarray(picture).astype(np.float32) / 257.0
         return [Image.fromarray(depth)] * channels
@@ -182,11 +202,16 @@ def _resized(path: Path, planes: list[Image.Image], preprocessing: Preprocessing
     found_width, found_height = planes[0].size
     if preprocessing.resize == "exact":
         if (found_height, found_width) != (height, width):
-            raise BadInput(f"{path}: {found_width}x{found_height} pixels; this model takes exactly {width}x{height} and does not resize")
+            raise BadInput(
+                f"{path}: {found_width}x{found_height} pixels; this model takes exactly {width}x{height} and does "
+                "not resize"
+            )
         return np.stack([np.asarray(plane, np.float64) for plane in planes])
     scale = max(height / found_height, width / found_width)
     if scale > LARGEST_UPSCALING:
-        raise BadInput(f"{path}: only {found_width}x{found_height} pixels, too few for a model that looks at {width}x{height}")
+        raise BadInput(
+            f"{path}: only {found_width}x{found_height} pixels, too few for a model that looks at {width}x{height}"
+        )
     target = (max(width, round(found_width * scale)), max(height, round(found_height * scale)))
     left, top = (target[0] - width) // 2, (target[1] - height) // 2
     done: dict[int, npt.NDArray[np.float64]] = {}

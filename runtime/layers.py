@@ -34,7 +34,9 @@ def linear_specs(program: ir.Program) -> dict[int, LinearSpec]:
 
 
 def public_seed(program: ir.Program) -> bytes:
-    """The seed of all RLWE `a` polynomials of this Program: public, fixed by the Program's identity, so that hints can be kept."""
+    """The seed of all RLWE `a` polynomials of this Program: public, fixed by the Program's identity, so that hints can
+    be kept.
+    """
     return hashlib.sha256(b"moiety rlwe a" + bytes.fromhex(program.digest())).digest()[:SEED_BYTES]
 
 

@@ -19,17 +19,23 @@ COLUMNS_OF_COST = ("up", "down", "rounds")
 
 def summary(program: ir.Program) -> Table:
     """Name, digest, ends and totals."""
-    made = Table(show_header=False, box=None, title=Text(f"Program {program.name}"), title_justify="left", title_style="bold")
+    made = Table(
+        show_header=False, box=None, title=Text(f"Program {program.name}"), title_justify="left", title_style="bold"
+    )
     picture = program.preprocessing
     elements = sum(math.prod(step.shape) for step in program.steps if isinstance(step, ir.Relu))
+    kinds = ", ".join(f"{n} {kind}" for kind, n in Counter(map(kind_of, program.steps)).most_common())
     rows = {
         "digest (SHA-256)": program.digest(),
         "rounding": program.rounding,
         "input": f"{shape(program.input.shape)}, scale {program.input.scale:.3g}",
         "pictures": "none: NPY tensors only"
         if picture is None
-        else f"{picture.size[1]}x{picture.size[0]}, {picture.channels} channels, {picture.resize}, mean {joined(picture.mean)}, std {joined(picture.std)}",
-        "steps": f"{len(program.steps)} ({', '.join(f'{n} {kind}' for kind, n in Counter(map(kind_of, program.steps)).most_common())})",
+        else (
+            f"{picture.size[1]}x{picture.size[0]}, {picture.channels} channels, {picture.resize}, mean "
+            f"{joined(picture.mean)}, std {joined(picture.std)}"
+        ),
+        "steps": f"{len(program.steps)} ({kinds})",
         "ReLU elements": f"{elements:,}",
         "multiply-adds": f"{sum(multiply_adds(program, i) for i in range(len(program.steps))):,}",
     }
@@ -46,7 +52,16 @@ def steps(program: ir.Program) -> Table:
     made = table("Steps", "step", "kind", "name", "from", "shape", "bits", "details", *COLUMNS_OF_COST, right=3)
     for index, (step, cost) in enumerate(zip(program.steps, costing.step_costs(program), strict=True)):
         operands = ",".join(map(str, step.inputs))
-        made.add_row(str(index), kind_of(step), Text(step.name), operands, shape(step.shape), str(step.bits), details(step), *shown(cost))
+        made.add_row(
+            str(index),
+            kind_of(step),
+            Text(step.name),
+            operands,
+            shape(step.shape),
+            str(step.bits),
+            details(step),
+            *shown(cost),
+        )
     return made
 
 
@@ -74,8 +89,12 @@ def lattices(program: ir.Program) -> Table:
     for step in program.steps:
         if isinstance(step, ir.Linear):
             plan = step.rlwe
-            groups.setdefault((plan.degree, len(plan.primes), round(math.log2(math.prod(plan.primes)), 1), plan.masking), []).append(step)
-    made = table("RLWE parameters", "N", "primes", "log2 q", "masking", "layers", "flooding bits", "answer bits", right=7)
+            groups.setdefault(
+                (plan.degree, len(plan.primes), round(math.log2(math.prod(plan.primes)), 1), plan.masking), []
+            ).append(step)
+    made = table(
+        "RLWE parameters", "N", "primes", "log2 q", "masking", "layers", "flooding bits", "answer bits", right=7
+    )
     for key, layers in groups.items():
         floods, answers = {x.rlwe.flood_bits for x in layers}, {x.rlwe.answer_bits for x in layers}
         made.add_row(*map(str, key), str(len(layers)), spread(floods), spread(answers))
@@ -92,7 +111,14 @@ def costs(program: ir.Program) -> Table:
     for kind, found in sorted(kinds.items(), key=lambda item: -sum(cost.total for cost in item[1])):
         part = sum(found, Cost())
         if part.total:
-            made.add_row(kind, str(len(found)), megabytes(part.up), megabytes(part.down), str(sum(c.rounds for c in found)), f"{part.total / total.total:.1%}")
+            made.add_row(
+                kind,
+                str(len(found)),
+                megabytes(part.up),
+                megabytes(part.down),
+                str(sum(c.rounds for c in found)),
+                f"{part.total / total.total:.1%}",
+            )
     made.add_section()
     made.add_row("one image", "", *shown(total), megabytes(total.total))
     made.add_row("set-up, once per connection", "", *shown(setup()), "")

@@ -1,8 +1,9 @@
 """The vendor's process: one Program, one Weights, any number of clients, one at a time.
 
-The main thread serves; a thread accepts connections, and one short-lived thread per connection does the handshake under a deadline, so that port
-scanners, slow connections and other people's protocols cost one log line and never delay a client in service. Clients that pass the
-handshake wait in a queue and are told how many are ahead; when the queue is full they are refused.
+The main thread serves; a thread accepts connections, and one short-lived thread per connection does the handshake under
+a deadline, so that port scanners, slow connections and other people's protocols cost one log line and never delay a
+client in service. Clients that pass the handshake wait in a queue and are told how many are ahead; when the queue is
+full they are refused.
 
 A failure in one client's session ends that session alone.
 """
@@ -54,7 +55,8 @@ class Summary:
 
     def line(self) -> str:
         return (
-            f"{self.images} images for {self.clients} clients ({self.failed_clients} ended early, {self.refused} connections refused); "
+            f"{self.images} images for {self.clients} clients ({self.failed_clients} ended early, "
+            f"{self.refused} connections refused); "
             f"{self.seconds:.1f} s in service, {self.cpu_seconds:.1f} s CPU, {self.bytes_sent / 1e6:.1f} MB sent, "
             f"{self.bytes_received / 1e6:.1f} MB received, peak memory {peak_rss() / 1e9:.2f} GB"
         )
@@ -62,7 +64,9 @@ class Summary:
 
 @dataclass
 class Server:
-    """`executor` must be prepared. `run` returns when `max_clients` were served or `stop` was called, and raises nothing for a client's sake."""
+    """`executor` must be prepared. `run` returns when `max_clients` were served or `stop` was called, and raises
+    nothing for a client's sake.
+    """
 
     executor: ServerExecutor
     listener: Listener
@@ -122,7 +126,7 @@ class Server:
             except NetworkFailure:
                 continue  # gone; noticed when its turn comes
 
-    # --- before service: any thread but the main one --------------------------------------------------------------------
+    # --- before service: any thread but the main one ------------------------------------------------------------------
 
     def _accept_loop(self) -> None:
         places = threading.BoundedSemaphore(self.options.handshakes)
@@ -137,7 +141,9 @@ class Server:
                 log.warning("%s: dropped, too many connections at once", channel.peer)
                 channel.abort()
                 continue
-            threading.Thread(target=self._admit, args=(channel, places), name=f"moiety-handshake {channel.peer}", daemon=True).start()
+            threading.Thread(
+                target=self._admit, args=(channel, places), name=f"moiety-handshake {channel.peer}", daemon=True
+            ).start()
 
     def _admit(self, channel: TcpChannel, places: threading.BoundedSemaphore) -> None:
         try:
@@ -176,14 +182,18 @@ class Server:
         if stopping:
             self._refuse(channel, "stopping", "the server is shutting down; try again later")
         elif full:
-            self._refuse(channel, "busy", f"the server is busy and {self.options.waiting} clients are already waiting; try again later")
+            self._refuse(
+                channel,
+                "busy",
+                f"the server is busy and {self.options.waiting} clients are already waiting; try again later",
+            )
 
     def _refuse(self, channel: TcpChannel, reason: wire.Reason, message: str) -> None:
         log.warning("%s: refused: %s", channel.peer, message)
         self.summary.refused += 1
         wire.refuse(channel, reason, message)
 
-    # --- service: the main thread ---------------------------------------------------------------------------------------
+    # --- service: the main thread -------------------------------------------------------------------------------------
 
     def _serve(self, channel: TcpChannel) -> None:
         self.summary.clients += 1
@@ -193,7 +203,12 @@ class Server:
             for cost in self._session(channel):
                 images += 1
                 self._account(channel, images, cost)
-            log.info("%s: finished, %d images, %.1f MB over the wire", channel.peer, images, (channel.wire_sent + channel.wire_received) / 1e6)
+            log.info(
+                "%s: finished, %d images, %.1f MB over the wire",
+                channel.peer,
+                images,
+                (channel.wire_sent + channel.wire_received) / 1e6,
+            )
             channel.close()
         except Stopped:
             wire.refuse(channel, "stopping", "the server is shutting down")
@@ -214,7 +229,12 @@ class Server:
         wire.send(channel, wire.Ready())
         started = time.perf_counter()
         session = open_session(Role.SERVER, channel)
-        log.info("%s: session open after %.2f s (kernels: %s)", channel.peer, time.perf_counter() - started, kernels.backend_name())
+        log.info(
+            "%s: session open after %.2f s (kernels: %s)",
+            channel.peer,
+            time.perf_counter() - started,
+            kernels.backend_name(),
+        )
         index = 0
         while True:
             try:
@@ -227,7 +247,10 @@ class Server:
             if begin.index != index:
                 raise NetworkFailure(f"out of step: image {begin.index} announced where {index} was due")
             cost = self.executor.run(session)
-            wire.send(channel, wire.Served(seconds=cost.total.seconds, cpu_seconds=cost.total.cpu_seconds, peak_rss=cost.peak_rss))
+            wire.send(
+                channel,
+                wire.Served(seconds=cost.total.seconds, cpu_seconds=cost.total.cpu_seconds, peak_rss=cost.peak_rss),
+            )
             index += 1
             yield cost
 

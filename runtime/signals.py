@@ -1,4 +1,6 @@
-"""SIGINT and SIGTERM as one exception, raised where the main thread happens to be, so that both end a process in good order."""
+"""SIGINT and SIGTERM as one exception, raised where the main thread happens to be, so that both end a process in good
+order.
+"""
 
 from __future__ import annotations
 

@@ -2,21 +2,24 @@
 
 Frame, little endian: magic `b"MOI"`, kind u8, payload length u32, payload. Kinds:
 
-    DATA       protocol bytes, a stream cut into frames without regard to messages (a protocol always knows how much comes next)
+    DATA       protocol bytes, a stream cut into frames without regard to messages (a protocol always knows how much
+    comes next)
     MESSAGE    one JSON control message (runtime/wire.py)
     ERROR      JSON `Refusal`; the sender closes after it
     GOODBYE    empty; an orderly end
     KEEPALIVE  empty; "this process lives", sent by the writer thread whenever nothing else was for some seconds
 
-Sending is done by one thread per connection, so that `send` never waits for the peer to read: both sides may send large data at
-once. What waits to be sent is bounded (`Limits.queue_bytes`); a sender beyond the bound is held back until the network has
-taken some. Receiving is done in the caller's thread, straight into the buffer that is returned: nothing is copied on the way.
+Sending is done by one thread per connection, so that `send` never waits for the peer to read: both sides may send large
+data at once. What waits to be sent is bounded (`Limits.queue_bytes`); a sender beyond the bound is held back until the
+network has taken some. Receiving is done in the caller's thread, straight into the buffer that is returned: nothing is
+copied on the way.
 
-Two clocks guard a wait. *Silence*: no frame at all, not even a keep-alive, for `Limits.silence` seconds: the peer or the network is dead. *Patience*:
-keep-alives come, but not the awaited data (or the peer does not read): it hangs, or computes for longer than anything does.
+Two clocks guard a wait. *Silence*: no frame at all, not even a keep-alive, for `Limits.silence` seconds: the peer or
+the network is dead. *Patience*: keep-alives come, but not the awaited data (or the peer does not read): it hangs, or
+computes for longer than anything does.
 
-The transport takes any connected stream socket that one thread may read while another one writes; `secure` below is where a
-connected socket becomes an encrypted one.
+The transport takes any connected stream socket that one thread may read while another one writes; `secure` below is
+where a connected socket becomes an encrypted one.
 """
 
 from __future__ import annotations
@@ -84,8 +87,9 @@ class PeerClosed(NetworkFailure):
 class TcpChannel(Channel):
     """A `Channel` over one connected socket, and the control frames beside it.
 
-    `wire_sent` and `wire_received` count every byte of every frame, control and headers included; `meter` counts protocol bytes alone. One thread
-    uses a channel at a time. Failures raise `NetworkFailure`; after one the channel can only be closed.
+    `wire_sent` and `wire_received` count every byte of every frame, control and headers included; `meter` counts
+    protocol bytes alone. One thread uses a channel at a time. Failures raise `NetworkFailure`; after one the channel
+    can only be closed.
     """
 
     def __init__(self, sock: socket.socket, peer: str, limits: Limits | None = None) -> None:
@@ -140,16 +144,22 @@ class TcpChannel(Channel):
     def _enqueue(self, kind: Frame, parts: list[memoryview], nbytes: int) -> None:
         patience = time.monotonic() + self.limits.patience
         with self._wake:
-            while self._queued_bytes and self._queued_bytes + nbytes > self.limits.queue_bytes and not self._write_failure:
+            while (
+                self._queued_bytes and self._queued_bytes + nbytes > self.limits.queue_bytes and not self._write_failure
+            ):
                 if not self._wake.wait(timeout=max(0.0, patience - time.monotonic())) and time.monotonic() >= patience:
-                    raise NetworkFailure(f"{self.peer} has not read what was sent for {self.limits.patience:g} s: it hangs")
+                    raise NetworkFailure(
+                        f"{self.peer} has not read what was sent for {self.limits.patience:g} s: it hangs"
+                    )
             if self._closed:
                 raise NetworkFailure(f"the connection with {self.peer} is closed")
             if not self._write_failure:
                 self._queue.append((kind, parts, nbytes))
                 self._queued_bytes += nbytes
                 if self._writer is None:
-                    self._writer = threading.Thread(target=self._write_loop, name=f"moiety-writer {self.peer}", daemon=True)
+                    self._writer = threading.Thread(
+                        target=self._write_loop, name=f"moiety-writer {self.peer}", daemon=True
+                    )
                     self._writer.start()
                 self._wake.notify_all()
         if self._write_failure:
@@ -264,7 +274,8 @@ class TcpChannel(Channel):
                     self._control(length)
                     if patience is not None and time.monotonic() > patience:
                         raise NetworkFailure(
-                            f"{self.peer} is alive but has sent nothing for {self.limits.patience:g} s: it hangs, or its machine is overloaded"
+                            f"{self.peer} is alive but has sent nothing for {self.limits.patience:g} s: it hangs, "
+                            "or its machine is overloaded"
                         )
                 case Frame.ERROR:
                     raise PeerError(self._control(length))
@@ -273,7 +284,9 @@ class TcpChannel(Channel):
                 case _ if code == wanted and (length or wanted is not Frame.DATA):
                     return int(length)
                 case Frame.DATA | Frame.MESSAGE:
-                    raise NetworkFailure(f"{self.peer} is out of step: frame {Frame(code).name} where {wanted.name} was due")
+                    raise NetworkFailure(
+                        f"{self.peer} is out of step: frame {Frame(code).name} where {wanted.name} was due"
+                    )
                 case _:
                     raise NetworkFailure(f"{self.peer} sent a frame of unknown kind {code}")
 
@@ -294,7 +307,10 @@ class TcpChannel(Channel):
                 raise PeerClosed(f"{self.peer} closed the connection ({_reason(error)})", orderly=False) from error
             if count == 0:
                 where = "without a goodbye" if at_boundary and not done else "in the middle of a frame"
-                raise PeerClosed(f"{self.peer} closed the connection {where}: its process ended or the network dropped it", orderly=False)
+                raise PeerClosed(
+                    f"{self.peer} closed the connection {where}: its process ended or the network dropped it",
+                    orderly=False,
+                )
             done += count
             self.wire_received += count
             heard = time.monotonic()
@@ -305,7 +321,9 @@ class TcpChannel(Channel):
         if self._deadline is not None and now > self._deadline:
             raise NetworkFailure(f"{self.peer} was too slow: nothing complete arrived in the time allowed")
         if now - heard > self.limits.silence:
-            raise NetworkFailure(f"{self.peer} has been silent for {self.limits.silence:g} s: its machine or the network is down")
+            raise NetworkFailure(
+                f"{self.peer} has been silent for {self.limits.silence:g} s: its machine or the network is down"
+            )
 
     # --- ending -------------------------------------------------------------------------------------------------------
 
@@ -321,7 +339,8 @@ class TcpChannel(Channel):
         if self._writer is not None:
             self._writer.join(timeout=5.0)
         self._closed = True
-        # Closing with unread data makes the kernel send a reset, which can overtake our last frame. So read the rest first.
+        # Closing with unread data makes the kernel send a reset, which can overtake our last frame. So read the rest
+        # first.
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
             until = time.monotonic() + 1.0
@@ -351,7 +370,9 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 def secure(sock: socket.socket) -> socket.socket:
-    """Makes a connected socket the stream that frames travel on. Plain TCP: use it inside a trusted network or a tunnel."""
+    """Makes a connected socket the stream that frames travel on. Plain TCP: use it inside a trusted network or a
+    tunnel.
+    """
     return sock
 
 
@@ -371,13 +392,18 @@ def connect(host: str, port: int, timeout: float = 10.0, limits: Limits | None =
     try:
         sock = socket.create_connection((host, port), timeout=timeout)
     except socket.gaierror as error:
-        raise NetworkFailure(f"cannot find the machine '{host}' ({error.strerror}); check the name in --connect") from error
+        raise NetworkFailure(
+            f"cannot find the machine '{host}' ({error.strerror}); check the name in --connect"
+        ) from error
     except ConnectionRefusedError as error:
         raise NetworkFailure(
-            f"nothing listens at {where}: connection refused; is `moiety serve` running there, on this port, and does its firewall let you in?"
+            f"nothing listens at {where}: connection refused; is `moiety serve` running there, on this port, "
+            "and does its firewall let you in?"
         ) from error
     except TimeoutError as error:
-        raise NetworkFailure(f"no answer from {where} within {timeout:g} s; check the address and the firewalls between") from error
+        raise NetworkFailure(
+            f"no answer from {where} within {timeout:g} s; check the address and the firewalls between"
+        ) from error
     except OSError as error:
         raise NetworkFailure(f"cannot connect to {where}: {_reason(error)}") from error
     return _open(sock, f"server {where}", limits or Limits())
@@ -413,7 +439,9 @@ def listen(host: str, port: int, limits: Limits | None = None) -> Listener:
     try:
         sock = socket.create_server((host, port), family=family, backlog=32)
     except (OSError, OverflowError) as error:
-        raise NetworkFailure(f"cannot listen at {host}:{port}: {_reason(error)}; choose another --listen address") from error
+        raise NetworkFailure(
+            f"cannot listen at {host}:{port}: {_reason(error)}; choose another --listen address"
+        ) from error
     sock.settimeout(_TICK)
     return Listener(sock, limits or Limits())
 

@@ -11,8 +11,8 @@
              ◀──────────────────────  Served  what it cost the server
       GOODBYE, or Begin again
 
-Every message is one MESSAGE frame of JSON; either side may send ERROR with a `Refusal` instead and close. Unknown fields are ignored,
-so that a newer peer can still be told apart by its `protocol` number rather than by a parse error.
+Every message is one MESSAGE frame of JSON; either side may send ERROR with a `Refusal` instead and close. Unknown
+fields are ignored, so that a newer peer can still be told apart by its `protocol` number rather than by a parse error.
 """
 
 from __future__ import annotations
@@ -188,5 +188,3 @@ def refused(error: PeerError) -> MoietyError:
     if refusal.reason == "mismatch":
         return PeerMismatch(f"the peer refuses: {text}")
     return NetworkFailure(f"the peer ended the connection: {text}")
-
-

@@ -29,5 +29,16 @@ def compiled(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Compil
     folder = tmp_path_factory.mktemp("densenet")
     model = folder / "model.onnx"
     onnx.save(small_densenet(), model)
-    moiety("compile", model, "--calibration", pictures, "-o", folder / "compiled", "--rounding", "exact", "--labels", "cat,dog,owl").check()
+    moiety(
+        "compile",
+        model,
+        "--calibration",
+        pictures,
+        "-o",
+        folder / "compiled",
+        "--rounding",
+        "exact",
+        "--labels",
+        "cat,dog,owl",
+    ).check()
     return Compiled(model, folder / "compiled", pictures)

@@ -1,4 +1,6 @@
-"""The command line on a small model, whole: compile, inspect, simulate, serve, infer, demo; two real processes over TCP."""
+"""The command line on a small model, whole: compile, inspect, simulate, serve, infer, demo; two real processes over
+TCP.
+"""
 
 from __future__ import annotations
 
@@ -111,11 +113,12 @@ def test_simulate(compiled: Compiled) -> None:
 def test_compile_options(compiled: Compiled, tmp_path: Path) -> None:
     model = tmp_path / "resnet.onnx"
     onnx.save(small_resnet(), model)
-    first = moiety(
-        "compile", model, "--calibration", compiled.pictures, "-o", tmp_path / "a", "--activation-bits", 15, "--weight-bits", 12, "--margin-bits", 3,
-        "--mean", 0.5, "--std", "0.25,0.25,0.3", "--exact-size", "--save-ranges", tmp_path / "ranges.safetensors",
-        "--dump-after", "fold-batchnorm", "--dump-folder", tmp_path / "dump",
-    ).check()  # fmt: skip
+    widths = ("--activation-bits", 15, "--weight-bits", 12, "--margin-bits", 3)
+    pictures = ("--mean", 0.5, "--std", "0.25,0.25,0.3", "--exact-size")
+    ranges = tmp_path / "ranges.safetensors"
+    files = ("--save-ranges", ranges, "--dump-after", "fold-batchnorm", "--dump-folder", tmp_path / "dump")
+    given = (model, "--calibration", compiled.pictures, "-o", tmp_path / "a")
+    first = moiety("compile", *given, *widths, *pictures, *files).check()
     program = Program.load(tmp_path / "a" / "public" / "program.json")
     assert program.rounding == "stochastic"
     assert program.preprocessing is not None
@@ -124,16 +127,17 @@ def test_compile_options(compiled: Compiled, tmp_path: Path) -> None:
     assert program.preprocessing.resize == "exact"
     assert [path.name.split("-", 1)[1] for path in (tmp_path / "dump").iterdir()] == ["fold-batchnorm.txt"]
     assert "pipeline: " in first.stderr
-    again = moiety(
-        "compile", model, "--calibration", tmp_path / "ranges.safetensors", "-o", tmp_path / "b", "--bits", 41, "--scale", 12, "--rounding", "exact"
-    )  # fmt: skip
-    again.check()
+    uniform = ("--bits", 41, "--scale", 12, "--rounding", "exact")
+    moiety("compile", model, "--calibration", ranges, "-o", tmp_path / "b", *uniform).check()
     assert {step.bits for step in Program.load(tmp_path / "b" / "public" / "program.json").steps} >= {29, 41}
 
 
 def test_metadata_of_the_model_gives_labels_and_preprocessing(compiled: Compiled, tmp_path: Path) -> None:
     model = onnx.load(compiled.model)
-    described = {"moiety.labels": '["x","y","z"]', "moiety.preprocessing": '{"size":[16,16],"channels":3,"mean":[0.1,0.2,0.3],"std":[1,1,1]}'}
+    described = {
+        "moiety.labels": '["x","y","z"]',
+        "moiety.preprocessing": '{"size":[16,16],"channels":3,"mean":[0.1,0.2,0.3],"std":[1,1,1]}',
+    }
     onnx.helper.set_model_props(model, described)
     onnx.save(model, tmp_path / "m.onnx")
     moiety("compile", tmp_path / "m.onnx", "--calibration", compiled.pictures, "-o", tmp_path / "c").check()
@@ -160,12 +164,24 @@ def test_max_clients(compiled: Compiled, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interrupted_client_keeps_its_results(compiled: Compiled, tmp_path: Path, number: signal.Signals, code: int) -> None:
+def test_interrupted_client_keeps_its_results(
+    compiled: Compiled, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
     listing = tmp_path / "many.csv"
     listing.write_text("file\n" + f"{compiled.pictures / '0.png'}\n" * 300)
     with serving(compiled.folder) as server:
-        arguments = ["infer", str(compiled.public), str(listing), "--connect", server.address, "-o", str(tmp_path / "r.json")]
-        client = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+        arguments = [
+            "infer",
+            str(compiled.public),
+            str(listing),
+            "--connect",
+            server.address,
+            "-o",
+            str(tmp_path / "r.json"),
+        ]
+        client = subprocess.Popen(
+            [*COMMAND, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+        )
         assert client.stderr is not None
         assert "1 of 300" in client.stderr.readline()
         client.send_signal(number)
@@ -179,18 +195,25 @@ def test_interrupted_client_keeps_its_results(compiled: Compiled, tmp_path: Path
 
 
 def test_demo_on_a_small_model(compiled: Compiled) -> None:
-    done = moiety("demo", "--keep", compiled.folder, "--model", compiled.model, "--image", compiled.pictures / "2.png").check()
+    done = moiety(
+        "demo", "--keep", compiled.folder, "--model", compiled.model, "--image", compiled.pictures / "2.png"
+    ).check()
     assert "secure equals cleartext fixed point bit for bit: yes" in done.stdout
     for column in ("secure", "fixed point", "float", "bytes sent", "rounds"):
         assert column in done.stdout
 
 
-BUG = "import sys; from moiety.runtime import cli_support; from moiety.protocols.errors import ContractViolation\ndef app(): raise {}\ncli_support.run(app)"
+BUG = (
+    "import sys; from moiety.runtime import cli_support; from moiety.protocols.errors import "
+    "ContractViolation\ndef app(): raise {}\ncli_support.run(app)"
+)
 
 
 @pytest.mark.parametrize("error", ["ContractViolation('broken')", "ValueError('broken')"])
 def test_a_bug_keeps_its_traceback(error: str) -> None:
-    done = subprocess.run([sys.executable, "-c", BUG.format(error)], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", BUG.format(error)], capture_output=True, text=True, timeout=30, check=False
+    )
     assert done.returncode == ContractViolation.exit_code
     assert "Traceback" in done.stderr
     assert "broken" in done.stderr

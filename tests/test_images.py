@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -93,7 +94,7 @@ def broken_png(path: Path) -> Path:
     return path
 
 
-def npy(array: np.ndarray):  # noqa: ANN201
+def npy(array: np.ndarray) -> Callable[[Path], Path]:
     def write(path: Path) -> Path:
         path = path.with_suffix(".npy")
         np.save(path, array, allow_pickle=True)
@@ -111,7 +112,10 @@ BAD = {
     "truncated": (broken_png, "damaged picture"),
     "not a picture": (text, "not a PNG or JPEG"),
     "wrong size": (lambda path: save(path, random_picture((9, 12))), "12x9 pixels; this model takes exactly 12x8"),
-    "wrong tensor shape": (npy(np.zeros((1, 12, 8), np.float32)), r"shape \(1, 12, 8\), the model's input is \(1, 8, 12\)"),
+    "wrong tensor shape": (
+        npy(np.zeros((1, 12, 8), np.float32)),
+        r"shape \(1, 12, 8\), the model's input is \(1, 8, 12\)",
+    ),
     "NaN": (npy(np.full((1, 8, 12), np.nan, np.float32)), "NaN or infinite"),
     "infinity": (npy(np.full((1, 8, 12), np.inf, np.float32)), "NaN or infinite"),
     "integers": (npy(np.zeros((8, 12), np.int64)), "holds int64"),
@@ -185,9 +189,11 @@ def test_default_preprocessing() -> None:
     assert msgspec.structs.astuple(images.default_preprocessing((3, 4, 4), [0.1], [0.2]))[2] == (0.1,) * 3  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("mean", "std"), [((1.0, 2.0), None), (None, (0.0,)), ((float("nan"),), None), (None, (1.0, 1.0, -1.0))])
+@pytest.mark.parametrize(
+    ("mean", "std"), [((1.0, 2.0), None), (None, (0.0,)), ((float("nan"),), None), (None, (1.0, 1.0, -1.0))]
+)
 def test_default_preprocessing_refuses(mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> None:
-    with pytest.raises(BadInput, match="--mean|--std"):
+    with pytest.raises(BadInput, match=r"--(mean|std)"):
         images.default_preprocessing((3, 4, 4), mean, std)
 
 

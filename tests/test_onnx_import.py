@@ -1,7 +1,8 @@
-"""ONNX import: every supported form of every op against onnxruntime on the original model, and every refusal's message."""
+"""ONNX import: every supported form of every op against onnxruntime, and the message of every refusal."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from moiety.compiler.onnx_import import import_onnx
 from moiety.compiler.ops import run_graph
 from moiety.compiler.verify import verify
-from moiety.protocols.errors import BadInput, BadModel
+from moiety.protocols.errors import BadInput, BadModel, MoietyError
 from tests.support.onnx_models import ModelBuilder, run_model
 
 Build = Callable[[ModelBuilder], Any]
@@ -94,7 +95,10 @@ FORMS: dict[str, tuple[list[int | str], Build]] = {
         lambda b: b.op("Gemm", "x", b.constant(b.normal(7, 3)), b.constant(b.normal(1, 3)), alpha=0.5, beta=2.0),
     ),
     "gemm-no-bias": (["N", 7], lambda b: b.op("Gemm", "x", b.constant(b.normal(7, 3)))),
-    "matmul": (["N", 7], lambda b: b.op("Add", b.op("MatMul", "x", b.constant(b.normal(7, 3))), b.constant(b.normal(3)))),
+    "matmul": (
+        ["N", 7],
+        lambda b: b.op("Add", b.op("MatMul", "x", b.constant(b.normal(7, 3))), b.constant(b.normal(3))),
+    ),
     "matmul-sequence": (["N", 5, 7], lambda b: b.op("MatMul", "x", b.constant(b.normal(7, 3)))),
     "matmul-image": (["N", 5, 6, 7], lambda b: b.op("MatMul", "x", b.constant(b.normal(7, 3)))),
     "flatten": (IMAGE, lambda b: b.op("Flatten", "x")),
@@ -110,7 +114,10 @@ FORMS: dict[str, tuple[list[int | str], Build]] = {
     "depth-to-space-crd": (["N", 8, 3, 2], lambda b: b.op("DepthToSpace", "x", blocksize=2, mode="CRD")),
     "identity": (IMAGE, lambda b: b.op("Relu", b.op("Identity", "x"))),
     "dropout": (IMAGE, lambda b: b.op("Dropout", b.op("Relu", "x"))),
-    "cast": (IMAGE, lambda b: b.op("Cast", b.op("Cast", b.op("Relu", "x"), to=TensorProto.DOUBLE), to=TensorProto.FLOAT)),
+    "cast": (
+        IMAGE,
+        lambda b: b.op("Cast", b.op("Cast", b.op("Relu", "x"), to=TensorProto.DOUBLE), to=TensorProto.FLOAT),
+    ),
     "sigmoid": (["N", 7], lambda b: b.op("Sigmoid", b.gemm("x", 7, 3))),
     "softmax": (IMAGE, lambda b: b.op("Identity", b.op("Softmax", "x", axis=1))),
     "passthrough": (IMAGE, lambda b: b.op("Identity", "x")),
@@ -192,15 +199,22 @@ def test_constant_nodes_and_constant_conditions() -> None:
     rank = b.op("Size", b.op("Shape", "x"))
     condition = b.op("Equal", rank, b.constant(3, np.int64))
     then = helper.make_graph(
-        [helper.make_node("Mul", ["x", value], ["doubled"])], "then", [], [helper.make_tensor_value_info("doubled", 1, None)]
+        [helper.make_node("Mul", ["x", value], ["doubled"])],
+        "then",
+        [],
+        [helper.make_tensor_value_info("doubled", 1, None)],
     )
     other = helper.make_graph(
         [helper.make_node("Tanh", ["x"], ["bent"])], "else", [], [helper.make_tensor_value_info("bent", 1, None)]
     )
     b.op("If", condition, then_branch=then, else_branch=other)
     graph = import_onnx(b.model())
-    assert [node.op for node in graph.nodes] == ["Transpose", "Scale", "Transpose"] or [n.op for n in graph.nodes] == ["Scale"]
-    np.testing.assert_allclose(run_graph(graph, {"x": np.ones((1, 1, 4), np.float32)})[graph.outputs[0]], np.full((1, 1, 4), 2))
+    assert [node.op for node in graph.nodes] == ["Transpose", "Scale", "Transpose"] or [n.op for n in graph.nodes] == [
+        "Scale"
+    ]
+    np.testing.assert_allclose(
+        run_graph(graph, {"x": np.ones((1, 1, 4), np.float32)})[graph.outputs[0]], np.full((1, 1, 4), 2)
+    )
 
 
 def test_float16_weights_become_float32() -> None:
@@ -211,7 +225,9 @@ def test_float16_weights_become_float32() -> None:
     graph = import_onnx(model)
     assert graph.nodes[0].consts["weight"].dtype == np.float32
     x = np.random.default_rng(0).standard_normal((1, 3, 5, 5)).astype(np.float32)
-    np.testing.assert_allclose(run_graph(graph, {"x": x})[graph.outputs[0]], run_model(model, x)[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        run_graph(graph, {"x": x})[graph.outputs[0]], run_model(model, x)[0], rtol=1e-4, atol=1e-5
+    )
 
 
 def test_a_model_wholly_in_float16() -> None:
@@ -240,7 +256,12 @@ def test_open_size_is_resolved_by_input_shape() -> None:
         import_onnx(model)
     assert import_onnx(model, (3, 8, 9)).shapes["x"] == (1, 3, 8, 9)
     assert import_onnx(model, (1, 3, 8, 9)).shapes["x"] == (1, 3, 8, 9)
-    for wrong, message in (((4, 8, 9), "contradicts"), ((2, 3, 8, 9), "batch"), ((8, 9), "dimensions"), ((3, 0, 9), "positive")):
+    for wrong, message in (
+        ((4, 8, 9), "contradicts"),
+        ((2, 3, 8, 9), "batch"),
+        ((8, 9), "dimensions"),
+        ((3, 0, 9), "positive"),
+    ):
         with pytest.raises(BadInput, match=message):
             import_onnx(model, wrong)
 
@@ -258,9 +279,17 @@ def test_outputs_keep_their_names_and_order() -> None:
 @pytest.mark.parametrize(
     ("shape", "build", "message"),
     [
-        (IMAGE, lambda b: b.op("LeakyRelu", "x"), "LeakyRelu 'leakyrelu0': not supported; replace the activation by Relu"),
+        (
+            IMAGE,
+            lambda b: b.op("LeakyRelu", "x"),
+            "LeakyRelu 'leakyrelu0': not supported; replace the activation by Relu",
+        ),
         (IMAGE, lambda b: b.op("Tanh", "x"), "Tanh 'tanh0': not supported"),
-        (IMAGE, lambda b: b.op("Clip", "x", b.constant(-1, np.float32), b.constant(1, np.float32)), r"bounds \(-1, 1\)"),
+        (
+            IMAGE,
+            lambda b: b.op("Clip", "x", b.constant(-1, np.float32), b.constant(1, np.float32)),
+            r"bounds \(-1, 1\)",
+        ),
         (IMAGE, lambda b: b.op("Relu", b.op("Sigmoid", "x")), "only supported directly before an output"),
         (IMAGE, lambda b: b.op("Mul", "x", b.op("Sigmoid", "x")), "multiplies two secret tensors"),
         (IMAGE, lambda b: b.op("Mul", "x", b.constant(b.normal(4, 9, 1))), "varies over more than one axis"),
@@ -273,7 +302,11 @@ def test_outputs_keep_their_names_and_order() -> None:
         (IMAGE, lambda b: b.op("Transpose", "x", perm=[1, 0, 2, 3]), "moves the batch axis"),
         (IMAGE, lambda b: b.op("Reshape", "x", b.ints(4, -1)), "does not keep the batch first"),
         (["N", 4, 1, 1], lambda b: b.op("Squeeze", "x"), "removes the batch axis"),
-        (IMAGE, lambda b: b.op("Pad", "x", b.ints(0, 0, 1, 1, 0, 0, 1, 1), mode="reflect"), "'reflect' is not supported"),
+        (
+            IMAGE,
+            lambda b: b.op("Pad", "x", b.ints(0, 0, 1, 1, 0, 0, 1, 1), mode="reflect"),
+            "'reflect' is not supported",
+        ),
         (IMAGE, lambda b: b.op("Pad", "x", b.ints(*[0] * 7, 1), b.constant(1, np.float32)), "pads with 1"),
         (IMAGE, lambda b: b.op("MaxPool", "x", kernel_shape=[2, 2], dilations=[2, 2]), "dilations"),
         (IMAGE, lambda b: b.op("ReduceMean", "x", axes=[1]), "only means over height and width"),
@@ -287,10 +320,21 @@ def test_outputs_keep_their_names_and_order() -> None:
         (IMAGE, lambda b: b.op("Conv", "x", b.constant(np.full((2, 4, 1, 1), np.nan, np.float32))), "'c0' has 8 NaN"),
         (
             IMAGE,
-            lambda b: b.op("BatchNormalization", "x", *[b.constant(np.ones(4, np.float32))] * 3, b.constant(-np.ones(4, np.float32))),
+            lambda b: b.op(
+                "BatchNormalization",
+                "x",
+                *[b.constant(np.ones(4, np.float32))] * 3,
+                b.constant(-np.ones(4, np.float32)),
+            ),
             "negative variances",
         ),
-        (IMAGE, lambda b: b.op("BatchNormalization", "x", *[b.constant(b.normal(4) + 5)] * 4, training_mode=1, outputs=3)[0], "training"),
+        (
+            IMAGE,
+            lambda b: b.op("BatchNormalization", "x", *[b.constant(b.normal(4) + 5)] * 4, training_mode=1, outputs=3)[
+                0
+            ],
+            "training",
+        ),
         (["N", 4], lambda b: b.op("Gemm", b.op("Relu", "x"), b.constant(b.normal(1, 3)), transA=1), "transA=1"),
     ],
 )
@@ -303,9 +347,18 @@ def test_refusals_name_the_node_and_what_to_do(shape: list[int | str], build: Bu
 
 def test_data_dependent_control_flow() -> None:
     b = B(["N", 4])
-    branch = helper.make_graph([helper.make_node("Relu", ["x"], ["r"])], "then", [], [helper.make_tensor_value_info("r", 1, None)])
-    other = helper.make_graph([helper.make_node("Neg", ["x"], ["n"])], "else", [], [helper.make_tensor_value_info("n", 1, None)])
-    b.op("If", b.op("Cast", b.op("ReduceSum", "x", keepdims=0), to=TensorProto.BOOL), then_branch=branch, else_branch=other)
+    branch = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["r"])], "then", [], [helper.make_tensor_value_info("r", 1, None)]
+    )
+    other = helper.make_graph(
+        [helper.make_node("Neg", ["x"], ["n"])], "else", [], [helper.make_tensor_value_info("n", 1, None)]
+    )
+    b.op(
+        "If",
+        b.op("Cast", b.op("ReduceSum", "x", keepdims=0), to=TensorProto.BOOL),
+        then_branch=branch,
+        else_branch=other,
+    )
     with pytest.raises(BadModel, match="ReduceSum"):
         import_onnx(b.model())
 
@@ -327,13 +380,13 @@ def test_integer_input_and_opsets_and_domains() -> None:
         import_onnx(model)
     b = B(["N", 4], opset=7)
     b.op("Relu", "x")
-    with pytest.raises(BadModel, match="opset 7.*opset_version=17"):
+    with pytest.raises(BadModel, match=r"opset 7.*opset_version=17"):
         import_onnx(b.model())
     b = B(["N", 4])
     b.op("FusedConv", "x", domain="com.microsoft")
     model = b.model()
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-    with pytest.raises(BadModel, match="com.microsoft.FusedConv.*custom operators"):
+    with pytest.raises(BadModel, match=r"com\.microsoft\.FusedConv.*custom operators"):
         import_onnx(model)
 
 
@@ -350,12 +403,34 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
     path, _ = _file(tmp_path)
     assert import_onnx(path).name == "model"
     data = path.read_bytes()
-    for damaged in (data[: len(data) // 2], data[:5], b"", b"\x89PNG\r\n\x1a\n" + bytes(100), b"not a model", bytes(range(256)) * 40):
+    for damaged in (
+        data[: len(data) // 2],
+        data[:5],
+        b"",
+        b"\x89PNG\r\n\x1a\n" + bytes(100),
+        b"not a model",
+        bytes(range(256)) * 40,
+    ):
         path.write_bytes(damaged)
         with pytest.raises(BadModel, match=r"model\.onnx is no ONNX model"):
             import_onnx(path)
     with pytest.raises(BadInput, match="cannot read the model"):
         import_onnx(tmp_path / "absent.onnx")
+
+
+def test_damaged_files_never_crash_the_importer(tmp_path: Path) -> None:
+    """Bytes overwritten, cut out or cut off: either another valid model, or a MoietyError."""
+    b = B(["N", 3, 8, 8])
+    b.gemm(b.op("Flatten", b.op("MaxPool", b.batchnorm(b.conv("x", 3, 2, 3), 2), kernel_shape=[6, 6])), 2, 1)
+    data, path, rng = b.model().SerializeToString(), tmp_path / "model.onnx", np.random.default_rng(0)
+    for _ in range(400):
+        damaged = bytearray(data)
+        for _ in range(rng.integers(1, 4)):
+            start = int(rng.integers(len(damaged)))
+            damaged[start : start + int(rng.integers(1, 4))] = rng.bytes(int(rng.integers(0, 4)))
+        path.write_bytes(bytes(damaged))
+        with contextlib.suppress(MoietyError):
+            verify(import_onnx(path))
 
 
 def test_external_data(tmp_path: Path) -> None:

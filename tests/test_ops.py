@@ -7,12 +7,12 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from moiety.compiler.graph import Graph, Node
 from moiety.compiler.ops import OPS, infer_shapes, run_graph
 from moiety.compiler.to_onnx import to_onnx
 from moiety.compiler.verify import random_feeds, same_function, verify
 from moiety.protocols.errors import ContractViolation
-
 from tests.support.onnx_models import run_model
 
 RNG = np.random.default_rng(0)

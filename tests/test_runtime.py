@@ -1,4 +1,6 @@
-"""Both executors on one Program: against the cleartext executor, against the declared costs; and the server's ways with its clients."""
+"""Both executors on one Program: against the cleartext executor, against the declared costs; and the server's ways with
+its clients.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,12 @@ def test_stochastic_run_stays_in_the_cleartext_executors_range() -> None:
     program, weights = small("stochastic")
     image = np.random.default_rng(1).normal(size=(2, 8, 8)).astype(np.float32)
     outputs, _ = run_once(program, weights, image).client
-    samples = np.stack([next(iter(Executor(program, weights, np.random.default_rng(i)).run_integers(image).values())) for i in range(200)])
+    samples = np.stack(
+        [
+            next(iter(Executor(program, weights, np.random.default_rng(i)).run_integers(image).values()))
+            for i in range(200)
+        ]
+    )
     spread = np.ptp(samples, axis=0) + 2
     assert np.all(abs(outputs[0].integers - samples.mean(axis=0)) <= spread)
 
@@ -94,7 +101,10 @@ LOCAL = {
 
 @pytest.mark.parametrize("kind", LOCAL)
 def test_local_step(kind: str) -> None:
-    front = (ir.Input(inputs=(), shape=(4, 6, 6), bits=16, scale=1.0), ir.AddConst(inputs=(0,), shape=(4, 6, 6), bits=16))
+    front = (
+        ir.Input(inputs=(), shape=(4, 6, 6), bits=16, scale=1.0),
+        ir.AddConst(inputs=(0,), shape=(4, 6, 6), bits=16),
+    )
     program = make_program(*front, *LOCAL[kind])
     weights = random_weights(program, np.random.default_rng(2))
     image = np.random.default_rng(3).integers(-900, 900, (4, 6, 6)).astype(np.float32)
@@ -107,7 +117,9 @@ def test_local_step(kind: str) -> None:
 def test_outputs_carry_logits_and_values(postprocess: Any) -> None:
     steps = (
         ir.Input(inputs=(), shape=(3,), bits=16, scale=0.25),
-        ir.Output(inputs=(0,), shape=(3,), bits=16, scale=0.25, name="y", postprocess=postprocess, labels=("a", "b", "c")),
+        ir.Output(
+            inputs=(0,), shape=(3,), bits=16, scale=0.25, name="y", postprocess=postprocess, labels=("a", "b", "c")
+        ),
     )
     program = ir.Program(name="identity", rounding="exact", preprocessing=None, steps=steps, disclosed=())
     outputs, _ = run_once(program, Weights({}), np.array([-1.5, 0.25, 3.0], np.float32)).client
@@ -122,7 +134,7 @@ def test_client_refuses_a_program_whose_layers_would_not_be_secure() -> None:
     index, step = next((i, s) for i, s in enumerate(program.steps) if isinstance(s, ir.Linear))
     weak = msgspec.structs.replace(step, rlwe=msgspec.structs.replace(step.rlwe, flood_bits=1))
     steps = (*program.steps[:index], weak, *program.steps[index + 1 :])
-    with pytest.raises(BadPlan, match="flooding needs exactly"):
+    with pytest.raises(BadPlan, match="flooding"):
         ClientExecutor(msgspec.structs.replace(program, steps=steps))
 
 
@@ -131,7 +143,7 @@ def test_every_layer_has_its_own_polynomials() -> None:
     assert len(linear_specs(program)) == sum(isinstance(step, ir.Linear) for step in program.steps) == 3
 
 
-# --- server and client over TCP -----------------------------------------------------------------------------------------
+# --- server and client over TCP ---------------------------------------------------------------------------------------
 
 
 class Running:
@@ -160,7 +172,7 @@ def executor() -> ServerExecutor:
     return made
 
 
-@pytest.fixture()
+@pytest.fixture
 def serve(executor: ServerExecutor) -> Iterator[Callable[..., Running]]:
     started: list[Running] = []
 
@@ -173,7 +185,9 @@ def serve(executor: ServerExecutor) -> Iterator[Callable[..., Running]]:
         running.end()
 
 
-def test_many_images_and_sequential_clients(serve: Callable[..., Running], executor: ServerExecutor, tmp_path: Path) -> None:
+def test_many_images_and_sequential_clients(
+    serve: Callable[..., Running], executor: ServerExecutor, tmp_path: Path
+) -> None:
     running = serve(max_clients=2)
     files = save_images(tmp_path, 2)
     for _ in range(2):
@@ -199,7 +213,9 @@ def test_results_file(serve: Callable[..., Running], executor: ServerExecutor, t
     cost = costing.image_cost(executor.program)
     assert (written["images"][0]["bytes_sent"], written["images"][0]["bytes_received"]) == (cost.up, cost.down)
     assert written["wire_bytes_sent"] > written["bytes_sent"] >= cost.up
-    assert msgspec.json.decode((tmp_path / "r.json").read_bytes(), type=client.Results).images[0].outputs[0].name == "out"
+    assert (
+        msgspec.json.decode((tmp_path / "r.json").read_bytes(), type=client.Results).images[0].outputs[0].name == "out"
+    )
 
 
 def test_second_client_waits_its_turn(serve: Callable[..., Running], executor: ServerExecutor, tmp_path: Path) -> None:
@@ -234,7 +250,9 @@ def test_a_full_queue_refuses_politely(serve: Callable[..., Running], executor: 
     first.channel.close()
 
 
-def test_waiting_client_is_sent_away_when_the_server_stops(serve: Callable[..., Running], executor: ServerExecutor) -> None:
+def test_waiting_client_is_sent_away_when_the_server_stops(
+    serve: Callable[..., Running], executor: ServerExecutor
+) -> None:
     running = serve()
     first = client.join(running.connect(), executor.program)
     channel = running.connect()
@@ -244,7 +262,9 @@ def test_waiting_client_is_sent_away_when_the_server_stops(serve: Callable[..., 
 
 
 @pytest.mark.parametrize("dies", ["after the handshake", "while waiting", "in the middle of an inference"])
-def test_server_survives_a_client_that_vanishes(serve: Callable[..., Running], executor: ServerExecutor, tmp_path: Path, dies: str) -> None:
+def test_server_survives_a_client_that_vanishes(
+    serve: Callable[..., Running], executor: ServerExecutor, tmp_path: Path, dies: str
+) -> None:
     running = serve()
     if dies == "after the handshake":
         client.shake_hands((channel := running.connect()), executor.program, lambda ahead: None)
@@ -291,7 +311,12 @@ def test_client_keeps_finished_results_when_the_server_dies(executor: ServerExec
 
     with pytest.raises(NetworkFailure):
         client.run_images(
-            running.connect(), executor.program, save_images(tmp_path, 3), tmp_path / "r.json", on_image=done.append, progress=kill_in_second_image
+            running.connect(),
+            executor.program,
+            save_images(tmp_path, 3),
+            tmp_path / "r.json",
+            on_image=done.append,
+            progress=kill_in_second_image,
         )
     written = json.loads((tmp_path / "r.json").read_text())
     assert len(written["images"]) == 1
@@ -301,7 +326,11 @@ def test_client_keeps_finished_results_when_the_server_dies(executor: ServerExec
 
 
 def test_internal_failure_ends_one_session_and_tells_no_secret(
-    serve: Callable[..., Running], executor: ServerExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    serve: Callable[..., Running],
+    executor: ServerExecutor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     running = serve()
     files = save_images(tmp_path, 1)
@@ -320,10 +349,21 @@ def test_internal_failure_ends_one_session_and_tells_no_secret(
 
 @pytest.mark.parametrize(
     "garbage",
-    [b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 64, b"", b"MOI\x02\x02\x00\x00\x00{}", b"MOI\x02\x05\x00\x00\x00hello", b"MOI\x01\xff\xff\xff\xff"],
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x00" * 64,
+        b"",
+        b"MOI\x02\x02\x00\x00\x00{}",
+        b"MOI\x02\x05\x00\x00\x00hello",
+        b"MOI\x01\xff\xff\xff\xff",
+    ],
 )
 def test_server_survives_garbage(
-    serve: Callable[..., Running], executor: ServerExecutor, tmp_path: Path, caplog: pytest.LogCaptureFixture, garbage: bytes
+    serve: Callable[..., Running],
+    executor: ServerExecutor,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    garbage: bytes,
 ) -> None:
     import socket
 
@@ -331,7 +371,7 @@ def test_server_survives_garbage(
     with caplog.at_level(logging.WARNING, "moiety.server"):
         with socket.create_connection(("127.0.0.1", running.listener.port)) as sock:
             sock.sendall(garbage)
-            with contextlib.suppress(ConnectionError):
+            with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_WR)
                 sock.settimeout(5)
                 while sock.recv(100):
@@ -341,7 +381,9 @@ def test_server_survives_garbage(
     assert len([r for r in caplog.records if "dropped before the handshake" in r.message]) == 1
 
 
-def test_slow_handshake_is_dropped_and_delays_nobody(serve: Callable[..., Running], executor: ServerExecutor, tmp_path: Path) -> None:
+def test_slow_handshake_is_dropped_and_delays_nobody(
+    serve: Callable[..., Running], executor: ServerExecutor, tmp_path: Path
+) -> None:
     import socket
 
     running = serve(handshake_seconds=0.5)
@@ -354,7 +396,7 @@ def test_slow_handshake_is_dropped_and_delays_nobody(serve: Callable[..., Runnin
     assert running.end().refused == 1
 
 
-# --- handshake ----------------------------------------------------------------------------------------------------------
+# --- handshake --------------------------------------------------------------------------------------------------------
 
 
 def other_program() -> ir.Program:
@@ -413,7 +455,7 @@ def test_peer_text_cannot_forge_log_lines() -> None:
     assert len(str(caught.value)) < 300
 
 
-# --- artifacts ----------------------------------------------------------------------------------------------------------
+# --- artifacts --------------------------------------------------------------------------------------------------------
 
 
 def test_artifacts_round_trip(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def make_pair(limits: Limits) -> tuple[TcpChannel, TcpChannel]:
         listener.close()
 
 
-@pytest.fixture()
+@pytest.fixture
 def pair() -> Iterator[tuple[TcpChannel, TcpChannel]]:
     server, client = make_pair(QUICK)
     yield server, client
@@ -56,7 +56,7 @@ def pair() -> Iterator[tuple[TcpChannel, TcpChannel]]:
     client.abort()
 
 
-@pytest.fixture()
+@pytest.fixture
 def raw() -> Iterator[tuple[TcpChannel, socket.socket]]:
     """A channel whose peer is a bare socket in the test's hands."""
     listener = listen("127.0.0.1", 0, QUICK)
@@ -280,7 +280,12 @@ def test_limits_are_a_value() -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("10.0.0.1:7700", ("10.0.0.1", 7700)), ("[::1]:80", ("::1", 80)), (":7700", ("127.0.0.1", 7700)), ("host.example:1", ("host.example", 1))],
+    [
+        ("10.0.0.1:7700", ("10.0.0.1", 7700)),
+        ("[::1]:80", ("::1", 80)),
+        (":7700", ("127.0.0.1", 7700)),
+        ("host.example:1", ("host.example", 1)),
+    ],
 )
 def test_address(text: str, expected: tuple[str, int]) -> None:
     assert parse_address(text) == expected

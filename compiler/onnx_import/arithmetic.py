@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+
 from moiety.compiler.graph import Array
 from moiety.compiler.onnx_import.builder import Call, importer
 

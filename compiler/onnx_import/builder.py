@@ -9,11 +9,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 import onnx
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
 from moiety.compiler.graph import Array, Graph, Node, Shape
 from moiety.compiler.ops import infer_shape
 from moiety.protocols.errors import BadModel, ContractViolation
-from onnx import helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
 
 Importer = Callable[["Call"], Sequence[str]]
 _IMPORTERS: dict[str, Importer] = {}
@@ -136,6 +137,13 @@ class Call:
     def shape(self, index: int = 0) -> Shape:
         return self.builder.shapes[self.value(index)]
 
+    def shapes(self) -> list[Shape | None]:
+        """Shapes of all operands, None where absent."""
+        return [
+            self.builder.shapes[operand] if isinstance(operand, str) else None if operand is None else operand.shape
+            for operand in self.operands
+        ]
+
     def constant(self, index: int) -> Array | None:
         """Operand `index` as a folded constant, None when absent; fails when it depends on the input."""
         operand = self.operands[index] if index < len(self.operands) else None
@@ -147,14 +155,23 @@ class Call:
         return operand
 
     def weight(self, index: int, what: str) -> Array:
-        """A constant operand as finite float32."""
+        """A constant operand as finite float32; one array per ONNX tensor, so that sharing stays visible."""
         array = self.constant(index)
         if array is None:
             self.fail(f"{what} is missing")
-        return self.finite(array, self.proto.input[index])
+        name = self.proto.input[index]
+        if name not in self.builder.weights:
+            self.builder.weights[name] = self.finite(array, name)
+        return self.builder.weights[name]
+
+    def zeros(self, size: int) -> Array:
+        """The bias of a layer that has none."""
+        return self.builder.weights.setdefault(f"zeros {size}", np.zeros(size, np.float32))
 
     def finite(self, array: Array, tensor: str) -> Array:
-        if not np.issubdtype(array.dtype, np.floating) and not np.issubdtype(array.dtype, np.integer):
+        array = np.asarray(array)
+        real = np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)
+        if not real and array.dtype.name != "bfloat16":  # a type of its own, which NumPy does not count as floating
             self.fail(f"tensor {tensor!r} must hold real numbers, it holds {array.dtype}")
         with np.errstate(over="ignore"):
             result = np.asarray(array, np.float32)
@@ -198,6 +215,15 @@ class Call:
         return value if list(perm) == sorted(perm) else self.emit("Transpose", [value], perm=tuple(perm))
 
 
+def _array(tensor: onnx.TensorProto) -> Array:
+    try:
+        return numpy_helper.to_array(tensor)
+    except (ValueError, KeyError, TypeError, NotImplementedError) as error:
+        raise BadModel(
+            f"tensor {tensor.name!r} is damaged or of an unknown type ({type(error).__name__}: {error})"
+        ) from None
+
+
 class Builder:
     """State of one import: what every ONNX name stands for, and the Graph nodes made so far."""
 
@@ -207,10 +233,11 @@ class Builder:
         self.model = model
         self.name = name
         self.batch = batch  # the batch size the model was exported with, 0 when it was open
-        self.opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+        self.opset: int = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
         # Written sizes of a larger batch mislead ONNX's inference.
         self.declared = declared if batch <= 1 else {}
         self.nodes: list[Node] = []
+        self.weights: dict[str, Array] = {}
         sizes = next(value for value in model.graph.input if value.name == source).type.tensor_type.shape.dim
         self.source = source
         self.shapes: dict[str, Shape] = {source: tuple(dim.dim_value for dim in sizes)}
@@ -222,7 +249,7 @@ class Builder:
 
     def build(self) -> Graph:
         for tensor in self.model.graph.initializer:
-            self.environment[tensor.name] = numpy_helper.to_array(tensor)
+            self.environment[tensor.name] = _array(tensor)
         for sparse in self.model.graph.sparse_initializer:
             raise BadModel(f"initialiser {sparse.values.name!r} is sparse: export the model with dense weights")
         for node in self.model.graph.node:
@@ -241,7 +268,7 @@ class Builder:
         try:
             self.shapes[node.output] = infer_shape(node, [self.shapes[value] for value in node.inputs])
         except ContractViolation as error:
-            call.fail(str(error).split(": ", 1)[-1], f"operand shapes {[self.shapes[value] for value in node.inputs]}")
+            call.fail(str(error).split(": ", 1)[-1], f"operand shapes {call.shapes()}")
         self.nodes.append(node)
         return node.output
 
@@ -257,7 +284,10 @@ class Builder:
             for name, array in zip(proto.output, self._fold(call), strict=False):
                 self.environment[name] = array
         elif proto.op_type in _IMPORTERS:
-            results = _IMPORTERS[proto.op_type](call)
+            try:
+                results = _IMPORTERS[proto.op_type](call)
+            except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError, OverflowError) as error:
+                call.fail(f"malformed ({type(error).__name__}: {error})", f"operand shapes {call.shapes()}")
             for name, value in zip(proto.output, results, strict=False):
                 if name:
                     self.environment[name] = value
@@ -280,7 +310,7 @@ class Builder:
     def _inline(self, call: Call) -> None:
         branch: onnx.GraphProto = call.attrs["then_branch" if bool(np.all(call.operands[0])) else "else_branch"]
         for tensor in branch.initializer:
-            self.environment[tensor.name] = numpy_helper.to_array(tensor)
+            self.environment[tensor.name] = _array(tensor)
         for node in branch.node:
             self.visit(node)
         for name, output in zip(call.proto.output, branch.output, strict=True):
@@ -335,7 +365,7 @@ class Builder:
             outputs.append(value)
         if not outputs:
             raise BadModel(f"model {self.name!r} has no output")
-        names = dict(zip(outputs, (output.name for output in self.model.graph.output), strict=True))
+        names: dict[str, str] = dict(zip(outputs, (output.name for output in self.model.graph.output), strict=True))
         taken = set(names.values()) - {self.source}
         for value in self.shapes:  # the outputs keep their ONNX names; whoever else has one of them steps aside
             if value not in names and value in taken:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+
 from moiety.compiler.graph import Array
 from moiety.compiler.onnx_import.builder import Call, importer
 
@@ -65,7 +66,9 @@ def _conv(call: Call) -> Sequence[str]:
     _image_shape(call)
     if weight.ndim != 4:
         call.fail(f"weight of shape {weight.shape}", "only 2-D convolutions are supported")
-    bias = call.weight(2, "the bias") if call.constant(2) is not None else np.zeros(weight.shape[0], np.float32)
+    if (call.ints("kernel_shape") or weight.shape[2:]) != weight.shape[2:]:
+        call.fail(f"kernel_shape {call.ints('kernel_shape')} contradicts the weight of shape {weight.shape}")
+    bias = call.weight(2, "the bias") if call.constant(2) is not None else call.zeros(weight.shape[0])
     strides, dilations = _two(call, "strides"), _two(call, "dilations")
     pads, _ = _window_pads(call, weight.shape[2:], strides, dilations)
     groups = int(call.attrs.get("group", 1))
@@ -170,7 +173,7 @@ def _gemm(call: Call) -> Sequence[str]:
     weight = weight if call.attrs.get("transB", 0) else weight.T
     if weight.ndim != 2:
         call.fail(f"weight of shape {weight.shape} is no matrix")
-    bias: Array = np.zeros(weight.shape[0], np.float32)
+    bias = call.zeros(weight.shape[0])
     if call.constant(2) is not None:
         given = call.weight(2, "the bias")
         if given.size not in (1, bias.size):
@@ -191,7 +194,7 @@ def _matmul(call: Call) -> Sequence[str]:
             f"weight of shape {weight.shape} with an operand of shape {call.shape()}",
             "only (..., K) @ (K, M) is supported",
         )
-    return [_linear(call, np.ascontiguousarray(weight.T), np.zeros(weight.shape[1], np.float32))]
+    return [_linear(call, np.ascontiguousarray(weight.T), call.zeros(weight.shape[1]))]
 
 
 @importer("MaxPool")

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
+from onnx import TensorProto, external_data_helper, inliner, shape_inference
+
 from moiety.compiler.graph import Graph
 from moiety.compiler.onnx_import.builder import Builder
 from moiety.protocols.errors import BadInput, BadModel
-from onnx import TensorProto, external_data_helper, inliner, shape_inference
 
 OLDEST_OPSET, NEWEST_OPSET = 9, 21
 _REAL = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
@@ -67,7 +68,7 @@ def _load_external_data(model: onnx.ModelProto, path: Path | None) -> None:
         try:
             external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
         except (OSError, ValueError, onnx.checker.ValidationError) as error:
-            reason = str(error).splitlines()[0]
+            reason = _first_line(error)
             raise BadModel(
                 f"tensor {tensor.name!r} is stored in {location!r}, which cannot be read ({reason}): keep "
                 f"that file beside {path.name}, or save the model as one file: onnx.save_model(...)"
@@ -93,8 +94,8 @@ def _check(model: onnx.ModelProto, name: str) -> None:
             )
     try:
         onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
-        raise BadModel(f"model {name!r} is not valid ONNX: {str(error).strip().splitlines()[0]}") from None
+    except (onnx.checker.ValidationError, ValueError) as error:
+        raise BadModel(f"model {name!r} is not valid ONNX: {_first_line(error)}") from None
 
 
 def _fix_input(model: onnx.ModelProto, name: str, input_shape: Sequence[int] | None) -> tuple[str, int]:
@@ -113,7 +114,8 @@ def _fix_input(model: onnx.ModelProto, name: str, input_shape: Sequence[int] | N
     (value,) = data
     kind = value.type.tensor_type
     if not value.type.HasField("tensor_type") or kind.elem_type not in _REAL:
-        found = TensorProto.DataType.Name(kind.elem_type) if value.type.HasField("tensor_type") else "no tensor"
+        types = {number: label for label, number in TensorProto.DataType.items()}
+        found = types.get(kind.elem_type, "unknown") if value.type.HasField("tensor_type") else "no tensor"
         raise BadModel(
             f"input {value.name!r} must be a tensor of real numbers, it is {found}: export the model with float32 input"
         )
@@ -156,6 +158,10 @@ def _fix_input(model: onnx.ModelProto, name: str, input_shape: Sequence[int] | N
     return value.name, sizes[0]
 
 
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def _used_in_subgraphs(model: onnx.ModelProto, name: str) -> bool:
     def used(graph: onnx.GraphProto) -> bool:
         inner = [attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g")]
@@ -172,7 +178,7 @@ def _infer(model: onnx.ModelProto, name: str) -> dict[str, tuple[int, ...]]:
     try:
         inferred = shape_inference.infer_shapes(model, data_prop=True)
     except Exception as error:  # onnx raises its own InferenceError, RuntimeError or ValueError
-        raise BadModel(f"model {name!r}: shapes cannot be inferred: {str(error).strip().splitlines()[0]}") from None
+        raise BadModel(f"model {name!r}: shapes cannot be inferred: {_first_line(error)}") from None
     shapes = {}
     for value in (*inferred.graph.value_info, *inferred.graph.output):
         kind = value.type.tensor_type

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from onnx import TensorProto
+
 from moiety.compiler.graph import Shape
 from moiety.compiler.onnx_import.builder import Call, importer
-from onnx import TensorProto
 
 _REAL = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
 
@@ -30,8 +31,9 @@ def _dropout(call: Call) -> Sequence[str]:
 @importer("Cast")
 def _cast(call: Call) -> Sequence[str]:
     if call.attrs["to"] not in _REAL:
+        found = {number: label for label, number in TensorProto.DataType.items()}.get(call.attrs["to"], "unknown")
         call.fail(
-            f"a secret tensor cannot become {TensorProto.DataType.Name(call.attrs['to'])}",
+            f"a secret tensor cannot become {found}",
             "keep activations in floating point",
         )
     return [call.value()]

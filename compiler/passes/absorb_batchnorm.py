@@ -5,14 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-from moiety.compiler.graph import Array, Graph, Node, Shape
-from moiety.compiler.ops import OPS, channelwise
+from moiety.compiler.graph import Graph
 from moiety.compiler.passes.base import Pass, Rewriter
-
-REINDEXING = ("Concat", "Pad", "Slice", "Reshape", "Transpose")
-_ANY = -2  # label of padding: zero, so that every factor fits it
-_ONE = -1  # label of what comes from elsewhere, whose factor is one
+from moiety.compiler.passes.channels import reaches_linear_layers
 
 
 @dataclass(frozen=True)
@@ -35,47 +30,3 @@ class AbsorbBatchnorm(Pass):
             if scale is not None and reaches_linear_layers(rewriter, node.output):
                 rewriter.replace(node, rewriter.make("AffineRelu", scale.inputs, node, node.output, scale.consts))
         return rewriter.finish()
-
-
-def reaches_linear_layers(rewriter: Rewriter, value: str) -> bool:
-    """Can a factor per channel (axis 1) of `value` move into weights, on every path from it?"""
-    shape = rewriter.shapes[value]
-    if len(shape) < 2:
-        return False
-    labels: dict[str, Array] = {value: np.broadcast_to(channelwise(np.arange(shape[1]), len(shape)), shape)}
-    for node in rewriter.nodes():
-        if not any(operand in labels for operand in node.inputs):
-            continue
-        if node.op in ("Conv", "Gemm"):
-            if _per_channel(labels[node.inputs[0]]) is None:
-                return False
-            continue
-        shapes = [rewriter.shapes[operand] for operand in node.inputs]
-        passed = _pass_on(node, [labels.get(operand) for operand in node.inputs], shapes)
-        if passed is None:
-            return False
-        labels[node.output] = passed
-    return not any(each in rewriter.graph.outputs for each in labels)
-
-
-def _per_channel(labels: Array) -> Array | None:
-    """The one label of every channel (_ANY aside), or None where a channel has two."""
-    flat = labels.reshape(*labels.shape[:2], -1)[0]
-    highest = flat.max(axis=1)
-    return highest if bool(np.all((flat == highest[:, None]) | (flat == _ANY))) else None
-
-
-def _pass_on(node: Node, labels: list[Array | None], shapes: list[Shape]) -> Array | None:
-    if node.op == "AvgPool":
-        assert labels[0] is not None
-        channels = _per_channel(labels[0])
-        if channels is None:
-            return None
-        height, width = OPS["AvgPool"].infer(node, shapes)[2:]
-        return np.broadcast_to(channels[None, :, None, None], (1, len(channels), height, width))
-    if node.op not in REINDEXING:
-        return None
-    filled = [np.full(shape, _ONE) if label is None else label for label, shape in zip(labels, shapes, strict=True)]
-    if node.op == "Pad":
-        return np.pad(filled[0], node.attrs["pads"], constant_values=_ANY)
-    return np.asarray(OPS[node.op].evaluate(node, filled))

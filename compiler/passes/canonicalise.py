@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+
 from moiety.compiler.graph import Graph, Node
 from moiety.compiler.ops import channelwise
 from moiety.compiler.passes.base import Pass, Rewriter
@@ -152,7 +153,7 @@ def _merge_affine(rewriter: Rewriter, node: Node) -> bool:
         value = first.consts["value"] + node.consts["value"]
         rewriter.replace(node, node.with_(inputs=first.inputs, consts={"value": value}))
         return True
-    inner, outer = per_channel(first, len(shape), shape[1]), per_channel(node, len(shape), shape[1])
+    inner, outer = per_channel(first, shape[1]), per_channel(node, shape[1])
     if inner is None or outer is None:
         return False
     scale, shift = inner[0] * outer[0], outer[0] * inner[1] + outer[1]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+
 from moiety.compiler.graph import Graph
 from moiety.compiler.passes.base import Pass, Rewriter
 

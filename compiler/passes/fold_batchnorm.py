@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+
 from moiety.compiler.graph import Array, Graph, Node
 from moiety.compiler.ops import OPS, channelwise
 from moiety.compiler.passes.base import Pass, Rewriter
-
-LINEAR = ("Conv", "Gemm")
+from moiety.compiler.passes.channels import LINEAR, channel_labels, label_per_channel, pass_on, reaches_linear_layers
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class FoldBatchnorm(Pass):
 
     Forward needs the linear layer's value to have no other reader, backward every reader of the affine value to be a
     linear layer. Where a Conv pads, its zeros are not `0*s + t`, so `W t` depends on the position near the border: it
-    is added as an AddConst with one value per position, which costs nothing. Neither decision looks at a weight's
-    value.
+    is added as an AddConst with one value per position, which costs nothing. An affine map moves past an average pool,
+    a Reshape, a Transpose or a Slice when that brings it to such a layer. No decision looks at a weight's value.
     """
 
     name: ClassVar[str] = "fold-batchnorm"
@@ -30,9 +30,11 @@ class FoldBatchnorm(Pass):
         for node in rewriter.nodes("Scale", "AddConst"):
             layer = rewriter.producer(node.inputs[0], *LINEAR)
             if layer is not None and rewriter.sole_reader(layer.output):
-                affine = per_channel(node, len(rewriter.shapes[node.output]), layer.consts["bias"].shape[0])
+                affine = per_channel(node, layer.consts["bias"].shape[0])
                 if affine is not None:
                     rewriter.replace(node, _after(layer, *affine).with_(output=node.output))
+        while any(_sink(rewriter, node) for node in rewriter.nodes("Scale")):
+            pass
         for node in rewriter.nodes("Scale"):
             readers = rewriter.readers(node.output)
             if node.output not in graph.outputs and readers and all(reader.op in LINEAR for reader in readers):
@@ -41,7 +43,7 @@ class FoldBatchnorm(Pass):
         return rewriter.finish()
 
 
-def per_channel(node: Node, rank: int, channels: int) -> tuple[Array, Array] | None:
+def per_channel(node: Node, channels: int) -> tuple[Array, Array] | None:
     """Scale and shift, float64 `(channels,)`, of a Scale or a per-channel AddConst; else None."""
     if node.op == "Scale":
         return node.consts["scale"].astype(np.float64), node.consts["shift"].astype(np.float64)
@@ -55,6 +57,25 @@ def _after(layer: Node, scale: Array, shift: Array) -> Node:
     weight = layer.consts["weight"] * scale.reshape(-1, *(1,) * (layer.consts["weight"].ndim - 1))
     bias = layer.consts["bias"] * scale + shift
     return layer.with_(consts={"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)})
+
+
+def _sink(rewriter: Rewriter, scale: Node) -> bool:
+    """Swap a Scale with the one op that reads it, if the ops behind that lead to linear layers only."""
+    if not rewriter.sole_reader(scale.output) or not reaches_linear_layers(rewriter, scale.output):
+        return False
+    (reader,) = rewriter.readers(scale.output)
+    counts_zeros = reader.attrs.get("count_include_pad", False) and any(reader.attrs["pads"])
+    if reader.op not in ("AvgPool", "Reshape", "Transpose", "Slice") or counts_zeros:
+        return False
+    shape = rewriter.shapes[scale.output]
+    labels = pass_on(reader, [channel_labels(shape)], [shape])
+    channels = None if labels is None else label_per_channel(labels)
+    if channels is None:
+        return False
+    inner = rewriter.make(reader.op, scale.inputs, reader, None, **reader.attrs)
+    consts = {name: array[channels] for name, array in scale.consts.items()}
+    rewriter.replace(reader, inner, rewriter.make("Scale", [inner.output], scale, reader.output, consts))
+    return True
 
 
 def _before(rewriter: Rewriter, scale: Node, layer: Node) -> list[Node]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+
 from moiety.compiler.graph import Array, Graph, Node
 from moiety.compiler.passes.base import Pass, Rewriter
 

@@ -23,13 +23,14 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Literal, cast
 
-from moiety.protocols.kernels import reference, rlwe_reference
+from moiety.protocols.kernels import reference, rlwe_reference, silent_reference
 from moiety.protocols.kernels.reference import *  # noqa: F403 - for their static types; set_backend rebinds the names
 from moiety.protocols.kernels.rlwe_reference import *  # noqa: F403
+from moiety.protocols.kernels.silent_reference import *  # noqa: F403
 
 Backend = Literal["native", "reference"]
 
-_FAMILIES: tuple[ModuleType, ...] = (reference, rlwe_reference)
+_FAMILIES: tuple[ModuleType, ...] = (reference, rlwe_reference, silent_reference)
 _active: Backend = "reference"
 
 _native: Any
@@ -43,7 +44,7 @@ else:
 
 
 def kernel_names() -> tuple[str, ...]:
-    """Names of all kernels, both families: the functions that the reference modules export."""
+    """Names of all kernels, all families: the functions that the reference modules export."""
     return tuple(name for family in _FAMILIES for name in family.__all__ if callable(getattr(family, name)))
 
 

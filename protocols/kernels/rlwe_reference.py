@@ -1,7 +1,7 @@
 """NumPy reference of the RLWE kernels: the specification that native/rlwe.cpp is held to, bit for bit.
 
-Residues are uint32 arrays with the prime index first, `(L, ..., N)`, always canonical (`0 <= x < p`); primes are below 2^30. Powers of the roots come in as
-tables (protocols/rlwe.ntt_tables), so no kernel keeps state.
+Residues are uint32 arrays with the prime index first, `(L, ..., N)`, always canonical (`0 <= x < p`); primes are below
+2^30. Powers of the roots come in as tables (protocols/rlwe.ntt_tables), so no kernel keeps state.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ _TRITS_PER_WORD = 4
 
 
 def ntt_forward(x: U32, primes: U32, tables: U32) -> U32:
-    """Negacyclic NTT of x `(L, n, N)`; tables `(L, 4, N)`; result in bit-reversed order (Longa, Naehrig 2016, algorithm 1)."""
+    """Negacyclic NTT of x `(L, n, N)`; tables `(L, 4, N)`; result in bit-reversed order (Longa, Naehrig 2016, algorithm
+    1).
+    """
     out = np.empty_like(x)
     count, degree = x.shape[1:]
     for i, p in enumerate(primes.astype(np.uint64)):
@@ -114,7 +116,8 @@ def sample_binomial(words: U64) -> I8:
 
 
 def uniform_residues(words: U32, prime: int, count: int) -> U32:
-    """The first `count` words, masked to the prime's bit length, that are below the prime. Public data: rejection may show.
+    """The first `count` words, masked to the prime's bit length, that are below the prime. Public data: rejection may
+    show.
 
     Raises ValueError when there are not enough.
     """
@@ -128,8 +131,9 @@ def uniform_residues(words: U32, prime: int, count: int) -> U32:
 def encode_residues(x: U64, dither: U64, bits: int, q_low: int, inverses: U32, primes: U32) -> U32:
     """Residues `(L, n)` of `q*x / 2^bits`, rounded up with probability equal to the fraction.
 
-    x `(n,)` in Z_{2^bits}; dither uniform, its low `bits` bits are used; q_low `= q mod 2^bits`; inverses: `2^-bits mod p`. With `t = q*x mod 2^bits` the floor is
-    `(q*x - t) / 2^bits`, whose residue is `-t * 2^-bits`, as q is 0 modulo p.
+    x `(n,)` in Z_{2^bits}; dither uniform, its low `bits` bits are used; q_low `= q mod 2^bits`; inverses: `2^-bits mod
+    p`. With `t = q*x mod 2^bits` the floor is `(q*x - t) / 2^bits`, whose residue is `-t * 2^-bits`, as q is 0 modulo
+    p.
     """
     low = np.uint64((1 << bits) - 1)
     t = (x * np.uint64(q_low)) & low
@@ -140,7 +144,9 @@ def encode_residues(x: U64, dither: U64, bits: int, q_low: int, inverses: U32, p
 
 
 def flood_residues(words: U64, bits: int, primes: U32) -> U32:
-    """Residues `(L, n)` of integers uniform in `[-2^bits, 2^bits)`: words `(n, 2)` uniform, low word first, bits <= 126."""
+    """Residues `(L, n)` of integers uniform in `[-2^bits, 2^bits)`: words `(n, 2)` uniform, low word first, bits <=
+    126.
+    """
     width = bits + 1
     low = words[:, 0] & np.uint64((1 << min(width, 64)) - 1)
     high = words[:, 1] & np.uint64((1 << max(width - 64, 0)) - 1)
@@ -155,7 +161,8 @@ def flood_residues(words: U64, bits: int, primes: U32) -> U32:
 def torus_round(x: U32, primes: U32, inverses: U32, bits: int) -> U64:
     """`round(x * 2^bits / q) mod 2^bits` of residues x `(L, n)`; inverses: `(q / p_i)^-1 mod p_i`.
 
-    `x / q = sum_i y_i / p_i mod 1` with `y_i = x_i * inverse_i mod p_i`; each fraction is floored to 64 bits, so the sum is low by less than L * 2^-64.
+    `x / q = sum_i y_i / p_i mod 1` with `y_i = x_i * inverse_i mod p_i`; each fraction is floored to 64 bits, so the
+    sum is low by less than L * 2^-64.
     """
     total = np.zeros(x.shape[1], np.uint64)
     half_word = np.uint64(32)
@@ -169,7 +176,8 @@ def torus_round(x: U32, primes: U32, inverses: U32, bits: int) -> U64:
 def shifted_rows(x: U32, offset: int, stride: int, count: int, length: int) -> F64:
     """Windows of polynomials, negacyclically continued: x `(n, N)` -> `(n * count, length)`.
 
-    Row `(i, c)` holds the coefficients `offset + c*stride + (0 .. length-1)` of x_i, where coefficient `N + k` is minus coefficient k (and k may be negative).
+    Row `(i, c)` holds the coefficients `offset + c*stride + (0 .. length-1)` of x_i, where coefficient `N + k` is minus
+    coefficient k (and k may be negative).
     """
     degree = x.shape[1]
     index = offset + stride * np.arange(count)[:, None] + np.arange(length)[None, :]

@@ -109,7 +109,10 @@ def _tree_hash(keys: U8, nodes: U8) -> U8:
     """`H` with each tree's key: uint8 `(t, m, 16) -> (t, m, 16)`."""
     halves = nodes.view("<u8")
     mixed = np.stack([halves[..., 1], halves[..., 0] ^ halves[..., 1]], axis=-1).view(np.uint8)
-    return np.stack([_aes(key.tobytes(), tree) for key, tree in zip(keys, mixed, strict=True)]).reshape(nodes.shape) ^ mixed
+    hashed = mixed.copy()
+    for key, tree in zip(keys, hashed, strict=True):
+        tree ^= _aes(key.tobytes(), tree)
+    return hashed.reshape(nodes.shape)
 
 
 def _other(nodes: U8) -> U8:
@@ -119,7 +122,7 @@ def _other(nodes: U8) -> U8:
 
 
 def _interleave(left: U8, right: U8) -> U8:
-    return np.stack([left, right], axis=2).reshape(len(left), -1, 16)
+    return np.stack([left, right], axis=2).reshape(len(left), 2 * left.shape[1], 16)
 
 
 def _at(index: U16, size: int) -> U8:
@@ -133,16 +136,19 @@ def _at(index: U16, size: int) -> U8:
 def code_entries(key: U8, start: int, n: int, size: int) -> tuple[U32, U8]:
     """Positions uint32 `(n,10)` below `size` and coefficients uint8 `(n,10)` in 1..15 of outputs `start .. start + n - 1`. All public.
 
-    Output i takes the ten 32-bit words (little-endian) at byte 40*i of the AES-CTR stream of `key`; word x has position
-    `x*size >> 32` and, f being the low 32 bits of `x*size`, coefficient `1 + (15*f >> 32)`.
+    The AES-CTR stream of `key` is cut into 32-bit words (little-endian), 160 for each group of 16 outputs: word 16*j + r of group g is
+    the j-th entry of output 16*g + r. Word x has position `x*size >> 32` and, f being the low 32 bits of `x*size`, coefficient
+    `1 + (15*f >> 32)`.
     """
     _check("key", key, np.uint8, (16,))
     _check_range("start", start, 0, 2**40)
     _check_range("n", n, 0, 2**32)
     _check_range("size", size, 1, 2**20)
-    first = start * 4 * DEGREE
-    stream = aes_ctr(key, first // 16, first % 16 + 4 * DEGREE * n)[first % 16 :]
-    product = np.ascontiguousarray(stream).view("<u4").reshape(n, DEGREE).astype(np.uint64) * np.uint64(size)
+    group, skip = divmod(start, 16)
+    groups = -(-(skip + n) // 16)
+    stream = aes_ctr(key, group * 4 * DEGREE, groups * 64 * DEGREE)
+    words = stream.view("<u4").reshape(groups, DEGREE, 16).transpose(0, 2, 1).reshape(groups * 16, DEGREE)[skip : skip + n]
+    product = words.astype(np.uint64) * np.uint64(size)
     fraction = product & np.uint64(0xFFFFFFFF)
     coefficients = np.uint64(1) + (fraction * np.uint64(15) >> np.uint64(32))
     return (product >> np.uint64(32)).astype(np.uint32), coefficients.astype(np.uint8)

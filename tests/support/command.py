@@ -53,7 +53,9 @@ class Done:
 
 
 def moiety(*arguments: object, timeout: float = 100.0) -> Done:
-    done = subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=timeout, env=ENVIRONMENT, check=False)
+    done = subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=timeout, env=ENVIRONMENT, check=False
+    )
     return Done(done.returncode, done.stdout, done.stderr)
 
 

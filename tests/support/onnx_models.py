@@ -10,8 +10,9 @@ import numpy as np
 import onnx
 import onnx.shape_inference
 import onnxruntime
-from moiety.compiler.graph import Array
 from onnx import TensorProto, helper, numpy_helper
+
+from moiety.compiler.graph import Array
 
 
 class ModelBuilder:

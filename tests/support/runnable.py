@@ -1,4 +1,6 @@
-"""`small_program` with lattice parameters that really decrypt, saved as `moiety compile` would save it: the runtime's tests need no compiler."""
+"""`small_program` with lattice parameters that really decrypt, saved as `moiety compile` would save it: the runtime's
+tests need no compiler.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ DEGREE = 4096
 
 
 def runnable(program: ir.Program) -> ir.Program:
-    """The same Program with one channel per ciphertext, one filter per answer, and a noise budget that `fit` computed."""
+    """The same Program with one channel per ciphertext, one filter per answer, and a noise budget that `fit`
+    computed.
+    """
     steps = []
     for step in program.steps:
         if isinstance(step, ir.Linear):

@@ -1,0 +1,230 @@
+"""Units: the real number per integer step of every class of channels, from calibrated ranges.
+
+A class gets the unit that lets its calibrated range fill `activation_bits`, with these refinements:
+
+- A channel's range is taken to be at least a part of its tensor's loudest channel (`floor_fraction`), so that one that
+  was quiet on the calibration images keeps room.
+- A value that is only compared with thresholds counts from the middle of its range (its *zero*): thresholds and biases
+  absorb it.
+- A gate's operand that moves by less than a unit over all calibration images is a constant (a dead channel, which its
+  batch norm blows up from nothing): the gate is frozen at its mean.
+- Where a layer's rounded inputs alone make an error of many units of its output, a coarser unit for that output loses
+  nothing, and saves the weights of all other outputs, which share its shift.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from moiety.compiler.calibrate import Ranges
+from moiety.compiler.fields import LINEAR, ScaleMap, propagate
+from moiety.compiler.graph import Graph, Node
+from moiety.compiler.legalise import output_layers, revealed
+from moiety.compiler.options import PlanOptions
+from moiety.protocols.errors import BadPlan
+
+F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
+
+NOISE_GAIN = 16.0
+"""Largest Euclidean norm of a row of weights, in units of output per unit of input, that is worth a finer output
+unit.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """By class id: `need`, the calibrated range around the zero; `unit`; `zero`, the real number that integer 0
+    stands for.
+    """
+
+    scales: ScaleMap
+    need: F64
+    unit: F64
+    zero: F64
+
+    def of(self, graph: Graph, value: str) -> F64:
+        """Unit of each channel of `value`, `(C,)`, with the multipliers that its ops brought; may be negative or 0."""
+        spread = self.scales.fields[value]
+        return _channels(self.unit[spread.ids] * spread.multiplier, graph, value)
+
+    def zero_of(self, graph: Graph, value: str) -> F64:
+        """Zero of each channel of `value`, a linear layer's result or a gate's operand, `(C,)`."""
+        return _channels(self.zero[self.scales.fields[value].ids], graph, value)
+
+
+def _channels(array: F64, graph: Graph, value: str) -> F64:
+    flat = array.reshape(*array.shape[:2], -1)[0, :, 0]
+    return np.array(np.broadcast_to(flat, (graph.shapes[value][1],)))
+
+
+def choose_units(graph: Graph, ranges: Ranges, options: PlanOptions) -> tuple[Graph, Units]:
+    """Units of a legalised Graph, and the Graph with its constant gates frozen. BadPlan where the uniform style has
+    no room.
+    """
+    scales = propagate(graph)
+    if options.uniform is not None:
+        need, room, _ = _needs(graph, scales, ranges, options)
+        _check_uniform(scales, need * room, options)
+        return graph, Units(scales, need, np.full(len(need), 2.0**-options.uniform), np.zeros(len(need)))
+    frozen = _freeze(graph, ranges, _first_units(graph, scales, ranges, options))
+    if frozen is not graph:
+        graph, scales = frozen, propagate(frozen)
+    return graph, _coarsened(graph, _first_units(graph, scales, ranges, options))
+
+
+def _first_units(graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOptions) -> Units:
+    roots = scales.classes.roots()
+    need, room, zero = _needs(graph, scales, ranges, options)
+    of_class = np.zeros(len(roots))
+    np.maximum.at(of_class, roots, need * room)
+    unit = np.where(of_class > 0, of_class, 1.0)[roots] / 2.0 ** (options.activation_bits - 1)
+    fixed = _input_class(graph, scales)
+    unit[fixed] = 2.0 ** np.ceil(np.log2(unit[fixed]))
+    for layer in all_output_layers(graph):
+        unit[scales.sources[layer]] = 2.0**-options.output_frac
+    return Units(scales, need, unit, zero)
+
+
+def _input_class(graph: Graph, scales: ScaleMap) -> npt.NDArray[np.bool_]:
+    """Which ids share the image's unit; it is public, hence a power of two."""
+    roots = scales.classes.roots()
+    (source,) = graph.inputs
+    return np.asarray(roots == roots[scales.sources[source][0]])
+
+
+def _needs(graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOptions) -> tuple[F64, F64, F64]:
+    """By class id: calibrated range around the zero, the factor of room that it needs beyond, and the zero."""
+    count = len(scales.classes.roots())
+    need, room, gain, zero = np.zeros(count), np.ones(count), np.zeros(count), np.zeros(count)
+    gates = [node for node in graph.nodes if node.op == "AffineRelu"]
+    for node in gates:
+        np.maximum.at(gain, gate_ids(scales, node), np.abs(node.consts["scale"].astype(np.float64)))
+    for value, ids in scales.sources.items():
+        low, high = ranges.low[value], ranges.high[value]
+        if len(ids) == 1:
+            low, high = low.min(keepdims=True), high.max(keepdims=True)
+        gated = options.uniform is None and _only_gated(graph, value)
+        if gated:
+            zero[ids] = (low + high) / 2
+        reach = np.maximum(np.abs(low - zero[ids]), np.abs(high - zero[ids]))
+        floor = np.full(len(ids), options.floor_fraction * float(reach.max()))
+        if gated:
+            # The batch norm that follows says how large a channel really is.
+            loudest = options.floor_fraction * float((reach * gain[ids]).max())
+            floor = np.minimum(floor, loudest / np.maximum(gain[ids], 1e-300))
+        need[ids] = np.maximum(reach, floor)
+    for node in graph.nodes:
+        if node.op == "MaxPool":
+            room[scales.fields[node.output].ids] = 2.0  # differences of two operands must fit
+    for node in gates:
+        ids, threshold = gate_ids(scales, node), gate_thresholds(scales, zero, node)
+        low, high = (side[node.inputs[0]] - zero[ids] + threshold for side in (ranges.low, ranges.high))
+        undecided = (low < 0) & (high > 0)  # the others are constant, and clamped where they would need more room
+        np.maximum.at(need, ids[undecided], np.maximum(-low, high)[undecided])
+    return need, room, zero
+
+
+def _only_gated(graph: Graph, value: str) -> bool:
+    """Is `value` compared with thresholds, and nothing else? Then its integers may count from any zero."""
+    node = graph.producer(value)
+    return node is not None and node.op in LINEAR and _reaches_gates_only(graph, value)
+
+
+def _reaches_gates_only(graph: Graph, value: str) -> bool:
+    return value not in graph.outputs and all(
+        node.op == "AffineRelu"
+        or (
+            (node.op in ("Slice", "MaxPool") or (node.op == "Concat" and node.attrs["axis"] == 1))
+            and _reaches_gates_only(graph, node.output)
+        )
+        for node in graph.consumers(value)
+    )
+
+
+def gate_ids(scales: ScaleMap, node: Node) -> I64:
+    """Class id of each channel of an AffineRelu's operand, `(C,)`."""
+    return np.broadcast_to(scales.fields[node.inputs[0]].ids.reshape(-1), node.consts["scale"].shape)
+
+
+def gate_thresholds(scales: ScaleMap, zero: F64, node: Node) -> F64:
+    """c of `gate(x + c)`, x counted from its zero, `(C,)`; 0 where g = 0: the gate does not matter. May be infinite."""
+    gain = node.consts["scale"].astype(np.float64)
+    shift = node.consts["shift"].astype(np.float64) + gain * zero[gate_ids(scales, node)]
+    with np.errstate(over="ignore"):
+        return np.where(gain != 0, shift / np.where(gain != 0, gain, 1.0), 0.0)
+
+
+def _freeze(graph: Graph, ranges: Ranges, units: Units) -> Graph:
+    """Gates whose operand moves by less than a unit become the constant `relu(g*m + h)`, m the middle of its range."""
+    changed: dict[str, Node] = {}
+    for node in graph.nodes:
+        if node.op == "AffineRelu":
+            low, high = ranges.low[node.inputs[0]], ranges.high[node.inputs[0]]
+            gain, shift = (node.consts[name].astype(np.float64) for name in ("scale", "shift"))
+            still = (gain != 0) & (high - low < np.abs(units.of(graph, node.inputs[0])))
+            if still.any():
+                constant = np.maximum(gain * (low + high) / 2 + shift, 0.0)
+                consts = {"scale": np.where(still, 0.0, gain), "shift": np.where(still, constant, shift)}
+                changed[node.output] = node.with_(consts=consts)
+    return graph.rebuilt(changed.get(node.output, node) for node in graph.nodes) if changed else graph
+
+
+def _coarsened(graph: Graph, units: Units) -> Units:
+    """Coarser units for outputs whose error comes from their inputs' rounding, layer after layer."""
+    scales, unit = units.scales, units.unit.copy()
+    roots = scales.classes.roots()
+    fixed = _input_class(graph, scales)
+    last = set(all_output_layers(graph))
+    for node in graph.nodes:
+        if node.op in LINEAR and node.output not in last:
+            current = Units(scales, units.need, unit, units.zero)
+            norms = np.sqrt((ideal_weights(graph, current, node) ** 2).sum(axis=(1, 2, 3)))
+            factor = np.ones(len(unit))
+            np.maximum.at(factor, roots[scales.sources[node.output]], norms / NOISE_GAIN)
+            unit *= np.where(fixed, 1.0, factor[roots])
+    return Units(scales, units.need, unit, units.zero)
+
+
+def linear_constants(node: Node) -> tuple[F64, F64, int]:
+    """A linear op as a convolution: weight float64 `(M, C/groups, kh, kw)`, bias `(M,)`, groups."""
+    match node.op:
+        case "Conv":
+            weight, groups = node.consts["weight"], int(node.attrs["groups"])
+        case "Gemm":
+            weight, groups = node.consts["weight"][:, :, None, None], 1
+        case _:
+            weight, groups = node.consts["scale"][:, None, None, None], len(node.consts["scale"])
+    bias = node.consts["shift" if node.op == "Scale" else "bias"]
+    return weight.astype(np.float64), bias.astype(np.float64), groups
+
+
+def ideal_weights(graph: Graph, units: Units, node: Node) -> F64:
+    """Weights from integers to integers, before scaling by 2^shift and rounding: float64 `(M, C/groups, kh, kw)`."""
+    weight, _, groups = linear_constants(node)
+    filters, depth = weight.shape[:2]
+    unit_in, unit_out = units.of(graph, node.inputs[0]), units.of(graph, node.output)
+    # Input channel of weight[m, c]: the m-th filter's group times its depth, plus c.
+    channel = (np.arange(filters) // (filters // groups))[:, None] * depth + np.arange(depth)[None, :]
+    return np.asarray(weight * (unit_in[channel] / unit_out[:, None])[:, :, None, None])
+
+
+def all_output_layers(graph: Graph) -> list[str]:
+    """The linear layers that write the outputs; their unit is public."""
+    return [layer for output in graph.outputs for layer in output_layers(graph, revealed(graph, output)) or ()]
+
+
+def _check_uniform(scales: ScaleMap, need: F64, options: PlanOptions) -> None:
+    room = 2.0 ** (options.ring_bits - 2 - (options.uniform or 0))
+    for value, ids in scales.sources.items():
+        worst = float(need[ids].max())
+        if worst > room:
+            missing = math.ceil(math.log2(worst / room))
+            raise BadPlan(
+                f"{value!r} reaches {worst:.4g}, the uniform ring holds {room:.4g} with one bit of margin: "
+                f"{missing} more bits are needed (bits {(options.bits or 0) + missing}, or fewer fractional bits)"
+            )
