@@ -43,7 +43,8 @@ lint: types $(VENV_LINT)/.installed  ## Formatting, lint rules and types, changi
 types: $(VENV_LINT)/.installed  ## Types alone (mypy, strict)
 	@mkdir -p build/types/moiety
 	@for p in $(PACKAGES); do ln -sfn ../../../$$p build/types/moiety/$$p; done
-	cd build/types && ../../$(VENV_LINT)/bin/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p moiety
+	@ln -sfn ../../benchmarks build/types/benchmarks
+	cd build/types && ../../$(VENV_LINT)/bin/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p moiety -p benchmarks
 
 format: $(VENV_LINT)/.installed  ## Rewrite the sources as ruff formats them
 	$(VENV_LINT)/bin/ruff format .

@@ -18,8 +18,9 @@ from moiety.protocols import costs, linear, packing, ring
 from moiety.protocols.costs import Cost
 from moiety.protocols.maxpool import maxpool
 from moiety.protocols.packing import LinearSpec
-from moiety.protocols.relu import relu
+from moiety.protocols.relu import gates, relu
 from moiety.protocols.ring import I64, U64
+from moiety.protocols.rlwe import SEED_BYTES
 from moiety.protocols.rlwe_params import Masking
 from moiety.protocols.session import Session
 from moiety.protocols.truncate import truncate_exact, truncate_stochastic
@@ -35,7 +36,7 @@ LAYERS = {
 }
 """Input shape, filters, kernel side: the four convolutions of a DenseNet-121 that the peers were measured at."""
 
-PUBLIC_SEED = bytes(range(32))
+PUBLIC_SEED = bytes(range(SEED_BYTES))
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def cases(elements: int, pool: tuple[int, int, int], shrink: int, seed: int) -> 
             out_bits,
             costs.relu(elements, bits, out_bits),
         )
+    yield gates_case(elements, 16, 8, seed)
     for bits, shift in ((28, 12), (41, 12)):
         floors = values(seed, n, bits) >> shift
         arguments = (seed, n, bits, shift)
@@ -176,6 +178,39 @@ def cleartext_pool(x: I64) -> I64:
 def make_relu(session: Session, seed: int, shape: Shape, bits: int, out_bits: int) -> Call:
     x = share(session, seed, shape, bits)
     return lambda: relu(session, x, bits, out_bits)
+
+
+def thresholds(seed: int, count: int, bits: int) -> I64:
+    """`(count, 1)`, within a quarter of the ring, so that no sum leaves it."""
+    quarter = 1 << (bits - 2)
+    return np.random.default_rng([seed, 3]).integers(-quarter, quarter, (count, 1))
+
+
+def make_gates(session: Session, seed: int, shape: Shape, bits: int, count: int) -> Call:
+    x = share(session, seed, shape, bits)
+    secrets = ring.from_signed(thresholds(seed, count, bits), bits) if session.is_server else None
+    return lambda: gates(session, x, bits, count, secrets)
+
+
+def gates_case(elements: int, bits: int, count: int, seed: int) -> Case:
+    """`count` comparisons of every element, whose leaf transfers are shared."""
+    expected = values(seed, (elements,), bits) + thresholds(seed, count, bits) >= 0
+
+    def check(server: npt.NDArray[np.uint8], client: npt.NDArray[np.uint8]) -> str | None:
+        if server.shape != expected.shape or client.shape != expected.shape:
+            return f"shares of shapes {server.shape} and {client.shape} where {expected.shape} is due"
+        wrong = int(np.count_nonzero((server ^ client) != expected))
+        return f"{wrong} of {expected.size} values are wrong" if wrong else None
+
+    return Case(
+        name=f"gates {bits} bits, {count} thresholds",
+        maker="benchmarks.micro:make_gates",
+        arguments=(seed, (elements,), bits, count),
+        check=check,
+        declared=costs.gates(elements, bits, count),
+        work=elements * count,
+        unit="comparisons",
+    )
 
 
 def make_truncate_exact(session: Session, seed: int, shape: Shape, bits: int, shift: int) -> Call:

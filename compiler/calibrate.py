@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 import onnxruntime
 import safetensors
 import safetensors.numpy
+from onnx import TensorProto, helper
 
 from moiety.compiler.fields import LINEAR, SUMS
 from moiety.compiler.graph import Graph
@@ -26,20 +27,26 @@ Progress = Callable[[str, int, int], None]
 FORMAT = "moiety-ranges"
 VERSION = "1"
 BATCH = 4
+KINDS = ("low", "high", "mean", "open")
 
 
 @dataclass(frozen=True, eq=False)
 class Ranges:
-    """Smallest and largest real value of each channel (axis 1), float64 `(C,)`, by value name; over `images` images."""
+    """Statistics of each channel (axis 1) over `images` images, float64 `(C,)`, by value name.
+
+    low, high: smallest and largest value. mean: of the operands of linear layers. open: of ReLUs that absorbed a
+    batch norm, the part of elements above 0.
+    """
 
     images: int
     low: Mapping[str, F64]
     high: Mapping[str, F64]
+    mean: Mapping[str, F64] = field(default_factory=dict)
+    open: Mapping[str, F64] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Writes a safetensors file, atomically."""
-        tensors = {f"low.{value}": array for value, array in self.low.items()}
-        tensors |= {f"high.{value}": array for value, array in self.high.items()}
+        tensors = {f"{kind}.{value}": array for kind in KINDS for value, array in getattr(self, kind).items()}
         metadata = {"format": FORMAT, "version": VERSION, "images": str(self.images)}
         write_atomically(path, safetensors.numpy.save(tensors, metadata))
 
@@ -56,70 +63,96 @@ class Ranges:
             raise BadArtifact(f"cannot read the ranges {path}: {error.strerror or error}") from None
         except safetensors.SafetensorError as error:
             raise BadArtifact(f"{path}: the ranges file is damaged: {error}") from None
-        low = {name.removeprefix("low."): array for name, array in tensors.items() if name.startswith("low.")}
-        high = {name.removeprefix("high."): array for name, array in tensors.items() if name.startswith("high.")}
+        found: dict[str, dict[str, F64]] = {kind: {} for kind in KINDS}
         images = metadata.get("images", "")
-        sound = images.isdigit() and int(images) > 0 and low.keys() == high.keys()
-        for value in low if sound else ():
-            pair = low[value], high[value]
-            sound &= all(a.dtype == np.float64 and a.ndim == 1 and bool(np.isfinite(a).all()) for a in pair)
-            sound = sound and pair[0].shape == pair[1].shape and bool((pair[0] <= pair[1]).all())
+        sound = images.isdigit() and int(images) > 0
+        for name, array in tensors.items():
+            kind, _, value = name.partition(".")
+            sound &= kind in KINDS and array.dtype == np.float64 and array.ndim == 1 and bool(np.isfinite(array).all())
+            found.setdefault(kind, {})[value] = array
+        low, high = found["low"], found["high"]
+        sound = sound and low.keys() == high.keys()
+        sound = sound and all(low[v].shape == high[v].shape and bool((low[v] <= high[v]).all()) for v in low)
         if not sound:
-            raise BadArtifact(f"{path}: the ranges file is damaged: low and high do not belong together")
-        return cls(int(images), low, high)
+            raise BadArtifact(f"{path}: the ranges file is damaged: its numbers do not belong together")
+        return cls(int(images), low, high, found["mean"], found["open"])
 
     def check(self, graph: Graph) -> None:
-        """BadInput unless there is a range for every value of `graph` that needs one."""
-        for value, channels in measured_values(graph).items():
-            if value not in self.low or self.low[value].shape != (channels,):
+        """BadInput unless there is everything here that a plan of `graph` needs."""
+        for kind, value, channels in measurements(graph):
+            array = getattr(self, kind).get(value)
+            if array is None or array.shape != (channels,):
                 raise BadInput(
-                    f"the calibration has no range of {channels} channels for {value!r}: it was made for another model "
-                    "or other passes; calibrate again from images"
+                    f"the calibration has no {kind} of {channels} channels for {value!r}: it was made for another "
+                    "model or other passes; calibrate again from images"
                 )
 
 
-def measured_values(graph: Graph) -> dict[str, int]:
-    """Value -> number of channels, for the values whose range the planner needs: the rest are copies or parts of
-    these.
-    """
-    made = [node.output for node in graph.nodes if node.op in LINEAR | SUMS]
-    compared = [node.inputs[0] for node in graph.nodes if node.op == "AffineRelu"]
-    return {value: graph.shapes[value][1] for value in (*graph.inputs, *made, *compared)}
+def measurements(graph: Graph) -> list[tuple[str, str, int]]:
+    """(kind, value, channels) of all that the planner needs to know; the ranges of other values are parts of these."""
+    bounded = [*graph.inputs, *(node.output for node in graph.nodes if node.op in LINEAR | SUMS)]
+    bounded += [node.inputs[0] for node in graph.nodes if node.op == "AffineRelu"]
+    averaged = [node.inputs[0] for node in graph.nodes if node.op in LINEAR]
+    gated = [node.output for node in graph.nodes if node.op == "AffineRelu"]
+    wanted = [("low", value) for value in bounded] + [("high", value) for value in bounded]
+    wanted += [("mean", value) for value in averaged] + [("open", value) for value in gated]
+    return [(kind, value, graph.shapes[value][1]) for kind, value in dict.fromkeys(wanted)]
 
 
 def calibrate(graph: Graph, images: Iterable[npt.ArrayLike], progress: Progress | None = None) -> Ranges:
-    """Ranges of `graph` over images, each float `(C,H,W)` (an array `(n,C,H,W)` is an iterable of such).
+    """Statistics of `graph` over images, each float `(C,H,W)` (an array `(n,C,H,W)` is an iterable of such).
 
     BadInput if there is no image, or one has a wrong shape or holds NaN or infinity, or makes the model overflow.
     """
     (source,) = graph.inputs
     shape = graph.shapes[source][1:]
-    values = list(measured_values(graph))
     total = len(images) if isinstance(images, Sized) else 0
-    session = _session(graph, values)
-    low = {value: np.full(channels, np.inf) for value, channels in measured_values(graph).items()}
-    high = {value: np.full(channels, -np.inf) for value, channels in measured_values(graph).items()}
+    wanted = measurements(graph)
+    session = _session(graph, wanted)
+    results: dict[tuple[str, str], F64] = {}
     count = 0
     for batch in _batches(images, shape):
-        for value, array in zip(values, session.run(None, {source: batch}), strict=True):
-            axes = tuple(axis for axis in range(array.ndim) if axis != 1)
-            least, most = array.min(axes).astype(np.float64), array.max(axes).astype(np.float64)
-            if not (np.isfinite(least).all() and np.isfinite(most).all()):
+        for (kind, value, _), array in zip(wanted, session.run(None, {source: batch}), strict=True):
+            per_image = np.asarray(array, np.float64)
+            if not np.isfinite(per_image).all():
                 raise BadInput(f"the model gives NaN or infinity at {value!r} for a calibration image")
-            np.minimum(low[value], least, out=low[value])
-            np.maximum(high[value], most, out=high[value])
+            found = _COMBINE[kind].reduce(per_image, axis=0)
+            known = results.get((kind, value))
+            results[kind, value] = found if known is None else _COMBINE[kind](known, found)
         count += len(batch)
         if progress is not None:
             progress("calibrating", count, total)
     if count == 0:
         raise BadInput("calibration needs at least one image; some dozens that look like the real ones are better")
-    return Ranges(count, low, high)
+    of_kind: dict[str, dict[str, F64]] = {kind: {} for kind in KINDS}
+    for (kind, value), array in results.items():
+        of_kind[kind][value] = array / count if kind in ("mean", "open") else array
+    return Ranges(count, **of_kind)
 
 
-def _session(graph: Graph, values: list[str]) -> onnxruntime.InferenceSession:
+_COMBINE = {"low": np.minimum, "high": np.maximum, "mean": np.add, "open": np.add}
+_REDUCE = {"low": "ReduceMin", "high": "ReduceMax", "mean": "ReduceMean", "open": "ReduceMean"}
+
+
+def _session(graph: Graph, wanted: Sequence[tuple[str, str, int]]) -> onnxruntime.InferenceSession:
+    """The model with the statistics of each image, `(N, C)`, as its outputs: whole activations never leave the
+    runtime.
+    """
+    model = to_onnx(graph)
+    del model.graph.output[:]
+    signs = {value for kind, value, _ in wanted if kind == "open"}
+    model.graph.node.extend(helper.make_node("Sign", [value], [f"{value}::sign"]) for value in signs)
+    for kind, value, channels in wanted:
+        source, name = f"{value}::sign" if kind == "open" else value, f"{value}::{kind}"
+        axes = list(range(2, len(graph.shapes[value])))
+        if axes:
+            node = helper.make_node(_REDUCE[kind], [source], [name], axes=axes, keepdims=0)
+        else:
+            node = helper.make_node("Identity", [source], [name])
+        model.graph.node.append(node)
+        model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", channels]))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    model = to_onnx(graph, values)
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 

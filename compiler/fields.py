@@ -100,7 +100,7 @@ class ScaleMap:
 
 @dataclass(frozen=True)
 class WindowFactors:
-    """An average pool as `sum * factor / divisor`, factor the product of a public integer per row and one per column."""
+    """An average pool as `sum * factors / divisor`, with a public integer factor per row and per column."""
 
     per_axis: tuple[tuple[int, ...], tuple[int, ...]]
     divisor: int

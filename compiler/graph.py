@@ -86,8 +86,8 @@ class Graph:
             g.add_edges_from((value, node.output) for value in node.inputs)
         return g
 
-    def rebuilt(self, nodes: Iterable[Node], shapes: Mapping[str, Shape] | None = None) -> Graph:
-        """A Graph of the same inputs and outputs with other nodes; sorted, dead nodes dropped, shapes inferred again."""
+    def rebuilt(self, nodes: Iterable[Node]) -> Graph:
+        """A Graph of the same inputs and outputs with other nodes: sorted, dead ones dropped, shapes inferred again."""
         from moiety.compiler.ops import infer_shapes
 
         ordered = _sorted_live(tuple(nodes), self.inputs, self.outputs)

@@ -8,10 +8,11 @@ Where there is none, an Extend step is put in; where a wide value is needed narr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any, Literal, Protocol
 
+import msgspec
 import numpy.typing as npt
 
 from moiety.compiler.fields import FINAL, LINEAR, REINDEXING, window_factors
@@ -22,6 +23,8 @@ from moiety.protocols.errors import BadModel, ContractViolation
 from moiety.runtime import program as ir
 from moiety.runtime.validation import check_program
 from moiety.runtime.weights import Weights, check_weights
+
+Tensors = dict[str, npt.NDArray[Any]]
 
 
 class RlwePlanner(Protocol):
@@ -57,16 +60,39 @@ def lower(
     for node in plan.graph.nodes:
         builder.node(node)
     builder.outputs(labels)
+    steps, tensors = _without_dead(builder.steps, builder.tensors)
     program = ir.Program(
         name=name or plan.graph.name,
         rounding=plan.options.rounding,
         preprocessing=preprocessing,
-        steps=tuple(builder.steps),
+        steps=steps,
         disclosed=disclosed(plan),
     )
     check_program(program)
-    check_weights(program, builder.tensors)
-    return program, Weights(builder.tensors)
+    check_weights(program, tensors)
+    return program, Weights(tensors)
+
+
+def _without_dead(steps: Sequence[ir.AnyStep], tensors: Tensors) -> tuple[tuple[ir.AnyStep, ...], Tensors]:
+    """Steps that no output needs (a reshape that collapsed, a narrow form that nobody read) dropped, the rest
+    renumbered.
+    """
+    live = {index for index, step in enumerate(steps) if isinstance(step, ir.Output | ir.Input)}
+    for index in reversed(range(len(steps))):
+        if index in live:
+            live.update(steps[index].inputs)
+    renumbered = {index: number for number, index in enumerate(sorted(live))}
+    kept = tuple(
+        msgspec.structs.replace(step, inputs=tuple(renumbered[i] for i in step.inputs))
+        for index, step in enumerate(steps)
+        if index in live
+    )
+    moved = {}
+    for name, tensor in tensors.items():
+        kind, old, *role = name.split(".")
+        if int(old) in live:
+            moved[".".join([kind, str(renumbered[int(old)]), *role])] = tensor
+    return kept, moved
 
 
 def disclosed(plan: Plan) -> tuple[str, ...]:
@@ -78,8 +104,8 @@ def disclosed(plan: Plan) -> tuple[str, ...]:
     if plan.options.uniform is None:
         facts.append(
             f"shift of each of the {len(shifts)} linear layers (the bits dropped by the truncation after it, "
-            f"{min(shifts, default=0)} to {max(shifts, default=0)}; it also sets the layer's ring): the size of its largest "
-            "weight relative to the ranges before and after it, up to a power of two"
+            f"{min(shifts, default=0)} to {max(shifts, default=0)}; it sets the layer's ring, too): the size of its "
+            "largest weight relative to the ranges before and after it, up to a power of two"
         )
     usual = {layer.weight_bits for layer in plan.linears.values()}
     if plan.options.uniform is not None or len(usual) > 2:
@@ -95,7 +121,7 @@ class _Builder:
     def __init__(self, plan: Plan, plan_rlwe: RlwePlanner) -> None:
         self.plan, self.graph, self.plan_rlwe = plan, plan.graph, plan_rlwe
         self.steps: list[ir.AnyStep] = []
-        self.tensors: dict[str, npt.NDArray[Any]] = {}
+        self.tensors: Tensors = {}
         self.made: dict[str, dict[int, int]] = {}
         self.widening = _Widening(self.graph)
         self.demands = self.widening.demands(plan)

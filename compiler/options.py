@@ -26,8 +26,8 @@ class PlanOptions:
     activation_bits, margin_bits, weight_bits, output_frac are then unused.
     """
 
-    activation_bits: int = 14
-    weight_bits: int = 10
+    activation_bits: int = 11
+    weight_bits: int = 12
     margin_bits: int = 2
     rounding: Rounding = "stochastic"
     output_frac: int = 14

@@ -15,7 +15,7 @@ import numpy as np
 from moiety.compiler.graph import Array, Graph, Node
 from moiety.compiler.passes import DEFAULT_PIPELINE, PASSES, Pass, check_normal_form
 from moiety.compiler.verify import evaluate, random_feeds, verify, worst_difference
-from moiety.protocols.errors import BadInput, ContractViolation, MoietyError
+from moiety.protocols.errors import BadInput, BadModel, ContractViolation, MoietyError
 
 DumpAfter = Callable[[int, Pass, Graph], None]
 
@@ -99,6 +99,10 @@ class PassManager:
         if self.check_numerics:
             feeds = random_feeds(graph, np.random.default_rng(self.seed))
             expected = evaluate(graph, feeds)
+            if not all(np.isfinite(array).all() for array in expected):
+                raise BadModel(
+                    f"model {graph.name!r} gives NaN or infinite outputs on a random input: are its weights intact?"
+                )
         if self.dump_after is not None and self.passes:
             self.dump_after(0, self.passes[0], graph)
         for index, each in enumerate(self.passes):

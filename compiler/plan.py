@@ -20,10 +20,10 @@ import numpy.typing as npt
 
 from moiety.compiler.calibrate import Ranges
 from moiety.compiler.fields import LINEAR, REINDEXING
-from moiety.compiler.graph import Array, Graph, Node
+from moiety.compiler.graph import Array, Graph, Node, Shape
 from moiety.compiler.legalise import output_layers, revealed
 from moiety.compiler.ops import OPS
-from moiety.compiler.options import MAX_RING_BITS, PlanOptions
+from moiety.compiler.options import PlanOptions
 from moiety.compiler.units import Units, choose_units, gate_thresholds, ideal_weights, linear_constants
 from moiety.protocols.errors import BadPlan
 from moiety.protocols.rlwe_params import MAX_WEIGHT_BITS
@@ -32,13 +32,13 @@ F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 
 OUTPUT_INTEGER_BITS = 10
-"""Integer bits (with sign) of revealed values, where their range asks for no more: a constant tells nothing about the
-weights.
-"""
+"""Integer bits of revealed values, sign included, where their range asks for no more: a constant discloses nothing."""
+
+MAX_LAYER_BITS = 44
+"""Linear layers get no wider ring for the sake of their weights' precision."""
 
 MAX_EXTRA_SHIFT = 8
 """A truncation drops at most this many bits more than a weight has: beyond it, the weights do not matter."""
-
 
 MAX_POOL_SHIFT = 3
 """Further fractional bits of the weights below an average pool in the uniform style: its rings are wide already."""
@@ -46,10 +46,10 @@ MAX_POOL_SHIFT = 3
 
 @dataclass(frozen=True, eq=False)
 class LinearPlan:
-    """Integers of one linear layer. weight int32 `(M, C/groups, kh, kw)`; bias int64 `(M,1,1)` or `(M,H',W')`, in the
-    ring of `bits` bits.
+    """Integers of one linear layer, in the ring of `bits` bits.
 
-    shift: bits to truncate afterwards, down to `out_bits`. weight_bits: bound that the Program states.
+    weight: int32 `(M, C/groups, kh, kw)`. bias: int64 `(M,1,1)` or `(M,H',W')`. shift: bits to truncate afterwards,
+    down to `out_bits`. weight_bits: bound that the Program states.
     """
 
     weight: npt.NDArray[np.int32]
@@ -66,13 +66,15 @@ class LinearPlan:
 
 @dataclass(frozen=True, eq=False)
 class GatePlan:
-    """Secrets of one AffineRelu: threshold int64 `(C,)`, flip uint8 `(C,)`; how many gates are always open or always
-    shut.
+    """Secrets of one AffineRelu: threshold int64 `(C,)`, flip uint8 `(C,)`.
+
+    clamped: channels whose gate never changes. constant: channels with factor 0, the model's own or frozen.
     """
 
     threshold: I64
     flip: npt.NDArray[np.uint8]
     clamped: int
+    constant: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,17 +121,15 @@ def make_plan(graph: Graph, ranges: Ranges, options: PlanOptions) -> Plan:
         ranges=ranges,
         units=units,
         input_unit=input_unit,
-        input_bits=min(options.ring_bits, options.activation_bits + 1)
-        if options.uniform is None
-        else options.ring_bits,
+        input_bits=options.ring_bits if options.uniform is not None else options.activation_bits + 1,
         output_unit=output_unit,
-        output_bits=_output_bits(graph, ranges, options, output_unit),
+        output_bits=_output_bits(graph, ranges, options),
     )
     _quantise(plan)
     return plan
 
 
-def _output_bits(graph: Graph, ranges: Ranges, options: PlanOptions, unit: float) -> dict[str, int]:
+def _output_bits(graph: Graph, ranges: Ranges, options: PlanOptions) -> dict[str, int]:
     """Ring width of the output layers' values and of what is reindexed from them."""
     if options.uniform is not None:
         return {}
@@ -150,33 +150,46 @@ def _output_bits(graph: Graph, ranges: Ranges, options: PlanOptions, unit: float
     return widths
 
 
+@dataclass(frozen=True, eq=False)
+class _Rest:
+    """What a value is beyond its integers times units: exactly, and in the mean over images."""
+
+    exact: Array
+    mean: Array
+
+    def spread(self, shape: Shape) -> _Rest:
+        """From one number per channel to the whole shape."""
+        per_channel = (1, -1) + (1,) * (len(shape) - 2)
+        exact, mean = (np.broadcast_to(a.reshape(per_channel), shape) for a in (self.exact, self.mean))
+        return _Rest(exact, mean)
+
+
 def _quantise(plan: Plan) -> None:
-    """Weights, biases, thresholds and constants. `offsets`: what a value has on top of its integers times units (see
-    `_gate`).
-    """
-    graph, offsets = plan.graph, dict[str, Array]()
+    """Weights, biases, thresholds and constants, in the Graph's order."""
+    graph, rests = plan.graph, dict[str, _Rest]()
     for node in graph.nodes:
         if node.op == "AffineRelu":
-            offset = _gate(plan, node)
-            if offset is not None:
-                shape = graph.shapes[node.output]
-                offsets[node.output] = np.broadcast_to(offset.reshape((1, -1) + (1,) * (len(shape) - 2)), shape)
+            rests[node.output] = _gate(plan, node).spread(graph.shapes[node.output])
         elif node.op in LINEAR:
-            plan.linears[node.output] = _linear(plan, node, offsets.get(node.inputs[0]))
+            plan.linears[node.output] = _linear(plan, node, rests.get(node.inputs[0]))
         elif node.op == "AddConst":
             unit = plan.unit(node.output).reshape((-1,) + (1,) * (len(graph.shapes[node.output]) - 2))
             plan.constants[node.output] = np.rint(node.consts["value"].astype(np.float64)[0] / unit).astype(np.int64)
-        elif node.op in REINDEXING and any(value in offsets for value in node.inputs):
-            operands = [offsets.get(value, np.zeros(graph.shapes[value])) for value in node.inputs]
-            offsets[node.output] = np.asarray(OPS[node.op].evaluate(node, operands))
+        elif node.op in REINDEXING and any(value in rests for value in node.inputs):
+            zeros = {value: np.zeros(graph.shapes[value]) for value in node.inputs}
+            operands = [rests.get(value, _Rest(zeros[value], zeros[value])) for value in node.inputs]
+            run = OPS[node.op].evaluate
+            exact, mean = run(node, [r.exact for r in operands]), run(node, [r.mean for r in operands])
+            rests[node.output] = _Rest(np.asarray(exact), np.asarray(mean))
 
 
-def _gate(plan: Plan, node: Node) -> F64 | None:
-    """Quantises one AffineRelu. Returns what its real result has per channel beyond `g * gate(x + c)`, None if nothing.
+def _gate(plan: Plan, node: Node) -> _Rest:
+    """Quantises one AffineRelu. Returns what its real result has per channel, `(C,)`, beyond `g * gate(x + c)`.
 
     A threshold beyond half the ring means that the gate never changes; it is moved to half the ring, where for every
     x within the other half it is as constant, and nothing overflows. An open gate then gives `g * (x + c')` instead
-    of `g*x + h`: the constant `h - g*c'` is missing. With g = 0 the result is the constant relu(h).
+    of `g*x + h`: the constant `h - g*c'` is missing. With g = 0 the result is the constant relu(h). The rounding of
+    the other thresholds is missing as often as the gate was open on the calibration images.
     """
     gain, shift = (node.consts[name].astype(np.float64) for name in ("scale", "shift"))
     unit = plan.unit(node.inputs[0])
@@ -191,21 +204,34 @@ def _gate(plan: Plan, node: Node) -> F64 | None:
     always_open = clamped & ((moved > 0) != flip)
     offset = np.where(always_open, shift - gain * moved * unit, 0.0)
     offset = np.where(gain == 0, np.maximum(shift, 0.0), offset)
-    plan.gates[node.output] = GatePlan(moved.astype(np.int64), flip.astype(np.uint8), int(np.count_nonzero(clamped)))
-    return offset if offset.any() else None
+    plan.gates[node.output] = GatePlan(
+        threshold=moved.astype(np.int64),
+        flip=flip.astype(np.uint8),
+        clamped=int(np.count_nonzero(clamped)),
+        constant=int(np.count_nonzero(gain == 0)),
+    )
+    rounding = np.where(clamped | (gain == 0), 0.0, gain * (np.where(clamped, 0.0, threshold) - moved * unit))
+    return _Rest(offset, plan.ranges.open[node.output] * rounding)
 
 
-def _linear(plan: Plan, node: Node, offset: Array | None) -> LinearPlan:
-    """Integer weights and bias of a Conv, Gemm or (depthwise) Scale."""
+def _linear(plan: Plan, node: Node, rest: _Rest | None) -> LinearPlan:
+    """Integer weights and bias of a Conv, Gemm or (depthwise) Scale.
+
+    The bias takes what the operand's integers leave out, and the mean effect of rounding the weights, from the mean
+    of each input channel (bias correction: Nagel et al., ICCV 2019, section 4.2).
+    """
     options = plan.options
     _, bias, groups = linear_constants(node)
     unit_out = plan.unit(node.output)
     ideal = ideal_weights(plan.graph, plan.units, node)
     shift, weight_bits = _choose_shift(plan, node, ideal)
     integers = np.rint(ideal * 2.0**shift)
-    real_bias = (bias - plan.zero(node.output)).reshape(-1, 1, 1)
-    if offset is not None:
-        real_bias = real_bias + _response(node, offset).reshape(-1, *_spatial(plan, node))
+    expected = bias - plan.zero(node.output) - _mean_error(plan, node, integers * 2.0**-shift - ideal, rest) * unit_out
+    if rest is not None:
+        expected = expected + _sum_of_means(node, _channel_means(rest.mean))
+    real_bias = expected.reshape(-1, 1, 1)
+    if rest is not None and rest.exact.any():
+        real_bias = real_bias + _response(node, rest.exact).reshape(-1, *_spatial(plan, node))
         if (real_bias == real_bias[:, :1, :1]).all():
             real_bias = real_bias[:, :1, :1]
     scaled = np.rint(real_bias / unit_out[:, None, None] * 2.0**shift)
@@ -213,11 +239,33 @@ def _linear(plan: Plan, node: Node, offset: Array | None) -> LinearPlan:
         raise BadPlan(f"{node.op} {node.name!r}: its bias is out of all proportion to its calibrated range")
     half = 1 << (shift - 1) if options.rounding == "exact" and shift > 0 else 0
     out_bits = plan.bits(node.output)
-    if out_bits + shift > MAX_RING_BITS:
-        raise BadPlan(
-            f"{node.op} {node.name!r} needs a ring of {out_bits + shift} bits; lower the activation or weight bits"
-        )
     return LinearPlan(integers.astype(np.int32), scaled.astype(np.int64) + half, groups, shift, out_bits, weight_bits)
+
+
+def _channel_means(array: Array) -> F64:
+    return np.asarray(array.reshape(array.shape[1], -1).mean(axis=1), np.float64)
+
+
+def _sum_of_means(node: Node, means: F64, weight: F64 | None = None) -> F64:
+    """Result of a linear op (or of other weights in its place) for constant input channels `(C,)`, borders left
+    aside: `(M,)`.
+    """
+    own, _, groups = linear_constants(node)
+    taps = (own if weight is None else weight).sum(axis=(2, 3))
+    filters, depth = taps.shape
+    return np.asarray(
+        np.einsum("gmc,gc->gm", taps.reshape(groups, -1, depth), means.reshape(groups, depth)).reshape(filters)
+    )
+
+
+def _mean_error(plan: Plan, node: Node, error: F64, rest: _Rest | None) -> F64:
+    """Mean of what an error in the weights adds to each output, `(M,)`, in output units."""
+    unit = plan.unit(node.inputs[0])
+    mean = plan.ranges.mean[node.inputs[0]]
+    if rest is not None:
+        mean = mean - _channel_means(rest.exact) - _channel_means(rest.mean)
+    integers = np.where(unit != 0, mean / np.where(unit != 0, unit, 1.0), 0.0)
+    return _sum_of_means(node, integers, error)
 
 
 def _spatial(plan: Plan, node: Node) -> tuple[int, int]:
@@ -243,11 +291,8 @@ def _choose_shift(plan: Plan, node: Node, ideal: F64) -> tuple[int, int]:
     if options.uniform is not None:
         # Below an average pool the 1/k is in the weights: they keep (most of) their precision with more bits.
         least = float(np.abs(plan.units.scales.fields[node.inputs[0]].multiplier).max(initial=0.0)) or 1.0
-        shift = (
-            options.uniform + min(MAX_POOL_SHIFT, max(0, math.ceil(-math.log2(least))))
-            if _pooled(plan.graph, node)
-            else options.uniform
-        )
+        pooled = min(MAX_POOL_SHIFT, max(0, math.ceil(-math.log2(least)))) if _pooled(plan.graph, node) else 0
+        shift = options.uniform + pooled
         weight_bits = max(2, 2 + math.floor(math.log2(peak * 2.0**shift + 1)))
     else:
         weight_bits = options.weight_bits
@@ -255,12 +300,13 @@ def _choose_shift(plan: Plan, node: Node, ideal: F64) -> tuple[int, int]:
             weight_bits = min(weight_bits + 4, MAX_WEIGHT_BITS)  # a small layer, and nothing after it hides its error
         most = weight_bits + MAX_EXTRA_SHIFT
         shift = most if peak == 0 else min(most, math.floor(math.log2((2.0 ** (weight_bits - 1) - 1) / peak)))
+        shift = min(shift, MAX_LAYER_BITS - plan.bits(node.output))
         if shift < 0:
             weight_bits, shift = weight_bits - shift, 0
     if weight_bits > MAX_WEIGHT_BITS:
         raise BadPlan(
-            f"{node.op} {node.name!r} needs weights of {weight_bits} bits, {MAX_WEIGHT_BITS} are possible; its output range "
-            "is very small against its input's"
+            f"{node.op} {node.name!r} needs weights of {weight_bits} bits, {MAX_WEIGHT_BITS} are possible: its "
+            "output range is very small against its input's, or a batch norm's factor very large"
         )
     return shift, weight_bits
 

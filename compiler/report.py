@@ -48,12 +48,15 @@ class LayerRow(msgspec.Struct, frozen=True):
 
 
 class GateRow(msgspec.Struct, frozen=True):
-    """One ReLU that absorbed a batch norm: channels, and how many gates are flipped, and always open or always shut."""
+    """One ReLU that absorbed a batch norm: channels, and how many of them are flipped, never change, or are
+    constants.
+    """
 
     value: str
     channels: int
     flipped: int
     clamped: int
+    constant: int
 
 
 class PlanReport(msgspec.Struct, frozen=True):
@@ -90,7 +93,10 @@ def plan_report(plan: Plan, digest: str) -> PlanReport:
         for value, layer in plan.linears.items()
         if (node := plan.graph.producer(value)) is not None and node.op in LINEAR
     ]
-    gates = [GateRow(value, len(gate.flip), int(gate.flip.sum()), gate.clamped) for value, gate in plan.gates.items()]
+    gates = [
+        GateRow(value, len(gate.flip), int(gate.flip.sum()), gate.clamped, gate.constant)
+        for value, gate in plan.gates.items()
+    ]
     return PlanReport(
         format=FORMAT,
         version=VERSION,

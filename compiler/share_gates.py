@@ -20,11 +20,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from moiety.protocols.digits import MAX_THRESHOLDS
 from moiety.runtime import program as ir
 
 Tensors = dict[str, npt.NDArray[Any]]
-
-MAX_THRESHOLDS = 64  # two answer bits per threshold fit one 128-bit pad
 
 
 @dataclass(frozen=True)

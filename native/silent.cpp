@@ -45,13 +45,13 @@ const SilentOps& ops() {
   return *active;
 }
 
-std::vector<std::string> silent_isas() {
+std::vector<std::string> isa_names() {
   std::vector<std::string> names;
   for (const SilentOps* candidate : usable_ops()) names.emplace_back(candidate->name);
   return names;
 }
 
-void select_isa(const std::string& name) {
+void set_isa(const std::string& name) {
   for (const SilentOps* candidate : usable_ops()) {
     if (candidate->name == name) {
       active_ops.store(candidate);
@@ -124,6 +124,19 @@ Bytes hash_blocks(const Array& blocks, u64 tweak) {
   return owned(out, {n, 16});
 }
 
+void add_multiples(const Target& target, const Array& delta, const Array& elements) {
+  u8* to = checked<u8>("target", target, {kAny, 16});
+  const std::size_t n = target.shape(0);
+  const u8* d = checked<u8>("delta", delta, {16});
+  const u8* e = checked<u8>("elements", elements, {n});
+  unsigned all = 0;
+  for (std::size_t i = 0; i < n; i++) all |= e[i];
+  if (all > 15) throw nb::value_error("elements must be below 16");
+  const SilentOps& run = ops();
+  nb::gil_scoped_release release;
+  run.add_multiples(to, d, e, n);
+}
+
 Bytes tree_full(const Array& keys, const Array& offset, const Array& roots, u64 depth, const Target& leaves) {
   const u8* k = checked<u8>("keys", keys, {kAny, 16});
   const std::size_t trees = keys.shape(0);
@@ -194,10 +207,12 @@ void bind_silent(nb::module_& m) {
   using namespace nb::literals;
   const auto usable = usable_ops();
   if (!usable.empty()) active_ops.store(usable.front());
-  m.def("silent_isas", &silent_isas, "Instruction sets that run here, best first; the first is the one in use.");
-  m.def("silent_select", &select_isa, "name"_a, "Use another of `silent_isas()` (tests and benchmarks).");
+  m.def("silent_isa_names", &isa_names, "Instruction sets that run here, best first; the first is the one in use.");
+  m.def("silent_isa", [] { return std::string(ops().name); }, "The one in use.");
+  m.def("set_silent_isa", &set_isa, "name"_a, "Use another of `silent_isa_names()` (tests and benchmarks).");
 
   m.def("hash_blocks", &hash_blocks, "blocks"_a, "tweak"_a);
+  m.def("add_multiples", &add_multiples, "target"_a.noconvert(), "delta"_a, "elements"_a);
   m.def("tree_full", &tree_full, "keys"_a, "offset"_a, "roots"_a, "depth"_a, "leaves"_a.noconvert());
   m.def("tree_punctured", &tree_punctured, "keys"_a, "holes"_a, "sums"_a, "depth"_a, "leaves"_a.noconvert());
   m.def("encode_blocks", &encode_blocks, "seeds"_a, "key"_a, "start"_a, "target"_a.noconvert());

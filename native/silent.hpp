@@ -29,6 +29,7 @@ struct Noise {
 struct SilentOps {
   const char* name;
   void (*hash_blocks)(const std::uint8_t* blocks, std::size_t n, std::uint64_t tweak, std::uint8_t* out);
+  void (*add_multiples)(std::uint8_t* target, const std::uint8_t* delta, const std::uint8_t* elements, std::size_t n);
   void (*tree_full)(const std::uint8_t* keys, const std::uint8_t* offset, const std::uint8_t* roots, std::size_t trees,
                     int depth, std::uint8_t* leaves, std::uint8_t* sums);
   void (*tree_punctured)(const std::uint8_t* keys, const std::uint16_t* holes, const std::uint8_t* sums,

@@ -44,13 +44,29 @@ void hash_blocks(const u8* blocks, std::size_t n, u64 tweak, u8* out) {
   }
 }
 
-// --- half-trees -----------------------------------------------------------------------------------------------------
+// --- products -------------------------------------------------------------------------------------------------------
 
 using Block = __m128i;
 
 MOIETY_INLINE Block load_block(const u8* p) { return _mm_loadu_si128(reinterpret_cast<const Block*>(p)); }
 MOIETY_INLINE void store_block(u8* p, Block x) { _mm_storeu_si128(reinterpret_cast<Block*>(p), x); }
 MOIETY_INLINE Block mix(Block a, Block b) { return _mm_xor_si128(a, b); }
+
+void add_multiples(u8* target, const u8* delta, const u8* elements, std::size_t n) {
+  alignas(16) u8 multiples[16][16] = {};
+  Block power = load_block(delta);
+  const Block top = _mm_set1_epi8(0x11), rest = _mm_set1_epi8(static_cast<char>(0xee));
+  for (int bit = 0; bit < 4; bit++) {
+    for (int x = 1 << bit; x < 2 << bit; x++) store_block(multiples[x], mix(power, load_block(multiples[x - (1 << bit)])));
+    const Block carry = _mm_and_si128(_mm_srli_epi64(power, 3), top);
+    power = mix(_mm_and_si128(_mm_add_epi8(power, power), rest), mix(carry, _mm_add_epi8(carry, carry)));
+  }
+  for (std::size_t i = 0; i < n; i++) {
+    store_block(target + 16 * i, mix(load_block(target + 16 * i), load_block(multiples[elements[i]])));
+  }
+}
+
+// --- half-trees -----------------------------------------------------------------------------------------------------
 
 constexpr int kTreeVectors = 4;  // of nodes in flight
 constexpr std::size_t kTreeStep = kTreeVectors * kB;
@@ -271,7 +287,7 @@ void encode_nibbles(const u8* seeds, const Code& code, std::size_t n, const Nois
   }
 }
 
-constexpr SilentOps kOps{V::kName, hash_blocks, tree_full, tree_punctured, encode_blocks, encode_nibbles};
+constexpr SilentOps kOps{V::kName,        hash_blocks,   add_multiples, tree_full, tree_punctured, encode_blocks, encode_nibbles};
 
 }  // namespace
 }  // namespace moiety

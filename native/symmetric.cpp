@@ -165,13 +165,6 @@ nb::tuple lookup_send(const Array& w, const Array& delta, u64 k, u64 tweak, cons
   return send_lookup(job, Table::kGiven, side, checked<u8>("table", table, {job.n, std::size_t{1} << k}));
 }
 
-nb::tuple leaf_send(const Array& w, const Array& delta, u64 k, u64 tweak, const Array& shifts, const Array& digits,
-                    bool with_eq) {
-  const Lookup job = make_lookup(k, 1 + with_eq, 2, tweak, w.ndim() ? w.shape(0) : 0);
-  const SenderSide side(job, w, delta, shifts);
-  return send_lookup(job, with_eq ? Table::kLessEqual : Table::kLess, side, checked<u8>("digits", digits, {job.n}));
-}
-
 Bytes lookup_recv(const Array& v, u64 k, u64 tweak, const Array& choices, const Array& u, u64 bits,
                   const Array& messages) {
   const Lookup job = make_lookup(k, bits, 8, tweak, v.ndim() ? v.shape(0) : 0);
@@ -183,11 +176,6 @@ Bytes lookup_recv(const Array& v, u64 k, u64 tweak, const Array& choices, const 
     run.lookup_recv(job, side.v, side.choices, side.messages, share.data());
   }
   return share.array();
-}
-
-Bytes leaf_recv(const Array& v, u64 k, u64 tweak, const Array& choices, const Array& u, bool with_eq,
-                const Array& messages) {
-  return lookup_recv(v, k, tweak, choices, u, 1 + with_eq, messages);
 }
 
 nb::tuple arith_send(const Array& w, const Array& delta, u64 k, u64 tweak, const Array& shifts, const Array& table,
@@ -216,6 +204,90 @@ Words arith_recv(const Array& v, u64 k, u64 tweak, const Array& choices, const A
     run.arith_recv(job, side.v, side.choices, side.messages, share.data());
   }
   return share.array();
+}
+
+// --- gates ----------------------------------------------------------------------------------------------------------
+
+nb::tuple leaves_send(const Array& w, const Array& delta, u64 k, u64 tweak, const Array& shifts, const Array& digits,
+                      bool with_eq) {
+  const std::size_t count = digits.ndim() == 2 ? digits.shape(0) : 0;
+  check_range("the number of rows of digits", count, 1, 32);
+  const Lookup job = make_lookup(k, count * (1 + with_eq), 64, tweak, w.ndim() ? w.shape(0) : 0);
+  const SenderSide side(job, w, delta, shifts);
+  const u8* rows = checked<u8>("digits", digits, {count, job.n});
+  const SymmetricOps& run = ops();
+  const Output<u8> messages({message_bytes(job)}), share({count, job.n});
+  {
+    nb::gil_scoped_release release;
+    run.leaves_send(job, static_cast<int>(count), with_eq, side.w, side.delta, side.shifts, rows, messages.data(),
+                    share.data());
+  }
+  return nb::make_tuple(messages.array(), share.array());
+}
+
+Bytes leaves_recv(const Array& v, u64 k, u64 tweak, const Array& choices, const Array& u, u64 count, bool with_eq,
+                  const Array& messages) {
+  check_range("count", count, 1, 32);
+  const Lookup job = make_lookup(k, count * (1 + with_eq), 64, tweak, v.ndim() ? v.shape(0) : 0);
+  const ReceiverSide side(job, v, choices, u, messages);
+  const SymmetricOps& run = ops();
+  const Output<u8> share({static_cast<std::size_t>(count), job.n});
+  {
+    nb::gil_scoped_release release;
+    run.leaves_recv(job, static_cast<int>(count), with_eq, side.v, side.choices, side.messages, share.data());
+  }
+  return share.array();
+}
+
+nb::tuple join_send(const Array& w, const Array& delta, u64 k, u64 tweak, const Array& shifts, const Array& own,
+                    const Array& function, u64 bits) {
+  const Lookup job = make_lookup(k, bits, 8, tweak, w.ndim() ? w.shape(0) : 0);
+  const SenderSide side(job, w, delta, shifts);
+  const u8* mine = checked<u8>("own", own, {job.n});
+  const u8* table = checked<u8>("function", function, {std::size_t{1} << k});
+  const SymmetricOps& run = ops();
+  const Output<u8> messages({message_bytes(job)}), share({job.n});
+  {
+    nb::gil_scoped_release release;
+    run.join_send(job, side.w, side.delta, side.shifts, mine, table, messages.data(), share.data());
+  }
+  return nb::make_tuple(messages.array(), share.array());
+}
+
+nb::tuple mux_server(const Array& w, const Array& delta, u64 tweak, const Array& shifts, const Array& x,
+                     const Array& gate, const Array& flip, u64 bits, u64 out_bits) {
+  const Lookup job = make_lookup(2, out_bits, 64, tweak, w.ndim() ? w.shape(0) : 0);
+  check_range("bits", bits, 2, 64);
+  const SenderSide side(job, w, delta, shifts);
+  const u64* values = checked<u64>("x", x, {job.n});
+  const u8 *gates = checked<u8>("gate", gate, {job.n}), *flips = checked<u8>("flip", flip, {job.n});
+  const SymmetricOps& run = ops();
+  const Output<u8> messages({message_bytes(job)});
+  const Output<u64> share({job.n});
+  {
+    nb::gil_scoped_release release;
+    run.mux_server(job, static_cast<int>(bits), side.w, side.delta, side.shifts, values, gates, flips,
+                   messages.data(), share.data());
+  }
+  return nb::make_tuple(messages.array(), share.array());
+}
+
+nb::tuple mux_client(const Array& w, const Array& delta, u64 tweak, const Array& shifts, const Array& x,
+                     const Array& gate, u64 bits, u64 out_bits) {
+  const Lookup job = make_lookup(1, out_bits, 64, tweak, w.ndim() ? w.shape(0) : 0);
+  check_range("bits", bits, 2, 64);
+  const SenderSide side(job, w, delta, shifts);
+  const u64* values = checked<u64>("x", x, {job.n});
+  const u8* gates = checked<u8>("gate", gate, {job.n});
+  const SymmetricOps& run = ops();
+  const Output<u8> messages({message_bytes(job)});
+  const Output<u64> share({job.n});
+  {
+    nb::gil_scoped_release release;
+    run.mux_client(job, static_cast<int>(bits), side.w, side.delta, side.shifts, values, gates, messages.data(),
+                   share.data());
+  }
+  return nb::make_tuple(messages.array(), share.array());
 }
 
 // --- bit streams ----------------------------------------------------------------------------------------------------
@@ -363,10 +435,15 @@ void bind_symmetric(nb::module_& m) {
   m.def("vole_sender", &vole_sender, "keys"_a, "delta"_a, "counter"_a, "k"_a, "nblocks"_a, "corrections"_a);
   m.def("lookup_send", &lookup_send, "w"_a, "delta"_a, "k"_a, "tweak"_a, "shifts"_a, "table"_a, "bits"_a);
   m.def("lookup_recv", &lookup_recv, "v"_a, "k"_a, "tweak"_a, "choices"_a, "u"_a, "bits"_a, "messages"_a);
-  m.def("leaf_send", &leaf_send, "w"_a, "delta"_a, "k"_a, "tweak"_a, "shifts"_a, "digits"_a, "with_eq"_a);
-  m.def("leaf_recv", &leaf_recv, "v"_a, "k"_a, "tweak"_a, "choices"_a, "u"_a, "with_eq"_a, "messages"_a);
   m.def("arith_send", &arith_send, "w"_a, "delta"_a, "k"_a, "tweak"_a, "shifts"_a, "table"_a, "bits"_a);
   m.def("arith_recv", &arith_recv, "v"_a, "k"_a, "tweak"_a, "choices"_a, "u"_a, "bits"_a, "messages"_a);
+  m.def("leaves_send", &leaves_send, "w"_a, "delta"_a, "k"_a, "tweak"_a, "shifts"_a, "digits"_a, "with_eq"_a);
+  m.def("leaves_recv", &leaves_recv, "v"_a, "k"_a, "tweak"_a, "choices"_a, "u"_a, "count"_a, "with_eq"_a,
+        "messages"_a);
+  m.def("join_send", &join_send, "w"_a, "delta"_a, "k"_a, "tweak"_a, "shifts"_a, "own"_a, "function"_a, "bits"_a);
+  m.def("mux_server", &mux_server, "w"_a, "delta"_a, "tweak"_a, "shifts"_a, "x"_a, "gate"_a, "flip"_a, "bits"_a,
+        "out_bits"_a);
+  m.def("mux_client", &mux_client, "w"_a, "delta"_a, "tweak"_a, "shifts"_a, "x"_a, "gate"_a, "bits"_a, "out_bits"_a);
   m.def("pack", &pack, "values"_a, "bits"_a);
   m.def("unpack", &unpack, "data"_a, "n"_a, "bits"_a);
   m.def("unpack8", &unpack8, "data"_a, "n"_a, "bits"_a);

@@ -43,6 +43,21 @@ struct SymmetricOps {
                      const std::uint64_t* table, std::uint8_t* messages, std::uint64_t* share);
   void (*arith_recv)(const Lookup& lookup, const std::uint8_t* v, const std::uint8_t* choices,
                      const std::uint8_t* messages, std::uint64_t* share);
+  // gates_reference.py; `job.bits` is the width of a field.
+  void (*leaves_send)(const Lookup& job, int count, bool with_eq, const std::uint8_t* w, const std::uint8_t* delta,
+                      const std::uint8_t* shifts, const std::uint8_t* digits, std::uint8_t* messages,
+                      std::uint8_t* share);
+  void (*leaves_recv)(const Lookup& job, int count, bool with_eq, const std::uint8_t* v, const std::uint8_t* choices,
+                      const std::uint8_t* messages, std::uint8_t* share);
+  void (*join_send)(const Lookup& job, const std::uint8_t* w, const std::uint8_t* delta, const std::uint8_t* shifts,
+                    const std::uint8_t* own, const std::uint8_t* function, std::uint8_t* messages,
+                    std::uint8_t* share);
+  void (*mux_server)(const Lookup& job, int in_bits, const std::uint8_t* w, const std::uint8_t* delta,
+                     const std::uint8_t* shifts, const std::uint64_t* x, const std::uint8_t* gate,
+                     const std::uint8_t* flip, std::uint8_t* messages, std::uint64_t* share);
+  void (*mux_client)(const Lookup& job, int in_bits, const std::uint8_t* w, const std::uint8_t* delta,
+                     const std::uint8_t* shifts, const std::uint64_t* x, const std::uint8_t* gate,
+                     std::uint8_t* messages, std::uint64_t* share);
 };
 
 #if defined(__x86_64__)

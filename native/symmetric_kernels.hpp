@@ -20,12 +20,15 @@
 #include "symmetric_aes.hpp"
 #include "symmetric_vole.hpp"
 #include "symmetric_lookup.hpp"
+#include "symmetric_gates.hpp"
 
 namespace moiety {
 namespace {
 
 constexpr SymmetricOps kOps{V::kName,    ctr,         ggm,        vole_receiver, vole_sender,
-                            lookup_send, lookup_recv, arith_send, arith_recv};
+                            lookup_send, lookup_recv, arith_send, arith_recv,
+                            leaves_send, leaves_recv, join_send,  mux_server,
+                            mux_client};
 
 }  // namespace
 }  // namespace moiety

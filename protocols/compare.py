@@ -1,7 +1,8 @@
 """Millionaires' comparison and DReLU from 1-of-16 lookups (CrypTFlow2, CCS 2020, section 3.1; lookups on shares for
 the combination).
 
-The server is the sender of every lookup, the client the receiver. Values are cut into digits of at most four bits.
+The server is the sender of every lookup, the client the receiver. One client value may be compared with
+several server values: the digits' lookups then answer for all of them at once. Values are cut into digits of at most four bits.
 One lookup per digit shares
 `lt = [server digit < client digit]` and `eq`; the digits are then joined, up to three in one round, by lookups whose
 table the sender computes from its shares and whose choice is the receiver's shares.
@@ -24,25 +25,25 @@ U8 = npt.NDArray[np.uint8]
 LT = np.uint8(1)
 
 
-def less_than(session: Session, value: U64, bits: int) -> U8:
-    """XOR shares of `[a < y]`, uint8 `(n,)` of 0/1; the server's `value` is a, the client's is y, both uint64 `(n,)`
-    below 2^bits.
+def less_than(session: Session, values: U64, bits: int, count: int = 1) -> U8:
+    """XOR shares of `[a_k < y]`, uint8 `(count, n)` of 0/1.
+
+    `values` uint64 below 2^bits: the server's a, `(count, n)`; the client's y, `(1, n)`.
     """
     sizes = digit_sizes(bits)
     shifts = np.cumsum((0, *sizes[:0:-1]))[::-1]
-    digits = [
-        ((value >> np.uint64(s)) & ring.mask(k)).astype(np.uint8) for s, k in zip(shifts.tolist(), sizes, strict=True)
-    ]
-    last = len(sizes) - 1
+    digits = [((values >> np.uint64(s)) & ring.mask(k)).astype(np.uint8) for s, k in zip(shifts, sizes, strict=True)]
+    last, n = len(sizes) - 1, values.shape[1]
     if session.is_server:
-        opened = [session.sender.accept(value.size, k) for k in sizes]
+        opened = [session.sender.accept(n, k) for k in sizes]
         parts = [session.sender.leaf(b, d, i < last) for i, (b, d) in enumerate(zip(opened, digits, strict=True))]
     else:
-        chosen = [session.receiver.choose(d, k) for d, k in zip(digits, sizes, strict=True)]
-        parts = [session.receiver.leaf(b, i < last) for i, b in enumerate(chosen)]
+        chosen = [session.receiver.choose(d[0], k) for d, k in zip(digits, sizes, strict=True)]
+        parts = [session.receiver.leaf(b, count, i < last) for i, b in enumerate(chosen)]
+    parts = [part.reshape(-1) for part in parts]
     for groups in join_plan(len(sizes)):
         parts = _join_round(session, parts, groups)
-    return parts[0]
+    return parts[0].reshape(count, n)
 
 
 def _join_round(session: Session, parts: list[U8], sizes: tuple[int, ...]) -> list[U8]:
@@ -56,8 +57,8 @@ def _join_round(session: Session, parts: list[U8], sizes: tuple[int, ...]) -> li
     if session.is_server:
         opened = [session.sender.accept(g[0].size, k) for g, _, k in wide]
         out = [
-            session.sender.lookup(b, _join_table(g, last, k), 2 - last)
-            for b, (g, last, k) in zip(opened, wide, strict=True)
+            session.sender.join(b, _join_choice(g, last), _JOIN[len(g), last], 2 - last)
+            for b, (g, last, _) in zip(opened, wide, strict=True)
         ]
     else:
         chosen = [session.receiver.choose(_join_choice(g, last), k) for g, last, k in wide]
@@ -80,14 +81,6 @@ def _join_choice(group: list[U8], last: bool) -> U8:
     return choice
 
 
-def _join_table(group: list[U8], last: bool, k: int) -> U8:
-    """Sender's table over all receiver shares: bit 0 is the nonlinear part of lt, bit 1 eq of the group. uint8 `(n,
-    2^k)`.
-    """
-    values = _join_choice(group, last)[:, None] ^ np.arange(1 << k, dtype=np.uint8)
-    return _JOIN[len(group), last][values]
-
-
 def _join_function(size: int, last: bool) -> U8:
     """The joining function on open bits, as a table over the packed choice."""
     k = join_width(size, last)
@@ -107,19 +100,19 @@ def _join_function(size: int, last: bool) -> U8:
 _JOIN = {(size, last): _join_function(size, last) for size, last in ((2, False), (2, True), (3, True))}
 
 
-def drelu(session: Session, x: U64, bits: int) -> U8:
-    """XOR shares of `[x >= 0]` for additive shares in `Z_{2^bits}`, uint64 `(n,)`, 2 <= bits <= 64. Exact for every
-    input.
+def drelu(session: Session, values: U64, bits: int, count: int = 1) -> U8:
+    """XOR shares of `[x_k >= 0]`, uint8 `(count, n)`, for additive shares in `Z_{2^bits}`, 2 <= bits <= 64. Exact.
 
+    `values` uint64: the server's shares `(count, n)`; the client's, the same for all k, `(1, n)`.
     `msb(x) = msb(x0) ^ msb(x1) ^ carry`, `carry = [2^(bits-1) - 1 - low(x0) < low(x1)]` (CrypTFlow2, Algorithm 2).
     """
-    low = x & ring.mask(bits - 1)
-    sign = ring.msb(x, bits)
+    low = values & ring.mask(bits - 1)
+    sign = ring.msb(values, bits)
     if session.is_server:
-        return less_than(session, ring.mask(bits - 1) - low, bits - 1) ^ sign ^ np.uint8(1)
-    return less_than(session, low, bits - 1) ^ sign
+        return less_than(session, ring.mask(bits - 1) - low, bits - 1, count) ^ sign ^ np.uint8(1)
+    return less_than(session, low, bits - 1, count) ^ sign
 
 
 def wrap(session: Session, x: U64, bits: int) -> U8:
-    """XOR shares of `[x0 + x1 >= 2^bits]` for `x` uint64 `(n,)` below 2^bits."""
-    return less_than(session, ring.mask(bits) - x if session.is_server else x, bits)
+    """XOR shares of `[x0 + x1 >= 2^bits]`, uint8 `(n,)`, for `x` uint64 `(n,)` below 2^bits."""
+    return less_than(session, (ring.mask(bits) - x if session.is_server else x)[None], bits)[0]

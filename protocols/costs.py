@@ -84,12 +84,13 @@ def lookup(n: Size, k: int, bits: int) -> Cost:
     return Cost(choices(n, k), answers(n, k, bits), "CS")
 
 
-def less_than(n: Size, bits: int) -> Cost:
-    """Millionaires' comparison of n pairs of `bits`-bit values."""
+def less_than(n: Size, bits: int, count: int = 1) -> Cost:
+    """Millionaires' comparison of n client values with `count` server values each, of `bits` bits."""
     sizes = digit_sizes(bits)
     total = Cost()
     for index, k in enumerate(sizes):
-        total = total.beside(lookup(n, k, 1 + (index < len(sizes) - 1)))
+        total = total.beside(lookup(n, k, count * (1 + (index < len(sizes) - 1))))
+    n = n * count
     for groups in join_plan(len(sizes)):
         level = Cost()
         for index, size in enumerate(groups):
@@ -100,10 +101,20 @@ def less_than(n: Size, bits: int) -> Cost:
     return total
 
 
+def gates(n: Size, bits: int, count: int = 1) -> Cost:
+    """DReLU of n elements for `count` thresholds each."""
+    return less_than(n, bits - 1, count)
+
+
+def multiplex(n: Size, out_bits: int) -> Cost:
+    """Gate and extend n elements."""
+    up = choices(n, 2) + answers(n, 1, out_bits)
+    return Cost(up, choices(n, 1) + answers(n, 2, out_bits), "CSC")
+
+
 def relu(n: Size, bits: int, out_bits: int) -> Cost:
     """DReLU, then the multiplexer with extension; the same with and without secret thresholds."""
-    mux = Cost(choices(n, 2) + answers(n, 1, out_bits), choices(n, 1) + answers(n, 2, out_bits), "CSC")
-    return less_than(n, bits - 1) + mux
+    return gates(n, bits) + multiplex(n, out_bits)
 
 
 def bit_to_ring(n: Size, bits: int) -> Cost:

@@ -5,6 +5,8 @@ cost formulas.
 from __future__ import annotations
 
 DIGIT = 4
+MAX_THRESHOLDS = 32
+"""Comparisons that share a leaf transfer: two answer bits each must fit the low 64 bits of a pad."""
 
 
 def digit_sizes(bits: int) -> tuple[int, ...]:

@@ -8,10 +8,11 @@ Security 2023), an encryption of zero of each answer's own, and a mask:
 
 * *flooded*: noise uniform in `[-2^f, 2^f)` on every b coefficient that is sent, and a mask r uniform in Z_{2^l} at
   message scale; y0 = r. Exact.
-* *uniform*: after rounding to `Z_{2^k}`, r uniform in Z_{2^k} is subtracted; y0 = round(r / 2^(k-l)). Nothing of the
-  noise remains visible.
+* *uniform*: b is rounded to `Z_{2^(l+4)}` and r uniform in it subtracted; y0 = round(r / 2^4). Nothing of the noise
+  remains visible.
 
-Both send answers rounded to `Z_{2^k}` (public post-processing), a in full and b only where it carries outputs.
+What is sent is rounded (public post-processing): a to `Z_{2^k}`, all N coefficients; b to `Z_{2^(l+4)}`, only where it
+carries outputs.
 
 The server learns nothing (RLWE). The client learns nothing about the weights: a' + pa*u + e2 is pseudo-random by RLWE
 with secret u, and b is masked as above (statistical distance at most 2^-40 per layer when flooded). Flights: client ->

@@ -102,11 +102,37 @@ class TransferSender(_Endpoint):
         return share
 
     def leaf(self, batch: SentBatch, digits: U8, with_eq: bool) -> U8:
-        """XOR-share `[digit < choice] | [digit == choice] << 1` (the second only `with_eq`)."""
+        """XOR-share `[digit < choice] | [digit == choice] << 1` (the second only `with_eq`), uint8 `(count, n)` for
+        several digits uint8 `(count, n)` against each choice.
+        """
         batch.spend()
-        messages, share = kernels.leaf_send(
+        messages, share = kernels.leaves_send(
             batch.w, self._vole.delta, batch.k, batch.tweak, batch.shifts, digits, with_eq
         )
+        self._channel.send(messages)
+        return share
+
+    def join(self, batch: SentBatch, own: U8, function: U8, bits: int) -> U8:
+        """XOR-share `function[own_i ^ choice_i]`: a public function of XOR-shared bits, uint8 `(2^k,)`."""
+        batch.spend()
+        delta = self._vole.delta
+        messages, share = kernels.join_send(batch.w, delta, batch.k, batch.tweak, batch.shifts, own, function, bits)
+        self._channel.send(messages)
+        return share
+
+    def multiplex_4(self, batch: SentBatch, x: U64, gate: U8, flip: U8, bits: int, out_bits: int) -> U64:
+        """The server's half of the multiplexer (kernels.mux_server); returns this party's share uint64 `(n,)`."""
+        batch.spend()
+        delta = self._vole.delta
+        messages, share = kernels.mux_server(batch.w, delta, batch.tweak, batch.shifts, x, gate, flip, bits, out_bits)
+        self._channel.send(messages)
+        return share
+
+    def multiplex_2(self, batch: SentBatch, x: U64, gate: U8, bits: int, out_bits: int) -> U64:
+        """The client's half (kernels.mux_client)."""
+        batch.spend()
+        delta = self._vole.delta
+        messages, share = kernels.mux_client(batch.w, delta, batch.tweak, batch.shifts, x, gate, bits, out_bits)
         self._channel.send(messages)
         return share
 
@@ -138,11 +164,11 @@ class TransferReceiver(_Endpoint):
         messages = self._channel.recv(message_bytes(batch.choices.size, batch.k, bits))
         return kernels.lookup_recv(batch.v, batch.k, batch.tweak, batch.choices, batch.u, bits, messages)
 
-    def leaf(self, batch: ReceivedBatch, with_eq: bool) -> U8:
-        """This party's XOR share of `(lt, eq)`."""
+    def leaf(self, batch: ReceivedBatch, count: int, with_eq: bool) -> U8:
+        """This party's XOR share of `(lt, eq)` against `count` digits, uint8 `(count, n)`."""
         batch.spend()
-        messages = self._channel.recv(message_bytes(batch.choices.size, batch.k, 1 + with_eq))
-        return kernels.leaf_recv(batch.v, batch.k, batch.tweak, batch.choices, batch.u, with_eq, messages)
+        messages = self._channel.recv(message_bytes(batch.choices.size, batch.k, count * (1 + with_eq)))
+        return kernels.leaves_recv(batch.v, batch.k, batch.tweak, batch.choices, batch.u, count, with_eq, messages)
 
     def additive(self, batch: ReceivedBatch, bits: int) -> U64:
         """This party's additive share of the chosen entries modulo 2^bits, uint64 `(n,)`."""

@@ -36,7 +36,7 @@ STATISTICAL_BITS = 40
 FAILURE_BITS = 64
 """A whole layer decrypts wrongly with probability at most 2^-64 (plus what RLWE's pseudo-randomness changes)."""
 
-PRIME_BITS = range(24, 28)
+PRIME_BITS = range(21, 28)
 """Sizes of NTT primes: at most 27 bits, so that float64 products of residues and weights stay exact."""
 
 MAX_DEGREE = max(MAX_LOG2_Q)

@@ -80,7 +80,11 @@ class Executor:
             case ir.Truncate():
                 return self._truncate(index, step, x)
             case ir.Relu():
-                return self._relu(index, step, x)
+                return self._relu(index, step, x, operands[1] if len(operands) > 1 else None)
+            case ir.Gates():
+                bits = self.program.steps[step.inputs[0]].bits
+                thresholds = self.weights.thresholds(index).reshape(*step.shape[:2], *(1,) * (x.ndim - 1))
+                return (_wrap(x + thresholds, bits) >= 0).astype(np.int64)
             case ir.MaxPool():
                 return self._max_pool(index, step, x)
             case ir.SumPool():
@@ -134,13 +138,15 @@ class Executor:
             high += self._generator.integers(0, 1 << step.shift, x.shape, np.uint64) <= low
         return self._fit(index, high, step.bits)
 
-    def _relu(self, index: int, step: ir.Relu, x: I64) -> I64:
+    def _relu(self, index: int, step: ir.Relu, x: I64, gate: I64 | None) -> I64:
         if not step.affine:
-            return np.maximum(x, 0)
+            return np.maximum(x, 0) if gate is None else x * gate
         threshold, flip = self.weights.gate(index)
         per_channel = (-1,) + (1,) * (x.ndim - 1)
         bits = self.program.steps[step.inputs[0]].bits
         shifted = self._fit(index, x + threshold.reshape(per_channel), bits)
+        if gate is not None:
+            return np.asarray(shifted * (gate ^ flip.reshape(per_channel)))
         if flip.any():
             return np.where(flip.reshape(per_channel) == 1, np.minimum(shifted, 0), np.maximum(shifted, 0))
         return np.maximum(shifted, 0, out=shifted)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -19,6 +20,11 @@ from moiety.runtime.cli_vendor import (
     simulate,
 )
 from moiety.runtime.signals import Stopped, raise_stopped
+
+if TYPE_CHECKING:
+    from moiety.runtime.client import Results
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 app = typer.Typer(
     name="moiety",
@@ -62,14 +68,24 @@ def _main(
     pass
 
 
-app.command("compile", epilog=COMPILE_EXAMPLES)(compile_command)
-app.command(epilog=INSPECT_EXAMPLES)(inspect)
-app.command(epilog=SIMULATE_EXAMPLES)(simulate)
-app.command(epilog=DEMO_EXAMPLES)(demo)
+def command(epilog: str, name: str | None = None) -> Callable[[F], F]:
+    """Register a command; its docstring is its help."""
+
+    def register(function: F) -> F:
+        app.command(name, help=ui.prose(function.__doc__), epilog=epilog)(function)
+        return function
+
+    return register
 
 
-@app.command(
-    epilog=ui.examples(
+command(COMPILE_EXAMPLES, "compile")(compile_command)
+command(INSPECT_EXAMPLES)(inspect)
+command(SIMULATE_EXAMPLES)(simulate)
+command(DEMO_EXAMPLES)(demo)
+
+
+@command(
+    ui.examples(
         "moiety serve compiled/ --listen 0.0.0.0:7700",
         "moiety serve compiled/ --listen 127.0.0.1:0 --once     [dim](any free port; prints it)[/dim]",
     )
@@ -104,7 +120,7 @@ def serve(
 ) -> None:
     """Serve a compiled model to hospitals, one client at a time (vendor).
 
-    Prints `listening HOST:PORT` when ready and logs one line per event to stderr. Clients with another Program or
+    Prints `listening HOST:PORT` and logs one line per event to stderr. Clients with another Program or
     release are refused; whatever else connects is dropped. A client that fails ends its own session only. SIGINT or
     SIGTERM stops the server at once, in good order, with exit code 0.
 
@@ -121,23 +137,23 @@ def serve(
     host, port = tcp.parse_address(listen)
     program, weights = artifacts.load_vendor(folder)
     listener = tcp.listen(host, port)
-    try:
-        executor = ServerExecutor(program, weights)
-        log.info("preparing '%s', Program %s..., %s rounding", program.name, program.digest()[:16], program.rounding)
-        with watching("preparing") as watch:
-            executor.prepare(watch)
-    except Stopped:
-        listener.close()
-        log.info("stopped before anything was served")
-        return
-    server = Server(executor, listener, ServerOptions(max_clients=1 if once else max_clients, waiting=waiting))
+    log.info("preparing '%s', Program %s..., %s rounding", program.name, program.digest()[:16], program.rounding)
+    options = ServerOptions(max_clients=1 if once else max_clients, waiting=waiting)
+    server = Server(ServerExecutor(program, weights), listener, options)
     print(f"listening {listener.host}:{listener.port}", flush=True)
     log.info("listening at %s:%d", listener.host, listener.port)
-    log.info("ended: %s", server.run().line())
+    try:
+        with server:
+            with watching("preparing") as watch:
+                server.executor.prepare(watch)
+            server.run()
+    except Stopped as stopped:
+        log.info("stopping: %s", stopped)
+    log.info("ended: %s", server.summary.line())
 
 
-@app.command(
-    epilog=ui.examples(
+@command(
+    ui.examples(
         "moiety infer public/ x-ray.png --connect vendor.example:7700",
         "moiety infer public/ cohort.csv more-images/ --connect 10.0.0.7:7700 -o cohort.json",
     )
@@ -190,7 +206,7 @@ def infer(
         raise BadInput(f"cannot write the results to {output}: there is no folder {output.parent}")
 
     def on_wait(ahead: int) -> None:
-        ui.say(f"the server is busy, waiting: {ahead} ahead")
+        ui.say(f"the server is busy, waiting: {ahead} ahead" if ahead else "the server is getting ready, waiting")
 
     done: list[client.ImageResult] = []
 
@@ -209,7 +225,7 @@ def infer(
     _report(results, output)
 
 
-def _report(results: "client.Results", output: Path) -> None:  # noqa: F821, UP037
+def _report(results: Results, output: Path) -> None:
     shown = ui.table("", "image", "output", "result")
     for image in results.images:
         for result in image.outputs:

@@ -74,6 +74,11 @@ def examples(*lines: str) -> str:
     return "\n\n".join(("[bold]Examples[/bold]", *(f"  $ {line}" for line in lines)))
 
 
+def prose(docstring: str | None) -> str:
+    """A docstring as help: paragraphs without the line breaks of the source."""
+    return "\n\n".join(" ".join(part.split()) for part in (docstring or "").split("\n\n"))
+
+
 def usage(message: str) -> NoReturn:
     """A misuse of options that the parser cannot see."""
     raise typer.BadParameter(message)

@@ -37,8 +37,12 @@ def _step_cost(program: ir.Program, step: ir.AnyStep, spec: packing.LinearSpec |
     match step:
         case ir.Linear() if spec is not None:
             return Cost(packing.upload_bytes(spec), packing.download_bytes(spec), "CS")
+        case ir.Relu(inputs=(_, _)):
+            return costs.multiplex(n, step.bits)
         case ir.Relu():
             return costs.relu(n, operand.bits, step.bits)
+        case ir.Gates():
+            return costs.gates(math.prod(operand.shape), operand.bits, step.shape[0])
         case ir.Truncate(rounding="exact"):
             return costs.truncate_exact(n, operand.bits, step.shift)
         case ir.Truncate():

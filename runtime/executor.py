@@ -9,9 +9,11 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +22,7 @@ from moiety.protocols import linear, ring
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.extend import extend
 from moiety.protocols.maxpool import maxpool
-from moiety.protocols.relu import relu
+from moiety.protocols.relu import gates, multiplex, relu
 from moiety.protocols.reveal import reveal_to_client
 from moiety.protocols.session import Session
 from moiety.protocols.truncate import truncate_exact, truncate_stochastic
@@ -30,6 +32,8 @@ from moiety.runtime.local_ops import LOCAL_STEPS, apply_local
 from moiety.runtime.weights import Weights
 
 U64 = ring.U64
+Share = npt.NDArray[Any]
+"""One party's share of a value: ring elements (uint64), or what Gates makes, XOR-shared bits (uint8)."""
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, name of what comes next)."""
 
@@ -39,7 +43,16 @@ def no_progress(done: int, total: int, what: str) -> None:
 
 
 def peak_rss() -> int:
-    """Largest resident size of this process so far, bytes."""
+    """Largest resident size of this process so far, bytes.
+
+    Linux keeps `ru_maxrss` across exec, so a process started by a larger one would report its parent's; the kernel's
+    own high-water mark of this address space does not.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
@@ -75,12 +88,18 @@ class RunCost:
 
     @contextmanager
     def measure(self, session: Session, kind: str, label: str) -> Iterator[None]:
-        traffic = session.channel.meter.total
-        before = (time.perf_counter(), time.process_time(), traffic.sent, traffic.received, traffic.flights)
+        traffic = replace(session.channel.meter.total)
+        wall, cpu = time.perf_counter(), time.process_time()
         with session.channel.meter.labelled(label):
             yield
-        after = (time.perf_counter(), time.process_time(), traffic.sent, traffic.received, traffic.flights)
-        cost = StepCost(*(b - a for a, b in zip(before, after, strict=True)))
+        after = session.channel.meter.total
+        cost = StepCost(
+            time.perf_counter() - wall,
+            time.process_time() - cpu,
+            after.sent - traffic.sent,
+            after.received - traffic.received,
+            after.flights - traffic.flights,
+        )
         self.by_kind.setdefault(kind, StepCost()).add(cost)
         self.total.add(cost)
         if kind != "keys":
@@ -104,6 +123,8 @@ class ServerExecutor:
         seed = public_seed(self.program)
         for done, (index, spec) in enumerate(specs.items()):
             progress(done, len(specs), self.program.steps[index].name)
+            if index in self._layers:
+                continue
             layer = linear.ServerLinear(spec, index, seed, *self.weights.linear(index))
             layer.prepare()
             self._layers[index] = layer
@@ -123,7 +144,7 @@ class ServerExecutor:
         session.channel.flush()
         return cost
 
-    def _step(self, session: Session, index: int, step: ir.AnyStep, operands: list[U64]) -> U64:
+    def _step(self, session: Session, index: int, step: ir.AnyStep, operands: list[Share]) -> Share:
         match step:
             case ir.Input():
                 return np.zeros(step.shape, np.uint64)
@@ -134,7 +155,12 @@ class ServerExecutor:
                 channelwise = (-1,) + (1,) * (len(step.shape) - 1)
                 threshold, flip = self.weights.gate(index)
                 elements = ring.from_signed(threshold, bits).reshape(channelwise)
-                return relu(session, operands[0], bits, step.bits, elements, flip.reshape(channelwise))
+                return relu_step(session, step, bits, operands, elements, flip.reshape(channelwise))
+            case ir.Gates():
+                bits = self.program.steps[step.inputs[0]].bits
+                channelwise = step.shape[:2] + (1,) * (len(step.shape) - 2)
+                elements = ring.from_signed(self.weights.thresholds(index), bits).reshape(channelwise)
+                return gates(session, operands[0], bits, step.shape[0], elements)
             case ir.AddConst():
                 constant = ring.from_signed(self.weights.constant(index), step.bits)
                 return ring.reduce(operands[0] + constant, step.bits)
@@ -162,9 +188,13 @@ class Output:
     def of(cls, index: int, program: ir.Program, elements: U64) -> Output:
         step = program.outputs[index]
         integers = ring.to_signed(elements, step.bits)
-        values = ir.dequantise_output(step, integers)
         return cls(
-            program.output_names()[index], integers, integers * step.scale, values, step.postprocess, step.labels
+            name=program.output_names()[index],
+            integers=integers,
+            logits=integers.astype(np.float64) * step.scale,
+            values=ir.dequantise_output(step, integers),
+            postprocess=step.postprocess,
+            labels=step.labels,
         )
 
 
@@ -212,7 +242,21 @@ class ClientExecutor:
         return elements
 
 
-def shared_step(session: Session, program: ir.Program, step: ir.AnyStep, operands: list[U64]) -> U64:
+def relu_step(
+    session: Session,
+    step: ir.Relu,
+    bits: int,
+    operands: Sequence[Share],
+    threshold: U64 | None = None,
+    flip: npt.NDArray[np.uint8] | None = None,
+) -> U64:
+    """A whole ReLU, or the multiplexer alone where Gates have made the comparisons."""
+    if len(operands) == 2:
+        return multiplex(session, operands[0], operands[1], bits, step.bits, threshold, flip)
+    return relu(session, operands[0], bits, step.bits, threshold, flip)
+
+
+def shared_step(session: Session, program: ir.Program, step: ir.AnyStep, operands: list[Share]) -> Share:
     """The steps that both parties run with the same call."""
     x = operands[0]
     bits = program.steps[step.inputs[0]].bits
@@ -220,7 +264,9 @@ def shared_step(session: Session, program: ir.Program, step: ir.AnyStep, operand
         return apply_local(step, operands)
     match step:
         case ir.Relu():
-            return relu(session, x, bits, step.bits)
+            return relu_step(session, step, bits, operands)
+        case ir.Gates():
+            return gates(session, x, bits, step.shape[0])
         case ir.Truncate():
             truncate = truncate_exact if step.rounding == "exact" else truncate_stochastic
             return truncate(session, x, bits, step.shift)
@@ -232,9 +278,9 @@ def shared_step(session: Session, program: ir.Program, step: ir.AnyStep, operand
             raise ContractViolation(f"no execution for step kind {kind_of(step)}")
 
 
-def _walk(program: ir.Program, progress: Progress) -> Iterator[tuple[int, ir.AnyStep, dict[int, U64]]]:
+def _walk(program: ir.Program, progress: Progress) -> Iterator[tuple[int, ir.AnyStep, dict[int, Share]]]:
     """The steps in order with the live values; after each step those of no further use are dropped."""
-    values: dict[int, U64] = {}
+    values: dict[int, Share] = {}
     for (index, step), finished in zip(enumerate(program.steps), program.last_uses(), strict=True):
         progress(index, len(program.steps), step.name)
         yield index, step, values

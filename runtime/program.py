@@ -97,9 +97,20 @@ class Relu(Step, frozen=True, tag="relu", kw_only=True):
     With `affine`, the server's per-channel secrets are `relu.{step}.threshold` int64 `(C,)` (the c) and
     `relu.{step}.flip` uint8 `(C,)` (1 where the gate opens for `x+c < 0`). Without, c = 0 and no flip. Flip 0: `z =
     x+c if x+c >= 0 else 0`; flip 1: `z = x+c if x+c < 0 else 0`.
+
+    A second operand, if there is one, holds the bits `[x+c >= 0]` that Gates steps have made already; the Relu then
+    only multiplexes. They must be those of the same c.
     """
 
     affine: bool
+
+
+class Gates(Step, frozen=True, tag="gates", kw_only=True):
+    """Comparisons of one tensor with several secret thresholds: `[x + c_k >= 0]`, k < K, `(C, ...) -> (K, C, ...)`.
+
+    The result is XOR-shared bits, not ring elements: `bits` is 1, and only Slice, Reshape and Concat may follow, up to
+    the Relu that takes it as its second operand. Weights file: `gates.{step}.threshold` int64 `(K, C)`.
+    """
 
 
 class MaxPool(Step, frozen=True, tag="maxpool", kw_only=True):
@@ -177,6 +188,7 @@ AnyStep = (
     | Linear
     | Truncate
     | Relu
+    | Gates
     | MaxPool
     | SumPool
     | Extend

@@ -73,8 +73,12 @@ def details(step: ir.AnyStep) -> str:
             return f"{step.kernel[0]}x{step.kernel[1]}, {step.weight_bits}-bit weights{groups}"
         case ir.Truncate():
             return f"by {step.shift}, {step.rounding}"
+        case ir.Relu(inputs=(_, _)):
+            return "multiplexer alone"
         case ir.Relu():
             return "secret thresholds" if step.affine else ""
+        case ir.Gates():
+            return f"{step.shape[0]} secret thresholds"
         case ir.MaxPool() | ir.SumPool():
             return f"{step.kernel[0]}x{step.kernel[1]} / {step.strides[0]}x{step.strides[1]}"
         case ir.Add():

@@ -64,8 +64,9 @@ class Summary:
 
 @dataclass
 class Server:
-    """`executor` must be prepared. `run` returns when `max_clients` were served or `stop` was called, and raises
-    nothing for a client's sake.
+    """One listening server. Inside `with server:` clients are accepted and wait; `run`, once the executor is prepared,
+    serves them, and raises nothing for a client's sake. `Stopped` (see signals) passes through both, after a word to
+    the client in service.
     """
 
     executor: ServerExecutor
@@ -74,24 +75,28 @@ class Server:
     summary: Summary = field(default_factory=Summary)
     _queue: deque[TcpChannel] = field(default_factory=deque)
     _changed: threading.Condition = field(default_factory=threading.Condition)
+    _ready: bool = False
     _serving: bool = False
     _stopping: bool = False
+    _acceptor: threading.Thread = field(init=False)
 
-    def run(self) -> Summary:
-        """Serve until the end. `Stopped` (a signal, see signals) is an orderly end as well."""
-        acceptor = threading.Thread(target=self._accept_loop, name="moiety-acceptor", daemon=True)
-        acceptor.start()
-        try:
-            while not self._done():
-                channel = self._next()
-                if channel is not None:
-                    self._serve(channel)
-        except Stopped as stopped:
-            log.info("stopping: %s", stopped)
-        finally:
-            self.stop()
-            acceptor.join(timeout=5.0)
-        return self.summary
+    def __enter__(self) -> Server:
+        self._acceptor = threading.Thread(target=self._accept_loop, name="moiety-acceptor", daemon=True)
+        self._acceptor.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+        self._acceptor.join(timeout=5.0)
+
+    def run(self) -> None:
+        """Serve until `max_clients` were served or `stop` was called."""
+        self._ready = True
+        log.info("ready to serve")
+        while not self._done():
+            channel = self._next()
+            if channel is not None:
+                self._serve(channel)
 
     def stop(self) -> None:
         """Accept nobody any more and send those who wait away; from any thread."""
@@ -172,9 +177,10 @@ class Server:
     def _enqueue(self, channel: TcpChannel) -> None:
         with self._changed:
             ahead = len(self._queue) + self._serving
-            full, stopping = len(self._queue) >= self.options.waiting and ahead > 0, self._stopping
+            full = ahead > self.options.waiting
+            stopping = self._stopping
             if not full and not stopping:
-                if ahead:
+                if ahead or not self._ready:
                     log.info("%s: waiting, %d ahead", channel.peer, ahead)
                     wire.send(channel, wire.Waiting(ahead=ahead))
                 self._queue.append(channel)
@@ -183,9 +189,7 @@ class Server:
             self._refuse(channel, "stopping", "the server is shutting down; try again later")
         elif full:
             self._refuse(
-                channel,
-                "busy",
-                f"the server is busy and {self.options.waiting} clients are already waiting; try again later",
+                channel, "busy", f"the server is busy, and {self.options.waiting} more may wait for it; try again later"
             )
 
     def _refuse(self, channel: TcpChannel, reason: wire.Reason, message: str) -> None:

@@ -60,7 +60,7 @@ class Limits:
     """Seconds and bytes; the defaults suit a run over the internet with steps of some minutes."""
 
     silence: float = 60.0
-    patience: float = 1800.0
+    patience: float = 600.0
     keepalive: float = 5.0
     frame_bytes: int = 16 << 20
     message_bytes: int = 64 << 10
@@ -229,7 +229,7 @@ class TcpChannel(Channel):
 
     def _read(self, nbytes: int) -> memoryview:
         self.flush()
-        buffer = memoryview(np.empty(nbytes, np.uint8))
+        buffer = np.empty(nbytes, np.uint8).data
         done = 0
         patience = time.monotonic() + self.limits.patience
         while done < nbytes:

@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from moiety.protocols.errors import BadArtifact, BadPlan
+from moiety.protocols.digits import MAX_THRESHOLDS
 from moiety.protocols.rlwe_params import MAX_WEIGHT_BITS, check_parameters
 from moiety.runtime import program as ir
 
 MAX_ELEMENTS = 1 << 28
 MAX_STEPS = 100_000
 MAX_BITS = 64
+GATE_BITS = 1
 
 
 def check_program(program: ir.Program) -> None:
@@ -62,7 +64,7 @@ class _StepCheck:
 
     def run(self) -> None:
         step, index = self.step, self.index
-        arity = {ir.Input: (0, 0), ir.Add: (2, 64), ir.Concat: (1, MAX_STEPS)}.get(type(step), (1, 1))
+        arity = {ir.Input: (0, 0), ir.Add: (2, 64), ir.Concat: (1, MAX_STEPS), ir.Relu: (1, 2)}.get(type(step), (1, 1))
         self.require(arity[0] <= len(step.inputs) <= arity[1], f"it has {len(step.inputs)} operands")
         self.require(all(0 <= i < index for i in step.inputs), f"operands {step.inputs} are not all earlier steps")
         operands = [self.program.steps[i] for i in step.inputs]
@@ -70,12 +72,34 @@ class _StepCheck:
         self.require(1 <= len(step.shape) <= 8, f"shape {step.shape} has an impossible rank")
         self.require(all(n >= 1 for n in step.shape), f"shape {step.shape} has an empty dimension")
         self.require(math.prod(step.shape) <= MAX_ELEMENTS, f"shape {step.shape} has too many elements")
+        if isinstance(step, ir.Relu) and len(operands) == 2:
+            gate = operands.pop()
+            self.require(gate.bits == GATE_BITS, "its second operand is not a tensor of gate bits")
+            self.require(gate.shape == operands[0].shape, f"gates of shape {gate.shape} for {operands[0].shape}")
+        if isinstance(step, ir.Gates) or any(x.bits == GATE_BITS for x in operands):
+            self.gates(operands)
+            return
         self.require(2 <= step.bits <= MAX_BITS, f"ring width {step.bits} is not within 2..{MAX_BITS}")
         if operands:
             bits, shape = self.ring(operands), self.shape(operands[0].shape, operands)
             self.require(step.bits == bits, f"ring width {step.bits} where its operands give {bits}")
             self.require(step.shape == shape, f"shape {step.shape} where its operands give {shape}")
         self.details()
+
+    def gates(self, operands: Sequence[ir.Step]) -> None:
+        """XOR-shared bits: made by Gates from ring elements, reindexed, and read by Relu."""
+        step, x = self.step, operands[0]
+        self.require(step.bits == GATE_BITS, "gate bits have ring width 1")
+        if isinstance(step, ir.Gates):
+            self.require(x.bits >= 2, "gates of gates")
+            count = step.shape[0]
+            self.require(1 <= count <= MAX_THRESHOLDS, f"{count} thresholds; 1 to {MAX_THRESHOLDS} are possible")
+            self.require(step.shape[1:] == x.shape, f"shape {step.shape} where its operand has {x.shape}")
+            return
+        self.require(isinstance(step, ir.Slice | ir.Reshape | ir.Concat), "gate bits can only be reindexed")
+        self.require(all(y.bits == GATE_BITS for y in operands), "gate bits and ring elements mixed")
+        shape = self.shape(x.shape, operands)
+        self.require(step.shape == shape, f"shape {step.shape} where its operands give {shape}")
 
     def details(self) -> None:
         """What neither shape nor ring says."""

@@ -37,6 +37,10 @@ class Weights:
         """Threshold int64 `(C,)` and flip uint8 `(C,)` of an affine Relu step."""
         return self.tensors[f"relu.{step}.threshold"], self.tensors[f"relu.{step}.flip"]
 
+    def thresholds(self, step: int) -> npt.NDArray[np.int64]:
+        """Thresholds int64 `(K, C)` of a Gates step."""
+        return self.tensors[f"gates.{step}.threshold"]
+
     def constant(self, step: int) -> npt.NDArray[np.int64]:
         """The int64 constant of an AddConst step, broadcastable to its shape."""
         return self.tensors[f"const.{step}"]
@@ -88,6 +92,8 @@ def expected_tensors(program: ir.Program) -> Iterator[tuple[str, type[np.generic
             case ir.Relu(affine=True):
                 yield f"relu.{index}.threshold", np.int64, (step.shape[:1],)
                 yield f"relu.{index}.flip", np.uint8, (step.shape[:1],)
+            case ir.Gates():
+                yield f"gates.{index}.threshold", np.int64, (step.shape[:2],)
             case ir.AddConst():
                 yield f"const.{index}", np.int64, ()
             case _:

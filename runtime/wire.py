@@ -52,7 +52,7 @@ class Hello(Message, frozen=True, tag="hello", kw_only=True):
 
 
 class Waiting(Message, frozen=True, tag="waiting", kw_only=True):
-    """Another client is being served; `ahead` inferences of others come first."""
+    """It is not this client's turn yet: `ahead` others come first, or with 0 the server is still preparing."""
 
     ahead: int
 

@@ -14,7 +14,7 @@ from moiety.protocols import kernels
 ROOT = Path(__file__).resolve().parent.parent
 ASKED = os.environ.get("MOIETY_KERNELS")
 # What computes with kernels: every protocol, the linear layers, and whole networks between two parties.
-FILES = ("test_base_ot.py", "test_costs.py", "test_protocols.py")
+FILES = tuple(f"test_{name}.py" for name in ("base_ot", "costs", "linear", "protocols", "rlwe", "runtime", "silent"))
 
 
 def processor_has_aes() -> bool:

@@ -1,4 +1,6 @@
-"""The cleartext executor: each step against an independent definition on Python integers, both roundings, overflow counts."""
+"""The cleartext executor: each step against an independent definition on Python integers, both roundings, overflow
+counts.
+"""
 
 from __future__ import annotations
 
@@ -159,7 +161,9 @@ def test_linear_beyond_double_precision_counts_too() -> None:
         inputs=(0,), shape=(1, 1, 2), bits=60, kernel=(1, 1), pads=(0, 0, 0, 0), weight_bits=12, rlwe=rlwe_plan(40)
     )
     program = make_program(_input((1, 1, 2), 60), layer)
-    weights = Weights({"linear.1.weight": np.full((1, 1, 1, 1), 2047, np.int32), "linear.1.bias": np.full((1, 1, 1), 7)})
+    weights = Weights(
+        {"linear.1.weight": np.full((1, 1, 1, 1), 2047, np.int32), "linear.1.bias": np.full((1, 1, 1), 7)}
+    )
     large = (1 << 50) + 1
     result, executor = run(program, weights, [[[large, 1 << 45]]])
     assert result.ravel().tolist() == [signed(large * 2047 + 7, 60), (2047 << 45) + 7]
@@ -276,3 +280,21 @@ def test_clipped_inputs_are_counted() -> None:
     executor.run(image)
     assert executor.overflows[0] == 3
     assert executor.images == 1
+
+
+def test_sums_that_only_a_linear_layer_reads_may_leave_the_ring() -> None:
+    """Modulo 2^bits they are harmless: nothing is counted, and the layer's result is the true one."""
+    pool = ir.SumPool(inputs=(0,), shape=(1, 1, 1), bits=10, kernel=(2, 2), strides=(1, 1), pads=(0, 0, 0, 0))
+    total = ir.Add(inputs=(1, 1), shape=(1, 1, 1), bits=10, signs=(1, 1))
+    layer = ir.Linear(
+        inputs=(2,), shape=(2, 1, 1), bits=10, kernel=(1, 1), pads=(0, 0, 0, 0), weight_bits=4, rlwe=rlwe_plan(10)
+    )
+    program = make_program(_input((1, 2, 2), 10), pool, total, layer)
+    tensors = {"linear.3.weight": np.array([[[[-1]]], [[[1]]]], np.int32), "linear.3.bias": np.array([[[2000]], [[0]]])}
+    executor = Executor(program, Weights(tensors))
+    seen: dict[int, Any] = {}
+    (result,) = executor.run_quantised(np.full((1, 2, 2), 250), lambda i, v: seen.__setitem__(i, v)).values()
+    assert seen[1].item() == signed(1000, 10)
+    assert seen[2].item() == signed(2000, 10)
+    assert result.ravel().tolist() == [0, signed(2000, 10)]
+    assert executor.overflows == {3: 1}

@@ -37,10 +37,10 @@ def bit(x: ring.U64) -> np.ndarray:
 
 POOL = ((3, 3), (2, 2), (1, 1, 1, 1))
 CASES: dict[str, tuple[tuple[int, ...], int, Body, Cost]] = {
-    "less_than 15": ((1000,), 15, lambda s, x: less_than(s, x, 15), costs.less_than(1000, 15)),
-    "less_than 1": ((77,), 1, lambda s, x: less_than(s, x, 1), costs.less_than(77, 1)),
-    "less_than 40": ((130,), 40, lambda s, x: less_than(s, x, 40), costs.less_than(130, 40)),
-    "drelu 16": ((129,), 16, lambda s, x: drelu(s, x, 16), costs.less_than(129, 15)),
+    "less_than 15": ((1000,), 15, lambda s, x: less_than(s, x[None], 15), costs.less_than(1000, 15)),
+    "less_than 1": ((77,), 1, lambda s, x: less_than(s, x[None], 1), costs.less_than(77, 1)),
+    "less_than 40": ((130,), 40, lambda s, x: less_than(s, x[None], 40), costs.less_than(130, 40)),
+    "drelu 16": ((129,), 16, lambda s, x: drelu(s, x[None], 16), costs.less_than(129, 15)),
     "wrap 12": ((128,), 12, lambda s, x: wrap(s, x, 12), costs.less_than(128, 12)),
     "relu 16 to 28": ((5, 9, 7), 16, lambda s, x: relu(s, x, 16, 28), costs.relu(315, 16, 28)),
     "relu 29 to 41": ((200,), 29, lambda s, x: relu(s, x, 29, 41), costs.relu(200, 29, 41)),

@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moiety.protocols import kernels
-from moiety.protocols.kernels import reference
+from moiety.protocols.kernels import gates_reference
+from moiety.protocols.kernels import reference as plain_reference
 
 U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
@@ -34,10 +35,16 @@ SIZES = (0, 1, 2, 5, 63, 64, 65, 127, 128, 129, 191, 192, 193, 320)
 LAST_TWEAK = 2**64 - 3  # wraps within any call of more than three elements
 
 
+NAMES = (*plain_reference.__all__, *gates_reference.__all__)
+reference = SimpleNamespace(
+    **{name: getattr(family, name) for family in (plain_reference, gates_reference) for name in family.__all__}
+)
+
+
 def compiled_for(isa: str) -> Iterator[Any]:
     before = _native.symmetric_isa()
     _native.set_symmetric_isa(isa)
-    yield SimpleNamespace(**{name: getattr(_native, name) for name in reference.__all__})
+    yield SimpleNamespace(**{name: getattr(_native, name) for name in NAMES})
     _native.set_symmetric_isa(before)
 
 
@@ -251,9 +258,9 @@ def test_leaf_compares_every_pair(twin: Any, k: int, with_eq: bool) -> None:
     digits, choices = (x.reshape(-1).astype(np.uint8) for x in np.indices((1 << k, 1 << k)))
     c = correlation(np.random.default_rng(k), k, len(digits))
     shifts = choices ^ c.u
-    messages, share = twin.leaf_send(c.w, c.delta, k, 0, shifts, digits, with_eq)
-    opened = share ^ twin.leaf_recv(c.v, k, 0, choices, c.u, with_eq, messages)
-    np.testing.assert_array_equal(opened, (digits < choices) + 2 * (with_eq & (digits == choices)))
+    messages, share = twin.leaves_send(c.w, c.delta, k, 0, shifts, digits[None], with_eq)
+    opened = share ^ twin.leaves_recv(c.v, k, 0, choices, c.u, 1, with_eq, messages)
+    np.testing.assert_array_equal(opened[0], (digits < choices) + 2 * (with_eq & (digits == choices)))
     assert len(messages) == (len(digits) * ((1 << k) - 1) * (1 + with_eq) + 7) // 8
 
 
@@ -282,15 +289,38 @@ def test_lookup_twins_are_equal(compiled: Any, k: int, n: int) -> None:
         assert_same(compiled.lookup_send(*sender, table, bits), sent)
         assert_same(compiled.lookup_recv(*receiver, bits, sent[0]), reference.lookup_recv(*receiver, bits, sent[0]))
     for with_eq in (False, True):
-        digits = below(rng, k, n)
-        sent = reference.leaf_send(*sender, digits, with_eq)
-        assert_same(compiled.leaf_send(*sender, digits, with_eq), sent)
-        assert_same(compiled.leaf_recv(*receiver, with_eq, sent[0]), reference.leaf_recv(*receiver, with_eq, sent[0]))
+        for count in (1, 2, 5, 25, 32):
+            digits = np.stack([below(rng, k, n) for _ in range(count)])
+            sent = reference.leaves_send(*sender, digits, with_eq)
+            assert_same(compiled.leaves_send(*sender, digits, with_eq), sent)
+            opened = reference.leaves_recv(*receiver, count, with_eq, sent[0])
+            assert_same(compiled.leaves_recv(*receiver, count, with_eq, sent[0]), opened)
+            comparison = (digits < c.choices) + 2 * (with_eq & (digits == c.choices))
+            np.testing.assert_array_equal(sent[1] ^ opened, comparison)
+    own, function = below(rng, k, n), octets(rng, 1 << k)
+    sent = reference.join_send(*sender, own, function, 3)
+    assert_same(compiled.join_send(*sender, own, function, 3), sent)
+    joined = sent[1] ^ reference.lookup_recv(*receiver, 3, sent[0])
+    np.testing.assert_array_equal(joined, function[own ^ c.choices] & 7)
     for bits in (1, 13, 28, 56, 57, 64):
         words = rng.integers(0, 2**64, (n, 1 << k), np.uint64)
         dealt = reference.arith_send(*sender, words, bits)
         assert_same(compiled.arith_send(*sender, words, bits), dealt)
         assert_same(compiled.arith_recv(*receiver, bits, dealt[0]), reference.arith_recv(*receiver, bits, dealt[0]))
+
+
+@pytest.mark.parametrize(("bits", "out_bits"), [(2, 2), (16, 28), (16, 64), (33, 41), (64, 64)])
+@pytest.mark.parametrize("n", SIZES)
+def test_multiplexer_twins_are_equal(compiled: Any, n: int, bits: int, out_bits: int) -> None:
+    rng = np.random.default_rng(1000 * bits + n)
+    x = rng.integers(0, 2**64, n, np.uint64) & np.uint64(2**bits - 1)
+    gate, flip = below(rng, 1, n), below(rng, 1, n)
+    c = correlation(rng, 2, n)
+    four = (c.w, c.delta, LAST_TWEAK, c.shifts, x, gate, flip, bits, out_bits)
+    assert_same(compiled.mux_server(*four), reference.mux_server(*four))
+    c = correlation(rng, 1, n)
+    two = (c.w, c.delta, LAST_TWEAK, c.shifts, x, gate, bits, out_bits)
+    assert_same(compiled.mux_client(*two), reference.mux_client(*two))
 
 
 # --- bit streams ------------------------------------------------------------------------------------------------------
@@ -355,8 +385,8 @@ KEYS = np.zeros((32, 16, 16), np.uint8)
         (ValueError, lambda t: t.lookup_recv(BLOCKS, 1, 0, BYTES[1:], BYTES, 2, BYTES[:1])),
         (ValueError, lambda t: t.lookup_recv(BLOCKS, 1, 0, BYTES, BYTES[1:], 2, BYTES[:1])),
         (ValueError, lambda t: t.lookup_recv(BLOCKS, 1, 0, BYTES, BYTES, 2, BYTES[:2])),
-        (ValueError, lambda t: t.leaf_send(BLOCKS, BLOCK, 0, 0, BYTES, BYTES, True)),
-        (ValueError, lambda t: t.leaf_send(BLOCKS, BLOCK, 4, 0, BYTES, BYTES[1:], True)),
+        (ValueError, lambda t: t.leaves_send(BLOCKS, BLOCK, 0, 0, BYTES, BYTES[None], True)),
+        (ValueError, lambda t: t.leaves_send(BLOCKS, BLOCK, 4, 0, BYTES, BYTES[None, 1:], True)),
         (TypeError, lambda t: t.arith_send(BLOCKS, BLOCK, 1, 0, BYTES, np.zeros((4, 2), np.int64), 8)),
         (ValueError, lambda t: t.arith_recv(BLOCKS, 1, 0, BYTES, BYTES, 65, BYTES)),
         (TypeError, lambda t: t.pack(BYTES.astype(np.int32), 3)),
@@ -375,10 +405,10 @@ def test_views_and_read_only_arrays(twin: Any) -> None:
     rng = np.random.default_rng(3)
     c = correlation(rng, 4, 64)
     digits = below(rng, 4, 64)
-    expected = twin.leaf_send(c.w[::2].copy(), c.delta, 4, 0, c.shifts[::2].copy(), digits[::2].copy(), True)
+    expected = twin.leaves_send(c.w[::2].copy(), c.delta, 4, 0, c.shifts[::2].copy(), digits[None, ::2].copy(), True)
     for array in (c.w, c.delta, c.shifts, digits):
         array.flags.writeable = False
-    assert_same(twin.leaf_send(c.w[::2], c.delta, 4, 0, c.shifts[::2], digits[::2], True), expected)
+    assert_same(twin.leaves_send(c.w[::2], c.delta, 4, 0, c.shifts[::2], digits[None, ::2], True), expected)
 
 
 # --- the choice of a twin ---------------------------------------------------------------------------------------------

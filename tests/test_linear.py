@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moiety.compiler.pack import plan_rlwe
-from moiety.protocols import kernels, packing
+from moiety.protocols import kernels, linear, packing, rlwe
 from moiety.protocols.correlate import correlate
 from moiety.protocols.errors import BadArtifact, BadPlan, ContractViolation, NetworkFailure
 from moiety.protocols.linear import (
@@ -221,6 +221,47 @@ def test_rings_and_extreme_weights(masking: Masking, bits: int) -> None:
     check_layer(spec, conv, weight)
 
 
+@pytest.mark.parametrize("filters_per_answer", [1, 5])
+def test_noise_keeps_to_its_budget_and_uses_it(filters_per_answer: int) -> None:
+    """Noise of unmasked answers under the worst weights, measured exactly: below the bound, its deviation near the
+    declared one.
+    """
+    bits, weight_bits, prg = 20, 13, Prg(SEED)
+    conv = Conv(24, (6, 6), 5, (3, 3), (1, 1, 1, 1))
+    spec = conv.spec("uniform", bits, weight_bits, degree=4096, primes=ntt_primes(27, 4))
+    spec = replace(spec, filters_per_answer=filters_per_answer, channels_per_ciphertext=7, tile=(6, 6))
+    layout, ring = spec.layout, rlwe.Ring.of(spec.degree, spec.primes)
+    weight = np.full((5, 24, 3, 3), 2 ** (weight_bits - 1), np.int32)
+    layer = ServerLinear(spec, 0, SEED, weight, np.zeros(5, np.int64))
+    layer.prepare()
+    key = rlwe.ClientKey.generate(ring, prg)
+    pa_hat = rlwe.public_key_a(ring, SEED)
+    server_key = rlwe.ServerKey(ring, pa_hat, ring.forward(key.mask(pa_hat[:, None], prg))[:, 0])
+
+    x = np.random.default_rng(0).integers(0, 2**bits, conv.in_shape, np.uint64)
+    shares = share(x, bits, np.random.default_rng(1))
+    window = layout.windows[0]
+    b = key.mask(rlwe.ciphertext_a(ring, SEED, 0, 0, layout.ciphertexts_per_tile), prg)
+    for part in shares:
+        linear._add_messages(ring, b, linear._pack_tile(layout, part, window), bits, prg)
+    zero_a, zero_b = server_key.zeros(layout.answers, prg)
+    phase = ring.add(zero_b, ring.p[:, None, None] - ring.times(ring.add(layer.hint_array()[0], zero_a), key.hat))
+    phase = phase[..., linear._block_positions(layout, window)].reshape(4, -1, 36)[:, :5]
+    phase = ring.add(np.ascontiguousarray(phase), layer.convolve(b, window))
+
+    q = math.prod(spec.primes)
+    basis = [q // p * pow(q // p, -1, p) for p in spec.primes]
+    message = (convolve(x, weight, conv) & np.uint64(2**bits - 1)).reshape(-1).tolist()
+    noise = []
+    for residues, m in zip(phase.reshape(4, -1).T.tolist(), message, strict=True):
+        value = sum(r * c for r, c in zip(residues, basis, strict=True))
+        noise.append(((value - (q * m >> bits) + q // 2) % q) - q // 2)
+    declared = spec.layout.flat.noise(spec.degree, weight_bits, filters_per_answer)
+    assert max(map(abs, noise)) < declared.bound
+    # Neighbouring outputs share most of their inputs, hence the wide margins.
+    assert 0.2 < np.std(noise) / math.sqrt(declared.variance) < 2
+
+
 def test_stochastic_error_is_small_and_unbiased() -> None:
     conv = Conv(4, (32, 32), 4)
     rng = np.random.default_rng(2)
@@ -425,8 +466,6 @@ def test_plaintext_layout_computes_the_convolution(
 
 
 def check_plain(spec: LinearSpec, conv: Conv) -> None:
-    from moiety.protocols import linear
-
     rng = np.random.default_rng(0)
     layout = spec.layout
     prime = spec.primes[0]

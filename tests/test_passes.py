@@ -120,6 +120,21 @@ def test_canonicalise_flattens_concats_and_keeps_output_names() -> None:
     )
 
 
+def test_canonicalise_merges_slices() -> None:
+    def add(b: B) -> str:
+        y = b.op("Slice", "x", b.ints(1, 1), b.ints(8, 8), b.ints(2, 3), b.ints(2, 1))
+        return b.op("Slice", y, b.ints(1, 0), b.ints(4, 7), b.ints(2, 3), b.ints(1, 3))
+
+    golden(
+        after(build(IMAGE, add), "canonicalise"),
+        """
+        x: 1x4x8x8 = input
+        v1: 1x4x3x3 = Slice(x, starts=(0,0,3,1), stops=(1,4,8,8), steps=(1,1,2,3))
+        return v1
+        """,
+    )
+
+
 def test_canonicalise_leaves_shared_values_alone() -> None:
     def add(b: B) -> str:
         y = b.batchnorm("x", 4)
@@ -354,13 +369,11 @@ def test_strided_conv_text() -> None:
         after(projection, "strided-conv"),
         """
         x: 1x4x8x8 = input
-        v0.slice: 1x4x7x7 = Slice(x, starts=(0,0,0,0), stops=(1,4,7,7), steps=(1,1,1,1))
-        v0.slice2: 1x4x4x4 = Slice(v0.slice, starts=(0,0,0,0), stops=(1,4,7,7), steps=(1,1,2,2))
-        v0: 1x6x4x4 = Conv(v0.slice2, weight[6x4x1x1], bias[6])
+        v0.slice: 1x4x4x4 = Slice(x, starts=(0,0,0,0), stops=(1,4,7,7), steps=(1,1,2,2))
+        v0: 1x6x4x4 = Conv(v0.slice, weight[6x4x1x1], bias[6])
         return v0
         """,
     )
-    assert ops(after(projection, "strided-conv,canonicalise")) == ["Slice", "Conv"]
 
 
 @settings(max_examples=120, deadline=None)
@@ -372,7 +385,8 @@ def test_strided_conv_on_random_geometry(data: st.DataObject) -> None:
     strides = [draw(st.integers(1, 4)) for _ in range(2)]
     dilations = [draw(st.integers(1, 4)) for _ in range(2)]
     pads = [draw(st.integers(0, 3)) for _ in range(4)]
-    size: list[int | str] = ["N", groups * depth, draw(st.integers(13, 16)), draw(st.integers(13, 16))]
+    least = [max(1, (kernel[i] - 1) * dilations[i] + 1 - pads[i] - pads[i + 2]) for i in range(2)]  # one window fits
+    size: list[int | str] = ["N", groups * depth, *(low + draw(st.integers(0, 9)) for low in least)]
     attrs = {"strides": strides, "dilations": dilations, "pads": pads}
     graph = build(
         size, lambda b: b.conv("x", groups * depth, groups * filters, kernel, bias=True, group=groups, **attrs)
@@ -499,6 +513,82 @@ def test_trained_densenet_in_both_exports() -> None:
     for path, graph in zip(paths, graphs, strict=True):
         (expected,) = run_model(onnx.load_model(path), x)
         np.testing.assert_allclose(run_graph(graph, {"image": x})["logits"], expected, atol=1e-3)
+
+
+@settings(max_examples=80, deadline=None)
+@given(data=st.data())
+def test_random_networks(data: st.DataObject) -> None:
+    """Any arrangement of the ops keeps its function through the whole pipeline and ends in normal form."""
+    b = B(["N", 4, 8, 8], seed=data.draw(st.integers(0, 99)))
+    made: list[tuple[str, tuple[int, int, int]]] = [("x", (4, 8, 8))]
+    for _ in range(data.draw(st.integers(1, 9))):
+        x, (c, h, w) = data.draw(st.sampled_from(made[-4:]))
+        alike = [value for value, shape in made if shape == (c, h, w)]
+        match data.draw(
+            st.sampled_from(
+                ["conv", "conv1", "bn", "relu", "relu", "clip", "max", "avg", "cat", "add", "cut", "turn", "pad"]
+            )
+        ):
+            case "conv" if min(h, w) >= 3:
+                stride = data.draw(st.integers(1, 2))
+                y = b.conv(x, c, 4, 3, bias=True, pads=[data.draw(st.integers(0, 1))] * 4, strides=[stride, stride])
+            case "conv1":
+                y = b.conv(x, c, 3, 1, strides=[data.draw(st.integers(1, 2))] * 2)
+            case "bn":
+                y = b.batchnorm(x, c)
+            case "clip":
+                y = b.op("Clip", x, b.constant(0, np.float32), b.constant(1, np.float32))
+            case "max" if min(h, w) >= 3:
+                y = b.op("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+            case "avg" if min(h, w) >= 3:
+                pads = [data.draw(st.integers(0, 1))] * 4
+                counted = data.draw(st.integers(0, 1))
+                y = b.op("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2], pads=pads, count_include_pad=counted)
+            case "cat":
+                y = b.op("Concat", x, data.draw(st.sampled_from(alike)), axis=data.draw(st.integers(1, 3)))
+            case "add":
+                y = b.op("Add", x, data.draw(st.sampled_from(alike)))
+            case "cut":
+                y = b.op("Slice", x, b.ints(0), b.ints(2), b.ints(1))
+            case "turn":
+                y = b.op("Transpose", x, perm=[0, *data.draw(st.permutations([1, 2, 3]))])
+            case "pad":
+                y = b.op("Pad", x, b.ints(0, 0, 1, 0, 0, 0, 0, 2))
+            case _:
+                y = b.op("Relu", x)
+        shape = import_onnx(b.model(y)).shapes[y]
+        made.append((y, (shape[1], shape[2], shape[3])))
+    last, (c, h, w) = made[-1]
+    if data.draw(st.booleans()):
+        last = b.gemm(b.op("Flatten", last), c * h * w, 3)
+    graph = import_onnx(b.model(last))
+    if graph.nodes:
+        check_normal_form(after(graph, DEFAULT_PIPELINE))
+
+
+LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("densenet121", {"Conv": 121, "AffineRelu": 62, "Relu": 59, "Concat": 58, "MaxPool": 1, "AvgPool": 4}),
+        ("inception_v2", {"Conv": 69, "Relu": 69, "Concat": 10, "MaxPool": 5, "AvgPool": 8, "Gemm": 1, "Softmax": 1}),
+        (
+            "shufflenet",
+            {"Conv": 49, "Relu": 33, "Concat": 3, "MaxPool": 1, "AvgPool": 4, "Add": 13, "Gemm": 1, "Softmax": 1},
+        ),
+        ("squeezenet", {"Conv": 26, "Relu": 26, "Concat": 8, "MaxPool": 3, "AvgPool": 1, "Softmax": 1}),
+    ],
+)
+def test_models_of_another_exporter(name: str, expected: dict[str, int]) -> None:
+    """The models that come with the onnx package: opset 9, batch norms as Mul and Add of Unsqueezed constants."""
+    path = LIGHT / f"light_{name}.onnx"
+    if not path.exists():
+        pytest.skip("this onnx package comes without its light models")
+    found = ops(optimise(import_onnx(path), check_numerics=name != "densenet121", tolerance=1e-2))
+    moves = {"Pad", "Slice", "Reshape", "Transpose"}
+    assert {op: found.count(op) for op in set(found) - moves} == expected
 
 
 def test_check_normal_form() -> None:

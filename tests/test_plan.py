@@ -12,13 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moiety.compiler.api import compile_graph
-from moiety.compiler.calibrate import Ranges, calibrate, measured_values
+from moiety.compiler.calibrate import KINDS, Ranges, calibrate, measurements
 from moiety.compiler.fields import Classes, propagate, window_factors
 from moiety.compiler.legalise import legalise
+from moiety.compiler.ops import run_graph
 from moiety.compiler.options import PlanOptions
 from moiety.compiler.plan import make_plan
 from moiety.protocols.errors import BadArtifact, BadInput, BadModel, BadPlan
 from moiety.runtime import program as ir
+from moiety.runtime.cleartext import Executor
 from tests.support.graphs import PRECISE, GraphMaker, compile_and_compare
 
 
@@ -60,9 +62,11 @@ class TestCalibration:
         graph, images = legalise(maker.graph()), maker.images(7)
         ranges = calibrate(graph, images)
         assert ranges.images == 7
-        assert ranges.low.keys() == measured_values(graph).keys()
+        found = {(kind, value) for kind in KINDS for value in getattr(ranges, kind)}
+        assert found == {(kind, value) for kind, value, _ in measurements(graph)}
         np.testing.assert_allclose(ranges.low["x"], images.min((0, 2, 3)))
         np.testing.assert_allclose(ranges.high["x"], images.max((0, 2, 3)))
+        np.testing.assert_allclose(ranges.mean["x"], images.mean((0, 2, 3)), atol=1e-6)
 
     def test_round_trip(self, tmp_path: Path) -> None:
         maker = self.graph()
@@ -201,7 +205,9 @@ class TestGates:
     @given(
         st.lists(
             st.tuples(
-                st.floats(-8, 3).map(lambda e: 10.0**e), st.sampled_from([-1, 1]), st.floats(-3, 3, allow_subnormal=False)
+                st.floats(-8, 3).map(lambda e: 10.0**e),
+                st.sampled_from([-1, 1]),
+                st.floats(-3, 3, allow_subnormal=False),
             ),
             min_size=2,
             max_size=5,
@@ -228,7 +234,10 @@ class TestGates:
         maker.nodes[0] = dead
         x = maker.add("Relu", x)
         maker.conv(maker.affine_relu(x, np.array([1, 1, 300.0, 1]), np.array([0.1, -0.1, -210.0, 0])), 3)
-        compiled, _ = compile_and_compare(maker, options=PlanOptions(activation_bits=14, weight_bits=12), tolerance=5e-3)
+        compiled, _ = compile_and_compare(
+            maker, options=PlanOptions(activation_bits=14, weight_bits=12), tolerance=5e-3
+        )
+        assert [row.constant for row in compiled.report.gates] == [1]
         assert all(row.shift > 6 for row in compiled.report.layers)
 
     def test_thresholds_stay_within_half_the_ring(self) -> None:
@@ -240,11 +249,30 @@ class TestGates:
         assert np.abs(gate.threshold).max() < 1 << (PRECISE.ring_bits - 2)
 
 
+class TestBiasCorrection:
+    @pytest.mark.parametrize(("gate", "activation_bits", "weight_bits"), [(False, 14, 3), (True, 6, 12)])
+    def test_rounding_has_no_mean(self, gate: bool, activation_bits: int, weight_bits: int) -> None:
+        """Coarse weights, or coarse thresholds: what is left of the error averages out over places and images."""
+        maker = GraphMaker(24, 8, 8, seed=6)
+        x = maker.affine_relu(maker.conv("x", 24), shift=np.full(24, 0.8)) if gate else maker.add("Relu", "x")
+        y = maker.conv(x, 6, kernel=1)
+        graph, images = maker.graph(), maker.images(24)
+        options = PlanOptions(activation_bits=activation_bits, weight_bits=weight_bits, rounding="exact")
+        compiled = compile_graph(graph, images, options)
+        executor = Executor(compiled.program, compiled.weights)
+        actual = np.stack([executor.run(image)[y] for image in images])
+        error = actual - run_graph(graph, {"x": images.astype(np.float64)})[y]
+        scatter = error.std(axis=(0, 2, 3))
+        assert np.abs(error.mean(axis=(0, 2, 3))).mean() < 0.25 * scatter.mean()
+
+
 class TestUniform:
     def test_is_cryptflow2(self) -> None:
         maker = GraphMaker(2, 6, 6)
         maker.conv(maker.add("Relu", maker.conv("x", 3)), 2)
-        compiled, _ = compile_and_compare(maker, options=PlanOptions(bits=41, scale=12, rounding="exact"), tolerance=5e-3)
+        compiled, _ = compile_and_compare(
+            maker, options=PlanOptions(bits=41, scale=12, rounding="exact"), tolerance=5e-3
+        )
         for step in compiled.program.steps:
             if isinstance(step, ir.Linear):
                 assert step.bits == 41

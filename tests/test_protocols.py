@@ -39,7 +39,7 @@ def test_less_than(bits: int) -> None:
     a, y = edge_values(max(bits, 2), rng) & ring.mask(bits), edge_values(max(bits, 2), rng) & ring.mask(bits)
     y[50:100] = a[50:100]
     y[100:150] = a[100:150] + np.uint64(1) & ring.mask(bits)
-    server, client = run_two_party(lambda s: less_than(s, a, bits), lambda s: less_than(s, y, bits))
+    server, client = run_two_party(lambda s: less_than(s, a[None], bits)[0], lambda s: less_than(s, y[None], bits)[0])
     assert np.array_equal(server ^ client, a < y)
 
 
@@ -64,7 +64,7 @@ def test_drelu_and_wrap(bits: int) -> None:
     x0, x1 = share(x, bits, rng)
 
     def both(session, mine):
-        return drelu(session, mine, bits), wrap(session, mine, bits)
+        return drelu(session, mine[None], bits)[0], wrap(session, mine, bits)
 
     server, client = run_two_party(lambda s: both(s, x0), lambda s: both(s, x1))
     assert np.array_equal(server[0] ^ client[0], ring.to_signed(x, bits) >= 0)

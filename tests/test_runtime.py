@@ -152,8 +152,12 @@ class Running:
     def __init__(self, executor: ServerExecutor, options: ServerOptions) -> None:
         self.listener = tcp.listen("127.0.0.1", 0, tcp.Limits(silence=5, patience=30, keepalive=0.5))
         self.server = Server(executor, self.listener, options)
-        self._thread = threading.Thread(target=self.server.run, daemon=True)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
+
+    def _run(self) -> None:
+        with self.server:
+            self.server.run()
 
     def connect(self) -> tcp.TcpChannel:
         return tcp.connect("127.0.0.1", self.listener.port, limits=tcp.Limits(silence=10, patience=60, keepalive=0.5))
@@ -396,6 +400,24 @@ def test_slow_handshake_is_dropped_and_delays_nobody(
     assert running.end().refused == 1
 
 
+def test_clients_that_come_while_the_server_prepares_wait(executor: ServerExecutor, tmp_path: Path) -> None:
+    listener = tcp.listen("127.0.0.1", 0)
+    waited, finished = threading.Event(), threading.Event()
+    files = save_images(tmp_path, 1)
+
+    def early() -> None:
+        channel = tcp.connect("127.0.0.1", listener.port)
+        client.run_images(channel, executor.program, files, tmp_path / "r.json", on_wait=lambda ahead: waited.set())
+        finished.set()
+
+    server = Server(executor, listener, ServerOptions(max_clients=1))
+    with server:
+        threading.Thread(target=early, daemon=True).start()
+        assert waited.wait(timeout=10)
+        server.run()
+    assert finished.wait(timeout=10)
+
+
 # --- handshake --------------------------------------------------------------------------------------------------------
 
 
@@ -478,3 +500,14 @@ def test_missing_artifacts(tmp_path: Path) -> None:
     (tmp_path / "weights.safetensors").unlink()
     with pytest.raises(BadArtifact, match=r"no weights\.safetensors"):
         artifacts.load_vendor(tmp_path)
+
+
+def test_peak_memory_is_this_processs_own() -> None:
+    """A parent that has used 300 MB starts a child that has not."""
+    import subprocess
+    import sys
+
+    held = np.ones(300_000_000, np.uint8)
+    code = "from moiety.runtime.executor import peak_rss; print(peak_rss())"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert 10_000_000 < int(child.stdout) < held.nbytes

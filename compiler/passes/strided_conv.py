@@ -20,8 +20,8 @@ class _Axis:
     dilation: int  # of the stride-1 Conv that remains
     taps: int  # of the stride-1 Conv that remains
     phases: int  # residues modulo `stride` that the kernel reads; the others are dropped
-    before: int  # zeros (negative: elements dropped) in front
-    after: int  # and behind
+    before: int  # zeros in front
+    after: int  # zeros behind, or, where negative, elements that no window reads
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,12 @@ def _rewrite(rewriter: Rewriter, node: Node) -> list[Node]:
     def current() -> tuple[int, ...]:
         return rewriter.shapes[nodes[-1].output if nodes else node.inputs[0]]
 
-    cropped = tuple(size + min(0, axis.after) for size, axis in zip(shape[2:], (rows, columns), strict=True))
-    if cropped != shape[2:]:
-        add("Slice", starts=(0, 0, 0, 0), stops=(*shape[:2], *cropped), steps=(1, 1, 1, 1))
     if max(rows.before, rows.after, columns.before, columns.after) > 0:
         add("Pad", pads=((0, 0), (0, 0), (rows.before, max(0, rows.after)), (columns.before, max(0, columns.after))))
-    if max(rows.step, columns.step) > 1:
-        add("Slice", starts=(0, 0, 0, 0), stops=current(), steps=(1, 1, rows.step, columns.step))
+    read = [size + axis.before + axis.after for size, axis in zip(shape[2:], (rows, columns), strict=True)]
+    steps = (1, 1, rows.step, columns.step)
+    if current()[2:] != tuple(read) or max(steps) > 1:
+        add("Slice", starts=(0, 0, 0, 0), stops=(*shape[:2], *read), steps=steps)
     if max(rows.stride, columns.stride) > 1:
         batch, channels, height, width = current()
         height, width = height // rows.stride, width // columns.stride

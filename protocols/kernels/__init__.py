@@ -5,7 +5,7 @@ runs. Every function named in a reference module's `__all__` is a kernel and has
 them through this module,
 
     from moiety.protocols import kernels
-    messages, share = kernels.leaf_send(w, delta, 4, tweak, shifts, digits, with_eq=True)
+    messages, share = kernels.leaves_send(w, delta, 4, tweak, shifts, digits, with_eq=True)
 
 because `set_backend` rebinds the names here: a function imported by name stays on the twin it was taken from.
 
@@ -23,14 +23,15 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Literal, cast
 
-from moiety.protocols.kernels import reference, rlwe_reference, silent_reference
+from moiety.protocols.kernels import gates_reference, reference, rlwe_reference, silent_reference
+from moiety.protocols.kernels.gates_reference import *  # noqa: F403
 from moiety.protocols.kernels.reference import *  # noqa: F403 - for their static types; set_backend rebinds the names
 from moiety.protocols.kernels.rlwe_reference import *  # noqa: F403
 from moiety.protocols.kernels.silent_reference import *  # noqa: F403
 
 Backend = Literal["native", "reference"]
 
-_FAMILIES: tuple[ModuleType, ...] = (reference, rlwe_reference, silent_reference)
+_FAMILIES: tuple[ModuleType, ...] = (reference, gates_reference, rlwe_reference, silent_reference)
 _active: Backend = "reference"
 
 _native: Any

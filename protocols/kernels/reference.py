@@ -22,8 +22,6 @@ __all__ = [
     "arith_recv",
     "arith_send",
     "ggm_expand",
-    "leaf_recv",
-    "leaf_send",
     "lookup_recv",
     "lookup_send",
     "pack",
@@ -195,7 +193,7 @@ def lookup_send(w: U8, delta: U8, k: int, tweak: int, shifts: U8, table: U8, bit
     """
     _check_bytes("table", table, (len(w), 1 << _width(k)))
     _check_range("bits", bits, 1, 8)
-    pads = _sender_pads(w, delta, k, tweak, shifts)
+    pads = sender_pads(w, delta, k, tweak, shifts)
     fields = (pads.astype(np.uint8) ^ table) & np.uint8((1 << bits) - 1)
     share = fields[:, 0].copy()
     return pack((fields[:, 1:] ^ share[:, None]).reshape(-1), bits), share
@@ -208,27 +206,9 @@ def lookup_recv(v: U8, k: int, tweak: int, choices: U8, u: U8, bits: int, messag
     option `u_i ^ shift_i = choices[i]`, so `u` has done its work in the shifts: here only its shape is checked.
     """
     _check_range("bits", bits, 1, 8)
-    pads = _receiver_pads(v, k, tweak, choices, u)
-    chosen = _select(_unpack_fields(messages, len(v), k, bits), choices)
+    pads = receiver_pads(v, k, tweak, choices, u)
+    chosen = select(unpack_fields(messages, len(v), k, bits), choices)
     return (chosen ^ pads).astype(np.uint8) & np.uint8((1 << bits) - 1)
-
-
-def leaf_send(w: U8, delta: U8, k: int, tweak: int, shifts: U8, digits: U8, with_eq: bool) -> tuple[U8, U8]:
-    """Comparison of a secret digit with the receiver's digit `j`: bit 0 `digit < j`, bit 1 (if `with_eq`) `digit == j`.
-
-    As `lookup_send` with that table and `bits = 1 + with_eq`; digits: `uint8 (n,)` below `2^k`.
-    """
-    _check_bytes("digits", digits, (len(w),))
-    options = np.arange(1 << _width(k), dtype=np.uint8)
-    table = (digits[:, None] < options).astype(np.uint8)
-    if with_eq:
-        table |= (digits[:, None] == options).astype(np.uint8) << np.uint8(1)
-    return lookup_send(w, delta, k, tweak, shifts, table, 1 + bool(with_eq))
-
-
-def leaf_recv(v: U8, k: int, tweak: int, choices: U8, u: U8, with_eq: bool, messages: U8) -> U8:
-    """The receiver's XOR share of `leaf_send`'s answers, `uint8 (n,)`; as `lookup_recv`."""
-    return lookup_recv(v, k, tweak, choices, u, 1 + bool(with_eq), messages)
 
 
 def arith_send(w: U8, delta: U8, k: int, tweak: int, shifts: U8, table: U64, bits: int) -> tuple[U8, U64]:
@@ -239,7 +219,7 @@ def arith_send(w: U8, delta: U8, k: int, tweak: int, shifts: U8, table: U64, bit
     """
     _check_words("table", table, (len(w), 1 << _width(k)))
     mask = _mask(bits)
-    fields = _sender_pads(w, delta, k, tweak, shifts) + table
+    fields = sender_pads(w, delta, k, tweak, shifts) + table
     share = fields[:, 0] & mask
     return pack(((fields[:, 1:] - share[:, None]) & mask).reshape(-1), bits), share
 
@@ -247,11 +227,11 @@ def arith_send(w: U8, delta: U8, k: int, tweak: int, shifts: U8, table: U64, bit
 def arith_recv(v: U8, k: int, tweak: int, choices: U8, u: U8, bits: int, messages: U8) -> U64:
     """The receiver's additive share modulo `2^bits` of `table[i, choices[i]]`, `uint64 (n,)`; as `lookup_recv`."""
     mask = _mask(bits)
-    pads = _receiver_pads(v, k, tweak, choices, u)
-    return (_select(_unpack_fields(messages, len(v), k, bits), choices) - pads) & mask
+    pads = receiver_pads(v, k, tweak, choices, u)
+    return (select(unpack_fields(messages, len(v), k, bits), choices) - pads) & mask
 
 
-def _sender_pads(w: U8, delta: U8, k: int, tweak: int, shifts: U8) -> U64:
+def sender_pads(w: U8, delta: U8, k: int, tweak: int, shifts: U8) -> U64:
     """Low 64 bits of the pads of all options in the receiver's order: `uint64 (n, 2^k)`."""
     _check_bytes("w", w, (None, 16))
     _check_bytes("delta", delta, (16,))
@@ -267,7 +247,7 @@ def _sender_pads(w: U8, delta: U8, k: int, tweak: int, shifts: U8) -> U64:
     return _hash(blocks.reshape(-1, 16), tweaks).reshape(n, options)
 
 
-def _receiver_pads(v: U8, k: int, tweak: int, choices: U8, u: U8) -> U64:
+def receiver_pads(v: U8, k: int, tweak: int, choices: U8, u: U8) -> U64:
     _width(k)
     _check_bytes("v", v, (None, 16))
     _check_bytes("choices", choices, (len(v),))
@@ -287,7 +267,7 @@ def _multiples(delta: U8, k: int) -> U8:
     return multiples
 
 
-def _unpack_fields(messages: U8, n: int, k: int, bits: int) -> U64:
+def unpack_fields(messages: U8, n: int, k: int, bits: int) -> U64:
     """`uint64 (n, 2^k)` from a packed message; field 0 is not on the wire and is zero."""
     options = 1 << k
     fields = np.zeros((n, options), np.uint64)
@@ -295,7 +275,7 @@ def _unpack_fields(messages: U8, n: int, k: int, bits: int) -> U64:
     return fields
 
 
-def _select(fields: U64, choices: U8) -> U64:
+def select(fields: U64, choices: U8) -> U64:
     """`fields[i, choices[i]]`, every option read and masked."""
     chosen = np.zeros(len(fields), np.uint64)
     for j in range(fields.shape[1]):

@@ -1,9 +1,12 @@
-"""Reference twins of the silent-VOLE kernels: half-trees, the sparse F_16 code, a 128-bit hash. The specification of `native/silent*`.
+"""Reference twins of the silent-VOLE kernels: half-trees, the sparse F_16 code, a 128-bit hash. The specification of
+`native/silent*`.
 
-Conventions are those of `reference.py`: a *block* is 128 bits, uint8 `(16,)`, a vector of 32 elements of F_16 = F_2[X]/(X^4 + X + 1).
+Conventions are those of `reference.py`: a *block* is 128 bits, uint8 `(16,)`, a vector of 32 elements of F_16 =
+F_2[X]/(X^4 + X + 1).
 
-Three kernels write into an array of the caller's (`leaves`, `target`): one buffer then holds many iterations without a copy. Nothing secret
-decides a branch or a memory index: positions and coefficients of the code are public, the place of a puncture is reached by masks.
+Three kernels write into an array of the caller's (`leaves`, `target`): one buffer then holds many iterations without
+a copy. Nothing secret decides a branch or a memory index: positions and coefficients of the code are public, the
+place of a puncture is reached by masks.
 
 All functions raise TypeError for a wrong dtype and ValueError for a wrong shape or an integer out of range.
 """
@@ -14,7 +17,7 @@ from numpy.typing import NDArray
 
 from moiety.protocols.kernels.reference import HASH_KEY, aes_ctr
 
-__all__ = ["encode_blocks", "encode_nibbles", "hash_blocks", "tree_full", "tree_punctured"]
+__all__ = ["add_multiples", "encode_blocks", "encode_nibbles", "hash_blocks", "tree_full", "tree_punctured"]
 
 U8 = NDArray[np.uint8]
 U16 = NDArray[np.uint16]
@@ -26,7 +29,7 @@ MAX_DEPTH = 16
 _TILE = 4096  # outputs encoded at once, so that the temporaries stay in the cache
 
 
-# --- hash --------------------------------------------------------------------------------------------------------------
+# --- hash -------------------------------------------------------------------------------------------------------------
 
 
 def hash_blocks(blocks: U8, tweak: int) -> U8:
@@ -42,19 +45,40 @@ def hash_blocks(blocks: U8, tweak: int) -> U8:
     return _aes(HASH_KEY, tweaked) ^ once
 
 
-# --- half-trees ----------------------------------------------------------------------------------------------------------
+# --- products ---------------------------------------------------------------------------------------------------------
+
+
+def add_multiples(target: U8, delta: U8, elements: U8) -> None:
+    """Add `elements[i] * delta`, nibble by nibble in F_16, to row i of `target`, uint8 `(n,16)`.
+
+    delta: uint8 `(16,)`, secret; elements: uint8 `(n,)` below 16, public.
+    """
+    _check_target("target", target, (None, 16))
+    _check("delta", delta, np.uint8, (16,))
+    _check("elements", elements, np.uint8, (len(target),))
+    if elements.size and int(elements.max()) > 15:
+        raise ValueError("elements must be below 16")
+    multiples = np.zeros((16, 16), np.uint8)
+    power = delta
+    for bit in range(4):
+        multiples[np.arange(16) >> bit & 1 == 1] ^= power
+        power = (power << np.uint8(1) & np.uint8(0xEE)) ^ (power >> np.uint8(3) & np.uint8(0x11)) * np.uint8(3)
+    target ^= multiples[elements]
+
+
+# --- half-trees -------------------------------------------------------------------------------------------------------
 
 
 def tree_full(keys: U8, offset: U8, roots: U8, depth: int, leaves: U8) -> U8:
     """Grow correlated GGM trees of 2^depth leaves (Guo, Yang, Wang, Zhang, Xie, Liu, Zhao, EUROCRYPT 2023: half-tree).
 
-    keys: uint8 `(t,16)`, the public AES key of each tree; offset: uint8 `(16,)`; roots: uint8 `(t,16)`; depth: 2..16. The first level is
-    `(root, root ^ offset)`. A node x above the last level has children `(h, h ^ x)`, `h = H(x) = AES_key(s(x)) ^ s(x)`, so every level
-    XORs to `offset`; nodes of the last but one have the leaves `(H(x), H(x ^ 1))`. `s` maps 64-bit halves `(low, high)` to
-    `(high, low ^ high)`.
+    keys: uint8 `(t,16)`, the public AES key of each tree; offset: uint8 `(16,)`; roots: uint8 `(t,16)`; depth: 2..16.
+    The first level is `(root, root ^ offset)`. A node x above the last level has children `(h, h ^ x)`, `h = H(x) =
+    AES_key(s(x)) ^ s(x)`, so every level XORs to `offset`; nodes of the last but one have the leaves `(H(x), H(x ^
+    1))`. `s` maps 64-bit halves `(low, high)` to `(high, low ^ high)`.
 
-    Writes the leaves of tree after tree to `leaves`, uint8 `(t << depth, 16)`. Returns uint8 `(t, depth + 1, 16)`: the XOR of the left
-    nodes of levels 1 .. depth-1, of the left leaves, of the right leaves.
+    Writes the leaves of tree after tree to `leaves`, uint8 `(t << depth, 16)`. Returns uint8 `(t, depth + 1, 16)`:
+    the XOR of the left nodes of levels 1 .. depth-1, of the left leaves, of the right leaves.
     """
     trees = _check_trees(keys, depth, leaves)
     _check("offset", offset, np.uint8, (16,))
@@ -76,11 +100,12 @@ def tree_full(keys: U8, offset: U8, roots: U8, depth: int, leaves: U8) -> U8:
 def tree_punctured(keys: U8, holes: U16, sums: U8, depth: int, leaves: U8) -> None:
     """The other side of `tree_full`: all leaves but number `holes` (uint16 `(t,)`, below 2^depth, secret) of each tree.
 
-    sums: uint8 `(t, depth + 1, 16)`: for each level 1 .. depth the XOR of the nodes on the side where the hole's path is not, then the XOR
-    that all leaves shall have, which sets the leaf in the hole.
+    sums: uint8 `(t, depth + 1, 16)`: for each level 1 .. depth the XOR of the nodes on the side where the hole's path
+    is not, then the XOR that all leaves shall have, which sets the leaf in the hole.
 
-    The node on the path is kept as the XOR of all others of its level, which differs from the true one by the offset. Then hashes of a
-    level XOR to the same for either side, and one difference C of sums repairs both children of the path's node: that is all masks have to do.
+    The node on the path is kept as the XOR of all others of its level, which differs from the true one by the offset.
+    Then hashes of a level XOR to the same for either side, and one difference C of sums repairs both children of the
+    path's node: that is all masks have to do.
     """
     trees = _check_trees(keys, depth, leaves)
     _check("holes", holes, np.uint16, (trees,))
@@ -130,15 +155,16 @@ def _at(index: U16, size: int) -> U8:
     return -(index[:, None] == np.arange(size)).astype(np.uint8)[:, :, None]
 
 
-# --- the code ------------------------------------------------------------------------------------------------------------
+# --- the code ---------------------------------------------------------------------------------------------------------
 
 
 def code_entries(key: U8, start: int, n: int, size: int) -> tuple[U32, U8]:
-    """Positions uint32 `(n,10)` below `size` and coefficients uint8 `(n,10)` in 1..15 of outputs `start .. start + n - 1`. All public.
+    """Positions uint32 `(n,10)` below `size` and coefficients uint8 `(n,10)` in 1..15 of outputs `start .. start + n
+    - 1`. All public.
 
-    The AES-CTR stream of `key` is cut into 32-bit words (little-endian), 160 for each group of 16 outputs: word 16*j + r of group g is
-    the j-th entry of output 16*g + r. Word x has position `x*size >> 32` and, f being the low 32 bits of `x*size`, coefficient
-    `1 + (15*f >> 32)`.
+    The AES-CTR stream of `key` is cut into 32-bit words (little-endian), 160 for each group of 16 outputs: word 16*j
+    + r of group g is the j-th entry of output 16*g + r. Word x has position `x*size >> 32` and, f being the low 32
+    bits of `x*size`, coefficient `1 + (15*f >> 32)`.
     """
     _check("key", key, np.uint8, (16,))
     _check_range("start", start, 0, 2**40)
@@ -147,7 +173,9 @@ def code_entries(key: U8, start: int, n: int, size: int) -> tuple[U32, U8]:
     group, skip = divmod(start, 16)
     groups = -(-(skip + n) // 16)
     stream = aes_ctr(key, group * 4 * DEGREE, groups * 64 * DEGREE)
-    words = stream.view("<u4").reshape(groups, DEGREE, 16).transpose(0, 2, 1).reshape(groups * 16, DEGREE)[skip : skip + n]
+    words = (
+        stream.view("<u4").reshape(groups, DEGREE, 16).transpose(0, 2, 1).reshape(groups * 16, DEGREE)[skip : skip + n]
+    )
     product = words.astype(np.uint64) * np.uint64(size)
     fraction = product & np.uint64(0xFFFFFFFF)
     coefficients = np.uint64(1) + (fraction * np.uint64(15) >> np.uint64(32))
@@ -155,13 +183,14 @@ def code_entries(key: U8, start: int, n: int, size: int) -> tuple[U32, U8]:
 
 
 def encode_blocks(seeds: U8, key: U8, start: int, target: U8) -> None:
-    """Add the code's outputs `start ..` to `target`, uint8 `(n,16)`: row i gets `sum_j c_ij * seeds[p_ij]`, nibble by nibble in F_16.
+    """Add the code's outputs `start ..` to `target`, uint8 `(n,16)`: row i gets `sum_j c_ij * seeds[p_ij]`, nibble by
+    nibble in F_16.
 
     seeds: uint8 `(size,16)`; entries as in `code_entries`.
     """
     _check("seeds", seeds, np.uint8, (None, 16))
-    _check("target", target, np.uint8, (None, 16))
-    words = seeds.view(np.uint64)
+    _check_target("target", target, (None, 16))
+    words = np.ascontiguousarray(seeds).view(np.uint64)
     out = target.view(np.uint64)
     for at in range(0, len(target), _TILE):
         rows = out[at : at + _TILE]
@@ -172,8 +201,8 @@ def encode_blocks(seeds: U8, key: U8, start: int, target: U8) -> None:
 def encode_nibbles(seeds: U8, key: U8, start: int, n: int, depth: int, holes: U16, values: U8) -> U8:
     """The code's outputs `start .. start + n - 1` for single elements, with regular noise: uint8 `(n,)`, below 16.
 
-    seeds: uint8 `(size,)`, below 16; output `(b << depth) + holes[b]` also gets `values[b]`; holes: uint16 `(t,)` below 2^depth; values:
-    uint8 `(t,)` below 16. All three are secret.
+    seeds: uint8 `(size,)`, below 16; output `(b << depth) + holes[b]` also gets `values[b]`; holes: uint16 `(t,)`
+    below 2^depth; values: uint8 `(t,)` below 16. All three are secret.
     """
     _check("seeds", seeds, np.uint8, (None,))
     if seeds.size and int(seeds.max()) > 15:
@@ -204,7 +233,7 @@ def _combine(terms: U64, coefficients: U8) -> U64:
     return total
 
 
-# --- shared ----------------------------------------------------------------------------------------------------------------
+# --- shared -----------------------------------------------------------------------------------------------------------
 
 
 def _aes(key: bytes, blocks: U8) -> U8:
@@ -215,7 +244,7 @@ def _aes(key: bytes, blocks: U8) -> U8:
 def _check_trees(keys: U8, depth: int, leaves: U8) -> int:
     _check("keys", keys, np.uint8, (None, 16))
     _check_range("depth", depth, 2, MAX_DEPTH)
-    _check("leaves", leaves, np.uint8, (len(keys) << depth, 16))
+    _check_target("leaves", leaves, (len(keys) << depth, 16))
     return len(keys)
 
 
@@ -230,5 +259,10 @@ def _check(name: str, array: NDArray[np.generic], dtype: type[np.generic], shape
     if array.ndim != len(shape) or any(want not in (None, have) for have, want in zip(array.shape, shape, strict=True)):
         wanted = ", ".join("n" if want is None else str(want) for want in shape)
         raise ValueError(f"{name} must have shape ({wanted}), got {array.shape}")
-    if not array.flags.c_contiguous:
-        raise ValueError(f"{name} must be contiguous")
+
+
+def _check_target(name: str, array: U8, shape: tuple[int | None, ...]) -> None:
+    """For an array that is written to: a copy would lose what is written."""
+    _check(name, array, np.uint8, shape)
+    if not array.flags.c_contiguous or not array.flags.writeable:
+        raise ValueError(f"{name} must be contiguous and writeable")

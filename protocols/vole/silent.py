@@ -1,22 +1,31 @@
-"""Silent VOLE over F_16 from regular primal LPN, semi-honest: correlations at about 1.7 bits each instead of SoftSpoken's 124.
+"""Silent VOLE over F_16 from regular primal LPN, semi-honest: correlations at about 1.7 bits each instead of
+SoftSpoken's 124.
 
-One *iteration* turns K + t*(h+1) correlations `w = v + u*delta` into n = t * 2^h (Yang, Weng, Lan, Zhang, Wang, CCS 2020, "Ferret", carried
-over to F_16; Weng, Yang, Katz, Wang, S&P 2021, "Wolverine", for fields):
+One *iteration* turns K + t*(h+1) correlations `w = v + u*delta` into n = t * 2^h (Yang, Weng, Lan, Zhang, Wang, CCS
+2020, "Ferret", carried over to F_16; Weng, Yang, Katz, Wang, S&P 2021, "Wolverine", for fields):
 
-1. *Single-point VOLE*, t times. The sender grows a half-tree with offset delta (Guo et al., EUROCRYPT 2023, Figures 4 to 7); the receiver gets all
-   leaves but number alpha. Each level costs one block: the receiver announces `shift = u ^ b` for a base correlation and b = 1 - (bit of
-   alpha), the sender sends `K_0 ^ w + shift*delta`, and v takes that to `K_b = K_0 + b*delta`. The last level is a hashed 1-of-2 transfer. One more
-   correlation, shifted to the noise value beta, and the XOR of all leaves put `leaf + beta*delta` in the hole.
+1. *Single-point VOLE*, t times. The sender grows a half-tree with offset delta (Guo et al., EUROCRYPT 2023:
+   correlated GGM with a pseudorandom last level); the receiver gets all leaves but number alpha. Each level costs one
+   block: the receiver announces `shift = u ^ b` for a base correlation and b = 1 - (bit of alpha), the sender sends
+   `K_0 ^ w + shift*delta`, and v takes that to `K_b = K_0 + b*delta`. The last level is a hashed 1-of-2 transfer. One
+   more correlation, shifted to the noise value beta, and the XOR of all leaves put `leaf + beta*delta` in the hole.
    Leaves are then correlations with u = beta at alpha, 0 elsewhere.
-2. *LPN*: both sides add the code's image of the first K correlations: `w = s_w*A + leaves` and so on, see protocols/vole/lpn.py.
+2. *LPN*: both sides add the code's image of the first K correlations: `w = s_w*A + leaves` and so on, see
+   protocols/vole/lpn.py.
 
-The last K + t*(h+1) outputs start the next iteration and are never released. The first iteration starts from SoftSpoken.
+A correlation for a k-bit choice has u in all of F_16; the receiver sends its bits k..3, which are uniform and of no
+further use, and the sender adds their part to w: what remains is what SoftSpoken would have made, `u < 2^k`.
 
-Nothing the receiver sends depends on the sender: however many iterations a refill makes, it is one flight each way (lpn.Pool has sizes).
-Each tree is hashed under its own AES key, derived from a nonce that the sender draws for every refill: an attacker who tabulates hashes
-can aim at one tree at a time (the concern of Guo, Katz, Wang, Weng, Yu, CRYPTO 2020), not at all trees made under one delta.
+The last K + t*(h+1) outputs start the next iteration and are never released. The first iteration starts from
+SoftSpoken.
 
-What leaks: nothing under LPN and correlation robustness. Preconditions: both endpoints get the same calls in the same order.
+Nothing the receiver sends depends on the sender: however many iterations a refill makes, it is one flight each way
+(lpn.Pool has flights and sizes). Each tree is hashed under its own AES key, derived from a nonce that the sender
+draws for every refill: an attacker who tabulates hashes can aim at one tree at a time (the concern of Guo, Katz,
+Wang, Weng, Yu, CRYPTO 2020), not at all trees made under one delta.
+
+What leaks: nothing under LPN and correlation robustness. Preconditions: both endpoints get the same calls in the same
+order.
 """
 
 from __future__ import annotations
@@ -26,10 +35,9 @@ import numpy.typing as npt
 
 from moiety.protocols import kernels
 from moiety.protocols.channel import Channel
-from moiety.protocols.errors import ContractViolation
 from moiety.protocols.prg import Prg
 from moiety.protocols.vole import VoleReceiver, VoleSender
-from moiety.protocols.vole.lpn import BASE_WIDTH, NONCE_BYTES, SMALL, LpnParameters, Pool
+from moiety.protocols.vole.lpn import BASE_WIDTH, NONCE_BYTES, SMALL, LpnParameters, Pool, high_bytes
 
 Blocks = npt.NDArray[np.uint8]
 Holes = npt.NDArray[np.uint16]
@@ -38,22 +46,10 @@ Holes = npt.NDArray[np.uint16]
 CODE_KEY = np.frombuffer(b"moiety LPN code.", np.uint8)
 #: Transfers count their tweaks up from 0; the transfers inside a refill count from here.
 FIRST_TWEAK = 1 << 63
-#: Leaves made and encoded at a time, so that they are still in the cache when the code is added.
-_TILE_BYTES = 1 << 18
-
-
-def multiples(delta: Blocks) -> Blocks:
-    """`x * delta`, nibble by nibble in F_16, for all x: uint8 `(16,16)` from uint8 `(16,)`."""
-    table = np.zeros((16, 16), np.uint8)
-    power = delta
-    for bit in range(4):
-        table[np.arange(16) >> bit & 1 == 1] ^= power
-        power = (power << np.uint8(1) & np.uint8(0xEE)) ^ (power >> np.uint8(3) & np.uint8(0x11)) * np.uint8(3)
-    return table
 
 
 class _Silent:
-    """What the two endpoints share: pool, tweaks, and the walk over an iteration's trees."""
+    """What the two endpoints share: pool, tweaks, keys of the trees."""
 
     def __init__(self, channel: Channel, prg: Prg, parameters: LpnParameters, batch: int) -> None:
         self.parameters = parameters
@@ -64,10 +60,8 @@ class _Silent:
 
     @staticmethod
     def shift_bits(k: int) -> int:
-        """u is a full element of F_16, whatever the choice's width."""
-        if not 1 <= k <= 4:
-            raise ContractViolation(f"no choice of {k} bits")
-        return 4
+        """u has as many bits as the choice: the receiver gives the others away."""
+        return k
 
     def _tree_tweaks(self) -> int:
         tweak = self._tweak
@@ -79,42 +73,39 @@ class _Silent:
         trees = self.parameters.trees
         return kernels.aes_ctr(nonce, 0, iterations * trees * 16).reshape(iterations, trees, 16)
 
-    def _tiles(self) -> list[tuple[slice, slice]]:
-        """(trees, their leaves), a cacheful at a time."""
-        p = self.parameters
-        step = max(1, _TILE_BYTES >> (p.depth + 4))
-        bounds = [(at, min(at + step, p.trees)) for at in range(0, p.trees, step)]
-        return [(slice(a, b), slice(a << p.depth, b << p.depth)) for a, b in bounds]
-
 
 class SilentSender(_Silent):
     """Knows delta and w."""
 
-    def __init__(self, channel: Channel, bootstrap: VoleSender, prg: Prg, parameters: LpnParameters = SMALL, batch: int = 2) -> None:
-        """`bootstrap`: the SoftSpoken sender whose delta this one keeps; it may not be used by anyone else in between two calls of its peer.
-        `batch`: iterations a refill makes at least; the peer's must be equal.
+    def __init__(
+        self, channel: Channel, bootstrap: VoleSender, prg: Prg, parameters: LpnParameters = SMALL, batch: int = 2
+    ) -> None:
+        """`bootstrap`: the SoftSpoken sender whose delta this one keeps; it is called once, by the first
+        `extend`. `parameters` and `batch` (the iterations that a refill makes at least) must be the peer's.
         """
         super().__init__(channel, prg, parameters, batch)
         self._bootstrap = bootstrap
         self.delta = bootstrap.delta
-        self._multiples = multiples(bootstrap.delta)
         self._base = np.zeros((0, 16), np.uint8)
         self._rows = np.zeros((0, 16), np.uint8)
 
     def extend(self, n: int, k: int) -> Blocks:
-        """w uint8 `(n,16)`. A refill receives one flight and answers with one."""
-        refill = self._pool.take(n, k)
-        if refill:
-            self._refill(refill.iterations)
+        """w uint8 `(n,16)`, of which k says how many bits u has."""
+        iterations = self._pool.take(n, k).iterations
+        if iterations:
+            self._refill(iterations)
         w, self._rows = self._rows[:n], self._rows[n:]
+        if k < 4:
+            high = kernels.unpack8(self._channel.recv(high_bytes(n, k)), n, 4 - k)
+            kernels.add_multiples(w, self.delta, high << np.uint8(k))
         return w
 
     def _refill(self, iterations: int) -> None:
         p = self.parameters
         if not len(self._base):
-            self._base = self._bootstrap.extend(p.reserved, BASE_WIDTH)
+            self._base = np.ascontiguousarray(self._bootstrap.extend(p.reserved, BASE_WIDTH))
         received = self._channel.recv(p.shift_bytes(iterations))
-        shifts = kernels.unpack8(received, iterations * p.tree_base, 4).reshape(iterations, p.trees, p.depth + 1)
+        shifts = kernels.unpack8(received, iterations * p.tree_base, 4).reshape(iterations, p.tree_base)
         nonce = self._prg.bytes(NONCE_BYTES)
         keys = self._tree_keys(nonce, iterations)
         self._channel.send(nonce)
@@ -131,14 +122,14 @@ class SilentSender(_Silent):
     def _iterate(self, keys: Blocks, shifts: Blocks, out: Blocks) -> Blocks:
         """One iteration from `_base`: w goes to `out`, the message is returned as uint8 `(t, h+2, 16)`."""
         p = self.parameters
-        seeds, w = self._base[: p.seeds], self._base[p.seeds :].reshape(p.trees, p.depth + 1, 16)
-        w = w ^ self._multiples[shifts]  # shifts are public; now w = v + choice*delta
+        seeds, base = self._base[: p.seeds], self._base[p.seeds :]
+        kernels.add_multiples(base, self.delta, shifts)  # now base = v + choice*delta
+        w = base.reshape(p.trees, p.depth + 1, 16)
         roots = self._prg.bytes(16 * p.trees).reshape(p.trees, 16)
         message = np.empty((p.trees, p.depth + 2, 16), np.uint8)
-        for trees, leaves in self._tiles():
-            message[trees, :-1] = kernels.tree_full(keys[trees], self.delta, roots[trees], p.depth, out[leaves])
-            message[trees, -1] = np.bitwise_xor.reduce(message[trees, -3:-1], axis=1)  # of all leaves
-            kernels.encode_blocks(seeds, CODE_KEY, leaves.start, out[leaves])
+        message[:, :-1] = kernels.tree_full(keys, self.delta, roots, p.depth, out)
+        message[:, -1] = message[:, -3] ^ message[:, -2]  # of all leaves
+        kernels.encode_blocks(seeds, CODE_KEY, 0, out)
         message[:, :-3] ^= w[:, :-2]
         tweak = self._tree_tweaks()
         message[:, -3] ^= kernels.hash_blocks(np.ascontiguousarray(w[:, -2]), tweak)
@@ -150,7 +141,9 @@ class SilentSender(_Silent):
 class SilentReceiver(_Silent):
     """Knows u and v."""
 
-    def __init__(self, channel: Channel, bootstrap: VoleReceiver, prg: Prg, parameters: LpnParameters = SMALL, batch: int = 2) -> None:
+    def __init__(
+        self, channel: Channel, bootstrap: VoleReceiver, prg: Prg, parameters: LpnParameters = SMALL, batch: int = 2
+    ) -> None:
         """Arguments as `SilentSender`'s."""
         super().__init__(channel, prg, parameters, batch)
         self._bootstrap = bootstrap
@@ -160,12 +153,15 @@ class SilentReceiver(_Silent):
         self._v = np.zeros((0, 16), np.uint8)
 
     def extend(self, n: int, k: int) -> tuple[Blocks, Blocks]:
-        """(u uint8 `(n,)`, below 16, v uint8 `(n,16)`). A refill sends one flight and receives one."""
-        refill = self._pool.take(n, k)
-        if refill:
-            self._refill(refill.iterations)
+        """(u uint8 `(n,)`, below 2^k, v uint8 `(n,16)`)."""
+        iterations = self._pool.take(n, k).iterations
+        if iterations:
+            self._refill(iterations)
         u, self._u = self._u[:n], self._u[n:]
         v, self._v = self._v[:n], self._v[n:]
+        if k < 4:
+            self._channel.send(kernels.pack(u >> np.uint8(k), 4 - k))
+            u = u & np.uint8((1 << k) - 1)
         return u, v
 
     def _refill(self, iterations: int) -> None:
@@ -227,6 +223,5 @@ class SilentReceiver(_Silent):
         pad = kernels.hash_blocks(np.ascontiguousarray(v[:, -2]), self._tree_tweaks())
         sums[:, -2] = right ^ ((left ^ right) & wants_left) ^ pad
         sums[:, -1] = message[:, -1] ^ v[:, -1]
-        for trees, leaves in self._tiles():
-            kernels.tree_punctured(keys[trees], alpha[trees], sums[trees], p.depth, out[leaves])
-            kernels.encode_blocks(seeds, CODE_KEY, leaves.start, out[leaves])
+        kernels.tree_punctured(keys, alpha, sums, p.depth, out)
+        kernels.encode_blocks(seeds, CODE_KEY, 0, out)

@@ -93,10 +93,16 @@ def serving(folder: Path, *options: object) -> Iterator[ServerProcess]:
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     assert process.stdout is not None
     assert process.stderr is not None
+    running = None
     try:
         line = process.stdout.readline()
         assert line.startswith("listening "), process.stderr.read()
-        yield ServerProcess(process, line.split()[1])
+        running = ServerProcess(process, line.split()[1])
+        yield running
+    except BaseException:
+        # pytest shows what was printed when a test fails, and the server's log is what explains it.
+        print("".join(running.log) if running else "the server did not start")
+        raise
     finally:
         if process.poll() is None:
             process.kill()

@@ -32,7 +32,9 @@ class GraphMaker:
         self.shapes |= infer_shapes([node], {value: self.shapes[value] for value in inputs})
         return output
 
-    def conv(self, x: str, filters: int, kernel: int = 3, pad: int | None = None, groups: int = 1, bias: float = 0.3) -> str:
+    def conv(
+        self, x: str, filters: int, kernel: int = 3, pad: int | None = None, groups: int = 1, bias: float = 0.3
+    ) -> str:
         depth = self.shapes[x][1] // groups
         weight = self.rng.normal(size=(filters, depth, kernel, kernel)) / np.sqrt(depth * kernel * kernel)
         pads = (kernel // 2 if pad is None else pad,) * 4
@@ -74,7 +76,9 @@ class GraphMaker:
 def compile_and_compare(
     maker: GraphMaker, *outputs: str, options: PlanOptions = PRECISE, tolerance: float = 2e-3
 ) -> tuple[Compiled, Executor]:
-    """Compile, run the executor on the calibration images, and hold it against the float meaning (relative to the largest result)."""
+    """Compile, run the executor on the calibration images, and hold it against the float meaning (relative to the
+    largest result).
+    """
     graph, images = maker.graph(*outputs), maker.images()
     compiled = compile_graph(graph, images, options)
     executor = Executor(compiled.program, compiled.weights, np.random.default_rng(1))

@@ -34,7 +34,9 @@ def make_program(*steps: ir.AnyStep, rounding: ir.Rounding = "exact", **fields: 
 
 
 def small_program(rounding: ir.Rounding = "exact") -> ir.Program:
-    """One step of (almost) every kind: convolution, truncation, max, gates, sum, residual, and a final fully connected layer."""
+    """One step of (almost) every kind: convolution, truncation, max, gates, sum, residual, and a final fully
+    connected layer.
+    """
     masking: ir.Masking = "flooded" if rounding == "exact" else "uniform"
 
     def linear(source: int, shape: tuple[int, ...], bits: int, **fields: Any) -> ir.Linear:
