@@ -19,6 +19,7 @@ from moiety.compiler.fields import FINAL, LINEAR, REINDEXING, window_factors
 from moiety.compiler.graph import Graph, Node
 from moiety.compiler.legalise import revealed
 from moiety.compiler.plan import LinearPlan, Plan
+from moiety.compiler.share_gates import share_gates
 from moiety.protocols.errors import BadModel, ContractViolation
 from moiety.runtime import program as ir
 from moiety.runtime.validation import check_program
@@ -61,6 +62,8 @@ def lower(
         builder.node(node)
     builder.outputs(labels)
     steps, tensors = _without_dead(builder.steps, builder.tensors)
+    if plan.options.share_gates:
+        steps, tensors = share_gates(steps, tensors)
     program = ir.Program(
         name=name or plan.graph.name,
         rounding=plan.options.rounding,

@@ -21,6 +21,9 @@ class PlanOptions:
     channel's range is taken to be at least this part of its tensor's, so that a channel that is quiet on the
     calibration images keeps room.
 
+    share_gates: comparisons of one tensor with several thresholds run together (compiler/share_gates.py); off, every
+    ReLU compares by itself.
+
     bits, scale: the uniform CrypTFlow2 style instead (give both): linear layers in rings of `bits` bits, every value
     and weight with `scale` fractional bits, and activations, as a consequence, in rings of `bits - scale`;
     activation_bits, margin_bits, weight_bits, output_frac are then unused.
@@ -32,6 +35,7 @@ class PlanOptions:
     rounding: Rounding = "stochastic"
     output_frac: int = 14
     floor_fraction: float = 0.25
+    share_gates: bool = True
     bits: int | None = None
     scale: int | None = None
 

@@ -140,8 +140,8 @@ def serve(
     log.info("preparing '%s', Program %s..., %s rounding", program.name, program.digest()[:16], program.rounding)
     options = ServerOptions(max_clients=1 if once else max_clients, waiting=waiting)
     server = Server(ServerExecutor(program, weights), listener, options)
-    print(f"listening {listener.host}:{listener.port}", flush=True)
-    log.info("listening at %s:%d", listener.host, listener.port)
+    print(f"listening {listener.address}", flush=True)
+    log.info("listening at %s", listener.address)
     try:
         with server:
             with watching("preparing") as watch:

@@ -112,18 +112,22 @@ def shake_hands(channel: TcpChannel, program: Program, on_wait: Callable[[int], 
     with channel.deadline(wire.HANDSHAKE_SECONDS):
         theirs = wire.receive(channel, wire.Hello)
     wire.compare(ours, theirs)
+    told = None
     while isinstance(message := wire.receive(channel, wire.Waiting, wire.Ready), wire.Waiting):
-        on_wait(message.ahead)
+        if message.ahead != told:
+            told = message.ahead
+            on_wait(message.ahead)
     return theirs
 
 
 def join(channel: TcpChannel, program: Program, on_wait: Callable[[int], None] = lambda ahead: None) -> Connection:
-    """Handshake, queue and base transfers. Raises `PeerMismatch`, `NetworkFailure`."""
+    """Handshake, queue and base transfers. Raises `PeerMismatch`, `NetworkFailure`, `BadPlan` as ClientExecutor."""
+    executor = ClientExecutor(program)
     with peer_errors():
         server = shake_hands(channel, program, on_wait)
         started = time.perf_counter()
         session = open_session(Role.CLIENT, channel)
-        return Connection(ClientExecutor(program), channel, session, server, time.perf_counter() - started)
+        return Connection(executor, channel, session, server, time.perf_counter() - started)
 
 
 def check_images(files: Sequence[Path], program: Program) -> None:
@@ -144,7 +148,7 @@ def run_images(
     """All `files` through the server at the other end of `channel`; `output` is rewritten, whole, after each image.
 
     On a failure the results so far are in the file, with `complete` false and the reason in `error`, and the exception
-    goes on. Closes the channel.
+    goes on; when there are none, a file of earlier results is left as it was. Closes the channel.
     """
     results = Results(
         program=program.digest(),
@@ -173,7 +177,8 @@ def run_images(
         raise
     finally:
         channel.close()
-        _save(results, output)
+        if results.images:
+            _save(results, output)
     return results
 
 

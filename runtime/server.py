@@ -31,13 +31,16 @@ log = logging.getLogger("moiety.server")
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """`max_clients`: stop after so many served (None: never). `waiting`: places in the queue. Times in seconds."""
+    """`max_clients`: stop after so many served (None: never). `waiting`: places in the queue; those who wait hear every
+    `reminder_seconds` that the server still knows them. `handshakes`: at the same time.
+    """
 
     max_clients: int | None = None
     waiting: int = 8
     handshakes: int = 32
     handshake_seconds: float = wire.HANDSHAKE_SECONDS
     idle_seconds: float = 120.0
+    reminder_seconds: float = 20.0
 
 
 @dataclass
@@ -121,21 +124,29 @@ class Server:
                 return None
             self._serving = True
             channel = self._queue.popleft()
-            self._tell_places(ahead=1)
+            self._tell_places()
             return channel
 
-    def _tell_places(self, ahead: int) -> None:
-        for place, channel in enumerate(self._queue):
+    def _tell_places(self) -> None:
+        """Tell all who wait how many are ahead, and forget those who have gone. With the lock held."""
+        for channel in list(self._queue):
             try:
-                wire.send(channel, wire.Waiting(ahead=place + ahead))
+                wire.send(channel, wire.Waiting(ahead=self._queue.index(channel) + self._serving))
             except NetworkFailure:
-                continue  # gone; noticed when its turn comes
+                log.info("%s: left while waiting", channel.peer)
+                self._queue.remove(channel)
+                channel.abort()
 
     # --- before service: any thread but the main one ------------------------------------------------------------------
 
     def _accept_loop(self) -> None:
         places = threading.BoundedSemaphore(self.options.handshakes)
+        reminded = time.monotonic()
         while not self._stopping:
+            if time.monotonic() - reminded > self.options.reminder_seconds:
+                reminded = time.monotonic()
+                with self._changed:
+                    self._tell_places()
             try:
                 channel = self.listener.accept()
             except NetworkFailure:

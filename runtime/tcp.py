@@ -410,12 +410,13 @@ def connect(host: str, port: int, timeout: float = 10.0, limits: Limits | None =
 
 
 class Listener:
-    """The server's listening socket; `port` is the real one when 0 was asked for."""
+    """The server's listening socket. `port` and `address` (for `parse_address`) are real where 0 was asked for."""
 
     def __init__(self, sock: socket.socket, limits: Limits) -> None:
         self._sock = sock
         self._limits = limits
-        self.host, self.port = sock.getsockname()[:2]
+        host, self.port = sock.getsockname()[:2]
+        self.address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
     def accept(self) -> TcpChannel | None:
         """The next connection, or None after half a second without one. Raises `NetworkFailure` when closed."""

@@ -23,6 +23,8 @@ ALLOWED = {
         "moiety.runtime.validation",
         "moiety.runtime.weights",
         "moiety.protocols.costs",
+        "moiety.protocols.digits",
+        "moiety.protocols.digits",
         "moiety.protocols.errors",
         "moiety.protocols.rlwe_params",
         "moiety.protocols.packing",

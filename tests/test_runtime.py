@@ -113,6 +113,36 @@ def test_local_step(kind: str) -> None:
     assert np.array_equal(outputs[0].integers, expected)
 
 
+def test_shared_gates() -> None:
+    """One tensor compared with three secret thresholds at once; two of the answers open a ReLU each, one flipped."""
+    shape, count = (4, 6, 6), 3
+    thresholds = np.array([[0, 50, -70, 300], [-20, 0, 5, -5], [7, 8, 9, -900]])
+    steps: list[ir.AnyStep] = [
+        ir.Input(inputs=(), shape=shape, bits=14, scale=1.0),
+        ir.Gates(inputs=(0,), shape=(count, *shape), bits=1),
+    ]
+    weights: dict[str, Any] = {"gates.1.threshold": thresholds}
+    for which in (0, 2):
+        at = len(steps)
+        window = {"starts": (which, 0, 0, 0), "stops": (which + 1, *shape), "strides": (1, 1, 1, 1)}
+        steps.append(ir.Slice(inputs=(1,), shape=(1, *shape), bits=1, **window))
+        steps.append(ir.Reshape(inputs=(at,), shape=shape, bits=1))
+        steps.append(ir.Relu(inputs=(0, at + 1), shape=shape, bits=20, affine=True))
+        weights |= {
+            f"relu.{at + 2}.threshold": thresholds[which],
+            f"relu.{at + 2}.flip": np.array([0, which // 2, 0, 1], np.uint8),
+        }
+    steps.append(ir.Concat(inputs=(4, 7), shape=(8, 6, 6), bits=20, axis=0))
+    program = make_program(*steps)
+    image = np.random.default_rng(3).integers(-900, 900, shape).astype(np.float32)
+    run = run_once(program, Weights(weights), image)
+    outputs, cost = run.client
+    (expected,) = Executor(program, Weights(weights)).run_integers(image).values()
+    assert np.array_equal(outputs[0].integers, expected)
+    total = costing.image_cost(program)
+    assert (cost.total.sent, cost.total.received, cost.total.flights) == (total.up, total.down, total.rounds)
+
+
 @pytest.mark.parametrize("postprocess", ["none", "sigmoid", "softmax"])
 def test_outputs_carry_logits_and_values(postprocess: Any) -> None:
     steps = (
@@ -398,6 +428,48 @@ def test_slow_handshake_is_dropped_and_delays_nobody(
         slow.settimeout(5)
         assert slow.recv(1) == b""
     assert running.end().refused == 1
+
+
+def test_those_who_wait_are_reminded_and_those_who_left_forgotten(
+    serve: Callable[..., Running], executor: ServerExecutor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = serve(waiting=1, reminder_seconds=0.1)
+    first = client.join(running.connect(), executor.program)
+    second = running.connect()
+    wire.send(second, wire.hello(client.Role.CLIENT, executor.program))
+    wire.receive(second, wire.Hello)
+    assert [wire.receive(second, wire.Waiting).ahead for _ in range(3)] == [1, 1, 1]
+    with caplog.at_level(logging.INFO, "moiety.server"):
+        second.abort()
+        until = time.monotonic() + 10
+        while "left while waiting" not in caplog.text and time.monotonic() < until:
+            time.sleep(0.02)
+    # Its place is free again.
+    waited = threading.Event()
+    thread = threading.Thread(
+        target=lambda: client.run_images(
+            running.connect(),
+            executor.program,
+            save_images(tmp_path, 1),
+            tmp_path / "r.json",
+            lambda ahead: waited.set(),
+        )
+    )
+    thread.start()
+    assert waited.wait(timeout=10)
+    first.channel.close()
+    thread.join(timeout=30)
+    assert json.loads((tmp_path / "r.json").read_text())["complete"]
+
+
+def test_earlier_results_survive_a_run_that_computes_nothing(
+    serve: Callable[..., Running], tmp_path: Path, executor: ServerExecutor
+) -> None:
+    running = serve()
+    (tmp_path / "r.json").write_text("earlier")
+    with pytest.raises(PeerMismatch):
+        client.run_images(running.connect(), other_program(), save_images(tmp_path, 1), tmp_path / "r.json")
+    assert (tmp_path / "r.json").read_text() == "earlier"
 
 
 def test_clients_that_come_while_the_server_prepares_wait(executor: ServerExecutor, tmp_path: Path) -> None:

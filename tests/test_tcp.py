@@ -266,6 +266,19 @@ def test_address_taken() -> None:
     listener.close()
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_listening_address_can_be_given_to_the_client(host: str) -> None:
+    try:
+        listener = listen(host, 0, QUICK)
+    except NetworkFailure:
+        assert host == "::1", "only IPv6 may be missing on a machine"
+        pytest.skip("no IPv6 here")
+    client = connect(*parse_address(listener.address), limits=QUICK)
+    accept(listener).abort()
+    client.abort()
+    listener.close()
+
+
 def test_closed_channel_refuses_to_send(pair: tuple[TcpChannel, TcpChannel]) -> None:
     server, _ = pair
     server.abort()

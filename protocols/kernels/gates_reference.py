@@ -26,7 +26,9 @@ def leaves_send(
     bits `digit < j`, then (if `with_eq`) count bits `digit == j`. Returns (messages, share `uint8 (count, n)` with lt
     in bit 0 and eq in bit 1).
     """
-    count = _check_count(digits)
+    count = _check_count(digits, len(w))
+    if not 1 <= k <= 4:
+        raise ValueError(f"k must be in 1..4, got {k}")
     options = np.arange(1 << k, dtype=np.uint8)
     place = np.arange(count, dtype=np.uint64)[:, None, None]
     table = ((digits[:, :, None] < options).astype(np.uint64) << place).sum(axis=0, dtype=np.uint64)
@@ -99,9 +101,9 @@ def mux_client(
     return reference.arith_send(w, delta, 1, tweak, shifts, table & _mask(out_bits), out_bits)
 
 
-def _check_count(digits: U8) -> int:
-    if digits.ndim != 2 or not 1 <= digits.shape[0] <= 32:
-        raise ValueError(f"digits must have shape (count, n) with count in 1..32, got {digits.shape}")
+def _check_count(digits: U8, n: int) -> int:
+    if digits.ndim != 2 or not 1 <= digits.shape[0] <= 32 or digits.shape[1] != n:
+        raise ValueError(f"digits must have shape (count, {n}) with count in 1..32, got {digits.shape}")
     return digits.shape[0]
 
 

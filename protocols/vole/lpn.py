@@ -96,8 +96,8 @@ class LpnParameters:
         information set.
 
         An information set takes the same part f = K/n of every block, so that p is binomial; a try costs K^2 for the
-        elimination and the two lists of half the errors. With K^2.8 in place of K^2 and p = 2 the formula meets what
-        a public estimator (Liu, Wang, Yang, Yu) says of the binary sets within one bit.
+        elimination, which is generous to the attacker, and the two lists of half the errors. With K^2.8 and p = 2 the
+        formula is within about three bits of what a public estimator says of the binary sets.
         """
         f, t = self.seeds / self.length, self.trees
         best = inf
@@ -117,10 +117,10 @@ class LpnParameters:
         return 2 * log2(4 * self.seeds) - self.trees * log2(1 - 8 / 15 * rate)
 
 
-#: For set-ups of a few refills and for speed: seeds take 1.25 MB, in the second-level cache of current servers.
-#: Ferret-type binary set (870400, 2^16, 850) with a quarter more seeds.
+#: The default. The binary set (870400, 2^16, 850) with a quarter more seeds; they take 1.25 MB, to stay in the
+#: second-level cache.
 SMALL = LpnParameters(seeds=80 << 10, trees=850, depth=10)
-#: Half the traffic, slower, and three times the memory: the binary set (2396160, 2^17, 1170) with a quarter more seeds.
+#: Half the traffic for twice the time: the binary set (2396160, 2^17, 1170) with a quarter more seeds.
 LARGE = LpnParameters(seeds=80 << 11, trees=1170, depth=11)
 
 
