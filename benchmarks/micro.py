@@ -113,7 +113,7 @@ def cases(elements: int, pool: tuple[int, int, int], shrink: int, seed: int) -> 
             maker="benchmarks.micro:make_correlations",
             arguments=(elements, width),
             check=check_correlations,
-            declared=Cost(costs.correlations(elements, width), 0, "C"),
+            declared=Cost.of(("C", costs.correlations(elements, width))),
             work=elements,
             unit="correlations",
         )
@@ -304,7 +304,9 @@ def linear_case(name: str, shape: tuple[int, int, int], filters: int, kernel: in
         maker="benchmarks.micro:make_linear",
         arguments=(seed, spec),
         check=opens_to(cleartext_conv(seed, spec), spec.bits, slack, slack),
-        declared=Cost(packing.query_bytes([spec]) + packing.upload_bytes(spec), packing.download_bytes(spec), "CS"),
+        declared=Cost.of(
+            ("C", packing.query_bytes([spec]) + packing.upload_bytes(spec)), ("S", packing.download_bytes(spec))
+        ),
         work=int(np.prod(out_shape)) * shape[0] * kernel * kernel,
         unit="multiply-adds",
     )

@@ -50,7 +50,8 @@ struct V {
       for (int r = 0; r < 16; r++) x[r] = seeds[offsets[16 * j + r]];
       for (int r = 0; r < 16; r++) {
         const std::uint32_t c = coefficients[16 * j + r];
-        sum[r] ^= (x[r] & -(c & 1)) ^ (x[r] << 1 & -(c >> 1 & 1)) ^ (x[r] << 2 & -(c >> 2 & 1)) ^ (x[r] << 3 & -(c >> 3));
+        sum[r] ^= (x[r] & -(c & 1)) ^ (x[r] << 1 & -(c >> 1 & 1));
+        sum[r] ^= (x[r] << 2 & -(c >> 2 & 1)) ^ (x[r] << 3 & -(c >> 3));
       }
     }
     std::memcpy(sums, sum, sizeof sum);
@@ -73,7 +74,7 @@ struct V {
     Reg operator()(const std::uint8_t* seeds, const std::uint32_t* offsets, const std::uint32_t* coefficients) const {
       const Reg block = load(seeds + *offsets), nibble = _mm_set1_epi8(15);
       const Reg low = _mm_and_si128(block, nibble), high = _mm_and_si128(_mm_srli_epi16(block, 4), nibble);
-      return _mm_xor_si128(_mm_shuffle_epi8(load(low_[*coefficients]), low), _mm_shuffle_epi8(load(high_[*coefficients]), high));
+      return bxor(_mm_shuffle_epi8(load(low_[*coefficients]), low), _mm_shuffle_epi8(load(high_[*coefficients]), high));
     }
 
    private:

@@ -1,10 +1,12 @@
-// The silent-VOLE kernels over a vector of AES blocks `V`. Each silent_<isa>.cpp defines `V` and includes this once, with its
-// own compiler flags. Everything here has internal linkage, and nothing of the standard library but memcpy is used: an
-// inline function shared with other translation units could be merged into a copy the processor cannot run.
+// The silent-VOLE kernels over a vector of AES blocks `V`. Each silent_<isa>.cpp defines `V` and includes this once,
+// with its own compiler flags. Everything here has internal linkage, and nothing of the standard library but memcpy and
+// memset is used: an inline function shared with other translation units could be merged into a copy the processor
+// cannot run.
 //
-// V, besides what symmetric_aes.hpp needs: band, swap64 (64-bit halves of every lane), high (low halves cleared), equal64,
-// parents (lane indices / 2), fold (XOR of all lanes), split (words of the key stream to entries of the code), products (of single
-// elements by coefficients, summed over the terms of 16 outputs) and Scale (blocks by coefficients).
+// V, besides what symmetric_aes.hpp needs: band, swap64 (64-bit halves of every lane), high (low halves cleared),
+// equal64, parents (lane indices / 2), fold (XOR of all lanes), split (words of the key stream to entries of the code),
+// products (single elements times coefficients, as polynomials that are not reduced, summed over the terms of 16
+// outputs) and Scale (blocks times coefficients).
 #pragma once
 
 #pragma GCC diagnostic push
@@ -57,7 +59,8 @@ void add_multiples(u8* target, const u8* delta, const u8* elements, std::size_t 
   Block power = load_block(delta);
   const Block top = _mm_set1_epi8(0x11), rest = _mm_set1_epi8(static_cast<char>(0xee));
   for (int bit = 0; bit < 4; bit++) {
-    for (int x = 1 << bit; x < 2 << bit; x++) store_block(multiples[x], mix(power, load_block(multiples[x - (1 << bit)])));
+    const int half = 1 << bit;
+    for (int x = 0; x < half; x++) store_block(multiples[half + x], mix(power, load_block(multiples[x])));
     const Block carry = _mm_and_si128(_mm_srli_epi64(power, 3), top);
     power = mix(_mm_and_si128(_mm_add_epi8(power, power), rest), mix(carry, _mm_add_epi8(carry, carry)));
   }
@@ -107,7 +110,8 @@ struct Sides {
   Block left, right;
 };
 
-// A level in place: `m` nodes at the front of `nodes` become 2m children, from the back. Returns the XOR of either side.
+// A level in place: `m` nodes at the front of `nodes` become 2m children, from the back. Returns the XOR of either
+// side.
 template <bool Last>
 MOIETY_INLINE Sides grow(const Schedule& key, u8* nodes, std::size_t m) {
   Reg x[kTreeVectors], left[kTreeVectors], right[kTreeVectors];
@@ -266,28 +270,48 @@ void encode_blocks(const u8* seeds, const Code& code, std::size_t n, u8* target)
   }
 }
 
-// Products of elements of F_16, one in every 32-bit word, as polynomials not yet reduced: `c` is public.
+// Every element of a block is read and written: its hole is secret.
+void add_noise(u64 start, std::size_t n, const Noise& noise, u8* out) {
+  const u64 end = start + n;
+  for (u64 block = start >> noise.depth; block << noise.depth < end; block++) {
+    const u64 first = block << noise.depth, next = (block + 1) << noise.depth;
+    const u32 from = first < start ? static_cast<u32>(start - first) : 0;
+    const u32 to = static_cast<u32>((next < end ? next : end) - first);
+    const u32 hole = noise.holes[block], value = noise.values[block];
+    u8* elements = out + (first + from - start);
+    for (u32 i = from; i < to; i++) {
+      const u32 here = ((i ^ hole) - 1) >> 31;  // 1 where i == hole: both are at most 2^16
+      elements[i - from] ^= static_cast<u8>(value & -here);
+    }
+  }
+}
+
 void encode_nibbles(const u8* seeds, const Code& code, std::size_t n, const Noise& noise, u8* out) {
   const Entries entries(code);
   alignas(64) u32 offsets[kGroupEntries], coefficients[kGroupEntries], sums[kGroupRows];
   const u64 end = code.start + n;
   for (u64 group = code.start / kGroupRows; group * kGroupRows < end; group++) {
     entries.make<0>(group, offsets, coefficients);
-    const u64 first = group * kGroupRows;
     V::products(seeds, offsets, coefficients, sums);
+    u8 elements[kGroupRows];
     for (std::size_t r = 0; r < kGroupRows; r++) {
-      const u64 index = first + r;
-      if (index < code.start || index >= end) continue;
-      const u32 high = sums[r] >> 4;
-      const u64 block = index >> noise.depth;
-      const u32 distance = static_cast<u32>(index - (block << noise.depth)) ^ noise.holes[block];
-      const u32 here = (distance - 1) >> 31;  // distance is below 2^16
-      out[index - code.start] = static_cast<u8>(((sums[r] ^ high ^ high << 1) & 15) ^ (noise.values[block] & -here));
+      const u32 high = sums[r] >> 4 & 7;
+      elements[r] = static_cast<u8>((sums[r] ^ high ^ high << 1) & 15);  // X^4 = X + 1
+    }
+    const u64 first = group * kGroupRows;
+    if (first >= code.start && first + kGroupRows <= end) {
+      std::memcpy(out + (first - code.start), elements, kGroupRows);
+    } else {
+      for (std::size_t r = 0; r < kGroupRows; r++) {
+        if (first + r >= code.start && first + r < end) out[first + r - code.start] = elements[r];
+      }
     }
   }
+  add_noise(code.start, n, noise, out);
 }
 
-constexpr SilentOps kOps{V::kName,        hash_blocks,   add_multiples, tree_full, tree_punctured, encode_blocks, encode_nibbles};
+constexpr SilentOps kOps{V::kName,       hash_blocks,   add_multiples, tree_full,
+                         tree_punctured, encode_blocks, encode_nibbles};
 
 }  // namespace
 }  // namespace moiety

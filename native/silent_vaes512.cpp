@@ -66,7 +66,7 @@ struct V {
         x = _mm512_add_epi32(x, x);
       }
     }
-    _mm512_storeu_si512(sums, _mm512_and_si512(sum, _mm512_set1_epi32(0x7f)));
+    _mm512_storeu_si512(sums, sum);  // low bytes count
   }
 
   // A nibble times c is a linear map of its bits: one 8x8 matrix for both nibbles of every byte.

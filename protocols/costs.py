@@ -1,20 +1,27 @@
 """Declared costs: bytes each way and the order of flights of every protocol, as formulas in its sizes.
 
-Sizes may be integers or sympy expressions; the formulas are the same. Set-up, key and framing bytes are declared
-like everything else; what the TCP layer adds (frame headers, keep-alive) is counted apart by the transport. A test
-holds these declarations equal to what the meter counts, byte for byte.
+Sizes may be integers or sympy expressions; the formulas are the same. Set-up, key and refill bytes are declared like
+everything else; what the TCP layer adds (frame headers, keep-alive) is counted apart by the transport. A test holds
+these declarations equal to what the meter counts, byte for byte.
+
+A Cost is the sequence of what is sent and of the correlations that are drawn. What drawing costs depends on the
+generator: SoftSpoken sends a fixed number of bits for each, silent generation sends a refill now and then, so its bytes
+depend on all that was drawn before. `Cost.on` puts the two together.
 
 The compiler imports this module and no other protocol code.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 from moiety.protocols.digits import digit_sizes, join_plan, join_width
+from moiety.protocols.vole.lpn import SMALL, LpnParameters, Pool
 
 Size = Any  # int or sympy.Expr
+Party = Literal["C", "S"]
 
 
 def _ceil(value: Size, divisor: int) -> Size:
@@ -26,27 +33,84 @@ def _ceil(value: Size, divisor: int) -> Size:
     return sympy.ceiling(sympy.sympify(value) / divisor)
 
 
+def packed(n: Size, bits: int) -> Size:
+    """Bytes of n values of `bits` bits."""
+    return _ceil(n * bits, 8)
+
+
 @dataclass(frozen=True)
-class Cost:
-    """`up`: bytes client -> server, `down`: bytes server -> client; `flights`: who sends, in order, one letter ('C'
-    or 'S') per flight.
+class Send:
+    """`sender` sends bytes."""
+
+    sender: Party
+    nbytes: Size
+
+
+@dataclass(frozen=True)
+class Draw:
+    """n correlations for k-bit choices of `receiver` are drawn."""
+
+    receiver: Party
+    n: Size
+    k: int
+
+
+class Generator(Protocol):
+    """What drawing correlations sends."""
+
+    def draw(self, demand: Draw) -> Iterable[Send]: ...
+
+
+class SoftSpoken:
+    """31 bits per correlation and bit of choice, in blocks of 128 correlations."""
+
+    def draw(self, demand: Draw) -> Iterator[Send]:
+        yield Send(demand.receiver, correlations(demand.n, demand.k))
+
+
+@dataclass
+class Silent:
+    """Silent generation in both directions, from a fresh session on; follows the pools as the two parties do."""
+
+    parameters: LpnParameters = SMALL
+    batch: int = 2
+    pools: dict[Party, Pool] = field(default_factory=dict)
+
+    def draw(self, demand: Draw) -> Iterator[Send]:
+        pool = self.pools.setdefault(demand.receiver, Pool(self.parameters, self.batch))
+        made = pool.take(demand.n, demand.k)
+        yield Send(demand.receiver, made.shifts)
+        yield Send(other(demand.receiver), made.answer)
+        yield Send(demand.receiver, made.high)
+
+
+@dataclass
+class Mixed:
+    """Silent generation for choices of at least `silent_from` bits, SoftSpoken below."""
+
+    silent_from: int
+    silent: Silent = field(default_factory=Silent)
+    softspoken: SoftSpoken = field(default_factory=SoftSpoken)
+
+    def draw(self, demand: Draw) -> Iterable[Send]:
+        generator: Generator = self.silent if demand.k >= self.silent_from else self.softspoken
+        return generator.draw(demand)
+
+
+def other(party: Party) -> Party:
+    """The peer."""
+    return "S" if party == "C" else "C"
+
+
+@dataclass(frozen=True)
+class Wire:
+    """`up`: bytes client -> server, `down`: bytes server -> client; `flights`: who sends, in order, one letter ('C' or
+    'S') per maximal run in one direction.
     """
 
-    up: Size = 0
-    down: Size = 0
-    flights: str = ""
-
-    def __add__(self, other: Cost) -> Cost:
-        """One after the other; neighbouring flights in one direction merge."""
-        joined = self.flights
-        for letter in other.flights:
-            if not joined.endswith(letter):
-                joined += letter
-        return Cost(self.up + other.up, self.down + other.down, joined)
-
-    def beside(self, other: Cost) -> Cost:
-        """In the same flights as this one."""
-        return Cost(self.up + other.up, self.down + other.down, max(self.flights, other.flights, key=len))
+    up: Size
+    down: Size
+    flights: str
 
     @property
     def rounds(self) -> int:
@@ -59,9 +123,57 @@ class Cost:
         return self.up + self.down
 
 
-def packed(n: Size, bits: int) -> Size:
-    """Bytes of n values of `bits` bits."""
-    return _ceil(n * bits, 8)
+@dataclass(frozen=True)
+class Cost:
+    """What a protocol sends and draws, in order. `up`, `down`, ... are those with SoftSpoken correlations."""
+
+    events: tuple[Send | Draw, ...] = ()
+
+    @classmethod
+    def of(cls, *messages: tuple[Party, Size]) -> Cost:
+        """Messages alone: `Cost.of(("C", 10), ("S", 20))`."""
+        return cls(tuple(Send(who, nbytes) for who, nbytes in messages))
+
+    def __add__(self, following: Cost) -> Cost:
+        """One after the other."""
+        return Cost(self.events + following.events)
+
+    def on(self, generator: Generator) -> Wire:
+        """The bytes and flights with correlations from `generator`, whose state moves on."""
+        up: Size = 0
+        down: Size = 0
+        flights = []
+        for event in self.events:
+            for message in generator.draw(event) if isinstance(event, Draw) else (event,):
+                if message.nbytes == 0:
+                    continue
+                if message.sender == "C":
+                    up = up + message.nbytes
+                else:
+                    down = down + message.nbytes
+                if not flights or flights[-1] != message.sender:
+                    flights.append(message.sender)
+        return Wire(up, down, "".join(flights))
+
+    @property
+    def up(self) -> Size:
+        return self.on(SoftSpoken()).up
+
+    @property
+    def down(self) -> Size:
+        return self.on(SoftSpoken()).down
+
+    @property
+    def flights(self) -> str:
+        return self.on(SoftSpoken()).flights
+
+    @property
+    def rounds(self) -> int:
+        return self.on(SoftSpoken()).rounds
+
+    @property
+    def total(self) -> Size:
+        return self.on(SoftSpoken()).total
 
 
 def correlations(n: Size, k: int) -> Size:
@@ -69,35 +181,35 @@ def correlations(n: Size, k: int) -> Size:
     return 31 * k * 16 * _ceil(n, 128)
 
 
-def choices(n: Size, k: int) -> Size:
-    """Bytes from the receiver that open n 1-of-2^k transfers."""
-    return correlations(n, k) + packed(n, k)
+def choose(receiver: Party, n: Size, k: int) -> Cost:
+    """The receiver opens n 1-of-2^k transfers."""
+    return Cost((Draw(receiver, n, k), Send(receiver, packed(n, k))))
 
 
-def answers(n: Size, k: int, bits: int) -> Size:
-    """Bytes from the sender that answer them with `bits`-bit entries."""
-    return packed(n * ((1 << k) - 1), bits)
+def answer(sender: Party, n: Size, k: int, bits: int) -> Cost:
+    """The sender answers them with `bits`-bit entries."""
+    return Cost.of((sender, packed(n * ((1 << k) - 1), bits)))
+
+
+def lookups(jobs: Iterable[tuple[Size, int, int]]) -> Cost:
+    """Lookups (n, k, bits) in the same flights, server -> client: all are opened, then all answered."""
+    jobs = list(jobs)
+    opened = sum((choose("C", n, k) for n, k, _ in jobs), Cost())
+    return sum((answer("S", n, k, bits) for n, k, bits in jobs), opened)
 
 
 def lookup(n: Size, k: int, bits: int) -> Cost:
     """n lookups, server -> client."""
-    return Cost(choices(n, k), answers(n, k, bits), "CS")
+    return lookups([(n, k, bits)])
 
 
 def less_than(n: Size, bits: int, count: int = 1) -> Cost:
     """Millionaires' comparison of n client values with `count` server values each, of `bits` bits."""
     sizes = digit_sizes(bits)
-    total = Cost()
-    for index, k in enumerate(sizes):
-        total = total.beside(lookup(n, k, count * (1 + (index < len(sizes) - 1))))
-    n = n * count
+    total = lookups((n, k, count * (1 + (index < len(sizes) - 1))) for index, k in enumerate(sizes))
     for groups in join_plan(len(sizes)):
-        level = Cost()
-        for index, size in enumerate(groups):
-            last = index == len(groups) - 1
-            if size > 1:
-                level = level.beside(lookup(n, join_width(size, last), 2 - last))
-        total = total + level
+        jobs = [(size, index == len(groups) - 1) for index, size in enumerate(groups) if size > 1]
+        total = total + lookups((n * count, join_width(size, last), 2 - last) for size, last in jobs)
     return total
 
 
@@ -108,8 +220,8 @@ def gates(n: Size, bits: int, count: int = 1) -> Cost:
 
 def multiplex(n: Size, out_bits: int) -> Cost:
     """Gate and extend n elements."""
-    up = choices(n, 2) + answers(n, 1, out_bits)
-    return Cost(up, choices(n, 1) + answers(n, 2, out_bits), "CSC")
+    opened = choose("C", n, 2) + choose("S", n, 1)
+    return opened + answer("S", n, 2, out_bits) + answer("C", n, 1, out_bits)
 
 
 def relu(n: Size, bits: int, out_bits: int) -> Cost:
@@ -138,7 +250,7 @@ def extend(n: Size, bits: int, out_bits: int) -> Cost:
 
 
 def reveal_to_client(n: Size, bits: int) -> Cost:
-    return Cost(0, packed(n, bits), "S")
+    return Cost.of(("S", packed(n, bits)))
 
 
 def maxpool(
@@ -164,4 +276,4 @@ def maxpool(
 def setup() -> Cost:
     """Base transfers and punctured trees, both directions: 128 transfers each."""
     receiver, sender = 2 * 32 * 128, 32 + 128 * 2 * 16
-    return Cost(sender + receiver, receiver + sender, "SCS")
+    return Cost.of(("S", receiver), ("C", sender + receiver), ("S", sender))

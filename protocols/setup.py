@@ -14,13 +14,19 @@ from moiety.protocols.ot import TransferReceiver, TransferSender
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Role, Session
 from moiety.protocols.vole import softspoken as ss
+from moiety.protocols.vole.mixed import mixed_receiver, mixed_sender
+
+NEVER_SILENT = 5
+"""A choice has at most four bits."""
 
 _TO_CLIENT, _TO_SERVER = b"server->client", b"client->server"
 
 
-def open_session(role: Role, channel: Channel, prg: Prg | None = None) -> Session:
+def open_session(
+    role: Role, channel: Channel, prg: Prg | None = None, silent_from: int = NEVER_SILENT
+) -> Session:
     """Run the set-up with the peer and return this party's Session. `prg` is this party's randomness; the operating
-    system's when None.
+    system's when None. Choices of at least `silent_from` bits take silent correlations; it must be the peer's, too.
 
     Raises `NetworkFailure` when the peer is gone or sends invalid group elements.
     """
@@ -35,7 +41,10 @@ def open_session(role: Role, channel: Channel, prg: Prg | None = None) -> Sessio
             start, delta = _puncture(_TO_SERVER, channel, prg)
             sender = _punctured(start, delta, channel)
         channel.flush()
-    return Session(role, channel, prg, TransferSender(channel, sender), TransferReceiver(channel, receiver))
+    # Both generators of a direction start from its one set-up, and so have the same delta.
+    mixed_s = mixed_sender(channel, sender, prg.fork(), silent_from)
+    mixed_r = mixed_receiver(channel, receiver, prg.fork(), silent_from)
+    return Session(role, channel, prg, TransferSender(channel, mixed_s), TransferReceiver(channel, mixed_r))
 
 
 def _puncture(tag: bytes, channel: Channel, prg: Prg) -> tuple[base_ot.BaseReceiver, np.ndarray]:

@@ -88,7 +88,7 @@ def compile_command(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.", show_default=False)],
     rounding: Annotated[
         Literal["exact", "stochastic"],
-        typer.Option(help="exact: bit for bit reproducible. stochastic: half the traffic, same accuracy."),
+        typer.Option(help="exact: bit for bit reproducible. stochastic: less traffic, same accuracy."),
     ] = "stochastic",
     activation_bits: Annotated[
         int | None,

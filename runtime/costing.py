@@ -23,7 +23,7 @@ def step_costs(program: ir.Program) -> list[Cost]:
 def key_cost(program: ir.Program) -> Cost:
     """The fresh RLWE public keys that come with every image."""
     nbytes = packing.query_bytes(list(linear_specs(program).values()))
-    return Cost(nbytes, 0, "C" if nbytes else "")
+    return Cost.of(("C", nbytes))
 
 
 def image_cost(program: ir.Program) -> Cost:
@@ -36,7 +36,7 @@ def _step_cost(program: ir.Program, step: ir.AnyStep, spec: packing.LinearSpec |
     operand = program.steps[step.inputs[0]] if step.inputs else step
     match step:
         case ir.Linear() if spec is not None:
-            return Cost(packing.upload_bytes(spec), packing.download_bytes(spec), "CS")
+            return Cost.of(("C", packing.upload_bytes(spec)), ("S", packing.download_bytes(spec)))
         case ir.Relu(inputs=(_, _)):
             return costs.multiplex(n, step.bits)
         case ir.Relu():

@@ -143,7 +143,7 @@ def test_inference_refuses_a_wrong_result(compiled: Compiled, monkeypatch: pytes
 
 def test_inference_refuses_undeclared_bytes(compiled: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = inference.costing.image_cost
-    monkeypatch.setattr(inference.costing, "image_cost", lambda program: honest(program) + Cost(1, 0, "C"))
+    monkeypatch.setattr(inference.costing, "image_cost", lambda program: honest(program) + Cost.of(("C", 1)))
     picture = next(compiled.pictures.iterdir())
     arguments = ["--model", compiled.model, "--image", picture, "--compiled", compiled.folder, "--rounding", "exact"]
     with pytest.raises(VerificationFailed, match="declared are"):

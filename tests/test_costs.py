@@ -111,9 +111,10 @@ def test_costs_are_formulas() -> None:
 
 
 def test_adjacent_flights_merge() -> None:
-    assert (Cost(1, 2, "CSC") + Cost(3, 4, "CS")).flights == "CSCS"
-    assert (Cost(1, 2, "CS") + Cost(3, 4, "CS")).flights == "CSCS"
-    assert (Cost() + Cost(1, 0, "C")).flights == "C"
+    three = Cost.of(("C", 1), ("S", 2), ("C", 3))
+    assert (three + Cost.of(("C", 4), ("S", 5))).flights == "CSCS"
+    assert (three + Cost.of(("S", 0), ("C", 1))).flights == "CSC"
+    assert (Cost() + Cost.of(("C", 1))).flights == "C"
 
 
 def test_wire_bytes_match_the_baseline() -> None:

@@ -23,11 +23,12 @@ from moiety.protocols import kernels
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.kernels import reference, silent_reference
 from moiety.protocols.ot import TransferReceiver, TransferSender
+from moiety.protocols.prg import Prg
 from moiety.protocols.session import Session
 from moiety.protocols.vole import lpn
 from moiety.protocols.vole.lpn import LpnParameters, Pool
 from moiety.protocols.vole.silent import CODE_KEY, FIRST_TWEAK, SilentReceiver, SilentSender
-from tests.support.two_party import MemoryChannel, run_two_party
+from tests.support.two_party import MemoryChannel, channel_pair, run_both, run_two_party
 
 try:
     from moiety.protocols.kernels import _native
@@ -259,15 +260,18 @@ Demands = tuple[tuple[int, int], ...]
 def endpoints(
     parameters: LpnParameters, batch: int, use: Callable[[Any], Any]
 ) -> tuple[Callable[[Session], Any], Callable[[Session], Any]]:
-    """(server, client): silent generators, server to client, bootstrapped by the session's own."""
+    """(server, client): silent generators, server to client, bootstrapped by the session's SoftSpoken ones."""
+
+    def softspoken(transfers: Any) -> Any:
+        return transfers._vole.softspoken
 
     def server(session: Session) -> Any:
         with session.channel.meter.labelled("case"):
-            return use(SilentSender(session.channel, session.sender._vole, session.prg, parameters, batch))
+            return use(SilentSender(session.channel, softspoken(session.sender), session.prg, parameters, batch))
 
     def client(session: Session) -> Any:
         with session.channel.meter.labelled("case"):
-            return use(SilentReceiver(session.channel, session.receiver._vole, session.prg, parameters, batch))
+            return use(SilentReceiver(session.channel, softspoken(session.receiver), session.prg, parameters, batch))
 
     return server, client
 
@@ -411,14 +415,40 @@ def test_a_refill_makes_an_iteration() -> None:
         Pool(TINY, 0)
 
 
+class IdealSender:
+    """Correlations from a fixed seed, so that the digests below depend on nothing but the generator."""
+
+    def __init__(self) -> None:
+        self.delta = noise(20, 16)
+
+    def shift_bits(self, k: int) -> int:
+        return k
+
+    def extend(self, n: int, k: int) -> U8:
+        u, w = IdealReceiver().extend(n, k)
+        silent_reference.add_multiples(w, self.delta, u)
+        return w
+
+
+class IdealReceiver:
+    def shift_bits(self, k: int) -> int:
+        return k
+
+    def extend(self, n: int, k: int) -> tuple[U8, U8]:
+        return noise(21, n) & np.uint8((1 << k) - 1), noise(22, n, 16)
+
+
 def test_wire_bytes_and_outputs_match_the_baseline() -> None:
     """A change of what is sent shows here; regenerate with MOIETY_WRITE_BASELINES=1 and review the difference."""
-    outcome = run_two_party(*endpoints(TINY, 2, drain(DEMANDS)), seed=7)
-    rows = hashlib.sha256(b"".join(np.ascontiguousarray(w).tobytes() for w in outcome.server[1])).hexdigest()
+    channels = channel_pair()
+    sender = SilentSender(channels[0], IdealSender(), Prg(b"randomness of S."), TINY)
+    receiver = SilentReceiver(channels[1], IdealReceiver(), Prg(b"randomness of R."), TINY)
+    use = drain(DEMANDS)
+    (_, sent), _ = run_both(lambda: use(sender), lambda: use(receiver), channels)
     digests = {
-        "server": outcome.channels[0].digest.hexdigest(),
-        "client": outcome.channels[1].digest.hexdigest(),
-        "w": rows,
+        "sender": channels[0].digest.hexdigest(),
+        "receiver": channels[1].digest.hexdigest(),
+        "w": hashlib.sha256(b"".join(w.tobytes() for w in sent)).hexdigest(),
     }
     if os.environ.get("MOIETY_WRITE_BASELINES"):
         BASELINES.write_text(json.dumps(digests, indent=1) + "\n")

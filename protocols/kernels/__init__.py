@@ -1,8 +1,8 @@
 """Kernels: the local hot loops, each in two twins that compute the same bytes.
 
 `reference.py`, `rlwe_reference.py` and `silent_reference.py` (NumPy) are the specification; `_native` (C++, see
-`native/`) is what normally runs. Every function named in a reference module's `__all__` is a kernel and has a native twin of the same name. Call
-them through this module,
+`native/`) is what normally runs. Every function named in a reference module's `__all__` is a kernel and has a native
+twin of the same name. Call them through this module,
 
     from moiety.protocols import kernels
     messages, share = kernels.leaves_send(w, delta, 4, tweak, shifts, digits, with_eq=True)

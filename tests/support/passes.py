@@ -1,0 +1,36 @@
+"""What the tests of passes share: Graphs from a few ONNX nodes, their text, a pipeline that is checked at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from moiety.compiler.graph import Graph
+from moiety.compiler.onnx_import import import_onnx
+from moiety.compiler.pass_manager import PassManager, format_graph
+from tests.support.onnx_models import ModelBuilder as B
+
+IMAGE: list[int | str] = ["N", 4, 8, 8]
+
+
+def build(shape: list[int | str], add: Callable[[B], Any]) -> Graph:
+    b = B(shape)
+    last = add(b)
+    return import_onnx(b.model(*(last if isinstance(last, list) else [last])))
+
+
+def after(graph: Graph, pipeline: str) -> Graph:
+    """The Graph after a pipeline whose every pass is checked, with the tightest tolerance that float32 allows."""
+    return PassManager.parse(pipeline, tolerance=1e-4).run(graph)
+
+
+def text(graph: Graph) -> str:
+    return "\n".join(line.strip() for line in format_graph(graph).strip().splitlines()[1:])
+
+
+def ops(graph: Graph) -> list[str]:
+    return [node.op for node in graph.nodes]
+
+
+def golden(graph: Graph, expected: str) -> None:
+    assert text(graph) == "\n".join(line.strip() for line in expected.strip().splitlines())
