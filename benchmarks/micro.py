@@ -113,7 +113,7 @@ def cases(elements: int, pool: tuple[int, int, int], shrink: int, seed: int) -> 
             maker="benchmarks.micro:make_correlations",
             arguments=(elements, width),
             check=check_correlations,
-            declared=Cost.of(("C", costs.correlations(elements, width))),
+            declared=Cost((costs.Draw("C", elements, width),)),
             work=elements,
             unit="correlations",
         )

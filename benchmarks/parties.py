@@ -20,7 +20,7 @@ from benchmarks.harness import high_water, one_thread, pin
 from moiety.protocols import kernels
 from moiety.protocols.errors import NetworkFailure
 from moiety.protocols.session import Role, Session
-from moiety.protocols.setup import open_session
+from moiety.protocols.setup import NEVER_SILENT, open_session
 from moiety.runtime import tcp
 
 Maker = Callable[..., Callable[[], Any]]
@@ -97,7 +97,7 @@ def _answer(connection: Connection) -> Any:
 
 
 @contextmanager
-def two_processes(pinned: bool = True) -> Iterator[Pair]:
+def two_processes(pinned: bool = True, silent_from: int = NEVER_SILENT) -> Iterator[Pair]:
     """Start both parties, connect them, run the base transfers; ends both on leaving. The parent's kernel back end
     holds in both.
     """
@@ -105,7 +105,7 @@ def two_processes(pinned: bool = True) -> Iterator[Pair]:
     context = multiprocessing.get_context("spawn")
     server, client = context.Pipe(), context.Pipe()
     processes = [
-        context.Process(target=_party, args=(role, far, pinned, kernels.backend_name()), daemon=True)
+        context.Process(target=_party, args=(role, far, pinned, silent_from, kernels.backend_name()), daemon=True)
         for role, far in ((Role.SERVER, server[1]), (Role.CLIENT, client[1]))
     ]
     for process in processes:
@@ -127,14 +127,14 @@ def two_processes(pinned: bool = True) -> Iterator[Pair]:
                 process.terminate()
 
 
-def _party(role: Role, parent: Connection, pinned: bool, backend: kernels.Backend) -> None:
+def _party(role: Role, parent: Connection, pinned: bool, silent_from: int, backend: kernels.Backend) -> None:
     kernels.set_backend(backend)
     one_thread()
     if pinned:
         pin(role)
     channel = _connect(role, parent)
     try:
-        session = open_session(role, channel)
+        session = open_session(role, channel, silent_from=silent_from)
         call: Callable[[], Any] = lambda: None  # noqa: E731
         while True:
             match parent.recv():

@@ -49,9 +49,9 @@ def output_layers(graph: Graph, value: str) -> list[str] | None:
         return None
     if node.op in LINEAR:
         return [value]
-    if node.op not in REINDEXING - {"AvgPool"} or len(set(node.inputs)) != len(node.inputs):
+    if node.op not in REINDEXING - {"AvgPool"}:
         return None
-    below = [output_layers(graph, operand) for operand in node.inputs]
+    below = [output_layers(graph, operand) for operand in dict.fromkeys(node.inputs)]
     return None if None in below else [layer for layers in below if layers is not None for layer in layers]
 
 

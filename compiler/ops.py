@@ -5,8 +5,8 @@ The list is closed: a pass may enumerate it. Shapes carry the batch (1) first; t
 size, so that a calibration set can run at once. Values are float32 or float64, whichever the feeds are; constants are
 cast to that.
 
-`pads` of Conv and the pools are (top, left, bottom, right). Shape errors raise `ContractViolation` with the node's
-name; the importer turns them into `BadModel`.
+`pads` of Conv, ConvTranspose and the pools are (top, left, bottom, right). Shape errors raise `ContractViolation` with
+the node's name; the importer turns them into `BadModel`.
 """
 
 from __future__ import annotations
@@ -141,6 +141,57 @@ def _run_conv(node: Node, args: Sequence[Array]) -> Array:
         product = matrix @ patches.reshape(groups, kh * kw * depth, rows * columns)
         output[image] = product.reshape(filters, rows, columns)
     return np.asarray(output + bias)
+
+
+def _infer_convtranspose(node: Node, shapes: Sequence[Shape]) -> Shape:
+    (shape,), weight, attrs = shapes, node.consts["weight"].shape, node.attrs
+    _check_window(node, shape)
+    _require(len(weight) == 4, f"weight must be (C, M/groups, kh, kw), is {weight}")
+    _require(
+        weight[0] == shape[1] and weight[0] % attrs["groups"] == 0,
+        f"weight {weight} with {attrs['groups']} groups does not fit {shape}",
+    )
+    filters = weight[1] * attrs["groups"]
+    _require(node.consts["bias"].shape == (filters,), f"bias must be ({filters},), is {node.consts['bias'].shape}")
+    pads, extra = attrs["pads"], attrs["output_padding"]
+    _require(min(extra) >= 0, "output_padding must not be negative")
+    full = _transposed_full(node, shape)
+    spatial = tuple(full[i] - pads[i] - pads[i + 2] for i in range(2))
+    _require(min(spatial) > 0, f"pads {tuple(pads)} leave nothing of the result")
+    return (shape[0], filters, *spatial)
+
+
+def _transposed_full(node: Node, shape: Shape) -> tuple[int, int]:
+    """Height and width of a ConvTranspose's result before `pads` are cut off."""
+    kernel, attrs = node.consts["weight"].shape[2:], node.attrs
+    sizes = [
+        (shape[2 + i] - 1) * attrs["strides"][i]
+        + (kernel[i] - 1) * attrs["dilations"][i]
+        + 1
+        + attrs["output_padding"][i]
+        for i in range(2)
+    ]
+    return sizes[0], sizes[1]
+
+
+def _run_convtranspose(node: Node, args: Sequence[Array]) -> Array:
+    """`y[s*j + d*k] += w[k] * x[j]`, then the pads are cut off."""
+    x = args[0]
+    weight, groups = node.consts["weight"].astype(x.dtype, copy=False), node.attrs["groups"]
+    (sh, sw), (dh, dw), pads = node.attrs["strides"], node.attrs["dilations"], node.attrs["pads"]
+    batch, channels, height, width = x.shape
+    rows, columns = _transposed_full(node, x.shape)
+    grouped = weight.reshape(groups, channels // groups, *weight.shape[1:])
+    pixels = x.reshape(batch, groups, channels // groups, height * width)
+    full = np.zeros((batch, groups * weight.shape[1], rows, columns), x.dtype)
+    for ky in range(weight.shape[2]):
+        for kx in range(weight.shape[3]):
+            product = grouped[..., ky, kx].transpose(0, 2, 1) @ pixels
+            y, z = ky * dh, kx * dw
+            target = full[:, :, y : y + (height - 1) * sh + 1 : sh, z : z + (width - 1) * sw + 1 : sw]
+            target += product.reshape(batch, -1, height, width)
+    cut = full[:, :, pads[0] : rows - pads[2], pads[1] : columns - pads[3]]
+    return np.asarray(cut + node.consts["bias"].astype(x.dtype, copy=False)[:, None, None])
 
 
 def _infer_gemm(node: Node, shapes: Sequence[Shape]) -> Shape:
@@ -290,6 +341,17 @@ def _infer_pad(node: Node, shapes: Sequence[Shape]) -> Shape:
     return tuple(size + before + after for size, (before, after) in zip(shape, pads, strict=True))
 
 
+def _infer_upsample(node: Node, shapes: Sequence[Shape]) -> Shape:
+    (shape,), factors = shapes, node.attrs["factors"]
+    _require(len(shape) == 4, f"needs an (N, C, H, W) operand, has {shape}")
+    _require(len(factors) == 2 and min(factors) >= 1, f"needs two positive factors, has {factors}")
+    return (*shape[:2], shape[2] * factors[0], shape[3] * factors[1])
+
+
+def _run_upsample(node: Node, args: Sequence[Array]) -> Array:
+    return np.repeat(np.repeat(args[0], node.attrs["factors"][0], axis=2), node.attrs["factors"][1], axis=3)
+
+
 # ------------------------------------------------------------------------------------------- the table
 
 _WINDOW = ("kernel", "strides", "pads")
@@ -299,6 +361,14 @@ OPS: Mapping[str, OpDef] = {
     definition.name: definition
     for definition in (
         OpDef("Conv", 1, ("strides", "pads", "dilations", "groups"), ("weight", "bias"), _infer_conv, _run_conv),
+        OpDef(
+            "ConvTranspose",
+            1,
+            ("strides", "pads", "dilations", "output_padding", "groups"),
+            ("weight", "bias"),
+            _infer_convtranspose,
+            _run_convtranspose,
+        ),
         OpDef("Gemm", 1, (), ("weight", "bias"), _infer_gemm, _run_gemm),
         OpDef("Scale", 1, (), _AFFINE, _infer_scale, _run_scale),
         OpDef(
@@ -323,6 +393,7 @@ OPS: Mapping[str, OpDef] = {
         OpDef("Reshape", 1, ("shape",), (), _infer_reshape, lambda node, a: a[0].reshape(-1, *node.attrs["shape"][1:])),
         OpDef("Transpose", 1, ("perm",), (), _infer_transpose, lambda node, a: a[0].transpose(node.attrs["perm"])),
         OpDef("Pad", 1, ("pads",), (), _infer_pad, lambda node, a: np.pad(a[0], node.attrs["pads"])),
+        OpDef("Upsample", 1, ("factors",), (), _infer_upsample, _run_upsample),
         OpDef("Sigmoid", 1, (), (), _same, _run_sigmoid),
         OpDef("Softmax", 1, ("axis",), (), _infer_softmax, _run_softmax),
     )

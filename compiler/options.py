@@ -29,9 +29,9 @@ class PlanOptions:
     activation_bits, margin_bits, weight_bits, output_frac are then unused.
     """
 
-    activation_bits: int = 11
+    activation_bits: int = 12
     weight_bits: int = 12
-    margin_bits: int = 2
+    margin_bits: int = 1
     rounding: Rounding = "stochastic"
     output_frac: int = 14
     floor_fraction: float = 0.25

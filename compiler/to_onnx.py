@@ -46,6 +46,19 @@ def _conv(w: _Writer, node: Node) -> None:
     w.emit("Conv", node, inputs, kernel_shape=weight.shape[2:], group=node.attrs["groups"], **attrs)
 
 
+def _convtranspose(w: _Writer, node: Node) -> None:
+    weight = node.consts["weight"]
+    inputs = [node.inputs[0], w.weight(node, "weight", weight), w.weight(node, "bias", node.consts["bias"])]
+    attrs = {name: node.attrs[name] for name in ("strides", "pads", "dilations", "output_padding")}
+    w.emit("ConvTranspose", node, inputs, kernel_shape=weight.shape[2:], group=node.attrs["groups"], **attrs)
+
+
+def _upsample(w: _Writer, node: Node) -> None:
+    scales = w.weight(node, "scales", np.array([1, 1, *node.attrs["factors"]]))
+    how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    w.emit("Resize", node, [node.inputs[0], "", scales], **how)
+
+
 def _gemm(w: _Writer, node: Node) -> None:
     operands = [w.weight(node, role, node.consts[role]) for role in ("weight", "bias")]
     w.emit("Gemm", node, [node.inputs[0], *operands], transB=1)
@@ -107,6 +120,7 @@ def _plain(op: str, *attrs: str) -> Callable[[_Writer, Node], None]:
 
 _WRITERS: dict[str, Callable[[_Writer, Node], None]] = {
     "Conv": _conv,
+    "ConvTranspose": _convtranspose,
     "Gemm": _gemm,
     "Scale": _affine,
     "AffineRelu": _affine,
@@ -122,6 +136,7 @@ _WRITERS: dict[str, Callable[[_Writer, Node], None]] = {
     "Reshape": _reshape,
     "Transpose": _plain("Transpose", "perm"),
     "Pad": _pad,
+    "Upsample": _upsample,
     "Sigmoid": _plain("Sigmoid"),
     "Softmax": _plain("Softmax", "axis"),
 }

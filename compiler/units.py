@@ -121,11 +121,13 @@ def _needs(graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOptions)
     for node in graph.nodes:
         if node.op == "MaxPool":
             room[scales.fields[node.output].ids] = 2.0  # differences of two operands must fit
+    sums = np.zeros(count)
     for node in gates:
         ids, threshold = gate_ids(scales, node), gate_thresholds(scales, zero, node)
         low, high = (side[node.inputs[0]] - zero[ids] + threshold for side in (ranges.low, ranges.high))
-        undecided = (low < 0) & (high > 0)  # the others are constant, and clamped where they would need more room
-        np.maximum.at(need, ids[undecided], np.maximum(-low, high)[undecided])
+        # A gate that needs more than twice the operand's range is constant, and will be clamped to that.
+        np.maximum.at(sums, ids, np.minimum(np.maximum(-low, high), 2 * need[ids]))
+    need = np.maximum(need, sums)
     return need, room, zero
 
 

@@ -24,6 +24,15 @@ from moiety.runtime.signals import Stopped, raise_stopped
 if TYPE_CHECKING:
     from moiety.runtime.client import Results
 
+OtOption = Annotated[
+    str,
+    typer.Option(
+        "--ot",
+        metavar="auto|softspoken|silent",
+        help="Generator of correlations: softspoken (more traffic), silent (more computing), or whatever "
+        "suits the measured network.",
+    ),
+]
 F = TypeVar("F", bound=Callable[..., Any])
 
 app = typer.Typer(
@@ -117,6 +126,7 @@ def serve(
             min=0, metavar="N", help="Clients that may wait while another one is served; further ones are refused."
         ),
     ] = 8,
+    ot: OtOption = "auto",
 ) -> None:
     """Serve a compiled model to hospitals, one client at a time (vendor).
 
@@ -126,7 +136,7 @@ def serve(
 
     The connection is not encrypted by this release: use a tunnel on networks that you do not trust.
     """
-    from moiety.runtime import artifacts, tcp
+    from moiety.runtime import artifacts, correlations, tcp
     from moiety.runtime.executor import ServerExecutor
     from moiety.runtime.progress import watching
     from moiety.runtime.server import Server, ServerOptions, log
@@ -138,7 +148,7 @@ def serve(
     program, weights = artifacts.load_vendor(folder)
     listener = tcp.listen(host, port)
     log.info("preparing '%s', Program %s..., %s rounding", program.name, program.digest()[:16], program.rounding)
-    options = ServerOptions(max_clients=1 if once else max_clients, waiting=waiting)
+    options = ServerOptions(max_clients=1 if once else max_clients, waiting=waiting, ot=correlations.parse(ot))
     server = Server(ServerExecutor(program, weights), listener, options)
     print(f"listening {listener.address}", flush=True)
     log.info("listening at %s", listener.address)
@@ -184,6 +194,7 @@ def infer(
         float,
         typer.Option(min=1.0, metavar="SECONDS", help="Longest silence of the server before the run is given up."),
     ] = 60.0,
+    ot: OtOption = "auto",
 ) -> None:
     """Run images through a vendor's server without showing them to it (hospital).
 
@@ -192,13 +203,14 @@ def infer(
     kept.
     """
     from moiety.protocols.errors import BadInput, MoietyError
-    from moiety.runtime import artifacts, client, tcp
+    from moiety.runtime import artifacts, client, correlations, tcp
     from moiety.runtime.images import collect
     from moiety.runtime.progress import watching
 
     ui.one_thread()
     raise_stopped()
     host, port = tcp.parse_address(connect)
+    generator = correlations.parse(ot)
     program = artifacts.load_program(folder)
     files = collect(images)
     client.check_images(files, program)
@@ -217,7 +229,7 @@ def infer(
     channel = tcp.connect(host, port, limits=tcp.Limits(silence=timeout))
     try:
         with watching("inference") as watch:
-            results = client.run_images(channel, program, files, output, on_wait, on_image, watch)
+            results = client.run_images(channel, program, files, output, on_wait, on_image, watch, generator)
     except MoietyError:
         if done:
             ui.say(f"{len(done)} of {len(files)} images were finished; their results are in {output}")

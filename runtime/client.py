@@ -18,6 +18,8 @@ from moiety.protocols.errors import BadInput, MoietyError
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import open_session
 from moiety.runtime import images, wire
+from moiety.runtime.correlations import Network, Ot, settle_client
+from moiety.runtime.costing import image_cost
 from moiety.runtime.executor import ClientExecutor, Output, Progress, RunCost, StepCost, no_progress
 from moiety.runtime.program import Program, write_atomically
 from moiety.runtime.signals import Stopped
@@ -50,7 +52,10 @@ class ImageResult(msgspec.Struct, kw_only=True):
 
 
 class Results(msgspec.Struct, kw_only=True):
-    """The results file. `complete` is false while images are missing; `error` says why, when the run ended early."""
+    """The results file. `complete` is false while images are missing; `error` says why, when the run ended early.
+
+    `silent_from`: choices of at least so many bits took silent correlations; `network`: what was measured to decide it.
+    """
 
     format: str = "moiety-results"
     version: int = 1
@@ -60,6 +65,8 @@ class Results(msgspec.Struct, kw_only=True):
     server: str
     versions: dict[str, str]
     kernels: dict[str, str]
+    silent_from: int | None = None
+    network: Network | None = None
     complete: bool = False
     error: str | None = None
     setup_seconds: float = 0.0
@@ -81,6 +88,8 @@ class Connection:
     session: Session
     server: wire.Hello
     setup_seconds: float
+    silent_from: int
+    network: Network | None
     _index: int = field(default=0)
 
     def infer(
@@ -103,11 +112,11 @@ def peer_errors() -> Iterator[None]:
         raise wire.refused(error) from error
 
 
-def shake_hands(channel: TcpChannel, program: Program, on_wait: Callable[[int], None]) -> wire.Hello:
+def shake_hands(channel: TcpChannel, program: Program, on_wait: Callable[[int], None], ot: Ot = "auto") -> wire.Hello:
     """Compare with the server, then wait for the turn; `on_wait` is told how many are ahead. Returns the server's
     Hello.
     """
-    ours = wire.hello(Role.CLIENT, program)
+    ours = wire.hello(Role.CLIENT, program, ot)
     wire.send(channel, ours)
     with channel.deadline(wire.HANDSHAKE_SECONDS):
         theirs = wire.receive(channel, wire.Hello)
@@ -120,14 +129,20 @@ def shake_hands(channel: TcpChannel, program: Program, on_wait: Callable[[int], 
     return theirs
 
 
-def join(channel: TcpChannel, program: Program, on_wait: Callable[[int], None] = lambda ahead: None) -> Connection:
-    """Handshake, queue and base transfers. Raises `PeerMismatch`, `NetworkFailure`, `BadPlan` as ClientExecutor."""
+def join(
+    channel: TcpChannel, program: Program, on_wait: Callable[[int], None] = lambda ahead: None, ot: Ot = "auto"
+) -> Connection:
+    """Handshake, queue, choice of the generator and base transfers. Raises `PeerMismatch`, `NetworkFailure`, `BadPlan`
+    as ClientExecutor.
+    """
     executor = ClientExecutor(program)
     with peer_errors():
-        server = shake_hands(channel, program, on_wait)
+        server = shake_hands(channel, program, on_wait, ot)
         started = time.perf_counter()
-        session = open_session(Role.CLIENT, channel)
-        return Connection(executor, channel, session, server, time.perf_counter() - started)
+        silent_from, network = settle_client(channel, ot, server.ot, image_cost(program))
+        session = open_session(Role.CLIENT, channel, silent_from=silent_from)
+        took = time.perf_counter() - started
+        return Connection(executor, channel, session, server, took, silent_from, network)
 
 
 def check_images(files: Sequence[Path], program: Program) -> None:
@@ -144,6 +159,7 @@ def run_images(
     on_wait: Callable[[int], None] = lambda ahead: None,
     on_image: Callable[[ImageResult], None] = lambda result: None,
     progress: Progress = no_progress,
+    ot: Ot = "auto",
 ) -> Results:
     """All `files` through the server at the other end of `channel`; `output` is rewritten, whole, after each image.
 
@@ -159,9 +175,10 @@ def run_images(
         kernels={"client": kernels.backend_name(), "server": "unknown"},
     )
     try:
-        connection = join(channel, program, on_wait)
+        connection = join(channel, program, on_wait, ot)
         results.kernels["server"] = wire.printable(connection.server.backend)
         results.setup_seconds = connection.setup_seconds
+        results.silent_from, results.network = connection.silent_from, connection.network
         for file in files:
             tensor = images.load(file, program.input.shape, program.preprocessing)
             outputs, cost, served = connection.infer(tensor, progress)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+
 from moiety.protocols.errors import ContractViolation
 
 I64 = npt.NDArray[np.int64]

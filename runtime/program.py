@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 import numpy.typing as npt
+
 from moiety.protocols.errors import BadArtifact, BadInput
 
 FORMAT = "moiety-program"

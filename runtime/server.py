@@ -22,6 +22,7 @@ from moiety.protocols.errors import ContractViolation, MoietyError, NetworkFailu
 from moiety.protocols.session import Role
 from moiety.protocols.setup import open_session
 from moiety.runtime import wire
+from moiety.runtime.correlations import Ot, settle_server
 from moiety.runtime.executor import RunCost, ServerExecutor, peak_rss
 from moiety.runtime.signals import Stopped
 from moiety.runtime.tcp import Listener, PeerClosed, PeerError, TcpChannel
@@ -31,7 +32,8 @@ log = logging.getLogger("moiety.server")
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """`max_clients`: stop after so many served (None: never). `waiting`: places in the queue; those who wait hear every
+    """`max_clients`: stop after so many served (None: never). `waiting`: places in the queue; `ot`: generator of
+    correlations; those who wait hear every
     `reminder_seconds` that the server still knows them. `handshakes`: at the same time.
     """
 
@@ -41,6 +43,7 @@ class ServerOptions:
     handshake_seconds: float = wire.HANDSHAKE_SECONDS
     idle_seconds: float = 120.0
     reminder_seconds: float = 20.0
+    ot: Ot = "auto"
 
 
 @dataclass
@@ -77,6 +80,7 @@ class Server:
     options: ServerOptions = ServerOptions()
     summary: Summary = field(default_factory=Summary)
     _queue: deque[TcpChannel] = field(default_factory=deque)
+    _asked: dict[TcpChannel, str] = field(default_factory=dict)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _ready: bool = False
     _serving: bool = False
@@ -135,6 +139,7 @@ class Server:
             except NetworkFailure:
                 log.info("%s: left while waiting", channel.peer)
                 self._queue.remove(channel)
+                self._asked.pop(channel, None)
                 channel.abort()
 
     # --- before service: any thread but the main one ------------------------------------------------------------------
@@ -179,11 +184,12 @@ class Server:
             places.release()
 
     def _handshake(self, channel: TcpChannel) -> None:
-        ours = wire.hello(Role.SERVER, self.executor.program)
+        ours = wire.hello(Role.SERVER, self.executor.program, self.options.ot)
         with channel.deadline(self.options.handshake_seconds):
             theirs = wire.receive(channel, wire.Hello)
         wire.send(channel, ours)
         wire.compare(ours, theirs)
+        self._asked[channel] = theirs.ot
 
     def _enqueue(self, channel: TcpChannel) -> None:
         with self._changed:
@@ -243,12 +249,14 @@ class Server:
         """Opens the session and runs images until the client says goodbye; yields each one's cost."""
         wire.send(channel, wire.Ready())
         started = time.perf_counter()
-        session = open_session(Role.SERVER, channel)
+        silent_from = settle_server(channel, self.options.ot, self._asked.pop(channel))
+        session = open_session(Role.SERVER, channel, silent_from=silent_from)
         log.info(
-            "%s: session open after %.2f s (kernels: %s)",
+            "%s: session open after %.2f s (kernels: %s; silent correlations from %d bits)",
             channel.peer,
             time.perf_counter() - started,
             kernels.backend_name(),
+            silent_from,
         )
         index = 0
         while True:

@@ -11,8 +11,8 @@ import math
 from collections.abc import Sequence
 from typing import NoReturn
 
-from moiety.protocols.errors import BadArtifact, BadPlan
 from moiety.protocols.digits import MAX_THRESHOLDS
+from moiety.protocols.errors import BadArtifact, BadPlan
 from moiety.protocols.rlwe_params import MAX_WEIGHT_BITS, check_parameters
 from moiety.runtime import program as ir
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import safetensors
 import safetensors.numpy
+
 from moiety.protocols.errors import BadArtifact
 from moiety.runtime import program as ir
 

@@ -32,7 +32,12 @@ PROTOCOL = 1
 HANDSHAKE_SECONDS = 10.0
 
 # What the two sides' kernels must agree on bit for bit; the backend that computes it may differ.
-CRYPTOGRAPHY = {"vole": "softspoken-f16-32", "hash": "tmmo-aes128", "base_ot": "ristretto255", "rlwe": "hint-1"}
+CRYPTOGRAPHY = {
+    "vole": "f16-32: softspoken, regular LPN 870400/81920/850",
+    "hash": "tmmo-aes128",
+    "base_ot": "endemic-edwards25519",
+    "rlwe": "hint-1",
+}
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
@@ -48,6 +53,7 @@ class Hello(Message, frozen=True, tag="hello", kw_only=True):
     program_name: str
     rounding: str
     cryptography: dict[str, str]
+    ot: str = "auto"
     backend: str = "unknown"
 
 
@@ -99,8 +105,8 @@ def package_version() -> str:
     return metadata.version("moiety")
 
 
-def hello(role: Role, program: Program) -> Hello:
-    """This side's Hello."""
+def hello(role: Role, program: Program, ot: str = "auto") -> Hello:
+    """This side's Hello; `ot` is the generator of correlations that it asks for."""
     return Hello(
         protocol=PROTOCOL,
         package=package_version(),
@@ -109,6 +115,7 @@ def hello(role: Role, program: Program) -> Hello:
         program_name=program.name[:80],
         rounding=program.rounding,
         cryptography=CRYPTOGRAPHY,
+        ot=ot,
         backend=kernels.backend_name(),
     )
 
@@ -149,6 +156,8 @@ def compare(ours: Hello, theirs: Hello) -> None:
             f"'{theirs.program_name}' {theirs.program[:16]}...",
             "the hospital must use the public folder that this server's `moiety compile` wrote, unchanged",
         )
+    if theirs.ot != ours.ot and "auto" not in (theirs.ot, ours.ot):
+        refuse("the generator of correlations", ours.ot, theirs.ot, "leave --ot away on one side, or ask for the same")
     if theirs.rounding != ours.rounding:
         refuse("rounding", ours.rounding, theirs.rounding, "use one Program on both sides")
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from moiety.compiler.graph import Array
 from moiety.compiler.onnx_import.builder import Call, importer
+from moiety.compiler.onnx_import.resizing import enlarged
 
 
 def _fit(call: Call, index: int) -> Array:
@@ -40,9 +41,12 @@ def _scaled(call: Call, index: int, factors: Array, advice: str) -> str:
 
 def _binary(call: Call, op: str) -> str:
     left, right = call.shape(0), call.shape(1)
-    if left != right:
-        call.fail(f"tensors of shapes {left} and {right}", "broadcasting between two computed tensors is not supported")
-    return call.emit(op, [call.value(0), call.value(1)])
+    if left == right:
+        return call.emit(op, [call.value(0), call.value(1)])
+    if len(left) != len(right) or any(1 not in (a, b) and a != b for a, b in zip(left, right, strict=True)):
+        call.fail(f"tensors of shapes {left} and {right}", "they must have one rank, and sizes that are equal or 1")
+    shape = np.broadcast_shapes(left, right)
+    return call.emit(op, [enlarged(call, call.value(index), shape) for index in range(2)])
 
 
 @importer("Add")

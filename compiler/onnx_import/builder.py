@@ -69,7 +69,6 @@ _ADVICE = {
         ("NonZero", "NonMaxSuppression", "TopK", "Unique", "Compress", "ArgMax"),
         "cut it off the model and apply it to the revealed output",
     ),
-    **dict.fromkeys(("Resize", "Upsample", "ConvTranspose"), "upsampling is not supported"),
     **dict.fromkeys(
         ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"),
         "export the model in inference mode",

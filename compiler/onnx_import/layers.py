@@ -86,6 +86,48 @@ def _conv(call: Call) -> Sequence[str]:
     ]
 
 
+@importer("ConvTranspose")
+def _convtranspose(call: Call) -> Sequence[str]:
+    weight = call.weight(1, "the weight")
+    sizes = _image_shape(call)
+    if weight.ndim != 4:
+        call.fail(f"weight of shape {weight.shape}", "only 2-D convolutions are supported")
+    if (call.ints("kernel_shape") or weight.shape[2:]) != weight.shape[2:]:
+        call.fail(f"kernel_shape {call.ints('kernel_shape')} contradicts the weight of shape {weight.shape}")
+    groups = int(call.attrs.get("group", 1))
+    filters = weight.shape[1] * groups
+    bias = call.weight(2, "the bias") if call.constant(2) is not None else call.zeros(filters)
+    strides, dilations = _two(call, "strides"), _two(call, "dilations")
+    extra = list(call.ints("output_padding") or (0, 0))
+    pads = list(call.ints("pads") or (0, 0, 0, 0))
+    if len(extra) != 2 or len(pads) != 4 or min(pads) < 0:
+        call.fail(f"output_padding={extra}, pads={pads}", "two and four non-negative numbers are supported")
+    mode, wanted = call.attrs.get("auto_pad", b"NOTSET").decode(), call.ints("output_shape")
+    if mode == "VALID":
+        pads = [0, 0, 0, 0]
+    if wanted is not None or mode in ("SAME_UPPER", "SAME_LOWER"):
+        wanted = wanted[-2:] if wanted is not None else tuple(n * s for n, s in zip(sizes, strides, strict=True))
+        for axis in range(2):
+            extent = (weight.shape[2 + axis] - 1) * dilations[axis] + 1
+            total = strides[axis] * (sizes[axis] - 1) + extra[axis] + extent - wanted[axis]
+            extra[axis] += max(0, -total)  # a result larger than the windows reach ends in the bias
+            small, large = max(0, total) // 2, max(0, total) - max(0, total) // 2
+            pads[axis], pads[axis + 2] = (small, large) if mode == "SAME_UPPER" else (large, small)
+    return [
+        call.emit(
+            "ConvTranspose",
+            [call.value()],
+            strides=strides,
+            pads=tuple(pads),
+            dilations=dilations,
+            output_padding=tuple(extra),
+            groups=groups,
+            weight=weight,
+            bias=bias,
+        )
+    ]
+
+
 @importer("BatchNormalization")
 def _batch_normalization(call: Call) -> Sequence[str]:
     if call.attrs.get("training_mode", 0):

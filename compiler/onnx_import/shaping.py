@@ -46,7 +46,8 @@ def _concat(call: Call) -> Sequence[str]:
     return [call.emit("Concat", values, axis=axis) if len(values) > 1 else values[0]]
 
 
-def _cut(call: Call, value: str, axis: int, start: int, stop: int, step: int = 1) -> str:
+def cut(call: Call, value: str, axis: int, start: int, stop: int, step: int = 1) -> str:
+    """`[start:stop:step]` of one axis."""
     shape = call.builder.shapes[value]
     if (start, step) == (0, 1) and stop == shape[axis]:
         return value
@@ -67,7 +68,7 @@ def _split(call: Call) -> Sequence[str]:
     if sum(sizes) != shape[axis] or min(sizes) < 1 or len(sizes) != count:
         call.fail(f"sizes {sizes} of axis {axis} of {shape}", "give positive sizes that add up")
     ends = np.cumsum(sizes)
-    return [_cut(call, call.value(), axis, int(end) - size, int(end)) for size, end in zip(sizes, ends, strict=True)]
+    return [cut(call, call.value(), axis, int(end) - size, int(end)) for size, end in zip(sizes, ends, strict=True)]
 
 
 @importer("Slice")
@@ -84,22 +85,8 @@ def _slice(call: Call) -> Sequence[str]:
         taken = range(*slice(start, stop, step).indices(shape[axis % len(shape)]))
         if not taken:
             call.fail(f"[{start}:{stop}:{step}] of axis {axis} of {shape} is empty")
-        value = _cut(call, value, axis % len(shape), taken.start, taken[-1] + 1 if step > 1 else taken.stop, step)
+        value = cut(call, value, axis % len(shape), taken.start, taken[-1] + 1 if step > 1 else taken.stop, step)
     return [value]
-
-
-@importer("Gather")
-def _gather(call: Call) -> Sequence[str]:
-    shape, indices = call.shape(), call.constant(1)
-    axis = int(call.attrs.get("axis", 0)) % len(shape)
-    if indices is None or indices.ndim > 1 or indices.size == 0:
-        call.fail("indices must be a constant scalar or list")
-    taken = np.atleast_1d(indices) % shape[axis]
-    step = int(taken[1] - taken[0]) if taken.size > 1 else 1
-    if step < 1 or (taken.size > 1 and np.any(np.diff(taken) != step)):
-        call.fail("indices are not evenly spaced and increasing", "permute the weights of the layer before instead")
-    value = _cut(call, call.value(), axis, int(taken[0]), int(taken[-1]) + 1, step)
-    return [value if indices.ndim else call.reshape(value, [*shape[:axis], *shape[axis + 1 :]])]
 
 
 def _reshaped(call: Call, shape: Sequence[int]) -> list[str]:
@@ -190,7 +177,7 @@ def padded(call: Call, value: str, shape: Shape, pads: Sequence[tuple[int, int]]
     for axis, (before, after) in enumerate(pads):
         if max(0, -before) + max(0, -after) >= shape[axis]:
             call.fail(f"pads {tuple(pads)} crop {shape} to nothing")
-        value = _cut(call, value, axis, max(0, -before), shape[axis] + min(0, after))
+        value = cut(call, value, axis, max(0, -before), shape[axis] + min(0, after))
     positive = tuple((max(0, before), max(0, after)) for before, after in pads)
     return call.emit("Pad", [value], pads=positive) if any(map(any, positive)) else value
 

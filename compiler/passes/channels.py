@@ -9,7 +9,7 @@ from moiety.compiler.ops import OPS, channelwise
 from moiety.compiler.passes.base import Rewriter
 
 LINEAR = ("Conv", "Gemm")
-REINDEXING = ("Concat", "Pad", "Slice", "Reshape", "Transpose")
+REINDEXING = ("Concat", "Pad", "Slice", "Reshape", "Transpose", "Upsample")
 _ANY = -2  # label of padding: zero, so that every factor fits it
 _ONE = -1  # label of what comes from elsewhere, whose factor is one
 

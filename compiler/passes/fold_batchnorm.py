@@ -20,7 +20,8 @@ class FoldBatchnorm(Pass):
     Forward needs the linear layer's value to have no other reader, backward every reader of the affine value to be a
     linear layer. Where a Conv pads, its zeros are not `0*s + t`, so `W t` depends on the position near the border: it
     is added as an AddConst with one value per position, which costs nothing. An affine map moves past an average pool,
-    a Reshape, a Transpose or a Slice when that brings it to such a layer. No decision looks at a weight's value.
+    a Reshape, a Transpose, a Slice or an Upsample when that brings it to such a layer. No decision looks at a weight's
+    value.
     """
 
     name: ClassVar[str] = "fold-batchnorm"
@@ -28,7 +29,7 @@ class FoldBatchnorm(Pass):
     def run(self, graph: Graph) -> Graph:
         rewriter = Rewriter(graph)
         for node in rewriter.nodes("Scale", "AddConst"):
-            layer = rewriter.producer(node.inputs[0], *LINEAR)
+            layer = rewriter.producer(node.inputs[0], *LINEAR, "ConvTranspose")
             if layer is not None and rewriter.sole_reader(layer.output):
                 affine = per_channel(node, layer.consts["bias"].shape[0])
                 if affine is not None:
@@ -54,7 +55,13 @@ def per_channel(node: Node, channels: int) -> tuple[Array, Array] | None:
 
 
 def _after(layer: Node, scale: Array, shift: Array) -> Node:
-    weight = layer.consts["weight"] * scale.reshape(-1, *(1,) * (layer.consts["weight"].ndim - 1))
+    weight = layer.consts["weight"]
+    if layer.op == "ConvTranspose":  # (C, M/groups, kh, kw)
+        groups = layer.attrs["groups"]
+        grouped = weight.reshape(groups, -1, *weight.shape[1:]) * scale.reshape(groups, 1, -1, 1, 1)
+        weight = grouped.reshape(weight.shape)
+    else:
+        weight = weight * scale.reshape(-1, *(1,) * (weight.ndim - 1))
     bias = layer.consts["bias"] * scale + shift
     return layer.with_(consts={"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)})
 
@@ -65,7 +72,7 @@ def _sink(rewriter: Rewriter, scale: Node) -> bool:
         return False
     (reader,) = rewriter.readers(scale.output)
     counts_zeros = reader.attrs.get("count_include_pad", False) and any(reader.attrs["pads"])
-    if reader.op not in ("AvgPool", "Reshape", "Transpose", "Slice") or counts_zeros:
+    if reader.op not in ("AvgPool", "Reshape", "Transpose", "Slice", "Upsample") or counts_zeros:
         return False
     shape = rewriter.shapes[scale.output]
     labels = pass_on(reader, [channel_labels(shape)], [shape])

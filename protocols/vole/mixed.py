@@ -1,8 +1,8 @@
 """Two generators side by side, chosen by the width of the choice.
 
-SoftSpoken's cost grows with the width k (31*k bits, about 3*k ns), silent generation's hardly does. Which k is worth the
-silent generator depends on the network (`silent_from`); both parties take the same generator for the same call because
-k is public.
+SoftSpoken's cost grows with the width k (31*k bits, about 3*k ns), silent generation's hardly does. Which k is worth
+the silent generator depends on the network (`silent_from`); both parties take the same generator for the same call
+because k is public.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the tests of passes share: Graphs from a few ONNX nodes, their text, a pipeline that is checked at every step."""
+"""What the tests of passes share: Graphs from a few ONNX nodes, their text, pipelines checked at every step."""
 
 from __future__ import annotations
 
