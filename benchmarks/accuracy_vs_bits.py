@@ -38,15 +38,21 @@ from moiety.compiler.legalise import legalise
 from moiety.compiler.onnx_import import import_onnx
 from moiety.compiler.options import PlanOptions
 from moiety.compiler.pass_manager import optimise
+from moiety.protocols.costs import Mixed
 from moiety.protocols.errors import BadInput, BadPlan, MoietyError
+from moiety.protocols.setup import NEVER_SILENT
 from moiety.runtime import artifacts, costing, images
 from moiety.runtime import program as ir
 from moiety.runtime.building import CompileOptions, public_description
 from moiety.runtime.cleartext import Executor
+from moiety.runtime.correlations import ALWAYS_SILENT
 from moiety.runtime.simulation import FloatModel
 
 DEFAULT_MODEL = harness.ROOT / "models" / "chest-densenet121.onnx"
 F64 = npt.NDArray[np.float64]
+FAST_NETWORK = 4
+"""Choices of at least so many bits take silent correlations between machines on a fast network (`--ot auto`)."""
+
 CHUNK = 8
 """Images per unit of work."""
 
@@ -62,8 +68,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--split", default="test", help="default: test")
     p.add_argument("--images", type=int, default=200, metavar="N", help="evenly spaced, 0 for all (default 200)")
     p.add_argument("--calibration", type=harness.positive, default=64, metavar="N", help="training images (default 64)")
-    p.add_argument("--activation-bits", type=int, nargs="+", default=[10, 12, 14, 16], metavar="N")
-    p.add_argument("--weight-bits", type=int, nargs="+", default=[6, 8, 10, 12], metavar="N")
+    p.add_argument("--activation-bits", type=int, nargs="+", default=[8, 9, 10, 11, 12, 14], metavar="N")
+    p.add_argument("--weight-bits", type=int, nargs="+", default=[8, 10, 11, 12, 14], metavar="N")
     p.add_argument("--margin-bits", type=int, metavar="N", help="default: the planner's")
     p.add_argument("--rounding", choices=("exact", "stochastic"), default="stochastic", help="default: stochastic")
     p.add_argument("--seed", type=int, default=1, help="of simulated roundings and of the bootstrap (default 1)")
@@ -191,7 +197,9 @@ def judged(
 ) -> Row:
     """AUROC by label, logit error, overflows, declared cost."""
     error = np.abs(logits - reference)
-    cost = costing.image_cost(program)
+    softspoken, mixed, silent = (
+        costing.image_cost(program).on(Mixed(start)) for start in (NEVER_SILENT, FAST_NETWORK, ALWAYS_SILENT)
+    )
     by_label: dict[str, Row] = {}
     for column, label in enumerate(corpus.labels):
         known = np.isfinite(corpus.truth[:, column])
@@ -220,10 +228,12 @@ def judged(
         "logit_error_max": float(error.max()),
         "logit_error_mean": float(error.mean()),
         "overflows": overflows,
-        "bytes_client_to_server": int(cost.up),
-        "bytes_server_to_client": int(cost.down),
-        "bytes_total": int(cost.total),
-        "rounds": cost.rounds,
+        "bytes_client_to_server": mixed.up,
+        "bytes_server_to_client": mixed.down,
+        "bytes_total": mixed.total,
+        "bytes_total_softspoken": softspoken.total,
+        "bytes_total_silent": silent.total,
+        "rounds": mixed.rounds,
         "labels": by_label,
     }
 

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
@@ -30,12 +30,15 @@ import numpy.typing as npt
 
 from benchmarks import harness
 from benchmarks.harness import Row
+from moiety.protocols.costs import Mixed
 from moiety.protocols.errors import MoietyError, NetworkFailure
+from moiety.protocols.setup import NEVER_SILENT
 from moiety.runtime import artifacts, costing, images
 from moiety.runtime import program as ir
 from moiety.runtime.building import CompileOptions, build
 from moiety.runtime.cleartext import Executor
 from moiety.runtime.client import ImageResult, Results
+from moiety.runtime.correlations import Ot
 from moiety.runtime.demo import calibration, command, example
 from moiety.runtime.layers import kind_of
 from moiety.runtime.simulation import FloatModel
@@ -66,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--simulations", type=harness.positive, default=8, metavar="N", help="cleartext runs, if stochastic")
     p.add_argument("--seed", type=int, default=1, help="of the simulated roundings (default 1)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the rows there (default: one per line to stdout)")
+    p.add_argument("--ot", choices=get_args(Ot), default="auto", help="generator of correlations (default auto)")
     p.add_argument("--no-pin", action="store_true", help="do not bind each party to a core of its own")
     return p
 
@@ -86,9 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
         expected = simulate(program, weights, tensor, options.simulations, options.seed)
         floats = FloatModel(options.model, program)(tensor)
         with serving(folder, work, not options.no_pin) as (address, prepare_s, memory):
-            first, _ = infer(folder, [image], address, work, not options.no_pin)
-            verify(program, expected, first.images[0])
-            results, client_rss = infer(folder, [image] * options.runs, address, work, not options.no_pin)
+            first, _ = infer(folder, [image], address, work, options)
+            verify(program, expected, first)
+            results, client_rss = infer(folder, [image] * options.runs, address, work, options)
             memories = {"peak_rss_server": memory.stop(), "peak_rss_client": client_rss}
     environment: Row = {"benchmark": "inference", **harness.environment(), "seed": options.seed}
     environment |= {
@@ -99,10 +103,13 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     }
     environment |= {"compile_s": compile_s, "prepare_s": prepare_s, "setup_s": results.setup_seconds}
     environment |= memories
-    rows: list[Row] = []
-    for number, result in enumerate(results.images):
-        difference = verify(program, expected, result)
-        rows.append(environment | row_of(number, results, result, program, expected, difference, floats))
+    network = msgspec.to_builtins(results.network)
+    environment |= {"ot": options.ot, "silent_from": results.silent_from, "network": network}
+    differences = verify(program, expected, results)
+    rows = [
+        environment | row_of(number, results, result, expected, difference, floats)
+        for number, (result, difference) in enumerate(zip(results.images, differences, strict=True))
+    ]
     report(rows)
     harness.write_rows(rows, options.json)
     return rows
@@ -162,8 +169,24 @@ def simulate(program: ir.Program, weights: Weights, tensor: npt.ArrayLike, simul
     return Expected(mean, tolerance, sum(executor.overflows.values()) // len(runs))
 
 
-def verify(program: ir.Program, expected: Expected, result: ImageResult) -> float:
-    """Raises `VerificationFailed`; returns the largest difference of a logit from the executor's (mean)."""
+def verify(program: ir.Program, expected: Expected, results: Results) -> list[float]:
+    """All images of one connection. Raises `VerificationFailed`; returns, per image, the largest difference of a logit
+    from the executor's (mean).
+    """
+    differences = []
+    generator = Mixed(NEVER_SILENT if results.silent_from is None else results.silent_from)
+    for result in results.images:
+        differences.append(verify_outputs(program, expected, result))
+        declared = costing.image_cost(program).on(generator)
+        metered = (result.bytes_sent, result.bytes_received)
+        harness.require(
+            metered == (declared.up, declared.down),
+            f"{metered[0]} bytes up and {metered[1]} down, declared are {declared.up} and {declared.down}",
+        )
+    return differences
+
+
+def verify_outputs(program: ir.Program, expected: Expected, result: ImageResult) -> float:
     worst = 0.0
     for output, mean, tolerance in zip(result.outputs, expected.mean, expected.tolerance, strict=True):
         difference = np.abs(np.asarray(output.logits) - mean)
@@ -174,12 +197,6 @@ def verify(program: ir.Program, expected: Expected, result: ImageResult) -> floa
             f"{difference.max():.3g} where {tolerance.max():.3g} is allowed ({program.rounding} rounding)",
         )
         worst = max(worst, float(difference.max()))
-    declared = costing.image_cost(program)
-    metered = (result.bytes_sent, result.bytes_received)
-    harness.require(
-        metered == (declared.up, declared.down),
-        f"{metered[0]} bytes up and {metered[1]} down, declared are {declared.up} and {declared.down}",
-    )
     return worst
 
 
@@ -208,13 +225,15 @@ def serving(folder: Path, work: Path, pinned: bool) -> Iterator[tuple[str, float
             server.wait(timeout=30)
 
 
-def infer(folder: Path, files: Sequence[Path], address: str, work: Path, pinned: bool) -> tuple[Results, int]:
+def infer(
+    folder: Path, files: Sequence[Path], address: str, work: Path, options: argparse.Namespace
+) -> tuple[Results, int]:
     """A hospital's process with the public folder alone; its results file and its peak memory."""
     output = work / "results.json"
     public = folder / artifacts.PUBLIC
-    arguments = ["infer", str(public), *map(str, files), "--connect", address, "-o", str(output)]
+    arguments = ["infer", str(public), *map(str, files), "--connect", address, "--ot", options.ot, "-o", str(output)]
     client = subprocess.Popen([*command(), *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    bind(client.pid, 1, pinned)
+    bind(client.pid, 1, not options.no_pin)
     memory = harness.PeakMemory(client.pid)
     _, errors = client.communicate()
     if client.returncode:
@@ -233,13 +252,7 @@ def bind(pid: int, party: int, pinned: bool) -> None:
 
 
 def row_of(
-    number: int,
-    results: Results,
-    result: ImageResult,
-    program: ir.Program,
-    expected: Expected,
-    difference: float,
-    floats: dict[int, F64],
+    number: int, results: Results, result: ImageResult, expected: Expected, difference: float, floats: dict[int, F64]
 ) -> Row:
     kinds = result.by_step_kind
     secure = [np.asarray(output.values) for output in result.outputs]

@@ -32,9 +32,9 @@ log = logging.getLogger("moiety.server")
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """`max_clients`: stop after so many served (None: never). `waiting`: places in the queue; `ot`: generator of
-    correlations; those who wait hear every
-    `reminder_seconds` that the server still knows them. `handshakes`: at the same time.
+    """`max_clients`: stop after so many served (None: never). `waiting`: places in the queue; those who wait hear every
+    `reminder_seconds` that the server still knows them. `handshakes`: at the same time. `ot`: generator of
+    correlations (runtime/correlations.py).
     """
 
     max_clients: int | None = None

@@ -20,7 +20,7 @@ from benchmarks.harness import ROOT, VerificationFailed
 from benchmarks.micro import Case, cases
 from benchmarks.parties import two_processes
 from benchmarks.statistics import auroc, delong, paired_change
-from moiety.protocols.costs import Cost
+from moiety.protocols.costs import Cost, SoftSpoken
 from moiety.protocols.errors import BadInput
 from tests.support.command import Compiled
 
@@ -41,8 +41,9 @@ def test_help_explains(name: str) -> None:
     assert "usage:" in done.stdout
 
 
-def test_every_protocol_is_verified_and_timed(tmp_path: Path) -> None:
-    rows = protocols.main([*SMALL, "--json", str(tmp_path / "rows.json")])
+@pytest.mark.parametrize("ot", ["softspoken", "mixed", "silent"])
+def test_every_protocol_is_verified_and_timed(tmp_path: Path, ot: str) -> None:
+    rows = protocols.main([*SMALL, "--ot", ot, "--json", str(tmp_path / "rows.json")])
     assert json.loads((tmp_path / "rows.json").read_text()) == json.loads(json.dumps(rows))
     assert {row["case"] for row in rows} == {case.name for case in cases(300, (2, 7, 8), 32, seed=1)}
     for row in rows:
@@ -64,10 +65,10 @@ def test_a_wrong_result_is_not_timed(word: str) -> None:
     with two_processes(pinned=False) as pair:
         pair.make(case.maker, *case.arguments)
         call = pair.run(results=True)
-        protocols.verify(case, call)
+        protocols.verify(case, call, SoftSpoken())
         call.client.result.reshape(-1)[7] ^= np.uint64(2)
         with pytest.raises(VerificationFailed, match=r"1 of .* values are wrong"):
-            protocols.verify(case, call)
+            protocols.verify(case, call, SoftSpoken())
 
 
 def test_a_wrong_correlation_is_noticed() -> None:
@@ -75,10 +76,10 @@ def test_a_wrong_correlation_is_noticed() -> None:
     with two_processes(pinned=False) as pair:
         pair.make(case.maker, *case.arguments)
         call = pair.run(results=True)
-    protocols.verify(case, call)
+    protocols.verify(case, call, SoftSpoken())
     call.server.result[1][11, 3] ^= 16
     with pytest.raises(VerificationFailed, match="1 of 300 correlations"):
-        protocols.verify(case, call)
+        protocols.verify(case, call, SoftSpoken())
 
 
 def test_undeclared_traffic_is_noticed() -> None:
@@ -86,10 +87,11 @@ def test_undeclared_traffic_is_noticed() -> None:
     with two_processes(pinned=False) as pair:
         pair.make(case.maker, *case.arguments)
         call = pair.run(results=True)
-    declared = case.declared
-    for wrong in (replace(declared, up=declared.up + 1), replace(declared, flights=declared.flights + "S")):
+    protocols.verify(case, call, SoftSpoken())
+    for more in (("C", 1), ("S", 1)):
+        wrong = replace(case, declared=case.declared + Cost.of(more))
         with pytest.raises(VerificationFailed, match="declared"):
-            protocols.verify(replace(case, declared=wrong), call)
+            protocols.verify(wrong, call, SoftSpoken())
 
 
 def test_a_party_that_fails_is_reported() -> None:
