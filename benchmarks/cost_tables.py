@@ -21,6 +21,8 @@ from moiety.protocols.costs import Cost, Size
 DOCUMENT = ROOT / "docs" / "protocols.md"
 BEGIN, END = "<!-- costs: begin -->", "<!-- costs: end -->"
 
+MANY = 1 << 24
+
 Formula = Callable[[Size], Cost]
 PROTOCOLS: dict[str, Formula] = {
     "1-of-2 lookup, 1-bit entries": lambda n: costs.lookup(n, 1, 1),
@@ -30,13 +32,14 @@ PROTOCOLS: dict[str, Formula] = {
     "comparison, 15 bits (DReLU of 16)": lambda n: costs.less_than(n, 15),
     "comparison, 31 bits (DReLU of 32)": lambda n: costs.less_than(n, 31),
     "comparison, 40 bits (DReLU of 41)": lambda n: costs.less_than(n, 40),
+    "ReLU, 13 bits to 24": lambda n: costs.relu(n, 13, 24),
     "ReLU, 16 bits to 16": lambda n: costs.relu(n, 16, 16),
     "ReLU, 16 bits to 28": lambda n: costs.relu(n, 16, 28),
     "ReLU, 32 bits to 32": lambda n: costs.relu(n, 32, 32),
     "ReLU, 41 bits to 41": lambda n: costs.relu(n, 41, 41),
-    "gates, 16 bits, 1 threshold": lambda n: costs.gates(n, 16, 1),
-    "gates, 16 bits, 8 thresholds": lambda n: costs.gates(n, 16, 8),
-    "multiplexer alone, to 28 bits": lambda n: costs.multiplex(n, 28),
+    "gates, 13 bits, 1 threshold": lambda n: costs.gates(n, 13, 1),
+    "gates, 13 bits, 8 thresholds": lambda n: costs.gates(n, 13, 8),
+    "multiplexer alone, to 24 bits": lambda n: costs.multiplex(n, 24),
     "extension, 16 bits to 28": lambda n: costs.extend(n, 16, 28),
     "exact truncation, 28 bits by 12": lambda n: costs.truncate_exact(n, 28, 12),
     "stochastic truncation": lambda n: costs.truncate_stochastic(n, 28, 12),
@@ -52,15 +55,21 @@ def per_element(formula: Formula) -> tuple[sympy.Rational, sympy.Rational, Cost]
     return up, down, cost
 
 
+def silent(formula: Formula) -> float:
+    """Bits per element, both ways, for many elements with silent correlations alone, from a fresh session on."""
+    return 8 * formula(MANY).on(costs.Silent()).total / MANY
+
+
 def table() -> Iterator[str]:
-    yield "| protocol | bits per element, client to server | server to client | together | flights |"
-    yield "|---|---|---|---|---|"
+    yield "| protocol | bits per element, client to server | server to client | together | silent | flights |"
+    yield "|---|---|---|---|---|---|"
     for name, formula in PROTOCOLS.items():
         up, down, cost = per_element(formula)
-        yield f"| {name} | {up} | {down} | {up + down} | {cost.rounds}{f' ({cost.flights})' if cost.flights else ''} |"
+        flights = f"{cost.rounds} ({cost.flights})" if cost.flights else "0"
+        yield f"| {name} | {up} | {down} | {up + down} | {silent(formula):.0f} | {flights} |"
     setup = costs.setup()
     sides = " | ".join(f"{nbytes} bytes" for nbytes in (setup.up, setup.down, setup.total))
-    yield f"| set-up, once per connection | {sides} | {setup.rounds} ({setup.flights}) |"
+    yield f"| set-up, once per connection | {sides} | | {setup.rounds} ({setup.flights}) |"
 
 
 def updated(text: str) -> str:

@@ -70,6 +70,7 @@ def lower(
         preprocessing=preprocessing,
         steps=steps,
         disclosed=disclosed(plan),
+        network=plan.options.network,
     )
     check_program(program)
     check_weights(program, tensors)

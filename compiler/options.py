@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from moiety.protocols.digits import LINKS, LinkName
 from moiety.protocols.errors import BadPlan
 from moiety.protocols.rlwe_params import MAX_WEIGHT_BITS
 from moiety.runtime.program import Masking, Rounding
@@ -24,6 +25,8 @@ class PlanOptions:
     share_gates: comparisons of one tensor with several thresholds run together (compiler/share_gates.py); off, every
     ReLU compares by itself.
 
+    network: the class of network that comparisons are planned for (protocols/digits).
+
     bits, scale: the uniform CrypTFlow2 style instead (give both): linear layers in rings of `bits` bits, every value
     and weight with `scale` fractional bits, and activations, as a consequence, in rings of `bits - scale`;
     activation_bits, margin_bits, weight_bits, output_frac are then unused.
@@ -36,6 +39,7 @@ class PlanOptions:
     output_frac: int = 14
     floor_fraction: float = 0.25
     share_gates: bool = True
+    network: LinkName = "lan"
     bits: int | None = None
     scale: int | None = None
 
@@ -51,6 +55,8 @@ class PlanOptions:
         within("floor fraction", self.floor_fraction, 0.0, 1.0)
         if self.rounding not in ("exact", "stochastic"):
             raise BadPlan(f"rounding is {self.rounding!r}; it must be 'exact' or 'stochastic'")
+        if self.network not in LINKS:
+            raise BadPlan(f"the network is {self.network!r}; choose one of {', '.join(LINKS)}")
         if (self.bits is None) != (self.scale is None):
             raise BadPlan("the uniform style needs both a ring width (bits) and fractional bits (scale)")
         if self.bits is not None and self.scale is not None:

@@ -30,6 +30,7 @@ inline u32 times_lazy(u32 y, u32 w, u32 shoup, u32 p) {
   return y * w - quotient * p;
 }
 
+// Of public w: division takes a time that depends on its operands.
 inline u32 shoup_of(u32 w, u32 p) { return static_cast<u32>((static_cast<u64>(w) << 32) / p); }
 
 // x - p if that is not negative: one conditional subtraction without a branch.
@@ -44,6 +45,21 @@ inline u32 reduce_signed(i64 v, i64 p, double inverse) {
   r -= p;
   r += p & (r >> 63);
   return static_cast<u32>(r);
+}
+
+// floor(y * 2^32 / p) and the remainder, y < p < 2^30.
+inline u64 divide32(u64 y, i64 p, double reciprocal, u64& rest) {
+  const i64 shifted = static_cast<i64>(y << 32);
+  i64 quotient = static_cast<i64>(static_cast<double>(shifted) * reciprocal);
+  i64 r = shifted - quotient * p;
+  const i64 below = r >> 63;  // -1 where the quotient is one too large
+  quotient += below;
+  r += p & below;
+  const i64 above = ~((r - p) >> 63);  // -1 where it is one too small
+  quotient -= above;
+  r -= p & above;
+  rest = static_cast<u64>(r);
+  return static_cast<u64>(quotient);
 }
 
 // --- number-theoretic transform ------------------------------------------------------------------------------------------
@@ -215,7 +231,12 @@ void inverse(u32* data, std::size_t n, std::size_t degree, u32 p, const u32* tab
 }
 
 void multiply(const u32* x, const u32* y, std::size_t n, std::size_t degree, u32 p, u32* scratch, u32* out) {
-  for (std::size_t j = 0; j < degree; j++) scratch[j] = shoup_of(y[j], p);
+  // y may be a secret: not `shoup_of`, whose division takes a time that depends on the dividend on many processors.
+  const double reciprocal = 1.0 / p;
+  for (std::size_t j = 0; j < degree; j++) {
+    u64 unused;
+    scratch[j] = static_cast<u32>(divide32(y[j], p, reciprocal, unused));
+  }
   for (std::size_t poly = 0; poly < n; poly++) {
     const u32* a = x + poly * degree;
     u32* __restrict o = out + poly * degree;
@@ -297,21 +318,6 @@ void flood(const u64* words, std::size_t n, int bits, u32 p, u32* __restrict out
     const u64 total = (low & 0xffffffffu) + (low >> 32) * power[1] + (high & 0xffffffffu) * power[2] + (high >> 32) * power[3];
     out[i] = reduce_signed(static_cast<i64>(total) - static_cast<i64>(power[4]), p, reciprocal);
   }
-}
-
-// floor(y * 2^32 / p) and the remainder, y < p < 2^30.
-inline u64 divide32(u64 y, i64 p, double reciprocal, u64& rest) {
-  const i64 shifted = static_cast<i64>(y << 32);
-  i64 quotient = static_cast<i64>(static_cast<double>(shifted) * reciprocal);
-  i64 r = shifted - quotient * p;
-  const i64 below = r >> 63;  // -1 where the quotient is one too large
-  quotient += below;
-  r += p & below;
-  const i64 above = ~((r - p) >> 63);  // -1 where it is one too small
-  quotient -= above;
-  r -= p & above;
-  rest = static_cast<u64>(r);
-  return static_cast<u64>(quotient);
 }
 
 void torus(const u32* x, std::size_t n, int count, const u32* primes, const u32* inverses, int bits, u64* __restrict out) {

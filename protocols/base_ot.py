@@ -11,7 +11,7 @@ key.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from moiety.protocols.prg import Prg
 
 POINT = 32
 KEY = 16
+_NEUTRAL = bytes([1]) + bytes(31)
 Blocks = npt.NDArray[np.uint8]
 
 
@@ -69,9 +70,9 @@ class BaseReceiver:
     """
 
     tag: bytes
-    choices: Blocks
-    scalars: tuple[bytes, ...]
-    message: bytes
+    choices: Blocks = field(repr=False)
+    scalars: tuple[bytes, ...] = field(repr=False)
+    message: bytes = field(repr=False)
 
     @classmethod
     def start(cls, tag: bytes, choices: Blocks, prg: Prg) -> BaseReceiver:
@@ -114,5 +115,7 @@ def send(tag: bytes, message: bytes, prg: Prg) -> tuple[bytes, Blocks]:
         points = (_checked(pair[:POINT]), _checked(pair[POINT:]))
         for bit in (0, 1):
             base = sodium.crypto_core_ed25519_add(points[bit], _hash_to_point(tag, 2 * index + bit, points[1 - bit]))
+            if base == _NEUTRAL:  # a pair of valid points can be made to sum to it
+                raise NetworkFailure("the peer sent base transfers that have no keys; is it an honest Moiety peer?")
             keys.append(_key(tag, index, answer + pair, sodium.crypto_scalarmult_ed25519_noclamp(b, base)))
     return answer, np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 2, KEY)

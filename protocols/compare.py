@@ -2,9 +2,8 @@
 the combination).
 
 The server is the sender of every lookup, the client the receiver. One client value may be compared with
-several server values: the digits' lookups then answer for all of them at once. Values are cut into digits of at most four bits.
-One lookup per digit shares
-`lt = [server digit < client digit]` and `eq`; the digits are then joined, up to three in one round, by lookups whose
+several server values: the digits' lookups then answer for all of them at once. Values are cut into digits of at most
+four bits, by the plan for the session's link (protocols/digits). One lookup per digit shares `lt = [server digit < client digit]` and `eq`; the digits are then joined, up to three in one round, by lookups whose
 table the sender computes from its shares and whose choice is the receiver's shares.
 
 Flights: CS for the digits, CS for every joining round.
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moiety.protocols import ring
-from moiety.protocols.digits import digit_sizes, join_plan, join_width
+from moiety.protocols.digits import join_width, plan
 from moiety.protocols.ring import U64
 from moiety.protocols.session import Session
 
@@ -30,7 +29,8 @@ def less_than(session: Session, values: U64, bits: int, count: int = 1) -> U8:
 
     `values` uint64 below 2^bits: the server's a, `(count, n)`; the client's y, `(1, n)`.
     """
-    sizes = digit_sizes(bits)
+    made = plan(bits, count, values.shape[1], session.link)
+    sizes = made.digits
     shifts = np.cumsum((0, *sizes[:0:-1]))[::-1]
     digits = [((values >> np.uint64(s)) & ring.mask(k)).astype(np.uint8) for s, k in zip(shifts, sizes, strict=True)]
     last, n = len(sizes) - 1, values.shape[1]
@@ -41,7 +41,7 @@ def less_than(session: Session, values: U64, bits: int, count: int = 1) -> U8:
         chosen = [session.receiver.choose(d[0], k) for d, k in zip(digits, sizes, strict=True)]
         parts = [session.receiver.leaf(b, count, i < last) for i, b in enumerate(chosen)]
     parts = [part.reshape(-1) for part in parts]
-    for groups in join_plan(len(sizes)):
+    for groups in made.joins:
         parts = _join_round(session, parts, groups)
     return parts[0].reshape(count, n)
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from moiety.protocols.digits import digit_sizes, join_plan, join_width
+from moiety.protocols.digits import LAN, Link, Plan, join_width, plan
 from moiety.protocols.vole.lpn import SMALL, LpnParameters, Pool
 
 Size = Any  # int or sympy.Expr
@@ -203,19 +203,25 @@ def lookup(n: Size, k: int, bits: int) -> Cost:
     return lookups([(n, k, bits)])
 
 
-def less_than(n: Size, bits: int, count: int = 1) -> Cost:
+def comparison_plan(n: Size, bits: int, count: int = 1, link: Link = LAN) -> Plan:
+    """The digits of n comparisons; for a symbolic n those of a tensor so large that round trips do not matter."""
+    return plan(bits, count, n if isinstance(n, int) else None, link)
+
+
+def less_than(n: Size, bits: int, count: int = 1, link: Link = LAN) -> Cost:
     """Millionaires' comparison of n client values with `count` server values each, of `bits` bits."""
-    sizes = digit_sizes(bits)
+    made = comparison_plan(n, bits, count, link)
+    sizes = made.digits
     total = lookups((n, k, count * (1 + (index < len(sizes) - 1))) for index, k in enumerate(sizes))
-    for groups in join_plan(len(sizes)):
+    for groups in made.joins:
         jobs = [(size, index == len(groups) - 1) for index, size in enumerate(groups) if size > 1]
         total = total + lookups((n * count, join_width(size, last), 2 - last) for size, last in jobs)
     return total
 
 
-def gates(n: Size, bits: int, count: int = 1) -> Cost:
+def gates(n: Size, bits: int, count: int = 1, link: Link = LAN) -> Cost:
     """DReLU of n elements for `count` thresholds each."""
-    return less_than(n, bits - 1, count)
+    return less_than(n, bits - 1, count, link)
 
 
 def multiplex(n: Size, out_bits: int) -> Cost:
@@ -224,29 +230,29 @@ def multiplex(n: Size, out_bits: int) -> Cost:
     return opened + answer("S", n, 2, out_bits) + answer("C", n, 1, out_bits)
 
 
-def relu(n: Size, bits: int, out_bits: int) -> Cost:
+def relu(n: Size, bits: int, out_bits: int, link: Link = LAN) -> Cost:
     """DReLU, then the multiplexer with extension; the same with and without secret thresholds."""
-    return gates(n, bits) + multiplex(n, out_bits)
+    return gates(n, bits, 1, link) + multiplex(n, out_bits)
 
 
 def bit_to_ring(n: Size, bits: int) -> Cost:
     return lookup(n, 1, bits)
 
 
-def truncate_exact(n: Size, bits_in: int, shift: int) -> Cost:
+def truncate_exact(n: Size, bits_in: int, shift: int, link: Link = LAN) -> Cost:
     if shift == 0:
         return Cost()
-    return less_than(n, shift) + bit_to_ring(n, bits_in - shift)
+    return less_than(n, shift, 1, link) + bit_to_ring(n, bits_in - shift)
 
 
 def truncate_stochastic(n: Size, bits_in: int, shift: int) -> Cost:
     return Cost()
 
 
-def extend(n: Size, bits: int, out_bits: int) -> Cost:
+def extend(n: Size, bits: int, out_bits: int, link: Link = LAN) -> Cost:
     if bits == out_bits:
         return Cost()
-    return less_than(n, bits) + bit_to_ring(n, out_bits - bits)
+    return less_than(n, bits, 1, link) + bit_to_ring(n, out_bits - bits)
 
 
 def reveal_to_client(n: Size, bits: int) -> Cost:
@@ -259,6 +265,7 @@ def maxpool(
     kernel: tuple[int, int],
     strides: tuple[int, int],
     pads: tuple[int, int, int, int],
+    link: Link = LAN,
 ) -> Cost:
     """Rows, then columns; each a binary tree of maxima."""
     channels, height, width = shape[0], shape[1] + pads[0] + pads[2], shape[2] + pads[1] + pads[3]
@@ -268,7 +275,7 @@ def maxpool(
     for size, count in ((kernel[1], channels * height * out_width), (kernel[0], channels * out_height * out_width)):
         taps = size
         while taps > 1:
-            total = total + relu(taps // 2 * count, bits, bits)
+            total = total + relu(taps // 2 * count, bits, bits, link)
             taps -= taps // 2
     return total
 

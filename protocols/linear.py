@@ -21,6 +21,7 @@ server, server -> client; bytes: packing.upload_bytes, packing.download_bytes. N
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -60,7 +61,7 @@ def check_spec(spec: LinearSpec) -> None:
     Ring.of(spec.degree, spec.primes)
     if not 1 <= spec.weight_bits <= MAX_WEIGHT_BITS:
         raise BadPlan(f"{what}: weights of {spec.weight_bits} bits; 1 to {MAX_WEIGHT_BITS} are supported")
-    noise = spec.layout.flat.noise(spec.degree, spec.weight_bits, spec.filters_per_answer)
+    noise = spec.layout.geometry.noise(spec.degree, spec.weight_bits, spec.filters_per_answer)
     if spec.masking == "flooded" and spec.flood_bits < noise.flood_bits:
         raise BadPlan(
             f"{what}: hiding the noise takes flooding of {noise.flood_bits} bits, the plan has {spec.flood_bits}"
@@ -178,7 +179,7 @@ class ServerLinear:
 
 
 def new_query_client(session: Session, specs: Sequence[LinearSpec], public_seed: bytes) -> None:
-    """Fresh secrets for one image, one per distinct (N, q) of `specs`, and their public keys to the server
+    """Fresh secrets for one run, one per distinct (N, q) of `specs`, and their public keys to the server
     (packing.query_bytes).
     """
     session.rlwe.clear()
@@ -200,15 +201,16 @@ def new_query_server(session: Session, specs: Sequence[LinearSpec], public_seed:
 
 
 def linear_client(session: Session, spec: LinearSpec, layer: int, public_seed: bytes, x1: U64) -> U64:
-    """The client's share of the result, uint64 `(M, H', W')`; x1 uint64 `(C, H, W)` in Z_{2^bits}.
+    """The client's share of the result, uint64 `(..., M, H', W')`; x1 uint64 `(..., C, H, W)` in Z_{2^bits}, the leading
+    axes, if there are any, together of `spec.images` images.
 
-    Raises `ContractViolation` without a key for this image, or when the key has served this layer before.
+    Raises `ContractViolation` without a key for this run, or when the key has served this layer before.
     """
     key = _key(session, spec, ClientKey)
     key.claim(layer)
-    image = _checked(x1, spec)
+    plane = _to_plane(x1, spec)
     for tile in range(len(spec.layout.windows)):
-        session.channel.send(_encrypt_tile(key, spec, layer, public_seed, tile, image, session.prg))
+        session.channel.send(_encrypt_tile(key, spec, layer, public_seed, tile, plane, session.prg))
     products = [_phase_products(session, key, spec, window) for window in spec.layout.windows]
     out = np.empty(spec.layout.flat.out_shape, np.uint64)
     width = message_bits(spec.bits, spec.answer_bits)
@@ -217,16 +219,16 @@ def linear_client(session: Session, spec: LinearSpec, layer: int, public_seed: b
         b = kernels.unpack(data, product.size, width).reshape(product.shape)
         phase = (b << np.uint64(spec.answer_bits - width)) - product
         _place(out, window, _round(phase, spec.answer_bits, spec.bits))
-    return out.reshape(spec.out_shape)
+    return _from_plane(out, spec, x1.shape[:-3])
 
 
 def _encrypt_tile(
-    key: ClientKey, spec: LinearSpec, layer: int, public_seed: bytes, tile: int, image: U64, prg: Prg
+    key: ClientKey, spec: LinearSpec, layer: int, public_seed: bytes, tile: int, plane: U64, prg: Prg
 ) -> U8:
     """The message that carries one tile's ciphertexts."""
     layout = spec.layout
     b = key.mask(ciphertext_a(key.ring, public_seed, layer, tile, layout.ciphertexts_per_tile), prg)
-    _add_messages(key.ring, b, _pack_tile(layout, image, layout.windows[tile]), spec.bits, prg)
+    _add_messages(key.ring, b, _pack_tile(layout, plane, layout.windows[tile]), spec.bits, prg)
     head, tail = layout.sent
     if head < spec.degree:
         b = np.concatenate((b[..., :head], b[..., spec.degree - tail :]), axis=-1)
@@ -248,10 +250,12 @@ def _phase_products(session: Session, key: ClientKey, spec: LinearSpec, window: 
 
 
 def linear_server(session: Session, layer: ServerLinear, x0: U64) -> U64:
-    """The server's share of the result, uint64 `(M, H', W')`; x0 uint64 `(C, H, W)` in Z_{2^bits}."""
+    """The server's share of the result, uint64 `(..., M, H', W')`; x0 uint64 `(..., C, H, W)` in Z_{2^bits}, as the
+    client's.
+    """
     spec, layout = layer.spec, layer.spec.layout
     key = _key(session, spec, ServerKey)
-    image = _checked(x0, spec)
+    plane = _to_plane(x0, spec)
     hint = layer.hint_array()
     a_parts, b_zeros, uploads = [], [], []
     # The a parts do not depend on the upload, so they are made while the client encrypts; and they leave before the b
@@ -268,11 +272,11 @@ def linear_server(session: Session, layer: ServerLinear, x0: U64) -> U64:
     out = np.empty(layout.flat.out_shape, np.uint64)
     for window, b_zero, upload in zip(layout.windows, b_zeros, uploads, strict=True):
         b = _parse_ciphertexts(upload, spec)
-        _add_messages(key.ring, b, _pack_tile(layout, image, window), spec.bits, session.prg)
+        _add_messages(key.ring, b, _pack_tile(layout, plane, window), spec.bits, session.prg)
         masked, share = _mask(key.ring, spec, key.ring.add(layer.convolve(b, window), b_zero), session.prg)
         session.channel.send(kernels.pack(masked.reshape(-1), message_bits(spec.bits, spec.answer_bits)))
         _place(out, window, share)
-    return layer.add_bias(out.reshape(spec.out_shape))
+    return layer.add_bias(_from_plane(out, spec, x0.shape[:-3]))
 
 
 def _answer_a(key: ServerKey, hint: U32, layout: Layout, window: Window, answer_bits: int, prg: Prg) -> tuple[U64, U32]:
@@ -328,11 +332,11 @@ def _pack_weights(layout: Layout, weight: npt.NDArray[np.int32]) -> npt.NDArray[
     return np.ascontiguousarray(split.transpose(0, 2, 4, 1, 3))
 
 
-def _pack_tile(layout: Layout, image: U64, window: Window) -> U64:
-    """Messages of one tile's ciphertexts, `(ciphertexts per tile, B)`, zero-padded; image is the flat `(C, H, W)`."""
+def _pack_tile(layout: Layout, plane: U64, window: Window) -> U64:
+    """Messages of one tile's ciphertexts, `(ciphertexts per tile, B)`, zero-padded; `plane` is the flat `(C, H, W)`."""
     rows, columns, inner_rows, inner_columns = layout.input_slices(window)
     tile = np.zeros((layout.bundles, layout.ciphertexts * layout.cp, layout.rows, layout.pitch), np.uint64)
-    channels = image.reshape(layout.bundles, layout.bundle_channels, *image.shape[1:])
+    channels = plane.reshape(layout.bundles, layout.bundle_channels, *plane.shape[1:])
     tile[:, : layout.bundle_channels, inner_rows, inner_columns] = channels[:, :, rows, columns]
     return tile.reshape(layout.ciphertexts_per_tile, layout.block)
 
@@ -345,7 +349,7 @@ def _add_messages(ring_q: Ring, b: U32, messages: U64, bits: int, prg: Prg) -> N
 
 def _pixel_positions(layout: Layout, window: Window) -> npt.NDArray[np.int64]:
     """Coefficients of a tile's outputs relative to their filter's block, row-major and increasing."""
-    rows = np.arange(window.y1 - window.y0) * layout.pitch
+    rows = (np.array(window.rows) - window.y0) * layout.pitch
     return (rows[:, None] + np.arange(window.x1 - window.x0)).reshape(-1)
 
 
@@ -362,14 +366,33 @@ def _by_filter(layout: Layout, blocks: npt.NDArray[T]) -> npt.NDArray[T]:
 
 
 def _place(out: U64, window: Window, share: U64) -> None:
-    region = (slice(None), slice(window.y0, window.y1), slice(window.x0, window.x1))
-    out[region] = share.reshape(out[region].shape)
+    columns = slice(window.x0, window.x1)
+    out[:, window.rows, columns] = share.reshape(len(out), len(window.rows), -1)
 
 
-def _checked(x: U64, spec: LinearSpec) -> U64:
-    if x.shape != spec.in_shape or x.dtype != np.uint64:
-        raise ContractViolation(f"linear layer expects uint64 {spec.in_shape}, got {x.dtype} {x.shape}")
-    return x.reshape(spec.layout.flat.in_shape)
+def _to_plane(x: U64, spec: LinearSpec) -> U64:
+    """The images `(..., C, H, W)` in the one plane `(C, ...)` of `Geometry.flat`."""
+    if x.shape[-3:] != spec.in_shape or x.size != spec.images * math.prod(spec.in_shape) or x.dtype != np.uint64:
+        wanted = f"{spec.images} x {spec.in_shape}"
+        raise ContractViolation(f"linear layer expects uint64 {wanted}, got {x.dtype} {x.shape}")
+    geometry, flat = spec.geometry, spec.layout.flat
+    channels, height, width = spec.in_shape
+    images = x.reshape(spec.images, *spec.in_shape).transpose(1, 0, 2, 3)
+    if geometry.pointwise or spec.images == 1:
+        return np.ascontiguousarray(images).reshape(flat.in_shape)
+    plane = np.zeros((channels, spec.images, geometry.period, width), np.uint64)
+    plane[:, :, :height] = images
+    return plane.reshape(channels, -1, width)[:, : flat.in_shape[1]]
+
+
+def _from_plane(out: U64, spec: LinearSpec, leading: tuple[int, ...]) -> U64:
+    """The images' outputs `(*leading, M, H', W')` out of the plane."""
+    geometry = spec.geometry
+    filters, height, width = spec.out_shape
+    if not geometry.pointwise and spec.images > 1:
+        out = out[:, np.arange(spec.images)[:, None] * geometry.period + np.arange(height)]
+    images = out.reshape(filters, spec.images, height, width).transpose(1, 0, 2, 3)
+    return np.ascontiguousarray(images).reshape(*leading, *spec.out_shape)
 
 
 def _key(session: Session, spec: LinearSpec, kind: type[K]) -> K:

@@ -10,6 +10,10 @@ has the full width, the bottom pad of a channel with the top pad of the next one
 read past the last channel is a pad of the first one, or a coefficient without message, also around the end of the
 polynomial.
 
+Several images of one run share a plane (`Geometry.flat`): as further pixels of a row where the kernel is 1x1, otherwise
+stacked with rows of zeros between that serve both neighbours as padding. Outputs on those rows mean nothing and are
+never sent.
+
 Groups are joined into *bundles* of equal size, so that a ciphertext may hold channels, and an answer filters, of
 several groups; bundles are independent dense convolutions with block-diagonal weights.
 """
@@ -29,8 +33,8 @@ from moiety.protocols.rlwe_params import Masking, Noise, answer_noise, message_b
 class LinearSpec:
     """One homomorphic linear layer, all public: the convolution's geometry and its RlwePlan (see runtime/program.py).
 
-    in_shape (C, H, W); out_shape (M, H', W'); pads top, left, bottom, right; `|w| <= 2^(weight_bits-1)`; values in
-    Z_{2^bits}.
+    in_shape (C, H, W); out_shape (M, H', W'), of one image; pads top, left, bottom, right; `|w| <= 2^(weight_bits-1)`;
+    values in Z_{2^bits}. images: number of images that go through the layer together, and that the plan was made for.
     """
 
     in_shape: tuple[int, int, int]
@@ -49,11 +53,18 @@ class LinearSpec:
     tile: tuple[int, int]
     flood_bits: int
     answer_bits: int
+    images: int = 1
+
+    @cached_property
+    def geometry(self) -> Geometry:
+        return Geometry(
+            self.in_shape, self.out_shape, self.kernel, self.pads, self.dilations, self.groups, self.images
+        )
 
     @cached_property
     def layout(self) -> Layout:
         return Layout(
-            geometry=Geometry(self.in_shape, self.out_shape, self.kernel, self.pads, self.dilations, self.groups),
+            geometry=self.geometry,
             degree=self.degree,
             cp=self.channels_per_ciphertext,
             mp=self.filters_per_answer,
@@ -63,8 +74,8 @@ class LinearSpec:
 
 @dataclass(frozen=True)
 class Geometry:
-    """A stride-1 convolution. A 1x1 kernel without padding has no two-dimensional structure: `flat` then makes it one
-    row of pixels.
+    """A stride-1 convolution of one image, done for `images` of them at once. `flat` is the single plane in which they
+    lie.
     """
 
     in_shape: tuple[int, int, int]
@@ -73,14 +84,15 @@ class Geometry:
     pads: tuple[int, int, int, int]
     dilations: tuple[int, int]
     groups: int
+    images: int = 1
 
     def __post_init__(self) -> None:
         channels, height, width = self.in_shape
         filters, rows, columns = self.out_shape
         top, left, bottom, right = self.pads
         reach_y, reach_x = self.reach
-        if min(self.pads) < 0 or min(self.kernel) < 1 or min(self.dilations) < 1 or self.groups < 1:
-            raise BadPlan(f"a linear layer needs kernel, dilations and groups >= 1 and pads >= 0: {self}")
+        if min(self.pads) < 0 or min(self.kernel) < 1 or min(self.dilations) < 1 or self.groups < 1 or self.images < 1:
+            raise BadPlan(f"a linear layer needs kernel, dilations, groups and images >= 1 and pads >= 0: {self}")
         if channels % self.groups or filters % self.groups:
             raise BadPlan(f"{channels} input and {filters} output channels cannot be split into {self.groups} groups")
         if (rows, columns) != (height + top + bottom - reach_y, width + left + right - reach_x) or min(
@@ -103,22 +115,41 @@ class Geometry:
 
     @property
     def outputs(self) -> int:
-        return self.out_shape[0] * self.out_shape[1] * self.out_shape[2]
+        """Of all images."""
+        return self.images * self.out_shape[0] * self.out_shape[1] * self.out_shape[2]
+
+    @property
+    def pointwise(self) -> bool:
+        """A 1x1 kernel without padding: no two-dimensional structure."""
+        return self.kernel == (1, 1) and not any(self.pads)
+
+    @property
+    def period(self) -> int:
+        """Distance in rows of two stacked images: outputs do not meet, and the rows between pad both."""
+        return max(self.in_shape[1] + max(self.pads[0], self.pads[2]), self.out_shape[1])
 
     @cached_property
     def flat(self) -> Geometry:
-        """The same layer with H = 1 where its kernel is 1x1 without padding, else itself; the same in memory."""
-        if self.kernel != (1, 1) or any(self.pads):
-            return self
+        """One plane for all images: of a single row where the layer is pointwise, else the images below one another.
+
+        For one image it is the same in memory.
+        """
         channels, height, width = self.in_shape
-        return Geometry(
-            (channels, 1, height * width),
-            (self.out_shape[0], 1, height * width),
-            (1, 1),
-            (0, 0, 0, 0),
-            (1, 1),
-            self.groups,
-        )
+        filters, rows, columns = self.out_shape
+        if self.pointwise:
+            pixels = self.images * height * width
+            return Geometry(
+                (channels, 1, pixels), (filters, 1, pixels), self.kernel, self.pads, (1, 1), self.groups
+            )
+        if self.images == 1:
+            return self
+        above = (self.images - 1) * self.period
+        stacked_in, stacked_out = (channels, above + height, width), (filters, above + rows, columns)
+        return Geometry(stacked_in, stacked_out, self.kernel, self.pads, self.dilations, self.groups)
+
+    def holds_output(self, row: int) -> bool:
+        """Whether a row of the flat plane's output belongs to an image."""
+        return self.pointwise or row % self.period < self.out_shape[1]
 
     def noise(self, degree: int, weight_bits: int, mp: int) -> Noise:
         """Noise of this layer's answers (rlwe_params.answer_noise)."""
@@ -127,16 +158,17 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Window:
-    """One tile: output region `[y0, y1) x [x0, x1)`."""
+    """One tile: region `[y0, y1) x [x0, x1)` of the plane; outputs are on `rows`, increasing, of that region."""
 
     y0: int
     y1: int
     x0: int
     x1: int
+    rows: tuple[int, ...]
 
     @property
     def pixels(self) -> int:
-        return (self.y1 - self.y0) * (self.x1 - self.x0)
+        return len(self.rows) * (self.x1 - self.x0)
 
 
 @dataclass(frozen=True)
@@ -171,13 +203,14 @@ class Layout:
 
     @cached_property
     def windows(self) -> tuple[Window, ...]:
-        _, rows, columns = self.flat.out_shape
+        _, height, width = self.flat.out_shape
         th, tw = self.tile
-        return tuple(
-            Window(y, min(y + th, rows), x, min(x + tw, columns))
-            for y in range(0, rows, th)
-            for x in range(0, columns, tw)
-        )
+        found = []
+        for y in range(0, height, th):
+            end = min(y + th, height)
+            if rows := tuple(filter(self.geometry.holds_output, range(y, end))):
+                found += [Window(y, end, x, min(x + tw, width), rows) for x in range(0, width, tw)]
+        return tuple(found)
 
     @cached_property
     def pitch(self) -> int:
@@ -306,24 +339,24 @@ def tile_download_bytes(spec: LinearSpec, window: Window) -> tuple[int, int]:
 
 
 def upload_bytes(spec: LinearSpec) -> int:
-    """Client to server, one image."""
+    """Client to server, all images of the spec."""
     return len(spec.layout.windows) * tile_upload_bytes(spec)
 
 
 def download_bytes(spec: LinearSpec) -> int:
-    """Server to client, one image."""
+    """Server to client, all images of the spec."""
     return sum(sum(tile_download_bytes(spec, window)) for window in spec.layout.windows)
 
 
 def parameter_sets(specs: Sequence[LinearSpec]) -> tuple[tuple[int, tuple[int, ...]], ...]:
     """The distinct (degree, primes) of some layers, in order of first use: one secret and one public key each per
-    image.
+    run.
     """
     return tuple(dict.fromkeys((spec.degree, spec.primes) for spec in specs))
 
 
 def query_bytes(specs: Sequence[LinearSpec]) -> int:
-    """Client to server: the public keys of one image."""
+    """Client to server: the public keys of one run."""
     return sum(residues_bytes(degree, primes) for degree, primes in parameter_sets(specs))
 
 

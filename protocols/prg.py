@@ -31,9 +31,10 @@ class Prg:
         """`n` bytes as uint8 `(n,)`."""
         if n == 0:
             return np.zeros(0, np.uint8)
-        out = kernels.aes_ctr(self._key, self._counter, n)
+        # Taken before they are made: an exception in between must not leave the next call the same blocks.
+        start = self._counter
         self._counter += -(-n // BLOCK)
-        return out
+        return kernels.aes_ctr(self._key, start, n)
 
     def uint64(self, n: int, bits: int = 64) -> npt.NDArray[np.uint64]:
         """`n` independent uniform values in `[0, 2^bits)` as uint64 `(n,)`, 1 <= bits <= 64."""

@@ -182,7 +182,7 @@ def fit(
     log_q = math.log2(math.prod(primes))
     if masking == "flooded":
         flood = noise.flood_bits if flood_bits is None else flood_bits
-        if flood < noise.flood_bits:
+        if not noise.flood_bits <= flood < log_q:
             return None
         # + 1: the encoding of the mask r rounds as well.
         raw, limit = 2.0**flood + noise.bound + 1, 0.5

@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from moiety.protocols.channel import Channel
+from moiety.protocols.digits import LAN, Link
 from moiety.protocols.prg import Prg
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class Session:
     `sender` and `receiver` are the two directions of oblivious transfer this party takes part in: the server's
     `sender` is paired with the client's
     `receiver` (direction server -> client) and the other way round. `rlwe` holds the client's per-query keys or the
-    server's copies of the public ones.
+    server's copies of the public ones. `link` is the class of network that comparisons are cut into digits for: public,
+    the same at both parties.
     """
 
     role: Role
@@ -37,6 +39,7 @@ class Session:
     sender: TransferSender
     receiver: TransferReceiver
     rlwe: dict[Any, Any] = field(default_factory=dict)
+    link: Link = LAN
 
     @property
     def is_server(self) -> bool:

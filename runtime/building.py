@@ -19,6 +19,7 @@ from moiety.compiler.onnx_import import import_onnx
 from moiety.compiler.options import PlanOptions
 from moiety.compiler.pass_manager import DumpAfter, dump_to, optimise, parse_pipeline
 from moiety.compiler.passes import DEFAULT_PIPELINE, Pass
+from moiety.protocols.digits import LinkName
 from moiety.protocols.errors import BadInput, BadModel
 from moiety.runtime import artifacts, images
 from moiety.runtime import cli_support as ui
@@ -37,6 +38,7 @@ class CompileOptions:
     weight_bits: int | None = None
     margin_bits: int | None = None
     rounding: Literal["exact", "stochastic"] | None = None
+    network: LinkName | None = None
     input_shape: tuple[int, ...] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -96,7 +98,7 @@ def build(model: Path, folder: Path, options: CompileOptions) -> Program:
 
 def plan_options(options: CompileOptions) -> PlanOptions:
     """The planner's options; those that were not given keep its defaults."""
-    chosen = ("bits", "scale", "activation_bits", "weight_bits", "margin_bits", "rounding")
+    chosen = ("bits", "scale", "activation_bits", "weight_bits", "margin_bits", "rounding", "network")
     return PlanOptions(**{name: value for name in chosen if (value := getattr(options, name)) is not None})
 
 

@@ -90,6 +90,12 @@ def compile_command(
         Literal["exact", "stochastic"],
         typer.Option(help="exact: bit for bit reproducible. stochastic: less traffic, same accuracy."),
     ] = "stochastic",
+    network: Annotated[
+        Literal["fast", "lan", "wan"],
+        typer.Option(
+            help="What comparisons are planned for: fast (10 Gbit/s), lan (3 Gbit/s, 0.8 ms), wan (400 Mbit/s, 40 ms)."
+        ),
+    ] = "lan",
     activation_bits: Annotated[
         int | None,
         typer.Option(
@@ -221,6 +227,7 @@ def compile_command(
         weight_bits=weight_bits,
         margin_bits=margin_bits,
         rounding=rounding,
+        network=network,
         input_shape=sizes(input_shape, "--input-shape"),
         mean=numbers(mean, "--mean"),
         std=numbers(std, "--std"),

@@ -32,7 +32,7 @@ def image_cost(program: ir.Program) -> Cost:
 
 
 def _step_cost(program: ir.Program, step: ir.AnyStep, spec: packing.LinearSpec | None) -> Cost:
-    n = math.prod(step.shape)
+    n, link = math.prod(step.shape), program.link
     operand = program.steps[step.inputs[0]] if step.inputs else step
     match step:
         case ir.Linear() if spec is not None:
@@ -40,18 +40,18 @@ def _step_cost(program: ir.Program, step: ir.AnyStep, spec: packing.LinearSpec |
         case ir.Relu(inputs=(_, _)):
             return costs.multiplex(n, step.bits)
         case ir.Relu():
-            return costs.relu(n, operand.bits, step.bits)
+            return costs.relu(n, operand.bits, step.bits, link)
         case ir.Gates():
-            return costs.gates(math.prod(operand.shape), operand.bits, step.shape[0])
+            return costs.gates(math.prod(operand.shape), operand.bits, step.shape[0], link)
         case ir.Truncate(rounding="exact"):
-            return costs.truncate_exact(n, operand.bits, step.shift)
+            return costs.truncate_exact(n, operand.bits, step.shift, link)
         case ir.Truncate():
             return costs.truncate_stochastic(n, operand.bits, step.shift)
         case ir.MaxPool():
             channels, height, width = operand.shape
-            return costs.maxpool((channels, height, width), step.bits, step.kernel, step.strides, step.pads)
+            return costs.maxpool((channels, height, width), step.bits, step.kernel, step.strides, step.pads, link)
         case ir.Extend():
-            return costs.extend(n, operand.bits, step.bits)
+            return costs.extend(n, operand.bits, step.bits, link)
         case ir.Output():
             return costs.reveal_to_client(n, step.bits)
         case _:

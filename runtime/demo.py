@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from moiety.models import demo_model_path
+from moiety.models import demo_model_path, demo_ranges_path
 from moiety.models.synthetic import synthetic_radiograph
 from moiety.protocols.errors import ContractViolation, NetworkFailure
 from moiety.runtime import artifacts, images
@@ -45,7 +45,7 @@ def run(image: Path | None, model: Path | None, rounding: Rounding, keep: Path |
         source = model or demo_model_path()
         if not (folder / artifacts.WEIGHTS).exists():
             ui.say(f"compiling {source.name}, {rounding} rounding")
-            build(source, folder, CompileOptions(calibration=calibration(work), rounding=rounding))
+            build(source, folder, CompileOptions(calibration=calibration(model, work), rounding=rounding))
         program, weights = artifacts.load_vendor(folder)
         picture = image or example(work)
         ui.say(f"image: {picture}")
@@ -69,8 +69,10 @@ def example(work: Path) -> Path:
     return file
 
 
-def calibration(work: Path) -> list[Path]:
-    """Images like the ones to come: evenly spaced over the real training split, else drawn."""
+def calibration(model: Path | None, work: Path) -> list[Path]:
+    """The shipped model's ranges; for another model, images: evenly spaced over the real training split, else drawn."""
+    if model is None:
+        return [demo_ranges_path()]
     data = data_folder()
     if data is not None:
         found = images.collect([data / "images" / "train"])

@@ -135,6 +135,7 @@ class ServerExecutor:
         if len(self._layers) != len(linear_specs(self.program)):
             raise ContractViolation("prepare() has not run")
         cost = RunCost()
+        session.link = self.program.link
         specs = list(linear_specs(self.program).values())
         with cost.measure(session, "keys", "keys"):
             linear.new_query_server(session, specs, public_seed(self.program))
@@ -213,6 +214,7 @@ class ClientExecutor:
     ) -> tuple[list[Output], RunCost]:
         """The outputs for one input tensor of the Program's input shape, already preprocessed."""
         cost, outputs = RunCost(), []
+        session.link = self.program.link
         specs, seed = linear_specs(self.program), public_seed(self.program)
         with cost.measure(session, "keys", "keys"):
             linear.new_query_client(session, list(specs.values()), seed)

@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from moiety.protocols.digits import LINKS, Link, LinkName
 from moiety.protocols.errors import BadArtifact, BadInput
 
 FORMAT = "moiety-program"
@@ -216,7 +217,10 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 
 class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything public about a run. `steps[i].inputs < i`; exactly one Input first; Outputs last."""
+    """Everything public about a run. `steps[i].inputs < i`; exactly one Input first; Outputs last.
+
+    `network` is the class of network that comparisons are cut into digits for (protocols/digits).
+    """
 
     format: Literal["moiety-program"] = "moiety-program"
     version: int = VERSION
@@ -225,6 +229,7 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     preprocessing: Preprocessing | None
     steps: tuple[AnyStep, ...]
     disclosed: tuple[str, ...]
+    network: LinkName = "lan"
 
     def encode(self) -> bytes:
         """Canonical bytes: JSON with fields in declaration order. The digest is over these."""
@@ -281,6 +286,11 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         if not isinstance(first, Input):
             raise BadArtifact("the Program's first step is not its input")
         return first
+
+    @property
+    def link(self) -> Link:
+        """What `network` stands for."""
+        return LINKS[self.network]
 
     @property
     def outputs(self) -> dict[int, Output]:

@@ -83,7 +83,7 @@ def test_a_wrong_correlation_is_noticed() -> None:
 
 
 def test_undeclared_traffic_is_noticed() -> None:
-    case = small_case("relu 16 to 16")
+    case = small_case("relu 13 to 24")
     with two_processes(pinned=False) as pair:
         pair.make(case.maker, *case.arguments)
         call = pair.run(results=True)

@@ -1,4 +1,4 @@
-"""The choice of a generator: by request or by the network, the same at both parties; runs and declared costs of each."""
+"""The choice of a generator, by request or by the network, the same at both parties; runs and costs of each."""
 
 from __future__ import annotations
 

@@ -493,7 +493,7 @@ def test_windows_cover_the_output_once() -> None:
         seen[window.y0 : window.y1, window.x0 : window.x1] += 1
     assert (seen == 1).all()
     assert sum(w.pixels for w in layout.windows) == 13 * 11
-    assert layout.windows[-1] == Window(10, 13, 8, 11)
+    assert layout.windows[-1] == Window(10, 13, 8, 11, (10, 11, 12))
 
 
 @pytest.mark.parametrize("weight_bits", [4, 16, 20])

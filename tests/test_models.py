@@ -17,7 +17,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from moiety.models import demo_model_path, synthetic
+from moiety.models import demo_model_path, demo_ranges_path, synthetic
 from moiety.models.onnx_file import IMAGENET, get_metadata, set_metadata, store_half
 from moiety.protocols.errors import BadInput
 from moiety.runtime import images
@@ -343,3 +343,16 @@ def test_bad_tables_are_refused(
 
     with pytest.raises(BadInput, match=message):
         load_folder(write_folder(tmp_path, rows), labels, 32)
+
+
+def test_shipped_ranges_fit_the_shipped_model() -> None:
+    """They are made by the compiler's passes: when those change the Graph, the file has to be made again."""
+    from moiety.compiler.api import calibration_ranges
+    from moiety.compiler.legalise import legalise
+    from moiety.compiler.onnx_import import import_onnx
+    from moiety.compiler.pass_manager import optimise
+
+    graph = legalise(optimise(import_onnx(demo_model_path())))
+    ranges = calibration_ranges(graph, demo_ranges_path())
+    ranges.check(graph)
+    assert ranges.images == 200

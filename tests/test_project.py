@@ -8,9 +8,12 @@ import subprocess
 import tomllib
 from importlib import metadata
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer.main
+
+from moiety.runtime import program
 
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST = 600
@@ -112,6 +115,16 @@ def test_documents_name_files_that_exist(name: str) -> None:
     paths = re.findall(rf"`((?:{folders})/[\w./-]+)`", prose)
     missing += [path for path in paths if not any((ROOT / (path + suffix)).exists() for suffix in ("", ".py"))]
     assert not missing
+
+
+def test_every_public_field_is_documented() -> None:
+    """docs/security.md lists what a Program tells: a field that is added must be judged there."""
+    page = (ROOT / "docs" / "security.md").read_text()
+    section = page.split("## What is public")[1].split("## ")[0]
+    named = set(re.findall(r"\w+", section))
+    structs = [program.Program, program.Preprocessing, program.RlwePlan, *get_args(program.AnyStep)]
+    assert len(structs) > 15
+    assert not {f"{each.__name__}.{name}" for each in structs for name in each.__struct_fields__ if name not in named}
 
 
 def command_lines() -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from moiety.protocols import ring
 from moiety.protocols.compare import drelu, less_than, wrap
 from moiety.protocols.convert import bit_to_ring
-from moiety.protocols.digits import digit_sizes, join_plan
+from moiety.protocols.digits import plan
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.extend import extend
 from moiety.protocols.maxpool import maxpool
@@ -45,14 +45,15 @@ def test_less_than(bits: int) -> None:
 
 @given(st.integers(1, 64))
 def test_digits_and_joins_cover_everything(bits: int) -> None:
-    sizes = digit_sizes(bits)
-    assert sum(sizes) == bits
-    assert all(1 <= k <= 4 for k in sizes)
-    digits = len(sizes)
-    for groups in join_plan(digits):
+    made = plan(bits)
+    assert sum(made.digits) == bits
+    assert all(1 <= k <= 4 for k in made.digits)
+    digits = len(made.digits)
+    for groups in made.joins:
         assert sum(groups) == digits
         assert all(size <= 2 for size in groups[:-1])
-        assert groups[-1] in (2, 3)
+        assert groups[-1] <= 3
+        assert len(groups) < digits
         digits = len(groups)
     assert digits == 1
 

@@ -12,7 +12,7 @@ Pixels beyond the image are those of its border (Concat of slices). So no produc
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,25 +134,26 @@ class _Axis:
     step: int = 1
 
 
-def _sources(mode: str, size: int, result: int, scale: float) -> npt.NDArray[np.float64] | None:
-    """Where in the image, in pixels, each output is taken."""
-    o = np.arange(result, dtype=np.float64)
+def _sources(mode: str, size: int, result: int, ratio: float) -> npt.NDArray[np.float32] | None:
+    """Where in the image, in pixels, each output is taken; in float32, like onnxruntime, since ties are rounded."""
+    o, scale = np.arange(result, dtype=np.float32), np.float32(ratio)
+    half = np.float32(0.5)
     match mode:
         case "half_pixel":
-            return (o + 0.5) / scale - 0.5
+            return (o + half) / scale - half
         case "pytorch_half_pixel":
-            return (o + 0.5) / scale - 0.5 if result > 1 else o * 0
+            return (o + half) / scale - half if result > 1 else o * 0
         case "asymmetric":
             return o / scale
         case "align_corners":
-            return o * (size - 1) / (result - 1) if result > 1 else o * 0
+            return o * np.float32(size - 1) / np.float32(result - 1) if result > 1 else o * 0
         case "half_pixel_symmetric":
-            adjustment = result / (scale * size)
-            return size / 2 * (1 - adjustment) + (o + 0.5) / scale - 0.5
+            offset = np.float32(size / 2 * (1 - result / (ratio * size)))
+            return offset + (o + half) / scale - half
     return None
 
 
-_ROUNDINGS = {
+_ROUNDINGS: dict[str, Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]] = {
     "round_prefer_floor": lambda x: np.ceil(x - 0.5),
     "round_prefer_ceil": lambda x: np.floor(x + 0.5),
     "floor": np.floor,

@@ -20,12 +20,11 @@ Rule = Callable[[Rewriter, Node], bool]
 class Canonicalise(Pass):
     """Local identities, applied until none applies:
 
-    * a Reshape, Transpose, Slice or Pad that changes nothing is its operand; two in a row are one;
+    * a Reshape, Transpose, Slice, Pad or Upsample that changes nothing is its operand; two in a row are one;
     * `s2*(s1*x + t1) + t2 = (s1 s2)*x + (s2 t1 + t2)`: chains of Scale and AddConst are one Scale (or one AddConst);
     * a zero Pad before a Conv is the Conv's padding; Concat of Concat over one axis is one Concat;
     * `relu(relu(x)) = relu(x)`; a 1x1 pool with stride 1 is its operand; a mean over a 1x1 image likewise;
-    * Transpose, per-channel map, inverse Transpose is a map along another axis: the Transposes move together and
-      cancel.
+    * Transposes move down past element-wise ops, Concat, Pad and Slice, until they meet their inverses and cancel.
 
     No rule looks at the value of a weight: the result is the same for every set of weights.
     """
@@ -34,12 +33,13 @@ class Canonicalise(Pass):
 
     def run(self, graph: Graph) -> Graph:
         rewriter = Rewriter(graph)
-        again = True
-        while again:
-            again = False
-            for node in rewriter.nodes():
-                again |= any(rule(rewriter, node) for rule in _RULES.get(node.op, ()))
+        while _applied(rewriter, _RULES) or _applied(rewriter, _LAST_RULES):
+            pass
         return rewriter.finish()
+
+
+def _applied(rewriter: Rewriter, rules: dict[str, tuple[Rule, ...]]) -> bool:
+    return any([any(rule(rewriter, node) for rule in rules.get(node.op, ())) for node in rewriter.nodes()])
 
 
 def _nothing(rewriter: Rewriter, node: Node) -> bool:
@@ -86,6 +86,15 @@ def _slice_twice(rewriter: Rewriter, node: Node) -> bool:
     return True
 
 
+def _upsample_twice(rewriter: Rewriter, node: Node) -> bool:
+    first = rewriter.producer(node.inputs[0], "Upsample")
+    if first is None:
+        return False
+    factors = tuple(a * b for a, b in zip(first.attrs["factors"], node.attrs["factors"], strict=True))
+    rewriter.replace(node, node.with_(inputs=first.inputs, attrs={"factors": factors}))
+    return True
+
+
 def _bounds(node: Node) -> list[tuple[int, int, int]]:
     return list(zip(node.attrs["starts"], node.attrs["stops"], node.attrs["steps"], strict=True))
 
@@ -100,48 +109,32 @@ def _transpose_is_reshape(rewriter: Rewriter, node: Node) -> bool:
     return True
 
 
-_POINTWISE = ("Relu", "Clip", "Add", "Sub", "AddConst")
+_BY_AXIS = ("pads", "starts", "stops", "steps")
 
 
 def _sink_transpose(rewriter: Rewriter, node: Node) -> bool:
-    """`f(T x) = T f(x)` for element-wise f; moves every Transpose towards the outputs until it meets its inverse."""
+    """`f(T x) = T f(x)` for f that acts on elements or along axes: every Transpose moves down until it meets its
+    inverse. It stays for other readers of `T x`, which do the same or need it.
+    """
     firsts = [rewriter.producer(value, "Transpose") for value in node.inputs]
     perms = {tuple(first.attrs["perm"]) for first in firsts if first is not None}
-    if (
-        None in firsts
-        or len(perms) != 1
-        or not all(rewriter.sole_reader(value) for value in dict.fromkeys(node.inputs))
-    ):
+    if None in firsts or len(perms) != 1:
         return False
-    if not _cancels_below(rewriter, node, next(iter(perms))):
-        return False
-    perm = next(iter(perms))
+    (perm,) = perms
+    inverse = np.argsort(perm)
     sources = [first.inputs[0] for first in firsts if first is not None]
     consts = dict(node.consts)
     if node.op == "AddConst":
-        consts["value"] = consts["value"].transpose(np.argsort(perm))
-    attrs = dict(node.attrs)
+        consts["value"] = consts["value"].transpose(inverse)
+    attrs = {
+        name: tuple(value[axis] for axis in inverse) if name in _BY_AXIS else value
+        for name, value in node.attrs.items()
+    }
     if node.op == "Concat":
         attrs["axis"] = perm[attrs["axis"]]
-    if node.op == "Pad":
-        attrs["pads"] = tuple(attrs["pads"][axis] for axis in np.argsort(perm))
     inner = rewriter.make(node.op, sources, node, None, consts, **attrs)
     rewriter.replace(node, inner, rewriter.make("Transpose", [inner.output], node, node.output, perm=perm))
     return True
-
-
-def _cancels_below(rewriter: Rewriter, node: Node, perm: tuple[int, ...]) -> bool:
-    """Is there a Transpose below `node`, along single-reader element-wise ops? Sinking elsewhere gains nothing."""
-    value = node.output
-    while True:
-        readers = rewriter.readers(value)
-        if value in rewriter.graph.outputs or not readers:
-            return False
-        if all(reader.op == "Transpose" for reader in readers):
-            return True
-        if len(readers) != 1 or readers[0].op not in (*_POINTWISE, "Pad", "Concat"):
-            return False
-        value = readers[0].output
 
 
 def _merge_affine(rewriter: Rewriter, node: Node) -> bool:
@@ -205,10 +198,14 @@ def _concat_flat(rewriter: Rewriter, node: Node) -> bool:
     return True
 
 
+_LAST_RULES: dict[str, tuple[Rule, ...]] = {"Transpose": (_transpose_is_reshape,)}
+"""Only when no other rule applies: a Transpose that has become a Reshape meets no inverse any more."""
+
 _RULES: dict[str, tuple[Rule, ...]] = {
     "Reshape": (_nothing, _reshape_twice),
-    "Transpose": (_nothing, _transpose_twice, _transpose_is_reshape),
-    "Slice": (_nothing, _slice_twice),
+    "Transpose": (_nothing, _transpose_twice),
+    "Slice": (_nothing, _slice_twice, _sink_transpose),
+    "Upsample": (_nothing, _upsample_twice),
     "Pad": (_nothing, _pad_twice, _sink_transpose),
     "MaxPool": (_nothing,),
     "AvgPool": (_nothing,),

@@ -80,16 +80,17 @@ def _upsampled(factor: int, dilation: int, pad: int) -> Offset:
 class _Axis:
     taps: int  # of the stride-1 Conv
     pixels: int  # of its result
-    before: int  # zeros in front, or, where negative, pixels that nothing reads
-    after: int  # zeros behind, likewise
+    before: int  # zeros in front
+    after: int  # zeros behind
     places: tuple[tuple[int, int, int], ...]  # (phase, tap of the old kernel, tap of the new one)
 
 
 def _plan(size: int, outputs: int, kernel: int, factor: int, offset: Offset) -> _Axis:
     read = [(phase, tap, offset(phase, tap)) for phase in range(factor) for tap in range(kernel)]
     used = [(phase, tap, u) for phase, tap, u in read if u is not None]
-    low, high = min(u for *_, u in used), max(u for *_, u in used)
     pixels = -(-outputs // factor)
+    # Where the pads cut off more than the kernel's reach, pixels that nothing reads get taps of zero.
+    low, high = min(0, *(u for *_, u in used)), max(size - pixels, *(u for *_, u in used))
     places = tuple((phase, tap, u - low) for phase, tap, u in used)
     return _Axis(high - low + 1, pixels, -low, pixels + high - size, places)
 
@@ -108,13 +109,8 @@ def _subpixel(
         value = nodes[-1].output if nodes else source
         nodes.append(rewriter.make(op, [value], node, None, consts, **fields))
 
-    skipped = [(max(0, -axis.before), max(0, -axis.after)) for axis in (rows, columns)]
-    if any(map(any, skipped)):
-        starts = (0, 0, skipped[0][0], skipped[1][0])
-        stops = (*shape[:2], shape[2] - skipped[0][1], shape[3] - skipped[1][1])
-        add("Slice", starts=starts, stops=stops, steps=(1, 1, 1, 1))
     filters = weight.shape[0]
-    pads = (max(0, rows.before), max(0, columns.before), max(0, rows.after), max(0, columns.after))
+    pads = (rows.before, columns.before, rows.after, columns.after)
     consts = {
         "weight": _spread(weight, rows, columns, factors),
         "bias": np.repeat(node.consts["bias"], math.prod(factors)),

@@ -9,12 +9,14 @@ activations keep the ranges of a trained network (a few units), which fixed-poin
     expected = run_onnx(model, images)                       # float32 (4, 3)
 
 The same seed gives the same function with `batch_norm="separate"` and `"folded"`, and for every opset.
-All models: input `image` (N, 3, image, image), output `logits` (N, labels), float32, N symbolic.
+All models: input `image` (N, 3, image, image), output `logits` (N, labels), or (N, labels, image, image) of a U-Net,
+float32, N symbolic.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
@@ -135,12 +137,14 @@ class _Net:
         return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="moiety-tests")
 
     def finish(self, logits: str) -> onnx.ModelProto:
+        """The model that ends with `logits`, (N, labels) or, of a segmentation, (N, labels, H, W)."""
         if self.output != "logits":
             attrs = {"axis": 1} if self.output == "softmax" else {}
             logits = self.add(self.output.capitalize(), [logits], self.output, **attrs)
         self.nodes[-1].output[0] = "logits"
         image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, self.image, self.image])
-        result = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", self.labels])
+        sizes = ["N", *self.values[logits].shape[1:]]
+        result = helper.make_tensor_value_info("logits", TensorProto.FLOAT, sizes)
         model = self.model(self.nodes, [image], [result])
         onnx.checker.check_model(model, full_check=True)
         return model
@@ -236,6 +240,23 @@ class _Net:
     def pool(self, op: str, x: str, kernel: int, stride: int, pads: int = 0, **attrs: Any) -> str:
         return self.add(op, [x], kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[pads] * 4, **attrs)
 
+    def upsample(self, x: str, mode: Literal["nearest", "linear"] = "nearest") -> str:
+        """Twice the height and width, as PyTorch exports nn.Upsample (linear: align_corners=False)."""
+        scales = self.constant("scales", [1, 1, 2, 2])
+        where = "asymmetric" if mode == "nearest" else "half_pixel"
+        how = {"mode": mode, "coordinate_transformation_mode": where, "nearest_mode": "floor"}
+        return self.add("Resize", [x, "", scales], **how)
+
+    def transposed(self, x: str, filters: int, kernel: int = 2, pads: int = 0) -> str:
+        """A ConvTranspose with stride 2."""
+        name = f"up{len(self.nodes)}"
+        channels = self.channels(x)
+        scale = np.sqrt(2 / (channels * (kernel / 2) ** 2))
+        weight = self.constant(f"{name}.weight", self.rng.normal(scale=scale, size=(channels, filters, kernel, kernel)))
+        bias = self.constant(f"{name}.bias", self.rng.normal(scale=0.1, size=filters))
+        attrs: dict[str, Any] = {"kernel_shape": [kernel] * 2, "strides": [2, 2], "pads": [pads] * 4}
+        return self.add("ConvTranspose", [x, weight, bias], name, **attrs)
+
     def concat(self, *values: str) -> str:
         return self.add("Concat", values, axis=1)
 
@@ -287,15 +308,28 @@ def small_densenet(
 
 
 def small_resnet(
-    image: int = 16, widths: Sequence[int] = (8, 16), blocks: int = 2, stem_kernel: int = 7, **options: Unpack[Options]
+    image: int = 16,
+    widths: Sequence[int] = (8, 16),
+    blocks: int = 2,
+    stem_kernel: int = 7,
+    bottleneck: bool = False,
+    **options: Unpack[Options],
 ) -> onnx.ModelProto:
-    """ResNet of basic blocks (He et al. 2016); each stage but the first begins with stride 2 and a 1x1/2 branch."""
+    """ResNet (He et al. 2016) of basic or bottleneck blocks; each stage but the first begins with stride 2.
+
+    Where the shape changes, the identity is a 1x1 convolution. Bottlenecks are 1x1, 3x3 (with the stride, as in
+    torchvision), 1x1, and a quarter as wide inside.
+    """
     net = _Net("small_resnet", image, **options)
     x = net.pool("MaxPool", net.conv_relu("image", widths[0], stem_kernel, stride=2), 3, 2, pads=1)
     for stage, width in enumerate(widths):
         for block in range(blocks):
             stride = 2 if stage and not block else 1
-            branch = net.conv(net.conv_relu(x, width, 3, stride), width, 3)
+            if bottleneck:
+                inner = net.conv_relu(net.conv_relu(x, width // 4, 1), width // 4, 3, stride)
+                branch = net.conv(inner, width, 1)
+            else:
+                branch = net.conv(net.conv_relu(x, width, 3, stride), width, 3)
             identity = net.conv(x, width, 1, stride, pads=0) if stride > 1 or net.channels(x) != width else x
             x = net.relu(net.add("Add", [branch, identity]))
     return net.classifier(x)
@@ -380,6 +414,37 @@ def small_inception(image: int = 16, stem: int = 8, width: int = 4, **options: U
     return net.classifier(x)
 
 
+def small_unet(
+    image: int = 16,
+    widths: Sequence[int] = (6, 8, 10),
+    up: Literal["transposed", "nearest", "linear"] = "transposed",
+    **options: Unpack[Options],
+) -> onnx.ModelProto:
+    """U-Net (Ronneberger et al. 2015): pairs of 3x3 convolutions, max pools on the way down, skips into the way up.
+
+    `up` is a 2x2 ConvTranspose with stride 2, nearest upsampling and a 3x3 convolution, or linear upsampling alone.
+    Logits (N, labels, image, image).
+    """
+    net = _Net("small_unet", image, **options)
+
+    def double(x: str, width: int) -> str:
+        return net.conv_relu(net.conv_relu(x, width, 3), width, 3)
+
+    x, skips = double("image", widths[0]), []
+    for width in widths[1:]:
+        skips.append(x)
+        x = double(net.pool("MaxPool", x, 2, 2), width)
+    for width, skip in zip(reversed(widths[:-1]), reversed(skips), strict=True):
+        if up == "transposed":
+            large = net.transposed(x, width)
+        elif up == "nearest":
+            large = net.conv_relu(net.upsample(x), width, 3)
+        else:
+            large = net.upsample(x, "linear")
+        x = double(net.concat(skip, large), width)
+    return net.finish(net.conv(x, net.labels, 1, normalise=False))
+
+
 NETWORKS: dict[str, Callable[..., onnx.ModelProto]] = {
     "densenet": small_densenet,
     "resnet": small_resnet,
@@ -387,4 +452,8 @@ NETWORKS: dict[str, Callable[..., onnx.ModelProto]] = {
     "squeezenet": small_squeezenet,
     "vgg": small_vgg,
     "inception": small_inception,
+    "resnet-bottleneck": partial(small_resnet, bottleneck=True),
+    "unet-transposed": partial(small_unet, up="transposed"),
+    "unet-nearest": partial(small_unet, up="nearest"),
+    "unet-linear": partial(small_unet, up="linear"),
 }

@@ -1,0 +1,618 @@
+"""What the peer sees, and what must happen only once. Attacks that would work on a slip are run, and must fail.
+
+Statistical checks fail for sound code less than once in 10^8 runs.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import os
+import queue
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import moiety.protocols
+from moiety.protocols import base_ot, kernels, linear, packing, ring, rlwe, setup
+from moiety.protocols.compare import less_than, wrap
+from moiety.protocols.errors import BadPlan, NetworkFailure
+from moiety.protocols.extend import extend
+from moiety.protocols.kernels import reference
+from moiety.protocols.maxpool import maxpool
+from moiety.protocols.prg import Prg
+from moiety.protocols.relu import gates, relu
+from moiety.protocols.rlwe import ClientKey, Ring, ciphertext_a, public_key_a
+from moiety.protocols.rlwe_params import message_bits, ntt_primes
+from moiety.protocols.session import Role, Session
+from moiety.protocols.setup import NEVER_SILENT, open_session
+from moiety.protocols.truncate import truncate_exact, truncate_stochastic
+from moiety.runtime import program as ir
+from moiety.runtime.executor import ClientExecutor, ServerExecutor
+from moiety.runtime.layers import linear_specs, public_seed
+from moiety.runtime.weights import Weights
+from tests.support.runnable import small
+from tests.support.two_party import MemoryChannel, run_both, run_two_party
+
+U8 = npt.NDArray[np.uint8]
+SEED = b"public seed 0001"
+ROUNDINGS: tuple[ir.Rounding, ...] = ("exact", "stochastic")
+
+# --- a whole run, with everything that was sent -----------------------------------------------------------------------
+
+
+class Wiretap(MemoryChannel):
+    """Keeps what it sent: (label, bytes) of every message."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.messages: list[tuple[str, bytes]] = []
+
+    def _write(self, data: memoryview) -> None:
+        self.messages.append((self.meter.label, bytes(data)))
+        super()._write(data)
+
+
+@dataclass
+class Tapped:
+    """Two parties after some images: their taps, and the client's RLWE secrets image after image."""
+
+    program: ir.Program
+    server: Wiretap
+    client: Wiretap
+    secrets: list[bytes] = field(default_factory=list)
+
+    @property
+    def messages(self) -> list[tuple[str, bytes]]:
+        return self.server.messages + self.client.messages
+
+
+def run(program: ir.Program, weights: Weights, images: list[npt.NDArray[np.float32]], silent_from: int) -> Tapped:
+    down: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    up: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    tapped = Tapped(program, Wiretap(down, up, 60.0), Wiretap(up, down, 60.0))
+
+    def server() -> None:
+        executor = ServerExecutor(program, weights)
+        executor.prepare()
+        session = open_session(Role.SERVER, tapped.server, silent_from=silent_from)
+        for _ in images:
+            executor.run(session)
+
+    def client() -> None:
+        executor = ClientExecutor(program)
+        session = open_session(Role.CLIENT, tapped.client, silent_from=silent_from)
+        for image in images:
+            executor.run(session, image)
+            tapped.secrets.extend(key.secret.tobytes() for key in session.rlwe.values())
+
+    run_both(server, client, (tapped.server, tapped.client))
+    return tapped
+
+
+def zeros(program: ir.Program) -> npt.NDArray[np.float32]:
+    return np.zeros(program.input.shape, np.float32)
+
+
+def brightest(program: ir.Program) -> npt.NDArray[np.float32]:
+    return np.full(program.input.shape, 1e6, np.float32)
+
+
+def words(messages: list[tuple[str, bytes]]) -> npt.NDArray[np.uint64]:
+    """All aligned 64-bit words of some messages."""
+    return np.concatenate([np.frombuffer(data, np.uint64, len(data) // 8) for _, data in messages])
+
+
+@pytest.mark.parametrize("silent_from", [NEVER_SILENT, 1])
+def test_nothing_is_ever_sent_twice(silent_from: int) -> None:
+    program, weights = small("stochastic")
+    runs = [run(program, weights, [zeros(program)] * 2, silent_from) for _ in range(2)]
+    sent = np.concatenate([words(each.messages) for each in runs])
+    assert len(np.unique(sent)) == len(sent)
+
+
+# --- what is sent looks uniform, whatever the inputs are --------------------------------------------------------------
+
+
+def chi_square(octets: U8) -> float:
+    """Of a histogram of bytes against the uniform one: mean 255, deviation 22.6."""
+    counts = np.bincount(octets, minlength=256)
+    expected = octets.size / 256
+    return float(((counts - expected) ** 2 / expected).sum())
+
+
+def views(tapped: Tapped) -> Iterator[tuple[str, U8]]:
+    """What each party sees, as bytes that should be uniform: (who and what, bytes of one message)."""
+    specs = linear_specs(tapped.program)
+    for who, channel in (("client", tapped.client), ("server", tapped.server)):
+        parts: dict[str, int] = defaultdict(int)
+        for label, data in channel.messages:
+            kind = label.split("/")[0]
+            octets = np.frombuffer(data, np.uint8)
+            if kind == "linear":
+                spec = specs[int(label.split("/")[1])]
+                windows = spec.layout.windows
+                part = parts[label] % (2 * len(windows))
+                parts[label] += 1
+                if who == "client":
+                    yield "client linear", residue_bytes(octets, spec.primes)
+                elif spec.masking == "flooded" and part >= len(windows):
+                    # Below the message's own bits there is the flooding, which is not uniform.
+                    width = message_bits(spec.bits, spec.answer_bits)
+                    b = kernels.unpack(octets, spec.out_shape[0] * windows[part - len(windows)].pixels, width)
+                    yield "server linear b", (b >> np.uint64(width - 8)).astype(np.uint8)
+                else:
+                    yield "server linear", octets[:-1]
+            elif kind == "keys":
+                yield "client keys", residue_bytes(octets, next(iter(specs.values())).primes)
+            else:
+                yield f"{who} {kind}", octets[:-1]  # the last byte may have spare bits
+
+
+def residue_bytes(octets: U8, primes: tuple[int, ...]) -> U8:
+    """`floor(256 x / p)` of packed residues, row after row of the primes."""
+    width = packing.residue_bits(primes)
+    count = 8 * octets.size // width // len(primes)
+    x = kernels.unpack(octets, count * len(primes), width).reshape(len(primes), count)
+    return (x * np.uint64(256) // np.array(primes, np.uint64)[:, None]).astype(np.uint8).reshape(-1)
+
+
+@pytest.mark.parametrize("picture", [zeros, brightest])
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_messages_are_uniform_for_any_image(rounding: ir.Rounding, picture: Callable[[ir.Program], Any]) -> None:
+    program, weights = small(rounding)
+    assert len({spec.primes for spec in linear_specs(program).values()}) == 1
+    seen: dict[str, list[U8]] = defaultdict(list)
+    for what, octets in views(run(program, weights, [picture(program)] * 2, NEVER_SILENT)):
+        seen[what].append(octets)
+    checked = 0
+    for what, parts in seen.items():
+        octets = np.concatenate(parts)
+        if octets.size >= 5 * 256:
+            checked += 1
+            assert chi_square(octets) < 255 + 8 * 22.6, what
+    assert checked >= 8
+
+
+def test_shifts_do_not_tell_constant_choices() -> None:
+    """A receiver that always chooses the same: per value of the shift, not only per byte."""
+    for choice, k in itertools.product((0, 1), range(1, 5)):
+        n = 1 << 12
+        choices = np.full(n, choice * ((1 << k) - 1), np.uint8)
+        outcome = run_two_party(
+            lambda s, k=k, n=n: s.sender.accept(n, k).shifts, lambda s, k=k, c=choices: s.receiver.choose(c, k).u
+        )
+        counts = np.bincount(outcome.server, minlength=1 << k)
+        assert np.all(np.abs(counts - n / 2**k) < 7 * np.sqrt(n / 2**k)), (choice, k)
+        assert np.array_equal(outcome.server ^ outcome.client, choices)
+
+
+# --- what must happen once --------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Ranges:
+    """Half-open ranges per name, each with the thread that used it."""
+
+    used: dict[bytes, list[tuple[int, int, int]]] = field(default_factory=lambda: defaultdict(list))
+
+    def take(self, name: bytes, start: int, length: int) -> None:
+        self.used[name].append((start, start + length, threading.get_ident()))
+
+    def users(self, name: bytes) -> set[int]:
+        return {user for _, _, user in self.used[name]}
+
+    def reused(self, name: bytes) -> bool:
+        ends = sorted(self.used[name])
+        return any(later[0] < earlier[1] for earlier, later in itertools.pairwise(ends))
+
+
+SENDERS = {"lookup_send": 3, "leaves_send": 3, "join_send": 3, "arith_send": 3, "mux_server": 2, "mux_client": 2}
+"""Kernels that use the transfer sender's pads, and where their tweak is."""
+
+
+def spy(monkeypatch: pytest.MonkeyPatch, name: str, note: Callable[..., None]) -> None:
+    """Call `note` with the arguments of every call of a kernel."""
+    real = getattr(kernels, name)
+
+    def both(*arguments: Any, **named: Any) -> Any:
+        note(*arguments, **named)
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(kernels, name, both)
+
+
+@pytest.mark.parametrize("silent_from", [NEVER_SILENT, 1])
+def test_no_pad_is_used_twice(monkeypatch: pytest.MonkeyPatch, silent_from: int) -> None:
+    tweaks, calls = Ranges(), []
+    for name, place in SENDERS.items():
+
+        def note(w: U8, delta: U8, *rest: Any, place: int = place, name: str = name) -> None:
+            calls.append(name)
+            tweaks.take(delta.tobytes(), int(rest[place - 2]), len(w))
+
+        spy(monkeypatch, name, note)
+    inside: list[tuple[int, int]] = []
+    spy(monkeypatch, "hash_blocks", lambda blocks, tweak: inside.append((int(tweak), len(blocks))))
+    program, weights = small("exact")
+    run(program, weights, [zeros(program)] * 2, silent_from)
+    assert {"leaves_send", "join_send", "mux_server", "mux_client", "arith_send"} <= set(calls)
+    assert len(tweaks.used) == 2, "each direction has its own delta"
+    assert not any(tweaks.reused(delta) for delta in tweaks.used)
+    # The generator's own hashes are under the same delta and must keep away from the transfers' tweaks.
+    highest = max(end for ranges in tweaks.used.values() for _, end, _ in ranges)
+    assert all(highest <= tweak for tweak, _ in inside)
+    assert bool(inside) == (silent_from == 1)
+
+
+def test_no_randomness_is_used_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams, leaves, public = Ranges(), Ranges(), set()
+    spy(monkeypatch, "aes_ctr", lambda key, start, size: streams.take(key.tobytes(), start, -(-size // 16)))
+    spy(monkeypatch, "vole_receiver", lambda keys, start, k, n: leaves.take(keys.tobytes(), start, k * n))
+    spy(monkeypatch, "vole_sender", lambda keys, d, start, k, n, c: leaves.take(keys.tobytes(), start, k * n))
+
+    def public_stream(seed: bytes) -> Prg:
+        public.add(seed)
+        return Prg(seed)
+
+    monkeypatch.setattr(rlwe, "Prg", public_stream)
+    program, weights = small("stochastic")
+    for _ in range(2):
+        run(program, weights, [zeros(program)] * 2, NEVER_SILENT)
+    assert len(leaves.used) == 8, "two sessions, two directions, two parties"
+    assert not any(leaves.reused(keys) for keys in leaves.used)
+    private = streams.used.keys() - public
+    assert len(private) >= 4
+    for key in private:
+        assert len(streams.users(key)) == 1, "two parties share a stream"
+        assert not streams.reused(key)
+
+
+def test_an_interrupted_stream_does_not_go_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    prg = Prg(bytes(16))
+    first = Prg(bytes(16)).bytes(16)
+
+    def interrupt(*_: Any) -> U8:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kernels, "aes_ctr", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            prg.bytes(16)
+    assert not np.array_equal(prg.bytes(16), first)
+
+
+def test_delta_has_no_fixed_bit() -> None:
+    class Mute(MemoryChannel):
+        def _write(self, data: memoryview) -> None:
+            pass
+
+    channel = Mute(queue.SimpleQueue(), queue.SimpleQueue(), 1.0)
+    deltas = [setup._puncture(b"server->client", channel, Prg.from_os())[1] for _ in range(40)]
+    bits = np.unpackbits(np.array(deltas), axis=1).sum(axis=0)
+    assert np.all((bits > 0) & (bits < 40))
+
+
+def test_base_transfers_of_two_directions_have_nothing_in_common() -> None:
+    """A peer that sends our own receiver's message back gets other keys, and cannot tell our choices from the order."""
+    start = base_ot.BaseReceiver.start(b"server->client", np.zeros(8, np.uint8), Prg.from_os())
+    seed = os.urandom(16)
+    (answer, there), (same, back) = (
+        base_ot.send(tag, start.message, Prg(seed)) for tag in (b"server->client", b"client->server")
+    )
+    assert answer == same
+    assert np.array_equal(start.finish(answer), there[:, 0])
+    assert len(np.unique(np.concatenate([there, back]).reshape(-1, 16), axis=0)) == 4 * 8
+    assert "choices" not in repr(start)
+    assert "scalars" not in repr(start)
+
+
+def test_base_transfers_without_a_key_are_refused() -> None:
+    """Two valid points, of which one is minus the hash of the other."""
+    sodium = base_ot.sodium
+    other = base_ot._map_pair(os.urandom(64))
+    hashed = base_ot._hash_to_point(b"tag", 0, other)
+    neutral = sodium.crypto_core_ed25519_sub(hashed, hashed)
+    message = sodium.crypto_core_ed25519_sub(neutral, hashed) + other
+    with pytest.raises(NetworkFailure):
+        base_ot.send(b"tag", message, Prg.from_os())
+
+
+# --- RLWE -------------------------------------------------------------------------------------------------------------
+
+
+def centred(x: npt.NDArray[np.uint64], p: int) -> npt.NDArray[np.int64]:
+    signed = x.astype(np.int64) % p
+    return np.where(signed > p // 2, signed - p, signed)
+
+
+def test_two_uploads_of_one_image_differ_by_more_than_noise() -> None:
+    """The attack on a secret that meets one `a` twice: the difference of two uploads is small, and gives the shares."""
+    program, weights = small("stochastic")
+    tapped = run(program, weights, [zeros(program)] * 2, NEVER_SILENT)
+    assert len(set(tapped.secrets)) == len(tapped.secrets) == 2
+    spec = next(iter(linear_specs(program).values()))
+    width, p = packing.residue_bits(spec.primes), spec.primes[0]
+    uploads = [data for label, data in tapped.client.messages if label.startswith("linear/1/")]
+    assert len(uploads) == 2 * len(spec.layout.windows)
+    first, second = (
+        kernels.unpack(np.frombuffer(uploads[i], np.uint8), 8 * len(uploads[i]) // width, width)
+        for i in (0, len(spec.layout.windows))
+    )
+    count = len(first) // len(spec.primes)
+    difference = centred(first[:count] - second[:count], p)
+    assert np.abs(difference).mean() > p / 8  # p/4 if uniform
+
+    # The attack itself works: the same key, used twice behind the back of `claim`.
+    ring_q = Ring.of(spec.degree, spec.primes)
+    key, a = ClientKey.generate(ring_q, Prg.from_os()), ciphertext_a(ring_q, SEED, 1, 0, 1)
+    twice = [key.mask(a, Prg.from_os())[0].astype(np.uint64) for _ in range(2)]
+    assert np.abs(centred(twice[0] - twice[1], p)).max() <= 84
+
+
+def test_public_polynomials_are_all_different() -> None:
+    """Across layers, tiles, ciphertexts, rings and the public key, and between Programs."""
+    rows: list[bytes] = []
+    primes = ntt_primes(27, 2)
+    for parameters in ((2048, primes), (4096, primes), (2048, primes[::-1]), (2048, primes[:1])):
+        ring_q = Ring.of(*parameters)
+        for seed in (SEED, SEED[::-1]):
+            parts = [public_key_a(ring_q, seed)[:, None]]
+            parts += [ciphertext_a(ring_q, seed, layer, tile, 2) for layer in (1, 2, 12) for tile in (0, 1, 11)]
+            for row in np.concatenate(parts, axis=1).reshape(-1, ring_q.degree):
+                rows.append(row[:64].tobytes())
+    assert len(set(rows)) == len(rows)
+
+
+def test_a_run_asks_for_each_public_polynomial_once_per_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
+    real = linear.ciphertext_a
+
+    def note(ring_q: Ring, seed: bytes, layer: int, tile: int, count: int) -> Any:
+        asked[threading.get_ident()].append((ring_q.degree, ring_q.primes, seed, layer, tile))
+        return real(ring_q, seed, layer, tile, count)
+
+    program, weights = small("stochastic")
+    monkeypatch.setattr(linear, "ciphertext_a", note)
+    run(program, weights, [zeros(program)], NEVER_SILENT)
+    server, client = asked.values()
+    tiles = sum(len(spec.layout.windows) for spec in linear_specs(program).values())
+    assert len(server) == len(client) == len(set(client)) == tiles
+    assert set(server) == set(client)
+    assert {seed for _, _, seed, _, _ in client} == {public_seed(program)}
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_equal_filters_get_unequal_answers(rounding: ir.Rounding) -> None:
+    """The attack on an encryption of zero in two answers: their difference is linear in the difference of weights."""
+    program, _ = small(rounding)
+    index, spec = next(iter(linear_specs(program).items()))
+    spec = replace(spec, filters_per_answer=1)
+    weight = np.tile(np.arange(-9, 9, dtype=np.int32).reshape(1, 2, 3, 3), (4, 1, 1, 1))
+    layer = linear.ServerLinear(spec, index, SEED, weight, np.zeros(4, np.int64))
+    layer.prepare()
+    hint = layer.hint_array()[0, 0]
+    assert np.array_equal(hint[0], hint[1]), "the attack needs equal hints"
+
+    sent: list[npt.NDArray[np.uint64]] = []
+
+    def server(session: Session) -> None:
+        for _ in range(2):
+            linear.new_query_server(session, [spec], SEED)
+            linear.linear_server(session, layer, np.zeros(spec.in_shape, np.uint64))
+
+    def client(session: Session) -> None:
+        real = session.channel.recv
+        for _ in range(2):
+            linear.new_query_client(session, [spec], SEED)
+            got: list[U8] = []
+
+            def receive(nbytes: int, got: list[U8] = got) -> U8:
+                got.append(real(nbytes))
+                return got[-1]
+
+            session.channel.recv = receive  # type: ignore[method-assign]
+            linear.linear_client(session, spec, index, SEED, np.zeros(spec.in_shape, np.uint64))
+            session.channel.recv = real  # type: ignore[method-assign]
+            count = spec.layout.answers_per_tile
+            sent.append(kernels.unpack(got[0], count * spec.degree, spec.answer_bits).reshape(count, spec.degree))
+
+    run_two_party(server, client)
+    answers = np.concatenate(sent)
+    for one, two in itertools.combinations(answers, 2):
+        gap = ring.to_signed(ring.reduce(one - two, spec.answer_bits), spec.answer_bits)
+        assert np.abs(gap.astype(float)).mean() > 2.0**spec.answer_bits / 8
+
+
+def test_absurd_flooding_is_refused() -> None:
+    program, _ = small("exact")
+    spec = next(iter(linear_specs(program).values()))
+    for flood_bits in (spec.flood_bits - 1, 200, 5000):
+        with pytest.raises(BadPlan):
+            linear.check_spec(replace(spec, flood_bits=flood_bits))
+
+
+# --- every value of small rings ---------------------------------------------------------------------------------------
+
+
+def all_shares(bits: int) -> tuple[ring.U64, ring.U64]:
+    """Every pair of shares in `Z_{2^bits}`."""
+    one = np.arange(1 << bits, dtype=np.uint64)
+    return tuple(np.ascontiguousarray(x.reshape(-1)) for x in np.meshgrid(one, one))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 5, 6, 9])
+def test_every_comparison(bits: int) -> None:
+    """Up to three digits: every table of every join."""
+    a, y = all_shares(bits)
+
+    def both(session: Session, mine: ring.U64) -> tuple[U8, U8]:
+        return less_than(session, mine[None], bits)[0], wrap(session, mine, bits)
+
+    server, client = run_two_party(lambda s: both(s, a), lambda s: both(s, y))
+    assert np.array_equal(server[0] ^ client[0], a < y)
+    assert np.array_equal(server[1] ^ client[1], a + y >= 1 << bits)
+
+
+def test_joins_of_four_to_seven_digits_at_their_boundaries() -> None:
+    """Numbers whose digits are extreme or differ in a single place."""
+    for digits in range(4, 8):
+        bits = 4 * digits
+        y = np.array([int("".join(p), 16) for p in itertools.product("07f", repeat=digits)], np.uint64)
+        steps = [0, *(1 << s for s in range(0, bits, 4)), *(-(1 << s) for s in range(0, bits, 4))]
+        a, y = (np.concatenate(x) for x in zip(*((y + np.uint64(s % 2**64), y) for s in steps), strict=True))
+        a = ring.reduce(a, bits)
+        server, client = run_two_party(
+            lambda s, a=a, b=bits: less_than(s, a[None], b)[0], lambda s, y=y, b=bits: less_than(s, y[None], b)[0]
+        )
+        assert np.array_equal(server ^ client, a < y)
+
+
+@pytest.mark.parametrize(("bits", "out_bits"), [(2, 2), (2, 5), (3, 3), (4, 9), (5, 64)])
+def test_every_relu(bits: int, out_bits: int) -> None:
+    """All shares, all thresholds, both flips."""
+    x0, x1 = all_shares(bits)
+    cases = [(c, f) for c in range(1 << bits) for f in (0, 1)]
+    shape = (len(cases), x0.size)
+    c = np.array([c for c, _ in cases], np.uint64)[:, None]
+    f = np.array([f for _, f in cases], np.uint8)[:, None]
+    server, client = run_two_party(
+        lambda s: relu(s, np.broadcast_to(x0, shape), bits, out_bits, c, f),
+        lambda s: relu(s, np.broadcast_to(x1, shape), bits, out_bits),
+    )
+    y = ring.to_signed(ring.reduce(x0 + x1 + c, bits), bits)
+    meant = np.where((y >= 0) ^ (f == 1), y, 0)
+    assert np.array_equal(ring.to_signed(ring.reduce(server + client, out_bits), out_bits), meant)
+
+
+def test_every_gate_of_32_thresholds() -> None:
+    bits = 5
+    x0, x1 = all_shares(bits)
+    c = np.arange(32, dtype=np.uint64)[:, None]
+    server, client = run_two_party(lambda s: gates(s, x0, bits, 32, c), lambda s: gates(s, x1, bits, 32))
+    assert np.array_equal(server ^ client, ring.to_signed(ring.reduce(x0 + x1 + c, bits), bits) >= 0)
+
+
+@pytest.mark.parametrize("bits", [3, 6])
+def test_every_truncation_and_extension(bits: int) -> None:
+    x0, x1 = all_shares(bits)
+    x = ring.to_signed(ring.reduce(x0 + x1, bits), bits)
+
+    def both(session: Session, mine: ring.U64) -> list[ring.U64]:
+        exact = [truncate_exact(session, mine, bits, s) for s in range(1, bits - 1)]
+        local = [truncate_stochastic(session, mine, bits, s) for s in range(1, bits - 1)]
+        return exact + local + [extend(session, mine, bits, out) for out in (bits + 1, 17, 64)]
+
+    server, client = run_two_party(lambda s: both(s, x0), lambda s: both(s, x1))
+    opened = iter(a + b for a, b in zip(server, client, strict=True))
+    for s in range(1, bits - 1):
+        assert np.array_equal(ring.to_signed(ring.reduce(next(opened), bits - s), bits - s), x >> s)
+    for s in range(1, bits - 1):
+        # The functionality: the floors of the shares, and one more. Its rounding bit is [low(x0) <= low(x)].
+        low0, low = x0 & ring.mask(s), x.astype(np.uint64) & ring.mask(s)
+        meant = ring.reduce((x >> s).view(np.uint64) + (low0 <= low), bits - s)
+        assert np.array_equal(ring.reduce(next(opened), bits - s), meant)
+    for out in (bits + 1, 17, 64):
+        assert np.array_equal(ring.to_signed(ring.reduce(next(opened), out), out), x)
+
+
+def test_every_maximum_of_two() -> None:
+    """All operands in the permitted half of the ring, all shares of the first one."""
+    bits = 5
+    values = ring.from_signed(np.arange(-8, 8), bits)
+    a, b, mask = (v.reshape(-1) for v in np.meshgrid(values, values, np.arange(32, dtype=np.uint64)))
+    x = np.stack([a, b], axis=-1)[None]
+    x0 = np.broadcast_to(mask[:, None], x.shape)
+    x1 = ring.reduce(x - x0, bits)
+    arguments = (bits, (1, 2), (1, 2), (0, 0, 0, 0))
+    server, client = run_two_party(lambda s: maxpool(s, x0, *arguments), lambda s: maxpool(s, x1, *arguments))
+    opened = ring.to_signed(ring.reduce(server + client, bits), bits)[0, :, 0]
+    assert np.array_equal(opened, np.maximum(ring.to_signed(a, bits), ring.to_signed(b, bits)))
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 3, 63, 65, 129])
+def test_messages_hold_nothing_of_the_heap(n: int) -> None:
+    """The same call gives the same bytes, whatever freed memory held, and spare bits are zero."""
+    rng = np.random.default_rng(n)
+    w, delta = rng.integers(0, 256, (n, 16), np.uint8), rng.integers(0, 256, 16, np.uint8)
+    keys = rng.integers(0, 256, (32, 16, 16), np.uint8)
+    calls: list[tuple[int, Callable[[], U8]]] = []
+    for k, bits in itertools.product(range(1, 5), (1, 3, 8)):
+        shifts, table = (rng.integers(0, 1 << k, shape, np.uint8) for shape in (n, (n, 1 << k)))
+        wide, fields = table.astype(np.uint64) * np.uint64(0x0101010101010101), n * ((1 << k) - 1)
+        calls += [
+            (fields * bits, lambda a=(w, delta, k, 5, shifts, table, bits): kernels.lookup_send(*a)[0]),
+            (fields * 6, lambda a=(w, delta, k, 5, shifts, np.tile(shifts, (3, 1)), True): kernels.leaves_send(*a)[0]),
+            (fields * 61, lambda a=(w, delta, k, 5, shifts, wide, 61): kernels.arith_send(*a)[0]),
+            (31 * k * 128 * 2, lambda k=k: kernels.vole_receiver(keys, 7, k, 2)[2]),
+        ]
+    ones = np.ones(n, np.uint8)
+    x = rng.integers(0, 1 << 20, n).astype(np.uint64)
+    calls += [
+        (n * 3 * 21, lambda: kernels.mux_server(w, delta, 5, ones, x, ones, ones, 20, 21)[0]),
+        (n * 21, lambda: kernels.mux_client(w, delta, 5, ones, x, ones, 20, 21)[0]),
+        (n * 13, lambda: kernels.pack(x, 13)),
+        (n * 5, lambda: kernels.pack(ones, 5)),
+    ]
+    for nbits, call in calls:
+        results = []
+        for filler in (0x00, 0xFF):
+            for size in (nbits // 8 + 1, nbits // 8 + 513, n + 513, 16 * n + 513):
+                del_me = [np.full(size, filler, np.uint8) for _ in range(4)]
+                del del_me
+            results.append(call().tobytes())
+        assert results[0] == results[1]
+        assert len(results[0]) == (nbits + 7) // 8
+        if nbits % 8:
+            assert results[0][-1] >> nbits % 8 == 0
+
+
+def test_lookups_depend_on_the_chosen_pad_alone() -> None:
+    """Without the pad of another option its message tells nothing: equal tables, unrelated messages."""
+    rng, n = np.random.default_rng(0), 1 << 12
+    keys = rng.integers(0, 256, (32, 16, 16), np.uint8)
+    _, v, _ = kernels.vole_receiver(keys, 0, 4, n // 128)
+    w, delta, shifts = v, rng.integers(1, 256, 16, np.uint8), np.zeros(n, np.uint8)  # u = 0
+    messages, share = kernels.lookup_send(w, delta, 4, 0, shifts, np.zeros((n, 16), np.uint8), 8)
+    pads = reference.sender_pads(w, delta, 4, 0, shifts).astype(np.uint8)
+    fields = messages.reshape(n, 15)
+    assert np.array_equal(fields, pads[:, 1:] ^ pads[:, :1])
+    assert np.array_equal(share, pads[:, 0])
+    for j in range(15):
+        assert chi_square(fields[:, j]) < 255 + 8 * 22.6
+        assert chi_square(fields[:, j] ^ fields[:, j - 1]) < 255 + 8 * 22.6
+
+
+# --- sources ----------------------------------------------------------------------------------------------------------
+
+ROOT = Path(moiety.protocols.__file__).parent
+PARTY = sorted(ROOT.rglob("*.py"))
+
+
+def test_secrets_come_from_the_operating_system_alone() -> None:
+    """No other generator is as much as imported by the protocols, and no process is forked under a live one."""
+    assert len(PARTY) > 20
+    seeds = []
+    for path in PARTY:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+            elif isinstance(node, ast.Attribute):
+                names = [ast.unparse(node)]
+            banned = ("random", "np.random", "numpy.random", "multiprocessing", "os.fork", "concurrent")
+            assert not any(name == b or name.startswith(b + ".") for name in names for b in banned), path
+            seeds += [path.name for name in names if name == "os.urandom"]
+    assert seeds == ["prg.py"]
