@@ -138,8 +138,10 @@ def imported(model: Path) -> tuple[Graph, ir.Preprocessing | None, tuple[str, ..
 
 
 def plan_options(options: argparse.Namespace, widths: dict[str, int]) -> PlanOptions:
-    margin = {} if options.margin_bits is None else {"margin_bits": options.margin_bits}
-    return PlanOptions(rounding=options.rounding, **widths, **margin)
+    chosen: dict[str, Any] = {"rounding": options.rounding, **widths}
+    if options.margin_bits is not None:
+        chosen["margin_bits"] = options.margin_bits
+    return PlanOptions(**chosen)
 
 
 def planned(

@@ -29,7 +29,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import harness
+from benchmarks.corpus import calibration_images, example_image
 from benchmarks.harness import Row
+from moiety.models import demo_ranges_path
 from moiety.protocols.costs import Mixed
 from moiety.protocols.errors import MoietyError, NetworkFailure
 from moiety.protocols.setup import NEVER_SILENT
@@ -39,12 +41,12 @@ from moiety.runtime.building import CompileOptions, build
 from moiety.runtime.cleartext import Executor
 from moiety.runtime.client import ImageResult, Results
 from moiety.runtime.correlations import Ot
-from moiety.runtime.demo import calibration, command, example
 from moiety.runtime.layers import kind_of
 from moiety.runtime.simulation import FloatModel
 from moiety.runtime.weights import Weights
 
 DEFAULT_MODEL = harness.ROOT / "models" / "chest-densenet121.onnx"
+COMMAND = (sys.executable, "-m", "moiety.runtime.cli")
 SIGMAS = 8.0
 """A stochastic result may be this many standard deviations from the simulated mean."""
 
@@ -63,7 +65,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--activation-bits", type=int, metavar="N", help="default: the planner's")
     p.add_argument("--weight-bits", type=int, metavar="N", help="default: the planner's")
     p.add_argument("--margin-bits", type=int, metavar="N", help="default: the planner's")
-    p.add_argument("--calibration", type=Path, nargs="+", metavar="IMAGES", help="default: as in `moiety demo`")
+    p.add_argument(
+        "--calibration",
+        type=Path,
+        nargs="+",
+        metavar="IMAGES",
+        help="default: the shipped model's ranges; else 32 training images of the data folder, else drawn ones",
+    )
     p.add_argument("--compiled", type=Path, metavar="DIR", help="use this compiled folder; compile into it if empty")
     p.add_argument("--runs", type=harness.positive, default=3, metavar="N", help="timed runs (default 3)")
     p.add_argument("--simulations", type=harness.positive, default=8, metavar="N", help="cleartext runs, if stochastic")
@@ -76,8 +84,6 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> list[Row]:
     options = parser().parse_args(arguments)
-    if (data := harness.data_folder()) is not None:
-        os.environ.setdefault("MOIETY_DATA", str(data))
     harness.one_thread()
     with tempfile.TemporaryDirectory(prefix="moiety-benchmark-") as scratch:
         work = Path(scratch)
@@ -85,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
         compile_s = compiled(folder, options, work)
         program, weights = artifacts.load_vendor(folder)
         harness.require(program.rounding == options.rounding, f"{folder} was compiled with {program.rounding} rounding")
-        image = options.image or example(work)
+        image = options.image or example_image(work)
         tensor = images.load(image, program.input.shape, program.preprocessing)
         expected = simulate(program, weights, tensor, options.simulations, options.seed)
         floats = FloatModel(options.model, program)(tensor)
@@ -121,7 +127,8 @@ def compiled(folder: Path, options: argparse.Namespace, work: Path) -> float | N
         return None
     started = time.perf_counter()
     widths = {name: getattr(options, name) for name in ("activation_bits", "weight_bits", "margin_bits")}
-    files = options.calibration or calibration(work)
+    shipped = [demo_ranges_path()] if options.model == DEFAULT_MODEL else None
+    files = options.calibration or shipped or calibration_images(work)
     build(options.model, folder, CompileOptions(calibration=files, rounding=options.rounding, **widths))
     return time.perf_counter() - started
 
@@ -210,7 +217,7 @@ def serving(folder: Path, work: Path, pinned: bool) -> Iterator[tuple[str, float
     started = time.perf_counter()
     with log.open("w") as stderr:
         arguments = ["serve", str(folder), "--listen", "127.0.0.1:0", "--max-clients", "2"]
-        server = subprocess.Popen([*command(), *arguments], stdout=subprocess.PIPE, stderr=stderr, text=True)
+        server = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=stderr, text=True)
     bind(server.pid, 0, pinned)
     memory = harness.PeakMemory(server.pid)
     try:
@@ -232,7 +239,7 @@ def infer(
     output = work / "results.json"
     public = folder / artifacts.PUBLIC
     arguments = ["infer", str(public), *map(str, files), "--connect", address, "--ot", options.ot, "-o", str(output)]
-    client = subprocess.Popen([*command(), *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    client = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     bind(client.pid, 1, not options.no_pin)
     memory = harness.PeakMemory(client.pid)
     _, errors = client.communicate()

@@ -53,12 +53,15 @@ MICRO: dict[str, tuple[str, str, str]] = {
 INSTRUCTIONS = {"avx512f": "AVX-512", "avx2": "AVX2"}
 
 
-def section(rows: Sequence[Row]) -> Iterator[str]:
-    """Lines of the section. BadInput when a kind of row is missing."""
+def section(rows: Sequence[Row], note: str = "") -> Iterator[str]:
+    """Lines of the section. BadInput when there is no row of an inference."""
     inference = [row for row in rows if row.get("benchmark") == "inference"]
     protocols = {row["case"]: row for row in rows if row.get("benchmark") == "protocols"}
     if not inference:
         raise BadInput("no row of benchmarks.inference in these files")
+    if note:
+        yield f"*{note}*"
+        yield ""
     yield from networks(inference)
     if protocols:
         yield from micro(protocols)
@@ -134,11 +137,11 @@ def micro(rows: dict[str, Row]) -> Iterator[str]:
         yield ""
 
 
-def updated(text: str, rows: Sequence[Row]) -> str:
+def updated(text: str, rows: Sequence[Row], note: str = "") -> str:
     """The document with the section between the two markers."""
     head, _, rest = text.partition(BEGIN)
     _, _, tail = rest.partition(END)
-    return "\n".join((head + BEGIN, "", *section(rows), END + tail))
+    return "\n".join((head + BEGIN, "", *section(rows, note), END + tail))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -146,14 +149,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m benchmarks.results", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("files", type=Path, nargs="+", metavar="ROWS.json", help="written by the other benchmarks")
+    parser.add_argument("--note", default="", metavar="TEXT", help="what a reader must know about these measurements")
     parser.add_argument("--write", action="store_true", help="put the section into the document")
     parser.add_argument("--document", type=Path, default=DOCUMENT, help="the document (default README.md)")
     options = parser.parse_args(arguments)
     rows = [row for file in options.files for row in json.loads(file.read_text())]
     if options.write:
-        options.document.write_text(updated(options.document.read_text(), rows))
+        options.document.write_text(updated(options.document.read_text(), rows, options.note))
     else:
-        print("\n".join(section(rows)))
+        print("\n".join(section(rows, options.note)))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,25 @@ FORMAT = "moiety-ranges"
 VERSION = "1"
 BATCH = 4
 KINDS = ("low", "high", "mean", "open")
+RESPONSES = ("noise", "gate", "weight")
+
+
+@dataclass(frozen=True, eq=False)
+class Responses:
+    """Mean squared change of the results per squared perturbation, float64 per channel, by value name (error_model).
+
+    noise: of independent errors in the elements of a value where a scale begins, `(C,)`. gate: of a shift of the
+    thresholds of a ReLU that absorbed a batch norm, `(C,)`. weight: of independent errors in a linear layer's weights,
+    by input channel, `(C_in,)`, each error in units of the layer's output channel at the default widths.
+    """
+
+    noise: dict[str, F64] = field(default_factory=dict)
+    gate: dict[str, F64] = field(default_factory=dict)
+    weight: dict[str, F64] = field(default_factory=dict)
+
+    def kinds(self) -> dict[str, dict[str, F64]]:
+        """By name, in a fixed order."""
+        return {kind: getattr(self, kind) for kind in RESPONSES}
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +54,8 @@ class Ranges:
     """Statistics of each channel (axis 1) over `images` images, float64 `(C,)`, by value name.
 
     low, high: smallest and largest value. mean: of the operands of linear layers. open: of ReLUs that absorbed a
-    batch norm, the part of elements above 0.
+    batch norm, the part of elements above 0. responses: what a plan that is searched for needs; None in ranges of
+    earlier versions.
     """
 
     images: int
@@ -43,10 +63,13 @@ class Ranges:
     high: Mapping[str, F64]
     mean: Mapping[str, F64] = field(default_factory=dict)
     open: Mapping[str, F64] = field(default_factory=dict)
+    responses: Responses | None = None
 
     def save(self, path: Path) -> None:
         """Writes a safetensors file, atomically."""
         tensors = {f"{kind}.{value}": array for kind in KINDS for value, array in getattr(self, kind).items()}
+        for kind, arrays in (self.responses.kinds() if self.responses is not None else {}).items():
+            tensors |= {f"{kind}.{value}": array for value, array in arrays.items()}
         metadata = {"format": FORMAT, "version": VERSION, "images": str(self.images)}
         write_atomically(path, safetensors.numpy.save(tensors, metadata))
 
@@ -63,19 +86,21 @@ class Ranges:
             raise BadArtifact(f"cannot read the ranges {path}: {error.strerror or error}") from None
         except safetensors.SafetensorError as error:
             raise BadArtifact(f"{path}: the ranges file is damaged: {error}") from None
-        found: dict[str, dict[str, F64]] = {kind: {} for kind in KINDS}
+        found: dict[str, dict[str, F64]] = {kind: {} for kind in (*KINDS, *RESPONSES)}
         images = metadata.get("images", "")
         sound = images.isdigit() and int(images) > 0
         for name, array in tensors.items():
             kind, _, value = name.partition(".")
-            sound &= kind in KINDS and array.dtype == np.float64 and array.ndim == 1 and bool(np.isfinite(array).all())
+            sound &= kind in found and array.dtype == np.float64 and array.ndim == 1 and bool(np.isfinite(array).all())
             found.setdefault(kind, {})[value] = array
         low, high = found["low"], found["high"]
         sound = sound and low.keys() == high.keys()
         sound = sound and all(low[v].shape == high[v].shape and bool((low[v] <= high[v]).all()) for v in low)
+        sound = sound and all(bool((array >= 0).all()) for kind in RESPONSES for array in found[kind].values())
         if not sound:
             raise BadArtifact(f"{path}: the ranges file is damaged: its numbers do not belong together")
-        return cls(int(images), low, high, found["mean"], found["open"])
+        responses = Responses(*(found[kind] for kind in RESPONSES)) if found["noise"] else None
+        return cls(int(images), low, high, found["mean"], found["open"], responses)
 
     def check(self, graph: Graph) -> None:
         """BadInput unless there is everything here that a plan of `graph` needs."""

@@ -62,6 +62,11 @@ def revealed(graph: Graph, output: str) -> str:
 
 
 def _check(graph: Graph) -> None:
+    for value, shape in graph.shapes.items():
+        if len(shape) < 2:
+            raise BadModel(
+                f"value {value!r} of shape {shape} has no channel axis behind the batch: reshape it to (1, 1)"
+            )
     for node in graph.nodes:
         where = f"{node.op} {node.name!r}"
         if node.op not in PLANNABLE:

@@ -8,7 +8,8 @@ Where there is none, an Extend step is put in; where a wide value is needed narr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Literal, Protocol
 
@@ -61,9 +62,9 @@ def lower(
     for node in plan.graph.nodes:
         builder.node(node)
     builder.outputs(labels)
-    steps, tensors = _without_dead(builder.steps, builder.tensors)
+    steps, tensors, compared = _without_dead(builder.steps, builder.tensors, builder.compared)
     if plan.options.share_gates:
-        steps, tensors = share_gates(steps, tensors)
+        steps, tensors = share_gates(steps, tensors, compared)
     program = ir.Program(
         name=name or plan.graph.name,
         rounding=plan.options.rounding,
@@ -77,7 +78,9 @@ def lower(
     return program, Weights(tensors)
 
 
-def _without_dead(steps: Sequence[ir.AnyStep], tensors: Tensors) -> tuple[tuple[ir.AnyStep, ...], Tensors]:
+def _without_dead(
+    steps: Sequence[ir.AnyStep], tensors: Tensors, compared: Mapping[int, int]
+) -> tuple[tuple[ir.AnyStep, ...], Tensors, dict[int, int]]:
     """Steps that no output needs (a reshape that collapsed, a narrow form that nobody read) dropped, the rest
     renumbered.
     """
@@ -96,7 +99,7 @@ def _without_dead(steps: Sequence[ir.AnyStep], tensors: Tensors) -> tuple[tuple[
         kind, old, *role = name.split(".")
         if int(old) in live:
             moved[".".join([kind, str(renumbered[int(old)]), *role])] = tensor
-    return kept, moved
+    return kept, moved, {renumbered[index]: bits for index, bits in compared.items() if index in live}
 
 
 def disclosed(plan: Plan) -> tuple[str, ...]:
@@ -127,6 +130,8 @@ class _Builder:
         self.steps: list[ir.AnyStep] = []
         self.tensors: Tensors = {}
         self.made: dict[str, dict[int, int]] = {}
+        self.compared: dict[int, int] = {}
+        """Step -> ring that holds its value, where that is narrower than the step's."""
         self.widening = _Widening(self.graph)
         self.demands = self.widening.demands(plan)
         (source,) = self.graph.inputs
@@ -165,7 +170,14 @@ class _Builder:
         """Append a step that carries `value`."""
         index = self.add(step)
         self.made.setdefault(value, {})[step.bits] = index
+        self.note(value, index)
         return index
+
+    def note(self, value: str, index: int) -> None:
+        """Remember in how narrow a ring the value of a step can be compared."""
+        bits = self.plan.compared_bits(value)
+        if bits < self.steps[index].bits == self.plan.bits(value):
+            self.compared[index] = bits
 
     def get(self, value: str, bits: int) -> int:
         """The step that carries `value` in a ring of `bits` bits, converted if need be."""
@@ -221,7 +233,9 @@ class _Builder:
                     rounding=rounding,
                 )
             )
-        self.made[node.output] = {layer.out_bits: self.reshape(index, shape)}
+        index = self.reshape(index, shape)
+        self.made[node.output] = {layer.out_bits: index}
+        self.note(node.output, index)
 
     def linear_step(
         self,
@@ -384,12 +398,10 @@ _ANY_RING = REINDEXING | {"Add", "Sub"}
 
 
 def _as_image(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """A vector `(K,)` is an image of one pixel."""
+    """A vector `(K,)` is an image of one pixel; of any other rank, all axes but the channels are rows."""
     if len(shape) == 3:
         return (shape[0], shape[1], shape[2])
-    if len(shape) != 1:
-        raise BadModel(f"a linear layer on a value of shape {shape}: only (C,), or (C,H,W), can be done")
-    return (shape[0], 1, 1)
+    return (shape[0], math.prod(shape[1:]), 1)
 
 
 def _window(node: Node) -> dict[str, Any]:

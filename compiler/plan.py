@@ -13,18 +13,19 @@ factor g goes into the unit of its result, of either sign (docs/decisions/0002-c
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from moiety.compiler.calibrate import Ranges
-from moiety.compiler.fields import LINEAR, REINDEXING
+from moiety.compiler.fields import LINEAR, REINDEXING, SUMS, Classes
 from moiety.compiler.graph import Array, Graph, Node, Shape
 from moiety.compiler.legalise import output_layers, revealed
 from moiety.compiler.ops import OPS
 from moiety.compiler.options import PlanOptions
-from moiety.compiler.units import Units, choose_units, gate_thresholds, ideal_weights, linear_constants
+from moiety.compiler.units import Units, Widths, choose_units, gate_thresholds, ideal_weights, linear_constants
 from moiety.protocols.errors import BadPlan
 from moiety.protocols.rlwe_params import MAX_WEIGHT_BITS
 
@@ -36,6 +37,9 @@ OUTPUT_INTEGER_BITS = 10
 
 MAX_LAYER_BITS = 44
 """Linear layers get no wider ring for the sake of their weights' precision."""
+
+SHARED_RING = REINDEXING | SUMS | {"MaxPool"}
+"""Ops whose operands and result are in one ring."""
 
 MAX_EXTRA_SHIFT = 8
 """A truncation drops at most this many bits more than a weight has: beyond it, the weights do not matter."""
@@ -79,7 +83,9 @@ class GatePlan:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Everything that lowering needs. `graph` has its constant gates frozen."""
+    """Everything that lowering needs. `graph` has its constant gates frozen; `rings` are those of values between
+    layers, `widths` what departs from the options.
+    """
 
     graph: Graph
     options: PlanOptions
@@ -89,6 +95,8 @@ class Plan:
     input_bits: int
     output_unit: float
     output_bits: dict[str, int]
+    rings: dict[str, int]
+    widths: Widths
     linears: dict[str, LinearPlan] = field(default_factory=dict)
     gates: dict[str, GatePlan] = field(default_factory=dict)
     constants: dict[str, I64] = field(default_factory=dict)
@@ -105,16 +113,22 @@ class Plan:
 
     def bits(self, value: str) -> int:
         """Width of the ring in which `value` is kept between layers."""
-        return self.output_bits.get(value, self.options.ring_bits)
+        return self.rings[value]
+
+    def compared_bits(self, value: str) -> int:
+        """Width of a ring that holds `value` itself: comparisons need no wider one."""
+        return min(int(self.units.bits_of(self.graph, value).max()), self.rings[value])
 
 
-def make_plan(graph: Graph, ranges: Ranges, options: PlanOptions) -> Plan:
-    """Plan a legalised Graph. BadPlan where the options leave no room."""
+def make_plan(graph: Graph, ranges: Ranges, options: PlanOptions, widths: Widths | None = None) -> Plan:
+    """Plan a legalised Graph, with other widths than those of the options where given. BadPlan where there is no room."""
     ranges.check(graph)
-    graph, units = choose_units(graph, ranges, options)
+    widths = widths or Widths()
+    graph, units = choose_units(graph, ranges, options, widths)
     (source,) = graph.inputs
     input_unit = float(units.of(graph, source)[0])
     output_unit = 2.0 ** -(options.output_frac if options.uniform is None else options.uniform)
+    output_bits = _output_bits(graph, ranges, options)
     plan = Plan(
         graph=graph,
         options=options,
@@ -123,10 +137,30 @@ def make_plan(graph: Graph, ranges: Ranges, options: PlanOptions) -> Plan:
         input_unit=input_unit,
         input_bits=options.ring_bits if options.uniform is not None else options.activation_bits + 1,
         output_unit=output_unit,
-        output_bits=_output_bits(graph, ranges, options),
+        output_bits=output_bits,
+        rings=ring_widths(graph, {v: int(units.bits_of(graph, v).max()) for v in graph.shapes}) | output_bits,
+        widths=widths,
     )
     _quantise(plan)
     return plan
+
+
+def ring_widths(graph: Graph, needed: Mapping[str, int]) -> dict[str, int]:
+    """The ring of every value between layers, from that which each needs for itself.
+
+    Values that ops of one ring tie together take the widest that any of them needs: linear layers and ReLUs can write
+    any ring, and so a narrow value is never extended, at the price of a comparison, to meet a wider one.
+    """
+    tied = Classes()
+    ids = dict(zip(graph.shapes, tied.fresh(len(graph.shapes)).tolist(), strict=True))
+    for node in graph.nodes:
+        if node.op in SHARED_RING:
+            tied.tie([ids[node.output], *(ids[value] for value in node.inputs)])
+    widest: dict[int, int] = {}
+    for value, bits in needed.items():
+        root = tied.root(ids[value])
+        widest[root] = max(widest.get(root, 0), bits)
+    return {value: widest[tied.root(ids[value])] for value in needed}
 
 
 def _output_bits(graph: Graph, ranges: Ranges, options: PlanOptions) -> dict[str, int]:
@@ -193,7 +227,7 @@ def _gate(plan: Plan, node: Node) -> _Rest:
     """
     gain, shift = (node.consts[name].astype(np.float64) for name in ("scale", "shift"))
     unit = plan.unit(node.inputs[0])
-    bound = float((1 << (plan.bits(node.inputs[0]) - 2)) - 1)
+    bound = 2.0 ** (plan.units.bits_of(plan.graph, node.inputs[0]) - 2) - 1
     threshold = gate_thresholds(plan.units.scales, plan.units.zero, node)
     shift = shift + gain * plan.zero(node.inputs[0])
     with np.errstate(over="ignore"):
@@ -295,7 +329,7 @@ def _choose_shift(plan: Plan, node: Node, ideal: F64) -> tuple[int, int]:
         shift = options.uniform + pooled
         weight_bits = max(2, 2 + math.floor(math.log2(peak * 2.0**shift + 1)))
     else:
-        weight_bits = options.weight_bits
+        weight_bits = plan.widths.weight.get(node.output, options.weight_bits)
         if node.output in plan.output_bits:
             weight_bits = min(weight_bits + 4, MAX_WEIGHT_BITS)  # a small layer, and nothing after it hides its error
         most = weight_bits + MAX_EXTRA_SHIFT

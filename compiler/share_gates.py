@@ -7,7 +7,9 @@ part is made, and a Relu that only multiplexes:
 
     Relu(Concat(a, b); c)  =  Relu(Concat(a, b), Concat(Gates(a)[k], Gates(b)[k']); c)
 
-with the thresholds of the parts cut out of c. Nothing else changes, so outputs are equal bit for bit.
+with the thresholds of the parts cut out of c. Where a part is kept in a wider ring than its values need, because other
+parts need it, its comparisons drop the bits above (a Reduce, which is local). Nothing else changes, so outputs are
+equal bit for bit.
 """
 
 from __future__ import annotations
@@ -43,11 +45,15 @@ class _Gate:
 
 
 def share_gates(
-    steps: Sequence[ir.AnyStep], tensors: Mapping[str, npt.NDArray[Any]]
+    steps: Sequence[ir.AnyStep], tensors: Mapping[str, npt.NDArray[Any]], compared: Mapping[int, int] | None = None
 ) -> tuple[tuple[ir.AnyStep, ...], Tensors]:
-    """The rewritten steps and their weights (`linear.3.weight`, ... renumbered)."""
-    shared = _shared_values(steps)
-    out = _Rewriter(steps, tensors)
+    """The rewritten steps and their weights (`linear.3.weight`, ... renumbered).
+
+    compared: step -> width of a ring that its value fits, where that is narrower than the step's.
+    """
+    compared = compared or {}
+    shared = _shared_values(steps, compared)
+    out = _Rewriter(steps, tensors, compared)
     for index, step in enumerate(steps):
         out.copy(index, step, shared)
         if index in shared:
@@ -67,9 +73,9 @@ def _parts(steps: Sequence[ir.AnyStep], value: int, start: int = 0) -> list[_Par
     return found
 
 
-def _shared_values(steps: Sequence[ir.AnyStep]) -> dict[int, _Gate]:
+def _shared_values(steps: Sequence[ir.AnyStep], compared: Mapping[int, int]) -> dict[int, _Gate]:
     """Values whose comparisons are to be hoisted: all parts of every Relu that shares at least one part with another
-    Relu.
+    Relu, or has one that can be compared in a narrower ring.
     """
     relus = {index: _parts(steps, step.inputs[0]) for index, step in enumerate(steps) if isinstance(step, ir.Relu)}
     uses: dict[int, int] = {}
@@ -78,7 +84,7 @@ def _shared_values(steps: Sequence[ir.AnyStep]) -> dict[int, _Gate]:
             uses[part.value] = uses.get(part.value, 0) + 1
     gates: dict[int, _Gate] = {}
     for index, parts in relus.items():
-        if any(1 < uses[part.value] <= MAX_THRESHOLDS for part in parts) and all(
+        if any(uses[part.value] > 1 or part.value in compared for part in parts) and all(
             uses[part.value] <= MAX_THRESHOLDS for part in parts
         ):
             for part in parts:
@@ -89,8 +95,11 @@ def _shared_values(steps: Sequence[ir.AnyStep]) -> dict[int, _Gate]:
 class _Rewriter:
     """Emits the new list; `where` maps old step indices to new ones."""
 
-    def __init__(self, steps: Sequence[ir.AnyStep], tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+    def __init__(
+        self, steps: Sequence[ir.AnyStep], tensors: Mapping[str, npt.NDArray[Any]], compared: Mapping[int, int]
+    ) -> None:
         self.old = steps
+        self.compared = compared
         self.old_tensors = tensors
         self.steps: list[ir.AnyStep] = []
         self.tensors: Tensors = {}
@@ -122,7 +131,10 @@ class _Rewriter:
             whole = self.old_tensors[f"relu.{user}.threshold"] if relu.affine else np.zeros(relu.shape[0], np.int64)
             thresholds.append(whole[start : start + channels])
         count = len(gate.users)
-        new = self.emit(ir.Gates(inputs=(self.where[index],), shape=(count, *step.shape), bits=1, name=step.name))
+        operand, bits = self.where[index], self.compared.get(index, step.bits)
+        if bits < step.bits:
+            operand = self.emit(ir.Reduce(inputs=(operand,), shape=step.shape, bits=bits, name=step.name))
+        new = self.emit(ir.Gates(inputs=(operand,), shape=(count, *step.shape), bits=1, name=step.name))
         self.tensors[f"gates.{new}.threshold"] = np.stack(thresholds)
         self.gates[index] = new
 

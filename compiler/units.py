@@ -15,7 +15,8 @@ A class gets the unit that lets its calibrated range fill `activation_bits`, wit
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -39,18 +40,25 @@ unit.
 @dataclass(frozen=True, eq=False)
 class Units:
     """By class id: `need`, the calibrated range around the zero; `unit`; `zero`, the real number that integer 0
-    stands for.
+    stands for; `bits`, the ring that holds the integers.
     """
 
     scales: ScaleMap
     need: F64
     unit: F64
     zero: F64
+    bits: I64
 
     def of(self, graph: Graph, value: str) -> F64:
         """Unit of each channel of `value`, `(C,)`, with the multipliers that its ops brought; may be negative or 0."""
         spread = self.scales.fields[value]
         return _channels(self.unit[spread.ids] * spread.multiplier, graph, value)
+
+    def bits_of(self, graph: Graph, value: str) -> I64:
+        """Ring that holds each channel of `value`, `(C,)`; of channels of several classes, the widest."""
+        bits = self.bits[self.scales.fields[value].ids]
+        widest = bits.max(axis=tuple(axis for axis in range(bits.ndim) if axis != 1), keepdims=True)
+        return np.broadcast_to(widest.reshape(-1), (graph.shapes[value][1],))
 
     def zero_of(self, graph: Graph, value: str) -> F64:
         """Zero of each channel of `value`, a linear layer's result or a gate's operand, `(C,)`."""
@@ -62,32 +70,50 @@ def _channels(array: F64, graph: Graph, value: str) -> F64:
     return np.array(np.broadcast_to(flat, (graph.shapes[value][1],)))
 
 
-def choose_units(graph: Graph, ranges: Ranges, options: PlanOptions) -> tuple[Graph, Units]:
+@dataclass(frozen=True)
+class Widths:
+    """Where a plan departs from the widths of its options: `activation`, by value where a scale begins (values whose
+    channels are tied must agree); `weight`, by linear layer.
+    """
+
+    activation: Mapping[str, int] = field(default_factory=dict)
+    weight: Mapping[str, int] = field(default_factory=dict)
+
+
+def choose_units(
+    graph: Graph, ranges: Ranges, options: PlanOptions, widths: Widths | None = None
+) -> tuple[Graph, Units]:
     """Units of a legalised Graph, and the Graph with its constant gates frozen. BadPlan where the uniform style has
     no room.
     """
+    widths = widths or Widths()
     scales = propagate(graph)
     if options.uniform is not None:
         need, room, _ = _needs(graph, scales, ranges, options)
         _check_uniform(scales, need * room, options)
-        return graph, Units(scales, need, np.full(len(need), 2.0**-options.uniform), np.zeros(len(need)))
-    frozen = _freeze(graph, ranges, _first_units(graph, scales, ranges, options))
+        bits = np.full(len(need), options.ring_bits)
+        return graph, Units(scales, need, np.full(len(need), 2.0**-options.uniform), np.zeros(len(need)), bits)
+    frozen = _freeze(graph, ranges, _first_units(graph, scales, ranges, options, widths))
     if frozen is not graph:
         graph, scales = frozen, propagate(frozen)
-    return graph, _coarsened(graph, _first_units(graph, scales, ranges, options))
+    return graph, _coarsened(graph, _first_units(graph, scales, ranges, options, widths))
 
 
-def _first_units(graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOptions) -> Units:
+def _first_units(graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOptions, widths: Widths) -> Units:
     roots = scales.classes.roots()
+    filled = np.zeros(len(roots), np.int64)
+    for value, ids in scales.sources.items():
+        np.maximum.at(filled, roots[ids], widths.activation.get(value, options.activation_bits))
+    filled = filled[roots]
     need, room, zero = _needs(graph, scales, ranges, options)
     of_class = np.zeros(len(roots))
     np.maximum.at(of_class, roots, need * room)
-    unit = np.where(of_class > 0, of_class, 1.0)[roots] / 2.0 ** (options.activation_bits - 1)
+    unit = np.where(of_class > 0, of_class, 1.0)[roots] / 2.0 ** (filled - 1)
     fixed = _input_class(graph, scales)
     unit[fixed] = 2.0 ** np.ceil(np.log2(unit[fixed]))
     for layer in all_output_layers(graph):
         unit[scales.sources[layer]] = 2.0**-options.output_frac
-    return Units(scales, need, unit, zero)
+    return Units(scales, need, unit, zero, filled + options.margin_bits)
 
 
 def _input_class(graph: Graph, scales: ScaleMap) -> npt.NDArray[np.bool_]:
@@ -184,12 +210,12 @@ def _coarsened(graph: Graph, units: Units) -> Units:
     last = set(all_output_layers(graph))
     for node in graph.nodes:
         if node.op in LINEAR and node.output not in last:
-            current = Units(scales, units.need, unit, units.zero)
+            current = Units(scales, units.need, unit, units.zero, units.bits)
             norms = np.sqrt((ideal_weights(graph, current, node) ** 2).sum(axis=(1, 2, 3)))
             factor = np.ones(len(unit))
             np.maximum.at(factor, roots[scales.sources[node.output]], norms / NOISE_GAIN)
             unit *= np.where(fixed, 1.0, factor[roots])
-    return Units(scales, units.need, unit, units.zero)
+    return Units(scales, units.need, unit, units.zero, units.bits)
 
 
 def linear_constants(node: Node) -> tuple[F64, F64, int]:

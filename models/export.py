@@ -1,7 +1,8 @@
-"""Turns a DenseNet checkpoint into an ONNX file that carries its labels and preprocessing.
+"""Turns a checkpoint into an ONNX file that carries its labels and preprocessing.
 
     python -m moiety.models.export CHECKPOINT -o model.onnx [--style folded|separate-batchnorm] [--labels N]
-                                   [--label-names a,b,c] [--opset 17] [--half]
+                                   [--label-names a,b,c] [--opset 17] [--half] [--architecture densenet|resnet50|...]
+    python -m moiety.models.export --architecture resnet50 --labels 14 -o model.onnx      (random weights)
 
 `folded` is what PyTorch exports by default: a batch norm right after a convolution disappears into it (conv0/norm0 and
 every conv1/norm2). `separate-batchnorm` keeps every BatchNormalization as a node. Both are the same function.
@@ -25,6 +26,7 @@ import torch
 
 from moiety.models.densenet import DenseNet, load_densenet
 from moiety.models.onnx_file import IMAGENET, set_metadata, store_half
+from moiety.models.zoo import ARCHITECTURES, Network, build, calibrate_norms
 from moiety.protocols.errors import BadInput, ContractViolation, MoietyError
 from moiety.runtime.program import Preprocessing
 
@@ -34,14 +36,15 @@ TOLERANCE = 1e-4
 
 
 def export_onnx(
-    model: DenseNet,
+    model: DenseNet | Network,
     labels: Sequence[str],
     preprocessing: Preprocessing = IMAGENET,
     style: Style = "folded",
     opset: int = 17,
     half: bool = False,
 ) -> onnx.ModelProto:
-    """The ONNX form of `model` in evaluation mode: `image` (N, C, H, W) float32 to `logits` (N, labels), N symbolic.
+    """The ONNX form of `model` in evaluation mode: `image` (N, C, H, W) float32 to `logits` (N, labels), N symbolic; of
+    a segmentation, (N, labels, H, W).
 
     The float32 model is run by onnxruntime on random images and compared with PyTorch: ContractViolation if they differ
     by more than `TOLERANCE`. Then `half` rounds the stored weights to float16 (`store_half`). BadInput for another
@@ -77,7 +80,7 @@ def export_onnx(
     return exported
 
 
-def _check_same(model: DenseNet, exported: onnx.ModelProto, example: torch.Tensor) -> None:
+def _check_same(model: DenseNet | Network, exported: onnx.ModelProto, example: torch.Tensor) -> None:
     with torch.no_grad():
         expected = model(example).numpy()
     options = ort.SessionOptions()
@@ -89,6 +92,37 @@ def _check_same(model: DenseNet, exported: onnx.ModelProto, example: torch.Tenso
         raise ContractViolation(
             f"the exported file differs from the checkpoint by {difference:.3g} on logits of {scale:.3g}"
         )
+
+
+def load_network(architecture: str, path: str | PathLike[str], labels: int | None = None) -> Network:
+    """One of `moiety.models.zoo` with the parameters of a checkpoint: a state dictionary with torchvision's names.
+
+    BadInput for a file that is none, for parameters that do not fit, or for another number of outputs than `labels`.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # OSError, RuntimeError, UnpicklingError, ValueError, ...: torch names no common kind
+        raise BadInput(f"{path}: is no checkpoint of plain tensors ({type(error).__name__})") from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else {}
+    if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise BadInput(f"{path}: holds no state dictionary; save model.state_dict()")
+    outputs = int(state[next(name for name in reversed(state) if name.endswith(".bias"))].shape[0])
+    if labels is not None and outputs != labels:
+        raise BadInput(f"{path}: has {outputs} outputs, but {labels} labels were asked for")
+    model = build(architecture, outputs)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise BadInput(f"{path}: does not fit {architecture}: {error}") from error
+    return model
+
+
+def random_network(architecture: str, labels: int, seed: int = 0, size: int = 224, **sizes: float | int) -> Network:
+    """An untrained network with batch norms that fit its activations: for trying plans and costs."""
+    torch.manual_seed(seed)
+    model = build(architecture, labels, **sizes)
+    calibrate_norms(model, size, seed=seed)
+    return model
 
 
 def export_checkpoint(
@@ -115,8 +149,20 @@ def export_checkpoint(
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line; ends with the error's exit code after a user's mistake."""
-    parser = argparse.ArgumentParser(prog="python -m moiety.models.export", description="DenseNet checkpoint to ONNX.")
-    parser.add_argument("checkpoint", type=Path, help="file of torch.save(state_dict) or of moiety.models.train")
+    parser = argparse.ArgumentParser(prog="python -m moiety.models.export", description="Checkpoint to ONNX.")
+    parser.add_argument(
+        "checkpoint",
+        type=Path,
+        nargs="?",
+        help="file of torch.save(state_dict) or of moiety.models.train; without one, and with --architecture and "
+        "--labels, random weights",
+    )
+    parser.add_argument(
+        "--architecture",
+        choices=["densenet", *ARCHITECTURES],
+        default="densenet",
+        help="the network (default: densenet)",
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="the ONNX file to write")
     parser.add_argument("--style", choices=get_args(Style), default="folded", help="batch norms (default: folded)")
     parser.add_argument("--labels", type=int, help="number of outputs the checkpoint must have")
@@ -126,9 +172,22 @@ def main(arguments: list[str] | None = None) -> None:
     options: Any = parser.parse_args(arguments)
     names = options.label_names.split(",") if options.label_names else None
     try:
-        exported = export_checkpoint(
-            options.checkpoint, options.output, options.style, options.labels, names, options.opset, options.half
-        )
+        if options.architecture == "densenet":
+            if options.checkpoint is None:
+                raise BadInput("a DenseNet needs a checkpoint; other architectures take random weights without one")
+            exported = export_checkpoint(
+                options.checkpoint, options.output, options.style, options.labels, names, options.opset, options.half
+            )
+        else:
+            if options.checkpoint is None:
+                if options.labels is None and names is None:
+                    raise BadInput("random weights need --labels, the number of outputs")
+                model = random_network(options.architecture, options.labels or len(names or ()))
+            else:
+                model = load_network(options.architecture, options.checkpoint, options.labels)
+            labels = names or [f"label_{index}" for index in range(model.labels)]
+            exported = export_onnx(model, labels, IMAGENET, options.style, options.opset, options.half)
+            onnx.save_model(exported, str(options.output))
     except MoietyError as error:
         parser.exit(error.exit_code, f"{error}\n")
     norms = sum(node.op_type == "BatchNormalization" for node in exported.graph.node)

@@ -39,8 +39,7 @@ def _scalar(prg: Prg) -> bytes:
 
 
 def _map_pair(seed: bytes) -> bytes:
-    """64 uniform bytes to a point: the sum of two independent Elligator maps is indifferentiable from a random oracle.
-    """
+    """64 uniform bytes to a point: a sum of two independent Elligator maps is indifferentiable from a random oracle."""
     first = sodium.crypto_core_ed25519_from_uniform(seed[:32])
     return sodium.crypto_core_ed25519_add(first, sodium.crypto_core_ed25519_from_uniform(seed[32:]))
 

@@ -1,15 +1,18 @@
 """Millionaires' comparison and DReLU from 1-of-16 lookups (CrypTFlow2, CCS 2020, section 3.1; lookups on shares for
 the combination).
 
-The server is the sender of every lookup, the client the receiver. One client value may be compared with
-several server values: the digits' lookups then answer for all of them at once. Values are cut into digits of at most
-four bits, by the plan for the session's link (protocols/digits). One lookup per digit shares `lt = [server digit < client digit]` and `eq`; the digits are then joined, up to three in one round, by lookups whose
-table the sender computes from its shares and whose choice is the receiver's shares.
+The server is the sender of every lookup, the client the receiver. One client value may be compared with several server
+values: the digits' lookups then answer for all of them at once. Values are cut into digits of at most four bits, by the
+plan for the session's link (protocols/digits). One lookup per digit shares `lt = [server digit < client digit]` and
+`eq`; the digits are then joined, up to three in one round, by lookups whose table the sender computes from its shares
+and whose choice is the receiver's shares.
 
 Flights: CS for the digits, CS for every joining round.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -31,8 +34,7 @@ def less_than(session: Session, values: U64, bits: int, count: int = 1) -> U8:
     """
     made = plan(bits, count, values.shape[1], session.link)
     sizes = made.digits
-    shifts = np.cumsum((0, *sizes[:0:-1]))[::-1]
-    digits = [((values >> np.uint64(s)) & ring.mask(k)).astype(np.uint8) for s, k in zip(shifts, sizes, strict=True)]
+    digits = split_digits(values, sizes)
     last, n = len(sizes) - 1, values.shape[1]
     if session.is_server:
         opened = [session.sender.accept(n, k) for k in sizes]
@@ -46,6 +48,12 @@ def less_than(session: Session, values: U64, bits: int, count: int = 1) -> U8:
     return parts[0].reshape(count, n)
 
 
+def split_digits(values: U64, sizes: Sequence[int]) -> list[U8]:
+    """The digits of these widths, most significant first; uint8 of the values' shape each."""
+    shifts = np.cumsum((0, *sizes[:0:-1]))[::-1]
+    return [((values >> np.uint64(s)) & ring.mask(k)).astype(np.uint8) for s, k in zip(shifts, sizes, strict=True)]
+
+
 def _join_round(session: Session, parts: list[U8], sizes: tuple[int, ...]) -> list[U8]:
     """Join consecutive parts in groups. A part's bit 0 is the share of lt, bit 1 of eq (absent in the last part)."""
     groups, at = [], 0
@@ -57,18 +65,18 @@ def _join_round(session: Session, parts: list[U8], sizes: tuple[int, ...]) -> li
     if session.is_server:
         opened = [session.sender.accept(g[0].size, k) for g, _, k in wide]
         out = [
-            session.sender.join(b, _join_choice(g, last), _JOIN[len(g), last], 2 - last)
+            session.sender.join(b, join_choice(g, last), _JOIN[len(g), last], 2 - last)
             for b, (g, last, _) in zip(opened, wide, strict=True)
         ]
     else:
-        chosen = [session.receiver.choose(_join_choice(g, last), k) for g, last, k in wide]
+        chosen = [session.receiver.choose(join_choice(g, last), k) for g, last, k in wide]
         out = [session.receiver.lookup(b, 2 - last) for b, (_, last, _) in zip(chosen, wide, strict=True)]
     # lt of the first part enters linearly, so each party adds its own share of it outside the lookup.
     joined = iter([result ^ (g[0] & LT) for result, (g, _, _) in zip(out, wide, strict=True)])
     return [next(joined) if len(g) > 1 else g[0] for g, _ in jobs]
 
 
-def _join_choice(group: list[U8], last: bool) -> U8:
+def join_choice(group: list[U8], last: bool) -> U8:
     """The receiver's shares as one choice: eq of the first part, then (lt, eq) of each next one (no eq for the last
     part of the last group).
     """

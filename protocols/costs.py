@@ -8,6 +8,9 @@ A Cost is the sequence of what is sent and of the correlations that are drawn. W
 generator: SoftSpoken sends a fixed number of bits for each, silent generation sends a refill now and then, so its bytes
 depend on all that was drawn before. `Cost.on` puts the two together.
 
+Local work stands beside the messages, as amounts of named figures (how many pads, how many residues); what a unit of a
+figure takes is a machine's affair (runtime/machine), and how work and messages overlap is runtime/timing's.
+
 The compiler imports this module and no other protocol code.
 """
 
@@ -39,11 +42,32 @@ def packed(n: Size, bits: int) -> Size:
 
 
 @dataclass(frozen=True)
+class Work:
+    """`amount` units of local work of the kind `figure` (runtime/machine.FIGURES says what a unit is)."""
+
+    figure: str
+    amount: Size
+
+
+Works = tuple[Work, ...]
+
+
+@dataclass(frozen=True)
 class Send:
-    """`sender` sends bytes."""
+    """`sender` sends bytes: after the work `made`, and the peer does the work `read` when they are there."""
 
     sender: Party
     nbytes: Size
+    made: Works = ()
+    read: Works = ()
+
+
+@dataclass(frozen=True)
+class Local:
+    """Work of one party that waits for nothing but its own."""
+
+    party: Party
+    work: Works
 
 
 @dataclass(frozen=True)
@@ -76,9 +100,12 @@ class Silent:
     batch: int = 2
     pools: dict[Party, Pool] = field(default_factory=dict)
 
+    def pool(self, receiver: Party) -> Pool:
+        """What this receiver has at hand."""
+        return self.pools.setdefault(receiver, Pool(self.parameters, self.batch))
+
     def draw(self, demand: Draw) -> Iterator[Send]:
-        pool = self.pools.setdefault(demand.receiver, Pool(self.parameters, self.batch))
-        made = pool.take(demand.n, demand.k)
+        made = self.pool(demand.receiver).take(demand.n, demand.k)
         yield Send(demand.receiver, made.shifts)
         yield Send(other(demand.receiver), made.answer)
         yield Send(demand.receiver, made.high)
@@ -125,9 +152,9 @@ class Wire:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a protocol sends and draws, in order. `up`, `down`, ... are those with SoftSpoken correlations."""
+    """What a protocol sends, draws and computes, in order. `up`, `down`, ... are those with SoftSpoken correlations."""
 
-    events: tuple[Send | Draw, ...] = ()
+    events: tuple[Send | Draw | Local, ...] = ()
 
     @classmethod
     def of(cls, *messages: tuple[Party, Size]) -> Cost:
@@ -144,6 +171,8 @@ class Cost:
         down: Size = 0
         flights = []
         for event in self.events:
+            if isinstance(event, Local):
+                continue
             for message in generator.draw(event) if isinstance(event, Draw) else (event,):
                 if message.nbytes == 0:
                     continue
@@ -181,26 +210,57 @@ def correlations(n: Size, k: int) -> Size:
     return 31 * k * 16 * _ceil(n, 128)
 
 
+def local(figure: str, amount: Size, party: Party | None = None) -> Cost:
+    """Work of one party, or the same of both."""
+    work = (Work(figure, amount),)
+    return Cost(tuple(Local(each, work) for each in ("C", "S") if party in (None, each)))
+
+
 def choose(receiver: Party, n: Size, k: int) -> Cost:
     """The receiver opens n 1-of-2^k transfers."""
-    return Cost((Draw(receiver, n, k), Send(receiver, packed(n, k))))
+    send = Send(receiver, packed(n, k), (Work("choose", n),), (Work("accept", n),))
+    return Cost((Draw(receiver, n, k), send))
 
 
-def answer(sender: Party, n: Size, k: int, bits: int) -> Cost:
+def answer(sender: Party, n: Size, k: int, bits: int, made: Works = (), read: Works = ()) -> Cost:
     """The sender answers them with `bits`-bit entries."""
-    return Cost.of((sender, packed(n * ((1 << k) - 1), bits)))
+    return Cost((Send(sender, packed(n * ((1 << k) - 1), bits), made, read),))
 
 
-def lookups(jobs: Iterable[tuple[Size, int, int]]) -> Cost:
-    """Lookups (n, k, bits) in the same flights, server -> client: all are opened, then all answered."""
+@dataclass(frozen=True)
+class Lookup:
+    """n lookups of `bits`-bit entries, with the work of making and of opening the answer."""
+
+    n: Size
+    k: int
+    bits: int
+    made: Works = ()
+    read: Works = ()
+
+
+def lookups(jobs: Iterable[Lookup]) -> Cost:
+    """Lookups in the same flights, server -> client: all are opened, then all answered."""
     jobs = list(jobs)
-    opened = sum((choose("C", n, k) for n, k, _ in jobs), Cost())
-    return sum((answer("S", n, k, bits) for n, k, bits in jobs), opened)
+    opened = sum((choose("C", job.n, job.k) for job in jobs), Cost())
+    return sum((answer("S", job.n, job.k, job.bits, job.made, job.read) for job in jobs), opened)
 
 
 def lookup(n: Size, k: int, bits: int) -> Cost:
     """n lookups, server -> client."""
-    return lookups([(n, k, bits)])
+    return lookups([_xor_lookup(n, k, bits)])
+
+
+def _xor_lookup(n: Size, k: int, bits: int) -> Lookup:
+    return Lookup(n, k, bits, (Work(f"join_send_{k}", n),), (Work(f"join_recv_{k}", n),))
+
+
+def _leaf(n: Size, k: int, count: int, with_eq: bool) -> Lookup:
+    """One digit against `count` thresholds. From two on, pads are kept apart from fields, at a price of their own."""
+    fields = count * (1 + with_eq)
+    if count == 1:
+        return Lookup(n, k, fields, (Work(f"leaf_send_{k}", n),), (Work(f"leaf_recv_{k}", n),))
+    made, read = ((Work(f"leaves_{side}_{k}", n), Work(f"field_{side}_{k}", n * fields)) for side in ("send", "recv"))
+    return Lookup(n, k, fields, made, read)
 
 
 def comparison_plan(n: Size, bits: int, count: int = 1, link: Link = LAN) -> Plan:
@@ -212,22 +272,28 @@ def less_than(n: Size, bits: int, count: int = 1, link: Link = LAN) -> Cost:
     """Millionaires' comparison of n client values with `count` server values each, of `bits` bits."""
     made = comparison_plan(n, bits, count, link)
     sizes = made.digits
-    total = lookups((n, k, count * (1 + (index < len(sizes) - 1))) for index, k in enumerate(sizes))
+    cut = local("digit", n * len(sizes), "C") + local("digit", n * count * len(sizes), "S")
+    total = cut + lookups(_leaf(n, k, count, index < len(sizes) - 1) for index, k in enumerate(sizes))
     for groups in made.joins:
         jobs = [(size, index == len(groups) - 1) for index, size in enumerate(groups) if size > 1]
-        total = total + lookups((n * count, join_width(size, last), 2 - last) for size, last in jobs)
+        total = total + local("join_choice", n * count * sum(size - 1 for size, _ in jobs))
+        total = total + lookups(_xor_lookup(n * count, join_width(size, last), 2 - last) for size, last in jobs)
     return total
 
 
 def gates(n: Size, bits: int, count: int = 1, link: Link = LAN) -> Cost:
     """DReLU of n elements for `count` thresholds each."""
-    return less_than(n, bits - 1, count, link)
+    shifted = local("pass", 2 * n, "C") + local("pass", 4 * n * count, "S")
+    return shifted + less_than(n, bits - 1, count, link) + local("bit_pass", 2 * n * count)
 
 
 def multiplex(n: Size, out_bits: int) -> Cost:
     """Gate and extend n elements."""
+    prepared = local("pass", 2 * n, "C") + local("pass", 2 * n, "S") + local("bit_pass", n)
     opened = choose("C", n, 2) + choose("S", n, 1)
-    return opened + answer("S", n, 2, out_bits) + answer("C", n, 1, out_bits)
+    server = answer("S", n, 2, out_bits, (Work("mux_server", n),), (Work("open_2", n),))
+    client = answer("C", n, 1, out_bits, (Work("mux_client", n),), (Work("open_1", n),))
+    return prepared + opened + server + client + local("pass", 2 * n)
 
 
 def relu(n: Size, bits: int, out_bits: int, link: Link = LAN) -> Cost:
@@ -236,23 +302,25 @@ def relu(n: Size, bits: int, out_bits: int, link: Link = LAN) -> Cost:
 
 
 def bit_to_ring(n: Size, bits: int) -> Cost:
-    return lookup(n, 1, bits)
+    table = (Work("bit_table", n), Work("arith_send_1", n))
+    return lookups([Lookup(n, 1, bits, table, (Work("open_1", n),))]) + local("pass", n)
 
 
 def truncate_exact(n: Size, bits_in: int, shift: int, link: Link = LAN) -> Cost:
     if shift == 0:
         return Cost()
-    return less_than(n, shift, 1, link) + bit_to_ring(n, bits_in - shift)
+    return local("pass", 2 * n) + less_than(n, shift, 1, link) + bit_to_ring(n, bits_in - shift) + local("pass", 3 * n)
 
 
 def truncate_stochastic(n: Size, bits_in: int, shift: int) -> Cost:
-    return Cost()
+    return local("pass", 3 * n)
 
 
 def extend(n: Size, bits: int, out_bits: int, link: Link = LAN) -> Cost:
     if bits == out_bits:
         return Cost()
-    return less_than(n, bits, 1, link) + bit_to_ring(n, out_bits - bits)
+    made = local("pass", 2 * n) + less_than(n, bits, 1, link) + bit_to_ring(n, out_bits - bits)
+    return made + local("pass", 4 * n)
 
 
 def reveal_to_client(n: Size, bits: int) -> Cost:
@@ -275,7 +343,8 @@ def maxpool(
     for size, count in ((kernel[1], channels * height * out_width), (kernel[0], channels * out_height * out_width)):
         taps = size
         while taps > 1:
-            total = total + relu(taps // 2 * count, bits, bits, link)
+            pairs = taps // 2 * count
+            total = total + local("pass", 5 * pairs) + relu(pairs, bits, bits, link) + local("pass", 2 * pairs)
             taps -= taps // 2
     return total
 

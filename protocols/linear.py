@@ -21,8 +21,9 @@ server, server -> client; bytes: packing.upload_bytes, packing.download_bytes. N
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -32,6 +33,7 @@ from moiety.protocols import kernels, packing, ring
 from moiety.protocols.correlate import correlate
 from moiety.protocols.errors import BadArtifact, BadPlan, ContractViolation, NetworkFailure
 from moiety.protocols.packing import Layout, LinearSpec, Window
+from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
 from moiety.protocols.ring import U64
 from moiety.protocols.rlwe import U8, U32, ClientKey, Ring, ServerKey, ciphertext_a, public_key_a
@@ -51,8 +53,8 @@ __all__ = [
 T = TypeVar("T", bound=np.generic)
 K = TypeVar("K", ClientKey, ServerKey)
 
-_CHUNK = 1 << 18
-"""Coefficients per prime that are worked on at once: what stays in the L2 cache, roughly."""
+_CHUNK = 1 << 16
+"""Coefficients per prime that are worked on at once: what stays in the second-level cache, and one thread's job."""
 
 
 def check_spec(spec: LinearSpec) -> None:
@@ -119,16 +121,16 @@ class ServerLinear:
         spec, layout = self.spec, self.spec.layout
         return len(layout.windows), len(spec.primes), layout.answers_per_tile, spec.degree
 
-    def prepare(self) -> None:
+    def prepare(self, workers: Workers | None = None) -> None:
         """Compute the hint: the a part of every answer but its encryption of zero. Once per model and public seed."""
-        layout = self.spec.layout
+        layout, workers = self.spec.layout, workers or Workers()
         hint = np.empty(self.hint_shape, np.uint32)
+        shifts = [[-block * layout.block for block in range(layout.mp)]]
         for tile in range(len(layout.windows)):
             a = self.ring.inverse(ciphertext_a(self.ring, self._seed, self.layer, tile, layout.ciphertexts_per_tile))
-            shifts = [[-block * layout.block for block in range(layout.mp)]]
-            for i in range(len(self.spec.primes)):
-                whole = self._correlate(a[i], i, shifts, self.spec.degree)
-                hint[tile, i] = whole.reshape(layout.answers_per_tile, self.spec.degree)
+            whole = self._correlate(a, shifts, self.spec.degree, workers)
+            for i, parts in enumerate(whole):
+                hint[tile, i] = parts.reshape(layout.answers_per_tile, self.spec.degree)
         self._hint = hint
 
     def hint_array(self) -> U32:
@@ -149,30 +151,39 @@ class ServerLinear:
             raise BadArtifact(f"the hint of linear layer {self.layer} is damaged")
         self._hint = hint
 
-    def convolve(self, b: U32, window: Window) -> U32:
+    def convolve(self, b: U32, window: Window, workers: Workers | None = None) -> U32:
         """The b part of one tile's answers at the message positions: b `(L, ciphertexts, N)` -> `(L, M, pixels)`."""
         layout = self.spec.layout
         shifts = [[(target - source) * layout.block for source in range(layout.mp)] for target in range(layout.mp)]
         positions = _pixel_positions(layout, window)
-        length = int(positions[-1]) + 1
-        out = np.empty((len(self.spec.primes), self.spec.out_shape[0], window.pixels), np.uint32)
-        for i in range(len(self.spec.primes)):
-            blocks = self._correlate(b[i], i, shifts, length)
-            out[i] = _by_filter(layout, np.ascontiguousarray(blocks[..., positions]))
-        return out
+        whole = self._correlate(b, shifts, int(positions[-1]) + 1, workers or Workers())
+        return np.stack([_by_filter(layout, np.ascontiguousarray(blocks[..., positions])) for blocks in whole])
 
-    def _correlate(self, polynomials: U32, prime: int, shifts: Sequence[Sequence[int]], length: int) -> U32:
-        layout = self.spec.layout
-        return correlate(
-            polynomials.reshape(layout.bundles, layout.ciphertexts, self.spec.degree),
-            self._weights,
-            prime=self.spec.primes[prime],
-            weight_bits=self.spec.weight_bits,
-            stride=layout.channel_size,
-            taps=layout.tap_offsets,
-            shifts=shifts,
-            length=length,
-        )
+    def _correlate(self, polynomials: U32, shifts: Sequence[Sequence[int]], length: int, workers: Workers) -> list[U32]:
+        """Prime after prime, `(bundles, answers, targets, length)`. Threads share the primes, then the answers."""
+        spec, layout = self.spec, self.spec.layout
+        primes = len(spec.primes)
+        ways = min(-(-workers.threads // primes), layout.answers)
+        cuts = [layout.answers * way // ways for way in range(ways + 1)]
+        jobs = [(i, slice(*ends)) for i in range(primes) for ends in itertools.pairwise(cuts)]
+
+        def part(job: tuple[int, slice]) -> U32:
+            prime, answers = job
+            return correlate(
+                polynomials[prime].reshape(layout.bundles, layout.ciphertexts, spec.degree),
+                self._weights[:, :, :, answers],
+                prime=spec.primes[prime],
+                weight_bits=spec.weight_bits,
+                stride=layout.channel_size,
+                taps=layout.tap_offsets,
+                shifts=shifts,
+                length=length,
+            )
+
+        parts = list(workers.map(part, jobs))
+        if ways == 1:
+            return parts
+        return [np.concatenate(parts[i * ways : (i + 1) * ways], axis=1) for i in range(primes)]
 
     def add_bias(self, share: U64) -> U64:
         return ring.reduce(share + self._bias, self.spec.bits)
@@ -210,7 +221,8 @@ def linear_client(session: Session, spec: LinearSpec, layer: int, public_seed: b
     key.claim(layer)
     plane = _to_plane(x1, spec)
     for tile in range(len(spec.layout.windows)):
-        session.channel.send(_encrypt_tile(key, spec, layer, public_seed, tile, plane, session.prg))
+        for part in _encrypt_tile(session, key, spec, layer, public_seed, tile, plane):
+            session.channel.send(part)
     products = [_phase_products(session, key, spec, window) for window in spec.layout.windows]
     out = np.empty(spec.layout.flat.out_shape, np.uint64)
     width = message_bits(spec.bits, spec.answer_bits)
@@ -223,30 +235,58 @@ def linear_client(session: Session, spec: LinearSpec, layer: int, public_seed: b
 
 
 def _encrypt_tile(
-    key: ClientKey, spec: LinearSpec, layer: int, public_seed: bytes, tile: int, plane: U64, prg: Prg
-) -> U8:
-    """The message that carries one tile's ciphertexts."""
-    layout = spec.layout
-    b = key.mask(ciphertext_a(key.ring, public_seed, layer, tile, layout.ciphertexts_per_tile), prg)
-    _add_messages(key.ring, b, _pack_tile(layout, plane, layout.windows[tile]), spec.bits, prg)
+    session: Session, key: ClientKey, spec: LinearSpec, layer: int, public_seed: bytes, tile: int, plane: U64
+) -> list[U8]:
+    """The message that carries one tile's ciphertexts, in parts."""
+    layout, ring_q, workers = spec.layout, key.ring, session.workers
     head, tail = layout.sent
-    if head < spec.degree:
-        b = np.concatenate((b[..., :head], b[..., spec.degree - tail :]), axis=-1)
-    return _pack_residues(b, spec.primes)
+    a = ciphertext_a(ring_q, public_seed, layer, tile, layout.ciphertexts_per_tile)
+    messages = _pack_tile(layout, plane, layout.windows[tile])
+    b = np.empty((len(spec.primes), layout.ciphertexts_per_tile, head + tail), np.uint32)
+
+    def encrypt(job: tuple[slice, Prg]) -> None:
+        part, prg = job
+        fresh = key.mask(a[:, part], prg)
+        _add_messages(ring_q, fresh, messages[part], spec.bits, prg)
+        b[:, part, :head] = fresh[..., :head]
+        if tail:
+            b[:, part, head:] = fresh[..., spec.degree - tail :]
+
+    jobs = [(part, session.prg.fork()) for part in _chunks(layout.ciphertexts_per_tile, spec.degree)]
+    for _ in workers.map(encrypt, jobs):
+        pass
+    flat = b.reshape(-1)
+    return list(workers.map(lambda part: _pack_residues(flat[part], spec.primes), workers.ranges(flat.size)))
 
 
 def _phase_products(session: Session, key: ClientKey, spec: LinearSpec, window: Window) -> U64:
     """Receives one tile's a parts; `a*s mod 2^k` at the message positions, `(M, pixels)`."""
     layout, count = spec.layout, spec.layout.answers_per_tile
-    data = session.channel.recv(packing.tile_download_bytes(spec, window)[0])
-    a = kernels.unpack(data, count * spec.degree, spec.answer_bits).reshape(count, spec.degree)
     where = _block_positions(layout, window)
     product = np.empty((count, where.size), np.uint64)
-    step = max(1, _CHUNK // spec.degree)
-    for start in range(0, count, step):
-        part = slice(start, start + step)
-        product[part] = key.phase_product(a[part], spec.answer_bits)[:, where]
+
+    def multiply(job: tuple[slice, U8]) -> None:
+        part, data = job
+        size = part.stop - part.start
+        a = kernels.unpack(data, size * spec.degree, spec.answer_bits).reshape(size, spec.degree)
+        product[part] = key.phase_product(a, spec.answer_bits)[:, where]
+
+    def arriving() -> Iterator[tuple[slice, U8]]:
+        for part in _chunks(count, spec.degree):
+            # Whole bytes: N is a multiple of 8.
+            yield part, session.channel.recv((part.stop - part.start) * spec.degree * spec.answer_bits // 8)
+
+    for _ in session.workers.map(multiply, arriving()):
+        pass
     return _by_filter(layout, product.reshape(layout.bundles, layout.answers, layout.mp, window.pixels))
+
+
+def _chunks(count: int, degree: int) -> list[slice]:
+    """`count` polynomials in pieces of about `_CHUNK` coefficients; the same whatever the number of threads, because
+    each piece has its own stream of randomness.
+    """
+    step = max(1, _CHUNK // degree)
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 
 def linear_server(session: Session, layer: ServerLinear, x0: U64) -> U64:
@@ -262,8 +302,8 @@ def linear_server(session: Session, layer: ServerLinear, x0: U64) -> U64:
     # parts are made, so that the client multiplies them by its secret meanwhile. Nothing is sent before everything is
     # received: two flights.
     for tile, window in enumerate(layout.windows):
-        a, b_zero = _answer_a(key, hint[tile], layout, window, spec.answer_bits, session.prg)
-        a_parts.append(kernels.pack(a.reshape(-1), spec.answer_bits))
+        a, b_zero = _answer_a(session, key, hint[tile], layout, window, spec.answer_bits)
+        a_parts += a
         b_zeros.append(b_zero)
         uploads.append(session.channel.recv(packing.tile_upload_bytes(spec)))
     for a_part in a_parts:
@@ -273,28 +313,33 @@ def linear_server(session: Session, layer: ServerLinear, x0: U64) -> U64:
     for window, b_zero, upload in zip(layout.windows, b_zeros, uploads, strict=True):
         b = _parse_ciphertexts(upload, spec)
         _add_messages(key.ring, b, _pack_tile(layout, plane, window), spec.bits, session.prg)
-        masked, share = _mask(key.ring, spec, key.ring.add(layer.convolve(b, window), b_zero), session.prg)
+        masked, share = _mask(key.ring, spec, key.ring.add(layer.convolve(b, window, session.workers), b_zero), session.prg)
         session.channel.send(kernels.pack(masked.reshape(-1), message_bits(spec.bits, spec.answer_bits)))
         _place(out, window, share)
     return layer.add_bias(_from_plane(out, spec, x0.shape[:-3]))
 
 
-def _answer_a(key: ServerKey, hint: U32, layout: Layout, window: Window, answer_bits: int, prg: Prg) -> tuple[U64, U32]:
-    """Re-randomised a parts in Z_{2^k} `(answers, N)`, and the encryptions' b parts at the message positions `(L, M,
-    pixels)`.
+def _answer_a(
+    session: Session, key: ServerKey, hint: U32, layout: Layout, window: Window, answer_bits: int
+) -> tuple[list[U8], U32]:
+    """Re-randomised a parts in Z_{2^k} `(answers, N)` as a message in parts, and the encryptions' b parts at the message
+    positions `(L, M, pixels)`.
     """
-    primes, count, degree = hint.shape
+    primes, count, _ = hint.shape
     where = _block_positions(layout, window)
-    a = np.empty((count, degree), np.uint64)
     b = np.empty((primes, count, where.size), np.uint32)
-    step = max(1, _CHUNK // degree)
-    for start in range(0, count, step):
-        part = slice(start, min(start + step, count))
+
+    def randomise(job: tuple[slice, Prg]) -> U8:
+        part, prg = job
         zero_a, zero_b = key.zeros(part.stop - part.start, prg)
-        a[part] = key.ring.to_torus(key.ring.add(hint[:, part], zero_a), answer_bits)
+        a = key.ring.to_torus(key.ring.add(hint[:, part], zero_a), answer_bits)
         b[:, part] = zero_b[..., where]
+        return kernels.pack(a.reshape(-1), answer_bits)
+
+    jobs = [(part, session.prg.fork()) for part in _chunks(count, layout.degree)]
+    messages = list(session.workers.map(randomise, jobs))
     shape = (layout.bundles, layout.answers, layout.mp, window.pixels)
-    return a, np.stack([_by_filter(layout, residues.reshape(shape)) for residues in b])
+    return messages, np.stack([_by_filter(layout, residues.reshape(shape)) for residues in b])
 
 
 def _mask(ring_q: Ring, spec: LinearSpec, b: U32, prg: Prg) -> tuple[U64, U64]:

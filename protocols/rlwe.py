@@ -184,16 +184,20 @@ class ClientKey:
 
     def phase_product(self, a: U64, bits: int) -> U64:
         """`a*s mod 2^bits` in Z[X]/(X^N+1), a `(n, N)` in Z_{2^bits}: exact, modulo a few NTT primes."""
-        # |a*s| <= N * 2^(bits-1); crt_signed needs it below a quarter of the primes' product (29.9 bits each).
-        need = bits - 1 + math.log2(self.ring.degree) + 2
-        count = math.ceil(need / 29.9)
-        if count > len(PHASE_PRIMES):
-            raise ContractViolation(f"answers of {bits} bits need more than {len(PHASE_PRIMES)} primes")
-        work = _phase_ring(self.ring.degree, max(count, 2))
+        work = _phase_ring(self.ring.degree, phase_primes(self.ring.degree, bits))
         hat = work.forward(work.lift(self.secret)[:, None])[:, 0]
         lifted = kernels.lift_centred(a.reshape(-1), bits, work.p).reshape(len(work.primes), *a.shape)
         product = work.times(lifted, hat)
         return kernels.crt_signed(product.reshape(len(work.primes), -1), work.p, bits).reshape(a.shape)
+
+
+def phase_primes(degree: int, bits: int) -> int:
+    """How many NTT primes hold `a*s` for an a in Z_{2^bits}."""
+    # |a*s| <= N * 2^(bits-1); crt_signed needs it below a quarter of the primes' product (29.9 bits each).
+    count = math.ceil((bits - 1 + math.log2(degree) + 2) / 29.9)
+    if count > len(PHASE_PRIMES):
+        raise ContractViolation(f"answers of {bits} bits need more than {len(PHASE_PRIMES)} primes")
+    return max(count, 2)
 
 
 @lru_cache(maxsize=16)

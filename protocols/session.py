@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from moiety.protocols.channel import Channel
 from moiety.protocols.digits import LAN, Link
+from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Session:
     `sender` is paired with the client's
     `receiver` (direction server -> client) and the other way round. `rlwe` holds the client's per-query keys or the
     server's copies of the public ones. `link` is the class of network that comparisons are cut into digits for: public,
-    the same at both parties.
+    the same at both parties. `workers` are this party's threads; the peer need not have as many.
     """
 
     role: Role
@@ -40,6 +41,7 @@ class Session:
     receiver: TransferReceiver
     rlwe: dict[Any, Any] = field(default_factory=dict)
     link: Link = LAN
+    workers: Workers = field(default_factory=Workers)
 
     @property
     def is_server(self) -> bool:

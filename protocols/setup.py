@@ -11,6 +11,7 @@ import numpy as np
 from moiety.protocols import base_ot
 from moiety.protocols.channel import Channel
 from moiety.protocols.ot import TransferReceiver, TransferSender
+from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Role, Session
 from moiety.protocols.vole import softspoken as ss
@@ -23,28 +24,33 @@ _TO_CLIENT, _TO_SERVER = b"server->client", b"client->server"
 
 
 def open_session(
-    role: Role, channel: Channel, prg: Prg | None = None, silent_from: int = NEVER_SILENT
+    role: Role,
+    channel: Channel,
+    prg: Prg | None = None,
+    silent_from: int = NEVER_SILENT,
+    workers: Workers | None = None,
 ) -> Session:
     """Run the set-up with the peer and return this party's Session. `prg` is this party's randomness; the operating
-    system's when None. Choices of at least `silent_from` bits take silent correlations; it must be the peer's, too.
+    system's when None. Choices of at least `silent_from` bits take silent correlations; it must be the peer's, too. `workers` are this party's threads (None: one).
 
     Raises `NetworkFailure` when the peer is gone or sends invalid group elements.
     """
-    prg = prg or Prg.from_os()
+    prg, workers = prg or Prg.from_os(), workers or Workers()
     with channel.meter.labelled("setup"):
         if role is Role.SERVER:
             start, delta = _puncture(_TO_CLIENT, channel, prg)
-            sender = _punctured(start, delta, channel)
-            receiver = _grow(_TO_SERVER, channel, prg)
+            sender = _punctured(start, delta, channel, workers)
+            receiver = _grow(_TO_SERVER, channel, prg, workers)
         else:
-            receiver = _grow(_TO_CLIENT, channel, prg)
+            receiver = _grow(_TO_CLIENT, channel, prg, workers)
             start, delta = _puncture(_TO_SERVER, channel, prg)
-            sender = _punctured(start, delta, channel)
+            sender = _punctured(start, delta, channel, workers)
         channel.flush()
     # Both generators of a direction start from its one set-up, and so have the same delta.
-    mixed_s = mixed_sender(channel, sender, prg.fork(), silent_from)
-    mixed_r = mixed_receiver(channel, receiver, prg.fork(), silent_from)
-    return Session(role, channel, prg, TransferSender(channel, mixed_s), TransferReceiver(channel, mixed_r))
+    mixed_s = mixed_sender(channel, sender, prg.fork(), silent_from, workers)
+    mixed_r = mixed_receiver(channel, receiver, prg.fork(), silent_from, workers)
+    to_peer, from_peer = TransferSender(channel, mixed_s, workers), TransferReceiver(channel, mixed_r, workers)
+    return Session(role, channel, prg, to_peer, from_peer, workers=workers)
 
 
 def _puncture(tag: bytes, channel: Channel, prg: Prg) -> tuple[base_ot.BaseReceiver, np.ndarray]:
@@ -54,15 +60,17 @@ def _puncture(tag: bytes, channel: Channel, prg: Prg) -> tuple[base_ot.BaseRecei
     return start, delta
 
 
-def _punctured(start: base_ot.BaseReceiver, delta: np.ndarray, channel: Channel) -> ss.SoftSpokenSender:
+def _punctured(
+    start: base_ot.BaseReceiver, delta: np.ndarray, channel: Channel, workers: Workers
+) -> ss.SoftSpokenSender:
     answer = channel.recv(base_ot.SENDER_BYTES).tobytes()
     message = channel.recv(ss.PUNCTURE_BYTES).tobytes()
-    return ss.SoftSpokenSender(channel, ss.punctured_trees(delta, message, start.finish(answer)), delta)
+    return ss.SoftSpokenSender(channel, ss.punctured_trees(delta, message, start.finish(answer)), delta, workers)
 
 
-def _grow(tag: bytes, channel: Channel, prg: Prg) -> ss.SoftSpokenReceiver:
+def _grow(tag: bytes, channel: Channel, prg: Prg, workers: Workers) -> ss.SoftSpokenReceiver:
     answer, keys = base_ot.send(tag, channel.recv(base_ot.receiver_bytes(ss.TRANSFERS)).tobytes(), prg)
     message, leaves = ss.full_trees(prg.bytes(16 * ss.TREES).reshape(ss.TREES, 16), keys)
     channel.send(answer)
     channel.send(message)
-    return ss.SoftSpokenReceiver(channel, leaves)
+    return ss.SoftSpokenReceiver(channel, leaves, workers)

@@ -18,6 +18,7 @@ from moiety.runtime.cli_vendor import (
     compile_command,
     inspect,
     simulate,
+    sizes,
 )
 from moiety.runtime.signals import Stopped, raise_stopped
 
@@ -31,6 +32,16 @@ OtOption = Annotated[
         metavar="auto|softspoken|silent",
         help="Generator of correlations: softspoken (more traffic), silent (more computing), or whatever "
         "suits the measured network.",
+    ),
+]
+ThreadsOption = Annotated[
+    int,
+    typer.Option(
+        "--threads",
+        min=1,
+        max=256,
+        metavar="N",
+        help="Cores that this side's work is spread over; the other side need not use as many.",
     ),
 ]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -97,6 +108,7 @@ command(DEMO_EXAMPLES)(demo)
     ui.examples(
         "moiety serve compiled/ --listen 0.0.0.0:7700",
         "moiety serve compiled/ --listen 127.0.0.1:0 --once     [dim](any free port; prints it)[/dim]",
+        "moiety serve compiled/ --batch 4,16 --threads 8",
     )
 )
 def serve(
@@ -126,6 +138,23 @@ def serve(
             min=0, metavar="N", help="Clients that may wait while another one is served; further ones are refused."
         ),
     ] = 8,
+    batch: Annotated[
+        str,
+        typer.Option(
+            metavar="B,...",
+            help="Numbers of images that a client may put into one run, besides 1: less traffic and fewer rounds per "
+            "image, more memory. Each takes its own preparation.",
+        ),
+    ] = "1",
+    threads: ThreadsOption = 1,
+    hint_file: Annotated[
+        bool,
+        typer.Option(
+            "--hint-file/--no-hint-file",
+            help="Keep what is prepared from the weights beside them (hints*.safetensors, as secret as they are), for "
+            "the next start.",
+        ),
+    ] = True,
     ot: OtOption = "auto",
 ) -> None:
     """Serve a compiled model to hospitals, one client at a time (vendor).
@@ -145,17 +174,20 @@ def serve(
     raise_stopped()
     ui.log_to_stderr()
     host, port = tcp.parse_address(listen)
+    batches = tuple(sorted({1, *(sizes(batch, "--batch") or ())}))
     program, weights = artifacts.load_vendor(folder)
     listener = tcp.listen(host, port)
     log.info("preparing '%s', Program %s..., %s rounding", program.name, program.digest()[:16], program.rounding)
-    options = ServerOptions(max_clients=1 if once else max_clients, waiting=waiting, ot=correlations.parse(ot))
-    server = Server(ServerExecutor(program, weights), listener, options)
+    options = ServerOptions(
+        max_clients=1 if once else max_clients, waiting=waiting, ot=correlations.parse(ot), threads=threads
+    )
+    server = Server(ServerExecutor(program, weights, batches=batches), listener, options)
     print(f"listening {listener.address}", flush=True)
     log.info("listening at %s", listener.address)
     try:
         with server:
             with watching("preparing") as watch:
-                server.executor.prepare(watch)
+                server.prepare(watch, folder / artifacts.WEIGHTS if hint_file else None)
             server.run()
     except Stopped as stopped:
         log.info("stopping: %s", stopped)
@@ -165,7 +197,7 @@ def serve(
 @command(
     ui.examples(
         "moiety infer public/ x-ray.png --connect vendor.example:7700",
-        "moiety infer public/ cohort.csv more-images/ --connect 10.0.0.7:7700 -o cohort.json",
+        "moiety infer public/ cohort.csv more-images/ --connect 10.0.0.7:7700 --batch 16 -o cohort.json",
     )
 )
 def infer(
@@ -194,6 +226,16 @@ def infer(
         float,
         typer.Option(min=1.0, metavar="SECONDS", help="Longest silence of the server before the run is given up."),
     ] = 60.0,
+    batch: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=64,
+            metavar="N",
+            help="Images that may share one run, where the server offers it: less traffic and fewer rounds per image.",
+        ),
+    ] = 1,
+    threads: ThreadsOption = 1,
     ot: OtOption = "auto",
 ) -> None:
     """Run images through a vendor's server without showing them to it (hospital).
@@ -229,7 +271,9 @@ def infer(
     channel = tcp.connect(host, port, limits=tcp.Limits(silence=timeout))
     try:
         with watching("inference") as watch:
-            results = client.run_images(channel, program, files, output, on_wait, on_image, watch, generator)
+            results = client.run_images(
+                channel, program, files, output, on_wait, on_image, watch, generator, batch, threads
+            )
     except MoietyError:
         if done:
             ui.say(f"{len(done)} of {len(files)} images were finished; their results are in {output}")

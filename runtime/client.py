@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from moiety.protocols import kernels
 from moiety.protocols.errors import BadInput, MoietyError
+from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import open_session
 from moiety.runtime import images, wire
@@ -38,7 +39,10 @@ class OutputResult(msgspec.Struct, kw_only=True):
 
 
 class ImageResult(msgspec.Struct, kw_only=True):
-    """One image: its outputs and what it cost this side; `server` is what the server says it cost there."""
+    """One image: its outputs and what it cost this side; `server` is what the server says it cost there.
+
+    Of a run of `batch` images each is charged its part of time and bytes; all of them waited for the `flights`.
+    """
 
     file: str
     outputs: list[OutputResult]
@@ -49,6 +53,7 @@ class ImageResult(msgspec.Struct, kw_only=True):
     flights: int
     by_step_kind: dict[str, StepCost]
     server: wire.Served
+    batch: int = 1
 
 
 class Results(msgspec.Struct, kw_only=True):
@@ -81,7 +86,9 @@ class Results(msgspec.Struct, kw_only=True):
 
 @dataclass
 class Connection:
-    """A server that has accepted this client; `infer` runs one image. `setup_seconds` is the base transfers' time."""
+    """A server that has accepted this client; `infer` runs one image, `infer_batch` as many as one of `sizes`, which are
+    in decreasing order. `setup_seconds` is the base transfers' time.
+    """
 
     executor: ClientExecutor
     channel: TcpChannel
@@ -90,16 +97,24 @@ class Connection:
     setup_seconds: float
     silent_from: int
     network: Network | None
+    sizes: tuple[int, ...] = (1,)
     _index: int = field(default=0)
 
     def infer(
         self, tensor: npt.NDArray[np.float32], progress: Progress = no_progress
     ) -> tuple[list[Output], RunCost, wire.Served]:
         """The outputs for one preprocessed input tensor, this side's cost and the server's."""
+        outputs, cost, served = self.infer_batch([tensor], progress)
+        return outputs[0], cost, served
+
+    def infer_batch(
+        self, tensors: Sequence[npt.NDArray[np.float32]], progress: Progress = no_progress
+    ) -> tuple[list[list[Output]], RunCost, wire.Served]:
+        """The outputs for each of several tensors in one run; this side's cost of the run, and the server's."""
         with peer_errors():
-            wire.send(self.channel, wire.Begin(index=self._index))
-            self._index += 1
-            outputs, cost = self.executor.run(self.session, tensor, progress)
+            wire.send(self.channel, wire.Begin(index=self._index, images=len(tensors)))
+            self._index += len(tensors)
+            outputs, cost = self.executor.run_batch(self.session, tensors, progress)
             return outputs, cost, wire.receive(self.channel, wire.Served)
 
 
@@ -130,19 +145,25 @@ def shake_hands(channel: TcpChannel, program: Program, on_wait: Callable[[int], 
 
 
 def join(
-    channel: TcpChannel, program: Program, on_wait: Callable[[int], None] = lambda ahead: None, ot: Ot = "auto"
+    channel: TcpChannel,
+    program: Program,
+    on_wait: Callable[[int], None] = lambda ahead: None,
+    ot: Ot = "auto",
+    batch: int = 1,
+    workers: Workers | None = None,
 ) -> Connection:
-    """Handshake, queue, choice of the generator and base transfers. Raises `PeerMismatch`, `NetworkFailure`, `BadPlan`
-    as ClientExecutor.
+    """Handshake, queue, choice of the generator and base transfers; runs will be of up to `batch` images, as the server
+    offers. Raises `PeerMismatch`, `NetworkFailure`, `BadPlan` as ClientExecutor.
     """
     executor = ClientExecutor(program)
     with peer_errors():
         server = shake_hands(channel, program, on_wait, ot)
+        sizes = wire.batch_sizes(server.batches, batch, executor.layout)
         started = time.perf_counter()
         silent_from, network = settle_client(channel, ot, server.ot, image_cost(program))
-        session = open_session(Role.CLIENT, channel, silent_from=silent_from)
+        session = open_session(Role.CLIENT, channel, silent_from=silent_from, workers=workers)
         took = time.perf_counter() - started
-        return Connection(executor, channel, session, server, took, silent_from, network)
+        return Connection(executor, channel, session, server, took, silent_from, network, sizes)
 
 
 def check_images(files: Sequence[Path], program: Program) -> None:
@@ -160,8 +181,11 @@ def run_images(
     on_image: Callable[[ImageResult], None] = lambda result: None,
     progress: Progress = no_progress,
     ot: Ot = "auto",
+    batch: int = 1,
+    threads: int = 1,
 ) -> Results:
-    """All `files` through the server at the other end of `channel`; `output` is rewritten, whole, after each image.
+    """All `files` through the server at the other end of `channel`, up to `batch` of them in one run, with `threads`
+    threads; `output` is rewritten, whole, after each run.
 
     On a failure the results so far are in the file, with `complete` false and the reason in `error`, and the exception
     goes on; when there are none, a file of earlier results is left as it was. Closes the channel.
@@ -174,19 +198,21 @@ def run_images(
         versions={"moiety": wire.package_version(), "python": platform.python_version(), "numpy": np.__version__},
         kernels={"client": kernels.backend_name(), "server": "unknown"},
     )
+    workers = Workers(threads)
     try:
-        connection = join(channel, program, on_wait, ot)
+        connection = join(channel, program, on_wait, ot, min(batch, len(files)), workers)
         results.kernels["server"] = wire.printable(connection.server.backend)
         results.setup_seconds = connection.setup_seconds
         results.silent_from, results.network = connection.silent_from, connection.network
-        for file in files:
-            tensor = images.load(file, program.input.shape, program.preprocessing)
-            outputs, cost, served = connection.infer(tensor, progress)
-            result = image_result(file, outputs, cost, served)
-            results.images.append(result)
+        for group in runs_of(files, connection.sizes):
+            tensors = [images.load(file, program.input.shape, program.preprocessing) for file in group]
+            outputs, cost, served = connection.infer_batch(tensors, progress)
+            done = [image_result(file, outputs[i], cost, served, i) for i, file in enumerate(group)]
+            results.images += done
             _account(results, channel, cost)
             _save(results, output)
-            on_image(result)
+            for result in done:
+                on_image(result)
         results.complete = True
     except BaseException as error:
         results.error = str(error) if isinstance(error, MoietyError | Stopped) else type(error).__name__
@@ -194,12 +220,35 @@ def run_images(
         raise
     finally:
         channel.close()
+        workers.close()
         if results.images:
             _save(results, output)
     return results
 
 
-def image_result(file: Path, outputs: Sequence[Output], cost: RunCost, served: wire.Served) -> ImageResult:
+def runs_of(files: Sequence[Path], sizes: Sequence[int]) -> Iterator[Sequence[Path]]:
+    """Cut into runs of the largest sizes that fit; `sizes` decreasing, down to 1."""
+    at = 0
+    while at < len(files):
+        size = next(size for size in sizes if size <= len(files) - at)
+        yield files[at : at + size]
+        at += size
+
+
+def image_result(
+    file: Path, outputs: Sequence[Output], cost: RunCost, served: wire.Served, position: int = 0
+) -> ImageResult:
+    """The result for the image at `position` of a run that cost `cost`."""
+    batch = cost.images
+
+    def part(nbytes: int) -> int:
+        """The images' parts of a number of bytes sum to it."""
+        return nbytes * (position + 1) // batch - nbytes * position // batch
+
+    by_kind = {
+        kind: StepCost(c.seconds / batch, c.cpu_seconds / batch, part(c.sent), part(c.received), c.flights)
+        for kind, c in cost.by_kind.items()
+    }
     return ImageResult(
         file=str(file),
         outputs=[
@@ -213,13 +262,16 @@ def image_result(file: Path, outputs: Sequence[Output], cost: RunCost, served: w
             )
             for o in outputs
         ],
-        seconds=cost.total.seconds,
-        cpu_seconds=cost.total.cpu_seconds,
-        bytes_sent=cost.total.sent,
-        bytes_received=cost.total.received,
+        seconds=cost.total.seconds / batch,
+        cpu_seconds=cost.total.cpu_seconds / batch,
+        bytes_sent=part(cost.total.sent),
+        bytes_received=part(cost.total.received),
         flights=cost.total.flights,
-        by_step_kind=cost.by_kind,
-        server=served,
+        by_step_kind=by_kind,
+        server=msgspec.structs.replace(
+            served, seconds=served.seconds / batch, cpu_seconds=served.cpu_seconds / batch
+        ),
+        batch=batch,
     )
 
 

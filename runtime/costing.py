@@ -1,7 +1,7 @@
 """What a Program costs on the wire, from its public numbers alone, before anything runs.
 
 The formulas are the protocols' own declarations (protocols/costs, protocols/packing); a test holds their sum equal to
-what two parties meter.
+what two parties meter. Beside bytes and flights they name the local work, from which runtime/timing makes seconds.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 
 from moiety.protocols import costs, packing
-from moiety.protocols.costs import Cost
+from moiety.protocols.costs import Cost, Local, Send, Work, local
+from moiety.protocols.rlwe import phase_primes
 from moiety.runtime import program as ir
 from moiety.runtime.layers import linear_specs
 
@@ -22,8 +23,10 @@ def step_costs(program: ir.Program) -> list[Cost]:
 
 def key_cost(program: ir.Program) -> Cost:
     """The fresh RLWE public keys that come with every image."""
-    nbytes = packing.query_bytes(list(linear_specs(program).values()))
-    return Cost.of(("C", nbytes))
+    specs = list(linear_specs(program).values())
+    residues = sum(degree * len(primes) for degree, primes in packing.parameter_sets(specs))
+    made = (Work("expand_residue", residues), Work("mask_residue", residues), Work("word", residues))
+    return Cost((Send("C", packing.query_bytes(specs), made, (Work("word", residues),)),))
 
 
 def image_cost(program: ir.Program) -> Cost:
@@ -36,7 +39,7 @@ def _step_cost(program: ir.Program, step: ir.AnyStep, spec: packing.LinearSpec |
     operand = program.steps[step.inputs[0]] if step.inputs else step
     match step:
         case ir.Linear() if spec is not None:
-            return Cost.of(("C", packing.upload_bytes(spec)), ("S", packing.download_bytes(spec)))
+            return linear_cost(spec)
         case ir.Relu(inputs=(_, _)):
             return costs.multiplex(n, step.bits)
         case ir.Relu():
@@ -54,5 +57,64 @@ def _step_cost(program: ir.Program, step: ir.AnyStep, spec: packing.LinearSpec |
             return costs.extend(n, operand.bits, step.bits, link)
         case ir.Output():
             return costs.reveal_to_client(n, step.bits)
-        case _:
+        case ir.Reshape() | ir.Input():
             return Cost()
+        case ir.SumPool():
+            return local("pass", n * sum(step.kernel))
+        case ir.Add() | ir.Concat():
+            return local("pass", n * len(step.inputs)) if isinstance(step, ir.Add) else local("pass", n)
+        case _:
+            return local("pass", n)
+
+
+def linear_cost(spec: packing.LinearSpec) -> Cost:
+    """One homomorphic layer, in the order of protocols/linear: the server makes the a parts while the client encrypts,
+    and the client multiplies them by its secret while the server makes the b parts.
+    """
+    layout, primes, degree = spec.layout, len(spec.primes), spec.degree
+    tiles = len(layout.windows)
+    ciphertexts, answers = tiles * layout.ciphertexts_per_tile, tiles * layout.answers_per_tile
+    outputs = math.prod(layout.flat.out_shape)
+    sent = ciphertexts * sum(layout.sent) * primes
+    a_bytes = sum(packing.tile_download_bytes(spec, window)[0] for window in layout.windows)
+    b_bytes = sum(packing.tile_download_bytes(spec, window)[1] for window in layout.windows)
+    encode = Work("encode_residue", ciphertexts * layout.block * primes)
+    encrypt = (
+        Work("expand_residue", ciphertexts * degree * primes),
+        Work("mask_residue", ciphertexts * degree * primes),
+        encode,
+        Work("word", sent),
+    )
+    answer = (
+        Work("zero_residue", 2 * answers * degree * primes),
+        Work("torus_residue", answers * degree * primes),
+        Work("word", answers * degree),
+    )
+    phase = (Work("word", answers * degree), Work("phase_residue", answers * degree * phase_primes(degree, spec.answer_bits)))
+    mask = [Work("torus_residue", outputs * primes), Work("word", outputs)]
+    if spec.masking == "flooded":
+        mask += [Work("flood_residue", outputs * primes), Work("encode_residue", outputs * primes)]
+    return Cost(
+        (
+            Local("C", (Work("layer", tiles),)),
+            Local("S", (Work("layer", tiles), *answer)),
+            Send("C", packing.upload_bytes(spec), encrypt),
+            Send("S", a_bytes, (), phase),
+            Local("S", (Work("word", sent), encode, *_convolution(spec))),
+            Send("S", b_bytes, tuple(mask), (Work("word", outputs), Work("pass", 6 * outputs))),
+        )
+    )
+
+
+def _convolution(spec: packing.LinearSpec) -> tuple[Work, ...]:
+    """As protocols/correlate does it: one product per tap, source and target block, on rows copied once per shift."""
+    layout, primes = spec.layout, len(spec.primes)
+    taps, terms = len(layout.tap_offsets), layout.ciphertexts * layout.cp
+    products = rows = sums = 0
+    for window in layout.windows:
+        length = (window.y1 - window.y0 - 1) * layout.pitch + window.x1 - window.x0
+        added = layout.mp**2 * taps * layout.bundles * layout.answers * length * primes
+        sums += added
+        products += added * terms
+        rows += (2 * layout.mp - 1) * layout.bundles * terms * (length + layout.tap_offsets[-1]) * primes
+    return Work("product", products), Work("row", rows), Work("sum", sums)

@@ -34,7 +34,8 @@ def _bar(console: Console, title: str) -> Iterator[Watch]:
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[what]}"),
+        # Names of layers come from the other side: not markup.
+        TextColumn("{task.fields[what]}", style="dim", markup=False),
     )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(title, total=None, what="")

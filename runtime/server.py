@@ -16,14 +16,16 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from moiety.protocols import kernels
 from moiety.protocols.errors import ContractViolation, MoietyError, NetworkFailure, PeerMismatch
+from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role
 from moiety.protocols.setup import open_session
 from moiety.runtime import wire
 from moiety.runtime.correlations import Ot, settle_server
-from moiety.runtime.executor import RunCost, ServerExecutor, peak_rss
+from moiety.runtime.executor import Progress, RunCost, ServerExecutor, no_progress, peak_rss
 from moiety.runtime.signals import Stopped
 from moiety.runtime.tcp import Listener, PeerClosed, PeerError, TcpChannel
 
@@ -34,7 +36,7 @@ log = logging.getLogger("moiety.server")
 class ServerOptions:
     """`max_clients`: stop after so many served (None: never). `waiting`: places in the queue; those who wait hear every
     `reminder_seconds` that the server still knows them. `handshakes`: at the same time. `ot`: generator of
-    correlations (runtime/correlations.py).
+    correlations (runtime/correlations.py). `threads`: of the kernels, for the client in service.
     """
 
     max_clients: int | None = None
@@ -44,6 +46,7 @@ class ServerOptions:
     idle_seconds: float = 120.0
     reminder_seconds: float = 20.0
     ot: Ot = "auto"
+    threads: int = 1
 
 
 @dataclass
@@ -86,6 +89,12 @@ class Server:
     _serving: bool = False
     _stopping: bool = False
     _acceptor: threading.Thread = field(init=False)
+    _workers: Workers = field(init=False)
+    _offer: dict[int, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._workers = Workers(self.options.threads)
+        self._offer = {images: self.executor.layout(images) for images in self.executor.batches}
 
     def __enter__(self) -> Server:
         self._acceptor = threading.Thread(target=self._accept_loop, name="moiety-acceptor", daemon=True)
@@ -95,6 +104,13 @@ class Server:
     def __exit__(self, *exception: object) -> None:
         self.stop()
         self._acceptor.join(timeout=5.0)
+        self._workers.close()
+
+    def prepare(self, progress: Progress = no_progress, keep_beside: Path | None = None) -> None:
+        """Prepare the executor (see there), with this server's threads."""
+        started = time.perf_counter()
+        self.executor.prepare(progress, keep_beside, self._workers)
+        log.info("prepared in %.2f s", time.perf_counter() - started)
 
     def run(self) -> None:
         """Serve until `max_clients` were served or `stop` was called."""
@@ -184,7 +200,7 @@ class Server:
             places.release()
 
     def _handshake(self, channel: TcpChannel) -> None:
-        ours = wire.hello(Role.SERVER, self.executor.program, self.options.ot)
+        ours = wire.hello(Role.SERVER, self.executor.program, self.options.ot, self._offer)
         with channel.deadline(self.options.handshake_seconds):
             theirs = wire.receive(channel, wire.Hello)
         wire.send(channel, ours)
@@ -222,7 +238,7 @@ class Server:
         try:
             log.info("%s: connected", channel.peer)
             for cost in self._session(channel):
-                images += 1
+                images += cost.images
                 self._account(channel, images, cost)
             log.info(
                 "%s: finished, %d images, %.1f MB over the wire",
@@ -246,11 +262,11 @@ class Server:
             self._serving = False
 
     def _session(self, channel: TcpChannel) -> Iterator[RunCost]:
-        """Opens the session and runs images until the client says goodbye; yields each one's cost."""
+        """Opens the session and runs images until the client says goodbye; yields each run's cost."""
         wire.send(channel, wire.Ready())
         started = time.perf_counter()
         silent_from = settle_server(channel, self.options.ot, self._asked.pop(channel))
-        session = open_session(Role.SERVER, channel, silent_from=silent_from)
+        session = open_session(Role.SERVER, channel, silent_from=silent_from, workers=self._workers)
         log.info(
             "%s: session open after %.2f s (kernels: %s; silent correlations from %d bits)",
             channel.peer,
@@ -269,24 +285,27 @@ class Server:
                 raise
             if begin.index != index:
                 raise NetworkFailure(f"out of step: image {begin.index} announced where {index} was due")
-            cost = self.executor.run(session)
+            if begin.images not in self.executor.batches:
+                raise NetworkFailure(f"out of step: a run of {begin.images} images, which was not offered")
+            cost = self.executor.run(session, images=begin.images)
             wire.send(
                 channel,
                 wire.Served(seconds=cost.total.seconds, cpu_seconds=cost.total.cpu_seconds, peak_rss=cost.peak_rss),
             )
-            index += 1
+            index += begin.images
             yield cost
 
     def _account(self, channel: TcpChannel, images: int, cost: RunCost) -> None:
         total = cost.total
-        self.summary.images += 1
+        self.summary.images += cost.images
         self.summary.seconds += total.seconds
         self.summary.cpu_seconds += total.cpu_seconds
         self.summary.bytes_sent += total.sent
         self.summary.bytes_received += total.received
+        done = f"image {images}" if cost.images == 1 else f"images {images - cost.images + 1} to {images}"
         log.info(
-            "%s: image %d done in %.2f s (%.2f s CPU), %.1f MB sent, %.1f MB received",
-            channel.peer, images, total.seconds, total.cpu_seconds, total.sent / 1e6, total.received / 1e6,
+            "%s: %s done in %.2f s (%.2f s CPU), %.1f MB sent, %.1f MB received",
+            channel.peer, done, total.seconds, total.cpu_seconds, total.sent / 1e6, total.received / 1e6,
         )  # fmt: skip
 
     def _lost(self, channel: TcpChannel, images: int, why: str) -> None:

@@ -6,7 +6,7 @@
              ◀──────────────────────  Waiting while another client is served (0 or more)
              ◀──────────────────────  Ready
       ═══════ open_session (protocol bytes) ═══════
-      Begin  ──────────────────────▶          one per image
+      Begin  ──────────────────────▶          one per run of one or several images
       ═══════ one inference (protocol bytes) ══════
              ◀──────────────────────  Served  what it cost the server
       GOODBYE, or Begin again
@@ -17,6 +17,7 @@ fields are ignored, so that a newer peer can still be told apart by its `protoco
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from typing import Literal, TypeVar
 
@@ -25,6 +26,7 @@ import msgspec
 from moiety.protocols import kernels
 from moiety.protocols.errors import MoietyError, NetworkFailure, PeerMismatch
 from moiety.protocols.session import Role
+from moiety.runtime.layers import MAX_BATCH
 from moiety.runtime.program import Program
 from moiety.runtime.tcp import PeerError, TcpChannel
 
@@ -45,6 +47,10 @@ class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
 
 
 class Hello(Message, frozen=True, tag="hello", kw_only=True):
+    """`batches`, a server's offer: numbers of images that may share a run -> digest of the layouts that it has planned
+    for so many (layers.layout_digest).
+    """
+
     magic: Literal["moiety"] = "moiety"
     protocol: int
     package: str
@@ -55,6 +61,7 @@ class Hello(Message, frozen=True, tag="hello", kw_only=True):
     cryptography: dict[str, str]
     ot: str = "auto"
     backend: str = "unknown"
+    batches: dict[int, str] = {}
 
 
 class Waiting(Message, frozen=True, tag="waiting", kw_only=True):
@@ -68,13 +75,16 @@ class Ready(Message, frozen=True, tag="ready", kw_only=True):
 
 
 class Begin(Message, frozen=True, tag="begin", kw_only=True):
-    """The client is about to run image number `index` (counted from 0) of this connection."""
+    """The client is about to run its images from number `index` (counted from 0) of this connection, `images` of them
+    together.
+    """
 
     index: int
+    images: int = 1
 
 
 class Served(Message, frozen=True, tag="served", kw_only=True):
-    """The server's cost of one image: wall and CPU seconds, and the peak resident bytes of its process so far."""
+    """The server's cost of one run: wall and CPU seconds, and the peak resident bytes of its process so far."""
 
     seconds: float
     cpu_seconds: float
@@ -105,8 +115,8 @@ def package_version() -> str:
     return metadata.version("moiety")
 
 
-def hello(role: Role, program: Program, ot: str = "auto") -> Hello:
-    """This side's Hello; `ot` is the generator of correlations that it asks for."""
+def hello(role: Role, program: Program, ot: str = "auto", batches: Mapping[int, str] | None = None) -> Hello:
+    """This side's Hello; `ot` is the generator of correlations that it asks for, `batches` a server's offer."""
     return Hello(
         protocol=PROTOCOL,
         package=package_version(),
@@ -117,6 +127,7 @@ def hello(role: Role, program: Program, ot: str = "auto") -> Hello:
         cryptography=CRYPTOGRAPHY,
         ot=ot,
         backend=kernels.backend_name(),
+        batches=dict(batches or {}),
     )
 
 
@@ -160,6 +171,22 @@ def compare(ours: Hello, theirs: Hello) -> None:
         refuse("the generator of correlations", ours.ot, theirs.ot, "leave --ot away on one side, or ask for the same")
     if theirs.rounding != ours.rounding:
         refuse("rounding", ours.rounding, theirs.rounding, "use one Program on both sides")
+
+
+def batch_sizes(offer: Mapping[int, str], most: int, layout: Callable[[int], str]) -> tuple[int, ...]:
+    """The numbers of images that a client may put into one run, largest first, 1 always among them: what the server
+    offers, up to `most`. `layout` is this side's digest for a number of images.
+
+    Raises `PeerMismatch` where the two sides have planned differently.
+    """
+    sizes = sorted((size for size in offer if 1 < size <= min(most, MAX_BATCH)), reverse=True)
+    for size in sizes:
+        if layout(size) != offer[size]:
+            raise PeerMismatch(
+                f"the two sides plan runs of {size} images differently; install the same release on both sides, or "
+                "run images one by one with --batch 1"
+            )
+    return (*sizes, 1)
 
 
 def send(channel: TcpChannel, message: Message) -> None:

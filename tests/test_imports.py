@@ -28,6 +28,7 @@ ALLOWED = {
         "moiety.protocols.errors",
         "moiety.protocols.rlwe_params",
         "moiety.protocols.packing",
+        "moiety.protocols.packing_plan",
     ),
     "protocols": (),
     "models": ("moiety.protocols.errors", "moiety.runtime.program", "moiety.runtime.images"),

@@ -369,7 +369,7 @@ def test_internal_failure_ends_one_session_and_tells_no_secret(
     running = serve()
     files = save_images(tmp_path, 1)
 
-    def broken(session: Session) -> None:
+    def broken(session: Session, **options: object) -> None:
         raise ValueError("weight 123 is odd")
 
     with monkeypatch.context() as patch, caplog.at_level(logging.ERROR, "moiety.server"):

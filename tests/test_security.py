@@ -6,6 +6,7 @@ Statistical checks fail for sound code less than once in 10^8 runs.
 from __future__ import annotations
 
 import ast
+import io
 import itertools
 import os
 import queue
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from rich.console import Console
 
 import moiety.protocols
 from moiety.protocols import base_ot, kernels, linear, packing, ring, rlwe, setup
@@ -27,6 +29,7 @@ from moiety.protocols.errors import BadPlan, NetworkFailure
 from moiety.protocols.extend import extend
 from moiety.protocols.kernels import reference
 from moiety.protocols.maxpool import maxpool
+from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
 from moiety.protocols.relu import gates, relu
 from moiety.protocols.rlwe import ClientKey, Ring, ciphertext_a, public_key_a
@@ -34,7 +37,9 @@ from moiety.protocols.rlwe_params import message_bits, ntt_primes
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import NEVER_SILENT, open_session
 from moiety.protocols.truncate import truncate_exact, truncate_stochastic
+from moiety.protocols.vole import silent
 from moiety.runtime import program as ir
+from moiety.runtime import progress
 from moiety.runtime.executor import ClientExecutor, ServerExecutor
 from moiety.runtime.layers import linear_specs, public_seed
 from moiety.runtime.weights import Weights
@@ -44,6 +49,9 @@ from tests.support.two_party import MemoryChannel, run_both, run_two_party
 U8 = npt.NDArray[np.uint8]
 SEED = b"public seed 0001"
 ROUNDINGS: tuple[ir.Rounding, ...] = ("exact", "stochastic")
+
+slow = pytest.mark.skipif(kernels.backend_name() == "reference", reason="takes a minute without compiled kernels")
+GENERATORS = pytest.mark.parametrize("silent_from", [NEVER_SILENT, pytest.param(1, marks=slow)])
 
 # --- a whole run, with everything that was sent -----------------------------------------------------------------------
 
@@ -74,7 +82,9 @@ class Tapped:
         return self.server.messages + self.client.messages
 
 
-def run(program: ir.Program, weights: Weights, images: list[npt.NDArray[np.float32]], silent_from: int) -> Tapped:
+def run(
+    program: ir.Program, weights: Weights, images: list[npt.NDArray[np.float32]], silent_from: int, threads: int = 1
+) -> Tapped:
     down: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     up: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     tapped = Tapped(program, Wiretap(down, up, 60.0), Wiretap(up, down, 60.0))
@@ -82,16 +92,18 @@ def run(program: ir.Program, weights: Weights, images: list[npt.NDArray[np.float
     def server() -> None:
         executor = ServerExecutor(program, weights)
         executor.prepare()
-        session = open_session(Role.SERVER, tapped.server, silent_from=silent_from)
-        for _ in images:
-            executor.run(session)
+        with Workers(threads) as workers:
+            session = open_session(Role.SERVER, tapped.server, silent_from=silent_from, workers=workers)
+            for _ in images:
+                executor.run(session)
 
     def client() -> None:
         executor = ClientExecutor(program)
-        session = open_session(Role.CLIENT, tapped.client, silent_from=silent_from)
-        for image in images:
-            executor.run(session, image)
-            tapped.secrets.extend(key.secret.tobytes() for key in session.rlwe.values())
+        with Workers(threads) as workers:
+            session = open_session(Role.CLIENT, tapped.client, silent_from=silent_from, workers=workers)
+            for image in images:
+                executor.run(session, image)
+                tapped.secrets.extend(key.secret.tobytes() for key in session.rlwe.values())
 
     run_both(server, client, (tapped.server, tapped.client))
     return tapped
@@ -110,7 +122,7 @@ def words(messages: list[tuple[str, bytes]]) -> npt.NDArray[np.uint64]:
     return np.concatenate([np.frombuffer(data, np.uint64, len(data) // 8) for _, data in messages])
 
 
-@pytest.mark.parametrize("silent_from", [NEVER_SILENT, 1])
+@GENERATORS
 def test_nothing_is_ever_sent_twice(silent_from: int) -> None:
     program, weights = small("stochastic")
     runs = [run(program, weights, [zeros(program)] * 2, silent_from) for _ in range(2)]
@@ -149,7 +161,7 @@ def views(tapped: Tapped) -> Iterator[tuple[str, U8]]:
                     b = kernels.unpack(octets, spec.out_shape[0] * windows[part - len(windows)].pixels, width)
                     yield "server linear b", (b >> np.uint64(width - 8)).astype(np.uint8)
                 else:
-                    yield "server linear", octets[:-1]
+                    yield f"server linear {'ab'[part // len(windows)]}", octets[:-1]
             elif kind == "keys":
                 yield "client keys", residue_bytes(octets, next(iter(specs.values())).primes)
             else:
@@ -229,7 +241,7 @@ def spy(monkeypatch: pytest.MonkeyPatch, name: str, note: Callable[..., None]) -
     monkeypatch.setattr(kernels, name, both)
 
 
-@pytest.mark.parametrize("silent_from", [NEVER_SILENT, 1])
+@GENERATORS
 def test_no_pad_is_used_twice(monkeypatch: pytest.MonkeyPatch, silent_from: int) -> None:
     tweaks, calls = Ranges(), []
     for name, place in SENDERS.items():
@@ -252,26 +264,33 @@ def test_no_pad_is_used_twice(monkeypatch: pytest.MonkeyPatch, silent_from: int)
     assert bool(inside) == (silent_from == 1)
 
 
-def test_no_randomness_is_used_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+@GENERATORS
+def test_no_randomness_is_used_twice(monkeypatch: pytest.MonkeyPatch, silent_from: int) -> None:
     streams, leaves, public = Ranges(), Ranges(), set()
     spy(monkeypatch, "aes_ctr", lambda key, start, size: streams.take(key.tobytes(), start, -(-size // 16)))
-    spy(monkeypatch, "vole_receiver", lambda keys, start, k, n: leaves.take(keys.tobytes(), start, k * n))
-    spy(monkeypatch, "vole_sender", lambda keys, d, start, k, n, c: leaves.take(keys.tobytes(), start, k * n))
+    spy(monkeypatch, "vole_receiver", lambda keys, start, k, n, *_: leaves.take(keys.tobytes(), start, k * n))
+    spy(monkeypatch, "vole_sender", lambda keys, d, start, k, n, *_: leaves.take(keys.tobytes(), start, k * n))
 
     def public_stream(seed: bytes) -> Prg:
         public.add(seed)
         return Prg(seed)
 
+    def tree_keys(self: silent._Silent, nonce: U8, iterations: int) -> U8:
+        public.add(nonce.tobytes())
+        return real_tree_keys(self, nonce, iterations)
+
+    real_tree_keys = silent._Silent._tree_keys
     monkeypatch.setattr(rlwe, "Prg", public_stream)
+    monkeypatch.setattr(silent._Silent, "_tree_keys", tree_keys)
     program, weights = small("stochastic")
     for _ in range(2):
-        run(program, weights, [zeros(program)] * 2, NEVER_SILENT)
+        run(program, weights, [zeros(program)] * 2, silent_from, threads=3)
     assert len(leaves.used) == 8, "two sessions, two directions, two parties"
     assert not any(leaves.reused(keys) for keys in leaves.used)
     private = streams.used.keys() - public
     assert len(private) >= 4
     for key in private:
-        assert len(streams.users(key)) == 1, "two parties share a stream"
+        assert len(streams.users(key)) == 1, "two threads, or two parties, share a stream"
         assert not streams.reused(key)
 
 
@@ -431,6 +450,68 @@ def test_equal_filters_get_unequal_answers(rounding: ir.Rounding) -> None:
         assert np.abs(gap.astype(float)).mean() > 2.0**spec.answer_bits / 8
 
 
+def phases(spec: linear.LinearSpec, layer: linear.ServerLinear, images: int) -> tuple[ring.U64, ring.U64]:
+    """What the client decrypts for inputs of zero, in Z_{2^answer_bits}, and the server's shares: flat, all images."""
+    seen: list[ring.U64] = []
+    shares: list[ring.U64] = []
+
+    def server(session: Session) -> None:
+        for _ in range(images):
+            linear.new_query_server(session, [spec], SEED)
+            shares.append(linear.linear_server(session, layer, np.zeros(spec.in_shape, np.uint64)).reshape(-1))
+
+    def client(session: Session) -> None:
+        real = linear._round
+
+        def note(x: ring.U64, width: int, bits: int) -> ring.U64:
+            if width == spec.answer_bits:
+                seen.append(ring.reduce(x, width).reshape(-1))
+            return real(x, width, bits)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(linear, "_round", note)
+            for _ in range(images):
+                linear.new_query_client(session, [spec], SEED)
+                linear.linear_client(session, spec, layer.layer, SEED, np.zeros(spec.in_shape, np.uint64))
+
+    run_two_party(server, client)
+    return np.concatenate(seen), np.concatenate(shares)
+
+
+@pytest.mark.parametrize("extreme", [False, True])
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_decrypted_answers_show_the_mask_alone(rounding: ir.Rounding, extreme: bool) -> None:
+    """With the secret key: neither the message nor the noise, which both depend on the weights, can be seen."""
+    program, _ = small(rounding)
+    index, spec = next(iter(linear_specs(program).items()))
+    modulus = Ring.of(spec.degree, spec.primes).modulus
+    if rounding == "exact":
+        # As much flooding as decrypts, and a in many bits, so that it is the flooding that is seen, not roundings.
+        spec = replace(spec, answer_bits=56, flood_bits=modulus.bit_length() - spec.bits - 3)
+    weight = np.full((4, 2, 3, 3), (1 << spec.weight_bits - 1) if extreme else 0, np.int32)
+    layer = linear.ServerLinear(spec, index, SEED, weight, np.zeros(4, np.int64))
+    layer.prepare()
+    phase, share = phases(spec, layer, 8)
+    extra = spec.answer_bits - message_bits(spec.bits, spec.answer_bits)
+    for shift in (extra if rounding == "stochastic" else spec.answer_bits - spec.bits, spec.answer_bits - 8):
+        assert chi_square((phase >> np.uint64(shift)).astype(np.uint8)) < 255 + 8 * 22.6
+    if rounding == "exact":
+        scale = spec.answer_bits - spec.bits
+        error = ring.to_signed(ring.reduce(phase + (share << np.uint64(scale)), spec.answer_bits), spec.answer_bits)
+        flooding = 2.0 ** (spec.flood_bits + spec.answer_bits) / modulus
+        roundings = 2.0**extra / np.sqrt(12)
+        assert flooding > 4 * roundings
+        assert abs(error.std() / np.hypot(flooding / np.sqrt(3), roundings) - 1) < 0.08
+
+
+def test_layer_names_are_not_markup() -> None:
+    """They come from the vendor's Program and are shown on the hospital's terminal."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=200)
+    with progress._bar(console, "inference") as watch:
+        watch(1, 2, "conv[/b][link=file:///]x")
+    assert "conv[/b][link=file:///]x" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_absurd_flooding_is_refused() -> None:
     program, _ = small("exact")
     spec = next(iter(linear_specs(program).values()))
@@ -549,10 +630,11 @@ def test_messages_hold_nothing_of_the_heap(n: int) -> None:
     calls: list[tuple[int, Callable[[], U8]]] = []
     for k, bits in itertools.product(range(1, 5), (1, 3, 8)):
         shifts, table = (rng.integers(0, 1 << k, shape, np.uint8) for shape in (n, (n, 1 << k)))
+        digits = np.tile(shifts, (3, 1))
         wide, fields = table.astype(np.uint64) * np.uint64(0x0101010101010101), n * ((1 << k) - 1)
         calls += [
             (fields * bits, lambda a=(w, delta, k, 5, shifts, table, bits): kernels.lookup_send(*a)[0]),
-            (fields * 6, lambda a=(w, delta, k, 5, shifts, np.tile(shifts, (3, 1)), True): kernels.leaves_send(*a)[0]),
+            (fields * 6, lambda a=(w, delta, k, 5, shifts, digits, True): kernels.leaves_send(*a)[0]),
             (fields * 61, lambda a=(w, delta, k, 5, shifts, wide, 61): kernels.arith_send(*a)[0]),
             (31 * k * 128 * 2, lambda k=k: kernels.vole_receiver(keys, 7, k, 2)[2]),
         ]
@@ -612,7 +694,7 @@ def test_secrets_come_from_the_operating_system_alone() -> None:
                 names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
             elif isinstance(node, ast.Attribute):
                 names = [ast.unparse(node)]
-            banned = ("random", "np.random", "numpy.random", "multiprocessing", "os.fork", "concurrent")
+            banned = ("random", "np.random", "numpy.random", "multiprocessing", "os.fork", "ProcessPoolExecutor")
             assert not any(name == b or name.startswith(b + ".") for name in names for b in banned), path
             seeds += [path.name for name in names if name == "os.urandom"]
     assert seeds == ["prg.py"]

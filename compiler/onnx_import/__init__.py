@@ -6,7 +6,7 @@ and the importers, one per ONNX op type, are registered with the decorator `impo
 """
 
 from moiety.compiler.onnx_import import arithmetic, layers, resizing, shaping  # noqa: F401  (their import registers the importers)
-from moiety.compiler.onnx_import.builder import supported_ops
+from moiety.compiler.onnx_import.builder import describe, supported_ops
 from moiety.compiler.onnx_import.load import import_onnx
 
-__all__ = ["import_onnx", "supported_ops"]
+__all__ = ["describe", "import_onnx", "supported_ops"]

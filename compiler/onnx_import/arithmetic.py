@@ -8,10 +8,10 @@ import numpy as np
 
 from moiety.compiler.graph import Array
 from moiety.compiler.onnx_import.builder import Call, importer
-from moiety.compiler.onnx_import.resizing import enlarged
+from moiety.compiler.onnx_import.pieces import enlarged
 
 
-def _fit(call: Call, index: int) -> Array:
+def fit(call: Call, index: int) -> Array:
     """Constant operand `index` with the rank of the tensor operand; it must broadcast to it, not the reverse."""
     shape = call.shape(1 - index)
     array = call.weight(index, "the constant")
@@ -26,17 +26,28 @@ def _fit(call: Call, index: int) -> Array:
     return array
 
 
-def _scaled(call: Call, index: int, factors: Array, advice: str) -> str:
-    """The tensor operand `index` times a constant that varies along at most one axis."""
-    value, shape = call.value(index), call.shape(index)
+def scaled(call: Call, value: str, factors: Array, advice: str) -> str:
+    """`value` times a constant of its rank that varies along at most one axis."""
+    shape = call.builder.shapes[value]
     varying = [axis for axis, size in enumerate(factors.shape) if size > 1]
     if len(varying) > 1 or varying == [0] or len(shape) < 2:
         call.fail(f"a constant of shape {factors.shape} varies over more than one axis of {shape}", advice)
     axis = varying[0] if varying else 1
-    scale = np.broadcast_to(factors.reshape(-1), (shape[axis],)).copy()
+    scale = np.broadcast_to(factors.reshape(-1), (shape[axis],)).astype(np.float32)
     order = (0, axis, *(other for other in range(1, len(shape)) if other != axis))  # channels last, for example
     moved = call.emit("Scale", [call.transpose(value, order)], scale=scale, shift=np.zeros_like(scale))
     return call.transpose(moved, tuple(order.index(position) for position in range(len(shape))))
+
+
+def negated(call: Call, value: str) -> str:
+    return scaled(call, value, np.full((1,) * len(call.builder.shapes[value]), -1, np.float32), "")
+
+
+def shifted(call: Call, value: str, constant: float) -> str:
+    """`value + constant`."""
+    if constant == 0:
+        return value
+    return call.emit("AddConst", [value], value=np.full((1,) * len(call.builder.shapes[value]), constant, np.float32))
 
 
 def _binary(call: Call, op: str) -> str:
@@ -51,20 +62,21 @@ def _binary(call: Call, op: str) -> str:
 
 @importer("Add")
 def _add(call: Call) -> Sequence[str]:
+    """Two tensors of one rank, broadcast; or a tensor and a constant that does not enlarge it."""
     if call.is_value(0) and call.is_value(1):
         return [_binary(call, "Add")]
     constant = 1 if call.is_value(0) else 0
-    return [call.emit("AddConst", [call.value(1 - constant)], value=_fit(call, constant))]
+    return [call.emit("AddConst", [call.value(1 - constant)], value=fit(call, constant))]
 
 
 @importer("Sub")
 def _sub(call: Call) -> Sequence[str]:
+    """As Add; also a constant minus a tensor."""
     if call.is_value(0) and call.is_value(1):
         return [_binary(call, "Sub")]
     if call.is_value(0):
-        return [call.emit("AddConst", [call.value(0)], value=-_fit(call, 1))]
-    negative = _scaled(call, 1, np.full((1,) * len(call.shape(1)), -1, np.float32), "")
-    return [call.emit("AddConst", [negative], value=_fit(call, 0))]
+        return [call.emit("AddConst", [call.value(0)], value=-fit(call, 1))]
+    return [call.emit("AddConst", [negated(call, call.value(1))], value=fit(call, 0))]
 
 
 _POSITION_ADVICE = "scale per channel, or fold the factor into a neighbouring layer"
@@ -72,32 +84,36 @@ _POSITION_ADVICE = "scale per channel, or fold the factor into a neighbouring la
 
 @importer("Mul")
 def _mul(call: Call) -> Sequence[str]:
+    """By a constant that varies along one axis at most."""
     if call.is_value(0) and call.is_value(1):
         call.fail(
             "multiplies two secret tensors",
             "only products with a constant are supported (no squeeze-and-excitation or gating)",
         )
     constant = 1 if call.is_value(0) else 0
-    return [_scaled(call, 1 - constant, _fit(call, constant), _POSITION_ADVICE)]
+    return [scaled(call, call.value(1 - constant), fit(call, constant), _POSITION_ADVICE)]
 
 
 @importer("Div")
 def _div(call: Call) -> Sequence[str]:
+    """By a constant that varies along one axis at most."""
     if call.is_value(1):
         call.fail("divides by a secret tensor", "only division by a constant is supported")
-    divisor = _fit(call, 1)
+    divisor = fit(call, 1)
     with np.errstate(divide="ignore", over="ignore"):
         factors = call.finite(1.0 / divisor.astype(np.float64), f"1 / {call.proto.input[1]}")
-    return [_scaled(call, 0, factors, _POSITION_ADVICE)]
+    return [scaled(call, call.value(), factors, _POSITION_ADVICE)]
 
 
 @importer("Neg")
 def _neg(call: Call) -> Sequence[str]:
-    return [_scaled(call, 0, np.full((1,) * len(call.shape()), -1, np.float32), "")]
+    """Any shape."""
+    return [negated(call, call.value())]
 
 
 @importer("Sum")
 def _sum(call: Call) -> Sequence[str]:
+    """Tensors of one shape."""
     total = call.value(0)
     for index in range(1, len(call.operands)):
         if call.shape(index) != call.shape(0):

@@ -22,14 +22,11 @@ _IMPORTERS: dict[str, Importer] = {}
 _ADVICE = {
     **dict.fromkeys(
         (
-            "LeakyRelu",
-            "PRelu",
             "Elu",
             "Selu",
             "Celu",
             "Gelu",
             "HardSwish",
-            "HardSigmoid",
             "Mish",
             "Softplus",
             "Softsign",
@@ -100,6 +97,11 @@ def importer(*op_types: str) -> Callable[[Importer], Importer]:
 def supported_ops() -> tuple[str, ...]:
     """The ONNX op types with an importer, sorted; constant subgraphs may use any other."""
     return tuple(sorted(_IMPORTERS))
+
+
+def describe(op_type: str) -> str:
+    """What of an op type is supported, one line: its importer's docstring."""
+    return " ".join((_IMPORTERS[op_type].__doc__ or "").split())
 
 
 @dataclass

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from moiety.compiler.graph import Array
+from moiety.compiler.onnx_import.arithmetic import fit, negated, scaled, shifted
 from moiety.compiler.onnx_import.builder import Call, importer
 
 
@@ -62,6 +63,7 @@ def _window_pads(
 
 @importer("Conv")
 def _conv(call: Call) -> Sequence[str]:
+    """2-D, constant weight; strides, pads, auto_pad, dilations, group."""
     weight = call.weight(1, "the weight")
     _image_shape(call)
     if weight.ndim != 4:
@@ -88,6 +90,7 @@ def _conv(call: Call) -> Sequence[str]:
 
 @importer("ConvTranspose")
 def _convtranspose(call: Call) -> Sequence[str]:
+    """2-D, constant weight; strides, pads, auto_pad, output_padding, output_shape, dilations, group."""
     weight = call.weight(1, "the weight")
     sizes = _image_shape(call)
     if weight.ndim != 4:
@@ -130,6 +133,7 @@ def _convtranspose(call: Call) -> Sequence[str]:
 
 @importer("BatchNormalization")
 def _batch_normalization(call: Call) -> Sequence[str]:
+    """Inference mode, one output."""
     if call.attrs.get("training_mode", 0):
         call.fail("is in training mode", "export the model in inference mode (model.eval())")
     if call.attrs.get("spatial", 1) != 1:
@@ -151,11 +155,13 @@ def _batch_normalization(call: Call) -> Sequence[str]:
 
 @importer("Relu")
 def _relu(call: Call) -> Sequence[str]:
+    """Any shape."""
     return [call.emit("Relu", [call.value()])]
 
 
 @importer("Clip")
 def _clip(call: Call) -> Sequence[str]:
+    """Constant bounds, either or both; ReLU6 costs two ReLUs."""
     bounds: list[float] = []
     for index, (name, default) in enumerate((("min", -math.inf), ("max", math.inf)), start=1):
         array = call.constant(index)
@@ -167,23 +173,55 @@ def _clip(call: Call) -> Sequence[str]:
     low, high = bounds
     if (low, high) == (-math.inf, math.inf):
         return [call.value()]
-    if low != 0 or not high > 0:
-        call.fail(
-            f"bounds ({low:g}, {high:g})",
-            "only Clip(0, m) with m > 0 is supported, such as ReLU6: replace it and fine-tune the model",
-        )
+    if not low < high:
+        call.fail(f"bounds ({low:g}, {high:g})", "the lower must be less than the upper one")
+    if low == -math.inf:  # high - relu(high - x)
+        return [
+            shifted(call, negated(call, call.emit("Relu", [shifted(call, negated(call, call.value()), high)])), high)
+        ]
+    moved = shifted(call, call.value(), -low)
     if high == math.inf:
-        return [call.emit("Relu", [call.value()])]
-    return [call.emit("Clip", [call.value()], min=0.0, max=high)]
+        return [shifted(call, call.emit("Relu", [moved]), low)]
+    return [shifted(call, call.emit("Clip", [moved], min=0.0, max=high - low), low)]
+
+
+@importer("LeakyRelu", "PRelu")
+def _leaky(call: Call) -> Sequence[str]:
+    """Constant slope, of PRelu one for all or one per channel: `a*x + (1 - a)*relu(x)`."""
+    if call.proto.op_type == "PRelu":
+        slope = fit(call, 1)
+    else:
+        slope = np.full((1,) * len(call.shape()), call.attrs.get("alpha", 0.01), np.float32)
+    advice = "use one slope for all, or one per channel"
+    positive = call.emit("Relu", [call.value()])
+    return [call.emit("Add", [scaled(call, call.value(), slope, advice), scaled(call, positive, 1 - slope, advice)])]
+
+
+@importer("Abs")
+def _abs(call: Call) -> Sequence[str]:
+    """Any shape: `2 relu(x) - x`."""
+    positive = call.emit("Relu", [call.value()])
+    return [call.emit("Sub", [call.emit("Add", [positive, positive]), call.value()])]
+
+
+@importer("HardSigmoid")
+def _hardsigmoid(call: Call) -> Sequence[str]:
+    """Any shape: `clip(alpha*x + beta, 0, 1)`, two ReLUs."""
+    alpha, beta = float(call.attrs.get("alpha", 0.2)), float(call.attrs.get("beta", 0.5))
+    factor = np.full((1,) * len(call.shape()), alpha, np.float32)
+    line = shifted(call, scaled(call, call.value(), factor, ""), beta)
+    return [call.emit("Clip", [line], min=0.0, max=1.0)]
 
 
 @importer("Sigmoid")
 def _sigmoid(call: Call) -> Sequence[str]:
+    """Directly before an output: the client computes it on the revealed logits."""
     return [call.emit("Sigmoid", [call.value()])]
 
 
 @importer("Softmax")
 def _softmax(call: Call) -> Sequence[str]:
+    """Directly before an output, along the channels (axis 1); before opset 13 along the last axis of size over 1."""
     shape = call.shape()
     axis = int(call.attrs.get("axis", -1 if call.opset >= 13 else 1))
     axis += len(shape) if axis < 0 else 0
@@ -209,6 +247,7 @@ def _linear(call: Call, weight: Array, bias: Array) -> str:
 
 @importer("Gemm")
 def _gemm(call: Call) -> Sequence[str]:
+    """Constant matrix and bias; transB, alpha, beta."""
     if call.attrs.get("transA", 0):
         call.fail("transA=1 is not supported", "transpose in the model, or export the layer as Linear")
     weight = call.weight(1, "the weight") * np.float32(call.attrs.get("alpha", 1.0))
@@ -226,6 +265,7 @@ def _gemm(call: Call) -> Sequence[str]:
 
 @importer("MatMul")
 def _matmul(call: Call) -> Sequence[str]:
+    """(..., K) times a constant (K, M)."""
     if call.is_value(0) and call.is_value(1):
         call.fail("multiplies two secret tensors", "only products with constant weights are supported (no attention)")
     if not call.is_value(0):
@@ -241,6 +281,7 @@ def _matmul(call: Call) -> Sequence[str]:
 
 @importer("MaxPool")
 def _maxpool(call: Call) -> Sequence[str]:
+    """2-D; strides, pads, auto_pad, ceil_mode; one output, no dilations."""
     call.only_first_output()
     kernel, strides, dilations = _two(call, "kernel_shape"), _two(call, "strides"), _two(call, "dilations")
     if dilations != (1, 1):
@@ -252,6 +293,7 @@ def _maxpool(call: Call) -> Sequence[str]:
 
 @importer("AveragePool")
 def _averagepool(call: Call) -> Sequence[str]:
+    """2-D; strides, pads, auto_pad, ceil_mode, count_include_pad; no dilations."""
     kernel, strides, dilations = _two(call, "kernel_shape"), _two(call, "strides"), _two(call, "dilations")
     if dilations != (1, 1):
         call.fail(f"dilations={dilations} is not supported", "use an average pool without dilation")
@@ -275,16 +317,19 @@ def _mean(call: Call, value: str, kernel: tuple[int, int]) -> str:
 
 @importer("GlobalAveragePool")
 def _globalaveragepool(call: Call) -> Sequence[str]:
+    """2-D."""
     return [_mean(call, call.value(), _image_shape(call))]
 
 
 @importer("GlobalMaxPool")
 def _globalmaxpool(call: Call) -> Sequence[str]:
+    """2-D."""
     return [call.emit("MaxPool", [call.value()], kernel=_image_shape(call), strides=(1, 1), pads=(0, 0, 0, 0))]
 
 
 @importer("ReduceMean")
 def _reducemean(call: Call) -> Sequence[str]:
+    """Over any axes but the batch; keepdims."""
     shape = call.shape()
     given = call.ints("axes", 1)
     if given is None and call.attrs.get("noop_with_empty_axes", 0):
@@ -296,10 +341,14 @@ def _reducemean(call: Call) -> Sequence[str]:
     elif len(shape) == 4 and axes == [1, 2]:  # channels last
         value = _mean(call, call.transpose(value, (0, 3, 1, 2)), (shape[1], shape[2]))
         value = call.transpose(value, (0, 2, 3, 1))
-    elif len(shape) == 3 and axes == [2]:
-        value = call.reshape(_mean(call, call.reshape(value, (*shape, 1)), (shape[2], 1)), (*shape[:2], 1))
+    elif 0 not in axes:
+        kept = [axis for axis in range(len(shape)) if axis not in axes]
+        count, mixed = math.prod(shape[axis] for axis in kept), math.prod(shape[axis] for axis in axes)
+        image = call.reshape(call.transpose(value, (*kept, *axes)), (1, count, mixed, 1))
+        reduced = [1 if axis in axes else size for axis, size in enumerate(shape)]
+        value = call.reshape(_mean(call, image, (mixed, 1)), reduced)
     else:
-        call.fail(f"over axes {axes} of {shape}", "only means over height and width are supported")
+        call.fail(f"over axes {axes} of {shape}", "the batch axis cannot be averaged over")
     if call.attrs.get("keepdims", 1):
         return [value]
     return [call.reshape(value, [size for axis, size in enumerate(shape) if axis not in axes])]

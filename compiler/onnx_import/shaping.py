@@ -10,17 +10,20 @@ from onnx import TensorProto
 
 from moiety.compiler.graph import Shape
 from moiety.compiler.onnx_import.builder import Call, importer
+from moiety.compiler.onnx_import.pieces import cut, taken
 
 _REAL = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
 
 
 @importer("Identity")
 def _identity(call: Call) -> Sequence[str]:
+    """Any."""
     return [call.value()]
 
 
 @importer("Dropout")
 def _dropout(call: Call) -> Sequence[str]:
+    """Inference mode, one output."""
     training = call.constant(2)
     if training is not None and bool(np.any(training)):
         call.fail("is in training mode", "export the model in inference mode (model.eval())")
@@ -30,6 +33,7 @@ def _dropout(call: Call) -> Sequence[str]:
 
 @importer("Cast")
 def _cast(call: Call) -> Sequence[str]:
+    """To a floating type."""
     if call.attrs["to"] not in _REAL:
         found = {number: label for label, number in TensorProto.DataType.items()}.get(call.attrs["to"], "unknown")
         call.fail(
@@ -41,23 +45,15 @@ def _cast(call: Call) -> Sequence[str]:
 
 @importer("Concat")
 def _concat(call: Call) -> Sequence[str]:
+    """Any axis but the batch."""
     values = [call.value(index) for index in range(len(call.operands))]
     axis = int(call.attrs["axis"]) % len(call.shape())
     return [call.emit("Concat", values, axis=axis) if len(values) > 1 else values[0]]
 
 
-def cut(call: Call, value: str, axis: int, start: int, stop: int, step: int = 1) -> str:
-    """`[start:stop:step]` of one axis."""
-    shape = call.builder.shapes[value]
-    if (start, step) == (0, 1) and stop == shape[axis]:
-        return value
-    starts, stops, steps = [0] * len(shape), list(shape), [1] * len(shape)
-    starts[axis], stops[axis], steps[axis] = start, stop, step
-    return call.emit("Slice", [value], starts=tuple(starts), stops=tuple(stops), steps=tuple(steps))
-
-
 @importer("Split")
 def _split(call: Call) -> Sequence[str]:
+    """Any axis but the batch; equal or given sizes."""
     shape = call.shape()
     axis = int(call.attrs.get("axis", 0)) % len(shape)
     count = len(call.proto.output)
@@ -73,6 +69,7 @@ def _split(call: Call) -> Sequence[str]:
 
 @importer("Slice")
 def _slice(call: Call) -> Sequence[str]:
+    """Constant bounds; any steps, any axis but the batch."""
     value, shape = call.value(), call.shape()
     starts, stops = call.ints("starts", 1), call.ints("ends", 2)
     if starts is None or stops is None:
@@ -80,12 +77,15 @@ def _slice(call: Call) -> Sequence[str]:
     axes = call.ints("axes", 3) or tuple(range(len(starts)))
     steps = call.ints("steps", 4) or (1,) * len(starts)
     for axis, start, stop, step in zip(axes, starts, stops, steps, strict=True):
-        if step < 1:
-            call.fail(f"step {step} runs backwards", "only positive steps are supported")
-        taken = range(*slice(start, stop, step).indices(shape[axis % len(shape)]))
-        if not taken:
+        axis %= len(shape)
+        if axis == 0 and call.builder.batch > 1:
+            if len(range(call.builder.batch)[start:stop:step]) != call.builder.batch:
+                call.fail("cuts the batch axis", "keep all images")
+            continue
+        chosen = range(*slice(start, stop, step).indices(shape[axis]))
+        if not chosen:
             call.fail(f"[{start}:{stop}:{step}] of axis {axis} of {shape} is empty")
-        value = cut(call, value, axis % len(shape), taken.start, taken[-1] + 1 if step > 1 else taken.stop, step)
+        value = taken(call, value, axis, np.array(chosen))
     return [value]
 
 
@@ -99,14 +99,18 @@ def _reshaped(call: Call, shape: Sequence[int]) -> list[str]:
 
 @importer("Flatten")
 def _flatten(call: Call) -> Sequence[str]:
+    """From axis 1 on."""
     shape = call.shape()
     axis = int(call.attrs.get("axis", 1))
     axis += len(shape) if axis < 0 else 0
+    if axis == 0 and call.builder.batch > 1:
+        call.fail(f"joins the {call.builder.batch} images of the batch", "flatten from axis 1 on")
     return _reshaped(call, (math.prod(shape[:axis]), math.prod(shape[axis:])))
 
 
 @importer("Reshape")
 def _reshape(call: Call) -> Sequence[str]:
+    """Constant shape that keeps the batch first."""
     shape, wanted = call.shape(), call.ints("shape", 1)
     if wanted is None:
         call.fail("the new shape is missing")
@@ -125,6 +129,7 @@ def _reshape(call: Call) -> Sequence[str]:
 
 @importer("Squeeze")
 def _squeeze(call: Call) -> Sequence[str]:
+    """Any axis but the batch."""
     shape, given = call.shape(), call.ints("axes", 1)
     axes = {axis % len(shape) for axis in given} if given else {axis for axis, size in enumerate(shape) if size == 1}
     if 0 in axes:
@@ -136,16 +141,20 @@ def _squeeze(call: Call) -> Sequence[str]:
 
 @importer("Unsqueeze")
 def _unsqueeze(call: Call) -> Sequence[str]:
+    """Any axis but the batch."""
     given = call.ints("axes", 1)
     if given is None:
         call.fail("the axes are missing")
     rank = len(call.shape()) + len(given)
     axes, rest = {axis % rank for axis in given}, iter(call.shape())
+    if 0 in axes and call.builder.batch > 1:
+        call.fail("puts an axis before the batch", "keep the batch first")
     return _reshaped(call, [1 if axis in axes else next(rest) for axis in range(rank)])
 
 
 @importer("Transpose")
 def _transpose(call: Call) -> Sequence[str]:
+    """The batch stays first."""
     perm = call.ints("perm") or tuple(reversed(range(len(call.shape()))))
     if perm[0] != 0:
         call.fail(f"perm {perm} moves the batch axis", "keep the batch first")
@@ -154,14 +163,8 @@ def _transpose(call: Call) -> Sequence[str]:
 
 @importer("Pad")
 def _pad(call: Call) -> Sequence[str]:
+    """Constant, reflect, edge and wrap; negative pads crop; any axis but the batch."""
     shape = call.shape()
-    mode = call.attrs.get("mode", b"constant").decode()
-    if mode != "constant":
-        call.fail(f"mode {mode!r} is not supported", "only padding with zeros is")
-    fill = call.constant(2)
-    filling = float(fill.reshape(-1)[0]) if fill is not None and fill.size else float(call.attrs.get("value", 0.0))
-    if filling != 0:
-        call.fail(f"pads with {filling:g}", "only padding with zeros is supported")
     given, chosen = call.ints("pads", 1), call.ints("axes", 3)
     axes = [axis % len(shape) for axis in chosen] if chosen else list(range(len(shape)))
     if given is None or len(given) != 2 * len(axes):
@@ -169,7 +172,25 @@ def _pad(call: Call) -> Sequence[str]:
     pads: list[tuple[int, int]] = [(0, 0)] * len(shape)
     for position, axis in enumerate(axes):
         pads[axis] = (given[position], given[position + len(axes)])
-    return [padded(call, call.value(), shape, pads)]
+    mode = call.attrs.get("mode", b"constant").decode()
+    value = call.value()
+    if mode == "constant":
+        fill = call.constant(2)
+        filling = float(fill.reshape(-1)[0]) if fill is not None and fill.size else float(call.attrs.get("value", 0.0))
+        around = padded(call, value, shape, pads)
+        if filling == 0 or around == value:
+            return [around]
+        positive = [(max(0, before), max(0, after)) for before, after in pads]
+        inner = np.zeros([size - sum(pair) for size, pair in zip(call.builder.shapes[around], positive, strict=True)])
+        frame = np.pad(inner, positive, constant_values=filling).astype(np.float32)
+        return [call.emit("AddConst", [around], value=call.finite(frame, "the padding"))]
+    if mode not in ("reflect", "edge", "wrap"):
+        call.fail(f"mode {mode!r} is not supported", "constant, reflect, edge and wrap are")
+    for axis, (before, after) in enumerate(pads):
+        inside = np.arange(max(0, -before), shape[axis] + min(0, after))
+        indices = np.pad(inside, (max(0, before), max(0, after)), mode=mode)  # type: ignore[call-overload]
+        value = taken(call, value, axis, indices)
+    return [value]
 
 
 def padded(call: Call, value: str, shape: Shape, pads: Sequence[tuple[int, int]]) -> str:
@@ -184,6 +205,7 @@ def padded(call: Call, value: str, shape: Shape, pads: Sequence[tuple[int, int]]
 
 @importer("DepthToSpace", "SpaceToDepth")
 def _depth_and_space(call: Call) -> Sequence[str]:
+    """Blocksize; mode DCR and CRD."""
     batch, channels, height, width = call.shape()
     block = int(call.attrs["blocksize"])
     if call.proto.op_type == "SpaceToDepth":

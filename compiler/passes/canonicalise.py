@@ -39,7 +39,11 @@ class Canonicalise(Pass):
 
 
 def _applied(rewriter: Rewriter, rules: dict[str, tuple[Rule, ...]]) -> bool:
-    return any([any(rule(rewriter, node) for rule in rules.get(node.op, ())) for node in rewriter.nodes()])
+    """One walk over all nodes; did any rule apply?"""
+    changed = False
+    for node in rewriter.nodes():
+        changed |= any(rule(rewriter, node) for rule in rules.get(node.op, ()))
+    return changed
 
 
 def _nothing(rewriter: Rewriter, node: Node) -> bool:

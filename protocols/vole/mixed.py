@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moiety.protocols.channel import Channel
+from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
 from moiety.protocols.vole import VoleReceiver, VoleSender
 from moiety.protocols.vole.silent import SilentReceiver, SilentSender
@@ -60,10 +61,14 @@ class MixedReceiver:
         return self.silent if k >= self.silent_from else self.softspoken
 
 
-def mixed_sender(channel: Channel, softspoken: VoleSender, prg: Prg, silent_from: int) -> MixedSender:
+def mixed_sender(
+    channel: Channel, softspoken: VoleSender, prg: Prg, silent_from: int, workers: Workers | None = None
+) -> MixedSender:
     """Silent generation for choices of at least `silent_from` bits (1: always, 5: never)."""
-    return MixedSender(softspoken, SilentSender(channel, softspoken, prg), silent_from)
+    return MixedSender(softspoken, SilentSender(channel, softspoken, prg, workers=workers), silent_from)
 
 
-def mixed_receiver(channel: Channel, softspoken: VoleReceiver, prg: Prg, silent_from: int) -> MixedReceiver:
-    return MixedReceiver(softspoken, SilentReceiver(channel, softspoken, prg), silent_from)
+def mixed_receiver(
+    channel: Channel, softspoken: VoleReceiver, prg: Prg, silent_from: int, workers: Workers | None = None
+) -> MixedReceiver:
+    return MixedReceiver(softspoken, SilentReceiver(channel, softspoken, prg, workers=workers), silent_from)

@@ -30,11 +30,14 @@ order.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
 from moiety.protocols import kernels
 from moiety.protocols.channel import Channel
+from moiety.protocols.parallel import LEAST, Workers
 from moiety.protocols.prg import Prg
 from moiety.protocols.vole import VoleReceiver, VoleSender
 from moiety.protocols.vole.lpn import BASE_WIDTH, NONCE_BYTES, SMALL, LpnParameters, Pool, high_bytes
@@ -51,10 +54,13 @@ FIRST_TWEAK = 1 << 63
 class _Silent:
     """What the two endpoints share: pool, tweaks, keys of the trees."""
 
-    def __init__(self, channel: Channel, prg: Prg, parameters: LpnParameters, batch: int) -> None:
+    def __init__(
+        self, channel: Channel, prg: Prg, parameters: LpnParameters, batch: int, workers: Workers | None
+    ) -> None:
         self.parameters = parameters
         self._channel = channel
         self._prg = prg
+        self._workers = workers or Workers()
         self._pool = Pool(parameters, batch)
         self._tweak = FIRST_TWEAK
 
@@ -62,6 +68,35 @@ class _Silent:
     def shift_bits(k: int) -> int:
         """u has as many bits as the choice: the receiver gives the others away."""
         return k
+
+    def _encode(self, seeds: Blocks, out: Blocks) -> None:
+        """Add the code's image to all rows of `out`; threads share them."""
+
+        def part(rows: slice) -> None:
+            kernels.encode_blocks(seeds, CODE_KEY, rows.start, out[rows])
+
+        for _ in self._workers.map(part, self._workers.ranges(len(out))):
+            pass
+
+    def _encode_u(self, seeds: Blocks, n: int, holes: Holes, values: Blocks) -> Blocks:
+        """The first n outputs of the code for single elements, with the noise; threads share them."""
+
+        def part(rows: slice) -> Blocks:
+            size = rows.stop - rows.start
+            return kernels.encode_nibbles(seeds, CODE_KEY, rows.start, size, self.parameters.depth, holes, values)
+
+        return np.concatenate(list(self._workers.map(part, self._workers.ranges(n))))
+
+    def _grow(self, out: Blocks, grow: Callable[[slice, Blocks], None]) -> None:
+        """`grow` all trees' leaves into their rows of `out`; threads share the trees."""
+        p = self.parameters
+
+        def part(trees: slice) -> None:
+            grow(trees, out[trees.start << p.depth : trees.stop << p.depth])
+
+        least = max(1, LEAST >> p.depth)
+        for _ in self._workers.map(part, self._workers.ranges(p.trees, grain=1, least=least)):
+            pass
 
     def _tree_tweaks(self) -> int:
         tweak = self._tweak
@@ -78,12 +113,18 @@ class SilentSender(_Silent):
     """Knows delta and w."""
 
     def __init__(
-        self, channel: Channel, bootstrap: VoleSender, prg: Prg, parameters: LpnParameters = SMALL, batch: int = 2
+        self,
+        channel: Channel,
+        bootstrap: VoleSender,
+        prg: Prg,
+        parameters: LpnParameters = SMALL,
+        batch: int = 2,
+        workers: Workers | None = None,
     ) -> None:
         """`bootstrap`: the SoftSpoken sender whose delta this one keeps; it is called once, by the first
         `extend`. `parameters` and `batch` (the iterations that a refill makes at least) must be the peer's.
         """
-        super().__init__(channel, prg, parameters, batch)
+        super().__init__(channel, prg, parameters, batch, workers)
         self._bootstrap = bootstrap
         self.delta = bootstrap.delta
         self._base = np.zeros((0, 16), np.uint8)
@@ -127,9 +168,13 @@ class SilentSender(_Silent):
         w = base.reshape(p.trees, p.depth + 1, 16)
         roots = self._prg.bytes(16 * p.trees).reshape(p.trees, 16)
         message = np.empty((p.trees, p.depth + 2, 16), np.uint8)
-        message[:, :-1] = kernels.tree_full(keys, self.delta, roots, p.depth, out)
+
+        def grow(trees: slice, leaves: Blocks) -> None:
+            message[trees, :-1] = kernels.tree_full(keys[trees], self.delta, roots[trees], p.depth, leaves)
+
+        self._grow(out, grow)
         message[:, -1] = message[:, -3] ^ message[:, -2]  # of all leaves
-        kernels.encode_blocks(seeds, CODE_KEY, 0, out)
+        self._encode(seeds, out)
         message[:, :-3] ^= w[:, :-2]
         tweak = self._tree_tweaks()
         message[:, -3] ^= kernels.hash_blocks(np.ascontiguousarray(w[:, -2]), tweak)
@@ -142,10 +187,16 @@ class SilentReceiver(_Silent):
     """Knows u and v."""
 
     def __init__(
-        self, channel: Channel, bootstrap: VoleReceiver, prg: Prg, parameters: LpnParameters = SMALL, batch: int = 2
+        self,
+        channel: Channel,
+        bootstrap: VoleReceiver,
+        prg: Prg,
+        parameters: LpnParameters = SMALL,
+        batch: int = 2,
+        workers: Workers | None = None,
     ) -> None:
         """Arguments as `SilentSender`'s."""
-        super().__init__(channel, prg, parameters, batch)
+        super().__init__(channel, prg, parameters, batch, workers)
         self._bootstrap = bootstrap
         self._base_u = np.zeros(0, np.uint8)
         self._base_v = np.zeros((0, 16), np.uint8)
@@ -185,7 +236,7 @@ class SilentReceiver(_Silent):
         self._base_u = base_u
         for i, (seeds, alpha, beta) in enumerate(starts):  # while the sender works
             at = kept + i * p.released
-            u[at : at + p.released] = kernels.encode_nibbles(seeds, CODE_KEY, 0, p.released, p.depth, alpha, beta)
+            u[at : at + p.released] = self._encode_u(seeds, p.released, alpha, beta)
         self._u = u
         self._receive(holes)
 
@@ -223,5 +274,9 @@ class SilentReceiver(_Silent):
         pad = kernels.hash_blocks(np.ascontiguousarray(v[:, -2]), self._tree_tweaks())
         sums[:, -2] = right ^ ((left ^ right) & wants_left) ^ pad
         sums[:, -1] = message[:, -1] ^ v[:, -1]
-        kernels.tree_punctured(keys, alpha, sums, p.depth, out)
-        kernels.encode_blocks(seeds, CODE_KEY, 0, out)
+
+        def grow(trees: slice, leaves: Blocks) -> None:
+            kernels.tree_punctured(keys[trees], alpha[trees], sums[trees], p.depth, leaves)
+
+        self._grow(out, grow)
+        self._encode(seeds, out)

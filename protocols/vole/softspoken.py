@@ -13,6 +13,7 @@ import numpy.typing as npt
 from moiety.protocols import kernels
 from moiety.protocols.channel import Channel
 from moiety.protocols.errors import ContractViolation
+from moiety.protocols.parallel import Workers
 
 Blocks = npt.NDArray[np.uint8]
 
@@ -76,8 +77,9 @@ def punctured_trees(delta: Blocks, message: bytes, keys: Blocks) -> Blocks:
 class _Stream:
     """Counter of consumed leaf-stream blocks: every extension uses fresh ones."""
 
-    def __init__(self, channel: Channel, leaves: Blocks) -> None:
+    def __init__(self, channel: Channel, leaves: Blocks, workers: Workers | None = None) -> None:
         self._channel = channel
+        self._threads = workers.threads if workers else 1
         self._leaves = leaves
         self._counter = 0
 
@@ -101,7 +103,7 @@ class SoftSpokenReceiver(_Stream):
     def extend(self, n: int, k: int) -> tuple[Blocks, Blocks]:
         """(u uint8 `(n,)`, v uint8 `(n,16)`); sends the corrections."""
         start, nblocks = self._take(n, k)
-        u, v, corrections = kernels.vole_receiver(self._leaves, start, k, nblocks)
+        u, v, corrections = kernels.vole_receiver(self._leaves, start, k, nblocks, self._threads)
         self._channel.send(corrections)
         return u[:n], v[:n]
 
@@ -109,12 +111,12 @@ class SoftSpokenReceiver(_Stream):
 class SoftSpokenSender(_Stream):
     """Knows all leaves but one per tree, and delta."""
 
-    def __init__(self, channel: Channel, leaves: Blocks, delta: Blocks) -> None:
-        super().__init__(channel, leaves)
+    def __init__(self, channel: Channel, leaves: Blocks, delta: Blocks, workers: Workers | None = None) -> None:
+        super().__init__(channel, leaves, workers)
         self.delta = delta
 
     def extend(self, n: int, k: int) -> Blocks:
         """w uint8 `(n,16)` with `w = v + u*delta`; receives the corrections."""
         start, nblocks = self._take(n, k)
         corrections = self._channel.recv(correction_bytes(n, k))
-        return kernels.vole_sender(self._leaves, self.delta, start, k, nblocks, corrections)[:n]
+        return kernels.vole_sender(self._leaves, self.delta, start, k, nblocks, corrections, self._threads)[:n]

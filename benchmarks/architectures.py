@@ -1,0 +1,97 @@
+"""Full-size networks through import, passes, planning and the cleartext executor, against onnxruntime.
+
+    python -m benchmarks.architectures MODEL.onnx... [--images N] [--calibration N] [--seed S] [--json FILE]
+
+Models of any architecture with one image input, for example from `python -m moiety.models.export --architecture
+resnet50 --labels 14`. Images are random and smooth. For each file: the largest difference of an output from
+onnxruntime's, absolute and relative to the largest output, the overflows, and the declared cost of one image; one JSON
+object per file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+
+from moiety.compiler.api import compile_model
+from moiety.compiler.options import PlanOptions
+from moiety.runtime.cleartext import Executor
+from moiety.runtime.costing import image_cost
+
+
+def smooth_images(shape: tuple[int, ...], count: int, seed: int) -> npt.NDArray[np.float32]:
+    """Random normalised images, float32 `(count, *shape)`: noise of 1/16 of the size, interpolated, and a little fine
+    noise.
+    """
+    rng = np.random.default_rng(seed)
+    channels, height, width = shape
+    coarse = rng.normal(size=(count, channels, height // 16 + 2, width // 16 + 2))
+    rows, columns = np.arange(height) / 16, np.arange(width) / 16
+    for axis, position in ((2, rows), (3, columns)):
+        low = position.astype(int)
+        weight = (position - low).reshape((-1, 1) if axis == 2 else (1, -1))
+        coarse = np.take(coarse, low, axis) * (1 - weight) + np.take(coarse, low + 1, axis) * weight
+    images: npt.NDArray[np.float32] = (coarse + rng.normal(scale=0.1, size=coarse.shape)).astype(np.float32)
+    return images
+
+
+def measure(path: Path, images: int, calibration: int, seed: int) -> dict[str, Any]:
+    """One file's row."""
+    model = onnx.load(str(path))
+    shape = tuple(dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim)[1:]
+    started = time.perf_counter()
+    compiled = compile_model(path, smooth_images(shape, calibration, seed), PlanOptions())
+    compile_s = time.perf_counter() - started
+    executor = Executor(compiled.program, compiled.weights, np.random.default_rng(seed))
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    errors, sizes, seconds = [], [], []
+    for image in smooth_images(shape, images, seed + 1):
+        (expected, *_) = session.run(None, {model.graph.input[0].name: image[None]})
+        started = time.perf_counter()
+        (found, *_) = executor.run(image).values()
+        seconds.append(time.perf_counter() - started)
+        errors.append(float(np.abs(found - expected[0]).max()))
+        sizes.append(float(np.abs(expected).max()))
+    cost = image_cost(compiled.program)
+    return {
+        "model": path.name,
+        "steps": len(compiled.program.steps),
+        "compile_s": round(compile_s, 2),
+        "cleartext_s": round(float(np.median(seconds)), 2),
+        "max_error": max(errors),
+        "max_relative_error": max(error / size for error, size in zip(errors, sizes, strict=True)),
+        "overflows": sum(executor.overflows.values()),
+        "bytes_client_to_server": cost.up,
+        "bytes_server_to_client": cost.down,
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.architectures", description="Full-size networks in the cleartext executor."
+    )
+    parser.add_argument("models", type=Path, nargs="+", help="ONNX files")
+    parser.add_argument("--images", type=int, default=2, help="test images (default 2)")
+    parser.add_argument("--calibration", type=int, default=8, help="calibration images (default 8)")
+    parser.add_argument("--seed", type=int, default=1, help="of the images (default 1)")
+    parser.add_argument("--json", type=Path, help="append one JSON object per model to this file")
+    options = parser.parse_args(arguments)
+    for path in options.models:
+        row = json.dumps(measure(path, options.images, options.calibration, options.seed))
+        print(row, flush=True)
+        if options.json is not None:
+            with options.json.open("a", encoding="utf-8") as file:
+                file.write(row + "\n")
+
+
+if __name__ == "__main__":
+    main()
