@@ -1,6 +1,7 @@
 """Full-size networks through import, passes, planning and the cleartext executor, against onnxruntime.
 
     python -m benchmarks.architectures MODEL.onnx... [--images N] [--calibration N] [--seed S] [--json FILE]
+                                       [--activation-bits N] [--weight-bits N] [--margin-bits N]
 
 Models of any architecture with one image input, for example from `python -m moiety.models.export --architecture
 resnet50 --labels 14`. Images are random and smooth. For each file: the largest difference of an output from
@@ -26,6 +27,8 @@ from moiety.compiler.options import PlanOptions
 from moiety.runtime.cleartext import Executor
 from moiety.runtime.costing import image_cost
 
+WIDTHS = ("activation_bits", "weight_bits", "margin_bits")
+
 
 def smooth_images(shape: tuple[int, ...], count: int, seed: int) -> npt.NDArray[np.float32]:
     """Random normalised images, float32 `(count, *shape)`: noise of 1/16 of the size, interpolated, and a little fine
@@ -43,12 +46,12 @@ def smooth_images(shape: tuple[int, ...], count: int, seed: int) -> npt.NDArray[
     return images
 
 
-def measure(path: Path, images: int, calibration: int, seed: int) -> dict[str, Any]:
+def measure(path: Path, images: int, calibration: int, seed: int, plan: PlanOptions) -> dict[str, Any]:
     """One file's row."""
     model = onnx.load(str(path))
     shape = tuple(dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim)[1:]
     started = time.perf_counter()
-    compiled = compile_model(path, smooth_images(shape, calibration, seed), PlanOptions())
+    compiled = compile_model(path, smooth_images(shape, calibration, seed), plan)
     compile_s = time.perf_counter() - started
     executor = Executor(compiled.program, compiled.weights, np.random.default_rng(seed))
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -63,6 +66,7 @@ def measure(path: Path, images: int, calibration: int, seed: int) -> dict[str, A
     cost = image_cost(compiled.program)
     return {
         "model": path.name,
+        "plan": {name: getattr(plan, name) for name in WIDTHS},
         "steps": len(compiled.program.steps),
         "compile_s": round(compile_s, 2),
         "cleartext_s": round(float(np.median(seconds)), 2),
@@ -84,9 +88,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--calibration", type=int, default=8, help="calibration images (default 8)")
     parser.add_argument("--seed", type=int, default=1, help="of the images (default 1)")
     parser.add_argument("--json", type=Path, help="append one JSON object per model to this file")
+    for name in WIDTHS:
+        help_text = f"of the plan (default {getattr(PlanOptions(), name)})"
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=int, default=getattr(PlanOptions(), name), help=help_text
+        )
     options = parser.parse_args(arguments)
+    plan = PlanOptions(**{name: getattr(options, name) for name in WIDTHS})
     for path in options.models:
-        row = json.dumps(measure(path, options.images, options.calibration, options.seed))
+        row = json.dumps(measure(path, options.images, options.calibration, options.seed, plan))
         print(row, flush=True)
         if options.json is not None:
             with options.json.open("a", encoding="utf-8") as file:

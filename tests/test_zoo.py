@@ -12,11 +12,11 @@ import onnx
 import pytest
 
 from moiety.compiler.api import compile_model
+from moiety.compiler.options import PlanOptions
 from moiety.models.onnx_file import IMAGENET
 from moiety.protocols.errors import BadInput
 from moiety.runtime.cleartext import Executor
 from moiety.runtime.costing import image_cost
-from tests.support.graphs import PRECISE
 from tests.support.nets import random_images, run_onnx
 
 torch = pytest.importorskip("torch")
@@ -31,6 +31,9 @@ PUBLISHED = {
     "mobilenet_v2": (3_504_872, "features.17.conv.1.1.weight"),
 }
 """Parameters with 1000 labels, and one of torchvision's names."""
+
+OPTIONS = PlanOptions(activation_bits=20, weight_bits=16, margin_bits=4)
+"""Room for images unlike the few of the calibration."""
 
 SMALL: dict[str, dict[str, Any]] = {name: {"width": 0.125} for name in zoo.ARCHITECTURES}
 for _name, _sizes in SMALL.items():
@@ -58,7 +61,7 @@ def test_both_styles_make_one_program_and_the_same_function(architecture: str, t
         norms = sum(node.op_type == "BatchNormalization" for node in exported.graph.node)
         assert (norms > 0) is (style != "folded" and architecture != "squeezenet1_1")
         onnx.save(exported, tmp_path / f"{style}.onnx")
-        compiled = compile_model(tmp_path / f"{style}.onnx", calibration, PRECISE)
+        compiled = compile_model(tmp_path / f"{style}.onnx", calibration, OPTIONS)
         expected = run_onnx(exported, images)[0]
         found = Executor(compiled.program, compiled.weights, np.random.default_rng(0)).run(images[0])["logits"]
         np.testing.assert_allclose(found, expected, atol=0.02 * np.abs(expected).max())
