@@ -17,6 +17,7 @@ import msgspec
 import numpy.typing as npt
 
 from moiety.compiler.fields import FINAL, LINEAR, REINDEXING, window_factors
+from moiety.compiler.fuse_shifts import fuse_shifts
 from moiety.compiler.graph import Graph, Node
 from moiety.compiler.legalise import revealed
 from moiety.compiler.plan import LinearPlan, Plan
@@ -62,7 +63,8 @@ def lower(
     for node in plan.graph.nodes:
         builder.node(node)
     builder.outputs(labels)
-    steps, tensors, compared = _without_dead(builder.steps, builder.tensors, builder.compared)
+    fused = fuse_shifts(builder.steps, builder.tensors)
+    steps, tensors, compared = _without_dead(*fused, builder.compared)
     if plan.options.share_gates:
         steps, tensors = share_gates(steps, tensors, compared)
     program = ir.Program(

@@ -2,6 +2,8 @@
 them.
 
 Each figure is the least processor time of several runs of one thread, so other work on the machine disturbs it little.
+A kernel called again and again finds its data in the caches; in a protocol it does not. So whole comparisons and whole
+layers are run at the end, and the figures of each family raised by what they took above the sum of their kernels.
 Inputs are public random numbers; nothing here is a secret of anybody.
 """
 
@@ -11,6 +13,7 @@ import contextlib
 import os
 import platform
 import queue
+import statistics
 import threading
 import time
 from collections.abc import Callable
@@ -20,18 +23,25 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from moiety.protocols import kernels, ring
+from moiety.protocols import costs, kernels, linear, ring
 from moiety.protocols.channel import Channel
 from moiety.protocols.compare import join_choice, split_digits
 from moiety.protocols.errors import NetworkFailure
+from moiety.protocols.packing import Geometry, LinearSpec
+from moiety.protocols.packing_plan import plan_linear
 from moiety.protocols.prg import Prg
+from moiety.protocols.relu import gates, relu
 from moiety.protocols.rlwe import ClientKey, Ring, ServerKey, ciphertext_a, phase_primes, public_key_a
-from moiety.protocols.rlwe_params import ntt_primes
+from moiety.protocols.rlwe_params import Masking, ntt_primes
+from moiety.protocols.session import Role, Session
+from moiety.protocols.setup import NEVER_SILENT, open_session
 from moiety.protocols.vole import softspoken as ss
 from moiety.protocols.vole.lpn import BASE_WIDTH, SMALL
 from moiety.protocols.vole.silent import CODE_KEY, SilentReceiver, SilentSender
 from moiety.runtime import tcp
+from moiety.runtime.costing import linear_cost
 from moiety.runtime.machine import FIGURES, Machine
+from moiety.runtime.timing import NETWORKS, Timeline
 
 Progress = Callable[[int, int, str], None]
 
@@ -65,7 +75,7 @@ class Bench:
 def calibrate(elements: int = 1 << 17, repeats: int = 5, progress: Progress = lambda done, of, what: None) -> Machine:
     """All figures of this machine; less than a minute with the compiled kernels. Smaller arguments: sooner, noisier."""
     bench = Bench(elements, repeats)
-    parts = (correlations, silent, transfers, passes, lattice, convolution, messages)
+    parts = (correlations, silent, transfers, passes, lattice, convolution, messages, protocols)
     with threadpool_limits(1):
         for index, part in enumerate(parts):
             progress(index, len(parts), part.__name__)
@@ -226,7 +236,11 @@ def transfers(bench: Bench) -> None:
             lambda k=k, c=choices, u=u, m=joined: kernels.lookup_recv(w, k, 0, c, u, 2, m),  # type: ignore[misc]
         )
     bits, out_bits = 13, 26
-    x, bit, two = ring.reduce(bench.rng.integers(0, 1 << 62, n, np.uint64), bits), bench.bytes(n, below=2), bench.bytes(n, below=4)
+    x, bit, two = (
+        ring.reduce(bench.rng.integers(0, 1 << 62, n, np.uint64), bits),
+        bench.bytes(n, below=2),
+        bench.bytes(n, below=4),
+    )
     to_client, _ = kernels.mux_server(w, delta, 0, two, x, bit, bit, bits, out_bits)
     to_server, _ = kernels.mux_client(w, delta, 0, bit, x, bit, bits, out_bits)
     bench.per("mux_server", n, lambda: kernels.mux_server(w, delta, 0, two, x, bit, bit, bits, out_bits))
@@ -323,7 +337,6 @@ def messages(bench: Bench) -> None:
     bench.figures["message"] = message
     bench.figures["send_byte"] = bench.figures["receive_byte"] = max(0.0, large / (count * size) - message / size) / 2
     bench.figures["step"] = bench.time(lambda: _bookkeeping(near)) + message
-    bench.figures["layer"] = 10 * bench.figures["step"]
 
 
 def _exchange(near: Channel, far: Channel, count: int, size: int) -> float:
@@ -349,3 +362,117 @@ def _exchange(near: Channel, far: Channel, count: int, size: int) -> float:
 def _bookkeeping(channel: Channel) -> None:
     with channel.meter.labelled("step"):
         pass
+
+
+_LATTICE = {
+    "expand_residue", "mask_residue", "encode_residue", "zero_residue", "torus_residue", "phase_residue", "product",
+    "row", "sum", "flood_residue", "word",
+}  # fmt: skip
+_APART = {"message", "step", "layer", "send_byte", "receive_byte"}
+
+
+def protocols(bench: Bench) -> None:
+    """Whole protocols: what a message takes in Python, and what cold caches add to the kernels of each family."""
+    bench.figures["layer"] = 0.0
+    tiny = costs.relu(16, 13, 26)
+    spent = _relu(bench, 16)
+    sends = sum(isinstance(event, costs.Send | costs.Draw) for event in tiny.events)
+    bench.figures["message"] += spent / 2 / sends
+    small, layers = _layers(bench)
+    bench.figures["layer"] = max(
+        0.0, sum(_linear(bench, spec) - _expected(bench, spec) for spec in small) / 2 / len(small)
+    )
+    comparisons = [(_relu(bench, bench.elements), costs.relu(bench.elements, 13, 26))]
+    comparisons.append((_gates(bench, bench.elements, 8), costs.gates(bench.elements, 13, 8)))
+    slower = sum(each for each, _ in comparisons) / sum(_work(bench, cost) for _, cost in comparisons)
+    colder = sum(_linear(bench, spec) for spec in layers) / sum(_expected(bench, spec) for spec in layers)
+    for name in FIGURES:
+        if name not in _APART:
+            bench.figures[name] *= max(1.0, colder if name in _LATTICE else slower)
+
+
+def _work(bench: Bench, cost: costs.Cost) -> float:
+    """Nanoseconds of both parties by the figures so far."""
+    machine = Machine(description={}, figures={name: bench.figures[name] for name in FIGURES})
+    time_ = Timeline(machine, NETWORKS["loopback"], NEVER_SILENT).run(cost, steps=0)
+    return (time_.server + time_.client) * 1e9
+
+
+def _expected(bench: Bench, spec: LinearSpec) -> float:
+    return _work(bench, linear_cost(spec))
+
+
+def _together(bench: Bench, body: Callable[[Session], Callable[[], object]]) -> float:
+    """Processor nanoseconds of both parties' calls, each made by `body` of its session; the least of several runs."""
+    there: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    back: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    ends = {Role.SERVER: _Pipe(back, there), Role.CLIENT: _Pipe(there, back)}
+    spent: dict[Role, list[int]] = {Role.SERVER: [], Role.CLIENT: []}
+
+    def party(role: Role) -> None:
+        call = body(open_session(role, ends[role]))
+        for _ in range(bench.repeats + 1):
+            start = time.thread_time_ns()
+            call()
+            spent[role].append(time.thread_time_ns() - start)
+
+    thread = threading.Thread(target=party, args=(Role.SERVER,))
+    thread.start()
+    party(Role.CLIENT)
+    thread.join()
+    return sum(statistics.median(each[1:]) for each in spent.values())
+
+
+def _relu(bench: Bench, n: int) -> float:
+    x = ring.reduce(bench.rng.integers(0, 1 << 62, n, np.uint64), 13)
+    return _together(bench, lambda session: lambda: relu(session, x, 13, 26))
+
+
+def _gates(bench: Bench, n: int, count: int) -> float:
+    x = ring.reduce(bench.rng.integers(0, 1 << 62, n, np.uint64), 13)
+    thresholds = bench.rng.integers(0, 1 << 12, (count, 1), np.uint64)
+    return _together(
+        bench, lambda session: lambda: gates(session, x, 13, count, thresholds if session.is_server else None)
+    )
+
+
+def _layers(bench: Bench) -> tuple[list[LinearSpec], list[LinearSpec]]:
+    """Tiny layers, and layers of common shapes, shrunk with `elements`."""
+
+    def spec(channels: int, filters: int, side: int, kernel: int, masking: Masking) -> LinearSpec:
+        pad = kernel // 2
+        shape, out = (channels, side, side), (filters, side, side)
+        geometry = Geometry(shape, out, (kernel, kernel), (pad,) * 4, (1, 1), 1)
+        return plan_linear(geometry, 26, 12, masking)
+
+    few = max(1, min(128, bench.elements >> 10))
+    tiny = [spec(1, 1, 2, 1, "uniform")]
+    common = [
+        spec(few, few, 28, 1, "uniform"),
+        spec(few, -(-few // 4), 28, 3, "uniform"),
+        spec(few, few, 14, 1, "flooded"),
+    ]
+    return tiny, common
+
+
+def _linear(bench: Bench, spec: LinearSpec) -> float:
+    """One layer, without the keys."""
+    seed, filters = bytes(16), spec.out_shape[0]
+    weight = bench.rng.integers(-2000, 2000, (filters, spec.in_shape[0], *spec.kernel), np.int32)
+    layer = linear.ServerLinear(spec, 0, seed, weight, np.zeros(filters, np.int64))
+    layer.prepare()
+    x = ring.reduce(bench.rng.integers(0, 1 << 62, spec.in_shape, np.uint64), spec.bits)
+
+    def make(session: Session) -> Callable[[], object]:
+        server = session.is_server
+
+        def call() -> object:
+            # The keys, a residue's worth of work each, are made anew: no secret may meet a layer twice.
+            (linear.new_query_server if server else linear.new_query_client)(session, [spec], seed)
+            return (
+                linear.linear_server(session, layer, x) if server else linear.linear_client(session, spec, 0, seed, x)
+            )
+
+        return call
+
+    return _together(bench, make)

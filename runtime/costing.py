@@ -15,15 +15,15 @@ from moiety.runtime import program as ir
 from moiety.runtime.layers import linear_specs
 
 
-def step_costs(program: ir.Program) -> list[Cost]:
-    """Bytes each way and flights of every step, in order."""
-    specs = linear_specs(program)
-    return [_step_cost(program, step, specs.get(index)) for index, step in enumerate(program.steps)]
+def step_costs(program: ir.Program, images: int = 1) -> list[Cost]:
+    """Bytes each way and flights of every step, in order, of a run of so many images."""
+    specs = linear_specs(program, images)
+    return [_step_cost(program, step, specs.get(index), images) for index, step in enumerate(program.steps)]
 
 
-def key_cost(program: ir.Program) -> Cost:
-    """The fresh RLWE public keys that come with every image."""
-    specs = list(linear_specs(program).values())
+def key_cost(program: ir.Program, images: int = 1) -> Cost:
+    """The fresh RLWE public keys that come with every run."""
+    specs = list(linear_specs(program, images).values())
     residues = sum(degree * len(primes) for degree, primes in packing.parameter_sets(specs))
     made = (Work("expand_residue", residues), Work("mask_residue", residues), Work("word", residues))
     return Cost((Send("C", packing.query_bytes(specs), made, (Work("word", residues),)),))
@@ -31,11 +31,16 @@ def key_cost(program: ir.Program) -> Cost:
 
 def image_cost(program: ir.Program) -> Cost:
     """One whole inference; set-up and control messages are not in it."""
-    return sum(step_costs(program), key_cost(program))
+    return run_cost(program, 1)
 
 
-def _step_cost(program: ir.Program, step: ir.AnyStep, spec: packing.LinearSpec | None) -> Cost:
-    n, link = math.prod(step.shape), program.link
+def run_cost(program: ir.Program, images: int) -> Cost:
+    """One run of `images` images together, likewise."""
+    return sum(step_costs(program, images), key_cost(program, images))
+
+
+def _step_cost(program: ir.Program, step: ir.AnyStep, spec: packing.LinearSpec | None, images: int) -> Cost:
+    n, link = images * math.prod(step.shape), program.link
     operand = program.steps[step.inputs[0]] if step.inputs else step
     match step:
         case ir.Linear() if spec is not None:
@@ -45,14 +50,14 @@ def _step_cost(program: ir.Program, step: ir.AnyStep, spec: packing.LinearSpec |
         case ir.Relu():
             return costs.relu(n, operand.bits, step.bits, link)
         case ir.Gates():
-            return costs.gates(math.prod(operand.shape), operand.bits, step.shape[0], link)
+            return costs.gates(images * math.prod(operand.shape), operand.bits, step.shape[0], link)
         case ir.Truncate(rounding="exact"):
             return costs.truncate_exact(n, operand.bits, step.shift, link)
         case ir.Truncate():
             return costs.truncate_stochastic(n, operand.bits, step.shift)
         case ir.MaxPool():
             channels, height, width = operand.shape
-            return costs.maxpool((channels, height, width), step.bits, step.kernel, step.strides, step.pads, link)
+            return costs.maxpool((images * channels, height, width), step.bits, step.kernel, step.strides, step.pads, link)
         case ir.Extend():
             return costs.extend(n, operand.bits, step.bits, link)
         case ir.Output():
@@ -74,7 +79,7 @@ def linear_cost(spec: packing.LinearSpec) -> Cost:
     layout, primes, degree = spec.layout, len(spec.primes), spec.degree
     tiles = len(layout.windows)
     ciphertexts, answers = tiles * layout.ciphertexts_per_tile, tiles * layout.answers_per_tile
-    outputs = math.prod(layout.flat.out_shape)
+    outputs = layout.geometry.outputs
     sent = ciphertexts * sum(layout.sent) * primes
     a_bytes = sum(packing.tile_download_bytes(spec, window)[0] for window in layout.windows)
     b_bytes = sum(packing.tile_download_bytes(spec, window)[1] for window in layout.windows)
@@ -90,7 +95,10 @@ def linear_cost(spec: packing.LinearSpec) -> Cost:
         Work("torus_residue", answers * degree * primes),
         Work("word", answers * degree),
     )
-    phase = (Work("word", answers * degree), Work("phase_residue", answers * degree * phase_primes(degree, spec.answer_bits)))
+    phase = (
+        Work("word", answers * degree),
+        Work("phase_residue", answers * degree * phase_primes(degree, spec.answer_bits)),
+    )
     mask = [Work("torus_residue", outputs * primes), Work("word", outputs)]
     if spec.masking == "flooded":
         mask += [Work("flood_residue", outputs * primes), Work("encode_residue", outputs * primes)]

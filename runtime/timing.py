@@ -184,4 +184,3 @@ def predict(costs: Iterable[Cost], machine: Machine, network: Network, narrowest
 def total(times: Sequence[Time]) -> Time:
     """The sum."""
     return sum(times, Time())
-

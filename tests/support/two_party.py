@@ -13,10 +13,11 @@ import numpy as np
 
 from moiety.protocols.channel import Channel
 from moiety.protocols.errors import NetworkFailure
+from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
 from moiety.protocols.ring import U64, reduce
 from moiety.protocols.session import Role, Session
-from moiety.protocols.setup import open_session
+from moiety.protocols.setup import NEVER_SILENT, open_session
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -106,10 +107,15 @@ class Outcome:
 
 
 def run_two_party(
-    server: Callable[[Session], Any], client: Callable[[Session], Any], seed: int | None = None, timeout: float = 120.0
+    server: Callable[[Session], Any],
+    client: Callable[[Session], Any],
+    seed: int | None = None,
+    timeout: float = 120.0,
+    threads: int = 1,
+    silent_from: int = NEVER_SILENT,
 ) -> Outcome:
     """Open a session on both sides (real base transfers) and run the two functions. `seed` fixes both parties'
-    randomness, for baselines.
+    randomness, for baselines; `threads` are each party's.
     """
     channels = channel_pair(timeout)
 
@@ -117,11 +123,12 @@ def run_two_party(
         prg = None if seed is None else Prg(hashlib.sha256(f"{seed}/{role}".encode()).digest()[:16])
 
         def body() -> Any:
-            session = open_session(role, channels[role], prg)
-            if seed is not None:
-                # The digest then covers the protocol alone, not the set-up.
-                session.channel.digest = hashlib.sha256()  # type: ignore[attr-defined]
-            return function(session)
+            with Workers(threads) as workers:
+                session = open_session(role, channels[role], prg, silent_from, workers)
+                if seed is not None:
+                    # The digest then covers the protocol alone, not the set-up.
+                    session.channel.digest = hashlib.sha256()  # type: ignore[attr-defined]
+                return function(session)
 
         return body
 

@@ -1,0 +1,93 @@
+"""A whole run with everything that was sent, and the statistic that bytes are judged by."""
+
+from __future__ import annotations
+
+import queue
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from moiety.protocols.parallel import Workers
+from moiety.protocols.session import Role
+from moiety.protocols.setup import open_session
+from moiety.runtime import program as ir
+from moiety.runtime.executor import ClientExecutor, ServerExecutor
+from moiety.runtime.weights import Weights
+from tests.support.two_party import MemoryChannel, run_both
+
+U8 = npt.NDArray[np.uint8]
+
+
+class Wiretap(MemoryChannel):
+    """Keeps what it sent: (label, bytes) of every message."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.messages: list[tuple[str, bytes]] = []
+
+    def _write(self, data: memoryview) -> None:
+        self.messages.append((self.meter.label, bytes(data)))
+        super()._write(data)
+
+
+@dataclass
+class Tapped:
+    """Two parties after some images: their taps, and the client's RLWE secrets image after image."""
+
+    program: ir.Program
+    server: Wiretap
+    client: Wiretap
+    secrets: list[bytes] = field(default_factory=list)
+
+    @property
+    def messages(self) -> list[tuple[str, bytes]]:
+        return self.server.messages + self.client.messages
+
+
+def run(
+    program: ir.Program, weights: Weights, images: list[npt.NDArray[np.float32]], silent_from: int, threads: int = 1
+) -> Tapped:
+    down: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    up: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    tapped = Tapped(program, Wiretap(down, up, 60.0), Wiretap(up, down, 60.0))
+
+    def server() -> None:
+        executor = ServerExecutor(program, weights)
+        executor.prepare()
+        with Workers(threads) as workers:
+            session = open_session(Role.SERVER, tapped.server, silent_from=silent_from, workers=workers)
+            for _ in images:
+                executor.run(session)
+
+    def client() -> None:
+        executor = ClientExecutor(program)
+        with Workers(threads) as workers:
+            session = open_session(Role.CLIENT, tapped.client, silent_from=silent_from, workers=workers)
+            for image in images:
+                executor.run(session, image)
+                tapped.secrets.extend(key.secret.tobytes() for key in session.rlwe.values())
+
+    run_both(server, client, (tapped.server, tapped.client))
+    return tapped
+
+
+def zeros(program: ir.Program) -> npt.NDArray[np.float32]:
+    return np.zeros(program.input.shape, np.float32)
+
+
+def brightest(program: ir.Program) -> npt.NDArray[np.float32]:
+    return np.full(program.input.shape, 1e6, np.float32)
+
+
+def words(messages: list[tuple[str, bytes]]) -> npt.NDArray[np.uint64]:
+    """All aligned 64-bit words of some messages."""
+    return np.concatenate([np.frombuffer(data, np.uint64, len(data) // 8) for _, data in messages])
+
+
+def chi_square(octets: U8) -> float:
+    """Of a histogram of bytes against the uniform one: mean 255, deviation 22.6."""
+    counts = np.bincount(octets, minlength=256)
+    expected = octets.size / 256
+    return float(((counts - expected) ** 2 / expected).sum())
