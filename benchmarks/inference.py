@@ -7,7 +7,8 @@ Compiles the model (or takes a compiled folder), runs the image once and verifie
 cleartext executor bit for bit, stochastic rounding must lie within the executor's distribution, and bytes and flights
 must be the declared ones. Then a second client runs the image `--runs` times, each run verified as well; one JSON
 object per run. Times exclude compilation, `prepare_s` (the server's start, with all hints) and `setup_s` (base
-transfers of one connection), which are in the row too.
+transfers of one connection), which are in the row too. With `--profile` each step kind's time at either party is
+split into kernels, matrix products, Python, socket and waiting (benchmarks/profiled.py), in the rows and as a table.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks import harness
+from benchmarks import harness, profile
 from benchmarks.corpus import calibration_images, example_image
 from benchmarks.harness import Row
 from moiety.models import demo_ranges_path
@@ -46,7 +47,7 @@ from moiety.runtime.simulation import FloatModel
 from moiety.runtime.weights import Weights
 
 DEFAULT_MODEL = harness.ROOT / "models" / "chest-densenet121.onnx"
-COMMAND = (sys.executable, "-m", "moiety.runtime.cli")
+PARTIES = ("server", "client")
 SIGMAS = 8.0
 """A stochastic result may be this many standard deviations from the simulated mean."""
 
@@ -78,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=1, help="of the simulated roundings (default 1)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the rows there (default: one per line to stdout)")
     p.add_argument("--ot", choices=get_args(Ot), default="auto", help="generator of correlations (default auto)")
+    p.add_argument("--profile", action="store_true", help="show what each party's time goes into")
     p.add_argument("--no-pin", action="store_true", help="do not bind each party to a core of its own")
     return p
 
@@ -95,11 +97,12 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
         tensor = images.load(image, program.input.shape, program.preprocessing)
         expected = simulate(program, weights, tensor, options.simulations, options.seed)
         floats = FloatModel(options.model, program)(tensor)
-        with serving(folder, work, not options.no_pin) as (address, prepare_s, memory):
+        with serving(folder, work, not options.no_pin, options.profile) as (address, prepare_s, memory):
             first, _ = infer(folder, [image], address, work, options)
             verify(program, expected, first)
             results, client_rss = infer(folder, [image] * options.runs, address, work, options)
             memories = {"peak_rss_server": memory.stop(), "peak_rss_client": client_rss}
+        profiles = [profile.load(profile_file(work, party), options.runs) for party in PARTIES if options.profile]
     environment: Row = {"benchmark": "inference", **harness.environment(), "seed": options.seed}
     environment |= {
         "model": options.model.name,
@@ -117,6 +120,12 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
         for number, (result, difference) in enumerate(zip(results.images, differences, strict=True))
     ]
     report(rows)
+    if options.profile:
+        for row, server, client in zip(rows, *profiles, strict=True):
+            row["profile"] = profile.row(server, client)
+        for party, found in zip(PARTIES, profiles, strict=True):
+            harness.say("\n" + "\n".join(profile.table(party, found)))
+        harness.say("\n" + "\n".join(profile.kernel_table(*profiles)))
     harness.write_rows(rows, options.json)
     return rows
 
@@ -210,14 +219,28 @@ def verify_outputs(program: ir.Program, expected: Expected, result: ImageResult)
 # --- the two processes ------------------------------------------------------------------------------------------------
 
 
+def profile_file(work: Path, party: str) -> Path:
+    return work / f"profile-{party}.json"
+
+
+def command(work: Path, party: str, profiled: bool) -> list[str]:
+    """How a party's process begins: the `moiety` command, or the same with stop-watches."""
+    if profiled:
+        return [sys.executable, "-m", "benchmarks.profiled", str(profile_file(work, party))]
+    return [sys.executable, "-m", "moiety.runtime.cli"]
+
+
 @contextmanager
-def serving(folder: Path, work: Path, pinned: bool) -> Iterator[tuple[str, float, harness.PeakMemory]]:
+def serving(
+    folder: Path, work: Path, pinned: bool, profiled: bool = False
+) -> Iterator[tuple[str, float, harness.PeakMemory]]:
     """A vendor's process for two clients; gives its address, seconds until it listened, and its memory."""
     log = work / "server.log"
     started = time.perf_counter()
     with log.open("w") as stderr:
         arguments = ["serve", str(folder), "--listen", "127.0.0.1:0", "--max-clients", "2"]
-        server = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=stderr, text=True)
+        argv = [*command(work, "server", profiled), *arguments]
+        server = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=stderr, text=True)
     bind(server.pid, 0, pinned)
     memory = harness.PeakMemory(server.pid)
     try:
@@ -239,7 +262,8 @@ def infer(
     output = work / "results.json"
     public = folder / artifacts.PUBLIC
     arguments = ["infer", str(public), *map(str, files), "--connect", address, "--ot", options.ot, "-o", str(output)]
-    client = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    argv = [*command(work, "client", options.profile), *arguments]
+    client = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     bind(client.pid, 1, not options.no_pin)
     memory = harness.PeakMemory(client.pid)
     _, errors = client.communicate()

@@ -23,7 +23,7 @@ from moiety.compiler.legalise import revealed
 from moiety.compiler.ops import OPS, channelwise, run_graph
 from moiety.compiler.options import PlanOptions
 from moiety.compiler.plan import Plan
-from moiety.compiler.units import Units, choose_units, linear_constants
+from moiety.compiler.units import Units, choose_units, gate_thresholds, linear_constants
 from moiety.protocols.errors import BadInput
 from moiety.runtime.program import Rounding
 
@@ -68,11 +68,19 @@ def error_variances(plan: Plan) -> dict[str, float]:
         parts[f"weight.{value}"] = step * float(responses.weight[value] @ inverse**2)
     for node in graph.nodes:
         if node.op == "AffineRelu":
-            unit = plan.unit(node.inputs[0])
-            parts[f"gate.{node.output}"] = FIXED * float(responses.gate[node.output] @ unit**2)
+            rounding = gate_rounding(plan.graph, plan.units, node)
+            parts[f"gate.{node.output}"] = float(responses.gate[node.output] @ rounding**2)
     for value in graph.inputs:
         parts[f"noise.{value}"] = FIXED * float(responses.noise.get(value, np.zeros(1)) @ plan.unit(value) ** 2)
     return parts
+
+
+def gate_rounding(graph: Graph, units: Units, node: Node) -> F64:
+    """What the threshold of each channel of an AffineRelu loses by rounding, `(C,)`; 0 where the gate is constant."""
+    threshold, unit = gate_thresholds(units.scales, units.zero, node), units.of(graph, node.inputs[0])
+    live = (node.consts["scale"] != 0) & (np.abs(threshold) < 2.0 ** (units.bits_of(graph, node.inputs[0]) - 2) * unit)
+    finite = np.where(live, threshold, 0.0)
+    return np.asarray(np.where(live, finite - np.rint(finite / unit) * unit, 0.0))
 
 
 def required_responses(ranges: Ranges) -> Responses:

@@ -134,7 +134,7 @@ class _Builder:
         self.made: dict[str, dict[int, int]] = {}
         self.compared: dict[int, int] = {}
         """Step -> ring that holds its value, where that is narrower than the step's."""
-        self.widening = _Widening(self.graph)
+        self.widening = Widening(self.graph)
         self.demands = self.widening.demands(plan)
         (source,) = self.graph.inputs
         bits = self.top(source)
@@ -361,7 +361,7 @@ class _Builder:
 _POSTPROCESS: dict[str, Literal["sigmoid", "softmax"]] = {"Sigmoid": "sigmoid", "Softmax": "softmax"}
 
 
-class _Widening:
+class Widening:
     """Which values are made in a wide ring when a linear layer asks for one, and which widths are asked of each.
 
     free: in any ring at no cost, for a ReLU extends as it goes and the image belongs to the client. wide: free, or
@@ -383,16 +383,21 @@ class _Widening:
             ):
                 self.wide.add(node.output)
 
-    def demands(self, plan: Plan) -> dict[str, set[int]]:
-        """Ring widths in which linear layers want each value, passed back to where they are satisfied."""
-        demands: dict[str, set[int]] = {value: set() for value in self.graph.shapes}
+    def readers(self) -> dict[str, set[str]]:
+        """The linear layers in whose rings each value is wanted, passed back to where that is satisfied."""
+        readers: dict[str, set[str]] = {value: set() for value in self.graph.shapes}
         for node in reversed(self.graph.nodes):
             if node.op in LINEAR:
-                demands[node.inputs[0]].add(plan.linears[node.output].bits)
+                readers[node.inputs[0]].add(node.output)
             elif node.op in _ANY_RING and node.output in self.wide:
                 for value in node.inputs:
-                    demands[value] |= demands[node.output]
-        return demands
+                    readers[value] |= readers[node.output]
+        return readers
+
+    def demands(self, plan: Plan) -> dict[str, set[int]]:
+        """Ring widths in which linear layers want each value."""
+        readers = self.readers()
+        return {value: {plan.linears[layer].bits for layer in layers} for value, layers in readers.items()}
 
 
 _ANY_RING = REINDEXING | {"Add", "Sub"}

@@ -25,6 +25,10 @@ class PlanOptions:
     share_gates: comparisons of one tensor with several thresholds run together (compiler/share_gates.py); off, every
     ReLU compares by itself.
 
+    target_error: search for the cheapest widths with at most this error of the results, root mean square over images
+    (compiler/search.py); activation_bits and weight_bits are then those of the image and of the layers that write the
+    results. None: the widths given here, everywhere.
+
     network: the class of network that comparisons are planned for (protocols/digits).
 
     bits, scale: the uniform CrypTFlow2 style instead (give both): linear layers in rings of `bits` bits, every value
@@ -40,6 +44,7 @@ class PlanOptions:
     floor_fraction: float = 0.25
     share_gates: bool = True
     network: LinkName = "lan"
+    target_error: float | None = None
     bits: int | None = None
     scale: int | None = None
 
@@ -57,6 +62,10 @@ class PlanOptions:
             raise BadPlan(f"rounding is {self.rounding!r}; it must be 'exact' or 'stochastic'")
         if self.network not in LINKS:
             raise BadPlan(f"the network is {self.network!r}; choose one of {', '.join(LINKS)}")
+        if self.target_error is not None:
+            within("the target error", self.target_error, 1e-9, 1e9)
+            if self.bits is not None:
+                raise BadPlan("the uniform style has no widths to search for: give either bits and scale, or an error")
         if (self.bits is None) != (self.scale is None):
             raise BadPlan("the uniform style needs both a ring width (bits) and fractional bits (scale)")
         if self.bits is not None and self.scale is not None:

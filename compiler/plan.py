@@ -151,16 +151,21 @@ def ring_widths(graph: Graph, needed: Mapping[str, int]) -> dict[str, int]:
     Values that ops of one ring tie together take the widest that any of them needs: linear layers and ReLUs can write
     any ring, and so a narrow value is never extended, at the price of a comparison, to meet a wider one.
     """
-    tied = Classes()
-    ids = dict(zip(graph.shapes, tied.fresh(len(graph.shapes)).tolist(), strict=True))
+    return {value: max(needed[other] for other in tied) for value, tied in tied_rings(graph).items()}
+
+
+def tied_rings(graph: Graph) -> dict[str, tuple[str, ...]]:
+    """For every value, all that are in one ring with it."""
+    tied, names = Classes(), tuple(graph.shapes)
+    ids = dict(zip(names, tied.fresh(len(names)).tolist(), strict=True))
     for node in graph.nodes:
         if node.op in SHARED_RING:
             tied.tie([ids[node.output], *(ids[value] for value in node.inputs)])
-    widest: dict[int, int] = {}
-    for value, bits in needed.items():
-        root = tied.root(ids[value])
-        widest[root] = max(widest.get(root, 0), bits)
-    return {value: widest[tied.root(ids[value])] for value in needed}
+    together: dict[int, list[str]] = {}
+    for value in names:
+        together.setdefault(tied.root(ids[value]), []).append(value)
+    found = {root: tuple(values) for root, values in together.items()}
+    return {value: found[tied.root(ids[value])] for value in names}
 
 
 def _output_bits(graph: Graph, ranges: Ranges, options: PlanOptions) -> dict[str, int]:

@@ -96,7 +96,7 @@ def choose_units(
     frozen = _freeze(graph, ranges, _first_units(graph, scales, ranges, options, widths))
     if frozen is not graph:
         graph, scales = frozen, propagate(frozen)
-    return graph, _coarsened(graph, _first_units(graph, scales, ranges, options, widths))
+    return graph, _aligned(graph, ranges, _coarsened(graph, _first_units(graph, scales, ranges, options, widths)))
 
 
 def _first_units(graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOptions, widths: Widths) -> Units:
@@ -216,6 +216,48 @@ def _coarsened(graph: Graph, units: Units) -> Units:
             np.maximum.at(factor, roots[scales.sources[node.output]], norms / NOISE_GAIN)
             unit *= np.where(fixed, 1.0, factor[roots])
     return Units(scales, units.need, unit, units.zero, units.bits)
+
+
+MAX_STRETCH = 1.1
+"""Units are made coarser by at most this factor for the sake of a threshold."""
+
+
+def _aligned(graph: Graph, ranges: Ranges, units: Units) -> Units:
+    """Of all thresholds that a channel is compared with, the one that matters most is made an integer: it costs
+    nothing, and the rounding of a threshold moves a whole channel.
+
+    Where the zero is free, it moves by less than a unit; elsewhere the unit grows until a whole number of them is the
+    threshold.
+    """
+    scales, zero, unit = units.scales, units.zero.copy(), units.unit.copy()
+    roots, fixed = scales.classes.roots(), _input_class(graph, scales)
+    last = np.zeros(len(zero), bool)
+    for layer in all_output_layers(graph):
+        last[scales.sources[layer]] = True
+    fixed = fixed | last[roots]
+    free = np.zeros(len(zero), bool)
+    for value, ids in scales.sources.items():
+        free[ids] = _only_gated(graph, value)
+    response = ranges.responses.gate if ranges.responses is not None else {}
+    heaviest = np.full(len(zero), -1.0)
+    for node in graph.nodes:
+        if node.op != "AffineRelu":
+            continue
+        ids, own = gate_ids(scales, node), units.of(graph, node.inputs[0])
+        weight = response.get(node.output, np.zeros(len(ids)))
+        threshold = gate_thresholds(scales, units.zero, node)
+        # A gate that never changes, or whose result is constant, does not care.
+        live = (node.consts["scale"] != 0) & (np.abs(threshold) < 2 * units.need[ids]) & (own != 0)
+        counted = np.where(live, threshold / np.where(own != 0, own, 1.0), 1.0)
+        stretch = np.abs(counted) / np.maximum(np.floor(np.abs(counted)), 1.0)
+        best = live & (weight > heaviest[roots[ids]]) & (free[ids] | ((stretch <= MAX_STRETCH) & (stretch >= 1)))
+        best &= free[ids] | ~fixed[ids]
+        heaviest[roots[ids[best]]] = weight[best]
+        moved = best & free[ids]
+        zero[ids[moved]] = units.zero[ids[moved]] + ((np.rint(counted) - counted) * own)[moved]
+        grown = best & ~free[ids]
+        unit[roots[ids[grown]]] = units.unit[roots[ids[grown]]] * stretch[grown]
+    return Units(scales, units.need, np.where(free, units.unit, unit[roots]), zero, units.bits)
 
 
 def linear_constants(node: Node) -> tuple[F64, F64, int]:

@@ -4,11 +4,9 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include <algorithm>
 #include <atomic>
 #include <stdexcept>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "arguments.hpp"
@@ -89,49 +87,29 @@ void check_vole(u64 counter, u64 k, u64 nblocks) {
   if (k * nblocks > 0) check_range("counter", counter, 0, 0 - k * nblocks);
 }
 
-// `work` on all blocks, shared out to threads in parts that do not meet in the outputs.
-template <class Work>
-void in_parts(u64 nblocks, u64 threads, const Work& work) {
-  const u64 units = (nblocks + kVolePart - 1) / kVolePart;
-  const u64 count = std::max<u64>(1, std::min(threads, units));
-  const auto part = [&](u64 i) {
-    return Part{units * i / count * kVolePart, std::min<u64>(nblocks, units * (i + 1) / count * kVolePart)};
-  };
-  std::vector<std::jthread> others;
-  for (u64 i = 1; i < count; i++) others.emplace_back([&, i] { work(part(i)); });
-  work(part(0));
-}
-
-nb::tuple vole_receiver(const Array& keys, u64 counter, u64 k, u64 nblocks, u64 threads) {
+nb::tuple vole_receiver(const Array& keys, u64 counter, u64 k, u64 nblocks) {
   const u8* leaves = checked<u8>("keys", keys, {kTrees, kLeaves, 16});
   check_vole(counter, k, nblocks);
-  check_range("threads", threads, 1, 256);
   const SymmetricOps& run = ops();
   const Output<u8> u({128 * nblocks}), v({128 * nblocks, 16}, kRowSlack),
       corrections({(kTrees - 1) * k * nblocks * 16});
   {
     nb::gil_scoped_release release;
-    in_parts(nblocks, threads, [&](Part part) {
-      run.vole_receiver(leaves, counter, static_cast<int>(k), nblocks, part, u.data(), v.data(), corrections.data());
-    });
+    run.vole_receiver(leaves, counter, static_cast<int>(k), nblocks, u.data(), v.data(), corrections.data());
   }
   return nb::make_tuple(u.array(), v.array(), corrections.array());
 }
 
-Bytes vole_sender(const Array& keys, const Array& delta, u64 counter, u64 k, u64 nblocks, const Array& corrections,
-                  u64 threads) {
+Bytes vole_sender(const Array& keys, const Array& delta, u64 counter, u64 k, u64 nblocks, const Array& corrections) {
   const u8* leaves = checked<u8>("keys", keys, {kTrees, kLeaves, 16});
   const u8* d = checked<u8>("delta", delta, {16});
   check_vole(counter, k, nblocks);
   const u8* from = checked<u8>("corrections", corrections, {(kTrees - 1) * k * nblocks * 16});
-  check_range("threads", threads, 1, 256);
   const SymmetricOps& run = ops();
   const Output<u8> w({128 * nblocks, 16}, kRowSlack);
   {
     nb::gil_scoped_release release;
-    in_parts(nblocks, threads, [&](Part part) {
-      run.vole_sender(leaves, d, counter, static_cast<int>(k), nblocks, part, from, w.data());
-    });
+    run.vole_sender(leaves, d, counter, static_cast<int>(k), nblocks, from, w.data());
   }
   return w.array();
 }
@@ -453,9 +431,8 @@ void bind_symmetric(nb::module_& m) {
 
   m.def("aes_ctr", &aes_ctr, "key"_a, "counter"_a, "nbytes"_a);
   m.def("ggm_expand", &ggm_expand, "seeds"_a);
-  m.def("vole_receiver", &vole_receiver, "keys"_a, "counter"_a, "k"_a, "nblocks"_a, "threads"_a = 1);
-  m.def("vole_sender", &vole_sender, "keys"_a, "delta"_a, "counter"_a, "k"_a, "nblocks"_a, "corrections"_a,
-        "threads"_a = 1);
+  m.def("vole_receiver", &vole_receiver, "keys"_a, "counter"_a, "k"_a, "nblocks"_a);
+  m.def("vole_sender", &vole_sender, "keys"_a, "delta"_a, "counter"_a, "k"_a, "nblocks"_a, "corrections"_a);
   m.def("lookup_send", &lookup_send, "w"_a, "delta"_a, "k"_a, "tweak"_a, "shifts"_a, "table"_a, "bits"_a);
   m.def("lookup_recv", &lookup_recv, "v"_a, "k"_a, "tweak"_a, "choices"_a, "u"_a, "bits"_a, "messages"_a);
   m.def("arith_send", &arith_send, "w"_a, "delta"_a, "k"_a, "tweak"_a, "shifts"_a, "table"_a, "bits"_a);

@@ -14,12 +14,6 @@ inline constexpr char kTreeKeys[2][17] = {"moiety tree left", "moiety treeright"
 inline constexpr int kTrees = 32;
 inline constexpr int kLeaves = 16;
 
-// Blocks [start, stop) of a call, one thread's share.
-struct Part {
-  std::size_t start, stop;
-};
-inline constexpr std::size_t kVolePart = 256;  // small enough to share out evenly; 15 us of key schedules for 0.2 ms of work
-
 struct Lookup {
   int k;                // 2^k options
   int bits;             // of a field
@@ -35,11 +29,10 @@ struct SymmetricOps {
   const char* name;
   void (*ctr)(const std::uint8_t* key, std::uint64_t counter, std::size_t nbytes, std::uint8_t* out);
   void (*ggm)(const std::uint8_t* seeds, std::size_t m, std::uint8_t* out);
-  // Blocks of `part` alone, for all of which there is room in the outputs; parts start at multiples of kVolePart.
-  void (*vole_receiver)(const std::uint8_t* keys, std::uint64_t counter, int k, std::size_t nblocks, Part part,
-                        std::uint8_t* u, std::uint8_t* v, std::uint8_t* corrections);
+  void (*vole_receiver)(const std::uint8_t* keys, std::uint64_t counter, int k, std::size_t nblocks, std::uint8_t* u,
+                        std::uint8_t* v, std::uint8_t* corrections);
   void (*vole_sender)(const std::uint8_t* keys, const std::uint8_t* delta, std::uint64_t counter, int k,
-                      std::size_t nblocks, Part part, const std::uint8_t* corrections, std::uint8_t* w);
+                      std::size_t nblocks, const std::uint8_t* corrections, std::uint8_t* w);
   // `source` is the table (n, 2^k) for kGiven, else the digits (n,).
   void (*lookup_send)(const Lookup& lookup, Table kind, const std::uint8_t* w, const std::uint8_t* delta,
                       const std::uint8_t* shifts, const std::uint8_t* source, std::uint8_t* messages,

@@ -9,7 +9,6 @@ constexpr int kChunk = 16;  // blocks (of 128 correlations) whose planes stay in
 constexpr int kStrideBytes = kStride * kVecBytes;
 constexpr int kPlaneBytes = 16 * kChunk;
 static_assert(kPlaneBytes % kStrideBytes == 0);
-static_assert(kVolePart % kChunk == 0);
 
 // Leaf streams of one tree at one place, summed: bit_sum[j] over the leaves with bit j, all over all leaves.
 MOIETY_INLINE void tree_sums(const Schedule* leaves, u64 counter, Reg (&bit_sum)[4][kStride], Reg (&all)[kStride]) {
@@ -136,7 +135,6 @@ struct Vole {
   const Schedule* leaves;
   u64 counter;
   std::size_t nblocks;
-  Part part;
   u8* rows;                  // v or w
   u8* u;                     // receiver
   u8* corrections_out;       // receiver
@@ -183,8 +181,8 @@ template <int K, bool Sender>
 void vole(const Vole& job) {
   alignas(64) u8 planes[4 * kTrees * kPlaneBytes];
   alignas(64) u8 first[K * kPlaneBytes];
-  for (std::size_t start = job.part.start; start < job.part.stop; start += kChunk) {
-    const std::size_t bytes = 16 * (job.part.stop - start < kChunk ? job.part.stop - start : kChunk);
+  for (std::size_t start = 0; start < job.nblocks; start += kChunk) {
+    const std::size_t bytes = 16 * (job.nblocks - start < kChunk ? job.nblocks - start : kChunk);
     for (int i = 0; i < kTrees; i++) {
       for (std::size_t at = 0; at < bytes; at += kStrideBytes) {
         const std::size_t t = start + at / 16, valid = bytes - at < kStrideBytes ? bytes - at : kStrideBytes;
@@ -221,19 +219,18 @@ void vole_dispatch(const u8* keys, int k, Vole& job) {
   }
 }
 
-void vole_receiver(const u8* keys, u64 counter, int k, std::size_t nblocks, Part part, u8* u, u8* v,
-                   u8* corrections) {
-  Vole job{nullptr, counter, nblocks, part, v, u, corrections, nullptr, nullptr};
+void vole_receiver(const u8* keys, u64 counter, int k, std::size_t nblocks, u8* u, u8* v, u8* corrections) {
+  Vole job{nullptr, counter, nblocks, v, u, corrections, nullptr, nullptr};
   vole_dispatch<false>(keys, k, job);
 }
 
-void vole_sender(const u8* keys, const u8* delta, u64 counter, int k, std::size_t nblocks, Part part,
-                 const u8* corrections, u8* w) {
+void vole_sender(const u8* keys, const u8* delta, u64 counter, int k, std::size_t nblocks, const u8* corrections,
+                 u8* w) {
   u64 masks[kTrees][4];
   for (int i = 0; i < kTrees; i++) {
     for (int j = 0; j < 4; j++) masks[i][j] = -static_cast<u64>(delta[i / 2] >> (4 * (i & 1) + j) & 1);
   }
-  Vole job{nullptr, counter, nblocks, part, w, nullptr, nullptr, corrections, masks};
+  Vole job{nullptr, counter, nblocks, w, nullptr, nullptr, corrections, masks};
   vole_dispatch<true>(keys, k, job);
 }
 

@@ -233,7 +233,7 @@ class Lookup:
 
     n: Size
     k: int
-    bits: int
+    bits: Size
     made: Works = ()
     read: Works = ()
 
@@ -254,7 +254,7 @@ def _xor_lookup(n: Size, k: int, bits: int) -> Lookup:
     return Lookup(n, k, bits, (Work(f"join_send_{k}", n),), (Work(f"join_recv_{k}", n),))
 
 
-def _leaf(n: Size, k: int, count: int, with_eq: bool) -> Lookup:
+def _leaf(n: Size, k: int, count: Size, with_eq: bool) -> Lookup:
     """One digit against `count` thresholds. From two on, pads are kept apart from fields, at a price of their own."""
     fields = count * (1 + with_eq)
     if count == 1:
@@ -263,12 +263,16 @@ def _leaf(n: Size, k: int, count: int, with_eq: bool) -> Lookup:
     return Lookup(n, k, fields, made, read)
 
 
-def comparison_plan(n: Size, bits: int, count: int = 1, link: Link = LAN) -> Plan:
-    """The digits of n comparisons; for a symbolic n those of a tensor so large that round trips do not matter."""
+def comparison_plan(n: Size, bits: int, count: Size = 1, link: Link | Plan = LAN) -> Plan:
+    """The digits of n comparisons; for a symbolic n those of a tensor so large that round trips do not matter. Instead
+    of a link, here and below, the plan itself may be given.
+    """
+    if isinstance(link, Plan):
+        return link
     return plan(bits, count, n if isinstance(n, int) else None, link)
 
 
-def less_than(n: Size, bits: int, count: int = 1, link: Link = LAN) -> Cost:
+def less_than(n: Size, bits: int, count: Size = 1, link: Link | Plan = LAN) -> Cost:
     """Millionaires' comparison of n client values with `count` server values each, of `bits` bits."""
     made = comparison_plan(n, bits, count, link)
     sizes = made.digits
@@ -281,7 +285,7 @@ def less_than(n: Size, bits: int, count: int = 1, link: Link = LAN) -> Cost:
     return total
 
 
-def gates(n: Size, bits: int, count: int = 1, link: Link = LAN) -> Cost:
+def gates(n: Size, bits: int, count: Size = 1, link: Link | Plan = LAN) -> Cost:
     """DReLU of n elements for `count` thresholds each."""
     shifted = local("pass", 2 * n, "C") + local("pass", 4 * n * count, "S")
     return shifted + less_than(n, bits - 1, count, link) + local("bit_pass", 2 * n * count)
@@ -296,7 +300,7 @@ def multiplex(n: Size, out_bits: int) -> Cost:
     return prepared + opened + server + client + local("pass", 2 * n)
 
 
-def relu(n: Size, bits: int, out_bits: int, link: Link = LAN) -> Cost:
+def relu(n: Size, bits: int, out_bits: int, link: Link | Plan = LAN) -> Cost:
     """DReLU, then the multiplexer with extension; the same with and without secret thresholds."""
     return gates(n, bits, 1, link) + multiplex(n, out_bits)
 
@@ -306,7 +310,7 @@ def bit_to_ring(n: Size, bits: int) -> Cost:
     return lookups([Lookup(n, 1, bits, table, (Work("open_1", n),))]) + local("pass", n)
 
 
-def truncate_exact(n: Size, bits_in: int, shift: int, link: Link = LAN) -> Cost:
+def truncate_exact(n: Size, bits_in: int, shift: int, link: Link | Plan = LAN) -> Cost:
     if shift == 0:
         return Cost()
     return local("pass", 2 * n) + less_than(n, shift, 1, link) + bit_to_ring(n, bits_in - shift) + local("pass", 3 * n)
@@ -316,7 +320,7 @@ def truncate_stochastic(n: Size, bits_in: int, shift: int) -> Cost:
     return local("pass", 3 * n)
 
 
-def extend(n: Size, bits: int, out_bits: int, link: Link = LAN) -> Cost:
+def extend(n: Size, bits: int, out_bits: int, link: Link | Plan = LAN) -> Cost:
     if bits == out_bits:
         return Cost()
     made = local("pass", 2 * n) + less_than(n, bits, 1, link) + bit_to_ring(n, out_bits - bits)
@@ -336,17 +340,24 @@ def maxpool(
     link: Link = LAN,
 ) -> Cost:
     """Rows, then columns; each a binary tree of maxima."""
+    total = Cost()
+    for pairs in maxpool_pairs(shape, kernel, strides, pads):
+        total = total + local("pass", 5 * pairs) + relu(pairs, bits, bits, link) + local("pass", 2 * pairs)
+    return total
+
+
+def maxpool_pairs(
+    shape: tuple[int, int, int], kernel: tuple[int, int], strides: tuple[int, int], pads: tuple[int, int, int, int]
+) -> Iterator[int]:
+    """How many maxima each level of the trees takes."""
     channels, height, width = shape[0], shape[1] + pads[0] + pads[2], shape[2] + pads[1] + pads[3]
     out_width = (width - kernel[1]) // strides[1] + 1
     out_height = (height - kernel[0]) // strides[0] + 1
-    total = Cost()
     for size, count in ((kernel[1], channels * height * out_width), (kernel[0], channels * out_height * out_width)):
         taps = size
         while taps > 1:
-            pairs = taps // 2 * count
-            total = total + local("pass", 5 * pairs) + relu(pairs, bits, bits, link) + local("pass", 2 * pairs)
+            yield taps // 2 * count
             taps -= taps // 2
-    return total
 
 
 def setup() -> Cost:

@@ -121,6 +121,11 @@ class ServerLinear:
         spec, layout = self.spec, self.spec.layout
         return len(layout.windows), len(spec.primes), layout.answers_per_tile, spec.degree
 
+    @property
+    def hint_products(self) -> int:
+        """Multiplications that `prepare` takes."""
+        return len(self.spec.layout.windows) * len(self.spec.primes) * self._weights.size * self.spec.degree
+
     def prepare(self, workers: Workers | None = None) -> None:
         """Compute the hint: the a part of every answer but its encryption of zero. Once per model and public seed."""
         layout, workers = self.spec.layout, workers or Workers()

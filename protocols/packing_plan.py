@@ -127,6 +127,12 @@ def cost(layout: Layout, modulus: Modulus, bits: int) -> float:
     return BYTE * wire / 8 + PRODUCT * products + residues
 
 
+def price(layout: Layout, bits: int, weight_bits: int, masking: Masking) -> float:
+    """Predicted nanoseconds of a layer in a given layout, with the best modulus for it; infinite if none holds."""
+    noise = layout.geometry.noise(layout.degree, weight_bits, layout.mp)
+    return min((cost(layout, each, bits) for each in _moduli(layout.degree, bits, masking, noise)), default=math.inf)
+
+
 def _least(
     geometry: Geometry, degree: int, tile: tuple[int, int], cp: int, mp: int, moduli: tuple[Modulus, ...]
 ) -> float:

@@ -21,6 +21,9 @@ GRAIN = 64
 LEAST = 1 << 13
 """Elements per range below which handing it to another thread costs more than it gains."""
 MAX_THREADS = 256
+STREAMED = 1 << 16
+"""Elements after which a range ends also without threads: its message is sent while the next range is computed, and the
+peer opens it meanwhile."""
 
 
 @dataclass
@@ -35,10 +38,10 @@ class Workers:
             raise BadInput(f"--threads is {self.threads}; it must lie within 1 and {MAX_THREADS}")
 
     def ranges(self, n: int, grain: int = GRAIN, least: int = LEAST) -> list[slice]:
-        """`[0, n)` in about equal ranges, at most one per thread and none, but the only one, below `least`; all but the
-        last end at multiples of `grain`.
+        """`[0, n)` in about equal ranges of at most `STREAMED` elements, at least one per thread unless they would fall
+        below `least`; all but the last end at multiples of `grain`.
         """
-        count = max(1, min(self.threads, n // least))
+        count = max(1, min(self.threads, n // least), -(-n // STREAMED))
         cuts = [n * part // count // grain * grain for part in range(count)] + [n]
         return [slice(start, stop) for start, stop in zip(cuts, cuts[1:], strict=False)]
 

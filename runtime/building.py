@@ -23,7 +23,7 @@ from moiety.protocols.digits import LinkName
 from moiety.protocols.errors import BadInput, BadModel
 from moiety.runtime import artifacts, images
 from moiety.runtime import cli_support as ui
-from moiety.runtime.program import Preprocessing, Program
+from moiety.runtime.program import Preprocessing, Program, picture_shape
 from moiety.runtime.progress import watching
 
 
@@ -117,7 +117,7 @@ def public_description(
         raise BadModel(
             f"{model}: its metadata moiety.labels or moiety.preprocessing cannot be read: {error}"
         ) from error
-    if preprocessing is None or (preprocessing.channels, *preprocessing.size) != shape:
+    if preprocessing is None or (preprocessing.channels, *preprocessing.size) != picture_shape(shape):
         preprocessing = images.default_preprocessing(shape, options.mean, options.std)
     if preprocessing is not None and options.exact_size:
         preprocessing = msgspec.structs.replace(preprocessing, resize="exact")

@@ -12,9 +12,11 @@ import typer
 from moiety.runtime import cli_support as ui
 from moiety.runtime.cli_demo import DEMO_EXAMPLES, demo
 from moiety.runtime.cli_vendor import (
+    CALIBRATE_EXAMPLES,
     COMPILE_EXAMPLES,
     INSPECT_EXAMPLES,
     SIMULATE_EXAMPLES,
+    calibrate_machine,
     compile_command,
     inspect,
     simulate,
@@ -101,6 +103,7 @@ def command(epilog: str, name: str | None = None) -> Callable[[F], F]:
 command(COMPILE_EXAMPLES, "compile")(compile_command)
 command(INSPECT_EXAMPLES)(inspect)
 command(SIMULATE_EXAMPLES)(simulate)
+command(CALIBRATE_EXAMPLES, "calibrate-machine")(calibrate_machine)
 command(DEMO_EXAMPLES)(demo)
 
 

@@ -20,7 +20,13 @@ COMPILE_EXAMPLES = ui.examples(
     ),
     "moiety compile model.onnx --calibration x-rays/ -o compiled/ --input-shape 3,224,224 --labels cat,dog",
 )
-INSPECT_EXAMPLES = ui.examples("moiety inspect compiled/", "moiety inspect public/ --steps")
+INSPECT_EXAMPLES = ui.examples(
+    "moiety inspect compiled/",
+    "moiety inspect public/ --no-steps",
+    "moiety inspect compiled/ --cost --network wan",
+    "moiety inspect compiled/ --cost --network 20ms,1Gbit/s --ot silent",
+)
+CALIBRATE_EXAMPLES = ui.examples("moiety calibrate-machine", "moiety calibrate-machine -o hospital.json")
 SIMULATE_EXAMPLES = ui.examples(
     "moiety simulate compiled/ x-rays/", "moiety simulate compiled/ x-rays/ --model model.onnx"
 )
@@ -248,16 +254,49 @@ def inspect(
     steps: Annotated[
         bool, typer.Option("--steps/--no-steps", help="List every step with its ring, its bytes and its rounds.")
     ] = True,
+    cost: Annotated[
+        bool,
+        typer.Option("--cost", help="Instead: formulas of the traffic, and predicted bytes, flights and seconds."),
+    ] = False,
+    network: Annotated[
+        str,
+        typer.Option(
+            metavar="lan|wan|loopback|RTT,BANDWIDTH",
+            help="With --cost: lan is 0.8ms,3Gbit/s, wan is 40ms,400Mbit/s.",
+        ),
+    ] = "lan",
+    ot: Annotated[
+        str,
+        typer.Option(
+            "--ot",
+            metavar="auto|softspoken|silent",
+            help="With --cost: the generator of correlations; auto is the one predicted to be soonest done.",
+        ),
+    ] = "auto",
+    machine: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="With --cost: figures that calibrate-machine saved elsewhere.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Show a Program: its layers and widths, RLWE parameters, what it costs on the wire, and what it discloses about
     the weights.
 
-    All of it is public. `up` is hospital to vendor. A round here is one flight in one direction.
+    All of it is public. `up` is hospital to vendor. A round here is one flight in one direction. Bytes and flights of
+    --cost are exact; seconds are a prediction from figures that `moiety calibrate-machine` measures.
     """
     from moiety.runtime import artifacts, report
 
     program = artifacts.load_program(folder)
     ui.out.print(report.summary(program))
+    if cost:
+        from moiety.runtime import cost_report
+
+        made = cost_report.prediction(program, network, ot, machine)
+        for part in cost_report.report(program, made, layers=steps):
+            ui.out.print(part, soft_wrap=not hasattr(part, "add_row"))
+        return
     if steps:
         ui.out.print(report.steps(program))
     ui.out.print(report.lattices(program))
@@ -288,3 +327,36 @@ def simulate(
 
     raise_stopped()
     run(folder, images, model, seed)
+
+
+def calibrate_machine(
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Where to write; the default is in the user's cache folder, where inspect --cost looks.",
+            show_default=False,
+        ),
+    ] = None,
+    elements: Annotated[
+        int, typer.Option(min=1024, max=1 << 22, metavar="N", help="Values per kernel call; fewer are less true.")
+    ] = 1 << 17,
+    repeats: Annotated[int, typer.Option(min=1, max=100, metavar="N", help="Runs of which the fastest counts.")] = 5,
+) -> None:
+    """Measure this machine's kernels, for the seconds that `moiety inspect --cost` predicts.
+
+    Takes about ten seconds on one core; best while nothing else runs. Both parties are assumed to have such a machine.
+    """
+    from moiety.runtime.calibration import calibrate
+    from moiety.runtime.machine import default_path
+    from moiety.runtime.progress import watching
+
+    raise_stopped()
+    ui.one_thread()
+    path = output or default_path()
+    with watching("calibrating") as watch:
+        made = calibrate(elements, repeats, watch)
+    made.save(path)
+    ui.say(f"{path}: {len(made.figures)} figures, kernels {made.description['kernels']}")

@@ -2,7 +2,7 @@
 
 SoftSpoken sends 31 bits per bit of a choice and costs about 3 ns for it; silent generation sends next to nothing and
 costs about 20 ns whatever the width. `auto` measures the network and takes the mixture with which one image of the
-Program is soonest done, computing and sending together.
+Program is soonest done, by the cost model (runtime/timing) with the reference machine's figures.
 """
 
 from __future__ import annotations
@@ -10,19 +10,18 @@ from __future__ import annotations
 import os
 import struct
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 from moiety.protocols.channel import Channel
-from moiety.protocols.costs import Cost, Draw, Mixed
+from moiety.protocols.costs import Cost
 from moiety.protocols.errors import BadInput, NetworkFailure
 from moiety.protocols.setup import NEVER_SILENT
+from moiety.runtime.machine import REFERENCE, Machine
+from moiety.runtime.timing import Network, predict, total
 
 Ot = Literal["auto", "softspoken", "silent"]
 ALWAYS_SILENT = 1
-
-# Nanoseconds per correlation of one core (docs/decisions/0005-silent-vole.md).
-SOFTSPOKEN_NS_PER_BIT, SILENT_NS = 3.1, 20.0
 
 # Traffic is never counted as cheaper than this: inside one machine it would be nearly free, and no such link joins two.
 FASTEST = 10e9
@@ -30,15 +29,6 @@ FASTEST = 10e9
 _REQUEST = struct.Struct("<Q")
 _SIZES = (256 * 1024, 4 * 1024 * 1024)
 _LONG_ENOUGH = 0.05
-
-
-@dataclass(frozen=True)
-class Network:
-    """Round-trip time in seconds, and bits per second each way, as seen by the client."""
-
-    rtt: float
-    down: float
-    up: float
 
 
 def parse(text: str) -> Ot:
@@ -62,19 +52,16 @@ def silent_from(network: Network, image: Cost) -> int:
     """The narrowest choice to be served by silent generation (5: none) so that one image takes the least time on this
     network, by its declared cost.
     """
-    return min(range(NEVER_SILENT, ALWAYS_SILENT - 1, -1), key=lambda narrowest: _seconds(network, image, narrowest))
+    slower = Network(network.rtt, min(network.down, FASTEST), min(network.up, FASTEST))
+    return soonest([image], REFERENCE, slower)
 
 
-def _seconds(network: Network, image: Cost, narrowest: int) -> float:
-    """Of correlations and wire; what does not depend on the generator is left out."""
-    generator = Mixed(narrowest)
-    wire = image.on(generator)
-    draws = [event for event in image.events if isinstance(event, Draw)]
-    softspoken = sum(draw.n * draw.k for draw in draws if draw.k < narrowest) * SOFTSPOKEN_NS_PER_BIT
-    drawn = sum(draw.n for draw in draws if draw.k >= narrowest)
-    silent = (drawn + sum(pool.available for pool in generator.silent.pools.values())) * SILENT_NS
-    sending = 8 * (wire.up / min(network.up, FASTEST) + wire.down / min(network.down, FASTEST))
-    return (softspoken + silent) / 1e9 + float(sending) + wire.rounds * network.rtt / 2
+def soonest(costs: Sequence[Cost], machine: Machine, network: Network) -> int:
+    """The `silent_from` with which these costs, one after the other, are predicted to take the least time."""
+    return min(
+        range(NEVER_SILENT, ALWAYS_SILENT - 1, -1),
+        key=lambda narrowest: total(predict(costs, machine, network, narrowest)).total,
+    )
 
 
 def settle_client(channel: Channel, ours: str, theirs: str, image: Cost) -> tuple[int, Network | None]:

@@ -57,7 +57,9 @@ def _step_cost(program: ir.Program, step: ir.AnyStep, spec: packing.LinearSpec |
             return costs.truncate_stochastic(n, operand.bits, step.shift)
         case ir.MaxPool():
             channels, height, width = operand.shape
-            return costs.maxpool((images * channels, height, width), step.bits, step.kernel, step.strides, step.pads, link)
+            return costs.maxpool(
+                (images * channels, height, width), step.bits, step.kernel, step.strides, step.pads, link
+            )
         case ir.Extend():
             return costs.extend(n, operand.bits, step.bits, link)
         case ir.Output():

@@ -226,7 +226,7 @@ def _adopt(layers: dict[int, linear.ServerLinear], kept: dict[int, U32], file: H
         file.reject(str(error))
         return False
     if layers:
-        probe = min(layers, key=lambda index: kept[index].size)
+        probe = min(layers, key=lambda index: layers[index].hint_products)
         layers[probe].prepare()
         if not np.array_equal(layers[probe].hint_array(), kept[probe]):
             file.reject(f"the hint of layer {probe} is not the one that follows from the weights")

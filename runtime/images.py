@@ -21,7 +21,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from moiety.protocols.errors import BadInput
-from moiety.runtime.program import Preprocessing
+from moiety.runtime.program import Preprocessing, picture_shape
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg"})
 SUFFIXES = PICTURES | {".npy"}
@@ -35,12 +35,13 @@ Floats = npt.NDArray[np.float32]
 def default_preprocessing(
     shape: Sequence[int], mean: Sequence[float] | None = None, std: Sequence[float] | None = None
 ) -> Preprocessing | None:
-    """What most ONNX classifiers expect for an input of `shape` (C,H,W): ImageNet's normalisation; for one channel the
-    mean of the three.
+    """What most ONNX classifiers expect for an input of `shape`, (C,H,W) or (H,W,C): ImageNet's normalisation; for one
+    channel the mean of the three.
 
     None when the input is not a picture (not 1 or 3 channels): such a model takes NPY tensors only. Raises `BadInput`
     when `mean` or `std` do not fit.
     """
+    shape = picture_shape(shape)
     if len(shape) != 3 or shape[0] not in (1, 3):
         if mean or std:
             raise BadInput(
@@ -123,7 +124,7 @@ def _from_list(path: Path) -> list[Path]:
 
 
 def load(path: Path, shape: tuple[int, ...], preprocessing: Preprocessing | None) -> Floats:
-    """The input tensor, float32 of `shape` (C,H,W), finite. Raises `BadInput`."""
+    """The input tensor, float32 of `shape`, (C,H,W) or (H,W,C), finite. Raises `BadInput`."""
     if path.suffix.lower() == ".npy":
         array = _read_npy(path)
         if array.dtype != np.uint8:
@@ -136,7 +137,8 @@ def load(path: Path, shape: tuple[int, ...], preprocessing: Preprocessing | None
             f"{path}: this Program has no preprocessing for pictures; give the input tensor as NPY, float32 "
             f"of shape {shape}"
         )
-    return _normalise(_resized(path, _channels(picture, preprocessing.channels), preprocessing), preprocessing)
+    tensor = _normalise(_resized(path, _channels(picture, preprocessing.channels), preprocessing), preprocessing)
+    return tensor if picture_shape(shape) == tuple(shape) else np.ascontiguousarray(tensor.transpose(1, 2, 0))
 
 
 def _read_npy(path: Path) -> npt.NDArray[Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -312,6 +313,14 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             tuple(operand for operand in dict.fromkeys(step.inputs) if last[operand] == index)
             for index, step in enumerate(self.steps)
         )
+
+
+def picture_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """(C, H, W) of a picture for an input of `shape`, which may be (H, W, C) as TensorFlow's exporters have it: where
+    the last axis, and not the first, can be the colours (1 or 3).
+    """
+    last = len(shape) == 3 and shape[0] not in (1, 3) and shape[2] in (1, 3)
+    return (shape[2], shape[0], shape[1]) if last else tuple(shape)
 
 
 class _Header(msgspec.Struct, frozen=True):

@@ -39,7 +39,7 @@ def check_program(program: ir.Program) -> None:
 
 
 def _check_preprocessing(public: ir.Preprocessing, shape: tuple[int, ...]) -> None:
-    if (public.channels, *public.size) != shape:
+    if (public.channels, *public.size) != ir.picture_shape(shape):
         raise BadArtifact(f"the preprocessing makes {(public.channels, *public.size)}, the input takes {shape}")
     if len(public.mean) != public.channels or len(public.std) != public.channels:
         raise BadArtifact(f"the preprocessing needs {public.channels} means and standard deviations")

@@ -13,7 +13,9 @@ from moiety.compiler.options import PlanOptions
 from moiety.runtime import program as ir
 from moiety.runtime.cleartext import Executor
 from moiety.runtime.costing import image_cost
+from moiety.runtime.images import load
 from tests.support import nets
+from tests.support.command import moiety
 from tests.support.dialects import affine_norms, channels_last
 
 CALIBRATION, IMAGES = nets.random_images((3, 16, 16), n=16, seed=1), nets.random_images((3, 16, 16), n=2, seed=77)
@@ -50,3 +52,21 @@ def test_same_cost_and_same_function(name: str, dialect: str, tmp_path: Path) ->
     # What linear upsampling adds up is 16 times larger, which costs the next layer's weights 4 of their 12 bits.
     tolerance = 0.1 if name == "unet-linear" else 0.05
     np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max())
+
+
+def test_pictures_for_a_channels_last_model(tmp_path: Path, pictures: Path) -> None:
+    """Pictures reach an (H, W, C) input as they reach a (C, H, W) one, in compile, simulate and what the client runs."""
+    plain = nets.small_resnet(image=20, opset=9)
+    for name, model in (("plain", plain), ("last", channels_last(plain))):
+        onnx.save(model, tmp_path / f"{name}.onnx")
+        out = tmp_path / name
+        moiety(
+            "compile", tmp_path / f"{name}.onnx", "--calibration", pictures, "-o", out, "--rounding", "exact"
+        ).check()
+        moiety("simulate", out, pictures, "--model", tmp_path / f"{name}.onnx").check()
+    one, two = (ir.Program.load(tmp_path / name / "public" / "program.json") for name in ("plain", "last"))
+    assert (one.input.shape, two.input.shape) == ((3, 20, 20), (20, 20, 3))
+    assert one.preprocessing == two.preprocessing
+    picture = sorted(pictures.iterdir())[0]
+    first, second = (load(picture, each.input.shape, each.preprocessing) for each in (one, two))
+    np.testing.assert_array_equal(first, second.transpose(2, 0, 1))

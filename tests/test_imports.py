@@ -33,8 +33,8 @@ ALLOWED = {
     "protocols": (),
     "models": ("moiety.protocols.errors", "moiety.runtime.program", "moiety.runtime.images"),
 }
-# What `moiety compile`, `simulate` and `demo` do. The commands import these when they run.
-VENDOR_SIDE = ("moiety.runtime.building", "moiety.runtime.simulation", "moiety.runtime.demo")
+# What `moiety compile`, `inspect --cost`, `simulate` and `demo` do. The commands import these when they run.
+VENDOR_SIDE = ("moiety.runtime.building", "moiety.runtime.cost_report", "moiety.runtime.simulation", "moiety.runtime.demo")
 
 
 def modules(*rooms: str) -> list[Path]:

@@ -39,6 +39,13 @@ CASES = {
     "conv-dilated": _conv((3, 4, 2, 3), dilations=(3, 2), pads=(1, 2, 0, 1)),
     "conv-groups": _conv((6, 2, 3, 3), groups=2),
     "conv-depthwise": _conv((8, 1, 3, 3), (2, 2), (1, 1, 1, 1), groups=4),
+    "convtranspose": (
+        "ConvTranspose",
+        [(4, 5, 3)],
+        {"strides": (3, 2), "pads": (1, 0, 0, 2), "dilations": (1, 2), "output_padding": (2, 1), "groups": 2},
+        {"weight": _normal(4, 3, 2, 3), "bias": _normal(6)},
+    ),
+    "upsample": ("Upsample", [(2, 3, 4)], {"factors": (3, 2)}, {}),
     "gemm": ("Gemm", [(7,)], {}, {"weight": _normal(3, 7), "bias": _normal(3)}),
     "scale": ("Scale", [(4, 3, 2)], {}, AFFINE),
     "scale-vector": ("Scale", [(4,)], {}, AFFINE),

@@ -296,7 +296,7 @@ class Builder:
         else:
             call.fail(
                 "not supported",
-                _ADVICE.get(proto.op_type, "express it with the operators listed in docs/architecture.md"),
+                _ADVICE.get(proto.op_type, "express it with the operators listed in docs/onnx-support.md"),
             )
 
     def _agree(self, call: Call, name: str, value: str) -> None:

@@ -188,7 +188,7 @@ def _pad(call: Call) -> Sequence[str]:
         call.fail(f"mode {mode!r} is not supported", "constant, reflect, edge and wrap are")
     for axis, (before, after) in enumerate(pads):
         inside = np.arange(max(0, -before), shape[axis] + min(0, after))
-        indices = np.pad(inside, (max(0, before), max(0, after)), mode=mode)  # type: ignore[call-overload]
+        indices = np.pad(inside, (max(0, before), max(0, after)), mode=mode)
         value = taken(call, value, axis, indices)
     return [value]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -125,12 +125,12 @@ def _sink_transpose(rewriter: Rewriter, node: Node) -> bool:
     if None in firsts or len(perms) != 1:
         return False
     (perm,) = perms
-    inverse = np.argsort(perm)
+    inverse = [perm.index(axis) for axis in range(len(perm))]
     sources = [first.inputs[0] for first in firsts if first is not None]
     consts = dict(node.consts)
     if node.op == "AddConst":
         consts["value"] = consts["value"].transpose(inverse)
-    attrs = {
+    attrs: dict[str, Any] = {
         name: tuple(value[axis] for axis in inverse) if name in _BY_AXIS else value
         for name, value in node.attrs.items()
     }

@@ -100,7 +100,7 @@ def _hash(blocks: U8, tweaks: U64) -> U64:
 # --- SoftSpoken extension ---------------------------------------------------------------------------------------------
 
 
-def vole_receiver(keys: U8, counter: int, k: int, nblocks: int, threads: int = 1) -> tuple[U8, U8, U8]:
+def vole_receiver(keys: U8, counter: int, k: int, nblocks: int) -> tuple[U8, U8, U8]:
     """SoftSpoken over F_16, repetition code (Roy, CRYPTO 2022), the side that knows every leaf; `n = 128*nblocks`.
 
     keys: `uint8 (32, 16, 16)`, AES keys of the 16 leaves of 32 trees. Leaf `x` of a tree expands to `n` field
@@ -110,9 +110,8 @@ def vole_receiver(keys: U8, counter: int, k: int, nblocks: int, threads: int = 1
 
     Returns `u = u_0` (`uint8 (n,)`, values below `2^k`), `v` (`uint8 (n, 16)`, nibble `i` is `v_i`) and the
     corrections `u_i + u_0` for `i = 1..31`, `uint8 (31*k*nblocks*16,)`: tree after tree, plane after plane, one bit
-    per correlation. They do not depend on `threads` (1..256), on which the compiled twin shares out the blocks.
+    per correlation.
     """
-    _check_range("threads", threads, 1, 256)
     _check_bytes("keys", keys, (TREES, LEAVES, 16))
     _check_vole(counter, k, nblocks)
     planes = np.empty((TREES, 4, nblocks * 16), np.uint8)
@@ -126,17 +125,14 @@ def vole_receiver(keys: U8, counter: int, k: int, nblocks: int, threads: int = 1
     return u, _transpose(planes), (sums[1:] ^ sums[0]).reshape(-1)
 
 
-def vole_sender(
-    keys: U8, delta: U8, counter: int, k: int, nblocks: int, corrections: U8, threads: int = 1
-) -> U8:
+def vole_sender(keys: U8, delta: U8, counter: int, k: int, nblocks: int, corrections: U8) -> U8:
     """The other side of `vole_receiver`: `w = v + u*delta`, `uint8 (n, 16)`, the product nibble by nibble in F_16.
 
     keys: `uint8 (32, 16, 16)` in order relative to `delta` (`uint8 (16,)`): position `y` of tree `i` is the key of
     leaf `y ^ delta_i`. Position 0 is the leaf this side must not know; its key is never used. corrections: as the
     receiver returned them. `sum_y y * r_{y ^ delta_i} = v_i + u_i*delta_i`, and the correction `u_i + u_0` times
-    `delta_i` brings all trees to the same `u`. threads: as there.
+    `delta_i` brings all trees to the same `u`.
     """
-    _check_range("threads", threads, 1, 256)
     _check_bytes("keys", keys, (TREES, LEAVES, 16))
     _check_bytes("delta", delta, (16,))
     _check_vole(counter, k, nblocks)

@@ -7,13 +7,15 @@ in a k-dimensional F_2-subspace of F_16) costs 31*k bits from receiver to sender
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
 from moiety.protocols import kernels
 from moiety.protocols.channel import Channel
 from moiety.protocols.errors import ContractViolation
-from moiety.protocols.parallel import Workers
+from moiety.protocols.parallel import STREAMED, Workers
 
 Blocks = npt.NDArray[np.uint8]
 
@@ -25,9 +27,14 @@ PUNCTURE_BYTES = TRANSFERS * 2 * 16
 BATCH = 128
 
 
+def blocks(n: int) -> int:
+    """Blocks of 128 correlations that hold n."""
+    return -(-n // BATCH)
+
+
 def correction_bytes(n: int, k: int) -> int:
     """Bytes of corrections for `n` correlations of width `k`; n is rounded up to a multiple of 128."""
-    return 31 * k * 16 * -(-n // BATCH)
+    return 31 * k * 16 * blocks(n)
 
 
 def delta_bits(delta: Blocks) -> Blocks:
@@ -79,17 +86,22 @@ class _Stream:
 
     def __init__(self, channel: Channel, leaves: Blocks, workers: Workers | None = None) -> None:
         self._channel = channel
-        self._threads = workers.threads if workers else 1
+        self._workers = workers or Workers()
         self._leaves = leaves
         self._counter = 0
 
-    def _take(self, n: int, k: int) -> tuple[int, int]:
+    def _take(self, n: int, k: int) -> list[tuple[int, int]]:
+        """(first correlations, counter) of each part of the next n: parts of `STREAMED`, the last one shorter, have their
+        own blocks, so the peer can work on one while the next is made, and threads on several at once.
+        """
         if n < 1 or not 1 <= k <= DEPTH:
             raise ContractViolation(f"no extension of {n} correlations of width {k}")
-        nblocks = -(-n // BATCH)
-        start = self._counter
-        self._counter += k * nblocks
-        return start, nblocks
+        parts = []
+        for at in range(0, n, STREAMED):
+            size = min(STREAMED, n - at)
+            parts.append((size, self._counter))
+            self._counter += k * blocks(size)
+        return parts
 
     @staticmethod
     def shift_bits(k: int) -> int:
@@ -102,10 +114,19 @@ class SoftSpokenReceiver(_Stream):
 
     def extend(self, n: int, k: int) -> tuple[Blocks, Blocks]:
         """(u uint8 `(n,)`, v uint8 `(n,16)`); sends the corrections."""
-        start, nblocks = self._take(n, k)
-        u, v, corrections = kernels.vole_receiver(self._leaves, start, k, nblocks, self._threads)
-        self._channel.send(corrections)
-        return u[:n], v[:n]
+
+        def make(part: tuple[int, int]) -> tuple[Blocks, Blocks, Blocks]:
+            size, counter = part
+            u, v, corrections = kernels.vole_receiver(self._leaves, counter, k, blocks(size))
+            return u[:size], v[:size], corrections
+
+        made = []
+        for u, v, corrections in self._workers.map(make, self._take(n, k)):
+            self._channel.send(corrections)
+            made.append((u, v))
+        if len(made) == 1:
+            return made[0]
+        return np.concatenate([u for u, _ in made]), np.concatenate([v for _, v in made])
 
 
 class SoftSpokenSender(_Stream):
@@ -117,6 +138,14 @@ class SoftSpokenSender(_Stream):
 
     def extend(self, n: int, k: int) -> Blocks:
         """w uint8 `(n,16)` with `w = v + u*delta`; receives the corrections."""
-        start, nblocks = self._take(n, k)
-        corrections = self._channel.recv(correction_bytes(n, k))
-        return kernels.vole_sender(self._leaves, self.delta, start, k, nblocks, corrections, self._threads)[:n]
+
+        def arriving() -> Iterator[tuple[int, int, Blocks]]:
+            for size, counter in self._take(n, k):
+                yield size, counter, self._channel.recv(correction_bytes(size, k))
+
+        def make(part: tuple[int, int, Blocks]) -> Blocks:
+            size, counter, corrections = part
+            return kernels.vole_sender(self._leaves, self.delta, counter, k, blocks(size), corrections)[:size]
+
+        made = list(self._workers.map(make, arriving()))
+        return made[0] if len(made) == 1 else np.concatenate(made)
