@@ -9,13 +9,14 @@ out_dir/ranges.safetensors    calibrated ranges, reusable as the calibration of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sized
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy.typing as npt
 
 from moiety.compiler.calibrate import Progress, Ranges, calibrate
+from moiety.compiler.error_model import IMAGES, measure_responses
 from moiety.compiler.graph import Graph
 from moiety.compiler.legalise import legalise
 from moiety.compiler.lower import RlwePlanner, lower
@@ -25,6 +26,7 @@ from moiety.compiler.pack import plan_rlwe
 from moiety.compiler.pass_manager import dump_to, optimise
 from moiety.compiler.plan import make_plan
 from moiety.compiler.report import PlanReport, plan_report
+from moiety.compiler.search import searched_plan
 from moiety.protocols.errors import BadInput
 from moiety.runtime.program import Preprocessing, Program, write_atomically
 from moiety.runtime.weights import Weights
@@ -96,9 +98,13 @@ def compile_graph(
     """As `compile_model`, from a Graph in normal form."""
     note = progress or _silent
     graph = legalise(graph)
-    ranges = calibration_ranges(graph, calibration, progress)
+    options = options or PlanOptions()
+    if options.disclose == "minimal" and options.input_reach is None and preprocessing is not None:
+        options = replace(options, input_reach=reach(preprocessing))
+    searching = options.target_error is not None
+    ranges = calibration_ranges(graph, calibration, progress, responses=searching)
     note("planning", 0, 1)
-    plan = make_plan(graph, ranges, options or PlanOptions())
+    plan = searched_plan(graph, ranges, options, progress) if searching else make_plan(graph, ranges, options)
     program, weights = lower(plan, rlwe_planner, graph.name, preprocessing, labels)
     compiled = Compiled(program, weights, plan_report(plan, program.digest()), ranges)
     if out_dir is not None:
@@ -107,13 +113,45 @@ def compile_graph(
     return compiled
 
 
-def calibration_ranges(graph: Graph, calibration: Calibration, progress: Progress | None = None) -> Ranges:
-    """Ranges for a legalised Graph from whatever form of calibration is given."""
+def calibration_ranges(
+    graph: Graph, calibration: Calibration, progress: Progress | None = None, responses: bool = False
+) -> Ranges:
+    """Ranges for a legalised Graph from whatever form of calibration is given; `responses`: with what a search for
+    widths needs, where there are images to measure it on.
+    """
     if isinstance(calibration, Ranges):
         return calibration
     if isinstance(calibration, Path):
         return Ranges.load(calibration)
-    return calibrate(graph, calibration, progress)
+    images = _Some(calibration)
+    ranges = calibrate(graph, images, progress)
+    if not responses:
+        return ranges
+    return replace(ranges, responses=measure_responses(graph, ranges, images.kept, progress=progress))
+
+
+class _Some:
+    """Images, read once, of which a few are kept: evenly spaced where their number is known, else the first."""
+
+    def __init__(self, images: Iterable[npt.ArrayLike]) -> None:
+        self.images = images
+        self.kept: list[npt.ArrayLike] = []
+
+    def __len__(self) -> int:
+        return len(self.images) if isinstance(self.images, Sized) else 0
+
+    def __iter__(self) -> Iterator[npt.ArrayLike]:
+        step = max(1, len(self) // IMAGES)
+        for number, image in enumerate(self.images):
+            if number % step == 0 and len(self.kept) < IMAGES:
+                self.kept.append(image)
+            yield image
+
+
+def reach(preprocessing: Preprocessing) -> float:
+    """The largest magnitude that an image's values can have after preprocessing."""
+    channels = zip(preprocessing.mean, preprocessing.std, strict=True)
+    return max(max(abs(mean), abs(1 - mean)) / std for mean, std in channels)
 
 
 def _silent(stage: str, done: int, total: int) -> None:

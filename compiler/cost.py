@@ -1,8 +1,7 @@
 """What a Program sends, as formulas: bytes each way of every kind of step in its number of elements n and its widths.
 
-`formulas` makes one row per kind, width and digit plan; substituting every step's sizes and adding up gives the declared
-costs of runtime/costing to the byte, for any generator (a test holds that). `readable` leaves out the rounding up to
-whole bytes.
+`formulas` makes one row per kind, width and digit plan; substituting every step's sizes and adding up gives the
+declared costs of runtime/costing to the byte (a test holds that). `readable` leaves out the rounding up to whole bytes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What the search for widths walks over: price and squared error of a plan as sums of terms in a few widths each.
 
 It follows the rules by which plan.py and lower.py turn widths into rings, without making the integers: from one
-reference plan, every unit scales as 2^-bits. Rings, shifts and digits are exact except where other widths would choose a
-coarser unit or freeze a gate; a test holds them against those of real plans.
+reference plan, every unit scales as 2^-bits. Rings, shifts and digits are exact except where other widths would
+choose a coarser unit or freeze a gate; a test holds them against those of real plans.
 
 Prices are nanoseconds: bytes on the link that the Program is planned for, and the work of both parties, as declared in
 protocols/digits and protocols/packing_plan. Squared errors are those of error_model.
@@ -18,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from moiety.compiler.error_model import FIXED, gate_rounding, required_responses, truncation_variance
+from moiety.compiler.error_model import FIXED, TRUNCATION, gate_rounding, required_responses
 from moiety.compiler.fields import LINEAR
 from moiety.compiler.graph import Graph, Node
 from moiety.compiler.lower import Widening
@@ -208,9 +208,8 @@ class Landscape:
     def _errors(self) -> None:
         """Rounding of what layers write, and of thresholds: by activation variable."""
         totals = np.zeros(len(self.variables))
-        drawn = truncation_variance(self.plan.options.rounding)
         for value in self.layers:
-            squares = drawn * self.responses.noise[value] * self.plan.unit(value) ** 2
+            squares = TRUNCATION * self.responses.noise[value] * self.plan.unit(value) ** 2
             np.add.at(totals, self.channels(value), squares)
         for node in self.graph.nodes:
             if node.op == "AffineRelu":
@@ -293,9 +292,7 @@ class Landscape:
     def _comparison(self, n: int, count: int, ring: Callable[[State], int], depends: frozenset[int]) -> None:
         self.terms.append(Term(depends, lambda state: (comparison_price(n, ring(state) - 1, count, self.link), 0.0)))
 
-    def _multiplexer(
-        self, n: int, layers: list[_Layer], ring: tuple[Callable[[State], int], frozenset[int]]
-    ) -> None:
+    def _multiplexer(self, n: int, layers: list[_Layer], ring: tuple[Callable[[State], int], frozenset[int]]) -> None:
         depends = ring[1].union(*(layer.depends for layer in layers))
 
         def evaluate(state: State) -> tuple[float, float]:

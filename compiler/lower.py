@@ -20,7 +20,7 @@ from moiety.compiler.fields import FINAL, LINEAR, REINDEXING, window_factors
 from moiety.compiler.fuse_shifts import fuse_shifts
 from moiety.compiler.graph import Graph, Node
 from moiety.compiler.legalise import revealed
-from moiety.compiler.plan import LinearPlan, Plan
+from moiety.compiler.plan import OUTPUT_INTEGER_BITS, LinearPlan, Plan
 from moiety.compiler.share_gates import share_gates
 from moiety.protocols.errors import BadModel, ContractViolation
 from moiety.runtime import program as ir
@@ -108,18 +108,27 @@ def disclosed(plan: Plan) -> tuple[str, ...]:
     """What the Program tells about the weights or the calibration images beyond the architecture and the options, one
     sentence each.
     """
+    options, facts = plan.options, list[str]()
+    if options.input_reach is None:
+        facts.append(f"input scale {plan.input_unit:g}: the range of the calibration images, up to a power of two")
     shifts = [layer.shift for layer in plan.linears.values()]
-    facts = [f"input scale {plan.input_unit:g}: the range of the calibration images, up to a power of two"]
-    if plan.options.uniform is None:
+    if options.uniform is None and options.disclose == "usual":
         facts.append(
             f"shift of each of the {len(shifts)} linear layers (the bits dropped by the truncation after it, "
             f"{min(shifts, default=0)} to {max(shifts, default=0)}; it sets the layer's ring, too): the size of its "
             "largest weight relative to the ranges before and after it, up to a power of two"
         )
+    if plan.widths.activation:
+        facts.append(
+            "ring widths of activations: how much rounding a tensor moves the results, against what its bits cost, over "
+            "the calibration images"
+        )
     usual = {layer.weight_bits for layer in plan.linears.values()}
-    if plan.options.uniform is not None or len(usual) > 2:
+    if plan.widths.weight:
+        facts.append("weight_bits of each linear layer: how much rounding its weights moves the results, likewise")
+    elif options.uniform is not None or (options.disclose == "usual" and len(usual) > 2):
         facts.append("weight_bits of each linear layer: the size of its largest weight, up to a power of two")
-    if any(bits > plan.options.output_frac + 10 for bits in plan.output_bits.values()):
+    if any(bits > options.output_frac + OUTPUT_INTEGER_BITS for bits in plan.output_bits.values()):
         facts.append("ring width of an output: the range of the model's results, up to a power of two")
     return tuple(facts)
 

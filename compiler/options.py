@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from moiety.protocols.digits import LINKS, LinkName
 from moiety.protocols.errors import BadPlan
@@ -10,6 +11,7 @@ from moiety.protocols.rlwe_params import MAX_WEIGHT_BITS
 from moiety.runtime.program import Masking, Rounding
 
 MAX_RING_BITS = 62
+Disclose = Literal["usual", "minimal"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,13 @@ class PlanOptions:
     (compiler/search.py); activation_bits and weight_bits are then those of the image and of the layers that write the
     results. None: the widths given here, everywhere.
 
+    disclose: what a Program may tell about the weights and the calibration images. usual: whatever makes it cheap, each
+    listed. minimal: shifts, weight bits and the image's scale follow from the architecture, the options and the
+    preprocessing alone (units.class_widths).
+
+    input_reach: the largest magnitude of the image's values, where it is known otherwise than from calibration images
+    (from the preprocessing).
+
     network: the class of network that comparisons are planned for (protocols/digits).
 
     bits, scale: the uniform CrypTFlow2 style instead (give both): linear layers in rings of `bits` bits, every value
@@ -45,6 +54,8 @@ class PlanOptions:
     share_gates: bool = True
     network: LinkName = "lan"
     target_error: float | None = None
+    disclose: Disclose = "usual"
+    input_reach: float | None = None
     bits: int | None = None
     scale: int | None = None
 
@@ -66,6 +77,14 @@ class PlanOptions:
             within("the target error", self.target_error, 1e-9, 1e9)
             if self.bits is not None:
                 raise BadPlan("the uniform style has no widths to search for: give either bits and scale, or an error")
+        if self.input_reach is not None:
+            within("the reach of the image's values", self.input_reach, 1e-9, 1e9)
+        if self.disclose not in get_args(Disclose):
+            raise BadPlan(f"disclose is {self.disclose!r}; it must be one of {', '.join(get_args(Disclose))}")
+        if self.disclose == "minimal" and (self.target_error is not None or self.bits is not None):
+            raise BadPlan(
+                "widths that follow from the architecture alone are neither searched for nor uniform in scale"
+            )
         if (self.bits is None) != (self.scale is None):
             raise BadPlan("the uniform style needs both a ring width (bits) and fractional bits (scale)")
         if self.bits is not None and self.scale is not None:

@@ -25,7 +25,15 @@ from moiety.compiler.graph import Array, Graph, Node, Shape
 from moiety.compiler.legalise import output_layers, revealed
 from moiety.compiler.ops import OPS
 from moiety.compiler.options import PlanOptions
-from moiety.compiler.units import Units, Widths, choose_units, gate_thresholds, ideal_weights, linear_constants
+from moiety.compiler.units import (
+    Units,
+    Widths,
+    choose_units,
+    class_widths,
+    gate_thresholds,
+    ideal_weights,
+    linear_constants,
+)
 from moiety.protocols.errors import BadPlan
 from moiety.protocols.rlwe_params import MAX_WEIGHT_BITS
 
@@ -333,6 +341,8 @@ def _choose_shift(plan: Plan, node: Node, ideal: F64) -> tuple[int, int]:
         pooled = min(MAX_POOL_SHIFT, max(0, math.ceil(-math.log2(least)))) if _pooled(plan.graph, node) else 0
         shift = options.uniform + pooled
         weight_bits = max(2, 2 + math.floor(math.log2(peak * 2.0**shift + 1)))
+    elif options.disclose == "minimal":
+        return class_widths(node, node.output in plan.output_bits, options)
     else:
         weight_bits = plan.widths.weight.get(node.output, options.weight_bits)
         if node.output in plan.output_bits:

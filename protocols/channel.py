@@ -66,14 +66,10 @@ class Channel(ABC):
 
     def send(self, data: bytes | bytearray | memoryview | npt.NDArray[np.generic]) -> None:
         """Queue `data`; arrays go as their C-order bytes. The caller must not change a mutable buffer afterwards."""
-        view = (
-            memoryview(np.ascontiguousarray(data)).cast("B")
-            if isinstance(data, np.ndarray)
-            else memoryview(data).cast("B")
-        )
+        view = np.ascontiguousarray(data).data if isinstance(data, np.ndarray) else memoryview(data)
         if view.nbytes:
             self.meter.count(view.nbytes, 0)
-            self._write(view)
+            self._write(view.cast("B"))
 
     def recv(self, nbytes: int) -> npt.NDArray[np.uint8]:
         """Exactly `nbytes` from the peer as uint8 `(nbytes,)`. Raises `NetworkFailure` when the peer is gone."""

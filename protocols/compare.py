@@ -80,7 +80,7 @@ def join_choice(group: list[U8], last: bool) -> U8:
     """The receiver's shares as one choice: eq of the first part, then (lt, eq) of each next one (no eq for the last
     part of the last group).
     """
-    choice = group[0] >> 1
+    choice = group[0] >> np.uint8(1)
     at = 1
     for index, part in enumerate(group[1:], 2):
         width = 1 if last and index == len(group) else 2

@@ -169,7 +169,7 @@ class Cost:
         """The bytes and flights with correlations from `generator`, whose state moves on."""
         up: Size = 0
         down: Size = 0
-        flights = []
+        flights: list[str] = []
         for event in self.events:
             if isinstance(event, Local):
                 continue

@@ -217,8 +217,8 @@ def new_query_server(session: Session, specs: Sequence[LinearSpec], public_seed:
 
 
 def linear_client(session: Session, spec: LinearSpec, layer: int, public_seed: bytes, x1: U64) -> U64:
-    """The client's share of the result, uint64 `(..., M, H', W')`; x1 uint64 `(..., C, H, W)` in Z_{2^bits}, the leading
-    axes, if there are any, together of `spec.images` images.
+    """The client's share of the result, uint64 `(..., M, H', W')`; x1 uint64 `(..., C, H, W)` in Z_{2^bits}, the
+    leading axes, if there are any, together of `spec.images` images.
 
     Raises `ContractViolation` without a key for this run, or when the key has served this layer before.
     """
@@ -318,7 +318,8 @@ def linear_server(session: Session, layer: ServerLinear, x0: U64) -> U64:
     for window, b_zero, upload in zip(layout.windows, b_zeros, uploads, strict=True):
         b = _parse_ciphertexts(upload, spec)
         _add_messages(key.ring, b, _pack_tile(layout, plane, window), spec.bits, session.prg)
-        masked, share = _mask(key.ring, spec, key.ring.add(layer.convolve(b, window, session.workers), b_zero), session.prg)
+        answer = key.ring.add(layer.convolve(b, window, session.workers), b_zero)
+        masked, share = _mask(key.ring, spec, answer, session.prg)
         session.channel.send(kernels.pack(masked.reshape(-1), message_bits(spec.bits, spec.answer_bits)))
         _place(out, window, share)
     return layer.add_bias(_from_plane(out, spec, x0.shape[:-3]))
@@ -327,8 +328,8 @@ def linear_server(session: Session, layer: ServerLinear, x0: U64) -> U64:
 def _answer_a(
     session: Session, key: ServerKey, hint: U32, layout: Layout, window: Window, answer_bits: int
 ) -> tuple[list[U8], U32]:
-    """Re-randomised a parts in Z_{2^k} `(answers, N)` as a message in parts, and the encryptions' b parts at the message
-    positions `(L, M, pixels)`.
+    """Re-randomised a parts in Z_{2^k} `(answers, N)` as a message in parts, and the encryptions' b parts at the
+    message positions `(L, M, pixels)`.
     """
     primes, count, _ = hint.shape
     where = _block_positions(layout, window)

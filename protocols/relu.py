@@ -6,8 +6,8 @@ additive shares in `Z_{2^out_bits}` of `z = [x + c >= 0] * (x + c)` where f = 0 
 f = 1. Exact whenever x + c, as a signed number, fits `bits` bits.
 
 *Gates* is DReLU (CrypTFlow2, CCS 2020, Algorithm 2) of one client input against K thresholds of the server at once:
-`msb(x + c_k) = msb(x0 + c_k) ^ msb(x1) ^ carry_k`, and the client's side of all K comparisons is the same number, so one
-transfer per digit answers them all.
+`msb(x + c_k) = msb(x0 + c_k) ^ msb(x1) ^ carry_k`, and the client's side of all K comparisons is the same number, so
+one transfer per digit answers them all.
 
 *Multiplex* joins the multiplexer with the signed extension: with signed lifts X0, X1 of the shares and their sign bits
 m0, m1, `x = X0 + X1 + 2^bits * (m0 & m1)` if x >= 0 and `x = X0 + X1 - 2^bits * (~m0 & ~m1)` if x < 0, and the gate
@@ -85,7 +85,7 @@ def _multiplex_server(session: Session, x: U64, gate: U8, bits: int, out_bits: i
 
 
 def _multiplex_client(session: Session, x: U64, gate: U8, bits: int, out_bits: int) -> U64:
-    to_server = session.receiver.choose(gate | (ring.msb(x, bits) << 1), 2)
+    to_server = session.receiver.choose(gate | (ring.msb(x, bits) << np.uint8(1)), 2)
     from_server = session.sender.accept(x.size, 1)
     theirs = session.receiver.additive(to_server, out_bits)
     own = session.sender.multiplex_2(from_server, x, gate, bits, out_bits)

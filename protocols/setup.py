@@ -31,7 +31,8 @@ def open_session(
     workers: Workers | None = None,
 ) -> Session:
     """Run the set-up with the peer and return this party's Session. `prg` is this party's randomness; the operating
-    system's when None. Choices of at least `silent_from` bits take silent correlations; it must be the peer's, too. `workers` are this party's threads (None: one).
+    system's when None. Choices of at least `silent_from` bits take silent correlations; it must be the peer's, too.
+    `workers` are this party's threads (None: one).
 
     Raises `NetworkFailure` when the peer is gone or sends invalid group elements.
     """

@@ -19,12 +19,13 @@ from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import open_session
 from moiety.runtime import images, wire
-from moiety.runtime.correlations import Network, Ot, settle_client
+from moiety.runtime.correlations import Ot, settle_client
 from moiety.runtime.costing import image_cost
 from moiety.runtime.executor import ClientExecutor, Output, Progress, RunCost, StepCost, no_progress
 from moiety.runtime.program import Program, write_atomically
 from moiety.runtime.signals import Stopped
 from moiety.runtime.tcp import PeerError, TcpChannel
+from moiety.runtime.timing import Network
 
 
 class OutputResult(msgspec.Struct, kw_only=True):
@@ -86,8 +87,8 @@ class Results(msgspec.Struct, kw_only=True):
 
 @dataclass
 class Connection:
-    """A server that has accepted this client; `infer` runs one image, `infer_batch` as many as one of `sizes`, which are
-    in decreasing order. `setup_seconds` is the base transfers' time.
+    """A server that has accepted this client; `infer` runs one image, `infer_batch` as many as one of `sizes`, which
+    are in decreasing order. `setup_seconds` is the base transfers' time.
     """
 
     executor: ClientExecutor

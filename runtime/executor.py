@@ -82,7 +82,8 @@ class StepCost:
 
 @dataclass
 class RunCost:
-    """The cost of one run as this party saw it. `steps` is indexed like the Program's; `keys` is the query key exchange.
+    """The cost of one run as this party saw it. `steps` is indexed like the Program's; `keys` is the query key
+    exchange.
     `images` went through it together.
     """
 

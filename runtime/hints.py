@@ -3,8 +3,8 @@
 
 A hint follows from the weights and public polynomials (protocols/linear); computing all of them takes a large model
 seconds, reading them back a fraction of one. They are as secret as the weights, so the file is its owner's alone. It is
-tied to the Program, to the weights file byte by byte, to the layouts, and to its own contents by a digest; one that does
-not match in all of that is not used, and the hints are computed again.
+tied to the Program, to the weights file byte by byte, to the layouts, and to its own contents by a digest; one that
+does not match in all of that is not used, and the hints are computed again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The steps that need no message: linear maps, so each party applies them to its own share.
 
-Arrays are uint64, reduced, with the images of the run as their first axis, then the operand's shape. Not here: `AddConst`, in which only the
-server's share takes part. The cleartext executor does not use this file: it works on true integers and is the
-independent oracle.
+Arrays are uint64, reduced, with the images of the run as their first axis, then the operand's shape. Not here:
+`AddConst`, in which only the server's share takes part. The cleartext executor does not use this file: it works on
+true integers and is the independent oracle.
 """
 
 from __future__ import annotations

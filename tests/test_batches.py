@@ -1,4 +1,6 @@
-"""Several images in one run: the same integers as one by one, declared costs, less traffic; and how the two sides agree."""
+"""Several images in one run: the same integers as one by one, declared costs, less traffic; and how the two sides
+agree.
+"""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def in_process(*arguments: str) -> Result:
     return CliRunner().invoke(app, arguments, env={"COLUMNS": "200", "NO_COLOR": "1"})
 
 
-@pytest.mark.parametrize("command", ["compile", "inspect", "simulate", "serve", "infer", "demo"])
+@pytest.mark.parametrize("command", ["compile", "inspect", "simulate", "calibrate-machine", "serve", "infer", "demo"])
 def test_help_teaches(command: str) -> None:
     done = in_process(command, "--help")
     assert done.exit_code == 0

@@ -34,9 +34,9 @@ from moiety.runtime.layers import linear_specs
 from moiety.runtime.machine import FIGURES, REFERENCE, Machine
 from moiety.runtime.timing import NETWORKS, Network, parse_network, predict, total
 from moiety.runtime.weights import Weights
-from tests.support.runnable import save, small
+from tests.support.command import moiety
+from tests.support.runnable import save_small, small
 from tests.support.two_party import channel_pair, run_both, run_two_party
-from tests.test_cli import command
 
 RADIX_16 = {5: ((1, 4), ((2,),)), 8: ((4, 4), ((2,),)), 11: ((3, 4, 4), ((3,),)), 12: ((4, 4, 4), ((3,),))}
 
@@ -72,7 +72,8 @@ def test_the_plan_is_the_cheapest_of_all(link: Link, count: int) -> None:
 @settings(max_examples=60, deadline=None)
 def test_a_plan_reaches_every_bit(bits: int, count: int, n: int, link: Link) -> None:
     made = plan(bits, count, n, link)
-    assert sum(made.digits) == bits and all(1 <= k <= 4 for k in made.digits)
+    assert sum(made.digits) == bits
+    assert all(1 <= k <= 4 for k in made.digits)
     digits = len(made.digits)
     for groups in made.joins:
         assert sum(groups) == digits
@@ -127,9 +128,7 @@ def image(program: ir.Program, weights: Weights, silent_from: int) -> Meter:
         session.channel.meter.total.received = 0
         ClientExecutor(program).run(session, x)
 
-    run_both(
-        lambda: server.run(open_session(Role.SERVER, channels[0], silent_from=silent_from)), client, channels
-    )
+    run_both(lambda: server.run(open_session(Role.SERVER, channels[0], silent_from=silent_from)), client, channels)
     return channels[1].meter
 
 
@@ -275,31 +274,30 @@ def test_the_program_says_its_network() -> None:
 
 
 def test_inspect_cost(tmp_path: Path) -> None:
-    program, _ = save(tmp_path / "compiled", "exact") if False else small("exact")
-    program.save(tmp_path / "program.json")
-    wan = command("inspect", tmp_path, "--cost", "--network", "wan", "--ot", "softspoken")
-    assert wan.returncode == 0, wan.stderr
+    program, _ = save_small(tmp_path)
+    wan = moiety("inspect", tmp_path, "--cost", "--network", "wan", "--ot", "softspoken").check().stdout
     whole = costing.image_cost(program)
     for part in ("Formulas", "n*(", "by step kind", "by layer", "40 ms", "400 Mbit/s", "softspoken"):
-        assert part in wan.stdout
-    assert f"{whole.up / 1e6:,.2f} MB" in wan.stdout and f"{whole.down / 1e6:,.2f} MB" in wan.stdout
-    wrong = command("inspect", tmp_path, "--cost", "--network", "moon")
-    assert wrong.returncode == BadInput.exit_code and "'moon' is no network" in wrong.stderr
+        assert part in wan
+    assert f"{whole.up / 1e6:,.2f} MB" in wan
+    assert f"{whole.down / 1e6:,.2f} MB" in wan
+    wrong = moiety("inspect", tmp_path, "--cost", "--network", "moon")
+    wrong.refused(BadInput.exit_code, "'moon' is no network")
 
 
 def test_calibrate_machine_and_use_it(tmp_path: Path) -> None:
     file = tmp_path / "machine.json"
-    made = command("calibrate-machine", "-o", file, "--elements", "2048", "--repeats", "1")
-    assert made.returncode == 0, made.stderr
+    moiety("calibrate-machine", "-o", file, "--elements", "2048", "--repeats", "1").check()
     assert Machine.load(file).description["cores"]
-    program, _ = small("stochastic")
-    program.save(tmp_path / "program.json")
-    used = command("inspect", tmp_path, "--cost", "--machine", file, "--network", "1ms,100Mbit/s", "--no-steps")
-    assert used.returncode == 0, used.stderr
-    assert str(file) in used.stdout.replace("\n", "") and "by layer" not in used.stdout
+    save_small(tmp_path)
+    options = ("--cost", "--machine", file, "--network", "1ms,100Mbit/s", "--no-steps")
+    used = moiety("inspect", tmp_path, *options).check().stdout
+    assert str(file) in used
+    assert "by layer" not in used
 
 
 def test_predictions_take_as_many_steps_as_they_are_given() -> None:
     program, _ = small("stochastic")
     each = timing.predict(costing.step_costs(program), REFERENCE, NETWORKS["lan"], NEVER_SILENT)
-    assert len(each) == len(program.steps) and all(time.total >= 0 for time in each)
+    assert len(each) == len(program.steps)
+    assert all(time.total >= 0 for time in each)

@@ -55,7 +55,8 @@ def test_same_cost_and_same_function(name: str, dialect: str, tmp_path: Path) ->
 
 
 def test_pictures_for_a_channels_last_model(tmp_path: Path, pictures: Path) -> None:
-    """Pictures reach an (H, W, C) input as they reach a (C, H, W) one, in compile, simulate and what the client runs."""
+    """Pictures reach an (H, W, C) input as they reach a (C, H, W) one, in compile, simulate and what the client runs.
+    """
     plain = nets.small_resnet(image=20, opset=9)
     for name, model in (("plain", plain), ("last", channels_last(plain))):
         onnx.save(model, tmp_path / f"{name}.onnx")

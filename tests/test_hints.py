@@ -1,4 +1,5 @@
-"""Hints beside the weights: used when they are the right ones, made again, with a word in the log, in every other case."""
+"""Hints beside the weights: used when they are the right ones, made again, with a word in the log, in every other case.
+"""
 
 from __future__ import annotations
 

@@ -34,7 +34,12 @@ ALLOWED = {
     "models": ("moiety.protocols.errors", "moiety.runtime.program", "moiety.runtime.images"),
 }
 # What `moiety compile`, `inspect --cost`, `simulate` and `demo` do. The commands import these when they run.
-VENDOR_SIDE = ("moiety.runtime.building", "moiety.runtime.cost_report", "moiety.runtime.simulation", "moiety.runtime.demo")
+VENDOR_SIDE = (
+    "moiety.runtime.building",
+    "moiety.runtime.cost_report",
+    "moiety.runtime.simulation",
+    "moiety.runtime.demo",
+)
 
 
 def modules(*rooms: str) -> list[Path]:

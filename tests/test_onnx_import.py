@@ -38,6 +38,7 @@ def _function(shape: list[int | str], build: Build, opset: int = 17, batch: int 
 
 
 IMAGE: list[int | str] = ["N", 4, 9, 8]
+SIGNAL: list[int | str] = ["N", 4, 17]
 
 FORMS: dict[str, tuple[list[int | str], Build]] = {
     "conv": (IMAGE, lambda b: b.conv("x", 4, 6, 3, bias=True, strides=[2, 1], pads=[1, 0, 2, 1], dilations=[1, 2])),
@@ -47,6 +48,15 @@ FORMS: dict[str, tuple[list[int | str], Build]] = {
     "conv-valid": (IMAGE, lambda b: b.conv("x", 4, 6, 3, auto_pad="VALID")),
     "conv-groups": (IMAGE, lambda b: b.conv("x", 4, 6, 3, group=2)),
     "batchnorm": (IMAGE, lambda b: b.batchnorm("x", 4)),
+    "conv-signal": (
+        SIGNAL,
+        lambda b: b.op("Conv", "x", b.constant(b.normal(6, 2, 3)), group=2, strides=[2], pads=[1, 2], dilations=[2]),
+    ),
+    "convtranspose-signal": (SIGNAL, lambda b: b.op("ConvTranspose", "x", b.constant(b.normal(4, 3, 4)), strides=[2])),
+    "maxpool-signal": (SIGNAL, lambda b: b.op("MaxPool", "x", kernel_shape=[3], strides=[2], auto_pad="SAME_UPPER")),
+    "avgpool-signal": (SIGNAL, lambda b: b.op("AveragePool", "x", kernel_shape=[3], strides=[2], pads=[1, 1])),
+    "globalaveragepool-signal": (SIGNAL, lambda b: b.op("GlobalAveragePool", "x")),
+    "globalmaxpool-signal": (SIGNAL, lambda b: b.op("GlobalMaxPool", "x")),
     "relu": (IMAGE, lambda b: b.op("Relu", "x")),
     "relu6": (IMAGE, lambda b: b.op("Clip", "x", b.constant(0, np.float32), b.constant(6, np.float32))),
     "clip-both": (IMAGE, lambda b: b.op("Clip", "x", b.constant(-1, np.float32), b.constant(2, np.float32))),
@@ -314,7 +324,7 @@ def test_outputs_keep_their_names_and_order() -> None:
         ),
         (["N", 4, 4], lambda b: b.op("MatMul", "x", "x"), "two secret tensors"),
         (["N", 4, 5], lambda b: b.op("MatMul", b.constant(b.normal(3, 4)), "x"), "constant is on the left"),
-        (["N", 4, 5], lambda b: b.op("Conv", "x", b.constant(b.normal(2, 4, 3))), "only 2-D"),
+        (["N", 4, 5, 5, 5], lambda b: b.op("Conv", "x", b.constant(b.normal(2, 4, 3, 3, 3))), "images .* and signals"),
         (IMAGE, lambda b: b.op("Transpose", "x", perm=[1, 0, 2, 3]), "moves the batch axis"),
         (IMAGE, lambda b: b.op("Reshape", "x", b.ints(4, -1)), "does not keep the batch first"),
         (["N", 4, 1, 1], lambda b: b.op("Squeeze", "x"), "removes the batch axis"),

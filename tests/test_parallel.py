@@ -18,6 +18,7 @@ from moiety.protocols.parallel import Workers
 from moiety.protocols.relu import gates, relu
 from moiety.protocols.session import Session
 from moiety.protocols.truncate import truncate_exact
+from moiety.protocols.vole import softspoken
 from tests.support.two_party import run_two_party, share
 from tests.test_linear import MASKINGS, SEED, Conv, convolve
 
@@ -52,7 +53,8 @@ def test_senseless_numbers_of_threads_are_refused(threads: int) -> None:
 
 
 def comparisons(session: Session, x: Any) -> list[Any]:
-    """Every kind of transfer once: leaves with one and several thresholds, joins, both multiplexers, additive lookups."""
+    """Every kind of transfer once: leaves with one and several thresholds, joins, both multiplexers, additive lookups.
+    """
     thresholds = np.arange(3, dtype=np.uint64)[:, None] if session.is_server else None
     return [
         relu(session, x, 15, 22),
@@ -71,6 +73,7 @@ def test_transfers_do_not_depend_on_threads(
     before = kernels.backend_name()
     kernels.set_backend(backend)
     monkeypatch.setattr(parallel.Workers.ranges, "__defaults__", (parallel.GRAIN, 100))
+    monkeypatch.setattr(softspoken, "STREAMED", 256)
     try:
         x = np.random.default_rng(1).integers(0, 2**15, 1000, np.uint64)
         shares = share(x, 15, np.random.default_rng(2))

@@ -106,6 +106,27 @@ def test_canonicalise_leaves_shared_values_alone() -> None:
     assert ops(after(build(IMAGE, add), "canonicalise")) == ["Scale", "Scale", "Add"]
 
 
+def test_canonicalise_joins_the_layers_of_signals() -> None:
+    """1-D layers are 2-D ones of width 1; the Reshapes between them go, and batch norms meet their convolutions."""
+
+    def add(b: B) -> str:
+        y = b.op("Conv", "x", b.constant(b.normal(6, 4, 3)), pads=[1, 1])
+        y = b.op("Relu", b.op("Add", b.batchnorm(y, 6), b.op("Conv", "x", b.constant(b.normal(6, 4, 1)))))
+        y = b.op(
+            "Concat",
+            b.op("MaxPool", y, kernel_shape=[2], strides=[2]),
+            b.op("AveragePool", y, kernel_shape=[2], strides=[2]),
+            axis=1,
+        )
+        return b.gemm(b.op("Flatten", b.op("GlobalAveragePool", b.op("Relu", b.batchnorm(y, 12)))), 12, 2)
+
+    golden(
+        after(build(["N", 4, 16], add), "canonicalise,fold-batchnorm"),
+        """
+        """,
+    )
+
+
 # -------------------------------------------------------------------------------------------------- fold-batchnorm
 
 

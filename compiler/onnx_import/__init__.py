@@ -5,7 +5,7 @@ and the importers, one per ONNX op type, are registered with the decorator `impo
 `shaping` and `resizing`.
 """
 
-from moiety.compiler.onnx_import import arithmetic, layers, resizing, shaping  # noqa: F401  (their import registers the importers)
+from moiety.compiler.onnx_import import arithmetic, layers, resizing, shaping  # noqa: F401 (they register themselves)
 from moiety.compiler.onnx_import.builder import describe, supported_ops
 from moiety.compiler.onnx_import.load import import_onnx
 

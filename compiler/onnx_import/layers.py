@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import wraps
 
 import numpy as np
+import onnx
 
 from moiety.compiler.graph import Array
 from moiety.compiler.onnx_import.arithmetic import fit, negated, scaled, shifted
-from moiety.compiler.onnx_import.builder import Call, importer
+from moiety.compiler.onnx_import.builder import Call, Importer, importer
 
 
 def _two(call: Call, name: str, default: int = 1) -> tuple[int, int]:
     values = call.ints(name) or (default, default)
     if len(values) != 2:
-        call.fail(f"{name}={values}", "only 2-D images are supported")
+        call.fail(f"{name}={values}", "only images and signals are supported")
     return values[0], values[1]
 
 
 def _image_shape(call: Call) -> tuple[int, int]:
     shape = call.shape()
     if len(shape) != 4:
-        call.fail(f"operand has shape {shape}", "only 2-D images (N, C, H, W) are supported")
+        call.fail(f"operand has shape {shape}", "only images (N, C, H, W) and signals (N, C, L) are supported")
     return shape[2], shape[3]
 
 
@@ -61,13 +64,40 @@ def _window_pads(
     return (pads[0], pads[1], pads[2], pads[3]), (extra[0], extra[1])
 
 
+def _planar(function: Importer) -> Importer:
+    """A layer of 1-D signals (N, C, L) is one of images (N, C, L, 1)."""
+
+    @wraps(function)
+    def with_signals(call: Call) -> Sequence[str]:
+        if not call.is_value(0) or len(call.shape()) != 3:
+            return function(call)
+        attrs = dict(call.attrs)
+        beyond = {"kernel_shape": 1, "strides": 1, "dilations": 1, "output_padding": 0, "output_shape": 1}
+        for name, size in beyond.items():
+            if name in attrs:
+                attrs[name] = [*attrs[name], size]
+        if "pads" in attrs:
+            before, after = attrs["pads"]
+            attrs["pads"] = [before, 0, after, 0]
+        proto = onnx.NodeProto.FromString(call.proto.SerializeToString())
+        operands: list[str | Array | None] = [call.reshape(call.value(), (*call.shape(), 1)), *call.operands[1:]]
+        if len(operands) > 1 and isinstance(operands[1], np.ndarray):
+            operands[1] = operands[1][..., None]
+            proto.input[1] += "::image"  # arrays are remembered by name
+        (result, *_) = function(replace(call, proto=proto, attrs=attrs, operands=tuple(operands)))
+        return [call.reshape(result, call.builder.shapes[result][:3])]
+
+    return with_signals
+
+
 @importer("Conv")
+@_planar
 def _conv(call: Call) -> Sequence[str]:
-    """2-D, constant weight; strides, pads, auto_pad, dilations, group."""
+    """1-D and 2-D, constant weight; strides, pads, auto_pad, dilations, group."""
     weight = call.weight(1, "the weight")
     _image_shape(call)
     if weight.ndim != 4:
-        call.fail(f"weight of shape {weight.shape}", "only 2-D convolutions are supported")
+        call.fail(f"weight of shape {weight.shape}", "only 1-D and 2-D convolutions are supported")
     if (call.ints("kernel_shape") or weight.shape[2:]) != weight.shape[2:]:
         call.fail(f"kernel_shape {call.ints('kernel_shape')} contradicts the weight of shape {weight.shape}")
     bias = call.weight(2, "the bias") if call.constant(2) is not None else call.zeros(weight.shape[0])
@@ -89,12 +119,13 @@ def _conv(call: Call) -> Sequence[str]:
 
 
 @importer("ConvTranspose")
+@_planar
 def _convtranspose(call: Call) -> Sequence[str]:
-    """2-D, constant weight; strides, pads, auto_pad, output_padding, output_shape, dilations, group."""
+    """1-D and 2-D, constant weight; strides, pads, auto_pad, output_padding, output_shape, dilations, group."""
     weight = call.weight(1, "the weight")
     sizes = _image_shape(call)
     if weight.ndim != 4:
-        call.fail(f"weight of shape {weight.shape}", "only 2-D convolutions are supported")
+        call.fail(f"weight of shape {weight.shape}", "only 1-D and 2-D convolutions are supported")
     if (call.ints("kernel_shape") or weight.shape[2:]) != weight.shape[2:]:
         call.fail(f"kernel_shape {call.ints('kernel_shape')} contradicts the weight of shape {weight.shape}")
     groups = int(call.attrs.get("group", 1))
@@ -280,8 +311,9 @@ def _matmul(call: Call) -> Sequence[str]:
 
 
 @importer("MaxPool")
+@_planar
 def _maxpool(call: Call) -> Sequence[str]:
-    """2-D; strides, pads, auto_pad, ceil_mode; one output, no dilations."""
+    """1-D and 2-D; strides, pads, auto_pad, ceil_mode; one output, no dilations."""
     call.only_first_output()
     kernel, strides, dilations = _two(call, "kernel_shape"), _two(call, "strides"), _two(call, "dilations")
     if dilations != (1, 1):
@@ -292,8 +324,9 @@ def _maxpool(call: Call) -> Sequence[str]:
 
 
 @importer("AveragePool")
+@_planar
 def _averagepool(call: Call) -> Sequence[str]:
-    """2-D; strides, pads, auto_pad, ceil_mode, count_include_pad; no dilations."""
+    """1-D and 2-D; strides, pads, auto_pad, ceil_mode, count_include_pad; no dilations."""
     kernel, strides, dilations = _two(call, "kernel_shape"), _two(call, "strides"), _two(call, "dilations")
     if dilations != (1, 1):
         call.fail(f"dilations={dilations} is not supported", "use an average pool without dilation")
@@ -316,14 +349,16 @@ def _mean(call: Call, value: str, kernel: tuple[int, int]) -> str:
 
 
 @importer("GlobalAveragePool")
+@_planar
 def _globalaveragepool(call: Call) -> Sequence[str]:
-    """2-D."""
+    """1-D and 2-D."""
     return [_mean(call, call.value(), _image_shape(call))]
 
 
 @importer("GlobalMaxPool")
+@_planar
 def _globalmaxpool(call: Call) -> Sequence[str]:
-    """2-D."""
+    """1-D and 2-D."""
     return [call.emit("MaxPool", [call.value()], kernel=_image_shape(call), strides=(1, 1), pads=(0, 0, 0, 0))]
 
 

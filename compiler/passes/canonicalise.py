@@ -24,7 +24,8 @@ class Canonicalise(Pass):
     * `s2*(s1*x + t1) + t2 = (s1 s2)*x + (s2 t1 + t2)`: chains of Scale and AddConst are one Scale (or one AddConst);
     * a zero Pad before a Conv is the Conv's padding; Concat of Concat over one axis is one Concat;
     * `relu(relu(x)) = relu(x)`; a 1x1 pool with stride 1 is its operand; a mean over a 1x1 image likewise;
-    * Transposes move down past element-wise ops, Concat, Pad and Slice, until they meet their inverses and cancel.
+    * Transposes, and Reshapes that drop axes of size 1 at the end, move down past element-wise ops, Concat, Pad and
+      Slice, until they meet their inverses and cancel.
 
     No rule looks at the value of a weight: the result is the same for every set of weights.
     """
@@ -141,6 +142,28 @@ def _sink_transpose(rewriter: Rewriter, node: Node) -> bool:
     return True
 
 
+def _sink_squeeze(rewriter: Rewriter, node: Node) -> bool:
+    """The same for a Reshape that drops axes of size 1 at the end, which 1-D layers are followed by."""
+    firsts = [rewriter.producer(value, "Reshape") for value in node.inputs]
+    sources = [first.inputs[0] for first in firsts if first is not None]
+    if len(sources) < len(firsts) or len(rewriter.shapes[node.output]) < 2:
+        return False
+    rank, ranks = len(rewriter.shapes[node.output]), {len(rewriter.shapes[source]) for source in sources}
+    (wide, *others) = ranks
+    ends = {rewriter.shapes[source][rank:] for source in sources}
+    heads = [rewriter.shapes[source][:rank] for source in sources]
+    same = heads == [rewriter.shapes[value] for value in node.inputs]
+    if others or wide <= rank or ends != {(1,) * (wide - rank)} or not same:
+        return False
+    consts = dict(node.consts)
+    if node.op == "AddConst":
+        consts["value"] = consts["value"].reshape(*consts["value"].shape, *(1,) * (wide - rank))
+    inner = rewriter.make(node.op, sources, node, None, consts, **node.attrs)
+    shape = rewriter.shapes[node.output]
+    rewriter.replace(node, inner, rewriter.make("Reshape", [inner.output], node, node.output, shape=shape))
+    return True
+
+
 def _merge_affine(rewriter: Rewriter, node: Node) -> bool:
     first = rewriter.producer(node.inputs[0], "Scale", "AddConst")
     if first is None or not rewriter.sole_reader(first.output):
@@ -213,12 +236,12 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "Pad": (_nothing, _pad_twice, _sink_transpose),
     "MaxPool": (_nothing,),
     "AvgPool": (_nothing,),
-    "Relu": (_relu_twice, _sink_transpose),
-    "Clip": (_sink_transpose,),
-    "Add": (_sink_transpose,),
-    "Sub": (_sink_transpose,),
-    "Scale": (_merge_affine, _constant_first),
-    "AddConst": (_merge_affine, _sink_transpose),
+    "Relu": (_relu_twice, _sink_transpose, _sink_squeeze),
+    "Clip": (_sink_transpose, _sink_squeeze),
+    "Add": (_sink_transpose, _sink_squeeze),
+    "Sub": (_sink_transpose, _sink_squeeze),
+    "Scale": (_merge_affine, _constant_first, _sink_squeeze),
+    "AddConst": (_merge_affine, _sink_transpose, _sink_squeeze),
     "Conv": (_pad_into_conv,),
-    "Concat": (_concat_flat, _sink_transpose),
+    "Concat": (_concat_flat, _sink_transpose, _sink_squeeze),
 }

@@ -1,7 +1,7 @@
 """Lookups whose tables follow from a few secret bits or numbers of the sender: NumPy, the specification.
 
-Each equals a plain lookup of kernels.reference with the table written out; made apart so that the compiled twin can build
-the tables in registers. No table is indexed by a secret here: entries are selected by masks.
+Each equals a plain lookup of kernels.reference with the table written out; made apart so that the compiled twin can
+build the tables in registers. No table is indexed by a secret here: entries are selected by masks.
 """
 
 from __future__ import annotations

@@ -28,7 +28,10 @@ class VoleReceiver(Protocol):
 class VoleSender(Protocol):
     """Sender's half."""
 
-    delta: Blocks
+    @property
+    def delta(self) -> Blocks:
+        """uint8 `(16,)`, nibble i is component i in F_16."""
+        ...
 
     def shift_bits(self, k: int) -> int: ...
 

@@ -91,8 +91,8 @@ class _Stream:
         self._counter = 0
 
     def _take(self, n: int, k: int) -> list[tuple[int, int]]:
-        """(first correlations, counter) of each part of the next n: parts of `STREAMED`, the last one shorter, have their
-        own blocks, so the peer can work on one while the next is made, and threads on several at once.
+        """(first correlations, counter) of each part of the next n: parts of `STREAMED`, the last one shorter, have
+        their own blocks, so the peer can work on one while the next is made, and threads on several at once.
         """
         if n < 1 or not 1 <= k <= DEPTH:
             raise ContractViolation(f"no extension of {n} correlations of width {k}")

@@ -1,0 +1,335 @@
+"""Inputs for `benchmarks.kernels`: every kernel as the protocols call it, with what it cannot do without.
+
+`work` is per unit: AES blocks, gathers, multiply-adds twice, or bytes read and written halved, by `limit`. A sender's
+pad is two AES calls (TMMO) for each of 2^k options, a receiver's two; SoftSpoken needs 4 blocks per bit of a
+correlation (32 trees of 16 leaves, 128 to a block), the sender's unknown leaf left out; a half-tree 1.5 per leaf.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from moiety.protocols import kernels
+from moiety.protocols.rlwe import Ring
+from moiety.protocols.rlwe_params import ntt_primes
+from moiety.protocols.vole.lpn import SMALL
+
+Limit = Literal["aes", "copy", "gather", "gemm", ""]
+U8 = npt.NDArray[np.uint8]
+U64 = npt.NDArray[np.uint64]
+Rng = np.random.Generator
+
+SEEDS = SMALL.seeds
+DEGREE, PRIMES = 4096, ntt_primes(25, 3)
+BITS, OUT_BITS, ANSWER_BITS = 13, 26, 35
+
+
+@dataclass(frozen=True)
+class Made:
+    """A call: arguments, units of work in it and their name, and what bounds a unit from below."""
+
+    arguments: tuple[Any, ...]
+    units: int
+    unit: str
+    limit: Limit = ""
+    work: float = 0.0
+
+
+CASES: dict[str, Callable[[Rng, int], Made]] = {}
+"""By name: the kernel's, with a suffix where it is measured more than once. `(rng, elements) -> Made`."""
+
+
+def case(name: str) -> Callable[[Callable[[Rng, int], Made]], Callable[[Rng, int], Made]]:
+    def add(make: Callable[[Rng, int], Made]) -> Callable[[Rng, int], Made]:
+        CASES[name] = make
+        return make
+
+    return add
+
+
+def octets(rng: Rng, *shape: int, below: int = 256) -> U8:
+    return rng.integers(0, below, shape, np.uint8)
+
+
+def words(rng: Rng, *shape: int, bits: int = 64) -> U64:
+    return rng.integers(0, 1 << bits, shape, np.uint64)
+
+
+# --- transfers --------------------------------------------------------------------------------------------------------
+
+
+@case("aes_ctr")
+def _(rng: Rng, n: int) -> Made:
+    return Made((octets(rng, 16), 5, 16 * n), n, "16 bytes", "aes", 1)
+
+
+@case("ggm_expand")
+def _(rng: Rng, n: int) -> Made:
+    return Made((octets(rng, n, 16),), n, "seed", "aes", 2)
+
+
+def _vole(k: int) -> None:
+    @case(f"vole_receiver k={k}")
+    def _(rng: Rng, n: int) -> Made:
+        return Made((octets(rng, 32, 16, 16), 0, k, n // 128), n // 128 * 128, "correlation", "aes", 4 * k)
+
+    @case(f"vole_sender k={k}")
+    def _(rng: Rng, n: int) -> Made:
+        keys, delta = octets(rng, 32, 16, 16), octets(rng, 16)
+        _, _, corrections = kernels.vole_receiver(keys, 0, k, n // 128)
+        return Made((keys, delta, 0, k, n // 128, corrections), n // 128 * 128, "correlation", "aes", 3.75 * k)
+
+
+def _transfers(k: int) -> None:
+    options = 1 << k
+
+    def common(rng: Rng, n: int) -> tuple[U8, U8, U8, U8, U8]:
+        shifts, choices = octets(rng, n, below=options), octets(rng, n, below=options)
+        return octets(rng, n, 16), octets(rng, 16), shifts, choices, shifts ^ choices
+
+    @case(f"leaves_send k={k}")
+    def _(rng: Rng, n: int) -> Made:
+        w, delta, shifts, choices, _ = common(rng, n)
+        return Made((w, delta, k, 0, shifts, choices[None], True), n, "digit", "aes", 2 * options)
+
+    @case(f"leaves_recv k={k}")
+    def _(rng: Rng, n: int) -> Made:
+        w, delta, shifts, choices, u = common(rng, n)
+        messages, _ = kernels.leaves_send(w, delta, k, 0, shifts, choices[None], True)
+        return Made((w, k, 0, choices, u, 1, True, messages), n, "digit", "aes", 2)
+
+    @case(f"join_send k={k}")
+    def _(rng: Rng, n: int) -> Made:
+        w, delta, shifts, choices, _ = common(rng, n)
+        return Made((w, delta, k, 0, shifts, choices, octets(rng, options, below=4), 2), n, "join", "aes", 2 * options)
+
+    @case(f"lookup_send k={k}")
+    def _(rng: Rng, n: int) -> Made:
+        w, delta, shifts, _, _ = common(rng, n)
+        return Made((w, delta, k, 0, shifts, octets(rng, n, options), 2), n, "lookup", "aes", 2 * options)
+
+    @case(f"lookup_recv k={k}")
+    def _(rng: Rng, n: int) -> Made:
+        w, delta, shifts, choices, u = common(rng, n)
+        messages, _ = kernels.lookup_send(w, delta, k, 0, shifts, octets(rng, n, options), 2)
+        return Made((w, k, 0, choices, u, 2, messages), n, "lookup", "aes", 2)
+
+
+for _k in (4, 1):
+    _vole(_k)
+_transfers(4)
+
+
+@case("arith_send k=1")
+def _(rng: Rng, n: int) -> Made:
+    table = words(rng, n, 2, bits=BITS)
+    return Made(
+        (octets(rng, n, 16), octets(rng, 16), 1, 0, octets(rng, n, below=2), table, BITS), n, "transfer", "aes", 4
+    )
+
+
+@case("arith_recv k=2")
+def _(rng: Rng, n: int) -> Made:
+    w, delta, shifts = octets(rng, n, 16), octets(rng, 16), octets(rng, n, below=4)
+    choices = octets(rng, n, below=4)
+    messages, _ = kernels.arith_send(w, delta, 2, 0, shifts, words(rng, n, 4), OUT_BITS)
+    return Made((w, 2, 0, choices, shifts ^ choices, OUT_BITS, messages), n, "transfer", "aes", 2)
+
+
+@case("mux_server")
+def _(rng: Rng, n: int) -> Made:
+    gate, flip = octets(rng, n, below=2), octets(rng, n, below=2)
+    shares = (octets(rng, n, 16), octets(rng, 16), 0, octets(rng, n, below=4), words(rng, n, bits=BITS))
+    return Made((*shares, gate, flip, BITS, OUT_BITS), n, "value", "aes", 8)
+
+
+@case("mux_client")
+def _(rng: Rng, n: int) -> Made:
+    shares = (octets(rng, n, 16), octets(rng, 16), 0, octets(rng, n, below=2), words(rng, n, bits=BITS))
+    return Made((*shares, octets(rng, n, below=2), BITS, OUT_BITS), n, "value", "aes", 4)
+
+
+@case("pack")
+def _(rng: Rng, n: int) -> Made:
+    return Made((words(rng, n, bits=OUT_BITS), OUT_BITS), n, "value", "copy", (8 + OUT_BITS / 8) / 2)
+
+
+@case("unpack")
+def _(rng: Rng, n: int) -> Made:
+    data = kernels.pack(words(rng, n, bits=OUT_BITS), OUT_BITS)
+    return Made((data, n, OUT_BITS), n, "value", "copy", (8 + OUT_BITS / 8) / 2)
+
+
+@case("unpack8")
+def _(rng: Rng, n: int) -> Made:
+    return Made((kernels.pack(octets(rng, n, below=4), 2), n, 2), n, "value", "copy", (1 + 2 / 8) / 2)
+
+
+# --- silent correlations ----------------------------------------------------------------------------------------------
+
+
+def _trees(n: int) -> int:
+    return max(1, n >> SMALL.depth)
+
+
+@case("tree_full")
+def _(rng: Rng, n: int) -> Made:
+    t = _trees(n)
+    leaves = np.zeros((t << SMALL.depth, 16), np.uint8)
+    trees = (octets(rng, t, 16), octets(rng, 16), octets(rng, t, 16), SMALL.depth, leaves)
+    return Made(trees, len(leaves), "leaf", "aes", 1.5)
+
+
+@case("tree_punctured")
+def _(rng: Rng, n: int) -> Made:
+    t = _trees(n)
+    leaves = np.zeros((t << SMALL.depth, 16), np.uint8)
+    holes = rng.integers(0, 1 << SMALL.depth, t, np.uint16)
+    sums = octets(rng, t, SMALL.depth + 1, 16)
+    return Made((octets(rng, t, 16), holes, sums, SMALL.depth, leaves), len(leaves), "leaf", "aes", 1.5)
+
+
+@case("encode_blocks")
+def _(rng: Rng, n: int) -> Made:
+    target = np.zeros((n, 16), np.uint8)
+    return Made((octets(rng, SEEDS, 16), octets(rng, 16), 0, target), n, "output", "gather", 10)
+
+
+@case("encode_nibbles")
+def _(rng: Rng, n: int) -> Made:
+    t = max(1, -(-n >> SMALL.depth)) + 1
+    holes, values = rng.integers(0, 1 << SMALL.depth, t, np.uint16), octets(rng, t, below=16)
+    seeds = octets(rng, SEEDS, below=16)
+    return Made((seeds, octets(rng, 16), 0, n, SMALL.depth, holes, values), n, "output", "gather", 10)
+
+
+@case("add_multiples")
+def _(rng: Rng, n: int) -> Made:
+    arguments = (octets(rng, n, 16), octets(rng, 16), octets(rng, n, below=16))
+    return Made(arguments, n, "block", "copy", 16.5)
+
+
+@case("hash_blocks")
+def _(rng: Rng, n: int) -> Made:
+    return Made((octets(rng, n, 16), 7), n, "block", "aes", 2)
+
+
+# --- RLWE -------------------------------------------------------------------------------------------------------------
+
+
+def _polynomials(rng: Rng, n: int) -> npt.NDArray[np.uint32]:
+    count = max(1, n // DEGREE)
+    return np.stack([rng.integers(0, p, (count, DEGREE), np.uint32) for p in PRIMES])
+
+
+def _ring() -> Ring:
+    return Ring.of(DEGREE, PRIMES)
+
+
+def _residues(rng: Rng, n: int) -> npt.NDArray[np.uint32]:
+    return np.stack([rng.integers(0, p, n, np.uint32) for p in PRIMES])
+
+
+L = len(PRIMES)
+
+
+@case("ntt_forward")
+def _(rng: Rng, n: int) -> Made:
+    x = _polynomials(rng, n)
+    return Made((x, _ring().p, _ring().tables), x.size, "residue", "copy", 4)
+
+
+@case("ntt_inverse")
+def _(rng: Rng, n: int) -> Made:
+    x = _polynomials(rng, n)
+    return Made((x, _ring().p, _ring().tables), x.size, "residue", "copy", 4)
+
+
+@case("multiply_mod")
+def _(rng: Rng, n: int) -> Made:
+    x = _polynomials(rng, n)
+    return Made((x, x[:, 0].copy(), _ring().p), x.size, "residue", "copy", 4)
+
+
+@case("add_mod")
+def _(rng: Rng, n: int) -> Made:
+    x, y = _residues(rng, n), _residues(rng, n)
+    return Made((x, y, _ring().p), x.size, "residue", "copy", 6)
+
+
+@case("encode_residues")
+def _(rng: Rng, n: int) -> Made:
+    inverses = np.array([pow(1 << OUT_BITS, -1, p) for p in PRIMES], np.uint32)
+    q_low = _ring().modulus % (1 << OUT_BITS)
+    x, dither = words(rng, n, bits=OUT_BITS), words(rng, n)
+    return Made((x, dither, OUT_BITS, q_low, inverses, _ring().p), L * n, "residue", "copy", (16 / L + 4) / 2)
+
+
+@case("torus_round")
+def _(rng: Rng, n: int) -> Made:
+    inverses = np.array([pow(_ring().modulus // p, -1, p) for p in PRIMES], np.uint32)
+    return Made((_residues(rng, n), _ring().p, inverses, ANSWER_BITS), L * n, "residue", "copy", (4 + 8 / L) / 2)
+
+
+@case("crt_signed")
+def _(rng: Rng, n: int) -> Made:
+    # The kernel's domain is |v| < q/4: residues of such integers, not any.
+    small = rng.integers(-(1 << 60), 1 << 60, n)
+    x = np.stack([(small % p).astype(np.uint32) for p in PRIMES])
+    return Made((x, _ring().p, ANSWER_BITS), L * n, "residue", "copy", (4 + 8 / L) / 2)
+
+
+@case("lift_centred")
+def _(rng: Rng, n: int) -> Made:
+    return Made((words(rng, n, bits=ANSWER_BITS), ANSWER_BITS, _ring().p), L * n, "residue", "copy", (8 / L + 4) / 2)
+
+
+@case("lift_small")
+def _(rng: Rng, n: int) -> Made:
+    return Made((rng.integers(-21, 22, n, np.int8), _ring().p), L * n, "residue", "copy", (1 / L + 4) / 2)
+
+
+@case("flood_residues")
+def _(rng: Rng, n: int) -> Made:
+    return Made((words(rng, n, 2), 60, _ring().p), L * n, "residue", "copy", (16 / L + 4) / 2)
+
+
+@case("uniform_residues")
+def _(rng: Rng, n: int) -> Made:
+    p = PRIMES[0]
+    source = rng.integers(0, 1 << 32, 2 * n + 4096, np.uint32)
+    return Made((source, p, n), n, "residue", "copy", 4)
+
+
+@case("sample_binomial")
+def _(rng: Rng, n: int) -> Made:
+    return Made((words(rng, n),), n, "value", "copy", (8 + 1) / 2)
+
+
+@case("sample_ternary")
+def _(rng: Rng, n: int) -> Made:
+    return Made((words(rng, n // 4),), n // 4 * 4, "value", "copy", (2 + 1) / 2)
+
+
+@case("shifted_rows")
+def _(rng: Rng, n: int) -> Made:
+    length, per = 1024, 4
+    polynomials = max(1, n // (length * per))
+    x = rng.integers(0, PRIMES[0], (polynomials, length * per), np.uint32)
+    return Made((x, 0, length, per, length), x.size, "element", "copy", 6)
+
+
+@case("reduce_products")
+def _(rng: Rng, n: int) -> Made:
+    return Made((np.floor(rng.random(n) * 2.0**52), PRIMES[0]), n, "element", "copy", 6)
+
+
+def missing() -> set[str]:
+    """Kernels without a case here."""
+    return set(kernels.kernel_names()) - set(itertools.chain.from_iterable(name.split()[:1] for name in CASES))
