@@ -19,6 +19,7 @@ from typing import Any
 from benchmarks.harness import high_water, one_thread, pin
 from moiety.protocols import kernels
 from moiety.protocols.errors import NetworkFailure
+from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import NEVER_SILENT, open_session
 from moiety.runtime import tcp
@@ -97,15 +98,17 @@ def _answer(connection: Connection) -> Any:
 
 
 @contextmanager
-def two_processes(pinned: bool = True, silent_from: int = NEVER_SILENT) -> Iterator[Pair]:
+def two_processes(pinned: bool = True, silent_from: int = NEVER_SILENT, threads: int = 1) -> Iterator[Pair]:
     """Start both parties, connect them, run the base transfers; ends both on leaving. The parent's kernel back end
-    holds in both.
+    holds in both, and each has `threads` threads.
     """
     one_thread()
     context = multiprocessing.get_context("spawn")
     server, client = context.Pipe(), context.Pipe()
     processes = [
-        context.Process(target=_party, args=(role, far, pinned, silent_from, kernels.backend_name()), daemon=True)
+        context.Process(
+            target=_party, args=(role, far, pinned, silent_from, threads, kernels.backend_name()), daemon=True
+        )
         for role, far in ((Role.SERVER, server[1]), (Role.CLIENT, client[1]))
     ]
     for process in processes:
@@ -127,14 +130,16 @@ def two_processes(pinned: bool = True, silent_from: int = NEVER_SILENT) -> Itera
                 process.terminate()
 
 
-def _party(role: Role, parent: Connection, pinned: bool, silent_from: int, backend: kernels.Backend) -> None:
+def _party(
+    role: Role, parent: Connection, pinned: bool, silent_from: int, threads: int, backend: kernels.Backend
+) -> None:
     kernels.set_backend(backend)
     one_thread()
     if pinned:
         pin(role)
     channel = _connect(role, parent)
     try:
-        session = open_session(role, channel, silent_from=silent_from)
+        session = open_session(role, channel, silent_from=silent_from, workers=Workers(threads))
         call: Callable[[], Any] = lambda: None  # noqa: E731
         while True:
             match parent.recv():

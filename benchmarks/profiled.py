@@ -129,24 +129,31 @@ class Watch:
 
     def install(self) -> None:
         """Wrap the product's functions, for the life of this process."""
-        for name in kernels.kernel_names():
-            setattr(kernels, name, self.around("kernel", getattr(kernels, name), name))
-        np.matmul = self.around("blas", np.matmul, "matmul")  # type: ignore[assignment]
-        for name in ("_read", "_write", "flush"):
-            setattr(TcpChannel, name, self.around("socket", getattr(TcpChannel, name)))
-        TcpChannel._put_bytes = self.writing(TcpChannel._put_bytes)  # type: ignore[method-assign]
-        measure, watch, last = executor.RunCost.measure, self, None
+        measure, last = executor.RunCost.measure, None
 
         @contextmanager
         def measured(cost: executor.RunCost, session: Session, kind: str, label: str) -> Iterator[None]:
             nonlocal last
             if cost is not last:
                 last = cost
-                watch.runs.append(Profile())
-            with measure(cost, session, kind, label), watch.step(kind):
+                self.runs.append(Profile())
+            with measure(cost, session, kind, label), self.step(kind):
                 yield
 
-        executor.RunCost.measure = measured  # type: ignore[method-assign]
+        wrapped: list[tuple[object, str, object]] = [
+            (kernels, name, self.around("kernel", getattr(kernels, name), name)) for name in kernels.kernel_names()
+        ]
+        wrapped += [
+            (TcpChannel, name, self.around("socket", getattr(TcpChannel, name)))
+            for name in ("_read", "_write", "flush")
+        ]
+        wrapped += [
+            (np, "matmul", self.around("blas", np.matmul, "matmul")),
+            (TcpChannel, "_put_bytes", self.writing(TcpChannel._put_bytes)),
+            (executor.RunCost, "measure", measured),
+        ]
+        for owner, name, function in wrapped:
+            setattr(owner, name, function)
 
 
 def main() -> None:

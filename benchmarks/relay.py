@@ -96,7 +96,11 @@ def relay(link: Link, address: str) -> Iterator[str]:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = listener.accept()
-                server = socket.create_connection((host, int(port)))
+                try:
+                    server = socket.create_connection((host, int(port)))
+                except OSError:
+                    client.close()
+                    continue
                 for end in (client, server):
                     end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 _Direction(link, client, server)
@@ -106,4 +110,7 @@ def relay(link: Link, address: str) -> Iterator[str]:
     try:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
     finally:
+        # Closing alone would leave the thread in its accept.
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
         listener.close()

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moiety.compiler.calibrate import Ranges
-from moiety.compiler.fields import LINEAR, REINDEXING, SUMS, Classes
+from moiety.compiler.fields import LINEAR, REINDEXING, SUMS, Classes, window_factors
 from moiety.compiler.graph import Array, Graph, Node, Shape
 from moiety.compiler.legalise import output_layers, revealed
 from moiety.compiler.ops import OPS
@@ -337,8 +337,7 @@ def _choose_shift(plan: Plan, node: Node, ideal: F64) -> tuple[int, int]:
     options = plan.options
     if options.uniform is not None:
         # Below an average pool the 1/k is in the weights: they keep (most of) their precision with more bits.
-        least = float(np.abs(plan.units.scales.fields[node.inputs[0]].multiplier).max(initial=0.0)) or 1.0
-        pooled = min(MAX_POOL_SHIFT, max(0, math.ceil(-math.log2(least)))) if _pooled(plan.graph, node) else 0
+        pooled = min(MAX_POOL_SHIFT, math.ceil(math.log2(_pooled(plan.graph, node))))
         shift = options.uniform + pooled
         weight_bits = max(2, 2 + math.floor(math.log2(peak * 2.0**shift + 1)))
     elif options.disclose == "minimal":
@@ -360,10 +359,11 @@ def _choose_shift(plan: Plan, node: Node, ideal: F64) -> tuple[int, int]:
     return shift, weight_bits
 
 
-def _pooled(graph: Graph, node: Node) -> bool:
-    below = graph.producer(node.inputs[0])
+def _pooled(graph: Graph, node: Node) -> int:
+    """What the average pools below a layer divide by, from the architecture alone."""
+    divisor, below = 1, graph.producer(node.inputs[0])
     while below is not None and below.op in REINDEXING:
         if below.op == "AvgPool":
-            return True
+            divisor *= window_factors(graph, below).divisor
         below = graph.producer(below.inputs[0])
-    return False
+    return divisor

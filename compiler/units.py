@@ -229,12 +229,14 @@ norm 1), and bits of room on top. Over DenseNet-121 and the families of small ne
 
 
 def class_widths(node: Node, last: bool, options: PlanOptions) -> tuple[int, int]:
-    """(shift, weight bits) of a linear layer by its size alone."""
-    weight, _, _ = linear_constants(node)
-    terms = math.prod(weight.shape[1:])
-    bits = options.weight_bits + (4 if last else 0)
-    shift = max(0, bits - 1 - CLASS_BITS + round(math.log2(terms) / 2))
-    return shift, min(bits + CLASS_ROOM, MAX_WEIGHT_BITS)
+    """(shift, weight bits) of a linear layer by its size alone; of one that writes a result, by the options alone, for
+    the unit of its output is not free.
+    """
+    if last:
+        return options.weight_bits, MAX_WEIGHT_BITS
+    terms = math.prod(linear_constants(node)[0].shape[1:])
+    shift = max(0, options.weight_bits - 1 - CLASS_BITS + round(math.log2(terms) / 2))
+    return shift, min(options.weight_bits + CLASS_ROOM, MAX_WEIGHT_BITS)
 
 
 def _fitted(graph: Graph, units: Units, options: PlanOptions) -> Units:

@@ -130,9 +130,7 @@ class TransferSender(_Endpoint):
         """The server's half of the multiplexer (kernels.mux_server); returns this party's share uint64 `(n,)`."""
 
         def part(w: U8, shifts: U8, tweak: int, at: slice) -> tuple[U8, U64]:
-            return kernels.mux_server(
-                w, self._vole.delta, tweak, shifts, x[at], gate[at], flip[at], bits, out_bits
-            )
+            return kernels.mux_server(w, self._vole.delta, tweak, shifts, x[at], gate[at], flip[at], bits, out_bits)
 
         return self._answer(batch, part)
 

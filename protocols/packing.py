@@ -57,9 +57,7 @@ class LinearSpec:
 
     @cached_property
     def geometry(self) -> Geometry:
-        return Geometry(
-            self.in_shape, self.out_shape, self.kernel, self.pads, self.dilations, self.groups, self.images
-        )
+        return Geometry(self.in_shape, self.out_shape, self.kernel, self.pads, self.dilations, self.groups, self.images)
 
     @cached_property
     def layout(self) -> Layout:
@@ -138,9 +136,7 @@ class Geometry:
         filters, rows, columns = self.out_shape
         if self.pointwise:
             pixels = self.images * height * width
-            return Geometry(
-                (channels, 1, pixels), (filters, 1, pixels), self.kernel, self.pads, (1, 1), self.groups
-            )
+            return Geometry((channels, 1, pixels), (filters, 1, pixels), self.kernel, self.pads, (1, 1), self.groups)
         if self.images == 1:
             return self
         above = (self.images - 1) * self.period

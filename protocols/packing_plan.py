@@ -12,7 +12,6 @@ several images in one run both parties plan alike from the same numbers, and com
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 

@@ -7,6 +7,7 @@ not depend on the number of threads. Nothing here knows the other party.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 GRAIN = 64
-LEAST = 1 << 13
+LEAST = 1 << 14
 """Elements per range below which handing it to another thread costs more than it gains."""
 MAX_THREADS = 256
 STREAMED = 1 << 16
@@ -44,7 +45,7 @@ class Workers:
         """
         count = max(1, min(self.threads, n // least), -(-n // STREAMED))
         cuts = [n * part // count // grain * grain for part in range(count)] + [n]
-        return [slice(start, stop) for start, stop in zip(cuts, cuts[1:], strict=False)]
+        return [slice(start, stop) for start, stop in itertools.pairwise(cuts)]
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """`function` of every item, in order of the items. With more than one thread all items are taken at once, and

@@ -269,9 +269,7 @@ def image_result(
         bytes_received=part(cost.total.received),
         flights=cost.total.flights,
         by_step_kind=by_kind,
-        server=msgspec.structs.replace(
-            served, seconds=served.seconds / batch, cpu_seconds=served.cpu_seconds / batch
-        ),
+        server=msgspec.structs.replace(served, seconds=served.seconds / batch, cpu_seconds=served.cpu_seconds / batch),
         batch=batch,
     )
 

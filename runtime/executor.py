@@ -111,7 +111,6 @@ class RunCost:
         self.total.add(cost)
         if kind != "keys":
             self.steps.append(cost)
-        self.peak_rss = peak_rss()
 
 
 @dataclass
@@ -187,6 +186,7 @@ class ServerExecutor:
                 else:
                     values[index] = self._step(session, index, step, operands)
         session.channel.flush()
+        cost.peak_rss = peak_rss()
         return cost
 
     def _step(self, session: Session, index: int, step: ir.AnyStep, operands: list[Share]) -> Share:
@@ -321,6 +321,7 @@ class ClientExecutor:
                     case _:
                         values[index] = shared_step(session, self.program, step, operands)
         session.channel.flush()
+        cost.peak_rss = peak_rss()
         return outputs, cost
 
     @staticmethod

@@ -218,7 +218,9 @@ def test_images_are_grouped_by_what_the_server_offers(executor: ServerExecutor, 
         singly = client.run_images(connect(port), executor.program, files, tmp_path / "s.json")
     assert [image.batch for image in together.images] == [4, 4, 4, 4, 2, 2, 1]
     assert [image.batch for image in singly.images] == [1] * 7
-    assert [image.outputs[0].logits for image in together.images] == [image.outputs[0].logits for image in singly.images]
+    assert [image.outputs[0].logits for image in together.images] == [
+        image.outputs[0].logits for image in singly.images
+    ]
     assert [image.file for image in together.images] == [str(file) for file in files]
     assert server.summary.images == 14
     assert server.summary.bytes_received == sum(image.bytes_sent for image in together.images + singly.images)

@@ -1,5 +1,4 @@
-"""Hints beside the weights: used when they are the right ones, made again, with a word in the log, in every other case.
-"""
+"""Hints beside the weights: used when they are the right ones, else made again with a word in the log."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from moiety.runtime.costing import image_cost
 from moiety.runtime.executor import ClientExecutor, Output, RunCost, ServerExecutor
 from tests.support import nets
 from tests.support.graphs import PRECISE
+from tests.support.onnx_models import ModelBuilder, run_model
 from tests.support.two_party import run_two_party
 
 EXACT = PlanOptions(rounding="exact")
@@ -59,7 +60,11 @@ def test_fixed_point_is_the_float_network(name: str) -> None:
 
 @pytest.mark.parametrize("name", nets.NETWORKS)
 def test_two_parties_compute_the_oracles_bits(name: str) -> None:
-    compiled, image = case(name).exact, case(name).images[0]
+    two_parties(case(name).exact, case(name).images[0])
+
+
+def two_parties(compiled: Compiled, image: nets.Floats) -> None:
+    """Both parties in this process: every output equal to the oracle's bit for bit, and the traffic as declared."""
 
     def server(session: Session) -> RunCost:
         executor = ServerExecutor(compiled.program, compiled.weights)
@@ -76,6 +81,24 @@ def test_two_parties_compute_the_oracles_bits(name: str) -> None:
         np.testing.assert_array_equal(output.integers, oracle[index])
     declared = image_cost(compiled.program)
     assert (cost.total.sent, cost.total.received) == (declared.up, declared.down)
+
+
+def test_signals(tmp_path: Path) -> None:
+    """A network of 1-D layers, as for electrocardiograms."""
+    b = ModelBuilder(["N", 2, 64])
+    x = b.op("Relu", b.batchnorm(b.op("Conv", "x", b.constant(b.normal(6, 2, 7)), strides=[2], pads=[3, 3]), 6))
+    x = b.op("MaxPool", x, kernel_shape=[3], strides=[2], pads=[1, 1])
+    y = b.op("Relu", b.batchnorm(b.op("Conv", x, b.constant(b.normal(6, 6, 3)), pads=[1, 1]), 6))
+    x = b.op("Add", x, b.op("Conv", y, b.constant(b.normal(6, 6, 3)), pads=[2, 2], dilations=[2]))
+    model = b.model(b.gemm(b.op("Flatten", b.op("GlobalAveragePool", b.op("Relu", x))), 6, 3))
+    onnx.save(model, tmp_path / "model.onnx")
+    signals = np.random.default_rng(0).standard_normal((20, 2, 64)).astype(np.float32)
+    compiled = compile_model(tmp_path / "model.onnx", signals, EXACT)
+    executor = Executor(compiled.program, compiled.weights)
+    found = np.stack([next(iter(executor.run(signal).values())) for signal in signals])
+    (expected,) = run_model(model, signals)
+    np.testing.assert_allclose(found, expected, atol=0.05 * np.abs(expected).max())
+    two_parties(compiled, signals[0])
 
 
 def test_segmentation_has_a_logit_per_pixel() -> None:

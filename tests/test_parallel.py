@@ -53,8 +53,7 @@ def test_senseless_numbers_of_threads_are_refused(threads: int) -> None:
 
 
 def comparisons(session: Session, x: Any) -> list[Any]:
-    """Every kind of transfer once: leaves with one and several thresholds, joins, both multiplexers, additive lookups.
-    """
+    """Every kind of transfer: leaves for one and several thresholds, joins, both multiplexers, additive lookups."""
     thresholds = np.arange(3, dtype=np.uint64)[:, None] if session.is_server else None
     return [
         relu(session, x, 15, 22),
@@ -65,9 +64,7 @@ def comparisons(session: Session, x: Any) -> list[Any]:
 
 @pytest.mark.parametrize("silent_from", [1, 3, 5])
 @pytest.mark.parametrize("backend", ["native", "reference"])
-def test_transfers_do_not_depend_on_threads(
-    silent_from: int, backend: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_transfers_do_not_depend_on_threads(silent_from: int, backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     if backend == "reference" and silent_from < 5:
         pytest.skip("the refill of the reference twin takes a minute; its ranges are those of the native one")
     before = kernels.backend_name()

@@ -56,8 +56,8 @@ def test_canonicalise_cancels_transposes_and_reshapes() -> None:
         relu3.relu: 1x4x8x8 = Relu(add2.addconst)
         conv6: 1x2x7x7 = Conv(relu3.relu, pads=(1,0,0,1), weight[2x4x3x3], bias[2])
         globalaveragepool7: 1x2x1x1 = AvgPool(conv6, kernel=(7,7))
-        reshape9: 1x2 = Reshape(globalaveragepool7, shape=(1,2))
-        v11: 1x2 = Relu(reshape9)
+        relu10.relu: 1x2x1x1 = Relu(globalaveragepool7)
+        v11: 1x2 = Reshape(relu10.relu, shape=(1,2))
         return v11
         """,
     )
@@ -123,6 +123,22 @@ def test_canonicalise_joins_the_layers_of_signals() -> None:
     golden(
         after(build(["N", 4, 16], add), "canonicalise,fold-batchnorm"),
         """
+        x: 1x4x16 = input
+        conv0: 1x4x16x1 = Reshape(x, shape=(1,4,16,1))
+        batchnormalization1.scale: 1x6x16x1 = Conv(conv0, pads=(1,0,1,0), weight[6x4x3x1], bias[6])
+        conv2: 1x4x16x1 = Reshape(x, shape=(1,4,16,1))
+        conv2#2: 1x6x16x1 = Conv(conv2, weight[6x4x1x1], bias[6])
+        add3.add: 1x6x16x1 = Add(batchnormalization1.scale, conv2#2)
+        relu4.relu: 1x6x16x1 = Relu(add3.add)
+        maxpool5#2: 1x6x8x1 = MaxPool(relu4.relu, kernel=(2,1), strides=(2,1))
+        averagepool6#2: 1x6x8x1 = AvgPool(relu4.relu, kernel=(2,1), strides=(2,1))
+        concat7.concat: 1x12x8x1 = Concat(maxpool5#2, averagepool6#2, axis=1)
+        batchnormalization8.scale: 1x12x8x1 = Scale(concat7.concat, scale[12], shift[12])
+        relu9.relu: 1x12x8x1 = Relu(batchnormalization8.scale)
+        globalaveragepool10#2: 1x12x1x1 = AvgPool(relu9.relu, kernel=(8,1))
+        flatten11: 1x12 = Reshape(globalaveragepool10#2, shape=(1,12))
+        v12: 1x2 = Gemm(flatten11, weight[2x12], bias[2])
+        return v12
         """,
     )
 

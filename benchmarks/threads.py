@@ -1,0 +1,201 @@
+"""What more threads of a party would gain: kernels alone with one and several, and Amdahl's law from a whole inference.
+
+    python -m benchmarks.threads compiled/ --threads 1 2 --json rows.json
+
+The kernels run in this process, one after another, with nobody to wait for: wall seconds, the least of several. For
+the serial part a whole run's work is cut as for `--split` threads, whatever the machine has, and the CPU seconds inside
+jobs that can run side by side are told from all others of the process: what remains, s of the total, is serial, and N
+threads gain at most 1 / (s + (1 - s) / N). CPU seconds do not depend on how busy the machine is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import batches, harness
+from benchmarks.harness import Row
+from benchmarks.parties import two_processes
+from moiety.protocols import kernels, parallel
+from moiety.protocols.linear import ServerLinear
+from moiety.protocols.packing import Geometry
+from moiety.protocols.packing_plan import plan_linear
+from moiety.protocols.parallel import Workers
+from moiety.protocols.prg import Prg
+from moiety.protocols.rlwe import ClientKey, Ring, ServerKey, public_key_a
+from moiety.protocols.session import Session
+from moiety.protocols.setup import NEVER_SILENT
+from moiety.protocols.vole.lpn import SMALL
+
+MAKER = "benchmarks.threads:make"
+ELEMENTS = 1 << 19
+PREDICTED = (2, 4, 8)
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="python -m benchmarks.threads", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("folder", type=Path, metavar="DIR", help="a compiled folder; hints are kept in it")
+    p.add_argument("--threads", type=harness.positive, nargs="+", default=[1, 2], metavar="N", help="default 1 2")
+    p.add_argument("--split", type=harness.positive, default=8, metavar="N", help="cut the inference so (default 8)")
+    p.add_argument("--batch", type=harness.positive, default=1, metavar="B", help="images in the run (default 1)")
+    p.add_argument("--repeats", type=harness.positive, default=9, metavar="N", help="of each kernel (default 9)")
+    p.add_argument("--silent-from", type=int, default=3, choices=range(1, NEVER_SILENT + 1), help="default 3")
+    p.add_argument("--seed", type=int, default=1, help="of the image, which is noise (default 1)")
+    p.add_argument("--json", type=Path, metavar="FILE", help="write the rows there (default: one per line to stdout)")
+    return p
+
+
+# --- kernels alone ----------------------------------------------------------------------------------------------------
+
+
+def jobs(rng: np.random.Generator) -> dict[str, Callable[[Workers], Any]]:
+    """Name -> the same ranges of work as the protocols cut."""
+    w = rng.integers(0, 256, (ELEMENTS, 16), np.uint8)
+    delta, keys = rng.integers(0, 256, 16, np.uint8), rng.integers(0, 256, (32, 16, 16), np.uint8)
+    small = rng.integers(0, 16, ELEMENTS, np.uint8)
+    x = rng.integers(0, 1 << 13, ELEMENTS, np.uint64)
+    bit = small & np.uint8(1)
+    geometry = Geometry((256, 28, 28), (128, 28, 28), (1, 1), (0, 0, 0, 0), (1, 1), 1)
+    spec = plan_linear(geometry, 24, 12, "uniform")
+    weight = rng.integers(-2047, 2048, (128, 256, 1, 1)).astype(np.int32)
+    layer = ServerLinear(spec, 0, b"public seed 0001", weight, np.zeros(128, np.int64))
+    ring_q, window = Ring.of(spec.degree, spec.primes), spec.layout.windows[0]
+    upload = rng.integers(
+        0, min(spec.primes), (len(spec.primes), spec.layout.ciphertexts_per_tile, spec.degree), np.uint32
+    )
+    client = ClientKey.generate(ring_q, Prg.from_os())
+    public = public_key_a(ring_q, b"public seed 0001")
+    server = ServerKey(ring_q, public, ring_q.forward(client.mask(public[:, None], Prg.from_os()))[:, 0])
+    answers = rng.integers(0, 1 << spec.answer_bits, (16, spec.degree), np.uint64)
+    seeds = rng.integers(0, 256, (SMALL.seeds, 16), np.uint8)
+    rows = np.zeros((SMALL.length, 16), np.uint8)
+    code = np.zeros(16, np.uint8)
+
+    def spread(work: Callable[[slice], Any], n: int = ELEMENTS) -> Callable[[Workers], Any]:
+        return lambda workers: list(workers.map(work, workers.ranges(n)))
+
+    def pieces(work: Callable[[int], Any], count: int) -> Callable[[Workers], Any]:
+        return lambda workers: list(workers.map(work, range(count)))
+
+    parts = ELEMENTS // parallel.STREAMED
+    blocks = parallel.STREAMED // 128
+    return {
+        "SoftSpoken, 2 bits": pieces(lambda i: kernels.vole_receiver(keys, 2 * blocks * i, 2, blocks), parts),
+        "leaves, 4 bits": spread(
+            lambda r: kernels.leaves_send(w[r], delta, 4, r.start, small[r], small[None, r], True)
+        ),
+        "multiplexer": spread(
+            lambda r: kernels.mux_server(w[r], delta, r.start, small[r] & np.uint8(3), x[r], bit[r], bit[r], 13, 24)
+        ),
+        "silent code": spread(lambda r: kernels.encode_blocks(seeds, code, r.start, rows[r]), SMALL.length),
+        "encryptions of zero": pieces(lambda i: server.zeros(16, Prg(bytes(15) + bytes([i]))), 16),
+        "phases": pieces(lambda i: client.phase_product(answers, spec.answer_bits), 16),
+        "convolution": lambda workers: layer.convolve(upload, window, workers),
+    }
+
+
+def kernels_alone(options: argparse.Namespace) -> list[Row]:
+    rows = []
+    for name, job in jobs(np.random.default_rng(options.seed)).items():
+        times: dict[str, float] = {}
+        pools = {threads: Workers(threads) for threads in options.threads}
+        found: dict[int, list[float]] = {threads: [] for threads in pools}
+        for _ in range(options.repeats):  # in turns, so that a busy moment hits all numbers of threads alike
+            for threads, workers in pools.items():
+                started = time.perf_counter()
+                job(workers)
+                found[threads].append(time.perf_counter() - started)
+        for threads, workers in pools.items():
+            times[str(threads)] = min(found[threads])
+            workers.close()
+        rows.append({"kernel": name, "seconds": times})
+        harness.say(f"{name}: " + ", ".join(f"{n} threads {1e3 * t:.1f} ms" for n, t in times.items()))
+    return rows
+
+
+# --- the serial part of an inference ----------------------------------------------------------------------------------
+
+
+class Clock:
+    """CPU seconds inside jobs of calls that were cut into more than one."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._lock = threading.Lock()
+
+    def install(self) -> None:
+        """For the rest of this process's life."""
+        plain = Workers.map
+
+        def timed(workers: Workers, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+            spent: list[float] = []
+
+            def job(item: Any) -> Any:
+                started = time.thread_time()
+                try:
+                    return function(item)
+                finally:
+                    spent.append(time.thread_time() - started)
+
+            results = list(plain(workers, job, items))
+            if len(spent) > 1:
+                with self._lock:
+                    self.seconds += sum(spent)
+            return iter(results)
+
+        Workers.map = timed  # type: ignore[assignment,method-assign]
+
+
+def make(session: Session, folder: Path, count: int, seed: int) -> Callable[[], Any]:
+    """A party's call: an inference of `count` images; returns CPU seconds in jobs that can run side by side, and of the
+    process.
+    """
+    inference = batches.make(session, folder, count, seed)
+    clock = Clock()
+    clock.install()
+
+    def call() -> tuple[float, float]:
+        clock.seconds, started = 0.0, time.process_time()
+        inference()
+        return clock.seconds, time.process_time() - started
+
+    return call
+
+
+def amdahl(options: argparse.Namespace) -> list[Row]:
+    with two_processes(False, options.silent_from, options.split) as pair:
+        pair.make(MAKER, options.folder, options.batch, options.seed)
+        pair.run()
+        call = pair.run(results=True)
+    rows = []
+    for party, side in (("server", call.server), ("client", call.client)):
+        together, total = side.result
+        serial = 1 - together / total
+        gains = {str(n): 1 / (serial + (1 - serial) / n) for n in PREDICTED}
+        split = {"party": party, "batch": options.batch, "split": options.split}
+        rows.append(split | {"cpu_s": total, "serial": serial, "at_most": gains})
+        shown = ", ".join(f"{n}: {gain:.2f}" for n, gain in gains.items())
+        harness.say(f"{party}: {total:.2f} s CPU, serial {100 * serial:.0f} %; at most {shown}")
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> list[Row]:
+    options = parser().parse_args(arguments)
+    harness.one_thread()
+    rows = [
+        {"benchmark": "threads", **harness.environment()} | row for row in (*kernels_alone(options), *amdahl(options))
+    ]
+    harness.write_rows(rows, options.json)
+    return rows
+
+
+if __name__ == "__main__":
+    main()
