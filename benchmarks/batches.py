@@ -132,17 +132,20 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     harness.one_thread()
     program = artifacts.load_program(options.folder)
     rows: list[Row] = []
+    common: Row = {"benchmark": "batches", "program": program.digest(), "silent_from": options.silent_from}
+    common |= harness.environment()
     for count in options.batches:
         if options.declared:
             wire = declared(program, count, Mixed(options.silent_from))
-            rows.append({"batch": count} | {name: wire[name] / count for name in wire})
+            rows.append(common | {"batch": count} | {name: wire[name] / count for name in wire})
         else:
-            rows += measure(program, options, count)
+            rows += [common | r for r in measure(program, options, count)]
         harness.say(f"{count} images in a run: done")
-    common: Row = {"benchmark": "batches", "program": program.digest(), "silent_from": options.silent_from}
-    rows = [common | harness.environment() | r for r in rows]
+        if options.json is not None:  # whatever comes of the larger sizes
+            harness.write_rows(rows, options.json)
     report(rows)
-    harness.write_rows(rows, options.json)
+    if options.json is None:
+        harness.write_rows(rows, None)
     return rows
 
 

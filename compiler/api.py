@@ -101,10 +101,9 @@ def compile_graph(
     options = options or PlanOptions()
     if options.disclose == "minimal" and options.input_reach is None and preprocessing is not None:
         options = replace(options, input_reach=reach(preprocessing))
-    searching = options.target_error is not None
-    ranges = calibration_ranges(graph, calibration, progress, responses=searching)
+    ranges = calibration_ranges(graph, calibration, progress, responses=options.searching)
     note("planning", 0, 1)
-    plan = searched_plan(graph, ranges, options, progress) if searching else make_plan(graph, ranges, options)
+    plan = searched_plan(graph, ranges, options, progress) if options.searching else make_plan(graph, ranges, options)
     program, weights = lower(plan, rlwe_planner, graph.name, preprocessing, labels)
     compiled = Compiled(program, weights, plan_report(plan, program.digest()), ranges)
     if out_dir is not None:

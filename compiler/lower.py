@@ -120,8 +120,8 @@ def disclosed(plan: Plan) -> tuple[str, ...]:
         )
     if plan.widths.activation:
         facts.append(
-            "ring widths of activations: how much rounding a tensor moves the results, against what its bits cost, over "
-            "the calibration images"
+            "ring widths of activations: how much rounding a tensor moves the results over the calibration images, "
+            "against what its bits cost"
         )
     usual = {layer.weight_bits for layer in plan.linears.values()}
     if plan.widths.weight:

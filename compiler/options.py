@@ -29,7 +29,9 @@ class PlanOptions:
 
     target_error: search for the cheapest widths with at most this error of the results, root mean square over images
     (compiler/search.py); activation_bits and weight_bits are then those of the image and of the layers that write the
-    results. None: the widths given here, everywhere.
+    results. relative_error: the same, as a part of the calibrated span of the results (root mean square over
+    them), or what the widths given here would make everywhere, if that is more.
+    Neither: the widths given here, everywhere.
 
     disclose: what a Program may tell about the weights and the calibration images. usual: whatever makes it cheap, each
     listed. minimal: shifts, weight bits and the image's scale follow from the architecture, the options and the
@@ -54,6 +56,7 @@ class PlanOptions:
     share_gates: bool = True
     network: LinkName = "lan"
     target_error: float | None = None
+    relative_error: float | None = None
     disclose: Disclose = "usual"
     input_reach: float | None = None
     bits: int | None = None
@@ -73,15 +76,17 @@ class PlanOptions:
             raise BadPlan(f"rounding is {self.rounding!r}; it must be 'exact' or 'stochastic'")
         if self.network not in LINKS:
             raise BadPlan(f"the network is {self.network!r}; choose one of {', '.join(LINKS)}")
-        if self.target_error is not None:
-            within("the target error", self.target_error, 1e-9, 1e9)
-            if self.bits is not None:
-                raise BadPlan("the uniform style has no widths to search for: give either bits and scale, or an error")
+        if self.target_error is not None and self.relative_error is not None:
+            raise BadPlan("give one bound on the error, absolute or relative")
+        for bound in (self.target_error, self.relative_error):
+            within("the error allowed", 1e-9 if bound is None else bound, 1e-9, 1e9)
+        if self.searching and self.bits is not None:
+            raise BadPlan("the uniform style has no widths to search for: give either bits and scale, or an error")
         if self.input_reach is not None:
             within("the reach of the image's values", self.input_reach, 1e-9, 1e9)
         if self.disclose not in get_args(Disclose):
             raise BadPlan(f"disclose is {self.disclose!r}; it must be one of {', '.join(get_args(Disclose))}")
-        if self.disclose == "minimal" and (self.target_error is not None or self.bits is not None):
+        if self.disclose == "minimal" and (self.searching or self.bits is not None):
             raise BadPlan(
                 "widths that follow from the architecture alone are neither searched for nor uniform in scale"
             )
@@ -90,6 +95,11 @@ class PlanOptions:
         if self.bits is not None and self.scale is not None:
             within("the uniform ring width (bits)", self.bits, 8, MAX_RING_BITS)
             within("the uniform fractional bits (scale)", self.scale, 1, self.bits - 4)
+
+    @property
+    def searching(self) -> bool:
+        """Are the widths to be searched for?"""
+        return self.target_error is not None or self.relative_error is not None
 
     @property
     def uniform(self) -> int | None:

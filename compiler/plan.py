@@ -129,7 +129,9 @@ class Plan:
 
 
 def make_plan(graph: Graph, ranges: Ranges, options: PlanOptions, widths: Widths | None = None) -> Plan:
-    """Plan a legalised Graph, with other widths than those of the options where given. BadPlan where there is no room."""
+    """Plan a legalised Graph, with `widths` instead of those of the options where given. BadPlan where there is no
+    room.
+    """
     ranges.check(graph)
     widths = widths or Widths()
     graph, units = choose_units(graph, ranges, options, widths)

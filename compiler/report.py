@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from moiety.compiler.error_model import predicted_error
 from moiety.compiler.fields import LINEAR
 from moiety.compiler.plan import Plan
 
@@ -60,7 +61,9 @@ class GateRow(msgspec.Struct, frozen=True):
 
 
 class PlanReport(msgspec.Struct, frozen=True):
-    """Everything above, with the options of the plan and the number of calibration images."""
+    """Everything above, with the options of the plan and the number of calibration images. predicted_error: of the
+    results, root mean square; None where the ranges hold no responses.
+    """
 
     format: str
     version: int
@@ -68,6 +71,7 @@ class PlanReport(msgspec.Struct, frozen=True):
     program: str
     calibration_images: int
     options: dict[str, Any]
+    predicted_error: float | None
     tensors: list[TensorRow]
     layers: list[LayerRow]
     gates: list[GateRow]
@@ -104,6 +108,7 @@ def plan_report(plan: Plan, digest: str) -> PlanReport:
         program=digest,
         calibration_images=plan.ranges.images,
         options=msgspec.to_builtins(plan.options),
+        predicted_error=None if plan.ranges.responses is None else predicted_error(plan),
         tensors=[_tensor(plan, value) for value in plan.units.scales.sources],
         layers=layers,
         gates=gates,

@@ -18,14 +18,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 
+import numpy as np
+
 from moiety.compiler.calibrate import Progress, Ranges
 from moiety.compiler.error_model import predicted_error
 from moiety.compiler.graph import Graph
 from moiety.compiler.landscape import NARROWEST, WIDEST, Landscape, State
 from moiety.compiler.options import PlanOptions
 from moiety.compiler.plan import Plan, make_plan
-from moiety.compiler.units import Widths
+from moiety.compiler.units import Widths, all_output_layers
 from moiety.protocols.errors import BadPlan
+
+USUAL_ERROR = 1.25e-3
+"""Relative error of `moiety compile` without any option: docs/decisions/0003-default-plan.md."""
 
 Move = Mapping[int, int]
 """New widths of some variables."""
@@ -37,14 +42,13 @@ CORRECTIONS = 4
 
 
 def searched_plan(graph: Graph, ranges: Ranges, options: PlanOptions, progress: Progress | None = None) -> Plan:
-    """The cheapest plan found with a predicted error of at most `options.target_error`, root mean square.
+    """The cheapest plan found whose predicted error, root mean square, stays within the bound of the options.
 
     BadPlan if even the widest widths miss it; BadInput if the ranges hold no responses.
     """
-    target = options.target_error
-    if target is None:
-        raise BadPlan("a search for widths needs a target error")
-    landscape = Landscape(make_plan(graph, ranges, options))
+    uniform = make_plan(graph, ranges, options)
+    target = error_bound(graph, ranges, options, uniform)
+    landscape = Landscape(uniform)
     search = Search(landscape)
     aim = target
     for attempt in range(CORRECTIONS):
@@ -59,6 +63,21 @@ def searched_plan(graph: Graph, ranges: Ranges, options: PlanOptions, progress: 
         f"no plan with an error of {target:g} was found; the best has {error:.3g}. Allow more (--max-error), or give "
         "the widths"
     )
+
+
+def error_bound(graph: Graph, ranges: Ranges, options: PlanOptions, uniform: Plan) -> float:
+    """The largest root mean square error of the results that the options allow.
+
+    A relative one is a wish rather than a condition: where the options' own widths do not meet it, the search is for
+    what is as good as they are.
+    """
+    if options.target_error is not None:
+        return options.target_error
+    if options.relative_error is None:
+        raise BadPlan("a search for widths needs a bound on the error")
+    spans = [ranges.high[layer] - ranges.low[layer] for layer in all_output_layers(graph)]
+    wanted = options.relative_error * float(np.sqrt(np.mean(np.concatenate(spans) ** 2)))
+    return max(wanted, predicted_error(uniform))
 
 
 class Search:

@@ -22,17 +22,20 @@ MAX_THRESHOLDS = 32
 
 @dataclass(frozen=True)
 class Link:
-    """A class of networks: picoseconds per bit, and per flight in one direction."""
+    """A class of networks: picoseconds per bit, and per flight in one direction; `silent_from`, the narrowest choice
+    that silent generation serves where the generators are chosen for such a network.
+    """
 
     bit: int
     flight: int
+    silent_from: int
 
 
 LinkName = Literal["fast", "lan", "wan"]
 LINKS: Final[dict[LinkName, Link]] = {
-    "fast": Link(bit=100, flight=25 * 10**6),  # 10 Gbit/s, 0.05 ms round trip
-    "lan": Link(bit=333, flight=400 * 10**6),  # 3 Gbit/s, 0.8 ms
-    "wan": Link(bit=2500, flight=20 * 10**9),  # 400 Mbit/s, 40 ms
+    "fast": Link(bit=100, flight=25 * 10**6, silent_from=5),  # 10 Gbit/s, 0.05 ms round trip
+    "lan": Link(bit=333, flight=400 * 10**6, silent_from=4),  # 3 Gbit/s, 0.8 ms
+    "wan": Link(bit=2500, flight=20 * 10**9, silent_from=1),  # 400 Mbit/s, 40 ms
 }
 LAN: Final = LINKS["lan"]
 
@@ -96,9 +99,12 @@ def price(made: Plan, count: int, n: int | None, link: Link) -> int:
 
 
 def _choice(k: int, link: Link) -> int:
-    """A correlation of whichever generator is cheaper on this link, and the choice itself."""
-    silent = _SILENT + (_SILENT_BITS + DIGIT - k) * link.bit
-    return min(_SOFTSPOKEN[k] + 31 * k * link.bit, silent) + k * link.bit
+    """A correlation, and the choice itself. Which generator serves it is settled for all comparisons of a session, so
+    it is the link's: a plan that counted on the cheaper one for each width would often meet the other.
+    """
+    if k < link.silent_from:
+        return _SOFTSPOKEN[k] + 32 * k * link.bit
+    return _SILENT + (_SILENT_BITS + DIGIT) * link.bit
 
 
 def _leaf(k: int, with_eq: bool, count: int, link: Link) -> int:
@@ -114,7 +120,9 @@ def _join(k: int, last: bool, link: Link) -> int:
 
 def _best_digits(bits: int, count: int, link: Link) -> dict[int, tuple[int, tuple[int, ...]]]:
     """Number of digits -> (price per value, widths): the last digit without eq, the others in increasing width."""
-    found = {1: {k: (_leaf(k, False, count, link), (k,)) for k in range(1, DIGIT + 1) if k <= bits}}
+    found: dict[int, dict[int, tuple[int, tuple[int, ...]]]] = {
+        1: {k: (_leaf(k, False, count, link), (k,)) for k in range(1, DIGIT + 1) if k <= bits}
+    }
     for d in range(2, bits + 1):
         found[d] = {}
         for rest, (cost, widths) in found[d - 1].items():

@@ -2,6 +2,7 @@
 
 DIR/public/program.json     the Program: both parties
 DIR/weights.safetensors     the Weights: the vendor alone
+DIR/hints*.safetensors      what a server derives from them and keeps (runtime/hints), as secret as they are
 """
 
 from __future__ import annotations

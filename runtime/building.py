@@ -16,9 +16,10 @@ from moiety.compiler.api import compile_graph
 from moiety.compiler.calibrate import Ranges
 from moiety.compiler.graph import Graph
 from moiety.compiler.onnx_import import import_onnx
-from moiety.compiler.options import PlanOptions
+from moiety.compiler.options import Disclose, PlanOptions
 from moiety.compiler.pass_manager import DumpAfter, dump_to, optimise, parse_pipeline
 from moiety.compiler.passes import DEFAULT_PIPELINE, Pass
+from moiety.compiler.search import USUAL_ERROR
 from moiety.protocols.digits import LinkName
 from moiety.protocols.errors import BadInput, BadModel
 from moiety.runtime import artifacts, images
@@ -37,6 +38,8 @@ class CompileOptions:
     activation_bits: int | None = None
     weight_bits: int | None = None
     margin_bits: int | None = None
+    max_error: float | None = None
+    disclose: Disclose | None = None
     rounding: Literal["exact", "stochastic"] | None = None
     network: LinkName | None = None
     input_shape: tuple[int, ...] | None = None
@@ -92,14 +95,22 @@ def build(model: Path, folder: Path, options: CompileOptions) -> Program:
         compiled.ranges.save(options.save_ranges)
     program = compiled.program
     ui.say(f"{folder}: {len(program.steps)} steps, {program.rounding} rounding, Program {program.digest()[:16]}...")
+    if compiled.report.predicted_error is not None:
+        ui.say(f"predicted error of the results: {compiled.report.predicted_error:.3g} (root mean square)")
     ui.say(f"give {folder / artifacts.PUBLIC} to the hospital; keep everything else")
     return program
 
 
 def plan_options(options: CompileOptions) -> PlanOptions:
-    """The planner's options; those that were not given keep its defaults."""
-    chosen = ("bits", "scale", "activation_bits", "weight_bits", "margin_bits", "rounding", "network")
-    return PlanOptions(**{name: value for name in chosen if (value := getattr(options, name)) is not None})
+    """The planner's options; those that were not given keep its defaults. Without any widths they are searched for."""
+    widths = ("bits", "scale", "activation_bits", "weight_bits")
+    chosen = (*widths, "margin_bits", "rounding", "network", "disclose")
+    given = {name: value for name in chosen if (value := getattr(options, name)) is not None}
+    if options.max_error is not None:
+        given["target_error"] = options.max_error
+    elif given.keys().isdisjoint(widths) and options.disclose != "minimal":
+        given["relative_error"] = USUAL_ERROR
+    return PlanOptions(**given)
 
 
 def public_description(

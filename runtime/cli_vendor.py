@@ -102,6 +102,28 @@ def compile_command(
             help="What comparisons are planned for: fast (10 Gbit/s), lan (3 Gbit/s, 0.8 ms), wan (400 Mbit/s, 40 ms)."
         ),
     ] = "lan",
+    max_error: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X",
+            help=(
+                "Search for the cheapest widths with at most this error of the results, root mean square over "
+                "calibration images. Without any widths: 0.00125 of the results' range."
+            ),
+            rich_help_panel="Widths",
+            show_default=False,
+        ),
+    ] = None,
+    disclose: Annotated[
+        Literal["usual", "minimal"],
+        typer.Option(
+            help=(
+                "What the public Program may tell about the weights: usual, what makes it cheap, listed by "
+                "`moiety inspect`; minimal, nothing but the architecture, at the price of uniform widths."
+            ),
+            rich_help_panel="Widths",
+        ),
+    ] = "usual",
     activation_bits: Annotated[
         int | None,
         typer.Option(
@@ -232,6 +254,8 @@ def compile_command(
         activation_bits=activation_bits,
         weight_bits=weight_bits,
         margin_bits=margin_bits,
+        max_error=max_error,
+        disclose=disclose,
         rounding=rounding,
         network=network,
         input_shape=sizes(input_shape, "--input-shape"),

@@ -12,8 +12,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from moiety.protocols.costs import Cost, Draw, Local, Mixed, Party, Send, Works, correlations, other
+from moiety.protocols.costs import Cost, Draw, Local, Mixed, Party, Send, Work, Works, correlations, other
 from moiety.protocols.errors import BadInput
+from moiety.protocols.parallel import STREAMED
 from moiety.protocols.vole.lpn import BASE_WIDTH, Extension, Pool
 from moiety.runtime.machine import Machine
 
@@ -58,6 +59,10 @@ def _quantity(text: str, units: dict[str, float]) -> float | None:
                 return None
             return value if math.isfinite(value) and value >= 0 else None
     return None
+
+
+_MOST_PIECES = 64
+"""More make no difference that shows."""
 
 
 @dataclass
@@ -123,24 +128,29 @@ class Timeline:
         self._clock[party] += seconds
         self._busy[party] += seconds
 
-    def _works(self, party: Party, work: Works) -> None:
+    def _works(self, party: Party, work: Works, pieces: int = 1) -> None:
+        """One of so many equal parts."""
         for each in work:
-            self._work(party, each.figure, each.amount)
+            self._work(party, each.figure, each.amount / pieces)
 
     def _send(self, sender: Party, nbytes: float, made: Works = (), read: Works = ()) -> None:
+        """Large messages leave in pieces of `STREAMED` elements, and the peer reads one while the next is made."""
         receiver = other(sender)
-        self._works(sender, made)
-        self._work(sender, "message", 1)
-        self._work(sender, "send_byte", nbytes)
+        elements = max((float(work.amount) for work in (*made, *read)), default=0.0)
+        pieces = min(max(1, math.ceil(elements / STREAMED)), _MOST_PIECES)
         rate = self.network.up if sender == "C" else self.network.down
         sending, latency = 8 * float(nbytes) / rate, self.network.rtt / 2
-        self._line[sender] = max(self._line[sender], self._clock[sender]) + sending
         self._network += sending + (latency if sender != self._last else 0.0)
         self._last = sender
-        self._clock[receiver] = max(self._clock[receiver], self._line[sender] + latency)
-        self._work(receiver, "message", 1)
-        self._work(receiver, "receive_byte", nbytes)
-        self._works(receiver, read)
+        for _ in range(pieces):
+            self._works(sender, made, pieces)
+            self._work(sender, "message", 1 / pieces)
+            self._work(sender, "send_byte", nbytes / pieces)
+            self._line[sender] = max(self._line[sender], self._clock[sender]) + sending / pieces
+            self._clock[receiver] = max(self._clock[receiver], self._line[sender] + latency)
+            self._work(receiver, "message", 1 / pieces)
+            self._work(receiver, "receive_byte", nbytes / pieces)
+            self._works(receiver, read, pieces)
 
     def _draw(self, demand: Draw) -> None:
         receiver, n, k = demand.receiver, demand.n, demand.k
@@ -157,9 +167,8 @@ class Timeline:
             self._work(other(receiver), "silent_cut", n)
 
     def _softspoken(self, receiver: Party, n: float, k: int) -> None:
-        self._work(receiver, f"vole_recv_{k}", n)
-        self._send(receiver, correlations(n, k))
-        self._work(other(receiver), f"vole_send_{k}", n)
+        made, read = (Work(f"vole_recv_{k}", n),), (Work(f"vole_send_{k}", n),)
+        self._send(receiver, correlations(n, k), made, read)
 
     def _refill(self, receiver: Party, pool: Pool, made: Extension) -> None:
         """Shifts of all iterations in one message; then the answers one by one, each while the next is made."""

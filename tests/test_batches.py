@@ -4,6 +4,7 @@ agree.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import batches
 from moiety.protocols.errors import BadInput, NetworkFailure, PeerMismatch
 from moiety.protocols.linear import _from_plane, _to_plane
 from moiety.protocols.packing import Geometry, Layout
@@ -27,7 +29,7 @@ from moiety.runtime.layers import kind_of, layout_digest, linear_specs, public_s
 from moiety.runtime.server import Server, ServerOptions
 from moiety.runtime.weights import Weights
 from tests.support.programs import make_program, random_weights
-from tests.support.runnable import save_images, small
+from tests.support.runnable import save_images, save_small, small
 from tests.support.two_party import Outcome, run_two_party
 from tests.test_linear import MASKINGS, SEED, Conv, both, convolve
 
@@ -255,3 +257,24 @@ def test_sides_that_plan_differently_do_not_start() -> None:
 def test_a_server_offers_sensible_batches(batches: tuple[int, ...]) -> None:
     with pytest.raises(BadInput, match="numbers from 1 to 64"):
         ServerExecutor(*small(), batches=batches)
+
+
+def test_the_benchmark_verifies_and_reports(tmp_path: Path) -> None:
+    save_small(tmp_path / "model")
+    arguments = [
+        str(tmp_path / "model"),
+        "--batches",
+        "1",
+        "3",
+        "--silent-from",
+        "5",
+        "--json",
+        str(tmp_path / "r.json"),
+    ]
+    rows = batches.main(arguments)
+    declared = batches.main([*arguments, "--declared"])
+    assert [row["batch"] for row in rows] == [1, 3]
+    assert [(row["up"], row["down"], row["flights"]) for row in rows] == [
+        (row["up"], row["down"], row["flights"]) for row in declared
+    ]
+    assert len(json.loads((tmp_path / "r.json").read_text())) == 2

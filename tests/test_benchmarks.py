@@ -32,7 +32,9 @@ def small_case(word: str) -> Case:
     return next(case for case in cases(300, (2, 7, 8), 32, seed=5) if word in case.name)
 
 
-@pytest.mark.parametrize("name", ["inference", "networks", "kernels", "protocols", "accuracy_vs_bits", "cost_tables"])
+@pytest.mark.parametrize(
+    "name", ["inference", "networks", "kernels", "protocols", "accuracy_vs_bits", "cost_tables", "batches", "threads"]
+)
 def test_help_explains(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{name}", "--help"], cwd=ROOT, capture_output=True, text=True, check=True

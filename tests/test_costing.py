@@ -59,7 +59,7 @@ def every_join(digits: int) -> Iterator[tuple[tuple[int, ...], ...]]:
                 yield from ((groups, *rest) for rest in every_join(count))
 
 
-@pytest.mark.parametrize("link", [*LINKS.values(), Link(20_000, 1)], ids=[*LINKS, "thin"])
+@pytest.mark.parametrize("link", [*LINKS.values(), Link(20_000, 1, 3)], ids=[*LINKS, "thin"])
 @pytest.mark.parametrize("count", [1, 2, 25])
 def test_the_plan_is_the_cheapest_of_all(link: Link, count: int) -> None:
     for bits in (1, 2, 4, 5, 6, 7):
@@ -82,11 +82,14 @@ def test_a_plan_reaches_every_bit(bits: int, count: int, n: int, link: Link) -> 
 
 
 def test_plans_of_a_lan() -> None:
-    """The widths in which networks of 8 to 16 bits compare: mostly radix 16 and the fewest rounds, as CrypTFlow2."""
+    """Mostly radix 16 and the fewest rounds, as CrypTFlow2."""
     for bits, (digits, joins) in RADIX_16.items():
         assert plan(bits, 1, 100_000, LAN) == Plan(digits, joins)
-    assert plan(13, 1, 100_000, LAN).digits == (3, 3, 3, 4)
-    assert plan(14, 1, 100_000, LAN).digits == (3, 3, 4, 4)
+    assert plan(13, 1, 100_000, LAN).digits == (1, 4, 4, 4)
+    assert plan(13, 25, 100_000, LAN).digits == (3, 3, 3, 4)
+    assert plan(13, 1, 100_000, LINKS["wan"]).digits == (3, 3, 3, 4)
+    # Narrower lookups in more rounds, where the tensor is large enough for a round trip more.
+    assert len(plan(28, 1, 1_000_000, LAN).joins) > len(plan(28, 1, 100, LAN).joins)
 
 
 def test_more_thresholds_take_narrower_digits_on_a_narrow_line() -> None:

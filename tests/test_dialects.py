@@ -55,15 +55,13 @@ def test_same_cost_and_same_function(name: str, dialect: str, tmp_path: Path) ->
 
 
 def test_pictures_for_a_channels_last_model(tmp_path: Path, pictures: Path) -> None:
-    """Pictures reach an (H, W, C) input as they reach a (C, H, W) one, in compile, simulate and what the client runs.
-    """
+    """Pictures reach an (H, W, C) input as they reach a (C, H, W) one: in compile, simulate and at the client."""
     plain = nets.small_resnet(image=20, opset=9)
+    widths = ("--rounding", "exact", "--activation-bits", 12, "--weight-bits", 12)
     for name, model in (("plain", plain), ("last", channels_last(plain))):
         onnx.save(model, tmp_path / f"{name}.onnx")
         out = tmp_path / name
-        moiety(
-            "compile", tmp_path / f"{name}.onnx", "--calibration", pictures, "-o", out, "--rounding", "exact"
-        ).check()
+        moiety("compile", tmp_path / f"{name}.onnx", "--calibration", pictures, "-o", out, *widths).check()
         moiety("simulate", out, pictures, "--model", tmp_path / f"{name}.onnx").check()
     one, two = (ir.Program.load(tmp_path / name / "public" / "program.json") for name in ("plain", "last"))
     assert (one.input.shape, two.input.shape) == ((3, 20, 20), (20, 20, 3))
