@@ -18,7 +18,7 @@ import multiprocessing
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -31,13 +31,14 @@ from benchmarks import harness
 from benchmarks.corpus import Corpus, read_corpus
 from benchmarks.harness import Row
 from benchmarks.statistics import delong, paired_change
-from moiety.compiler.api import compile_graph
-from moiety.compiler.calibrate import Ranges, calibrate
+from moiety.compiler.api import Compiled, calibration_ranges, compile_graph
+from moiety.compiler.calibrate import Ranges
 from moiety.compiler.graph import Graph
 from moiety.compiler.legalise import legalise
 from moiety.compiler.onnx_import import import_onnx
 from moiety.compiler.options import PlanOptions
 from moiety.compiler.pass_manager import optimise
+from moiety.compiler.search import USUAL_ERROR
 from moiety.protocols.costs import Mixed
 from moiety.protocols.errors import BadInput, BadPlan, MoietyError
 from moiety.protocols.setup import NEVER_SILENT
@@ -71,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--activation-bits", type=int, nargs="+", default=[8, 9, 10, 11, 12, 14], metavar="N")
     p.add_argument("--weight-bits", type=int, nargs="+", default=[8, 10, 11, 12, 14], metavar="N")
     p.add_argument("--margin-bits", type=int, metavar="N", help="default: the planner's")
+    p.add_argument("--searched", action="store_true", help="also the planner's own choice, marked in the plot")
     p.add_argument("--rounding", choices=("exact", "stochastic"), default="stochastic", help="default: stochastic")
     p.add_argument("--seed", type=int, default=1, help="of simulated roundings and of the bootstrap (default 1)")
     p.add_argument("--bootstrap", type=harness.positive, default=1000, metavar="N", help="resamples (default 1000)")
@@ -91,7 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     corpus = read_corpus(folder, options.split, labels, options.images or None)
     training = read_corpus(folder, "train", labels, options.calibration)
     shape = graph.shapes[graph.inputs[0]][1:]
-    ranges = calibrate(graph, [images.load(file, shape, preprocessing) for file in training.files])
+    calibration = [images.load(file, shape, preprocessing) for file in training.files]
+    ranges = calibration_ranges(graph, calibration, responses=options.searched)
     harness.say(f"{len(corpus.files)} images, calibrated on {len(training.files)}")
     rows: list[Row] = []
     reference: F64 | None = None
@@ -99,20 +102,22 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
         tempfile.TemporaryDirectory(prefix="moiety-sweep-") as scratch,
         ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn"), harness.one_thread) as pool,
     ):
-        for activation_bits, weight_bits in itertools.product(options.activation_bits, options.weight_bits):
-            place = Path(scratch) / f"a{activation_bits}w{weight_bits}"
-            widths = {"activation_bits": activation_bits, "weight_bits": weight_bits}
+        for number, widths in enumerate(sweep(options)):
+            place = Path(scratch) / str(number)
             try:
-                program = planned(graph, ranges, plan_options(options, widths), place, preprocessing, labels)
+                compiled = planned(graph, ranges, plan_options(options, widths), place, preprocessing, labels)
             except BadPlan as error:
-                harness.say(f"a {activation_bits}, w {weight_bits}: no plan ({error})")
+                harness.say(f"{widths or 'searched'}: no plan ({error})")
                 continue
+            program, searched = compiled.program, not widths
+            widths = widths or mean_widths(compiled)
             if reference is None:
                 reference = float_logits(options.model, program, corpus)
             started = time.perf_counter()
             logits, overflows = swept(pool, place, corpus, options.seed)
             row = {"benchmark": "accuracy_vs_bits", **harness.environment(), "model": options.model.name}
-            row |= {"split": options.split, "seed": options.seed, "rounding": options.rounding, **widths}
+            row |= {"split": options.split, "seed": options.seed, "rounding": options.rounding, "searched": searched}
+            row |= widths
             row |= judged(program, corpus, logits, reference, overflows, options)
             row["seconds_per_image"] = options.processes * (time.perf_counter() - started) / len(corpus.files)
             rows.append(row)
@@ -137,8 +142,26 @@ def imported(model: Path) -> tuple[Graph, ir.Preprocessing | None, tuple[str, ..
     return graph, preprocessing, labels
 
 
-def plan_options(options: argparse.Namespace, widths: dict[str, int]) -> PlanOptions:
-    chosen: dict[str, Any] = {"rounding": options.rounding, **widths}
+def sweep(options: argparse.Namespace) -> Iterator[dict[str, float]]:
+    """Widths of every plan; none where they are searched for."""
+    for activation_bits, weight_bits in itertools.product(options.activation_bits, options.weight_bits):
+        yield {"activation_bits": activation_bits, "weight_bits": weight_bits}
+    if options.searched:
+        yield {}
+
+
+def mean_widths(compiled: Compiled) -> dict[str, float]:
+    """Of a plan that was searched for: means over its tensors, without the margin, and over its layers."""
+    report = compiled.report
+    margin = report.options["margin_bits"]
+    return {
+        "activation_bits": round(float(np.mean([row.compared_bits - margin for row in report.tensors])), 2),
+        "weight_bits": round(float(np.mean([row.weight_bits for row in report.layers])), 2),
+    }
+
+
+def plan_options(options: argparse.Namespace, widths: Mapping[str, Any]) -> PlanOptions:
+    chosen: dict[str, Any] = {"rounding": options.rounding, **(widths or {"relative_error": USUAL_ERROR})}
     if options.margin_bits is not None:
         chosen["margin_bits"] = options.margin_bits
     return PlanOptions(**chosen)
@@ -151,9 +174,9 @@ def planned(
     place: Path,
     preprocessing: ir.Preprocessing | None,
     labels: tuple[str, ...],
-) -> ir.Program:
+) -> Compiled:
     """Compile into `place`, where the worker processes find it."""
-    return compile_graph(graph, ranges, options, place, preprocessing=preprocessing, labels=labels).program
+    return compile_graph(graph, ranges, options, place, preprocessing=preprocessing, labels=labels)
 
 
 def float_logits(model: Path, program: ir.Program, corpus: Corpus) -> F64:
@@ -279,11 +302,15 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     )
     figure, axes = pyplot.subplots(1, len(panels), figsize=(13, 4), constrained_layout=True)
     for axis, (name, title, logarithmic, factor) in zip(axes, panels, strict=True):
-        for weight_bits in sorted({row["weight_bits"] for row in rows}):
+        uniform = [row for row in rows if not row["searched"]]
+        for weight_bits in sorted({row["weight_bits"] for row in uniform}):
             chosen = sorted(
-                (row["activation_bits"], row[name] * factor) for row in rows if row["weight_bits"] == weight_bits
+                (row["activation_bits"], row[name] * factor) for row in uniform if row["weight_bits"] == weight_bits
             )
             axis.plot(*zip(*chosen, strict=True), marker="o", label=f"{weight_bits}-bit weights")
+        for row in rows:
+            if row["searched"]:
+                axis.plot(row["activation_bits"], row[name] * factor, "k*", markersize=14, label="the planner's choice")
         axis.set_xlabel("activation bits")
         axis.set_title(title)
         axis.grid(True, alpha=0.3)

@@ -19,7 +19,7 @@ VERSION = 1
 
 
 class TensorRow(msgspec.Struct, frozen=True):
-    """One tensor. frac: effective fractional bits, log2(1/unit), smallest and largest over the channels. low, high:
+    """One tensor. bits: its ring; compared_bits: the narrower one that comparisons of it are done in. frac: effective fractional bits, log2(1/unit), smallest and largest over the channels. low, high:
     calibrated range.
 
     headroom: bits by which the calibrated range could grow before a value leaves its ring, the least over the channels.
@@ -29,6 +29,7 @@ class TensorRow(msgspec.Struct, frozen=True):
     op: str
     shape: tuple[int, ...]
     bits: int
+    compared_bits: int
     frac: tuple[float, float]
     low: float
     high: float
@@ -127,6 +128,7 @@ def _tensor(plan: Plan, value: str) -> TensorRow:
         op="Input" if node is None else node.op,
         shape=tuple(plan.graph.shapes[value][1:]),
         bits=bits,
+        compared_bits=plan.compared_bits(value),
         frac=(round(float(frac.min()), 2), round(float(frac.max()), 2)),
         low=float(low.min()),
         high=float(high.max()),

@@ -225,11 +225,11 @@ def test_example_picture_is_always_there(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("MOIETY_DATA", str(tmp_path / "absent"))
     picture = demo.example(tmp_path)
     assert images.load(picture, (3, 224, 224), images.default_preprocessing((3, 224, 224))).shape == (3, 224, 224)
-    assert len(images.collect(demo.calibration(tmp_path))) == demo.CALIBRATION_IMAGES
+    assert len(images.collect(demo.calibration(Path("another.onnx"), tmp_path))) == demo.CALIBRATION_IMAGES
     folder = tmp_path / "data" / "images"
     for split in ("train", "test"):
         (folder / split).mkdir(parents=True)
         picture.rename(folder / split / "a.png") if split == "train" else np.save(folder / split / "b.npy", np.zeros(1))
     monkeypatch.setenv("MOIETY_DATA", str(tmp_path / "data"))
     assert demo.example(tmp_path) == folder / "test" / "b.npy"
-    assert demo.calibration(tmp_path) == [folder / "train" / "a.png"]
+    assert demo.calibration(Path("another.onnx"), tmp_path) == [folder / "train" / "a.png"]
