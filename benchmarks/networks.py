@@ -36,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
         "--links", nargs="+", choices=sorted(LINKS), default=list(LINKS), help="default: all, loopback first"
     )
     options = parser.parse_args(arguments)
+    if options.profile:
+        parser.error("--profile is an option of benchmarks.inference alone")
     harness.one_thread()
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="moiety-networks-") as scratch:

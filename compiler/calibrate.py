@@ -152,7 +152,7 @@ def calibrate(graph: Graph, images: Iterable[npt.ArrayLike], progress: Progress 
     of_kind: dict[str, dict[str, F64]] = {kind: {} for kind in KINDS}
     for (kind, value), array in results.items():
         of_kind[kind][value] = array / count if kind in ("mean", "open") else array
-    return Ranges(count, **of_kind)
+    return Ranges(count, of_kind["low"], of_kind["high"], of_kind["mean"], of_kind["open"])
 
 
 _COMBINE = {"low": np.minimum, "high": np.maximum, "mean": np.add, "open": np.add}

@@ -153,7 +153,7 @@ class _Accumulator:
     def gate(self, node: Node, result: Array, grad: Array) -> None:
         """A moved threshold moves a whole channel where its gate is open; the next bias takes the mean of that off."""
         gain = node.consts["scale"].astype(np.float64)
-        left = (result > 0) - channelwise(self.ranges.open[node.output].astype(np.float32), grad.ndim)
+        left: Array = (result > 0) - channelwise(self.ranges.open[node.output].astype(np.float32), grad.ndim)
         self.record(self.found.gate, node.output, (gain * _per_channel(grad * left)) ** 2)
 
     def weight(self, node: Node, operand: Array, grad: Array) -> None:

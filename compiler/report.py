@@ -19,8 +19,8 @@ VERSION = 1
 
 
 class TensorRow(msgspec.Struct, frozen=True):
-    """One tensor. bits: its ring; compared_bits: the narrower one that comparisons of it are done in. frac: effective fractional bits, log2(1/unit), smallest and largest over the channels. low, high:
-    calibrated range.
+    """One tensor. bits: its ring; compared_bits: the narrower one in which it is compared. frac: effective fractional
+    bits, log2(1/unit), smallest and largest over the channels. low, high: calibrated range.
 
     headroom: bits by which the calibrated range could grow before a value leaves its ring, the least over the channels.
     """

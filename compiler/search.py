@@ -47,10 +47,20 @@ def searched_plan(graph: Graph, ranges: Ranges, options: PlanOptions, progress: 
     BadPlan if even the widest widths miss it; BadInput if the ranges hold no responses.
     """
     uniform = make_plan(graph, ranges, options)
-    target = error_bound(graph, ranges, options, uniform)
-    landscape = Landscape(uniform)
-    search = Search(landscape)
-    aim = target
+    search = Search(Landscape(uniform))
+    wanted = error_bound(graph, ranges, options)
+    try:
+        return _meeting(search, wanted, options, ranges, graph, progress)
+    except BadPlan:
+        if options.target_error is not None:
+            raise
+    return _meeting(search, predicted_error(uniform), options, ranges, graph, progress)
+
+
+def _meeting(
+    search: Search, target: float, options: PlanOptions, ranges: Ranges, graph: Graph, progress: Progress | None
+) -> Plan:
+    aim = error = target
     for attempt in range(CORRECTIONS):
         if progress is not None:
             progress("searching widths", attempt, CORRECTIONS)
@@ -60,24 +70,23 @@ def searched_plan(graph: Graph, ranges: Ranges, options: PlanOptions, progress: 
             return plan
         aim *= 0.99 * target / error
     raise BadPlan(
-        f"no plan with an error of {target:g} was found; the best has {error:.3g}. Allow more (--max-error), or give "
-        "the widths"
+        f"no plan with an error of {target:g} was found; the last tried has {error:.3g}. Allow more (--max-error), or "
+        "give the widths"
     )
 
 
-def error_bound(graph: Graph, ranges: Ranges, options: PlanOptions, uniform: Plan) -> float:
-    """The largest root mean square error of the results that the options allow.
+def error_bound(graph: Graph, ranges: Ranges, options: PlanOptions) -> float:
+    """The root mean square error of the results that the options ask for.
 
-    A relative one is a wish rather than a condition: where the options' own widths do not meet it, the search is for
-    what is as good as they are.
+    A relative one is a wish rather than a condition: where no widths meet it, the search is for what is as good as the
+    options' own widths everywhere.
     """
     if options.target_error is not None:
         return options.target_error
     if options.relative_error is None:
         raise BadPlan("a search for widths needs a bound on the error")
     spans = [ranges.high[layer] - ranges.low[layer] for layer in all_output_layers(graph)]
-    wanted = options.relative_error * float(np.sqrt(np.mean(np.concatenate(spans) ** 2)))
-    return max(wanted, predicted_error(uniform))
+    return options.relative_error * float(np.sqrt(np.mean(np.concatenate(spans) ** 2)))
 
 
 class Search:
@@ -106,7 +115,7 @@ class Search:
 
     def cheapest(self, target: float) -> State:
         """The cheapest state found with a predicted error of at most `target`. BadPlan if there is none."""
-        bound = target**2
+        bound = max(target**2, 1e-300)
         widest = _Walk(self.landscape, self.landscape.state(WIDEST, WIDEST))
         if widest.squared_error > bound:
             raise BadPlan(

@@ -17,9 +17,7 @@ U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
 
 
-def leaves_send(
-    w: U8, delta: U8, k: int, tweak: int, shifts: U8, digits: U8, with_eq: bool
-) -> tuple[U8, U8]:
+def leaves_send(w: U8, delta: U8, k: int, tweak: int, shifts: U8, digits: U8, with_eq: bool) -> tuple[U8, U8]:
     """Comparison of several secret digits with one digit `j` of the receiver's: as `reference.leaf_send` for each row.
 
     digits: `uint8 (count, n)` below `2^k`, count <= 32. A message is one field of `count * (1 + with_eq)` bits: count
@@ -41,9 +39,7 @@ def leaves_send(
     return reference.pack((fields[:, 1:] ^ share[:, None]).reshape(-1), bits), _spread(share, count, with_eq)
 
 
-def leaves_recv(
-    v: U8, k: int, tweak: int, choices: U8, u: U8, count: int, with_eq: bool, messages: U8
-) -> U8:
+def leaves_recv(v: U8, k: int, tweak: int, choices: U8, u: U8, count: int, with_eq: bool, messages: U8) -> U8:
     """The receiver's XOR share of `leaves_send`'s answers, `uint8 (count, n)`."""
     if not 1 <= count <= 32:
         raise ValueError(f"count must be in 1..32, got {count}")
@@ -53,9 +49,7 @@ def leaves_recv(
     return _spread((chosen ^ pads) & _mask(bits), count, with_eq)
 
 
-def join_send(
-    w: U8, delta: U8, k: int, tweak: int, shifts: U8, own: U8, function: U8, bits: int
-) -> tuple[U8, U8]:
+def join_send(w: U8, delta: U8, k: int, tweak: int, shifts: U8, own: U8, function: U8, bits: int) -> tuple[U8, U8]:
     """XOR lookup of a public function of XOR-shared bits: `reference.lookup_send` with `table[i, j] = function[own[i] ^
     j]`.
 
@@ -92,9 +86,7 @@ def mux_server(
     return reference.arith_send(w, delta, 2, tweak, shifts, table & _mask(out_bits), out_bits)
 
 
-def mux_client(
-    w: U8, delta: U8, tweak: int, shifts: U8, x: U64, gate: U8, bits: int, out_bits: int
-) -> tuple[U8, U64]:
+def mux_client(w: U8, delta: U8, tweak: int, shifts: U8, x: U64, gate: U8, bits: int, out_bits: int) -> tuple[U8, U64]:
     """The client's half: a 1-of-2 additive lookup on d0 whose entry is `gate ^ d0` times the signed lift of x."""
     lift = _lift(x, bits)
     table = np.stack([lift * gate, lift * (gate ^ np.uint8(1))], axis=1)
