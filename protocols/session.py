@@ -1,4 +1,4 @@
-"""The explicit context of a run: role, channel, randomness, correlations. Nothing in this package keeps module state."""
+"""The explicit context of a run: role, channel, randomness, correlations. Nothing here keeps module state."""
 
 from __future__ import annotations
 

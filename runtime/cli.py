@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+from rich.markup import escape
 
 from moiety.runtime import cli_support as ui
 from moiety.runtime.cli_demo import DEMO_EXAMPLES, demo
@@ -293,7 +294,8 @@ def _report(results: Results, output: Path) -> None:
             text = ", ".join(f"{label} {value:.4f}" for label, value in pairs) + (
                 ", ..." if len(labels) > len(pairs) else ""
             )
-            shown.add_row(image.file, result.name, text)
+            # Names come from the vendor and from files: they are not markup.
+            shown.add_row(*map(escape, (image.file, result.name, text)))
     ui.out.print(shown)
     ui.say(
         f"{len(results.images)} images in {results.seconds:.2f} s and {results.setup_seconds:.2f} s of "

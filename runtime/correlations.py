@@ -23,8 +23,8 @@ from moiety.runtime.timing import Network, predict, total
 Ot = Literal["auto", "softspoken", "silent"]
 ALWAYS_SILENT = 1
 
-# Traffic is never counted as cheaper than on a good LAN: inside one machine it would be nearly free, and what is measured
-# there would choose a gigabyte of corrections for the sake of a tenth of a second.
+# Traffic is never counted as cheaper than on a good LAN: inside one machine it would be nearly free, and what is
+# measured there would choose a gigabyte of corrections for the sake of a tenth of a second.
 FASTEST = 3e9
 
 _REQUEST = struct.Struct("<Q")

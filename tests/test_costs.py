@@ -118,7 +118,7 @@ def test_adjacent_flights_merge() -> None:
 
 
 def test_wire_bytes_match_the_baseline() -> None:
-    """A change of what a protocol sends shows here; regenerate with MOIETY_WRITE_BASELINES=1 and review the difference."""
+    """A change of what a protocol sends shows here; MOIETY_WRITE_BASELINES=1 writes new ones, to be reviewed."""
     digests = {name: [channel.digest.hexdigest() for channel in run(name, 7).channels] for name in CASES}
     if os.environ.get("MOIETY_WRITE_BASELINES"):
         BASELINES.parent.mkdir(exist_ok=True)
