@@ -216,7 +216,9 @@ def test_error_frame_reaches_a_peer_that_is_sending(pair: tuple[TcpChannel, TcpC
     server, client = pair
 
     def flood() -> None:
-        for _ in range(2000):
+        # A closing channel reads on for a second, so that its last frame is not overtaken by a reset: send for longer.
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
             client.send(np.zeros(1 << 20, np.uint8))
 
     def refuse() -> None:
