@@ -1,12 +1,13 @@
-"""Full-size networks through import, passes, planning and the cleartext executor, against onnxruntime.
+"""Full-size networks through import, passes, planning and the cleartext
+executor, against onnxruntime.
 
     python -m benchmarks.architectures MODEL.onnx... [--images N] [--calibration N] [--seed S] [--json FILE]
                                        [--activation-bits N] [--weight-bits N] [--margin-bits N]
 
-Models of any architecture with one image input, for example from `python -m moiety.models.export --architecture
-resnet50 --labels 14`. Images are random and smooth. For each file: the largest difference of an output from
-onnxruntime's, absolute and relative to the largest output, the overflows, and the declared cost of one image; one JSON
-object per file.
+Models of any architecture with one image input, for example from `python -m moiety.models.export
+--architecture resnet50 --labels 14`. Images are random and smooth. For each file: the largest
+difference of an output from onnxruntime's, absolute and relative to the largest output, the
+overflows, and the declared cost of one image; one JSON object per file.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
-from moiety.compiler.api import compile_model
-from moiety.compiler.options import PlanOptions
-from moiety.runtime.cleartext import Executor
-from moiety.runtime.costing import image_cost
+from moiety.compiler.compile import compile_model
+from moiety.compiler.planning.options import PlanOptions
+from moiety.runtime.cost.traffic import image_cost
+from moiety.runtime.program.cleartext import Executor
 
 WIDTHS = ("activation_bits", "weight_bits", "margin_bits")
 
 
 def smooth_images(shape: tuple[int, ...], count: int, seed: int) -> npt.NDArray[np.float32]:
-    """Random normalised images, float32 `(count, *shape)`: noise of 1/16 of the size, interpolated, and a little fine
-    noise.
+    """Random normalised images, float32 `(count, *shape)`: noise of 1/16 of the size,
+    interpolated, and a little fine noise.
     """
     rng = np.random.default_rng(seed)
     channels, height, width = shape
@@ -42,11 +43,15 @@ def smooth_images(shape: tuple[int, ...], count: int, seed: int) -> npt.NDArray[
         low = position.astype(int)
         weight = (position - low).reshape((-1, 1) if axis == 2 else (1, -1))
         coarse = np.take(coarse, low, axis) * (1 - weight) + np.take(coarse, low + 1, axis) * weight
-    images: npt.NDArray[np.float32] = (coarse + rng.normal(scale=0.1, size=coarse.shape)).astype(np.float32)
+    images: npt.NDArray[np.float32] = (coarse + rng.normal(scale=0.1, size=coarse.shape)).astype(
+        np.float32
+    )
     return images
 
 
-def measure(path: Path, images: int, calibration: int, seed: int, plan: PlanOptions) -> dict[str, Any]:
+def measure(
+    path: Path, images: int, calibration: int, seed: int, plan: PlanOptions
+) -> dict[str, Any]:
     """One file's row."""
     model = onnx.load(str(path))
     shape = tuple(dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim)[1:]
@@ -81,7 +86,8 @@ def measure(path: Path, images: int, calibration: int, seed: int, plan: PlanOpti
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.architectures", description="Full-size networks in the cleartext executor."
+        prog="python -m benchmarks.architectures",
+        description="Full-size networks in the cleartext executor.",
     )
     parser.add_argument("models", type=Path, nargs="+", help="ONNX files")
     parser.add_argument("--images", type=int, default=2, help="test images (default 2)")
@@ -91,7 +97,10 @@ def main(arguments: list[str] | None = None) -> None:
     for name in WIDTHS:
         help_text = f"of the plan (default {getattr(PlanOptions(), name)})"
         parser.add_argument(
-            f"--{name.replace('_', '-')}", type=int, default=getattr(PlanOptions(), name), help=help_text
+            f"--{name.replace('_', '-')}",
+            type=int,
+            default=getattr(PlanOptions(), name),
+            help=help_text,
         )
     options = parser.parse_args(arguments)
     plan = PlanOptions(**{name: getattr(options, name) for name in WIDTHS})

@@ -1,11 +1,13 @@
-"""What an image costs when several go through one run: seconds, bytes and rounds per image against the batch size.
+"""What an image costs when several go through one run: seconds, bytes and rounds
+per image against the batch size.
 
     python -m benchmarks.batches compiled/ --batches 1 2 4 8 --json rows.json
     python -m benchmarks.batches compiled/ --batches 1 2 4 8 16 32 --declared
 
-Each size runs in two processes over loopback TCP, one core each; every run is verified before its figures are kept: the
-first and the last image against the cleartext executor, bytes and flights against the declared ones. `--declared` runs
-nothing and gives the declared bytes and flights alone, which are exact.
+Each size runs in two processes over loopback TCP, one core each; every run is verified before
+its figures are kept: the first and the last image against the cleartext executor, bytes and
+flights against the declared ones. `--declared` runs nothing and gives the declared bytes and
+flights alone, which are exact.
 """
 
 from __future__ import annotations
@@ -22,28 +24,61 @@ from benchmarks import harness
 from benchmarks.harness import Row
 from benchmarks.inference import simulate
 from benchmarks.parties import Call, two_processes
-from moiety.protocols.costs import Mixed
+from moiety.protocols.cost import Mixed
 from moiety.protocols.session import Session
 from moiety.protocols.setup import NEVER_SILENT
-from moiety.runtime import artifacts, costing
 from moiety.runtime import program as ir
-from moiety.runtime.executor import ClientExecutor, ServerExecutor
+from moiety.runtime.cost import traffic as costing
+from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
+from moiety.runtime.program import folder as artifacts
 
 MAKER = "benchmarks.batches:make"
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
-        prog="python -m benchmarks.batches", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.batches",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("folder", type=Path, metavar="DIR", help="a compiled folder; hints are kept in it")
-    p.add_argument("--batches", type=harness.positive, nargs="+", default=[1, 2, 4, 8], metavar="B", help="1 2 4 8")
-    p.add_argument("--runs", type=harness.positive, default=1, metavar="N", help="timed runs of each size (default 1)")
-    p.add_argument("--silent-from", type=int, default=3, choices=range(1, NEVER_SILENT + 1), help="default 3")
-    p.add_argument("--simulations", type=harness.positive, default=4, metavar="N", help="cleartext runs, if stochastic")
+    p.add_argument(
+        "folder", type=Path, metavar="DIR", help="a compiled folder; hints are kept in it"
+    )
+    p.add_argument(
+        "--batches",
+        type=harness.positive,
+        nargs="+",
+        default=[1, 2, 4, 8],
+        metavar="B",
+        help="1 2 4 8",
+    )
+    p.add_argument(
+        "--runs",
+        type=harness.positive,
+        default=1,
+        metavar="N",
+        help="timed runs of each size (default 1)",
+    )
+    p.add_argument(
+        "--silent-from", type=int, default=3, choices=range(1, NEVER_SILENT + 1), help="default 3"
+    )
+    p.add_argument(
+        "--simulations",
+        type=harness.positive,
+        default=4,
+        metavar="N",
+        help="cleartext runs, if stochastic",
+    )
     p.add_argument("--seed", type=int, default=1, help="of the images, which are noise (default 1)")
-    p.add_argument("--declared", action="store_true", help="run nothing: declared bytes and flights")
-    p.add_argument("--json", type=Path, metavar="FILE", help="write the rows there (default: one per line to stdout)")
+    p.add_argument(
+        "--declared", action="store_true", help="run nothing: declared bytes and flights"
+    )
+    p.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write the rows there (default: one per line to stdout)",
+    )
     return p
 
 
@@ -51,7 +86,11 @@ def images(program: ir.Program, seed: int, count: int) -> npt.NDArray[np.float32
     """Noise that fills the input's range."""
     step = program.input
     spread = step.scale * 2.0 ** ((step.value_bits or step.bits) - 3)
-    return np.random.default_rng(seed).normal(scale=spread, size=(count, *step.shape)).astype(np.float32)
+    return (
+        np.random.default_rng(seed)
+        .normal(scale=spread, size=(count, *step.shape))
+        .astype(np.float32)
+    )
 
 
 def make(session: Session, folder: Path, count: int, seed: int) -> Callable[[], Any]:
@@ -64,7 +103,9 @@ def make(session: Session, folder: Path, count: int, seed: int) -> Callable[[], 
     client = ClientExecutor(program := artifacts.load_program(folder))
     client.layout(count)
     tensors = list(images(program, seed, count))
-    return lambda: [[o.logits for o in outputs] for outputs in client.run_batch(session, tensors)[0]]
+    return lambda: [
+        [o.logits for o in outputs] for outputs in client.run_batch(session, tensors)[0]
+    ]
 
 
 def declared(program: ir.Program, count: int, generator: Mixed) -> Row:
@@ -76,7 +117,10 @@ def declared(program: ir.Program, count: int, generator: Mixed) -> Row:
 def measure(program: ir.Program, options: argparse.Namespace, count: int) -> list[Row]:
     weights = artifacts.load_vendor(options.folder)[1]
     tensors = images(program, options.seed, count)
-    expected = {i: simulate(program, weights, tensors[i], options.simulations, options.seed) for i in {0, count - 1}}
+    expected = {
+        i: simulate(program, weights, tensors[i], options.simulations, options.seed)
+        for i in {0, count - 1}
+    }
     generator = Mixed(options.silent_from)
     rows = []
     with two_processes(silent_from=options.silent_from) as pair:
@@ -92,9 +136,14 @@ def verify(call: Call, wire: Row, expected: dict[int, Any]) -> None:
     metered = {"up": call.client.sent, "down": call.client.received, "flights": call.client.flights}
     harness.require(metered == wire, f"metered {metered}, declared {wire}")
     for i, one in expected.items():
-        for logits, mean, tolerance in zip(call.client.result[i], one.mean, one.tolerance, strict=True):
+        for logits, mean, tolerance in zip(
+            call.client.result[i], one.mean, one.tolerance, strict=True
+        ):
             worst = np.abs(logits.ravel() - mean)
-            harness.require(bool((worst <= tolerance).all()), f"image {i} of the batch is off by up to {worst.max()}")
+            harness.require(
+                bool((worst <= tolerance).all()),
+                f"image {i} of the batch is off by up to {worst.max()}",
+            )
 
 
 def row(call: Call, count: int) -> Row:
@@ -115,11 +164,15 @@ def row(call: Call, count: int) -> Row:
 
 def report(rows: Sequence[Row]) -> None:
     """A table in Markdown, to standard error."""
-    harness.say("| images per run | up, MB | down, MB | flights | server CPU, s | client CPU, s | memory, GB |")
+    harness.say(
+        "| images per run | up, MB | down, MB | flights | server CPU, s | client CPU, s | memory, GB |"
+    )
     harness.say("|--:|--:|--:|--:|--:|--:|--:|")
     for r in rows:
         timed = "seconds" in r
-        memory = f"{r['peak_rss_server'] / 1e9:.2f} / {r['peak_rss_client'] / 1e9:.2f}" if timed else ""
+        memory = (
+            f"{r['peak_rss_server'] / 1e9:.2f} / {r['peak_rss_client'] / 1e9:.2f}" if timed else ""
+        )
         cpu = [f"{r[name]:.2f}" if timed else "" for name in ("server_cpu_s", "client_cpu_s")]
         harness.say(
             f"| {r['batch']} | {r['up'] / 1e6:.1f} | {r['down'] / 1e6:.1f} | {r['flights']:.1f} | "
@@ -132,7 +185,11 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     harness.one_thread()
     program = artifacts.load_program(options.folder)
     rows: list[Row] = []
-    common: Row = {"benchmark": "batches", "program": program.digest(), "silent_from": options.silent_from}
+    common: Row = {
+        "benchmark": "batches",
+        "program": program.digest(),
+        "silent_from": options.silent_from,
+    }
     common |= harness.environment()
     for count in options.batches:
         if options.declared:

@@ -1,7 +1,7 @@
 """A labelled image folder: `labels.csv` beside the images, one line per image.
 
-Columns: `file`, `split` (train, val, test), `group_id` (patient), and one per label, 0, 1 or empty (unknown). A label
-of the model is the column of its name, with or without the prefix `nih_`.
+Columns: `file`, `split` (train, val, test), `group_id` (patient), and one per label, 0, 1 or empty
+(unknown). A label of the model is the column of its name, with or without the prefix `nih_`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from PIL import Image
 from benchmarks.harness import data_folder
 from moiety.models.synthetic import synthetic_radiograph
 from moiety.protocols.errors import BadInput
-from moiety.runtime import images
+from moiety.runtime.intake import pictures as images
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,22 +31,34 @@ class Corpus:
     labels: tuple[str, ...]
 
 
-def read_corpus(folder: Path, split: str, labels: Sequence[str], count: int | None = None) -> Corpus:
-    """The first `count` of evenly spaced images of a split (all when None). BadInput if folder or labels do not fit."""
+def read_corpus(
+    folder: Path, split: str, labels: Sequence[str], count: int | None = None
+) -> Corpus:
+    """The first `count` of evenly spaced images of a split (all when None). BadInput
+    if folder or labels do not fit.
+    """
     table = folder / "labels.csv"
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.DictReader(file) if row.get("split") == split]
     except OSError as error:
-        raise BadInput(f"cannot read {table}: {error.strerror or error}; set MOIETY_DATA or give --data") from None
+        raise BadInput(
+            f"cannot read {table}: {error.strerror or error}; set MOIETY_DATA or give --data"
+        ) from None
     if not rows:
         raise BadInput(f"{table} has no image of split {split!r}")
-    columns = [next((name for name in (label, f"nih_{label}") if name in rows[0]), None) for label in labels]
+    columns = [
+        next((name for name in (label, f"nih_{label}") if name in rows[0]), None)
+        for label in labels
+    ]
     if missing := [label for label, column in zip(labels, columns, strict=True) if column is None]:
         raise BadInput(f"{table} has no column for {', '.join(missing)}")
     if count is not None and count < len(rows):
         rows = [rows[index] for index in np.linspace(0, len(rows) - 1, count).round().astype(int)]
-    truth = [[float(row[column]) if row[column] else np.nan for column in columns if column] for row in rows]
+    truth = [
+        [float(row[column]) if row[column] else np.nan for column in columns if column]
+        for row in rows
+    ]
     return Corpus(
         [folder / row["file"] for row in rows],
         np.array([row.get("group_id") or row["file"] for row in rows]),
@@ -59,11 +71,16 @@ CALIBRATION_IMAGES = 32
 
 
 def calibration_images(work: Path) -> list[Path]:
-    """Images like the ones to come: evenly spaced over the data folder's training split, else drawn into `work`."""
+    """Images like the ones to come: evenly spaced over the data folder's training
+    split, else drawn into `work`.
+    """
     data = data_folder()
     if data is not None:
         found = images.collect([data / "images" / "train"])
-        return [found[index] for index in np.linspace(0, len(found) - 1, CALIBRATION_IMAGES).round().astype(int)]
+        return [
+            found[index]
+            for index in np.linspace(0, len(found) - 1, CALIBRATION_IMAGES).round().astype(int)
+        ]
     return [_drawn(work, seed) for seed in range(1, CALIBRATION_IMAGES + 1)]
 
 

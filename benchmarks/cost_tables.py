@@ -15,8 +15,8 @@ from pathlib import Path
 import sympy
 
 from benchmarks.harness import ROOT
-from moiety.protocols import costs
-from moiety.protocols.costs import Cost, Size
+from moiety.protocols import cost as costs
+from moiety.protocols.cost import Cost, Size
 
 DOCUMENT = ROOT / "docs" / "protocols.md"
 BEGIN, END = "<!-- costs: begin -->", "<!-- costs: end -->"
@@ -48,15 +48,21 @@ PROTOCOLS: dict[str, Formula] = {
 
 
 def per_element(formula: Formula) -> tuple[sympy.Rational, sympy.Rational, Cost]:
-    """Bits per element up and down (exact for n a multiple of 128), and the cost as formulas in n."""
+    """Bits per element up and down (exact for n a multiple of 128),
+    and the cost as formulas in n.
+    """
     batches = sympy.Symbol("m", positive=True, integer=True)
     cost = formula(128 * batches)
-    up, down = (sympy.simplify(8 * sympy.sympify(side) / (128 * batches)) for side in (cost.up, cost.down))
+    up, down = (
+        sympy.simplify(8 * sympy.sympify(side) / (128 * batches)) for side in (cost.up, cost.down)
+    )
     return up, down, cost
 
 
 def silent(formula: Formula) -> float:
-    """Bits per element, both ways, for many elements with silent correlations alone, from a fresh session on."""
+    """Bits per element, both ways, for many elements with silent correlations
+    alone, from a fresh session on.
+    """
     return 8 * formula(MANY).on(costs.Silent()).total / MANY
 
 
@@ -88,7 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--write", action="store_true", help="put the table into the document")
     action.add_argument("--check", action="store_true", help="compare with the document")
-    parser.add_argument("--document", type=Path, default=DOCUMENT, help="the document (default docs/protocols.md)")
+    parser.add_argument(
+        "--document", type=Path, default=DOCUMENT, help="the document (default docs/protocols.md)"
+    )
     options = parser.parse_args(arguments)
     if not options.write and not options.check:
         print("\n".join(table()))

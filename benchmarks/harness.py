@@ -1,7 +1,8 @@
-"""What all benchmarks share: a description of machine and software, rows of JSON, the rule "verify, then time".
+"""What all benchmarks share: a description of machine and software, rows of
+JSON, the rule "verify, then time".
 
-A row holds raw figures of one configuration: every timed run, and medians beside them. Rows of different machines,
-versions or kernel back ends are told apart by fields, never by file names.
+A row holds raw figures of one configuration: every timed run, and medians beside them. Rows of
+different machines, versions or kernel back ends are told apart by fields, never by file names.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ class VerificationFailed(MoietyError):
 
 
 def machine() -> Row:
-    """Processor, cores usable here, memory (bytes), operating system, and the instruction sets that the kernels can
-    use.
+    """Processor, cores usable here, memory (bytes), operating system, and the instruction
+    sets that the kernels can use.
     """
     model, flags = platform.processor() or platform.machine(), set[str]()
     info = Path("/proc/cpuinfo")
@@ -58,10 +59,14 @@ def machine() -> Row:
 
 
 def versions() -> Row:
-    """Moiety (with the commit of the checkout, `+` for uncommitted changes), Python and the libraries that do the
-    work.
+    """Moiety (with the commit of the checkout, `+` for uncommitted changes), Python and
+    the libraries that do the work.
     """
-    found: Row = {"python": platform.python_version(), "moiety": metadata.version("moiety"), "commit": _commit()}
+    found: Row = {
+        "python": platform.python_version(),
+        "moiety": metadata.version("moiety"),
+        "commit": _commit(),
+    }
     for name in ("numpy", "onnxruntime", "onnx"):
         found[name] = metadata.version(name)
     return found
@@ -69,10 +74,14 @@ def versions() -> Row:
 
 def _commit() -> str | None:
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+        return git("rev-parse", "--short=12", "HEAD") + (
+            "+" if git("status", "--porcelain", "-uno") else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
 
@@ -90,15 +99,17 @@ def cores() -> list[int]:
 
 
 def pin(party: int) -> None:
-    """Give this process one core of its own (the first for party 0, the second for party 1), where the system can."""
+    """Give this process one core of its own (the first for party 0, the second for
+    party 1), where the system can.
+    """
     available = cores()
     if hasattr(os, "sched_setaffinity") and len(available) > 1:
         os.sched_setaffinity(0, {available[party % len(available)]})
 
 
 def one_thread() -> None:
-    """Make BLAS and OpenMP of this process and of its children use one thread: as the peers were measured, one core
-    per party.
+    """Make BLAS and OpenMP of this process and of its children use one thread: as the peers were
+    measured, one core per party.
     """
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
@@ -108,7 +119,8 @@ def one_thread() -> None:
 
 
 def high_water(pid: int | None = None) -> int:
-    """Largest resident size so far of a process (this one by default), bytes; 0 where the system does not tell.
+    """Largest resident size so far of a process (this one by default), bytes; 0
+    where the system does not tell.
 
     Not getrusage: there, a new process starts with the peak of the one that started it.
     """
@@ -178,6 +190,8 @@ def positive(text: str) -> int:
 
 
 def data_folder() -> Path | None:
-    """The chest x-ray corpus: `MOIETY_DATA`, else `../shared/data` beside the checkout; None when there is none."""
+    """The chest x-ray corpus: `MOIETY_DATA`, else `../shared/data` beside the
+    checkout; None when there is none.
+    """
     folder = Path(os.environ.get("MOIETY_DATA") or ROOT.parent / "shared" / "data")
     return folder if (folder / "labels.csv").is_file() else None

@@ -1,14 +1,17 @@
-"""One image through vendor and hospital: `moiety serve` and `moiety infer`, two processes over loopback TCP.
+"""One image through vendor and hospital: `moiety serve` and `moiety infer`,
+two processes over loopback TCP.
 
     python -m benchmarks.inference --rounding exact --runs 3 --json rows.json
     python -m benchmarks.inference --model model.onnx --image x-ray.png --compiled kept/
 
-Compiles the model (or takes a compiled folder), runs the image once and verifies: exact rounding must equal the
-cleartext executor bit for bit, stochastic rounding must lie within the executor's distribution, and bytes and flights
-must be the declared ones. Then a second client runs the image `--runs` times, each run verified as well; one JSON
-object per run. Times exclude compilation, `prepare_s` (the server's start, with all hints) and `setup_s` (base
-transfers of one connection), which are in the row too. With `--profile` each step kind's time at either party is
-split into kernels, matrix products, Python, socket and waiting (benchmarks/profiled.py), in the rows and as a table.
+Compiles the model (or takes a compiled folder), runs the image once and verifies: exact
+rounding must equal the cleartext executor bit for bit, stochastic rounding must lie within the
+executor's distribution, and bytes and flights must be the declared ones. Then a second client
+runs the image `--runs` times, each run verified as well; one JSON object per run. Times exclude
+compilation, `prepare_s` (the server's start, with all hints) and `setup_s` (base transfers of
+one connection), which are in the row too. With `--profile` each step kind's time at either
+party is split into kernels, matrix products, Python, socket and waiting
+(benchmarks/profiled.py), in the rows and as a table.
 """
 
 from __future__ import annotations
@@ -32,19 +35,21 @@ import numpy.typing as npt
 from benchmarks import harness, profile
 from benchmarks.corpus import calibration_images, example_image
 from benchmarks.harness import Row
+from moiety.compiler.building import CompileOptions, build
+from moiety.compiler.simulate import FloatModel
 from moiety.models import demo_ranges_path
-from moiety.protocols.costs import Mixed
+from moiety.protocols.cost import Mixed
 from moiety.protocols.errors import MoietyError, NetworkFailure
 from moiety.protocols.setup import NEVER_SILENT
-from moiety.runtime import artifacts, costing, images
 from moiety.runtime import program as ir
-from moiety.runtime.building import CompileOptions, build
-from moiety.runtime.cleartext import Executor
-from moiety.runtime.client import ImageResult, Results
-from moiety.runtime.correlations import Ot
-from moiety.runtime.layers import kind_of
-from moiety.runtime.simulation import FloatModel
-from moiety.runtime.weights import Weights
+from moiety.runtime.cost import traffic as costing
+from moiety.runtime.intake import pictures as images
+from moiety.runtime.party.client import ImageResult, Results
+from moiety.runtime.party.generators import Ot
+from moiety.runtime.program import folder as artifacts
+from moiety.runtime.program.cleartext import Executor
+from moiety.runtime.program.layers import kind_of
+from moiety.runtime.program.weights import Weights
 
 DEFAULT_MODEL = harness.ROOT / "models" / "chest-densenet121.onnx"
 PARTIES = ("server", "client")
@@ -56,13 +61,29 @@ F64 = npt.NDArray[np.float64]
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
-        prog="python -m benchmarks.inference", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.inference",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("--model", type=Path, default=DEFAULT_MODEL, metavar="MODEL.onnx", help="default: the shipped one")
     p.add_argument(
-        "--image", type=Path, metavar="FILE", help="default: a real x-ray of the data folder, else a drawn one"
+        "--model",
+        type=Path,
+        default=DEFAULT_MODEL,
+        metavar="MODEL.onnx",
+        help="default: the shipped one",
     )
-    p.add_argument("--rounding", choices=("exact", "stochastic"), default="stochastic", help="default: stochastic")
+    p.add_argument(
+        "--image",
+        type=Path,
+        metavar="FILE",
+        help="default: a real x-ray of the data folder, else a drawn one",
+    )
+    p.add_argument(
+        "--rounding",
+        choices=("exact", "stochastic"),
+        default="stochastic",
+        help="default: stochastic",
+    )
     p.add_argument("--activation-bits", type=int, metavar="N", help="default: the planner's")
     p.add_argument("--weight-bits", type=int, metavar="N", help="default: the planner's")
     p.add_argument("--margin-bits", type=int, metavar="N", help="default: the planner's")
@@ -73,14 +94,39 @@ def parser() -> argparse.ArgumentParser:
         metavar="IMAGES",
         help="default: the shipped model's ranges; else 32 training images of the data folder, else drawn ones",
     )
-    p.add_argument("--compiled", type=Path, metavar="DIR", help="use this compiled folder; compile into it if empty")
-    p.add_argument("--runs", type=harness.positive, default=3, metavar="N", help="timed runs (default 3)")
-    p.add_argument("--simulations", type=harness.positive, default=8, metavar="N", help="cleartext runs, if stochastic")
+    p.add_argument(
+        "--compiled",
+        type=Path,
+        metavar="DIR",
+        help="use this compiled folder; compile into it if empty",
+    )
+    p.add_argument(
+        "--runs", type=harness.positive, default=3, metavar="N", help="timed runs (default 3)"
+    )
+    p.add_argument(
+        "--simulations",
+        type=harness.positive,
+        default=8,
+        metavar="N",
+        help="cleartext runs, if stochastic",
+    )
     p.add_argument("--seed", type=int, default=1, help="of the simulated roundings (default 1)")
-    p.add_argument("--json", type=Path, metavar="FILE", help="write the rows there (default: one per line to stdout)")
-    p.add_argument("--ot", choices=get_args(Ot), default="auto", help="generator of correlations (default auto)")
+    p.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write the rows there (default: one per line to stdout)",
+    )
+    p.add_argument(
+        "--ot",
+        choices=get_args(Ot),
+        default="auto",
+        help="generator of correlations (default auto)",
+    )
     p.add_argument("--profile", action="store_true", help="show what each party's time goes into")
-    p.add_argument("--no-pin", action="store_true", help="do not bind each party to a core of its own")
+    p.add_argument(
+        "--no-pin", action="store_true", help="do not bind each party to a core of its own"
+    )
     return p
 
 
@@ -92,17 +138,28 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
         folder = options.compiled or work / "compiled"
         compile_s = compiled(folder, options, work)
         program, weights = artifacts.load_vendor(folder)
-        harness.require(program.rounding == options.rounding, f"{folder} was compiled with {program.rounding} rounding")
+        harness.require(
+            program.rounding == options.rounding,
+            f"{folder} was compiled with {program.rounding} rounding",
+        )
         image = options.image or example_image(work)
         tensor = images.load(image, program.input.shape, program.preprocessing)
         expected = simulate(program, weights, tensor, options.simulations, options.seed)
         floats = FloatModel(options.model, program)(tensor)
-        with serving(folder, work, not options.no_pin, options.profile) as (address, prepare_s, memory):
+        with serving(folder, work, not options.no_pin, options.profile) as (
+            address,
+            prepare_s,
+            memory,
+        ):
             first, _ = infer(folder, [image], address, work, options)
             verify(program, expected, first)
             results, client_rss = infer(folder, [image] * options.runs, address, work, options)
             memories = {"peak_rss_server": memory.stop(), "peak_rss_client": client_rss}
-        profiles = [profile.load(profile_file(work, party), options.runs) for party in PARTIES if options.profile]
+        profiles = [
+            profile.load(profile_file(work, party), options.runs)
+            for party in PARTIES
+            if options.profile
+        ]
     environment: Row = {"benchmark": "inference", **harness.environment(), "seed": options.seed}
     environment |= {
         "model": options.model.name,
@@ -110,7 +167,11 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
         "plan": plan_of(program),
         "rounding": program.rounding,
     }
-    environment |= {"compile_s": compile_s, "prepare_s": prepare_s, "setup_s": results.setup_seconds}
+    environment |= {
+        "compile_s": compile_s,
+        "prepare_s": prepare_s,
+        "setup_s": results.setup_seconds,
+    }
     environment |= memories
     network = msgspec.to_builtins(results.network)
     environment |= {"ot": options.ot, "silent_from": results.silent_from, "network": network}
@@ -135,10 +196,16 @@ def compiled(folder: Path, options: argparse.Namespace, work: Path) -> float | N
     if (folder / artifacts.WEIGHTS).exists():
         return None
     started = time.perf_counter()
-    widths = {name: getattr(options, name) for name in ("activation_bits", "weight_bits", "margin_bits")}
+    widths = {
+        name: getattr(options, name) for name in ("activation_bits", "weight_bits", "margin_bits")
+    }
     shipped = [demo_ranges_path()] if options.model == DEFAULT_MODEL else None
     files = options.calibration or shipped or calibration_images(work)
-    build(options.model, folder, CompileOptions(calibration=files, rounding=options.rounding, **widths))
+    build(
+        options.model,
+        folder,
+        CompileOptions(calibration=files, rounding=options.rounding, **widths),
+    )
     return time.perf_counter() - started
 
 
@@ -149,20 +216,26 @@ def plan_of(program: ir.Program) -> Row:
     return {
         "program": program.digest(),
         "steps": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
-        "relu_bits": sorted({program.steps[s.inputs[0]].bits for s in program.steps if isinstance(s, ir.Relu)}),
-        "linear_bits": [min(s.bits for s in linears), max(s.bits for s in linears)] if linears else [],
+        "relu_bits": sorted(
+            {program.steps[s.inputs[0]].bits for s in program.steps if isinstance(s, ir.Relu)}
+        ),
+        "linear_bits": [min(s.bits for s in linears), max(s.bits for s in linears)]
+        if linears
+        else [],
         "weight_bits": sorted({s.weight_bits for s in linears}),
-        "rlwe": sorted({f"N={s.rlwe.degree}, {len(s.rlwe.primes)} primes, {s.rlwe.masking}" for s in linears}),
+        "rlwe": sorted(
+            {f"N={s.rlwe.degree}, {len(s.rlwe.primes)} primes, {s.rlwe.masking}" for s in linears}
+        ),
     }
 
 
-# --- verification -----------------------------------------------------------------------------------------------------
+# --- verification ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What the cleartext executor says of each output, in order: mean logits, how far a secure one may be from them;
-    and the overflows of one run.
+    """What the cleartext executor says of each output, in order: mean logits, how far a secure one
+    may be from them; and the overflows of one run.
     """
 
     mean: list[F64]
@@ -170,7 +243,9 @@ class Expected:
     overflows: int
 
 
-def simulate(program: ir.Program, weights: Weights, tensor: npt.ArrayLike, simulations: int, seed: int) -> Expected:
+def simulate(
+    program: ir.Program, weights: Weights, tensor: npt.ArrayLike, simulations: int, seed: int
+) -> Expected:
     """One run of the executor for an exact Program (tolerance 0), several for a stochastic one."""
     exact = program.rounding == "exact"
     executor = Executor(program, weights, None if exact else np.random.default_rng(seed))
@@ -179,15 +254,20 @@ def simulate(program: ir.Program, weights: Weights, tensor: npt.ArrayLike, simul
     for index, step in program.outputs.items():
         logits = np.stack([run[index].ravel() * step.scale for run in runs])
         mean.append(logits.mean(axis=0))
-        # Outputs of one layer have much the same spread, and together they say more about it than a few runs of one.
-        spread = 0.0 if exact else SIGMAS * float(np.sqrt(logits.var(axis=0, ddof=1).mean())) + 2 * step.scale
+        # Outputs of one layer have much the same spread, and together they say more
+        # about it than a few runs of one.
+        spread = (
+            0.0
+            if exact
+            else SIGMAS * float(np.sqrt(logits.var(axis=0, ddof=1).mean())) + 2 * step.scale
+        )
         tolerance.append(np.full(logits.shape[1], spread))
     return Expected(mean, tolerance, sum(executor.overflows.values()) // len(runs))
 
 
 def verify(program: ir.Program, expected: Expected, results: Results) -> list[float]:
-    """All images of one connection. Raises `VerificationFailed`; returns, per image, the largest difference of a logit
-    from the executor's (mean).
+    """All images of one connection. Raises `VerificationFailed`; returns, per image, the largest
+    difference of a logit from the executor's (mean).
     """
     differences = []
     generator = Mixed(NEVER_SILENT if results.silent_from is None else results.silent_from)
@@ -204,7 +284,9 @@ def verify(program: ir.Program, expected: Expected, results: Results) -> list[fl
 
 def verify_outputs(program: ir.Program, expected: Expected, result: ImageResult) -> float:
     worst = 0.0
-    for output, mean, tolerance in zip(result.outputs, expected.mean, expected.tolerance, strict=True):
+    for output, mean, tolerance in zip(
+        result.outputs, expected.mean, expected.tolerance, strict=True
+    ):
         difference = np.abs(np.asarray(output.logits) - mean)
         wrong = int(np.count_nonzero(~(difference <= tolerance)))
         harness.require(
@@ -216,7 +298,7 @@ def verify_outputs(program: ir.Program, expected: Expected, result: ImageResult)
     return worst
 
 
-# --- the two processes ------------------------------------------------------------------------------------------------
+# --- the two processes ----------------------------------------------------------------------------
 
 
 def profile_file(work: Path, party: str) -> Path:
@@ -234,7 +316,9 @@ def command(work: Path, party: str, profiled: bool) -> list[str]:
 def serving(
     folder: Path, work: Path, pinned: bool, profiled: bool = False
 ) -> Iterator[tuple[str, float, harness.PeakMemory]]:
-    """A vendor's process for two clients; gives its address, seconds until it listened, and its memory."""
+    """A vendor's process for two clients; gives its address, seconds
+    until it listened, and its memory.
+    """
     log = work / "server.log"
     started = time.perf_counter()
     with log.open("w") as stderr:
@@ -247,7 +331,9 @@ def serving(
         assert server.stdout is not None
         line = server.stdout.readline()
         if not line.startswith("listening "):
-            raise NetworkFailure(f"the server ended with exit code {server.wait()}:\n{log.read_text()[-2000:]}")
+            raise NetworkFailure(
+                f"the server ended with exit code {server.wait()}:\n{log.read_text()[-2000:]}"
+            )
         yield line.removeprefix("listening ").strip(), time.perf_counter() - started, memory
     finally:
         if server.poll() is None:
@@ -261,14 +347,26 @@ def infer(
     """A hospital's process with the public folder alone; its results file and its peak memory."""
     output = work / "results.json"
     public = folder / artifacts.PUBLIC
-    arguments = ["infer", str(public), *map(str, files), "--connect", address, "--ot", options.ot, "-o", str(output)]
+    arguments = [
+        "infer",
+        str(public),
+        *map(str, files),
+        "--connect",
+        address,
+        "--ot",
+        options.ot,
+        "-o",
+        str(output),
+    ]
     argv = [*command(work, "client", options.profile), *arguments]
     client = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     bind(client.pid, 1, not options.no_pin)
     memory = harness.PeakMemory(client.pid)
     _, errors = client.communicate()
     if client.returncode:
-        raise NetworkFailure(f"the client ended with exit code {client.returncode}:\n{errors[-2000:]}")
+        raise NetworkFailure(
+            f"the client ended with exit code {client.returncode}:\n{errors[-2000:]}"
+        )
     return msgspec.json.decode(output.read_bytes(), type=Results), memory.stop()
 
 
@@ -279,11 +377,16 @@ def bind(pid: int, party: int, pinned: bool) -> None:
         os.sched_setaffinity(pid, {cores[party % len(cores)]})
 
 
-# --- rows -------------------------------------------------------------------------------------------------------------
+# --- rows -----------------------------------------------------------------------------------------
 
 
 def row_of(
-    number: int, results: Results, result: ImageResult, expected: Expected, difference: float, floats: dict[int, F64]
+    number: int,
+    results: Results,
+    result: ImageResult,
+    expected: Expected,
+    difference: float,
+    floats: dict[int, F64],
 ) -> Row:
     kinds = result.by_step_kind
     secure = [np.asarray(output.values) for output in result.outputs]
@@ -302,7 +405,9 @@ def row_of(
         "rounds": result.flights,
         "verified": True,
         "max_diff_cleartext": difference,
-        "max_diff_float": max(float(np.abs(a - b).max()) for a, b in zip(secure, floats.values(), strict=True)),
+        "max_diff_float": max(
+            float(np.abs(a - b).max()) for a, b in zip(secure, floats.values(), strict=True)
+        ),
         "overflows": expected.overflows,
     }
 
@@ -314,7 +419,9 @@ def report(rows: Sequence[Row]) -> None:
     kinds = rows[0]["seconds_by_step_kind"]
     for kind in sorted(kinds, key=lambda kind: -kinds[kind]):
         seconds = harness.median([row["seconds_by_step_kind"][kind] for row in rows])
-        harness.say(f"  {kind:10} {seconds:8.2f} s {rows[0]['bytes_by_step_kind'][kind] / 1e6:10.1f} MB")
+        harness.say(
+            f"  {kind:10} {seconds:8.2f} s {rows[0]['bytes_by_step_kind'][kind] / 1e6:10.1f} MB"
+        )
     harness.say(
         f"{rows[0]['rounding']}: {middle('total_s'):.2f} s (median of {len(rows)}), "
         f"{middle('bytes_total') / 1e9:.3f} GB, {rows[0]['rounds']} flights, "

@@ -1,8 +1,10 @@
-"""Inputs for `benchmarks.kernels`: every kernel as the protocols call it, with what it cannot do without.
+"""Inputs for `benchmarks.kernels`: every kernel as the protocols call it,
+with what it cannot do without.
 
-`work` is per unit: AES blocks, gathers, multiply-adds twice, or bytes read and written halved, by `limit`. A sender's
-pad is two AES calls (TMMO) for each of 2^k options, a receiver's two; SoftSpoken needs 4 blocks per bit of a
-correlation (32 trees of 16 leaves, 128 to a block), the sender's unknown leaf left out; a half-tree 1.5 per leaf.
+`work` is per unit: AES blocks, gathers, multiply-adds twice, or bytes read and written halved, by
+`limit`. A sender's pad is two AES calls (TMMO) for each of 2^k options, a receiver's two;
+SoftSpoken needs 4 blocks per bit of a correlation (32 trees of 16 leaves, 128 to a block), the
+sender's unknown leaf left out; a half-tree 1.5 per leaf.
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from moiety.protocols import kernels
-from moiety.protocols.rlwe import Ring
-from moiety.protocols.rlwe_params import ntt_primes
-from moiety.protocols.vole.lpn import SMALL
+from moiety.protocols.linear.parameters import ntt_primes
+from moiety.protocols.linear.rlwe import Ring
+from moiety.protocols.ot.lpn import SMALL
 
 Limit = Literal["aes", "copy", "gather", "gemm", ""]
 U8 = npt.NDArray[np.uint8]
@@ -42,7 +44,9 @@ class Made:
 
 
 CASES: dict[str, Callable[[Rng, int], Made]] = {}
-"""By name: the kernel's, with a suffix where it is measured more than once. `(rng, elements) -> Made`."""
+"""By name: the kernel's, with a suffix where it is measured more than
+once. `(rng, elements) -> Made`.
+"""
 
 
 def case(name: str) -> Callable[[Callable[[Rng, int], Made]], Callable[[Rng, int], Made]]:
@@ -61,7 +65,7 @@ def words(rng: Rng, *shape: int, bits: int = 64) -> U64:
     return rng.integers(0, 1 << bits, shape, np.uint64)
 
 
-# --- transfers --------------------------------------------------------------------------------------------------------
+# --- transfers ------------------------------------------------------------------------------------
 
 
 @case("aes_ctr")
@@ -77,13 +81,21 @@ def _(rng: Rng, n: int) -> Made:
 def _vole(k: int) -> None:
     @case(f"vole_receiver k={k}")
     def _(rng: Rng, n: int) -> Made:
-        return Made((octets(rng, 32, 16, 16), 0, k, n // 128), n // 128 * 128, "correlation", "aes", 4 * k)
+        return Made(
+            (octets(rng, 32, 16, 16), 0, k, n // 128), n // 128 * 128, "correlation", "aes", 4 * k
+        )
 
     @case(f"vole_sender k={k}")
     def _(rng: Rng, n: int) -> Made:
         keys, delta = octets(rng, 32, 16, 16), octets(rng, 16)
         _, _, corrections = kernels.vole_receiver(keys, 0, k, n // 128)
-        return Made((keys, delta, 0, k, n // 128, corrections), n // 128 * 128, "correlation", "aes", 3.75 * k)
+        return Made(
+            (keys, delta, 0, k, n // 128, corrections),
+            n // 128 * 128,
+            "correlation",
+            "aes",
+            3.75 * k,
+        )
 
 
 def _transfers(k: int) -> None:
@@ -107,12 +119,20 @@ def _transfers(k: int) -> None:
     @case(f"join_send k={k}")
     def _(rng: Rng, n: int) -> Made:
         w, delta, shifts, choices, _ = common(rng, n)
-        return Made((w, delta, k, 0, shifts, choices, octets(rng, options, below=4), 2), n, "join", "aes", 2 * options)
+        return Made(
+            (w, delta, k, 0, shifts, choices, octets(rng, options, below=4), 2),
+            n,
+            "join",
+            "aes",
+            2 * options,
+        )
 
     @case(f"lookup_send k={k}")
     def _(rng: Rng, n: int) -> Made:
         w, delta, shifts, _, _ = common(rng, n)
-        return Made((w, delta, k, 0, shifts, octets(rng, n, options), 2), n, "lookup", "aes", 2 * options)
+        return Made(
+            (w, delta, k, 0, shifts, octets(rng, n, options), 2), n, "lookup", "aes", 2 * options
+        )
 
     @case(f"lookup_recv k={k}")
     def _(rng: Rng, n: int) -> Made:
@@ -130,7 +150,11 @@ _transfers(4)
 def _(rng: Rng, n: int) -> Made:
     table = words(rng, n, 2, bits=BITS)
     return Made(
-        (octets(rng, n, 16), octets(rng, 16), 1, 0, octets(rng, n, below=2), table, BITS), n, "transfer", "aes", 4
+        (octets(rng, n, 16), octets(rng, 16), 1, 0, octets(rng, n, below=2), table, BITS),
+        n,
+        "transfer",
+        "aes",
+        4,
     )
 
 
@@ -145,19 +169,33 @@ def _(rng: Rng, n: int) -> Made:
 @case("mux_server")
 def _(rng: Rng, n: int) -> Made:
     gate, flip = octets(rng, n, below=2), octets(rng, n, below=2)
-    shares = (octets(rng, n, 16), octets(rng, 16), 0, octets(rng, n, below=4), words(rng, n, bits=BITS))
+    shares = (
+        octets(rng, n, 16),
+        octets(rng, 16),
+        0,
+        octets(rng, n, below=4),
+        words(rng, n, bits=BITS),
+    )
     return Made((*shares, gate, flip, BITS, OUT_BITS), n, "value", "aes", 8)
 
 
 @case("mux_client")
 def _(rng: Rng, n: int) -> Made:
-    shares = (octets(rng, n, 16), octets(rng, 16), 0, octets(rng, n, below=2), words(rng, n, bits=BITS))
+    shares = (
+        octets(rng, n, 16),
+        octets(rng, 16),
+        0,
+        octets(rng, n, below=2),
+        words(rng, n, bits=BITS),
+    )
     return Made((*shares, octets(rng, n, below=2), BITS, OUT_BITS), n, "value", "aes", 4)
 
 
 @case("pack")
 def _(rng: Rng, n: int) -> Made:
-    return Made((words(rng, n, bits=OUT_BITS), OUT_BITS), n, "value", "copy", (8 + OUT_BITS / 8) / 2)
+    return Made(
+        (words(rng, n, bits=OUT_BITS), OUT_BITS), n, "value", "copy", (8 + OUT_BITS / 8) / 2
+    )
 
 
 @case("unpack")
@@ -168,10 +206,12 @@ def _(rng: Rng, n: int) -> Made:
 
 @case("unpack8")
 def _(rng: Rng, n: int) -> Made:
-    return Made((kernels.pack(octets(rng, n, below=4), 2), n, 2), n, "value", "copy", (1 + 2 / 8) / 2)
+    return Made(
+        (kernels.pack(octets(rng, n, below=4), 2), n, 2), n, "value", "copy", (1 + 2 / 8) / 2
+    )
 
 
-# --- silent correlations ----------------------------------------------------------------------------------------------
+# --- silent correlations --------------------------------------------------------------------------
 
 
 def _trees(n: int) -> int:
@@ -192,7 +232,9 @@ def _(rng: Rng, n: int) -> Made:
     leaves = np.zeros((t << SMALL.depth, 16), np.uint8)
     holes = rng.integers(0, 1 << SMALL.depth, t, np.uint16)
     sums = octets(rng, t, SMALL.depth + 1, 16)
-    return Made((octets(rng, t, 16), holes, sums, SMALL.depth, leaves), len(leaves), "leaf", "aes", 1.5)
+    return Made(
+        (octets(rng, t, 16), holes, sums, SMALL.depth, leaves), len(leaves), "leaf", "aes", 1.5
+    )
 
 
 @case("encode_blocks")
@@ -206,7 +248,9 @@ def _(rng: Rng, n: int) -> Made:
     t = max(1, -(-n >> SMALL.depth)) + 1
     holes, values = rng.integers(0, 1 << SMALL.depth, t, np.uint16), octets(rng, t, below=16)
     seeds = octets(rng, SEEDS, below=16)
-    return Made((seeds, octets(rng, 16), 0, n, SMALL.depth, holes, values), n, "output", "gather", 10)
+    return Made(
+        (seeds, octets(rng, 16), 0, n, SMALL.depth, holes, values), n, "output", "gather", 10
+    )
 
 
 @case("add_multiples")
@@ -220,7 +264,7 @@ def _(rng: Rng, n: int) -> Made:
     return Made((octets(rng, n, 16), 7), n, "block", "aes", 2)
 
 
-# --- RLWE -------------------------------------------------------------------------------------------------------------
+# --- RLWE -----------------------------------------------------------------------------------------
 
 
 def _polynomials(rng: Rng, n: int) -> npt.NDArray[np.uint32]:
@@ -268,13 +312,25 @@ def _(rng: Rng, n: int) -> Made:
     inverses = np.array([pow(1 << OUT_BITS, -1, p) for p in PRIMES], np.uint32)
     q_low = _ring().modulus % (1 << OUT_BITS)
     x, dither = words(rng, n, bits=OUT_BITS), words(rng, n)
-    return Made((x, dither, OUT_BITS, q_low, inverses, _ring().p), L * n, "residue", "copy", (16 / L + 4) / 2)
+    return Made(
+        (x, dither, OUT_BITS, q_low, inverses, _ring().p),
+        L * n,
+        "residue",
+        "copy",
+        (16 / L + 4) / 2,
+    )
 
 
 @case("torus_round")
 def _(rng: Rng, n: int) -> Made:
     inverses = np.array([pow(_ring().modulus // p, -1, p) for p in PRIMES], np.uint32)
-    return Made((_residues(rng, n), _ring().p, inverses, ANSWER_BITS), L * n, "residue", "copy", (4 + 8 / L) / 2)
+    return Made(
+        (_residues(rng, n), _ring().p, inverses, ANSWER_BITS),
+        L * n,
+        "residue",
+        "copy",
+        (4 + 8 / L) / 2,
+    )
 
 
 @case("crt_signed")
@@ -287,12 +343,20 @@ def _(rng: Rng, n: int) -> Made:
 
 @case("lift_centred")
 def _(rng: Rng, n: int) -> Made:
-    return Made((words(rng, n, bits=ANSWER_BITS), ANSWER_BITS, _ring().p), L * n, "residue", "copy", (8 / L + 4) / 2)
+    return Made(
+        (words(rng, n, bits=ANSWER_BITS), ANSWER_BITS, _ring().p),
+        L * n,
+        "residue",
+        "copy",
+        (8 / L + 4) / 2,
+    )
 
 
 @case("lift_small")
 def _(rng: Rng, n: int) -> Made:
-    return Made((rng.integers(-21, 22, n, np.int8), _ring().p), L * n, "residue", "copy", (1 / L + 4) / 2)
+    return Made(
+        (rng.integers(-21, 22, n, np.int8), _ring().p), L * n, "residue", "copy", (1 / L + 4) / 2
+    )
 
 
 @case("flood_residues")
@@ -332,4 +396,6 @@ def _(rng: Rng, n: int) -> Made:
 
 def missing() -> set[str]:
     """Kernels without a case here."""
-    return set(kernels.kernel_names()) - set(itertools.chain.from_iterable(name.split()[:1] for name in CASES))
+    return set(kernels.kernel_names()) - set(
+        itertools.chain.from_iterable(name.split()[:1] for name in CASES)
+    )

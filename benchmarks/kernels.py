@@ -1,14 +1,17 @@
-"""Every kernel at a realistic size, its twin beside it, and for most of them how near the core's limit they come.
+"""Every kernel at a realistic size, its twin beside it, and for most of them how
+near the core's limit they come.
 
     python -m benchmarks.kernels --json kernels.json
     python -m benchmarks.kernels --only leaves encode --elements 65536 --repeats 9
 
-Each kernel is verified first, on a small size: both twins must return and write the same bytes. Then it is timed,
-CPU time of this thread, the fastest of `--repeats` runs. What the core can do is measured in the same run: AES blocks
-per second (the faster of our counter mode and OpenSSL's), bytes copied, float64 matrix products, and gathers of 16-byte
-blocks at random places of a table as large as the code's. A kernel's limit is the time this core would need for its AES
-blocks, its gathers or, where it has neither, for copying its bytes; `share` is limit over time. For kernels that
-compute (number-theoretic transforms, rounding) copying is a floor far below, and NumPy's gather can be beaten.
+Each kernel is verified first, on a small size: both twins must return and write the same bytes.
+Then it is timed, CPU time of this thread, the fastest of `--repeats` runs. What the core can do
+is measured in the same run: AES blocks per second (the faster of our counter mode and
+OpenSSL's), bytes copied, float64 matrix products, and gathers of 16-byte blocks at random places
+of a table as large as the code's. A kernel's limit is the time this core would need for its AES
+blocks, its gathers or, where it has neither, for copying its bytes; `share` is limit over time.
+For kernels that compute (number-theoretic transforms, rounding) copying is a floor far below,
+and NumPy's gather can be beaten.
 """
 
 from __future__ import annotations
@@ -37,26 +40,56 @@ VERIFIED_ELEMENTS = 1 << 12
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
-        prog="python -m benchmarks.kernels", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.kernels",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("--elements", type=harness.positive, default=1 << 18, metavar="N", help="per call (default 2^18)")
-    p.add_argument("--repeats", type=harness.positive, default=7, metavar="N", help="runs, the fastest counts")
-    p.add_argument("--only", nargs="+", metavar="WORD", help="only kernels whose name contains one of the words")
-    p.add_argument("--no-reference", action="store_true", help="do not time the NumPy twins (they are still compared)")
+    p.add_argument(
+        "--elements",
+        type=harness.positive,
+        default=1 << 18,
+        metavar="N",
+        help="per call (default 2^18)",
+    )
+    p.add_argument(
+        "--repeats", type=harness.positive, default=7, metavar="N", help="runs, the fastest counts"
+    )
+    p.add_argument(
+        "--only",
+        nargs="+",
+        metavar="WORD",
+        help="only kernels whose name contains one of the words",
+    )
+    p.add_argument(
+        "--no-reference",
+        action="store_true",
+        help="do not time the NumPy twins (they are still compared)",
+    )
     p.add_argument("--seed", type=int, default=1, help="of the inputs (default 1)")
-    p.add_argument("--json", type=Path, metavar="FILE", help="write the rows there (default: one per line to stdout)")
+    p.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write the rows there (default: one per line to stdout)",
+    )
     return p
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Row]:
     options = parser().parse_args(arguments)
     harness.one_thread()
-    chosen = [name for name in CASES if not options.only or any(word in name for word in options.only)]
+    chosen = [
+        name for name in CASES if not options.only or any(word in name for word in options.only)
+    ]
     if not chosen:
         parser().error(f"no kernel is named like {' or '.join(options.only)}")
     harness.pin(0)
     core = limits(options.repeats, options.elements)
-    environment: Row = {"benchmark": "kernels", **harness.environment(), "isa": kernels.description()}
+    environment: Row = {
+        "benchmark": "kernels",
+        **harness.environment(),
+        "isa": kernels.description(),
+    }
     environment |= {"seed": options.seed, "limits": core}
     for what, rate in core.items():
         harness.say(f"{what:18} {rate / 1e9:10.2f} G/s")
@@ -67,13 +100,15 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
         rows.append(row)
         share = f"{100 * row['share']:5.0f} % of {row['limit']}" if row["share"] else ""
         slower = f"{row['reference_ns']:9.1f}" if row["reference_ns"] else " " * 9
-        harness.say(f"{name:22} {row['ns']:9.3f} ns per {row['unit']:14} reference {slower} {share}")
+        harness.say(
+            f"{name:22} {row['ns']:9.3f} ns per {row['unit']:14} reference {slower} {share}"
+        )
     harness.say("\n" + "\n".join(table(rows)))
     harness.write_rows(rows, options.json)
     return rows
 
 
-# --- one kernel -------------------------------------------------------------------------------------------------------
+# --- one kernel -----------------------------------------------------------------------------------
 
 
 def twin(backend: Backend, name: str) -> Callable[..., Any]:
@@ -82,14 +117,18 @@ def twin(backend: Backend, name: str) -> Callable[..., Any]:
 
 
 def verify(name: str, seed: int) -> None:
-    """Both twins return the same and leave the same in what they were given. Raises `VerificationFailed`."""
+    """Both twins return the same and leave the same in what they were
+    given. Raises `VerificationFailed`.
+    """
     outcomes = []
     backends: tuple[Backend, ...] = ("native", "reference")
     for backend in backends:
         made = CASES[name](np.random.default_rng(seed), VERIFIED_ELEMENTS)
         outcomes.append([*_arrays(twin(backend, name)(*made.arguments)), *_arrays(made.arguments)])
     same = len(outcomes[0]) == len(outcomes[1])
-    same = same and all(a.dtype == b.dtype and np.array_equal(a, b) for a, b in zip(*outcomes, strict=True))
+    same = same and all(
+        a.dtype == b.dtype and np.array_equal(a, b) for a, b in zip(*outcomes, strict=True)
+    )
     harness.require(same, f"the twins of kernel {name} differ")
 
 
@@ -103,7 +142,9 @@ def measure(name: str, options: argparse.Namespace, core: dict[str, float]) -> R
     ns = fastest(twin("native", name), made, options.repeats) / made.units
     slow = None
     if not options.no_reference:
-        small = CASES[name](np.random.default_rng(options.seed), min(options.elements, REFERENCE_ELEMENTS))
+        small = CASES[name](
+            np.random.default_rng(options.seed), min(options.elements, REFERENCE_ELEMENTS)
+        )
         slow = fastest(twin("reference", name), small, 1) / small.units
     floor = 1e9 * made.work / core[made.limit] if made.limit else None
     return {
@@ -131,12 +172,13 @@ def fastest(call: Callable[..., Any], made: Made, repeats: int) -> float:
     return best
 
 
-# --- what the core can do ---------------------------------------------------------------------------------------------
+# --- what the core can do -------------------------------------------------------------------------
 
 
 def limits(repeats: int, elements: int) -> dict[str, float]:
-    """Name -> per second: AES-128 blocks; bytes copied (read and written once) between arrays as large as the kernels'
-    (8 bytes per element); 16-byte gathers by NumPy from a table of the code's size; float64 operations in a product.
+    """Name -> per second: AES-128 blocks; bytes copied (read and written once) between arrays as
+    large as the kernels' (8 bytes per element); 16-byte gathers by NumPy from a table of the code's
+    size; float64 operations in a product.
     """
     rng = np.random.default_rng(0)
 
@@ -152,7 +194,8 @@ def limits(repeats: int, elements: int) -> dict[str, float]:
     a, b, product = rng.random((384, 1024)), rng.random((1024, 1024)), np.empty((384, 1024))
     return {
         "aes": max(
-            rate(blocks, lambda: ours(key, 0, 16 * blocks)), rate(blocks, lambda: openssl.update_into(zeros, stream))
+            rate(blocks, lambda: ours(key, 0, 16 * blocks)),
+            rate(blocks, lambda: openssl.update_into(zeros, stream)),
         ),
         "copy": rate(words.nbytes, lambda: np.copyto(copy, words)),
         "gather": rate(places.size, lambda: np.take(seeds, places, mode="clip")),
@@ -162,9 +205,16 @@ def limits(repeats: int, elements: int) -> dict[str, float]:
 
 def table(rows: Sequence[Row]) -> list[str]:
     """Markdown: achieved against the limit of this core."""
-    lines = ["| kernel | ns per | | limit, ns | of the limit | NumPy twin, ns |", "|---|---:|---|---:|---:|---:|"]
+    lines = [
+        "| kernel | ns per | | limit, ns | of the limit | NumPy twin, ns |",
+        "|---|---:|---|---:|---:|---:|",
+    ]
     for row in rows:
-        limit = f"{row['limit_ns']:.3f} ({row['limit']}) | {100 * row['share']:.0f} %" if row["share"] else " | "
+        limit = (
+            f"{row['limit_ns']:.3f} ({row['limit']}) | {100 * row['share']:.0f} %"
+            if row["share"]
+            else " | "
+        )
         slow = f"{row['reference_ns']:.1f}" if row["reference_ns"] else ""
         lines.append(f"| {row['kernel']} | {row['ns']:.3f} | {row['unit']} | {limit} | {slow} |")
     return lines

@@ -1,7 +1,8 @@
-"""What `benchmarks.protocols` measures: inputs from a seed, makers for both parties (see parties.py), checks.
+"""What `benchmarks.protocols` measures: inputs from a seed, makers for both
+parties (see parties.py), checks.
 
-Default sizes are those at which the peers were measured. Seeds are public and shares are drawn by NumPy: these are
-measurements, not secrets.
+Default sizes are those at which the peers were measured. Seeds are public and shares are drawn by
+NumPy: these are measurements, not secrets.
 """
 
 from __future__ import annotations
@@ -13,17 +14,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from moiety.compiler.pack import plan_rlwe
-from moiety.protocols import costs, linear, packing, ring
-from moiety.protocols.costs import Cost
-from moiety.protocols.maxpool import maxpool
-from moiety.protocols.packing import LinearSpec
-from moiety.protocols.relu import gates, relu
+from moiety.compiler.lowering.pack import plan_rlwe
+from moiety.protocols import cost as costs
+from moiety.protocols import ring
+from moiety.protocols.compare.maxpool import maxpool
+from moiety.protocols.compare.relu import gates, relu
+from moiety.protocols.compare.truncate import truncate_exact, truncate_stochastic
+from moiety.protocols.cost import Cost
+from moiety.protocols.linear import layout as packing
+from moiety.protocols.linear import protocol as linear
+from moiety.protocols.linear.layout import LinearSpec
+from moiety.protocols.linear.parameters import Masking
+from moiety.protocols.linear.rlwe import SEED_BYTES
 from moiety.protocols.ring import I64, U64
-from moiety.protocols.rlwe import SEED_BYTES
-from moiety.protocols.rlwe_params import Masking
 from moiety.protocols.session import Session
-from moiety.protocols.truncate import truncate_exact, truncate_stochastic
 
 Shape = tuple[int, ...]
 Call = Callable[[], Any]
@@ -34,7 +38,9 @@ LAYERS = {
     "conv 3x3 56x56 128->32": ((128, 56, 56), 32, 3),
     "conv 3x3 14x14 128->32": ((128, 14, 14), 32, 3),
 }
-"""Input shape, filters, kernel side: the four convolutions of a DenseNet-121 that the peers were measured at."""
+"""Input shape, filters, kernel side: the four convolutions of a DenseNet-121
+that the peers were measured at.
+"""
 
 PUBLIC_SEED = bytes(range(SEED_BYTES))
 
@@ -43,9 +49,9 @@ PUBLIC_SEED = bytes(range(SEED_BYTES))
 class Case:
     """One protocol at one size.
 
-    `maker` is run by both parties with `arguments` and returns the call. `check(server's result, client's)` says what
-    is wrong, or None. `declared` is what the traffic must be. `work` items are done per call, of a kind named by
-    `unit`.
+    `maker` is run by both parties with `arguments` and returns the call. `check(server's result,
+    client's)` says what is wrong, or None. `declared` is what the traffic must be. `work` items are
+    done per call, of a kind named by `unit`.
     """
 
     name: str
@@ -58,8 +64,8 @@ class Case:
 
 
 def cases(elements: int, pool: tuple[int, int, int], shrink: int, seed: int) -> Iterator[Case]:
-    """All cases: element-wise protocols on `elements` values, max-pool on `pool`, convolutions with channels and
-    filters divided by `shrink`.
+    """All cases: element-wise protocols on `elements` values, max-pool on `pool`, convolutions with
+    channels and filters divided by `shrink`.
     """
     n = (elements,)
     for bits, out_bits in ((13, 24), (16, 28), (32, 32), (41, 41)):
@@ -106,7 +112,9 @@ def cases(elements: int, pool: tuple[int, int, int], shrink: int, seed: int) -> 
     for name, (shape, filters, kernel) in LAYERS.items():
         small = (max(1, shape[0] // shrink), *shape[1:])
         for masking in ("flooded", "uniform"):
-            yield linear_case(f"{name} {masking}", small, max(1, filters // shrink), kernel, masking, seed)
+            yield linear_case(
+                f"{name} {masking}", small, max(1, filters // shrink), kernel, masking, seed
+            )
     for width in (4, 1):
         yield Case(
             name=f"correlations of {width} bits",
@@ -130,12 +138,20 @@ def _ring_case(
     work: int | None = None,
 ) -> Case:
     check = opens_to(expected, bits, 0, above)
-    return Case(name, f"benchmarks.micro:{maker}", arguments, check, declared, work or expected.size, "elements")
+    return Case(
+        name,
+        f"benchmarks.micro:{maker}",
+        arguments,
+        check,
+        declared,
+        work or expected.size,
+        "elements",
+    )
 
 
 def values(seed: int, shape: Shape, bits: int) -> I64:
-    """The secret values: uniform over the inner half of the ring (max-pool's and ReLU's range), its edges in front.
-    int64 of `shape`.
+    """The secret values: uniform over the inner half of the ring (max-pool's and ReLU's range), its
+    edges in front. int64 of `shape`.
     """
     half = 1 << (bits - 2)
     x = np.random.default_rng(seed).integers(-half, half, shape)
@@ -146,20 +162,34 @@ def values(seed: int, shape: Shape, bits: int) -> I64:
 
 def share(session: Session, seed: int, shape: Shape, bits: int) -> U64:
     """This party's additive share of `values`."""
-    mine: U64 = ring.reduce(np.random.default_rng([seed, 1]).integers(0, 1 << 64, shape, np.uint64), bits)
-    return ring.reduce(ring.from_signed(values(seed, shape, bits), bits) - mine, bits) if session.is_server else mine
+    mine: U64 = ring.reduce(
+        np.random.default_rng([seed, 1]).integers(0, 1 << 64, shape, np.uint64), bits
+    )
+    return (
+        ring.reduce(ring.from_signed(values(seed, shape, bits), bits) - mine, bits)
+        if session.is_server
+        else mine
+    )
 
 
 def opens_to(expected: I64, bits: int, below: int, above: int) -> Callable[[U64, U64], str | None]:
-    """A check: the shares open to `expected`, or at most `below` less or `above` more, modulo 2^bits."""
+    """A check: the shares open to `expected`, or at most `below` less
+    or `above` more, modulo 2^bits.
+    """
 
     def check(server: U64, client: U64) -> str | None:
         if server.shape != expected.shape or client.shape != expected.shape:
-            return f"shares of shapes {server.shape} and {client.shape} where {expected.shape} is due"
-        error = ring.to_signed(ring.reduce(server + client - ring.from_signed(expected, bits), bits), bits)
+            return (
+                f"shares of shapes {server.shape} and {client.shape} where {expected.shape} is due"
+            )
+        error = ring.to_signed(
+            ring.reduce(server + client - ring.from_signed(expected, bits), bits), bits
+        )
         wrong = int(np.count_nonzero((error < -below) | (error > above)))
         return (
-            f"{wrong} of {expected.size} values are wrong, the worst by {int(np.abs(error).max())}" if wrong else None
+            f"{wrong} of {expected.size} values are wrong, the worst by {int(np.abs(error).max())}"
+            if wrong
+            else None
         )
 
     return check
@@ -172,7 +202,7 @@ def cleartext_pool(x: I64) -> I64:
     return windows[:, ::2, ::2].max(axis=(3, 4))
 
 
-# --- makers -----------------------------------------------------------------------------------------------------------
+# --- makers ---------------------------------------------------------------------------------------
 
 
 def make_relu(session: Session, seed: int, shape: Shape, bits: int, out_bits: int) -> Call:
@@ -198,7 +228,9 @@ def gates_case(elements: int, bits: int, count: int, seed: int) -> Case:
 
     def check(server: npt.NDArray[np.uint8], client: npt.NDArray[np.uint8]) -> str | None:
         if server.shape != expected.shape or client.shape != expected.shape:
-            return f"shares of shapes {server.shape} and {client.shape} where {expected.shape} is due"
+            return (
+                f"shares of shapes {server.shape} and {client.shape} where {expected.shape} is due"
+            )
         wrong = int(np.count_nonzero((server ^ client) != expected))
         return f"{wrong} of {expected.size} values are wrong" if wrong else None
 
@@ -218,7 +250,9 @@ def make_truncate_exact(session: Session, seed: int, shape: Shape, bits: int, sh
     return lambda: truncate_exact(session, x, bits, shift)
 
 
-def make_truncate_stochastic(session: Session, seed: int, shape: Shape, bits: int, shift: int) -> Call:
+def make_truncate_stochastic(
+    session: Session, seed: int, shape: Shape, bits: int, shift: int
+) -> Call:
     x = share(session, seed, shape, bits)
     return lambda: truncate_stochastic(session, x, bits, shift)
 
@@ -229,7 +263,9 @@ def make_maxpool(session: Session, seed: int, shape: Shape, bits: int) -> Call:
 
 
 def make_linear(session: Session, seed: int, spec: LinearSpec) -> Call:
-    """The hint is made here, once, as it is once per model; the call includes the image's fresh key."""
+    """The hint is made here, once, as it is once per model; the call
+    includes the image's fresh key.
+    """
     x = share(session, seed, spec.in_shape, spec.bits)
     if session.is_server:
         layer = linear.ServerLinear(spec, 0, PUBLIC_SEED, *_weights(seed, spec))
@@ -249,7 +285,9 @@ def make_linear(session: Session, seed: int, spec: LinearSpec) -> Call:
 
 
 def make_correlations(session: Session, n: int, width: int) -> Call:
-    """n correlations of `width` bits, server -> client: (delta, w) at the server, (u, v) at the client."""
+    """n correlations of `width` bits, server -> client: (delta, w) at the
+    server, (u, v) at the client.
+    """
     if session.is_server:
         sender = session.sender._vole
         return lambda: (sender.delta, sender.extend(n, width))
@@ -272,14 +310,16 @@ def check_correlations(
     return f"{wrong} of {u.size} correlations do not hold" if wrong else None
 
 
-# --- convolutions -----------------------------------------------------------------------------------------------------
+# --- convolutions ---------------------------------------------------------------------------------
 
 CONV_BITS, CONV_WEIGHT_BITS = 28, 10
 
 
-def linear_case(name: str, shape: tuple[int, int, int], filters: int, kernel: int, masking: Masking, seed: int) -> Case:
-    """A stride-1 convolution with 'same' padding in a 28-bit ring with 10-bit weights, in the layout that the
-    compiler would choose.
+def linear_case(
+    name: str, shape: tuple[int, int, int], filters: int, kernel: int, masking: Masking, seed: int
+) -> Case:
+    """A stride-1 convolution with 'same' padding in a 28-bit ring with 10-bit weights, in the
+    layout that the compiler would choose.
     """
     pads = (kernel // 2,) * 4
     out_shape = (filters, *shape[1:])
@@ -305,7 +345,8 @@ def linear_case(name: str, shape: tuple[int, int, int], filters: int, kernel: in
         arguments=(seed, spec),
         check=opens_to(cleartext_conv(seed, spec), spec.bits, slack, slack),
         declared=Cost.of(
-            ("C", packing.query_bytes([spec]) + packing.upload_bytes(spec)), ("S", packing.download_bytes(spec))
+            ("C", packing.query_bytes([spec]) + packing.upload_bytes(spec)),
+            ("S", packing.download_bytes(spec)),
         ),
         work=int(np.prod(out_shape)) * shape[0] * kernel * kernel,
         unit="multiply-adds",
@@ -315,7 +356,9 @@ def linear_case(name: str, shape: tuple[int, int, int], filters: int, kernel: in
 def _weights(seed: int, spec: LinearSpec) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
     rng = np.random.default_rng([seed, 2])
     bound = 1 << (spec.weight_bits - 1)
-    weight = rng.integers(-bound + 1, bound, (spec.out_shape[0], spec.in_shape[0], *spec.kernel), np.int32)
+    weight = rng.integers(
+        -bound + 1, bound, (spec.out_shape[0], spec.in_shape[0], *spec.kernel), np.int32
+    )
     return weight, rng.integers(-(1 << 20), 1 << 20, spec.out_shape[0])
 
 
@@ -330,6 +373,10 @@ def cleartext_conv(seed: int, spec: LinearSpec) -> I64:
         for dx in range(spec.kernel[1]):
             tap = weight[:, :, dy, dx].astype(np.float64)
             for part, scale in ((low, 1), (high, 1 << 14)):
-                window = part[:, dy : dy + spec.out_shape[1], dx : dx + spec.out_shape[2]].reshape(spec.in_shape[0], -1)
-                total += (tap @ window.astype(np.float64)).astype(np.int64).reshape(spec.out_shape) * scale
+                window = part[:, dy : dy + spec.out_shape[1], dx : dx + spec.out_shape[2]].reshape(
+                    spec.in_shape[0], -1
+                )
+                total += (tap @ window.astype(np.float64)).astype(np.int64).reshape(
+                    spec.out_shape
+                ) * scale
     return total

@@ -1,10 +1,11 @@
-"""One image over different networks: loopback as it is, and made into a LAN (3 Gbit/s, 0.8 ms) and a WAN (400 Mbit/s,
-40 ms) by a shaping relay between the two processes.
+"""One image over different networks: loopback as it is, and made into a LAN (3 Gbit/s, 0.8 ms) and
+a WAN (400 Mbit/s, 40 ms) by a shaping relay between the two processes.
 
     python -m benchmarks.networks --rounding stochastic --runs 3 --json rows.json
 
-As benchmarks.inference (verify first, then time; the same fields and one JSON object per run), plus `link`: name,
-round-trip time and bandwidth asked for. `network` is what the two parties measured, and `silent_from` what they chose.
+As benchmarks.inference (verify first, then time; the same fields and one JSON object per run), plus
+`link`: name, round-trip time and bandwidth asked for. `network` is what the two parties measured,
+and `silent_from` what they chose.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from benchmarks import harness, inference
 from benchmarks.corpus import example_image
 from benchmarks.harness import Row
 from benchmarks.relay import LAN, WAN, Link, relay
+from moiety.compiler.simulate import FloatModel
 from moiety.protocols.errors import MoietyError
-from moiety.runtime import artifacts, images
-from moiety.runtime.simulation import FloatModel
+from moiety.runtime.intake import pictures as images
+from moiety.runtime.program import folder as artifacts
 
 LINKS: dict[str, Link | None] = {"loopback": None, "lan": LAN, "wan": WAN}
 
@@ -33,7 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     parser = inference.parser()
     parser.prog, parser.description = "python -m benchmarks.networks", __doc__
     parser.add_argument(
-        "--links", nargs="+", choices=sorted(LINKS), default=list(LINKS), help="default: all, loopback first"
+        "--links",
+        nargs="+",
+        choices=sorted(LINKS),
+        default=list(LINKS),
+        help="default: all, loopback first",
     )
     options = parser.parse_args(arguments)
     if options.profile:
@@ -45,7 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
         folder = options.compiled or work / "compiled"
         inference.compiled(folder, options, work)
         program, weights = artifacts.load_vendor(folder)
-        harness.require(program.rounding == options.rounding, f"{folder} was compiled with {program.rounding} rounding")
+        harness.require(
+            program.rounding == options.rounding,
+            f"{folder} was compiled with {program.rounding} rounding",
+        )
         image = options.image or example_image(work)
         tensor = images.load(image, program.input.shape, program.preprocessing)
         expected = inference.simulate(program, weights, tensor, options.simulations, options.seed)
@@ -56,15 +65,30 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
                 with nullcontext(address) if link is None else relay(link, address) as reached:
                     first, _ = inference.infer(folder, [image], reached, work, options)
                     inference.verify(program, expected, first)
-                    results, client_rss = inference.infer(folder, [image] * options.runs, reached, work, options)
+                    results, client_rss = inference.infer(
+                        folder, [image] * options.runs, reached, work, options
+                    )
                 differences = inference.verify(program, expected, results)
-                common: Row = {"benchmark": "networks", **harness.environment(), "link": asdict(link) if link else name}
-                common |= {"rounding": program.rounding, "model": options.model.name, "setup_s": results.setup_seconds}
-                common |= {"silent_from": results.silent_from, "network": msgspec.to_builtins(results.network)}
+                common: Row = {
+                    "benchmark": "networks",
+                    **harness.environment(),
+                    "link": asdict(link) if link else name,
+                }
+                common |= {
+                    "rounding": program.rounding,
+                    "model": options.model.name,
+                    "setup_s": results.setup_seconds,
+                }
+                common |= {
+                    "silent_from": results.silent_from,
+                    "network": msgspec.to_builtins(results.network),
+                }
                 common |= {"peak_rss_server": memory.stop(), "peak_rss_client": client_rss}
             found = [
                 common | inference.row_of(number, results, result, expected, difference, floats)
-                for number, (result, difference) in enumerate(zip(results.images, differences, strict=True))
+                for number, (result, difference) in enumerate(
+                    zip(results.images, differences, strict=True)
+                )
             ]
             seconds = harness.median([row["total_s"] for row in found])
             harness.say(

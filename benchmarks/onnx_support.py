@@ -1,16 +1,18 @@
-"""Which ONNX operators are supported, found by running ONNX's own backend node tests; writes `docs/onnx-support.md`.
+"""Which ONNX operators are supported, found by running ONNX's own backend node tests;
+writes `docs/onnx-support.md`.
 
     python -m benchmarks.onnx_support [--check] [-o FILE]
 
-Every node test of a supported operator with a floating operand is imported with that, the first, as the secret input
-and the others as constants (operands of one shape are all secret where the operator joins tensors), then
+Every node test of a supported operator with a floating operand is imported with that, the
+first, as the secret input and the others as constants (operands of one shape are all secret
+where the operator joins tensors), then
 
 * its Graph is run by the float executor and must give the expected outputs;
-* it is compiled, calibrated on the test's own input, and run by the cleartext executor on integers: the results must
-  lie within `FIXED_POINT_ERROR` of the largest.
+* it is compiled, calibrated on the test's own input, and run by the cleartext executor on integers:
+  the results must lie within `FIXED_POINT_ERROR` of the largest.
 
-A test is either passed or refused with the importer's reason; anything else ends the program with an error. `--check`
-writes nothing and fails when the file is not up to date.
+A test is either passed or refused with the importer's reason; anything else ends the program with
+an error. `--check` writes nothing and fails when the file is not up to date.
 """
 
 from __future__ import annotations
@@ -30,21 +32,23 @@ import onnx
 import onnx.backend.test.case.node as node_cases
 from onnx import TensorProto, helper, numpy_helper
 
-from moiety.compiler.api import compile_graph
-from moiety.compiler.graph import Graph
+from moiety.compiler.compile import compile_graph
+from moiety.compiler.ir.graph import Graph
+from moiety.compiler.ir.ops import run_graph
 from moiety.compiler.onnx_import import describe, import_onnx, supported_ops
-from moiety.compiler.ops import run_graph
-from moiety.compiler.options import PlanOptions
-from moiety.compiler.pass_manager import optimise
+from moiety.compiler.passes.manager import optimise
+from moiety.compiler.planning.options import PlanOptions
 from moiety.protocols.errors import BadInput, BadModel, BadPlan
-from moiety.runtime.cleartext import Executor
+from moiety.runtime.program.cleartext import Executor
 
 Array = npt.NDArray[Any]
 
 OUTPUT = Path(__file__).resolve().parent.parent / "docs" / "onnx-support.md"
 OPTIONS = PlanOptions(activation_bits=20, weight_bits=16, rounding="stochastic")
 FIXED_POINT_ERROR = 1e-3
-"""Largest error of the fixed-point result, relative to the largest magnitude of the expected one."""
+"""Largest error of the fixed-point result, relative to the largest
+magnitude of the expected one.
+"""
 
 _JOINING = ("Add", "Sub", "Sum", "Concat")
 _WIDEST = 1 << 16
@@ -53,7 +57,9 @@ _WIDEST = 1 << 16
 
 @dataclass(frozen=True)
 class Result:
-    """One node test. `refusal` and `fixed_refusal` are reasons, None where it passed; errors are relative."""
+    """One node test. `refusal` and `fixed_refusal` are reasons, None where
+    it passed; errors are relative.
+    """
 
     op: str
     test: str
@@ -92,18 +98,26 @@ def _floating(case: Any) -> list[int]:
     given = case.data_sets[0][0]
     if not all(isinstance(operand, np.ndarray | np.generic) for operand in given):
         return []  # optionals and sequences
-    return [index for index, operand in enumerate(given) if operand.dtype in (np.float32, np.float64, np.float16)]
+    return [
+        index
+        for index, operand in enumerate(given)
+        if operand.dtype in (np.float32, np.float64, np.float16)
+    ]
 
 
 def run(op: str, case: Any) -> Result:
-    """Import, float executor, fixed point. AssertionError when a test is neither passed nor refused."""
+    """Import, float executor, fixed point. AssertionError when a test
+    is neither passed nor refused.
+    """
     name = case.name.removeprefix("test_")
     try:
         given = _secret_case(case)
         graph = import_onnx(given.model)
     except (BadModel, BadInput) as error:
         return Result(op, name, _reason(str(error)))
-    error_found = _difference(graph, run_graph(graph, {graph.inputs[0]: given.secret}), given.expected)
+    error_found = _difference(
+        graph, run_graph(graph, {graph.inputs[0]: given.secret}), given.expected
+    )
     if not error_found <= 1e-3:
         raise AssertionError(f"{case.name}: the Graph is off by {error_found:.3g}")
     fixed_refusal, fixed_error = _fixed_point(graph, given)
@@ -120,12 +134,16 @@ def _secret_case(case: Any) -> _Case:
     names = [value.name for value in model.graph.input]
     arrays = [np.asarray(array) for array in inputs]
     chosen = _floating(case)[0]
-    joined = [array.shape for array in arrays] == [arrays[chosen].shape] * len(arrays) and len(arrays) > 1
+    joined = [array.shape for array in arrays] == [arrays[chosen].shape] * len(arrays) and len(
+        arrays
+    ) > 1
     if node.op_type in _JOINING and joined and arrays[chosen].ndim:
         secret = np.stack(arrays, axis=1).astype(np.float32)
         picks = []
         for index, name in enumerate(names):
-            model.graph.initializer.append(numpy_helper.from_array(np.array(index), f"{name}::index"))
+            model.graph.initializer.append(
+                numpy_helper.from_array(np.array(index), f"{name}::index")
+            )
             picks.append(helper.make_node("Gather", ["secret", f"{name}::index"], [name], axis=1))
         nodes = [*picks, node]
         source = helper.make_tensor_value_info("secret", TensorProto.FLOAT, secret.shape)
@@ -136,7 +154,9 @@ def _secret_case(case: Any) -> _Case:
             if index != chosen:
                 model.graph.initializer.append(numpy_helper.from_array(arrays[index], name))
     copies = [onnx.NodeProto.FromString(each.SerializeToString()) for each in nodes]
-    graph = helper.make_graph(copies, "node test", [source], model.graph.output, model.graph.initializer)
+    graph = helper.make_graph(
+        copies, "node test", [source], model.graph.output, model.graph.initializer
+    )
     imports = [entry for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
     imports[0].version = min(imports[0].version, NEWEST)
     wrapped = helper.make_model(graph, opset_imports=imports, ir_version=min(model.ir_version, 10))
@@ -144,7 +164,9 @@ def _secret_case(case: Any) -> _Case:
 
 
 NEWEST = 21
-"""The newest opset that the importer takes. Later ones changed no float semantics of these operators."""
+"""The newest opset that the importer takes. Later ones changed no
+float semantics of these operators.
+"""
 
 
 def _difference(graph: Graph, values: dict[str, Array], expected: Sequence[Array]) -> float:
@@ -219,23 +241,42 @@ def table(results: Sequence[Result]) -> str:
         )
     lines += ["", "## Refused", "", "| node test | why |", "|---|---|"]
     lines += [f"| {r.op}: {r.test} | {r.refusal} |" for r in results if r.refusal is not None]
-    lines += ["", "## Passed in floating point, refused in fixed point", "", "| node test | why |", "|---|---|"]
-    lines += [f"| {r.op}: {r.test} | {r.fixed_refusal} |" for r in results if r.refusal is None and r.fixed_refusal]
+    lines += [
+        "",
+        "## Passed in floating point, refused in fixed point",
+        "",
+        "| node test | why |",
+        "|---|---|",
+    ]
+    lines += [
+        f"| {r.op}: {r.test} | {r.fixed_refusal} |"
+        for r in results
+        if r.refusal is None and r.fixed_refusal
+    ]
     return "\n".join([*lines, ""])
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.onnx_support", description="ONNX's node tests, and the table of what is supported."
+        prog="python -m benchmarks.onnx_support",
+        description="ONNX's node tests, and the table of what is supported.",
     )
-    parser.add_argument("-o", "--output", type=Path, default=OUTPUT, help="the Markdown file (default: in docs/)")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when the file is not up to date")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=OUTPUT, help="the Markdown file (default: in docs/)"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail when the file is not up to date"
+    )
     options = parser.parse_args(arguments)
     text = table([run(op, case) for op, case in node_tests(supported_ops())])
     if options.check:
         current = options.output.read_text(encoding="utf-8") if options.output.exists() else ""
-        sys.exit(None if current == text else f"{options.output} is not up to date: run this without --check")
+        sys.exit(
+            None
+            if current == text
+            else f"{options.output} is not up to date: run this without --check"
+        )
     options.output.write_text(text, encoding="utf-8")
     print(f"wrote {options.output}")
 

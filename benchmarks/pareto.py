@@ -3,10 +3,10 @@
     python -m benchmarks.pareto --points 8 --plot pareto.png
     python -m benchmarks.pareto --model model.onnx --ranges model.ranges.safetensors --rounding exact
 
-Each point is a whole plan, searched for a bound on the root mean square error of the results. Its error is the
-predicted one (compiler/error_model); bytes are those declared for one image, with every correlation from SoftSpoken,
-with silent ones for 4-bit choices, and with silent ones throughout. Nothing is run: `benchmarks.accuracy_vs_bits`
-measures what accuracy an error leaves.
+Each point is a whole plan, searched for a bound on the root mean square error of the results. Its
+error is the predicted one (compiler/planning/error); bytes are those declared for one image, with
+every correlation from SoftSpoken, with silent ones for 4-bit choices, and with silent ones
+throughout. Nothing is run: `benchmarks.accuracy_vs_bits` measures what accuracy an error leaves.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ import numpy as np
 
 from benchmarks import harness
 from benchmarks.harness import Row
-from moiety.compiler.calibrate import Ranges
-from moiety.compiler.error_model import predicted_error
-from moiety.compiler.legalise import legalise
-from moiety.compiler.lower import lower
+from moiety.compiler.lowering.lower import lower
+from moiety.compiler.lowering.pack import plan_rlwe
 from moiety.compiler.onnx_import import import_onnx
-from moiety.compiler.options import PlanOptions
-from moiety.compiler.pack import plan_rlwe
-from moiety.compiler.pass_manager import optimise
-from moiety.compiler.plan import Plan, make_plan
-from moiety.compiler.search import USUAL_ERROR, searched_plan
+from moiety.compiler.passes.legalise import legalise
+from moiety.compiler.passes.manager import optimise
+from moiety.compiler.planning.error import predicted_error
+from moiety.compiler.planning.options import PlanOptions
+from moiety.compiler.planning.plan import Plan, make_plan
+from moiety.compiler.planning.ranges import Ranges
+from moiety.compiler.planning.search import USUAL_ERROR, searched_plan
 from moiety.models import demo_model_path, demo_ranges_path
-from moiety.protocols.costs import Mixed
+from moiety.protocols.cost import Mixed
 from moiety.protocols.errors import MoietyError
 from moiety.protocols.setup import NEVER_SILENT
-from moiety.runtime import costing
-from moiety.runtime.correlations import ALWAYS_SILENT
+from moiety.runtime.cost import traffic as costing
+from moiety.runtime.party.generators import ALWAYS_SILENT
 
 FAST_NETWORK = 4
 UNIFORM = ((12, 12), (11, 12), (10, 11), (10, 10), (9, 10), (8, 8))
@@ -45,15 +45,36 @@ UNIFORM = ((12, 12), (11, 12), (10, 11), (10, 10), (9, 10), (8, 8))
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
-        prog="python -m benchmarks.pareto", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.pareto",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument("--model", type=Path, metavar="MODEL.onnx", help="default: the shipped one")
-    p.add_argument("--ranges", type=Path, metavar="FILE", help="calibrated ranges (default: the shipped model's)")
+    p.add_argument(
+        "--ranges",
+        type=Path,
+        metavar="FILE",
+        help="calibrated ranges (default: the shipped model's)",
+    )
     p.add_argument("--points", type=harness.positive, default=8, metavar="N", help="default 8")
-    p.add_argument("--least", type=float, default=USUAL_ERROR / 4, metavar="X", help="smallest relative error")
-    p.add_argument("--most", type=float, default=USUAL_ERROR * 16, metavar="X", help="largest relative error")
-    p.add_argument("--rounding", choices=("exact", "stochastic"), default="stochastic", help="default: stochastic")
-    p.add_argument("--json", type=Path, metavar="FILE", help="one object per plan (default: one per line to stdout)")
+    p.add_argument(
+        "--least", type=float, default=USUAL_ERROR / 4, metavar="X", help="smallest relative error"
+    )
+    p.add_argument(
+        "--most", type=float, default=USUAL_ERROR * 16, metavar="X", help="largest relative error"
+    )
+    p.add_argument(
+        "--rounding",
+        choices=("exact", "stochastic"),
+        default="stochastic",
+        help="default: stochastic",
+    )
+    p.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="one object per plan (default: one per line to stdout)",
+    )
     p.add_argument("--plot", type=Path, metavar="FILE.png", help="figure (needs matplotlib)")
     return p
 
@@ -69,7 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     def record(name: str, plan: Plan, seconds: float) -> None:
         program, _ = lower(plan, plan_rlwe)
         cost = costing.image_cost(program)
-        softspoken, mixed, silent = (cost.on(Mixed(start)) for start in (NEVER_SILENT, FAST_NETWORK, ALWAYS_SILENT))
+        softspoken, mixed, silent = (
+            cost.on(Mixed(start)) for start in (NEVER_SILENT, FAST_NETWORK, ALWAYS_SILENT)
+        )
         row = {
             "benchmark": "pareto",
             "model": model.name,
@@ -90,13 +113,19 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
 
     for relative in np.geomspace(options.least, options.most, options.points):
         started = time.perf_counter()
-        plan = searched_plan(graph, ranges, PlanOptions(rounding=options.rounding, relative_error=float(relative)))
+        plan = searched_plan(
+            graph, ranges, PlanOptions(rounding=options.rounding, relative_error=float(relative))
+        )
         record(f"searched {relative:.2g}", plan, time.perf_counter() - started)
     for activation_bits, weight_bits in UNIFORM:
         started = time.perf_counter()
-        widths = PlanOptions(rounding=options.rounding, activation_bits=activation_bits, weight_bits=weight_bits)
+        widths = PlanOptions(
+            rounding=options.rounding, activation_bits=activation_bits, weight_bits=weight_bits
+        )
         plan = make_plan(graph, ranges, widths)
-        record(f"uniform {activation_bits}, weights {weight_bits}", plan, time.perf_counter() - started)
+        record(
+            f"uniform {activation_bits}, weights {weight_bits}", plan, time.perf_counter() - started
+        )
     if options.plot:
         plot(rows, options.plot)
     harness.write_rows(rows, options.json)
@@ -104,7 +133,9 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
-    """Megabytes over predicted error; a line for the searched plans, points for the uniform ones."""
+    """Megabytes over predicted error; a line for the searched plans,
+    points for the uniform ones.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -113,7 +144,11 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     figure, axis = pyplot.subplots(figsize=(7, 4.5), constrained_layout=True)
     for name, title in (("bytes_total_softspoken", "SoftSpoken"), ("bytes_total_silent", "silent")):
         points = {
-            style: [(row["predicted_error"], row[name] / 1e6) for row in rows if row["plan"].startswith(kind)]
+            style: [
+                (row["predicted_error"], row[name] / 1e6)
+                for row in rows
+                if row["plan"].startswith(kind)
+            ]
             for style, kind in (("-o", "searched"), ("x", "uniform"))
         }
         for style, found in points.items():

@@ -1,8 +1,9 @@
 """Two OS processes over loopback TCP, one core each, that run protocol calls on request.
 
-The parent, which verifies and reports, starts both. It names a *maker*, a module-level function `(session, *arguments)
--> call` that each party runs for itself: the children are started afresh and share no memory, so inputs are made where
-they are needed. The call it returns is then run, and measured, as often as wanted.
+The parent, which verifies and reports, starts both. It names a *maker*, a module-level function
+`(session, *arguments) -> call` that each party runs for itself: the children are started afresh
+and share no memory, so inputs are made where they are needed. The call it returns is then run,
+and measured, as often as wanted.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ from moiety.protocols.errors import NetworkFailure
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import NEVER_SILENT, open_session
-from moiety.runtime import tcp
+from moiety.runtime.party import transport as tcp
 
 Maker = Callable[..., Callable[[], Any]]
 
 
 @dataclass(frozen=True)
 class Side:
-    """One party's view of one call. `start` and `end` are on the clock both processes share (CLOCK_MONOTONIC),
-    seconds.
+    """One party's view of one call. `start` and `end` are on the clock both processes
+    share (CLOCK_MONOTONIC), seconds.
     """
 
     result: Any
@@ -71,11 +72,15 @@ class Pair:
         self._connections = connections
 
     def make(self, maker: str, *arguments: Any) -> tuple[float, float]:
-        """Both parties make the call, `maker` being "package.module:name"; seconds this took (server, client)."""
+        """Both parties make the call, `maker` being "package.module:name";
+        seconds this took (server, client).
+        """
         return self._both(("make", maker, arguments))
 
     def run(self, results: bool = False) -> Call:
-        """Both run the call made last. Results come back only when asked for (they may be large)."""
+        """Both run the call made last. Results come back only when
+        asked for (they may be large).
+        """
         return Call(*self._both(("run", results)))
 
     def _both(self, request: tuple[Any, ...]) -> tuple[Any, Any]:
@@ -85,7 +90,8 @@ class Pair:
         server, client = (_answer(connection) for connection in self._connections)
         failures = [answer for answer in (server, client) if isinstance(answer, Failure)]
         if failures:
-            # The party that failed first is the cause; the other one then only saw the connection end.
+            # The party that failed first is the cause; the other one then
+            # only saw the connection end.
             raise RuntimeError(min(failures, key=lambda failure: failure.network).text)
         return server, client
 
@@ -98,16 +104,20 @@ def _answer(connection: Connection) -> Any:
 
 
 @contextmanager
-def two_processes(pinned: bool = True, silent_from: int = NEVER_SILENT, threads: int = 1) -> Iterator[Pair]:
-    """Start both parties, connect them, run the base transfers; ends both on leaving. The parent's kernel back end
-    holds in both, and each has `threads` threads.
+def two_processes(
+    pinned: bool = True, silent_from: int = NEVER_SILENT, threads: int = 1
+) -> Iterator[Pair]:
+    """Start both parties, connect them, run the base transfers; ends both on leaving. The parent's
+    kernel back end holds in both, and each has `threads` threads.
     """
     one_thread()
     context = multiprocessing.get_context("spawn")
     server, client = context.Pipe(), context.Pipe()
     processes = [
         context.Process(
-            target=_party, args=(role, far, pinned, silent_from, threads, kernels.backend_name()), daemon=True
+            target=_party,
+            args=(role, far, pinned, silent_from, threads, kernels.backend_name()),
+            daemon=True,
         )
         for role, far in ((Role.SERVER, server[1]), (Role.CLIENT, client[1]))
     ]
@@ -131,7 +141,12 @@ def two_processes(pinned: bool = True, silent_from: int = NEVER_SILENT, threads:
 
 
 def _party(
-    role: Role, parent: Connection, pinned: bool, silent_from: int, threads: int, backend: kernels.Backend
+    role: Role,
+    parent: Connection,
+    pinned: bool,
+    silent_from: int,
+    threads: int,
+    backend: kernels.Backend,
 ) -> None:
     kernels.set_backend(backend)
     one_thread()
@@ -152,7 +167,12 @@ def _party(
     except EOFError:
         channel.close()
     except Exception as error:  # the parent raises it; without this it would wait for an answer
-        parent.send(Failure(f"{role.name.lower()}: {type(error).__name__}: {error}", isinstance(error, NetworkFailure)))
+        parent.send(
+            Failure(
+                f"{role.name.lower()}: {type(error).__name__}: {error}",
+                isinstance(error, NetworkFailure),
+            )
+        )
         channel.abort()
 
 
@@ -175,15 +195,20 @@ def _connect(role: Role, parent: Connection) -> tcp.TcpChannel:
 
 def _measured(session: Session, call: Callable[[], Any], wanted: bool) -> Side:
     channel, traffic = session.channel, session.channel.meter.total
-    # Both start together: a byte each way, outside the measurement, the server's last, so that a first flight of the
-    # client's counts.
+    # Both start together: a byte each way, outside the measurement, the server's last, so that a
+    # first flight of the client's counts.
     if session.is_server:
         channel.recv(1)
     channel.send(b"\0")
     channel.flush()
     if not session.is_server:
         channel.recv(1)
-    cpu, sent, received, flights = time.process_time(), traffic.sent, traffic.received, traffic.flights
+    cpu, sent, received, flights = (
+        time.process_time(),
+        traffic.sent,
+        traffic.received,
+        traffic.flights,
+    )
     start = time.monotonic()
     result = call()
     channel.flush()

@@ -1,4 +1,6 @@
-"""What `benchmarks.inference --profile` makes of the two parties' files: medians per step kind, and a table."""
+"""What `benchmarks.inference --profile` makes of the two parties' files:
+medians per step kind, and a table.
+"""
 
 from __future__ import annotations
 
@@ -38,12 +40,16 @@ def total(profile: Profile) -> Parts:
 
 
 def row(server: Profile, client: Profile) -> Row:
-    """The field `profile` of a row: of each party seconds by step kind and part, and by kernel (seconds, calls)."""
+    """The field `profile` of a row: of each party seconds by step kind and part,
+    and by kernel (seconds, calls).
+    """
     return {party: asdict(profile) for party, profile in (("server", server), ("client", client))}
 
 
 def _typical(profiles: Sequence[Profile]) -> Profile:
-    """The run of middle wall-clock time: its figures belong together, which medians one by one would not."""
+    """The run of middle wall-clock time: its figures belong together, which
+    medians one by one would not.
+    """
     return sorted(profiles, key=lambda profile: total(profile).wall)[len(profiles) // 2]
 
 
@@ -70,10 +76,15 @@ def _line(name: str, parts: Parts) -> str:
 def kernel_table(server: Sequence[Profile], client: Sequence[Profile]) -> Iterator[str]:
     """Markdown: CPU seconds and calls of each kernel at either party."""
     sides = [_typical(profiles).kernels for profiles in (server, client)]
-    both = {name: sum(side.get(name, (0.0, 0))[0] for side in sides) for side in sides for name in side}
+    both = {
+        name: sum(side.get(name, (0.0, 0))[0] for side in sides) for side in sides for name in side
+    }
     yield "| kernel | server, s | calls | client, s | calls |"
     yield "|---|---:|---:|---:|---:|"
     for name in sorted(both, key=lambda name: -both[name]):
         if both[name] >= LEAST:
-            cells = [f"{seconds:.3f} | {calls}" for seconds, calls in (side.get(name, (0.0, 0)) for side in sides)]
+            cells = [
+                f"{seconds:.3f} | {calls}"
+                for seconds, calls in (side.get(name, (0.0, 0)) for side in sides)
+            ]
             yield f"| {name} | {' | '.join(cells)} |"

@@ -1,13 +1,15 @@
-"""One party with stop-watches: runs the `moiety` command in this process and writes where its runs spent their time.
+"""One party with stop-watches: runs the `moiety` command in this process and writes
+where its runs spent their time.
 
     python -m benchmarks.profiled FILE serve DIR --listen 127.0.0.1:0 ...
 
-Nothing in the product knows of this: the kernels, the matrix product, the channel and the per-step measurement are
-wrapped from outside, then the command runs as always. For one kernel thread per party. `benchmarks.inference --profile`
-starts both parties so.
+Nothing in the product knows of this: the kernels, the matrix product, the channel and the per-step
+measurement are wrapped from outside, then the command runs as always. For one kernel thread per
+party. `benchmarks.inference --profile` starts both parties so.
 
-Kernels, products, Python and sockets are CPU time of the thread, so that other work on the machine does not count;
-what remains of the wall clock is waiting for the peer, or time when the thread was ready and not on the core.
+Kernels, products, Python and sockets are CPU time of the thread, so that other work on the
+machine does not count; what remains of the wall clock is waiting for the peer, or time when the
+thread was ready and not on the core.
 """
 
 from __future__ import annotations
@@ -26,17 +28,17 @@ import numpy as np
 
 from moiety.protocols import kernels
 from moiety.protocols.session import Session
-from moiety.runtime import executor
-from moiety.runtime.tcp import TcpChannel
+from moiety.runtime.party import executor
+from moiety.runtime.party.transport import TcpChannel
 
 
 @dataclass
 class Parts:
     """Seconds of one party in the steps of one kind; all but `wall` add up to it.
 
-    kernel: compiled kernels; blas: matrix products; python: everything else that this thread computed; socket: copying
-    to and from the network, writer thread included; waiting: blocked until the peer's bytes came; off_core: ready, but
-    something else had the core.
+    kernel: compiled kernels; blas: matrix products; python: everything else that this thread
+    computed; socket: copying to and from the network, writer thread included; waiting: blocked
+    until the peer's bytes came; off_core: ready, but something else had the core.
     """
 
     wall: float = 0.0
@@ -61,7 +63,9 @@ class Profile:
 
 
 class Watch:
-    """The stop-watches of one party. `step` opens a step on the thread that runs it; the others count only there."""
+    """The stop-watches of one party. `step` opens a step on the thread that runs
+    it; the others count only there.
+    """
 
     def __init__(self) -> None:
         self.runs: list[Profile] = []
@@ -78,9 +82,15 @@ class Watch:
         try:
             yield
         finally:
-            wall, cpu, writer = time.perf_counter() - wall, time.thread_time() - cpu, self._writer - writer
+            wall, cpu, writer = (
+                time.perf_counter() - wall,
+                time.thread_time() - cpu,
+                self._writer - writer,
+            )
             self._owner = None
-            kernel, blas, socket = (self._spent.get(name, 0.0) for name in ("kernel", "blas", "socket"))
+            kernel, blas, socket = (
+                self._spent.get(name, 0.0) for name in ("kernel", "blas", "socket")
+            )
             parts = Parts(
                 wall=wall,
                 kernel=kernel,
@@ -132,7 +142,9 @@ class Watch:
         measure, last = executor.RunCost.measure, None
 
         @contextmanager
-        def measured(cost: executor.RunCost, session: Session, kind: str, label: str) -> Iterator[None]:
+        def measured(
+            cost: executor.RunCost, session: Session, kind: str, label: str
+        ) -> Iterator[None]:
             nonlocal last
             if cost is not last:
                 last = cost
@@ -141,7 +153,8 @@ class Watch:
                 yield
 
         wrapped: list[tuple[object, str, object]] = [
-            (kernels, name, self.around("kernel", getattr(kernels, name), name)) for name in kernels.kernel_names()
+            (kernels, name, self.around("kernel", getattr(kernels, name), name))
+            for name in kernels.kernel_names()
         ]
         wrapped += [
             (TcpChannel, name, self.around("socket", getattr(TcpChannel, name)))
@@ -162,7 +175,9 @@ def main() -> None:
     file = Path(sys.argv.pop(1))
     watch = Watch()
     watch.install()
-    from moiety.runtime import cli  # after the wrapping, so that nothing can have kept an unwrapped name
+    from moiety.runtime.cli import (
+        app as cli,
+    )  # after the wrapping, so that nothing can have kept an unwrapped name
 
     try:
         cli.main()

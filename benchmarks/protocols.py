@@ -1,13 +1,14 @@
-"""Protocols one by one: ReLU, truncation, max-pool, convolution, correlations. Two processes over loopback TCP.
+"""Protocols one by one: ReLU, truncation, max-pool, convolution, correlations.
+Two processes over loopback TCP.
 
     python -m benchmarks.protocols                       all, at the sizes at which the peers were measured
     python -m benchmarks.protocols --only relu --runs 5
     python -m benchmarks.protocols --elements 4096 --pool 4,16,16 --shrink 16        small, for a try
 
-Every case is verified first: its result against the same function on open integers, its traffic against the declared
-cost, byte for byte. Then it is timed. One JSON object per case; `seconds` is the median over the runs of the time from
-the first party's start to the last one's end. Set-up (base transfers) and `prepare_s` (inputs; for a convolution the
-hint, once per model) are not in it.
+Every case is verified first: its result against the same function on open integers, its traffic
+against the declared cost, byte for byte. Then it is timed. One JSON object per case; `seconds` is
+the median over the runs of the time from the first party's start to the last one's end. Set-up
+(base transfers) and `prepare_s` (inputs; for a convolution the hint, once per model) are not in it.
 """
 
 from __future__ import annotations
@@ -22,17 +23,21 @@ from benchmarks import harness
 from benchmarks.harness import Row
 from benchmarks.micro import Case, cases
 from benchmarks.parties import Call, Pair, two_processes
-from moiety.protocols.costs import Generator, Mixed, Wire
+from moiety.protocols.cost import Generator, Mixed, Wire
 from moiety.protocols.setup import NEVER_SILENT
-from moiety.runtime.correlations import ALWAYS_SILENT
+from moiety.runtime.party.generators import ALWAYS_SILENT
 
 OT = {"softspoken": NEVER_SILENT, "mixed": 4, "silent": ALWAYS_SILENT}
-"""Name -> smallest choice that takes silent correlations; `mixed` is what `auto` takes on a fast network."""
+"""Name -> smallest choice that takes silent correlations; `mixed` is what
+`auto` takes on a fast network.
+"""
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
-        prog="python -m benchmarks.protocols", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.protocols",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument(
         "--elements",
@@ -42,7 +47,11 @@ def parser() -> argparse.ArgumentParser:
         help="values of the element-wise cases (default 2^20)",
     )
     p.add_argument(
-        "--pool", type=_shape, default=(64, 112, 112), metavar="C,H,W", help="input of max-pool (default 64,112,112)"
+        "--pool",
+        type=_shape,
+        default=(64, 112, 112),
+        metavar="C,H,W",
+        help="input of max-pool (default 64,112,112)",
     )
     p.add_argument(
         "--shrink",
@@ -51,7 +60,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="divide channels and filters of the convolutions (default 1)",
     )
-    p.add_argument("--only", nargs="+", metavar="WORD", help="only cases whose name contains one of the words")
+    p.add_argument(
+        "--only", nargs="+", metavar="WORD", help="only cases whose name contains one of the words"
+    )
     p.add_argument(
         "--runs",
         type=harness.positive,
@@ -66,8 +77,15 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="write the rows there, as one list (default: one per line to standard output)",
     )
-    p.add_argument("--ot", choices=OT, default="softspoken", help="generator of correlations (default softspoken)")
-    p.add_argument("--no-pin", action="store_true", help="do not bind each party to a core of its own")
+    p.add_argument(
+        "--ot",
+        choices=OT,
+        default="softspoken",
+        help="generator of correlations (default softspoken)",
+    )
+    p.add_argument(
+        "--no-pin", action="store_true", help="do not bind each party to a core of its own"
+    )
     return p
 
 
@@ -104,13 +122,17 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
             row = environment | {"setup_s": setup} | measure(pair, generator, case, options.runs)
             rows.append(row)
             milliseconds, megabytes = 1e3 * row["seconds"], row["bytes_total"] / 1e6
-            harness.say(f"{case.name:36} {milliseconds:10.1f} ms  {megabytes:10.2f} MB  {row['rounds']:3} flights")
+            harness.say(
+                f"{case.name:36} {milliseconds:10.1f} ms  {megabytes:10.2f} MB  {row['rounds']:3} flights"
+            )
     harness.write_rows(rows, options.json)
     return rows
 
 
 def measure(pair: Pair, generator: Generator, case: Case, runs: int) -> Row:
-    """Verify, then time. Raises `VerificationFailed`. `generator` follows the pair's, from a fresh session on."""
+    """Verify, then time. Raises `VerificationFailed`. `generator` follows the
+    pair's, from a fresh session on.
+    """
     prepared = pair.make(case.maker, *case.arguments)
     first = pair.run(results=True)
     verify(case, first, generator)
@@ -119,7 +141,10 @@ def measure(pair: Pair, generator: Generator, case: Case, runs: int) -> Row:
         verify_traffic(case, call, case.declared.on(generator))
     seconds = harness.median([call.seconds for call in timed])
     # Silent correlations are made in batches: their bytes fall on some calls and not on others.
-    up, down = (round(sum(getattr(call, side).sent for call in timed) / runs) for side in ("client", "server"))
+    up, down = (
+        round(sum(getattr(call, side).sent for call in timed) / runs)
+        for side in ("client", "server")
+    )
     return {
         "case": case.name,
         "arguments": [str(argument) for argument in case.arguments],
@@ -150,7 +175,10 @@ def verify(case: Case, call: Call, generator: Generator) -> None:
 
 
 def verify_traffic(case: Case, call: Call, declared: Wire) -> None:
-    sent, received = (call.client.sent, call.server.sent), (call.server.received, call.client.received)
+    sent, received = (
+        (call.client.sent, call.server.sent),
+        (call.server.received, call.client.received),
+    )
     harness.require(
         sent == received == (declared.up, declared.down),
         f"{case.name}: {sent[0]} bytes up, {sent[1]} down; declared: {declared.up}, {declared.down}",

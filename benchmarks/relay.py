@@ -1,8 +1,10 @@
-"""A TCP relay that gives a connection a round-trip time and a bandwidth: loopback made into a LAN or a WAN.
+"""A TCP relay that gives a connection a round-trip time and a bandwidth:
+loopback made into a LAN or a WAN.
 
-Bytes of each direction leave the relay no faster than the bandwidth, and half a round trip after they came. What waits
-is bounded by the bandwidth-delay product plus a buffer, so a sender feels the narrow link as it would feel a real one.
-Shaping in the kernel (netem) would need root and a module that containers often lack; the relay needs neither.
+Bytes of each direction leave the relay no faster than the bandwidth, and half a round trip after
+they came. What waits is bounded by the bandwidth-delay product plus a buffer, so a sender feels the
+narrow link as it would feel a real one. Shaping in the kernel (netem) would need root and a module
+that containers often lack; the relay needs neither.
 """
 
 from __future__ import annotations
@@ -86,8 +88,8 @@ class _Direction:
 
 @contextmanager
 def relay(link: Link, address: str) -> Iterator[str]:
-    """Listens on a free port of this machine and relays every connection to `address` over the link; gives its own
-    address.
+    """Listens on a free port of this machine and relays every connection to `address` over
+    the link; gives its own address.
     """
     host, _, port = address.rpartition(":")
     listener = socket.create_server(("127.0.0.1", 0))

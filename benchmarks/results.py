@@ -3,9 +3,9 @@
     python -m benchmarks.results rows/*.json             print it
     python -m benchmarks.results rows/*.json --write     put it into the README
 
-Takes rows of `benchmarks.inference` (both roundings) and `benchmarks.protocols`, in any number of files. The peers'
-figures are constants here: measured by this project, not published ones, on another machine than the rows may be from,
-which the section says.
+Takes rows of `benchmarks.inference` (both roundings) and `benchmarks.protocols`, in any number of
+files. The peers' figures are constants here: measured by this project, not published ones, on
+another machine than the rows may be from, which the section says.
 """
 
 from __future__ import annotations
@@ -22,23 +22,30 @@ from moiety.protocols.errors import BadInput
 DOCUMENT = ROOT / "README.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
-PEERS_MACHINE = (
-    "two cores of the Zen 5 class with AVX-512, loopback, one thread per party, built with -O3 -march=native"
-)
+PEERS_MACHINE = "two cores of the Zen 5 class with AVX-512, loopback, one thread per party, built with -O3 -march=native"
 PEERS = (
     ("Cheetah, 41 bits, approximate ReLU and truncation", "120.4", "2.47", "2618", "2.3 / 1.1"),
     ("CrypTFlow2 (SCI_HE), 32-bit prime field, faithful", "486", "33.8", "9388", "5.7 / 3.0"),
     ("SPU 0.9.5 with its Cheetah protocol, 64 bits", "652.7", "3.81", "", "3.8 / 6.5"),
 )
-# Case -> name, then milliseconds and MB of Cheetah (41 bits, exact) and of SCI_HE (41 bits), where they were measured.
+# Case -> name, then milliseconds and MB of Cheetah (41 bits, exact) and of SCI_HE (41
+# bits), where they were measured.
 MICRO: dict[str, tuple[str, str, str]] = {
     "relu 13 to 24 bits": ("ReLU, 2^20 values, 13 bits (the default plan's)", "", ""),
     "relu 16 to 28 bits": ("ReLU, 2^20 values, 16 bits", "", ""),
     "relu 41 to 41 bits": ("ReLU, 2^20 values, 41 bits", "8134; 72", "10076; 1136"),
     "truncate exact 28 bits by 12": ("exact truncation by 12, 2^20 values, 28 bits", "", ""),
-    "truncate exact 41 bits by 12": ("exact truncation by 12, 2^20 values, 41 bits", "", "14775; 1641"),
+    "truncate exact 41 bits by 12": (
+        "exact truncation by 12, 2^20 values, 41 bits",
+        "",
+        "14775; 1641",
+    ),
     "max-pool 3x3/2 16 bits": ("max-pool 3x3/2 on 64x112x112, 16 bits", "", ""),
-    "max-pool 3x3/2 41 bits": ("max-pool 3x3/2 on 64x112x112, 41 bits", "12645; 110", "15660; 1755"),
+    "max-pool 3x3/2 41 bits": (
+        "max-pool 3x3/2 on 64x112x112, 41 bits",
+        "12645; 110",
+        "15660; 1755",
+    ),
     "conv 1x1 56x56 128->128 flooded": ("1x1, 56x56, 128 to 128, exact", "512; 14.8", "2651; 33.6"),
     "conv 1x1 56x56 128->128 uniform": ("1x1, 56x56, 128 to 128, +-1", "", ""),
     "conv 1x1 14x14 512->128 flooded": ("1x1, 14x14, 512 to 128, exact", "346; 5.9", "717; 6.8"),
@@ -69,7 +76,9 @@ def section(rows: Sequence[Row], note: str = "") -> Iterator[str]:
 
 def described(row: Row) -> str:
     machine = row["machine"]
-    instructions = next((shown for flag, shown in INSTRUCTIONS.items() if flag in machine["instructions"]), "no AVX")
+    instructions = next(
+        (shown for flag, shown in INSTRUCTIONS.items() if flag in machine["instructions"]), "no AVX"
+    )
     return f"{machine['cpu']}, {machine['cores']} cores, {instructions}, {row['kernels_backend']} kernels"
 
 
@@ -82,7 +91,10 @@ def networks(rows: Sequence[Row]) -> Iterator[str]:
     yield ""
     yield "| | total, s | CPU, server / client, s | traffic, GB | flights | peak memory, server / client, GB |"
     yield "|---|---|---|---|---|---|"
-    kinds = {rounding: [row for row in rows if row["rounding"] == rounding] for rounding in ("stochastic", "exact")}
+    kinds = {
+        rounding: [row for row in rows if row["rounding"] == rounding]
+        for rounding in ("stochastic", "exact")
+    }
     for rounding, chosen in kinds.items():
         if chosen:
             yield network_line(rounding, chosen)
@@ -106,9 +118,12 @@ def networks(rows: Sequence[Row]) -> Iterator[str]:
 
 def network_line(rounding: str, rows: Sequence[Row]) -> str:
     total, server, client, traffic = (
-        median([row[name] for row in rows]) for name in ("total_s", "server_cpu_s", "client_cpu_s", "bytes_total")
+        median([row[name] for row in rows])
+        for name in ("total_s", "server_cpu_s", "client_cpu_s", "bytes_total")
     )
-    memory = (median([row[f"peak_rss_{party}"] for row in rows]) / 1e9 for party in ("server", "client"))
+    memory = (
+        median([row[f"peak_rss_{party}"] for row in rows]) / 1e9 for party in ("server", "client")
+    )
     return (
         f"| **Moiety, {rounding}** | **{total:.1f}** | {server:.1f} / {client:.1f} | **{traffic / 1e9:.2f}** | "
         f"{rows[0]['rounds']} | {' / '.join(f'{value:.2f}' for value in memory)} |"
@@ -146,12 +161,23 @@ def updated(text: str, rows: Sequence[Row], note: str = "") -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.results", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.results",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("files", type=Path, nargs="+", metavar="ROWS.json", help="written by the other benchmarks")
-    parser.add_argument("--note", default="", metavar="TEXT", help="what a reader must know about these measurements")
+    parser.add_argument(
+        "files", type=Path, nargs="+", metavar="ROWS.json", help="written by the other benchmarks"
+    )
+    parser.add_argument(
+        "--note",
+        default="",
+        metavar="TEXT",
+        help="what a reader must know about these measurements",
+    )
     parser.add_argument("--write", action="store_true", help="put the section into the document")
-    parser.add_argument("--document", type=Path, default=DOCUMENT, help="the document (default README.md)")
+    parser.add_argument(
+        "--document", type=Path, default=DOCUMENT, help="the document (default README.md)"
+    )
     options = parser.parse_args(arguments)
     rows = [row for file in options.files for row in json.loads(file.read_text())]
     if options.write:

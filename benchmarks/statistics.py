@@ -1,4 +1,5 @@
-"""Area under the ROC curve: DeLong's interval for one classifier, paired bootstrap over patients for a change.
+"""Area under the ROC curve: DeLong's interval for one classifier, paired
+bootstrap over patients for a change.
 
 Scores are float `(n,)`, labels bool `(n,)`. Ties count half.
 """
@@ -30,7 +31,9 @@ def auroc(scores: F64, labels: Bools) -> float:
     negatives = labels.size - positives
     if not positives or not negatives:
         return float("nan")
-    return float((rankdata(scores)[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    return float(
+        (rankdata(scores)[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives)
+    )
 
 
 def delong(scores: F64, labels: Bools, confidence: float = 0.95) -> Interval:
@@ -48,18 +51,27 @@ def delong(scores: F64, labels: Bools, confidence: float = 0.95) -> Interval:
 
 
 def paired_change(
-    scores: F64, reference: F64, labels: Bools, groups: npt.NDArray[np.str_], resamples: int, rng: np.random.Generator
+    scores: F64,
+    reference: F64,
+    labels: Bools,
+    groups: npt.NDArray[np.str_],
+    resamples: int,
+    rng: np.random.Generator,
 ) -> Interval:
-    """AUROC of `scores` minus that of `reference` on the same images; percentile interval, whole groups resampled.
+    """AUROC of `scores` minus that of `reference` on the same images; percentile
+    interval, whole groups resampled.
 
-    Images of one patient (`groups`) are not independent, so patients are drawn, with all their images.
+    Images of one patient (`groups`) are not independent, so patients are
+    drawn, with all their images.
     """
     value = auroc(scores, labels) - auroc(reference, labels)
     names, inverse = np.unique(groups, return_inverse=True)
     members = [np.flatnonzero(inverse == index) for index in range(names.size)]
     changes = []
     for _ in range(resamples):
-        drawn = np.concatenate([members[index] for index in rng.integers(0, names.size, names.size)])
+        drawn = np.concatenate(
+            [members[index] for index in rng.integers(0, names.size, names.size)]
+        )
         changes.append(auroc(scores[drawn], labels[drawn]) - auroc(reference[drawn], labels[drawn]))
     finite = np.array([change for change in changes if np.isfinite(change)])
     if not finite.size:

@@ -1,11 +1,13 @@
-"""What more threads of a party would gain: kernels alone with one and several, and Amdahl's law from a whole inference.
+"""What more threads of a party would gain: kernels alone with one and several, and
+Amdahl's law from a whole inference.
 
     python -m benchmarks.threads compiled/ --threads 1 2 --json rows.json
 
-The kernels run in this process, one after another, with nobody to wait for: wall seconds, the least of several. For
-the serial part a whole run's work is cut as for `--split` threads, whatever the machine has, and the CPU seconds inside
-jobs that can run side by side are told from all others of the process: what remains, s of the total, is serial, and N
-threads gain at most 1 / (s + (1 - s) / N). CPU seconds do not depend on how busy the machine is.
+The kernels run in this process, one after another, with nobody to wait for: wall seconds, the least
+of several. For the serial part a whole run's work is cut as for `--split` threads, whatever the
+machine has, and the CPU seconds inside jobs that can run side by side are told from all others of
+the process: what remains, s of the total, is serial, and N threads gain at most 1 / (s + (1 - s) /
+N). CPU seconds do not depend on how busy the machine is.
 """
 
 from __future__ import annotations
@@ -23,15 +25,15 @@ from benchmarks import batches, harness
 from benchmarks.harness import Row
 from benchmarks.parties import two_processes
 from moiety.protocols import kernels, parallel
-from moiety.protocols.linear import ServerLinear
-from moiety.protocols.packing import Geometry
-from moiety.protocols.packing_plan import plan_linear
+from moiety.protocols.linear.layout import Geometry
+from moiety.protocols.linear.planner import plan_linear
+from moiety.protocols.linear.protocol import ServerLinear
+from moiety.protocols.linear.rlwe import ClientKey, Ring, ServerKey, public_key_a
+from moiety.protocols.ot.lpn import SMALL
 from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
-from moiety.protocols.rlwe import ClientKey, Ring, ServerKey, public_key_a
 from moiety.protocols.session import Session
 from moiety.protocols.setup import NEVER_SILENT
-from moiety.protocols.vole.lpn import SMALL
 
 MAKER = "benchmarks.threads:make"
 ELEMENTS = 1 << 19
@@ -40,20 +42,56 @@ PREDICTED = (2, 4, 8)
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
-        prog="python -m benchmarks.threads", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.threads",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("folder", type=Path, metavar="DIR", help="a compiled folder; hints are kept in it")
-    p.add_argument("--threads", type=harness.positive, nargs="+", default=[1, 2], metavar="N", help="default 1 2")
-    p.add_argument("--split", type=harness.positive, default=8, metavar="N", help="cut the inference so (default 8)")
-    p.add_argument("--batch", type=harness.positive, default=1, metavar="B", help="images in the run (default 1)")
-    p.add_argument("--repeats", type=harness.positive, default=9, metavar="N", help="of each kernel (default 9)")
-    p.add_argument("--silent-from", type=int, default=3, choices=range(1, NEVER_SILENT + 1), help="default 3")
+    p.add_argument(
+        "folder", type=Path, metavar="DIR", help="a compiled folder; hints are kept in it"
+    )
+    p.add_argument(
+        "--threads",
+        type=harness.positive,
+        nargs="+",
+        default=[1, 2],
+        metavar="N",
+        help="default 1 2",
+    )
+    p.add_argument(
+        "--split",
+        type=harness.positive,
+        default=8,
+        metavar="N",
+        help="cut the inference so (default 8)",
+    )
+    p.add_argument(
+        "--batch",
+        type=harness.positive,
+        default=1,
+        metavar="B",
+        help="images in the run (default 1)",
+    )
+    p.add_argument(
+        "--repeats",
+        type=harness.positive,
+        default=9,
+        metavar="N",
+        help="of each kernel (default 9)",
+    )
+    p.add_argument(
+        "--silent-from", type=int, default=3, choices=range(1, NEVER_SILENT + 1), help="default 3"
+    )
     p.add_argument("--seed", type=int, default=1, help="of the image, which is noise (default 1)")
-    p.add_argument("--json", type=Path, metavar="FILE", help="write the rows there (default: one per line to stdout)")
+    p.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write the rows there (default: one per line to stdout)",
+    )
     return p
 
 
-# --- kernels alone ----------------------------------------------------------------------------------------------------
+# --- kernels alone --------------------------------------------------------------------------------
 
 
 def jobs(rng: np.random.Generator) -> dict[str, Callable[[Workers], Any]]:
@@ -69,11 +107,16 @@ def jobs(rng: np.random.Generator) -> dict[str, Callable[[Workers], Any]]:
     layer = ServerLinear(spec, 0, b"public seed 0001", weight, np.zeros(128, np.int64))
     ring_q, window = Ring.of(spec.degree, spec.primes), spec.layout.windows[0]
     upload = rng.integers(
-        0, min(spec.primes), (len(spec.primes), spec.layout.ciphertexts_per_tile, spec.degree), np.uint32
+        0,
+        min(spec.primes),
+        (len(spec.primes), spec.layout.ciphertexts_per_tile, spec.degree),
+        np.uint32,
     )
     client = ClientKey.generate(ring_q, Prg.from_os())
     public = public_key_a(ring_q, b"public seed 0001")
-    server = ServerKey(ring_q, public, ring_q.forward(client.mask(public[:, None], Prg.from_os()))[:, 0])
+    server = ServerKey(
+        ring_q, public, ring_q.forward(client.mask(public[:, None], Prg.from_os()))[:, 0]
+    )
     answers = rng.integers(0, 1 << spec.answer_bits, (16, spec.degree), np.uint64)
     seeds = rng.integers(0, 256, (SMALL.seeds, 16), np.uint8)
     rows = np.zeros((SMALL.length, 16), np.uint8)
@@ -88,14 +131,20 @@ def jobs(rng: np.random.Generator) -> dict[str, Callable[[Workers], Any]]:
     parts = ELEMENTS // parallel.STREAMED
     blocks = parallel.STREAMED // 128
     return {
-        "SoftSpoken, 2 bits": pieces(lambda i: kernels.vole_receiver(keys, 2 * blocks * i, 2, blocks), parts),
+        "SoftSpoken, 2 bits": pieces(
+            lambda i: kernels.vole_receiver(keys, 2 * blocks * i, 2, blocks), parts
+        ),
         "leaves, 4 bits": spread(
             lambda r: kernels.leaves_send(w[r], delta, 4, r.start, small[r], small[None, r], True)
         ),
         "multiplexer": spread(
-            lambda r: kernels.mux_server(w[r], delta, r.start, small[r] & np.uint8(3), x[r], bit[r], bit[r], 13, 24)
+            lambda r: kernels.mux_server(
+                w[r], delta, r.start, small[r] & np.uint8(3), x[r], bit[r], bit[r], 13, 24
+            )
         ),
-        "silent code": spread(lambda r: kernels.encode_blocks(seeds, code, r.start, rows[r]), SMALL.length),
+        "silent code": spread(
+            lambda r: kernels.encode_blocks(seeds, code, r.start, rows[r]), SMALL.length
+        ),
         "encryptions of zero": pieces(lambda i: server.zeros(16, Prg(bytes(15) + bytes([i]))), 16),
         "phases": pieces(lambda i: client.phase_product(answers, spec.answer_bits), 16),
         "convolution": lambda workers: layer.convolve(upload, window, workers),
@@ -108,7 +157,9 @@ def kernels_alone(options: argparse.Namespace) -> list[Row]:
         times: dict[str, float] = {}
         pools = {threads: Workers(threads) for threads in options.threads}
         found: dict[int, list[float]] = {threads: [] for threads in pools}
-        for _ in range(options.repeats):  # in turns, so that a busy moment hits all numbers of threads alike
+        for _ in range(
+            options.repeats
+        ):  # in turns, so that a busy moment hits all numbers of threads alike
             for threads, workers in pools.items():
                 started = time.perf_counter()
                 job(workers)
@@ -117,11 +168,13 @@ def kernels_alone(options: argparse.Namespace) -> list[Row]:
             times[str(threads)] = min(found[threads])
             workers.close()
         rows.append({"kernel": name, "seconds": times})
-        harness.say(f"{name}: " + ", ".join(f"{n} threads {1e3 * t:.1f} ms" for n, t in times.items()))
+        harness.say(
+            f"{name}: " + ", ".join(f"{n} threads {1e3 * t:.1f} ms" for n, t in times.items())
+        )
     return rows
 
 
-# --- the serial part of an inference ----------------------------------------------------------------------------------
+# --- the serial part of an inference --------------------------------------------------------------
 
 
 class Clock:
@@ -135,7 +188,9 @@ class Clock:
         """For the rest of this process's life."""
         plain = Workers.map
 
-        def timed(workers: Workers, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        def timed(
+            workers: Workers, function: Callable[[Any], Any], items: Iterable[Any]
+        ) -> Iterator[Any]:
             spent: list[float] = []
 
             def job(item: Any) -> Any:
@@ -155,8 +210,8 @@ class Clock:
 
 
 def make(session: Session, folder: Path, count: int, seed: int) -> Callable[[], Any]:
-    """A party's call: an inference of `count` images; returns CPU seconds in jobs that can run side by side, and of the
-    process.
+    """A party's call: an inference of `count` images; returns CPU seconds in jobs that can run
+    side by side, and of the process.
     """
     inference = batches.make(session, folder, count, seed)
     clock = Clock()
@@ -191,7 +246,8 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     options = parser().parse_args(arguments)
     harness.one_thread()
     rows = [
-        {"benchmark": "threads", **harness.environment()} | row for row in (*kernels_alone(options), *amdahl(options))
+        {"benchmark": "threads", **harness.environment()} | row
+        for row in (*kernels_alone(options), *amdahl(options))
     ]
     harness.write_rows(rows, options.json)
     return rows

@@ -1,7 +1,8 @@
-"""DenseNet-BC (Huang, Liu, van der Maaten, Weinberger: Densely Connected Convolutional Networks, CVPR 2017) in PyTorch.
+"""DenseNet-BC (Huang, Liu, van der Maaten, Weinberger: Densely Connected Convolutional
+Networks, CVPR 2017) in PyTorch.
 
-Parameters are named as in torchvision (`features.denseblock1.denselayer1.norm1.weight`, ..., `classifier.weight`), so
-that public checkpoints load.
+Parameters are named as in torchvision (`features.denseblock1.denselayer1.norm1.weight`, ...,
+`classifier.weight`), so that public checkpoints load.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ DENSENET121 = (6, 12, 24, 16)
 
 
 class DenseLayer(nn.Module):
-    """`concat(x, conv3x3(relu(bn(conv1x1(relu(bn(x)))))))`: adds `growth` channels through a bottleneck of 4*growth."""
+    """`concat(x, conv3x3(relu(bn(conv1x1(relu(bn(x)))))))`: adds `growth` channels
+    through a bottleneck of 4*growth.
+    """
 
     def __init__(self, channels: int, growth: int) -> None:
         super().__init__()
@@ -51,10 +54,17 @@ class Transition(nn.Sequential):
 
 
 class DenseNet(nn.Module):
-    """Images (N, 3, H, W), float32 and normalised, to logits (N, labels). The defaults make DenseNet-121."""
+    """Images (N, 3, H, W), float32 and normalised, to logits (N, labels).
+    The defaults make DenseNet-121.
+    """
 
     def __init__(
-        self, labels: int, layers: Sequence[int] = DENSENET121, growth: int = 32, stem: int = 64, channels: int = 3
+        self,
+        labels: int,
+        layers: Sequence[int] = DENSENET121,
+        growth: int = 32,
+        stem: int = 64,
+        channels: int = 3,
     ) -> None:
         super().__init__()
         self.channels, self.labels = channels, labels
@@ -92,8 +102,9 @@ class DenseNet(nn.Module):
 def modern_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A checkpoint's parameters under today's names.
 
-    Wrappers' prefixes before `features.` and `classifier.` go (`module.`, `densenet121.`), the old `norm.1` becomes
-    `norm1`, and the Linear inside a Sequential classifier (`classifier.0`) becomes the classifier.
+    Wrappers' prefixes before `features.` and `classifier.` go (`module.`, `densenet121.`), the
+    old `norm.1` becomes `norm1`, and the Linear inside a Sequential classifier
+    (`classifier.0`) becomes the classifier.
     """
     renamed = {}
     for name, tensor in state.items():
@@ -103,29 +114,42 @@ def modern_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def load_densenet(path: str | PathLike[str], labels: int | None = None) -> tuple[DenseNet, dict[str, Any]]:
-    """The network in a checkpoint, in evaluation mode, and what `moiety.models.train` put beside it, if it did.
+def load_densenet(
+    path: str | PathLike[str], labels: int | None = None
+) -> tuple[DenseNet, dict[str, Any]]:
+    """The network in a checkpoint, in evaluation mode, and what
+    `moiety.models.train` put beside it, if it did.
 
-    The second result holds `labels`, `preprocessing` and `epoch`, as far as the checkpoint has them.
+    The second result holds `labels`, `preprocessing` and `epoch`, as
+    far as the checkpoint has them.
 
-    Depths, growth and widths are read off the parameters. A checkpoint is a state dictionary, or a dictionary that
-    holds one as `state_dict` or `model`; it is read with `weights_only=True`, so a file cannot run code. Raises
-    BadInput for a file that is none of these, for parameters that do not make a DenseNet, or for another number of
-    outputs than `labels`.
+    Depths, growth and widths are read off the parameters. A checkpoint is a state dictionary, or a
+    dictionary that holds one as `state_dict` or `model`; it is read with `weights_only=True`, so a
+    file cannot run code. Raises BadInput for a file that is none of these, for parameters that do
+    not make a DenseNet, or for another number of outputs than `labels`.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error})") from error
-    except Exception as error:  # RuntimeError, UnpicklingError, ValueError, ...: torch names no common kind
+    except (
+        Exception
+    ) as error:  # RuntimeError, UnpicklingError, ValueError, ...: torch names no common kind
         raise BadInput(
             f"{path}: is no checkpoint of plain tensors. A whole pickled model is refused, since it could run code: "
             "load it where you trust it and write torch.save(model.state_dict(), path)."
         ) from error
     if not isinstance(content, dict):
-        raise BadInput(f"{path}: holds a {type(content).__name__}, not a state dictionary; save model.state_dict().")
-    state = next((content[key] for key in ("state_dict", "model") if isinstance(content.get(key), dict)), content)
-    state = modern_names({name: value for name, value in state.items() if isinstance(value, Tensor)})
+        raise BadInput(
+            f"{path}: holds a {type(content).__name__}, not a state dictionary; save model.state_dict()."
+        )
+    state = next(
+        (content[key] for key in ("state_dict", "model") if isinstance(content.get(key), dict)),
+        content,
+    )
+    state = modern_names(
+        {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    )
     model = DenseNet(**_sizes(state, path))
     if labels is not None and model.labels != labels:
         raise BadInput(f"{path}: has {model.labels} outputs, but {labels} labels were asked for.")
@@ -133,7 +157,9 @@ def load_densenet(path: str | PathLike[str], labels: int | None = None) -> tuple
         model.load_state_dict(state)
     except RuntimeError as error:
         raise BadInput(f"{path}: does not fit a DenseNet: {error}") from error
-    return model.eval(), {key: value for key, value in content.items() if key in ("labels", "preprocessing", "epoch")}
+    return model.eval(), {
+        key: value for key, value in content.items() if key in ("labels", "preprocessing", "epoch")
+    }
 
 
 def _sizes(state: Mapping[str, Tensor], path: str | PathLike[str]) -> dict[str, Any]:
@@ -149,4 +175,10 @@ def _sizes(state: Mapping[str, Tensor], path: str | PathLike[str]) -> dict[str, 
         block, layer = int(match[1]), int(match[2])
         layers[block] = max(layers.get(block, 0), layer)
     depths = [layers[block] for block in sorted(layers)]
-    return {"labels": outputs, "layers": depths, "growth": growth, "stem": stem.shape[0], "channels": stem.shape[1]}
+    return {
+        "labels": outputs,
+        "layers": depths,
+        "growth": growth,
+        "stem": stem.shape[0],
+        "channels": stem.shape[1],
+    }

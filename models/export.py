@@ -4,8 +4,9 @@
                                    [--label-names a,b,c] [--opset 17] [--half] [--architecture densenet|resnet50|...]
     python -m moiety.models.export --architecture resnet50 --labels 14 -o model.onnx      (random weights)
 
-`folded` is what PyTorch exports by default: a batch norm right after a convolution disappears into it (conv0/norm0 and
-every conv1/norm2). `separate-batchnorm` keeps every BatchNormalization as a node. Both are the same function.
+`folded` is what PyTorch exports by default: a batch norm right after a convolution disappears into
+it (conv0/norm0 and every conv1/norm2). `separate-batchnorm` keeps every BatchNormalization as a
+node. Both are the same function.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ from moiety.runtime.program import Preprocessing
 
 Style = Literal["folded", "separate-batchnorm"]
 TOLERANCE = 1e-4
-"""Largest difference of logits between PyTorch and onnxruntime, relative to the largest logit (or to 1)."""
+"""Largest difference of logits between PyTorch and onnxruntime, relative
+to the largest logit (or to 1).
+"""
 
 
 def export_onnx(
@@ -43,20 +46,23 @@ def export_onnx(
     opset: int = 17,
     half: bool = False,
 ) -> onnx.ModelProto:
-    """The ONNX form of `model` in evaluation mode: `image` (N, C, H, W) float32 to `logits` (N, labels), N symbolic; of
-    a segmentation, (N, labels, H, W).
+    """The ONNX form of `model` in evaluation mode: `image` (N, C, H, W) float32 to `logits` (N,
+    labels), N symbolic; of a segmentation, (N, labels, H, W).
 
-    The float32 model is run by onnxruntime on random images and compared with PyTorch: ContractViolation if they differ
-    by more than `TOLERANCE`. Then `half` rounds the stored weights to float16 (`store_half`). BadInput for another
-    number of `labels` than outputs.
+    The float32 model is run by onnxruntime on random images and compared with PyTorch:
+    ContractViolation if they differ by more than `TOLERANCE`. Then `half` rounds the stored weights
+    to float16 (`store_half`). BadInput for another number of `labels` than outputs.
     """
     if len(labels) != model.labels:
         raise BadInput(f"{len(labels)} label names for {model.labels} outputs")
     model = model.eval()
-    example = torch.randn((2, model.channels, *preprocessing.size), generator=torch.Generator().manual_seed(0))
+    example = torch.randn(
+        (2, model.channels, *preprocessing.size), generator=torch.Generator().manual_seed(0)
+    )
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        # The TorchScript exporter is deprecated, but the newer one always folds and cannot keep batch norms apart.
+        # The TorchScript exporter is deprecated, but the newer one always folds and
+        # cannot keep batch norms apart.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", UserWarning)
         torch.onnx.export(
@@ -68,7 +74,9 @@ def export_onnx(
             output_names=["logits"],
             dynamic_axes={"image": {0: "N"}, "logits": {0: "N"}},
             opset_version=opset,
-            training=torch.onnx.TrainingMode.EVAL if style == "folded" else torch.onnx.TrainingMode.PRESERVE,
+            training=torch.onnx.TrainingMode.EVAL
+            if style == "folded"
+            else torch.onnx.TrainingMode.PRESERVE,
             do_constant_folding=style == "folded",
         )
         exported = onnx.load_model(str(path))
@@ -80,12 +88,16 @@ def export_onnx(
     return exported
 
 
-def _check_same(model: DenseNet | Network, exported: onnx.ModelProto, example: torch.Tensor) -> None:
+def _check_same(
+    model: DenseNet | Network, exported: onnx.ModelProto, example: torch.Tensor
+) -> None:
     with torch.no_grad():
         expected = model(example).numpy()
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(exported.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        exported.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     found = session.run(None, {"image": example.numpy()})[0]
     difference, scale = np.abs(found - expected).max(), max(1.0, np.abs(expected).max())
     if not difference <= TOLERANCE * scale:
@@ -94,15 +106,21 @@ def _check_same(model: DenseNet | Network, exported: onnx.ModelProto, example: t
         )
 
 
-def load_network(architecture: str, path: str | PathLike[str], labels: int | None = None) -> Network:
-    """One of `moiety.models.zoo` with the parameters of a checkpoint: a state dictionary with torchvision's names.
+def load_network(
+    architecture: str, path: str | PathLike[str], labels: int | None = None
+) -> Network:
+    """One of `moiety.models.zoo` with the parameters of a checkpoint: a state
+    dictionary with torchvision's names.
 
-    BadInput for a file that is none, for parameters that do not fit, or for another number of outputs than `labels`.
+    BadInput for a file that is none, for parameters that do not fit, or for another
+    number of outputs than `labels`.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # OSError, RuntimeError, UnpicklingError, ValueError, ...: torch names no common kind
-        raise BadInput(f"{path}: is no checkpoint of plain tensors ({type(error).__name__})") from error
+        raise BadInput(
+            f"{path}: is no checkpoint of plain tensors ({type(error).__name__})"
+        ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
     if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise BadInput(f"{path}: holds no state dictionary; save model.state_dict()")
@@ -117,8 +135,12 @@ def load_network(architecture: str, path: str | PathLike[str], labels: int | Non
     return model
 
 
-def random_network(architecture: str, labels: int, seed: int = 0, size: int = 224, **sizes: float | int) -> Network:
-    """An untrained network with batch norms that fit its activations: for trying plans and costs."""
+def random_network(
+    architecture: str, labels: int, seed: int = 0, size: int = 224, **sizes: float | int
+) -> Network:
+    """An untrained network with batch norms that fit its
+    activations: for trying plans and costs.
+    """
     torch.manual_seed(seed)
     model = build(architecture, labels, **sizes)
     calibrate_norms(model, size, seed=seed)
@@ -134,14 +156,20 @@ def export_checkpoint(
     opset: int = 17,
     half: bool = False,
 ) -> onnx.ModelProto:
-    """Loads `checkpoint`, exports it and writes `output`; `export_onnx` and `load_densenet` say what can be raised.
+    """Loads `checkpoint`, exports it and writes `output`; `export_onnx` and
+    `load_densenet` say what can be raised.
 
-    Label names and preprocessing come from the checkpoint if it was made by `moiety.models.train`; else the names are
-    `label_names` or `label_0`, `label_1`, ..., and the preprocessing is torchvision's.
+    Label names and preprocessing come from the checkpoint if it was made by
+    `moiety.models.train`; else the names are `label_names` or `label_0`, `label_1`, ..., and the
+    preprocessing is torchvision's.
     """
     model, extra = load_densenet(checkpoint, labels)
     names = label_names or extra.get("labels") or [f"label_{i}" for i in range(model.labels)]
-    preprocessing = msgspec.convert(extra["preprocessing"], Preprocessing) if "preprocessing" in extra else IMAGENET
+    preprocessing = (
+        msgspec.convert(extra["preprocessing"], Preprocessing)
+        if "preprocessing" in extra
+        else IMAGENET
+    )
     exported = export_onnx(model, [str(name) for name in names], preprocessing, style, opset, half)
     onnx.save_model(exported, str(output))
     return exported
@@ -149,7 +177,9 @@ def export_checkpoint(
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line; ends with the error's exit code after a user's mistake."""
-    parser = argparse.ArgumentParser(prog="python -m moiety.models.export", description="Checkpoint to ONNX.")
+    parser = argparse.ArgumentParser(
+        prog="python -m moiety.models.export", description="Checkpoint to ONNX."
+    )
     parser.add_argument(
         "checkpoint",
         type=Path,
@@ -164,19 +194,31 @@ def main(arguments: list[str] | None = None) -> None:
         help="the network (default: densenet)",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="the ONNX file to write")
-    parser.add_argument("--style", choices=get_args(Style), default="folded", help="batch norms (default: folded)")
+    parser.add_argument(
+        "--style", choices=get_args(Style), default="folded", help="batch norms (default: folded)"
+    )
     parser.add_argument("--labels", type=int, help="number of outputs the checkpoint must have")
     parser.add_argument("--label-names", help="comma-separated names of the outputs, in order")
     parser.add_argument("--opset", type=int, default=17, help="ONNX operator set (default 17)")
-    parser.add_argument("--half", action="store_true", help="store weights as float16: half the file")
+    parser.add_argument(
+        "--half", action="store_true", help="store weights as float16: half the file"
+    )
     options: Any = parser.parse_args(arguments)
     names = options.label_names.split(",") if options.label_names else None
     try:
         if options.architecture == "densenet":
             if options.checkpoint is None:
-                raise BadInput("a DenseNet needs a checkpoint; other architectures take random weights without one")
+                raise BadInput(
+                    "a DenseNet needs a checkpoint; other architectures take random weights without one"
+                )
             exported = export_checkpoint(
-                options.checkpoint, options.output, options.style, options.labels, names, options.opset, options.half
+                options.checkpoint,
+                options.output,
+                options.style,
+                options.labels,
+                names,
+                options.opset,
+                options.half,
             )
         else:
             if options.checkpoint is None:
@@ -186,14 +228,18 @@ def main(arguments: list[str] | None = None) -> None:
             else:
                 model = load_network(options.architecture, options.checkpoint, options.labels)
             labels = names or [f"label_{index}" for index in range(model.labels)]
-            exported = export_onnx(model, labels, IMAGENET, options.style, options.opset, options.half)
+            exported = export_onnx(
+                model, labels, IMAGENET, options.style, options.opset, options.half
+            )
             onnx.save_model(exported, str(options.output))
     except MoietyError as error:
         parser.exit(error.exit_code, f"{error}\n")
     norms = sum(node.op_type == "BatchNormalization" for node in exported.graph.node)
     rounded = ", then stored as float16" if options.half else ""
     size = options.output.stat().st_size / 1e6
-    print(f"{options.output}: {size:.1f} MB, {norms} BatchNormalization nodes; logits as in PyTorch{rounded}")
+    print(
+        f"{options.output}: {size:.1f} MB, {norms} BatchNormalization nodes; logits as in PyTorch{rounded}"
+    )
 
 
 if __name__ == "__main__":

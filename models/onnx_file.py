@@ -1,4 +1,5 @@
-"""What an ONNX file carries beside its graph: label names, preprocessing, and weights stored in half precision.
+"""What an ONNX file carries beside its graph: label names, preprocessing, and
+weights stored in half precision.
 
 Two `metadata_props` entries make a model file self-contained; `moiety compile` reads them:
 
@@ -16,7 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from moiety.protocols.errors import BadInput
-from moiety.runtime.images import IMAGENET_MEAN, IMAGENET_STD
+from moiety.runtime.intake.pictures import IMAGENET_MEAN, IMAGENET_STD
 from moiety.runtime.program import Preprocessing
 
 LABELS_KEY = "moiety.labels"
@@ -26,7 +27,9 @@ IMAGENET = Preprocessing(size=(224, 224), channels=3, mean=IMAGENET_MEAN, std=IM
 """The normalisation of torchvision's networks, which the shipped model uses too."""
 
 
-def set_metadata(model: onnx.ModelProto, labels: Sequence[str], preprocessing: Preprocessing) -> None:
+def set_metadata(
+    model: onnx.ModelProto, labels: Sequence[str], preprocessing: Preprocessing
+) -> None:
     """Writes both entries into `model`, replacing any that are there; other entries stay."""
     entries = {prop.key: prop.value for prop in model.metadata_props}
     entries[LABELS_KEY] = msgspec.json.encode(list(labels)).decode()
@@ -37,7 +40,8 @@ def set_metadata(model: onnx.ModelProto, labels: Sequence[str], preprocessing: P
 def get_metadata(model: onnx.ModelProto) -> tuple[list[str], Preprocessing]:
     """The label names and the preprocessing in `model`.
 
-    Raises KeyError with the name of the entry that is missing, msgspec.DecodeError for one that does not read.
+    Raises KeyError with the name of the entry that is missing,
+    msgspec.DecodeError for one that does not read.
     """
     entries = {prop.key: prop.value for prop in model.metadata_props}
     labels = msgspec.json.decode(entries[LABELS_KEY], type=list[str])
@@ -45,11 +49,12 @@ def get_metadata(model: onnx.ModelProto) -> tuple[list[str], Preprocessing]:
 
 
 def store_half(model: onnx.ModelProto) -> None:
-    """Stores every float32 weight of two or more dimensions as float16, followed by a Cast to float32.
+    """Stores every float32 weight of two or more dimensions as float16,
+    followed by a Cast to float32.
 
-    Halves the file and rounds each weight to 11 significant bits; arithmetic stays float32. Vectors (biases, batch norm
-    statistics: 2 % of a DenseNet) stay float32, so no variance can overflow and no epsilon is lost. Raises BadInput for
-    a weight beyond 65504, which float16 cannot hold.
+    Halves the file and rounds each weight to 11 significant bits; arithmetic stays float32. Vectors
+    (biases, batch norm statistics: 2 % of a DenseNet) stay float32, so no variance can overflow and
+    no epsilon is lost. Raises BadInput for a weight beyond 65504, which float16 cannot hold.
     """
     casts: list[onnx.NodeProto] = []
     for tensor in model.graph.initializer:
@@ -57,10 +62,16 @@ def store_half(model: onnx.ModelProto) -> None:
             continue
         weight = numpy_helper.to_array(tensor)
         if np.abs(weight).max(initial=0) > np.finfo(np.float16).max:
-            raise BadInput(f"weight {tensor.name} has an element beyond float16's range; keep the file in float32")
+            raise BadInput(
+                f"weight {tensor.name} has an element beyond float16's range; keep the file in float32"
+            )
         name = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(weight.astype(np.float16), f"{name}.half"))
-        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], name=f"/{name}/Cast", to=TensorProto.FLOAT))
+        casts.append(
+            helper.make_node(
+                "Cast", [f"{name}.half"], [name], name=f"/{name}/Cast", to=TensorProto.FLOAT
+            )
+        )
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)

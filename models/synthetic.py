@@ -1,9 +1,11 @@
-"""Drawn chest radiographs: 8-bit grey images that look enough like the real thing to demonstrate with, and show nobody.
+"""Drawn chest radiographs: 8-bit grey images that look enough like the real thing to
+demonstrate with, and show nobody.
 
     python -m moiety.models.synthetic -n 4 -o DIR [--seed 0] [--size 224]
 
-Density is added up along the ray (body, spine, heart, ribs and clavicles add, lungs take away) and grey is a saturating
-function of it, as on film. No diagnosis is drawn: what a network says about these images means nothing.
+Density is added up along the ray (body, spine, heart, ribs and clavicles add, lungs take away)
+and grey is a saturating function of it, as on film. No diagnosis is drawn: what a network says
+about these images means nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ Plane = npt.NDArray[np.float64]
 
 
 def synthetic_radiograph(seed: int, size: int = 224) -> npt.NDArray[np.uint8]:
-    """One frontal radiograph, uint8 (size, size), 255 white (bone). The same seed and size give the same image."""
+    """One frontal radiograph, uint8 (size, size), 255 white (bone). The same seed
+    and size give the same image.
+    """
     rng = np.random.default_rng([seed, size])
     axis = (np.arange(size) + 0.5) / size * 2 - 1
     y, x = np.meshgrid(axis, axis, indexing="ij")
@@ -28,7 +32,9 @@ def synthetic_radiograph(seed: int, size: int = 224) -> npt.NDArray[np.uint8]:
     breadth = rng.uniform(0.9, 1.05)
 
     body = _body(x / breadth, y)
-    density = body * (0.55 + 0.45 * np.sqrt(np.clip(1 - (x / breadth) ** 2, 0, 1))) + 0.1 * _soft(0.13 - abs(x), 0.04)
+    density = body * (0.55 + 0.45 * np.sqrt(np.clip(1 - (x / breadth) ** 2, 0, 1))) + 0.1 * _soft(
+        0.13 - abs(x), 0.04
+    )
     lungs = np.zeros_like(x)
     for side in (-1, 1):  # -1: left on the film, the patient's right
         lung = _lung(x, y, side, breadth, rng)
@@ -37,7 +43,9 @@ def synthetic_radiograph(seed: int, size: int = 224) -> npt.NDArray[np.uint8]:
         density += 0.35 * _clavicle(x, y, side)
         hilum = np.hypot((x - side * 0.17) / 0.1, (y + 0.02) / 0.2)
         density += 0.22 * np.exp(-(hilum**2)) * lung
-    heart = _ellipse(x, y, (rng.uniform(0.08, 0.14), 0.3), (rng.uniform(0.26, 0.36), 0.3), 0.35, 0.06)
+    heart = _ellipse(
+        x, y, (rng.uniform(0.08, 0.14), 0.3), (rng.uniform(0.26, 0.36), 0.3), 0.35, 0.06
+    )
     density += 0.5 * heart * lungs + 0.12 * heart
     density += _spine(x, y, rng) + _ribs(x, y, breadth, rng) * (0.3 + 0.7 * lungs) * body
     density += 0.05 * _texture(size, rng, 0.02) * lungs + 0.04 * _texture(size, rng, 0.12)
@@ -56,7 +64,12 @@ def _soft(distance: Plane, width: float) -> Plane:
 
 
 def _ellipse(
-    x: Plane, y: Plane, centre: tuple[float, float], radii: tuple[float, float], angle: float, edge: float
+    x: Plane,
+    y: Plane,
+    centre: tuple[float, float],
+    radii: tuple[float, float],
+    angle: float,
+    edge: float,
 ) -> Plane:
     dx, dy = x - centre[0], y - centre[1]
     u, v = np.cos(angle) * dx + np.sin(angle) * dy, np.cos(angle) * dy - np.sin(angle) * dx
@@ -66,11 +79,15 @@ def _ellipse(
 def _body(x: Plane, y: Plane) -> Plane:
     shoulders = -0.98 + 0.28 * abs(x) + 0.6 * np.clip(abs(x) - 0.6, 0, None) ** 2
     flank = 0.84 + 0.22 * np.clip(-y - 0.1, 0, None)
-    return np.maximum(_soft(flank - abs(x), 0.03) * _soft(y - shoulders, 0.025), _soft(0.26 - abs(x), 0.03))
+    return np.maximum(
+        _soft(flank - abs(x), 0.03) * _soft(y - shoulders, 0.025), _soft(0.26 - abs(x), 0.03)
+    )
 
 
 def _lung(x: Plane, y: Plane, side: int, breadth: float, rng: np.random.Generator) -> Plane:
-    """An egg with its blunt end on the diaphragm; the one under the heart's side is a little shorter."""
+    """An egg with its blunt end on the diaphragm; the one under the
+    heart's side is a little shorter.
+    """
     inner, base = side * 0.4 * breadth, rng.uniform(0.48, 0.58) - (0.04 if side < 0 else 0.0)
     top, half = rng.uniform(-0.8, -0.72), rng.uniform(0.27, 0.31) * breadth
     along = np.clip((y - top) / (base - top), 0, 1)
@@ -82,7 +99,11 @@ def _lung(x: Plane, y: Plane, side: int, breadth: float, rng: np.random.Generato
 
 def _clavicle(x: Plane, y: Plane, side: int) -> Plane:
     reach = side * x
-    return np.exp(-(((y + 0.56 + 0.24 * reach) / 0.028) ** 2)) * _soft(reach - 0.08, 0.03) * _soft(0.75 - reach, 0.05)
+    return (
+        np.exp(-(((y + 0.56 + 0.24 * reach) / 0.028) ** 2))
+        * _soft(reach - 0.08, 0.03)
+        * _soft(0.75 - reach, 0.05)
+    )
 
 
 def _spine(x: Plane, y: Plane, rng: np.random.Generator) -> Plane:
@@ -92,16 +113,28 @@ def _spine(x: Plane, y: Plane, rng: np.random.Generator) -> Plane:
 
 
 def _ribs(x: Plane, y: Plane, breadth: float, rng: np.random.Generator) -> Plane:
-    """Posterior ribs fall gently outwards, anterior ones steeply inwards; both are bands about 0.04 thick."""
+    """Posterior ribs fall gently outwards, anterior ones steeply inwards;
+    both are bands about 0.04 thick.
+    """
     total, reach = np.zeros_like(x), abs(x) / breadth
     start, spacing = rng.uniform(-0.8, -0.76), rng.uniform(0.145, 0.16)
     for rib in range(10):
         level = start + rib * spacing
         posterior = y - level + 0.1 - 0.25 * (reach - 0.4) ** 2 - 0.18 * reach
-        total += 0.14 * _soft(0.022 - abs(posterior), 0.008) * _soft(0.76 - reach, 0.03) * _soft(reach - 0.08, 0.03)
+        total += (
+            0.14
+            * _soft(0.022 - abs(posterior), 0.008)
+            * _soft(0.76 - reach, 0.03)
+            * _soft(reach - 0.08, 0.03)
+        )
         if rib < 7:
             anterior = y - level - 0.2 + 0.55 * (reach - 0.25) - 0.2 * (reach - 0.25) ** 2
-            total += 0.08 * _soft(0.02 - abs(anterior), 0.01) * _soft(0.76 - reach, 0.03) * _soft(reach - 0.3, 0.05)
+            total += (
+                0.08
+                * _soft(0.02 - abs(anterior), 0.01)
+                * _soft(0.76 - reach, 0.03)
+                * _soft(reach - 0.3, 0.05)
+            )
     return total
 
 
@@ -117,17 +150,28 @@ def _blur(plane: Plane, radius: float) -> Plane:
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(radius, 0.3)) ** 2)
     kernel /= kernel.sum()
     for axis in (0, 1):
-        padded = np.pad(plane, [(reach, reach) if i == axis else (0, 0) for i in (0, 1)], mode="edge")
+        padded = np.pad(
+            plane, [(reach, reach) if i == axis else (0, 0) for i in (0, 1)], mode="edge"
+        )
         plane = np.apply_along_axis(np.convolve, axis, padded, kernel, "valid")
     return plane
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Writes `n` PNG files and prints their paths."""
-    parser = argparse.ArgumentParser(prog="python -m moiety.models.synthetic", description="Draw chest radiographs.")
+    parser = argparse.ArgumentParser(
+        prog="python -m moiety.models.synthetic", description="Draw chest radiographs."
+    )
     parser.add_argument("-n", type=int, default=4, help="how many (default 4)")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write PNG files to")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first image; the others count up (default 0)")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, help="folder to write PNG files to"
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of the first image; the others count up (default 0)",
+    )
     parser.add_argument("--size", type=int, default=224, help="side in pixels (default 224)")
     options = parser.parse_args(arguments)
     if options.n < 1 or options.size < 16 or options.seed < 0:

@@ -2,10 +2,11 @@
 
     python -m moiety.models.train FOLDER/labels.csv -o checkpoint.pt [--labels a,b,c] [--epochs 40] [--seed 0]
 
-The CSV has a column `file` (path relative to the CSV), a column `split` (train, val; others are left alone) and one
-column per label with 0, 1 or nothing: an empty cell is unknown and takes no part in loss or AUROC. From scratch: AdamW,
-warm-up and cosine rate, binary cross-entropy with positives weighted sqrt(negatives/positives), geometric and contrast
-augmentation. The weights saved are an exponential moving average, those of the epoch with the best mean AUROC on `val`.
+The CSV has a column `file` (path relative to the CSV), a column `split` (train, val; others are
+left alone) and one column per label with 0, 1 or nothing: an empty cell is unknown and takes no
+part in loss or AUROC. From scratch: AdamW, warm-up and cosine rate, binary cross-entropy with
+positives weighted sqrt(negatives/positives), geometric and contrast augmentation. The weights saved
+are an exponential moving average, those of the epoch with the best mean AUROC on `val`.
 """
 
 from __future__ import annotations
@@ -31,13 +32,15 @@ from torch.nn import functional
 from moiety.models.densenet import DENSENET121, DenseNet
 from moiety.models.onnx_file import IMAGENET
 from moiety.protocols.errors import BadInput, MoietyError
-from moiety.runtime import images as pictures
+from moiety.runtime.intake import pictures
 from moiety.runtime.program import Preprocessing
 
 
 @dataclass(frozen=True)
 class Options:
-    """What decides a run; the same options and data on the same machine give the same checkpoint."""
+    """What decides a run; the same options and data on the same
+    machine give the same checkpoint.
+    """
 
     epochs: int = 40
     batch: int = 32
@@ -63,15 +66,21 @@ class Split:
 
 
 def load_grey(path: Path, size: int) -> npt.NDArray[np.uint8]:
-    """An image file as 8-bit grey, uint8 (size, size), by the very code a client runs (`moiety.runtime.images`)."""
+    """An image file as 8-bit grey, uint8 (size, size), by the very code a client runs
+    (`moiety.runtime.intake.pictures`).
+    """
     grey = Preprocessing(size=(size, size), channels=1, mean=(0.0,), std=(1.0,))
     return np.asarray(np.rint(pictures.load(path, (1, size, size), grey)[0] * 255), dtype=np.uint8)
 
 
-def load_folder(path: str | Path, labels: Sequence[str] | None, size: int) -> tuple[list[str], dict[str, Split]]:
-    """The label names and the splits of a CSV file; without `labels`, every column that holds only 0, 1 and nothing.
+def load_folder(
+    path: str | Path, labels: Sequence[str] | None, size: int
+) -> tuple[list[str], dict[str, Split]]:
+    """The label names and the splits of a CSV file; without `labels`, every column
+    that holds only 0, 1 and nothing.
 
-    Raises BadInput for missing columns, cells other than 0, 1 or nothing, or an empty train or val split.
+    Raises BadInput for missing columns, cells other than 0, 1 or nothing,
+    or an empty train or val split.
     """
     source = Path(path)
     try:
@@ -81,15 +90,25 @@ def load_folder(path: str | Path, labels: Sequence[str] | None, size: int) -> tu
         raise BadInput(f"{source}: cannot be read ({error})") from error
     columns = list(rows[0]) if rows else []
     if missing := {"file", "split", *(labels or ())} - set(columns):
-        raise BadInput(f"{source}: no column {', '.join(sorted(missing))}; needed are file, split and the labels")
+        raise BadInput(
+            f"{source}: no column {', '.join(sorted(missing))}; needed are file, split and the labels"
+        )
     if not labels:
-        labels = [c for c in columns if c not in ("file", "split") and {r[c] for r in rows} - {""} == {"0", "1"}]
+        labels = [
+            c
+            for c in columns
+            if c not in ("file", "split") and {r[c] for r in rows} - {""} == {"0", "1"}
+        ]
     if not labels:
-        raise BadInput(f"{source}: no column holds only 0, 1 and empty cells; name the labels with --labels")
+        raise BadInput(
+            f"{source}: no column holds only 0, 1 and empty cells; name the labels with --labels"
+        )
     for line, row in enumerate(rows, start=2):
         for label in labels:
             if row[label] not in ("", "0", "1"):
-                raise BadInput(f"{source}, line {line}, {label}: {row[label]!r} is not 0, 1 or empty")
+                raise BadInput(
+                    f"{source}, line {line}, {label}: {row[label]!r} is not 0, 1 or empty"
+                )
     splits = {}
     for name in ("train", "val"):
         chosen = [row for row in rows if row["split"] == name]
@@ -108,7 +127,9 @@ def normalised(grey: Tensor, preprocessing: Preprocessing) -> Tensor:
 
 
 def augmented(grey: Tensor, generator: torch.Generator) -> Tensor:
-    """Random flip, rotation (12 degrees), scale, shift, contrast and gamma; float (n, H, W), 0 to 255, in and out."""
+    """Random flip, rotation (12 degrees), scale, shift, contrast and gamma; float
+    (n, H, W), 0 to 255, in and out.
+    """
     n = len(grey)
 
     def uniform(low: float, high: float) -> Tensor:
@@ -118,7 +139,9 @@ def augmented(grey: Tensor, generator: torch.Generator) -> Tensor:
     flip = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
     cosine, sine = scale * angle.cos(), scale * angle.sin()
     rows = [flip * cosine, -sine, uniform(-0.08, 0.08), flip * sine, cosine, uniform(-0.08, 0.08)]
-    grid = functional.affine_grid(torch.stack(rows, 1).view(n, 2, 3), [n, 1, *grey.shape[1:]], align_corners=False)
+    grid = functional.affine_grid(
+        torch.stack(rows, 1).view(n, 2, 3), [n, 1, *grey.shape[1:]], align_corners=False
+    )
     moved = functional.grid_sample(grey[:, None], grid, align_corners=False)[:, 0]
     unit = (moved / 255).clamp(0, 1) ** uniform(0.75, 1.33)[:, None, None]
     contrast, brightness = uniform(0.8, 1.2)[:, None, None], uniform(-0.08, 0.08)[:, None, None]
@@ -141,7 +164,9 @@ def positive_weights(targets: Tensor) -> Tensor:
 
 
 def auroc(logits: npt.NDArray[Any], targets: npt.NDArray[Any]) -> list[float]:
-    """Area under the ROC curve per label over the known targets; NaN where they are of one class."""
+    """Area under the ROC curve per label over the known targets; NaN
+    where they are of one class.
+    """
     areas = []
     for scores, truth in zip(logits.T, targets.T, strict=True):
         known = ~np.isnan(truth)
@@ -153,7 +178,9 @@ def auroc(logits: npt.NDArray[Any], targets: npt.NDArray[Any]) -> list[float]:
 @torch.no_grad()
 def follow(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
     """Moves every weight and statistic of `average` to `decay * average + (1 - decay) * model`."""
-    for mean, current in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+    for mean, current in zip(
+        average.state_dict().values(), model.state_dict().values(), strict=True
+    ):
         if mean.is_floating_point():
             mean.lerp_(current, 1 - decay)
         else:
@@ -161,18 +188,27 @@ def follow(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> No
 
 
 @torch.no_grad()
-def predict(model: torch.nn.Module, split: Split, preprocessing: Preprocessing, batch: int) -> npt.NDArray[Any]:
+def predict(
+    model: torch.nn.Module, split: Split, preprocessing: Preprocessing, batch: int
+) -> npt.NDArray[Any]:
     """Logits of a split in evaluation mode, float32 (n, labels)."""
     model.eval()
-    parts = [model(normalised(images.float(), preprocessing)) for images in torch.split(split.images, batch)]
+    parts = [
+        model(normalised(images.float(), preprocessing))
+        for images in torch.split(split.images, batch)
+    ]
     logits: npt.NDArray[Any] = torch.cat(parts).numpy()
     return logits
 
 
-def train(splits: dict[str, Split], labels: Sequence[str], options: Options) -> Iterator[dict[str, Any]]:
-    """Trains and yields one record per epoch: epoch, loss, auroc (per label), mean_auroc, seconds, and checkpoint.
+def train(
+    splits: dict[str, Split], labels: Sequence[str], options: Options
+) -> Iterator[dict[str, Any]]:
+    """Trains and yields one record per epoch: epoch, loss, auroc (per label),
+    mean_auroc, seconds, and checkpoint.
 
-    The checkpoint holds plain values and tensors: state_dict, labels, preprocessing, options, epoch.
+    The checkpoint holds plain values and tensors: state_dict, labels,
+    preprocessing, options, epoch.
     """
     torch.manual_seed(options.seed)
     generator = torch.Generator().manual_seed(options.seed)
@@ -180,7 +216,9 @@ def train(splits: dict[str, Split], labels: Sequence[str], options: Options) -> 
     model = DenseNet(len(labels), options.layers, options.growth, stem=2 * options.growth)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = copy.deepcopy(model)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=options.weight_decay)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=options.rate, weight_decay=options.weight_decay
+    )
     data, weights = splits["train"], positive_weights(splits["train"].targets)
     batch = min(options.batch, len(data))
     per_epoch = len(data) // batch
@@ -234,19 +272,31 @@ def _numbers(text: str) -> tuple[int, ...]:
 def main(arguments: list[str] | None = None) -> None:
     """The command line; ends with the error's exit code after a user's mistake."""
     default = Options()
-    parser = argparse.ArgumentParser(prog="python -m moiety.models.train", description="Train a DenseNet on a folder.")
-    parser.add_argument("csv", type=Path, help="CSV with columns file, split and the labels, beside the images")
+    parser = argparse.ArgumentParser(
+        prog="python -m moiety.models.train", description="Train a DenseNet on a folder."
+    )
+    parser.add_argument(
+        "csv", type=Path, help="CSV with columns file, split and the labels, beside the images"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="the checkpoint to write")
-    parser.add_argument("--labels", help="comma-separated label columns (default: all columns of 0, 1 and nothing)")
+    parser.add_argument(
+        "--labels", help="comma-separated label columns (default: all columns of 0, 1 and nothing)"
+    )
     parser.add_argument("--epochs", type=int, default=default.epochs)
     parser.add_argument("--batch", type=int, default=default.batch)
     parser.add_argument("--rate", type=float, default=default.rate, help="highest learning rate")
-    parser.add_argument("--size", type=int, default=default.size, help="side of the input in pixels")
-    parser.add_argument("--layers", type=_numbers, default=default.layers, help="per dense block, as 6,12,24,16")
+    parser.add_argument(
+        "--size", type=int, default=default.size, help="side of the input in pixels"
+    )
+    parser.add_argument(
+        "--layers", type=_numbers, default=default.layers, help="per dense block, as 6,12,24,16"
+    )
     parser.add_argument("--growth", type=int, default=default.growth)
     parser.add_argument("--seed", type=int, default=default.seed)
     parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
-    parser.add_argument("--bfloat16", action="store_true", help="mixed precision, faster on recent CPUs")
+    parser.add_argument(
+        "--bfloat16", action="store_true", help="mixed precision, faster on recent CPUs"
+    )
     given: Any = parser.parse_args(arguments)
     if given.threads:
         torch.set_num_threads(given.threads)
@@ -261,13 +311,17 @@ def main(arguments: list[str] | None = None) -> None:
         bfloat16=given.bfloat16,
     )
     try:
-        labels, splits = load_folder(given.csv, given.labels.split(",") if given.labels else None, options.size)
+        labels, splits = load_folder(
+            given.csv, given.labels.split(",") if given.labels else None, options.size
+        )
     except MoietyError as error:
         parser.exit(error.exit_code, f"{error}\n")
     print(f"{len(splits['train'])} train, {len(splits['val'])} val; labels {', '.join(labels)}")
     best = -math.inf
     for record in train(splits, labels, options):
-        areas = " ".join(f"{label} {area:.3f}" for label, area in zip(labels, record["auroc"], strict=True))
+        areas = " ".join(
+            f"{label} {area:.3f}" for label, area in zip(labels, record["auroc"], strict=True)
+        )
         print(
             f"epoch {record['epoch']:3d}  loss {record['loss']:.4f}  {record['seconds']:.0f} s  AUROC {areas}",
             flush=True,

@@ -1,14 +1,16 @@
-"""Networks other than DenseNet in PyTorch, with torchvision's parameter names, so that public checkpoints load.
+"""Networks other than DenseNet in PyTorch, with torchvision's parameter names,
+so that public checkpoints load.
 
-ResNet-18/34/50/101 (He et al., CVPR 2016), VGG-11/16 with batch norm (Simonyan, Zisserman, ICLR 2015), SqueezeNet 1.1
-(Iandola et al. 2016), MobileNetV2 (Sandler et al., CVPR 2018), and U-Net (Ronneberger et al., MICCAI 2015) with
-transposed convolutions, nearest or bilinear upsampling; its parameter names are its own.
+ResNet-18/34/50/101 (He et al., CVPR 2016), VGG-11/16 with batch norm (Simonyan, Zisserman, ICLR
+2015), SqueezeNet 1.1 (Iandola et al. 2016), MobileNetV2 (Sandler et al., CVPR 2018), and U-Net
+(Ronneberger et al., MICCAI 2015) with transposed convolutions, nearest or bilinear upsampling;
+its parameter names are its own.
 
     model = build("resnet50", labels=14)                     # He initialisation
     calibrate_norms(model, size=224)                         # running statistics as a trained network has them
 
-Every network maps images (N, channels, H, W), float32, to logits (N, labels), U-Net to (N, labels, H, W). `width`
-multiplies all numbers of channels; 1 is the published network.
+Every network maps images (N, channels, H, W), float32, to logits (N, labels), U-Net to (N, labels,
+H, W). `width` multiplies all numbers of channels; 1 is the published network.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int =
 
 
 class Block(nn.Module):
-    """A residual block: basic (two 3x3) or bottleneck (1x1, 3x3 with the stride, 1x1 with four times the width)."""
+    """A residual block: basic (two 3x3) or bottleneck (1x1, 3x3 with the stride,
+    1x1 with four times the width).
+    """
 
     def __init__(self, inputs: int, width: int, stride: int, bottleneck: bool) -> None:
         super().__init__()
@@ -55,7 +59,11 @@ class Block(nn.Module):
         self.bn3 = nn.BatchNorm2d(outputs) if bottleneck else None
         self.relu = nn.ReLU()
         changes = stride > 1 or inputs != outputs
-        self.downsample = nn.Sequential(_conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs)) if changes else None
+        self.downsample = (
+            nn.Sequential(_conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+            if changes
+            else None
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
@@ -83,7 +91,9 @@ class ResNet(Network):
         for stage, count in enumerate(blocks):
             made = []
             for index in range(count):
-                made.append(Block(inputs, size(64 << stage), 2 if stage and not index else 1, bottleneck))
+                made.append(
+                    Block(inputs, size(64 << stage), 2 if stage and not index else 1, bottleneck)
+                )
                 inputs = size(64 << stage) * (4 if bottleneck else 1)
             setattr(self, f"layer{stage + 1}", nn.Sequential(*made))
         self.stages = len(blocks)
@@ -114,7 +124,11 @@ class VGG(Network):
         for stage, count in enumerate(convolutions):
             for _ in range(count):
                 outputs = size(min(64 << stage, 512))
-                layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
+                layers += [
+                    nn.Conv2d(inputs, outputs, 3, padding=1),
+                    nn.BatchNorm2d(outputs),
+                    nn.ReLU(),
+                ]
                 inputs = outputs
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
@@ -146,7 +160,9 @@ class Fire(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         s = self.activation(self.squeeze(x))
-        return torch.cat([self.activation(self.expand1x1(s)), self.activation(self.expand3x3(s))], 1)
+        return torch.cat(
+            [self.activation(self.expand1x1(s)), self.activation(self.expand3x3(s))], 1
+        )
 
 
 class SqueezeNet(Network):
@@ -161,24 +177,36 @@ class SqueezeNet(Network):
                 layers.append(Fire(inputs, size(squeeze), size(4 * squeeze)))
                 inputs = 2 * size(4 * squeeze)
         self.features = nn.Sequential(*layers)
-        self.classifier = nn.Sequential(nn.Dropout(), nn.Conv2d(inputs, labels, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+        self.classifier = nn.Sequential(
+            nn.Dropout(), nn.Conv2d(inputs, labels, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.flatten(self.classifier(self.features(x)), 1)
 
 
-def _norm_relu6(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    return nn.Sequential(_conv(inputs, outputs, kernel, stride, groups), nn.BatchNorm2d(outputs), nn.ReLU6())
+def _norm_relu6(
+    inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
+) -> nn.Sequential:
+    return nn.Sequential(
+        _conv(inputs, outputs, kernel, stride, groups), nn.BatchNorm2d(outputs), nn.ReLU6()
+    )
 
 
 class InvertedResidual(nn.Module):
-    """1x1 expansion (absent when 1), depthwise 3x3, linear 1x1; with a skip where nothing changes size."""
+    """1x1 expansion (absent when 1), depthwise 3x3, linear 1x1; with a
+    skip where nothing changes size.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
         super().__init__()
         hidden = inputs * expansion
         layers: list[nn.Module] = [] if expansion == 1 else [_norm_relu6(inputs, hidden, 1)]
-        layers += [_norm_relu6(hidden, hidden, 3, stride, hidden), _conv(hidden, outputs, 1), nn.BatchNorm2d(outputs)]
+        layers += [
+            _norm_relu6(hidden, hidden, 3, stride, hidden),
+            _conv(hidden, outputs, 1),
+            nn.BatchNorm2d(outputs),
+        ]
         self.conv = nn.Sequential(*layers)
         self.skips = stride == 1 and inputs == outputs
 
@@ -212,18 +240,24 @@ class MobileNetV2(Network):
         layers: list[nn.Module] = [_norm_relu6(channels, inputs, 3, 2)]
         for expansion, outputs, repeats, stride in stages:
             for index in range(repeats):
-                layers.append(InvertedResidual(inputs, size(outputs), 1 if index else stride, expansion))
+                layers.append(
+                    InvertedResidual(inputs, size(outputs), 1 if index else stride, expansion)
+                )
                 inputs = size(outputs)
         layers.append(_norm_relu6(inputs, size(1280), 1))
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(size(1280), labels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(torch.flatten(functional.adaptive_avg_pool2d(self.features(x), 1), 1))
+        return self.classifier(
+            torch.flatten(functional.adaptive_avg_pool2d(self.features(x), 1), 1)
+        )
 
 
 class UNet(Network):
-    """Segmentation: a logit per label and pixel; height and width must be multiples of 2^(depth - 1)."""
+    """Segmentation: a logit per label and pixel; height and width must
+    be multiples of 2^(depth - 1).
+    """
 
     def __init__(
         self,
@@ -244,7 +278,10 @@ class UNet(Network):
                 larger: nn.Module = nn.ConvTranspose2d(inner, outer, 2, 2)
             elif up == "nearest":
                 larger = nn.Sequential(
-                    nn.Upsample(scale_factor=2), _conv(inner, outer, 3), nn.BatchNorm2d(outer), nn.ReLU()
+                    nn.Upsample(scale_factor=2),
+                    _conv(inner, outer, 3),
+                    nn.BatchNorm2d(outer),
+                    nn.ReLU(),
                 )
             else:
                 larger = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
@@ -288,7 +325,9 @@ ARCHITECTURES: dict[str, Callable[..., Network]] = {
 
 
 def build(architecture: str, labels: int, **sizes: float | int) -> Network:
-    """A network with He initialisation (fan in), in evaluation mode. BadInput for an unknown name."""
+    """A network with He initialisation (fan in), in evaluation mode.
+    BadInput for an unknown name.
+    """
     if architecture not in ARCHITECTURES:
         raise BadInput(f"no architecture {architecture!r}; there are {', '.join(ARCHITECTURES)}")
     model = ARCHITECTURES[architecture](labels, **sizes)
@@ -301,9 +340,11 @@ def build(architecture: str, labels: int, **sizes: float | int) -> Network:
 
 
 def calibrate_norms(model: nn.Module, size: int = 224, images: int = 4, seed: int = 0) -> None:
-    """Set every batch norm's running statistics to those of a few random smooth images; ends in evaluation mode.
+    """Set every batch norm's running statistics to those of a few random smooth
+    images; ends in evaluation mode.
 
-    An untrained network then has activations of a trained one's size, which its fixed-point plan depends on.
+    An untrained network then has activations of a trained one's size, which
+    its fixed-point plan depends on.
     """
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.randn((images, model.channels, 16, 16), generator=generator)

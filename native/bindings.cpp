@@ -8,7 +8,7 @@ void bind_rlwe(nb::module_& m);       // NTT, modular arithmetic, samplers
 void bind_silent(nb::module_& m);     // silent VOLE: half-trees, sparse code
 
 NB_MODULE(_native, m) {
-  m.doc() = "Compiled kernels; moiety.protocols.kernels.reference is their specification.";
+  m.doc() = "Compiled kernels; moiety.protocols.kernels.reference.symmetric is their specification.";
   bind_symmetric(m);
   bind_rlwe(m);
   bind_silent(m);

@@ -1,4 +1,4 @@
-// RLWE kernels: the table of functions that every instruction set implements. moiety/protocols/kernels/rlwe_reference.py specifies them.
+// RLWE kernels: the table of functions that every instruction set implements. moiety/protocols/kernels/reference/rlwe.py specifies them.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
 // Silent-VOLE kernels: the table of functions that every instruction set implements.
-// moiety/protocols/kernels/silent_reference.py specifies them.
+// moiety/protocols/kernels/reference/silent.py specifies them.
 #pragma once
 
 #include <cstddef>

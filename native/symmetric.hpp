@@ -1,5 +1,5 @@
 // Symmetric kernels: the table of functions that every instruction set implements.
-// moiety/protocols/kernels/reference.py specifies them.
+// moiety/protocols/kernels/reference/symmetric.py specifies them.
 #pragma once
 
 #include <cstddef>

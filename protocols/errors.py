@@ -9,8 +9,8 @@ MoietyError
 ├── NetworkFailure     connection refused, lost, timed out, or garbage on it
 └── ContractViolation  a bug: an internal precondition does not hold
 
-Everything but ContractViolation is a user's matter: the command line prints its message without a traceback and
-exits with `exit_code`.
+Everything but ContractViolation is a user's matter: the command line prints its message without a
+traceback and exits with `exit_code`.
 """
 
 

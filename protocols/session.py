@@ -1,4 +1,6 @@
-"""The explicit context of a run: role, channel, randomness, correlations. Nothing here keeps module state."""
+"""The explicit context of a run: role, channel, randomness, correlations.
+Nothing here keeps module state.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +9,12 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from moiety.protocols.channel import Channel
-from moiety.protocols.digits import LAN, Link
+from moiety.protocols.compare.digits import LAN, Link
 from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
 
 if TYPE_CHECKING:
-    from moiety.protocols.ot import TransferReceiver, TransferSender
+    from moiety.protocols.ot.transfers import TransferReceiver, TransferSender
 
 
 class Role(IntEnum):
@@ -26,10 +28,10 @@ class Role(IntEnum):
 class Session:
     """One party's side of one connection.
 
-    `sender` and `receiver` are the two directions of oblivious transfer this party takes part in: the server's
-    `sender` is paired with the client's
-    `receiver` (direction server -> client) and the other way round. `rlwe` holds the client's per-query keys or the
-    server's copies of the public ones. `link` is the class of network that comparisons are cut into digits for: public,
+    `sender` and `receiver` are the two directions of oblivious transfer this party takes part in:
+    the server's `sender` is paired with the client's `receiver` (direction server -> client) and
+    the other way round. `rlwe` holds the client's per-query keys or the server's copies of the
+    public ones. `link` is the class of network that comparisons are cut into digits for: public,
     the same at both parties. `workers` are this party's threads; the peer need not have as many.
     """
 

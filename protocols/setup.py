@@ -1,21 +1,21 @@
 """Opening a session: base transfers and punctured trees, in both directions.
 
-Three flights. The server's `delta` (direction server -> client) is fixed by its base transfer choices in flight 1,
-the client's in flight 2; each is answered in the next flight.
+Three flights. The server's `delta` (direction server -> client) is fixed by its base transfer
+choices in flight 1, the client's in flight 2; each is answered in the next flight.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from moiety.protocols import base_ot
 from moiety.protocols.channel import Channel
-from moiety.protocols.ot import TransferReceiver, TransferSender
+from moiety.protocols.ot import base as base_ot
+from moiety.protocols.ot import softspoken as ss
+from moiety.protocols.ot.mixed import mixed_receiver, mixed_sender
+from moiety.protocols.ot.transfers import TransferReceiver, TransferSender
 from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Role, Session
-from moiety.protocols.vole import softspoken as ss
-from moiety.protocols.vole.mixed import mixed_receiver, mixed_sender
 
 NEVER_SILENT = 5
 """A choice has at most four bits."""
@@ -30,9 +30,9 @@ def open_session(
     silent_from: int = NEVER_SILENT,
     workers: Workers | None = None,
 ) -> Session:
-    """Run the set-up with the peer and return this party's Session. `prg` is this party's randomness; the operating
-    system's when None. Choices of at least `silent_from` bits take silent correlations; it must be the peer's, too.
-    `workers` are this party's threads (None: one).
+    """Run the set-up with the peer and return this party's Session. `prg` is this party's
+    randomness; the operating system's when None. Choices of at least `silent_from` bits take silent
+    correlations; it must be the peer's, too. `workers` are this party's threads (None: one).
 
     Raises `NetworkFailure` when the peer is gone or sends invalid group elements.
     """
@@ -50,7 +50,10 @@ def open_session(
     # Both generators of a direction start from its one set-up, and so have the same delta.
     mixed_s = mixed_sender(channel, sender, prg.fork(), silent_from, workers)
     mixed_r = mixed_receiver(channel, receiver, prg.fork(), silent_from, workers)
-    to_peer, from_peer = TransferSender(channel, mixed_s, workers), TransferReceiver(channel, mixed_r, workers)
+    to_peer, from_peer = (
+        TransferSender(channel, mixed_s, workers),
+        TransferReceiver(channel, mixed_r, workers),
+    )
     return Session(role, channel, prg, to_peer, from_peer, workers=workers)
 
 
@@ -66,11 +69,15 @@ def _punctured(
 ) -> ss.SoftSpokenSender:
     answer = channel.recv(base_ot.SENDER_BYTES).tobytes()
     message = channel.recv(ss.PUNCTURE_BYTES).tobytes()
-    return ss.SoftSpokenSender(channel, ss.punctured_trees(delta, message, start.finish(answer)), delta, workers)
+    return ss.SoftSpokenSender(
+        channel, ss.punctured_trees(delta, message, start.finish(answer)), delta, workers
+    )
 
 
 def _grow(tag: bytes, channel: Channel, prg: Prg, workers: Workers) -> ss.SoftSpokenReceiver:
-    answer, keys = base_ot.send(tag, channel.recv(base_ot.receiver_bytes(ss.TRANSFERS)).tobytes(), prg)
+    answer, keys = base_ot.send(
+        tag, channel.recv(base_ot.receiver_bytes(ss.TRANSFERS)).tobytes(), prg
+    )
     message, leaves = ss.full_trees(prg.bytes(16 * ss.TREES).reshape(ss.TREES, 16), keys)
     channel.send(answer)
     channel.send(message)

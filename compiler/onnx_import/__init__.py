@@ -1,8 +1,8 @@
 """ONNX models (opset 9 to 21) to Graphs.
 
-`load` reads, checks and fixes the shapes of a model, `builder` walks its nodes with constants folded as they are met,
-and the importers, one per ONNX op type, are registered with the decorator `importer` in `layers`, `arithmetic`,
-`shaping` and `resizing`.
+`load` reads, checks and fixes the shapes of a model, `builder` walks its nodes with constants
+folded as they are met, and the importers, one per ONNX op type, are registered with the decorator
+`importer` in `layers`, `arithmetic`, `shaping` and `resizing`.
 """
 
 from moiety.compiler.onnx_import import arithmetic, layers, resizing, shaping  # noqa: F401 (they register themselves)

@@ -6,20 +6,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from moiety.compiler.graph import Array
+from moiety.compiler.ir.graph import Array
 from moiety.compiler.onnx_import.builder import Call, importer
 from moiety.compiler.onnx_import.pieces import enlarged
 
 
 def fit(call: Call, index: int) -> Array:
-    """Constant operand `index` with the rank of the tensor operand; it must broadcast to it, not the reverse."""
+    """Constant operand `index` with the rank of the tensor operand; it must
+    broadcast to it, not the reverse.
+    """
     shape = call.shape(1 - index)
     array = call.weight(index, "the constant")
     extra = array.ndim - len(shape)
     if extra > 0 and array.shape[:extra] == (1,) * extra:
         array = array.reshape(array.shape[extra:])
     array = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
-    if array.ndim != len(shape) or any(have not in (1, size) for have, size in zip(array.shape, shape, strict=True)):
+    if array.ndim != len(shape) or any(
+        have not in (1, size) for have, size in zip(array.shape, shape, strict=True)
+    ):
         call.fail(
             f"constant {call.proto.input[index]!r} of shape {array.shape} would enlarge the tensor of shape {shape}"
         )
@@ -31,11 +35,19 @@ def scaled(call: Call, value: str, factors: Array, advice: str) -> str:
     shape = call.builder.shapes[value]
     varying = [axis for axis, size in enumerate(factors.shape) if size > 1]
     if len(varying) > 1 or varying == [0] or len(shape) < 2:
-        call.fail(f"a constant of shape {factors.shape} varies over more than one axis of {shape}", advice)
+        call.fail(
+            f"a constant of shape {factors.shape} varies over more than one axis of {shape}", advice
+        )
     axis = varying[0] if varying else 1
     scale = np.broadcast_to(factors.reshape(-1), (shape[axis],)).astype(np.float32)
-    order = (0, axis, *(other for other in range(1, len(shape)) if other != axis))  # channels last, for example
-    moved = call.emit("Scale", [call.transpose(value, order)], scale=scale, shift=np.zeros_like(scale))
+    order = (
+        0,
+        axis,
+        *(other for other in range(1, len(shape)) if other != axis),
+    )  # channels last, for example
+    moved = call.emit(
+        "Scale", [call.transpose(value, order)], scale=scale, shift=np.zeros_like(scale)
+    )
     return call.transpose(moved, tuple(order.index(position) for position in range(len(shape))))
 
 
@@ -47,15 +59,24 @@ def shifted(call: Call, value: str, constant: float) -> str:
     """`value + constant`."""
     if constant == 0:
         return value
-    return call.emit("AddConst", [value], value=np.full((1,) * len(call.builder.shapes[value]), constant, np.float32))
+    return call.emit(
+        "AddConst",
+        [value],
+        value=np.full((1,) * len(call.builder.shapes[value]), constant, np.float32),
+    )
 
 
 def _binary(call: Call, op: str) -> str:
     left, right = call.shape(0), call.shape(1)
     if left == right:
         return call.emit(op, [call.value(0), call.value(1)])
-    if len(left) != len(right) or any(1 not in (a, b) and a != b for a, b in zip(left, right, strict=True)):
-        call.fail(f"tensors of shapes {left} and {right}", "they must have one rank, and sizes that are equal or 1")
+    if len(left) != len(right) or any(
+        1 not in (a, b) and a != b for a, b in zip(left, right, strict=True)
+    ):
+        call.fail(
+            f"tensors of shapes {left} and {right}",
+            "they must have one rank, and sizes that are equal or 1",
+        )
     shape = np.broadcast_shapes(left, right)
     return call.emit(op, [enlarged(call, call.value(index), shape) for index in range(2)])
 
@@ -117,6 +138,9 @@ def _sum(call: Call) -> Sequence[str]:
     total = call.value(0)
     for index in range(1, len(call.operands)):
         if call.shape(index) != call.shape(0):
-            call.fail(f"tensors of shapes {call.shape(0)} and {call.shape(index)}", "broadcasting is not supported")
+            call.fail(
+                f"tensors of shapes {call.shape(0)} and {call.shape(index)}",
+                "broadcasting is not supported",
+            )
         total = call.emit("Add", [total, call.value(index)])
     return [total]

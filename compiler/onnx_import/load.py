@@ -1,4 +1,6 @@
-"""Reading an ONNX file: everything about it that can be wrong before its operators are looked at."""
+"""Reading an ONNX file: everything about it that can be wrong
+before its operators are looked at.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, external_data_helper, inliner, shape_inference
 
-from moiety.compiler.graph import Graph
+from moiety.compiler.ir.graph import Graph
 from moiety.compiler.onnx_import.builder import Builder
 from moiety.protocols.errors import BadInput, BadModel
 
@@ -18,12 +20,15 @@ OLDEST_OPSET, NEWEST_OPSET = 9, 21
 _REAL = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
 
 
-def import_onnx(path_or_proto: str | Path | onnx.ModelProto, input_shape: Sequence[int] | None = None) -> Graph:
+def import_onnx(
+    path_or_proto: str | Path | onnx.ModelProto, input_shape: Sequence[int] | None = None
+) -> Graph:
     """Import an ONNX model as a Graph of float32 constants, batch 1.
 
-    `input_shape`: (C, H, W) or (1, C, H, W) of the image, needed when the model leaves it open; it must agree with
-    what the model fixes. Raises BadModel for anything the compiler cannot take, naming the op, the node and what
-    could be done; BadInput when the file cannot be read or `input_shape` makes no sense.
+    `input_shape`: (C, H, W) or (1, C, H, W) of the image, needed when the model leaves it open; it
+    must agree with what the model fixes. Raises BadModel for anything the compiler cannot take,
+    naming the op, the node and what could be done; BadInput when the file cannot be read or
+    `input_shape` makes no sense.
     """
     if isinstance(path_or_proto, onnx.ModelProto):
         model, name = onnx.ModelProto(), path_or_proto.graph.name
@@ -49,9 +54,13 @@ def _read(path: Path) -> onnx.ModelProto:
     try:
         model.ParseFromString(data)
     except DecodeError:
-        raise BadModel(f"{path} is no ONNX model, or a damaged or truncated one: give a complete .onnx file") from None
+        raise BadModel(
+            f"{path} is no ONNX model, or a damaged or truncated one: give a complete .onnx file"
+        ) from None
     if not model.HasField("graph") or not model.opset_import:
-        raise BadModel(f"{path} is no ONNX model, or a damaged or truncated one: it holds no graph or no opset")
+        raise BadModel(
+            f"{path} is no ONNX model, or a damaged or truncated one: it holds no graph or no opset"
+        )
     _load_external_data(model, path)
     return model
 
@@ -98,14 +107,22 @@ def _check(model: onnx.ModelProto, name: str) -> None:
         raise BadModel(f"model {name!r} is not valid ONNX: {_first_line(error)}") from None
 
 
-def _fix_input(model: onnx.ModelProto, name: str, input_shape: Sequence[int] | None) -> tuple[str, int]:
-    """Fix the one data input's shape, batch 1, in the model; its name and the batch that stood there (0: open)."""
+def _fix_input(
+    model: onnx.ModelProto, name: str, input_shape: Sequence[int] | None
+) -> tuple[str, int]:
+    """Fix the one data input's shape, batch 1, in the model; its name and the
+    batch that stood there (0: open).
+    """
     constants = {tensor.name for tensor in model.graph.initializer} | {
         t.values.name for t in model.graph.sparse_initializer
     }
-    used = {value for node in model.graph.node for value in node.input} | {output.name for output in model.graph.output}
+    used = {value for node in model.graph.node for value in node.input} | {
+        output.name for output in model.graph.output
+    }
     inputs = [value for value in model.graph.input if value.name not in constants]
-    data = [value for value in inputs if value.name in used or _used_in_subgraphs(model, value.name)]
+    data = [
+        value for value in inputs if value.name in used or _used_in_subgraphs(model, value.name)
+    ]
     if len(data) != 1:
         names = ", ".join(repr(value.name) for value in data) or "none"
         raise BadModel(
@@ -115,7 +132,11 @@ def _fix_input(model: onnx.ModelProto, name: str, input_shape: Sequence[int] | N
     kind = value.type.tensor_type
     if not value.type.HasField("tensor_type") or kind.elem_type not in _REAL:
         types = {number: label for label, number in TensorProto.DataType.items()}
-        found = types.get(kind.elem_type, "unknown") if value.type.HasField("tensor_type") else "no tensor"
+        found = (
+            types.get(kind.elem_type, "unknown")
+            if value.type.HasField("tensor_type")
+            else "no tensor"
+        )
         raise BadModel(
             f"input {value.name!r} must be a tensor of real numbers, it is {found}: export the model with float32 input"
         )
@@ -139,14 +160,18 @@ def _fix_input(model: onnx.ModelProto, name: str, input_shape: Sequence[int] | N
                 f"input shape {given} has not the {len(dims) - 1} dimensions of input {value.name!r} without the batch"
             )
     sizes = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in dims]
-    labels = [str(size) if size else (dim.dim_param or "?") for size, dim in zip(sizes, dims, strict=True)]
+    labels = [
+        str(size) if size else (dim.dim_param or "?") for size, dim in zip(sizes, dims, strict=True)
+    ]
     if given is None and (not sizes or 0 in sizes[1:]):
         described = f"({', '.join(labels)})" if sizes else "not stated"
         raise BadModel(
             f"the shape of input {value.name!r} is open, {described}: say it with input_shape=(C, H, W), "
             "on the command line --input-shape C,H,W"
         )
-    if given is not None and any(fixed not in (0, size) for fixed, size in zip(sizes[1:], given, strict=True)):
+    if given is not None and any(
+        fixed not in (0, size) for fixed, size in zip(sizes[1:], given, strict=True)
+    ):
         raise BadInput(
             f"input shape {given} contradicts the model, whose input {value.name!r} is ({', '.join(labels)})"
         )
@@ -164,14 +189,21 @@ def _first_line(error: Exception) -> str:
 
 def _used_in_subgraphs(model: onnx.ModelProto, name: str) -> bool:
     def used(graph: onnx.GraphProto) -> bool:
-        inner = [attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g")]
+        inner = [
+            attribute.g
+            for node in graph.node
+            for attribute in node.attribute
+            if attribute.HasField("g")
+        ]
         return any(name in node.input for node in graph.node) or any(used(each) for each in inner)
 
     return used(model.graph)
 
 
 def _infer(model: onnx.ModelProto, name: str) -> dict[str, tuple[int, ...]]:
-    """Shapes by ONNX's own inference, where it is sure, with the input fixed; the importers' must equal them."""
+    """Shapes by ONNX's own inference, where it is sure, with the input fixed;
+    the importers' must equal them.
+    """
     model.graph.ClearField("value_info")  # shapes of another batch size may stand there
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")

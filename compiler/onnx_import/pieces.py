@@ -1,4 +1,6 @@
-"""Reindexings that several importers share: cuts, copies, and any choice of slices along an axis."""
+"""Reindexings that several importers share: cuts, copies, and any
+choice of slices along an axis.
+"""
 
 from __future__ import annotations
 
@@ -42,10 +44,14 @@ def repeated(call: Call, value: str, axis: int, factor: int) -> str:
 
 
 def taken(call: Call, value: str, axis: int, indices: Indices) -> str:
-    """The slices `indices` along `axis`, in that order: equal runs are copies, evenly spaced ones one Slice."""
+    """The slices `indices` along `axis`, in that order: equal runs are copies,
+    evenly spaced ones one Slice.
+    """
     size = call.builder.shapes[value][axis]
     factor = len(indices) // size
-    if len(indices) == factor * size and np.array_equal(indices, np.arange(len(indices)) // max(1, factor)):
+    if len(indices) == factor * size and np.array_equal(
+        indices, np.arange(len(indices)) // max(1, factor)
+    ):
         return repeated(call, value, axis, factor)
     pieces = []
     position = 0
@@ -64,7 +70,9 @@ def taken(call: Call, value: str, axis: int, indices: Indices) -> str:
             pieces.extend([cut(call, value, axis, first, first + 1)] * count)
         position += count
     if len(pieces) > MAX_PIECES:
-        call.fail(f"needs {len(pieces)} pieces of axis {axis}", f"at most {MAX_PIECES} are supported")
+        call.fail(
+            f"needs {len(pieces)} pieces of axis {axis}", f"at most {MAX_PIECES} are supported"
+        )
     return pieces[0] if len(pieces) == 1 else call.emit("Concat", pieces, axis=axis)
 
 
@@ -74,5 +82,7 @@ def enlarged(call: Call, value: str, shape: Sequence[int]) -> str:
         if have == 1 and want > 1 and axis > 0:
             value = repeated(call, value, axis, want)
     if call.builder.shapes[value] != tuple(shape):
-        call.fail(f"a tensor of shape {call.builder.shapes[value]} cannot be broadcast to {tuple(shape)}")
+        call.fail(
+            f"a tensor of shape {call.builder.shapes[value]} cannot be broadcast to {tuple(shape)}"
+        )
     return value

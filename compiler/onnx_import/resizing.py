@@ -1,12 +1,17 @@
-"""Importers of Resize and its like, and of copies along an axis: all of them reindexings, or sums of reindexings.
+"""Importers of Resize and its like, and of copies along an axis: all of them
+reindexings, or sums of reindexings.
 
-Nearest: output o of an axis is pixel `index[o]`, a public list. Linear by an integer factor f: every output is the
-mean of a run of pixels of the f times larger nearest image, since a box of length f slides over copies:
+Nearest: output o of an axis is pixel `index[o]`, a public list. Linear by an integer factor
+f: every output is the mean of a run of pixels of the f times larger nearest image, since a
+box of length f slides over copies:
 
-* `asymmetric` and `align_corners`: `((f - a) x[q] + a x[q+1]) / f` is the mean of `z[s*q + a], ..., z[s*q + a + f-1]`;
-* `half_pixel`: the same window centred on the output; for even f the mean of the two nearest such windows.
+* `asymmetric` and `align_corners`: `((f - a) x[q] + a x[q+1]) / f` is the mean of
+  `z[s*q + a], ..., z[s*q + a + f-1]`;
+* `half_pixel`: the same window centred on the output; for even f the mean
+  of the two nearest such windows.
 
-Pixels beyond the image are those of its border (Concat of slices). So no product and no secret is involved.
+Pixels beyond the image are those of its border (Concat of slices). So no
+product and no secret is involved.
 """
 
 from __future__ import annotations
@@ -57,17 +62,21 @@ def _expand(call: Call) -> Sequence[str]:
         call.fail("the new shape is missing")
     rank = max(len(shape), len(wanted))
     if rank > len(shape):
-        call.fail(f"puts {rank - len(shape)} axes before the batch of {shape}", "keep the batch first")
+        call.fail(
+            f"puts {rank - len(shape)} axes before the batch of {shape}", "keep the batch first"
+        )
     target = np.broadcast_shapes(shape, tuple(wanted))
     return [enlarged(call, call.value(), target)]
 
 
-# ------------------------------------------------------------------------------------------------------- Resize
+# ------------------------------------------------------------------------------------------- Resize
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """One axis: copies of its border, then nearest by a factor, then means of runs of `boxes` pixels, then a cut."""
+    """One axis: copies of its border, then nearest by a factor, then means of runs
+    of `boxes` pixels, then a cut.
+    """
 
     border: tuple[int, int] = (0, 0)
     factor: int = 1
@@ -77,7 +86,9 @@ class _Axis:
 
 
 def _sources(mode: str, size: int, result: int, ratio: float) -> npt.NDArray[np.float32] | None:
-    """Where in the image, in pixels, each output is taken; in float32, like onnxruntime, since ties are rounded."""
+    """Where in the image, in pixels, each output is taken; in float32, like
+    onnxruntime, since ties are rounded.
+    """
     o, scale = np.arange(result, dtype=np.float32), np.float32(ratio)
     half = np.float32(0.5)
     match mode:
@@ -116,14 +127,23 @@ def _linear_axis(mode: str, size: int, result: int, scale: float) -> _Axis | Non
         factor = int(scale)
         if mode == "asymmetric":
             return _Axis((0, 1), factor, (factor, 1))
-        if mode in ("half_pixel", "half_pixel_symmetric") or (mode == "pytorch_half_pixel" and result > 1):
+        if mode in ("half_pixel", "half_pixel_symmetric") or (
+            mode == "pytorch_half_pixel" and result > 1
+        ):
             boxes = (factor, 1 if factor % 2 else 2)
-            return _Axis((1, 1), factor, boxes, factor - (factor - 1) // 2 if factor % 2 else factor - factor // 2)
+            return _Axis(
+                (1, 1),
+                factor,
+                boxes,
+                factor - (factor - 1) // 2 if factor % 2 else factor - factor // 2,
+            )
     step = round(1 / scale)
     if result * step == size and math.isclose(step * scale, 1):
         if mode == "asymmetric":
             return _Axis(step=step)
-        if mode in ("half_pixel", "half_pixel_symmetric") or (mode == "pytorch_half_pixel" and result > 1):
+        if mode in ("half_pixel", "half_pixel_symmetric") or (
+            mode == "pytorch_half_pixel" and result > 1
+        ):
             return _Axis(boxes=(1, 1 if step % 2 else 2), start=(step - 1) // 2, step=step)
     return None
 
@@ -143,7 +163,14 @@ def _interpolated(call: Call, plans: dict[int, _Axis], results: Sequence[int]) -
             attrs = {"strides": (1, 1), "pads": (0, 0, 0, 0), "count_include_pad": False}
             value = call.emit("AvgPool", [value], kernel=kernel, **attrs)
     for axis, plan in plans.items():
-        value = cut(call, value, axis, plan.start, plan.start + (results[axis] - 1) * plan.step + 1, plan.step)
+        value = cut(
+            call,
+            value,
+            axis,
+            plan.start,
+            plan.start + (results[axis] - 1) * plan.step + 1,
+            plan.step,
+        )
     return value
 
 
@@ -156,9 +183,13 @@ def _resize(call: Call) -> Sequence[str]:
     mode = call.attrs.get("mode", b"nearest").decode()
     default = "half_pixel" if modern else "asymmetric"
     where = call.attrs.get("coordinate_transformation_mode", default.encode()).decode()
-    rounding = call.attrs.get("nearest_mode", b"round_prefer_floor" if modern else b"floor").decode()
+    rounding = call.attrs.get(
+        "nearest_mode", b"round_prefer_floor" if modern else b"floor"
+    ).decode()
     results, scales = _sizes(call)
-    wanted = [axis for axis in range(len(shape)) if results[axis] != shape[axis] or scales[axis] != 1]
+    wanted = [
+        axis for axis in range(len(shape)) if results[axis] != shape[axis] or scales[axis] != 1
+    ]
     if 0 in wanted:
         call.fail("changes the batch axis", "resize the image axes alone")
     if call.attrs.get("antialias", 0) and any(scales[axis] < 1 for axis in wanted):
@@ -168,14 +199,20 @@ def _resize(call: Call) -> Sequence[str]:
         for axis in wanted:
             sources = _sources(where, shape[axis], results[axis], scales[axis])
             if sources is None or rounding not in _ROUNDINGS:
-                call.fail(f"coordinate_transformation_mode {where!r}, nearest_mode {rounding!r}", "not supported")
+                call.fail(
+                    f"coordinate_transformation_mode {where!r}, nearest_mode {rounding!r}",
+                    "not supported",
+                )
             indices = np.clip(_ROUNDINGS[rounding](sources), 0, shape[axis] - 1).astype(np.int64)
             value = taken(call, value, axis, indices)
         return [value]
     if mode not in ("linear", "bilinear"):
         call.fail(f"mode {mode!r} is not supported", "nearest, and linear by integer factors, are")
     if len(shape) != 4 or not set(wanted) <= {2, 3}:
-        call.fail(f"linear over axes {wanted} of {shape}", "only height and width of (N, C, H, W) are supported")
+        call.fail(
+            f"linear over axes {wanted} of {shape}",
+            "only height and width of (N, C, H, W) are supported",
+        )
     plans: dict[int, _Axis] = {}
     for axis in wanted:
         plan = _linear_axis(where, shape[axis], results[axis], scales[axis])

@@ -1,4 +1,6 @@
-"""Importers of reindexing operators: concatenation, slices, shapes, padding, and those that change nothing."""
+"""Importers of reindexing operators: concatenation, slices, shapes, padding,
+and those that change nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from onnx import TensorProto
 
-from moiety.compiler.graph import Shape
+from moiety.compiler.ir.graph import Shape
 from moiety.compiler.onnx_import.builder import Call, importer
 from moiety.compiler.onnx_import.pieces import cut, taken
 
@@ -35,7 +37,9 @@ def _dropout(call: Call) -> Sequence[str]:
 def _cast(call: Call) -> Sequence[str]:
     """To a floating type."""
     if call.attrs["to"] not in _REAL:
-        found = {number: label for label, number in TensorProto.DataType.items()}.get(call.attrs["to"], "unknown")
+        found = {number: label for label, number in TensorProto.DataType.items()}.get(
+            call.attrs["to"], "unknown"
+        )
         call.fail(
             f"a secret tensor cannot become {found}",
             "keep activations in floating point",
@@ -64,7 +68,10 @@ def _split(call: Call) -> Sequence[str]:
     if sum(sizes) != shape[axis] or min(sizes) < 1 or len(sizes) != count:
         call.fail(f"sizes {sizes} of axis {axis} of {shape}", "give positive sizes that add up")
     ends = np.cumsum(sizes)
-    return [cut(call, call.value(), axis, int(end) - size, int(end)) for size, end in zip(sizes, ends, strict=True)]
+    return [
+        cut(call, call.value(), axis, int(end) - size, int(end))
+        for size, end in zip(sizes, ends, strict=True)
+    ]
 
 
 @importer("Slice")
@@ -92,7 +99,8 @@ def _slice(call: Call) -> Sequence[str]:
 def _reshaped(call: Call, shape: Sequence[int]) -> list[str]:
     if not shape or shape[0] != 1:
         call.fail(
-            f"turns {call.shape()} into {tuple(shape)}, which does not keep the batch first", "flatten from axis 1 on"
+            f"turns {call.shape()} into {tuple(shape)}, which does not keep the batch first",
+            "flatten from axis 1 on",
         )
     return [call.reshape(call.value(), shape)]
 
@@ -116,7 +124,10 @@ def _reshape(call: Call) -> Sequence[str]:
         call.fail("the new shape is missing")
     sizes = list(wanted)
     if not call.attrs.get("allowzero", 0):
-        sizes = [shape[axis] if size == 0 and axis < len(shape) else size for axis, size in enumerate(sizes)]
+        sizes = [
+            shape[axis] if size == 0 and axis < len(shape) else size
+            for axis, size in enumerate(sizes)
+        ]
     if sizes and call.builder.batch > 1 and sizes[0] == call.builder.batch:
         sizes[0] = 1  # the file was exported for a fixed larger batch
     if sizes.count(-1) == 1:
@@ -131,7 +142,11 @@ def _reshape(call: Call) -> Sequence[str]:
 def _squeeze(call: Call) -> Sequence[str]:
     """Any axis but the batch."""
     shape, given = call.shape(), call.ints("axes", 1)
-    axes = {axis % len(shape) for axis in given} if given else {axis for axis, size in enumerate(shape) if size == 1}
+    axes = (
+        {axis % len(shape) for axis in given}
+        if given
+        else {axis for axis, size in enumerate(shape) if size == 1}
+    )
     if 0 in axes:
         call.fail("removes the batch axis", "name the axes to squeeze, or use Flatten")
     if any(shape[axis] != 1 for axis in axes):
@@ -176,12 +191,21 @@ def _pad(call: Call) -> Sequence[str]:
     value = call.value()
     if mode == "constant":
         fill = call.constant(2)
-        filling = float(fill.reshape(-1)[0]) if fill is not None and fill.size else float(call.attrs.get("value", 0.0))
+        filling = (
+            float(fill.reshape(-1)[0])
+            if fill is not None and fill.size
+            else float(call.attrs.get("value", 0.0))
+        )
         around = padded(call, value, shape, pads)
         if filling == 0 or around == value:
             return [around]
         positive = [(max(0, before), max(0, after)) for before, after in pads]
-        inner = np.zeros([size - sum(pair) for size, pair in zip(call.builder.shapes[around], positive, strict=True)])
+        inner = np.zeros(
+            [
+                size - sum(pair)
+                for size, pair in zip(call.builder.shapes[around], positive, strict=True)
+            ]
+        )
         frame = np.pad(inner, positive, constant_values=filling).astype(np.float32)
         return [call.emit("AddConst", [around], value=call.finite(frame, "the padding"))]
     if mode not in ("reflect", "edge", "wrap"):
@@ -209,16 +233,20 @@ def _depth_and_space(call: Call) -> Sequence[str]:
     batch, channels, height, width = call.shape()
     block = int(call.attrs["blocksize"])
     if call.proto.op_type == "SpaceToDepth":
-        split = call.reshape(call.value(), (batch, channels, height // block, block, width // block, block))
+        split = call.reshape(
+            call.value(), (batch, channels, height // block, block, width // block, block)
+        )
         moved = call.transpose(split, (0, 3, 5, 1, 2, 4))
         return [call.reshape(moved, (batch, channels * block**2, height // block, width // block))]
     rest = channels // block**2
     if call.attrs.get("mode", b"DCR") == b"CRD":
         moved = call.transpose(
-            call.reshape(call.value(), (batch, rest, block, block, height, width)), (0, 1, 4, 2, 5, 3)
+            call.reshape(call.value(), (batch, rest, block, block, height, width)),
+            (0, 1, 4, 2, 5, 3),
         )
     else:
         moved = call.transpose(
-            call.reshape(call.value(), (batch, block, block, rest, height, width)), (0, 3, 4, 1, 5, 2)
+            call.reshape(call.value(), (batch, block, block, rest, height, width)),
+            (0, 3, 4, 1, 5, 2),
         )
     return [call.reshape(moved, (batch, rest, height * block, width * block))]

@@ -1,8 +1,10 @@
-"""The passes, in one table by name, and the default pipeline, whose result is in normal form (`check_normal_form`)."""
+"""The passes, in one table by name, and the default pipeline, whose result is in
+normal form (`check_normal_form`).
+"""
 
 from __future__ import annotations
 
-from moiety.compiler.graph import Graph
+from moiety.compiler.ir.graph import Graph
 from moiety.compiler.passes.absorb_batchnorm import AbsorbBatchnorm
 from moiety.compiler.passes.base import Pass
 from moiety.compiler.passes.canonicalise import Canonicalise
@@ -43,8 +45,8 @@ DEFAULT_PIPELINE = (
 
 
 def check_normal_form(graph: Graph) -> None:
-    """Raise BadModel unless the planner can take the Graph: every Conv has stride 1, and no Clip, ConvTranspose or
-    Upsample is left.
+    """Raise BadModel unless the planner can take the Graph: every Conv has stride 1, and no Clip,
+    ConvTranspose or Upsample is left.
     """
     rewritten = {"ConvTranspose": "transposed-conv", "Upsample": "expand-upsample"}
     for node in graph.nodes:

@@ -7,14 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from moiety.compiler.graph import Array, Graph, Node, Shape
-from moiety.compiler.ops import infer_shape
+from moiety.compiler.ir.graph import Array, Graph, Node, Shape
+from moiety.compiler.ir.ops import infer_shape
 from moiety.protocols.errors import ContractViolation
 
 
 @dataclass(frozen=True)
 class Pass(ABC):
-    """A pure function Graph -> Graph. Its fields are its options; its docstring states the identity it uses."""
+    """A pure function Graph -> Graph. Its fields are its options; its
+    docstring states the identity it uses.
+    """
 
     name: ClassVar[str]
 
@@ -26,9 +28,9 @@ class Pass(ABC):
 class Rewriter:
     """An editable Graph for the length of one pass.
 
-    Rewrites keep the name of the value they re-make, so that readers and graph outputs need no change. A node that
-    nobody reads any more counts as no reader of its operands, and goes when the pass ends. Nodes stay in topological
-    order.
+    Rewrites keep the name of the value they re-make, so that readers and graph outputs need no
+    change. A node that nobody reads any more counts as no reader of its operands, and goes when the
+    pass ends. Nodes stay in topological order.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -39,7 +41,9 @@ class Rewriter:
         self._readers: dict[str, list[Node]] | None = None
 
     def nodes(self, *ops: str) -> Iterator[Node]:
-        """The live nodes (of the given ops) in order, each as it stands at its turn; rewriting on the way is fine."""
+        """The live nodes (of the given ops) in order, each as it stands at its turn;
+        rewriting on the way is fine.
+        """
         for value in list(self._nodes):
             node = self._nodes.get(value)
             if (
@@ -69,7 +73,11 @@ class Rewriter:
     def sole_reader(self, value: str) -> bool:
         """Is `value` read once, by one node, and no graph output?"""
         readers = self.readers(value)
-        return value not in self.graph.outputs and len(readers) == 1 and readers[0].inputs.count(value) == 1
+        return (
+            value not in self.graph.outputs
+            and len(readers) == 1
+            and readers[0].inputs.count(value) == 1
+        )
 
     def make(
         self,
@@ -80,7 +88,9 @@ class Rewriter:
         consts: Mapping[str, Array] | None = None,
         **attrs: Any,
     ) -> Node:
-        """A node with the name of `like`, for `replace` to put in place; without `output` its value gets a new name."""
+        """A node with the name of `like`, for `replace` to put in place; without
+        `output` its value gets a new name.
+        """
         value = output or f"{like.output}.{op.lower()}"
         count = 1
         while output is None and value in self.shapes:
@@ -98,16 +108,23 @@ class Rewriter:
         for value, node in self._nodes.items():
             nodes.update((each.output, each) for each in (new if value == old.output else (node,)))
         for node in new:
-            self.shapes[node.output] = infer_shape(node, [self.shapes[value] for value in node.inputs])
+            self.shapes[node.output] = infer_shape(
+                node, [self.shapes[value] for value in node.inputs]
+            )
         self._set(nodes)
 
     def bypass(self, node: Node, target: str) -> bool:
-        """Let everyone read `target`, equal to the result of `node`; False where both are graph outputs or inputs."""
+        """Let everyone read `target`, equal to the result of `node`; False where both
+        are graph outputs or inputs.
+        """
         old, new = node.output, target
         if old in self.graph.outputs:
             if target in self.graph.outputs or target not in self._nodes:
                 return False
-            old, new = target, node.output  # the output keeps its name: what made `target` makes it now
+            old, new = (
+                target,
+                node.output,
+            )  # the output keeps its name: what made `target` makes it now
         nodes = {}
         for value, each in self._nodes.items():
             if value == node.output:
@@ -129,5 +146,7 @@ class Rewriter:
         self.changed = True
 
     def finish(self) -> Graph:
-        """The Graph as rewritten, dead nodes dropped and shapes inferred again; the original when nothing changed."""
+        """The Graph as rewritten, dead nodes dropped and shapes inferred again; the
+        original when nothing changed.
+        """
         return self.graph.rebuilt(self._nodes.values()) if self.changed else self.graph

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from moiety.compiler.graph import Graph, Node
-from moiety.compiler.ops import channelwise
+from moiety.compiler.ir.graph import Graph, Node
+from moiety.compiler.ir.ops import channelwise
 from moiety.compiler.passes.base import Pass, Rewriter
 from moiety.compiler.passes.fold_batchnorm import per_channel
 
@@ -20,12 +20,15 @@ Rule = Callable[[Rewriter, Node], bool]
 class Canonicalise(Pass):
     """Local identities, applied until none applies:
 
-    * a Reshape, Transpose, Slice, Pad or Upsample that changes nothing is its operand; two in a row are one;
-    * `s2*(s1*x + t1) + t2 = (s1 s2)*x + (s2 t1 + t2)`: chains of Scale and AddConst are one Scale (or one AddConst);
+    * a Reshape, Transpose, Slice, Pad or Upsample that changes nothing is its
+      operand; two in a row are one;
+    * `s2*(s1*x + t1) + t2 = (s1 s2)*x + (s2 t1 + t2)`: chains of Scale and AddConst
+      are one Scale (or one AddConst);
     * a zero Pad before a Conv is the Conv's padding; Concat of Concat over one axis is one Concat;
-    * `relu(relu(x)) = relu(x)`; a 1x1 pool with stride 1 is its operand; a mean over a 1x1 image likewise;
-    * Transposes, and Reshapes that drop axes of size 1 at the end, move down past element-wise ops, Concat, Pad and
-      Slice, until they meet their inverses and cancel.
+    * `relu(relu(x)) = relu(x)`; a 1x1 pool with stride 1 is its operand; a
+      mean over a 1x1 image likewise;
+    * Transposes, and Reshapes that drop axes of size 1 at the end, move down past element-wise ops,
+      Concat, Pad and Slice, until they meet their inverses and cancel.
 
     No rule looks at the value of a weight: the result is the same for every set of weights.
     """
@@ -49,15 +52,21 @@ def _applied(rewriter: Rewriter, rules: dict[str, tuple[Rule, ...]]) -> bool:
 
 def _nothing(rewriter: Rewriter, node: Node) -> bool:
     before, after = rewriter.shapes[node.inputs[0]], rewriter.shapes[node.output]
-    window = all(v == 1 for v in (*node.attrs.get("kernel", (1,)), *node.attrs.get("strides", (1,))))
+    window = all(
+        v == 1 for v in (*node.attrs.get("kernel", (1,)), *node.attrs.get("strides", (1,)))
+    )
     fixed = (
-        before == after and window and tuple(node.attrs.get("perm", range(len(before)))) == tuple(range(len(before)))
+        before == after
+        and window
+        and tuple(node.attrs.get("perm", range(len(before)))) == tuple(range(len(before)))
     )
     return fixed and rewriter.bypass(node, node.inputs[0])
 
 
 def _relu_twice(rewriter: Rewriter, node: Node) -> bool:
-    return rewriter.producer(node.inputs[0], "Relu", "AffineRelu") is not None and rewriter.bypass(node, node.inputs[0])
+    return rewriter.producer(node.inputs[0], "Relu", "AffineRelu") is not None and rewriter.bypass(
+        node, node.inputs[0]
+    )
 
 
 def _reshape_twice(rewriter: Rewriter, node: Node) -> bool:
@@ -86,7 +95,11 @@ def _slice_twice(rewriter: Rewriter, node: Node) -> bool:
         for inner, outer in zip(_bounds(first), _bounds(node), strict=True)
     ]
     steps = tuple(each.step for each in taken)
-    attrs = {"starts": tuple(each[0] for each in taken), "stops": tuple(each[-1] + 1 for each in taken), "steps": steps}
+    attrs = {
+        "starts": tuple(each[0] for each in taken),
+        "stops": tuple(each[-1] + 1 for each in taken),
+        "steps": steps,
+    }
     rewriter.replace(node, node.with_(inputs=first.inputs, attrs=attrs))
     return True
 
@@ -95,7 +108,9 @@ def _upsample_twice(rewriter: Rewriter, node: Node) -> bool:
     first = rewriter.producer(node.inputs[0], "Upsample")
     if first is None:
         return False
-    factors = tuple(a * b for a, b in zip(first.attrs["factors"], node.attrs["factors"], strict=True))
+    factors = tuple(
+        a * b for a, b in zip(first.attrs["factors"], node.attrs["factors"], strict=True)
+    )
     rewriter.replace(node, node.with_(inputs=first.inputs, attrs={"factors": factors}))
     return True
 
@@ -110,7 +125,12 @@ def _transpose_is_reshape(rewriter: Rewriter, node: Node) -> bool:
     moved = [axis for axis in node.attrs["perm"] if shape[axis] != 1]
     if moved != sorted(moved):
         return False
-    rewriter.replace(node, rewriter.make("Reshape", node.inputs, node, node.output, shape=rewriter.shapes[node.output]))
+    rewriter.replace(
+        node,
+        rewriter.make(
+            "Reshape", node.inputs, node, node.output, shape=rewriter.shapes[node.output]
+        ),
+    )
     return True
 
 
@@ -118,8 +138,8 @@ _BY_AXIS = ("pads", "starts", "stops", "steps")
 
 
 def _sink_transpose(rewriter: Rewriter, node: Node) -> bool:
-    """`f(T x) = T f(x)` for f that acts on elements or along axes: every Transpose moves down until it meets its
-    inverse. It stays for other readers of `T x`, which do the same or need it.
+    """`f(T x) = T f(x)` for f that acts on elements or along axes: every Transpose moves down until
+    it meets its inverse. It stays for other readers of `T x`, which do the same or need it.
     """
     firsts = [rewriter.producer(value, "Transpose") for value in node.inputs]
     perms = {tuple(first.attrs["perm"]) for first in firsts if first is not None}
@@ -138,17 +158,24 @@ def _sink_transpose(rewriter: Rewriter, node: Node) -> bool:
     if node.op == "Concat":
         attrs["axis"] = perm[attrs["axis"]]
     inner = rewriter.make(node.op, sources, node, None, consts, **attrs)
-    rewriter.replace(node, inner, rewriter.make("Transpose", [inner.output], node, node.output, perm=perm))
+    rewriter.replace(
+        node, inner, rewriter.make("Transpose", [inner.output], node, node.output, perm=perm)
+    )
     return True
 
 
 def _sink_squeeze(rewriter: Rewriter, node: Node) -> bool:
-    """The same for a Reshape that drops axes of size 1 at the end, which 1-D layers are followed by."""
+    """The same for a Reshape that drops axes of size 1 at the end,
+    which 1-D layers are followed by.
+    """
     firsts = [rewriter.producer(value, "Reshape") for value in node.inputs]
     sources = [first.inputs[0] for first in firsts if first is not None]
     if len(sources) < len(firsts) or len(rewriter.shapes[node.output]) < 2:
         return False
-    rank, ranks = len(rewriter.shapes[node.output]), {len(rewriter.shapes[source]) for source in sources}
+    rank, ranks = (
+        len(rewriter.shapes[node.output]),
+        {len(rewriter.shapes[source]) for source in sources},
+    )
     (wide, *others) = ranks
     ends = {rewriter.shapes[source][rank:] for source in sources}
     heads = [rewriter.shapes[source][:rank] for source in sources]
@@ -160,7 +187,9 @@ def _sink_squeeze(rewriter: Rewriter, node: Node) -> bool:
         consts["value"] = consts["value"].reshape(*consts["value"].shape, *(1,) * (wide - rank))
     inner = rewriter.make(node.op, sources, node, None, consts, **node.attrs)
     shape = rewriter.shapes[node.output]
-    rewriter.replace(node, inner, rewriter.make("Reshape", [inner.output], node, node.output, shape=shape))
+    rewriter.replace(
+        node, inner, rewriter.make("Reshape", [inner.output], node, node.output, shape=shape)
+    )
     return True
 
 
@@ -183,13 +212,17 @@ def _merge_affine(rewriter: Rewriter, node: Node) -> bool:
 
 
 def _constant_first(rewriter: Rewriter, node: Node) -> bool:
-    """`s*(x + v) + t = (s*x + t) + s*v` where v varies over positions: the Scale meets the Conv behind it again."""
+    """`s*(x + v) + t = (s*x + t) + s*v` where v varies over positions: the Scale
+    meets the Conv behind it again.
+    """
     first = rewriter.producer(node.inputs[0], "AddConst")
     if first is None or not rewriter.sole_reader(first.output):
         return False
     inner = rewriter.make("Scale", first.inputs, node, None, dict(node.consts))
     value = first.consts["value"] * channelwise(node.consts["scale"], first.consts["value"].ndim)
-    rewriter.replace(node, inner, rewriter.make("AddConst", [inner.output], node, node.output, {"value": value}))
+    rewriter.replace(
+        node, inner, rewriter.make("AddConst", [inner.output], node, node.output, {"value": value})
+    )
     return True
 
 
@@ -207,13 +240,18 @@ def _pad_twice(rewriter: Rewriter, node: Node) -> bool:
     first = rewriter.producer(node.inputs[0], "Pad")
     if first is None or not rewriter.sole_reader(first.output):
         return False
-    pads = tuple((a + c, b + d) for (a, b), (c, d) in zip(first.attrs["pads"], node.attrs["pads"], strict=True))
+    pads = tuple(
+        (a + c, b + d)
+        for (a, b), (c, d) in zip(first.attrs["pads"], node.attrs["pads"], strict=True)
+    )
     rewriter.replace(node, node.with_(inputs=first.inputs, attrs={"pads": pads}))
     return True
 
 
 def _concat_flat(rewriter: Rewriter, node: Node) -> bool:
-    """Concat is local, so flattening one that others read costs nothing, and all dense blocks have one form."""
+    """Concat is local, so flattening one that others read costs nothing, and
+    all dense blocks have one form.
+    """
     inputs: list[str] = []
     for value in node.inputs:
         inner = rewriter.producer(value, "Concat")
@@ -226,7 +264,9 @@ def _concat_flat(rewriter: Rewriter, node: Node) -> bool:
 
 
 _LAST_RULES: dict[str, tuple[Rule, ...]] = {"Transpose": (_transpose_is_reshape,)}
-"""Only when no other rule applies: a Transpose that has become a Reshape meets no inverse any more."""
+"""Only when no other rule applies: a Transpose that has become a
+Reshape meets no inverse any more.
+"""
 
 _RULES: dict[str, tuple[Rule, ...]] = {
     "Reshape": (_nothing, _reshape_twice),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from moiety.compiler.graph import Array, Node, Shape
-from moiety.compiler.ops import OPS, channelwise
+from moiety.compiler.ir.graph import Array, Node, Shape
+from moiety.compiler.ir.ops import OPS, channelwise
 from moiety.compiler.passes.base import Rewriter
 
 LINEAR = ("Conv", "Gemm")
@@ -48,7 +48,9 @@ def label_per_channel(labels: Array) -> Array | None:
 
 
 def pass_on(node: Node, labels: list[Array | None], shapes: list[Shape]) -> Array | None:
-    """Labels of what `node` makes from labelled operands (None: from elsewhere); None where they would mix."""
+    """Labels of what `node` makes from labelled operands (None: from
+    elsewhere); None where they would mix.
+    """
     if node.op == "AvgPool":
         channels = None if labels[0] is None else label_per_channel(labels[0])
         if channels is None:
@@ -57,7 +59,10 @@ def pass_on(node: Node, labels: list[Array | None], shapes: list[Shape]) -> Arra
         return np.broadcast_to(channels[None, :, None, None], (1, len(channels), height, width))
     if node.op not in REINDEXING:
         return None
-    filled = [np.full(shape, _ONE) if label is None else label for label, shape in zip(labels, shapes, strict=True)]
+    filled = [
+        np.full(shape, _ONE) if label is None else label
+        for label, shape in zip(labels, shapes, strict=True)
+    ]
     if node.op == "Pad":
         return np.pad(filled[0], node.attrs["pads"], constant_values=_ANY)
     return np.asarray(OPS[node.op].evaluate(node, filled))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from moiety.compiler.graph import Graph, Node
+from moiety.compiler.ir.graph import Graph, Node
 from moiety.compiler.passes.base import Pass, Rewriter
 
 
@@ -13,8 +13,9 @@ from moiety.compiler.passes.base import Pass, Rewriter
 class CommonSubexpressions(Pass):
     """Two nodes with one op, one set of operands, attributes and constants make the same value.
 
-    Constants are the same when they are one array, that is one tensor of the model: sharing is architecture. Equal
-    contents are not looked for; what both parties know of the Graph must not depend on the weights' values.
+    Constants are the same when they are one array, that is one tensor of the model: sharing is
+    architecture. Equal contents are not looked for; what both parties know of the Graph must not
+    depend on the weights' values.
     """
 
     name: ClassVar[str] = "common-subexpressions"
@@ -32,7 +33,12 @@ class CommonSubexpressions(Pass):
 
 def _key(node: Node) -> tuple[object, ...]:
     attrs = tuple(sorted((name, repr(value)) for name, value in node.attrs.items()))
-    return node.op, node.inputs, attrs, tuple(sorted((name, id(array)) for name, array in node.consts.items()))
+    return (
+        node.op,
+        node.inputs,
+        attrs,
+        tuple(sorted((name, id(array)) for name, array in node.consts.items())),
+    )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from moiety.compiler.graph import Graph
+from moiety.compiler.ir.graph import Graph
 from moiety.compiler.passes.base import Pass, Rewriter
 
 
@@ -28,6 +28,10 @@ class ClipToRelu(Pass):
             moved = rewriter.make("AddConst", node.inputs, node, None, {"value": lowered})
             above = rewriter.make("Relu", [moved.output], node)
             rewriter.replace(
-                node, below, moved, above, rewriter.make("Sub", [below.output, above.output], node, node.output)
+                node,
+                below,
+                moved,
+                above,
+                rewriter.make("Sub", [below.output, above.output], node, node.output),
             )
         return rewriter.finish()

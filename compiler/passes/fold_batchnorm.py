@@ -7,21 +7,28 @@ from typing import ClassVar
 
 import numpy as np
 
-from moiety.compiler.graph import Array, Graph, Node
-from moiety.compiler.ops import OPS, channelwise
+from moiety.compiler.ir.graph import Array, Graph, Node
+from moiety.compiler.ir.ops import OPS, channelwise
 from moiety.compiler.passes.base import Pass, Rewriter
-from moiety.compiler.passes.channels import LINEAR, channel_labels, label_per_channel, pass_on, reaches_linear_layers
+from moiety.compiler.passes.channels import (
+    LINEAR,
+    channel_labels,
+    label_per_channel,
+    pass_on,
+    reaches_linear_layers,
+)
 
 
 @dataclass(frozen=True)
 class FoldBatchnorm(Pass):
-    """`s*(W x + b) + t = (s W) x + (s b + t)`, and before a layer `W(s x + t) + b = (W s) x + (W t + b)`.
+    """`s*(W x + b) + t = (s W) x + (s b + t)`, and before a layer `W(s x +
+    t) + b = (W s) x + (W t + b)`.
 
-    Forward needs the linear layer's value to have no other reader, backward every reader of the affine value to be a
-    linear layer. Where a Conv pads, its zeros are not `0*s + t`, so `W t` depends on the position near the border: it
-    is added as an AddConst with one value per position, which costs nothing. An affine map moves past an average pool,
-    a Reshape, a Transpose, a Slice or an Upsample when that brings it to such a layer. No decision looks at a weight's
-    value.
+    Forward needs the linear layer's value to have no other reader, backward every reader of the
+    affine value to be a linear layer. Where a Conv pads, its zeros are not `0*s + t`, so `W t`
+    depends on the position near the border: it is added as an AddConst with one value per position,
+    which costs nothing. An affine map moves past an average pool, a Reshape, a Transpose, a Slice
+    or an Upsample when that brings it to such a layer. No decision looks at a weight's value.
     """
 
     name: ClassVar[str] = "fold-batchnorm"
@@ -38,7 +45,11 @@ class FoldBatchnorm(Pass):
             pass
         for node in rewriter.nodes("Scale"):
             readers = rewriter.readers(node.output)
-            if node.output not in graph.outputs and readers and all(reader.op in LINEAR for reader in readers):
+            if (
+                node.output not in graph.outputs
+                and readers
+                and all(reader.op in LINEAR for reader in readers)
+            ):
                 for reader in readers:
                     rewriter.replace(reader, *_before(rewriter, node, reader))
         return rewriter.finish()
@@ -63,11 +74,15 @@ def _after(layer: Node, scale: Array, shift: Array) -> Node:
     else:
         weight = weight * scale.reshape(-1, *(1,) * (weight.ndim - 1))
     bias = layer.consts["bias"] * scale + shift
-    return layer.with_(consts={"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)})
+    return layer.with_(
+        consts={"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)}
+    )
 
 
 def _sink(rewriter: Rewriter, scale: Node) -> bool:
-    """Swap a Scale with the one op that reads it, if the ops behind that lead to linear layers only."""
+    """Swap a Scale with the one op that reads it, if the ops behind
+    that lead to linear layers only.
+    """
     if not rewriter.sole_reader(scale.output) or not reaches_linear_layers(rewriter, scale.output):
         return False
     (reader,) = rewriter.readers(scale.output)
@@ -81,7 +96,9 @@ def _sink(rewriter: Rewriter, scale: Node) -> bool:
         return False
     inner = rewriter.make(reader.op, scale.inputs, reader, None, **reader.attrs)
     consts = {name: array[channels] for name, array in scale.consts.items()}
-    rewriter.replace(reader, inner, rewriter.make("Scale", [inner.output], scale, reader.output, consts))
+    rewriter.replace(
+        reader, inner, rewriter.make("Scale", [inner.output], scale, reader.output, consts)
+    )
     return True
 
 
@@ -93,15 +110,25 @@ def _before(rewriter: Rewriter, scale: Node, layer: Node) -> list[Node]:
     consts = {"weight": folded.astype(np.float32), "bias": layer.consts["bias"]}
     if layer.op == "Conv" and any(layer.attrs["pads"]):
         shape = rewriter.shapes[scale.output]
-        shift = np.broadcast_to(channelwise(scale.consts["shift"].astype(np.float64), len(shape)), shape)
+        shift = np.broadcast_to(
+            channelwise(scale.consts["shift"].astype(np.float64), len(shape)), shape
+        )
         unbiased = layer.with_(consts={"weight": weight, "bias": np.zeros(weight.shape[0])})
         border = OPS["Conv"].evaluate(unbiased, [shift])
         inner = rewriter.make("Conv", scale.inputs, layer, None, consts, **layer.attrs)
         return [
             inner,
-            rewriter.make("AddConst", [inner.output], layer, layer.output, {"value": border.astype(np.float32)}),
+            rewriter.make(
+                "AddConst",
+                [inner.output],
+                layer,
+                layer.output,
+                {"value": border.astype(np.float32)},
+            ),
         ]
-    shifts = np.repeat(scale.consts["shift"].astype(np.float64).reshape(groups, -1), filters, axis=0)
+    shifts = np.repeat(
+        scale.consts["shift"].astype(np.float64).reshape(groups, -1), filters, axis=0
+    )
     total = (weight.reshape(*shifts.shape, -1).sum(axis=2) * shifts).sum(axis=1)
     consts["bias"] = (layer.consts["bias"] + total).astype(np.float32)
     return [layer.with_(inputs=scale.inputs, consts=consts)]

@@ -6,18 +6,18 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from moiety.compiler.graph import Graph
+from moiety.compiler.ir.graph import Graph
 from moiety.compiler.passes.base import Pass, Rewriter
 
 
 @dataclass(frozen=True)
 class PoolBeforeConv1x1(Pass):
-    """`avg(W x + b) = W avg(x) + b` for a 1x1 Conv with stride 1 and no padding: one acts on channels, the other on
-    positions.
+    """`avg(W x + b) = W avg(x) + b` for a 1x1 Conv with stride 1 and no padding: one acts on
+    channels, the other on positions.
 
-    The bias needs every window's weights to sum to one, so a pool that counts its padding stays behind. Applies where
-    the pool is the Conv's only reader and makes the image smaller; Reshapes and the like between them are not looked
-    through.
+    The bias needs every window's weights to sum to one, so a pool that counts its padding stays
+    behind. Applies where the pool is the Conv's only reader and makes the image smaller; Reshapes
+    and the like between them are not looked through.
     """
 
     name: ClassVar[str] = "pool-before-conv1x1"
@@ -36,10 +36,18 @@ class PoolBeforeConv1x1(Pass):
                     and set(conv.attrs["strides"]) == {1}
                     and not any(conv.attrs["pads"])
                 )
-                smaller = math.prod(rewriter.shapes[pool.output][2:]) < math.prod(rewriter.shapes[conv.output][2:])
-                if not plain or not smaller or (pool.attrs["count_include_pad"] and any(pool.attrs["pads"])):
+                smaller = math.prod(rewriter.shapes[pool.output][2:]) < math.prod(
+                    rewriter.shapes[conv.output][2:]
+                )
+                if (
+                    not plain
+                    or not smaller
+                    or (pool.attrs["count_include_pad"] and any(pool.attrs["pads"]))
+                ):
                     continue
                 first = rewriter.make("AvgPool", conv.inputs, pool, None, **pool.attrs)
-                rewriter.replace(pool, first, conv.with_(inputs=(first.output,), output=pool.output))
+                rewriter.replace(
+                    pool, first, conv.with_(inputs=(first.output,), output=pool.output)
+                )
                 again = True
         return rewriter.finish()

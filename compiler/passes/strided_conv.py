@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from moiety.compiler.graph import Array, Graph, Node
+from moiety.compiler.ir.graph import Array, Graph, Node
 from moiety.compiler.passes.base import Pass, Rewriter
 
 
@@ -26,13 +26,14 @@ class _Axis:
 
 @dataclass(frozen=True)
 class StridedConv(Pass):
-    """`y[p] = sum_k w[k] x[s*p + k*d]`: with `k*d = s*i + a`, the sum over i of a stride-1 Conv over the s phases
-    `x_a[j] = x[s*j + a]`.
+    """`y[p] = sum_k w[k] x[s*p + k*d]`: with `k*d = s*i + a`, the sum over i of a stride-1 Conv
+    over the s phases `x_a[j] = x[s*j + a]`.
 
-    The phases become channels (space-to-depth: Pad, Reshape, Transpose, Reshape, all local), the weights are spread
-    out over them, with zeros where the kernel (dilated) does not reach. An axis where only phase 0 is read, a kernel
-    of one tap or a dilation that the stride divides, is subsampled by a Slice instead. Phases beyond a kernel smaller
-    than the stride are sliced off. Groups stay together.
+    The phases become channels (space-to-depth: Pad, Reshape, Transpose, Reshape, all local),
+    the weights are spread out over them, with zeros where the kernel (dilated) does not reach.
+    An axis where only phase 0 is read, a kernel of one tap or a dilation that the stride
+    divides, is subsampled by a Slice instead. Phases beyond a kernel smaller than the stride
+    are sliced off. Groups stay together.
     """
 
     name: ClassVar[str] = "strided-conv"
@@ -45,7 +46,9 @@ class StridedConv(Pass):
         return rewriter.finish()
 
 
-def _plan(size: int, outputs: int, kernel: int, stride: int, dilation: int, before: int, after: int) -> _Axis:
+def _plan(
+    size: int, outputs: int, kernel: int, stride: int, dilation: int, before: int, after: int
+) -> _Axis:
     if stride == 1:
         return _Axis(1, 1, dilation, kernel, 1, before, after)
     if kernel == 1 or dilation % stride == 0:
@@ -54,7 +57,15 @@ def _plan(size: int, outputs: int, kernel: int, stride: int, dilation: int, befo
         return _Axis(1, stride, remaining, kernel, 1, before, needed - size - before)
     extent = (kernel - 1) * dilation + 1
     taps = -(-extent // stride)
-    return _Axis(stride, 1, 1, taps, min(stride, extent), before, stride * (outputs - 1 + taps) - size - before)
+    return _Axis(
+        stride,
+        1,
+        1,
+        taps,
+        min(stride, extent),
+        before,
+        stride * (outputs - 1 + taps) - size - before,
+    )
 
 
 def _rewrite(rewriter: Rewriter, node: Node) -> list[Node]:
@@ -62,7 +73,14 @@ def _rewrite(rewriter: Rewriter, node: Node) -> list[Node]:
     shape, result = rewriter.shapes[node.inputs[0]], rewriter.shapes[node.output]
     pads = ((attrs["pads"][0], attrs["pads"][2]), (attrs["pads"][1], attrs["pads"][3]))
     rows, columns = (
-        _plan(shape[2 + i], result[2 + i], weight.shape[2 + i], attrs["strides"][i], attrs["dilations"][i], *pads[i])
+        _plan(
+            shape[2 + i],
+            result[2 + i],
+            weight.shape[2 + i],
+            attrs["strides"][i],
+            attrs["dilations"][i],
+            *pads[i],
+        )
         for i in range(2)
     )
     nodes: list[Node] = []
@@ -75,8 +93,19 @@ def _rewrite(rewriter: Rewriter, node: Node) -> list[Node]:
         return rewriter.shapes[nodes[-1].output if nodes else node.inputs[0]]
 
     if max(rows.before, rows.after, columns.before, columns.after) > 0:
-        add("Pad", pads=((0, 0), (0, 0), (rows.before, max(0, rows.after)), (columns.before, max(0, columns.after))))
-    read = [size + axis.before + axis.after for size, axis in zip(shape[2:], (rows, columns), strict=True)]
+        add(
+            "Pad",
+            pads=(
+                (0, 0),
+                (0, 0),
+                (rows.before, max(0, rows.after)),
+                (columns.before, max(0, columns.after)),
+            ),
+        )
+    read = [
+        size + axis.before + axis.after
+        for size, axis in zip(shape[2:], (rows, columns), strict=True)
+    ]
     steps = (1, 1, rows.step, columns.step)
     if current()[2:] != tuple(read) or max(steps) > 1:
         add("Slice", starts=(0, 0, 0, 0), stops=(*shape[:2], *read), steps=steps)
@@ -102,12 +131,20 @@ def _rewrite(rewriter: Rewriter, node: Node) -> list[Node]:
 
 
 def _spread(weight: Array, rows: _Axis, columns: _Axis, dilations: tuple[int, int]) -> Array:
-    """The weights over phases, `(M, C/g, kh, kw) -> (M, C/g * phases, taps, taps)`; phases are the faster index."""
+    """The weights over phases, `(M, C/g, kh, kw) -> (M, C/g * phases, taps,
+    taps)`; phases are the faster index.
+    """
     filters, depth, kh, kw = weight.shape
-    spread = np.zeros((filters, depth, rows.phases, columns.phases, rows.taps, columns.taps), weight.dtype)
+    spread = np.zeros(
+        (filters, depth, rows.phases, columns.phases, rows.taps, columns.taps), weight.dtype
+    )
 
     def place(axis: _Axis, tap: int, dilation: int) -> tuple[int, int]:
-        return (0, tap) if axis.stride == 1 else (tap * dilation % axis.stride, tap * dilation // axis.stride)
+        return (
+            (0, tap)
+            if axis.stride == 1
+            else (tap * dilation % axis.stride, tap * dilation // axis.stride)
+        )
 
     for y in range(kh):
         for x in range(kw):

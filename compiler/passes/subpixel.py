@@ -1,8 +1,9 @@
-"""Convolutions that enlarge the image, as stride-1 convolutions of the small one: one filter per output phase.
+"""Convolutions that enlarge the image, as stride-1 convolutions of the small
+one: one filter per output phase.
 
-`y[s*q + a] = sum_k w[k] x[q + u(a, k)]` for phases `a < s`: a stride-1 Conv with `s` times as many filters per axis,
-then depth to space (Reshape, Transpose, Reshape, all local). Nothing is multiplied by an inserted zero or computed on
-a copied pixel, and only the small image is sent.
+`y[s*q + a] = sum_k w[k] x[q + u(a, k)]` for phases `a < s`: a stride-1 Conv with `s` times as many
+filters per axis, then depth to space (Reshape, Transpose, Reshape, all local). Nothing is
+multiplied by an inserted zero or computed on a copied pixel, and only the small image is sent.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from moiety.compiler.graph import Array, Graph, Node
+from moiety.compiler.ir.graph import Array, Graph, Node
 from moiety.compiler.passes.base import Pass, Rewriter
 
 Offset = Callable[[int, int], int | None]
@@ -23,8 +24,8 @@ Offset = Callable[[int, int], int | None]
 
 @dataclass(frozen=True)
 class TransposedConv(Pass):
-    """ConvTranspose: `y[o] = sum over j, k with s*j + d*k = o + p of w[k] x[j]`, so `u(a, k) = (a + p - d*k) / s`
-    where s divides it, and no tap elsewhere.
+    """ConvTranspose: `y[o] = sum over j, k with s*j + d*k = o + p of w[k] x[j]`, so `u(a, k) = (a +
+    p - d*k) / s` where s divides it, and no tap elsewhere.
     """
 
     name: ClassVar[str] = "transposed-conv"
@@ -35,18 +36,25 @@ class TransposedConv(Pass):
             attrs, weight = node.attrs, node.consts["weight"]
             channels, depth, kh, kw = weight.shape
             groups = attrs["groups"]
-            grouped = weight.reshape(groups, channels // groups, depth, kh, kw).transpose(0, 2, 1, 3, 4)
-            offsets = [_transposed(attrs["strides"][i], attrs["dilations"][i], attrs["pads"][i]) for i in range(2)]
+            grouped = weight.reshape(groups, channels // groups, depth, kh, kw).transpose(
+                0, 2, 1, 3, 4
+            )
+            offsets = [
+                _transposed(attrs["strides"][i], attrs["dilations"][i], attrs["pads"][i])
+                for i in range(2)
+            ]
             plain = grouped.reshape(groups * depth, channels // groups, kh, kw)
-            rewriter.replace(node, *_subpixel(rewriter, node, node.inputs[0], plain, attrs["strides"], offsets))
+            rewriter.replace(
+                node, *_subpixel(rewriter, node, node.inputs[0], plain, attrs["strides"], offsets)
+            )
         return rewriter.finish()
 
 
 @dataclass(frozen=True)
 class UpsampleIntoConv(Pass):
     """A stride-1 Conv of an Upsample reads pixel `floor((o + d*k - p) / s)` of the small image, so
-    `u(a, k) = floor((a + d*k - p) / s)`; taps that meet on one pixel are added. Zeros around the large image are zeros
-    around the small one.
+    `u(a, k) = floor((a + d*k - p) / s)`; taps that meet on one pixel are added. Zeros around the
+    large image are zeros around the small one.
     """
 
     name: ClassVar[str] = "upsample-into-conv"
@@ -58,9 +66,13 @@ class UpsampleIntoConv(Pass):
             if source is None or set(attrs["strides"]) != {1}:
                 continue
             factors = source.attrs["factors"]
-            offsets = [_upsampled(factors[i], attrs["dilations"][i], attrs["pads"][i]) for i in range(2)]
+            offsets = [
+                _upsampled(factors[i], attrs["dilations"][i], attrs["pads"][i]) for i in range(2)
+            ]
             weight = node.consts["weight"]
-            rewriter.replace(node, *_subpixel(rewriter, node, source.inputs[0], weight, factors, offsets))
+            rewriter.replace(
+                node, *_subpixel(rewriter, node, source.inputs[0], weight, factors, offsets)
+            )
         return rewriter.finish()
 
 
@@ -89,20 +101,29 @@ def _plan(size: int, outputs: int, kernel: int, factor: int, offset: Offset) -> 
     read = [(phase, tap, offset(phase, tap)) for phase in range(factor) for tap in range(kernel)]
     used = [(phase, tap, u) for phase, tap, u in read if u is not None]
     pixels = -(-outputs // factor)
-    # Where the pads cut off more than the kernel's reach, pixels that nothing reads get taps of zero.
+    # Where the pads cut off more than the kernel's reach, pixels that
+    # nothing reads get taps of zero.
     low, high = min(0, *(u for *_, u in used)), max(size - pixels, *(u for *_, u in used))
     places = tuple((phase, tap, u - low) for phase, tap, u in used)
     return _Axis(high - low + 1, pixels, -low, pixels + high - size, places)
 
 
 def _subpixel(
-    rewriter: Rewriter, node: Node, source: str, weight: Array, factors: Sequence[int], offsets: Sequence[Offset]
+    rewriter: Rewriter,
+    node: Node,
+    source: str,
+    weight: Array,
+    factors: Sequence[int],
+    offsets: Sequence[Offset],
 ) -> list[Node]:
-    """The nodes that stand for `node`, a Conv or ConvTranspose whose taps `weight` `(M, C/groups, kh, kw)` read
-    `source` at `offsets`.
+    """The nodes that stand for `node`, a Conv or ConvTranspose whose taps `weight` `(M, C/groups,
+    kh, kw)` read `source` at `offsets`.
     """
     shape, result = rewriter.shapes[source], rewriter.shapes[node.output]
-    rows, columns = (_plan(shape[2 + i], result[2 + i], weight.shape[2 + i], factors[i], offsets[i]) for i in range(2))
+    rows, columns = (
+        _plan(shape[2 + i], result[2 + i], weight.shape[2 + i], factors[i], offsets[i])
+        for i in range(2)
+    )
     nodes: list[Node] = []
 
     def add(op: str, consts: dict[str, Array] | None = None, **fields: Any) -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from moiety.compiler.graph import Graph, Node
+from moiety.compiler.ir.graph import Graph, Node
 from moiety.compiler.passes.base import Pass, Rewriter
 from moiety.compiler.passes.fold_batchnorm import per_channel
 
 
 @dataclass(frozen=True)
 class UpsampleLate(Pass):
-    """`f(up(x)) = up(f(x))` for f that acts on every pixel alike: ReLU, Clip, a per-channel affine map, a 1x1 Conv
-    with stride 1 and no padding; and `up(x) + up(y) = up(x + y)`. So f has fewer pixels to work on.
+    """`f(up(x)) = up(f(x))` for f that acts on every pixel alike: ReLU, Clip, a per-channel
+    affine map, a 1x1 Conv with stride 1 and no padding; and `up(x) + up(y) = up(x + y)`. So
+    f has fewer pixels to work on.
     """
 
     name: ClassVar[str] = "upsample-late"
@@ -23,7 +24,9 @@ class UpsampleLate(Pass):
         again = True
         while again:
             again = False
-            for node in rewriter.nodes("Relu", "AffineRelu", "Clip", "Scale", "AddConst", "Conv", "Add", "Sub"):
+            for node in rewriter.nodes(
+                "Relu", "AffineRelu", "Clip", "Scale", "AddConst", "Conv", "Add", "Sub"
+            ):
                 ups = [rewriter.producer(value, "Upsample") for value in node.inputs]
                 sources = [up.inputs[0] for up in ups if up is not None]
                 factors = {tuple(up.attrs["factors"]) for up in ups if up is not None}
@@ -48,8 +51,8 @@ def _pointwise(rewriter: Rewriter, node: Node) -> bool:
 
 @dataclass(frozen=True)
 class ExpandUpsample(Pass):
-    """Every pixel `s` times in a row: a Reshape with an axis of length 1 behind height and width, a Concat of copies
-    along it, a Reshape. All of them are local, and no copy is ever sent.
+    """Every pixel `s` times in a row: a Reshape with an axis of length 1 behind height and width, a
+    Concat of copies along it, a Reshape. All of them are local, and no copy is ever sent.
     """
 
     name: ClassVar[str] = "expand-upsample"

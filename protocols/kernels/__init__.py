@@ -1,17 +1,18 @@
 """Kernels: the local hot loops, each in two twins that compute the same bytes.
 
-`reference.py`, `rlwe_reference.py` and `silent_reference.py` (NumPy) are the specification; `_native` (C++, see
-`native/`) is what normally runs. Every function named in a reference module's `__all__` is a kernel and has a native
-twin of the same name. Call them through this module,
+`reference.py`, `rlwe_reference.py` and `silent_reference.py` (NumPy) are the specification;
+`_native` (C++, see `native/`) is what normally runs. Every function named in a reference module's
+`__all__` is a kernel and has a native twin of the same name. Call them through this module,
 
     from moiety.protocols import kernels
     messages, share = kernels.leaves_send(w, delta, 4, tweak, shifts, digits, with_eq=True)
 
-because `set_backend` rebinds the names here: a function imported by name stays on the twin it was taken from.
+because `set_backend` rebinds the names here: a function imported by name stays
+on the twin it was taken from.
 
-The choice is made once, at import: `MOIETY_KERNELS=native|reference` if set, otherwise native where the compiled module
-is importable and the processor has AES instructions, otherwise the reference with a warning. No kernel changes twin by
-itself.
+The choice is made once, at import: `MOIETY_KERNELS=native|reference` if set, otherwise native where
+the compiled module is importable and the processor has AES instructions, otherwise the reference
+with a warning. No kernel changes twin by itself.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Literal, cast
 
-from moiety.protocols.kernels import gates_reference, reference, rlwe_reference, silent_reference
-from moiety.protocols.kernels.gates_reference import *  # noqa: F403
-from moiety.protocols.kernels.reference import *  # noqa: F403 - for their static types; set_backend rebinds the names
-from moiety.protocols.kernels.rlwe_reference import *  # noqa: F403
-from moiety.protocols.kernels.silent_reference import *  # noqa: F403
+from moiety.protocols.kernels.reference import gates as gates_reference
+from moiety.protocols.kernels.reference import rlwe as rlwe_reference
+from moiety.protocols.kernels.reference import silent as silent_reference
+from moiety.protocols.kernels.reference import symmetric as reference
+from moiety.protocols.kernels.reference.gates import *  # noqa: F403
+from moiety.protocols.kernels.reference.rlwe import *  # noqa: F403
+from moiety.protocols.kernels.reference.silent import *  # noqa: F403
+from moiety.protocols.kernels.reference.symmetric import *  # noqa: F403 - for their static types; set_backend rebinds the names
 
 Backend = Literal["native", "reference"]
 
@@ -46,7 +50,9 @@ else:
 
 def kernel_names() -> tuple[str, ...]:
     """Names of all kernels, all families: the functions that the reference modules export."""
-    return tuple(name for family in _FAMILIES for name in family.__all__ if callable(getattr(family, name)))
+    return tuple(
+        name for family in _FAMILIES for name in family.__all__ if callable(getattr(family, name))
+    )
 
 
 if not _refusal and not _native.symmetric_supported():
@@ -61,7 +67,9 @@ def twin(backend: Backend, name: str) -> Callable[..., Any]:
         raise ValueError(f"kernels: unknown backend {backend!r}; choose 'native' or 'reference'")
     if backend == "native":
         if _refusal:
-            raise RuntimeError(f"the native kernels cannot run: {_refusal}; 'reference' is the slow alternative")
+            raise RuntimeError(
+                f"the native kernels cannot run: {_refusal}; 'reference' is the slow alternative"
+            )
         return cast(Callable[..., Any], getattr(_native, name))
     return next(getattr(family, name) for family in _FAMILIES if name in family.__all__)
 
@@ -82,7 +90,9 @@ def backend_name() -> Backend:
 
 
 def description() -> str:
-    """The backend and, for the native one, the instruction sets in use: what a measurement should be filed under."""
+    """The backend and, for the native one, the instruction sets in use: what a
+    measurement should be filed under.
+    """
     if _active == "reference":
         return "reference"
     return f"native (symmetric: {_native.symmetric_isa()}, RLWE: {_native.rlwe_isa()})"

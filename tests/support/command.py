@@ -54,7 +54,12 @@ class Done:
 
 def moiety(*arguments: object, timeout: float = 100.0) -> Done:
     done = subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=timeout, env=ENVIRONMENT, check=False
+        [*COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=ENVIRONMENT,
+        check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)
 
@@ -90,7 +95,9 @@ class ServerProcess:
 @contextmanager
 def serving(folder: Path, *options: object) -> Iterator[ServerProcess]:
     arguments = [*COMMAND, "serve", str(folder), "--listen", "127.0.0.1:0", *map(str, options)]
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    process = subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
     assert process.stdout is not None
     assert process.stderr is not None
     running = None

@@ -1,4 +1,6 @@
-"""Hand-made Graphs for tests of the compiler, and the comparison of a compiled Graph with its float meaning."""
+"""Hand-made Graphs for tests of the compiler, and the comparison of a
+compiled Graph with its float meaning.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from moiety.compiler.api import Compiled, compile_graph
-from moiety.compiler.graph import Graph, Node
-from moiety.compiler.ops import infer_shapes, run_graph
-from moiety.compiler.options import PlanOptions
-from moiety.runtime.cleartext import Executor
+from moiety.compiler.compile import Compiled, compile_graph
+from moiety.compiler.ir.graph import Graph, Node
+from moiety.compiler.ir.ops import infer_shapes, run_graph
+from moiety.compiler.planning.options import PlanOptions
+from moiety.runtime.program.cleartext import Executor
 
 PRECISE = PlanOptions(activation_bits=20, weight_bits=16, rounding="stochastic")
 """Rounding errors far below anything that a wrong formula would do."""
 
 
 class GraphMaker:
-    """Adds nodes to a Graph one by one; every method returns the new value's name. Weights are drawn from a seed."""
+    """Adds nodes to a Graph one by one; every method returns the new value's name.
+    Weights are drawn from a seed.
+    """
 
     def __init__(self, *shape: int, seed: int = 0) -> None:
         self.rng = np.random.default_rng(seed)
@@ -33,18 +37,30 @@ class GraphMaker:
         return output
 
     def conv(
-        self, x: str, filters: int, kernel: int = 3, pad: int | None = None, groups: int = 1, bias: float = 0.3
+        self,
+        x: str,
+        filters: int,
+        kernel: int = 3,
+        pad: int | None = None,
+        groups: int = 1,
+        bias: float = 0.3,
     ) -> str:
         depth = self.shapes[x][1] // groups
-        weight = self.rng.normal(size=(filters, depth, kernel, kernel)) / np.sqrt(depth * kernel * kernel)
+        weight = self.rng.normal(size=(filters, depth, kernel, kernel)) / np.sqrt(
+            depth * kernel * kernel
+        )
         pads = (kernel // 2 if pad is None else pad,) * 4
         consts = {"weight": weight, "bias": self.rng.normal(size=filters) * bias}
-        return self.add("Conv", x, consts=consts, strides=(1, 1), pads=pads, dilations=(1, 1), groups=groups)
+        return self.add(
+            "Conv", x, consts=consts, strides=(1, 1), pads=pads, dilations=(1, 1), groups=groups
+        )
 
     def gemm(self, x: str, filters: int) -> str:
         depth = self.shapes[x][1]
         weight = self.rng.normal(size=(filters, depth)) / np.sqrt(depth)
-        return self.add("Gemm", x, consts={"weight": weight, "bias": self.rng.normal(size=filters) * 0.3})
+        return self.add(
+            "Gemm", x, consts={"weight": weight, "bias": self.rng.normal(size=filters) * 0.3}
+        )
 
     def affine_relu(self, x: str, gain: Any = None, shift: Any = None) -> str:
         channels = self.shapes[x][1]
@@ -52,8 +68,14 @@ class GraphMaker:
         shift = self.rng.normal(size=channels) * 0.5 if shift is None else shift
         return self.add("AffineRelu", x, consts={"scale": gain, "shift": shift})
 
-    def pool(self, op: str, x: str, kernel: int = 2, stride: int = 2, pad: int = 0, include: bool = True) -> str:
-        attrs: dict[str, Any] = {"kernel": (kernel, kernel), "strides": (stride, stride), "pads": (pad,) * 4}
+    def pool(
+        self, op: str, x: str, kernel: int = 2, stride: int = 2, pad: int = 0, include: bool = True
+    ) -> str:
+        attrs: dict[str, Any] = {
+            "kernel": (kernel, kernel),
+            "strides": (stride, stride),
+            "pads": (pad,) * 4,
+        }
         if op == "AvgPool":
             attrs["count_include_pad"] = include
         return self.add(op, x, **attrs)
@@ -76,8 +98,8 @@ class GraphMaker:
 def compile_and_compare(
     maker: GraphMaker, *outputs: str, options: PlanOptions = PRECISE, tolerance: float = 2e-3
 ) -> tuple[Compiled, Executor]:
-    """Compile, run the executor on the calibration images, and hold it against the float meaning (relative to the
-    largest result).
+    """Compile, run the executor on the calibration images, and hold it against the float meaning
+    (relative to the largest result).
     """
     graph, images = maker.graph(*outputs), maker.images()
     compiled = compile_graph(graph, images, options)

@@ -1,16 +1,17 @@
 """Small convolutional networks as ONNX models in memory, one per family that Moiety compiles.
 
-No network is trained. Weights are drawn as by He et al. (2015), and every batch norm gets the running mean and
-variance that its input really has on a few random images, because the builder evaluates each node as it adds it. So
-activations keep the ranges of a trained network (a few units), which fixed-point tests need.
+No network is trained. Weights are drawn as by He et al. (2015), and every batch norm gets the
+running mean and variance that its input really has on a few random images, because the builder
+evaluates each node as it adds it. So activations keep the ranges of a trained network (a few
+units), which fixed-point tests need.
 
     model = small_densenet(gammas="hostile")
     images = random_images((3, 16, 16), n=4, seed=1)
     expected = run_onnx(model, images)                       # float32 (4, 3)
 
-The same seed gives the same function with `batch_norm="separate"` and `"folded"`, and for every opset.
-All models: input `image` (N, 3, image, image), output `logits` (N, labels), or (N, labels, image, image) of a U-Net,
-float32, N symbolic.
+The same seed gives the same function with `batch_norm="separate"` and `"folded"`, and for every
+opset. All models: input `image` (N, 3, image, image), output `logits` (N, labels), or (N, labels,
+image, image) of a U-Net, float32, N symbolic.
 """
 
 from __future__ import annotations
@@ -40,11 +41,12 @@ _IR_VERSION = 8
 class Options(TypedDict, total=False):
     """What every builder takes beside its own sizes.
 
-    `batch_norm`: a BatchNormalization node after each convolution; or folded into the convolution wherever that is its
-    only consumer (what exporters do); or left out. A batch norm after no convolution stays a node in the first two.
-    `gammas`: see `_Net.gamma_beta`. `opset`: 9 to 21 (`small_squeezenet` from 10). `head`: the global average of
-    densenet, resnet and inception as GlobalAveragePool and Flatten or, like PyTorch's newer exporter, as ReduceMean
-    over the axes (-1, -2) and Reshape. `output`: what ends the network.
+    `batch_norm`: a BatchNormalization node after each convolution; or folded into the convolution
+    wherever that is its only consumer (what exporters do); or left out. A batch norm after no
+    convolution stays a node in the first two. `gammas`: see `_Net.gamma_beta`. `opset`: 9 to 21
+    (`small_squeezenet` from 10). `head`: the global average of densenet, resnet and inception as
+    GlobalAveragePool and Flatten or, like PyTorch's newer exporter, as ReduceMean over the axes
+    (-1, -2) and Reshape. `output`: what ends the network.
     """
 
     seed: int
@@ -57,12 +59,18 @@ class Options(TypedDict, total=False):
 
 
 def random_images(shape: Sequence[int], n: int, seed: int) -> Floats:
-    """`n` normalised images, float32 (n, *shape), `shape` (C, H, W): smooth waves and a little noise, -2.1 to 2.6."""
+    """`n` normalised images, float32 (n, *shape), `shape` (C, H, W): smooth waves
+    and a little noise, -2.1 to 2.6.
+    """
     rng = np.random.default_rng(seed)
     channels, height, width = shape
     y, x = np.linspace(0, 1, height)[:, None], np.linspace(0, 1, width)[None, :]
     waves = (n, channels, 6, 1, 1)
-    angle = rng.uniform(0.5, 20, waves) * y + rng.uniform(0.5, 20, waves) * x + rng.uniform(0, 2 * np.pi, waves)
+    angle = (
+        rng.uniform(0.5, 20, waves) * y
+        + rng.uniform(0.5, 20, waves) * x
+        + rng.uniform(0, 2 * np.pi, waves)
+    )
     smooth = (rng.normal(scale=0.6, size=waves) * np.sin(angle)).sum(2)
     noise = rng.normal(scale=0.2, size=smooth.shape)
     images: Floats = np.clip(smooth + noise, -2.1, 2.6).astype(np.float32)
@@ -70,7 +78,9 @@ def random_images(shape: Sequence[int], n: int, seed: int) -> Floats:
 
 
 def run_onnx(model: onnx.ModelProto, images: Floats) -> Floats:
-    """The model's first output on `images` (n, C, H, W) by onnxruntime, without graph optimisation."""
+    """The model's first output on `images` (n, C, H, W) by
+    onnxruntime, without graph optimisation.
+    """
     return _run(model, {model.graph.input[0].name: images})
 
 
@@ -79,13 +89,17 @@ def _run(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> Floats:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     result: Floats = session.run(None, dict(feeds))[0]
     return result
 
 
 class _Net:
-    """Adds nodes one by one, evaluating each on a calibration batch. Values are their ONNX names."""
+    """Adds nodes one by one, evaluating each on a calibration batch.
+    Values are their ONNX names.
+    """
 
     def __init__(
         self,
@@ -105,7 +119,9 @@ class _Net:
         self.rng = np.random.default_rng(seed)
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, Array] = {}
-        self.values: dict[str, Floats] = {"image": random_images((3, image, image), n=8, seed=seed + 1)}
+        self.values: dict[str, Floats] = {
+            "image": random_images((3, image, image), n=8, seed=seed + 1)
+        }
 
     def channels(self, value: str) -> int:
         return int(self.values[value].shape[1])
@@ -124,25 +140,36 @@ class _Net:
 
     def evaluate(self, node: onnx.NodeProto) -> Floats:
         feeds = {i: self.values[i] for i in node.input if i in self.values}
-        infos = [helper.make_tensor_value_info(k, TensorProto.FLOAT, a.shape) for k, a in feeds.items()]
+        infos = [
+            helper.make_tensor_value_info(k, TensorProto.FLOAT, a.shape) for k, a in feeds.items()
+        ]
         return _run(self.model([node], infos, [onnx.ValueInfoProto(name=node.output[0])]), feeds)
 
     def model(
-        self, nodes: Sequence[onnx.NodeProto], inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]
+        self,
+        nodes: Sequence[onnx.NodeProto],
+        inputs: list[onnx.ValueInfoProto],
+        outputs: list[onnx.ValueInfoProto],
     ) -> onnx.ModelProto:
         used = {i for node in nodes for i in node.input}
         constants = [numpy_helper.from_array(a, k) for k, a in self.constants.items() if k in used]
         graph = helper.make_graph(nodes, self.name, inputs, outputs, constants)
         opsets = [helper.make_opsetid("", self.opset)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="moiety-tests")
+        return helper.make_model(
+            graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="moiety-tests"
+        )
 
     def finish(self, logits: str) -> onnx.ModelProto:
-        """The model that ends with `logits`, (N, labels) or, of a segmentation, (N, labels, H, W)."""
+        """The model that ends with `logits`, (N, labels) or, of a
+        segmentation, (N, labels, H, W).
+        """
         if self.output != "logits":
             attrs = {"axis": 1} if self.output == "softmax" else {}
             logits = self.add(self.output.capitalize(), [logits], self.output, **attrs)
         self.nodes[-1].output[0] = "logits"
-        image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, self.image, self.image])
+        image = helper.make_tensor_value_info(
+            "image", TensorProto.FLOAT, ["N", 3, self.image, self.image]
+        )
         sizes = ["N", *self.values[logits].shape[1:]]
         result = helper.make_tensor_value_info("logits", TensorProto.FLOAT, sizes)
         model = self.model(self.nodes, [image], [result])
@@ -162,12 +189,16 @@ class _Net:
         normalise: bool = True,
         lift: float = 0.0,
     ) -> str:
-        """`pads` is symmetric (rows, columns), by default what keeps the size at stride 1; `lift` is the mean bias."""
+        """`pads` is symmetric (rows, columns), by default what keeps the size at
+        stride 1; `lift` is the mean bias.
+        """
         kh, kw = (kernel, kernel) if isinstance(kernel, int) else kernel
         ph, pw = (pads, pads) if isinstance(pads, int) else pads or (kh // 2, kw // 2)
         fan_in = self.channels(x) // groups * kh * kw
         name = f"conv{len(self.nodes)}"
-        weight = self.rng.normal(scale=np.sqrt(2 / fan_in), size=(filters, self.channels(x) // groups, kh, kw))
+        weight = self.rng.normal(
+            scale=np.sqrt(2 / fan_in), size=(filters, self.channels(x) // groups, kh, kw)
+        )
         bias = self.rng.normal(loc=lift, scale=0.1, size=filters)
         attrs: dict[str, Any] = {
             "kernel_shape": [kh, kw],
@@ -207,11 +238,14 @@ class _Net:
     def gamma_beta(self, channels: int) -> tuple[Array, Array]:
         """Scale and shift of a batch norm, float64 (channels,) each.
 
-        ordinary: gamma 0.5 to 1.5, beta about 0.2. hostile: every second channel is ordinary; the others go round
-        negative, zero, +-1e-6 (beta/gamma near a million), and small with a large beta (|beta/gamma| of 40). Every
-        kind occurs in 14 channels, with betas of both signs.
+        ordinary: gamma 0.5 to 1.5, beta about 0.2. hostile: every second channel is ordinary; the
+        others go round negative, zero, +-1e-6 (beta/gamma near a million), and small with a large
+        beta (|beta/gamma| of 40). Every kind occurs in 14 channels, with betas of both signs.
         """
-        gamma, beta = self.rng.uniform(0.5, 1.5, channels), self.rng.normal(scale=0.2, size=channels)
+        gamma, beta = (
+            self.rng.uniform(0.5, 1.5, channels),
+            self.rng.normal(scale=0.2, size=channels),
+        )
         if self.gammas == "hostile":
             gamma[1::14] *= -1
             gamma[3::14], beta[3::14] = 0, 0.5
@@ -228,7 +262,12 @@ class _Net:
         return self.add("Relu", [x])
 
     def conv_relu(
-        self, x: str, filters: int, kernel: int | Pair, stride: int = 1, pads: int | Pair | None = None
+        self,
+        x: str,
+        filters: int,
+        kernel: int | Pair,
+        stride: int = 1,
+        pads: int | Pair | None = None,
     ) -> str:
         return self.relu(self.conv(x, filters, kernel, stride, pads))
 
@@ -238,10 +277,14 @@ class _Net:
         return self.add("Clip", [x, self.constant("zero", 0.0), self.constant("six", 6.0)])
 
     def pool(self, op: str, x: str, kernel: int, stride: int, pads: int = 0, **attrs: Any) -> str:
-        return self.add(op, [x], kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[pads] * 4, **attrs)
+        return self.add(
+            op, [x], kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[pads] * 4, **attrs
+        )
 
     def upsample(self, x: str, mode: Literal["nearest", "linear"] = "nearest") -> str:
-        """Twice the height and width, as PyTorch exports nn.Upsample (linear: align_corners=False)."""
+        """Twice the height and width, as PyTorch exports nn.Upsample
+        (linear: align_corners=False).
+        """
         scales = self.constant("scales", [1, 1, 2, 2])
         where = "asymmetric" if mode == "nearest" else "half_pixel"
         how = {"mode": mode, "coordinate_transformation_mode": where, "nearest_mode": "floor"}
@@ -252,9 +295,15 @@ class _Net:
         name = f"up{len(self.nodes)}"
         channels = self.channels(x)
         scale = np.sqrt(2 / (channels * (kernel / 2) ** 2))
-        weight = self.constant(f"{name}.weight", self.rng.normal(scale=scale, size=(channels, filters, kernel, kernel)))
+        weight = self.constant(
+            f"{name}.weight", self.rng.normal(scale=scale, size=(channels, filters, kernel, kernel))
+        )
         bias = self.constant(f"{name}.bias", self.rng.normal(scale=0.1, size=filters))
-        attrs: dict[str, Any] = {"kernel_shape": [kernel] * 2, "strides": [2, 2], "pads": [pads] * 4}
+        attrs: dict[str, Any] = {
+            "kernel_shape": [kernel] * 2,
+            "strides": [2, 2],
+            "pads": [pads] * 4,
+        }
         return self.add("ConvTranspose", [x, weight, bias], name, **attrs)
 
     def concat(self, *values: str) -> str:
@@ -267,12 +316,16 @@ class _Net:
         """A fully connected layer, its weight stored (width, inputs) as PyTorch does."""
         name = f"gemm{len(self.nodes)}"
         fan_in = self.channels(x)
-        weight = self.constant(f"{name}.weight", self.rng.normal(scale=gain * fan_in**-0.5, size=(width, fan_in)))
+        weight = self.constant(
+            f"{name}.weight", self.rng.normal(scale=gain * fan_in**-0.5, size=(width, fan_in))
+        )
         bias = self.constant(f"{name}.bias", self.rng.normal(scale=0.1, size=width))
         return self.add("Gemm", [x, weight, bias], name, alpha=1.0, beta=1.0, transB=1)
 
     def classifier(self, x: str) -> onnx.ModelProto:
-        """Global average pool and one fully connected layer; its gain makes logits of a few units."""
+        """Global average pool and one fully connected layer; its gain
+        makes logits of a few units.
+        """
         if self.head == "pool":
             pooled = self.flatten(self.add("GlobalAveragePool", [x]))
         else:
@@ -294,7 +347,9 @@ def small_densenet(
     stem_kernel: int = 7,
     **options: Unpack[Options],
 ) -> onnx.ModelProto:
-    """DenseNet-BC (Huang et al. 2017): stride-2 stem, 3x3/2 max pool, dense blocks, halving transitions."""
+    """DenseNet-BC (Huang et al. 2017): stride-2 stem, 3x3/2 max pool,
+    dense blocks, halving transitions.
+    """
     net = _Net("small_densenet", image, **options)
     x = net.pool("MaxPool", net.conv_relu("image", stem, stem_kernel, stride=2), 3, 2, pads=1)
     for block, count in enumerate(layers):
@@ -315,10 +370,11 @@ def small_resnet(
     bottleneck: bool = False,
     **options: Unpack[Options],
 ) -> onnx.ModelProto:
-    """ResNet (He et al. 2016) of basic or bottleneck blocks; each stage but the first begins with stride 2.
+    """ResNet (He et al. 2016) of basic or bottleneck blocks; each stage but
+    the first begins with stride 2.
 
-    Where the shape changes, the identity is a 1x1 convolution. Bottlenecks are 1x1, 3x3 (with the stride, as in
-    torchvision), 1x1, and a quarter as wide inside.
+    Where the shape changes, the identity is a 1x1 convolution. Bottlenecks are 1x1, 3x3 (with the
+    stride, as in torchvision), 1x1, and a quarter as wide inside.
     """
     net = _Net("small_resnet", image, **options)
     x = net.pool("MaxPool", net.conv_relu("image", widths[0], stem_kernel, stride=2), 3, 2, pads=1)
@@ -330,7 +386,11 @@ def small_resnet(
                 branch = net.conv(inner, width, 1)
             else:
                 branch = net.conv(net.conv_relu(x, width, 3, stride), width, 3)
-            identity = net.conv(x, width, 1, stride, pads=0) if stride > 1 or net.channels(x) != width else x
+            identity = (
+                net.conv(x, width, 1, stride, pads=0)
+                if stride > 1 or net.channels(x) != width
+                else x
+            )
             x = net.relu(net.add("Add", [branch, identity]))
     return net.classifier(x)
 
@@ -342,7 +402,9 @@ def small_mobilenet(
     last: int = 24,
     **options: Unpack[Options],
 ) -> onnx.ModelProto:
-    """MobileNetV2 (Sandler et al. 2018); `stages` are (expansion, channels, repeats, first stride); ReduceMean head."""
+    """MobileNetV2 (Sandler et al. 2018); `stages` are (expansion, channels, repeats,
+    first stride); ReduceMean head.
+    """
     net = _Net("small_mobilenet", image, **options)
     x = net.relu6(net.conv("image", stem, 3, stride=2))
     for expansion, width, repeats, first_stride in stages:
@@ -357,11 +419,16 @@ def small_mobilenet(
 
 
 def small_squeezenet(
-    image: int = 16, stem: int = 8, fires: Sequence[Pair] = ((4, 8), (6, 8)), **options: Unpack[Options]
+    image: int = 16,
+    stem: int = 8,
+    fires: Sequence[Pair] = ((4, 8), (6, 8)),
+    **options: Unpack[Options],
 ) -> onnx.ModelProto:
-    """SqueezeNet 1.1 (Iandola et al. 2016): unpadded stem, ceil-mode max pools, convolutional classifier under a ReLU.
+    """SqueezeNet 1.1 (Iandola et al. 2016): unpadded stem, ceil-mode max pools,
+    convolutional classifier under a ReLU.
 
-    `fires` are (squeeze, expand) filters. The published network has no batch norm: pass `batch_norm="none"` for it.
+    `fires` are (squeeze, expand) filters. The published network has no batch norm:
+    pass `batch_norm="none"` for it.
     """
     net = _Net("small_squeezenet", image, **options)
     x = net.conv_relu("image", stem, 3, stride=2, pads=0)
@@ -375,9 +442,14 @@ def small_squeezenet(
 
 
 def small_vgg(
-    image: int = 16, widths: Sequence[int] = (6, 8, 12), hidden: int = 24, **options: Unpack[Options]
+    image: int = 16,
+    widths: Sequence[int] = (6, 8, 12),
+    hidden: int = 24,
+    **options: Unpack[Options],
 ) -> onnx.ModelProto:
-    """VGG (Simonyan, Zisserman 2015): pairs of 3x3 convolutions, 2x2 max pools, three fully connected layers."""
+    """VGG (Simonyan, Zisserman 2015): pairs of 3x3 convolutions, 2x2 max pools,
+    three fully connected layers.
+    """
     net = _Net("small_vgg", image, **options)
     x = "image"
     for width in widths:
@@ -389,8 +461,12 @@ def small_vgg(
     return net.finish(net.gemm(x, net.labels, gain=4.0))
 
 
-def small_inception(image: int = 16, stem: int = 8, width: int = 4, **options: Unpack[Options]) -> onnx.ModelProto:
-    """Inception (Szegedy et al. 2016): a block of 1x1, 3x3, two 3x3 and a pool; a reduction; a block of 1x5 and 5x1."""
+def small_inception(
+    image: int = 16, stem: int = 8, width: int = 4, **options: Unpack[Options]
+) -> onnx.ModelProto:
+    """Inception (Szegedy et al. 2016): a block of 1x1, 3x3, two 3x3 and a pool; a
+    reduction; a block of 1x5 and 5x1.
+    """
     net = _Net("small_inception", image, **options)
     x = net.conv_relu("image", stem, 3, stride=2)
     pooled = net.pool("AveragePool", x, 3, 1, pads=1, count_include_pad=1)
@@ -420,10 +496,11 @@ def small_unet(
     up: Literal["transposed", "nearest", "linear"] = "transposed",
     **options: Unpack[Options],
 ) -> onnx.ModelProto:
-    """U-Net (Ronneberger et al. 2015): pairs of 3x3 convolutions, max pools on the way down, skips into the way up.
+    """U-Net (Ronneberger et al. 2015): pairs of 3x3 convolutions, max pools on the
+    way down, skips into the way up.
 
-    `up` is a 2x2 ConvTranspose with stride 2, nearest upsampling and a 3x3 convolution, or linear upsampling alone.
-    Logits (N, labels, image, image).
+    `up` is a 2x2 ConvTranspose with stride 2, nearest upsampling and a 3x3 convolution, or linear
+    upsampling alone. Logits (N, labels, image, image).
     """
     net = _Net("small_unet", image, **options)
 

@@ -12,7 +12,7 @@ import onnx.shape_inference
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from moiety.compiler.graph import Array
+from moiety.compiler.ir.graph import Array
 
 
 class ModelBuilder:
@@ -36,7 +36,9 @@ class ModelBuilder:
     def op(self, op_type: str, *inputs: str, outputs: int = 1, **attrs: Any) -> Any:
         names = [f"v{len(self.nodes)}" + (f"_{index}" if index else "") for index in range(outputs)]
         self.nodes.append(
-            helper.make_node(op_type, list(inputs), names, name=f"{op_type.lower()}{len(self.nodes)}", **attrs)
+            helper.make_node(
+                op_type, list(inputs), names, name=f"{op_type.lower()}{len(self.nodes)}", **attrs
+            )
         )
         return names[0] if outputs == 1 else names
 
@@ -61,7 +63,9 @@ class ModelBuilder:
         return str(self.op("Conv", *inputs, group=group, kernel_shape=size, **attrs))
 
     def batchnorm(self, x: str, channels: int) -> str:
-        """With the gammas that public checkpoints have: negative, tiny and zero ones among the ordinary."""
+        """With the gammas that public checkpoints have: negative, tiny and
+        zero ones among the ordinary.
+        """
         gamma = self.rng.uniform(0.5, 1.5, channels) * self.rng.choice([-1, 1], channels)
         gamma[: channels // 4] *= 1e-6
         gamma[:2] = 0, -0.7
@@ -69,14 +73,20 @@ class ModelBuilder:
         variance = self.rng.uniform(0.5, 2, channels)
         return str(
             self.op(
-                "BatchNormalization", x, *(self.constant(array, np.float32) for array in (gamma, beta, mean, variance))
+                "BatchNormalization",
+                x,
+                *(self.constant(array, np.float32) for array in (gamma, beta, mean, variance)),
             )
         )
 
     def gemm(self, x: str, cin: int, cout: int) -> str:
         return str(
             self.op(
-                "Gemm", x, self.constant(self.normal(cout, cin)), self.constant(self.normal(cout, scale=0.5)), transB=1
+                "Gemm",
+                x,
+                self.constant(self.normal(cout, cin)),
+                self.constant(self.normal(cout, scale=0.5)),
+                transB=1,
             )
         )
 
@@ -104,6 +114,10 @@ def run_model(model: onnx.ModelProto, feeds: Array | dict[str, Array]) -> list[A
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    results: list[Array] = session.run(None, feeds if isinstance(feeds, dict) else {model.graph.input[0].name: feeds})
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    results: list[Array] = session.run(
+        None, feeds if isinstance(feeds, dict) else {model.graph.input[0].name: feeds}
+    )
     return results

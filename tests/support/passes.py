@@ -1,13 +1,15 @@
-"""What the tests of passes share: Graphs from a few ONNX nodes, their text, pipelines checked at every step."""
+"""What the tests of passes share: Graphs from a few ONNX nodes, their text,
+pipelines checked at every step.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from moiety.compiler.graph import Graph
+from moiety.compiler.ir.graph import Graph
 from moiety.compiler.onnx_import import import_onnx
-from moiety.compiler.pass_manager import PassManager, format_graph
+from moiety.compiler.passes.manager import PassManager, format_graph
 from tests.support.onnx_models import ModelBuilder as B
 
 IMAGE: list[int | str] = ["N", 4, 8, 8]
@@ -20,7 +22,9 @@ def build(shape: list[int | str], add: Callable[[B], Any]) -> Graph:
 
 
 def after(graph: Graph, pipeline: str) -> Graph:
-    """The Graph after a pipeline whose every pass is checked, with the tightest tolerance that float32 allows."""
+    """The Graph after a pipeline whose every pass is checked, with the tightest
+    tolerance that float32 allows.
+    """
     return PassManager.parse(pipeline, tolerance=1e-4).run(graph)
 
 

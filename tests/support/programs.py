@@ -1,4 +1,6 @@
-"""Hand-made Programs for tests of the runtime: a step list with shapes and rings, and random Weights that fit."""
+"""Hand-made Programs for tests of the runtime: a step list with shapes and
+rings, and random Weights that fit.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from moiety.protocols.rlwe_params import ntt_primes
+from moiety.protocols.linear.parameters import ntt_primes
 from moiety.runtime import program as ir
-from moiety.runtime.weights import Weights, expected_tensors
+from moiety.runtime.program.weights import Weights, expected_tensors
 
 
 def rlwe_plan(bits: int, masking: ir.Masking = "flooded") -> ir.RlwePlan:
@@ -28,27 +30,39 @@ def rlwe_plan(bits: int, masking: ir.Masking = "flooded") -> ir.RlwePlan:
 def make_program(*steps: ir.AnyStep, rounding: ir.Rounding = "exact", **fields: Any) -> ir.Program:
     """A Program of these steps, an Output added after the last."""
     last = steps[-1]
-    output = ir.Output(inputs=(len(steps) - 1,), shape=last.shape, bits=last.bits, name="out", scale=1.0)
-    values = {"name": "test", "rounding": rounding, "preprocessing": None, "disclosed": (), **fields}
+    output = ir.Output(
+        inputs=(len(steps) - 1,), shape=last.shape, bits=last.bits, name="out", scale=1.0
+    )
+    values = {
+        "name": "test",
+        "rounding": rounding,
+        "preprocessing": None,
+        "disclosed": (),
+        **fields,
+    }
     return ir.Program(steps=(*steps, output), **values)
 
 
 def small_program(rounding: ir.Rounding = "exact") -> ir.Program:
-    """One step of (almost) every kind: convolution, truncation, max, gates, sum, residual, and a final fully
-    connected layer.
+    """One step of (almost) every kind: convolution, truncation, max, gates, sum, residual, and
+    a final fully connected layer.
     """
     masking: ir.Masking = "flooded" if rounding == "exact" else "uniform"
 
     def linear(source: int, shape: tuple[int, ...], bits: int, **fields: Any) -> ir.Linear:
         plan = rlwe_plan(bits, masking)
-        return ir.Linear(inputs=(source,), shape=shape, bits=bits, weight_bits=8, rlwe=plan, **fields)
+        return ir.Linear(
+            inputs=(source,), shape=shape, bits=bits, weight_bits=8, rlwe=plan, **fields
+        )
 
     same = {"kernel": (3, 3), "pads": (1, 1, 1, 1)}
     steps: list[ir.AnyStep] = [
         ir.Input(inputs=(), shape=(2, 8, 8), bits=26, scale=1 / 64, value_bits=10),
         linear(0, (4, 8, 8), 26, **same),
         ir.Truncate(inputs=(1,), shape=(4, 8, 8), bits=16, shift=10, rounding=rounding),
-        ir.MaxPool(inputs=(2,), shape=(4, 4, 4), bits=16, kernel=(3, 3), strides=(2, 2), pads=(1, 1, 1, 1)),
+        ir.MaxPool(
+            inputs=(2,), shape=(4, 4, 4), bits=16, kernel=(3, 3), strides=(2, 2), pads=(1, 1, 1, 1)
+        ),
         ir.Relu(inputs=(3,), shape=(4, 4, 4), bits=26, affine=False),
         linear(4, (4, 4, 4), 26, **same, groups=2),
         ir.Truncate(inputs=(5,), shape=(4, 4, 4), bits=16, shift=10, rounding=rounding),
@@ -57,8 +71,17 @@ def small_program(rounding: ir.Rounding = "exact") -> ir.Program:
         ir.AddConst(inputs=(8,), shape=(4, 4, 4), bits=16),
         ir.Concat(inputs=(9, 3), shape=(8, 4, 4), bits=16, axis=0),
         ir.Relu(inputs=(10,), shape=(8, 4, 4), bits=28, affine=True),
-        ir.SumPool(inputs=(11,), shape=(8, 2, 2), bits=28, kernel=(2, 2), strides=(2, 2), pads=(0, 0, 0, 0)),
-        ir.Slice(inputs=(12,), shape=(4, 2, 2), bits=28, starts=(0, 0, 0), stops=(8, 2, 2), strides=(2, 1, 1)),
+        ir.SumPool(
+            inputs=(11,), shape=(8, 2, 2), bits=28, kernel=(2, 2), strides=(2, 2), pads=(0, 0, 0, 0)
+        ),
+        ir.Slice(
+            inputs=(12,),
+            shape=(4, 2, 2),
+            bits=28,
+            starts=(0, 0, 0),
+            stops=(8, 2, 2),
+            strides=(2, 1, 1),
+        ),
         ir.Pad(inputs=(13,), shape=(4, 2, 3), bits=28, pads=((0, 0), (0, 0), (1, 0))),
         ir.Transpose(inputs=(14,), shape=(2, 4, 3), bits=28, perm=(1, 0, 2)),
         ir.Reshape(inputs=(15,), shape=(24, 1, 1), bits=28),
@@ -70,8 +93,12 @@ def small_program(rounding: ir.Rounding = "exact") -> ir.Program:
     return make_program(*steps, rounding=rounding)
 
 
-def random_weights(program: ir.Program, rng: np.random.Generator, weight: int = 100, bias: int = 1000) -> Weights:
-    """Uniform weights below `weight`, biases, thresholds and constants below `bias`, random flips."""
+def random_weights(
+    program: ir.Program, rng: np.random.Generator, weight: int = 100, bias: int = 1000
+) -> Weights:
+    """Uniform weights below `weight`, biases, thresholds and
+    constants below `bias`, random flips.
+    """
     tensors = {}
     for name, dtype, shapes in expected_tensors(program):
         if dtype is np.uint8:

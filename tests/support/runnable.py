@@ -1,5 +1,5 @@
-"""`small_program` with lattice parameters that really decrypt, saved as `moiety compile` would save it: the runtime's
-tests need no compiler.
+"""`small_program` with lattice parameters that really decrypt, saved as `moiety compile` would save
+it: the runtime's tests need no compiler.
 """
 
 from __future__ import annotations
@@ -11,31 +11,42 @@ from typing import cast
 import msgspec
 import numpy as np
 
-from moiety.protocols.packing import Geometry
-from moiety.protocols.rlwe_params import fit, ntt_primes
-from moiety.runtime import artifacts
+from moiety.protocols.linear.layout import Geometry
+from moiety.protocols.linear.parameters import fit, ntt_primes
 from moiety.runtime import program as ir
-from moiety.runtime.layers import Shape3
-from moiety.runtime.weights import Weights
+from moiety.runtime.program import folder as artifacts
+from moiety.runtime.program.layers import Shape3
+from moiety.runtime.program.weights import Weights
 from tests.support.programs import random_weights, small_program
 
 DEGREE = 4096
 
 
 def runnable(program: ir.Program) -> ir.Program:
-    """The same Program with one channel per ciphertext, one filter per answer, and a noise budget that `fit`
-    computed.
+    """The same Program with one channel per ciphertext, one filter per answer, and a
+    noise budget that `fit` computed.
     """
     steps = []
     for step in program.steps:
         if isinstance(step, ir.Linear):
             in_shape = cast(Shape3, program.steps[step.inputs[0]].shape)
-            geometry = Geometry(in_shape, cast(Shape3, step.shape), step.kernel, step.pads, step.dilations, step.groups)
+            geometry = Geometry(
+                in_shape,
+                cast(Shape3, step.shape),
+                step.kernel,
+                step.pads,
+                step.dilations,
+                step.groups,
+            )
             primes = ntt_primes(27, 4 if step.rlwe.masking == "flooded" else 2)
-            found = fit(primes, step.rlwe.masking, step.bits, geometry.noise(DEGREE, step.weight_bits, 1))
+            found = fit(
+                primes, step.rlwe.masking, step.bits, geometry.noise(DEGREE, step.weight_bits, 1)
+            )
             assert found is not None
             fitted = {key: value for key, value in asdict(found).items() if key != "slack_bits"}
-            plan = msgspec.structs.replace(step.rlwe, degree=DEGREE, primes=primes, tile=step.shape[1:], **fitted)
+            plan = msgspec.structs.replace(
+                step.rlwe, degree=DEGREE, primes=primes, tile=step.shape[1:], **fitted
+            )
             step = msgspec.structs.replace(step, rlwe=plan)
         steps.append(step)
     return msgspec.structs.replace(program, steps=tuple(steps))
@@ -48,13 +59,15 @@ def small(rounding: ir.Rounding = "exact", name: str = "small") -> tuple[ir.Prog
 
 
 def save(folder: Path, program: ir.Program, weights: Weights) -> None:
-    """The folder's layout of runtime/artifacts."""
+    """The folder's layout of runtime/program/folder."""
     (folder / artifacts.PUBLIC).mkdir(parents=True, exist_ok=True)
     weights.save(folder / artifacts.WEIGHTS, program)
     program.save(folder / artifacts.PUBLIC / artifacts.PROGRAM)
 
 
-def save_small(folder: Path, rounding: ir.Rounding = "exact", name: str = "small") -> tuple[ir.Program, Weights]:
+def save_small(
+    folder: Path, rounding: ir.Rounding = "exact", name: str = "small"
+) -> tuple[ir.Program, Weights]:
     program, weights = small(rounding, name)
     save(folder, program, weights)
     return program, weights

@@ -27,7 +27,10 @@ class MemoryChannel(Channel):
     """One end of a pair of byte queues; also keeps a digest of everything it sent."""
 
     def __init__(
-        self, outgoing: queue.SimpleQueue[bytes | None], incoming: queue.SimpleQueue[bytes | None], timeout: float
+        self,
+        outgoing: queue.SimpleQueue[bytes | None],
+        incoming: queue.SimpleQueue[bytes | None],
+        timeout: float,
     ) -> None:
         super().__init__()
         self._outgoing, self._incoming, self._timeout = outgoing, incoming, timeout
@@ -80,7 +83,10 @@ def run_both(
         finally:
             channels[index].close()
 
-    threads = [threading.Thread(target=body, args=(i, f), daemon=True) for i, f in enumerate((server, client))]
+    threads = [
+        threading.Thread(target=body, args=(i, f), daemon=True)
+        for i, f in enumerate((server, client))
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -96,7 +102,9 @@ def run_both(
 
 @dataclass
 class Outcome:
-    """What the two parties returned, and their channels after the run (set-up included in the meters)."""
+    """What the two parties returned, and their channels after the run
+    (set-up included in the meters).
+    """
 
     server: Any
     client: Any
@@ -114,8 +122,8 @@ def run_two_party(
     threads: int = 1,
     silent_from: int = NEVER_SILENT,
 ) -> Outcome:
-    """Open a session on both sides (real base transfers) and run the two functions. `seed` fixes both parties'
-    randomness, for baselines; `threads` are each party's.
+    """Open a session on both sides (real base transfers) and run the two functions. `seed` fixes
+    both parties' randomness, for baselines; `threads` are each party's.
     """
     channels = channel_pair(timeout)
 
@@ -132,7 +140,9 @@ def run_two_party(
 
         return body
 
-    return Outcome(*run_both(side(Role.SERVER, server), side(Role.CLIENT, client), channels, timeout), channels)
+    return Outcome(
+        *run_both(side(Role.SERVER, server), side(Role.CLIENT, client), channels, timeout), channels
+    )
 
 
 def share(x: U64, bits: int, rng: np.random.Generator) -> tuple[U64, U64]:

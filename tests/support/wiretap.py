@@ -13,8 +13,8 @@ from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role
 from moiety.protocols.setup import open_session
 from moiety.runtime import program as ir
-from moiety.runtime.executor import ClientExecutor, ServerExecutor
-from moiety.runtime.weights import Weights
+from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
+from moiety.runtime.program.weights import Weights
 from tests.support.two_party import MemoryChannel, run_both
 
 U8 = npt.NDArray[np.uint8]
@@ -34,7 +34,9 @@ class Wiretap(MemoryChannel):
 
 @dataclass
 class Tapped:
-    """Two parties after some images: their taps, and the client's RLWE secrets image after image."""
+    """Two parties after some images: their taps, and the client's
+    RLWE secrets image after image.
+    """
 
     program: ir.Program
     server: Wiretap
@@ -47,7 +49,11 @@ class Tapped:
 
 
 def run(
-    program: ir.Program, weights: Weights, images: list[npt.NDArray[np.float32]], silent_from: int, threads: int = 1
+    program: ir.Program,
+    weights: Weights,
+    images: list[npt.NDArray[np.float32]],
+    silent_from: int,
+    threads: int = 1,
 ) -> Tapped:
     down: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     up: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -57,14 +63,18 @@ def run(
         executor = ServerExecutor(program, weights)
         executor.prepare()
         with Workers(threads) as workers:
-            session = open_session(Role.SERVER, tapped.server, silent_from=silent_from, workers=workers)
+            session = open_session(
+                Role.SERVER, tapped.server, silent_from=silent_from, workers=workers
+            )
             for _ in images:
                 executor.run(session)
 
     def client() -> None:
         executor = ClientExecutor(program)
         with Workers(threads) as workers:
-            session = open_session(Role.CLIENT, tapped.client, silent_from=silent_from, workers=workers)
+            session = open_session(
+                Role.CLIENT, tapped.client, silent_from=silent_from, workers=workers
+            )
             for image in images:
                 executor.run(session, image)
                 tapped.secrets.extend(key.secret.tobytes() for key in session.rlwe.values())

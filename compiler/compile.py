@@ -1,0 +1,175 @@
+"""Compiling a model: ONNX file and calibration images in, a folder of artifacts out.
+
+out_dir/public/program.json   the Program, all that the client gets
+out_dir/program.json          the same bytes, beside
+out_dir/weights.safetensors   the Weights (secret)
+out_dir/plan.json             the plan's report (secret)
+out_dir/ranges.safetensors    calibrated ranges, reusable as the calibration of another plan (secret)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sized
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy.typing as npt
+
+from moiety.compiler.ir.graph import Graph
+from moiety.compiler.lowering.lower import RlwePlanner, lower
+from moiety.compiler.lowering.pack import plan_rlwe
+from moiety.compiler.onnx_import import import_onnx
+from moiety.compiler.passes.legalise import legalise
+from moiety.compiler.passes.manager import dump_to, optimise
+from moiety.compiler.planning.error import IMAGES, measure_responses
+from moiety.compiler.planning.options import PlanOptions
+from moiety.compiler.planning.plan import make_plan
+from moiety.compiler.planning.ranges import Progress, Ranges, calibrate
+from moiety.compiler.planning.report import PlanReport, plan_report
+from moiety.compiler.planning.search import searched_plan
+from moiety.protocols.errors import BadInput
+from moiety.runtime.program import Preprocessing, Program, write_atomically
+from moiety.runtime.program.weights import Weights
+
+Calibration = Ranges | Path | Iterable[npt.ArrayLike]
+"""Ranges, the file they were saved in, or images, float `(C,H,W)` each."""
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """The artifacts of one compilation."""
+
+    program: Program
+    weights: Weights
+    report: PlanReport
+    ranges: Ranges
+
+    def save(self, out_dir: Path) -> None:
+        """Writes the folder; every file atomically. BadInput if it cannot be written."""
+        try:
+            (out_dir / "public").mkdir(parents=True, exist_ok=True)
+            self.weights.save(out_dir / "weights.safetensors", self.program)
+            self.ranges.save(out_dir / "ranges.safetensors")
+            write_atomically(out_dir / "plan.json", self.report.encode())
+            self.program.save(out_dir / "program.json")
+            self.program.save(out_dir / "public" / "program.json")
+        except OSError as error:
+            raise BadInput(f"cannot write to {out_dir}: {error.strerror or error}") from None
+
+
+def compile_model(
+    model_path: Path | str,
+    calibration: Calibration,
+    options: PlanOptions | None = None,
+    out_dir: Path | None = None,
+    *,
+    preprocessing: Preprocessing | None = None,
+    labels: tuple[str, ...] = (),
+    input_shape: tuple[int, ...] | None = None,
+    progress: Progress | None = None,
+    dump_after: Path | None = None,
+) -> Compiled:
+    """Import, optimise, calibrate, plan and lower an ONNX model; write the
+    artifacts to `out_dir` if given.
+
+    `labels` name the output's values for people. `dump_after`: a folder for the Graph after every
+    pass. Raises BadModel, BadPlan, BadInput.
+    """
+    note = progress or _silent
+    note("importing", 0, 1)
+    graph = import_onnx(model_path, input_shape)
+    note("optimising", 0, 1)
+    graph = optimise(graph, dump_after=dump_to(dump_after) if dump_after is not None else None)
+    return compile_graph(
+        graph,
+        calibration,
+        options,
+        out_dir,
+        preprocessing=preprocessing,
+        labels=labels,
+        progress=progress,
+    )
+
+
+def compile_graph(
+    graph: Graph,
+    calibration: Calibration,
+    options: PlanOptions | None = None,
+    out_dir: Path | None = None,
+    *,
+    preprocessing: Preprocessing | None = None,
+    labels: tuple[str, ...] = (),
+    progress: Progress | None = None,
+    rlwe_planner: RlwePlanner = plan_rlwe,
+) -> Compiled:
+    """As `compile_model`, from a Graph in normal form."""
+    note = progress or _silent
+    graph = legalise(graph)
+    options = options or PlanOptions()
+    if options.disclose == "minimal" and options.input_reach is None and preprocessing is not None:
+        options = replace(options, input_reach=reach(preprocessing))
+    ranges = calibration_ranges(graph, calibration, progress, responses=options.searching)
+    note("planning", 0, 1)
+    plan = (
+        searched_plan(graph, ranges, options, progress)
+        if options.searching
+        else make_plan(graph, ranges, options)
+    )
+    program, weights = lower(plan, rlwe_planner, graph.name, preprocessing, labels)
+    compiled = Compiled(program, weights, plan_report(plan, program.digest()), ranges)
+    if out_dir is not None:
+        note("writing", 0, 1)
+        compiled.save(out_dir)
+    return compiled
+
+
+def calibration_ranges(
+    graph: Graph,
+    calibration: Calibration,
+    progress: Progress | None = None,
+    responses: bool = False,
+) -> Ranges:
+    """Ranges for a legalised Graph from whatever form of calibration is given; `responses`: with
+    what a search for widths needs, where there are images to measure it on.
+    """
+    if isinstance(calibration, Ranges):
+        return calibration
+    if isinstance(calibration, Path):
+        return Ranges.load(calibration)
+    images = _Some(calibration)
+    ranges = calibrate(graph, images, progress)
+    if not responses:
+        return ranges
+    return replace(
+        ranges, responses=measure_responses(graph, ranges, images.kept, progress=progress)
+    )
+
+
+class _Some:
+    """Images, read once, of which a few are kept: evenly spaced where their
+    number is known, else the first.
+    """
+
+    def __init__(self, images: Iterable[npt.ArrayLike]) -> None:
+        self.images = images
+        self.kept: list[npt.ArrayLike] = []
+
+    def __len__(self) -> int:
+        return len(self.images) if isinstance(self.images, Sized) else 0
+
+    def __iter__(self) -> Iterator[npt.ArrayLike]:
+        step = max(1, len(self) // IMAGES)
+        for number, image in enumerate(self.images):
+            if number % step == 0 and len(self.kept) < IMAGES:
+                self.kept.append(image)
+            yield image
+
+
+def reach(preprocessing: Preprocessing) -> float:
+    """The largest magnitude that an image's values can have after preprocessing."""
+    channels = zip(preprocessing.mean, preprocessing.std, strict=True)
+    return max(max(abs(mean), abs(1 - mean)) / std for mean, std in channels)
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """No progress display."""

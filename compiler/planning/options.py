@@ -1,0 +1,126 @@
+"""What the user may ask of the planner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from moiety.protocols.compare.digits import LINKS, LinkName
+from moiety.protocols.errors import BadPlan
+from moiety.protocols.linear.parameters import MAX_WEIGHT_BITS
+from moiety.runtime.program import Masking, Rounding
+
+MAX_RING_BITS = 62
+Disclose = Literal["usual", "minimal"]
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """Widths of the fixed-point Program.
+
+    activation_bits: signed bits that the calibrated range of a channel fills. margin_bits:
+    further bits above it, for images beyond the calibrated range. weight_bits: signed bits of a
+    weight. rounding: of every truncation; it also chooses the masking of the linear layers.
+    output_frac: fractional bits of the revealed values. floor_fraction: a channel's range is
+    taken to be at least this part of its tensor's, so that a channel that is quiet on the
+    calibration images keeps room.
+
+    share_gates: comparisons of one tensor with several thresholds run together
+    (compiler/lowering/share_gates.py); off, every ReLU compares by itself.
+
+    target_error: search for the cheapest widths with at most this error of the results, root mean
+    square over images (compiler/planning/search.py); activation_bits and weight_bits are then those
+    of the image and of the layers that write the results. relative_error: the same, as a part of
+    the calibrated span of the results (root mean square over them), or where no widths meet it,
+    what those given here would make everywhere. Neither: the widths given here, everywhere.
+
+    disclose: what a Program may tell about the weights and the calibration images. usual: whatever
+    makes it cheap, each listed. minimal: shifts, weight bits and the image's scale follow from the
+    architecture, the options and the preprocessing alone (units.class_widths).
+
+    input_reach: the largest magnitude of the image's values, where it is known otherwise than from
+    calibration images (from the preprocessing).
+
+    network: the class of network that comparisons are planned for (protocols/compare/digits).
+
+    bits, scale: the uniform CrypTFlow2 style instead (give both): linear layers in rings of `bits`
+    bits, every value and weight with `scale` fractional bits, and activations, as a consequence, in
+    rings of `bits - scale`; activation_bits, margin_bits, weight_bits, output_frac are then unused.
+    """
+
+    activation_bits: int = 12
+    weight_bits: int = 12
+    margin_bits: int = 1
+    rounding: Rounding = "stochastic"
+    output_frac: int = 14
+    floor_fraction: float = 0.25
+    share_gates: bool = True
+    network: LinkName = "lan"
+    target_error: float | None = None
+    relative_error: float | None = None
+    disclose: Disclose = "usual"
+    input_reach: float | None = None
+    bits: int | None = None
+    scale: int | None = None
+
+    def __post_init__(self) -> None:
+        def within(name: str, value: float, least: float, most: float) -> None:
+            if not least <= value <= most:
+                raise BadPlan(f"{name} is {value}; it must lie within {least} and {most}")
+
+        within("activation bits", self.activation_bits, 4, 32)
+        within("weight bits", self.weight_bits, 3, MAX_WEIGHT_BITS)
+        within("margin bits", self.margin_bits, 1, 16)
+        within("output fractional bits", self.output_frac, 0, 32)
+        within("floor fraction", self.floor_fraction, 0.0, 1.0)
+        if self.rounding not in ("exact", "stochastic"):
+            raise BadPlan(f"rounding is {self.rounding!r}; it must be 'exact' or 'stochastic'")
+        if self.network not in LINKS:
+            raise BadPlan(f"the network is {self.network!r}; choose one of {', '.join(LINKS)}")
+        if self.target_error is not None and self.relative_error is not None:
+            raise BadPlan("give one bound on the error, absolute or relative")
+        for bound in (self.target_error, self.relative_error):
+            within("the error allowed", 1e-9 if bound is None else bound, 1e-9, 1e9)
+        if self.searching and self.bits is not None:
+            raise BadPlan(
+                "the uniform style has no widths to search for: give either bits and scale, or an error"
+            )
+        if self.input_reach is not None:
+            within("the reach of the image's values", self.input_reach, 1e-9, 1e9)
+        if self.disclose not in get_args(Disclose):
+            raise BadPlan(
+                f"disclose is {self.disclose!r}; it must be one of {', '.join(get_args(Disclose))}"
+            )
+        if self.disclose == "minimal" and (self.searching or self.bits is not None):
+            raise BadPlan(
+                "widths that follow from the architecture alone are neither searched for nor uniform in scale"
+            )
+        if (self.bits is None) != (self.scale is None):
+            raise BadPlan(
+                "the uniform style needs both a ring width (bits) and fractional bits (scale)"
+            )
+        if self.bits is not None and self.scale is not None:
+            within("the uniform ring width (bits)", self.bits, 8, MAX_RING_BITS)
+            within("the uniform fractional bits (scale)", self.scale, 1, self.bits - 4)
+
+    @property
+    def searching(self) -> bool:
+        """Are the widths to be searched for?"""
+        return self.target_error is not None or self.relative_error is not None
+
+    @property
+    def uniform(self) -> int | None:
+        """Fractional bits of the uniform style, None in the mixed one."""
+        return self.scale
+
+    @property
+    def ring_bits(self) -> int:
+        """Width of the ring that activations live in between layers."""
+        if self.bits is not None and self.scale is not None:
+            return self.bits - self.scale
+        return self.activation_bits + self.margin_bits
+
+    @property
+    def masking(self) -> Masking:
+        """Bit-exact results need the flooded masking; the uniform one is cheaper."""
+        return "flooded" if self.rounding == "exact" else "uniform"

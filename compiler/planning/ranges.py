@@ -1,0 +1,234 @@
+"""Ranges of activations, from calibration images run through onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import safetensors
+import safetensors.numpy
+from onnx import TensorProto, helper
+
+from moiety.compiler.ir.graph import Graph
+from moiety.compiler.ir.to_onnx import to_onnx
+from moiety.compiler.planning.scales import LINEAR, SUMS
+from moiety.protocols.errors import BadArtifact, BadInput
+from moiety.runtime.program import write_atomically
+
+F64 = npt.NDArray[np.float64]
+Progress = Callable[[str, int, int], None]
+"""`progress(stage, done, total)`; total 0 where it is not known."""
+
+FORMAT = "moiety-ranges"
+VERSION = "1"
+BATCH = 4
+KINDS = ("low", "high", "mean", "open")
+RESPONSES = ("noise", "gate", "weight")
+
+
+@dataclass(frozen=True, eq=False)
+class Responses:
+    """Mean squared change of the results per squared perturbation, float64 per
+    channel, by value name (error_model).
+
+    noise: of independent errors in the elements of a value where a scale begins, `(C,)`. gate: of a
+    shift of the thresholds of a ReLU that absorbed a batch norm, `(C,)`. weight: of independent
+    errors in a linear layer's weights, by input channel, `(C_in,)`, each error in units of the
+    layer's output channel at the default widths.
+    """
+
+    noise: dict[str, F64] = field(default_factory=dict)
+    gate: dict[str, F64] = field(default_factory=dict)
+    weight: dict[str, F64] = field(default_factory=dict)
+
+    def kinds(self) -> dict[str, dict[str, F64]]:
+        """By name, in a fixed order."""
+        return {kind: getattr(self, kind) for kind in RESPONSES}
+
+
+@dataclass(frozen=True, eq=False)
+class Ranges:
+    """Statistics of each channel (axis 1) over `images` images, float64 `(C,)`, by value name.
+
+    low, high: smallest and largest value. mean: of the operands of linear layers. open: of ReLUs
+    that absorbed a batch norm, the part of elements above 0. responses: what a plan that is
+    searched for needs; None in ranges of earlier versions.
+    """
+
+    images: int
+    low: Mapping[str, F64]
+    high: Mapping[str, F64]
+    mean: Mapping[str, F64] = field(default_factory=dict)
+    open: Mapping[str, F64] = field(default_factory=dict)
+    responses: Responses | None = None
+
+    def save(self, path: Path) -> None:
+        """Writes a safetensors file, atomically."""
+        tensors = {
+            f"{kind}.{value}": array
+            for kind in KINDS
+            for value, array in getattr(self, kind).items()
+        }
+        for kind, arrays in (self.responses.kinds() if self.responses is not None else {}).items():
+            tensors |= {f"{kind}.{value}": array for value, array in arrays.items()}
+        metadata = {"format": FORMAT, "version": VERSION, "images": str(self.images)}
+        write_atomically(path, safetensors.numpy.save(tensors, metadata))
+
+    @classmethod
+    def load(cls, path: Path) -> Ranges:
+        """BadArtifact if this is not a sound ranges file."""
+        try:
+            with safetensors.safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != FORMAT or metadata.get("version") != VERSION:
+                    raise BadArtifact(
+                        f"{path}: this is not a ranges file of this version of Moiety"
+                    )
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        except OSError as error:
+            raise BadArtifact(f"cannot read the ranges {path}: {error.strerror or error}") from None
+        except safetensors.SafetensorError as error:
+            raise BadArtifact(f"{path}: the ranges file is damaged: {error}") from None
+        found: dict[str, dict[str, F64]] = {kind: {} for kind in (*KINDS, *RESPONSES)}
+        images = metadata.get("images", "")
+        sound = images.isdigit() and int(images) > 0
+        for name, array in tensors.items():
+            kind, _, value = name.partition(".")
+            sound &= (
+                kind in found
+                and array.dtype == np.float64
+                and array.ndim == 1
+                and bool(np.isfinite(array).all())
+            )
+            found.setdefault(kind, {})[value] = array
+        low, high = found["low"], found["high"]
+        sound = sound and low.keys() == high.keys()
+        sound = sound and all(
+            low[v].shape == high[v].shape and bool((low[v] <= high[v]).all()) for v in low
+        )
+        sound = sound and all(
+            bool((array >= 0).all()) for kind in RESPONSES for array in found[kind].values()
+        )
+        if not sound:
+            raise BadArtifact(
+                f"{path}: the ranges file is damaged: its numbers do not belong together"
+            )
+        responses = Responses(*(found[kind] for kind in RESPONSES)) if found["noise"] else None
+        return cls(int(images), low, high, found["mean"], found["open"], responses)
+
+    def check(self, graph: Graph) -> None:
+        """BadInput unless there is everything here that a plan of `graph` needs."""
+        for kind, value, channels in measurements(graph):
+            array = getattr(self, kind).get(value)
+            if array is None or array.shape != (channels,):
+                raise BadInput(
+                    f"the calibration has no {kind} of {channels} channels for {value!r}: it was made for another "
+                    "model or other passes; calibrate again from images"
+                )
+
+
+def measurements(graph: Graph) -> list[tuple[str, str, int]]:
+    """(kind, value, channels) of all that the planner needs to know; the ranges of
+    other values are parts of these.
+    """
+    bounded = [*graph.inputs, *(node.output for node in graph.nodes if node.op in LINEAR | SUMS)]
+    bounded += [node.inputs[0] for node in graph.nodes if node.op == "AffineRelu"]
+    averaged = [node.inputs[0] for node in graph.nodes if node.op in LINEAR]
+    gated = [node.output for node in graph.nodes if node.op == "AffineRelu"]
+    wanted = [("low", value) for value in bounded] + [("high", value) for value in bounded]
+    wanted += [("mean", value) for value in averaged] + [("open", value) for value in gated]
+    return [(kind, value, graph.shapes[value][1]) for kind, value in dict.fromkeys(wanted)]
+
+
+def calibrate(
+    graph: Graph, images: Iterable[npt.ArrayLike], progress: Progress | None = None
+) -> Ranges:
+    """Statistics of `graph` over images, each float `(C,H,W)` (an array
+    `(n,C,H,W)` is an iterable of such).
+
+    BadInput if there is no image, or one has a wrong shape or holds NaN or
+    infinity, or makes the model overflow.
+    """
+    (source,) = graph.inputs
+    shape = graph.shapes[source][1:]
+    total = len(images) if isinstance(images, Sized) else 0
+    wanted = measurements(graph)
+    session = _session(graph, wanted)
+    results: dict[tuple[str, str], F64] = {}
+    count = 0
+    for batch in _batches(images, shape):
+        for (kind, value, _), array in zip(wanted, session.run(None, {source: batch}), strict=True):
+            per_image = np.asarray(array, np.float64)
+            if not np.isfinite(per_image).all():
+                raise BadInput(
+                    f"the model gives NaN or infinity at {value!r} for a calibration image"
+                )
+            found = _COMBINE[kind].reduce(per_image, axis=0)
+            known = results.get((kind, value))
+            results[kind, value] = found if known is None else _COMBINE[kind](known, found)
+        count += len(batch)
+        if progress is not None:
+            progress("calibrating", count, total)
+    if count == 0:
+        raise BadInput(
+            "calibration needs at least one image; some dozens that look like the real ones are better"
+        )
+    of_kind: dict[str, dict[str, F64]] = {kind: {} for kind in KINDS}
+    for (kind, value), array in results.items():
+        of_kind[kind][value] = array / count if kind in ("mean", "open") else array
+    return Ranges(count, of_kind["low"], of_kind["high"], of_kind["mean"], of_kind["open"])
+
+
+_COMBINE = {"low": np.minimum, "high": np.maximum, "mean": np.add, "open": np.add}
+_REDUCE = {"low": "ReduceMin", "high": "ReduceMax", "mean": "ReduceMean", "open": "ReduceMean"}
+
+
+def _session(graph: Graph, wanted: Sequence[tuple[str, str, int]]) -> onnxruntime.InferenceSession:
+    """The model with the statistics of each image, `(N, C)`, as its outputs: whole
+    activations never leave the runtime.
+    """
+    model = to_onnx(graph)
+    del model.graph.output[:]
+    signs = {value for kind, value, _ in wanted if kind == "open"}
+    model.graph.node.extend(
+        helper.make_node("Sign", [value], [f"{value}::sign"]) for value in signs
+    )
+    for kind, value, channels in wanted:
+        source, name = f"{value}::sign" if kind == "open" else value, f"{value}::{kind}"
+        axes = list(range(2, len(graph.shapes[value])))
+        if axes:
+            node = helper.make_node(_REDUCE[kind], [source], [name], axes=axes, keepdims=0)
+        else:
+            node = helper.make_node("Identity", [source], [name])
+        model.graph.node.append(node)
+        model.graph.output.append(
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", channels])
+        )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def _batches(images: Iterable[npt.ArrayLike], shape: tuple[int, ...]) -> Iterator[Any]:
+    batch: list[npt.NDArray[np.float32]] = []
+    for number, image in enumerate(images):
+        array = np.asarray(image, np.float32)
+        if array.shape != shape:
+            raise BadInput(
+                f"calibration image {number} has shape {array.shape}, the model takes {shape}"
+            )
+        if not np.isfinite(array).all():
+            raise BadInput(f"calibration image {number} holds NaN or infinite values")
+        batch.append(array)
+        if len(batch) == BATCH:
+            yield np.stack(batch)
+            batch = []
+    if batch:
+        yield np.stack(batch)

@@ -1,0 +1,124 @@
+"""What `moiety simulate` does. No party's process imports this: it imports onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from moiety.protocols.errors import BadInput, BadModel
+from moiety.runtime.cli import ui
+from moiety.runtime.cli.progress import watching
+from moiety.runtime.intake import pictures as files
+from moiety.runtime.program import Program, dequantise_output
+from moiety.runtime.program import folder as artifacts
+from moiety.runtime.program.cleartext import Executor
+from moiety.runtime.program.layers import kind_of
+
+F64 = npt.NDArray[np.float64]
+
+
+def simulate(folder: Path, images: Sequence[Path], model: Path | None, seed: int) -> None:
+    """Print, per image, the fixed-point result, the float model's,
+    their difference, and overflows.
+    """
+    program, weights = artifacts.load_vendor(folder)
+    paths = files.collect(images)
+    reference = FloatModel(model, program) if model is not None else None
+    executor = Executor(program, weights, np.random.default_rng(seed))
+    columns = ("float", "max |difference|") if reference else ()
+    shown = ui.table(
+        "",
+        "image",
+        "output",
+        "largest",
+        "fixed point",
+        *columns,
+        "overflows",
+        right=len(columns) + 2,
+    )
+    worst = 0.0
+    with watching("simulation") as watch:
+        for number, path in enumerate(paths):
+            watch(number, len(paths), path.name)
+            tensor = files.load(path, program.input.shape, program.preprocessing)
+            before = sum(executor.overflows.values())
+            integers = executor.run_integers(tensor)
+            floats = reference(tensor) if reference else {}
+            overflows = sum(executor.overflows.values()) - before
+            for index, name in program.output_names().items():
+                step = program.outputs[index]
+                values = dequantise_output(step, integers[index]).ravel()
+                top = int(values.argmax())
+                row = [
+                    str(path),
+                    name,
+                    step.labels[top] if step.labels else str(top),
+                    f"{values[top]:.4f}",
+                ]
+                if index in floats:
+                    difference = float(np.abs(values - floats[index]).max())
+                    worst = max(worst, difference)
+                    row += [f"{floats[index][top]:.4f}", f"{difference:.2e}"]
+                shown.add_row(*row, str(overflows))
+    ui.out.print(shown)
+    if reference:
+        print(f"largest difference from the float model: {worst:.3e}")
+    _print_overflows(executor)
+
+
+def _print_overflows(executor: Executor) -> None:
+    steps, found = executor.program.steps, executor.overflows
+    print(
+        f"overflows: {sum(found.values())} values in {len(found)} of {len(steps)} steps, {executor.images} images"
+    )
+    for index, count in sorted(found.items()):
+        step = steps[index]
+        print(
+            f"  step {index}, {kind_of(step)} {step.name}: {count} values left the {step.bits}-bit ring"
+        )
+    if found:
+        print("more margin bits, or calibration images more like these, would help")
+
+
+class FloatModel:
+    """The ONNX model in onnxruntime, its outputs by the Program's output steps."""
+
+    def __init__(self, model: Path, program: Program) -> None:
+        self._program = program
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(model), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            raise BadModel(f"{model}: onnxruntime cannot load it: {error}") from error
+        found = len(self._session.get_outputs())
+        if len(self._session.get_inputs()) != 1 or found != len(program.outputs):
+            raise BadModel(
+                f"{model}: {found} outputs, the Program has {len(program.outputs)}; is it the model that was compiled?"
+            )
+
+    def __call__(self, tensor: npt.NDArray[np.float32]) -> dict[int, F64]:
+        """Output step index -> flat float64 array. Raises `BadInput` when the
+        model does not take the tensor.
+        """
+        try:
+            outputs = self._session.run(None, {self._session.get_inputs()[0].name: tensor[None]})
+        except Exception as error:
+            raise BadInput(
+                f"the float model does not take an input of shape {tensor.shape}: {error}"
+            ) from error
+        by_name = dict(zip((o.name for o in self._session.get_outputs()), outputs, strict=True))
+        names = self._program.output_names()
+        named = set(names.values()) <= by_name.keys()
+        ordered = [by_name[name] for name in names.values()] if named else outputs
+        return {
+            index: np.asarray(array, np.float64).ravel()
+            for index, array in zip(names, ordered, strict=True)
+        }

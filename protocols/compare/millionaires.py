@@ -1,0 +1,143 @@
+"""Millionaires' comparison and DReLU from 1-of-16 lookups (CrypTFlow2, CCS 2020, section 3.1;
+lookups on shares for the combination).
+
+The server is the sender of every lookup, the client the receiver. One client value may be compared
+with several server values: the digits' lookups then answer for all of them at once. Values are cut
+into digits of at most four bits, by the plan for the session's link (protocols/compare/digits). One
+lookup per digit shares `lt = [server digit < client digit]` and `eq`; the digits are then joined,
+up to three in one round, by lookups whose table the sender computes from its shares and whose
+choice is the receiver's shares.
+
+Flights: CS for the digits, CS for every joining round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from moiety.protocols import ring
+from moiety.protocols.compare.digits import join_width, plan
+from moiety.protocols.ring import U64
+from moiety.protocols.session import Session
+
+U8 = npt.NDArray[np.uint8]
+
+LT = np.uint8(1)
+
+
+def less_than(session: Session, values: U64, bits: int, count: int = 1) -> U8:
+    """XOR shares of `[a_k < y]`, uint8 `(count, n)` of 0/1.
+
+    `values` uint64 below 2^bits: the server's a, `(count, n)`; the client's y, `(1, n)`.
+    """
+    made = plan(bits, count, values.shape[1], session.link)
+    sizes = made.digits
+    digits = split_digits(values, sizes)
+    last, n = len(sizes) - 1, values.shape[1]
+    if session.is_server:
+        opened = [session.sender.accept(n, k) for k in sizes]
+        parts = [
+            session.sender.leaf(b, d, i < last)
+            for i, (b, d) in enumerate(zip(opened, digits, strict=True))
+        ]
+    else:
+        chosen = [session.receiver.choose(d[0], k) for d, k in zip(digits, sizes, strict=True)]
+        parts = [session.receiver.leaf(b, count, i < last) for i, b in enumerate(chosen)]
+    parts = [part.reshape(-1) for part in parts]
+    for groups in made.joins:
+        parts = _join_round(session, parts, groups)
+    return parts[0].reshape(count, n)
+
+
+def split_digits(values: U64, sizes: Sequence[int]) -> list[U8]:
+    """The digits of these widths, most significant first; uint8 of the values' shape each."""
+    shifts = np.cumsum((0, *sizes[:0:-1]))[::-1]
+    return [
+        ((values >> np.uint64(s)) & ring.mask(k)).astype(np.uint8)
+        for s, k in zip(shifts, sizes, strict=True)
+    ]
+
+
+def _join_round(session: Session, parts: list[U8], sizes: tuple[int, ...]) -> list[U8]:
+    """Join consecutive parts in groups. A part's bit 0 is the share of lt, bit 1 of
+    eq (absent in the last part).
+    """
+    groups, at = [], 0
+    for size in sizes:
+        groups.append(parts[at : at + size])
+        at += size
+    jobs = [(g, index == len(groups) - 1) for index, g in enumerate(groups)]
+    wide = [(g, last, join_width(len(g), last)) for g, last in jobs if len(g) > 1]
+    if session.is_server:
+        opened = [session.sender.accept(g[0].size, k) for g, _, k in wide]
+        out = [
+            session.sender.join(b, join_choice(g, last), _JOIN[len(g), last], 2 - last)
+            for b, (g, last, _) in zip(opened, wide, strict=True)
+        ]
+    else:
+        chosen = [session.receiver.choose(join_choice(g, last), k) for g, last, k in wide]
+        out = [
+            session.receiver.lookup(b, 2 - last)
+            for b, (_, last, _) in zip(chosen, wide, strict=True)
+        ]
+    # lt of the first part enters linearly, so each party adds its own
+    # share of it outside the lookup.
+    joined = iter([result ^ (g[0] & LT) for result, (g, _, _) in zip(out, wide, strict=True)])
+    return [next(joined) if len(g) > 1 else g[0] for g, _ in jobs]
+
+
+def join_choice(group: list[U8], last: bool) -> U8:
+    """The receiver's shares as one choice: eq of the first part, then (lt, eq) of each next one (no
+    eq for the last part of the last group).
+    """
+    choice = group[0] >> np.uint8(1)
+    at = 1
+    for index, part in enumerate(group[1:], 2):
+        width = 1 if last and index == len(group) else 2
+        choice = choice | ((part & np.uint8((1 << width) - 1)) << np.uint8(at))
+        at += width
+    return choice
+
+
+def _join_function(size: int, last: bool) -> U8:
+    """The joining function on open bits, as a table over the packed choice."""
+    k = join_width(size, last)
+    table = np.zeros(1 << k, np.uint8)
+    for value in range(1 << k):
+        eq, lt = value & 1, 0
+        bits = value >> 1
+        for index in range(1, size):
+            lt |= eq & bits & 1
+            below_has_eq = not (last and index == size - 1)
+            eq &= (bits >> 1) & 1 if below_has_eq else 0
+            bits >>= 2
+        table[value] = lt | (eq << 1)
+    return table
+
+
+_JOIN = {
+    (size, last): _join_function(size, last) for size, last in ((2, False), (2, True), (3, True))
+}
+
+
+def drelu(session: Session, values: U64, bits: int, count: int = 1) -> U8:
+    """XOR shares of `[x_k >= 0]`, uint8 `(count, n)`, for additive shares in
+    `Z_{2^bits}`, 2 <= bits <= 64. Exact.
+
+    `values` uint64: the server's shares `(count, n)`; the client's, the same for all k,
+    `(1, n)`. `msb(x) = msb(x0) ^ msb(x1) ^ carry`, `carry = [2^(bits-1) - 1 - low(x0) <
+    low(x1)]` (CrypTFlow2, Algorithm 2).
+    """
+    low = values & ring.mask(bits - 1)
+    sign = ring.msb(values, bits)
+    if session.is_server:
+        return less_than(session, ring.mask(bits - 1) - low, bits - 1, count) ^ sign ^ np.uint8(1)
+    return less_than(session, low, bits - 1, count) ^ sign
+
+
+def wrap(session: Session, x: U64, bits: int) -> U8:
+    """XOR shares of `[x0 + x1 >= 2^bits]`, uint8 `(n,)`, for `x` uint64 `(n,)` below 2^bits."""
+    return less_than(session, (ring.mask(bits) - x if session.is_server else x)[None], bits)[0]

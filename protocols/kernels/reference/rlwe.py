@@ -1,0 +1,236 @@
+"""NumPy reference of the RLWE kernels: the specification that
+native/rlwe.cpp is held to, bit for bit.
+
+Residues are uint32 arrays with the prime index first, `(L, ..., N)`, always canonical (`0 <= x <
+p`); primes are below 2^30. Powers of the roots come in as tables
+(protocols/linear/rlwe.ntt_tables), so no kernel keeps state.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "add_mod",
+    "crt_signed",
+    "encode_residues",
+    "flood_residues",
+    "lift_centred",
+    "lift_small",
+    "multiply_mod",
+    "ntt_forward",
+    "ntt_inverse",
+    "reduce_products",
+    "sample_binomial",
+    "sample_ternary",
+    "shifted_rows",
+    "torus_round",
+    "uniform_residues",
+]
+
+U8 = npt.NDArray[np.uint8]
+I8 = npt.NDArray[np.int8]
+U32 = npt.NDArray[np.uint32]
+U64 = npt.NDArray[np.uint64]
+F64 = npt.NDArray[np.float64]
+
+_BINOMIAL = 21
+_TRITS_PER_WORD = 4
+
+
+def ntt_forward(x: U32, primes: U32, tables: U32) -> U32:
+    """Negacyclic NTT of x `(L, n, N)`; tables `(L, 4, N)`; result in bit-reversed order
+    (Longa, Naehrig 2016, algorithm 1).
+    """
+    out = np.empty_like(x)
+    count, degree = x.shape[1:]
+    for i, p in enumerate(primes.astype(np.uint64)):
+        v = x[i].astype(np.uint64)
+        m, t = 1, degree
+        while m < degree:
+            t //= 2
+            pairs = v.reshape(count, m, 2, t)
+            roots = tables[i, 0, m : 2 * m].astype(np.uint64)[None, :, None]
+            low, high = pairs[:, :, 0], pairs[:, :, 1] * roots % p
+            v = np.stack((low + high, low + p - high), axis=2) % p
+            m *= 2
+        out[i] = v.reshape(count, degree)
+    return out
+
+
+def ntt_inverse(x: U32, primes: U32, tables: U32) -> U32:
+    """Inverse of `ntt_forward` (Longa, Naehrig 2016, algorithm 2), the factor 1/N included."""
+    out = np.empty_like(x)
+    count, degree = x.shape[1:]
+    for i, p in enumerate(primes.astype(np.uint64)):
+        v = x[i].astype(np.uint64)
+        h, t = degree // 2, 1
+        while h >= 1:
+            pairs = v.reshape(count, h, 2, t)
+            roots = tables[i, 2, h : 2 * h].astype(np.uint64)[None, :, None]
+            low, high = pairs[:, :, 0], pairs[:, :, 1]
+            v = np.stack(((low + high) % p, (low + p - high) * roots % p), axis=2)
+            h, t = h // 2, t * 2
+        out[i] = v.reshape(count, degree) * tables[i, 2, 0].astype(np.uint64) % p
+    return out
+
+
+def multiply_mod(x: U32, y: U32, primes: U32) -> U32:
+    """`x * y mod p`: x `(L, n, N)`, y `(L, N)` for all n."""
+    return (x.astype(np.uint64) * y[:, None] % primes.astype(np.uint64)[:, None, None]).astype(
+        np.uint32
+    )
+
+
+def add_mod(x: U32, y: U32, primes: U32) -> U32:
+    """`x + y mod p`, both `(L, n)`."""
+    total = x + y
+    return np.minimum(total, total - primes[:, None])
+
+
+def lift_small(values: I8, primes: U32) -> U32:
+    """Residues `(L, n)` of small signed integers `(n,)`."""
+    wide = values.astype(np.int64)
+    return (wide[None] % primes.astype(np.int64)[:, None]).astype(np.uint32)
+
+
+def sample_ternary(words: U64) -> I8:
+    """Four values of {-1, 0, 1} per uniform 64-bit word, each 1/3 to
+    within 2^-57: `(n,)` -> `(4n,)`.
+
+    The digits base 3 of the word read as a fraction: multiply by 3, take the
+    integer part, go on with the rest.
+    """
+    out = np.empty((words.size, _TRITS_PER_WORD), np.int8)
+    low_mask = np.uint64(0xFFFFFFFF)
+    high, low = words >> np.uint64(32), words & low_mask
+    for i in range(_TRITS_PER_WORD):
+        low = low * np.uint64(3)
+        high = high * np.uint64(3) + (low >> np.uint64(32))
+        out[:, i] = (high >> np.uint64(32)).astype(np.int8) - 1
+        high, low = high & low_mask, low & low_mask
+    return out.reshape(-1)
+
+
+def sample_binomial(words: U64) -> I8:
+    """Centred binomial of parameter 21, one per uniform 64-bit word:
+    bits 0..20 minus bits 21..41.
+    """
+    ones = np.uint64((1 << _BINOMIAL) - 1)
+    plus = np.bitwise_count(words & ones).astype(np.int8)
+    minus = np.bitwise_count(words >> np.uint64(_BINOMIAL) & ones).astype(np.int8)
+    return plus - minus
+
+
+def uniform_residues(words: U32, prime: int, count: int) -> U32:
+    """The first `count` words, masked to the prime's bit length, that are below the prime.
+    Public data: rejection may show.
+
+    Raises ValueError when there are not enough.
+    """
+    masked = words & np.uint32((1 << prime.bit_length()) - 1)
+    accepted = masked[masked < prime]
+    if accepted.size < count:
+        raise ValueError(f"{count} residues asked for, {accepted.size} found")
+    return accepted[:count]
+
+
+def encode_residues(x: U64, dither: U64, bits: int, q_low: int, inverses: U32, primes: U32) -> U32:
+    """Residues `(L, n)` of `q*x / 2^bits`, rounded up with probability equal to the fraction.
+
+    x `(n,)` in Z_{2^bits}; dither uniform, its low `bits` bits are used; q_low `= q mod 2^bits`;
+    inverses: `2^-bits mod p`. With `t = q*x mod 2^bits` the floor is `(q*x - t) / 2^bits`, whose
+    residue is `-t * 2^-bits`, as q is 0 modulo p.
+    """
+    low = np.uint64((1 << bits) - 1)
+    t = (x * np.uint64(q_low)) & low
+    up = (dither & low) < t
+    negated = np.where(up, np.uint64(1) << np.uint64(bits), np.uint64(0)).astype(
+        np.int64
+    ) - t.astype(np.int64)
+    p = primes.astype(np.int64)[:, None]
+    return (negated[None] % p * inverses.astype(np.int64)[:, None] % p).astype(np.uint32)
+
+
+def flood_residues(words: U64, bits: int, primes: U32) -> U32:
+    """Residues `(L, n)` of integers uniform in `[-2^bits, 2^bits)`: words `(n, 2)`
+    uniform, low word first, bits <= 126.
+    """
+    width = bits + 1
+    low = words[:, 0] & np.uint64((1 << min(width, 64)) - 1)
+    high = words[:, 1] & np.uint64((1 << max(width - 64, 0)) - 1)
+    out = np.empty((primes.size, words.shape[0]), np.uint32)
+    for i, p in enumerate(primes.tolist()):
+        # 2^64 mod p < 2^30 and (high mod p) < 2^30, so the sum stays below 2^62.
+        total = (
+            high % np.uint64(p) * np.uint64((1 << 64) % p)
+            + low % np.uint64(p)
+            + np.uint64(p - (1 << bits) % p)
+        )
+        out[i] = (total % np.uint64(p)).astype(np.uint32)
+    return out
+
+
+def torus_round(x: U32, primes: U32, inverses: U32, bits: int) -> U64:
+    """`round(x * 2^bits / q) mod 2^bits` of residues x `(L, n)`; inverses: `(q / p_i)^-1 mod p_i`.
+
+    `x / q = sum_i y_i / p_i mod 1` with `y_i = x_i * inverse_i mod p_i`; each fraction is floored
+    to 64 bits, so the sum is low by less than L * 2^-64.
+    """
+    total = np.zeros(x.shape[1], np.uint64)
+    half_word = np.uint64(32)
+    for i, p in enumerate(primes.astype(np.uint64)):
+        y = x[i].astype(np.uint64) * np.uint64(inverses[i]) % p
+        first, rest = np.divmod(y << half_word, p)
+        total += (first << half_word) | ((rest << half_word) // p)
+    return (total + np.uint64(1 << (63 - bits))) >> np.uint64(64 - bits)
+
+
+def shifted_rows(x: U32, offset: int, stride: int, count: int, length: int) -> F64:
+    """Windows of polynomials, negacyclically continued: x `(n, N)` -> `(n * count, length)`.
+
+    Row `(i, c)` holds the coefficients `offset + c*stride + (0 .. length-1)` of x_i, where
+    coefficient `N + k` is minus coefficient k (and k may be negative).
+    """
+    degree = x.shape[1]
+    index = offset + stride * np.arange(count)[:, None] + np.arange(length)[None, :]
+    sign = 1.0 - 2.0 * (index // degree % 2)
+    return (x[:, index % degree] * sign).reshape(x.shape[0] * count, length)
+
+
+def reduce_products(x: F64, prime: int) -> U32:
+    """Integers `|x| < 2^53` held in float64, reduced modulo p; any shape."""
+    return (x.astype(np.int64) % prime).astype(np.uint32)
+
+
+def lift_centred(x: U64, bits: int, primes: U32) -> U32:
+    """Residues `(L, n)` of the signed representatives of x `(n,)` in Z_{2^bits}."""
+    shift = np.uint64(64 - bits)
+    signed = (x << shift).view(np.int64) >> np.int64(64 - bits)
+    return (signed[None] % primes.astype(np.int64)[:, None]).astype(np.uint32)
+
+
+def crt_signed(x: U32, primes: U32, bits: int) -> U64:
+    """The integer `|v| < p_1*..*p_L / 4` with residues x `(L, n)`, modulo
+    `2^bits` (Garner's mixed radix).
+    """
+    p = [int(v) for v in primes]
+    total = np.zeros(x.shape[1], np.uint64)
+    digits: list[U64] = []
+    radix = 1
+    for i, modulus in enumerate(p):
+        value = x[i].astype(np.uint64)
+        for j, digit in enumerate(digits):
+            inverse = np.uint64(pow(p[j], -1, modulus))
+            value = (
+                (value + np.uint64(modulus) - digit % np.uint64(modulus))
+                * inverse
+                % np.uint64(modulus)
+            )
+        digits.append(value)
+        total += value * np.uint64(radix % (1 << 64))
+        radix *= modulus
+    negative = digits[-1] > np.uint64(p[-1] // 2)
+    total -= negative * np.uint64(radix % (1 << 64))
+    return total & np.uint64((1 << bits) - 1)

@@ -1,0 +1,248 @@
+"""1-of-2^k transfers (k = 1..4) from VOLE correlations: XOR lookups and additive lookups.
+
+Both parties call the same operations in the same order. A batch is opened by the receiver's choices
+(`choose` / `accept`) and answered once; its correlations are then used up. Pads are `H(tweak, w +
+x*delta)` with a tweak that only counts up (TMMO; Guo, Katz, Wang, Yu, S&P 2020).
+
+The result is always shared: the sender's share is set so that option 0's ciphertext is zero, which
+is why a batch sends `2^k - 1` messages each and why the sender cannot choose its share.
+
+A party's threads share a batch by ranges of its elements
+(protocols/parallel); the bytes are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from moiety.protocols import kernels
+from moiety.protocols.channel import Channel
+from moiety.protocols.errors import ContractViolation
+from moiety.protocols.ot.vole import VoleReceiver, VoleSender
+from moiety.protocols.parallel import Workers
+
+U8 = npt.NDArray[np.uint8]
+U64 = npt.NDArray[np.uint64]
+S = TypeVar("S", np.uint8, np.uint64)
+
+
+def packed_bytes(n: int, bits: int) -> int:
+    """Bytes of `n` values of `bits` bits."""
+    return -(-n * bits // 8)
+
+
+def message_bytes(n: int, k: int, bits: int) -> int:
+    """Bytes of the sender's answer to `n` 1-of-2^k lookups of `bits`-bit entries."""
+    return packed_bytes(n * ((1 << k) - 1), bits)
+
+
+@dataclass(kw_only=True)
+class _Batch:
+    """One opened batch; `spend` makes sure that it is answered once."""
+
+    k: int
+    tweak: int
+    spent: bool = False
+
+    def spend(self) -> None:
+        if self.spent:
+            raise ContractViolation("a batch of transfers is answered once")
+        self.spent = True
+
+
+@dataclass(kw_only=True)
+class SentBatch(_Batch):
+    """Sender's half: w uint8 `(n,16)`, the receiver's shifts uint8 `(n,)`."""
+
+    w: U8
+    shifts: U8
+
+
+@dataclass(kw_only=True)
+class ReceivedBatch(_Batch):
+    """Receiver's half: u, choices uint8 `(n,)`, v uint8 `(n,16)`."""
+
+    u: U8
+    v: U8
+    choices: U8
+
+
+class _Endpoint:
+    def __init__(self, channel: Channel, workers: Workers | None) -> None:
+        self._channel = channel
+        self._workers = workers or Workers()
+        self._tweak = 0
+
+    def _next_tweak(self, n: int) -> int:
+        tweak = self._tweak
+        self._tweak += n
+        return tweak
+
+
+class TransferSender(_Endpoint):
+    """Sends tables; learns nothing about which entry is taken."""
+
+    def __init__(self, channel: Channel, vole: VoleSender, workers: Workers | None = None) -> None:
+        super().__init__(channel, workers)
+        self._vole = vole
+
+    def accept(self, n: int, k: int) -> SentBatch:
+        """Receive the choices of `n` 1-of-2^k transfers."""
+        w = self._vole.extend(n, k)
+        width = self._vole.shift_bits(k)
+        shifts = kernels.unpack8(self._channel.recv(packed_bytes(n, width)), n, width)
+        return SentBatch(k=k, tweak=self._next_tweak(n), w=w, shifts=shifts)
+
+    def lookup(self, batch: SentBatch, table: U8, bits: int) -> U8:
+        """XOR-share `table[i, choice_i]`, table uint8 `(n, 2^k)` of `bits`-bit entries; returns
+        this party's share uint8 `(n,)`.
+        """
+
+        def part(w: U8, shifts: U8, tweak: int, at: slice) -> tuple[U8, U8]:
+            return kernels.lookup_send(w, self._vole.delta, batch.k, tweak, shifts, table[at], bits)
+
+        return self._answer(batch, part)
+
+    def leaf(self, batch: SentBatch, digits: U8, with_eq: bool) -> U8:
+        """XOR-share `[digit < choice] | [digit == choice] << 1` (the second only `with_eq`), uint8
+        `(count, n)` for several digits uint8 `(count, n)` against each choice.
+        """
+
+        def part(w: U8, shifts: U8, tweak: int, at: slice) -> tuple[U8, U8]:
+            mine = np.ascontiguousarray(digits[:, at])
+            return kernels.leaves_send(w, self._vole.delta, batch.k, tweak, shifts, mine, with_eq)
+
+        return self._answer(batch, part)
+
+    def join(self, batch: SentBatch, own: U8, function: U8, bits: int) -> U8:
+        """XOR-share `function[own_i ^ choice_i]`: a public function of
+        XOR-shared bits, uint8 `(2^k,)`.
+        """
+
+        def part(w: U8, shifts: U8, tweak: int, at: slice) -> tuple[U8, U8]:
+            return kernels.join_send(
+                w, self._vole.delta, batch.k, tweak, shifts, own[at], function, bits
+            )
+
+        return self._answer(batch, part)
+
+    def multiplex_4(
+        self, batch: SentBatch, x: U64, gate: U8, flip: U8, bits: int, out_bits: int
+    ) -> U64:
+        """The server's half of the multiplexer (kernels.mux_server); returns this
+        party's share uint64 `(n,)`.
+        """
+
+        def part(w: U8, shifts: U8, tweak: int, at: slice) -> tuple[U8, U64]:
+            return kernels.mux_server(
+                w, self._vole.delta, tweak, shifts, x[at], gate[at], flip[at], bits, out_bits
+            )
+
+        return self._answer(batch, part)
+
+    def multiplex_2(self, batch: SentBatch, x: U64, gate: U8, bits: int, out_bits: int) -> U64:
+        """The client's half (kernels.mux_client)."""
+
+        def part(w: U8, shifts: U8, tweak: int, at: slice) -> tuple[U8, U64]:
+            return kernels.mux_client(
+                w, self._vole.delta, tweak, shifts, x[at], gate[at], bits, out_bits
+            )
+
+        return self._answer(batch, part)
+
+    def additive(self, batch: SentBatch, table: U64, bits: int) -> U64:
+        """Additively share `table[i, choice_i]` modulo 2^bits; returns this
+        party's share uint64 `(n,)`.
+        """
+
+        def part(w: U8, shifts: U8, tweak: int, at: slice) -> tuple[U8, U64]:
+            return kernels.arith_send(w, self._vole.delta, batch.k, tweak, shifts, table[at], bits)
+
+        return self._answer(batch, part)
+
+    def _answer(
+        self, batch: SentBatch, kernel: Callable[[U8, U8, int, slice], tuple[U8, npt.NDArray[S]]]
+    ) -> npt.NDArray[S]:
+        """Send the answers of all ranges of the batch in order, each as soon as it
+        is made; returns the shares.
+        """
+        batch.spend()
+
+        def part(at: slice) -> tuple[U8, npt.NDArray[S]]:
+            return kernel(batch.w[at], batch.shifts[at], batch.tweak + at.start, at)
+
+        shares = []
+        for messages, share in self._workers.map(part, self._workers.ranges(len(batch.w))):
+            self._channel.send(messages)
+            shares.append(share)
+        return shares[0] if len(shares) == 1 else np.concatenate(shares, axis=-1)
+
+
+class TransferReceiver(_Endpoint):
+    """Chooses entries; learns its share of them and nothing else of the tables."""
+
+    def __init__(
+        self, channel: Channel, vole: VoleReceiver, workers: Workers | None = None
+    ) -> None:
+        super().__init__(channel, workers)
+        self._vole = vole
+
+    def choose(self, choices: U8, k: int) -> ReceivedBatch:
+        """Open a batch with `choices` uint8 `(n,)` of k bits."""
+        n = choices.size
+        u, v = self._vole.extend(n, k)
+        self._channel.send(kernels.pack(choices ^ u, self._vole.shift_bits(k)))
+        return ReceivedBatch(k=k, tweak=self._next_tweak(n), u=u, v=v, choices=choices)
+
+    def lookup(self, batch: ReceivedBatch, bits: int) -> U8:
+        """This party's XOR share of the chosen entries, uint8 `(n,)`."""
+
+        def part(v: U8, choices: U8, u: U8, tweak: int, messages: U8) -> U8:
+            return kernels.lookup_recv(v, batch.k, tweak, choices, u, bits, messages)
+
+        return self._open(batch, bits, part)
+
+    def leaf(self, batch: ReceivedBatch, count: int, with_eq: bool) -> U8:
+        """This party's XOR share of `(lt, eq)` against `count` digits, uint8 `(count, n)`."""
+
+        def part(v: U8, choices: U8, u: U8, tweak: int, messages: U8) -> U8:
+            return kernels.leaves_recv(v, batch.k, tweak, choices, u, count, with_eq, messages)
+
+        return self._open(batch, count * (1 + with_eq), part)
+
+    def additive(self, batch: ReceivedBatch, bits: int) -> U64:
+        """This party's additive share of the chosen entries modulo 2^bits, uint64 `(n,)`."""
+
+        def part(v: U8, choices: U8, u: U8, tweak: int, messages: U8) -> U64:
+            return kernels.arith_recv(v, batch.k, tweak, choices, u, bits, messages)
+
+        return self._open(batch, bits, part)
+
+    def _open(
+        self,
+        batch: ReceivedBatch,
+        bits: int,
+        kernel: Callable[[U8, U8, U8, int, U8], npt.NDArray[S]],
+    ) -> npt.NDArray[S]:
+        """Receive the answers of `bits`-bit entries range by range, and open
+        each while the next one arrives.
+        """
+        batch.spend()
+
+        def arriving() -> Iterator[tuple[slice, U8]]:
+            for at in self._workers.ranges(batch.choices.size):
+                yield at, self._channel.recv(message_bytes(at.stop - at.start, batch.k, bits))
+
+        def part(job: tuple[slice, U8]) -> npt.NDArray[S]:
+            at, messages = job
+            return kernel(
+                batch.v[at], batch.choices[at], batch.u[at], batch.tweak + at.start, messages
+            )
+
+        shares = list(self._workers.map(part, arriving()))
+        return shares[0] if len(shares) == 1 else np.concatenate(shares, axis=-1)

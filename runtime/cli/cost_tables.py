@@ -1,0 +1,180 @@
+"""`moiety inspect --cost`: formulas, and predicted bytes, flights and
+seconds by kind of step and by layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from moiety.protocols.cost import Cost, Mixed, Wire
+from moiety.protocols.setup import NEVER_SILENT
+from moiety.runtime import program as ir
+from moiety.runtime.cli.ui import megabytes, table
+from moiety.runtime.cost import machine
+from moiety.runtime.cost import traffic as costing
+from moiety.runtime.cost.clock import Network, Time, parse_network, predict, total
+from moiety.runtime.cost.formulas import Formula, formulas, readable, readable_draws
+from moiety.runtime.party.generators import agreed, parse, soonest
+from moiety.runtime.program.layers import kind_of, linear_specs
+
+COLUMNS = ("up", "down", "flights", "seconds", "server's work", "client's work", "network")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One step, or the keys: its cost, what it sends with the chosen
+    generator, and how long that takes.
+    """
+
+    kind: str
+    name: str
+    wire: Wire
+    time: Time
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One image. Flights of a line are its own: where it begins in the direction in which the one
+    before ended, the whole has one less than the sum.
+    """
+
+    lines: tuple[Line, ...]
+    whole: Wire
+    time: Time
+    narrowest: int
+    network: Network
+    source: str
+
+
+def prediction(program: ir.Program, network: str, ot: str, machine_file: Path | None) -> Prediction:
+    """Raises `BadInput` for an unknown network or generator, or a file that is no machine's."""
+    link, asked = parse_network(network), agreed(parse(ot), "auto")
+    figures, source = machine.find(machine_file)
+    costs = [costing.key_cost(program), *costing.step_costs(program)]
+    narrowest = soonest(costs, figures, link) if asked is None else asked
+    times = predict(costs, figures, link, narrowest)
+    generator = Mixed(narrowest)
+    wires = [cost.on(generator) for cost in costs]
+    names = [
+        ("keys", ""),
+        *((kind_of(step), f"{index} {step.name}") for index, step in enumerate(program.steps)),
+    ]
+    lines = tuple(
+        Line(*name, wire, time) for name, wire, time in zip(names, wires, times, strict=True)
+    )
+    whole = sum(costs, Cost()).on(Mixed(narrowest))
+    return Prediction(lines, whole, total(times), narrowest, link, source)
+
+
+def report(program: ir.Program, made: Prediction, layers: bool) -> Iterator[Table | Text]:
+    """Everything that is printed, in order."""
+    yield formula_table(formulas(program, linear_specs(program)))
+    yield by_kind(made)
+    if layers:
+        yield by_layer(made)
+    yield headline(made)
+
+
+def formula_table(rows: Sequence[Formula]) -> Table:
+    """Bytes without the rounding up; correlations apart, because the
+    generator decides what they send.
+    """
+    made = table(
+        "Formulas: bytes, and correlations to draw (by whom they are received)",
+        "kind",
+        "of",
+        "steps",
+        "n",
+        "up",
+        "down",
+        "correlations",
+    )
+    for row in rows:
+        elements = sum(
+            size for sizes in row.sizes for symbol, size in sizes.items() if symbol.name == "n"
+        )
+        made.add_row(
+            row.kind,
+            row.what,
+            str(len(row.sizes)),
+            f"{elements:,}" if elements else "",
+            readable(row.up),
+            readable(row.down),
+            readable_draws(row),
+        )
+    made.add_section()
+    up, down = sum(row.total(row.up) for row in rows), sum(row.total(row.down) for row in rows)
+    made.add_row(
+        "all", "without correlations", "", "", megabytes(up), megabytes(down), _drawn(rows)
+    )
+    return made
+
+
+def _drawn(rows: Sequence[Formula]) -> str:
+    counts: dict[tuple[str, int], int] = {}
+    for row in rows:
+        for key, amount in row.draws.items():
+            counts[key] = counts.get(key, 0) + row.total(amount)
+    return ", ".join(
+        f"{n / 1e6:,.2f} M of {k} {receiver}" for (receiver, k), n in sorted(counts.items())
+    )
+
+
+def by_kind(made: Prediction) -> Table:
+    kinds: dict[str, list[Line]] = {}
+    for line in made.lines:
+        kinds.setdefault(line.kind, []).append(line)
+    shown = table("Predicted cost of one image, by step kind", "kind", "steps", *COLUMNS, right=8)
+    for kind, lines in sorted(
+        kinds.items(), key=lambda item: -total([line.time for line in item[1]]).total
+    ):
+        shown.add_row(kind, str(len(lines)), *_cells(lines))
+    shown.add_section()
+    times = (made.time.total, made.time.server, made.time.client, made.time.network)
+    shown.add_row(
+        "one image",
+        "",
+        megabytes(made.whole.up),
+        megabytes(made.whole.down),
+        str(made.whole.rounds),
+        *map(seconds, times),
+    )
+    return shown
+
+
+def by_layer(made: Prediction) -> Table:
+    """Steps that send something or take a millisecond."""
+    shown = table("Predicted cost of one image, by layer", "step", "kind", *COLUMNS, right=7)
+    for line in made.lines:
+        if line.wire.total or line.time.total >= 1e-3:
+            shown.add_row(Text(line.name or line.kind), line.kind, *_cells([line]))
+    return shown
+
+
+def headline(made: Prediction) -> Text:
+    rate: Callable[[float], str] = lambda bits: f"{bits / 1e6:,g} Mbit/s"  # noqa: E731
+    generator = {NEVER_SILENT: "softspoken", 1: "silent"}.get(
+        made.narrowest, f"silent for choices of {made.narrowest} bits and more, softspoken below"
+    )
+    return Text(
+        f"One image takes about {made.time.total:.2f} s at {1e3 * made.network.rtt:g} ms and {rate(made.network.up)} "
+        f"(correlations: {generator}; one core per party; {made.source})"
+    )
+
+
+def _cells(lines: Sequence[Line]) -> tuple[str, ...]:
+    time = total([line.time for line in lines])
+    up, down = sum(line.wire.up for line in lines), sum(line.wire.down for line in lines)
+    flights = sum(line.wire.rounds for line in lines)
+    traffic = (megabytes(up), megabytes(down), str(flights)) if flights else ("", "", "")
+    return *traffic, *map(seconds, (time.total, time.server, time.client, time.network))
+
+
+def seconds(value: float) -> str:
+    """Milliseconds below a second."""
+    return f"{value:.2f} s" if value >= 1 else f"{1e3 * value:.1f} ms"

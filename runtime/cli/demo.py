@@ -1,0 +1,64 @@
+"""`moiety demo`: compile the shipped model, then vendor and hospital as
+two processes on this machine.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from moiety.runtime.cli import ui
+from moiety.runtime.party.signals import raise_stopped
+
+DEMO_EXAMPLES = ui.examples(
+    "moiety demo",
+    "moiety demo --rounding exact",
+    "moiety demo --image x-ray.png",
+    "moiety demo --model model.onnx --image picture.jpg",
+)
+
+
+def demo(
+    image: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A picture or tensor; else a real x-ray of the folder MOIETY_DATA, else a drawn one.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL.onnx",
+            help="Another model than the shipped DenseNet-121.",
+            show_default=False,
+        ),
+    ] = None,
+    rounding: Annotated[
+        Literal["exact", "stochastic"],
+        typer.Option(
+            help="exact equals the cleartext executor bit for bit; stochastic is cheaper."
+        ),
+    ] = "stochastic",
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Compile into this folder and keep it; compiled before, it is used as it is.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Everything on this machine: compile a trained DenseNet-121, start a vendor and a hospital as
+    two processes over TCP, compare the results.
+
+    The final table has the prediction of the secure run, of the same Program in the clear, and of
+    the float model; time, bytes each way, and rounds. Not for clinical use.
+    """
+    from moiety.models.demo import run
+
+    raise_stopped()
+    run(image, model, rounding, keep)

@@ -1,0 +1,93 @@
+"""What the commands share: messages, signals, threads. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from threadpoolctl import threadpool_limits
+
+from moiety.protocols.errors import ContractViolation, MoietyError
+from moiety.runtime.party.signals import Stopped
+
+# Tables to a file or a pipe are not folded to a terminal's width.
+out = Console() if Console().is_terminal else Console(width=200)
+err = Console(stderr=True)
+
+
+def one_thread() -> None:
+    """One BLAS thread per party: its work is many small products, and two
+    parties often share a machine.
+    """
+    threadpool_limits(1)
+
+
+def log_to_stderr() -> None:
+    """One line per event, with the time."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )
+
+
+def say(message: str) -> None:
+    """A line for people, to stderr, as it is (no markup, no wrapping)."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def run(app: Callable[[], Any]) -> NoReturn:
+    """The whole program: a user's error is one line and its exit code; a bug keeps
+    its traceback and exits with 70.
+    """
+    try:
+        app()
+    except ContractViolation as error:
+        traceback.print_exc()
+        sys.exit(error.exit_code)
+    except MoietyError as error:
+        say(f"error: {error}")
+        sys.exit(error.exit_code)
+    except Stopped as stopped:
+        say(str(stopped))
+        sys.exit(stopped.exit_code)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(ContractViolation.exit_code)
+    sys.exit(0)
+
+
+def table(title: str, *columns: str, right: int = 0) -> Table:
+    """A rich table; the last `right` columns are numbers."""
+    made = Table(title=title, title_justify="left", header_style="bold")
+    for index, column in enumerate(columns):
+        made.add_column(
+            column,
+            justify="right" if index >= len(columns) - right else "left",
+            overflow="fold",
+            no_wrap=index == 0,
+        )
+    return made
+
+
+def megabytes(nbytes: float) -> str:
+    return f"{nbytes / 1e6:,.2f} MB"
+
+
+def examples(*lines: str) -> str:
+    """An epilog: one example per paragraph, so that rich keeps the lines apart."""
+    return "\n\n".join(("[bold]Examples[/bold]", *(f"  $ {line}" for line in lines)))
+
+
+def prose(docstring: str | None) -> str:
+    """A docstring as help: paragraphs without the line breaks of the source."""
+    return "\n\n".join(" ".join(part.split()) for part in (docstring or "").split("\n\n"))
+
+
+def usage(message: str) -> NoReturn:
+    """A misuse of options that the parser cannot see."""
+    raise typer.BadParameter(message)

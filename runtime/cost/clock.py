@@ -1,0 +1,224 @@
+"""How long a Cost takes: both parties and the network between them, event by event.
+
+Each party is one clock. It does what its part of the Cost says, in that order; a message leaves
+when it is made, takes its turn on the line of its direction, and the peer goes on when it is there
+and the peer is free. So work overlaps with transmission and with the peer's work exactly where the
+protocols' order allows it. Time can only grow with a longer round trip, a narrower line or a slower
+machine, because clocks meet in maxima and sums alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from moiety.protocols.cost import (
+    Cost,
+    Draw,
+    Local,
+    Mixed,
+    Party,
+    Send,
+    Work,
+    Works,
+    correlations,
+    other,
+)
+from moiety.protocols.errors import BadInput
+from moiety.protocols.ot.lpn import BASE_WIDTH, Extension, Pool
+from moiety.protocols.parallel import STREAMED
+from moiety.runtime.cost.machine import Machine
+
+
+@dataclass(frozen=True)
+class Network:
+    """Round-trip time in seconds, and bits per second each way, as seen by the client."""
+
+    rtt: float
+    down: float
+    up: float
+
+
+NETWORKS = {
+    "loopback": Network(0.0, 20e9, 20e9),
+    "lan": Network(0.8e-3, 3e9, 3e9),
+    "wan": Network(40e-3, 400e6, 400e6),
+}
+_TIMES = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+_RATES = {"kbit/s": 1e3, "Mbit/s": 1e6, "Gbit/s": 1e9}
+
+
+def parse_network(text: str) -> Network:
+    """`lan`, `wan`, `loopback`, or `RTT,BANDWIDTH` as in `20ms,1Gbit`. Raises `BadInput`."""
+    if text in NETWORKS:
+        return NETWORKS[text]
+    wrong = BadInput(
+        f"'{text}' is no network: choose lan, wan or loopback, or say RTT,BANDWIDTH as in 20ms,1Gbit/s"
+    )
+    first, comma, second = text.replace(" ", "").partition(",")
+    rtt, rate = (
+        _quantity(first, _TIMES),
+        _quantity(second if second.endswith("/s") else f"{second}/s", _RATES),
+    )
+    if not comma or rtt is None or not rate:
+        raise wrong
+    return Network(rtt, rate, rate)
+
+
+def _quantity(text: str, units: dict[str, float]) -> float | None:
+    """A number with a unit; None for anything else. Longer units come
+    first: `ms` ends with `s`, too.
+    """
+    for unit in sorted(units, key=len, reverse=True):
+        if text.lower().endswith(unit.lower()):
+            try:
+                value = float(text[: -len(unit)]) * units[unit]
+            except ValueError:
+                return None
+            return value if math.isfinite(value) and value >= 0 else None
+    return None
+
+
+_MOST_PIECES = 64
+"""More make no difference that shows."""
+
+
+@dataclass
+class Time:
+    """Seconds: `total` from begin to end; `server` and `client` at work; `network` a
+    byte on the line or on its way, one flight after the other. Because they overlap,
+    the total is less than the sum.
+    """
+
+    total: float = 0.0
+    server: float = 0.0
+    client: float = 0.0
+    network: float = 0.0
+
+    def __add__(self, more: Time) -> Time:
+        return Time(
+            self.total + more.total,
+            self.server + more.server,
+            self.client + more.client,
+            self.network + more.network,
+        )
+
+
+@dataclass
+class Timeline:
+    """Two parties that run one Cost after another; `narrowest` is the session's `silent_from`."""
+
+    machine: Machine
+    network: Network
+    narrowest: int
+    generator: Mixed = field(init=False)
+    _clock: dict[Party, float] = field(default_factory=lambda: {"C": 0.0, "S": 0.0})
+    _line: dict[Party, float] = field(default_factory=lambda: {"C": 0.0, "S": 0.0})
+    _busy: dict[Party, float] = field(default_factory=lambda: {"C": 0.0, "S": 0.0})
+    _network: float = 0.0
+    _last: Party | None = None
+
+    def __post_init__(self) -> None:
+        self.generator = Mixed(self.narrowest)
+
+    def run(self, cost: Cost, steps: int = 1) -> Time:
+        """Goes on with `cost`, which is that of so many steps; what it adds."""
+        start, busy, network = self._now, dict(self._busy), self._network
+        for party in self._clock:
+            self._work(party, "step", steps)
+        for event in cost.events:
+            match event:
+                case Local(party, work):
+                    self._works(party, work)
+                case Draw():
+                    self._draw(event)
+                case Send() if event.nbytes:
+                    self._send(event.sender, event.nbytes, event.made, event.read)
+        return Time(
+            self._now - start,
+            self._busy["S"] - busy["S"],
+            self._busy["C"] - busy["C"],
+            self._network - network,
+        )
+
+    @property
+    def _now(self) -> float:
+        return max(self._clock.values())
+
+    def _work(self, party: Party, figure: str, amount: float) -> None:
+        seconds = float(amount) * self.machine.figures[figure] * 1e-9
+        self._clock[party] += seconds
+        self._busy[party] += seconds
+
+    def _works(self, party: Party, work: Works, pieces: int = 1) -> None:
+        """One of so many equal parts."""
+        for each in work:
+            self._work(party, each.figure, each.amount / pieces)
+
+    def _send(self, sender: Party, nbytes: float, made: Works = (), read: Works = ()) -> None:
+        """Large messages leave in pieces of `STREAMED` elements, and the peer
+        reads one while the next is made.
+        """
+        receiver = other(sender)
+        elements = max((float(work.amount) for work in (*made, *read)), default=0.0)
+        pieces = min(max(1, math.ceil(elements / STREAMED)), _MOST_PIECES)
+        rate = self.network.up if sender == "C" else self.network.down
+        sending, latency = 8 * float(nbytes) / rate, self.network.rtt / 2
+        self._network += sending + (latency if sender != self._last else 0.0)
+        self._last = sender
+        for _ in range(pieces):
+            self._works(sender, made, pieces)
+            self._work(sender, "message", 1 / pieces)
+            self._work(sender, "send_byte", nbytes / pieces)
+            self._line[sender] = max(self._line[sender], self._clock[sender]) + sending / pieces
+            self._clock[receiver] = max(self._clock[receiver], self._line[sender] + latency)
+            self._work(receiver, "message", 1 / pieces)
+            self._work(receiver, "receive_byte", nbytes / pieces)
+            self._works(receiver, read, pieces)
+
+    def _draw(self, demand: Draw) -> None:
+        receiver, n, k = demand.receiver, demand.n, demand.k
+        if k < self.narrowest:
+            self._softspoken(receiver, n, k)
+            return
+        pool = self.generator.silent.pool(receiver)
+        made = pool.take(n, k)
+        if made.iterations:
+            self._refill(receiver, pool, made)
+        if made.high:
+            self._work(receiver, "silent_cut", n)
+            self._send(receiver, made.high)
+            self._work(other(receiver), "silent_cut", n)
+
+    def _softspoken(self, receiver: Party, n: float, k: int) -> None:
+        made, read = (Work(f"vole_recv_{k}", n),), (Work(f"vole_send_{k}", n),)
+        self._send(receiver, correlations(n, k), made, read)
+
+    def _refill(self, receiver: Party, pool: Pool, made: Extension) -> None:
+        """Shifts of all iterations in one message; then the answers one by one,
+        each while the next is made.
+        """
+        sender, parameters, outputs = other(receiver), pool.parameters, pool.parameters.length
+        if made.shifts > parameters.shift_bytes(made.iterations):
+            self._softspoken(receiver, parameters.reserved, BASE_WIDTH)
+        self._work(receiver, "silent_seeds", outputs * made.iterations)
+        self._send(receiver, parameters.shift_bytes(made.iterations))
+        self._work(receiver, "silent_nibbles", outputs * made.iterations)
+        for _ in range(made.iterations):
+            self._work(sender, "silent_send", outputs)
+            self._send(sender, made.answer / made.iterations)
+            self._work(receiver, "silent_recv", outputs)
+
+
+def predict(
+    costs: Iterable[Cost], machine: Machine, network: Network, narrowest: int
+) -> list[Time]:
+    """What each of these costs adds, run one after the other in one fresh session."""
+    timeline = Timeline(machine, network, narrowest)
+    return [timeline.run(cost) for cost in costs]
+
+
+def total(times: Sequence[Time]) -> Time:
+    """The sum."""
+    return sum(times, Time())

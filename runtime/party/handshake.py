@@ -1,0 +1,263 @@
+"""The control messages between `moiety infer` and `moiety serve`, and the handshake.
+
+    client                          server
+      Hello  ──────────────────────▶          at once
+             ◀──────────────────────  Hello   both compare, both refuse in their own words
+             ◀──────────────────────  Waiting while another client is served (0 or more)
+             ◀──────────────────────  Ready
+      ═══════ open_session (protocol bytes) ═══════
+      Begin  ──────────────────────▶          one per run of one or several images
+      ═══════ one inference (protocol bytes) ══════
+             ◀──────────────────────  Served  what it cost the server
+      GOODBYE, or Begin again
+
+Every message is one MESSAGE frame of JSON; either side may send ERROR with a `Refusal` instead and
+close. Unknown fields are ignored, so that a newer peer can still be told apart by its `protocol`
+number rather than by a parse error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from typing import Literal, TypeVar
+
+import msgspec
+
+from moiety.protocols import kernels
+from moiety.protocols.errors import MoietyError, NetworkFailure, PeerMismatch
+from moiety.protocols.session import Role
+from moiety.runtime.party.transport import PeerError, TcpChannel
+from moiety.runtime.program import Program
+from moiety.runtime.program.layers import MAX_BATCH
+
+PROTOCOL = 1
+HANDSHAKE_SECONDS = 10.0
+
+# What the two sides' kernels must agree on bit for bit; the backend that computes it may differ.
+CRYPTOGRAPHY = {
+    "vole": "f16-32: softspoken, regular LPN 870400/81920/850",
+    "hash": "tmmo-aes128",
+    "base_ot": "endemic-edwards25519",
+    "rlwe": "hint-1",
+}
+
+
+class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
+    pass
+
+
+class Hello(Message, frozen=True, tag="hello", kw_only=True):
+    """`batches`, a server's offer: numbers of images that may share a run -> digest of the layouts
+    that it has planned for so many (layers.layout_digest).
+    """
+
+    magic: Literal["moiety"] = "moiety"
+    protocol: int
+    package: str
+    role: Literal["server", "client"]
+    program: str
+    program_name: str
+    rounding: str
+    cryptography: dict[str, str]
+    ot: str = "auto"
+    backend: str = "unknown"
+    batches: dict[int, str] = {}
+
+
+class Waiting(Message, frozen=True, tag="waiting", kw_only=True):
+    """It is not this client's turn yet: `ahead` others come first, or with 0
+    the server is still preparing.
+    """
+
+    ahead: int
+
+
+class Ready(Message, frozen=True, tag="ready", kw_only=True):
+    pass
+
+
+class Begin(Message, frozen=True, tag="begin", kw_only=True):
+    """The client is about to run its images from number `index` (counted from 0) of this
+    connection, `images` of them together.
+    """
+
+    index: int
+    images: int = 1
+
+
+class Served(Message, frozen=True, tag="served", kw_only=True):
+    """The server's cost of one run: wall and CPU seconds, and the peak
+    resident bytes of its process so far.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    peak_rss: int
+
+
+Reason = Literal["mismatch", "busy", "stopping", "failed"]
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of an ERROR frame: why the sender ends the connection,
+    in words for the peer's user.
+    """
+
+    reason: Reason
+    message: str
+
+
+AnyMessage = Hello | Waiting | Ready | Begin | Served
+_M = TypeVar("_M", bound=Message)
+_decoder = msgspec.json.Decoder(AnyMessage)
+
+
+def printable(text: str, length: int = 80) -> str:
+    """The peer's words, fit for a log line or a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text[:length])
+
+
+def package_version() -> str:
+    return metadata.version("moiety")
+
+
+def hello(
+    role: Role, program: Program, ot: str = "auto", batches: Mapping[int, str] | None = None
+) -> Hello:
+    """This side's Hello; `ot` is the generator of correlations that it asks
+    for, `batches` a server's offer.
+    """
+    return Hello(
+        protocol=PROTOCOL,
+        package=package_version(),
+        role="server" if role is Role.SERVER else "client",
+        program=program.digest(),
+        program_name=program.name[:80],
+        rounding=program.rounding,
+        cryptography=CRYPTOGRAPHY,
+        ot=ot,
+        backend=kernels.backend_name(),
+        batches=dict(batches or {}),
+    )
+
+
+def compare(ours: Hello, theirs: Hello) -> None:
+    """Raises `PeerMismatch` that names the first field in which the
+    two sides must agree and do not.
+    """
+
+    def refuse(what: str, our: str, their: str, advice: str) -> None:
+        raise PeerMismatch(
+            f"the two sides differ in {what}: here {our}, at the {theirs.role} {their}; {advice}"
+        )
+
+    theirs = msgspec.structs.replace(
+        theirs,
+        package=printable(theirs.package),
+        program=printable(theirs.program),
+        program_name=printable(theirs.program_name),
+        rounding=printable(theirs.rounding),
+        cryptography={
+            printable(name): printable(value) for name, value in theirs.cryptography.items()
+        },
+    )
+    if theirs.role == ours.role:
+        raise PeerMismatch(
+            f"both sides are the {ours.role}; connect `moiety infer` to `moiety serve`"
+        )
+    if theirs.protocol != ours.protocol:
+        refuse(
+            "protocol version",
+            f"{ours.protocol} (moiety {ours.package})",
+            f"{theirs.protocol} (moiety {theirs.package})",
+            "install the same release on both sides",
+        )
+    if theirs.package != ours.package:
+        refuse(
+            "package version",
+            ours.package,
+            theirs.package,
+            "install the same release on both sides",
+        )
+    for name in sorted(ours.cryptography.keys() | theirs.cryptography.keys()):
+        our, their = ours.cryptography.get(name, "absent"), theirs.cryptography.get(name, "absent")
+        if our != their:
+            refuse(f"the parameter '{name}'", our, their, "install the same release on both sides")
+    if theirs.program != ours.program:
+        refuse(
+            "the Program",
+            f"'{ours.program_name}' {ours.program[:16]}...",
+            f"'{theirs.program_name}' {theirs.program[:16]}...",
+            "the hospital must use the public folder that this server's `moiety compile` wrote, unchanged",
+        )
+    if theirs.ot != ours.ot and "auto" not in (theirs.ot, ours.ot):
+        refuse(
+            "the generator of correlations",
+            ours.ot,
+            theirs.ot,
+            "leave --ot away on one side, or ask for the same",
+        )
+    if theirs.rounding != ours.rounding:
+        refuse("rounding", ours.rounding, theirs.rounding, "use one Program on both sides")
+
+
+def batch_sizes(
+    offer: Mapping[int, str], most: int, layout: Callable[[int], str]
+) -> tuple[int, ...]:
+    """The numbers of images that a client may put into one run, largest first, 1 always among them:
+    what the server offers, up to `most`. `layout` is this side's digest for a number of images.
+
+    Raises `PeerMismatch` where the two sides have planned differently.
+    """
+    sizes = sorted((size for size in offer if 1 < size <= min(most, MAX_BATCH)), reverse=True)
+    for size in sizes:
+        if layout(size) != offer[size]:
+            raise PeerMismatch(
+                f"the two sides plan runs of {size} images differently; install the same release on both sides, or "
+                "run images one by one with --batch 1"
+            )
+    return (*sizes, 1)
+
+
+def send(channel: TcpChannel, message: Message) -> None:
+    channel.send_message(msgspec.json.encode(message))
+
+
+def receive(channel: TcpChannel, *expected: type[_M]) -> _M:
+    """The next message, one of the `expected` kinds. Raises what the peer
+    refused with, or `NetworkFailure`.
+    """
+    try:
+        payload = channel.receive_message()
+    except PeerError as error:
+        raise refused(error) from error
+    try:
+        message = _decoder.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise NetworkFailure(
+            f"{channel.peer} sent a control message that is not understood: {error}"
+        ) from error
+    if not isinstance(message, expected):
+        wanted = " or ".join(kind.__name__ for kind in expected)
+        raise NetworkFailure(
+            f"{channel.peer} is out of step: it sent {type(message).__name__} where {wanted} was due"
+        )
+    return message
+
+
+def refuse(channel: TcpChannel, reason: Reason, message: str) -> None:
+    """Tell the peer why, and close."""
+    channel.close(error=msgspec.json.encode(Refusal(reason=reason, message=message[:4000])))
+
+
+def refused(error: PeerError) -> MoietyError:
+    """The exception that stands for the peer's ERROR frame on this side."""
+    try:
+        refusal = msgspec.json.decode(error.payload, type=Refusal)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return NetworkFailure("the peer ended the connection with an unreadable error message")
+    text = printable(refusal.message, 2000)
+    if refusal.reason == "mismatch":
+        return PeerMismatch(f"the peer refuses: {text}")
+    return NetworkFailure(f"the peer ended the connection: {text}")

@@ -1,0 +1,166 @@
+"""What a Program discloses: two sets of weights of one architecture, calibrated on the same images,
+make Programs that differ in nothing but the fields that their `disclosed` lists name.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+
+from moiety.compiler.compile import Compiled, compile_model
+from moiety.compiler.planning.options import PlanOptions
+from moiety.protocols.errors import BadPlan
+from moiety.runtime.program import Preprocessing, Program, Reduce
+from moiety.runtime.program.cleartext import Executor
+from tests.support import nets
+
+FAMILIES = (
+    "small_densenet",
+    "small_resnet",
+    "small_inception",
+    "small_mobilenet",
+    "small_squeezenet",
+    "small_unet",
+)
+PREPROCESSING = Preprocessing(
+    size=(16, 16), channels=3, mean=(0.5, 0.5, 0.5), std=(0.19, 0.19, 0.19)
+)
+
+# Kind of step and field -> the beginning of the sentences in `disclosed` that account for it.
+SHIFT = "shift of each of the"
+WIDTHS = "ring widths of activations"
+WEIGHTS = "weight_bits of each linear layer"
+RESULT = "ring width of an output"
+RINGS = (SHIFT, WIDTHS, RESULT)
+ACCOUNTS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("input", "scale"): ("input scale",),
+    ("truncate", "shift"): RINGS,
+    ("linear", "weight_bits"): (SHIFT, WEIGHTS),
+    ("linear", "rlwe"): (*RINGS, WEIGHTS),
+    ("output", "bits"): (RESULT,),
+}
+
+
+def compiled(folder: Path, family: str, seed: int, gammas: str, options: PlanOptions) -> Compiled:
+    model = getattr(nets, family)(seed=seed, gammas=gammas)
+    onnx.save(model, folder / "model.onnx")
+    size = model.graph.input[0].type.tensor_type.shape.dim[-1].dim_value
+    images = nets.random_images((3, size, size), 12, seed=3)
+    preprocessing = msgspec.structs.replace(PREPROCESSING, size=(size, size))
+    return compile_model(folder / "model.onnx", images, options, preprocessing=preprocessing)
+
+
+def without_reduces(program: Program) -> Program:
+    """Where two rings follow from the shifts, a Reduce stands between them:
+    it says no more than they do.
+    """
+    where: dict[int, int] = {}
+    steps = []
+    for index, step in enumerate(program.steps):
+        inputs = tuple(where[i] for i in step.inputs)
+        if isinstance(step, Reduce):
+            where[index] = inputs[0]
+        else:
+            where[index] = len(steps)
+            steps.append(msgspec.structs.replace(step, inputs=inputs))
+    return msgspec.structs.replace(program, steps=tuple(steps))
+
+
+def differences(one: Program, other: Program) -> set[tuple[str, str]]:
+    """(kind of step, field) of all that differs, apart from the lists themselves;
+    ("program", field) outside steps.
+    """
+    found = set()
+    one, other = without_reduces(one), without_reduces(other)
+    for field in Program.__struct_fields__:
+        if field not in ("steps", "disclosed") and getattr(one, field) != getattr(other, field):
+            found.add(("program", field))
+    if [type(step) for step in one.steps] != [type(step) for step in other.steps]:
+        return found | {("program", "steps")}
+    for a, b in zip(one.steps, other.steps, strict=True):
+        kind = str(type(a).__struct_config__.tag)
+        found |= {
+            (kind, field) for field in a.__struct_fields__ if getattr(a, field) != getattr(b, field)
+        }
+    return found
+
+
+def unaccounted(one: Program, other: Program) -> set[tuple[str, str]]:
+    """What differs though neither list says so."""
+    said = (*one.disclosed, *other.disclosed)
+
+    def accounted(difference: tuple[str, str]) -> bool:
+        # The ring of any step follows from the shifts and widths around it.
+        sentences = ACCOUNTS.get(difference, RINGS if difference[1] == "bits" else ())
+        return any(sentence.startswith(beginning) for beginning in sentences for sentence in said)
+
+    return {difference for difference in differences(one, other) if not accounted(difference)}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "options", [PlanOptions(), PlanOptions(bits=44, scale=10)], ids=["mixed", "uniform"]
+)
+def test_only_what_is_listed_differs(family: str, options: PlanOptions, tmp_path: Path) -> None:
+    ordinary = compiled(tmp_path, family, 1, "ordinary", options).program
+    hostile = compiled(tmp_path, family, 2, "hostile", options).program
+    assert not unaccounted(ordinary, hostile)
+
+
+def test_a_searched_plan_lists_its_widths(tmp_path: Path) -> None:
+    options = PlanOptions(target_error=0.1)
+    one = compiled(tmp_path, "small_resnet", 1, "ordinary", options).program
+    other = compiled(tmp_path, "small_resnet", 2, "ordinary", options).program
+    assert any(sentence.startswith(WIDTHS) for sentence in one.disclosed)
+    assert not unaccounted(one, other)
+
+
+def test_the_comparison_notices_what_is_not_listed(tmp_path: Path) -> None:
+    program = compiled(tmp_path, "small_resnet", 1, "ordinary", PlanOptions()).program
+    other = compiled(tmp_path, "small_resnet", 2, "ordinary", PlanOptions()).program
+    silent = [msgspec.structs.replace(each, disclosed=()) for each in (program, other)]
+    assert ("truncate", "shift") in unaccounted(*silent)
+    assert unaccounted(program, msgspec.structs.replace(program, rounding="exact")) == {
+        ("program", "rounding")
+    }
+    shorter = msgspec.structs.replace(program, steps=program.steps[:-1])
+    assert unaccounted(program, shorter) == {("program", "steps")}
+
+
+MINIMAL = PlanOptions(disclose="minimal")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_minimal_disclosure_makes_equal_programs(family: str, tmp_path: Path) -> None:
+    """Byte for byte, and as accurate as a logit of a few units needs."""
+    ordinary = compiled(tmp_path, family, 1, "ordinary", MINIMAL)
+    hostile = compiled(tmp_path, family, 2, "hostile", MINIMAL)
+    assert ordinary.program.disclosed == ()
+    assert ordinary.program.encode() == hostile.program.encode()
+    for each, seed, gammas in ((ordinary, 1, "ordinary"), (hostile, 2, "hostile")):
+        model = getattr(nets, family)(seed=seed, gammas=gammas)
+        images = nets.random_images(each.program.input.shape, 12, seed=3)
+        executor = Executor(each.program, each.weights, np.random.default_rng(1))
+        expected = nets.run_onnx(model, images)
+        results = np.stack([next(iter(executor.run(image).values())) for image in images]).reshape(
+            expected.shape
+        )
+        assert np.abs(results - expected).max() < 0.1 * max(1.0, float(np.abs(expected).max()))
+
+
+def test_minimal_disclosure_without_preprocessing_lists_the_images_scale(tmp_path: Path) -> None:
+    onnx.save(nets.small_resnet(), tmp_path / "model.onnx")
+    images = nets.random_images((3, 16, 16), 4, seed=3)
+    (sentence,) = compile_model(tmp_path / "model.onnx", images, MINIMAL).program.disclosed
+    assert sentence.startswith("input scale")
+
+
+@pytest.mark.parametrize("options", [{"target_error": 0.1}, {"bits": 41, "scale": 12}])
+def test_minimal_disclosure_has_widths_of_its_own(options: Any) -> None:
+    with pytest.raises(BadPlan, match="follow from the architecture"):
+        PlanOptions(disclose="minimal", **options)

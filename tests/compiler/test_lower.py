@@ -1,0 +1,291 @@
+"""Lowering: the steps that come out, and compiled networks against their float meaning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moiety.compiler.compile import compile_graph, compile_model
+from moiety.compiler.planning.options import PlanOptions
+from moiety.protocols.errors import BadInput
+from moiety.runtime import program as ir
+from moiety.runtime.program.cleartext import Executor
+from moiety.runtime.program.weights import Weights
+from tests.support import nets
+from tests.support.graphs import PRECISE, GraphMaker, compile_and_compare
+
+
+def kinds(program: ir.Program) -> list[str]:
+    return [type(step).__name__ for step in program.steps]
+
+
+def only(program: ir.Program, kind: type[Any]) -> list[Any]:
+    return [step for step in program.steps if isinstance(step, kind)]
+
+
+class TestSteps:
+    def test_relu_extends_into_the_next_layer(self) -> None:
+        maker = GraphMaker(2, 6, 6)
+        maker.conv(maker.add("Relu", maker.conv("x", 3)), 2)
+        program = compile_and_compare(maker)[0].program
+        assert kinds(program) == [
+            "Input",
+            "Linear",
+            "Truncate",
+            "Relu",
+            "Linear",
+            "Truncate",
+            "Output",
+        ]
+        first, second = only(program, ir.Linear)
+        assert program.input.bits == first.bits
+        assert only(program, ir.Relu)[0].bits == second.bits
+        assert only(program, ir.Truncate)[0].bits == PRECISE.ring_bits
+
+    def test_two_readers_share_one_wide_relu(self) -> None:
+        maker = GraphMaker(2, 6, 6)
+        relu = maker.add("Relu", maker.conv("x", 3))
+        wide, small = maker.conv(relu, 3), maker.conv(relu, 3)
+        maker.add("Add", maker.add("Add", wide, small), relu)
+        program = compile_and_compare(maker)[0].program
+        (step,) = only(program, ir.Relu)
+        layers = only(program, ir.Linear)[1:3]
+        assert step.bits == max(layer.bits for layer in layers)
+        assert PRECISE.ring_bits in {x.bits for x in only(program, ir.Reduce)}
+
+    def test_extend_where_no_relu_does_it(self) -> None:
+        maker = GraphMaker(2, 6, 6)
+        maker.conv(maker.conv("x", 3), 2)
+        program = compile_and_compare(maker)[0].program
+        (extend,) = only(program, ir.Extend)
+        assert extend.bits == only(program, ir.Linear)[1].bits
+
+    def test_pool_sums_in_the_wide_ring(self) -> None:
+        """Even where a reshape stands between the pool and the layer, and nothing
+        before the pool extends for free.
+        """
+        maker = GraphMaker(2, 6, 6)
+        maker.gemm(maker.flatten(maker.pool("AvgPool", maker.conv("x", 3), 6, 6)), 4)
+        program = compile_and_compare(maker)[0].program
+        (pool,) = only(program, ir.SumPool)
+        assert pool.bits == only(program, ir.Linear)[-1].bits
+
+    def test_difference_of_two_relus_is_free_to_widen(self) -> None:
+        maker = GraphMaker(2, 6, 6)
+        x = maker.conv("x", 3)
+        shifted = maker.add("AddConst", x, consts={"value": np.full((1, 1, 1, 1), -0.5)})
+        maker.conv(maker.add("Sub", maker.add("Relu", x), maker.add("Relu", shifted)), 2)
+        program = compile_and_compare(maker)[0].program
+        assert not only(program, ir.Extend)
+        assert only(program, ir.Add)[0].bits == only(program, ir.Linear)[-1].bits
+
+    def test_reshapes_collapse(self) -> None:
+        maker = GraphMaker(2, 1, 1)
+        maker.gemm(maker.flatten(maker.add("Relu", maker.conv("x", 3, kernel=1))), 4)
+        program = compile_and_compare(maker)[0].program
+        assert len(only(program, ir.Reshape)) == 1  # the result's, to a vector
+
+    def test_average_that_a_relu_reads_is_rescaled(self) -> None:
+        maker = GraphMaker(2, 6, 6)
+        maker.conv(maker.add("Relu", maker.pool("AvgPool", maker.conv("x", 3))), 2)
+        program = compile_and_compare(maker)[0].program
+        assert [layer.groups for layer in only(program, ir.Linear)] == [1, 3, 1]
+
+    def test_average_that_does_not_count_padding(self) -> None:
+        maker = GraphMaker(2, 7, 6)
+        pool = maker.pool("AvgPool", maker.add("Relu", maker.conv("x", 3)), 3, 1, 1, include=False)
+        maker.conv(
+            maker.concat(
+                pool, maker.pool("AvgPool", maker.add("Relu", maker.conv("x", 2)), 3, 1, 1)
+            ),
+            2,
+        )
+        compile_and_compare(maker)
+
+    def test_sum_with_the_image(self) -> None:
+        maker = GraphMaker(2, 6, 6)
+        maker.conv(maker.add("Relu", maker.add("Add", "x", maker.conv("x", 2))), 2)
+        compile_and_compare(maker)
+
+    def test_relu_and_max_of_the_image(self) -> None:
+        maker = GraphMaker(2, 6, 6)
+        x = maker.pool("MaxPool", maker.add("Relu", "x"), 3, 2, 1)
+        maker.conv(x, 2)
+        compile_and_compare(maker)
+
+    def test_outputs_of_every_kind(self) -> None:
+        """A sum, a ReLU, two layers at once, a softmax and a sigmoid;
+        one value is also read inside.
+        """
+        maker = GraphMaker(2, 6, 6)
+        a = maker.add("Relu", maker.conv("x", 2))
+        total = maker.add("Add", a, maker.conv(a, 2))
+        both = maker.concat(maker.conv(total, 2), maker.conv(a, 1))
+        logits = maker.gemm(maker.flatten(maker.pool("AvgPool", total, 6, 6)), 3)
+        soft = maker.add("Softmax", logits, axis=1)
+        sigmoid = maker.add("Sigmoid", maker.conv(a, 2))
+        program = compile_and_compare(maker, a, total, both, soft, sigmoid)[0].program
+        outputs = only(program, ir.Output)
+        assert [step.postprocess for step in outputs] == [
+            "none",
+            "none",
+            "none",
+            "softmax",
+            "sigmoid",
+        ]
+        assert {step.scale for step in outputs} == {2.0**-PRECISE.output_frac}
+
+    def test_depthwise_scale_and_shift(self) -> None:
+        maker = GraphMaker(3, 6, 6)
+        x = maker.conv(maker.add("Relu", maker.conv("x", 4, groups=1)), 4, groups=4)
+        x = maker.add(
+            "Scale", x, consts={"scale": [1.0, -2.0, 0.0, 0.5], "shift": [0.0, 1.0, 0.5, -1.0]}
+        )
+        maker.conv(maker.add("Relu", x), 2)
+        compile_and_compare(maker)
+
+    def test_labels_and_preprocessing(self) -> None:
+        maker = GraphMaker(1, 4, 4)
+        maker.gemm(maker.flatten(maker.conv("x", 2)), 2)
+        public = ir.Preprocessing(size=(4, 4), channels=1, mean=(0.5,), std=(0.25,))
+        program = compile_graph(
+            maker.graph(), maker.images(), labels=("a", "b"), preprocessing=public
+        ).program
+        assert only(program, ir.Output)[0].labels == ("a", "b")
+        assert program.preprocessing == public
+
+
+class TestNetworks:
+    @pytest.mark.parametrize("gammas", ["ordinary", "hostile"])
+    @pytest.mark.parametrize(
+        "build",
+        [
+            nets.small_densenet,
+            nets.small_resnet,
+            nets.small_vgg,
+            nets.small_squeezenet,
+            nets.small_mobilenet,
+            nets.small_inception,
+        ],
+    )
+    def test_against_onnxruntime(self, build: Any, gammas: Any, tmp_path: Path) -> None:
+        model = build(gammas=gammas)
+        onnx.save(model, tmp_path / "m.onnx")
+        size = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
+        images = nets.random_images((3, size, size), n=24, seed=1)
+        compiled = compile_model(tmp_path / "m.onnx", images, PRECISE)
+        executor = Executor(compiled.program, compiled.weights, np.random.default_rng(2))
+        test = nets.random_images((3, size, size), n=3, seed=77)
+        expected = nets.run_onnx(model, test)
+        actual = np.stack([executor.run(image)["logits"] for image in test])
+        # Hostile gammas blow dead channels up; what they amplify is beyond any calibrated range.
+        np.testing.assert_allclose(actual, expected, atol=0.03 if gammas == "hostile" else 0.005)
+
+    def test_exact_rounding_is_deterministic(self, tmp_path: Path) -> None:
+        model = nets.small_densenet()
+        onnx.save(model, tmp_path / "m.onnx")
+        images = nets.random_images((3, 16, 16), n=8, seed=1)
+        options = PlanOptions(rounding="exact")
+        one, two = (compile_model(tmp_path / "m.onnx", images, options) for _ in range(2))
+        assert one.program.digest() == two.program.digest()
+        results = [Executor(c.program, c.weights).run(images[0])["logits"] for c in (one, two)]
+        np.testing.assert_array_equal(*results)
+
+    @settings(max_examples=30, deadline=None)
+    @given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 11), min_size=2, max_size=9))
+    def test_random_graphs(self, seed: int, choices: list[int]) -> None:
+        """Chains with skips of every op that the planner treats in its own way."""
+        maker = GraphMaker(2, 8, 8, seed=seed)
+        values = ["x"]
+        for choice in choices:
+            x = values[-1]
+            channels, size = maker.shapes[x][1], maker.shapes[x][2]
+            alike = [value for value in values[:-1] if maker.shapes[value] == maker.shapes[x]]
+            match choice:
+                case 0 | 1:
+                    x = maker.conv(x, int(maker.rng.integers(1, 5)), kernel=3 if choice else 1)
+                case 2:
+                    x = maker.conv(x, channels, groups=channels)
+                case 3 | 4:
+                    x = maker.add("Relu", x)
+                case 5:
+                    x = maker.conv(maker.affine_relu(x, maker.rng.normal(size=channels)), 3)
+                case 6 if size > 2:
+                    x = maker.pool("MaxPool", x, 3, 2, 1)
+                    values.clear()
+                case 7 if size > 2:
+                    x = maker.pool("AvgPool", x, 3, 2, 1, include=bool(maker.rng.integers(2)))
+                    values.clear()
+                case 8 if alike:
+                    x = maker.add("Add" if maker.rng.integers(2) else "Sub", x, alike[0])
+                case 9 if alike:
+                    x = maker.concat(x, alike[-1])
+                case 10 if channels > 1:
+                    limits = {
+                        "starts": (0, 1, 0, 0),
+                        "stops": (1, *maker.shapes[x][1:]),
+                        "steps": (1, 1, 1, 1),
+                    }
+                    x = maker.add("Slice", x, **limits)
+                case 11:
+                    x = maker.add(
+                        "Scale",
+                        x,
+                        consts={
+                            "scale": maker.rng.normal(size=channels),
+                            "shift": np.ones(channels),
+                        },
+                    )
+                case _:
+                    x = maker.add("Relu", x)
+            values.append(x)
+        compile_and_compare(maker, maker.conv(values[-1], 2), tolerance=1e-2)
+
+
+class TestFolder:
+    def test_layout(self, tmp_path: Path) -> None:
+        onnx.save(nets.small_resnet(), tmp_path / "m.onnx")
+        stages: list[str] = []
+        out = tmp_path / "out"
+        compiled = compile_model(
+            tmp_path / "m.onnx",
+            nets.random_images((3, 16, 16), n=5, seed=1),
+            out_dir=out,
+            progress=lambda stage, done, total: stages.append(stage),
+            dump_after=tmp_path / "dump",
+        )
+        assert sorted(p.name for p in out.iterdir()) == [
+            "plan.json",
+            "program.json",
+            "public",
+            "ranges.safetensors",
+            "weights.safetensors",
+        ]
+        assert [p.name for p in (out / "public").iterdir()] == ["program.json"]
+        program = ir.Program.load(out / "public" / "program.json")
+        assert program == compiled.program
+        weights = Weights.load(out / "weights.safetensors", program)
+        assert weights.tensors.keys() == compiled.weights.tensors.keys()
+        assert list(dict.fromkeys(stages)) == [
+            "importing",
+            "optimising",
+            "calibrating",
+            "planning",
+            "writing",
+        ]
+        assert len(list((tmp_path / "dump").iterdir())) > 3
+        again = compile_model(tmp_path / "m.onnx", out / "ranges.safetensors")
+        assert again.program.digest() == program.digest()
+
+    def test_nowhere_to_write(self, tmp_path: Path) -> None:
+        maker = GraphMaker(1, 4, 4)
+        maker.conv("x", 2)
+        (tmp_path / "file").write_text("")
+        with pytest.raises(BadInput, match="cannot write"):
+            compile_graph(maker.graph(), maker.images(), out_dir=tmp_path / "file" / "out")

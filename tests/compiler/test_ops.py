@@ -1,0 +1,217 @@
+"""Every op of the Graph against onnxruntime: shape, float meaning, batch sizes; and
+the errors of ill-fitting nodes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moiety.compiler.ir.graph import Graph, Node
+from moiety.compiler.ir.ops import OPS, infer_shapes, run_graph
+from moiety.compiler.ir.to_onnx import to_onnx
+from moiety.compiler.ir.verify import random_feeds, same_function, verify
+from moiety.protocols.errors import ContractViolation
+from tests.support.onnx_models import run_model
+
+RNG = np.random.default_rng(0)
+
+
+def _normal(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def _conv(shape=(5, 4, 3, 3), strides=(1, 1), pads=(0, 0, 0, 0), dilations=(1, 1), groups=1):
+    attrs = {"strides": strides, "pads": pads, "dilations": dilations, "groups": groups}
+    return "Conv", [(4, 9, 8)], attrs, {"weight": _normal(*shape), "bias": _normal(shape[0])}
+
+
+def _pool(op, kernel=(3, 2), strides=(2, 1), pads=(1, 0, 2, 1), **attrs):
+    return op, [(4, 9, 8)], {"kernel": kernel, "strides": strides, "pads": pads, **attrs}, {}
+
+
+AFFINE = {"scale": _normal(4), "shift": _normal(4)}
+CASES = {
+    "conv": _conv(),
+    "conv-1x1": _conv((7, 4, 1, 1)),
+    "conv-strided-padded": _conv((6, 4, 3, 2), (2, 3), (1, 0, 2, 1)),
+    "conv-dilated": _conv((3, 4, 2, 3), dilations=(3, 2), pads=(1, 2, 0, 1)),
+    "conv-groups": _conv((6, 2, 3, 3), groups=2),
+    "conv-depthwise": _conv((8, 1, 3, 3), (2, 2), (1, 1, 1, 1), groups=4),
+    "convtranspose": (
+        "ConvTranspose",
+        [(4, 5, 3)],
+        {
+            "strides": (3, 2),
+            "pads": (1, 0, 0, 2),
+            "dilations": (1, 2),
+            "output_padding": (2, 1),
+            "groups": 2,
+        },
+        {"weight": _normal(4, 3, 2, 3), "bias": _normal(6)},
+    ),
+    "upsample": ("Upsample", [(2, 3, 4)], {"factors": (3, 2)}, {}),
+    "gemm": ("Gemm", [(7,)], {}, {"weight": _normal(3, 7), "bias": _normal(3)}),
+    "scale": ("Scale", [(4, 3, 2)], {}, AFFINE),
+    "scale-vector": ("Scale", [(4,)], {}, AFFINE),
+    "addconst": ("AddConst", [(4, 3, 2)], {}, {"value": _normal(1, 4, 1, 2)}),
+    "relu": ("Relu", [(4, 3)], {}, {}),
+    "affine-relu": ("AffineRelu", [(4, 3, 3)], {}, AFFINE),
+    "clip": ("Clip", [(4, 3)], {"min": 0.0, "max": 0.5}, {}),
+    "maxpool": _pool("MaxPool"),
+    "avgpool-exclude": _pool("AvgPool", count_include_pad=False),
+    "avgpool-include": _pool("AvgPool", count_include_pad=True),
+    "avgpool-global": _pool("AvgPool", (9, 8), (1, 1), (0, 0, 0, 0), count_include_pad=False),
+    "concat": ("Concat", [(2, 3), (4, 3), (1, 3)], {"axis": 1}, {}),
+    "slice": ("Slice", [(6, 5)], {"starts": (0, 1, 0), "stops": (1, 6, 5), "steps": (1, 2, 3)}, {}),
+    "add": ("Add", [(4, 3), (4, 3)], {}, {}),
+    "sub": ("Sub", [(4, 3), (4, 3)], {}, {}),
+    "reshape": ("Reshape", [(4, 6)], {"shape": (1, 2, 12)}, {}),
+    "transpose": ("Transpose", [(4, 6, 2)], {"perm": (0, 3, 1, 2)}, {}),
+    "pad": ("Pad", [(4, 3, 2)], {"pads": ((0, 0), (1, 0), (0, 2), (3, 1))}, {}),
+    "sigmoid": ("Sigmoid", [(4,)], {}, {}),
+    "softmax": ("Softmax", [(4, 3)], {"axis": 1}, {}),
+}
+
+
+def single(op, shapes, attrs, consts) -> Graph:
+    inputs = tuple(f"x{index}" for index in range(len(shapes)))
+    nodes = (Node(op, "node", inputs, "y", attrs, consts),)
+    return Graph(
+        "single",
+        inputs,
+        ("y",),
+        nodes,
+        infer_shapes(nodes, {n: (1, *s) for n, s in zip(inputs, shapes, strict=True)}),
+    )
+
+
+def test_every_op_has_a_case() -> None:
+    assert {case[0] for case in CASES.values()} == set(OPS)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_op_equals_onnxruntime(name: str, dtype: type) -> None:
+    graph = single(*CASES[name])
+    verify(graph)
+    feeds = {
+        v: np.random.default_rng(1).standard_normal((3, *graph.shapes[v][1:])).astype(dtype)
+        for v in graph.inputs
+    }
+    found = run_graph(graph, feeds)["y"]
+    (expected,) = run_model(
+        to_onnx(graph), {name: array.astype(np.float32) for name, array in feeds.items()}
+    )
+    assert found.dtype == dtype
+    assert found.shape == expected.shape == (3, *graph.shapes["y"][1:])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_random_convolutions(data: st.DataObject) -> None:
+    draw = data.draw
+    groups, depth, filters = (
+        draw(st.integers(1, 3)),
+        draw(st.integers(1, 3)),
+        draw(st.integers(1, 3)),
+    )
+    kernel, strides, dilations = (
+        tuple(draw(st.integers(1, 3)) for _ in range(2)) for _ in range(3)
+    )
+    pads = tuple(draw(st.integers(0, 2)) for _ in range(4))
+    attrs = {"strides": strides, "pads": pads, "dilations": dilations, "groups": groups}
+    consts = {
+        "weight": _normal(groups * filters, depth, *kernel),
+        "bias": _normal(groups * filters),
+    }
+    graph = single("Conv", [(groups * depth, 9, 8)], attrs, consts)
+    feeds = random_feeds(graph, np.random.default_rng(2))
+    np.testing.assert_allclose(
+        run_graph(graph, feeds)["y"], run_model(to_onnx(graph), feeds)[0], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_to_onnx_returns_any_value_and_is_valid() -> None:
+    nodes = (
+        Node("Relu", "a", ("x",), "y"),
+        Node("Transpose", "b", ("y",), "z", {"perm": (0, 2, 1)}),
+    )
+    graph = Graph("two", ("x",), ("z",), nodes, infer_shapes(nodes, {"x": (1, 2, 3)}))
+    model = to_onnx(graph, ["y", "x", "z"], batch=4)
+    onnx.checker.check_model(model, full_check=True)
+    x = np.random.default_rng(3).standard_normal((4, 2, 3)).astype(np.float32)
+    y, same, z = run_model(model, x)
+    np.testing.assert_array_equal(same, x)
+    np.testing.assert_array_equal(y, np.maximum(x, 0))
+    np.testing.assert_array_equal(z, y.transpose(0, 2, 1))
+    with pytest.raises(ContractViolation, match="no value 'w'"):
+        to_onnx(graph, ["w"])
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        (("Conv", [(3, 9, 8)], CASES["conv"][2], CASES["conv"][3]), "does not fit"),
+        (("Gemm", [(6,)], {}, CASES["gemm"][3]), "does not fit"),
+        (("Add", [(4, 3), (4, 1)], {}, {}), "one shape"),
+        (("Transpose", [(4, 3)], {"perm": (1, 0, 2)}, {}), "batch axis"),
+        (("Reshape", [(4, 3)], {"shape": (12,)}, {}), "keep the batch"),
+        (("Slice", [(4,)], {"starts": (0, 3), "stops": (1, 3), "steps": (1, 1)}, {}), "empty"),
+        (("Scale", [(5,)], {}, AFFINE), "scale must be"),
+        (_pool("MaxPool", (2, 2), (1, 1), (2, 0, 0, 0)), "smaller than the kernel"),
+        (_conv((2, 4, 11, 3)), "larger than the padded input"),
+        (("Tanh", [(4,)], {}, {}), "no operator"),
+    ],
+)
+def test_ill_fitting_nodes_are_named(case: tuple, message: str) -> None:
+    with pytest.raises(ContractViolation, match=message) as caught:
+        single(*case)
+    assert "node" in str(caught.value)
+
+
+def test_verify_finds_broken_graphs() -> None:
+    relu = Node("Relu", "a", ("x",), "y")
+    shapes = {"x": (1, 3), "y": (1, 3)}
+    verify(Graph("good", ("x",), ("y",), (relu,), shapes))
+    scale = Node("Scale", "s", ("x",), "y", {}, {"scale": np.full(3, np.nan), "shift": np.zeros(3)})
+    broken = {
+        "already made": Graph("g", ("x",), ("y",), (relu, relu), shapes),
+        "before it is made": Graph("g", ("x",), ("y",), (relu.with_(inputs=("z",)),), shapes),
+        "output 'w'": Graph("g", ("x",), ("w",), (relu,), shapes),
+        "attributes": Graph("g", ("x",), ("y",), (relu.with_(attrs={"axis": 1}),), shapes),
+        "recorded": Graph("g", ("x",), ("y",), (relu,), {**shapes, "y": (1, 4)}),
+        "not finite": Graph("g", ("x",), ("y",), (scale,), shapes),
+        "must be last": Graph(
+            "g",
+            ("x",),
+            ("z",),
+            (Node("Sigmoid", "s", ("x",), "y"), Node("Relu", "r", ("y",), "z")),
+            {**shapes, "z": (1, 3)},
+        ),
+    }
+    for message, graph in broken.items():
+        with pytest.raises(ContractViolation, match=message):
+            verify(graph)
+
+
+def test_same_function_tells_graphs_apart() -> None:
+    graph = single(*CASES["conv"])
+    other = single(*CASES["conv-1x1"])
+    weight = graph.nodes[0].consts["weight"].copy()
+    weight[0, 0, 0, 0] += 0.1
+    changed = graph.rebuilt(
+        [graph.nodes[0].with_(consts={**graph.nodes[0].consts, "weight": weight})]
+    )
+    assert same_function(graph, graph, np.random.default_rng(0))
+    assert not same_function(graph, changed, np.random.default_rng(0))
+    assert not same_function(graph, other, np.random.default_rng(0))
+
+
+def test_run_graph_checks_its_feeds() -> None:
+    with pytest.raises(ContractViolation, match="needs shape"):
+        run_graph(single(*CASES["relu"]), {"x0": np.zeros((1, 3, 4), np.float32)})

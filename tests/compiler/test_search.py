@@ -1,0 +1,252 @@
+"""The search for widths: its error model against the executor, its landscape against real plans,
+its outcome against exhaustive search.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from moiety.compiler.compile import compile_graph
+from moiety.compiler.ir.graph import Graph
+from moiety.compiler.ir.ops import run_graph
+from moiety.compiler.lowering.lower import lower
+from moiety.compiler.lowering.pack import plan_rlwe
+from moiety.compiler.onnx_import import import_onnx
+from moiety.compiler.passes.legalise import legalise
+from moiety.compiler.passes.manager import optimise
+from moiety.compiler.planning import search as search_module
+from moiety.compiler.planning.error import error_variances, measure_responses, predicted_error
+from moiety.compiler.planning.landscape import Landscape
+from moiety.compiler.planning.options import PlanOptions
+from moiety.compiler.planning.plan import Plan, make_plan
+from moiety.compiler.planning.ranges import Ranges, calibrate
+from moiety.compiler.planning.search import Search, searched_plan
+from moiety.protocols.errors import BadInput, BadPlan
+from moiety.runtime.program.cleartext import Executor
+from tests.support import nets
+from tests.support.graphs import GraphMaker
+
+Images = Any
+
+
+def calibrated(graph: Graph, images: Images, probes: int = 8) -> tuple[Graph, Ranges]:
+    graph = legalise(graph)
+    ranges = calibrate(graph, images)
+    return graph, replace(ranges, responses=measure_responses(graph, ranges, images, probes))
+
+
+def network(folder: Path, family: str) -> tuple[Graph, Ranges, Images]:
+    model = getattr(nets, family)()
+    onnx.save(model, folder / "model.onnx")
+    graph = optimise(import_onnx(folder / "model.onnx"))
+    images = nets.random_images(graph.shapes[graph.inputs[0]][1:], 12, seed=3)
+    return (*calibrated(graph, images, probes=4), images)
+
+
+def small_graph() -> tuple[Graph, Ranges, Images]:
+    """Two convolutions, a concatenation whose parts are compared, a third."""
+    maker = GraphMaker(2, 8, 8, seed=6)
+    a = maker.conv("x", 3)
+    b = maker.conv(maker.affine_relu(a), 2)
+    maker.conv(maker.affine_relu(maker.concat(a, b)), 2)
+    images = maker.images(12)
+    return (*calibrated(maker.graph(), images), images)
+
+
+def measured_error(plan: Plan, images: Images) -> float:
+    """Root mean square over images and results, in the executor."""
+    program, weights = lower(plan, plan_rlwe)
+    executor = Executor(program, weights, np.random.default_rng(1))
+    (source,), (output,) = plan.graph.inputs, plan.graph.outputs
+    expected = run_graph(plan.graph, {source: images.astype(np.float64)})[output]
+    results = np.stack([executor.run(image)[output] for image in images])
+    return float(np.sqrt(np.mean((results.reshape(expected.shape) - expected) ** 2)))
+
+
+class TestErrorModel:
+    @pytest.mark.parametrize("family", ["small_densenet", "small_resnet", "small_inception"])
+    def test_predicted_is_measured(self, family: str, tmp_path: Path) -> None:
+        """Over random widths; one draw of rounded weights is off by more than their mean."""
+        graph, ranges, images = network(tmp_path, family)
+        landscape = Landscape(make_plan(graph, ranges, PlanOptions()))
+        search, rng = Search(landscape), np.random.default_rng(2)
+        ratios = []
+        for _ in range(10):
+            state = landscape.state(12, 12)
+            for number in search.free:
+                state[number] = int(rng.integers(9, 13))
+            plan = make_plan(graph, ranges, PlanOptions(), search.widths(state))
+            ratios.append(measured_error(plan, images) / predicted_error(plan))
+        assert 0.75 < np.sqrt(np.mean(np.square(ratios))) < 1.25
+        assert min(ratios) > 0.4
+        assert max(ratios) < 2.5
+
+    def test_every_kind_of_rounding_is_seen(self) -> None:
+        graph, ranges, _ = small_graph()
+        parts = error_variances(
+            make_plan(graph, ranges, PlanOptions(activation_bits=10, weight_bits=10))
+        )
+        assert {name.partition(".")[0] for name, part in parts.items() if part > 0} == {
+            "noise",
+            "gate",
+            "weight",
+        }
+
+    def test_more_bits_less_error(self) -> None:
+        graph, ranges, _ = small_graph()
+        errors = [
+            predicted_error(make_plan(graph, ranges, PlanOptions(activation_bits=b, weight_bits=b)))
+            for b in (8, 10, 12)
+        ]
+        assert errors[0] > 3 * errors[1] > 6 * errors[2]
+
+    def test_ranges_keep_responses(self, tmp_path: Path) -> None:
+        graph, ranges, _ = small_graph()
+        ranges.save(tmp_path / "ranges")
+        options = PlanOptions(target_error=0.05)
+        again = compile_graph(graph, tmp_path / "ranges", options)
+        assert again.program == compile_graph(graph, ranges, options).program
+
+    def test_ranges_without_responses(self) -> None:
+        graph, ranges, _ = small_graph()
+        with pytest.raises(BadInput, match="calibrate again"):
+            searched_plan(graph, replace(ranges, responses=None), PlanOptions(target_error=0.1))
+
+
+class TestLandscape:
+    @pytest.mark.parametrize("family", ["small_densenet", "small_resnet", "small_squeezenet"])
+    def test_rings_and_errors_are_those_of_real_plans(self, family: str, tmp_path: Path) -> None:
+        graph, ranges, _ = network(tmp_path, family)
+        landscape = Landscape(make_plan(graph, ranges, PlanOptions()))
+        search, rng = Search(landscape), np.random.default_rng(0)
+        differing = layers = 0
+        for _ in range(5):
+            state = landscape.state(12, 12)
+            for number in search.free:
+                state[number] = int(rng.integers(10, 14))
+            plan = make_plan(graph, ranges, PlanOptions(), search.widths(state))
+            differing += sum(
+                landscape.layers[v].widths(state)[2] != made.bits
+                for v, made in plan.linears.items()
+            )
+            layers += len(plan.linears)
+            error = np.sqrt(sum(term.evaluate(state)[1] for term in landscape.terms))
+            assert error == pytest.approx(predicted_error(plan), rel=0.25)
+        assert differing <= 0.2 * layers
+
+
+class TestSearch:
+    def test_close_to_exhaustive(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(search_module, "NARROWEST", 8)
+        monkeypatch.setattr(search_module, "WIDEST", 12)
+        graph, ranges, _ = small_graph()
+        landscape = Landscape(make_plan(graph, ranges, PlanOptions()))
+        search = Search(landscape)
+        assert len(search.free) == 4
+        states = []
+        for widths in itertools.product(range(8, 13), repeat=len(search.free)):
+            state = landscape.state(12, 12)
+            for number, width in zip(search.free, widths, strict=True):
+                state[number] = width
+            price, error = map(
+                sum, zip(*(term.evaluate(state) for term in landscape.terms), strict=True)
+            )
+            states.append((price, error))
+        errors = sorted(error**0.5 for _, error in states)
+        for target in np.quantile(errors, [0.1, 0.3, 0.5, 0.7, 0.9]):
+            best = min(price for price, error in states if error <= target**2)
+            found = search.cheapest(float(target))
+            price, error = map(
+                sum, zip(*(term.evaluate(found) for term in landscape.terms), strict=True)
+            )
+            assert error <= target**2
+            assert price <= 1.01 * best
+
+    @pytest.mark.parametrize("rounding", ["exact", "stochastic"])
+    def test_the_bound_holds_and_is_cheaper_than_uniform_widths(
+        self, rounding: Any, tmp_path: Path
+    ) -> None:
+        graph, ranges, images = network(tmp_path, "small_densenet")
+        uniform = make_plan(
+            graph, ranges, PlanOptions(rounding=rounding, activation_bits=10, weight_bits=10)
+        )
+        bound = predicted_error(uniform)
+        plan = searched_plan(graph, ranges, PlanOptions(rounding=rounding, target_error=bound))
+        assert predicted_error(plan) <= bound
+        assert measured_error(plan, images) < 1.5 * bound
+        landscape = Landscape(uniform)
+        search = Search(landscape)
+        found = search.cheapest(bound)
+        price = {
+            name: sum(term.evaluate(state)[0] for term in landscape.terms)
+            for name, state in (("uniform", landscape.state(10, 10)), ("searched", found))
+        }
+        assert price["searched"] < price["uniform"]
+
+    def test_narrow_parts_of_a_wide_concatenation(self) -> None:
+        """A part is compared in its own ring; the results are those of the same
+        plan with every ReLU by itself.
+        """
+        graph, ranges, images = small_graph()
+        landscape = Landscape(make_plan(graph, ranges, PlanOptions(rounding="exact")))
+        search = Search(landscape)
+        state = landscape.state(12, 12)
+        (narrow,) = (
+            n
+            for n in search.free
+            if landscape.variables[n].values == ("conv2",)
+            and landscape.variables[n].kind == "activation"
+        )
+        state[narrow] = 8
+        results = []
+        for share in (True, False):
+            options = PlanOptions(rounding="exact", share_gates=share)
+            program, weights = lower(
+                make_plan(graph, ranges, options, search.widths(state)), plan_rlwe
+            )
+            gates = [
+                program.steps[s.inputs[0]].bits
+                for s in program.steps
+                if type(s).__name__ == "Gates"
+            ]
+            assert gates == ([13, 9] if share else [])
+            executor = Executor(program, weights)
+            results.append([executor.run(image) for image in images])
+        for one, other in zip(*results, strict=True):
+            for name in one:
+                np.testing.assert_array_equal(one[name], other[name])
+
+    def test_what_cannot_be_met(self) -> None:
+        graph, ranges, _ = small_graph()
+        with pytest.raises(BadPlan, match="cannot be met"):
+            searched_plan(graph, ranges, PlanOptions(target_error=1e-7))
+
+    def test_a_relative_bound(self) -> None:
+        """A part of the results' span; out of reach, as good as the widths given."""
+        graph, ranges, _ = small_graph()
+        uniform = predicted_error(make_plan(graph, ranges, PlanOptions()))
+        for part in (0.01, 1e-9):
+            span = np.sqrt(
+                np.mean((ranges.high[graph.outputs[0]] - ranges.low[graph.outputs[0]]) ** 2)
+            )
+            error = predicted_error(searched_plan(graph, ranges, PlanOptions(relative_error=part)))
+            assert error <= max(part * span, uniform)
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"target_error": 0.0},
+            {"target_error": 0.1, "relative_error": 0.1},
+            {"relative_error": 0.1, "bits": 41, "scale": 12},
+        ],
+    )
+    def test_impossible_options(self, options: Any) -> None:
+        with pytest.raises(BadPlan):
+            PlanOptions(**options)

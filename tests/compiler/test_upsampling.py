@@ -1,0 +1,319 @@
+"""Resize, Upsample, ConvTranspose and copies: imports against onnxruntime,
+the passes, the compiled Program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moiety.compiler.compile import compile_graph
+from moiety.compiler.ir.graph import Graph
+from moiety.compiler.ir.ops import run_graph
+from moiety.compiler.onnx_import import import_onnx
+from moiety.compiler.passes import check_normal_form
+from moiety.compiler.passes.manager import optimise
+from moiety.protocols.errors import BadModel
+from moiety.runtime.program.cleartext import Executor
+from tests.support.graphs import PRECISE
+from tests.support.onnx_models import ModelBuilder as B
+from tests.support.onnx_models import run_model
+from tests.support.passes import IMAGE, after, build, golden, ops
+
+Build = Callable[[B], Any]
+
+
+def resized(
+    b: B, *factors: float, sizes: list[int] | None = None, x: str = "x", **attrs: Any
+) -> str:
+    if sizes is not None:
+        return str(b.op("Resize", x, "", "", b.ints(*sizes), **attrs))
+    return str(b.op("Resize", x, "", b.constant([1, 1, *factors], np.float32), **attrs))
+
+
+def nearest(b: B, x: str, factor: int = 2) -> str:
+    how = {
+        "mode": "nearest",
+        "coordinate_transformation_mode": "asymmetric",
+        "nearest_mode": "floor",
+    }
+    return resized(b, factor, factor, x=x, **how)
+
+
+HALF, ASYMMETRIC, CORNERS = (
+    {"coordinate_transformation_mode": mode}
+    for mode in ("half_pixel", "asymmetric", "align_corners")
+)
+ROUNDINGS = ("floor", "ceil", "round_prefer_floor", "round_prefer_ceil")
+
+FORMS: dict[str, Build] = {
+    "nearest": lambda b: nearest(b, "x"),
+    "nearest-default": lambda b: resized(b, 3, 2, mode="nearest"),
+    "nearest-sizes": lambda b: resized(b, sizes=[1, 4, 16, 24], mode="nearest"),
+    "nearest-odd-sizes": lambda b: resized(b, sizes=[1, 4, 11, 5], mode="nearest"),
+    "nearest-smaller": lambda b: resized(b, 0.5, 0.25, mode="nearest", **ASYMMETRIC),
+    **{
+        f"nearest-{where['coordinate_transformation_mode']}-{how}": (
+            lambda b, where=where, how=how: resized(
+                b, 1.6, 0.7, mode="nearest", nearest_mode=how, **where
+            )
+        )
+        for where in (HALF, ASYMMETRIC, CORNERS)
+        for how in ROUNDINGS
+    },
+    **{
+        f"linear-half-{f}": lambda b, f=f: resized(b, f, f, mode="linear", **HALF)
+        for f in (2, 3, 4, 5)
+    },
+    "linear-half-mixed": lambda b: resized(b, 2, 3, mode="linear", **HALF),
+    "linear-rows": lambda b: resized(b, 4, 1, mode="linear", **HALF),
+    "linear-pytorch": lambda b: resized(
+        b, 2, 2, mode="linear", coordinate_transformation_mode="pytorch_half_pixel"
+    ),
+    "linear-asymmetric": lambda b: resized(b, 2, 3, mode="linear", **ASYMMETRIC),
+    "linear-corners": lambda b: resized(b, sizes=[1, 4, 15, 22], mode="linear", **CORNERS),
+    "linear-smaller": lambda b: resized(b, 0.5, 0.25, mode="linear", **HALF),
+    "linear-from-one-pixel": lambda b: resized(
+        b, sizes=[1, 4, 8, 6], x=b.op("GlobalAveragePool", "x"), mode="linear", **HALF
+    ),
+    "tile": lambda b: b.op("Tile", "x", b.ints(1, 2, 1, 3)),
+    "expand": lambda b: b.op("Expand", b.op("GlobalAveragePool", "x"), b.ints(1, 4, 3, 2)),
+    "broadcast": lambda b: b.op("Add", "x", b.op("GlobalAveragePool", "x")),
+    "broadcast-both": lambda b: b.op(
+        "Sub",
+        b.op("ReduceMean", "x", axes=[2], keepdims=1),
+        b.op("ReduceMean", "x", axes=[3], keepdims=1),
+    ),
+    "gather-any": lambda b: b.op(
+        "Gather", "x", b.constant([[3, 0, -1], [1, 1, 1]], np.int64), axis=2
+    ),
+    "transposed": lambda b: b.op(
+        "ConvTranspose", "x", b.constant(b.normal(4, 3, 2, 2)), strides=[2, 2]
+    ),
+    "transposed-same": lambda b: b.op(
+        "ConvTranspose",
+        "x",
+        b.constant(b.normal(4, 3, 3, 4)),
+        strides=[2, 3],
+        auto_pad="SAME_UPPER",
+    ),
+    "transposed-shape": lambda b: b.op(
+        "ConvTranspose",
+        "x",
+        b.constant(b.normal(4, 3, 3, 3)),
+        strides=[3, 2],
+        output_shape=[23, 17],
+    ),
+    "transposed-groups": lambda b: b.op(
+        "ConvTranspose",
+        "x",
+        b.constant(b.normal(4, 3, 3, 3)),
+        b.constant(b.normal(6)),
+        group=2,
+        strides=[2, 2],
+        pads=[1, 0, 1, 2],
+        output_padding=[1, 1],
+        dilations=[1, 2],
+    ),
+}
+
+
+def agrees(model: Any, graph: Graph, batch: int = 2) -> None:
+    x = np.random.default_rng(1).standard_normal((batch, *graph.shapes["x"][1:])).astype(np.float32)
+    (expected,) = run_model(model, x)
+    found = run_graph(graph, {"x": x})[graph.outputs[0]]
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_import_and_passes_against_onnxruntime(name: str) -> None:
+    b = B(IMAGE)
+    model = b.model(FORMS[name](b))
+    graph = import_onnx(model)
+    batch = 1 if "sizes" in name or "corners" in name or "one-pixel" in name else 2
+    agrees(model, graph, batch)
+    agrees(model, optimise(graph, tolerance=1e-4), batch)
+
+
+@pytest.mark.parametrize("opset", [9, 10])
+def test_older_opsets(opset: int) -> None:
+    b = B(IMAGE, opset=opset)
+    scales = b.constant([1, 1, 2, 3], np.float32)
+    model = b.model(b.op("Upsample" if opset == 9 else "Resize", "x", scales, mode="nearest"))
+    agrees(model, import_onnx(model))
+
+
+@pytest.mark.parametrize(
+    ("add", "message"),
+    [
+        (lambda b: resized(b, 2, 2, mode="cubic"), "mode 'cubic'"),
+        (lambda b: resized(b, 2, 2, mode="linear", **CORNERS), "align_corners=False"),
+        (lambda b: resized(b, 1.5, 1.5, mode="linear"), "integer factors"),
+        (lambda b: b.op("Tile", "x", b.ints(2, 1, 1, 1)), "every axis but the batch"),
+        (
+            lambda b: b.op("ConvTranspose", "x", b.constant(b.normal(4, 3, 3, 3)), pads=[5] * 4),
+            "leave nothing",
+        ),
+    ],
+)
+def test_refusals(add: Build, message: str) -> None:
+    with pytest.raises(BadModel, match=message):
+        build(IMAGE, add)
+
+
+def test_transposed_conv_text() -> None:
+    graph = build(
+        IMAGE,
+        lambda b: b.op("ConvTranspose", "x", b.constant(b.normal(4, 3, 2, 2)), strides=[2, 2]),
+    )
+    golden(
+        after(graph, "transposed-conv"),
+        """
+        x: 1x4x8x8 = input
+        v0.conv: 1x12x8x8 = Conv(x, weight[12x4x1x1], bias[12])
+        v0.reshape: 1x3x2x2x8x8 = Reshape(v0.conv, shape=(1,3,2,2,8,8))
+        v0.transpose: 1x3x8x2x8x2 = Transpose(v0.reshape, perm=(0,1,4,2,5,3))
+        v0: 1x3x16x16 = Reshape(v0.transpose, shape=(1,3,16,16))
+        return v0
+        """,
+    )
+
+
+def test_upsample_into_conv_text() -> None:
+    graph = build(IMAGE, lambda b: b.conv(nearest(b, "x"), 4, 3, 3, pads=[1, 1, 1, 1]))
+    golden(
+        after(graph, "canonicalise,upsample-into-conv"),
+        """
+        x: 1x4x8x8 = input
+        v1.conv: 1x12x8x8 = Conv(x, pads=(1,1,1,1), weight[12x4x3x3], bias[12])
+        v1.reshape: 1x3x2x2x8x8 = Reshape(v1.conv, shape=(1,3,2,2,8,8))
+        v1.transpose: 1x3x8x2x8x2 = Transpose(v1.reshape, perm=(0,1,4,2,5,3))
+        v1: 1x3x16x16 = Reshape(v1.transpose, shape=(1,3,16,16))
+        return v1
+        """,
+    )
+    strided = build(IMAGE, lambda b: b.conv(nearest(b, "x"), 4, 3, 3, strides=[2, 2]))
+    assert ops(after(strided, "canonicalise,upsample-into-conv")) == ["Upsample", "Conv"]
+
+
+def test_upsample_late_and_expanded() -> None:
+    def add(b: B) -> str:
+        y = b.op("Add", nearest(b, "x"), nearest(b, b.op("Relu", "x")))
+        return b.op("Relu", b.batchnorm(b.conv(y, 4, 2, 1), 2))
+
+    graph = build(IMAGE, add)
+    late = after(graph, "canonicalise,upsample-late")
+    assert ops(late) == ["Relu", "Add", "Conv", "Scale", "Relu", "Upsample"]
+    assert ops(after(graph, "canonicalise,upsample-late,expand-upsample"))[-4:] == [
+        "Reshape",
+        "Concat",
+        "Concat",
+        "Reshape",
+    ]
+    other = build(IMAGE, lambda b: b.op("Add", nearest(b, "x"), resized(b, 2, 2, mode="linear")))
+    assert ops(after(other, "upsample-late"))[-1] == "Add"
+
+
+def test_batch_norm_folds_into_the_transposed_convolution_before_it() -> None:
+    def add(b: B) -> str:
+        weight = b.constant(b.normal(4, 3, 3, 3))
+        return b.op(
+            "Relu", b.batchnorm(b.op("ConvTranspose", "x", weight, group=2, strides=[2, 2]), 6)
+        )
+
+    assert ops(after(build(IMAGE, add), "fold-batchnorm")) == ["ConvTranspose", "Relu"]
+    assert "Scale" not in ops(optimise(build(IMAGE, add)))
+
+
+def test_batch_norm_before_an_upsample_is_absorbed() -> None:
+    graph = build(IMAGE, lambda b: b.conv(nearest(b, b.op("Relu", b.batchnorm("x", 4))), 4, 3, 3))
+    assert ops(optimise(graph)) == ["AffineRelu", "Conv", "Reshape", "Transpose", "Reshape"]
+
+
+@settings(max_examples=80, deadline=None)
+@given(data=st.data())
+def test_random_geometry(data: st.DataObject) -> None:
+    """Kernels, strides, dilations, pads, groups of ConvTranspose, and of Conv after Upsample."""
+    draw = data.draw
+    groups, depth, filters = (
+        draw(st.integers(1, 2)),
+        draw(st.integers(1, 2)),
+        draw(st.integers(1, 2)),
+    )
+    kernel = tuple(draw(st.integers(1, 4)) for _ in range(2))
+    factors = [draw(st.integers(1, 3)) for _ in range(2)]
+    dilations = [draw(st.integers(1, 3)) for _ in range(2)]
+    pads = [draw(st.integers(0, 3)) for _ in range(4)]
+    size = [draw(st.integers(1, 5)) for _ in range(2)]
+    b = B(["N", groups * depth, *size])
+    if draw(st.booleans()):
+        extra = [draw(st.integers(0, stride - 1)) for stride in factors]
+        result = [
+            (size[i] - 1) * factors[i] + (kernel[i] - 1) * dilations[i] + 1 + extra[i]
+            for i in range(2)
+        ]
+        if any(result[i] <= pads[i] + pads[i + 2] for i in range(2)):
+            pads = [0] * 4
+        attrs = {"strides": factors, "output_padding": extra, "group": groups}
+        y = b.op(
+            "ConvTranspose",
+            "x",
+            b.constant(b.normal(groups * depth, filters, *kernel)),
+            b.constant(b.normal(groups * filters)),
+            dilations=dilations,
+            pads=pads,
+            **attrs,
+        )
+    else:
+        extent = [(kernel[i] - 1) * dilations[i] + 1 for i in range(2)]
+        if any(size[i] * factors[i] + pads[i] + pads[i + 2] < extent[i] for i in range(2)):
+            pads = [*extent, *extent]
+        how = {
+            "mode": "nearest",
+            "coordinate_transformation_mode": "asymmetric",
+            "nearest_mode": "floor",
+        }
+        large = resized(b, *factors, **how)
+        attrs = {"dilations": dilations, "pads": pads}
+        y = b.conv(
+            large, groups * depth, groups * filters, kernel, bias=True, group=groups, **attrs
+        )
+    model = b.model(y)
+    graph = import_onnx(model)
+    agrees(model, graph)
+    result_graph = after(graph, "canonicalise,transposed-conv,upsample-into-conv,expand-upsample")
+    check_normal_form(result_graph)
+    agrees(model, result_graph)
+
+
+@pytest.mark.parametrize(
+    "name", ["nearest", "linear-half-2", "linear-asymmetric", "transposed-groups", "broadcast"]
+)
+def test_compiled(name: str) -> None:
+    """Between two convolutions, and as the output."""
+    b = B(IMAGE)
+    y = b.op("Relu", b.conv("x", 4, 4, 3, pads=[1, 1, 1, 1]))
+    first = len(b.nodes)
+    large = FORMS[name](b)
+    for node in b.nodes[first:]:  # the form reads the convolution rather than the image
+        for index, value in enumerate(node.input):
+            if value == "x":
+                node.input[index] = y
+    filters = 6 if "transposed" in name else 4
+    model = b.model(
+        b.op("Sub", b.conv(large, filters, filters, 1), large) if name != "nearest" else large
+    )
+    graph = optimise(import_onnx(model))
+    images = np.random.default_rng(0).standard_normal((12, 4, 8, 8)).astype(np.float32)
+    compiled = compile_graph(graph, images, PRECISE)
+    executor = Executor(compiled.program, compiled.weights, np.random.default_rng(1))
+    (expected,) = run_model(model, images)
+    found = np.stack([executor.run(image)[graph.outputs[0]] for image in images])
+    np.testing.assert_allclose(found, expected, atol=2e-3 * np.abs(expected).max())
+    assert not executor.overflows

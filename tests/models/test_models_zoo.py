@@ -1,0 +1,120 @@
+"""One small network per family: import, passes, compile; the cleartext executor
+against onnxruntime; two parties.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx
+import pytest
+
+from moiety.compiler.compile import Compiled, compile_model
+from moiety.compiler.planning.options import PlanOptions
+from moiety.protocols.session import Session
+from moiety.runtime.cost.traffic import image_cost
+from moiety.runtime.party.executor import ClientExecutor, Output, RunCost, ServerExecutor
+from moiety.runtime.program.cleartext import Executor
+from tests.support import nets
+from tests.support.graphs import PRECISE
+from tests.support.onnx_models import ModelBuilder, run_model
+from tests.support.two_party import run_two_party
+
+EXACT = PlanOptions(rounding="exact")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network with its compiled forms; images the calibration has not seen, and
+    what onnxruntime says of them.
+    """
+
+    precise: Compiled
+    exact: Compiled
+    images: nets.Floats
+    expected: nets.Floats
+
+
+@cache
+def case(name: str) -> Case:
+    model = nets.NETWORKS[name](image=16)
+    calibration = nets.random_images((3, 16, 16), n=24, seed=1)
+    images = nets.random_images((3, 16, 16), n=3, seed=77)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        onnx.save(model, path)
+        precise, exact = (compile_model(path, calibration, options) for options in (PRECISE, EXACT))
+    return Case(precise, exact, images, nets.run_onnx(model, images))
+
+
+@pytest.mark.parametrize("name", nets.NETWORKS)
+def test_fixed_point_is_the_float_network(name: str) -> None:
+    """Closely with wide numbers; within a few hundredths of the logits'
+    size with the default widths.
+    """
+    given = case(name)
+    size = np.abs(given.expected).max()
+    for compiled, tolerance in (
+        (given.precise, 0.005),
+        (given.exact, 0.1 if name == "unet-linear" else 0.05),
+    ):
+        executor = Executor(compiled.program, compiled.weights, np.random.default_rng(2))
+        found = np.stack([executor.run(image)["logits"] for image in given.images])
+        np.testing.assert_allclose(found, given.expected, atol=tolerance * size)
+
+
+@pytest.mark.parametrize("name", nets.NETWORKS)
+def test_two_parties_compute_the_oracles_bits(name: str) -> None:
+    two_parties(case(name).exact, case(name).images[0])
+
+
+def two_parties(compiled: Compiled, image: nets.Floats) -> None:
+    """Both parties in this process: every output equal to the oracle's bit for
+    bit, and the traffic as declared.
+    """
+
+    def server(session: Session) -> RunCost:
+        executor = ServerExecutor(compiled.program, compiled.weights)
+        executor.prepare()
+        return executor.run(session)
+
+    def client(session: Session) -> tuple[list[Output], RunCost]:
+        return ClientExecutor(compiled.program).run(session, image)
+
+    outputs, cost = run_two_party(server, client).client
+    oracle = Executor(compiled.program, compiled.weights).run_integers(image)
+    assert len(outputs) == len(compiled.program.outputs)
+    for index, output in zip(compiled.program.outputs, outputs, strict=True):
+        np.testing.assert_array_equal(output.integers, oracle[index])
+    declared = image_cost(compiled.program)
+    assert (cost.total.sent, cost.total.received) == (declared.up, declared.down)
+
+
+def test_signals(tmp_path: Path) -> None:
+    """A network of 1-D layers, as for electrocardiograms."""
+    b = ModelBuilder(["N", 2, 64])
+    x = b.op(
+        "Relu",
+        b.batchnorm(b.op("Conv", "x", b.constant(b.normal(6, 2, 7)), strides=[2], pads=[3, 3]), 6),
+    )
+    x = b.op("MaxPool", x, kernel_shape=[3], strides=[2], pads=[1, 1])
+    y = b.op("Relu", b.batchnorm(b.op("Conv", x, b.constant(b.normal(6, 6, 3)), pads=[1, 1]), 6))
+    x = b.op("Add", x, b.op("Conv", y, b.constant(b.normal(6, 6, 3)), pads=[2, 2], dilations=[2]))
+    model = b.model(b.gemm(b.op("Flatten", b.op("GlobalAveragePool", b.op("Relu", x))), 6, 3))
+    onnx.save(model, tmp_path / "model.onnx")
+    signals = np.random.default_rng(0).standard_normal((20, 2, 64)).astype(np.float32)
+    compiled = compile_model(tmp_path / "model.onnx", signals, EXACT)
+    executor = Executor(compiled.program, compiled.weights)
+    found = np.stack([next(iter(executor.run(signal).values())) for signal in signals])
+    (expected,) = run_model(model, signals)
+    np.testing.assert_allclose(found, expected, atol=0.05 * np.abs(expected).max())
+    two_parties(compiled, signals[0])
+
+
+def test_segmentation_has_a_logit_per_pixel() -> None:
+    (output,) = case("unet-transposed").exact.program.outputs.values()
+    assert output.shape == (3, 16, 16)

@@ -1,0 +1,97 @@
+"""The choice of a generator, by request or by the network, the same at both
+parties; runs and costs of each.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from moiety.protocols import cost as costs
+from moiety.protocols import ring
+from moiety.protocols.compare.relu import relu
+from moiety.protocols.errors import BadInput, NetworkFailure
+from moiety.protocols.session import Role, Session
+from moiety.protocols.setup import NEVER_SILENT, open_session
+from moiety.runtime.party import generators as correlations
+from moiety.runtime.party.generators import (
+    Network,
+    agreed,
+    settle_client,
+    settle_server,
+    silent_from,
+)
+from tests.support.two_party import channel_pair, run_both
+
+
+def test_slower_networks_take_more_silence() -> None:
+    image = costs.relu(10**7, 16, 28)
+    chosen = [silent_from(Network(0.001, bps, bps), image) for bps in (1e12, 3e9, 4e8, 1e7)]
+    assert chosen == sorted(chosen, reverse=True)
+    assert chosen[-1] == correlations.ALWAYS_SILENT
+
+
+def test_few_relus_are_not_worth_the_start_of_silence() -> None:
+    assert silent_from(Network(0.001, 1e9, 1e9), costs.relu(1000, 16, 28)) == NEVER_SILENT
+
+
+def test_requests() -> None:
+    assert agreed("auto", "auto") is None
+    assert agreed("auto", "silent") == agreed("silent", "silent") == 1
+    assert agreed("softspoken", "auto") == NEVER_SILENT
+    assert correlations.parse("silent") == "silent"
+    with pytest.raises(BadInput, match="choose one of auto, softspoken, silent"):
+        correlations.parse("ferret")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("auto", "auto"), ("silent", "auto"), ("auto", "softspoken")]
+)
+def test_both_sides_settle_on_one(ours: str, theirs: str) -> None:
+    channels = channel_pair()
+    server, (client, network) = run_both(
+        lambda: settle_server(channels[0], theirs, ours),
+        lambda: settle_client(channels[1], ours, theirs, costs.relu(9, 9, 9)),
+        channels,
+    )
+    assert server == client
+    assert (network is None) == (agreed(ours, theirs) is not None)
+
+
+@pytest.mark.parametrize("message", [(1 << 40).to_bytes(8, "little"), bytes(8) + b"\x09"])
+def test_a_probe_out_of_bounds_is_refused(message: bytes) -> None:
+    server, client = channel_pair()
+    client.send(message)
+    with pytest.raises(NetworkFailure):
+        settle_server(server, "auto", "auto")
+
+
+@pytest.mark.parametrize("silent", [1, 2, 4, NEVER_SILENT])
+def test_relus_with_every_mixture(silent: int) -> None:
+    """Equal to the functionality, and to the declared bytes and flights, over
+    several refills' worth of state.
+    """
+    bits, out_bits, n, times = 13, 25, 20_000, 3
+    rng = np.random.default_rng(silent)
+    x = ring.reduce(rng.integers(0, 2**64, n, np.uint64), bits)
+    x0 = ring.reduce(rng.integers(0, 2**64, n, np.uint64), bits)
+    x1 = ring.reduce(x - x0, bits)
+    channels = channel_pair()
+
+    def side(role: Role, mine: ring.U64) -> tuple[Session, list[ring.U64]]:
+        session = open_session(role, channels[role], silent_from=silent)
+        with session.channel.meter.labelled("case"):
+            return session, [relu(session, mine, bits, out_bits) for _ in range(times)]
+
+    (_, server), (session, client) = run_both(
+        lambda: side(Role.SERVER, x0), lambda: side(Role.CLIENT, x1), channels
+    )
+    signed = ring.to_signed(x, bits)
+    for a, b in zip(server, client, strict=True):
+        np.testing.assert_array_equal(
+            ring.to_signed(ring.reduce(a + b, out_bits), out_bits), np.maximum(signed, 0)
+        )
+    cost = sum((costs.relu(n, bits, out_bits) for _ in range(times)), costs.Cost())
+    wire = cost.on(costs.Mixed(silent))
+    metered = session.channel.meter.by_label["case"]
+    assert (metered.sent, metered.received, metered.flights) == (wire.up, wire.down, wire.rounds)

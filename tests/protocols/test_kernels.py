@@ -1,0 +1,542 @@
+"""Symmetric kernels: laws of both twins, vectors from outside, and every compiled
+variant equal to the reference.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moiety.protocols import kernels
+from moiety.protocols.kernels.reference import gates as gates_reference
+from moiety.protocols.kernels.reference import symmetric as plain_reference
+
+U8 = npt.NDArray[np.uint8]
+U64 = npt.NDArray[np.uint64]
+
+try:
+    from moiety.protocols.kernels import _native
+except ImportError:
+    _native = None
+
+ISAS: list[str] = _native.symmetric_isa_names() if _native is not None else []
+WIDTHS = (1, 2, 3, 4)
+# Around the sizes at which the compiled loops change path: a group of 64,
+# its last two, and nothing at all.
+SIZES = (0, 1, 2, 5, 63, 64, 65, 127, 128, 129, 191, 192, 193, 320)
+LAST_TWEAK = 2**64 - 3  # wraps within any call of more than three elements
+
+
+NAMES = (*plain_reference.__all__, *gates_reference.__all__)
+reference = SimpleNamespace(
+    **{
+        name: getattr(family, name)
+        for family in (plain_reference, gates_reference)
+        for name in family.__all__
+    }
+)
+
+
+def compiled_for(isa: str) -> Iterator[Any]:
+    before = _native.symmetric_isa()
+    _native.set_symmetric_isa(isa)
+    yield SimpleNamespace(**{name: getattr(_native, name) for name in NAMES})
+    _native.set_symmetric_isa(before)
+
+
+@pytest.fixture(params=ISAS)
+def compiled(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The native twin as a namespace of its functions, once for every
+    instruction set that runs here.
+    """
+    yield from compiled_for(request.param)
+
+
+@pytest.fixture(params=["reference", *ISAS])
+def twin(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The reference twin, then as `compiled`."""
+    if request.param == "reference":
+        yield reference
+    else:
+        yield from compiled_for(request.param)
+
+
+# --- independent evaluations, one value at a time -------------------------------------------------
+
+
+def aes(key: bytes, block: bytes) -> bytes:
+    return Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(block)
+
+
+def ctr_block(key: bytes, counter: int) -> bytes:
+    return aes(key, (counter % 2**64).to_bytes(8, "little") + bytes(8))
+
+
+def hash_low(tweak: int, block: bytes) -> int:
+    once = int.from_bytes(aes(b"moiety hash key.", block), "little")
+    again = aes(b"moiety hash key.", (once ^ tweak % 2**64).to_bytes(16, "little"))
+    return (int.from_bytes(again, "little") ^ once) % 2**64
+
+
+def times(a: int, b: int) -> int:
+    """Schoolbook product in F_2[X]/(X^4 + X + 1)."""
+    product = 0
+    for bit in range(4):
+        product ^= (a << bit) * (b >> bit & 1)
+    for degree in (6, 5, 4):
+        product ^= (0b10011 << degree - 4) * (product >> degree & 1)
+    return product
+
+
+PRODUCTS = np.array([[times(a, b) for b in range(16)] for a in range(16)], np.uint8)
+
+
+def nibbles(blocks: U8) -> U8:
+    """`(.., 16)` bytes to `(.., 32)` field elements."""
+    return np.stack([blocks & 15, blocks >> 4], axis=-1).reshape(*blocks.shape[:-1], 32)
+
+
+def scaled(delta: U8, u: U8) -> U8:
+    """`u_i * delta`, `(n, 16)`."""
+    products = PRODUCTS[u[:, None], nibbles(delta)[None, :]]
+    return products[:, 0::2] | products[:, 1::2] << 4
+
+
+def octets(rng: np.random.Generator, *shape: int) -> U8:
+    return rng.integers(0, 256, shape, np.uint8)
+
+
+def below(rng: np.random.Generator, k: int, n: int) -> U8:
+    return rng.integers(0, 1 << k, n, np.uint8)
+
+
+def correlation(rng: np.random.Generator, k: int, n: int) -> SimpleNamespace:
+    """Ideal correlations with a chosen index: what the transfer layer hands to the kernels."""
+    delta, v, u, choices = octets(rng, 16), octets(rng, n, 16), below(rng, k, n), below(rng, k, n)
+    return SimpleNamespace(
+        delta=delta, v=v, u=u, w=v ^ scaled(delta, u), choices=choices, shifts=choices ^ u
+    )
+
+
+def assert_same(one: Any, other: Any) -> None:
+    ones, others = (x if isinstance(x, tuple) else (x,) for x in (one, other))
+    for a, b in zip(ones, others, strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+# --- AES ------------------------------------------------------------------------------------------
+
+
+def test_oracle_is_aes() -> None:
+    """FIPS-197, appendix C.1: the cipher that the other tests compare with."""
+    plaintext = bytes.fromhex("00112233445566778899aabbccddeeff")
+    assert aes(bytes(range(16)), plaintext).hex() == "69c4e0d86a7b0430d8cdb78070b4c55a"
+
+
+@pytest.mark.parametrize(
+    ("key", "counter", "ciphertext"),
+    [
+        ("00000000000000000000000000000000", 0, "66e94bd4ef8a2c3b884cfa59ca342b2e"),
+        (
+            "80000000000000000000000000000000",
+            0,
+            "0edd33d3c621e546455bd8ba1418bec8",
+        ),  # AESAVS, VarKey
+        (
+            "00000000000000000000000000000000",
+            0x80,
+            "3ad78e726c1ec02b7ebfe92b23d9ec34",
+        ),  # AESAVS, VarTxt
+    ],
+)
+def test_keystream_vectors(twin: Any, key: str, counter: int, ciphertext: str) -> None:
+    stream = twin.aes_ctr(np.frombuffer(bytes.fromhex(key), np.uint8), counter, 16)
+    assert stream.tobytes().hex() == ciphertext
+
+
+@pytest.mark.parametrize("nbytes", [0, 1, 15, 16, 17, 127, 128, 129, 511, 512, 513, 2000])
+def test_keystream_counts_low_half(twin: Any, nbytes: int) -> None:
+    key = bytes(range(100, 116))
+    expected = b"".join(ctr_block(key, LAST_TWEAK + i) for i in range(-(-nbytes // 16)))[:nbytes]
+    assert twin.aes_ctr(np.frombuffer(key, np.uint8), LAST_TWEAK, nbytes).tobytes() == expected
+
+
+@pytest.mark.parametrize("m", [0, 1, 2, 3, 4, 7, 8, 15, 16, 17, 33])
+def test_tree_generator(twin: Any, m: int) -> None:
+    seeds = octets(np.random.default_rng(m), m, 16)
+    children = twin.ggm_expand(seeds)
+    assert children.shape == (m, 2, 16)
+    for seed, pair in zip(seeds, children, strict=True):
+        for key, child in zip((b"moiety tree left", b"moiety treeright"), pair, strict=True):
+            assert (
+                child.tobytes()
+                == (np.frombuffer(aes(key, seed.tobytes()), np.uint8) ^ seed).tobytes()
+            )
+
+
+# --- SoftSpoken -----------------------------------------------------------------------------------
+
+
+def relative_keys(keys: U8, delta: U8) -> U8:
+    """What the sender has: leaf `y ^ delta_i` at position y, and
+    noise where it must know nothing.
+    """
+    order = np.arange(16)[None, :] ^ nibbles(delta)[:, None]
+    relative = keys[np.arange(32)[:, None], order]
+    relative[:, 0] = octets(np.random.default_rng(0), 32, 16)
+    return relative
+
+
+@pytest.mark.parametrize("k", WIDTHS)
+@pytest.mark.parametrize("nblocks", [0, 1, 7, 8, 17])
+def test_vole_law(twin: Any, k: int, nblocks: int) -> None:
+    rng = np.random.default_rng(10 * nblocks + k)
+    keys, delta = octets(rng, 32, 16, 16), octets(rng, 16)
+    u, v, corrections = twin.vole_receiver(keys, 5, k, nblocks)
+    w = twin.vole_sender(relative_keys(keys, delta), delta, 5, k, nblocks, corrections)
+    assert (u.shape, v.shape, w.shape) == (
+        (128 * nblocks,),
+        (128 * nblocks, 16),
+        (128 * nblocks, 16),
+    )
+    assert corrections.shape == (31 * k * nblocks * 16,)
+    np.testing.assert_array_equal(w, v ^ scaled(delta, u))
+    if nblocks > 0:
+        assert set(u.tolist()) == set(range(1 << k))  # fixed seeds: no chance involved
+
+
+def test_vole_from_definition(twin: Any) -> None:
+    """u and v of some coordinates, summed leaf by leaf."""
+    k, nblocks, counter = 3, 3, 77
+    keys = octets(np.random.default_rng(1), 32, 16, 16)
+    u, v, _ = twin.vole_receiver(keys, counter, k, nblocks)
+    for c in (0, 1, 127, 128, 300, 383):
+        for tree in (0, 1, 30, 31):
+            elements = []
+            for x in range(16):
+                planes = [
+                    ctr_block(keys[tree, x].tobytes(), counter + b * nblocks + c // 128)
+                    for b in range(k)
+                ]
+                bits = [planes[b][c % 128 // 8] >> c % 8 & 1 for b in range(k)]
+                elements.append(sum(bit << b for b, bit in enumerate(bits)))
+            assert nibbles(v[c])[tree] == np.bitwise_xor.reduce(
+                [times(x, r) for x, r in enumerate(elements)]
+            )
+            if tree == 0:
+                assert u[c] == np.bitwise_xor.reduce(elements)
+
+
+@pytest.mark.parametrize("k", WIDTHS)
+@pytest.mark.parametrize("nblocks", [0, 1, 2, 3, 4, 8, 9, 15, 16, 17, 33])
+def test_vole_twins_are_equal(compiled: Any, k: int, nblocks: int) -> None:
+    rng = np.random.default_rng(k)
+    keys, delta, last = octets(rng, 32, 16, 16), octets(rng, 16), 2**64 - k * nblocks - 1
+    expected = reference.vole_receiver(keys, last, k, nblocks)
+    assert_same(compiled.vole_receiver(keys, last, k, nblocks), expected)
+    corrections = octets(rng, *expected[2].shape)
+    assert_same(
+        compiled.vole_sender(keys, delta, last, k, nblocks, corrections),
+        reference.vole_sender(keys, delta, last, k, nblocks, corrections),
+    )
+
+
+# --- lookups --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", WIDTHS)
+def test_pads_are_the_hash(twin: Any, k: int) -> None:
+    """Over a table of zeros the share is minus-or-plus pad 0 and the messages are
+    differences of pads: all 64 bits.
+    """
+    n = 5
+    c = correlation(np.random.default_rng(k), k, n)
+    messages, share = twin.arith_send(
+        c.w, c.delta, k, LAST_TWEAK, c.shifts, np.zeros((n, 1 << k), np.uint64), 64
+    )
+    fields = messages.view("<u8").reshape(n, (1 << k) - 1)
+    for i in range(n):
+        pads = [
+            hash_low(
+                LAST_TWEAK + i,
+                (c.w[i] ^ scaled(c.delta, np.array([j ^ c.shifts[i]], np.uint8))[0]).tobytes(),
+            )
+            for j in range(1 << k)
+        ]
+        assert int(share[i]) == pads[0]
+        assert [int(field) for field in fields[i]] == [(pad - pads[0]) % 2**64 for pad in pads[1:]]
+        assert pads[c.choices[i]] == hash_low(LAST_TWEAK + i, c.v[i].tobytes())
+
+
+@pytest.mark.parametrize("k", WIDTHS)
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 5, 7, 8])
+def test_lookup_law(twin: Any, k: int, bits: int) -> None:
+    n = 200
+    rng = np.random.default_rng(100 * k + bits)
+    c, table = correlation(rng, k, n), octets(rng, n, 1 << k)
+    messages, share = twin.lookup_send(c.w, c.delta, k, 9, c.shifts, table, bits)
+    assert messages.shape == ((n * ((1 << k) - 1) * bits + 7) // 8,)
+    opened = share ^ twin.lookup_recv(c.v, k, 9, c.choices, c.u, bits, messages)
+    np.testing.assert_array_equal(opened, table[np.arange(n), c.choices] & ((1 << bits) - 1))
+
+
+@pytest.mark.parametrize("k", WIDTHS)
+@pytest.mark.parametrize("with_eq", [False, True])
+def test_leaf_compares_every_pair(twin: Any, k: int, with_eq: bool) -> None:
+    digits, choices = (x.reshape(-1).astype(np.uint8) for x in np.indices((1 << k, 1 << k)))
+    c = correlation(np.random.default_rng(k), k, len(digits))
+    shifts = choices ^ c.u
+    messages, share = twin.leaves_send(c.w, c.delta, k, 0, shifts, digits[None], with_eq)
+    opened = share ^ twin.leaves_recv(c.v, k, 0, choices, c.u, 1, with_eq, messages)
+    np.testing.assert_array_equal(
+        opened[0], (digits < choices) + 2 * (with_eq & (digits == choices))
+    )
+    assert len(messages) == (len(digits) * ((1 << k) - 1) * (1 + with_eq) + 7) // 8
+
+
+@pytest.mark.parametrize("k", WIDTHS)
+@pytest.mark.parametrize("bits", [1, 28, 56, 57, 63, 64])
+def test_arith_law(twin: Any, k: int, bits: int) -> None:
+    n = 150
+    rng = np.random.default_rng(100 * k + bits)
+    c, table = correlation(rng, k, n), rng.integers(0, 2**64, (n, 1 << k), np.uint64)
+    mask = np.uint64(2**bits - 1)
+    messages, mine = twin.arith_send(c.w, c.delta, k, 9, c.shifts, table, bits)
+    theirs = twin.arith_recv(c.v, k, 9, c.choices, c.u, bits, messages)
+    assert max(mine.max(), theirs.max()) <= mask
+    np.testing.assert_array_equal(mine + theirs & mask, table[np.arange(n), c.choices] & mask)
+
+
+@pytest.mark.parametrize("k", WIDTHS)
+@pytest.mark.parametrize("n", SIZES)
+def test_lookup_twins_are_equal(compiled: Any, k: int, n: int) -> None:
+    rng = np.random.default_rng(1000 * k + n)
+    c = correlation(rng, k, n)
+    sender, receiver = (c.w, c.delta, k, LAST_TWEAK, c.shifts), (c.v, k, LAST_TWEAK, c.choices, c.u)
+    for bits in range(1, 9):
+        table = octets(rng, n, 1 << k)
+        sent = reference.lookup_send(*sender, table, bits)
+        assert_same(compiled.lookup_send(*sender, table, bits), sent)
+        assert_same(
+            compiled.lookup_recv(*receiver, bits, sent[0]),
+            reference.lookup_recv(*receiver, bits, sent[0]),
+        )
+    for with_eq in (False, True):
+        for count in (1, 2, 5, 25, 32):
+            digits = np.stack([below(rng, k, n) for _ in range(count)])
+            sent = reference.leaves_send(*sender, digits, with_eq)
+            assert_same(compiled.leaves_send(*sender, digits, with_eq), sent)
+            opened = reference.leaves_recv(*receiver, count, with_eq, sent[0])
+            assert_same(compiled.leaves_recv(*receiver, count, with_eq, sent[0]), opened)
+            comparison = (digits < c.choices) + 2 * (with_eq & (digits == c.choices))
+            np.testing.assert_array_equal(sent[1] ^ opened, comparison)
+    own, function = below(rng, k, n), octets(rng, 1 << k)
+    sent = reference.join_send(*sender, own, function, 3)
+    assert_same(compiled.join_send(*sender, own, function, 3), sent)
+    joined = sent[1] ^ reference.lookup_recv(*receiver, 3, sent[0])
+    np.testing.assert_array_equal(joined, function[own ^ c.choices] & 7)
+    for bits in (1, 13, 28, 56, 57, 64):
+        words = rng.integers(0, 2**64, (n, 1 << k), np.uint64)
+        dealt = reference.arith_send(*sender, words, bits)
+        assert_same(compiled.arith_send(*sender, words, bits), dealt)
+        assert_same(
+            compiled.arith_recv(*receiver, bits, dealt[0]),
+            reference.arith_recv(*receiver, bits, dealt[0]),
+        )
+
+
+@pytest.mark.parametrize(("bits", "out_bits"), [(2, 2), (16, 28), (16, 64), (33, 41), (64, 64)])
+@pytest.mark.parametrize("n", SIZES)
+def test_multiplexer_twins_are_equal(compiled: Any, n: int, bits: int, out_bits: int) -> None:
+    rng = np.random.default_rng(1000 * bits + n)
+    x = rng.integers(0, 2**64, n, np.uint64) & np.uint64(2**bits - 1)
+    gate, flip = below(rng, 1, n), below(rng, 1, n)
+    c = correlation(rng, 2, n)
+    four = (c.w, c.delta, LAST_TWEAK, c.shifts, x, gate, flip, bits, out_bits)
+    assert_same(compiled.mux_server(*four), reference.mux_server(*four))
+    c = correlation(rng, 1, n)
+    two = (c.w, c.delta, LAST_TWEAK, c.shifts, x, gate, bits, out_bits)
+    assert_same(compiled.mux_client(*two), reference.mux_client(*two))
+
+
+# --- bit streams ----------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data(), bits=st.integers(1, 64), n=st.integers(0, 300))
+@pytest.mark.parametrize("twin_name", ["reference", "native"])
+def test_bit_streams(twin_name: str, data: st.DataObject, bits: int, n: int) -> None:
+    """`pack` is the number sum_i v_i 2^(i*bits) in little-endian
+    bytes, and `unpack` its inverse.
+    """
+    if twin_name == "native" and not ISAS:
+        pytest.skip("no compiled kernels")
+    module = _native if twin_name == "native" else reference
+    seed = data.draw(st.integers(0, 2**32))
+    values = np.random.default_rng(seed).integers(
+        0, 2**64, n, np.uint64
+    )  # bits above the width are dropped
+    kept = [int(v) % 2**bits for v in values]
+    stream = sum(v << i * bits for i, v in enumerate(kept)).to_bytes((n * bits + 7) // 8, "little")
+    packed = module.pack(values, bits)
+    assert packed.tobytes() == stream
+    assert module.unpack(packed, n, bits).tolist() == kept
+    if bits <= 8:
+        assert module.pack(values.astype(np.uint8), bits).tobytes() == stream
+        small = module.unpack8(packed, n, bits)
+        assert small.dtype == np.uint8
+        assert small.tolist() == kept
+
+
+@pytest.mark.skipif(not ISAS, reason="no compiled kernels")
+@pytest.mark.parametrize("bits", [1, 2, 3, 7, 8, 12, 28, 57, 64])
+@pytest.mark.parametrize("n", [4095, 4096, 4097, 4111, 4112, 4224, 8193])
+def test_long_bit_streams(bits: int, n: int) -> None:
+    values = np.random.default_rng(n).integers(0, 2**64, n, np.uint64)
+    packed = reference.pack(values, bits)
+    assert_same(_native.pack(values, bits), packed)
+    assert_same(_native.unpack(packed, n, bits), reference.unpack(packed, n, bits))
+    if bits <= 8:
+        assert_same(_native.pack(values.astype(np.uint8), bits), packed)
+        assert_same(_native.unpack8(packed, n, bits), reference.unpack8(packed, n, bits))
+
+
+# --- arguments ------------------------------------------------------------------------------------
+
+BLOCKS = np.zeros((4, 16), np.uint8)
+BLOCK = BLOCKS[0]
+BYTES = np.zeros(4, np.uint8)
+KEYS = np.zeros((32, 16, 16), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("error", "call"),
+    [
+        (TypeError, lambda t: t.aes_ctr(BLOCK.astype(np.int64), 0, 16)),
+        (ValueError, lambda t: t.aes_ctr(BLOCK[:15], 0, 16)),
+        (ValueError, lambda t: t.ggm_expand(BLOCK)),
+        (ValueError, lambda t: t.vole_receiver(KEYS[:31], 0, 1, 1)),
+        (ValueError, lambda t: t.vole_receiver(KEYS, 0, 5, 1)),
+        (ValueError, lambda t: t.vole_receiver(KEYS, 2**64 - 1, 1, 2)),
+        (
+            ValueError,
+            lambda t: t.vole_sender(KEYS, BLOCK, 0, 1, 1, np.zeros(31 * 16 - 1, np.uint8)),
+        ),
+        (
+            ValueError,
+            lambda t: t.lookup_send(BLOCKS, BLOCK, 2, 0, BYTES, np.zeros((4, 2), np.uint8), 1),
+        ),
+        (
+            ValueError,
+            lambda t: t.lookup_send(BLOCKS, BLOCK, 1, 0, BYTES, np.zeros((4, 2), np.uint8), 9),
+        ),
+        (
+            ValueError,
+            lambda t: t.lookup_send(BLOCKS, BLOCK, 1, 0, BYTES + 2, np.zeros((4, 2), np.uint8), 1),
+        ),
+        (ValueError, lambda t: t.lookup_recv(BLOCKS, 1, 0, BYTES[1:], BYTES, 2, BYTES[:1])),
+        (ValueError, lambda t: t.lookup_recv(BLOCKS, 1, 0, BYTES, BYTES[1:], 2, BYTES[:1])),
+        (ValueError, lambda t: t.lookup_recv(BLOCKS, 1, 0, BYTES, BYTES, 2, BYTES[:2])),
+        (ValueError, lambda t: t.leaves_send(BLOCKS, BLOCK, 0, 0, BYTES, BYTES[None], True)),
+        (ValueError, lambda t: t.leaves_send(BLOCKS, BLOCK, 4, 0, BYTES, BYTES[None, 1:], True)),
+        (
+            TypeError,
+            lambda t: t.arith_send(BLOCKS, BLOCK, 1, 0, BYTES, np.zeros((4, 2), np.int64), 8),
+        ),
+        (ValueError, lambda t: t.arith_recv(BLOCKS, 1, 0, BYTES, BYTES, 65, BYTES)),
+        (TypeError, lambda t: t.pack(BYTES.astype(np.int32), 3)),
+        (ValueError, lambda t: t.pack(BYTES, 9)),
+        (ValueError, lambda t: t.pack(BYTES, 0)),
+        (ValueError, lambda t: t.unpack(BYTES, 4, 9)),
+        (ValueError, lambda t: t.unpack8(BYTES, 3, 10)),
+    ],
+)
+def test_bad_arguments(twin: Any, error: type[Exception], call: Callable[[Any], object]) -> None:
+    with pytest.raises(error):
+        call(twin)
+
+
+def test_views_and_read_only_arrays(twin: Any) -> None:
+    rng = np.random.default_rng(3)
+    c = correlation(rng, 4, 64)
+    digits = below(rng, 4, 64)
+    expected = twin.leaves_send(
+        c.w[::2].copy(), c.delta, 4, 0, c.shifts[::2].copy(), digits[None, ::2].copy(), True
+    )
+    for array in (c.w, c.delta, c.shifts, digits):
+        array.flags.writeable = False
+    assert_same(
+        twin.leaves_send(c.w[::2], c.delta, 4, 0, c.shifts[::2], digits[None, ::2], True), expected
+    )
+
+
+# --- the choice of a twin -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _restored_backend() -> Iterator[None]:
+    before = kernels.backend_name()
+    yield
+    kernels.set_backend(before)
+
+
+@pytest.mark.usefixtures("_restored_backend")
+def test_backend_rebinds_every_kernel() -> None:
+    for backend in ("reference", "native") if ISAS else ("reference",):
+        kernels.set_backend(backend)  # type: ignore[arg-type]
+        assert kernels.backend_name() == backend
+        assert kernels.description().startswith(backend)
+        for name in kernels.kernel_names():
+            assert getattr(kernels, name) is kernels.twin(backend, name)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="choose 'native' or 'reference'"):
+        kernels.set_backend("fast")  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not ISAS, reason="no compiled kernels")
+def test_every_kernel_has_a_native_twin() -> None:
+    assert len(kernels.kernel_names()) == len(set(kernels.kernel_names()))
+    for name in kernels.kernel_names():
+        assert kernels.twin("native", name) is getattr(_native, name)
+        assert kernels.twin("reference", name) is not kernels.twin("native", name)
+
+
+WITHOUT_NATIVE = "import sys; sys.modules['moiety.protocols.kernels._native'] = None\n"
+REPORT = "from moiety.protocols import kernels; print(kernels.backend_name())"
+
+
+def python(code: str, choice: str | None) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "MOIETY_KERNELS"}
+    if choice is not None:
+        environment["MOIETY_KERNELS"] = choice
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_absence_of_the_compiled_module_is_said_once() -> None:
+    done = python(WITHOUT_NATIVE + REPORT, None)
+    assert done.stdout.strip() == "reference"
+    assert done.stderr.count("RuntimeWarning") == 1
+    assert "not importable" in done.stderr
+
+
+def test_environment_chooses() -> None:
+    chosen = python(REPORT, "reference")
+    assert (chosen.stdout.strip(), chosen.stderr) == ("reference", "")
+    quiet = python(WITHOUT_NATIVE + REPORT, "reference")
+    assert (quiet.stdout.strip(), quiet.stderr) == ("reference", "")
+    refused = python(WITHOUT_NATIVE + REPORT, "native")
+    assert refused.returncode != 0
+    assert "the native kernels cannot run" in refused.stderr

@@ -1,0 +1,288 @@
+"""The command line on a small model, whole: compile, inspect, simulate, serve, infer,
+demo; two real processes over TCP.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from typer.testing import CliRunner, Result
+
+from moiety.protocols.errors import ContractViolation
+from moiety.runtime.cli.app import app
+from moiety.runtime.cost import traffic as costing
+from moiety.runtime.intake import pictures as images
+from moiety.runtime.program import Program
+from moiety.runtime.program import folder as artifacts
+from moiety.runtime.program.cleartext import Executor
+from tests.support.command import COMMAND, ENVIRONMENT, Compiled, moiety, serving
+from tests.support.nets import small_resnet
+
+
+def in_process(*arguments: str) -> Result:
+    """For what ends before any work begins."""
+    return CliRunner().invoke(app, arguments, env={"COLUMNS": "200", "NO_COLOR": "1"})
+
+
+@pytest.mark.parametrize(
+    "command", ["compile", "inspect", "simulate", "calibrate-machine", "serve", "infer", "demo"]
+)
+def test_help_teaches(command: str) -> None:
+    done = in_process(command, "--help")
+    assert done.exit_code == 0
+    assert "Examples" in done.stdout
+    assert f"$ moiety {command}" in done.stdout
+
+
+def test_top_level_help_and_version() -> None:
+    assert "Exit codes" in moiety("--help").check().stdout
+    assert in_process("--version").stdout.startswith("moiety ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("serve",),
+        ("infer", "x"),
+        ("frobnicate",),
+        ("compile", "m.onnx", "--calibration", "x", "-o", "y", "--rounding", "up"),
+        ("compile", "m.onnx", "--calibration", "x", "-o", "y", "--mean", "grey"),
+        ("compile", "m.onnx", "--calibration", "x", "-o", "y", "--input-shape", "3,0,224"),
+    ],
+)
+def test_wrong_usage_has_its_own_exit_code(arguments: tuple[str, ...]) -> None:
+    assert in_process(*arguments).exit_code == 2
+
+
+def test_compiled_folder(compiled: Compiled) -> None:
+    program = Program.load(compiled.public / "program.json")
+    assert program.preprocessing is not None
+    assert program.preprocessing.mean == images.IMAGENET_MEAN
+    (output,) = program.outputs.values()
+    assert output.labels == ("cat", "dog", "owl")
+    assert [path.name for path in compiled.public.iterdir()] == ["program.json"]
+    assert (compiled.folder / artifacts.WEIGHTS).stat().st_mode & 0o077 == 0
+
+
+def test_two_processes_give_the_cleartext_result_bit_for_bit(
+    compiled: Compiled, tmp_path: Path
+) -> None:
+    with serving(compiled.folder, "--once") as server:
+        done = server.infer(compiled.public, compiled.pictures, "-o", tmp_path / "r.json").check()
+        log = server.wait().check().stderr
+    results = json.loads((tmp_path / "r.json").read_text())
+    program, weights = artifacts.load_vendor(compiled.folder)
+    executor = Executor(program, weights)
+    assert len(results["images"]) == 6
+    for image in results["images"]:
+        tensor = images.load(Path(image["file"]), program.input.shape, program.preprocessing)
+        (expected,) = executor.run(tensor).values()
+        assert image["outputs"][0]["values"] == expected.ravel().tolist()
+        assert image["outputs"][0]["labels"] == ["cat", "dog", "owl"]
+        cost = costing.image_cost(program)
+        assert (image["bytes_sent"], image["bytes_received"]) == (cost.up, cost.down)
+    assert results["complete"]
+    assert "5.png" in done.stdout
+    assert "cat" in done.stdout
+    assert "image 6 done" in log
+    assert "ended: 6 images for 1 clients" in log
+
+
+def test_inspect(compiled: Compiled) -> None:
+    for place in (compiled.folder, compiled.public):
+        shown = moiety("inspect", place).check().stdout
+        program = Program.load(compiled.public / "program.json")
+        assert program.digest() in shown
+        assert "cat, dog, owl" in shown
+        assert "flooded" in shown
+        assert "Disclosed about the weights" in shown
+        for entry in program.disclosed:
+            assert entry in shown.replace("\n", " ")
+    assert "Steps" not in moiety("inspect", compiled.public, "--no-steps").check().stdout
+
+
+def test_simulate(compiled: Compiled) -> None:
+    done = moiety("simulate", compiled.folder, compiled.pictures, "--model", compiled.model).check()
+    difference = float(done.stdout.split("largest difference from the float model: ")[1].split()[0])
+    assert 0 < difference < 0.5
+    assert "overflows: 0 values" in done.stdout
+    assert (
+        "overflows"
+        in moiety("simulate", compiled.folder, compiled.pictures / "0.png").check().stdout
+    )
+
+
+def test_compile_options(compiled: Compiled, tmp_path: Path) -> None:
+    model = tmp_path / "resnet.onnx"
+    onnx.save(small_resnet(), model)
+    widths = ("--activation-bits", 15, "--weight-bits", 12, "--margin-bits", 3)
+    pictures = ("--mean", 0.5, "--std", "0.25,0.25,0.3", "--exact-size")
+    ranges = tmp_path / "ranges.safetensors"
+    files = (
+        "--save-ranges",
+        ranges,
+        "--dump-after",
+        "fold-batchnorm",
+        "--dump-folder",
+        tmp_path / "dump",
+    )
+    given = (model, "--calibration", compiled.pictures, "-o", tmp_path / "a")
+    first = moiety("compile", *given, *widths, *pictures, *files).check()
+    program = Program.load(tmp_path / "a" / "public" / "program.json")
+    assert program.rounding == "stochastic"
+    assert program.preprocessing is not None
+    assert program.preprocessing.mean == (0.5, 0.5, 0.5)
+    assert program.preprocessing.std == (0.25, 0.25, 0.3)
+    assert program.preprocessing.resize == "exact"
+    assert [path.name.split("-", 1)[1] for path in (tmp_path / "dump").iterdir()] == [
+        "fold-batchnorm.txt"
+    ]
+    assert "pipeline: " in first.stderr
+    uniform = ("--bits", 41, "--scale", 12, "--rounding", "exact")
+    moiety("compile", model, "--calibration", ranges, "-o", tmp_path / "b", *uniform).check()
+    assert {
+        step.bits for step in Program.load(tmp_path / "b" / "public" / "program.json").steps
+    } >= {29, 41}
+
+
+def test_metadata_of_the_model_gives_labels_and_preprocessing(
+    compiled: Compiled, tmp_path: Path
+) -> None:
+    model = onnx.load(compiled.model)
+    described = {
+        "moiety.labels": '["x","y","z"]',
+        "moiety.preprocessing": '{"size":[16,16],"channels":3,"mean":[0.1,0.2,0.3],"std":[1,1,1]}',
+    }
+    onnx.helper.set_model_props(model, described)
+    onnx.save(model, tmp_path / "m.onnx")
+    moiety(
+        "compile", tmp_path / "m.onnx", "--calibration", compiled.pictures, "-o", tmp_path / "c"
+    ).check()
+    program = Program.load(tmp_path / "c" / "public" / "program.json")
+    assert program.preprocessing is not None
+    assert program.preprocessing.mean == (0.1, 0.2, 0.3)
+    assert next(iter(program.outputs.values())).labels == ("x", "y", "z")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_server_ends_in_good_order_on_a_signal(
+    compiled: Compiled, tmp_path: Path, number: signal.Signals
+) -> None:
+    with serving(compiled.folder) as server:
+        server.infer(
+            compiled.public, compiled.pictures / "0.png", "-o", tmp_path / "r.json"
+        ).check()
+        log = server.end(number).check().stderr
+    assert "ended: 1 images for 1 clients (0 ended early" in log
+    assert "Traceback" not in log
+
+
+def test_max_clients(compiled: Compiled, tmp_path: Path) -> None:
+    with serving(compiled.folder, "--max-clients", 2) as server:
+        for _ in range(2):
+            server.infer(
+                compiled.public, compiled.pictures / "0.png", "-o", tmp_path / "r.json"
+            ).check()
+        assert "for 2 clients" in server.wait().check().stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_client_keeps_its_results(
+    compiled: Compiled, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    listing = tmp_path / "many.csv"
+    listing.write_text("file\n" + f"{compiled.pictures / '0.png'}\n" * 300)
+    with serving(compiled.folder) as server:
+        arguments = [
+            "infer",
+            str(compiled.public),
+            str(listing),
+            "--connect",
+            server.address,
+            "-o",
+            str(tmp_path / "r.json"),
+        ]
+        client = subprocess.Popen(
+            [*COMMAND, *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=ENVIRONMENT,
+        )
+        assert client.stderr is not None
+        assert "1 of 300" in client.stderr.readline()
+        client.send_signal(number)
+        assert client.wait(timeout=20) == code
+        assert "Traceback" not in client.stderr.read()
+        results = json.loads((tmp_path / "r.json").read_text())
+        assert 1 <= len(results["images"]) < 300
+        assert results["complete"] is False
+        server.infer(
+            compiled.public, compiled.pictures / "1.png", "-o", tmp_path / "again.json"
+        ).check()
+        assert "the client stopped" in server.end().check().stderr
+
+
+def test_demo_on_a_small_model(compiled: Compiled) -> None:
+    done = moiety(
+        "demo",
+        "--keep",
+        compiled.folder,
+        "--model",
+        compiled.model,
+        "--image",
+        compiled.pictures / "2.png",
+    ).check()
+    assert "secure equals cleartext fixed point bit for bit: yes" in done.stdout
+    for column in ("secure", "fixed point", "float", "bytes sent", "rounds"):
+        assert column in done.stdout
+
+
+BUG = (
+    "from moiety.runtime.cli import ui; from moiety.protocols.errors import ContractViolation\n"
+    "def app(): raise {}\nui.run(app)"
+)
+
+
+@pytest.mark.parametrize("error", ["ContractViolation('broken')", "ValueError('broken')"])
+def test_a_bug_keeps_its_traceback(error: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BUG.format(error)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == ContractViolation.exit_code
+    assert "Traceback" in done.stderr
+    assert "broken" in done.stderr
+
+
+def test_example_picture_is_always_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from moiety.models import demo
+
+    monkeypatch.setenv("MOIETY_DATA", str(tmp_path / "absent"))
+    picture = demo.example(tmp_path)
+    assert images.load(
+        picture, (3, 224, 224), images.default_preprocessing((3, 224, 224))
+    ).shape == (3, 224, 224)
+    assert (
+        len(images.collect(demo.calibration(Path("another.onnx"), tmp_path)))
+        == demo.CALIBRATION_IMAGES
+    )
+    folder = tmp_path / "data" / "images"
+    for split in ("train", "test"):
+        (folder / split).mkdir(parents=True)
+        picture.rename(folder / split / "a.png") if split == "train" else np.save(
+            folder / split / "b.npy", np.zeros(1)
+        )
+    monkeypatch.setenv("MOIETY_DATA", str(tmp_path / "data"))
+    assert demo.example(tmp_path) == folder / "test" / "b.npy"
+    assert demo.calibration(Path("another.onnx"), tmp_path) == [folder / "train" / "a.png"]
