@@ -86,6 +86,12 @@ def worst_difference(expected: list[Array], found: list[Array]) -> float:
     return worst
 
 
+def precise_difference(before: Graph, after: Graph, feeds: dict[str, Array]) -> float:
+    """`worst_difference` of two Graphs in float64: what is left when float32's noise is not."""
+    wide = {value: array.astype(np.float64) for value, array in feeds.items()}
+    return worst_difference(evaluate(before, wide), evaluate(after, wide))
+
+
 def same_function(
     before: Graph, after: Graph, rng: np.random.Generator, tolerance: float = 1e-3
 ) -> bool:
