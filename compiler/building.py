@@ -20,8 +20,8 @@ from moiety.compiler.passes.manager import DumpAfter, dump_to, optimise, parse_p
 from moiety.compiler.planning.options import Disclose, PlanOptions
 from moiety.compiler.planning.ranges import Ranges
 from moiety.compiler.planning.search import USUAL_ERROR
-from moiety.protocols.compare.digits import LinkName
 from moiety.protocols.errors import BadInput, BadModel
+from moiety.protocols.network import NetworkName
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.intake import pictures as images
@@ -42,7 +42,7 @@ class CompileOptions:
     max_error: float | None = None
     disclose: Disclose | None = None
     rounding: Literal["exact", "stochastic"] | None = None
-    network: LinkName | None = None
+    network: NetworkName | None = None
     input_shape: tuple[int, ...] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None

@@ -24,7 +24,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from moiety.protocols.compare.digits import LAN, Link, Plan, join_width, plan
+from moiety.protocols.compare.digits import Plan, join_width, plan
+from moiety.protocols.network import LAN, Network
 from moiety.protocols.ot.lpn import SMALL, LpnParameters, Pool
 
 Size = Any  # int or sympy.Expr
@@ -282,20 +283,20 @@ def _leaf(n: Size, k: int, count: Size, with_eq: bool) -> Lookup:
     return Lookup(n, k, fields, made, read)
 
 
-def comparison_plan(n: Size, bits: int, count: Size = 1, link: Link | Plan = LAN) -> Plan:
+def comparison_plan(n: Size, bits: int, count: Size = 1, network: Network | Plan = LAN) -> Plan:
     """The digits of n comparisons; for a symbolic n those of a tensor so large that round trips do
-    not matter. Instead of a link, here and below, the plan itself may be given.
+    not matter. Instead of a network, here and below, the plan itself may be given.
     """
-    if isinstance(link, Plan):
-        return link
-    return plan(bits, count, n if isinstance(n, int) else None, link)
+    if isinstance(network, Plan):
+        return network
+    return plan(bits, count, n if isinstance(n, int) else None, network)
 
 
-def less_than(n: Size, bits: int, count: Size = 1, link: Link | Plan = LAN) -> Cost:
+def less_than(n: Size, bits: int, count: Size = 1, network: Network | Plan = LAN) -> Cost:
     """Millionaires' comparison of n client values with `count` server
     values each, of `bits` bits.
     """
-    made = comparison_plan(n, bits, count, link)
+    made = comparison_plan(n, bits, count, network)
     sizes = made.digits
     cut = local("digit", n * len(sizes), "C") + local("digit", n * count * len(sizes), "S")
     total = cut + lookups(
@@ -310,10 +311,10 @@ def less_than(n: Size, bits: int, count: Size = 1, link: Link | Plan = LAN) -> C
     return total
 
 
-def gates(n: Size, bits: int, count: Size = 1, link: Link | Plan = LAN) -> Cost:
+def gates(n: Size, bits: int, count: Size = 1, network: Network | Plan = LAN) -> Cost:
     """DReLU of n elements for `count` thresholds each."""
     shifted = local("pass", 2 * n, "C") + local("pass", 4 * n * count, "S")
-    return shifted + less_than(n, bits - 1, count, link) + local("bit_pass", 2 * n * count)
+    return shifted + less_than(n, bits - 1, count, network) + local("bit_pass", 2 * n * count)
 
 
 def multiplex(n: Size, out_bits: int) -> Cost:
@@ -325,9 +326,9 @@ def multiplex(n: Size, out_bits: int) -> Cost:
     return prepared + opened + server + client + local("pass", 2 * n)
 
 
-def relu(n: Size, bits: int, out_bits: int, link: Link | Plan = LAN) -> Cost:
+def relu(n: Size, bits: int, out_bits: int, network: Network | Plan = LAN) -> Cost:
     """DReLU, then the multiplexer with extension; the same with and without secret thresholds."""
-    return gates(n, bits, 1, link) + multiplex(n, out_bits)
+    return gates(n, bits, 1, network) + multiplex(n, out_bits)
 
 
 def bit_to_ring(n: Size, bits: int) -> Cost:
@@ -335,12 +336,12 @@ def bit_to_ring(n: Size, bits: int) -> Cost:
     return lookups([Lookup(n, 1, bits, table, (Work("open_1", n),))]) + local("pass", n)
 
 
-def truncate_exact(n: Size, bits_in: int, shift: int, link: Link | Plan = LAN) -> Cost:
+def truncate_exact(n: Size, bits_in: int, shift: int, network: Network | Plan = LAN) -> Cost:
     if shift == 0:
         return Cost()
     return (
         local("pass", 2 * n)
-        + less_than(n, shift, 1, link)
+        + less_than(n, shift, 1, network)
         + bit_to_ring(n, bits_in - shift)
         + local("pass", 3 * n)
     )
@@ -350,10 +351,10 @@ def truncate_stochastic(n: Size, bits_in: int, shift: int) -> Cost:
     return local("pass", 3 * n)
 
 
-def extend(n: Size, bits: int, out_bits: int, link: Link | Plan = LAN) -> Cost:
+def extend(n: Size, bits: int, out_bits: int, network: Network | Plan = LAN) -> Cost:
     if bits == out_bits:
         return Cost()
-    made = local("pass", 2 * n) + less_than(n, bits, 1, link) + bit_to_ring(n, out_bits - bits)
+    made = local("pass", 2 * n) + less_than(n, bits, 1, network) + bit_to_ring(n, out_bits - bits)
     return made + local("pass", 4 * n)
 
 
@@ -367,7 +368,7 @@ def maxpool(
     kernel: tuple[int, int],
     strides: tuple[int, int],
     pads: tuple[int, int, int, int],
-    link: Link = LAN,
+    network: Network = LAN,
 ) -> Cost:
     """Rows, then columns; each a binary tree of maxima."""
     total = Cost()
@@ -375,7 +376,7 @@ def maxpool(
         total = (
             total
             + local("pass", 5 * pairs)
-            + relu(pairs, bits, bits, link)
+            + relu(pairs, bits, bits, network)
             + local("pass", 2 * pairs)
         )
     return total

@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from moiety.protocols.channel import Channel
-from moiety.protocols.compare.digits import LAN, Link
+from moiety.protocols.network import LAN, Network
 from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
 
@@ -31,7 +31,7 @@ class Session:
     `sender` and `receiver` are the two directions of oblivious transfer this party takes part in:
     the server's `sender` is paired with the client's `receiver` (direction server -> client) and
     the other way round. `rlwe` holds the client's per-query keys or the server's copies of the
-    public ones. `link` is the class of network that comparisons are cut into digits for: public,
+    public ones. `network` is the class of networks that comparisons are cut into digits for: public,
     the same at both parties. `workers` are this party's threads; the peer need not have as many.
     """
 
@@ -41,7 +41,7 @@ class Session:
     sender: TransferSender
     receiver: TransferReceiver
     rlwe: dict[Any, Any] = field(default_factory=dict)
-    link: Link = LAN
+    network: Network = LAN
     workers: Workers = field(default_factory=Workers)
 
     @property

@@ -6,7 +6,7 @@ integers: from one reference plan, every unit scales as 2^-bits. Rings, shifts a
 exact except where other widths would choose a coarser unit or freeze a gate; a test holds
 them against those of real plans.
 
-Prices are nanoseconds: bytes on the link that the Program is planned for, and the work of
+Prices are nanoseconds: bytes on the network that the Program is planned for, and the work of
 both parties, as declared in protocols/compare/digits and protocols/linear/planner. Squared
 errors are those of error_model.
 """
@@ -32,6 +32,7 @@ from moiety.protocols.errors import BadPlan
 from moiety.protocols.linear.layout import Geometry, Layout
 from moiety.protocols.linear.parameters import MAX_WEIGHT_BITS, Masking
 from moiety.protocols.linear.planner import plan_linear, price
+from moiety.protocols.network import NETWORKS, Network
 
 I64 = npt.NDArray[np.int64]
 State = list[int]
@@ -113,7 +114,7 @@ class Landscape:
         self.plan, self.graph = reference, reference.graph
         self.bits, self.margin = reference.options.activation_bits, reference.options.margin_bits
         self.masking = reference.options.masking
-        self.link = digits.LINKS[reference.options.network]
+        self.network = NETWORKS[reference.options.network]
         self.responses = required_responses(reference.ranges)
         self.variables: list[Variable] = []
         self.terms: list[Term] = []
@@ -280,9 +281,9 @@ class Landscape:
                 shift, weight_bits, bits = layer.widths(state)
                 ns = layer_price(geometry, bits, weight_bits, self.masking)
                 if exact and shift:
-                    ns += comparison_price(n, shift, 1, self.link)
+                    ns += comparison_price(n, shift, 1, self.network)
                 if extended is not None and extended[0](state) < bits:
-                    ns += comparison_price(inputs, extended[0](state), 1, self.link)
+                    ns += comparison_price(inputs, extended[0](state), 1, self.network)
                 return ns, layer.squared_error(state)
 
             depends = layer.depends | (extended[1] if extended is not None else frozenset())
@@ -336,7 +337,8 @@ class Landscape:
     ) -> None:
         self.terms.append(
             Term(
-                depends, lambda state: (comparison_price(n, ring(state) - 1, count, self.link), 0.0)
+                depends,
+                lambda state: (comparison_price(n, ring(state) - 1, count, self.network), 0.0),
             )
         )
 
@@ -347,7 +349,7 @@ class Landscape:
 
         def evaluate(state: State) -> tuple[float, float]:
             bits = max([ring[0](state), *(layer.widths(state)[2] for layer in layers)])
-            return 4 * n * bits * self.link.bit / 1000, 0.0
+            return 4 * n * bits * self.network.bit / 1000, 0.0
 
         self.terms.append(Term(depends, evaluate))
 
@@ -361,9 +363,9 @@ def _parts(graph: Graph, value: str) -> list[str]:
 
 
 @lru_cache(maxsize=1 << 16)
-def comparison_price(n: int, bits: int, count: int, link: digits.Link) -> float:
+def comparison_price(n: int, bits: int, count: int, network: Network) -> float:
     """Nanoseconds of comparing n values of `bits` bits with `count` thresholds each."""
-    return digits.price(digits.plan(bits, count, n, link), count, n, link) / 1000
+    return digits.price(digits.plan(bits, count, n, network), count, n, network) / 1000
 
 
 @lru_cache(maxsize=1 << 16)

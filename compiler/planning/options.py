@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from moiety.protocols.compare.digits import LINKS, LinkName
 from moiety.protocols.errors import BadPlan
 from moiety.protocols.linear.parameters import MAX_WEIGHT_BITS
+from moiety.protocols.network import NETWORKS, NetworkName
 from moiety.runtime.program import Masking, Rounding
 
 MAX_RING_BITS = 62
@@ -55,7 +55,7 @@ class PlanOptions:
     output_frac: int = 14
     floor_fraction: float = 0.25
     share_gates: bool = True
-    network: LinkName = "lan"
+    network: NetworkName = "lan"
     target_error: float | None = None
     relative_error: float | None = None
     disclose: Disclose = "usual"
@@ -75,8 +75,8 @@ class PlanOptions:
         within("floor fraction", self.floor_fraction, 0.0, 1.0)
         if self.rounding not in ("exact", "stochastic"):
             raise BadPlan(f"rounding is {self.rounding!r}; it must be 'exact' or 'stochastic'")
-        if self.network not in LINKS:
-            raise BadPlan(f"the network is {self.network!r}; choose one of {', '.join(LINKS)}")
+        if self.network not in NETWORKS:
+            raise BadPlan(f"the network is {self.network!r}; choose one of {', '.join(NETWORKS)}")
         if self.target_error is not None and self.relative_error is not None:
             raise BadPlan("give one bound on the error, absolute or relative")
         for bound in (self.target_error, self.relative_error):

@@ -2,7 +2,7 @@
 arithmetic on public numbers, the same at both parties and in the cost formulas.
 
 Narrow digits make shorter answers (`2^k - 1` entries each), wide ones fewer correlations and fewer
-joins; more joining rounds take fewer or narrower lookups. What is best depends on the link, on how
+joins; more joining rounds take fewer or narrower lookups. What is best depends on the network, on how
 many thresholds share a digit's answer, and on how many elements share a round trip. `plan` finds
 the cheapest; everything is counted in whole picoseconds, so that two machines cannot disagree.
 """
@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal
+
+from moiety.protocols.network import LAN, Network
 
 DIGIT = 4
 """Widest digit: a transfer has at most 16 entries."""
@@ -21,26 +22,6 @@ MAX_THRESHOLDS = 32
 fit the low 64 bits of a pad.
 """
 
-
-@dataclass(frozen=True)
-class Link:
-    """A class of networks: picoseconds per bit, and per flight in one direction;
-    `silent_from`, the narrowest choice that silent generation serves where the generators
-    are chosen for such a network.
-    """
-
-    bit: int
-    flight: int
-    silent_from: int
-
-
-LinkName = Literal["fast", "lan", "wan"]
-LINKS: Final[dict[LinkName, Link]] = {
-    "fast": Link(bit=100, flight=25 * 10**6, silent_from=5),  # 10 Gbit/s, 0.05 ms round trip
-    "lan": Link(bit=333, flight=400 * 10**6, silent_from=4),  # 3 Gbit/s, 0.8 ms
-    "wan": Link(bit=2500, flight=20 * 10**9, silent_from=1),  # 400 Mbit/s, 40 ms
-}
-LAN: Final = LINKS["lan"]
 
 # Picoseconds of both parties together, by width of the choice; compiled kernels, AVX-512 with VAES,
 # one 2.6 GHz core (docs/cost-model.md). Part of the format: a change changes the wire.
@@ -81,66 +62,66 @@ def join_width(size: int, last: bool) -> int:
 
 
 @lru_cache(maxsize=1 << 14)
-def plan(bits: int, count: int = 1, n: int | None = None, link: Link = LAN) -> Plan:
+def plan(bits: int, count: int = 1, n: int | None = None, network: Network = LAN) -> Plan:
     """The plan of least `price` to compare n values of `bits` bits with `count`
-    thresholds each, over this link.
+    thresholds each, over this network.
 
     n None stands for so many that round trips do not matter. Exact: the price of the
     digits and that of the joins depend on each other through the number of digits
     alone, and each is a shortest path.
     """
-    spread, flights = (n, link.flight) if n else (1, 0)
-    leaves = _best_digits(bits, count, link)
-    joins = _best_joins(max(leaves), count, spread, flights, link)
+    spread, flights = (n, network.flight) if n else (1, 0)
+    leaves = _best_digits(bits, count, network)
+    joins = _best_joins(max(leaves), count, spread, flights, network)
     ranked = ((spread * leaves[d][0] + joins[d][0], len(joins[d][1]), d) for d in leaves)
     best = min(ranked)[2]
     return Plan(leaves[best][1], joins[best][1])
 
 
-def price(made: Plan, count: int, n: int | None, link: Link) -> int:
+def price(made: Plan, count: int, n: int | None, network: Network) -> int:
     """Picoseconds of one batch: work of both parties, transmission, and a round
     trip's two flights per round.
     """
     last = len(made.digits) - 1
-    leaves = sum(_leaf(k, index < last, count, link) for index, k in enumerate(made.digits))
-    joins = count * sum(_join(k, low, link) for k, low in made.lookups)
-    return (n or 1) * (leaves + joins) + 2 * len(made.joins) * (link.flight if n else 0)
+    leaves = sum(_leaf(k, index < last, count, network) for index, k in enumerate(made.digits))
+    joins = count * sum(_join(k, low, network) for k, low in made.lookups)
+    return (n or 1) * (leaves + joins) + 2 * len(made.joins) * (network.flight if n else 0)
 
 
-def _choice(k: int, link: Link) -> int:
+def _choice(k: int, network: Network) -> int:
     """A correlation, and the choice itself. Which generator serves it is settled for all
-    comparisons of a session, so it is the link's: a plan that counted on the cheaper one for each
+    comparisons of a session, so it is the network's: a plan that counted on the cheaper one for each
     width would often meet the other.
     """
-    if k < link.silent_from:
-        return _SOFTSPOKEN[k] + 32 * k * link.bit
-    return _SILENT + (_SILENT_BITS + DIGIT) * link.bit
+    if k < network.silent_from:
+        return _SOFTSPOKEN[k] + 32 * k * network.bit
+    return _SILENT + (_SILENT_BITS + DIGIT) * network.bit
 
 
-def _leaf(k: int, with_eq: bool, count: int, link: Link) -> int:
+def _leaf(k: int, with_eq: bool, count: int, network: Network) -> int:
     """One digit of one value, against `count` thresholds."""
     fields = count * (1 + with_eq)
     work = _TRANSFER[k] if count == 1 else _SHARED[k] + fields * _THRESHOLD[k] // 2
-    return _choice(k, link) + work + ((1 << k) - 1) * fields * link.bit
+    return _choice(k, network) + work + ((1 << k) - 1) * fields * network.bit
 
 
-def _join(k: int, last: bool, link: Link) -> int:
-    return _choice(k, link) + _TRANSFER[k] + ((1 << k) - 1) * (2 - last) * link.bit
+def _join(k: int, last: bool, network: Network) -> int:
+    return _choice(k, network) + _TRANSFER[k] + ((1 << k) - 1) * (2 - last) * network.bit
 
 
-def _best_digits(bits: int, count: int, link: Link) -> dict[int, tuple[int, tuple[int, ...]]]:
+def _best_digits(bits: int, count: int, network: Network) -> dict[int, tuple[int, tuple[int, ...]]]:
     """Number of digits -> (price per value, widths): the last digit without eq,
     the others in increasing width.
     """
     found: dict[int, dict[int, tuple[int, tuple[int, ...]]]] = {
-        1: {k: (_leaf(k, False, count, link), (k,)) for k in range(1, DIGIT + 1) if k <= bits}
+        1: {k: (_leaf(k, False, count, network), (k,)) for k in range(1, DIGIT + 1) if k <= bits}
     }
     for d in range(2, bits + 1):
         found[d] = {}
         for rest, (cost, widths) in found[d - 1].items():
             for k in range(1, DIGIT + 1):
                 candidate = (
-                    cost + _leaf(k, True, count, link),
+                    cost + _leaf(k, True, count, network),
                     (*sorted((k, *widths[:-1])), widths[-1]),
                 )
                 if rest + k <= bits:
@@ -149,7 +130,7 @@ def _best_digits(bits: int, count: int, link: Link) -> dict[int, tuple[int, tupl
 
 
 def _best_joins(
-    digits: int, count: int, n: int, flight: int, link: Link
+    digits: int, count: int, n: int, flight: int, network: Network
 ) -> dict[int, tuple[int, tuple[tuple[int, ...], ...]]]:
     """Number of digits up to `digits` -> (price of the batch, rounds); of
     equal prices the fewest rounds.
@@ -159,7 +140,7 @@ def _best_joins(
         options = []
         for groups in _rounds(d):
             lookups = sum(
-                _join(join_width(size, i == len(groups) - 1), i == len(groups) - 1, link)
+                _join(join_width(size, i == len(groups) - 1), i == len(groups) - 1, network)
                 for i, size in enumerate(groups)
                 if size > 1
             )

@@ -3,7 +3,7 @@ lookups on shares for the combination).
 
 The server is the sender of every lookup, the client the receiver. One client value may be compared
 with several server values: the digits' lookups then answer for all of them at once. Values are cut
-into digits of at most four bits, by the plan for the session's link (protocols/compare/digits). One
+into digits of at most four bits, by the plan for the session's network (protocols/compare/digits). One
 lookup per digit shares `lt = [server digit < client digit]` and `eq`; the digits are then joined,
 up to three in one round, by lookups whose table the sender computes from its shares and whose
 choice is the receiver's shares.
@@ -33,7 +33,7 @@ def less_than(session: Session, values: U64, bits: int, count: int = 1) -> U8:
 
     `values` uint64 below 2^bits: the server's a, `(count, n)`; the client's y, `(1, n)`.
     """
-    made = plan(bits, count, values.shape[1], session.link)
+    made = plan(bits, count, values.shape[1], session.network)
     sizes = made.digits
     digits = split_digits(values, sizes)
     last, n = len(sizes) - 1, values.shape[1]

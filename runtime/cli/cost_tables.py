@@ -12,12 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from moiety.protocols.cost import Cost, Mixed, Wire
+from moiety.protocols.network import Network, parse_network
 from moiety.protocols.setup import NEVER_SILENT
 from moiety.runtime import program as ir
 from moiety.runtime.cli.ui import megabytes, table
 from moiety.runtime.cost import machine
 from moiety.runtime.cost import traffic as costing
-from moiety.runtime.cost.clock import Network, Time, parse_network, predict, total
+from moiety.runtime.cost.clock import Time, predict, total
 from moiety.runtime.cost.formulas import Formula, formulas, readable, readable_draws
 from moiety.runtime.party.generators import agreed, parse, soonest
 from moiety.runtime.program.layers import kind_of, linear_specs
@@ -53,11 +54,11 @@ class Prediction:
 
 def prediction(program: ir.Program, network: str, ot: str, machine_file: Path | None) -> Prediction:
     """Raises `BadInput` for an unknown network or generator, or a file that is no machine's."""
-    link, asked = parse_network(network), agreed(parse(ot), "auto")
+    line, asked = parse_network(network), agreed(parse(ot), "auto")
     figures, source = machine.find(machine_file)
     costs = [costing.key_cost(program), *costing.step_costs(program)]
-    narrowest = soonest(costs, figures, link) if asked is None else asked
-    times = predict(costs, figures, link, narrowest)
+    narrowest = soonest(costs, figures, line) if asked is None else asked
+    times = predict(costs, figures, line, narrowest)
     generator = Mixed(narrowest)
     wires = [cost.on(generator) for cost in costs]
     names = [
@@ -68,7 +69,7 @@ def prediction(program: ir.Program, network: str, ot: str, machine_file: Path | 
         Line(*name, wire, time) for name, wire, time in zip(names, wires, times, strict=True)
     )
     whole = sum(costs, Cost()).on(Mixed(narrowest))
-    return Prediction(lines, whole, total(times), narrowest, link, source)
+    return Prediction(lines, whole, total(times), narrowest, line, source)
 
 
 def report(program: ir.Program, made: Prediction, layers: bool) -> Iterator[Table | Text]:

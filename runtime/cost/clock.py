@@ -25,60 +25,10 @@ from moiety.protocols.cost import (
     correlations,
     other,
 )
-from moiety.protocols.errors import BadInput
+from moiety.protocols.network import Network
 from moiety.protocols.ot.lpn import BASE_WIDTH, Extension, Pool
 from moiety.protocols.parallel import STREAMED
 from moiety.runtime.cost.machine import Machine
-
-
-@dataclass(frozen=True)
-class Network:
-    """Round-trip time in seconds, and bits per second each way, as seen by the client."""
-
-    rtt: float
-    down: float
-    up: float
-
-
-NETWORKS = {
-    "loopback": Network(0.0, 20e9, 20e9),
-    "lan": Network(0.8e-3, 3e9, 3e9),
-    "wan": Network(40e-3, 400e6, 400e6),
-}
-_TIMES = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
-_RATES = {"kbit/s": 1e3, "Mbit/s": 1e6, "Gbit/s": 1e9}
-
-
-def parse_network(text: str) -> Network:
-    """`lan`, `wan`, `loopback`, or `RTT,BANDWIDTH` as in `20ms,1Gbit`. Raises `BadInput`."""
-    if text in NETWORKS:
-        return NETWORKS[text]
-    wrong = BadInput(
-        f"'{text}' is no network: choose lan, wan or loopback, or say RTT,BANDWIDTH as in 20ms,1Gbit/s"
-    )
-    first, comma, second = text.replace(" ", "").partition(",")
-    rtt, rate = (
-        _quantity(first, _TIMES),
-        _quantity(second if second.endswith("/s") else f"{second}/s", _RATES),
-    )
-    if not comma or rtt is None or not rate:
-        raise wrong
-    return Network(rtt, rate, rate)
-
-
-def _quantity(text: str, units: dict[str, float]) -> float | None:
-    """A number with a unit; None for anything else. Longer units come
-    first: `ms` ends with `s`, too.
-    """
-    for unit in sorted(units, key=len, reverse=True):
-        if text.lower().endswith(unit.lower()):
-            try:
-                value = float(text[: -len(unit)]) * units[unit]
-            except ValueError:
-                return None
-            return value if math.isfinite(value) and value >= 0 else None
-    return None
-
 
 _MOST_PIECES = 64
 """More make no difference that shows."""

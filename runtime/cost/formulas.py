@@ -16,11 +16,12 @@ from typing import Any
 import sympy
 
 from moiety.protocols import cost as costs
-from moiety.protocols.compare.digits import Link, Plan
+from moiety.protocols.compare.digits import Plan
 from moiety.protocols.cost import Cost, Draw, Send
 from moiety.protocols.linear import layout as packing
 from moiety.protocols.linear.layout import LinearSpec
 from moiety.protocols.linear.parameters import message_bits
+from moiety.protocols.network import Network
 from moiety.runtime import program as ir
 
 
@@ -123,7 +124,7 @@ def _keys(specs: list[LinearSpec], residues: sympy.Symbol) -> Part:
 
 
 def _parts(program: ir.Program, step: ir.AnyStep, spec: LinearSpec | None) -> Iterator[Part]:
-    n, link = math.prod(step.shape), program.link
+    n, network = math.prod(step.shape), program.planned_for
     operand = program.steps[step.inputs[0]] if step.inputs else step
     bits = operand.bits
     match step:
@@ -132,14 +133,14 @@ def _parts(program: ir.Program, step: ir.AnyStep, spec: LinearSpec | None) -> It
         case ir.Relu(inputs=(_, _)):
             yield "relu", "multiplexer", costs.multiplex(N, OUT), {N: n, OUT: step.bits}
         case ir.Relu():
-            yield _relu("relu", n, bits, step.bits, link)
+            yield _relu("relu", n, bits, step.bits, network)
         case ir.Gates():
             count, n = step.shape[0], math.prod(operand.shape)
-            made = costs.comparison_plan(n, bits - 1, count, link)
+            made = costs.comparison_plan(n, bits - 1, count, network)
             what = f"{bits} bits, K thresholds, {_described(made)}"
             yield "gates", what, costs.gates(N, bits, THRESHOLDS, made), {N: n, THRESHOLDS: count}
         case ir.Truncate(rounding="exact") if step.shift:
-            made = costs.comparison_plan(n, step.shift, 1, link)
+            made = costs.comparison_plan(n, step.shift, 1, network)
             # The bit conversion's width is what is left of the ring.
             cost = costs.truncate_exact(N, OUT + step.shift, step.shift, made)
             yield (
@@ -151,17 +152,17 @@ def _parts(program: ir.Program, step: ir.AnyStep, spec: LinearSpec | None) -> It
         case ir.MaxPool():
             shape = (operand.shape[0], operand.shape[1], operand.shape[2])
             for pairs in costs.maxpool_pairs(shape, step.kernel, step.strides, step.pads):
-                yield _relu("maxpool", pairs, step.bits, step.bits, link)
+                yield _relu("maxpool", pairs, step.bits, step.bits, network)
         case ir.Extend() if bits != step.bits:
-            made = costs.comparison_plan(n, bits, 1, link)
+            made = costs.comparison_plan(n, bits, 1, network)
             cost = costs.extend(N, bits, OUT + bits, made)
             yield "extend", f"{bits} bits, {_described(made)}", cost, {N: n, OUT: step.bits - bits}
         case ir.Output():
             yield "output", "", costs.reveal_to_client(N, OUT), {N: n, OUT: step.bits}
 
 
-def _relu(kind: str, n: int, bits: int, out_bits: int, link: Link) -> Part:
-    made = costs.comparison_plan(n, bits - 1, 1, link)
+def _relu(kind: str, n: int, bits: int, out_bits: int, network: Network) -> Part:
+    made = costs.comparison_plan(n, bits - 1, 1, network)
     return (
         kind,
         f"{bits} bits, {_described(made)}",

@@ -51,7 +51,7 @@ def run_cost(program: ir.Program, images: int) -> Cost:
 def _step_cost(
     program: ir.Program, step: ir.AnyStep, spec: packing.LinearSpec | None, images: int
 ) -> Cost:
-    n, link = images * math.prod(step.shape), program.link
+    n, network = images * math.prod(step.shape), program.planned_for
     operand = program.steps[step.inputs[0]] if step.inputs else step
     match step:
         case ir.Linear() if spec is not None:
@@ -59,11 +59,13 @@ def _step_cost(
         case ir.Relu(inputs=(_, _)):
             return costs.multiplex(n, step.bits)
         case ir.Relu():
-            return costs.relu(n, operand.bits, step.bits, link)
+            return costs.relu(n, operand.bits, step.bits, network)
         case ir.Gates():
-            return costs.gates(images * math.prod(operand.shape), operand.bits, step.shape[0], link)
+            return costs.gates(
+                images * math.prod(operand.shape), operand.bits, step.shape[0], network
+            )
         case ir.Truncate(rounding="exact"):
-            return costs.truncate_exact(n, operand.bits, step.shift, link)
+            return costs.truncate_exact(n, operand.bits, step.shift, network)
         case ir.Truncate():
             return costs.truncate_stochastic(n, operand.bits, step.shift)
         case ir.MaxPool():
@@ -74,10 +76,10 @@ def _step_cost(
                 step.kernel,
                 step.strides,
                 step.pads,
-                link,
+                network,
             )
         case ir.Extend():
-            return costs.extend(n, operand.bits, step.bits, link)
+            return costs.extend(n, operand.bits, step.bits, network)
         case ir.Output():
             return costs.reveal_to_client(n, step.bits)
         case ir.Reshape() | ir.Input():

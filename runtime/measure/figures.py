@@ -42,13 +42,14 @@ from moiety.protocols.linear.rlwe import (
     phase_primes,
     public_key_a,
 )
+from moiety.protocols.network import LOOPBACK
 from moiety.protocols.ot import softspoken as ss
 from moiety.protocols.ot.lpn import BASE_WIDTH, SMALL
 from moiety.protocols.ot.silent import CODE_KEY, SilentReceiver, SilentSender
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import NEVER_SILENT, open_session
-from moiety.runtime.cost.clock import NETWORKS, Timeline
+from moiety.runtime.cost.clock import Timeline
 from moiety.runtime.cost.machine import FIGURES, Machine
 from moiety.runtime.cost.traffic import linear_cost
 from moiety.runtime.party import transport as tcp
@@ -441,7 +442,7 @@ def protocols(bench: Bench) -> None:
 def _work(bench: Bench, cost: costs.Cost) -> float:
     """Nanoseconds of both parties by the figures so far."""
     machine = Machine(description={}, figures={name: bench.figures[name] for name in FIGURES})
-    time_ = Timeline(machine, NETWORKS["loopback"], NEVER_SILENT).run(cost, steps=0)
+    time_ = Timeline(machine, LOOPBACK, NEVER_SILENT).run(cost, steps=0)
     return (time_.server + time_.client) * 1e9
 
 

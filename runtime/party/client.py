@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from moiety.protocols import kernels
 from moiety.protocols.errors import BadInput, MoietyError
+from moiety.protocols.network import Network
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import open_session
-from moiety.runtime.cost.clock import Network
 from moiety.runtime.cost.traffic import image_cost
 from moiety.runtime.intake import pictures as images
 from moiety.runtime.party import handshake as wire

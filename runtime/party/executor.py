@@ -193,7 +193,7 @@ class ServerExecutor:
             raise ContractViolation(f"prepare() has not run for {images} images")
         layers = self._layers[images]
         cost = RunCost(images=images)
-        session.link = self.program.link
+        session.network = self.program.planned_for
         with cost.measure(session, "keys", "keys"):
             specs = [layer.spec for layer in layers.values()]
             linear.new_query_server(session, specs, public_seed(self.program, images))
@@ -330,7 +330,7 @@ class ClientExecutor:
         specs, seed = self._layers(count), public_seed(self.program, count)
         cost = RunCost(images=count)
         outputs: list[list[Output]] = [[] for _ in images]
-        session.link = self.program.link
+        session.network = self.program.planned_for
         with cost.measure(session, "keys", "keys"):
             linear.new_query_client(session, list(specs.values()), seed)
         for index, step, values in _walk(self.program, count, progress):

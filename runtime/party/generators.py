@@ -18,17 +18,14 @@ from typing import Literal, get_args
 from moiety.protocols.channel import Channel
 from moiety.protocols.cost import Cost, Mixed
 from moiety.protocols.errors import BadInput, NetworkFailure
+from moiety.protocols.network import LAN, Network
 from moiety.protocols.setup import NEVER_SILENT
-from moiety.runtime.cost.clock import Network, predict, total
+from moiety.runtime.cost.clock import predict, total
 from moiety.runtime.cost.machine import REFERENCE, Machine
 
 Ot = Literal["auto", "softspoken", "silent"]
 ALWAYS_SILENT = 1
 
-# Traffic is never counted as cheaper than on a good LAN: inside one machine it would
-# be nearly free, and what is measured there would choose a gigabyte of corrections for
-# the sake of a tenth of a second.
-FASTEST = 3e9
 
 # Predictions this near to each other are equal, as far as the model can tell (docs/cost-model.md).
 INDISTINCT = 1.03
@@ -60,7 +57,9 @@ def silent_from(network: Network, image: Cost) -> int:
     least time on this network, by its declared cost. Where the predictions differ by less than they
     can tell, the fewest bytes decide.
     """
-    slower = Network(network.rtt, min(network.down, FASTEST), min(network.up, FASTEST))
+    # Traffic is never counted as cheaper than on a good LAN: inside one machine it would be nearly
+    # free, and what is measured there would choose a gigabyte of corrections for a tenth of a second.
+    slower = Network(network.rtt, min(network.down, LAN.down), min(network.up, LAN.up))
     choices = range(ALWAYS_SILENT, NEVER_SILENT + 1)
     seconds = {
         narrowest: total(predict([image], REFERENCE, slower, narrowest)).total

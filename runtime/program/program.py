@@ -20,8 +20,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from moiety.protocols.compare.digits import LINKS, Link, LinkName
 from moiety.protocols.errors import BadArtifact, BadInput
+from moiety.protocols.network import NETWORKS, Network, NetworkName
 
 FORMAT = "moiety-program"
 VERSION = 1
@@ -243,7 +243,7 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     preprocessing: Preprocessing | None
     steps: tuple[AnyStep, ...]
     disclosed: tuple[str, ...]
-    network: LinkName = "lan"
+    network: NetworkName = "lan"
 
     def encode(self) -> bytes:
         """Canonical bytes: JSON with fields in declaration order. The digest is over these."""
@@ -308,9 +308,9 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         return first
 
     @property
-    def link(self) -> Link:
+    def planned_for(self) -> Network:
         """What `network` stands for."""
-        return LINKS[self.network]
+        return NETWORKS[self.network]
 
     @property
     def outputs(self) -> dict[int, Output]:

@@ -11,11 +11,11 @@ from moiety.protocols import cost as costs
 from moiety.protocols import ring
 from moiety.protocols.compare.relu import relu
 from moiety.protocols.errors import BadInput, NetworkFailure
+from moiety.protocols.network import Network
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import NEVER_SILENT, open_session
 from moiety.runtime.party import generators as correlations
 from moiety.runtime.party.generators import (
-    Network,
     agreed,
     settle_client,
     settle_server,

@@ -19,10 +19,11 @@ from moiety.compiler.planning.options import PlanOptions
 from moiety.protocols import cost as costs
 from moiety.protocols import ring
 from moiety.protocols.channel import Meter
-from moiety.protocols.compare.digits import LAN, LINKS, Link, LinkName, Plan, plan, price
+from moiety.protocols.compare.digits import Plan, plan, price
 from moiety.protocols.compare.millionaires import less_than
 from moiety.protocols.cost import Cost, Mixed
 from moiety.protocols.errors import BadInput, BadPlan
+from moiety.protocols.network import LAN, LOOPBACK, NETWORKS, Network, NetworkName, parse_network
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import NEVER_SILENT, open_session
 from moiety.runtime import program as ir
@@ -30,7 +31,7 @@ from moiety.runtime.cost import clock as timing
 from moiety.runtime.cost import formulas as symbolic
 from moiety.runtime.cost import machine
 from moiety.runtime.cost import traffic as costing
-from moiety.runtime.cost.clock import NETWORKS, Network, parse_network, predict, total
+from moiety.runtime.cost.clock import predict, total
 from moiety.runtime.cost.machine import FIGURES, REFERENCE, Machine
 from moiety.runtime.measure.figures import calibrate
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
@@ -67,14 +68,16 @@ def every_join(digits: int) -> Iterator[tuple[tuple[int, ...], ...]]:
                 yield from ((groups, *rest) for rest in every_join(count))
 
 
-@pytest.mark.parametrize("link", [*LINKS.values(), Link(20_000, 1, 3)], ids=[*LINKS, "thin"])
+@pytest.mark.parametrize(
+    "network", [*NETWORKS.values(), Network(0, 50e6, 50e6)], ids=[*NETWORKS, "thin"]
+)
 @pytest.mark.parametrize("count", [1, 2, 25])
-def test_the_plan_is_the_cheapest_of_all(link: Link, count: int) -> None:
+def test_the_plan_is_the_cheapest_of_all(network: Network, count: int) -> None:
     for bits in (1, 2, 4, 5, 6, 7):
         for n in (1, 1000, 10**6, None):
-            made = plan(bits, count, n, link)
-            assert price(made, count, n, link) == min(
-                price(each, count, n, link) for each in every_plan(bits)
+            made = plan(bits, count, n, network)
+            assert price(made, count, n, network) == min(
+                price(each, count, n, network) for each in every_plan(bits)
             )
 
 
@@ -82,11 +85,11 @@ def test_the_plan_is_the_cheapest_of_all(link: Link, count: int) -> None:
     st.integers(1, 64),
     st.integers(1, 32),
     st.integers(1, 10**6),
-    st.sampled_from(list(LINKS.values())),
+    st.sampled_from(list(NETWORKS.values())),
 )
 @settings(max_examples=60, deadline=None)
-def test_a_plan_reaches_every_bit(bits: int, count: int, n: int, link: Link) -> None:
-    made = plan(bits, count, n, link)
+def test_a_plan_reaches_every_bit(bits: int, count: int, n: int, network: Network) -> None:
+    made = plan(bits, count, n, network)
     assert sum(made.digits) == bits
     assert all(1 <= k <= 4 for k in made.digits)
     digits = len(made.digits)
@@ -102,20 +105,20 @@ def test_plans_of_a_lan() -> None:
         assert plan(bits, 1, 100_000, LAN) == Plan(digits, joins)
     assert plan(13, 1, 100_000, LAN).digits == (1, 4, 4, 4)
     assert plan(13, 25, 100_000, LAN).digits == (3, 3, 3, 4)
-    assert plan(13, 1, 100_000, LINKS["wan"]).digits == (3, 3, 3, 4)
+    assert plan(13, 1, 100_000, NETWORKS["wan"]).digits == (3, 3, 3, 4)
     # Narrower lookups in more rounds, where the tensor is large enough for a round trip more.
     assert len(plan(28, 1, 1_000_000, LAN).joins) > len(plan(28, 1, 100, LAN).joins)
 
 
 def test_more_thresholds_take_narrower_digits_on_a_narrow_line() -> None:
-    wan = LINKS["wan"]
+    wan = NETWORKS["wan"]
     assert len(plan(16, 25, 10**6, wan).digits) > len(plan(16, 25, 10**6, LAN).digits)
 
 
-@pytest.mark.parametrize("network", LINKS)
+@pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize(("bits", "count"), [(5, 1), (13, 1), (13, 3), (15, 25), (28, 2)])
 def test_every_links_plan_compares_and_costs_what_it_says(
-    network: LinkName, bits: int, count: int
+    network: NetworkName, bits: int, count: int
 ) -> None:
     n, rng = 150, np.random.default_rng(bits)
     a = ring.reduce(rng.integers(0, 1 << 62, (count, n), np.uint64), bits)
@@ -124,7 +127,7 @@ def test_every_links_plan_compares_and_costs_what_it_says(
 
     def side(values: ring.U64):  # type: ignore[no-untyped-def]
         def body(session: Session) -> object:
-            session.link = LINKS[network]
+            session.network = NETWORKS[network]
             with session.channel.meter.labelled("case"):
                 return less_than(session, values, bits, count)
 
@@ -133,7 +136,7 @@ def test_every_links_plan_compares_and_costs_what_it_says(
     run = run_two_party(side(a), side(y))
     assert np.array_equal(run.server ^ run.client, a < y)
     cost, metered = (
-        costs.less_than(n, bits, count, LINKS[network]),
+        costs.less_than(n, bits, count, NETWORKS[network]),
         run.channels[1].meter.by_label["case"],
     )
     assert (metered.sent, metered.received, metered.flights) == (cost.up, cost.down, cost.rounds)
@@ -163,7 +166,7 @@ def image(program: ir.Program, weights: Weights, silent_from: int) -> Meter:
 @pytest.mark.parametrize("silent_from", [1, 4, NEVER_SILENT])
 @pytest.mark.parametrize("network", ["lan", "wan"])
 def test_predicted_traffic_is_the_metered_one(
-    rounding: ir.Rounding, silent_from: int, network: LinkName
+    rounding: ir.Rounding, silent_from: int, network: NetworkName
 ) -> None:
     program, weights = small(rounding)
     program = msgspec.structs.replace(program, network=network)
@@ -250,7 +253,7 @@ def test_a_slower_machine_takes_more_time_figure_by_figure() -> None:
 
 
 def test_time_lies_between_the_busiest_and_everything_in_turn() -> None:
-    for name, network in NETWORKS.items():
+    for name, network in {**NETWORKS, "loopback": LOOPBACK}.items():
         made = total(predict([a_cost()], REFERENCE, network, 4))
         assert max(made.server, made.client) <= made.total, name
         assert made.total <= made.server + made.client + made.network + 1e-12, name
@@ -295,7 +298,7 @@ def test_networks() -> None:
         "1ms,1Gbit,2Gbit",
         "ms,Gbit",
     ):
-        with pytest.raises(BadInput, match="choose lan, wan or loopback"):
+        with pytest.raises(BadInput, match="choose fast, lan, wan, loopback"):
             parse_network(wrong)
 
 
@@ -335,9 +338,9 @@ def test_calibration_measures_every_figure() -> None:
 
 def test_the_program_says_its_network() -> None:
     program, _ = small("exact")
-    assert program.link == LAN
+    assert program.planned_for == LAN
     wan = msgspec.structs.replace(program, network="wan")
-    assert wan.link == LINKS["wan"]
+    assert wan.planned_for == NETWORKS["wan"]
     assert wan.digest() != program.digest()
     assert ir.Program.decode(wan.encode()) == wan
     with pytest.raises(BadPlan, match="the network is 'moon'"):
