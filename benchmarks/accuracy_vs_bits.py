@@ -51,7 +51,7 @@ from moiety.runtime.cost import traffic as costing
 from moiety.runtime.intake import pictures as images
 from moiety.runtime.party.generators import ALWAYS_SILENT
 from moiety.runtime.program import folder as artifacts
-from moiety.runtime.program.cleartext import Executor
+from moiety.runtime.program.cleartext import CleartextExecutor
 
 DEFAULT_MODEL = harness.ROOT / "models" / "chest-densenet121.onnx"
 F64 = npt.NDArray[np.float64]
@@ -290,7 +290,7 @@ def run_chunk(place: Path, files: Sequence[Path], seed: Sequence[int]) -> tuple[
     """
     program, weights = loaded(place)
     rng = np.random.default_rng(list(seed)) if program.rounding == "stochastic" else None
-    executor = Executor(program, weights, rng)
+    executor = CleartextExecutor(program, weights, rng)
     ((index, step),) = program.outputs.items()
     tensors = (images.load(file, program.input.shape, program.preprocessing) for file in files)
     logits = np.stack(

@@ -26,7 +26,7 @@ import onnxruntime
 from moiety.compiler.compile import compile_model
 from moiety.compiler.planning.options import PlanOptions
 from moiety.runtime.cost.traffic import image_cost
-from moiety.runtime.program.cleartext import Executor
+from moiety.runtime.program.cleartext import CleartextExecutor
 
 WIDTHS = ("activation_bits", "weight_bits", "margin_bits")
 
@@ -58,7 +58,7 @@ def measure(
     started = time.perf_counter()
     compiled = compile_model(path, smooth_images(shape, calibration, seed), plan)
     compile_s = time.perf_counter() - started
-    executor = Executor(compiled.program, compiled.weights, np.random.default_rng(seed))
+    executor = CleartextExecutor(compiled.program, compiled.weights, np.random.default_rng(seed))
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     errors, sizes, seconds = [], [], []
     for image in smooth_images(shape, images, seed + 1):

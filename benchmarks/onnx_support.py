@@ -39,7 +39,7 @@ from moiety.compiler.onnx_import import describe, import_onnx, supported_ops
 from moiety.compiler.passes.manager import optimise
 from moiety.compiler.planning.options import PlanOptions
 from moiety.protocols.errors import BadInput, BadModel, BadPlan
-from moiety.runtime.program.cleartext import Executor
+from moiety.runtime.program.cleartext import CleartextExecutor
 
 Array = npt.NDArray[Any]
 
@@ -191,7 +191,7 @@ def _fixed_point(graph: Graph, given: _Case) -> tuple[str | None, float]:
         compiled = compile_graph(optimise(graph), images, OPTIONS)
     except (BadModel, BadPlan, BadInput) as error:
         return _reason(str(error)), 0.0
-    executor = Executor(compiled.program, compiled.weights, np.random.default_rng(0))
+    executor = CleartextExecutor(compiled.program, compiled.weights, np.random.default_rng(0))
     results = [executor.run(image) for image in images]
     values = {name: np.stack([result[name] for result in results]) for name in graph.outputs}
     return None, _difference(graph, values, given.expected)

@@ -13,10 +13,9 @@ from moiety.protocols.errors import BadInput, BadModel
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.intake import pictures as files
-from moiety.runtime.program import Program, dequantise_output
+from moiety.runtime.program import Program
 from moiety.runtime.program import folder as artifacts
-from moiety.runtime.program.cleartext import Executor
-from moiety.runtime.program.layers import kind_of
+from moiety.runtime.program.cleartext import CleartextExecutor
 
 F64 = npt.NDArray[np.float64]
 
@@ -28,7 +27,7 @@ def simulate(folder: Path, images: Sequence[Path], model: Path | None, seed: int
     program, weights = artifacts.load_vendor(folder)
     paths = files.collect(images)
     reference = FloatModel(model, program) if model is not None else None
-    executor = Executor(program, weights, np.random.default_rng(seed))
+    executor = CleartextExecutor(program, weights, np.random.default_rng(seed))
     columns = ("float", "max |difference|") if reference else ()
     shown = ui.table(
         "",
@@ -51,7 +50,7 @@ def simulate(folder: Path, images: Sequence[Path], model: Path | None, seed: int
             overflows = sum(executor.overflows.values()) - before
             for index, name in program.output_names().items():
                 step = program.outputs[index]
-                values = dequantise_output(step, integers[index]).ravel()
+                values = step.dequantise(integers[index]).ravel()
                 top = int(values.argmax())
                 row = [
                     str(path),
@@ -70,7 +69,7 @@ def simulate(folder: Path, images: Sequence[Path], model: Path | None, seed: int
     _print_overflows(executor)
 
 
-def _print_overflows(executor: Executor) -> None:
+def _print_overflows(executor: CleartextExecutor) -> None:
     steps, found = executor.program.steps, executor.overflows
     print(
         f"overflows: {sum(found.values())} values in {len(found)} of {len(steps)} steps, {executor.images} images"
@@ -78,7 +77,7 @@ def _print_overflows(executor: Executor) -> None:
     for index, count in sorted(found.items()):
         step = steps[index]
         print(
-            f"  step {index}, {kind_of(step)} {step.name}: {count} values left the {step.bits}-bit ring"
+            f"  step {index}, {step.kind} {step.name}: {count} values left the {step.bits}-bit ring"
         )
     if found:
         print("more margin bits, or calibration images more like these, would help")

@@ -25,10 +25,10 @@ from moiety.models.synthetic import synthetic_radiograph
 from moiety.protocols.errors import ContractViolation, NetworkFailure
 from moiety.runtime.cli import ui
 from moiety.runtime.intake import pictures as images
-from moiety.runtime.party.client import Results
-from moiety.runtime.program import Output, Program, Rounding, dequantise_output
+from moiety.runtime.party.results import Results
+from moiety.runtime.program import Output, Program, Rounding
 from moiety.runtime.program import folder as artifacts
-from moiety.runtime.program.cleartext import Executor
+from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.weights import Weights
 
 CALIBRATION_IMAGES = 32
@@ -152,13 +152,13 @@ def compare(
 ) -> None:
     """The final table."""
     tensor = images.load(picture, program.input.shape, program.preprocessing)
-    executor = Executor(program, weights, np.random.default_rng(0))
+    executor = CleartextExecutor(program, weights, np.random.default_rng(0))
     fixed = executor.run_integers(tensor)
     floats = FloatModel(source, program)(tensor)
     (result,) = results.images
     same = True
     for (index, step), secure in zip(program.outputs.items(), result.outputs, strict=True):
-        clear, float_values = dequantise_output(step, fixed[index]).ravel(), floats[index]
+        clear, float_values = step.dequantise(fixed[index]).ravel(), floats[index]
         same &= bool(np.array_equal(clear, secure.values))
         ui.out.print(
             predictions(

@@ -25,7 +25,6 @@ from moiety.compiler.planning.plan import OUTPUT_INTEGER_BITS, LinearPlan, Plan
 from moiety.compiler.planning.scales import FINAL, LINEAR, REINDEXING, window_factors
 from moiety.protocols.errors import BadModel, ContractViolation
 from moiety.runtime import program as ir
-from moiety.runtime.program.validate import check_program
 from moiety.runtime.program.weights import Weights, check_weights
 
 Tensors = dict[str, npt.NDArray[Any]]
@@ -76,7 +75,7 @@ def lower(
         disclosed=disclosed(plan),
         network=plan.options.network,
     )
-    check_program(program)
+    program.check()
     check_weights(program, tensors)
     return program, Weights(tensors)
 

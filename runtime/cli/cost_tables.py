@@ -21,7 +21,7 @@ from moiety.runtime.cost import traffic as costing
 from moiety.runtime.cost.clock import Time, predict, total
 from moiety.runtime.cost.formulas import Formula, formulas, readable, readable_draws
 from moiety.runtime.party.generators import agreed, parse, soonest
-from moiety.runtime.program.layers import kind_of, linear_specs
+from moiety.runtime.program.linear_layers import linear_specs
 
 COLUMNS = ("up", "down", "flights", "seconds", "server's work", "client's work", "network")
 
@@ -63,7 +63,7 @@ def prediction(program: ir.Program, network: str, ot: str, machine_file: Path | 
     wires = [cost.on(generator) for cost in costs]
     names = [
         ("keys", ""),
-        *((kind_of(step), f"{index} {step.name}") for index, step in enumerate(program.steps)),
+        *((step.kind, f"{index} {step.name}") for index, step in enumerate(program.steps)),
     ]
     lines = tuple(
         Line(*name, wire, time) for name, wire, time in zip(names, wires, times, strict=True)

@@ -12,7 +12,6 @@ from moiety.protocols.cost import Cost, setup
 from moiety.runtime import program as ir
 from moiety.runtime.cli.ui import megabytes, table
 from moiety.runtime.cost import traffic as costing
-from moiety.runtime.program.layers import kind_of
 
 COLUMNS_OF_COST = ("up", "down", "rounds")
 
@@ -29,7 +28,7 @@ def summary(program: ir.Program) -> Table:
     picture = program.preprocessing
     elements = sum(math.prod(step.shape) for step in program.steps if isinstance(step, ir.Relu))
     kinds = ", ".join(
-        f"{n} {kind}" for kind, n in Counter(map(kind_of, program.steps)).most_common()
+        f"{n} {kind}" for kind, n in Counter(step.kind for step in program.steps).most_common()
     )
     rows = {
         "digest (SHA-256)": program.digest(),
@@ -76,37 +75,15 @@ def steps(program: ir.Program) -> Table:
         operands = ",".join(map(str, step.inputs))
         made.add_row(
             str(index),
-            kind_of(step),
+            step.kind,
             Text(step.name),
             operands,
             shape(step.shape),
             str(step.bits),
-            details(step),
+            step.details(),
             *shown(cost),
         )
     return made
-
-
-def details(step: ir.AnyStep) -> str:
-    """What distinguishes this step from others of its kind."""
-    match step:
-        case ir.Linear():
-            groups = f", {step.groups} groups" if step.groups > 1 else ""
-            return f"{step.kernel[0]}x{step.kernel[1]}, {step.weight_bits}-bit weights{groups}"
-        case ir.Truncate():
-            return f"by {step.shift}, {step.rounding}"
-        case ir.Relu(inputs=(_, _)):
-            return "multiplexer alone"
-        case ir.Relu():
-            return "secret thresholds" if step.affine else ""
-        case ir.Gates():
-            return f"{step.shape[0]} secret thresholds"
-        case ir.MaxPool() | ir.SumPool():
-            return f"{step.kernel[0]}x{step.kernel[1]} / {step.strides[0]}x{step.strides[1]}"
-        case ir.Add():
-            return " ".join("+" if sign > 0 else "-" for sign in step.signs)
-        case _:
-            return ""
 
 
 def lattices(program: ir.Program) -> Table:
@@ -150,7 +127,7 @@ def costs(program: ir.Program) -> Table:
     )
     kinds: dict[str, list[Cost]] = {"keys": [costing.key_cost(program)]}
     for step, cost in zip(program.steps, costing.step_costs(program), strict=True):
-        kinds.setdefault(kind_of(step), []).append(cost)
+        kinds.setdefault(step.kind, []).append(cost)
     total = costing.image_cost(program)
     for kind, found in sorted(kinds.items(), key=lambda item: -sum(cost.total for cost in item[1])):
         part = sum(found, Cost())

@@ -102,7 +102,7 @@ def readable_draws(formula: Formula) -> str:
 
 
 def formulas(program: ir.Program, specs: Mapping[int, LinearSpec]) -> list[Formula]:
-    """All rows, in order of first use. `specs` are runtime.layers.linear_specs."""
+    """All rows, in order of first use. `specs` are linear_layers.linear_specs."""
     rows: dict[tuple[Any, ...], Formula] = {}
     keys = _symbol("key_residues")
     found = [_keys(list(specs.values()), keys)]

@@ -14,7 +14,7 @@ from moiety.protocols.cost import Cost, Local, Send, Work, local
 from moiety.protocols.linear import layout as packing
 from moiety.protocols.linear.rlwe import phase_primes
 from moiety.runtime import program as ir
-from moiety.runtime.program.layers import linear_specs
+from moiety.runtime.program.linear_layers import linear_specs
 
 
 def step_costs(program: ir.Program, images: int = 1) -> list[Cost]:

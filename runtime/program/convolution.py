@@ -10,10 +10,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from moiety.protocols.arrays import F64, I64
 from moiety.protocols.errors import ContractViolation
-
-I64 = npt.NDArray[np.int64]
-F64 = npt.NDArray[np.float64]
 
 _EXACT = float(1 << 53)
 _COLUMN_BYTES = 4 << 20  # gathered columns are kept within the cache: faster than one large im2col

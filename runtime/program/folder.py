@@ -2,7 +2,8 @@
 
 DIR/public/program.json     the Program: both parties
 DIR/weights.safetensors     the Weights: the vendor alone
-DIR/hints*.safetensors      what a server derives from them and keeps (runtime/party/hints), as secret as they are
+DIR/hints*.safetensors      what a server derives from them and keeps (runtime/party/hints), as
+                            secret as they are
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from moiety.protocols.errors import BadArtifact
-from moiety.runtime.program import Program
+from moiety.runtime.program.program import Program
 from moiety.runtime.program.weights import Weights
 
 PUBLIC = "public"
@@ -31,7 +32,8 @@ def load_program(place: Path) -> Program:
             else f"no {PROGRAM} and no {PUBLIC}/{PROGRAM} in it"
         )
         raise BadArtifact(
-            f"{place}: {what}; give the folder that `moiety compile -o` wrote, or the public part of it"
+            f"{place}: {what}; "
+            "give the folder that `moiety compile -o` wrote, or the public part of it"
         )
     return Program.load(file)
 
@@ -41,6 +43,7 @@ def load_vendor(folder: Path) -> tuple[Program, Weights]:
     program = load_program(folder)
     if not (folder / WEIGHTS).is_file():
         raise BadArtifact(
-            f"{folder}: no {WEIGHTS} in it; the server needs the whole folder that `moiety compile -o` wrote"
+            f"{folder}: no {WEIGHTS} in it; "
+            "the server needs the whole folder that `moiety compile -o` wrote"
         )
     return program, Weights.load(folder / WEIGHTS, program)

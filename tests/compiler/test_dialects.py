@@ -13,7 +13,7 @@ from moiety.compiler.planning.options import PlanOptions
 from moiety.runtime import program as ir
 from moiety.runtime.cost.traffic import image_cost
 from moiety.runtime.intake.pictures import load
-from moiety.runtime.program.cleartext import Executor
+from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support import nets
 from tests.support.command import moiety
 from tests.support.dialects import affine_norms, channels_last
@@ -61,7 +61,7 @@ def test_same_cost_and_same_function(name: str, dialect: str, tmp_path: Path) ->
     assert layers(two.program) == layers(one.program)
     first, second = image_cost(one.program), image_cost(two.program)
     assert (second.up, second.down) == (first.up, first.down)
-    executor = Executor(two.program, two.weights)
+    executor = CleartextExecutor(two.program, two.weights)
     found = np.stack([executor.run(image)["logits"] for image in IMAGES.transpose(turned)])
     # What linear upsampling adds up is 16 times larger, which costs the next
     # layer's weights 4 of their 12 bits.

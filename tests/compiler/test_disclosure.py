@@ -16,7 +16,7 @@ from moiety.compiler.compile import Compiled, compile_model
 from moiety.compiler.planning.options import PlanOptions
 from moiety.protocols.errors import BadPlan
 from moiety.runtime.program import Preprocessing, Program, Reduce
-from moiety.runtime.program.cleartext import Executor
+from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support import nets
 
 FAMILIES = (
@@ -145,7 +145,7 @@ def test_minimal_disclosure_makes_equal_programs(family: str, tmp_path: Path) ->
     for each, seed, gammas in ((ordinary, 1, "ordinary"), (hostile, 2, "hostile")):
         model = getattr(nets, family)(seed=seed, gammas=gammas)
         images = nets.random_images(each.program.input.shape, 12, seed=3)
-        executor = Executor(each.program, each.weights, np.random.default_rng(1))
+        executor = CleartextExecutor(each.program, each.weights, np.random.default_rng(1))
         expected = nets.run_onnx(model, images)
         results = np.stack([next(iter(executor.run(image).values())) for image in images]).reshape(
             expected.shape

@@ -16,7 +16,7 @@ from moiety.compiler.lowering import lower as lowering
 from moiety.compiler.planning.options import PlanOptions
 from moiety.runtime import program as ir
 from moiety.runtime.cost.traffic import image_cost
-from moiety.runtime.program.cleartext import Executor
+from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support.graphs import GraphMaker
 from tests.support.nets import random_images, small_mobilenet
 
@@ -40,7 +40,8 @@ def test_relu6_compares_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert cheap.down <= dear.down
     for image in images[:3]:
         one, two = (
-            Executor(each.program, each.weights).run(image)["logits"] for each in (fused, plain)
+            CleartextExecutor(each.program, each.weights).run(image)["logits"]
+            for each in (fused, plain)
         )
         np.testing.assert_array_equal(one, two)
 

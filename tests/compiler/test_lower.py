@@ -15,7 +15,7 @@ from moiety.compiler.compile import compile_graph, compile_model
 from moiety.compiler.planning.options import PlanOptions
 from moiety.protocols.errors import BadInput
 from moiety.runtime import program as ir
-from moiety.runtime.program.cleartext import Executor
+from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.weights import Weights
 from tests.support import nets
 from tests.support.graphs import PRECISE, GraphMaker, compile_and_compare
@@ -180,7 +180,7 @@ class TestNetworks:
         size = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
         images = nets.random_images((3, size, size), n=24, seed=1)
         compiled = compile_model(tmp_path / "m.onnx", images, PRECISE)
-        executor = Executor(compiled.program, compiled.weights, np.random.default_rng(2))
+        executor = CleartextExecutor(compiled.program, compiled.weights, np.random.default_rng(2))
         test = nets.random_images((3, size, size), n=3, seed=77)
         expected = nets.run_onnx(model, test)
         actual = np.stack([executor.run(image)["logits"] for image in test])
@@ -194,7 +194,9 @@ class TestNetworks:
         options = PlanOptions(rounding="exact")
         one, two = (compile_model(tmp_path / "m.onnx", images, options) for _ in range(2))
         assert one.program.digest() == two.program.digest()
-        results = [Executor(c.program, c.weights).run(images[0])["logits"] for c in (one, two)]
+        results = [
+            CleartextExecutor(c.program, c.weights).run(images[0])["logits"] for c in (one, two)
+        ]
         np.testing.assert_array_equal(*results)
 
     @settings(max_examples=30, deadline=None)

@@ -22,7 +22,7 @@ from moiety.compiler.planning.ranges import KINDS, Ranges, calibrate, measuremen
 from moiety.compiler.planning.scales import Classes, propagate, window_factors
 from moiety.protocols.errors import BadArtifact, BadInput, BadModel, BadPlan
 from moiety.runtime import program as ir
-from moiety.runtime.program.cleartext import Executor
+from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support.graphs import PRECISE, GraphMaker, compile_and_compare
 
 
@@ -296,7 +296,7 @@ class TestBiasCorrection:
             activation_bits=activation_bits, weight_bits=weight_bits, rounding="exact"
         )
         compiled = compile_graph(graph, images, options)
-        executor = Executor(compiled.program, compiled.weights)
+        executor = CleartextExecutor(compiled.program, compiled.weights)
         actual = np.stack([executor.run(image)[y] for image in images])
         error = actual - run_graph(graph, {"x": images.astype(np.float64)})[y]
         scatter = error.std(axis=(0, 2, 3))

@@ -29,7 +29,7 @@ from moiety.compiler.planning.plan import Plan, make_plan
 from moiety.compiler.planning.ranges import Ranges, calibrate
 from moiety.compiler.planning.search import Search, searched_plan
 from moiety.protocols.errors import BadInput, BadPlan
-from moiety.runtime.program.cleartext import Executor
+from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support import nets
 from tests.support.graphs import GraphMaker
 
@@ -63,7 +63,7 @@ def small_graph() -> tuple[Graph, Ranges, Images]:
 def measured_error(plan: Plan, images: Images) -> float:
     """Root mean square over images and results, in the executor."""
     program, weights = lower(plan, plan_rlwe)
-    executor = Executor(program, weights, np.random.default_rng(1))
+    executor = CleartextExecutor(program, weights, np.random.default_rng(1))
     (source,), (output,) = plan.graph.inputs, plan.graph.outputs
     expected = run_graph(plan.graph, {source: images.astype(np.float64)})[output]
     results = np.stack([executor.run(image)[output] for image in images])
@@ -217,7 +217,7 @@ class TestSearch:
                 if type(s).__name__ == "Gates"
             ]
             assert gates == ([13, 9] if share else [])
-            executor = Executor(program, weights)
+            executor = CleartextExecutor(program, weights)
             results.append([executor.run(image) for image in images])
         for one, other in zip(*results, strict=True):
             for name in one:

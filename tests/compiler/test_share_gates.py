@@ -19,7 +19,7 @@ from moiety.protocols.compare.relu import gates
 from moiety.runtime import program as ir
 from moiety.runtime.cost.traffic import image_cost
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
-from moiety.runtime.program.cleartext import Executor
+from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support import nets
 from tests.support.two_party import run_two_party, share
 
@@ -39,8 +39,8 @@ def test_same_integers(tmp_path: Path, builder: str) -> None:
     plain, images = compiled(tmp_path, builder, False)
     shared, _ = compiled(tmp_path, builder, True)
     for image in images:
-        one = Executor(plain.program, plain.weights).run_integers(image)
-        two = Executor(shared.program, shared.weights).run_integers(image)
+        one = CleartextExecutor(plain.program, plain.weights).run_integers(image)
+        two = CleartextExecutor(shared.program, shared.weights).run_integers(image)
         for a, b in zip(one.values(), two.values(), strict=True):
             np.testing.assert_array_equal(a, b)
 
@@ -55,7 +55,7 @@ def test_dense_blocks_share_and_save(tmp_path: Path) -> None:
         server_of(shared), lambda s: ClientExecutor(shared.program).run(s, images[0])
     )
     (outputs, cost) = outcome.client
-    oracle = Executor(shared.program, shared.weights).run_integers(images[0])
+    oracle = CleartextExecutor(shared.program, shared.weights).run_integers(images[0])
     for output, expected in zip(outputs, oracle.values(), strict=True):
         np.testing.assert_array_equal(output.integers, expected)
     declared = image_cost(shared.program)

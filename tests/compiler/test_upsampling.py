@@ -19,7 +19,7 @@ from moiety.compiler.onnx_import import import_onnx
 from moiety.compiler.passes import check_normal_form
 from moiety.compiler.passes.manager import optimise
 from moiety.protocols.errors import BadModel
-from moiety.runtime.program.cleartext import Executor
+from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support.graphs import PRECISE
 from tests.support.onnx_models import ModelBuilder as B
 from tests.support.onnx_models import run_model
@@ -312,7 +312,7 @@ def test_compiled(name: str) -> None:
     graph = optimise(import_onnx(model))
     images = np.random.default_rng(0).standard_normal((12, 4, 8, 8)).astype(np.float32)
     compiled = compile_graph(graph, images, PRECISE)
-    executor = Executor(compiled.program, compiled.weights, np.random.default_rng(1))
+    executor = CleartextExecutor(compiled.program, compiled.weights, np.random.default_rng(1))
     (expected,) = run_model(model, images)
     found = np.stack([executor.run(image)[graph.outputs[0]] for image in images])
     np.testing.assert_allclose(found, expected, atol=2e-3 * np.abs(expected).max())

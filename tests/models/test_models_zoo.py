@@ -17,8 +17,9 @@ from moiety.compiler.compile import Compiled, compile_model
 from moiety.compiler.planning.options import PlanOptions
 from moiety.protocols.session import Session
 from moiety.runtime.cost.traffic import image_cost
-from moiety.runtime.party.executor import ClientExecutor, Output, RunCost, ServerExecutor
-from moiety.runtime.program.cleartext import Executor
+from moiety.runtime.party.executor import ClientExecutor, Revealed, ServerExecutor
+from moiety.runtime.party.metering import RunCost
+from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support import nets
 from tests.support.graphs import PRECISE
 from tests.support.onnx_models import ModelBuilder, run_model
@@ -62,7 +63,7 @@ def test_fixed_point_is_the_float_network(name: str) -> None:
         (given.precise, 0.005),
         (given.exact, 0.1 if name == "unet-linear" else 0.05),
     ):
-        executor = Executor(compiled.program, compiled.weights, np.random.default_rng(2))
+        executor = CleartextExecutor(compiled.program, compiled.weights, np.random.default_rng(2))
         found = np.stack([executor.run(image)["logits"] for image in given.images])
         np.testing.assert_allclose(found, given.expected, atol=tolerance * size)
 
@@ -82,11 +83,11 @@ def two_parties(compiled: Compiled, image: nets.Floats) -> None:
         executor.prepare()
         return executor.run(session)
 
-    def client(session: Session) -> tuple[list[Output], RunCost]:
+    def client(session: Session) -> tuple[list[Revealed], RunCost]:
         return ClientExecutor(compiled.program).run(session, image)
 
     outputs, cost = run_two_party(server, client).client
-    oracle = Executor(compiled.program, compiled.weights).run_integers(image)
+    oracle = CleartextExecutor(compiled.program, compiled.weights).run_integers(image)
     assert len(outputs) == len(compiled.program.outputs)
     for index, output in zip(compiled.program.outputs, outputs, strict=True):
         np.testing.assert_array_equal(output.integers, oracle[index])
@@ -108,7 +109,7 @@ def test_signals(tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "model.onnx")
     signals = np.random.default_rng(0).standard_normal((20, 2, 64)).astype(np.float32)
     compiled = compile_model(tmp_path / "model.onnx", signals, EXACT)
-    executor = Executor(compiled.program, compiled.weights)
+    executor = CleartextExecutor(compiled.program, compiled.weights)
     found = np.stack([next(iter(executor.run(signal).values())) for signal in signals])
     (expected,) = run_model(model, signals)
     np.testing.assert_allclose(found, expected, atol=0.05 * np.abs(expected).max())

@@ -18,7 +18,7 @@ from moiety.compiler.planning.options import PlanOptions
 from moiety.models.onnx_file import IMAGENET
 from moiety.protocols.errors import BadInput
 from moiety.runtime.cost.traffic import image_cost
-from moiety.runtime.program.cleartext import Executor
+from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support.nets import random_images, run_onnx
 
 torch = pytest.importorskip("torch")
@@ -72,7 +72,7 @@ def test_both_styles_make_one_program_and_the_same_function(
         onnx.save(exported, tmp_path / f"{style}.onnx")
         compiled = compile_model(tmp_path / f"{style}.onnx", calibration, OPTIONS)
         expected = run_onnx(exported, images)[0]
-        found = Executor(compiled.program, compiled.weights, np.random.default_rng(0)).run(
+        found = CleartextExecutor(compiled.program, compiled.weights, np.random.default_rng(0)).run(
             images[0]
         )["logits"]
         np.testing.assert_allclose(found, expected, atol=0.02 * np.abs(expected).max())

@@ -38,7 +38,7 @@ from moiety.protocols.session import Session
 from moiety.protocols.setup import NEVER_SILENT
 from moiety.runtime import program as ir
 from moiety.runtime.cli import progress
-from moiety.runtime.program.layers import linear_specs, public_seed
+from moiety.runtime.program.linear_layers import linear_specs, public_seed
 from tests.support.runnable import small
 from tests.support.two_party import MemoryChannel, run_two_party
 from tests.support.wiretap import U8, Tapped, brightest, chi_square, run, words, zeros

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from moiety.protocols.errors import BadInput
 from moiety.runtime import program as ir
-from moiety.runtime.program.cleartext import Executor
+from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.convolution import convolve
 from moiety.runtime.program.weights import Weights
 from tests.support.programs import make_program, random_weights, rlwe_plan, small_program
@@ -84,8 +84,8 @@ def test_bands_of_a_large_image_join() -> None:
 
 def run(
     program: ir.Program, weights: Weights, x: Any, rng: np.random.Generator | None = None
-) -> tuple[Any, Executor]:
-    executor = Executor(program, weights, rng)
+) -> tuple[Any, CleartextExecutor]:
+    executor = CleartextExecutor(program, weights, rng)
     (result,) = executor.run_quantised(np.asarray(x, np.int64)).values()
     return result, executor
 
@@ -235,7 +235,7 @@ def test_whole_program_against_python_integers() -> None:
     weights = random_weights(program, rng)
     image = rng.normal(size=(2, 8, 8))
     seen: dict[int, Any] = {}
-    executor = Executor(program, weights)
+    executor = CleartextExecutor(program, weights)
     executor.run_integers(image, lambda index, values: seen.__setitem__(index, values.copy()))
     slow: list[Any] = []
     for index, step in enumerate(program.steps):
@@ -254,7 +254,7 @@ def _slow_step(
         case ir.Input():
             return np.rint(image / step.scale).astype(int).astype(object)
         case ir.Linear():
-            w, b = weights.linear(index)
+            w, b = (weights.tensors[f"linear.{index}.{role}"] for role in ("weight", "bias"))
             return wrap(
                 slow_convolution(x[0], w, step.pads, step.dilations, step.groups) + b.astype(object)
             )
@@ -264,7 +264,7 @@ def _slow_step(
             t = x[0]
             if not step.affine:
                 return np.where(t > 0, t, 0)
-            c, flip = weights.gate(index)
+            c, flip = (weights.tensors[f"relu.{index}.{role}"] for role in ("threshold", "flip"))
             bits = program.steps[step.inputs[0]].bits
             t = np.vectorize(lambda v: signed(int(v), bits), otypes=[object])(
                 t + c.reshape(-1, 1, 1).astype(object)
@@ -283,7 +283,7 @@ def _slow_step(
         case ir.Add():
             return wrap(sum(s * y for s, y in zip(step.signs, x, strict=True)))
         case ir.AddConst():
-            return wrap(x[0] + weights.constant(index).astype(object))
+            return wrap(x[0] + weights.tensors[f"const.{index}"].astype(object))
         case ir.Concat():
             return np.concatenate(x, step.axis)
         case ir.Slice():
@@ -305,9 +305,9 @@ def test_stochastic_run_stays_near_the_exact_one() -> None:
     rng = np.random.default_rng(12)
     weights = random_weights(exact, rng)
     image = rng.normal(size=(2, 8, 8))
-    (expected,) = Executor(exact, weights).run(image).values()
+    (expected,) = CleartextExecutor(exact, weights).run(image).values()
     runs = [
-        next(iter(Executor(loose, weights, np.random.default_rng(i)).run(image).values()))
+        next(iter(CleartextExecutor(loose, weights, np.random.default_rng(i)).run(image).values()))
         for i in range(8)
     ]
     assert any((r != expected).any() for r in runs)
@@ -319,12 +319,14 @@ def test_stochastic_run_stays_near_the_exact_one() -> None:
 def test_a_stochastic_program_needs_a_generator() -> None:
     program = small_program("stochastic")
     with pytest.raises(BadInput, match="random generator"):
-        Executor(program, random_weights(program, np.random.default_rng(1)))
+        CleartextExecutor(program, random_weights(program, np.random.default_rng(1)))
 
 
 def test_clipped_inputs_are_counted() -> None:
     program = small_program()
-    executor = Executor(program, random_weights(program, np.random.default_rng(1), weight=1))
+    executor = CleartextExecutor(
+        program, random_weights(program, np.random.default_rng(1), weight=1)
+    )
     image = np.zeros((2, 8, 8))
     image[0, 0, :3] = 100.0
     executor.run(image)
@@ -354,7 +356,7 @@ def test_sums_that_only_a_linear_layer_reads_may_leave_the_ring() -> None:
         "linear.3.weight": np.array([[[[-1]]], [[[1]]]], np.int32),
         "linear.3.bias": np.array([[[2000]], [[0]]]),
     }
-    executor = Executor(program, Weights(tensors))
+    executor = CleartextExecutor(program, Weights(tensors))
     seen: dict[int, Any] = {}
     (result,) = executor.run_quantised(
         np.full((1, 2, 2), 250), lambda i, v: seen.__setitem__(i, v)

@@ -21,7 +21,7 @@ from moiety.runtime.cost import traffic as costing
 from moiety.runtime.intake import pictures as images
 from moiety.runtime.program import Program
 from moiety.runtime.program import folder as artifacts
-from moiety.runtime.program.cleartext import Executor
+from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support.command import COMMAND, ENVIRONMENT, Compiled, moiety, serving
 from tests.support.nets import small_resnet
 
@@ -79,7 +79,7 @@ def test_two_processes_give_the_cleartext_result_bit_for_bit(
         log = server.wait().check().stderr
     results = json.loads((tmp_path / "r.json").read_text())
     program, weights = artifacts.load_vendor(compiled.folder)
-    executor = Executor(program, weights)
+    executor = CleartextExecutor(program, weights)
     assert len(results["images"]) == 6
     for image in results["images"]:
         tensor = images.load(Path(image["file"]), program.input.shape, program.preprocessing)

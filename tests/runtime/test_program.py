@@ -199,23 +199,23 @@ class TestValues:
 
     def test_quantise_rounds_and_clips(self) -> None:
         x = np.array([0.9, -1e9]).reshape(2, 1, 1)
-        np.testing.assert_array_equal(ir.quantise_input(self.program, x).ravel(), [4, -32])
-        np.testing.assert_array_equal(ir.quantise_input(self.program, -x).ravel(), [-4, 31])
+        np.testing.assert_array_equal(self.program.input.quantise(x).ravel(), [4, -32])
+        np.testing.assert_array_equal(self.program.input.quantise(-x).ravel(), [-4, 31])
 
     @pytest.mark.parametrize(
         "x", [np.zeros((2, 1)), np.full((2, 1, 1), np.nan), np.full((2, 1, 1), np.inf)]
     )
     def test_bad_images(self, x: Any) -> None:
         with pytest.raises(BadInput):
-            ir.quantise_input(self.program, x)
+            self.program.input.quantise(x)
 
     def test_dequantise(self) -> None:
         values = np.array([-(1 << 40), 0, 1 << 40])
         step = ir.Output(inputs=(0,), shape=(3,), bits=50, scale=0.5)
-        np.testing.assert_allclose(ir.dequantise_output(step, values), values / 2)
-        sigmoid = ir.dequantise_output(msgspec.structs.replace(step, postprocess="sigmoid"), values)
+        np.testing.assert_allclose(step.dequantise(values), values / 2)
+        sigmoid = msgspec.structs.replace(step, postprocess="sigmoid").dequantise(values)
         np.testing.assert_allclose(sigmoid, [0, 0.5, 1])
-        softmax = ir.dequantise_output(msgspec.structs.replace(step, postprocess="softmax"), values)
+        softmax = msgspec.structs.replace(step, postprocess="softmax").dequantise(values)
         np.testing.assert_allclose(softmax, [0, 0, 1])
 
     def test_last_uses_free_everything_once(self) -> None:

@@ -12,7 +12,7 @@ from moiety.compiler.compile import Compiled, compile_graph
 from moiety.compiler.ir.graph import Graph, Node
 from moiety.compiler.ir.ops import infer_shapes, run_graph
 from moiety.compiler.planning.options import PlanOptions
-from moiety.runtime.program.cleartext import Executor
+from moiety.runtime.program.cleartext import CleartextExecutor
 
 PRECISE = PlanOptions(activation_bits=20, weight_bits=16, rounding="stochastic")
 """Rounding errors far below anything that a wrong formula would do."""
@@ -97,13 +97,13 @@ class GraphMaker:
 
 def compile_and_compare(
     maker: GraphMaker, *outputs: str, options: PlanOptions = PRECISE, tolerance: float = 2e-3
-) -> tuple[Compiled, Executor]:
+) -> tuple[Compiled, CleartextExecutor]:
     """Compile, run the executor on the calibration images, and hold it against the float meaning
     (relative to the largest result).
     """
     graph, images = maker.graph(*outputs), maker.images()
     compiled = compile_graph(graph, images, options)
-    executor = Executor(compiled.program, compiled.weights, np.random.default_rng(1))
+    executor = CleartextExecutor(compiled.program, compiled.weights, np.random.default_rng(1))
     results = [executor.run(image) for image in images]
     values = run_graph(graph, {"x": images.astype(np.float64)})
     for name in graph.outputs:

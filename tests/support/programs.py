@@ -4,13 +4,14 @@ rings, and random Weights that fit.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 
 from moiety.protocols.linear.parameters import ntt_primes
 from moiety.runtime import program as ir
-from moiety.runtime.program.weights import Weights, expected_tensors
+from moiety.runtime.program.weights import Weights, step_secrets
 
 
 def rlwe_plan(bits: int, masking: ir.Masking = "flooded") -> ir.RlwePlan:
@@ -100,11 +101,11 @@ def random_weights(
     constants below `bias`, random flips.
     """
     tensors = {}
-    for name, dtype, shapes in expected_tensors(program):
-        if dtype is np.uint8:
-            tensors[name] = rng.integers(0, 2, shapes[0], np.uint8)
+    for secret in itertools.chain.from_iterable(step_secrets(program)):
+        shape = secret.shapes[0]
+        if secret.dtype is np.uint8:
+            tensors[secret.name] = rng.integers(0, 2, shape, np.uint8)
         else:
-            limit = weight if name.endswith("weight") else bias
-            shape = shapes[0] if shapes else program.steps[int(name.split(".")[1])].shape
-            tensors[name] = rng.integers(-limit, limit + 1, shape).astype(dtype)
+            limit = weight if secret.role == "weight" else bias
+            tensors[secret.name] = rng.integers(-limit, limit + 1, shape).astype(secret.dtype)
     return Weights(tensors)

@@ -1,5 +1,5 @@
-"""Public facts of a Program that both parties, the planner's reports and the tests
-derive in one and the same way.
+"""What both parties derive from a Program about its linear layers, in one and the same way: the
+layers' specs, a digest of them, and the seed of their public polynomials.
 """
 
 from __future__ import annotations
@@ -7,43 +7,34 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import cast
 
 import msgspec
 
 from moiety.protocols.linear.layout import LinearSpec
 from moiety.protocols.linear.planner import plan_linear
 from moiety.protocols.linear.rlwe import SEED_BYTES
-from moiety.runtime import program as ir
+from moiety.runtime.program.program import Program
+from moiety.runtime.program.steps.linear import Linear
 
-Shape3 = tuple[int, int, int]
 MAX_BATCH = 64
+"""Images that may share one run."""
 
 
-def linear_specs(program: ir.Program, images: int = 1) -> dict[int, LinearSpec]:
+def linear_specs(program: Program, images: int = 1) -> dict[int, LinearSpec]:
     """Step index -> what the homomorphic protocol must know of each Linear step, in order.
 
     For one image it is what the Program says. For several in one run the layers' parameters and
     layouts are planned anew, from public numbers of the Program alone; parties compare
     `layout_digest` before they rely on it.
     """
-    specs = {}
-    for index, step in enumerate(program.steps):
-        if isinstance(step, ir.Linear):
-            specs[index] = LinearSpec(
-                in_shape=cast(Shape3, program.steps[step.inputs[0]].shape),
-                out_shape=cast(Shape3, step.shape),
-                kernel=step.kernel,
-                pads=step.pads,
-                dilations=step.dilations,
-                groups=step.groups,
-                bits=step.bits,
-                weight_bits=step.weight_bits,
-                **msgspec.structs.asdict(step.rlwe),
-            )
-    return (
-        specs if images == 1 else {index: _together(spec, images) for index, spec in specs.items()}
-    )
+    specs = {
+        index: step.spec(program.steps[step.inputs[0]].shape)
+        for index, step in enumerate(program.steps)
+        if isinstance(step, Linear)
+    }
+    if images == 1:
+        return specs
+    return {index: _together(spec, images) for index, spec in specs.items()}
 
 
 def _together(spec: LinearSpec, images: int) -> LinearSpec:
@@ -53,22 +44,17 @@ def _together(spec: LinearSpec, images: int) -> LinearSpec:
 
 
 def layout_digest(specs: Mapping[int, LinearSpec]) -> str:
-    """SHA-256, hexadecimal, of all that the two parties must agree on
-    about the linear layers of a run.
+    """SHA-256, hexadecimal, of all that the two parties must agree on about the linear layers of a
+    run.
     """
     return hashlib.sha256(
         msgspec.json.encode([(index, spec) for index, spec in specs.items()])
     ).hexdigest()
 
 
-def public_seed(program: ir.Program, images: int = 1) -> bytes:
+def public_seed(program: Program, images: int = 1) -> bytes:
     """The seed of all RLWE `a` polynomials of this Program's runs of so many images: public, fixed
     by the Program's identity, so that hints can be kept.
     """
     domain = b"moiety rlwe a" if images == 1 else b"moiety rlwe a of %d images" % images
     return hashlib.sha256(domain + bytes.fromhex(program.digest())).digest()[:SEED_BYTES]
-
-
-def kind_of(step: ir.AnyStep) -> str:
-    """The name of a step's kind, as in the Program file."""
-    return str(step.__struct_config__.tag)

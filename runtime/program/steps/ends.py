@@ -1,0 +1,91 @@
+"""Where the client's tensor enters, and where it reads results."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from moiety.protocols.arrays import F64, I64
+from moiety.protocols.errors import BadInput
+from moiety.runtime.program.steps.base import Claim, Step
+from moiety.runtime.program.steps.evaluation import Evaluation
+
+
+class Input(Step, frozen=True, tag="input", kw_only=True):
+    """The client's tensor, quantised to integers `round(x / scale)`; the client's share is
+    the value, the server's is 0.
+
+    The client clips to `[-2^(value_bits-1), 2^(value_bits-1))`, which is what the planner's
+    headroom was computed for (None: the whole ring).
+    """
+
+    scale: float
+    value_bits: int | None = None
+
+    ARITY: ClassVar[tuple[int, int]] = (0, 0)
+
+    def check_fields(self, claim: Claim) -> None:
+        _check_scale(self.scale, claim)
+        if self.value_bits is not None:
+            claim.require(
+                2 <= self.value_bits <= self.bits, f"value_bits {self.value_bits} exceed the ring"
+            )
+
+    def quantise(self, x: npt.ArrayLike) -> I64:
+        """The client's integers for an image `x`, float `(C,H,W)`: `clip(round(x / scale))`, int64
+        of the same shape. BadInput on a wrong shape or on NaN and infinity.
+        """
+        image = np.asarray(x, np.float64)
+        if image.shape != self.shape:
+            raise BadInput(f"the image has shape {image.shape}, the Program takes {self.shape}")
+        if not np.isfinite(image).all():
+            raise BadInput("the image holds NaN or infinite values")
+        half = 1 << (min(self.value_bits or self.bits, self.bits) - 1)
+        return np.clip(np.rint(image / self.scale), -half, half - 1).astype(np.int64)
+
+    def meaning(self, operands: Sequence[I64], at: Evaluation) -> I64:
+        """The quantised image itself, its one operand here."""
+        return operands[0]
+
+
+class Output(Step, frozen=True, tag="output", kw_only=True):
+    """Reveal to the client: signed integers times `scale`, then the public `postprocess`.
+    Shape and ring of the operand.
+    """
+
+    scale: float
+    postprocess: Literal["none", "sigmoid", "softmax"] = "none"
+    labels: tuple[str, ...] = ()
+
+    def check_fields(self, claim: Claim) -> None:
+        _check_scale(self.scale, claim)
+        if self.labels:
+            claim.require(
+                len(self.labels) == math.prod(self.shape),
+                "there are not as many labels as values",
+            )
+
+    def dequantise(self, values: I64) -> F64:
+        """What the client reads from the revealed signed integers: times `scale`, then the
+        postprocess (softmax along axis 0).
+        """
+        real = values.astype(np.float64) * self.scale
+        match self.postprocess:
+            case "none":
+                return real
+            case "sigmoid":
+                return 0.5 * (1.0 + np.tanh(0.5 * real))
+            case "softmax":
+                exponent = np.exp(real - real.max(axis=0, keepdims=True))
+                return np.asarray(exponent / exponent.sum(axis=0, keepdims=True))
+
+    def meaning(self, operands: Sequence[I64], at: Evaluation) -> I64:
+        return operands[0]
+
+
+def _check_scale(scale: float, claim: Claim) -> None:
+    claim.require(math.isfinite(scale) and scale > 0, f"scale {scale} is not positive")

@@ -1,0 +1,155 @@
+"""The linear layer: the only step that runs under homomorphic encryption."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar, cast
+
+import msgspec
+import numpy as np
+
+from moiety.protocols.arrays import I64
+from moiety.protocols.errors import BadPlan
+from moiety.protocols.linear.layout import LinearSpec
+from moiety.protocols.linear.parameters import MAX_WEIGHT_BITS, Masking, check_parameters
+from moiety.runtime.program.convolution import convolve
+from moiety.runtime.program.steps.base import Claim, SecretTensor, Shape, Step
+from moiety.runtime.program.steps.evaluation import Evaluation, wrap
+
+Shape3 = tuple[int, int, int]
+
+
+class RlwePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Parameters and layout of one homomorphic linear layer (protocols/linear). All public.
+
+    degree: N. primes: NTT primes whose product is q. masking: how the answer hides the noise.
+    channels_per_ciphertext `cp` and filters_per_answer `mp` as in coefficient packing; tile: output
+    rows and columns per ciphertext block. flood_bits: log2 of the flooding noise (0 for uniform
+    masking). answer_bits: `k`, answers are rounded to `Z_{2^k}` before they are sent.
+    """
+
+    degree: int
+    primes: tuple[int, ...]
+    masking: Masking
+    channels_per_ciphertext: int
+    filters_per_answer: int
+    tile: tuple[int, int]
+    flood_bits: int
+    answer_bits: int
+
+
+class Linear(Step, frozen=True, tag="linear", kw_only=True):
+    """Stride-1 convolution with secret integer weights and bias: `(C,H,W) -> (M,H',W')` in one
+    ring; fully connected is H=W=1.
+
+    Weights file: `linear.{step}.weight` int32 `(M, C/groups, kh, kw)`, `linear.{step}.bias` int64
+    `(M,1,1)` or `(M,H',W')` (added modulo 2^bits; holds the rounding half of the truncation that
+    follows where the planner wants one). weight_bits bounds `|w| < 2^(weight_bits-1)` and is what
+    the noise budget is computed from.
+    """
+
+    kernel: tuple[int, int]
+    pads: tuple[int, int, int, int]  # top, left, bottom, right
+    dilations: tuple[int, int] = (1, 1)
+    groups: int = 1
+    weight_bits: int
+    rlwe: RlwePlan
+
+    FORGIVES_OVERFLOW: ClassVar[bool] = True
+
+    def spec(self, in_shape: Shape) -> LinearSpec:
+        """What the homomorphic protocol must know of this layer, for one image of `in_shape`."""
+        return LinearSpec(
+            in_shape=cast(Shape3, in_shape),
+            out_shape=cast(Shape3, self.shape),
+            kernel=self.kernel,
+            pads=self.pads,
+            dilations=self.dilations,
+            groups=self.groups,
+            bits=self.bits,
+            weight_bits=self.weight_bits,
+            **msgspec.structs.asdict(self.rlwe),
+        )
+
+    def result_shape(self, claim: Claim) -> Shape:
+        x = claim.operands[0].shape
+        claim.require(
+            len(x) == 3 and len(self.shape) == 3,
+            "a linear layer takes and makes three axes (C, H, W)",
+        )
+        claim.require(
+            min(self.kernel) >= 1 and min(self.dilations) >= 1,
+            "kernel and dilations must be positive",
+        )
+        claim.require(min(self.pads) >= 0, "pads must not be negative")
+        filters = self.shape[0]
+        claim.require(
+            self.groups >= 1 and x[0] % self.groups == 0 and filters % self.groups == 0,
+            f"{self.groups} groups do not divide {x[0]} channels and {filters} filters",
+        )
+        top, left, bottom, right = self.pads
+        height = x[1] + top + bottom - self.dilations[0] * (self.kernel[0] - 1)
+        width = x[2] + left + right - self.dilations[1] * (self.kernel[1] - 1)
+        return (filters, height, width)
+
+    def check_fields(self, claim: Claim) -> None:
+        claim.require(
+            2 <= self.weight_bits <= MAX_WEIGHT_BITS,
+            f"weight_bits {self.weight_bits} exceed {MAX_WEIGHT_BITS}",
+        )
+        plan = self.rlwe
+        if claim.rounding == "exact":
+            claim.require(
+                plan.masking == "flooded",
+                "uniform masking in a Program that promises exact rounding",
+            )
+        try:
+            check_parameters(plan.degree, plan.primes)
+        except BadPlan as error:
+            claim.fail(str(error))
+        modulus_bits = math.log2(math.prod(plan.primes))
+        claim.require(
+            self.bits <= plan.answer_bits < modulus_bits + 1,
+            f"answer_bits {plan.answer_bits} do not fit",
+        )
+        if plan.masking == "flooded":
+            claim.require(plan.flood_bits >= 1, "flooded masking without flooding")
+        claim.require(
+            min(plan.channels_per_ciphertext, plan.filters_per_answer, *plan.tile) >= 1,
+            "an empty packing",
+        )
+
+    def secrets(self, index: int, operands: Sequence[Step]) -> tuple[SecretTensor, ...]:
+        filters, bound = self.shape[0], 1 << (self.weight_bits - 1)
+        weight = (filters, operands[0].shape[0] // self.groups, *self.kernel)
+        return (
+            SecretTensor(
+                f"linear.{index}.weight",
+                "weight",
+                np.int32,
+                (weight,),
+                values=range(1 - bound, bound),
+                outside=f"has a weight beyond its {self.weight_bits} bits",
+            ),
+            SecretTensor(f"linear.{index}.bias", "bias", np.int64, ((filters, 1, 1), self.shape)),
+        )
+
+    def meaning(self, operands: Sequence[I64], at: Evaluation) -> I64:
+        weight, bias = at.secrets["weight"], at.secrets["bias"]
+        total, approximate = convolve(operands[0], weight, self.pads, self.dilations, self.groups)
+        if approximate is not None:
+            outside = np.abs(approximate + bias) >= 2.0 ** (self.bits - 1)
+            at.overflows += int(np.count_nonzero(outside))
+            return wrap(total + bias, self.bits)
+        total += bias
+        if self.rlwe.masking == "uniform":
+            # Server and client each round their half of the masked answer; together they miss by
+            # -1, 0 or 1. How often depends on the noise: this is the worst case, and still
+            # thousands of times below the truncation that follows.
+            total += at.generator.integers(-1, 2, total.shape, np.int8)
+        return at.fit(total, self.bits)
+
+    def details(self) -> str:
+        groups = f", {self.groups} groups" if self.groups > 1 else ""
+        return f"{self.kernel[0]}x{self.kernel[1]}, {self.weight_bits}-bit weights{groups}"
