@@ -123,7 +123,7 @@ def measure(program: ir.Program, options: argparse.Namespace, count: int) -> lis
     }
     generator = Mixed(options.silent_from)
     rows = []
-    with two_processes(silent_from=options.silent_from) as pair:
+    with two_processes(silent_from=options.silent_from, network=program.planned_for) as pair:
         prepare_s, _ = pair.make(MAKER, options.folder, count, options.seed)
         for number in range(options.runs):
             call = pair.run(results=True)

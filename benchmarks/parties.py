@@ -20,10 +20,12 @@ from typing import Any
 from benchmarks.harness import high_water, one_thread, pin
 from moiety.protocols import kernels
 from moiety.protocols.errors import NetworkFailure
+from moiety.protocols.network import LAN, Network
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import NEVER_SILENT, open_session
-from moiety.runtime.party import transport as tcp
+from moiety.runtime.party.endpoints import Listener, connect
+from moiety.runtime.party.transport import TcpChannel
 
 Maker = Callable[..., Callable[[], Any]]
 
@@ -105,10 +107,14 @@ def _answer(connection: Connection) -> Any:
 
 @contextmanager
 def two_processes(
-    pinned: bool = True, silent_from: int = NEVER_SILENT, threads: int = 1
+    pinned: bool = True,
+    silent_from: int = NEVER_SILENT,
+    threads: int = 1,
+    network: Network = LAN,
 ) -> Iterator[Pair]:
     """Start both parties, connect them, run the base transfers; ends both on leaving. The parent's
-    kernel back end holds in both, and each has `threads` threads.
+    kernel back end holds in both, each has `threads` threads, and comparisons are cut for
+    `network`.
     """
     one_thread()
     context = multiprocessing.get_context("spawn")
@@ -116,7 +122,7 @@ def two_processes(
     processes = [
         context.Process(
             target=_party,
-            args=(role, far, pinned, silent_from, threads, kernels.backend_name()),
+            args=(role, far, pinned, silent_from, threads, network, kernels.backend_name()),
             daemon=True,
         )
         for role, far in ((Role.SERVER, server[1]), (Role.CLIENT, client[1]))
@@ -146,6 +152,7 @@ def _party(
     pinned: bool,
     silent_from: int,
     threads: int,
+    network: Network,
     backend: kernels.Backend,
 ) -> None:
     kernels.set_backend(backend)
@@ -154,7 +161,9 @@ def _party(
         pin(role)
     channel = _connect(role, parent)
     try:
-        session = open_session(role, channel, silent_from=silent_from, workers=Workers(threads))
+        session = open_session(
+            role, channel, silent_from=silent_from, workers=Workers(threads), network=network
+        )
         call: Callable[[], Any] = lambda: None  # noqa: E731
         while True:
             match parent.recv():
@@ -182,10 +191,10 @@ def _named(name: str) -> Maker:
     return maker
 
 
-def _connect(role: Role, parent: Connection) -> tcp.TcpChannel:
+def _connect(role: Role, parent: Connection) -> TcpChannel:
     if role is Role.CLIENT:
-        return tcp.connect("127.0.0.1", parent.recv())
-    listener = tcp.listen("127.0.0.1", 0)
+        return connect("127.0.0.1", parent.recv())
+    listener = Listener.at("127.0.0.1", 0)
     parent.send(listener.port)
     while (channel := listener.accept()) is None:
         pass

@@ -28,7 +28,7 @@ import numpy as np
 
 from moiety.protocols import kernels
 from moiety.protocols.session import Session
-from moiety.runtime.party import executor
+from moiety.runtime.party import metering
 from moiety.runtime.party.transport import TcpChannel
 
 
@@ -139,11 +139,11 @@ class Watch:
 
     def install(self) -> None:
         """Wrap the product's functions, for the life of this process."""
-        measure, last = executor.RunCost.measure, None
+        measure, last = metering.RunCost.measure, None
 
         @contextmanager
         def measured(
-            cost: executor.RunCost, session: Session, kind: str, label: str
+            cost: metering.RunCost, session: Session, kind: str, label: str
         ) -> Iterator[None]:
             nonlocal last
             if cost is not last:
@@ -163,7 +163,7 @@ class Watch:
         wrapped += [
             (np, "matmul", self.around("blas", np.matmul, "matmul")),
             (TcpChannel, "_put_bytes", self.writing(TcpChannel._put_bytes)),
-            (executor.RunCost, "measure", measured),
+            (metering.RunCost, "measure", measured),
         ]
         for owner, name, function in wrapped:
             setattr(owner, name, function)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from moiety.protocols.channel import Channel
+from moiety.protocols.network import LAN, Network
 from moiety.protocols.ot import base as base_ot
 from moiety.protocols.ot import softspoken as ss
 from moiety.protocols.ot.mixed import mixed_receiver, mixed_sender
@@ -29,10 +30,12 @@ def open_session(
     prg: Prg | None = None,
     silent_from: int = NEVER_SILENT,
     workers: Workers | None = None,
+    network: Network = LAN,
 ) -> Session:
     """Run the set-up with the peer and return this party's Session. `prg` is this party's
     randomness; the operating system's when None. Choices of at least `silent_from` bits take silent
-    correlations; it must be the peer's, too. `workers` are this party's threads (None: one).
+    correlations; it must be the peer's, too. `workers` are this party's threads (None: one);
+    `network` is the class of networks that comparisons are cut into digits for, as at the peer.
 
     Raises `NetworkFailure` when the peer is gone or sends invalid group elements.
     """
@@ -54,7 +57,7 @@ def open_session(
         TransferSender(channel, mixed_s, workers),
         TransferReceiver(channel, mixed_r, workers),
     )
-    return Session(role, channel, prg, to_peer, from_peer, workers=workers)
+    return Session(role, channel, prg, to_peer, from_peer, network=network, workers=workers)
 
 
 def _puncture(tag: bytes, channel: Channel, prg: Prg) -> tuple[base_ot.BaseReceiver, np.ndarray]:

@@ -36,7 +36,7 @@ from moiety.runtime.cost.machine import FIGURES, REFERENCE, Machine
 from moiety.runtime.measure.figures import calibrate
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
 from moiety.runtime.party.generators import soonest
-from moiety.runtime.program.layers import linear_specs
+from moiety.runtime.program.linear_layers import linear_specs
 from moiety.runtime.program.weights import Weights
 from tests.support.command import moiety
 from tests.support.runnable import save_small, small
@@ -127,13 +127,12 @@ def test_every_links_plan_compares_and_costs_what_it_says(
 
     def side(values: ring.U64):  # type: ignore[no-untyped-def]
         def body(session: Session) -> object:
-            session.network = NETWORKS[network]
             with session.channel.meter.labelled("case"):
                 return less_than(session, values, bits, count)
 
         return body
 
-    run = run_two_party(side(a), side(y))
+    run = run_two_party(side(a), side(y), network=NETWORKS[network])
     assert np.array_equal(run.server ^ run.client, a < y)
     cost, metered = (
         costs.less_than(n, bits, count, NETWORKS[network]),
@@ -149,13 +148,19 @@ def image(program: ir.Program, weights: Weights, silent_from: int) -> Meter:
     channels, x = channel_pair(), np.zeros(program.input.shape, np.float32)
 
     def client() -> None:
-        session = open_session(Role.CLIENT, channels[1], silent_from=silent_from)
+        session = open_session(
+            Role.CLIENT, channels[1], silent_from=silent_from, network=program.planned_for
+        )
         session.channel.meter.total.flights = session.channel.meter.total.sent = 0
         session.channel.meter.total.received = 0
         ClientExecutor(program).run(session, x)
 
     run_both(
-        lambda: server.run(open_session(Role.SERVER, channels[0], silent_from=silent_from)),
+        lambda: server.run(
+            open_session(
+                Role.SERVER, channels[0], silent_from=silent_from, network=program.planned_for
+            )
+        ),
         client,
         channels,
     )

@@ -13,6 +13,7 @@ import numpy as np
 
 from moiety.protocols.channel import Channel
 from moiety.protocols.errors import NetworkFailure
+from moiety.protocols.network import LAN, Network
 from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
 from moiety.protocols.ring import U64, reduce
@@ -121,6 +122,7 @@ def run_two_party(
     timeout: float = 120.0,
     threads: int = 1,
     silent_from: int = NEVER_SILENT,
+    network: Network = LAN,
 ) -> Outcome:
     """Open a session on both sides (real base transfers) and run the two functions. `seed` fixes
     both parties' randomness, for baselines; `threads` are each party's.
@@ -132,7 +134,7 @@ def run_two_party(
 
         def body() -> Any:
             with Workers(threads) as workers:
-                session = open_session(role, channels[role], prg, silent_from, workers)
+                session = open_session(role, channels[role], prg, silent_from, workers, network)
                 if seed is not None:
                     # The digest then covers the protocol alone, not the set-up.
                     session.channel.digest = hashlib.sha256()  # type: ignore[attr-defined]

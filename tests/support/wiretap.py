@@ -64,7 +64,11 @@ def run(
         executor.prepare()
         with Workers(threads) as workers:
             session = open_session(
-                Role.SERVER, tapped.server, silent_from=silent_from, workers=workers
+                Role.SERVER,
+                tapped.server,
+                silent_from=silent_from,
+                workers=workers,
+                network=program.planned_for,
             )
             for _ in images:
                 executor.run(session)
@@ -73,7 +77,11 @@ def run(
         executor = ClientExecutor(program)
         with Workers(threads) as workers:
             session = open_session(
-                Role.CLIENT, tapped.client, silent_from=silent_from, workers=workers
+                Role.CLIENT,
+                tapped.client,
+                silent_from=silent_from,
+                workers=workers,
+                network=program.planned_for,
             )
             for image in images:
                 executor.run(session, image)

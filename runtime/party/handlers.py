@@ -1,0 +1,182 @@
+"""How the parties execute each kind of step: one handler per kind, the same at both parties.
+
+A run's values have the images as their first axis; steps without weights treat them as more
+elements. The two sides differ only in what `Side` names: the input, the linear layers, the output,
+and the secrets that they hold.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from moiety.protocols import ring
+from moiety.protocols.arrays import U64
+from moiety.protocols.compare import extend as extension
+from moiety.protocols.compare import maxpool as pooling
+from moiety.protocols.compare import relu as gating
+from moiety.protocols.compare.truncate import truncate_exact, truncate_stochastic
+from moiety.protocols.errors import ContractViolation
+from moiety.protocols.session import Session
+from moiety.runtime import program as ir
+
+Share = npt.NDArray[Any]
+"""One party's share of a value: ring elements (uint64), or what Gates
+makes, XOR-shared bits (uint8).
+"""
+Secrets = Mapping[str, npt.NDArray[Any]]
+"""Of one step, role -> tensor; at the client there are none."""
+
+
+class Side(ABC):
+    """What one party does in its own way. `images` go through the run together."""
+
+    images: int
+
+    @abstractmethod
+    def exchange_keys(self, session: Session) -> None:
+        """The query keys of this run."""
+
+    @abstractmethod
+    def secrets(self, index: int) -> Secrets:
+        """What this party holds for the step at `index`."""
+
+    @abstractmethod
+    def input(self, step: ir.Input) -> U64:
+        """This party's share of the images."""
+
+    @abstractmethod
+    def linear(self, session: Session, index: int, x: U64) -> U64:
+        """The linear layer at `index` on this party's share x."""
+
+    @abstractmethod
+    def output(self, session: Session, index: int, step: ir.Output, x: U64) -> U64:
+        """Reveal to the client the value of which x is this party's share."""
+
+
+S = TypeVar("S", bound=ir.Step)
+
+
+@dataclass(frozen=True)
+class Turn(Generic[S]):
+    """One step's turn in a run, as its handler sees it. `bits`: ring of the first operand (of an
+    Input: its own).
+    """
+
+    session: Session
+    side: Side
+    index: int
+    step: S
+    bits: int
+    operands: Sequence[Share]
+
+    @property
+    def secrets(self) -> Secrets:
+        return self.side.secrets(self.index)
+
+
+Handler = Callable[[Turn[Any]], Share]
+HANDLERS: dict[type[ir.Step], Handler] = {}
+
+
+def executes(*kinds: type[ir.Step]) -> Callable[[Handler], Handler]:
+    """Register the handler of some kinds of steps: it returns this party's share of the result,
+    `(images, *step.shape)`.
+    """
+
+    def register(handler: Handler) -> Handler:
+        for kind in kinds:
+            HANDLERS[kind] = handler
+        return handler
+
+    return register
+
+
+def execute(turn: Turn[Any]) -> Share:
+    """One step, by the handler of its kind."""
+    handler = HANDLERS.get(type(turn.step))
+    if handler is None:
+        raise ContractViolation(f"no execution for step kind {turn.step.kind}")
+    return handler(turn)
+
+
+@executes(ir.Input)
+def share_input(turn: Turn[ir.Input]) -> U64:
+    return turn.side.input(turn.step)
+
+
+@executes(ir.Linear)
+def linear(turn: Turn[ir.Linear]) -> U64:
+    return turn.side.linear(turn.session, turn.index, turn.operands[0])
+
+
+@executes(ir.Output)
+def reveal(turn: Turn[ir.Output]) -> U64:
+    return turn.side.output(turn.session, turn.index, turn.step, turn.operands[0])
+
+
+@executes(*(kind for kind in ir.KINDS if issubclass(kind, ir.LocalStep)))
+def local(turn: Turn[ir.LocalStep]) -> Share:
+    return turn.step.on_shares(turn.operands)
+
+
+@executes(ir.AddConst)
+def add_constant(turn: Turn[ir.AddConst]) -> U64:
+    """The server alone knows the constant, and its share alone takes it up."""
+    x, constant = turn.operands[0], turn.secrets.get("constant")
+    if constant is None:
+        return x
+    return ring.reduce(x + ring.from_signed(constant, turn.step.bits), turn.step.bits)
+
+
+@executes(ir.Truncate)
+def truncate(turn: Turn[ir.Truncate]) -> U64:
+    protocol = truncate_exact if turn.step.rounding == "exact" else truncate_stochastic
+    return protocol(turn.session, turn.operands[0], turn.bits, turn.step.shift)
+
+
+@executes(ir.Extend)
+def extend(turn: Turn[ir.Extend]) -> U64:
+    return extension.extend(turn.session, turn.operands[0], turn.bits, turn.step.bits)
+
+
+@executes(ir.MaxPool)
+def maxpool(turn: Turn[ir.MaxPool]) -> U64:
+    """Images are further channels."""
+    step, x = turn.step, turn.operands[0]
+    planes = x.reshape(-1, *x.shape[2:])
+    pooled = pooling.maxpool(turn.session, planes, turn.bits, step.kernel, step.strides, step.pads)
+    return pooled.reshape(*x.shape[:2], *pooled.shape[1:])
+
+
+@executes(ir.Relu)
+def relu(turn: Turn[ir.Relu]) -> U64:
+    """A whole ReLU, or the multiplexer alone where Gates have made the comparisons."""
+    step = turn.step
+    channelwise = (-1,) + (1,) * (len(step.shape) - 1)
+    threshold, flip = turn.secrets.get("threshold"), turn.secrets.get("flip")
+    if threshold is not None:
+        threshold = ring.from_signed(threshold, turn.bits).reshape(channelwise)
+    if flip is not None:
+        flip = flip.reshape(channelwise)
+    if step.multiplexes:
+        x, gate = turn.operands
+        return gating.multiplex(turn.session, x, gate, turn.bits, step.bits, threshold, flip)
+    return gating.relu(turn.session, turn.operands[0], turn.bits, step.bits, threshold, flip)
+
+
+@executes(ir.Gates)
+def gates(turn: Turn[ir.Gates]) -> Share:
+    """Bits `(images, K, C, ...)`; the server's thresholds broadcast to `(K, images, C, ...)`."""
+    step, count = turn.step, turn.step.shape[0]
+    thresholds = turn.secrets.get("threshold")
+    if thresholds is not None:
+        channelwise = (count, 1, step.shape[1]) + (1,) * (len(step.shape) - 2)
+        thresholds = ring.from_signed(thresholds, turn.bits).reshape(channelwise)
+    bits = gating.gates(turn.session, turn.operands[0], turn.bits, count, thresholds)
+    return np.ascontiguousarray(bits.swapaxes(0, 1))
