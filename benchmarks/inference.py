@@ -44,11 +44,10 @@ from moiety.protocols.setup import NEVER_SILENT
 from moiety.runtime import program as ir
 from moiety.runtime.cost import traffic as costing
 from moiety.runtime.intake import pictures as images
-from moiety.runtime.party.client import ImageResult, Results
 from moiety.runtime.party.generators import Ot
+from moiety.runtime.party.results import ImageResult, Results
 from moiety.runtime.program import folder as artifacts
-from moiety.runtime.program.cleartext import Executor
-from moiety.runtime.program.layers import kind_of
+from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.weights import Weights
 
 DEFAULT_MODEL = harness.ROOT / "models" / "chest-densenet121.onnx"
@@ -212,7 +211,7 @@ def compiled(folder: Path, options: argparse.Namespace, work: Path) -> float | N
 def plan_of(program: ir.Program) -> Row:
     """What was planned, in short."""
     linears = [step for step in program.steps if isinstance(step, ir.Linear)]
-    kinds = [kind_of(step) for step in program.steps]
+    kinds = [step.kind for step in program.steps]
     return {
         "program": program.digest(),
         "steps": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
@@ -248,7 +247,7 @@ def simulate(
 ) -> Expected:
     """One run of the executor for an exact Program (tolerance 0), several for a stochastic one."""
     exact = program.rounding == "exact"
-    executor = Executor(program, weights, None if exact else np.random.default_rng(seed))
+    executor = CleartextExecutor(program, weights, None if exact else np.random.default_rng(seed))
     runs = [executor.run_integers(tensor) for _ in range(1 if exact else max(2, simulations))]
     mean, tolerance = [], []
     for index, step in program.outputs.items():

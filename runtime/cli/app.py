@@ -28,7 +28,7 @@ from moiety.runtime.cli.vendor import (
 from moiety.runtime.party.signals import Stopped, raise_stopped
 
 if TYPE_CHECKING:
-    from moiety.runtime.party.client import Results
+    from moiety.runtime.party.results import Results
 
 OtOption = Annotated[
     str,
@@ -185,18 +185,17 @@ def serve(
     """
     from moiety.runtime.cli.progress import watching
     from moiety.runtime.party import generators as correlations
-    from moiety.runtime.party import transport as tcp
-    from moiety.runtime.party.executor import ServerExecutor
+    from moiety.runtime.party.endpoints import Listener, parse_address
     from moiety.runtime.party.server import Server, ServerOptions, log
     from moiety.runtime.program import folder as artifacts
 
     ui.one_thread()
     raise_stopped()
     ui.log_to_stderr()
-    host, port = tcp.parse_address(listen)
+    host, port = parse_address(listen)
     batches = tuple(sorted({1, *(sizes(batch, "--batch") or ())}))
     program, weights = artifacts.load_vendor(folder)
-    listener = tcp.listen(host, port)
+    listener = Listener.at(host, port)
     log.info(
         "preparing '%s', Program %s..., %s rounding",
         program.name,
@@ -209,7 +208,7 @@ def serve(
         ot=correlations.parse(ot),
         threads=threads,
     )
-    server = Server(ServerExecutor(program, weights, batches=batches), listener, options)
+    server = Server.of(program, weights, listener, options, batches)
     print(f"listening {listener.address}", flush=True)
     log.info("listening at %s", listener.address)
     try:
@@ -286,18 +285,20 @@ def infer(
     from moiety.protocols.errors import BadInput, MoietyError
     from moiety.runtime.cli.progress import watching
     from moiety.runtime.intake.pictures import collect
-    from moiety.runtime.party import client
     from moiety.runtime.party import generators as correlations
-    from moiety.runtime.party import transport as tcp
+    from moiety.runtime.party.client import Client
+    from moiety.runtime.party.endpoints import parse_address
+    from moiety.runtime.party.framing import Limits
+    from moiety.runtime.party.results import ImageResult, check_images, infer_files
     from moiety.runtime.program import folder as artifacts
 
     ui.one_thread()
     raise_stopped()
-    host, port = tcp.parse_address(connect)
+    host, port = parse_address(connect)
     generator = correlations.parse(ot)
     program = artifacts.load_program(folder)
     files = collect(images)
-    client.check_images(files, program)
+    check_images(files, program)
     if not output.parent.is_dir():
         raise BadInput(f"cannot write the results to {output}: there is no folder {output.parent}")
 
@@ -308,18 +309,24 @@ def infer(
             else "the server is getting ready, waiting"
         )
 
-    done: list[client.ImageResult] = []
+    done: list[ImageResult] = []
 
-    def on_image(result: client.ImageResult) -> None:
+    def on_image(result: ImageResult) -> None:
         done.append(result)
         ui.say(f"{len(done)} of {len(files)}: {result.file} in {result.seconds:.2f} s")
 
-    channel = tcp.connect(host, port, limits=tcp.Limits(silence=timeout))
     try:
         with watching("inference") as watch:
-            results = client.run_images(
-                channel, program, files, output, on_wait, on_image, watch, generator, batch, threads
+            client = Client(
+                program,
+                ot=generator,
+                batch=min(batch, len(files)),
+                threads=threads,
+                on_wait=on_wait,
+                progress=watch,
             )
+            with client.connect(host, port, Limits(silence=timeout)) as connection:
+                results = infer_files(connection, files, output, on_image)
     except MoietyError:
         if done:
             ui.say(

@@ -52,7 +52,7 @@ from moiety.protocols.setup import NEVER_SILENT, open_session
 from moiety.runtime.cost.clock import Timeline
 from moiety.runtime.cost.machine import FIGURES, Machine
 from moiety.runtime.cost.traffic import linear_cost
-from moiety.runtime.party import transport as tcp
+from moiety.runtime.party.endpoints import Listener, connect, parse_address
 
 Progress = Callable[[int, int, str], None]
 
@@ -361,9 +361,9 @@ def messages(bench: Bench) -> None:
     of both ends together, halved.
     """
     count, size = 40, 1 << 20
-    with contextlib.closing(tcp.listen("127.0.0.1", 0)) as listener:
-        host, port = tcp.parse_address(listener.address)
-        near = tcp.connect(host, port)
+    with contextlib.closing(Listener.at("127.0.0.1", 0)) as listener:
+        host, port = parse_address(listener.address)
+        near = connect(host, port)
         far = listener.accept()
     if far is None:
         raise NetworkFailure("this machine does not answer to itself at 127.0.0.1")

@@ -26,7 +26,6 @@ from moiety.runtime.cost.machine import REFERENCE, Machine
 Ot = Literal["auto", "softspoken", "silent"]
 ALWAYS_SILENT = 1
 
-
 # Predictions this near to each other are equal, as far as the model can tell (docs/cost-model.md).
 INDISTINCT = 1.03
 
@@ -37,14 +36,16 @@ _LONG_ENOUGH = 0.05
 
 def parse(text: str) -> Ot:
     """Raises `BadInput` for anything but auto, softspoken, silent."""
-    if text not in get_args(Ot):
-        raise BadInput(f"--ot is '{text}'; choose one of {', '.join(get_args(Ot))}")
-    return text  # type: ignore[return-value]
+    names: tuple[Ot, ...] = get_args(Ot)
+    for name in names:
+        if name == text:
+            return name
+    raise BadInput(f"--ot is '{text}'; choose one of {', '.join(names)}")
 
 
 def agreed(ours: str, theirs: str) -> int | None:
     """`silent_from` where a side asks for one generator, None where both leave it to the network.
-    The two must not ask for different ones (wire.compare sees to that).
+    The two must not ask for different ones (handshake.compare sees to that).
     """
     asked = {ours, theirs} - {"auto"}
     if not asked:
@@ -58,7 +59,8 @@ def silent_from(network: Network, image: Cost) -> int:
     can tell, the fewest bytes decide.
     """
     # Traffic is never counted as cheaper than on a good LAN: inside one machine it would be nearly
-    # free, and what is measured there would choose a gigabyte of corrections for a tenth of a second.
+    # free, and what is measured there would choose a gigabyte of corrections for a tenth of a
+    # second.
     slower = Network(network.rtt, min(network.down, LAN.down), min(network.up, LAN.up))
     choices = range(ALWAYS_SILENT, NEVER_SILENT + 1)
     seconds = {

@@ -27,9 +27,10 @@ import msgspec
 from moiety.protocols import kernels
 from moiety.protocols.errors import MoietyError, NetworkFailure, PeerMismatch
 from moiety.protocols.session import Role
-from moiety.runtime.party.transport import PeerError, TcpChannel
+from moiety.runtime.party.framing import PeerError
+from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program import Program
-from moiety.runtime.program.layers import MAX_BATCH
+from moiety.runtime.program.linear_layers import MAX_BATCH
 
 PROTOCOL = 1
 HANDSHAKE_SECONDS = 10.0
@@ -49,7 +50,7 @@ class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
 
 class Hello(Message, frozen=True, tag="hello", kw_only=True):
     """`batches`, a server's offer: numbers of images that may share a run -> digest of the layouts
-    that it has planned for so many (layers.layout_digest).
+    that it has planned for so many (linear_layers.layout_digest).
     """
 
     magic: Literal["moiety"] = "moiety"
@@ -189,7 +190,8 @@ def compare(ours: Hello, theirs: Hello) -> None:
             "the Program",
             f"'{ours.program_name}' {ours.program[:16]}...",
             f"'{theirs.program_name}' {theirs.program[:16]}...",
-            "the hospital must use the public folder that this server's `moiety compile` wrote, unchanged",
+            "the hospital must use the public folder that this server's `moiety compile` wrote, "
+            "unchanged",
         )
     if theirs.ot != ours.ot and "auto" not in (theirs.ot, ours.ot):
         refuse(
@@ -214,8 +216,8 @@ def batch_sizes(
     for size in sizes:
         if layout(size) != offer[size]:
             raise PeerMismatch(
-                f"the two sides plan runs of {size} images differently; install the same release on both sides, or "
-                "run images one by one with --batch 1"
+                f"the two sides plan runs of {size} images differently; "
+                "install the same release on both sides, or run images one by one with --batch 1"
             )
     return (*sizes, 1)
 
@@ -241,7 +243,8 @@ def receive(channel: TcpChannel, *expected: type[_M]) -> _M:
     if not isinstance(message, expected):
         wanted = " or ".join(kind.__name__ for kind in expected)
         raise NetworkFailure(
-            f"{channel.peer} is out of step: it sent {type(message).__name__} where {wanted} was due"
+            f"{channel.peer} is out of step: "
+            f"it sent {type(message).__name__} where {wanted} was due"
         )
     return message
 

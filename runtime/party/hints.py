@@ -21,8 +21,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from moiety.protocols.arrays import U32
 from moiety.protocols.errors import BadArtifact
-from moiety.protocols.linear.rlwe import U32
 
 log = logging.getLogger("moiety.server")
 

@@ -23,11 +23,16 @@ from moiety.protocols.errors import ContractViolation, MoietyError, NetworkFailu
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role
 from moiety.protocols.setup import open_session
-from moiety.runtime.party import handshake as wire
-from moiety.runtime.party.executor import Progress, RunCost, ServerExecutor, no_progress, peak_rss
+from moiety.runtime.party import handshake
+from moiety.runtime.party.endpoints import Listener
+from moiety.runtime.party.executor import Progress, ServerExecutor, no_progress
+from moiety.runtime.party.framing import PeerClosed, PeerError
 from moiety.runtime.party.generators import Ot, settle_server
+from moiety.runtime.party.metering import RunCost, peak_rss
 from moiety.runtime.party.signals import Stopped
-from moiety.runtime.party.transport import Listener, PeerClosed, PeerError, TcpChannel
+from moiety.runtime.party.transport import TcpChannel
+from moiety.runtime.program import Program
+from moiety.runtime.program.weights import Weights
 
 log = logging.getLogger("moiety.server")
 
@@ -43,7 +48,7 @@ class ServerOptions:
     max_clients: int | None = None
     waiting: int = 8
     handshakes: int = 32
-    handshake_seconds: float = wire.HANDSHAKE_SECONDS
+    handshake_seconds: float = handshake.HANDSHAKE_SECONDS
     idle_seconds: float = 120.0
     reminder_seconds: float = 20.0
     ot: Ot = "auto"
@@ -67,8 +72,9 @@ class Summary:
         return (
             f"{self.images} images for {self.clients} clients ({self.failed_clients} ended early, "
             f"{self.refused} connections refused); "
-            f"{self.seconds:.1f} s in service, {self.cpu_seconds:.1f} s CPU, {self.bytes_sent / 1e6:.1f} MB sent, "
-            f"{self.bytes_received / 1e6:.1f} MB received, peak memory {peak_rss() / 1e9:.2f} GB"
+            f"{self.seconds:.1f} s in service, {self.cpu_seconds:.1f} s CPU, "
+            f"{self.bytes_sent / 1e6:.1f} MB sent, {self.bytes_received / 1e6:.1f} MB received, "
+            f"peak memory {peak_rss() / 1e9:.2f} GB"
         )
 
 
@@ -92,6 +98,20 @@ class Server:
     _acceptor: threading.Thread = field(init=False)
     _workers: Workers = field(init=False)
     _offer: dict[int, str] = field(init=False)
+
+    @classmethod
+    def of(
+        cls,
+        program: Program,
+        weights: Weights,
+        listener: Listener,
+        options: ServerOptions = ServerOptions(),
+        batches: tuple[int, ...] = (1,),
+    ) -> Server:
+        """For clients who run as many images together as one of `batches`. Raises as
+        ServerExecutor.
+        """
+        return cls(ServerExecutor(program, weights, batches), listener, options)
 
     def __post_init__(self) -> None:
         self._workers = Workers(self.options.threads)
@@ -133,7 +153,7 @@ class Server:
             self._changed.notify_all()
         self.listener.close()
         for channel in waiting:
-            wire.refuse(channel, "stopping", "the server is shutting down; try again later")
+            handshake.refuse(channel, "stopping", "the server is shutting down; try again later")
 
     def _done(self) -> bool:
         limit = self.options.max_clients
@@ -156,7 +176,9 @@ class Server:
         """
         for channel in list(self._queue):
             try:
-                wire.send(channel, wire.Waiting(ahead=self._queue.index(channel) + self._serving))
+                handshake.send(
+                    channel, handshake.Waiting(ahead=self._queue.index(channel) + self._serving)
+                )
             except NetworkFailure:
                 log.info("%s: left while waiting", channel.peer)
                 self._queue.remove(channel)
@@ -208,11 +230,11 @@ class Server:
             places.release()
 
     def _handshake(self, channel: TcpChannel) -> None:
-        ours = wire.hello(Role.SERVER, self.executor.program, self.options.ot, self._offer)
+        ours = handshake.hello(Role.SERVER, self.executor.program, self.options.ot, self._offer)
         with channel.deadline(self.options.handshake_seconds):
-            theirs = wire.receive(channel, wire.Hello)
-        wire.send(channel, ours)
-        wire.compare(ours, theirs)
+            theirs = handshake.receive(channel, handshake.Hello)
+        handshake.send(channel, ours)
+        handshake.compare(ours, theirs)
         self._asked[channel] = theirs.ot
 
     def _enqueue(self, channel: TcpChannel) -> None:
@@ -223,7 +245,7 @@ class Server:
             if not full and not stopping:
                 if ahead or not self._ready:
                     log.info("%s: waiting, %d ahead", channel.peer, ahead)
-                    wire.send(channel, wire.Waiting(ahead=ahead))
+                    handshake.send(channel, handshake.Waiting(ahead=ahead))
                 self._queue.append(channel)
                 self._changed.notify_all()
         if stopping:
@@ -232,13 +254,14 @@ class Server:
             self._refuse(
                 channel,
                 "busy",
-                f"the server is busy, and {self.options.waiting} more may wait for it; try again later",
+                f"the server is busy, and {self.options.waiting} more may wait for it; "
+                "try again later",
             )
 
-    def _refuse(self, channel: TcpChannel, reason: wire.Reason, message: str) -> None:
+    def _refuse(self, channel: TcpChannel, reason: handshake.Reason, message: str) -> None:
         log.warning("%s: refused: %s", channel.peer, message)
         self.summary.refused += 1
-        wire.refuse(channel, reason, message)
+        handshake.refuse(channel, reason, message)
 
     # --- service: the main thread -----------------------------------------------------------------
 
@@ -258,12 +281,12 @@ class Server:
             )
             channel.close()
         except Stopped:
-            wire.refuse(channel, "stopping", "the server is shutting down")
+            handshake.refuse(channel, "stopping", "the server is shutting down")
             raise
         except ContractViolation:
             self._internal_failure(channel)
         except PeerError as error:
-            self._lost(channel, images, str(wire.refused(error)))
+            self._lost(channel, images, str(handshake.refused(error)))
         except MoietyError as error:
             self._lost(channel, images, str(error))
         except Exception:
@@ -275,10 +298,16 @@ class Server:
         """Opens the session and runs images until the client says
         goodbye; yields each run's cost.
         """
-        wire.send(channel, wire.Ready())
+        handshake.send(channel, handshake.Ready())
         started = time.perf_counter()
         silent_from = settle_server(channel, self.options.ot, self._asked.pop(channel))
-        session = open_session(Role.SERVER, channel, silent_from=silent_from, workers=self._workers)
+        session = open_session(
+            Role.SERVER,
+            channel,
+            silent_from=silent_from,
+            workers=self._workers,
+            network=self.executor.program.planned_for,
+        )
         log.info(
             "%s: session open after %.2f s (kernels: %s; silent correlations from %d bits)",
             channel.peer,
@@ -290,7 +319,7 @@ class Server:
         while True:
             try:
                 with channel.deadline(self.options.idle_seconds):
-                    begin = wire.receive(channel, wire.Begin)
+                    begin = handshake.receive(channel, handshake.Begin)
             except PeerClosed as closed:
                 if closed.orderly:
                     return
@@ -304,9 +333,9 @@ class Server:
                     f"out of step: a run of {begin.images} images, which was not offered"
                 )
             cost = self.executor.run(session, images=begin.images)
-            wire.send(
+            handshake.send(
                 channel,
-                wire.Served(
+                handshake.Served(
                     seconds=cost.total.seconds,
                     cpu_seconds=cost.total.cpu_seconds,
                     peak_rss=cost.peak_rss,
@@ -329,16 +358,21 @@ class Server:
         )
         log.info(
             "%s: %s done in %.2f s (%.2f s CPU), %.1f MB sent, %.1f MB received",
-            channel.peer, done, total.seconds, total.cpu_seconds, total.sent / 1e6, total.received / 1e6,
-        )  # fmt: skip
+            channel.peer,
+            done,
+            total.seconds,
+            total.cpu_seconds,
+            total.sent / 1e6,
+            total.received / 1e6,
+        )
 
     def _lost(self, channel: TcpChannel, images: int, why: str) -> None:
         self.summary.failed_clients += 1
         log.warning("%s: ended early after %d images: %s", channel.peer, images, why)
-        wire.refuse(channel, "failed", "the server gave up on this connection")
+        handshake.refuse(channel, "failed", "the server gave up on this connection")
 
     def _internal_failure(self, channel: TcpChannel) -> None:
         """Nothing of the exception goes to the client: it could tell about the weights."""
         self.summary.failed_clients += 1
         log.exception("%s: internal failure; the server goes on", channel.peer)
-        wire.refuse(channel, "failed", "internal failure at the server; its log says more")
+        handshake.refuse(channel, "failed", "internal failure at the server; its log says more")

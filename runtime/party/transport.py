@@ -1,13 +1,4 @@
-"""TCP: the only file that knows sockets. Framing, limits, timeouts, keep-alive, orderly ends.
-
-Frame, little endian: magic `b"MOI"`, kind u8, payload length u32, payload. Kinds:
-
-    DATA       protocol bytes, a stream cut into frames without regard to messages (a protocol always knows how much
-    comes next)
-    MESSAGE    one JSON control message (runtime/party/handshake.py)
-    ERROR      JSON `Refusal`; the sender closes after it
-    GOODBYE    empty; an orderly end
-    KEEPALIVE  empty; "this process lives", sent by the writer thread whenever nothing else was for some seconds
+"""A connection as a protocol sees it: a `Channel` over one connected socket.
 
 Sending is done by one thread per connection, so that `send` never waits for the peer to read: both
 sides may send large data at once. What waits to be sent is bounded (`Limits.queue_bytes`); a sender
@@ -19,69 +10,35 @@ seconds: the peer or the network is dead. *Patience*: keep-alives come, but not 
 the peer does not read): it hangs, or computes for longer than anything does.
 
 The transport takes any connected stream socket that one thread may read while another one writes;
-`secure` below is where a connected socket becomes an encrypted one.
+runtime/party/endpoints makes them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
-import struct
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 
 from moiety.protocols.channel import Channel
-from moiety.protocols.errors import BadInput, ContractViolation, NetworkFailure
+from moiety.protocols.errors import ContractViolation, NetworkFailure
+from moiety.runtime.party.framing import (
+    HEADER,
+    MAGIC,
+    Frame,
+    Limits,
+    PeerClosed,
+    PeerError,
+    looks_like,
+)
 
-MAGIC = b"MOI"
-_HEADER = struct.Struct("<3sBI")
 _COALESCE = 256 * 1024
 _JOIN = 32 * 1024
-_TICK = 0.5
-
-
-class Frame(IntEnum):
-    DATA = 1
-    MESSAGE = 2
-    ERROR = 3
-    GOODBYE = 4
-    KEEPALIVE = 5
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Seconds and bytes; the defaults suit a run over the internet with steps of some minutes."""
-
-    silence: float = 60.0
-    patience: float = 600.0
-    keepalive: float = 5.0
-    frame_bytes: int = 16 << 20
-    message_bytes: int = 64 << 10
-    queue_bytes: int = 512 << 20
-    socket_buffer: int = 4 << 20
-
-
-class PeerError(NetworkFailure):
-    """The peer sent an ERROR frame; `payload` is its body, undecoded."""
-
-    def __init__(self, payload: bytes) -> None:
-        super().__init__("the peer ended the connection with an error")
-        self.payload = payload
-
-
-class PeerClosed(NetworkFailure):
-    """The peer ended the connection; `orderly` when it said goodbye."""
-
-    def __init__(self, message: str, orderly: bool) -> None:
-        super().__init__(message)
-        self.orderly = orderly
 
 
 class TcpChannel(Channel):
@@ -158,7 +115,8 @@ class TcpChannel(Channel):
                     and time.monotonic() >= patience
                 ):
                     raise NetworkFailure(
-                        f"{self.peer} has not read what was sent for {self.limits.patience:g} s: it hangs"
+                        f"{self.peer} has not read what was sent "
+                        f"for {self.limits.patience:g} s: it hangs"
                     )
             if self._closed:
                 raise NetworkFailure(f"the connection with {self.peer} is closed")
@@ -198,7 +156,7 @@ class TcpChannel(Channel):
                 self._wake.notify_all()
 
     def _put(self, kind: Frame, parts: list[memoryview], nbytes: int) -> None:
-        header = _HEADER.pack(MAGIC, kind, nbytes)
+        header = HEADER.pack(MAGIC, kind, nbytes)
         if nbytes <= _JOIN:
             self._put_bytes(memoryview(b"".join((header, *parts))))
         else:
@@ -213,14 +171,15 @@ class TcpChannel(Channel):
             except TimeoutError:
                 if time.monotonic() - last_progress > self.limits.patience:
                     raise NetworkFailure(
-                        f"{self.peer} has not read what was sent for {self.limits.patience:g} s: it hangs or is gone"
+                        f"{self.peer} has not read what was sent "
+                        f"for {self.limits.patience:g} s: it hangs or is gone"
                     ) from None
                 if self._closed:
                     raise NetworkFailure(f"the connection with {self.peer} is closed") from None
                 continue
             except OSError as error:
                 raise PeerClosed(
-                    f"{self.peer} closed the connection ({_reason(error)})", orderly=False
+                    f"{self.peer} closed the connection ({reason(error)})", orderly=False
                 ) from error
             sent += count
             self.wire_sent += count
@@ -277,13 +236,13 @@ class TcpChannel(Channel):
 
     def _next_frame(self, patience: float | None = None, wanted: Frame = Frame.DATA) -> int:
         """Reads headers until one of kind `wanted`; returns its payload length (> 0 for DATA)."""
-        header = bytearray(_HEADER.size)
+        header = bytearray(HEADER.size)
         while True:
             self._fill(memoryview(header), at_boundary=True)
-            magic, code, length = _HEADER.unpack(header)
+            magic, code, length = HEADER.unpack(header)
             if magic != MAGIC:
                 raise NetworkFailure(
-                    f"{self.peer} does not speak this protocol: {_looks_like(bytes(header))}"
+                    f"{self.peer} does not speak this protocol: {looks_like(bytes(header))}"
                 )
             limit = self.limits.frame_bytes if code == Frame.DATA else self.limits.message_bytes
             if length > limit:
@@ -295,8 +254,8 @@ class TcpChannel(Channel):
                     self._control(length)
                     if patience is not None and time.monotonic() > patience:
                         raise NetworkFailure(
-                            f"{self.peer} is alive but has sent nothing for {self.limits.patience:g} s: it hangs, "
-                            "or its machine is overloaded"
+                            f"{self.peer} is alive but has sent nothing for "
+                            f"{self.limits.patience:g} s: it hangs, or its machine is overloaded"
                         )
                 case Frame.ERROR:
                     raise PeerError(self._control(length))
@@ -306,7 +265,8 @@ class TcpChannel(Channel):
                     return int(length)
                 case Frame.DATA | Frame.MESSAGE:
                     raise NetworkFailure(
-                        f"{self.peer} is out of step: frame {Frame(code).name} where {wanted.name} was due"
+                        f"{self.peer} is out of step: "
+                        f"frame {Frame(code).name} where {wanted.name} was due"
                     )
                 case _:
                     raise NetworkFailure(f"{self.peer} sent a frame of unknown kind {code}")
@@ -326,14 +286,15 @@ class TcpChannel(Channel):
                 continue
             except OSError as error:
                 raise PeerClosed(
-                    f"{self.peer} closed the connection ({_reason(error)})", orderly=False
+                    f"{self.peer} closed the connection ({reason(error)})", orderly=False
                 ) from error
             if count == 0:
                 where = (
                     "without a goodbye" if at_boundary and not done else "in the middle of a frame"
                 )
                 raise PeerClosed(
-                    f"{self.peer} closed the connection {where}: its process ended or the network dropped it",
+                    f"{self.peer} closed the connection {where}: "
+                    "its process ended or the network dropped it",
                     orderly=False,
                 )
             done += count
@@ -349,7 +310,8 @@ class TcpChannel(Channel):
             )
         if now - heard > self.limits.silence:
             raise NetworkFailure(
-                f"{self.peer} has been silent for {self.limits.silence:g} s: its machine or the network is down"
+                f"{self.peer} has been silent for {self.limits.silence:g} s: "
+                "its machine or the network is down"
             )
 
     # --- ending -----------------------------------------------------------------------------------
@@ -395,108 +357,6 @@ class TcpChannel(Channel):
         self._sock.close()
 
 
-def parse_address(text: str) -> tuple[str, int]:
-    """`HOST:PORT`, `[IPv6]:PORT` or `:PORT` (this machine). Raises `BadInput`."""
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise BadInput(f"'{text}' is not an address; write HOST:PORT, for example 127.0.0.1:7700")
-    return host or "127.0.0.1", int(port)
-
-
-def secure(sock: socket.socket) -> socket.socket:
-    """Makes a connected socket the stream that frames travel on. Plain TCP: use it inside
-    a trusted network or a tunnel.
-    """
-    return sock
-
-
-def _open(sock: socket.socket, peer: str, limits: Limits) -> TcpChannel:
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-        sock.setsockopt(socket.SOL_SOCKET, option, limits.socket_buffer)
-    stream = secure(sock)
-    stream.settimeout(min(_TICK, limits.silence / 2))
-    return TcpChannel(stream, peer, limits)
-
-
-def connect(
-    host: str, port: int, timeout: float = 10.0, limits: Limits | None = None
-) -> TcpChannel:
-    """Connect as the client. Raises `NetworkFailure` saying what to look at."""
-    where = f"{host}:{port}"
-    try:
-        sock = socket.create_connection((host, port), timeout=timeout)
-    except socket.gaierror as error:
-        raise NetworkFailure(
-            f"cannot find the machine '{host}' ({error.strerror}); check the name in --connect"
-        ) from error
-    except ConnectionRefusedError as error:
-        raise NetworkFailure(
-            f"nothing listens at {where}: connection refused; is `moiety serve` running there, on this port, "
-            "and does its firewall let you in?"
-        ) from error
-    except TimeoutError as error:
-        raise NetworkFailure(
-            f"no answer from {where} within {timeout:g} s; check the address and the firewalls between"
-        ) from error
-    except OSError as error:
-        raise NetworkFailure(f"cannot connect to {where}: {_reason(error)}") from error
-    return _open(sock, f"server {where}", limits or Limits())
-
-
-class Listener:
-    """The server's listening socket. `port` and `address` (for `parse_address`)
-    are real where 0 was asked for.
-    """
-
-    def __init__(self, sock: socket.socket, limits: Limits) -> None:
-        self._sock = sock
-        self._limits = limits
-        host, self.port = sock.getsockname()[:2]
-        self.address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
-
-    def accept(self) -> TcpChannel | None:
-        """The next connection, or None after half a second without one. Raises
-        `NetworkFailure` when closed.
-        """
-        try:
-            sock, address = self._sock.accept()
-        except TimeoutError:
-            return None
-        except ConnectionError:
-            return None
-        except OSError as error:
-            raise NetworkFailure(f"the listening socket is closed ({_reason(error)})") from error
-        return _open(sock, f"client {address[0]}:{address[1]}", self._limits)
-
-    def close(self) -> None:
-        self._sock.close()
-
-
-def listen(host: str, port: int, limits: Limits | None = None) -> Listener:
-    """Raises `NetworkFailure` when the address is taken or not this machine's."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        sock = socket.create_server((host, port), family=family, backlog=32)
-    except (OSError, OverflowError) as error:
-        raise NetworkFailure(
-            f"cannot listen at {host}:{port}: {_reason(error)}; choose another --listen address"
-        ) from error
-    sock.settimeout(_TICK)
-    return Listener(sock, limits or Limits())
-
-
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """The operating system's words for it."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def _looks_like(start: bytes) -> str:
-    if start[:4] in (b"GET ", b"POST", b"HEAD", b"PUT ", b"OPTI", b"HTTP", b"CONN"):
-        return "that is HTTP"
-    if start[:1] == b"\x16" and start[1:2] == b"\x03":
-        return "that is TLS"
-    if start[:4] == b"SSH-":
-        return "that is SSH"
-    return f"its first bytes are {start.hex(' ')}"

@@ -14,9 +14,10 @@ from moiety.protocols.errors import BadInput, NetworkFailure
 from moiety.protocols.network import Network
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import NEVER_SILENT, open_session
-from moiety.runtime.party import generators as correlations
 from moiety.runtime.party.generators import (
+    ALWAYS_SILENT,
     agreed,
+    parse,
     settle_client,
     settle_server,
     silent_from,
@@ -28,7 +29,7 @@ def test_slower_networks_take_more_silence() -> None:
     image = costs.relu(10**7, 16, 28)
     chosen = [silent_from(Network(0.001, bps, bps), image) for bps in (1e12, 3e9, 4e8, 1e7)]
     assert chosen == sorted(chosen, reverse=True)
-    assert chosen[-1] == correlations.ALWAYS_SILENT
+    assert chosen[-1] == ALWAYS_SILENT
 
 
 def test_few_relus_are_not_worth_the_start_of_silence() -> None:
@@ -39,9 +40,9 @@ def test_requests() -> None:
     assert agreed("auto", "auto") is None
     assert agreed("auto", "silent") == agreed("silent", "silent") == 1
     assert agreed("softspoken", "auto") == NEVER_SILENT
-    assert correlations.parse("silent") == "silent"
+    assert parse("silent") == "silent"
     with pytest.raises(BadInput, match="choose one of auto, softspoken, silent"):
-        correlations.parse("ferret")
+        parse("ferret")
 
 
 @pytest.mark.parametrize(

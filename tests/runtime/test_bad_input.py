@@ -28,8 +28,8 @@ from moiety.protocols.errors import (
     NetworkFailure,
     PeerMismatch,
 )
-from moiety.runtime.party import client
-from moiety.runtime.party import transport as tcp
+from moiety.runtime.party.client import Client
+from moiety.runtime.party.endpoints import parse_address
 from moiety.runtime.program import Program
 from tests.support.command import COMMAND, ENVIRONMENT, Compiled, ServerProcess, moiety, serving
 from tests.support.nets import small_densenet
@@ -372,7 +372,7 @@ def test_garbage_on_the_socket(
         return sum("dropped before the handshake" in line for line in server.log)
 
     before = dropped()
-    host, port = tcp.parse_address(server.address)
+    host, port = parse_address(server.address)
     with socket.create_connection((host, port)) as sock:
         sock.sendall(garbage)
         with contextlib.suppress(OSError):
@@ -426,8 +426,8 @@ def test_server_that_is_stopped_tells_its_client(compiled: Compiled, tmp_path: P
 
 def test_two_clients_at_once(server: ServerProcess, compiled: Compiled, tmp_path: Path) -> None:
     """The second one says that it waits, and gets its result when the first one is done."""
-    host, port = tcp.parse_address(server.address)
-    first = client.join(tcp.connect(host, port), Program.load(compiled.public / "program.json"))
+    host, port = parse_address(server.address)
+    first = Client(Program.load(compiled.public / "program.json")).connect(host, port)
     arguments = [
         "infer",
         str(compiled.public),
@@ -446,7 +446,7 @@ def test_two_clients_at_once(server: ServerProcess, compiled: Compiled, tmp_path
     )
     assert second.stderr is not None
     assert second.stderr.readline() == "the server is busy, waiting: 1 ahead\n"
-    first.channel.close()
+    first.close()
     second.stderr.read()
     assert second.wait(timeout=30) == 0
     assert json.loads((tmp_path / "r.json").read_text())["complete"]
@@ -454,11 +454,11 @@ def test_two_clients_at_once(server: ServerProcess, compiled: Compiled, tmp_path
 
 def test_a_full_queue_refuses(compiled: Compiled, tmp_path: Path) -> None:
     with serving(compiled.folder, "--waiting", 0) as server:
-        host, port = tcp.parse_address(server.address)
-        first = client.join(tcp.connect(host, port), Program.load(compiled.public / "program.json"))
+        host, port = parse_address(server.address)
+        first = Client(Program.load(compiled.public / "program.json")).connect(host, port)
         done = server.infer(compiled.public, compiled.pictures / "0.png", "-o", tmp_path / "r.json")
         done.refused(NetworkFailure.exit_code, "the server is busy", "try again later")
-        first.channel.close()
+        first.close()
 
 
 def many_images(server: ServerProcess, compiled: Compiled, tmp_path: Path) -> subprocess.Popen[str]:

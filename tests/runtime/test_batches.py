@@ -5,7 +5,6 @@ traffic; and how the two sides agree.
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,18 +21,18 @@ from moiety.protocols.linear.planner import plan_linear
 from moiety.protocols.linear.protocol import _from_plane, _to_plane
 from moiety.protocols.ring import U64
 from moiety.runtime import program as ir
-from moiety.runtime.cost import traffic as costing
-from moiety.runtime.party import client
-from moiety.runtime.party import handshake as wire
-from moiety.runtime.party import transport as tcp
+from moiety.runtime.cost import traffic
+from moiety.runtime.party import handshake
+from moiety.runtime.party.client import Client
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
-from moiety.runtime.party.server import Server, ServerOptions
-from moiety.runtime.program.cleartext import Executor
-from moiety.runtime.program.layers import kind_of, layout_digest, linear_specs, public_seed
+from moiety.runtime.party.server import ServerOptions
+from moiety.runtime.program.cleartext import CleartextExecutor
+from moiety.runtime.program.linear_layers import layout_digest, linear_specs, public_seed
 from moiety.runtime.program.weights import Weights
 from tests.protocols.test_linear import MASKINGS, SEED, Conv, both, convolve
 from tests.support.programs import make_program, random_weights
 from tests.support.runnable import save_images, save_small, small
+from tests.support.serving import Running, infer
 from tests.support.two_party import Outcome, run_two_party
 
 FEW = 3
@@ -58,7 +57,7 @@ def test_a_batch_equals_the_cleartext_executor_image_by_image(count: int) -> Non
     images = images_of(count)
     outputs, cost = run_batch(program, weights, images).client
     assert len(outputs) == count == cost.images
-    cleartext = Executor(program, weights)
+    cleartext = CleartextExecutor(program, weights)
     for image, found in zip(images, outputs, strict=True):
         expected = cleartext.run_integers(image)
         assert [o.integers.tolist() for o in found] == [
@@ -88,7 +87,7 @@ def test_gates_of_a_batch_use_each_images_own_bits() -> None:
     images = np.random.default_rng(5).integers(-900, 900, (FEW, *shape)).astype(np.float32)
     outputs, _ = run_batch(program, weights, images).client
     for image, found in zip(images, outputs, strict=True):
-        (expected,) = Executor(program, weights).run_integers(image).values()
+        (expected,) = CleartextExecutor(program, weights).run_integers(image).values()
         assert found[0].integers.tolist() == expected.tolist()
 
 
@@ -97,10 +96,10 @@ def test_declared_costs_of_a_batch_equal_the_metered_ones(rounding: ir.Rounding)
     program, weights = small(rounding)
     _, cost = run_batch(program, weights, images_of(FEW)).client
     for step, metered, formula in zip(
-        program.steps, cost.steps, costing.step_costs(program, FEW), strict=True
+        program.steps, cost.steps, traffic.step_costs(program, FEW), strict=True
     ):
-        assert (metered.sent, metered.received) == (formula.up, formula.down), kind_of(step)
-    total = costing.run_cost(program, FEW)
+        assert (metered.sent, metered.received) == (formula.up, formula.down), step.kind
+    total = traffic.run_cost(program, FEW)
     assert (cost.total.sent, cost.total.received, cost.total.flights) == (
         total.up,
         total.down,
@@ -110,7 +109,7 @@ def test_declared_costs_of_a_batch_equal_the_metered_ones(rounding: ir.Rounding)
 
 def test_a_batch_takes_the_rounds_of_one_image_and_less_traffic() -> None:
     program, _ = small("exact")
-    one, many = costing.run_cost(program, 1), costing.run_cost(program, 8)
+    one, many = traffic.run_cost(program, 1), traffic.run_cost(program, 8)
     assert many.rounds <= one.rounds
     assert many.total < 8 * one.total
 
@@ -210,19 +209,10 @@ def test_seeds_and_layouts_of_batches_differ() -> None:
 
 
 @contextmanager
-def serving(executor: ServerExecutor, **options: Any) -> Iterator[tuple[Server, int]]:
-    listener = tcp.listen("127.0.0.1", 0, limits=tcp.Limits(silence=10, patience=60, keepalive=0.5))
-    server = Server(executor, listener, ServerOptions(**options))
-    with server:
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        yield server, listener.port
-    thread.join(timeout=30)
-    assert not thread.is_alive()
-
-
-def connect(port: int) -> tcp.TcpChannel:
-    return tcp.connect("127.0.0.1", port, limits=tcp.Limits(silence=10, patience=60, keepalive=0.5))
+def serving(executor: ServerExecutor, **options: Any) -> Iterator[Running]:
+    running = Running(executor, ServerOptions(**options))
+    yield running
+    running.end()
 
 
 @pytest.fixture(scope="module")
@@ -236,36 +226,34 @@ def test_images_are_grouped_by_what_the_server_offers(
     executor: ServerExecutor, tmp_path: Path
 ) -> None:
     files = save_images(tmp_path, 7)
-    with serving(executor, threads=2) as (server, port):
-        together = client.run_images(
-            connect(port), executor.program, files, tmp_path / "r.json", batch=5, threads=2
+    with serving(executor, threads=2) as running:
+        together = infer(
+            running.connect(), executor.program, files, tmp_path / "r.json", batch=5, threads=2
         )
-        singly = client.run_images(connect(port), executor.program, files, tmp_path / "s.json")
+        singly = infer(running.connect(), executor.program, files, tmp_path / "s.json")
     assert [image.batch for image in together.images] == [4, 4, 4, 4, 2, 2, 1]
     assert [image.batch for image in singly.images] == [1] * 7
     assert [image.outputs[0].logits for image in together.images] == [
         image.outputs[0].logits for image in singly.images
     ]
     assert [image.file for image in together.images] == [str(file) for file in files]
-    assert server.summary.images == 14
-    assert server.summary.bytes_received == sum(
+    assert running.server.summary.images == 14
+    assert running.server.summary.bytes_received == sum(
         image.bytes_sent for image in together.images + singly.images
     )
     assert together.bytes_sent + together.bytes_received < singly.bytes_sent + singly.bytes_received
 
 
 def test_a_batch_that_was_not_offered_is_refused(executor: ServerExecutor, tmp_path: Path) -> None:
-    with serving(executor) as (server, port):
-        connection = client.join(connect(port), executor.program, batch=4)
+    with serving(executor) as running:
+        connection = Client(executor.program, batch=4).join(running.connect())
         assert connection.sizes == (4, 2, 1)
         with pytest.raises(NetworkFailure, match="gave up"):
             connection.infer_batch(list(images_of(3)))
         # The server goes on.
         (file,) = save_images(tmp_path, 1)
-        assert client.run_images(
-            connect(port), executor.program, [file], tmp_path / "r.json"
-        ).complete
-    assert server.summary.failed_clients == 1
+        assert infer(running.connect(), executor.program, [file], tmp_path / "r.json").complete
+    assert running.server.summary.failed_clients == 1
 
 
 def test_sides_that_plan_differently_do_not_start() -> None:
@@ -273,11 +261,11 @@ def test_sides_that_plan_differently_do_not_start() -> None:
         return f"plan of {images}"
 
     offer = {1: "other", 4: "plan of 4", 8: "something else", 100: "plan of 100"}
-    assert wire.batch_sizes(offer, 4, layout) == (4, 1)
-    assert wire.batch_sizes({}, 4, layout) == (1,)
-    assert wire.batch_sizes({0: "", -1: "", 1 << 40: ""}, 4, layout) == (1,)
+    assert handshake.batch_sizes(offer, 4, layout) == (4, 1)
+    assert handshake.batch_sizes({}, 4, layout) == (1,)
+    assert handshake.batch_sizes({0: "", -1: "", 1 << 40: ""}, 4, layout) == (1,)
     with pytest.raises(PeerMismatch, match="runs of 8 images"):
-        wire.batch_sizes(offer, 8, layout)
+        handshake.batch_sizes(offer, 8, layout)
 
 
 @pytest.mark.parametrize("batches", [(2,), (1, 0), (1, 65)])

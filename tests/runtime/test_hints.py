@@ -18,8 +18,8 @@ from moiety.protocols.linear.protocol import ServerLinear
 from moiety.protocols.parallel import Workers
 from moiety.runtime import program as ir
 from moiety.runtime.party.executor import ServerExecutor
-from moiety.runtime.program import folder as artifacts
-from moiety.runtime.program.layers import linear_specs
+from moiety.runtime.program.folder import WEIGHTS, load_vendor
+from moiety.runtime.program.linear_layers import linear_specs
 from moiety.runtime.program.weights import Weights
 from tests.support.runnable import save, save_small
 
@@ -53,10 +53,10 @@ class Model:
         """Number of layers whose hints had to be computed; all hints
         are checked against fresh ones.
         """
-        program, weights = artifacts.load_vendor(self.folder)
+        program, weights = load_vendor(self.folder)
         before = self.computed
         executor = ServerExecutor(program, weights, batches)
-        executor.prepare(keep_beside=self.folder / artifacts.WEIGHTS)
+        executor.prepare(keep_beside=self.folder / WEIGHTS)
         took = self.computed - before
         fresh = ServerExecutor(program, weights, batches)
         fresh.prepare()
@@ -109,10 +109,8 @@ def test_nothing_is_kept_unless_asked(model: Model) -> None:
 def rewrite(file: Path, **changes: str) -> None:
     """The same tensors under other metadata."""
     with safetensors.safe_open(file, framework="numpy") as opened:
-        metadata, tensors = (
-            opened.metadata(),
-            {name: opened.get_tensor(name) for name in opened.keys()},
-        )  # noqa: SIM118
+        metadata = opened.metadata()
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     safetensors.numpy.save_file(tensors, file, {**metadata, **changes})
 
 
@@ -153,7 +151,7 @@ def test_hints_of_other_weights_are_not_used(
     model.prepare()
     tensors = {name: np.array(tensor) for name, tensor in model.weights.tensors.items()}
     tensors["linear.1.weight"].reshape(-1)[0] ^= 1
-    Weights(tensors).save(model.folder / artifacts.WEIGHTS, model.program)
+    Weights(tensors).save(model.folder / WEIGHTS, model.program)
     with caplog.at_level(logging.WARNING, "moiety.server"):
         assert model.prepare() == model.layers
     assert "another weights" in caplog.text

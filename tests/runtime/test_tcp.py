@@ -15,17 +15,9 @@ import numpy as np
 import pytest
 
 from moiety.protocols.errors import BadInput, NetworkFailure
-from moiety.runtime.party.transport import (
-    Frame,
-    Limits,
-    Listener,
-    PeerClosed,
-    PeerError,
-    TcpChannel,
-    connect,
-    listen,
-    parse_address,
-)
+from moiety.runtime.party.endpoints import Listener, connect, parse_address
+from moiety.runtime.party.framing import Frame, Limits, PeerClosed, PeerError
+from moiety.runtime.party.transport import TcpChannel
 
 QUICK = Limits(silence=1.5, patience=2.5, keepalive=0.1)
 
@@ -40,7 +32,7 @@ def accept(listener: Listener) -> TcpChannel:
 
 
 def make_pair(limits: Limits) -> tuple[TcpChannel, TcpChannel]:
-    listener = listen("127.0.0.1", 0, limits)
+    listener = Listener.at("127.0.0.1", 0, limits)
     try:
         client = connect("127.0.0.1", listener.port, limits=limits)
         return accept(listener), client
@@ -59,7 +51,7 @@ def pair() -> Iterator[tuple[TcpChannel, TcpChannel]]:
 @pytest.fixture
 def raw() -> Iterator[tuple[TcpChannel, socket.socket]]:
     """A channel whose peer is a bare socket in the test's hands."""
-    listener = listen("127.0.0.1", 0, QUICK)
+    listener = Listener.at("127.0.0.1", 0, QUICK)
     sock = socket.create_connection(("127.0.0.1", listener.port))
     channel = accept(listener)
     yield channel, sock
@@ -261,7 +253,7 @@ def test_garbage(raw: tuple[TcpChannel, socket.socket], start: bytes, message: s
 
 
 def test_connection_refused_says_what_to_do() -> None:
-    listener = listen("127.0.0.1", 0)
+    listener = Listener.at("127.0.0.1", 0)
     port = listener.port
     listener.close()
     with pytest.raises(NetworkFailure, match="is `moiety serve` running"):
@@ -269,16 +261,16 @@ def test_connection_refused_says_what_to_do() -> None:
 
 
 def test_address_taken() -> None:
-    listener = listen("127.0.0.1", 0)
+    listener = Listener.at("127.0.0.1", 0)
     with pytest.raises(NetworkFailure, match="cannot listen"):
-        listen("127.0.0.1", listener.port)
+        Listener.at("127.0.0.1", listener.port)
     listener.close()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
 def test_listening_address_can_be_given_to_the_client(host: str) -> None:
     try:
-        listener = listen(host, 0, QUICK)
+        listener = Listener.at(host, 0, QUICK)
     except NetworkFailure:
         assert host == "::1", "only IPv6 may be missing on a machine"
         pytest.skip("no IPv6 here")

@@ -1,0 +1,49 @@
+"""What the two sides say about themselves, and what they compare."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from moiety.protocols.errors import PeerMismatch
+from moiety.protocols.session import Role
+from moiety.runtime.party import handshake
+from tests.support.runnable import small
+
+MISMATCHES = {
+    "protocol version": {"protocol": 99},
+    "package version": {"package": "9.9"},
+    "the parameter 'vole'": {"cryptography": {**handshake.CRYPTOGRAPHY, "vole": "other"}},
+    "the parameter 'new'": {"cryptography": {**handshake.CRYPTOGRAPHY, "new": "x"}},
+    "the Program": {"program": "00" * 32},
+    "rounding": {"rounding": "stochastic"},
+}
+
+
+@pytest.mark.parametrize("what", MISMATCHES)
+@pytest.mark.parametrize("role", list(Role))
+def test_every_field_of_the_handshake_is_compared(what: str, role: Role) -> None:
+    program, _ = small()
+    ours, theirs = handshake.hello(role, program), handshake.hello(Role(1 - role), program)
+    handshake.compare(ours, theirs)
+    with pytest.raises(PeerMismatch, match=f"differ in {what}"):
+        handshake.compare(ours, msgspec.structs.replace(theirs, **MISMATCHES[what]))
+
+
+def test_two_of_a_kind_do_not_talk() -> None:
+    program, _ = small()
+    hello = handshake.hello(Role.CLIENT, program)
+    with pytest.raises(PeerMismatch, match="both sides are the client"):
+        handshake.compare(hello, hello)
+
+
+def test_peer_text_cannot_forge_log_lines() -> None:
+    program, _ = small()
+    ours, theirs = handshake.hello(Role.SERVER, program), handshake.hello(Role.CLIENT, program)
+    forged = msgspec.structs.replace(
+        theirs, package="1\n2026-01-01 INFO all is well \x1b[2J" + "x" * 1000
+    )
+    with pytest.raises(PeerMismatch) as caught:
+        handshake.compare(ours, forged)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 300

@@ -1,0 +1,382 @@
+"""The server's ways with its clients, over TCP within one process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from moiety.protocols.errors import NetworkFailure, PeerMismatch
+from moiety.protocols.session import Role, Session
+from moiety.runtime import program as ir
+from moiety.runtime.cost import traffic
+from moiety.runtime.party import handshake
+from moiety.runtime.party.client import Client
+from moiety.runtime.party.endpoints import Listener, connect
+from moiety.runtime.party.executor import ServerExecutor
+from moiety.runtime.party.results import ImageResult, Results
+from moiety.runtime.party.server import Server, ServerOptions
+from moiety.runtime.party.transport import TcpChannel
+from moiety.runtime.program.cleartext import CleartextExecutor
+from tests.support.runnable import save_images, small
+from tests.support.serving import Running, infer
+
+
+def other_program() -> ir.Program:
+    program, _ = small(name="another")
+    return program
+
+
+@pytest.fixture(scope="module")
+def executor() -> ServerExecutor:
+    made = ServerExecutor(*small())
+    made.prepare()
+    return made
+
+
+@pytest.fixture
+def serve(executor: ServerExecutor) -> Iterator[Callable[..., Running]]:
+    started: list[Running] = []
+
+    def start(**options: Any) -> Running:
+        started.append(Running(executor, ServerOptions(**options)))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.end()
+
+
+def test_many_images_and_sequential_clients(
+    serve: Callable[..., Running], executor: ServerExecutor, tmp_path: Path
+) -> None:
+    running = serve(max_clients=2)
+    files = save_images(tmp_path, 2)
+    for _ in range(2):
+        results = infer(running.connect(), executor.program, files, tmp_path / "r.json")
+        assert results.complete
+        cleartext = CleartextExecutor(executor.program, executor.weights)
+        for file, image in zip(files, results.images, strict=True):
+            (expected,) = cleartext.run(np.load(file)).values()
+            assert image.outputs[0].values == expected.tolist()
+            assert image.server.seconds > 0
+    summary = running.end()
+    assert (summary.clients, summary.images, summary.failed_clients, summary.refused) == (
+        2,
+        4,
+        0,
+        0,
+    )
+
+
+def test_results_file(
+    serve: Callable[..., Running], executor: ServerExecutor, tmp_path: Path
+) -> None:
+    running = serve()
+    (file,) = save_images(tmp_path, 1)
+    infer(running.connect(), executor.program, [file], tmp_path / "r.json")
+    written = json.loads((tmp_path / "r.json").read_text())
+    assert written["program"] == executor.program.digest()
+    assert written["complete"] is True
+    assert written["images"][0]["file"] == str(file)
+    cost = traffic.image_cost(executor.program)
+    assert (written["images"][0]["bytes_sent"], written["images"][0]["bytes_received"]) == (
+        cost.up,
+        cost.down,
+    )
+    assert written["wire_bytes_sent"] > written["bytes_sent"] >= cost.up
+    assert (
+        msgspec.json.decode((tmp_path / "r.json").read_bytes(), type=Results)
+        .images[0]
+        .outputs[0]
+        .name
+        == "out"
+    )
+
+
+def test_second_client_waits_its_turn(
+    serve: Callable[..., Running], executor: ServerExecutor, tmp_path: Path
+) -> None:
+    running = serve()
+    first = Client(executor.program).join(running.connect())
+    waited: list[int] = []
+    finished = threading.Event()
+    (file,) = save_images(tmp_path, 1)
+
+    def second() -> None:
+        infer(
+            running.connect(),
+            executor.program,
+            [file],
+            tmp_path / "second.json",
+            on_wait=waited.append,
+        )
+        finished.set()
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    until = time.monotonic() + 10
+    while not waited and time.monotonic() < until:
+        time.sleep(0.02)
+    assert waited == [1]
+    assert not finished.is_set()
+    first.infer(np.load(file))
+    first.close()
+    thread.join(timeout=30)
+    assert finished.is_set()
+
+
+def test_a_full_queue_refuses_politely(
+    serve: Callable[..., Running], executor: ServerExecutor
+) -> None:
+    running = serve(waiting=0)
+    first = Client(executor.program).join(running.connect())
+    with pytest.raises(NetworkFailure, match="the server is busy"):
+        Client(executor.program).join(running.connect())
+    first.close()
+
+
+def test_waiting_client_is_sent_away_when_the_server_stops(
+    serve: Callable[..., Running], executor: ServerExecutor
+) -> None:
+    running = serve()
+    first = Client(executor.program).join(running.connect())
+    channel = running.connect()
+    with pytest.raises(NetworkFailure, match="shutting down"):
+        Client(executor.program, on_wait=lambda ahead: running.server.stop()).join(channel)
+    first.channel.abort()
+
+
+@pytest.mark.parametrize(
+    "dies", ["after the handshake", "while waiting", "in the middle of an inference"]
+)
+def test_server_survives_a_client_that_vanishes(
+    serve: Callable[..., Running], executor: ServerExecutor, tmp_path: Path, dies: str
+) -> None:
+    running = serve()
+    if dies == "after the handshake":
+        Client(executor.program).shake_hands(channel := running.connect())
+        channel.abort()
+    elif dies == "while waiting":
+        first = Client(executor.program).join(running.connect())
+        channel = running.connect()
+        handshake.send(channel, handshake.hello(Role.CLIENT, executor.program))
+        handshake.receive(channel, handshake.Hello)
+        handshake.receive(channel, handshake.Waiting)
+        channel.abort()
+        first.close()
+    else:
+        channel = running.connect()
+
+        def stop_half_way(done: int, total: int, what: str) -> None:
+            if done > total // 2:
+                channel.abort()
+
+        connection = Client(executor.program, progress=stop_half_way).join(channel)
+        with pytest.raises(NetworkFailure):
+            connection.infer(np.zeros((2, 8, 8), np.float32))
+    files = save_images(tmp_path, 1)
+    assert infer(running.connect(), executor.program, files, tmp_path / "r.json").complete
+    summary = running.end()
+    assert (summary.images, summary.failed_clients) == (1, 1)
+
+
+def test_client_keeps_finished_results_when_the_server_dies(
+    executor: ServerExecutor, tmp_path: Path
+) -> None:
+    """The server's machine goes away in the middle of the second of three images."""
+    running = Running(executor, ServerOptions())
+    channels: list[TcpChannel] = []
+    original = running.server._serve
+
+    def remember(channel: TcpChannel) -> None:
+        channels.append(channel)
+        original(channel)
+
+    running.server._serve = remember  # type: ignore[method-assign]
+    done: list[ImageResult] = []
+
+    def kill_in_second_image(step: int, total: int, what: str) -> None:
+        if done and step == total // 2:
+            channels[0].abort()
+
+    with pytest.raises(NetworkFailure):
+        infer(
+            running.connect(),
+            executor.program,
+            save_images(tmp_path, 3),
+            tmp_path / "r.json",
+            on_image=done.append,
+            progress=kill_in_second_image,
+        )
+    written = json.loads((tmp_path / "r.json").read_text())
+    assert len(written["images"]) == 1
+    assert written["complete"] is False
+    assert written["error"]
+    running.end()
+
+
+def test_internal_failure_ends_one_session_and_tells_no_secret(
+    serve: Callable[..., Running],
+    executor: ServerExecutor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    running = serve()
+    files = save_images(tmp_path, 1)
+
+    def broken(session: Session, **options: object) -> None:
+        raise ValueError("weight 123 is odd")
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.ERROR, "moiety.server"):
+        patch.setattr(executor, "run", broken)
+        with pytest.raises(NetworkFailure, match="internal failure at the server") as caught:
+            infer(running.connect(), executor.program, files, tmp_path / "r.json")
+    assert "123" not in str(caught.value)
+    assert "weight 123" in caplog.text
+    assert infer(running.connect(), executor.program, files, tmp_path / "r.json").complete
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x00" * 64,
+        b"",
+        b"MOI\x02\x02\x00\x00\x00{}",
+        b"MOI\x02\x05\x00\x00\x00hello",
+        b"MOI\x01\xff\xff\xff\xff",
+    ],
+)
+def test_server_survives_garbage(
+    serve: Callable[..., Running],
+    executor: ServerExecutor,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    garbage: bytes,
+) -> None:
+    running = serve()
+    with caplog.at_level(logging.WARNING, "moiety.server"):
+        with socket.create_connection(("127.0.0.1", running.listener.port)) as sock:
+            sock.sendall(garbage)
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_WR)
+                sock.settimeout(5)
+                while sock.recv(100):
+                    pass
+        files = save_images(tmp_path, 1)
+        assert infer(running.connect(), executor.program, files, tmp_path / "r.json").complete
+    assert len([r for r in caplog.records if "dropped before the handshake" in r.message]) == 1
+
+
+def test_slow_handshake_is_dropped_and_delays_nobody(
+    serve: Callable[..., Running], executor: ServerExecutor, tmp_path: Path
+) -> None:
+    running = serve(handshake_seconds=0.5)
+    with socket.create_connection(("127.0.0.1", running.listener.port)) as slow:
+        slow.sendall(b"MOI")
+        files = save_images(tmp_path, 1)
+        assert infer(running.connect(), executor.program, files, tmp_path / "r.json").complete
+        slow.settimeout(5)
+        assert slow.recv(1) == b""
+    assert running.end().refused == 1
+
+
+def test_those_who_wait_are_reminded_and_those_who_left_forgotten(
+    serve: Callable[..., Running],
+    executor: ServerExecutor,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    running = serve(waiting=1, reminder_seconds=0.1)
+    first = Client(executor.program).join(running.connect())
+    second = running.connect()
+    handshake.send(second, handshake.hello(Role.CLIENT, executor.program))
+    handshake.receive(second, handshake.Hello)
+    assert [handshake.receive(second, handshake.Waiting).ahead for _ in range(3)] == [1, 1, 1]
+    with caplog.at_level(logging.INFO, "moiety.server"):
+        second.abort()
+        until = time.monotonic() + 10
+        while "left while waiting" not in caplog.text and time.monotonic() < until:
+            time.sleep(0.02)
+    # Its place is free again.
+    waited = threading.Event()
+    thread = threading.Thread(
+        target=lambda: infer(
+            running.connect(),
+            executor.program,
+            save_images(tmp_path, 1),
+            tmp_path / "r.json",
+            on_wait=lambda ahead: waited.set(),
+        )
+    )
+    thread.start()
+    assert waited.wait(timeout=10)
+    first.close()
+    thread.join(timeout=30)
+    assert json.loads((tmp_path / "r.json").read_text())["complete"]
+
+
+def test_earlier_results_survive_a_run_that_computes_nothing(
+    serve: Callable[..., Running], tmp_path: Path, executor: ServerExecutor
+) -> None:
+    running = serve()
+    (tmp_path / "r.json").write_text("earlier")
+    with pytest.raises(PeerMismatch):
+        infer(running.connect(), other_program(), save_images(tmp_path, 1), tmp_path / "r.json")
+    assert (tmp_path / "r.json").read_text() == "earlier"
+
+
+def test_clients_that_come_while_the_server_prepares_wait(
+    executor: ServerExecutor, tmp_path: Path
+) -> None:
+    listener = Listener.at("127.0.0.1", 0)
+    waited, finished = threading.Event(), threading.Event()
+    files = save_images(tmp_path, 1)
+
+    def early() -> None:
+        channel = connect("127.0.0.1", listener.port)
+        infer(
+            channel,
+            executor.program,
+            files,
+            tmp_path / "r.json",
+            on_wait=lambda ahead: waited.set(),
+        )
+        finished.set()
+
+    server = Server(executor, listener, ServerOptions(max_clients=1))
+    with server:
+        threading.Thread(target=early, daemon=True).start()
+        assert waited.wait(timeout=10)
+        server.run()
+    assert finished.wait(timeout=10)
+
+
+def test_different_programs_are_refused_on_both_sides(
+    serve: Callable[..., Running],
+    executor: ServerExecutor,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    running = serve()
+    with caplog.at_level(logging.WARNING, "moiety.server"), pytest.raises(PeerMismatch) as caught:
+        Client(other_program()).join(running.connect())
+    assert executor.program.digest()[:16] in str(caught.value)
+    assert other_program().digest()[:16] in str(caught.value)
+    assert "public folder" in str(caught.value)
+    until = time.monotonic() + 5
+    while "refused" not in caplog.text and time.monotonic() < until:
+        time.sleep(0.02)
+    assert "the two sides differ in the Program" in caplog.text
