@@ -77,8 +77,8 @@ class Listener:
 
     @classmethod
     def at(cls, host: str, port: int, limits: Limits | None = None) -> Listener:
-        """Listens; port 0 takes any free one. Raises `NetworkFailure` when the address is taken or
-        not this machine's.
+        """Listens; port 0 takes any free one. Raises `NetworkFailure` when the address is
+        taken or not this machine's.
         """
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:

@@ -1,6 +1,6 @@
-"""Runs a Program between two parties. Each has its executor, made once per process, and calls `run`
-on an open Session once per image, or once for several images together (linear layers pack them:
-protocols/linear/layout).
+"""Runs a Program between two parties. Each has its executor, made once per process, and calls
+`run` on an open Session once per image, or once for several images together (linear layers pack
+them: protocols/linear/layout).
 
 Both walk the same list of steps (`_run`), hold one share of every live value and drop it after its
 last use; what a step does is in handlers.

@@ -58,9 +58,9 @@ def silent_from(network: Network, image: Cost) -> int:
     least time on this network, by its declared cost. Where the predictions differ by less than they
     can tell, the fewest bytes decide.
     """
-    # Traffic is never counted as cheaper than on a good LAN: inside one machine it would be nearly
-    # free, and what is measured there would choose a gigabyte of corrections for a tenth of a
-    # second.
+    # Traffic is never counted as cheaper than on a good LAN: inside one machine it
+    # would be nearly free, and what is measured there would choose a gigabyte of
+    # corrections for a tenth of a second.
     slower = Network(network.rtt, min(network.down, LAN.down), min(network.up, LAN.up))
     choices = range(ALWAYS_SILENT, NEVER_SILENT + 1)
     seconds = {

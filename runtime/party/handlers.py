@@ -64,8 +64,8 @@ S = TypeVar("S", bound=ir.Step)
 
 @dataclass(frozen=True)
 class Turn(Generic[S]):
-    """One step's turn in a run, as its handler sees it. `bits`: ring of the first operand (of an
-    Input: its own).
+    """One step's turn in a run, as its handler sees it. `bits`: ring of the first
+    operand (of an Input: its own).
     """
 
     session: Session
@@ -85,8 +85,8 @@ HANDLERS: dict[type[ir.Step], Handler] = {}
 
 
 def executes(*kinds: type[ir.Step]) -> Callable[[Handler], Handler]:
-    """Register the handler of some kinds of steps: it returns this party's share of the result,
-    `(images, *step.shape)`.
+    """Register the handler of some kinds of steps: it returns this party's share of the
+    result, `(images, *step.shape)`.
     """
 
     def register(handler: Handler) -> Handler:

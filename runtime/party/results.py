@@ -1,5 +1,5 @@
-"""The hospital's images, from a list of files through a connection to a results file that is whole
-after every run.
+"""The hospital's images, from a list of files through a connection to a results file
+that is whole after every run.
 """
 
 from __future__ import annotations
@@ -104,9 +104,9 @@ def infer_files(
     """All `files` through a connection, as many in one run as its `sizes` allow; `output` is
     rewritten, whole, after each run, and `on_image` called for each image of it.
 
-    On a failure the results so far are in the file, with `complete` false and the reason in
-    `error`, and the exception goes on; when there are none, a file of earlier results is left
-    as it was.
+    On a failure the results so far are in the file, with `complete` false and the
+    reason in `error`, and the exception goes on; when there are none, a file of
+    earlier results is left as it was.
     """
     program = connection.client.program
     results = _empty_results(connection)

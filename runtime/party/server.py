@@ -108,8 +108,8 @@ class Server:
         options: ServerOptions = ServerOptions(),
         batches: tuple[int, ...] = (1,),
     ) -> Server:
-        """For clients who run as many images together as one of `batches`. Raises as
-        ServerExecutor.
+        """For clients who run as many images together as one of
+        `batches`. Raises as ServerExecutor.
         """
         return cls(ServerExecutor(program, weights, batches), listener, options)
 

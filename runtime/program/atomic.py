@@ -7,8 +7,8 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Writes beside `path`, flushes to disk and renames over it: a reader sees the old file or the
-    whole new one.
+    """Writes beside `path`, flushes to disk and renames over it: a reader sees the
+    old file or the whole new one.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

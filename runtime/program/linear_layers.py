@@ -44,8 +44,8 @@ def _together(spec: LinearSpec, images: int) -> LinearSpec:
 
 
 def layout_digest(specs: Mapping[int, LinearSpec]) -> str:
-    """SHA-256, hexadecimal, of all that the two parties must agree on about the linear layers of a
-    run.
+    """SHA-256, hexadecimal, of all that the two parties must agree on
+    about the linear layers of a run.
     """
     return hashlib.sha256(
         msgspec.json.encode([(index, spec) for index, spec in specs.items()])

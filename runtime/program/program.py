@@ -1,13 +1,13 @@
-"""The Program: what both parties know. A linear list of fixed-point steps, with its file format,
-its soundness and its digest.
+"""The Program: what both parties know. A linear list of fixed-point steps, with its file
+format, its soundness and its digest.
 
 The Program holds no weight, no bias, no threshold, no activation range: only what both parties must
 know to run it. What it does tell about the weights (for example a shift that was chosen from their
 size) is listed in `disclosed`.
 
-A Program comes from the other side, so nothing in it is believed: a step whose declared shape or
-ring does not follow from its operands, or an RLWE plan below 128 bits of security, is refused
-before a party acts on it.
+A Program comes from the other side, so nothing in it is believed: a step whose declared shape
+or ring does not follow from its operands, or an RLWE plan below 128 bits of security, is
+refused before a party acts on it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Weights: the vendor's secret integers for a Program, in a safetensors file that is tied to the
-Program by its digest.
+"""Weights: the vendor's secret integers for a Program, in a safetensors file that is
+tied to the Program by its digest.
 
 The vocabulary (tensor names, types, shapes) is fixed by the Program's steps: each says its
 `secrets`. Nothing in the file can be executed.

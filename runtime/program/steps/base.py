@@ -1,7 +1,7 @@
 """What every kind of step is: the common fields, and the facets that a kind gives as methods.
 
-A value is named by the index of the step that makes it. All values are shared, shape without
-batch dimension, `(C, H, W)` or `(C,)`, elements of the ring `Z_{2^bits}`.
+A value is named by the index of the step that makes it. All values are shared, shape without batch
+dimension, `(C, H, W)` or `(C,)`, elements of the ring `Z_{2^bits}`.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ GATE_BITS = 1
 
 
 class Step(msgspec.Struct, frozen=True, tag_field="kind", forbid_unknown_fields=True, kw_only=True):
-    """Common fields: operand step indices, shape and ring width (bits) of the result, the layer's
-    name for people.
+    """Common fields: operand step indices, shape and ring width (bits) of the
+    result, the layer's name for people.
 
     A kind says here all that it is: `check` (does the declared shape and ring follow from the
-    operands'), `secrets` (the tensors that the vendor holds for it), `meaning` (on plain integers),
-    `details` (for people), and where it is local `on_shares` (see LocalStep). Where else a kind is
-    known: its declared cost (runtime/cost/traffic) and, where the parties talk, its handler
-    (runtime/party/handlers).
+    operands'), `secrets` (the tensors that the vendor holds for it), `meaning` (on plain
+    integers), `details` (for people), and where it is local `on_shares` (see LocalStep). Where
+    else a kind is known: its declared cost (runtime/cost/traffic) and, where the parties talk, its
+    handler (runtime/party/handlers).
     """
 
     inputs: tuple[int, ...]
@@ -77,8 +77,8 @@ class Step(msgspec.Struct, frozen=True, tag_field="kind", forbid_unknown_fields=
         self.check_fields(claim)
 
     def result_bits(self, claim: Claim) -> int:
-        """Ring width that follows from the operands (of a conversion: its own, if it goes the right
-        way).
+        """Ring width that follows from the operands (of a conversion: its
+        own, if it goes the right way).
         """
         return claim.operand_bits()
 
@@ -127,8 +127,8 @@ class LocalStep(Step, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Claim:
-    """A step of a Program that is not believed yet: where it stands, and what it is said to be made
-    of.
+    """A step of a Program that is not believed yet: where it stands, and
+    what it is said to be made of.
     """
 
     index: int
@@ -160,8 +160,8 @@ class Claim:
 class SecretTensor:
     """One tensor of the Weights, as its step demands it.
 
-    role: what the step calls it. shapes: those permitted; with `broadcast` also any that
-    broadcasts to the first. values: all elements lie in it; `outside` says what is wrong if not.
+    role: what the step calls it. shapes: those permitted; with `broadcast` also any that broadcasts
+    to the first. values: all elements lie in it; `outside` says what is wrong if not.
     """
 
     name: str
