@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from moiety.compiler.ir.graph import Array, Graph, Node, Shape
-from moiety.compiler.ir.ops import infer_shape
+from moiety.compiler.ir.shapes import infer_shape, rebuilt
 from moiety.protocols.errors import BadModel, ContractViolation
 
 Importer = Callable[["Call"], Sequence[str]]
@@ -492,7 +492,7 @@ class Builder:
             tuple(nodes),
             shapes,
         )
-        graph = graph.rebuilt(nodes)
+        graph = rebuilt(graph, nodes)
         for node in graph.nodes:
             if node.op in ("Sigmoid", "Softmax") and (
                 graph.consumers(node.output) or node.output not in graph.outputs

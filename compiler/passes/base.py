@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from moiety.compiler.ir.graph import Array, Graph, Node, Shape
-from moiety.compiler.ir.ops import infer_shape
+from moiety.compiler.ir.shapes import infer_shape, rebuilt
 from moiety.protocols.errors import ContractViolation
 
 
@@ -149,4 +149,4 @@ class Rewriter:
         """The Graph as rewritten, dead nodes dropped and shapes inferred again; the
         original when nothing changed.
         """
-        return self.graph.rebuilt(self._nodes.values()) if self.changed else self.graph
+        return rebuilt(self.graph, self._nodes.values()) if self.changed else self.graph

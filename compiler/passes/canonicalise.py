@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import channelwise
+from moiety.compiler.ir.graph import Graph, Node, channelwise
 from moiety.compiler.passes.base import Pass, Rewriter
 from moiety.compiler.passes.fold_batchnorm import per_channel
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from moiety.compiler.ir.graph import Array, Node, Shape
-from moiety.compiler.ir.ops import OPS, channelwise
+from moiety.compiler.ir.graph import Array, Node, Shape, channelwise
+from moiety.compiler.ir.ops import OPS
 from moiety.compiler.passes.base import Rewriter
 
 LINEAR = ("Conv", "Gemm")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from moiety.compiler.ir.graph import Graph, Node
+from moiety.compiler.ir.shapes import rebuilt
 from moiety.compiler.passes.base import Pass, Rewriter
 
 
@@ -48,5 +49,5 @@ class DeadCode(Pass):
     name: ClassVar[str] = "dead-code"
 
     def run(self, graph: Graph) -> Graph:
-        rebuilt = graph.rebuilt(graph.nodes)
-        return rebuilt if len(rebuilt.nodes) != len(graph.nodes) else graph
+        live = rebuilt(graph, graph.nodes)
+        return live if len(live.nodes) != len(graph.nodes) else graph

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from moiety.compiler.ir.graph import Array, Graph, Node
-from moiety.compiler.ir.ops import OPS, channelwise
+from moiety.compiler.ir.graph import Array, Graph, Node, channelwise
+from moiety.compiler.ir.ops import OPS
 from moiety.compiler.passes.base import Pass, Rewriter
 from moiety.compiler.passes.channels import (
     LINEAR,

@@ -14,15 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from moiety.compiler.ir.evaluate import evaluate, precise_difference, random_feeds, worst_difference
 from moiety.compiler.ir.graph import Array, Graph, Node
-from moiety.compiler.ir.verify import (
-    evaluate,
-    precise_difference,
-    random_feeds,
-    verify,
-    worst_difference,
-)
-from moiety.compiler.passes import DEFAULT_PIPELINE, PASSES, Pass, check_normal_form
+from moiety.compiler.ir.verify import verify
+from moiety.compiler.passes import DEFAULT_PIPELINE, PASSES, Pass
+from moiety.compiler.passes.normal_form import check_normal_form
 from moiety.protocols.errors import BadInput, BadModel, ContractViolation, MoietyError
 
 DumpAfter = Callable[[int, Pass, Graph], None]

@@ -14,7 +14,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from moiety.compiler.ir.ops import run_graph
+from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.verify import verify
 from moiety.compiler.onnx_import import import_onnx
 from moiety.protocols.errors import BadInput, BadModel, MoietyError

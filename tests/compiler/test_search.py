@@ -14,8 +14,8 @@ import onnx
 import pytest
 
 from moiety.compiler.compile import compile_graph
+from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.graph import Graph
-from moiety.compiler.ir.ops import run_graph
 from moiety.compiler.lowering.lower import lower
 from moiety.compiler.lowering.pack import plan_rlwe
 from moiety.compiler.onnx_import import import_onnx
