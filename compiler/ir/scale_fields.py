@@ -90,7 +90,7 @@ class ScaleMap:
     sources: dict[str, I64] = field(default_factory=dict)
 
     def begin(self, value: str, channels: int) -> Field:
-        """A field of fresh ids for `value`, one per channel (or, with `channels` 1, one for all)."""
+        """A field of fresh ids for `value`, one per channel (one for all with `channels` 1)."""
         ids = self.classes.fresh(channels)
         rank = len(self.graph.shapes[value])
         self.sources[value] = ids

@@ -101,8 +101,9 @@ def required_responses(ranges: Ranges) -> Responses:
     """BadInput if the ranges have none."""
     if ranges.responses is None:
         raise BadInput(
-            "these ranges hold no responses of the results to rounding, which the search for widths needs: calibrate "
-            "again from images, or give the widths (activation and weight bits)"
+            "these ranges hold no responses of the results to rounding, which the search for "
+            "widths needs: calibrate again from images, or give the widths (activation and weight "
+            "bits)"
         )
     return ranges.responses
 
