@@ -1,11 +1,11 @@
-"""What a pass is, and the editable form of a Graph that passes work on."""
+"""What a pass is, the registry of passes, and the editable form of a Graph that they work on."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from moiety.compiler.ir.graph import Array, Graph, Node, Shape
 from moiety.compiler.ir.shapes import infer_shape, rebuilt
@@ -14,8 +14,8 @@ from moiety.protocols.errors import ContractViolation
 
 @dataclass(frozen=True)
 class Pass(ABC):
-    """A pure function Graph -> Graph. Its fields are its options; its
-    docstring states the identity it uses.
+    """A pure function Graph -> Graph. Its fields are its options; its docstring states the identity
+    it uses.
     """
 
     name: ClassVar[str]
@@ -23,6 +23,18 @@ class Pass(ABC):
     @abstractmethod
     def run(self, graph: Graph) -> Graph:
         """The rewritten Graph; `graph` itself when nothing applies."""
+
+
+PASSES: dict[str, type[Pass]] = {}
+"""Every pass by name, once `moiety.compiler.passes` has imported its files."""
+
+PassClass = TypeVar("PassClass", bound=type[Pass])
+
+
+def register(definition: PassClass) -> PassClass:
+    """Let pipelines name a pass."""
+    PASSES[definition.name] = definition
+    return definition
 
 
 class Rewriter:
@@ -150,3 +162,30 @@ class Rewriter:
         original when nothing changed.
         """
         return rebuilt(self.graph, self._nodes.values()) if self.changed else self.graph
+
+
+class Chain:
+    """Nodes one after another that are to stand for `node`; the first reads `value`."""
+
+    def __init__(self, rewriter: Rewriter, node: Node, value: str) -> None:
+        self.value = value
+        self._rewriter, self._node = rewriter, node
+        self._nodes: list[Node] = []
+
+    @property
+    def shape(self) -> Shape:
+        """Of what the last node makes."""
+        return self._rewriter.shapes[self.value]
+
+    def add(
+        self, op: str, consts: Mapping[str, Array] | None = None, copies: int = 1, **attrs: Any
+    ) -> None:
+        """A node that reads the last one's value, `copies` times."""
+        operands = [self.value] * copies
+        self._nodes.append(self._rewriter.make(op, operands, self._node, None, consts, **attrs))
+        self.value = self._nodes[-1].output
+
+    def put_in_place(self) -> None:
+        """Let the last node make what `node` made."""
+        *inner, last = self._nodes
+        self._rewriter.replace(self._node, *inner, last.with_(output=self._node.output))

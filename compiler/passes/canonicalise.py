@@ -9,12 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node, channelwise
-from moiety.compiler.passes.base import Pass, Rewriter
+from moiety.compiler.passes.base import Pass, Rewriter, register
 from moiety.compiler.passes.fold_batchnorm import per_channel
 
 Rule = Callable[[Rewriter, Node], bool]
 
 
+@register
 @dataclass(frozen=True)
 class Canonicalise(Pass):
     """Local identities, applied until none applies:

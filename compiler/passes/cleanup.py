@@ -7,9 +7,10 @@ from typing import ClassVar
 
 from moiety.compiler.ir.graph import Graph, Node
 from moiety.compiler.ir.shapes import rebuilt
-from moiety.compiler.passes.base import Pass, Rewriter
+from moiety.compiler.passes.base import Pass, Rewriter, register
 
 
+@register
 @dataclass(frozen=True)
 class CommonSubexpressions(Pass):
     """Two nodes with one op, one set of operands, attributes and constants make the same value.
@@ -42,6 +43,7 @@ def _key(node: Node) -> tuple[object, ...]:
     )
 
 
+@register
 @dataclass(frozen=True)
 class DeadCode(Pass):
     """A value that no graph output depends on need not be made."""

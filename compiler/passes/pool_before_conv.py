@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from moiety.compiler.ir.graph import Graph
-from moiety.compiler.passes.base import Pass, Rewriter
+from moiety.compiler.passes.base import Pass, Rewriter, register
 
 
+@register
 @dataclass(frozen=True)
 class PoolBeforeConv1x1(Pass):
     """`avg(W x + b) = W avg(x) + b` for a 1x1 Conv with stride 1 and no padding: one acts on
