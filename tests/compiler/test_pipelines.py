@@ -18,7 +18,7 @@ from moiety.compiler.ir.graph import Graph
 from moiety.compiler.ir.shapes import rebuilt
 from moiety.compiler.ir.text import format_graph
 from moiety.compiler.ir.verify import verify
-from moiety.compiler.onnx_import import import_onnx
+from moiety.compiler.onnx_import.load import import_onnx
 from moiety.compiler.passes.base import PASSES, Pass
 from moiety.compiler.passes.manager import PassManager, dump_to, optimise
 from moiety.compiler.passes.normal_form import check_normal_form

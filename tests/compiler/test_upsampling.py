@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from moiety.compiler.compile import compile_graph
 from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.graph import Graph
-from moiety.compiler.onnx_import import import_onnx
+from moiety.compiler.onnx_import.load import import_onnx
 from moiety.compiler.passes.manager import optimise
 from moiety.compiler.passes.normal_form import check_normal_form
 from moiety.protocols.errors import BadModel

@@ -9,7 +9,7 @@ from typing import Any
 
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.ir.text import format_graph
-from moiety.compiler.onnx_import import import_onnx
+from moiety.compiler.onnx_import.load import import_onnx
 from moiety.compiler.passes.manager import PassManager
 from tests.support.onnx_models import ModelBuilder as B
 
