@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from moiety.compiler.ir.graph import Graph
-from moiety.compiler.passes.base import Pass, Rewriter, register
+from moiety.compiler.passes.base import Pass, register
 from moiety.compiler.passes.channels import reaches_linear_layers
+from moiety.compiler.passes.rewriter import Rewriter
 
 
 @register

@@ -11,7 +11,7 @@ import numpy as np
 
 from moiety.compiler.ir.graph import Node, Shape, channelwise
 from moiety.compiler.ir.ops import LINEAR, MOVEMENT, OPS
-from moiety.compiler.passes.base import Rewriter
+from moiety.compiler.passes.rewriter import Rewriter
 from moiety.protocols.arrays import I64
 
 LAYERS = frozenset(name for name in LINEAR if "weight" in OPS[name].consts)

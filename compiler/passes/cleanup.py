@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from moiety.compiler.ir.graph import Graph, Node
 from moiety.compiler.ir.shapes import rebuilt
-from moiety.compiler.passes.base import Pass, Rewriter, register
+from moiety.compiler.passes.base import Pass, register
+from moiety.compiler.passes.rewriter import Rewriter
 
 
 @register

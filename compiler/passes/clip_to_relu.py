@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph
-from moiety.compiler.passes.base import Pass, Rewriter, register
+from moiety.compiler.passes.base import Pass, register
+from moiety.compiler.passes.rewriter import Rewriter
 
 
 @register

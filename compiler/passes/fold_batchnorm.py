@@ -9,7 +9,7 @@ import numpy as np
 
 from moiety.compiler.ir.graph import Array, Graph, Node, channelwise
 from moiety.compiler.ir.ops import AVERAGING, OPS
-from moiety.compiler.passes.base import Pass, Rewriter, register
+from moiety.compiler.passes.base import Pass, register
 from moiety.compiler.passes.channels import (
     LAYERS,
     channel_labels,
@@ -17,6 +17,7 @@ from moiety.compiler.passes.channels import (
     pass_on,
     reaches_linear_layers,
 )
+from moiety.compiler.passes.rewriter import Rewriter
 
 
 @register

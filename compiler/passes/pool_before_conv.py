@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from moiety.compiler.ir.graph import Graph
-from moiety.compiler.passes.base import Pass, Rewriter, register
+from moiety.compiler.passes.base import Pass, register
+from moiety.compiler.passes.rewriter import Rewriter
 
 
 @register

@@ -9,7 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from moiety.compiler.ir.graph import Array, Graph, Node
-from moiety.compiler.passes.base import Chain, Pass, Rewriter, register
+from moiety.compiler.passes.base import Pass, register
+from moiety.compiler.passes.rewriter import Chain, Rewriter
 
 
 @register

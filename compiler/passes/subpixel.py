@@ -16,7 +16,8 @@ from typing import ClassVar
 import numpy as np
 
 from moiety.compiler.ir.graph import Array, Graph, Node
-from moiety.compiler.passes.base import Chain, Pass, Rewriter, register
+from moiety.compiler.passes.base import Pass, register
+from moiety.compiler.passes.rewriter import Chain, Rewriter
 
 Offset = Callable[[int, int], int | None]
 """u(a, k) of an axis: how far from pixel q phase a's tap k reads; None where it reads nothing."""

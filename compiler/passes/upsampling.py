@@ -7,8 +7,9 @@ from typing import ClassVar
 
 from moiety.compiler.ir.graph import Graph, Node
 from moiety.compiler.ir.ops import ELEMENTWISE
-from moiety.compiler.passes.base import Chain, Pass, Rewriter, register
+from moiety.compiler.passes.base import Pass, register
 from moiety.compiler.passes.fold_batchnorm import per_channel
+from moiety.compiler.passes.rewriter import Chain, Rewriter
 
 
 @register

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from moiety.compiler.ir.graph import Node
+from moiety.compiler.ir.graph import Array, Node, Shape
 from moiety.compiler.ir.ops import OPS
 from moiety.compiler.ir.ops.base import REGISTRY, Op, Trait, operator
 from moiety.compiler.onnx_import.call import IMPORTERS, describe
@@ -108,10 +108,10 @@ def test_what_a_new_op_lacks_is_named() -> None:
         traits = Trait.LINEAR
         made_by = "make-swish"
 
-        def infer(self, node, shapes):  # type: ignore[no-untyped-def]
+        def infer(self, node: Node, shapes: Sequence[Shape]) -> Shape:
             return shapes[0]
 
-        def evaluate(self, node, operands):  # type: ignore[no-untyped-def]
+        def evaluate(self, node: Node, operands: Sequence[Array]) -> Array:
             return operands[0]
 
     assert lacking(OPS["Swish"]) == [
