@@ -10,7 +10,7 @@ import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node, channelwise
 from moiety.compiler.passes.base import Pass, register
-from moiety.compiler.passes.fold_batchnorm import per_channel
+from moiety.compiler.passes.pointwise import per_channel
 from moiety.compiler.passes.rewriter import Rewriter
 
 Rule = Callable[[Rewriter, Node], bool]

@@ -17,6 +17,7 @@ from moiety.compiler.passes.channels import (
     pass_on,
     reaches_linear_layers,
 )
+from moiety.compiler.passes.pointwise import per_channel
 from moiety.compiler.passes.rewriter import Rewriter
 
 
@@ -63,16 +64,6 @@ def _fold_backward(rewriter: Rewriter) -> None:
         if all(reader.op in LAYERS for reader in readers):
             for reader in readers:
                 rewriter.replace(reader, *_before(rewriter, node, reader))
-
-
-def per_channel(node: Node, channels: int) -> tuple[Array, Array] | None:
-    """Scale and shift, float64 `(channels,)`, of a Scale or a per-channel AddConst; else None."""
-    if node.op == "Scale":
-        return node.consts["scale"].astype(np.float64), node.consts["shift"].astype(np.float64)
-    value = node.consts["value"]
-    if any(size > 1 for axis, size in enumerate(value.shape) if axis != 1):
-        return None
-    return np.ones(channels), np.broadcast_to(value.reshape(-1), (channels,)).astype(np.float64)
 
 
 def _after(layer: Node, scale: Array, shift: Array) -> Node:

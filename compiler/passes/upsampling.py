@@ -8,7 +8,7 @@ from typing import ClassVar
 from moiety.compiler.ir.graph import Graph, Node
 from moiety.compiler.ir.ops import ELEMENTWISE
 from moiety.compiler.passes.base import Pass, register
-from moiety.compiler.passes.fold_batchnorm import per_channel
+from moiety.compiler.passes.pointwise import per_channel, pointwise_conv
 from moiety.compiler.passes.rewriter import Chain, Rewriter
 
 
@@ -45,8 +45,7 @@ def _pointwise(rewriter: Rewriter, node: Node) -> bool:
     if node.op == "AddConst":
         return per_channel(node, rewriter.shapes[node.output][1]) is not None
     if node.op == "Conv":
-        one = node.consts["weight"].shape[2:] == (1, 1)
-        return one and set(node.attrs["strides"]) == {1} and not any(node.attrs["pads"])
+        return pointwise_conv(node)
     return True
 
 
