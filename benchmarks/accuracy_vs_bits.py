@@ -36,7 +36,7 @@ from benchmarks.statistics import delong, paired_change
 from moiety.compiler.building import CompileOptions, public_description
 from moiety.compiler.compile import Compiled, calibration_ranges, compile_graph
 from moiety.compiler.ir.graph import Graph
-from moiety.compiler.onnx_import import import_onnx
+from moiety.compiler.onnx_import.load import import_onnx
 from moiety.compiler.passes.legalise import legalise
 from moiety.compiler.passes.manager import optimise
 from moiety.compiler.planning.options import PlanOptions

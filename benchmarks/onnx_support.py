@@ -33,9 +33,10 @@ import onnx.backend.test.case.node as node_cases
 from onnx import TensorProto, helper, numpy_helper
 
 from moiety.compiler.compile import compile_graph
+from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.graph import Graph
-from moiety.compiler.ir.ops import run_graph
-from moiety.compiler.onnx_import import describe, import_onnx, supported_ops
+from moiety.compiler.onnx_import.call import describe, supported_ops
+from moiety.compiler.onnx_import.load import import_onnx
 from moiety.compiler.passes.manager import optimise
 from moiety.compiler.planning.options import PlanOptions
 from moiety.protocols.errors import BadInput, BadModel, BadPlan

@@ -23,7 +23,7 @@ from benchmarks import harness
 from benchmarks.harness import Row
 from moiety.compiler.lowering.lower import lower
 from moiety.compiler.lowering.pack import plan_rlwe
-from moiety.compiler.onnx_import import import_onnx
+from moiety.compiler.onnx_import.load import import_onnx
 from moiety.compiler.passes.legalise import legalise
 from moiety.compiler.passes.manager import optimise
 from moiety.compiler.planning.error import predicted_error

@@ -14,9 +14,10 @@ import onnx
 
 from moiety.compiler.compile import compile_graph
 from moiety.compiler.ir.graph import Graph
-from moiety.compiler.onnx_import import import_onnx
-from moiety.compiler.passes import DEFAULT_PIPELINE, Pass
-from moiety.compiler.passes.manager import DumpAfter, dump_to, optimise, parse_pipeline
+from moiety.compiler.onnx_import.load import import_onnx
+from moiety.compiler.passes.base import Pass
+from moiety.compiler.passes.manager import DumpAfter, dump_to, optimise
+from moiety.compiler.passes.pipeline import DEFAULT_PIPELINE, parse_pipeline
 from moiety.compiler.planning.options import Disclose, PlanOptions
 from moiety.compiler.planning.ranges import Ranges
 from moiety.compiler.planning.search import USUAL_ERROR

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.lowering.lower import RlwePlanner, lower
 from moiety.compiler.lowering.pack import plan_rlwe
-from moiety.compiler.onnx_import import import_onnx
+from moiety.compiler.onnx_import.load import import_onnx
 from moiety.compiler.passes.legalise import legalise
 from moiety.compiler.passes.manager import dump_to, optimise
 from moiety.compiler.planning.error import IMAGES, measure_responses

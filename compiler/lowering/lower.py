@@ -18,11 +18,12 @@ import msgspec
 import numpy.typing as npt
 
 from moiety.compiler.ir.graph import Graph, Node
+from moiety.compiler.ir.ops import FINAL, LINEAR, REINDEXING
+from moiety.compiler.ir.ops.pooling import window_factors
+from moiety.compiler.ir.queries import revealed
 from moiety.compiler.lowering.fuse_shifts import fuse_shifts
 from moiety.compiler.lowering.share_gates import share_gates
-from moiety.compiler.passes.legalise import revealed
 from moiety.compiler.planning.plan import OUTPUT_INTEGER_BITS, LinearPlan, Plan
-from moiety.compiler.planning.scales import FINAL, LINEAR, REINDEXING, window_factors
 from moiety.protocols.errors import BadModel, ContractViolation
 from moiety.runtime import program as ir
 from moiety.runtime.program.weights import Weights, check_weights

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from moiety.compiler.ir.graph import Array
-from moiety.compiler.onnx_import.builder import Call, importer
-from moiety.compiler.onnx_import.pieces import enlarged
+from moiety.compiler.onnx_import.axes import enlarged
+from moiety.compiler.onnx_import.call import Call, importer
 
 
 def fit(call: Call, index: int) -> Array:
-    """Constant operand `index` with the rank of the tensor operand; it must
-    broadcast to it, not the reverse.
+    """Constant operand `index` with the rank of the tensor operand; it must broadcast to it, not
+    the reverse.
     """
     shape = call.shape(1 - index)
     array = call.weight(index, "the constant")
@@ -25,7 +25,8 @@ def fit(call: Call, index: int) -> Array:
         have not in (1, size) for have, size in zip(array.shape, shape, strict=True)
     ):
         call.fail(
-            f"constant {call.proto.input[index]!r} of shape {array.shape} would enlarge the tensor of shape {shape}"
+            f"constant {call.proto.input[index]!r} of shape {array.shape} would enlarge the tensor "
+            f"of shape {shape}"
         )
     return array
 

@@ -1,20 +1,19 @@
-"""Importers of reindexing operators: concatenation, slices, shapes, padding,
-and those that change nothing.
+"""Importers of reindexing operators: concatenation, slices, shapes, padding, and those that change
+nothing.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from onnx import TensorProto
 
 from moiety.compiler.ir.graph import Shape
-from moiety.compiler.onnx_import.builder import Call, importer
-from moiety.compiler.onnx_import.pieces import cut, taken
-
-_REAL = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
+from moiety.compiler.onnx_import.axes import cut, taken
+from moiety.compiler.onnx_import.call import Call, importer
+from moiety.compiler.onnx_import.fix_input import REAL, type_name
 
 
 @importer("Identity")
@@ -36,12 +35,9 @@ def _dropout(call: Call) -> Sequence[str]:
 @importer("Cast")
 def _cast(call: Call) -> Sequence[str]:
     """To a floating type."""
-    if call.attrs["to"] not in _REAL:
-        found = {number: label for label, number in TensorProto.DataType.items()}.get(
-            call.attrs["to"], "unknown"
-        )
+    if call.attrs["to"] not in REAL:
         call.fail(
-            f"a secret tensor cannot become {found}",
+            f"a secret tensor cannot become {type_name(call.attrs['to'])}",
             "keep activations in floating point",
         )
     return [call.value()]
@@ -179,42 +175,48 @@ def _transpose(call: Call) -> Sequence[str]:
 @importer("Pad")
 def _pad(call: Call) -> Sequence[str]:
     """Constant, reflect, edge and wrap; negative pads crop; any axis but the batch."""
+    pads = _pads(call)
+    mode: Any = call.text("mode", "constant")  # which NumPy has by the same names
+    if mode == "constant":
+        return [_padded_with(call, pads)]
+    if mode not in ("reflect", "edge", "wrap"):
+        call.fail(f"mode {mode!r} is not supported", "constant, reflect, edge and wrap are")
+    value = call.value()
+    for axis, (size, (before, after)) in enumerate(zip(call.shape(), pads, strict=True)):
+        inside = np.arange(max(0, -before), size + min(0, after))
+        indices = np.pad(inside, (max(0, before), max(0, after)), mode=mode)
+        value = taken(call, value, axis, indices)
+    return [value]
+
+
+def _pads(call: Call) -> list[tuple[int, int]]:
+    """(before, after) of every axis."""
     shape = call.shape()
     given, chosen = call.ints("pads", 1), call.ints("axes", 3)
     axes = [axis % len(shape) for axis in chosen] if chosen else list(range(len(shape)))
     if given is None or len(given) != 2 * len(axes):
         call.fail(f"pads {given} for {len(axes)} axes of {shape}")
-    pads: list[tuple[int, int]] = [(0, 0)] * len(shape)
-    for position, axis in enumerate(axes):
-        pads[axis] = (given[position], given[position + len(axes)])
-    mode = call.attrs.get("mode", b"constant").decode()
-    value = call.value()
-    if mode == "constant":
-        fill = call.constant(2)
-        filling = (
-            float(fill.reshape(-1)[0])
-            if fill is not None and fill.size
-            else float(call.attrs.get("value", 0.0))
-        )
-        around = padded(call, value, shape, pads)
-        if filling == 0 or around == value:
-            return [around]
-        positive = [(max(0, before), max(0, after)) for before, after in pads]
-        inner = np.zeros(
-            [
-                size - sum(pair)
-                for size, pair in zip(call.builder.shapes[around], positive, strict=True)
-            ]
-        )
-        frame = np.pad(inner, positive, constant_values=filling).astype(np.float32)
-        return [call.emit("AddConst", [around], value=call.finite(frame, "the padding"))]
-    if mode not in ("reflect", "edge", "wrap"):
-        call.fail(f"mode {mode!r} is not supported", "constant, reflect, edge and wrap are")
-    for axis, (before, after) in enumerate(pads):
-        inside = np.arange(max(0, -before), shape[axis] + min(0, after))
-        indices = np.pad(inside, (max(0, before), max(0, after)), mode=mode)
-        value = taken(call, value, axis, indices)
-    return [value]
+    pads = [(0, 0)] * len(shape)
+    for axis, before, after in zip(axes, given[: len(axes)], given[len(axes) :], strict=True):
+        pads[axis] = (before, after)
+    return pads
+
+
+def _padded_with(call: Call, pads: Sequence[tuple[int, int]]) -> str:
+    """A number around: zeros, and then a constant frame where it is not zero."""
+    fill = call.constant(2)
+    if fill is not None and fill.size:
+        filling = float(fill.reshape(-1)[0])
+    else:
+        filling = float(call.attrs.get("value", 0.0))
+    around = padded(call, call.value(), call.shape(), pads)
+    if filling == 0 or around == call.value():
+        return around
+    positive = [(max(0, before), max(0, after)) for before, after in pads]
+    sizes = zip(call.builder.shapes[around], positive, strict=True)
+    inner = np.zeros([size - sum(pair) for size, pair in sizes])
+    frame = np.pad(inner, positive, constant_values=filling).astype(np.float32)
+    return call.emit("AddConst", [around], value=call.finite(frame, "the padding"))
 
 
 def padded(call: Call, value: str, shape: Shape, pads: Sequence[tuple[int, int]]) -> str:
@@ -239,7 +241,7 @@ def _depth_and_space(call: Call) -> Sequence[str]:
         moved = call.transpose(split, (0, 3, 5, 1, 2, 4))
         return [call.reshape(moved, (batch, channels * block**2, height // block, width // block))]
     rest = channels // block**2
-    if call.attrs.get("mode", b"DCR") == b"CRD":
+    if call.text("mode", "DCR") == "CRD":
         moved = call.transpose(
             call.reshape(call.value(), (batch, rest, block, block, height, width)),
             (0, 1, 4, 2, 5, 3),

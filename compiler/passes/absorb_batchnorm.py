@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from moiety.compiler.ir.graph import Graph
-from moiety.compiler.passes.base import Pass, Rewriter
+from moiety.compiler.passes.base import Pass, register
 from moiety.compiler.passes.channels import reaches_linear_layers
+from moiety.compiler.passes.rewriter import Rewriter
 
 
+@register
 @dataclass(frozen=True)
 class AbsorbBatchnorm(Pass):
     """`relu(g*x + h) = g * [g*(x + h/g) > 0] * (x + h/g)` with g constant per

@@ -8,14 +8,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import channelwise
-from moiety.compiler.passes.base import Pass, Rewriter
-from moiety.compiler.passes.fold_batchnorm import per_channel
+from moiety.compiler.ir.graph import Graph, Node, channelwise
+from moiety.compiler.passes.base import Pass, register
+from moiety.compiler.passes.pointwise import per_channel
+from moiety.compiler.passes.rewriter import Rewriter
 
 Rule = Callable[[Rewriter, Node], bool]
 
 
+@register
 @dataclass(frozen=True)
 class Canonicalise(Pass):
     """Local identities, applied until none applies:
@@ -51,16 +52,12 @@ def _applied(rewriter: Rewriter, rules: dict[str, tuple[Rule, ...]]) -> bool:
 
 
 def _nothing(rewriter: Rewriter, node: Node) -> bool:
+    """Shape, order of axes and, of a pool, windows say that nothing is done."""
     before, after = rewriter.shapes[node.inputs[0]], rewriter.shapes[node.output]
-    window = all(
-        v == 1 for v in (*node.attrs.get("kernel", (1,)), *node.attrs.get("strides", (1,)))
-    )
-    fixed = (
-        before == after
-        and window
-        and tuple(node.attrs.get("perm", range(len(before)))) == tuple(range(len(before)))
-    )
-    return fixed and rewriter.bypass(node, node.inputs[0])
+    window = (*node.attrs.get("kernel", ()), *node.attrs.get("strides", ()))
+    order = list(node.attrs.get("perm", range(len(before))))
+    same = before == after and set(window) <= {1} and order == sorted(order)
+    return same and rewriter.bypass(node, node.inputs[0])
 
 
 def _relu_twice(rewriter: Rewriter, node: Node) -> bool:
@@ -165,32 +162,33 @@ def _sink_transpose(rewriter: Rewriter, node: Node) -> bool:
 
 
 def _sink_squeeze(rewriter: Rewriter, node: Node) -> bool:
-    """The same for a Reshape that drops axes of size 1 at the end,
-    which 1-D layers are followed by.
+    """The same for a Reshape that drops axes of size 1 at the end, which 1-D layers are followed
+    by.
     """
-    firsts = [rewriter.producer(value, "Reshape") for value in node.inputs]
-    sources = [first.inputs[0] for first in firsts if first is not None]
-    if len(sources) < len(firsts) or len(rewriter.shapes[node.output]) < 2:
-        return False
-    rank, ranks = (
-        len(rewriter.shapes[node.output]),
-        {len(rewriter.shapes[source]) for source in sources},
-    )
-    (wide, *others) = ranks
-    ends = {rewriter.shapes[source][rank:] for source in sources}
-    heads = [rewriter.shapes[source][:rank] for source in sources]
-    same = heads == [rewriter.shapes[value] for value in node.inputs]
-    if others or wide <= rank or ends != {(1,) * (wide - rank)} or not same:
+    shape = rewriter.shapes[node.output]
+    sources = [
+        source for value in node.inputs if (source := _before_squeeze(rewriter, value)) is not None
+    ]
+    dropped = {rewriter.shapes[source][len(shape) :] for source in sources}
+    if len(sources) < len(node.inputs) or len(dropped) > 1 or len(shape) < 2:
         return False
     consts = dict(node.consts)
     if node.op == "AddConst":
-        consts["value"] = consts["value"].reshape(*consts["value"].shape, *(1,) * (wide - rank))
+        consts["value"] = consts["value"].reshape(*consts["value"].shape, *dropped.pop())
     inner = rewriter.make(node.op, sources, node, None, consts, **node.attrs)
-    shape = rewriter.shapes[node.output]
-    rewriter.replace(
-        node, inner, rewriter.make("Reshape", [inner.output], node, node.output, shape=shape)
-    )
+    outer = rewriter.make("Reshape", [inner.output], node, node.output, shape=shape)
+    rewriter.replace(node, inner, outer)
     return True
+
+
+def _before_squeeze(rewriter: Rewriter, value: str) -> str | None:
+    """What `value` is a Reshape of that drops axes of size 1 at the end."""
+    reshape = rewriter.producer(value, "Reshape")
+    if reshape is None:
+        return None
+    shape, wide = rewriter.shapes[value], rewriter.shapes[reshape.inputs[0]]
+    squeezed = wide[: len(shape)] == shape and set(wide[len(shape) :]) == {1}
+    return reshape.inputs[0] if squeezed else None
 
 
 def _merge_affine(rewriter: Rewriter, node: Node) -> bool:

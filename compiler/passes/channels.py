@@ -1,68 +1,82 @@
-"""Following the channels of a value through the ops that only move, join or average elements."""
+"""Following the channels of a value through the ops that only move, join or average elements.
+
+Every element gets its channel's number as a label, and the labels go where the values would go.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
-from moiety.compiler.ir.graph import Array, Node, Shape
-from moiety.compiler.ir.ops import OPS, channelwise
-from moiety.compiler.passes.base import Rewriter
+from moiety.compiler.ir.graph import Node, Shape, channelwise
+from moiety.compiler.ir.ops import LINEAR, MOVEMENT, OPS
+from moiety.compiler.passes.rewriter import Rewriter
+from moiety.protocols.arrays import I64
 
-LINEAR = ("Conv", "Gemm")
-REINDEXING = ("Concat", "Pad", "Slice", "Reshape", "Transpose", "Upsample")
+LAYERS = frozenset(name for name in LINEAR if "weight" in OPS[name].consts)
+"""Layers whose weights mix channels, so that they can take a factor for each (Conv and Gemm)."""
+
 _ANY = -2  # label of padding: zero, so that every factor fits it
 _ONE = -1  # label of what comes from elsewhere, whose factor is one
 
 
-def channel_labels(shape: Shape) -> Array:
-    """Every element's channel number (axis 1), int64."""
+def channel_labels(shape: Shape) -> I64:
+    """Every element's channel number (axis 1), of `shape`."""
     return np.broadcast_to(channelwise(np.arange(shape[1]), len(shape)), shape)
 
 
 def reaches_linear_layers(rewriter: Rewriter, value: str) -> bool:
     """Can a factor per channel (axis 1) of `value` move into weights, on every path from it?"""
-    shape = rewriter.shapes[value]
-    if len(shape) < 2:
+    if len(rewriter.shapes[value]) < 2:
         return False
-    labels: dict[str, Array] = {value: channel_labels(shape)}
+    labels = {value: channel_labels(rewriter.shapes[value])}
     for node in rewriter.nodes():
-        if not any(operand in labels for operand in node.inputs):
+        if labels.keys().isdisjoint(node.inputs):
             continue
-        if node.op in LINEAR:
+        if node.op in LAYERS:
             if label_per_channel(labels[node.inputs[0]]) is None:
                 return False
-            continue
-        shapes = [rewriter.shapes[operand] for operand in node.inputs]
-        passed = pass_on(node, [labels.get(operand) for operand in node.inputs], shapes)
-        if passed is None:
-            return False
-        labels[node.output] = passed
-    return not any(each in rewriter.graph.outputs for each in labels)
+        else:
+            passed = _labels_after(rewriter, node, labels)
+            if passed is None:
+                return False
+            labels[node.output] = passed
+    return labels.keys().isdisjoint(rewriter.graph.outputs)
 
 
-def label_per_channel(labels: Array) -> Array | None:
-    """The one label of every channel (_ANY aside), or None where a channel has two."""
+def label_per_channel(labels: I64) -> I64 | None:
+    """The one label of every channel (padding aside), or None where a channel has two."""
     flat = labels.reshape(*labels.shape[:2], -1)[0]
     highest = flat.max(axis=1)
-    return highest if bool(np.all((flat == highest[:, None]) | (flat == _ANY))) else None
+    alike = (flat == highest[:, None]) | (flat == _ANY)
+    return np.asarray(highest) if alike.all() else None
 
 
-def pass_on(node: Node, labels: list[Array | None], shapes: list[Shape]) -> Array | None:
-    """Labels of what `node` makes from labelled operands (None: from
-    elsewhere); None where they would mix.
+def _labels_after(rewriter: Rewriter, node: Node, labels: Mapping[str, I64]) -> I64 | None:
+    shapes = [rewriter.shapes[operand] for operand in node.inputs]
+    return pass_on(node, [labels.get(operand) for operand in node.inputs], shapes)
+
+
+def pass_on(node: Node, labels: Sequence[I64 | None], shapes: Sequence[Shape]) -> I64 | None:
+    """Labels of what `node` makes from labelled operands (None: from elsewhere); None where they
+    would mix.
     """
-    if node.op == "AvgPool":
-        channels = None if labels[0] is None else label_per_channel(labels[0])
-        if channels is None:
-            return None
-        height, width = OPS["AvgPool"].infer(node, shapes)[2:]
-        return np.broadcast_to(channels[None, :, None, None], (1, len(channels), height, width))
-    if node.op not in REINDEXING:
-        return None
     filled = [
         np.full(shape, _ONE) if label is None else label
         for label, shape in zip(labels, shapes, strict=True)
     ]
+    if node.op == "AvgPool":
+        return _averaged(node, filled[0], shapes)
     if node.op == "Pad":
         return np.pad(filled[0], node.attrs["pads"], constant_values=_ANY)
-    return np.asarray(OPS[node.op].evaluate(node, filled))
+    return np.asarray(OPS[node.op].evaluate(node, filled)) if node.op in MOVEMENT else None
+
+
+def _averaged(node: Node, labels: I64, shapes: Sequence[Shape]) -> I64 | None:
+    """A window must not mix labels; wherever it is, it keeps its channel's."""
+    channels = label_per_channel(labels)
+    if channels is None:
+        return None
+    shape = OPS[node.op].infer(node, shapes)
+    return np.broadcast_to(channelwise(channels, len(shape)), shape)

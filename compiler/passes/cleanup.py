@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.passes.base import Pass, Rewriter
+from moiety.compiler.ir.shapes import rebuilt
+from moiety.compiler.passes.base import Pass, register
+from moiety.compiler.passes.rewriter import Rewriter
 
 
+@register
 @dataclass(frozen=True)
 class CommonSubexpressions(Pass):
     """Two nodes with one op, one set of operands, attributes and constants make the same value.
@@ -41,6 +44,7 @@ def _key(node: Node) -> tuple[object, ...]:
     )
 
 
+@register
 @dataclass(frozen=True)
 class DeadCode(Pass):
     """A value that no graph output depends on need not be made."""
@@ -48,5 +52,5 @@ class DeadCode(Pass):
     name: ClassVar[str] = "dead-code"
 
     def run(self, graph: Graph) -> Graph:
-        rebuilt = graph.rebuilt(graph.nodes)
-        return rebuilt if len(rebuilt.nodes) != len(graph.nodes) else graph
+        live = rebuilt(graph, graph.nodes)
+        return live if len(live.nodes) != len(graph.nodes) else graph

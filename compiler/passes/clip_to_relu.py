@@ -8,9 +8,11 @@ from typing import ClassVar
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph
-from moiety.compiler.passes.base import Pass, Rewriter
+from moiety.compiler.passes.base import Pass, register
+from moiety.compiler.passes.rewriter import Rewriter
 
 
+@register
 @dataclass(frozen=True)
 class ClipToRelu(Pass):
     """`min(max(x, 0), m) = relu(x) - relu(x - m)`; `x - m` is an AddConst, a local operation."""

@@ -7,18 +7,21 @@ from typing import ClassVar
 
 import numpy as np
 
-from moiety.compiler.ir.graph import Array, Graph, Node
-from moiety.compiler.ir.ops import OPS, channelwise
-from moiety.compiler.passes.base import Pass, Rewriter
+from moiety.compiler.ir.graph import Array, Graph, Node, channelwise
+from moiety.compiler.ir.ops import AVERAGING, OPS
+from moiety.compiler.passes.base import Pass, register
 from moiety.compiler.passes.channels import (
-    LINEAR,
+    LAYERS,
     channel_labels,
     label_per_channel,
     pass_on,
     reaches_linear_layers,
 )
+from moiety.compiler.passes.pointwise import per_channel
+from moiety.compiler.passes.rewriter import Rewriter
 
 
+@register
 @dataclass(frozen=True)
 class FoldBatchnorm(Pass):
     """`s*(W x + b) + t = (s W) x + (s b + t)`, and before a layer `W(s x +
@@ -35,34 +38,32 @@ class FoldBatchnorm(Pass):
 
     def run(self, graph: Graph) -> Graph:
         rewriter = Rewriter(graph)
-        for node in rewriter.nodes("Scale", "AddConst"):
-            layer = rewriter.producer(node.inputs[0], *LINEAR, "ConvTranspose")
-            if layer is not None and rewriter.sole_reader(layer.output):
-                affine = per_channel(node, layer.consts["bias"].shape[0])
-                if affine is not None:
-                    rewriter.replace(node, _after(layer, *affine).with_(output=node.output))
+        _fold_forward(rewriter)
         while any(_sink(rewriter, node) for node in rewriter.nodes("Scale")):
             pass
-        for node in rewriter.nodes("Scale"):
-            readers = rewriter.readers(node.output)
-            if (
-                node.output not in graph.outputs
-                and readers
-                and all(reader.op in LINEAR for reader in readers)
-            ):
-                for reader in readers:
-                    rewriter.replace(reader, *_before(rewriter, node, reader))
+        _fold_backward(rewriter)
         return rewriter.finish()
 
 
-def per_channel(node: Node, channels: int) -> tuple[Array, Array] | None:
-    """Scale and shift, float64 `(channels,)`, of a Scale or a per-channel AddConst; else None."""
-    if node.op == "Scale":
-        return node.consts["scale"].astype(np.float64), node.consts["shift"].astype(np.float64)
-    value = node.consts["value"]
-    if any(size > 1 for axis, size in enumerate(value.shape) if axis != 1):
-        return None
-    return np.ones(channels), np.broadcast_to(value.reshape(-1), (channels,)).astype(np.float64)
+def _fold_forward(rewriter: Rewriter) -> None:
+    """Affine maps into the layer that makes their operand."""
+    for node in rewriter.nodes("Scale", "AddConst"):
+        layer = rewriter.producer(node.inputs[0], *LAYERS, "ConvTranspose")
+        if layer is not None and rewriter.sole_reader(layer.output):
+            affine = per_channel(node, layer.consts["bias"].shape[0])
+            if affine is not None:
+                rewriter.replace(node, _after(layer, *affine).with_(output=node.output))
+
+
+def _fold_backward(rewriter: Rewriter) -> None:
+    """Affine maps into all the layers that read them."""
+    for node in rewriter.nodes("Scale"):
+        readers = rewriter.readers(node.output)
+        if not readers or node.output in rewriter.graph.outputs:
+            continue
+        if all(reader.op in LAYERS for reader in readers):
+            for reader in readers:
+                rewriter.replace(reader, *_before(rewriter, node, reader))
 
 
 def _after(layer: Node, scale: Array, shift: Array) -> Node:
@@ -87,7 +88,7 @@ def _sink(rewriter: Rewriter, scale: Node) -> bool:
         return False
     (reader,) = rewriter.readers(scale.output)
     counts_zeros = reader.attrs.get("count_include_pad", False) and any(reader.attrs["pads"])
-    if reader.op not in ("AvgPool", "Reshape", "Transpose", "Slice", "Upsample") or counts_zeros:
+    if reader.op not in AVERAGING or counts_zeros:
         return False
     shape = rewriter.shapes[scale.output]
     labels = pass_on(reader, [channel_labels(shape)], [shape])
@@ -103,32 +104,32 @@ def _sink(rewriter: Rewriter, scale: Node) -> bool:
 
 
 def _before(rewriter: Rewriter, scale: Node, layer: Node) -> list[Node]:
+    """What stands for `layer`, which reads `scale`, without it."""
     weight, groups = layer.consts["weight"].astype(np.float64), layer.attrs.get("groups", 1)
-    filters = weight.shape[0] // groups
-    factors = np.repeat(scale.consts["scale"].reshape(groups, -1), filters, axis=0)  # (M, C/groups)
-    folded = weight * factors.reshape(*factors.shape, *(1,) * (weight.ndim - 2))
+    gain, shift = _of_filters(scale, groups, weight.shape[0])
+    folded = weight * gain.reshape(*gain.shape, *(1,) * (weight.ndim - 2))
     consts = {"weight": folded.astype(np.float32), "bias": layer.consts["bias"]}
-    if layer.op == "Conv" and any(layer.attrs["pads"]):
-        shape = rewriter.shapes[scale.output]
-        shift = np.broadcast_to(
-            channelwise(scale.consts["shift"].astype(np.float64), len(shape)), shape
-        )
-        unbiased = layer.with_(consts={"weight": weight, "bias": np.zeros(weight.shape[0])})
-        border = OPS["Conv"].evaluate(unbiased, [shift])
+    if any(layer.attrs.get("pads", ())):
         inner = rewriter.make("Conv", scale.inputs, layer, None, consts, **layer.attrs)
-        return [
-            inner,
-            rewriter.make(
-                "AddConst",
-                [inner.output],
-                layer,
-                layer.output,
-                {"value": border.astype(np.float32)},
-            ),
-        ]
-    shifts = np.repeat(
-        scale.consts["shift"].astype(np.float64).reshape(groups, -1), filters, axis=0
-    )
-    total = (weight.reshape(*shifts.shape, -1).sum(axis=2) * shifts).sum(axis=1)
+        border = {"value": _shift_at_border(rewriter, scale, layer).astype(np.float32)}
+        return [inner, rewriter.make("AddConst", [inner.output], layer, layer.output, border)]
+    total = (weight.reshape(*shift.shape, -1).sum(axis=2) * shift).sum(axis=1)
     consts["bias"] = (layer.consts["bias"] + total).astype(np.float32)
     return [layer.with_(inputs=scale.inputs, consts=consts)]
+
+
+def _of_filters(scale: Node, groups: int, filters: int) -> tuple[Array, Array]:
+    """Factor and shift of the channel that each filter reads, `(M, C/groups)`."""
+    gain, shift = (
+        np.repeat(scale.consts[name].reshape(groups, -1), filters // groups, axis=0)
+        for name in ("scale", "shift")
+    )
+    return gain, shift.astype(np.float64)
+
+
+def _shift_at_border(rewriter: Rewriter, scale: Node, layer: Node) -> Array:
+    """`W t` at every position, `(1, M, H, W)` float64: less of it where the kernel reads zeros."""
+    shape, weight = rewriter.shapes[scale.output], layer.consts["weight"].astype(np.float64)
+    shift = channelwise(scale.consts["shift"].astype(np.float64), len(shape))
+    unbiased = layer.with_(consts={"weight": weight, "bias": np.zeros(weight.shape[0])})
+    return OPS[layer.op].evaluate(unbiased, [np.broadcast_to(shift, shape)])

@@ -6,10 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from moiety.compiler.ir.graph import Graph
-from moiety.compiler.passes.base import Pass, Rewriter
+from moiety.compiler.ir.graph import Graph, Node
+from moiety.compiler.passes.base import Pass, register
+from moiety.compiler.passes.pointwise import pointwise_conv
+from moiety.compiler.passes.rewriter import Rewriter
 
 
+@register
 @dataclass(frozen=True)
 class PoolBeforeConv1x1(Pass):
     """`avg(W x + b) = W avg(x) + b` for a 1x1 Conv with stride 1 and no padding: one acts on
@@ -29,25 +32,22 @@ class PoolBeforeConv1x1(Pass):
             again = False
             for pool in rewriter.nodes("AvgPool"):
                 conv = rewriter.producer(pool.inputs[0], "Conv")
-                if conv is None or not rewriter.sole_reader(conv.output):
-                    continue
-                plain = (
-                    conv.consts["weight"].shape[2:] == (1, 1)
-                    and set(conv.attrs["strides"]) == {1}
-                    and not any(conv.attrs["pads"])
-                )
-                smaller = math.prod(rewriter.shapes[pool.output][2:]) < math.prod(
-                    rewriter.shapes[conv.output][2:]
-                )
-                if (
-                    not plain
-                    or not smaller
-                    or (pool.attrs["count_include_pad"] and any(pool.attrs["pads"]))
-                ):
+                if conv is None or not _swaps(rewriter, conv, pool):
                     continue
                 first = rewriter.make("AvgPool", conv.inputs, pool, None, **pool.attrs)
-                rewriter.replace(
-                    pool, first, conv.with_(inputs=(first.output,), output=pool.output)
-                )
+                second = conv.with_(inputs=(first.output,), output=pool.output)
+                rewriter.replace(pool, first, second)
                 again = True
         return rewriter.finish()
+
+
+def _swaps(rewriter: Rewriter, conv: Node, pool: Node) -> bool:
+    """May `pool` stand before `conv`, which it reads, and does that pay?"""
+    counts_zeros = pool.attrs["count_include_pad"] and any(pool.attrs["pads"])
+    before, after = (math.prod(rewriter.shapes[each.output][2:]) for each in (conv, pool))
+    return (
+        rewriter.sole_reader(conv.output)
+        and pointwise_conv(conv)
+        and not counts_zeros
+        and after < before
+    )

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from moiety.compiler.ir.graph import Graph
-from moiety.compiler.passes.base import Pass, Rewriter
+from moiety.compiler.passes.base import Pass, register
+from moiety.compiler.passes.rewriter import Rewriter
 
 
+@register
 @dataclass(frozen=True)
 class ReluAfterMaxpool(Pass):
     """`max_i f(x_i) = f(max_i x_i)` for non-decreasing f: ReLU, Clip, and a per-channel

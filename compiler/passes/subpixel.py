@@ -1,5 +1,5 @@
-"""Convolutions that enlarge the image, as stride-1 convolutions of the small
-one: one filter per output phase.
+"""Convolutions that enlarge the image, as stride-1 convolutions of the small one: one filter per
+output phase.
 
 `y[s*q + a] = sum_k w[k] x[q + u(a, k)]` for phases `a < s`: a stride-1 Conv with `s` times as many
 filters per axis, then depth to space (Reshape, Transpose, Reshape, all local). Nothing is
@@ -11,17 +11,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from moiety.compiler.ir.graph import Array, Graph, Node
-from moiety.compiler.passes.base import Pass, Rewriter
+from moiety.compiler.passes.base import Pass, register
+from moiety.compiler.passes.rewriter import Chain, Rewriter
 
 Offset = Callable[[int, int], int | None]
 """u(a, k) of an axis: how far from pixel q phase a's tap k reads; None where it reads nothing."""
 
 
+@register
 @dataclass(frozen=True)
 class TransposedConv(Pass):
     """ConvTranspose: `y[o] = sum over j, k with s*j + d*k = o + p of w[k] x[j]`, so `u(a, k) = (a +
@@ -44,12 +46,11 @@ class TransposedConv(Pass):
                 for i in range(2)
             ]
             plain = grouped.reshape(groups * depth, channels // groups, kh, kw)
-            rewriter.replace(
-                node, *_subpixel(rewriter, node, node.inputs[0], plain, attrs["strides"], offsets)
-            )
+            _subpixel(rewriter, node, node.inputs[0], plain, attrs["strides"], offsets)
         return rewriter.finish()
 
 
+@register
 @dataclass(frozen=True)
 class UpsampleIntoConv(Pass):
     """A stride-1 Conv of an Upsample reads pixel `floor((o + d*k - p) / s)` of the small image, so
@@ -70,9 +71,7 @@ class UpsampleIntoConv(Pass):
                 _upsampled(factors[i], attrs["dilations"][i], attrs["pads"][i]) for i in range(2)
             ]
             weight = node.consts["weight"]
-            rewriter.replace(
-                node, *_subpixel(rewriter, node, source.inputs[0], weight, factors, offsets)
-            )
+            _subpixel(rewriter, node, source.inputs[0], weight, factors, offsets)
         return rewriter.finish()
 
 
@@ -101,8 +100,8 @@ def _plan(size: int, outputs: int, kernel: int, factor: int, offset: Offset) -> 
     read = [(phase, tap, offset(phase, tap)) for phase in range(factor) for tap in range(kernel)]
     used = [(phase, tap, u) for phase, tap, u in read if u is not None]
     pixels = -(-outputs // factor)
-    # Where the pads cut off more than the kernel's reach, pixels that
-    # nothing reads get taps of zero.
+    # Where the pads cut off more than the kernel's reach, taps of zero stand for pixels that
+    # nothing reads.
     low, high = min(0, *(u for *_, u in used)), max(size - pixels, *(u for *_, u in used))
     places = tuple((phase, tap, u - low) for phase, tap, u in used)
     return _Axis(high - low + 1, pixels, -low, pixels + high - size, places)
@@ -115,35 +114,34 @@ def _subpixel(
     weight: Array,
     factors: Sequence[int],
     offsets: Sequence[Offset],
-) -> list[Node]:
-    """The nodes that stand for `node`, a Conv or ConvTranspose whose taps `weight` `(M, C/groups,
-    kh, kw)` read `source` at `offsets`.
+) -> None:
+    """Replace `node`, a Conv or ConvTranspose whose taps `weight` `(M, C/groups, kh, kw)` read
+    `source` at `offsets`.
     """
-    shape, result = rewriter.shapes[source], rewriter.shapes[node.output]
+    chain, result = Chain(rewriter, node, source), rewriter.shapes[node.output]
     rows, columns = (
-        _plan(shape[2 + i], result[2 + i], weight.shape[2 + i], factors[i], offsets[i])
+        _plan(chain.shape[2 + i], result[2 + i], weight.shape[2 + i], factors[i], offsets[i])
         for i in range(2)
     )
-    nodes: list[Node] = []
-
-    def add(op: str, consts: dict[str, Array] | None = None, **fields: Any) -> None:
-        value = nodes[-1].output if nodes else source
-        nodes.append(rewriter.make(op, [value], node, None, consts, **fields))
-
-    filters = weight.shape[0]
-    pads = (rows.before, columns.before, rows.after, columns.after)
     consts = {
         "weight": _spread(weight, rows, columns, factors),
         "bias": np.repeat(node.consts["bias"], math.prod(factors)),
     }
-    add("Conv", consts, strides=(1, 1), pads=pads, dilations=(1, 1), groups=node.attrs["groups"])
-    height, width = rows.pixels, columns.pixels
-    add("Reshape", shape=(1, filters, *factors, height, width))
-    add("Transpose", perm=(0, 1, 4, 2, 5, 3))
-    add("Reshape", shape=(1, filters, height * factors[0], width * factors[1]))
-    if rewriter.shapes[nodes[-1].output] != result:
-        add("Slice", starts=(0, 0, 0, 0), stops=result, steps=(1, 1, 1, 1))
-    return [*nodes[:-1], nodes[-1].with_(output=node.output)]
+    pads = (rows.before, columns.before, rows.after, columns.after)
+    groups = node.attrs["groups"]
+    chain.add("Conv", consts, strides=(1, 1), pads=pads, dilations=(1, 1), groups=groups)
+    _depth_to_space(chain, weight.shape[0], factors)
+    if chain.shape != result:
+        chain.add("Slice", starts=(0, 0, 0, 0), stops=result, steps=(1, 1, 1, 1))
+    chain.put_in_place()
+
+
+def _depth_to_space(chain: Chain, filters: int, factors: Sequence[int]) -> None:
+    """Phases, the faster index of the channels, become pixels."""
+    height, width = chain.shape[2:]
+    chain.add("Reshape", shape=(1, filters, *factors, height, width))
+    chain.add("Transpose", perm=(0, 1, 4, 2, 5, 3))
+    chain.add("Reshape", shape=(1, filters, height * factors[0], width * factors[1]))
 
 
 def _spread(weight: Array, rows: _Axis, columns: _Axis, factors: Sequence[int]) -> Array:

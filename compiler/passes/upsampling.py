@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.passes.base import Pass, Rewriter
-from moiety.compiler.passes.fold_batchnorm import per_channel
+from moiety.compiler.ir.ops import ELEMENTWISE
+from moiety.compiler.passes.base import Pass, register
+from moiety.compiler.passes.pointwise import per_channel, pointwise_conv
+from moiety.compiler.passes.rewriter import Chain, Rewriter
 
 
+@register
 @dataclass(frozen=True)
 class UpsampleLate(Pass):
     """`f(up(x)) = up(f(x))` for f that acts on every pixel alike: ReLU, Clip, a per-channel
@@ -24,9 +27,7 @@ class UpsampleLate(Pass):
         again = True
         while again:
             again = False
-            for node in rewriter.nodes(
-                "Relu", "AffineRelu", "Clip", "Scale", "AddConst", "Conv", "Add", "Sub"
-            ):
+            for node in rewriter.nodes("Conv", *ELEMENTWISE):
                 ups = [rewriter.producer(value, "Upsample") for value in node.inputs]
                 sources = [up.inputs[0] for up in ups if up is not None]
                 factors = {tuple(up.attrs["factors"]) for up in ups if up is not None}
@@ -44,11 +45,11 @@ def _pointwise(rewriter: Rewriter, node: Node) -> bool:
     if node.op == "AddConst":
         return per_channel(node, rewriter.shapes[node.output][1]) is not None
     if node.op == "Conv":
-        one = node.consts["weight"].shape[2:] == (1, 1)
-        return one and set(node.attrs["strides"]) == {1} and not any(node.attrs["pads"])
+        return pointwise_conv(node)
     return True
 
 
+@register
 @dataclass(frozen=True)
 class ExpandUpsample(Pass):
     """Every pixel `s` times in a row: a Reshape with an axis of length 1 behind height and width, a
@@ -60,21 +61,12 @@ class ExpandUpsample(Pass):
     def run(self, graph: Graph) -> Graph:
         rewriter = Rewriter(graph)
         for node in rewriter.nodes("Upsample"):
-            rewriter.replace(node, *_copies(rewriter, node))
+            chain = Chain(rewriter, node, node.inputs[0])
+            batch, channels, height, width = chain.shape
+            chain.add("Reshape", shape=(batch, channels, height, 1, width, 1))
+            for axis, factor in zip((3, 5), node.attrs["factors"], strict=True):
+                if factor > 1:
+                    chain.add("Concat", copies=factor, axis=axis)
+            chain.add("Reshape", shape=rewriter.shapes[node.output])
+            chain.put_in_place()
         return rewriter.finish()
-
-
-def _copies(rewriter: Rewriter, node: Node) -> list[Node]:
-    batch, channels, height, width = rewriter.shapes[node.inputs[0]]
-    nodes: list[Node] = []
-
-    def add(op: str, count: int = 1, output: str | None = None, **fields: Any) -> None:
-        value = nodes[-1].output if nodes else node.inputs[0]
-        nodes.append(rewriter.make(op, [value] * count, node, output, **fields))
-
-    add("Reshape", shape=(batch, channels, height, 1, width, 1))
-    for axis, factor in zip((3, 5), node.attrs["factors"], strict=True):
-        if factor > 1:
-            add("Concat", factor, axis=axis)
-    add("Reshape", 1, node.output, shape=rewriter.shapes[node.output])
-    return nodes

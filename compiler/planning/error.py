@@ -12,19 +12,20 @@ with the calibrated ranges, for they need the images.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from moiety.compiler.ir.graph import Array, Graph, Node
-from moiety.compiler.ir.ops import OPS, channelwise, run_graph
-from moiety.compiler.passes.legalise import revealed
+from moiety.compiler.ir.evaluate import run_graph
+from moiety.compiler.ir.graph import Array, Graph, Node, channelwise
+from moiety.compiler.ir.ops import LINEAR, OPS
+from moiety.compiler.ir.queries import revealed
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.plan import Plan
 from moiety.compiler.planning.ranges import Progress, Ranges, Responses
-from moiety.compiler.planning.scales import LINEAR, propagate
-from moiety.compiler.planning.units import Units, choose_units, gate_thresholds, linear_constants
+from moiety.compiler.planning.scales import propagate
+from moiety.compiler.planning.units import Units, choose_units, gate_thresholds
 from moiety.protocols.errors import BadInput
 
 F64 = npt.NDArray[np.float64]
@@ -100,8 +101,9 @@ def required_responses(ranges: Ranges) -> Responses:
     """BadInput if the ranges have none."""
     if ranges.responses is None:
         raise BadInput(
-            "these ranges hold no responses of the results to rounding, which the search for widths needs: calibrate "
-            "again from images, or give the widths (activation and weight bits)"
+            "these ranges hold no responses of the results to rounding, which the search for "
+            "widths needs: calibrate again from images, or give the widths (activation and weight "
+            "bits)"
         )
     return ranges.responses
 
@@ -158,11 +160,8 @@ class _Accumulator:
             if node.op in LINEAR:
                 self.weight(node, values[node.inputs[0]], grad)
             operands = [values[value] for value in node.inputs]
-            for value, operand_grad in zip(
-                node.inputs,
-                _TRANSPOSED[node.op](node, operands, values[node.output], grad),
-                strict=True,
-            ):
+            back = OPS[node.op].adjoint(node, operands, values[node.output], grad)
+            for value, operand_grad in zip(node.inputs, back, strict=True):
                 _add(grads, value, operand_grad)
         for value in self.graph.inputs:
             if value in grads:
@@ -212,12 +211,11 @@ def _add(grads: dict[str, Array], value: str, grad: Array) -> None:
 
 
 def _squared_weight_gradient(node: Node, operand: Array, grad: Array) -> F64:
-    weight, _, groups = linear_constants(node)
+    layer = OPS[node.op].convolution(node)
     if operand.ndim == 2:
         operand, grad = operand[:, :, None, None], grad[:, :, None, None]
-    filters, depth, kh, kw = weight.shape
-    top, left, bottom, right = node.attrs["pads"] if node.op == "Conv" else (0, 0, 0, 0)
-    dh, dw = node.attrs["dilations"] if node.op == "Conv" else (1, 1)
+    filters, depth, kh, kw = layer.weight.shape
+    (top, left, bottom, right), (dh, dw), groups = layer.pads, layer.dilations, layer.groups
     height, width = grad.shape[2:]
     padded = np.pad(operand[0], ((0, 0), (top, bottom), (left, right)))
     rows = grad[0].reshape(groups, filters // groups, -1)
@@ -230,131 +228,3 @@ def _squared_weight_gradient(node: Node, operand: Array, grad: Array) -> F64:
             product = rows @ tap.transpose(0, 2, 1)
             total += (product.astype(np.float64) ** 2).sum(axis=1)
     return total.reshape(-1)
-
-
-# --- what a gradient becomes on its way back through each op --------------------------------------
-
-Transposed = Callable[[Node, Sequence[Array], Array, Array], Iterable[Array]]
-"""(node, operands, result, gradient of the result) -> gradients of the operands."""
-
-
-def _conv(node: Node, operands: Sequence[Array], result: Array, grad: Array) -> Iterable[Array]:
-    """The convolution with flipped weights, of the gradient padded by what the
-    kernel reaches beyond the pads.
-    """
-    weight, groups = node.consts["weight"], node.attrs["groups"]
-    filters, depth, kh, kw = weight.shape
-    turned = weight.reshape(groups, filters // groups, depth, kh, kw).transpose(0, 2, 1, 3, 4)[
-        ..., ::-1, ::-1
-    ]
-    flipped = np.ascontiguousarray(turned.reshape(groups * depth, filters // groups, kh, kw))
-    dh, dw = node.attrs["dilations"]
-    reach = ((kh - 1) * dh, (kw - 1) * dw) * 2
-    pads = [most - pad for most, pad in zip(reach, node.attrs["pads"], strict=True)]
-    consts = {"weight": flipped, "bias": np.zeros(groups * depth, weight.dtype)}
-    attrs = {**node.attrs, "pads": tuple(max(0, pad) for pad in pads)}
-    full = OPS["Conv"].evaluate(node.with_(op="Conv", attrs=attrs, consts=consts), [grad])
-    top, left, bottom, right = (max(0, -pad) for pad in pads)
-    return [full[:, :, top : full.shape[2] - bottom, left : full.shape[3] - right]]
-
-
-def _gemm(node: Node, operands: Sequence[Array], result: Array, grad: Array) -> Iterable[Array]:
-    return [grad @ node.consts["weight"].astype(grad.dtype)]
-
-
-def _scale(node: Node, operands: Sequence[Array], result: Array, grad: Array) -> Iterable[Array]:
-    return [grad * channelwise(node.consts["scale"].astype(grad.dtype), grad.ndim)]
-
-
-def _relu(node: Node, operands: Sequence[Array], result: Array, grad: Array) -> Iterable[Array]:
-    return [grad * (result > 0)]
-
-
-def _affine_relu(
-    node: Node, operands: Sequence[Array], result: Array, grad: Array
-) -> Iterable[Array]:
-    return _scale(node, operands, result, grad * (result > 0))
-
-
-def _windows(node: Node, padded: Array, shape: tuple[int, ...]) -> Iterable[tuple[slice, ...]]:
-    """For each tap, where it is in the padded operand for all windows at once."""
-    (kh, kw), (sh, sw) = node.attrs["kernel"], node.attrs["strides"]
-    for i in range(kh):
-        for j in range(kw):
-            yield (
-                slice(None),
-                slice(None),
-                slice(i, i + (shape[2] - 1) * sh + 1, sh),
-                slice(j, j + (shape[3] - 1) * sw + 1, sw),
-            )
-
-
-def _max_pool(node: Node, operands: Sequence[Array], result: Array, grad: Array) -> Iterable[Array]:
-    """To the largest of each window, in equal parts where there are several."""
-    (x,), (top, left, bottom, right) = operands, node.attrs["pads"]
-    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=-np.inf)
-    taps = list(_windows(node, padded, result.shape))
-    ties = np.sum([padded[tap] == result for tap in taps], axis=0)
-    back = np.zeros_like(padded)
-    for tap in taps:
-        back[tap] += np.where(padded[tap] == result, grad / ties, 0)
-    return [back[:, :, top : top + x.shape[2], left : left + x.shape[3]]]
-
-
-def _avg_pool(node: Node, operands: Sequence[Array], result: Array, grad: Array) -> Iterable[Array]:
-    (x,), (top, left, bottom, right) = operands, node.attrs["pads"]
-    # What a window divides by is the average of ones, undone.
-    inside = np.pad(
-        np.ones((1, 1, *x.shape[2:]), x.dtype), ((0, 0), (0, 0), (top, bottom), (left, right))
-    )
-    taps = list(_windows(node, inside, result.shape))
-    if node.attrs["count_include_pad"]:
-        divisor = np.float32(len(taps))
-    else:
-        divisor = np.sum([inside[tap] for tap in taps], axis=0)
-    back = np.zeros((*x.shape[:2], *inside.shape[2:]), grad.dtype)
-    for tap in taps:
-        back[tap] += grad / divisor
-    return [back[:, :, top : top + x.shape[2], left : left + x.shape[3]]]
-
-
-def _concat(node: Node, operands: Sequence[Array], result: Array, grad: Array) -> Iterable[Array]:
-    axis = node.attrs["axis"]
-    return np.split(grad, np.cumsum([operand.shape[axis] for operand in operands])[:-1], axis)
-
-
-def _slice(node: Node, operands: Sequence[Array], result: Array, grad: Array) -> Iterable[Array]:
-    back = np.zeros_like(operands[0])
-    limits = zip(node.attrs["starts"], node.attrs["stops"], node.attrs["steps"], strict=True)
-    back[tuple(slice(*limit) for limit in limits)] = grad
-    return [back]
-
-
-def _pad(node: Node, operands: Sequence[Array], result: Array, grad: Array) -> Iterable[Array]:
-    sizes = zip(node.attrs["pads"], operands[0].shape, strict=True)
-    return [grad[tuple(slice(before, before + size) for (before, _), size in sizes)]]
-
-
-def _transpose(
-    node: Node, operands: Sequence[Array], result: Array, grad: Array
-) -> Iterable[Array]:
-    return [grad.transpose(np.argsort(node.attrs["perm"]))]
-
-
-_TRANSPOSED: dict[str, Transposed] = {
-    "Conv": _conv,
-    "Gemm": _gemm,
-    "Scale": _scale,
-    "Relu": _relu,
-    "AffineRelu": _affine_relu,
-    "MaxPool": _max_pool,
-    "AvgPool": _avg_pool,
-    "Add": lambda node, operands, result, grad: [grad, grad],
-    "Sub": lambda node, operands, result, grad: [grad, -grad],
-    "AddConst": lambda node, operands, result, grad: [grad],
-    "Concat": _concat,
-    "Slice": _slice,
-    "Reshape": lambda node, operands, result, grad: [grad.reshape(operands[0].shape)],
-    "Transpose": _transpose,
-    "Pad": _pad,
-}

@@ -22,10 +22,10 @@ import numpy as np
 import numpy.typing as npt
 
 from moiety.compiler.ir.graph import Graph, Node
+from moiety.compiler.ir.ops import LINEAR
 from moiety.compiler.lowering.lower import Widening
 from moiety.compiler.planning.error import FIXED, TRUNCATION, gate_rounding, required_responses
 from moiety.compiler.planning.plan import MAX_EXTRA_SHIFT, MAX_LAYER_BITS, Plan, tied_rings
-from moiety.compiler.planning.scales import LINEAR
 from moiety.compiler.planning.units import all_output_layers, ideal_weights, linear_constants
 from moiety.protocols.compare import digits
 from moiety.protocols.errors import BadPlan

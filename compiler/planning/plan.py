@@ -22,11 +22,12 @@ import numpy as np
 import numpy.typing as npt
 
 from moiety.compiler.ir.graph import Array, Graph, Node, Shape
-from moiety.compiler.ir.ops import OPS
-from moiety.compiler.passes.legalise import output_layers, revealed
+from moiety.compiler.ir.ops import LINEAR, OPS, REINDEXING, SHARED_RING
+from moiety.compiler.ir.ops.pooling import window_factors
+from moiety.compiler.ir.queries import output_layers, revealed
+from moiety.compiler.ir.scale_fields import Classes
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.ranges import Ranges
-from moiety.compiler.planning.scales import LINEAR, REINDEXING, SUMS, Classes, window_factors
 from moiety.compiler.planning.units import (
     Units,
     Widths,
@@ -49,9 +50,6 @@ more: a constant discloses nothing.
 
 MAX_LAYER_BITS = 44
 """Linear layers get no wider ring for the sake of their weights' precision."""
-
-SHARED_RING = REINDEXING | SUMS | {"MaxPool"}
-"""Ops whose operands and result are in one ring."""
 
 MAX_EXTRA_SHIFT = 8
 """A truncation drops at most this many bits more than a weight has: beyond

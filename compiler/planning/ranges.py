@@ -15,8 +15,8 @@ import safetensors.numpy
 from onnx import TensorProto, helper
 
 from moiety.compiler.ir.graph import Graph
+from moiety.compiler.ir.ops import LINEAR, SUMS
 from moiety.compiler.ir.to_onnx import to_onnx
-from moiety.compiler.planning.scales import LINEAR, SUMS
 from moiety.protocols.errors import BadArtifact, BadInput
 from moiety.runtime.program import write_atomically
 

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from moiety.compiler.ir.ops import LINEAR
 from moiety.compiler.planning.error import predicted_error
 from moiety.compiler.planning.plan import Plan
-from moiety.compiler.planning.scales import LINEAR
 
 FORMAT = "moiety-plan"
 VERSION = 1

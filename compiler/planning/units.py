@@ -22,10 +22,13 @@ import numpy as np
 import numpy.typing as npt
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.passes.legalise import output_layers, revealed
+from moiety.compiler.ir.ops import LINEAR, OPS
+from moiety.compiler.ir.queries import output_layers, revealed
+from moiety.compiler.ir.scale_fields import ScaleMap
+from moiety.compiler.ir.shapes import rebuilt
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.ranges import Ranges
-from moiety.compiler.planning.scales import LINEAR, ScaleMap, propagate
+from moiety.compiler.planning.scales import propagate
 from moiety.protocols.errors import BadPlan
 from moiety.protocols.linear.parameters import MAX_WEIGHT_BITS
 
@@ -231,9 +234,9 @@ def _freeze(graph: Graph, ranges: Ranges, units: Units) -> Graph:
                     "shift": np.where(still, constant, shift),
                 }
                 changed[node.output] = node.with_(consts=consts)
-    return (
-        graph.rebuilt(changed.get(node.output, node) for node in graph.nodes) if changed else graph
-    )
+    if not changed:
+        return graph
+    return rebuilt(graph, (changed.get(node.output, node) for node in graph.nodes))
 
 
 def _coarsened(graph: Graph, units: Units) -> Units:
@@ -351,15 +354,8 @@ def _aligned(graph: Graph, ranges: Ranges, units: Units) -> Units:
 
 def linear_constants(node: Node) -> tuple[F64, F64, int]:
     """A linear op as a convolution: weight float64 `(M, C/groups, kh, kw)`, bias `(M,)`, groups."""
-    match node.op:
-        case "Conv":
-            weight, groups = node.consts["weight"], int(node.attrs["groups"])
-        case "Gemm":
-            weight, groups = node.consts["weight"][:, :, None, None], 1
-        case _:
-            weight, groups = node.consts["scale"][:, None, None, None], len(node.consts["scale"])
-    bias = node.consts["shift" if node.op == "Scale" else "bias"]
-    return weight.astype(np.float64), bias.astype(np.float64), groups
+    layer = OPS[node.op].convolution(node)
+    return layer.weight, layer.bias, layer.groups
 
 
 def ideal_weights(graph: Graph, units: Units, node: Node) -> F64:

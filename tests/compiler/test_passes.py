@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
+from moiety.compiler.ir.evaluate import random_feeds, run_graph
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import run_graph
-from moiety.compiler.ir.verify import random_feeds
-from moiety.compiler.passes import check_normal_form
+from moiety.compiler.passes.normal_form import check_normal_form
 from tests.support.onnx_models import ModelBuilder as B
 from tests.support.passes import IMAGE, after, build, golden, ops
 

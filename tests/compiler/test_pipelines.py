@@ -13,19 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moiety.compiler.ir.evaluate import run_graph, same_function
 from moiety.compiler.ir.graph import Graph
-from moiety.compiler.ir.ops import run_graph
-from moiety.compiler.ir.verify import same_function, verify
-from moiety.compiler.onnx_import import import_onnx
-from moiety.compiler.passes import DEFAULT_PIPELINE, PASSES, Pass, check_normal_form
-from moiety.compiler.passes.manager import (
-    PassManager,
-    dump_to,
-    format_graph,
-    format_pipeline,
-    optimise,
-    parse_pipeline,
-)
+from moiety.compiler.ir.shapes import rebuilt
+from moiety.compiler.ir.text import format_graph
+from moiety.compiler.ir.verify import verify
+from moiety.compiler.onnx_import.load import import_onnx
+from moiety.compiler.passes.base import PASSES, Pass
+from moiety.compiler.passes.manager import PassManager, dump_to, optimise
+from moiety.compiler.passes.normal_form import check_normal_form
+from moiety.compiler.passes.pipeline import DEFAULT_PIPELINE, format_pipeline, parse_pipeline
 from moiety.protocols.errors import BadInput, BadModel, ContractViolation
 from tests.support.nets import NETWORKS, random_images, run_onnx
 from tests.support.onnx_models import ModelBuilder as B
@@ -340,7 +337,7 @@ class _Broken(Pass):
             return Graph(
                 graph.name, graph.inputs, graph.outputs, tuple(reversed(nodes)), graph.shapes
             )
-        return graph.rebuilt(nodes)
+        return rebuilt(graph, nodes)
 
 
 def test_a_wrong_pass_is_caught_and_the_passes_before_it_named() -> None:

@@ -14,12 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moiety.compiler.compile import compile_graph
-from moiety.compiler.ir.ops import run_graph
+from moiety.compiler.ir.evaluate import run_graph
+from moiety.compiler.ir.ops.pooling import window_factors
+from moiety.compiler.ir.scale_fields import Classes
 from moiety.compiler.passes.legalise import legalise
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.plan import make_plan
 from moiety.compiler.planning.ranges import KINDS, Ranges, calibrate, measurements
-from moiety.compiler.planning.scales import Classes, propagate, window_factors
+from moiety.compiler.planning.scales import propagate
 from moiety.protocols.errors import BadArtifact, BadInput, BadModel, BadPlan
 from moiety.runtime import program as ir
 from moiety.runtime.program.cleartext import CleartextExecutor

@@ -14,11 +14,11 @@ import onnx
 import pytest
 
 from moiety.compiler.compile import compile_graph
+from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.graph import Graph
-from moiety.compiler.ir.ops import run_graph
 from moiety.compiler.lowering.lower import lower
 from moiety.compiler.lowering.pack import plan_rlwe
-from moiety.compiler.onnx_import import import_onnx
+from moiety.compiler.onnx_import.load import import_onnx
 from moiety.compiler.passes.legalise import legalise
 from moiety.compiler.passes.manager import optimise
 from moiety.compiler.planning import search as search_module

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moiety.compiler.compile import compile_graph
+from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.graph import Graph
-from moiety.compiler.ir.ops import run_graph
-from moiety.compiler.onnx_import import import_onnx
-from moiety.compiler.passes import check_normal_form
+from moiety.compiler.onnx_import.load import import_onnx
 from moiety.compiler.passes.manager import optimise
+from moiety.compiler.passes.normal_form import check_normal_form
 from moiety.protocols.errors import BadModel
 from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support.graphs import PRECISE

@@ -417,7 +417,7 @@ def test_shipped_ranges_fit_the_shipped_model() -> None:
     the file has to be made again.
     """
     from moiety.compiler.compile import calibration_ranges
-    from moiety.compiler.onnx_import import import_onnx
+    from moiety.compiler.onnx_import.load import import_onnx
     from moiety.compiler.passes.legalise import legalise
     from moiety.compiler.passes.manager import optimise
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from moiety.compiler.compile import Compiled, compile_graph
+from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import infer_shapes, run_graph
+from moiety.compiler.ir.shapes import infer_shapes, rebuilt
 from moiety.compiler.planning.options import PlanOptions
 from moiety.runtime.program.cleartext import CleartextExecutor
 
@@ -89,7 +90,7 @@ class GraphMaker:
     def graph(self, *outputs: str) -> Graph:
         chosen = outputs or (self.nodes[-1].output,)
         empty = Graph("test", ("x",), chosen, (), {"x": self.shapes["x"]})
-        return empty.rebuilt(self.nodes)
+        return rebuilt(empty, self.nodes)
 
     def images(self, n: int = 16) -> Any:
         return self.rng.normal(size=(n, *self.shapes["x"][1:])).astype(np.float32)

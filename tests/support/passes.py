@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from moiety.compiler.ir.graph import Graph
-from moiety.compiler.onnx_import import import_onnx
-from moiety.compiler.passes.manager import PassManager, format_graph
+from moiety.compiler.ir.text import format_graph
+from moiety.compiler.onnx_import.load import import_onnx
+from moiety.compiler.passes.manager import PassManager
 from tests.support.onnx_models import ModelBuilder as B
 
 IMAGE: list[int | str] = ["N", 4, 8, 8]

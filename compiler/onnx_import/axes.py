@@ -1,17 +1,14 @@
-"""Reindexings that several importers share: cuts, copies, and any
-choice of slices along an axis.
-"""
+"""What several importers do along an axis: cuts, copies, and any choice of slices."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from moiety.compiler.onnx_import.builder import Call
+from moiety.compiler.onnx_import.call import Call
+from moiety.protocols.arrays import I64
 
-Indices = npt.NDArray[np.int64]
 MAX_PIECES = 256
 """Most slices of which a Gather, Slice, Pad or Resize is put together."""
 
@@ -43,37 +40,41 @@ def repeated(call: Call, value: str, axis: int, factor: int) -> str:
     return call.reshape(copied(call, split, axis + 1, factor), merged)
 
 
-def taken(call: Call, value: str, axis: int, indices: Indices) -> str:
-    """The slices `indices` along `axis`, in that order: equal runs are copies,
-    evenly spaced ones one Slice.
+def taken(call: Call, value: str, axis: int, indices: I64) -> str:
+    """The slices `indices` along `axis`, in that order: equal runs are copies, evenly spaced ones
+    one Slice.
     """
     size = call.builder.shapes[value][axis]
     factor = len(indices) // size
-    if len(indices) == factor * size and np.array_equal(
-        indices, np.arange(len(indices)) // max(1, factor)
-    ):
+    if np.array_equal(indices, np.arange(factor * size) // max(1, factor)):
         return repeated(call, value, axis, factor)
-    pieces = []
-    position = 0
-    while position < len(indices):
-        rest = indices[position:]
-        step = int(rest[1] - rest[0]) if len(rest) > 1 else 1
-        even = rest[0] + step * np.arange(len(rest))
-        count = int(np.argmin(rest == even)) if not np.array_equal(rest, even) else len(rest)
-        if step <= 0:
-            equal = np.flatnonzero(rest != rest[0])
-            count = int(equal[0]) if step == 0 and len(equal) else len(rest) if step == 0 else 1
-        first = int(rest[0])
+    pieces: list[str] = []
+    while len(indices):
+        count, step = _even_run(indices)
+        first = int(indices[0])
         if step > 0:
             pieces.append(cut(call, value, axis, first, first + (count - 1) * step + 1, step))
         else:
             pieces.extend([cut(call, value, axis, first, first + 1)] * count)
-        position += count
+        indices = indices[count:]
     if len(pieces) > MAX_PIECES:
         call.fail(
             f"needs {len(pieces)} pieces of axis {axis}", f"at most {MAX_PIECES} are supported"
         )
     return pieces[0] if len(pieces) == 1 else call.emit("Concat", pieces, axis=axis)
+
+
+def _even_run(indices: I64) -> tuple[int, int]:
+    """How many of the first indices are evenly spaced, and their step: positive, or 0 for copies.
+    Where they fall, the first alone.
+    """
+    if len(indices) == 1:
+        return 1, 1
+    step = int(indices[1] - indices[0])
+    if step < 0:
+        return 1, 0
+    uneven = np.flatnonzero(indices != indices[0] + step * np.arange(len(indices)))
+    return int(uneven[0]) if len(uneven) else len(indices), step
 
 
 def enlarged(call: Call, value: str, shape: Sequence[int]) -> str:

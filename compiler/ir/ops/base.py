@@ -1,0 +1,164 @@
+"""What an operator is: one class that holds all that the compiler knows of it, and its registry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Flag, auto
+from typing import ClassVar, NoReturn, TypeVar
+
+from moiety.compiler.ir.graph import Array, Node, Shape
+from moiety.compiler.ir.onnx_writer import OnnxWriter
+from moiety.compiler.ir.scale_fields import Field, ScaleMap
+from moiety.protocols.arrays import F64
+from moiety.protocols.errors import ContractViolation
+
+
+class ShapeError(ValueError):
+    """An operator's operands do not fit it; `infer_shape` adds the node's name."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ShapeError unless `condition` holds."""
+    if not condition:
+        raise ShapeError(message)
+
+
+class Trait(Flag):
+    """What passes, planner and lowering ask of an op without asking which one it is."""
+
+    NONE = 0
+
+    LINEAR = auto()
+    """Becomes a Linear step: its output channels have scales of their own."""
+
+    REINDEXING = auto()
+    """Local, linear, alike on all channels: works in any ring, on any scale. Moves, and AvgPool."""
+
+    MOVEMENT = auto()
+    """Only moves, copies or drops elements, or puts zeros beside them."""
+
+    SUM = auto()
+    """Adds: its operands must agree in scale and ring, and its result has a scale of its own."""
+
+    SHARED_RING = auto()
+    """Operands and result are in one ring."""
+
+    ELEMENTWISE = auto()
+    """Acts on every pixel alike, with constants per channel at most (AddConst: if its are)."""
+
+    AVERAGING = auto()
+    """One operand, and every element of the result is a weighted mean of its elements (a pool: of
+    those under the window): per channel, `f(s*x + t) = s*f(x) + t`.
+    """
+
+    FINAL = auto()
+    """Stands only before an output: the client computes it in the clear."""
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution:
+    """A linear op as a convolution with stride 1: weight float64 `(M, C/groups, kh, kw)`, bias
+    float64 `(M,)`; `pads` are (top, left, bottom, right).
+    """
+
+    weight: F64
+    bias: F64
+    groups: int = 1
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilations: tuple[int, int] = (1, 1)
+
+
+class Op:
+    """One operator. Its class is its description: constants below, methods for its facets. A facet
+    that an op lacks raises ContractViolation and names both; `tests/compiler/test_facets.py` lists
+    those that an op must have and lacks.
+
+    Shapes carry the batch (1) first; the float meaning holds for any batch size, so that a
+    calibration set can run at once. Values are float32 or float64, whichever the feeds are;
+    constants are cast to that.
+    """
+
+    operands: ClassVar[int | None] = 1
+    """Number of operands; None: one or more."""
+
+    attrs: ClassVar[tuple[str, ...]] = ()
+    """Its attributes, exactly these."""
+
+    consts: ClassVar[tuple[str, ...]] = ()
+    """Its constants, exactly these: finite floating arrays."""
+
+    traits: ClassVar[Trait] = Trait.NONE
+
+    made_by: ClassVar[str | None] = None
+    """The pass that makes it, where no importer does."""
+
+    rewritten_by: ClassVar[str | None] = None
+    """The pass that rewrites all of it; None: it is in normal form."""
+
+    @property
+    def name(self) -> str:
+        """As `Node.op` says it."""
+        return type(self).__name__
+
+    # --- every op ------------------------------------------------------------------------------
+
+    def infer(self, node: Node, shapes: Sequence[Shape]) -> Shape:
+        """Shape rule: the result's shape from the operands'. ShapeError where they do not fit."""
+        self._lacks("shape rule")
+
+    def evaluate(self, node: Node, operands: Sequence[Array]) -> Array:
+        """Float meaning, in the operands' dtype."""
+        self._lacks("float meaning")
+
+    def write(self, writer: OnnxWriter, node: Node) -> None:
+        """ONNX writer (opset 17): passes are checked and ranges calibrated with it."""
+        self._lacks("ONNX writer")
+
+    # --- every op in normal form ---------------------------------------------------------------
+
+    def scale_rule(self, scales: ScaleMap, node: Node) -> Field:
+        """Scale rule: the scale field of the result. It may tie the operands' classes. BadModel
+        where one channel would need several scales at once.
+        """
+        self._lacks("scale rule")
+
+    def adjoint(
+        self, node: Node, operands: Sequence[Array], result: Array, grad: Array
+    ) -> Sequence[Array]:
+        """Adjoint, for the error model: gradients of the operands from the result's `grad`. Not for
+        FINAL ops, for gradients begin at what is revealed.
+        """
+        self._lacks("adjoint")
+
+    def convolution(self, node: Node) -> Convolution:
+        """Layer: a LINEAR op as the convolution that its Linear step computes."""
+        self._lacks("layer")
+
+    # --- what the planner cannot take ----------------------------------------------------------
+
+    def left_undone(self, node: Node) -> str | None:
+        """How `node` is not in normal form, as the end of a message; None where it is."""
+        if self.rewritten_by is None:
+            return None
+        return f"is left after the passes: add {self.rewritten_by} to the pipeline"
+
+    def unplannable(self, node: Node, operand: Shape, result: Shape) -> str | None:
+        """Why `node`, in normal form, has no fixed-point form; None where it has one."""
+        return None
+
+    def _lacks(self, facet: str) -> NoReturn:
+        raise ContractViolation(f"op {self.name} has no {facet}")
+
+
+REGISTRY: dict[str, Op] = {}
+"""What `operator` has seen; `moiety.compiler.ir.ops.OPS` is all of it."""
+
+OpClass = TypeVar("OpClass", bound=type[Op])
+
+
+def operator(definition: OpClass) -> OpClass:
+    """Register an op under its class's name."""
+    op = definition()
+    REGISTRY[op.name] = op
+    return definition

@@ -1,0 +1,100 @@
+"""Importers of activations, as ReLUs, Clips and affine maps where they are no ops of the Graph."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from moiety.compiler.onnx_import.arithmetic import fit, negated, scaled, shifted
+from moiety.compiler.onnx_import.call import Call, importer
+
+
+@importer("Relu")
+def _relu(call: Call) -> Sequence[str]:
+    """Any shape."""
+    return [call.emit("Relu", [call.value()])]
+
+
+@importer("Clip")
+def _clip(call: Call) -> Sequence[str]:
+    """Constant bounds, either or both; ReLU6 costs two ReLUs."""
+    low, high = _bound(call, "min", 1, -math.inf), _bound(call, "max", 2, math.inf)
+    value = call.value()
+    if (low, high) == (-math.inf, math.inf):
+        return [value]
+    if not low < high:
+        call.fail(f"bounds ({low:g}, {high:g})", "the lower must be less than the upper one")
+    if low == -math.inf:  # high - relu(high - x)
+        below = call.emit("Relu", [shifted(call, negated(call, value), high)])
+        return [shifted(call, negated(call, below), high)]
+    moved = shifted(call, value, -low)
+    if high == math.inf:
+        return [shifted(call, call.emit("Relu", [moved]), low)]
+    return [shifted(call, call.emit("Clip", [moved], min=0.0, max=high - low), low)]
+
+
+def _bound(call: Call, name: str, index: int, default: float) -> float:
+    """As attribute or operand; exporters write the largest float for "no bound"."""
+    array = call.constant(index)
+    if array is not None and array.size:
+        given = float(array.reshape(-1)[0])
+    else:
+        given = float(call.attrs.get(name, default))
+    return default if abs(given) >= float(np.finfo(np.float16).max) else given
+
+
+@importer("LeakyRelu", "PRelu")
+def _leaky(call: Call) -> Sequence[str]:
+    """Constant slope, of PRelu one for all or one per channel: `a*x + (1 - a)*relu(x)`."""
+    if call.proto.op_type == "PRelu":
+        slope = fit(call, 1)
+    else:
+        slope = np.full((1,) * len(call.shape()), call.attrs.get("alpha", 0.01), np.float32)
+    advice = "use one slope for all, or one per channel"
+    positive = call.emit("Relu", [call.value()])
+    return [
+        call.emit(
+            "Add",
+            [scaled(call, call.value(), slope, advice), scaled(call, positive, 1 - slope, advice)],
+        )
+    ]
+
+
+@importer("Abs")
+def _abs(call: Call) -> Sequence[str]:
+    """Any shape: `2 relu(x) - x`."""
+    positive = call.emit("Relu", [call.value()])
+    return [call.emit("Sub", [call.emit("Add", [positive, positive]), call.value()])]
+
+
+@importer("HardSigmoid")
+def _hardsigmoid(call: Call) -> Sequence[str]:
+    """Any shape: `clip(alpha*x + beta, 0, 1)`, two ReLUs."""
+    alpha, beta = float(call.attrs.get("alpha", 0.2)), float(call.attrs.get("beta", 0.5))
+    factor = np.full((1,) * len(call.shape()), alpha, np.float32)
+    line = shifted(call, scaled(call, call.value(), factor, ""), beta)
+    return [call.emit("Clip", [line], min=0.0, max=1.0)]
+
+
+@importer("Sigmoid")
+def _sigmoid(call: Call) -> Sequence[str]:
+    """Directly before an output: the client computes it on the revealed logits."""
+    return [call.emit("Sigmoid", [call.value()])]
+
+
+@importer("Softmax")
+def _softmax(call: Call) -> Sequence[str]:
+    """Directly before an output, along the channels (axis 1); before opset 13 along
+    the last axis of size over 1.
+    """
+    shape = call.shape()
+    axis = int(call.attrs.get("axis", -1 if call.opset >= 13 else 1))
+    axis += len(shape) if axis < 0 else 0
+    if call.opset < 13 and math.prod(shape[axis + 1 :]) != 1:
+        call.fail(
+            f"flattens {shape} from axis {axis} on (opset {call.opset})",
+            "export the model with opset 13 or newer",
+        )
+    return [call.emit("Softmax", [call.value()], axis=axis)]

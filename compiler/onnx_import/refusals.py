@@ -1,0 +1,74 @@
+"""What to do about ONNX operators that have no importer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+RANDOM = (
+    "RandomNormal",
+    "RandomUniform",
+    "RandomNormalLike",
+    "RandomUniformLike",
+    "Bernoulli",
+    "Multinomial",
+)
+CONTROL_FLOW = ("If", "Loop", "Scan")
+
+_ADVICE: Mapping[tuple[str, ...], str] = {
+    (
+        "Elu",
+        "Selu",
+        "Celu",
+        "Gelu",
+        "HardSwish",
+        "Mish",
+        "Softplus",
+        "Softsign",
+        "Tanh",
+        "Erf",
+    ): "replace the activation by Relu or ReLU6 and fine-tune the model",
+    (
+        "LayerNormalization",
+        "InstanceNormalization",
+        "GroupNormalization",
+        "LRN",
+        "MeanVarianceNormalization",
+        "LpNormalization",
+    ): "it divides by a secret value; train with batch normalization instead",
+    (
+        "LSTM",
+        "GRU",
+        "RNN",
+        "Attention",
+        "Einsum",
+    ): "only convolutional networks are supported",
+    (
+        "QLinearConv",
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "QLinearMatMul",
+        "ConvInteger",
+        "MatMulInteger",
+        "DynamicQuantizeLinear",
+    ): "give the float model; the compiler chooses the fixed-point numbers itself",
+    CONTROL_FLOW: (
+        "its path depends on the data, which nobody may see; export the model without it"
+    ),
+    (
+        "NonZero",
+        "NonMaxSuppression",
+        "TopK",
+        "Unique",
+        "Compress",
+        "ArgMax",
+    ): "cut it off the model and apply it to the revealed output",
+    RANDOM: "export the model in inference mode",
+}
+
+
+def advice(op_type: str) -> str:
+    """What the model's author can do instead."""
+    for op_types, text in _ADVICE.items():
+        if op_type in op_types:
+            return text
+    return "express it with the operators listed in docs/onnx-support.md"

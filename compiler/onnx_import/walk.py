@@ -1,0 +1,137 @@
+"""The walk over an ONNX graph: constants are folded as they are met, the rest goes to the importer
+of its op type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from moiety.compiler.ir.graph import Array, Graph, Shape
+from moiety.compiler.onnx_import.builder import Builder
+from moiety.compiler.onnx_import.call import IMPORTERS, Call
+from moiety.compiler.onnx_import.folding import array_of, fold, folds
+from moiety.compiler.onnx_import.refusals import advice
+from moiety.protocols.errors import BadModel, ContractViolation
+
+
+class Walk:
+    """One import: what every ONNX name stands for, and the Graph as far as it is built.
+
+    `source` is the model's one data input, whose shape is fixed; `batch` is the batch size that
+    stood there (0: open); `declared` are the shapes by ONNX's own inference, where it is sure.
+    """
+
+    def __init__(
+        self, model: onnx.ModelProto, source: str, batch: int, declared: Mapping[str, Shape]
+    ) -> None:
+        self.model = model
+        # Written sizes of a larger batch mislead ONNX's inference.
+        self.declared = declared if batch <= 1 else {}
+        self.environment: dict[str, str | Array] = {source: source}
+        nodes, outputs = model.graph.node, model.graph.output
+        self.builder = Builder(
+            source,
+            opset=next(each.version for each in model.opset_import if each.domain in _ONNX),
+            batch=batch,
+            read=frozenset(
+                [value for node in nodes for value in node.input] + [each.name for each in outputs]
+            ),
+            shapes={source: _shape_of(model, source)},
+        )
+
+    def build(self, name: str) -> Graph:
+        """The Graph of the model, named `name`. BadModel for what it cannot take."""
+        for sparse in self.model.graph.sparse_initializer:
+            raise BadModel(
+                f"initialiser {sparse.values.name!r} is sparse: export the model with dense weights"
+            )
+        self._visit_all(self.model.graph)
+        outputs = [(output.name, self._output(output.name)) for output in self.model.graph.output]
+        return self.builder.finish(name, outputs)
+
+    def _visit_all(self, graph: onnx.GraphProto) -> None:
+        for tensor in graph.initializer:
+            self.environment[tensor.name] = array_of(tensor)
+        for node in graph.node:
+            self._visit(node)
+
+    def _visit(self, proto: onnx.NodeProto) -> None:
+        call = self._call(proto)
+        if proto.op_type == "If" and isinstance(call.operands[0], np.ndarray):
+            self._inline(call, bool(np.all(call.operands[0])))
+        elif folds(call):
+            self.environment.update(zip(proto.output, fold(call), strict=False))
+        else:
+            for name, value in zip(proto.output, _imported(call), strict=False):
+                if name:
+                    self.environment[name] = value
+                    self._agree(call, name, value)
+
+    def _call(self, proto: onnx.NodeProto) -> Call:
+        missing = [name for name in proto.input if name and name not in self.environment]
+        if missing:
+            raise BadModel(
+                f"{proto.op_type} {proto.name!r} reads {missing[0]!r}, "
+                "which nothing before it makes"
+            )
+        attrs = {each.name: helper.get_attribute_value(each) for each in proto.attribute}
+        operands = tuple(self.environment[name] if name else None for name in proto.input)
+        return Call(self.builder, proto, attrs, operands)
+
+    def _inline(self, call: Call, condition: bool) -> None:
+        """The branch of an If that a constant condition takes."""
+        branch: onnx.GraphProto = call.attrs["then_branch" if condition else "else_branch"]
+        self._visit_all(branch)
+        for name, output in zip(call.proto.output, branch.output, strict=True):
+            self.environment[name] = self.environment[output.name]
+
+    def _agree(self, call: Call, name: str, value: str) -> None:
+        """ONNX's own inference is an independent check of the importers; a mismatch would be a
+        defect here.
+        """
+        if call.attrs.get("ceil_mode", 0):
+            return  # onnx's own formula still has the window that opset 19 clarified away
+        shape = self.builder.shapes[value]
+        if self.declared.get(name, shape) != shape:
+            raise ContractViolation(
+                f"{call.proto.op_type} {call.label!r}: shape {shape}, "
+                f"ONNX infers {self.declared[name]}"
+            )
+
+    def _output(self, name: str) -> str:
+        """The value of an output of the model."""
+        value = self.environment.get(name)
+        if value is None:
+            raise BadModel(f"nothing makes the output {name!r}")
+        if not isinstance(value, str):
+            raise BadModel(
+                f"output {name!r} does not depend on the input {self.builder.source!r}: "
+                "remove it from the model"
+            )
+        return value
+
+
+_ONNX = ("", "ai.onnx")
+"""The standard operators' domain."""
+
+_MALFORMED = (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError, OverflowError)
+"""What importers raise on attributes and operands that ONNX's checker let pass."""
+
+
+def _imported(call: Call) -> Sequence[str]:
+    """The Graph values that the node's importer makes."""
+    if call.proto.op_type not in IMPORTERS:
+        call.fail("not supported", advice(call.proto.op_type))
+    try:
+        return IMPORTERS[call.proto.op_type](call)
+    except _MALFORMED as error:
+        call.fail(f"malformed ({type(error).__name__}: {error})", f"operand shapes {call.shapes()}")
+
+
+def _shape_of(model: onnx.ModelProto, source: str) -> Shape:
+    (value,) = (each for each in model.graph.input if each.name == source)
+    return tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)

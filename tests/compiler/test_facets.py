@@ -1,0 +1,161 @@
+"""Is every op complete? What is missing is named, facet by facet."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from moiety.compiler.ir.graph import Array, Node, Shape
+from moiety.compiler.ir.ops import OPS
+from moiety.compiler.ir.ops.base import REGISTRY, Op, Trait, operator
+from moiety.compiler.onnx_import.call import IMPORTERS, describe
+from moiety.compiler.passes.base import PASSES
+from moiety.compiler.planning.scales import propagate
+from moiety.protocols.errors import ContractViolation
+from tests.support.graphs import GraphMaker
+
+ROOT = Path(__file__).resolve().parents[2]
+TABLE = ROOT / "docs" / "architecture.md"
+IMPORT = ROOT / "compiler" / "onnx_import"
+
+
+def facets(op: Op) -> Iterator[tuple[str, str]]:
+    """(method, name) of every facet that an op must have, by its traits."""
+    yield from (("infer", "shape rule"), ("evaluate", "float meaning"), ("write", "ONNX writer"))
+    if op.rewritten_by is None:
+        yield "scale_rule", "scale rule"
+        if Trait.FINAL not in op.traits:
+            yield "adjoint", "adjoint"
+    if Trait.LINEAR in op.traits:
+        yield "convolution", "layer"
+
+
+def lacking(op: Op) -> list[str]:
+    """Everything that somebody who adds an op can forget."""
+    kind = type(op)
+    found = [name for method, name in facets(op) if getattr(kind, method) is getattr(Op, method)]
+    if not kind.__dict__.get("__doc__"):
+        found.append("docstring with its meaning")
+    if op.rewritten_by is not None and op.rewritten_by not in PASSES:
+        found.append(f"pass {op.rewritten_by!r}, which is to rewrite it")
+    if op.made_by is not None and op.made_by not in PASSES:
+        found.append(f"pass {op.made_by!r}, which is to make it")
+    if op.made_by is None and op.name not in emitted():
+        found.append("importer that emits it (compiler/onnx_import), or a pass that makes it")
+    if op.name not in documented():
+        found.append("line in the table of Graph operators (docs/architecture.md)")
+    return found
+
+
+def emitted() -> set[str]:
+    """Strings that importers hand to a call, the ops among them; what they are registered for does
+    not count.
+    """
+    found: set[str] = set()
+    for path in IMPORT.glob("*.py"):
+        for function in ast.walk(ast.parse(path.read_text(), str(path))):
+            if isinstance(function, ast.FunctionDef):
+                calls = [node for part in function.body for node in ast.walk(part)]
+                found |= {
+                    argument.value
+                    for call in calls
+                    if isinstance(call, ast.Call)
+                    for argument in call.args
+                    if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+                }
+    return found
+
+
+def documented() -> set[str]:
+    """The first column of the document's tables."""
+    cells = re.findall(r"^\| ([A-Z]\w*(?:, [A-Z]\w*)*) \|", TABLE.read_text(), re.M)
+    return {name for cell in cells for name in cell.split(", ")}
+
+
+def test_every_op_has_all_its_facets() -> None:
+    missing = {op.name: lacking(op) for op in OPS.values()}
+    report = [f"op {name} lacks: {', '.join(what)}" for name, what in missing.items() if what]
+    assert not report, "\n".join(report)
+
+
+def test_the_documented_ops_are_those_that_there_are() -> None:
+    """No op stands there that is gone."""
+    sections = re.split(r"^## ", TABLE.read_text(), flags=re.M)
+    (operators,) = [part for part in sections if part.startswith("Graph operators")]
+    names = re.findall(r"^\| ([A-Z]\w*(?:, [A-Z]\w*)*) \|", operators, re.M)
+    assert {name for cell in names for name in cell.split(", ")} == set(OPS)
+
+
+@pytest.fixture
+def registry() -> Iterator[None]:
+    """Ops that a test adds are gone after it."""
+    before = dict(REGISTRY)
+    yield
+    REGISTRY.clear()
+    REGISTRY.update(before)
+
+
+@pytest.mark.usefixtures("registry")
+def test_what_a_new_op_lacks_is_named() -> None:
+    """An op with a shape rule and a meaning alone, as somebody begins it."""
+
+    @operator
+    class Swish(Op):
+        traits = Trait.LINEAR
+        made_by = "make-swish"
+
+        def infer(self, node: Node, shapes: Sequence[Shape]) -> Shape:
+            return shapes[0]
+
+        def evaluate(self, node: Node, operands: Sequence[Array]) -> Array:
+            return operands[0]
+
+    assert lacking(OPS["Swish"]) == [
+        "ONNX writer",
+        "scale rule",
+        "adjoint",
+        "layer",
+        "docstring with its meaning",
+        "pass 'make-swish', which is to make it",
+        "line in the table of Graph operators (docs/architecture.md)",
+    ]
+    with pytest.raises(AssertionError, match="op Swish lacks: ONNX writer, scale rule, adjoint"):
+        test_every_op_has_all_its_facets()
+    maker = GraphMaker(2, 4, 4)
+    maker.add("Swish", "x")
+    with pytest.raises(ContractViolation, match="op Swish has no scale rule"):
+        propagate(maker.graph())
+
+
+@pytest.mark.usefixtures("registry")
+def test_an_op_that_a_pass_rewrites_needs_less() -> None:
+    @operator
+    class Flip(Op):
+        """The image upside down."""
+
+        rewritten_by = "expand-flip"
+
+    assert [name for _, name in facets(OPS["Flip"])] == [
+        "shape rule",
+        "float meaning",
+        "ONNX writer",
+    ]
+    assert "pass 'expand-flip', which is to rewrite it" in lacking(OPS["Flip"])
+    assert any("importer that emits it" in what for what in lacking(OPS["Flip"]))
+    message = OPS["Flip"].left_undone(Node("Flip", "f", ("x",), "y"))
+    assert message == "is left after the passes: add expand-flip to the pipeline"
+
+
+def test_traits_agree() -> None:
+    """What works in any ring, and what adds, has operands and result in one ring."""
+    for op in OPS.values():
+        if Trait.REINDEXING in op.traits or Trait.SUM in op.traits:
+            assert Trait.SHARED_RING in op.traits, op.name
+
+
+def test_every_importer_says_what_it_supports() -> None:
+    assert not [op_type for op_type in IMPORTERS if not describe(op_type)]
