@@ -20,9 +20,10 @@ from typing import Any
 from benchmarks.harness import high_water, one_thread, pin
 from moiety.protocols import kernels
 from moiety.protocols.errors import NetworkFailure
+from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role, Session
-from moiety.protocols.setup import NEVER_SILENT, open_session
+from moiety.protocols.setup import open_session
 from moiety.runtime.party import transport as tcp
 
 Maker = Callable[..., Callable[[], Any]]

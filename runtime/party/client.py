@@ -183,7 +183,13 @@ def join(
         sizes = wire.batch_sizes(server.batches, batch, executor.layout)
         started = time.perf_counter()
         silent_from, network = settle_client(channel, ot, server.ot, image_cost(program))
-        session = open_session(Role.CLIENT, channel, silent_from=silent_from, workers=workers)
+        session = open_session(
+            Role.CLIENT,
+            channel,
+            silent_from=silent_from,
+            workers=workers,
+            network=program.planned_for,
+        )
         took = time.perf_counter() - started
         return Connection(executor, channel, session, server, took, silent_from, network, sizes)
 

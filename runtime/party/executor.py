@@ -22,15 +22,17 @@ import numpy as np
 import numpy.typing as npt
 
 from moiety.protocols import ring
+from moiety.protocols.arrays import I64, U32, U64
 from moiety.protocols.compare.extend import extend
 from moiety.protocols.compare.maxpool import maxpool
 from moiety.protocols.compare.relu import gates, multiplex, relu
 from moiety.protocols.compare.reveal import reveal_to_client
 from moiety.protocols.compare.truncate import truncate_exact, truncate_stochastic
 from moiety.protocols.errors import BadArtifact, BadInput, ContractViolation
-from moiety.protocols.linear import protocol as linear
+from moiety.protocols.linear.client import linear_client, new_query_client
 from moiety.protocols.linear.layout import LinearSpec
-from moiety.protocols.linear.rlwe import U32
+from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
+from moiety.protocols.linear.spec import check_spec
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Session
 from moiety.runtime import program as ir
@@ -45,7 +47,6 @@ from moiety.runtime.program.layers import (
 )
 from moiety.runtime.program.weights import Weights
 
-U64 = ring.U64
 Share = npt.NDArray[Any]
 """One party's share of a value: ring elements (uint64), or what Gates
 makes, XOR-shared bits (uint8).
@@ -136,7 +137,7 @@ class ServerExecutor:
     weights: Weights
     batches: tuple[int, ...] = (1,)
     _specs: dict[int, dict[int, LinearSpec]] = field(init=False)
-    _layers: dict[int, dict[int, linear.ServerLinear]] = field(default_factory=dict)
+    _layers: dict[int, dict[int, ServerLinear]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if 1 not in self.batches or not all(1 <= images <= MAX_BATCH for images in self.batches):
@@ -164,10 +165,10 @@ class ServerExecutor:
 
     def _prepared(
         self, images: int, progress: Progress, keep_beside: Path | None, workers: Workers
-    ) -> dict[int, linear.ServerLinear]:
+    ) -> dict[int, ServerLinear]:
         specs, seed = self._specs[images], public_seed(self.program, images)
         layers = {
-            index: linear.ServerLinear(spec, index, seed, *self.weights.linear(index))
+            index: ServerLinear(spec, index, seed, *self.weights.linear(index))
             for index, spec in specs.items()
         }
         file = None
@@ -193,17 +194,17 @@ class ServerExecutor:
             raise ContractViolation(f"prepare() has not run for {images} images")
         layers = self._layers[images]
         cost = RunCost(images=images)
-        session.network = self.program.planned_for
+        _check_network(session, self.program)
         with cost.measure(session, "keys", "keys"):
             specs = [layer.spec for layer in layers.values()]
-            linear.new_query_server(session, specs, public_seed(self.program, images))
+            new_query_server(session, specs, public_seed(self.program, images))
         for index, step, values in _walk(self.program, images, progress):
             with cost.measure(session, kind_of(step), _label(index, step)):
                 operands = [values[i] for i in step.inputs]
                 if isinstance(step, ir.Input):
                     values[index] = np.zeros((images, *step.shape), np.uint64)
                 elif isinstance(step, ir.Linear):
-                    values[index] = linear.linear_server(session, layers[index], operands[0])
+                    values[index] = linear_server(session, layers[index], operands[0])
                 else:
                     values[index] = self._step(session, index, step, operands)
         session.channel.flush()
@@ -236,7 +237,7 @@ class ServerExecutor:
                 return shared_step(session, self.program, step, operands)
 
 
-def _adopt(layers: dict[int, linear.ServerLinear], kept: dict[int, U32], file: HintFile) -> bool:
+def _adopt(layers: dict[int, ServerLinear], kept: dict[int, U32], file: HintFile) -> bool:
     """Give the layers their hints from disk. One of them, that of the fewest products, is computed
     to compare: a file made by a release that derived hints otherwise would pass all other checks.
     """
@@ -265,7 +266,7 @@ class Output:
     """
 
     name: str
-    integers: ring.I64
+    integers: I64
     logits: npt.NDArray[np.float64]
     values: npt.NDArray[np.float64]
     postprocess: str
@@ -302,7 +303,7 @@ class ClientExecutor:
         if images not in self._specs:
             specs = linear_specs(self.program, images)
             for spec in specs.values():
-                linear.check_spec(spec)
+                check_spec(spec)
             self._specs[images] = specs
         return self._specs[images]
 
@@ -330,9 +331,9 @@ class ClientExecutor:
         specs, seed = self._layers(count), public_seed(self.program, count)
         cost = RunCost(images=count)
         outputs: list[list[Output]] = [[] for _ in images]
-        session.network = self.program.planned_for
+        _check_network(session, self.program)
         with cost.measure(session, "keys", "keys"):
-            linear.new_query_client(session, list(specs.values()), seed)
+            new_query_client(session, list(specs.values()), seed)
         for index, step, values in _walk(self.program, count, progress):
             with cost.measure(session, kind_of(step), _label(index, step)):
                 operands = [values[i] for i in step.inputs]
@@ -343,7 +344,7 @@ class ClientExecutor:
                         )
                         values[index] = ring.from_signed(integers, step.bits)
                     case ir.Linear():
-                        values[index] = linear.linear_client(
+                        values[index] = linear_client(
                             session, specs[index], index, seed, operands[0]
                         )
                     case ir.AddConst():
@@ -364,6 +365,17 @@ class ClientExecutor:
         if elements is None:
             raise ContractViolation("a client's executor on a server's session")
         return elements
+
+
+def _check_network(session: Session, program: ir.Program) -> None:
+    """Raises `ContractViolation` for a session whose comparisons would be cut otherwise than the
+    peer's.
+    """
+    if session.network != program.planned_for:
+        raise ContractViolation(
+            f"the session was opened for {session.network}, the Program is planned for "
+            f"{program.planned_for}"
+        )
 
 
 def relu_step(

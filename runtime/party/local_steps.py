@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from moiety.protocols import ring
+from moiety.protocols.arrays import U64
 from moiety.runtime import program as ir
 
-U64 = ring.U64
 LocalStep = (
     ir.Reduce | ir.Add | ir.Concat | ir.Slice | ir.Reshape | ir.Transpose | ir.Pad | ir.SumPool
 )

@@ -278,7 +278,13 @@ class Server:
         wire.send(channel, wire.Ready())
         started = time.perf_counter()
         silent_from = settle_server(channel, self.options.ot, self._asked.pop(channel))
-        session = open_session(Role.SERVER, channel, silent_from=silent_from, workers=self._workers)
+        session = open_session(
+            Role.SERVER,
+            channel,
+            silent_from=silent_from,
+            workers=self._workers,
+            network=self.executor.program.planned_for,
+        )
         log.info(
             "%s: session open after %.2f s (kernels: %s; silent correlations from %d bits)",
             channel.peer,

@@ -1,5 +1,6 @@
 """The Program: what both parties know, what it means, and where it is kept."""
 
+from moiety.protocols.linear.parameters import Masking, RlwePlan
 from moiety.runtime.program.program import (
     FORMAT,
     VERSION,
@@ -11,7 +12,6 @@ from moiety.runtime.program.program import (
     Gates,
     Input,
     Linear,
-    Masking,
     MaxPool,
     Output,
     Pad,
@@ -20,7 +20,6 @@ from moiety.runtime.program.program import (
     Reduce,
     Relu,
     Reshape,
-    RlwePlan,
     Rounding,
     Slice,
     Step,

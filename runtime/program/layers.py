@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import cast
+from dataclasses import asdict, replace
+from typing import Any, cast
 
 import msgspec
 
-from moiety.protocols.linear.layout import LinearSpec
+from moiety.protocols.linear.layout import Geometry, LinearSpec
 from moiety.protocols.linear.planner import plan_linear
 from moiety.protocols.linear.rlwe import SEED_BYTES
 from moiety.runtime import program as ir
@@ -30,35 +30,41 @@ def linear_specs(program: ir.Program, images: int = 1) -> dict[int, LinearSpec]:
     specs = {}
     for index, step in enumerate(program.steps):
         if isinstance(step, ir.Linear):
-            specs[index] = LinearSpec(
-                in_shape=cast(Shape3, program.steps[step.inputs[0]].shape),
-                out_shape=cast(Shape3, step.shape),
-                kernel=step.kernel,
-                pads=step.pads,
-                dilations=step.dilations,
-                groups=step.groups,
-                bits=step.bits,
-                weight_bits=step.weight_bits,
-                **msgspec.structs.asdict(step.rlwe),
+            geometry = Geometry(
+                cast(Shape3, program.steps[step.inputs[0]].shape),
+                cast(Shape3, step.shape),
+                step.kernel,
+                step.pads,
+                step.dilations,
+                step.groups,
             )
+            specs[index] = LinearSpec(geometry, step.rlwe, step.bits, step.weight_bits)
     return (
         specs if images == 1 else {index: _together(spec, images) for index, spec in specs.items()}
     )
 
 
 def _together(spec: LinearSpec, images: int) -> LinearSpec:
-    return plan_linear(
-        replace(spec.geometry, images=images), spec.bits, spec.weight_bits, spec.masking
-    )
+    geometry = replace(spec.geometry, images=images)
+    return plan_linear(geometry, spec.bits, spec.weight_bits, spec.rlwe.masking)
 
 
 def layout_digest(specs: Mapping[int, LinearSpec]) -> str:
-    """SHA-256, hexadecimal, of all that the two parties must agree on
-    about the linear layers of a run.
+    """SHA-256, hexadecimal, of all that the two parties must agree on about the linear layers of a
+    run.
     """
-    return hashlib.sha256(
-        msgspec.json.encode([(index, spec) for index, spec in specs.items()])
-    ).hexdigest()
+    agreed = [(index, _flat_record(spec)) for index, spec in specs.items()]
+    return hashlib.sha256(msgspec.json.encode(agreed)).hexdigest()
+
+
+def _flat_record(spec: LinearSpec) -> dict[str, Any]:
+    """What the digest is over, in this order: the handshake compares it, so it is part of the wire
+    format.
+    """
+    geometry = asdict(spec.geometry)
+    images = geometry.pop("images")
+    widths = {"bits": spec.bits, "weight_bits": spec.weight_bits}
+    return geometry | widths | msgspec.structs.asdict(spec.rlwe) | {"images": images}
 
 
 def public_seed(program: ir.Program, images: int = 1) -> bytes:

@@ -21,13 +21,13 @@ import numpy as np
 import numpy.typing as npt
 
 from moiety.protocols.errors import BadArtifact, BadInput
+from moiety.protocols.linear.parameters import RlwePlan
 from moiety.protocols.network import NETWORKS, Network, NetworkName
 
 FORMAT = "moiety-program"
 VERSION = 1
 
 Rounding = Literal["exact", "stochastic"]
-Masking = Literal["flooded", "uniform"]
 
 
 class Step(msgspec.Struct, frozen=True, tag_field="kind", forbid_unknown_fields=True, kw_only=True):
@@ -51,26 +51,6 @@ class Input(Step, frozen=True, tag="input", kw_only=True):
 
     scale: float
     value_bits: int | None = None
-
-
-class RlwePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Parameters and layout of one homomorphic linear layer
-    (protocols/linear/protocol). All public.
-
-    degree: N. primes: NTT primes whose product is q. masking: how the answer hides the noise.
-    channels_per_ciphertext `cp` and filters_per_answer `mp` as in coefficient packing; tile: output
-    rows and columns per ciphertext block. flood_bits: log2 of the flooding noise (0 for uniform
-    masking). answer_bits: `k`, answers are rounded to `Z_{2^k}` before they are sent.
-    """
-
-    degree: int
-    primes: tuple[int, ...]
-    masking: Masking
-    channels_per_ciphertext: int
-    filters_per_answer: int
-    tile: tuple[int, int]
-    flood_bits: int
-    answer_bits: int
 
 
 class Linear(Step, frozen=True, tag="linear", kw_only=True):

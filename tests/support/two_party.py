@@ -11,13 +11,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from moiety.protocols.arrays import U64
 from moiety.protocols.channel import Channel
 from moiety.protocols.errors import NetworkFailure
+from moiety.protocols.network import LAN, Network
+from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
-from moiety.protocols.ring import U64, reduce
+from moiety.protocols.ring import reduce
 from moiety.protocols.session import Role, Session
-from moiety.protocols.setup import NEVER_SILENT, open_session
+from moiety.protocols.setup import open_session
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -121,9 +124,11 @@ def run_two_party(
     timeout: float = 120.0,
     threads: int = 1,
     silent_from: int = NEVER_SILENT,
+    network: Network = LAN,
 ) -> Outcome:
-    """Open a session on both sides (real base transfers) and run the two functions. `seed` fixes
-    both parties' randomness, for baselines; `threads` are each party's.
+    """Open a session on both sides (real base transfers) and run the two functions. `seed`
+    fixes both parties' randomness, for baselines; `threads` are each party's, `network` is what
+    their comparisons are planned for.
     """
     channels = channel_pair(timeout)
 
@@ -132,7 +137,7 @@ def run_two_party(
 
         def body() -> Any:
             with Workers(threads) as workers:
-                session = open_session(role, channels[role], prg, silent_from, workers)
+                session = open_session(role, channels[role], prg, silent_from, workers, network)
                 if seed is not None:
                     # The digest then covers the protocol alone, not the set-up.
                     session.channel.digest = hashlib.sha256()  # type: ignore[attr-defined]
