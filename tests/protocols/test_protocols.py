@@ -26,6 +26,7 @@ def test_protocol_computes_and_sends_what_it_says(name: str) -> None:
     check_traffic(case, made)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 64))
 def test_digits_and_joins_cover_everything(bits: int) -> None:
     made = plan(bits)
