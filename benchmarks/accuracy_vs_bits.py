@@ -43,9 +43,8 @@ from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.ranges import Ranges
 from moiety.compiler.planning.search import USUAL_ERROR
 from moiety.compiler.simulate import FloatModel
-from moiety.protocols.cost import Mixed
 from moiety.protocols.errors import BadInput, BadPlan, MoietyError
-from moiety.protocols.setup import NEVER_SILENT
+from moiety.protocols.ot.generators import NEVER_SILENT, Mixed
 from moiety.runtime import program as ir
 from moiety.runtime.cost import traffic as costing
 from moiety.runtime.intake import pictures as images

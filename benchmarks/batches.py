@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,8 @@ from benchmarks import harness
 from benchmarks.harness import Row
 from benchmarks.inference import simulate
 from benchmarks.parties import Call, two_processes
-from moiety.protocols.cost import Mixed
+from moiety.protocols.ot.generators import NEVER_SILENT, Mixed
 from moiety.protocols.session import Session
-from moiety.protocols.setup import NEVER_SILENT
 from moiety.runtime import program as ir
 from moiety.runtime.cost import traffic as costing
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
@@ -97,10 +97,12 @@ def make(session: Session, folder: Path, count: int, seed: int) -> Callable[[], 
     """A party's call: one run of `count` images; the client's returns all outputs' logits."""
     if session.is_server:
         program, weights = artifacts.load_vendor(folder)
+        session = replace(session, network=program.planned_for)
         server = ServerExecutor(program, weights, tuple(sorted({1, count})))
         server.prepare(keep_beside=folder / artifacts.WEIGHTS)
         return lambda: server.run(session, images=count) and None
     client = ClientExecutor(program := artifacts.load_program(folder))
+    session = replace(session, network=program.planned_for)
     client.layout(count)
     tensors = list(images(program, seed, count))
     return lambda: [

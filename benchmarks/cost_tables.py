@@ -15,8 +15,15 @@ from pathlib import Path
 import sympy
 
 from benchmarks.harness import ROOT
-from moiety.protocols import cost as costs
+from moiety.protocols.compare.extend import extend_cost
+from moiety.protocols.compare.millionaires import less_than_cost
+from moiety.protocols.compare.relu import gates_cost, multiplex_cost, relu_cost
+from moiety.protocols.compare.reveal import reveal_to_client_cost
+from moiety.protocols.compare.truncate import truncate_exact_cost, truncate_stochastic_cost
 from moiety.protocols.cost import Cost, Size
+from moiety.protocols.ot.generators import Silent
+from moiety.protocols.ot.transfers import Lookup, lookups_cost
+from moiety.protocols.setup import open_session_cost
 
 DOCUMENT = ROOT / "docs" / "protocols.md"
 BEGIN, END = "<!-- costs: begin -->", "<!-- costs: end -->"
@@ -25,25 +32,25 @@ MANY = 1 << 24
 
 Formula = Callable[[Size], Cost]
 PROTOCOLS: dict[str, Formula] = {
-    "1-of-2 lookup, 1-bit entries": lambda n: costs.lookup(n, 1, 1),
-    "1-of-4 lookup, 2-bit entries": lambda n: costs.lookup(n, 2, 2),
-    "1-of-16 lookup, 2-bit entries": lambda n: costs.lookup(n, 4, 2),
-    "comparison, 12 bits": lambda n: costs.less_than(n, 12),
-    "comparison, 15 bits (DReLU of 16)": lambda n: costs.less_than(n, 15),
-    "comparison, 31 bits (DReLU of 32)": lambda n: costs.less_than(n, 31),
-    "comparison, 40 bits (DReLU of 41)": lambda n: costs.less_than(n, 40),
-    "ReLU, 13 bits to 24": lambda n: costs.relu(n, 13, 24),
-    "ReLU, 16 bits to 16": lambda n: costs.relu(n, 16, 16),
-    "ReLU, 16 bits to 28": lambda n: costs.relu(n, 16, 28),
-    "ReLU, 32 bits to 32": lambda n: costs.relu(n, 32, 32),
-    "ReLU, 41 bits to 41": lambda n: costs.relu(n, 41, 41),
-    "gates, 13 bits, 1 threshold": lambda n: costs.gates(n, 13, 1),
-    "gates, 13 bits, 8 thresholds": lambda n: costs.gates(n, 13, 8),
-    "multiplexer alone, to 24 bits": lambda n: costs.multiplex(n, 24),
-    "extension, 16 bits to 28": lambda n: costs.extend(n, 16, 28),
-    "exact truncation, 28 bits by 12": lambda n: costs.truncate_exact(n, 28, 12),
-    "stochastic truncation": lambda n: costs.truncate_stochastic(n, 28, 12),
-    "reveal, 24 bits": lambda n: costs.reveal_to_client(n, 24),
+    "1-of-2 lookup, 1-bit entries": lambda n: lookups_cost([Lookup.xor(n, 1, 1)]),
+    "1-of-4 lookup, 2-bit entries": lambda n: lookups_cost([Lookup.xor(n, 2, 2)]),
+    "1-of-16 lookup, 2-bit entries": lambda n: lookups_cost([Lookup.xor(n, 4, 2)]),
+    "comparison, 12 bits": lambda n: less_than_cost(n, 12),
+    "comparison, 15 bits (DReLU of 16)": lambda n: less_than_cost(n, 15),
+    "comparison, 31 bits (DReLU of 32)": lambda n: less_than_cost(n, 31),
+    "comparison, 40 bits (DReLU of 41)": lambda n: less_than_cost(n, 40),
+    "ReLU, 13 bits to 24": lambda n: relu_cost(n, 13, 24),
+    "ReLU, 16 bits to 16": lambda n: relu_cost(n, 16, 16),
+    "ReLU, 16 bits to 28": lambda n: relu_cost(n, 16, 28),
+    "ReLU, 32 bits to 32": lambda n: relu_cost(n, 32, 32),
+    "ReLU, 41 bits to 41": lambda n: relu_cost(n, 41, 41),
+    "gates, 13 bits, 1 threshold": lambda n: gates_cost(n, 13, 1),
+    "gates, 13 bits, 8 thresholds": lambda n: gates_cost(n, 13, 8),
+    "multiplexer alone, to 24 bits": lambda n: multiplex_cost(n, 24),
+    "extension, 16 bits to 28": lambda n: extend_cost(n, 16, 28),
+    "exact truncation, 28 bits by 12": lambda n: truncate_exact_cost(n, 28, 12),
+    "stochastic truncation": lambda n: truncate_stochastic_cost(n, 28, 12),
+    "reveal, 24 bits": lambda n: reveal_to_client_cost(n, 24),
 }
 
 
@@ -63,7 +70,7 @@ def silent(formula: Formula) -> float:
     """Bits per element, both ways, for many elements with silent correlations
     alone, from a fresh session on.
     """
-    return 8 * formula(MANY).on(costs.Silent()).total / MANY
+    return 8 * formula(MANY).on(Silent()).total / MANY
 
 
 def table() -> Iterator[str]:
@@ -73,7 +80,7 @@ def table() -> Iterator[str]:
         up, down, cost = per_element(formula)
         flights = f"{cost.rounds} ({cost.flights})" if cost.flights else "0"
         yield f"| {name} | {up} | {down} | {up + down} | {silent(formula):.0f} | {flights} |"
-    setup = costs.setup()
+    setup = open_session_cost()
     sides = " | ".join(f"{nbytes} bytes" for nbytes in (setup.up, setup.down, setup.total))
     yield f"| set-up, once per connection | {sides} | | {setup.rounds} ({setup.flights}) |"
 

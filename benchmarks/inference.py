@@ -38,9 +38,8 @@ from benchmarks.harness import Row
 from moiety.compiler.building import CompileOptions, build
 from moiety.compiler.simulate import FloatModel
 from moiety.models import demo_ranges_path
-from moiety.protocols.cost import Mixed
 from moiety.protocols.errors import MoietyError, NetworkFailure
-from moiety.protocols.setup import NEVER_SILENT
+from moiety.protocols.ot.generators import NEVER_SILENT, Mixed
 from moiety.runtime import program as ir
 from moiety.runtime.cost import traffic as costing
 from moiety.runtime.intake import pictures as images

@@ -14,19 +14,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from moiety.compiler.lowering.pack import plan_rlwe
-from moiety.protocols import cost as costs
 from moiety.protocols import ring
-from moiety.protocols.compare.maxpool import maxpool
-from moiety.protocols.compare.relu import gates, relu
-from moiety.protocols.compare.truncate import truncate_exact, truncate_stochastic
-from moiety.protocols.cost import Cost
-from moiety.protocols.linear import layout as packing
-from moiety.protocols.linear import protocol as linear
-from moiety.protocols.linear.layout import LinearSpec
+from moiety.protocols.arrays import I64, U64
+from moiety.protocols.compare.maxpool import maxpool, maxpool_cost
+from moiety.protocols.compare.relu import gates, gates_cost, relu, relu_cost
+from moiety.protocols.compare.truncate import (
+    truncate_exact,
+    truncate_exact_cost,
+    truncate_stochastic,
+    truncate_stochastic_cost,
+)
+from moiety.protocols.cost import Cost, Draw
+from moiety.protocols.linear.client import linear_client, new_query_client
+from moiety.protocols.linear.layout import (
+    Geometry,
+    LinearSpec,
+    download_bytes,
+    query_bytes,
+    upload_bytes,
+)
 from moiety.protocols.linear.parameters import Masking
+from moiety.protocols.linear.planner import plan_linear
 from moiety.protocols.linear.rlwe import SEED_BYTES
-from moiety.protocols.ring import I64, U64
+from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
 from moiety.protocols.session import Session
 
 Shape = tuple[int, ...]
@@ -75,7 +85,7 @@ def cases(elements: int, pool: tuple[int, int, int], shrink: int, seed: int) -> 
             (seed, n, bits, out_bits),
             np.maximum(values(seed, n, bits), 0),
             out_bits,
-            costs.relu(elements, bits, out_bits),
+            relu_cost(elements, bits, out_bits),
         )
     yield gates_case(elements, 16, 8, seed)
     for bits, shift in ((28, 12), (41, 12)):
@@ -87,7 +97,7 @@ def cases(elements: int, pool: tuple[int, int, int], shrink: int, seed: int) -> 
             arguments,
             floors,
             bits - shift,
-            costs.truncate_exact(elements, bits, shift),
+            truncate_exact_cost(elements, bits, shift),
         )
         yield _ring_case(
             f"truncate stochastic {bits} bits by {shift}",
@@ -95,7 +105,7 @@ def cases(elements: int, pool: tuple[int, int, int], shrink: int, seed: int) -> 
             arguments,
             floors,
             bits - shift,
-            costs.truncate_stochastic(elements, bits, shift),
+            truncate_stochastic_cost(elements, bits, shift),
             above=1,
         )
     for bits in (16, 41):
@@ -106,7 +116,7 @@ def cases(elements: int, pool: tuple[int, int, int], shrink: int, seed: int) -> 
             (seed, pool, bits),
             cleartext_pool(x),
             bits,
-            costs.maxpool(pool, bits, *POOL),
+            maxpool_cost(pool, bits, *POOL),
             work=x.size,
         )
     for name, (shape, filters, kernel) in LAYERS.items():
@@ -121,7 +131,7 @@ def cases(elements: int, pool: tuple[int, int, int], shrink: int, seed: int) -> 
             maker="benchmarks.micro:make_correlations",
             arguments=(elements, width),
             check=check_correlations,
-            declared=Cost((costs.Draw("C", elements, width),)),
+            declared=Cost((Draw("C", elements, width),)),
             work=elements,
             unit="correlations",
         )
@@ -239,7 +249,7 @@ def gates_case(elements: int, bits: int, count: int, seed: int) -> Case:
         maker="benchmarks.micro:make_gates",
         arguments=(seed, (elements,), bits, count),
         check=check,
-        declared=costs.gates(elements, bits, count),
+        declared=gates_cost(elements, bits, count),
         work=elements * count,
         unit="comparisons",
     )
@@ -266,20 +276,20 @@ def make_linear(session: Session, seed: int, spec: LinearSpec) -> Call:
     """The hint is made here, once, as it is once per model; the call
     includes the image's fresh key.
     """
-    x = share(session, seed, spec.in_shape, spec.bits)
+    x = share(session, seed, spec.geometry.in_shape, spec.bits)
     if session.is_server:
-        layer = linear.ServerLinear(spec, 0, PUBLIC_SEED, *_weights(seed, spec))
+        layer = ServerLinear(spec, 0, PUBLIC_SEED, *_weights(seed, spec))
         layer.prepare()
 
         def server() -> U64:
-            linear.new_query_server(session, [spec], PUBLIC_SEED)
-            return linear.linear_server(session, layer, x)
+            new_query_server(session, [spec], PUBLIC_SEED)
+            return linear_server(session, layer, x)
 
         return server
 
     def client() -> U64:
-        linear.new_query_client(session, [spec], PUBLIC_SEED)
-        return linear.linear_client(session, spec, 0, PUBLIC_SEED, x)
+        new_query_client(session, [spec], PUBLIC_SEED)
+        return linear_client(session, spec, 0, PUBLIC_SEED, x)
 
     return client
 
@@ -321,23 +331,11 @@ def linear_case(
     """A stride-1 convolution with 'same' padding in a 28-bit ring with 10-bit weights, in the
     layout that the compiler would choose.
     """
-    pads = (kernel // 2,) * 4
+    pad = kernel // 2
+    pads = (pad, pad, pad, pad)
     out_shape = (filters, *shape[1:])
-    geometry = (shape, out_shape, (kernel, kernel), (pads[0], pads[1], pads[2], pads[3]), (1, 1), 1)
-    plan = plan_rlwe(*geometry, CONV_BITS, CONV_WEIGHT_BITS, masking)
-    spec = LinearSpec(
-        *geometry,
-        bits=CONV_BITS,
-        weight_bits=CONV_WEIGHT_BITS,
-        degree=plan.degree,
-        primes=plan.primes,
-        masking=plan.masking,
-        channels_per_ciphertext=plan.channels_per_ciphertext,
-        filters_per_answer=plan.filters_per_answer,
-        tile=plan.tile,
-        flood_bits=plan.flood_bits,
-        answer_bits=plan.answer_bits,
-    )
+    geometry = Geometry(shape, out_shape, (kernel, kernel), pads, (1, 1), 1)
+    spec = plan_linear(geometry, CONV_BITS, CONV_WEIGHT_BITS, masking)
     slack = 0 if masking == "flooded" else 1
     return Case(
         name=name,
@@ -345,8 +343,8 @@ def linear_case(
         arguments=(seed, spec),
         check=opens_to(cleartext_conv(seed, spec), spec.bits, slack, slack),
         declared=Cost.of(
-            ("C", packing.query_bytes([spec]) + packing.upload_bytes(spec)),
-            ("S", packing.download_bytes(spec)),
+            ("C", query_bytes([spec]) + upload_bytes(spec)),
+            ("S", download_bytes(spec)),
         ),
         work=int(np.prod(out_shape)) * shape[0] * kernel * kernel,
         unit="multiply-adds",
@@ -355,28 +353,33 @@ def linear_case(
 
 def _weights(seed: int, spec: LinearSpec) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
     rng = np.random.default_rng([seed, 2])
+    geometry = spec.geometry
     bound = 1 << (spec.weight_bits - 1)
     weight = rng.integers(
-        -bound + 1, bound, (spec.out_shape[0], spec.in_shape[0], *spec.kernel), np.int32
+        -bound + 1, bound, (geometry.out_shape[0], geometry.in_shape[0], *geometry.kernel), np.int32
     )
-    return weight, rng.integers(-(1 << 20), 1 << 20, spec.out_shape[0])
+    return weight, rng.integers(-(1 << 20), 1 << 20, geometry.out_shape[0])
 
 
 def cleartext_conv(seed: int, spec: LinearSpec) -> I64:
     """The same convolution on open integers, modulo 2^64."""
+    geometry = spec.geometry
     weight, bias = _weights(seed, spec)
-    x = np.pad(values(seed, spec.in_shape, spec.bits), ((0, 0), spec.pads[0::2], spec.pads[1::2]))
-    total = np.zeros(spec.out_shape, np.int64) + bias[:, None, None]
+    x = np.pad(
+        values(seed, geometry.in_shape, spec.bits),
+        ((0, 0), geometry.pads[0::2], geometry.pads[1::2]),
+    )
+    total = np.zeros(geometry.out_shape, np.int64) + bias[:, None, None]
     # Two 14-bit halves: float64 products of each are exact.
     low, high = x & 0x3FFF, x >> 14
-    for dy in range(spec.kernel[0]):
-        for dx in range(spec.kernel[1]):
+    for dy in range(geometry.kernel[0]):
+        for dx in range(geometry.kernel[1]):
             tap = weight[:, :, dy, dx].astype(np.float64)
             for part, scale in ((low, 1), (high, 1 << 14)):
-                window = part[:, dy : dy + spec.out_shape[1], dx : dx + spec.out_shape[2]].reshape(
-                    spec.in_shape[0], -1
-                )
+                window = part[
+                    :, dy : dy + geometry.out_shape[1], dx : dx + geometry.out_shape[2]
+                ].reshape(geometry.in_shape[0], -1)
                 total += (tap @ window.astype(np.float64)).astype(np.int64).reshape(
-                    spec.out_shape
+                    geometry.out_shape
                 ) * scale
     return total

@@ -32,9 +32,8 @@ from moiety.compiler.planning.plan import Plan, make_plan
 from moiety.compiler.planning.ranges import Ranges
 from moiety.compiler.planning.search import USUAL_ERROR, searched_plan
 from moiety.models import demo_model_path, demo_ranges_path
-from moiety.protocols.cost import Mixed
 from moiety.protocols.errors import MoietyError
-from moiety.protocols.setup import NEVER_SILENT
+from moiety.protocols.ot.generators import NEVER_SILENT, Mixed
 from moiety.runtime.cost import traffic as costing
 from moiety.runtime.party.generators import ALWAYS_SILENT
 

@@ -21,9 +21,10 @@ from benchmarks.harness import high_water, one_thread, pin
 from moiety.protocols import kernels
 from moiety.protocols.errors import NetworkFailure
 from moiety.protocols.network import LAN, Network
+from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role, Session
-from moiety.protocols.setup import NEVER_SILENT, open_session
+from moiety.protocols.setup import open_session
 from moiety.runtime.party.endpoints import Listener, connect
 from moiety.runtime.party.transport import TcpChannel
 

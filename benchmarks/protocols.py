@@ -23,8 +23,8 @@ from benchmarks import harness
 from benchmarks.harness import Row
 from benchmarks.micro import Case, cases
 from benchmarks.parties import Call, Pair, two_processes
-from moiety.protocols.cost import Generator, Mixed, Wire
-from moiety.protocols.setup import NEVER_SILENT
+from moiety.protocols.cost import Generator, Wire
+from moiety.protocols.ot.generators import NEVER_SILENT, Mixed
 from moiety.runtime.party.generators import ALWAYS_SILENT
 
 OT = {"softspoken": NEVER_SILENT, "mixed": 4, "silent": ALWAYS_SILENT}

@@ -27,13 +27,13 @@ from benchmarks.parties import two_processes
 from moiety.protocols import kernels, parallel
 from moiety.protocols.linear.layout import Geometry
 from moiety.protocols.linear.planner import plan_linear
-from moiety.protocols.linear.protocol import ServerLinear
 from moiety.protocols.linear.rlwe import ClientKey, Ring, ServerKey, public_key_a
+from moiety.protocols.linear.server import ServerLinear
+from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.protocols.ot.lpn import SMALL
 from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Session
-from moiety.protocols.setup import NEVER_SILENT
 
 MAKER = "benchmarks.threads:make"
 ELEMENTS = 1 << 19
@@ -105,11 +105,11 @@ def jobs(rng: np.random.Generator) -> dict[str, Callable[[Workers], Any]]:
     spec = plan_linear(geometry, 24, 12, "uniform")
     weight = rng.integers(-2047, 2048, (128, 256, 1, 1)).astype(np.int32)
     layer = ServerLinear(spec, 0, b"public seed 0001", weight, np.zeros(128, np.int64))
-    ring_q, window = Ring.of(spec.degree, spec.primes), spec.layout.windows[0]
+    ring_q, window = Ring.of(spec.rlwe.degree, spec.rlwe.primes), spec.layout.windows[0]
     upload = rng.integers(
         0,
-        min(spec.primes),
-        (len(spec.primes), spec.layout.ciphertexts_per_tile, spec.degree),
+        min(spec.rlwe.primes),
+        (len(spec.rlwe.primes), spec.layout.ciphertexts_per_tile, spec.rlwe.degree),
         np.uint32,
     )
     client = ClientKey.generate(ring_q, Prg.from_os())
@@ -117,7 +117,7 @@ def jobs(rng: np.random.Generator) -> dict[str, Callable[[Workers], Any]]:
     server = ServerKey(
         ring_q, public, ring_q.forward(client.mask(public[:, None], Prg.from_os()))[:, 0]
     )
-    answers = rng.integers(0, 1 << spec.answer_bits, (16, spec.degree), np.uint64)
+    answers = rng.integers(0, 1 << spec.rlwe.answer_bits, (16, spec.rlwe.degree), np.uint64)
     seeds = rng.integers(0, 256, (SMALL.seeds, 16), np.uint8)
     rows = np.zeros((SMALL.length, 16), np.uint8)
     code = np.zeros(16, np.uint8)
@@ -146,7 +146,7 @@ def jobs(rng: np.random.Generator) -> dict[str, Callable[[Workers], Any]]:
             lambda r: kernels.encode_blocks(seeds, code, r.start, rows[r]), SMALL.length
         ),
         "encryptions of zero": pieces(lambda i: server.zeros(16, Prg(bytes(15) + bytes([i]))), 16),
-        "phases": pieces(lambda i: client.phase_product(answers, spec.answer_bits), 16),
+        "phases": pieces(lambda i: client.phase_product(answers, spec.rlwe.answer_bits), 16),
         "convolution": lambda workers: layer.convolve(upload, window, workers),
     }
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from moiety.protocols.arrays import U8
+
 
 @dataclass
 class Traffic:
@@ -79,7 +81,7 @@ class Channel(ABC):
             self.meter.count(view.nbytes, 0)
             self._write(view.cast("B"))
 
-    def recv(self, nbytes: int) -> npt.NDArray[np.uint8]:
+    def recv(self, nbytes: int) -> U8:
         """Exactly `nbytes` from the peer as uint8 `(nbytes,)`. Raises
         `NetworkFailure` when the peer is gone.
         """

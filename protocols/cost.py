@@ -1,49 +1,50 @@
-"""Declared costs: bytes each way and the order of flights of every
-protocol, as formulas in its sizes.
+"""The algebra of declared costs: what a protocol sends, draws and computes, in order.
 
-Sizes may be integers or sympy expressions; the formulas are the same. Set-up, key and
-refill bytes are declared like everything else; what the TCP layer adds (frame headers,
-keep-alive) is counted apart by the transport. A test holds these declarations equal to what
-the meter counts, byte for byte.
+A protocol declares its cost beside its code, as a formula in its sizes, and `cost_of` connects the
+two; a test walks all of them and holds each declaration equal to what the meter counts, byte for
+byte and flight for flight. Sizes may be integers or sympy expressions; the formulas are the same.
+Set-up, key and refill bytes are declared like everything else; what the TCP layer adds (frame
+headers, keep-alive) is counted apart by the transport.
 
-A Cost is the sequence of what is sent and of the correlations that are drawn. What drawing
-costs depends on the generator: SoftSpoken sends a fixed number of bits for each, silent
-generation sends a refill now and then, so its bytes depend on all that was drawn before.
+A Cost is the sequence of what is sent and of the correlations that are drawn. What drawing costs
+depends on the generator: SoftSpoken sends a fixed number of bits for each, silent generation sends
+a refill now and then, so its bytes depend on all that was drawn before (protocols/ot/generators).
 `Cost.on` puts the two together.
 
 Local work stands beside the messages, as amounts of named figures (how many pads, how many
 residues); what a unit of a figure takes is a machine's affair (runtime/cost/machine), and how work
 and messages overlap is runtime/cost/clock's.
-
-The compiler imports this module and no other protocol code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
-
-from moiety.protocols.compare.digits import Plan, join_width, plan
-from moiety.protocols.network import LAN, Network
-from moiety.protocols.ot.lpn import SMALL, LpnParameters, Pool
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal, Protocol, TypeVar
 
 Size = Any  # int or sympy.Expr
 Party = Literal["C", "S"]
 
+BATCH = 128
+"""SoftSpoken makes correlations in blocks of so many."""
+
 
 def _ceil(value: Size, divisor: int) -> Size:
     """`ceil(value / divisor)`, exactly, for an int or a symbolic value."""
-    if isinstance(value, int):
-        return -(-value // divisor)
-    import sympy
-
-    return sympy.ceiling(sympy.sympify(value) / divisor)
+    return -(-value // divisor)
 
 
-def packed(n: Size, bits: int) -> Size:
-    """Bytes of n values of `bits` bits."""
+def packed(n: Size, bits: Size) -> Size:
+    """Bytes of n values of `bits` bits, packed without gaps."""
     return _ceil(n * bits, 8)
+
+
+def correction_bytes(n: Size, k: int) -> Size:
+    """Bytes of SoftSpoken corrections for n correlations of width k:
+    31*k bits each, in blocks of 128.
+    """
+    return 31 * k * 16 * _ceil(n, BATCH)
 
 
 @dataclass(frozen=True)
@@ -95,44 +96,10 @@ class Generator(Protocol):
 
 
 class SoftSpoken:
-    """31 bits per correlation and bit of choice, in blocks of 128 correlations."""
+    """The generator that every session has, and that bytes are quoted with where none is named."""
 
     def draw(self, demand: Draw) -> Iterator[Send]:
-        yield Send(demand.receiver, correlations(demand.n, demand.k))
-
-
-@dataclass
-class Silent:
-    """Silent generation in both directions, from a fresh session on; follows
-    the pools as the two parties do.
-    """
-
-    parameters: LpnParameters = SMALL
-    batch: int = 2
-    pools: dict[Party, Pool] = field(default_factory=dict)
-
-    def pool(self, receiver: Party) -> Pool:
-        """What this receiver has at hand."""
-        return self.pools.setdefault(receiver, Pool(self.parameters, self.batch))
-
-    def draw(self, demand: Draw) -> Iterator[Send]:
-        made = self.pool(demand.receiver).take(demand.n, demand.k)
-        yield Send(demand.receiver, made.shifts)
-        yield Send(other(demand.receiver), made.answer)
-        yield Send(demand.receiver, made.high)
-
-
-@dataclass
-class Mixed:
-    """Silent generation for choices of at least `silent_from` bits, SoftSpoken below."""
-
-    silent_from: int
-    silent: Silent = field(default_factory=Silent)
-    softspoken: SoftSpoken = field(default_factory=SoftSpoken)
-
-    def draw(self, demand: Draw) -> Iterable[Send]:
-        generator: Generator = self.silent if demand.k >= self.silent_from else self.softspoken
-        return generator.draw(demand)
+        yield Send(demand.receiver, correction_bytes(demand.n, demand.k))
 
 
 def other(party: Party) -> Party:
@@ -218,191 +185,29 @@ class Cost:
         return self.on(SoftSpoken()).total
 
 
-def correlations(n: Size, k: int) -> Size:
-    """Bytes of SoftSpoken corrections for n correlations of width k:
-    31*k bits each, in blocks of 128.
-    """
-    return 31 * k * 16 * _ceil(n, 128)
-
-
 def local(figure: str, amount: Size, party: Party | None = None) -> Cost:
     """Work of one party, or the same of both."""
     work = (Work(figure, amount),)
     return Cost(tuple(Local(each, work) for each in ("C", "S") if party in (None, each)))
 
 
-def choose(receiver: Party, n: Size, k: int) -> Cost:
-    """The receiver opens n 1-of-2^k transfers."""
-    send = Send(receiver, packed(n, k), (Work("choose", n),), (Work("accept", n),))
-    return Cost((Draw(receiver, n, k), send))
+Interactive = Callable[..., object]
+Formula = TypeVar("Formula", bound=Callable[..., Cost])
+_declared: dict[Interactive, Callable[..., Cost]] = {}
 
 
-def answer(sender: Party, n: Size, k: int, bits: int, made: Works = (), read: Works = ()) -> Cost:
-    """The sender answers them with `bits`-bit entries."""
-    return Cost((Send(sender, packed(n * ((1 << k) - 1), bits), made, read),))
-
-
-@dataclass(frozen=True)
-class Lookup:
-    """n lookups of `bits`-bit entries, with the work of making and of opening the answer."""
-
-    n: Size
-    k: int
-    bits: Size
-    made: Works = ()
-    read: Works = ()
-
-
-def lookups(jobs: Iterable[Lookup]) -> Cost:
-    """Lookups in the same flights, server -> client: all are opened, then all answered."""
-    jobs = list(jobs)
-    opened = sum((choose("C", job.n, job.k) for job in jobs), Cost())
-    return sum((answer("S", job.n, job.k, job.bits, job.made, job.read) for job in jobs), opened)
-
-
-def lookup(n: Size, k: int, bits: int) -> Cost:
-    """n lookups, server -> client."""
-    return lookups([_xor_lookup(n, k, bits)])
-
-
-def _xor_lookup(n: Size, k: int, bits: int) -> Lookup:
-    return Lookup(n, k, bits, (Work(f"join_send_{k}", n),), (Work(f"join_recv_{k}", n),))
-
-
-def _leaf(n: Size, k: int, count: Size, with_eq: bool) -> Lookup:
-    """One digit against `count` thresholds. From two on, pads are kept apart from
-    fields, at a price of their own.
+def cost_of(*protocols: Interactive) -> Callable[[Formula], Formula]:
+    """Marks a formula as what these protocols (the two sides of one, or several that cost the
+    same) send, draw and compute.
     """
-    fields = count * (1 + with_eq)
-    if count == 1:
-        return Lookup(n, k, fields, (Work(f"leaf_send_{k}", n),), (Work(f"leaf_recv_{k}", n),))
-    made, read = (
-        (Work(f"leaves_{side}_{k}", n), Work(f"field_{side}_{k}", n * fields))
-        for side in ("send", "recv")
-    )
-    return Lookup(n, k, fields, made, read)
+
+    def declare(formula: Formula) -> Formula:
+        _declared.update(dict.fromkeys(protocols, formula))
+        return formula
+
+    return declare
 
 
-def comparison_plan(n: Size, bits: int, count: Size = 1, network: Network | Plan = LAN) -> Plan:
-    """The digits of n comparisons; for a symbolic n those of a tensor so large that round trips do
-    not matter. Instead of a network, here and below, the plan itself may be given.
-    """
-    if isinstance(network, Plan):
-        return network
-    return plan(bits, count, n if isinstance(n, int) else None, network)
-
-
-def less_than(n: Size, bits: int, count: Size = 1, network: Network | Plan = LAN) -> Cost:
-    """Millionaires' comparison of n client values with `count` server
-    values each, of `bits` bits.
-    """
-    made = comparison_plan(n, bits, count, network)
-    sizes = made.digits
-    cut = local("digit", n * len(sizes), "C") + local("digit", n * count * len(sizes), "S")
-    total = cut + lookups(
-        _leaf(n, k, count, index < len(sizes) - 1) for index, k in enumerate(sizes)
-    )
-    for groups in made.joins:
-        jobs = [(size, index == len(groups) - 1) for index, size in enumerate(groups) if size > 1]
-        total = total + local("join_choice", n * count * sum(size - 1 for size, _ in jobs))
-        total = total + lookups(
-            _xor_lookup(n * count, join_width(size, last), 2 - last) for size, last in jobs
-        )
-    return total
-
-
-def gates(n: Size, bits: int, count: Size = 1, network: Network | Plan = LAN) -> Cost:
-    """DReLU of n elements for `count` thresholds each."""
-    shifted = local("pass", 2 * n, "C") + local("pass", 4 * n * count, "S")
-    return shifted + less_than(n, bits - 1, count, network) + local("bit_pass", 2 * n * count)
-
-
-def multiplex(n: Size, out_bits: int) -> Cost:
-    """Gate and extend n elements."""
-    prepared = local("pass", 2 * n, "C") + local("pass", 2 * n, "S") + local("bit_pass", n)
-    opened = choose("C", n, 2) + choose("S", n, 1)
-    server = answer("S", n, 2, out_bits, (Work("mux_server", n),), (Work("open_2", n),))
-    client = answer("C", n, 1, out_bits, (Work("mux_client", n),), (Work("open_1", n),))
-    return prepared + opened + server + client + local("pass", 2 * n)
-
-
-def relu(n: Size, bits: int, out_bits: int, network: Network | Plan = LAN) -> Cost:
-    """DReLU, then the multiplexer with extension; the same with and without secret thresholds."""
-    return gates(n, bits, 1, network) + multiplex(n, out_bits)
-
-
-def bit_to_ring(n: Size, bits: int) -> Cost:
-    table = (Work("bit_table", n), Work("arith_send_1", n))
-    return lookups([Lookup(n, 1, bits, table, (Work("open_1", n),))]) + local("pass", n)
-
-
-def truncate_exact(n: Size, bits_in: int, shift: int, network: Network | Plan = LAN) -> Cost:
-    if shift == 0:
-        return Cost()
-    return (
-        local("pass", 2 * n)
-        + less_than(n, shift, 1, network)
-        + bit_to_ring(n, bits_in - shift)
-        + local("pass", 3 * n)
-    )
-
-
-def truncate_stochastic(n: Size, bits_in: int, shift: int) -> Cost:
-    return local("pass", 3 * n)
-
-
-def extend(n: Size, bits: int, out_bits: int, network: Network | Plan = LAN) -> Cost:
-    if bits == out_bits:
-        return Cost()
-    made = local("pass", 2 * n) + less_than(n, bits, 1, network) + bit_to_ring(n, out_bits - bits)
-    return made + local("pass", 4 * n)
-
-
-def reveal_to_client(n: Size, bits: int) -> Cost:
-    return Cost.of(("S", packed(n, bits)))
-
-
-def maxpool(
-    shape: tuple[int, int, int],
-    bits: int,
-    kernel: tuple[int, int],
-    strides: tuple[int, int],
-    pads: tuple[int, int, int, int],
-    network: Network = LAN,
-) -> Cost:
-    """Rows, then columns; each a binary tree of maxima."""
-    total = Cost()
-    for pairs in maxpool_pairs(shape, kernel, strides, pads):
-        total = (
-            total
-            + local("pass", 5 * pairs)
-            + relu(pairs, bits, bits, network)
-            + local("pass", 2 * pairs)
-        )
-    return total
-
-
-def maxpool_pairs(
-    shape: tuple[int, int, int],
-    kernel: tuple[int, int],
-    strides: tuple[int, int],
-    pads: tuple[int, int, int, int],
-) -> Iterator[int]:
-    """How many maxima each level of the trees takes."""
-    channels, height, width = shape[0], shape[1] + pads[0] + pads[2], shape[2] + pads[1] + pads[3]
-    out_width = (width - kernel[1]) // strides[1] + 1
-    out_height = (height - kernel[0]) // strides[0] + 1
-    for size, count in (
-        (kernel[1], channels * height * out_width),
-        (kernel[0], channels * out_height * out_width),
-    ):
-        taps = size
-        while taps > 1:
-            yield taps // 2 * count
-            taps -= taps // 2
-
-
-def setup() -> Cost:
-    """Base transfers and punctured trees, both directions: 128 transfers each."""
-    receiver, sender = 2 * 32 * 128, 32 + 128 * 2 * 16
-    return Cost.of(("S", receiver), ("C", sender + receiver), ("S", sender))
+def declared_costs() -> Mapping[Interactive, Callable[..., Cost]]:
+    """Every protocol of the modules that are loaded, and its formula."""
+    return MappingProxyType(_declared)

@@ -4,7 +4,8 @@ MoietyError
 ├── BadModel           the ONNX file cannot be compiled
 ├── BadPlan            no plan meets the options given
 ├── BadInput           an image, a folder, a file or an option of the user's
-│   └── BadArtifact    a Program, Weights or calibration file that is damaged, foreign or of another version
+│   └── BadArtifact    a Program, Weights or calibration file that is damaged, foreign or of
+│                      another version
 ├── PeerMismatch       the two sides do not run the same Program, version or parameters
 ├── NetworkFailure     connection refused, lost, timed out, or garbage on it
 └── ContractViolation  a bug: an internal precondition does not hold

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 import numpy as np
-import numpy.typing as npt
 
 from moiety.protocols import kernels
+from moiety.protocols.arrays import U8, U64
 from moiety.protocols.errors import ContractViolation
 
 BLOCK = 16
@@ -29,7 +29,7 @@ class Prg:
         """A stream with a fresh seed from the operating system's CSPRNG."""
         return cls(os.urandom(BLOCK))
 
-    def bytes(self, n: int) -> npt.NDArray[np.uint8]:
+    def bytes(self, n: int) -> U8:
         """`n` bytes as uint8 `(n,)`."""
         if n == 0:
             return np.zeros(0, np.uint8)
@@ -39,7 +39,7 @@ class Prg:
         self._counter += -(-n // BLOCK)
         return kernels.aes_ctr(self._key, start, n)
 
-    def uint64(self, n: int, bits: int = 64) -> npt.NDArray[np.uint64]:
+    def uint64(self, n: int, bits: int = 64) -> U64:
         """`n` independent uniform values in `[0, 2^bits)` as uint64 `(n,)`, 1 <= bits <= 64."""
         values = self.bytes(8 * n).view(np.uint64)
         return values if bits == 64 else values & np.uint64((1 << bits) - 1)

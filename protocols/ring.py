@@ -7,8 +7,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-U64 = npt.NDArray[np.uint64]
-I64 = npt.NDArray[np.int64]
+from moiety.protocols.arrays import I64, U8, U64
 
 
 def mask(bits: int) -> np.uint64:
@@ -32,6 +31,6 @@ def to_signed(x: U64, bits: int) -> I64:
     return (x << shift).view(np.int64) >> np.int64(64 - bits)
 
 
-def msb(x: U64, bits: int) -> npt.NDArray[np.uint8]:
+def msb(x: U64, bits: int) -> U8:
     """Bit `bits-1`, 0 or 1."""
     return (x >> np.uint64(bits - 1)).astype(np.uint8)

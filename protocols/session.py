@@ -1,4 +1,4 @@
-"""The explicit context of a run: role, channel, randomness, correlations.
+"""The explicit context of a run: role, channel, randomness, correlations, keys.
 Nothing here keeps module state.
 """
 
@@ -6,15 +6,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
 
 from moiety.protocols.channel import Channel
+from moiety.protocols.linear.rlwe import ClientKey, QueryKeys, ServerKey
 from moiety.protocols.network import LAN, Network
+from moiety.protocols.ot.transfers import TransferReceiver, TransferSender
 from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
-
-if TYPE_CHECKING:
-    from moiety.protocols.ot.transfers import TransferReceiver, TransferSender
 
 
 class Role(IntEnum):
@@ -24,15 +22,16 @@ class Role(IntEnum):
     CLIENT = 1
 
 
-@dataclass
+@dataclass(frozen=True)
 class Session:
-    """One party's side of one connection.
+    """One party's side of one connection. Made by `setup.open_session`.
 
-    `sender` and `receiver` are the two directions of oblivious transfer this party takes part in:
-    the server's `sender` is paired with the client's `receiver` (direction server -> client) and
-    the other way round. `rlwe` holds the client's per-query keys or the server's copies of the
-    public ones. `network` is the class of networks that comparisons are cut into digits for: public,
-    the same at both parties. `workers` are this party's threads; the peer need not have as many.
+    `sender` and `receiver` are the two directions of oblivious transfer this party takes part
+    in: the server's `sender` is paired with the client's `receiver` (direction server -> client)
+    and the other way round. `network` is the class of networks that comparisons are cut into
+    digits for: public, the same at both parties. `workers` are this party's threads; the peer
+    need not have as many. Of the keys of the current query, a client holds the `secret_keys`, a
+    server its copies of the `public_keys`.
     """
 
     role: Role
@@ -40,9 +39,10 @@ class Session:
     prg: Prg
     sender: TransferSender
     receiver: TransferReceiver
-    rlwe: dict[Any, Any] = field(default_factory=dict)
     network: Network = LAN
     workers: Workers = field(default_factory=Workers)
+    secret_keys: QueryKeys[ClientKey] = field(default_factory=QueryKeys)
+    public_keys: QueryKeys[ServerKey] = field(default_factory=QueryKeys)
 
     @property
     def is_server(self) -> bool:

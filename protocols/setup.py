@@ -1,25 +1,27 @@
 """Opening a session: base transfers and punctured trees, in both directions.
 
-Three flights. The server's `delta` (direction server -> client) is fixed by its base transfer
-choices in flight 1, the client's in flight 2; each is answered in the next flight.
+Functionality: both directions of transfer get a fresh delta, known to the direction's sender alone,
+and the trees that SoftSpoken expands (protocols/ot/base, protocols/ot/softspoken). Nothing else is
+learned; semi-honest, and invalid group elements are refused.
+
+Three flights, S C S. The server's `delta` (direction server -> client) is fixed by its base
+transfer choices in flight 1, the client's in flight 2; each is answered in the next flight.
 """
 
 from __future__ import annotations
 
-import numpy as np
-
+from moiety.protocols.arrays import U8
 from moiety.protocols.channel import Channel
+from moiety.protocols.cost import Cost, cost_of
 from moiety.protocols.network import LAN, Network
 from moiety.protocols.ot import base as base_ot
 from moiety.protocols.ot import softspoken as ss
+from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.protocols.ot.mixed import mixed_receiver, mixed_sender
 from moiety.protocols.ot.transfers import TransferReceiver, TransferSender
 from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Role, Session
-
-NEVER_SILENT = 5
-"""A choice has at most four bits."""
 
 _TO_CLIENT, _TO_SERVER = b"server->client", b"client->server"
 
@@ -34,8 +36,8 @@ def open_session(
 ) -> Session:
     """Run the set-up with the peer and return this party's Session. `prg` is this party's
     randomness; the operating system's when None. Choices of at least `silent_from` bits take silent
-    correlations; it must be the peer's, too. `workers` are this party's threads (None: one);
-    `network` is the class of networks that comparisons are cut into digits for, as at the peer.
+    correlations, and comparisons are cut into digits for `network`; both must be the peer's, too.
+    `workers` are this party's threads (None: one).
 
     Raises `NetworkFailure` when the peer is gone or sends invalid group elements.
     """
@@ -53,14 +55,20 @@ def open_session(
     # Both generators of a direction start from its one set-up, and so have the same delta.
     mixed_s = mixed_sender(channel, sender, prg.fork(), silent_from, workers)
     mixed_r = mixed_receiver(channel, receiver, prg.fork(), silent_from, workers)
-    to_peer, from_peer = (
-        TransferSender(channel, mixed_s, workers),
-        TransferReceiver(channel, mixed_r, workers),
-    )
-    return Session(role, channel, prg, to_peer, from_peer, network=network, workers=workers)
+    to_peer = TransferSender(channel, mixed_s, workers)
+    from_peer = TransferReceiver(channel, mixed_r, workers)
+    return Session(role, channel, prg, to_peer, from_peer, network, workers)
 
 
-def _puncture(tag: bytes, channel: Channel, prg: Prg) -> tuple[base_ot.BaseReceiver, np.ndarray]:
+@cost_of(open_session)
+def open_session_cost() -> Cost:
+    """The base transfers of each direction, and the trees that come with their answer."""
+    opening = base_ot.receiver_bytes(ss.TRANSFERS)
+    answer = base_ot.SENDER_BYTES + ss.PUNCTURE_BYTES
+    return Cost.of(("S", opening), ("C", answer + opening), ("S", answer))
+
+
+def _puncture(tag: bytes, channel: Channel, prg: Prg) -> tuple[base_ot.BaseReceiver, U8]:
     delta = prg.bytes(16)
     start = base_ot.BaseReceiver.start(tag, 1 - ss.delta_bits(delta).reshape(-1), prg)
     channel.send(start.message)
@@ -68,7 +76,7 @@ def _puncture(tag: bytes, channel: Channel, prg: Prg) -> tuple[base_ot.BaseRecei
 
 
 def _punctured(
-    start: base_ot.BaseReceiver, delta: np.ndarray, channel: Channel, workers: Workers
+    start: base_ot.BaseReceiver, delta: U8, channel: Channel, workers: Workers
 ) -> ss.SoftSpokenSender:
     answer = channel.recv(base_ot.SENDER_BYTES).tobytes()
     message = channel.recv(ss.PUNCTURE_BYTES).tobytes()

@@ -27,14 +27,4 @@ def plan_rlwe(
     Raises `BadPlan` if no supported ring holds the noise, or for an impossible geometry.
     """
     geometry = Geometry(in_shape, out_shape, kernel, pads, dilations, groups)
-    spec = plan_linear(geometry, bits, weight_bits, masking)
-    return RlwePlan(
-        degree=spec.degree,
-        primes=spec.primes,
-        masking=spec.masking,
-        channels_per_ciphertext=spec.channels_per_ciphertext,
-        filters_per_answer=spec.filters_per_answer,
-        tile=spec.tile,
-        flood_bits=spec.flood_bits,
-        answer_bits=spec.answer_bits,
-    )
+    return plan_linear(geometry, bits, weight_bits, masking).rlwe

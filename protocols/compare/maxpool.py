@@ -1,16 +1,23 @@
 """Maximum over windows: rows, then columns, each a tree of `max(a, b) = b + relu(a - b)`.
 
-Operands must lie in `[-2^(bits-2), 2^(bits-2))`, so that a difference fits the ring (one headroom
-bit). Padding counts as -2^(bits-2), which no operand is below.
+Functionality: additive shares in `Z_{2^bits}` of a tensor to shares of its windows' maxima. Exact
+for operands in `[-2^(bits-2), 2^(bits-2))`, so that a difference fits the ring (one headroom bit).
+Padding counts as -2^(bits-2), which no operand is below. Flights: those of one ReLU per level,
+`ceil(log2(kw)) + ceil(log2(kh))` levels. Nothing leaks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from moiety.protocols import ring
-from moiety.protocols.compare.relu import relu
-from moiety.protocols.ring import U64
+from moiety.protocols.arrays import U64
+from moiety.protocols.compare.digits import Plan
+from moiety.protocols.compare.relu import relu, relu_cost
+from moiety.protocols.cost import Cost, cost_of, local
+from moiety.protocols.network import LAN, Network
 from moiety.protocols.session import Session
 
 
@@ -47,3 +54,40 @@ def _running_max(session: Session, x: U64, bits: int, kernel: int, stride: int, 
         larger = ring.reduce(b + relu(session, ring.reduce(a - b, bits), bits, bits), bits)
         taps = [*larger, *taps[2 * pairs :]]
     return taps[0]
+
+
+@cost_of(maxpool)
+def maxpool_cost(
+    shape: tuple[int, int, int],
+    bits: int,
+    kernel: tuple[int, int],
+    strides: tuple[int, int],
+    pads: tuple[int, int, int, int],
+    network: Network | Plan = LAN,
+) -> Cost:
+    """Of a tensor of `shape` `(C,H,W)`."""
+    levels = (
+        local("pass", 5 * pairs) + relu_cost(pairs, bits, bits, network) + local("pass", 2 * pairs)
+        for pairs in maxpool_pairs(shape, kernel, strides, pads)
+    )
+    return sum(levels, Cost())
+
+
+def maxpool_pairs(
+    shape: tuple[int, int, int],
+    kernel: tuple[int, int],
+    strides: tuple[int, int],
+    pads: tuple[int, int, int, int],
+) -> Iterator[int]:
+    """How many maxima each level of the trees takes."""
+    channels, height, width = shape[0], shape[1] + pads[0] + pads[2], shape[2] + pads[1] + pads[3]
+    out_width = (width - kernel[1]) // strides[1] + 1
+    out_height = (height - kernel[0]) // strides[0] + 1
+    for size, count in (
+        (kernel[1], channels * height * out_width),
+        (kernel[0], channels * out_height * out_width),
+    ):
+        taps = size
+        while taps > 1:
+            yield taps // 2 * count
+            taps -= taps // 2

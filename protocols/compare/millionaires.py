@@ -1,12 +1,15 @@
-"""Millionaires' comparison and DReLU from 1-of-16 lookups (CrypTFlow2, CCS 2020, section 3.1;
-lookups on shares for the combination).
+"""Millionaires' comparison from 1-of-2^k lookups (CrypTFlow2, CCS 2020, section 3.1; lookups
+on shares for the combination).
+
+Functionality: the server's a and the client's y, of `bits` bits, to XOR shares of `[a < y]`. Exact
+for every pair, 1 <= bits <= 64. Nothing leaks.
 
 The server is the sender of every lookup, the client the receiver. One client value may be compared
 with several server values: the digits' lookups then answer for all of them at once. Values are cut
-into digits of at most four bits, by the plan for the session's network (protocols/compare/digits). One
-lookup per digit shares `lt = [server digit < client digit]` and `eq`; the digits are then joined,
-up to three in one round, by lookups whose table the sender computes from its shares and whose
-choice is the receiver's shares.
+into digits of at most four bits, by the plan for the session's network (protocols/compare/digits).
+One lookup per digit shares `lt = [server digit < client digit]` and `eq`; the digits are then
+joined, up to three in one round, by lookups whose table the sender computes from its shares and
+whose choice is the receiver's shares.
 
 Flights: CS for the digits, CS for every joining round.
 """
@@ -16,20 +19,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from moiety.protocols import ring
-from moiety.protocols.compare.digits import join_width, plan
-from moiety.protocols.ring import U64
+from moiety.protocols.arrays import U8, U64
+from moiety.protocols.compare.digits import Plan, join_width, plan
+from moiety.protocols.cost import Cost, Size, Work, cost_of, local
+from moiety.protocols.network import LAN, Network
+from moiety.protocols.ot.transfers import Lookup, lookups_cost
 from moiety.protocols.session import Session
 
-U8 = npt.NDArray[np.uint8]
-
 LT = np.uint8(1)
+"""The bit of a part that holds its share of lt; the next one holds eq."""
 
 
 def less_than(session: Session, values: U64, bits: int, count: int = 1) -> U8:
-    """XOR shares of `[a_k < y]`, uint8 `(count, n)` of 0/1.
+    """XOR shares of `[a_k < y]`, uint8 `(count, n)` of 0/1; count <= digits.MAX_THRESHOLDS.
 
     `values` uint64 below 2^bits: the server's a, `(count, n)`; the client's y, `(1, n)`.
     """
@@ -123,21 +127,56 @@ _JOIN = {
 }
 
 
-def drelu(session: Session, values: U64, bits: int, count: int = 1) -> U8:
-    """XOR shares of `[x_k >= 0]`, uint8 `(count, n)`, for additive shares in
-    `Z_{2^bits}`, 2 <= bits <= 64. Exact.
-
-    `values` uint64: the server's shares `(count, n)`; the client's, the same for all k,
-    `(1, n)`. `msb(x) = msb(x0) ^ msb(x1) ^ carry`, `carry = [2^(bits-1) - 1 - low(x0) <
-    low(x1)]` (CrypTFlow2, Algorithm 2).
-    """
-    low = values & ring.mask(bits - 1)
-    sign = ring.msb(values, bits)
-    if session.is_server:
-        return less_than(session, ring.mask(bits - 1) - low, bits - 1, count) ^ sign ^ np.uint8(1)
-    return less_than(session, low, bits - 1, count) ^ sign
-
-
 def wrap(session: Session, x: U64, bits: int) -> U8:
     """XOR shares of `[x0 + x1 >= 2^bits]`, uint8 `(n,)`, for `x` uint64 `(n,)` below 2^bits."""
     return less_than(session, (ring.mask(bits) - x if session.is_server else x)[None], bits)[0]
+
+
+# --- declared costs -------------------------------------------------------------------------------
+
+
+def comparison_plan(n: Size, bits: int, count: Size = 1, network: Network | Plan = LAN) -> Plan:
+    """The digits of n comparisons; for a symbolic n those of a tensor so large that round trips do
+    not matter. Instead of a network, here and in all costs above it, the plan itself may be given.
+    """
+    if isinstance(network, Plan):
+        return network
+    return plan(bits, count, n if isinstance(n, int) else None, network)
+
+
+@cost_of(less_than)
+def less_than_cost(n: Size, bits: int, count: Size = 1, network: Network | Plan = LAN) -> Cost:
+    """Of n client values with `count` server values each."""
+    made = comparison_plan(n, bits, count, network)
+    sizes = made.digits
+    cut = local("digit", n * len(sizes), "C") + local("digit", n * count * len(sizes), "S")
+    total = cut + lookups_cost(
+        _leaf(n, k, count, index < len(sizes) - 1) for index, k in enumerate(sizes)
+    )
+    for groups in made.joins:
+        jobs = [(size, index == len(groups) - 1) for index, size in enumerate(groups) if size > 1]
+        total = total + local("join_choice", n * count * sum(size - 1 for size, _ in jobs))
+        total = total + lookups_cost(
+            Lookup.xor(n * count, join_width(size, last), 2 - last) for size, last in jobs
+        )
+    return total
+
+
+def _leaf(n: Size, k: int, count: Size, with_eq: bool) -> Lookup:
+    """One digit against `count` thresholds. From two on, pads are kept apart from
+    fields, at a price of their own.
+    """
+    fields = count * (1 + with_eq)
+    if count == 1:
+        return Lookup(n, k, fields, (Work(f"leaf_send_{k}", n),), (Work(f"leaf_recv_{k}", n),))
+    made, read = (
+        (Work(f"leaves_{side}_{k}", n), Work(f"field_{side}_{k}", n * fields))
+        for side in ("send", "recv")
+    )
+    return Lookup(n, k, fields, made, read)
+
+
+@cost_of(wrap)
+def wrap_cost(n: Size, bits: int, network: Network | Plan = LAN) -> Cost:
+    """One comparison of n values; the pass over the server's share is counted with its caller's."""
+    return less_than_cost(n, bits, 1, network)

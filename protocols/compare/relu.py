@@ -23,14 +23,15 @@ corrections and masked messages only.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from moiety.protocols import ring
-from moiety.protocols.compare.millionaires import drelu
-from moiety.protocols.ring import U64
+from moiety.protocols.arrays import U8, U64
+from moiety.protocols.compare.digits import Plan
+from moiety.protocols.compare.millionaires import less_than, less_than_cost
+from moiety.protocols.cost import Cost, Size, Work, cost_of, local
+from moiety.protocols.network import LAN, Network
+from moiety.protocols.ot.transfers import answer_cost, choose_cost
 from moiety.protocols.session import Session
-
-U8 = npt.NDArray[np.uint8]
 
 
 def relu(
@@ -63,6 +64,21 @@ def gates(session: Session, x: U64, bits: int, count: int, thresholds: U64 | Non
     else:
         values = x.reshape(1, -1)
     return drelu(session, values, bits, count).reshape(count, *x.shape)
+
+
+def drelu(session: Session, values: U64, bits: int, count: int = 1) -> U8:
+    """XOR shares of `[x_k >= 0]`, uint8 `(count, n)`, for additive shares in
+    `Z_{2^bits}`, 2 <= bits <= 64. Exact.
+
+    `values` uint64: the server's shares `(count, n)`; the client's, the same for all k,
+    `(1, n)`. `msb(x) = msb(x0) ^ msb(x1) ^ carry`, `carry = [2^(bits-1) - 1 - low(x0) <
+    low(x1)]` (CrypTFlow2, Algorithm 2).
+    """
+    low = values & ring.mask(bits - 1)
+    sign = ring.msb(values, bits)
+    if session.is_server:
+        return less_than(session, ring.mask(bits - 1) - low, bits - 1, count) ^ sign ^ np.uint8(1)
+    return less_than(session, low, bits - 1, count) ^ sign
 
 
 def multiplex(
@@ -104,3 +120,36 @@ def _multiplex_client(session: Session, x: U64, gate: U8, bits: int, out_bits: i
     theirs = session.receiver.additive(to_server, out_bits)
     own = session.sender.multiplex_2(from_server, x, gate, bits, out_bits)
     return ring.reduce(own + theirs, out_bits)
+
+
+# --- declared costs -------------------------------------------------------------------------------
+
+
+@cost_of(drelu)
+def drelu_cost(n: Size, bits: int, count: Size = 1, network: Network | Plan = LAN) -> Cost:
+    """Of n client values with `count` server values each."""
+    split = local("pass", 2 * n, "C") + local("pass", 2 * n * count, "S")
+    compared = less_than_cost(n, bits - 1, count, network)
+    return split + compared + local("bit_pass", 2 * n * count)
+
+
+@cost_of(gates)
+def gates_cost(n: Size, bits: int, count: Size = 1, network: Network | Plan = LAN) -> Cost:
+    """Of n elements for `count` thresholds each."""
+    return local("pass", 2 * n * count, "S") + drelu_cost(n, bits, count, network)
+
+
+@cost_of(multiplex)
+def multiplex_cost(n: Size, out_bits: Size) -> Cost:
+    """Gate and extend n elements."""
+    prepared = local("pass", 2 * n, "C") + local("pass", 2 * n, "S") + local("bit_pass", n)
+    opened = choose_cost("C", n, 2) + choose_cost("S", n, 1)
+    server = answer_cost("S", n, 2, out_bits, (Work("mux_server", n),), (Work("open_2", n),))
+    client = answer_cost("C", n, 1, out_bits, (Work("mux_client", n),), (Work("open_1", n),))
+    return prepared + opened + server + client + local("pass", 2 * n)
+
+
+@cost_of(relu)
+def relu_cost(n: Size, bits: int, out_bits: Size, network: Network | Plan = LAN) -> Cost:
+    """DReLU, then the multiplexer with extension; the same with and without secret thresholds."""
+    return gates_cost(n, bits, 1, network) + multiplex_cost(n, out_bits)

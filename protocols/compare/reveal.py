@@ -1,18 +1,28 @@
-"""Opening a shared value to one party."""
+"""Opening a shared value to the client.
+
+Functionality: additive shares modulo 2^bits to the ring elements at the client, nothing at the
+server. The client learns the value, which is the purpose; n values of `bits` bits in one flight, S.
+"""
 
 from __future__ import annotations
 
 from moiety.protocols import kernels, ring
-from moiety.protocols.ot.transfers import packed_bytes
-from moiety.protocols.ring import U64
+from moiety.protocols.arrays import U64
+from moiety.protocols.cost import Cost, Size, cost_of, packed
 from moiety.protocols.session import Session
 
 
 def reveal_to_client(session: Session, x: U64, bits: int) -> U64 | None:
-    """The server sends its share; the client gets the ring elements, the server None. Flight S."""
+    """The client gets the ring elements, uint64 of x's shape, the server None."""
     if session.is_server:
         session.channel.send(kernels.pack(x.reshape(-1), bits))
         session.channel.flush()
         return None
-    theirs = kernels.unpack(session.channel.recv(packed_bytes(x.size, bits)), x.size, bits)
+    theirs = kernels.unpack(session.channel.recv(packed(x.size, bits)), x.size, bits)
     return ring.reduce(x + theirs.reshape(x.shape), bits)
+
+
+@cost_of(reveal_to_client)
+def reveal_to_client_cost(n: Size, bits: Size) -> Cost:
+    """Of n values."""
+    return Cost.of(("S", packed(n, bits)))

@@ -1,9 +1,14 @@
 """Truncate-and-reduce: from `Z_{2^l}` to `Z_{2^(l-s)}`, dropping the low s bits.
 
-*exact* is SIRNN's TR (S&P 2021, Algorithm 3 style): the carry of the low parts comes from one
-s-bit comparison. *stochastic* is local: its rounding bit depends on the shares, and the
-functionality it securely computes is the one with exactly this share-dependent bit (Li et al.,
-ePrint 2023/909, on why that has to be said).
+*exact* is SIRNN's TR (S&P 2021, Algorithm 3 style): `floor(x / 2^s) = floor(x0 / 2^s) + floor(x1 /
+2^s) + [low(x0) + low(x1) >= 2^s]`, and the carry of the low parts comes from one s-bit comparison.
+Flights: the comparison's, then C S; none for s = 0.
+
+*stochastic* is local: its rounding bit depends on the shares, and the functionality it securely
+computes is the one with exactly this share-dependent bit (Li et al., ePrint 2023/909, on why that
+has to be said). Off by less than one, without bias. No message.
+
+Both for every x and `0 <= shift < bits_in <= 64`. Nothing leaks.
 """
 
 from __future__ import annotations
@@ -11,31 +16,37 @@ from __future__ import annotations
 import numpy as np
 
 from moiety.protocols import ring
-from moiety.protocols.compare.convert import bit_to_ring
-from moiety.protocols.compare.millionaires import wrap
-from moiety.protocols.ring import U64
+from moiety.protocols.arrays import U64
+from moiety.protocols.compare.convert import bit_to_ring, bit_to_ring_cost
+from moiety.protocols.compare.digits import Plan
+from moiety.protocols.compare.millionaires import wrap, wrap_cost
+from moiety.protocols.cost import Cost, Size, cost_of, local
+from moiety.protocols.network import LAN, Network
 from moiety.protocols.session import Session
 
 
 def truncate_exact(session: Session, x: U64, bits_in: int, shift: int) -> U64:
-    """Shares of `floor(x / 2^shift)` modulo 2^(bits_in - shift), uint64 of x's
-    shape; `0 <= shift < bits_in`.
-
-    `floor(x0/2^s) + floor(x1/2^s) + [low(x0) + low(x1) >= 2^s]`.
-    Flights: the comparison's, then C S.
-    """
+    """Shares of `floor(x / 2^shift)` modulo 2^(bits_in - shift), uint64 of x's shape."""
     if shift == 0:
         return x
     bits = bits_in - shift
-    carry = wrap(session, (x & ring.mask(shift)).reshape(-1), shift)
-    return ring.reduce(
-        (x >> np.uint64(shift)) + bit_to_ring(session, carry, bits).reshape(x.shape), bits
-    )
+    low = (x & ring.mask(shift)).reshape(-1)
+    carry = bit_to_ring(session, wrap(session, low, shift), bits)
+    return ring.reduce((x >> np.uint64(shift)) + carry.reshape(x.shape), bits)
+
+
+@cost_of(truncate_exact)
+def truncate_exact_cost(n: Size, bits_in: Size, shift: int, network: Network | Plan = LAN) -> Cost:
+    """Of n values."""
+    if shift == 0:
+        return Cost()
+    carry = wrap_cost(n, shift, network) + bit_to_ring_cost(n, bits_in - shift)
+    return local("pass", 2 * n) + carry + local("pass", 3 * n)
 
 
 def truncate_stochastic(session: Session, x: U64, bits_in: int, shift: int) -> U64:
     """Shares of `floor(x / 2^shift) + B`, `P[B = 1] = (x mod 2^shift) / 2^shift`, modulo
-    2^(bits_in - shift). No message.
+    2^(bits_in - shift), uint64 of x's shape.
 
     Unbiased: the floors of the shares lose `frac + [carry]`, the server's 1 gives back its mean.
     """
@@ -43,3 +54,9 @@ def truncate_stochastic(session: Session, x: U64, bits_in: int, shift: int) -> U
         return x
     one = np.uint64(1 if session.is_server else 0)
     return ring.reduce((x >> np.uint64(shift)) + one, bits_in - shift)
+
+
+@cost_of(truncate_stochastic)
+def truncate_stochastic_cost(n: Size, bits_in: Size, shift: int) -> Cost:
+    """Of n values: local work."""
+    return local("pass", 3 * n)

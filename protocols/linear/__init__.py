@@ -1,0 +1,3 @@
+"""Homomorphic linear layers: RLWE parameters and layouts, both
+parties' sides, and what they cost.
+"""

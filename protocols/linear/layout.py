@@ -27,65 +27,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from moiety.protocols.cost import packed
 from moiety.protocols.errors import BadPlan
-from moiety.protocols.linear.parameters import Masking, Noise, answer_noise, message_bits
-
-
-@dataclass(frozen=True)
-class LinearSpec:
-    """One homomorphic linear layer, all public: the convolution's geometry and its RlwePlan
-    (see runtime/program/program.py).
-
-    in_shape (C, H, W); out_shape (M, H', W'), of one image; pads top, left, bottom, right; `|w| <=
-    2^(weight_bits-1)`; values in Z_{2^bits}. images: number of images that go through the layer
-    together, and that the plan was made for.
-    """
-
-    in_shape: tuple[int, int, int]
-    out_shape: tuple[int, int, int]
-    kernel: tuple[int, int]
-    pads: tuple[int, int, int, int]
-    dilations: tuple[int, int]
-    groups: int
-    bits: int
-    weight_bits: int
-    degree: int
-    primes: tuple[int, ...]
-    masking: Masking
-    channels_per_ciphertext: int
-    filters_per_answer: int
-    tile: tuple[int, int]
-    flood_bits: int
-    answer_bits: int
-    images: int = 1
-
-    @cached_property
-    def geometry(self) -> Geometry:
-        return Geometry(
-            self.in_shape,
-            self.out_shape,
-            self.kernel,
-            self.pads,
-            self.dilations,
-            self.groups,
-            self.images,
-        )
-
-    @cached_property
-    def layout(self) -> Layout:
-        return Layout(
-            geometry=self.geometry,
-            degree=self.degree,
-            cp=self.channels_per_ciphertext,
-            mp=self.filters_per_answer,
-            tile=self.tile,
-        )
+from moiety.protocols.linear.parameters import Noise, RlwePlan, answer_noise, message_bits
 
 
 @dataclass(frozen=True)
 class Geometry:
     """A stride-1 convolution of one image, done for `images` of them at once. `flat` is the
     single plane in which they lie.
+
+    in_shape `(C, H, W)` and out_shape `(M, H', W')` are one image's; pads top, left, bottom, right.
     """
 
     in_shape: tuple[int, int, int]
@@ -109,11 +61,13 @@ class Geometry:
             or self.images < 1
         ):
             raise BadPlan(
-                f"a linear layer needs kernel, dilations, groups and images >= 1 and pads >= 0: {self}"
+                "a linear layer needs kernel, dilations, groups and images >= 1 and pads >= 0: "
+                f"{self}"
             )
         if channels % self.groups or filters % self.groups:
             raise BadPlan(
-                f"{channels} input and {filters} output channels cannot be split into {self.groups} groups"
+                f"{channels} input and {filters} output channels cannot be split into "
+                f"{self.groups} groups"
             )
         if (rows, columns) != (
             height + top + bottom - reach_y,
@@ -186,7 +140,7 @@ class Geometry:
         return self.pointwise or row % self.period < self.out_shape[1]
 
     def noise(self, degree: int, weight_bits: int, mp: int) -> Noise:
-        """Noise of this layer's answers (rlwe_params.answer_noise)."""
+        """Noise of this layer's answers (parameters.answer_noise)."""
         return answer_noise(degree, weight_bits, self.terms, mp, self.outputs)
 
 
@@ -238,6 +192,10 @@ class Layout:
     @cached_property
     def flat(self) -> Geometry:
         return self.geometry.flat
+
+    def noise(self, weight_bits: int) -> Noise:
+        """Of the answers, under the worst weights of so many bits."""
+        return self.geometry.noise(self.degree, weight_bits, self.mp)
 
     @cached_property
     def windows(self) -> tuple[Window, ...]:
@@ -350,6 +308,37 @@ class Layout:
         return image[0], image[1], inside[0], inside[1]
 
 
+@dataclass(frozen=True)
+class LinearSpec:
+    """One homomorphic linear layer, all public: what is convolved,
+    with which plan, in which widths.
+
+    `|w| <= 2^(weight_bits-1)`; values in Z_{2^bits}. The plan was made for
+    the geometry's number of images.
+    """
+
+    geometry: Geometry
+    rlwe: RlwePlan
+    bits: int
+    weight_bits: int
+
+    @cached_property
+    def layout(self) -> Layout:
+        plan = self.rlwe
+        return Layout(
+            geometry=self.geometry,
+            degree=plan.degree,
+            cp=plan.channels_per_ciphertext,
+            mp=plan.filters_per_answer,
+            tile=plan.tile,
+        )
+
+    @property
+    def message_bits(self) -> int:
+        """Bits in which the b part of an answer is sent."""
+        return message_bits(self.bits, self.rlwe.answer_bits)
+
+
 def bundle_size(geometry: Geometry, cp: int, mp: int) -> int:
     """Groups per bundle (see `Layout.bundle`)."""
     channels, filters, groups = geometry.in_shape[0], geometry.out_shape[0], geometry.groups
@@ -366,18 +355,20 @@ def residue_bits(primes: Sequence[int]) -> int:
 
 def residues_bytes(count: int, primes: Sequence[int]) -> int:
     """`count` elements of Z_q on the wire, as one message."""
-    return -(-count * len(primes) * residue_bits(primes) // 8)
+    return int(packed(count * len(primes), residue_bits(primes)))
 
 
 def tile_upload_bytes(spec: LinearSpec) -> int:
-    return residues_bytes(spec.layout.ciphertexts_per_tile * sum(spec.layout.sent), spec.primes)
+    """Bytes of one tile's ciphertexts."""
+    count = spec.layout.ciphertexts_per_tile * sum(spec.layout.sent)
+    return residues_bytes(count, spec.rlwe.primes)
 
 
 def tile_download_bytes(spec: LinearSpec, window: Window) -> tuple[int, int]:
     """Bytes of the a part and of the b part of one tile's answers."""
-    a_bits = spec.layout.answers_per_tile * spec.degree * spec.answer_bits
-    b_bits = spec.out_shape[0] * window.pixels * message_bits(spec.bits, spec.answer_bits)
-    return -(-a_bits // 8), -(-b_bits // 8)
+    a_coefficients = spec.layout.answers_per_tile * spec.rlwe.degree
+    outputs = spec.geometry.out_shape[0] * window.pixels
+    return packed(a_coefficients, spec.rlwe.answer_bits), packed(outputs, spec.message_bits)
 
 
 def upload_bytes(spec: LinearSpec) -> int:
@@ -394,7 +385,7 @@ def parameter_sets(specs: Sequence[LinearSpec]) -> tuple[tuple[int, tuple[int, .
     """The distinct (degree, primes) of some layers, in order of first use: one secret
     and one public key each per run.
     """
-    return tuple(dict.fromkeys((spec.degree, spec.primes) for spec in specs))
+    return tuple(dict.fromkeys((spec.rlwe.degree, spec.rlwe.primes) for spec in specs))
 
 
 def query_bytes(specs: Sequence[LinearSpec]) -> int:

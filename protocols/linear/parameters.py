@@ -17,9 +17,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
+import msgspec
+
 from moiety.protocols.errors import BadPlan
 
 Masking = Literal["flooded", "uniform"]
+"""How an answer hides its noise: under flooding, exactly; or by uniform masks, off by at most 1."""
 
 MAX_LOG2_Q = {2048: 54, 4096: 109, 8192: 218}
 """Largest log2 q per ring degree: 128-bit classical security, ternary secrets, sigma about 3.2
@@ -51,6 +54,26 @@ MAX_ANSWER_BITS = 56
 MAX_WEIGHT_BITS = 20
 RESIDUE_BITS = 27
 FLOAT_BITS = 53
+
+
+class RlwePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Parameters and packing of one homomorphic linear layer, as a
+    Program records them. All public.
+
+    degree: N. primes: NTT primes whose product is q. masking: how the answer hides the noise.
+    channels_per_ciphertext `cp` and filters_per_answer `mp` as in coefficient packing; tile: output
+    rows and columns per ciphertext block. flood_bits: log2 of the flooding noise (0 for uniform
+    masking). answer_bits: `k`, answers are rounded to `Z_{2^k}` before they are sent.
+    """
+
+    degree: int
+    primes: tuple[int, ...]
+    masking: Masking
+    channels_per_ciphertext: int
+    filters_per_answer: int
+    tile: tuple[int, int]
+    flood_bits: int
+    answer_bits: int
 
 
 def is_prime(n: int) -> bool:
@@ -114,7 +137,8 @@ def check_parameters(degree: int, primes: tuple[int, ...]) -> None:
             or not is_prime(p)
         ):
             raise BadPlan(
-                f"{p} is not an NTT prime for degree {degree} of {PRIME_BITS[0]} to {PRIME_BITS[-1]} bits"
+                f"{p} is not an NTT prime for degree {degree} of {PRIME_BITS[0]} to "
+                f"{PRIME_BITS[-1]} bits"
             )
     if math.prod(primes) >= 1 << MAX_LOG2_Q[degree]:
         raise BadPlan(

@@ -27,6 +27,7 @@ from moiety.protocols.linear.parameters import (
     Fit,
     Masking,
     Noise,
+    RlwePlan,
     fit,
     message_bits,
     ntt_primes,
@@ -94,15 +95,7 @@ def plan_linear(geometry: Geometry, bits: int, weight_bits: int, masking: Maskin
             f"(noise up to 2^{math.log2(noise.bound):.0f}); use fewer bits"
         )
     _, layout, modulus = best
-    return LinearSpec(
-        in_shape=geometry.in_shape,
-        out_shape=geometry.out_shape,
-        kernel=geometry.kernel,
-        pads=geometry.pads,
-        dilations=geometry.dilations,
-        groups=geometry.groups,
-        bits=bits,
-        weight_bits=weight_bits,
+    plan = RlwePlan(
         degree=layout.degree,
         primes=modulus.primes,
         masking=masking,
@@ -111,8 +104,8 @@ def plan_linear(geometry: Geometry, bits: int, weight_bits: int, masking: Maskin
         tile=layout.tile,
         flood_bits=modulus.fit.flood_bits,
         answer_bits=modulus.fit.answer_bits,
-        images=geometry.images,
     )
+    return LinearSpec(geometry, plan, bits, weight_bits)
 
 
 def cost(layout: Layout, modulus: Modulus, bits: int) -> float:

@@ -11,21 +11,18 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from moiety.protocols import kernels
+from moiety.protocols.arrays import I8, U32, U64
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.linear.parameters import PHASE_PRIMES, check_parameters
 from moiety.protocols.prg import Prg
-from moiety.protocols.ring import U64
-
-U8 = npt.NDArray[np.uint8]
-U32 = npt.NDArray[np.uint32]
-I8 = npt.NDArray[np.int8]
 
 SEED_BYTES = 16
 
@@ -101,7 +98,7 @@ class Ring:
         return kernels.lift_small(small.reshape(-1), self.p).reshape(len(self.primes), *small.shape)
 
     def encode(self, x: U64, bits: int, prg: Prg) -> U32:
-        """Residues `(L, *x.shape)` of `q*x / 2^bits`, stochastically rounded (see rlwe_params)."""
+        """Residues `(L, *x.shape)` of `q*x / 2^bits`, stochastically rounded (see parameters)."""
         inverses = np.array([pow(1 << bits, -1, p) for p in self.primes], np.uint32)
         flat = x.reshape(-1)
         q_low = self.modulus % (1 << bits)
@@ -207,7 +204,8 @@ class ClientKey:
 
 def phase_primes(degree: int, bits: int) -> int:
     """How many NTT primes hold `a*s` for an a in Z_{2^bits}."""
-    # |a*s| <= N * 2^(bits-1); crt_signed needs it below a quarter of the primes' product (29.9 bits each).
+    # |a*s| <= N * 2^(bits-1); crt_signed needs it below a quarter of the primes' product (29.9 bits
+    # each).
     count = math.ceil((bits - 1 + math.log2(degree) + 2) / 29.9)
     if count > len(PHASE_PRIMES):
         raise ContractViolation(f"answers of {bits} bits need more than {len(PHASE_PRIMES)} primes")
@@ -241,3 +239,32 @@ class ServerKey:
             product = ring.inverse(kernels.multiply_mod(u_hat, key, ring.p))
             parts.append(ring.add(product, ring.lift(error(prg, shape))))
         return parts[0], parts[1]
+
+
+K = TypeVar("K", ClientKey, ServerKey)
+
+
+class QueryKeys(Generic[K]):
+    """One party's keys of the current query: one per ring (N, q) that its layers use."""
+
+    def __init__(self) -> None:
+        self._keys: dict[tuple[int, tuple[int, ...]], K] = {}
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._keys.values())
+
+    def forget(self) -> None:
+        """Before every query: no key serves two."""
+        self._keys.clear()
+
+    def add(self, key: K) -> None:
+        self._keys[key.ring.degree, key.ring.primes] = key
+
+    def of(self, degree: int, primes: tuple[int, ...]) -> K:
+        """Raises `ContractViolation` where this query has made none."""
+        try:
+            return self._keys[degree, primes]
+        except KeyError:
+            raise ContractViolation(
+                f"no RLWE key for N = {degree} and {len(primes)} primes: new_query comes first"
+            ) from None

@@ -15,16 +15,15 @@ import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 from nacl import bindings as sodium
 
+from moiety.protocols.arrays import U8
 from moiety.protocols.errors import NetworkFailure
 from moiety.protocols.prg import Prg
 
 POINT = 32
 KEY = 16
 _NEUTRAL = bytes([1]) + bytes(31)
-Blocks = npt.NDArray[np.uint8]
 
 
 def receiver_bytes(n: int) -> int:
@@ -62,7 +61,8 @@ def _key(tag: bytes, index: int, transcript: bytes, shared: bytes) -> bytes:
 def _checked(point: bytes) -> bytes:
     if not sodium.crypto_core_ed25519_is_valid_point(point):
         raise NetworkFailure(
-            "the peer sent an invalid group element in the base transfers; is it a Moiety peer of this version?"
+            "the peer sent an invalid group element in the base transfers; "
+            "is it a Moiety peer of this version?"
         )
     return point
 
@@ -74,12 +74,12 @@ class BaseReceiver:
     """
 
     tag: bytes
-    choices: Blocks = field(repr=False)
+    choices: U8 = field(repr=False)
     scalars: tuple[bytes, ...] = field(repr=False)
     message: bytes = field(repr=False)
 
     @classmethod
-    def start(cls, tag: bytes, choices: Blocks, prg: Prg) -> BaseReceiver:
+    def start(cls, tag: bytes, choices: U8, prg: Prg) -> BaseReceiver:
         """`choices` uint8 `(n,)` of bits; `tag` separates the executions of one session."""
         scalars, parts = [], []
         for index, bit in enumerate(choices.tolist()):
@@ -99,7 +99,7 @@ class BaseReceiver:
             scalars.append(a)
         return cls(tag, choices, tuple(scalars), b"".join(parts))
 
-    def finish(self, answer: bytes) -> Blocks:
+    def finish(self, answer: bytes) -> U8:
         """The chosen keys, uint8 `(n,16)`. Raises `NetworkFailure` for an invalid answer."""
         point = _checked(answer)
         keys = [
@@ -114,7 +114,7 @@ class BaseReceiver:
         return np.frombuffer(b"".join(keys), np.uint8).reshape(-1, KEY)
 
 
-def send(tag: bytes, message: bytes, prg: Prg) -> tuple[bytes, Blocks]:
+def send(tag: bytes, message: bytes, prg: Prg) -> tuple[bytes, U8]:
     """Sender's side: from the receiver's message to (answer, both keys of every
     transfer as uint8 `(n,2,16)`).
     """

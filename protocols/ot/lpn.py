@@ -31,6 +31,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import comb, inf, log2
 
+from moiety.protocols.cost import correction_bytes, packed
 from moiety.protocols.errors import ContractViolation
 
 NONCE_BYTES = 16
@@ -41,7 +42,7 @@ def high_bytes(n: int, k: int) -> int:
     """Bytes receiver -> sender of the 4 - k bits of u that n
     correlations for k-bit choices give away.
     """
-    return -(-n * (4 - k) // 8)
+    return int(packed(n, 4 - k))
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ class LpnParameters:
             )
         if self.released < 1:
             raise ContractViolation(
-                f"{self}: an iteration uses up {self.reserved} correlations and makes only {self.length}"
+                f"{self}: an iteration uses up {self.reserved} correlations and makes only "
+                f"{self.length}"
             )
 
     @property
@@ -86,7 +88,7 @@ class LpnParameters:
 
     def shift_bytes(self, iterations: int) -> int:
         """Bytes receiver -> sender: 4 bits per base correlation of a tree."""
-        return -(-iterations * self.tree_base * 4 // 8)
+        return int(packed(iterations * self.tree_base, 4))
 
     def answer_bytes(self, iterations: int) -> int:
         """Bytes sender -> receiver: the nonce, and per tree one block for each level but the last,
@@ -95,10 +97,8 @@ class LpnParameters:
         return NONCE_BYTES + iterations * self.trees * (self.depth + 2) * 16
 
     def bootstrap_bytes(self) -> int:
-        """Bytes receiver -> sender of the SoftSpoken correlations of the first iteration (31*4
-        bits each, in blocks of 128).
-        """
-        return 31 * BASE_WIDTH * 16 * -(-self.reserved // 128)
+        """Bytes receiver -> sender of the SoftSpoken correlations of the first iteration."""
+        return int(correction_bytes(self.reserved, BASE_WIDTH))
 
     def decoding_bits(self) -> float:
         """log2 of the operations of information set decoding (Stern), at the best number p of
@@ -127,11 +127,14 @@ class LpnParameters:
         return 2 * log2(4 * self.seeds) - self.trees * log2(1 - 8 / 15 * rate)
 
 
-#: The default. The binary set (870400, 2^16, 850) with a quarter more seeds; they take 1.25 MB, to stay in the
-#: second-level cache.
 SMALL = LpnParameters(seeds=80 << 10, trees=850, depth=10)
-#: Half the traffic for twice the time: the binary set (2396160, 2^17, 1170) with a quarter more seeds.
+"""The default. The binary set (870400, 2^16, 850) with a quarter more seeds; they take 1.25 MB, to
+stay in the second-level cache.
+"""
 LARGE = LpnParameters(seeds=80 << 11, trees=1170, depth=11)
+"""Half the traffic for twice the time: the binary set (2396160, 2^17, 1170) with a quarter more
+seeds.
+"""
 
 
 @dataclass(frozen=True)

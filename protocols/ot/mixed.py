@@ -9,16 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
+from moiety.protocols.arrays import U8
 from moiety.protocols.channel import Channel
 from moiety.protocols.ot.silent import SilentReceiver, SilentSender
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
 from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
-
-Blocks = npt.NDArray[np.uint8]
 
 
 @dataclass
@@ -30,13 +26,13 @@ class MixedSender:
     silent_from: int
 
     @property
-    def delta(self) -> Blocks:
+    def delta(self) -> U8:
         return self.softspoken.delta
 
     def shift_bits(self, k: int) -> int:
         return self._for(k).shift_bits(k)
 
-    def extend(self, n: int, k: int) -> Blocks:
+    def extend(self, n: int, k: int) -> U8:
         return self._for(k).extend(n, k)
 
     def _for(self, k: int) -> VoleSender:
@@ -54,7 +50,7 @@ class MixedReceiver:
     def shift_bits(self, k: int) -> int:
         return self._for(k).shift_bits(k)
 
-    def extend(self, n: int, k: int) -> tuple[Blocks, Blocks]:
+    def extend(self, n: int, k: int) -> tuple[U8, U8]:
         return self._for(k).extend(n, k)
 
     def _for(self, k: int) -> VoleReceiver:
@@ -81,6 +77,7 @@ def mixed_receiver(
     silent_from: int,
     workers: Workers | None = None,
 ) -> MixedReceiver:
+    """As `mixed_sender`, for the other half."""
     return MixedReceiver(
         softspoken, SilentReceiver(channel, softspoken, prg, workers=workers), silent_from
     )

@@ -37,22 +37,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
 from moiety.protocols import kernels
+from moiety.protocols.arrays import U8, U16
 from moiety.protocols.channel import Channel
 from moiety.protocols.ot.lpn import BASE_WIDTH, NONCE_BYTES, SMALL, LpnParameters, Pool, high_bytes
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
 from moiety.protocols.parallel import LEAST, Workers
 from moiety.protocols.prg import Prg
 
-Blocks = npt.NDArray[np.uint8]
-Holes = npt.NDArray[np.uint16]
-
-#: Public key of the code's entries; any constant does.
 CODE_KEY = np.frombuffer(b"moiety LPN code.", np.uint8)
-#: Transfers count their tweaks up from 0; the transfers inside a refill count from here.
+"""Public key of the code's entries; any constant does."""
 FIRST_TWEAK = 1 << 63
+"""Transfers count their tweaks up from 0; the transfers inside a refill count from here."""
 
 
 class _Silent:
@@ -78,7 +75,7 @@ class _Silent:
         """u has as many bits as the choice: the receiver gives the others away."""
         return k
 
-    def _encode(self, seeds: Blocks, out: Blocks) -> None:
+    def _encode(self, seeds: U8, out: U8) -> None:
         """Add the code's image to all rows of `out`; threads share them."""
 
         def part(rows: slice) -> None:
@@ -87,12 +84,12 @@ class _Silent:
         for _ in self._workers.map(part, self._workers.ranges(len(out))):
             pass
 
-    def _encode_u(self, seeds: Blocks, n: int, holes: Holes, values: Blocks) -> Blocks:
+    def _encode_u(self, seeds: U8, n: int, holes: U16, values: U8) -> U8:
         """The first n outputs of the code for single elements, with
         the noise; threads share them.
         """
 
-        def part(rows: slice) -> Blocks:
+        def part(rows: slice) -> U8:
             size = rows.stop - rows.start
             return kernels.encode_nibbles(
                 seeds, CODE_KEY, rows.start, size, self.parameters.depth, holes, values
@@ -100,7 +97,7 @@ class _Silent:
 
         return np.concatenate(list(self._workers.map(part, self._workers.ranges(n))))
 
-    def _grow(self, out: Blocks, grow: Callable[[slice, Blocks], None]) -> None:
+    def _grow(self, out: U8, grow: Callable[[slice, U8], None]) -> None:
         """`grow` all trees' leaves into their rows of `out`; threads share the trees."""
         p = self.parameters
 
@@ -116,7 +113,7 @@ class _Silent:
         self._tweak += self.parameters.trees
         return tweak
 
-    def _tree_keys(self, nonce: Blocks, iterations: int) -> Blocks:
+    def _tree_keys(self, nonce: U8, iterations: int) -> U8:
         """uint8 `(iterations, t, 16)`."""
         trees = self.parameters.trees
         return kernels.aes_ctr(nonce, 0, iterations * trees * 16).reshape(iterations, trees, 16)
@@ -144,7 +141,7 @@ class SilentSender(_Silent):
         self._base = np.zeros((0, 16), np.uint8)
         self._rows = np.zeros((0, 16), np.uint8)
 
-    def extend(self, n: int, k: int) -> Blocks:
+    def extend(self, n: int, k: int) -> U8:
         """w uint8 `(n,16)`, of which k says how many bits u has."""
         iterations = self._pool.take(n, k).iterations
         if iterations:
@@ -176,7 +173,7 @@ class SilentSender(_Silent):
             self._base = out[p.released :].copy()
         self._rows = rows[: len(rows) - p.reserved]
 
-    def _iterate(self, keys: Blocks, shifts: Blocks, out: Blocks) -> Blocks:
+    def _iterate(self, keys: U8, shifts: U8, out: U8) -> U8:
         """One iteration from `_base`: w goes to `out`, the message is
         returned as uint8 `(t, h+2, 16)`.
         """
@@ -187,7 +184,7 @@ class SilentSender(_Silent):
         roots = self._prg.bytes(16 * p.trees).reshape(p.trees, 16)
         message = np.empty((p.trees, p.depth + 2, 16), np.uint8)
 
-        def grow(trees: slice, leaves: Blocks) -> None:
+        def grow(trees: slice, leaves: U8) -> None:
             message[trees, :-1] = kernels.tree_full(
                 keys[trees], self.delta, roots[trees], p.depth, leaves
             )
@@ -223,7 +220,7 @@ class SilentReceiver(_Silent):
         self._u = np.zeros(0, np.uint8)
         self._v = np.zeros((0, 16), np.uint8)
 
-    def extend(self, n: int, k: int) -> tuple[Blocks, Blocks]:
+    def extend(self, n: int, k: int) -> tuple[U8, U8]:
         """(u uint8 `(n,)`, below 2^k, v uint8 `(n,16)`)."""
         iterations = self._pool.take(n, k).iterations
         if iterations:
@@ -262,7 +259,7 @@ class SilentReceiver(_Silent):
         self._u = u
         self._receive(holes)
 
-    def _choose(self, u: Blocks) -> tuple[Holes, Blocks, Blocks]:
+    def _choose(self, u: U8) -> tuple[U16, U8, U8]:
         """(alpha uint16 `(t,)`, beta uint8 `(t,)` in 1..15, shifts uint8
         `(t*(h+1),)`) of one iteration.
         """
@@ -278,7 +275,7 @@ class SilentReceiver(_Silent):
         choices[:, -1] = beta
         return alpha, beta, choices.reshape(-1) ^ u
 
-    def _receive(self, holes: list[Holes]) -> None:
+    def _receive(self, holes: list[U16]) -> None:
         p = self.parameters
         keys = self._tree_keys(self._channel.recv(NONCE_BYTES), len(holes))
         kept = len(self._v)
@@ -293,7 +290,7 @@ class SilentReceiver(_Silent):
             self._base_v = out[p.released :].copy()
         self._v = rows[: len(rows) - p.reserved]
 
-    def _iterate(self, keys: Blocks, alpha: Holes, message: Blocks, out: Blocks) -> None:
+    def _iterate(self, keys: U8, alpha: U16, message: U8, out: U8) -> None:
         """One iteration from `_base_v`: v goes to `out`."""
         p = self.parameters
         seeds, v = (
@@ -308,7 +305,7 @@ class SilentReceiver(_Silent):
         sums[:, -2] = right ^ ((left ^ right) & wants_left) ^ pad
         sums[:, -1] = message[:, -1] ^ v[:, -1]
 
-        def grow(trees: slice, leaves: Blocks) -> None:
+        def grow(trees: slice, leaves: U8) -> None:
             kernels.tree_punctured(keys[trees], alpha[trees], sums[trees], p.depth, leaves)
 
         self._grow(out, grow)

@@ -1,10 +1,12 @@
 """SoftSpoken VOLE over F_16 with the repetition code (Roy, CRYPTO 2022,
 Figures 7 and 8), semi-honest.
 
-The transfer sender has `delta` in F_16^32; 32 puncturable PRFs with 16 leaves each give it
-all leaves but number `delta_i`. Leaf streams are combined into correlations `w = v + u*delta`
-by the kernels. A correlation of width k (u in a k-dimensional F_2-subspace of F_16) costs
-31*k bits from receiver to sender.
+Functionality: n correlations `w = v + u*delta` of width k, u uniform in `[0, 2^k)`; the receiver
+gets u and v, the transfer sender w, and delta was fixed at set-up. The sender has `delta` in
+F_16^32; 32 puncturable PRFs with 16 leaves each give it all leaves but number `delta_i`. Leaf
+streams are combined into correlations by the kernels. One flight, receiver -> sender, of 31*k bits
+per correlation in blocks of 128 (`cost.correction_bytes`). Nothing leaks: corrections are sums of
+leaf streams, of which one per tree is unknown to the sender.
 """
 
 from __future__ import annotations
@@ -12,36 +14,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
 from moiety.protocols import kernels
+from moiety.protocols.arrays import U8
 from moiety.protocols.channel import Channel
+from moiety.protocols.cost import BATCH, correction_bytes
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.parallel import STREAMED, Workers
-
-Blocks = npt.NDArray[np.uint8]
 
 TREES = 32
 DEPTH = 4
 LEAVES = 1 << DEPTH
 TRANSFERS = TREES * DEPTH
 PUNCTURE_BYTES = TRANSFERS * 2 * 16
-BATCH = 128
 
 
 def blocks(n: int) -> int:
-    """Blocks of 128 correlations that hold n."""
+    """U8 of 128 correlations that hold n."""
     return -(-n // BATCH)
 
 
-def correction_bytes(n: int, k: int) -> int:
-    """Bytes of corrections for `n` correlations of width `k`; n is
-    rounded up to a multiple of 128.
-    """
-    return 31 * k * 16 * blocks(n)
-
-
-def delta_bits(delta: Blocks) -> Blocks:
+def delta_bits(delta: U8) -> U8:
     """The path bits of all punctured leaves, most significant first:
     uint8 `(32,4)` from uint8 `(16,)`.
     """
@@ -49,7 +42,7 @@ def delta_bits(delta: Blocks) -> Blocks:
     return (nibbles[:, None] >> np.arange(DEPTH - 1, -1, -1, dtype=np.uint8)) & np.uint8(1)
 
 
-def full_trees(roots: Blocks, keys: Blocks) -> tuple[bytes, Blocks]:
+def full_trees(roots: U8, keys: U8) -> tuple[bytes, U8]:
     """Receiver's set-up: expand 32 trees from `roots` uint8 `(32,16)`; returns
     (message, leaves uint8 `(32,16,16)`).
 
@@ -65,7 +58,7 @@ def full_trees(roots: Blocks, keys: Blocks) -> tuple[bytes, Blocks]:
     return (sums.reshape(TRANSFERS, 2, 16) ^ keys).tobytes(), np.ascontiguousarray(nodes)
 
 
-def punctured_trees(delta: Blocks, message: bytes, keys: Blocks) -> Blocks:
+def punctured_trees(delta: U8, message: bytes, keys: U8) -> U8:
     """Sender's set-up: all leaves but `delta_i`, in relative order y = x ^ delta_i; leaf 0 is
     the unknown one and stays zero.
 
@@ -91,7 +84,7 @@ def punctured_trees(delta: Blocks, message: bytes, keys: Blocks) -> Blocks:
 class _Stream:
     """Counter of consumed leaf-stream blocks: every extension uses fresh ones."""
 
-    def __init__(self, channel: Channel, leaves: Blocks, workers: Workers | None = None) -> None:
+    def __init__(self, channel: Channel, leaves: U8, workers: Workers | None = None) -> None:
         self._channel = channel
         self._workers = workers or Workers()
         self._leaves = leaves
@@ -120,10 +113,10 @@ class _Stream:
 class SoftSpokenReceiver(_Stream):
     """Knows all leaves."""
 
-    def extend(self, n: int, k: int) -> tuple[Blocks, Blocks]:
+    def extend(self, n: int, k: int) -> tuple[U8, U8]:
         """(u uint8 `(n,)`, v uint8 `(n,16)`); sends the corrections."""
 
-        def make(part: tuple[int, int]) -> tuple[Blocks, Blocks, Blocks]:
+        def make(part: tuple[int, int]) -> tuple[U8, U8, U8]:
             size, counter = part
             u, v, corrections = kernels.vole_receiver(self._leaves, counter, k, blocks(size))
             return u[:size], v[:size], corrections
@@ -141,19 +134,19 @@ class SoftSpokenSender(_Stream):
     """Knows all leaves but one per tree, and delta."""
 
     def __init__(
-        self, channel: Channel, leaves: Blocks, delta: Blocks, workers: Workers | None = None
+        self, channel: Channel, leaves: U8, delta: U8, workers: Workers | None = None
     ) -> None:
         super().__init__(channel, leaves, workers)
         self.delta = delta
 
-    def extend(self, n: int, k: int) -> Blocks:
+    def extend(self, n: int, k: int) -> U8:
         """w uint8 `(n,16)` with `w = v + u*delta`; receives the corrections."""
 
-        def arriving() -> Iterator[tuple[int, int, Blocks]]:
+        def arriving() -> Iterator[tuple[int, int, U8]]:
             for size, counter in self._take(n, k):
                 yield size, counter, self._channel.recv(correction_bytes(size, k))
 
-        def make(part: tuple[int, int, Blocks]) -> Blocks:
+        def make(part: tuple[int, int, U8]) -> U8:
             size, counter, corrections = part
             return kernels.vole_sender(
                 self._leaves, self.delta, counter, k, blocks(size), corrections

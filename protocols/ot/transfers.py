@@ -1,11 +1,16 @@
 """1-of-2^k transfers (k = 1..4) from VOLE correlations: XOR lookups and additive lookups.
 
-Both parties call the same operations in the same order. A batch is opened by the receiver's choices
-(`choose` / `accept`) and answered once; its correlations are then used up. Pads are `H(tweak, w +
-x*delta)` with a tweak that only counts up (TMMO; Guo, Katz, Wang, Yu, S&P 2020).
+Functionality: the sender has a table of 2^k entries per element, the receiver a choice; they
+get shares of the chosen entry. Both parties call the same operations in the same order. A
+batch is opened by the receiver's choices (`choose` / `accept`) and answered once; its
+correlations are then used up. Pads are `H(tweak, w + x*delta)` with a tweak that only counts
+up (TMMO; Guo, Katz, Wang, Yu, S&P 2020).
 
 The result is always shared: the sender's share is set so that option 0's ciphertext is zero, which
-is why a batch sends `2^k - 1` messages each and why the sender cannot choose its share.
+is why a batch sends `2^k - 1` messages each and why the sender cannot choose its share. Nothing
+leaks: a choice is hidden by the correlation's u, every entry but the chosen one by a pad that the
+receiver does not know. The receiver sends k bits and the correlation's corrections per element, the
+sender `2^k - 1` entries; one flight each.
 
 A party's threads share a batch by ranges of its elements
 (protocols/parallel); the bytes are the same.
@@ -13,7 +18,7 @@ A party's threads share a batch by ranges of its elements
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -21,24 +26,19 @@ import numpy as np
 import numpy.typing as npt
 
 from moiety.protocols import kernels
+from moiety.protocols.arrays import U8, U64
 from moiety.protocols.channel import Channel
+from moiety.protocols.cost import Cost, Draw, Party, Send, Size, Work, Works, cost_of, packed
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
 from moiety.protocols.parallel import Workers
 
-U8 = npt.NDArray[np.uint8]
-U64 = npt.NDArray[np.uint64]
 S = TypeVar("S", np.uint8, np.uint64)
 
 
-def packed_bytes(n: int, bits: int) -> int:
-    """Bytes of `n` values of `bits` bits."""
-    return -(-n * bits // 8)
-
-
-def message_bytes(n: int, k: int, bits: int) -> int:
+def answer_bytes(n: Size, k: int, bits: Size) -> Size:
     """Bytes of the sender's answer to `n` 1-of-2^k lookups of `bits`-bit entries."""
-    return packed_bytes(n * ((1 << k) - 1), bits)
+    return packed(n * ((1 << k) - 1), bits)
 
 
 @dataclass(kw_only=True)
@@ -95,7 +95,7 @@ class TransferSender(_Endpoint):
         """Receive the choices of `n` 1-of-2^k transfers."""
         w = self._vole.extend(n, k)
         width = self._vole.shift_bits(k)
-        shifts = kernels.unpack8(self._channel.recv(packed_bytes(n, width)), n, width)
+        shifts = kernels.unpack8(self._channel.recv(packed(n, width)), n, width)
         return SentBatch(k=k, tweak=self._next_tweak(n), w=w, shifts=shifts)
 
     def lookup(self, batch: SentBatch, table: U8, bits: int) -> U8:
@@ -236,7 +236,7 @@ class TransferReceiver(_Endpoint):
 
         def arriving() -> Iterator[tuple[slice, U8]]:
             for at in self._workers.ranges(batch.choices.size):
-                yield at, self._channel.recv(message_bytes(at.stop - at.start, batch.k, bits))
+                yield at, self._channel.recv(answer_bytes(at.stop - at.start, batch.k, bits))
 
         def part(job: tuple[slice, U8]) -> npt.NDArray[S]:
             at, messages = job
@@ -246,3 +246,57 @@ class TransferReceiver(_Endpoint):
 
         shares = list(self._workers.map(part, arriving()))
         return shares[0] if len(shares) == 1 else np.concatenate(shares, axis=-1)
+
+
+# --- declared costs -------------------------------------------------------------------------------
+
+
+@cost_of(TransferReceiver.choose, TransferSender.accept)
+def choose_cost(receiver: Party, n: Size, k: int) -> Cost:
+    """The receiver opens n 1-of-2^k transfers."""
+    send = Send(receiver, packed(n, k), (Work("choose", n),), (Work("accept", n),))
+    return Cost((Draw(receiver, n, k), send))
+
+
+@cost_of(
+    TransferSender.lookup,
+    TransferSender.leaf,
+    TransferSender.join,
+    TransferSender.multiplex_4,
+    TransferSender.multiplex_2,
+    TransferSender.additive,
+    TransferReceiver.lookup,
+    TransferReceiver.leaf,
+    TransferReceiver.additive,
+)
+def answer_cost(
+    sender: Party, n: Size, k: int, bits: Size, made: Works = (), read: Works = ()
+) -> Cost:
+    """The sender answers them with `bits`-bit entries; `made` and `read` are the work of
+    making and of opening the answer.
+    """
+    return Cost((Send(sender, answer_bytes(n, k, bits), made, read),))
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """n lookups of `bits`-bit entries, with the work of making and of opening the answer."""
+
+    n: Size
+    k: int
+    bits: Size
+    made: Works = ()
+    read: Works = ()
+
+    @classmethod
+    def xor(cls, n: Size, k: int, bits: Size) -> Lookup:
+        """Of an XOR-shared entry."""
+        return cls(n, k, bits, (Work(f"join_send_{k}", n),), (Work(f"join_recv_{k}", n),))
+
+
+def lookups_cost(jobs: Iterable[Lookup]) -> Cost:
+    """Lookups in the same flights, server -> client: all are opened, then all answered."""
+    jobs = list(jobs)
+    opened = sum((choose_cost("C", job.n, job.k) for job in jobs), Cost())
+    answers = (answer_cost("S", job.n, job.k, job.bits, job.made, job.read) for job in jobs)
+    return sum(answers, opened)

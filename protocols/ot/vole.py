@@ -1,17 +1,14 @@
-"""Vector oblivious linear evaluation over F_16: the one correlation
-that every transfer is made from.
+"""Vector oblivious linear evaluation over F_16: the one correlation that every transfer is made
+from, as its generators offer it (softspoken, silent, and both in mixed).
 
-Two generators have the same two halves, and a session uses one of them per direction.
+An element of F_16^32 is a uint8 `(16,)` block: nibble i is component i.
 """
 
 from __future__ import annotations
 
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-Blocks = npt.NDArray[np.uint8]
+from moiety.protocols.arrays import U8
 
 
 class VoleReceiver(Protocol):
@@ -21,7 +18,7 @@ class VoleReceiver(Protocol):
         """Bits of u in a correlation that serves a k-bit choice."""
         ...
 
-    def extend(self, n: int, k: int) -> tuple[Blocks, Blocks]:
+    def extend(self, n: int, k: int) -> tuple[U8, U8]:
         """n fresh correlations for k-bit choices: (u uint8 `(n,)`, v uint8 `(n,16)`)."""
         ...
 
@@ -30,12 +27,12 @@ class VoleSender(Protocol):
     """Sender's half."""
 
     @property
-    def delta(self) -> Blocks:
-        """uint8 `(16,)`, nibble i is component i in F_16."""
+    def delta(self) -> U8:
+        """uint8 `(16,)`, the same for all correlations of a session and direction."""
         ...
 
     def shift_bits(self, k: int) -> int: ...
 
-    def extend(self, n: int, k: int) -> Blocks:
+    def extend(self, n: int, k: int) -> U8:
         """w uint8 `(n,16)` of the receiver's call with the same arguments."""
         ...

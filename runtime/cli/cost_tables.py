@@ -11,9 +11,9 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from moiety.protocols.cost import Cost, Mixed, Wire
+from moiety.protocols.cost import Cost, Wire
 from moiety.protocols.network import Network, parse_network
-from moiety.protocols.setup import NEVER_SILENT
+from moiety.protocols.ot.generators import NEVER_SILENT, Mixed
 from moiety.runtime import program as ir
 from moiety.runtime.cli.ui import megabytes, table
 from moiety.runtime.cost import machine

@@ -8,7 +8,8 @@ from collections import Counter
 from rich.table import Table
 from rich.text import Text
 
-from moiety.protocols.cost import Cost, setup
+from moiety.protocols.cost import Cost
+from moiety.protocols.setup import open_session_cost
 from moiety.runtime import program as ir
 from moiety.runtime.cli.ui import megabytes, table
 from moiety.runtime.cost import traffic as costing
@@ -142,7 +143,7 @@ def costs(program: ir.Program) -> Table:
             )
     made.add_section()
     made.add_row("one image", "", *shown(total), megabytes(total.total))
-    made.add_row("set-up, once per connection", "", *shown(setup()), "")
+    made.add_row("set-up, once per connection", "", *shown(open_session_cost()), "")
     return made
 
 

@@ -17,15 +17,15 @@ from moiety.protocols.cost import (
     Cost,
     Draw,
     Local,
-    Mixed,
     Party,
     Send,
     Work,
     Works,
-    correlations,
+    correction_bytes,
     other,
 )
 from moiety.protocols.network import Network
+from moiety.protocols.ot.generators import Mixed
 from moiety.protocols.ot.lpn import BASE_WIDTH, Extension, Pool
 from moiety.protocols.parallel import STREAMED
 from moiety.runtime.cost.machine import Machine
@@ -143,7 +143,7 @@ class Timeline:
 
     def _softspoken(self, receiver: Party, n: float, k: int) -> None:
         made, read = (Work(f"vole_recv_{k}", n),), (Work(f"vole_send_{k}", n),)
-        self._send(receiver, correlations(n, k), made, read)
+        self._send(receiver, correction_bytes(n, k), made, read)
 
     def _refill(self, receiver: Party, pool: Pool, made: Extension) -> None:
         """Shifts of all iterations in one message; then the answers one by one,

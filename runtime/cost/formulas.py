@@ -15,12 +15,16 @@ from typing import Any
 
 import sympy
 
-from moiety.protocols import cost as costs
 from moiety.protocols.compare.digits import Plan
-from moiety.protocols.cost import Cost, Draw, Send
+from moiety.protocols.compare.extend import extend_cost
+from moiety.protocols.compare.maxpool import maxpool_pairs
+from moiety.protocols.compare.millionaires import comparison_plan
+from moiety.protocols.compare.relu import gates_cost, multiplex_cost, relu_cost
+from moiety.protocols.compare.reveal import reveal_to_client_cost
+from moiety.protocols.compare.truncate import truncate_exact_cost
+from moiety.protocols.cost import Cost, Draw, Send, packed
 from moiety.protocols.linear import layout as packing
 from moiety.protocols.linear.layout import LinearSpec
-from moiety.protocols.linear.parameters import message_bits
 from moiety.protocols.network import Network
 from moiety.runtime import program as ir
 
@@ -84,7 +88,7 @@ class Formula:
 
 def readable(expression: sympy.Expr) -> str:
     """Bytes as a product with n, if there is one, without rounding up: `n*(3*out_bits + 14)/8`."""
-    smooth = sympy.sympify(expression).replace(sympy.ceiling, lambda inner: inner)
+    smooth = sympy.sympify(expression).replace(sympy.floor, lambda inner: inner)
     if smooth == 0:
         return ""
     smooth = sympy.collect(sympy.expand(smooth), N)
@@ -131,18 +135,18 @@ def _parts(program: ir.Program, step: ir.AnyStep, spec: LinearSpec | None) -> It
         case ir.Linear() if spec is not None:
             yield from _linear(spec)
         case ir.Relu(inputs=(_, _)):
-            yield "relu", "multiplexer", costs.multiplex(N, OUT), {N: n, OUT: step.bits}
+            yield "relu", "multiplexer", multiplex_cost(N, OUT), {N: n, OUT: step.bits}
         case ir.Relu():
             yield _relu("relu", n, bits, step.bits, network)
         case ir.Gates():
             count, n = step.shape[0], math.prod(operand.shape)
-            made = costs.comparison_plan(n, bits - 1, count, network)
+            made = comparison_plan(n, bits - 1, count, network)
             what = f"{bits} bits, K thresholds, {_described(made)}"
-            yield "gates", what, costs.gates(N, bits, THRESHOLDS, made), {N: n, THRESHOLDS: count}
+            yield "gates", what, gates_cost(N, bits, THRESHOLDS, made), {N: n, THRESHOLDS: count}
         case ir.Truncate(rounding="exact") if step.shift:
-            made = costs.comparison_plan(n, step.shift, 1, network)
+            made = comparison_plan(n, step.shift, 1, network)
             # The bit conversion's width is what is left of the ring.
-            cost = costs.truncate_exact(N, OUT + step.shift, step.shift, made)
+            cost = truncate_exact_cost(N, OUT + step.shift, step.shift, made)
             yield (
                 "truncate",
                 f"by {step.shift}, {_described(made)}",
@@ -151,22 +155,22 @@ def _parts(program: ir.Program, step: ir.AnyStep, spec: LinearSpec | None) -> It
             )
         case ir.MaxPool():
             shape = (operand.shape[0], operand.shape[1], operand.shape[2])
-            for pairs in costs.maxpool_pairs(shape, step.kernel, step.strides, step.pads):
+            for pairs in maxpool_pairs(shape, step.kernel, step.strides, step.pads):
                 yield _relu("maxpool", pairs, step.bits, step.bits, network)
         case ir.Extend() if bits != step.bits:
-            made = costs.comparison_plan(n, bits, 1, network)
-            cost = costs.extend(N, bits, OUT + bits, made)
+            made = comparison_plan(n, bits, 1, network)
+            cost = extend_cost(N, bits, OUT + bits, made)
             yield "extend", f"{bits} bits, {_described(made)}", cost, {N: n, OUT: step.bits - bits}
         case ir.Output():
-            yield "output", "", costs.reveal_to_client(N, OUT), {N: n, OUT: step.bits}
+            yield "output", "", reveal_to_client_cost(N, OUT), {N: n, OUT: step.bits}
 
 
 def _relu(kind: str, n: int, bits: int, out_bits: int, network: Network) -> Part:
-    made = costs.comparison_plan(n, bits - 1, 1, network)
+    made = comparison_plan(n, bits - 1, 1, network)
     return (
         kind,
         f"{bits} bits, {_described(made)}",
-        costs.relu(N, bits, OUT, made),
+        relu_cost(N, bits, OUT, made),
         {N: n, OUT: out_bits},
     )
 
@@ -178,11 +182,11 @@ def _described(made: Plan) -> str:
 
 def _linear(spec: LinearSpec) -> Iterator[Part]:
     """One part per tile."""
-    layout, primes = spec.layout, len(spec.primes)
+    layout, plan = spec.layout, spec.rlwe
     cost = Cost.of(
-        ("C", costs.packed(SENT, RESIDUE_BITS)),
-        ("S", costs.packed(ANSWERS, ANSWER_BITS)),
-        ("S", costs.packed(OUTPUTS, MESSAGE_BITS)),
+        ("C", packed(SENT, RESIDUE_BITS)),
+        ("S", packed(ANSWERS, ANSWER_BITS)),
+        ("S", packed(OUTPUTS, MESSAGE_BITS)),
     )
     for window in layout.windows:
         yield (
@@ -190,11 +194,11 @@ def _linear(spec: LinearSpec) -> Iterator[Part]:
             "per tile",
             cost,
             {
-                SENT: layout.ciphertexts_per_tile * sum(layout.sent) * primes,
-                RESIDUE_BITS: packing.residue_bits(spec.primes),
-                ANSWERS: layout.answers_per_tile * spec.degree,
-                ANSWER_BITS: spec.answer_bits,
+                SENT: layout.ciphertexts_per_tile * sum(layout.sent) * len(plan.primes),
+                RESIDUE_BITS: packing.residue_bits(plan.primes),
+                ANSWERS: layout.answers_per_tile * plan.degree,
+                ANSWER_BITS: plan.answer_bits,
                 OUTPUTS: layout.flat.out_shape[0] * window.pixels,
-                MESSAGE_BITS: message_bits(spec.bits, spec.answer_bits),
+                MESSAGE_BITS: spec.message_bits,
             },
         )

@@ -1,6 +1,6 @@
 """What a Program costs on the wire, from its public numbers alone, before anything runs.
 
-The formulas are the protocols' own declarations (protocols/cost, protocols/linear/layout); a test
+The formulas are the protocols' own declarations (protocols/cost); a test
 holds their sum equal to what two parties meter. Beside bytes and flights they name the local work,
 from which runtime/cost/clock makes seconds.
 """
@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import math
 
-from moiety.protocols import cost as costs
-from moiety.protocols.cost import Cost, Local, Send, Work, local
-from moiety.protocols.linear import layout as packing
-from moiety.protocols.linear.rlwe import phase_primes
+from moiety.protocols.compare.extend import extend_cost
+from moiety.protocols.compare.maxpool import maxpool_cost
+from moiety.protocols.compare.relu import gates_cost, multiplex_cost, relu_cost
+from moiety.protocols.compare.reveal import reveal_to_client_cost
+from moiety.protocols.compare.truncate import truncate_exact_cost, truncate_stochastic_cost
+from moiety.protocols.cost import Cost, local
+from moiety.protocols.linear.cost import linear_cost, query_cost
+from moiety.protocols.linear.layout import LinearSpec
 from moiety.runtime import program as ir
 from moiety.runtime.program.linear_layers import linear_specs
 
@@ -28,14 +32,7 @@ def step_costs(program: ir.Program, images: int = 1) -> list[Cost]:
 
 def key_cost(program: ir.Program, images: int = 1) -> Cost:
     """The fresh RLWE public keys that come with every run."""
-    specs = list(linear_specs(program, images).values())
-    residues = sum(degree * len(primes) for degree, primes in packing.parameter_sets(specs))
-    made = (
-        Work("expand_residue", residues),
-        Work("mask_residue", residues),
-        Work("word", residues),
-    )
-    return Cost((Send("C", packing.query_bytes(specs), made, (Work("word", residues),)),))
+    return query_cost(list(linear_specs(program, images).values()))
 
 
 def image_cost(program: ir.Program) -> Cost:
@@ -48,29 +45,27 @@ def run_cost(program: ir.Program, images: int) -> Cost:
     return sum(step_costs(program, images), key_cost(program, images))
 
 
-def _step_cost(
-    program: ir.Program, step: ir.AnyStep, spec: packing.LinearSpec | None, images: int
-) -> Cost:
+def _step_cost(program: ir.Program, step: ir.AnyStep, spec: LinearSpec | None, images: int) -> Cost:
     n, network = images * math.prod(step.shape), program.planned_for
     operand = program.steps[step.inputs[0]] if step.inputs else step
     match step:
         case ir.Linear() if spec is not None:
             return linear_cost(spec)
         case ir.Relu(inputs=(_, _)):
-            return costs.multiplex(n, step.bits)
+            return multiplex_cost(n, step.bits)
         case ir.Relu():
-            return costs.relu(n, operand.bits, step.bits, network)
+            return relu_cost(n, operand.bits, step.bits, network)
         case ir.Gates():
-            return costs.gates(
+            return gates_cost(
                 images * math.prod(operand.shape), operand.bits, step.shape[0], network
             )
         case ir.Truncate(rounding="exact"):
-            return costs.truncate_exact(n, operand.bits, step.shift, network)
+            return truncate_exact_cost(n, operand.bits, step.shift, network)
         case ir.Truncate():
-            return costs.truncate_stochastic(n, operand.bits, step.shift)
+            return truncate_stochastic_cost(n, operand.bits, step.shift)
         case ir.MaxPool():
             channels, height, width = operand.shape
-            return costs.maxpool(
+            return maxpool_cost(
                 (images * channels, height, width),
                 step.bits,
                 step.kernel,
@@ -79,9 +74,9 @@ def _step_cost(
                 network,
             )
         case ir.Extend():
-            return costs.extend(n, operand.bits, step.bits, network)
+            return extend_cost(n, operand.bits, step.bits, network)
         case ir.Output():
-            return costs.reveal_to_client(n, step.bits)
+            return reveal_to_client_cost(n, step.bits)
         case ir.Reshape() | ir.Input():
             return Cost()
         case ir.SumPool():
@@ -94,68 +89,3 @@ def _step_cost(
             )
         case _:
             return local("pass", n)
-
-
-def linear_cost(spec: packing.LinearSpec) -> Cost:
-    """One homomorphic layer, in the order of protocols/linear/protocol: the server makes
-    the a parts while the client encrypts, and the client multiplies them by its secret
-    while the server makes the b parts.
-    """
-    layout, primes, degree = spec.layout, len(spec.primes), spec.degree
-    tiles = len(layout.windows)
-    ciphertexts, answers = tiles * layout.ciphertexts_per_tile, tiles * layout.answers_per_tile
-    outputs = layout.geometry.outputs
-    sent = ciphertexts * sum(layout.sent) * primes
-    a_bytes = sum(packing.tile_download_bytes(spec, window)[0] for window in layout.windows)
-    b_bytes = sum(packing.tile_download_bytes(spec, window)[1] for window in layout.windows)
-    encode = Work("encode_residue", ciphertexts * layout.block * primes)
-    encrypt = (
-        Work("expand_residue", ciphertexts * degree * primes),
-        Work("mask_residue", ciphertexts * degree * primes),
-        encode,
-        Work("word", sent),
-    )
-    answer = (
-        Work("zero_residue", 2 * answers * degree * primes),
-        Work("torus_residue", answers * degree * primes),
-        Work("word", answers * degree),
-    )
-    phase = (
-        Work("word", answers * degree),
-        Work("phase_residue", answers * degree * phase_primes(degree, spec.answer_bits)),
-    )
-    mask = [Work("torus_residue", outputs * primes), Work("word", outputs)]
-    if spec.masking == "flooded":
-        mask += [Work("flood_residue", outputs * primes), Work("encode_residue", outputs * primes)]
-    return Cost(
-        (
-            Local("C", (Work("layer", tiles),)),
-            Local("S", (Work("layer", tiles), *answer)),
-            Send("C", packing.upload_bytes(spec), encrypt),
-            Send("S", a_bytes, (), phase),
-            Local("S", (Work("word", sent), encode, *_convolution(spec))),
-            Send("S", b_bytes, tuple(mask), (Work("word", outputs), Work("pass", 6 * outputs))),
-        )
-    )
-
-
-def _convolution(spec: packing.LinearSpec) -> tuple[Work, ...]:
-    """As protocols/linear/product does it: one product per tap, source and target block,
-    on rows copied once per shift.
-    """
-    layout, primes = spec.layout, len(spec.primes)
-    taps, terms = len(layout.tap_offsets), layout.ciphertexts * layout.cp
-    products = rows = sums = 0
-    for window in layout.windows:
-        length = (window.y1 - window.y0 - 1) * layout.pitch + window.x1 - window.x0
-        added = layout.mp**2 * taps * layout.bundles * layout.answers * length * primes
-        sums += added
-        products += added * terms
-        rows += (
-            (2 * layout.mp - 1)
-            * layout.bundles
-            * terms
-            * (length + layout.tap_offsets[-1])
-            * primes
-        )
-    return Work("product", products), Work("row", rows), Work("sum", sums)

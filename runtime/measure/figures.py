@@ -24,13 +24,14 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from moiety.protocols import cost as costs
 from moiety.protocols import kernels, ring
 from moiety.protocols.channel import Channel
 from moiety.protocols.compare.millionaires import join_choice, split_digits
-from moiety.protocols.compare.relu import gates, relu
+from moiety.protocols.compare.relu import gates, gates_cost, relu, relu_cost
+from moiety.protocols.cost import BATCH, Cost, Draw, Send
 from moiety.protocols.errors import NetworkFailure
-from moiety.protocols.linear import protocol as linear
+from moiety.protocols.linear.client import linear_client, new_query_client
+from moiety.protocols.linear.cost import linear_cost
 from moiety.protocols.linear.layout import Geometry, LinearSpec
 from moiety.protocols.linear.parameters import Masking, ntt_primes
 from moiety.protocols.linear.planner import plan_linear
@@ -42,17 +43,18 @@ from moiety.protocols.linear.rlwe import (
     phase_primes,
     public_key_a,
 )
+from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
 from moiety.protocols.network import LOOPBACK
 from moiety.protocols.ot import softspoken as ss
+from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.protocols.ot.lpn import BASE_WIDTH, SMALL
 from moiety.protocols.ot.silent import CODE_KEY, SilentReceiver, SilentSender
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Role, Session
-from moiety.protocols.setup import NEVER_SILENT, open_session
+from moiety.protocols.setup import open_session
 from moiety.runtime.cost.clock import Timeline
 from moiety.runtime.cost.machine import FIGURES, Machine
-from moiety.runtime.cost.traffic import linear_cost
-from moiety.runtime.party.endpoints import Listener, connect, parse_address
+from moiety.runtime.party import transport as tcp
 
 Progress = Callable[[int, int, str], None]
 
@@ -128,8 +130,8 @@ def _processor() -> str:
 def correlations(bench: Bench) -> None:
     """SoftSpoken: the two kernels, without the channel's part."""
     leaves, delta = bench.bytes(ss.TREES, ss.LEAVES, 16), bench.bytes(16)
-    blocks = -(-bench.elements // ss.BATCH)
-    n = blocks * ss.BATCH
+    blocks = -(-bench.elements // BATCH)
+    n = blocks * BATCH
     for k in (1, 2, 3, 4):
         *_, sent = kernels.vole_receiver(leaves, 0, k, blocks)
         bench.per(f"vole_recv_{k}", n, lambda k=k: kernels.vole_receiver(leaves, 0, k, blocks))  # type: ignore[misc]
@@ -361,9 +363,9 @@ def messages(bench: Bench) -> None:
     of both ends together, halved.
     """
     count, size = 40, 1 << 20
-    with contextlib.closing(Listener.at("127.0.0.1", 0)) as listener:
-        host, port = parse_address(listener.address)
-        near = connect(host, port)
+    with contextlib.closing(tcp.listen("127.0.0.1", 0)) as listener:
+        host, port = tcp.parse_address(listener.address)
+        near = tcp.connect(host, port)
         far = listener.accept()
     if far is None:
         raise NetworkFailure("this machine does not answer to itself at 127.0.0.1")
@@ -420,14 +422,14 @@ def protocols(bench: Bench) -> None:
     to the kernels of each family.
     """
     bench.figures["layer"] = 0.0
-    tiny = costs.relu(16, 13, 26)
+    tiny = relu_cost(16, 13, 26)
     spent = _relu(bench, 16)
-    sends = sum(isinstance(event, costs.Send | costs.Draw) for event in tiny.events)
+    sends = sum(isinstance(event, Send | Draw) for event in tiny.events)
     bench.figures["message"] += spent / 2 / sends
     small, layers = _layers(bench)
     bench.figures["layer"] = max(0.0, (_linear(bench, small) - _expected(bench, small)) / 2)
-    comparisons = [(_relu(bench, bench.elements), costs.relu(bench.elements, 13, 26))]
-    comparisons.append((_gates(bench, bench.elements, 8), costs.gates(bench.elements, 13, 8)))
+    comparisons = [(_relu(bench, bench.elements), relu_cost(bench.elements, 13, 26))]
+    comparisons.append((_gates(bench, bench.elements, 8), gates_cost(bench.elements, 13, 8)))
     slower = sum(each for each, _ in comparisons) / sum(
         _work(bench, cost) for _, cost in comparisons
     )
@@ -439,7 +441,7 @@ def protocols(bench: Bench) -> None:
             bench.figures[name] *= max(1.0, colder if name in _LATTICE else slower)
 
 
-def _work(bench: Bench, cost: costs.Cost) -> float:
+def _work(bench: Bench, cost: Cost) -> float:
     """Nanoseconds of both parties by the figures so far."""
     machine = Machine(description={}, figures={name: bench.figures[name] for name in FIGURES})
     time_ = Timeline(machine, LOOPBACK, NEVER_SILENT).run(cost, steps=0)
@@ -505,11 +507,14 @@ def _layers(bench: Bench) -> tuple[LinearSpec, list[LinearSpec]]:
 
 def _linear(bench: Bench, spec: LinearSpec) -> float:
     """One layer, without the keys."""
-    seed, filters = bytes(16), spec.out_shape[0]
-    weight = bench.rng.integers(-2000, 2000, (filters, spec.in_shape[0], *spec.kernel), np.int32)
-    layer = linear.ServerLinear(spec, 0, seed, weight, np.zeros(filters, np.int64))
+    seed, geometry = bytes(16), spec.geometry
+    filters = geometry.out_shape[0]
+    weight = bench.rng.integers(
+        -2000, 2000, (filters, geometry.in_shape[0], *geometry.kernel), np.int32
+    )
+    layer = ServerLinear(spec, 0, seed, weight, np.zeros(filters, np.int64))
     layer.prepare()
-    x = ring.reduce(bench.rng.integers(0, 1 << 62, spec.in_shape, np.uint64), spec.bits)
+    x = ring.reduce(bench.rng.integers(0, 1 << 62, geometry.in_shape, np.uint64), spec.bits)
 
     def make(session: Session) -> Callable[[], object]:
         server = session.is_server
@@ -518,10 +523,10 @@ def _linear(bench: Bench, spec: LinearSpec) -> float:
             # The keys, a residue's worth of work each, are made anew: no
             # secret may meet a layer twice.
             if server:
-                linear.new_query_server(session, [spec], seed)
-                return linear.linear_server(session, layer, x)
-            linear.new_query_client(session, [spec], seed)
-            return linear.linear_client(session, spec, 0, seed, x)
+                new_query_server(session, [spec], seed)
+                return linear_server(session, layer, x)
+            new_query_client(session, [spec], seed)
+            return linear_client(session, spec, 0, seed, x)
 
         return call
 

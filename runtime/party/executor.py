@@ -20,8 +20,10 @@ from moiety.protocols import ring
 from moiety.protocols.arrays import F32, F64, I64, U32, U64
 from moiety.protocols.compare.reveal import reveal_to_client
 from moiety.protocols.errors import BadArtifact, BadInput, ContractViolation
-from moiety.protocols.linear import protocol
+from moiety.protocols.linear.client import linear_client, new_query_client
 from moiety.protocols.linear.layout import LinearSpec
+from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
+from moiety.protocols.linear.spec import check_spec
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Session
 from moiety.runtime import program as ir
@@ -77,13 +79,13 @@ def _run(program: ir.Program, session: Session, side: Side, progress: Progress) 
 @dataclass
 class _ServerSide(Side):
     images: int
-    layers: dict[int, protocol.ServerLinear]
+    layers: dict[int, ServerLinear]
     tensors: list[dict[str, npt.NDArray[Any]]]
     seed: bytes
 
     def exchange_keys(self, session: Session) -> None:
         specs = [layer.spec for layer in self.layers.values()]
-        protocol.new_query_server(session, specs, self.seed)
+        new_query_server(session, specs, self.seed)
 
     def secrets(self, index: int) -> Secrets:
         return self.tensors[index]
@@ -92,7 +94,7 @@ class _ServerSide(Side):
         return np.zeros((self.images, *step.shape), np.uint64)
 
     def linear(self, session: Session, index: int, x: U64) -> U64:
-        return protocol.linear_server(session, self.layers[index], x)
+        return linear_server(session, self.layers[index], x)
 
     def output(self, session: Session, index: int, step: ir.Output, x: U64) -> U64:
         reveal_to_client(session, x, step.bits)
@@ -111,7 +113,7 @@ class ServerExecutor:
     batches: tuple[int, ...] = (1,)
     _specs: dict[int, dict[int, LinearSpec]] = field(init=False)
     _tensors: list[dict[str, npt.NDArray[Any]]] = field(init=False)
-    _layers: dict[int, dict[int, protocol.ServerLinear]] = field(default_factory=dict)
+    _layers: dict[int, dict[int, ServerLinear]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if 1 not in self.batches or not all(1 <= images <= MAX_BATCH for images in self.batches):
@@ -140,10 +142,10 @@ class ServerExecutor:
 
     def _prepared(
         self, images: int, progress: Progress, keep_beside: Path | None, workers: Workers
-    ) -> dict[int, protocol.ServerLinear]:
+    ) -> dict[int, ServerLinear]:
         specs, seed = self._specs[images], public_seed(self.program, images)
         layers = {
-            index: protocol.ServerLinear(
+            index: ServerLinear(
                 spec, index, seed, self._tensors[index]["weight"], self._tensors[index]["bias"]
             )
             for index, spec in specs.items()
@@ -176,7 +178,7 @@ class ServerExecutor:
         return _run(self.program, session, side, progress)
 
 
-def _adopt(layers: dict[int, protocol.ServerLinear], kept: dict[int, U32], file: HintFile) -> bool:
+def _adopt(layers: dict[int, ServerLinear], kept: dict[int, U32], file: HintFile) -> bool:
     """Give the layers their hints from disk. One of them, that of the fewest products, is computed
     to compare: a file made by a release that derived hints otherwise would pass all other checks.
     """
@@ -245,7 +247,7 @@ class _ClientSide(Side):
         self.revealed = [[] for _ in self.tensors]
 
     def exchange_keys(self, session: Session) -> None:
-        protocol.new_query_client(session, list(self.specs.values()), self.seed)
+        new_query_client(session, list(self.specs.values()), self.seed)
 
     def secrets(self, index: int) -> Secrets:
         return {}
@@ -255,7 +257,7 @@ class _ClientSide(Side):
         return ring.from_signed(integers, step.bits)
 
     def linear(self, session: Session, index: int, x: U64) -> U64:
-        return protocol.linear_client(session, self.specs[index], index, self.seed, x)
+        return linear_client(session, self.specs[index], index, self.seed, x)
 
     def output(self, session: Session, index: int, step: ir.Output, x: U64) -> U64:
         elements = reveal_to_client(session, x, step.bits)
@@ -282,7 +284,7 @@ class ClientExecutor:
         if images not in self._specs:
             specs = linear_specs(self.program, images)
             for spec in specs.values():
-                protocol.check_spec(spec)
+                check_spec(spec)
             self._specs[images] = specs
         return self._specs[images]
 

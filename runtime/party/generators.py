@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 from moiety.protocols.channel import Channel
-from moiety.protocols.cost import Cost, Mixed
+from moiety.protocols.cost import Cost
 from moiety.protocols.errors import BadInput, NetworkFailure
 from moiety.protocols.network import LAN, Network
-from moiety.protocols.setup import NEVER_SILENT
+from moiety.protocols.ot.generators import NEVER_SILENT, Mixed
 from moiety.runtime.cost.clock import predict, total
 from moiety.runtime.cost.machine import REFERENCE, Machine
 

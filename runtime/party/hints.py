@@ -1,7 +1,7 @@
 """The hints of a model's linear layers on the vendor's disk, beside the Weights:
 `hints.safetensors`, and `hints-B.safetensors` for runs of B images.
 
-A hint follows from the weights and public polynomials (protocols/linear/protocol); computing all of
+A hint follows from the weights and public polynomials (protocols/linear/server); computing all of
 them takes a large model seconds, reading them back a fraction of one. They are as secret as the
 weights, so the file is its owner's alone. It is tied to the Program, to the weights file byte by
 byte, to the layouts, and to its own contents by a digest; one that does not match in all of that is

@@ -1,6 +1,6 @@
 """The Program: what both parties know, what it means, and where it is kept."""
 
-from moiety.protocols.linear.parameters import Masking
+from moiety.protocols.linear.parameters import Masking, RlwePlan
 from moiety.runtime.program.atomic import write_atomically
 from moiety.runtime.program.preprocessing import Preprocessing, picture_shape
 from moiety.runtime.program.program import FORMAT, VERSION, Program
@@ -8,7 +8,7 @@ from moiety.runtime.program.steps import KINDS, AnyStep
 from moiety.runtime.program.steps.base import LocalStep, Rounding, SecretTensor, Step
 from moiety.runtime.program.steps.ends import Input, Output
 from moiety.runtime.program.steps.gates import Gates, Relu
-from moiety.runtime.program.steps.linear import Linear, RlwePlan
+from moiety.runtime.program.steps.linear import Linear
 from moiety.runtime.program.steps.local import (
     Add,
     AddConst,

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import Any
 
 import msgspec
 
@@ -38,18 +39,26 @@ def linear_specs(program: Program, images: int = 1) -> dict[int, LinearSpec]:
 
 
 def _together(spec: LinearSpec, images: int) -> LinearSpec:
-    return plan_linear(
-        replace(spec.geometry, images=images), spec.bits, spec.weight_bits, spec.masking
-    )
+    geometry = replace(spec.geometry, images=images)
+    return plan_linear(geometry, spec.bits, spec.weight_bits, spec.rlwe.masking)
 
 
 def layout_digest(specs: Mapping[int, LinearSpec]) -> str:
-    """SHA-256, hexadecimal, of all that the two parties must agree on
-    about the linear layers of a run.
+    """SHA-256, hexadecimal, of all that the two parties must agree on about the linear layers of a
+    run.
     """
-    return hashlib.sha256(
-        msgspec.json.encode([(index, spec) for index, spec in specs.items()])
-    ).hexdigest()
+    agreed = [(index, _flat_record(spec)) for index, spec in specs.items()]
+    return hashlib.sha256(msgspec.json.encode(agreed)).hexdigest()
+
+
+def _flat_record(spec: LinearSpec) -> dict[str, Any]:
+    """What the digest is over, in this order: the handshake compares it, so it is part of the wire
+    format.
+    """
+    geometry = asdict(spec.geometry)
+    images = geometry.pop("images")
+    widths = {"bits": spec.bits, "weight_bits": spec.weight_bits}
+    return geometry | widths | msgspec.structs.asdict(spec.rlwe) | {"images": images}
 
 
 def public_seed(program: Program, images: int = 1) -> bytes:

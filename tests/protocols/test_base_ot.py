@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from moiety.protocols.cost import correction_bytes
 from moiety.protocols.errors import NetworkFailure
 from moiety.protocols.ot import base as base_ot
 from moiety.protocols.ot import softspoken as ss
@@ -68,7 +69,7 @@ def test_correlations_hold(k: int) -> None:
         assert u.max() < 1 << k
         seen.append(v[0].tobytes())
     assert len(set(seen)) == 3
-    assert client.meter.total.sent == sum(ss.correction_bytes(n, k) for n in (1, 128, 300))
+    assert client.meter.total.sent == sum(correction_bytes(n, k) for n in (1, 128, 300))
 
 
 def multiples(delta: np.ndarray) -> np.ndarray:

@@ -7,13 +7,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from moiety.protocols import cost as costs
 from moiety.protocols import ring
-from moiety.protocols.compare.relu import relu
+from moiety.protocols.arrays import U64
+from moiety.protocols.compare.relu import relu, relu_cost
+from moiety.protocols.cost import Cost
 from moiety.protocols.errors import BadInput, NetworkFailure
 from moiety.protocols.network import Network
+from moiety.protocols.ot.generators import NEVER_SILENT, Mixed
 from moiety.protocols.session import Role, Session
-from moiety.protocols.setup import NEVER_SILENT, open_session
+from moiety.protocols.setup import open_session
 from moiety.runtime.party.generators import (
     ALWAYS_SILENT,
     agreed,
@@ -26,14 +28,14 @@ from tests.support.two_party import channel_pair, run_both
 
 
 def test_slower_networks_take_more_silence() -> None:
-    image = costs.relu(10**7, 16, 28)
+    image = relu_cost(10**7, 16, 28)
     chosen = [silent_from(Network(0.001, bps, bps), image) for bps in (1e12, 3e9, 4e8, 1e7)]
     assert chosen == sorted(chosen, reverse=True)
     assert chosen[-1] == ALWAYS_SILENT
 
 
 def test_few_relus_are_not_worth_the_start_of_silence() -> None:
-    assert silent_from(Network(0.001, 1e9, 1e9), costs.relu(1000, 16, 28)) == NEVER_SILENT
+    assert silent_from(Network(0.001, 1e9, 1e9), relu_cost(1000, 16, 28)) == NEVER_SILENT
 
 
 def test_requests() -> None:
@@ -52,7 +54,7 @@ def test_both_sides_settle_on_one(ours: str, theirs: str) -> None:
     channels = channel_pair()
     server, (client, network) = run_both(
         lambda: settle_server(channels[0], theirs, ours),
-        lambda: settle_client(channels[1], ours, theirs, costs.relu(9, 9, 9)),
+        lambda: settle_client(channels[1], ours, theirs, relu_cost(9, 9, 9)),
         channels,
     )
     assert server == client
@@ -79,7 +81,7 @@ def test_relus_with_every_mixture(silent: int) -> None:
     x1 = ring.reduce(x - x0, bits)
     channels = channel_pair()
 
-    def side(role: Role, mine: ring.U64) -> tuple[Session, list[ring.U64]]:
+    def side(role: Role, mine: U64) -> tuple[Session, list[U64]]:
         session = open_session(role, channels[role], silent_from=silent)
         with session.channel.meter.labelled("case"):
             return session, [relu(session, mine, bits, out_bits) for _ in range(times)]
@@ -92,7 +94,7 @@ def test_relus_with_every_mixture(silent: int) -> None:
         np.testing.assert_array_equal(
             ring.to_signed(ring.reduce(a + b, out_bits), out_bits), np.maximum(signed, 0)
         )
-    cost = sum((costs.relu(n, bits, out_bits) for _ in range(times)), costs.Cost())
-    wire = cost.on(costs.Mixed(silent))
+    cost = sum((relu_cost(n, bits, out_bits) for _ in range(times)), Cost())
+    wire = cost.on(Mixed(silent))
     metered = session.channel.meter.by_label["case"]
     assert (metered.sent, metered.received, metered.flights) == (wire.up, wire.down, wire.rounds)

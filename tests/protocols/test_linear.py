@@ -5,8 +5,7 @@ planner, and what must be refused.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -14,114 +13,37 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moiety.compiler.lowering.pack import plan_rlwe
 from moiety.protocols import kernels
+from moiety.protocols.arrays import U64
 from moiety.protocols.errors import BadArtifact, BadPlan, ContractViolation, NetworkFailure
 from moiety.protocols.linear import layout as packing
-from moiety.protocols.linear import protocol as linear
 from moiety.protocols.linear import rlwe
-from moiety.protocols.linear.layout import Layout, Window
+from moiety.protocols.linear.client import linear_client, new_query_client
+from moiety.protocols.linear.layout import Geometry, Layout, LinearSpec, Window
 from moiety.protocols.linear.parameters import MAX_LOG2_Q, Masking, ntt_primes
-from moiety.protocols.linear.product import correlate
-from moiety.protocols.linear.protocol import (
-    LinearSpec,
-    ServerLinear,
-    check_spec,
-    linear_client,
-    linear_server,
-    new_query_client,
-    new_query_server,
+from moiety.protocols.linear.placement import (
+    add_messages,
+    block_positions,
+    pack_tile,
+    pack_weights,
+    place,
 )
+from moiety.protocols.linear.product import Monomials, correlate
+from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
+from moiety.protocols.linear.spec import check_spec
 from moiety.protocols.prg import Prg
-from moiety.protocols.ring import U64, to_signed
+from moiety.protocols.ring import to_signed
 from moiety.protocols.session import Role, Session
-from tests.support.two_party import MemoryChannel, channel_pair, run_both, share
-
-SEED = b"public seed 0001"
-NO_PADS = (0, 0, 0, 0)
-MASKINGS: tuple[Masking, ...] = ("flooded", "uniform")
-
-
-@dataclass(frozen=True)
-class Conv:
-    channels: int
-    size: tuple[int, int]
-    filters: int
-    kernel: tuple[int, int] = (1, 1)
-    pads: tuple[int, int, int, int] = NO_PADS
-    dilations: tuple[int, int] = (1, 1)
-    groups: int = 1
-
-    @property
-    def in_shape(self) -> tuple[int, int, int]:
-        return (self.channels, *self.size)
-
-    @property
-    def out_shape(self) -> tuple[int, int, int]:
-        (height, width), (top, left, bottom, right) = self.size, self.pads
-        return (
-            self.filters,
-            height + top + bottom - (self.kernel[0] - 1) * self.dilations[0],
-            width + left + right - (self.kernel[1] - 1) * self.dilations[1],
-        )
-
-    def spec(
-        self, masking: Masking, bits: int = 28, weight_bits: int = 10, **changes: Any
-    ) -> LinearSpec:
-        geometry = (
-            self.in_shape,
-            self.out_shape,
-            self.kernel,
-            self.pads,
-            self.dilations,
-            self.groups,
-        )
-        plan = plan_rlwe(*geometry, bits, weight_bits, masking)
-        found = LinearSpec(
-            *geometry,
-            bits=bits,
-            weight_bits=weight_bits,
-            degree=plan.degree,
-            primes=plan.primes,
-            masking=plan.masking,
-            channels_per_ciphertext=plan.channels_per_ciphertext,
-            filters_per_answer=plan.filters_per_answer,
-            tile=plan.tile,
-            flood_bits=plan.flood_bits,
-            answer_bits=plan.answer_bits,
-        )
-        return replace(found, **changes)
-
-
-def convolve(x: U64, weight: np.ndarray, conv: Conv) -> U64:
-    """Integers modulo 2^64."""
-    top, left, bottom, right = conv.pads
-    padded = np.pad(x, ((0, 0), (top, bottom), (left, right)))
-    w = weight.astype(np.int64).view(np.uint64)
-    filters, rows, columns = conv.out_shape
-    per_group_filters, per_group = filters // conv.groups, conv.channels // conv.groups
-    out = np.zeros(conv.out_shape, np.uint64)
-    for m in range(filters):
-        first = m // per_group_filters * per_group
-        for c in range(per_group):
-            for dy in range(conv.kernel[0]):
-                for dx in range(conv.kernel[1]):
-                    y0, x0 = dy * conv.dilations[0], dx * conv.dilations[1]
-                    out[m] += w[m, c, dy, dx] * padded[first + c, y0 : y0 + rows, x0 : x0 + columns]
-    return out
-
-
-def bare_session(role: Role, channel: MemoryChannel) -> Session:
-    """Linear layers use no transfers, so there are none here."""
-    return Session(role, channel, Prg.from_os(), cast(Any, None), cast(Any, None))
-
-
-def both(
-    server: Callable[[Session], Any], client: Callable[[Session], Any]
-) -> tuple[Any, Any, tuple[MemoryChannel, MemoryChannel]]:
-    channels = channel_pair()
-    sessions = [bare_session(role, channel) for role, channel in zip(Role, channels, strict=True)]
-    return *run_both(lambda: server(sessions[0]), lambda: client(sessions[1]), channels), channels
+from tests.support.convolutions import (
+    MASKINGS,
+    SEED,
+    Conv,
+    bare_session,
+    both,
+    convolve,
+    replanned,
+)
+from tests.support.two_party import channel_pair, share
 
 
 def run_layer(
@@ -167,7 +89,7 @@ def check_layer(spec: LinearSpec, conv: Conv, weight: np.ndarray | None = None) 
         -(2**40), 2**40, [(conv.filters,), (conv.filters, 1, 1), conv.out_shape][conv.filters % 3]
     )
     error = run_layer(spec, conv, weight.astype(np.int32), x, bias)
-    assert np.abs(error).max() <= (0 if spec.masking == "flooded" else 1)
+    assert np.abs(error).max() <= (0 if spec.rlwe.masking == "flooded" else 1)
 
 
 GRID = {
@@ -229,7 +151,7 @@ def test_any_packing_that_fits_is_correct(name: str, masking: Masking) -> None:
         (2048, ntt_primes(27, 2)) if masking == "uniform" else (4096, ntt_primes(27, 4))
     )
     spec = conv.spec(masking, bits=24, weight_bits=6)
-    spec = replace(
+    spec = replanned(
         spec,
         degree=degree,
         primes=primes,
@@ -239,7 +161,7 @@ def test_any_packing_that_fits_is_correct(name: str, masking: Masking) -> None:
         answer_bits=40,
     )
     noise = spec.layout.flat.noise(degree, 6, mp)
-    check_layer(replace(spec, flood_bits=noise.flood_bits if masking == "flooded" else 0), conv)
+    check_layer(replanned(spec, flood_bits=noise.flood_bits if masking == "flooded" else 0), conv)
 
 
 @pytest.mark.parametrize("masking", MASKINGS)
@@ -248,7 +170,7 @@ def test_rings_and_extreme_weights(masking: Masking, bits: int) -> None:
     conv = Conv(16, (6, 6), 5, (3, 3), (1, 1, 1, 1))
     weight_bits = 13
     spec = conv.spec(masking, bits, weight_bits)
-    assert math.prod(spec.primes) < 1 << MAX_LOG2_Q[spec.degree]
+    assert math.prod(spec.rlwe.primes) < 1 << MAX_LOG2_Q[spec.rlwe.degree]
     weight = np.full((5, 16, 3, 3), 2 ** (weight_bits - 1))
     weight[1] *= -1
     weight[2, ::2] *= -1
@@ -264,10 +186,10 @@ def test_noise_keeps_to_its_budget_and_uses_it(filters_per_answer: int) -> None:
     bits, weight_bits, prg = 20, 13, Prg(SEED)
     conv = Conv(24, (6, 6), 5, (3, 3), (1, 1, 1, 1))
     spec = conv.spec("uniform", bits, weight_bits, degree=4096, primes=ntt_primes(27, 4))
-    spec = replace(
+    spec = replanned(
         spec, filters_per_answer=filters_per_answer, channels_per_ciphertext=7, tile=(6, 6)
     )
-    layout, ring = spec.layout, rlwe.Ring.of(spec.degree, spec.primes)
+    layout, ring = spec.layout, rlwe.Ring.of(spec.rlwe.degree, spec.rlwe.primes)
     weight = np.full((5, 24, 3, 3), 2 ** (weight_bits - 1), np.int32)
     layer = ServerLinear(spec, 0, SEED, weight, np.zeros(5, np.int64))
     layer.prepare()
@@ -280,22 +202,22 @@ def test_noise_keeps_to_its_budget_and_uses_it(filters_per_answer: int) -> None:
     window = layout.windows[0]
     b = key.mask(rlwe.ciphertext_a(ring, SEED, 0, 0, layout.ciphertexts_per_tile), prg)
     for part in shares:
-        linear._add_messages(ring, b, linear._pack_tile(layout, part, window), bits, prg)
+        add_messages(ring, b, pack_tile(layout, part, window), bits, prg)
     zero_a, zero_b = server_key.zeros(layout.answers, prg)
     phase = ring.add(
         zero_b, ring.p[:, None, None] - ring.times(ring.add(layer.hint_array()[0], zero_a), key.hat)
     )
-    phase = phase[..., linear._block_positions(layout, window)].reshape(4, -1, 36)[:, :5]
+    phase = phase[..., block_positions(layout, window)].reshape(4, -1, 36)[:, :5]
     phase = ring.add(np.ascontiguousarray(phase), layer.convolve(b, window))
 
-    q = math.prod(spec.primes)
-    basis = [q // p * pow(q // p, -1, p) for p in spec.primes]
+    q = math.prod(spec.rlwe.primes)
+    basis = [q // p * pow(q // p, -1, p) for p in spec.rlwe.primes]
     message = (convolve(x, weight, conv) & np.uint64(2**bits - 1)).reshape(-1).tolist()
     noise = []
     for residues, m in zip(phase.reshape(4, -1).T.tolist(), message, strict=True):
         value = sum(r * c for r, c in zip(residues, basis, strict=True))
         noise.append(((value - (q * m >> bits) + q // 2) % q) - q // 2)
-    declared = spec.layout.flat.noise(spec.degree, weight_bits, filters_per_answer)
+    declared = spec.layout.flat.noise(spec.rlwe.degree, weight_bits, filters_per_answer)
     assert max(map(abs, noise)) < declared.bound
     # Neighbouring outputs share most of their inputs, hence the wide margins.
     assert 0.2 < np.std(noise) / math.sqrt(declared.variance) < 2
@@ -361,12 +283,12 @@ def test_a_key_never_serves_a_layer_twice() -> None:
     with pytest.raises(ContractViolation, match="new_query"):
         linear_client(session, spec, 0, SEED, x)
     new_query_client(session, [spec], SEED)
-    first = session.rlwe[spec.degree, spec.primes]
+    first = session.secret_keys.of(spec.rlwe.degree, spec.rlwe.primes)
     first.claim(0)
     with pytest.raises(ContractViolation, match="already encrypted for layer 0"):
         linear_client(session, spec, 0, SEED, x)
     new_query_client(session, [spec], SEED)
-    second = session.rlwe[spec.degree, spec.primes]
+    second = session.secret_keys.of(spec.rlwe.degree, spec.rlwe.primes)
     assert not np.array_equal(first.secret, second.secret)
     second.claim(0)
 
@@ -405,19 +327,24 @@ def test_unsafe_specs_are_refused() -> None:
     spec = Conv(3, (5, 5), 4, (3, 3), (1, 1, 1, 1)).spec("flooded")
     check_spec(spec)
     for change, message in (
-        ({"flood_bits": spec.flood_bits - 1}, "hiding the noise"),
-        ({"flood_bits": spec.flood_bits + 20}, "does not fit into q"),
-        ({"answer_bits": spec.answer_bits - 1}, "answers need"),
+        ({"flood_bits": spec.rlwe.flood_bits - 1}, "hiding the noise"),
+        ({"flood_bits": spec.rlwe.flood_bits + 20}, "does not fit into q"),
+        ({"answer_bits": spec.rlwe.answer_bits - 1}, "answers need"),
         ({"answer_bits": 64}, "answers need"),
         ({"degree": 2048}, "128-bit security"),
-        ({"primes": spec.primes[:2]}, "does not fit into q"),
+        ({"primes": spec.rlwe.primes[:2]}, "does not fit into q"),
         ({"channels_per_ciphertext": 100}, "do not fit into degree"),
-        ({"weight_bits": 30}, "weights of 30 bits"),
+    ):
+        with pytest.raises(BadPlan, match=message):
+            check_spec(replanned(spec, **cast(Any, change)))
+    with pytest.raises(BadPlan, match="weights of 30 bits"):
+        check_spec(replace(spec, weight_bits=30))
+    for geometry, message in (
         ({"out_shape": (4, 5, 6)}, "does not follow"),
         ({"groups": 2}, "groups"),
     ):
         with pytest.raises(BadPlan, match=message):
-            check_spec(replace(spec, **cast(Any, change)))
+            check_spec(replace(spec, geometry=replace(spec.geometry, **cast(Any, geometry))))
     with pytest.raises(BadPlan, match="use fewer bits"):
         Conv(3, (5, 5), 4).spec("flooded", bits=60, weight_bits=20)
 
@@ -449,7 +376,8 @@ def test_plans_of_a_deep_network_are_cheap() -> None:
         if size > 7:
             convs.append(Conv(channels, (size // 2, size // 2), channels // 2))
             channels //= 2
-    for masking, limit in (("uniform", 216e6), ("flooded", 420e6)):
+    limits: dict[Masking, float] = {"uniform": 216e6, "flooded": 420e6}
+    for masking, limit in limits.items():
         specs = [conv.spec(masking, 28, 11) for conv in convs]
         assert (
             sum(map(packing.upload_bytes, specs)) + sum(map(packing.download_bytes, specs)) < limit
@@ -498,16 +426,9 @@ def test_plaintext_layout_computes_the_convolution(
         tile = (1, data.draw(st.integers(1, rows * columns)))
     cp, mp = data.draw(st.integers(1, channels)), data.draw(st.integers(1, filters))
     # The smallest degree that fits, rather than a power of two: everything wraps that can.
-    size = Layout.unit(
-        packing.Geometry(conv.in_shape, conv.out_shape, kernel, pads, dilations, 1), tile
-    ).channel_size
-    spec = replace(
-        Conv(1, (1, 1), 1).spec("uniform", bits=20),
-        in_shape=conv.in_shape,
-        out_shape=conv.out_shape,
-        kernel=kernel,
-        pads=pads,
-        dilations=dilations,
+    size = Layout.unit(conv.geometry, tile).channel_size
+    spec = replanned(
+        replace(Conv(1, (1, 1), 1).spec("uniform", bits=20), geometry=conv.geometry),
         degree=cp * mp * size,
         channels_per_ciphertext=cp,
         filters_per_answer=mp,
@@ -519,31 +440,31 @@ def test_plaintext_layout_computes_the_convolution(
 def check_plain(spec: LinearSpec, conv: Conv) -> None:
     rng = np.random.default_rng(0)
     layout = spec.layout
-    prime = spec.primes[0]
+    prime = spec.rlwe.primes[0]
     weight = rng.integers(-100, 100, (conv.filters, conv.channels, *conv.kernel)).astype(np.int32)
     layer = ServerLinear.__new__(ServerLinear)
-    layer.spec, layer._weights = spec, linear._pack_weights(layout, weight)
+    layer.spec, layer._weights = spec, pack_weights(layout, weight)
     x = rng.integers(0, 50, conv.in_shape, np.uint64)
     out = np.empty(layout.flat.out_shape, np.uint64)
     for window in layout.windows:
         polynomials = np.zeros(
-            (len(spec.primes), layout.ciphertexts_per_tile, spec.degree), np.uint32
+            (len(spec.rlwe.primes), layout.ciphertexts_per_tile, spec.rlwe.degree), np.uint32
         )
-        polynomials[:, :, : layout.block] = linear._pack_tile(
+        polynomials[:, :, : layout.block] = pack_tile(
             layout, x.reshape(layout.flat.in_shape), window
         )
         head, tail = layout.sent
         # What is not sent is not read.
-        polynomials[:, :, head : spec.degree - tail] = prime // 2
+        polynomials[:, :, head : spec.rlwe.degree - tail] = prime // 2
         result = layer.convolve(polynomials, window)[0]
-        linear._place(out, window, result.astype(np.uint64))
+        place(out, window, result.astype(np.uint64))
     expected = convolve(x, weight, conv).view(np.int64) % prime
     assert np.array_equal(out.reshape(conv.out_shape).astype(np.int64), expected)
 
 
 def test_windows_cover_the_output_once() -> None:
     layout = Layout(
-        packing.Geometry((2, 13, 11), (3, 13, 11), (3, 3), (1, 1, 1, 1), (1, 1), 1),
+        Geometry((2, 13, 11), (3, 13, 11), (3, 3), (1, 1, 1, 1), (1, 1), 1),
         4096,
         1,
         1,
@@ -564,16 +485,8 @@ def test_correlate_stays_exact_when_sums_outgrow_float64(weight_bits: int) -> No
     x = np.full((1, 2, degree), prime - 1, np.uint32)
     weight = np.full((1, 1, 2, 3, 2 * channels), 2 ** (weight_bits - 1), np.int32)
     weight[..., 0] = rng.integers(-5, 5, 3)
-    got = correlate(
-        x,
-        weight,
-        prime=prime,
-        weight_bits=weight_bits,
-        stride=1,
-        taps=(0, 1),
-        shifts=[[0]],
-        length=100,
-    )
+    monomials = Monomials(stride=1, taps=(0, 1), shifts=[[0]], length=100)
+    got = correlate(x, weight, monomials, prime=prime, weight_bits=weight_bits)
     # No wrap: coefficients up to 99 + 255 + 1 are below N.
     total = weight[0, 0].astype(object).sum(axis=(0, 2)) * (prime - 1)
     assert got.shape == (1, 3, 1, 100)

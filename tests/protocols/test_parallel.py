@@ -14,18 +14,13 @@ from moiety.protocols import kernels, parallel
 from moiety.protocols.compare.relu import gates, relu
 from moiety.protocols.compare.truncate import truncate_exact
 from moiety.protocols.errors import BadInput
+from moiety.protocols.linear.client import linear_client, new_query_client
 from moiety.protocols.linear.layout import LinearSpec
-from moiety.protocols.linear.protocol import (
-    ServerLinear,
-    linear_client,
-    linear_server,
-    new_query_client,
-    new_query_server,
-)
+from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
 from moiety.protocols.ot import softspoken
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Session
-from tests.protocols.test_linear import MASKINGS, SEED, Conv, convolve
+from tests.support.convolutions import MASKINGS, SEED, Conv, convolve
 from tests.support.two_party import run_two_party, share
 
 
@@ -81,7 +76,7 @@ def test_transfers_do_not_depend_on_threads(
 ) -> None:
     if backend == "reference" and silent_from < 5:
         pytest.skip(
-            "the refill of the reference twin takes a minute; its ranges are those of the native one"
+            "the refill of the reference twin takes a minute; its ranges are the native one's"
         )
     before = kernels.backend_name()
     kernels.set_backend(backend)

@@ -14,7 +14,7 @@ import queue
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +25,29 @@ from rich.console import Console
 
 import moiety.protocols
 from moiety.protocols import kernels, ring, setup
+from moiety.protocols.arrays import U8, U64
 from moiety.protocols.errors import BadPlan, NetworkFailure
+from moiety.protocols.linear import client as client_side
 from moiety.protocols.linear import layout as packing
-from moiety.protocols.linear import protocol as linear
 from moiety.protocols.linear import rlwe
-from moiety.protocols.linear.parameters import message_bits, ntt_primes
+from moiety.protocols.linear import server as server_side
+from moiety.protocols.linear.layout import LinearSpec
+from moiety.protocols.linear.parameters import ntt_primes
 from moiety.protocols.linear.rlwe import ClientKey, Ring, ciphertext_a, public_key_a
+from moiety.protocols.linear.server import ServerLinear
+from moiety.protocols.linear.spec import check_spec
 from moiety.protocols.ot import base as base_ot
 from moiety.protocols.ot import silent
+from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Session
-from moiety.protocols.setup import NEVER_SILENT
 from moiety.runtime import program as ir
 from moiety.runtime.cli import progress
 from moiety.runtime.program.linear_layers import linear_specs, public_seed
+from tests.support.convolutions import replanned
 from tests.support.runnable import small
 from tests.support.two_party import MemoryChannel, run_two_party
-from tests.support.wiretap import U8, Tapped, brightest, chi_square, run, words, zeros
+from tests.support.wiretap import Tapped, brightest, chi_square, run, words, zeros
 
 SEED = b"public seed 0001"
 ROUNDINGS: tuple[ir.Rounding, ...] = ("exact", "stochastic")
@@ -79,18 +85,20 @@ def views(tapped: Tapped) -> Iterator[tuple[str, U8]]:
                 part = parts[label] % (2 * len(windows))
                 parts[label] += 1
                 if who == "client":
-                    yield "client linear", residue_bytes(octets, spec.primes)
-                elif spec.masking == "flooded" and part >= len(windows):
+                    yield "client linear", residue_bytes(octets, spec.rlwe.primes)
+                elif spec.rlwe.masking == "flooded" and part >= len(windows):
                     # Below the message's own bits there is the flooding, which is not uniform.
-                    width = message_bits(spec.bits, spec.answer_bits)
+                    width = spec.message_bits
                     b = kernels.unpack(
-                        octets, spec.out_shape[0] * windows[part - len(windows)].pixels, width
+                        octets,
+                        spec.geometry.out_shape[0] * windows[part - len(windows)].pixels,
+                        width,
                     )
                     yield "server linear b", (b >> np.uint64(width - 8)).astype(np.uint8)
                 else:
                     yield f"server linear {'ab'[part // len(windows)]}", octets[:-1]
             elif kind == "keys":
-                yield "client keys", residue_bytes(octets, next(iter(specs.values())).primes)
+                yield "client keys", residue_bytes(octets, next(iter(specs.values())).rlwe.primes)
             else:
                 yield f"{who} {kind}", octets[:-1]  # the last byte may have spare bits
 
@@ -109,7 +117,7 @@ def test_messages_are_uniform_for_any_image(
     rounding: ir.Rounding, picture: Callable[[ir.Program], Any]
 ) -> None:
     program, weights = small(rounding)
-    assert len({spec.primes for spec in linear_specs(program).values()}) == 1
+    assert len({spec.rlwe.primes for spec in linear_specs(program).values()}) == 1
     seen: dict[str, list[U8]] = defaultdict(list)
     for what, octets in views(run(program, weights, [picture(program)] * 2, NEVER_SILENT)):
         seen[what].append(octets)
@@ -313,19 +321,19 @@ def test_two_uploads_of_one_image_differ_by_more_than_noise() -> None:
     tapped = run(program, weights, [zeros(program)] * 2, NEVER_SILENT)
     assert len(set(tapped.secrets)) == len(tapped.secrets) == 2
     spec = next(iter(linear_specs(program).values()))
-    width, p = packing.residue_bits(spec.primes), spec.primes[0]
+    width, p = packing.residue_bits(spec.rlwe.primes), spec.rlwe.primes[0]
     uploads = [data for label, data in tapped.client.messages if label.startswith("linear/1/")]
     assert len(uploads) == 2 * len(spec.layout.windows)
     first, second = (
         kernels.unpack(np.frombuffer(uploads[i], np.uint8), 8 * len(uploads[i]) // width, width)
         for i in (0, len(spec.layout.windows))
     )
-    count = len(first) // len(spec.primes)
+    count = len(first) // len(spec.rlwe.primes)
     difference = centred(first[:count] - second[:count], p)
     assert np.abs(difference).mean() > p / 8  # p/4 if uniform
 
     # The attack itself works: the same key, used twice behind the back of `claim`.
-    ring_q = Ring.of(spec.degree, spec.primes)
+    ring_q = Ring.of(spec.rlwe.degree, spec.rlwe.primes)
     key, a = ClientKey.generate(ring_q, Prg.from_os()), ciphertext_a(ring_q, SEED, 1, 0, 1)
     twice = [key.mask(a, Prg.from_os())[0].astype(np.uint64) for _ in range(2)]
     assert np.abs(centred(twice[0] - twice[1], p)).max() <= 84
@@ -353,14 +361,15 @@ def test_a_run_asks_for_each_public_polynomial_once_per_image(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
-    real = linear.ciphertext_a
+    real = rlwe.ciphertext_a
 
     def note(ring_q: Ring, seed: bytes, layer: int, tile: int, count: int) -> Any:
         asked[threading.get_ident()].append((ring_q.degree, ring_q.primes, seed, layer, tile))
         return real(ring_q, seed, layer, tile, count)
 
     program, weights = small("stochastic")
-    monkeypatch.setattr(linear, "ciphertext_a", note)
+    for side in (client_side, server_side):
+        monkeypatch.setattr(side, "ciphertext_a", note)
     run(program, weights, [zeros(program)], NEVER_SILENT)
     server, client = asked.values()
     tiles = sum(len(spec.layout.windows) for spec in linear_specs(program).values())
@@ -376,9 +385,9 @@ def test_equal_filters_get_unequal_answers(rounding: ir.Rounding) -> None:
     """
     program, _ = small(rounding)
     index, spec = next(iter(linear_specs(program).items()))
-    spec = replace(spec, filters_per_answer=1)
+    spec = replanned(spec, filters_per_answer=1)
     weight = np.tile(np.arange(-9, 9, dtype=np.int32).reshape(1, 2, 3, 3), (4, 1, 1, 1))
-    layer = linear.ServerLinear(spec, index, SEED, weight, np.zeros(4, np.int64))
+    layer = ServerLinear(spec, index, SEED, weight, np.zeros(4, np.int64))
     layer.prepare()
     hint = layer.hint_array()[0, 0]
     assert np.array_equal(hint[0], hint[1]), "the attack needs equal hints"
@@ -387,13 +396,13 @@ def test_equal_filters_get_unequal_answers(rounding: ir.Rounding) -> None:
 
     def server(session: Session) -> None:
         for _ in range(2):
-            linear.new_query_server(session, [spec], SEED)
-            linear.linear_server(session, layer, np.zeros(spec.in_shape, np.uint64))
+            server_side.new_query_server(session, [spec], SEED)
+            server_side.linear_server(session, layer, np.zeros(spec.geometry.in_shape, np.uint64))
 
     def client(session: Session) -> None:
         real = session.channel.recv
         for _ in range(2):
-            linear.new_query_client(session, [spec], SEED)
+            client_side.new_query_client(session, [spec], SEED)
             got: list[U8] = []
 
             def receive(nbytes: int, got: list[U8] = got) -> U8:
@@ -401,52 +410,54 @@ def test_equal_filters_get_unequal_answers(rounding: ir.Rounding) -> None:
                 return got[-1]
 
             session.channel.recv = receive  # type: ignore[method-assign]
-            linear.linear_client(session, spec, index, SEED, np.zeros(spec.in_shape, np.uint64))
+            client_side.linear_client(
+                session, spec, index, SEED, np.zeros(spec.geometry.in_shape, np.uint64)
+            )
             session.channel.recv = real  # type: ignore[method-assign]
             count = spec.layout.answers_per_tile
             sent.append(
-                kernels.unpack(got[0], count * spec.degree, spec.answer_bits).reshape(
-                    count, spec.degree
+                kernels.unpack(got[0], count * spec.rlwe.degree, spec.rlwe.answer_bits).reshape(
+                    count, spec.rlwe.degree
                 )
             )
 
     run_two_party(server, client)
     answers = np.concatenate(sent)
     for one, two in itertools.combinations(answers, 2):
-        gap = ring.to_signed(ring.reduce(one - two, spec.answer_bits), spec.answer_bits)
-        assert np.abs(gap.astype(float)).mean() > 2.0**spec.answer_bits / 8
+        gap = ring.to_signed(ring.reduce(one - two, spec.rlwe.answer_bits), spec.rlwe.answer_bits)
+        assert np.abs(gap.astype(float)).mean() > 2.0**spec.rlwe.answer_bits / 8
 
 
-def phases(
-    spec: linear.LinearSpec, layer: linear.ServerLinear, images: int
-) -> tuple[ring.U64, ring.U64]:
+def phases(spec: LinearSpec, layer: ServerLinear, images: int) -> tuple[U64, U64]:
     """What the client decrypts for inputs of zero, in Z_{2^answer_bits}, and the
     server's shares: flat, all images.
     """
-    seen: list[ring.U64] = []
-    shares: list[ring.U64] = []
+    seen: list[U64] = []
+    shares: list[U64] = []
 
     def server(session: Session) -> None:
         for _ in range(images):
-            linear.new_query_server(session, [spec], SEED)
+            server_side.new_query_server(session, [spec], SEED)
             shares.append(
-                linear.linear_server(session, layer, np.zeros(spec.in_shape, np.uint64)).reshape(-1)
+                server_side.linear_server(
+                    session, layer, np.zeros(spec.geometry.in_shape, np.uint64)
+                ).reshape(-1)
             )
 
     def client(session: Session) -> None:
-        real = linear._round
+        real = client_side.round_to
 
-        def note(x: ring.U64, width: int, bits: int) -> ring.U64:
-            if width == spec.answer_bits:
+        def note(x: U64, width: int, bits: int) -> U64:
+            if width == spec.rlwe.answer_bits:
                 seen.append(ring.reduce(x, width).reshape(-1))
             return real(x, width, bits)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(linear, "_round", note)
+            patch.setattr(client_side, "round_to", note)
             for _ in range(images):
-                linear.new_query_client(session, [spec], SEED)
-                linear.linear_client(
-                    session, spec, layer.layer, SEED, np.zeros(spec.in_shape, np.uint64)
+                client_side.new_query_client(session, [spec], SEED)
+                client_side.linear_client(
+                    session, spec, layer.layer, SEED, np.zeros(spec.geometry.in_shape, np.uint64)
                 )
 
     run_two_party(server, client)
@@ -461,27 +472,28 @@ def test_decrypted_answers_show_the_mask_alone(rounding: ir.Rounding, extreme: b
     """
     program, _ = small(rounding)
     index, spec = next(iter(linear_specs(program).items()))
-    modulus = Ring.of(spec.degree, spec.primes).modulus
+    modulus = Ring.of(spec.rlwe.degree, spec.rlwe.primes).modulus
     if rounding == "exact":
         # As much flooding as decrypts, and a in many bits, so that it is the flooding
         # that is seen, not roundings.
-        spec = replace(spec, answer_bits=56, flood_bits=modulus.bit_length() - spec.bits - 3)
+        spec = replanned(spec, answer_bits=56, flood_bits=modulus.bit_length() - spec.bits - 3)
     weight = np.full((4, 2, 3, 3), (1 << spec.weight_bits - 1) if extreme else 0, np.int32)
-    layer = linear.ServerLinear(spec, index, SEED, weight, np.zeros(4, np.int64))
+    layer = ServerLinear(spec, index, SEED, weight, np.zeros(4, np.int64))
     layer.prepare()
     phase, share = phases(spec, layer, 8)
-    extra = spec.answer_bits - message_bits(spec.bits, spec.answer_bits)
+    extra = spec.rlwe.answer_bits - spec.message_bits
     for shift in (
-        extra if rounding == "stochastic" else spec.answer_bits - spec.bits,
-        spec.answer_bits - 8,
+        extra if rounding == "stochastic" else spec.rlwe.answer_bits - spec.bits,
+        spec.rlwe.answer_bits - 8,
     ):
         assert chi_square((phase >> np.uint64(shift)).astype(np.uint8)) < 255 + 8 * 22.6
     if rounding == "exact":
-        scale = spec.answer_bits - spec.bits
+        scale = spec.rlwe.answer_bits - spec.bits
         error = ring.to_signed(
-            ring.reduce(phase + (share << np.uint64(scale)), spec.answer_bits), spec.answer_bits
+            ring.reduce(phase + (share << np.uint64(scale)), spec.rlwe.answer_bits),
+            spec.rlwe.answer_bits,
         )
-        flooding = 2.0 ** (spec.flood_bits + spec.answer_bits) / modulus
+        flooding = 2.0 ** (spec.rlwe.flood_bits + spec.rlwe.answer_bits) / modulus
         roundings = 2.0**extra / np.sqrt(12)
         assert flooding > 4 * roundings
         assert abs(error.std() / np.hypot(flooding / np.sqrt(3), roundings) - 1) < 0.08
@@ -498,9 +510,9 @@ def test_layer_names_are_not_markup() -> None:
 def test_absurd_flooding_is_refused() -> None:
     program, _ = small("exact")
     spec = next(iter(linear_specs(program).values()))
-    for flood_bits in (spec.flood_bits - 1, 200, 5000):
+    for flood_bits in (spec.rlwe.flood_bits - 1, 200, 5000):
         with pytest.raises(BadPlan):
-            linear.check_spec(replace(spec, flood_bits=flood_bits))
+            check_spec(replanned(spec, flood_bits=flood_bits))
 
 
 # --- sources --------------------------------------------------------------------------------------

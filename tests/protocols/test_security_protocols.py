@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from moiety.protocols import kernels, ring
+from moiety.protocols.arrays import U8, U64
 from moiety.protocols.compare.extend import extend
 from moiety.protocols.compare.maxpool import maxpool
 from moiety.protocols.compare.millionaires import less_than, wrap
@@ -19,12 +20,12 @@ from moiety.protocols.compare.truncate import truncate_exact, truncate_stochasti
 from moiety.protocols.kernels.reference import symmetric as reference
 from moiety.protocols.session import Session
 from tests.support.two_party import run_two_party
-from tests.support.wiretap import U8, chi_square
+from tests.support.wiretap import chi_square
 
 # --- every value of small rings -------------------------------------------------------------------
 
 
-def all_shares(bits: int) -> tuple[ring.U64, ring.U64]:
+def all_shares(bits: int) -> tuple[U64, U64]:
     """Every pair of shares in `Z_{2^bits}`."""
     one = np.arange(1 << bits, dtype=np.uint64)
     return tuple(np.ascontiguousarray(x.reshape(-1)) for x in np.meshgrid(one, one))  # type: ignore[return-value]
@@ -35,7 +36,7 @@ def test_every_comparison(bits: int) -> None:
     """Up to three digits: every table of every join."""
     a, y = all_shares(bits)
 
-    def both(session: Session, mine: ring.U64) -> tuple[U8, U8]:
+    def both(session: Session, mine: U64) -> tuple[U8, U8]:
         return less_than(session, mine[None], bits)[0], wrap(session, mine, bits)
 
     server, client = run_two_party(lambda s: both(s, a), lambda s: both(s, y))
@@ -97,7 +98,7 @@ def test_every_truncation_and_extension(bits: int) -> None:
     x0, x1 = all_shares(bits)
     x = ring.to_signed(ring.reduce(x0 + x1, bits), bits)
 
-    def both(session: Session, mine: ring.U64) -> list[ring.U64]:
+    def both(session: Session, mine: U64) -> list[U64]:
         exact = [truncate_exact(session, mine, bits, s) for s in range(1, bits - 1)]
         local = [truncate_stochastic(session, mine, bits, s) for s in range(1, bits - 1)]
         return exact + local + [extend(session, mine, bits, out) for out in (bits + 1, 17, 64)]

@@ -41,7 +41,8 @@ BASELINES = Path(__file__).parent / "baselines" / "silent.json"
 U8 = npt.NDArray[np.uint8]
 
 ISAS: list[str] = _native.silent_isa_names() if _native is not None else []
-#: Far too small to be secure, small enough to be quick: 400 correlations make 1280, of which 880 are released.
+# Far too small to be secure, small enough to be quick: 400 correlations make 1280, of which 880 are
+# released.
 TINY = LpnParameters(seeds=160, trees=40, depth=5)
 SHALLOW = LpnParameters(seeds=37, trees=101, depth=2)
 DEMANDS = ((100, 4), (1, 1), (900, 2), (1, 4), (5000, 3), (64, 4), (3, 2), (1100, 1))

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,20 @@ import numpy as np
 import pytest
 
 from benchmarks import batches
+from moiety.protocols.arrays import U64
 from moiety.protocols.errors import BadInput, NetworkFailure, PeerMismatch
-from moiety.protocols.linear.layout import Geometry, Layout
+from moiety.protocols.linear.client import linear_client, new_query_client
+from moiety.protocols.linear.layout import (
+    Geometry,
+    Layout,
+    LinearSpec,
+    download_bytes,
+    query_bytes,
+    upload_bytes,
+)
+from moiety.protocols.linear.placement import from_plane, to_plane
 from moiety.protocols.linear.planner import plan_linear
-from moiety.protocols.linear.protocol import _from_plane, _to_plane
-from moiety.protocols.ring import U64
+from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
 from moiety.runtime import program as ir
 from moiety.runtime.cost import traffic
 from moiety.runtime.party import handshake
@@ -29,7 +37,7 @@ from moiety.runtime.party.server import ServerOptions
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.linear_layers import layout_digest, linear_specs, public_seed
 from moiety.runtime.program.weights import Weights
-from tests.protocols.test_linear import MASKINGS, SEED, Conv, both, convolve
+from tests.support.convolutions import MASKINGS, SEED, Conv, both, convolve, replanned
 from tests.support.programs import make_program, random_weights
 from tests.support.runnable import save_images, save_small, small
 from tests.support.serving import Running, infer
@@ -136,28 +144,19 @@ def test_layer_of_a_batch(kind: str, masking: Any) -> None:
     rng = np.random.default_rng(1)
     check_batch(spec, conv, rng)
     if not geometry.pointwise:  # tiles that end between images and within them
-        rows, columns = spec.tile[0], max(1, conv.out_shape[2] - 1)
-        small_tiles = replace(
+        rows, columns = spec.rlwe.tile[0], max(1, conv.out_shape[2] - 1)
+        small_tiles = replanned(
             spec, tile=(min(rows, conv.out_shape[1] + 1), columns), channels_per_ciphertext=1
         )
-        check_batch(replace(small_tiles, filters_per_answer=1), conv, rng)
+        check_batch(replanned(small_tiles, filters_per_answer=1), conv, rng)
 
 
-def check_batch(spec: Any, conv: Conv, rng: np.random.Generator) -> None:
-    from moiety.protocols.linear.layout import download_bytes, query_bytes, upload_bytes
-    from moiety.protocols.linear.protocol import (
-        ServerLinear,
-        linear_client,
-        linear_server,
-        new_query_client,
-        new_query_server,
-    )
-
+def check_batch(spec: LinearSpec, conv: Conv, rng: np.random.Generator) -> None:
     weight = rng.integers(
         -511, 512, (conv.filters, conv.channels // conv.groups, *conv.kernel)
     ).astype(np.int32)
     bias = rng.integers(-(2**20), 2**20, conv.out_shape)
-    x = rng.integers(0, 2**28, (spec.images, *conv.in_shape), np.uint64)
+    x = rng.integers(0, 2**28, (spec.geometry.images, *conv.in_shape), np.uint64)
     x1 = rng.integers(0, 2**28, x.shape, np.uint64)
     layer = ServerLinear(spec, 3, SEED, weight, bias)
     layer.prepare()
@@ -173,7 +172,7 @@ def check_batch(spec: Any, conv: Conv, rng: np.random.Generator) -> None:
     y0, y1, channels = both(server, hospital)
     expected = np.stack([convolve(image, weight, conv) for image in x]) + bias.view(np.uint64)
     error = ((y0 + y1 - expected) << np.uint64(36)).view(np.int64) >> np.int64(36)
-    assert abs(error).max() <= (spec.masking == "uniform")
+    assert abs(error).max() <= (spec.rlwe.masking == "uniform")
     assert channels[1].meter.total.sent == query_bytes([spec]) + upload_bytes(spec)
     assert channels[1].meter.total.received == download_bytes(spec)
 
@@ -186,16 +185,16 @@ def test_planes_hold_every_image_and_windows_every_output_once(kind: str) -> Non
     )
     spec = plan_linear(geometry, 28, 10, "uniform")
     x = np.arange(FEW * conv.channels * conv.size[0] * conv.size[1], dtype=np.uint64) + np.uint64(1)
-    plane = _to_plane(x.reshape(FEW, *conv.in_shape), spec)
+    plane = to_plane(x.reshape(FEW, *conv.in_shape), geometry)
     assert plane.shape == spec.layout.flat.in_shape
     assert np.array_equal(np.sort(plane[plane > 0]), x)
-    for tile in ((1, 1), (3, 2), spec.tile):
+    for tile in ((1, 1), (3, 2), spec.rlwe.tile):
         layout = Layout(geometry, 4096, 1, 1, tile)
         out = np.zeros(layout.flat.out_shape, np.uint64)
         for window in layout.windows:
             out[:, window.rows, window.x0 : window.x1] += np.uint64(1)
         assert int(out.sum()) == geometry.outputs
-        assert (_from_plane(out, spec, (FEW,)) == 1).all()
+        assert (from_plane(out, geometry, (FEW,)) == 1).all()
 
 
 def test_seeds_and_layouts_of_batches_differ() -> None:

@@ -16,16 +16,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moiety.compiler.planning.options import PlanOptions
-from moiety.protocols import cost as costs
 from moiety.protocols import ring
+from moiety.protocols.arrays import U64
 from moiety.protocols.channel import Meter
 from moiety.protocols.compare.digits import Plan, plan, price
-from moiety.protocols.compare.millionaires import less_than
-from moiety.protocols.cost import Cost, Mixed
+from moiety.protocols.compare.millionaires import less_than, less_than_cost
+from moiety.protocols.compare.relu import gates_cost, relu_cost
+from moiety.protocols.compare.truncate import truncate_exact_cost
+from moiety.protocols.cost import Cost, Draw, Local, Send, Work, correction_bytes
 from moiety.protocols.errors import BadInput, BadPlan
 from moiety.protocols.network import LAN, LOOPBACK, NETWORKS, Network, NetworkName, parse_network
+from moiety.protocols.ot.generators import NEVER_SILENT, Mixed
 from moiety.protocols.session import Role, Session
-from moiety.protocols.setup import NEVER_SILENT, open_session
+from moiety.protocols.setup import open_session
 from moiety.runtime import program as ir
 from moiety.runtime.cost import clock as timing
 from moiety.runtime.cost import formulas as symbolic
@@ -36,7 +39,7 @@ from moiety.runtime.cost.machine import FIGURES, REFERENCE, Machine
 from moiety.runtime.measure.figures import calibrate
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
 from moiety.runtime.party.generators import soonest
-from moiety.runtime.program.linear_layers import linear_specs
+from moiety.runtime.program.layers import linear_specs
 from moiety.runtime.program.weights import Weights
 from tests.support.command import moiety
 from tests.support.runnable import save_small, small
@@ -125,7 +128,7 @@ def test_every_links_plan_compares_and_costs_what_it_says(
     y = ring.reduce(rng.integers(0, 1 << 62, (1, n), np.uint64), bits)
     y[0, :50] = a[0, :50]
 
-    def side(values: ring.U64):  # type: ignore[no-untyped-def]
+    def side(values: U64):  # type: ignore[no-untyped-def]
         def body(session: Session) -> object:
             with session.channel.meter.labelled("case"):
                 return less_than(session, values, bits, count)
@@ -135,7 +138,7 @@ def test_every_links_plan_compares_and_costs_what_it_says(
     run = run_two_party(side(a), side(y), network=NETWORKS[network])
     assert np.array_equal(run.server ^ run.client, a < y)
     cost, metered = (
-        costs.less_than(n, bits, count, NETWORKS[network]),
+        less_than_cost(n, bits, count, NETWORKS[network]),
         run.channels[1].meter.by_label["case"],
     )
     assert (metered.sent, metered.received, metered.flights) == (cost.up, cost.down, cost.rounds)
@@ -155,15 +158,14 @@ def image(program: ir.Program, weights: Weights, silent_from: int) -> Meter:
         session.channel.meter.total.received = 0
         ClientExecutor(program).run(session, x)
 
-    run_both(
-        lambda: server.run(
+    def vendor() -> None:
+        server.run(
             open_session(
                 Role.SERVER, channels[0], silent_from=silent_from, network=program.planned_for
             )
-        ),
-        client,
-        channels,
-    )
+        )
+
+    run_both(vendor, client, channels)
     return channels[1].meter
 
 
@@ -192,8 +194,8 @@ def test_formulas_add_up_to_the_steps(rounding: ir.Rounding) -> None:
     assert sums == [whole.up, whole.down]
     # Without correlations, and these by width: what another generator starts from.
     bare = sum(row.total(row.up) + row.total(row.down) for row in rows)
-    drawn = [event for event in whole.events if isinstance(event, costs.Draw)]
-    assert bare == whole.total - sum(costs.correlations(each.n, each.k) for each in drawn)
+    drawn = [event for event in whole.events if isinstance(event, Draw)]
+    assert bare == whole.total - sum(correction_bytes(each.n, each.k) for each in drawn)
     for receiver, k in {(each.receiver, each.k) for each in drawn}:
         by_rows = sum(
             row.total(row.draws[receiver, k]) for row in rows if (receiver, k) in row.draws
@@ -202,7 +204,7 @@ def test_formulas_add_up_to_the_steps(rounding: ir.Rounding) -> None:
 
 
 def test_formulas_are_readable() -> None:
-    row = symbolic.Formula("relu", "", costs.relu(symbolic.N, 13, symbolic.OUT))
+    row = symbolic.Formula("relu", "", relu_cost(symbolic.N, 13, symbolic.OUT))
     assert symbolic.readable(row.up) == "n*(out_bits + 18)/8"
     assert symbolic.readable(row.down) == "n*(3*out_bits + 91)/8"
     assert symbolic.readable_draws(row) == "4 n of 4 bits C, n of 2 bits C, n of 1 bit S"
@@ -210,7 +212,7 @@ def test_formulas_are_readable() -> None:
 
 def a_cost(bits: int = 13, n: int = 20_000) -> Cost:
     program, _ = small("exact")
-    return costing.image_cost(program) + costs.relu(n, bits, 26)
+    return costing.image_cost(program) + relu_cost(n, bits, 26)
 
 
 @given(
@@ -233,7 +235,7 @@ def test_a_slower_network_never_takes_less_time(
 
 def test_a_slower_machine_takes_more_time_figure_by_figure() -> None:
     cost, network = (
-        a_cost() + costs.gates(500, 17, 9) + costs.truncate_exact(300, 22, 9),
+        a_cost() + gates_cost(500, 17, 9) + truncate_exact_cost(300, 22, 9),
         NETWORKS["lan"],
     )
     times = {}
@@ -267,10 +269,8 @@ def test_time_lies_between_the_busiest_and_everything_in_turn() -> None:
 def test_a_timeline_by_hand() -> None:
     """Two messages, one after the other: work, line, latency, work."""
     figures = dict.fromkeys(FIGURES, 0.0) | {"pass": 1e6}
-    work = (costs.Work("pass", 3),)
-    cost = Cost(
-        (costs.Send("C", 1000, work, work), costs.Send("S", 500, work, ()), costs.Local("S", work))
-    )
+    work = (Work("pass", 3),)
+    cost = Cost((Send("C", 1000, work, work), Send("S", 500, work, ()), Local("S", work)))
     made = predict(
         [cost], Machine(description={}, figures=figures), Network(0.010, 8e6, 8e5), NEVER_SILENT
     )[0]
@@ -281,7 +281,7 @@ def test_a_timeline_by_hand() -> None:
 
 
 def test_silence_is_chosen_where_lines_are_narrow() -> None:
-    cost = costs.relu(10**6, 13, 26)
+    cost = relu_cost(10**6, 13, 26)
     chosen = [soonest([cost], REFERENCE, Network(1e-3, bps, bps)) for bps in (1e12, 3e9, 4e8, 1e7)]
     assert chosen == sorted(chosen, reverse=True)
 

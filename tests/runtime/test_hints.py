@@ -14,7 +14,7 @@ import pytest
 import safetensors
 import safetensors.numpy
 
-from moiety.protocols.linear.protocol import ServerLinear
+from moiety.protocols.linear.server import ServerLinear
 from moiety.protocols.parallel import Workers
 from moiety.runtime import program as ir
 from moiety.runtime.party.executor import ServerExecutor

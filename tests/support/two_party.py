@@ -11,14 +11,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from moiety.protocols.arrays import U64
 from moiety.protocols.channel import Channel
 from moiety.protocols.errors import NetworkFailure
 from moiety.protocols.network import LAN, Network
+from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
-from moiety.protocols.ring import U64, reduce
+from moiety.protocols.ring import reduce
 from moiety.protocols.session import Role, Session
-from moiety.protocols.setup import NEVER_SILENT, open_session
+from moiety.protocols.setup import open_session
 
 A = TypeVar("A")
 B = TypeVar("B")

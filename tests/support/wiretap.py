@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from moiety.protocols.arrays import U8
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role
 from moiety.protocols.setup import open_session
@@ -16,8 +17,6 @@ from moiety.runtime import program as ir
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
 from moiety.runtime.program.weights import Weights
 from tests.support.two_party import MemoryChannel, run_both
-
-U8 = npt.NDArray[np.uint8]
 
 
 class Wiretap(MemoryChannel):
@@ -85,7 +84,7 @@ def run(
             )
             for image in images:
                 executor.run(session, image)
-                tapped.secrets.extend(key.secret.tobytes() for key in session.rlwe.values())
+                tapped.secrets.extend(key.secret.tobytes() for key in session.secret_keys)
 
     run_both(server, client, (tapped.server, tapped.client))
     return tapped

@@ -6,37 +6,17 @@ import math
 from collections.abc import Sequence
 from typing import ClassVar, cast
 
-import msgspec
 import numpy as np
 
 from moiety.protocols.arrays import I64
 from moiety.protocols.errors import BadPlan
-from moiety.protocols.linear.layout import LinearSpec
-from moiety.protocols.linear.parameters import MAX_WEIGHT_BITS, Masking, check_parameters
+from moiety.protocols.linear.layout import Geometry, LinearSpec
+from moiety.protocols.linear.parameters import MAX_WEIGHT_BITS, RlwePlan, check_parameters
 from moiety.runtime.program.convolution import convolve
 from moiety.runtime.program.steps.base import Claim, SecretTensor, Shape, Step
 from moiety.runtime.program.steps.evaluation import Evaluation, wrap
 
 Shape3 = tuple[int, int, int]
-
-
-class RlwePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Parameters and layout of one homomorphic linear layer (protocols/linear). All public.
-
-    degree: N. primes: NTT primes whose product is q. masking: how the answer hides the noise.
-    channels_per_ciphertext `cp` and filters_per_answer `mp` as in coefficient packing; tile: output
-    rows and columns per ciphertext block. flood_bits: log2 of the flooding noise (0 for uniform
-    masking). answer_bits: `k`, answers are rounded to `Z_{2^k}` before they are sent.
-    """
-
-    degree: int
-    primes: tuple[int, ...]
-    masking: Masking
-    channels_per_ciphertext: int
-    filters_per_answer: int
-    tile: tuple[int, int]
-    flood_bits: int
-    answer_bits: int
 
 
 class Linear(Step, frozen=True, tag="linear", kw_only=True):
@@ -60,17 +40,15 @@ class Linear(Step, frozen=True, tag="linear", kw_only=True):
 
     def spec(self, in_shape: Shape) -> LinearSpec:
         """What the homomorphic protocol must know of this layer, for one image of `in_shape`."""
-        return LinearSpec(
-            in_shape=cast(Shape3, in_shape),
-            out_shape=cast(Shape3, self.shape),
-            kernel=self.kernel,
-            pads=self.pads,
-            dilations=self.dilations,
-            groups=self.groups,
-            bits=self.bits,
-            weight_bits=self.weight_bits,
-            **msgspec.structs.asdict(self.rlwe),
+        geometry = Geometry(
+            cast(Shape3, in_shape),
+            cast(Shape3, self.shape),
+            self.kernel,
+            self.pads,
+            self.dilations,
+            self.groups,
         )
+        return LinearSpec(geometry, self.rlwe, self.bits, self.weight_bits)
 
     def result_shape(self, claim: Claim) -> Shape:
         x = claim.operands[0].shape

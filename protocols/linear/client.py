@@ -1,0 +1,126 @@
+"""The client's side of the homomorphic linear layers; protocols/linear/server says what
+they compute and why it is safe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from moiety.protocols import kernels
+from moiety.protocols.arrays import U8, U32, U64
+from moiety.protocols.linear.layout import (
+    LinearSpec,
+    Window,
+    parameter_sets,
+    residue_bits,
+    tile_download_bytes,
+)
+from moiety.protocols.linear.placement import (
+    add_messages,
+    block_positions,
+    by_filter,
+    chunks,
+    from_plane,
+    pack_tile,
+    place,
+    round_to,
+    to_plane,
+)
+from moiety.protocols.linear.rlwe import ClientKey, Ring, ciphertext_a, public_key_a
+from moiety.protocols.prg import Prg
+from moiety.protocols.session import Session
+
+
+def new_query_client(session: Session, specs: Sequence[LinearSpec], public_seed: bytes) -> None:
+    """Fresh secrets for one run, one per distinct (N, q) of `specs`, and their public keys to
+    the server (layout.query_bytes).
+    """
+    session.secret_keys.forget()
+    for degree, primes in parameter_sets(specs):
+        ring_q = Ring.of(degree, primes)
+        key = ClientKey.generate(ring_q, session.prg)
+        pb = key.mask(public_key_a(ring_q, public_seed)[:, None], session.prg)
+        session.channel.send(_pack_residues(pb, primes))
+        session.secret_keys.add(key)
+
+
+def linear_client(
+    session: Session, spec: LinearSpec, layer: int, public_seed: bytes, x1: U64
+) -> U64:
+    """The client's share of the result, uint64 `(..., M, H', W')`; x1 uint64 `(..., C, H, W)` in
+    Z_{2^bits}, the leading axes, if there are any, together of the geometry's images.
+
+    Raises `ContractViolation` without a key for this run, or when the key
+    has served this layer before.
+    """
+    geometry, layout, plan = spec.geometry, spec.layout, spec.rlwe
+    key = session.secret_keys.of(plan.degree, plan.primes)
+    key.claim(layer)
+    plane = to_plane(x1, geometry)
+    for tile, window in enumerate(layout.windows):
+        a = ciphertext_a(key.ring, public_seed, layer, tile, layout.ciphertexts_per_tile)
+        for part in _encrypt(session, key, spec, a, pack_tile(layout, plane, window)):
+            session.channel.send(part)
+    products = [_phase_products(session, key, spec, window) for window in layout.windows]
+    out = np.empty(layout.flat.out_shape, np.uint64)
+    for window, product in zip(layout.windows, products, strict=True):
+        data = session.channel.recv(tile_download_bytes(spec, window)[1])
+        b = kernels.unpack(data, product.size, spec.message_bits).reshape(product.shape)
+        phase = (b << np.uint64(plan.answer_bits - spec.message_bits)) - product
+        place(out, window, round_to(phase, plan.answer_bits, spec.bits))
+    return from_plane(out, geometry, x1.shape[:-3])
+
+
+def _encrypt(session: Session, key: ClientKey, spec: LinearSpec, a: U32, messages: U64) -> list[U8]:
+    """The message that carries one tile's ciphertexts, in parts; a `(L, ciphertexts, N)` in the NTT
+    domain, messages `(ciphertexts, B)`.
+    """
+    degree, primes, workers = spec.rlwe.degree, spec.rlwe.primes, session.workers
+    count, (head, tail) = len(messages), spec.layout.sent
+    b = np.empty((len(primes), count, head + tail), np.uint32)
+
+    def encrypt(job: tuple[slice, Prg]) -> None:
+        part, prg = job
+        fresh = key.mask(a[:, part], prg)
+        add_messages(key.ring, fresh, messages[part], spec.bits, prg)
+        b[:, part, :head] = fresh[..., :head]
+        if tail:
+            b[:, part, head:] = fresh[..., degree - tail :]
+
+    jobs = [(part, session.prg.fork()) for part in chunks(count, degree)]
+    for _ in workers.map(encrypt, jobs):
+        pass
+    flat = b.reshape(-1)
+    return list(
+        workers.map(lambda part: _pack_residues(flat[part], primes), workers.ranges(flat.size))
+    )
+
+
+def _phase_products(session: Session, key: ClientKey, spec: LinearSpec, window: Window) -> U64:
+    """Receives one tile's a parts; `a*s mod 2^k` at the message positions, `(M, pixels)`."""
+    layout, degree, bits = spec.layout, spec.rlwe.degree, spec.rlwe.answer_bits
+    count, where = layout.answers_per_tile, block_positions(layout, window)
+    product = np.empty((count, where.size), np.uint64)
+
+    def multiply(job: tuple[slice, U8]) -> None:
+        part, data = job
+        size = part.stop - part.start
+        a = kernels.unpack(data, size * degree, bits).reshape(size, degree)
+        product[part] = key.phase_product(a, bits)[:, where]
+
+    def arriving() -> Iterator[tuple[slice, U8]]:
+        for part in chunks(count, degree):
+            # Whole bytes: N is a multiple of 8.
+            yield part, session.channel.recv((part.stop - part.start) * degree * bits // 8)
+
+    for _ in session.workers.map(multiply, arriving()):
+        pass
+    return by_filter(
+        layout, product.reshape(layout.bundles, layout.answers, layout.mp, window.pixels)
+    )
+
+
+def _pack_residues(x: U32, primes: tuple[int, ...]) -> U8:
+    return kernels.pack(x.reshape(-1).astype(np.uint64), residue_bits(primes))

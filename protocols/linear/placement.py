@@ -1,0 +1,150 @@
+"""Values into polynomials and outputs out of them, as the layout says: the NumPy side of
+protocols/linear/layout, the same at both parties.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from moiety.protocols import ring
+from moiety.protocols.arrays import I32, I64, U32, U64
+from moiety.protocols.errors import ContractViolation
+from moiety.protocols.linear.layout import Geometry, Layout, Window
+from moiety.protocols.linear.rlwe import Ring
+from moiety.protocols.prg import Prg
+
+T = TypeVar("T", bound=np.generic)
+
+_CHUNK = 1 << 16
+"""Coefficients per prime that are worked on at once: what stays in the
+second-level cache, and one thread's job.
+"""
+
+
+def chunks(count: int, degree: int) -> list[slice]:
+    """`count` polynomials in pieces of about `_CHUNK` coefficients; the same whatever the number of
+    threads, because each piece has its own stream of randomness.
+    """
+    step = max(1, _CHUNK // degree)
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+
+
+# --- images and the one plane in which they lie ---------------------------------------------------
+
+
+def to_plane(x: U64, geometry: Geometry) -> U64:
+    """The images uint64 `(..., C, H, W)` in the one plane `(C, ...)` of `Geometry.flat`."""
+    channels, height, width = geometry.in_shape
+    count = geometry.images
+    if (
+        x.shape[-3:] != geometry.in_shape
+        or x.size != count * math.prod(geometry.in_shape)
+        or x.dtype != np.uint64
+    ):
+        raise ContractViolation(
+            f"linear layer expects uint64 {count} x {geometry.in_shape}, got {x.dtype} {x.shape}"
+        )
+    images = x.reshape(count, *geometry.in_shape).transpose(1, 0, 2, 3)
+    if geometry.pointwise or count == 1:
+        return np.ascontiguousarray(images).reshape(geometry.flat.in_shape)
+    plane = np.zeros((channels, count, geometry.period, width), np.uint64)
+    plane[:, :, :height] = images
+    return plane.reshape(channels, -1, width)[:, : geometry.flat.in_shape[1]]
+
+
+def from_plane(out: U64, geometry: Geometry, leading: tuple[int, ...]) -> U64:
+    """The images' outputs uint64 `(*leading, M, H', W')` out of the plane."""
+    filters, height, width = geometry.out_shape
+    count = geometry.images
+    if not geometry.pointwise and count > 1:
+        out = out[:, np.arange(count)[:, None] * geometry.period + np.arange(height)]
+    images = out.reshape(filters, count, height, width).transpose(1, 0, 2, 3)
+    return np.ascontiguousarray(images).reshape(*leading, *geometry.out_shape)
+
+
+def place(out: U64, window: Window, share: U64) -> None:
+    """One tile's outputs `(M, pixels)` into the plane's, in place."""
+    columns = slice(window.x0, window.x1)
+    out[:, window.rows, columns] = share.reshape(len(out), len(window.rows), -1)
+
+
+# --- into polynomials -----------------------------------------------------------------------------
+
+
+def pack_tile(layout: Layout, plane: U64, window: Window) -> U64:
+    """Messages of one tile's ciphertexts, uint64 `(ciphertexts per tile, B)`, zero-padded;
+    `plane` is the flat `(C, H, W)`.
+    """
+    rows, columns, inner_rows, inner_columns = layout.input_slices(window)
+    tile = np.zeros(
+        (layout.bundles, layout.ciphertexts * layout.cp, layout.rows, layout.pitch), np.uint64
+    )
+    channels = plane.reshape(layout.bundles, layout.bundle_channels, *plane.shape[1:])
+    tile[:, : layout.bundle_channels, inner_rows, inner_columns] = channels[:, :, rows, columns]
+    return tile.reshape(layout.ciphertexts_per_tile, layout.block)
+
+
+def add_messages(ring_q: Ring, b: U32, messages: U64, bits: int, prg: Prg) -> None:
+    """`b[:, :, :B] += encode(messages)`, in place."""
+    width = messages.shape[1]
+    b[:, :, :width] = ring_q.add(
+        np.ascontiguousarray(b[:, :, :width]), ring_q.encode(messages, bits, prg)
+    )
+
+
+def pack_weights(layout: Layout, weight: I32) -> I32:
+    """`(M, C/groups, kh, kw)` to `(bundles, mp, taps, answers, ciphertexts * cp)`.
+
+    Zero where there is no filter, no channel or another group.
+    """
+    flat, taps = layout.flat, len(layout.tap_offsets)
+    filters, channels = flat.out_shape[0] // flat.groups, flat.in_shape[0] // flat.groups
+    inputs = layout.ciphertexts * layout.cp
+    dense = np.zeros((layout.bundles, layout.answers * layout.mp, inputs, taps), np.int32)
+    by_group = weight.reshape(layout.bundles, layout.bundle, filters, channels, taps)
+    for g in range(layout.bundle):
+        of_filters = slice(g * filters, (g + 1) * filters)
+        of_channels = slice(g * channels, (g + 1) * channels)
+        dense[:, of_filters, of_channels] = by_group[:, g]
+    split = dense.reshape(layout.bundles, layout.answers, layout.mp, inputs, taps)
+    return np.ascontiguousarray(split.transpose(0, 2, 4, 1, 3))
+
+
+# --- out of polynomials ---------------------------------------------------------------------------
+
+
+def pixel_positions(layout: Layout, window: Window) -> I64:
+    """Coefficients of a tile's outputs relative to their filter's block,
+    row-major and increasing, `(pixels,)`.
+    """
+    rows = (np.array(window.rows) - window.y0) * layout.pitch
+    return (rows[:, None] + np.arange(window.x1 - window.x0)).reshape(-1)
+
+
+def block_positions(layout: Layout, window: Window) -> I64:
+    """Coefficients of the outputs of all blocks of an answer, `(mp * pixels,)`."""
+    blocks = np.arange(layout.mp)[:, None] * layout.block
+    return (blocks + pixel_positions(layout, window)).reshape(-1)
+
+
+def by_filter(layout: Layout, blocks: npt.NDArray[T]) -> npt.NDArray[T]:
+    """`(bundles, answers, mp, pixels)`, or the same elements otherwise shaped up to the last axis,
+    to `(M, pixels)`: drops the blocks of the last answer that have no filter.
+    """
+    pixels = blocks.shape[-1]
+    filters = blocks.reshape(layout.bundles, layout.answers * layout.mp, pixels)[
+        :, : layout.bundle_filters
+    ]
+    return filters.reshape(layout.bundles * layout.bundle_filters, pixels)
+
+
+def round_to(x: U64, width: int, bits: int) -> U64:
+    """From Z_{2^width} to the nearest element of Z_{2^bits}; bits of
+    x above `width` do not matter.
+    """
+    extra = width - bits
+    return ring.reduce((x + np.uint64(1 << (extra - 1))) >> np.uint64(extra), bits)

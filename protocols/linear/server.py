@@ -1,0 +1,319 @@
+"""Homomorphic linear layers: shares of x in, shares of `conv(x, w) + bias` out; weights stay with
+the server. This file has the server's side.
+
+Functionality: `F(x0, w, bias; x1) -> (y0, y1)`, `y0 + y1 = conv(x0 + x1, w) + bias mod 2^l`, y1
+uniform; with *uniform* masking plus -1, 0 or 1 per output. The client encrypts its share with
+coefficient packing (protocols/linear/layout); the server adds its own share, convolves the b parts
+as plain integers, adds the a part's convolution, which depends on nothing but weights and public
+polynomials and is computed once (`ServerLinear.prepare`; the hint of SimplePIR, USENIX Security
+2023), an encryption of zero of each answer's own, and a mask:
+
+* *flooded*: noise uniform in `[-2^f, 2^f)` on every b coefficient that is sent, and a mask r
+  uniform in Z_{2^l} at message scale; y0 = r. Exact.
+* *uniform*: b is rounded to `Z_{2^(l+4)}` and r uniform in it subtracted; y0 = round(r / 2^4).
+  Nothing of the noise remains visible.
+
+What is sent is rounded (public post-processing): a to `Z_{2^k}`, all N coefficients; b to
+`Z_{2^(l+4)}`, only where it carries outputs.
+
+The server learns nothing (RLWE). The client learns nothing about the weights: a' + pa*u + e2 is
+pseudo-random by RLWE with secret u, and b is masked as above (statistical distance at most
+2^-40 per layer when flooded). Flights C S; bytes: layout.upload_bytes, layout.download_bytes.
+Noise: protocols/linear/parameters.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from moiety.protocols import kernels, ring
+from moiety.protocols.arrays import I32, I64, U8, U32, U64
+from moiety.protocols.errors import BadArtifact, ContractViolation, NetworkFailure
+from moiety.protocols.linear.layout import (
+    LinearSpec,
+    Window,
+    parameter_sets,
+    residue_bits,
+    residues_bytes,
+    tile_upload_bytes,
+)
+from moiety.protocols.linear.placement import (
+    add_messages,
+    block_positions,
+    by_filter,
+    chunks,
+    from_plane,
+    pack_tile,
+    pack_weights,
+    pixel_positions,
+    place,
+    round_to,
+    to_plane,
+)
+from moiety.protocols.linear.product import Monomials, correlate
+from moiety.protocols.linear.rlwe import Ring, ServerKey, ciphertext_a, public_key_a
+from moiety.protocols.linear.spec import check_spec
+from moiety.protocols.parallel import Workers
+from moiety.protocols.prg import Prg
+from moiety.protocols.session import Session
+
+
+class ServerLinear:
+    """The server's side of one layer: weights, bias and the hint.
+
+    weight int32 `(M, C/groups, kh, kw)` with `|w| <= 2^(weight_bits-1)`; bias int64 `(M,)`,
+    `(M,1,1)` or `(M,H',W')`. `layer` is the index that separates the public polynomials of this
+    layer from all others of the model.
+    """
+
+    def __init__(
+        self, spec: LinearSpec, layer: int, public_seed: bytes, weight: I32, bias: I64
+    ) -> None:
+        """Raises `BadPlan` for a spec that is not secure or does not decrypt, `BadArtifact` for
+        weights that are not the Program's.
+        """
+        check_spec(spec)
+        _check_weights(spec, layer, weight, bias)
+        self.spec = spec
+        self.layer = layer
+        self.ring = Ring.of(spec.rlwe.degree, spec.rlwe.primes)
+        self._seed = public_seed
+        self._weights = pack_weights(spec.layout, weight)
+        per_filter = bias.reshape(-1, 1, 1) if bias.ndim == 1 else bias
+        self._bias = ring.from_signed(per_filter, spec.bits)
+        self._hint: U32 | None = None
+
+    @property
+    def hint_shape(self) -> tuple[int, int, int, int]:
+        """(tiles, primes, answers per tile, N)."""
+        layout, plan = self.spec.layout, self.spec.rlwe
+        return len(layout.windows), len(plan.primes), layout.answers_per_tile, plan.degree
+
+    @property
+    def hint_products(self) -> int:
+        """Multiplications that `prepare` takes."""
+        tiles, primes, _, degree = self.hint_shape
+        return tiles * primes * degree * self._weights.size
+
+    def prepare(self, workers: Workers | None = None) -> None:
+        """Compute the hint: the a part of every answer but its encryption of zero.
+        Once per model and public seed.
+        """
+        layout, degree = self.spec.layout, self.spec.rlwe.degree
+        hint = np.empty(self.hint_shape, np.uint32)
+        shifts = [[-block * layout.block for block in range(layout.mp)]]
+        for tile in range(len(layout.windows)):
+            a = self.ring.inverse(
+                ciphertext_a(self.ring, self._seed, self.layer, tile, layout.ciphertexts_per_tile)
+            )
+            whole = self._correlate(a, shifts, degree, workers or Workers())
+            for i, parts in enumerate(whole):
+                hint[tile, i] = parts.reshape(layout.answers_per_tile, degree)
+        self._hint = hint
+
+    def hint_array(self) -> U32:
+        """The hint, for keeping it on disk beside the weights.
+        Secret: it determines the weights.
+        """
+        if self._hint is None:
+            raise ContractViolation("prepare() or load_hint() comes before the hint can be used")
+        return self._hint
+
+    def load_hint(self, hint: U32) -> None:
+        """Take a hint computed before, with the same seed. Raises `BadArtifact` for another
+        shape or values out of range.
+        """
+        if hint.shape != self.hint_shape or hint.dtype != np.uint32:
+            raise BadArtifact(
+                f"the hint of linear layer {self.layer} is {hint.dtype} {hint.shape}, "
+                f"expected uint32 {self.hint_shape}"
+            )
+        if any(int(hint[:, i].max()) >= p for i, p in enumerate(self.spec.rlwe.primes)):
+            raise BadArtifact(f"the hint of linear layer {self.layer} is damaged")
+        self._hint = hint
+
+    def convolve(self, b: U32, window: Window, workers: Workers | None = None) -> U32:
+        """The b part of one tile's answers at the message positions: b `(L,
+        ciphertexts, N)` -> `(L, M, pixels)`.
+        """
+        layout = self.spec.layout
+        shifts = [
+            [(target - source) * layout.block for source in range(layout.mp)]
+            for target in range(layout.mp)
+        ]
+        positions = pixel_positions(layout, window)
+        whole = self._correlate(b, shifts, int(positions[-1]) + 1, workers or Workers())
+        return np.stack(
+            [by_filter(layout, np.ascontiguousarray(blocks[..., positions])) for blocks in whole]
+        )
+
+    def _correlate(
+        self, polynomials: U32, shifts: Sequence[Sequence[int]], length: int, workers: Workers
+    ) -> list[U32]:
+        """Prime after prime, `(bundles, answers, targets, length)`. Threads share
+        the primes, then the answers.
+        """
+        layout, plan = self.spec.layout, self.spec.rlwe
+        primes = len(plan.primes)
+        monomials = Monomials(layout.channel_size, layout.tap_offsets, shifts, length)
+        ways = min(-(-workers.threads // primes), layout.answers)
+        cuts = [layout.answers * way // ways for way in range(ways + 1)]
+        jobs = [(i, slice(*ends)) for i in range(primes) for ends in itertools.pairwise(cuts)]
+
+        def part(job: tuple[int, slice]) -> U32:
+            prime, answers = job
+            return correlate(
+                polynomials[prime].reshape(layout.bundles, layout.ciphertexts, plan.degree),
+                self._weights[:, :, :, answers],
+                monomials,
+                prime=plan.primes[prime],
+                weight_bits=self.spec.weight_bits,
+            )
+
+        parts = list(workers.map(part, jobs))
+        if ways == 1:
+            return parts
+        return [np.concatenate(parts[i * ways : (i + 1) * ways], axis=1) for i in range(primes)]
+
+    def add_bias(self, share: U64) -> U64:
+        """To the outputs `(..., M, H', W')`, modulo 2^bits."""
+        return ring.reduce(share + self._bias, self.spec.bits)
+
+
+def _check_weights(spec: LinearSpec, layer: int, weight: I32, bias: I64) -> None:
+    """Raises `BadArtifact` unless shapes and sizes are those that the Program allows."""
+    geometry = spec.geometry
+    filters = geometry.out_shape[0]
+    expected = (filters, geometry.in_shape[0] // geometry.groups, *geometry.kernel)
+    if weight.shape != expected:
+        raise BadArtifact(
+            f"weights of linear layer {layer} have shape {weight.shape}, "
+            f"the Program says {expected}"
+        )
+    if weight.size and int(np.abs(weight.astype(np.int64)).max()) > 1 << (spec.weight_bits - 1):
+        raise BadArtifact(
+            f"a weight of linear layer {layer} exceeds the {spec.weight_bits} bits "
+            "that the Program allows"
+        )
+    if bias.shape not in ((filters,), (filters, 1, 1), geometry.out_shape):
+        raise BadArtifact(
+            f"the bias of linear layer {layer} has shape {bias.shape}, "
+            f"which does not fit output {geometry.out_shape}"
+        )
+
+
+def new_query_server(session: Session, specs: Sequence[LinearSpec], public_seed: bytes) -> None:
+    """The server's side of `new_query_client`."""
+    session.public_keys.forget()
+    for degree, primes in parameter_sets(specs):
+        ring_q = Ring.of(degree, primes)
+        pb = _parse_residues(
+            session.channel.recv(residues_bytes(degree, primes)), primes, 1, degree
+        )
+        pa_hat, pb_hat = public_key_a(ring_q, public_seed), ring_q.forward(pb)[:, 0]
+        session.public_keys.add(ServerKey(ring_q, pa_hat, pb_hat))
+
+
+def linear_server(session: Session, layer: ServerLinear, x0: U64) -> U64:
+    """The server's share of the result, uint64 `(..., M, H', W')`; x0 uint64 `(..., C, H, W)`
+    in Z_{2^bits}, as the client's.
+    """
+    spec, layout = layer.spec, layer.spec.layout
+    key = session.public_keys.of(spec.rlwe.degree, spec.rlwe.primes)
+    plane = to_plane(x0, spec.geometry)
+    hint = layer.hint_array()
+    a_parts, b_zeros, uploads = [], [], []
+    # The a parts do not depend on the upload, so they are made while the client encrypts; and they
+    # leave before the b parts are made, so that the client multiplies them by its secret meanwhile.
+    # Nothing is sent before everything is received: two flights.
+    for tile, window in enumerate(layout.windows):
+        a, b_zero = _answer_a(session, key, spec, hint[tile], window)
+        a_parts += a
+        b_zeros.append(b_zero)
+        uploads.append(session.channel.recv(tile_upload_bytes(spec)))
+    for a_part in a_parts:
+        session.channel.send(a_part)
+    session.channel.flush()
+    out = np.empty(layout.flat.out_shape, np.uint64)
+    for window, b_zero, upload in zip(layout.windows, b_zeros, uploads, strict=True):
+        b = _parse_ciphertexts(upload, spec)
+        add_messages(key.ring, b, pack_tile(layout, plane, window), spec.bits, session.prg)
+        answer = key.ring.add(layer.convolve(b, window, session.workers), b_zero)
+        masked, share = _mask(key.ring, spec, answer, session.prg)
+        session.channel.send(kernels.pack(masked.reshape(-1), spec.message_bits))
+        place(out, window, share)
+    return layer.add_bias(from_plane(out, spec.geometry, x0.shape[:-3]))
+
+
+def _answer_a(
+    session: Session, key: ServerKey, spec: LinearSpec, hint: U32, window: Window
+) -> tuple[list[U8], U32]:
+    """Re-randomised a parts in Z_{2^k} `(answers, N)` as a message in parts, and the encryptions' b
+    parts at the message positions `(L, M, pixels)`.
+    """
+    layout, answer_bits = spec.layout, spec.rlwe.answer_bits
+    primes, count, _ = hint.shape
+    where = block_positions(layout, window)
+    b = np.empty((primes, count, where.size), np.uint32)
+
+    def randomise(job: tuple[slice, Prg]) -> U8:
+        part, prg = job
+        zero_a, zero_b = key.zeros(part.stop - part.start, prg)
+        a = key.ring.to_torus(key.ring.add(hint[:, part], zero_a), answer_bits)
+        b[:, part] = zero_b[..., where]
+        return kernels.pack(a.reshape(-1), answer_bits)
+
+    jobs = [(part, session.prg.fork()) for part in chunks(count, layout.degree)]
+    messages = list(session.workers.map(randomise, jobs))
+    shape = (layout.bundles, layout.answers, layout.mp, window.pixels)
+    return messages, np.stack([by_filter(layout, residues.reshape(shape)) for residues in b])
+
+
+def _mask(ring_q: Ring, spec: LinearSpec, b: U32, prg: Prg) -> tuple[U64, U64]:
+    """The masked b part, rounded to `message_bits`, and the server's share
+    in Z_{2^l}, both `(M, pixels)`.
+    """
+    shape, count = b.shape[1:], b[0].size
+    width = spec.message_bits
+    if spec.rlwe.masking == "flooded":
+        flood = kernels.flood_residues(
+            prg.uint64(2 * count).reshape(count, 2), spec.rlwe.flood_bits, ring_q.p
+        )
+        share = prg.uint64(count, spec.bits).reshape(shape)
+        negated = ring_q.encode(ring.reduce(-share, spec.bits), spec.bits, prg)
+        hidden = ring_q.add(ring_q.add(b, flood.reshape(b.shape)), negated)
+        return ring_q.to_torus(hidden, width), share
+    r = prg.uint64(count, width).reshape(shape)
+    return ring.reduce(ring_q.to_torus(b, width) - r, width), round_to(r, width, spec.bits)
+
+
+def _parse_ciphertexts(data: U8, spec: LinearSpec) -> U32:
+    """One tile's b parts `(L, ciphertexts, N)`; zero where the client does
+    not send, which nothing reads.
+    """
+    plan, (head, tail) = spec.rlwe, spec.layout.sent
+    sent = _parse_residues(data, plan.primes, spec.layout.ciphertexts_per_tile, head + tail)
+    if head == plan.degree:
+        return sent
+    b = np.zeros((*sent.shape[:2], plan.degree), np.uint32)
+    b[..., :head] = sent[..., :head]
+    b[..., plan.degree - tail :] = sent[..., head:]
+    return b
+
+
+def _parse_residues(data: U8, primes: tuple[int, ...], count: int, length: int) -> U32:
+    """`(L, count, length)` from the wire; raises `NetworkFailure` for
+    values that are no residues.
+    """
+    size = len(primes) * count * length
+    x = (
+        kernels.unpack(data, size, residue_bits(primes))
+        .astype(np.uint32)
+        .reshape(len(primes), count, length)
+    )
+    if any(int(x[i].max()) >= p for i, p in enumerate(primes)):
+        raise NetworkFailure("the client sent a ciphertext with residues out of range")
+    return x

@@ -1,0 +1,520 @@
+"""One table of all protocols, for the conformance suite: what each is given, what it must open
+to, and what it declares to send.
+
+A protocol without a row here is named by `test_costs.test_every_protocol_has_a_case`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from moiety.protocols import ring
+from moiety.protocols.arrays import I64, U8, U64
+from moiety.protocols.channel import Traffic
+from moiety.protocols.compare.convert import bit_to_ring
+from moiety.protocols.compare.extend import extend
+from moiety.protocols.compare.maxpool import maxpool
+from moiety.protocols.compare.millionaires import less_than, wrap
+from moiety.protocols.compare.relu import drelu, gates, multiplex, relu
+from moiety.protocols.compare.reveal import reveal_to_client
+from moiety.protocols.compare.truncate import truncate_exact, truncate_stochastic
+from moiety.protocols.cost import Cost, declared_costs
+from moiety.protocols.linear.client import linear_client, new_query_client
+from moiety.protocols.linear.cost import linear_cost, query_cost
+from moiety.protocols.linear.parameters import Masking
+from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
+from moiety.protocols.ot.transfers import TransferReceiver, TransferSender
+from moiety.protocols.session import Session
+from moiety.protocols.setup import open_session
+from tests.support.convolutions import MASKINGS, SEED, Conv, convolve
+from tests.support.two_party import Outcome, run_two_party, share
+
+Rng = np.random.Generator
+Protocol = Callable[..., Any]
+Pair = tuple[Any, Any]
+"""The server's and the client's, of inputs or of results."""
+Shape = tuple[int, ...]
+
+
+class Pinned(NamedTuple):
+    """Whose bytes are a committed baseline: `baselines/{file}.json` has the digests of both
+    parties' messages, from uniform ring elements of this shape and width.
+    """
+
+    file: str
+    shape: Shape
+    bits: int
+
+
+@dataclass(frozen=True)
+class Case:
+    """`body` is run by each party on its input of `inputs`; `check(inputs, results)` asserts what
+    the results open to; `cost` is what was declared. `protocols` are all that take part in it.
+    """
+
+    protocols: tuple[Protocol, ...]
+    body: Callable[[Session, Any], Any]
+    inputs: Callable[[Rng], Pair]
+    check: Callable[[Pair, Pair], None]
+    cost: Cost
+    pinned: Pinned | None = None
+
+
+class Run(NamedTuple):
+    """`traffic`: server's and client's, set-up apart."""
+
+    outcome: Outcome
+    traffic: tuple[Traffic, Traffic]
+
+
+def run(case: Case, inputs: Pair, seed: int | None = None) -> Run:
+    """Both parties; with a seed their channels' digests depend on inputs and seed alone."""
+
+    def side(mine: Any) -> Callable[[Session], tuple[Any, Traffic]]:
+        def metered(session: Session) -> tuple[Any, Traffic]:
+            total = session.channel.meter.total
+            before = replace(total)
+            result = case.body(session, mine)
+            return result, Traffic(
+                total.sent - before.sent,
+                total.received - before.received,
+                total.flights - before.flights,
+            )
+
+        return metered
+
+    outcome = run_two_party(side(inputs[0]), side(inputs[1]), seed)
+    (server, down), (client, up) = outcome
+    return Run(Outcome(server, client, outcome.channels), (down, up))
+
+
+def check_traffic(case: Case, made: Run) -> None:
+    """Asserts that both meters say what was declared."""
+    cost, (server, client) = case.cost, made.traffic
+    assert (client.sent, client.received) == (cost.up, cost.down) == (server.received, server.sent)
+    # The set-up ends with a flight of the server's: a case that starts with
+    # the server's goes on with it.
+    assert server.flights == client.flights == cost.rounds - cost.flights.startswith("S")
+
+
+def uniform(pinned: Pinned, name: str) -> Pair:
+    """What a baseline is made from."""
+    rng = np.random.default_rng(len(name))
+    server, client = (rng.integers(0, 2**64, pinned.shape, np.uint64) for _ in range(2))
+    return ring.reduce(server, pinned.bits), ring.reduce(client, pinned.bits)
+
+
+def declared(protocol: Protocol, *sizes: Any) -> Cost:
+    """What a protocol declares, at these sizes."""
+    return declared_costs()[protocol](*sizes)
+
+
+# --- inputs ---------------------------------------------------------------------------------------
+
+
+def edge_values(bits: int, rng: Rng, n: int = 300) -> U64:
+    """Random ring elements with the edges of the signed range in front, uint64 `(n,)`."""
+    half = 1 << (bits - 1)
+    edges = [0, 1, 2, 2 * half - 1, half - 1, half, half + 1, 15, 16, 17][:n]
+    values = ring.reduce(rng.integers(0, 2**64, n, np.uint64), bits)
+    values[: len(edges)] = [e % (1 << bits) for e in edges]
+    return values
+
+
+def shares(shape: Shape, bits: int) -> Callable[[Rng], Pair]:
+    """Of edge values."""
+    size = int(np.prod(shape))
+    return lambda rng: share(edge_values(bits, rng, size).reshape(shape), bits, rng)
+
+
+def neighbours(n: int, bits: int) -> Callable[[Rng], Pair]:
+    """Two independent values, of which a sixth are equal and a sixth one apart."""
+
+    def make(rng: Rng) -> Pair:
+        a, y = (edge_values(max(bits, 2), rng, n) & ring.mask(bits) for _ in range(2))
+        third, half = n // 3, n // 2
+        y[third:half] = a[third:half]
+        y[half : 2 * third] = a[half : 2 * third] + np.uint64(1) & ring.mask(bits)
+        return a, y
+
+    return make
+
+
+def pool_values(shape: Shape, bits: int) -> Callable[[Rng], Pair]:
+    """Shares of values in the half of the ring that max-pool takes, whole corners at its ends."""
+
+    def make(rng: Rng) -> Pair:
+        low, high = -(1 << (bits - 2)), 1 << (bits - 2)
+        v = rng.integers(low, high, shape)
+        v[0, :2, :2], v[0, 3:5, 3:5] = low, high - 1
+        return share(ring.from_signed(v, bits), bits, rng)
+
+    return make
+
+
+def opened(pair: Pair, bits: int) -> U64:
+    """Additive shares, put together."""
+    return ring.reduce(pair[0] + pair[1], bits)
+
+
+def bit(x: U64) -> U8:
+    return (x & np.uint64(1)).astype(np.uint8)
+
+
+# --- what a result must be ------------------------------------------------------------------------
+
+
+def opens_to(bits: int, out_bits: int, meaning: Callable[[I64], Any]) -> Callable[..., None]:
+    """Shares modulo 2^out_bits of the meaning of the signed input."""
+
+    def check(inputs: Pair, results: Pair) -> None:
+        expected = meaning(ring.to_signed(opened(inputs, bits), bits))
+        assert np.array_equal(opened(results, out_bits), ring.from_signed(expected, out_bits))
+
+    return check
+
+
+def is_xor_of(meaning: Callable[[Pair], Any]) -> Callable[..., None]:
+    """XOR shares of the meaning of both inputs."""
+
+    def check(inputs: Pair, results: Pair) -> None:
+        assert np.array_equal(results[0] ^ results[1], meaning(inputs))
+
+    return check
+
+
+def relu_meaning(x: I64, bits: int, c: U64, flip: U8) -> I64:
+    """`[x + c >= 0] * (x + c)`, or of the other sign where flip is 1."""
+    y = ring.to_signed(ring.reduce(x.view(np.uint64) + c, bits), bits)
+    return np.where((y >= 0) ^ flip.astype(bool), y, 0)
+
+
+def pool_meaning(
+    v: I64, bits: int, kernel: tuple[int, int], strides: tuple[int, int], pads: Shape
+) -> I64:
+    """Maxima of the windows, padding the least."""
+    around = ((0, 0), (pads[0], pads[2]), (pads[1], pads[3]))
+    padded = np.pad(v, around, constant_values=-(1 << (bits - 2)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, (1, 2))
+    maxima: I64 = windows[:, :: strides[0], :: strides[1]].max((-1, -2))
+    return maxima
+
+
+# --- cases ----------------------------------------------------------------------------------------
+
+CHOICES = (TransferReceiver.choose, TransferSender.accept)
+LEAVES = (TransferSender.leaf, TransferReceiver.leaf)
+JOINS = (TransferSender.join, TransferReceiver.lookup)
+MULTIPLEXERS = (
+    TransferSender.multiplex_4,
+    TransferSender.multiplex_2,
+    TransferReceiver.additive,
+)
+
+
+def less_than_case(bits: int, n: int = 300, file: str | None = None) -> Case:
+    return Case(
+        (less_than, *CHOICES, *LEAVES, *JOINS),
+        lambda s, x: less_than(s, x[None], bits)[0],
+        neighbours(n, bits),
+        is_xor_of(lambda inputs: inputs[0] < inputs[1]),
+        declared(less_than, n, bits),
+        Pinned(file, (n,), bits) if file else None,
+    )
+
+
+def drelu_case(bits: int, n: int = 300, file: str | None = None) -> Case:
+    return Case(
+        (drelu,),
+        lambda s, x: drelu(s, x[None], bits)[0],
+        shares((n,), bits),
+        is_xor_of(lambda inputs: ring.to_signed(opened(inputs, bits), bits) >= 0),
+        declared(drelu, n, bits),
+        Pinned(file, (n,), bits) if file else None,
+    )
+
+
+def wrap_case(bits: int, n: int = 300, file: str | None = None) -> Case:
+    def meaning(inputs: Pair) -> list[bool]:
+        return [int(a) + int(b) >= 1 << bits for a, b in zip(*inputs, strict=True)]
+
+    return Case(
+        (wrap,),
+        lambda s, x: wrap(s, x, bits),
+        shares((n,), bits),
+        is_xor_of(meaning),
+        declared(wrap, n, bits),
+        Pinned(file, (n,), bits) if file else None,
+    )
+
+
+def relu_case(bits: int, out_bits: int, shape: Shape = (24, 4, 5), file: str | None = None) -> Case:
+    zero, no_flip = np.zeros(1, np.uint64), np.zeros(1, np.uint8)
+    return Case(
+        (relu, *MULTIPLEXERS),
+        lambda s, x: relu(s, x, bits, out_bits),
+        shares(shape, bits),
+        opens_to(bits, out_bits, lambda x: relu_meaning(x, bits, zero, no_flip)),
+        declared(relu, int(np.prod(shape)), bits, out_bits),
+        Pinned(file, shape, bits) if file else None,
+    )
+
+
+def affine_relu_case(bits: int, out_bits: int) -> Case:
+    """With the server's thresholds and flips per channel."""
+    rng = np.random.default_rng(bits)
+    c = edge_values(bits, rng, 24).reshape(24, 1, 1)
+    flip = rng.integers(0, 2, (24, 1, 1)).astype(np.uint8)
+
+    def body(session: Session, x: U64) -> U64:
+        secrets = (c, flip) if session.is_server else (None, None)
+        return relu(session, x, bits, out_bits, *secrets)
+
+    meaning = opens_to(bits, out_bits, lambda x: relu_meaning(x, bits, c, flip))
+    return replace(relu_case(bits, out_bits), body=body, check=meaning)
+
+
+def gates_case(bits: int, count: int, n: int = 300, file: str | None = None) -> Case:
+    c = edge_values(bits, np.random.default_rng(bits), count).reshape(count, 1)
+
+    def meaning(inputs: Pair) -> Any:
+        return ring.to_signed(ring.reduce(opened(inputs, bits) + c, bits), bits) >= 0
+
+    return Case(
+        (gates,),
+        lambda s, x: gates(s, x, bits, count, c if s.is_server else None),
+        shares((n,), bits),
+        is_xor_of(meaning),
+        declared(gates, n, bits, count),
+        Pinned(file, (n,), bits) if file else None,
+    )
+
+
+def multiplex_case(bits: int, out_bits: int, n: int = 300) -> Case:
+    """Each input is shares of x and of the gate. The bytes are pinned with relu's."""
+
+    def inputs(rng: Rng) -> Pair:
+        x = edge_values(bits, rng, n)
+        gate = (ring.to_signed(x, bits) >= 0).astype(np.uint8)
+        mask = rng.integers(0, 2, n).astype(np.uint8)
+        x0, x1 = share(x, bits, rng)
+        return (x0, mask), (x1, gate ^ mask)
+
+    def check(inputs: Pair, results: Pair) -> None:
+        (x0, _), (x1, _) = inputs
+        opens_to(bits, out_bits, lambda x: np.maximum(x, 0))((x0, x1), results)
+
+    return Case(
+        (multiplex, *MULTIPLEXERS),
+        lambda s, mine: multiplex(s, mine[0], mine[1], bits, out_bits),
+        inputs,
+        check,
+        declared(multiplex, n, out_bits),
+    )
+
+
+def maxpool_case(shape: Shape, bits: int, *window: Any, file: str | None = None) -> Case:
+    return Case(
+        (maxpool,),
+        lambda s, x: maxpool(s, x, bits, *window),
+        pool_values(shape, bits),
+        opens_to(bits, bits, lambda v: pool_meaning(v, bits, *window)),
+        declared(maxpool, shape, bits, *window),
+        Pinned(file, shape, bits) if file else None,
+    )
+
+
+def truncate_exact_case(bits: int, shift: int, n: int = 300, file: str | None = None) -> Case:
+    return Case(
+        (truncate_exact,),
+        lambda s, x: truncate_exact(s, x, bits, shift),
+        shares((n,), bits),
+        opens_to(bits, bits - shift, lambda x: x >> np.int64(shift)),
+        declared(truncate_exact, n, bits, shift),
+        Pinned(file, (n,), bits) if file else None,
+    )
+
+
+def truncate_stochastic_case(bits: int, shift: int, n: int, file: str | None = None) -> Case:
+    out_bits = bits - shift
+
+    def check(inputs: Pair, results: Pair) -> None:
+        # Modulo 2^out_bits the floor, or one more.
+        floors = ring.to_signed(opened(inputs, bits), bits) >> np.int64(shift)
+        above = ring.reduce(opened(results, out_bits) - floors.view(np.uint64), out_bits)
+        assert set(np.unique(above)) <= {0, 1}
+
+    return Case(
+        (truncate_stochastic,),
+        lambda s, x: truncate_stochastic(s, x, bits, shift),
+        shares((n,), bits),
+        check,
+        declared(truncate_stochastic, n, bits, shift),
+        Pinned(file, (n,), bits) if file else None,
+    )
+
+
+def extend_case(bits: int, out_bits: int, n: int = 300, file: str | None = None) -> Case:
+    return Case(
+        (extend,),
+        lambda s, x: extend(s, x, bits, out_bits),
+        shares((n,), bits),
+        opens_to(bits, out_bits, lambda x: x),
+        declared(extend, n, bits, out_bits),
+        Pinned(file, (n,), bits) if file else None,
+    )
+
+
+def bit_to_ring_case(out_bits: int, n: int, file: str | None = None) -> Case:
+    return Case(
+        (bit_to_ring, *CHOICES, TransferSender.additive, TransferReceiver.additive),
+        lambda s, x: bit_to_ring(s, bit(x), out_bits),
+        shares((n,), 1),
+        opens_to(1, out_bits, lambda x: -x),  # the signed values of one bit are 0 and -1
+        declared(bit_to_ring, n, out_bits),
+        Pinned(file, (n,), 1) if file else None,
+    )
+
+
+def reveal_case(bits: int, n: int, file: str | None = None) -> Case:
+    def check(inputs: Pair, results: Pair) -> None:
+        assert results[0] is None
+        assert np.array_equal(results[1], opened(inputs, bits))
+
+    return Case(
+        (reveal_to_client,),
+        lambda s, x: reveal_to_client(s, x, bits),
+        shares((n,), bits),
+        check,
+        declared(reveal_to_client, n, bits),
+        Pinned(file, (n,), bits) if file else None,
+    )
+
+
+def lookup_case(k: int, bits: int, n: int = 130, file: str | None = None) -> Case:
+    """The client's input is the choice, the server's the seed of its table."""
+
+    def table(x0: U64) -> U8:
+        entries = x0[:, None] * np.uint64(37) + np.arange(1 << k, dtype=np.uint64) * np.uint64(11)
+        return ring.reduce(entries, bits).astype(np.uint8)
+
+    def body(session: Session, x: U64) -> U8:
+        if session.is_server:
+            return session.sender.lookup(session.sender.accept(n, k), table(x), bits)
+        return session.receiver.lookup(session.receiver.choose(x.astype(np.uint8), k), bits)
+
+    return Case(
+        (*CHOICES, TransferSender.lookup, TransferReceiver.lookup),
+        body,
+        shares((n,), k),
+        is_xor_of(lambda inputs: table(inputs[0])[np.arange(n), inputs[1].astype(np.int64)]),
+        declared(TransferReceiver.choose, "C", n, k)
+        + declared(TransferSender.lookup, "S", n, k, bits),
+        Pinned(file, (n,), k) if file else None,
+    )
+
+
+def linear_case(masking: Masking, file: str | None = None) -> Case:
+    """With the keys of its query."""
+    conv = Conv(5, (9, 8), 7, (3, 3), (1, 1, 1, 1))
+    spec = conv.spec(masking)
+    rng = np.random.default_rng(7)
+    weight = rng.integers(-511, 512, (7, 5, 3, 3)).astype(np.int32)
+    bias = rng.integers(-(2**20), 2**20, conv.out_shape)
+
+    @cache
+    def prepared() -> ServerLinear:
+        layer = ServerLinear(spec, 3, SEED, weight, bias)
+        layer.prepare()
+        return layer
+
+    def body(session: Session, x: U64) -> U64:
+        if session.is_server:
+            new_query_server(session, [spec], SEED)
+            return linear_server(session, prepared(), x)
+        new_query_client(session, [spec], SEED)
+        return linear_client(session, spec, 3, SEED, x)
+
+    def check(inputs: Pair, results: Pair) -> None:
+        expected = convolve(inputs[0] + inputs[1], weight, conv) + bias.view(np.uint64)
+        error = ring.to_signed(ring.reduce(sum(results) - expected, spec.bits), spec.bits)
+        assert np.abs(error).max() <= (masking == "uniform")
+
+    return Case(
+        (linear_server, linear_client, new_query_server, new_query_client),
+        body,
+        shares(conv.in_shape, spec.bits),
+        check,
+        query_cost([spec]) + linear_cost(spec),
+        Pinned(file, conv.in_shape, spec.bits) if file else None,
+    )
+
+
+def setup_case(file: str | None = None) -> Case:
+    """A second session on the channel of the first, and a lookup in it."""
+    lookup = lookup_case(1, 3, file=file)
+
+    def body(session: Session, x: U64) -> U8:
+        return lookup.body(open_session(session.role, session.channel, session.prg), x)
+
+    return replace(
+        lookup, protocols=(open_session,), body=body, cost=declared(open_session) + lookup.cost
+    )
+
+
+WIRE, MORE = "wire", "layers_and_transfers"
+POOL = ((3, 3), (2, 2), (1, 1, 1, 1))
+
+
+def _cases() -> Iterator[tuple[str, Case]]:
+    for bits, n in ((15, 1000), (1, 77), (40, 130)):
+        yield f"less_than {bits}", less_than_case(bits, n, WIRE)
+    for bits in (2, 3, 4, 5, 8, 11, 12, 16, 19, 20, 27, 31, 63, 64):
+        yield f"less_than {bits}", less_than_case(bits)
+    yield "drelu 16", drelu_case(16, 129, WIRE)
+    for bits in (2, 3, 17, 32, 64):
+        yield f"drelu {bits}", drelu_case(bits)
+    yield "wrap 12", wrap_case(12, 128, WIRE)
+    for bits in (2, 3, 16, 17, 32, 64):
+        yield f"wrap {bits}", wrap_case(bits)
+    yield "relu 16 to 28", relu_case(16, 28, (5, 9, 7), WIRE)
+    yield "relu 29 to 41", relu_case(29, 41, (200,), WIRE)
+    for bits, out_bits in ((2, 2), (16, 16), (14, 64), (64, 64)):
+        yield f"relu {bits} to {out_bits}", relu_case(bits, out_bits)
+    for bits, out_bits in ((2, 2), (16, 16), (16, 28), (14, 64), (29, 41), (64, 64)):
+        yield f"affine relu {bits} to {out_bits}", affine_relu_case(bits, out_bits)
+    yield "gates 13, 8 thresholds", gates_case(13, 8, 200, MORE)
+    for bits, count in ((13, 1), (2, 3), (64, 2)):
+        yield f"gates {bits}, {count} thresholds", gates_case(bits, count)
+    for bits, out_bits in ((16, 28), (2, 2), (64, 64)):
+        yield f"multiplex {bits} to {out_bits}", multiplex_case(bits, out_bits)
+    yield "maxpool 3x3/2", maxpool_case((3, 8, 9), 14, *POOL, file=WIRE)
+    for kernel, strides, pads in (
+        POOL,
+        ((2, 2), (2, 2), (0, 0, 0, 0)),
+        ((3, 2), (1, 2), (0, 1, 2, 0)),
+    ):
+        window = f"{kernel[0]}x{kernel[1]}/{strides[0]}x{strides[1]}"
+        yield f"maxpool {window} padded {pads}", maxpool_case((3, 9, 8), 12, kernel, strides, pads)
+    yield "truncate_exact 28 by 12", truncate_exact_case(28, 12, 301, WIRE)
+    for bits, shift in ((41, 12), (20, 1), (64, 30), (9, 8), (16, 0)):
+        yield f"truncate_exact {bits} by {shift}", truncate_exact_case(bits, shift)
+    yield "truncate_stochastic", truncate_stochastic_case(28, 12, 301, WIRE)
+    yield "extend 16 to 28", extend_case(16, 28, 33, WIRE)
+    for bits, out_bits in ((2, 3), (16, 16), (29, 41), (12, 64)):
+        yield f"extend {bits} to {out_bits}", extend_case(bits, out_bits)
+    yield "bit_to_ring 13", bit_to_ring_case(13, 64, WIRE)
+    yield "reveal 20", reveal_case(20, 8, WIRE)
+    for k in (1, 2, 3, 4):
+        yield f"lookup 1 of {1 << k}", lookup_case(k, 3, file=MORE)
+    for masking in MASKINGS:
+        yield f"linear {masking}", linear_case(masking, MORE)
+    yield "set-up", setup_case(MORE)
+
+
+CASES = dict(_cases())

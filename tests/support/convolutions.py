@@ -1,0 +1,96 @@
+"""Convolutions to test linear layers with: their shapes, their specs,
+and what they mean on integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import msgspec
+import numpy as np
+
+from moiety.protocols.arrays import I32, U64
+from moiety.protocols.linear.layout import Geometry, LinearSpec
+from moiety.protocols.linear.parameters import Masking
+from moiety.protocols.linear.planner import plan_linear
+from moiety.protocols.prg import Prg
+from moiety.protocols.session import Role, Session
+from tests.support.two_party import MemoryChannel, channel_pair, run_both
+
+SEED = b"public seed 0001"
+NO_PADS = (0, 0, 0, 0)
+MASKINGS: tuple[Masking, ...] = ("flooded", "uniform")
+
+
+@dataclass(frozen=True)
+class Conv:
+    channels: int
+    size: tuple[int, int]
+    filters: int
+    kernel: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = NO_PADS
+    dilations: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+    @property
+    def in_shape(self) -> tuple[int, int, int]:
+        return (self.channels, *self.size)
+
+    @property
+    def out_shape(self) -> tuple[int, int, int]:
+        (height, width), (top, left, bottom, right) = self.size, self.pads
+        return (
+            self.filters,
+            height + top + bottom - (self.kernel[0] - 1) * self.dilations[0],
+            width + left + right - (self.kernel[1] - 1) * self.dilations[1],
+        )
+
+    @property
+    def geometry(self) -> Geometry:
+        return Geometry(
+            self.in_shape, self.out_shape, self.kernel, self.pads, self.dilations, self.groups
+        )
+
+    def spec(
+        self, masking: Masking, bits: int = 28, weight_bits: int = 10, **plan: Any
+    ) -> LinearSpec:
+        """As planned, but for these fields of the plan."""
+        return replanned(plan_linear(self.geometry, bits, weight_bits, masking), **plan)
+
+
+def replanned(spec: LinearSpec, **plan: Any) -> LinearSpec:
+    """The spec with another plan in some fields."""
+    return replace(spec, rlwe=msgspec.structs.replace(spec.rlwe, **plan))
+
+
+def convolve(x: U64, weight: I32, conv: Conv) -> U64:
+    """Integers modulo 2^64."""
+    top, left, bottom, right = conv.pads
+    padded = np.pad(x, ((0, 0), (top, bottom), (left, right)))
+    w = weight.astype(np.int64).view(np.uint64)
+    filters, rows, columns = conv.out_shape
+    per_group_filters, per_group = filters // conv.groups, conv.channels // conv.groups
+    out = np.zeros(conv.out_shape, np.uint64)
+    for m in range(filters):
+        first = m // per_group_filters * per_group
+        for c in range(per_group):
+            for dy in range(conv.kernel[0]):
+                for dx in range(conv.kernel[1]):
+                    y0, x0 = dy * conv.dilations[0], dx * conv.dilations[1]
+                    out[m] += w[m, c, dy, dx] * padded[first + c, y0 : y0 + rows, x0 : x0 + columns]
+    return out
+
+
+def bare_session(role: Role, channel: MemoryChannel) -> Session:
+    """Linear layers use no transfers, so there are none here."""
+    return Session(role, channel, Prg.from_os(), cast(Any, None), cast(Any, None))
+
+
+def both(
+    server: Callable[[Session], Any], client: Callable[[Session], Any]
+) -> tuple[Any, Any, tuple[MemoryChannel, MemoryChannel]]:
+    channels = channel_pair()
+    sessions = [bare_session(role, channel) for role, channel in zip(Role, channels, strict=True)]
+    return *run_both(lambda: server(sessions[0]), lambda: client(sessions[1]), channels), channels
