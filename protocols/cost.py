@@ -12,7 +12,7 @@ generation sends a refill now and then, so its bytes depend on all that was draw
 `Cost.on` puts the two together.
 
 Local work stands beside the messages, as amounts of named figures (how many pads, how many
-residues); what a unit of a figure takes is a machine's affair (runtime/cost/machine), and how work
+residues); what a unit of a figure takes is in the table of prices (protocols/prices), and how work
 and messages overlap is runtime/cost/clock's.
 
 The compiler imports this module and no other protocol code.
@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from moiety.protocols.compare.digits import Plan, join_width, plan
+from moiety.protocols.compare.digits import DigitPlan, join_width, plan_digits
 from moiety.protocols.network import LAN, Network
 from moiety.protocols.ot.lpn import SMALL, LpnParameters, Pool
 
@@ -49,7 +49,7 @@ def packed(n: Size, bits: int) -> Size:
 @dataclass(frozen=True)
 class Work:
     """`amount` units of local work of the kind `figure`
-    (runtime/cost/machine.FIGURES says what a unit is).
+    (protocols/prices says what a unit is).
     """
 
     figure: str
@@ -283,16 +283,18 @@ def _leaf(n: Size, k: int, count: Size, with_eq: bool) -> Lookup:
     return Lookup(n, k, fields, made, read)
 
 
-def comparison_plan(n: Size, bits: int, count: Size = 1, network: Network | Plan = LAN) -> Plan:
+def comparison_plan(
+    n: Size, bits: int, count: Size = 1, network: Network | DigitPlan = LAN
+) -> DigitPlan:
     """The digits of n comparisons; for a symbolic n those of a tensor so large that round trips do
     not matter. Instead of a network, here and below, the plan itself may be given.
     """
-    if isinstance(network, Plan):
+    if isinstance(network, DigitPlan):
         return network
-    return plan(bits, count, n if isinstance(n, int) else None, network)
+    return plan_digits(bits, count, n if isinstance(n, int) else None, network)
 
 
-def less_than(n: Size, bits: int, count: Size = 1, network: Network | Plan = LAN) -> Cost:
+def less_than(n: Size, bits: int, count: Size = 1, network: Network | DigitPlan = LAN) -> Cost:
     """Millionaires' comparison of n client values with `count` server
     values each, of `bits` bits.
     """
@@ -311,7 +313,7 @@ def less_than(n: Size, bits: int, count: Size = 1, network: Network | Plan = LAN
     return total
 
 
-def gates(n: Size, bits: int, count: Size = 1, network: Network | Plan = LAN) -> Cost:
+def gates(n: Size, bits: int, count: Size = 1, network: Network | DigitPlan = LAN) -> Cost:
     """DReLU of n elements for `count` thresholds each."""
     shifted = local("pass", 2 * n, "C") + local("pass", 4 * n * count, "S")
     return shifted + less_than(n, bits - 1, count, network) + local("bit_pass", 2 * n * count)
@@ -326,7 +328,7 @@ def multiplex(n: Size, out_bits: int) -> Cost:
     return prepared + opened + server + client + local("pass", 2 * n)
 
 
-def relu(n: Size, bits: int, out_bits: int, network: Network | Plan = LAN) -> Cost:
+def relu(n: Size, bits: int, out_bits: int, network: Network | DigitPlan = LAN) -> Cost:
     """DReLU, then the multiplexer with extension; the same with and without secret thresholds."""
     return gates(n, bits, 1, network) + multiplex(n, out_bits)
 
@@ -336,7 +338,7 @@ def bit_to_ring(n: Size, bits: int) -> Cost:
     return lookups([Lookup(n, 1, bits, table, (Work("open_1", n),))]) + local("pass", n)
 
 
-def truncate_exact(n: Size, bits_in: int, shift: int, network: Network | Plan = LAN) -> Cost:
+def truncate_exact(n: Size, bits_in: int, shift: int, network: Network | DigitPlan = LAN) -> Cost:
     if shift == 0:
         return Cost()
     return (
@@ -351,7 +353,7 @@ def truncate_stochastic(n: Size, bits_in: int, shift: int) -> Cost:
     return local("pass", 3 * n)
 
 
-def extend(n: Size, bits: int, out_bits: int, network: Network | Plan = LAN) -> Cost:
+def extend(n: Size, bits: int, out_bits: int, network: Network | DigitPlan = LAN) -> Cost:
     if bits == out_bits:
         return Cost()
     made = local("pass", 2 * n) + less_than(n, bits, 1, network) + bit_to_ring(n, out_bits - bits)

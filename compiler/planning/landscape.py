@@ -365,7 +365,8 @@ def _parts(graph: Graph, value: str) -> list[str]:
 @lru_cache(maxsize=1 << 16)
 def comparison_price(n: int, bits: int, count: int, network: Network) -> float:
     """Nanoseconds of comparing n values of `bits` bits with `count` thresholds each."""
-    return digits.price(digits.plan(bits, count, n, network), count, n, network) / 1000
+    plan = digits.plan_digits(bits, count, n, network)
+    return digits.digits_price(plan, count, n, network) / 1000
 
 
 @lru_cache(maxsize=1 << 16)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moiety.protocols import ring
-from moiety.protocols.compare.digits import join_width, plan
+from moiety.protocols.compare.digits import join_width, plan_digits
 from moiety.protocols.ring import U64
 from moiety.protocols.session import Session
 
@@ -33,7 +33,7 @@ def less_than(session: Session, values: U64, bits: int, count: int = 1) -> U8:
 
     `values` uint64 below 2^bits: the server's a, `(count, n)`; the client's y, `(1, n)`.
     """
-    made = plan(bits, count, values.shape[1], session.network)
+    made = plan_digits(bits, count, values.shape[1], session.network)
     sizes = made.digits
     digits = split_digits(values, sizes)
     last, n = len(sizes) - 1, values.shape[1]

@@ -31,13 +31,14 @@ from moiety.protocols.linear.parameters import (
     message_bits,
     ntt_primes,
 )
+from moiety.protocols.prices import FORMAT_1
 
-# Nanoseconds, measured with the compiled kernels on one 2.6 GHz core with
-# AVX-512; only their ratios matter.
-BYTE = 2.7  # 3 Gbit/s
-PRODUCT = 0.05  # one float64 multiply-add of the b part
-CIPHERTEXT_RESIDUE = 6.0  # per residue of an upload: expand a, transform, sample, add (client); add, convert (server)
-ANSWER_RESIDUE = 14.0  # per residue of an answer: three transforms, samples, rounding (server); product, rounding (client)
+# Nanoseconds; only their ratios matter. Floats, so the order of operations below is part of the
+# format, too.
+BYTE = FORMAT_1["wire_byte"] / 1000
+PRODUCT = FORMAT_1["product"] / 1000
+UPLOAD_RESIDUE = FORMAT_1["upload_residue"] / 1000
+ANSWER_RESIDUE = FORMAT_1["answer_residue"] / 1000
 
 MAX_FILTERS = 256
 
@@ -139,7 +140,7 @@ def cost(layout: Layout, modulus: Modulus, bits: int) -> float:
         * span
         * size
     )
-    residues = degree * size * (CIPHERTEXT_RESIDUE * ciphertexts + ANSWER_RESIDUE * answers)
+    residues = degree * size * (UPLOAD_RESIDUE * ciphertexts + ANSWER_RESIDUE * answers)
     return BYTE * wire / 8 + PRODUCT * products + residues
 
 
@@ -169,7 +170,7 @@ def _least(
         return math.inf
     tiles, primes = _tiles(geometry, tile), min(len(modulus.primes) for modulus in moduli)
     ciphertexts, answers = -(-geometry.in_shape[0] // cp), -(-geometry.out_shape[0] // mp)
-    residues = primes * (CIPHERTEXT_RESIDUE * ciphertexts + ANSWER_RESIDUE * answers)
+    residues = primes * (UPLOAD_RESIDUE * ciphertexts + ANSWER_RESIDUE * answers)
     wire = answers * min(modulus.fit.answer_bits for modulus in moduli)
     return tiles * degree * (residues + BYTE * wire / 8)
 

@@ -16,7 +16,7 @@ from typing import Any
 import sympy
 
 from moiety.protocols import cost as costs
-from moiety.protocols.compare.digits import Plan
+from moiety.protocols.compare.digits import DigitPlan
 from moiety.protocols.cost import Cost, Draw, Send
 from moiety.protocols.linear import layout as packing
 from moiety.protocols.linear.layout import LinearSpec
@@ -171,7 +171,7 @@ def _relu(kind: str, n: int, bits: int, out_bits: int, network: Network) -> Part
     )
 
 
-def _described(made: Plan) -> str:
+def _described(made: DigitPlan) -> str:
     rounds = len(made.joins)
     return f"digits {'+'.join(map(str, made.digits))}, {rounds} joining round{'s' if rounds != 1 else ''}"
 

@@ -47,10 +47,11 @@ from moiety.protocols.ot import softspoken as ss
 from moiety.protocols.ot.lpn import BASE_WIDTH, SMALL
 from moiety.protocols.ot.silent import CODE_KEY, SilentReceiver, SilentSender
 from moiety.protocols.prg import Prg
+from moiety.protocols.prices import REFERENCE
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import NEVER_SILENT, open_session
 from moiety.runtime.cost.clock import Timeline
-from moiety.runtime.cost.machine import FIGURES, Machine
+from moiety.runtime.cost.machine import Machine
 from moiety.runtime.cost.traffic import linear_cost
 from moiety.runtime.party import transport as tcp
 
@@ -99,7 +100,7 @@ def calibrate(
             part(bench)
     progress(len(parts), len(parts), "")
     return Machine(
-        description=_description(), figures={name: bench.figures[name] for name in FIGURES}
+        description=_description(), figures={name: bench.figures[name] for name in REFERENCE}
     )
 
 
@@ -434,14 +435,14 @@ def protocols(bench: Bench) -> None:
     colder = sum(_linear(bench, spec) for spec in layers) / sum(
         _expected(bench, spec) for spec in layers
     )
-    for name in FIGURES:
+    for name in REFERENCE:
         if name not in _APART:
             bench.figures[name] *= max(1.0, colder if name in _LATTICE else slower)
 
 
 def _work(bench: Bench, cost: costs.Cost) -> float:
     """Nanoseconds of both parties by the figures so far."""
-    machine = Machine(description={}, figures={name: bench.figures[name] for name in FIGURES})
+    machine = Machine(description={}, figures={name: bench.figures[name] for name in REFERENCE})
     time_ = Timeline(machine, LOOPBACK, NEVER_SILENT).run(cost, steps=0)
     return (time_.server + time_.client) * 1e9
 

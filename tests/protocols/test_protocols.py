@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from moiety.protocols import ring
 from moiety.protocols.compare.convert import bit_to_ring
-from moiety.protocols.compare.digits import plan
+from moiety.protocols.compare.digits import plan_digits
 from moiety.protocols.compare.extend import extend
 from moiety.protocols.compare.maxpool import maxpool
 from moiety.protocols.compare.millionaires import drelu, less_than, wrap
@@ -61,7 +61,7 @@ def test_less_than(bits: int) -> None:
 
 @given(st.integers(1, 64))
 def test_digits_and_joins_cover_everything(bits: int) -> None:
-    made = plan(bits)
+    made = plan_digits(bits)
     assert sum(made.digits) == bits
     assert all(1 <= k <= 4 for k in made.digits)
     digits = len(made.digits)

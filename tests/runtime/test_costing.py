@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from moiety.compiler.planning.options import PlanOptions
 from moiety.protocols import cost as costs
-from moiety.protocols import ring
+from moiety.protocols import prices, ring
 from moiety.protocols.channel import Meter
-from moiety.protocols.compare.digits import Plan, plan, price
+from moiety.protocols.compare.digits import DigitPlan, digits_price, plan_digits
 from moiety.protocols.compare.millionaires import less_than
 from moiety.protocols.cost import Cost, Mixed
 from moiety.protocols.errors import BadInput, BadPlan
@@ -32,7 +32,7 @@ from moiety.runtime.cost import formulas as symbolic
 from moiety.runtime.cost import machine
 from moiety.runtime.cost import traffic as costing
 from moiety.runtime.cost.clock import predict, total
-from moiety.runtime.cost.machine import FIGURES, REFERENCE, Machine
+from moiety.runtime.cost.machine import REFERENCE, Machine
 from moiety.runtime.measure.figures import calibrate
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
 from moiety.runtime.party.generators import soonest
@@ -50,12 +50,12 @@ RADIX_16 = {
 }
 
 
-def every_plan(bits: int) -> Iterator[Plan]:
+def every_plan(bits: int) -> Iterator[DigitPlan]:
     """All digit widths in all orders, with all sequences of joining rounds, in every position."""
     for d in range(1, bits + 1):
         for digits in itertools.product((1, 2, 3, 4), repeat=d):
             if sum(digits) == bits:
-                yield from (Plan(digits, joins) for joins in every_join(d))
+                yield from (DigitPlan(digits, joins) for joins in every_join(d))
 
 
 def every_join(digits: int) -> Iterator[tuple[tuple[int, ...], ...]]:
@@ -75,9 +75,9 @@ def every_join(digits: int) -> Iterator[tuple[tuple[int, ...], ...]]:
 def test_the_plan_is_the_cheapest_of_all(network: Network, count: int) -> None:
     for bits in (1, 2, 4, 5, 6, 7):
         for n in (1, 1000, 10**6, None):
-            made = plan(bits, count, n, network)
-            assert price(made, count, n, network) == min(
-                price(each, count, n, network) for each in every_plan(bits)
+            made = plan_digits(bits, count, n, network)
+            assert digits_price(made, count, n, network) == min(
+                digits_price(each, count, n, network) for each in every_plan(bits)
             )
 
 
@@ -89,7 +89,7 @@ def test_the_plan_is_the_cheapest_of_all(network: Network, count: int) -> None:
 )
 @settings(max_examples=60, deadline=None)
 def test_a_plan_reaches_every_bit(bits: int, count: int, n: int, network: Network) -> None:
-    made = plan(bits, count, n, network)
+    made = plan_digits(bits, count, n, network)
     assert sum(made.digits) == bits
     assert all(1 <= k <= 4 for k in made.digits)
     digits = len(made.digits)
@@ -102,17 +102,17 @@ def test_a_plan_reaches_every_bit(bits: int, count: int, n: int, network: Networ
 def test_plans_of_a_lan() -> None:
     """Mostly radix 16 and the fewest rounds, as CrypTFlow2."""
     for bits, (digits, joins) in RADIX_16.items():
-        assert plan(bits, 1, 100_000, LAN) == Plan(digits, joins)
-    assert plan(13, 1, 100_000, LAN).digits == (1, 4, 4, 4)
-    assert plan(13, 25, 100_000, LAN).digits == (3, 3, 3, 4)
-    assert plan(13, 1, 100_000, NETWORKS["wan"]).digits == (3, 3, 3, 4)
+        assert plan_digits(bits, 1, 100_000, LAN) == DigitPlan(digits, joins)
+    assert plan_digits(13, 1, 100_000, LAN).digits == (1, 4, 4, 4)
+    assert plan_digits(13, 25, 100_000, LAN).digits == (3, 3, 3, 4)
+    assert plan_digits(13, 1, 100_000, NETWORKS["wan"]).digits == (3, 3, 3, 4)
     # Narrower lookups in more rounds, where the tensor is large enough for a round trip more.
-    assert len(plan(28, 1, 1_000_000, LAN).joins) > len(plan(28, 1, 100, LAN).joins)
+    assert len(plan_digits(28, 1, 1_000_000, LAN).joins) > len(plan_digits(28, 1, 100, LAN).joins)
 
 
 def test_more_thresholds_take_narrower_digits_on_a_narrow_line() -> None:
     wan = NETWORKS["wan"]
-    assert len(plan(16, 25, 10**6, wan).digits) > len(plan(16, 25, 10**6, LAN).digits)
+    assert len(plan_digits(16, 25, 10**6, wan).digits) > len(plan_digits(16, 25, 10**6, LAN).digits)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -234,7 +234,7 @@ def test_a_slower_machine_takes_more_time_figure_by_figure() -> None:
     times = {}
     for narrowest in (1, NEVER_SILENT):
         reference = predict([cost], REFERENCE, network, narrowest)[0]
-        for name in FIGURES:
+        for name in prices.REFERENCE:
             slower = Machine(
                 description={}, figures=REFERENCE.figures | {name: 10 * REFERENCE.figures[name] + 1}
             )
@@ -261,7 +261,7 @@ def test_time_lies_between_the_busiest_and_everything_in_turn() -> None:
 
 def test_a_timeline_by_hand() -> None:
     """Two messages, one after the other: work, line, latency, work."""
-    figures = dict.fromkeys(FIGURES, 0.0) | {"pass": 1e6}
+    figures = dict.fromkeys(prices.REFERENCE, 0.0) | {"pass": 1e6}
     work = (costs.Work("pass", 3),)
     cost = Cost(
         (costs.Send("C", 1000, work, work), costs.Send("S", 500, work, ()), costs.Local("S", work))
@@ -306,7 +306,7 @@ def test_machines_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("sys.platform", "linux")
     assert machine.find()[0] == REFERENCE
-    other = Machine(description={"machine": "x"}, figures=dict.fromkeys(FIGURES, 2.0))
+    other = Machine(description={"machine": "x"}, figures=dict.fromkeys(prices.REFERENCE, 2.0))
     other.save(machine.default_path())
     assert machine.find()[0] == other
     other.save(tmp_path / "elsewhere.json")
@@ -322,7 +322,7 @@ def test_machines_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_calibration_measures_every_figure() -> None:
     made = calibrate(elements=2048, repeats=1)
-    assert set(made.figures) == set(FIGURES)
+    assert set(made.figures) == set(prices.REFERENCE)
     assert all(math.isfinite(value) for value in made.figures.values())
     for name in (
         "leaf_send_4",
