@@ -375,13 +375,13 @@ def maxpool(
     """Rows, then columns; each a binary tree of maxima."""
     total = Cost()
     for pairs in maxpool_pairs(shape, kernel, strides, pads):
-        total = (
-            total
-            + local("pass", 5 * pairs)
-            + relu(pairs, bits, bits, network)
-            + local("pass", 2 * pairs)
-        )
+        total = total + maxima(pairs, bits, network)
     return total
+
+
+def maxima(n: Size, bits: Size, network: Network | DigitPlan = LAN) -> Cost:
+    """One level of the trees: the maxima of n pairs."""
+    return local("pass", 5 * n) + relu(n, bits, bits, network) + local("pass", 2 * n)
 
 
 def maxpool_pairs(

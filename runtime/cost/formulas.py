@@ -1,28 +1,26 @@
 """What a Program sends, as formulas: bytes each way of every kind of step in its
 number of elements n and its widths.
 
-`formulas` makes one row per kind, width and digit plan; substituting every step's sizes and adding
-up gives the declared costs of runtime/cost/traffic to the byte (a test holds that). `readable`
-leaves out the rounding up to whole bytes.
+`formulas` evaluates the calls that runtime/cost/traffic declares on symbols, and makes
+one row per kind of step, widths and digit plan; substituting every step's sizes and
+adding up gives the declared costs to the byte (a test holds that). `readable` leaves out
+the rounding up to whole bytes.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import sympy
 
-from moiety.protocols import cost as costs
 from moiety.protocols.compare.digits import DigitPlan
-from moiety.protocols.cost import Cost, Draw, Send
-from moiety.protocols.linear import layout as packing
-from moiety.protocols.linear.layout import LinearSpec
+from moiety.protocols.cost import Cost, Draw, Send, packed
+from moiety.protocols.linear.layout import LinearSpec, parameter_sets, residue_bits
 from moiety.protocols.linear.parameters import message_bits
-from moiety.protocols.network import Network
 from moiety.runtime import program as ir
+from moiety.runtime.cost.traffic import Call, key_cost, protocol_calls
+from moiety.runtime.program.layers import kind_of, linear_specs
 
 
 def _symbol(name: str) -> sympy.Symbol:
@@ -30,6 +28,9 @@ def _symbol(name: str) -> sympy.Symbol:
 
 
 N, OUT, THRESHOLDS = _symbol("n"), _symbol("out_bits"), _symbol("K")
+SYMBOLS = {"n": N, "bits": OUT, "out_bits": OUT, "count": THRESHOLDS}
+"""Size of a Call -> the symbol that stands for it."""
+
 SENT, RESIDUE_BITS = _symbol("residues_sent"), _symbol("residue_bits")
 ANSWERS, ANSWER_BITS = _symbol("answer_coefficients"), _symbol("answer_bits")
 OUTPUTS, MESSAGE_BITS = _symbol("outputs"), _symbol("message_bits")
@@ -61,6 +62,16 @@ class Formula:
     def _sent(self, party: str) -> sympy.Expr:
         sent = (e.nbytes for e in self.cost.events if isinstance(e, Send) and e.sender == party)
         return sum(map(sympy.sympify, sent), sympy.Integer(0))
+
+    @property
+    def says_something(self) -> bool:
+        """Whether a message or a correlation is in it, not local work alone."""
+        return any(isinstance(event, Send | Draw) for event in self.cost.events)
+
+    @property
+    def elements(self) -> int:
+        """All values of n together."""
+        return sum(sizes.get(N, 0) for sizes in self.sizes)
 
     @property
     def draws(self) -> dict[tuple[str, int], sympy.Expr]:
@@ -101,100 +112,59 @@ def readable_draws(formula: Formula) -> str:
     return ", ".join(parts)
 
 
-def formulas(program: ir.Program, specs: Mapping[int, LinearSpec]) -> list[Formula]:
-    """All rows, in order of first use. `specs` are runtime.layers.linear_specs."""
-    rows: dict[tuple[Any, ...], Formula] = {}
-    keys = _symbol("key_residues")
-    found = [_keys(list(specs.values()), keys)]
-    for index, step in enumerate(program.steps):
-        found.extend(_parts(program, step, specs.get(index)))
-    for kind, what, cost, sizes in found:
-        row = rows.setdefault((kind, what), Formula(kind, what, cost))
-        row.sizes.append(sizes)
-    return list(rows.values())
+def formulas(program: ir.Program) -> list[Formula]:
+    """All rows, in order of first use; of one image."""
+    specs = linear_specs(program)
+    rings = len(parameter_sets(list(specs.values())))
+    keys = Formula("keys", f"{rings} rings", key_cost(program), [{}])
+    rows: dict[tuple[str, str], Formula] = {}
+    for index, (step, calls) in enumerate(zip(program.steps, protocol_calls(program), strict=True)):
+        if isinstance(step, ir.Linear):
+            row = rows.setdefault(("linear", ""), Formula("linear", "per tile", _tile_cost()))
+            row.sizes += _tile_sizes(specs[index])
+            continue
+        for call in calls:
+            kind, what = kind_of(step), _described(call)
+            if (kind, what) not in rows:
+                rows[kind, what] = Formula(kind, what, _in_symbols(call))
+            rows[kind, what].sizes.append({SYMBOLS[name]: n for name, n in call.sizes.items()})
+    return [keys, *(row for row in rows.values() if row.says_something)]
 
 
-Part = tuple[str, str, Cost, Sizes]
+def _in_symbols(call: Call) -> Cost:
+    return call.cost(**{name: SYMBOLS[name] for name in call.sizes})
 
 
-def _keys(specs: list[LinearSpec], residues: sympy.Symbol) -> Part:
-    sets = packing.parameter_sets(specs)
-    cost = Cost.of(*(("C", packing.residues_bytes(degree, primes)) for degree, primes in sets))
-    return "keys", f"{len(sets)} rings", cost, {residues: len(sets)}
+def _described(call: Call) -> str:
+    return ", ".join(filter(None, (call.what, _digits(call.digits) if call.digits else "")))
 
 
-def _parts(program: ir.Program, step: ir.AnyStep, spec: LinearSpec | None) -> Iterator[Part]:
-    n, network = math.prod(step.shape), program.planned_for
-    operand = program.steps[step.inputs[0]] if step.inputs else step
-    bits = operand.bits
-    match step:
-        case ir.Linear() if spec is not None:
-            yield from _linear(spec)
-        case ir.Relu(inputs=(_, _)):
-            yield "relu", "multiplexer", costs.multiplex(N, OUT), {N: n, OUT: step.bits}
-        case ir.Relu():
-            yield _relu("relu", n, bits, step.bits, network)
-        case ir.Gates():
-            count, n = step.shape[0], math.prod(operand.shape)
-            made = costs.comparison_plan(n, bits - 1, count, network)
-            what = f"{bits} bits, K thresholds, {_described(made)}"
-            yield "gates", what, costs.gates(N, bits, THRESHOLDS, made), {N: n, THRESHOLDS: count}
-        case ir.Truncate(rounding="exact") if step.shift:
-            made = costs.comparison_plan(n, step.shift, 1, network)
-            # The bit conversion's width is what is left of the ring.
-            cost = costs.truncate_exact(N, OUT + step.shift, step.shift, made)
-            yield (
-                "truncate",
-                f"by {step.shift}, {_described(made)}",
-                cost,
-                {N: n, OUT: bits - step.shift},
-            )
-        case ir.MaxPool():
-            shape = (operand.shape[0], operand.shape[1], operand.shape[2])
-            for pairs in costs.maxpool_pairs(shape, step.kernel, step.strides, step.pads):
-                yield _relu("maxpool", pairs, step.bits, step.bits, network)
-        case ir.Extend() if bits != step.bits:
-            made = costs.comparison_plan(n, bits, 1, network)
-            cost = costs.extend(N, bits, OUT + bits, made)
-            yield "extend", f"{bits} bits, {_described(made)}", cost, {N: n, OUT: step.bits - bits}
-        case ir.Output():
-            yield "output", "", costs.reveal_to_client(N, OUT), {N: n, OUT: step.bits}
+def _digits(plan: DigitPlan) -> str:
+    rounds = len(plan.joins)
+    widths = "+".join(map(str, plan.digits))
+    return f"digits {widths}, {rounds} joining round{'s' if rounds != 1 else ''}"
 
 
-def _relu(kind: str, n: int, bits: int, out_bits: int, network: Network) -> Part:
-    made = costs.comparison_plan(n, bits - 1, 1, network)
-    return (
-        kind,
-        f"{bits} bits, {_described(made)}",
-        costs.relu(N, bits, OUT, made),
-        {N: n, OUT: out_bits},
+def _tile_cost() -> Cost:
+    """A Linear step's messages, whose bytes are rounded up tile by tile: what makes up the bytes of
+    its declared cost (protocols/linear/layout), not that cost on symbols.
+    """
+    return Cost.of(
+        ("C", packed(SENT, RESIDUE_BITS)),
+        ("S", packed(ANSWERS, ANSWER_BITS)),
+        ("S", packed(OUTPUTS, MESSAGE_BITS)),
     )
 
 
-def _described(made: DigitPlan) -> str:
-    rounds = len(made.joins)
-    return f"digits {'+'.join(map(str, made.digits))}, {rounds} joining round{'s' if rounds != 1 else ''}"
-
-
-def _linear(spec: LinearSpec) -> Iterator[Part]:
-    """One part per tile."""
+def _tile_sizes(spec: LinearSpec) -> Iterator[Sizes]:
+    """Of every tile."""
     layout, primes = spec.layout, len(spec.primes)
-    cost = Cost.of(
-        ("C", costs.packed(SENT, RESIDUE_BITS)),
-        ("S", costs.packed(ANSWERS, ANSWER_BITS)),
-        ("S", costs.packed(OUTPUTS, MESSAGE_BITS)),
-    )
     for window in layout.windows:
-        yield (
-            "linear",
-            "per tile",
-            cost,
-            {
-                SENT: layout.ciphertexts_per_tile * sum(layout.sent) * primes,
-                RESIDUE_BITS: packing.residue_bits(spec.primes),
-                ANSWERS: layout.answers_per_tile * spec.degree,
-                ANSWER_BITS: spec.answer_bits,
-                OUTPUTS: layout.flat.out_shape[0] * window.pixels,
-                MESSAGE_BITS: message_bits(spec.bits, spec.answer_bits),
-            },
-        )
+        yield {
+            SENT: layout.ciphertexts_per_tile * sum(layout.sent) * primes,
+            RESIDUE_BITS: residue_bits(spec.primes),
+            ANSWERS: layout.answers_per_tile * spec.degree,
+            ANSWER_BITS: spec.answer_bits,
+            OUTPUTS: layout.flat.out_shape[0] * window.pixels,
+            MESSAGE_BITS: message_bits(spec.bits, spec.answer_bits),
+        }
