@@ -11,7 +11,7 @@ from moiety.protocols import prices
 from moiety.protocols.errors import BadInput
 from moiety.runtime.cost import machine
 from moiety.runtime.cost.machine import REFERENCE, Machine
-from moiety.runtime.measure.figures import calibrate
+from moiety.runtime.measure.machine import measure_machine
 from tests.support.command import moiety
 from tests.support.runnable import save_small
 
@@ -34,8 +34,8 @@ def test_machines_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         machine.find(tmp_path / "none.json")
 
 
-def test_calibration_measures_every_figure() -> None:
-    made = calibrate(elements=2048, repeats=1)
+def test_measuring_takes_every_figure() -> None:
+    made = measure_machine(elements=2048, repeats=1)
     assert set(made.figures) == set(prices.REFERENCE)
     assert all(math.isfinite(value) for value in made.figures.values())
     for name in (
@@ -50,7 +50,7 @@ def test_calibration_measures_every_figure() -> None:
     assert made.description["kernels"]
 
 
-def test_calibrate_machine_and_use_it(tmp_path: Path) -> None:
+def test_measure_a_machine_and_use_it(tmp_path: Path) -> None:
     file = tmp_path / "machine.json"
     moiety("calibrate-machine", "-o", file, "--elements", "2048", "--repeats", "1").check()
     assert Machine.load(file).description["cores"]
