@@ -18,7 +18,7 @@ from moiety.protocols.linear import planner
 from moiety.protocols.network import NETWORKS, Network
 from moiety.protocols.setup import NEVER_SILENT
 from moiety.runtime.cost.clock import predict
-from moiety.runtime.cost.machine import REFERENCE
+from moiety.runtime.cost.machine import REFERENCE, Machine
 from moiety.runtime.cost.traffic import image_cost
 from tests.support.runnable import small
 
@@ -95,7 +95,7 @@ def every_kind_of_work() -> Iterator[Cost]:
 
 def test_declared_costs_ask_for_every_figure_of_a_machine() -> None:
     column = Noted(REFERENCE.figures)
-    machine = REFERENCE.__class__(description={}, figures=column)
+    machine = Machine(description={}, figures=column)
     for silent_from in (1, NEVER_SILENT):
         predict(every_kind_of_work(), machine, NETWORKS["lan"], silent_from)
     assert column.used == set(prices.REFERENCE)
