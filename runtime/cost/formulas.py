@@ -9,8 +9,9 @@ the rounding up to whole bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import sympy
 
@@ -64,7 +65,7 @@ class Formula:
         return sum(map(sympy.sympify, sent), sympy.Integer(0))
 
     @property
-    def says_something(self) -> bool:
+    def communicates(self) -> bool:
         """Whether a message or a correlation is in it, not local work alone."""
         return any(isinstance(event, Send | Draw) for event in self.cost.events)
 
@@ -113,22 +114,33 @@ def readable_draws(formula: Formula) -> str:
 
 
 def formulas(program: ir.Program) -> list[Formula]:
-    """All rows, in order of first use; of one image."""
+    """All rows that something is sent or drawn in, in order of first use; of one image."""
+    rows: dict[tuple[str, str], Formula] = {}
+    for kind, what, cost, sizes in _parts(program):
+        if (kind, what) not in rows:
+            rows[kind, what] = Formula(kind, what, cost())
+        rows[kind, what].sizes.append(sizes)
+    return [row for row in rows.values() if row.communicates]
+
+
+Part = tuple[str, str, Callable[[], Cost], Sizes]
+"""Kind, what of it, the cost in symbols, and their sizes; one row stands for all parts that have
+the first two in common.
+"""
+
+
+def _parts(program: ir.Program) -> Iterator[Part]:
     specs = linear_specs(program)
     rings = len(parameter_sets(list(specs.values())))
-    keys = Formula("keys", f"{rings} rings", key_cost(program), [{}])
-    rows: dict[tuple[str, str], Formula] = {}
+    yield "keys", f"{rings} rings", partial(key_cost, program), {}
     for index, (step, calls) in enumerate(zip(program.steps, protocol_calls(program), strict=True)):
         if isinstance(step, ir.Linear):
-            row = rows.setdefault(("linear", ""), Formula("linear", "per tile", _tile_cost()))
-            row.sizes += _tile_sizes(specs[index])
+            for tile in _tile_sizes(specs[index]):
+                yield "linear", "per tile", _tile_cost, tile
             continue
         for call in calls:
-            kind, what = kind_of(step), _described(call)
-            if (kind, what) not in rows:
-                rows[kind, what] = Formula(kind, what, _in_symbols(call))
-            rows[kind, what].sizes.append({SYMBOLS[name]: n for name, n in call.sizes.items()})
-    return [keys, *(row for row in rows.values() if row.says_something)]
+            sizes = {SYMBOLS[name]: size for name, size in call.sizes.items()}
+            yield kind_of(step), _described(call), partial(_in_symbols, call), sizes
 
 
 def _in_symbols(call: Call) -> Cost:
