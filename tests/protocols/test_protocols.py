@@ -60,6 +60,7 @@ def test_less_than(bits: int) -> None:
 
 
 @given(st.integers(1, 64))
+@settings(deadline=None)
 def test_digits_and_joins_cover_everything(bits: int) -> None:
     made = plan_digits(bits)
     assert sum(made.digits) == bits
