@@ -6,9 +6,8 @@ integers: from one reference plan, every unit scales as 2^-bits. Rings, shifts a
 exact except where other widths would choose a coarser unit or freeze a gate; a test holds
 them against those of real plans.
 
-Prices are nanoseconds: bytes on the network that the Program is planned for, and the work of
-both parties, as declared in protocols/compare/digits and protocols/linear/planner. Squared
-errors are those of error_model.
+Prices are nanoseconds: bytes on the network that the Program is planned for, and the work of both
+parties, at the format's column of protocols/prices. Squared errors are those of error_model.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from moiety.protocols.compare import digits
 from moiety.protocols.errors import BadPlan
 from moiety.protocols.linear.layout import Geometry, Layout
 from moiety.protocols.linear.parameters import MAX_WEIGHT_BITS, Masking
-from moiety.protocols.linear.planner import plan_linear, price
+from moiety.protocols.linear.planner import layout_price, plan_linear
 from moiety.protocols.network import NETWORKS, Network
 
 I64 = npt.NDArray[np.int64]
@@ -365,7 +364,8 @@ def _parts(graph: Graph, value: str) -> list[str]:
 @lru_cache(maxsize=1 << 16)
 def comparison_price(n: int, bits: int, count: int, network: Network) -> float:
     """Nanoseconds of comparing n values of `bits` bits with `count` thresholds each."""
-    return digits.price(digits.plan(bits, count, n, network), count, n, network) / 1000
+    plan = digits.plan_digits(bits, count, n, network)
+    return digits.digits_price(plan, count, n, network) / 1000
 
 
 @lru_cache(maxsize=1 << 16)
@@ -373,13 +373,14 @@ def layer_price(geometry: Geometry, bits: int, weight_bits: int, masking: Maskin
     """Nanoseconds of a homomorphic layer: the best of a few layouts, each
     the best for some widths nearby.
     """
-    best = min(price(layout, bits, weight_bits, masking) for layout in _layouts(geometry, masking))
+    best = min(
+        layout_price(layout, bits, weight_bits, masking) for layout in _layouts(geometry, masking)
+    )
     if best < math.inf:
         return best
     try:
-        return price(
-            plan_linear(geometry, bits, weight_bits, masking).layout, bits, weight_bits, masking
-        )
+        layout = plan_linear(geometry, bits, weight_bits, masking).layout
+        return layout_price(layout, bits, weight_bits, masking)
     except BadPlan:
         return UNAFFORDABLE
 

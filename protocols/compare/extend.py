@@ -13,7 +13,7 @@ import numpy as np
 from moiety.protocols import ring
 from moiety.protocols.arrays import U64
 from moiety.protocols.compare.convert import bit_to_ring, bit_to_ring_cost
-from moiety.protocols.compare.digits import Plan
+from moiety.protocols.compare.digits import DigitPlan
 from moiety.protocols.compare.millionaires import wrap, wrap_cost
 from moiety.protocols.cost import Cost, Size, cost_of, local
 from moiety.protocols.network import LAN, Network
@@ -32,7 +32,7 @@ def extend(session: Session, x: U64, bits: int, out_bits: int) -> U64:
 
 
 @cost_of(extend)
-def extend_cost(n: Size, bits: int, out_bits: Size, network: Network | Plan = LAN) -> Cost:
+def extend_cost(n: Size, bits: int, out_bits: Size, network: Network | DigitPlan = LAN) -> Cost:
     """Of n values."""
     if bits == out_bits:
         return Cost()

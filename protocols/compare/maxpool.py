@@ -14,9 +14,9 @@ import numpy as np
 
 from moiety.protocols import ring
 from moiety.protocols.arrays import U64
-from moiety.protocols.compare.digits import Plan
+from moiety.protocols.compare.digits import DigitPlan
 from moiety.protocols.compare.relu import relu, relu_cost
-from moiety.protocols.cost import Cost, cost_of, local
+from moiety.protocols.cost import Cost, Size, cost_of, local
 from moiety.protocols.network import LAN, Network
 from moiety.protocols.session import Session
 
@@ -63,14 +63,16 @@ def maxpool_cost(
     kernel: tuple[int, int],
     strides: tuple[int, int],
     pads: tuple[int, int, int, int],
-    network: Network | Plan = LAN,
+    network: Network | DigitPlan = LAN,
 ) -> Cost:
     """Of a tensor of `shape` `(C,H,W)`."""
-    levels = (
-        local("pass", 5 * pairs) + relu_cost(pairs, bits, bits, network) + local("pass", 2 * pairs)
-        for pairs in maxpool_pairs(shape, kernel, strides, pads)
-    )
-    return sum(levels, Cost())
+    levels = maxpool_pairs(shape, kernel, strides, pads)
+    return sum((maxima_cost(pairs, bits, network) for pairs in levels), Cost())
+
+
+def maxima_cost(n: Size, bits: Size, network: Network | DigitPlan = LAN) -> Cost:
+    """One level of the trees: the maxima of n pairs."""
+    return local("pass", 5 * n) + relu_cost(n, bits, bits, network) + local("pass", 2 * n)
 
 
 def maxpool_pairs(

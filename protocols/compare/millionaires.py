@@ -22,7 +22,7 @@ import numpy as np
 
 from moiety.protocols import ring
 from moiety.protocols.arrays import U8, U64
-from moiety.protocols.compare.digits import Plan, join_width, plan
+from moiety.protocols.compare.digits import DigitPlan, join_width, plan_digits
 from moiety.protocols.cost import Cost, Size, Work, cost_of, local
 from moiety.protocols.network import LAN, Network
 from moiety.protocols.ot.transfers import Lookup, lookups_cost
@@ -37,7 +37,7 @@ def less_than(session: Session, values: U64, bits: int, count: int = 1) -> U8:
 
     `values` uint64 below 2^bits: the server's a, `(count, n)`; the client's y, `(1, n)`.
     """
-    made = plan(bits, count, values.shape[1], session.network)
+    made = plan_digits(bits, count, values.shape[1], session.network)
     sizes = made.digits
     digits = split_digits(values, sizes)
     last, n = len(sizes) - 1, values.shape[1]
@@ -135,17 +135,19 @@ def wrap(session: Session, x: U64, bits: int) -> U8:
 # --- declared costs -------------------------------------------------------------------------------
 
 
-def comparison_plan(n: Size, bits: int, count: Size = 1, network: Network | Plan = LAN) -> Plan:
+def comparison_plan(
+    n: Size, bits: int, count: Size = 1, network: Network | DigitPlan = LAN
+) -> DigitPlan:
     """The digits of n comparisons; for a symbolic n those of a tensor so large that round trips do
     not matter. Instead of a network, here and in all costs above it, the plan itself may be given.
     """
-    if isinstance(network, Plan):
+    if isinstance(network, DigitPlan):
         return network
-    return plan(bits, count, n if isinstance(n, int) else None, network)
+    return plan_digits(bits, count, n if isinstance(n, int) else None, network)
 
 
 @cost_of(less_than)
-def less_than_cost(n: Size, bits: int, count: Size = 1, network: Network | Plan = LAN) -> Cost:
+def less_than_cost(n: Size, bits: int, count: Size = 1, network: Network | DigitPlan = LAN) -> Cost:
     """Of n client values with `count` server values each."""
     made = comparison_plan(n, bits, count, network)
     sizes = made.digits
@@ -177,6 +179,6 @@ def _leaf(n: Size, k: int, count: Size, with_eq: bool) -> Lookup:
 
 
 @cost_of(wrap)
-def wrap_cost(n: Size, bits: int, network: Network | Plan = LAN) -> Cost:
+def wrap_cost(n: Size, bits: int, network: Network | DigitPlan = LAN) -> Cost:
     """One comparison of n values; the pass over the server's share is counted with its caller's."""
     return less_than_cost(n, bits, 1, network)

@@ -26,7 +26,7 @@ import numpy as np
 
 from moiety.protocols import ring
 from moiety.protocols.arrays import U8, U64
-from moiety.protocols.compare.digits import Plan
+from moiety.protocols.compare.digits import DigitPlan
 from moiety.protocols.compare.millionaires import less_than, less_than_cost
 from moiety.protocols.cost import Cost, Size, Work, cost_of, local
 from moiety.protocols.network import LAN, Network
@@ -126,7 +126,7 @@ def _multiplex_client(session: Session, x: U64, gate: U8, bits: int, out_bits: i
 
 
 @cost_of(drelu)
-def drelu_cost(n: Size, bits: int, count: Size = 1, network: Network | Plan = LAN) -> Cost:
+def drelu_cost(n: Size, bits: int, count: Size = 1, network: Network | DigitPlan = LAN) -> Cost:
     """Of n client values with `count` server values each."""
     split = local("pass", 2 * n, "C") + local("pass", 2 * n * count, "S")
     compared = less_than_cost(n, bits - 1, count, network)
@@ -134,7 +134,7 @@ def drelu_cost(n: Size, bits: int, count: Size = 1, network: Network | Plan = LA
 
 
 @cost_of(gates)
-def gates_cost(n: Size, bits: int, count: Size = 1, network: Network | Plan = LAN) -> Cost:
+def gates_cost(n: Size, bits: int, count: Size = 1, network: Network | DigitPlan = LAN) -> Cost:
     """Of n elements for `count` thresholds each."""
     return local("pass", 2 * n * count, "S") + drelu_cost(n, bits, count, network)
 
@@ -150,6 +150,6 @@ def multiplex_cost(n: Size, out_bits: Size) -> Cost:
 
 
 @cost_of(relu)
-def relu_cost(n: Size, bits: int, out_bits: Size, network: Network | Plan = LAN) -> Cost:
+def relu_cost(n: Size, bits: int, out_bits: Size, network: Network | DigitPlan = LAN) -> Cost:
     """DReLU, then the multiplexer with extension; the same with and without secret thresholds."""
     return gates_cost(n, bits, 1, network) + multiplex_cost(n, out_bits)

@@ -18,7 +18,7 @@ import numpy as np
 from moiety.protocols import ring
 from moiety.protocols.arrays import U64
 from moiety.protocols.compare.convert import bit_to_ring, bit_to_ring_cost
-from moiety.protocols.compare.digits import Plan
+from moiety.protocols.compare.digits import DigitPlan
 from moiety.protocols.compare.millionaires import wrap, wrap_cost
 from moiety.protocols.cost import Cost, Size, cost_of, local
 from moiety.protocols.network import LAN, Network
@@ -36,7 +36,9 @@ def truncate_exact(session: Session, x: U64, bits_in: int, shift: int) -> U64:
 
 
 @cost_of(truncate_exact)
-def truncate_exact_cost(n: Size, bits_in: Size, shift: int, network: Network | Plan = LAN) -> Cost:
+def truncate_exact_cost(
+    n: Size, bits_in: Size, shift: int, network: Network | DigitPlan = LAN
+) -> Cost:
     """Of n values."""
     if shift == 0:
         return Cost()

@@ -1,22 +1,24 @@
-"""Packing planner: ring degree, primes, tile, channels per ciphertext and filters per
-answer of one RLWE linear layer.
+"""Packing planner: ring degree, primes, tile, channels per ciphertext and filters per answer of one
+RLWE linear layer.
 
-Cheapest by predicted time: bytes on the wire, plus work of both parties. Exhaustive over
-degrees, moduli, tiles (balanced cuts of the output) and filters per answer; for each of these as
-many channels per ciphertext as fit are best: the download does not depend on them, and the
-upload only falls. A lower bound on the price of all that is left of a choice cuts the search
-short without changing what it finds.
+Cheapest by predicted time: bytes on the wire, plus work of both parties, at the format's prices
+(protocols/prices). Exhaustive over degrees, moduli, tiles (balanced cuts of the output) and filters
+per answer; for each of these as many channels per ciphertext as fit are best: the download does not
+depend on them, and the upload only falls. A lower bound on the price of all that is left of a
+choice cuts the search short without changing what it finds.
 
-Pure arithmetic on public numbers. The compiler plans a Program's layers for one image and
-writes the plans into it; for several images in one run both parties plan alike from the same
-numbers, and compare what they found.
+Pure arithmetic on public numbers. The compiler plans a Program's layers for one image and writes
+the plans into it; for several images in one run both parties plan alike from the same numbers, and
+compare what they found.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 from moiety.protocols.errors import BadPlan
 from moiety.protocols.linear.layout import Geometry, Layout, LinearSpec, tile_sizes
@@ -32,24 +34,84 @@ from moiety.protocols.linear.parameters import (
     message_bits,
     ntt_primes,
 )
+from moiety.protocols.prices import FORMAT_1
 
-# Nanoseconds, measured with the compiled kernels on one 2.6 GHz core with
-# AVX-512; only their ratios matter.
-BYTE = 2.7  # 3 Gbit/s
-PRODUCT = 0.05  # one float64 multiply-add of the b part
-CIPHERTEXT_RESIDUE = 6.0  # per residue of an upload: expand a, transform, sample, add (client); add, convert (server)
-ANSWER_RESIDUE = 14.0  # per residue of an answer: three transforms, samples, rounding (server); product, rounding (client)
+# Nanoseconds; only their ratios matter. Floats, so the order of operations below is part of the
+# format, too.
+BYTE: Final = FORMAT_1["wire_byte"] / 1000
+PRODUCT: Final = FORMAT_1["product"] / 1000
+UPLOAD_RESIDUE: Final = FORMAT_1["upload_residue"] / 1000
+ANSWER_RESIDUE: Final = FORMAT_1["answer_residue"] / 1000
 
 MAX_FILTERS = 256
 
 
 @dataclass(frozen=True)
 class Modulus:
-    """A q that is secure and holds the noise."""
+    """A q that is secure and holds the noise. size: bits of all residues of one coefficient."""
 
     primes: tuple[int, ...]
-    size: int  # bits of all residues of one coefficient
+    size: int
     fit: Fit
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """What is planned for: a convolution in Z_{2^bits} with `|w| <= 2^(weight_bits-1)`."""
+
+    geometry: Geometry
+    bits: int
+    weight_bits: int
+    masking: Masking
+
+    def moduli(self, degree: int, filters: int) -> tuple[Modulus, ...]:
+        """All q worth trying at this degree with so many filters per answer."""
+        noise = self.geometry.noise(degree, self.weight_bits, filters)
+        return _moduli(degree, self.bits, self.masking, noise)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A layout and a q for it, and the predicted nanoseconds."""
+
+    price: float
+    layout: Layout
+    modulus: Modulus
+
+
+@dataclass(frozen=True)
+class _Family:
+    """Layouts of one degree, tile and number of filters per answer, with the q that suit them; they
+    differ in channels per ciphertext.
+    """
+
+    layer: _Layer
+    degree: int
+    tile: tuple[int, int]
+    filters: int
+    channels: set[int]
+    moduli: tuple[Modulus, ...]
+
+    def choices(self) -> Iterator[_Choice]:
+        for channels in self.channels:
+            layout = Layout(self.layer.geometry, self.degree, channels, self.filters, self.tile)
+            for modulus in self.moduli:
+                yield _Choice(predicted_time(layout, modulus, self.layer.bits), layout, modulus)
+
+    def lower_bound(self) -> float:
+        """A bound from below on the price of all choices: ciphertexts and answers as if all were
+        full, their residues and the a parts on the wire; infinite if no q suits.
+        """
+        if not self.moduli:
+            return math.inf
+        geometry, filters = self.layer.geometry, self.filters
+        tiles = _tiles(geometry, self.tile)
+        primes = min(len(modulus.primes) for modulus in self.moduli)
+        ciphertexts = -(-geometry.in_shape[0] // max(self.channels))
+        answers = -(-geometry.out_shape[0] // filters)
+        residues = primes * (UPLOAD_RESIDUE * ciphertexts + ANSWER_RESIDUE * answers)
+        wire = answers * min(modulus.fit.answer_bits for modulus in self.moduli)
+        return tiles * self.degree * (residues + BYTE * wire / 8)
 
 
 @lru_cache(maxsize=4096)
@@ -60,41 +122,18 @@ def plan_linear(geometry: Geometry, bits: int, weight_bits: int, masking: Maskin
     """
     if not 1 <= weight_bits <= MAX_WEIGHT_BITS:
         raise BadPlan(
-            f"weights of {weight_bits} bits do not fit the exact float64 products; 1 to {MAX_WEIGHT_BITS} are possible"
+            f"weights of {weight_bits} bits do not fit the exact float64 products; "
+            f"1 to {MAX_WEIGHT_BITS} are possible"
         )
-    best: tuple[float, Layout, Modulus] | None = None
-    for degree in MAX_LOG2_Q:
-        filter_counts = _filter_counts(geometry, degree)
-        moduli = {
-            mp: _moduli(degree, bits, masking, geometry.noise(degree, weight_bits, mp))
-            for mp in filter_counts
-        }
-        for tile in tile_sizes(geometry, degree):
-            size = Layout.unit(geometry, tile).channel_size
-            for mp in filter_counts:
-                most = min(geometry.in_shape[0], degree // (mp * size))
-                if most < 1:
-                    break
-                counts = _channel_counts(geometry, most)
-                if (
-                    best is not None
-                    and _least(geometry, degree, tile, max(counts), mp, moduli[mp]) >= best[0]
-                ):
-                    continue
-                for cp in counts:
-                    layout = Layout(geometry, degree, cp, mp, tile)
-                    for modulus in moduli[mp]:
-                        price = cost(layout, modulus, bits)
-                        if best is None or price < best[0]:
-                            best = price, layout, modulus
+    best = _cheapest(_Layer(geometry, bits, weight_bits, masking))
     if best is None:
         noise = geometry.noise(max(MAX_LOG2_Q), weight_bits, 1)
         raise BadPlan(
-            f"no RLWE parameters hold a layer {geometry.in_shape} -> {geometry.out_shape} with {bits}-bit values "
-            f"and {weight_bits}-bit weights in {masking} masking "
+            f"no RLWE parameters hold a layer {geometry.in_shape} -> {geometry.out_shape} "
+            f"with {bits}-bit values and {weight_bits}-bit weights in {masking} masking "
             f"(noise up to 2^{math.log2(noise.bound):.0f}); use fewer bits"
         )
-    _, layout, modulus = best
+    layout, modulus = best.layout, best.modulus
     plan = RlwePlan(
         degree=layout.degree,
         primes=modulus.primes,
@@ -108,66 +147,74 @@ def plan_linear(geometry: Geometry, bits: int, weight_bits: int, masking: Maskin
     return LinearSpec(geometry, plan, bits, weight_bits)
 
 
-def cost(layout: Layout, modulus: Modulus, bits: int) -> float:
-    """Predicted nanoseconds of one run's layer, both parties and the network one after another."""
-    flat, degree, size = layout.flat, layout.degree, len(modulus.primes)
-    tw = layout.tile[1]
-    tiles = _tiles(layout.geometry, layout.tile)
-    bundles = layout.bundles
-    ciphertexts, answers = tiles * bundles * layout.ciphertexts, tiles * bundles * layout.answers
-    answer_bits = modulus.fit.answer_bits
+def _cheapest(layer: _Layer) -> _Choice | None:
+    """Of all choices of least price the first; None if there is none."""
+    best: _Choice | None = None
+    for family in _families(layer):
+        if best is not None and family.lower_bound() >= best.price:
+            continue
+        for choice in family.choices():
+            if best is None or choice.price < best.price:
+                best = choice
+    return best
+
+
+def _families(layer: _Layer) -> Iterator[_Family]:
+    """All layouts worth trying, in the order in which equal prices are decided."""
+    geometry = layer.geometry
+    for degree in MAX_LOG2_Q:
+        moduli = {
+            filters: layer.moduli(degree, filters) for filters in _filter_counts(geometry, degree)
+        }
+        for tile in tile_sizes(geometry, degree):
+            size = Layout.unit(geometry, tile).channel_size
+            for filters, suitable in moduli.items():
+                most = min(geometry.in_shape[0], degree // (filters * size))
+                if most < 1:
+                    break
+                channels = _channel_counts(geometry, most)
+                yield _Family(layer, degree, tile, filters, channels, suitable)
+
+
+def predicted_time(layout: Layout, modulus: Modulus, bits: int) -> float:
+    """Nanoseconds of one run's layer, both parties and the network one after another."""
+    parts = _tiles(layout.geometry, layout.tile) * layout.bundles
+    ciphertexts, answers = parts * layout.ciphertexts, parts * layout.answers
+    answer_bits, primes = modulus.fit.answer_bits, len(modulus.primes)
     wire = (
         ciphertexts * sum(layout.sent) * modulus.size
-        + answers * degree * answer_bits
+        + answers * layout.degree * answer_bits
         + layout.geometry.outputs * message_bits(bits, answer_bits)
     )
-    span = (layout.tile[0] - 1) * layout.pitch + tw
-    products = (
-        answers
-        * layout.mp**2
-        * layout.ciphertexts
-        * layout.cp
-        * flat.kernel[0]
-        * flat.kernel[1]
-        * span
-        * size
-    )
-    residues = degree * size * (CIPHERTEXT_RESIDUE * ciphertexts + ANSWER_RESIDUE * answers)
+    products = answers * _products_per_answer(layout) * primes
+    residues = layout.degree * primes * (UPLOAD_RESIDUE * ciphertexts + ANSWER_RESIDUE * answers)
     return BYTE * wire / 8 + PRODUCT * products + residues
 
 
-def price(layout: Layout, bits: int, weight_bits: int, masking: Masking) -> float:
-    """Predicted nanoseconds of a layer in a given layout, with the best modulus
-    for it; infinite if none holds.
+def layout_price(layout: Layout, bits: int, weight_bits: int, masking: Masking) -> float:
+    """Predicted nanoseconds of a layer in a given layout, with the best modulus for it; infinite if
+    none holds.
     """
-    noise = layout.geometry.noise(layout.degree, weight_bits, layout.mp)
+    layer = _Layer(layout.geometry, bits, weight_bits, masking)
     return min(
-        (cost(layout, each, bits) for each in _moduli(layout.degree, bits, masking, noise)),
+        (predicted_time(layout, q, bits) for q in layer.moduli(layout.degree, layout.mp)),
         default=math.inf,
     )
 
 
-def _least(
-    geometry: Geometry,
-    degree: int,
-    tile: tuple[int, int],
-    cp: int,
-    mp: int,
-    moduli: tuple[Modulus, ...],
-) -> float:
-    """A bound from below on `cost`, of any of the moduli: ciphertexts and answers as if all were
-    full, their residues and the a parts on the wire.
+def _products_per_answer(layout: Layout) -> int:
+    """Multiply-adds of one prime in the b part of an answer, which is made of all ciphertexts: one
+    for each pair of filter blocks, channel, tap and coefficient from a tile's first pixel to its
+    last.
     """
-    if not moduli:
-        return math.inf
-    tiles, primes = _tiles(geometry, tile), min(len(modulus.primes) for modulus in moduli)
-    ciphertexts, answers = -(-geometry.in_shape[0] // cp), -(-geometry.out_shape[0] // mp)
-    residues = primes * (CIPHERTEXT_RESIDUE * ciphertexts + ANSWER_RESIDUE * answers)
-    wire = answers * min(modulus.fit.answer_bits for modulus in moduli)
-    return tiles * degree * (residues + BYTE * wire / 8)
+    rows, columns = layout.tile
+    span = (rows - 1) * layout.pitch + columns
+    terms = layout.ciphertexts * layout.cp * math.prod(layout.flat.kernel)
+    return layout.mp**2 * terms * span
 
 
 def _tiles(geometry: Geometry, tile: tuple[int, int]) -> int:
+    """How many tiles the flat plane of all images is cut into."""
     _, height, width = geometry.flat.out_shape
     return -(-height // tile[0]) * -(-width // tile[1])
 
@@ -175,12 +222,10 @@ def _tiles(geometry: Geometry, tile: tuple[int, int]) -> int:
 @lru_cache(maxsize=65536)
 def _moduli(degree: int, bits: int, masking: Masking, noise: Noise) -> tuple[Modulus, ...]:
     """From the smallest q that fits, those that make answers shorter than all smaller ones."""
-    limit = MAX_LOG2_Q[degree]
-    shortest = math.inf
+    limit, shortest = MAX_LOG2_Q[degree], math.inf
+    sizes = [(count * size, count) for size in PRIME_BITS for count in range(1, limit // size + 1)]
     chosen = []
-    for total, count in sorted(
-        (count * size, count) for size in PRIME_BITS for count in range(1, limit // size + 1)
-    ):
+    for total, count in sorted(sizes):
         primes = ntt_primes(total // count, count)
         found = fit(primes, masking, bits, noise)
         if found is not None and found.answer_bits < shortest:
@@ -191,11 +236,9 @@ def _moduli(degree: int, bits: int, masking: Masking, noise: Noise) -> tuple[Mod
 
 def _filter_counts(geometry: Geometry, degree: int) -> list[int]:
     """Filters per answer that leave the last answer as full as possible."""
-    filters = geometry.out_shape[0]
-    most = min(MAX_FILTERS, degree)
-    return sorted(
-        {count for answers in range(1, filters + 1) if (count := -(-filters // answers)) <= most}
-    )
+    filters, most = geometry.out_shape[0], min(MAX_FILTERS, degree)
+    counts = {-(-filters // answers) for answers in range(1, filters + 1)}
+    return sorted(count for count in counts if count <= most)
 
 
 def _channel_counts(geometry: Geometry, most: int) -> set[int]:

@@ -1,10 +1,10 @@
-"""`moiety inspect --cost`: formulas, and predicted bytes, flights and
-seconds by kind of step and by layer.
+"""`moiety inspect --cost`: formulas, and predicted bytes, flights and seconds by kind of step and
+by layer. Imported by that command alone: the formulas need sympy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,20 +17,17 @@ from moiety.protocols.ot.generators import NEVER_SILENT, Mixed
 from moiety.runtime import program as ir
 from moiety.runtime.cli.ui import megabytes, table
 from moiety.runtime.cost import machine
-from moiety.runtime.cost import traffic as costing
 from moiety.runtime.cost.clock import Time, predict, total
 from moiety.runtime.cost.formulas import Formula, formulas, readable, readable_draws
-from moiety.runtime.party.generators import agreed, parse, soonest
-from moiety.runtime.program.linear_layers import linear_specs
+from moiety.runtime.cost.traffic import key_cost, step_costs
+from moiety.runtime.party.generators import ALWAYS_SILENT, agreed, parse, soonest
 
 COLUMNS = ("up", "down", "flights", "seconds", "server's work", "client's work", "network")
 
 
 @dataclass(frozen=True)
 class Line:
-    """One step, or the keys: its cost, what it sends with the chosen
-    generator, and how long that takes.
-    """
+    """One step, or the keys: what it sends with the chosen generator, and how long that takes."""
 
     kind: str
     name: str
@@ -41,40 +38,38 @@ class Line:
 @dataclass(frozen=True)
 class Prediction:
     """One image. Flights of a line are its own: where it begins in the direction in which the one
-    before ended, the whole has one less than the sum.
+    before ended, the whole has one less than the sum. source: whose figures these are, in words.
     """
 
     lines: tuple[Line, ...]
     whole: Wire
     time: Time
-    narrowest: int
+    silent_from: int
     network: Network
     source: str
 
 
 def prediction(program: ir.Program, network: str, ot: str, machine_file: Path | None) -> Prediction:
     """Raises `BadInput` for an unknown network or generator, or a file that is no machine's."""
-    line, asked = parse_network(network), agreed(parse(ot), "auto")
+    between, asked = parse_network(network), agreed(parse(ot), "auto")
     figures, source = machine.find(machine_file)
-    costs = [costing.key_cost(program), *costing.step_costs(program)]
-    narrowest = soonest(costs, figures, line) if asked is None else asked
-    times = predict(costs, figures, line, narrowest)
-    generator = Mixed(narrowest)
+    costs = [key_cost(program), *step_costs(program)]
+    silent_from = soonest(costs, figures, between) if asked is None else asked
+    times = predict(costs, figures, between, silent_from)
+    generator = Mixed(silent_from)
     wires = [cost.on(generator) for cost in costs]
-    names = [
-        ("keys", ""),
-        *((step.kind, f"{index} {step.name}") for index, step in enumerate(program.steps)),
-    ]
+    steps = ((step.kind, f"{index} {step.name}") for index, step in enumerate(program.steps))
+    names = [("keys", ""), *steps]
     lines = tuple(
         Line(*name, wire, time) for name, wire, time in zip(names, wires, times, strict=True)
     )
-    whole = sum(costs, Cost()).on(Mixed(narrowest))
-    return Prediction(lines, whole, total(times), narrowest, line, source)
+    whole = sum(costs, Cost()).on(Mixed(silent_from))
+    return Prediction(lines, whole, total(times), silent_from, between, source)
 
 
 def report(program: ir.Program, made: Prediction, layers: bool) -> Iterator[Table | Text]:
     """Everything that is printed, in order."""
-    yield formula_table(formulas(program, linear_specs(program)))
+    yield formula_table(formulas(program))
     yield by_kind(made)
     if layers:
         yield by_layer(made)
@@ -96,14 +91,11 @@ def formula_table(rows: Sequence[Formula]) -> Table:
         "correlations",
     )
     for row in rows:
-        elements = sum(
-            size for sizes in row.sizes for symbol, size in sizes.items() if symbol.name == "n"
-        )
         made.add_row(
             row.kind,
             row.what,
             str(len(row.sizes)),
-            f"{elements:,}" if elements else "",
+            f"{row.elements:,}" if row.elements else "",
             readable(row.up),
             readable(row.down),
             readable_draws(row),
@@ -119,21 +111,20 @@ def formula_table(rows: Sequence[Formula]) -> Table:
 def _drawn(rows: Sequence[Formula]) -> str:
     counts: dict[tuple[str, int], int] = {}
     for row in rows:
-        for key, amount in row.draws.items():
-            counts[key] = counts.get(key, 0) + row.total(amount)
+        for drawn, amount in row.draws.items():
+            counts[drawn] = counts.get(drawn, 0) + row.total(amount)
     return ", ".join(
         f"{n / 1e6:,.2f} M of {k} {receiver}" for (receiver, k), n in sorted(counts.items())
     )
 
 
 def by_kind(made: Prediction) -> Table:
+    """Kinds that take longest first."""
     kinds: dict[str, list[Line]] = {}
     for line in made.lines:
         kinds.setdefault(line.kind, []).append(line)
     shown = table("Predicted cost of one image, by step kind", "kind", "steps", *COLUMNS, right=8)
-    for kind, lines in sorted(
-        kinds.items(), key=lambda item: -total([line.time for line in item[1]]).total
-    ):
+    for kind, lines in sorted(kinds.items(), key=lambda item: -_time(item[1]).total):
         shown.add_row(kind, str(len(lines)), *_cells(lines))
     shown.add_section()
     times = (made.time.total, made.time.server, made.time.client, made.time.network)
@@ -158,18 +149,24 @@ def by_layer(made: Prediction) -> Table:
 
 
 def headline(made: Prediction) -> Text:
-    rate: Callable[[float], str] = lambda bits: f"{bits / 1e6:,g} Mbit/s"  # noqa: E731
-    generator = {NEVER_SILENT: "softspoken", 1: "silent"}.get(
-        made.narrowest, f"silent for choices of {made.narrowest} bits and more, softspoken below"
+    """The seconds, and for what network, generator and machine."""
+    generator = {NEVER_SILENT: "softspoken", ALWAYS_SILENT: "silent"}.get(
+        made.silent_from,
+        f"silent for choices of {made.silent_from} bits and more, softspoken below",
     )
+    network = f"{1e3 * made.network.rtt:g} ms and {made.network.up / 1e6:,g} Mbit/s"
     return Text(
-        f"One image takes about {made.time.total:.2f} s at {1e3 * made.network.rtt:g} ms and {rate(made.network.up)} "
+        f"One image takes about {made.time.total:.2f} s at {network} "
         f"(correlations: {generator}; one core per party; {made.source})"
     )
 
 
+def _time(lines: Iterable[Line]) -> Time:
+    return total([line.time for line in lines])
+
+
 def _cells(lines: Sequence[Line]) -> tuple[str, ...]:
-    time = total([line.time for line in lines])
+    time = _time(lines)
     up, down = sum(line.wire.up for line in lines), sum(line.wire.down for line in lines)
     flights = sum(line.wire.rounds for line in lines)
     traffic = (megabytes(up), megabytes(down), str(flights)) if flights else ("", "", "")

@@ -419,12 +419,12 @@ def calibrate_machine(
     """
     from moiety.runtime.cli.progress import watching
     from moiety.runtime.cost.machine import default_path
-    from moiety.runtime.measure.figures import calibrate
+    from moiety.runtime.measure.machine import measure_machine
 
     raise_stopped()
     ui.one_thread()
     path = output or default_path()
     with watching("calibrating") as watch:
-        made = calibrate(elements, repeats, watch)
+        made = measure_machine(elements, repeats, watch)
     made.save(path)
     ui.say(f"{path}: {len(made.figures)} figures, kernels {made.description['kernels']}")

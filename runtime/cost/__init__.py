@@ -1,0 +1,1 @@
+"""What a Program costs before anything runs: bytes and flights exactly, seconds by prediction."""

@@ -57,11 +57,13 @@ class Time:
 
 @dataclass
 class Timeline:
-    """Two parties that run one Cost after another; `narrowest` is the session's `silent_from`."""
+    """Two parties that run one Cost after another. silent_from: the narrowest choice of the session
+    that silent generation serves.
+    """
 
     machine: Machine
     network: Network
-    narrowest: int
+    silent_from: int
     generator: Mixed = field(init=False)
     _clock: dict[Party, float] = field(default_factory=lambda: {"C": 0.0, "S": 0.0})
     _line: dict[Party, float] = field(default_factory=lambda: {"C": 0.0, "S": 0.0})
@@ -70,7 +72,7 @@ class Timeline:
     _last: Party | None = None
 
     def __post_init__(self) -> None:
-        self.generator = Mixed(self.narrowest)
+        self.generator = Mixed(self.silent_from)
 
     def run(self, cost: Cost, steps: int = 1) -> Time:
         """Goes on with `cost`, which is that of so many steps; what it adds."""
@@ -129,7 +131,7 @@ class Timeline:
 
     def _draw(self, demand: Draw) -> None:
         receiver, n, k = demand.receiver, demand.n, demand.k
-        if k < self.narrowest:
+        if k < self.silent_from:
             self._softspoken(receiver, n, k)
             return
         pool = self.generator.silent.pool(receiver)
@@ -162,10 +164,10 @@ class Timeline:
 
 
 def predict(
-    costs: Iterable[Cost], machine: Machine, network: Network, narrowest: int
+    costs: Iterable[Cost], machine: Machine, network: Network, silent_from: int
 ) -> list[Time]:
     """What each of these costs adds, run one after the other in one fresh session."""
-    timeline = Timeline(machine, network, narrowest)
+    timeline = Timeline(machine, network, silent_from)
     return [timeline.run(cost) for cost in costs]
 
 

@@ -1,32 +1,26 @@
 """What a Program sends, as formulas: bytes each way of every kind of step in its
 number of elements n and its widths.
 
-`formulas` makes one row per kind, width and digit plan; substituting every step's sizes and adding
-up gives the declared costs of runtime/cost/traffic to the byte (a test holds that). `readable`
-leaves out the rounding up to whole bytes.
+`formulas` evaluates the calls that runtime/cost/traffic declares on symbols, and makes
+one row per kind of step, widths and digit plan; substituting every step's sizes and
+adding up gives the declared costs to the byte (a test holds that). `readable` leaves out
+the rounding up to whole bytes.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 import sympy
 
-from moiety.protocols.compare.digits import Plan
-from moiety.protocols.compare.extend import extend_cost
-from moiety.protocols.compare.maxpool import maxpool_pairs
-from moiety.protocols.compare.millionaires import comparison_plan
-from moiety.protocols.compare.relu import gates_cost, multiplex_cost, relu_cost
-from moiety.protocols.compare.reveal import reveal_to_client_cost
-from moiety.protocols.compare.truncate import truncate_exact_cost
+from moiety.protocols.compare.digits import DigitPlan
 from moiety.protocols.cost import Cost, Draw, Send, packed
-from moiety.protocols.linear import layout as packing
-from moiety.protocols.linear.layout import LinearSpec
-from moiety.protocols.network import Network
+from moiety.protocols.linear.layout import LinearSpec, parameter_sets, residue_bits
 from moiety.runtime import program as ir
+from moiety.runtime.cost.traffic import Call, key_cost, protocol_calls
+from moiety.runtime.program.linear_layers import linear_specs
 
 
 def _symbol(name: str) -> sympy.Symbol:
@@ -34,6 +28,9 @@ def _symbol(name: str) -> sympy.Symbol:
 
 
 N, OUT, THRESHOLDS = _symbol("n"), _symbol("out_bits"), _symbol("K")
+SYMBOLS = {"n": N, "bits": OUT, "out_bits": OUT, "count": THRESHOLDS}
+"""Size of a Call -> the symbol that stands for it."""
+
 SENT, RESIDUE_BITS = _symbol("residues_sent"), _symbol("residue_bits")
 ANSWERS, ANSWER_BITS = _symbol("answer_coefficients"), _symbol("answer_bits")
 OUTPUTS, MESSAGE_BITS = _symbol("outputs"), _symbol("message_bits")
@@ -65,6 +62,16 @@ class Formula:
     def _sent(self, party: str) -> sympy.Expr:
         sent = (e.nbytes for e in self.cost.events if isinstance(e, Send) and e.sender == party)
         return sum(map(sympy.sympify, sent), sympy.Integer(0))
+
+    @property
+    def communicates(self) -> bool:
+        """Whether a message or a correlation is in it, not local work alone."""
+        return any(isinstance(event, Send | Draw) for event in self.cost.events)
+
+    @property
+    def elements(self) -> int:
+        """All values of n together."""
+        return sum(sizes.get(N, 0) for sizes in self.sizes)
 
     @property
     def draws(self) -> dict[tuple[str, int], sympy.Expr]:
@@ -105,100 +112,70 @@ def readable_draws(formula: Formula) -> str:
     return ", ".join(parts)
 
 
-def formulas(program: ir.Program, specs: Mapping[int, LinearSpec]) -> list[Formula]:
-    """All rows, in order of first use. `specs` are linear_layers.linear_specs."""
-    rows: dict[tuple[Any, ...], Formula] = {}
-    keys = _symbol("key_residues")
-    found = [_keys(list(specs.values()), keys)]
-    for index, step in enumerate(program.steps):
-        found.extend(_parts(program, step, specs.get(index)))
-    for kind, what, cost, sizes in found:
-        row = rows.setdefault((kind, what), Formula(kind, what, cost))
-        row.sizes.append(sizes)
-    return list(rows.values())
+def formulas(program: ir.Program) -> list[Formula]:
+    """All rows that something is sent or drawn in, in order of first use; of one image."""
+    rows: dict[tuple[str, str], Formula] = {}
+    for kind, what, cost, sizes in _parts(program):
+        if (kind, what) not in rows:
+            rows[kind, what] = Formula(kind, what, cost())
+        rows[kind, what].sizes.append(sizes)
+    return [row for row in rows.values() if row.communicates]
 
 
-Part = tuple[str, str, Cost, Sizes]
+Part = tuple[str, str, Callable[[], Cost], Sizes]
+"""Kind, what of it, the cost in symbols, and their sizes; one row stands for all parts that have
+the first two in common.
+"""
 
 
-def _keys(specs: list[LinearSpec], residues: sympy.Symbol) -> Part:
-    sets = packing.parameter_sets(specs)
-    cost = Cost.of(*(("C", packing.residues_bytes(degree, primes)) for degree, primes in sets))
-    return "keys", f"{len(sets)} rings", cost, {residues: len(sets)}
+def _parts(program: ir.Program) -> Iterator[Part]:
+    specs = linear_specs(program)
+    rings = len(parameter_sets(list(specs.values())))
+    yield "keys", f"{rings} rings", partial(key_cost, program), {}
+    for index, (step, calls) in enumerate(zip(program.steps, protocol_calls(program), strict=True)):
+        if isinstance(step, ir.Linear):
+            for tile in _tile_sizes(specs[index]):
+                yield "linear", "per tile", _tile_cost, tile
+            continue
+        for call in calls:
+            sizes = {SYMBOLS[name]: size for name, size in call.sizes.items()}
+            yield step.kind, _described(call), partial(_in_symbols, call), sizes
 
 
-def _parts(program: ir.Program, step: ir.AnyStep, spec: LinearSpec | None) -> Iterator[Part]:
-    n, network = math.prod(step.shape), program.planned_for
-    operand = program.steps[step.inputs[0]] if step.inputs else step
-    bits = operand.bits
-    match step:
-        case ir.Linear() if spec is not None:
-            yield from _linear(spec)
-        case ir.Relu(inputs=(_, _)):
-            yield "relu", "multiplexer", multiplex_cost(N, OUT), {N: n, OUT: step.bits}
-        case ir.Relu():
-            yield _relu("relu", n, bits, step.bits, network)
-        case ir.Gates():
-            count, n = step.shape[0], math.prod(operand.shape)
-            made = comparison_plan(n, bits - 1, count, network)
-            what = f"{bits} bits, K thresholds, {_described(made)}"
-            yield "gates", what, gates_cost(N, bits, THRESHOLDS, made), {N: n, THRESHOLDS: count}
-        case ir.Truncate(rounding="exact") if step.shift:
-            made = comparison_plan(n, step.shift, 1, network)
-            # The bit conversion's width is what is left of the ring.
-            cost = truncate_exact_cost(N, OUT + step.shift, step.shift, made)
-            yield (
-                "truncate",
-                f"by {step.shift}, {_described(made)}",
-                cost,
-                {N: n, OUT: bits - step.shift},
-            )
-        case ir.MaxPool():
-            shape = (operand.shape[0], operand.shape[1], operand.shape[2])
-            for pairs in maxpool_pairs(shape, step.kernel, step.strides, step.pads):
-                yield _relu("maxpool", pairs, step.bits, step.bits, network)
-        case ir.Extend() if bits != step.bits:
-            made = comparison_plan(n, bits, 1, network)
-            cost = extend_cost(N, bits, OUT + bits, made)
-            yield "extend", f"{bits} bits, {_described(made)}", cost, {N: n, OUT: step.bits - bits}
-        case ir.Output():
-            yield "output", "", reveal_to_client_cost(N, OUT), {N: n, OUT: step.bits}
+def _in_symbols(call: Call) -> Cost:
+    return call.cost(**{name: SYMBOLS[name] for name in call.sizes})
 
 
-def _relu(kind: str, n: int, bits: int, out_bits: int, network: Network) -> Part:
-    made = comparison_plan(n, bits - 1, 1, network)
-    return (
-        kind,
-        f"{bits} bits, {_described(made)}",
-        relu_cost(N, bits, OUT, made),
-        {N: n, OUT: out_bits},
-    )
+def _described(call: Call) -> str:
+    return ", ".join(filter(None, (call.what, _digits(call.digits) if call.digits else "")))
 
 
-def _described(made: Plan) -> str:
-    rounds = len(made.joins)
-    return f"digits {'+'.join(map(str, made.digits))}, {rounds} joining round{'s' if rounds != 1 else ''}"
+def _digits(plan: DigitPlan) -> str:
+    rounds = len(plan.joins)
+    widths = "+".join(map(str, plan.digits))
+    return f"digits {widths}, {rounds} joining round{'s' if rounds != 1 else ''}"
 
 
-def _linear(spec: LinearSpec) -> Iterator[Part]:
-    """One part per tile."""
-    layout, plan = spec.layout, spec.rlwe
-    cost = Cost.of(
+def _tile_cost() -> Cost:
+    """A Linear step's messages, whose bytes are rounded up tile by tile: what makes up the bytes of
+    its declared cost (protocols/linear/layout), not that cost on symbols.
+    """
+    return Cost.of(
         ("C", packed(SENT, RESIDUE_BITS)),
         ("S", packed(ANSWERS, ANSWER_BITS)),
         ("S", packed(OUTPUTS, MESSAGE_BITS)),
     )
+
+
+def _tile_sizes(spec: LinearSpec) -> Iterator[Sizes]:
+    """Of every tile."""
+    layout, plan = spec.layout, spec.rlwe
     for window in layout.windows:
-        yield (
-            "linear",
-            "per tile",
-            cost,
-            {
-                SENT: layout.ciphertexts_per_tile * sum(layout.sent) * len(plan.primes),
-                RESIDUE_BITS: packing.residue_bits(plan.primes),
-                ANSWERS: layout.answers_per_tile * plan.degree,
-                ANSWER_BITS: plan.answer_bits,
-                OUTPUTS: layout.flat.out_shape[0] * window.pixels,
-                MESSAGE_BITS: spec.message_bits,
-            },
-        )
+        yield {
+            SENT: layout.ciphertexts_per_tile * sum(layout.sent) * len(plan.primes),
+            RESIDUE_BITS: residue_bits(plan.primes),
+            ANSWERS: layout.answers_per_tile * plan.degree,
+            ANSWER_BITS: plan.answer_bits,
+            OUTPUTS: layout.flat.out_shape[0] * window.pixels,
+            MESSAGE_BITS: spec.message_bits,
+        }

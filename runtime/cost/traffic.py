@@ -1,32 +1,43 @@
 """What a Program costs on the wire, from its public numbers alone, before anything runs.
 
-The formulas are the protocols' own declarations (protocols/cost); a test
+The formulas are the protocols' own declarations (the algebra: protocols/cost); a test
 holds their sum equal to what two parties meter. Beside bytes and flights they name the local work,
 from which runtime/cost/clock makes seconds.
+
+Which protocols a step calls, and on what sizes, is declared once per kind of step, by a function
+registered with `@calls_of`. The costs here are these calls at the Program's sizes;
+runtime/cost/formulas evaluates the same calls on symbols. A new step adds one function.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
 
+from moiety.protocols.compare.digits import DigitPlan, plan_digits
 from moiety.protocols.compare.extend import extend_cost
-from moiety.protocols.compare.maxpool import maxpool_cost
+from moiety.protocols.compare.maxpool import maxima_cost, maxpool_pairs
 from moiety.protocols.compare.relu import gates_cost, multiplex_cost, relu_cost
 from moiety.protocols.compare.reveal import reveal_to_client_cost
 from moiety.protocols.compare.truncate import truncate_exact_cost, truncate_stochastic_cost
 from moiety.protocols.cost import Cost, local
 from moiety.protocols.linear.cost import linear_cost, query_cost
 from moiety.protocols.linear.layout import LinearSpec
+from moiety.protocols.network import Network
 from moiety.runtime import program as ir
 from moiety.runtime.program.linear_layers import linear_specs
+
+# --- costs of a Program --------------------------------------------------------------------------
 
 
 def step_costs(program: ir.Program, images: int = 1) -> list[Cost]:
     """Bytes each way and flights of every step, in order, of a run of so many images."""
-    specs = linear_specs(program, images)
     return [
-        _step_cost(program, step, specs.get(index), images)
-        for index, step in enumerate(program.steps)
+        sum((call.at_its_sizes for call in calls), Cost())
+        for calls in protocol_calls(program, images)
     ]
 
 
@@ -45,47 +56,162 @@ def run_cost(program: ir.Program, images: int) -> Cost:
     return sum(step_costs(program, images), key_cost(program, images))
 
 
-def _step_cost(program: ir.Program, step: ir.AnyStep, spec: LinearSpec | None, images: int) -> Cost:
-    n, network = images * math.prod(step.shape), program.planned_for
-    operand = program.steps[step.inputs[0]] if step.inputs else step
-    match step:
-        case ir.Linear() if spec is not None:
-            return linear_cost(spec)
-        case ir.Relu(inputs=(_, _)):
-            return multiplex_cost(n, step.bits)
-        case ir.Relu():
-            return relu_cost(n, operand.bits, step.bits, network)
-        case ir.Gates():
-            return gates_cost(
-                images * math.prod(operand.shape), operand.bits, step.shape[0], network
-            )
-        case ir.Truncate(rounding="exact"):
-            return truncate_exact_cost(n, operand.bits, step.shift, network)
-        case ir.Truncate():
-            return truncate_stochastic_cost(n, operand.bits, step.shift)
-        case ir.MaxPool():
-            channels, height, width = operand.shape
-            return maxpool_cost(
-                (images * channels, height, width),
-                step.bits,
-                step.kernel,
-                step.strides,
-                step.pads,
-                network,
-            )
-        case ir.Extend():
-            return extend_cost(n, operand.bits, step.bits, network)
-        case ir.Output():
-            return reveal_to_client_cost(n, step.bits)
-        case ir.Reshape() | ir.Input():
-            return Cost()
-        case ir.SumPool():
-            return local("pass", n * sum(step.kernel))
-        case ir.Add() | ir.Concat():
-            return (
-                local("pass", n * len(step.inputs))
-                if isinstance(step, ir.Add)
-                else local("pass", n)
-            )
-        case _:
-            return local("pass", n)
+# --- what a step calls ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Call:
+    """A protocol that a step runs, or a part of its local work.
+
+    cost: the protocol's declaration, as a function of `sizes` by keyword: `n` elements, `bits` or
+    `out_bits` of the result, `count` thresholds. They are numbers here and symbols in a formula;
+    whatever else the cost depends on is bound to it, and named in `what` or by `digits`.
+    """
+
+    cost: Callable[..., Cost]
+    sizes: Mapping[str, int]
+    what: str = ""
+    digits: DigitPlan | None = None
+
+    @property
+    def at_its_sizes(self) -> Cost:
+        return self.cost(**self.sizes)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a step's cost depends on besides the step. operand: the step that makes
+    its first operand (an Input: itself). specs: what the homomorphic protocol must
+    know of the Linear steps, by index.
+    """
+
+    index: int
+    operand: ir.AnyStep
+    network: Network
+    images: int
+    specs: Mapping[int, LinearSpec]
+
+    def elements(self, step: ir.Step) -> int:
+        """Of the step's result, over all images."""
+        return self.images * math.prod(step.shape)
+
+
+def protocol_calls(program: ir.Program, images: int = 1) -> Iterator[list[Call]]:
+    """The calls of every step, in order, of a run of so many images."""
+    specs = linear_specs(program, images)
+    for index, step in enumerate(program.steps):
+        operand = program.steps[step.inputs[0]] if step.inputs else step
+        setting = Setting(index, operand, program.planned_for, images, specs)
+        yield list(COSTS[type(step)](step, setting))
+
+
+S = TypeVar("S", bound=ir.Step)
+Declaration = Callable[[S, Setting], Iterable[Call]]
+
+COSTS: dict[type[ir.Step], Declaration[Any]] = {}
+"""Kind of step -> its declared cost. A test holds that every kind is there."""
+
+
+def calls_of(*kinds: type[S]) -> Callable[[Declaration[S]], Declaration[S]]:
+    """Registers the decorated function as what these kinds of step call, in order."""
+
+    def register(declaration: Declaration[S]) -> Declaration[S]:
+        COSTS.update(dict.fromkeys(kinds, declaration))
+        return declaration
+
+    return register
+
+
+# --- the declared cost of every kind of step ------------------------------------------------------
+
+
+@calls_of(ir.Linear)
+def _linear(step: ir.Linear, at: Setting) -> Iterator[Call]:
+    yield Call(partial(linear_cost, at.specs[at.index]), {})
+
+
+@calls_of(ir.Truncate)
+def _truncate(step: ir.Truncate, at: Setting) -> Iterator[Call]:
+    n, bits, shift = at.elements(step), at.operand.bits, step.shift
+    if step.rounding == "stochastic":
+        yield Call(partial(truncate_stochastic_cost, bits_in=bits, shift=shift), {"n": n})
+    elif shift:
+        digits = plan_digits(shift, 1, n, at.network)
+
+        def cost(n: int, out_bits: int) -> Cost:
+            # The bit conversion's width is what is left of the ring.
+            return truncate_exact_cost(n, out_bits + shift, shift, digits)
+
+        yield Call(cost, {"n": n, "out_bits": bits - shift}, f"by {shift}", digits)
+
+
+@calls_of(ir.Relu)
+def _relu(step: ir.Relu, at: Setting) -> Iterator[Call]:
+    """With a second operand, which holds the gates, the multiplexer alone."""
+    n, bits = at.elements(step), at.operand.bits
+    sizes = {"n": n, "out_bits": step.bits}
+    if len(step.inputs) == 2:
+        yield Call(multiplex_cost, sizes, "multiplexer")
+    else:
+        digits = plan_digits(bits - 1, 1, n, at.network)
+        yield Call(partial(relu_cost, bits=bits, network=digits), sizes, f"{bits} bits", digits)
+
+
+@calls_of(ir.Gates)
+def _gates(step: ir.Gates, at: Setting) -> Iterator[Call]:
+    n, bits, count = at.elements(at.operand), at.operand.bits, step.shape[0]
+    digits = plan_digits(bits - 1, count, n, at.network)
+    cost = partial(gates_cost, bits=bits, network=digits)
+    yield Call(cost, {"n": n, "count": count}, f"{bits} bits, K thresholds", digits)
+
+
+@calls_of(ir.MaxPool)
+def _maxpool(step: ir.MaxPool, at: Setting) -> Iterator[Call]:
+    channels, height, width = at.operand.shape
+    shape = (at.images * channels, height, width)
+    for pairs in maxpool_pairs(shape, step.kernel, step.strides, step.pads):
+        digits = plan_digits(step.bits - 1, 1, pairs, at.network)
+        sizes = {"n": pairs, "bits": step.bits}
+        yield Call(partial(maxima_cost, network=digits), sizes, f"{step.bits} bits", digits)
+
+
+@calls_of(ir.Extend)
+def _extend(step: ir.Extend, at: Setting) -> Iterator[Call]:
+    n, bits = at.elements(step), at.operand.bits
+    if bits != step.bits:
+        digits = plan_digits(bits, 1, n, at.network)
+
+        def cost(n: int, out_bits: int) -> Cost:
+            return extend_cost(n, bits, bits + out_bits, digits)
+
+        yield Call(cost, {"n": n, "out_bits": step.bits - bits}, f"{bits} bits", digits)
+
+
+@calls_of(ir.Output)
+def _output(step: ir.Output, at: Setting) -> Iterator[Call]:
+    yield Call(reveal_to_client_cost, {"n": at.elements(step), "bits": step.bits})
+
+
+@calls_of(ir.Input, ir.Reshape)
+def _nothing(step: ir.Step, at: Setting) -> Iterator[Call]:
+    yield from ()
+
+
+@calls_of(ir.Reduce, ir.AddConst, ir.Concat, ir.Slice, ir.Transpose, ir.Pad)
+def _one_pass(step: ir.Step, at: Setting) -> Iterator[Call]:
+    yield _passes(at.elements(step))
+
+
+@calls_of(ir.Add)
+def _add(step: ir.Add, at: Setting) -> Iterator[Call]:
+    yield _passes(at.elements(step) * len(step.inputs))
+
+
+@calls_of(ir.SumPool)
+def _sumpool(step: ir.SumPool, at: Setting) -> Iterator[Call]:
+    yield _passes(at.elements(step) * sum(step.kernel))
+
+
+def _passes(elements: int) -> Call:
+    """Both parties go over so many elements; nothing is sent, so no formula is asked for."""
+    return Call(partial(local, "pass", elements), {})

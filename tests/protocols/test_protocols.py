@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moiety.protocols import ring
-from moiety.protocols.compare.digits import plan
+from moiety.protocols.compare.digits import plan_digits
 from moiety.protocols.compare.relu import relu
 from moiety.protocols.compare.truncate import truncate_stochastic
 from moiety.protocols.errors import ContractViolation
@@ -29,7 +29,7 @@ def test_protocol_computes_and_sends_what_it_says(name: str) -> None:
 @settings(deadline=None)
 @given(st.integers(1, 64))
 def test_digits_and_joins_cover_everything(bits: int) -> None:
-    made = plan(bits)
+    made = plan_digits(bits)
     assert sum(made.digits) == bits
     assert all(1 <= k <= 4 for k in made.digits)
     digits = len(made.digits)

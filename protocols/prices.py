@@ -1,0 +1,257 @@
+"""The one table of prices: what a unit of local work takes, by figure.
+
+A row is a *figure*: a name and, described once, what one unit of it is. The table has two columns,
+and no price stands anywhere else.
+
+`FORMAT_1`, whole picoseconds, is part of the Program's format. The two parties cut comparisons into
+digits and pack batches of images into ciphertexts each for itself, by the least price, and must
+find the same plan; so both read these numbers, whatever their machines are. Its rows are coarse:
+the work of both parties together. **Changing a value changes bytes on the wire.** It takes a new
+column, `FORMAT_2`, that Programs of a new version are planned with, beside the old one.
+
+`REFERENCE`, nanoseconds, is what `moiety calibrate-machine` measured on the reference machine, one
+2.6 GHz core with AVX-512, VAES and GFNI. Its rows are fine: one party, one kernel. Predicted times
+are made of it (runtime/cost), and of another machine's figures where they were measured there.
+Changing a value changes predictions, and which generator `--ot auto` takes, but no plan.
+
+The columns differ because the format's numbers were taken first, from kernels alone, and stay; the
+reference machine's are raised by what whole protocols, with cold caches, took above their kernels.
+Where a coarse row is made of fine ones, `parts` names them: a SoftSpoken correlation of four bits
+is planned at 26.3 ns and predicted at 38.3 ns. What that may cost is a plan that is not quite the
+best, never a disagreement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+WIDTHS: Final = (1, 2, 3, 4)
+"""Bits of a choice; a family of figures has one row for each."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A row. format_1: picoseconds, None where no plan asks for it. measured: nanoseconds on the
+    reference machine, None where it is the sum of `parts` or the network's affair.
+    """
+
+    name: str
+    unit: str
+    format_1: int | None = None
+    measured: float | None = None
+    parts: tuple[str, ...] = ()
+
+
+def _by_width(
+    family: str,
+    unit: str,
+    *,
+    format_1: tuple[int, ...] | None = None,
+    measured: tuple[float, ...] | None = None,
+    parts: tuple[str, ...] = (),
+) -> list[Figure]:
+    """One row per width: `family_1` to `family_4`."""
+    return [
+        Figure(
+            f"{family}_{k}",
+            unit.format(k=k),
+            format_1[k - 1] if format_1 else None,
+            measured[k - 1] if measured else None,
+            tuple(f"{part}_{k}" for part in parts),
+        )
+        for k in WIDTHS
+    ]
+
+
+_PLANNED: Final[tuple[Figure, ...]] = (
+    *_by_width(
+        "softspoken",
+        "SoftSpoken correlation of {k} bits, both parties",
+        format_1=(7_600, 14_300, 20_000, 26_300),
+        parts=("vole_recv", "vole_send"),
+    ),
+    Figure(
+        "silent",
+        "silent correlation of any width, both parties",
+        format_1=38_000,
+        parts=("silent_seeds", "silent_nibbles", "silent_send", "silent_recv"),
+    ),
+    *_by_width(
+        "transfer",
+        "transfer of a digit of {k} bits against one threshold or of a join, both parties",
+        format_1=(5_700, 10_000, 17_000, 31_000),
+        parts=("leaf_send", "leaf_recv"),
+    ),
+    *_by_width(
+        "shared_transfer",
+        "transfer of a digit of {k} bits against several thresholds, both parties",
+        format_1=(7_500, 15_000, 32_000, 60_000),
+        parts=("leaves_send", "leaves_recv"),
+    ),
+    *_by_width(
+        "threshold",
+        "two answer bits (lt and eq) of one of these thresholds, {k} bits, both parties",
+        format_1=(2_200, 4_000, 5_300, 8_200),
+        parts=("field_send", "field_send", "field_recv", "field_recv"),
+    ),
+    Figure("wire_byte", "byte on the line of a good LAN", format_1=2_700),
+    Figure(
+        "upload_residue",
+        "residue of an upload: expand a, transform, sample, add (client); add, convert (server)",
+        format_1=6_000,
+        parts=("expand_residue", "mask_residue", "encode_residue", "encode_residue"),
+    ),
+    Figure(
+        "answer_residue",
+        "residue of an answer: transforms, samples, rounding (server); product, rounding (client)",
+        format_1=14_000,
+        parts=("zero_residue", "zero_residue", "torus_residue", "phase_residue"),
+    ),
+)
+
+_CORRELATIONS: Final[tuple[Figure, ...]] = (
+    *_by_width(
+        "vole_recv",
+        "SoftSpoken correlation of {k} bits, receiver",
+        measured=(4.79, 8.47, 11.9, 16.1),
+    ),
+    *_by_width(
+        "vole_send",
+        "SoftSpoken correlation of {k} bits, sender",
+        measured=(4.53, 7.82, 13.3, 22.2),
+    ),
+    Figure("silent_seeds", "silent correlation, receiver, before the shifts leave", measured=0.75),
+    Figure("silent_nibbles", "silent correlation, receiver, while the sender works", measured=6.73),
+    Figure("silent_send", "silent correlation, sender", measured=14.7),
+    Figure("silent_recv", "silent correlation, receiver, after the answer", measured=19.2),
+    Figure(
+        "silent_cut",
+        "bits of a silent correlation that a narrow choice does not need, either party",
+        measured=0.479,
+    ),
+)
+
+_TRANSFERS: Final[tuple[Figure, ...]] = (
+    Figure("choose", "choice made and packed", measured=0.424),
+    Figure("accept", "choice unpacked", measured=0.256),
+    *_by_width(
+        "leaf_send",
+        "digit of {k} bits against one threshold, sender",
+        measured=(4.37, 8.54, 16.5, 32.7),
+    ),
+    *_by_width(
+        "leaf_recv",
+        "digit of {k} bits against one threshold, receiver",
+        measured=(2.33, 3.76, 3.3, 5.24),
+    ),
+    *_by_width(
+        "leaves_send",
+        "digit of {k} bits against several thresholds, sender",
+        measured=(5.33, 12.2, 20.8, 50.9),
+    ),
+    *_by_width(
+        "leaves_recv",
+        "digit of {k} bits against several thresholds, receiver",
+        measured=(2.65, 5.35, 8.01, 14.3),
+    ),
+    *_by_width(
+        "field_send",
+        "one of its answer bits (lt or eq of a threshold), sender, {k} bits",
+        measured=(0.917, 1.41, 2.48, 3.82),
+    ),
+    *_by_width(
+        "field_recv",
+        "one of its answer bits, receiver, {k} bits",
+        measured=(0.53, 0.586, 0.884, 1.41),
+    ),
+    *_by_width(
+        "join_send",
+        "lookup of shared bits on {k} bits, sender",
+        measured=(4.79, 8.7, 17.7, 33.7),
+    ),
+    *_by_width(
+        "join_recv",
+        "lookup of shared bits on {k} bits, receiver",
+        measured=(2.33, 3.66, 3.38, 5.21),
+    ),
+    Figure("mux_server", "multiplexer, server's transfer", measured=14.1),
+    Figure("mux_client", "multiplexer, client's transfer", measured=6.37),
+    Figure("arith_send_1", "additive 1-of-2 transfer, sender", measured=5.91),
+    Figure("open_1", "additive 1-of-2 transfer, receiver", measured=3.2),
+    Figure("open_2", "additive 1-of-4 transfer, receiver", measured=5.89),
+)
+
+_PASSES: Final[tuple[Figure, ...]] = (
+    Figure("bit_table", "table of a bit conversion", measured=9.28),
+    Figure("digit", "digit cut from a value", measured=0.831),
+    Figure("join_choice", "shares of one more digit put into a choice", measured=0.474),
+    Figure("pass", "element of one pass over an array of ring elements", measured=0.485),
+    Figure("bit_pass", "element of one pass over an array of bits", measured=0.0417),
+)
+
+_LATTICE: Final[tuple[Figure, ...]] = (
+    Figure("expand_residue", "public polynomial expanded, per residue", measured=1.17),
+    Figure("mask_residue", "encryption of zero under the secret, per residue", measured=4.06),
+    Figure("encode_residue", "message put into a ciphertext, per residue", measured=2.04),
+    Figure(
+        "zero_residue",
+        "encryption of zero under the public key, per residue of one of its two parts",
+        measured=5.19,
+    ),
+    Figure("torus_residue", "residues rounded to a power of two, per residue", measured=5.89),
+    Figure(
+        "phase_residue",
+        "product of an answer and the secret, per residue of the working modulus",
+        measured=7.6,
+    ),
+    Figure("product", "multiply-add of a convolution", format_1=50, measured=0.0528),
+    Figure("row", "coefficient of a row copied for a convolution", measured=0.434),
+    Figure("sum", "product added to a sum", measured=0.277),
+    Figure("flood_residue", "flooding noise, per residue", measured=2.11),
+    Figure("word", "ring element or residue packed to its bits, or unpacked", measured=1.1),
+)
+
+_MESSAGES: Final[tuple[Figure, ...]] = (
+    Figure("send_byte", "byte given to the network", measured=0.19),
+    Figure("receive_byte", "byte taken from the network", measured=0.19),
+    Figure("message", "one message, either party: calls, headers, waking up", measured=38_000.0),
+    Figure("step", "one step of a Program, either party", measured=12_400.0),
+    Figure("layer", "one tile of a homomorphic layer, either party", measured=191_000.0),
+)
+
+FIGURES: Final[Mapping[str, Figure]] = MappingProxyType(
+    {
+        figure.name: figure
+        for group in (_PLANNED, _CORRELATIONS, _TRANSFERS, _PASSES, _LATTICE, _MESSAGES)
+        for figure in group
+    }
+)
+"""The table: name -> row."""
+
+FORMAT_1: Final[Mapping[str, int]] = MappingProxyType(
+    {name: figure.format_1 for name, figure in FIGURES.items() if figure.format_1 is not None}
+)
+"""The planners' column, whole picoseconds of both parties together."""
+
+SILENT_BITS_1: Final = 2
+"""Bits on the wire for one silent correlation, a refill spread over all that it makes: no price,
+but as much a part of format 1.
+"""
+
+REFERENCE: Final[Mapping[str, float]] = MappingProxyType(
+    {name: figure.measured for name, figure in FIGURES.items() if figure.measured is not None}
+)
+"""The reference machine's column, nanoseconds of one core. Its names are those that declared costs
+are made of, and that every measured machine has.
+"""
+
+
+def on_reference(name: str) -> float:
+    """Nanoseconds of a figure on the reference machine: measured, or the sum of its parts. Raises
+    `KeyError` for a name that no machine measures.
+    """
+    parts = FIGURES[name].parts
+    return sum(REFERENCE[part] for part in parts) if parts else REFERENCE[name]

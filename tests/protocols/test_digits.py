@@ -1,0 +1,117 @@
+"""Digit plans: the cheapest there are, whole, and what the comparison then sends."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moiety.protocols import ring
+from moiety.protocols.compare.digits import DigitPlan, digits_price, plan_digits
+from moiety.protocols.compare.millionaires import less_than, less_than_cost
+from moiety.protocols.network import LAN, NETWORKS, Network, NetworkName
+from moiety.protocols.session import Session
+from tests.support.two_party import run_two_party
+
+RADIX_16 = {
+    5: ((1, 4), ((2,),)),
+    8: ((4, 4), ((2,),)),
+    11: ((3, 4, 4), ((3,),)),
+    12: ((4, 4, 4), ((3,),)),
+}
+
+
+def every_plan(bits: int) -> Iterator[DigitPlan]:
+    """All digit widths in all orders, with all sequences of joining rounds, in every position."""
+    for d in range(1, bits + 1):
+        for digits in itertools.product((1, 2, 3, 4), repeat=d):
+            if sum(digits) == bits:
+                yield from (DigitPlan(digits, joins) for joins in every_join(d))
+
+
+def every_join(digits: int) -> Iterator[tuple[tuple[int, ...], ...]]:
+    if digits == 1:
+        yield ()
+        return
+    for count in range(1, digits):
+        for groups in itertools.product((1, 2, 3), repeat=count):
+            if sum(groups) == digits and all(size <= 2 for size in groups[:-1]):
+                yield from ((groups, *rest) for rest in every_join(count))
+
+
+@pytest.mark.parametrize(
+    "network", [*NETWORKS.values(), Network(0, 50e6, 50e6)], ids=[*NETWORKS, "thin"]
+)
+@pytest.mark.parametrize("count", [1, 2, 25])
+def test_the_plan_is_the_cheapest_of_all(network: Network, count: int) -> None:
+    for bits in (1, 2, 4, 5, 6, 7):
+        for n in (1, 1000, 10**6, None):
+            made = plan_digits(bits, count, n, network)
+            assert digits_price(made, count, n, network) == min(
+                digits_price(each, count, n, network) for each in every_plan(bits)
+            )
+
+
+@given(
+    st.integers(1, 64),
+    st.integers(1, 32),
+    st.integers(1, 10**6),
+    st.sampled_from(list(NETWORKS.values())),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_plan_reaches_every_bit(bits: int, count: int, n: int, network: Network) -> None:
+    made = plan_digits(bits, count, n, network)
+    assert sum(made.digits) == bits
+    assert all(1 <= k <= 4 for k in made.digits)
+    digits = len(made.digits)
+    for groups in made.joins:
+        assert sum(groups) == digits
+        digits = len(groups)
+    assert digits == 1
+
+
+def test_plans_of_a_lan() -> None:
+    """Mostly radix 16 and the fewest rounds, as CrypTFlow2."""
+    for bits, (digits, joins) in RADIX_16.items():
+        assert plan_digits(bits, 1, 100_000, LAN) == DigitPlan(digits, joins)
+    assert plan_digits(13, 1, 100_000, LAN).digits == (1, 4, 4, 4)
+    assert plan_digits(13, 25, 100_000, LAN).digits == (3, 3, 3, 4)
+    assert plan_digits(13, 1, 100_000, NETWORKS["wan"]).digits == (3, 3, 3, 4)
+    # Narrower lookups in more rounds, where the tensor is large enough for a round trip more.
+    assert len(plan_digits(28, 1, 1_000_000, LAN).joins) > len(plan_digits(28, 1, 100, LAN).joins)
+
+
+def test_more_thresholds_take_narrower_digits_on_a_narrow_line() -> None:
+    wan = NETWORKS["wan"]
+    assert len(plan_digits(16, 25, 10**6, wan).digits) > len(plan_digits(16, 25, 10**6, LAN).digits)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(("bits", "count"), [(5, 1), (13, 1), (13, 3), (15, 25), (28, 2)])
+def test_every_links_plan_compares_and_costs_what_it_says(
+    network: NetworkName, bits: int, count: int
+) -> None:
+    n, rng = 150, np.random.default_rng(bits)
+    a = ring.reduce(rng.integers(0, 1 << 62, (count, n), np.uint64), bits)
+    y = ring.reduce(rng.integers(0, 1 << 62, (1, n), np.uint64), bits)
+    y[0, :50] = a[0, :50]
+
+    def side(values: ring.U64):  # type: ignore[no-untyped-def]
+        def body(session: Session) -> object:
+            session.network = NETWORKS[network]
+            with session.channel.meter.labelled("case"):
+                return less_than(session, values, bits, count)
+
+        return body
+
+    run = run_two_party(side(a), side(y))
+    assert np.array_equal(run.server ^ run.client, a < y)
+    cost, metered = (
+        less_than_cost(n, bits, count, NETWORKS[network]),
+        run.channels[1].meter.by_label["case"],
+    )
+    assert (metered.sent, metered.received, metered.flights) == (cost.up, cost.down, cost.rounds)

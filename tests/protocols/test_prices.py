@@ -1,0 +1,101 @@
+"""The table of prices: the format's column never changes, and everything that is priced stands in
+the table, and nothing else does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from moiety.protocols import cost, prices
+from moiety.protocols.compare import digits
+from moiety.protocols.compare.digits import DigitPlan, plan_digits
+from moiety.protocols.cost import Cost
+from moiety.protocols.linear import planner
+from moiety.protocols.network import NETWORKS, Network
+from moiety.protocols.ot.generators import NEVER_SILENT
+from moiety.runtime.cost.clock import predict
+from moiety.runtime.cost.machine import REFERENCE, Machine
+from moiety.runtime.cost.traffic import image_cost
+from tests.support.runnable import small
+
+FORMAT_1_DIGEST = "627bc648b821e1ddf0037e342af052c33f35f491284eb94a5735ba77fbebd1d6"
+
+
+class Noted(dict[str, float]):
+    """A column that remembers which of its figures were asked for."""
+
+    def __init__(self, column: Mapping[str, float]) -> None:
+        super().__init__(column)
+        self.used: set[str] = set()
+
+    def __getitem__(self, name: str) -> float:
+        self.used.add(name)
+        return super().__getitem__(name)
+
+
+def test_the_formats_column_is_as_it_was() -> None:
+    """Another value changes how two parties cut comparisons into digits: a new column, not a new
+    digest, is what it takes.
+    """
+    column = json.dumps([sorted(prices.FORMAT_1.items()), prices.SILENT_BITS_1])
+    assert hashlib.sha256(column.encode()).hexdigest() == FORMAT_1_DIGEST
+
+
+def test_every_row_has_a_price_and_says_what_it_is() -> None:
+    for name, figure in prices.FIGURES.items():
+        assert name == figure.name
+        assert figure.unit
+        assert name in prices.FORMAT_1 or name in prices.REFERENCE
+        assert set(figure.parts) <= set(prices.REFERENCE)
+
+
+def test_both_columns_are_about_the_same_work() -> None:
+    """Where a planned figure is made of measured ones, the sums are not far apart."""
+    for name in set(prices.FORMAT_1) - {"wire_byte"}:
+        ratio = 1000 * prices.on_reference(name) / prices.FORMAT_1[name]
+        assert 0.8 < ratio < 1.8, name
+
+
+def test_planners_ask_for_every_figure_of_the_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    column = Noted(prices.FORMAT_1)
+    monkeypatch.setattr(digits, "FORMAT_1", column)
+    plan_digits.cache_clear()
+    for network in (*NETWORKS.values(), Network(0, 50e6, 50e6)):
+        for count in (1, 25):
+            plan_digits(9, count, 1000, network)
+    plan_digits.cache_clear()
+    layers = {
+        "wire_byte": planner.BYTE,
+        "product": planner.PRODUCT,
+        "upload_residue": planner.UPLOAD_RESIDUE,
+        "answer_residue": planner.ANSWER_RESIDUE,
+    }
+    assert column.used | set(layers) == set(prices.FORMAT_1)
+    assert all(1000 * price == prices.FORMAT_1[name] for name, price in layers.items())
+
+
+def every_kind_of_work() -> Iterator[Cost]:
+    """Declared costs with all widths of digits and joins, one threshold and several."""
+    for rounding in ("exact", "stochastic"):
+        yield image_cost(small(rounding)[0])
+    for k in prices.WIDTHS:
+        for count in (1, 2):
+            yield cost.less_than(100, 2 * k, count, DigitPlan((k, k), ((2,),)))
+    yield cost.less_than(100, 6, 1, DigitPlan((2, 2, 2), ((3,),)))
+    yield cost.less_than(100, 8, 1, DigitPlan((2, 2, 2, 2), ((2, 2), (2,))))
+    yield cost.relu(100, 13, 26)
+    yield cost.extend(100, 12, 20)
+    for k in prices.WIDTHS:
+        yield cost.lookup(100, k, 2)
+
+
+def test_declared_costs_ask_for_every_figure_of_a_machine() -> None:
+    column = Noted(REFERENCE.figures)
+    machine = Machine(description={}, figures=column)
+    for silent_from in (1, NEVER_SILENT):
+        predict(every_kind_of_work(), machine, NETWORKS["lan"], silent_from)
+    assert column.used == set(prices.REFERENCE)
