@@ -191,13 +191,12 @@ def test_documents_teach_commands() -> None:
 )
 def test_documented_commands_exist(name: str, command: str) -> None:
     """The subcommand and each long option of a documented command are the program's own."""
-    from moiety.runtime.cli.app import app
+    from moiety.runtime.cli.app import app, load
 
     options = set(re.findall(r"(?<!\S)(--[a-z-]+)", command))
     if command.startswith("moiety "):
-        root = typer.main.get_command(app)
         word = command.split()[1]
-        known = root if word.startswith("-") else vars(root)["commands"][word]
+        known = typer.main.get_command(app) if word.startswith("-") else load(word)
         taken = {
             option
             for parameter in known.params

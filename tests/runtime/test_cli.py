@@ -15,8 +15,9 @@ import onnx
 import pytest
 from typer.testing import CliRunner, Result
 
-from moiety.protocols.errors import ContractViolation
-from moiety.runtime.cli.app import app
+from moiety.protocols.errors import BadInput, ContractViolation
+from moiety.runtime.cli import app as cli
+from moiety.runtime.cli.app import ORDER, app, find_commands
 from moiety.runtime.cost import traffic as costing
 from moiety.runtime.intake import pictures as images
 from moiety.runtime.program import Program
@@ -44,6 +45,35 @@ def test_help_teaches(command: str) -> None:
 def test_top_level_help_and_version() -> None:
     assert "Exit codes" in moiety("--help").check().stdout
     assert in_process("--version").stdout.startswith("moiety ")
+
+
+def test_the_list_of_commands_imports_none_of_them() -> None:
+    code = (
+        "import sys; from moiety.runtime.cli.app import app\n"
+        "try: app(['--help'])\n"
+        "finally: print(*(name for name in sys.modules if 'commands' in name or 'onnx' in name))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert [*find_commands()][: len(ORDER)] == [*ORDER]
+    assert all(f" {name} " in done.stdout for name in ORDER)
+    assert done.stdout.splitlines()[-1] == ""
+
+
+def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("moiety.compiler.commands.simulate", "moiety.compiler.simulate"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    error = in_process("simulate", "--help").exception
+    assert isinstance(error, BadInput)
+    assert str(error) == "moiety simulate needs onnxruntime, which is not installed"
+
+
+def test_a_room_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "ROOMS", ("moiety.nowhere.commands", "moiety.runtime.cli.commands"))
+    assert in_process("serve", "--help").exit_code == 0
+    error = in_process("compile", "--help").exception
+    assert isinstance(error, BadInput)
+    assert "moiety compile is not part of this installation" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -145,11 +175,14 @@ def test_compile_options(compiled: Compiled, tmp_path: Path) -> None:
         "fold-batchnorm.txt"
     ]
     assert "pipeline: " in first.stderr
-    uniform = ("--bits", 41, "--scale", 12, "--rounding", "exact")
-    moiety("compile", model, "--calibration", ranges, "-o", tmp_path / "b", *uniform).check()
-    assert {
-        step.bits for step in Program.load(tmp_path / "b" / "public" / "program.json").steps
-    } >= {29, 41}
+    assert "planned for" not in first.stderr
+    uniform = ("--network", "20ms,500Mbit/s", "--bits", 41, "--scale", 12, "--rounding", "exact")
+    given = (model, "--calibration", ranges, "-o", tmp_path / "b")
+    second = moiety("compile", *given, *uniform).check()
+    assert "planned for wan, of fast, lan and wan the nearest to 20ms,500Mbit/s" in second.stderr
+    program = Program.load(tmp_path / "b" / "public" / "program.json")
+    assert program.network == "wan"
+    assert {step.bits for step in program.steps} >= {29, 41}
 
 
 def test_metadata_of_the_model_gives_labels_and_preprocessing(
