@@ -106,7 +106,7 @@ class Commands(TyperGroup):
                 f"{', '.join(self.commands)}"
             )
         name, known, rest = super().resolve_command(ctx, args)
-        return name, known and load(name), rest
+        return name, load(name) if name else known, rest
 
 
 app = typer.Typer(

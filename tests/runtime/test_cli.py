@@ -10,7 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
 from typer.testing import CliRunner, Result
@@ -296,26 +295,3 @@ def test_a_bug_keeps_its_traceback(error: str) -> None:
     assert done.returncode == ContractViolation.exit_code
     assert "Traceback" in done.stderr
     assert "broken" in done.stderr
-
-
-def test_example_picture_is_always_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from moiety.models import demo
-
-    monkeypatch.setenv("MOIETY_DATA", str(tmp_path / "absent"))
-    picture = demo.example(tmp_path)
-    assert images.load(
-        picture, (3, 224, 224), images.default_preprocessing((3, 224, 224))
-    ).shape == (3, 224, 224)
-    assert (
-        len(images.collect(demo.calibration(Path("another.onnx"), tmp_path)))
-        == demo.CALIBRATION_IMAGES
-    )
-    folder = tmp_path / "data" / "images"
-    for split in ("train", "test"):
-        (folder / split).mkdir(parents=True)
-        picture.rename(folder / split / "a.png") if split == "train" else np.save(
-            folder / split / "b.npy", np.zeros(1)
-        )
-    monkeypatch.setenv("MOIETY_DATA", str(tmp_path / "data"))
-    assert demo.example(tmp_path) == folder / "test" / "b.npy"
-    assert demo.calibration(Path("another.onnx"), tmp_path) == [folder / "train" / "a.png"]
