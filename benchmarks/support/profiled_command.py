@@ -1,7 +1,7 @@
 """One party with stop-watches: runs the `moiety` command in this process and writes
 where its runs spent their time.
 
-    python -m benchmarks.profiled FILE serve DIR --listen 127.0.0.1:0 ...
+    python -m benchmarks.support.profiled_command FILE serve DIR --listen 127.0.0.1:0 ...
 
 Nothing in the product knows of this: the kernels, the matrix product, the channel and the per-step
 measurement are wrapped from outside, then the command runs as always. For one kernel thread per
@@ -28,6 +28,7 @@ import numpy as np
 
 from moiety.protocols import kernels
 from moiety.protocols.session import Session
+from moiety.runtime.cli import app
 from moiety.runtime.party import executor
 from moiety.runtime.party.transport import TcpChannel
 
@@ -171,16 +172,15 @@ class Watch:
 
 def main() -> None:
     if len(sys.argv) < 3:
-        sys.exit("usage: python -m benchmarks.profiled FILE COMMAND...\n\n" + (__doc__ or ""))
+        sys.exit(
+            "usage: python -m benchmarks.support.profiled_command FILE COMMAND...\n\n"
+            + (__doc__ or "")
+        )
     file = Path(sys.argv.pop(1))
     watch = Watch()
     watch.install()
-    from moiety.runtime.cli import (
-        app as cli,
-    )  # after the wrapping, so that nothing can have kept an unwrapped name
-
     try:
-        cli.main()
+        app.main()  # the command's module is imported now, and finds the wrapped functions
     finally:
         file.write_text(json.dumps([asdict(run) for run in watch.runs]))
 

@@ -12,21 +12,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from moiety.compiler.lowering.pack import plan_rlwe
 from moiety.protocols import cost as costs
 from moiety.protocols import ring
+from moiety.protocols.arrays import I32, I64, U8, U64
 from moiety.protocols.compare.maxpool import maxpool
 from moiety.protocols.compare.relu import gates, relu
 from moiety.protocols.compare.truncate import truncate_exact, truncate_stochastic
 from moiety.protocols.cost import Cost
 from moiety.protocols.linear import layout as packing
 from moiety.protocols.linear import protocol as linear
-from moiety.protocols.linear.layout import LinearSpec
+from moiety.protocols.linear.layout import Geometry, LinearSpec
 from moiety.protocols.linear.parameters import Masking
+from moiety.protocols.linear.planner import plan_linear
 from moiety.protocols.linear.rlwe import SEED_BYTES
-from moiety.protocols.ring import I64, U64
 from moiety.protocols.session import Session
 
 Shape = tuple[int, ...]
@@ -118,7 +117,7 @@ def cases(elements: int, pool: tuple[int, int, int], shrink: int, seed: int) -> 
     for width in (4, 1):
         yield Case(
             name=f"correlations of {width} bits",
-            maker="benchmarks.micro:make_correlations",
+            maker="benchmarks.support.protocol_cases:make_correlations",
             arguments=(elements, width),
             check=check_correlations,
             declared=Cost((costs.Draw("C", elements, width),)),
@@ -140,7 +139,7 @@ def _ring_case(
     check = opens_to(expected, bits, 0, above)
     return Case(
         name,
-        f"benchmarks.micro:{maker}",
+        f"benchmarks.support.protocol_cases:{maker}",
         arguments,
         check,
         declared,
@@ -226,7 +225,7 @@ def gates_case(elements: int, bits: int, count: int, seed: int) -> Case:
     """`count` comparisons of every element, whose leaf transfers are shared."""
     expected = values(seed, (elements,), bits) + thresholds(seed, count, bits) >= 0
 
-    def check(server: npt.NDArray[np.uint8], client: npt.NDArray[np.uint8]) -> str | None:
+    def check(server: U8, client: U8) -> str | None:
         if server.shape != expected.shape or client.shape != expected.shape:
             return (
                 f"shares of shapes {server.shape} and {client.shape} where {expected.shape} is due"
@@ -236,7 +235,7 @@ def gates_case(elements: int, bits: int, count: int, seed: int) -> Case:
 
     return Case(
         name=f"gates {bits} bits, {count} thresholds",
-        maker="benchmarks.micro:make_gates",
+        maker="benchmarks.support.protocol_cases:make_gates",
         arguments=(seed, (elements,), bits, count),
         check=check,
         declared=costs.gates(elements, bits, count),
@@ -295,9 +294,7 @@ def make_correlations(session: Session, n: int, width: int) -> Call:
     return lambda: receiver.extend(n, width)
 
 
-def check_correlations(
-    server: tuple[npt.NDArray[np.uint8], ...], client: tuple[npt.NDArray[np.uint8], ...]
-) -> str | None:
+def check_correlations(server: tuple[U8, ...], client: tuple[U8, ...]) -> str | None:
     """`w = v + u * delta`, nibble by nibble in F_2[X]/(X^4 + X + 1)."""
     (delta, w), (u, v) = server, client
     product = np.zeros_like(w)
@@ -321,27 +318,14 @@ def linear_case(
     """A stride-1 convolution with 'same' padding in a 28-bit ring with 10-bit weights, in the
     layout that the compiler would choose.
     """
-    pads = (kernel // 2,) * 4
+    side = kernel // 2
     out_shape = (filters, *shape[1:])
-    geometry = (shape, out_shape, (kernel, kernel), (pads[0], pads[1], pads[2], pads[3]), (1, 1), 1)
-    plan = plan_rlwe(*geometry, CONV_BITS, CONV_WEIGHT_BITS, masking)
-    spec = LinearSpec(
-        *geometry,
-        bits=CONV_BITS,
-        weight_bits=CONV_WEIGHT_BITS,
-        degree=plan.degree,
-        primes=plan.primes,
-        masking=plan.masking,
-        channels_per_ciphertext=plan.channels_per_ciphertext,
-        filters_per_answer=plan.filters_per_answer,
-        tile=plan.tile,
-        flood_bits=plan.flood_bits,
-        answer_bits=plan.answer_bits,
-    )
+    geometry = Geometry(shape, out_shape, (kernel, kernel), (side,) * 4, (1, 1), 1)
+    spec = plan_linear(geometry, CONV_BITS, CONV_WEIGHT_BITS, masking)
     slack = 0 if masking == "flooded" else 1
     return Case(
         name=name,
-        maker="benchmarks.micro:make_linear",
+        maker="benchmarks.support.protocol_cases:make_linear",
         arguments=(seed, spec),
         check=opens_to(cleartext_conv(seed, spec), spec.bits, slack, slack),
         declared=Cost.of(
@@ -353,7 +337,7 @@ def linear_case(
     )
 
 
-def _weights(seed: int, spec: LinearSpec) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+def _weights(seed: int, spec: LinearSpec) -> tuple[I32, I64]:
     rng = np.random.default_rng([seed, 2])
     bound = 1 << (spec.weight_bits - 1)
     weight = rng.integers(
