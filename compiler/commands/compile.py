@@ -8,6 +8,7 @@ simulate`, and what the Program costs and discloses with `moiety inspect`.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,12 @@ EXAMPLES = (
     "moiety compile model.onnx --calibration x-rays/ -o compiled/ --input-shape 3,224,224 "
     "--labels cat,dog",
 )
+
+
+# Options by the panel of the help that they stand in.
+widths = partial(typer.Option, metavar="N", rich_help_panel="Widths", show_default=False)
+ends = partial(typer.Option, rich_help_panel="Input and output", show_default=False)
+expert = partial(typer.Option, rich_help_panel="Compiler", show_default=False)
 
 
 def command(
@@ -71,143 +78,88 @@ def command(
     ] = "lan",
     max_error: Annotated[
         float | None,
-        typer.Option(
+        widths(
             metavar="X",
             help="Search for the cheapest widths with at most this error of the results, root mean "
             "square over calibration images. Without any widths: 0.00125 of the results' range.",
-            rich_help_panel="Widths",
-            show_default=False,
         ),
     ] = None,
     disclose: Annotated[
         Disclose,
-        typer.Option(
+        widths(
             help="What the public Program may tell about the weights: usual, what makes it cheap, "
             "listed by `moiety inspect`; minimal, nothing but the architecture, at the price of "
             "uniform widths.",
-            rich_help_panel="Widths",
+            metavar=None,
+            show_default=True,
         ),
     ] = "usual",
     activation_bits: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Bits that the calibrated range of a channel fills.",
-            rich_help_panel="Widths",
-            show_default=False,
-        ),
+        int | None, widths(help="Bits that the calibrated range of a channel fills.")
     ] = None,
-    weight_bits: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", help="Bits of a weight.", rich_help_panel="Widths", show_default=False
-        ),
-    ] = None,
+    weight_bits: Annotated[int | None, widths(help="Bits of a weight.")] = None,
     margin_bits: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Bits of headroom above the calibrated range.",
-            rich_help_panel="Widths",
-            show_default=False,
-        ),
+        int | None, widths(help="Bits of headroom above the calibrated range.")
     ] = None,
     bits: Annotated[
         int | None,
-        typer.Option(
-            metavar="N",
-            help="Uniform style instead: one ring of N bits for everything; with --scale.",
-            rich_help_panel="Widths",
-            show_default=False,
-        ),
+        widths(help="Uniform style instead: one ring of N bits for everything; with --scale."),
     ] = None,
     scale: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Uniform style: fractional bits of everything; with --bits.",
-            rich_help_panel="Widths",
-            show_default=False,
-        ),
+        int | None, widths(help="Uniform style: fractional bits of everything; with --bits.")
     ] = None,
     input_shape: Annotated[
-        str | None,
-        typer.Option(
-            metavar="C,H,W",
-            help="For a model whose input size is open.",
-            rich_help_panel="Input and output",
-            show_default=False,
-        ),
+        str | None, ends(metavar="C,H,W", help="For a model whose input size is open.")
     ] = None,
     mean: Annotated[
         str | None,
-        typer.Option(
+        ends(
             metavar="M[,M,M]",
             help="Mean per channel, of pixels 0 to 1. Default: the model's metadata, else "
             "ImageNet's.",
-            rich_help_panel="Input and output",
-            show_default=False,
         ),
     ] = None,
     std: Annotated[
-        str | None,
-        typer.Option(
-            metavar="S[,S,S]",
-            help="Standard deviation per channel, likewise.",
-            rich_help_panel="Input and output",
-            show_default=False,
-        ),
+        str | None, ends(metavar="S[,S,S]", help="Standard deviation per channel, likewise.")
     ] = None,
     exact_size: Annotated[
         bool,
-        typer.Option(
+        ends(
             "--exact-size",
             help="Refuse pictures of another size instead of resizing the short side and cropping "
             "the centre.",
-            rich_help_panel="Input and output",
+            show_default=True,
         ),
     ] = False,
     labels: Annotated[
         str | None,
-        typer.Option(
+        ends(
             metavar="A,B,...",
             help="Names of the outputs, public; or a text file with one per line. Default: the "
             "model's metadata.",
-            rich_help_panel="Input and output",
-            show_default=False,
         ),
     ] = None,
     save_ranges: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Also save the calibrated ranges, to compile again without images.",
-            rich_help_panel="Compiler",
-            show_default=False,
+        expert(
+            metavar="FILE", help="Also save the calibrated ranges, to compile again without images."
         ),
     ] = None,
     pipeline: Annotated[
         str | None,
-        typer.Option(
+        expert(
             metavar="PASSES",
             help="Graph passes to run, name{option=value},...; the default is printed by "
             "--dump-after.",
-            rich_help_panel="Compiler",
-            show_default=False,
         ),
     ] = None,
     dump_after: Annotated[
         str | None,
-        typer.Option(
-            metavar="PASS|all",
-            help="Write the Graph after this pass, or after each, as text.",
-            rich_help_panel="Compiler",
-            show_default=False,
-        ),
+        expert(metavar="PASS|all", help="Write the Graph after this pass, or after each, as text."),
     ] = None,
     dump_folder: Annotated[
         Path,
-        typer.Option(metavar="DIR", help="Where --dump-after writes.", rich_help_panel="Compiler"),
+        expert(metavar="DIR", help="Where --dump-after writes.", show_default=True),
     ] = Path("dump"),
 ) -> None:
     given = dict(locals())  # by the options' names, which are those of the fields

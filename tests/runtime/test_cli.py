@@ -22,7 +22,7 @@ from moiety.runtime.intake import pictures as images
 from moiety.runtime.program import Program
 from moiety.runtime.program import folder as artifacts
 from moiety.runtime.program.cleartext import Executor
-from tests.support.command import COMMAND, ENVIRONMENT, Compiled, moiety, serving
+from tests.support.command import MANY, Compiled, many_images, moiety, serving
 from tests.support.nets import small_resnet
 
 
@@ -229,32 +229,14 @@ def test_max_clients(compiled: Compiled, tmp_path: Path) -> None:
 def test_interrupted_client_keeps_its_results(
     compiled: Compiled, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    listing = tmp_path / "many.csv"
-    listing.write_text("file\n" + f"{compiled.pictures / '0.png'}\n" * 300)
     with serving(compiled.folder) as server:
-        arguments = [
-            "infer",
-            str(compiled.public),
-            str(listing),
-            "--connect",
-            server.address,
-            "-o",
-            str(tmp_path / "r.json"),
-        ]
-        client = subprocess.Popen(
-            [*COMMAND, *arguments],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=ENVIRONMENT,
-        )
-        assert client.stderr is not None
-        assert "1 of 300" in client.stderr.readline()
+        client = many_images(server, compiled, tmp_path / "r.json")
         client.send_signal(number)
         assert client.wait(timeout=20) == code
+        assert client.stderr is not None
         assert "Traceback" not in client.stderr.read()
         results = json.loads((tmp_path / "r.json").read_text())
-        assert 1 <= len(results["images"]) < 300
+        assert 1 <= len(results["images"]) < MANY
         assert results["complete"] is False
         server.infer(
             compiled.public, compiled.pictures / "1.png", "-o", tmp_path / "again.json"
