@@ -1,5 +1,5 @@
-"""Vendor and hospital as two processes of this machine: the commands `moiety serve` and `moiety
-infer` over loopback TCP.
+"""Vendor and hospital as two processes of this machine: the commands `moiety serve` and
+`moiety infer` over loopback TCP.
 """
 
 from __future__ import annotations

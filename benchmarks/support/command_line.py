@@ -64,8 +64,8 @@ SHARED: dict[str, dict[str, Any]] = {
 
 
 def parser(name: str, usage: str | None, *shared: str) -> argparse.ArgumentParser:
-    """The parser of `python -m benchmarks.NAME`, whose help is the module's docstring `usage`,
-    with some of the options in `SHARED`.
+    """The parser of `python -m benchmarks.NAME`, whose help is the module's docstring `usage`, with
+    some of the options in `SHARED`.
     """
     made = argparse.ArgumentParser(
         prog=f"python -m benchmarks.{name}",

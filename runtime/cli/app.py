@@ -69,8 +69,8 @@ def find_commands() -> dict[str, tuple[str, Path]]:
 
 
 def load(name: str) -> TyperCommand:
-    """A command with its options, its module imported. Raises `BadInput` where something that it
-    needs is not installed.
+    """A command with its options, its module imported. Raises `BadInput` where something
+    that it needs is not installed.
     """
     module_name, _ = find_commands()[name]
     try:

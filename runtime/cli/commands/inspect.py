@@ -1,9 +1,9 @@
-"""Show a Program: its layers and widths, RLWE parameters, what it costs on the wire, and what it
-discloses about the weights.
+"""Show a Program: its layers and widths, RLWE parameters, what it costs on the wire, and what
+it discloses about the weights.
 
-All of it is public. `up` is hospital to vendor. A round here is one flight in one direction. Bytes
-and flights of --cost are exact; seconds are a prediction from figures that `moiety
-calibrate-machine` measures.
+All of it is public. `up` is hospital to vendor. A round here is one flight in one
+direction. Bytes and flights of --cost are exact; seconds are a prediction from figures that
+`moiety calibrate-machine` measures.
 """
 
 from __future__ import annotations
