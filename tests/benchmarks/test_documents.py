@@ -50,7 +50,7 @@ def test_results_go_into_the_document(tmp_path: Path) -> None:
     }
     network |= {"server_cpu_s": 2.0, "client_cpu_s": 1.0, "bytes_total": 10**9}
     network |= {"peak_rss_server": 10**9, "peak_rss_client": 10**8}
-    single = {
+    single: Row = {
         "benchmark": "protocols",
         "case": "relu 16 to 28 bits",
         "ot": "mixed",

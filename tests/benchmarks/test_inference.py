@@ -18,6 +18,7 @@ from benchmarks.support.harness import VerificationFailed
 from benchmarks.support.profiled_command import Parts, Profile, Watch
 from moiety.protocols.cost import Cost
 from moiety.protocols.network import LAN
+from moiety.runtime.cost import traffic
 from tests.support.command import Compiled
 
 EVERY_ROW = {"machine", "versions", "kernels_backend", "seed"}
@@ -82,10 +83,8 @@ def test_inference_refuses_a_wrong_result(
 def test_inference_refuses_undeclared_bytes(
     compiled: Compiled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = oracle.traffic.image_cost
-    monkeypatch.setattr(
-        oracle.traffic, "image_cost", lambda program: honest(program) + Cost.of(("C", 1))
-    )
+    honest = traffic.image_cost
+    monkeypatch.setattr(traffic, "image_cost", lambda program: honest(program) + Cost.of(("C", 1)))
     with pytest.raises(VerificationFailed, match="declared are"):
         inference.main([*given(compiled), "--runs", "1", "--no-pin"])
 
@@ -141,7 +140,12 @@ def test_a_watch_tells_computing_from_waiting() -> None:
         watch.around("kernel", compute, "compute"),
         watch.around("socket", lambda: time.sleep(0.1)),
     )
-    both = watch.around("kernel", lambda: (compute(), kernel()), "outer")
+
+    def nested() -> None:
+        compute()
+        kernel()
+
+    both = watch.around("kernel", nested, "outer")
     with watch.step("relu"):
         kernel()
         read()

@@ -40,15 +40,19 @@ def echo() -> Iterator[str]:
         thread.join(timeout=5)
 
 
+def send(connection: socket.socket, data: bytes) -> None:
+    """All of it, and the end of this direction."""
+    connection.sendall(data)
+    connection.shutdown(socket.SHUT_WR)
+
+
 def exchange(network: Network, data: bytes) -> tuple[bytes, float]:
     """Send all, end, read until the end; seconds from the first byte sent to the last one back."""
     with echo() as address, relay(network, address) as reached:
         host, _, port = reached.rpartition(":")
         with socket.create_connection((host, int(port))) as connection:
             started = time.perf_counter()
-            writer = threading.Thread(
-                target=lambda: (connection.sendall(data), connection.shutdown(socket.SHUT_WR))
-            )
+            writer = threading.Thread(target=send, args=(connection, data))
             writer.start()
             parts = []
             while part := connection.recv(1 << 16):

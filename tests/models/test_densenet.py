@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import onnx
@@ -68,9 +68,9 @@ def test_both_export_styles_are_the_checkpoint(checkpoint: Path, tmp_path: Path)
     with torch.no_grad():
         expected = model(torch.from_numpy(batch)).numpy()
     norms = {}
-    for style in ("folded", "separate-batchnorm"):
+    for style in get_args(export.Style):
         path = tmp_path / f"{style}.onnx"
-        export.export_checkpoint(checkpoint, path, style, label_names=["a", "b", "c"])  # type: ignore[arg-type]
+        export.export_checkpoint(checkpoint, path, style, label_names=["a", "b", "c"])
         exported = onnx.load(str(path))
         norms[style] = sum(node.op_type == "BatchNormalization" for node in exported.graph.node)
         assert get_metadata(exported) == (["a", "b", "c"], IMAGENET)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shutil
 import subprocess
@@ -205,5 +206,9 @@ def test_documented_commands_exist(name: str, command: str) -> None:
         assert options <= taken | {"--help"}
     else:
         module = command.split()[2]
-        path = ROOT / (module.removeprefix("moiety.").replace(".", "/") + ".py")
-        assert all(f'"{option}"' in path.read_text() for option in options - {"--help"})
+        if module.startswith("benchmarks."):
+            known_options = importlib.import_module(module).parser().format_help()
+        else:  # needs PyTorch: read, not imported
+            path = ROOT / (module.removeprefix("moiety.").replace(".", "/") + ".py")
+            known_options = path.read_text()
+        assert all(option in known_options for option in options)
