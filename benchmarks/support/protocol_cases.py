@@ -66,58 +66,71 @@ def cases(elements: int, pool: tuple[int, int, int], shrink: int, seed: int) -> 
     """All cases: element-wise protocols on `elements` values, max-pool on `pool`, convolutions with
     channels and filters divided by `shrink`.
     """
+    yield from relu_cases(elements, seed)
+    yield gates_case(elements, 16, 8, seed)
+    yield from truncation_cases(elements, seed)
+    yield from maxpool_cases(pool, seed)
+    for name, (shape, filters, kernel) in LAYERS.items():
+        small, fewer = (max(1, shape[0] // shrink), *shape[1:]), max(1, filters // shrink)
+        for masking in ("flooded", "uniform"):
+            yield linear_case(f"{name} {masking}", small, fewer, kernel, masking, seed)
+    yield from correlation_cases(elements)
+
+
+def relu_cases(elements: int, seed: int) -> Iterator[Case]:
     n = (elements,)
     for bits, out_bits in ((13, 24), (16, 28), (32, 32), (41, 41)):
-        yield _ring_case(
+        yield _of_elements(
             f"relu {bits} to {out_bits} bits",
             "make_relu",
             (seed, n, bits, out_bits),
-            np.maximum(values(seed, n, bits), 0),
-            out_bits,
+            opens_to(np.maximum(values(seed, n, bits), 0), out_bits),
             costs.relu(elements, bits, out_bits),
+            elements,
         )
-    yield gates_case(elements, 16, 8, seed)
+
+
+def truncation_cases(elements: int, seed: int) -> Iterator[Case]:
+    n = (elements,)
     for bits, shift in ((28, 12), (41, 12)):
         floors = values(seed, n, bits) >> shift
         arguments = (seed, n, bits, shift)
-        yield _ring_case(
+        yield _of_elements(
             f"truncate exact {bits} bits by {shift}",
             "make_truncate_exact",
             arguments,
-            floors,
-            bits - shift,
+            opens_to(floors, bits - shift),
             costs.truncate_exact(elements, bits, shift),
+            elements,
         )
-        yield _ring_case(
+        yield _of_elements(
             f"truncate stochastic {bits} bits by {shift}",
             "make_truncate_stochastic",
             arguments,
-            floors,
-            bits - shift,
+            opens_to(floors, bits - shift, above=1),
             costs.truncate_stochastic(elements, bits, shift),
-            above=1,
+            elements,
         )
+
+
+def maxpool_cases(pool: tuple[int, int, int], seed: int) -> Iterator[Case]:
     for bits in (16, 41):
         x = values(seed, pool, bits)
-        yield _ring_case(
+        yield _of_elements(
             f"max-pool 3x3/2 {bits} bits",
             "make_maxpool",
             (seed, pool, bits),
-            cleartext_pool(x),
-            bits,
+            opens_to(cleartext_pool(x), bits),
             costs.maxpool(pool, bits, *POOL),
-            work=x.size,
+            x.size,
         )
-    for name, (shape, filters, kernel) in LAYERS.items():
-        small = (max(1, shape[0] // shrink), *shape[1:])
-        for masking in ("flooded", "uniform"):
-            yield linear_case(
-                f"{name} {masking}", small, max(1, filters // shrink), kernel, masking, seed
-            )
+
+
+def correlation_cases(elements: int) -> Iterator[Case]:
     for width in (4, 1):
         yield Case(
             name=f"correlations of {width} bits",
-            maker="benchmarks.support.protocol_cases:make_correlations",
+            maker=f"{__name__}:make_correlations",
             arguments=(elements, width),
             check=check_correlations,
             declared=Cost((costs.Draw("C", elements, width),)),
@@ -126,26 +139,15 @@ def cases(elements: int, pool: tuple[int, int, int], shrink: int, seed: int) -> 
         )
 
 
-def _ring_case(
+def _of_elements(
     name: str,
     maker: str,
     arguments: tuple[Any, ...],
-    expected: I64,
-    bits: int,
+    check: Callable[[U64, U64], str | None],
     declared: Cost,
-    above: int = 0,
-    work: int | None = None,
+    work: int,
 ) -> Case:
-    check = opens_to(expected, bits, 0, above)
-    return Case(
-        name,
-        f"benchmarks.support.protocol_cases:{maker}",
-        arguments,
-        check,
-        declared,
-        work or expected.size,
-        "elements",
-    )
+    return Case(name, f"{__name__}:{maker}", arguments, check, declared, work, "elements")
 
 
 def values(seed: int, shape: Shape, bits: int) -> I64:
@@ -171,7 +173,9 @@ def share(session: Session, seed: int, shape: Shape, bits: int) -> U64:
     )
 
 
-def opens_to(expected: I64, bits: int, below: int, above: int) -> Callable[[U64, U64], str | None]:
+def opens_to(
+    expected: I64, bits: int, below: int = 0, above: int = 0
+) -> Callable[[U64, U64], str | None]:
     """A check: the shares open to `expected`, or at most `below` less
     or `above` more, modulo 2^bits.
     """
@@ -235,7 +239,7 @@ def gates_case(elements: int, bits: int, count: int, seed: int) -> Case:
 
     return Case(
         name=f"gates {bits} bits, {count} thresholds",
-        maker="benchmarks.support.protocol_cases:make_gates",
+        maker=f"{__name__}:make_gates",
         arguments=(seed, (elements,), bits, count),
         check=check,
         declared=costs.gates(elements, bits, count),
@@ -325,7 +329,7 @@ def linear_case(
     slack = 0 if masking == "flooded" else 1
     return Case(
         name=name,
-        maker="benchmarks.support.protocol_cases:make_linear",
+        maker=f"{__name__}:make_linear",
         arguments=(seed, spec),
         check=opens_to(cleartext_conv(seed, spec), spec.bits, slack, slack),
         declared=Cost.of(
