@@ -2,7 +2,9 @@
 for activation and weight bits.
 
     python -m benchmarks.accuracy_vs_bits --images 200 --csv accuracy.csv --plot accuracy.png
-    python -m benchmarks.accuracy_vs_bits --activation-bits 14 --weight-bits 10 --images 0        the whole split
+    python -m benchmarks.accuracy_vs_bits --activation-bits 14 --weight-bits 10 --images 0
+
+`--images 0` takes the whole split.
 
 For each plan: AUROC of every label with DeLong's interval, its change against the float model on
 the same images with a paired bootstrap interval over patients, the error of the logits, overflows,
@@ -17,11 +19,11 @@ import argparse
 import csv
 import itertools
 import multiprocessing
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,10 +31,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks import harness
-from benchmarks.corpus import Corpus, read_corpus
-from benchmarks.harness import Row
-from benchmarks.statistics import delong, paired_change
+from benchmarks.support import command_line, harness
+from benchmarks.support.command_line import positive
+from benchmarks.support.corpus import Corpus, read_corpus
+from benchmarks.support.figures import figure
+from benchmarks.support.generators import declared_bytes
+from benchmarks.support.harness import Row
+from benchmarks.support.statistics import Bools, delong, paired_change
 from moiety.compiler.building import CompileOptions, public_description
 from moiety.compiler.compile import Compiled, calibration_ranges, compile_graph
 from moiety.compiler.ir.graph import Graph
@@ -43,39 +48,22 @@ from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.ranges import Ranges
 from moiety.compiler.planning.search import USUAL_ERROR
 from moiety.compiler.simulate import FloatModel
-from moiety.protocols.errors import BadInput, BadPlan, MoietyError
-from moiety.protocols.ot.generators import NEVER_SILENT, Mixed
-from moiety.runtime import program as ir
-from moiety.runtime.cost import traffic as costing
-from moiety.runtime.intake import pictures as images
-from moiety.runtime.party.generators import ALWAYS_SILENT
+from moiety.models.xrays import HOW_TO_GIVE_DATA, data_folder
+from moiety.protocols.arrays import F64
+from moiety.protocols.errors import BadInput, BadPlan
+from moiety.runtime.cost import traffic
+from moiety.runtime.intake import pictures
+from moiety.runtime.program import Preprocessing, Program
 from moiety.runtime.program import folder as artifacts
 from moiety.runtime.program.cleartext import CleartextExecutor
-
-DEFAULT_MODEL = harness.ROOT / "models" / "chest-densenet121.onnx"
-F64 = npt.NDArray[np.float64]
-FAST_NETWORK = 4
-"""Choices of at least so many bits take silent correlations between machines
-on a fast network (`--ot auto`).
-"""
 
 CHUNK = 8
 """Images per unit of work."""
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        prog="python -m benchmarks.accuracy_vs_bits",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    p.add_argument(
-        "--model",
-        type=Path,
-        default=DEFAULT_MODEL,
-        metavar="MODEL.onnx",
-        help="default: the shipped one",
-    )
+    shared = ("--model", "--rounding", "--seed", "--plot", "--json")
+    p = command_line.parser("accuracy_vs_bits", __doc__, *shared)
     p.add_argument(
         "--data", type=Path, metavar="DIR", help="folder with labels.csv (default: MOIETY_DATA)"
     )
@@ -88,13 +76,6 @@ def parser() -> argparse.ArgumentParser:
         help="evenly spaced, 0 for all (default 200)",
     )
     p.add_argument(
-        "--calibration",
-        type=harness.positive,
-        default=64,
-        metavar="N",
-        help="training images (default 64)",
-    )
-    p.add_argument(
         "--activation-bits", type=int, nargs="+", default=[8, 9, 10, 11, 12, 14], metavar="N"
     )
     p.add_argument("--weight-bits", type=int, nargs="+", default=[8, 10, 11, 12, 14], metavar="N")
@@ -102,53 +83,89 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--searched", action="store_true", help="also the planner's own choice, marked in the plot"
     )
-    p.add_argument(
-        "--rounding",
-        choices=("exact", "stochastic"),
-        default="stochastic",
-        help="default: stochastic",
-    )
-    p.add_argument(
-        "--seed",
-        type=int,
-        default=1,
-        help="of simulated roundings and of the bootstrap (default 1)",
-    )
-    p.add_argument(
-        "--bootstrap",
-        type=harness.positive,
-        default=1000,
-        metavar="N",
-        help="resamples (default 1000)",
-    )
-    p.add_argument("--processes", type=harness.positive, default=2, metavar="N", help="default 2")
+    for option, default, what in (
+        ("--calibration", 64, "training images"),
+        ("--bootstrap", 1000, "resamples"),
+        ("--processes", 2, "that run images"),
+    ):
+        what = f"{what} (default {default})"
+        p.add_argument(option, type=positive, default=default, metavar="N", help=what)
     p.add_argument("--csv", type=Path, metavar="FILE", help="one line per plan and label")
-    p.add_argument(
-        "--json",
-        type=Path,
-        metavar="FILE",
-        help="one object per plan (default: one per line to stdout)",
-    )
-    p.add_argument("--plot", type=Path, metavar="FILE.png", help="figure (needs matplotlib)")
     return p
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Row]:
     options = parser().parse_args(arguments)
-    folder = options.data or harness.data_folder()
-    if folder is None:
-        raise BadInput(
-            "no labelled images: give --data DIR, or set MOIETY_DATA to a folder with labels.csv"
-        )
     harness.one_thread()
-    graph, preprocessing, labels = imported(options.model)
+    rows = list(measured(make_study(options), options))
+    if options.csv:
+        write_csv(rows, options.csv)
+    if options.plot:
+        plot(rows, options.plot)
+    if options.json or not options.csv:
+        harness.write_rows(rows, options.json)
+    return rows
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """What all plans have in common: the legalised Graph, how pictures become its input, the names
+    of its outputs, its ranges, and the images with their labels.
+    """
+
+    model: Path
+    graph: Graph
+    preprocessing: Preprocessing | None
+    labels: tuple[str, ...]
+    ranges: Ranges
+    corpus: Corpus
+
+    def compile(self, options: PlanOptions, place: Path) -> Compiled:
+        """Into the folder `place`, where the worker processes find it. Raises `BadPlan`."""
+        return compile_graph(
+            self.graph,
+            self.ranges,
+            options,
+            place,
+            preprocessing=self.preprocessing,
+            labels=self.labels,
+        )
+
+    def float_logits(self, program: Program) -> F64:
+        """The float model's outputs, `(images, labels)`."""
+        reference = FloatModel(self.model, program)
+        (index,) = program.outputs
+        return np.stack(
+            [
+                reference(pictures.load(file, program.input.shape, program.preprocessing))[index]
+                for file in self.corpus.files
+            ]
+        )
+
+
+def make_study(options: argparse.Namespace) -> Study:
+    """Import and calibrate. Raises `BadInput` without data, or for outputs without names."""
+    folder = options.data or data_folder()
+    if folder is None:
+        raise BadInput(f"no labelled images: {HOW_TO_GIVE_DATA}, or give --data DIR")
+    graph = legalise(optimise(import_onnx(options.model)))
+    shape = graph.shapes[graph.inputs[0]][1:]
+    preprocessing, labels = public_description(options.model, shape, CompileOptions(calibration=[]))
+    if not labels:
+        raise BadInput(
+            f"{options.model} does not name its outputs (metadata moiety.labels), so they cannot "
+            "be compared with labels"
+        )
     corpus = read_corpus(folder, options.split, labels, options.images or None)
     training = read_corpus(folder, "train", labels, options.calibration)
-    shape = graph.shapes[graph.inputs[0]][1:]
-    calibration = [images.load(file, shape, preprocessing) for file in training.files]
+    calibration = [pictures.load(file, shape, preprocessing) for file in training.files]
     ranges = calibration_ranges(graph, calibration, responses=options.searched)
     harness.say(f"{len(corpus.files)} images, calibrated on {len(training.files)}")
-    rows: list[Row] = []
+    return Study(options.model, graph, preprocessing, labels, ranges, corpus)
+
+
+def measured(study: Study, options: argparse.Namespace) -> Iterator[Row]:
+    """A row per plan that there is."""
     reference: F64 | None = None
     with (
         tempfile.TemporaryDirectory(prefix="moiety-sweep-") as scratch,
@@ -159,56 +176,34 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
         for number, widths in enumerate(sweep(options)):
             place = Path(scratch) / str(number)
             try:
-                compiled = planned(
-                    graph, ranges, plan_options(options, widths), place, preprocessing, labels
-                )
+                compiled = study.compile(plan_options(options, widths), place)
             except BadPlan as error:
                 harness.say(f"{widths or 'searched'}: no plan ({error})")
                 continue
-            program, searched = compiled.program, not widths
-            widths = widths or mean_widths(compiled)
             if reference is None:
-                reference = float_logits(options.model, program, corpus)
+                reference = study.float_logits(compiled.program)
             started = time.perf_counter()
-            logits, overflows = swept(pool, place, corpus, options.seed)
+            logits, overflows = swept(pool, place, study.corpus, options.seed)
+            seconds = options.processes * (time.perf_counter() - started)
             row = {
                 "benchmark": "accuracy_vs_bits",
                 **harness.environment(),
-                "model": options.model.name,
-            }
-            row |= {
+                "model": study.model.name,
                 "split": options.split,
                 "seed": options.seed,
                 "rounding": options.rounding,
-                "searched": searched,
+                "searched": not widths,
+                **(widths or mean_widths(compiled)),
+                "images": len(study.corpus.files),
+                "margin_bits": plan_options(options, {}).margin_bits,
+                "program": compiled.program.digest(),
+                **judged(study.corpus, logits, reference, options),
+                "overflows": overflows,
+                **declared_bytes(traffic.image_cost(compiled.program)),
+                "seconds_per_image": seconds / len(study.corpus.files),
             }
-            row |= widths
-            row |= judged(program, corpus, logits, reference, overflows, options)
-            row["seconds_per_image"] = (
-                options.processes * (time.perf_counter() - started) / len(corpus.files)
-            )
-            rows.append(row)
             harness.say(summary(row))
-    if options.csv:
-        write_csv(rows, options.csv)
-    if options.plot:
-        plot(rows, options.plot)
-    if options.json or not options.csv:
-        harness.write_rows(rows, options.json)
-    return rows
-
-
-def imported(model: Path) -> tuple[Graph, ir.Preprocessing | None, tuple[str, ...]]:
-    """The legalised Graph, how pictures become its input, and the names of its outputs."""
-    graph = legalise(optimise(import_onnx(model)))
-    preprocessing, labels = public_description(
-        model, graph.shapes[graph.inputs[0]][1:], CompileOptions(calibration=[])
-    )
-    if not labels:
-        raise BadInput(
-            f"{model} does not name its outputs (metadata moiety.labels), so they cannot be compared with labels"
-        )
-    return graph, preprocessing, labels
+            yield row
 
 
 def sweep(options: argparse.Namespace) -> Iterator[dict[str, float]]:
@@ -245,28 +240,6 @@ def plan_options(options: argparse.Namespace, widths: Mapping[str, Any]) -> Plan
     return PlanOptions(**chosen)
 
 
-def planned(
-    graph: Graph,
-    ranges: Ranges,
-    options: PlanOptions,
-    place: Path,
-    preprocessing: ir.Preprocessing | None,
-    labels: tuple[str, ...],
-) -> Compiled:
-    """Compile into `place`, where the worker processes find it."""
-    return compile_graph(graph, ranges, options, place, preprocessing=preprocessing, labels=labels)
-
-
-def float_logits(model: Path, program: ir.Program, corpus: Corpus) -> F64:
-    """The float model's outputs, `(images, labels)`."""
-    reference = FloatModel(model, program)
-    (index,) = program.outputs
-    shape = program.input.shape
-    return np.stack(
-        [reference(images.load(file, shape, program.preprocessing))[index] for file in corpus.files]
-    )
-
-
 # --- work of the processes ------------------------------------------------------------------------
 
 
@@ -279,7 +252,7 @@ def swept(pool: ProcessPoolExecutor, place: Path, corpus: Corpus, seed: int) -> 
 
 
 @lru_cache(maxsize=1)
-def loaded(place: Path) -> tuple[ir.Program, Any]:
+def loaded(place: Path) -> tuple[Program, Any]:
     return artifacts.load_vendor(place)
 
 
@@ -291,7 +264,7 @@ def run_chunk(place: Path, files: Sequence[Path], seed: Sequence[int]) -> tuple[
     rng = np.random.default_rng(list(seed)) if program.rounding == "stochastic" else None
     executor = CleartextExecutor(program, weights, rng)
     ((index, step),) = program.outputs.items()
-    tensors = (images.load(file, program.input.shape, program.preprocessing) for file in files)
+    tensors = (pictures.load(file, program.input.shape, program.preprocessing) for file in files)
     logits = np.stack(
         [executor.run_integers(tensor)[index].ravel() * step.scale for tensor in tensors]
     )
@@ -301,63 +274,59 @@ def run_chunk(place: Path, files: Sequence[Path], seed: Sequence[int]) -> tuple[
 # --- figures --------------------------------------------------------------------------------------
 
 
-def judged(
-    program: ir.Program,
-    corpus: Corpus,
-    logits: F64,
-    reference: F64,
-    overflows: int,
-    options: argparse.Namespace,
-) -> Row:
-    """AUROC by label, logit error, overflows, declared cost."""
+def judged(corpus: Corpus, logits: F64, reference: F64, options: argparse.Namespace) -> Row:
+    """AUROC by label, and the error of the logits, `(images, labels)`."""
     error = np.abs(logits - reference)
-    softspoken, mixed, silent = (
-        costing.image_cost(program).on(Mixed(start))
-        for start in (NEVER_SILENT, FAST_NETWORK, ALWAYS_SILENT)
-    )
     by_label: dict[str, Row] = {}
     for column, label in enumerate(corpus.labels):
         known = np.isfinite(corpus.truth[:, column])
-        truth = corpus.truth[known, column] > 0.5
-        fixed, floats = logits[known, column], reference[known, column]
-        found = delong(fixed, truth)
-        rng = np.random.default_rng([options.seed, column])
-        change = paired_change(fixed, floats, truth, corpus.groups[known], options.bootstrap, rng)
-        by_label[label] = {
-            "n": int(known.sum()),
-            "positives": int(truth.sum()),
-            "auroc": found.value,
-            "auroc_low": found.low,
-            "auroc_high": found.high,
-            "auroc_float": found.value - change.value,
-            "change": change.value,
-            "change_low": change.low,
-            "change_high": change.high,
-        }
+        by_label[label] = judged_label(
+            logits[known, column],
+            reference[known, column],
+            corpus.truth[known, column] > 0.5,
+            corpus.groups[known],
+            options.bootstrap,
+            np.random.default_rng([options.seed, column]),
+        )
     changes = [abs(entry["change"]) for entry in by_label.values() if np.isfinite(entry["change"])]
     return {
-        "images": len(corpus.files),
-        "margin_bits": plan_options(options, {}).margin_bits,
-        "program": program.digest(),
         "largest_change": max(changes, default=float("nan")),
         "logit_error_max": float(error.max()),
         "logit_error_mean": float(error.mean()),
-        "overflows": overflows,
-        "bytes_client_to_server": mixed.up,
-        "bytes_server_to_client": mixed.down,
-        "bytes_total": mixed.total,
-        "bytes_total_softspoken": softspoken.total,
-        "bytes_total_silent": silent.total,
-        "rounds": mixed.rounds,
         "labels": by_label,
+    }
+
+
+def judged_label(
+    fixed: F64,
+    floats: F64,
+    truth: Bools,
+    groups: npt.NDArray[np.str_],
+    resamples: int,
+    rng: np.random.Generator,
+) -> Row:
+    """AUROC of one label with its interval, and its change against the float model with its own."""
+    found = delong(fixed, truth)
+    change = paired_change(fixed, floats, truth, groups, resamples, rng)
+    return {
+        "n": truth.size,
+        "positives": int(truth.sum()),
+        "auroc": found.value,
+        "auroc_low": found.low,
+        "auroc_high": found.high,
+        "auroc_float": found.value - change.value,
+        "change": change.value,
+        "change_low": change.low,
+        "change_high": change.high,
     }
 
 
 def summary(row: Row) -> str:
     return (
-        f"activations {row['activation_bits']:2}, weights {row['weight_bits']:2}: largest AUROC change "
-        f"{row['largest_change']:.4f}, logit error {row['logit_error_max']:.3f} (mean {row['logit_error_mean']:.4f}), "
-        f"{row['overflows']} overflows, {row['bytes_total'] / 1e9:.2f} GB"
+        f"activations {row['activation_bits']:2}, weights {row['weight_bits']:2}: largest AUROC "
+        f"change {row['largest_change']:.4f}, logit error {row['logit_error_max']:.3f} (mean "
+        f"{row['logit_error_mean']:.4f}), {row['overflows']} overflows, "
+        f"{row['bytes_total'] / 1e9:.2f} GB"
     )
 
 
@@ -384,57 +353,45 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
         writer.writerows(lines)
 
 
+PANELS = (
+    ("largest_change", "largest AUROC change of any label", "log", 1.0),
+    ("logit_error_max", "largest logit error", "log", 1.0),
+    ("bytes_total", "gigabytes per image", "linear", 1e-9),
+)
+"""Field, title, scale of the axis, unit."""
+
+
 def plot(rows: Sequence[Row], path: Path) -> None:
-    """Three panels over activation bits, one line per weight bits:
-    AUROC change, logit error, bytes.
-    """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    panels = (
-        ("largest_change", "largest AUROC change of any label", True, 1.0),
-        ("logit_error_max", "largest logit error", True, 1.0),
-        ("bytes_total", "gigabytes per image", False, 1e-9),
-    )
-    figure, axes = pyplot.subplots(1, len(panels), figsize=(13, 4), constrained_layout=True)
-    for axis, (name, title, logarithmic, factor) in zip(axes, panels, strict=True):
-        uniform = [row for row in rows if not row["searched"]]
-        for weight_bits in sorted({row["weight_bits"] for row in uniform}):
-            chosen = sorted(
-                (row["activation_bits"], row[name] * factor)
-                for row in uniform
-                if row["weight_bits"] == weight_bits
+    """Three panels over activation bits, one line per weight bits."""
+    with figure(path, len(PANELS), figsize=(13, 4)) as (made, axes):
+        for axis, (name, title, scale, unit) in zip(axes, PANELS, strict=True):
+            plot_panel(axis, rows, name, unit)
+            axis.set_xlabel("activation bits")
+            axis.set_title(title)
+            axis.grid(True, alpha=0.3)
+            axis.set_yscale(scale)
+        axes[0].legend()
+        if rows:
+            made.suptitle(
+                f"{rows[0]['model']}, {rows[0]['images']} images, {rows[0]['rounding']} rounding"
             )
-            axis.plot(*zip(*chosen, strict=True), marker="o", label=f"{weight_bits}-bit weights")
-        for row in rows:
-            if row["searched"]:
-                axis.plot(
-                    row["activation_bits"],
-                    row[name] * factor,
-                    "k*",
-                    markersize=14,
-                    label="the planner's choice",
-                )
-        axis.set_xlabel("activation bits")
-        axis.set_title(title)
-        axis.grid(True, alpha=0.3)
-        if logarithmic:
-            axis.set_yscale("log")
-    axes[0].legend()
-    if rows:
-        figure.suptitle(
-            f"{rows[0]['model']}, {rows[0]['images']} images, {rows[0]['rounding']} rounding"
+
+
+def plot_panel(axis: Any, rows: Sequence[Row], name: str, unit: float) -> None:
+    """One field of all plans; the planner's choice as a star."""
+    uniform = [row for row in rows if not row["searched"]]
+    for weight_bits in sorted({row["weight_bits"] for row in uniform}):
+        chosen = sorted(
+            (row["activation_bits"], row[name] * unit)
+            for row in uniform
+            if row["weight_bits"] == weight_bits
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
+        axis.plot(*zip(*chosen, strict=True), marker="o", label=f"{weight_bits}-bit weights")
+    for row in rows:
+        if row["searched"]:
+            star = {"markersize": 14, "label": "the planner's choice"}
+            axis.plot(row["activation_bits"], row[name] * unit, "k*", **star)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except MoietyError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    command_line.run(main)

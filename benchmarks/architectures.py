@@ -1,8 +1,8 @@
 """Full-size networks through import, passes, planning and the cleartext
 executor, against onnxruntime.
 
-    python -m benchmarks.architectures MODEL.onnx... [--images N] [--calibration N] [--seed S] [--json FILE]
-                                       [--activation-bits N] [--weight-bits N] [--margin-bits N]
+    python -m benchmarks.architectures MODEL.onnx... [--images N] [--calibration N] [--seed S]
+        [--json FILE] [--activation-bits N] [--weight-bits N] [--margin-bits N]
 
 Models of any architecture with one image input, for example from `python -m moiety.models.export
 --architecture resnet50 --labels 14`. Images are random and smooth. For each file: the largest
@@ -15,23 +15,25 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnxruntime
 
+from benchmarks.support import command_line
+from benchmarks.support.harness import Row
 from moiety.compiler.compile import compile_model
 from moiety.compiler.planning.options import PlanOptions
+from moiety.protocols.arrays import F32
 from moiety.runtime.cost.traffic import image_cost
 from moiety.runtime.program.cleartext import CleartextExecutor
 
 WIDTHS = ("activation_bits", "weight_bits", "margin_bits")
 
 
-def smooth_images(shape: tuple[int, ...], count: int, seed: int) -> npt.NDArray[np.float32]:
+def smooth_images(shape: tuple[int, ...], count: int, seed: int) -> F32:
     """Random normalised images, float32 `(count, *shape)`: noise of 1/16 of the size,
     interpolated, and a little fine noise.
     """
@@ -43,15 +45,11 @@ def smooth_images(shape: tuple[int, ...], count: int, seed: int) -> npt.NDArray[
         low = position.astype(int)
         weight = (position - low).reshape((-1, 1) if axis == 2 else (1, -1))
         coarse = np.take(coarse, low, axis) * (1 - weight) + np.take(coarse, low + 1, axis) * weight
-    images: npt.NDArray[np.float32] = (coarse + rng.normal(scale=0.1, size=coarse.shape)).astype(
-        np.float32
-    )
+    images: F32 = (coarse + rng.normal(scale=0.1, size=coarse.shape)).astype(np.float32)
     return images
 
 
-def measure(
-    path: Path, images: int, calibration: int, seed: int, plan: PlanOptions
-) -> dict[str, Any]:
+def measure(path: Path, images: int, calibration: int, seed: int, plan: PlanOptions) -> Row:
     """One file's row."""
     model = onnx.load(str(path))
     shape = tuple(dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim)[1:]
@@ -83,26 +81,22 @@ def measure(
     }
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.architectures",
-        description="Full-size networks in the cleartext executor.",
-    )
-    parser.add_argument("models", type=Path, nargs="+", help="ONNX files")
-    parser.add_argument("--images", type=int, default=2, help="test images (default 2)")
-    parser.add_argument("--calibration", type=int, default=8, help="calibration images (default 8)")
-    parser.add_argument("--seed", type=int, default=1, help="of the images (default 1)")
-    parser.add_argument("--json", type=Path, help="append one JSON object per model to this file")
+def parser() -> argparse.ArgumentParser:
+    p = command_line.parser("architectures", __doc__, "--seed")
+    p.add_argument("models", type=Path, nargs="+", help="ONNX files")
+    p.add_argument("--images", type=int, default=2, help="test images (default 2)")
+    p.add_argument("--calibration", type=int, default=8, help="calibration images (default 8)")
+    p.add_argument("--json", type=Path, help="append one JSON object per model to this file")
+    usual = PlanOptions()
     for name in WIDTHS:
-        help_text = f"of the plan (default {getattr(PlanOptions(), name)})"
-        parser.add_argument(
-            f"--{name.replace('_', '-')}",
-            type=int,
-            default=getattr(PlanOptions(), name),
-            help=help_text,
-        )
-    options = parser.parse_args(arguments)
+        default = getattr(usual, name)
+        option = f"--{name.replace('_', '-')}"
+        p.add_argument(option, type=int, default=default, help=f"of the plan (default {default})")
+    return p
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parser().parse_args(arguments)
     plan = PlanOptions(**{name: getattr(options, name) for name in WIDTHS})
     for path in options.models:
         row = json.dumps(measure(path, options.images, options.calibration, options.seed, plan))
@@ -113,4 +107,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -1,8 +1,10 @@
 """The table of protocol costs in docs/protocols.md, from the declared formulas.
 
-python -m benchmarks.cost_tables             print it
-python -m benchmarks.cost_tables --write     put it into the document
-python -m benchmarks.cost_tables --check     exit 1 if the document has another one
+    python -m benchmarks.cost_tables             print it
+    python -m benchmarks.cost_tables --write     put it into the document
+    python -m benchmarks.cost_tables --check     exit 1 if the document has another one
+
+A test checks the document.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from pathlib import Path
 
 import sympy
 
-from benchmarks.harness import ROOT
+from benchmarks.support import command_line
+from benchmarks.support.documents import Section
+from benchmarks.support.harness import ROOT
 from moiety.protocols.compare.extend import extend_cost
 from moiety.protocols.compare.millionaires import less_than_cost
 from moiety.protocols.compare.relu import gates_cost, multiplex_cost, relu_cost
@@ -26,7 +30,7 @@ from moiety.protocols.ot.transfers import Lookup, lookups_cost
 from moiety.protocols.setup import open_session_cost
 
 DOCUMENT = ROOT / "docs" / "protocols.md"
-BEGIN, END = "<!-- costs: begin -->", "<!-- costs: end -->"
+SECTION = Section("costs")
 
 MANY = 1 << 24
 
@@ -74,7 +78,10 @@ def silent(formula: Formula) -> float:
 
 
 def table() -> Iterator[str]:
-    yield "| protocol | bits per element, client to server | server to client | together | silent | flights |"
+    yield (
+        "| protocol | bits per element, client to server | server to client | together | silent "
+        "| flights |"
+    )
     yield "|---|---|---|---|---|---|"
     for name, formula in PROTOCOLS.items():
         up, down, cost = per_element(formula)
@@ -85,35 +92,30 @@ def table() -> Iterator[str]:
     yield f"| set-up, once per connection | {sides} | | {setup.rounds} ({setup.flights}) |"
 
 
-def updated(text: str) -> str:
-    """The document with today's table between the two markers."""
-    head, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    return "\n".join((head + BEGIN, "", *table(), "", END + tail))
+def parser() -> argparse.ArgumentParser:
+    p = command_line.parser("cost_tables", __doc__)
+    action = p.add_mutually_exclusive_group()
+    action.add_argument("--write", action="store_true", help="put the table into the document")
+    action.add_argument("--check", action="store_true", help="compare with the document")
+    p.add_argument(
+        "--document", type=Path, default=DOCUMENT, help="the document (default docs/protocols.md)"
+    )
+    return p
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.cost_tables",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    action = parser.add_mutually_exclusive_group()
-    action.add_argument("--write", action="store_true", help="put the table into the document")
-    action.add_argument("--check", action="store_true", help="compare with the document")
-    parser.add_argument(
-        "--document", type=Path, default=DOCUMENT, help="the document (default docs/protocols.md)"
-    )
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     if not options.write and not options.check:
         print("\n".join(table()))
         return 0
     text = options.document.read_text()
+    updated = SECTION.replaced(text, table())
     if options.write:
-        options.document.write_text(updated(text))
-    elif updated(text) != text:
+        options.document.write_text(updated)
+    elif updated != text:
         print(
-            f"{options.document}: the table is out of date; run python -m benchmarks.cost_tables --write",
+            f"{options.document}: the table is out of date; run python -m benchmarks.cost_tables "
+            "--write",
             file=sys.stderr,
         )
         return 1

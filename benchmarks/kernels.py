@@ -17,19 +17,18 @@ and NumPy's gather can be beaten.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from benchmarks import harness
-from benchmarks.harness import Row
-from benchmarks.kernel_cases import CASES, SEEDS, Made
+from benchmarks.support import command_line, harness
+from benchmarks.support.command_line import positive
+from benchmarks.support.harness import Row
+from benchmarks.support.kernel_cases import CASES, SEEDS, Made
 from moiety.protocols import kernels
 from moiety.protocols.kernels import Backend
 
@@ -39,73 +38,53 @@ VERIFIED_ELEMENTS = 1 << 12
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        prog="python -m benchmarks.kernels",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    p = command_line.parser("kernels", __doc__, "--only", "--seed", "--json")
+    p.add_argument(
+        "--elements", type=positive, default=1 << 18, metavar="N", help="per call (default 2^18)"
     )
     p.add_argument(
-        "--elements",
-        type=harness.positive,
-        default=1 << 18,
-        metavar="N",
-        help="per call (default 2^18)",
-    )
-    p.add_argument(
-        "--repeats", type=harness.positive, default=7, metavar="N", help="runs, the fastest counts"
-    )
-    p.add_argument(
-        "--only",
-        nargs="+",
-        metavar="WORD",
-        help="only kernels whose name contains one of the words",
+        "--repeats", type=positive, default=7, metavar="N", help="runs, the fastest counts"
     )
     p.add_argument(
         "--no-reference",
         action="store_true",
         help="do not time the NumPy twins (they are still compared)",
     )
-    p.add_argument("--seed", type=int, default=1, help="of the inputs (default 1)")
-    p.add_argument(
-        "--json",
-        type=Path,
-        metavar="FILE",
-        help="write the rows there (default: one per line to stdout)",
-    )
     return p
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Row]:
     options = parser().parse_args(arguments)
-    harness.one_thread()
-    chosen = [
-        name for name in CASES if not options.only or any(word in name for word in options.only)
-    ]
-    if not chosen:
+    names = command_line.chosen([*CASES], options.only)
+    if not names:
         parser().error(f"no kernel is named like {' or '.join(options.only)}")
+    harness.one_thread()
     harness.pin(0)
     core = limits(options.repeats, options.elements)
-    environment: Row = {
+    for what, rate in core.items():
+        harness.say(f"{what:18} {rate / 1e9:10.2f} G/s")
+    common: Row = {
         "benchmark": "kernels",
         **harness.environment(),
         "isa": kernels.description(),
+        "seed": options.seed,
+        "limits": core,
     }
-    environment |= {"seed": options.seed, "limits": core}
-    for what, rate in core.items():
-        harness.say(f"{what:18} {rate / 1e9:10.2f} G/s")
     rows = []
-    for name in chosen:
+    for name in names:
         verify(name, options.seed)
-        row = environment | measure(name, options, core)
-        rows.append(row)
-        share = f"{100 * row['share']:5.0f} % of {row['limit']}" if row["share"] else ""
-        slower = f"{row['reference_ns']:9.1f}" if row["reference_ns"] else " " * 9
-        harness.say(
-            f"{name:22} {row['ns']:9.3f} ns per {row['unit']:14} reference {slower} {share}"
-        )
+        rows.append(common | measure(name, options, core))
+        harness.say(line(rows[-1]))
     harness.say("\n" + "\n".join(table(rows)))
     harness.write_rows(rows, options.json)
     return rows
+
+
+def line(row: Row) -> str:
+    """One kernel, as it is done."""
+    share = f"{100 * row['share']:5.0f} % of {row['limit']}" if row["share"] else ""
+    slower = f"{row['reference_ns']:9.1f}" if row["reference_ns"] else " " * 9
+    return f"{row['kernel']:22} {row['ns']:9.3f} ns per {row['unit']:14} reference {slower} {share}"
 
 
 # --- one kernel -----------------------------------------------------------------------------------
@@ -221,7 +200,4 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except harness.VerificationFailed as error:
-        sys.exit(f"error: {error}")
+    command_line.run(main)

@@ -32,6 +32,9 @@ import onnx
 import onnx.backend.test.case.node as node_cases
 from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks.support import command_line
+from benchmarks.support.documents import paragraph
+from benchmarks.support.harness import ROOT
 from moiety.compiler.compile import compile_graph
 from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.graph import Graph
@@ -44,7 +47,7 @@ from moiety.runtime.program.cleartext import CleartextExecutor
 
 Array = npt.NDArray[Any]
 
-OUTPUT = Path(__file__).resolve().parent.parent / "docs" / "onnx-support.md"
+OUTPUT = ROOT / "docs" / "onnx-support.md"
 OPTIONS = PlanOptions(activation_bits=20, weight_bits=16, rounding="stochastic")
 FIXED_POINT_ERROR = 1e-3
 """Largest error of the fixed-point result, relative to the largest
@@ -208,7 +211,7 @@ def _reason(message: str) -> str:
 
 def onnx_version() -> str:
     """As the document names it; another version brings other node tests."""
-    return f"onnx {onnx.__version__}"
+    return f"onnx=={onnx.__version__}"
 
 
 def table(results: Sequence[Result]) -> str:
@@ -219,16 +222,21 @@ def table(results: Sequence[Result]) -> str:
     lines = [
         "# ONNX operators",
         "",
-        "Written by `python -m benchmarks.onnx_support`; a test holds it up to date. The importer takes opsets 9 to",
-        "21. Nodes whose operands are all constants are folded, whatever their operator; the table is about operands",
-        "that are computed from the image. The first axis is the batch of one image and stays first.",
-        "",
-        f"ONNX's own backend node tests of these operators on floating tensors ({onnx_version()}): {len(results)}.",
-        f"In the float executor {passed} give the expected output; {fixed} also compiled to fixed point, with",
-        f"{OPTIONS.activation_bits}-bit activations and {OPTIONS.weight_bits}-bit weights, within",
-        f"{FIXED_POINT_ERROR:g} of the largest result. The others are refused with the reason given below; none gives",
-        "a wrong result. These tests know no batch: what they do to their first axis is mostly refused.",
-        "",
+        *paragraph(
+            "Written by `python -m benchmarks.onnx_support`; a test holds it up to date. The "
+            "importer takes opsets 9 to 21. Nodes whose operands are all constants are folded, "
+            "whatever their operator; the table is about operands that are computed from the "
+            "image. The first axis is the batch of one image and stays first."
+        ),
+        *paragraph(
+            "ONNX's own backend node tests of these operators on floating tensors "
+            f"({onnx_version()}): {len(results)}. In the float executor {passed} give the expected "
+            f"output; {fixed} also compiled to fixed point, with {OPTIONS.activation_bits}-bit "
+            f"activations and {OPTIONS.weight_bits}-bit weights, within {FIXED_POINT_ERROR:g} of "
+            "the largest result. The others are refused with the reason given below; none gives a "
+            "wrong result. These tests know no batch: what they do to their first axis is mostly "
+            "refused."
+        ),
         "| operator | what is supported | since opset | node tests | fixed point |",
         "|---|---|---|---|---|",
     ]
@@ -238,7 +246,8 @@ def table(results: Sequence[Result]) -> str:
         tests = f"{len(good)} of {len(group)}" if group else "none"
         since = onnx.defs.get_schema(op, NEWEST if op != "Upsample" else 9).since_version
         lines.append(
-            f"| {op} | {describe(op)} | {since} | {tests} | {f'{len(compiled)} of {len(good)}' if good else '-'} |"
+            f"| {op} | {describe(op)} | {since} | {tests} | "
+            f"{f'{len(compiled)} of {len(good)}' if good else '-'} |"
         )
     lines += ["", "## Refused", "", "| node test | why |", "|---|---|"]
     lines += [f"| {r.op}: {r.test} | {r.refusal} |" for r in results if r.refusal is not None]
@@ -257,30 +266,28 @@ def table(results: Sequence[Result]) -> str:
     return "\n".join([*lines, ""])
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.onnx_support",
-        description="ONNX's node tests, and the table of what is supported.",
-    )
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    p = command_line.parser("onnx_support", __doc__)
+    p.add_argument(
         "-o", "--output", type=Path, default=OUTPUT, help="the Markdown file (default: in docs/)"
     )
-    parser.add_argument(
+    p.add_argument(
         "--check", action="store_true", help="write nothing; fail when the file is not up to date"
     )
-    options = parser.parse_args(arguments)
+    return p
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parser().parse_args(arguments)
     text = table([run(op, case) for op, case in node_tests(supported_ops())])
     if options.check:
         current = options.output.read_text(encoding="utf-8") if options.output.exists() else ""
-        sys.exit(
-            None
-            if current == text
-            else f"{options.output} is not up to date: run this without --check"
-        )
+        if current != text:
+            sys.exit(f"{options.output} is not up to date: run this without --check")
+        return
     options.output.write_text(text, encoding="utf-8")
     print(f"wrote {options.output}")
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

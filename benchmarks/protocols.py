@@ -1,9 +1,9 @@
 """Protocols one by one: ReLU, truncation, max-pool, convolution, correlations.
 Two processes over loopback TCP.
 
-    python -m benchmarks.protocols                       all, at the sizes at which the peers were measured
+    python -m benchmarks.protocols                       all, as large as the peers were measured
     python -m benchmarks.protocols --only relu --runs 5
-    python -m benchmarks.protocols --elements 4096 --pool 4,16,16 --shrink 16        small, for a try
+    python -m benchmarks.protocols --elements 4096 --pool 4,16,16 --shrink 16         small, a try
 
 Every case is verified first: its result against the same function on open integers, its traffic
 against the declared cost, byte for byte. Then it is timed. One JSON object per case; `seconds` is
@@ -14,34 +14,25 @@ the median over the runs of the time from the first party's start to the last on
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
-from benchmarks import harness
-from benchmarks.harness import Row
-from benchmarks.micro import Case, cases
-from benchmarks.parties import Call, Pair, two_processes
+from benchmarks.support import command_line, harness
+from benchmarks.support.command_line import positive
+from benchmarks.support.generators import OT
+from benchmarks.support.harness import Row
+from benchmarks.support.parties import Call, Pair, two_processes
+from benchmarks.support.protocol_cases import Case, cases
 from moiety.protocols.cost import Generator, Wire
-from moiety.protocols.ot.generators import NEVER_SILENT, Mixed
-from moiety.runtime.party.generators import ALWAYS_SILENT
-
-OT = {"softspoken": NEVER_SILENT, "mixed": 4, "silent": ALWAYS_SILENT}
-"""Name -> smallest choice that takes silent correlations; `mixed` is what
-`auto` takes on a fast network.
-"""
+from moiety.protocols.ot.generators import Mixed
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        prog="python -m benchmarks.protocols",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    shared = ("--only", "--runs", "--seed", "--no-pin", "--json")
+    p = command_line.parser("protocols", __doc__, *shared)
     p.add_argument(
         "--elements",
-        type=harness.positive,
+        type=positive,
         default=1 << 20,
         metavar="N",
         help="values of the element-wise cases (default 2^20)",
@@ -55,27 +46,10 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--shrink",
-        type=harness.positive,
+        type=positive,
         default=1,
         metavar="N",
         help="divide channels and filters of the convolutions (default 1)",
-    )
-    p.add_argument(
-        "--only", nargs="+", metavar="WORD", help="only cases whose name contains one of the words"
-    )
-    p.add_argument(
-        "--runs",
-        type=harness.positive,
-        default=3,
-        metavar="N",
-        help="timed runs per case after the verified one (default 3)",
-    )
-    p.add_argument("--seed", type=int, default=1, help="seed of inputs and weights (default 1)")
-    p.add_argument(
-        "--json",
-        type=Path,
-        metavar="FILE",
-        help="write the rows there, as one list (default: one per line to standard output)",
     )
     p.add_argument(
         "--ot",
@@ -83,14 +57,11 @@ def parser() -> argparse.ArgumentParser:
         default="softspoken",
         help="generator of correlations (default softspoken)",
     )
-    p.add_argument(
-        "--no-pin", action="store_true", help="do not bind each party to a core of its own"
-    )
     return p
 
 
 def _shape(text: str) -> tuple[int, int, int]:
-    parts = tuple(map(harness.positive, text.split(",")))
+    parts = tuple(map(positive, text.split(",")))
     if len(parts) != 3:
         raise argparse.ArgumentTypeError(f"{text} is not C,H,W")
     return parts[0], parts[1], parts[2]
@@ -98,32 +69,33 @@ def _shape(text: str) -> tuple[int, int, int]:
 
 def main(arguments: Sequence[str] | None = None) -> list[Row]:
     options = parser().parse_args(arguments)
-    chosen = [
-        case
+    found = {
+        case.name: case
         for case in cases(options.elements, options.pool, options.shrink, options.seed)
-        if not options.only or any(word in case.name for word in options.only)
-    ]
-    if not chosen:
-        parser().error(f"no case is named like {' or '.join(options.only)}")
-    environment = {
-        "benchmark": "protocols",
-        **harness.environment(),
-        "seed": options.seed,
-        "pinned": not options.no_pin,
-        "ot": options.ot,
     }
-    rows: list[Row] = []
+    names = command_line.chosen([*found], options.only)
+    if not names:
+        parser().error(f"no case is named like {' or '.join(options.only)}")
     started = time.monotonic()
-    generator = Mixed(OT[options.ot])
+    rows: list[Row] = []
+    generator = Mixed(OT[options.ot])  # it follows the session's: one for all cases
     with two_processes(not options.no_pin, OT[options.ot]) as pair:
         pair.run()
-        setup = time.monotonic() - started
-        for case in chosen:
-            row = environment | {"setup_s": setup} | measure(pair, generator, case, options.runs)
+        setup_s = time.monotonic() - started
+        common: Row = {
+            "benchmark": "protocols",
+            **harness.environment(),
+            "seed": options.seed,
+            "pinned": not options.no_pin,
+            "ot": options.ot,
+            "setup_s": setup_s,
+        }
+        for name in names:
+            row = common | measure(pair, generator, found[name], options.runs)
             rows.append(row)
-            milliseconds, megabytes = 1e3 * row["seconds"], row["bytes_total"] / 1e6
             harness.say(
-                f"{case.name:36} {milliseconds:10.1f} ms  {megabytes:10.2f} MB  {row['rounds']:3} flights"
+                f"{name:36} {1e3 * row['seconds']:10.1f} ms  {row['bytes_total'] / 1e6:10.2f} MB  "
+                f"{row['rounds']:3} flights"
             )
     harness.write_rows(rows, options.json)
     return rows
@@ -181,7 +153,8 @@ def verify_traffic(case: Case, call: Call, declared: Wire) -> None:
     )
     harness.require(
         sent == received == (declared.up, declared.down),
-        f"{case.name}: {sent[0]} bytes up, {sent[1]} down; declared: {declared.up}, {declared.down}",
+        f"{case.name}: {sent[0]} bytes up, {sent[1]} down; declared: {declared.up}, "
+        f"{declared.down}",
     )
     harness.require(
         call.client.flights == declared.rounds,
@@ -190,7 +163,4 @@ def verify_traffic(case: Case, call: Call, declared: Wire) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except harness.VerificationFailed as error:
-        sys.exit(f"error: {error}")
+    command_line.run(main)

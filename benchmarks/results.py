@@ -12,17 +12,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.harness import ROOT, Row, median
+from benchmarks.support import command_line
+from benchmarks.support.documents import Section, paragraph
+from benchmarks.support.harness import ROOT, Row, median
 from moiety.protocols.errors import BadInput
 
 DOCUMENT = ROOT / "README.md"
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+SECTION = Section("results")
 
-PEERS_MACHINE = "two cores of the Zen 5 class with AVX-512, loopback, one thread per party, built with -O3 -march=native"
+PEERS_MACHINE = (
+    "two cores of the Zen 5 class with AVX-512, loopback, one thread per party, built with -O3 "
+    "-march=native"
+)
 PEERS = (
     ("Cheetah, 41 bits, approximate ReLU and truncation", "120.4", "2.47", "2618", "2.3 / 1.1"),
     ("CrypTFlow2 (SCI_HE), 32-bit prime field, faithful", "486", "33.8", "9388", "5.7 / 3.0"),
@@ -79,41 +83,52 @@ def described(row: Row) -> str:
     instructions = next(
         (shown for flag, shown in INSTRUCTIONS.items() if flag in machine["instructions"]), "no AVX"
     )
-    return f"{machine['cpu']}, {machine['cores']} cores, {instructions}, {row['kernels_backend']} kernels"
+    return (
+        f"{machine['cpu']}, {machine['cores']} cores, {instructions}, {row['kernels_backend']} "
+        "kernels"
+    )
 
 
 def networks(rows: Sequence[Row]) -> Iterator[str]:
-    first = rows[0]
-    yield f"One image through `{first['model']}`, two processes over loopback TCP, one core per party:"
-    yield f"{described(first)}."
-    yield "Verified against the cleartext executor, then timed; medians. Set-up (base transfers) and preparation, once"
-    yield "per connection and once per server, are apart."
-    yield ""
-    yield "| | total, s | CPU, server / client, s | traffic, GB | flights | peak memory, server / client, GB |"
-    yield "|---|---|---|---|---|---|"
+    """Whole inferences of either rounding beside the peers'."""
+    yield from paragraph(
+        f"One image through `{rows[0]['model']}`, two processes over loopback TCP, one core per "
+        f"party: {described(rows[0])}. Verified against the cleartext executor, then timed; "
+        "medians. Set-up (base transfers) and preparation, once per connection and once per "
+        "server, are apart."
+    )
     kinds = {
-        rounding: [row for row in rows if row["rounding"] == rounding]
+        rounding: chosen
         for rounding in ("stochastic", "exact")
+        if (chosen := [row for row in rows if row["rounding"] == rounding])
     }
+    yield (
+        "| | total, s | CPU, server / client, s | traffic, GB | flights | peak memory, server / "
+        "client, GB |"
+    )
+    yield "|---|---|---|---|---|---|"
     for rounding, chosen in kinds.items():
-        if chosen:
-            yield network_line(rounding, chosen)
+        yield network_line(rounding, chosen)
     for name, total, traffic, flights, memory in PEERS:
         yield f"| {name} | {total} | | {traffic} | {flights} | {memory} |"
     yield ""
-    yield "The peers' rows are our own measurements, not published figures, and from another machine unless the first"
-    yield f"line says so: {PEERS_MACHINE}."
-    yield "Cheetah's speed leans on approximations; compare it with both of our modes."
-    yield ""
+    yield from paragraph(
+        "The peers' rows are our own measurements, not published figures, and from another machine "
+        f"unless the first line says so: {PEERS_MACHINE}. Cheetah's speed leans on approximations; "
+        "compare it with both of our modes."
+    )
     for rounding, chosen in kinds.items():
-        if chosen:
-            row = chosen[-1]
-            yield (
-                f"{rounding.capitalize()}: preparation {row['prepare_s']:.1f} s, set-up {row['setup_s']:.2f} s; a "
-                f"logit differs from the executor by at most {row['max_diff_cleartext']:.1g}, from float32 by "
-                f"{row['max_diff_float']:.3f}; {row['overflows']} overflows."
-            )
-    yield ""
+        yield from paragraph(details(rounding, chosen[-1]))
+
+
+def details(rounding: str, row: Row) -> str:
+    """What the table leaves out of a run."""
+    return (
+        f"{rounding.capitalize()}: preparation {row['prepare_s']:.1f} s, set-up "
+        f"{row['setup_s']:.2f} s; a logit differs from the executor by at most "
+        f"{row['max_diff_cleartext']:.1g}, from float32 by {row['max_diff_float']:.3f}; "
+        f"{row['overflows']} overflows."
+    )
 
 
 def network_line(rounding: str, rows: Sequence[Row]) -> str:
@@ -125,22 +140,27 @@ def network_line(rounding: str, rows: Sequence[Row]) -> str:
         median([row[f"peak_rss_{party}"] for row in rows]) / 1e9 for party in ("server", "client")
     )
     return (
-        f"| **Moiety, {rounding}** | **{total:.1f}** | {server:.1f} / {client:.1f} | **{traffic / 1e9:.2f}** | "
-        f"{rows[0]['rounds']} | {' / '.join(f'{value:.2f}' for value in memory)} |"
+        f"| **Moiety, {rounding}** | **{total:.1f}** | {server:.1f} / {client:.1f} | "
+        f"**{traffic / 1e9:.2f}** | {rows[0]['rounds']} | "
+        f"{' / '.join(f'{value:.2f}' for value in memory)} |"
     )
 
 
 def micro(rows: dict[str, Row]) -> Iterator[str]:
     first = next(iter(rows.values()))
-    yield f"Single protocols (milliseconds; megabytes both ways), {first['ot']} correlations:"
-    yield f"{described(first)}."
-    yield ""
+    yield from paragraph(
+        f"Single protocols (milliseconds; megabytes both ways), {first['ot']} correlations: "
+        f"{described(first)}."
+    )
     yield "| | Moiety | Cheetah, 41 bits | CrypTFlow2 SCI_HE, 41 bits |"
     yield "|---|---|---|---|"
     for case, (name, cheetah, sci) in MICRO.items():
         if case in rows:
             row = rows[case]
-            yield f"| {name} | {1e3 * row['seconds']:.0f}; {row['bytes_total'] / 1e6:.1f} | {cheetah} | {sci} |"
+            yield (
+                f"| {name} | {1e3 * row['seconds']:.0f}; {row['bytes_total'] / 1e6:.1f} | "
+                f"{cheetah} | {sci} |"
+            )
     yield ""
     rates = [
         f"{row['work_per_second'] / 1e6:.0f} million of {row['arguments'][1]} bits"
@@ -148,46 +168,45 @@ def micro(rows: dict[str, Row]) -> Iterator[str]:
         if row["unit"] == "correlations"
     ]
     if rates:
-        yield f"Correlations per second, generated and sent: {', '.join(rates)}."
-        yield ""
+        yield from paragraph(f"Correlations per second, generated and sent: {', '.join(rates)}.")
 
 
-def updated(text: str, rows: Sequence[Row], note: str = "") -> str:
-    """The document with the section between the two markers."""
-    head, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    return "\n".join((head + BEGIN, "", *section(rows, note), END + tail))
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.results",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    p = command_line.parser("results", __doc__)
+    p.add_argument(
         "files", type=Path, nargs="+", metavar="ROWS.json", help="written by the other benchmarks"
     )
-    parser.add_argument(
+    p.add_argument(
         "--note",
         default="",
         metavar="TEXT",
         help="what a reader must know about these measurements",
     )
-    parser.add_argument("--write", action="store_true", help="put the section into the document")
-    parser.add_argument(
+    p.add_argument("--write", action="store_true", help="put the section into the document")
+    p.add_argument(
         "--document", type=Path, default=DOCUMENT, help="the document (default README.md)"
     )
-    options = parser.parse_args(arguments)
-    rows = [row for file in options.files for row in json.loads(file.read_text())]
+    return p
+
+
+def read_rows(file: Path) -> list[Row]:
+    """Raises `BadInput` for a file that no benchmark wrote."""
+    try:
+        return list(json.loads(file.read_text()))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{file}: cannot be read as rows ({error})") from error
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parser().parse_args(arguments)
+    rows = [row for file in options.files for row in read_rows(file)]
+    lines = list(section(rows, options.note))
     if options.write:
-        options.document.write_text(updated(options.document.read_text(), rows, options.note))
+        document = options.document
+        document.write_text(SECTION.replaced(document.read_text(), lines))
     else:
-        print("\n".join(section(rows, options.note)))
+        print("\n".join(lines))
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (OSError, ValueError, BadInput) as error:
-        sys.exit(f"error: {error}")
+    command_line.run(main)

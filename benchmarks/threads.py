@@ -21,72 +21,41 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import batches, harness
-from benchmarks.harness import Row
-from benchmarks.parties import two_processes
+from benchmarks import batches
+from benchmarks.support import command_line, harness
+from benchmarks.support.command_line import positive
+from benchmarks.support.harness import Row
+from benchmarks.support.parties import two_processes
 from moiety.protocols import kernels, parallel
 from moiety.protocols.linear.layout import Geometry
 from moiety.protocols.linear.planner import plan_linear
 from moiety.protocols.linear.rlwe import ClientKey, Ring, ServerKey, public_key_a
 from moiety.protocols.linear.server import ServerLinear
-from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.protocols.ot.lpn import SMALL
 from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Session
 
 MAKER = "benchmarks.threads:make"
+PUBLIC_SEED = b"public seed 0001"
 ELEMENTS = 1 << 19
 PREDICTED = (2, 4, 8)
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        prog="python -m benchmarks.threads",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    p = command_line.parser("threads", __doc__, "--silent-from", "--seed", "--json")
     p.add_argument(
         "folder", type=Path, metavar="DIR", help="a compiled folder; hints are kept in it"
     )
+    for option, default, metavar, what in (
+        ("--split", 8, "N", "cut the inference so"),
+        ("--batch", 1, "B", "images in the run"),
+        ("--repeats", 9, "N", "of each kernel"),
+    ):
+        what = f"{what} (default {default})"
+        p.add_argument(option, type=positive, default=default, metavar=metavar, help=what)
     p.add_argument(
-        "--threads",
-        type=harness.positive,
-        nargs="+",
-        default=[1, 2],
-        metavar="N",
-        help="default 1 2",
-    )
-    p.add_argument(
-        "--split",
-        type=harness.positive,
-        default=8,
-        metavar="N",
-        help="cut the inference so (default 8)",
-    )
-    p.add_argument(
-        "--batch",
-        type=harness.positive,
-        default=1,
-        metavar="B",
-        help="images in the run (default 1)",
-    )
-    p.add_argument(
-        "--repeats",
-        type=harness.positive,
-        default=9,
-        metavar="N",
-        help="of each kernel (default 9)",
-    )
-    p.add_argument(
-        "--silent-from", type=int, default=3, choices=range(1, NEVER_SILENT + 1), help="default 3"
-    )
-    p.add_argument("--seed", type=int, default=1, help="of the image, which is noise (default 1)")
-    p.add_argument(
-        "--json",
-        type=Path,
-        metavar="FILE",
-        help="write the rows there (default: one per line to stdout)",
+        "--threads", type=positive, nargs="+", default=[1, 2], metavar="N", help="default 1 2"
     )
     return p
 
@@ -94,45 +63,35 @@ def parser() -> argparse.ArgumentParser:
 # --- kernels alone --------------------------------------------------------------------------------
 
 
-def jobs(rng: np.random.Generator) -> dict[str, Callable[[Workers], Any]]:
-    """Name -> the same ranges of work as the protocols cut."""
+Job = Callable[[Workers], Any]
+"""Work as the protocols cut it, on some threads."""
+
+
+def spread(work: Callable[[slice], Any], n: int = ELEMENTS) -> Job:
+    """`n` elements in as many ranges as there are threads."""
+    return lambda workers: list(workers.map(work, workers.ranges(n)))
+
+
+def pieces(work: Callable[[int], Any], count: int) -> Job:
+    """`count` pieces of equal work."""
+    return lambda workers: list(workers.map(work, range(count)))
+
+
+def transfer_jobs(rng: np.random.Generator) -> dict[str, Job]:
+    """Correlations and the transfers made of them."""
     w = rng.integers(0, 256, (ELEMENTS, 16), np.uint8)
     delta, keys = rng.integers(0, 256, 16, np.uint8), rng.integers(0, 256, (32, 16, 16), np.uint8)
     small = rng.integers(0, 16, ELEMENTS, np.uint8)
     x = rng.integers(0, 1 << 13, ELEMENTS, np.uint64)
     bit = small & np.uint8(1)
-    geometry = Geometry((256, 28, 28), (128, 28, 28), (1, 1), (0, 0, 0, 0), (1, 1), 1)
-    spec = plan_linear(geometry, 24, 12, "uniform")
-    weight = rng.integers(-2047, 2048, (128, 256, 1, 1)).astype(np.int32)
-    layer = ServerLinear(spec, 0, b"public seed 0001", weight, np.zeros(128, np.int64))
-    ring_q, window = Ring.of(spec.rlwe.degree, spec.rlwe.primes), spec.layout.windows[0]
-    upload = rng.integers(
-        0,
-        min(spec.rlwe.primes),
-        (len(spec.rlwe.primes), spec.layout.ciphertexts_per_tile, spec.rlwe.degree),
-        np.uint32,
-    )
-    client = ClientKey.generate(ring_q, Prg.from_os())
-    public = public_key_a(ring_q, b"public seed 0001")
-    server = ServerKey(
-        ring_q, public, ring_q.forward(client.mask(public[:, None], Prg.from_os()))[:, 0]
-    )
-    answers = rng.integers(0, 1 << spec.rlwe.answer_bits, (16, spec.rlwe.degree), np.uint64)
     seeds = rng.integers(0, 256, (SMALL.seeds, 16), np.uint8)
     rows = np.zeros((SMALL.length, 16), np.uint8)
     code = np.zeros(16, np.uint8)
-
-    def spread(work: Callable[[slice], Any], n: int = ELEMENTS) -> Callable[[Workers], Any]:
-        return lambda workers: list(workers.map(work, workers.ranges(n)))
-
-    def pieces(work: Callable[[int], Any], count: int) -> Callable[[Workers], Any]:
-        return lambda workers: list(workers.map(work, range(count)))
-
-    parts = ELEMENTS // parallel.STREAMED
     blocks = parallel.STREAMED // 128
     return {
         "SoftSpoken, 2 bits": pieces(
-            lambda i: kernels.vole_receiver(keys, 2 * blocks * i, 2, blocks), parts
+            lambda i: kernels.vole_receiver(keys, 2 * blocks * i, 2, blocks),
+            ELEMENTS // parallel.STREAMED,
         ),
         "leaves, 4 bits": spread(
             lambda r: kernels.leaves_send(w[r], delta, 4, r.start, small[r], small[None, r], True)
@@ -145,6 +104,24 @@ def jobs(rng: np.random.Generator) -> dict[str, Callable[[Workers], Any]]:
         "silent code": spread(
             lambda r: kernels.encode_blocks(seeds, code, r.start, rows[r]), SMALL.length
         ),
+    }
+
+
+def convolution_jobs(rng: np.random.Generator) -> dict[str, Job]:
+    """A 1x1 convolution of 256 channels to 128 of 28x28, in its parts."""
+    geometry = Geometry((256, 28, 28), (128, 28, 28), (1, 1), (0, 0, 0, 0), (1, 1), 1)
+    spec = plan_linear(geometry, 24, 12, "uniform")
+    weight = rng.integers(-2047, 2048, (128, 256, 1, 1)).astype(np.int32)
+    layer = ServerLinear(spec, 0, PUBLIC_SEED, weight, np.zeros(128, np.int64))
+    ring_q, window = Ring.of(spec.rlwe.degree, spec.rlwe.primes), spec.layout.windows[0]
+    shape = (len(spec.rlwe.primes), spec.layout.ciphertexts_per_tile, spec.rlwe.degree)
+    upload = rng.integers(0, min(spec.rlwe.primes), shape, np.uint32)
+    client = ClientKey.generate(ring_q, Prg.from_os())
+    public = public_key_a(ring_q, PUBLIC_SEED)
+    masked = ring_q.forward(client.mask(public[:, None], Prg.from_os()))[:, 0]
+    server = ServerKey(ring_q, public, masked)
+    answers = rng.integers(0, 1 << spec.rlwe.answer_bits, (16, spec.rlwe.degree), np.uint64)
+    return {
         "encryptions of zero": pieces(lambda i: server.zeros(16, Prg(bytes(15) + bytes([i]))), 16),
         "phases": pieces(lambda i: client.phase_product(answers, spec.rlwe.answer_bits), 16),
         "convolution": lambda workers: layer.convolve(upload, window, workers),
@@ -152,26 +129,33 @@ def jobs(rng: np.random.Generator) -> dict[str, Callable[[Workers], Any]]:
 
 
 def kernels_alone(options: argparse.Namespace) -> list[Row]:
+    """A row per job: seconds by number of threads, the least of some runs."""
+    rng = np.random.default_rng(options.seed)
     rows = []
-    for name, job in jobs(np.random.default_rng(options.seed)).items():
-        times: dict[str, float] = {}
-        pools = {threads: Workers(threads) for threads in options.threads}
-        found: dict[int, list[float]] = {threads: [] for threads in pools}
-        for _ in range(
-            options.repeats
-        ):  # in turns, so that a busy moment hits all numbers of threads alike
-            for threads, workers in pools.items():
-                started = time.perf_counter()
-                job(workers)
-                found[threads].append(time.perf_counter() - started)
-        for threads, workers in pools.items():
-            times[str(threads)] = min(found[threads])
-            workers.close()
+    for name, job in (transfer_jobs(rng) | convolution_jobs(rng)).items():
+        times = {
+            str(threads): seconds
+            for threads, seconds in fastest(job, options.threads, options.repeats).items()
+        }
         rows.append({"kernel": name, "seconds": times})
         harness.say(
             f"{name}: " + ", ".join(f"{n} threads {1e3 * t:.1f} ms" for n, t in times.items())
         )
     return rows
+
+
+def fastest(job: Job, numbers: Sequence[int], repeats: int) -> dict[int, float]:
+    """Wall seconds by number of threads; in turns, so that a busy moment hits all alike."""
+    pools = {threads: Workers(threads) for threads in numbers}
+    found: dict[int, list[float]] = {threads: [] for threads in pools}
+    for _ in range(repeats):
+        for threads, workers in pools.items():
+            started = time.perf_counter()
+            job(workers)
+            found[threads].append(time.perf_counter() - started)
+    for workers in pools.values():
+        workers.close()
+    return {threads: min(seconds) for threads, seconds in found.items()}
 
 
 # --- the serial part of an inference --------------------------------------------------------------
@@ -254,4 +238,4 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -136,12 +136,14 @@ def load_densenet(
         Exception
     ) as error:  # RuntimeError, UnpicklingError, ValueError, ...: torch names no common kind
         raise BadInput(
-            f"{path}: is no checkpoint of plain tensors. A whole pickled model is refused, since it could run code: "
-            "load it where you trust it and write torch.save(model.state_dict(), path)."
+            f"{path}: is no checkpoint of plain tensors. A whole pickled model is refused, since "
+            "it could run code: load it where you trust it and write "
+            "torch.save(model.state_dict(), path)."
         ) from error
     if not isinstance(content, dict):
         raise BadInput(
-            f"{path}: holds a {type(content).__name__}, not a state dictionary; save model.state_dict()."
+            f"{path}: holds a {type(content).__name__}, not a state dictionary; save "
+            "model.state_dict()."
         )
     state = next(
         (content[key] for key in ("state_dict", "model") if isinstance(content.get(key), dict)),

@@ -1,8 +1,11 @@
 """Turns a checkpoint into an ONNX file that carries its labels and preprocessing.
 
-    python -m moiety.models.export CHECKPOINT -o model.onnx [--style folded|separate-batchnorm] [--labels N]
-                                   [--label-names a,b,c] [--opset 17] [--half] [--architecture densenet|resnet50|...]
-    python -m moiety.models.export --architecture resnet50 --labels 14 -o model.onnx      (random weights)
+    python -m moiety.models.export CHECKPOINT -o model.onnx [--half] [--opset 17]
+        [--style folded|separate-batchnorm] [--labels N] [--label-names a,b,c]
+        [--architecture densenet|resnet50|...]
+    python -m moiety.models.export --architecture resnet50 --labels 14 -o model.onnx
+
+Without a checkpoint the weights are random.
 
 `folded` is what PyTorch exports by default: a batch norm right after a convolution disappears into
 it (conv0/norm0 and every conv1/norm2). `separate-batchnorm` keeps every BatchNormalization as a
@@ -102,7 +105,8 @@ def _check_same(
     difference, scale = np.abs(found - expected).max(), max(1.0, np.abs(expected).max())
     if not difference <= TOLERANCE * scale:
         raise ContractViolation(
-            f"the exported file differs from the checkpoint by {difference:.3g} on logits of {scale:.3g}"
+            f"the exported file differs from the checkpoint by {difference:.3g} on logits of "
+            f"{scale:.3g}"
         )
 
 
@@ -117,7 +121,7 @@ def load_network(
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # OSError, RuntimeError, UnpicklingError, ValueError, ...: torch names no common kind
+    except Exception as error:  # OSError, RuntimeError, UnpicklingError, ...: no common kind
         raise BadInput(
             f"{path}: is no checkpoint of plain tensors ({type(error).__name__})"
         ) from error
@@ -175,6 +179,31 @@ def export_checkpoint(
     return exported
 
 
+def _export(options: Any) -> onnx.ModelProto:
+    """What the command line asks for, written to its output."""
+    names = options.label_names.split(",") if options.label_names else None
+    form = (options.style, options.opset, options.half)
+    if options.architecture == "densenet":
+        if options.checkpoint is None:
+            raise BadInput(
+                "a DenseNet needs a checkpoint; other architectures take random weights without one"
+            )
+        style, opset, half = form
+        return export_checkpoint(
+            options.checkpoint, options.output, style, options.labels, names, opset, half
+        )
+    if options.checkpoint is not None:
+        model = load_network(options.architecture, options.checkpoint, options.labels)
+    elif options.labels is None and names is None:
+        raise BadInput("random weights need --labels, the number of outputs")
+    else:
+        model = random_network(options.architecture, options.labels or len(names or ()))
+    labels = names or [f"label_{index}" for index in range(model.labels)]
+    exported = export_onnx(model, labels, IMAGENET, *form)
+    onnx.save_model(exported, str(options.output))
+    return exported
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The command line; ends with the error's exit code after a user's mistake."""
     parser = argparse.ArgumentParser(
@@ -184,8 +213,8 @@ def main(arguments: list[str] | None = None) -> None:
         "checkpoint",
         type=Path,
         nargs="?",
-        help="file of torch.save(state_dict) or of moiety.models.train; without one, and with --architecture and "
-        "--labels, random weights",
+        help="file of torch.save(state_dict) or of moiety.models.train; without one, and with "
+        "--architecture and --labels, random weights",
     )
     parser.add_argument(
         "--architecture",
@@ -204,41 +233,16 @@ def main(arguments: list[str] | None = None) -> None:
         "--half", action="store_true", help="store weights as float16: half the file"
     )
     options: Any = parser.parse_args(arguments)
-    names = options.label_names.split(",") if options.label_names else None
     try:
-        if options.architecture == "densenet":
-            if options.checkpoint is None:
-                raise BadInput(
-                    "a DenseNet needs a checkpoint; other architectures take random weights without one"
-                )
-            exported = export_checkpoint(
-                options.checkpoint,
-                options.output,
-                options.style,
-                options.labels,
-                names,
-                options.opset,
-                options.half,
-            )
-        else:
-            if options.checkpoint is None:
-                if options.labels is None and names is None:
-                    raise BadInput("random weights need --labels, the number of outputs")
-                model = random_network(options.architecture, options.labels or len(names or ()))
-            else:
-                model = load_network(options.architecture, options.checkpoint, options.labels)
-            labels = names or [f"label_{index}" for index in range(model.labels)]
-            exported = export_onnx(
-                model, labels, IMAGENET, options.style, options.opset, options.half
-            )
-            onnx.save_model(exported, str(options.output))
+        exported = _export(options)
     except MoietyError as error:
         parser.exit(error.exit_code, f"{error}\n")
     norms = sum(node.op_type == "BatchNormalization" for node in exported.graph.node)
     rounded = ", then stored as float16" if options.half else ""
     size = options.output.stat().st_size / 1e6
     print(
-        f"{options.output}: {size:.1f} MB, {norms} BatchNormalization nodes; logits as in PyTorch{rounded}"
+        f"{options.output}: {size:.1f} MB, {norms} BatchNormalization nodes; logits as in "
+        f"PyTorch{rounded}"
     )
 
 

@@ -63,7 +63,8 @@ def store_half(model: onnx.ModelProto) -> None:
         weight = numpy_helper.to_array(tensor)
         if np.abs(weight).max(initial=0) > np.finfo(np.float16).max:
             raise BadInput(
-                f"weight {tensor.name} has an element beyond float16's range; keep the file in float32"
+                f"weight {tensor.name} has an element beyond float16's range; keep the file in "
+                "float32"
             )
         name = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(weight.astype(np.float16), f"{name}.half"))

@@ -14,13 +14,12 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-Plane = npt.NDArray[np.float64]
+from moiety.protocols.arrays import F64, U8
 
 
-def synthetic_radiograph(seed: int, size: int = 224) -> npt.NDArray[np.uint8]:
+def synthetic_radiograph(seed: int, size: int = 224) -> U8:
     """One frontal radiograph, uint8 (size, size), 255 white (bone). The same seed
     and size give the same image.
     """
@@ -58,25 +57,25 @@ def synthetic_radiograph(seed: int, size: int = 224) -> npt.NDArray[np.uint8]:
     return np.asarray(np.clip(noisy, 0, 255), dtype=np.uint8)
 
 
-def _soft(distance: Plane, width: float) -> Plane:
+def _soft(distance: F64, width: float) -> F64:
     """1 inside (positive distance), 0 outside, smooth over `width`."""
     return np.asarray(0.5 * (1 + np.tanh(distance / width)))
 
 
 def _ellipse(
-    x: Plane,
-    y: Plane,
+    x: F64,
+    y: F64,
     centre: tuple[float, float],
     radii: tuple[float, float],
     angle: float,
     edge: float,
-) -> Plane:
+) -> F64:
     dx, dy = x - centre[0], y - centre[1]
     u, v = np.cos(angle) * dx + np.sin(angle) * dy, np.cos(angle) * dy - np.sin(angle) * dx
     return _soft((1 - np.hypot(u / radii[0], v / radii[1])) * min(radii), edge)
 
 
-def _body(x: Plane, y: Plane) -> Plane:
+def _body(x: F64, y: F64) -> F64:
     shoulders = -0.98 + 0.28 * abs(x) + 0.6 * np.clip(abs(x) - 0.6, 0, None) ** 2
     flank = 0.84 + 0.22 * np.clip(-y - 0.1, 0, None)
     return np.maximum(
@@ -84,7 +83,7 @@ def _body(x: Plane, y: Plane) -> Plane:
     )
 
 
-def _lung(x: Plane, y: Plane, side: int, breadth: float, rng: np.random.Generator) -> Plane:
+def _lung(x: F64, y: F64, side: int, breadth: float, rng: np.random.Generator) -> F64:
     """An egg with its blunt end on the diaphragm; the one under the
     heart's side is a little shorter.
     """
@@ -97,7 +96,7 @@ def _lung(x: Plane, y: Plane, side: int, breadth: float, rng: np.random.Generato
     return across * _soft(y - top, 0.03) * _soft(dome + 0.12 - y, 0.025)
 
 
-def _clavicle(x: Plane, y: Plane, side: int) -> Plane:
+def _clavicle(x: F64, y: F64, side: int) -> F64:
     reach = side * x
     return (
         np.exp(-(((y + 0.56 + 0.24 * reach) / 0.028) ** 2))
@@ -106,13 +105,13 @@ def _clavicle(x: Plane, y: Plane, side: int) -> Plane:
     )
 
 
-def _spine(x: Plane, y: Plane, rng: np.random.Generator) -> Plane:
+def _spine(x: F64, y: F64, rng: np.random.Generator) -> F64:
     spacing = rng.uniform(0.15, 0.18)
     vertebrae = 0.75 + 0.25 * np.cos(2 * np.pi * y / spacing)
     return 0.16 * vertebrae * _soft(0.085 - abs(x), 0.02)
 
 
-def _ribs(x: Plane, y: Plane, breadth: float, rng: np.random.Generator) -> Plane:
+def _ribs(x: F64, y: F64, breadth: float, rng: np.random.Generator) -> F64:
     """Posterior ribs fall gently outwards, anterior ones steeply inwards;
     both are bands about 0.04 thick.
     """
@@ -138,13 +137,13 @@ def _ribs(x: Plane, y: Plane, breadth: float, rng: np.random.Generator) -> Plane
     return total
 
 
-def _texture(size: int, rng: np.random.Generator, scale: float) -> Plane:
+def _texture(size: int, rng: np.random.Generator, scale: float) -> F64:
     """Zero-mean noise of unit variance, smooth over `scale` of the image."""
     noise = _blur(rng.normal(size=(size, size)), scale * size)
     return np.asarray((noise - noise.mean()) / noise.std())
 
 
-def _blur(plane: Plane, radius: float) -> Plane:
+def _blur(plane: F64, radius: float) -> F64:
     """Gaussian blur by a separable kernel; the border is repeated."""
     reach = max(1, int(3 * radius))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(radius, 0.3)) ** 2)

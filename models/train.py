@@ -1,6 +1,7 @@
 """Trains a DenseNet on a folder of labelled images.
 
-    python -m moiety.models.train FOLDER/labels.csv -o checkpoint.pt [--labels a,b,c] [--epochs 40] [--seed 0]
+    python -m moiety.models.train FOLDER/labels.csv -o checkpoint.pt [--labels a,b,c]
+        [--epochs 40] [--seed 0]
 
 The CSV has a column `file` (path relative to the CSV), a column `split` (train, val; others are
 left alone) and one column per label with 0, 1 or nothing: an empty cell is unknown and takes no
@@ -83,22 +84,8 @@ def load_folder(
     or an empty train or val split.
     """
     source = Path(path)
-    try:
-        with source.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"{source}: cannot be read ({error})") from error
-    columns = list(rows[0]) if rows else []
-    if missing := {"file", "split", *(labels or ())} - set(columns):
-        raise BadInput(
-            f"{source}: no column {', '.join(sorted(missing))}; needed are file, split and the labels"
-        )
-    if not labels:
-        labels = [
-            c
-            for c in columns
-            if c not in ("file", "split") and {r[c] for r in rows} - {""} == {"0", "1"}
-        ]
+    rows = _read_rows(source, labels or ())
+    labels = list(labels or _label_columns(rows))
     if not labels:
         raise BadInput(
             f"{source}: no column holds only 0, 1 and empty cells; name the labels with --labels"
@@ -117,7 +104,29 @@ def load_folder(
         images = np.stack([load_grey(source.parent / row["file"], size) for row in chosen])
         targets = [[float(row[label] or "nan") for label in labels] for row in chosen]
         splits[name] = Split(torch.from_numpy(images), torch.tensor(targets))
-    return list(labels), splits
+    return labels, splits
+
+
+def _read_rows(source: Path, labels: Sequence[str]) -> list[dict[str, str]]:
+    """The lines of a CSV file that has `file`, `split` and the labels. Raises BadInput."""
+    try:
+        with source.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"{source}: cannot be read ({error})") from error
+    columns = list(rows[0]) if rows else []
+    if missing := {"file", "split", *labels} - set(columns):
+        raise BadInput(
+            f"{source}: no column {', '.join(sorted(missing))}; needed are file, split and the "
+            "labels"
+        )
+    return rows
+
+
+def _label_columns(rows: Sequence[dict[str, str]]) -> list[str]:
+    """Every column that holds only 0, 1 and nothing."""
+    columns = [name for name in rows[0] if name not in ("file", "split")]
+    return [name for name in columns if {row[name] for row in rows} - {""} == {"0", "1"}]
 
 
 def normalised(grey: Tensor, preprocessing: Preprocessing) -> Tensor:
@@ -323,7 +332,8 @@ def main(arguments: list[str] | None = None) -> None:
             f"{label} {area:.3f}" for label, area in zip(labels, record["auroc"], strict=True)
         )
         print(
-            f"epoch {record['epoch']:3d}  loss {record['loss']:.4f}  {record['seconds']:.0f} s  AUROC {areas}",
+            f"epoch {record['epoch']:3d}  loss {record['loss']:.4f}  {record['seconds']:.0f} s  "
+            f"AUROC {areas}",
             flush=True,
         )
         score = record["mean_auroc"] if math.isfinite(record["mean_auroc"]) else -math.inf

@@ -6,8 +6,8 @@ ResNet-18/34/50/101 (He et al., CVPR 2016), VGG-11/16 with batch norm (Simonyan,
 (Ronneberger et al., MICCAI 2015) with transposed convolutions, nearest or bilinear upsampling;
 its parameter names are its own.
 
-    model = build("resnet50", labels=14)                     # He initialisation
-    calibrate_norms(model, size=224)                         # running statistics as a trained network has them
+    model = build("resnet50", labels=14)    # He initialisation
+    calibrate_norms(model, size=224)        # running statistics as a trained network has them
 
 Every network maps images (N, channels, H, W), float32, to logits (N, labels), U-Net to (N, labels,
 H, W). `width` multiplies all numbers of channels; 1 is the published network.

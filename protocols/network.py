@@ -79,6 +79,22 @@ def parse_network(text: str) -> Network:
     return Network(rtt, rate, rate)
 
 
+def planned_for(network: Network) -> NetworkName:
+    """The class to plan for on a network: itself, or else the nearest one, by the ratio of the
+    times per bit, then by the difference of flights.
+    """
+
+    def distance(name: NetworkName) -> tuple[bool, float, int]:
+        known = NETWORKS[name]
+        return (
+            known != network,
+            abs(math.log(known.bit / max(network.bit, 1))),
+            abs(known.flight - network.flight),
+        )
+
+    return min(NETWORKS, key=distance)
+
+
 def _quantity(text: str, units: dict[str, float]) -> float | None:
     """A number with a unit; None for anything else. Longer units come first: `ms` ends with `s`."""
     for unit in sorted(units, key=len, reverse=True):

@@ -1,0 +1,1 @@
+"""The command `moiety`: its commands, what they print, and how they end."""

@@ -38,7 +38,8 @@ def summary(program: ir.Program) -> Table:
         "pictures": "none: NPY tensors only"
         if picture is None
         else (
-            f"{picture.size[1]}x{picture.size[0]}, {picture.channels} channels, {picture.resize}, mean "
+            f"{picture.size[1]}x{picture.size[0]}, {picture.channels} channels, {picture.resize}, "
+            "mean "
             f"{joined(picture.mean)}, std {joined(picture.std)}"
         ),
         "steps": f"{len(program.steps)} ({kinds})",

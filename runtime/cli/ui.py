@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-import typer
 from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
@@ -86,8 +85,3 @@ def examples(*lines: str) -> str:
 def prose(docstring: str | None) -> str:
     """A docstring as help: paragraphs without the line breaks of the source."""
     return "\n\n".join(" ".join(part.split()) for part in (docstring or "").split("\n\n"))
-
-
-def usage(message: str) -> NoReturn:
-    """A misuse of options that the parser cannot see."""
-    raise typer.BadParameter(message)

@@ -1,0 +1,1 @@
+"""The hospital's images: files to input tensors."""

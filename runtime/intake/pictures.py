@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from moiety.protocols.arrays import F32, F64
 from moiety.protocols.errors import BadInput
 from moiety.runtime.program import Preprocessing, picture_shape
 
@@ -29,8 +30,6 @@ SUFFIXES = PICTURES | {".npy"}
 LARGEST_UPSCALING = 4
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-Floats = npt.NDArray[np.float32]
 
 
 def default_preprocessing(
@@ -46,33 +45,36 @@ def default_preprocessing(
     if len(shape) != 3 or shape[0] not in (1, 3):
         if mean or std:
             raise BadInput(
-                f"--mean and --std are for pictures of 1 or 3 channels; the model's input has the shape {tuple(shape)}"
+                "--mean and --std are for pictures of 1 or 3 channels; the model's input has the "
+                f"shape {tuple(shape)}"
             )
         return None
     channels = shape[0]
-
-    def per_channel(
-        given: Sequence[float] | None, imagenet: tuple[float, ...], option: str
-    ) -> tuple[float, ...]:
-        values = tuple(given) if given else imagenet if channels == 3 else (sum(imagenet) / 3,)
-        if len(values) == 1:
-            values *= channels
-        if len(values) != channels:
-            raise BadInput(
-                f"{option} has {len(values)} numbers, the model's input has {channels} channels"
-            )
-        if not np.all(np.isfinite(values)) or (option == "--std" and min(values) <= 0):
-            raise BadInput(
-                f"{option} {', '.join(map(str, values))}: numbers must be finite, and standard deviations above zero"
-            )
-        return values
-
     return Preprocessing(
         size=(shape[1], shape[2]),
         channels=channels,
-        mean=per_channel(mean, IMAGENET_MEAN, "--mean"),
-        std=per_channel(std, IMAGENET_STD, "--std"),
+        mean=_per_channel(mean, IMAGENET_MEAN, channels, "--mean"),
+        std=_per_channel(std, IMAGENET_STD, channels, "--std"),
     )
+
+
+def _per_channel(
+    given: Sequence[float] | None, imagenet: tuple[float, ...], channels: int, option: str
+) -> tuple[float, ...]:
+    """One number per channel: those given (one number counts for all), else ImageNet's."""
+    values = tuple(given) if given else imagenet if channels == 3 else (sum(imagenet) / 3,)
+    if len(values) == 1:
+        values *= channels
+    if len(values) != channels:
+        raise BadInput(
+            f"{option} has {len(values)} numbers, the model's input has {channels} channels"
+        )
+    if not np.all(np.isfinite(values)) or (option == "--std" and min(values) <= 0):
+        raise BadInput(
+            f"{option} {', '.join(map(str, values))}: numbers must be finite, and standard "
+            "deviations above zero"
+        )
+    return values
 
 
 def collect(paths: Iterable[Path]) -> list[Path]:
@@ -89,7 +91,8 @@ def collect(paths: Iterable[Path]) -> list[Path]:
             inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
             if not inside:
                 raise BadInput(
-                    f"no image in the folder {path}: expected files ending in {', '.join(sorted(SUFFIXES))}"
+                    f"no image in the folder {path}: expected files ending in "
+                    f"{', '.join(sorted(SUFFIXES))}"
                 )
             found += inside
         elif not path.exists():
@@ -127,8 +130,8 @@ def _from_list(path: Path) -> list[Path]:
         file_path = path.parent / row[column or 0].strip()
         if file_path.suffix.lower() not in SUFFIXES or not file_path.is_file():
             raise BadInput(
-                f"{path}, line {number}: '{row[column or 0].strip()}' is not an image file (relative to the "
-                "list's folder)"
+                f"{path}, line {number}: '{row[column or 0].strip()}' is not an image file "
+                "(relative to the list's folder)"
             )
         files.append(file_path)
     if not files:
@@ -136,7 +139,7 @@ def _from_list(path: Path) -> list[Path]:
     return files
 
 
-def load(path: Path, shape: tuple[int, ...], preprocessing: Preprocessing | None) -> Floats:
+def load(path: Path, shape: tuple[int, ...], preprocessing: Preprocessing | None) -> F32:
     """The input tensor, float32 of `shape`, (C,H,W) or (H,W,C), finite. Raises `BadInput`."""
     if path.suffix.lower() == ".npy":
         array = _read_npy(path)
@@ -147,8 +150,8 @@ def load(path: Path, shape: tuple[int, ...], preprocessing: Preprocessing | None
         picture = _read_picture(path)
     if preprocessing is None:
         raise BadInput(
-            f"{path}: this Program has no preprocessing for pictures; give the input tensor as NPY, float32 "
-            f"of shape {shape}"
+            f"{path}: this Program has no preprocessing for pictures; give the input tensor as "
+            f"NPY, float32 of shape {shape}"
         )
     tensor = _normalise(
         _resized(path, _channels(picture, preprocessing.channels), preprocessing), preprocessing
@@ -169,12 +172,13 @@ def _read_npy(path: Path) -> npt.NDArray[Any]:
         raise BadInput(f"{path}: an NPZ archive; save one array with numpy.save")
     if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
         raise BadInput(
-            f"{path}: holds {array.dtype}; save uint8 for a picture, or float32 for a preprocessed input tensor"
+            f"{path}: holds {array.dtype}; save uint8 for a picture, or float32 for a preprocessed "
+            "input tensor"
         )
     return array
 
 
-def _as_tensor(path: Path, array: npt.NDArray[Any], shape: tuple[int, ...]) -> Floats:
+def _as_tensor(path: Path, array: npt.NDArray[Any], shape: tuple[int, ...]) -> F32:
     found = array.shape
     if array.ndim == len(shape) + 1 and array.shape[0] == 1:
         array = array[0]
@@ -182,7 +186,8 @@ def _as_tensor(path: Path, array: npt.NDArray[Any], shape: tuple[int, ...]) -> F
         array = array[None]
     if array.shape != shape:
         raise BadInput(
-            f"{path}: float tensor of shape {found}, the model's input is {shape} (channels, height, width)"
+            f"{path}: float tensor of shape {found}, the model's input is {shape} (channels, "
+            "height, width)"
         )
     if not np.isfinite(array).all():
         raise BadInput(f"{path}: contains NaN or infinite numbers")
@@ -192,7 +197,8 @@ def _as_tensor(path: Path, array: npt.NDArray[Any], shape: tuple[int, ...]) -> F
 def _as_picture(path: Path, array: npt.NDArray[Any]) -> Image.Image:
     if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):
         raise BadInput(
-            f"{path}: uint8 of shape {array.shape}; a picture is (height, width) or (height, width, 3)"
+            f"{path}: uint8 of shape {array.shape}; a picture is (height, width) or (height, "
+            "width, 3)"
         )
     return Image.fromarray(array)
 
@@ -222,26 +228,25 @@ def _channels(picture: Image.Image, channels: int) -> list[Image.Image]:
     return list(picture.convert("RGB").split())
 
 
-def _resized(
-    path: Path, planes: list[Image.Image], preprocessing: Preprocessing
-) -> npt.NDArray[np.float64]:
+def _resized(path: Path, planes: list[Image.Image], preprocessing: Preprocessing) -> F64:
     height, width = preprocessing.size
     found_width, found_height = planes[0].size
     if preprocessing.resize == "exact":
         if (found_height, found_width) != (height, width):
             raise BadInput(
-                f"{path}: {found_width}x{found_height} pixels; this model takes exactly {width}x{height} and does "
-                "not resize"
+                f"{path}: {found_width}x{found_height} pixels; this model takes exactly "
+                f"{width}x{height} and does not resize"
             )
         return np.stack([np.asarray(plane, np.float64) for plane in planes])
     scale = max(height / found_height, width / found_width)
     if scale > LARGEST_UPSCALING:
         raise BadInput(
-            f"{path}: only {found_width}x{found_height} pixels, too few for a model that looks at {width}x{height}"
+            f"{path}: only {found_width}x{found_height} pixels, too few for a model that looks at "
+            f"{width}x{height}"
         )
     target = (max(width, round(found_width * scale)), max(height, round(found_height * scale)))
     left, top = (target[0] - width) // 2, (target[1] - height) // 2
-    done: dict[int, npt.NDArray[np.float64]] = {}
+    done: dict[int, F64] = {}
     for plane in planes:
         if id(plane) not in done:
             resized = (
@@ -253,7 +258,7 @@ def _resized(
     return np.stack([done[id(plane)] for plane in planes])
 
 
-def _normalise(pixels: npt.NDArray[np.float64], preprocessing: Preprocessing) -> Floats:
+def _normalise(pixels: F64, preprocessing: Preprocessing) -> F32:
     mean, std = (
         np.array(v, np.float32)[:, None, None] for v in (preprocessing.mean, preprocessing.std)
     )

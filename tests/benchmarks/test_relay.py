@@ -1,4 +1,4 @@
-"""The shaping relay: what it delivers is what came in, no sooner than the link
+"""The shaping relay: what it delivers is what came in, no sooner than the network
 allows, and ends are passed on.
 
 Lower bounds alone: a busy machine makes a link slower, never faster.
@@ -14,9 +14,10 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from benchmarks.relay import BUFFER, Link, relay
+from benchmarks.support.relay import BUFFER, relay
+from moiety.protocols.network import Network
 
-FAST = Link("fast", 1e-3, 1e10)
+FAST = Network(1e-3, 1e10, 1e10)
 
 
 @contextmanager
@@ -39,15 +40,19 @@ def echo() -> Iterator[str]:
         thread.join(timeout=5)
 
 
-def exchange(link: Link, data: bytes) -> tuple[bytes, float]:
+def send(connection: socket.socket, data: bytes) -> None:
+    """All of it, and the end of this direction."""
+    connection.sendall(data)
+    connection.shutdown(socket.SHUT_WR)
+
+
+def exchange(network: Network, data: bytes) -> tuple[bytes, float]:
     """Send all, end, read until the end; seconds from the first byte sent to the last one back."""
-    with echo() as address, relay(link, address) as reached:
+    with echo() as address, relay(network, address) as reached:
         host, _, port = reached.rpartition(":")
         with socket.create_connection((host, int(port))) as connection:
             started = time.perf_counter()
-            writer = threading.Thread(
-                target=lambda: (connection.sendall(data), connection.shutdown(socket.SHUT_WR))
-            )
+            writer = threading.Thread(target=send, args=(connection, data))
             writer.start()
             parts = []
             while part := connection.recv(1 << 16):
@@ -63,18 +68,18 @@ def test_bytes_arrive_in_order_and_the_end_is_passed_on() -> None:
 
 
 def test_a_byte_takes_a_round_trip() -> None:
-    link = Link("far", 60e-3, 1e10)
-    back, seconds = exchange(link, b"x")
+    network = Network(60e-3, 1e10, 1e10)
+    back, seconds = exchange(network, b"x")
     assert back == b"x"
-    assert seconds >= link.rtt
+    assert seconds >= network.rtt
 
 
 def test_bytes_take_their_share_of_the_bandwidth() -> None:
     """Both directions carry them at the same time, so once is what there is to wait."""
-    link, data = Link("narrow", 1e-3, 40e6), bytes(1 << 20)
-    back, seconds = exchange(link, data)
+    network, data = Network(1e-3, 40e6, 40e6), bytes(1 << 20)
+    back, seconds = exchange(network, data)
     assert back == data
-    assert seconds >= 8 * len(data) / link.bandwidth + link.rtt
+    assert seconds >= 8 * len(data) / network.up + network.rtt
 
 
 def test_a_missing_server_ends_the_client_and_not_the_relay() -> None:

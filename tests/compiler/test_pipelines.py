@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -23,13 +22,14 @@ from moiety.compiler.passes.base import PASSES, Pass
 from moiety.compiler.passes.manager import PassManager, dump_to, optimise
 from moiety.compiler.passes.normal_form import check_normal_form
 from moiety.compiler.passes.pipeline import DEFAULT_PIPELINE, format_pipeline, parse_pipeline
+from moiety.models.xrays import HOW_TO_GIVE_DATA, data_folder
 from moiety.protocols.errors import BadInput, BadModel, ContractViolation
 from tests.support.nets import NETWORKS, random_images, run_onnx
 from tests.support.onnx_models import ModelBuilder as B
 from tests.support.onnx_models import run_model
 from tests.support.passes import after, build, ops
 
-DATA = Path(os.environ.get("MOIETY_DATA", Path(__file__).parents[3] / "shared" / "data"))
+DATA = data_folder() or Path("no-data")
 
 # ---------------------------------------------------------------------------------- whole pipelines
 
@@ -130,7 +130,7 @@ def test_channels_last_export() -> None:
 def test_trained_densenet_in_both_exports() -> None:
     paths = [DATA / "chest-densenet121.onnx", DATA / "chest-densenet121-folded.onnx"]
     if not all(path.exists() for path in paths):
-        pytest.skip(f"no trained model under {DATA}")
+        pytest.skip(f"no trained model in both styles: {HOW_TO_GIVE_DATA}")
     graphs = [optimise(import_onnx(path), check_numerics=False) for path in paths]
     assert structure(graphs[0]) == structure(graphs[1])
     x = np.random.default_rng(0).standard_normal((1, 3, 224, 224)).astype(np.float32)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moiety.protocols import ring
+from moiety.protocols.arrays import U64
 from moiety.protocols.compare.digits import DigitPlan, digits_price, plan_digits
 from moiety.protocols.compare.millionaires import less_than, less_than_cost
 from moiety.protocols.network import LAN, NETWORKS, Network, NetworkName
@@ -100,15 +101,14 @@ def test_every_links_plan_compares_and_costs_what_it_says(
     y = ring.reduce(rng.integers(0, 1 << 62, (1, n), np.uint64), bits)
     y[0, :50] = a[0, :50]
 
-    def side(values: ring.U64):  # type: ignore[no-untyped-def]
+    def side(values: U64):  # type: ignore[no-untyped-def]
         def body(session: Session) -> object:
-            session.network = NETWORKS[network]
             with session.channel.meter.labelled("case"):
                 return less_than(session, values, bits, count)
 
         return body
 
-    run = run_two_party(side(a), side(y))
+    run = run_two_party(side(a), side(y), network=NETWORKS[network])
     assert np.array_equal(run.server ^ run.client, a < y)
     cost, metered = (
         less_than_cost(n, bits, count, NETWORKS[network]),

@@ -1,11 +1,18 @@
-"""Networks, as a user names them."""
+"""Networks, as a user names them, and the classes that a Program can be planned for."""
 
 from __future__ import annotations
 
 import pytest
 
 from moiety.protocols.errors import BadInput
-from moiety.protocols.network import Network, parse_network
+from moiety.protocols.network import (
+    LOOPBACK,
+    NETWORKS,
+    Network,
+    NetworkName,
+    parse_network,
+    planned_for,
+)
 
 
 def test_networks() -> None:
@@ -27,3 +34,23 @@ def test_networks() -> None:
     ):
         with pytest.raises(BadInput, match="choose fast, lan, wan, loopback"):
             parse_network(wrong)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_class_is_planned_for_itself(name: NetworkName) -> None:
+    assert planned_for(NETWORKS[name]) == name
+
+
+@pytest.mark.parametrize(
+    ("network", "name"),
+    [
+        (LOOPBACK, "fast"),
+        (Network(40e-3, 2e9, 20e9), "lan"),
+        (Network(0.1e-3, 5e6, 5e6), "wan"),
+        (Network(20e-3, 1e13, 1e13), "fast"),
+    ],
+)
+def test_another_network_is_planned_for_as_the_nearest_class(
+    network: Network, name: NetworkName
+) -> None:
+    assert planned_for(network) == name

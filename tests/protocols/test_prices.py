@@ -10,13 +10,17 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from moiety.protocols import cost, prices
+from moiety.protocols import prices
 from moiety.protocols.compare import digits
 from moiety.protocols.compare.digits import DigitPlan, plan_digits
+from moiety.protocols.compare.extend import extend_cost
+from moiety.protocols.compare.millionaires import less_than_cost
+from moiety.protocols.compare.relu import relu_cost
 from moiety.protocols.cost import Cost
 from moiety.protocols.linear import planner
 from moiety.protocols.network import NETWORKS, Network
 from moiety.protocols.ot.generators import NEVER_SILENT
+from moiety.protocols.ot.transfers import Lookup, lookups_cost
 from moiety.runtime.cost.clock import predict
 from moiety.runtime.cost.machine import REFERENCE, Machine
 from moiety.runtime.cost.traffic import image_cost
@@ -84,13 +88,13 @@ def every_kind_of_work() -> Iterator[Cost]:
         yield image_cost(small(rounding)[0])
     for k in prices.WIDTHS:
         for count in (1, 2):
-            yield cost.less_than(100, 2 * k, count, DigitPlan((k, k), ((2,),)))
-    yield cost.less_than(100, 6, 1, DigitPlan((2, 2, 2), ((3,),)))
-    yield cost.less_than(100, 8, 1, DigitPlan((2, 2, 2, 2), ((2, 2), (2,))))
-    yield cost.relu(100, 13, 26)
-    yield cost.extend(100, 12, 20)
+            yield less_than_cost(100, 2 * k, count, DigitPlan((k, k), ((2,),)))
+    yield less_than_cost(100, 6, 1, DigitPlan((2, 2, 2), ((3,),)))
+    yield less_than_cost(100, 8, 1, DigitPlan((2, 2, 2, 2), ((2, 2), (2,))))
+    yield relu_cost(100, 13, 26)
+    yield extend_cost(100, 12, 20)
     for k in prices.WIDTHS:
-        yield cost.lookup(100, k, 2)
+        yield lookups_cost([Lookup.xor(100, k, 2)])
 
 
 def test_declared_costs_ask_for_every_figure_of_a_machine() -> None:

@@ -8,7 +8,6 @@ import contextlib
 import json
 import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,7 +30,7 @@ from moiety.protocols.errors import (
 from moiety.runtime.party.client import Client
 from moiety.runtime.party.endpoints import parse_address
 from moiety.runtime.program import Program
-from tests.support.command import COMMAND, ENVIRONMENT, Compiled, ServerProcess, moiety, serving
+from tests.support.command import Compiled, ServerProcess, many_images, moiety, serving
 from tests.support.nets import small_densenet
 from tests.support.runnable import save_small
 
@@ -388,7 +387,7 @@ def test_client_that_dies_in_the_middle(
     server: ServerProcess, compiled: Compiled, tmp_path: Path
 ) -> None:
     before = len(server.log)
-    process = many_images(server, compiled, tmp_path)
+    process = many_images(server, compiled, tmp_path / "r.json")
     process.kill()
     process.wait()
     wait_for(lambda: any("ended early" in line for line in server.log[before:]))
@@ -399,7 +398,7 @@ def test_client_that_dies_in_the_middle(
 
 def test_server_that_dies_in_the_middle(compiled: Compiled, tmp_path: Path) -> None:
     with serving(compiled.folder) as server:
-        process = many_images(server, compiled, tmp_path)
+        process = many_images(server, compiled, tmp_path / "r.json")
         server.process.kill()
         assert process.stderr is not None
         message = process.stderr.read()
@@ -416,7 +415,7 @@ def test_server_that_dies_in_the_middle(compiled: Compiled, tmp_path: Path) -> N
 
 def test_server_that_is_stopped_tells_its_client(compiled: Compiled, tmp_path: Path) -> None:
     with serving(compiled.folder) as server:
-        process = many_images(server, compiled, tmp_path)
+        process = many_images(server, compiled, tmp_path / "r.json")
         server.end().check()
         assert process.stderr is not None
         message = process.stderr.read()
@@ -428,22 +427,7 @@ def test_two_clients_at_once(server: ServerProcess, compiled: Compiled, tmp_path
     """The second one says that it waits, and gets its result when the first one is done."""
     host, port = parse_address(server.address)
     first = Client(Program.load(compiled.public / "program.json")).connect(host, port)
-    arguments = [
-        "infer",
-        str(compiled.public),
-        str(compiled.pictures),
-        "--connect",
-        server.address,
-        "-o",
-        str(tmp_path / "r.json"),
-    ]
-    second = subprocess.Popen(
-        [*COMMAND, *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ENVIRONMENT,
-    )
+    second = server.start_infer(compiled.public, compiled.pictures, tmp_path / "r.json")
     assert second.stderr is not None
     assert second.stderr.readline() == "the server is busy, waiting: 1 ahead\n"
     first.close()
@@ -459,31 +443,6 @@ def test_a_full_queue_refuses(compiled: Compiled, tmp_path: Path) -> None:
         done = server.infer(compiled.public, compiled.pictures / "0.png", "-o", tmp_path / "r.json")
         done.refused(NetworkFailure.exit_code, "the server is busy", "try again later")
         first.close()
-
-
-def many_images(server: ServerProcess, compiled: Compiled, tmp_path: Path) -> subprocess.Popen[str]:
-    """A client with far more images than the test waits for; returns when its first is done."""
-    listing = tmp_path / "many.csv"
-    listing.write_text("file\n" + f"{compiled.pictures / '0.png'}\n" * 500)
-    arguments = [
-        "infer",
-        str(compiled.public),
-        str(listing),
-        "--connect",
-        server.address,
-        "-o",
-        str(tmp_path / "r.json"),
-    ]
-    process = subprocess.Popen(
-        [*COMMAND, *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ENVIRONMENT,
-    )
-    assert process.stderr is not None
-    assert "1 of 500" in process.stderr.readline()
-    return process
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:

@@ -10,19 +10,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
 from typer.testing import CliRunner, Result
 
-from moiety.protocols.errors import ContractViolation
-from moiety.runtime.cli.app import app
+from moiety.protocols.errors import BadInput, ContractViolation
+from moiety.runtime.cli import app as cli
+from moiety.runtime.cli.app import ORDER, app, find_commands
 from moiety.runtime.cost import traffic as costing
 from moiety.runtime.intake import pictures as images
 from moiety.runtime.program import Program
 from moiety.runtime.program import folder as artifacts
 from moiety.runtime.program.cleartext import CleartextExecutor
-from tests.support.command import COMMAND, ENVIRONMENT, Compiled, moiety, serving
+from tests.support.command import MANY, Compiled, many_images, moiety, serving
 from tests.support.nets import small_resnet
 
 
@@ -44,6 +44,35 @@ def test_help_teaches(command: str) -> None:
 def test_top_level_help_and_version() -> None:
     assert "Exit codes" in moiety("--help").check().stdout
     assert in_process("--version").stdout.startswith("moiety ")
+
+
+def test_the_list_of_commands_imports_none_of_them() -> None:
+    code = (
+        "import sys; from moiety.runtime.cli.app import app\n"
+        "try: app(['--help'])\n"
+        "finally: print(*(name for name in sys.modules if 'commands' in name or 'onnx' in name))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert [*find_commands()][: len(ORDER)] == [*ORDER]
+    assert all(f" {name} " in done.stdout for name in ORDER)
+    assert done.stdout.splitlines()[-1] == ""
+
+
+def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("moiety.compiler.commands.simulate", "moiety.compiler.simulate"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    error = in_process("simulate", "--help").exception
+    assert isinstance(error, BadInput)
+    assert str(error) == "moiety simulate needs onnxruntime, which is not installed"
+
+
+def test_a_room_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "ROOMS", ("moiety.nowhere.commands", "moiety.runtime.cli.commands"))
+    assert in_process("serve", "--help").exit_code == 0
+    error = in_process("compile", "--help").exception
+    assert isinstance(error, BadInput)
+    assert "moiety compile is not part of this installation" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -145,11 +174,14 @@ def test_compile_options(compiled: Compiled, tmp_path: Path) -> None:
         "fold-batchnorm.txt"
     ]
     assert "pipeline: " in first.stderr
-    uniform = ("--bits", 41, "--scale", 12, "--rounding", "exact")
-    moiety("compile", model, "--calibration", ranges, "-o", tmp_path / "b", *uniform).check()
-    assert {
-        step.bits for step in Program.load(tmp_path / "b" / "public" / "program.json").steps
-    } >= {29, 41}
+    assert "planned for" not in first.stderr
+    uniform = ("--network", "20ms,500Mbit/s", "--bits", 41, "--scale", 12, "--rounding", "exact")
+    given = (model, "--calibration", ranges, "-o", tmp_path / "b")
+    second = moiety("compile", *given, *uniform).check()
+    assert "planned for wan, of fast, lan and wan the nearest to 20ms,500Mbit/s" in second.stderr
+    program = Program.load(tmp_path / "b" / "public" / "program.json")
+    assert program.network == "wan"
+    assert {step.bits for step in program.steps} >= {29, 41}
 
 
 def test_metadata_of_the_model_gives_labels_and_preprocessing(
@@ -197,32 +229,14 @@ def test_max_clients(compiled: Compiled, tmp_path: Path) -> None:
 def test_interrupted_client_keeps_its_results(
     compiled: Compiled, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    listing = tmp_path / "many.csv"
-    listing.write_text("file\n" + f"{compiled.pictures / '0.png'}\n" * 300)
     with serving(compiled.folder) as server:
-        arguments = [
-            "infer",
-            str(compiled.public),
-            str(listing),
-            "--connect",
-            server.address,
-            "-o",
-            str(tmp_path / "r.json"),
-        ]
-        client = subprocess.Popen(
-            [*COMMAND, *arguments],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=ENVIRONMENT,
-        )
-        assert client.stderr is not None
-        assert "1 of 300" in client.stderr.readline()
+        client = many_images(server, compiled, tmp_path / "r.json")
         client.send_signal(number)
         assert client.wait(timeout=20) == code
+        assert client.stderr is not None
         assert "Traceback" not in client.stderr.read()
         results = json.loads((tmp_path / "r.json").read_text())
-        assert 1 <= len(results["images"]) < 300
+        assert 1 <= len(results["images"]) < MANY
         assert results["complete"] is False
         server.infer(
             compiled.public, compiled.pictures / "1.png", "-o", tmp_path / "again.json"
@@ -263,26 +277,3 @@ def test_a_bug_keeps_its_traceback(error: str) -> None:
     assert done.returncode == ContractViolation.exit_code
     assert "Traceback" in done.stderr
     assert "broken" in done.stderr
-
-
-def test_example_picture_is_always_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from moiety.models import demo
-
-    monkeypatch.setenv("MOIETY_DATA", str(tmp_path / "absent"))
-    picture = demo.example(tmp_path)
-    assert images.load(
-        picture, (3, 224, 224), images.default_preprocessing((3, 224, 224))
-    ).shape == (3, 224, 224)
-    assert (
-        len(images.collect(demo.calibration(Path("another.onnx"), tmp_path)))
-        == demo.CALIBRATION_IMAGES
-    )
-    folder = tmp_path / "data" / "images"
-    for split in ("train", "test"):
-        (folder / split).mkdir(parents=True)
-        picture.rename(folder / split / "a.png") if split == "train" else np.save(
-            folder / split / "b.npy", np.zeros(1)
-        )
-    monkeypatch.setenv("MOIETY_DATA", str(tmp_path / "data"))
-    assert demo.example(tmp_path) == folder / "test" / "b.npy"
-    assert demo.calibration(Path("another.onnx"), tmp_path) == [folder / "train" / "a.png"]

@@ -14,6 +14,8 @@ from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "moiety.runtime.cli"]
 ENVIRONMENT = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
+MANY = 500
+"""Images in a run that is not meant to end."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,17 @@ class ServerProcess:
         self._reader.join(timeout=10)
         return Done(code, "", "".join(self.log))
 
+    def start_infer(self, public: Path, images: Path, output: Path) -> subprocess.Popen[str]:
+        """A client that is not waited for; what it says comes on its standard error."""
+        arguments = ["infer", str(public), str(images), "--connect", self.address]
+        return subprocess.Popen(
+            [*COMMAND, *arguments, "-o", str(output)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=ENVIRONMENT,
+        )
+
     def __post_init__(self) -> None:
         assert self.process.stderr is not None
         stream = self.process.stderr
@@ -114,3 +127,13 @@ def serving(folder: Path, *options: object) -> Iterator[ServerProcess]:
         if process.poll() is None:
             process.kill()
         process.wait(timeout=10)
+
+
+def many_images(server: ServerProcess, compiled: Compiled, output: Path) -> subprocess.Popen[str]:
+    """A client with far more images than a test waits for; returns when its first is done."""
+    listing = output.parent / "many.csv"
+    listing.write_text("file\n" + f"{compiled.pictures / '0.png'}\n" * MANY)
+    process = server.start_infer(compiled.public, listing, output)
+    assert process.stderr is not None
+    assert f"1 of {MANY}" in process.stderr.readline()
+    return process

@@ -7,7 +7,6 @@ different machines, versions or kernel back ends are told apart by fields, never
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -21,10 +20,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from moiety.protocols import kernels
 from moiety.protocols.errors import MoietyError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 Row = dict[str, Any]
 
 
@@ -98,13 +99,13 @@ def cores() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
-def pin(party: int) -> None:
-    """Give this process one core of its own (the first for party 0, the second for
-    party 1), where the system can.
+def pin(party: int, pid: int = 0) -> None:
+    """Give a process (this one by default) one core of its own, the first for party 0, the second
+    for party 1, where the system can; best before it has started threads.
     """
     available = cores()
     if hasattr(os, "sched_setaffinity") and len(available) > 1:
-        os.sched_setaffinity(0, {available[party % len(available)]})
+        os.sched_setaffinity(pid, {available[party % len(available)]})
 
 
 def one_thread() -> None:
@@ -113,8 +114,6 @@ def one_thread() -> None:
     """
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
-    from threadpoolctl import threadpool_limits
-
     threadpool_limits(1)
 
 
@@ -179,19 +178,3 @@ def say(text: str) -> None:
 
 def megabytes(nbytes: float) -> str:
     return f"{nbytes / 1e6:.2f} MB"
-
-
-def positive(text: str) -> int:
-    """An argparse type: an integer of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return value
-
-
-def data_folder() -> Path | None:
-    """The chest x-ray corpus: `MOIETY_DATA`, else `../shared/data` beside the
-    checkout; None when there is none.
-    """
-    folder = Path(os.environ.get("MOIETY_DATA") or ROOT.parent / "shared" / "data")
-    return folder if (folder / "labels.csv").is_file() else None

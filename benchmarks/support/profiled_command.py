@@ -1,7 +1,7 @@
 """One party with stop-watches: runs the `moiety` command in this process and writes
 where its runs spent their time.
 
-    python -m benchmarks.profiled FILE serve DIR --listen 127.0.0.1:0 ...
+    python -m benchmarks.support.profiled_command FILE serve DIR --listen 127.0.0.1:0 ...
 
 Nothing in the product knows of this: the kernels, the matrix product, the channel and the per-step
 measurement are wrapped from outside, then the command runs as always. For one kernel thread per
@@ -28,7 +28,8 @@ import numpy as np
 
 from moiety.protocols import kernels
 from moiety.protocols.session import Session
-from moiety.runtime.party import metering
+from moiety.runtime.cli import app
+from moiety.runtime.party.metering import RunCost
 from moiety.runtime.party.transport import TcpChannel
 
 
@@ -139,12 +140,10 @@ class Watch:
 
     def install(self) -> None:
         """Wrap the product's functions, for the life of this process."""
-        measure, last = metering.RunCost.measure, None
+        measure, last = RunCost.measure, None
 
         @contextmanager
-        def measured(
-            cost: metering.RunCost, session: Session, kind: str, label: str
-        ) -> Iterator[None]:
+        def measured(cost: RunCost, session: Session, kind: str, label: str) -> Iterator[None]:
             nonlocal last
             if cost is not last:
                 last = cost
@@ -163,7 +162,7 @@ class Watch:
         wrapped += [
             (np, "matmul", self.around("blas", np.matmul, "matmul")),
             (TcpChannel, "_put_bytes", self.writing(TcpChannel._put_bytes)),
-            (metering.RunCost, "measure", measured),
+            (RunCost, "measure", measured),
         ]
         for owner, name, function in wrapped:
             setattr(owner, name, function)
@@ -171,16 +170,15 @@ class Watch:
 
 def main() -> None:
     if len(sys.argv) < 3:
-        sys.exit("usage: python -m benchmarks.profiled FILE COMMAND...\n\n" + (__doc__ or ""))
+        sys.exit(
+            "usage: python -m benchmarks.support.profiled_command FILE COMMAND...\n\n"
+            + (__doc__ or "")
+        )
     file = Path(sys.argv.pop(1))
     watch = Watch()
     watch.install()
-    from moiety.runtime.cli import (
-        app as cli,
-    )  # after the wrapping, so that nothing can have kept an unwrapped name
-
     try:
-        cli.main()
+        app.main()  # the command's module is imported now, and finds the wrapped functions
     finally:
         file.write_text(json.dumps([asdict(run) for run in watch.runs]))
 

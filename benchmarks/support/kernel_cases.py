@@ -15,16 +15,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from moiety.protocols import kernels
+from moiety.protocols.arrays import U8, U32, U64
 from moiety.protocols.linear.parameters import ntt_primes
 from moiety.protocols.linear.rlwe import Ring
 from moiety.protocols.ot.lpn import SMALL
 
 Limit = Literal["aes", "copy", "gather", "gemm", ""]
-U8 = npt.NDArray[np.uint8]
-U64 = npt.NDArray[np.uint64]
 Rng = np.random.Generator
 
 SEEDS = SMALL.seeds
@@ -267,7 +265,7 @@ def _(rng: Rng, n: int) -> Made:
 # --- RLWE -----------------------------------------------------------------------------------------
 
 
-def _polynomials(rng: Rng, n: int) -> npt.NDArray[np.uint32]:
+def _polynomials(rng: Rng, n: int) -> U32:
     count = max(1, n // DEGREE)
     return np.stack([rng.integers(0, p, (count, DEGREE), np.uint32) for p in PRIMES])
 
@@ -276,7 +274,7 @@ def _ring() -> Ring:
     return Ring.of(DEGREE, PRIMES)
 
 
-def _residues(rng: Rng, n: int) -> npt.NDArray[np.uint32]:
+def _residues(rng: Rng, n: int) -> U32:
     return np.stack([rng.integers(0, p, n, np.uint32) for p in PRIMES])
 
 

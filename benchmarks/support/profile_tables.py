@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from benchmarks import harness
-from benchmarks.harness import Row
-from benchmarks.profiled import Parts, Profile
+from benchmarks.support import harness
+from benchmarks.support.harness import Row
+from benchmarks.support.profiled_command import Parts, Profile
 
 COLUMNS = tuple(field.name for field in fields(Parts))
 LEAST = 0.005
@@ -56,7 +56,9 @@ def _typical(profiles: Sequence[Profile]) -> Profile:
 def table(party: str, profiles: Sequence[Profile]) -> Iterator[str]:
     """Markdown: a line per step kind, the largest first."""
     profile = _typical(profiles)
-    yield f"| {party}, seconds | total | kernels | BLAS | Python | socket | waiting | off the core |"
+    yield (
+        f"| {party}, seconds | total | kernels | BLAS | Python | socket | waiting | off the core |"
+    )
     yield "|---" + "|---:" * len(COLUMNS) + "|"
     rest = Parts()
     for kind, parts in sorted(profile.by_kind.items(), key=lambda item: -item[1].wall):

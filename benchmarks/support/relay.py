@@ -16,51 +16,42 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+from moiety.protocols.network import Network
 
 CHUNK = 256 * 1024
 BUFFER = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True)
-class Link:
-    """Round-trip time in seconds; bits per second each way."""
-
-    name: str
-    rtt: float
-    bandwidth: float
-
-
-LAN = Link("lan", 0.8e-3, 3e9)
-WAN = Link("wan", 40e-3, 400e6)
-
-
 class _Direction:
     """One way: a thread that reads and stamps, a thread that waits and writes."""
 
-    def __init__(self, link: Link, source: socket.socket, target: socket.socket) -> None:
-        self._link, self._source, self._target = link, source, target
+    def __init__(
+        self, rtt: float, bandwidth: float, source: socket.socket, target: socket.socket
+    ) -> None:
+        self._rtt, self._bandwidth = rtt, bandwidth
+        self._source, self._target = source, target
         self._waiting: deque[tuple[float, bytes]] = deque()
         self._size = 0
-        self._limit = BUFFER + int(link.bandwidth * link.rtt / 8)
+        self._limit = BUFFER + int(bandwidth * rtt / 8)
         self._changed = threading.Condition()
         for work in (self._read, self._write):
             threading.Thread(target=work, daemon=True).start()
 
     def _read(self) -> None:
-        link_free = 0.0
+        line_free = 0.0
         with contextlib.suppress(OSError):
             while data := self._source.recv(CHUNK):
                 now = time.perf_counter()
-                # The link transmits one chunk after the other; propagation comes on top.
-                link_free = max(link_free, now) + 8 * len(data) / self._link.bandwidth
+                # The line transmits one chunk after the other; propagation comes on top.
+                line_free = max(line_free, now) + 8 * len(data) / self._bandwidth
                 with self._changed:
                     self._changed.wait_for(lambda: self._size < self._limit)
-                    self._waiting.append((link_free + self._link.rtt / 2, data))
+                    self._waiting.append((line_free + self._rtt / 2, data))
                     self._size += len(data)
                     self._changed.notify_all()
         with self._changed:
-            self._waiting.append((time.perf_counter() + self._link.rtt / 2, b""))
+            self._waiting.append((time.perf_counter() + self._rtt / 2, b""))
             self._changed.notify_all()
 
     def _write(self) -> None:
@@ -87,9 +78,9 @@ class _Direction:
 
 
 @contextmanager
-def relay(link: Link, address: str) -> Iterator[str]:
-    """Listens on a free port of this machine and relays every connection to `address` over
-    the link; gives its own address.
+def relay(network: Network, address: str) -> Iterator[str]:
+    """Listens on a free port of this machine and relays every connection to `address` as over the
+    network, whose client is who connects; gives its own address.
     """
     host, _, port = address.rpartition(":")
     listener = socket.create_server(("127.0.0.1", 0))
@@ -105,8 +96,8 @@ def relay(link: Link, address: str) -> Iterator[str]:
                     continue
                 for end in (client, server):
                     end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                _Direction(link, client, server)
-                _Direction(link, server, client)
+                _Direction(network.rtt, network.up, client, server)
+                _Direction(network.rtt, network.down, server, client)
 
     threading.Thread(target=accept, daemon=True).start()
     try:

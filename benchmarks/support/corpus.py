@@ -13,12 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from benchmarks.harness import data_folder
-from moiety.models.synthetic import synthetic_radiograph
+from moiety.models.xrays import HOW_TO_GIVE_DATA
+from moiety.protocols.arrays import F64
 from moiety.protocols.errors import BadInput
-from moiety.runtime.intake import pictures as images
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +25,7 @@ class Corpus:
 
     files: list[Path]
     groups: npt.NDArray[np.str_]
-    truth: npt.NDArray[np.float64]
+    truth: F64
     labels: tuple[str, ...]
 
 
@@ -43,7 +41,7 @@ def read_corpus(
             rows = [row for row in csv.DictReader(file) if row.get("split") == split]
     except OSError as error:
         raise BadInput(
-            f"cannot read {table}: {error.strerror or error}; set MOIETY_DATA or give --data"
+            f"cannot read {table}: {error.strerror or error}; {HOW_TO_GIVE_DATA}"
         ) from None
     if not rows:
         raise BadInput(f"{table} has no image of split {split!r}")
@@ -65,32 +63,3 @@ def read_corpus(
         np.array(truth, np.float64),
         tuple(labels),
     )
-
-
-CALIBRATION_IMAGES = 32
-
-
-def calibration_images(work: Path) -> list[Path]:
-    """Images like the ones to come: evenly spaced over the data folder's training
-    split, else drawn into `work`.
-    """
-    data = data_folder()
-    if data is not None:
-        found = images.collect([data / "images" / "train"])
-        return [
-            found[index]
-            for index in np.linspace(0, len(found) - 1, CALIBRATION_IMAGES).round().astype(int)
-        ]
-    return [_drawn(work, seed) for seed in range(1, CALIBRATION_IMAGES + 1)]
-
-
-def example_image(work: Path) -> Path:
-    """A real x-ray of the test split of the data folder, else a drawn one in `work`."""
-    data = data_folder()
-    return images.collect([data / "images" / "test"])[0] if data is not None else _drawn(work, 0)
-
-
-def _drawn(work: Path, seed: int) -> Path:
-    file = work / f"drawn-{seed}.png"
-    Image.fromarray(synthetic_radiograph(seed)).save(file)
-    return file

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm, rankdata
 
-F64 = npt.NDArray[np.float64]
+from moiety.protocols.arrays import F64
+
 Bools = npt.NDArray[np.bool_]
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from benchmarks.harness import high_water, one_thread, pin
+from benchmarks.support.harness import high_water, one_thread, pin
 from moiety.protocols import kernels
 from moiety.protocols.errors import NetworkFailure
 from moiety.protocols.network import LAN, Network

@@ -1,4 +1,4 @@
-"""One small network per family: import, passes, compile; the cleartext executor
+"""One small network per family: its exported forms, import, passes, compile; the cleartext executor
 against onnxruntime; two parties.
 """
 
@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from moiety.compiler.compile import Compiled, compile_model
 from moiety.compiler.planning.options import PlanOptions
@@ -26,6 +27,32 @@ from tests.support.onnx_models import ModelBuilder, run_model
 from tests.support.two_party import run_two_party
 
 EXACT = PlanOptions(rounding="exact")
+
+
+@pytest.mark.parametrize("gammas", ["ordinary", "hostile"])
+@pytest.mark.parametrize("name", nets.NETWORKS)
+def test_small_networks_fold_to_the_same_function_and_tell_images_apart(
+    name: str, gammas: str
+) -> None:
+    batch = nets.random_images((3, 16, 16), 4, seed=7)
+    separate = nets.run_onnx(nets.NETWORKS[name](gammas=gammas), batch)
+    folded = nets.run_onnx(nets.NETWORKS[name](gammas=gammas, batch_norm="folded", opset=13), batch)
+    np.testing.assert_allclose(separate, folded, atol=1e-4)
+    assert separate.std(0).max() > 0.05
+    assert np.abs(separate).max() < 30
+
+
+def test_hostile_batch_norms_hold_every_kind_of_gamma() -> None:
+    model = nets.small_densenet(stem=28, gammas="hostile")
+    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    norm = next(node for node in model.graph.node if node.op_type == "BatchNormalization")
+    gamma, beta = found[norm.input[1]], found[norm.input[2]]
+    assert (gamma < -0.4).any()
+    for kind in (gamma == 0, (gamma != 0) & (np.abs(gamma) < 1e-5)):
+        assert {*np.sign(beta[kind])} == {-1.0, 1.0}
+    small = (np.abs(gamma) < 0.1) & (np.abs(gamma) > 1e-3)
+    assert {*np.sign(gamma[small])} == {-1.0, 1.0}
+    assert np.abs(beta[small] / gamma[small]).min() > 30
 
 
 @dataclass(frozen=True)

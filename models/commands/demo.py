@@ -1,18 +1,21 @@
-"""`moiety demo`: compile the shipped model, then vendor and hospital as
-two processes on this machine.
+"""Everything on this machine: compile a trained DenseNet-121, start a vendor and a hospital as two
+processes over TCP, compare the results.
+
+The final table has the prediction of the secure run, of the same Program in the clear, and of the
+float model; time, bytes each way, and rounds. Not for clinical use.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from moiety.runtime.cli import ui
-from moiety.runtime.party.signals import raise_stopped
+from moiety.models.demo import run
+from moiety.runtime.program import Rounding
 
-DEMO_EXAMPLES = ui.examples(
+EXAMPLES = (
     "moiety demo",
     "moiety demo --rounding exact",
     "moiety demo --image x-ray.png",
@@ -20,12 +23,13 @@ DEMO_EXAMPLES = ui.examples(
 )
 
 
-def demo(
+def command(
     image: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="A picture or tensor; else a real x-ray of the folder MOIETY_DATA, else a drawn one.",
+            help="A picture or tensor; else a real x-ray of the folder MOIETY_DATA, else a drawn "
+            "one.",
             show_default=False,
         ),
     ] = None,
@@ -38,7 +42,7 @@ def demo(
         ),
     ] = None,
     rounding: Annotated[
-        Literal["exact", "stochastic"],
+        Rounding,
         typer.Option(
             help="exact equals the cleartext executor bit for bit; stochastic is cheaper."
         ),
@@ -52,13 +56,4 @@ def demo(
         ),
     ] = None,
 ) -> None:
-    """Everything on this machine: compile a trained DenseNet-121, start a vendor and a hospital as
-    two processes over TCP, compare the results.
-
-    The final table has the prediction of the secure run, of the same Program in the clear, and of
-    the float model; time, bytes each way, and rounds. Not for clinical use.
-    """
-    from moiety.models.demo import run
-
-    raise_stopped()
     run(image, model, rounding, keep)

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from moiety.protocols import ring
-from moiety.protocols.arrays import I64, U64
+from moiety.protocols.arrays import I32, I64, U8, U64
 from moiety.protocols.compare.maxpool import maxpool, maxpool_cost
 from moiety.protocols.compare.relu import gates, gates_cost, relu, relu_cost
 from moiety.protocols.compare.truncate import (
@@ -25,14 +24,9 @@ from moiety.protocols.compare.truncate import (
     truncate_stochastic_cost,
 )
 from moiety.protocols.cost import Cost, Draw
+from moiety.protocols.linear import layout as packing
 from moiety.protocols.linear.client import linear_client, new_query_client
-from moiety.protocols.linear.layout import (
-    Geometry,
-    LinearSpec,
-    download_bytes,
-    query_bytes,
-    upload_bytes,
-)
+from moiety.protocols.linear.layout import Geometry, LinearSpec
 from moiety.protocols.linear.parameters import Masking
 from moiety.protocols.linear.planner import plan_linear
 from moiety.protocols.linear.rlwe import SEED_BYTES
@@ -77,58 +71,71 @@ def cases(elements: int, pool: tuple[int, int, int], shrink: int, seed: int) -> 
     """All cases: element-wise protocols on `elements` values, max-pool on `pool`, convolutions with
     channels and filters divided by `shrink`.
     """
+    yield from relu_cases(elements, seed)
+    yield gates_case(elements, 16, 8, seed)
+    yield from truncation_cases(elements, seed)
+    yield from maxpool_cases(pool, seed)
+    for name, (shape, filters, kernel) in LAYERS.items():
+        small, fewer = (max(1, shape[0] // shrink), *shape[1:]), max(1, filters // shrink)
+        for masking in ("flooded", "uniform"):
+            yield linear_case(f"{name} {masking}", small, fewer, kernel, masking, seed)
+    yield from correlation_cases(elements)
+
+
+def relu_cases(elements: int, seed: int) -> Iterator[Case]:
     n = (elements,)
     for bits, out_bits in ((13, 24), (16, 28), (32, 32), (41, 41)):
-        yield _ring_case(
+        yield _of_elements(
             f"relu {bits} to {out_bits} bits",
             "make_relu",
             (seed, n, bits, out_bits),
-            np.maximum(values(seed, n, bits), 0),
-            out_bits,
+            opens_to(np.maximum(values(seed, n, bits), 0), out_bits),
             relu_cost(elements, bits, out_bits),
+            elements,
         )
-    yield gates_case(elements, 16, 8, seed)
+
+
+def truncation_cases(elements: int, seed: int) -> Iterator[Case]:
+    n = (elements,)
     for bits, shift in ((28, 12), (41, 12)):
         floors = values(seed, n, bits) >> shift
         arguments = (seed, n, bits, shift)
-        yield _ring_case(
+        yield _of_elements(
             f"truncate exact {bits} bits by {shift}",
             "make_truncate_exact",
             arguments,
-            floors,
-            bits - shift,
+            opens_to(floors, bits - shift),
             truncate_exact_cost(elements, bits, shift),
+            elements,
         )
-        yield _ring_case(
+        yield _of_elements(
             f"truncate stochastic {bits} bits by {shift}",
             "make_truncate_stochastic",
             arguments,
-            floors,
-            bits - shift,
+            opens_to(floors, bits - shift, above=1),
             truncate_stochastic_cost(elements, bits, shift),
-            above=1,
+            elements,
         )
+
+
+def maxpool_cases(pool: tuple[int, int, int], seed: int) -> Iterator[Case]:
     for bits in (16, 41):
         x = values(seed, pool, bits)
-        yield _ring_case(
+        yield _of_elements(
             f"max-pool 3x3/2 {bits} bits",
             "make_maxpool",
             (seed, pool, bits),
-            cleartext_pool(x),
-            bits,
+            opens_to(cleartext_pool(x), bits),
             maxpool_cost(pool, bits, *POOL),
-            work=x.size,
+            x.size,
         )
-    for name, (shape, filters, kernel) in LAYERS.items():
-        small = (max(1, shape[0] // shrink), *shape[1:])
-        for masking in ("flooded", "uniform"):
-            yield linear_case(
-                f"{name} {masking}", small, max(1, filters // shrink), kernel, masking, seed
-            )
+
+
+def correlation_cases(elements: int) -> Iterator[Case]:
     for width in (4, 1):
         yield Case(
             name=f"correlations of {width} bits",
-            maker="benchmarks.micro:make_correlations",
+            maker=f"{__name__}:make_correlations",
             arguments=(elements, width),
             check=check_correlations,
             declared=Cost((Draw("C", elements, width),)),
@@ -137,26 +144,15 @@ def cases(elements: int, pool: tuple[int, int, int], shrink: int, seed: int) -> 
         )
 
 
-def _ring_case(
+def _of_elements(
     name: str,
     maker: str,
     arguments: tuple[Any, ...],
-    expected: I64,
-    bits: int,
+    check: Callable[[U64, U64], str | None],
     declared: Cost,
-    above: int = 0,
-    work: int | None = None,
+    work: int,
 ) -> Case:
-    check = opens_to(expected, bits, 0, above)
-    return Case(
-        name,
-        f"benchmarks.micro:{maker}",
-        arguments,
-        check,
-        declared,
-        work or expected.size,
-        "elements",
-    )
+    return Case(name, f"{__name__}:{maker}", arguments, check, declared, work, "elements")
 
 
 def values(seed: int, shape: Shape, bits: int) -> I64:
@@ -182,7 +178,9 @@ def share(session: Session, seed: int, shape: Shape, bits: int) -> U64:
     )
 
 
-def opens_to(expected: I64, bits: int, below: int, above: int) -> Callable[[U64, U64], str | None]:
+def opens_to(
+    expected: I64, bits: int, below: int = 0, above: int = 0
+) -> Callable[[U64, U64], str | None]:
     """A check: the shares open to `expected`, or at most `below` less
     or `above` more, modulo 2^bits.
     """
@@ -236,7 +234,7 @@ def gates_case(elements: int, bits: int, count: int, seed: int) -> Case:
     """`count` comparisons of every element, whose leaf transfers are shared."""
     expected = values(seed, (elements,), bits) + thresholds(seed, count, bits) >= 0
 
-    def check(server: npt.NDArray[np.uint8], client: npt.NDArray[np.uint8]) -> str | None:
+    def check(server: U8, client: U8) -> str | None:
         if server.shape != expected.shape or client.shape != expected.shape:
             return (
                 f"shares of shapes {server.shape} and {client.shape} where {expected.shape} is due"
@@ -246,7 +244,7 @@ def gates_case(elements: int, bits: int, count: int, seed: int) -> Case:
 
     return Case(
         name=f"gates {bits} bits, {count} thresholds",
-        maker="benchmarks.micro:make_gates",
+        maker=f"{__name__}:make_gates",
         arguments=(seed, (elements,), bits, count),
         check=check,
         declared=gates_cost(elements, bits, count),
@@ -305,9 +303,7 @@ def make_correlations(session: Session, n: int, width: int) -> Call:
     return lambda: receiver.extend(n, width)
 
 
-def check_correlations(
-    server: tuple[npt.NDArray[np.uint8], ...], client: tuple[npt.NDArray[np.uint8], ...]
-) -> str | None:
+def check_correlations(server: tuple[U8, ...], client: tuple[U8, ...]) -> str | None:
     """`w = v + u * delta`, nibble by nibble in F_2[X]/(X^4 + X + 1)."""
     (delta, w), (u, v) = server, client
     product = np.zeros_like(w)
@@ -331,55 +327,55 @@ def linear_case(
     """A stride-1 convolution with 'same' padding in a 28-bit ring with 10-bit weights, in the
     layout that the compiler would choose.
     """
-    pad = kernel // 2
-    pads = (pad, pad, pad, pad)
+    side = kernel // 2
     out_shape = (filters, *shape[1:])
-    geometry = Geometry(shape, out_shape, (kernel, kernel), pads, (1, 1), 1)
+    geometry = Geometry(shape, out_shape, (kernel, kernel), (side,) * 4, (1, 1), 1)
     spec = plan_linear(geometry, CONV_BITS, CONV_WEIGHT_BITS, masking)
     slack = 0 if masking == "flooded" else 1
     return Case(
         name=name,
-        maker="benchmarks.micro:make_linear",
+        maker=f"{__name__}:make_linear",
         arguments=(seed, spec),
         check=opens_to(cleartext_conv(seed, spec), spec.bits, slack, slack),
         declared=Cost.of(
-            ("C", query_bytes([spec]) + upload_bytes(spec)),
-            ("S", download_bytes(spec)),
+            ("C", packing.query_bytes([spec]) + packing.upload_bytes(spec)),
+            ("S", packing.download_bytes(spec)),
         ),
         work=int(np.prod(out_shape)) * shape[0] * kernel * kernel,
         unit="multiply-adds",
     )
 
 
-def _weights(seed: int, spec: LinearSpec) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+def _weights(seed: int, spec: LinearSpec) -> tuple[I32, I64]:
     rng = np.random.default_rng([seed, 2])
-    geometry = spec.geometry
     bound = 1 << (spec.weight_bits - 1)
     weight = rng.integers(
-        -bound + 1, bound, (geometry.out_shape[0], geometry.in_shape[0], *geometry.kernel), np.int32
+        -bound + 1,
+        bound,
+        (spec.geometry.out_shape[0], spec.geometry.in_shape[0], *spec.geometry.kernel),
+        np.int32,
     )
-    return weight, rng.integers(-(1 << 20), 1 << 20, geometry.out_shape[0])
+    return weight, rng.integers(-(1 << 20), 1 << 20, spec.geometry.out_shape[0])
 
 
 def cleartext_conv(seed: int, spec: LinearSpec) -> I64:
     """The same convolution on open integers, modulo 2^64."""
-    geometry = spec.geometry
     weight, bias = _weights(seed, spec)
     x = np.pad(
-        values(seed, geometry.in_shape, spec.bits),
-        ((0, 0), geometry.pads[0::2], geometry.pads[1::2]),
+        values(seed, spec.geometry.in_shape, spec.bits),
+        ((0, 0), spec.geometry.pads[0::2], spec.geometry.pads[1::2]),
     )
-    total = np.zeros(geometry.out_shape, np.int64) + bias[:, None, None]
+    total = np.zeros(spec.geometry.out_shape, np.int64) + bias[:, None, None]
     # Two 14-bit halves: float64 products of each are exact.
     low, high = x & 0x3FFF, x >> 14
-    for dy in range(geometry.kernel[0]):
-        for dx in range(geometry.kernel[1]):
+    for dy in range(spec.geometry.kernel[0]):
+        for dx in range(spec.geometry.kernel[1]):
             tap = weight[:, :, dy, dx].astype(np.float64)
             for part, scale in ((low, 1), (high, 1 << 14)):
                 window = part[
-                    :, dy : dy + geometry.out_shape[1], dx : dx + geometry.out_shape[2]
-                ].reshape(geometry.in_shape[0], -1)
+                    :, dy : dy + spec.geometry.out_shape[1], dx : dx + spec.geometry.out_shape[2]
+                ].reshape(spec.geometry.in_shape[0], -1)
                 total += (tap @ window.astype(np.float64)).astype(np.int64).reshape(
-                    geometry.out_shape
+                    spec.geometry.out_shape
                 ) * scale
     return total

@@ -1,0 +1,1 @@
+"""What the benchmarks share: rows, verification, processes, networks, images; and their cases."""

@@ -1,0 +1,191 @@
+"""One image through vendor and hospital, verified, then timed: what benchmarks.inference does over
+loopback and benchmarks.networks over others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import msgspec
+import numpy as np
+
+from benchmarks.support import command_line, harness, oracle
+from benchmarks.support.harness import Row
+from benchmarks.support.oracle import Expected
+from benchmarks.support.relay import relay
+from benchmarks.support.two_commands import TwoCommands
+from moiety.compiler.building import CompileOptions, build
+from moiety.compiler.simulate import FloatModel
+from moiety.models import demo_model_path, demo_ranges_path
+from moiety.models.xrays import calibration_images, example_image
+from moiety.protocols.arrays import F64
+from moiety.protocols.network import Network
+from moiety.runtime.intake import pictures
+from moiety.runtime.party.generators import Ot
+from moiety.runtime.party.results import ImageResult, Results
+from moiety.runtime.program import Program
+from moiety.runtime.program import folder as artifacts
+
+WIDTHS = ("activation_bits", "weight_bits", "margin_bits")
+
+
+def parser(name: str, usage: str | None) -> argparse.ArgumentParser:
+    """The options of both benchmarks."""
+    shared = ("--model", "--rounding", "--runs", "--simulations", "--seed", "--json", "--no-pin")
+    p = command_line.parser(name, usage, *shared)
+    p.add_argument(
+        "--image",
+        type=Path,
+        metavar="FILE",
+        help="default: a real x-ray of the data folder, else a drawn one",
+    )
+    for width in WIDTHS:
+        option = f"--{width.replace('_', '-')}"
+        p.add_argument(option, type=int, metavar="N", help="default: the planner's")
+    p.add_argument(
+        "--calibration",
+        type=Path,
+        nargs="+",
+        metavar="IMAGES",
+        help="default: the shipped model's ranges; else 32 training images of the data folder, "
+        "else drawn ones",
+    )
+    p.add_argument(
+        "--compiled",
+        type=Path,
+        metavar="DIR",
+        help="use this compiled folder; compile into it if empty",
+    )
+    p.add_argument(
+        "--ot",
+        choices=get_args(Ot),
+        default="auto",
+        help="generator of correlations (default auto)",
+    )
+    return p
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is measured: a compiled model and an image, and what must come out. `floats`: the float
+    model's values by output step; `compile_s`: None where it was compiled before.
+    """
+
+    folder: Path
+    program: Program
+    image: Path
+    expected: Expected
+    floats: dict[int, F64]
+    compile_s: float | None
+
+
+def make_subject(options: argparse.Namespace, work: Path) -> Subject:
+    """Compile (unless a compiled folder is given), choose the image, run it in the clear."""
+    folder = options.compiled or work / "compiled"
+    compile_s = compiled(folder, options, work)
+    program, weights = artifacts.load_vendor(folder)
+    harness.require(
+        program.rounding == options.rounding,
+        f"{folder} was compiled with {program.rounding} rounding",
+    )
+    image = options.image or example_image(work)
+    tensor = pictures.load(image, program.input.shape, program.preprocessing)
+    expected = oracle.simulate(program, weights, tensor, options.simulations, options.seed)
+    floats = FloatModel(options.model, program)(tensor)
+    return Subject(folder, program, image, expected, floats, compile_s)
+
+
+def compiled(folder: Path, options: argparse.Namespace, work: Path) -> float | None:
+    """Compile unless `folder` holds a compiled model; seconds, or None."""
+    if (folder / artifacts.WEIGHTS).exists():
+        return None
+    started = time.perf_counter()
+    widths = {name: getattr(options, name) for name in WIDTHS}
+    shipped = [demo_ranges_path()] if options.model == demo_model_path() else None
+    files = options.calibration or shipped or calibration_images(work)
+    build(
+        options.model,
+        folder,
+        CompileOptions(calibration=files, rounding=options.rounding, **widths),
+    )
+    return time.perf_counter() - started
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Verified runs of one connection. `differences`: per run, of a logit from the executor's;
+    `memory`: peaks of both processes.
+    """
+
+    results: Results
+    differences: list[float]
+    prepare_s: float
+    memory: Row
+
+
+def measure(
+    subject: Subject, commands: TwoCommands, runs: int, ot: Ot, network: Network | None = None
+) -> Measured:
+    """One verified run, then a second client with `runs` timed ones; over loopback as it is, or
+    made into a network. Raises `VerificationFailed`.
+    """
+    program, expected = subject.program, subject.expected
+    with commands.serving(subject.folder) as vendor:
+        way = relay(network, vendor.address) if network else nullcontext(vendor.address)
+        with way as address:
+            first, _ = commands.infer(subject.folder, [subject.image], address, ot)
+            oracle.verify(program, expected, first)
+            results, client_rss = commands.infer(
+                subject.folder, [subject.image] * runs, address, ot
+            )
+        memory = {"peak_rss_server": vendor.memory.stop(), "peak_rss_client": client_rss}
+    differences = oracle.verify(program, expected, results)
+    return Measured(results, differences, vendor.prepare_s, memory)
+
+
+def rows(subject: Subject, measured: Measured) -> list[Row]:
+    """One per run."""
+    results = measured.results
+    common = {
+        "image": subject.image.name,
+        "rounding": subject.program.rounding,
+        "prepare_s": measured.prepare_s,
+        "setup_s": results.setup_seconds,
+        "silent_from": results.silent_from,
+        "network": msgspec.to_builtins(results.network),
+        "kernels_backend": results.kernels["client"],
+        "kernels_backend_server": results.kernels["server"],
+        "overflows": subject.expected.overflows,
+        **measured.memory,
+    }
+    return [
+        common | {"run": number, "max_diff_cleartext": difference} | _row(image, subject.floats)
+        for number, (image, difference) in enumerate(
+            zip(results.images, measured.differences, strict=True)
+        )
+    ]
+
+
+def _row(image: ImageResult, floats: dict[int, F64]) -> Row:
+    kinds = image.by_step_kind
+    secure = [np.asarray(output.values) for output in image.outputs]
+    return {
+        "verified": True,
+        "total_s": image.seconds,
+        "client_cpu_s": image.cpu_seconds,
+        "server_cpu_s": image.server.cpu_seconds,
+        "bytes_client_to_server": image.bytes_sent,
+        "bytes_server_to_client": image.bytes_received,
+        "bytes_total": image.bytes_sent + image.bytes_received,
+        "bytes_by_step_kind": {kind: cost.sent + cost.received for kind, cost in kinds.items()},
+        "seconds_by_step_kind": {kind: cost.seconds for kind, cost in kinds.items()},
+        "rounds": image.flights,
+        "max_diff_float": max(
+            float(np.abs(a - b).max()) for a, b in zip(secure, floats.values(), strict=True)
+        ),
+    }

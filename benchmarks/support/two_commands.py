@@ -1,0 +1,98 @@
+"""The product's two commands as processes to measure: each on a core of its own, its memory
+followed, with stop-watches if wanted.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.support.harness import PeakMemory, pin
+from moiety.models.processes import MOIETY, ended, listening, read_results
+from moiety.protocols.errors import NetworkFailure
+from moiety.runtime.party.generators import Ot
+from moiety.runtime.party.results import Results
+from moiety.runtime.program import folder as artifacts
+
+PARTIES = ("server", "client")
+
+
+@dataclass(frozen=True)
+class Vendor:
+    """A `moiety serve` that listens: where, how many seconds after its start, and its memory."""
+
+    address: str
+    prepare_s: float
+    memory: PeakMemory
+
+
+@dataclass(frozen=True)
+class TwoCommands:
+    """How the two are started: the folder they write to, on cores of their own or
+    not, with stop-watches or not.
+    """
+
+    work: Path
+    pinned: bool = True
+    profiled: bool = False
+
+    def profile_file(self, party: str) -> Path:
+        """Where a party with stop-watches writes what they showed."""
+        return self.work / f"profile-{party}.json"
+
+    def _begin(self, party: str) -> list[str]:
+        if not self.profiled:
+            return [*MOIETY]
+        module = "benchmarks.support.profiled_command"
+        return [sys.executable, "-m", module, str(self.profile_file(party))]
+
+    def _pin(self, process: subprocess.Popen[str], party: str) -> None:
+        if self.pinned:
+            pin(PARTIES.index(party), process.pid)
+
+    @contextmanager
+    def serving(self, folder: Path, clients: int = 2) -> Iterator[Vendor]:
+        """A vendor's process for some clients. Raises `NetworkFailure` when it does not start."""
+        log = self.work / "server.log"
+        started = time.perf_counter()
+        with log.open("w") as stderr:
+            arguments = ["serve", str(folder), "--listen", "127.0.0.1:0"]
+            server = subprocess.Popen(
+                [*self._begin("server"), *arguments, "--max-clients", str(clients)],
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+            )
+        self._pin(server, "server")
+        memory = PeakMemory(server.pid)
+        with ended(server):
+            yield Vendor(listening(server, log), time.perf_counter() - started, memory)
+
+    def infer(
+        self, folder: Path, files: Sequence[Path], address: str, ot: Ot = "auto"
+    ) -> tuple[Results, int]:
+        """A hospital's process with the public folder alone; its results file and its peak memory
+        in bytes. Raises `NetworkFailure` when it fails.
+        """
+        output = self.work / "results.json"
+        arguments = ["infer", str(folder / artifacts.PUBLIC), *map(str, files)]
+        arguments += ["--connect", address, "--ot", ot, "-o", str(output)]
+        client = subprocess.Popen(
+            [*self._begin("client"), *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._pin(client, "client")
+        memory = PeakMemory(client.pid)
+        _, errors = client.communicate()
+        if client.returncode:
+            raise NetworkFailure(
+                f"the client ended with exit code {client.returncode}:\n{errors[-2000:]}"
+            )
+        return read_results(output), memory.stop()

@@ -1,0 +1,198 @@
+"""Compile an ONNX model into a public Program and secret Weights (vendor).
+
+Writes [bold]DIR/public[/bold], which goes to the hospital, and
+[bold]DIR/weights.safetensors[/bold], which never leaves you. Fixed point overflows silently, so
+ranges are measured on calibration images and headroom is added; check the outcome with `moiety
+simulate`, and what the Program costs and discloses with `moiety inspect`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moiety.compiler.building import CompileOptions, build
+from moiety.compiler.planning.options import Disclose
+from moiety.protocols.errors import BadInput
+from moiety.protocols.network import NetworkName, parse_network, planned_for
+from moiety.runtime.cli import ui
+from moiety.runtime.cli.options import NETWORK_WORDS, numbers, sizes
+from moiety.runtime.program import Rounding
+
+EXAMPLES = (
+    "moiety compile model.onnx --calibration x-rays/ -o compiled/",
+    "moiety compile model.onnx --calibration x-rays/ -o compiled/ --rounding exact",
+    "moiety compile model.onnx --calibration x-rays/ -o compiled/ --activation-bits 14 "
+    "--weight-bits 10",
+    "moiety compile model.onnx --calibration x-rays/ -o compiled/ --bits 41 --scale 12     "
+    "[dim](uniform, as CrypTFlow2)[/dim]",
+    "moiety compile model.onnx --calibration x-rays/ -o compiled/ --input-shape 3,224,224 "
+    "--labels cat,dog",
+)
+
+
+# Options by the panel of the help that they stand in.
+widths = partial(typer.Option, metavar="N", rich_help_panel="Widths", show_default=False)
+ends = partial(typer.Option, rich_help_panel="Input and output", show_default=False)
+expert = partial(typer.Option, rich_help_panel="Compiler", show_default=False)
+
+
+def command(
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL.onnx",
+            help="An ONNX classifier: convolutions, batch norms, ReLUs, pools, ...",
+            show_default=False,
+        ),
+    ],
+    calibration: Annotated[
+        list[Path],
+        typer.Option(
+            metavar="IMAGES",
+            help="Pictures like the ones to come (some dozens; files, folders, CSV lists), or a "
+            "file of ranges saved before. They stay on this machine.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="DIR", help="Folder to write.", show_default=False),
+    ],
+    rounding: Annotated[
+        Rounding,
+        typer.Option(
+            help="exact: bit for bit reproducible. stochastic: less traffic, same accuracy."
+        ),
+    ] = "stochastic",
+    network: Annotated[
+        str,
+        typer.Option(
+            metavar=NETWORK_WORDS,
+            help="What comparisons are planned for: fast (10 Gbit/s), lan (3 Gbit/s, 0.8 ms), wan "
+            "(400 Mbit/s, 40 ms), or the one of these that is nearest to another network.",
+        ),
+    ] = "lan",
+    max_error: Annotated[
+        float | None,
+        widths(
+            metavar="X",
+            help="Search for the cheapest widths with at most this error of the results, root mean "
+            "square over calibration images. Without any widths: 0.00125 of the results' range.",
+        ),
+    ] = None,
+    disclose: Annotated[
+        Disclose,
+        widths(
+            help="What the public Program may tell about the weights: usual, what makes it cheap, "
+            "listed by `moiety inspect`; minimal, nothing but the architecture, at the price of "
+            "uniform widths.",
+            metavar=None,
+            show_default=True,
+        ),
+    ] = "usual",
+    activation_bits: Annotated[
+        int | None, widths(help="Bits that the calibrated range of a channel fills.")
+    ] = None,
+    weight_bits: Annotated[int | None, widths(help="Bits of a weight.")] = None,
+    margin_bits: Annotated[
+        int | None, widths(help="Bits of headroom above the calibrated range.")
+    ] = None,
+    bits: Annotated[
+        int | None,
+        widths(help="Uniform style instead: one ring of N bits for everything; with --scale."),
+    ] = None,
+    scale: Annotated[
+        int | None, widths(help="Uniform style: fractional bits of everything; with --bits.")
+    ] = None,
+    input_shape: Annotated[
+        str | None, ends(metavar="C,H,W", help="For a model whose input size is open.")
+    ] = None,
+    mean: Annotated[
+        str | None,
+        ends(
+            metavar="M[,M,M]",
+            help="Mean per channel, of pixels 0 to 1. Default: the model's metadata, else "
+            "ImageNet's.",
+        ),
+    ] = None,
+    std: Annotated[
+        str | None, ends(metavar="S[,S,S]", help="Standard deviation per channel, likewise.")
+    ] = None,
+    exact_size: Annotated[
+        bool,
+        ends(
+            "--exact-size",
+            help="Refuse pictures of another size instead of resizing the short side and cropping "
+            "the centre.",
+            show_default=True,
+        ),
+    ] = False,
+    labels: Annotated[
+        str | None,
+        ends(
+            metavar="A,B,...",
+            help="Names of the outputs, public; or a text file with one per line. Default: the "
+            "model's metadata.",
+        ),
+    ] = None,
+    save_ranges: Annotated[
+        Path | None,
+        expert(
+            metavar="FILE", help="Also save the calibrated ranges, to compile again without images."
+        ),
+    ] = None,
+    pipeline: Annotated[
+        str | None,
+        expert(
+            metavar="PASSES",
+            help="Graph passes to run, name{option=value},...; the default is printed by "
+            "--dump-after.",
+        ),
+    ] = None,
+    dump_after: Annotated[
+        str | None,
+        expert(metavar="PASS|all", help="Write the Graph after this pass, or after each, as text."),
+    ] = None,
+    dump_folder: Annotated[
+        Path,
+        expert(metavar="DIR", help="Where --dump-after writes.", show_default=True),
+    ] = Path("dump"),
+) -> None:
+    given = dict(locals())  # by the options' names, which are those of the fields
+    model, output = given.pop("model"), given.pop("output")
+    options = CompileOptions(
+        **given
+        | {
+            "network": chosen_network(network),
+            "input_shape": sizes(input_shape, "--input-shape"),
+            "mean": numbers(mean, "--mean"),
+            "std": numbers(std, "--std"),
+            "labels": names(labels),
+        }
+    )
+    build(model, output, options)
+
+
+def chosen_network(text: str) -> NetworkName:
+    """The class of networks to plan for; says which, where another network was named."""
+    chosen = planned_for(parse_network(text))
+    if chosen != text:
+        ui.say(f"planned for {chosen}, of fast, lan and wan the nearest to {text}")
+    return chosen
+
+
+def names(text: str | None) -> tuple[str, ...]:
+    """Labels given on the command line, or in a file of one per line. Raises `BadInput`."""
+    if text is None:
+        return ()
+    found = text.split(",")
+    if (file := Path(text)).is_file():
+        try:
+            found = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(f"{file}: cannot read labels ({error})") from error
+    return tuple(label.strip() for label in found if label.strip())

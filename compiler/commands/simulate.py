@@ -1,0 +1,38 @@
+"""Run images through the fixed-point Program in the clear, on this machine: how far is it from the
+float model, does anything overflow?
+
+With exact rounding the numbers are, bit for bit, those that `moiety infer` will give.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moiety.compiler.simulate import simulate
+from moiety.runtime.cli.options import CompiledArgument, ImagesArgument
+
+EXAMPLES = (
+    "moiety simulate compiled/ x-rays/",
+    "moiety simulate compiled/ x-rays/ --model model.onnx",
+)
+
+
+def command(
+    folder: CompiledArgument,
+    images: ImagesArgument,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL.onnx",
+            help="Compare with this float model in onnxruntime.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="For the drawn roundings of a stochastic Program.")
+    ] = 0,
+) -> None:
+    simulate(folder, images, model, seed)

@@ -1,0 +1,1 @@
+"""The commands that need the shipped model: one file each (see runtime/cli/app.py)."""

@@ -1,0 +1,74 @@
+"""Arguments and options that several commands have, and the words that they take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+OT_WORDS = "auto|softspoken|silent"
+"""What `runtime.party.generators.parse` takes."""
+
+NETWORK_WORDS = "fast|lan|wan|loopback|RTT,BANDWIDTH"
+"""What `protocols.network.parse_network` takes."""
+
+CompiledArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DIR",
+        help="The folder that `moiety compile -o` wrote, with the Weights.",
+        show_default=False,
+    ),
+]
+ImagesArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="IMAGES...",
+        help="PNG, JPEG or NPY files, folders of them, or CSV lists (column `file`).",
+        show_default=False,
+    ),
+]
+OtOption = Annotated[
+    str,
+    typer.Option(
+        "--ot",
+        metavar=OT_WORDS,
+        help="Generator of correlations: softspoken (more traffic), silent (more computing), or "
+        "whatever suits the measured network.",
+    ),
+]
+ThreadsOption = Annotated[
+    int,
+    typer.Option(
+        "--threads",
+        min=1,
+        max=256,
+        metavar="N",
+        help="Cores that this side's work is spread over; the other side need not use as many.",
+    ),
+]
+
+
+def numbers(text: str | None, option: str) -> tuple[float, ...] | None:
+    """`0.485,0.456,0.406` to floats. Raises `typer.BadParameter`."""
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(
+            f"{option} takes numbers separated by commas, not '{text}'"
+        ) from None
+
+
+def sizes(text: str | None, option: str) -> tuple[int, ...] | None:
+    """`3,224,224` or `3x224x224` to positive integers. Raises `typer.BadParameter`."""
+    if text is None:
+        return None
+    parts = text.replace("x", ",").split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise typer.BadParameter(
+            f"{option} takes positive whole numbers separated by commas, not '{text}'"
+        )
+    return tuple(int(part) for part in parts)

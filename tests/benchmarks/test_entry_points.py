@@ -1,0 +1,32 @@
+"""Every benchmark explains itself, and only what is run by hand stands beside the others."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.support.harness import ROOT
+
+ENTRY_POINTS = sorted(path.stem for path in (ROOT / "benchmarks").glob("[a-z]*.py"))
+
+
+@pytest.mark.parametrize("name", ENTRY_POINTS)
+def test_help_explains(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"python -m benchmarks.{name}" in done.stdout
+    assert "usage:" in done.stdout
+
+
+def test_what_is_not_run_by_hand_is_support() -> None:
+    for name in ENTRY_POINTS:
+        text = (ROOT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8")
+        assert f"    python -m benchmarks.{name}" in text
+        assert 'if __name__ == "__main__":' in text

@@ -1,0 +1,38 @@
+"""Images to try a network with are always there: real ones of the data folder, else drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moiety.models import xrays
+from moiety.runtime.intake import pictures
+
+
+def test_without_data_they_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOIETY_DATA", str(tmp_path / "absent"))
+    assert xrays.data_folder() is None
+    shape = (3, 224, 224)
+    picture = xrays.example_image(tmp_path)
+    assert pictures.load(picture, shape, pictures.default_preprocessing(shape)).shape == shape
+    drawn = pictures.collect(xrays.calibration_images(tmp_path))
+    assert len(drawn) == xrays.CALIBRATION_IMAGES
+
+
+def test_with_data_they_are_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOIETY_DATA", str(tmp_path))
+    folder = tmp_path / "images"
+    for split, count in (("train", 40), ("test", 2)):
+        (folder / split).mkdir(parents=True)
+        for index in range(count):
+            np.save(folder / split / f"{index:02}.npy", np.zeros(1))
+    assert xrays.data_folder() == tmp_path
+    assert xrays.example_image(tmp_path) == folder / "test" / "00.npy"
+    chosen = xrays.calibration_images(tmp_path)
+    assert len({*chosen}) == xrays.CALIBRATION_IMAGES
+    assert (chosen[0].name, chosen[-1].name) == ("00.npy", "39.npy")
+    for file in chosen[1:]:
+        file.unlink()
+    assert chosen[0] in xrays.calibration_images(tmp_path)
