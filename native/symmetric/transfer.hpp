@@ -198,20 +198,22 @@ MOIETY_INLINE u64 put_row(BitWriter& to, const u64* pads, u8 shift, int bits, En
 // The chosen message, less the pad, of every element: a group's go to `room(at)`, then
 // `done(at, have)` is called. All fields are read and masked.
 template <int K, class Group, class Room, class Done>
-MOIETY_INLINE void receive_words(Lookup job, Receiver side, Room room, Done done) {
-  const u64 mask = low_mask(job.bits);
+MOIETY_NOINLINE void receive_words(Lookup job, Receiver side, Room room, Done done) {
+  const int bits = job.bits;
+  const u64 mask = low_mask(bits);
+  const u8* choices = side.choices;
   receive<K, u64>(
       job, side, [&](std::size_t at, std::size_t have, const u64* pads, const u8* from) {
         u64* opened = room(at);
         std::size_t position = 0;
         for (std::size_t i = 0; i < have; i++) {
-          const u64 choice = side.choices[at + i];
+          const u64 choice = choices[at + i];
           u64 chosen = 0;
           MOIETY_UNROLL
           for (u64 j = 1; j < 1 << K; j++) {
             const u64 equal = -(((choice ^ j) - 1) >> 63);  // all ones where choice == j
-            chosen |= read_bits(from, position, job.bits) & equal;
-            position += job.bits;
+            chosen |= read_bits(from, position, bits) & equal;
+            position += bits;
           }
           opened[i] = Group::subtract(chosen, pads[i]) & mask;
         }
