@@ -1,5 +1,5 @@
 // AES-128 and the hash made from it, over the vector of blocks `V` that the including file names:
-// `_aes` and `tmmo` of reference/blocks.py. Everything here has internal linkage, and nothing of
+// `aes` and `tmmo` of reference/blocks.py. Everything here has internal linkage, and nothing of
 // the standard library but memcpy and memset is used: an inline function shared with other
 // translation units could be merged into a copy that the processor cannot run.
 //
