@@ -12,6 +12,7 @@ VENV := .venv
 VENV_TEST := .venv-test
 VENV_LINT := .venv-lint
 PACKAGES := compiler runtime protocols models
+NATIVE := $(shell find native -name '*.?pp')
 SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE \
 	$(shell find $(PACKAGES) native -type f ! -name '*.pyc' ! -name '.*' 2>/dev/null)
 
@@ -38,6 +39,7 @@ test-reference: $(VENV_TEST)/.installed  ## The same suite on the NumPy referenc
 lint: types $(VENV_LINT)/.installed  ## Formatting, lint rules and types, changing nothing
 	$(VENV_LINT)/bin/ruff format --check .
 	$(VENV_LINT)/bin/ruff check .
+	$(VENV_LINT)/bin/clang-format --dry-run --Werror $(NATIVE)
 
 # mypy wants the package's folders under their installed name; links give it that without a `moiety/` folder in the tree.
 types: $(VENV_LINT)/.installed  ## Types alone (mypy, strict)
@@ -46,9 +48,10 @@ types: $(VENV_LINT)/.installed  ## Types alone (mypy, strict)
 	@ln -sfn ../../benchmarks build/types/benchmarks
 	cd build/types && ../../$(VENV_LINT)/bin/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p moiety -p benchmarks
 
-format: $(VENV_LINT)/.installed  ## Rewrite the sources as ruff formats them
+format: $(VENV_LINT)/.installed  ## Rewrite the sources as ruff and clang-format format them
 	$(VENV_LINT)/bin/ruff format .
 	$(VENV_LINT)/bin/ruff check --fix .
+	$(VENV_LINT)/bin/clang-format -i $(NATIVE)
 
 bench: $(VENV_TEST)/.installed  ## All benchmarks at full size (most of an hour on two cores); rows go to out/bench
 	mkdir -p $(BENCH_OUT)

@@ -1,15 +1,18 @@
-// Python module of the compiled kernels. Each family binds itself; loops live in the family's own files.
+// The Python module of the compiled kernels, `_native`. Every family binds its own; the twins of
+// moiety/protocols/kernels/reference specify them.
 #include <nanobind/nanobind.h>
 
-namespace nb = nanobind;
+namespace moiety {
 
-void bind_symmetric(nb::module_& m);  // AES, PRG, hash, VOLE, transfers, bit packing
-void bind_rlwe(nb::module_& m);       // NTT, modular arithmetic, samplers
-void bind_silent(nb::module_& m);     // silent VOLE: half-trees, sparse code
+void bind_symmetric(nanobind::module_& m);
+void bind_rlwe(nanobind::module_& m);
+void bind_silent(nanobind::module_& m);
+
+}  // namespace moiety
 
 NB_MODULE(_native, m) {
-  m.doc() = "Compiled kernels; moiety.protocols.kernels.reference.symmetric is their specification.";
-  bind_symmetric(m);
-  bind_rlwe(m);
-  bind_silent(m);
+  m.doc() = "Compiled kernels; moiety.protocols.kernels.reference is their specification.";
+  moiety::bind_symmetric(m);
+  moiety::bind_rlwe(m);
+  moiety::bind_silent(m);
 }

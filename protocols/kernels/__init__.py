@@ -1,14 +1,14 @@
 """Kernels: the local hot loops, each in two twins that compute the same bytes.
 
-`reference.py`, `rlwe_reference.py` and `silent_reference.py` (NumPy) are the specification;
-`_native` (C++, see `native/`) is what normally runs. Every function named in a reference module's
-`__all__` is a kernel and has a native twin of the same name. Call them through this module,
+`reference` (NumPy) is the specification; `_native` (C++, see `native/`) is what normally runs.
+Every function named in the `__all__` of a family of `reference` is a kernel and has a native twin
+of the same name. Call them through this module,
 
     from moiety.protocols import kernels
     messages, share = kernels.leaves_send(w, delta, 4, tweak, shifts, digits, with_eq=True)
 
-because `set_backend` rebinds the names here: a function imported by name stays
-on the twin it was taken from.
+because `set_backend` rebinds the names here: a function imported by name stays on the twin it was
+taken from.
 
 The choice is made once, at import: `MOIETY_KERNELS=native|reference` if set, otherwise native where
 the compiled module is importable and the processor has AES instructions, otherwise the reference
@@ -24,41 +24,29 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Literal, cast
 
-from moiety.protocols.kernels.reference import gates as gates_reference
-from moiety.protocols.kernels.reference import rlwe as rlwe_reference
-from moiety.protocols.kernels.reference import silent as silent_reference
-from moiety.protocols.kernels.reference import symmetric as reference
+from moiety.protocols.kernels.reference import gates, rlwe, silent, streams, symmetric
+
+# The kernels by name, for their static types: `set_backend` rebinds each to the twin in use.
 from moiety.protocols.kernels.reference.gates import *  # noqa: F403
 from moiety.protocols.kernels.reference.rlwe import *  # noqa: F403
 from moiety.protocols.kernels.reference.silent import *  # noqa: F403
-from moiety.protocols.kernels.reference.symmetric import *  # noqa: F403 - for their static types; set_backend rebinds the names
+from moiety.protocols.kernels.reference.streams import *  # noqa: F403
+from moiety.protocols.kernels.reference.symmetric import *  # noqa: F403
 
 Backend = Literal["native", "reference"]
 
-_FAMILIES: tuple[ModuleType, ...] = (reference, gates_reference, rlwe_reference, silent_reference)
-_active: Backend = "reference"
+FAMILIES: tuple[ModuleType, ...] = (symmetric, gates, streams, silent, rlwe)
+"""The modules whose `__all__` names the kernels."""
 
-_native: Any
-try:
-    _native = import_module("moiety.protocols.kernels._native")
-except ImportError as error:
-    _native = None
-    _refusal = f"the compiled module is not importable ({error})"
-else:
-    _refusal = ""
+_active: Backend = "reference"
+_native: Any = None
+_refusal = ""
+"""Why the native kernels cannot run; empty where they can."""
 
 
 def kernel_names() -> tuple[str, ...]:
-    """Names of all kernels, all families: the functions that the reference modules export."""
-    return tuple(
-        name for family in _FAMILIES for name in family.__all__ if callable(getattr(family, name))
-    )
-
-
-if not _refusal and not _native.symmetric_supported():
-    _refusal = "this processor has no AES instructions that the compiled kernels know"
-if not _refusal and (_missing := [name for name in kernel_names() if not hasattr(_native, name)]):
-    _refusal = f"the compiled module is older than the sources, and lacks {', '.join(_missing)}: rebuild it"
+    """Names of all kernels, family after family."""
+    return tuple(name for family in FAMILIES for name in family.__all__)
 
 
 def twin(backend: Backend, name: str) -> Callable[..., Any]:
@@ -71,7 +59,7 @@ def twin(backend: Backend, name: str) -> Callable[..., Any]:
                 f"the native kernels cannot run: {_refusal}; 'reference' is the slow alternative"
             )
         return cast(Callable[..., Any], getattr(_native, name))
-    return next(getattr(family, name) for family in _FAMILIES if name in family.__all__)
+    return next(getattr(family, name) for family in FAMILIES if name in family.__all__)
 
 
 def set_backend(backend: Backend) -> None:
@@ -90,15 +78,29 @@ def backend_name() -> Backend:
 
 
 def description() -> str:
-    """The backend and, for the native one, the instruction sets in use: what a
-    measurement should be filed under.
-    """
+    """What a measurement is filed under: the backend and, if native, its instruction sets."""
     if _active == "reference":
         return "reference"
     return f"native (symmetric: {_native.symmetric_isa()}, RLWE: {_native.rlwe_isa()})"
 
 
+def _load_native() -> tuple[Any, str]:
+    """The compiled module (None where there is none) and why it cannot run, if so."""
+    try:
+        native: Any = import_module("moiety.protocols.kernels._native")
+    except ImportError as error:
+        return None, f"the compiled module is not importable ({error})"
+    if not native.symmetric_supported():
+        return native, "this processor has no AES instructions that the compiled kernels know"
+    missing = [name for name in kernel_names() if not hasattr(native, name)]
+    if missing:
+        lacks = ", ".join(missing)
+        return native, f"the compiled module is older than the sources: rebuild it (lacks {lacks})"
+    return native, ""
+
+
 def _choose() -> None:
+    """The twin asked for by `MOIETY_KERNELS`, or the best that runs."""
     asked = os.environ.get("MOIETY_KERNELS")
     if asked is not None:
         set_backend(cast(Backend, asked))
@@ -113,4 +115,5 @@ def _choose() -> None:
         )
 
 
+_native, _refusal = _load_native()
 _choose()

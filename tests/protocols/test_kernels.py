@@ -4,26 +4,18 @@ variant equal to the reference.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moiety.protocols import kernels
-from moiety.protocols.kernels.reference import gates as gates_reference
-from moiety.protocols.kernels.reference import symmetric as plain_reference
-
-U8 = npt.NDArray[np.uint8]
-U64 = npt.NDArray[np.uint64]
+from moiety.protocols.arrays import U8
+from moiety.protocols.kernels.reference import gates, streams, symmetric
 
 try:
     from moiety.protocols.kernels import _native
@@ -38,11 +30,10 @@ SIZES = (0, 1, 2, 5, 63, 64, 65, 127, 128, 129, 191, 192, 193, 320)
 LAST_TWEAK = 2**64 - 3  # wraps within any call of more than three elements
 
 
-NAMES = (*plain_reference.__all__, *gates_reference.__all__)
 reference = SimpleNamespace(
     **{
         name: getattr(family, name)
-        for family in (plain_reference, gates_reference)
+        for family in (symmetric, gates, streams)
         for name in family.__all__
     }
 )
@@ -51,7 +42,7 @@ reference = SimpleNamespace(
 def compiled_for(isa: str) -> Iterator[Any]:
     before = _native.symmetric_isa()
     _native.set_symmetric_isa(isa)
-    yield SimpleNamespace(**{name: getattr(_native, name) for name in NAMES})
+    yield SimpleNamespace(**{name: getattr(_native, name) for name in vars(reference)})
     _native.set_symmetric_isa(before)
 
 
@@ -480,63 +471,3 @@ def test_views_and_read_only_arrays(twin: Any) -> None:
     assert_same(
         twin.leaves_send(c.w[::2], c.delta, 4, 0, c.shifts[::2], digits[None, ::2], True), expected
     )
-
-
-# --- the choice of a twin -------------------------------------------------------------------------
-
-
-@pytest.fixture
-def _restored_backend() -> Iterator[None]:
-    before = kernels.backend_name()
-    yield
-    kernels.set_backend(before)
-
-
-@pytest.mark.usefixtures("_restored_backend")
-def test_backend_rebinds_every_kernel() -> None:
-    for backend in ("reference", "native") if ISAS else ("reference",):
-        kernels.set_backend(backend)  # type: ignore[arg-type]
-        assert kernels.backend_name() == backend
-        assert kernels.description().startswith(backend)
-        for name in kernels.kernel_names():
-            assert getattr(kernels, name) is kernels.twin(backend, name)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="choose 'native' or 'reference'"):
-        kernels.set_backend("fast")  # type: ignore[arg-type]
-
-
-@pytest.mark.skipif(not ISAS, reason="no compiled kernels")
-def test_every_kernel_has_a_native_twin() -> None:
-    assert len(kernels.kernel_names()) == len(set(kernels.kernel_names()))
-    for name in kernels.kernel_names():
-        assert kernels.twin("native", name) is getattr(_native, name)
-        assert kernels.twin("reference", name) is not kernels.twin("native", name)
-
-
-WITHOUT_NATIVE = "import sys; sys.modules['moiety.protocols.kernels._native'] = None\n"
-REPORT = "from moiety.protocols import kernels; print(kernels.backend_name())"
-
-
-def python(code: str, choice: str | None) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name != "MOIETY_KERNELS"}
-    if choice is not None:
-        environment["MOIETY_KERNELS"] = choice
-    return subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )
-
-
-def test_absence_of_the_compiled_module_is_said_once() -> None:
-    done = python(WITHOUT_NATIVE + REPORT, None)
-    assert done.stdout.strip() == "reference"
-    assert done.stderr.count("RuntimeWarning") == 1
-    assert "not importable" in done.stderr
-
-
-def test_environment_chooses() -> None:
-    chosen = python(REPORT, "reference")
-    assert (chosen.stdout.strip(), chosen.stderr) == ("reference", "")
-    quiet = python(WITHOUT_NATIVE + REPORT, "reference")
-    assert (quiet.stdout.strip(), quiet.stderr) == ("reference", "")
-    refused = python(WITHOUT_NATIVE + REPORT, "native")
-    assert refused.returncode != 0
-    assert "the native kernels cannot run" in refused.stderr

@@ -17,7 +17,7 @@ from moiety.protocols.compare.maxpool import maxpool
 from moiety.protocols.compare.millionaires import less_than, wrap
 from moiety.protocols.compare.relu import gates, relu
 from moiety.protocols.compare.truncate import truncate_exact, truncate_stochastic
-from moiety.protocols.kernels.reference import symmetric as reference
+from moiety.protocols.kernels.reference.transfers import sender_pads
 from moiety.protocols.session import Session
 from tests.support.two_party import run_two_party
 from tests.support.wiretap import chi_square
@@ -191,7 +191,7 @@ def test_lookups_depend_on_the_chosen_pad_alone() -> None:
     _, v, _ = kernels.vole_receiver(keys, 0, 4, n // 128)
     w, delta, shifts = v, rng.integers(1, 256, 16, np.uint8), np.zeros(n, np.uint8)  # u = 0
     messages, share = kernels.lookup_send(w, delta, 4, 0, shifts, np.zeros((n, 16), np.uint8), 8)
-    pads = reference.sender_pads(w, delta, 4, 0, shifts).astype(np.uint8)
+    pads = sender_pads(w, delta, 4, 0, shifts).astype(np.uint8)
     fields = messages.reshape(n, 15)
     assert np.array_equal(fields, pads[:, 1:] ^ pads[:, :1])
     assert np.array_equal(share, pads[:, 0])

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 
 from moiety.protocols import kernels
 from moiety.protocols.errors import ContractViolation
-from moiety.protocols.kernels.reference import silent as silent_reference
-from moiety.protocols.kernels.reference import symmetric as reference
+from moiety.protocols.kernels.reference import silent as reference
+from moiety.protocols.kernels.reference.blocks import HASH_KEY
+from moiety.protocols.kernels.reference.symmetric import lookup_send
 from moiety.protocols.ot import lpn
 from moiety.protocols.ot.lpn import LpnParameters, Pool
 from moiety.protocols.ot.silent import CODE_KEY, FIRST_TWEAK, SilentReceiver, SilentSender
@@ -51,7 +52,7 @@ DEMANDS = ((100, 4), (1, 1), (900, 2), (1, 4), (5000, 3), (64, 4), (3, 2), (1100
 def compiled_for(isa: str) -> Iterator[Any]:
     before = _native.silent_isa()
     _native.set_silent_isa(isa)
-    yield SimpleNamespace(**{name: getattr(_native, name) for name in silent_reference.__all__})
+    yield SimpleNamespace(**{name: getattr(_native, name) for name in reference.__all__})
     _native.set_silent_isa(before)
 
 
@@ -59,7 +60,7 @@ def compiled_for(isa: str) -> Iterator[Any]:
 def twin(request: pytest.FixtureRequest) -> Iterator[Any]:
     """The reference twin, then the native one with every instruction set that runs here."""
     if request.param == "reference":
-        yield silent_reference
+        yield reference
     else:
         yield from compiled_for(request.param)
 
@@ -122,14 +123,14 @@ def test_the_hash_is_the_one_that_pads_lookups(twin: Any) -> None:
     digest = twin.hash_blocks(blocks, tweak)
     # A 1-of-2 lookup of zeros with delta = 0 and shift 0 has the hash's low byte for its share.
     zeros = np.zeros(37, np.uint8)
-    _, share = reference.lookup_send(
+    _, share = lookup_send(
         blocks, np.zeros(16, np.uint8), 1, tweak, zeros, np.zeros((37, 2), np.uint8), 8
     )
     assert np.array_equal(digest[:, 0], share)
     for i in (0, 36):
-        once = aes(reference.HASH_KEY, blocks[i].tobytes())
+        once = aes(HASH_KEY, blocks[i].tobytes())
         assert digest[i].tobytes() == xor(
-            aes(reference.HASH_KEY, xor(once, (tweak + i).to_bytes(16, "little"))), once
+            aes(HASH_KEY, xor(once, (tweak + i).to_bytes(16, "little"))), once
         )
 
 
@@ -252,7 +253,7 @@ def test_twins_are_equal(isa: str, seed: int, trees: int, depth: int, size: int,
 
     for native in compiled_for(isa):
         results = evaluate(native)
-    for ours, theirs in zip(evaluate(silent_reference), results, strict=True):
+    for ours, theirs in zip(evaluate(reference), results, strict=True):
         assert ours.dtype == theirs.dtype
         assert ours.shape == theirs.shape
         assert np.array_equal(ours, theirs)
@@ -286,7 +287,7 @@ def test_entries_are_spread_evenly() -> None:
     """Chi-square of positions and coefficients; its mean is the number of cells less one,
     its deviation sqrt(2 * mean).
     """
-    positions, coefficients = silent_reference.code_entries(CODE_KEY, 0, 40_000, 1000)
+    positions, coefficients = reference.code_entries(CODE_KEY, 0, 40_000, 1000)
     assert coefficients.min() == 1
     assert coefficients.max() == 15
     for values, cells in ((positions, 1000), (coefficients - 1, 15)):
@@ -347,7 +348,7 @@ def test_the_correlation_holds_over_iterations(parameters: LpnParameters, batch:
         assert u.shape == (n,)
         assert u.max() < 1 << k
         expected = v.copy()
-        silent_reference.add_multiples(expected, delta, u)
+        reference.add_multiples(expected, delta, u)
         assert np.array_equal(w, expected)
 
 
@@ -494,7 +495,7 @@ class IdealSender:
 
     def extend(self, n: int, k: int) -> U8:
         u, w = IdealReceiver().extend(n, k)
-        silent_reference.add_multiples(w, self.delta, u)
+        reference.add_multiples(w, self.delta, u)
         return w
 
 
@@ -526,4 +527,4 @@ def test_wire_bytes_and_outputs_match_the_baseline() -> None:
 
 
 def test_kernels_are_registered() -> None:
-    assert set(silent_reference.__all__) <= set(kernels.kernel_names())
+    assert set(reference.__all__) <= set(kernels.kernel_names())

@@ -1,15 +1,17 @@
-"""NumPy reference of the RLWE kernels: the specification that
-native/rlwe.cpp is held to, bit for bit.
+"""RLWE: transforms, residues, samplers. Specifies native/rlwe, bit for bit.
 
-Residues are uint32 arrays with the prime index first, `(L, ..., N)`, always canonical (`0 <= x <
-p`); primes are below 2^30. Powers of the roots come in as tables
-(protocols/linear/rlwe.ntt_tables), so no kernel keeps state.
+There are `L` primes, `uint32 (L,)`, at most 8, each below 2^30; `N` is the degree, a power of two
+of at least 256. Residues are uint32 arrays with the prime index first, `(L, .., N)`, always
+canonical (`0 <= x < p`). Powers of the roots come in as tables (protocols/linear/rlwe.ntt_tables),
+so no kernel keeps state. Inputs are the callers' own and hold this contract: these twins do not
+check it.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
+
+from moiety.protocols.arrays import F64, I8, U32, U64
 
 __all__ = [
     "add_mod",
@@ -29,19 +31,15 @@ __all__ = [
     "uniform_residues",
 ]
 
-U8 = npt.NDArray[np.uint8]
-I8 = npt.NDArray[np.int8]
-U32 = npt.NDArray[np.uint32]
-U64 = npt.NDArray[np.uint64]
-F64 = npt.NDArray[np.float64]
-
 _BINOMIAL = 21
 _TRITS_PER_WORD = 4
 
 
 def ntt_forward(x: U32, primes: U32, tables: U32) -> U32:
-    """Negacyclic NTT of x `(L, n, N)`; tables `(L, 4, N)`; result in bit-reversed order
-    (Longa, Naehrig 2016, algorithm 1).
+    """Negacyclic number-theoretic transform of n polynomials, in bit-reversed order.
+
+    Longa, Naehrig 2016, algorithm 1. x: `uint32 (L, n, N)`; tables: `uint32 (L, 4, N)`. Returns
+    `uint32 (L, n, N)`.
     """
     out = np.empty_like(x)
     count, degree = x.shape[1:]
@@ -60,7 +58,10 @@ def ntt_forward(x: U32, primes: U32, tables: U32) -> U32:
 
 
 def ntt_inverse(x: U32, primes: U32, tables: U32) -> U32:
-    """Inverse of `ntt_forward` (Longa, Naehrig 2016, algorithm 2), the factor 1/N included."""
+    """Inverse of `ntt_forward`, the factor 1/N included.
+
+    Longa, Naehrig 2016, algorithm 2; shapes as there.
+    """
     out = np.empty_like(x)
     count, degree = x.shape[1:]
     for i, p in enumerate(primes.astype(np.uint64)):
@@ -77,30 +78,31 @@ def ntt_inverse(x: U32, primes: U32, tables: U32) -> U32:
 
 
 def multiply_mod(x: U32, y: U32, primes: U32) -> U32:
-    """`x * y mod p`: x `(L, n, N)`, y `(L, N)` for all n."""
-    return (x.astype(np.uint64) * y[:, None] % primes.astype(np.uint64)[:, None, None]).astype(
-        np.uint32
-    )
+    """`x * y mod p`, one y for all n polynomials.
+
+    x: `uint32 (L, n, N)`; y: `uint32 (L, N)`. Returns `uint32 (L, n, N)`.
+    """
+    product = x.astype(np.uint64) * y[:, None]
+    return (product % primes.astype(np.uint64)[:, None, None]).astype(np.uint32)
 
 
 def add_mod(x: U32, y: U32, primes: U32) -> U32:
-    """`x + y mod p`, both `(L, n)`."""
+    """`x + y mod p`, both `uint32 (L, n)`, to the same shape."""
     total = x + y
     return np.minimum(total, total - primes[:, None])
 
 
 def lift_small(values: I8, primes: U32) -> U32:
-    """Residues `(L, n)` of small signed integers `(n,)`."""
+    """Residues `uint32 (L, n)` of small signed integers `int8 (n,)`."""
     wide = values.astype(np.int64)
     return (wide[None] % primes.astype(np.int64)[:, None]).astype(np.uint32)
 
 
 def sample_ternary(words: U64) -> I8:
-    """Four values of {-1, 0, 1} per uniform 64-bit word, each 1/3 to
-    within 2^-57: `(n,)` -> `(4n,)`.
+    """Four values of {-1, 0, 1} per uniform word, each 1/3 to within 2^-57.
 
-    The digits base 3 of the word read as a fraction: multiply by 3, take the
-    integer part, go on with the rest.
+    The digits base 3 of the word read as a fraction: multiply by 3, take the integer part, go on
+    with the rest. words: `uint64 (n,)`. Returns `int8 (4n,)`.
     """
     out = np.empty((words.size, _TRITS_PER_WORD), np.int8)
     low_mask = np.uint64(0xFFFFFFFF)
@@ -114,8 +116,10 @@ def sample_ternary(words: U64) -> I8:
 
 
 def sample_binomial(words: U64) -> I8:
-    """Centred binomial of parameter 21, one per uniform 64-bit word:
-    bits 0..20 minus bits 21..41.
+    """Centred binomial of parameter 21, one value per uniform word.
+
+    The number of ones among bits 0..20 minus that among bits 21..41. words: `uint64 (n,)`. Returns
+    `int8 (n,)`.
     """
     ones = np.uint64((1 << _BINOMIAL) - 1)
     plus = np.bitwise_count(words & ones).astype(np.int8)
@@ -125,9 +129,9 @@ def sample_binomial(words: U64) -> I8:
 
 def uniform_residues(words: U32, prime: int, count: int) -> U32:
     """The first `count` words, masked to the prime's bit length, that are below the prime.
-    Public data: rejection may show.
 
-    Raises ValueError when there are not enough.
+    Public data: rejection may show. words: `uint32 (n,)`. Returns `uint32 (count,)`; raises
+    ValueError when there are not enough.
     """
     masked = words & np.uint32((1 << prime.bit_length()) - 1)
     accepted = masked[masked < prime]
@@ -137,25 +141,28 @@ def uniform_residues(words: U32, prime: int, count: int) -> U32:
 
 
 def encode_residues(x: U64, dither: U64, bits: int, q_low: int, inverses: U32, primes: U32) -> U32:
-    """Residues `(L, n)` of `q*x / 2^bits`, rounded up with probability equal to the fraction.
+    """Residues of `q*x / 2^bits`, rounded up with probability equal to the fraction.
 
-    x `(n,)` in Z_{2^bits}; dither uniform, its low `bits` bits are used; q_low `= q mod 2^bits`;
-    inverses: `2^-bits mod p`. With `t = q*x mod 2^bits` the floor is `(q*x - t) / 2^bits`, whose
+    x: `uint64 (n,)` in Z_{2^bits}, whose higher bits are ignored; bits: 1..60; dither: `uint64
+    (n,)`, uniform, its low `bits` bits are used; q_low: `q mod 2^bits`; inverses: `uint32 (L,)`,
+    `2^-bits mod p`. Returns `uint32 (L, n)`.
+
+    With `t = q*x mod 2^bits` the floor is `(q*x - t) / 2^bits`, whose
     residue is `-t * 2^-bits`, as q is 0 modulo p.
     """
     low = np.uint64((1 << bits) - 1)
     t = (x * np.uint64(q_low)) & low
     up = (dither & low) < t
-    negated = np.where(up, np.uint64(1) << np.uint64(bits), np.uint64(0)).astype(
-        np.int64
-    ) - t.astype(np.int64)
+    carry = np.where(up, np.uint64(1) << np.uint64(bits), np.uint64(0))
+    negated = carry.astype(np.int64) - t.astype(np.int64)
     p = primes.astype(np.int64)[:, None]
     return (negated[None] % p * inverses.astype(np.int64)[:, None] % p).astype(np.uint32)
 
 
 def flood_residues(words: U64, bits: int, primes: U32) -> U32:
-    """Residues `(L, n)` of integers uniform in `[-2^bits, 2^bits)`: words `(n, 2)`
-    uniform, low word first, bits <= 126.
+    """Residues `uint32 (L, n)` of integers uniform in `[-2^bits, 2^bits)`.
+
+    words: `uint64 (n, 2)`, uniform, low word first; bits: 1..126; primes below 2^28.
     """
     width = bits + 1
     low = words[:, 0] & np.uint64((1 << min(width, 64)) - 1)
@@ -173,7 +180,9 @@ def flood_residues(words: U64, bits: int, primes: U32) -> U32:
 
 
 def torus_round(x: U32, primes: U32, inverses: U32, bits: int) -> U64:
-    """`round(x * 2^bits / q) mod 2^bits` of residues x `(L, n)`; inverses: `(q / p_i)^-1 mod p_i`.
+    """`round(x * 2^bits / q) mod 2^bits` of an integer x given by its residues: `uint64 (n,)`.
+
+    x: `uint32 (L, n)`; inverses: `uint32 (L,)`, `(q / p_i)^-1 mod p_i`; bits: 1..63.
 
     `x / q = sum_i y_i / p_i mod 1` with `y_i = x_i * inverse_i mod p_i`; each fraction is floored
     to 64 bits, so the sum is low by less than L * 2^-64.
@@ -188,10 +197,10 @@ def torus_round(x: U32, primes: U32, inverses: U32, bits: int) -> U64:
 
 
 def shifted_rows(x: U32, offset: int, stride: int, count: int, length: int) -> F64:
-    """Windows of polynomials, negacyclically continued: x `(n, N)` -> `(n * count, length)`.
+    """Windows of polynomials, negacyclically continued: `float64 (n * count, length)`.
 
-    Row `(i, c)` holds the coefficients `offset + c*stride + (0 .. length-1)` of x_i, where
-    coefficient `N + k` is minus coefficient k (and k may be negative).
+    x: `uint32 (n, N)`. Row `(i, c)` holds the coefficients `offset + c*stride + (0 .. length-1)` of
+    x_i, where coefficient `N + k` is minus coefficient k (and k may be negative).
     """
     degree = x.shape[1]
     index = offset + stride * np.arange(count)[:, None] + np.arange(length)[None, :]
@@ -200,20 +209,24 @@ def shifted_rows(x: U32, offset: int, stride: int, count: int, length: int) -> F
 
 
 def reduce_products(x: F64, prime: int) -> U32:
-    """Integers `|x| < 2^53` held in float64, reduced modulo p; any shape."""
+    """Integers `|x| < 2^53` held in float64, modulo the prime: uint32 of the same, any shape."""
     return (x.astype(np.int64) % prime).astype(np.uint32)
 
 
 def lift_centred(x: U64, bits: int, primes: U32) -> U32:
-    """Residues `(L, n)` of the signed representatives of x `(n,)` in Z_{2^bits}."""
+    """Residues `uint32 (L, n)` of the signed representatives of x in Z_{2^bits}.
+
+    x: `uint64 (n,)`, whose higher bits are ignored; bits: 1..60.
+    """
     shift = np.uint64(64 - bits)
     signed = (x << shift).view(np.int64) >> np.int64(64 - bits)
     return (signed[None] % primes.astype(np.int64)[:, None]).astype(np.uint32)
 
 
 def crt_signed(x: U32, primes: U32, bits: int) -> U64:
-    """The integer `|v| < p_1*..*p_L / 4` with residues x `(L, n)`, modulo
-    `2^bits` (Garner's mixed radix).
+    """The integer `|v| < p_1*..*p_L / 4` with residues x, modulo `2^bits`: `uint64 (n,)`.
+
+    Garner's mixed radix. x: `uint32 (L, n)`; bits: 1..63.
     """
     p = [int(v) for v in primes]
     total = np.zeros(x.shape[1], np.uint64)
@@ -223,11 +236,8 @@ def crt_signed(x: U32, primes: U32, bits: int) -> U64:
         value = x[i].astype(np.uint64)
         for j, digit in enumerate(digits):
             inverse = np.uint64(pow(p[j], -1, modulus))
-            value = (
-                (value + np.uint64(modulus) - digit % np.uint64(modulus))
-                * inverse
-                % np.uint64(modulus)
-            )
+            difference = value + np.uint64(modulus) - digit % np.uint64(modulus)
+            value = difference * inverse % np.uint64(modulus)
         digits.append(value)
         total += value * np.uint64(radix % (1 << 64))
         radix *= modulus

@@ -1,0 +1,98 @@
+// Blocks of 128 bits: the hash, products of public elements with a secret block.
+// reference/silent.py specifies them.
+#pragma once
+
+#if defined(MOIETY_LOOPS)
+#include "field.hpp"
+#include "vector/aes.hpp"
+#else
+#include "arguments.hpp"
+#endif
+#include "common.hpp"
+
+namespace moiety {
+
+// n blocks each, arguments checked.
+struct BlockKernels {
+  void (*hash_blocks)(const u8* blocks, std::size_t n, u64 tweak, u8* out);
+  void (*add_multiples)(u8* target, const u8* delta, const u8* elements, std::size_t n);
+};
+
+#if defined(MOIETY_LOOPS)
+namespace {
+
+using Block = __m128i;
+
+MOIETY_INLINE Block load_block(const u8* p) {
+  return _mm_loadu_si128(reinterpret_cast<const Block*>(p));
+}
+MOIETY_INLINE void store_block(u8* p, Block x) { _mm_storeu_si128(reinterpret_cast<Block*>(p), x); }
+MOIETY_INLINE Block mix(Block a, Block b) { return _mm_xor_si128(a, b); }
+
+void hash_blocks(const u8* blocks, std::size_t n, u64 tweak, u8* out) {
+  constexpr int N = 4;
+  constexpr std::size_t kStep = N * kB;
+  Schedule key;
+  expand_key(kHashKey, key);
+  alignas(64) u8 buffer[N * kVecBytes] = {};
+  for (std::size_t at = 0; at < n; at += kStep) {
+    const std::size_t bytes = 16 * least(kStep, n - at);
+    std::memcpy(buffer, blocks + 16 * at, bytes);
+    Reg state[N], tweaks[N];
+    MOIETY_UNROLL
+    for (int i = 0; i < N; i++) {
+      state[i] = V::load(buffer + i * kVecBytes);
+      tweaks[i] = counters(tweak + at + i * kB);
+    }
+    tmmo(key, state, tweaks);
+    MOIETY_UNROLL
+    for (int i = 0; i < N; i++) V::store(buffer + i * kVecBytes, state[i]);
+    std::memcpy(out + 16 * at, buffer, bytes);
+  }
+}
+
+void add_multiples(u8* target, const u8* delta, const u8* elements, std::size_t n) {
+  const Multiples multiples(delta, 4);
+  for (std::size_t i = 0; i < n; i++) {
+    const Block product = load_block(multiples.block[elements[i]]);
+    store_block(target + 16 * i, mix(load_block(target + 16 * i), product));
+  }
+}
+
+constexpr BlockKernels kBlockKernels{.hash_blocks = hash_blocks, .add_multiples = add_multiples};
+
+}  // namespace
+#else
+
+const BlockKernels& block_kernels();  // of the instruction set in use
+
+namespace {
+
+Out<u8> hash_blocks(const Array& blocks, u64 tweak) {
+  const u8* from = checked<u8>("blocks", blocks, {kAny, 16});
+  const std::size_t n = blocks.shape(0);
+  const BlockKernels& kernels = block_kernels();
+  const Output<u8> out({n, 16});
+  without_gil([&] { kernels.hash_blocks(from, n, tweak, out.data()); });
+  return out.array();
+}
+
+void add_multiples(const Target& target, const Array& delta, const Array& elements) {
+  u8* to = checked<u8>("target", target, {kAny, 16});
+  const std::size_t n = target.shape(0);
+  const u8* d = checked<u8>("delta", delta, {16});
+  const u8* e = checked<u8>("elements", elements, {n});
+  if (exceeds(e, n, 4)) refuse("elements must be below 16");
+  const BlockKernels& kernels = block_kernels();
+  without_gil([&] { kernels.add_multiples(to, d, e, n); });
+}
+
+void bind_blocks(nb::module_& m) {
+  m.def("hash_blocks", &hash_blocks, "blocks"_a, "tweak"_a);
+  m.def("add_multiples", &add_multiples, "target"_a.noconvert(), "delta"_a, "elements"_a);
+}
+
+}  // namespace
+#endif
+
+}  // namespace moiety

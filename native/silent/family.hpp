@@ -1,0 +1,42 @@
+// The silent-VOLE kernels: the tables of all topics, once per instruction set. reference/silent.py
+// specifies them. How a topic's file is divided is said in symmetric/family.hpp.
+//
+// V is a `Vector` (vector/aes.hpp) that has besides:
+//   swap64(x), high(x)   64-bit halves of every lane exchanged; the low halves cleared
+//   fold(x)              XOR of all lanes
+//   parents(first)       lane indices / 2, from `first`, an index of the same parity as the lanes'
+//   times32, add32, left32, odd32   on 32-bit words: products of the even ones, 64 bits each; sums;
+//                        shifts; the even ones of x with the odd ones of y
+//   products             single elements times coefficients, as polynomials that are not reduced,
+//                        summed over the terms of 16 outputs
+//   Scale                blocks times coefficients
+#pragma once
+
+#include "silent/blocks.hpp"
+#include "silent/code.hpp"
+#include "silent/trees.hpp"
+
+namespace moiety {
+
+struct SilentKernels {
+  const char* name;
+  BlockKernels blocks;
+  TreeKernels trees;
+  CodeKernels code;
+};
+
+#if defined(__x86_64__)
+const SilentKernels& silent_aesni();
+const SilentKernels& silent_vaes512();
+#endif
+
+#if defined(MOIETY_LOOPS)
+namespace {
+
+constexpr SilentKernels kKernels{
+    .name = V::kName, .blocks = kBlockKernels, .trees = kTreeKernels, .code = kCode};
+
+}  // namespace
+#endif
+
+}  // namespace moiety

@@ -1,0 +1,47 @@
+// Python functions of the symmetric kernels, and the choice of their instruction set.
+// reference/{symmetric,gates,streams}.py specify them.
+#include "dispatch.hpp"
+#include "symmetric/family.hpp"
+#include "symmetric/streams.hpp"
+
+namespace moiety {
+namespace {
+
+std::vector<const SymmetricKernels*> usable() {
+  std::vector<const SymmetricKernels*> tables;
+#if defined(__x86_64__)
+  const Processor processor;
+#if defined(MOIETY_VAES)
+  if (processor.vaes512) tables.push_back(&symmetric_vaes512());
+  if (processor.vaes256) tables.push_back(&symmetric_vaes256());
+#endif
+  if (processor.aesni) tables.push_back(&symmetric_aesni());
+#endif
+  return tables;
+}
+
+Dispatch<SymmetricKernels>& dispatch() {
+  static Dispatch<SymmetricKernels> dispatch(usable());
+  return dispatch;
+}
+
+}  // namespace
+
+const PrgKernels& prg_kernels() { return dispatch().active().prg; }
+const VoleKernels& vole_kernels() { return dispatch().active().vole; }
+const LookupKernels& lookup_kernels() { return dispatch().active().lookup; }
+const GateKernels& gate_kernels() { return dispatch().active().gates; }
+
+void bind_symmetric(nb::module_& m) {
+  dispatch().bind(m, "symmetric");
+  m.def(
+      "symmetric_supported", [] { return dispatch().supported(); },
+      "Whether the processor has AES instructions.");
+  bind_prg(m);
+  bind_vole(m);
+  bind_lookup(m);
+  bind_gates(m);
+  bind_streams(m);
+}
+
+}  // namespace moiety

@@ -1,0 +1,39 @@
+// The symmetric kernels: the tables of all topics, once per instruction set.
+// reference/{symmetric,gates}.py specify them.
+//
+// A topic's file holds all of its kernels' native side: the table, the loops (compiled by the files
+// that define MOIETY_LOOPS, each with the flags of one instruction set) and the Python functions
+// (compiled once, by bindings.cpp). Loops have internal linkage: see vector/aes.hpp.
+#pragma once
+
+#include "symmetric/gates.hpp"
+#include "symmetric/lookup.hpp"
+#include "symmetric/prg.hpp"
+#include "symmetric/vole.hpp"
+
+namespace moiety {
+
+struct SymmetricKernels {
+  const char* name;
+  PrgKernels prg;
+  VoleKernels vole;
+  LookupKernels lookup;
+  GateKernels gates;
+};
+
+#if defined(__x86_64__)
+const SymmetricKernels& symmetric_aesni();
+const SymmetricKernels& symmetric_vaes256();
+const SymmetricKernels& symmetric_vaes512();
+#endif
+
+#if defined(MOIETY_LOOPS)
+namespace {
+
+constexpr SymmetricKernels kKernels{
+    .name = V::kName, .prg = kPrg, .vole = kVole, .lookup = kLookup, .gates = kGates};
+
+}  // namespace
+#endif
+
+}  // namespace moiety

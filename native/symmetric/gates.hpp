@@ -1,0 +1,269 @@
+// Lookups whose tables follow from a few secrets of the sender: comparisons of digits, functions of
+// shared bits, multiplexers. reference/gates.py specifies them.
+#pragma once
+
+#include "symmetric/lookup.hpp"
+
+namespace moiety {
+
+// `count` digits against one choice: fields of `count` bits lt, then (with_eq) `count` bits eq.
+struct Leaves {
+  int count;
+  bool with_eq;
+};
+
+// The multiplexer's shares of `bits` bits and gates; `flip` is the server's alone.
+struct Gated {
+  int bits;
+  const u64* x;
+  const u8* gate;
+  const u8* flip = nullptr;
+};
+
+// Shapes as in the specification, arguments checked; `job.bits` is the width of a field. Outputs
+// are written past their end: see kSlack in arguments.hpp.
+struct GateKernels {
+  void (*leaves_send)(const Lookup& job, const Leaves& leaves, const Sender& side, const u8* digits,
+                      u8* messages, u8* share);
+  void (*leaves_recv)(const Lookup& job, const Leaves& leaves, const Receiver& side, u8* share);
+  void (*join_send)(const Lookup& job, const Sender& side, const u8* own, const u8* function,
+                    u8* messages, u8* share);
+  void (*mux_server)(const Lookup& job, const Sender& side, const Gated& value, u8* messages,
+                     u64* share);
+  void (*mux_client)(const Lookup& job, const Sender& side, const Gated& value, u8* messages,
+                     u64* share);
+};
+
+#if defined(MOIETY_LOOPS)
+namespace {
+
+// --- comparisons
+// ----------------------------------------------------------------------------------
+
+// A group's fields to rows of bytes: lt in bit 0, eq in bit 1.
+MOIETY_INLINE void store_answers(const Leaves& leaves, const u64* fields, std::size_t have,
+                                 std::size_t row, u8* share) {
+  for (int c = 0; c < leaves.count; c++) {
+    for (std::size_t i = 0; i < have; i++) {
+      const u64 eq = leaves.with_eq ? fields[i] >> (leaves.count + c) & 1 : 0;
+      share[static_cast<std::size_t>(c) * row + i] =
+          static_cast<u8>((fields[i] >> c & 1) | eq << 1);
+    }
+  }
+}
+
+template <int K>
+void send_leaves(Lookup job, Leaves leaves, Sender side, const u8* digits, u8* messages,
+                 u8* share) {
+  constexpr int kOptions = 1 << K;
+  alignas(64) u64 fields[kOptions][kGroup], mine[kGroup];
+  alignas(64) u8 row_tail[kGroup];
+  const auto ask = [](std::size_t) {};
+  send<K, u64>(job, side, messages, ask,
+               [&](std::size_t at, std::size_t have, const u64* pads, BitWriter& to) {
+                 std::memset(fields, 0, sizeof fields);
+                 for (int c = 0; c < leaves.count; c++) {
+                   const u8* row = whole(digits + c * job.n + at, have, kGroup, row_tail);
+                   for (int j = 0; j < kOptions; j++) {
+                     for (std::size_t i = 0; i < kGroup; i++)
+                       fields[j][i] |= static_cast<u64>(row[i] < j) << c;
+                     if (leaves.with_eq) {
+                       for (std::size_t i = 0; i < kGroup; i++) {
+                         fields[j][i] |= static_cast<u64>(row[i] == j) << (leaves.count + c);
+                       }
+                     }
+                   }
+                 }
+                 for (std::size_t i = 0; i < have; i++) {
+                   mine[i] = put_row<K, Xor>(to, pads + i * kOptions, side.shifts[at + i], job.bits,
+                                             [&](unsigned j) { return fields[j][i]; });
+                 }
+                 store_answers(leaves, mine, have, job.n, share + at);
+               });
+}
+
+void leaves_send(const Lookup& job, const Leaves& leaves, const Sender& side, const u8* digits,
+                 u8* messages, u8* share) {
+  // A single digit's answers fit the byte-wise lookup, which is several times faster.
+  if (leaves.count == 1 && leaves.with_eq) {
+    return send_bytes<Table::kLessEqual>(job, side, digits, messages, share);
+  }
+  if (leaves.count == 1) return send_bytes<Table::kLess>(job, side, digits, messages, share);
+  with_width(job.k, [&]<int K>() { send_leaves<K>(job, leaves, side, digits, messages, share); });
+}
+
+void leaves_recv(const Lookup& job, const Leaves& leaves, const Receiver& side, u8* share) {
+  if (leaves.count == 1) return lookup_recv(job, side, share);
+  alignas(64) u64 opened[kGroup];
+  const auto room = [&](std::size_t) { return opened; };
+  const auto done = [&](std::size_t at, std::size_t have) {
+    store_answers(leaves, opened, have, job.n, share + at);
+  };
+  with_width(job.k, [&]<int K>() { receive_words<K, Xor>(job, side, room, done); });
+}
+
+// --- tables that are written out
+// ------------------------------------------------------------------
+
+constexpr std::size_t kTables = 512;  // elements at once: their tables stay in the first cache
+
+// A lookup whose tables are made for kTables elements at once: `fill(i, row)` writes the table of
+// element i, and `transfer(part, side, table, messages, share)` is the lookup. By value: bytes may
+// alias a reference, and its members would be read again after every store.
+template <int K, class T, class Fill, class Transfer>
+MOIETY_INLINE void send_tables(Lookup job, Sender side, u8* messages, T* share, Fill fill,
+                               Transfer transfer) {
+  // Rows of bytes are written as whole registers: the next row overwrites what is too much.
+  alignas(64) T table[(kTables << K) + 16 / sizeof(T)];
+  for (std::size_t at = 0; at < job.n; at += kTables) {
+    const Lookup part{job.k, job.bits, job.tweak + at, least(kTables, job.n - at)};
+    for (std::size_t i = 0; i < part.n; i++) fill(at + i, table + (i << K));
+    const Sender rest{side.w + 16 * at, side.delta, side.shifts + at};
+    // A part's messages start on a byte, as kTables is a multiple of 8.
+    transfer(part, rest, table, messages + at / 8 * job.row_bits(), share + at);
+  }
+}
+
+// Table j -> function[own ^ j]; the function is permuted in a register, so the secret indexes no
+// memory.
+void join_send(const Lookup& job, const Sender& side, const u8* own, const u8* function,
+               u8* messages, u8* share) {
+  alignas(16) u8 padded[16] = {};
+  std::memcpy(padded, function, std::size_t{1} << job.k);
+  const __m128i whole_function = _mm_load_si128(reinterpret_cast<const __m128i*>(padded));
+  const __m128i iota = _mm_set_epi64x(0x0f0e0d0c0b0a0908ll, 0x0706050403020100ll);
+  const auto fill = [=](std::size_t i, u8* row) {
+    const __m128i order = _mm_xor_si128(iota, _mm_set1_epi8(static_cast<char>(own[i])));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(row), _mm_shuffle_epi8(whole_function, order));
+  };
+  with_width(job.k, [&]<int K>() {
+    send_tables<K>(job, side, messages, share, fill, send_bytes<K, Table::kGiven>);
+  });
+}
+
+MOIETY_INLINE u64 lifted(u64 x, int bits) {
+  return static_cast<u64>(static_cast<i64>(x << (64 - bits)) >> (64 - bits));
+}
+
+void mux_server(const Lookup& job, const Sender& side, const Gated& value, u8* messages,
+                u64* share) {
+  const u64 top = value.bits < 64 ? u64{1} << value.bits : 0;
+  const auto fill = [=, value = value](std::size_t i, u64* row) {
+    const u64 x = value.x[i], lift = lifted(x, value.bits), m0 = x >> (value.bits - 1) & 1;
+    const u64 flipped = -static_cast<u64>(value.flip[i]), open0 = -static_cast<u64>(value.gate[i]);
+    for (unsigned j = 0; j < 4; j++) {
+      const u64 d1 = -static_cast<u64>(j & 1), m1 = j >> 1;
+      const u64 positive = lift + top * (m0 & m1);
+      const u64 negative = lift - top * ((m0 ^ 1) & (m1 ^ 1));
+      row[j] = (positive ^ ((positive ^ negative) & flipped)) & (open0 ^ d1);
+    }
+  };
+  send_tables<2>(job, side, messages, share, fill, send_words<2>);
+}
+
+void mux_client(const Lookup& job, const Sender& side, const Gated& value, u8* messages,
+                u64* share) {
+  const auto fill = [value = value](std::size_t i, u64* row) {
+    const u64 lift = lifted(value.x[i], value.bits), open = -static_cast<u64>(value.gate[i]);
+    row[0] = lift & open;
+    row[1] = lift & ~open;
+  };
+  send_tables<1>(job, side, messages, share, fill, send_words<1>);
+}
+
+constexpr GateKernels kGates{.leaves_send = leaves_send,
+                             .leaves_recv = leaves_recv,
+                             .join_send = join_send,
+                             .mux_server = mux_server,
+                             .mux_client = mux_client};
+
+}  // namespace
+#else
+
+const GateKernels& gate_kernels();  // of the instruction set in use
+
+namespace {
+
+nb::tuple leaves_send(const Array& w, const Array& delta, u64 k, u64 tweak, const Array& shifts,
+                      const Array& digits, bool with_eq) {
+  const std::size_t count = digits.ndim() == 2 ? digits.shape(0) : 0;
+  check_range("the number of rows of digits", count, 1, 32);
+  const Leaves leaves{static_cast<int>(count), with_eq};
+  const Lookup job = checked_lookup(k, count * (1 + with_eq), 64, tweak, rows_of(w));
+  const Sender side = checked_sender(job, w, delta, shifts);
+  const u8* rows = checked<u8>("digits", digits, {count, job.n});
+  const GateKernels& kernels = gate_kernels();
+  return sent<u8>(job, {count, job.n}, [&](u8* messages, u8* share) {
+    kernels.leaves_send(job, leaves, side, rows, messages, share);
+  });
+}
+
+Out<u8> leaves_recv(const Array& v, u64 k, u64 tweak, const Array& choices, const Array& u,
+                    u64 count, bool with_eq, const Array& messages) {
+  check_range("count", count, 1, 32);
+  const Leaves leaves{static_cast<int>(count), with_eq};
+  const Lookup job = checked_lookup(k, count * (1 + with_eq), 64, tweak, rows_of(v));
+  const Receiver side = checked_receiver(job, v, choices, u, messages);
+  const GateKernels& kernels = gate_kernels();
+  return received<u8>({count, job.n},
+                      [&](u8* share) { kernels.leaves_recv(job, leaves, side, share); });
+}
+
+nb::tuple join_send(const Array& w, const Array& delta, u64 k, u64 tweak, const Array& shifts,
+                    const Array& own, const Array& function, u64 bits) {
+  const Lookup job = checked_lookup(k, bits, 8, tweak, rows_of(w));
+  const Sender side = checked_sender(job, w, delta, shifts);
+  const u8* mine = checked<u8>("own", own, {job.n});
+  const u8* table = checked<u8>("function", function, {std::size_t{1} << k});
+  const GateKernels& kernels = gate_kernels();
+  return sent<u8>(job, {job.n}, [&](u8* messages, u8* share) {
+    kernels.join_send(job, side, mine, table, messages, share);
+  });
+}
+
+nb::tuple mux_server(const Array& w, const Array& delta, u64 tweak, const Array& shifts,
+                     const Array& x, const Array& gate, const Array& flip, u64 bits, u64 out_bits) {
+  const Lookup job = checked_lookup(2, out_bits, 64, tweak, rows_of(w));
+  check_range("bits", bits, 2, 64);
+  const Sender side = checked_sender(job, w, delta, shifts);
+  const Gated value{.bits = static_cast<int>(bits),
+                    .x = checked<u64>("x", x, {job.n}),
+                    .gate = checked<u8>("gate", gate, {job.n}),
+                    .flip = checked<u8>("flip", flip, {job.n})};
+  const GateKernels& kernels = gate_kernels();
+  return sent<u64>(job, {job.n}, [&](u8* messages, u64* share) {
+    kernels.mux_server(job, side, value, messages, share);
+  });
+}
+
+nb::tuple mux_client(const Array& w, const Array& delta, u64 tweak, const Array& shifts,
+                     const Array& x, const Array& gate, u64 bits, u64 out_bits) {
+  const Lookup job = checked_lookup(1, out_bits, 64, tweak, rows_of(w));
+  check_range("bits", bits, 2, 64);
+  const Sender side = checked_sender(job, w, delta, shifts);
+  const Gated value{.bits = static_cast<int>(bits),
+                    .x = checked<u64>("x", x, {job.n}),
+                    .gate = checked<u8>("gate", gate, {job.n})};
+  const GateKernels& kernels = gate_kernels();
+  return sent<u64>(job, {job.n}, [&](u8* messages, u64* share) {
+    kernels.mux_client(job, side, value, messages, share);
+  });
+}
+
+void bind_gates(nb::module_& m) {
+  m.def("leaves_send", &leaves_send, "w"_a, "delta"_a, "k"_a, "tweak"_a, "shifts"_a, "digits"_a,
+        "with_eq"_a);
+  m.def("leaves_recv", &leaves_recv, "v"_a, "k"_a, "tweak"_a, "choices"_a, "u"_a, "count"_a,
+        "with_eq"_a, "messages"_a);
+  m.def("join_send", &join_send, "w"_a, "delta"_a, "k"_a, "tweak"_a, "shifts"_a, "own"_a,
+        "function"_a, "bits"_a);
+  m.def("mux_server", &mux_server, "w"_a, "delta"_a, "tweak"_a, "shifts"_a, "x"_a, "gate"_a,
+        "flip"_a, "bits"_a, "out_bits"_a);
+  m.def("mux_client", &mux_client, "w"_a, "delta"_a, "tweak"_a, "shifts"_a, "x"_a, "gate"_a,
+        "bits"_a, "out_bits"_a);
+}
+
+}  // namespace
+#endif
+
+}  // namespace moiety

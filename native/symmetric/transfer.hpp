@@ -1,0 +1,272 @@
+// What all lookups share: the two sides' arguments, the pads, and the walk over groups of elements.
+// `sender_pads` and `receiver_pads` of reference/transfers.py specify the pads.
+#pragma once
+
+#if defined(MOIETY_LOOPS)
+#include "bitstream.hpp"
+#include "field.hpp"
+#include "symmetric/width.hpp"
+#include "vector/aes.hpp"
+#else
+#include "arguments.hpp"
+#endif
+#include "common.hpp"
+
+namespace moiety {
+
+struct Lookup {
+  int k;          // 2^k options
+  int bits;       // of a field
+  u64 tweak;      // of element 0
+  std::size_t n;  // elements
+
+  std::size_t row_bits() const { return static_cast<std::size_t>(((1 << k) - 1) * bits); }
+  std::size_t message_bytes() const { return (n * row_bits() + 7) / 8; }
+};
+
+struct Sender {
+  const u8 *w, *delta, *shifts;
+};
+
+struct Receiver {
+  const u8 *v, *choices, *messages;
+};
+
+#if defined(MOIETY_LOOPS)
+namespace {
+
+template <class T>
+MOIETY_INLINE void store_low(T* to, Reg even, Reg odd) {
+  if constexpr (sizeof(T) == 8) {
+    V::store_low64(reinterpret_cast<u8*>(to), even, odd);
+  } else {
+    V::store_low8(to, even, odd);
+  }
+}
+
+constexpr int kPairs = 4;  // pairs of vectors in flight
+
+// Pads of one group, position i*2^K + x holding H(tweak + i, w_i + x*delta). Even positions go
+// through one vector and odd ones through another, so that unpacking their low halves restores the
+// order.
+template <int K, class T>
+void sender_pads(const Schedule& key, const u8* w, const Multiples& multiples, u64 tweak, T* pads) {
+  constexpr int kSpan = 2 * kB;  // positions of a pair
+  constexpr int kPeriod =
+      (1 << K) > kSpan ? (1 << K) / kSpan : 1;  // pairs until the options repeat
+  alignas(64) u8 arranged[kPeriod][2][kVecBytes];
+  alignas(64) u8 lanes[kVecBytes] = {};
+  for (int p = 0; p < kPeriod; p++) {
+    for (int l = 0; l < kSpan; l++) {
+      std::memcpy(arranged[p][l & 1] + 16 * (l / 2),
+                  multiples.block[(p * kSpan + l) & ((1 << K) - 1)], 16);
+    }
+  }
+  for (int l = 0; l < kB; l++) lanes[16 * l] = static_cast<u8>((2 * l) >> K);
+  const Reg lane = V::load(lanes);
+  for (int position = 0; position < static_cast<int>(kGroup) << K; position += kPairs * kSpan) {
+    Reg state[2 * kPairs], tweaks[2 * kPairs];
+    MOIETY_UNROLL
+    for (int p = 0; p < kPairs; p++) {
+      const int element = (position + p * kSpan) >> K;
+      const int phase = (kPeriod <= kPairs ? p : position / kSpan + p) % kPeriod;
+      const Reg base = V::template spread<K>(w + 16 * element);
+      state[2 * p] = V::bxor(base, V::load(arranged[phase][0]));
+      state[2 * p + 1] = V::bxor(base, V::load(arranged[phase][1]));
+      tweaks[2 * p] = tweaks[2 * p + 1] = V::add64(V::lo64(tweak + element), lane);
+    }
+    tmmo(key, state, tweaks);
+    MOIETY_UNROLL
+    for (int p = 0; p < kPairs; p++)
+      store_low(pads + position + p * kSpan, state[2 * p], state[2 * p + 1]);
+  }
+}
+
+// Pads H(tweak + i, v_i) of one group.
+template <class T>
+void receiver_pads(const Schedule& key, const u8* v, u64 tweak, T* pads) {
+  for (int at = 0; at < static_cast<int>(kGroup); at += 2 * kB * kPairs) {
+    Reg state[2 * kPairs], tweaks[2 * kPairs];
+    MOIETY_UNROLL
+    for (int p = 0; p < kPairs; p++) {
+      const int element = at + 2 * kB * p;
+      state[2 * p] = V::load(v + 16 * element);
+      state[2 * p + 1] = V::load(v + 16 * element + kVecBytes);
+      V::even_odd(state[2 * p], state[2 * p + 1]);
+      tweaks[2 * p] = V::add64(V::lo64(tweak + element), V::add64(V::count(), V::count()));
+      tweaks[2 * p + 1] = V::add64(tweaks[2 * p], V::lo64(1));
+    }
+    tmmo(key, state, tweaks);
+    MOIETY_UNROLL
+    for (int p = 0; p < kPairs; p++)
+      store_low(pads + at + 2 * kB * p, state[2 * p], state[2 * p + 1]);
+  }
+}
+
+// A pointer to a whole group: the caller's memory, or for the last, short group a zero-padded copy
+// in `copy`.
+template <class T>
+MOIETY_INLINE const T* whole(const T* from, std::size_t have, std::size_t want, T* copy) {
+  if (have >= want) return from;
+  std::memset(copy, 0, want * sizeof(T));
+  std::memcpy(copy, from, have * sizeof(T));
+  return copy;
+}
+
+// Asks for a group's table before its pads are computed: by then the processor's own prefetching
+// has lost the trail (measured: twice as fast for tables of eight words). Past the end of an array
+// it does nothing.
+MOIETY_INLINE void prefetch(const void* from, std::size_t bytes) {
+  const char* p = static_cast<const char*>(from);
+  for (std::size_t at = 0; at < bytes; at += 64) __builtin_prefetch(p + at);
+}
+
+// The sender's side of a lookup, group by group: `ask(at)` before the pads are made, then
+// `emit(at, have, pads, to)` with pad j of element i in the order of the receiver's *u*,
+// `pads[i * 2^K + j]`, and the stream to which the group's fields go.
+template <int K, class T, class Ask, class Emit>
+MOIETY_INLINE void send(Lookup job, Sender side, u8* messages, Ask ask, Emit emit) {
+  Schedule key;
+  expand_key(kHashKey, key);
+  const Multiples multiples(side.delta, K);
+  alignas(64) T pads[kGroup << K];
+  alignas(64) u8 w_tail[16 * kGroup];
+  for (std::size_t at = 0; at < job.n; at += kGroup) {
+    const std::size_t have = least(kGroup, job.n - at);
+    ask(at);
+    const u8* w = whole(side.w + 16 * at, 16 * have, 16 * kGroup, w_tail);
+    sender_pads<K>(key, w, multiples, job.tweak + at, pads);
+    BitWriter to(messages + at / 8 * job.row_bits());
+    emit(at, have, pads, to);
+  }
+  finish_stream(messages, job.n * job.row_bits());
+}
+
+// The receiver's side, group by group: `open(at, have, pads, from)` with its pads and the group's
+// fields, of which 16 bytes past the end may be read.
+template <int K, class T, class Open>
+MOIETY_INLINE void receive(Lookup job, Receiver side, Open open) {
+  constexpr std::size_t kOverrun = 16;
+  constexpr std::size_t kWidest = ((1 << K) - 1) * 8 * sizeof(T) * kGroup / 8;  // bytes of a group
+  Schedule key;
+  expand_key(kHashKey, key);
+  alignas(64) T pads[kGroup];
+  alignas(64) u8 v_tail[16 * kGroup], message_tail[kWidest + kOverrun];
+  for (std::size_t at = 0; at < job.n; at += kGroup) {
+    const std::size_t have = least(kGroup, job.n - at);
+    const u8* v = whole(side.v + 16 * at, 16 * have, 16 * kGroup, v_tail);
+    receiver_pads(key, v, job.tweak + at, pads);
+    const u8* from = side.messages + at / 8 * job.row_bits();
+    if (job.n - at < 3 * kGroup) {  // the group after this one may be shorter than an overrun
+      const std::size_t bytes = (have * job.row_bits() + 7) / 8;
+      std::memcpy(message_tail, from, bytes);
+      std::memset(message_tail + bytes, 0, kOverrun);
+      from = message_tail;
+    }
+    open(at, have, pads, from);
+  }
+}
+
+// --- fields of any width
+// --------------------------------------------------------------------------
+
+struct Xor {
+  static u64 add(u64 a, u64 b) { return a ^ b; }
+  static u64 subtract(u64 a, u64 b) { return a ^ b; }
+};
+
+struct Additive {
+  static u64 add(u64 a, u64 b) { return a + b; }
+  static u64 subtract(u64 a, u64 b) { return a - b; }
+};
+
+// One element's messages, `entry(j)` under pad j ^ shift. Returns the sender's share, chosen so
+// that message 0 is zero and needs not be sent.
+template <int K, class Group, class Entry>
+MOIETY_INLINE u64 put_row(BitWriter& to, const u64* pads, u8 shift, int bits, Entry entry) {
+  constexpr unsigned kOptions = 1 << K;
+  const u64 mask = low_mask(bits);
+  const unsigned place = shift & (kOptions - 1);  // public
+  const u64 share = Group::add(entry(0), pads[place]);
+  MOIETY_UNROLL
+  for (unsigned j = 1; j < kOptions; j++) {
+    to.put_wide(Group::add(Group::subtract(entry(j), share), pads[j ^ place]) & mask, bits);
+  }
+  return share & mask;
+}
+
+// The chosen message, less the pad, of every element: a group's go to `room(at)`, then
+// `done(at, have)` is called. All fields are read and masked.
+template <int K, class Group, class Room, class Done>
+MOIETY_NOINLINE void receive_words(Lookup job, Receiver side, Room room, Done done) {
+  const int bits = job.bits;
+  const u64 mask = low_mask(bits);
+  const u8* choices = side.choices;
+  receive<K, u64>(
+      job, side, [&](std::size_t at, std::size_t have, const u64* pads, const u8* from) {
+        u64* opened = room(at);
+        std::size_t position = 0;
+        for (std::size_t i = 0; i < have; i++) {
+          const u64 choice = choices[at + i];
+          u64 chosen = 0;
+          MOIETY_UNROLL
+          for (u64 j = 1; j < 1 << K; j++) {
+            const u64 equal = -(((choice ^ j) - 1) >> 63);  // all ones where choice == j
+            chosen |= read_bits(from, position, bits) & equal;
+            position += bits;
+          }
+          opened[i] = Group::subtract(chosen, pads[i]) & mask;
+        }
+        done(at, have);
+      });
+}
+
+}  // namespace
+#else
+namespace {
+
+Lookup checked_lookup(u64 k, u64 bits, u64 max_bits, u64 tweak, std::size_t n) {
+  check_range("k", k, 1, 4);
+  check_range("bits", bits, 1, max_bits);
+  return {static_cast<int>(k), static_cast<int>(bits), tweak, n};
+}
+
+Sender checked_sender(const Lookup& job, const Array& w, const Array& delta, const Array& shifts) {
+  const Sender side{.w = checked<u8>("w", w, {kAny, 16}),
+                    .delta = checked<u8>("delta", delta, {16}),
+                    .shifts = checked<u8>("shifts", shifts, {job.n})};
+  if (exceeds(side.shifts, job.n, job.k)) refuse("shifts must be below 2^" + std::to_string(job.k));
+  return side;
+}
+
+// `u` has done its work in the shifts: only its shape is checked.
+Receiver checked_receiver(const Lookup& job, const Array& v, const Array& choices, const Array& u,
+                          const Array& messages) {
+  const Receiver side{.v = checked<u8>("v", v, {kAny, 16}),
+                      .choices = checked<u8>("choices", choices, {job.n}),
+                      .messages = checked<u8>("messages", messages, {job.message_bytes()})};
+  checked<u8>("u", u, {job.n});
+  return side;
+}
+
+// Runs a sender's kernel, `run(messages, share)`, and returns both.
+template <class T, class Run>
+nb::tuple sent(const Lookup& job, std::vector<std::size_t> shape, Run run) {
+  const Output<u8> messages({job.message_bytes()});
+  const Output<T> share(std::move(shape));
+  without_gil([&] { run(messages.data(), share.data()); });
+  return nb::make_tuple(messages.array(), share.array());
+}
+
+// Runs a receiver's kernel, `run(share)`, and returns the share.
+template <class T, class Run>
+Out<T> received(std::vector<std::size_t> shape, Run run) {
+  const Output<T> share(std::move(shape));
+  without_gil([&] { run(share.data()); });
+  return share.array();
+}
+
+}  // namespace
+#endif
+
+}  // namespace moiety
