@@ -50,8 +50,8 @@ FOREIGN = re.compile(
 
 
 def tracked() -> list[Path]:
-    """The files of the project: what git has or would add; without git,
-    everything that is not hidden or built.
+    """The files of the project: what git has or would add; without git, everything that is not
+    hidden or built.
     """
     if shutil.which("git") and (ROOT / ".git").exists():
         listing = subprocess.run(
@@ -105,8 +105,8 @@ def test_one_version() -> None:
 
 
 def test_nothing_shadows_the_package() -> None:
-    """Tests run in the checkout, against the installed package: a `moiety/` folder
-    here would be imported instead.
+    """Tests run in the checkout, against the installed package: a `moiety/` folder here would be
+    imported instead.
     """
     assert not (ROOT / "moiety").exists()
 

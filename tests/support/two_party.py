@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from moiety.protocols.arrays import U64
 from moiety.protocols.channel import Channel
 from moiety.protocols.errors import NetworkFailure
 from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
-from moiety.protocols.ring import U64, reduce
+from moiety.protocols.ring import reduce
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import NEVER_SILENT, open_session
 
@@ -102,8 +103,8 @@ def run_both(
 
 @dataclass
 class Outcome:
-    """What the two parties returned, and their channels after the run
-    (set-up included in the meters).
+    """What the two parties returned, and their channels after the run (set-up included in the
+    meters).
     """
 
     server: Any
