@@ -79,7 +79,7 @@ def random_images(shape: Sequence[int], n: int, seed: int) -> F32:
 
 
 def run_onnx(model: onnx.ModelProto, images: F32) -> F32:
-    """The model's first output on `images` (n, C, H, W) by onnxruntime, without graph optimisation."""
+    """The model's first output on `images` (n, C, H, W) by onnxruntime, unoptimised."""
     return _run(model, {model.graph.input[0].name: images})
 
 
@@ -96,7 +96,7 @@ def _run(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> F32:
 
 
 class _Net:
-    """Adds nodes one by one, evaluating each on a calibration batch. Values are their ONNX names."""
+    """Adds nodes one by one, each evaluated on a calibration batch. Values are ONNX names."""
 
     def __init__(
         self,
@@ -157,7 +157,7 @@ class _Net:
         )
 
     def finish(self, logits: str) -> onnx.ModelProto:
-        """The model that ends with `logits`, (N, labels) or, of a segmentation, (N, labels, H, W)."""
+        """The model that ends with `logits`: (N, labels), of a segmentation (N, labels, H, W)."""
         if self.output != "logits":
             attrs = {"axis": 1} if self.output == "softmax" else {}
             logits = self.add(self.output.capitalize(), [logits], self.output, **attrs)
@@ -277,7 +277,7 @@ class _Net:
         )
 
     def upsample(self, x: str, mode: Literal["nearest", "linear"] = "nearest") -> str:
-        """Twice the height and width, as PyTorch exports nn.Upsample (linear: align_corners=False)."""
+        """Twice the height and width, as PyTorch exports nn.Upsample (align_corners=False)."""
         scales = self.constant("scales", [1, 1, 2, 2])
         where = "asymmetric" if mode == "nearest" else "half_pixel"
         how = {"mode": mode, "coordinate_transformation_mode": where, "nearest_mode": "floor"}
@@ -316,7 +316,7 @@ class _Net:
         return self.add("Gemm", [x, weight, bias], name, alpha=1.0, beta=1.0, transB=1)
 
     def classifier(self, x: str) -> onnx.ModelProto:
-        """Global average pool and one fully connected layer; its gain makes logits of a few units."""
+        """Global average pool and a fully connected layer; its gain makes logits of a few units."""
         if self.head == "pool":
             pooled = self.flatten(self.add("GlobalAveragePool", [x]))
         else:

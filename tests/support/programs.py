@@ -96,7 +96,7 @@ def small_program(rounding: ir.Rounding = "exact") -> ir.Program:
 def random_weights(
     program: ir.Program, rng: np.random.Generator, weight: int = 100, bias: int = 1000
 ) -> Weights:
-    """Uniform weights below `weight`, biases, thresholds and constants below `bias`, random flips."""
+    """Uniform weights below `weight`; biases, thresholds, constants below `bias`; random flips."""
     tensors = {}
     for name, dtype, shapes in expected_tensors(program):
         if dtype is np.uint8:

@@ -32,7 +32,7 @@ class Wiretap(MemoryChannel):
 
 @dataclass
 class Tapped:
-    """Two parties after some images: their taps, and the client's RLWE secrets image after image."""
+    """Two parties after some images: their taps, and the client's RLWE secrets by image."""
 
     program: ir.Program
     server: Wiretap
