@@ -73,6 +73,14 @@ def test_what_to_touch_exists(thing: Thing) -> None:
         assert any(ROOT.glob(pattern)), path
 
 
+def test_recipes_promise_the_same_counts() -> None:
+    recipes = (ROOT / "docs" / "add-something.md").read_text(encoding="utf-8")
+    promised = re.findall(r"^## (.+): (\d+) files?$", recipes, re.M)
+    counts = {thing.name: len(thing.files) for thing in THINGS}
+    assert promised
+    assert {name: counts[name] for name, _ in promised} == {n: int(c) for n, c in promised}
+
+
 def test_readmes_are_not_installed() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert "**/README.md" in project["tool"]["scikit-build"]["wheel"]["exclude"]
