@@ -17,6 +17,7 @@ from moiety.runtime import program
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST = 600
+COLUMNS = 100
 TEXT = {
     ".py",
     ".pyi",
@@ -97,6 +98,15 @@ def test_files_can_be_read_at_once() -> None:
     }
     assert len(code) > 50
     assert not {name: lines for name, lines in code.items() if lines > LONGEST}
+
+
+@pytest.mark.parametrize("name", sorted(documents()))
+def test_documents_have_100_columns(name: str) -> None:
+    """Sections and documents that a script writes are as wide as their tables."""
+    made = re.compile(r"<!-- \w+: begin -->.*?<!-- \w+: end -->", re.S)
+    text = made.sub("", (ROOT / name).read_text(encoding="utf-8"))
+    if not text.startswith("# ONNX operators\n\nWritten by"):
+        assert not [line for line in text.splitlines() if len(line) > COLUMNS]
 
 
 def test_one_version() -> None:

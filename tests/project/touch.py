@@ -4,6 +4,7 @@
     python -m tests.project.touch --write     put them into the READMEs
 
 The counts are promises: docs/add-something.md repeats them, and a test holds both to this table.
+The families that a section names are read from the tree: files that register something.
 """
 
 from __future__ import annotations
@@ -15,6 +16,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- touch: begin -->", "<!-- touch: end -->"
+
+# Pattern of files -> what a file that belongs to a family holds: its entry in a registry.
+REGISTRIES = {
+    "compiler/ir/ops/<family>.py": r"^@operator\b",
+    "compiler/onnx_import/<family>.py": r"^@importer\(",
+    "native/<family>/family.hpp": r"^struct ",
+    "protocols/kernels/reference/<family>.py": r"^__all__ = ",
+    "runtime/program/steps/<family>.py": r"^class .*\btag=",
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,7 @@ class Thing:
             *(
                 line
                 for number, (path, what) in enumerate(self.files.items(), 1)
-                for line in _wrapped(f"{number}. `{path}`: {what}")
+                for line in _wrapped(f"{number}. `{path}`{_families(path)}: {what}")
             ),
         ]
 
@@ -193,6 +203,17 @@ def updated(room: str) -> tuple[str, str]:
     return text, pattern.sub(lambda _: f"{BEGIN}\n\n{section(room)}\n\n{END}", text)
 
 
+def families(pattern: str) -> list[str]:
+    """The families that have a file of this pattern, by name."""
+    before, _, after = pattern.partition("<family>")
+    mark = re.compile(REGISTRIES[pattern], re.M)
+    return sorted(
+        str(path.relative_to(ROOT)).removeprefix(before).removesuffix(after)
+        for path in ROOT.glob(f"{before}*{after}")
+        if mark.search(path.read_text(encoding="utf-8"))
+    )
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
@@ -204,6 +225,11 @@ def main() -> None:
             (ROOT / room / "README.md").write_text(after, encoding="utf-8")
         elif before != after:
             print(f"{room}/README.md:\n\n{section(room)}\n")
+
+
+def _families(path: str) -> str:
+    found = families(path) if path in REGISTRIES else []
+    return f" ({', '.join(found)})" if found else ""
 
 
 def _wrapped(item: str, width: int = 100) -> list[str]:
