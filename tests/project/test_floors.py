@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 HOUSE = Checkout(ROOT)
 
 # From the ground up. A room imports itself and every floor below its own, never one beside it.
-# `moiety.` is left out.
+# `moiety.` is left out. The innermost room counts: a Session holds the keys of a query, so the ring
+# they are in lies below it, and the layers that use them above.
 FLOORS = (
     ("protocols.arrays", "protocols.errors"),
     ("protocols.kernels",),
@@ -23,6 +24,8 @@ FLOORS = (
     ("protocols.ring", "protocols.prices"),
     ("protocols.cost",),
     ("protocols.ot",),
+    ("protocols.linear.parameters",),
+    ("protocols.linear.rlwe",),
     ("protocols.session",),
     ("protocols.setup",),
     ("protocols.compare", "protocols.linear"),
@@ -57,7 +60,13 @@ ARITHMETIC = (
     "protocols.prices",
 )
 PLANS = ("runtime.program", "runtime.cost", *ARITHMETIC)
-TALKS = ("runtime.cli.progress", "runtime.cli.ui", "runtime.intake", *PLANS)
+TALKS = (
+    "runtime.cli.options",
+    "runtime.cli.progress",
+    "runtime.cli.ui",
+    "runtime.intake",
+    *PLANS,
+)
 NO_MORE = {
     "compiler": PLANS,
     "compiler.simulate": TALKS,
@@ -101,7 +110,7 @@ NOT_IN_A_PARTY = {"networkx", "onnx", "onnxruntime", "scipy", "sklearn", "sympy"
 
 # torch is an extra: what needs it imports it when it runs.
 TORCH = ("models.densenet", "models.export", "models.train", "models.zoo")
-SOCKETS = "runtime.party.transport"
+SOCKETS = ("runtime.party.endpoints", "runtime.party.transport")
 
 # Where modules are found by name, beside the faces: what the tests of this file cannot follow.
 FINDERS = ("compiler.registry", "protocols.kernels", "runtime.cli.app")
@@ -164,7 +173,7 @@ def test_every_module_stands_on_a_floor() -> None:
 def test_every_room_of_the_table_exists() -> None:
     rooms = [room for floor in FLOORS for room in floor]
     rooms += [room for table in (NO_MORE, GUARDED, LIBRARIES) for room in table]
-    rooms += [SOCKETS, *FINDERS, *TORCH, *ARITHMETIC, *TALKS]
+    rooms += [*SOCKETS, *FINDERS, *TORCH, *ARITHMETIC, *TALKS]
     missing = set(rooms) - {short(module) for module in HOUSE.paths}
     assert not missing
 
@@ -261,13 +270,13 @@ def test_a_party_needs_no_compiler() -> None:
     assert not libraries
 
 
-def test_sockets_are_in_one_place() -> None:
+def test_sockets_are_in_two_files() -> None:
     wrong = [
         i
         for i in HOUSE.every_import()
         if i.name.split(".")[0] in ("asyncio", "socket", "socketserver", "ssl")
         and short(i.importer).split(".")[0] in ("compiler", "protocols", "runtime")
-        and not within(short(i.importer), SOCKETS)
+        and short(i.importer) not in SOCKETS
     ]
     assert not wrong, listed(wrong)
 

@@ -160,6 +160,14 @@ def test_documents_name_files_that_exist(name: str) -> None:
     assert not missing
 
 
+def test_every_word_of_the_glossary_says_where_it_is_defined() -> None:
+    """A file or a page; that they exist is tested above."""
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    entries = re.findall(r"^- (.*?)(?=^- |^#|\Z)", text, re.M | re.S)
+    assert len(entries) > 50
+    assert not [each for each in entries if not re.search(r"`\w+/[\w./-]+`|\.md\)", each)]
+
+
 def test_every_public_field_is_documented() -> None:
     """docs/security.md lists what a Program tells: a field that is added must be judged there."""
     page = (ROOT / "docs" / "security.md").read_text()

@@ -131,7 +131,7 @@ THINGS = (
         "A kernel",
         ("protocols/kernels", "native"),
         {
-            "protocols/kernels/reference/<family>.py": "the NumPy twin: the specification",
+            "protocols/kernels/reference/<family>.py": "the NumPy twin, which is the specification",
             "native/<family>/family.hpp": "its line in the table that each instruction set fills",
             "native/<family>/<name>.hpp": "the loop, over the vector type",
             "native/<family>/bindings.cpp": "its arguments, checked",
