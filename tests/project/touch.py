@@ -67,7 +67,7 @@ THINGS = (
             "compiler/ir/ops/<family>.py": "one class with all that the compiler knows of it",
             "compiler/onnx_import/<family>.py": "what of ONNX becomes it",
             "compiler/passes/<name>.py": "the identity, and the pass that uses it",
-            "compiler/passes/__init__.py": "the pass's place in the pipeline",
+            "compiler/passes/pipeline.py": "the pass's place in the pipeline",
         },
     ),
     Thing(
@@ -87,7 +87,7 @@ THINGS = (
         ("compiler/passes",),
         {
             "compiler/passes/<name>.py": "a frozen dataclass; its docstring states the identity",
-            "compiler/passes/__init__.py": "its name, and its place in the pipeline",
+            "compiler/passes/pipeline.py": "its name, and its place in the pipeline",
         },
     ),
     Thing(
