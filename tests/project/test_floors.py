@@ -270,6 +270,13 @@ def test_a_party_needs_no_compiler() -> None:
     assert not libraries
 
 
+def test_the_compiler_needs_no_party() -> None:
+    """Faces that load their room at once would bring it in."""
+    loaded = {short(name) for name in HOUSE.closure(["moiety.compiler.compile"])}
+    rooms = ("runtime.cli", "runtime.intake", "runtime.measure", "runtime.party", "models")
+    assert not {name for name in loaded if longest(name, rooms)}
+
+
 def test_sockets_are_in_two_files() -> None:
     wrong = [
         i
