@@ -1,7 +1,9 @@
-# Everything needed: Python 3.11 or newer with venv and pip, GNU make, gcc/g++. `make help` lists the targets.
+# Everything needed: Python 3.11 or newer with venv and pip, GNU make, gcc/g++. `make help` lists
+# the targets.
 #
-# Each target has its own virtual environment and installs Moiety in it as a user would (`pip install .`, with build isolation:
-# nanobind, and cmake where the system has none or an old one, come as wheels). A stamp file makes the next run start at once.
+# Each target has its own virtual environment and installs Moiety in it as a user would
+# (`pip install .`, with build isolation: nanobind, and cmake where the system has none or an old
+# one, come as wheels). A stamp file makes the next run start at once.
 
 PYTHON ?= python3
 PYTEST_ARGS ?= -n 2
@@ -14,9 +16,10 @@ VENV_LINT := .venv-lint
 PACKAGES := compiler runtime protocols models
 NATIVE := $(shell find native -name '*.?pp')
 SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE \
-	$(shell find $(PACKAGES) native -type f ! -name '*.pyc' ! -name '.*' 2>/dev/null)
+	$(shell find $(PACKAGES) native -type f ! -name '*.pyc' ! -name '.*' ! -name README.md 2>/dev/null)
 
-# One thread per party: a BLAS that takes both cores in both parties is slower, and no measurement of it can be compared.
+# One thread per party: a BLAS that takes both cores in both parties is slower, and no measurement
+# of it can be compared.
 export OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -27,7 +30,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.installed  ## Private inference of the shipped DenseNet-121 between two processes on this machine
+demo: $(VENV)/.installed  ## Private inference of the shipped DenseNet-121, two processes
 	$(VENV)/bin/moiety demo $(DEMO_ARGS)
 
 test: $(VENV_TEST)/.installed  ## The whole test suite, against the installed package
@@ -41,24 +44,29 @@ lint: types $(VENV_LINT)/.installed  ## Formatting, lint rules and types, changi
 	$(VENV_LINT)/bin/ruff check .
 	$(VENV_LINT)/bin/clang-format --dry-run --Werror $(NATIVE)
 
-# mypy wants the package's folders under their installed name; links give it that without a `moiety/` folder in the tree.
-types: $(VENV_LINT)/.installed  ## Types alone (mypy, strict)
+# mypy wants the package's folders under their installed name; links give it that without a
+# `moiety/` folder in the tree.
+types: $(VENV_LINT)/.installed  ## Types alone, tests included (mypy, strict)
 	@mkdir -p build/types/moiety
 	@for p in $(PACKAGES); do ln -sfn ../../../$$p build/types/moiety/$$p; done
-	@ln -sfn ../../benchmarks build/types/benchmarks
-	cd build/types && ../../$(VENV_LINT)/bin/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p moiety -p benchmarks
+	@for p in benchmarks tests; do ln -sfn ../../$$p build/types/$$p; done
+	cd build/types && ../../$(VENV_LINT)/bin/mypy --config-file ../../pyproject.toml \
+		--cache-dir ../../.mypy_cache -p moiety -p benchmarks -p tests
 
 format: $(VENV_LINT)/.installed  ## Rewrite the sources as ruff and clang-format format them
 	$(VENV_LINT)/bin/ruff format .
 	$(VENV_LINT)/bin/ruff check --fix .
 	$(VENV_LINT)/bin/clang-format -i $(NATIVE)
 
-bench: $(VENV_TEST)/.installed  ## All benchmarks at full size (most of an hour on two cores); rows go to out/bench
+bench: $(VENV_TEST)/.installed  ## All benchmarks at full size, most of an hour; rows go to out/bench
 	mkdir -p $(BENCH_OUT)
 	$(VENV_TEST)/bin/python -m benchmarks.protocols --json $(BENCH_OUT)/protocols.json
-	$(VENV_TEST)/bin/python -m benchmarks.inference --rounding exact --runs 3 --json $(BENCH_OUT)/inference-exact.json
-	$(VENV_TEST)/bin/python -m benchmarks.inference --rounding stochastic --runs 3 --json $(BENCH_OUT)/inference-stochastic.json
-	$(VENV_TEST)/bin/python -m benchmarks.accuracy_vs_bits --csv $(BENCH_OUT)/accuracy.csv --plot $(BENCH_OUT)/accuracy.png
+	$(VENV_TEST)/bin/python -m benchmarks.inference --rounding exact --runs 3 \
+		--json $(BENCH_OUT)/inference-exact.json
+	$(VENV_TEST)/bin/python -m benchmarks.inference --rounding stochastic --runs 3 \
+		--json $(BENCH_OUT)/inference-stochastic.json
+	$(VENV_TEST)/bin/python -m benchmarks.accuracy_vs_bits --csv $(BENCH_OUT)/accuracy.csv \
+		--plot $(BENCH_OUT)/accuracy.png
 
 clean:  ## Remove environments and build folders
 	rm -rf $(VENV) $(VENV_TEST) $(VENV_LINT) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -75,12 +83,15 @@ $(VENV_TEST)/.installed: $(SOURCES)
 
 $(VENV_LINT)/.installed: pyproject.toml
 	$(call environment,$(VENV_LINT))
-	$(VENV_LINT)/bin/pip install -q $(shell $(PYTHON) -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-		print(*('\'%s\'' % r for r in p['dependencies'] + p['optional-dependencies']['dev']))" 2>/dev/null)
+	$(VENV_LINT)/bin/pip install -q $(shell $(PYTHON) -c "import tomllib; \
+		p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+		print(*('\'%s\'' % r for r in p['dependencies'] + p['optional-dependencies']['dev']))" \
+		2>/dev/null)
 	@touch $@
 
 define environment
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Moiety needs Python 3.11 or newer, this is " + sys.version.split()[0] + \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+		"Moiety needs Python 3.11 or newer, this is " + sys.version.split()[0] + \
 		"; run make PYTHON=/path/to/python3.11")'
 	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
 endef

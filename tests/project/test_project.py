@@ -17,6 +17,7 @@ from moiety.runtime import program
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST = 600
+COLUMNS = 100
 TEXT = {
     ".py",
     ".pyi",
@@ -50,8 +51,8 @@ FOREIGN = re.compile(
 
 
 def tracked() -> list[Path]:
-    """The files of the project: what git has or would add; without git,
-    everything that is not hidden or built.
+    """The files of the project: what git has or would add; without git, everything that is not
+    hidden or built.
     """
     if shutil.which("git") and (ROOT / ".git").exists():
         listing = subprocess.run(
@@ -99,14 +100,23 @@ def test_files_can_be_read_at_once() -> None:
     assert not {name: lines for name, lines in code.items() if lines > LONGEST}
 
 
+@pytest.mark.parametrize("name", sorted(documents()))
+def test_documents_have_100_columns(name: str) -> None:
+    """Sections and documents that a script writes are as wide as their tables."""
+    made = re.compile(r"<!-- \w+: begin -->.*?<!-- \w+: end -->", re.S)
+    text = made.sub("", (ROOT / name).read_text(encoding="utf-8"))
+    if not text.startswith("# ONNX operators\n\nWritten by"):
+        assert not [line for line in text.splitlines() if len(line) > COLUMNS]
+
+
 def test_one_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert metadata.version("moiety") == project["version"]
 
 
 def test_nothing_shadows_the_package() -> None:
-    """Tests run in the checkout, against the installed package: a `moiety/` folder
-    here would be imported instead.
+    """Tests run in the checkout, against the installed package: a `moiety/` folder here would be
+    imported instead.
     """
     assert not (ROOT / "moiety").exists()
 
@@ -148,6 +158,14 @@ def test_documents_name_files_that_exist(name: str) -> None:
         if not any((ROOT / (path + suffix)).exists() for suffix in ("", ".py"))
     ]
     assert not missing
+
+
+def test_every_word_of_the_glossary_says_where_it_is_defined() -> None:
+    """A file or a page; that they exist is tested above."""
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    entries = re.findall(r"^- (.*?)(?=^- |^#|\Z)", text, re.M | re.S)
+    assert len(entries) > 50
+    assert not [each for each in entries if not re.search(r"`\w+/[\w./-]+`|\.md\)", each)]
 
 
 def test_every_public_field_is_documented() -> None:

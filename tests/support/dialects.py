@@ -1,5 +1,5 @@
-"""One network as other exporters write it: the same function of the
-same weights, in other ONNX nodes.
+"""One network as other exporters write it: the same function of the same weights, in other ONNX
+nodes.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
 
 
 def affine_norms(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Every BatchNormalization as Mul and Add, the constants Unsqueezed to (C, 1, 1)
-    by nodes of the graph (Caffe2).
+    """Every BatchNormalization as Mul and Add, the constants Unsqueezed to (C, 1, 1) by nodes of
+    the graph (Caffe2).
     """
     w = _Rewriter(model)
 
@@ -118,7 +118,8 @@ def channels_last(model: onnx.ModelProto) -> onnx.ModelProto:
             if node.op_type == "Conv" and any(pads):
                 written = [0, pads[0], pads[1], 0, 0, pads[2], pads[3], 0]
                 padded = [x, w.constant(written, np.int64)] if w.opset >= 11 else [x]
-                x = w.emit("Pad", padded, **({} if w.opset >= 11 else {"pads": written}))
+                given: dict[str, Any] = {} if w.opset >= 11 else {"pads": written}
+                x = w.emit("Pad", padded, **given)
                 attrs["pads"] = [0, 0, 0, 0]
             inputs[0] = w.emit("Transpose", [x], perm=TO_FIRST)
             bias = (

@@ -1,5 +1,5 @@
-"""Hand-made Graphs for tests of the compiler, and the comparison of a
-compiled Graph with its float meaning.
+"""Hand-made Graphs for tests of the compiler, and the comparison of a compiled Graph with its float
+meaning.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ PRECISE = PlanOptions(activation_bits=20, weight_bits=16, rounding="stochastic")
 
 
 class GraphMaker:
-    """Adds nodes to a Graph one by one; every method returns the new value's name.
-    Weights are drawn from a seed.
+    """Adds nodes to a Graph one by one; every method returns the new value's name. Weights are
+    drawn from a seed.
     """
 
     def __init__(self, *shape: int, seed: int = 0) -> None:

@@ -26,8 +26,9 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
+from moiety.protocols.arrays import F32
+
 Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float32]
 Pair = tuple[int, int]
 Gammas = Literal["ordinary", "hostile"]
 BatchNorms = Literal["separate", "folded", "none"]
@@ -58,7 +59,7 @@ class Options(TypedDict, total=False):
     output: Output
 
 
-def random_images(shape: Sequence[int], n: int, seed: int) -> Floats:
+def random_images(shape: Sequence[int], n: int, seed: int) -> F32:
     """`n` normalised images, float32 (n, *shape), `shape` (C, H, W): smooth waves
     and a little noise, -2.1 to 2.6.
     """
@@ -73,18 +74,16 @@ def random_images(shape: Sequence[int], n: int, seed: int) -> Floats:
     )
     smooth = (rng.normal(scale=0.6, size=waves) * np.sin(angle)).sum(2)
     noise = rng.normal(scale=0.2, size=smooth.shape)
-    images: Floats = np.clip(smooth + noise, -2.1, 2.6).astype(np.float32)
+    images: F32 = np.clip(smooth + noise, -2.1, 2.6).astype(np.float32)
     return images
 
 
-def run_onnx(model: onnx.ModelProto, images: Floats) -> Floats:
-    """The model's first output on `images` (n, C, H, W) by
-    onnxruntime, without graph optimisation.
-    """
+def run_onnx(model: onnx.ModelProto, images: F32) -> F32:
+    """The model's first output on `images` (n, C, H, W) by onnxruntime, unoptimised."""
     return _run(model, {model.graph.input[0].name: images})
 
 
-def _run(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> Floats:
+def _run(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> F32:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
@@ -92,14 +91,12 @@ def _run(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> Floats:
     session = ort.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    result: Floats = session.run(None, dict(feeds))[0]
+    result: F32 = session.run(None, dict(feeds))[0]
     return result
 
 
 class _Net:
-    """Adds nodes one by one, evaluating each on a calibration batch.
-    Values are their ONNX names.
-    """
+    """Adds nodes one by one, each evaluated on a calibration batch. Values are ONNX names."""
 
     def __init__(
         self,
@@ -119,7 +116,7 @@ class _Net:
         self.rng = np.random.default_rng(seed)
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, Array] = {}
-        self.values: dict[str, Floats] = {
+        self.values: dict[str, F32] = {
             "image": random_images((3, image, image), n=8, seed=seed + 1)
         }
 
@@ -138,7 +135,7 @@ class _Net:
         self.values[output] = self.evaluate(node)
         return output
 
-    def evaluate(self, node: onnx.NodeProto) -> Floats:
+    def evaluate(self, node: onnx.NodeProto) -> F32:
         feeds = {i: self.values[i] for i in node.input if i in self.values}
         infos = [
             helper.make_tensor_value_info(k, TensorProto.FLOAT, a.shape) for k, a in feeds.items()
@@ -160,9 +157,7 @@ class _Net:
         )
 
     def finish(self, logits: str) -> onnx.ModelProto:
-        """The model that ends with `logits`, (N, labels) or, of a
-        segmentation, (N, labels, H, W).
-        """
+        """The model that ends with `logits`: (N, labels), of a segmentation (N, labels, H, W)."""
         if self.output != "logits":
             attrs = {"axis": 1} if self.output == "softmax" else {}
             logits = self.add(self.output.capitalize(), [logits], self.output, **attrs)
@@ -282,9 +277,7 @@ class _Net:
         )
 
     def upsample(self, x: str, mode: Literal["nearest", "linear"] = "nearest") -> str:
-        """Twice the height and width, as PyTorch exports nn.Upsample
-        (linear: align_corners=False).
-        """
+        """Twice the height and width, as PyTorch exports nn.Upsample (align_corners=False)."""
         scales = self.constant("scales", [1, 1, 2, 2])
         where = "asymmetric" if mode == "nearest" else "half_pixel"
         how = {"mode": mode, "coordinate_transformation_mode": where, "nearest_mode": "floor"}
@@ -323,9 +316,7 @@ class _Net:
         return self.add("Gemm", [x, weight, bias], name, alpha=1.0, beta=1.0, transB=1)
 
     def classifier(self, x: str) -> onnx.ModelProto:
-        """Global average pool and one fully connected layer; its gain
-        makes logits of a few units.
-        """
+        """Global average pool and a fully connected layer; its gain makes logits of a few units."""
         if self.head == "pool":
             pooled = self.flatten(self.add("GlobalAveragePool", [x]))
         else:
@@ -347,8 +338,8 @@ def small_densenet(
     stem_kernel: int = 7,
     **options: Unpack[Options],
 ) -> onnx.ModelProto:
-    """DenseNet-BC (Huang et al. 2017): stride-2 stem, 3x3/2 max pool,
-    dense blocks, halving transitions.
+    """DenseNet-BC (Huang et al. 2017): stride-2 stem, 3x3/2 max pool, dense blocks, halving
+    transitions.
     """
     net = _Net("small_densenet", image, **options)
     x = net.pool("MaxPool", net.conv_relu("image", stem, stem_kernel, stride=2), 3, 2, pads=1)
@@ -370,8 +361,8 @@ def small_resnet(
     bottleneck: bool = False,
     **options: Unpack[Options],
 ) -> onnx.ModelProto:
-    """ResNet (He et al. 2016) of basic or bottleneck blocks; each stage but
-    the first begins with stride 2.
+    """ResNet (He et al. 2016) of basic or bottleneck blocks; each stage but the first begins with
+    stride 2.
 
     Where the shape changes, the identity is a 1x1 convolution. Bottlenecks are 1x1, 3x3 (with the
     stride, as in torchvision), 1x1, and a quarter as wide inside.
@@ -402,8 +393,8 @@ def small_mobilenet(
     last: int = 24,
     **options: Unpack[Options],
 ) -> onnx.ModelProto:
-    """MobileNetV2 (Sandler et al. 2018); `stages` are (expansion, channels, repeats,
-    first stride); ReduceMean head.
+    """MobileNetV2 (Sandler et al. 2018); `stages` are (expansion, channels, repeats, first stride);
+    ReduceMean head.
     """
     net = _Net("small_mobilenet", image, **options)
     x = net.relu6(net.conv("image", stem, 3, stride=2))
@@ -424,8 +415,8 @@ def small_squeezenet(
     fires: Sequence[Pair] = ((4, 8), (6, 8)),
     **options: Unpack[Options],
 ) -> onnx.ModelProto:
-    """SqueezeNet 1.1 (Iandola et al. 2016): unpadded stem, ceil-mode max pools,
-    convolutional classifier under a ReLU.
+    """SqueezeNet 1.1 (Iandola et al. 2016): unpadded stem, ceil-mode max pools, convolutional
+    classifier under a ReLU.
 
     `fires` are (squeeze, expand) filters. The published network has no batch norm:
     pass `batch_norm="none"` for it.
@@ -447,8 +438,8 @@ def small_vgg(
     hidden: int = 24,
     **options: Unpack[Options],
 ) -> onnx.ModelProto:
-    """VGG (Simonyan, Zisserman 2015): pairs of 3x3 convolutions, 2x2 max pools,
-    three fully connected layers.
+    """VGG (Simonyan, Zisserman 2015): pairs of 3x3 convolutions, 2x2 max pools, three fully
+    connected layers.
     """
     net = _Net("small_vgg", image, **options)
     x = "image"
@@ -464,8 +455,8 @@ def small_vgg(
 def small_inception(
     image: int = 16, stem: int = 8, width: int = 4, **options: Unpack[Options]
 ) -> onnx.ModelProto:
-    """Inception (Szegedy et al. 2016): a block of 1x1, 3x3, two 3x3 and a pool; a
-    reduction; a block of 1x5 and 5x1.
+    """Inception (Szegedy et al. 2016): a block of 1x1, 3x3, two 3x3 and a pool; a reduction; a
+    block of 1x5 and 5x1.
     """
     net = _Net("small_inception", image, **options)
     x = net.conv_relu("image", stem, 3, stride=2)
@@ -496,8 +487,8 @@ def small_unet(
     up: Literal["transposed", "nearest", "linear"] = "transposed",
     **options: Unpack[Options],
 ) -> onnx.ModelProto:
-    """U-Net (Ronneberger et al. 2015): pairs of 3x3 convolutions, max pools on the
-    way down, skips into the way up.
+    """U-Net (Ronneberger et al. 2015): pairs of 3x3 convolutions, max pools on the way down, skips
+    into the way up.
 
     `up` is a 2x2 ConvTranspose with stride 2, nearest upsampling and a 3x3 convolution, or linear
     upsampling alone. Logits (N, labels, image, image).

@@ -63,8 +63,8 @@ class ModelBuilder:
         return str(self.op("Conv", *inputs, group=group, kernel_shape=size, **attrs))
 
     def batchnorm(self, x: str, channels: int) -> str:
-        """With the gammas that public checkpoints have: negative, tiny and
-        zero ones among the ordinary.
+        """With the gammas that public checkpoints have: negative, tiny and zero ones among the
+        ordinary.
         """
         gamma = self.rng.uniform(0.5, 1.5, channels) * self.rng.choice([-1, 1], channels)
         gamma[: channels // 4] *= 1e-6

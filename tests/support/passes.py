@@ -1,5 +1,5 @@
-"""What the tests of passes share: Graphs from a few ONNX nodes, their text,
-pipelines checked at every step.
+"""What the tests of passes share: Graphs from a few ONNX nodes, their text, pipelines checked at
+every step.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def build(shape: list[int | str], add: Callable[[B], Any]) -> Graph:
 
 
 def after(graph: Graph, pipeline: str) -> Graph:
-    """The Graph after a pipeline whose every pass is checked, with the tightest
-    tolerance that float32 allows.
+    """The Graph after a pipeline whose every pass is checked, with the tightest tolerance that
+    float32 allows.
     """
     return PassManager.parse(pipeline, tolerance=1e-4).run(graph)
 

@@ -1,5 +1,5 @@
-"""Hand-made Programs for tests of the runtime: a step list with shapes and
-rings, and random Weights that fit.
+"""Hand-made Programs for tests of the runtime: a step list with shapes and rings, and random
+Weights that fit.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def make_program(*steps: ir.AnyStep, rounding: ir.Rounding = "exact", **fields: 
 
 
 def small_program(rounding: ir.Rounding = "exact") -> ir.Program:
-    """One step of (almost) every kind: convolution, truncation, max, gates, sum, residual, and
-    a final fully connected layer.
+    """One step of (almost) every kind: convolution, truncation, max, gates, sum, residual, and a
+    final fully connected layer.
     """
     masking: ir.Masking = "flooded" if rounding == "exact" else "uniform"
 
@@ -97,9 +97,7 @@ def small_program(rounding: ir.Rounding = "exact") -> ir.Program:
 def random_weights(
     program: ir.Program, rng: np.random.Generator, weight: int = 100, bias: int = 1000
 ) -> Weights:
-    """Uniform weights below `weight`, biases, thresholds and
-    constants below `bias`, random flips.
-    """
+    """Uniform weights below `weight`; biases, thresholds, constants below `bias`; random flips."""
     tensors = {}
     for secret in itertools.chain.from_iterable(step_secrets(program)):
         shape = secret.shapes[0]

@@ -23,8 +23,8 @@ DEGREE = 4096
 
 
 def runnable(program: ir.Program) -> ir.Program:
-    """The same Program with one channel per ciphertext, one filter per answer, and a
-    noise budget that `fit` computed.
+    """The same Program with one channel per ciphertext, one filter per answer, and a noise budget
+    that `fit` computed.
     """
     steps = []
     for step in program.steps:

@@ -105,8 +105,8 @@ def run_both(
 
 @dataclass
 class Outcome:
-    """What the two parties returned, and their channels after the run
-    (set-up included in the meters).
+    """What the two parties returned, and their channels after the run (set-up included in the
+    meters).
     """
 
     server: Any

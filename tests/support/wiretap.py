@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from moiety.protocols.arrays import U8
+from moiety.protocols.arrays import F32, U8, U64
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role
 from moiety.protocols.setup import open_session
@@ -33,9 +32,7 @@ class Wiretap(MemoryChannel):
 
 @dataclass
 class Tapped:
-    """Two parties after some images: their taps, and the client's
-    RLWE secrets image after image.
-    """
+    """Two parties after some images: their taps, and the client's RLWE secrets by image."""
 
     program: ir.Program
     server: Wiretap
@@ -50,7 +47,7 @@ class Tapped:
 def run(
     program: ir.Program,
     weights: Weights,
-    images: list[npt.NDArray[np.float32]],
+    images: list[F32],
     silent_from: int,
     threads: int = 1,
 ) -> Tapped:
@@ -90,15 +87,15 @@ def run(
     return tapped
 
 
-def zeros(program: ir.Program) -> npt.NDArray[np.float32]:
+def zeros(program: ir.Program) -> F32:
     return np.zeros(program.input.shape, np.float32)
 
 
-def brightest(program: ir.Program) -> npt.NDArray[np.float32]:
+def brightest(program: ir.Program) -> F32:
     return np.full(program.input.shape, 1e6, np.float32)
 
 
-def words(messages: list[tuple[str, bytes]]) -> npt.NDArray[np.uint64]:
+def words(messages: list[tuple[str, bytes]]) -> U64:
     """All aligned 64-bit words of some messages."""
     return np.concatenate([np.frombuffer(data, np.uint64, len(data) // 8) for _, data in messages])
 
