@@ -33,15 +33,14 @@ from benchmarks import harness
 from benchmarks.corpus import Corpus, read_corpus
 from benchmarks.harness import Row
 from benchmarks.statistics import delong, paired_change
-from moiety.compiler.building import CompileOptions, public_description
-from moiety.compiler.compile import Compiled, calibration_ranges, compile_graph
+from moiety.compiler.building import Pictures, described
+from moiety.compiler.compile import Compiled, CompileOptions, calibration_ranges, compile_graph
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.onnx_import import import_onnx
 from moiety.compiler.passes.legalise import legalise
 from moiety.compiler.passes.manager import optimise
-from moiety.compiler.planning.options import PlanOptions
+from moiety.compiler.planning.options import USUAL_ERROR, PlanOptions
 from moiety.compiler.planning.ranges import Ranges
-from moiety.compiler.planning.search import USUAL_ERROR
 from moiety.compiler.simulate import FloatModel
 from moiety.protocols.cost import Mixed
 from moiety.protocols.errors import BadInput, BadPlan, MoietyError
@@ -202,14 +201,13 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
 def imported(model: Path) -> tuple[Graph, ir.Preprocessing | None, tuple[str, ...]]:
     """The legalised Graph, how pictures become its input, and the names of its outputs."""
     graph = legalise(optimise(import_onnx(model)))
-    preprocessing, labels = public_description(
-        model, graph.shapes[graph.inputs[0]][1:], CompileOptions(calibration=[])
-    )
-    if not labels:
+    shape = graph.shapes[graph.inputs[0]][1:]
+    public = described(model, shape, Pictures([]), CompileOptions())
+    if not public.labels:
         raise BadInput(
             f"{model} does not name its outputs (metadata moiety.labels), so they cannot be compared with labels"
         )
-    return graph, preprocessing, labels
+    return graph, public.preprocessing, public.labels
 
 
 def sweep(options: argparse.Namespace) -> Iterator[dict[str, float]]:
@@ -255,7 +253,8 @@ def planned(
     labels: tuple[str, ...],
 ) -> Compiled:
     """Compile into `place`, where the worker processes find it."""
-    return compile_graph(graph, ranges, options, place, preprocessing=preprocessing, labels=labels)
+    public = CompileOptions(options, preprocessing=preprocessing, labels=labels)
+    return compile_graph(graph, ranges, public, place)
 
 
 def float_logits(model: Path, program: ir.Program, corpus: Corpus) -> F64:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
-from moiety.compiler.compile import compile_model
+from moiety.compiler.compile import CompileOptions, compile_model
 from moiety.compiler.planning.options import PlanOptions
 from moiety.runtime.cost.traffic import image_cost
 from moiety.runtime.program.cleartext import Executor
@@ -56,7 +56,8 @@ def measure(
     model = onnx.load(str(path))
     shape = tuple(dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim)[1:]
     started = time.perf_counter()
-    compiled = compile_model(path, smooth_images(shape, calibration, seed), plan)
+    images = smooth_images(shape, calibration, seed)
+    compiled = compile_model(path, images, CompileOptions(plan))
     compile_s = time.perf_counter() - started
     executor = Executor(compiled.program, compiled.weights, np.random.default_rng(seed))
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

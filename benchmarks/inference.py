@@ -35,7 +35,9 @@ import numpy.typing as npt
 from benchmarks import harness, profile
 from benchmarks.corpus import calibration_images, example_image
 from benchmarks.harness import Row
-from moiety.compiler.building import CompileOptions, build
+from moiety.compiler.building import Pictures, build
+from moiety.compiler.compile import CompileOptions
+from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.simulate import FloatModel
 from moiety.models import demo_ranges_path
 from moiety.protocols.cost import Mixed
@@ -204,7 +206,8 @@ def compiled(folder: Path, options: argparse.Namespace, work: Path) -> float | N
     build(
         options.model,
         folder,
-        CompileOptions(calibration=files, rounding=options.rounding, **widths),
+        Pictures(files),
+        CompileOptions(PlanOptions.of_choices(rounding=options.rounding, **widths)),
     )
     return time.perf_counter() - started
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from moiety.compiler.lowering.pack import plan_rlwe
 from moiety.protocols import cost as costs
 from moiety.protocols import ring
 from moiety.protocols.compare.maxpool import maxpool
@@ -23,8 +22,9 @@ from moiety.protocols.compare.truncate import truncate_exact, truncate_stochasti
 from moiety.protocols.cost import Cost
 from moiety.protocols.linear import layout as packing
 from moiety.protocols.linear import protocol as linear
-from moiety.protocols.linear.layout import LinearSpec
+from moiety.protocols.linear.layout import Geometry, LinearSpec
 from moiety.protocols.linear.parameters import Masking
+from moiety.protocols.linear.planner import plan_linear
 from moiety.protocols.linear.rlwe import SEED_BYTES
 from moiety.protocols.ring import I64, U64
 from moiety.protocols.session import Session
@@ -321,23 +321,11 @@ def linear_case(
     """A stride-1 convolution with 'same' padding in a 28-bit ring with 10-bit weights, in the
     layout that the compiler would choose.
     """
-    pads = (kernel // 2,) * 4
+    pad = kernel // 2
+    pads = (pad, pad, pad, pad)
     out_shape = (filters, *shape[1:])
-    geometry = (shape, out_shape, (kernel, kernel), (pads[0], pads[1], pads[2], pads[3]), (1, 1), 1)
-    plan = plan_rlwe(*geometry, CONV_BITS, CONV_WEIGHT_BITS, masking)
-    spec = LinearSpec(
-        *geometry,
-        bits=CONV_BITS,
-        weight_bits=CONV_WEIGHT_BITS,
-        degree=plan.degree,
-        primes=plan.primes,
-        masking=plan.masking,
-        channels_per_ciphertext=plan.channels_per_ciphertext,
-        filters_per_answer=plan.filters_per_answer,
-        tile=plan.tile,
-        flood_bits=plan.flood_bits,
-        answer_bits=plan.answer_bits,
-    )
+    geometry = Geometry(shape, out_shape, (kernel, kernel), pads, (1, 1), 1)
+    spec = plan_linear(geometry, CONV_BITS, CONV_WEIGHT_BITS, masking)
     slack = 0 if masking == "flooded" else 1
     return Case(
         name=name,

@@ -32,7 +32,7 @@ import onnx
 import onnx.backend.test.case.node as node_cases
 from onnx import TensorProto, helper, numpy_helper
 
-from moiety.compiler.compile import compile_graph
+from moiety.compiler.compile import CompileOptions, compile_graph
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.ir.ops import run_graph
 from moiety.compiler.onnx_import import describe, import_onnx, supported_ops
@@ -188,7 +188,7 @@ def _fixed_point(graph: Graph, given: _Case) -> tuple[str | None, float]:
         return "input too large for this table", 0.0
     images = np.asarray(given.secret, np.float32)
     try:
-        compiled = compile_graph(optimise(graph), images, OPTIONS)
+        compiled = compile_graph(optimise(graph), images, CompileOptions(OPTIONS))
     except (BadModel, BadPlan, BadInput) as error:
         return _reason(str(error)), 0.0
     executor = Executor(compiled.program, compiled.weights, np.random.default_rng(0))

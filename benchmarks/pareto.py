@@ -22,15 +22,14 @@ import numpy as np
 from benchmarks import harness
 from benchmarks.harness import Row
 from moiety.compiler.lowering.lower import lower
-from moiety.compiler.lowering.pack import plan_rlwe
 from moiety.compiler.onnx_import import import_onnx
 from moiety.compiler.passes.legalise import legalise
 from moiety.compiler.passes.manager import optimise
 from moiety.compiler.planning.error import predicted_error
-from moiety.compiler.planning.options import PlanOptions
+from moiety.compiler.planning.options import USUAL_ERROR, PlanOptions
 from moiety.compiler.planning.plan import Plan, make_plan
 from moiety.compiler.planning.ranges import Ranges
-from moiety.compiler.planning.search import USUAL_ERROR, searched_plan
+from moiety.compiler.planning.search import searched_plan
 from moiety.models import demo_model_path, demo_ranges_path
 from moiety.protocols.cost import Mixed
 from moiety.protocols.errors import MoietyError
@@ -88,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     rows: list[Row] = []
 
     def record(name: str, plan: Plan, seconds: float) -> None:
-        program, _ = lower(plan, plan_rlwe)
+        program, _ = lower(plan)
         cost = costing.image_cost(program)
         softspoken, mixed, silent = (
             cost.on(Mixed(start)) for start in (NEVER_SILENT, FAST_NETWORK, ALWAYS_SILENT)

@@ -1,57 +1,64 @@
-"""What `moiety compile` does. No party's process imports this: it imports the compiler."""
+"""What `moiety compile` does: pictures to calibration images, and what it says."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TypeVar
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 import onnx
 
-from moiety.compiler.compile import compile_graph
+from moiety.compiler.compile import (
+    Calibration,
+    Compiled,
+    CompileOptions,
+    compile_graph,
+    normal_form,
+)
 from moiety.compiler.ir.graph import Graph
-from moiety.compiler.onnx_import import import_onnx
-from moiety.compiler.passes import DEFAULT_PIPELINE, Pass
-from moiety.compiler.passes.manager import DumpAfter, dump_to, optimise, parse_pipeline
-from moiety.compiler.planning.options import Disclose, PlanOptions
-from moiety.compiler.planning.ranges import Ranges
-from moiety.compiler.planning.search import USUAL_ERROR
+from moiety.compiler.passes import Pass
+from moiety.compiler.passes.manager import DumpAfter, dump_to, parse_pipeline
+from moiety.protocols.arrays import F32
 from moiety.protocols.errors import BadInput, BadModel
-from moiety.protocols.network import NetworkName
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.progress import watching
-from moiety.runtime.intake import pictures as images
+from moiety.runtime.intake import pictures
 from moiety.runtime.program import Preprocessing, Program, picture_shape
 from moiety.runtime.program import folder as artifacts
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
-class CompileOptions:
-    """What `moiety compile` was asked for; None leaves a choice to the compiler."""
+class Pictures:
+    """The vendor's pictures, and how any picture becomes the model's input.
 
-    calibration: Sequence[Path]
-    bits: int | None = None
-    scale: int | None = None
-    activation_bits: int | None = None
-    weight_bits: int | None = None
-    margin_bits: int | None = None
-    max_error: float | None = None
-    disclose: Disclose | None = None
-    rounding: Literal["exact", "stochastic"] | None = None
-    network: NetworkName | None = None
-    input_shape: tuple[int, ...] | None = None
+    files: to calibrate on; pictures, folders and CSV lists of them, or a file of ranges saved
+    before. mean, std: per channel, of pixels 0 to 1; without either, what the model's metadata
+    says, else ImageNet's. exact_size: refuse pictures of another size instead of resizing them.
+    """
+
+    files: Sequence[Path]
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     exact_size: bool = False
-    labels: tuple[str, ...] = ()
-    pipeline: str | None = None
-    dump_after: str | None = None
-    dump_folder: Path = Path("dump")
-    save_ranges: Path | None = None
+
+    def preprocessing(self, model: Path, shape: tuple[int, ...]) -> Preprocessing | None:
+        """Of pictures to an input of `shape`; None if that is no picture's. Raises BadModel."""
+        chosen = self.mean is not None or self.std is not None
+        found = None if chosen else _metadata(model, "moiety.preprocessing", Preprocessing)
+        if found is None or (found.channels, *found.size) != picture_shape(shape):
+            found = pictures.default_preprocessing(shape, self.mean, self.std)
+        if found is not None and self.exact_size:
+            found = msgspec.structs.replace(found, resize="exact")
+        return found
+
+    def collected(self) -> Path | list[Path]:
+        """The file of ranges, or all pictures. Raises BadInput if there are none."""
+        saved = (path for path in self.files if path.suffix == ".safetensors")
+        return next(saved, None) or pictures.collect(self.files)
 
 
 @dataclass(frozen=True)
@@ -65,113 +72,86 @@ class CalibrationImages:
     def __len__(self) -> int:
         return len(self.files)
 
-    def __iter__(self) -> Iterator[npt.NDArray[np.float32]]:
-        return (images.load(file, self.shape, self.preprocessing) for file in self.files)
+    def __iter__(self) -> Iterator[F32]:
+        return (pictures.load(file, self.shape, self.preprocessing) for file in self.files)
 
 
-def build(model: Path, folder: Path, options: CompileOptions) -> Program:
-    """Compile `model` into `folder` and say what came out. Raises
-    `BadModel`, `BadPlan`, `BadInput`.
+def build(
+    model: Path,
+    folder: Path,
+    given: Pictures,
+    options: CompileOptions,
+    save_ranges: Path | None = None,
+) -> Program:
+    """Compile `model` into `folder` and say what came out; `save_ranges`: also save the calibrated
+    ranges there. Raises `BadModel`, `BadPlan`, `BadInput`.
     """
-    plan = plan_options(options)
-    ranges_file = next(
-        (path for path in options.calibration if path.suffix == ".safetensors"), None
-    )
-    files = [] if ranges_file else images.collect(options.calibration)
+    files = given.collected()
     with watching("compiling") as watch:
-        watch(0, 1, "importing")
-        graph = import_onnx(model, options.input_shape)
+
+        def progress(stage: str, done: int, total: int) -> None:
+            watch(done, total, stage)
+
+        graph = normal_form(model, options, progress)
         shape = graph.shapes[graph.inputs[0]][1:]
-        preprocessing, labels = public_description(model, shape, options)
-        watch(0, 1, "optimising")
-        graph = optimise(graph, options.pipeline or DEFAULT_PIPELINE, dump_after=dumping(options))
-        calibration = (
-            Ranges.load(ranges_file)
-            if ranges_file
-            else CalibrationImages(files, shape, preprocessing)
+        options = described(model, shape, given, options)
+        calibration: Calibration = (
+            files
+            if isinstance(files, Path)
+            else CalibrationImages(files, shape, options.preprocessing)
         )
-        compiled = compile_graph(
-            graph,
-            calibration,
-            plan,
-            folder,
-            preprocessing=preprocessing,
-            labels=labels,
-            progress=lambda stage, done, total: watch(done, total, stage),
-        )
+        compiled = compile_graph(graph, calibration, options, folder, progress=progress)
     (folder / artifacts.WEIGHTS).chmod(0o600)
-    if options.save_ranges is not None:
-        compiled.ranges.save(options.save_ranges)
-    program = compiled.program
-    ui.say(
-        f"{folder}: {len(program.steps)} steps, {program.rounding} rounding, Program {program.digest()[:16]}..."
+    if save_ranges is not None:
+        compiled.ranges.save(save_ranges)
+    _say(compiled, folder)
+    return compiled.program
+
+
+def described(
+    model: Path, shape: tuple[int, ...], given: Pictures, options: CompileOptions
+) -> CompileOptions:
+    """The options with the model's public description: what was asked for, else what its metadata
+    say, else the usual. Raises BadModel.
+    """
+    return replace(
+        options,
+        preprocessing=options.preprocessing or given.preprocessing(model, shape),
+        labels=options.labels or _metadata(model, "moiety.labels", tuple[str, ...]) or (),
     )
-    if compiled.report.predicted_error is not None:
-        ui.say(
-            f"predicted error of the results: {compiled.report.predicted_error:.3g} (root mean square)"
-        )
-    ui.say(f"give {folder / artifacts.PUBLIC} to the hospital; keep everything else")
-    return program
 
 
-def plan_options(options: CompileOptions) -> PlanOptions:
-    """The planner's options; those that were not given keep its defaults. Without any
-    widths they are searched for.
-    """
-    widths = ("bits", "scale", "activation_bits", "weight_bits")
-    chosen = (*widths, "margin_bits", "rounding", "network", "disclose")
-    given = {name: value for name in chosen if (value := getattr(options, name)) is not None}
-    if options.max_error is not None:
-        given["target_error"] = options.max_error
-    elif given.keys().isdisjoint(widths) and options.disclose != "minimal":
-        given["relative_error"] = USUAL_ERROR
-    return PlanOptions(**given)
-
-
-def public_description(
-    model: Path, shape: tuple[int, ...], options: CompileOptions
-) -> tuple[Preprocessing | None, tuple[str, ...]]:
-    """Preprocessing and labels: from the command line, else from the model's
-    metadata, else the usual ones.
-    """
-    metadata = {
-        entry.key: entry.value
-        for entry in onnx.load(model, load_external_data=False).metadata_props
-    }
-    labels, preprocessing = options.labels, None
+def _metadata(model: Path, key: str, kind: type[T]) -> T | None:
+    """An entry of an ONNX file's metadata, None if there is none. BadModel if it cannot be read."""
+    entries = onnx.load(model, load_external_data=False).metadata_props
+    text = next((entry.value for entry in entries if entry.key == key), None)
     try:
-        if not labels and "moiety.labels" in metadata:
-            labels = msgspec.json.decode(metadata["moiety.labels"], type=tuple[str, ...])
-        if not (options.mean or options.std) and "moiety.preprocessing" in metadata:
-            preprocessing = msgspec.json.decode(
-                metadata["moiety.preprocessing"], type=Preprocessing
-            )
+        return None if text is None else msgspec.json.decode(text, type=kind)
     except msgspec.MsgspecError as error:
-        raise BadModel(
-            f"{model}: its metadata moiety.labels or moiety.preprocessing cannot be read: {error}"
-        ) from error
-    if preprocessing is None or (preprocessing.channels, *preprocessing.size) != picture_shape(
-        shape
-    ):
-        preprocessing = images.default_preprocessing(shape, options.mean, options.std)
-    if preprocessing is not None and options.exact_size:
-        preprocessing = msgspec.structs.replace(preprocessing, resize="exact")
-    return preprocessing, labels
+        raise BadModel(f"{model}: its metadata {key} cannot be read: {error}") from error
 
 
-def dumping(options: CompileOptions) -> DumpAfter | None:
-    """What --dump-after asks for; None when it was not given. Raises
-    `BadInput` for an unknown pass.
+def _say(compiled: Compiled, folder: Path) -> None:
+    program, error = compiled.program, compiled.report.predicted_error
+    ui.say(
+        f"{folder}: {len(program.steps)} steps, {program.rounding} rounding, Program "
+        f"{program.digest()[:16]}..."
+    )
+    if error is not None:
+        ui.say(f"predicted error of the results: {error:.3g} (root mean square)")
+    ui.say(f"give {folder / artifacts.PUBLIC} to the hospital; keep everything else")
+
+
+def dumping(wanted: str | None, folder: Path, pipeline: str) -> DumpAfter | None:
+    """What --dump-after asks for: the Graph after the pass `wanted`, or after "all", into `folder`;
+    None when it was not given. Raises `BadInput` for an unknown pass.
     """
-    wanted = options.dump_after
     if wanted is None:
         return None
-    pipeline = options.pipeline or DEFAULT_PIPELINE
-    present = {each.name for each in parse_pipeline(pipeline)}
-    if wanted != "all" and wanted not in present:
+    if wanted != "all" and wanted not in {each.name for each in parse_pipeline(pipeline)}:
         raise BadInput(f"--dump-after: '{wanted}' is not in the pipeline {pipeline}")
     ui.say(f"pipeline: {pipeline}")
-    dump = dump_to(options.dump_folder)
+    dump = dump_to(folder)
 
     def chosen(index: int, each: Pass, graph: Graph) -> None:
         if wanted == "all" or (index and each.name == wanted):

@@ -18,7 +18,9 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from moiety.compiler.building import CompileOptions, build
+from moiety.compiler.building import Pictures, build
+from moiety.compiler.compile import CompileOptions
+from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.simulate import FloatModel
 from moiety.models import demo_model_path, demo_ranges_path
 from moiety.models.synthetic import synthetic_radiograph
@@ -49,7 +51,8 @@ def run(image: Path | None, model: Path | None, rounding: Rounding, keep: Path |
             build(
                 source,
                 folder,
-                CompileOptions(calibration=calibration(model, work), rounding=rounding),
+                Pictures(calibration(model, work)),
+                CompileOptions(PlanOptions.of_choices(rounding=rounding)),
             )
         program, weights = artifacts.load_vendor(folder)
         picture = image or example(work)

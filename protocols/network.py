@@ -59,6 +59,23 @@ _WORDS: Final[dict[str, Network]] = {**NETWORKS, "loopback": LOOPBACK}
 _TIMES = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 _RATES = {"kbit/s": 1e3, "Mbit/s": 1e6, "Gbit/s": 1e9}
 
+_SHORTEST: Final = 10e-6
+"""Shorter round trips are taken for this one: nothing waits for them."""
+
+
+def planned_for(network: Network) -> NetworkName:
+    """The class of network that a Program for `network` is planned for: itself, if it is one, else
+    the nearest, by how many times longer its round trip is, times how many times narrower it is.
+    """
+
+    def ratio(name: NetworkName) -> float:
+        other = NETWORKS[name]
+        trips = max(network.rtt, _SHORTEST) / max(other.rtt, _SHORTEST)
+        rates = min(network.down, network.up) / min(other.down, other.up)
+        return max(trips, 1 / trips) * max(rates, 1 / rates)
+
+    return min(NETWORKS, key=ratio)
+
 
 def parse_network(text: str) -> Network:
     """`fast`, `lan`, `wan`, `loopback`, or `RTT,BANDWIDTH` as in `20ms,1Gbit`. Raises `BadInput`."""

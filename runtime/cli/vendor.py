@@ -261,31 +261,33 @@ def compile_command(
     ranges are measured on calibration images and headroom is added; check the outcome with `moiety
     simulate`, and what the Program costs and discloses with `moiety inspect`.
     """
-    from moiety.compiler.building import CompileOptions, build
+    from moiety.compiler.building import Pictures, build, dumping
+    from moiety.compiler.compile import CompileOptions
+    from moiety.compiler.passes import DEFAULT_PIPELINE
+    from moiety.compiler.planning.options import PlanOptions
 
     raise_stopped()
-    options = CompileOptions(
-        calibration=calibration,
+    passes = pipeline or DEFAULT_PIPELINE
+    plan = PlanOptions.of_choices(
         bits=bits,
         scale=scale,
         activation_bits=activation_bits,
         weight_bits=weight_bits,
         margin_bits=margin_bits,
-        max_error=max_error,
+        target_error=max_error,
         disclose=disclose,
         rounding=rounding,
         network=network,
-        input_shape=sizes(input_shape, "--input-shape"),
-        mean=numbers(mean, "--mean"),
-        std=numbers(std, "--std"),
-        exact_size=exact_size,
-        labels=names(labels),
-        pipeline=pipeline,
-        dump_after=dump_after,
-        dump_folder=dump_folder,
-        save_ranges=save_ranges,
     )
-    build(model, output, options)
+    options = CompileOptions(
+        plan,
+        input_shape=sizes(input_shape, "--input-shape"),
+        labels=names(labels),
+        pipeline=passes,
+        dump_after=dumping(dump_after, dump_folder, passes),
+    )
+    pictures = Pictures(calibration, numbers(mean, "--mean"), numbers(std, "--std"), exact_size)
+    build(model, output, pictures, options, save_ranges)
 
 
 def inspect(

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moiety.compiler.compile import compile_graph
+from moiety.compiler.compile import CompileOptions, compile_graph
 from moiety.compiler.ir.ops import run_graph
 from moiety.compiler.passes.legalise import legalise
 from moiety.compiler.planning.options import PlanOptions
@@ -295,7 +295,7 @@ class TestBiasCorrection:
         options = PlanOptions(
             activation_bits=activation_bits, weight_bits=weight_bits, rounding="exact"
         )
-        compiled = compile_graph(graph, images, options)
+        compiled = compile_graph(graph, images, CompileOptions(options))
         executor = Executor(compiled.program, compiled.weights)
         actual = np.stack([executor.run(image)[y] for image in images])
         error = actual - run_graph(graph, {"x": images.astype(np.float64)})[y]
@@ -325,7 +325,9 @@ class TestUniform:
         x = maker.add("Scale", "x", consts={"scale": [1000, 1000], "shift": [0, 0]})
         maker.conv(x, 2)
         with pytest.raises(BadPlan, match=r"more bits are needed \(bits 2\d"):
-            compile_graph(maker.graph(), maker.images(), PlanOptions(bits=20, scale=10))
+            compile_graph(
+                maker.graph(), maker.images(), CompileOptions(PlanOptions(bits=20, scale=10))
+            )
 
 
 class TestDisclosure:

@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moiety.compiler.lowering.pack import plan_rlwe
 from moiety.protocols import kernels
 from moiety.protocols.errors import BadArtifact, BadPlan, ContractViolation, NetworkFailure
 from moiety.protocols.linear import layout as packing
 from moiety.protocols.linear import protocol as linear
 from moiety.protocols.linear import rlwe
-from moiety.protocols.linear.layout import Layout, Window
+from moiety.protocols.linear.layout import Geometry, Layout, Window
 from moiety.protocols.linear.parameters import MAX_LOG2_Q, Masking, ntt_primes
+from moiety.protocols.linear.planner import plan_linear
 from moiety.protocols.linear.product import correlate
 from moiety.protocols.linear.protocol import (
     LinearSpec,
@@ -68,7 +68,7 @@ class Conv:
     def spec(
         self, masking: Masking, bits: int = 28, weight_bits: int = 10, **changes: Any
     ) -> LinearSpec:
-        geometry = (
+        geometry = Geometry(
             self.in_shape,
             self.out_shape,
             self.kernel,
@@ -76,21 +76,7 @@ class Conv:
             self.dilations,
             self.groups,
         )
-        plan = plan_rlwe(*geometry, bits, weight_bits, masking)
-        found = LinearSpec(
-            *geometry,
-            bits=bits,
-            weight_bits=weight_bits,
-            degree=plan.degree,
-            primes=plan.primes,
-            masking=plan.masking,
-            channels_per_ciphertext=plan.channels_per_ciphertext,
-            filters_per_answer=plan.filters_per_answer,
-            tile=plan.tile,
-            flood_bits=plan.flood_bits,
-            answer_bits=plan.answer_bits,
-        )
-        return replace(found, **changes)
+        return replace(plan_linear(geometry, bits, weight_bits, masking), **changes)
 
 
 def convolve(x: U64, weight: np.ndarray, conv: Conv) -> U64:

@@ -23,7 +23,15 @@ from moiety.protocols.compare.digits import Plan, plan, price
 from moiety.protocols.compare.millionaires import less_than
 from moiety.protocols.cost import Cost, Mixed
 from moiety.protocols.errors import BadInput, BadPlan
-from moiety.protocols.network import LAN, LOOPBACK, NETWORKS, Network, NetworkName, parse_network
+from moiety.protocols.network import (
+    LAN,
+    LOOPBACK,
+    NETWORKS,
+    Network,
+    NetworkName,
+    parse_network,
+    planned_for,
+)
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import NEVER_SILENT, open_session
 from moiety.runtime import program as ir
@@ -300,6 +308,21 @@ def test_networks() -> None:
     ):
         with pytest.raises(BadInput, match="choose fast, lan, wan, loopback"):
             parse_network(wrong)
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        *((name, name) for name in NETWORKS),
+        ("loopback", "fast"),
+        ("0ms,3Gbit", "fast"),
+        ("1ms,1Gbit", "lan"),
+        ("20ms,1Gbit", "wan"),
+        ("5ms,10Mbit", "wan"),
+    ],
+)
+def test_the_class_that_a_network_is_planned_for(words: str, name: NetworkName) -> None:
+    assert planned_for(parse_network(words)) == name
 
 
 def test_machines_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
