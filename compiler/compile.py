@@ -4,7 +4,7 @@ out_dir/public/program.json   the Program, all that the client gets
 out_dir/program.json          the same bytes, beside
 out_dir/weights.safetensors   the Weights (secret)
 out_dir/plan.json             the plan's report (secret)
-out_dir/ranges.safetensors    calibrated ranges, reusable as the calibration of another plan (secret)
+out_dir/ranges.safetensors    calibrated ranges, the calibration of another plan (secret)
 
 `compile_model` is `normal_form` and `compile_graph` after it. Who needs the model's input shape
 before there are calibration images, as `moiety compile` does, calls the two one by one.
@@ -13,7 +13,7 @@ before there are calibration images, as `moiety compile` does, calls the two one
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sized
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy.typing as npt
@@ -48,7 +48,7 @@ class CompileOptions:
     called with the Graph after every pass, see there.
     """
 
-    plan: PlanOptions = PlanOptions()
+    plan: PlanOptions = field(default_factory=PlanOptions)
     input_shape: tuple[int, ...] | None = None
     preprocessing: Preprocessing | None = None
     labels: tuple[str, ...] = ()

@@ -78,7 +78,9 @@ def planned_for(network: Network) -> NetworkName:
 
 
 def parse_network(text: str) -> Network:
-    """`fast`, `lan`, `wan`, `loopback`, or `RTT,BANDWIDTH` as in `20ms,1Gbit`. Raises `BadInput`."""
+    """`fast`, `lan`, `wan`, `loopback`, or `RTT,BANDWIDTH` as in `20ms,1Gbit`. Raises
+    `BadInput`.
+    """
     if text in _WORDS:
         return _WORDS[text]
     first, comma, second = text.replace(" ", "").partition(",")

@@ -75,9 +75,9 @@ def _parts(steps: Sequence[ir.AnyStep], value: int, start: int = 0) -> list[_Par
 def _shared_values(
     steps: Sequence[ir.AnyStep], compared: Mapping[int, int]
 ) -> dict[int, list[_Use]]:
-    """Values whose comparisons are to be hoisted, with the Relus that make them, in order: all parts
-    of every Relu that shares at least one part with another Relu, or has one that can be compared
-    in a narrower ring.
+    """Values whose comparisons are to be hoisted, with the Relus that make them, in order: all
+    parts of every Relu that shares at least one part with another Relu, or has one that can be
+    compared in a narrower ring.
     """
     relus = {
         index: _parts(steps, step.inputs[0])

@@ -14,7 +14,9 @@ MAX_RING_BITS = 62
 Disclose = Literal["usual", "minimal"]
 
 USUAL_ERROR: Final = 1.25e-3
-"""Relative error that is searched for where nothing is asked for: docs/decisions/0003-default-plan.md."""
+"""Relative error that is searched for where nothing is asked for
+(docs/decisions/0003-default-plan.md).
+"""
 
 CHOSEN_WIDTHS: Final = frozenset({"bits", "scale", "activation_bits", "weight_bits"})
 """Options that say how wide things are: with one of them, nothing is searched for."""

@@ -22,7 +22,9 @@ from moiety.protocols.arrays import I64
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Everything that lowering needs. linears, gates, constants: by result, in the Graph's order."""
+    """Everything that lowering needs. linears, gates, constants: by result, in the Graph's
+    order.
+    """
 
     formats: Formats
     linears: Mapping[str, LinearIntegers]

@@ -116,9 +116,9 @@ def _quantise_constant(formats: Formats, node: Node) -> I64:
 
 @dataclass(frozen=True, eq=False)
 class _Gate:
-    """`g * gate(x + c)` by channel, all `(C,)`. gain: g. shift: h, of `relu(g*x + h)` with x counted
-    from its zero. unit: of x. threshold: c. steps: the threshold in whole units. clamped: where that
-    is not c, because it would leave half the ring.
+    """`g * gate(x + c)` by channel, all `(C,)`. gain: g. shift: h, of `relu(g*x + h)` with x
+    counted from its zero. unit: of x. threshold: c. steps: the threshold in whole units. clamped:
+    where that is not c, because it would leave half the ring.
 
     A threshold beyond half the ring means that the gate never changes; it is moved to half the
     ring, where for every x within the other half it is as constant, and nothing overflows.
@@ -267,8 +267,8 @@ def _pooled(graph: Graph, node: Node) -> int:
 def _real_bias(formats: Formats, node: Node, error: F64, residue: Residue | None) -> F64:
     """The bias in real numbers, `(M,1,1)` or `(M,H',W')`.
 
-    It takes what the operand's integers leave out, and the mean effect of the weights' `error`, from
-    the mean of each input channel (bias correction: Nagel et al., ICCV 2019, section 4.2).
+    It takes what the operand's integers leave out, and the mean effect of the weights' `error`,
+    from the mean of each input channel (bias correction: Nagel et al., ICCV 2019, section 4.2).
     """
     convolution = as_convolution(node)
     wrong = _mean_error(formats, node, convolution._replace(weight=error), residue)
@@ -308,7 +308,9 @@ def _response(graph: Graph, node: Node, constant: Array) -> F64:
 
 
 def _quantise_bias(formats: Formats, node: Node, bias: F64, shift: int) -> I64:
-    """The bias in the layer's ring, with the half that makes an exact truncation round to nearest."""
+    """The bias in the layer's ring, with the half that makes an exact truncation round to
+    nearest.
+    """
     scaled = np.rint(bias / formats.unit(node.output)[:, None, None] * 2.0**shift)
     if np.abs(scaled).max(initial=0.0) >= 2.0**62:
         raise BadPlan(

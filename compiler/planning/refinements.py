@@ -67,7 +67,9 @@ def frozen_gates(graph: Graph, ranges: Ranges, units: Units) -> Graph:
 
 
 def coarsened(graph: Graph, units: Units) -> Units:
-    """Coarser units for outputs whose error comes from their inputs' rounding, layer after layer."""
+    """Coarser units for outputs whose error comes from their inputs' rounding, layer after
+    layer.
+    """
     fixed, results = image_class(graph, units.scales), set(result_layers(graph))
     for node in graph.nodes:
         if node.op in LINEAR and node.output not in results:

@@ -54,7 +54,7 @@ class Ring:
         return frozenset(self.members)
 
     def bits(self, state: State) -> int:
-        return max(map(state.__getitem__, self.members), default=0) + self.beyond
+        return max([state[variable] for variable in self.members], default=0) + self.beyond
 
 
 @dataclass(frozen=True)
@@ -103,24 +103,22 @@ class Layer:
     def depends(self) -> frozenset[int]:
         return self.ring.depends | {self.weight, self.out, *(s.variable for s in self.sources)}
 
-    def shift(self, state: State) -> shifts.Shift:
-        """By the rule that real plans follow, from the largest weight at these widths: every unit
-        scales as 2^-bits.
+    def widths(self, state: State) -> tuple[shifts.Shift, int]:
+        """The shift, and the layer's own ring. By the rule that real plans follow, from the largest
+        weight at these widths: every unit scales as 2^-bits.
         """
-        logs = [source.log_peak - state[source.variable] for source in self.sources]
-        log_peak = max(logs, default=-math.inf) + state[self.out]
+        ring, log_peak = self.ring.bits(state), -math.inf
+        for variable, log, _ in self.sources:
+            log_peak = max(log_peak, log - state[variable])
         weight_bits = shifts.layer_weight_bits(state[self.weight], self.result)
-        return shifts.by_peak(log_peak, weight_bits, self.ring.bits(state))
-
-    def bits(self, state: State) -> int:
-        """The layer's own ring."""
-        return self.ring.bits(state) + self.shift(state).shift
+        found = shifts.by_peak(log_peak + state[self.out], weight_bits, ring)
+        return found, ring + found.shift
 
     def squared_error(self, state: State, shift: int) -> float:
         """What rounding its weights adds."""
         total = sum(
-            source.squared_error * 4.0 ** (state[source.variable] - self.reference)
-            for source in self.sources
+            squared_error * 4.0 ** (state[variable] - self.reference)
+            for variable, _, squared_error in self.sources
         )
         return total * 4.0 ** (self.reference - state[self.out] - shift)
 
@@ -146,8 +144,7 @@ class Product:
         return self.layer.depends | (self.extended.depends if self.extended else frozenset())
 
     def evaluate(self, state: State) -> tuple[float, float]:
-        shift, weight_bits = self.layer.shift(state)
-        bits = self.layer.ring.bits(state) + shift
+        (shift, weight_bits), bits = self.layer.widths(state)
         ns = layer_price(self.geometry, bits, weight_bits, self.masking)
         if self.exact and shift:
             ns += comparison_price(self.outputs, shift, 1, self.network)
@@ -188,7 +185,8 @@ class Multiplexer:
         return self.ring.depends.union(*(layer.depends for layer in self.layers))
 
     def evaluate(self, state: State) -> tuple[float, float]:
-        bits = max([self.ring.bits(state), *(layer.bits(state) for layer in self.layers)])
+        asked = [layer.widths(state)[1] for layer in self.layers]
+        bits = max([self.ring.bits(state), *asked])
         return 4 * self.values * bits * self.network.bit / 1000, 0.0
 
 

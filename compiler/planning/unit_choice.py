@@ -1,5 +1,5 @@
-"""The choice of units: every class of channels gets the one that lets its calibrated range (`needs`)
-fill `activation_bits`, and the `refinements` after that.
+"""The choice of units: every class of channels gets the one that lets its calibrated range
+(`needs`) fill `activation_bits`, and the `refinements` after that.
 """
 
 from __future__ import annotations

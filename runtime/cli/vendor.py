@@ -261,10 +261,9 @@ def compile_command(
     ranges are measured on calibration images and headroom is added; check the outcome with `moiety
     simulate`, and what the Program costs and discloses with `moiety inspect`.
     """
+    from moiety.compiler import CompileOptions, PlanOptions
     from moiety.compiler.building import Pictures, build, dumping
-    from moiety.compiler.compile import CompileOptions
     from moiety.compiler.passes import DEFAULT_PIPELINE
-    from moiety.compiler.planning.options import PlanOptions
 
     raise_stopped()
     passes = pipeline or DEFAULT_PIPELINE

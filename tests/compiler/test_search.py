@@ -133,7 +133,8 @@ class TestObjective:
                 state[number] = int(rng.integers(10, 14))
             plan = make_plan(graph, ranges, PlanOptions(), search.widths(state))
             differing += sum(
-                objective.layers[v].bits(state) != made.bits for v, made in plan.linears.items()
+                objective.layers[v].widths(state)[1] != made.bits
+                for v, made in plan.linears.items()
             )
             layers += len(plan.linears)
             error = np.sqrt(sum(term.evaluate(state)[1] for term in objective.terms))

@@ -52,7 +52,10 @@ ALLOWED = {
 # What `moiety compile`, `inspect --cost`, `simulate` and `demo` do. The
 # commands import these when they run.
 VENDOR_SIDE = (
+    "moiety.compiler.CompileOptions",
+    "moiety.compiler.PlanOptions",
     "moiety.compiler.building",
+    "moiety.compiler.passes.DEFAULT_PIPELINE",
     "moiety.runtime.cli.cost_tables",
     "moiety.compiler.simulate",
     "moiety.models.demo",
