@@ -38,15 +38,14 @@ from benchmarks.support.figures import figure
 from benchmarks.support.generators import declared_bytes
 from benchmarks.support.harness import Row
 from benchmarks.support.statistics import Bools, delong, paired_change
-from moiety.compiler.building import CompileOptions, public_description
-from moiety.compiler.compile import Compiled, calibration_ranges, compile_graph
+from moiety.compiler.compile import Compiled, CompileOptions, calibration_ranges, compile_graph
+from moiety.compiler.compile_files import Pictures, described
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.onnx_import.load import import_onnx
 from moiety.compiler.passes.legalise import legalise
 from moiety.compiler.passes.manager import optimise
-from moiety.compiler.planning.options import PlanOptions
+from moiety.compiler.planning.options import USUAL_ERROR, PlanOptions
 from moiety.compiler.planning.ranges import Ranges
-from moiety.compiler.planning.search import USUAL_ERROR
 from moiety.compiler.simulate import FloatModel
 from moiety.models.xrays import HOW_TO_GIVE_DATA, data_folder
 from moiety.protocols.arrays import F64
@@ -122,14 +121,8 @@ class Study:
 
     def compile(self, options: PlanOptions, place: Path) -> Compiled:
         """Into the folder `place`, where the worker processes find it. Raises `BadPlan`."""
-        return compile_graph(
-            self.graph,
-            self.ranges,
-            options,
-            place,
-            preprocessing=self.preprocessing,
-            labels=self.labels,
-        )
+        public = CompileOptions(options, preprocessing=self.preprocessing, labels=self.labels)
+        return compile_graph(self.graph, self.ranges, public, place)
 
     def float_logits(self, program: Program) -> F64:
         """The float model's outputs, `(images, labels)`."""
@@ -150,7 +143,8 @@ def make_study(options: argparse.Namespace) -> Study:
         raise BadInput(f"no labelled images: {HOW_TO_GIVE_DATA}, or give --data DIR")
     graph = legalise(optimise(import_onnx(options.model)))
     shape = graph.shapes[graph.inputs[0]][1:]
-    preprocessing, labels = public_description(options.model, shape, CompileOptions(calibration=[]))
+    public = described(options.model, shape, Pictures([]), CompileOptions())
+    preprocessing, labels = public.preprocessing, public.labels
     if not labels:
         raise BadInput(
             f"{options.model} does not name its outputs (metadata moiety.labels), so they cannot "

@@ -24,7 +24,7 @@ import onnxruntime
 
 from benchmarks.support import command_line
 from benchmarks.support.harness import Row
-from moiety.compiler.compile import compile_model
+from moiety.compiler.compile import CompileOptions, compile_model
 from moiety.compiler.planning.options import PlanOptions
 from moiety.protocols.arrays import F32
 from moiety.runtime.cost.traffic import image_cost
@@ -54,7 +54,8 @@ def measure(path: Path, images: int, calibration: int, seed: int, plan: PlanOpti
     model = onnx.load(str(path))
     shape = tuple(dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim)[1:]
     started = time.perf_counter()
-    compiled = compile_model(path, smooth_images(shape, calibration, seed), plan)
+    seen = smooth_images(shape, calibration, seed)
+    compiled = compile_model(path, seen, CompileOptions(plan))
     compile_s = time.perf_counter() - started
     executor = CleartextExecutor(compiled.program, compiled.weights, np.random.default_rng(seed))
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

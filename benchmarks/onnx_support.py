@@ -35,7 +35,7 @@ from onnx import TensorProto, helper, numpy_helper
 from benchmarks.support import command_line
 from benchmarks.support.documents import paragraph
 from benchmarks.support.harness import ROOT
-from moiety.compiler.compile import compile_graph
+from moiety.compiler.compile import CompileOptions, compile_graph
 from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.onnx_import.call import describe, supported_ops
@@ -192,7 +192,7 @@ def _fixed_point(graph: Graph, given: _Case) -> tuple[str | None, float]:
         return "input too large for this table", 0.0
     images = np.asarray(given.secret, np.float32)
     try:
-        compiled = compile_graph(optimise(graph), images, OPTIONS)
+        compiled = compile_graph(optimise(graph), images, CompileOptions(OPTIONS))
     except (BadModel, BadPlan, BadInput) as error:
         return _reason(str(error)), 0.0
     executor = CleartextExecutor(compiled.program, compiled.weights, np.random.default_rng(0))

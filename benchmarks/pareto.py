@@ -26,15 +26,14 @@ from benchmarks.support.generators import declared_bytes
 from benchmarks.support.harness import Row
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.lowering.lower import lower
-from moiety.compiler.lowering.pack import plan_rlwe
 from moiety.compiler.onnx_import.load import import_onnx
 from moiety.compiler.passes.legalise import legalise
 from moiety.compiler.passes.manager import optimise
 from moiety.compiler.planning.error import predicted_error
-from moiety.compiler.planning.options import PlanOptions
+from moiety.compiler.planning.options import USUAL_ERROR, PlanOptions
 from moiety.compiler.planning.plan import Plan, make_plan
 from moiety.compiler.planning.ranges import Ranges
-from moiety.compiler.planning.search import USUAL_ERROR, searched_plan
+from moiety.compiler.planning.search import searched_plan
 from moiety.models import demo_ranges_path
 from moiety.runtime.cost import traffic
 
@@ -75,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
             "rounding": options.rounding,
             "plan": name,
             "predicted_error": predicted_error(plan),
-            **declared_bytes(traffic.image_cost(lower(plan, plan_rlwe)[0])),
+            **declared_bytes(traffic.image_cost(lower(plan)[0])),
             "planning_seconds": seconds,
         }
         rows.append(row)

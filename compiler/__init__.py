@@ -1,0 +1,48 @@
+"""The compiler: an ONNX model to a public Program and secret Weights.
+
+The names below are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from moiety.compiler.compile import Compiled, CompileOptions, compile_graph, compile_model
+    from moiety.compiler.onnx_import.load import import_onnx
+    from moiety.compiler.passes.manager import optimise
+    from moiety.compiler.planning.options import PlanOptions
+    from moiety.compiler.planning.ranges import Ranges
+
+__all__ = [
+    "CompileOptions",
+    "Compiled",
+    "PlanOptions",
+    "Ranges",
+    "compile_graph",
+    "compile_model",
+    "import_onnx",
+    "optimise",
+]
+
+_HOMES = {
+    "CompileOptions": "moiety.compiler.compile",
+    "Compiled": "moiety.compiler.compile",
+    "PlanOptions": "moiety.compiler.planning.options",
+    "Ranges": "moiety.compiler.planning.ranges",
+    "compile_graph": "moiety.compiler.compile",
+    "compile_model": "moiety.compiler.compile",
+    "import_onnx": "moiety.compiler.onnx_import.load",
+    "optimise": "moiety.compiler.passes.manager",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,28 +4,31 @@ out_dir/public/program.json   the Program, all that the client gets
 out_dir/program.json          the same bytes, beside
 out_dir/weights.safetensors   the Weights (secret)
 out_dir/plan.json             the plan's report (secret)
-out_dir/ranges.safetensors    calibrated ranges, reusable as the calibration of another plan (secret)
+out_dir/ranges.safetensors    calibrated ranges, the calibration of another plan (secret)
+
+`compile_model` is `normal_form` and `compile_graph` after it. Who needs the model's input shape
+before there are calibration images, as `moiety compile` does, calls the two one by one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sized
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy.typing as npt
 
 from moiety.compiler.ir.graph import Graph
-from moiety.compiler.lowering.lower import RlwePlanner, lower
-from moiety.compiler.lowering.pack import plan_rlwe
+from moiety.compiler.lowering.lower import lower
 from moiety.compiler.onnx_import.load import import_onnx
 from moiety.compiler.passes.legalise import legalise
-from moiety.compiler.passes.manager import dump_to, optimise
-from moiety.compiler.planning.error import IMAGES, measure_responses
+from moiety.compiler.passes.manager import DumpAfter, optimise
+from moiety.compiler.passes.pipeline import DEFAULT_PIPELINE
 from moiety.compiler.planning.options import PlanOptions
-from moiety.compiler.planning.plan import make_plan
+from moiety.compiler.planning.plan import Plan, make_plan
 from moiety.compiler.planning.ranges import Progress, Ranges, calibrate
 from moiety.compiler.planning.report import PlanReport, plan_report
+from moiety.compiler.planning.responses import IMAGES, measure_responses
 from moiety.compiler.planning.search import searched_plan
 from moiety.protocols.errors import BadInput
 from moiety.runtime.program import Preprocessing, Program, write_atomically
@@ -33,6 +36,24 @@ from moiety.runtime.program.weights import Weights
 
 Calibration = Ranges | Path | Iterable[npt.ArrayLike]
 """Ranges, the file they were saved in, or images, float `(C,H,W)` each."""
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """How to compile.
+
+    plan: what the planner may do. input_shape `(C,H,W)`: of a model whose input size is open.
+    preprocessing: how pictures become its input, kept in the Program. labels: names of its one
+    output's values, for people. pipeline: the passes, as `passes.manager` reads them. dump_after:
+    called with the Graph after every pass, see there.
+    """
+
+    plan: PlanOptions = field(default_factory=PlanOptions)
+    input_shape: tuple[int, ...] | None = None
+    preprocessing: Preprocessing | None = None
+    labels: tuple[str, ...] = ()
+    pipeline: str = DEFAULT_PIPELINE
+    dump_after: DumpAfter | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,69 +79,68 @@ class Compiled:
 
 
 def compile_model(
-    model_path: Path | str,
+    model: Path | str,
     calibration: Calibration,
-    options: PlanOptions | None = None,
+    options: CompileOptions | None = None,
     out_dir: Path | None = None,
     *,
-    preprocessing: Preprocessing | None = None,
-    labels: tuple[str, ...] = (),
-    input_shape: tuple[int, ...] | None = None,
     progress: Progress | None = None,
-    dump_after: Path | None = None,
 ) -> Compiled:
-    """Import, optimise, calibrate, plan and lower an ONNX model; write the
-    artifacts to `out_dir` if given.
-
-    `labels` name the output's values for people. `dump_after`: a folder for the Graph after every
-    pass. Raises BadModel, BadPlan, BadInput.
+    """Import, optimise, calibrate, plan and lower an ONNX model; write the artifacts to `out_dir`
+    if given. Raises BadModel, BadPlan, BadInput.
     """
+    options = options or CompileOptions()
+    graph = normal_form(model, options, progress)
+    return compile_graph(graph, calibration, options, out_dir, progress=progress)
+
+
+def normal_form(
+    model: Path | str, options: CompileOptions, progress: Progress | None = None
+) -> Graph:
+    """The Graph of an ONNX model, imported and optimised. Raises BadModel, BadInput."""
     note = progress or _silent
     note("importing", 0, 1)
-    graph = import_onnx(model_path, input_shape)
+    graph = import_onnx(model, options.input_shape)
     note("optimising", 0, 1)
-    graph = optimise(graph, dump_after=dump_to(dump_after) if dump_after is not None else None)
-    return compile_graph(
-        graph,
-        calibration,
-        options,
-        out_dir,
-        preprocessing=preprocessing,
-        labels=labels,
-        progress=progress,
-    )
+    return optimise(graph, options.pipeline, dump_after=options.dump_after)
 
 
 def compile_graph(
     graph: Graph,
     calibration: Calibration,
-    options: PlanOptions | None = None,
+    options: CompileOptions | None = None,
     out_dir: Path | None = None,
     *,
-    preprocessing: Preprocessing | None = None,
-    labels: tuple[str, ...] = (),
     progress: Progress | None = None,
-    rlwe_planner: RlwePlanner = plan_rlwe,
 ) -> Compiled:
     """As `compile_model`, from a Graph in normal form."""
-    note = progress or _silent
-    graph = legalise(graph)
-    options = options or PlanOptions()
-    if options.disclose == "minimal" and options.input_reach is None and preprocessing is not None:
-        options = replace(options, input_reach=reach(preprocessing))
-    ranges = calibration_ranges(graph, calibration, progress, responses=options.searching)
+    note, options = progress or _silent, options or CompileOptions()
+    graph, plan_options = legalise(graph), _with_reach(options)
+    ranges = calibration_ranges(graph, calibration, progress, responses=plan_options.searching)
     note("planning", 0, 1)
-    plan = (
-        searched_plan(graph, ranges, options, progress)
-        if options.searching
-        else make_plan(graph, ranges, options)
-    )
-    program, weights = lower(plan, rlwe_planner, graph.name, preprocessing, labels)
+    plan = _plan(graph, ranges, plan_options, progress)
+    program, weights = lower(plan, graph.name, options.preprocessing, options.labels)
     compiled = Compiled(program, weights, plan_report(plan, program.digest()), ranges)
     if out_dir is not None:
         note("writing", 0, 1)
         compiled.save(out_dir)
     return compiled
+
+
+def _with_reach(options: CompileOptions) -> PlanOptions:
+    """The planner's options; with minimal disclosure, the image's scale follows from the
+    preprocessing where there is one.
+    """
+    plan, preprocessing = options.plan, options.preprocessing
+    if plan.disclose == "minimal" and plan.input_reach is None and preprocessing is not None:
+        return replace(plan, input_reach=reach(preprocessing))
+    return plan
+
+
+def _plan(graph: Graph, ranges: Ranges, options: PlanOptions, progress: Progress | None) -> Plan:
+    if options.searching:
+        return searched_plan(graph, ranges, options, progress)
+    return make_plan(graph, ranges, options)
 
 
 def calibration_ranges(
@@ -136,18 +156,17 @@ def calibration_ranges(
         return calibration
     if isinstance(calibration, Path):
         return Ranges.load(calibration)
-    images = _Some(calibration)
+    images = _Sampled(calibration)
     ranges = calibrate(graph, images, progress)
     if not responses:
         return ranges
-    return replace(
-        ranges, responses=measure_responses(graph, ranges, images.kept, progress=progress)
-    )
+    measured = measure_responses(graph, ranges, images.kept, progress=progress)
+    return replace(ranges, responses=measured)
 
 
-class _Some:
-    """Images, read once, of which a few are kept: evenly spaced where their
-    number is known, else the first.
+class _Sampled:
+    """Images, read once, of which a few are kept: evenly spaced where their number is known, else
+    the first.
     """
 
     def __init__(self, images: Iterable[npt.ArrayLike]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime
 
+from moiety.protocols.arrays import F32, F64, I64
 from moiety.protocols.errors import BadInput, BadModel
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.progress import watching
@@ -17,28 +18,41 @@ from moiety.runtime.program import Program
 from moiety.runtime.program import folder as artifacts
 from moiety.runtime.program.cleartext import CleartextExecutor
 
-F64 = npt.NDArray[np.float64]
+COLUMNS = ("image", "output", "largest", "fixed point")
+COMPARED = ("float", "max |difference|")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One output of one image. name: of the output. label: of its largest value, in fixed point
+    `fixed`; of the float model, if there is one, the `expected` value at the same place, and the
+    largest `difference` anywhere.
+    """
+
+    name: str
+    label: str
+    fixed: float
+    expected: float | None
+    difference: float | None
+
+    def cells(self) -> list[str]:
+        """For the table."""
+        compared = []
+        if self.expected is not None and self.difference is not None:
+            compared = [f"{self.expected:.4f}", f"{self.difference:.2e}"]
+        return [self.name, self.label, f"{self.fixed:.4f}", *compared]
 
 
 def simulate(folder: Path, images: Sequence[Path], model: Path | None, seed: int) -> None:
-    """Print, per image, the fixed-point result, the float model's,
-    their difference, and overflows.
+    """Print, per image, the fixed-point result, the float model's, their difference, and
+    overflows.
     """
     program, weights = artifacts.load_vendor(folder)
     paths = files.collect(images)
     reference = FloatModel(model, program) if model is not None else None
     executor = CleartextExecutor(program, weights, np.random.default_rng(seed))
-    columns = ("float", "max |difference|") if reference else ()
-    shown = ui.table(
-        "",
-        "image",
-        "output",
-        "largest",
-        "fixed point",
-        *columns,
-        "overflows",
-        right=len(columns) + 2,
-    )
+    compared = COMPARED if reference else ()
+    shown = ui.table("", *COLUMNS, *compared, "overflows", right=len(compared) + 2)
     worst = 0.0
     with watching("simulation") as watch:
         for number, path in enumerate(paths):
@@ -48,31 +62,38 @@ def simulate(folder: Path, images: Sequence[Path], model: Path | None, seed: int
             integers = executor.run_integers(tensor)
             floats = reference(tensor) if reference else {}
             overflows = sum(executor.overflows.values()) - before
-            for index, name in program.output_names().items():
-                step = program.outputs[index]
-                values = step.dequantise(integers[index]).ravel()
-                top = int(values.argmax())
-                row = [
-                    str(path),
-                    name,
-                    step.labels[top] if step.labels else str(top),
-                    f"{values[top]:.4f}",
-                ]
-                if index in floats:
-                    difference = float(np.abs(values - floats[index]).max())
-                    worst = max(worst, difference)
-                    row += [f"{floats[index][top]:.4f}", f"{difference:.2e}"]
-                shown.add_row(*row, str(overflows))
+            for outcome in _outcomes(program, integers, floats):
+                worst = max(worst, outcome.difference or 0.0)
+                shown.add_row(str(path), *outcome.cells(), str(overflows))
     ui.out.print(shown)
     if reference:
         print(f"largest difference from the float model: {worst:.3e}")
     _print_overflows(executor)
 
 
+def _outcomes(
+    program: Program, integers: Mapping[int, I64], floats: Mapping[int, F64]
+) -> Iterator[Outcome]:
+    """Of one image's results, by output step."""
+    for index, name in program.output_names().items():
+        step = program.outputs[index]
+        values = step.dequantise(integers[index]).ravel()
+        top = int(values.argmax())
+        model = floats.get(index)
+        yield Outcome(
+            name=name,
+            label=step.labels[top] if step.labels else str(top),
+            fixed=float(values[top]),
+            expected=None if model is None else float(model[top]),
+            difference=None if model is None else float(np.abs(values - model).max()),
+        )
+
+
 def _print_overflows(executor: CleartextExecutor) -> None:
     steps, found = executor.program.steps, executor.overflows
     print(
-        f"overflows: {sum(found.values())} values in {len(found)} of {len(steps)} steps, {executor.images} images"
+        f"overflows: {sum(found.values())} values in {len(found)} of {len(steps)} steps, "
+        f"{executor.images} images"
     )
     for index, count in sorted(found.items()):
         step = steps[index]
@@ -100,12 +121,13 @@ class FloatModel:
         found = len(self._session.get_outputs())
         if len(self._session.get_inputs()) != 1 or found != len(program.outputs):
             raise BadModel(
-                f"{model}: {found} outputs, the Program has {len(program.outputs)}; is it the model that was compiled?"
+                f"{model}: {found} outputs, the Program has {len(program.outputs)}; is it the "
+                "model that was compiled?"
             )
 
-    def __call__(self, tensor: npt.NDArray[np.float32]) -> dict[int, F64]:
-        """Output step index -> flat float64 array. Raises `BadInput` when the
-        model does not take the tensor.
+    def __call__(self, tensor: F32) -> dict[int, F64]:
+        """Output step index -> flat float64 array. Raises `BadInput` when the model does not take
+        the tensor.
         """
         try:
             outputs = self._session.run(None, {self._session.get_inputs()[0].name: tensor[None]})

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from moiety.compiler.building import CompileOptions, build
+from moiety.compiler.compile import CompileOptions
+from moiety.compiler.compile_files import Pictures, compile_files
+from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.simulate import FloatModel
 from moiety.models import demo_model_path, demo_ranges_path
 from moiety.models.processes import run_both
@@ -40,7 +42,8 @@ def run(image: Path | None, model: Path | None, rounding: Rounding, keep: Path |
         if not (folder / artifacts.WEIGHTS).exists():
             ui.say(f"compiling {source.name}, {rounding} rounding")
             calibration = [demo_ranges_path()] if model is None else calibration_images(work)
-            build(source, folder, CompileOptions(calibration=calibration, rounding=rounding))
+            plan = PlanOptions.of_choices(rounding=rounding)
+            compile_files(source, folder, Pictures(calibration), CompileOptions(plan))
         program, weights = artifacts.load_vendor(folder)
         picture = image or example_image(work)
         ui.say(f"image: {picture}")

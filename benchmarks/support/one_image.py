@@ -19,7 +19,9 @@ from benchmarks.support.harness import Row
 from benchmarks.support.oracle import Expected
 from benchmarks.support.relay import relay
 from benchmarks.support.two_commands import TwoCommands
-from moiety.compiler.building import CompileOptions, build
+from moiety.compiler.compile import CompileOptions
+from moiety.compiler.compile_files import Pictures, compile_files
+from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.simulate import FloatModel
 from moiety.models import demo_model_path, demo_ranges_path
 from moiety.models.xrays import calibration_images, example_image
@@ -108,11 +110,8 @@ def compiled(folder: Path, options: argparse.Namespace, work: Path) -> float | N
     widths = {name: getattr(options, name) for name in WIDTHS}
     shipped = [demo_ranges_path()] if options.model == demo_model_path() else None
     files = options.calibration or shipped or calibration_images(work)
-    build(
-        options.model,
-        folder,
-        CompileOptions(calibration=files, rounding=options.rounding, **widths),
-    )
+    plan = PlanOptions.of_choices(rounding=options.rounding, **widths)
+    compile_files(options.model, folder, Pictures(files), CompileOptions(plan))
     return time.perf_counter() - started
 
 

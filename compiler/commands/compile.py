@@ -14,8 +14,10 @@ from typing import Annotated
 
 import typer
 
-from moiety.compiler.building import CompileOptions, build
-from moiety.compiler.planning.options import Disclose
+from moiety.compiler.compile import CompileOptions
+from moiety.compiler.compile_files import Pictures, compile_files, dumping
+from moiety.compiler.passes.pipeline import DEFAULT_PIPELINE
+from moiety.compiler.planning.options import Disclose, PlanOptions
 from moiety.protocols.errors import BadInput
 from moiety.protocols.network import NetworkName, parse_network, planned_for
 from moiety.runtime.cli import ui
@@ -162,19 +164,27 @@ def command(
         expert(metavar="DIR", help="Where --dump-after writes.", show_default=True),
     ] = Path("dump"),
 ) -> None:
-    given = dict(locals())  # by the options' names, which are those of the fields
-    model, output = given.pop("model"), given.pop("output")
-    options = CompileOptions(
-        **given
-        | {
-            "network": chosen_network(network),
-            "input_shape": sizes(input_shape, "--input-shape"),
-            "mean": numbers(mean, "--mean"),
-            "std": numbers(std, "--std"),
-            "labels": names(labels),
-        }
+    passes = pipeline or DEFAULT_PIPELINE
+    plan = PlanOptions.of_choices(
+        bits=bits,
+        scale=scale,
+        activation_bits=activation_bits,
+        weight_bits=weight_bits,
+        margin_bits=margin_bits,
+        target_error=max_error,
+        disclose=disclose,
+        rounding=rounding,
+        network=chosen_network(network),
     )
-    build(model, output, options)
+    options = CompileOptions(
+        plan,
+        input_shape=sizes(input_shape, "--input-shape"),
+        labels=names(labels),
+        pipeline=passes,
+        dump_after=dumping(dump_after, dump_folder, passes),
+    )
+    pictures = Pictures(calibration, numbers(mean, "--mean"), numbers(std, "--std"), exact_size)
+    compile_files(model, output, pictures, options, save_ranges)
 
 
 def chosen_network(text: str) -> NetworkName:

@@ -1,11 +1,10 @@
-"""Multi-threshold ReLU: comparisons of one tensor against many secret thresholds run
-together, when the tensor is made.
+"""Multi-threshold ReLU: comparisons of one tensor against many secret thresholds run together, when
+the tensor is made.
 
-In a densely connected block every later layer compares the same feature with another
-threshold. `[x + c_k >= 0]` for all k have the same client input, so one transfer per digit
-can carry the answers for all k. This pass of the Program (after lowering) cuts every Relu
-whose operand has a part that other Relus compare too into Gates, right after each part is
-made, and a Relu that only multiplexes:
+In a densely connected block every later layer compares the same feature with another threshold.
+`[x + c_k >= 0]` for all k have the same client input, so one transfer per digit can carry the
+answers for all k. This rewriting of the Program cuts every Relu whose operand has a part that other
+Relus compare too into Gates, right after each part is made, and a Relu that only multiplexes:
 
     Relu(Concat(a, b); c)  =  Relu(Concat(a, b), Concat(Gates(a)[k], Gates(b)[k']); c)
 
@@ -16,18 +15,17 @@ Nothing else changes, so outputs are equal bit for bit.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
+from moiety.compiler.lowering.tensors import Tensors, renumbered
+from moiety.protocols.arrays import I64
 from moiety.protocols.compare.digits import MAX_THRESHOLDS
 from moiety.runtime import program as ir
-
-Tensors = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -39,32 +37,27 @@ class _Part:
     channels: int
 
 
-@dataclass
-class _Gate:
-    """The Relus that compare one value, in order, with where its
-    channels start in each one's operand.
-    """
+@dataclass(frozen=True)
+class _Use:
+    """A Relu that compares a value, whose channels begin at `start` of its operand's."""
 
-    users: list[tuple[int, int]] = field(default_factory=list)
+    relu: int
+    start: int
 
 
 def share_gates(
-    steps: Sequence[ir.AnyStep],
-    tensors: Mapping[str, npt.NDArray[Any]],
-    compared: Mapping[int, int] | None = None,
+    steps: Sequence[ir.AnyStep], tensors: Tensors, compared: Mapping[int, int]
 ) -> tuple[tuple[ir.AnyStep, ...], Tensors]:
     """The rewritten steps and their weights (`linear.3.weight`, ... renumbered).
 
     compared: step -> width of a ring that its value fits, where that is narrower than the step's.
     """
-    compared = compared or {}
-    shared = _shared_values(steps, compared)
     out = _Rewriter(steps, tensors, compared)
-    for index, step in enumerate(steps):
-        out.copy(index, step, shared)
-        if index in shared:
-            out.add_gates(index, shared[index])
-    return tuple(out.steps), out.tensors
+    for index in range(len(steps)):
+        out.copy(index)
+        if index in out.uses:
+            out.add_gates(index)
+    return tuple(out.steps), renumbered(tensors, out.where) | out.thresholds
 
 
 def _parts(steps: Sequence[ir.AnyStep], value: int, start: int = 0) -> list[_Part]:
@@ -79,43 +72,41 @@ def _parts(steps: Sequence[ir.AnyStep], value: int, start: int = 0) -> list[_Par
     return found
 
 
-def _shared_values(steps: Sequence[ir.AnyStep], compared: Mapping[int, int]) -> dict[int, _Gate]:
-    """Values whose comparisons are to be hoisted: all parts of every Relu that shares at least one
-    part with another Relu, or has one that can be compared in a narrower ring.
+def _shared_values(
+    steps: Sequence[ir.AnyStep], compared: Mapping[int, int]
+) -> dict[int, list[_Use]]:
+    """Values whose comparisons are to be hoisted, with the Relus that make them, in order: all
+    parts of every Relu that shares at least one part with another Relu, or has one that can be
+    compared in a narrower ring.
     """
     relus = {
         index: _parts(steps, step.inputs[0])
         for index, step in enumerate(steps)
         if isinstance(step, ir.Relu)
     }
-    uses: dict[int, int] = {}
-    for parts in relus.values():
-        for part in parts:
-            uses[part.value] = uses.get(part.value, 0) + 1
-    gates: dict[int, _Gate] = {}
+    count = Counter(part.value for parts in relus.values() for part in parts)
+    uses: dict[int, list[_Use]] = {}
     for index, parts in relus.items():
-        if any(uses[part.value] > 1 or part.value in compared for part in parts) and all(
-            uses[part.value] <= MAX_THRESHOLDS for part in parts
-        ):
+        pays = any(count[part.value] > 1 or part.value in compared for part in parts)
+        if pays and all(count[part.value] <= MAX_THRESHOLDS for part in parts):
             for part in parts:
-                gates.setdefault(part.value, _Gate()).users.append((index, part.start))
-    return gates
+                uses.setdefault(part.value, []).append(_Use(index, part.start))
+    return uses
 
 
 class _Rewriter:
-    """Emits the new list; `where` maps old step indices to new ones."""
+    """Writes the new steps. By old number: `uses`, the values to compare when they are made;
+    `where`, the new number of a step; `gates`, that of a value's Gates.
+    """
 
     def __init__(
-        self,
-        steps: Sequence[ir.AnyStep],
-        tensors: Mapping[str, npt.NDArray[Any]],
-        compared: Mapping[int, int],
+        self, steps: Sequence[ir.AnyStep], tensors: Tensors, compared: Mapping[int, int]
     ) -> None:
-        self.old = steps
-        self.compared = compared
-        self.old_tensors = tensors
+        self.old, self.old_tensors, self.compared = steps, tensors, compared
+        self.uses = _shared_values(steps, compared)
+        self.hoisted = {use.relu for uses in self.uses.values() for use in uses}
         self.steps: list[ir.AnyStep] = []
-        self.tensors: Tensors = {}
+        self.thresholds: Tensors = {}
         self.where: dict[int, int] = {}
         self.gates: dict[int, int] = {}
 
@@ -123,61 +114,53 @@ class _Rewriter:
         self.steps.append(step)
         return len(self.steps) - 1
 
-    def copy(self, index: int, step: ir.AnyStep, shared: Mapping[int, _Gate]) -> None:
+    def copy(self, index: int) -> None:
+        """An old step; a Relu whose comparisons were hoisted reads their answers."""
+        step = self.old[index]
         inputs = tuple(self.where[i] for i in step.inputs)
-        if isinstance(step, ir.Relu) and any(
-            index == user for gate in shared.values() for user, _ in gate.users
-        ):
-            inputs += (self.gate_operand(index, step, shared),)
-        new = self.emit(msgspec.structs.replace(step, inputs=inputs))
-        self.where[index] = new
-        for name, array in self.old_tensors.items():
-            kind, number, *rest = name.split(".")
-            if number == str(index):
-                self.tensors[".".join((kind, str(new), *rest))] = array
+        if isinstance(step, ir.Relu) and index in self.hoisted:
+            inputs += (self.gate_operand(index, step),)
+        self.where[index] = self.emit(msgspec.structs.replace(step, inputs=inputs))
 
-    def add_gates(self, index: int, gate: _Gate) -> None:
-        """The comparisons of old value `index`, right after it."""
-        step, channels = self.old[index], self.old[index].shape[0]
-        thresholds = []
-        for user, start in gate.users:
-            relu = self.old[user]
-            assert isinstance(relu, ir.Relu)
-            whole = (
-                self.old_tensors[f"relu.{user}.threshold"]
-                if relu.affine
-                else np.zeros(relu.shape[0], np.int64)
-            )
-            thresholds.append(whole[start : start + channels])
-        count = len(gate.users)
+    def add_gates(self, index: int) -> None:
+        """The comparisons of an old value, right after it."""
+        step, uses = self.old[index], self.uses[index]
         operand, bits = self.where[index], self.compared.get(index, step.bits)
         if bits < step.bits:
             operand = self.emit(
                 ir.Reduce(inputs=(operand,), shape=step.shape, bits=bits, name=step.name)
             )
         new = self.emit(
-            ir.Gates(inputs=(operand,), shape=(count, *step.shape), bits=1, name=step.name)
+            ir.Gates(inputs=(operand,), shape=(len(uses), *step.shape), bits=1, name=step.name)
         )
-        self.tensors[f"gates.{new}.threshold"] = np.stack(thresholds)
+        thresholds = [self.threshold(use, step.shape[0]) for use in uses]
+        self.thresholds[f"gates.{new}.threshold"] = np.stack(thresholds)
         self.gates[index] = new
 
-    def gate_operand(self, index: int, step: ir.Relu, shared: Mapping[int, _Gate]) -> int:
+    def threshold(self, use: _Use, channels: int) -> I64:
+        """Of these channels of a Relu, `(channels,)`."""
+        relu = self.old[use.relu]
+        if not isinstance(relu, ir.Relu) or not relu.affine:
+            return np.zeros(channels, np.int64)
+        whole: I64 = self.old_tensors[f"relu.{use.relu}.threshold"]
+        return whole[use.start : use.start + channels]
+
+    def gate_operand(self, index: int, step: ir.Relu) -> int:
         """The gates of a Relu's whole operand, put together from its parts' Gates."""
-        pieces = [
-            self.slice(part, shared[part.value], index, step.name)
-            for part in _parts(self.old, step.inputs[0])
-        ]
-        if len(pieces) == 1:
-            return pieces[0]
+        parts = _parts(self.old, step.inputs[0])
+        answers = [self.answer(part, _Use(index, part.start), step.name) for part in parts]
+        if len(answers) == 1:
+            return answers[0]
         return self.emit(
-            ir.Concat(inputs=tuple(pieces), shape=step.shape, bits=1, name=step.name, axis=0)
+            ir.Concat(inputs=tuple(answers), shape=step.shape, bits=1, name=step.name, axis=0)
         )
 
-    def slice(self, part: _Part, gate: _Gate, user: int, name: str) -> int:
-        shape = self.old[part.value].shape
-        value, count = self.gates[part.value], len(gate.users)
-        if count > 1:
-            k = gate.users.index((user, part.start))
+    def answer(self, part: _Part, use: _Use, name: str) -> int:
+        """What one Relu gets of a part's Gates."""
+        shape, uses = self.old[part.value].shape, self.uses[part.value]
+        value = self.gates[part.value]
+        if len(uses) > 1:
+            k = uses.index(use)
             value = self.emit(
                 ir.Slice(
                     inputs=(value,),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from moiety.protocols.errors import BadPlan
 from moiety.protocols.linear.parameters import MAX_WEIGHT_BITS
@@ -12,6 +12,14 @@ from moiety.runtime.program import Masking, Rounding
 
 MAX_RING_BITS = 62
 Disclose = Literal["usual", "minimal"]
+
+USUAL_ERROR: Final = 1.25e-3
+"""Relative error that is searched for where nothing is asked for
+(docs/decisions/0003-default-plan.md).
+"""
+
+CHOSEN_WIDTHS: Final = frozenset({"bits", "scale", "activation_bits", "weight_bits"})
+"""Options that say how wide things are: with one of them, nothing is searched for."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,7 @@ class PlanOptions:
 
     disclose: what a Program may tell about the weights and the calibration images. usual: whatever
     makes it cheap, each listed. minimal: shifts, weight bits and the image's scale follow from the
-    architecture, the options and the preprocessing alone (units.class_widths).
+    architecture, the options and the preprocessing alone (shifts.by_size).
 
     input_reach: the largest magnitude of the image's values, where it is known otherwise than from
     calibration images (from the preprocessing).
@@ -64,44 +72,55 @@ class PlanOptions:
     scale: int | None = None
 
     def __post_init__(self) -> None:
-        def within(name: str, value: float, least: float, most: float) -> None:
-            if not least <= value <= most:
-                raise BadPlan(f"{name} is {value}; it must lie within {least} and {most}")
+        _within("activation bits", self.activation_bits, 4, 32)
+        _within("weight bits", self.weight_bits, 3, MAX_WEIGHT_BITS)
+        _within("margin bits", self.margin_bits, 1, 16)
+        _within("output fractional bits", self.output_frac, 0, 32)
+        _within("floor fraction", self.floor_fraction, 0.0, 1.0)
+        _one_of("rounding", self.rounding, get_args(Rounding))
+        _one_of("the network", self.network, tuple(NETWORKS))
+        _one_of("disclose", self.disclose, get_args(Disclose))
+        if self.input_reach is not None:
+            _within("the reach of the image's values", self.input_reach, 1e-9, 1e9)
+        self._check_error()
+        self._check_uniform()
+        if self.disclose == "minimal" and (self.searching or self.bits is not None):
+            raise BadPlan(
+                "widths that follow from the architecture alone are neither searched for nor "
+                "uniform in scale"
+            )
 
-        within("activation bits", self.activation_bits, 4, 32)
-        within("weight bits", self.weight_bits, 3, MAX_WEIGHT_BITS)
-        within("margin bits", self.margin_bits, 1, 16)
-        within("output fractional bits", self.output_frac, 0, 32)
-        within("floor fraction", self.floor_fraction, 0.0, 1.0)
-        if self.rounding not in ("exact", "stochastic"):
-            raise BadPlan(f"rounding is {self.rounding!r}; it must be 'exact' or 'stochastic'")
-        if self.network not in NETWORKS:
-            raise BadPlan(f"the network is {self.network!r}; choose one of {', '.join(NETWORKS)}")
+    def _check_error(self) -> None:
         if self.target_error is not None and self.relative_error is not None:
             raise BadPlan("give one bound on the error, absolute or relative")
         for bound in (self.target_error, self.relative_error):
-            within("the error allowed", 1e-9 if bound is None else bound, 1e-9, 1e9)
+            if bound is not None:
+                _within("the error allowed", bound, 1e-9, 1e9)
         if self.searching and self.bits is not None:
             raise BadPlan(
-                "the uniform style has no widths to search for: give either bits and scale, or an error"
+                "the uniform style has no widths to search for: give either bits and scale, or an "
+                "error"
             )
-        if self.input_reach is not None:
-            within("the reach of the image's values", self.input_reach, 1e-9, 1e9)
-        if self.disclose not in get_args(Disclose):
-            raise BadPlan(
-                f"disclose is {self.disclose!r}; it must be one of {', '.join(get_args(Disclose))}"
-            )
-        if self.disclose == "minimal" and (self.searching or self.bits is not None):
-            raise BadPlan(
-                "widths that follow from the architecture alone are neither searched for nor uniform in scale"
-            )
+
+    def _check_uniform(self) -> None:
         if (self.bits is None) != (self.scale is None):
             raise BadPlan(
                 "the uniform style needs both a ring width (bits) and fractional bits (scale)"
             )
         if self.bits is not None and self.scale is not None:
-            within("the uniform ring width (bits)", self.bits, 8, MAX_RING_BITS)
-            within("the uniform fractional bits (scale)", self.scale, 1, self.bits - 4)
+            _within("the uniform ring width (bits)", self.bits, 8, MAX_RING_BITS)
+            _within("the uniform fractional bits (scale)", self.scale, 1, self.bits - 4)
+
+    @classmethod
+    def of_choices(cls, **choices: Any) -> PlanOptions:
+        """From options by name, where None leaves one to the planner. Without any widths or bound
+        on the error they are searched for with the usual one, unless disclosure is minimal.
+        """
+        made = {name: choice for name, choice in choices.items() if choice is not None}
+        searches = CHOSEN_WIDTHS.isdisjoint(made) and made.get("disclose") != "minimal"
+        if searches and "target_error" not in made:
+            made.setdefault("relative_error", USUAL_ERROR)
+        return cls(**made)
 
     @property
     def searching(self) -> bool:
@@ -124,3 +143,13 @@ class PlanOptions:
     def masking(self) -> Masking:
         """Bit-exact results need the flooded masking; the uniform one is cheaper."""
         return "flooded" if self.rounding == "exact" else "uniform"
+
+
+def _within(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise BadPlan(f"{name} is {value}; it must lie within {least} and {most}")
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise BadPlan(f"{name} is {value!r}; choose one of {', '.join(choices)}")

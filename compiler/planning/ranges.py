@@ -14,13 +14,13 @@ import safetensors
 import safetensors.numpy
 from onnx import TensorProto, helper
 
-from moiety.compiler.ir.graph import Graph
+from moiety.compiler.ir.graph import Array, Graph
 from moiety.compiler.ir.ops import LINEAR, SUMS
 from moiety.compiler.ir.to_onnx import to_onnx
+from moiety.protocols.arrays import F64
 from moiety.protocols.errors import BadArtifact, BadInput
 from moiety.runtime.program import write_atomically
 
-F64 = npt.NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
 """`progress(stage, done, total)`; total 0 where it is not known."""
 
@@ -34,7 +34,7 @@ RESPONSES = ("noise", "gate", "weight")
 @dataclass(frozen=True, eq=False)
 class Responses:
     """Mean squared change of the results per squared perturbation, float64 per
-    channel, by value name (error_model).
+    channel, by value name (see `responses`).
 
     noise: of independent errors in the elements of a value where a scale begins, `(C,)`. gate: of a
     shift of the thresholds of a ReLU that absorbed a batch norm, `(C,)`. weight: of independent
@@ -82,44 +82,30 @@ class Ranges:
     @classmethod
     def load(cls, path: Path) -> Ranges:
         """BadArtifact if this is not a sound ranges file."""
-        try:
-            with safetensors.safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != FORMAT or metadata.get("version") != VERSION:
-                    raise BadArtifact(
-                        f"{path}: this is not a ranges file of this version of Moiety"
-                    )
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        except OSError as error:
-            raise BadArtifact(f"cannot read the ranges {path}: {error.strerror or error}") from None
-        except safetensors.SafetensorError as error:
-            raise BadArtifact(f"{path}: the ranges file is damaged: {error}") from None
+        metadata, tensors = _read(path)
         found: dict[str, dict[str, F64]] = {kind: {} for kind in (*KINDS, *RESPONSES)}
-        images = metadata.get("images", "")
-        sound = images.isdigit() and int(images) > 0
         for name, array in tensors.items():
             kind, _, value = name.partition(".")
-            sound &= (
-                kind in found
-                and array.dtype == np.float64
-                and array.ndim == 1
-                and bool(np.isfinite(array).all())
-            )
             found.setdefault(kind, {})[value] = array
-        low, high = found["low"], found["high"]
-        sound = sound and low.keys() == high.keys()
-        sound = sound and all(
-            low[v].shape == high[v].shape and bool((low[v] <= high[v]).all()) for v in low
-        )
-        sound = sound and all(
-            bool((array >= 0).all()) for kind in RESPONSES for array in found[kind].values()
-        )
-        if not sound:
+        images = metadata.get("images", "")
+        if not (images.isdigit() and int(images) > 0 and _sound(found)):
             raise BadArtifact(
                 f"{path}: the ranges file is damaged: its numbers do not belong together"
             )
         responses = Responses(*(found[kind] for kind in RESPONSES)) if found["noise"] else None
-        return cls(int(images), low, high, found["mean"], found["open"], responses)
+        return cls(
+            int(images), found["low"], found["high"], found["mean"], found["open"], responses
+        )
+
+    def required_responses(self) -> Responses:
+        """BadInput if there are none."""
+        if self.responses is None:
+            raise BadInput(
+                "these ranges hold no responses of the results to rounding, which the search for "
+                "widths needs: calibrate again from images, or give the widths (activation and "
+                "weight bits)"
+            )
+        return self.responses
 
     def check(self, graph: Graph) -> None:
         """BadInput unless there is everything here that a plan of `graph` needs."""
@@ -127,9 +113,40 @@ class Ranges:
             array = getattr(self, kind).get(value)
             if array is None or array.shape != (channels,):
                 raise BadInput(
-                    f"the calibration has no {kind} of {channels} channels for {value!r}: it was made for another "
-                    "model or other passes; calibrate again from images"
+                    f"the calibration has no {kind} of {channels} channels for {value!r}: it was "
+                    "made for another model or other passes; calibrate again from images"
                 )
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Array]]:
+    """Metadata and tensors of a ranges file, not yet looked at. Raises BadArtifact."""
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT or metadata.get("version") != VERSION:
+                raise BadArtifact(f"{path}: this is not a ranges file of this version of Moiety")
+            names = file.keys()
+            return metadata, {name: file.get_tensor(name) for name in names}
+    except OSError as error:
+        raise BadArtifact(f"cannot read the ranges {path}: {error.strerror or error}") from None
+    except safetensors.SafetensorError as error:
+        raise BadArtifact(f"{path}: the ranges file is damaged: {error}") from None
+
+
+def _sound(found: Mapping[str, Mapping[str, Array]]) -> bool:
+    """Do the arrays, by kind and value, make ranges?"""
+    low, high = found["low"], found["high"]
+    return (
+        found.keys() <= {*KINDS, *RESPONSES}
+        and all(_finite_vector(array) for arrays in found.values() for array in arrays.values())
+        and low.keys() == high.keys()
+        and all(low[v].shape == high[v].shape and (low[v] <= high[v]).all() for v in low)
+        and all((array >= 0).all() for kind in RESPONSES for array in found[kind].values())
+    )
+
+
+def _finite_vector(array: Array) -> bool:
+    return array.dtype == np.float64 and array.ndim == 1 and bool(np.isfinite(array).all())
 
 
 def measurements(graph: Graph) -> list[tuple[str, str, int]]:
@@ -176,7 +193,8 @@ def calibrate(
             progress("calibrating", count, total)
     if count == 0:
         raise BadInput(
-            "calibration needs at least one image; some dozens that look like the real ones are better"
+            "calibration needs at least one image; some dozens that look like the real ones are "
+            "better"
         )
     of_kind: dict[str, dict[str, F64]] = {kind: {} for kind in KINDS}
     for (kind, value), array in results.items():

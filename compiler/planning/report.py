@@ -4,27 +4,27 @@ for every layer its widths. Secret, like the weights.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from moiety.compiler.ir.ops import LINEAR
+from moiety.compiler.ir.graph import Node
 from moiety.compiler.planning.error import predicted_error
 from moiety.compiler.planning.plan import Plan
+from moiety.compiler.planning.quantise import GateIntegers
 
 FORMAT = "moiety-plan"
 VERSION = 1
 
 
 class TensorRow(msgspec.Struct, frozen=True):
-    """One tensor. bits: its ring; compared_bits: the narrower one in which it is
-    compared. frac: effective fractional bits, log2(1/unit), smallest and largest over the
-    channels. low, high: calibrated range.
+    """One tensor. bits: its ring; compared_bits: the narrower one in which it is compared. frac:
+    effective fractional bits, log2(1/unit), smallest and largest over the channels. low, high:
+    calibrated range.
 
-    headroom: bits by which the calibrated range could grow before a value leaves its
-    ring, the least over the channels.
+    headroom: bits by which the calibrated range could grow before a value leaves its ring, the
+    least over the channels.
     """
 
     value: str
@@ -39,8 +39,8 @@ class TensorRow(msgspec.Struct, frozen=True):
 
 
 class LayerRow(msgspec.Struct, frozen=True):
-    """One linear layer: ring, shift, stated weight bits, and the bits that
-    its largest weight really has.
+    """One linear layer: ring, shift, stated weight bits, and the bits that its largest weight
+    really has.
     """
 
     value: str
@@ -54,8 +54,8 @@ class LayerRow(msgspec.Struct, frozen=True):
 
 
 class GateRow(msgspec.Struct, frozen=True):
-    """One ReLU that absorbed a batch norm: channels, and how many of them are flipped,
-    never change, or are constants.
+    """One ReLU that absorbed a batch norm: channels, and how many of them are flipped, never
+    change, or are constants.
     """
 
     value: str
@@ -88,68 +88,58 @@ class PlanReport(msgspec.Struct, frozen=True):
 
 def plan_report(plan: Plan, digest: str) -> PlanReport:
     """The report of a plan whose Program has this digest."""
-    layers = [
-        LayerRow(
-            value=value,
-            op=node.op,
-            weight_shape=layer.weight.shape,
-            ring_bits=layer.bits,
-            shift=layer.shift,
-            weight_bits=layer.weight_bits,
-            largest_weight_bits=1
-            + int(np.abs(layer.weight.astype(np.int64)).max(initial=0)).bit_length(),
-            spatial_bias=layer.bias.shape[1:] != (1, 1),
-        )
-        for value, layer in plan.linears.items()
-        if (node := plan.graph.producer(value)) is not None and node.op in LINEAR
-    ]
-    gates = [
-        GateRow(value, len(gate.flip), int(gate.flip.sum()), gate.clamped, gate.constant)
-        for value, gate in plan.gates.items()
-    ]
+    formats, graph = plan.formats, plan.graph
+    ranges = formats.ranges
     return PlanReport(
         format=FORMAT,
         version=VERSION,
-        model=plan.graph.name,
+        model=graph.name,
         program=digest,
-        calibration_images=plan.ranges.images,
+        calibration_images=ranges.images,
         options=msgspec.to_builtins(plan.options),
-        predicted_error=None if plan.ranges.responses is None else predicted_error(plan),
-        tensors=[_tensor(plan, value) for value in plan.units.scales.sources],
-        layers=layers,
-        gates=gates,
+        predicted_error=None if ranges.responses is None else predicted_error(plan),
+        tensors=[_tensor(plan, value) for value in formats.units.scales.sources],
+        layers=[_layer(plan, node) for node in graph.nodes if node.output in plan.linears],
+        gates=[_gate(value, gate) for value, gate in plan.gates.items()],
     )
+
+
+def _layer(plan: Plan, node: Node) -> LayerRow:
+    layer = plan.linears[node.output]
+    largest = int(np.abs(layer.weight.astype(np.int64)).max(initial=0))
+    return LayerRow(
+        value=node.output,
+        op=node.op,
+        weight_shape=layer.weight.shape,
+        ring_bits=layer.bits,
+        shift=layer.shift,
+        weight_bits=layer.weight_bits,
+        largest_weight_bits=1 + largest.bit_length(),
+        spatial_bias=layer.bias.shape[1:] != (1, 1),
+    )
+
+
+def _gate(value: str, gate: GateIntegers) -> GateRow:
+    flipped = int(gate.flip.sum())
+    return GateRow(value, len(gate.flip), flipped, gate.clamped, gate.constant)
 
 
 def _tensor(plan: Plan, value: str) -> TensorRow:
     node = plan.graph.producer(value)
-    unit, zero = plan.unit(value), plan.zero(value)
-    low, high = plan.ranges.low[value], plan.ranges.high[value]
+    formats, ranges = plan.formats, plan.formats.ranges
+    unit, zero = formats.unit(value), formats.zero(value)
+    low, high = ranges.low[value], ranges.high[value]
     reach = np.maximum(np.maximum(np.abs(low - zero), np.abs(high - zero)), 1e-30)
-    bits = plan.bits(value)
+    bits = formats.bits(value)
     frac = -np.log2(unit)
     return TensorRow(
         value=value,
         op="Input" if node is None else node.op,
         shape=tuple(plan.graph.shapes[value][1:]),
         bits=bits,
-        compared_bits=plan.compared_bits(value),
+        compared_bits=formats.compared_bits(value),
         frac=(round(float(frac.min()), 2), round(float(frac.max()), 2)),
         low=float(low.min()),
         high=float(high.max()),
         headroom=round(float(np.min(np.log2(unit / reach)) + (bits - 1)), 2),
     )
-
-
-def summary(report: PlanReport) -> dict[str, float]:
-    """Figures for one line: tensors, layers, gates, the least headroom,
-    and the mean fractional bits.
-    """
-    fractions = [row.frac for row in report.tensors]
-    return {
-        "tensors": len(report.tensors),
-        "layers": len(report.layers),
-        "gates": len(report.gates),
-        "least_headroom": min((row.headroom for row in report.tensors), default=math.nan),
-        "mean_frac": float(np.mean(fractions)) if fractions else math.nan,
-    }

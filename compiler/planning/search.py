@@ -1,38 +1,40 @@
-"""The search for widths: the cheapest plan whose predicted error at
-the results stays within a bound.
+"""The search for widths: the cheapest plan whose predicted error at the results stays within a
+bound.
 
 Variables are the activation bits of every group of tied tensors (a residual sum's operands, for
 one) and the weight bits of every linear layer. Rings follow from them: in how many bits something
 is compared, how wide a concatenation's ring is, how much a truncation drops, how wide a layer's
 ring is, what its RLWE parameters must hold. Price and squared error are sums of terms in few
-variables each (landscape), so
+variables each (see `objective`), so
 
     minimise price(x)  subject to  squared_error(x) <= target^2
 
-is solved by its Lagrangian: for a multiplier m, coordinate descent on `price + m * squared_error`
-over all values of a variable at once (prices have steps, at every digit of a comparison for one),
-with joint moves for tensors that share a ring; a bisection for m; and, into what is left of the
-bound, the best moves one by one. A test holds the outcome against exhaustive search.
+is bit allocation, rate against distortion, and solved by its Lagrangian (Shoham and Gersho, IEEE
+Trans. ASSP 36(9), 1988): for a multiplier m, coordinate descent on `price + m * squared_error` over
+all values of a variable at once (prices have steps, at every digit of a comparison for one), with
+joint moves for tensors that share a ring; a bisection for m; and, into what is left of the bound,
+the best moves one by one. A test holds the outcome against exhaustive search.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.planning.error import predicted_error
-from moiety.compiler.planning.landscape import NARROWEST, WIDEST, Landscape, State
+from moiety.compiler.planning.linear_ops import result_layers
+from moiety.compiler.planning.objective import Objective
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.plan import Plan, make_plan
 from moiety.compiler.planning.ranges import Progress, Ranges
-from moiety.compiler.planning.units import Widths, all_output_layers
+from moiety.compiler.planning.terms import NARROWEST, WIDEST
+from moiety.compiler.planning.unit_choice import Widths
+from moiety.compiler.planning.variables import State
 from moiety.protocols.errors import BadPlan
-
-USUAL_ERROR = 1.25e-3
-"""Relative error of `moiety compile` without any option: docs/decisions/0003-default-plan.md."""
 
 Move = Mapping[int, int]
 """New widths of some variables."""
@@ -40,48 +42,47 @@ Move = Mapping[int, int]
 SWEEPS = 30
 BISECTIONS = 14
 CORRECTIONS = 4
-"""Rounds of making up for what the landscape leaves out (coarser units, frozen gates)."""
+"""Rounds of making up for what the objective leaves out (coarser units, frozen gates)."""
 
 
 def searched_plan(
     graph: Graph, ranges: Ranges, options: PlanOptions, progress: Progress | None = None
 ) -> Plan:
-    """The cheapest plan found whose predicted error, root mean square, stays
-    within the bound of the options.
+    """The cheapest plan found whose predicted error, root mean square, stays within the bound of
+    the options.
 
     BadPlan if even the widest widths miss it; BadInput if the ranges hold no responses.
     """
     uniform = make_plan(graph, ranges, options)
-    search = Search(Landscape(uniform))
-    wanted = error_bound(graph, ranges, options)
+    search = Search(Objective(uniform.formats))
+    planned = partial(make_plan, graph, ranges, options)
     try:
-        return _meeting(search, wanted, options, ranges, graph, progress)
+        return _meeting(error_bound(graph, ranges, options), search, planned, progress)
     except BadPlan:
         if options.target_error is not None:
             raise
-    return _meeting(search, predicted_error(uniform), options, ranges, graph, progress)
+    return _meeting(predicted_error(uniform), search, planned, progress)
 
 
 def _meeting(
-    search: Search,
     target: float,
-    options: PlanOptions,
-    ranges: Ranges,
-    graph: Graph,
+    search: Search,
+    planned: Callable[[Widths], Plan],
     progress: Progress | None,
 ) -> Plan:
+    """The cheapest plan with an error of at most `target`, after a few corrections of the aim."""
     aim = error = target
     for attempt in range(CORRECTIONS):
         if progress is not None:
             progress("searching widths", attempt, CORRECTIONS)
-        plan = make_plan(graph, ranges, options, search.widths(search.cheapest(aim)))
+        plan = planned(search.widths(search.cheapest(aim)))
         error = predicted_error(plan)
         if error <= target:
             return plan
         aim *= 0.99 * target / error
     raise BadPlan(
-        f"no plan with an error of {target:g} was found; the last tried has {error:.3g}. Allow more (--max-error), or "
-        "give the widths"
+        f"no plan with an error of {target:g} was found; the last tried has {error:.3g}. Allow "
+        "more (--max-error), or give the widths"
     )
 
 
@@ -95,59 +96,52 @@ def error_bound(graph: Graph, ranges: Ranges, options: PlanOptions) -> float:
         return options.target_error
     if options.relative_error is None:
         raise BadPlan("a search for widths needs a bound on the error")
-    spans = [ranges.high[layer] - ranges.low[layer] for layer in all_output_layers(graph)]
+    spans = [ranges.high[layer] - ranges.low[layer] for layer in result_layers(graph)]
     return options.relative_error * float(np.sqrt(np.mean(np.concatenate(spans) ** 2)))
 
 
 class Search:
-    """Finds states of one landscape."""
+    """Finds states of one objective. free: the variables that it moves; together: those that it
+    also moves at once, of one ring or of one kind.
+    """
 
-    def __init__(self, landscape: Landscape) -> None:
-        self.landscape = landscape
-        self.free = [
-            number for number, variable in enumerate(landscape.variables) if not variable.fixed
-        ]
-        activations = [n for n in self.free if landscape.variables[n].kind == "activation"]
-        weights = [n for n in self.free if landscape.variables[n].kind == "weight"]
-        rings = {
-            members
-            for tied in set(landscape.rings.values())
-            if len(members := frozenset().union(*map(landscape.inside, tied)) & set(activations))
-            > 1
-        }
-        everything = {frozenset(activations), frozenset(weights), frozenset(self.free)} - {
-            frozenset()
-        }
-        self.together = sorted(map(sorted, rings | everything))
+    def __init__(self, objective: Objective) -> None:
+        self.objective, variables = objective, objective.variables
+        self.free = [number for number, v in enumerate(variables.all) if not v.fixed]
+        activations = {n for n in self.free if variables.all[n].kind == "activation"}
+        rings = (
+            frozenset().union(*map(variables.inside, tied)) & activations
+            for tied in set(objective.rings.values())
+        )
+        kinds = (activations, set(self.free) - activations, self.free)
+        together = {ring for ring in rings if len(ring) > 1} | {frozenset(kind) for kind in kinds}
+        self.together = sorted(sorted(members) for members in together if members)
 
     def widths(self, state: State) -> Widths:
         """For `make_plan`."""
         found: dict[str, dict[str, int]] = {"activation": {}, "weight": {}}
         for number in self.free:
-            variable = self.landscape.variables[number]
+            variable = self.objective.variables.all[number]
             found[variable.kind] |= dict.fromkeys(variable.values, state[number])
         return Widths(**found)
 
     def cheapest(self, target: float) -> State:
-        """The cheapest state found with a predicted error of at most
-        `target`. BadPlan if there is none.
+        """The cheapest state found with a predicted error of at most `target`. BadPlan if there is
+        none.
         """
         bound = max(target**2, 1e-300)
-        widest = _Walk(self.landscape, self.landscape.state(WIDEST, WIDEST))
+        widest = _Walk(self.objective, self.objective.variables.state(WIDEST, WIDEST))
         if widest.squared_error > bound:
             raise BadPlan(
-                f"an error of {target:g} cannot be met: with the widest activations and weights ({WIDEST} bits) it is "
-                f"{math.sqrt(widest.squared_error):.3g}"
+                f"an error of {target:g} cannot be met: with the widest activations and weights "
+                f"({WIDEST} bits) it is {math.sqrt(widest.squared_error):.3g}"
             )
-        best, low, high = (
-            widest,
-            math.log10(widest.price / bound) - 4,
-            math.log10(widest.price / bound) + 4,
-        )
-        start = widest.state
+        best, start = widest, widest.state
+        guess = math.log10(widest.price / bound)
+        low, high = guess - 4, guess + 4
         for _ in range(BISECTIONS):
             middle = (low + high) / 2
-            walk = _Walk(self.landscape, start)
+            walk = _Walk(self.objective, start)
             self.descend(walk, 10.0**middle)
             if walk.squared_error <= bound:
                 best, high = (walk if walk.price < best.price else best), middle
@@ -157,44 +151,39 @@ class Search:
         self.spend(best, bound)
         return best.state
 
-    def front(self, count: int) -> list[State]:
-        """States along the whole front of price against error, cheap to accurate."""
-        walk = _Walk(self.landscape, self.landscape.state(WIDEST, WIDEST))
-        middle = math.log10(walk.price) + 3
-        found = []
-        for number in range(count):
-            self.descend(walk, 10.0 ** (middle + 3.0 * (number / max(count - 1, 1) - 0.5)))
-            found.append(list(walk.state))
-        return found
-
     def descend(self, walk: _Walk, multiplier: float) -> None:
-        """To a state that no move makes better."""
+        """To a state that no move makes better, or near it after many sweeps."""
         for _ in range(SWEEPS):
-            improved = False
-            for moves in self.neighbourhoods(walk):
-                best, gain = None, -1e-9 * walk.price
-                for move in moves:
-                    price, error = walk.change(move)
-                    if (change := price + multiplier * error) < gain:
-                        best, gain = move, change
-                if best is not None:
-                    walk.make(best)
-                    improved = True
-            if not improved:
+            if not self._sweep(walk, multiplier):
                 return
+
+    def _sweep(self, walk: _Walk, multiplier: float) -> bool:
+        """The best move of every neighbourhood; was there any?"""
+        improved = False
+        for moves in self.neighbourhoods(walk):
+            best, gain = None, -1e-9 * walk.price
+            for move in moves:
+                price, error = walk.change(move)
+                if (change := price + multiplier * error) < gain:
+                    best, gain = move, change
+            if best is not None:
+                walk.make(best)
+                improved = True
+        return improved
 
     def spend(self, walk: _Walk, bound: float) -> None:
         """The move that saves most, as long as there is one within the bound."""
-        while True:
-            best, gain = None, -1e-9 * walk.price
-            for moves in self.neighbourhoods(walk):
-                for move in moves:
-                    price, error = walk.change(move)
-                    if price < gain and walk.squared_error + error <= bound:
-                        best, gain = move, price
-            if best is None:
-                return
+        while (best := self._saving(walk, bound)) is not None:
             walk.make(best)
+
+    def _saving(self, walk: _Walk, bound: float) -> Move | None:
+        best, gain = None, -1e-9 * walk.price
+        for moves in self.neighbourhoods(walk):
+            for move in moves:
+                price, error = walk.change(move)
+                if price < gain and walk.squared_error + error <= bound:
+                    best, gain = move, price
+        return best
 
     def neighbourhoods(self, walk: _Walk) -> Iterator[list[Move]]:
         """Moves by what they move: a variable to any width; a ring's tensors, all that are wider or
@@ -220,13 +209,13 @@ def _joint(state: State, members: Iterable[int]) -> Iterator[Move]:
 
 
 class _Walk:
-    """A state with the values of all terms at it, so that a move costs
-    only the terms that it touches.
+    """A state with the values of all terms at it, so that a move costs only the terms that it
+    touches.
     """
 
-    def __init__(self, landscape: Landscape, state: State) -> None:
-        self.landscape, self.state = landscape, list(state)
-        self.values = [term.evaluate(self.state) for term in landscape.terms]
+    def __init__(self, objective: Objective, state: State) -> None:
+        self.objective, self.state = objective, list(state)
+        self.values = [term.evaluate(self.state) for term in objective.terms]
         self.price = sum(price for price, _ in self.values)
         self.squared_error = sum(error for _, error in self.values)
 
@@ -237,7 +226,7 @@ class _Walk:
             self.state[number] = width
         price = error = 0.0
         for term in self._touched(move):
-            new, before = self.landscape.terms[term].evaluate(self.state), self.values[term]
+            new, before = self.objective.terms[term].evaluate(self.state), self.values[term]
             price, error = price + new[0] - before[0], error + new[1] - before[1]
         for number, width in old.items():
             self.state[number] = width
@@ -247,11 +236,11 @@ class _Walk:
         for number, width in move.items():
             self.state[number] = width
         for term in self._touched(move):
-            self.values[term] = self.landscape.terms[term].evaluate(self.state)
+            self.values[term] = self.objective.terms[term].evaluate(self.state)
         self.price = sum(price for price, _ in self.values)
         self.squared_error = sum(error for _, error in self.values)
 
     def _touched(self, move: Move) -> Iterable[int]:
         if len(move) == 1:
-            return self.landscape.touched[next(iter(move))]
-        return dict.fromkeys(term for number in move for term in self.landscape.touched[number])
+            return self.objective.touched[next(iter(move))]
+        return dict.fromkeys(term for number in move for term in self.objective.touched[number])

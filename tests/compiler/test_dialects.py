@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from moiety.compiler.compile import Compiled, compile_model
+from moiety.compiler.compile import Compiled, CompileOptions, compile_model
 from moiety.compiler.planning.options import PlanOptions
 from moiety.runtime import program as ir
 from moiety.runtime.cost.traffic import image_cost
@@ -26,7 +26,9 @@ CALIBRATION, IMAGES = (
 
 def compiled(model: onnx.ModelProto, folder: Path, images: nets.Floats) -> Compiled:
     onnx.save(model, folder / "model.onnx")
-    return compile_model(folder / "model.onnx", images, PlanOptions(rounding="exact"))
+    return compile_model(
+        folder / "model.onnx", images, CompileOptions(PlanOptions(rounding="exact"))
+    )
 
 
 def layers(program: ir.Program) -> dict[str, int]:

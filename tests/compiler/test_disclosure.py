@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
-from moiety.compiler.compile import Compiled, compile_model
+from moiety.compiler.compile import Compiled, CompileOptions, compile_model
 from moiety.compiler.planning.options import PlanOptions
 from moiety.protocols.errors import BadPlan
 from moiety.runtime.program import Preprocessing, Program, Reduce
@@ -52,7 +52,8 @@ def compiled(folder: Path, family: str, seed: int, gammas: str, options: PlanOpt
     size = model.graph.input[0].type.tensor_type.shape.dim[-1].dim_value
     images = nets.random_images((3, size, size), 12, seed=3)
     preprocessing = msgspec.structs.replace(PREPROCESSING, size=(size, size))
-    return compile_model(folder / "model.onnx", images, options, preprocessing=preprocessing)
+    described = CompileOptions(options, preprocessing=preprocessing)
+    return compile_model(folder / "model.onnx", images, described)
 
 
 def without_reduces(program: Program) -> Program:
@@ -156,7 +157,8 @@ def test_minimal_disclosure_makes_equal_programs(family: str, tmp_path: Path) ->
 def test_minimal_disclosure_without_preprocessing_lists_the_images_scale(tmp_path: Path) -> None:
     onnx.save(nets.small_resnet(), tmp_path / "model.onnx")
     images = nets.random_images((3, 16, 16), 4, seed=3)
-    (sentence,) = compile_model(tmp_path / "model.onnx", images, MINIMAL).program.disclosed
+    compiled = compile_model(tmp_path / "model.onnx", images, CompileOptions(MINIMAL))
+    (sentence,) = compiled.program.disclosed
     assert sentence.startswith("input scale")
 
 

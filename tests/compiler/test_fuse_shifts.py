@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
-from moiety.compiler.compile import Compiled, compile_graph, compile_model
+from moiety.compiler.compile import Compiled, CompileOptions, compile_graph, compile_model
 from moiety.compiler.lowering import lower as lowering
 from moiety.compiler.planning.options import PlanOptions
 from moiety.runtime import program as ir
@@ -20,7 +20,7 @@ from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support.graphs import GraphMaker
 from tests.support.nets import random_images, small_mobilenet
 
-EXACT = PlanOptions(rounding="exact")
+EXACT = CompileOptions(PlanOptions(rounding="exact"))
 
 
 def count(compiled: Compiled, kind: type[ir.Step]) -> int:
@@ -56,7 +56,8 @@ def test_one_value_per_channel(shape: tuple[int, ...], fuses: bool) -> None:
     )
     maker.conv(maker.add("Relu", shifted), 2)
     graph, images = maker.graph(), maker.images()
-    compiled = compile_graph(graph, images, replace(EXACT, share_gates=False))
+    apart = CompileOptions(replace(EXACT.plan, share_gates=False))
+    compiled = compile_graph(graph, images, apart)
     assert count(compiled, ir.AddConst) == (0 if fuses else 1)
     (relu,) = (step for step in compiled.program.steps if isinstance(step, ir.Relu))
     assert relu.affine is fuses

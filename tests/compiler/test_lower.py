@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moiety.compiler.compile import compile_graph, compile_model
+from moiety.compiler.compile import CompileOptions, compile_graph, compile_model
+from moiety.compiler.passes.manager import dump_to
 from moiety.compiler.planning.options import PlanOptions
 from moiety.protocols.errors import BadInput
 from moiety.runtime import program as ir
@@ -154,9 +155,8 @@ class TestSteps:
         maker = GraphMaker(1, 4, 4)
         maker.gemm(maker.flatten(maker.conv("x", 2)), 2)
         public = ir.Preprocessing(size=(4, 4), channels=1, mean=(0.5,), std=(0.25,))
-        program = compile_graph(
-            maker.graph(), maker.images(), labels=("a", "b"), preprocessing=public
-        ).program
+        options = CompileOptions(labels=("a", "b"), preprocessing=public)
+        program = compile_graph(maker.graph(), maker.images(), options).program
         assert only(program, ir.Output)[0].labels == ("a", "b")
         assert program.preprocessing == public
 
@@ -179,7 +179,7 @@ class TestNetworks:
         onnx.save(model, tmp_path / "m.onnx")
         size = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
         images = nets.random_images((3, size, size), n=24, seed=1)
-        compiled = compile_model(tmp_path / "m.onnx", images, PRECISE)
+        compiled = compile_model(tmp_path / "m.onnx", images, CompileOptions(PRECISE))
         executor = CleartextExecutor(compiled.program, compiled.weights, np.random.default_rng(2))
         test = nets.random_images((3, size, size), n=3, seed=77)
         expected = nets.run_onnx(model, test)
@@ -191,7 +191,7 @@ class TestNetworks:
         model = nets.small_densenet()
         onnx.save(model, tmp_path / "m.onnx")
         images = nets.random_images((3, 16, 16), n=8, seed=1)
-        options = PlanOptions(rounding="exact")
+        options = CompileOptions(PlanOptions(rounding="exact"))
         one, two = (compile_model(tmp_path / "m.onnx", images, options) for _ in range(2))
         assert one.program.digest() == two.program.digest()
         results = [
@@ -258,9 +258,9 @@ class TestFolder:
         compiled = compile_model(
             tmp_path / "m.onnx",
             nets.random_images((3, 16, 16), n=5, seed=1),
-            out_dir=out,
+            CompileOptions(dump_after=dump_to(tmp_path / "dump")),
+            out,
             progress=lambda stage, done, total: stages.append(stage),
-            dump_after=tmp_path / "dump",
         )
         assert sorted(p.name for p in out.iterdir()) == [
             "plan.json",

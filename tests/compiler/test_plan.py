@@ -4,6 +4,7 @@ float meaning of small graphs.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moiety.compiler.compile import compile_graph
+from moiety.compiler.compile import CompileOptions, compile_graph
 from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.ops.pooling import window_factors
 from moiety.compiler.ir.scale_fields import Classes
 from moiety.compiler.passes.legalise import legalise
-from moiety.compiler.planning.options import PlanOptions
+from moiety.compiler.planning import shifts
+from moiety.compiler.planning.options import USUAL_ERROR, PlanOptions
 from moiety.compiler.planning.plan import make_plan
 from moiety.compiler.planning.ranges import KINDS, Ranges, calibrate, measurements
 from moiety.compiler.planning.scales import propagate
@@ -53,6 +55,32 @@ class TestOptions:
     def test_impossible_options(self, options: Any) -> None:
         with pytest.raises(BadPlan):
             PlanOptions(**options)
+
+    def test_choices_leave_the_rest_to_the_planner(self) -> None:
+        """Widths are searched for where none are given."""
+        usual = PlanOptions(relative_error=USUAL_ERROR)
+        assert PlanOptions.of_choices(bits=None, rounding=None) == usual
+        chosen = PlanOptions.of_choices(weight_bits=9, scale=None)
+        assert chosen == PlanOptions(weight_bits=9)
+        assert not chosen.searching
+        assert PlanOptions.of_choices(target_error=0.1) == PlanOptions(target_error=0.1)
+        assert not PlanOptions.of_choices(disclose="minimal").searching
+
+
+class TestShifts:
+    @given(st.floats(-30, 30), st.integers(3, 20), st.integers(5, 40))
+    def test_the_largest_weight_fits(self, log_peak: float, wanted: int, ring: int) -> None:
+        """And with one bit more of shift it would not, unless something else is at its limit."""
+        shift, bits = shifts.by_peak(log_peak, wanted, ring)
+        largest = 2.0 ** (bits - 1) - 1
+        assert 2.0 ** (log_peak + shift) <= largest * (1 + 1e-9)
+        assert ring + shift <= max(shifts.MAX_LAYER_BITS, ring)
+        limited = shift == wanted + shifts.MAX_EXTRA_SHIFT or ring + shift >= shifts.MAX_LAYER_BITS
+        assert limited or shift == 0 or 2.0 ** (log_peak + shift + 1) > largest * (1 - 1e-9)
+        assert bits == wanted or shift == 0
+
+    def test_no_weight_at_all(self) -> None:
+        assert shifts.by_peak(-math.inf, 10, 13) == (10 + shifts.MAX_EXTRA_SHIFT, 10)
 
 
 class TestCalibration:
@@ -297,7 +325,7 @@ class TestBiasCorrection:
         options = PlanOptions(
             activation_bits=activation_bits, weight_bits=weight_bits, rounding="exact"
         )
-        compiled = compile_graph(graph, images, options)
+        compiled = compile_graph(graph, images, CompileOptions(options))
         executor = CleartextExecutor(compiled.program, compiled.weights)
         actual = np.stack([executor.run(image)[y] for image in images])
         error = actual - run_graph(graph, {"x": images.astype(np.float64)})[y]
@@ -327,7 +355,9 @@ class TestUniform:
         x = maker.add("Scale", "x", consts={"scale": [1000, 1000], "shift": [0, 0]})
         maker.conv(x, 2)
         with pytest.raises(BadPlan, match=r"more bits are needed \(bits 2\d"):
-            compile_graph(maker.graph(), maker.images(), PlanOptions(bits=20, scale=10))
+            compile_graph(
+                maker.graph(), maker.images(), CompileOptions(PlanOptions(bits=20, scale=10))
+            )
 
 
 class TestDisclosure:

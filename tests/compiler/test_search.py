@@ -1,4 +1,4 @@
-"""The search for widths: its error model against the executor, its landscape against real plans,
+"""The search for widths: its error model against the executor, its objective against real plans,
 its outcome against exhaustive search.
 """
 
@@ -13,20 +13,20 @@ import numpy as np
 import onnx
 import pytest
 
-from moiety.compiler.compile import compile_graph
+from moiety.compiler.compile import CompileOptions, compile_graph
 from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.lowering.lower import lower
-from moiety.compiler.lowering.pack import plan_rlwe
 from moiety.compiler.onnx_import.load import import_onnx
 from moiety.compiler.passes.legalise import legalise
 from moiety.compiler.passes.manager import optimise
 from moiety.compiler.planning import search as search_module
-from moiety.compiler.planning.error import error_variances, measure_responses, predicted_error
-from moiety.compiler.planning.landscape import Landscape
+from moiety.compiler.planning.error import error_variances, predicted_error
+from moiety.compiler.planning.objective import Objective
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.plan import Plan, make_plan
 from moiety.compiler.planning.ranges import Ranges, calibrate
+from moiety.compiler.planning.responses import measure_responses
 from moiety.compiler.planning.search import Search, searched_plan
 from moiety.protocols.errors import BadInput, BadPlan
 from moiety.runtime.program.cleartext import CleartextExecutor
@@ -62,7 +62,7 @@ def small_graph() -> tuple[Graph, Ranges, Images]:
 
 def measured_error(plan: Plan, images: Images) -> float:
     """Root mean square over images and results, in the executor."""
-    program, weights = lower(plan, plan_rlwe)
+    program, weights = lower(plan)
     executor = CleartextExecutor(program, weights, np.random.default_rng(1))
     (source,), (output,) = plan.graph.inputs, plan.graph.outputs
     expected = run_graph(plan.graph, {source: images.astype(np.float64)})[output]
@@ -75,11 +75,11 @@ class TestErrorModel:
     def test_predicted_is_measured(self, family: str, tmp_path: Path) -> None:
         """Over random widths; one draw of rounded weights is off by more than their mean."""
         graph, ranges, images = network(tmp_path, family)
-        landscape = Landscape(make_plan(graph, ranges, PlanOptions()))
-        search, rng = Search(landscape), np.random.default_rng(2)
+        objective = Objective(make_plan(graph, ranges, PlanOptions()).formats)
+        search, rng = Search(objective), np.random.default_rng(2)
         ratios = []
         for _ in range(10):
-            state = landscape.state(12, 12)
+            state = objective.variables.state(12, 12)
             for number in search.free:
                 state[number] = int(rng.integers(9, 13))
             plan = make_plan(graph, ranges, PlanOptions(), search.widths(state))
@@ -110,7 +110,7 @@ class TestErrorModel:
     def test_ranges_keep_responses(self, tmp_path: Path) -> None:
         graph, ranges, _ = small_graph()
         ranges.save(tmp_path / "ranges")
-        options = PlanOptions(target_error=0.05)
+        options = CompileOptions(PlanOptions(target_error=0.05))
         again = compile_graph(graph, tmp_path / "ranges", options)
         assert again.program == compile_graph(graph, ranges, options).program
 
@@ -120,24 +120,24 @@ class TestErrorModel:
             searched_plan(graph, replace(ranges, responses=None), PlanOptions(target_error=0.1))
 
 
-class TestLandscape:
+class TestObjective:
     @pytest.mark.parametrize("family", ["small_densenet", "small_resnet", "small_squeezenet"])
     def test_rings_and_errors_are_those_of_real_plans(self, family: str, tmp_path: Path) -> None:
         graph, ranges, _ = network(tmp_path, family)
-        landscape = Landscape(make_plan(graph, ranges, PlanOptions()))
-        search, rng = Search(landscape), np.random.default_rng(0)
+        objective = Objective(make_plan(graph, ranges, PlanOptions()).formats)
+        search, rng = Search(objective), np.random.default_rng(0)
         differing = layers = 0
         for _ in range(5):
-            state = landscape.state(12, 12)
+            state = objective.variables.state(12, 12)
             for number in search.free:
                 state[number] = int(rng.integers(10, 14))
             plan = make_plan(graph, ranges, PlanOptions(), search.widths(state))
             differing += sum(
-                landscape.layers[v].widths(state)[2] != made.bits
+                objective.layers[v].widths(state)[1] != made.bits
                 for v, made in plan.linears.items()
             )
             layers += len(plan.linears)
-            error = np.sqrt(sum(term.evaluate(state)[1] for term in landscape.terms))
+            error = np.sqrt(sum(term.evaluate(state)[1] for term in objective.terms))
             assert error == pytest.approx(predicted_error(plan), rel=0.25)
         assert differing <= 0.2 * layers
 
@@ -147,16 +147,16 @@ class TestSearch:
         monkeypatch.setattr(search_module, "NARROWEST", 8)
         monkeypatch.setattr(search_module, "WIDEST", 12)
         graph, ranges, _ = small_graph()
-        landscape = Landscape(make_plan(graph, ranges, PlanOptions()))
-        search = Search(landscape)
+        objective = Objective(make_plan(graph, ranges, PlanOptions()).formats)
+        search = Search(objective)
         assert len(search.free) == 4
         states = []
         for widths in itertools.product(range(8, 13), repeat=len(search.free)):
-            state = landscape.state(12, 12)
+            state = objective.variables.state(12, 12)
             for number, width in zip(search.free, widths, strict=True):
                 state[number] = width
             price, error = map(
-                sum, zip(*(term.evaluate(state) for term in landscape.terms), strict=True)
+                sum, zip(*(term.evaluate(state) for term in objective.terms), strict=True)
             )
             states.append((price, error))
         errors = sorted(error**0.5 for _, error in states)
@@ -164,7 +164,7 @@ class TestSearch:
             best = min(price for price, error in states if error <= target**2)
             found = search.cheapest(float(target))
             price, error = map(
-                sum, zip(*(term.evaluate(found) for term in landscape.terms), strict=True)
+                sum, zip(*(term.evaluate(found) for term in objective.terms), strict=True)
             )
             assert error <= target**2 * (1 + 1e-12)
             assert price <= 1.01 * best
@@ -181,12 +181,12 @@ class TestSearch:
         plan = searched_plan(graph, ranges, PlanOptions(rounding=rounding, target_error=bound))
         assert predicted_error(plan) <= bound
         assert measured_error(plan, images) < 1.5 * bound
-        landscape = Landscape(uniform)
-        search = Search(landscape)
+        objective = Objective(uniform.formats)
+        search = Search(objective)
         found = search.cheapest(bound)
         price = {
-            name: sum(term.evaluate(state)[0] for term in landscape.terms)
-            for name, state in (("uniform", landscape.state(10, 10)), ("searched", found))
+            name: sum(term.evaluate(state)[0] for term in objective.terms)
+            for name, state in (("uniform", objective.variables.state(10, 10)), ("searched", found))
         }
         assert price["searched"] < price["uniform"]
 
@@ -195,22 +195,20 @@ class TestSearch:
         plan with every ReLU by itself.
         """
         graph, ranges, images = small_graph()
-        landscape = Landscape(make_plan(graph, ranges, PlanOptions(rounding="exact")))
-        search = Search(landscape)
-        state = landscape.state(12, 12)
+        objective = Objective(make_plan(graph, ranges, PlanOptions(rounding="exact")).formats)
+        search = Search(objective)
+        state = objective.variables.state(12, 12)
         (narrow,) = (
             n
             for n in search.free
-            if landscape.variables[n].values == ("conv2",)
-            and landscape.variables[n].kind == "activation"
+            if objective.variables.all[n].values == ("conv2",)
+            and objective.variables.all[n].kind == "activation"
         )
         state[narrow] = 8
         results = []
         for share in (True, False):
             options = PlanOptions(rounding="exact", share_gates=share)
-            program, weights = lower(
-                make_plan(graph, ranges, options, search.widths(state)), plan_rlwe
-            )
+            program, weights = lower(make_plan(graph, ranges, options, search.widths(state)))
             gates = [
                 program.steps[s.inputs[0]].bits
                 for s in program.steps

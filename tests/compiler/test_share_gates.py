@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
-from moiety.compiler.compile import compile_model
+from moiety.compiler.compile import CompileOptions, compile_model
 from moiety.compiler.planning.options import PlanOptions
 from moiety.protocols import ring
 from moiety.protocols.compare.digits import MAX_THRESHOLDS
@@ -31,7 +31,7 @@ def compiled(tmp_path: Path, builder: str, share_gates: bool, **options: object)
     shape = tuple(d.dim_value for d in channels)[1:]
     images = nets.random_images(shape, 12, seed=3)
     plan = PlanOptions(rounding="exact", share_gates=share_gates, **options)  # type: ignore[arg-type]
-    return compile_model(model, images, plan), nets.random_images(shape, 3, seed=4)
+    return compile_model(model, images, CompileOptions(plan)), nets.random_images(shape, 3, seed=4)
 
 
 @pytest.mark.parametrize("builder", sorted(nets.NETWORKS))

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moiety.compiler.compile import compile_graph
+from moiety.compiler.compile import CompileOptions, compile_graph
 from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.onnx_import.load import import_onnx
@@ -311,7 +311,7 @@ def test_compiled(name: str) -> None:
     )
     graph = optimise(import_onnx(model))
     images = np.random.default_rng(0).standard_normal((12, 4, 8, 8)).astype(np.float32)
-    compiled = compile_graph(graph, images, PRECISE)
+    compiled = compile_graph(graph, images, CompileOptions(PRECISE))
     executor = CleartextExecutor(compiled.program, compiled.weights, np.random.default_rng(1))
     (expected,) = run_model(model, images)
     found = np.stack([executor.run(image)[graph.outputs[0]] for image in images])

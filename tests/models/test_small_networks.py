@@ -14,7 +14,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from moiety.compiler.compile import Compiled, compile_model
+from moiety.compiler.compile import Compiled, CompileOptions, compile_model
 from moiety.compiler.planning.options import PlanOptions
 from moiety.protocols.session import Session
 from moiety.runtime.cost.traffic import image_cost
@@ -75,7 +75,9 @@ def case(name: str) -> Case:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         onnx.save(model, path)
-        precise, exact = (compile_model(path, calibration, options) for options in (PRECISE, EXACT))
+        precise, exact = (
+            compile_model(path, calibration, CompileOptions(plan)) for plan in (PRECISE, EXACT)
+        )
     return Case(precise, exact, images, nets.run_onnx(model, images))
 
 
@@ -135,7 +137,7 @@ def test_signals(tmp_path: Path) -> None:
     model = b.model(b.gemm(b.op("Flatten", b.op("GlobalAveragePool", b.op("Relu", x))), 6, 3))
     onnx.save(model, tmp_path / "model.onnx")
     signals = np.random.default_rng(0).standard_normal((20, 2, 64)).astype(np.float32)
-    compiled = compile_model(tmp_path / "model.onnx", signals, EXACT)
+    compiled = compile_model(tmp_path / "model.onnx", signals, CompileOptions(EXACT))
     executor = CleartextExecutor(compiled.program, compiled.weights)
     found = np.stack([next(iter(executor.run(signal).values())) for signal in signals])
     (expected,) = run_model(model, signals)

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 
-from moiety.compiler.compile import compile_model
+from moiety.compiler.compile import CompileOptions, compile_model
 from moiety.compiler.planning.options import PlanOptions
 from moiety.models.onnx_file import IMAGENET
 from moiety.protocols.errors import BadInput
@@ -70,7 +70,7 @@ def test_both_styles_make_one_program_and_the_same_function(
         norms = sum(node.op_type == "BatchNormalization" for node in exported.graph.node)
         assert (norms > 0) is (style != "folded" and architecture != "squeezenet1_1")
         onnx.save(exported, tmp_path / f"{style}.onnx")
-        compiled = compile_model(tmp_path / f"{style}.onnx", calibration, OPTIONS)
+        compiled = compile_model(tmp_path / f"{style}.onnx", calibration, CompileOptions(OPTIONS))
         expected = run_onnx(exported, images)[0]
         found = CleartextExecutor(compiled.program, compiled.weights, np.random.default_rng(0)).run(
             images[0]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from moiety.compiler.compile import Compiled, compile_graph
+from moiety.compiler.compile import Compiled, CompileOptions, compile_graph
 from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.graph import Graph, Node
 from moiety.compiler.ir.shapes import infer_shapes, rebuilt
@@ -103,7 +103,7 @@ def compile_and_compare(
     (relative to the largest result).
     """
     graph, images = maker.graph(*outputs), maker.images()
-    compiled = compile_graph(graph, images, options)
+    compiled = compile_graph(graph, images, CompileOptions(options))
     executor = CleartextExecutor(compiled.program, compiled.weights, np.random.default_rng(1))
     results = [executor.run(image) for image in images]
     values = run_graph(graph, {"x": images.astype(np.float64)})

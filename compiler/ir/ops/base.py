@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from enum import Flag, auto
 from typing import ClassVar, NoReturn, TypeVar
 
+import numpy as np
+
 from moiety.compiler.ir.graph import Array, Node, Shape
 from moiety.compiler.ir.onnx_writer import OnnxWriter
 from moiety.compiler.ir.scale_fields import Field, ScaleMap
-from moiety.protocols.arrays import F64
+from moiety.protocols.arrays import F64, I64
 from moiety.protocols.errors import ContractViolation
 
 
@@ -67,6 +69,23 @@ class Convolution:
     groups: int = 1
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilations: tuple[int, int] = (1, 1)
+
+    @property
+    def input_channels(self) -> I64:
+        """The input channel that `weight[m, c]` reads, `(M, C/groups)`."""
+        filters, depth = self.weight.shape[:2]
+        group = np.arange(filters) // (filters // self.groups)
+        return np.asarray(group[:, None] * depth + np.arange(depth)[None, :])
+
+    def of_constants(self, means: F64) -> F64:
+        """Result for constant input channels `(C,)`, without the bias and borders left aside:
+        `(M,)`.
+        """
+        taps = self.weight.sum(axis=(2, 3))
+        filters, depth = taps.shape
+        grouped = taps.reshape(self.groups, -1, depth)
+        sums = np.einsum("gmc,gc->gm", grouped, means.reshape(self.groups, depth))
+        return np.asarray(sums.reshape(filters))
 
 
 class Op:

@@ -1,0 +1,224 @@
+"""The steps of every op: one function each, registered under the ops that it lowers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import groupby
+from typing import Any
+
+from moiety.compiler.ir.graph import Node
+from moiety.compiler.ir.ops.pooling import window_factors
+from moiety.compiler.lowering.emitter import Emitter
+from moiety.compiler.planning.linear_ops import layer_geometry
+from moiety.protocols.errors import ContractViolation
+from moiety.protocols.linear.planner import plan_linear
+from moiety.runtime import program as ir
+
+Lowering = Callable[[Emitter, Node], None]
+
+_LOWERINGS: dict[str, Lowering] = {}
+
+
+def lower_node(out: Emitter, node: Node) -> None:
+    """Append the steps of one node. ContractViolation for an op that has none."""
+    if node.op not in _LOWERINGS:
+        raise ContractViolation(f"{node.op} {node.name!r} has no step")
+    _LOWERINGS[node.op](out, node)
+
+
+def lowers(*ops: str) -> Callable[[Lowering], Lowering]:
+    """Registers a function as the lowering of these ops."""
+
+    def register(function: Lowering) -> Lowering:
+        _LOWERINGS.update(dict.fromkeys(ops, function))
+        return function
+
+    return register
+
+
+# --- layers ---------------------------------------------------------------------------------------
+
+
+@lowers("Conv", "Gemm", "Scale")
+def _linear(out: Emitter, node: Node) -> None:
+    """A Linear in the layer's own ring, and the truncation down to that between layers."""
+    layer, geometry = out.plan.linears[node.output], layer_geometry(out.graph, node)
+    masking, rounding = out.plan.options.masking, out.plan.options.rounding
+    operand = out.reshaped(out.get(node.inputs[0], layer.bits), geometry.in_shape)
+    index = out.add(
+        ir.Linear(
+            inputs=(operand,),
+            shape=geometry.out_shape,
+            bits=layer.bits,
+            name=node.name,
+            kernel=geometry.kernel,
+            pads=geometry.pads,
+            dilations=geometry.dilations,
+            groups=geometry.groups,
+            weight_bits=layer.weight_bits,
+            rlwe=plan_linear(geometry, layer.bits, layer.weight_bits, masking).rlwe,
+        )
+    )
+    out.tensors[f"linear.{index}.weight"] = layer.weight
+    out.tensors[f"linear.{index}.bias"] = layer.bias
+    if layer.shift:
+        index = out.add(
+            ir.Truncate(
+                inputs=(index,),
+                shape=geometry.out_shape,
+                bits=layer.out_bits,
+                name=node.name,
+                shift=layer.shift,
+                rounding=rounding,
+            )
+        )
+    out.carry(node.output, out.reshaped(index, out.shape(node.output)))
+
+
+@lowers("Relu")
+def _relu(out: Emitter, node: Node) -> None:
+    """From the narrow ring straight into the widest that is asked for."""
+    _emit_relu(out, node, affine=False)
+
+
+@lowers("AffineRelu")
+def _affine_relu(out: Emitter, node: Node) -> None:
+    """Its factor is in the unit of its result: threshold and sign are left."""
+    index, gate = _emit_relu(out, node, affine=True), out.plan.gates[node.output]
+    out.tensors[f"relu.{index}.threshold"] = gate.threshold
+    out.tensors[f"relu.{index}.flip"] = gate.flip
+
+
+def _emit_relu(out: Emitter, node: Node, affine: bool) -> int:
+    narrow = out.formats.bits(node.output)
+    common = out.operands(node, narrow)
+    common["bits"] = max(narrow, out.widest(node.output))
+    return out.emit(node.output, ir.Relu(**common, affine=affine))
+
+
+@lowers("MaxPool")
+def _max_pool(out: Emitter, node: Node) -> None:
+    common = out.operands(node, out.formats.bits(node.output))
+    out.emit(node.output, ir.MaxPool(**common, **_window(node)))
+
+
+# --- sums -----------------------------------------------------------------------------------------
+
+
+@lowers("Add", "Sub")
+def _sum(out: Emitter, node: Node) -> None:
+    value = node.output
+    bits = out.widest(value) if value in out.wide else out.formats.bits(value)
+    signs = (1, 1 if node.op == "Add" else -1)
+    out.emit(value, ir.Add(**out.operands(node, bits), signs=signs))
+
+
+@lowers("AddConst")
+def _add_const(out: Emitter, node: Node) -> None:
+    common = out.operands(node, out.formats.bits(node.output))
+    index = out.emit(node.output, ir.AddConst(**common))
+    out.tensors[f"const.{index}"] = out.plan.constants[node.output]
+
+
+# --- reindexing: in any ring ----------------------------------------------------------------------
+
+
+def _operands(out: Emitter, node: Node) -> dict[str, Any]:
+    """In the widest ring asked for; where the operand would have to be extended, a part of it or a
+    copy is extended after.
+    """
+    wide = out.is_demanded(node.output) and node.output in out.wide
+    bits = out.widest(node.output) if wide else out.formats.bits(node.output)
+    return out.operands(node, bits)
+
+
+@lowers("Reshape")
+def _reshape(out: Emitter, node: Node) -> None:
+    common = _operands(out, node)
+    (operand,) = common["inputs"]
+    out.made[node.output] = {common["bits"]: out.reshaped(operand, common["shape"])}
+
+
+@lowers("Concat")
+def _concat(out: Emitter, node: Node) -> None:
+    step = ir.Concat(**_operands(out, node), axis=node.attrs["axis"] - 1)
+    out.emit(node.output, step)
+
+
+@lowers("Slice")
+def _slice(out: Emitter, node: Node) -> None:
+    step = ir.Slice(
+        **_operands(out, node),
+        starts=tuple(node.attrs["starts"][1:]),
+        stops=tuple(node.attrs["stops"][1:]),
+        strides=tuple(node.attrs["steps"][1:]),
+    )
+    out.emit(node.output, step)
+
+
+@lowers("Transpose")
+def _transpose(out: Emitter, node: Node) -> None:
+    perm = tuple(axis - 1 for axis in node.attrs["perm"][1:])
+    out.emit(node.output, ir.Transpose(**_operands(out, node), perm=perm))
+
+
+@lowers("Pad")
+def _pad(out: Emitter, node: Node) -> None:
+    pads = tuple(tuple(pair) for pair in node.attrs["pads"][1:])
+    out.emit(node.output, ir.Pad(**_operands(out, node), pads=pads))
+
+
+@lowers("AvgPool")
+def _average_pool(out: Emitter, node: Node) -> None:
+    """A sum of each window; where padding is not counted, windows at the border are summed several
+    times to have the same divisor.
+    """
+    common = _operands(out, node)
+    index = out.emit(node.output, ir.SumPool(**common, **_window(node)))
+    for axis, factors in enumerate(window_factors(out.graph, node).per_axis, start=1):
+        index = _repeated(out, index, axis, factors)
+    out.made[node.output] = {common["bits"]: index}
+
+
+def _repeated(out: Emitter, index: int, axis: int, factors: tuple[int, ...]) -> int:
+    """The operand times a public integer per position along an axis: runs of one factor are cut out
+    and added to themselves.
+    """
+    if set(factors) == {1}:
+        return index
+    whole = out.steps[index]
+    common: dict[str, Any] = {"bits": whole.bits, "name": whole.name}
+    parts = []
+    for factor, run in groupby(range(len(factors)), key=factors.__getitem__):
+        positions = list(run)
+        starts, stops = [0, 0, 0], list(whole.shape)
+        starts[axis], stops[axis] = positions[0], positions[-1] + 1
+        shape = tuple(stop - start for start, stop in zip(starts, stops, strict=True))
+        part = out.add(
+            ir.Slice(
+                inputs=(index,),
+                shape=shape,
+                starts=tuple(starts),
+                stops=tuple(stops),
+                strides=(1, 1, 1),
+                **common,
+            )
+        )
+        if factor > 1:
+            part = out.add(
+                ir.Add(inputs=(part,) * factor, shape=shape, signs=(1,) * factor, **common)
+            )
+        parts.append(part)
+    return out.add(ir.Concat(inputs=tuple(parts), shape=whole.shape, axis=axis, **common))
+
+
+def _window(node: Node) -> dict[str, Any]:
+    return {name: tuple(node.attrs[name]) for name in ("kernel", "strides", "pads")}
+
+
+# --- at the client --------------------------------------------------------------------------------
+
+
+@lowers("Sigmoid", "Softmax")
+def _final(out: Emitter, node: Node) -> None:
+    """No step: the client computes it, as the Output says."""

@@ -1,0 +1,114 @@
+"""What the unit of every class of channels must hold: its calibrated range, and the room beyond.
+
+A channel's range is taken to be at least a part of its tensor's loudest channel (`floor_fraction`),
+so that one that was quiet on the calibration images keeps room. A value that is only compared with
+thresholds counts from the middle of its range (its *zero*): thresholds and biases absorb it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from moiety.compiler.ir.graph import Graph, Node
+from moiety.compiler.ir.ops import LINEAR
+from moiety.compiler.ir.scale_fields import ScaleMap
+from moiety.compiler.planning.options import PlanOptions
+from moiety.compiler.planning.ranges import Ranges
+from moiety.compiler.planning.units import gate_ids, gate_thresholds
+from moiety.protocols.arrays import F64
+
+
+@dataclass(frozen=True, eq=False)
+class Needs:
+    """By class id. reach: calibrated range around the zero. room: the factor needed beyond it.
+    zero: the real number that integer 0 stands for.
+    """
+
+    reach: F64
+    room: F64
+    zero: F64
+
+
+def class_needs(graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOptions) -> Needs:
+    """What the calibrated ranges ask of every class id, before ids of one class are joined."""
+    count = len(scales.classes.roots())
+    reach, zero, gain = np.zeros(count), np.zeros(count), _largest_gains(graph, scales, count)
+    for value, ids in scales.sources.items():
+        low, high = ranges.low[value], ranges.high[value]
+        if len(ids) == 1:
+            low, high = low.min(keepdims=True), high.max(keepdims=True)
+        gated = options.uniform is None and only_gated(graph, value)
+        if gated:
+            zero[ids] = (low + high) / 2
+        own = np.maximum(np.abs(low - zero[ids]), np.abs(high - zero[ids]))
+        floor = _floor(own, gain[ids] if gated else None, options.floor_fraction)
+        reach[ids] = np.maximum(own, floor)
+    compared = _compared_reach(graph, scales, ranges, reach, zero)
+    return Needs(np.maximum(reach, compared), _pool_room(graph, scales, count), zero)
+
+
+def only_gated(graph: Graph, value: str) -> bool:
+    """Is `value` compared with thresholds, and nothing else? Then its integers may count from any
+    zero.
+    """
+    node = graph.producer(value)
+    return node is not None and node.op in LINEAR and _reaches_gates_only(graph, value)
+
+
+def _reaches_gates_only(graph: Graph, value: str) -> bool:
+    return value not in graph.outputs and all(
+        node.op == "AffineRelu" or (_passes_on(node) and _reaches_gates_only(graph, node.output))
+        for node in graph.consumers(value)
+    )
+
+
+def _passes_on(node: Node) -> bool:
+    """Does a zero of the operand go through as it is?"""
+    return node.op in ("Slice", "MaxPool") or (node.op == "Concat" and node.attrs["axis"] == 1)
+
+
+def _floor(reach: F64, gain: F64 | None, fraction: float) -> F64:
+    """The least reach of each channel of one tensor, `(C,)`. With the gain of the batch norm that
+    follows, which says how large a channel really is.
+    """
+    floor = np.full(len(reach), fraction * float(reach.max()))
+    if gain is None:
+        return floor
+    loudest = fraction * float((reach * gain).max())
+    return np.asarray(np.minimum(floor, loudest / np.maximum(gain, 1e-300)))
+
+
+def _largest_gains(graph: Graph, scales: ScaleMap, count: int) -> F64:
+    """By class id, the largest factor of a batch norm that a gate applies."""
+    gain = np.zeros(count)
+    for node in _gates(graph):
+        np.maximum.at(gain, gate_ids(scales, node), np.abs(node.consts["scale"].astype(np.float64)))
+    return gain
+
+
+def _compared_reach(graph: Graph, scales: ScaleMap, ranges: Ranges, reach: F64, zero: F64) -> F64:
+    """By class id, the reach of `x + c` in all comparisons. A gate that needs more than twice the
+    operand's range is constant, and will be clamped to that.
+    """
+    sums = np.zeros(len(reach))
+    for node in _gates(graph):
+        ids, threshold = gate_ids(scales, node), gate_thresholds(scales, zero, node)
+        low = ranges.low[node.inputs[0]] - zero[ids] + threshold
+        high = ranges.high[node.inputs[0]] - zero[ids] + threshold
+        np.maximum.at(sums, ids, np.minimum(np.maximum(-low, high), 2 * reach[ids]))
+    return sums
+
+
+def _pool_room(graph: Graph, scales: ScaleMap, count: int) -> F64:
+    """By class id: in a max-pool, differences of two operands must fit."""
+    room = np.ones(count)
+    for node in graph.nodes:
+        if node.op == "MaxPool":
+            room[scales.fields[node.output].ids] = 2.0
+    return room
+
+
+def _gates(graph: Graph) -> list[Node]:
+    return [node for node in graph.nodes if node.op == "AffineRelu"]

@@ -1,0 +1,176 @@
+"""The objective of the search for widths: price and squared error of a plan as sums of terms in a
+few widths each.
+
+It follows the rules by which plans and lowering turn widths into rings, without making the
+integers: from the formats of one reference, every unit scales as 2^-bits. Rings, shifts and digits
+are exact except where other widths would choose a coarser unit or freeze a gate; a test holds them
+against those of real plans.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+
+from moiety.compiler.ir.graph import Graph, Node
+from moiety.compiler.ir.ops import LINEAR
+from moiety.compiler.planning.error import FIXED, TRUNCATION, threshold_rounding
+from moiety.compiler.planning.formats import Formats
+from moiety.compiler.planning.linear_ops import as_convolution, layer_geometry
+from moiety.compiler.planning.rings import tied_rings, widening
+from moiety.compiler.planning.terms import (
+    Comparison,
+    Layer,
+    Multiplexer,
+    Product,
+    Ring,
+    Rounding,
+    Source,
+    Term,
+)
+from moiety.compiler.planning.units import ideal_weights
+from moiety.compiler.planning.variables import Variables
+from moiety.protocols.compare import digits
+from moiety.protocols.network import NETWORKS
+
+
+class Objective:
+    """Terms of a legalised Graph, around reference formats whose widths are all those of their
+    options. touched: by variable, the numbers of the terms that depend on it.
+
+    BadInput if the ranges hold no responses.
+    """
+
+    def __init__(self, reference: Formats) -> None:
+        self.formats, self.graph = reference, reference.graph
+        self.network = NETWORKS[reference.options.network]
+        self.responses = reference.ranges.required_responses()
+        self.variables = Variables(reference)
+        self.rings = tied_rings(self.graph)
+        self.layers = {n.output: self._layer(n) for n in self.graph.nodes if n.op in LINEAR}
+        self.terms: tuple[Term, ...] = (
+            *self._roundings(),
+            *self._products(),
+            *self._multiplexers_and_maxima(),
+            *self._comparisons(),
+        )
+        self.touched: list[list[int]] = [[] for _ in self.variables.all]
+        for number, term in enumerate(self.terms):
+            for variable in term.depends:
+                self.touched[variable].append(number)
+
+    def _ring(self, value: str) -> Ring:
+        """The ring that a value is kept in."""
+        fixed = self.formats.output_bits.get(value)
+        if fixed is not None:
+            return Ring((), fixed)
+        return self._widest(*self.rings[value])
+
+    def _widest(self, *values: str) -> Ring:
+        """A ring that holds all of these."""
+        members = frozenset().union(*map(self.variables.inside, values))
+        return Ring(tuple(sorted(members)), self.formats.options.margin_bits)
+
+    def _layer(self, node: Node) -> Layer:
+        return Layer(
+            weight=self.variables.weight_of[node.output],
+            out=int(self.variables.channels(node.output)[0]),
+            sources=tuple(self._sources(node)),
+            ring=self._ring(node.output),
+            result=node.output in self.formats.output_bits,
+            reference=self.formats.options.activation_bits,
+        )
+
+    def _sources(self, node: Node) -> Iterator[Source]:
+        """What a layer's weights are, by variable of its operand; without those that are all 0."""
+        (operand,) = node.inputs
+        ideal = np.abs(ideal_weights(self.graph, self.formats.units, node))
+        peaks = np.zeros(self.graph.shapes[operand][1])
+        np.maximum.at(peaks, as_convolution(node).input_channels, ideal.max(axis=(2, 3)))
+        unit = self.formats.unit(operand)
+        inverse = np.divide(1.0, unit**2, out=np.zeros_like(unit), where=unit != 0)
+        errors = self.responses.weight[node.output] * inverse
+        variable = self.variables.channels(operand)
+        for number in np.unique(variable).tolist():
+            peak = float(peaks[variable == number].max())
+            if peak > 0:
+                squared_error = FIXED * float(errors[variable == number].sum())
+                yield Source(number, math.log2(peak), squared_error)
+
+    def _roundings(self) -> Iterator[Rounding]:
+        """Of what layers write, and of thresholds, summed by activation variable."""
+        totals = np.zeros(len(self.variables.all))
+        for value in self.layers:
+            squares = TRUNCATION * self.responses.noise[value] * self.formats.unit(value) ** 2
+            np.add.at(totals, self.variables.channels(value), squares)
+        for node in self.graph.nodes:
+            if node.op == "AffineRelu":
+                unit = self.formats.unit(node.inputs[0])
+                rounding = threshold_rounding(self.graph, self.formats.units, node)
+                lost = np.where(np.abs(rounding) < 1e-6 * np.abs(unit), 0.0, unit)
+                squares = FIXED * self.responses.gate[node.output] * lost**2
+                np.add.at(totals, self.variables.channels(node.inputs[0]), squares)
+        for variable in np.flatnonzero(totals).tolist():
+            reference = self.formats.options.activation_bits
+            yield Rounding(variable, float(totals[variable]), reference)
+
+    def _products(self) -> Iterator[Product]:
+        options, free = self.formats.options, widening(self.graph).free
+        for node in self.graph.nodes:
+            if node.op in LINEAR:
+                (operand,) = node.inputs
+                yield Product(
+                    layer=self.layers[node.output],
+                    geometry=layer_geometry(self.graph, node),
+                    extended=None if operand in free else self._ring(operand),
+                    inputs=math.prod(self.graph.shapes[operand]),
+                    outputs=math.prod(self.graph.shapes[node.output]),
+                    masking=options.masking,
+                    network=self.network,
+                    exact=options.rounding == "exact",
+                )
+
+    def _multiplexers_and_maxima(self) -> Iterator[Term]:
+        """A multiplexer for each ReLU, into the widest ring that a layer asks for; for a max-pool,
+        comparisons too, both in the pool's ring.
+        """
+        readers = widening(self.graph).readers
+        for node in self.graph.nodes:
+            count, ring = math.prod(self.graph.shapes[node.output]), self._ring(node.output)
+            if node.op in ("Relu", "AffineRelu"):
+                layers = tuple(self.layers[layer] for layer in readers[node.output])
+                yield Multiplexer(count, ring, layers, self.network)
+            elif node.op == "MaxPool":
+                kernel, stride = node.attrs["kernel"], node.attrs["strides"][1]
+                rows = math.prod(self.graph.shapes[node.inputs[0]]) // stride
+                maxima = rows * (kernel[1] - 1) + count * (kernel[0] - 1)
+                yield Comparison(maxima, 1, ring, self.network)
+                yield Multiplexer(maxima, ring, (), self.network)
+
+    def _comparisons(self) -> Iterator[Comparison]:
+        """Of ReLUs: one for each part of their operands, in its own ring, shared by all that read
+        it.
+        """
+        parts = [
+            part
+            for node in self.graph.nodes
+            if node.op in ("Relu", "AffineRelu")
+            for part in _parts(self.graph, node.inputs[0])
+        ]
+        for part, count in Counter(parts).items():
+            values = math.prod(self.graph.shapes[part])
+            if self.formats.options.share_gates and count <= digits.MAX_THRESHOLDS:
+                yield Comparison(values, count, self._widest(part), self.network)
+            else:
+                yield Comparison(values * count, 1, self._ring(part), self.network)
+
+
+def _parts(graph: Graph, value: str) -> list[str]:
+    """The values that a value is a concatenation of along its channels."""
+    node = graph.producer(value)
+    if node is None or node.op != "Concat" or node.attrs["axis"] != 1:
+        return [value]
+    return [part for operand in node.inputs for part in _parts(graph, operand)]

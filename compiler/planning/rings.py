@@ -1,0 +1,124 @@
+"""Rings: how wide each value is between layers, which values share a ring, which can be made in a
+wider one, and how wide the results are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from moiety.compiler.ir.graph import Graph, Node
+from moiety.compiler.ir.ops import LINEAR, REINDEXING, SUMS
+from moiety.compiler.ir.queries import output_layers, revealed
+from moiety.compiler.planning.groups import tied_together
+from moiety.compiler.planning.options import PlanOptions
+from moiety.compiler.planning.ranges import Ranges
+
+RESULT_INTEGER_BITS = 10
+"""Integer bits of revealed values, sign included, where their range asks for no more: a constant
+discloses nothing.
+"""
+
+SHARED_RING = REINDEXING | SUMS | {"MaxPool"}
+"""Ops whose operands and result are in one ring."""
+
+ANY_RING = REINDEXING | {"Add", "Sub"}
+"""Local ops: the same in every ring."""
+
+
+def ring_widths(graph: Graph, needed: Mapping[str, int]) -> dict[str, int]:
+    """The ring of every value between layers, from that which each needs for itself.
+
+    Values that ops of one ring tie together take the widest that any of them needs: linear layers
+    and ReLUs can write any ring, and so a narrow value is never extended, at the price of a
+    comparison, to meet a wider one.
+    """
+    return {
+        value: max(needed[other] for other in tied) for value, tied in tied_rings(graph).items()
+    }
+
+
+def tied_rings(graph: Graph) -> dict[str, tuple[str, ...]]:
+    """For every value, all that are in one ring with it."""
+    ties = ((node.output, *node.inputs) for node in graph.nodes if node.op in SHARED_RING)
+    groups = tied_together(tuple(graph.shapes), ties)
+    group_of = {value: group for group in groups for value in group}
+    return {value: group_of[value] for value in graph.shapes}
+
+
+def result_widths(graph: Graph, ranges: Ranges, options: PlanOptions) -> dict[str, int]:
+    """The ring of the results: of the values that layers write for them, and of what is reindexed
+    from those. Empty in the uniform style, where they have no ring of their own.
+    """
+    if options.uniform is not None:
+        return {}
+    widths: dict[str, int] = {}
+    for output in graph.outputs:
+        value = revealed(graph, output)
+        layers = output_layers(graph, value) or []
+        bits = options.output_frac + max(
+            RESULT_INTEGER_BITS, _integer_bits(layers, ranges, options.margin_bits)
+        )
+        pending = [value, output]
+        while pending:
+            name = pending.pop()
+            widths[name] = bits
+            node = graph.producer(name)
+            if node is not None and name not in layers:
+                pending.extend(node.inputs)
+    return widths
+
+
+def _integer_bits(layers: list[str], ranges: Ranges, margin_bits: int) -> int:
+    """Bits before the point, sign included, that hold the calibrated range and its margin."""
+    reach = max(float(np.abs([ranges.low[v], ranges.high[v]]).max()) for v in layers)
+    return 1 + math.ceil(math.log2(max(reach, 1e-30) * 2.0**margin_bits))
+
+
+@dataclass(frozen=True)
+class Widening:
+    """Which values are made in a wide ring when a linear layer asks for one.
+
+    free: in any ring at no cost, for a ReLU extends as it goes and the image belongs to the client.
+    wide: free, or their operands are extended: that of a pool (a sum does not fit the narrow ring),
+    and the parts of a concatenation or the inside of a padding (smaller than the whole). Everything
+    else is extended after it is made. readers: the linear layers in whose rings each value is
+    wanted, passed back to where that is satisfied.
+    """
+
+    free: frozenset[str]
+    wide: frozenset[str]
+    readers: Mapping[str, frozenset[str]]
+
+
+def widening(graph: Graph) -> Widening:
+    """Where the values of a legalised Graph are widened."""
+    free, wide = set(graph.inputs), set(graph.inputs)
+    for node in graph.nodes:
+        if _widens_freely(node, free):
+            free.add(node.output)
+            wide.add(node.output)
+        elif node.op in ("Concat", "Pad", "AvgPool") or (
+            node.op in REINDEXING and wide.issuperset(node.inputs)
+        ):
+            wide.add(node.output)
+    return Widening(frozenset(free), frozenset(wide), _readers(graph, wide))
+
+
+def _widens_freely(node: Node, free: set[str]) -> bool:
+    gate = node.op in ("Relu", "AffineRelu")
+    return gate or (node.op in ANY_RING and free.issuperset(node.inputs))
+
+
+def _readers(graph: Graph, wide: set[str]) -> dict[str, frozenset[str]]:
+    readers: dict[str, frozenset[str]] = dict.fromkeys(graph.shapes, frozenset())
+    for node in reversed(graph.nodes):
+        if node.op in LINEAR:
+            readers[node.inputs[0]] |= {node.output}
+        elif node.op in ANY_RING and node.output in wide:
+            for value in node.inputs:
+                readers[value] |= readers[node.output]
+    return readers

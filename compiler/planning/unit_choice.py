@@ -1,0 +1,108 @@
+"""The choice of units: every class of channels gets the one that lets its calibrated range
+(`needs`) fill `activation_bits`, and the `refinements` after that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from moiety.compiler.ir.graph import Graph
+from moiety.compiler.ir.scale_fields import ScaleMap
+from moiety.compiler.planning.linear_ops import result_layers
+from moiety.compiler.planning.needs import class_needs
+from moiety.compiler.planning.options import PlanOptions
+from moiety.compiler.planning.ranges import Ranges
+from moiety.compiler.planning.refinements import (
+    aligned,
+    coarsened,
+    fitted,
+    frozen_gates,
+    image_class,
+)
+from moiety.compiler.planning.scales import propagate
+from moiety.compiler.planning.units import Units
+from moiety.protocols.arrays import I64
+from moiety.protocols.errors import BadPlan
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Where a plan departs from the widths of its options: `activation`, by value where a scale
+    begins (values whose channels are tied must agree); `weight`, by linear layer.
+    """
+
+    activation: Mapping[str, int] = field(default_factory=dict)
+    weight: Mapping[str, int] = field(default_factory=dict)
+
+
+def choose_units(
+    graph: Graph, ranges: Ranges, options: PlanOptions, widths: Widths | None = None
+) -> tuple[Graph, Units]:
+    """Units of a legalised Graph, and the Graph with its constant gates frozen. BadPlan where the
+    uniform style has no room.
+    """
+    widths = widths or Widths()
+    scales = propagate(graph)
+    if options.uniform is not None:
+        return graph, _uniform_units(graph, scales, ranges, options)
+    first = _filling_units(graph, scales, ranges, options, widths)
+    frozen = frozen_gates(graph, ranges, first)
+    if frozen is not graph:
+        graph = frozen
+        first = _filling_units(graph, propagate(graph), ranges, options, widths)
+    units = aligned(graph, ranges, coarsened(graph, first))
+    return graph, fitted(graph, units, options) if options.disclose == "minimal" else units
+
+
+def _uniform_units(graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOptions) -> Units:
+    """The same unit everywhere. BadPlan where a range leaves no bit of margin in the ring."""
+    frac, needs = options.uniform or 0, class_needs(graph, scales, ranges, options)
+    need, room = needs.reach * needs.room, 2.0 ** (options.ring_bits - 2 - frac)
+    for value, ids in scales.sources.items():
+        worst = float(need[ids].max())
+        if worst > room:
+            missing = math.ceil(math.log2(worst / room))
+            raise BadPlan(
+                f"{value!r} reaches {worst:.4g}, the uniform ring holds {room:.4g} with one bit of "
+                f"margin: {missing} more bits are needed (bits {(options.bits or 0) + missing}, or "
+                "fewer fractional bits)"
+            )
+    return Units(
+        scales,
+        need=needs.reach,
+        unit=np.full(len(need), 2.0**-frac),
+        zero=np.zeros(len(need)),
+        bits=np.full(len(need), options.ring_bits),
+    )
+
+
+def _filling_units(
+    graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOptions, widths: Widths
+) -> Units:
+    """Units that let what every class needs fill its bits; powers of two, known to the client, for
+    the image and the results.
+    """
+    needs, filled = class_needs(graph, scales, ranges, options), _filled(scales, options, widths)
+    roots, of_class = scales.classes.roots(), np.zeros(len(filled))
+    np.maximum.at(of_class, roots, needs.reach * needs.room)
+    unit = np.where(of_class > 0, of_class, 1.0)[roots] / 2.0 ** (filled - 1)
+    image = image_class(graph, scales)
+    if options.input_reach is not None:
+        unit[image] = options.input_reach / 2.0 ** (options.activation_bits - 1)
+    unit[image] = 2.0 ** np.ceil(np.log2(unit[image]))
+    for layer in result_layers(graph):
+        unit[scales.sources[layer]] = 2.0**-options.output_frac
+    return Units(scales, needs.reach, unit, needs.zero, filled + options.margin_bits)
+
+
+def _filled(scales: ScaleMap, options: PlanOptions, widths: Widths) -> I64:
+    """By class id, the signed bits that its range fills."""
+    roots = scales.classes.roots()
+    filled = np.zeros(len(roots), np.int64)
+    for value, ids in scales.sources.items():
+        np.maximum.at(filled, roots[ids], widths.activation.get(value, options.activation_bits))
+    return np.asarray(filled[roots])
