@@ -41,7 +41,7 @@ FLOORS = (
     ("compiler.planning",),
     ("compiler.lowering",),
     ("compiler.compile",),
-    ("compiler.simulate",),
+    ("compiler.compile_files", "compiler.simulate"),
     ("compiler.commands",),
     ("models",),
     ("benchmarks",),
@@ -69,6 +69,7 @@ TALKS = (
 )
 NO_MORE = {
     "compiler": PLANS,
+    "compiler.compile_files": TALKS,
     "compiler.simulate": TALKS,
     "compiler.commands": TALKS,
 }
