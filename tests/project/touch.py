@@ -17,20 +17,28 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- touch: begin -->", "<!-- touch: end -->"
 
-# Pattern of files -> what a file that belongs to a family holds: its entry in a registry.
+# Pattern of files -> what a file that it stands for holds: its entry in a registry.
 REGISTRIES = {
     "compiler/ir/ops/<family>.py": r"^@operator\b",
+    "compiler/lowering/steps_of_ops.py": r"^@lowers\(",
     "compiler/onnx_import/<family>.py": r"^@importer\(",
+    "compiler/passes/<name>.py": r"^@register\b",
+    "native/<family>/<topic>.hpp": r"^void bind_\w+\(",
+    "native/<family>/bindings.cpp": r"^  bind_\w+\(m\);",
     "native/<family>/family.hpp": r"^struct ",
+    "protocols/compare/<name>.py": r"^@cost_of\(",
     "protocols/kernels/reference/<family>.py": r"^__all__ = ",
+    "runtime/cost/traffic.py": r"^@calls_of\(",
+    "runtime/measure/<family>.py": r"^def [a-z]\w*\(bench: Bench\)",
+    "runtime/party/handlers.py": r"^@executes\(",
     "runtime/program/steps/<family>.py": r"^class .*\btag=",
 }
 
 
 @dataclass(frozen=True)
 class Thing:
-    """What can be added. `files`: path -> what to do there; `<name>` and `<family>` in a path stand
-    for a file of that folder. `shown_in`: the rooms whose README has it.
+    """What can be added. `files`: path -> what to do there; `<name>`, `<family>` and `<topic>` in a
+    path stand for a file or a folder. `shown_in`: the rooms whose README has it.
     """
 
     name: str
@@ -64,30 +72,36 @@ THINGS = (
         "A Graph op that passes rewrite into others",
         ("compiler/ir", "compiler/passes"),
         {
-            "compiler/ir/ops/<family>.py": "one class with all that the compiler knows of it",
-            "compiler/onnx_import/<family>.py": "what of ONNX becomes it",
-            "compiler/passes/<name>.py": "the identity, and the pass that uses it",
-            "compiler/passes/pipeline.py": "the pass's place in the pipeline",
+            "compiler/ir/ops/<family>.py": "a class under `@operator`, all that the compiler "
+            "knows of it",
+            "compiler/onnx_import/<family>.py": "what of ONNX becomes it, under `@importer`",
+            "compiler/passes/<name>.py": "the pass, under `@register`; its docstring states the "
+            "identity",
+            "compiler/passes/pipeline.py": "the pass's place in the default pipeline",
         },
     ),
     Thing(
         "A Graph op with a step of its own",
         ("compiler", "compiler/ir", "compiler/lowering", "runtime", "runtime/program"),
         {
-            "compiler/ir/ops/<family>.py": "one class with all that the compiler knows of it",
-            "compiler/onnx_import/<family>.py": "what of ONNX becomes it",
-            "compiler/lowering/lower.py": "the step that it becomes",
+            "compiler/ir/ops/<family>.py": "a class under `@operator`, all that the compiler "
+            "knows of it",
+            "compiler/onnx_import/<family>.py": "what of ONNX becomes it, under `@importer`",
             "runtime/program/steps/<family>.py": "one class: checks, secrets, meaning on integers",
-            "runtime/party/handlers.py": "the calls of protocols, where the parties talk",
-            "runtime/cost/traffic.py": "what it costs, from the protocols' declarations",
+            "compiler/lowering/steps_of_ops.py": "under `@lowers` the step that it becomes",
+            "runtime/party/handlers.py": "under `@executes` the protocol that it calls; a local "
+            "step needs none",
+            "runtime/cost/traffic.py": "under `@calls_of` what that costs, as the protocol "
+            "declares it",
         },
     ),
     Thing(
         "A pass",
         ("compiler/passes",),
         {
-            "compiler/passes/<name>.py": "a frozen dataclass; its docstring states the identity",
-            "compiler/passes/pipeline.py": "its name, and its place in the pipeline",
+            "compiler/passes/<name>.py": "a frozen dataclass under `@register`; its docstring "
+            "states the identity",
+            "compiler/passes/pipeline.py": "its name, at its place in the default pipeline",
         },
     ),
     Thing(
@@ -102,10 +116,10 @@ THINGS = (
         "A protocol",
         ("protocols", "protocols/compare"),
         {
-            "protocols/compare/<name>.py": "both parties in one function of the Session, and what "
-            "it costs",
-            "tests/protocols/test_costs.py": "a case: declared against metered bytes, and the wire "
-            "baseline",
+            "protocols/compare/<name>.py": "both parties in one function of the Session; under "
+            "`@cost_of` what it sends",
+            "tests/protocols/cases.py": "its row for the suite: inputs, what they open to, cost, "
+            "wire baseline",
             "docs/protocols.md": "its paragraph; `docs/security.md` if it shows something new",
         },
     ),
@@ -114,34 +128,46 @@ THINGS = (
         ("protocols/ot",),
         {
             "protocols/ot/<name>.py": "a sender and a receiver with the methods of `vole.py`",
-            "protocols/ot/generators.py": "what drawing from it sends, and its name",
-            "runtime/party/generators.py": "when `--ot auto` takes it",
+            "protocols/ot/mixed.py": "which choices it serves",
+            "protocols/ot/generators.py": "what drawing from it sends",
+            "runtime/party/generators.py": "its word for `--ot`, and when `auto` takes it",
+            "runtime/party/handshake.py": "`CRYPTOGRAPHY`: what both sides must have alike",
         },
     ),
     Thing(
         "A choice of the packing",
         ("protocols/linear",),
         {
-            "protocols/linear/spec.py": "the field of the RLWE plan, checked on arrival",
+            "protocols/linear/parameters.py": "the field of `RlwePlan`, which a Program records",
             "protocols/linear/planner.py": "where it is chosen, by price",
-            "protocols/linear/layout.py": "where coefficients and bytes go",
+            "protocols/linear/layout.py": "where coefficients and bytes go, and what does not fit",
         },
     ),
     Thing(
         "A kernel",
         ("protocols/kernels", "native"),
         {
-            "protocols/kernels/reference/<family>.py": "the NumPy twin, which is the specification",
-            "native/<family>/family.hpp": "its line in the table that each instruction set fills",
-            "native/<family>/<name>.hpp": "the loop, over the vector type",
-            "native/<family>/bindings.cpp": "its arguments, checked",
+            "protocols/kernels/reference/<family>.py": "the NumPy twin, in `__all__`; it is the "
+            "specification",
+            "native/<family>/<topic>.hpp": "its entry in the topic's table, its loop, its Python "
+            "function",
+        },
+    ),
+    Thing(
+        "A topic of kernels",
+        ("protocols/kernels", "native"),
+        {
+            "protocols/kernels/reference/<family>.py": "the NumPy twins, in `__all__`",
+            "native/<family>/<name>.hpp": "a table of functions, their loops, `bind_<name>`",
+            "native/<family>/family.hpp": "the topic's table in the family's",
+            "native/<family>/bindings.cpp": "the table in use, and the call of `bind_<name>`",
         },
     ),
     Thing(
         "A command",
         ("runtime", "runtime/cli"),
         {
-            "runtime/cli/commands/<name>.py": "the function `command`, its options, its examples; "
+            "runtime/cli/commands/<name>.py": "the function `command`, its parameters, `EXAMPLES`; "
             "in `compiler/commands` if it compiles, in `models/commands` if it needs the model",
         },
     ),
@@ -149,8 +175,8 @@ THINGS = (
         "A figure of the machine",
         ("runtime/cost", "runtime/measure"),
         {
-            "protocols/prices.py": "its name, unit and reference value",
-            "runtime/measure/figures.py": "how it is taken",
+            "protocols/prices.py": "its row: name, unit, value on the reference machine",
+            "runtime/measure/<family>.py": "how it is taken",
         },
     ),
     Thing(
@@ -204,12 +230,14 @@ def updated(room: str) -> tuple[str, str]:
 
 
 def families(pattern: str) -> list[str]:
-    """The families that have a file of this pattern, by name."""
-    before, _, after = pattern.partition("<family>")
+    """The files that this pattern stands for, by what differs in their paths: those that hold an
+    entry.
+    """
+    before, after = re.split("<.*>", pattern) if "<" in pattern else (pattern, "")
     mark = re.compile(REGISTRIES[pattern], re.M)
     return sorted(
         str(path.relative_to(ROOT)).removeprefix(before).removesuffix(after)
-        for path in ROOT.glob(f"{before}*{after}")
+        for path in ROOT.glob(re.sub("<.*?>", "*", pattern))
         if mark.search(path.read_text(encoding="utf-8"))
     )
 
@@ -228,8 +256,9 @@ def main() -> None:
 
 
 def _families(path: str) -> str:
-    found = families(path) if path in REGISTRIES else []
-    return f" ({', '.join(found)})" if found else ""
+    """The families and topics that there are; a name is one's own choice."""
+    found = families(path) if path in REGISTRIES and "<name>" not in path else []
+    return f" ({', '.join(found)})" if any(found) else ""
 
 
 def _wrapped(item: str, width: int = 100) -> list[str]:
