@@ -16,6 +16,8 @@ traceback and exits with `exit_code`.
 
 
 class MoietyError(Exception):
+    """What every error of the package is; `exit_code` is the command line's."""
+
     exit_code = 1
 
 

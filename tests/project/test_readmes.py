@@ -18,6 +18,7 @@ WITHOUT = {
     "ops",
     "reference",
     "rlwe",
+    "search",
     "silent",
     "steps",
     "support",
