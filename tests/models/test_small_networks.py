@@ -16,6 +16,7 @@ from onnx import numpy_helper
 
 from moiety.compiler.compile import Compiled, CompileOptions, compile_model
 from moiety.compiler.planning.options import PlanOptions
+from moiety.protocols.arrays import F32
 from moiety.protocols.session import Session
 from moiety.runtime.cost.traffic import image_cost
 from moiety.runtime.party.executor import ClientExecutor, Revealed, ServerExecutor
@@ -63,8 +64,8 @@ class Case:
 
     precise: Compiled
     exact: Compiled
-    images: nets.Floats
-    expected: nets.Floats
+    images: F32
+    expected: F32
 
 
 @cache
@@ -102,7 +103,7 @@ def test_two_parties_compute_the_oracles_bits(name: str) -> None:
     two_parties(case(name).exact, case(name).images[0])
 
 
-def two_parties(compiled: Compiled, image: nets.Floats) -> None:
+def two_parties(compiled: Compiled, image: F32) -> None:
     """Both parties in this process: every output equal to the oracle's bit for
     bit, and the traffic as declared.
     """
