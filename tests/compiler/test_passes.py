@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from onnx import numpy_helper
 from moiety.compiler.ir.evaluate import random_feeds, run_graph
 from moiety.compiler.ir.graph import Graph, Node
 from moiety.compiler.passes.normal_form import check_normal_form
+from tests.support.onnx_models import Attribute
 from tests.support.onnx_models import ModelBuilder as B
 from tests.support.passes import IMAGE, after, build, golden, ops
 
@@ -241,11 +241,12 @@ def test_fold_batchnorm_needs_the_only_use() -> None:
 
 
 def test_relu_after_maxpool() -> None:
-    pool = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+    def add(b: B) -> str:
+        window = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+        return b.op("MaxPool", b.op("Relu", "x"), **window)
+
     golden(
-        after(
-            build(IMAGE, lambda b: b.op("MaxPool", b.op("Relu", "x"), **pool)), "relu-after-maxpool"
-        ),
+        after(build(IMAGE, add), "relu-after-maxpool"),
         """
         x: 1x4x8x8 = input
         v1.maxpool: 1x4x4x4 = MaxPool(x, kernel=(3,3), strides=(2,2), pads=(1,1,1,1))
@@ -272,7 +273,7 @@ def test_relu_after_maxpool_looks_at_signs_only_when_told(positive: bool) -> Non
 
 
 def test_pool_before_conv() -> None:
-    def add(b: B, **pool: Any) -> str:
+    def add(b: B, **pool: Attribute) -> str:
         return b.op(
             "AveragePool", b.conv("x", 4, 6, 1, bias=True, group=2), kernel_shape=[2, 2], **pool
         )
@@ -320,7 +321,7 @@ def test_clip_to_relu() -> None:
 # --------------------------------------------------------------------------------- absorb-batchnorm
 
 
-def _absorbed(add: Callable[[B, str], Any]) -> bool:
+def _absorbed(add: Callable[[B, str], str | list[str]]) -> bool:
     graph = after(
         build(IMAGE, lambda b: add(b, b.op("Relu", b.batchnorm("x", 4)))), "absorb-batchnorm"
     )
@@ -378,7 +379,7 @@ def test_absorb_batchnorm_text() -> None:
         (
             True,
             lambda b, y: b.conv(
-                b.op("Concat", *b.op("Split", y, axis=2, outputs=2), axis=2), 4, 2, 1
+                b.op("Concat", *b.multi_op(2, "Split", y, axis=2), axis=2), 4, 2, 1
             ),
         ),
         (False, lambda b, y: [b.conv(y, 4, 2, 1), y]),
@@ -392,7 +393,9 @@ def test_absorb_batchnorm_text() -> None:
         (False, lambda b, y: b.op("GlobalAveragePool", y)),
     ],
 )
-def test_absorb_batchnorm_follows_every_use(absorbed: bool, add: Callable[[B, str], Any]) -> None:
+def test_absorb_batchnorm_follows_every_use(
+    absorbed: bool, add: Callable[[B, str], str | list[str]]
+) -> None:
     assert _absorbed(add) is absorbed
 
 
