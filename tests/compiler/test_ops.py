@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from moiety.compiler.ir.evaluate import random_feeds, run_graph, same_function
 from moiety.compiler.ir.graph import Array, Graph, Node, Shape
@@ -21,10 +20,9 @@ from moiety.compiler.ir.to_onnx import to_onnx
 from moiety.compiler.ir.verify import verify
 from moiety.protocols.arrays import F32
 from moiety.protocols.errors import ContractViolation
+from tests.support.geometry import Geometry, Pads, Pair, geometries, pairs
 from tests.support.onnx_models import run_model
 
-Pair = tuple[int, int]
-Pads = tuple[int, int, int, int]
 RNG = np.random.default_rng(0)
 
 
@@ -142,24 +140,22 @@ def test_op_equals_onnxruntime(name: str, dtype: type) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(data=st.data())
-def test_random_convolutions(data: st.DataObject) -> None:
-    draw = data.draw
-    groups, depth, filters = (
-        draw(st.integers(1, 3)),
-        draw(st.integers(1, 3)),
-        draw(st.integers(1, 3)),
-    )
-    kernel, strides, dilations = (
-        tuple(draw(st.integers(1, 3)) for _ in range(2)) for _ in range(3)
-    )
-    pads = tuple(draw(st.integers(0, 2)) for _ in range(4))
-    attrs = {"strides": strides, "pads": pads, "dilations": dilations, "groups": groups}
-    consts = {
-        "weight": _normal(groups * filters, depth, *kernel),
-        "bias": _normal(groups * filters),
-    }
-    graph = Case("Conv", [(groups * depth, 9, 8)], attrs, consts).graph()
+@given(geometry=geometries(), room=pairs(0, 8))
+def test_random_convolutions(geometry: Geometry, room: Pair) -> None:
+    graph = Case(
+        "Conv",
+        [(geometry.channels, geometry.least_size[0] + room[0], geometry.least_size[1] + room[1])],
+        {
+            "strides": geometry.strides,
+            "pads": geometry.pads,
+            "dilations": geometry.dilations,
+            "groups": geometry.groups,
+        },
+        {
+            "weight": _normal(geometry.outputs, geometry.depth, *geometry.kernel),
+            "bias": _normal(geometry.outputs),
+        },
+    ).graph()
     feeds = random_feeds(graph, np.random.default_rng(2))
     np.testing.assert_allclose(
         run_graph(graph, feeds)["y"], run_model(to_onnx(graph), feeds)[0], rtol=1e-4, atol=1e-5

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from moiety.compiler.ir.evaluate import random_feeds, run_graph
 from moiety.compiler.ir.graph import Graph, Node
 from moiety.compiler.passes.normal_form import check_normal_form
+from tests.support.geometry import Geometry, Pair, geometries, pairs
 from tests.support.onnx_models import Attribute
 from tests.support.onnx_models import ModelBuilder as B
 from tests.support.passes import IMAGE, after, build, golden, ops
@@ -429,27 +429,21 @@ def test_strided_conv_text() -> None:
 
 
 @settings(max_examples=120, deadline=None)
-@given(data=st.data())
-def test_strided_conv_on_random_geometry(data: st.DataObject) -> None:
-    draw = data.draw
-    groups, depth, filters = (
-        draw(st.integers(1, 3)),
-        draw(st.integers(1, 2)),
-        draw(st.integers(1, 2)),
-    )
-    kernel = tuple(draw(st.integers(1, 4)) for _ in range(2))
-    strides = [draw(st.integers(1, 4)) for _ in range(2)]
-    dilations = [draw(st.integers(1, 4)) for _ in range(2)]
-    pads = [draw(st.integers(0, 3)) for _ in range(4)]
-    least = [
-        max(1, (kernel[i] - 1) * dilations[i] + 1 - pads[i] - pads[i + 2]) for i in range(2)
-    ]  # one window fits
-    size: list[int | str] = ["N", groups * depth, *(low + draw(st.integers(0, 9)) for low in least)]
-    attrs = {"strides": strides, "dilations": dilations, "pads": pads}
+@given(geometry=geometries(), room=pairs(0, 9))
+def test_strided_conv_on_random_geometry(geometry: Geometry, room: Pair) -> None:
+    size = (least + more for least, more in zip(geometry.least_size, room, strict=True))
     graph = build(
-        size,
+        ["N", geometry.channels, *size],
         lambda b: b.conv(
-            "x", groups * depth, groups * filters, kernel, bias=True, group=groups, **attrs
+            "x",
+            geometry.channels,
+            geometry.outputs,
+            geometry.kernel,
+            bias=True,
+            group=geometry.groups,
+            strides=geometry.strides,
+            dilations=geometry.dilations,
+            pads=geometry.pads,
         ),
     )
     for result in (after(graph, "strided-conv"), after(graph, "strided-conv,canonicalise")):
