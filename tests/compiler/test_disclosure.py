@@ -15,7 +15,7 @@ import pytest
 from moiety.compiler.compile import Compiled, CompileOptions, compile_model
 from moiety.compiler.planning.options import PlanOptions
 from moiety.protocols.errors import BadPlan
-from moiety.runtime.program import Preprocessing, Program, Reduce
+from moiety.runtime.program import AnyStep, Preprocessing, Program, Reduce
 from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support import nets
 
@@ -61,7 +61,7 @@ def without_reduces(program: Program) -> Program:
     it says no more than they do.
     """
     where: dict[int, int] = {}
-    steps = []
+    steps: list[AnyStep] = []
     for index, step in enumerate(program.steps):
         inputs = tuple(where[i] for i in step.inputs)
         if isinstance(step, Reduce):
