@@ -131,15 +131,15 @@ def run_two_party(
     """
     channels = channel_pair(timeout)
 
-    def side(role: Role, function: Callable[[Session], Any]) -> Callable[[], Any]:
+    def side(role: Role, function: Callable[[Session], A]) -> Callable[[], A]:
         prg = None if seed is None else Prg(hashlib.sha256(f"{seed}/{role}".encode()).digest()[:16])
 
-        def body() -> Any:
+        def body() -> A:
             with Workers(threads) as workers:
                 session = open_session(role, channels[role], prg, silent_from, workers, network)
                 if seed is not None:
                     # The digest then covers the protocol alone, not the set-up.
-                    session.channel.digest = hashlib.sha256()  # type: ignore[attr-defined]
+                    channels[role].digest = hashlib.sha256()
                 return function(session)
 
         return body
