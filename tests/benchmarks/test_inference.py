@@ -10,6 +10,7 @@ import time
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
+import numpy.typing as npt
 import pytest
 
 from benchmarks import inference, networks
@@ -19,6 +20,8 @@ from benchmarks.support.profiled_command import Parts, Profile, Watch
 from moiety.protocols.cost import Cost
 from moiety.protocols.network import LAN
 from moiety.runtime.cost import traffic
+from moiety.runtime.program import Program
+from moiety.runtime.program.weights import Weights
 from tests.support.command import Compiled
 
 EVERY_ROW = {"machine", "versions", "kernels_backend", "seed"}
@@ -71,8 +74,10 @@ def test_inference_refuses_a_wrong_result(
     """
     honest = oracle.simulate
 
-    def shifted(*arguments: object) -> oracle.Expected:
-        expected = honest(*arguments)  # type: ignore[arg-type]
+    def shifted(
+        program: Program, weights: Weights, tensor: npt.ArrayLike, simulations: int, seed: int
+    ) -> oracle.Expected:
+        expected = honest(program, weights, tensor, simulations, seed)
         return replace(expected, mean=[mean + 2.0**-14 for mean in expected.mean])
 
     monkeypatch.setattr(oracle, "simulate", shifted)

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import protocols
 from benchmarks.support.harness import VerificationFailed
-from benchmarks.support.parties import two_processes
+from benchmarks.support.parties import Call, two_processes
 from benchmarks.support.protocol_cases import Case, cases
 from moiety.protocols.cost import Cost, SoftSpoken
 
@@ -21,6 +21,16 @@ EVERY_ROW = {"machine", "versions", "kernels_backend", "seed"}
 
 def small_case(word: str) -> Case:
     return next(case for case in cases(300, (2, 7, 8), 32, seed=5) if word in case.name)
+
+
+def measured(word: str) -> tuple[Case, Call]:
+    """A case and one run of it between two processes, whose result is right."""
+    case = small_case(word)
+    with two_processes(pinned=False) as pair:
+        pair.make(case.maker, *case.arguments)
+        call = pair.run(results=True)
+    protocols.verify(case, call, SoftSpoken())
+    return case, call
 
 
 @pytest.mark.parametrize("ot", ["softspoken", "mixed", "silent"])
@@ -47,33 +57,21 @@ def test_every_protocol_is_verified_and_timed(tmp_path: Path, ot: str) -> None:
     "word", ["relu 16 to 28", "truncate exact", "max-pool", "conv 3x3 14x14 128->32 flooded"]
 )
 def test_a_wrong_result_is_not_timed(word: str) -> None:
-    case = small_case(word)
-    with two_processes(pinned=False) as pair:
-        pair.make(case.maker, *case.arguments)
-        call = pair.run(results=True)
+    case, call = measured(word)
+    call.client.result.reshape(-1)[7] ^= np.uint64(2)
+    with pytest.raises(VerificationFailed, match=r"1 of .* values are wrong"):
         protocols.verify(case, call, SoftSpoken())
-        call.client.result.reshape(-1)[7] ^= np.uint64(2)
-        with pytest.raises(VerificationFailed, match=r"1 of .* values are wrong"):
-            protocols.verify(case, call, SoftSpoken())
 
 
 def test_a_wrong_correlation_is_noticed() -> None:
-    case = small_case("correlations of 4")
-    with two_processes(pinned=False) as pair:
-        pair.make(case.maker, *case.arguments)
-        call = pair.run(results=True)
-    protocols.verify(case, call, SoftSpoken())
+    case, call = measured("correlations of 4")
     call.server.result[1][11, 3] ^= 16
     with pytest.raises(VerificationFailed, match="1 of 300 correlations"):
         protocols.verify(case, call, SoftSpoken())
 
 
 def test_undeclared_traffic_is_noticed() -> None:
-    case = small_case("relu 13 to 24")
-    with two_processes(pinned=False) as pair:
-        pair.make(case.maker, *case.arguments)
-        call = pair.run(results=True)
-    protocols.verify(case, call, SoftSpoken())
+    case, call = measured("relu 13 to 24")
     for more in (("C", 1), ("S", 1)):
         wrong = replace(case, declared=case.declared + Cost.of(more))
         with pytest.raises(VerificationFailed, match="declared"):

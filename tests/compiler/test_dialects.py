@@ -10,6 +10,7 @@ import pytest
 
 from moiety.compiler.compile import Compiled, CompileOptions, compile_model
 from moiety.compiler.planning.options import PlanOptions
+from moiety.protocols.arrays import F32
 from moiety.runtime import program as ir
 from moiety.runtime.cost.traffic import image_cost
 from moiety.runtime.intake.pictures import load
@@ -24,7 +25,7 @@ CALIBRATION, IMAGES = (
 )
 
 
-def compiled(model: onnx.ModelProto, folder: Path, images: nets.Floats) -> Compiled:
+def compiled(model: onnx.ModelProto, folder: Path, images: F32) -> Compiled:
     onnx.save(model, folder / "model.onnx")
     return compile_model(
         folder / "model.onnx", images, CompileOptions(PlanOptions(rounding="exact"))

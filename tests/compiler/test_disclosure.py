@@ -4,8 +4,9 @@ make Programs that differ in nothing but the fields that their `disclosed` lists
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 from moiety.compiler.compile import Compiled, CompileOptions, compile_model
 from moiety.compiler.planning.options import PlanOptions
 from moiety.protocols.errors import BadPlan
-from moiety.runtime.program import Preprocessing, Program, Reduce
+from moiety.runtime.program import AnyStep, Preprocessing, Program, Reduce
 from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support import nets
 
@@ -61,7 +62,7 @@ def without_reduces(program: Program) -> Program:
     it says no more than they do.
     """
     where: dict[int, int] = {}
-    steps = []
+    steps: list[AnyStep] = []
     for index, step in enumerate(program.steps):
         inputs = tuple(where[i] for i in step.inputs)
         if isinstance(step, Reduce):
@@ -162,7 +163,9 @@ def test_minimal_disclosure_without_preprocessing_lists_the_images_scale(tmp_pat
     assert sentence.startswith("input scale")
 
 
-@pytest.mark.parametrize("options", [{"target_error": 0.1}, {"bits": 41, "scale": 12}])
-def test_minimal_disclosure_has_widths_of_its_own(options: Any) -> None:
+@pytest.mark.parametrize(
+    "options", [partial(PlanOptions, target_error=0.1), partial(PlanOptions, bits=41, scale=12)]
+)
+def test_minimal_disclosure_has_widths_of_its_own(options: Callable[..., PlanOptions]) -> None:
     with pytest.raises(BadPlan, match="follow from the architecture"):
-        PlanOptions(disclose="minimal", **options)
+        options(disclose="minimal")

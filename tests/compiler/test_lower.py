@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import onnx
@@ -26,7 +27,10 @@ def kinds(program: ir.Program) -> list[str]:
     return [type(step).__name__ for step in program.steps]
 
 
-def only(program: ir.Program, kind: type[Any]) -> list[Any]:
+Step = TypeVar("Step")
+
+
+def only(program: ir.Program, kind: type[Step]) -> list[Step]:
     return [step for step in program.steps if isinstance(step, kind)]
 
 
@@ -174,7 +178,9 @@ class TestNetworks:
             nets.small_inception,
         ],
     )
-    def test_against_onnxruntime(self, build: Any, gammas: Any, tmp_path: Path) -> None:
+    def test_against_onnxruntime(
+        self, build: Callable[..., onnx.ModelProto], gammas: nets.Gammas, tmp_path: Path
+    ) -> None:
         model = build(gammas=gammas)
         onnx.save(model, tmp_path / "m.onnx")
         size = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
@@ -194,10 +200,10 @@ class TestNetworks:
         options = CompileOptions(PlanOptions(rounding="exact"))
         one, two = (compile_model(tmp_path / "m.onnx", images, options) for _ in range(2))
         assert one.program.digest() == two.program.digest()
-        results = [
+        first, second = (
             CleartextExecutor(c.program, c.weights).run(images[0])["logits"] for c in (one, two)
-        ]
-        np.testing.assert_array_equal(*results)
+        )
+        np.testing.assert_array_equal(first, second)
 
     @settings(max_examples=30, deadline=None)
     @given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 11), min_size=2, max_size=9))
@@ -229,12 +235,8 @@ class TestNetworks:
                 case 9 if alike:
                     x = maker.concat(x, alike[-1])
                 case 10 if channels > 1:
-                    limits = {
-                        "starts": (0, 1, 0, 0),
-                        "stops": (1, *maker.shapes[x][1:]),
-                        "steps": (1, 1, 1, 1),
-                    }
-                    x = maker.add("Slice", x, **limits)
+                    stops = (1, *maker.shapes[x][1:])
+                    x = maker.add("Slice", x, starts=(0, 1, 0, 0), stops=stops, steps=(1, 1, 1, 1))
                 case 11:
                     x = maker.add(
                         "Scale",

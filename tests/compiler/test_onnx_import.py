@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -13,9 +10,8 @@ from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.verify import verify
 from moiety.compiler.onnx_import.load import import_onnx
 from moiety.protocols.errors import BadInput, BadModel
-from tests.support.onnx_models import ModelBuilder, run_model
+from tests.support.onnx_models import Build, ModelBuilder, build_model, run_model
 
-Build = Callable[[ModelBuilder], Any]
 B = ModelBuilder
 
 
@@ -23,9 +19,7 @@ def _function(shape: list[int | str], build: Build, opset: int = 17, batch: int 
     """Import what `build` adds to a model on input `x`; ops, shapes and
     values must be onnxruntime's.
     """
-    b = B(shape, opset=opset)
-    built = build(b)
-    model = b.model(*(built if isinstance(built, list) else [built]))
+    model = build_model(shape, build, opset)
     graph = import_onnx(model)
     verify(graph)
     assert graph.outputs == tuple(output.name for output in model.graph.output)
@@ -163,8 +157,8 @@ FORMS: dict[str, tuple[list[int | str], Build]] = {
     ),
     "reducemean-sequence": (["N", 5, 6], lambda b: b.op("ReduceMean", "x", axes=[2])),
     "concat": (IMAGE, lambda b: b.op("Concat", "x", b.op("Relu", "x"), "x", axis=-3)),
-    "split-sizes": (IMAGE, lambda b: b.op("Split", "x", b.ints(1, 3), axis=1, outputs=2)),
-    "split-even": (IMAGE, lambda b: b.op("Split", "x", axis=-3, outputs=2)),
+    "split-sizes": (IMAGE, lambda b: b.multi_op(2, "Split", "x", b.ints(1, 3), axis=1)),
+    "split-even": (IMAGE, lambda b: b.multi_op(2, "Split", "x", axis=-3)),
     "slice": (
         IMAGE,
         lambda b: b.op("Slice", "x", b.ints(1, -7), b.ints(99, 8), b.ints(1, 3), b.ints(2, 3)),
@@ -270,12 +264,12 @@ def test_form_in_other_opsets(name: str, opset: int) -> None:
         (9, IMAGE, lambda b: b.op("Slice", "x", starts=[1], ends=[3], axes=[1])),
         (9, IMAGE, lambda b: b.op("Pad", "x", pads=[0, 0, 1, 2, 0, 0, 0, 3])),
         (9, IMAGE, lambda b: b.op("Dropout", b.op("Relu", "x"), ratio=0.3)),
-        (11, IMAGE, lambda b: b.op("Split", "x", axis=1, split=[1, 3], outputs=2)),
+        (11, IMAGE, lambda b: b.multi_op(2, "Split", "x", axis=1, split=[1, 3])),
         (11, ["N", 4, 1, 1], lambda b: b.op("Squeeze", "x", axes=[2, 3])),
         (11, ["N", 4], lambda b: b.op("Unsqueeze", "x", axes=[2, 3])),
         (11, ["N", 4], lambda b: b.op("Softmax", "x")),
         (18, IMAGE, lambda b: b.op("ReduceMean", "x", b.ints(2, 3), keepdims=0)),
-        (18, IMAGE, lambda b: b.op("Split", "x", axis=2, num_outputs=2, outputs=2)),
+        (18, IMAGE, lambda b: b.multi_op(2, "Split", "x", axis=2, num_outputs=2)),
         (18, IMAGE, lambda b: b.op("Pad", "x", b.ints(1, 2, 0, 3), "", b.ints(2, 3))),
         (
             19,
@@ -339,7 +333,7 @@ def test_shape_arithmetic_folds() -> None:
 
 def test_constant_nodes_and_constant_conditions() -> None:
     b = B(["N", 1, 4])
-    (value,) = [b.op("Constant", value=numpy_helper.from_array(np.array([2.0], np.float32)))]
+    value = b.op("Constant", value=numpy_helper.from_array(np.array([2.0], np.float32)))
     rank = b.op("Size", b.op("Shape", "x"))
     condition = b.op("Equal", rank, b.constant(3, np.int64))
     then = helper.make_graph(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -15,9 +13,8 @@ from onnx import TensorProto, helper
 from moiety.compiler.ir.verify import verify
 from moiety.compiler.onnx_import.load import import_onnx
 from moiety.protocols.errors import BadInput, BadModel, MoietyError
-from tests.support.onnx_models import ModelBuilder
+from tests.support.onnx_models import Build, ModelBuilder, build_model
 
-Build = Callable[[ModelBuilder], Any]
 B = ModelBuilder
 
 IMAGE: list[int | str] = ["N", 4, 9, 8]
@@ -119,12 +116,12 @@ IMAGE: list[int | str] = ["N", 4, 9, 8]
         ),
         (
             IMAGE,
-            lambda b: b.op(
+            lambda b: b.multi_op(
+                3,
                 "BatchNormalization",
                 "x",
                 *[b.constant(b.normal(4) + 5)] * 4,
                 training_mode=1,
-                outputs=3,
             )[0],
             "training",
         ),
@@ -138,10 +135,9 @@ IMAGE: list[int | str] = ["N", 4, 9, 8]
 def test_refusals_name_the_node_and_what_to_do(
     shape: list[int | str], build: Build, message: str
 ) -> None:
-    b = B(shape)
-    last = build(b)
+    model = build_model(shape, build)
     with pytest.raises(BadModel, match=message):
-        import_onnx(b.model(*(last if isinstance(last, list) else [last])))
+        import_onnx(model)
 
 
 def test_data_dependent_control_flow() -> None:
@@ -188,7 +184,7 @@ def test_integer_input_and_opsets_and_domains() -> None:
     with pytest.raises(BadModel, match=r"opset 7.*opset_version=17"):
         import_onnx(b.model())
     b = B(["N", 4])
-    b.op("FusedConv", "x", domain="com.microsoft")
+    b.nodes.append(helper.make_node("FusedConv", ["x"], ["y"], domain="com.microsoft"))
     model = b.model()
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     with pytest.raises(BadModel, match=r"com\.microsoft\.FusedConv.*custom operators"):

@@ -4,46 +4,84 @@ the errors of ill-fitting nodes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
 import numpy as np
 import onnx
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from moiety.compiler.ir.evaluate import random_feeds, run_graph, same_function
-from moiety.compiler.ir.graph import Graph, Node
+from moiety.compiler.ir.graph import Array, Graph, Node, Shape
 from moiety.compiler.ir.ops import OPS
 from moiety.compiler.ir.shapes import infer_shapes, rebuilt
 from moiety.compiler.ir.to_onnx import to_onnx
 from moiety.compiler.ir.verify import verify
+from moiety.protocols.arrays import F32
 from moiety.protocols.errors import ContractViolation
+from tests.support.geometry import Geometry, Pads, Pair, geometries, pairs
 from tests.support.onnx_models import run_model
 
 RNG = np.random.default_rng(0)
 
 
-def _normal(*shape: int) -> np.ndarray:
+def _normal(*shape: int) -> F32:
     return RNG.standard_normal(shape).astype(np.float32)
 
 
-def _conv(shape=(5, 4, 3, 3), strides=(1, 1), pads=(0, 0, 0, 0), dilations=(1, 1), groups=1):
+@dataclass(frozen=True)
+class Case:
+    """One node over inputs x0, x1, ..., whose shapes stand here without the batch."""
+
+    op: str
+    shapes: Sequence[Shape]
+    attrs: Mapping[str, object] = field(default_factory=dict)
+    consts: Mapping[str, Array] = field(default_factory=dict)
+
+    def graph(self) -> Graph:
+        """The node alone, its output `y`."""
+        inputs = tuple(f"x{index}" for index in range(len(self.shapes)))
+        nodes = (Node(self.op, "node", inputs, "y", self.attrs, self.consts),)
+        batched = {name: (1, *shape) for name, shape in zip(inputs, self.shapes, strict=True)}
+        return Graph("single", inputs, ("y",), nodes, infer_shapes(nodes, batched))
+
+
+def _conv(
+    weight: Shape = (5, 4, 3, 3),
+    strides: Pair = (1, 1),
+    pads: Pads = (0, 0, 0, 0),
+    dilations: Pair = (1, 1),
+    groups: int = 1,
+) -> Case:
     attrs = {"strides": strides, "pads": pads, "dilations": dilations, "groups": groups}
-    return "Conv", [(4, 9, 8)], attrs, {"weight": _normal(*shape), "bias": _normal(shape[0])}
+    consts = {"weight": _normal(*weight), "bias": _normal(weight[0])}
+    return Case("Conv", [(4, 9, 8)], attrs, consts)
 
 
-def _pool(op, kernel=(3, 2), strides=(2, 1), pads=(1, 0, 2, 1), **attrs):
-    return op, [(4, 9, 8)], {"kernel": kernel, "strides": strides, "pads": pads, **attrs}, {}
+def _maxpool(kernel: Pair = (3, 2), strides: Pair = (2, 1), pads: Pads = (1, 0, 2, 1)) -> Case:
+    return Case("MaxPool", [(4, 9, 8)], {"kernel": kernel, "strides": strides, "pads": pads})
+
+
+def _avgpool(
+    count_include_pad: bool,
+    kernel: Pair = (3, 2),
+    strides: Pair = (2, 1),
+    pads: Pads = (1, 0, 2, 1),
+) -> Case:
+    attrs = {"kernel": kernel, "strides": strides, "pads": pads}
+    return Case("AvgPool", [(4, 9, 8)], {**attrs, "count_include_pad": count_include_pad})
 
 
 AFFINE = {"scale": _normal(4), "shift": _normal(4)}
-CASES = {
+CASES: dict[str, Case] = {
     "conv": _conv(),
     "conv-1x1": _conv((7, 4, 1, 1)),
     "conv-strided-padded": _conv((6, 4, 3, 2), (2, 3), (1, 0, 2, 1)),
     "conv-dilated": _conv((3, 4, 2, 3), dilations=(3, 2), pads=(1, 2, 0, 1)),
     "conv-groups": _conv((6, 2, 3, 3), groups=2),
     "conv-depthwise": _conv((8, 1, 3, 3), (2, 2), (1, 1, 1, 1), groups=4),
-    "convtranspose": (
+    "convtranspose": Case(
         "ConvTranspose",
         [(4, 5, 3)],
         {
@@ -55,52 +93,40 @@ CASES = {
         },
         {"weight": _normal(4, 3, 2, 3), "bias": _normal(6)},
     ),
-    "upsample": ("Upsample", [(2, 3, 4)], {"factors": (3, 2)}, {}),
-    "gemm": ("Gemm", [(7,)], {}, {"weight": _normal(3, 7), "bias": _normal(3)}),
-    "scale": ("Scale", [(4, 3, 2)], {}, AFFINE),
-    "scale-vector": ("Scale", [(4,)], {}, AFFINE),
-    "addconst": ("AddConst", [(4, 3, 2)], {}, {"value": _normal(1, 4, 1, 2)}),
-    "relu": ("Relu", [(4, 3)], {}, {}),
-    "affine-relu": ("AffineRelu", [(4, 3, 3)], {}, AFFINE),
-    "clip": ("Clip", [(4, 3)], {"min": 0.0, "max": 0.5}, {}),
-    "maxpool": _pool("MaxPool"),
-    "avgpool-exclude": _pool("AvgPool", count_include_pad=False),
-    "avgpool-include": _pool("AvgPool", count_include_pad=True),
-    "avgpool-global": _pool("AvgPool", (9, 8), (1, 1), (0, 0, 0, 0), count_include_pad=False),
-    "concat": ("Concat", [(2, 3), (4, 3), (1, 3)], {"axis": 1}, {}),
-    "slice": ("Slice", [(6, 5)], {"starts": (0, 1, 0), "stops": (1, 6, 5), "steps": (1, 2, 3)}, {}),
-    "add": ("Add", [(4, 3), (4, 3)], {}, {}),
-    "sub": ("Sub", [(4, 3), (4, 3)], {}, {}),
-    "reshape": ("Reshape", [(4, 6)], {"shape": (1, 2, 12)}, {}),
-    "transpose": ("Transpose", [(4, 6, 2)], {"perm": (0, 3, 1, 2)}, {}),
-    "pad": ("Pad", [(4, 3, 2)], {"pads": ((0, 0), (1, 0), (0, 2), (3, 1))}, {}),
-    "sigmoid": ("Sigmoid", [(4,)], {}, {}),
-    "softmax": ("Softmax", [(4, 3)], {"axis": 1}, {}),
+    "upsample": Case("Upsample", [(2, 3, 4)], {"factors": (3, 2)}),
+    "gemm": Case("Gemm", [(7,)], {}, {"weight": _normal(3, 7), "bias": _normal(3)}),
+    "scale": Case("Scale", [(4, 3, 2)], {}, AFFINE),
+    "scale-vector": Case("Scale", [(4,)], {}, AFFINE),
+    "addconst": Case("AddConst", [(4, 3, 2)], {}, {"value": _normal(1, 4, 1, 2)}),
+    "relu": Case("Relu", [(4, 3)]),
+    "affine-relu": Case("AffineRelu", [(4, 3, 3)], {}, AFFINE),
+    "clip": Case("Clip", [(4, 3)], {"min": 0.0, "max": 0.5}),
+    "maxpool": _maxpool(),
+    "avgpool-exclude": _avgpool(False),
+    "avgpool-include": _avgpool(True),
+    "avgpool-global": _avgpool(False, (9, 8), (1, 1), (0, 0, 0, 0)),
+    "concat": Case("Concat", [(2, 3), (4, 3), (1, 3)], {"axis": 1}),
+    "slice": Case("Slice", [(6, 5)], {"starts": (0, 1, 0), "stops": (1, 6, 5), "steps": (1, 2, 3)}),
+    "add": Case("Add", [(4, 3), (4, 3)]),
+    "sub": Case("Sub", [(4, 3), (4, 3)]),
+    "reshape": Case("Reshape", [(4, 6)], {"shape": (1, 2, 12)}),
+    "transpose": Case("Transpose", [(4, 6, 2)], {"perm": (0, 3, 1, 2)}),
+    "pad": Case("Pad", [(4, 3, 2)], {"pads": ((0, 0), (1, 0), (0, 2), (3, 1))}),
+    "sigmoid": Case("Sigmoid", [(4,)]),
+    "softmax": Case("Softmax", [(4, 3)], {"axis": 1}),
 }
 
 
-def single(op, shapes, attrs, consts) -> Graph:
-    inputs = tuple(f"x{index}" for index in range(len(shapes)))
-    nodes = (Node(op, "node", inputs, "y", attrs, consts),)
-    return Graph(
-        "single",
-        inputs,
-        ("y",),
-        nodes,
-        infer_shapes(nodes, {n: (1, *s) for n, s in zip(inputs, shapes, strict=True)}),
-    )
-
-
 def test_every_op_has_a_case() -> None:
-    assert {case[0] for case in CASES.values()} == set(OPS)
+    assert {case.op for case in CASES.values()} == set(OPS)
 
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_op_equals_onnxruntime(name: str, dtype: type) -> None:
-    graph = single(*CASES[name])
+    graph = CASES[name].graph()
     verify(graph)
-    feeds = {
+    feeds: dict[str, Array] = {
         v: np.random.default_rng(1).standard_normal((3, *graph.shapes[v][1:])).astype(dtype)
         for v in graph.inputs
     }
@@ -114,24 +140,22 @@ def test_op_equals_onnxruntime(name: str, dtype: type) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(data=st.data())
-def test_random_convolutions(data: st.DataObject) -> None:
-    draw = data.draw
-    groups, depth, filters = (
-        draw(st.integers(1, 3)),
-        draw(st.integers(1, 3)),
-        draw(st.integers(1, 3)),
-    )
-    kernel, strides, dilations = (
-        tuple(draw(st.integers(1, 3)) for _ in range(2)) for _ in range(3)
-    )
-    pads = tuple(draw(st.integers(0, 2)) for _ in range(4))
-    attrs = {"strides": strides, "pads": pads, "dilations": dilations, "groups": groups}
-    consts = {
-        "weight": _normal(groups * filters, depth, *kernel),
-        "bias": _normal(groups * filters),
-    }
-    graph = single("Conv", [(groups * depth, 9, 8)], attrs, consts)
+@given(geometry=geometries(), room=pairs(0, 8))
+def test_random_convolutions(geometry: Geometry, room: Pair) -> None:
+    graph = Case(
+        "Conv",
+        [(geometry.channels, geometry.least_size[0] + room[0], geometry.least_size[1] + room[1])],
+        {
+            "strides": geometry.strides,
+            "pads": geometry.pads,
+            "dilations": geometry.dilations,
+            "groups": geometry.groups,
+        },
+        {
+            "weight": _normal(geometry.outputs, geometry.depth, *geometry.kernel),
+            "bias": _normal(geometry.outputs),
+        },
+    ).graph()
     feeds = random_feeds(graph, np.random.default_rng(2))
     np.testing.assert_allclose(
         run_graph(graph, feeds)["y"], run_model(to_onnx(graph), feeds)[0], rtol=1e-4, atol=1e-5
@@ -158,21 +182,21 @@ def test_to_onnx_returns_any_value_and_is_valid() -> None:
 @pytest.mark.parametrize(
     ("case", "message"),
     [
-        (("Conv", [(3, 9, 8)], CASES["conv"][2], CASES["conv"][3]), "does not fit"),
-        (("Gemm", [(6,)], {}, CASES["gemm"][3]), "does not fit"),
-        (("Add", [(4, 3), (4, 1)], {}, {}), "one shape"),
-        (("Transpose", [(4, 3)], {"perm": (1, 0, 2)}, {}), "batch axis"),
-        (("Reshape", [(4, 3)], {"shape": (12,)}, {}), "keep the batch"),
-        (("Slice", [(4,)], {"starts": (0, 3), "stops": (1, 3), "steps": (1, 1)}, {}), "empty"),
-        (("Scale", [(5,)], {}, AFFINE), "scale must be"),
-        (_pool("MaxPool", (2, 2), (1, 1), (2, 0, 0, 0)), "smaller than the kernel"),
+        (Case("Conv", [(3, 9, 8)], CASES["conv"].attrs, CASES["conv"].consts), "does not fit"),
+        (Case("Gemm", [(6,)], {}, CASES["gemm"].consts), "does not fit"),
+        (Case("Add", [(4, 3), (4, 1)]), "one shape"),
+        (Case("Transpose", [(4, 3)], {"perm": (1, 0, 2)}), "batch axis"),
+        (Case("Reshape", [(4, 3)], {"shape": (12,)}), "keep the batch"),
+        (Case("Slice", [(4,)], {"starts": (0, 3), "stops": (1, 3), "steps": (1, 1)}), "empty"),
+        (Case("Scale", [(5,)], {}, AFFINE), "scale must be"),
+        (_maxpool((2, 2), (1, 1), (2, 0, 0, 0)), "smaller than the kernel"),
         (_conv((2, 4, 11, 3)), "larger than the padded input"),
-        (("Tanh", [(4,)], {}, {}), "no operator"),
+        (Case("Tanh", [(4,)]), "no operator"),
     ],
 )
-def test_ill_fitting_nodes_are_named(case: tuple, message: str) -> None:
+def test_ill_fitting_nodes_are_named(case: Case, message: str) -> None:
     with pytest.raises(ContractViolation, match=message) as caught:
-        single(*case)
+        case.graph()
     assert "node" in str(caught.value)
 
 
@@ -202,8 +226,8 @@ def test_verify_finds_broken_graphs() -> None:
 
 
 def test_same_function_tells_graphs_apart() -> None:
-    graph = single(*CASES["conv"])
-    other = single(*CASES["conv-1x1"])
+    graph = CASES["conv"].graph()
+    other = CASES["conv-1x1"].graph()
     weight = graph.nodes[0].consts["weight"].copy()
     weight[0, 0, 0, 0] += 0.1
     changed = rebuilt(
@@ -216,4 +240,4 @@ def test_same_function_tells_graphs_apart() -> None:
 
 def test_run_graph_checks_its_feeds() -> None:
     with pytest.raises(ContractViolation, match="needs shape"):
-        run_graph(single(*CASES["relu"]), {"x0": np.zeros((1, 3, 4), np.float32)})
+        run_graph(CASES["relu"].graph(), {"x0": np.zeros((1, 3, 4), np.float32)})

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from moiety.compiler.ir.evaluate import random_feeds, run_graph
 from moiety.compiler.ir.graph import Graph, Node
 from moiety.compiler.passes.normal_form import check_normal_form
+from tests.support.geometry import Geometry, Pair, geometries, pairs
+from tests.support.onnx_models import Attribute
 from tests.support.onnx_models import ModelBuilder as B
 from tests.support.passes import IMAGE, after, build, golden, ops
 
@@ -241,11 +241,12 @@ def test_fold_batchnorm_needs_the_only_use() -> None:
 
 
 def test_relu_after_maxpool() -> None:
-    pool = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+    def add(b: B) -> str:
+        window = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+        return b.op("MaxPool", b.op("Relu", "x"), **window)
+
     golden(
-        after(
-            build(IMAGE, lambda b: b.op("MaxPool", b.op("Relu", "x"), **pool)), "relu-after-maxpool"
-        ),
+        after(build(IMAGE, add), "relu-after-maxpool"),
         """
         x: 1x4x8x8 = input
         v1.maxpool: 1x4x4x4 = MaxPool(x, kernel=(3,3), strides=(2,2), pads=(1,1,1,1))
@@ -272,7 +273,7 @@ def test_relu_after_maxpool_looks_at_signs_only_when_told(positive: bool) -> Non
 
 
 def test_pool_before_conv() -> None:
-    def add(b: B, **pool: Any) -> str:
+    def add(b: B, **pool: Attribute) -> str:
         return b.op(
             "AveragePool", b.conv("x", 4, 6, 1, bias=True, group=2), kernel_shape=[2, 2], **pool
         )
@@ -320,7 +321,7 @@ def test_clip_to_relu() -> None:
 # --------------------------------------------------------------------------------- absorb-batchnorm
 
 
-def _absorbed(add: Callable[[B, str], Any]) -> bool:
+def _absorbed(add: Callable[[B, str], str | list[str]]) -> bool:
     graph = after(
         build(IMAGE, lambda b: add(b, b.op("Relu", b.batchnorm("x", 4)))), "absorb-batchnorm"
     )
@@ -378,7 +379,7 @@ def test_absorb_batchnorm_text() -> None:
         (
             True,
             lambda b, y: b.conv(
-                b.op("Concat", *b.op("Split", y, axis=2, outputs=2), axis=2), 4, 2, 1
+                b.op("Concat", *b.multi_op(2, "Split", y, axis=2), axis=2), 4, 2, 1
             ),
         ),
         (False, lambda b, y: [b.conv(y, 4, 2, 1), y]),
@@ -392,7 +393,9 @@ def test_absorb_batchnorm_text() -> None:
         (False, lambda b, y: b.op("GlobalAveragePool", y)),
     ],
 )
-def test_absorb_batchnorm_follows_every_use(absorbed: bool, add: Callable[[B, str], Any]) -> None:
+def test_absorb_batchnorm_follows_every_use(
+    absorbed: bool, add: Callable[[B, str], str | list[str]]
+) -> None:
     assert _absorbed(add) is absorbed
 
 
@@ -426,27 +429,21 @@ def test_strided_conv_text() -> None:
 
 
 @settings(max_examples=120, deadline=None)
-@given(data=st.data())
-def test_strided_conv_on_random_geometry(data: st.DataObject) -> None:
-    draw = data.draw
-    groups, depth, filters = (
-        draw(st.integers(1, 3)),
-        draw(st.integers(1, 2)),
-        draw(st.integers(1, 2)),
-    )
-    kernel = tuple(draw(st.integers(1, 4)) for _ in range(2))
-    strides = [draw(st.integers(1, 4)) for _ in range(2)]
-    dilations = [draw(st.integers(1, 4)) for _ in range(2)]
-    pads = [draw(st.integers(0, 3)) for _ in range(4)]
-    least = [
-        max(1, (kernel[i] - 1) * dilations[i] + 1 - pads[i] - pads[i + 2]) for i in range(2)
-    ]  # one window fits
-    size: list[int | str] = ["N", groups * depth, *(low + draw(st.integers(0, 9)) for low in least)]
-    attrs = {"strides": strides, "dilations": dilations, "pads": pads}
+@given(geometry=geometries(), room=pairs(0, 9))
+def test_strided_conv_on_random_geometry(geometry: Geometry, room: Pair) -> None:
+    size = (least + more for least, more in zip(geometry.least_size, room, strict=True))
     graph = build(
-        size,
+        ["N", geometry.channels, *size],
         lambda b: b.conv(
-            "x", groups * depth, groups * filters, kernel, bias=True, group=groups, **attrs
+            "x",
+            geometry.channels,
+            geometry.outputs,
+            geometry.kernel,
+            bias=True,
+            group=geometry.groups,
+            strides=geometry.strides,
+            dilations=geometry.dilations,
+            pads=geometry.pads,
         ),
     )
     for result in (after(graph, "strided-conv"), after(graph, "strided-conv,canonicalise")):

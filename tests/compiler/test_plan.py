@@ -5,8 +5,10 @@ float meaning of small graphs.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import msgspec
 import numpy as np
@@ -14,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moiety.compiler.compile import CompileOptions, compile_graph
+from moiety.compiler.compile import Compiled, CompileOptions, compile_graph
 from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.ops.pooling import window_factors
 from moiety.compiler.ir.scale_fields import Classes
@@ -24,6 +26,7 @@ from moiety.compiler.planning.options import USUAL_ERROR, PlanOptions
 from moiety.compiler.planning.plan import make_plan
 from moiety.compiler.planning.ranges import KINDS, Ranges, calibrate, measurements
 from moiety.compiler.planning.scales import propagate
+from moiety.protocols.arrays import F64
 from moiety.protocols.errors import BadArtifact, BadInput, BadModel, BadPlan
 from moiety.runtime import program as ir
 from moiety.runtime.program.cleartext import CleartextExecutor
@@ -41,20 +44,23 @@ class TestOptions:
     @pytest.mark.parametrize(
         "options",
         [
-            {"activation_bits": 3},
-            {"weight_bits": 40},
-            {"margin_bits": 0},
-            {"rounding": "nearest"},
-            {"bits": 41},
-            {"scale": 12},
-            {"bits": 12, "scale": 12},
-            {"bits": 70, "scale": 12},
-            {"floor_fraction": 1.5},
+            partial(PlanOptions, activation_bits=3),
+            partial(PlanOptions, weight_bits=40),
+            partial(PlanOptions, margin_bits=0),
+            partial(PlanOptions, rounding=cast(ir.Rounding, "nearest")),
+            partial(PlanOptions, bits=41),
+            partial(PlanOptions, scale=12),
+            partial(PlanOptions, bits=12, scale=12),
+            partial(PlanOptions, bits=70, scale=12),
+            partial(PlanOptions, floor_fraction=1.5),
+            partial(PlanOptions, target_error=0.0),
+            partial(PlanOptions, target_error=0.1, relative_error=0.1),
+            partial(PlanOptions, relative_error=0.1, bits=41, scale=12),
         ],
     )
-    def test_impossible_options(self, options: Any) -> None:
+    def test_impossible_options(self, options: Callable[[], PlanOptions]) -> None:
         with pytest.raises(BadPlan):
-            PlanOptions(**options)
+            options()
 
     def test_choices_leave_the_rest_to_the_planner(self) -> None:
         """Widths are searched for where none are given."""
@@ -84,7 +90,7 @@ class TestShifts:
 
 
 class TestCalibration:
-    def graph(self) -> Any:
+    def graph(self) -> GraphMaker:
         maker = GraphMaker(2, 4, 4)
         maker.conv(maker.add("Relu", maker.conv("x", 3)), 2)
         return maker
@@ -209,7 +215,8 @@ class TestFields:
         maker = GraphMaker(1, size, size)
         x = maker.pool("AvgPool", "x", kernel, stride, pad, include=False)
         graph = maker.graph()
-        factors = window_factors(graph, graph.producer(x))  # type: ignore[arg-type]
+        (pool,) = graph.nodes
+        factors = window_factors(graph, pool)
         for axis, per_axis in enumerate(factors.per_axis):
             ones = np.pad(np.ones(size), pad)
             counts = [
@@ -220,11 +227,11 @@ class TestFields:
 
 
 class TestGates:
-    def layer(self, gain: Any, shift: Any, pad: int = 1, **options: Any) -> Any:
+    def layer(self, gain: F64, shift: F64, pad: int) -> Compiled:
         maker = GraphMaker(2, 6, 6, seed=4)
         x = maker.conv("x", len(gain))
         maker.conv(maker.affine_relu(x, gain, shift), 3, pad=pad)
-        compiled, _ = compile_and_compare(maker, **options)
+        compiled, _ = compile_and_compare(maker)
         return compiled
 
     @pytest.mark.parametrize("pad", [0, 1])
@@ -372,7 +379,7 @@ class TestDisclosure:
     def test_two_weight_sets_differ_in_nothing_undisclosed(self) -> None:
         """Shifts, and what follows from them: ring widths and lattice parameters."""
 
-        def public(program: ir.Program) -> Any:
+        def public(program: ir.Program) -> dict[str, object]:
             tree = msgspec.to_builtins(program)
             for step in tree["steps"]:
                 for field in ("bits", "shift", "rlwe"):

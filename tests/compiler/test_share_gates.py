@@ -11,27 +11,29 @@ import numpy as np
 import onnx
 import pytest
 
-from moiety.compiler.compile import CompileOptions, compile_model
+from moiety.compiler.compile import Compiled, CompileOptions, compile_model
 from moiety.compiler.planning.options import PlanOptions
 from moiety.protocols import ring
+from moiety.protocols.arrays import F32
 from moiety.protocols.compare.digits import MAX_THRESHOLDS
 from moiety.protocols.compare.relu import gates
 from moiety.runtime import program as ir
 from moiety.runtime.cost.traffic import image_cost
-from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
 from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support import nets
 from tests.support.two_party import run_two_party, share
+from tests.support.whole_run import check_whole_run
 
 
-def compiled(tmp_path: Path, builder: str, share_gates: bool, **options: object):
+def compiled(tmp_path: Path, builder: str, share_gates: bool) -> tuple[Compiled, F32]:
+    """A network of hostile batch norms, and images that its calibration has not seen."""
     model = tmp_path / f"{builder}.onnx"
     onnx.save(nets.NETWORKS[builder](gammas="hostile"), model)
     channels = onnx.load(model).graph.input[0].type.tensor_type.shape.dim
     shape = tuple(d.dim_value for d in channels)[1:]
     images = nets.random_images(shape, 12, seed=3)
-    plan = PlanOptions(rounding="exact", share_gates=share_gates, **options)  # type: ignore[arg-type]
-    return compile_model(model, images, CompileOptions(plan)), nets.random_images(shape, 3, seed=4)
+    options = CompileOptions(PlanOptions(rounding="exact", share_gates=share_gates))
+    return compile_model(model, images, options), nets.random_images(shape, 3, seed=4)
 
 
 @pytest.mark.parametrize("builder", sorted(nets.NETWORKS))
@@ -51,24 +53,7 @@ def test_dense_blocks_share_and_save(tmp_path: Path) -> None:
     made = [s for s in shared.program.steps if isinstance(s, ir.Gates)]
     assert any(s.shape[0] > 1 for s in made)
     assert image_cost(shared.program).total < image_cost(plain.program).total
-    outcome = run_two_party(
-        server_of(shared), lambda s: ClientExecutor(shared.program).run(s, images[0])
-    )
-    (outputs, cost) = outcome.client
-    oracle = CleartextExecutor(shared.program, shared.weights).run_integers(images[0])
-    for output, expected in zip(outputs, oracle.values(), strict=True):
-        np.testing.assert_array_equal(output.integers, expected)
-    declared = image_cost(shared.program)
-    assert (cost.total.sent, cost.total.received) == (declared.up, declared.down)
-
-
-def server_of(result):
-    def body(session):
-        executor = ServerExecutor(result.program, result.weights)
-        executor.prepare()
-        return executor.run(session)
-
-    return body
+    check_whole_run(shared.program, shared.weights, images[0])
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, MAX_THRESHOLDS])

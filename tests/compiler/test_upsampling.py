@@ -4,10 +4,10 @@ the passes, the compiled Program.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,66 +20,72 @@ from moiety.compiler.passes.manager import optimise
 from moiety.compiler.passes.normal_form import check_normal_form
 from moiety.protocols.errors import BadModel
 from moiety.runtime.program.cleartext import CleartextExecutor
+from tests.support.geometry import Geometry, Pair, geometries, pairs
 from tests.support.graphs import PRECISE
+from tests.support.onnx_models import Build, build_model, run_model
 from tests.support.onnx_models import ModelBuilder as B
-from tests.support.onnx_models import run_model
 from tests.support.passes import IMAGE, after, build, golden, ops
 
-Build = Callable[[B], Any]
+Form = Callable[[B], str]
+"""Adds nodes that read `x`, and returns the value they make."""
 
 
 def resized(
-    b: B, *factors: float, sizes: list[int] | None = None, x: str = "x", **attrs: Any
+    b: B,
+    *factors: float,
+    mode: str,
+    where: str | None = None,
+    rounding: str | None = None,
+    sizes: Sequence[int] = (),
+    x: str = "x",
 ) -> str:
-    if sizes is not None:
-        return str(b.op("Resize", x, "", "", b.ints(*sizes), **attrs))
-    return str(b.op("Resize", x, "", b.constant([1, 1, *factors], np.float32), **attrs))
+    """A Resize by `factors`, or to `sizes`; what is None is left to ONNX's default."""
+    written = {"mode": mode, "coordinate_transformation_mode": where, "nearest_mode": rounding}
+    attrs = {name: choice for name, choice in written.items() if choice is not None}
+    if sizes:
+        return b.op("Resize", x, "", "", b.ints(*sizes), **attrs)
+    return b.op("Resize", x, "", b.constant([1, 1, *factors], np.float32), **attrs)
 
 
-def nearest(b: B, x: str, factor: int = 2) -> str:
-    how = {
-        "mode": "nearest",
-        "coordinate_transformation_mode": "asymmetric",
-        "nearest_mode": "floor",
-    }
-    return resized(b, factor, factor, x=x, **how)
+def nearest(b: B, x: str, factors: Pair = (2, 2)) -> str:
+    """Every pixel repeated."""
+    return resized(b, *factors, x=x, mode="nearest", where="asymmetric", rounding="floor")
 
 
-HALF, ASYMMETRIC, CORNERS = (
-    {"coordinate_transformation_mode": mode}
-    for mode in ("half_pixel", "asymmetric", "align_corners")
-)
+def between_pixels(where: str, rounding: str) -> Form:
+    """Nearest pixels at factors that are not integers."""
+    return lambda b: resized(b, 1.6, 0.7, mode="nearest", where=where, rounding=rounding)
+
+
+def linear(factor: int) -> Form:
+    return lambda b: resized(b, factor, factor, mode="linear", where="half_pixel")
+
+
+PLACES = ("half_pixel", "asymmetric", "align_corners")
 ROUNDINGS = ("floor", "ceil", "round_prefer_floor", "round_prefer_ceil")
 
-FORMS: dict[str, Build] = {
+FORMS: dict[str, Form] = {
     "nearest": lambda b: nearest(b, "x"),
     "nearest-default": lambda b: resized(b, 3, 2, mode="nearest"),
     "nearest-sizes": lambda b: resized(b, sizes=[1, 4, 16, 24], mode="nearest"),
     "nearest-odd-sizes": lambda b: resized(b, sizes=[1, 4, 11, 5], mode="nearest"),
-    "nearest-smaller": lambda b: resized(b, 0.5, 0.25, mode="nearest", **ASYMMETRIC),
+    "nearest-smaller": lambda b: resized(b, 0.5, 0.25, mode="nearest", where="asymmetric"),
     **{
-        f"nearest-{where['coordinate_transformation_mode']}-{how}": (
-            lambda b, where=where, how=how: resized(
-                b, 1.6, 0.7, mode="nearest", nearest_mode=how, **where
-            )
-        )
-        for where in (HALF, ASYMMETRIC, CORNERS)
-        for how in ROUNDINGS
+        f"nearest-{where}-{rounding}": between_pixels(where, rounding)
+        for where in PLACES
+        for rounding in ROUNDINGS
     },
-    **{
-        f"linear-half-{f}": lambda b, f=f: resized(b, f, f, mode="linear", **HALF)
-        for f in (2, 3, 4, 5)
-    },
-    "linear-half-mixed": lambda b: resized(b, 2, 3, mode="linear", **HALF),
-    "linear-rows": lambda b: resized(b, 4, 1, mode="linear", **HALF),
-    "linear-pytorch": lambda b: resized(
-        b, 2, 2, mode="linear", coordinate_transformation_mode="pytorch_half_pixel"
+    **{f"linear-half-{factor}": linear(factor) for factor in (2, 3, 4, 5)},
+    "linear-half-mixed": lambda b: resized(b, 2, 3, mode="linear", where="half_pixel"),
+    "linear-rows": lambda b: resized(b, 4, 1, mode="linear", where="half_pixel"),
+    "linear-pytorch": lambda b: resized(b, 2, 2, mode="linear", where="pytorch_half_pixel"),
+    "linear-asymmetric": lambda b: resized(b, 2, 3, mode="linear", where="asymmetric"),
+    "linear-corners": lambda b: resized(
+        b, sizes=[1, 4, 15, 22], mode="linear", where="align_corners"
     ),
-    "linear-asymmetric": lambda b: resized(b, 2, 3, mode="linear", **ASYMMETRIC),
-    "linear-corners": lambda b: resized(b, sizes=[1, 4, 15, 22], mode="linear", **CORNERS),
-    "linear-smaller": lambda b: resized(b, 0.5, 0.25, mode="linear", **HALF),
+    "linear-smaller": lambda b: resized(b, 0.5, 0.25, mode="linear", where="half_pixel"),
     "linear-from-one-pixel": lambda b: resized(
-        b, sizes=[1, 4, 8, 6], x=b.op("GlobalAveragePool", "x"), mode="linear", **HALF
+        b, sizes=[1, 4, 8, 6], x=b.op("GlobalAveragePool", "x"), mode="linear", where="half_pixel"
     ),
     "tile": lambda b: b.op("Tile", "x", b.ints(1, 2, 1, 3)),
     "expand": lambda b: b.op("Expand", b.op("GlobalAveragePool", "x"), b.ints(1, 4, 3, 2)),
@@ -123,7 +129,7 @@ FORMS: dict[str, Build] = {
 }
 
 
-def agrees(model: Any, graph: Graph, batch: int = 2) -> None:
+def agrees(model: onnx.ModelProto, graph: Graph, batch: int = 2) -> None:
     x = np.random.default_rng(1).standard_normal((batch, *graph.shapes["x"][1:])).astype(np.float32)
     (expected,) = run_model(model, x)
     found = run_graph(graph, {"x": x})[graph.outputs[0]]
@@ -133,8 +139,7 @@ def agrees(model: Any, graph: Graph, batch: int = 2) -> None:
 
 @pytest.mark.parametrize("name", FORMS)
 def test_import_and_passes_against_onnxruntime(name: str) -> None:
-    b = B(IMAGE)
-    model = b.model(FORMS[name](b))
+    model = build_model(IMAGE, FORMS[name])
     graph = import_onnx(model)
     batch = 1 if "sizes" in name or "corners" in name or "one-pixel" in name else 2
     agrees(model, graph, batch)
@@ -153,7 +158,7 @@ def test_older_opsets(opset: int) -> None:
     ("add", "message"),
     [
         (lambda b: resized(b, 2, 2, mode="cubic"), "mode 'cubic'"),
-        (lambda b: resized(b, 2, 2, mode="linear", **CORNERS), "align_corners=False"),
+        (lambda b: resized(b, 2, 2, mode="linear", where="align_corners"), "align_corners=False"),
         (lambda b: resized(b, 1.5, 1.5, mode="linear"), "integer factors"),
         (lambda b: b.op("Tile", "x", b.ints(2, 1, 1, 1)), "every axis but the batch"),
         (
@@ -237,54 +242,51 @@ def test_batch_norm_before_an_upsample_is_absorbed() -> None:
 
 
 @settings(max_examples=80, deadline=None)
-@given(data=st.data())
-def test_random_geometry(data: st.DataObject) -> None:
-    """Kernels, strides, dilations, pads, groups of ConvTranspose, and of Conv after Upsample."""
-    draw = data.draw
-    groups, depth, filters = (
-        draw(st.integers(1, 2)),
-        draw(st.integers(1, 2)),
-        draw(st.integers(1, 2)),
+@given(geometry=geometries(), size=pairs(1, 5), data=st.data())
+def test_random_transposed_convolutions(
+    geometry: Geometry, size: Pair, data: st.DataObject
+) -> None:
+    extra = [data.draw(st.integers(0, stride - 1)) for stride in geometry.strides]
+    result = [(size[i] - 1) * geometry.strides[i] + geometry.span[i] + extra[i] for i in range(2)]
+    fits = all(result[i] > geometry.pads[i] + geometry.pads[i + 2] for i in range(2))
+    b = B(["N", geometry.channels, *size])
+    weight = b.constant(b.normal(geometry.channels, geometry.filters, *geometry.kernel))
+    b.op(
+        "ConvTranspose",
+        "x",
+        weight,
+        b.constant(b.normal(geometry.outputs)),
+        strides=geometry.strides,
+        output_padding=extra,
+        group=geometry.groups,
+        dilations=geometry.dilations,
+        pads=geometry.pads if fits else [0] * 4,
     )
-    kernel = tuple(draw(st.integers(1, 4)) for _ in range(2))
-    factors = [draw(st.integers(1, 3)) for _ in range(2)]
-    dilations = [draw(st.integers(1, 3)) for _ in range(2)]
-    pads = [draw(st.integers(0, 3)) for _ in range(4)]
-    size = [draw(st.integers(1, 5)) for _ in range(2)]
-    b = B(["N", groups * depth, *size])
-    if draw(st.booleans()):
-        extra = [draw(st.integers(0, stride - 1)) for stride in factors]
-        result = [
-            (size[i] - 1) * factors[i] + (kernel[i] - 1) * dilations[i] + 1 + extra[i]
-            for i in range(2)
-        ]
-        if any(result[i] <= pads[i] + pads[i + 2] for i in range(2)):
-            pads = [0] * 4
-        attrs = {"strides": factors, "output_padding": extra, "group": groups}
-        y = b.op(
-            "ConvTranspose",
-            "x",
-            b.constant(b.normal(groups * depth, filters, *kernel)),
-            b.constant(b.normal(groups * filters)),
-            dilations=dilations,
-            pads=pads,
-            **attrs,
-        )
-    else:
-        extent = [(kernel[i] - 1) * dilations[i] + 1 for i in range(2)]
-        if any(size[i] * factors[i] + pads[i] + pads[i + 2] < extent[i] for i in range(2)):
-            pads = [*extent, *extent]
-        how = {
-            "mode": "nearest",
-            "coordinate_transformation_mode": "asymmetric",
-            "nearest_mode": "floor",
-        }
-        large = resized(b, *factors, **how)
-        attrs = {"dilations": dilations, "pads": pads}
-        y = b.conv(
-            large, groups * depth, groups * filters, kernel, bias=True, group=groups, **attrs
-        )
-    model = b.model(y)
+    rewritten_agrees(b)
+
+
+@settings(max_examples=80, deadline=None)
+@given(geometry=geometries(), size=pairs(1, 5))
+def test_random_convolutions_after_an_upsample(geometry: Geometry, size: Pair) -> None:
+    large = [side * factor for side, factor in zip(size, geometry.strides, strict=True)]
+    fits = all(large[i] >= geometry.least_size[i] for i in range(2))
+    b = B(["N", geometry.channels, *size])
+    b.conv(
+        nearest(b, "x", geometry.strides),
+        geometry.channels,
+        geometry.outputs,
+        geometry.kernel,
+        bias=True,
+        group=geometry.groups,
+        dilations=geometry.dilations,
+        pads=geometry.pads if fits else geometry.span * 2,
+    )
+    rewritten_agrees(b)
+
+
+def rewritten_agrees(b: B) -> None:
+    """The model as imported, and what the passes of upsampling make of it."""
+    model = b.model()
     graph = import_onnx(model)
     agrees(model, graph)
     result_graph = after(graph, "canonicalise,transposed-conv,upsample-into-conv,expand-upsample")

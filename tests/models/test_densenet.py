@@ -24,7 +24,7 @@ from moiety.models import export, train  # noqa: E402  (they need torch)
 from moiety.models.densenet import DenseNet, load_densenet  # noqa: E402
 
 
-def state_of(model: Any) -> dict[str, Any]:
+def state_of(model: DenseNet) -> dict[str, Any]:
     """A network's weights with the batch norms of one that has seen data, not the
     neutral ones of initialisation.
     """

@@ -16,15 +16,12 @@ from onnx import numpy_helper
 
 from moiety.compiler.compile import Compiled, CompileOptions, compile_model
 from moiety.compiler.planning.options import PlanOptions
-from moiety.protocols.session import Session
-from moiety.runtime.cost.traffic import image_cost
-from moiety.runtime.party.executor import ClientExecutor, Revealed, ServerExecutor
-from moiety.runtime.party.metering import RunCost
+from moiety.protocols.arrays import F32
 from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support import nets
 from tests.support.graphs import PRECISE
 from tests.support.onnx_models import ModelBuilder, run_model
-from tests.support.two_party import run_two_party
+from tests.support.whole_run import check_whole_run
 
 EXACT = PlanOptions(rounding="exact")
 
@@ -63,8 +60,8 @@ class Case:
 
     precise: Compiled
     exact: Compiled
-    images: nets.Floats
-    expected: nets.Floats
+    images: F32
+    expected: F32
 
 
 @cache
@@ -99,29 +96,8 @@ def test_fixed_point_is_the_float_network(name: str) -> None:
 
 @pytest.mark.parametrize("name", nets.NETWORKS)
 def test_two_parties_compute_the_oracles_bits(name: str) -> None:
-    two_parties(case(name).exact, case(name).images[0])
-
-
-def two_parties(compiled: Compiled, image: nets.Floats) -> None:
-    """Both parties in this process: every output equal to the oracle's bit for
-    bit, and the traffic as declared.
-    """
-
-    def server(session: Session) -> RunCost:
-        executor = ServerExecutor(compiled.program, compiled.weights)
-        executor.prepare()
-        return executor.run(session)
-
-    def client(session: Session) -> tuple[list[Revealed], RunCost]:
-        return ClientExecutor(compiled.program).run(session, image)
-
-    outputs, cost = run_two_party(server, client).client
-    oracle = CleartextExecutor(compiled.program, compiled.weights).run_integers(image)
-    assert len(outputs) == len(compiled.program.outputs)
-    for index, output in zip(compiled.program.outputs, outputs, strict=True):
-        np.testing.assert_array_equal(output.integers, oracle[index])
-    declared = image_cost(compiled.program)
-    assert (cost.total.sent, cost.total.received) == (declared.up, declared.down)
+    exact = case(name).exact
+    check_whole_run(exact.program, exact.weights, case(name).images[0])
 
 
 def test_signals(tmp_path: Path) -> None:
@@ -142,7 +118,7 @@ def test_signals(tmp_path: Path) -> None:
     found = np.stack([next(iter(executor.run(signal).values())) for signal in signals])
     (expected,) = run_model(model, signals)
     np.testing.assert_allclose(found, expected, atol=0.05 * np.abs(expected).max())
-    two_parties(compiled, signals[0])
+    check_whole_run(compiled.program, compiled.weights, signals[0])
 
 
 def test_segmentation_has_a_logit_per_pixel() -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -18,6 +18,9 @@ from moiety.protocols.linear.planner import plan_linear
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Role, Session
 from tests.support.two_party import MemoryChannel, channel_pair, run_both
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 SEED = b"public seed 0001"
 NO_PADS = (0, 0, 0, 0)
@@ -89,8 +92,8 @@ def bare_session(role: Role, channel: MemoryChannel) -> Session:
 
 
 def both(
-    server: Callable[[Session], Any], client: Callable[[Session], Any]
-) -> tuple[Any, Any, tuple[MemoryChannel, MemoryChannel]]:
+    server: Callable[[Session], A], client: Callable[[Session], B]
+) -> tuple[A, B, tuple[MemoryChannel, MemoryChannel]]:
     channels = channel_pair()
     sessions = [bare_session(role, channel) for role, channel in zip(Role, channels, strict=True)]
     return *run_both(lambda: server(sessions[0]), lambda: client(sessions[1]), channels), channels

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
@@ -27,7 +28,7 @@ class _Rewriter:
             tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer
         }
 
-    def constant(self, array: Any, dtype: Any = np.float32) -> str:
+    def constant(self, array: npt.ArrayLike, dtype: npt.DTypeLike = np.float32) -> str:
         name = f"dialect{len(self.constants)}"
         self.constants[name] = np.asarray(array, dtype)
         return name

@@ -4,15 +4,17 @@ meaning.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from moiety.compiler.compile import Compiled, CompileOptions, compile_graph
 from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.graph import Graph, Node
 from moiety.compiler.ir.shapes import infer_shapes, rebuilt
 from moiety.compiler.planning.options import PlanOptions
+from moiety.protocols.arrays import F32
 from moiety.runtime.program.cleartext import CleartextExecutor
 
 PRECISE = PlanOptions(activation_bits=20, weight_bits=16, rounding="stochastic")
@@ -29,10 +31,16 @@ class GraphMaker:
         self.nodes: list[Node] = []
         self.shapes: dict[str, tuple[int, ...]] = {"x": (1, *shape)}
 
-    def add(self, op: str, *inputs: str, consts: dict[str, Any] | None = None, **attrs: Any) -> str:
+    def add(
+        self,
+        op: str,
+        *inputs: str,
+        consts: Mapping[str, npt.ArrayLike] | None = None,
+        **attrs: object,
+    ) -> str:
         output = f"{op.lower()}{len(self.nodes)}"
-        consts = {name: np.asarray(array, np.float32) for name, array in (consts or {}).items()}
-        node = Node(op, output, inputs, output, attrs, consts)
+        arrays = {name: np.asarray(array, np.float32) for name, array in (consts or {}).items()}
+        node = Node(op, output, inputs, output, attrs, arrays)
         self.nodes.append(node)
         self.shapes |= infer_shapes([node], {value: self.shapes[value] for value in inputs})
         return output
@@ -63,7 +71,9 @@ class GraphMaker:
             "Gemm", x, consts={"weight": weight, "bias": self.rng.normal(size=filters) * 0.3}
         )
 
-    def affine_relu(self, x: str, gain: Any = None, shift: Any = None) -> str:
+    def affine_relu(
+        self, x: str, gain: npt.ArrayLike | None = None, shift: npt.ArrayLike | None = None
+    ) -> str:
         channels = self.shapes[x][1]
         gain = self.rng.uniform(0.5, 1.5, channels) if gain is None else gain
         shift = self.rng.normal(size=channels) * 0.5 if shift is None else shift
@@ -72,14 +82,10 @@ class GraphMaker:
     def pool(
         self, op: str, x: str, kernel: int = 2, stride: int = 2, pad: int = 0, include: bool = True
     ) -> str:
-        attrs: dict[str, Any] = {
-            "kernel": (kernel, kernel),
-            "strides": (stride, stride),
-            "pads": (pad,) * 4,
-        }
-        if op == "AvgPool":
-            attrs["count_include_pad"] = include
-        return self.add(op, x, **attrs)
+        window, strides, pads = (kernel, kernel), (stride, stride), (pad,) * 4
+        if op != "AvgPool":
+            return self.add(op, x, kernel=window, strides=strides, pads=pads)
+        return self.add(op, x, kernel=window, strides=strides, pads=pads, count_include_pad=include)
 
     def concat(self, *inputs: str) -> str:
         return self.add("Concat", *inputs, axis=1)
@@ -92,7 +98,7 @@ class GraphMaker:
         empty = Graph("test", ("x",), chosen, (), {"x": self.shapes["x"]})
         return rebuilt(empty, self.nodes)
 
-    def images(self, n: int = 16) -> Any:
+    def images(self, n: int = 16) -> F32:
         return self.rng.normal(size=(n, *self.shapes["x"][1:])).astype(np.float32)
 
 

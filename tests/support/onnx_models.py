@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnx.shape_inference
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from moiety.compiler.ir.graph import Array
+
+Attribute = int | float | str | Sequence[int] | Sequence[float] | onnx.TensorProto | onnx.GraphProto
+"""What a node's attribute may be, of those that tests write."""
 
 
 class ModelBuilder:
@@ -25,7 +28,7 @@ class ModelBuilder:
         self.nodes: list[onnx.NodeProto] = []
         self.initialisers: list[onnx.TensorProto] = []
 
-    def constant(self, array: Any, dtype: Any = None) -> str:
+    def constant(self, array: npt.ArrayLike, dtype: npt.DTypeLike | None = None) -> str:
         name = f"c{len(self.initialisers)}"
         self.initialisers.append(numpy_helper.from_array(np.asarray(array, dtype), name))
         return name
@@ -33,14 +36,18 @@ class ModelBuilder:
     def ints(self, *values: int) -> str:
         return self.constant(values, np.int64)
 
-    def op(self, op_type: str, *inputs: str, outputs: int = 1, **attrs: Any) -> Any:
+    def op(self, op_type: str, *inputs: str, **attrs: Attribute) -> str:
+        (output,) = self.multi_op(1, op_type, *inputs, **attrs)
+        return output
+
+    def multi_op(self, outputs: int, op_type: str, *inputs: str, **attrs: Attribute) -> list[str]:
+        """A node with this many outputs."""
         names = [f"v{len(self.nodes)}" + (f"_{index}" if index else "") for index in range(outputs)]
-        self.nodes.append(
-            helper.make_node(
-                op_type, list(inputs), names, name=f"{op_type.lower()}{len(self.nodes)}", **attrs
-            )
-        )
-        return names[0] if outputs == 1 else names
+        name = f"{op_type.lower()}{len(self.nodes)}"
+        node = helper.make_node(op_type, list(inputs), names, name=name)
+        node.attribute.extend(helper.make_attribute(*attr) for attr in sorted(attrs.items()))
+        self.nodes.append(node)
+        return names
 
     def normal(self, *shape: int, scale: float | None = None) -> Array:
         fan = max(1, int(np.prod(shape[1:])))
@@ -54,13 +61,13 @@ class ModelBuilder:
         kernel: int | tuple[int, int],
         bias: bool = False,
         group: int = 1,
-        **attrs: Any,
+        **attrs: Attribute,
     ) -> str:
         size = (kernel, kernel) if isinstance(kernel, int) else kernel
         inputs = [x, self.constant(self.normal(cout, cin // group, *size))]
         if bias:
             inputs.append(self.constant(self.normal(cout, scale=0.5)))
-        return str(self.op("Conv", *inputs, group=group, kernel_shape=size, **attrs))
+        return self.op("Conv", *inputs, group=group, kernel_shape=size, **attrs)
 
     def batchnorm(self, x: str, channels: int) -> str:
         """With the gammas that public checkpoints have: negative, tiny and zero ones among the
@@ -71,23 +78,19 @@ class ModelBuilder:
         gamma[:2] = 0, -0.7
         beta, mean = self.normal(channels, scale=0.5), self.normal(channels, scale=0.5)
         variance = self.rng.uniform(0.5, 2, channels)
-        return str(
-            self.op(
-                "BatchNormalization",
-                x,
-                *(self.constant(array, np.float32) for array in (gamma, beta, mean, variance)),
-            )
+        return self.op(
+            "BatchNormalization",
+            x,
+            *(self.constant(array, np.float32) for array in (gamma, beta, mean, variance)),
         )
 
     def gemm(self, x: str, cin: int, cout: int) -> str:
-        return str(
-            self.op(
-                "Gemm",
-                x,
-                self.constant(self.normal(cout, cin)),
-                self.constant(self.normal(cout, scale=0.5)),
-                transB=1,
-            )
+        return self.op(
+            "Gemm",
+            x,
+            self.constant(self.normal(cout, cin)),
+            self.constant(self.normal(cout, scale=0.5)),
+            transB=1,
         )
 
     def model(self, *outputs: str, inputs: Sequence[onnx.ValueInfoProto] = ()) -> onnx.ModelProto:
@@ -107,6 +110,17 @@ class ModelBuilder:
                 for axis, dim in enumerate(output.type.tensor_type.shape.dim):
                     dim.dim_param = f"open{axis}"
         return model
+
+
+Build = Callable[[ModelBuilder], str | list[str]]
+"""Adds nodes, and returns the value or values that are to be the model's outputs."""
+
+
+def build_model(shape: Sequence[int | str], build: Build, opset: int = 17) -> onnx.ModelProto:
+    """The model on an input `x` of this shape that `build` makes."""
+    b = ModelBuilder(shape, opset=opset)
+    built = build(b)
+    return b.model(*([built] if isinstance(built, str) else built))
 
 
 def run_model(model: onnx.ModelProto, feeds: Array | dict[str, Array]) -> list[Array]:

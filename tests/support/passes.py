@@ -4,22 +4,19 @@ every step.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
 
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.ir.text import format_graph
 from moiety.compiler.onnx_import.load import import_onnx
 from moiety.compiler.passes.manager import PassManager
-from tests.support.onnx_models import ModelBuilder as B
+from tests.support.onnx_models import Build, build_model
 
 IMAGE: list[int | str] = ["N", 4, 8, 8]
 
 
-def build(shape: list[int | str], add: Callable[[B], Any]) -> Graph:
-    b = B(shape)
-    last = add(b)
-    return import_onnx(b.model(*(last if isinstance(last, list) else [last])))
+def build(shape: Sequence[int | str], add: Build) -> Graph:
+    return import_onnx(build_model(shape, add))
 
 
 def after(graph: Graph, pipeline: str) -> Graph:

@@ -25,16 +25,14 @@ from moiety.protocols.setup import open_session
 A = TypeVar("A")
 B = TypeVar("B")
 
+Pipe = queue.SimpleQueue[bytes | None]
+"""One direction between two parties of a process; None closes it."""
+
 
 class MemoryChannel(Channel):
     """One end of a pair of byte queues; also keeps a digest of everything it sent."""
 
-    def __init__(
-        self,
-        outgoing: queue.SimpleQueue[bytes | None],
-        incoming: queue.SimpleQueue[bytes | None],
-        timeout: float,
-    ) -> None:
+    def __init__(self, outgoing: Pipe, incoming: Pipe, timeout: float) -> None:
         super().__init__()
         self._outgoing, self._incoming, self._timeout = outgoing, incoming, timeout
         self._pending = bytearray()
@@ -63,8 +61,7 @@ class MemoryChannel(Channel):
 
 def channel_pair(timeout: float = 60.0) -> tuple[MemoryChannel, MemoryChannel]:
     """(server's end, client's end)."""
-    down: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-    up: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    down, up = Pipe(), Pipe()
     return MemoryChannel(down, up, timeout), MemoryChannel(up, down, timeout)
 
 
@@ -131,15 +128,15 @@ def run_two_party(
     """
     channels = channel_pair(timeout)
 
-    def side(role: Role, function: Callable[[Session], Any]) -> Callable[[], Any]:
+    def side(role: Role, function: Callable[[Session], A]) -> Callable[[], A]:
         prg = None if seed is None else Prg(hashlib.sha256(f"{seed}/{role}".encode()).digest()[:16])
 
-        def body() -> Any:
+        def body() -> A:
             with Workers(threads) as workers:
                 session = open_session(role, channels[role], prg, silent_from, workers, network)
                 if seed is not None:
                     # The digest then covers the protocol alone, not the set-up.
-                    session.channel.digest = hashlib.sha256()  # type: ignore[attr-defined]
+                    channels[role].digest = hashlib.sha256()
                 return function(session)
 
         return body

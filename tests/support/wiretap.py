@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -15,14 +14,14 @@ from moiety.protocols.setup import open_session
 from moiety.runtime import program as ir
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
 from moiety.runtime.program.weights import Weights
-from tests.support.two_party import MemoryChannel, run_both
+from tests.support.two_party import MemoryChannel, Pipe, run_both
 
 
 class Wiretap(MemoryChannel):
     """Keeps what it sent: (label, bytes) of every message."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, outgoing: Pipe, incoming: Pipe, timeout: float) -> None:
+        super().__init__(outgoing, incoming, timeout)
         self.messages: list[tuple[str, bytes]] = []
 
     def _write(self, data: memoryview) -> None:
