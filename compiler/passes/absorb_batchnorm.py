@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.passes.base import Pass, register
-from moiety.compiler.passes.channels import reaches_linear_layers
+from moiety.compiler.passes.channels import factors_reach_weights
 from moiety.compiler.passes.rewriter import Rewriter
 
 
@@ -33,7 +33,7 @@ class AbsorbBatchnorm(Pass):
         rewriter = Rewriter(graph)
         for node in rewriter.nodes("Relu"):
             scale = rewriter.producer(node.inputs[0], "Scale")
-            if scale is not None and reaches_linear_layers(rewriter, node.output):
+            if scale is not None and factors_reach_weights(rewriter, node.output):
                 rewriter.replace(
                     node, rewriter.make("AffineRelu", scale.inputs, node, node.output, scale.consts)
                 )

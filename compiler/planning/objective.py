@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import LINEAR
+from moiety.compiler.ir.ops import GATES, LINEAR
 from moiety.compiler.planning.error import FIXED, TRUNCATION, threshold_rounding
 from moiety.compiler.planning.formats import Formats
 from moiety.compiler.planning.linear_ops import as_convolution, layer_geometry
@@ -140,7 +140,7 @@ class Objective:
         readers = widening(self.graph).readers
         for node in self.graph.nodes:
             count, ring = math.prod(self.graph.shapes[node.output]), self._ring(node.output)
-            if node.op in ("Relu", "AffineRelu"):
+            if node.op in GATES:
                 layers = tuple(self.layers[layer] for layer in readers[node.output])
                 yield Multiplexer(count, ring, layers, self.network)
             elif node.op == "MaxPool":
@@ -157,7 +157,7 @@ class Objective:
         parts = [
             part
             for node in self.graph.nodes
-            if node.op in ("Relu", "AffineRelu")
+            if node.op in GATES
             for part in _parts(self.graph, node.inputs[0])
         ]
         for part, count in Counter(parts).items():

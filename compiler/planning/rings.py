@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import LINEAR, REINDEXING, SUMS
+from moiety.compiler.ir.ops import ANY_RING, GATES, LINEAR, REINDEXING, SHARED_RING
 from moiety.compiler.ir.queries import output_layers, revealed
 from moiety.compiler.planning.groups import tied_together
 from moiety.compiler.planning.options import PlanOptions
@@ -21,12 +21,6 @@ RESULT_INTEGER_BITS = 10
 """Integer bits of revealed values, sign included, where their range asks for no more: a constant
 discloses nothing.
 """
-
-SHARED_RING = REINDEXING | SUMS | {"MaxPool"}
-"""Ops whose operands and result are in one ring."""
-
-ANY_RING = REINDEXING | {"Add", "Sub"}
-"""Local ops: the same in every ring."""
 
 
 def ring_widths(graph: Graph, needed: Mapping[str, int]) -> dict[str, int]:
@@ -109,8 +103,7 @@ def widening(graph: Graph) -> Widening:
 
 
 def _widens_freely(node: Node, free: set[str]) -> bool:
-    gate = node.op in ("Relu", "AffineRelu")
-    return gate or (node.op in ANY_RING and free.issuperset(node.inputs))
+    return node.op in GATES or (node.op in ANY_RING and free.issuperset(node.inputs))
 
 
 def _readers(graph: Graph, wide: set[str]) -> dict[str, frozenset[str]]:

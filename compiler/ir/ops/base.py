@@ -46,6 +46,17 @@ class Trait(Flag):
     SHARED_RING = auto()
     """Operands and result are in one ring."""
 
+    ANY_RING = auto()
+    """Local and without constants: computes the same in every ring."""
+
+    GATE = auto()
+    """Compares each element with a threshold and keeps it or not; its result can be written in any
+    ring.
+    """
+
+    MIXING = auto()
+    """Its weights mix channels, so that they can take a factor for each channel of the operand."""
+
     ELEMENTWISE = auto()
     """Acts on every pixel alike, with constants per channel at most (AddConst: if its are)."""
 

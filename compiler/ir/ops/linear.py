@@ -38,7 +38,7 @@ class Conv(Op):
 
     attrs = ("strides", "pads", "dilations", "groups")
     consts = ("weight", "bias")
-    traits = Trait.LINEAR
+    traits = Trait.LINEAR | Trait.MIXING
 
     def infer(self, node: Node, shapes: Sequence[Shape]) -> Shape:
         (shape,), weight, groups = shapes, node.consts["weight"].shape, node.attrs["groups"]
@@ -217,7 +217,7 @@ class Gemm(Op):
     """A fully connected layer, `(1, K) -> (1, M)`; weight `(M, K)`, bias `(M,)`."""
 
     consts = ("weight", "bias")
-    traits = Trait.LINEAR
+    traits = Trait.LINEAR | Trait.MIXING
 
     def infer(self, node: Node, shapes: Sequence[Shape]) -> Shape:
         (shape,), weight = shapes, node.consts["weight"].shape
