@@ -97,8 +97,7 @@ def _after_average_pools(graph: Graph) -> Graph:
     """
     edges = {
         (node.output, reader.output)
-        for node in graph.nodes
-        if node.op == "AvgPool"
+        for node in graph.nodes_of("AvgPool")
         for reader in graph.consumers(node.output)
         if not (
             reader.op in LINEAR
@@ -116,8 +115,7 @@ def _inputs_of_sums(graph: Graph) -> Graph:
             fixed.add(node.output)
     edges = {
         (value, node.output)
-        for node in graph.nodes
-        if node.op in SUMS
+        for node in graph.nodes_of(*SUMS)
         for value in node.inputs
         if value in fixed
     }

@@ -83,7 +83,7 @@ def _floor(reach: F64, gain: F64 | None, fraction: float) -> F64:
 def _largest_gains(graph: Graph, scales: ScaleMap, count: int) -> F64:
     """By class id, the largest factor of a batch norm that a gate applies."""
     gain = np.zeros(count)
-    for node in _gates(graph):
+    for node in graph.nodes_of("AffineRelu"):
         np.maximum.at(gain, gate_ids(scales, node), np.abs(node.consts["scale"].astype(np.float64)))
     return gain
 
@@ -93,7 +93,7 @@ def _compared_reach(graph: Graph, scales: ScaleMap, ranges: Ranges, reach: F64, 
     operand's range is constant, and will be clamped to that.
     """
     sums = np.zeros(len(reach))
-    for node in _gates(graph):
+    for node in graph.nodes_of("AffineRelu"):
         ids, threshold = gate_ids(scales, node), gate_thresholds(scales, zero, node)
         low = ranges.low[node.inputs[0]] - zero[ids] + threshold
         high = ranges.high[node.inputs[0]] - zero[ids] + threshold
@@ -104,11 +104,6 @@ def _compared_reach(graph: Graph, scales: ScaleMap, ranges: Ranges, reach: F64, 
 def _pool_room(graph: Graph, scales: ScaleMap, count: int) -> F64:
     """By class id: in a max-pool, differences of two operands must fit."""
     room = np.ones(count)
-    for node in graph.nodes:
-        if node.op == "MaxPool":
-            room[scales.fields[node.output].ids] = 2.0
+    for node in graph.nodes_of("MaxPool"):
+        room[scales.fields[node.output].ids] = 2.0
     return room
-
-
-def _gates(graph: Graph) -> list[Node]:
-    return [node for node in graph.nodes if node.op == "AffineRelu"]

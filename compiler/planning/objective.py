@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import GATES, LINEAR
+from moiety.compiler.ir.ops import LINEAR, RELUS
 from moiety.compiler.planning.error import FIXED, TRUNCATION, threshold_rounding
 from moiety.compiler.planning.formats import Formats
 from moiety.compiler.planning.linear_ops import as_convolution, layer_geometry
@@ -50,7 +50,7 @@ class Objective:
         self.responses = reference.ranges.required_responses()
         self.variables = Variables(reference)
         self.rings = tied_rings(self.graph)
-        self.layers = {n.output: self._layer(n) for n in self.graph.nodes if n.op in LINEAR}
+        self.layers = {n.output: self._layer(n) for n in self.graph.nodes_of(*LINEAR)}
         self.terms: tuple[Term, ...] = (
             *self._roundings(),
             *self._products(),
@@ -106,32 +106,30 @@ class Objective:
         for value in self.layers:
             squares = TRUNCATION * self.responses.noise[value] * self.formats.unit(value) ** 2
             np.add.at(totals, self.variables.channels(value), squares)
-        for node in self.graph.nodes:
-            if node.op == "AffineRelu":
-                unit = self.formats.unit(node.inputs[0])
-                rounding = threshold_rounding(self.graph, self.formats.units, node)
-                lost = np.where(np.abs(rounding) < 1e-6 * np.abs(unit), 0.0, unit)
-                squares = FIXED * self.responses.gate[node.output] * lost**2
-                np.add.at(totals, self.variables.channels(node.inputs[0]), squares)
+        for node in self.graph.nodes_of("AffineRelu"):
+            unit = self.formats.unit(node.inputs[0])
+            rounding = threshold_rounding(self.graph, self.formats.units, node)
+            lost = np.where(np.abs(rounding) < 1e-6 * np.abs(unit), 0.0, unit)
+            squares = FIXED * self.responses.gate[node.output] * lost**2
+            np.add.at(totals, self.variables.channels(node.inputs[0]), squares)
         for variable in np.flatnonzero(totals).tolist():
             reference = self.formats.options.activation_bits
             yield Rounding(variable, float(totals[variable]), reference)
 
     def _products(self) -> Iterator[Product]:
         options, free = self.formats.options, widening(self.graph).free
-        for node in self.graph.nodes:
-            if node.op in LINEAR:
-                (operand,) = node.inputs
-                yield Product(
-                    layer=self.layers[node.output],
-                    geometry=layer_geometry(self.graph, node),
-                    extended=None if operand in free else self._ring(operand),
-                    inputs=math.prod(self.graph.shapes[operand]),
-                    outputs=math.prod(self.graph.shapes[node.output]),
-                    masking=options.masking,
-                    network=self.network,
-                    exact=options.rounding == "exact",
-                )
+        for node in self.graph.nodes_of(*LINEAR):
+            (operand,) = node.inputs
+            yield Product(
+                layer=self.layers[node.output],
+                geometry=layer_geometry(self.graph, node),
+                extended=None if operand in free else self._ring(operand),
+                inputs=math.prod(self.graph.shapes[operand]),
+                outputs=math.prod(self.graph.shapes[node.output]),
+                masking=options.masking,
+                network=self.network,
+                exact=options.rounding == "exact",
+            )
 
     def _multiplexers_and_maxima(self) -> Iterator[Term]:
         """A multiplexer for each ReLU, into the widest ring that a layer asks for; for a max-pool,
@@ -140,7 +138,7 @@ class Objective:
         readers = widening(self.graph).readers
         for node in self.graph.nodes:
             count, ring = math.prod(self.graph.shapes[node.output]), self._ring(node.output)
-            if node.op in GATES:
+            if node.op in RELUS:
                 layers = tuple(self.layers[layer] for layer in readers[node.output])
                 yield Multiplexer(count, ring, layers, self.network)
             elif node.op == "MaxPool":
@@ -156,8 +154,7 @@ class Objective:
         """
         parts = [
             part
-            for node in self.graph.nodes
-            if node.op in GATES
+            for node in self.graph.nodes_of(*RELUS)
             for part in _parts(self.graph, node.inputs[0])
         ]
         for part, count in Counter(parts).items():

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from moiety.compiler.ir.graph import Array, Graph, Node, Shape
+from moiety.compiler.ir.graph import Array, Graph, Node, Shape, channelwise
 from moiety.compiler.ir.ops import LINEAR, OPS, REINDEXING
 from moiety.compiler.ir.ops.base import Convolution
 from moiety.compiler.ir.ops.pooling import window_factors
@@ -74,11 +74,9 @@ class Residue:
 
 def quantise_gates(formats: Formats) -> dict[str, GateIntegers]:
     """By result, the integers of every AffineRelu, in the Graph's order."""
-    graph = formats.graph
     return {
         node.output: _Gate.of(formats, node).integers()
-        for node in graph.nodes
-        if node.op == "AffineRelu"
+        for node in formats.graph.nodes_of("AffineRelu")
     }
 
 
@@ -86,11 +84,10 @@ def quantise_layers(formats: Formats) -> dict[str, LinearIntegers]:
     """By result, the integers of every linear layer, in the Graph's order. BadPlan for weights or a
     bias out of all proportion.
     """
-    graph, residues = formats.graph, _residues(formats)
+    residues = _residues(formats)
     return {
         node.output: _quantise_layer(formats, node, residues.get(node.inputs[0]))
-        for node in graph.nodes
-        if node.op in LINEAR
+        for node in formats.graph.nodes_of(*LINEAR)
     }
 
 
@@ -98,18 +95,16 @@ def quantise_constants(formats: Formats) -> dict[str, I64]:
     """By result, the integers of every AddConst, of a shape that broadcasts to the value's without
     its batch.
     """
-    graph = formats.graph
     return {
         node.output: _quantise_constant(formats, node)
-        for node in graph.nodes
-        if node.op == "AddConst"
+        for node in formats.graph.nodes_of("AddConst")
     }
 
 
 def _quantise_constant(formats: Formats, node: Node) -> I64:
     rank = len(formats.graph.shapes[node.output])
-    unit = formats.unit(node.output).reshape((-1,) + (1,) * (rank - 2))
-    return np.rint(node.consts["value"].astype(np.float64)[0] / unit).astype(np.int64)
+    unit = channelwise(formats.unit(node.output), rank)
+    return np.rint(node.consts["value"].astype(np.float64) / unit)[0].astype(np.int64)
 
 
 # --- gates ----------------------------------------------------------------------------------------
@@ -199,7 +194,7 @@ def _residues(formats: Formats) -> dict[str, Residue]:
 
 def _spread(per_channel: F64, shape: Shape) -> F64:
     """From one number per channel to the whole shape."""
-    return np.broadcast_to(per_channel.reshape((1, -1) + (1,) * (len(shape) - 2)), shape)
+    return np.broadcast_to(channelwise(per_channel, len(shape)), shape)
 
 
 def _reindexed(graph: Graph, node: Node, residues: Mapping[str, Residue]) -> Residue:

@@ -153,10 +153,11 @@ def measurements(graph: Graph) -> list[tuple[str, str, int]]:
     """(kind, value, channels) of all that the planner needs to know; the ranges of
     other values are parts of these.
     """
-    bounded = [*graph.inputs, *(node.output for node in graph.nodes if node.op in LINEAR | SUMS)]
-    bounded += [node.inputs[0] for node in graph.nodes if node.op == "AffineRelu"]
-    averaged = [node.inputs[0] for node in graph.nodes if node.op in LINEAR]
-    gated = [node.output for node in graph.nodes if node.op == "AffineRelu"]
+    gates, layers = list(graph.nodes_of("AffineRelu")), graph.nodes_of(*LINEAR)
+    bounded = [*graph.inputs, *(node.output for node in graph.nodes_of(*LINEAR, *SUMS))]
+    bounded += [gate.inputs[0] for gate in gates]
+    averaged = [layer.inputs[0] for layer in layers]
+    gated = [gate.output for gate in gates]
     wanted = [("low", value) for value in bounded] + [("high", value) for value in bounded]
     wanted += [("mean", value) for value in averaged] + [("open", value) for value in gated]
     return [(kind, value, graph.shapes[value][1]) for kind, value in dict.fromkeys(wanted)]

@@ -51,18 +51,17 @@ def frozen_gates(graph: Graph, ranges: Ranges, units: Units) -> Graph:
     middle of its range.
     """
     changed: dict[str, Node] = {}
-    for node in graph.nodes:
-        if node.op == "AffineRelu":
-            low, high = ranges.low[node.inputs[0]], ranges.high[node.inputs[0]]
-            gain, shift = (node.consts[name].astype(np.float64) for name in ("scale", "shift"))
-            still = (gain != 0) & (high - low < np.abs(units.of(graph, node.inputs[0])))
-            if still.any():
-                constant = np.maximum(gain * (low + high) / 2 + shift, 0.0)
-                consts = {
-                    "scale": np.where(still, 0.0, gain),
-                    "shift": np.where(still, constant, shift),
-                }
-                changed[node.output] = node.with_(consts=consts)
+    for node in graph.nodes_of("AffineRelu"):
+        low, high = ranges.low[node.inputs[0]], ranges.high[node.inputs[0]]
+        gain, shift = (node.consts[name].astype(np.float64) for name in ("scale", "shift"))
+        still = (gain != 0) & (high - low < np.abs(units.of(graph, node.inputs[0])))
+        if still.any():
+            constant = np.maximum(gain * (low + high) / 2 + shift, 0.0)
+            consts = {
+                "scale": np.where(still, 0.0, gain),
+                "shift": np.where(still, constant, shift),
+            }
+            changed[node.output] = node.with_(consts=consts)
     if not changed:
         return graph
     return rebuilt(graph, [changed.get(node.output, node) for node in graph.nodes])
@@ -73,8 +72,8 @@ def coarsened(graph: Graph, units: Units) -> Units:
     layer.
     """
     fixed, results = image_class(graph, units.scales), set(result_layers(graph))
-    for node in graph.nodes:
-        if node.op in LINEAR and node.output not in results:
+    for node in graph.nodes_of(*LINEAR):
+        if node.output not in results:
             norms = np.sqrt((ideal_weights(graph, units, node) ** 2).sum(axis=(1, 2, 3)))
             growth = _by_class(units.scales, node.output, norms / NOISE_GAIN)
             units = replace(units, unit=units.unit * np.where(fixed, 1.0, growth))
@@ -89,11 +88,10 @@ def fitted(graph: Graph, units: Units, options: PlanOptions) -> Units:
     """
     for _ in range(len(graph.nodes)):
         before = units.unit
-        for node in graph.nodes:
-            if node.op in LINEAR:
-                excess = _excess(graph, units, node, options)
-                growth = _by_class(units.scales, node.output, excess * (1 + 1e-9))
-                units = replace(units, unit=units.unit * growth)
+        for node in graph.nodes_of(*LINEAR):
+            excess = _excess(graph, units, node, options)
+            growth = _by_class(units.scales, node.output, excess * (1 + 1e-9))
+            units = replace(units, unit=units.unit * growth)
         if (units.unit == before).all():
             break
     return units
@@ -169,9 +167,7 @@ def aligned(graph: Graph, ranges: Ranges, units: Units) -> Units:
     free, fixed = _free_zeros(graph, units.scales), _public_units(graph, units.scales)
     responses = ranges.responses.gate if ranges.responses is not None else {}
     zero, unit, heaviest = units.zero.copy(), units.unit.copy(), np.full(len(roots), -1.0)
-    for node in graph.nodes:
-        if node.op != "AffineRelu":
-            continue
+    for node in graph.nodes_of("AffineRelu"):
         gate = _Thresholds.of(graph, units, node)
         ids, root, stretch = gate.ids, roots[gate.ids], gate.stretch
         weight = responses.get(node.output, np.zeros(len(ids)))

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from moiety.compiler.ir.graph import Node
+from moiety.compiler.ir.ops import LINEAR
 from moiety.compiler.planning.error import predicted_error
 from moiety.compiler.planning.plan import Plan
 from moiety.compiler.planning.quantise import GateIntegers
@@ -99,7 +100,7 @@ def plan_report(plan: Plan, digest: str) -> PlanReport:
         options=msgspec.to_builtins(plan.options),
         predicted_error=None if ranges.responses is None else predicted_error(plan),
         tensors=[_tensor(plan, value) for value in formats.units.scales.sources],
-        layers=[_layer(plan, node) for node in graph.nodes if node.output in plan.linears],
+        layers=[_layer(plan, node) for node in graph.nodes_of(*LINEAR)],
         gates=[_gate(value, gate) for value, gate in plan.gates.items()],
     )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import ANY_RING, GATES, LINEAR, REINDEXING, SHARED_RING
+from moiety.compiler.ir.ops import ANY_RING, LINEAR, REINDEXING, RELUS, SHARED_RING
 from moiety.compiler.ir.queries import output_layers, revealed
 from moiety.compiler.planning.groups import tied_together
 from moiety.compiler.planning.options import PlanOptions
@@ -37,7 +37,7 @@ def ring_widths(graph: Graph, needed: Mapping[str, int]) -> dict[str, int]:
 
 def tied_rings(graph: Graph) -> dict[str, tuple[str, ...]]:
     """For every value, all that are in one ring with it."""
-    ties = ((node.output, *node.inputs) for node in graph.nodes if node.op in SHARED_RING)
+    ties = ((node.output, *node.inputs) for node in graph.nodes_of(*SHARED_RING))
     groups = tied_together(tuple(graph.shapes), ties)
     group_of = {value: group for group in groups for value in group}
     return {value: group_of[value] for value in graph.shapes}
@@ -103,7 +103,7 @@ def widening(graph: Graph) -> Widening:
 
 
 def _widens_freely(node: Node, free: set[str]) -> bool:
-    return node.op in GATES or (node.op in ANY_RING and free.issuperset(node.inputs))
+    return node.op in RELUS or (node.op in ANY_RING and free.issuperset(node.inputs))
 
 
 def _readers(graph: Graph, wide: set[str]) -> dict[str, frozenset[str]]:

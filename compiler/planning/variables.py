@@ -47,7 +47,7 @@ class Variables:
             Variable("activation", values, not public.isdisjoint(values))
             for values in _sharing_scales(scales)
         ]
-        layers = [node.output for node in graph.nodes if node.op in LINEAR]
+        layers = [node.output for node in graph.nodes_of(*LINEAR)]
         weights = [Variable("weight", (layer,), layer in results) for layer in layers]
         self.formats = formats
         self.all: tuple[Variable, ...] = (*activations, *weights)

@@ -49,7 +49,7 @@ class Trait(Flag):
     ANY_RING = auto()
     """Local and without constants: computes the same in every ring."""
 
-    GATE = auto()
+    RELU = auto()
     """Compares each element with a threshold and keeps it or not; its result can be written in any
     ring.
     """
