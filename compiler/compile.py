@@ -29,7 +29,7 @@ from moiety.compiler.planning.plan import Plan, make_plan
 from moiety.compiler.planning.ranges import Progress, Ranges, calibrate
 from moiety.compiler.planning.report import PlanReport, plan_report
 from moiety.compiler.planning.responses import IMAGES, measure_responses
-from moiety.compiler.planning.search import searched_plan
+from moiety.compiler.planning.search.searched_plan import searched_plan
 from moiety.protocols.errors import BadInput
 from moiety.runtime.program import Preprocessing, Program, write_atomically
 from moiety.runtime.program.weights import Weights

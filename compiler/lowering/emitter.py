@@ -33,7 +33,7 @@ class Emitter:
         found = widening(self.graph)
         self.wide = found.wide
         self._demands = {
-            value: {plan.linears[layer].bits for layer in layers}
+            value: {plan.layers[layer].bits for layer in layers}
             for value, layers in found.readers.items()
         }
 

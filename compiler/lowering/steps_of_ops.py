@@ -9,7 +9,7 @@ from typing import Any
 from moiety.compiler.ir.graph import Node
 from moiety.compiler.ir.ops.pooling import window_factors
 from moiety.compiler.lowering.emitter import Emitter
-from moiety.compiler.planning.linear_ops import layer_geometry
+from moiety.compiler.planning.layers import layer_geometry
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.linear.planner import plan_linear
 from moiety.runtime import program as ir
@@ -42,7 +42,7 @@ def lowers(*ops: str) -> Callable[[Lowering], Lowering]:
 @lowers("Conv", "Gemm", "Scale")
 def _linear(out: Emitter, node: Node) -> None:
     """A Linear in the layer's own ring, and the truncation down to that between layers."""
-    layer, geometry = out.plan.linears[node.output], layer_geometry(out.graph, node)
+    layer, geometry = out.plan.layers[node.output], layer_geometry(out.graph, node)
     masking, rounding = out.plan.options.masking, out.plan.options.rounding
     operand = out.reshaped(out.get(node.inputs[0], layer.bits), geometry.in_shape)
     index = out.add(

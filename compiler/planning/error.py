@@ -47,7 +47,7 @@ def error_variances(plan: Plan) -> dict[str, float]:
     reference = choose_units(graph, formats.ranges, PlanOptions())[1]
     parts: dict[str, float] = {}
     for node in graph.nodes_of(*LINEAR):
-        shift = plan.linears[node.output].shift
+        shift = plan.layers[node.output].shift
         if shift:
             parts[f"noise.{node.output}"] = _rounded(formats, node.output, TRUNCATION)
         parts[f"weight.{node.output}"] = _weights(formats, node, shift, reference)

@@ -37,7 +37,7 @@ class PlanOptions:
     (compiler/lowering/share_gates.py); off, every ReLU compares by itself.
 
     target_error: search for the cheapest widths with at most this error of the results, root mean
-    square over images (compiler/planning/search.py); activation_bits and weight_bits are then those
+    square over images (compiler/planning/search); activation_bits and weight_bits are then those
     of the image and of the layers that write the results. relative_error: the same, as a part of
     the calibrated span of the results (root mean square over them), or where no widths meet it,
     what those given here would make everywhere. Neither: the widths given here, everywhere.

@@ -22,7 +22,6 @@ from moiety.compiler.ir.ops.base import Convolution
 from moiety.compiler.ir.ops.pooling import window_factors
 from moiety.compiler.planning import shifts
 from moiety.compiler.planning.formats import Formats
-from moiety.compiler.planning.linear_ops import as_convolution
 from moiety.compiler.planning.units import gate_thresholds, ideal_weights
 from moiety.protocols.arrays import BOOL, F64, I32, I64, U8
 from moiety.protocols.errors import BadPlan
@@ -30,7 +29,7 @@ from moiety.protocols.linear.parameters import MAX_WEIGHT_BITS
 
 
 @dataclass(frozen=True, eq=False)
-class LinearIntegers:
+class LayerIntegers:
     """Integers of one linear layer, in the ring of `bits` bits.
 
     weight: int32 `(M, C/groups, kh, kw)`. bias: int64 `(M,1,1)` or `(M,H',W')`. shift: bits to
@@ -80,7 +79,7 @@ def quantise_gates(formats: Formats) -> dict[str, GateIntegers]:
     }
 
 
-def quantise_layers(formats: Formats) -> dict[str, LinearIntegers]:
+def quantise_layers(formats: Formats) -> dict[str, LayerIntegers]:
     """By result, the integers of every linear layer, in the Graph's order. BadPlan for weights or a
     bias out of all proportion.
     """
@@ -209,12 +208,12 @@ def _reindexed(graph: Graph, node: Node, residues: Mapping[str, Residue]) -> Res
 # --- linear layers --------------------------------------------------------------------------------
 
 
-def _quantise_layer(formats: Formats, node: Node, residue: Residue | None) -> LinearIntegers:
+def _quantise_layer(formats: Formats, node: Node, residue: Residue | None) -> LayerIntegers:
     ideal = ideal_weights(formats.graph, formats.units, node)
     shift, weight_bits = _choose_shift(formats, node, ideal)
     weight = np.rint(ideal * 2.0**shift)
     bias = _real_bias(formats, node, weight * 2.0**-shift - ideal, residue)
-    return LinearIntegers(
+    return LayerIntegers(
         weight=weight.astype(np.int32),
         bias=_quantise_bias(formats, node, bias, shift),
         shift=shift,
@@ -266,7 +265,7 @@ def _real_bias(formats: Formats, node: Node, error: F64, residue: Residue | None
     It takes what the operand's integers leave out, and the mean effect of the weights' `error`,
     from the mean of each input channel (bias correction: Nagel et al., ICCV 2019, section 4.2).
     """
-    convolution = as_convolution(node)
+    convolution = OPS[node.op].convolution(node)
     wrong = _mean_error(formats, node, replace(convolution, weight=error), residue)
     bias = convolution.bias - formats.zero(node.output) - wrong * formats.unit(node.output)
     if residue is not None:

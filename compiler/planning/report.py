@@ -106,7 +106,7 @@ def plan_report(plan: Plan, digest: str) -> PlanReport:
 
 
 def _layer(plan: Plan, node: Node) -> LayerRow:
-    layer = plan.linears[node.output]
+    layer = plan.layers[node.output]
     largest = int(np.abs(layer.weight.astype(np.int64)).max(initial=0))
     return LayerRow(
         value=node.output,

@@ -13,9 +13,9 @@ import numpy as np
 from moiety.compiler.ir.graph import Graph, Node
 from moiety.compiler.ir.ops import ANY_RING, LINEAR, REINDEXING, RELUS, SHARED_RING
 from moiety.compiler.ir.queries import output_layers, revealed
-from moiety.compiler.planning.groups import tied_together
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.ranges import Ranges
+from moiety.compiler.planning.ties import tied_together
 
 RESULT_INTEGER_BITS = 10
 """Integer bits of revealed values, sign included, where their range asks for no more: a constant

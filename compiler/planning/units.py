@@ -9,19 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
+from moiety.compiler.ir.ops import OPS
 from moiety.compiler.ir.scale_fields import ScaleMap
-from moiety.compiler.planning.linear_ops import as_convolution
 from moiety.protocols.arrays import F64, I64
 
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """By class id: `need`, the calibrated range around the zero; `unit`; `zero`, the real number
-    that integer 0 stands for; `bits`, the ring that holds the integers.
+    """By class id: `reach`, the largest calibrated distance from the zero; `unit`; `zero`, the real
+    number that integer 0 stands for; `bits`, the ring that holds the integers.
     """
 
     scales: ScaleMap
-    need: F64
+    reach: F64
     unit: F64
     zero: F64
     bits: I64
@@ -55,7 +55,7 @@ def ideal_weights(graph: Graph, units: Units, node: Node) -> F64:
     """Weights from integers to integers, before scaling by 2^shift and rounding: float64
     `(M, C/groups, kh, kw)`.
     """
-    convolution = as_convolution(node)
+    convolution = OPS[node.op].convolution(node)
     unit_in, unit_out = units.of(graph, node.inputs[0]), units.of(graph, node.output)
     ratio = unit_in[convolution.input_channels] / unit_out[:, None]
     return np.asarray(convolution.weight * ratio[:, :, None, None])

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from moiety.compiler.planning import shifts
-from moiety.compiler.planning.variables import State
+from moiety.compiler.planning.search.variables import State
 from moiety.protocols.compare.digits import digits_price, plan_digits
 from moiety.protocols.errors import BadPlan
 from moiety.protocols.linear.layout import Geometry, Layout

@@ -1,4 +1,4 @@
-"""What the unit of every class of channels must hold: its calibrated range, and the room beyond.
+"""Ranges of classes: what the unit of every class of channels must hold.
 
 A channel's range is taken to be at least a part of its tensor's loudest channel (`floor_fraction`),
 so that one that was quiet on the calibration images keeps room. A value that is only compared with
@@ -21,9 +21,9 @@ from moiety.protocols.arrays import F64
 
 
 @dataclass(frozen=True, eq=False)
-class Needs:
-    """By class id. reach: calibrated range around the zero. room: the factor needed beyond it.
-    zero: the real number that integer 0 stands for.
+class ClassRanges:
+    """By class id. reach: largest calibrated distance from the zero. room: the factor needed beyond
+    it. zero: the real number that integer 0 stands for.
     """
 
     reach: F64
@@ -31,7 +31,9 @@ class Needs:
     zero: F64
 
 
-def class_needs(graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOptions) -> Needs:
+def class_ranges(
+    graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOptions
+) -> ClassRanges:
     """What the calibrated ranges ask of every class id, before ids of one class are joined."""
     count = len(scales.classes.roots())
     reach, zero, gain = np.zeros(count), np.zeros(count), _largest_gains(graph, scales, count)
@@ -46,7 +48,7 @@ def class_needs(graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOpt
         floor = _floor(own, gain[ids] if gated else None, options.floor_fraction)
         reach[ids] = np.maximum(own, floor)
     compared = _compared_reach(graph, scales, ranges, reach, zero)
-    return Needs(np.maximum(reach, compared), _pool_room(graph, scales, count), zero)
+    return ClassRanges(np.maximum(reach, compared), _pool_room(graph, scales, count), zero)
 
 
 def only_gated(graph: Graph, value: str) -> bool:

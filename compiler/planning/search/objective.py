@@ -16,12 +16,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import LINEAR, RELUS
+from moiety.compiler.ir.ops import LINEAR, OPS, RELUS
 from moiety.compiler.planning.error import FIXED, TRUNCATION, threshold_rounding
 from moiety.compiler.planning.formats import Formats
-from moiety.compiler.planning.linear_ops import as_convolution, layer_geometry
+from moiety.compiler.planning.layers import layer_geometry
 from moiety.compiler.planning.rings import tied_rings, widening
-from moiety.compiler.planning.terms import (
+from moiety.compiler.planning.search.terms import (
     Comparison,
     Layer,
     Multiplexer,
@@ -31,8 +31,8 @@ from moiety.compiler.planning.terms import (
     Source,
     Term,
 )
+from moiety.compiler.planning.search.variables import Variables
 from moiety.compiler.planning.units import ideal_weights
-from moiety.compiler.planning.variables import Variables
 from moiety.protocols.compare import digits
 from moiety.protocols.network import NETWORKS
 
@@ -89,7 +89,7 @@ class Objective:
         (operand,) = node.inputs
         ideal = np.abs(ideal_weights(self.graph, self.formats.units, node))
         peaks = np.zeros(self.graph.shapes[operand][1])
-        np.maximum.at(peaks, as_convolution(node).input_channels, ideal.max(axis=(2, 3)))
+        np.maximum.at(peaks, OPS[node.op].convolution(node).input_channels, ideal.max(axis=(2, 3)))
         unit = self.formats.unit(operand)
         inverse = np.divide(1.0, unit**2, out=np.zeros_like(unit), where=unit != 0)
         errors = self.responses.weight[node.output] * inverse

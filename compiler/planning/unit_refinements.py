@@ -18,12 +18,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import LINEAR
+from moiety.compiler.ir.ops import LINEAR, OPS
 from moiety.compiler.ir.scale_fields import ScaleMap
 from moiety.compiler.ir.shapes import rebuilt
 from moiety.compiler.planning import shifts
-from moiety.compiler.planning.linear_ops import as_convolution, result_layers
-from moiety.compiler.planning.needs import only_gated
+from moiety.compiler.planning.class_ranges import only_gated
+from moiety.compiler.planning.layers import result_layers
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.ranges import Ranges
 from moiety.compiler.planning.units import Units, gate_ids, gate_thresholds, ideal_weights
@@ -102,7 +102,7 @@ def _excess(graph: Graph, units: Units, node: Node, options: PlanOptions) -> F64
     BadPlan where that cannot be helped.
     """
     result = node.output in result_layers(graph)
-    terms = math.prod(as_convolution(node).weight.shape[1:])
+    terms = math.prod(OPS[node.op].convolution(node).weight.shape[1:])
     shift, bits = shifts.by_size(terms, result, options)
     peaks = np.abs(ideal_weights(graph, units, node)).max(axis=(1, 2, 3)) * 2.0**shift
     excess = peaks / (2.0 ** (bits - 1) - 1)
@@ -141,7 +141,9 @@ class _Thresholds:
     def of(cls, graph: Graph, units: Units, node: Node) -> _Thresholds:
         ids, unit = gate_ids(units.scales, node), units.of(graph, node.inputs[0])
         threshold = gate_thresholds(units.scales, units.zero, node)
-        live = (node.consts["scale"] != 0) & (np.abs(threshold) < 2 * units.need[ids]) & (unit != 0)
+        live = (
+            (node.consts["scale"] != 0) & (np.abs(threshold) < 2 * units.reach[ids]) & (unit != 0)
+        )
         steps = np.where(live, threshold / np.where(unit != 0, unit, 1.0), 1.0)
         return cls(ids, unit, steps, live)
 
