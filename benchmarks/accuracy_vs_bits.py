@@ -39,7 +39,7 @@ from benchmarks.support.generators import declared_bytes
 from benchmarks.support.harness import Row
 from benchmarks.support.statistics import Bools, delong, paired_change
 from moiety.compiler.compile import Compiled, CompileOptions, calibration_ranges, compile_graph
-from moiety.compiler.compile_files import Pictures, described
+from moiety.compiler.compile_files import Pictures, with_description
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.onnx_import.load import import_onnx
 from moiety.compiler.passes.legalise import legalise
@@ -143,7 +143,7 @@ def make_study(options: argparse.Namespace) -> Study:
         raise BadInput(f"no labelled images: {HOW_TO_GIVE_DATA}, or give --data DIR")
     graph = legalise(optimise(import_onnx(options.model)))
     shape = graph.shapes[graph.inputs[0]][1:]
-    public = described(options.model, shape, Pictures([]), CompileOptions())
+    public = with_description(options.model, shape, Pictures([]), CompileOptions())
     preprocessing, labels = public.preprocessing, public.labels
     if not labels:
         raise BadInput(
