@@ -53,8 +53,8 @@ from moiety.protocols.errors import BadInput, BadPlan
 from moiety.runtime.cost import traffic
 from moiety.runtime.intake import pictures
 from moiety.runtime.program import Preprocessing, Program
-from moiety.runtime.program import folder as artifacts
 from moiety.runtime.program.cleartext import CleartextExecutor
+from moiety.runtime.program.folder import load_vendor
 
 CHUNK = 8
 """Images per unit of work."""
@@ -247,7 +247,7 @@ def swept(pool: ProcessPoolExecutor, place: Path, corpus: Corpus, seed: int) -> 
 
 @lru_cache(maxsize=1)
 def loaded(place: Path) -> tuple[Program, Any]:
-    return artifacts.load_vendor(place)
+    return load_vendor(place)
 
 
 def run_chunk(place: Path, files: Sequence[Path], seed: Sequence[int]) -> tuple[F64, int]:

@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks.support import command_line, harness, one_image, profile_tables
 from benchmarks.support.harness import Row
 from benchmarks.support.two_commands import PARTIES, TwoCommands
-from moiety.runtime import program as ir
+from moiety.runtime.program import Linear, Program, Relu
 
 
 def parser() -> argparse.ArgumentParser:
@@ -68,16 +68,16 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     return rows
 
 
-def plan_of(program: ir.Program) -> Row:
+def plan_of(program: Program) -> Row:
     """What was planned, in short."""
-    linears = [step for step in program.steps if isinstance(step, ir.Linear)]
+    linears = [step for step in program.steps if isinstance(step, Linear)]
     kinds = [step.kind for step in program.steps]
     bits = [step.bits for step in linears]
     return {
         "program": program.digest(),
         "steps": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
         "relu_bits": sorted(
-            {program.steps[s.inputs[0]].bits for s in program.steps if isinstance(s, ir.Relu)}
+            {program.steps[s.inputs[0]].bits for s in program.steps if isinstance(s, Relu)}
         ),
         "linear_bits": [min(bits), max(bits)] if bits else [],
         "weight_bits": sorted({step.weight_bits for step in linears}),

@@ -31,7 +31,7 @@ from moiety.runtime.intake import pictures
 from moiety.runtime.party.generators import Ot
 from moiety.runtime.party.results import ImageResult, Results
 from moiety.runtime.program import Program
-from moiety.runtime.program import folder as artifacts
+from moiety.runtime.program.folder import WEIGHTS, load_vendor
 
 WIDTHS = ("activation_bits", "weight_bits", "margin_bits")
 
@@ -90,7 +90,7 @@ def make_subject(options: argparse.Namespace, work: Path) -> Subject:
     """Compile (unless a compiled folder is given), choose the image, run it in the clear."""
     folder = options.compiled or work / "compiled"
     compile_s = compiled(folder, options, work)
-    program, weights = artifacts.load_vendor(folder)
+    program, weights = load_vendor(folder)
     harness.require(
         program.rounding == options.rounding,
         f"{folder} was compiled with {program.rounding} rounding",
@@ -104,7 +104,7 @@ def make_subject(options: argparse.Namespace, work: Path) -> Subject:
 
 def compiled(folder: Path, options: argparse.Namespace, work: Path) -> float | None:
     """Compile unless `folder` holds a compiled model; seconds, or None."""
-    if (folder / artifacts.WEIGHTS).exists():
+    if (folder / WEIGHTS).exists():
         return None
     started = time.perf_counter()
     widths = {name: getattr(options, name) for name in WIDTHS}
