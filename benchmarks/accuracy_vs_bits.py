@@ -37,7 +37,7 @@ from benchmarks.support.corpus import Corpus, read_corpus
 from benchmarks.support.figures import figure
 from benchmarks.support.generators import declared_bytes
 from benchmarks.support.harness import Row
-from benchmarks.support.statistics import Bools, delong, paired_change
+from benchmarks.support.roc import delong, paired_change
 from moiety.compiler.compile import Compiled, CompileOptions, calibration_ranges, compile_graph
 from moiety.compiler.compile_files import Pictures, with_description
 from moiety.compiler.ir.graph import Graph
@@ -48,7 +48,7 @@ from moiety.compiler.planning.options import USUAL_ERROR, PlanOptions
 from moiety.compiler.planning.ranges import Ranges
 from moiety.compiler.simulate import FloatModel
 from moiety.models.xrays import HOW_TO_GIVE_DATA, data_folder
-from moiety.protocols.arrays import F64
+from moiety.protocols.arrays import BOOL, F64
 from moiety.protocols.errors import BadInput, BadPlan
 from moiety.runtime.cost import traffic
 from moiety.runtime.intake import pictures
@@ -294,7 +294,7 @@ def judged(corpus: Corpus, logits: F64, reference: F64, options: argparse.Namesp
 def judged_label(
     fixed: F64,
     floats: F64,
-    truth: Bools,
+    truth: BOOL,
     groups: npt.NDArray[np.str_],
     resamples: int,
     rng: np.random.Generator,

@@ -20,6 +20,7 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.support import command_line, harness, one_image, profile_tables
@@ -91,11 +92,11 @@ def report(rows: Sequence[Row]) -> None:
     """Medians over the runs, to standard error."""
 
     def middle(name: str) -> Any:
-        return harness.median([row[name] for row in rows])
+        return median([row[name] for row in rows])
 
     kinds = rows[0]["seconds_by_step_kind"]
     for kind in sorted(kinds, key=lambda kind: -kinds[kind]):
-        seconds = harness.median([row["seconds_by_step_kind"][kind] for row in rows])
+        seconds = median([row["seconds_by_step_kind"][kind] for row in rows])
         harness.say(
             f"  {kind:10} {seconds:8.2f} s {rows[0]['bytes_by_step_kind'][kind] / 1e6:10.1f} MB"
         )

@@ -14,10 +14,11 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import median
 
 from benchmarks.support import command_line
 from benchmarks.support.documents import Section, paragraph
-from benchmarks.support.harness import ROOT, Row, median
+from benchmarks.support.harness import ROOT, Row
 from moiety.protocols.errors import BadInput
 
 DOCUMENT = ROOT / "README.md"

@@ -11,7 +11,6 @@ import json
 import os
 import platform
 import re
-import statistics
 import subprocess
 import sys
 import threading
@@ -151,10 +150,6 @@ class PeakMemory:
         return self._peak
 
 
-def median(values: Sequence[float]) -> float:
-    return statistics.median(values)
-
-
 def require(holds: bool, what: str) -> None:
     """Verification: raise `VerificationFailed` with `what` went wrong unless `holds`."""
     if not holds:
@@ -174,7 +169,3 @@ def write_rows(rows: Sequence[Row], path: Path | None) -> None:
 def say(text: str) -> None:
     """Progress, to standard error: standard output belongs to the rows."""
     print(text, file=sys.stderr, flush=True)
-
-
-def megabytes(nbytes: float) -> str:
-    return f"{nbytes / 1e6:.2f} MB"

@@ -33,8 +33,6 @@ from moiety.runtime.party.results import ImageResult, Results
 from moiety.runtime.program import Program
 from moiety.runtime.program.folder import WEIGHTS, load_vendor
 
-WIDTHS = ("activation_bits", "weight_bits", "margin_bits")
-
 
 def parser(name: str, usage: str | None) -> argparse.ArgumentParser:
     """The options of both benchmarks."""
@@ -46,9 +44,7 @@ def parser(name: str, usage: str | None) -> argparse.ArgumentParser:
         metavar="FILE",
         help="default: a real x-ray of the data folder, else a drawn one",
     )
-    for width in WIDTHS:
-        option = f"--{width.replace('_', '-')}"
-        p.add_argument(option, type=int, metavar="N", help="default: the planner's")
+    command_line.add_widths(p)
     p.add_argument(
         "--calibration",
         type=Path,
@@ -107,10 +103,9 @@ def compiled(folder: Path, options: argparse.Namespace, work: Path) -> float | N
     if (folder / WEIGHTS).exists():
         return None
     started = time.perf_counter()
-    widths = {name: getattr(options, name) for name in WIDTHS}
     shipped = [demo_ranges_path()] if options.model == demo_model_path() else None
     files = options.calibration or shipped or calibration_images(work)
-    plan = PlanOptions.of_choices(rounding=options.rounding, **widths)
+    plan = PlanOptions.of_choices(rounding=options.rounding, **command_line.widths(options))
     compile_files(options.model, folder, Pictures(files), CompileOptions(plan))
     return time.perf_counter() - started
 

@@ -68,6 +68,19 @@ class Failure:
     network: bool
 
 
+@dataclass(frozen=True)
+class Setting:
+    """How the parties run: each on a core of its own or not, with how many threads; the narrowest
+    choice that takes silent correlations; the network that comparisons are cut for; the kernels.
+    """
+
+    pinned: bool
+    silent_from: int
+    threads: int
+    network: Network
+    backend: kernels.Backend
+
+
 class Pair:
     """Two parties with an open session."""
 
@@ -118,14 +131,11 @@ def two_processes(
     `network`.
     """
     one_thread()
+    setting = Setting(pinned, silent_from, threads, network, kernels.backend_name())
     context = multiprocessing.get_context("spawn")
     server, client = context.Pipe(), context.Pipe()
     processes = [
-        context.Process(
-            target=_party,
-            args=(role, far, pinned, silent_from, threads, network, kernels.backend_name()),
-            daemon=True,
-        )
+        context.Process(target=_party, args=(role, far, setting), daemon=True)
         for role, far in ((Role.SERVER, server[1]), (Role.CLIENT, client[1]))
     ]
     for process in processes:
@@ -147,23 +157,20 @@ def two_processes(
                 process.terminate()
 
 
-def _party(
-    role: Role,
-    parent: Connection,
-    pinned: bool,
-    silent_from: int,
-    threads: int,
-    network: Network,
-    backend: kernels.Backend,
-) -> None:
-    kernels.set_backend(backend)
+def _party(role: Role, parent: Connection, setting: Setting) -> None:
+    """The life of one process: answers requests until the parent hangs up."""
+    kernels.set_backend(setting.backend)
     one_thread()
-    if pinned:
+    if setting.pinned:
         pin(role)
     channel = _connect(role, parent)
     try:
         session = open_session(
-            role, channel, silent_from=silent_from, workers=Workers(threads), network=network
+            role,
+            channel,
+            silent_from=setting.silent_from,
+            workers=Workers(setting.threads),
+            network=setting.network,
         )
         call: Callable[[], Any] = lambda: None  # noqa: E731
         while True:
