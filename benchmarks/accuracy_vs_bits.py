@@ -1,5 +1,5 @@
-"""Accuracy against bit widths: the cleartext executor over a labelled test split,
-for activation and weight bits.
+"""Accuracy against bit widths: the cleartext executor over a labelled test split, for activation
+and weight bits.
 
     python -m benchmarks.accuracy_vs_bits --images 200 --csv accuracy.csv --plot accuracy.png
     python -m benchmarks.accuracy_vs_bits --activation-bits 14 --weight-bits 10 --images 0
@@ -211,8 +211,8 @@ def sweep(options: argparse.Namespace) -> Iterator[dict[str, float]]:
 
 
 def mean_widths(compiled: Compiled) -> dict[str, float]:
-    """Of a plan that was searched for: means over its tensors, without
-    the margin, and over its layers.
+    """Of a plan that was searched for: means over its tensors, without the margin, and
+    over its layers.
     """
     report = compiled.report
     margin = report.options["margin_bits"]
@@ -251,8 +251,8 @@ def loaded(place: Path) -> tuple[Program, Any]:
 
 
 def run_chunk(place: Path, files: Sequence[Path], seed: Sequence[int]) -> tuple[F64, int]:
-    """Some images through the executor. The seed belongs to the chunk: results
-    do not depend on the processes.
+    """Some images through the executor. The seed belongs to the chunk: results do not depend on
+    the processes.
     """
     program, weights = loaded(place)
     rng = np.random.default_rng(list(seed)) if program.rounding == "stochastic" else None

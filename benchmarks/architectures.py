@@ -1,5 +1,5 @@
-"""Full-size networks through import, passes, planning and the cleartext
-executor, against onnxruntime.
+"""Full-size networks through import, passes, planning and the cleartext executor,
+against onnxruntime.
 
     python -m benchmarks.architectures MODEL.onnx... [--images N] [--calibration N] [--seed S]
         [--json FILE] [--activation-bits N] [--weight-bits N] [--margin-bits N]
@@ -32,8 +32,8 @@ from moiety.runtime.program.cleartext import CleartextExecutor
 
 
 def smooth_images(shape: tuple[int, ...], count: int, seed: int) -> F32:
-    """Random normalised images, float32 `(count, *shape)`: noise of 1/16 of the size,
-    interpolated, and a little fine noise.
+    """Random normalised images, float32 `(count, *shape)`: noise of 1/16 of the size, interpolated,
+    and a little fine noise.
     """
     rng = np.random.default_rng(seed)
     channels, height, width = shape

@@ -1,13 +1,13 @@
-"""What an image costs when several go through one run: seconds, bytes and rounds
-per image against the batch size.
+"""What an image costs when several go through one run: seconds, bytes and rounds per image against
+the batch size.
 
     python -m benchmarks.batches compiled/ --batches 1 2 4 8 --json rows.json
     python -m benchmarks.batches compiled/ --batches 1 2 4 8 16 32 --declared
 
-Each size runs in two processes over loopback TCP, one core each; every run is verified before
-its figures are kept: the first and the last image against the cleartext executor, bytes and
-flights against the declared ones. `--declared` runs nothing and gives the declared bytes and
-flights alone, which are exact.
+Each size runs in two processes over loopback TCP, one core each; every run is verified before its
+figures are kept: the first and the last image against the cleartext executor, bytes and flights
+against the declared ones. `--declared` runs nothing and gives the declared bytes and flights alone,
+which are exact.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
-"""One image through vendor and hospital: `moiety serve` and `moiety infer`,
-two processes over loopback TCP.
+"""One image through vendor and hospital: `moiety serve` and `moiety infer`, two processes
+over loopback TCP.
 
     python -m benchmarks.inference --rounding exact --runs 3 --json rows.json
     python -m benchmarks.inference --model model.onnx --image x-ray.png --compiled kept/
 
 Compiles the model (or takes a compiled folder), runs the image once and verifies: exact rounding
 must equal the cleartext executor bit for bit, stochastic rounding must lie within the executor's
-distribution, and bytes and flights must be the declared ones. Then a second client runs the
-image `--runs` times, each run verified as well; one JSON object per run. Times exclude
-compilation, `prepare_s` (the server's start, with all hints) and `setup_s` (base transfers of
-one connection), which are in the row too. With `--profile` each step kind's time at either party
-is split into kernels, matrix products, Python, socket and waiting
-(benchmarks/support/profiled_command.py), in the rows and as a table.
+distribution, and bytes and flights must be the declared ones. Then a second client runs the image
+`--runs` times, each run verified as well; one JSON object per run. Times exclude compilation,
+`prepare_s` (the server's start, with all hints) and `setup_s` (base transfers of one connection),
+which are in the row too. With `--profile` each step kind's time at either party is split into
+kernels, matrix products, Python, socket and waiting (benchmarks/support/profiled_command.py), in
+the rows and as a table.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Protocols one by one: ReLU, truncation, max-pool, convolution, correlations.
-Two processes over loopback TCP.
+"""Protocols one by one: ReLU, truncation, max-pool, convolution, correlations. Two processes
+over loopback TCP.
 
     python -m benchmarks.protocols                       all, as large as the peers were measured
     python -m benchmarks.protocols --only relu --runs 5
@@ -103,8 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
 
 
 def measure(pair: Pair, generator: Generator, case: Case, runs: int) -> Row:
-    """Verify, then time. Raises `VerificationFailed`. `generator` follows the
-    pair's, from a fresh session on.
+    """Verify, then time. Raises `VerificationFailed`. `generator` follows the pair's, from a
+    fresh session on.
     """
     prepared = pair.make(case.maker, *case.arguments)
     first = pair.run(results=True)

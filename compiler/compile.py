@@ -169,8 +169,8 @@ def calibration_ranges(
 
 
 class _Sampled:
-    """Images, read once, of which a few are kept: evenly spaced where their number is known, else
-    the first.
+    """Images, read once, of which a few are kept: evenly spaced where their number is known,
+    else the first.
     """
 
     def __init__(self, images: Iterable[npt.ArrayLike]) -> None:

@@ -44,8 +44,8 @@ class Outcome:
 
 
 def simulate(folder: Path, images: Sequence[Path], model: Path | None, seed: int) -> None:
-    """Print, per image, the fixed-point result, the float model's, their difference, and
-    overflows.
+    """Print, per image, the fixed-point result, the float model's, their difference,
+    and overflows.
     """
     program, weights = load_vendor(folder)
     paths = pictures.collect(images)
@@ -126,8 +126,8 @@ class FloatModel:
             )
 
     def __call__(self, tensor: F32) -> dict[int, F64]:
-        """Output step index -> flat float64 array. Raises `BadInput` when the model does not take
-        the tensor.
+        """Output step index -> flat float64 array. Raises `BadInput` when the model does not
+        take the tensor.
         """
         try:
             outputs = self._session.run(None, {self._session.get_inputs()[0].name: tensor[None]})

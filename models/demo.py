@@ -1,5 +1,5 @@
-"""What `moiety demo` does: two processes over loopback TCP, and the same
-image in the clear beside them.
+"""What `moiety demo` does: two processes over loopback TCP, and the same image in the
+clear beside them.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from moiety.runtime.program.weights import Weights
 
 
 def run(image: Path | None, model: Path | None, rounding: Rounding, keep: Path | None) -> None:
-    """Compile (unless `keep` holds a compiled model already), serve, infer, compare,
-    print. Raises what the parts raise.
+    """Compile (unless `keep` holds a compiled model already), serve, infer, compare, print. Raises
+    what the parts raise.
     """
     if image is not None:
         pictures.collect([image])

@@ -37,8 +37,8 @@ from moiety.runtime.program import Preprocessing
 
 Style = Literal["folded", "separate-batchnorm"]
 TOLERANCE = 1e-4
-"""Largest difference of logits between PyTorch and onnxruntime, relative
-to the largest logit (or to 1).
+"""Largest difference of logits between PyTorch and onnxruntime, relative to the largest
+logit (or to 1).
 """
 
 
@@ -75,8 +75,8 @@ def export_onnx(
     )
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        # The TorchScript exporter is deprecated, but the newer one always folds and
-        # cannot keep batch norms apart.
+        # The TorchScript exporter is deprecated, but the newer one always folds and cannot keep
+        # batch norms apart.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", UserWarning)
         torch.onnx.export(
@@ -122,11 +122,11 @@ def _check_same(
 def load_network(
     architecture: str, path: str | PathLike[str], labels: int | None = None
 ) -> Network:
-    """One of `moiety.models.zoo` with the parameters of a checkpoint: a state
-    dictionary with torchvision's names.
+    """One of `moiety.models.zoo` with the parameters of a checkpoint: a state dictionary with
+    torchvision's names.
 
-    BadInput for a file that is none, for parameters that do not fit, or for another
-    number of outputs than `labels`.
+    BadInput for a file that is none, for parameters that do not fit, or for another number of
+    outputs than `labels`.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -151,8 +151,8 @@ def load_network(
 def random_network(
     architecture: str, labels: int, seed: int = 0, size: int = 224, **sizes: float | int
 ) -> Network:
-    """An untrained network with batch norms that fit its
-    activations: for trying plans and costs.
+    """An untrained network with batch norms that fit its activations: for trying
+    plans and costs.
     """
     torch.manual_seed(seed)
     model = build(architecture, labels, **sizes)
@@ -167,8 +167,8 @@ def export_checkpoint(
     labels: int | None = None,
     label_names: Sequence[str] | None = None,
 ) -> onnx.ModelProto:
-    """Loads `checkpoint`, exports it and writes `output`; `export_onnx` and
-    `load_densenet` say what can be raised.
+    """Loads `checkpoint`, exports it and writes `output`; `export_onnx` and `load_densenet` say
+    what can be raised.
 
     Label names and preprocessing come from the checkpoint if it was made by
     `moiety.models.train`; else the names are `label_names` or `label_0`, `label_1`, ..., and the

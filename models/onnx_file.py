@@ -1,5 +1,5 @@
-"""What an ONNX file carries beside its graph: label names, preprocessing, and
-weights stored in half precision.
+"""What an ONNX file carries beside its graph: label names, preprocessing, and weights stored in
+half precision.
 
 Two entries of its metadata (`moiety.compiler.onnx_import.metadata`) make a model file
 self-contained; `moiety compile` reads them.
@@ -36,8 +36,8 @@ def set_metadata(
 def get_metadata(model: onnx.ModelProto) -> tuple[list[str], Preprocessing]:
     """The label names and the preprocessing in `model`.
 
-    Raises KeyError with the name of the entry that is missing,
-    msgspec.DecodeError for one that does not read.
+    Raises KeyError with the name of the entry that is missing, msgspec.DecodeError for one that
+    does not read.
     """
     entries = {prop.key: prop.value for prop in model.metadata_props}
     labels = msgspec.json.decode(entries[LABELS], type=list[str])
@@ -45,8 +45,8 @@ def get_metadata(model: onnx.ModelProto) -> tuple[list[str], Preprocessing]:
 
 
 def store_half(model: onnx.ModelProto) -> None:
-    """Stores every float32 weight of two or more dimensions as float16,
-    followed by a Cast to float32.
+    """Stores every float32 weight of two or more dimensions as float16, followed by a
+    Cast to float32.
 
     Halves the file and rounds each weight to 11 significant bits; arithmetic stays float32. Vectors
     (biases, batch norm statistics: 2 % of a DenseNet) stay float32, so no variance can overflow and

@@ -39,8 +39,8 @@ from moiety.runtime.program import Preprocessing
 
 @dataclass(frozen=True)
 class Options:
-    """What decides a run; the same options and data on the same
-    machine give the same checkpoint.
+    """What decides a run; the same options and data on the same machine give the
+    same checkpoint.
     """
 
     epochs: int = 40
@@ -67,8 +67,8 @@ class Split:
 
 
 def load_grey(path: Path, size: int) -> npt.NDArray[np.uint8]:
-    """An image file as 8-bit grey, uint8 (size, size), by the very code a client runs
-    (`moiety.runtime.intake.pictures`).
+    """An image file as 8-bit grey, uint8 (size, size), by the very code a client
+    runs (`moiety.runtime.intake.pictures`).
     """
     grey = Preprocessing(size=(size, size), channels=1, mean=(0.0,), std=(1.0,))
     return np.asarray(np.rint(pictures.load(path, (1, size, size), grey)[0] * 255), dtype=np.uint8)
@@ -77,11 +77,11 @@ def load_grey(path: Path, size: int) -> npt.NDArray[np.uint8]:
 def load_folder(
     path: str | Path, labels: Sequence[str] | None, size: int
 ) -> tuple[list[str], dict[str, Split]]:
-    """The label names and the splits of a CSV file; without `labels`, every column
-    that holds only 0, 1 and nothing.
+    """The label names and the splits of a CSV file; without `labels`, every column that holds only
+    0, 1 and nothing.
 
-    Raises BadInput for missing columns, cells other than 0, 1 or nothing,
-    or an empty train or val split.
+    Raises BadInput for missing columns, cells other than 0, 1 or nothing, or an empty
+    train or val split.
     """
     source = Path(path)
     rows = _read_rows(source, labels or ())
@@ -136,8 +136,8 @@ def normalised(grey: Tensor, preprocessing: Preprocessing) -> Tensor:
 
 
 def augmented(grey: Tensor, generator: torch.Generator) -> Tensor:
-    """Random flip, rotation (12 degrees), scale, shift, contrast and gamma; float
-    (n, H, W), 0 to 255, in and out.
+    """Random flip, rotation (12 degrees), scale, shift, contrast and gamma; float (n, H, W), 0 to
+    255, in and out.
     """
     n = len(grey)
 
@@ -173,8 +173,8 @@ def positive_weights(targets: Tensor) -> Tensor:
 
 
 def auroc(logits: npt.NDArray[Any], targets: npt.NDArray[Any]) -> list[float]:
-    """Area under the ROC curve per label over the known targets; NaN
-    where they are of one class.
+    """Area under the ROC curve per label over the known targets; NaN where they
+    are of one class.
     """
     areas = []
     for scores, truth in zip(logits.T, targets.T, strict=True):
@@ -213,11 +213,11 @@ def predict(
 def train(
     splits: dict[str, Split], labels: Sequence[str], options: Options
 ) -> Iterator[dict[str, Any]]:
-    """Trains and yields one record per epoch: epoch, loss, auroc (per label),
-    mean_auroc, seconds, and checkpoint.
+    """Trains and yields one record per epoch: epoch, loss, auroc (per label), mean_auroc, seconds,
+    and checkpoint.
 
-    The checkpoint holds plain values and tensors: state_dict, labels,
-    preprocessing, options, epoch.
+    The checkpoint holds plain values and tensors: state_dict, labels, preprocessing,
+    options, epoch.
     """
     torch.manual_seed(options.seed)
     generator = torch.Generator().manual_seed(options.seed)

@@ -1,5 +1,5 @@
-"""Area under the ROC curve: DeLong's interval for one classifier, paired
-bootstrap over patients for a change.
+"""Area under the ROC curve: DeLong's interval for one classifier, paired bootstrap over
+patients for a change.
 
 Scores are float `(n,)`, labels bool `(n,)`. Ties count half.
 """
@@ -57,11 +57,11 @@ def paired_change(
     resamples: int,
     rng: np.random.Generator,
 ) -> Interval:
-    """AUROC of `scores` minus that of `reference` on the same images; percentile
-    interval, whole groups resampled.
+    """AUROC of `scores` minus that of `reference` on the same images; percentile interval, whole
+    groups resampled.
 
-    Images of one patient (`groups`) are not independent, so patients are
-    drawn, with all their images.
+    Images of one patient (`groups`) are not independent, so patients are drawn, with
+    all their images.
     """
     value = auroc(scores, labels) - auroc(reference, labels)
     names, inverse = np.unique(groups, return_inverse=True)

@@ -33,8 +33,8 @@ class Vendor:
 
 @dataclass(frozen=True)
 class TwoCommands:
-    """How the two are started: the folder they write to, on cores of their own or
-    not, with stop-watches or not.
+    """How the two are started: the folder they write to, on cores of their own or not, with
+    stop-watches or not.
     """
 
     work: Path

@@ -2,8 +2,8 @@
 
 Writes [bold]DIR/public[/bold], which goes to the hospital, and
 [bold]DIR/weights.safetensors[/bold], which never leaves you. Fixed point overflows silently, so
-ranges are measured on calibration images and headroom is added; check the outcome with `moiety
-simulate`, and what the Program costs and discloses with `moiety inspect`.
+ranges are measured on calibration images and headroom is added; check the outcome with
+`moiety simulate`, and what the Program costs and discloses with `moiety inspect`.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from moiety.protocols.errors import ContractViolation
 
 
 def verify(graph: Graph) -> None:
-    """Raise ContractViolation unless the Graph is single-assignment, nodes fit their operators and
-    shapes agree.
+    """Raise ContractViolation unless the Graph is single-assignment, nodes fit their operators
+    and shapes agree.
     """
     made = set(graph.inputs)
     if not graph.outputs or len(made) != len(graph.inputs):

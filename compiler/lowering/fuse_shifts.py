@@ -1,12 +1,12 @@
-"""A constant before a ReLU as its threshold, so that ReLUs of one tensor can share their
-comparisons.
+"""A constant before a ReLU as its threshold, so that ReLUs of one tensor can share
+their comparisons.
 
     Relu(AddConst(x; c))  =  Relu(x; threshold c)
 
-where c has one value per channel: both are `[x + c >= 0] * (x + c)` in one ring, equal bit for bit.
-ReLU6 and its like are `relu(x) - relu(x - 6)`, two thresholds of one tensor; `share_gates` then
-makes both comparisons at once. Whether it applies depends on the constant's shape, not on its
-values.
+where c has one value per channel: both are `[x + c >= 0] * (x + c)` in one ring, equal bit for
+bit. ReLU6 and its like are `relu(x) - relu(x - 6)`, two thresholds of one tensor;
+`share_gates` then makes both comparisons at once. Whether it applies depends on the constant's
+shape, not on its values.
 """
 
 from __future__ import annotations

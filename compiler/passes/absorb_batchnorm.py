@@ -1,5 +1,5 @@
-"""absorb-batchnorm: the affine map before a ReLU, where its scale can move
-into the linear layers after it.
+"""absorb-batchnorm: the affine map before a ReLU, where its scale can move into the linear
+layers after it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from moiety.compiler.passes.rewriter import Rewriter
 @register
 @dataclass(frozen=True)
 class AbsorbBatchnorm(Pass):
-    """`relu(g*x + h) = g * [g*(x + h/g) > 0] * (x + h/g)` with g constant per
-    channel: the factor g can wait.
+    """`relu(g*x + h) = g * [g*(x + h/g) > 0] * (x + h/g)` with g constant per channel: the
+    factor g can wait.
 
     Everything that reads the AffineRelu must pass it on linearly, channel by channel (AvgPool,
     Concat, Pad, Slice, Reshape, Transpose), until it meets a Conv or Gemm, whose weights take it.

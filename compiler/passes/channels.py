@@ -56,8 +56,8 @@ def _labels_after(rewriter: Rewriter, node: Node, labels: Mapping[str, I64]) -> 
 
 
 def pass_on(node: Node, labels: Sequence[I64 | None], shapes: Sequence[Shape]) -> I64 | None:
-    """Labels of what `node` makes from labelled operands (None: from elsewhere); None where they
-    would mix.
+    """Labels of what `node` makes from labelled operands (None: from elsewhere); None where
+    they would mix.
     """
     filled = [
         np.full(shape, _ONE) if label is None else label

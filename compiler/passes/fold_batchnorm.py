@@ -24,8 +24,8 @@ from moiety.compiler.passes.rewriter import Rewriter
 @register
 @dataclass(frozen=True)
 class FoldBatchnorm(Pass):
-    """`s*(W x + b) + t = (s W) x + (s b + t)`, and before a layer `W(s x +
-    t) + b = (W s) x + (W t + b)`.
+    """`s*(W x + b) + t = (s W) x + (s b + t)`, and before a layer
+    `W(s x + t) + b = (W s) x + (W t + b)`.
 
     Forward needs the linear layer's value to have no other reader, backward every reader of the
     affine value to be a linear layer. Where a Conv pads, its zeros are not `0*s + t`, so `W t`
@@ -81,8 +81,8 @@ def _after(layer: Node, scale: Array, shift: Array) -> Node:
 
 
 def _sink(rewriter: Rewriter, scale: Node) -> bool:
-    """Swap a Scale with the one op that reads it, if the ops behind
-    that lead to linear layers only.
+    """Swap a Scale with the one op that reads it, if the ops behind that lead to
+    linear layers only.
     """
     if not rewriter.sole_reader(scale.output) or not factors_reach_weights(rewriter, scale.output):
         return False

@@ -19,8 +19,8 @@ from moiety.protocols.errors import BadModel
 
 
 def legalise(graph: Graph) -> Graph:
-    """The same function with rescaling layers where needed. BadModel for what has no fixed-point
-    form.
+    """The same function with rescaling layers where needed. BadModel for what has no
+    fixed-point form.
     """
     check_normal_form(graph)
     _check(graph)
@@ -92,8 +92,8 @@ def _operands_first(graph: Graph, nodes: list[Node]) -> list[Node]:
 
 
 def _after_average_pools(graph: Graph) -> Graph:
-    """An average pool is a sum here, k times larger than its operand: only a linear layer can take
-    that off.
+    """An average pool is a sum here, k times larger than its operand: only a linear layer can
+    take that off.
     """
     edges = {
         (node.output, reader.output)

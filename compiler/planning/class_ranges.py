@@ -52,8 +52,8 @@ def class_ranges(
 
 
 def only_gated(graph: Graph, value: str) -> bool:
-    """Is `value` compared with thresholds, and nothing else? Then its integers may count from any
-    zero.
+    """Is `value` compared with thresholds, and nothing else? Then its integers may count
+    from any zero.
     """
     node = graph.producer(value)
     return node is not None and node.op in LINEAR and _reaches_gates_only(graph, value)

@@ -51,8 +51,8 @@ class LayerIntegers:
 class GateIntegers:
     """Secrets of one AffineRelu: threshold int64 `(C,)`, flip uint8 `(C,)`.
 
-    clamped: channels whose gate never changes. constant: channels with factor 0, the model's own or
-    frozen.
+    clamped: channels whose gate never changes. constant: channels with factor 0, the model's
+    own or frozen.
     """
 
     threshold: I64
@@ -91,8 +91,8 @@ def quantise_layers(formats: Formats) -> dict[str, LayerIntegers]:
 
 
 def quantise_constants(formats: Formats) -> dict[str, I64]:
-    """By result, the integers of every AddConst, of a shape that broadcasts to the value's without
-    its batch.
+    """By result, the integers of every AddConst, of a shape that broadcasts to the value's
+    without its batch.
     """
     return {
         node.output: _quantise_constant(formats, node)
@@ -165,8 +165,8 @@ class _Gate:
         return np.where(self.gain == 0, np.maximum(self.shift, 0.0), missing)
 
     def mean_residue(self, often_open: F64) -> F64:
-        """The rounding of a threshold is missing as often as the gate was open on the calibration
-        images.
+        """The rounding of a threshold is missing as often as the gate was open on the
+        calibration images.
         """
         threshold = np.where(self.clamped, 0.0, self.threshold)
         rounding = self.gain * (threshold - self.steps * self.unit)
@@ -303,8 +303,8 @@ def _response(graph: Graph, node: Node, constant: Array) -> F64:
 
 
 def _quantise_bias(formats: Formats, node: Node, bias: F64, shift: int) -> I64:
-    """The bias in the layer's ring, with the half that makes an exact truncation round to
-    nearest.
+    """The bias in the layer's ring, with the half that makes an exact truncation
+    round to nearest.
     """
     scaled = np.rint(bias / formats.unit(node.output)[:, None, None] * 2.0**shift)
     if np.abs(scaled).max(initial=0.0) >= 2.0**62:

@@ -40,8 +40,8 @@ class TensorRow(msgspec.Struct, frozen=True):
 
 
 class LayerRow(msgspec.Struct, frozen=True):
-    """One linear layer: ring, shift, stated weight bits, and the bits that its largest weight
-    really has.
+    """One linear layer: ring, shift, stated weight bits, and the bits that its largest
+    weight really has.
     """
 
     value: str

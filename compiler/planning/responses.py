@@ -25,8 +25,8 @@ from moiety.compiler.planning.units import Units
 from moiety.protocols.arrays import F64
 
 IMAGES = 8
-"""Images that responses are averaged over; they vary far less from image to image than activations
-do.
+"""Images that responses are averaged over; they vary far less from image to image than
+activations do.
 """
 
 

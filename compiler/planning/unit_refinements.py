@@ -1,8 +1,8 @@
 """Refinements of units, each of which returns what it was given where it does not apply:
 
-- `frozen_gates`: a gate's operand that moves by less than a unit over all calibration images is a
-  constant (a dead channel, which its batch norm blows up from nothing): the gate is frozen at its
-  mean.
+- `frozen_gates`: a gate's operand that moves by less than a unit over all calibration images
+  is a constant (a dead channel, which its batch norm blows up from nothing): the gate is
+  frozen at its mean.
 - `coarsened`: where a layer's rounded inputs alone make an error of many units of its output, a
   coarser unit for that output loses nothing, and saves the weights of all other outputs, which
   share its shift.
@@ -68,8 +68,8 @@ def frozen_gates(graph: Graph, ranges: Ranges, units: Units) -> Graph:
 
 
 def coarsened(graph: Graph, units: Units) -> Units:
-    """Coarser units for outputs whose error comes from their inputs' rounding, layer after
-    layer.
+    """Coarser units for outputs whose error comes from their inputs' rounding,
+    layer after layer.
     """
     fixed, results = image_class(graph, units.scales), set(result_layers(graph))
     for node in graph.nodes_of(*LINEAR):
@@ -81,8 +81,8 @@ def coarsened(graph: Graph, units: Units) -> Units:
 
 
 def fitted(graph: Graph, units: Units, options: PlanOptions) -> Units:
-    """Coarser units for outputs whose weights would not fit a shift that follows from the layer's
-    size alone.
+    """Coarser units for outputs whose weights would not fit a shift that follows from the
+    layer's size alone.
 
     BadPlan for a layer that writes a result, whose unit is public.
     """
@@ -116,8 +116,8 @@ def _excess(graph: Graph, units: Units, node: Node, options: PlanOptions) -> F64
 
 
 def _by_class(scales: ScaleMap, value: str, factors: F64) -> F64:
-    """By class id, the largest factor, at least 1, that a channel of a linear layer's result asks
-    for.
+    """By class id, the largest factor, at least 1, that a channel of a linear layer's
+    result asks for.
     """
     roots = scales.classes.roots()
     largest = np.ones(len(roots))

@@ -34,8 +34,8 @@ class Units:
         return _channels(self.unit[spread.ids] * spread.multiplier, graph, value)
 
     def bits_of(self, graph: Graph, value: str) -> I64:
-        """Ring that holds each channel of `value`, `(C,)`; of channels of several classes, the
-        widest.
+        """Ring that holds each channel of `value`, `(C,)`; of channels of several
+        classes, the widest.
         """
         bits = self.bits[self.scales.fields[value].ids]
         widest = bits.max(axis=tuple(axis for axis in range(bits.ndim) if axis != 1), keepdims=True)
@@ -52,8 +52,8 @@ def _channels(array: F64, graph: Graph, value: str) -> F64:
 
 
 def ideal_weights(graph: Graph, units: Units, node: Node) -> F64:
-    """Weights from integers to integers, before scaling by 2^shift and rounding: float64
-    `(M, C/groups, kh, kw)`.
+    """Weights from integers to integers, before scaling by 2^shift and rounding:
+    float64 `(M, C/groups, kh, kw)`.
     """
     convolution = OPS[node.op].convolution(node)
     unit_in, unit_out = units.of(graph, node.inputs[0]), units.of(graph, node.output)

@@ -32,8 +32,8 @@ def _written_weights(writer: OnnxWriter, node: Node) -> list[str]:
 
 @operator
 class Conv(Op):
-    """2-D cross-correlation. Attributes strides, pads, dilations, groups; weight `(M, C/groups, kh,
-    kw)`, bias `(M,)`. In normal form its strides are 1.
+    """2-D cross-correlation. Attributes strides, pads, dilations, groups; weight
+    `(M, C/groups, kh, kw)`, bias `(M,)`. In normal form its strides are 1.
     """
 
     attrs = ("strides", "pads", "dilations", "groups")

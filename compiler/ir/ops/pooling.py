@@ -141,8 +141,8 @@ def counts_padding(node: Node) -> bool:
 
 @dataclass(frozen=True)
 class WindowFactors:
-    """An average pool as `sum * factors / divisor`, with a public integer factor per row and per
-    column.
+    """An average pool as `sum * factors / divisor`, with a public integer factor per row
+    and per column.
     """
 
     per_axis: tuple[tuple[int, ...], tuple[int, ...]]

@@ -122,8 +122,8 @@ def _limits(node: Node) -> tuple[slice, ...]:
 
 @operator
 class Reshape(Op):
-    """Another `shape` for the same elements in order, the batch first. Also Flatten, Squeeze,
-    Unsqueeze.
+    """Another `shape` for the same elements in order, the batch first. Also Flatten,
+    Squeeze, Unsqueeze.
     """
 
     attrs = ("shape",)

@@ -61,8 +61,8 @@ class Search:
         return Widths(**found)
 
     def cheapest(self, target: float) -> State:
-        """The cheapest state found with a predicted error of at most `target`. BadPlan if there is
-        none.
+        """The cheapest state found with a predicted error of at most `target`. BadPlan if
+        there is none.
         """
         bound = max(target**2, 1e-300)
         most = self.objective.variables.state(self.widest, self.widest)
@@ -142,8 +142,8 @@ class Search:
 
 
 class _Walk:
-    """A state with the values of all terms at it, so that a move costs only the terms that it
-    touches.
+    """A state with the values of all terms at it, so that a move costs only the terms
+    that it touches.
     """
 
     def __init__(self, objective: Objective, state: State) -> None:

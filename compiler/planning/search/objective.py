@@ -149,8 +149,8 @@ class Objective:
                 yield Multiplexer(maxima, ring, (), self.network)
 
     def _comparisons(self) -> Iterator[Comparison]:
-        """Of ReLUs: one for each part of their operands, in its own ring, shared by all that read
-        it.
+        """Of ReLUs: one for each part of their operands, in its own ring, shared by
+        all that read it.
         """
         parts = [
             part

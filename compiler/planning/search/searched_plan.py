@@ -32,8 +32,8 @@ CORRECTIONS = 4
 def searched_plan(
     graph: Graph, ranges: Ranges, options: PlanOptions, progress: Progress | None = None
 ) -> Plan:
-    """The cheapest plan found whose predicted error, root mean square, stays within the bound of
-    the options.
+    """The cheapest plan found whose predicted error, root mean square, stays within the bound
+    of the options.
 
     BadPlan if even the widest widths miss it; BadInput if the ranges hold no responses.
     """
