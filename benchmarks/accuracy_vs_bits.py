@@ -1,5 +1,5 @@
-"""Accuracy against bit widths: the cleartext executor over a labelled test split,
-for activation and weight bits.
+"""Accuracy against bit widths: the cleartext executor over a labelled test split, for activation
+and weight bits.
 
     python -m benchmarks.accuracy_vs_bits --images 200 --csv accuracy.csv --plot accuracy.png
     python -m benchmarks.accuracy_vs_bits --activation-bits 14 --weight-bits 10 --images 0
@@ -37,9 +37,9 @@ from benchmarks.support.corpus import Corpus, read_corpus
 from benchmarks.support.figures import figure
 from benchmarks.support.generators import declared_bytes
 from benchmarks.support.harness import Row
-from benchmarks.support.statistics import Bools, delong, paired_change
+from benchmarks.support.roc import delong, paired_change
 from moiety.compiler.compile import Compiled, CompileOptions, calibration_ranges, compile_graph
-from moiety.compiler.compile_files import Pictures, described
+from moiety.compiler.compile_files import Pictures, with_description
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.onnx_import.load import import_onnx
 from moiety.compiler.passes.legalise import legalise
@@ -48,13 +48,13 @@ from moiety.compiler.planning.options import USUAL_ERROR, PlanOptions
 from moiety.compiler.planning.ranges import Ranges
 from moiety.compiler.simulate import FloatModel
 from moiety.models.xrays import HOW_TO_GIVE_DATA, data_folder
-from moiety.protocols.arrays import F64
+from moiety.protocols.arrays import BOOL, F64
 from moiety.protocols.errors import BadInput, BadPlan
 from moiety.runtime.cost import traffic
 from moiety.runtime.intake import pictures
 from moiety.runtime.program import Preprocessing, Program
-from moiety.runtime.program import folder as artifacts
 from moiety.runtime.program.cleartext import CleartextExecutor
+from moiety.runtime.program.folder import load_vendor
 
 CHUNK = 8
 """Images per unit of work."""
@@ -143,7 +143,7 @@ def make_study(options: argparse.Namespace) -> Study:
         raise BadInput(f"no labelled images: {HOW_TO_GIVE_DATA}, or give --data DIR")
     graph = legalise(optimise(import_onnx(options.model)))
     shape = graph.shapes[graph.inputs[0]][1:]
-    public = described(options.model, shape, Pictures([]), CompileOptions())
+    public = with_description(options.model, shape, Pictures([]), CompileOptions())
     preprocessing, labels = public.preprocessing, public.labels
     if not labels:
         raise BadInput(
@@ -211,8 +211,8 @@ def sweep(options: argparse.Namespace) -> Iterator[dict[str, float]]:
 
 
 def mean_widths(compiled: Compiled) -> dict[str, float]:
-    """Of a plan that was searched for: means over its tensors, without
-    the margin, and over its layers.
+    """Of a plan that was searched for: means over its tensors, without the margin, and
+    over its layers.
     """
     report = compiled.report
     margin = report.options["margin_bits"]
@@ -247,12 +247,12 @@ def swept(pool: ProcessPoolExecutor, place: Path, corpus: Corpus, seed: int) -> 
 
 @lru_cache(maxsize=1)
 def loaded(place: Path) -> tuple[Program, Any]:
-    return artifacts.load_vendor(place)
+    return load_vendor(place)
 
 
 def run_chunk(place: Path, files: Sequence[Path], seed: Sequence[int]) -> tuple[F64, int]:
-    """Some images through the executor. The seed belongs to the chunk: results
-    do not depend on the processes.
+    """Some images through the executor. The seed belongs to the chunk: results do not depend on
+    the processes.
     """
     program, weights = loaded(place)
     rng = np.random.default_rng(list(seed)) if program.rounding == "stochastic" else None
@@ -294,7 +294,7 @@ def judged(corpus: Corpus, logits: F64, reference: F64, options: argparse.Namesp
 def judged_label(
     fixed: F64,
     floats: F64,
-    truth: Bools,
+    truth: BOOL,
     groups: npt.NDArray[np.str_],
     resamples: int,
     rng: np.random.Generator,

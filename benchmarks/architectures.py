@@ -1,5 +1,5 @@
-"""Full-size networks through import, passes, planning and the cleartext
-executor, against onnxruntime.
+"""Full-size networks through import, passes, planning and the cleartext executor,
+against onnxruntime.
 
     python -m benchmarks.architectures MODEL.onnx... [--images N] [--calibration N] [--seed S]
         [--json FILE] [--activation-bits N] [--weight-bits N] [--margin-bits N]
@@ -30,12 +30,10 @@ from moiety.protocols.arrays import F32
 from moiety.runtime.cost.traffic import image_cost
 from moiety.runtime.program.cleartext import CleartextExecutor
 
-WIDTHS = ("activation_bits", "weight_bits", "margin_bits")
-
 
 def smooth_images(shape: tuple[int, ...], count: int, seed: int) -> F32:
-    """Random normalised images, float32 `(count, *shape)`: noise of 1/16 of the size,
-    interpolated, and a little fine noise.
+    """Random normalised images, float32 `(count, *shape)`: noise of 1/16 of the size, interpolated,
+    and a little fine noise.
     """
     rng = np.random.default_rng(seed)
     channels, height, width = shape
@@ -70,7 +68,7 @@ def measure(path: Path, images: int, calibration: int, seed: int, plan: PlanOpti
     cost = image_cost(compiled.program)
     return {
         "model": path.name,
-        "plan": {name: getattr(plan, name) for name in WIDTHS},
+        "plan": {name: getattr(plan, name) for name in command_line.WIDTHS},
         "steps": len(compiled.program.steps),
         "compile_s": round(compile_s, 2),
         "cleartext_s": round(float(np.median(seconds)), 2),
@@ -88,17 +86,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--images", type=int, default=2, help="test images (default 2)")
     p.add_argument("--calibration", type=int, default=8, help="calibration images (default 8)")
     p.add_argument("--json", type=Path, help="append one JSON object per model to this file")
-    usual = PlanOptions()
-    for name in WIDTHS:
-        default = getattr(usual, name)
-        option = f"--{name.replace('_', '-')}"
-        p.add_argument(option, type=int, default=default, help=f"of the plan (default {default})")
+    command_line.add_widths(p)
     return p
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
-    plan = PlanOptions(**{name: getattr(options, name) for name in WIDTHS})
+    plan = PlanOptions(**command_line.widths(options))
     for path in options.models:
         row = json.dumps(measure(path, options.images, options.calibration, options.seed, plan))
         print(row, flush=True)

@@ -1,13 +1,13 @@
-"""What an image costs when several go through one run: seconds, bytes and rounds
-per image against the batch size.
+"""What an image costs when several go through one run: seconds, bytes and rounds per image against
+the batch size.
 
     python -m benchmarks.batches compiled/ --batches 1 2 4 8 --json rows.json
     python -m benchmarks.batches compiled/ --batches 1 2 4 8 16 32 --declared
 
-Each size runs in two processes over loopback TCP, one core each; every run is verified before
-its figures are kept: the first and the last image against the cleartext executor, bytes and
-flights against the declared ones. `--declared` runs nothing and gives the declared bytes and
-flights alone, which are exact.
+Each size runs in two processes over loopback TCP, one core each; every run is verified before its
+figures are kept: the first and the last image against the cleartext executor, bytes and flights
+against the declared ones. `--declared` runs nothing and gives the declared bytes and flights alone,
+which are exact.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from moiety.protocols.session import Session
 from moiety.runtime.cost import traffic
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
 from moiety.runtime.program import Program
-from moiety.runtime.program import folder as artifacts
+from moiety.runtime.program.folder import WEIGHTS, load_program, load_vendor
 
 MAKER = "benchmarks.batches:make"
 
@@ -70,11 +70,11 @@ def images(program: Program, seed: int, count: int) -> F32:
 def make(session: Session, folder: Path, count: int, seed: int) -> Callable[[], Any]:
     """A party's call: one run of `count` images; the client's returns all outputs' logits."""
     if session.is_server:
-        program, weights = artifacts.load_vendor(folder)
+        program, weights = load_vendor(folder)
         server = ServerExecutor(program, weights, tuple(sorted({1, count})))
-        server.prepare(keep_beside=folder / artifacts.WEIGHTS)
+        server.prepare(keep_beside=folder / WEIGHTS)
         return lambda: server.run(session, images=count) and None
-    client = ClientExecutor(program := artifacts.load_program(folder))
+    client = ClientExecutor(program := load_program(folder))
     client.layout(count)
     tensors = list(images(program, seed, count))
     return lambda: [
@@ -89,7 +89,7 @@ def declared(program: Program, count: int, generator: Mixed) -> Row:
 
 
 def measure(program: Program, options: argparse.Namespace, count: int) -> list[Row]:
-    weights = artifacts.load_vendor(options.folder)[1]
+    weights = load_vendor(options.folder)[1]
     tensors = images(program, options.seed, count)
     expected = {
         i: simulate(program, weights, tensors[i], options.simulations, options.seed)
@@ -151,7 +151,7 @@ def report(rows: Sequence[Row]) -> None:
 def main(arguments: Sequence[str] | None = None) -> list[Row]:
     options = parser().parse_args(arguments)
     harness.one_thread()
-    program = artifacts.load_program(options.folder)
+    program = load_program(options.folder)
     rows: list[Row] = []
     common: Row = {
         "benchmark": "batches",

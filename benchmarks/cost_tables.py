@@ -59,8 +59,8 @@ PROTOCOLS: dict[str, Formula] = {
 
 
 def per_element(formula: Formula) -> tuple[sympy.Rational, sympy.Rational, Cost]:
-    """Bits per element up and down (exact for n a multiple of 128),
-    and the cost as formulas in n.
+    """Bits per element up and down (exact for n a multiple of 128), and the cost as
+    formulas in n.
     """
     batches = sympy.Symbol("m", positive=True, integer=True)
     cost = formula(128 * batches)
@@ -71,8 +71,8 @@ def per_element(formula: Formula) -> tuple[sympy.Rational, sympy.Rational, Cost]
 
 
 def silent(formula: Formula) -> float:
-    """Bits per element, both ways, for many elements with silent correlations
-    alone, from a fresh session on.
+    """Bits per element, both ways, for many elements with silent correlations alone, from a
+    fresh session on.
     """
     return 8 * formula(MANY).on(Silent()).total / MANY
 

@@ -1,17 +1,17 @@
-"""One image through vendor and hospital: `moiety serve` and `moiety infer`,
-two processes over loopback TCP.
+"""One image through vendor and hospital: `moiety serve` and `moiety infer`, two processes
+over loopback TCP.
 
     python -m benchmarks.inference --rounding exact --runs 3 --json rows.json
     python -m benchmarks.inference --model model.onnx --image x-ray.png --compiled kept/
 
 Compiles the model (or takes a compiled folder), runs the image once and verifies: exact rounding
 must equal the cleartext executor bit for bit, stochastic rounding must lie within the executor's
-distribution, and bytes and flights must be the declared ones. Then a second client runs the
-image `--runs` times, each run verified as well; one JSON object per run. Times exclude
-compilation, `prepare_s` (the server's start, with all hints) and `setup_s` (base transfers of
-one connection), which are in the row too. With `--profile` each step kind's time at either party
-is split into kernels, matrix products, Python, socket and waiting
-(benchmarks/support/profiled_command.py), in the rows and as a table.
+distribution, and bytes and flights must be the declared ones. Then a second client runs the image
+`--runs` times, each run verified as well; one JSON object per run. Times exclude compilation,
+`prepare_s` (the server's start, with all hints) and `setup_s` (base transfers of one connection),
+which are in the row too. With `--profile` each step kind's time at either party is split into
+kernels, matrix products, Python, socket and waiting (benchmarks/support/profiled_command.py), in
+the rows and as a table.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.support import command_line, harness, one_image, profile_tables
 from benchmarks.support.harness import Row
 from benchmarks.support.two_commands import PARTIES, TwoCommands
-from moiety.runtime import program as ir
+from moiety.runtime.program import Linear, Program, Relu
 
 
 def parser() -> argparse.ArgumentParser:
@@ -68,16 +69,16 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     return rows
 
 
-def plan_of(program: ir.Program) -> Row:
+def plan_of(program: Program) -> Row:
     """What was planned, in short."""
-    linears = [step for step in program.steps if isinstance(step, ir.Linear)]
+    linears = [step for step in program.steps if isinstance(step, Linear)]
     kinds = [step.kind for step in program.steps]
     bits = [step.bits for step in linears]
     return {
         "program": program.digest(),
         "steps": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
         "relu_bits": sorted(
-            {program.steps[s.inputs[0]].bits for s in program.steps if isinstance(s, ir.Relu)}
+            {program.steps[s.inputs[0]].bits for s in program.steps if isinstance(s, Relu)}
         ),
         "linear_bits": [min(bits), max(bits)] if bits else [],
         "weight_bits": sorted({step.weight_bits for step in linears}),
@@ -91,11 +92,11 @@ def report(rows: Sequence[Row]) -> None:
     """Medians over the runs, to standard error."""
 
     def middle(name: str) -> Any:
-        return harness.median([row[name] for row in rows])
+        return median([row[name] for row in rows])
 
     kinds = rows[0]["seconds_by_step_kind"]
     for kind in sorted(kinds, key=lambda kind: -kinds[kind]):
-        seconds = harness.median([row["seconds_by_step_kind"][kind] for row in rows])
+        seconds = median([row["seconds_by_step_kind"][kind] for row in rows])
         harness.say(
             f"  {kind:10} {seconds:8.2f} s {rows[0]['bytes_by_step_kind'][kind] / 1e6:10.1f} MB"
         )

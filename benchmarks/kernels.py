@@ -1,17 +1,17 @@
-"""Every kernel at a realistic size, its twin beside it, and for most of them how
-near the core's limit they come.
+"""Every kernel at a realistic size, its twin beside it, and for most of them how near the core's
+limit they come.
 
     python -m benchmarks.kernels --json kernels.json
     python -m benchmarks.kernels --only leaves encode --elements 65536 --repeats 9
 
 Each kernel is verified first, on a small size: both twins must return and write the same bytes.
-Then it is timed, CPU time of this thread, the fastest of `--repeats` runs. What the core can do
-is measured in the same run: AES blocks per second (the faster of our counter mode and
-OpenSSL's), bytes copied, float64 matrix products, and gathers of 16-byte blocks at random places
-of a table as large as the code's. A kernel's limit is the time this core would need for its AES
-blocks, its gathers or, where it has neither, for copying its bytes; `share` is limit over time.
-For kernels that compute (number-theoretic transforms, rounding) copying is a floor far below,
-and NumPy's gather can be beaten.
+Then it is timed, CPU time of this thread, the fastest of `--repeats` runs. What the core can do is
+measured in the same run: AES blocks per second (the faster of our counter mode and OpenSSL's),
+bytes copied, float64 matrix products, and gathers of 16-byte blocks at random places of a table as
+large as the code's. A kernel's limit is the time this core would need for its AES blocks, its
+gathers or, where it has neither, for copying its bytes; `share` is limit over time. For kernels
+that compute (number-theoretic transforms, rounding) copying is a floor far below, and NumPy's
+gather can be beaten.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ def twin(backend: Backend, name: str) -> Callable[..., Any]:
 
 
 def verify(name: str, seed: int) -> None:
-    """Both twins return the same and leave the same in what they were
-    given. Raises `VerificationFailed`.
+    """Both twins return the same and leave the same in what they were given. Raises
+    `VerificationFailed`.
     """
     outcomes = []
     backends: tuple[Backend, ...] = ("native", "reference")

@@ -15,6 +15,7 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 from benchmarks.support import command_line, harness, one_image
 from benchmarks.support.harness import Row
@@ -62,7 +63,7 @@ def measure(
         "link": {"name": link, "rtt": network.rtt, "bandwidth": network.up} if relayed else link,
     }
     rows = [common | row for row in one_image.rows(subject, measured)]
-    seconds = harness.median([row["total_s"] for row in rows])
+    seconds = median([row["total_s"] for row in rows])
     harness.say(
         f"{link:9} {seconds:7.2f} s (median of {len(rows)}), "
         f"{rows[0]['bytes_total'] / 1e9:.3f} GB, {rows[0]['rounds']} flights, "

@@ -3,9 +3,9 @@ writes `docs/onnx-support.md`.
 
     python -m benchmarks.onnx_support [--check] [-o FILE]
 
-Every node test of a supported operator with a floating operand is imported with that, the
-first, as the secret input and the others as constants (operands of one shape are all secret
-where the operator joins tensors), then
+Every node test of a supported operator with a floating operand is imported with that, the first, as
+the secret input and the others as constants (operands of one shape are all secret where the
+operator joins tensors), then
 
 * its Graph is run by the float executor and must give the expected outputs;
 * it is compiled, calibrated on the test's own input, and run by the cleartext executor on integers:
@@ -50,8 +50,8 @@ Array = npt.NDArray[Any]
 OUTPUT = ROOT / "docs" / "onnx-support.md"
 OPTIONS = PlanOptions(activation_bits=20, weight_bits=16, rounding="stochastic")
 FIXED_POINT_ERROR = 1e-3
-"""Largest error of the fixed-point result, relative to the largest
-magnitude of the expected one.
+"""Largest error of the fixed-point result, relative to the largest magnitude of
+the expected one.
 """
 
 _JOINING = ("Add", "Sub", "Sum", "Concat")
@@ -61,8 +61,8 @@ _WIDEST = 1 << 16
 
 @dataclass(frozen=True)
 class Result:
-    """One node test. `refusal` and `fixed_refusal` are reasons, None where
-    it passed; errors are relative.
+    """One node test. `refusal` and `fixed_refusal` are reasons, None where it passed;
+    errors are relative.
     """
 
     op: str
@@ -110,8 +110,8 @@ def _floating(case: Any) -> list[int]:
 
 
 def run(op: str, case: Any) -> Result:
-    """Import, float executor, fixed point. AssertionError when a test
-    is neither passed nor refused.
+    """Import, float executor, fixed point. AssertionError when a test is neither
+    passed nor refused.
     """
     name = case.name.removeprefix("test_")
     try:
@@ -168,8 +168,8 @@ def _secret_case(case: Any) -> _Case:
 
 
 NEWEST = 21
-"""The newest opset that the importer takes. Later ones changed no
-float semantics of these operators.
+"""The newest opset that the importer takes. Later ones changed no float semantics of
+these operators.
 """
 
 

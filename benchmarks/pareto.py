@@ -33,7 +33,7 @@ from moiety.compiler.planning.error import predicted_error
 from moiety.compiler.planning.options import USUAL_ERROR, PlanOptions
 from moiety.compiler.planning.plan import Plan, make_plan
 from moiety.compiler.planning.ranges import Ranges
-from moiety.compiler.planning.search import searched_plan
+from moiety.compiler.planning.search.searched_plan import searched_plan
 from moiety.models import demo_ranges_path
 from moiety.runtime.cost import traffic
 

@@ -1,5 +1,5 @@
-"""Protocols one by one: ReLU, truncation, max-pool, convolution, correlations.
-Two processes over loopback TCP.
+"""Protocols one by one: ReLU, truncation, max-pool, convolution, correlations. Two processes
+over loopback TCP.
 
     python -m benchmarks.protocols                       all, as large as the peers were measured
     python -m benchmarks.protocols --only relu --runs 5
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from statistics import median
 
 from benchmarks.support import command_line, harness
 from benchmarks.support.command_line import positive
@@ -102,8 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
 
 
 def measure(pair: Pair, generator: Generator, case: Case, runs: int) -> Row:
-    """Verify, then time. Raises `VerificationFailed`. `generator` follows the
-    pair's, from a fresh session on.
+    """Verify, then time. Raises `VerificationFailed`. `generator` follows the pair's, from a
+    fresh session on.
     """
     prepared = pair.make(case.maker, *case.arguments)
     first = pair.run(results=True)
@@ -111,7 +112,7 @@ def measure(pair: Pair, generator: Generator, case: Case, runs: int) -> Row:
     timed = [pair.run() for _ in range(runs)]
     for call in timed:
         verify_traffic(case, call, case.declared.on(generator))
-    seconds = harness.median([call.seconds for call in timed])
+    seconds = median([call.seconds for call in timed])
     # Silent correlations are made in batches: their bytes fall on some calls and not on others.
     up, down = (
         round(sum(getattr(call, side).sent for call in timed) / runs)
@@ -125,8 +126,8 @@ def measure(pair: Pair, generator: Generator, case: Case, runs: int) -> Row:
         "seconds": seconds,
         "seconds_each": [call.seconds for call in timed],
         "prepare_s": max(prepared),
-        "server_cpu_s": harness.median([call.server.cpu_seconds for call in timed]),
-        "client_cpu_s": harness.median([call.client.cpu_seconds for call in timed]),
+        "server_cpu_s": median([call.server.cpu_seconds for call in timed]),
+        "client_cpu_s": median([call.client.cpu_seconds for call in timed]),
         "bytes_client_to_server": up,
         "bytes_server_to_client": down,
         "bytes_total": up + down,

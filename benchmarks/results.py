@@ -14,10 +14,11 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import median
 
 from benchmarks.support import command_line
 from benchmarks.support.documents import Section, paragraph
-from benchmarks.support.harness import ROOT, Row, median
+from benchmarks.support.harness import ROOT, Row
 from moiety.protocols.errors import BadInput
 
 DOCUMENT = ROOT / "README.md"
@@ -32,8 +33,8 @@ PEERS = (
     ("CrypTFlow2 (SCI_HE), 32-bit prime field, faithful", "486", "33.8", "9388", "5.7 / 3.0"),
     ("SPU 0.9.5 with its Cheetah protocol, 64 bits", "652.7", "3.81", "", "3.8 / 6.5"),
 )
-# Case -> name, then milliseconds and MB of Cheetah (41 bits, exact) and of SCI_HE (41
-# bits), where they were measured.
+# Case -> name, then milliseconds and MB of Cheetah (41 bits, exact) and of SCI_HE (41 bits), where
+# they were measured.
 MICRO: dict[str, tuple[str, str, str]] = {
     "relu 13 to 24 bits": ("ReLU, 2^20 values, 13 bits (the default plan's)", "", ""),
     "relu 16 to 28 bits": ("ReLU, 2^20 values, 16 bits", "", ""),

@@ -1,5 +1,5 @@
-"""What more threads of a party would gain: kernels alone with one and several, and
-Amdahl's law from a whole inference.
+"""What more threads of a party would gain: kernels alone with one and several, and Amdahl's law
+from a whole inference.
 
     python -m benchmarks.threads compiled/ --threads 1 2 --json rows.json
 
@@ -194,8 +194,8 @@ class Clock:
 
 
 def make(session: Session, folder: Path, count: int, seed: int) -> Callable[[], Any]:
-    """A party's call: an inference of `count` images; returns CPU seconds in jobs that can run
-    side by side, and of the process.
+    """A party's call: an inference of `count` images; returns CPU seconds in jobs that can run side
+    by side, and of the process.
     """
     inference = batches.make(session, folder, count, seed)
     clock = Clock()

@@ -29,10 +29,14 @@ from moiety.compiler.planning.plan import Plan, make_plan
 from moiety.compiler.planning.ranges import Progress, Ranges, calibrate
 from moiety.compiler.planning.report import PlanReport, plan_report
 from moiety.compiler.planning.responses import IMAGES, measure_responses
-from moiety.compiler.planning.search import searched_plan
+from moiety.compiler.planning.search.searched_plan import searched_plan
 from moiety.protocols.errors import BadInput
 from moiety.runtime.program import Preprocessing, Program, write_atomically
+from moiety.runtime.program.folder import PROGRAM, PUBLIC, WEIGHTS
 from moiety.runtime.program.weights import Weights
+
+REPORT = "plan.json"
+RANGES = "ranges.safetensors"
 
 Calibration = Ranges | Path | Iterable[npt.ArrayLike]
 """Ranges, the file they were saved in, or images, float `(C,H,W)` each."""
@@ -68,12 +72,12 @@ class Compiled:
     def save(self, out_dir: Path) -> None:
         """Writes the folder; every file atomically. BadInput if it cannot be written."""
         try:
-            (out_dir / "public").mkdir(parents=True, exist_ok=True)
-            self.weights.save(out_dir / "weights.safetensors", self.program)
-            self.ranges.save(out_dir / "ranges.safetensors")
-            write_atomically(out_dir / "plan.json", self.report.encode())
-            self.program.save(out_dir / "program.json")
-            self.program.save(out_dir / "public" / "program.json")
+            (out_dir / PUBLIC).mkdir(parents=True, exist_ok=True)
+            self.weights.save(out_dir / WEIGHTS, self.program)
+            self.ranges.save(out_dir / RANGES)
+            write_atomically(out_dir / REPORT, self.report.encode())
+            self.program.save(out_dir / PROGRAM)
+            self.program.save(out_dir / PUBLIC / PROGRAM)
         except OSError as error:
             raise BadInput(f"cannot write to {out_dir}: {error.strerror or error}") from None
 
@@ -165,8 +169,8 @@ def calibration_ranges(
 
 
 class _Sampled:
-    """Images, read once, of which a few are kept: evenly spaced where their number is known, else
-    the first.
+    """Images, read once, of which a few are kept: evenly spaced where their number is known,
+    else the first.
     """
 
     def __init__(self, images: Iterable[npt.ArrayLike]) -> None:

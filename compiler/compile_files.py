@@ -1,14 +1,16 @@
-"""What `moiety compile` does: pictures to calibration images, and what it says."""
+"""What `moiety compile` does: a model and pictures to a folder, and what is said of it.
+
+`compile` takes tensors and is silent; this file knows pictures, the metadata of ONNX files and the
+terminal. The demo and the benchmarks compile by it, too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
-import onnx
 
 from moiety.compiler.compile import (
     Calibration,
@@ -17,19 +19,13 @@ from moiety.compiler.compile import (
     compile_graph,
     normal_form,
 )
-from moiety.compiler.ir.graph import Graph
-from moiety.compiler.passes.base import Pass
-from moiety.compiler.passes.manager import DumpAfter, dump_to
-from moiety.compiler.passes.pipeline import parse_pipeline
+from moiety.compiler.onnx_import.metadata import LABELS, PREPROCESSING, read_metadata
 from moiety.protocols.arrays import F32
-from moiety.protocols.errors import BadInput, BadModel
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.intake import pictures
 from moiety.runtime.program import Preprocessing, Program, picture_shape
-from moiety.runtime.program import folder as artifacts
-
-T = TypeVar("T")
+from moiety.runtime.program.folder import PUBLIC, WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ class Pictures:
     def preprocessing(self, model: Path, shape: tuple[int, ...]) -> Preprocessing | None:
         """Of pictures to an input of `shape`; None if that is no picture's. Raises BadModel."""
         chosen = self.mean is not None or self.std is not None
-        found = None if chosen else _metadata(model, "moiety.preprocessing", Preprocessing)
+        found = None if chosen else read_metadata(model, PREPROCESSING, Preprocessing)
         if found is None or (found.channels, *found.size) != picture_shape(shape):
             found = pictures.default_preprocessing(shape, self.mean, self.std)
         if found is not None and self.exact_size:
@@ -95,21 +91,21 @@ def compile_files(
 
         graph = normal_form(model, options, progress)
         shape = graph.shapes[graph.inputs[0]][1:]
-        options = described(model, shape, given, options)
+        options = with_description(model, shape, given, options)
         calibration: Calibration = (
             files
             if isinstance(files, Path)
             else CalibrationImages(files, shape, options.preprocessing)
         )
         compiled = compile_graph(graph, calibration, options, folder, progress=progress)
-    (folder / artifacts.WEIGHTS).chmod(0o600)
+    (folder / WEIGHTS).chmod(0o600)
     if save_ranges is not None:
         compiled.ranges.save(save_ranges)
     _say(compiled, folder)
     return compiled.program
 
 
-def described(
+def with_description(
     model: Path, shape: tuple[int, ...], given: Pictures, options: CompileOptions
 ) -> CompileOptions:
     """The options with the model's public description: what was asked for, else what its metadata
@@ -118,18 +114,8 @@ def described(
     return replace(
         options,
         preprocessing=options.preprocessing or given.preprocessing(model, shape),
-        labels=options.labels or _metadata(model, "moiety.labels", tuple[str, ...]) or (),
+        labels=options.labels or read_metadata(model, LABELS, tuple[str, ...]) or (),
     )
-
-
-def _metadata(model: Path, key: str, kind: type[T]) -> T | None:
-    """An entry of an ONNX file's metadata, None if there is none. BadModel if it cannot be read."""
-    entries = onnx.load(model, load_external_data=False).metadata_props
-    text = next((entry.value for entry in entries if entry.key == key), None)
-    try:
-        return None if text is None else msgspec.json.decode(text, type=kind)
-    except msgspec.MsgspecError as error:
-        raise BadModel(f"{model}: its metadata {key} cannot be read: {error}") from error
 
 
 def _say(compiled: Compiled, folder: Path) -> None:
@@ -140,22 +126,4 @@ def _say(compiled: Compiled, folder: Path) -> None:
     )
     if error is not None:
         ui.say(f"predicted error of the results: {error:.3g} (root mean square)")
-    ui.say(f"give {folder / artifacts.PUBLIC} to the hospital; keep everything else")
-
-
-def dumping(wanted: str | None, folder: Path, pipeline: str) -> DumpAfter | None:
-    """What --dump-after asks for: the Graph after the pass `wanted`, or after "all", into `folder`;
-    None when it was not given. Raises `BadInput` for an unknown pass.
-    """
-    if wanted is None:
-        return None
-    if wanted != "all" and wanted not in {each.name for each in parse_pipeline(pipeline)}:
-        raise BadInput(f"--dump-after: '{wanted}' is not in the pipeline {pipeline}")
-    ui.say(f"pipeline: {pipeline}")
-    dump = dump_to(folder)
-
-    def chosen(index: int, each: Pass, graph: Graph) -> None:
-        if wanted == "all" or (index and each.name == wanted):
-            dump(index, each, graph)
-
-    return chosen
+    ui.say(f"give {folder / PUBLIC} to the hospital; keep everything else")

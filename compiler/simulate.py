@@ -13,10 +13,10 @@ from moiety.protocols.arrays import F32, F64, I64
 from moiety.protocols.errors import BadInput, BadModel
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.progress import watching
-from moiety.runtime.intake import pictures as files
+from moiety.runtime.intake import pictures
 from moiety.runtime.program import Program
-from moiety.runtime.program import folder as artifacts
 from moiety.runtime.program.cleartext import CleartextExecutor
+from moiety.runtime.program.folder import load_vendor
 
 COLUMNS = ("image", "output", "largest", "fixed point")
 COMPARED = ("float", "max |difference|")
@@ -44,11 +44,11 @@ class Outcome:
 
 
 def simulate(folder: Path, images: Sequence[Path], model: Path | None, seed: int) -> None:
-    """Print, per image, the fixed-point result, the float model's, their difference, and
-    overflows.
+    """Print, per image, the fixed-point result, the float model's, their difference,
+    and overflows.
     """
-    program, weights = artifacts.load_vendor(folder)
-    paths = files.collect(images)
+    program, weights = load_vendor(folder)
+    paths = pictures.collect(images)
     reference = FloatModel(model, program) if model is not None else None
     executor = CleartextExecutor(program, weights, np.random.default_rng(seed))
     compared = COMPARED if reference else ()
@@ -57,7 +57,7 @@ def simulate(folder: Path, images: Sequence[Path], model: Path | None, seed: int
     with watching("simulation") as watch:
         for number, path in enumerate(paths):
             watch(number, len(paths), path.name)
-            tensor = files.load(path, program.input.shape, program.preprocessing)
+            tensor = pictures.load(path, program.input.shape, program.preprocessing)
             before = sum(executor.overflows.values())
             integers = executor.run_integers(tensor)
             floats = reference(tensor) if reference else {}
@@ -126,8 +126,8 @@ class FloatModel:
             )
 
     def __call__(self, tensor: F32) -> dict[int, F64]:
-        """Output step index -> flat float64 array. Raises `BadInput` when the model does not take
-        the tensor.
+        """Output step index -> flat float64 array. Raises `BadInput` when the model does not
+        take the tensor.
         """
         try:
             outputs = self._session.run(None, {self._session.get_inputs()[0].name: tensor[None]})

@@ -1,5 +1,5 @@
-"""What `moiety demo` does: two processes over loopback TCP, and the same
-image in the clear beside them.
+"""What `moiety demo` does: two processes over loopback TCP, and the same image in the
+clear beside them.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from moiety.runtime.cli import ui
 from moiety.runtime.intake import pictures
 from moiety.runtime.party.results import ImageResult, Results
 from moiety.runtime.program import Output, Program, Rounding
-from moiety.runtime.program import folder as artifacts
 from moiety.runtime.program.cleartext import CleartextExecutor
+from moiety.runtime.program.folder import WEIGHTS, load_vendor
 from moiety.runtime.program.weights import Weights
 
 
 def run(image: Path | None, model: Path | None, rounding: Rounding, keep: Path | None) -> None:
-    """Compile (unless `keep` holds a compiled model already), serve, infer, compare,
-    print. Raises what the parts raise.
+    """Compile (unless `keep` holds a compiled model already), serve, infer, compare, print. Raises
+    what the parts raise.
     """
     if image is not None:
         pictures.collect([image])
@@ -39,12 +39,12 @@ def run(image: Path | None, model: Path | None, rounding: Rounding, keep: Path |
         work = Path(scratch)
         folder = keep or work / "compiled"
         source = model or demo_model_path()
-        if not (folder / artifacts.WEIGHTS).exists():
+        if not (folder / WEIGHTS).exists():
             ui.say(f"compiling {source.name}, {rounding} rounding")
             calibration = [demo_ranges_path()] if model is None else calibration_images(work)
             plan = PlanOptions.of_choices(rounding=rounding)
             compile_files(source, folder, Pictures(calibration), CompileOptions(plan))
-        program, weights = artifacts.load_vendor(folder)
+        program, weights = load_vendor(folder)
         picture = image or example_image(work)
         ui.say(f"image: {picture}")
         results = run_both(folder, picture, work / "results.json")

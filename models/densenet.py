@@ -1,5 +1,5 @@
-"""DenseNet-BC (Huang, Liu, van der Maaten, Weinberger: Densely Connected Convolutional
-Networks, CVPR 2017) in PyTorch.
+"""DenseNet-BC (Huang, Liu, van der Maaten, Weinberger: Densely Connected Convolutional Networks,
+CVPR 2017) in PyTorch.
 
 Parameters are named as in torchvision (`features.denseblock1.denselayer1.norm1.weight`, ...,
 `classifier.weight`), so that public checkpoints load.
@@ -22,8 +22,8 @@ DENSENET121 = (6, 12, 24, 16)
 
 
 class DenseLayer(nn.Module):
-    """`concat(x, conv3x3(relu(bn(conv1x1(relu(bn(x)))))))`: adds `growth` channels
-    through a bottleneck of 4*growth.
+    """`concat(x, conv3x3(relu(bn(conv1x1(relu(bn(x)))))))`: adds `growth` channels through a
+    bottleneck of 4*growth.
     """
 
     def __init__(self, channels: int, growth: int) -> None:
@@ -54,8 +54,8 @@ class Transition(nn.Sequential):
 
 
 class DenseNet(nn.Module):
-    """Images (N, 3, H, W), float32 and normalised, to logits (N, labels).
-    The defaults make DenseNet-121.
+    """Images (N, 3, H, W), float32 and normalised, to logits (N, labels). The defaults
+    make DenseNet-121.
     """
 
     def __init__(
@@ -102,9 +102,9 @@ class DenseNet(nn.Module):
 def modern_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A checkpoint's parameters under today's names.
 
-    Wrappers' prefixes before `features.` and `classifier.` go (`module.`, `densenet121.`), the
-    old `norm.1` becomes `norm1`, and the Linear inside a Sequential classifier
-    (`classifier.0`) becomes the classifier.
+    Wrappers' prefixes before `features.` and `classifier.` go (`module.`, `densenet121.`), the old
+    `norm.1` becomes `norm1`, and the Linear inside a Sequential classifier (`classifier.0`) becomes
+    the classifier.
     """
     renamed = {}
     for name, tensor in state.items():
@@ -117,11 +117,11 @@ def modern_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def load_densenet(
     path: str | PathLike[str], labels: int | None = None
 ) -> tuple[DenseNet, dict[str, Any]]:
-    """The network in a checkpoint, in evaluation mode, and what
-    `moiety.models.train` put beside it, if it did.
+    """The network in a checkpoint, in evaluation mode, and what `moiety.models.train` put beside
+    it, if it did.
 
-    The second result holds `labels`, `preprocessing` and `epoch`, as
-    far as the checkpoint has them.
+    The second result holds `labels`, `preprocessing` and `epoch`, as far as the
+    checkpoint has them.
 
     Depths, growth and widths are read off the parameters. A checkpoint is a state dictionary, or a
     dictionary that holds one as `state_dict` or `model`; it is read with `weights_only=True`, so a

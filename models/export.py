@@ -18,6 +18,7 @@ import argparse
 import tempfile
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -36,36 +37,46 @@ from moiety.runtime.program import Preprocessing
 
 Style = Literal["folded", "separate-batchnorm"]
 TOLERANCE = 1e-4
-"""Largest difference of logits between PyTorch and onnxruntime, relative
-to the largest logit (or to 1).
+"""Largest difference of logits between PyTorch and onnxruntime, relative to the largest
+logit (or to 1).
 """
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the file is written. style: of batch norms, see above. half: round the stored weights to
+    float16 (`store_half`).
+    """
+
+    style: Style = "folded"
+    opset: int = 17
+    half: bool = False
 
 
 def export_onnx(
     model: DenseNet | Network,
     labels: Sequence[str],
     preprocessing: Preprocessing = IMAGENET,
-    style: Style = "folded",
-    opset: int = 17,
-    half: bool = False,
+    form: Form = Form(),
 ) -> onnx.ModelProto:
     """The ONNX form of `model` in evaluation mode: `image` (N, C, H, W) float32 to `logits` (N,
     labels), N symbolic; of a segmentation, (N, labels, H, W).
 
     The float32 model is run by onnxruntime on random images and compared with PyTorch:
-    ContractViolation if they differ by more than `TOLERANCE`. Then `half` rounds the stored weights
-    to float16 (`store_half`). BadInput for another number of `labels` than outputs.
+    ContractViolation if they differ by more than `TOLERANCE`. Rounding to float16 comes after that.
+    BadInput for another number of `labels` than outputs.
     """
     if len(labels) != model.labels:
         raise BadInput(f"{len(labels)} label names for {model.labels} outputs")
     model = model.eval()
+    folded, modes = form.style == "folded", torch.onnx.TrainingMode
     example = torch.randn(
         (2, model.channels, *preprocessing.size), generator=torch.Generator().manual_seed(0)
     )
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        # The TorchScript exporter is deprecated, but the newer one always folds and
-        # cannot keep batch norms apart.
+        # The TorchScript exporter is deprecated, but the newer one always folds and cannot keep
+        # batch norms apart.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", UserWarning)
         torch.onnx.export(
@@ -76,16 +87,14 @@ def export_onnx(
             input_names=["image"],
             output_names=["logits"],
             dynamic_axes={"image": {0: "N"}, "logits": {0: "N"}},
-            opset_version=opset,
-            training=torch.onnx.TrainingMode.EVAL
-            if style == "folded"
-            else torch.onnx.TrainingMode.PRESERVE,
-            do_constant_folding=style == "folded",
+            opset_version=form.opset,
+            training=modes.EVAL if folded else modes.PRESERVE,
+            do_constant_folding=folded,
         )
         exported = onnx.load_model(str(path))
     set_metadata(exported, labels, msgspec.structs.replace(preprocessing, channels=model.channels))
     _check_same(model, exported, example)
-    if half:
+    if form.half:
         store_half(exported)
     onnx.checker.check_model(exported, full_check=True)
     return exported
@@ -113,11 +122,11 @@ def _check_same(
 def load_network(
     architecture: str, path: str | PathLike[str], labels: int | None = None
 ) -> Network:
-    """One of `moiety.models.zoo` with the parameters of a checkpoint: a state
-    dictionary with torchvision's names.
+    """One of `moiety.models.zoo` with the parameters of a checkpoint: a state dictionary with
+    torchvision's names.
 
-    BadInput for a file that is none, for parameters that do not fit, or for another
-    number of outputs than `labels`.
+    BadInput for a file that is none, for parameters that do not fit, or for another number of
+    outputs than `labels`.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -142,8 +151,8 @@ def load_network(
 def random_network(
     architecture: str, labels: int, seed: int = 0, size: int = 224, **sizes: float | int
 ) -> Network:
-    """An untrained network with batch norms that fit its
-    activations: for trying plans and costs.
+    """An untrained network with batch norms that fit its activations: for trying
+    plans and costs.
     """
     torch.manual_seed(seed)
     model = build(architecture, labels, **sizes)
@@ -154,14 +163,12 @@ def random_network(
 def export_checkpoint(
     checkpoint: str | PathLike[str],
     output: str | PathLike[str],
-    style: Style = "folded",
+    form: Form = Form(),
     labels: int | None = None,
     label_names: Sequence[str] | None = None,
-    opset: int = 17,
-    half: bool = False,
 ) -> onnx.ModelProto:
-    """Loads `checkpoint`, exports it and writes `output`; `export_onnx` and
-    `load_densenet` say what can be raised.
+    """Loads `checkpoint`, exports it and writes `output`; `export_onnx` and `load_densenet` say
+    what can be raised.
 
     Label names and preprocessing come from the checkpoint if it was made by
     `moiety.models.train`; else the names are `label_names` or `label_0`, `label_1`, ..., and the
@@ -174,7 +181,7 @@ def export_checkpoint(
         if "preprocessing" in extra
         else IMAGENET
     )
-    exported = export_onnx(model, [str(name) for name in names], preprocessing, style, opset, half)
+    exported = export_onnx(model, [str(name) for name in names], preprocessing, form)
     onnx.save_model(exported, str(output))
     return exported
 
@@ -182,16 +189,13 @@ def export_checkpoint(
 def _export(options: Any) -> onnx.ModelProto:
     """What the command line asks for, written to its output."""
     names = options.label_names.split(",") if options.label_names else None
-    form = (options.style, options.opset, options.half)
+    form = Form(options.style, options.opset, options.half)
     if options.architecture == "densenet":
         if options.checkpoint is None:
             raise BadInput(
                 "a DenseNet needs a checkpoint; other architectures take random weights without one"
             )
-        style, opset, half = form
-        return export_checkpoint(
-            options.checkpoint, options.output, style, options.labels, names, opset, half
-        )
+        return export_checkpoint(options.checkpoint, options.output, form, options.labels, names)
     if options.checkpoint is not None:
         model = load_network(options.architecture, options.checkpoint, options.labels)
     elif options.labels is None and names is None:
@@ -199,7 +203,7 @@ def _export(options: Any) -> onnx.ModelProto:
     else:
         model = random_network(options.architecture, options.labels or len(names or ()))
     labels = names or [f"label_{index}" for index in range(model.labels)]
-    exported = export_onnx(model, labels, IMAGENET, *form)
+    exported = export_onnx(model, labels, IMAGENET, form)
     onnx.save_model(exported, str(options.output))
     return exported
 

@@ -1,10 +1,8 @@
-"""What an ONNX file carries beside its graph: label names, preprocessing, and
-weights stored in half precision.
+"""What an ONNX file carries beside its graph: label names, preprocessing, and weights stored in
+half precision.
 
-Two `metadata_props` entries make a model file self-contained; `moiety compile` reads them:
-
-    moiety.labels         JSON list of strings, one per output, in order
-    moiety.preprocessing  JSON object with the fields of `moiety.runtime.program.Preprocessing`
+Two entries of its metadata (`moiety.compiler.onnx_import.metadata`) make a model file
+self-contained; `moiety compile` reads them.
 """
 
 from __future__ import annotations
@@ -16,12 +14,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from moiety.compiler.onnx_import.metadata import LABELS, PREPROCESSING
 from moiety.protocols.errors import BadInput
 from moiety.runtime.intake.pictures import IMAGENET_MEAN, IMAGENET_STD
 from moiety.runtime.program import Preprocessing
-
-LABELS_KEY = "moiety.labels"
-PREPROCESSING_KEY = "moiety.preprocessing"
 
 IMAGENET = Preprocessing(size=(224, 224), channels=3, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 """The normalisation of torchvision's networks, which the shipped model uses too."""
@@ -32,25 +28,25 @@ def set_metadata(
 ) -> None:
     """Writes both entries into `model`, replacing any that are there; other entries stay."""
     entries = {prop.key: prop.value for prop in model.metadata_props}
-    entries[LABELS_KEY] = msgspec.json.encode(list(labels)).decode()
-    entries[PREPROCESSING_KEY] = msgspec.json.encode(preprocessing).decode()
+    entries[LABELS] = msgspec.json.encode(list(labels)).decode()
+    entries[PREPROCESSING] = msgspec.json.encode(preprocessing).decode()
     helper.set_model_props(model, entries)
 
 
 def get_metadata(model: onnx.ModelProto) -> tuple[list[str], Preprocessing]:
     """The label names and the preprocessing in `model`.
 
-    Raises KeyError with the name of the entry that is missing,
-    msgspec.DecodeError for one that does not read.
+    Raises KeyError with the name of the entry that is missing, msgspec.DecodeError for one that
+    does not read.
     """
     entries = {prop.key: prop.value for prop in model.metadata_props}
-    labels = msgspec.json.decode(entries[LABELS_KEY], type=list[str])
-    return labels, msgspec.json.decode(entries[PREPROCESSING_KEY], type=Preprocessing)
+    labels = msgspec.json.decode(entries[LABELS], type=list[str])
+    return labels, msgspec.json.decode(entries[PREPROCESSING], type=Preprocessing)
 
 
 def store_half(model: onnx.ModelProto) -> None:
-    """Stores every float32 weight of two or more dimensions as float16,
-    followed by a Cast to float32.
+    """Stores every float32 weight of two or more dimensions as float16, followed by a
+    Cast to float32.
 
     Halves the file and rounds each weight to 11 significant bits; arithmetic stays float32. Vectors
     (biases, batch norm statistics: 2 % of a DenseNet) stay float32, so no variance can overflow and

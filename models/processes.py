@@ -14,7 +14,7 @@ import msgspec
 
 from moiety.protocols.errors import NetworkFailure
 from moiety.runtime.party.results import Results
-from moiety.runtime.program import folder as artifacts
+from moiety.runtime.program.folder import PUBLIC
 
 MOIETY = (sys.executable, "-m", "moiety.runtime.cli")
 """How the command begins; the same interpreter, whatever the PATH says."""
@@ -27,7 +27,7 @@ def run_both(folder: Path, picture: Path, output: Path) -> Results:
     serve = [*MOIETY, "serve", str(folder), "--listen", "127.0.0.1:0", "--once"]
     server = subprocess.Popen(serve, stdout=subprocess.PIPE, text=True)
     with ended(server):
-        public = folder / artifacts.PUBLIC
+        public = folder / PUBLIC
         infer = [*MOIETY, "infer", str(public), str(picture), "--connect", listening(server)]
         infer += ["-o", str(output)]
         code = subprocess.run(infer, stdout=subprocess.DEVNULL, check=False).returncode

@@ -1,11 +1,11 @@
-"""Drawn chest radiographs: 8-bit grey images that look enough like the real thing to
-demonstrate with, and show nobody.
+"""Drawn chest radiographs: 8-bit grey images that look enough like the real thing to demonstrate
+with, and show nobody.
 
     python -m moiety.models.synthetic -n 4 -o DIR [--seed 0] [--size 224]
 
-Density is added up along the ray (body, spine, heart, ribs and clavicles add, lungs take away)
-and grey is a saturating function of it, as on film. No diagnosis is drawn: what a network says
-about these images means nothing.
+Density is added up along the ray (body, spine, heart, ribs and clavicles add, lungs take away) and
+grey is a saturating function of it, as on film. No diagnosis is drawn: what a network says about
+these images means nothing.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from moiety.protocols.arrays import F64, U8
 
 
 def synthetic_radiograph(seed: int, size: int = 224) -> U8:
-    """One frontal radiograph, uint8 (size, size), 255 white (bone). The same seed
-    and size give the same image.
+    """One frontal radiograph, uint8 (size, size), 255 white (bone). The same seed and size give
+    the same image.
     """
     rng = np.random.default_rng([seed, size])
     axis = (np.arange(size) + 0.5) / size * 2 - 1
@@ -84,8 +84,8 @@ def _body(x: F64, y: F64) -> F64:
 
 
 def _lung(x: F64, y: F64, side: int, breadth: float, rng: np.random.Generator) -> F64:
-    """An egg with its blunt end on the diaphragm; the one under the
-    heart's side is a little shorter.
+    """An egg with its blunt end on the diaphragm; the one under the heart's side is a
+    little shorter.
     """
     inner, base = side * 0.4 * breadth, rng.uniform(0.48, 0.58) - (0.04 if side < 0 else 0.0)
     top, half = rng.uniform(-0.8, -0.72), rng.uniform(0.27, 0.31) * breadth
@@ -112,8 +112,8 @@ def _spine(x: F64, y: F64, rng: np.random.Generator) -> F64:
 
 
 def _ribs(x: F64, y: F64, breadth: float, rng: np.random.Generator) -> F64:
-    """Posterior ribs fall gently outwards, anterior ones steeply inwards;
-    both are bands about 0.04 thick.
+    """Posterior ribs fall gently outwards, anterior ones steeply inwards; both are bands
+    about 0.04 thick.
     """
     total, reach = np.zeros_like(x), abs(x) / breadth
     start, spacing = rng.uniform(-0.8, -0.76), rng.uniform(0.145, 0.16)

@@ -39,8 +39,8 @@ from moiety.runtime.program import Preprocessing
 
 @dataclass(frozen=True)
 class Options:
-    """What decides a run; the same options and data on the same
-    machine give the same checkpoint.
+    """What decides a run; the same options and data on the same machine give the
+    same checkpoint.
     """
 
     epochs: int = 40
@@ -67,8 +67,8 @@ class Split:
 
 
 def load_grey(path: Path, size: int) -> npt.NDArray[np.uint8]:
-    """An image file as 8-bit grey, uint8 (size, size), by the very code a client runs
-    (`moiety.runtime.intake.pictures`).
+    """An image file as 8-bit grey, uint8 (size, size), by the very code a client
+    runs (`moiety.runtime.intake.pictures`).
     """
     grey = Preprocessing(size=(size, size), channels=1, mean=(0.0,), std=(1.0,))
     return np.asarray(np.rint(pictures.load(path, (1, size, size), grey)[0] * 255), dtype=np.uint8)
@@ -77,11 +77,11 @@ def load_grey(path: Path, size: int) -> npt.NDArray[np.uint8]:
 def load_folder(
     path: str | Path, labels: Sequence[str] | None, size: int
 ) -> tuple[list[str], dict[str, Split]]:
-    """The label names and the splits of a CSV file; without `labels`, every column
-    that holds only 0, 1 and nothing.
+    """The label names and the splits of a CSV file; without `labels`, every column that holds only
+    0, 1 and nothing.
 
-    Raises BadInput for missing columns, cells other than 0, 1 or nothing,
-    or an empty train or val split.
+    Raises BadInput for missing columns, cells other than 0, 1 or nothing, or an empty
+    train or val split.
     """
     source = Path(path)
     rows = _read_rows(source, labels or ())
@@ -136,8 +136,8 @@ def normalised(grey: Tensor, preprocessing: Preprocessing) -> Tensor:
 
 
 def augmented(grey: Tensor, generator: torch.Generator) -> Tensor:
-    """Random flip, rotation (12 degrees), scale, shift, contrast and gamma; float
-    (n, H, W), 0 to 255, in and out.
+    """Random flip, rotation (12 degrees), scale, shift, contrast and gamma; float (n, H, W), 0 to
+    255, in and out.
     """
     n = len(grey)
 
@@ -173,8 +173,8 @@ def positive_weights(targets: Tensor) -> Tensor:
 
 
 def auroc(logits: npt.NDArray[Any], targets: npt.NDArray[Any]) -> list[float]:
-    """Area under the ROC curve per label over the known targets; NaN
-    where they are of one class.
+    """Area under the ROC curve per label over the known targets; NaN where they
+    are of one class.
     """
     areas = []
     for scores, truth in zip(logits.T, targets.T, strict=True):
@@ -210,64 +210,85 @@ def predict(
     return logits
 
 
+class _Run:
+    """A network while it is trained, with the moving average that is kept of it."""
+
+    def __init__(self, train: Split, labels: int, options: Options) -> None:
+        torch.manual_seed(options.seed)
+        self.options, self.data = options, train
+        self.generator = torch.Generator().manual_seed(options.seed)
+        self.preprocessing = msgspec.structs.replace(IMAGENET, size=(options.size, options.size))
+        self.model = DenseNet(labels, options.layers, options.growth, stem=2 * options.growth)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.averaged = copy.deepcopy(self.model)
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=options.rate, weight_decay=options.weight_decay
+        )
+        self.weights = positive_weights(train.targets)
+        self.batch = min(options.batch, len(train))
+        self.per_epoch = len(train) // self.batch
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._rate)
+        self.done = 0
+
+    def _rate(self, step: int) -> float:
+        """Of the highest rate: a warm-up, then a cosine down to nothing."""
+        steps = self.options.epochs * self.per_epoch
+        warm_up = max(1, min(200, steps // 10))
+        return min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+    def epoch(self) -> float:
+        """All images once, in random order; the mean loss."""
+        self.model.train()
+        total = 0.0
+        order = torch.randperm(len(self.data), generator=self.generator)
+        for chosen in torch.split(order[: self.per_epoch * self.batch], self.batch):
+            total += self._step(chosen)
+        return total / self.per_epoch
+
+    def _step(self, chosen: Tensor) -> float:
+        """One batch; its loss."""
+        grey = augmented(self.data.images[chosen].float(), self.generator)
+        images = normalised(grey, self.preprocessing)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.options.bfloat16):
+            logits = self.model(images.contiguous(memory_format=torch.channels_last))
+        loss = masked_loss(logits.float(), self.data.targets[chosen], self.weights)
+        self.optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        self.optimiser.step()
+        self.schedule.step()
+        decay = min(self.options.average, (self.done + 1) / (self.done + 10))
+        follow(self.averaged, self.model, decay)
+        self.done += 1
+        return loss.item()
+
+
 def train(
     splits: dict[str, Split], labels: Sequence[str], options: Options
 ) -> Iterator[dict[str, Any]]:
-    """Trains and yields one record per epoch: epoch, loss, auroc (per label),
-    mean_auroc, seconds, and checkpoint.
+    """Trains and yields one record per epoch: epoch, loss, auroc (per label), mean_auroc, seconds,
+    and checkpoint.
 
-    The checkpoint holds plain values and tensors: state_dict, labels,
-    preprocessing, options, epoch.
+    The checkpoint holds plain values and tensors: state_dict, labels, preprocessing, options,
+    epoch.
     """
-    torch.manual_seed(options.seed)
-    generator = torch.Generator().manual_seed(options.seed)
-    preprocessing = msgspec.structs.replace(IMAGENET, size=(options.size, options.size))
-    model = DenseNet(len(labels), options.layers, options.growth, stem=2 * options.growth)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    averaged = copy.deepcopy(model)
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=options.rate, weight_decay=options.weight_decay
-    )
-    data, weights = splits["train"], positive_weights(splits["train"].targets)
-    batch = min(options.batch, len(data))
-    per_epoch = len(data) // batch
-    steps = options.epochs * per_epoch
-    warm_up = max(1, min(200, steps // 10))
-
-    def rate(step: int) -> float:
-        return min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
-    done = 0
+    run = _Run(splits["train"], len(labels), options)
     for epoch in range(1, options.epochs + 1):
-        began, total = time.perf_counter(), 0.0
-        model.train()
-        order = torch.randperm(len(data), generator=generator)[: per_epoch * batch]
-        for chosen in torch.split(order, batch):
-            images = normalised(augmented(data.images[chosen].float(), generator), preprocessing)
-            with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
-                logits = model(images.contiguous(memory_format=torch.channels_last))
-            loss = masked_loss(logits.float(), data.targets[chosen], weights)
-            optimiser.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-            optimiser.step()
-            schedule.step()
-            follow(averaged, model, min(options.average, (done + 1) / (done + 10)))
-            done += 1
-            total += loss.item()
-        logits_val = predict(averaged, splits["val"], preprocessing, options.batch)
-        areas = auroc(logits_val, splits["val"].targets.numpy())
+        began = time.perf_counter()
+        loss = run.epoch()
+        logits = predict(run.averaged, splits["val"], run.preprocessing, options.batch)
+        areas = auroc(logits, splits["val"].targets.numpy())
+        state = run.averaged.state_dict()
         yield {
             "epoch": epoch,
-            "loss": total / per_epoch,
+            "loss": loss,
             "auroc": areas,
             "mean_auroc": float(np.nanmean(areas)) if np.isfinite(areas).any() else math.nan,
             "seconds": time.perf_counter() - began,
             "checkpoint": {
-                "state_dict": {k: v.detach().clone() for k, v in averaged.state_dict().items()},
+                "state_dict": {name: value.detach().clone() for name, value in state.items()},
                 "labels": list(labels),
-                "preprocessing": msgspec.to_builtins(preprocessing),
+                "preprocessing": msgspec.to_builtins(run.preprocessing),
                 "options": asdict(options),
                 "epoch": epoch,
             },
@@ -278,8 +299,7 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The command line; ends with the error's exit code after a user's mistake."""
+def _parser() -> argparse.ArgumentParser:
     default = Options()
     parser = argparse.ArgumentParser(
         prog="python -m moiety.models.train", description="Train a DenseNet on a folder."
@@ -306,6 +326,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--bfloat16", action="store_true", help="mixed precision, faster on recent CPUs"
     )
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line; ends with the error's exit code after a user's mistake."""
+    parser = _parser()
     given: Any = parser.parse_args(arguments)
     if given.threads:
         torch.set_num_threads(given.threads)

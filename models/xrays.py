@@ -16,8 +16,8 @@ HOW_TO_GIVE_DATA = "set MOIETY_DATA to a folder with images/ and labels.csv"
 
 
 def data_folder() -> Path | None:
-    """The folder that MOIETY_DATA names, else `../shared/data` beside the checkout;
-    None where it holds no `images`.
+    """The folder that MOIETY_DATA names, else `../shared/data` beside the checkout; None where it
+    holds no `images`.
     """
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("MOIETY_DATA") or beside)
@@ -32,8 +32,8 @@ def example_image(work: Path) -> Path:
 
 
 def calibration_images(work: Path) -> list[Path]:
-    """Images like the ones to come: evenly spaced over the real training split, else
-    drawn into the folder `work`.
+    """Images like the ones to come: evenly spaced over the real training split, else drawn into the
+    folder `work`.
     """
     if (data := data_folder()) is not None:
         found = pictures.collect([data / "images" / "train"])

@@ -1,10 +1,10 @@
-"""Networks other than DenseNet in PyTorch, with torchvision's parameter names,
-so that public checkpoints load.
+"""Networks other than DenseNet in PyTorch, with torchvision's parameter names, so that public
+checkpoints load.
 
 ResNet-18/34/50/101 (He et al., CVPR 2016), VGG-11/16 with batch norm (Simonyan, Zisserman, ICLR
 2015), SqueezeNet 1.1 (Iandola et al. 2016), MobileNetV2 (Sandler et al., CVPR 2018), and U-Net
-(Ronneberger et al., MICCAI 2015) with transposed convolutions, nearest or bilinear upsampling;
-its parameter names are its own.
+(Ronneberger et al., MICCAI 2015) with transposed convolutions, nearest or bilinear upsampling; its
+parameter names are its own.
 
     model = build("resnet50", labels=14)    # He initialisation
     calibrate_norms(model, size=224)        # running statistics as a trained network has them
@@ -44,8 +44,8 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int =
 
 
 class Block(nn.Module):
-    """A residual block: basic (two 3x3) or bottleneck (1x1, 3x3 with the stride,
-    1x1 with four times the width).
+    """A residual block: basic (two 3x3) or bottleneck (1x1, 3x3 with the stride, 1x1 with four
+    times the width).
     """
 
     def __init__(self, inputs: int, width: int, stride: int, bottleneck: bool) -> None:
@@ -194,8 +194,8 @@ def _norm_relu6(
 
 
 class InvertedResidual(nn.Module):
-    """1x1 expansion (absent when 1), depthwise 3x3, linear 1x1; with a
-    skip where nothing changes size.
+    """1x1 expansion (absent when 1), depthwise 3x3, linear 1x1; with a skip where
+    nothing changes size.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
@@ -255,8 +255,8 @@ class MobileNetV2(Network):
 
 
 class UNet(Network):
-    """Segmentation: a logit per label and pixel; height and width must
-    be multiples of 2^(depth - 1).
+    """Segmentation: a logit per label and pixel; height and width must be multiples of
+    2^(depth - 1).
     """
 
     def __init__(
@@ -325,8 +325,8 @@ ARCHITECTURES: dict[str, Callable[..., Network]] = {
 
 
 def build(architecture: str, labels: int, **sizes: float | int) -> Network:
-    """A network with He initialisation (fan in), in evaluation mode.
-    BadInput for an unknown name.
+    """A network with He initialisation (fan in), in evaluation mode. BadInput for
+    an unknown name.
     """
     if architecture not in ARCHITECTURES:
         raise BadInput(f"no architecture {architecture!r}; there are {', '.join(ARCHITECTURES)}")
@@ -340,11 +340,11 @@ def build(architecture: str, labels: int, **sizes: float | int) -> Network:
 
 
 def calibrate_norms(model: nn.Module, size: int = 224, images: int = 4, seed: int = 0) -> None:
-    """Set every batch norm's running statistics to those of a few random smooth
-    images; ends in evaluation mode.
+    """Set every batch norm's running statistics to those of a few random smooth images; ends in
+    evaluation mode.
 
-    An untrained network then has activations of a trained one's size, which
-    its fixed-point plan depends on.
+    An untrained network then has activations of a trained one's size, which its fixed-point
+    plan depends on.
     """
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.randn((images, model.channels, 16, 16), generator=generator)

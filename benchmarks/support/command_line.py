@@ -77,6 +77,23 @@ def parser(name: str, usage: str | None, *shared: str) -> argparse.ArgumentParse
     return made
 
 
+WIDTHS = ("activation_bits", "weight_bits", "margin_bits")
+"""Fields of `PlanOptions` that are options of the benchmarks that compile."""
+
+
+def add_widths(p: argparse.ArgumentParser) -> None:
+    """An option for each of the `WIDTHS`; None where it is left to the planner."""
+    for width in WIDTHS:
+        option = f"--{width.replace('_', '-')}"
+        p.add_argument(option, type=int, metavar="N", help="default: the planner's")
+
+
+def widths(options: argparse.Namespace) -> dict[str, Any]:
+    """Those that were given."""
+    given = {name: getattr(options, name) for name in WIDTHS}
+    return {name: bits for name, bits in given.items() if bits is not None}
+
+
 def chosen(names: Sequence[str], words: Sequence[str] | None) -> list[str]:
     """The names that contain one of the words of `--only`; all of them without words."""
     return [name for name in names if not words or any(word in name for word in words)]

@@ -32,8 +32,8 @@ class Corpus:
 def read_corpus(
     folder: Path, split: str, labels: Sequence[str], count: int | None = None
 ) -> Corpus:
-    """The first `count` of evenly spaced images of a split (all when None). BadInput
-    if folder or labels do not fit.
+    """The first `count` of evenly spaced images of a split (all when None). BadInput if folder or
+    labels do not fit.
     """
     table = folder / "labels.csv"
     try:

@@ -8,8 +8,8 @@ from moiety.protocols.ot.generators import NEVER_SILENT, Mixed
 from moiety.runtime.party.generators import ALWAYS_SILENT
 
 OT = {"softspoken": NEVER_SILENT, "mixed": 4, "silent": ALWAYS_SILENT}
-"""Name -> smallest choice that takes silent correlations; `mixed` is what
-`auto` takes on a fast network.
+"""Name -> smallest choice that takes silent correlations; `mixed` is what `auto` takes on
+a fast network.
 """
 
 

@@ -1,5 +1,5 @@
-"""What all benchmarks share: a description of machine and software, rows of
-JSON, the rule "verify, then time".
+"""What all benchmarks share: a description of machine and software, rows of JSON, the rule
+"verify, then time".
 
 A row holds raw figures of one configuration: every timed run, and medians beside them. Rows of
 different machines, versions or kernel back ends are told apart by fields, never by file names.
@@ -11,7 +11,6 @@ import json
 import os
 import platform
 import re
-import statistics
 import subprocess
 import sys
 import threading
@@ -36,8 +35,8 @@ class VerificationFailed(MoietyError):
 
 
 def machine() -> Row:
-    """Processor, cores usable here, memory (bytes), operating system, and the instruction
-    sets that the kernels can use.
+    """Processor, cores usable here, memory (bytes), operating system, and the instruction sets that
+    the kernels can use.
     """
     model, flags = platform.processor() or platform.machine(), set[str]()
     info = Path("/proc/cpuinfo")
@@ -60,8 +59,8 @@ def machine() -> Row:
 
 
 def versions() -> Row:
-    """Moiety (with the commit of the checkout, `+` for uncommitted changes), Python and
-    the libraries that do the work.
+    """Moiety (with the commit of the checkout, `+` for uncommitted changes), Python and the
+    libraries that do the work.
     """
     found: Row = {
         "python": platform.python_version(),
@@ -118,8 +117,8 @@ def one_thread() -> None:
 
 
 def high_water(pid: int | None = None) -> int:
-    """Largest resident size so far of a process (this one by default), bytes; 0
-    where the system does not tell.
+    """Largest resident size so far of a process (this one by default), bytes; 0 where the system
+    does not tell.
 
     Not getrusage: there, a new process starts with the peak of the one that started it.
     """
@@ -151,10 +150,6 @@ class PeakMemory:
         return self._peak
 
 
-def median(values: Sequence[float]) -> float:
-    return statistics.median(values)
-
-
 def require(holds: bool, what: str) -> None:
     """Verification: raise `VerificationFailed` with `what` went wrong unless `holds`."""
     if not holds:
@@ -174,7 +169,3 @@ def write_rows(rows: Sequence[Row], path: Path | None) -> None:
 def say(text: str) -> None:
     """Progress, to standard error: standard output belongs to the rows."""
     print(text, file=sys.stderr, flush=True)
-
-
-def megabytes(nbytes: float) -> str:
-    return f"{nbytes / 1e6:.2f} MB"

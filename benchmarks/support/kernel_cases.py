@@ -1,5 +1,5 @@
-"""Inputs for `benchmarks.kernels`: every kernel as the protocols call it,
-with what it cannot do without.
+"""Inputs for `benchmarks.kernels`: every kernel as the protocols call it, with what it
+cannot do without.
 
 `work` is per unit: AES blocks, gathers, multiply-adds twice, or bytes read and written halved, by
 `limit`. A sender's pad is two AES calls (TMMO) for each of 2^k options, a receiver's two;
@@ -42,8 +42,8 @@ class Made:
 
 
 CASES: dict[str, Callable[[Rng, int], Made]] = {}
-"""By name: the kernel's, with a suffix where it is measured more than
-once. `(rng, elements) -> Made`.
+"""By name: the kernel's, with a suffix where it is measured more than once.
+`(rng, elements) -> Made`.
 """
 
 

@@ -31,9 +31,7 @@ from moiety.runtime.intake import pictures
 from moiety.runtime.party.generators import Ot
 from moiety.runtime.party.results import ImageResult, Results
 from moiety.runtime.program import Program
-from moiety.runtime.program import folder as artifacts
-
-WIDTHS = ("activation_bits", "weight_bits", "margin_bits")
+from moiety.runtime.program.folder import WEIGHTS, load_vendor
 
 
 def parser(name: str, usage: str | None) -> argparse.ArgumentParser:
@@ -46,9 +44,7 @@ def parser(name: str, usage: str | None) -> argparse.ArgumentParser:
         metavar="FILE",
         help="default: a real x-ray of the data folder, else a drawn one",
     )
-    for width in WIDTHS:
-        option = f"--{width.replace('_', '-')}"
-        p.add_argument(option, type=int, metavar="N", help="default: the planner's")
+    command_line.add_widths(p)
     p.add_argument(
         "--calibration",
         type=Path,
@@ -90,7 +86,7 @@ def make_subject(options: argparse.Namespace, work: Path) -> Subject:
     """Compile (unless a compiled folder is given), choose the image, run it in the clear."""
     folder = options.compiled or work / "compiled"
     compile_s = compiled(folder, options, work)
-    program, weights = artifacts.load_vendor(folder)
+    program, weights = load_vendor(folder)
     harness.require(
         program.rounding == options.rounding,
         f"{folder} was compiled with {program.rounding} rounding",
@@ -104,13 +100,12 @@ def make_subject(options: argparse.Namespace, work: Path) -> Subject:
 
 def compiled(folder: Path, options: argparse.Namespace, work: Path) -> float | None:
     """Compile unless `folder` holds a compiled model; seconds, or None."""
-    if (folder / artifacts.WEIGHTS).exists():
+    if (folder / WEIGHTS).exists():
         return None
     started = time.perf_counter()
-    widths = {name: getattr(options, name) for name in WIDTHS}
     shipped = [demo_ranges_path()] if options.model == demo_model_path() else None
     files = options.calibration or shipped or calibration_images(work)
-    plan = PlanOptions.of_choices(rounding=options.rounding, **widths)
+    plan = PlanOptions.of_choices(rounding=options.rounding, **command_line.widths(options))
     compile_files(options.model, folder, Pictures(files), CompileOptions(plan))
     return time.perf_counter() - started
 

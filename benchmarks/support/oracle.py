@@ -34,8 +34,8 @@ class Expected:
     overflows: int
 
     def require(self, logits: Sequence[npt.ArrayLike], of: str) -> float:
-        """The largest difference of a logit from the mean. Raises `VerificationFailed` where
-        one is larger than it may be.
+        """The largest difference of a logit from the mean. Raises `VerificationFailed` where one is
+        larger than it may be.
         """
         worst = 0.0
         for number, (found, mean, tolerance) in enumerate(
@@ -63,8 +63,8 @@ def simulate(
     for index, step in program.outputs.items():
         logits = np.stack([run[index].ravel() * step.scale for run in runs])
         mean.append(logits.mean(axis=0))
-        # Outputs of one layer have much the same spread, and together they say more
-        # about it than a few runs of one.
+        # Outputs of one layer have much the same spread, and together they say more about it than a
+        # few runs of one.
         spread = (
             0.0
             if exact

@@ -1,9 +1,9 @@
 """Two OS processes over loopback TCP, one core each, that run protocol calls on request.
 
 The parent, which verifies and reports, starts both. It names a *maker*, a module-level function
-`(session, *arguments) -> call` that each party runs for itself: the children are started afresh
-and share no memory, so inputs are made where they are needed. The call it returns is then run,
-and measured, as often as wanted.
+`(session, *arguments) -> call` that each party runs for itself: the children are started afresh and
+share no memory, so inputs are made where they are needed. The call it returns is then run, and
+measured, as often as wanted.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ Maker = Callable[..., Callable[[], Any]]
 
 @dataclass(frozen=True)
 class Side:
-    """One party's view of one call. `start` and `end` are on the clock both processes
-    share (CLOCK_MONOTONIC), seconds.
+    """One party's view of one call. `start` and `end` are on the clock both processes share
+    (CLOCK_MONOTONIC), seconds.
     """
 
     result: Any
@@ -68,6 +68,19 @@ class Failure:
     network: bool
 
 
+@dataclass(frozen=True)
+class Setting:
+    """How the parties run: each on a core of its own or not, with how many threads; the narrowest
+    choice that takes silent correlations; the network that comparisons are cut for; the kernels.
+    """
+
+    pinned: bool
+    silent_from: int
+    threads: int
+    network: Network
+    backend: kernels.Backend
+
+
 class Pair:
     """Two parties with an open session."""
 
@@ -75,14 +88,14 @@ class Pair:
         self._connections = connections
 
     def make(self, maker: str, *arguments: Any) -> tuple[float, float]:
-        """Both parties make the call, `maker` being "package.module:name";
-        seconds this took (server, client).
+        """Both parties make the call, `maker` being "package.module:name"; seconds this took
+        (server, client).
         """
         return self._both(("make", maker, arguments))
 
     def run(self, results: bool = False) -> Call:
-        """Both run the call made last. Results come back only when
-        asked for (they may be large).
+        """Both run the call made last. Results come back only when asked for (they
+        may be large).
         """
         return Call(*self._both(("run", results)))
 
@@ -93,8 +106,8 @@ class Pair:
         server, client = (_answer(connection) for connection in self._connections)
         failures = [answer for answer in (server, client) if isinstance(answer, Failure)]
         if failures:
-            # The party that failed first is the cause; the other one then
-            # only saw the connection end.
+            # The party that failed first is the cause; the other one then only saw the
+            # connection end.
             raise RuntimeError(min(failures, key=lambda failure: failure.network).text)
         return server, client
 
@@ -113,19 +126,16 @@ def two_processes(
     threads: int = 1,
     network: Network = LAN,
 ) -> Iterator[Pair]:
-    """Start both parties, connect them, run the base transfers; ends both on leaving. The parent's
-    kernel back end holds in both, each has `threads` threads, and comparisons are cut for
-    `network`.
+    """Start both parties, connect them, run the base transfers; ends both on leaving. The
+    parent's kernel back end holds in both, each has `threads` threads, and comparisons are cut
+    for `network`.
     """
     one_thread()
+    setting = Setting(pinned, silent_from, threads, network, kernels.backend_name())
     context = multiprocessing.get_context("spawn")
     server, client = context.Pipe(), context.Pipe()
     processes = [
-        context.Process(
-            target=_party,
-            args=(role, far, pinned, silent_from, threads, network, kernels.backend_name()),
-            daemon=True,
-        )
+        context.Process(target=_party, args=(role, far, setting), daemon=True)
         for role, far in ((Role.SERVER, server[1]), (Role.CLIENT, client[1]))
     ]
     for process in processes:
@@ -147,23 +157,20 @@ def two_processes(
                 process.terminate()
 
 
-def _party(
-    role: Role,
-    parent: Connection,
-    pinned: bool,
-    silent_from: int,
-    threads: int,
-    network: Network,
-    backend: kernels.Backend,
-) -> None:
-    kernels.set_backend(backend)
+def _party(role: Role, parent: Connection, setting: Setting) -> None:
+    """The life of one process: answers requests until the parent hangs up."""
+    kernels.set_backend(setting.backend)
     one_thread()
-    if pinned:
+    if setting.pinned:
         pin(role)
     channel = _connect(role, parent)
     try:
         session = open_session(
-            role, channel, silent_from=silent_from, workers=Workers(threads), network=network
+            role,
+            channel,
+            silent_from=setting.silent_from,
+            workers=Workers(setting.threads),
+            network=setting.network,
         )
         call: Callable[[], Any] = lambda: None  # noqa: E731
         while True:

@@ -1,5 +1,5 @@
-"""What `benchmarks.inference --profile` makes of the two parties' files:
-medians per step kind, and a table.
+"""What `benchmarks.inference --profile` makes of the two parties' files: medians per step
+kind, and a table.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ def total(profile: Profile) -> Parts:
 
 
 def row(server: Profile, client: Profile) -> Row:
-    """The field `profile` of a row: of each party seconds by step kind and part,
-    and by kernel (seconds, calls).
+    """The field `profile` of a row: of each party seconds by step kind and part, and by kernel
+    (seconds, calls).
     """
     return {party: asdict(profile) for party, profile in (("server", server), ("client", client))}
 
 
 def _typical(profiles: Sequence[Profile]) -> Profile:
-    """The run of middle wall-clock time: its figures belong together, which
-    medians one by one would not.
+    """The run of middle wall-clock time: its figures belong together, which medians one by
+    one would not.
     """
     return sorted(profiles, key=lambda profile: total(profile).wall)[len(profiles) // 2]
 

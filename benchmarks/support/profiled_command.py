@@ -1,5 +1,5 @@
-"""One party with stop-watches: runs the `moiety` command in this process and writes
-where its runs spent their time.
+"""One party with stop-watches: runs the `moiety` command in this process and writes where its runs
+spent their time.
 
     python -m benchmarks.support.profiled_command FILE serve DIR --listen 127.0.0.1:0 ...
 
@@ -7,9 +7,9 @@ Nothing in the product knows of this: the kernels, the matrix product, the chann
 measurement are wrapped from outside, then the command runs as always. For one kernel thread per
 party. `benchmarks.inference --profile` starts both parties so.
 
-Kernels, products, Python and sockets are CPU time of the thread, so that other work on the
-machine does not count; what remains of the wall clock is waiting for the peer, or time when the
-thread was ready and not on the core.
+Kernels, products, Python and sockets are CPU time of the thread, so that other work on the machine
+does not count; what remains of the wall clock is waiting for the peer, or time when the thread was
+ready and not on the core.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class Profile:
 
 
 class Watch:
-    """The stop-watches of one party. `step` opens a step on the thread that runs
-    it; the others count only there.
+    """The stop-watches of one party. `step` opens a step on the thread that runs it; the others
+    count only there.
     """
 
     def __init__(self) -> None:

@@ -1,5 +1,5 @@
-"""What `benchmarks.protocols` measures: inputs from a seed, makers for both
-parties (see parties.py), checks.
+"""What `benchmarks.protocols` measures: inputs from a seed, makers for both parties (see
+parties.py), checks.
 
 Default sizes are those at which the peers were measured. Seeds are public and shares are drawn by
 NumPy: these are measurements, not secrets.
@@ -24,9 +24,14 @@ from moiety.protocols.compare.truncate import (
     truncate_stochastic_cost,
 )
 from moiety.protocols.cost import Cost, Draw
-from moiety.protocols.linear import layout as packing
 from moiety.protocols.linear.client import linear_client, new_query_client
-from moiety.protocols.linear.layout import Geometry, LinearSpec
+from moiety.protocols.linear.layout import (
+    Geometry,
+    LinearSpec,
+    download_bytes,
+    query_bytes,
+    upload_bytes,
+)
 from moiety.protocols.linear.parameters import Masking
 from moiety.protocols.linear.planner import plan_linear
 from moiety.protocols.linear.rlwe import SEED_BYTES
@@ -42,8 +47,8 @@ LAYERS = {
     "conv 3x3 56x56 128->32": ((128, 56, 56), 32, 3),
     "conv 3x3 14x14 128->32": ((128, 14, 14), 32, 3),
 }
-"""Input shape, filters, kernel side: the four convolutions of a DenseNet-121
-that the peers were measured at.
+"""Input shape, filters, kernel side: the four convolutions of a DenseNet-121 that the peers
+were measured at.
 """
 
 PUBLIC_SEED = bytes(range(SEED_BYTES))
@@ -53,9 +58,9 @@ PUBLIC_SEED = bytes(range(SEED_BYTES))
 class Case:
     """One protocol at one size.
 
-    `maker` is run by both parties with `arguments` and returns the call. `check(server's result,
-    client's)` says what is wrong, or None. `declared` is what the traffic must be. `work` items are
-    done per call, of a kind named by `unit`.
+    `maker` is run by both parties with `arguments` and returns the call.
+    `check(server's result, client's)` says what is wrong, or None. `declared` is what the traffic
+    must be. `work` items are done per call, of a kind named by `unit`.
     """
 
     name: str
@@ -181,8 +186,8 @@ def share(session: Session, seed: int, shape: Shape, bits: int) -> U64:
 def opens_to(
     expected: I64, bits: int, below: int = 0, above: int = 0
 ) -> Callable[[U64, U64], str | None]:
-    """A check: the shares open to `expected`, or at most `below` less
-    or `above` more, modulo 2^bits.
+    """A check: the shares open to `expected`, or at most `below` less or `above` more,
+    modulo 2^bits.
     """
 
     def check(server: U64, client: U64) -> str | None:
@@ -271,8 +276,8 @@ def make_maxpool(session: Session, seed: int, shape: Shape, bits: int) -> Call:
 
 
 def make_linear(session: Session, seed: int, spec: LinearSpec) -> Call:
-    """The hint is made here, once, as it is once per model; the call
-    includes the image's fresh key.
+    """The hint is made here, once, as it is once per model; the call includes the
+    image's fresh key.
     """
     x = share(session, seed, spec.geometry.in_shape, spec.bits)
     if session.is_server:
@@ -293,8 +298,8 @@ def make_linear(session: Session, seed: int, spec: LinearSpec) -> Call:
 
 
 def make_correlations(session: Session, n: int, width: int) -> Call:
-    """n correlations of `width` bits, server -> client: (delta, w) at the
-    server, (u, v) at the client.
+    """n correlations of `width` bits, server -> client: (delta, w) at the server, (u, v)
+    at the client.
     """
     if session.is_server:
         sender = session.sender._vole
@@ -338,8 +343,8 @@ def linear_case(
         arguments=(seed, spec),
         check=opens_to(cleartext_conv(seed, spec), spec.bits, slack, slack),
         declared=Cost.of(
-            ("C", packing.query_bytes([spec]) + packing.upload_bytes(spec)),
-            ("S", packing.download_bytes(spec)),
+            ("C", query_bytes([spec]) + upload_bytes(spec)),
+            ("S", download_bytes(spec)),
         ),
         work=int(np.prod(out_shape)) * shape[0] * kernel * kernel,
         unit="multiply-adds",

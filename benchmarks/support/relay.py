@@ -1,5 +1,5 @@
-"""A TCP relay that gives a connection a round-trip time and a bandwidth:
-loopback made into a LAN or a WAN.
+"""A TCP relay that gives a connection a round-trip time and a bandwidth: loopback made into
+a LAN or a WAN.
 
 Bytes of each direction leave the relay no faster than the bandwidth, and half a round trip after
 they came. What waits is bounded by the bandwidth-delay product plus a buffer, so a sender feels the

@@ -17,7 +17,7 @@ from moiety.models.processes import MOIETY, ended, listening, read_results
 from moiety.protocols.errors import NetworkFailure
 from moiety.runtime.party.generators import Ot
 from moiety.runtime.party.results import Results
-from moiety.runtime.program import folder as artifacts
+from moiety.runtime.program.folder import PUBLIC
 
 PARTIES = ("server", "client")
 
@@ -33,8 +33,8 @@ class Vendor:
 
 @dataclass(frozen=True)
 class TwoCommands:
-    """How the two are started: the folder they write to, on cores of their own or
-    not, with stop-watches or not.
+    """How the two are started: the folder they write to, on cores of their own or not, with
+    stop-watches or not.
     """
 
     work: Path
@@ -80,7 +80,7 @@ class TwoCommands:
         in bytes. Raises `NetworkFailure` when it fails.
         """
         output = self.work / "results.json"
-        arguments = ["infer", str(folder / artifacts.PUBLIC), *map(str, files)]
+        arguments = ["infer", str(folder / PUBLIC), *map(str, files)]
         arguments += ["--connect", address, "--ot", ot, "-o", str(output)]
         client = subprocess.Popen(
             [*self._begin("client"), *arguments],

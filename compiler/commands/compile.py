@@ -2,8 +2,8 @@
 
 Writes [bold]DIR/public[/bold], which goes to the hospital, and
 [bold]DIR/weights.safetensors[/bold], which never leaves you. Fixed point overflows silently, so
-ranges are measured on calibration images and headroom is added; check the outcome with `moiety
-simulate`, and what the Program costs and discloses with `moiety inspect`.
+ranges are measured on calibration images and headroom is added; check the outcome with
+`moiety simulate`, and what the Program costs and discloses with `moiety inspect`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from typing import Annotated
 import typer
 
 from moiety.compiler.compile import CompileOptions
-from moiety.compiler.compile_files import Pictures, compile_files, dumping
-from moiety.compiler.passes.pipeline import DEFAULT_PIPELINE
+from moiety.compiler.compile_files import Pictures, compile_files
+from moiety.compiler.ir.graph import Graph
+from moiety.compiler.passes.base import Pass
+from moiety.compiler.passes.manager import DumpAfter, dump_to
+from moiety.compiler.passes.pipeline import DEFAULT_PIPELINE, parse_pipeline
 from moiety.compiler.planning.options import Disclose, PlanOptions
 from moiety.protocols.errors import BadInput
 from moiety.protocols.network import NetworkName, parse_network, planned_for
@@ -206,3 +209,21 @@ def names(text: str | None) -> tuple[str, ...]:
         except (OSError, UnicodeDecodeError) as error:
             raise BadInput(f"{file}: cannot read labels ({error})") from error
     return tuple(label.strip() for label in found if label.strip())
+
+
+def dumping(wanted: str | None, folder: Path, pipeline: str) -> DumpAfter | None:
+    """What --dump-after asks for: the Graph after the pass `wanted`, or after "all", into `folder`;
+    None when it was not given. Raises `BadInput` for an unknown pass.
+    """
+    if wanted is None:
+        return None
+    if wanted != "all" and wanted not in {each.name for each in parse_pipeline(pipeline)}:
+        raise BadInput(f"--dump-after: '{wanted}' is not in the pipeline {pipeline}")
+    ui.say(f"pipeline: {pipeline}")
+    dump = dump_to(folder)
+
+    def chosen(index: int, each: Pass, graph: Graph) -> None:
+        if wanted == "all" or (index and each.name == wanted):
+            dump(index, each, graph)
+
+    return chosen

@@ -47,8 +47,8 @@ def random_feeds(graph: Graph, rng: np.random.Generator) -> dict[str, Array]:
 
 
 def worst_difference(expected: Sequence[Array], found: Sequence[Array]) -> float:
-    """Largest difference over all outputs, each in units of its largest magnitude; infinite where
-    not finite.
+    """Largest difference over all outputs, each in units of its largest magnitude; infinite
+    where not finite.
     """
     if [a.shape for a in expected] != [b.shape for b in found]:
         return float("inf")
@@ -71,8 +71,8 @@ def precise_difference(before: Graph, after: Graph, feeds: Mapping[str, Array]) 
 def same_function(
     before: Graph, after: Graph, rng: np.random.Generator, tolerance: float = 1e-3
 ) -> bool:
-    """Same outputs on a random float32 input, within `tolerance` of each output's largest
-    magnitude?
+    """Same outputs on a random float32 input, within `tolerance` of each output's
+    largest magnitude?
     """
     feeds = random_feeds(before, rng)
     return worst_difference(evaluate(before, feeds), evaluate(after, feeds)) <= tolerance

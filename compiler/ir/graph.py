@@ -10,7 +10,7 @@ Operators and their meaning are in `ops`; the list is closed, so a pass can be e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -56,6 +56,10 @@ class Graph:
     def consumers(self, value: str) -> tuple[Node, ...]:
         """The nodes that read `value`, in order; a graph output is not a consumer."""
         return self._consumers.get(value, ())
+
+    def nodes_of(self, *ops: str) -> Iterator[Node]:
+        """The nodes of these ops, in order."""
+        return (node for node in self.nodes if node.op in ops)
 
     @cached_property
     def _producers(self) -> dict[str, Node]:

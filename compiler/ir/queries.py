@@ -17,8 +17,8 @@ def reaches_linear_only(graph: Graph, value: str) -> bool:
 
 
 def output_layers(graph: Graph, value: str) -> list[str] | None:
-    """The linear layers' values that `value` is a mere movement of, if each is used for that alone;
-    else None.
+    """The linear layers' values that `value` is a mere movement of, if each is used for that
+    alone; else None.
 
     Such layers can write the output's own scale and ring.
     """
@@ -39,8 +39,8 @@ def output_layers(graph: Graph, value: str) -> list[str] | None:
 
 
 def revealed(graph: Graph, output: str) -> str:
-    """The value the client gets for a graph output: what stands before its final Sigmoid or
-    Softmax.
+    """The value the client gets for a graph output: what stands before its final
+    Sigmoid or Softmax.
     """
     node = graph.producer(output)
     return node.inputs[0] if node is not None and node.op in FINAL else output

@@ -53,8 +53,8 @@ class Classes:
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """Class ids and multipliers of a value's elements; both broadcast to its shape (batch 1
-    first).
+    """Class ids and multipliers of a value's elements; both broadcast to its shape
+    (batch 1 first).
     """
 
     ids: I64

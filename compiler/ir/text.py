@@ -17,8 +17,8 @@ _UNSAID = {
 
 
 def format_graph(graph: Graph) -> str:
-    """One line per node: value, shape, op, operands, attributes other than the usual ones, shapes
-    of constants.
+    """One line per node: value, shape, op, operands, attributes other than the usual ones,
+    shapes of constants.
     """
     lines = [f"graph {graph.name}"]
     lines += [f"  {value}: {_shape(graph.shapes[value])} = input" for value in graph.inputs]

@@ -11,8 +11,8 @@ from moiety.protocols.errors import ContractViolation
 
 
 def verify(graph: Graph) -> None:
-    """Raise ContractViolation unless the Graph is single-assignment, nodes fit their operators and
-    shapes agree.
+    """Raise ContractViolation unless the Graph is single-assignment, nodes fit their operators
+    and shapes agree.
     """
     made = set(graph.inputs)
     if not graph.outputs or len(made) != len(graph.inputs):
@@ -24,8 +24,8 @@ def verify(graph: Graph) -> None:
     if missing:
         raise ContractViolation(f"nothing makes the output {missing[0]!r}")
     _check_shapes(graph)
-    for node in graph.nodes:
-        if node.op in FINAL and graph.consumers(node.output):
+    for node in graph.nodes_of(*FINAL):
+        if graph.consumers(node.output):
             reader = graph.consumers(node.output)[0].name
             raise ContractViolation(
                 f"{node.op} {node.name!r} is read by {reader!r}: it must be last"

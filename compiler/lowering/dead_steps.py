@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from moiety.compiler.lowering.tensors import Tensors, renumbered
-from moiety.runtime import program as ir
+from moiety.runtime.program import AnyStep, Input, Output
 
 
 def drop_dead_steps(
-    steps: Sequence[ir.AnyStep], tensors: Tensors, compared: Mapping[int, int]
-) -> tuple[tuple[ir.AnyStep, ...], Tensors, dict[int, int]]:
+    steps: Sequence[AnyStep], tensors: Tensors, compared: Mapping[int, int]
+) -> tuple[tuple[AnyStep, ...], Tensors, dict[int, int]]:
     """The live steps, their weights, and `compared` (see `share_gates`), under new numbers."""
-    live = {index for index, step in enumerate(steps) if isinstance(step, ir.Output | ir.Input)}
+    live = {index for index, step in enumerate(steps) if isinstance(step, Output | Input)}
     for index in reversed(range(len(steps))):
         if index in live:
             live.update(steps[index].inputs)

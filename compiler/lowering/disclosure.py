@@ -24,7 +24,7 @@ def _facts(plan: Plan) -> Iterator[str]:
             "power of two"
         )
     if usual:
-        shifts = [layer.shift for layer in plan.linears.values()]
+        shifts = [layer.shift for layer in plan.layers.values()]
         yield (
             f"shift of each of the {len(shifts)} linear layers (the bits dropped by the truncation "
             f"after it, {min(shifts, default=0)} to {max(shifts, default=0)}; it sets the layer's "
@@ -37,7 +37,7 @@ def _facts(plan: Plan) -> Iterator[str]:
             "calibration images, against what its bits cost"
         )
     # Two of them follow from the options: that of most layers, and that of those of the results.
-    several = len({layer.weight_bits for layer in plan.linears.values()}) > 2
+    several = len({layer.weight_bits for layer in plan.layers.values()}) > 2
     if formats.widths.weight:
         yield (
             "weight_bits of each linear layer: how much rounding its weights moves the results, "

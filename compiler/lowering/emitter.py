@@ -16,7 +16,7 @@ from moiety.compiler.lowering.tensors import Tensors
 from moiety.compiler.planning.plan import Plan
 from moiety.compiler.planning.rings import widening
 from moiety.protocols.errors import BadModel
-from moiety.runtime import program as ir
+from moiety.runtime.program import AnyStep, Extend, Reduce, Reshape
 
 
 class Emitter:
@@ -26,14 +26,14 @@ class Emitter:
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.formats, self.graph = plan, plan.formats, plan.graph
-        self.steps: list[ir.AnyStep] = []
+        self.steps: list[AnyStep] = []
         self.tensors: Tensors = {}
         self.made: dict[str, dict[int, int]] = {}
         self.compared: dict[int, int] = {}
         found = widening(self.graph)
         self.wide = found.wide
         self._demands = {
-            value: {plan.linears[layer].bits for layer in layers}
+            value: {plan.layers[layer].bits for layer in layers}
             for value, layers in found.readers.items()
         }
 
@@ -55,12 +55,12 @@ class Emitter:
         """Width of the ring in which `value` is best made where every width is free."""
         return max(self._demands[value] or {self.formats.bits(value)})
 
-    def add(self, step: ir.AnyStep) -> int:
+    def add(self, step: AnyStep) -> int:
         """Append a step; returns its number."""
         self.steps.append(step)
         return len(self.steps) - 1
 
-    def emit(self, value: str, step: ir.AnyStep) -> int:
+    def emit(self, value: str, step: AnyStep) -> int:
         """Append a step that carries `value`."""
         index = self.add(step)
         self.made.setdefault(value, {})[step.bits] = index
@@ -85,10 +85,10 @@ class Emitter:
             shape, name = self.steps[index].shape, self.steps[index].name
             if widest < bits:
                 widest = max(bits, self.widest(value))
-                extend = ir.Extend(inputs=(index,), shape=shape, bits=widest, name=name)
+                extend = Extend(inputs=(index,), shape=shape, bits=widest, name=name)
                 index = self.emit(value, extend)
             if widest > bits:
-                self.emit(value, ir.Reduce(inputs=(index,), shape=shape, bits=bits, name=name))
+                self.emit(value, Reduce(inputs=(index,), shape=shape, bits=bits, name=name))
         return made[bits]
 
     def operands(self, node: Node, bits: int) -> dict[str, Any]:
@@ -103,9 +103,9 @@ class Emitter:
     def reshaped(self, index: int, shape: tuple[int, ...]) -> int:
         """The step that gives what a step does in another shape; reshapes of reshapes collapse."""
         step = self.steps[index]
-        while isinstance(step, ir.Reshape):
+        while isinstance(step, Reshape):
             index = step.inputs[0]
             step = self.steps[index]
         if step.shape == shape:
             return index
-        return self.add(ir.Reshape(inputs=(index,), shape=shape, bits=step.bits, name=step.name))
+        return self.add(Reshape(inputs=(index,), shape=shape, bits=step.bits, name=step.name))

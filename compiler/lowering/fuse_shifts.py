@@ -1,12 +1,12 @@
-"""A constant before a ReLU as its threshold, so that ReLUs of one tensor can share their
-comparisons.
+"""A constant before a ReLU as its threshold, so that ReLUs of one tensor can share
+their comparisons.
 
     Relu(AddConst(x; c))  =  Relu(x; threshold c)
 
-where c has one value per channel: both are `[x + c >= 0] * (x + c)` in one ring, equal bit for bit.
-ReLU6 and its like are `relu(x) - relu(x - 6)`, two thresholds of one tensor; `share_gates` then
-makes both comparisons at once. Whether it applies depends on the constant's shape, not on its
-values.
+where c has one value per channel: both are `[x + c >= 0] * (x + c)` in one ring, equal bit for
+bit. ReLU6 and its like are `relu(x) - relu(x - 6)`, two thresholds of one tensor;
+`share_gates` then makes both comparisons at once. Whether it applies depends on the constant's
+shape, not on its values.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ import numpy as np
 
 from moiety.compiler.lowering.tensors import Tensors
 from moiety.protocols.arrays import I64
-from moiety.runtime import program as ir
+from moiety.runtime.program import AddConst, AnyStep, Relu
 
 
-def fuse_shifts(steps: Sequence[ir.AnyStep], tensors: Tensors) -> tuple[list[ir.AnyStep], Tensors]:
+def fuse_shifts(steps: Sequence[AnyStep], tensors: Tensors) -> tuple[list[AnyStep], Tensors]:
     """The rewritten steps under the same indices, and their weights; an AddConst that nobody reads
     any more stays.
     """
     made, weights = list(steps), dict(tensors)
     for index, step in enumerate(steps):
-        if not isinstance(step, ir.Relu) or step.affine or len(step.inputs) != 1:
+        if not isinstance(step, Relu) or step.affine or len(step.inputs) != 1:
             continue
         (operand,) = step.inputs
         shift = steps[operand]
-        if not isinstance(shift, ir.AddConst) or steps[shift.inputs[0]].bits != shift.bits:
+        if not isinstance(shift, AddConst) or steps[shift.inputs[0]].bits != shift.bits:
             continue
         constant = _per_channel(tensors[f"const.{operand}"], shift.shape)
         if constant is None:

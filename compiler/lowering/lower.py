@@ -17,7 +17,7 @@ from moiety.compiler.lowering.fuse_shifts import fuse_shifts
 from moiety.compiler.lowering.share_gates import share_gates
 from moiety.compiler.lowering.steps_of_ops import lower_node
 from moiety.compiler.planning.plan import Plan
-from moiety.runtime import program as ir
+from moiety.runtime.program import Input, Output, Preprocessing, Program
 from moiety.runtime.program.weights import Weights, check_weights
 
 _POSTPROCESS: dict[str, Literal["sigmoid", "softmax"]] = {
@@ -29,9 +29,9 @@ _POSTPROCESS: dict[str, Literal["sigmoid", "softmax"]] = {
 def lower(
     plan: Plan,
     name: str = "",
-    preprocessing: ir.Preprocessing | None = None,
+    preprocessing: Preprocessing | None = None,
     labels: tuple[str, ...] = (),
-) -> tuple[ir.Program, Weights]:
+) -> tuple[Program, Weights]:
     """The Program and Weights of a plan; both are checked before they are returned. `labels` name
     the values of the one output.
     """
@@ -44,7 +44,7 @@ def lower(
     steps, tensors, compared = drop_dead_steps(*fused, out.compared)
     if plan.options.share_gates:
         steps, tensors = share_gates(steps, tensors, compared)
-    program = ir.Program(
+    program = Program(
         name=name or plan.graph.name,
         rounding=plan.options.rounding,
         preprocessing=preprocessing,
@@ -63,7 +63,7 @@ def _input(out: Emitter) -> None:
     bits = out.widest(source)
     out.emit(
         source,
-        ir.Input(
+        Input(
             inputs=(),
             shape=out.shape(source),
             bits=bits,
@@ -81,7 +81,7 @@ def _outputs(out: Emitter, labels: tuple[str, ...]) -> None:
     for output, source in zip(out.graph.outputs, sources, strict=True):
         final = out.graph.producer(output)
         out.add(
-            ir.Output(
+            Output(
                 inputs=(source,),
                 shape=out.steps[source].shape,
                 bits=out.steps[source].bits,

@@ -25,7 +25,7 @@ import numpy as np
 from moiety.compiler.lowering.tensors import Tensors, renumbered
 from moiety.protocols.arrays import I64
 from moiety.protocols.compare.digits import MAX_THRESHOLDS
-from moiety.runtime import program as ir
+from moiety.runtime.program import AnyStep, Concat, Gates, Reduce, Relu, Reshape, Slice
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class _Use:
 
 
 def share_gates(
-    steps: Sequence[ir.AnyStep], tensors: Tensors, compared: Mapping[int, int]
-) -> tuple[tuple[ir.AnyStep, ...], Tensors]:
+    steps: Sequence[AnyStep], tensors: Tensors, compared: Mapping[int, int]
+) -> tuple[tuple[AnyStep, ...], Tensors]:
     """The rewritten steps and their weights (`linear.3.weight`, ... renumbered).
 
     compared: step -> width of a ring that its value fits, where that is narrower than the step's.
     """
-    out = _Rewriter(steps, tensors, compared)
+    out = _GateSharing(steps, tensors, compared)
     for index in range(len(steps)):
         out.copy(index)
         if index in out.uses:
@@ -60,10 +60,10 @@ def share_gates(
     return tuple(out.steps), renumbered(tensors, out.where) | out.thresholds
 
 
-def _parts(steps: Sequence[ir.AnyStep], value: int, start: int = 0) -> list[_Part]:
+def _parts(steps: Sequence[AnyStep], value: int, start: int = 0) -> list[_Part]:
     """The tensors that `value` is a channel concatenation of, in order."""
     step = steps[value]
-    if not isinstance(step, ir.Concat) or step.axis != 0:
+    if not isinstance(step, Concat) or step.axis != 0:
         return [_Part(value, start, step.shape[0])]
     found: list[_Part] = []
     for operand in step.inputs:
@@ -72,9 +72,7 @@ def _parts(steps: Sequence[ir.AnyStep], value: int, start: int = 0) -> list[_Par
     return found
 
 
-def _shared_values(
-    steps: Sequence[ir.AnyStep], compared: Mapping[int, int]
-) -> dict[int, list[_Use]]:
+def _shared_values(steps: Sequence[AnyStep], compared: Mapping[int, int]) -> dict[int, list[_Use]]:
     """Values whose comparisons are to be hoisted, with the Relus that make them, in order: all
     parts of every Relu that shares at least one part with another Relu, or has one that can be
     compared in a narrower ring.
@@ -82,7 +80,7 @@ def _shared_values(
     relus = {
         index: _parts(steps, step.inputs[0])
         for index, step in enumerate(steps)
-        if isinstance(step, ir.Relu)
+        if isinstance(step, Relu)
     }
     count = Counter(part.value for parts in relus.values() for part in parts)
     uses: dict[int, list[_Use]] = {}
@@ -94,23 +92,23 @@ def _shared_values(
     return uses
 
 
-class _Rewriter:
+class _GateSharing:
     """Writes the new steps. By old number: `uses`, the values to compare when they are made;
     `where`, the new number of a step; `gates`, that of a value's Gates.
     """
 
     def __init__(
-        self, steps: Sequence[ir.AnyStep], tensors: Tensors, compared: Mapping[int, int]
+        self, steps: Sequence[AnyStep], tensors: Tensors, compared: Mapping[int, int]
     ) -> None:
         self.old, self.old_tensors, self.compared = steps, tensors, compared
         self.uses = _shared_values(steps, compared)
         self.hoisted = {use.relu for uses in self.uses.values() for use in uses}
-        self.steps: list[ir.AnyStep] = []
+        self.steps: list[AnyStep] = []
         self.thresholds: Tensors = {}
         self.where: dict[int, int] = {}
         self.gates: dict[int, int] = {}
 
-    def emit(self, step: ir.AnyStep) -> int:
+    def emit(self, step: AnyStep) -> int:
         self.steps.append(step)
         return len(self.steps) - 1
 
@@ -118,7 +116,7 @@ class _Rewriter:
         """An old step; a Relu whose comparisons were hoisted reads their answers."""
         step = self.old[index]
         inputs = tuple(self.where[i] for i in step.inputs)
-        if isinstance(step, ir.Relu) and index in self.hoisted:
+        if isinstance(step, Relu) and index in self.hoisted:
             inputs += (self.gate_operand(index, step),)
         self.where[index] = self.emit(msgspec.structs.replace(step, inputs=inputs))
 
@@ -128,10 +126,10 @@ class _Rewriter:
         operand, bits = self.where[index], self.compared.get(index, step.bits)
         if bits < step.bits:
             operand = self.emit(
-                ir.Reduce(inputs=(operand,), shape=step.shape, bits=bits, name=step.name)
+                Reduce(inputs=(operand,), shape=step.shape, bits=bits, name=step.name)
             )
         new = self.emit(
-            ir.Gates(inputs=(operand,), shape=(len(uses), *step.shape), bits=1, name=step.name)
+            Gates(inputs=(operand,), shape=(len(uses), *step.shape), bits=1, name=step.name)
         )
         thresholds = [self.threshold(use, step.shape[0]) for use in uses]
         self.thresholds[f"gates.{new}.threshold"] = np.stack(thresholds)
@@ -140,19 +138,19 @@ class _Rewriter:
     def threshold(self, use: _Use, channels: int) -> I64:
         """Of these channels of a Relu, `(channels,)`."""
         relu = self.old[use.relu]
-        if not isinstance(relu, ir.Relu) or not relu.affine:
+        if not isinstance(relu, Relu) or not relu.affine:
             return np.zeros(channels, np.int64)
         whole: I64 = self.old_tensors[f"relu.{use.relu}.threshold"]
         return whole[use.start : use.start + channels]
 
-    def gate_operand(self, index: int, step: ir.Relu) -> int:
+    def gate_operand(self, index: int, step: Relu) -> int:
         """The gates of a Relu's whole operand, put together from its parts' Gates."""
         parts = _parts(self.old, step.inputs[0])
         answers = [self.answer(part, _Use(index, part.start), step.name) for part in parts]
         if len(answers) == 1:
             return answers[0]
         return self.emit(
-            ir.Concat(inputs=tuple(answers), shape=step.shape, bits=1, name=step.name, axis=0)
+            Concat(inputs=tuple(answers), shape=step.shape, bits=1, name=step.name, axis=0)
         )
 
     def answer(self, part: _Part, use: _Use, name: str) -> int:
@@ -162,7 +160,7 @@ class _Rewriter:
         if len(uses) > 1:
             k = uses.index(use)
             value = self.emit(
-                ir.Slice(
+                Slice(
                     inputs=(value,),
                     shape=(1, *shape),
                     bits=1,
@@ -172,4 +170,4 @@ class _Rewriter:
                     strides=(1,) * (len(shape) + 1),
                 )
             )
-        return self.emit(ir.Reshape(inputs=(value,), shape=shape, bits=1, name=name))
+        return self.emit(Reshape(inputs=(value,), shape=shape, bits=1, name=name))

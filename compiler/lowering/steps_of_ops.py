@@ -9,10 +9,22 @@ from typing import Any
 from moiety.compiler.ir.graph import Node
 from moiety.compiler.ir.ops.pooling import window_factors
 from moiety.compiler.lowering.emitter import Emitter
-from moiety.compiler.planning.linear_ops import layer_geometry
+from moiety.compiler.planning.layers import layer_geometry
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.linear.planner import plan_linear
-from moiety.runtime import program as ir
+from moiety.runtime.program import (
+    Add,
+    AddConst,
+    Concat,
+    Linear,
+    MaxPool,
+    Pad,
+    Relu,
+    Slice,
+    SumPool,
+    Transpose,
+    Truncate,
+)
 
 Lowering = Callable[[Emitter, Node], None]
 
@@ -42,11 +54,11 @@ def lowers(*ops: str) -> Callable[[Lowering], Lowering]:
 @lowers("Conv", "Gemm", "Scale")
 def _linear(out: Emitter, node: Node) -> None:
     """A Linear in the layer's own ring, and the truncation down to that between layers."""
-    layer, geometry = out.plan.linears[node.output], layer_geometry(out.graph, node)
+    layer, geometry = out.plan.layers[node.output], layer_geometry(out.graph, node)
     masking, rounding = out.plan.options.masking, out.plan.options.rounding
     operand = out.reshaped(out.get(node.inputs[0], layer.bits), geometry.in_shape)
     index = out.add(
-        ir.Linear(
+        Linear(
             inputs=(operand,),
             shape=geometry.out_shape,
             bits=layer.bits,
@@ -63,7 +75,7 @@ def _linear(out: Emitter, node: Node) -> None:
     out.tensors[f"linear.{index}.bias"] = layer.bias
     if layer.shift:
         index = out.add(
-            ir.Truncate(
+            Truncate(
                 inputs=(index,),
                 shape=geometry.out_shape,
                 bits=layer.out_bits,
@@ -93,13 +105,13 @@ def _emit_relu(out: Emitter, node: Node, affine: bool) -> int:
     narrow = out.formats.bits(node.output)
     common = out.operands(node, narrow)
     common["bits"] = max(narrow, out.widest(node.output))
-    return out.emit(node.output, ir.Relu(**common, affine=affine))
+    return out.emit(node.output, Relu(**common, affine=affine))
 
 
 @lowers("MaxPool")
 def _max_pool(out: Emitter, node: Node) -> None:
     common = out.operands(node, out.formats.bits(node.output))
-    out.emit(node.output, ir.MaxPool(**common, **_window(node)))
+    out.emit(node.output, MaxPool(**common, **_window(node)))
 
 
 # --- sums -----------------------------------------------------------------------------------------
@@ -110,13 +122,13 @@ def _sum(out: Emitter, node: Node) -> None:
     value = node.output
     bits = out.widest(value) if value in out.wide else out.formats.bits(value)
     signs = (1, 1 if node.op == "Add" else -1)
-    out.emit(value, ir.Add(**out.operands(node, bits), signs=signs))
+    out.emit(value, Add(**out.operands(node, bits), signs=signs))
 
 
 @lowers("AddConst")
 def _add_const(out: Emitter, node: Node) -> None:
     common = out.operands(node, out.formats.bits(node.output))
-    index = out.emit(node.output, ir.AddConst(**common))
+    index = out.emit(node.output, AddConst(**common))
     out.tensors[f"const.{index}"] = out.plan.constants[node.output]
 
 
@@ -141,13 +153,13 @@ def _reshape(out: Emitter, node: Node) -> None:
 
 @lowers("Concat")
 def _concat(out: Emitter, node: Node) -> None:
-    step = ir.Concat(**_operands(out, node), axis=node.attrs["axis"] - 1)
+    step = Concat(**_operands(out, node), axis=node.attrs["axis"] - 1)
     out.emit(node.output, step)
 
 
 @lowers("Slice")
 def _slice(out: Emitter, node: Node) -> None:
-    step = ir.Slice(
+    step = Slice(
         **_operands(out, node),
         starts=tuple(node.attrs["starts"][1:]),
         stops=tuple(node.attrs["stops"][1:]),
@@ -159,13 +171,13 @@ def _slice(out: Emitter, node: Node) -> None:
 @lowers("Transpose")
 def _transpose(out: Emitter, node: Node) -> None:
     perm = tuple(axis - 1 for axis in node.attrs["perm"][1:])
-    out.emit(node.output, ir.Transpose(**_operands(out, node), perm=perm))
+    out.emit(node.output, Transpose(**_operands(out, node), perm=perm))
 
 
 @lowers("Pad")
 def _pad(out: Emitter, node: Node) -> None:
     pads = tuple(tuple(pair) for pair in node.attrs["pads"][1:])
-    out.emit(node.output, ir.Pad(**_operands(out, node), pads=pads))
+    out.emit(node.output, Pad(**_operands(out, node), pads=pads))
 
 
 @lowers("AvgPool")
@@ -174,7 +186,7 @@ def _average_pool(out: Emitter, node: Node) -> None:
     times to have the same divisor.
     """
     common = _operands(out, node)
-    index = out.emit(node.output, ir.SumPool(**common, **_window(node)))
+    index = out.emit(node.output, SumPool(**common, **_window(node)))
     for axis, factors in enumerate(window_factors(out.graph, node).per_axis, start=1):
         index = _repeated(out, index, axis, factors)
     out.made[node.output] = {common["bits"]: index}
@@ -195,7 +207,7 @@ def _repeated(out: Emitter, index: int, axis: int, factors: tuple[int, ...]) -> 
         starts[axis], stops[axis] = positions[0], positions[-1] + 1
         shape = tuple(stop - start for start, stop in zip(starts, stops, strict=True))
         part = out.add(
-            ir.Slice(
+            Slice(
                 inputs=(index,),
                 shape=shape,
                 starts=tuple(starts),
@@ -205,11 +217,9 @@ def _repeated(out: Emitter, index: int, axis: int, factors: tuple[int, ...]) -> 
             )
         )
         if factor > 1:
-            part = out.add(
-                ir.Add(inputs=(part,) * factor, shape=shape, signs=(1,) * factor, **common)
-            )
+            part = out.add(Add(inputs=(part,) * factor, shape=shape, signs=(1,) * factor, **common))
         parts.append(part)
-    return out.add(ir.Concat(inputs=tuple(parts), shape=whole.shape, axis=axis, **common))
+    return out.add(Concat(inputs=tuple(parts), shape=whole.shape, axis=axis, **common))
 
 
 def _window(node: Node) -> dict[str, Any]:

@@ -86,8 +86,8 @@ def _sigmoid(call: Call) -> Sequence[str]:
 
 @importer("Softmax")
 def _softmax(call: Call) -> Sequence[str]:
-    """Directly before an output, along the channels (axis 1); before opset 13 along
-    the last axis of size over 1.
+    """Directly before an output, along the channels (axis 1); before opset 13 along the last axis
+    of size over 1.
     """
     shape = call.shape()
     axis = int(call.attrs.get("axis", -1 if call.opset >= 13 else 1))

@@ -12,8 +12,8 @@ from moiety.compiler.onnx_import.call import Call, importer
 
 
 def fit(call: Call, index: int) -> Array:
-    """Constant operand `index` with the rank of the tensor operand; it must broadcast to it, not
-    the reverse.
+    """Constant operand `index` with the rank of the tensor operand; it must broadcast to it,
+    not the reverse.
     """
     shape = call.shape(1 - index)
     array = call.weight(index, "the constant")

@@ -41,8 +41,8 @@ def repeated(call: Call, value: str, axis: int, factor: int) -> str:
 
 
 def taken(call: Call, value: str, axis: int, indices: I64) -> str:
-    """The slices `indices` along `axis`, in that order: equal runs are copies, evenly spaced ones
-    one Slice.
+    """The slices `indices` along `axis`, in that order: equal runs are copies, evenly spaced
+    ones one Slice.
     """
     size = call.builder.shapes[value][axis]
     factor = len(indices) // size

@@ -94,9 +94,8 @@ class Builder:
 
 
 def _check_final(graph: Graph) -> None:
-    for node in graph.nodes:
-        inside = graph.consumers(node.output) or node.output not in graph.outputs
-        if node.op in FINAL and inside:
+    for node in graph.nodes_of(*FINAL):
+        if graph.consumers(node.output) or node.output not in graph.outputs:
             raise BadModel(
                 f"{node.op} {node.name!r}: only supported directly before an output, where the "
                 "client applies it to the revealed logits; replace it by Relu and fine-tune the "

@@ -83,8 +83,8 @@ class Call:
         return [shape(operand) for operand in self.operands]
 
     def constant(self, index: int) -> Array | None:
-        """Operand `index` as a folded constant, None when absent; fails when it depends on the
-        input.
+        """Operand `index` as a folded constant, None when absent; fails when it
+        depends on the input.
         """
         operand = self._operand(index)
         if isinstance(operand, str):
@@ -96,8 +96,8 @@ class Call:
         return operand
 
     def weight(self, index: int, what: str) -> F32:
-        """A constant operand as finite float32; one array per ONNX tensor, so that sharing stays
-        visible.
+        """A constant operand as finite float32; one array per ONNX tensor, so that sharing
+        stays visible.
         """
         array = self.constant(index)
         if array is None:
@@ -134,8 +134,8 @@ class Call:
         return result
 
     def ints(self, name: str, index: int | None = None) -> tuple[int, ...] | None:
-        """Integers given as attribute `name` or, since a later opset, as operand `index`; None when
-        absent.
+        """Integers given as attribute `name` or, since a later opset, as operand `index`;
+        None when absent.
         """
         found = (
             self.attrs.get(name) if name in self.attrs or index is None else self.constant(index)

@@ -52,8 +52,8 @@ def _conv(call: Call) -> Sequence[str]:
 @importer("ConvTranspose")
 @planar
 def _convtranspose(call: Call) -> Sequence[str]:
-    """1-D and 2-D, constant weight; strides, pads, auto_pad, output_padding,
-    output_shape, dilations, group.
+    """1-D and 2-D, constant weight; strides, pads, auto_pad, output_padding, output_shape,
+    dilations, group.
     """
     weight, groups = _weight(call), int(call.attrs.get("group", 1))
     pads, extra = _transposed_pads(call, weight.shape[2:])

@@ -12,8 +12,8 @@ from moiety.protocols.arrays import F32
 
 
 def _linear(call: Call, weight: F32, bias: F32) -> str:
-    """`x @ weight.T + bias` over the last axis: Gemm for (1, K), else a 1x1 Conv with
-    the axes before as its pixels.
+    """`x @ weight.T + bias` over the last axis: Gemm for (1, K), else a 1x1 Conv with the axes
+    before as its pixels.
     """
     shape = call.shape()
     if len(shape) == 2:

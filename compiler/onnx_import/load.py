@@ -112,8 +112,8 @@ def _first_line(error: Exception) -> str:
 
 
 def _infer(model: onnx.ModelProto, name: str) -> dict[str, tuple[int, ...]]:
-    """Shapes by ONNX's own inference, where it is sure, with the input fixed; the importers' must
-    equal them.
+    """Shapes by ONNX's own inference, where it is sure, with the input fixed; the importers'
+    must equal them.
     """
     model.graph.ClearField("value_info")  # shapes of another batch size may stand there
     for output in model.graph.output:

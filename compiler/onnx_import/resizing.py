@@ -1,16 +1,16 @@
 """Importers of Resize and Upsample: reindexings, or means of reindexings.
 
-Nearest: output o of an axis is pixel `index[o]`, a public list. Linear by an integer factor
-f: every output is the mean of a run of pixels of the f times larger nearest image, since a
-box of length f slides over copies:
+Nearest: output o of an axis is pixel `index[o]`, a public list. Linear by an integer factor f:
+every output is the mean of a run of pixels of the f times larger nearest image, since a box of
+length f slides over copies:
 
 * `asymmetric` and `align_corners`: `((f - a) x[q] + a x[q+1]) / f` is the mean of
   `z[s*q + a], ..., z[s*q + a + f-1]`;
-* `half_pixel`: the same window centred on the output; for even f the mean
-  of the two nearest such windows.
+* `half_pixel`: the same window centred on the output; for even f the mean of the two
+  nearest such windows.
 
-Pixels beyond the image are those of its border (Concat of slices). So no
-product and no secret is involved.
+Pixels beyond the image are those of its border (Concat of slices). So no product and no
+secret is involved.
 """
 
 from __future__ import annotations
@@ -130,8 +130,8 @@ def _nearest(resize: _Resize) -> str:
 
 
 def _sources(mode: str, size: int, result: int, ratio: float) -> F32 | None:
-    """Where in the image, in pixels, each output is taken; in float32, like
-    onnxruntime, since ties are rounded.
+    """Where in the image, in pixels, each output is taken; in float32, like onnxruntime, since
+    ties are rounded.
     """
     o, scale = np.arange(result, dtype=np.float32), np.float32(ratio)
     half = np.float32(0.5)

@@ -1,5 +1,5 @@
-"""Importers of reindexing operators: concatenation, slices, shapes, padding, and those that change
-nothing.
+"""Importers of reindexing operators: concatenation, slices, shapes, padding, and those that
+change nothing.
 """
 
 from __future__ import annotations

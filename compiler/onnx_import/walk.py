@@ -90,8 +90,8 @@ class Walk:
             self.environment[name] = self.environment[output.name]
 
     def _agree(self, call: Call, name: str, value: str) -> None:
-        """ONNX's own inference is an independent check of the importers; a mismatch would be a
-        defect here.
+        """ONNX's own inference is an independent check of the importers; a mismatch would be
+        a defect here.
         """
         if call.attrs.get("ceil_mode", 0):
             return  # onnx's own formula still has the window that opset 19 clarified away

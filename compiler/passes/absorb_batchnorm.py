@@ -1,5 +1,5 @@
-"""absorb-batchnorm: the affine map before a ReLU, where its scale can move
-into the linear layers after it.
+"""absorb-batchnorm: the affine map before a ReLU, where its scale can move into the linear
+layers after it.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from typing import ClassVar
 
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.passes.base import Pass, register
-from moiety.compiler.passes.channels import reaches_linear_layers
+from moiety.compiler.passes.channels import factors_reach_weights
 from moiety.compiler.passes.rewriter import Rewriter
 
 
 @register
 @dataclass(frozen=True)
 class AbsorbBatchnorm(Pass):
-    """`relu(g*x + h) = g * [g*(x + h/g) > 0] * (x + h/g)` with g constant per
-    channel: the factor g can wait.
+    """`relu(g*x + h) = g * [g*(x + h/g) > 0] * (x + h/g)` with g constant per channel: the
+    factor g can wait.
 
     Everything that reads the AffineRelu must pass it on linearly, channel by channel (AvgPool,
     Concat, Pad, Slice, Reshape, Transpose), until it meets a Conv or Gemm, whose weights take it.
@@ -33,7 +33,7 @@ class AbsorbBatchnorm(Pass):
         rewriter = Rewriter(graph)
         for node in rewriter.nodes("Relu"):
             scale = rewriter.producer(node.inputs[0], "Scale")
-            if scale is not None and reaches_linear_layers(rewriter, node.output):
+            if scale is not None and factors_reach_weights(rewriter, node.output):
                 rewriter.replace(
                     node, rewriter.make("AffineRelu", scale.inputs, node, node.output, scale.consts)
                 )

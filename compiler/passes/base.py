@@ -11,8 +11,8 @@ from moiety.compiler.ir.graph import Graph
 
 @dataclass(frozen=True)
 class Pass(ABC):
-    """A pure function Graph -> Graph. Its fields are its options; its docstring states the identity
-    it uses.
+    """A pure function Graph -> Graph. Its fields are its options; its docstring states the
+    identity it uses.
     """
 
     name: ClassVar[str]

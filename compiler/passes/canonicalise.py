@@ -21,13 +21,13 @@ Rule = Callable[[Rewriter, Node], bool]
 class Canonicalise(Pass):
     """Local identities, applied until none applies:
 
-    * a Reshape, Transpose, Slice, Pad or Upsample that changes nothing is its
-      operand; two in a row are one;
-    * `s2*(s1*x + t1) + t2 = (s1 s2)*x + (s2 t1 + t2)`: chains of Scale and AddConst
-      are one Scale (or one AddConst);
+    * a Reshape, Transpose, Slice, Pad or Upsample that changes nothing is its operand; two in
+      a row are one;
+    * `s2*(s1*x + t1) + t2 = (s1 s2)*x + (s2 t1 + t2)`: chains of Scale and AddConst are one Scale
+      (or one AddConst);
     * a zero Pad before a Conv is the Conv's padding; Concat of Concat over one axis is one Concat;
-    * `relu(relu(x)) = relu(x)`; a 1x1 pool with stride 1 is its operand; a
-      mean over a 1x1 image likewise;
+    * `relu(relu(x)) = relu(x)`; a 1x1 pool with stride 1 is its operand; a mean over a 1x1
+      image likewise;
     * Transposes, and Reshapes that drop axes of size 1 at the end, move down past element-wise ops,
       Concat, Pad and Slice, until they meet their inverses and cancel.
 
@@ -162,8 +162,8 @@ def _sink_transpose(rewriter: Rewriter, node: Node) -> bool:
 
 
 def _sink_squeeze(rewriter: Rewriter, node: Node) -> bool:
-    """The same for a Reshape that drops axes of size 1 at the end, which 1-D layers are followed
-    by.
+    """The same for a Reshape that drops axes of size 1 at the end, which 1-D layers
+    are followed by.
     """
     shape = rewriter.shapes[node.output]
     sources = [
@@ -210,8 +210,8 @@ def _merge_affine(rewriter: Rewriter, node: Node) -> bool:
 
 
 def _constant_first(rewriter: Rewriter, node: Node) -> bool:
-    """`s*(x + v) + t = (s*x + t) + s*v` where v varies over positions: the Scale
-    meets the Conv behind it again.
+    """`s*(x + v) + t = (s*x + t) + s*v` where v varies over positions: the Scale meets the Conv
+    behind it again.
     """
     first = rewriter.producer(node.inputs[0], "AddConst")
     if first is None or not rewriter.sole_reader(first.output):
@@ -247,8 +247,8 @@ def _pad_twice(rewriter: Rewriter, node: Node) -> bool:
 
 
 def _concat_flat(rewriter: Rewriter, node: Node) -> bool:
-    """Concat is local, so flattening one that others read costs nothing, and
-    all dense blocks have one form.
+    """Concat is local, so flattening one that others read costs nothing, and all dense blocks
+    have one form.
     """
     inputs: list[str] = []
     for value in node.inputs:
@@ -262,8 +262,8 @@ def _concat_flat(rewriter: Rewriter, node: Node) -> bool:
 
 
 _LAST_RULES: dict[str, tuple[Rule, ...]] = {"Transpose": (_transpose_is_reshape,)}
-"""Only when no other rule applies: a Transpose that has become a
-Reshape meets no inverse any more.
+"""Only when no other rule applies: a Transpose that has become a Reshape meets no
+inverse any more.
 """
 
 _RULES: dict[str, tuple[Rule, ...]] = {

@@ -10,12 +10,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from moiety.compiler.ir.graph import Node, Shape, channelwise
-from moiety.compiler.ir.ops import LINEAR, MOVEMENT, OPS
+from moiety.compiler.ir.ops import MIXING, MOVEMENT, OPS
 from moiety.compiler.passes.rewriter import Rewriter
 from moiety.protocols.arrays import I64
-
-LAYERS = frozenset(name for name in LINEAR if "weight" in OPS[name].consts)
-"""Layers whose weights mix channels, so that they can take a factor for each (Conv and Gemm)."""
 
 _ANY = -2  # label of padding: zero, so that every factor fits it
 _ONE = -1  # label of what comes from elsewhere, whose factor is one
@@ -26,7 +23,7 @@ def channel_labels(shape: Shape) -> I64:
     return np.broadcast_to(channelwise(np.arange(shape[1]), len(shape)), shape)
 
 
-def reaches_linear_layers(rewriter: Rewriter, value: str) -> bool:
+def factors_reach_weights(rewriter: Rewriter, value: str) -> bool:
     """Can a factor per channel (axis 1) of `value` move into weights, on every path from it?"""
     if len(rewriter.shapes[value]) < 2:
         return False
@@ -34,7 +31,7 @@ def reaches_linear_layers(rewriter: Rewriter, value: str) -> bool:
     for node in rewriter.nodes():
         if labels.keys().isdisjoint(node.inputs):
             continue
-        if node.op in LAYERS:
+        if node.op in MIXING:
             if label_per_channel(labels[node.inputs[0]]) is None:
                 return False
         else:
@@ -59,8 +56,8 @@ def _labels_after(rewriter: Rewriter, node: Node, labels: Mapping[str, I64]) -> 
 
 
 def pass_on(node: Node, labels: Sequence[I64 | None], shapes: Sequence[Shape]) -> I64 | None:
-    """Labels of what `node` makes from labelled operands (None: from elsewhere); None where they
-    would mix.
+    """Labels of what `node` makes from labelled operands (None: from elsewhere); None where
+    they would mix.
     """
     filled = [
         np.full(shape, _ONE) if label is None else label

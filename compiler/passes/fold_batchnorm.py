@@ -8,14 +8,14 @@ from typing import ClassVar
 import numpy as np
 
 from moiety.compiler.ir.graph import Array, Graph, Node, channelwise
-from moiety.compiler.ir.ops import AVERAGING, OPS
+from moiety.compiler.ir.ops import AVERAGING, MIXING, OPS
+from moiety.compiler.ir.ops.pooling import counts_padding
 from moiety.compiler.passes.base import Pass, register
 from moiety.compiler.passes.channels import (
-    LAYERS,
     channel_labels,
+    factors_reach_weights,
     label_per_channel,
     pass_on,
-    reaches_linear_layers,
 )
 from moiety.compiler.passes.pointwise import per_channel
 from moiety.compiler.passes.rewriter import Rewriter
@@ -24,8 +24,8 @@ from moiety.compiler.passes.rewriter import Rewriter
 @register
 @dataclass(frozen=True)
 class FoldBatchnorm(Pass):
-    """`s*(W x + b) + t = (s W) x + (s b + t)`, and before a layer `W(s x +
-    t) + b = (W s) x + (W t + b)`.
+    """`s*(W x + b) + t = (s W) x + (s b + t)`, and before a layer
+    `W(s x + t) + b = (W s) x + (W t + b)`.
 
     Forward needs the linear layer's value to have no other reader, backward every reader of the
     affine value to be a linear layer. Where a Conv pads, its zeros are not `0*s + t`, so `W t`
@@ -48,7 +48,7 @@ class FoldBatchnorm(Pass):
 def _fold_forward(rewriter: Rewriter) -> None:
     """Affine maps into the layer that makes their operand."""
     for node in rewriter.nodes("Scale", "AddConst"):
-        layer = rewriter.producer(node.inputs[0], *LAYERS, "ConvTranspose")
+        layer = rewriter.producer(node.inputs[0], *MIXING, "ConvTranspose")
         if layer is not None and rewriter.sole_reader(layer.output):
             affine = per_channel(node, layer.consts["bias"].shape[0])
             if affine is not None:
@@ -61,7 +61,7 @@ def _fold_backward(rewriter: Rewriter) -> None:
         readers = rewriter.readers(node.output)
         if not readers or node.output in rewriter.graph.outputs:
             continue
-        if all(reader.op in LAYERS for reader in readers):
+        if all(reader.op in MIXING for reader in readers):
             for reader in readers:
                 rewriter.replace(reader, *_before(rewriter, node, reader))
 
@@ -81,14 +81,13 @@ def _after(layer: Node, scale: Array, shift: Array) -> Node:
 
 
 def _sink(rewriter: Rewriter, scale: Node) -> bool:
-    """Swap a Scale with the one op that reads it, if the ops behind
-    that lead to linear layers only.
+    """Swap a Scale with the one op that reads it, if the ops behind that lead to
+    linear layers only.
     """
-    if not rewriter.sole_reader(scale.output) or not reaches_linear_layers(rewriter, scale.output):
+    if not rewriter.sole_reader(scale.output) or not factors_reach_weights(rewriter, scale.output):
         return False
     (reader,) = rewriter.readers(scale.output)
-    counts_zeros = reader.attrs.get("count_include_pad", False) and any(reader.attrs["pads"])
-    if reader.op not in AVERAGING or counts_zeros:
+    if reader.op not in AVERAGING or (reader.op == "AvgPool" and counts_padding(reader)):
         return False
     shape = rewriter.shapes[scale.output]
     labels = pass_on(reader, [channel_labels(shape)], [shape])

@@ -19,8 +19,8 @@ from moiety.protocols.errors import BadModel
 
 
 def legalise(graph: Graph) -> Graph:
-    """The same function with rescaling layers where needed. BadModel for what has no fixed-point
-    form.
+    """The same function with rescaling layers where needed. BadModel for what has no
+    fixed-point form.
     """
     check_normal_form(graph)
     _check(graph)
@@ -92,13 +92,12 @@ def _operands_first(graph: Graph, nodes: list[Node]) -> list[Node]:
 
 
 def _after_average_pools(graph: Graph) -> Graph:
-    """An average pool is a sum here, k times larger than its operand: only a linear layer can take
-    that off.
+    """An average pool is a sum here, k times larger than its operand: only a linear layer can
+    take that off.
     """
     edges = {
         (node.output, reader.output)
-        for node in graph.nodes
-        if node.op == "AvgPool"
+        for node in graph.nodes_of("AvgPool")
         for reader in graph.consumers(node.output)
         if not (
             reader.op in LINEAR
@@ -116,8 +115,7 @@ def _inputs_of_sums(graph: Graph) -> Graph:
             fixed.add(node.output)
     edges = {
         (value, node.output)
-        for node in graph.nodes
-        if node.op in SUMS
+        for node in graph.nodes_of(*SUMS)
         for value in node.inputs
         if value in fixed
     }

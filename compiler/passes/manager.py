@@ -32,8 +32,8 @@ class PassManager:
 
     With `check_numerics`, every pass that changed the Graph must leave its float function as it
     was, on one random input, within `tolerance` of each output's largest magnitude.
-    `dump_after(index, pass, graph)` is called after every pass; index 0 is before the first,
-    where `pass` is the one to come.
+    `dump_after(index, pass, graph)` is called after every pass; index 0 is before the first, where
+    `pass` is the one to come.
     """
 
     passes: tuple[Pass, ...]
@@ -116,8 +116,8 @@ class _Reference:
 
 
 def optimise(graph: Graph, pipeline: str = DEFAULT_PIPELINE, **options: Any) -> Graph:
-    """Run a pipeline and check that its result is in normal form; `options` are the fields of
-    PassManager.
+    """Run a pipeline and check that its result is in normal form; `options` are the fields
+    of PassManager.
     """
     result = PassManager.parse(pipeline, **options).run(graph)
     check_normal_form(result)

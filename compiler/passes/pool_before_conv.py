@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from moiety.compiler.ir.graph import Graph, Node
+from moiety.compiler.ir.ops.pooling import counts_padding
 from moiety.compiler.passes.base import Pass, register
 from moiety.compiler.passes.pointwise import pointwise_conv
 from moiety.compiler.passes.rewriter import Rewriter
@@ -43,11 +44,10 @@ class PoolBeforeConv1x1(Pass):
 
 def _swaps(rewriter: Rewriter, conv: Node, pool: Node) -> bool:
     """May `pool` stand before `conv`, which it reads, and does that pay?"""
-    counts_zeros = pool.attrs["count_include_pad"] and any(pool.attrs["pads"])
     before, after = (math.prod(rewriter.shapes[each.output][2:]) for each in (conv, pool))
     return (
         rewriter.sole_reader(conv.output)
         and pointwise_conv(conv)
-        and not counts_zeros
+        and not counts_padding(pool)
         and after < before
     )

@@ -13,8 +13,8 @@ from moiety.compiler.passes.rewriter import Rewriter
 @register
 @dataclass(frozen=True)
 class ReluAfterMaxpool(Pass):
-    """`max_i f(x_i) = f(max_i x_i)` for non-decreasing f: ReLU, Clip, and a per-channel
-    affine map of non-negative scale.
+    """`max_i f(x_i) = f(max_i x_i)` for non-decreasing f: ReLU, Clip, and a per-channel affine map
+    of non-negative scale.
 
     Padding is minus infinity on either side and every window holds an element of the image, so it
     never decides. Applies where the pool is the only reader. The affine case depends on the signs

@@ -19,11 +19,11 @@ class StridedConv(Pass):
     """`y[p] = sum_k w[k] x[s*p + k*d]`: with `k*d = s*i + a`, the sum over i of a stride-1 Conv
     over the s phases `x_a[j] = x[s*j + a]`.
 
-    The phases become channels (space-to-depth: Pad, Reshape, Transpose, Reshape, all local),
-    the weights are spread out over them, with zeros where the kernel (dilated) does not reach.
-    An axis where only phase 0 is read, a kernel of one tap or a dilation that the stride
-    divides, is subsampled by a Slice instead. Phases beyond a kernel smaller than the stride
-    are sliced off. Groups stay together.
+    The phases become channels (space-to-depth: Pad, Reshape, Transpose, Reshape, all local), the
+    weights are spread out over them, with zeros where the kernel (dilated) does not reach. An axis
+    where only phase 0 is read, a kernel of one tap or a dilation that the stride divides, is
+    subsampled by a Slice instead. Phases beyond a kernel smaller than the stride are sliced off.
+    Groups stay together.
     """
 
     name: ClassVar[str] = "strided-conv"
@@ -117,8 +117,8 @@ def _space_to_depth(chain: Chain, rows: _Axis, columns: _Axis) -> None:
 
 
 def _spread(weight: Array, rows: _Axis, columns: _Axis, dilations: Sequence[int]) -> Array:
-    """The weights over phases, `(M, C/g, kh, kw) -> (M, C/g * phases, taps, taps)`; phases are the
-    faster index.
+    """The weights over phases, `(M, C/g, kh, kw) -> (M, C/g * phases, taps, taps)`; phases are
+    the faster index.
     """
     filters, depth, kh, kw = weight.shape
     phases, taps = (rows.phases, columns.phases), (rows.taps, columns.taps)

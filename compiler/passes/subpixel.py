@@ -1,5 +1,5 @@
-"""Convolutions that enlarge the image, as stride-1 convolutions of the small one: one filter per
-output phase.
+"""Convolutions that enlarge the image, as stride-1 convolutions of the small one: one filter
+per output phase.
 
 `y[s*q + a] = sum_k w[k] x[q + u(a, k)]` for phases `a < s`: a stride-1 Conv with `s` times as many
 filters per axis, then depth to space (Reshape, Transpose, Reshape, all local). Nothing is

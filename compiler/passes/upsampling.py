@@ -15,9 +15,9 @@ from moiety.compiler.passes.rewriter import Chain, Rewriter
 @register
 @dataclass(frozen=True)
 class UpsampleLate(Pass):
-    """`f(up(x)) = up(f(x))` for f that acts on every pixel alike: ReLU, Clip, a per-channel
-    affine map, a 1x1 Conv with stride 1 and no padding; and `up(x) + up(y) = up(x + y)`. So
-    f has fewer pixels to work on.
+    """`f(up(x)) = up(f(x))` for f that acts on every pixel alike: ReLU, Clip, a per-channel affine
+    map, a 1x1 Conv with stride 1 and no padding; and `up(x) + up(y) = up(x + y)`. So f has fewer
+    pixels to work on.
     """
 
     name: ClassVar[str] = "upsample-late"

@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
+from moiety.compiler.ir.ops import LINEAR
 from moiety.compiler.planning.formats import Formats
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.plan import Plan
@@ -45,15 +46,13 @@ def error_variances(plan: Plan) -> dict[str, float]:
     # Responses to weights are in units of their output at the default widths.
     reference = choose_units(graph, formats.ranges, PlanOptions())[1]
     parts: dict[str, float] = {}
-    for node in graph.nodes:
-        if node.output in plan.linears:
-            shift = plan.linears[node.output].shift
-            if shift:
-                parts[f"noise.{node.output}"] = _rounded(formats, node.output, TRUNCATION)
-            parts[f"weight.{node.output}"] = _weights(formats, node, shift, reference)
-    for node in graph.nodes:
-        if node.op == "AffineRelu":
-            parts[f"gate.{node.output}"] = _thresholds(formats, node)
+    for node in graph.nodes_of(*LINEAR):
+        shift = plan.layers[node.output].shift
+        if shift:
+            parts[f"noise.{node.output}"] = _rounded(formats, node.output, TRUNCATION)
+        parts[f"weight.{node.output}"] = _weights(formats, node, shift, reference)
+    for node in graph.nodes_of("AffineRelu"):
+        parts[f"gate.{node.output}"] = _thresholds(formats, node)
     for value in graph.inputs:
         parts[f"noise.{value}"] = _rounded(formats, value, FIXED)
     return parts

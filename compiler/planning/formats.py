@@ -1,10 +1,10 @@
 """Formats: what the integers of every value stand for, and the ring that they are in.
 
 A value is integers in a ring of `bits` bits; its real numbers are the integers times a unit per
-channel, which the vendor alone knows. Units are chosen so that the calibrated range of each class
-of channels (see `scales`) fills `activation_bits`, and are absorbed into the integer weights of the
-layers around (see `quantise`). They need be no powers of two and cost nothing at run time
-(docs/decisions/0002-channel-scales.md).
+channel, which the vendor alone knows. Units are chosen so that the calibrated range of each
+class of channels (see `scales`) fills `activation_bits`, and are absorbed into the integer
+weights of the layers around (see `quantise`). They need be no powers of two and cost nothing at
+run time (docs/decisions/0002-channel-scales.md).
 """
 
 from __future__ import annotations

@@ -37,10 +37,10 @@ class PlanOptions:
     (compiler/lowering/share_gates.py); off, every ReLU compares by itself.
 
     target_error: search for the cheapest widths with at most this error of the results, root mean
-    square over images (compiler/planning/search.py); activation_bits and weight_bits are then those
-    of the image and of the layers that write the results. relative_error: the same, as a part of
-    the calibrated span of the results (root mean square over them), or where no widths meet it,
-    what those given here would make everywhere. Neither: the widths given here, everywhere.
+    square over images (compiler/planning/search); activation_bits and weight_bits are then those of
+    the image and of the layers that write the results. relative_error: the same, as a part of the
+    calibrated span of the results (root mean square over them), or where no widths meet it, what
+    those given here would make everywhere. Neither: the widths given here, everywhere.
 
     disclose: what a Program may tell about the weights and the calibration images. usual: whatever
     makes it cheap, each listed. minimal: shifts, weight bits and the image's scale follow from the

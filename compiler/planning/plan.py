@@ -10,7 +10,7 @@ from moiety.compiler.planning.formats import Formats, choose_formats
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.quantise import (
     GateIntegers,
-    LinearIntegers,
+    LayerIntegers,
     quantise_constants,
     quantise_gates,
     quantise_layers,
@@ -22,12 +22,10 @@ from moiety.protocols.arrays import I64
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Everything that lowering needs. linears, gates, constants: by result, in the Graph's
-    order.
-    """
+    """Everything that lowering needs. layers, gates, constants: by result, in the Graph's order."""
 
     formats: Formats
-    linears: Mapping[str, LinearIntegers]
+    layers: Mapping[str, LayerIntegers]
     gates: Mapping[str, GateIntegers]
     constants: Mapping[str, I64]
 
@@ -50,7 +48,7 @@ def make_plan(
     formats = choose_formats(graph, ranges, options, widths)
     return Plan(
         formats=formats,
-        linears=quantise_layers(formats),
+        layers=quantise_layers(formats),
         gates=quantise_gates(formats),
         constants=quantise_constants(formats),
     )

@@ -16,13 +16,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from moiety.compiler.ir.graph import Array, Graph, Node, Shape
+from moiety.compiler.ir.graph import Array, Graph, Node, Shape, channelwise
 from moiety.compiler.ir.ops import LINEAR, OPS, REINDEXING
 from moiety.compiler.ir.ops.base import Convolution
 from moiety.compiler.ir.ops.pooling import window_factors
 from moiety.compiler.planning import shifts
 from moiety.compiler.planning.formats import Formats
-from moiety.compiler.planning.linear_ops import as_convolution
 from moiety.compiler.planning.units import gate_thresholds, ideal_weights
 from moiety.protocols.arrays import BOOL, F64, I32, I64, U8
 from moiety.protocols.errors import BadPlan
@@ -30,7 +29,7 @@ from moiety.protocols.linear.parameters import MAX_WEIGHT_BITS
 
 
 @dataclass(frozen=True, eq=False)
-class LinearIntegers:
+class LayerIntegers:
     """Integers of one linear layer, in the ring of `bits` bits.
 
     weight: int32 `(M, C/groups, kh, kw)`. bias: int64 `(M,1,1)` or `(M,H',W')`. shift: bits to
@@ -52,8 +51,8 @@ class LinearIntegers:
 class GateIntegers:
     """Secrets of one AffineRelu: threshold int64 `(C,)`, flip uint8 `(C,)`.
 
-    clamped: channels whose gate never changes. constant: channels with factor 0, the model's own or
-    frozen.
+    clamped: channels whose gate never changes. constant: channels with factor 0, the model's
+    own or frozen.
     """
 
     threshold: I64
@@ -74,42 +73,37 @@ class Residue:
 
 def quantise_gates(formats: Formats) -> dict[str, GateIntegers]:
     """By result, the integers of every AffineRelu, in the Graph's order."""
-    graph = formats.graph
     return {
         node.output: _Gate.of(formats, node).integers()
-        for node in graph.nodes
-        if node.op == "AffineRelu"
+        for node in formats.graph.nodes_of("AffineRelu")
     }
 
 
-def quantise_layers(formats: Formats) -> dict[str, LinearIntegers]:
+def quantise_layers(formats: Formats) -> dict[str, LayerIntegers]:
     """By result, the integers of every linear layer, in the Graph's order. BadPlan for weights or a
     bias out of all proportion.
     """
-    graph, residues = formats.graph, _residues(formats)
+    residues = _residues(formats)
     return {
         node.output: _quantise_layer(formats, node, residues.get(node.inputs[0]))
-        for node in graph.nodes
-        if node.op in LINEAR
+        for node in formats.graph.nodes_of(*LINEAR)
     }
 
 
 def quantise_constants(formats: Formats) -> dict[str, I64]:
-    """By result, the integers of every AddConst, of a shape that broadcasts to the value's without
-    its batch.
+    """By result, the integers of every AddConst, of a shape that broadcasts to the value's
+    without its batch.
     """
-    graph = formats.graph
     return {
         node.output: _quantise_constant(formats, node)
-        for node in graph.nodes
-        if node.op == "AddConst"
+        for node in formats.graph.nodes_of("AddConst")
     }
 
 
 def _quantise_constant(formats: Formats, node: Node) -> I64:
     rank = len(formats.graph.shapes[node.output])
-    unit = formats.unit(node.output).reshape((-1,) + (1,) * (rank - 2))
-    return np.rint(node.consts["value"].astype(np.float64)[0] / unit).astype(np.int64)
+    unit = channelwise(formats.unit(node.output), rank)
+    return np.rint(node.consts["value"].astype(np.float64) / unit)[0].astype(np.int64)
 
 
 # --- gates ----------------------------------------------------------------------------------------
@@ -171,8 +165,8 @@ class _Gate:
         return np.where(self.gain == 0, np.maximum(self.shift, 0.0), missing)
 
     def mean_residue(self, often_open: F64) -> F64:
-        """The rounding of a threshold is missing as often as the gate was open on the calibration
-        images.
+        """The rounding of a threshold is missing as often as the gate was open on the
+        calibration images.
         """
         threshold = np.where(self.clamped, 0.0, self.threshold)
         rounding = self.gain * (threshold - self.steps * self.unit)
@@ -199,7 +193,7 @@ def _residues(formats: Formats) -> dict[str, Residue]:
 
 def _spread(per_channel: F64, shape: Shape) -> F64:
     """From one number per channel to the whole shape."""
-    return np.broadcast_to(per_channel.reshape((1, -1) + (1,) * (len(shape) - 2)), shape)
+    return np.broadcast_to(channelwise(per_channel, len(shape)), shape)
 
 
 def _reindexed(graph: Graph, node: Node, residues: Mapping[str, Residue]) -> Residue:
@@ -214,12 +208,12 @@ def _reindexed(graph: Graph, node: Node, residues: Mapping[str, Residue]) -> Res
 # --- linear layers --------------------------------------------------------------------------------
 
 
-def _quantise_layer(formats: Formats, node: Node, residue: Residue | None) -> LinearIntegers:
+def _quantise_layer(formats: Formats, node: Node, residue: Residue | None) -> LayerIntegers:
     ideal = ideal_weights(formats.graph, formats.units, node)
     shift, weight_bits = _choose_shift(formats, node, ideal)
     weight = np.rint(ideal * 2.0**shift)
     bias = _real_bias(formats, node, weight * 2.0**-shift - ideal, residue)
-    return LinearIntegers(
+    return LayerIntegers(
         weight=weight.astype(np.int32),
         bias=_quantise_bias(formats, node, bias, shift),
         shift=shift,
@@ -271,7 +265,7 @@ def _real_bias(formats: Formats, node: Node, error: F64, residue: Residue | None
     It takes what the operand's integers leave out, and the mean effect of the weights' `error`,
     from the mean of each input channel (bias correction: Nagel et al., ICCV 2019, section 4.2).
     """
-    convolution = as_convolution(node)
+    convolution = OPS[node.op].convolution(node)
     wrong = _mean_error(formats, node, replace(convolution, weight=error), residue)
     bias = convolution.bias - formats.zero(node.output) - wrong * formats.unit(node.output)
     if residue is not None:
@@ -309,8 +303,8 @@ def _response(graph: Graph, node: Node, constant: Array) -> F64:
 
 
 def _quantise_bias(formats: Formats, node: Node, bias: F64, shift: int) -> I64:
-    """The bias in the layer's ring, with the half that makes an exact truncation round to
-    nearest.
+    """The bias in the layer's ring, with the half that makes an exact truncation
+    round to nearest.
     """
     scaled = np.rint(bias / formats.unit(node.output)[:, None, None] * 2.0**shift)
     if np.abs(scaled).max(initial=0.0) >= 2.0**62:

@@ -33,8 +33,8 @@ RESPONSES = ("noise", "gate", "weight")
 
 @dataclass(frozen=True, eq=False)
 class Responses:
-    """Mean squared change of the results per squared perturbation, float64 per
-    channel, by value name (see `responses`).
+    """Mean squared change of the results per squared perturbation, float64 per channel, by value
+    name (see `responses`).
 
     noise: of independent errors in the elements of a value where a scale begins, `(C,)`. gate: of a
     shift of the thresholds of a ReLU that absorbed a batch norm, `(C,)`. weight: of independent
@@ -150,13 +150,14 @@ def _finite_vector(array: Array) -> bool:
 
 
 def measurements(graph: Graph) -> list[tuple[str, str, int]]:
-    """(kind, value, channels) of all that the planner needs to know; the ranges of
-    other values are parts of these.
+    """(kind, value, channels) of all that the planner needs to know; the ranges of other values are
+    parts of these.
     """
-    bounded = [*graph.inputs, *(node.output for node in graph.nodes if node.op in LINEAR | SUMS)]
-    bounded += [node.inputs[0] for node in graph.nodes if node.op == "AffineRelu"]
-    averaged = [node.inputs[0] for node in graph.nodes if node.op in LINEAR]
-    gated = [node.output for node in graph.nodes if node.op == "AffineRelu"]
+    gates, layers = list(graph.nodes_of("AffineRelu")), graph.nodes_of(*LINEAR)
+    bounded = [*graph.inputs, *(node.output for node in graph.nodes_of(*LINEAR, *SUMS))]
+    bounded += [gate.inputs[0] for gate in gates]
+    averaged = [layer.inputs[0] for layer in layers]
+    gated = [gate.output for gate in gates]
     wanted = [("low", value) for value in bounded] + [("high", value) for value in bounded]
     wanted += [("mean", value) for value in averaged] + [("open", value) for value in gated]
     return [(kind, value, graph.shapes[value][1]) for kind, value in dict.fromkeys(wanted)]
@@ -165,11 +166,11 @@ def measurements(graph: Graph) -> list[tuple[str, str, int]]:
 def calibrate(
     graph: Graph, images: Iterable[npt.ArrayLike], progress: Progress | None = None
 ) -> Ranges:
-    """Statistics of `graph` over images, each float `(C,H,W)` (an array
-    `(n,C,H,W)` is an iterable of such).
+    """Statistics of `graph` over images, each float `(C,H,W)` (an array `(n,C,H,W)` is an
+    iterable of such).
 
-    BadInput if there is no image, or one has a wrong shape or holds NaN or
-    infinity, or makes the model overflow.
+    BadInput if there is no image, or one has a wrong shape or holds NaN or infinity, or makes the
+    model overflow.
     """
     (source,) = graph.inputs
     shape = graph.shapes[source][1:]
@@ -207,8 +208,8 @@ _REDUCE = {"low": "ReduceMin", "high": "ReduceMax", "mean": "ReduceMean", "open"
 
 
 def _session(graph: Graph, wanted: Sequence[tuple[str, str, int]]) -> onnxruntime.InferenceSession:
-    """The model with the statistics of each image, `(N, C)`, as its outputs: whole
-    activations never leave the runtime.
+    """The model with the statistics of each image, `(N, C)`, as its outputs: whole activations
+    never leave the runtime.
     """
     model = to_onnx(graph)
     del model.graph.output[:]

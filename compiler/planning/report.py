@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from moiety.compiler.ir.graph import Node
+from moiety.compiler.ir.ops import LINEAR
 from moiety.compiler.planning.error import predicted_error
 from moiety.compiler.planning.plan import Plan
 from moiety.compiler.planning.quantise import GateIntegers
@@ -39,8 +40,8 @@ class TensorRow(msgspec.Struct, frozen=True):
 
 
 class LayerRow(msgspec.Struct, frozen=True):
-    """One linear layer: ring, shift, stated weight bits, and the bits that its largest weight
-    really has.
+    """One linear layer: ring, shift, stated weight bits, and the bits that its largest
+    weight really has.
     """
 
     value: str
@@ -99,13 +100,13 @@ def plan_report(plan: Plan, digest: str) -> PlanReport:
         options=msgspec.to_builtins(plan.options),
         predicted_error=None if ranges.responses is None else predicted_error(plan),
         tensors=[_tensor(plan, value) for value in formats.units.scales.sources],
-        layers=[_layer(plan, node) for node in graph.nodes if node.output in plan.linears],
+        layers=[_layer(plan, node) for node in graph.nodes_of(*LINEAR)],
         gates=[_gate(value, gate) for value, gate in plan.gates.items()],
     )
 
 
 def _layer(plan: Plan, node: Node) -> LayerRow:
-    layer = plan.linears[node.output]
+    layer = plan.layers[node.output]
     largest = int(np.abs(layer.weight.astype(np.int64)).max(initial=0))
     return LayerRow(
         value=node.output,

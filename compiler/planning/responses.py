@@ -17,7 +17,6 @@ from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.graph import Array, Graph, Node, channelwise
 from moiety.compiler.ir.ops import LINEAR, OPS
 from moiety.compiler.ir.queries import revealed
-from moiety.compiler.planning.linear_ops import as_convolution
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.ranges import Progress, Ranges, Responses
 from moiety.compiler.planning.scales import propagate
@@ -26,8 +25,8 @@ from moiety.compiler.planning.units import Units
 from moiety.protocols.arrays import F64
 
 IMAGES = 8
-"""Images that responses are averaged over; they vary far less from image to image than activations
-do.
+"""Images that responses are averaged over; they vary far less from image to image than
+activations do.
 """
 
 
@@ -139,7 +138,7 @@ def _squared_weight_gradient(node: Node, operand: Array, grad: Array) -> F64:
     """Squared derivatives by the weights of a linear op, summed to `(C,)`: one product of gradient
     and operand per tap of the kernel.
     """
-    layer = as_convolution(node)
+    layer = OPS[node.op].convolution(node)
     if operand.ndim == 2:
         operand, grad = operand[:, :, None, None], grad[:, :, None, None]
     filters, depth, kh, kw = layer.weight.shape

@@ -11,22 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import LINEAR, REINDEXING, SUMS
+from moiety.compiler.ir.ops import ANY_RING, LINEAR, REINDEXING, RELUS, SHARED_RING
 from moiety.compiler.ir.queries import output_layers, revealed
-from moiety.compiler.planning.groups import tied_together
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.ranges import Ranges
+from moiety.compiler.planning.ties import tied_together
 
 RESULT_INTEGER_BITS = 10
 """Integer bits of revealed values, sign included, where their range asks for no more: a constant
 discloses nothing.
 """
-
-SHARED_RING = REINDEXING | SUMS | {"MaxPool"}
-"""Ops whose operands and result are in one ring."""
-
-ANY_RING = REINDEXING | {"Add", "Sub"}
-"""Local ops: the same in every ring."""
 
 
 def ring_widths(graph: Graph, needed: Mapping[str, int]) -> dict[str, int]:
@@ -43,7 +37,7 @@ def ring_widths(graph: Graph, needed: Mapping[str, int]) -> dict[str, int]:
 
 def tied_rings(graph: Graph) -> dict[str, tuple[str, ...]]:
     """For every value, all that are in one ring with it."""
-    ties = ((node.output, *node.inputs) for node in graph.nodes if node.op in SHARED_RING)
+    ties = ((node.output, *node.inputs) for node in graph.nodes_of(*SHARED_RING))
     groups = tied_together(tuple(graph.shapes), ties)
     group_of = {value: group for group in groups for value in group}
     return {value: group_of[value] for value in graph.shapes}
@@ -109,8 +103,7 @@ def widening(graph: Graph) -> Widening:
 
 
 def _widens_freely(node: Node, free: set[str]) -> bool:
-    gate = node.op in ("Relu", "AffineRelu")
-    return gate or (node.op in ANY_RING and free.issuperset(node.inputs))
+    return node.op in RELUS or (node.op in ANY_RING and free.issuperset(node.inputs))
 
 
 def _readers(graph: Graph, wide: set[str]) -> dict[str, frozenset[str]]:

@@ -8,8 +8,8 @@ from moiety.compiler.ir.scale_fields import ScaleMap
 
 
 def propagate(graph: Graph) -> ScaleMap:
-    """The scale field of every value. BadModel where one channel would need several scales at
-    once.
+    """The scale field of every value. BadModel where one channel would need several
+    scales at once.
     """
     scales = ScaleMap(graph)
     for value in graph.inputs:

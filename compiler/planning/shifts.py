@@ -22,18 +22,18 @@ MAX_LAYER_BITS = 44
 """Linear layers get no wider ring for the sake of their weights' precision."""
 
 MAX_EXTRA_SHIFT = 8
-"""A truncation drops at most this many bits more than a weight has: beyond it, the weights do not
-matter.
+"""A truncation drops at most this many bits more than a weight has: beyond it, the weights
+do not matter.
 """
 
 RESULT_WEIGHT_BITS = 4
-"""Further weight bits of a layer that writes a result: it is small, and nothing after it hides its
-errors.
+"""Further weight bits of a layer that writes a result: it is small, and nothing after it
+hides its errors.
 """
 
 MAX_POOL_SHIFT = 3
-"""Further fractional bits of the weights below an average pool in the uniform style: its rings are
-wide already.
+"""Further fractional bits of the weights below an average pool in the uniform style: its rings
+are wide already.
 """
 
 CLASS_BITS, CLASS_ROOM = 3, 3
@@ -56,9 +56,9 @@ def layer_weight_bits(wanted: int, result: bool) -> int:
 
 
 def by_peak(log_peak: float, weight_bits: int, ring: int) -> Shift:
-    """The largest shift that keeps the largest weight, 2^`log_peak` (-inf for 0), within its bits,
-    in a layer whose result is in a ring of `ring` bits. Weights that are too large unscaled get
-    further bits.
+    """The largest shift that keeps the largest weight, 2^`log_peak` (-inf for 0), within its
+    bits, in a layer whose result is in a ring of `ring` bits. Weights that are too large unscaled
+    get further bits.
     """
     room = math.log2(2.0 ** (weight_bits - 1) - 1) - log_peak
     shift = math.floor(min(room, weight_bits + MAX_EXTRA_SHIFT, MAX_LAYER_BITS - ring))

@@ -1,5 +1,5 @@
 """The choice of units: every class of channels gets the one that lets its calibrated range
-(`needs`) fill `activation_bits`, and the `refinements` after that.
+(`class_ranges`) fill `activation_bits`, and is then refined (`unit_refinements`).
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import numpy as np
 
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.ir.scale_fields import ScaleMap
-from moiety.compiler.planning.linear_ops import result_layers
-from moiety.compiler.planning.needs import class_needs
+from moiety.compiler.planning.class_ranges import class_ranges
+from moiety.compiler.planning.layers import result_layers
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.ranges import Ranges
-from moiety.compiler.planning.refinements import (
+from moiety.compiler.planning.scales import propagate
+from moiety.compiler.planning.unit_refinements import (
     aligned,
     coarsened,
     fitted,
     frozen_gates,
     image_class,
 )
-from moiety.compiler.planning.scales import propagate
 from moiety.compiler.planning.units import Units
 from moiety.protocols.arrays import I64
 from moiety.protocols.errors import BadPlan
@@ -60,10 +60,10 @@ def choose_units(
 
 def _uniform_units(graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOptions) -> Units:
     """The same unit everywhere. BadPlan where a range leaves no bit of margin in the ring."""
-    frac, needs = options.uniform or 0, class_needs(graph, scales, ranges, options)
-    need, room = needs.reach * needs.room, 2.0 ** (options.ring_bits - 2 - frac)
+    frac, found = options.uniform or 0, class_ranges(graph, scales, ranges, options)
+    filled, room = found.reach * found.room, 2.0 ** (options.ring_bits - 2 - frac)
     for value, ids in scales.sources.items():
-        worst = float(need[ids].max())
+        worst = float(filled[ids].max())
         if worst > room:
             missing = math.ceil(math.log2(worst / room))
             raise BadPlan(
@@ -73,10 +73,10 @@ def _uniform_units(graph: Graph, scales: ScaleMap, ranges: Ranges, options: Plan
             )
     return Units(
         scales,
-        need=needs.reach,
-        unit=np.full(len(need), 2.0**-frac),
-        zero=np.zeros(len(need)),
-        bits=np.full(len(need), options.ring_bits),
+        reach=found.reach,
+        unit=np.full(len(filled), 2.0**-frac),
+        zero=np.zeros(len(filled)),
+        bits=np.full(len(filled), options.ring_bits),
     )
 
 
@@ -86,9 +86,9 @@ def _filling_units(
     """Units that let what every class needs fill its bits; powers of two, known to the client, for
     the image and the results.
     """
-    needs, filled = class_needs(graph, scales, ranges, options), _filled(scales, options, widths)
+    found, filled = class_ranges(graph, scales, ranges, options), _filled(scales, options, widths)
     roots, of_class = scales.classes.roots(), np.zeros(len(filled))
-    np.maximum.at(of_class, roots, needs.reach * needs.room)
+    np.maximum.at(of_class, roots, found.reach * found.room)
     unit = np.where(of_class > 0, of_class, 1.0)[roots] / 2.0 ** (filled - 1)
     image = image_class(graph, scales)
     if options.input_reach is not None:
@@ -96,7 +96,7 @@ def _filling_units(
     unit[image] = 2.0 ** np.ceil(np.log2(unit[image]))
     for layer in result_layers(graph):
         unit[scales.sources[layer]] = 2.0**-options.output_frac
-    return Units(scales, needs.reach, unit, needs.zero, filled + options.margin_bits)
+    return Units(scales, found.reach, unit, found.zero, filled + options.margin_bits)
 
 
 def _filled(scales: ScaleMap, options: PlanOptions, widths: Widths) -> I64:

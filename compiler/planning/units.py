@@ -9,19 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
+from moiety.compiler.ir.ops import OPS
 from moiety.compiler.ir.scale_fields import ScaleMap
-from moiety.compiler.planning.linear_ops import as_convolution
 from moiety.protocols.arrays import F64, I64
 
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """By class id: `need`, the calibrated range around the zero; `unit`; `zero`, the real number
-    that integer 0 stands for; `bits`, the ring that holds the integers.
+    """By class id: `reach`, the largest calibrated distance from the zero; `unit`; `zero`, the real
+    number that integer 0 stands for; `bits`, the ring that holds the integers.
     """
 
     scales: ScaleMap
-    need: F64
+    reach: F64
     unit: F64
     zero: F64
     bits: I64
@@ -34,8 +34,8 @@ class Units:
         return _channels(self.unit[spread.ids] * spread.multiplier, graph, value)
 
     def bits_of(self, graph: Graph, value: str) -> I64:
-        """Ring that holds each channel of `value`, `(C,)`; of channels of several classes, the
-        widest.
+        """Ring that holds each channel of `value`, `(C,)`; of channels of several
+        classes, the widest.
         """
         bits = self.bits[self.scales.fields[value].ids]
         widest = bits.max(axis=tuple(axis for axis in range(bits.ndim) if axis != 1), keepdims=True)
@@ -52,10 +52,10 @@ def _channels(array: F64, graph: Graph, value: str) -> F64:
 
 
 def ideal_weights(graph: Graph, units: Units, node: Node) -> F64:
-    """Weights from integers to integers, before scaling by 2^shift and rounding: float64
-    `(M, C/groups, kh, kw)`.
+    """Weights from integers to integers, before scaling by 2^shift and rounding:
+    float64 `(M, C/groups, kh, kw)`.
     """
-    convolution = as_convolution(node)
+    convolution = OPS[node.op].convolution(node)
     unit_in, unit_out = units.of(graph, node.inputs[0]), units.of(graph, node.output)
     ratio = unit_in[convolution.input_channels] / unit_out[:, None]
     return np.asarray(convolution.weight * ratio[:, :, None, None])

@@ -13,7 +13,7 @@ from PIL import Image
 
 from benchmarks import accuracy_vs_bits
 from benchmarks.support.corpus import read_corpus
-from benchmarks.support.statistics import auroc, delong, paired_change
+from benchmarks.support.roc import auroc, delong, paired_change
 from moiety.protocols.errors import BadInput
 from tests.support.command import Compiled
 

@@ -19,14 +19,14 @@ from moiety.compiler.lowering.lower import lower
 from moiety.compiler.onnx_import.load import import_onnx
 from moiety.compiler.passes.legalise import legalise
 from moiety.compiler.passes.manager import optimise
-from moiety.compiler.planning import search as search_module
 from moiety.compiler.planning.error import error_variances, predicted_error
-from moiety.compiler.planning.objective import Objective
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.plan import Plan, make_plan
 from moiety.compiler.planning.ranges import Ranges, calibrate
 from moiety.compiler.planning.responses import measure_responses
-from moiety.compiler.planning.search import Search, searched_plan
+from moiety.compiler.planning.search.descent import Search
+from moiety.compiler.planning.search.objective import Objective
+from moiety.compiler.planning.search.searched_plan import searched_plan
 from moiety.protocols.arrays import F32
 from moiety.protocols.errors import BadInput, BadPlan
 from moiety.runtime.program import Rounding
@@ -136,22 +136,19 @@ class TestObjective:
             state = random_state(search, rng, 10, 13)
             plan = make_plan(graph, ranges, PlanOptions(), search.widths(state))
             differing += sum(
-                objective.layers[v].widths(state)[1] != made.bits
-                for v, made in plan.linears.items()
+                objective.layers[v].widths(state)[1] != made.bits for v, made in plan.layers.items()
             )
-            layers += len(plan.linears)
+            layers += len(plan.layers)
             error = np.sqrt(sum(term.evaluate(state)[1] for term in objective.terms))
             assert error == pytest.approx(predicted_error(plan), rel=0.25)
         assert differing <= 0.2 * layers
 
 
 class TestSearch:
-    def test_close_to_exhaustive(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(search_module, "NARROWEST", 8)
-        monkeypatch.setattr(search_module, "WIDEST", 12)
+    def test_close_to_exhaustive(self) -> None:
         graph, ranges, _ = small_graph()
         objective = Objective(make_plan(graph, ranges, PlanOptions()).formats)
-        search = Search(objective)
+        search = Search(objective, 8, 12)
         assert len(search.free) == 4
         states = []
         for widths in itertools.product(range(8, 13), repeat=len(search.free)):

@@ -70,7 +70,7 @@ def test_both_export_styles_are_the_checkpoint(checkpoint: Path, tmp_path: Path)
     norms = {}
     for style in get_args(export.Style):
         path = tmp_path / f"{style}.onnx"
-        export.export_checkpoint(checkpoint, path, style, label_names=["a", "b", "c"])
+        export.export_checkpoint(checkpoint, path, export.Form(style), label_names=["a", "b", "c"])
         exported = onnx.load(str(path))
         norms[style] = sum(node.op_type == "BatchNormalization" for node in exported.graph.node)
         assert get_metadata(exported) == (["a", "b", "c"], IMAGENET)

@@ -65,7 +65,7 @@ def test_both_styles_make_one_program_and_the_same_function(
     )
     costs = []
     for style in ("folded", "separate-batchnorm"):
-        exported = export.export_onnx(model, list("abcd"), preprocessing, style)
+        exported = export.export_onnx(model, list("abcd"), preprocessing, export.Form(style))
         norms = sum(node.op_type == "BatchNormalization" for node in exported.graph.node)
         assert (norms > 0) is (style != "folded" and architecture != "squeezenet1_1")
         onnx.save(exported, tmp_path / f"{style}.onnx")

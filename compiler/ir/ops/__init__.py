@@ -21,11 +21,14 @@ def having(trait: Trait) -> frozenset[str]:
     return frozenset(name for name, op in OPS.items() if trait in op.traits)
 
 
+ANY_RING = having(Trait.ANY_RING)
 AVERAGING = having(Trait.AVERAGING)
 ELEMENTWISE = having(Trait.ELEMENTWISE)
 FINAL = having(Trait.FINAL)
 LINEAR = having(Trait.LINEAR)
+MIXING = having(Trait.MIXING)
 MOVEMENT = having(Trait.MOVEMENT)
 REINDEXING = having(Trait.REINDEXING)
+RELUS = having(Trait.RELU)
 SHARED_RING = having(Trait.SHARED_RING)
 SUMS = having(Trait.SUM)

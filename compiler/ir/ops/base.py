@@ -46,6 +46,17 @@ class Trait(Flag):
     SHARED_RING = auto()
     """Operands and result are in one ring."""
 
+    ANY_RING = auto()
+    """Local and without constants: computes the same in every ring."""
+
+    RELU = auto()
+    """Compares each element with a threshold and keeps it or not; its result can be
+    written in any ring.
+    """
+
+    MIXING = auto()
+    """Its weights mix channels, so that they can take a factor for each channel of the operand."""
+
     ELEMENTWISE = auto()
     """Acts on every pixel alike, with constants per channel at most (AddConst: if its are)."""
 
@@ -78,8 +89,8 @@ class Convolution:
         return np.asarray(group[:, None] * depth + np.arange(depth)[None, :])
 
     def of_constants(self, means: F64) -> F64:
-        """Result for constant input channels `(C,)`, without the bias and borders left aside:
-        `(M,)`.
+        """Result for constant input channels `(C,)`, without the bias and borders left
+        aside: `(M,)`.
         """
         taps = self.weight.sum(axis=(2, 3))
         filters, depth = taps.shape

@@ -86,7 +86,7 @@ class AffineRelu(_Affine):
     must reach such layers through per-channel linear reindexing ops.
     """
 
-    traits = Trait.ELEMENTWISE
+    traits = Trait.ELEMENTWISE | Trait.RELU
     made_by = "absorb-batchnorm"
 
     def evaluate(self, node: Node, operands: Sequence[Array]) -> Array:
@@ -113,7 +113,7 @@ class AffineRelu(_Affine):
 class Relu(Op):
     """`max(x, 0)`."""
 
-    traits = Trait.ELEMENTWISE
+    traits = Trait.ELEMENTWISE | Trait.RELU
 
     def infer(self, node: Node, shapes: Sequence[Shape]) -> Shape:
         return same_shape(shapes)
@@ -190,6 +190,7 @@ class Add(_Sum):
     """`x + y`, of one shape."""
 
     operands = 2
+    traits = _Sum.traits | Trait.ANY_RING
 
     def infer(self, node: Node, shapes: Sequence[Shape]) -> Shape:
         return same_shape(shapes)
@@ -211,6 +212,7 @@ class Sub(_Sum):
     """`x - y`, of one shape."""
 
     operands = 2
+    traits = _Sum.traits | Trait.ANY_RING
 
     def infer(self, node: Node, shapes: Sequence[Shape]) -> Shape:
         return same_shape(shapes)

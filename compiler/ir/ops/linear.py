@@ -32,13 +32,13 @@ def _written_weights(writer: OnnxWriter, node: Node) -> list[str]:
 
 @operator
 class Conv(Op):
-    """2-D cross-correlation. Attributes strides, pads, dilations, groups; weight `(M, C/groups, kh,
-    kw)`, bias `(M,)`. In normal form its strides are 1.
+    """2-D cross-correlation. Attributes strides, pads, dilations, groups; weight
+    `(M, C/groups, kh, kw)`, bias `(M,)`. In normal form its strides are 1.
     """
 
     attrs = ("strides", "pads", "dilations", "groups")
     consts = ("weight", "bias")
-    traits = Trait.LINEAR
+    traits = Trait.LINEAR | Trait.MIXING
 
     def infer(self, node: Node, shapes: Sequence[Shape]) -> Shape:
         (shape,), weight, groups = shapes, node.consts["weight"].shape, node.attrs["groups"]
@@ -217,7 +217,7 @@ class Gemm(Op):
     """A fully connected layer, `(1, K) -> (1, M)`; weight `(M, K)`, bias `(M,)`."""
 
     consts = ("weight", "bias")
-    traits = Trait.LINEAR
+    traits = Trait.LINEAR | Trait.MIXING
 
     def infer(self, node: Node, shapes: Sequence[Shape]) -> Shape:
         (shape,), weight = shapes, node.consts["weight"].shape

@@ -85,12 +85,12 @@ class AvgPool(_Pool):
     """
 
     attrs = (*_Pool.attrs, "count_include_pad")
-    traits = Trait.REINDEXING | Trait.SHARED_RING | Trait.AVERAGING
+    traits = Trait.REINDEXING | Trait.SHARED_RING | Trait.ANY_RING | Trait.AVERAGING
 
     def evaluate(self, node: Node, operands: Sequence[Array]) -> Array:
         (x,), (kh, kw), pads = operands, node.attrs["kernel"], node.attrs["pads"]
         total = _reduced(node, padded(x, pads, 0.0), np.add)
-        if node.attrs["count_include_pad"] or not any(pads):
+        if counts_padding(node) or not any(pads):
             return np.asarray(total / total.dtype.type(kh * kw))
         ones = np.ones((1, 1, *x.shape[2:]), total.dtype)
         return np.asarray(total / _reduced(node, padded(ones, pads, 0.0), np.add))
@@ -132,10 +132,17 @@ class AvgPool(_Pool):
         )
 
 
+def counts_padding(node: Node) -> bool:
+    """Does a pool count zeros around the image as elements? Then its windows at the border are no
+    means of the image's elements.
+    """
+    return bool(node.attrs["count_include_pad"]) and any(node.attrs["pads"])
+
+
 @dataclass(frozen=True)
 class WindowFactors:
-    """An average pool as `sum * factors / divisor`, with a public integer factor per row and per
-    column.
+    """An average pool as `sum * factors / divisor`, with a public integer factor per row
+    and per column.
     """
 
     per_axis: tuple[tuple[int, ...], tuple[int, ...]]

@@ -15,7 +15,7 @@ from moiety.compiler.ir.onnx_writer import OnnxWriter
 from moiety.compiler.ir.ops.base import Op, Trait, operator, require
 from moiety.compiler.ir.scale_fields import Field, ScaleMap, squeezed
 
-_LOCAL = Trait.MOVEMENT | Trait.REINDEXING | Trait.SHARED_RING
+_LOCAL = Trait.MOVEMENT | Trait.REINDEXING | Trait.SHARED_RING | Trait.ANY_RING
 
 
 @operator
@@ -122,8 +122,8 @@ def _limits(node: Node) -> tuple[slice, ...]:
 
 @operator
 class Reshape(Op):
-    """Another `shape` for the same elements in order, the batch first. Also Flatten, Squeeze,
-    Unsqueeze.
+    """Another `shape` for the same elements in order, the batch first. Also Flatten,
+    Squeeze, Unsqueeze.
     """
 
     attrs = ("shape",)

@@ -16,8 +16,8 @@ from moiety.compiler.ir.ops.base import require
 def positions(
     size: int, kernel: int, stride: int, before: int, after: int, dilation: int = 1
 ) -> int:
-    """Number of window positions along one axis (floor mode): `(size + pads - extent) // stride +
-    1`.
+    """Number of window positions along one axis (floor mode):
+    `(size + pads - extent) // stride + 1`.
     """
     return (size + before + after - (kernel - 1) * dilation - 1) // stride + 1
 
@@ -57,8 +57,8 @@ def padded(x: Array, pads: Sequence[int], value: float) -> Array:
 
 
 def taps(x: Array, axis: int, kernel: int, stride: int, dilation: int = 1) -> Iterator[Array]:
-    """The `kernel` strided views of x whose element-wise combination is a 1-D window operation
-    along `axis`.
+    """The `kernel` strided views of x whose element-wise combination is a 1-D window
+    operation along `axis`.
     """
     count = positions(x.shape[axis], kernel, stride, 0, 0, dilation)
     for tap in range(kernel):

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from moiety.compiler.planning import shifts
-from moiety.compiler.planning.variables import State
+from moiety.compiler.planning.search.variables import State
 from moiety.protocols.compare.digits import digits_price, plan_digits
 from moiety.protocols.errors import BadPlan
 from moiety.protocols.linear.layout import Geometry, Layout
@@ -42,8 +42,8 @@ class Term(Protocol):
 
 @dataclass(frozen=True)
 class Ring:
-    """The ring of a value: the widest of some activation variables and `beyond` bits more; of none,
-    just those.
+    """The ring of a value: the widest of some activation variables and `beyond` bits more; of
+    none, just those.
     """
 
     members: tuple[int, ...]
@@ -198,8 +198,8 @@ def comparison_price(n: int, bits: int, count: int, network: Network) -> float:
 
 @lru_cache(maxsize=1 << 16)
 def layer_price(geometry: Geometry, bits: int, weight_bits: int, masking: Masking) -> float:
-    """Nanoseconds of a homomorphic layer: the best of a few layouts, each the best for some widths
-    nearby.
+    """Nanoseconds of a homomorphic layer: the best of a few layouts, each the best for some
+    widths nearby.
     """
     best = min(
         layout_price(layout, bits, weight_bits, masking) for layout in _layouts(geometry, masking)

@@ -1,5 +1,5 @@
-"""Area under the ROC curve: DeLong's interval for one classifier, paired
-bootstrap over patients for a change.
+"""Area under the ROC curve: DeLong's interval for one classifier, paired bootstrap over
+patients for a change.
 
 Scores are float `(n,)`, labels bool `(n,)`. Ties count half.
 """
@@ -12,9 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm, rankdata
 
-from moiety.protocols.arrays import F64
-
-Bools = npt.NDArray[np.bool_]
+from moiety.protocols.arrays import BOOL, F64
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class Interval:
     high: float
 
 
-def auroc(scores: F64, labels: Bools) -> float:
+def auroc(scores: F64, labels: BOOL) -> float:
     """Probability that a positive scores above a negative; nan without one of each."""
     positives = int(labels.sum())
     negatives = labels.size - positives
@@ -37,7 +35,7 @@ def auroc(scores: F64, labels: Bools) -> float:
     )
 
 
-def delong(scores: F64, labels: Bools, confidence: float = 0.95) -> Interval:
+def delong(scores: F64, labels: BOOL, confidence: float = 0.95) -> Interval:
     """AUROC with DeLong's interval (1988; by mid-ranks as in Sun, Xu 2014), cut to [0, 1]."""
     value = auroc(scores, labels)
     positives, negatives = scores[labels], scores[~labels]
@@ -54,16 +52,16 @@ def delong(scores: F64, labels: Bools, confidence: float = 0.95) -> Interval:
 def paired_change(
     scores: F64,
     reference: F64,
-    labels: Bools,
+    labels: BOOL,
     groups: npt.NDArray[np.str_],
     resamples: int,
     rng: np.random.Generator,
 ) -> Interval:
-    """AUROC of `scores` minus that of `reference` on the same images; percentile
-    interval, whole groups resampled.
+    """AUROC of `scores` minus that of `reference` on the same images; percentile interval, whole
+    groups resampled.
 
-    Images of one patient (`groups`) are not independent, so patients are
-    drawn, with all their images.
+    Images of one patient (`groups`) are not independent, so patients are drawn, with
+    all their images.
     """
     value = auroc(scores, labels) - auroc(reference, labels)
     names, inverse = np.unique(groups, return_inverse=True)

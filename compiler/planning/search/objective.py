@@ -16,12 +16,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import LINEAR
+from moiety.compiler.ir.ops import LINEAR, OPS, RELUS
 from moiety.compiler.planning.error import FIXED, TRUNCATION, threshold_rounding
 from moiety.compiler.planning.formats import Formats
-from moiety.compiler.planning.linear_ops import as_convolution, layer_geometry
+from moiety.compiler.planning.layers import layer_geometry
 from moiety.compiler.planning.rings import tied_rings, widening
-from moiety.compiler.planning.terms import (
+from moiety.compiler.planning.search.terms import (
     Comparison,
     Layer,
     Multiplexer,
@@ -31,8 +31,8 @@ from moiety.compiler.planning.terms import (
     Source,
     Term,
 )
+from moiety.compiler.planning.search.variables import Variables
 from moiety.compiler.planning.units import ideal_weights
-from moiety.compiler.planning.variables import Variables
 from moiety.protocols.compare import digits
 from moiety.protocols.network import NETWORKS
 
@@ -50,7 +50,7 @@ class Objective:
         self.responses = reference.ranges.required_responses()
         self.variables = Variables(reference)
         self.rings = tied_rings(self.graph)
-        self.layers = {n.output: self._layer(n) for n in self.graph.nodes if n.op in LINEAR}
+        self.layers = {n.output: self._layer(n) for n in self.graph.nodes_of(*LINEAR)}
         self.terms: tuple[Term, ...] = (
             *self._roundings(),
             *self._products(),
@@ -89,7 +89,7 @@ class Objective:
         (operand,) = node.inputs
         ideal = np.abs(ideal_weights(self.graph, self.formats.units, node))
         peaks = np.zeros(self.graph.shapes[operand][1])
-        np.maximum.at(peaks, as_convolution(node).input_channels, ideal.max(axis=(2, 3)))
+        np.maximum.at(peaks, OPS[node.op].convolution(node).input_channels, ideal.max(axis=(2, 3)))
         unit = self.formats.unit(operand)
         inverse = np.divide(1.0, unit**2, out=np.zeros_like(unit), where=unit != 0)
         errors = self.responses.weight[node.output] * inverse
@@ -106,32 +106,30 @@ class Objective:
         for value in self.layers:
             squares = TRUNCATION * self.responses.noise[value] * self.formats.unit(value) ** 2
             np.add.at(totals, self.variables.channels(value), squares)
-        for node in self.graph.nodes:
-            if node.op == "AffineRelu":
-                unit = self.formats.unit(node.inputs[0])
-                rounding = threshold_rounding(self.graph, self.formats.units, node)
-                lost = np.where(np.abs(rounding) < 1e-6 * np.abs(unit), 0.0, unit)
-                squares = FIXED * self.responses.gate[node.output] * lost**2
-                np.add.at(totals, self.variables.channels(node.inputs[0]), squares)
+        for node in self.graph.nodes_of("AffineRelu"):
+            unit = self.formats.unit(node.inputs[0])
+            rounding = threshold_rounding(self.graph, self.formats.units, node)
+            lost = np.where(np.abs(rounding) < 1e-6 * np.abs(unit), 0.0, unit)
+            squares = FIXED * self.responses.gate[node.output] * lost**2
+            np.add.at(totals, self.variables.channels(node.inputs[0]), squares)
         for variable in np.flatnonzero(totals).tolist():
             reference = self.formats.options.activation_bits
             yield Rounding(variable, float(totals[variable]), reference)
 
     def _products(self) -> Iterator[Product]:
         options, free = self.formats.options, widening(self.graph).free
-        for node in self.graph.nodes:
-            if node.op in LINEAR:
-                (operand,) = node.inputs
-                yield Product(
-                    layer=self.layers[node.output],
-                    geometry=layer_geometry(self.graph, node),
-                    extended=None if operand in free else self._ring(operand),
-                    inputs=math.prod(self.graph.shapes[operand]),
-                    outputs=math.prod(self.graph.shapes[node.output]),
-                    masking=options.masking,
-                    network=self.network,
-                    exact=options.rounding == "exact",
-                )
+        for node in self.graph.nodes_of(*LINEAR):
+            (operand,) = node.inputs
+            yield Product(
+                layer=self.layers[node.output],
+                geometry=layer_geometry(self.graph, node),
+                extended=None if operand in free else self._ring(operand),
+                inputs=math.prod(self.graph.shapes[operand]),
+                outputs=math.prod(self.graph.shapes[node.output]),
+                masking=options.masking,
+                network=self.network,
+                exact=options.rounding == "exact",
+            )
 
     def _multiplexers_and_maxima(self) -> Iterator[Term]:
         """A multiplexer for each ReLU, into the widest ring that a layer asks for; for a max-pool,
@@ -140,7 +138,7 @@ class Objective:
         readers = widening(self.graph).readers
         for node in self.graph.nodes:
             count, ring = math.prod(self.graph.shapes[node.output]), self._ring(node.output)
-            if node.op in ("Relu", "AffineRelu"):
+            if node.op in RELUS:
                 layers = tuple(self.layers[layer] for layer in readers[node.output])
                 yield Multiplexer(count, ring, layers, self.network)
             elif node.op == "MaxPool":
@@ -151,13 +149,12 @@ class Objective:
                 yield Multiplexer(maxima, ring, (), self.network)
 
     def _comparisons(self) -> Iterator[Comparison]:
-        """Of ReLUs: one for each part of their operands, in its own ring, shared by all that read
-        it.
+        """Of ReLUs: one for each part of their operands, in its own ring, shared by
+        all that read it.
         """
         parts = [
             part
-            for node in self.graph.nodes
-            if node.op in ("Relu", "AffineRelu")
+            for node in self.graph.nodes_of(*RELUS)
             for part in _parts(self.graph, node.inputs[0])
         ]
         for part, count in Counter(parts).items():

@@ -12,8 +12,8 @@ import numpy as np
 from moiety.compiler.ir.ops import LINEAR
 from moiety.compiler.ir.scale_fields import ScaleMap
 from moiety.compiler.planning.formats import Formats
-from moiety.compiler.planning.groups import tied_together
-from moiety.compiler.planning.linear_ops import result_layers
+from moiety.compiler.planning.layers import result_layers
+from moiety.compiler.planning.ties import tied_together
 from moiety.protocols.arrays import I64
 
 State = list[int]
@@ -47,7 +47,7 @@ class Variables:
             Variable("activation", values, not public.isdisjoint(values))
             for values in _sharing_scales(scales)
         ]
-        layers = [node.output for node in graph.nodes if node.op in LINEAR]
+        layers = [node.output for node in graph.nodes_of(*LINEAR)]
         weights = [Variable("weight", (layer,), layer in results) for layer in layers]
         self.formats = formats
         self.all: tuple[Variable, ...] = (*activations, *weights)

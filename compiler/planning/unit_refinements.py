@@ -1,8 +1,8 @@
 """Refinements of units, each of which returns what it was given where it does not apply:
 
-- `frozen_gates`: a gate's operand that moves by less than a unit over all calibration images is a
-  constant (a dead channel, which its batch norm blows up from nothing): the gate is frozen at its
-  mean.
+- `frozen_gates`: a gate's operand that moves by less than a unit over all calibration images
+  is a constant (a dead channel, which its batch norm blows up from nothing): the gate is
+  frozen at its mean.
 - `coarsened`: where a layer's rounded inputs alone make an error of many units of its output, a
   coarser unit for that output loses nothing, and saves the weights of all other outputs, which
   share its shift.
@@ -18,12 +18,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import LINEAR
+from moiety.compiler.ir.ops import LINEAR, OPS
 from moiety.compiler.ir.scale_fields import ScaleMap
 from moiety.compiler.ir.shapes import rebuilt
 from moiety.compiler.planning import shifts
-from moiety.compiler.planning.linear_ops import as_convolution, result_layers
-from moiety.compiler.planning.needs import only_gated
+from moiety.compiler.planning.class_ranges import only_gated
+from moiety.compiler.planning.layers import result_layers
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.ranges import Ranges
 from moiety.compiler.planning.units import Units, gate_ids, gate_thresholds, ideal_weights
@@ -51,30 +51,29 @@ def frozen_gates(graph: Graph, ranges: Ranges, units: Units) -> Graph:
     middle of its range.
     """
     changed: dict[str, Node] = {}
-    for node in graph.nodes:
-        if node.op == "AffineRelu":
-            low, high = ranges.low[node.inputs[0]], ranges.high[node.inputs[0]]
-            gain, shift = (node.consts[name].astype(np.float64) for name in ("scale", "shift"))
-            still = (gain != 0) & (high - low < np.abs(units.of(graph, node.inputs[0])))
-            if still.any():
-                constant = np.maximum(gain * (low + high) / 2 + shift, 0.0)
-                consts = {
-                    "scale": np.where(still, 0.0, gain),
-                    "shift": np.where(still, constant, shift),
-                }
-                changed[node.output] = node.with_(consts=consts)
+    for node in graph.nodes_of("AffineRelu"):
+        low, high = ranges.low[node.inputs[0]], ranges.high[node.inputs[0]]
+        gain, shift = (node.consts[name].astype(np.float64) for name in ("scale", "shift"))
+        still = (gain != 0) & (high - low < np.abs(units.of(graph, node.inputs[0])))
+        if still.any():
+            constant = np.maximum(gain * (low + high) / 2 + shift, 0.0)
+            consts = {
+                "scale": np.where(still, 0.0, gain),
+                "shift": np.where(still, constant, shift),
+            }
+            changed[node.output] = node.with_(consts=consts)
     if not changed:
         return graph
     return rebuilt(graph, [changed.get(node.output, node) for node in graph.nodes])
 
 
 def coarsened(graph: Graph, units: Units) -> Units:
-    """Coarser units for outputs whose error comes from their inputs' rounding, layer after
-    layer.
+    """Coarser units for outputs whose error comes from their inputs' rounding,
+    layer after layer.
     """
     fixed, results = image_class(graph, units.scales), set(result_layers(graph))
-    for node in graph.nodes:
-        if node.op in LINEAR and node.output not in results:
+    for node in graph.nodes_of(*LINEAR):
+        if node.output not in results:
             norms = np.sqrt((ideal_weights(graph, units, node) ** 2).sum(axis=(1, 2, 3)))
             growth = _by_class(units.scales, node.output, norms / NOISE_GAIN)
             units = replace(units, unit=units.unit * np.where(fixed, 1.0, growth))
@@ -82,18 +81,17 @@ def coarsened(graph: Graph, units: Units) -> Units:
 
 
 def fitted(graph: Graph, units: Units, options: PlanOptions) -> Units:
-    """Coarser units for outputs whose weights would not fit a shift that follows from the layer's
-    size alone.
+    """Coarser units for outputs whose weights would not fit a shift that follows from the
+    layer's size alone.
 
     BadPlan for a layer that writes a result, whose unit is public.
     """
     for _ in range(len(graph.nodes)):
         before = units.unit
-        for node in graph.nodes:
-            if node.op in LINEAR:
-                excess = _excess(graph, units, node, options)
-                growth = _by_class(units.scales, node.output, excess * (1 + 1e-9))
-                units = replace(units, unit=units.unit * growth)
+        for node in graph.nodes_of(*LINEAR):
+            excess = _excess(graph, units, node, options)
+            growth = _by_class(units.scales, node.output, excess * (1 + 1e-9))
+            units = replace(units, unit=units.unit * growth)
         if (units.unit == before).all():
             break
     return units
@@ -104,7 +102,7 @@ def _excess(graph: Graph, units: Units, node: Node, options: PlanOptions) -> F64
     BadPlan where that cannot be helped.
     """
     result = node.output in result_layers(graph)
-    terms = math.prod(as_convolution(node).weight.shape[1:])
+    terms = math.prod(OPS[node.op].convolution(node).weight.shape[1:])
     shift, bits = shifts.by_size(terms, result, options)
     peaks = np.abs(ideal_weights(graph, units, node)).max(axis=(1, 2, 3)) * 2.0**shift
     excess = peaks / (2.0 ** (bits - 1) - 1)
@@ -118,8 +116,8 @@ def _excess(graph: Graph, units: Units, node: Node, options: PlanOptions) -> F64
 
 
 def _by_class(scales: ScaleMap, value: str, factors: F64) -> F64:
-    """By class id, the largest factor, at least 1, that a channel of a linear layer's result asks
-    for.
+    """By class id, the largest factor, at least 1, that a channel of a linear layer's
+    result asks for.
     """
     roots = scales.classes.roots()
     largest = np.ones(len(roots))
@@ -143,7 +141,9 @@ class _Thresholds:
     def of(cls, graph: Graph, units: Units, node: Node) -> _Thresholds:
         ids, unit = gate_ids(units.scales, node), units.of(graph, node.inputs[0])
         threshold = gate_thresholds(units.scales, units.zero, node)
-        live = (node.consts["scale"] != 0) & (np.abs(threshold) < 2 * units.need[ids]) & (unit != 0)
+        live = (
+            (node.consts["scale"] != 0) & (np.abs(threshold) < 2 * units.reach[ids]) & (unit != 0)
+        )
         steps = np.where(live, threshold / np.where(unit != 0, unit, 1.0), 1.0)
         return cls(ids, unit, steps, live)
 
@@ -169,9 +169,7 @@ def aligned(graph: Graph, ranges: Ranges, units: Units) -> Units:
     free, fixed = _free_zeros(graph, units.scales), _public_units(graph, units.scales)
     responses = ranges.responses.gate if ranges.responses is not None else {}
     zero, unit, heaviest = units.zero.copy(), units.unit.copy(), np.full(len(roots), -1.0)
-    for node in graph.nodes:
-        if node.op != "AffineRelu":
-            continue
+    for node in graph.nodes_of("AffineRelu"):
         gate = _Thresholds.of(graph, units, node)
         ids, root, stretch = gate.ids, roots[gate.ids], gate.stretch
         weight = responses.get(node.output, np.zeros(len(ids)))

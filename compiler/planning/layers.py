@@ -1,4 +1,4 @@
-"""Linear ops: Conv, Gemm and (depthwise) Scale as one convolution, and those that write results."""
+"""Linear layers of a Graph: their geometry as convolutions, and those that write the results."""
 
 from __future__ import annotations
 
@@ -6,19 +6,13 @@ import math
 
 from moiety.compiler.ir.graph import Graph, Node, Shape
 from moiety.compiler.ir.ops import OPS
-from moiety.compiler.ir.ops.base import Convolution
 from moiety.compiler.ir.queries import output_layers, revealed
 from moiety.protocols.linear.layout import Geometry
 
 
-def as_convolution(node: Node) -> Convolution:
-    """The convolution that a linear op is."""
-    return OPS[node.op].convolution(node)
-
-
 def layer_geometry(graph: Graph, node: Node) -> Geometry:
     """The geometry of the Linear step that a linear op becomes. BadPlan if it is impossible."""
-    convolution = as_convolution(node)
+    convolution = OPS[node.op].convolution(node)
     return Geometry(
         in_shape=as_image(graph.shapes[node.inputs[0]][1:]),
         out_shape=as_image(graph.shapes[node.output][1:]),

@@ -1,4 +1,4 @@
-"""What the unit of every class of channels must hold: its calibrated range, and the room beyond.
+"""Ranges of classes: what the unit of every class of channels must hold.
 
 A channel's range is taken to be at least a part of its tensor's loudest channel (`floor_fraction`),
 so that one that was quiet on the calibration images keeps room. A value that is only compared with
@@ -21,9 +21,9 @@ from moiety.protocols.arrays import F64
 
 
 @dataclass(frozen=True, eq=False)
-class Needs:
-    """By class id. reach: calibrated range around the zero. room: the factor needed beyond it.
-    zero: the real number that integer 0 stands for.
+class ClassRanges:
+    """By class id. reach: largest calibrated distance from the zero. room: the factor needed beyond
+    it. zero: the real number that integer 0 stands for.
     """
 
     reach: F64
@@ -31,7 +31,9 @@ class Needs:
     zero: F64
 
 
-def class_needs(graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOptions) -> Needs:
+def class_ranges(
+    graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOptions
+) -> ClassRanges:
     """What the calibrated ranges ask of every class id, before ids of one class are joined."""
     count = len(scales.classes.roots())
     reach, zero, gain = np.zeros(count), np.zeros(count), _largest_gains(graph, scales, count)
@@ -46,12 +48,12 @@ def class_needs(graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOpt
         floor = _floor(own, gain[ids] if gated else None, options.floor_fraction)
         reach[ids] = np.maximum(own, floor)
     compared = _compared_reach(graph, scales, ranges, reach, zero)
-    return Needs(np.maximum(reach, compared), _pool_room(graph, scales, count), zero)
+    return ClassRanges(np.maximum(reach, compared), _pool_room(graph, scales, count), zero)
 
 
 def only_gated(graph: Graph, value: str) -> bool:
-    """Is `value` compared with thresholds, and nothing else? Then its integers may count from any
-    zero.
+    """Is `value` compared with thresholds, and nothing else? Then its integers may count
+    from any zero.
     """
     node = graph.producer(value)
     return node is not None and node.op in LINEAR and _reaches_gates_only(graph, value)
@@ -83,7 +85,7 @@ def _floor(reach: F64, gain: F64 | None, fraction: float) -> F64:
 def _largest_gains(graph: Graph, scales: ScaleMap, count: int) -> F64:
     """By class id, the largest factor of a batch norm that a gate applies."""
     gain = np.zeros(count)
-    for node in _gates(graph):
+    for node in graph.nodes_of("AffineRelu"):
         np.maximum.at(gain, gate_ids(scales, node), np.abs(node.consts["scale"].astype(np.float64)))
     return gain
 
@@ -93,7 +95,7 @@ def _compared_reach(graph: Graph, scales: ScaleMap, ranges: Ranges, reach: F64, 
     operand's range is constant, and will be clamped to that.
     """
     sums = np.zeros(len(reach))
-    for node in _gates(graph):
+    for node in graph.nodes_of("AffineRelu"):
         ids, threshold = gate_ids(scales, node), gate_thresholds(scales, zero, node)
         low = ranges.low[node.inputs[0]] - zero[ids] + threshold
         high = ranges.high[node.inputs[0]] - zero[ids] + threshold
@@ -104,11 +106,6 @@ def _compared_reach(graph: Graph, scales: ScaleMap, ranges: Ranges, reach: F64, 
 def _pool_room(graph: Graph, scales: ScaleMap, count: int) -> F64:
     """By class id: in a max-pool, differences of two operands must fit."""
     room = np.ones(count)
-    for node in graph.nodes:
-        if node.op == "MaxPool":
-            room[scales.fields[node.output].ids] = 2.0
+    for node in graph.nodes_of("MaxPool"):
+        room[scales.fields[node.output].ids] = 2.0
     return room
-
-
-def _gates(graph: Graph) -> list[Node]:
-    return [node for node in graph.nodes if node.op == "AffineRelu"]

@@ -1,11 +1,4 @@
-"""The search for widths: the cheapest plan whose predicted error at the results stays within a
-bound.
-
-Variables are the activation bits of every group of tied tensors (a residual sum's operands, for
-one) and the weight bits of every linear layer. Rings follow from them: in how many bits something
-is compared, how wide a concatenation's ring is, how much a truncation drops, how wide a layer's
-ring is, what its RLWE parameters must hold. Price and squared error are sums of terms in few
-variables each (see `objective`), so
+"""The search itself: the cheapest state of the variables whose squared error stays within a bound.
 
     minimise price(x)  subject to  squared_error(x) <= target^2
 
@@ -19,21 +12,12 @@ the best moves one by one. A test holds the outcome against exhaustive search.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-import numpy as np
-
-from moiety.compiler.ir.graph import Graph
-from moiety.compiler.planning.error import predicted_error
-from moiety.compiler.planning.linear_ops import result_layers
-from moiety.compiler.planning.objective import Objective
-from moiety.compiler.planning.options import PlanOptions
-from moiety.compiler.planning.plan import Plan, make_plan
-from moiety.compiler.planning.ranges import Progress, Ranges
-from moiety.compiler.planning.terms import NARROWEST, WIDEST
+from moiety.compiler.planning.search.objective import Objective
+from moiety.compiler.planning.search.terms import NARROWEST, WIDEST
+from moiety.compiler.planning.search.variables import State
 from moiety.compiler.planning.unit_choice import Widths
-from moiety.compiler.planning.variables import State
 from moiety.protocols.errors import BadPlan
 
 Move = Mapping[int, int]
@@ -41,71 +25,17 @@ Move = Mapping[int, int]
 
 SWEEPS = 30
 BISECTIONS = 14
-CORRECTIONS = 4
-"""Rounds of making up for what the objective leaves out (coarser units, frozen gates)."""
-
-
-def searched_plan(
-    graph: Graph, ranges: Ranges, options: PlanOptions, progress: Progress | None = None
-) -> Plan:
-    """The cheapest plan found whose predicted error, root mean square, stays within the bound of
-    the options.
-
-    BadPlan if even the widest widths miss it; BadInput if the ranges hold no responses.
-    """
-    uniform = make_plan(graph, ranges, options)
-    search = Search(Objective(uniform.formats))
-    planned = partial(make_plan, graph, ranges, options)
-    try:
-        return _meeting(error_bound(graph, ranges, options), search, planned, progress)
-    except BadPlan:
-        if options.target_error is not None:
-            raise
-    return _meeting(predicted_error(uniform), search, planned, progress)
-
-
-def _meeting(
-    target: float,
-    search: Search,
-    planned: Callable[[Widths], Plan],
-    progress: Progress | None,
-) -> Plan:
-    """The cheapest plan with an error of at most `target`, after a few corrections of the aim."""
-    aim = error = target
-    for attempt in range(CORRECTIONS):
-        if progress is not None:
-            progress("searching widths", attempt, CORRECTIONS)
-        plan = planned(search.widths(search.cheapest(aim)))
-        error = predicted_error(plan)
-        if error <= target:
-            return plan
-        aim *= 0.99 * target / error
-    raise BadPlan(
-        f"no plan with an error of {target:g} was found; the last tried has {error:.3g}. Allow "
-        "more (--max-error), or give the widths"
-    )
-
-
-def error_bound(graph: Graph, ranges: Ranges, options: PlanOptions) -> float:
-    """The root mean square error of the results that the options ask for.
-
-    A relative one is a wish rather than a condition: where no widths meet it, the search is for
-    what is as good as the options' own widths everywhere.
-    """
-    if options.target_error is not None:
-        return options.target_error
-    if options.relative_error is None:
-        raise BadPlan("a search for widths needs a bound on the error")
-    spans = [ranges.high[layer] - ranges.low[layer] for layer in result_layers(graph)]
-    return options.relative_error * float(np.sqrt(np.mean(np.concatenate(spans) ** 2)))
 
 
 class Search:
-    """Finds states of one objective. free: the variables that it moves; together: those that it
-    also moves at once, of one ring or of one kind.
+    """Finds states of one objective, of widths from `narrowest` to `widest`. free: the variables
+    that it moves; together: those that it also moves at once, of one ring or of one kind.
     """
 
-    def __init__(self, objective: Objective) -> None:
+    def __init__(
+        self, objective: Objective, narrowest: int = NARROWEST, widest: int = WIDEST
+    ) -> None:
+        self.narrowest, self.widest = narrowest, widest
         self.objective, variables = objective, objective.variables
         self.free = [number for number, v in enumerate(variables.all) if not v.fixed]
         activations = {n for n in self.free if variables.all[n].kind == "activation"}
@@ -117,6 +47,11 @@ class Search:
         together = {ring for ring in rings if len(ring) > 1} | {frozenset(kind) for kind in kinds}
         self.together = sorted(sorted(members) for members in together if members)
 
+    @property
+    def tried(self) -> range:
+        """The widths that a variable can have."""
+        return range(self.narrowest, self.widest + 1)
+
     def widths(self, state: State) -> Widths:
         """For `make_plan`."""
         found: dict[str, dict[str, int]] = {"activation": {}, "weight": {}}
@@ -126,15 +61,16 @@ class Search:
         return Widths(**found)
 
     def cheapest(self, target: float) -> State:
-        """The cheapest state found with a predicted error of at most `target`. BadPlan if there is
-        none.
+        """The cheapest state found with a predicted error of at most `target`. BadPlan if
+        there is none.
         """
         bound = max(target**2, 1e-300)
-        widest = _Walk(self.objective, self.objective.variables.state(WIDEST, WIDEST))
+        most = self.objective.variables.state(self.widest, self.widest)
+        widest = _Walk(self.objective, most)
         if widest.squared_error > bound:
             raise BadPlan(
                 f"an error of {target:g} cannot be met: with the widest activations and weights "
-                f"({WIDEST} bits) it is {math.sqrt(widest.squared_error):.3g}"
+                f"({self.widest} bits) it is {math.sqrt(widest.squared_error):.3g}"
             )
         best, start = widest, widest.state
         guess = math.log10(widest.price / bound)
@@ -189,28 +125,25 @@ class Search:
         """Moves by what they move: a variable to any width; a ring's tensors, all that are wider or
         narrower than a width to that; everything by a bit.
         """
-        widths = range(NARROWEST, WIDEST + 1)
         for number in self.free:
-            yield [{number: width} for width in widths if width != walk.state[number]]
+            yield [{number: width} for width in self.tried if width != walk.state[number]]
         for members in self.together:
-            yield list(_joint(walk.state, members))
+            yield list(self._joint(walk.state, members))
 
-
-def _joint(state: State, members: Iterable[int]) -> Iterator[Move]:
-    members = list(members)
-    for width in range(NARROWEST, WIDEST + 1):
-        for limit in (min, max):
-            if move := {n: width for n in members if limit(state[n], width) != state[n]}:
+    def _joint(self, state: State, members: Sequence[int]) -> Iterator[Move]:
+        for width in self.tried:
+            for limit in (min, max):
+                if move := {n: width for n in members if limit(state[n], width) != state[n]}:
+                    yield move
+        for step in (-1, 1):
+            moved = {n: min(max(state[n] + step, self.narrowest), self.widest) for n in members}
+            if move := {n: width for n, width in moved.items() if width != state[n]}:
                 yield move
-    for step in (-1, 1):
-        moved = {n: min(max(state[n] + step, NARROWEST), WIDEST) for n in members}
-        if move := {n: width for n, width in moved.items() if width != state[n]}:
-            yield move
 
 
 class _Walk:
-    """A state with the values of all terms at it, so that a move costs only the terms that it
-    touches.
+    """A state with the values of all terms at it, so that a move costs only the terms
+    that it touches.
     """
 
     def __init__(self, objective: Objective, state: State) -> None:

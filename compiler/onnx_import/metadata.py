@@ -1,0 +1,29 @@
+"""What an ONNX file says of itself beside its graph, as entries of its `metadata_props` in JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import onnx
+
+from moiety.protocols.errors import BadModel
+
+LABELS = "moiety.labels"
+"""A list of strings: the names of the output's values, in order."""
+
+PREPROCESSING = "moiety.preprocessing"
+"""An object with the fields of `moiety.runtime.program.Preprocessing`."""
+
+T = TypeVar("T")
+
+
+def read_metadata(model: Path, key: str, kind: type[T]) -> T | None:
+    """An entry of an ONNX file, None if there is none. BadModel if it cannot be read as `kind`."""
+    entries = onnx.load(model, load_external_data=False).metadata_props
+    text = next((entry.value for entry in entries if entry.key == key), None)
+    try:
+        return None if text is None else msgspec.json.decode(text, type=kind)
+    except msgspec.MsgspecError as error:
+        raise BadModel(f"{model}: its metadata {key} cannot be read: {error}") from error
