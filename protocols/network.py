@@ -63,7 +63,7 @@ _RATES = {"kbit/s": 1e3, "Mbit/s": 1e6, "Gbit/s": 1e9}
 
 
 def parse_network(text: str) -> Network:
-    """`fast`, `lan`, `wan`, `loopback`, or `RTT,BANDWIDTH` as in `20ms,1Gbit`. Raises `BadInput`."""
+    """`fast`, `lan`, `wan`, `loopback`, or RTT,BANDWIDTH as in `20ms,1Gbit`. Raises `BadInput`."""
     if text in _WORDS:
         return _WORDS[text]
     first, comma, second = text.replace(" ", "").partition(",")

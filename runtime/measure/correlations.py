@@ -13,9 +13,9 @@ import numpy as np
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8
 from moiety.protocols.cost import BATCH
-from moiety.protocols.ot import softspoken as ss
 from moiety.protocols.ot.lpn import BASE_WIDTH, SMALL
 from moiety.protocols.ot.silent import CODE_KEY, SilentReceiver, SilentSender
+from moiety.protocols.ot.softspoken import LEAVES, TREES
 from moiety.protocols.prg import Prg
 from moiety.protocols.prices import WIDTHS
 from moiety.runtime.measure.bench import Bench, pipe
@@ -26,7 +26,7 @@ _ITERATIONS = 2
 
 def correlations(bench: Bench) -> None:
     """SoftSpoken: the two kernels, without the channel's part."""
-    leaves, delta = bench.bytes(ss.TREES, ss.LEAVES, 16), bench.bytes(16)
+    leaves, delta = bench.bytes(TREES, LEAVES, 16), bench.bytes(16)
     blocks = -(-bench.elements // BATCH)
     n = blocks * BATCH
     for k in WIDTHS:

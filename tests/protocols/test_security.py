@@ -36,8 +36,7 @@ from moiety.protocols.linear.parameters import ntt_primes
 from moiety.protocols.linear.rlwe import ClientKey, Ring, ciphertext_a, public_key_a
 from moiety.protocols.linear.server import ServerLinear
 from moiety.protocols.linear.spec import check_spec
-from moiety.protocols.ot import base as base_ot
-from moiety.protocols.ot import silent
+from moiety.protocols.ot import base_ot, silent
 from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Session

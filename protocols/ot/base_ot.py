@@ -1,5 +1,10 @@
 """Base oblivious transfers: random 1-of-2 transfers of 128-bit keys from public-key operations.
 
+Functionality: of n pairs of random keys the sender gets both, the receiver the one of its choice.
+Nothing else is learned, in the random oracle model under CDH, but either side may influence its own
+keys, which random transfers permit. Two flights: 64 bytes per transfer from the receiver, 32 bytes
+for all of them back.
+
 Endemic OT (Masny, Rindal: "Endemic Oblivious Transfer", CCS 2019, Figure 8), in the prime-order
 subgroup of edwards25519, with libsodium's group operations. The receiver sends for every transfer a
 pair of points of which it can know the discrete logarithm (after adding the hash of the other) of
