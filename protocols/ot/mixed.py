@@ -29,9 +29,6 @@ class MixedSender:
     def delta(self) -> U8:
         return self.softspoken.delta
 
-    def shift_bits(self, k: int) -> int:
-        return self._for(k).shift_bits(k)
-
     def extend(self, n: int, k: int) -> U8:
         return self._for(k).extend(n, k)
 
@@ -46,9 +43,6 @@ class MixedReceiver:
     softspoken: VoleReceiver
     silent: VoleReceiver
     silent_from: int
-
-    def shift_bits(self, k: int) -> int:
-        return self._for(k).shift_bits(k)
 
     def extend(self, n: int, k: int) -> tuple[U8, U8]:
         return self._for(k).extend(n, k)

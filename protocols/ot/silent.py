@@ -70,11 +70,6 @@ class _Silent:
         self._pool = Pool(parameters, batch)
         self._tweak = FIRST_TWEAK
 
-    @staticmethod
-    def shift_bits(k: int) -> int:
-        """u has as many bits as the choice: the receiver gives the others away."""
-        return k
-
     def _encode(self, seeds: U8, out: U8) -> None:
         """Add the code's image to all rows of `out`; threads share them."""
 

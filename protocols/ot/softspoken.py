@@ -104,11 +104,6 @@ class _Stream:
             self._counter += k * blocks(size)
         return parts
 
-    @staticmethod
-    def shift_bits(k: int) -> int:
-        """u has as many bits as the choice."""
-        return k
-
 
 class SoftSpokenReceiver(_Stream):
     """Knows all leaves."""

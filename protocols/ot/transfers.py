@@ -94,8 +94,7 @@ class TransferSender(_Endpoint):
     def accept(self, n: int, k: int) -> SentBatch:
         """Receive the choices of `n` 1-of-2^k transfers."""
         w = self._vole.extend(n, k)
-        width = self._vole.shift_bits(k)
-        shifts = kernels.unpack8(self._channel.recv(packed(n, width)), n, width)
+        shifts = kernels.unpack8(self._channel.recv(packed(n, k)), n, k)
         return SentBatch(k=k, tweak=self._next_tweak(n), w=w, shifts=shifts)
 
     def lookup(self, batch: SentBatch, table: U8, bits: int) -> U8:
@@ -196,7 +195,7 @@ class TransferReceiver(_Endpoint):
         """Open a batch with `choices` uint8 `(n,)` of k bits."""
         n = choices.size
         u, v = self._vole.extend(n, k)
-        self._channel.send(kernels.pack(choices ^ u, self._vole.shift_bits(k)))
+        self._channel.send(kernels.pack(choices ^ u, k))
         return ReceivedBatch(k=k, tweak=self._next_tweak(n), u=u, v=v, choices=choices)
 
     def lookup(self, batch: ReceivedBatch, bits: int) -> U8:

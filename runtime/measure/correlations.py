@@ -44,9 +44,6 @@ class _BaseSender:
     blocks: U8
     delta: U8
 
-    def shift_bits(self, k: int) -> int:
-        return k
-
     def extend(self, n: int, k: int) -> U8:
         return self.blocks[:n]
 
@@ -54,9 +51,6 @@ class _BaseSender:
 @dataclass
 class _BaseReceiver:
     blocks: U8
-
-    def shift_bits(self, k: int) -> int:
-        return k
 
     def extend(self, n: int, k: int) -> tuple[U8, U8]:
         return np.zeros(n, np.uint8), self.blocks[:n]
