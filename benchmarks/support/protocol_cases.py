@@ -24,13 +24,13 @@ from moiety.protocols.compare.truncate import (
     truncate_stochastic_cost,
 )
 from moiety.protocols.cost import Cost, Draw
-from moiety.protocols.linear import layout as packing
 from moiety.protocols.linear.client import linear_client, new_query_client
-from moiety.protocols.linear.layout import Geometry, LinearSpec
+from moiety.protocols.linear.layout import Geometry
 from moiety.protocols.linear.parameters import Masking
 from moiety.protocols.linear.planner import plan_linear
 from moiety.protocols.linear.rlwe import SEED_BYTES
 from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
+from moiety.protocols.linear.spec import LinearSpec, download_bytes, query_bytes, upload_bytes
 from moiety.protocols.session import Session
 
 Shape = tuple[int, ...]
@@ -338,8 +338,8 @@ def linear_case(
         arguments=(seed, spec),
         check=opens_to(cleartext_conv(seed, spec), spec.bits, slack, slack),
         declared=Cost.of(
-            ("C", packing.query_bytes([spec]) + packing.upload_bytes(spec)),
-            ("S", packing.download_bytes(spec)),
+            ("C", query_bytes([spec]) + upload_bytes(spec)),
+            ("S", download_bytes(spec)),
         ),
         work=int(np.prod(out_shape)) * shape[0] * kernel * kernel,
         unit="multiply-adds",

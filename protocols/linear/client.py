@@ -10,13 +10,7 @@ import numpy as np
 
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8, U32, U64
-from moiety.protocols.linear.layout import (
-    LinearSpec,
-    Window,
-    parameter_sets,
-    residue_bits,
-    tile_download_bytes,
-)
+from moiety.protocols.linear.layout import Window
 from moiety.protocols.linear.placement import (
     add_messages,
     block_positions,
@@ -29,13 +23,19 @@ from moiety.protocols.linear.placement import (
     to_plane,
 )
 from moiety.protocols.linear.rlwe import ClientKey, Ring, ciphertext_a, public_key_a
+from moiety.protocols.linear.spec import (
+    LinearSpec,
+    parameter_sets,
+    residue_bits,
+    tile_download_bytes,
+)
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Session
 
 
 def new_query_client(session: Session, specs: Sequence[LinearSpec], public_seed: bytes) -> None:
     """Fresh secrets for one run, one per distinct (N, q) of `specs`, and their public keys to
-    the server (layout.query_bytes).
+    the server (spec.query_bytes).
     """
     session.secret_keys.forget()
     for degree, primes in parameter_sets(specs):

@@ -23,13 +23,12 @@ convolutions with block-diagonal weights.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from moiety.protocols.cost import packed
 from moiety.protocols.errors import BadPlan
-from moiety.protocols.linear.parameters import Noise, RlwePlan, answer_noise, message_bits
+from moiety.protocols.linear.parameters import Noise, answer_noise
 
 
 @dataclass(frozen=True)
@@ -308,37 +307,6 @@ class Layout:
         return image[0], image[1], inside[0], inside[1]
 
 
-@dataclass(frozen=True)
-class LinearSpec:
-    """One homomorphic linear layer, all public: what is convolved,
-    with which plan, in which widths.
-
-    `|w| <= 2^(weight_bits-1)`; values in Z_{2^bits}. The plan was made for
-    the geometry's number of images.
-    """
-
-    geometry: Geometry
-    rlwe: RlwePlan
-    bits: int
-    weight_bits: int
-
-    @cached_property
-    def layout(self) -> Layout:
-        plan = self.rlwe
-        return Layout(
-            geometry=self.geometry,
-            degree=plan.degree,
-            cp=plan.channels_per_ciphertext,
-            mp=plan.filters_per_answer,
-            tile=plan.tile,
-        )
-
-    @property
-    def message_bits(self) -> int:
-        """Bits in which the b part of an answer is sent."""
-        return message_bits(self.bits, self.rlwe.answer_bits)
-
-
 def bundle_size(geometry: Geometry, cp: int, mp: int) -> int:
     """Groups per bundle (see `Layout.bundle`)."""
     channels, filters, groups = geometry.in_shape[0], geometry.out_shape[0], geometry.groups
@@ -346,51 +314,6 @@ def bundle_size(geometry: Geometry, cp: int, mp: int) -> int:
         if groups % size == 0 and size * channels >= cp * groups and size * filters >= mp * groups:
             return size
     return groups
-
-
-def residue_bits(primes: Sequence[int]) -> int:
-    """Bits per residue on the wire."""
-    return max(primes).bit_length()
-
-
-def residues_bytes(count: int, primes: Sequence[int]) -> int:
-    """`count` elements of Z_q on the wire, as one message."""
-    return int(packed(count * len(primes), residue_bits(primes)))
-
-
-def tile_upload_bytes(spec: LinearSpec) -> int:
-    """Bytes of one tile's ciphertexts."""
-    count = spec.layout.ciphertexts_per_tile * sum(spec.layout.sent)
-    return residues_bytes(count, spec.rlwe.primes)
-
-
-def tile_download_bytes(spec: LinearSpec, window: Window) -> tuple[int, int]:
-    """Bytes of the a part and of the b part of one tile's answers."""
-    a_coefficients = spec.layout.answers_per_tile * spec.rlwe.degree
-    outputs = spec.geometry.out_shape[0] * window.pixels
-    return packed(a_coefficients, spec.rlwe.answer_bits), packed(outputs, spec.message_bits)
-
-
-def upload_bytes(spec: LinearSpec) -> int:
-    """Client to server, all images of the spec."""
-    return len(spec.layout.windows) * tile_upload_bytes(spec)
-
-
-def download_bytes(spec: LinearSpec) -> int:
-    """Server to client, all images of the spec."""
-    return sum(sum(tile_download_bytes(spec, window)) for window in spec.layout.windows)
-
-
-def parameter_sets(specs: Sequence[LinearSpec]) -> tuple[tuple[int, tuple[int, ...]], ...]:
-    """The distinct (degree, primes) of some layers, in order of first use: one secret
-    and one public key each per run.
-    """
-    return tuple(dict.fromkeys((spec.rlwe.degree, spec.rlwe.primes) for spec in specs))
-
-
-def query_bytes(specs: Sequence[LinearSpec]) -> int:
-    """Client to server: the public keys of one run."""
-    return sum(residues_bytes(degree, primes) for degree, primes in parameter_sets(specs))
 
 
 def tile_sizes(geometry: Geometry, limit: int) -> Iterator[tuple[int, int]]:

@@ -18,7 +18,7 @@ What is sent is rounded (public post-processing): a to `Z_{2^k}`, all N coeffici
 
 The server learns nothing (RLWE). The client learns nothing about the weights: a' + pa*u + e2 is
 pseudo-random by RLWE with secret u, and b is masked as above (statistical distance at most
-2^-40 per layer when flooded). Flights C S; bytes: layout.upload_bytes, layout.download_bytes.
+2^-40 per layer when flooded). Flights C S; bytes: spec.upload_bytes, spec.download_bytes.
 Noise: protocols/linear/parameters.
 """
 
@@ -32,14 +32,7 @@ import numpy as np
 from moiety.protocols import kernels, ring
 from moiety.protocols.arrays import I32, I64, U8, U32, U64
 from moiety.protocols.errors import BadArtifact, ContractViolation, NetworkFailure
-from moiety.protocols.linear.layout import (
-    LinearSpec,
-    Window,
-    parameter_sets,
-    residue_bits,
-    residues_bytes,
-    tile_upload_bytes,
-)
+from moiety.protocols.linear.layout import Window
 from moiety.protocols.linear.placement import (
     add_messages,
     block_positions,
@@ -55,7 +48,14 @@ from moiety.protocols.linear.placement import (
 )
 from moiety.protocols.linear.product import Monomials, correlate
 from moiety.protocols.linear.rlwe import Ring, ServerKey, ciphertext_a, public_key_a
-from moiety.protocols.linear.spec import check_spec
+from moiety.protocols.linear.spec import (
+    LinearSpec,
+    check_spec,
+    parameter_sets,
+    residue_bits,
+    residues_bytes,
+    tile_upload_bytes,
+)
 from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Session

@@ -17,7 +17,7 @@ import sympy
 
 from moiety.protocols.compare.digits import DigitPlan
 from moiety.protocols.cost import Cost, Draw, Send, packed
-from moiety.protocols.linear.layout import LinearSpec, parameter_sets, residue_bits
+from moiety.protocols.linear.spec import LinearSpec, parameter_sets, residue_bits
 from moiety.runtime import program as ir
 from moiety.runtime.cost.traffic import Call, key_cost, protocol_calls
 from moiety.runtime.program.linear_layers import linear_specs
@@ -158,7 +158,7 @@ def _digits(plan: DigitPlan) -> str:
 
 def _tile_cost() -> Cost:
     """A Linear step's messages, whose bytes are rounded up tile by tile: what makes up the bytes of
-    its declared cost (protocols/linear/layout), not that cost on symbols.
+    its declared cost (protocols/linear/spec), not that cost on symbols.
     """
     return Cost.of(
         ("C", packed(SENT, RESIDUE_BITS)),

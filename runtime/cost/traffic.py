@@ -25,7 +25,7 @@ from moiety.protocols.compare.reveal import reveal_to_client_cost
 from moiety.protocols.compare.truncate import truncate_exact_cost, truncate_stochastic_cost
 from moiety.protocols.cost import Cost, local
 from moiety.protocols.linear.cost import linear_cost, query_cost
-from moiety.protocols.linear.layout import LinearSpec
+from moiety.protocols.linear.spec import LinearSpec
 from moiety.protocols.network import Network
 from moiety.runtime import program as ir
 from moiety.runtime.program.linear_layers import linear_specs

@@ -21,10 +21,11 @@ from moiety.protocols.compare.relu import gates, gates_cost, relu, relu_cost
 from moiety.protocols.cost import Cost, Draw, Send
 from moiety.protocols.linear.client import linear_client, new_query_client
 from moiety.protocols.linear.cost import linear_cost
-from moiety.protocols.linear.layout import Geometry, LinearSpec
+from moiety.protocols.linear.layout import Geometry
 from moiety.protocols.linear.parameters import Masking
 from moiety.protocols.linear.planner import plan_linear
 from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
+from moiety.protocols.linear.spec import LinearSpec
 from moiety.protocols.network import LOOPBACK
 from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.protocols.prices import REFERENCE

@@ -21,9 +21,9 @@ from moiety.protocols.arrays import F32, F64, I64, U32, U64
 from moiety.protocols.compare.reveal import reveal_to_client
 from moiety.protocols.errors import BadArtifact, BadInput, ContractViolation
 from moiety.protocols.linear.client import linear_client, new_query_client
-from moiety.protocols.linear.layout import LinearSpec
+from moiety.protocols.linear.rlwe import Ring
 from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
-from moiety.protocols.linear.spec import check_spec
+from moiety.protocols.linear.spec import LinearSpec, check_spec
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Session
 from moiety.runtime import program as ir
@@ -285,6 +285,8 @@ class ClientExecutor:
             specs = linear_specs(self.program, images)
             for spec in specs.values():
                 check_spec(spec)
+                # The ring's tables are made here, before anybody waits for them.
+                Ring.of(spec.rlwe.degree, spec.rlwe.primes)
             self._specs[images] = specs
         return self._specs[images]
 

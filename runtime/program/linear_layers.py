@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from moiety.protocols.linear.layout import LinearSpec
 from moiety.protocols.linear.planner import plan_linear
 from moiety.protocols.linear.rlwe import SEED_BYTES
+from moiety.protocols.linear.spec import LinearSpec
 from moiety.runtime.program.program import Program
 from moiety.runtime.program.steps.linear import Linear
 

@@ -17,17 +17,11 @@ from benchmarks import batches
 from moiety.protocols.arrays import U64
 from moiety.protocols.errors import BadInput, NetworkFailure, PeerMismatch
 from moiety.protocols.linear.client import linear_client, new_query_client
-from moiety.protocols.linear.layout import (
-    Geometry,
-    Layout,
-    LinearSpec,
-    download_bytes,
-    query_bytes,
-    upload_bytes,
-)
+from moiety.protocols.linear.layout import Geometry, Layout
 from moiety.protocols.linear.placement import from_plane, to_plane
 from moiety.protocols.linear.planner import plan_linear
 from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
+from moiety.protocols.linear.spec import LinearSpec, download_bytes, query_bytes, upload_bytes
 from moiety.runtime import program as ir
 from moiety.runtime.cost import traffic
 from moiety.runtime.party import handshake
