@@ -22,6 +22,8 @@ corrections and masked messages only.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from moiety.protocols import ring
@@ -34,22 +36,26 @@ from moiety.protocols.ot.transfers import answer_cost, choose_cost
 from moiety.protocols.session import Session
 
 
+@dataclass(frozen=True)
+class GateSecrets:
+    """What the server alone knows of a gate `[x + c >= 0]`, both broadcastable to x's shape.
+
+    threshold: the c, uint64, ring elements. flip: uint8, 1 where the gate opens for `x + c < 0`.
+    """
+
+    threshold: U64
+    flip: U8
+
+
 def relu(
-    session: Session,
-    x: U64,
-    bits: int,
-    out_bits: int,
-    threshold: U64 | None = None,
-    flip: U8 | None = None,
+    session: Session, x: U64, bits: int, out_bits: int, secrets: GateSecrets | None = None
 ) -> U64:
     """Shares of the gated values, uint64 of x's shape, modulo 2^out_bits;
-    `2 <= bits <= out_bits <= 64`.
-
-    `threshold` (uint64, ring elements) and `flip` (uint8 0/1), both broadcastable to x's shape, are
-    the server's; the client passes None.
+    `2 <= bits <= out_bits <= 64`. `secrets` are the server's; None at the client, and for a plain
+    ReLU.
     """
-    gate = gates(session, x, bits, 1, None if threshold is None else threshold[None])
-    return multiplex(session, x, gate[0], bits, out_bits, threshold, flip)
+    gate = gates(session, x, bits, 1, None if secrets is None else secrets.threshold[None])
+    return multiplex(session, x, gate[0], bits, out_bits, secrets)
 
 
 def gates(session: Session, x: U64, bits: int, count: int, thresholds: U64 | None = None) -> U8:
@@ -87,26 +93,24 @@ def multiplex(
     gate: U8,
     bits: int,
     out_bits: int,
-    threshold: U64 | None = None,
-    flip: U8 | None = None,
+    secrets: GateSecrets | None = None,
 ) -> U64:
-    """Shares of the gated values as in `relu`, from XOR shares `gate` of `[x +
-    threshold >= 0]`, uint8 of x's shape.
+    """Shares of the gated values as in `relu`, from XOR shares `gate` of `[x + c >= 0]`, uint8 of
+    x's shape.
     """
     if session.is_server:
-        shifted = x if threshold is None else ring.reduce(x + threshold, bits)
-        flips = np.zeros(1, np.uint8) if flip is None else flip
-        flat_flips = np.ascontiguousarray(np.broadcast_to(flips, x.shape)).reshape(-1)
-        z = _multiplex_server(
-            session, shifted.reshape(-1), gate.reshape(-1) ^ flat_flips, bits, out_bits, flat_flips
-        )
+        shifted = x if secrets is None else ring.reduce(x + secrets.threshold, bits)
+        flips = np.zeros(1, np.uint8) if secrets is None else secrets.flip
+        flip = np.ascontiguousarray(np.broadcast_to(flips, x.shape)).reshape(-1)
+        opens = gate.reshape(-1) ^ flip
+        z = _multiplex_server(session, shifted.reshape(-1), opens, flip, bits, out_bits)
     else:
         z = _multiplex_client(session, x.reshape(-1), gate.reshape(-1), bits, out_bits)
     return z.reshape(x.shape)
 
 
 def _multiplex_server(
-    session: Session, x: U64, gate: U8, bits: int, out_bits: int, flip: U8
+    session: Session, x: U64, gate: U8, flip: U8, bits: int, out_bits: int
 ) -> U64:
     from_client = session.sender.accept(x.size, 2)
     to_client = session.receiver.choose(gate, 1)
