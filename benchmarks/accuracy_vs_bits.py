@@ -52,8 +52,7 @@ from moiety.protocols.arrays import F64
 from moiety.protocols.errors import BadInput, BadPlan
 from moiety.runtime.cost import traffic
 from moiety.runtime.intake import pictures
-from moiety.runtime.program import Preprocessing, Program
-from moiety.runtime.program import folder as artifacts
+from moiety.runtime.program import Preprocessing, Program, artifacts
 from moiety.runtime.program.cleartext import CleartextExecutor
 
 CHUNK = 8

@@ -29,8 +29,7 @@ from moiety.protocols.ot.generators import Mixed
 from moiety.protocols.session import Session
 from moiety.runtime.cost import traffic
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
-from moiety.runtime.program import Program
-from moiety.runtime.program import folder as artifacts
+from moiety.runtime.program import Program, artifacts
 
 MAKER = "benchmarks.batches:make"
 

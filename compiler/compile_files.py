@@ -26,8 +26,7 @@ from moiety.protocols.errors import BadInput, BadModel
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.intake import pictures
-from moiety.runtime.program import Preprocessing, Program, picture_shape
-from moiety.runtime.program import folder as artifacts
+from moiety.runtime.program import Preprocessing, Program, artifacts, picture_shape
 
 T = TypeVar("T")
 

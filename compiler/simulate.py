@@ -14,8 +14,7 @@ from moiety.protocols.errors import BadInput, BadModel
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.intake import pictures as files
-from moiety.runtime.program import Program
-from moiety.runtime.program import folder as artifacts
+from moiety.runtime.program import Program, artifacts
 from moiety.runtime.program.cleartext import CleartextExecutor
 
 COLUMNS = ("image", "output", "largest", "fixed point")

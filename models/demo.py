@@ -23,8 +23,7 @@ from moiety.protocols.errors import ContractViolation
 from moiety.runtime.cli import ui
 from moiety.runtime.intake import pictures
 from moiety.runtime.party.results import ImageResult, Results
-from moiety.runtime.program import Output, Program, Rounding
-from moiety.runtime.program import folder as artifacts
+from moiety.runtime.program import Output, Program, Rounding, artifacts
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.weights import Weights
 

@@ -30,8 +30,7 @@ from moiety.protocols.network import Network
 from moiety.runtime.intake import pictures
 from moiety.runtime.party.generators import Ot
 from moiety.runtime.party.results import ImageResult, Results
-from moiety.runtime.program import Program
-from moiety.runtime.program import folder as artifacts
+from moiety.runtime.program import Program, artifacts
 
 WIDTHS = ("activation_bits", "weight_bits", "margin_bits")
 

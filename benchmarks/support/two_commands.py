@@ -17,7 +17,7 @@ from moiety.models.processes import MOIETY, ended, listening, read_results
 from moiety.protocols.errors import NetworkFailure
 from moiety.runtime.party.generators import Ot
 from moiety.runtime.party.results import Results
-from moiety.runtime.program import folder as artifacts
+from moiety.runtime.program import artifacts
 
 PARTIES = ("server", "client")
 

@@ -19,8 +19,7 @@ from moiety.runtime.cli import app as cli
 from moiety.runtime.cli.app import ORDER, app, find_commands
 from moiety.runtime.cost import traffic as costing
 from moiety.runtime.intake import pictures as images
-from moiety.runtime.program import Program
-from moiety.runtime.program import folder as artifacts
+from moiety.runtime.program import Program, artifacts
 from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support.command import MANY, Compiled, many_images, moiety, serving
 from tests.support.nets import small_resnet

@@ -30,7 +30,7 @@ from moiety.runtime.party.results import (
     check_images,
     infer_files,
 )
-from moiety.runtime.program import folder as artifacts
+from moiety.runtime.program import artifacts
 
 EXAMPLES = (
     "moiety infer public/ x-ray.png --connect vendor.example:7700",

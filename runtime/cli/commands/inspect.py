@@ -16,7 +16,7 @@ from rich.table import Table
 
 from moiety.runtime.cli import cost_tables, program_tables, ui
 from moiety.runtime.cli.options import NETWORK_WORDS, OT_WORDS
-from moiety.runtime.program import folder as artifacts
+from moiety.runtime.program import artifacts
 
 EXAMPLES = (
     "moiety inspect compiled/",

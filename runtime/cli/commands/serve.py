@@ -20,7 +20,7 @@ from moiety.runtime.party import generators
 from moiety.runtime.party.endpoints import Listener, parse_address
 from moiety.runtime.party.server import Server, ServerOptions, log
 from moiety.runtime.party.signals import Stopped
-from moiety.runtime.program import folder as artifacts
+from moiety.runtime.program import artifacts
 
 EXAMPLES = (
     "moiety serve compiled/ --listen 0.0.0.0:7700",
