@@ -50,7 +50,7 @@ def correction_bytes(n: Size, k: int) -> Size:
 @dataclass(frozen=True)
 class Work:
     """`amount` units of local work of the kind `figure`
-    (runtime/cost/machine.FIGURES says what a unit is).
+    (prices.FIGURES says what a unit is).
     """
 
     figure: str

@@ -13,7 +13,6 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from moiety.protocols import kernels
-from moiety.protocols.prices import REFERENCE
 from moiety.runtime.cost.machine import Machine
 from moiety.runtime.measure.bench import Bench
 from moiety.runtime.measure.correlations import correlations, silent
@@ -41,9 +40,7 @@ def measure_machine(
             progress(index, len(FAMILIES), family.__name__)
             family(bench)
     progress(len(FAMILIES), len(FAMILIES), "")
-    return Machine(
-        description=_description(), figures={name: bench.figures[name] for name in REFERENCE}
-    )
+    return bench.machine(_description())
 
 
 def _description() -> dict[str, str]:

@@ -32,7 +32,6 @@ from moiety.protocols.prices import REFERENCE
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import open_session
 from moiety.runtime.cost.clock import Timeline
-from moiety.runtime.cost.machine import Machine
 from moiety.runtime.measure import lattice
 from moiety.runtime.measure.bench import Bench, pipe
 
@@ -91,8 +90,7 @@ def _excess(bench: Bench, family: Sequence[Whole]) -> float:
 
 def _expected(bench: Bench, whole: Whole) -> float:
     """Nanoseconds of both parties by the figures so far."""
-    machine = Machine(description={}, figures={name: bench.figures[name] for name in REFERENCE})
-    work = Timeline(machine, LOOPBACK, NEVER_SILENT).run(whole.cost, steps=0)
+    work = Timeline(bench.machine({}), LOOPBACK, NEVER_SILENT).run(whole.cost, steps=0)
     return (work.server + work.client) * 1e9
 
 

@@ -21,7 +21,7 @@ from moiety.protocols.errors import BadInput, NetworkFailure
 from moiety.protocols.network import LAN, Network
 from moiety.protocols.ot.generators import NEVER_SILENT, Mixed
 from moiety.runtime.cost.clock import predict, total
-from moiety.runtime.cost.machine import REFERENCE, Machine
+from moiety.runtime.cost.machine import REFERENCE_MACHINE, Machine
 
 Ot = Literal["auto", "softspoken", "silent"]
 ALWAYS_SILENT = 1
@@ -64,7 +64,7 @@ def silent_from(network: Network, image: Cost) -> int:
     slower = Network(network.rtt, min(network.down, LAN.down), min(network.up, LAN.up))
     choices = range(ALWAYS_SILENT, NEVER_SILENT + 1)
     seconds = {
-        narrowest: total(predict([image], REFERENCE, slower, narrowest)).total
+        narrowest: total(predict([image], REFERENCE_MACHINE, slower, narrowest)).total
         for narrowest in choices
     }
     soon_enough = [n for n in choices if seconds[n] <= INDISTINCT * min(seconds.values())]
