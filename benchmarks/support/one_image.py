@@ -28,7 +28,7 @@ from moiety.models.xrays import calibration_images, example_image
 from moiety.protocols.arrays import F64
 from moiety.protocols.network import Network
 from moiety.runtime.intake import pictures
-from moiety.runtime.party.generators import Ot
+from moiety.runtime.party.generator_choice import Ot
 from moiety.runtime.party.results import ImageResult, Results
 from moiety.runtime.program import Program, artifacts
 

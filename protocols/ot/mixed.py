@@ -58,7 +58,9 @@ def mixed_sender(
     silent_from: int,
     workers: Workers | None = None,
 ) -> MixedSender:
-    """Silent generation for choices of at least `silent_from` bits (1: always, 5: never)."""
+    """Silent generation for choices of at least `silent_from` bits, from ALWAYS_SILENT to
+    NEVER_SILENT (ot/generators).
+    """
     return MixedSender(
         softspoken, SilentSender(channel, softspoken, prg, workers=workers), silent_from
     )

@@ -13,14 +13,14 @@ from rich.text import Text
 
 from moiety.protocols.cost import Cost, Wire
 from moiety.protocols.network import Network, parse_network
-from moiety.protocols.ot.generators import NEVER_SILENT, Mixed
+from moiety.protocols.ot.generators import ALWAYS_SILENT, NEVER_SILENT, Mixed
 from moiety.runtime import program as ir
 from moiety.runtime.cli.ui import megabytes, table
 from moiety.runtime.cost.clock import Time, predict, total
 from moiety.runtime.cost.formulas import Formula, formulas, readable, readable_draws
 from moiety.runtime.cost.machine import find_machine
 from moiety.runtime.cost.traffic import key_cost, step_costs
-from moiety.runtime.party.generators import ALWAYS_SILENT, agreed, parse, soonest
+from moiety.runtime.party.generator_choice import agreed, parse_ot, soonest
 
 COLUMNS = ("up", "down", "flights", "seconds", "server's work", "client's work", "network")
 
@@ -51,7 +51,7 @@ class Prediction:
 
 def prediction(program: ir.Program, network: str, ot: str, machine_file: Path | None) -> Prediction:
     """Raises `BadInput` for an unknown network or generator, or a file that is no machine's."""
-    between, asked = parse_network(network), agreed(parse(ot), "auto")
+    between, asked = parse_network(network), agreed(parse_ot(ot), "auto")
     figures, source = find_machine(machine_file)
     costs = [key_cost(program), *step_costs(program)]
     silent_from = soonest(costs, figures, between) if asked is None else asked

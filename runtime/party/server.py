@@ -27,7 +27,7 @@ from moiety.runtime.party import handshake
 from moiety.runtime.party.endpoints import Listener
 from moiety.runtime.party.executor import Progress, ServerExecutor, no_progress
 from moiety.runtime.party.framing import PeerClosed, PeerError
-from moiety.runtime.party.generators import Ot, settle_server
+from moiety.runtime.party.generator_choice import Ot, settle_server
 from moiety.runtime.party.metering import RunCost, peak_rss
 from moiety.runtime.party.signals import Stopped
 from moiety.runtime.party.transport import TcpChannel
@@ -41,8 +41,8 @@ log = logging.getLogger("moiety.server")
 class ServerOptions:
     """`max_clients`: stop after so many served (None: never). `waiting`: places in the queue; those
     who wait hear every `reminder_seconds` that the server still knows them. `handshakes`: at the
-    same time. `ot`: generator of correlations (runtime/party/generators.py). `threads`: of the
-    kernels, for the client in service.
+    same time. `ot`: generator of correlations (generator_choice.py). `threads`: of the kernels, for
+    the client in service.
     """
 
     max_clients: int | None = None

@@ -115,7 +115,7 @@ THINGS = (
         {
             "protocols/ot/<name>.py": "a sender and a receiver with the methods of `vole.py`",
             "protocols/ot/generators.py": "what drawing from it sends, and its name",
-            "runtime/party/generators.py": "when `--ot auto` takes it",
+            "runtime/party/generator_choice.py": "when `--ot auto` takes it",
         },
     ),
     Thing(

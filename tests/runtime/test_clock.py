@@ -15,7 +15,7 @@ from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.runtime.cost.clock import predict, total
 from moiety.runtime.cost.machine import REFERENCE_MACHINE, Machine
 from moiety.runtime.cost.traffic import image_cost, step_costs
-from moiety.runtime.party.generators import soonest
+from moiety.runtime.party.generator_choice import soonest
 from tests.support.runnable import small
 
 

@@ -19,22 +19,22 @@ from moiety.protocols.channel import Channel
 from moiety.protocols.cost import Cost
 from moiety.protocols.errors import BadInput, NetworkFailure
 from moiety.protocols.network import LAN, Network
-from moiety.protocols.ot.generators import NEVER_SILENT, Mixed
+from moiety.protocols.ot.generators import ALWAYS_SILENT, NEVER_SILENT, Mixed
 from moiety.runtime.cost.clock import predict, total
 from moiety.runtime.cost.machine import REFERENCE_MACHINE, Machine
 
 Ot = Literal["auto", "softspoken", "silent"]
-ALWAYS_SILENT = 1
 
-# Predictions this near to each other are equal, as far as the model can tell (docs/cost-model.md).
 INDISTINCT = 1.03
+"""Predictions this near to each other are equal, as far as the model can tell (docs/cost-model.md).
+"""
 
 _REQUEST = struct.Struct("<Q")
 _SIZES = (256 * 1024, 4 * 1024 * 1024)
 _LONG_ENOUGH = 0.05
 
 
-def parse(text: str) -> Ot:
+def parse_ot(text: str) -> Ot:
     """Raises `BadInput` for anything but auto, softspoken, silent."""
     names: tuple[Ot, ...] = get_args(Ot)
     for name in names:
