@@ -14,13 +14,13 @@ from rich.text import Text
 from moiety.protocols.cost import Cost, Wire
 from moiety.protocols.network import Network, parse_network
 from moiety.protocols.ot.generators import ALWAYS_SILENT, NEVER_SILENT, Mixed
-from moiety.runtime import program as ir
 from moiety.runtime.cli.ui import megabytes, table
 from moiety.runtime.cost.clock import Time, predict, total
 from moiety.runtime.cost.formulas import Formula, formulas, readable, readable_draws
 from moiety.runtime.cost.machine import find_machine
 from moiety.runtime.cost.traffic import key_cost, step_costs
 from moiety.runtime.party.generator_choice import agreed, parse_ot, soonest
+from moiety.runtime.program import Program
 
 COLUMNS = ("up", "down", "flights", "seconds", "server's work", "client's work", "network")
 
@@ -49,7 +49,7 @@ class Prediction:
     source: str
 
 
-def prediction(program: ir.Program, network: str, ot: str, machine_file: Path | None) -> Prediction:
+def prediction(program: Program, network: str, ot: str, machine_file: Path | None) -> Prediction:
     """Raises `BadInput` for an unknown network or generator, or a file that is no machine's."""
     between, asked = parse_network(network), agreed(parse_ot(ot), "auto")
     figures, source = find_machine(machine_file)
@@ -67,7 +67,7 @@ def prediction(program: ir.Program, network: str, ot: str, machine_file: Path | 
     return Prediction(lines, whole, total(times), silent_from, between, source)
 
 
-def report(program: ir.Program, made: Prediction, layers: bool) -> Iterator[Table | Text]:
+def report(program: Program, made: Prediction, layers: bool) -> Iterator[Table | Text]:
     """Everything that is printed, in order."""
     yield formula_table(formulas(program))
     yield by_kind(made)

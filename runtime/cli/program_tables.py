@@ -10,14 +10,14 @@ from rich.text import Text
 
 from moiety.protocols.cost import Cost
 from moiety.protocols.setup import open_session_cost
-from moiety.runtime import program as ir
 from moiety.runtime.cli.ui import megabytes, table
 from moiety.runtime.cost import traffic as costing
+from moiety.runtime.program import Linear, Program, Relu
 
 COLUMNS_OF_COST = ("up", "down", "rounds")
 
 
-def summary(program: ir.Program) -> Table:
+def summary(program: Program) -> Table:
     """Name, digest, ends and totals."""
     made = Table(
         show_header=False,
@@ -27,7 +27,7 @@ def summary(program: ir.Program) -> Table:
         title_style="bold",
     )
     picture = program.preprocessing
-    elements = sum(math.prod(step.shape) for step in program.steps if isinstance(step, ir.Relu))
+    elements = sum(math.prod(step.shape) for step in program.steps if isinstance(step, Relu))
     kinds = ", ".join(
         f"{n} {kind}" for kind, n in Counter(step.kind for step in program.steps).most_common()
     )
@@ -57,7 +57,7 @@ def summary(program: ir.Program) -> Table:
     return made
 
 
-def steps(program: ir.Program) -> Table:
+def steps(program: Program) -> Table:
     """One row per step."""
     made = table(
         "Steps",
@@ -88,11 +88,11 @@ def steps(program: ir.Program) -> Table:
     return made
 
 
-def lattices(program: ir.Program) -> Table:
+def lattices(program: Program) -> Table:
     """RLWE parameters in use, and by how many layers."""
-    groups: dict[tuple[object, ...], list[ir.Linear]] = {}
+    groups: dict[tuple[object, ...], list[Linear]] = {}
     for step in program.steps:
-        if isinstance(step, ir.Linear):
+        if isinstance(step, Linear):
             plan = step.rlwe
             groups.setdefault(
                 (
@@ -120,7 +120,7 @@ def lattices(program: ir.Program) -> Table:
     return made
 
 
-def costs(program: ir.Program) -> Table:
+def costs(program: Program) -> Table:
     """Bytes and rounds of one image by step kind, as declared by the protocols:
     exactly what a run will meter.
     """
@@ -148,7 +148,7 @@ def costs(program: ir.Program) -> Table:
     return made
 
 
-def disclosed(program: ir.Program) -> Text:
+def disclosed(program: Program) -> Text:
     """Everything the Program tells about the weights beyond the architecture."""
     if not program.disclosed:
         return Text("Disclosed about the weights: nothing but the architecture and the sizes above")
@@ -157,9 +157,9 @@ def disclosed(program: ir.Program) -> Text:
     )
 
 
-def multiply_adds(program: ir.Program, index: int) -> int:
+def multiply_adds(program: Program, index: int) -> int:
     step = program.steps[index]
-    if not isinstance(step, ir.Linear):
+    if not isinstance(step, Linear):
         return 0
     channels = program.steps[step.inputs[0]].shape[0]
     return math.prod(step.shape) * channels // step.groups * math.prod(step.kernel)

@@ -18,8 +18,8 @@ import sympy
 from moiety.protocols.compare.digits import DigitPlan
 from moiety.protocols.cost import Cost, Draw, Send, packed
 from moiety.protocols.linear.spec import LinearSpec, parameter_sets, residue_bits
-from moiety.runtime import program as ir
 from moiety.runtime.cost.traffic import Call, key_cost, protocol_calls
+from moiety.runtime.program import Linear, Program
 from moiety.runtime.program.linear_layers import linear_specs
 
 
@@ -112,7 +112,7 @@ def readable_draws(formula: Formula) -> str:
     return ", ".join(parts)
 
 
-def formulas(program: ir.Program) -> list[Formula]:
+def formulas(program: Program) -> list[Formula]:
     """All rows that something is sent or drawn in, in order of first use; of one image."""
     rows: dict[tuple[str, str], Formula] = {}
     for kind, what, cost, sizes in _parts(program):
@@ -128,12 +128,12 @@ the first two in common.
 """
 
 
-def _parts(program: ir.Program) -> Iterator[Part]:
+def _parts(program: Program) -> Iterator[Part]:
     specs = linear_specs(program)
     rings = len(parameter_sets(list(specs.values())))
     yield "keys", f"{rings} rings", partial(key_cost, program), {}
     for index, (step, calls) in enumerate(zip(program.steps, protocol_calls(program), strict=True)):
-        if isinstance(step, ir.Linear):
+        if isinstance(step, Linear):
             for tile in _tile_sizes(specs[index]):
                 yield "linear", "per tile", _tile_cost, tile
             continue

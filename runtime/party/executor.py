@@ -26,10 +26,10 @@ from moiety.protocols.linear.server import ServerLinear, linear_server, new_quer
 from moiety.protocols.linear.spec import LinearSpec, check_spec
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Session
-from moiety.runtime import program as ir
 from moiety.runtime.party.handlers import Secrets, Share, Side, Turn, execute
 from moiety.runtime.party.hints import HintFile
 from moiety.runtime.party.metering import KEYS, RunCost, peak_rss
+from moiety.runtime.program import Input, Output, Program
 from moiety.runtime.program.linear_layers import (
     MAX_BATCH,
     layout_digest,
@@ -46,7 +46,7 @@ def no_progress(done: int, total: int, what: str) -> None:
     """For those who do not watch."""
 
 
-def _run(program: ir.Program, session: Session, side: Side, progress: Progress) -> RunCost:
+def _run(program: Program, session: Session, side: Side, progress: Progress) -> RunCost:
     """The loop of both parties: keys, then step by step."""
     if session.network != program.planned_for:
         raise ContractViolation(f"the session is not open for a {program.network} network")
@@ -90,13 +90,13 @@ class _ServerSide(Side):
     def secrets(self, index: int) -> Secrets:
         return self.tensors[index]
 
-    def input(self, step: ir.Input) -> U64:
+    def input(self, step: Input) -> U64:
         return np.zeros((self.images, *step.shape), np.uint64)
 
     def linear(self, session: Session, index: int, x: U64) -> U64:
         return linear_server(session, self.layers[index], x)
 
-    def output(self, session: Session, index: int, step: ir.Output, x: U64) -> U64:
+    def output(self, session: Session, index: int, step: Output, x: U64) -> U64:
         reveal_to_client(session, x, step.bits)
         return x
 
@@ -108,7 +108,7 @@ class ServerExecutor:
     `BadPlan` where no parameters hold a batch.
     """
 
-    program: ir.Program
+    program: Program
     weights: Weights
     batches: tuple[int, ...] = (1,)
     _specs: dict[int, dict[int, LinearSpec]] = field(init=False)
@@ -217,7 +217,7 @@ class Revealed:
     labels: tuple[str, ...]
 
     @classmethod
-    def of(cls, index: int, program: ir.Program, elements: U64) -> Revealed:
+    def of(cls, index: int, program: Program, elements: U64) -> Revealed:
         """Of one image."""
         step = program.outputs[index]
         integers = ring.to_signed(elements, step.bits)
@@ -235,7 +235,7 @@ class Revealed:
 class _ClientSide(Side):
     """`revealed`: of each image, what it has read so far."""
 
-    program: ir.Program
+    program: Program
     tensors: Sequence[F32]
     specs: dict[int, LinearSpec]
     seed: bytes
@@ -252,14 +252,14 @@ class _ClientSide(Side):
     def secrets(self, index: int) -> Secrets:
         return {}
 
-    def input(self, step: ir.Input) -> U64:
+    def input(self, step: Input) -> U64:
         integers = np.stack([step.quantise(tensor) for tensor in self.tensors])
         return ring.from_signed(integers, step.bits)
 
     def linear(self, session: Session, index: int, x: U64) -> U64:
         return linear_client(session, self.specs[index], index, self.seed, x)
 
-    def output(self, session: Session, index: int, step: ir.Output, x: U64) -> U64:
+    def output(self, session: Session, index: int, step: Output, x: U64) -> U64:
         elements = reveal_to_client(session, x, step.bits)
         if elements is None:
             raise ContractViolation("a client's executor on a server's session")
@@ -274,7 +274,7 @@ class ClientExecutor:
     not be secure or not decrypt.
     """
 
-    program: ir.Program
+    program: Program
     _specs: dict[int, dict[int, LinearSpec]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
