@@ -161,7 +161,7 @@ def multiply_adds(program: Program, index: int) -> int:
     step = program.steps[index]
     if not isinstance(step, Linear):
         return 0
-    channels = program.steps[step.inputs[0]].shape[0]
+    channels = program.first_operand(step).shape[0]
     return math.prod(step.shape) * channels // step.groups * math.prod(step.kernel)
 
 

@@ -123,7 +123,7 @@ def protocol_calls(program: Program, images: int = 1) -> Iterator[list[Call]]:
     """The calls of every step, in order, of a run of so many images."""
     specs = linear_specs(program, images)
     for index, step in enumerate(program.steps):
-        operand = program.steps[step.inputs[0]] if step.inputs else step
+        operand = program.first_operand(step)
         setting = Setting(index, operand, program.planned_for, images, specs)
         yield list(CALLS[type(step)](step, setting))
 

@@ -77,15 +77,15 @@ S = TypeVar("S", bound=Step)
 
 @dataclass(frozen=True)
 class Turn(Generic[S]):
-    """One step's turn in a run, as its handler sees it. `bits`: ring of the first
-    operand (of an Input: its own).
+    """One step's turn in a run, as its handler sees it. operand_bits: ring of the first operand (of
+    an Input: its own).
     """
 
     session: Session
     side: Side
     index: int
     step: S
-    bits: int
+    operand_bits: int
     operands: Sequence[Share]
 
     @property
@@ -149,12 +149,12 @@ def _add_constant(turn: Turn[AddConst]) -> U64:
 @executes(Truncate)
 def _truncate(turn: Turn[Truncate]) -> U64:
     protocol = truncate_exact if turn.step.rounding == "exact" else truncate_stochastic
-    return protocol(turn.session, turn.operands[0], turn.bits, turn.step.shift)
+    return protocol(turn.session, turn.operands[0], turn.operand_bits, turn.step.shift)
 
 
 @executes(Extend)
 def _extend(turn: Turn[Extend]) -> U64:
-    return extend(turn.session, turn.operands[0], turn.bits, turn.step.bits)
+    return extend(turn.session, turn.operands[0], turn.operand_bits, turn.step.bits)
 
 
 @executes(MaxPool)
@@ -162,7 +162,7 @@ def _maxpool(turn: Turn[MaxPool]) -> U64:
     """Images are further channels."""
     step, x = turn.step, turn.operands[0]
     planes = x.reshape(-1, *x.shape[2:])
-    pooled = maxpool(turn.session, planes, turn.bits, step.kernel, step.strides, step.pads)
+    pooled = maxpool(turn.session, planes, turn.operand_bits, step.kernel, step.strides, step.pads)
     return pooled.reshape(*x.shape[:2], *pooled.shape[1:])
 
 
@@ -172,8 +172,8 @@ def _relu(turn: Turn[Relu]) -> U64:
     step, secrets = turn.step, _gate_secrets(turn)
     if step.multiplexes:
         x, gate = turn.operands
-        return multiplex(turn.session, x, gate, turn.bits, step.bits, secrets)
-    return relu(turn.session, turn.operands[0], turn.bits, step.bits, secrets)
+        return multiplex(turn.session, x, gate, turn.operand_bits, step.bits, secrets)
+    return relu(turn.session, turn.operands[0], turn.operand_bits, step.bits, secrets)
 
 
 def _gate_secrets(turn: Turn[Relu]) -> GateSecrets | None:
@@ -181,7 +181,7 @@ def _gate_secrets(turn: Turn[Relu]) -> GateSecrets | None:
     if not turn.secrets:
         return None
     channelwise = (-1,) + (1,) * (len(turn.step.shape) - 1)
-    threshold = ring.from_signed(turn.secrets["threshold"], turn.bits)
+    threshold = ring.from_signed(turn.secrets["threshold"], turn.operand_bits)
     flip = turn.secrets["flip"]
     return GateSecrets(threshold.reshape(channelwise), flip.reshape(channelwise))
 
@@ -193,6 +193,6 @@ def _gates(turn: Turn[Gates]) -> Share:
     thresholds = turn.secrets.get("threshold")
     if thresholds is not None:
         channelwise = (count, 1, step.shape[1]) + (1,) * (len(step.shape) - 2)
-        thresholds = ring.from_signed(thresholds, turn.bits).reshape(channelwise)
-    bits = gates(turn.session, turn.operands[0], turn.bits, count, thresholds)
+        thresholds = ring.from_signed(thresholds, turn.operand_bits).reshape(channelwise)
+    bits = gates(turn.session, turn.operands[0], turn.operand_bits, count, thresholds)
     return np.ascontiguousarray(bits.swapaxes(0, 1))

@@ -77,7 +77,7 @@ class CleartextExecutor:
         for index, step in enumerate(self.program.steps):
             operands = [live[i] for i in step.inputs] or [quantised]
             at = Evaluation(
-                operand_bits=self.program.steps[step.inputs[0]].bits if step.inputs else step.bits,
+                operand_bits=self.program.first_operand(step).bits,
                 secrets=self._secrets[index],
                 unreduced=self._unreduced[index],
                 rng=self._rng,

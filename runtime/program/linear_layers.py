@@ -29,7 +29,7 @@ def linear_specs(program: Program, images: int = 1) -> dict[int, LinearSpec]:
     `layout_digest` before they rely on it.
     """
     specs = {
-        index: step.spec(program.steps[step.inputs[0]].shape)
+        index: step.spec(program.first_operand(step).shape)
         for index, step in enumerate(program.steps)
         if isinstance(step, Linear)
     }

@@ -142,6 +142,10 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         """The steps that make the values a step reads."""
         return tuple(self.steps[i] for i in step.inputs)
 
+    def first_operand(self, step: AnyStep) -> AnyStep:
+        """The step that makes a step's first operand; of an Input, itself."""
+        return self.steps[step.inputs[0]] if step.inputs else step
+
     @property
     def input(self) -> Input:
         """The one Input, step 0 of every valid Program."""

@@ -20,9 +20,9 @@ from moiety.protocols.errors import BadInput
 
 @dataclass
 class Evaluation:
-    """operand_bits: ring of the first operand. secrets: role -> tensor. unreduced: the value
-    is only summed up by what follows, and stays a true integer. overflows: how many values
-    have left their ring, so far.
+    """operand_bits: ring of the first operand (of an Input: its own). secrets: role -> tensor.
+    unreduced: the value is only summed up by what follows, and stays a true integer. overflows: how
+    many values have left their ring, so far.
     """
 
     operand_bits: int
