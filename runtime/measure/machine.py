@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -21,15 +20,14 @@ from moiety.runtime.measure.messages import messages
 from moiety.runtime.measure.passes import passes
 from moiety.runtime.measure.protocols import protocols
 from moiety.runtime.measure.transfers import transfers
-
-Progress = Callable[[int, int, str], None]
+from moiety.runtime.program.progress import Progress, no_progress
 
 FAMILIES = (correlations, silent, transfers, passes, lattice, convolution, messages, protocols)
 """In this order: whole protocols are compared with what the kernels before them took."""
 
 
 def measure_machine(
-    elements: int = 1 << 17, repeats: int = 5, progress: Progress = lambda done, of, what: None
+    elements: int = 1 << 17, repeats: int = 5, progress: Progress = no_progress
 ) -> Machine:
     """Less than a minute with the compiled kernels. elements: values per call, repeats: runs of
     which the fastest counts; with smaller ones sooner, but noisier.

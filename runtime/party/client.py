@@ -19,12 +19,13 @@ from moiety.protocols.setup import open_session
 from moiety.runtime.cost.traffic import image_cost
 from moiety.runtime.party import handshake
 from moiety.runtime.party.endpoints import connect
-from moiety.runtime.party.executor import ClientExecutor, Progress, Revealed, no_progress
+from moiety.runtime.party.executor import ClientExecutor, Revealed
 from moiety.runtime.party.framing import Limits, PeerError
 from moiety.runtime.party.generator_choice import Ot, settle_client
 from moiety.runtime.party.metering import RunCost
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program import Program
+from moiety.runtime.program.progress import Progress, no_progress
 
 
 @dataclass(frozen=True)

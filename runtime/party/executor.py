@@ -8,7 +8,7 @@ last use; what a step does is in handlers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,14 +36,8 @@ from moiety.runtime.program.linear_layers import (
     linear_specs,
     public_seed,
 )
+from moiety.runtime.program.progress import Progress, no_progress
 from moiety.runtime.program.weights import Weights
-
-Progress = Callable[[int, int, str], None]
-"""Called with (done, total, name of what comes next)."""
-
-
-def no_progress(done: int, total: int, what: str) -> None:
-    """For those who do not watch."""
 
 
 def _run(program: Program, session: Session, side: Side, progress: Progress) -> RunCost:
@@ -57,11 +51,11 @@ def _run(program: Program, session: Session, side: Side, progress: Progress) -> 
     total = len(program.steps)
     for (index, step), finished in zip(enumerate(program.steps), program.last_uses(), strict=True):
         progress(index, total, step.name)
-        bits = program.steps[step.inputs[0]].bits if step.inputs else step.bits
+        operand_bits = program.first_operand(step).bits
         label = f"{step.kind}/{index}/{step.name}"
         with cost.measure(session, step.kind, label):
             operands = [values[i] for i in step.inputs]
-            value = execute(Turn(session, side, index, step, bits, operands))
+            value = execute(Turn(session, side, index, step, operand_bits, operands))
         if value.shape != (wanted := (side.images, *step.shape)):
             raise ContractViolation(f"{label} made shape {value.shape}, the Program says {wanted}")
         values[index] = value

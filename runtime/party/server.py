@@ -25,13 +25,14 @@ from moiety.protocols.session import Role
 from moiety.protocols.setup import open_session
 from moiety.runtime.party import handshake
 from moiety.runtime.party.endpoints import Listener
-from moiety.runtime.party.executor import Progress, ServerExecutor, no_progress
+from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.framing import PeerClosed, PeerError
 from moiety.runtime.party.generator_choice import Ot, settle_server
 from moiety.runtime.party.metering import RunCost, peak_rss
 from moiety.runtime.party.signals import Stopped
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program import Program
+from moiety.runtime.program.progress import Progress, no_progress
 from moiety.runtime.program.weights import Weights
 
 log = logging.getLogger("moiety.server")
