@@ -19,10 +19,11 @@ from moiety.protocols.setup import open_session
 from moiety.runtime.cost.traffic import image_cost
 from moiety.runtime.party import handshake
 from moiety.runtime.party.endpoints import connect
-from moiety.runtime.party.executor import ClientExecutor, Revealed
+from moiety.runtime.party.executor import ClientExecutor
 from moiety.runtime.party.framing import Limits, PeerError
 from moiety.runtime.party.generator_choice import Ot, settle_client
 from moiety.runtime.party.metering import RunCost
+from moiety.runtime.party.sides import Revealed
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program import Program
 from moiety.runtime.program.progress import Progress, no_progress

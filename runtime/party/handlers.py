@@ -1,19 +1,17 @@
 """How the parties execute each kind of step: one handler per kind, the same at both parties.
 
 A run's values have the images as their first axis; steps without weights treat them as more
-elements. The two sides differ only in what `Side` names: the input, the linear layers, the output,
-and the secrets that they hold.
+elements. The parties differ only in what `Side` names: input, linear layers, output, and the
+secrets that they hold.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from moiety.protocols import ring
 from moiety.protocols.arrays import U64
@@ -23,6 +21,7 @@ from moiety.protocols.compare.relu import GateSecrets, gates, multiplex, relu
 from moiety.protocols.compare.truncate import truncate_exact, truncate_stochastic
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.session import Session
+from moiety.runtime.party.sides import Secrets, Share, Side
 from moiety.runtime.program import (
     KINDS,
     AddConst,
@@ -37,40 +36,6 @@ from moiety.runtime.program import (
     Step,
     Truncate,
 )
-
-Share = npt.NDArray[Any]
-"""One party's share of a value: ring elements (uint64), or what Gates
-makes, XOR-shared bits (uint8).
-"""
-Secrets = Mapping[str, npt.NDArray[Any]]
-"""Of one step, role -> tensor; at the client there are none."""
-
-
-class Side(ABC):
-    """What one party does in its own way. `images` go through the run together."""
-
-    images: int
-
-    @abstractmethod
-    def exchange_keys(self, session: Session) -> None:
-        """The query keys of this run."""
-
-    @abstractmethod
-    def secrets(self, index: int) -> Secrets:
-        """What this party holds for the step at `index`."""
-
-    @abstractmethod
-    def input(self, step: Input) -> U64:
-        """This party's share of the images."""
-
-    @abstractmethod
-    def linear(self, session: Session, index: int, x: U64) -> U64:
-        """The linear layer at `index` on this party's share x."""
-
-    @abstractmethod
-    def output(self, session: Session, index: int, step: Output, x: U64) -> U64:
-        """Reveal to the client the value of which x is this party's share."""
-
 
 S = TypeVar("S", bound=Step)
 

@@ -17,8 +17,8 @@ from moiety.protocols.network import Network
 from moiety.runtime.intake import pictures
 from moiety.runtime.party import handshake
 from moiety.runtime.party.client import Connection
-from moiety.runtime.party.executor import Revealed
 from moiety.runtime.party.metering import RunCost, StepCost
+from moiety.runtime.party.sides import Revealed
 from moiety.runtime.party.signals import Stopped
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program import Program, write_atomically

@@ -18,8 +18,9 @@ from moiety.compiler.compile import Compiled, CompileOptions, compile_model
 from moiety.compiler.planning.options import PlanOptions
 from moiety.protocols.session import Session
 from moiety.runtime.cost.traffic import image_cost
-from moiety.runtime.party.executor import ClientExecutor, Revealed, ServerExecutor
+from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
 from moiety.runtime.party.metering import RunCost
+from moiety.runtime.party.sides import Revealed
 from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support import nets
 from tests.support.graphs import PRECISE
