@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +22,12 @@ import safetensors.numpy
 
 from moiety.protocols.arrays import U32
 from moiety.protocols.errors import BadArtifact
+from moiety.runtime.program.atomic import OWNER_ALONE, replacing
 
 log = logging.getLogger("moiety.server")
 
 FORMAT = "moiety-hints"
 VERSION = "1"
-OWNER_ALONE = 0o600
 
 
 @dataclass(frozen=True)
@@ -80,19 +79,11 @@ class HintFile:
         logged and costs nothing else.
         """
         tensors = {f"hint.{index}": np.ascontiguousarray(hint) for index, hint in hints.items()}
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
-            # Made with its final mode: the contents are never readable by
-            # others, not even for a moment.
-            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ALONE))
-            safetensors.numpy.save_file(tensors, temporary, self._metadata(hints))
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(self.path)
+            with replacing(self.path, OWNER_ALONE) as temporary:
+                safetensors.numpy.save_file(tensors, temporary, self._metadata(hints))
         except (OSError, safetensors.SafetensorError) as error:
             log.warning("the hints are not kept: cannot write %s: %s", self.path, error)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def _read(self) -> dict[int, U32]:
         with safetensors.safe_open(self.path, framework="numpy") as file:
