@@ -250,7 +250,12 @@ class Layout:
         """Groups per bundle: the smallest divisor of `groups` that fills a ciphertext's
         channels and an answer's filters.
         """
-        return bundle_size(self.flat, self.cp, self.mp)
+        channels, filters, groups = self.flat.in_shape[0], self.flat.out_shape[0], self.flat.groups
+        for size in range(1, groups):
+            enough = size * channels >= self.cp * groups and size * filters >= self.mp * groups
+            if groups % size == 0 and enough:
+                return size
+        return groups
 
     @property
     def bundles(self) -> int:
@@ -305,15 +310,6 @@ class Layout:
             image.append(slice(low, high))
             inside.append(slice(low - start + before, high - start + before))
         return image[0], image[1], inside[0], inside[1]
-
-
-def bundle_size(geometry: Geometry, cp: int, mp: int) -> int:
-    """Groups per bundle (see `Layout.bundle`)."""
-    channels, filters, groups = geometry.in_shape[0], geometry.out_shape[0], geometry.groups
-    for size in range(1, groups):
-        if groups % size == 0 and size * channels >= cp * groups and size * filters >= mp * groups:
-            return size
-    return groups
 
 
 def tile_sizes(geometry: Geometry, limit: int) -> Iterator[tuple[int, int]]:

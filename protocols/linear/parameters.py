@@ -52,7 +52,6 @@ residues and weights stay exact.
 MAX_DEGREE = max(MAX_LOG2_Q)
 MAX_ANSWER_BITS = 56
 MAX_WEIGHT_BITS = 20
-RESIDUE_BITS = 27
 FLOAT_BITS = 53
 
 
@@ -209,13 +208,10 @@ def answer_noise(
 
 @dataclass(frozen=True)
 class Fit:
-    """flood_bits f (0 for uniform masking), answer_bits k, and log2 of the room that is
-    left in the decryption condition.
-    """
+    """flood_bits f (0 for uniform masking) and answer_bits k."""
 
     flood_bits: int
     answer_bits: int
-    slack_bits: float
 
 
 def message_bits(bits: int, answer_bits: int) -> int:
@@ -253,5 +249,5 @@ def fit(
     for answer_bits in range(bits + 4, min(MAX_ANSWER_BITS, math.floor(log_q)) + 1):
         total = raw + 2.0**-5 + noise.rounding() / 2.0 ** (answer_bits - bits)
         if total < limit:
-            return Fit(flood, answer_bits, math.log2(limit / total))
+            return Fit(flood, answer_bits)
     return None

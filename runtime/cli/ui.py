@@ -17,7 +17,6 @@ from moiety.runtime.party.signals import Stopped
 
 # Tables to a file or a pipe are not folded to a terminal's width.
 out = Console() if Console().is_terminal else Console(width=200)
-err = Console(stderr=True)
 
 
 def one_thread() -> None:

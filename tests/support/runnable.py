@@ -43,7 +43,7 @@ def runnable(program: ir.Program) -> ir.Program:
                 primes, step.rlwe.masking, step.bits, geometry.noise(DEGREE, step.weight_bits, 1)
             )
             assert found is not None
-            fitted = {key: value for key, value in asdict(found).items() if key != "slack_bits"}
+            fitted = asdict(found)
             plan = msgspec.structs.replace(
                 step.rlwe, degree=DEGREE, primes=primes, tile=step.shape[1:], **fitted
             )
