@@ -84,7 +84,7 @@ def make(session: Session, folder: Path, count: int, seed: int) -> Callable[[], 
 def declared(program: Program, count: int, generator: Mixed) -> Row:
     """Bytes up, down and flights of one run, from a session's state of the generators on."""
     wire = traffic.run_cost(program, count).on(generator)
-    return {"up": wire.up, "down": wire.down, "flights": wire.rounds}
+    return {"up": wire.up, "down": wire.down, "flights": len(wire.flights)}
 
 
 def measure(program: Program, options: argparse.Namespace, count: int) -> list[Row]:

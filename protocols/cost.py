@@ -118,11 +118,6 @@ class Wire:
     flights: str
 
     @property
-    def rounds(self) -> int:
-        """Number of flights."""
-        return len(self.flights)
-
-    @property
     def total(self) -> Size:
         """Bytes both ways."""
         return self.up + self.down
@@ -175,10 +170,6 @@ class Cost:
     @property
     def flights(self) -> str:
         return self.on(SoftSpoken()).flights
-
-    @property
-    def rounds(self) -> int:
-        return self.on(SoftSpoken()).rounds
 
     @property
     def total(self) -> Size:

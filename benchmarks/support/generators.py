@@ -21,5 +21,5 @@ def declared_bytes(cost: Cost) -> Row:
         "bytes_total": mixed.total,
         "bytes_total_softspoken": cost.on(Mixed(OT["softspoken"])).total,
         "bytes_total_silent": cost.on(Mixed(OT["silent"])).total,
-        "rounds": mixed.rounds,
+        "rounds": len(mixed.flights),
     }

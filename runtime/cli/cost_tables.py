@@ -133,7 +133,7 @@ def by_kind(made: Prediction) -> Table:
         "",
         megabytes(made.whole.up),
         megabytes(made.whole.down),
-        str(made.whole.rounds),
+        str(len(made.whole.flights)),
         *map(seconds, times),
     )
     return shown
@@ -168,7 +168,7 @@ def _time(lines: Iterable[Line]) -> Time:
 def _cells(lines: Sequence[Line]) -> tuple[str, ...]:
     time = _time(lines)
     up, down = sum(line.wire.up for line in lines), sum(line.wire.down for line in lines)
-    flights = sum(line.wire.rounds for line in lines)
+    flights = sum(len(line.wire.flights) for line in lines)
     traffic = (megabytes(up), megabytes(down), str(flights)) if flights else ("", "", "")
     return *traffic, *map(seconds, (time.total, time.server, time.client, time.network))
 

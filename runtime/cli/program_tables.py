@@ -14,7 +14,7 @@ from moiety.runtime.cli.ui import megabytes, table
 from moiety.runtime.cost import traffic as costing
 from moiety.runtime.program import Linear, Program, Relu
 
-COLUMNS_OF_COST = ("up", "down", "rounds")
+COLUMNS_OF_COST = ("up", "down", "flights")
 
 
 def summary(program: Program) -> Table:
@@ -121,7 +121,7 @@ def lattices(program: Program) -> Table:
 
 
 def costs(program: Program) -> Table:
-    """Bytes and rounds of one image by step kind, as declared by the protocols:
+    """Bytes and flights of one image by step kind, as declared by the protocols:
     exactly what a run will meter.
     """
     made = table(
@@ -139,7 +139,7 @@ def costs(program: Program) -> Table:
                 str(len(found)),
                 megabytes(part.up),
                 megabytes(part.down),
-                str(sum(c.rounds for c in found)),
+                str(sum(len(c.flights) for c in found)),
                 f"{part.total / total.total:.1%}",
             )
     made.add_section()
@@ -168,7 +168,7 @@ def multiply_adds(program: Program, index: int) -> int:
 def shown(cost: Cost) -> tuple[str, str, str]:
     if not cost.total:
         return "", "", ""
-    return megabytes(cost.up), megabytes(cost.down), str(cost.rounds)
+    return megabytes(cost.up), megabytes(cost.down), str(len(cost.flights))
 
 
 def shape(dimensions: tuple[int, ...]) -> str:

@@ -1,7 +1,7 @@
 """Show a Program: its layers and widths, RLWE parameters, what it costs on the wire, and what
 it discloses about the weights.
 
-All of it is public. `up` is hospital to vendor. A round here is one flight in one
+All of it is public. `up` is hospital to vendor. A flight is a maximal run of messages in one
 direction. Bytes and flights of --cost are exact; seconds are a prediction from figures that
 `moiety calibrate-machine` measures.
 """
@@ -36,7 +36,7 @@ def command(
     steps: Annotated[
         bool,
         typer.Option(
-            "--steps/--no-steps", help="List every step with its ring, its bytes and its rounds."
+            "--steps/--no-steps", help="List every step with its ring, its bytes and its flights."
         ),
     ] = True,
     cost: Annotated[
