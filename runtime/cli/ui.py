@@ -1,4 +1,4 @@
-"""What the commands share: messages, signals, threads. Imports nothing heavy."""
+"""What the commands share: how they end, what they say, tables and help. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -72,7 +72,16 @@ def table(title: str, *columns: str, right: int = 0) -> Table:
     return made
 
 
+TRAFFIC_COLUMNS = ("up", "down", "flights")
+
+
+def traffic_cells(up: int, down: int, flights: int) -> tuple[str, str, str]:
+    """Under TRAFFIC_COLUMNS; blank where nothing is sent."""
+    return (megabytes(up), megabytes(down), str(flights)) if flights else ("", "", "")
+
+
 def megabytes(nbytes: float) -> str:
+    """A number of bytes for people."""
     return f"{nbytes / 1e6:,.2f} MB"
 
 

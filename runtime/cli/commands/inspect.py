@@ -74,12 +74,9 @@ def command(
     program = artifacts.load_program(folder)
     ui.out.print(program_tables.summary(program))
     if cost:
-        made = cost_tables.prediction(program, network, ot, machine)
-        for part in cost_tables.report(program, made, layers=steps):
-            ui.out.print(part, soft_wrap=not isinstance(part, Table))
-        return
-    if steps:
-        ui.out.print(program_tables.steps(program))
-    ui.out.print(program_tables.lattices(program))
-    ui.out.print(program_tables.costs(program))
-    ui.out.print(program_tables.disclosed(program), soft_wrap=True)
+        predicted = cost_tables.prediction(program, network, ot, machine)
+        parts = cost_tables.report(program, predicted, layers=steps)
+    else:
+        parts = program_tables.report(program, steps)
+    for part in parts:
+        ui.out.print(part, soft_wrap=not isinstance(part, Table))
