@@ -1,5 +1,5 @@
-"""Millionaires' comparison from 1-of-2^k lookups (CrypTFlow2, CCS 2020, section 3.1; lookups
-on shares for the combination).
+"""Millionaires' comparison from 1-of-2^k lookups (CrypTFlow2, CCS 2020, section 3.1 and
+Algorithm 1; lookups on shares in place of its ANDs).
 
 Functionality: the server's a and the client's y, of `bits` bits, to XOR shares of `[a < y]`. Exact
 for every pair, 1 <= bits <= 64. Nothing leaks.
@@ -11,7 +11,9 @@ One lookup per digit shares `lt = [server digit < client digit]` and `eq`; the d
 joined, up to three in one round, by lookups whose table the sender computes from its shares and
 whose choice is the receiver's shares.
 
-Flights: CS for the digits, CS for every joining round.
+Flights: C S for the digits, C S for every joining round. Bits per lookup of k choice bits: a
+correlation of width k and k bits from the client; `2^k - 1` entries from the server, of two bits
+(lt and eq, for each of its values), of one bit for the last digit and the last group.
 """
 
 from __future__ import annotations
@@ -126,7 +128,9 @@ _JOIN = {join: _join_function(join) for join in (Join(2, False), Join(2, True), 
 
 
 def wrap(session: Session, x: U64, bits: int) -> U8:
-    """XOR shares of `[x0 + x1 >= 2^bits]`, uint8 `(n,)`, for `x` uint64 `(n,)` below 2^bits."""
+    """XOR shares of `[x0 + x1 >= 2^bits]`, uint8 `(n,)`, for `x` uint64 `(n,)` below 2^bits: the
+    comparison `2^bits - 1 - x0 < x1`.
+    """
     return less_than(session, (ring.mask(bits) - x if session.is_server else x)[None], bits)[0]
 
 
@@ -163,8 +167,8 @@ def less_than_cost(n: Size, bits: int, count: Size = 1, network: Network | Digit
 
 
 def _leaf(n: Size, k: int, count: Size, with_eq: bool) -> Lookup:
-    """One digit against `count` thresholds. From two on, pads are kept apart from
-    fields, at a price of their own.
+    """One digit against `count` thresholds. From two on, pads are kept apart from fields, at a
+    price of their own.
     """
     fields = count * (1 + with_eq)
     if count == 1:

@@ -2,22 +2,24 @@
 halves for sharing comparisons.
 
 Functionality of `relu`: for additive shares of x in `Z_{2^bits}` and the server's secrets c
-(threshold) and f (flip), additive shares in `Z_{2^out_bits}` of `z = [x + c >= 0] * (x +
-c)` where f = 0 and `z = [x + c < 0] * (x + c)` where f = 1. Exact whenever x + c, as a
-signed number, fits `bits` bits.
+(threshold) and f (flip), additive shares in `Z_{2^out_bits}` of `z = [x + c >= 0] * (x + c)` where
+f = 0 and `z = [x + c < 0] * (x + c)` where f = 1. Exact whenever x + c, as a signed number, fits
+`bits` bits; 2 <= bits <= out_bits <= 64.
 
 *Gates* is DReLU (CrypTFlow2, CCS 2020, Algorithm 2) of one client input against K thresholds of the
 server at once: `msb(x + c_k) = msb(x0 + c_k) ^ msb(x1) ^ carry_k`, and the client's side of all K
 comparisons is the same number, so one transfer per digit answers them all.
 
 *Multiplex* joins the multiplexer with the signed extension: with signed lifts X0, X1 of the shares
-and their sign bits m0, m1, `x = X0 + X1 + 2^bits * (m0 & m1)` if x >= 0 and `x = X0 + X1 - 2^bits *
-(~m0 & ~m1)` if x < 0, and the gate already tells which of the two it is. One 1-of-4 transfer
-server -> client on (d1, m1) and one 1-of-2 transfer client -> server on d0. Flip is a change of the
-server's share of the gate, which the client cannot see.
+and their sign bits m0, m1, `x = X0 + X1 + 2^bits * (m0 & m1)` if x >= 0 and
+`x = X0 + X1 - 2^bits * (~m0 & ~m1)` if x < 0, and the gate already tells which of the two it is.
+One 1-of-4 transfer server -> client on (d1, m1) and one 1-of-2 transfer client -> server on d0.
+Flip is a change of the server's share of the gate, which the client cannot see.
 
-Flights: gates CS per comparison round, multiplex C S C. Nothing leaks: both parties see pads,
-corrections and masked messages only.
+Flights: gates as a comparison of bits - 1 bits, multiplex C S C. Bits of the multiplexer per
+element: a correlation of width 2 and 2 bits from the client; a correlation of width 1, 1 bit and 3
+entries of out_bits from the server; one such entry from the client. Nothing leaks: both parties see
+pads, corrections and masked messages only.
 """
 
 from __future__ import annotations
@@ -51,8 +53,8 @@ def relu(
     session: Session, x: U64, bits: int, out_bits: int, secrets: GateSecrets | None = None
 ) -> U64:
     """Shares of the gated values, uint64 of x's shape, modulo 2^out_bits;
-    `2 <= bits <= out_bits <= 64`. `secrets` are the server's; None at the client, and for a plain
-    ReLU.
+    `2 <= bits <= out_bits <= 64`. `secrets` are the server's; None at the client, and for a
+    plain ReLU.
     """
     gate = gates(session, x, bits, 1, None if secrets is None else secrets.threshold[None])
     return multiplex(session, x, gate[0], bits, out_bits, secrets)
@@ -73,12 +75,12 @@ def gates(session: Session, x: U64, bits: int, count: int, thresholds: U64 | Non
 
 
 def drelu(session: Session, values: U64, bits: int, count: int = 1) -> U8:
-    """XOR shares of `[x_k >= 0]`, uint8 `(count, n)`, for additive shares in
-    `Z_{2^bits}`, 2 <= bits <= 64. Exact.
+    """XOR shares of `[x_k >= 0]`, uint8 `(count, n)`, for additive shares in `Z_{2^bits}`, 2 <=
+    bits <= 64. Exact.
 
-    `values` uint64: the server's shares `(count, n)`; the client's, the same for all k,
-    `(1, n)`. `msb(x) = msb(x0) ^ msb(x1) ^ carry`, `carry = [2^(bits-1) - 1 - low(x0) <
-    low(x1)]` (CrypTFlow2, Algorithm 2).
+    `values` uint64: the server's shares `(count, n)`; the client's, the same for all k, `(1, n)`.
+    `msb(x) = msb(x0) ^ msb(x1) ^ carry`, `carry = [2^(bits-1) - 1 - low(x0) < low(x1)]`
+    (CrypTFlow2, Algorithm 2).
     """
     low = values & ring.mask(bits - 1)
     sign = ring.msb(values, bits)
