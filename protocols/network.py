@@ -1,5 +1,5 @@
-"""Networks: how fast the line between two parties is, and the classes of it
-that a Program is planned for.
+"""Networks: how fast the line between two parties is, and the classes of it that a Program is
+planned for.
 
 One type for what a user names (`--network lan`), what the client measures, what predicted times are
 made for and what comparisons are cut into digits for.

@@ -29,9 +29,9 @@ class DigitPlan:
     """`digits`: widths, most significant first. `joins`: group sizes per joining round, most
     significant group first.
 
-    A group of two is joined by a lookup on three bits, the least significant group, which needs no
-    eq, by one on two bits or, with three digits, on four. Within a round all lookups share their
-    flights.
+    A group of two is joined by a lookup on three bits, the least significant group, which needs
+    no eq, by one on two bits or, with three digits, on four. Within a round all lookups share
+    their flights.
     """
 
     digits: tuple[int, ...]
@@ -48,8 +48,8 @@ class Join(NamedTuple):
 
     @property
     def width(self) -> int:
-        """Choice bits: eq and lt of all digits but lt of the first (and eq of the last group's
-        lowest).
+        """Choice bits: eq and lt of all digits but lt of the first (and eq of the last
+        group's lowest).
         """
         return 2 * self.size - 1 - self.last
 

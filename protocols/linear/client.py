@@ -1,5 +1,5 @@
-"""The client's side of the homomorphic linear layers; protocols/linear/server says what
-they compute and why it is safe.
+"""The client's side of the homomorphic linear layers; protocols/linear/server says what they
+compute and why it is safe.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from moiety.protocols.session import Session
 
 
 def new_query_client(session: Session, specs: Sequence[LinearSpec], public_seed: bytes) -> None:
-    """Fresh secrets for one run, one per distinct (N, q) of `specs`, and their public keys to
-    the server (spec.query_bytes).
+    """Fresh secrets for one run, one per distinct (N, q) of `specs`, and their public keys to the
+    server (spec.query_bytes).
     """
     session.secret_keys.forget()
     for degree, primes in parameter_sets(specs):
@@ -52,8 +52,8 @@ def linear_client(
     """The client's share of the result, uint64 `(..., M, H', W')`; x1 uint64 `(..., C, H, W)` in
     Z_{2^bits}, the leading axes, if there are any, together of the geometry's images.
 
-    Raises `ContractViolation` without a key for this run, or when the key
-    has served this layer before.
+    Raises `ContractViolation` without a key for this run, or when the key has served this
+    layer before.
     """
     geometry, layout, plan = spec.geometry, spec.layout, spec.rlwe
     key = session.secret_keys.of(plan.degree, plan.primes)

@@ -75,8 +75,8 @@ def linear_cost(spec: LinearSpec) -> Cost:
 
 
 def _convolution(spec: LinearSpec) -> tuple[Work, ...]:
-    """As protocols/linear/product does it: one product per tap, source and target block,
-    on rows copied once per shift.
+    """As protocols/linear/product does it: one product per tap, source and target block, on rows
+    copied once per shift.
     """
     layout, primes = spec.layout, len(spec.rlwe.primes)
     taps, terms = len(layout.tap_offsets), layout.ciphertexts * layout.cp

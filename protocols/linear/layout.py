@@ -3,8 +3,8 @@ coefficient. Pure integers, public.
 
 Channel c, row y, column x of a padded tile is coefficient `c*S + y*P + x` (pitch P, channel size
 S). The tap `(c, dy, dx)` is the monomial `X^-(c*S + dy*P + dx)`, so output `(y, x)` of filter block
-m' is coefficient `m'*B + y*P + x` of the answer, `B = cp*S` (Cheetah, USENIX Security 2022, section
-3, with several filters per polynomial).
+m' is coefficient `m'*B + y*P + x` of the answer, `B = cp*S` (Cheetah, USENIX Security 2022,
+section 3, with several filters per polynomial).
 
 Padding is shared where both sides of it are zero: the right pad of a row with the left pad of the
 next one when a tile has the full width, the bottom pad of a channel with the top pad of the next
@@ -15,9 +15,9 @@ Several images of one run share a plane (`Geometry.flat`): as further pixels of 
 kernel is 1x1, otherwise stacked with rows of zeros between that serve both neighbours as padding.
 Outputs on those rows mean nothing and are never sent.
 
-Groups are joined into *bundles* of equal size, so that a ciphertext may hold
-channels, and an answer filters, of several groups; bundles are independent dense
-convolutions with block-diagonal weights.
+Groups are joined into *bundles* of equal size, so that a ciphertext may hold channels, and an
+answer filters, of several groups; bundles are independent dense convolutions with
+block-diagonal weights.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from moiety.protocols.linear.parameters import Noise, answer_noise
 
 @dataclass(frozen=True)
 class Geometry:
-    """A stride-1 convolution of one image, done for `images` of them at once. `flat` is the
-    single plane in which they lie.
+    """A stride-1 convolution of one image, done for `images` of them at once. `flat` is the single
+    plane in which they lie.
 
     in_shape `(C, H, W)` and out_shape `(M, H', W')` are one image's; pads top, left, bottom, right.
     """
@@ -99,15 +99,15 @@ class Geometry:
 
     @property
     def period(self) -> int:
-        """Distance in rows of two stacked images: outputs do not meet,
-        and the rows between pad both.
+        """Distance in rows of two stacked images: outputs do not meet, and the rows between
+        pad both.
         """
         return max(self.in_shape[1] + max(self.pads[0], self.pads[2]), self.out_shape[1])
 
     @cached_property
     def flat(self) -> Geometry:
-        """One plane for all images: of a single row where the layer is pointwise, else
-        the images below one another.
+        """One plane for all images: of a single row where the layer is pointwise, else the images
+        below one another.
 
         For one image it is the same in memory.
         """
@@ -145,8 +145,8 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Window:
-    """One tile: region `[y0, y1) x [x0, x1)` of the plane; outputs are on
-    `rows`, increasing, of that region.
+    """One tile: region `[y0, y1) x [x0, x1)` of the plane; outputs are on `rows`, increasing, of
+    that region.
     """
 
     y0: int
@@ -247,8 +247,8 @@ class Layout:
 
     @cached_property
     def bundle(self) -> int:
-        """Groups per bundle: the smallest divisor of `groups` that fills a ciphertext's
-        channels and an answer's filters.
+        """Groups per bundle: the smallest divisor of `groups` that fills a ciphertext's channels
+        and an answer's filters.
         """
         channels, filters, groups = self.flat.in_shape[0], self.flat.out_shape[0], self.flat.groups
         for size in range(1, groups):
@@ -294,8 +294,8 @@ class Layout:
         return tuple(y * dy * self.pitch + x * dx for y in range(kh) for x in range(kw))
 
     def input_slices(self, window: Window) -> tuple[slice, slice, slice, slice]:
-        """(rows, columns of the image) that go to (rows, columns of the tile);
-        the rest of the tile is zero.
+        """(rows, columns of the image) that go to (rows, columns of the tile); the rest of the tile
+        is zero.
         """
         _, height, width = self.flat.in_shape
         top, left, _, _ = self.flat.pads
@@ -313,8 +313,8 @@ class Layout:
 
 
 def tile_sizes(geometry: Geometry, limit: int) -> Iterator[tuple[int, int]]:
-    """Tiles worth trying: balanced cuts into as few pieces as fit `limit` coefficients per
-    channel, and multiples of that.
+    """Tiles worth trying: balanced cuts into as few pieces as fit `limit` coefficients per channel,
+    and multiples of that.
     """
     flat = geometry.flat
     _, rows, columns = flat.out_shape

@@ -204,9 +204,9 @@ def layout_price(layout: Layout, bits: int, weight_bits: int, masking: Masking) 
 
 
 def _products_per_answer(layout: Layout) -> int:
-    """Multiply-adds of one prime in the b part of an answer, which is made of all ciphertexts: one
-    for each pair of filter blocks, channel, tap and coefficient from a tile's first pixel to its
-    last.
+    """Multiply-adds of one prime in the b part of an answer, which is made of all ciphertexts:
+    one for each pair of filter blocks, channel, tap and coefficient from a tile's first pixel to
+    its last.
     """
     rows, columns = layout.tile
     span = (rows - 1) * layout.pitch + columns

@@ -26,8 +26,8 @@ class LinearSpec:
     """One homomorphic linear layer, all public: what is convolved,
     with which plan, in which widths.
 
-    `|w| <= 2^(weight_bits-1)`; values in Z_{2^bits}. The plan was made for
-    the geometry's number of images.
+    `|w| <= 2^(weight_bits-1)`; values in Z_{2^bits}. The plan was made for the geometry's number
+    of images.
     """
 
     geometry: Geometry
@@ -119,8 +119,8 @@ def download_bytes(spec: LinearSpec) -> int:
 
 
 def parameter_sets(specs: Sequence[LinearSpec]) -> tuple[tuple[int, tuple[int, ...]], ...]:
-    """The distinct (degree, primes) of some layers, in order of first use: one secret
-    and one public key each per run.
+    """The distinct (degree, primes) of some layers, in order of first use: one secret and one
+    public key each per run.
     """
     return tuple(dict.fromkeys((spec.rlwe.degree, spec.rlwe.primes) for spec in specs))
 

@@ -44,8 +44,8 @@ def _scalar(prg: Prg) -> bytes:
 
 
 def _map_pair(seed: bytes) -> bytes:
-    """64 uniform bytes to a point: a sum of two independent Elligator maps is
-    indifferentiable from a random oracle.
+    """64 uniform bytes to a point: a sum of two independent Elligator maps is indifferentiable from
+    a random oracle.
     """
     first = sodium.crypto_core_ed25519_from_uniform(seed[:32])
     return sodium.crypto_core_ed25519_add(first, sodium.crypto_core_ed25519_from_uniform(seed[32:]))
@@ -74,8 +74,8 @@ def _checked(point: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class BaseReceiver:
-    """Receiver of `n` transfers with chosen bits. `start` gives the message to send;
-    `finish` takes the sender's answer.
+    """Receiver of `n` transfers with chosen bits. `start` gives the message to send; `finish` takes
+    the sender's answer.
     """
 
     tag: bytes
@@ -94,8 +94,8 @@ class BaseReceiver:
                 sodium.crypto_scalarmult_ed25519_base_noclamp(a),
                 _hash_to_point(tag, 2 * index + bit, other),
             )
-            # The order on the wire must not be a branch on the choice: both orders
-            # are built, a mask picks one.
+            # The order on the wire must not be a branch on the choice: both orders are built, a
+            # mask picks one.
             straight, crossed = (
                 np.frombuffer(mine + other, np.uint8),
                 np.frombuffer(other + mine, np.uint8),
@@ -120,8 +120,8 @@ class BaseReceiver:
 
 
 def send(tag: bytes, message: bytes, prg: Prg) -> tuple[bytes, U8]:
-    """Sender's side: from the receiver's message to (answer, both keys of every
-    transfer as uint8 `(n,2,16)`).
+    """Sender's side: from the receiver's message to (answer, both keys of every transfer as
+    uint8 `(n,2,16)`).
     """
     b = _scalar(prg)
     answer = sodium.crypto_scalarmult_ed25519_base_noclamp(b)

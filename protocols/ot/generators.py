@@ -20,8 +20,8 @@ generation: a choice has one to four bits.
 
 @dataclass
 class Silent:
-    """Silent generation in both directions, from a fresh session on; follows
-    the pools as the two parties do.
+    """Silent generation in both directions, from a fresh session on; follows the pools as the two
+    parties do.
     """
 
     parameters: LpnParameters = SMALL

@@ -77,8 +77,8 @@ def report(program: Program, predicted: Prediction, layers: bool) -> Iterator[Ta
 
 
 def _formulas(rows: Sequence[Formula]) -> Table:
-    """Bytes without the rounding up; correlations apart, because the
-    generator decides what they send.
+    """Bytes without the rounding up; correlations apart, because the generator decides what
+    they send.
     """
     shown = table(
         "Formulas: bytes, and correlations to draw (by whom they are received)",

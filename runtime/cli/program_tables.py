@@ -115,8 +115,8 @@ def _lattices(program: Program) -> Table:
 
 
 def _traffic_by_kind(program: Program) -> Table:
-    """Bytes and flights of one image by step kind, as declared by the protocols:
-    exactly what a run will meter.
+    """Bytes and flights of one image by step kind, as declared by the protocols: exactly what a run
+    will meter.
     """
     shown = table(
         "Cost of one image, by step kind", "kind", "steps", *TRAFFIC_COLUMNS, "share", right=5

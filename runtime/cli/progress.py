@@ -1,5 +1,5 @@
-"""Progress of long work, to stderr: a bar on a terminal, a line every few seconds
-elsewhere (a log file, a pipe).
+"""Progress of long work, to stderr: a bar on a terminal, a line every few seconds elsewhere (a log
+file, a pipe).
 """
 
 from __future__ import annotations

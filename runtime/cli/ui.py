@@ -20,8 +20,8 @@ out = Console() if Console().is_terminal else Console(width=200)
 
 
 def one_thread() -> None:
-    """One BLAS thread per party: its work is many small products, and two
-    parties often share a machine.
+    """One BLAS thread per party: its work is many small products, and two parties often share
+    a machine.
     """
     threadpool_limits(1)
 
@@ -39,8 +39,8 @@ def say(message: str) -> None:
 
 
 def run(app: Callable[[], Any]) -> NoReturn:
-    """The whole program: a user's error is one line and its exit code; a bug keeps
-    its traceback and exits with 70.
+    """The whole program: a user's error is one line and its exit code; a bug keeps its traceback
+    and exits with 70.
     """
     try:
         app()

@@ -1,10 +1,10 @@
-"""What a Program sends, as formulas: bytes each way of every kind of step in its
-number of elements n and its widths.
+"""What a Program sends, as formulas: bytes each way of every kind of step in its number of elements
+n and its widths.
 
-`formulas` evaluates the calls that runtime/cost/traffic declares on symbols, and makes
-one row per kind of step, widths and digit plan; substituting every step's sizes and
-adding up gives the declared costs to the byte (a test holds that). `readable` leaves out
-the rounding up to whole bytes.
+`formulas` evaluates the calls that runtime/cost/traffic declares on symbols, and makes one row
+per kind of step, widths and digit plan; substituting every step's sizes and adding up gives
+the declared costs to the byte (a test holds that). `readable` leaves out the rounding up to
+whole bytes.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ Sizes = Mapping[sympy.Symbol, int]
 
 @dataclass
 class Formula:
-    """One row: the cost in symbols, and the sizes of everything in
-    the Program that it stands for.
+    """One row: the cost in symbols, and the sizes of everything in the Program that it
+    stands for.
     """
 
     kind: str

@@ -1,5 +1,5 @@
-"""What a unit of local work takes on a machine: the figures that predicted times are
-made of, and where they are kept.
+"""What a unit of local work takes on a machine: the figures that predicted times are made of, and
+where they are kept.
 
 The figures are those of the table of prices (protocols/prices). `moiety calibrate-machine` measures
 them (runtime/measure); where nobody has, the reference machine's column of that table stands in.

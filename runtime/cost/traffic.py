@@ -1,8 +1,8 @@
 """What a Program costs on the wire, from its public numbers alone, before anything runs.
 
-The formulas are the protocols' own declarations (the algebra: protocols/cost); a test
-holds their sum equal to what two parties meter. Beside bytes and flights they name the local work,
-from which runtime/cost/clock makes seconds.
+The formulas are the protocols' own declarations (the algebra: protocols/cost); a test holds their
+sum equal to what two parties meter. Beside bytes and flights they name the local work, from which
+runtime/cost/clock makes seconds.
 
 What a protocol costs is declared beside it, with `@cost_of` (protocols/cost). Which protocols a
 step calls, and on what sizes, is declared here, once per kind of step, by a function registered
@@ -103,9 +103,9 @@ class Call:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a step's cost depends on besides the step. operand: the step that makes
-    its first operand (an Input: itself). specs: what the homomorphic protocol must
-    know of the Linear steps, by index.
+    """What a step's cost depends on besides the step. operand: the step that makes its first
+    operand (an Input: itself). specs: what the homomorphic protocol must know of the Linear steps,
+    by index.
     """
 
     index: int

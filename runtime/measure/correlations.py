@@ -76,8 +76,8 @@ class _Refills:
 
 
 def silent(bench: Bench) -> None:
-    """Whole refills, both parties in two threads; of the receiver's, what two kernels take alone
-    is apart, because it is done at other times.
+    """Whole refills, both parties in two threads; of the receiver's, what two kernels take alone is
+    apart, because it is done at other times.
     """
     sender, receiver = _refills(bench)
     thread = threading.Thread(target=sender.run)

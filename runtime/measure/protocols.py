@@ -55,8 +55,8 @@ class Whole:
 
 
 def protocols(bench: Bench) -> None:
-    """Raises the figures that kernels have given so far, and takes those of a message and of a
-    layer.
+    """Raises the figures that kernels have given so far, and takes those of a message and of
+    a layer.
     """
     bench.figures["layer"] = 0.0
     _message(bench)

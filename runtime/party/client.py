@@ -124,8 +124,8 @@ class Connection:
     def infer_batch(
         self, tensors: Sequence[F32]
     ) -> tuple[list[list[Revealed]], RunCost, handshake.Served]:
-        """The outputs for each of several tensors in one run; this side's cost
-        of the run, and the server's.
+        """The outputs for each of several tensors in one run; this side's cost of the run, and
+        the server's.
         """
         with peer_errors():
             begin = handshake.Begin(index=self._index, images=len(tensors))

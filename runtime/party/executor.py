@@ -172,8 +172,8 @@ def _adopt(layers: dict[int, ServerLinear], kept: dict[int, U32], file: HintFile
 
 @dataclass
 class ClientExecutor:
-    """The hospital's side. Raises `BadPlan` when a layer of the vendor's Program would
-    not be secure or not decrypt.
+    """The hospital's side. Raises `BadPlan` when a layer of the vendor's Program would not be
+    secure or not decrypt.
     """
 
     program: Program

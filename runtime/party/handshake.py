@@ -67,8 +67,8 @@ class Hello(Message, frozen=True, tag="hello", kw_only=True):
 
 
 class Waiting(Message, frozen=True, tag="waiting", kw_only=True):
-    """It is not this client's turn yet: `ahead` others come first, or with 0
-    the server is still preparing.
+    """It is not this client's turn yet: `ahead` others come first, or with 0 the server is
+    still preparing.
     """
 
     ahead: int
@@ -88,8 +88,8 @@ class Begin(Message, frozen=True, tag="begin", kw_only=True):
 
 
 class Served(Message, frozen=True, tag="served", kw_only=True):
-    """The server's cost of one run: wall and CPU seconds, and the peak
-    resident bytes of its process so far.
+    """The server's cost of one run: wall and CPU seconds, and the peak resident bytes of its
+    process so far.
     """
 
     seconds: float
@@ -101,8 +101,8 @@ Reason = Literal["mismatch", "busy", "stopping", "failed"]
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
-    """The body of an ERROR frame: why the sender ends the connection,
-    in words for the peer's user.
+    """The body of an ERROR frame: why the sender ends the connection, in words for the
+    peer's user.
     """
 
     reason: Reason
@@ -126,8 +126,8 @@ def package_version() -> str:
 def hello(
     role: Role, program: Program, ot: str = "auto", batches: Mapping[int, str] | None = None
 ) -> Hello:
-    """This side's Hello; `ot` is the generator of correlations that it asks
-    for, `batches` a server's offer.
+    """This side's Hello; `ot` is the generator of correlations that it asks for, `batches` a
+    server's offer.
     """
     return Hello(
         protocol=PROTOCOL,
@@ -144,8 +144,8 @@ def hello(
 
 
 def compare(ours: Hello, theirs: Hello) -> None:
-    """Raises `PeerMismatch` that names the first field in which the two sides must agree and do
-    not.
+    """Raises `PeerMismatch` that names the first field in which the two sides must agree and
+    do not.
     """
     if theirs.role == ours.role:
         raise PeerMismatch(
@@ -216,8 +216,8 @@ def send(channel: TcpChannel, message: Message) -> None:
 
 
 def receive(channel: TcpChannel, *expected: type[_M]) -> _M:
-    """The next message, one of the `expected` kinds. Raises what the peer
-    refused with, or `NetworkFailure`.
+    """The next message, one of the `expected` kinds. Raises what the peer refused with,
+    or `NetworkFailure`.
     """
     try:
         payload = channel.receive_message()

@@ -32,8 +32,8 @@ VERSION = "1"
 
 @dataclass(frozen=True)
 class HintFile:
-    """One file of hints, and what it must belong to: digests of the Program, the
-    weights file and the layouts.
+    """One file of hints, and what it must belong to: digests of the Program, the weights file and
+    the layouts.
     """
 
     path: Path
@@ -43,8 +43,8 @@ class HintFile:
 
     @classmethod
     def beside(cls, weights: Path, program: str, layout: str, images: int) -> HintFile:
-        """The hints of the Weights in the file `weights`, which is read for its
-        digest. Raises `BadArtifact`.
+        """The hints of the Weights in the file `weights`, which is read for its digest.
+        Raises `BadArtifact`.
         """
         name = "hints.safetensors" if images == 1 else f"hints-{images}.safetensors"
         try:
@@ -57,8 +57,8 @@ class HintFile:
         return cls(weights.with_name(name), program, digest, layout)
 
     def load(self) -> dict[int, U32] | None:
-        """Step index -> hint; None, and a line in the log unless there is no
-        file, if they are not to be had.
+        """Step index -> hint; None, and a line in the log unless there is no file, if they are not
+        to be had.
         """
         if not self.path.exists():
             return None
@@ -75,8 +75,8 @@ class HintFile:
         log.warning("%s is not used, the hints are computed again: %s", self.path, why)
 
     def save(self, hints: Mapping[int, U32]) -> None:
-        """Writes atomically; a failure (a full disk, a folder that is read-only) is
-        logged and costs nothing else.
+        """Writes atomically; a failure (a full disk, a folder that is read-only) is logged and
+        costs nothing else.
         """
         tensors = {f"hint.{index}": np.ascontiguousarray(hint) for index, hint in hints.items()}
         try:

@@ -109,8 +109,8 @@ class Server:
         options: ServerOptions = ServerOptions(),
         batches: tuple[int, ...] = (1,),
     ) -> Server:
-        """For clients who run as many images together as one of
-        `batches`. Raises as ServerExecutor.
+        """For clients who run as many images together as one of `batches`. Raises as
+        ServerExecutor.
         """
         return cls(ServerExecutor(program, weights, batches), listener, options)
 
@@ -172,8 +172,8 @@ class Server:
             return channel
 
     def _tell_places(self) -> None:
-        """Tell all who wait how many are ahead, and forget those who
-        have gone. With the lock held.
+        """Tell all who wait how many are ahead, and forget those who have gone. With the
+        lock held.
         """
         for channel in list(self._queue):
             try:
@@ -296,8 +296,8 @@ class Server:
             self._serving = False
 
     def _runs(self, channel: TcpChannel) -> Iterator[RunCost]:
-        """Opens the session and runs images until the client says goodbye; yields each run's
-        cost.
+        """Opens the session and runs images until the client says goodbye; yields each
+        run's cost.
         """
         handshake.send(channel, handshake.Ready())
         session = self._open_session(channel)

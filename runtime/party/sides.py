@@ -23,8 +23,8 @@ from moiety.protocols.session import Session
 from moiety.runtime.program import Input, Output, Program
 
 Share = npt.NDArray[Any]
-"""One party's share of a value: ring elements (uint64), or what Gates makes, XOR-shared bits
-(uint8).
+"""One party's share of a value: ring elements (uint64), or what Gates makes, XOR-shared
+bits (uint8).
 """
 Secrets = Mapping[str, npt.NDArray[Any]]
 """Of one step, role -> tensor; at the client there are none."""

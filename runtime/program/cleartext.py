@@ -59,8 +59,8 @@ class CleartextExecutor:
     def run_integers(
         self, image: npt.ArrayLike, trace: Callable[[int, I64], None] | None = None
     ) -> dict[int, I64]:
-        """Output step index -> signed integers. `trace(step, values)` is
-        called after every step, if given.
+        """Output step index -> signed integers. `trace(step, values)` is called after every step,
+        if given.
         """
         x = np.asarray(image, np.float64)
         quantised = self.program.input.quantise(x)

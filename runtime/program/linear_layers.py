@@ -44,16 +44,16 @@ def _together(spec: LinearSpec, images: int) -> LinearSpec:
 
 
 def layout_digest(specs: Mapping[int, LinearSpec]) -> str:
-    """SHA-256, hexadecimal, of all that the two parties must agree on about the linear layers of a
-    run.
+    """SHA-256, hexadecimal, of all that the two parties must agree on about the linear layers of
+    a run.
     """
     agreed = [(index, _flat_record(spec)) for index, spec in specs.items()]
     return hashlib.sha256(msgspec.json.encode(agreed)).hexdigest()
 
 
 def _flat_record(spec: LinearSpec) -> dict[str, Any]:
-    """What the digest is over, in this order: the handshake compares it, so it is part of the wire
-    format.
+    """What the digest is over, in this order: the handshake compares it, so it is part of the
+    wire format.
     """
     geometry = asdict(spec.geometry)
     images = geometry.pop("images")

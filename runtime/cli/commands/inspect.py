@@ -1,5 +1,5 @@
-"""Show a Program: its layers and widths, RLWE parameters, what it costs on the wire, and what
-it discloses about the weights.
+"""Show a Program: its layers and widths, RLWE parameters, what it costs on the wire, and what it
+discloses about the weights.
 
 All of it is public. `up` is hospital to vendor. A flight is a maximal run of messages in one
 direction. Bytes and flights of --cost are exact; seconds are a prediction from figures that

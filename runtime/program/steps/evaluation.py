@@ -39,8 +39,8 @@ class Evaluation:
         return self.rng
 
     def fit(self, x: I64, bits: int) -> I64:
-        """x modulo 2^bits, signed; counts what does not fit. The usual case,
-        everything fits, copies nothing.
+        """x modulo 2^bits, signed; counts what does not fit. The usual case, everything fits,
+        copies nothing.
         """
         half = 1 << (bits - 1)
         if self.unreduced or bits == 64 or (x.min() >= -half and x.max() < half):
