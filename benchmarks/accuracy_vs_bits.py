@@ -53,8 +53,8 @@ from moiety.protocols.errors import BadInput, BadPlan
 from moiety.runtime.cost import traffic
 from moiety.runtime.intake import pictures
 from moiety.runtime.program import Preprocessing, Program
+from moiety.runtime.program.artifacts import load_vendor
 from moiety.runtime.program.cleartext import CleartextExecutor
-from moiety.runtime.program.folder import load_vendor
 
 CHUNK = 8
 """Images per unit of work."""

@@ -30,7 +30,7 @@ from moiety.protocols.session import Session
 from moiety.runtime.cost import traffic
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
 from moiety.runtime.program import Program
-from moiety.runtime.program.folder import WEIGHTS, load_program, load_vendor
+from moiety.runtime.program.artifacts import WEIGHTS, load_program, load_vendor
 
 MAKER = "benchmarks.batches:make"
 
@@ -85,7 +85,7 @@ def make(session: Session, folder: Path, count: int, seed: int) -> Callable[[], 
 def declared(program: Program, count: int, generator: Mixed) -> Row:
     """Bytes up, down and flights of one run, from a session's state of the generators on."""
     wire = traffic.run_cost(program, count).on(generator)
-    return {"up": wire.up, "down": wire.down, "flights": wire.rounds}
+    return {"up": wire.up, "down": wire.down, "flights": len(wire.flights)}
 
 
 def measure(program: Program, options: argparse.Namespace, count: int) -> list[Row]:

@@ -85,11 +85,11 @@ def table() -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     for name, formula in PROTOCOLS.items():
         up, down, cost = per_element(formula)
-        flights = f"{cost.rounds} ({cost.flights})" if cost.flights else "0"
+        flights = f"{len(cost.flights)} ({cost.flights})" if cost.flights else "0"
         yield f"| {name} | {up} | {down} | {up + down} | {silent(formula):.0f} | {flights} |"
     setup = open_session_cost()
     sides = " | ".join(f"{nbytes} bytes" for nbytes in (setup.up, setup.down, setup.total))
-    yield f"| set-up, once per connection | {sides} | | {setup.rounds} ({setup.flights}) |"
+    yield f"| set-up, once per connection | {sides} | | {len(setup.flights)} ({setup.flights}) |"
 
 
 def parser() -> argparse.ArgumentParser:

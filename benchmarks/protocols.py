@@ -158,8 +158,8 @@ def verify_traffic(case: Case, call: Call, declared: Wire) -> None:
         f"{declared.down}",
     )
     harness.require(
-        call.client.flights == declared.rounds,
-        f"{case.name}: {call.client.flights} flights, declared are {declared.rounds}",
+        call.client.flights == len(declared.flights),
+        f"{case.name}: {call.client.flights} flights, declared are {len(declared.flights)}",
     )
 
 

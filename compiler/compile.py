@@ -32,7 +32,7 @@ from moiety.compiler.planning.responses import IMAGES, measure_responses
 from moiety.compiler.planning.search.searched_plan import searched_plan
 from moiety.protocols.errors import BadInput
 from moiety.runtime.program import Preprocessing, Program, write_atomically
-from moiety.runtime.program.folder import PROGRAM, PUBLIC, WEIGHTS
+from moiety.runtime.program.artifacts import PROGRAM, PUBLIC, WEIGHTS
 from moiety.runtime.program.weights import Weights
 
 REPORT = "plan.json"

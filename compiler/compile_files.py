@@ -25,7 +25,7 @@ from moiety.runtime.cli import ui
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.intake import pictures
 from moiety.runtime.program import Preprocessing, Program, picture_shape
-from moiety.runtime.program.folder import PUBLIC, WEIGHTS
+from moiety.runtime.program.artifacts import PUBLIC, WEIGHTS
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from moiety.runtime.cli import ui
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.intake import pictures
 from moiety.runtime.program import Program
+from moiety.runtime.program.artifacts import load_vendor
 from moiety.runtime.program.cleartext import CleartextExecutor
-from moiety.runtime.program.folder import load_vendor
 
 COLUMNS = ("image", "output", "largest", "fixed point")
 COMPARED = ("float", "max |difference|")

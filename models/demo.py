@@ -24,8 +24,8 @@ from moiety.runtime.cli import ui
 from moiety.runtime.intake import pictures
 from moiety.runtime.party.results import ImageResult, Results
 from moiety.runtime.program import Output, Program, Rounding
+from moiety.runtime.program.artifacts import WEIGHTS, load_vendor
 from moiety.runtime.program.cleartext import CleartextExecutor
-from moiety.runtime.program.folder import WEIGHTS, load_vendor
 from moiety.runtime.program.weights import Weights
 
 

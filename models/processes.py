@@ -14,7 +14,7 @@ import msgspec
 
 from moiety.protocols.errors import NetworkFailure
 from moiety.runtime.party.results import Results
-from moiety.runtime.program.folder import PUBLIC
+from moiety.runtime.program.artifacts import PUBLIC
 
 MOIETY = (sys.executable, "-m", "moiety.runtime.cli")
 """How the command begins; the same interpreter, whatever the PATH says."""

@@ -30,9 +30,11 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Loaded when asked for: the compiler imports arithmetic from here, and
-    no public-key library with it.
-    """
+    """Loaded when asked for: who imports arithmetic from here loads no public-key library."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

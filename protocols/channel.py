@@ -1,8 +1,8 @@
 """What a protocol sees of the network: bytes to and from one peer, in order. Sockets are
 in runtime/party/transport.py.
 
-A protocol always knows how many bytes come next, so `recv` takes a length and there
-is no per-message header here.
+A protocol always knows how many bytes come next, so `recv` takes a length and there is no
+per-message header here.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from moiety.protocols.arrays import U8
 
 @dataclass
 class Traffic:
-    """Bytes sent and received under one label, and the flights
-    (maximal runs in one direction) seen.
+    """Bytes sent and received under one label, and the flights (maximal runs in one
+    direction) seen.
     """
 
     sent: int = 0
@@ -31,8 +31,8 @@ class Traffic:
 
 @dataclass
 class Meter:
-    """Counts per label; `flights` counts changes of direction plus the first message, over
-    the whole life of the channel.
+    """Counts per label; `flights` counts changes of direction plus the first message, over the
+    whole life of the channel.
     """
 
     by_label: dict[str, Traffic] = field(default_factory=dict)
@@ -59,8 +59,8 @@ class Meter:
 
 
 class Channel(ABC):
-    """One peer. `send` may buffer and must not block on the peer's reading; `recv`
-    flushes what was sent and blocks.
+    """One peer. `send` may buffer and must not block on the peer's reading; `recv` flushes what was
+    sent and blocks.
     """
 
     def __init__(self) -> None:
@@ -73,8 +73,8 @@ class Channel(ABC):
     def _read(self, nbytes: int) -> bytes | bytearray | memoryview: ...
 
     def send(self, data: bytes | bytearray | memoryview | npt.NDArray[np.generic]) -> None:
-        """Queue `data`; arrays go as their C-order bytes. The caller must not change
-        a mutable buffer afterwards.
+        """Queue `data`; arrays go as their C-order bytes. The caller must not change a mutable
+        buffer afterwards.
         """
         view = np.ascontiguousarray(data).data if isinstance(data, np.ndarray) else memoryview(data)
         if view.nbytes:
@@ -82,8 +82,8 @@ class Channel(ABC):
             self._write(view.cast("B"))
 
     def recv(self, nbytes: int) -> U8:
-        """Exactly `nbytes` from the peer as uint8 `(nbytes,)`. Raises
-        `NetworkFailure` when the peer is gone.
+        """Exactly `nbytes` from the peer as uint8 `(nbytes,)`. Raises `NetworkFailure` when the
+        peer is gone.
         """
         if nbytes == 0:
             return np.zeros(0, np.uint8)

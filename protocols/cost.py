@@ -41,17 +41,15 @@ def packed(n: Size, bits: Size) -> Size:
 
 
 def correction_bytes(n: Size, k: int) -> Size:
-    """Bytes of SoftSpoken corrections for n correlations of width k:
-    31*k bits each, in blocks of 128.
+    """Bytes of SoftSpoken corrections for n correlations of width k: 31*k bits each, in
+    blocks of 128.
     """
     return 31 * k * 16 * _ceil(n, BATCH)
 
 
 @dataclass(frozen=True)
 class Work:
-    """`amount` units of local work of the kind `figure`
-    (runtime/cost/machine.FIGURES says what a unit is).
-    """
+    """`amount` units of local work of the kind `figure` (prices.FIGURES says what a unit is)."""
 
     figure: str
     amount: Size
@@ -62,8 +60,8 @@ Works = tuple[Work, ...]
 
 @dataclass(frozen=True)
 class Send:
-    """`sender` sends bytes: after the work `made`, and the peer does the
-    work `read` when they are there.
+    """`sender` sends bytes: after the work `made`, and the peer does the work `read` when they
+    are there.
     """
 
     sender: Party
@@ -116,11 +114,6 @@ class Wire:
     up: Size
     down: Size
     flights: str
-
-    @property
-    def rounds(self) -> int:
-        """Number of flights."""
-        return len(self.flights)
 
     @property
     def total(self) -> Size:
@@ -177,10 +170,6 @@ class Cost:
         return self.on(SoftSpoken()).flights
 
     @property
-    def rounds(self) -> int:
-        return self.on(SoftSpoken()).rounds
-
-    @property
     def total(self) -> Size:
         return self.on(SoftSpoken()).total
 
@@ -197,8 +186,8 @@ _declared: dict[Interactive, Callable[..., Cost]] = {}
 
 
 def cost_of(*protocols: Interactive) -> Callable[[Formula], Formula]:
-    """Marks a formula as what these protocols (the two sides of one, or several that cost the
-    same) send, draw and compute.
+    """Marks a formula as what these protocols (the two sides of one, or several that cost the same)
+    send, draw and compute.
     """
 
     def declare(formula: Formula) -> Formula:

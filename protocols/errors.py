@@ -1,14 +1,13 @@
 """The one exception tree of Moiety.
 
 MoietyError
-├── BadModel           the ONNX file cannot be compiled
-├── BadPlan            no plan meets the options given
-├── BadInput           an image, a folder, a file or an option of the user's
-│   └── BadArtifact    a Program, Weights or calibration file that is damaged, foreign or of
-│                      another version
-├── PeerMismatch       the two sides do not run the same Program, version or parameters
-├── NetworkFailure     connection refused, lost, timed out, or garbage on it
-└── ContractViolation  a bug: an internal precondition does not hold
+├── BadModel
+├── BadPlan
+├── BadInput
+│   └── BadArtifact
+├── PeerMismatch
+├── NetworkFailure
+└── ContractViolation
 
 Everything but ContractViolation is a user's matter: the command line prints its message without a
 traceback and exits with `exit_code`.
@@ -16,34 +15,48 @@ traceback and exits with `exit_code`.
 
 
 class MoietyError(Exception):
-    """What every error of the package is; `exit_code` is the command line's."""
+    """Everything that Moiety raises on purpose. `exit_code`: of the command that ends by it."""
 
     exit_code = 1
 
 
 class BadModel(MoietyError):
+    """The ONNX file cannot be compiled."""
+
     exit_code = 3
 
 
 class BadPlan(MoietyError):
+    """No plan meets the options given, or a plan is not secure or does not decrypt."""
+
     exit_code = 4
 
 
 class BadInput(MoietyError):
+    """An image, a folder, a file or an option of the user's."""
+
     exit_code = 5
 
 
 class BadArtifact(BadInput):
+    """A Program, Weights or calibration file that is damaged, foreign or of another version."""
+
     exit_code = 6
 
 
 class PeerMismatch(MoietyError):
+    """The two sides do not run the same Program, version or parameters."""
+
     exit_code = 7
 
 
 class NetworkFailure(MoietyError):
+    """The connection was refused or lost, timed out, or has garbage on it."""
+
     exit_code = 8
 
 
 class ContractViolation(MoietyError):
+    """A bug: an internal precondition does not hold."""
+
     exit_code = 70

@@ -1,5 +1,5 @@
-"""Networks: how fast the line between two parties is, and the classes of it
-that a Program is planned for.
+"""Networks: how fast the line between two parties is, and the classes of it that a Program is
+planned for.
 
 One type for what a user names (`--network lan`), what the client measures, what predicted times are
 made for and what comparisons are cut into digits for.
@@ -63,7 +63,7 @@ _RATES = {"kbit/s": 1e3, "Mbit/s": 1e6, "Gbit/s": 1e9}
 
 
 def parse_network(text: str) -> Network:
-    """`fast`, `lan`, `wan`, `loopback`, or `RTT,BANDWIDTH` as in `20ms,1Gbit`. Raises `BadInput`."""
+    """`fast`, `lan`, `wan`, `loopback`, or RTT,BANDWIDTH as in `20ms,1Gbit`. Raises `BadInput`."""
     if text in _WORDS:
         return _WORDS[text]
     first, comma, second = text.replace(" ", "").partition(",")

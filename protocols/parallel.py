@@ -1,5 +1,5 @@
-"""One party's threads: ranges of a large kernel call run side by side, because the
-kernels release the interpreter lock.
+"""One party's threads: ranges of a large kernel call run side by side, because the kernels release
+the interpreter lock.
 
 Ranges are cut at multiples of 64 elements, where every packed message is whole in bytes: what goes
 over the wire does not depend on the number of threads. Nothing here knows the other party.
@@ -31,8 +31,8 @@ is computed, and the peer opens it meanwhile.
 
 @dataclass
 class Workers:
-    """`threads` threads; with one, everything runs in the caller's. Close it,
-    or use it as a context manager.
+    """`threads` threads; with one, everything runs in the caller's. Close it, or use it as a
+    context manager.
     """
 
     threads: int = 1

@@ -14,8 +14,8 @@ BLOCK = 16
 
 
 class Prg:
-    """A stream of pseudo-random bytes. Every call consumes fresh
-    blocks; a stream is never rewound.
+    """A stream of pseudo-random bytes. Every call consumes fresh blocks; a stream is
+    never rewound.
     """
 
     def __init__(self, seed: bytes) -> None:
@@ -33,8 +33,8 @@ class Prg:
         """`n` bytes as uint8 `(n,)`."""
         if n == 0:
             return np.zeros(0, np.uint8)
-        # Taken before they are made: an exception in between must not leave
-        # the next call the same blocks.
+        # Taken before they are made: an exception in between must not leave the next call the same
+        # blocks.
         start = self._counter
         self._counter += -(-n // BLOCK)
         return kernels.aes_ctr(self._key, start, n)

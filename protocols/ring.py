@@ -1,5 +1,5 @@
-"""Arithmetic modulo 2^bits on uint64 arrays. Elements are always kept reduced: `0
-<= v < 2^bits`, 1 <= bits <= 64.
+"""Arithmetic modulo 2^bits on uint64 arrays. Elements are always kept reduced:
+`0 <= v < 2^bits`, 1 <= bits <= 64.
 """
 
 from __future__ import annotations

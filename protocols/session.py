@@ -1,5 +1,5 @@
-"""The explicit context of a run: role, channel, randomness, correlations, keys.
-Nothing here keeps module state.
+"""The explicit context of a run: role, channel, randomness, correlations, keys. Nothing here keeps
+module state.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class Role(IntEnum):
 class Session:
     """One party's side of one connection. Made by `setup.open_session`.
 
-    `sender` and `receiver` are the two directions of oblivious transfer this party takes part
-    in: the server's `sender` is paired with the client's `receiver` (direction server -> client)
-    and the other way round. `network` is the class of networks that comparisons are cut into
-    digits for: public, the same at both parties. `workers` are this party's threads; the peer
-    need not have as many. Of the keys of the current query, a client holds the `secret_keys`, a
-    server its copies of the `public_keys`.
+    `sender` and `receiver` are the two directions of oblivious transfer this party takes part in:
+    the server's `sender` is paired with the client's `receiver` (direction server -> client) and
+    the other way round. `network` is the class of networks that comparisons are cut into digits
+    for: public, the same at both parties. `workers` are this party's threads; the peer need not
+    have as many. Of the keys of the current query, a client holds the `secret_keys`, a server its
+    copies of the `public_keys`.
     """
 
     role: Role

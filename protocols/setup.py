@@ -1,11 +1,12 @@
 """Opening a session: base transfers and punctured trees, in both directions.
 
 Functionality: both directions of transfer get a fresh delta, known to the direction's sender alone,
-and the trees that SoftSpoken expands (protocols/ot/base, protocols/ot/softspoken). Nothing else is
-learned; semi-honest, and invalid group elements are refused.
+and the trees that SoftSpoken expands (ot/base_ot, ot/softspoken). Nothing else is learned;
+semi-honest, and invalid group elements are refused.
 
-Three flights, S C S. The server's `delta` (direction server -> client) is fixed by its base
-transfer choices in flight 1, the client's in flight 2; each is answered in the next flight.
+Three flights, S C S, 12320 bytes each way. The server's `delta` (direction server -> client) is
+fixed by its base transfer choices in flight 1, the client's in flight 2; each is answered in the
+next flight.
 """
 
 from __future__ import annotations
@@ -14,10 +15,19 @@ from moiety.protocols.arrays import U8
 from moiety.protocols.channel import Channel
 from moiety.protocols.cost import Cost, cost_of
 from moiety.protocols.network import LAN, Network
-from moiety.protocols.ot import base as base_ot
-from moiety.protocols.ot import softspoken as ss
+from moiety.protocols.ot import base_ot
 from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.protocols.ot.mixed import mixed_receiver, mixed_sender
+from moiety.protocols.ot.softspoken import (
+    PUNCTURE_BYTES,
+    TRANSFERS,
+    TREES,
+    SoftSpokenReceiver,
+    SoftSpokenSender,
+    delta_bits,
+    full_trees,
+    punctured_trees,
+)
 from moiety.protocols.ot.transfers import TransferReceiver, TransferSender
 from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
@@ -63,33 +73,36 @@ def open_session(
 @cost_of(open_session)
 def open_session_cost() -> Cost:
     """The base transfers of each direction, and the trees that come with their answer."""
-    opening = base_ot.receiver_bytes(ss.TRANSFERS)
-    answer = base_ot.SENDER_BYTES + ss.PUNCTURE_BYTES
+    opening = base_ot.receiver_bytes(TRANSFERS)
+    answer = base_ot.SENDER_BYTES + PUNCTURE_BYTES
     return Cost.of(("S", opening), ("C", answer + opening), ("S", answer))
 
 
 def _puncture(tag: bytes, channel: Channel, prg: Prg) -> tuple[base_ot.BaseReceiver, U8]:
+    """The coming transfer sender asks for all leaves but delta's: it is the base transfers'
+    receiver. Returns what finishes them, and delta uint8 `(16,)`.
+    """
     delta = prg.bytes(16)
-    start = base_ot.BaseReceiver.start(tag, 1 - ss.delta_bits(delta).reshape(-1), prg)
+    start = base_ot.BaseReceiver.start(tag, 1 - delta_bits(delta).reshape(-1), prg)
     channel.send(start.message)
     return start, delta
 
 
 def _punctured(
     start: base_ot.BaseReceiver, delta: U8, channel: Channel, workers: Workers
-) -> ss.SoftSpokenSender:
+) -> SoftSpokenSender:
+    """It takes the answer, and has its generator."""
     answer = channel.recv(base_ot.SENDER_BYTES).tobytes()
-    message = channel.recv(ss.PUNCTURE_BYTES).tobytes()
-    return ss.SoftSpokenSender(
-        channel, ss.punctured_trees(delta, message, start.finish(answer)), delta, workers
-    )
+    message = channel.recv(PUNCTURE_BYTES).tobytes()
+    leaves = punctured_trees(delta, message, start.finish(answer))
+    return SoftSpokenSender(channel, leaves, delta, workers)
 
 
-def _grow(tag: bytes, channel: Channel, prg: Prg, workers: Workers) -> ss.SoftSpokenReceiver:
-    answer, keys = base_ot.send(
-        tag, channel.recv(base_ot.receiver_bytes(ss.TRANSFERS)).tobytes(), prg
-    )
-    message, leaves = ss.full_trees(prg.bytes(16 * ss.TREES).reshape(ss.TREES, 16), keys)
+def _grow(tag: bytes, channel: Channel, prg: Prg, workers: Workers) -> SoftSpokenReceiver:
+    """The coming transfer receiver grows whole trees, and answers as the base transfers' sender."""
+    asked = channel.recv(base_ot.receiver_bytes(TRANSFERS)).tobytes()
+    answer, keys = base_ot.send(tag, asked, prg)
+    message, leaves = full_trees(prg.bytes(16 * TREES).reshape(TREES, 16), keys)
     channel.send(answer)
     channel.send(message)
-    return ss.SoftSpokenReceiver(channel, leaves, workers)
+    return SoftSpokenReceiver(channel, leaves, workers)

@@ -16,17 +16,6 @@ if TYPE_CHECKING:
     from moiety.runtime.program.cleartext import CleartextExecutor
     from moiety.runtime.program.weights import Weights
 
-_HOMES = {
-    "CleartextExecutor": "program.cleartext",
-    "Client": "party.client",
-    "Listener": "party.endpoints",
-    "Program": "program",
-    "Server": "party.server",
-    "ServerOptions": "party.server",
-    "Weights": "program.weights",
-    "connect": "party.endpoints",
-}
-
 __all__ = [
     "CleartextExecutor",
     "Client",
@@ -38,13 +27,23 @@ __all__ = [
     "connect",
 ]
 
+_HOMES = {
+    "CleartextExecutor": "program.cleartext",
+    "Client": "party.client",
+    "Listener": "party.endpoints",
+    "Program": "program",
+    "Server": "party.server",
+    "ServerOptions": "party.server",
+    "Weights": "program.weights",
+    "connect": "party.endpoints",
+}
+
 
 def __getattr__(name: str) -> object:
+    """Loaded when asked for: who imports one room loads none of the others."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from benchmarks.support.harness import Row
 from moiety.protocols.cost import Cost
-from moiety.protocols.ot.generators import NEVER_SILENT, Mixed
-from moiety.runtime.party.generators import ALWAYS_SILENT
+from moiety.protocols.ot.generators import ALWAYS_SILENT, NEVER_SILENT, Mixed
 
 OT = {"softspoken": NEVER_SILENT, "mixed": 4, "silent": ALWAYS_SILENT}
 """Name -> smallest choice that takes silent correlations; `mixed` is what `auto` takes on
@@ -22,5 +21,5 @@ def declared_bytes(cost: Cost) -> Row:
         "bytes_total": mixed.total,
         "bytes_total_softspoken": cost.on(Mixed(OT["softspoken"])).total,
         "bytes_total_silent": cost.on(Mixed(OT["silent"])).total,
-        "rounds": mixed.rounds,
+        "rounds": len(mixed.flights),
     }

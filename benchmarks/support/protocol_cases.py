@@ -25,17 +25,12 @@ from moiety.protocols.compare.truncate import (
 )
 from moiety.protocols.cost import Cost, Draw
 from moiety.protocols.linear.client import linear_client, new_query_client
-from moiety.protocols.linear.layout import (
-    Geometry,
-    LinearSpec,
-    download_bytes,
-    query_bytes,
-    upload_bytes,
-)
+from moiety.protocols.linear.layout import Geometry
 from moiety.protocols.linear.parameters import Masking
 from moiety.protocols.linear.planner import plan_linear
 from moiety.protocols.linear.rlwe import SEED_BYTES
 from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
+from moiety.protocols.linear.spec import LinearSpec, download_bytes, query_bytes, upload_bytes
 from moiety.protocols.session import Session
 
 Shape = tuple[int, ...]

@@ -15,9 +15,9 @@ from pathlib import Path
 from benchmarks.support.harness import PeakMemory, pin
 from moiety.models.processes import MOIETY, ended, listening, read_results
 from moiety.protocols.errors import NetworkFailure
-from moiety.runtime.party.generators import Ot
+from moiety.runtime.party.generator_choice import Ot
 from moiety.runtime.party.results import Results
-from moiety.runtime.program.folder import PUBLIC
+from moiety.runtime.program.artifacts import PUBLIC
 
 PARTIES = ("server", "client")
 

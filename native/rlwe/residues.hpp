@@ -35,7 +35,7 @@ void add_mod(const u32* x, const u32* y, std::size_t n, u32 p, u32* __restrict o
   for (std::size_t i = 0; i < n; i++) out[i] = less(x[i] + y[i], p);
 }
 
-void lift_small(const std::int8_t* values, std::size_t n, u32 p, u32* __restrict out) {
+void lift_small(const i8* values, std::size_t n, u32 p, u32* __restrict out) {
   for (std::size_t i = 0; i < n; i++) {
     const std::int32_t v = values[i];
     out[i] = static_cast<u32>(v) + (p & static_cast<u32>(v >> 31));

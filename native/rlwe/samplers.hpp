@@ -23,25 +23,25 @@ struct SamplerKernels {
 #if defined(MOIETY_LOOPS)
 namespace {
 
-void sample_ternary(const u64* words, std::size_t n, std::int8_t* __restrict out) {
+void sample_ternary(const u64* words, std::size_t n, i8* __restrict out) {
   constexpr u64 kLow = 0xffffffffu;
   for (std::size_t i = 0; i < n; i++) {
     u64 high = words[i] >> 32, low = words[i] & kLow;
     for (std::size_t trit = 0; trit < 4; trit++) {
       low *= 3;
       high = high * 3 + (low >> 32);
-      out[4 * i + trit] = static_cast<std::int8_t>(static_cast<int>(high >> 32) - 1);
+      out[4 * i + trit] = static_cast<i8>(static_cast<int>(high >> 32) - 1);
       high &= kLow;
       low &= kLow;
     }
   }
 }
 
-void sample_binomial(const u64* words, std::size_t n, std::int8_t* __restrict out) {
+void sample_binomial(const u64* words, std::size_t n, i8* __restrict out) {
   constexpr u64 kOnes = (1u << 21) - 1;
   for (std::size_t i = 0; i < n; i++) {
-    out[i] = static_cast<std::int8_t>(std::popcount(words[i] & kOnes) -
-                                      std::popcount((words[i] >> 21) & kOnes));
+    out[i] =
+        static_cast<i8>(std::popcount(words[i] & kOnes) - std::popcount((words[i] >> 21) & kOnes));
   }
 }
 

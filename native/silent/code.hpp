@@ -33,8 +33,8 @@ struct CodeKernels {
 #if defined(MOIETY_LOOPS)
 namespace {
 
-constexpr std::size_t kGroupRows =
-    16;  // outputs whose entries are interleaved: word 16*j + r is term j of output r
+// Outputs whose entries are interleaved: word 16*j + r is term j of output r.
+constexpr std::size_t kGroupRows = 16;
 constexpr std::size_t kGroupEntries = kGroupRows * kDegree;
 
 // Words of the key stream to entries of the code: word x has position x*size >> 32 and, f being the

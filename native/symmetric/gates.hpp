@@ -37,8 +37,7 @@ struct GateKernels {
 #if defined(MOIETY_LOOPS)
 namespace {
 
-// --- comparisons
-// ----------------------------------------------------------------------------------
+// --- comparisons ---------------------------------------------------------------------------------
 
 // A group's fields to rows of bytes: lt in bit 0, eq in bit 1.
 MOIETY_INLINE void store_answers(const Leaves& leaves, const u64* fields, std::size_t have,
@@ -102,8 +101,7 @@ void leaves_recv(const Lookup& job, const Leaves& leaves, const Receiver& side, 
   with_width(job.k, [&]<int K>() { receive_words<K, Xor>(job, side, room, done); });
 }
 
-// --- tables that are written out
-// ------------------------------------------------------------------
+// --- tables that are written out -----------------------------------------------------------------
 
 constexpr std::size_t kTables = 512;  // elements at once: their tables stay in the first cache
 

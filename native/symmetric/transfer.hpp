@@ -52,8 +52,8 @@ constexpr int kPairs = 4;  // pairs of vectors in flight
 template <int K, class T>
 void sender_pads(const Schedule& key, const u8* w, const Multiples& multiples, u64 tweak, T* pads) {
   constexpr int kSpan = 2 * kB;  // positions of a pair
-  constexpr int kPeriod =
-      (1 << K) > kSpan ? (1 << K) / kSpan : 1;  // pairs until the options repeat
+  // Pairs until the options repeat.
+  constexpr int kPeriod = (1 << K) > kSpan ? (1 << K) / kSpan : 1;
   alignas(64) u8 arranged[kPeriod][2][kVecBytes];
   alignas(64) u8 lanes[kVecBytes] = {};
   for (int p = 0; p < kPeriod; p++) {
@@ -167,8 +167,7 @@ MOIETY_INLINE void receive(Lookup job, Receiver side, Open open) {
   }
 }
 
-// --- fields of any width
-// --------------------------------------------------------------------------
+// --- fields of any width -------------------------------------------------------------------------
 
 struct Xor {
   static u64 add(u64 a, u64 b) { return a ^ b; }

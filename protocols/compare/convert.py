@@ -1,9 +1,10 @@
-"""Boolean to additive shares: the B2A of CrypTFlow2 (CCS 2020), as a lookup in
-place of a correlated transfer.
+"""Boolean to additive shares: the B2A of CrypTFlow2 (CCS 2020), as a lookup in place of a
+correlated transfer.
 
 Functionality: XOR shares of a bit to additive shares of it modulo 2^bits, exact, 1 <= bits <= 64.
-One 1-of-2 transfer, server -> client: the client's choice is its share, entry j is `j ^ server's
-share`. Flights C S: a 1-bit choice, then `bits` bits per element. Nothing leaks.
+One 1-of-2 transfer, server -> client: the client's choice is its share, entry j is
+`j ^ server's share`. Flights C S: per element a correlation of width 1 and a 1-bit choice, then
+`bits` bits. Nothing leaks.
 """
 
 from __future__ import annotations

@@ -29,36 +29,40 @@ class DigitPlan:
     """`digits`: widths, most significant first. `joins`: group sizes per joining round, most
     significant group first.
 
-    A group of two is joined by a lookup on three bits, the least significant group, which needs no
-    eq, by one on two bits or, with three digits, on four. Within a round all lookups share their
-    flights.
+    A group of two is joined by a lookup on three bits, the least significant group, which needs
+    no eq, by one on two bits or, with three digits, on four. Within a round all lookups share
+    their flights.
     """
 
     digits: tuple[int, ...]
     joins: tuple[tuple[int, ...], ...]
 
+
+class Join(NamedTuple):
+    """The lookup that joins a group of `size` neighbours; `last`: the least significant group,
+    which needs no eq.
+    """
+
+    size: int
+    last: bool
+
     @property
-    def lookups(self) -> Iterator[tuple[int, bool]]:
-        """(choice bits, whether it is the last group) of every joining lookup."""
-        for groups in self.joins:
-            yield from _lookups(groups)
+    def width(self) -> int:
+        """Choice bits: eq and lt of all digits but lt of the first (and eq of the last
+        group's lowest).
+        """
+        return 2 * self.size - 1 - self.last
+
+    @property
+    def entry_bits(self) -> int:
+        """lt and, but for the last group, eq."""
+        return 2 - self.last
 
 
-def join_width(size: int, last: bool) -> int:
-    """Choice bits of the lookup that joins a group: eq and lt of all digits but lt of the first
-    (and eq of the last group's lowest).
-    """
-    return 2 * size - 1 - last
-
-
-def _lookups(groups: tuple[int, ...]) -> Iterator[tuple[int, bool]]:
-    """(choice bits, whether it is the last group) of one round's lookups; a group of one takes
-    none.
-    """
-    for index, size in enumerate(groups):
-        last = index == len(groups) - 1
-        if size > 1:
-            yield join_width(size, last), last
+def round_joins(groups: tuple[int, ...]) -> list[Join]:
+    """The lookups of one joining round, most significant group first; a group of one takes none."""
+    joins = [Join(size, index == len(groups) - 1) for index, size in enumerate(groups)]
+    return [join for join in joins if join.size > 1]
 
 
 @lru_cache(maxsize=1 << 14)
@@ -131,16 +135,15 @@ class _Batch:
             work = FORMAT_1[f"shared_transfer_{k}"] + fields * FORMAT_1[f"threshold_{k}"] // 2
         return self.choice(k) + work + ((1 << k) - 1) * fields * self.network.bit
 
-    def join(self, k: int, last: bool) -> int:
-        """One joining lookup of one comparison; its entries hold lt and, above the last group,
-        eq.
-        """
-        sent = ((1 << k) - 1) * (2 - last) * self.network.bit
+    def join(self, join: Join) -> int:
+        """One joining lookup of one comparison."""
+        k = join.width
+        sent = ((1 << k) - 1) * join.entry_bits * self.network.bit
         return self.choice(k) + FORMAT_1[f"transfer_{k}"] + sent
 
     def round(self, groups: tuple[int, ...]) -> int:
         """One joining round of all comparisons."""
-        lookups = sum(self.join(k, last) for k, last in _lookups(groups))
+        lookups = sum(self.join(join) for join in round_joins(groups))
         return self.values * self.count * lookups + self.round_trip
 
 

@@ -3,7 +3,8 @@
 Functionality: additive shares in `Z_{2^bits}` of a tensor to shares of its windows' maxima. Exact
 for operands in `[-2^(bits-2), 2^(bits-2))`, so that a difference fits the ring (one headroom bit).
 Padding counts as -2^(bits-2), which no operand is below. Flights: those of one ReLU per level,
-`ceil(log2(kw)) + ceil(log2(kh))` levels. Nothing leaks.
+`ceil(log2(kw)) + ceil(log2(kh))` levels; bits: those of one ReLU per pair (`maxpool_pairs`).
+Nothing leaks. A tree of comparisons as in CrypTFlow2 (CCS 2020), separable to make fewer of them.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ def maxpool(
     strides: tuple[int, int],
     pads: tuple[int, int, int, int],
 ) -> U64:
-    """Shares of the pooled tensor, uint64 `(C,H,W) -> (C,H',W')`; pads
-    are (top, left, bottom, right).
+    """Shares of the pooled tensor, uint64 `(C,H,W) -> (C,H',W')`; pads are (top, left,
+    bottom, right).
     """
     lowest = ring.from_signed(-(1 << (bits - 2)), bits) if session.is_server else np.uint64(0)
     top, left, bottom, right = pads
@@ -40,8 +41,8 @@ def maxpool(
 
 
 def _running_max(session: Session, x: U64, bits: int, kernel: int, stride: int, axis: int) -> U64:
-    """Maximum of `kernel` neighbours along one axis, as a binary tree:
-    ceil(log2(kernel)) comparisons deep.
+    """Maximum of `kernel` neighbours along one axis, as a binary tree: ceil(log2(kernel))
+    comparisons deep.
     """
     count = (x.shape[axis] - kernel) // stride + 1
     taps = [

@@ -1,5 +1,5 @@
-"""Millionaires' comparison from 1-of-2^k lookups (CrypTFlow2, CCS 2020, section 3.1; lookups
-on shares for the combination).
+"""Millionaires' comparison from 1-of-2^k lookups (CrypTFlow2, CCS 2020, section 3.1 and
+Algorithm 1; lookups on shares in place of its ANDs).
 
 Functionality: the server's a and the client's y, of `bits` bits, to XOR shares of `[a < y]`. Exact
 for every pair, 1 <= bits <= 64. Nothing leaks.
@@ -11,18 +11,21 @@ One lookup per digit shares `lt = [server digit < client digit]` and `eq`; the d
 joined, up to three in one round, by lookups whose table the sender computes from its shares and
 whose choice is the receiver's shares.
 
-Flights: CS for the digits, CS for every joining round.
+Flights: C S for the digits, C S for every joining round. Bits per lookup of k choice bits: a
+correlation of width k and k bits from the client; `2^k - 1` entries from the server, of two bits
+(lt and eq, for each of its values), of one bit for the last digit and the last group.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
 from moiety.protocols import ring
 from moiety.protocols.arrays import U8, U64
-from moiety.protocols.compare.digits import DigitPlan, join_width, plan_digits
+from moiety.protocols.compare.digits import DigitPlan, Join, plan_digits, round_joins
 from moiety.protocols.cost import Cost, Size, Work, cost_of, local
 from moiety.protocols.network import LAN, Network
 from moiety.protocols.ot.transfers import Lookup, lookups_cost
@@ -66,31 +69,31 @@ def split_digits(values: U64, sizes: Sequence[int]) -> list[U8]:
 
 
 def _join_round(session: Session, parts: list[U8], sizes: tuple[int, ...]) -> list[U8]:
-    """Join consecutive parts in groups. A part's bit 0 is the share of lt, bit 1 of
+    """Join consecutive parts in groups of these sizes. A part's bit 0 is the share of lt, bit 1 of
     eq (absent in the last part).
     """
-    groups, at = [], 0
-    for size in sizes:
-        groups.append(parts[at : at + size])
-        at += size
-    jobs = [(g, index == len(groups) - 1) for index, g in enumerate(groups)]
-    wide = [(g, last, join_width(len(g), last)) for g, last in jobs if len(g) > 1]
+    cuts = itertools.pairwise(itertools.accumulate(sizes, initial=0))
+    groups = [parts[start:stop] for start, stop in cuts]
+    wide = [group for group in groups if len(group) > 1]
+    jobs = list(zip(round_joins(sizes), wide, strict=True))
     if session.is_server:
-        opened = [session.sender.accept(g[0].size, k) for g, _, k in wide]
+        opened = [session.sender.accept(group[0].size, join.width) for join, group in jobs]
         out = [
-            session.sender.join(b, join_choice(g, last), _JOIN[len(g), last], 2 - last)
-            for b, (g, last, _) in zip(opened, wide, strict=True)
+            session.sender.join(b, join_choice(g, join.last), _JOIN[join], join.entry_bits)
+            for b, (join, g) in zip(opened, jobs, strict=True)
         ]
     else:
-        chosen = [session.receiver.choose(join_choice(g, last), k) for g, last, k in wide]
-        out = [
-            session.receiver.lookup(b, 2 - last)
-            for b, (_, last, _) in zip(chosen, wide, strict=True)
+        chosen = [
+            session.receiver.choose(join_choice(g, join.last), join.width) for join, g in jobs
         ]
-    # lt of the first part enters linearly, so each party adds its own
-    # share of it outside the lookup.
-    joined = iter([result ^ (g[0] & LT) for result, (g, _, _) in zip(out, wide, strict=True)])
-    return [next(joined) if len(g) > 1 else g[0] for g, _ in jobs]
+        out = [
+            session.receiver.lookup(b, join.entry_bits)
+            for b, (join, _) in zip(chosen, jobs, strict=True)
+        ]
+    # lt of the first part enters linearly, so each party adds its own share of it outside the
+    # lookup.
+    joined = iter([result ^ (group[0] & LT) for result, group in zip(out, wide, strict=True)])
+    return [next(joined) if len(group) > 1 else group[0] for group in groups]
 
 
 def join_choice(group: list[U8], last: bool) -> U8:
@@ -106,29 +109,28 @@ def join_choice(group: list[U8], last: bool) -> U8:
     return choice
 
 
-def _join_function(size: int, last: bool) -> U8:
+def _join_function(join: Join) -> U8:
     """The joining function on open bits, as a table over the packed choice."""
-    k = join_width(size, last)
-    table = np.zeros(1 << k, np.uint8)
-    for value in range(1 << k):
+    table = np.zeros(1 << join.width, np.uint8)
+    for value in range(1 << join.width):
         eq, lt = value & 1, 0
         bits = value >> 1
-        for index in range(1, size):
+        for index in range(1, join.size):
             lt |= eq & bits & 1
-            below_has_eq = not (last and index == size - 1)
+            below_has_eq = not (join.last and index == join.size - 1)
             eq &= (bits >> 1) & 1 if below_has_eq else 0
             bits >>= 2
         table[value] = lt | (eq << 1)
     return table
 
 
-_JOIN = {
-    (size, last): _join_function(size, last) for size, last in ((2, False), (2, True), (3, True))
-}
+_JOIN = {join: _join_function(join) for join in (Join(2, False), Join(2, True), Join(3, True))}
 
 
 def wrap(session: Session, x: U64, bits: int) -> U8:
-    """XOR shares of `[x0 + x1 >= 2^bits]`, uint8 `(n,)`, for `x` uint64 `(n,)` below 2^bits."""
+    """XOR shares of `[x0 + x1 >= 2^bits]`, uint8 `(n,)`, for `x` uint64 `(n,)` below 2^bits: the
+    comparison `2^bits - 1 - x0 < x1`.
+    """
     return less_than(session, (ring.mask(bits) - x if session.is_server else x)[None], bits)[0]
 
 
@@ -156,17 +158,17 @@ def less_than_cost(n: Size, bits: int, count: Size = 1, network: Network | Digit
         _leaf(n, k, count, index < len(sizes) - 1) for index, k in enumerate(sizes)
     )
     for groups in made.joins:
-        jobs = [(size, index == len(groups) - 1) for index, size in enumerate(groups) if size > 1]
-        total = total + local("join_choice", n * count * sum(size - 1 for size, _ in jobs))
+        joins = round_joins(groups)
+        total = total + local("join_choice", n * count * sum(join.size - 1 for join in joins))
         total = total + lookups_cost(
-            Lookup.xor(n * count, join_width(size, last), 2 - last) for size, last in jobs
+            Lookup.xor(n * count, join.width, join.entry_bits) for join in joins
         )
     return total
 
 
 def _leaf(n: Size, k: int, count: Size, with_eq: bool) -> Lookup:
-    """One digit against `count` thresholds. From two on, pads are kept apart from
-    fields, at a price of their own.
+    """One digit against `count` thresholds. From two on, pads are kept apart from fields, at a
+    price of their own.
     """
     fields = count * (1 + with_eq)
     if count == 1:

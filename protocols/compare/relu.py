@@ -2,25 +2,29 @@
 halves for sharing comparisons.
 
 Functionality of `relu`: for additive shares of x in `Z_{2^bits}` and the server's secrets c
-(threshold) and f (flip), additive shares in `Z_{2^out_bits}` of `z = [x + c >= 0] * (x +
-c)` where f = 0 and `z = [x + c < 0] * (x + c)` where f = 1. Exact whenever x + c, as a
-signed number, fits `bits` bits.
+(threshold) and f (flip), additive shares in `Z_{2^out_bits}` of `z = [x + c >= 0] * (x + c)` where
+f = 0 and `z = [x + c < 0] * (x + c)` where f = 1. Exact whenever x + c, as a signed number, fits
+`bits` bits; 2 <= bits <= out_bits <= 64.
 
 *Gates* is DReLU (CrypTFlow2, CCS 2020, Algorithm 2) of one client input against K thresholds of the
 server at once: `msb(x + c_k) = msb(x0 + c_k) ^ msb(x1) ^ carry_k`, and the client's side of all K
 comparisons is the same number, so one transfer per digit answers them all.
 
 *Multiplex* joins the multiplexer with the signed extension: with signed lifts X0, X1 of the shares
-and their sign bits m0, m1, `x = X0 + X1 + 2^bits * (m0 & m1)` if x >= 0 and `x = X0 + X1 - 2^bits *
-(~m0 & ~m1)` if x < 0, and the gate already tells which of the two it is. One 1-of-4 transfer
-server -> client on (d1, m1) and one 1-of-2 transfer client -> server on d0. Flip is a change of the
-server's share of the gate, which the client cannot see.
+and their sign bits m0, m1, `x = X0 + X1 + 2^bits * (m0 & m1)` if x >= 0 and
+`x = X0 + X1 - 2^bits * (~m0 & ~m1)` if x < 0, and the gate already tells which of the two it is.
+One 1-of-4 transfer server -> client on (d1, m1) and one 1-of-2 transfer client -> server on d0.
+Flip is a change of the server's share of the gate, which the client cannot see.
 
-Flights: gates CS per comparison round, multiplex C S C. Nothing leaks: both parties see pads,
-corrections and masked messages only.
+Flights: gates as a comparison of bits - 1 bits, multiplex C S C. Bits of the multiplexer per
+element: a correlation of width 2 and 2 bits from the client; a correlation of width 1, 1 bit and 3
+entries of out_bits from the server; one such entry from the client. Nothing leaks: both parties see
+pads, corrections and masked messages only.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -34,22 +38,26 @@ from moiety.protocols.ot.transfers import answer_cost, choose_cost
 from moiety.protocols.session import Session
 
 
+@dataclass(frozen=True)
+class GateSecrets:
+    """What the server alone knows of a gate `[x + c >= 0]`, both broadcastable to x's shape.
+
+    threshold: the c, uint64, ring elements. flip: uint8, 1 where the gate opens for `x + c < 0`.
+    """
+
+    threshold: U64
+    flip: U8
+
+
 def relu(
-    session: Session,
-    x: U64,
-    bits: int,
-    out_bits: int,
-    threshold: U64 | None = None,
-    flip: U8 | None = None,
+    session: Session, x: U64, bits: int, out_bits: int, secrets: GateSecrets | None = None
 ) -> U64:
     """Shares of the gated values, uint64 of x's shape, modulo 2^out_bits;
-    `2 <= bits <= out_bits <= 64`.
-
-    `threshold` (uint64, ring elements) and `flip` (uint8 0/1), both broadcastable to x's shape, are
-    the server's; the client passes None.
+    `2 <= bits <= out_bits <= 64`. `secrets` are the server's; None at the client, and for a
+    plain ReLU.
     """
-    gate = gates(session, x, bits, 1, None if threshold is None else threshold[None])
-    return multiplex(session, x, gate[0], bits, out_bits, threshold, flip)
+    gate = gates(session, x, bits, 1, None if secrets is None else secrets.threshold[None])
+    return multiplex(session, x, gate[0], bits, out_bits, secrets)
 
 
 def gates(session: Session, x: U64, bits: int, count: int, thresholds: U64 | None = None) -> U8:
@@ -67,12 +75,12 @@ def gates(session: Session, x: U64, bits: int, count: int, thresholds: U64 | Non
 
 
 def drelu(session: Session, values: U64, bits: int, count: int = 1) -> U8:
-    """XOR shares of `[x_k >= 0]`, uint8 `(count, n)`, for additive shares in
-    `Z_{2^bits}`, 2 <= bits <= 64. Exact.
+    """XOR shares of `[x_k >= 0]`, uint8 `(count, n)`, for additive shares in `Z_{2^bits}`, 2 <=
+    bits <= 64. Exact.
 
-    `values` uint64: the server's shares `(count, n)`; the client's, the same for all k,
-    `(1, n)`. `msb(x) = msb(x0) ^ msb(x1) ^ carry`, `carry = [2^(bits-1) - 1 - low(x0) <
-    low(x1)]` (CrypTFlow2, Algorithm 2).
+    `values` uint64: the server's shares `(count, n)`; the client's, the same for all k, `(1, n)`.
+    `msb(x) = msb(x0) ^ msb(x1) ^ carry`, `carry = [2^(bits-1) - 1 - low(x0) < low(x1)]`
+    (CrypTFlow2, Algorithm 2).
     """
     low = values & ring.mask(bits - 1)
     sign = ring.msb(values, bits)
@@ -87,26 +95,24 @@ def multiplex(
     gate: U8,
     bits: int,
     out_bits: int,
-    threshold: U64 | None = None,
-    flip: U8 | None = None,
+    secrets: GateSecrets | None = None,
 ) -> U64:
-    """Shares of the gated values as in `relu`, from XOR shares `gate` of `[x +
-    threshold >= 0]`, uint8 of x's shape.
+    """Shares of the gated values as in `relu`, from XOR shares `gate` of `[x + c >= 0]`, uint8 of
+    x's shape.
     """
     if session.is_server:
-        shifted = x if threshold is None else ring.reduce(x + threshold, bits)
-        flips = np.zeros(1, np.uint8) if flip is None else flip
-        flat_flips = np.ascontiguousarray(np.broadcast_to(flips, x.shape)).reshape(-1)
-        z = _multiplex_server(
-            session, shifted.reshape(-1), gate.reshape(-1) ^ flat_flips, bits, out_bits, flat_flips
-        )
+        shifted = x if secrets is None else ring.reduce(x + secrets.threshold, bits)
+        flips = np.zeros(1, np.uint8) if secrets is None else secrets.flip
+        flip = np.ascontiguousarray(np.broadcast_to(flips, x.shape)).reshape(-1)
+        opens = gate.reshape(-1) ^ flip
+        z = _multiplex_server(session, shifted.reshape(-1), opens, flip, bits, out_bits)
     else:
         z = _multiplex_client(session, x.reshape(-1), gate.reshape(-1), bits, out_bits)
     return z.reshape(x.shape)
 
 
 def _multiplex_server(
-    session: Session, x: U64, gate: U8, bits: int, out_bits: int, flip: U8
+    session: Session, x: U64, gate: U8, flip: U8, bits: int, out_bits: int
 ) -> U64:
     from_client = session.sender.accept(x.size, 2)
     to_client = session.receiver.choose(gate, 1)

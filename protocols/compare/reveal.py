@@ -1,7 +1,8 @@
 """Opening a shared value to the client.
 
-Functionality: additive shares modulo 2^bits to the ring elements at the client, nothing at the
-server. The client learns the value, which is the purpose; n values of `bits` bits in one flight, S.
+Functionality: additive shares modulo 2^bits, 1 <= bits <= 64, to the ring elements at the client,
+nothing at the server; exact. The client learns the value, which is the purpose; n values of `bits`
+bits in one flight, S.
 """
 
 from __future__ import annotations

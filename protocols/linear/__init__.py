@@ -1,3 +1,3 @@
-"""Homomorphic linear layers: RLWE parameters and layouts, both
-parties' sides, and what they cost.
+"""Homomorphic linear layers: RLWE parameters and layouts, both parties' sides, and what
+they cost.
 """

@@ -1,5 +1,5 @@
-"""The client's side of the homomorphic linear layers; protocols/linear/server says what
-they compute and why it is safe.
+"""The client's side of the homomorphic linear layers; protocols/linear/server says what they
+compute and why it is safe.
 """
 
 from __future__ import annotations
@@ -10,13 +10,7 @@ import numpy as np
 
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8, U32, U64
-from moiety.protocols.linear.layout import (
-    LinearSpec,
-    Window,
-    parameter_sets,
-    residue_bits,
-    tile_download_bytes,
-)
+from moiety.protocols.linear.layout import Window
 from moiety.protocols.linear.placement import (
     add_messages,
     block_positions,
@@ -29,13 +23,19 @@ from moiety.protocols.linear.placement import (
     to_plane,
 )
 from moiety.protocols.linear.rlwe import ClientKey, Ring, ciphertext_a, public_key_a
+from moiety.protocols.linear.spec import (
+    LinearSpec,
+    parameter_sets,
+    residue_bits,
+    tile_download_bytes,
+)
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Session
 
 
 def new_query_client(session: Session, specs: Sequence[LinearSpec], public_seed: bytes) -> None:
-    """Fresh secrets for one run, one per distinct (N, q) of `specs`, and their public keys to
-    the server (layout.query_bytes).
+    """Fresh secrets for one run, one per distinct (N, q) of `specs`, and their public keys to the
+    server (spec.query_bytes).
     """
     session.secret_keys.forget()
     for degree, primes in parameter_sets(specs):
@@ -52,8 +52,8 @@ def linear_client(
     """The client's share of the result, uint64 `(..., M, H', W')`; x1 uint64 `(..., C, H, W)` in
     Z_{2^bits}, the leading axes, if there are any, together of the geometry's images.
 
-    Raises `ContractViolation` without a key for this run, or when the key
-    has served this layer before.
+    Raises `ContractViolation` without a key for this run, or when the key has served this
+    layer before.
     """
     geometry, layout, plan = spec.geometry, spec.layout, spec.rlwe
     key = session.secret_keys.of(plan.degree, plan.primes)

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 from moiety.protocols.cost import Cost, Local, Send, Work, cost_of
 from moiety.protocols.linear.client import linear_client, new_query_client
-from moiety.protocols.linear.layout import (
+from moiety.protocols.linear.rlwe import phase_primes
+from moiety.protocols.linear.server import linear_server, new_query_server
+from moiety.protocols.linear.spec import (
     LinearSpec,
     parameter_sets,
     query_bytes,
     tile_download_bytes,
     upload_bytes,
 )
-from moiety.protocols.linear.rlwe import phase_primes
-from moiety.protocols.linear.server import linear_server, new_query_server
 
 
 @cost_of(new_query_client, new_query_server)
@@ -75,8 +75,8 @@ def linear_cost(spec: LinearSpec) -> Cost:
 
 
 def _convolution(spec: LinearSpec) -> tuple[Work, ...]:
-    """As protocols/linear/product does it: one product per tap, source and target block,
-    on rows copied once per shift.
+    """As protocols/linear/product does it: one product per tap, source and target block, on rows
+    copied once per shift.
     """
     layout, primes = spec.layout, len(spec.rlwe.primes)
     taps, terms = len(layout.tap_offsets), layout.ciphertexts * layout.cp

@@ -3,8 +3,8 @@ coefficient. Pure integers, public.
 
 Channel c, row y, column x of a padded tile is coefficient `c*S + y*P + x` (pitch P, channel size
 S). The tap `(c, dy, dx)` is the monomial `X^-(c*S + dy*P + dx)`, so output `(y, x)` of filter block
-m' is coefficient `m'*B + y*P + x` of the answer, `B = cp*S` (Cheetah, USENIX Security 2022, section
-3, with several filters per polynomial).
+m' is coefficient `m'*B + y*P + x` of the answer, `B = cp*S` (Cheetah, USENIX Security 2022,
+section 3, with several filters per polynomial).
 
 Padding is shared where both sides of it are zero: the right pad of a row with the left pad of the
 next one when a tile has the full width, the bottom pad of a channel with the top pad of the next
@@ -15,27 +15,26 @@ Several images of one run share a plane (`Geometry.flat`): as further pixels of 
 kernel is 1x1, otherwise stacked with rows of zeros between that serve both neighbours as padding.
 Outputs on those rows mean nothing and are never sent.
 
-Groups are joined into *bundles* of equal size, so that a ciphertext may hold
-channels, and an answer filters, of several groups; bundles are independent dense
-convolutions with block-diagonal weights.
+Groups are joined into *bundles* of equal size, so that a ciphertext may hold channels, and an
+answer filters, of several groups; bundles are independent dense convolutions with
+block-diagonal weights.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from moiety.protocols.cost import packed
 from moiety.protocols.errors import BadPlan
-from moiety.protocols.linear.parameters import Noise, RlwePlan, answer_noise, message_bits
+from moiety.protocols.linear.parameters import Noise, answer_noise
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """A stride-1 convolution of one image, done for `images` of them at once. `flat` is the
-    single plane in which they lie.
+    """A stride-1 convolution of one image, done for `images` of them at once. `flat` is the single
+    plane in which they lie.
 
     in_shape `(C, H, W)` and out_shape `(M, H', W')` are one image's; pads top, left, bottom, right.
     """
@@ -100,15 +99,15 @@ class Geometry:
 
     @property
     def period(self) -> int:
-        """Distance in rows of two stacked images: outputs do not meet,
-        and the rows between pad both.
+        """Distance in rows of two stacked images: outputs do not meet, and the rows between
+        pad both.
         """
         return max(self.in_shape[1] + max(self.pads[0], self.pads[2]), self.out_shape[1])
 
     @cached_property
     def flat(self) -> Geometry:
-        """One plane for all images: of a single row where the layer is pointwise, else
-        the images below one another.
+        """One plane for all images: of a single row where the layer is pointwise, else the images
+        below one another.
 
         For one image it is the same in memory.
         """
@@ -146,8 +145,8 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Window:
-    """One tile: region `[y0, y1) x [x0, x1)` of the plane; outputs are on
-    `rows`, increasing, of that region.
+    """One tile: region `[y0, y1) x [x0, x1)` of the plane; outputs are on `rows`, increasing, of
+    that region.
     """
 
     y0: int
@@ -248,10 +247,15 @@ class Layout:
 
     @cached_property
     def bundle(self) -> int:
-        """Groups per bundle: the smallest divisor of `groups` that fills a ciphertext's
-        channels and an answer's filters.
+        """Groups per bundle: the smallest divisor of `groups` that fills a ciphertext's channels
+        and an answer's filters.
         """
-        return bundle_size(self.flat, self.cp, self.mp)
+        channels, filters, groups = self.flat.in_shape[0], self.flat.out_shape[0], self.flat.groups
+        for size in range(1, groups):
+            enough = size * channels >= self.cp * groups and size * filters >= self.mp * groups
+            if groups % size == 0 and enough:
+                return size
+        return groups
 
     @property
     def bundles(self) -> int:
@@ -290,8 +294,8 @@ class Layout:
         return tuple(y * dy * self.pitch + x * dx for y in range(kh) for x in range(kw))
 
     def input_slices(self, window: Window) -> tuple[slice, slice, slice, slice]:
-        """(rows, columns of the image) that go to (rows, columns of the tile);
-        the rest of the tile is zero.
+        """(rows, columns of the image) that go to (rows, columns of the tile); the rest of the tile
+        is zero.
         """
         _, height, width = self.flat.in_shape
         top, left, _, _ = self.flat.pads
@@ -308,94 +312,9 @@ class Layout:
         return image[0], image[1], inside[0], inside[1]
 
 
-@dataclass(frozen=True)
-class LinearSpec:
-    """One homomorphic linear layer, all public: what is convolved,
-    with which plan, in which widths.
-
-    `|w| <= 2^(weight_bits-1)`; values in Z_{2^bits}. The plan was made for
-    the geometry's number of images.
-    """
-
-    geometry: Geometry
-    rlwe: RlwePlan
-    bits: int
-    weight_bits: int
-
-    @cached_property
-    def layout(self) -> Layout:
-        plan = self.rlwe
-        return Layout(
-            geometry=self.geometry,
-            degree=plan.degree,
-            cp=plan.channels_per_ciphertext,
-            mp=plan.filters_per_answer,
-            tile=plan.tile,
-        )
-
-    @property
-    def message_bits(self) -> int:
-        """Bits in which the b part of an answer is sent."""
-        return message_bits(self.bits, self.rlwe.answer_bits)
-
-
-def bundle_size(geometry: Geometry, cp: int, mp: int) -> int:
-    """Groups per bundle (see `Layout.bundle`)."""
-    channels, filters, groups = geometry.in_shape[0], geometry.out_shape[0], geometry.groups
-    for size in range(1, groups):
-        if groups % size == 0 and size * channels >= cp * groups and size * filters >= mp * groups:
-            return size
-    return groups
-
-
-def residue_bits(primes: Sequence[int]) -> int:
-    """Bits per residue on the wire."""
-    return max(primes).bit_length()
-
-
-def residues_bytes(count: int, primes: Sequence[int]) -> int:
-    """`count` elements of Z_q on the wire, as one message."""
-    return int(packed(count * len(primes), residue_bits(primes)))
-
-
-def tile_upload_bytes(spec: LinearSpec) -> int:
-    """Bytes of one tile's ciphertexts."""
-    count = spec.layout.ciphertexts_per_tile * sum(spec.layout.sent)
-    return residues_bytes(count, spec.rlwe.primes)
-
-
-def tile_download_bytes(spec: LinearSpec, window: Window) -> tuple[int, int]:
-    """Bytes of the a part and of the b part of one tile's answers."""
-    a_coefficients = spec.layout.answers_per_tile * spec.rlwe.degree
-    outputs = spec.geometry.out_shape[0] * window.pixels
-    return packed(a_coefficients, spec.rlwe.answer_bits), packed(outputs, spec.message_bits)
-
-
-def upload_bytes(spec: LinearSpec) -> int:
-    """Client to server, all images of the spec."""
-    return len(spec.layout.windows) * tile_upload_bytes(spec)
-
-
-def download_bytes(spec: LinearSpec) -> int:
-    """Server to client, all images of the spec."""
-    return sum(sum(tile_download_bytes(spec, window)) for window in spec.layout.windows)
-
-
-def parameter_sets(specs: Sequence[LinearSpec]) -> tuple[tuple[int, tuple[int, ...]], ...]:
-    """The distinct (degree, primes) of some layers, in order of first use: one secret
-    and one public key each per run.
-    """
-    return tuple(dict.fromkeys((spec.rlwe.degree, spec.rlwe.primes) for spec in specs))
-
-
-def query_bytes(specs: Sequence[LinearSpec]) -> int:
-    """Client to server: the public keys of one run."""
-    return sum(residues_bytes(degree, primes) for degree, primes in parameter_sets(specs))
-
-
 def tile_sizes(geometry: Geometry, limit: int) -> Iterator[tuple[int, int]]:
-    """Tiles worth trying: balanced cuts into as few pieces as fit `limit` coefficients per
-    channel, and multiples of that.
+    """Tiles worth trying: balanced cuts into as few pieces as fit `limit` coefficients per channel,
+    and multiples of that.
     """
     flat = geometry.flat
     _, rows, columns = flat.out_shape

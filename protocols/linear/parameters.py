@@ -1,13 +1,13 @@
-"""Parameters of the RLWE linear layers: security table, NTT primes, noise budget.
-Pure functions of public numbers.
+"""Parameters of the RLWE linear layers: security table, NTT primes, noise budget. Pure functions of
+public numbers.
 
 The noise of an answer is bounded for the worst weights that `weight_bits` admits, and over the
-parties' own random choices only: every noise term is a sum of independent, zero-mean,
-sub-Gaussian variables with public coefficients bounds, so Hoeffding's inequality `P(|X| > t)
-<= 2 exp(-t^2 / 2V)` holds with the variance proxy `V` (a centred binomial and a uniform
-variable have their own variance as proxy; a variable confined to an interval of length 1 has
-1/4). Encodings round stochastically for this reason: their errors are then zero-mean and
-independent whatever the shares are.
+parties' own random choices only: every noise term is a sum of independent, zero-mean, sub-Gaussian
+variables whose coefficients have public bounds, so Hoeffding's inequality
+`P(|X| > t) <= 2 exp(-t^2 / 2V)` holds with the variance proxy `V` (a centred binomial and a uniform
+variable have their own variance as proxy; a variable confined to an interval of length 1 has 1/4).
+Encodings round stochastically for this reason: their errors are then zero-mean and independent
+whatever the shares are.
 """
 
 from __future__ import annotations
@@ -40,25 +40,24 @@ STATISTICAL_BITS = 40
 """Flooding hides a layer's noise to within statistical distance 2^-40, all its answers together."""
 
 FAILURE_BITS = 64
-"""A whole layer decrypts wrongly with probability at most 2^-64 (plus what
-RLWE's pseudo-randomness changes).
+"""A whole layer decrypts wrongly with probability at most 2^-64 (plus what RLWE's
+pseudo-randomness changes).
 """
 
 PRIME_BITS = range(21, 28)
-"""Sizes of NTT primes: at most 27 bits, so that float64 products of
-residues and weights stay exact.
+"""Sizes of NTT primes: at most 27 bits, so that float64 products of residues and weights
+stay exact.
 """
 
 MAX_DEGREE = max(MAX_LOG2_Q)
 MAX_ANSWER_BITS = 56
 MAX_WEIGHT_BITS = 20
-RESIDUE_BITS = 27
 FLOAT_BITS = 53
 
 
 class RlwePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Parameters and packing of one homomorphic linear layer, as a
-    Program records them. All public.
+    """Parameters and packing of one homomorphic linear layer, as a Program records them.
+    All public.
 
     degree: N. primes: NTT primes whose product is q. masking: how the answer hides the noise.
     channels_per_ciphertext `cp` and filters_per_answer `mp` as in coefficient packing; tile: output
@@ -101,8 +100,8 @@ def is_prime(n: int) -> bool:
 
 @cache
 def ntt_primes(bits: int, count: int) -> tuple[int, ...]:
-    """The `count` largest primes below `2^bits` that are 1 modulo
-    `2 * MAX_DEGREE`, largest first.
+    """The `count` largest primes below `2^bits` that are 1 modulo `2 * MAX_DEGREE`,
+    largest first.
     """
     step = 2 * MAX_DEGREE
     found: list[int] = []
@@ -119,8 +118,8 @@ def ntt_primes(bits: int, count: int) -> tuple[int, ...]:
 
 
 PHASE_PRIMES = ntt_primes(30, 3)
-"""Primes of the client's exact integer product `a*s`; they have nothing to
-do with q, so 30 bits are fine.
+"""Primes of the client's exact integer product `a*s`; they have nothing to do with q, so 30 bits
+are fine.
 """
 
 
@@ -148,19 +147,19 @@ def check_parameters(degree: int, primes: tuple[int, ...]) -> None:
 
 
 def tail_factor(coefficients: int) -> float:
-    """`t / sqrt(V)` such that `coefficients` sub-Gaussian variables all stay below t but
-    for probability 2^-FAILURE_BITS.
+    """`t / sqrt(V)` such that `coefficients` sub-Gaussian variables all stay below t but for
+    probability 2^-FAILURE_BITS.
     """
     return math.sqrt(2 * math.log(2) * (FAILURE_BITS + 1 + math.log2(max(coefficients, 1))))
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Noise of one layer's answers, in units of 1 (out of q), before flooding and
-    before rounding to `Z_{2^k}`.
+    """Noise of one layer's answers, in units of 1 (out of q), before flooding and before rounding
+    to `Z_{2^k}`.
 
-    variance: sub-Gaussian proxy of one coefficient. coefficients: number of message
-    coefficients of all answers of the layer.
+    variance: sub-Gaussian proxy of one coefficient. coefficients: number of message coefficients of
+    all answers of the layer.
     """
 
     degree: int
@@ -174,8 +173,8 @@ class Noise:
 
     @property
     def flood_bits(self) -> int:
-        """Smallest f such that noise uniform in `[-2^f, 2^f)` hides all coefficients
-        to within 2^-STATISTICAL_BITS.
+        """Smallest f such that noise uniform in `[-2^f, 2^f)` hides all coefficients to
+        within 2^-STATISTICAL_BITS.
 
         Shifting that distribution by v moves it by |v| / 2^(f+1); the mean of |v| over the parties'
         randomness is at most sqrt(V), and the distances of all coefficients add up.
@@ -185,8 +184,8 @@ class Noise:
         )
 
     def rounding(self) -> float:
-        """Bound on the error that rounding a to `Z_{2^k}` makes through the
-        ternary secret, in units of 2^-k.
+        """Bound on the error that rounding a to `Z_{2^k}` makes through the ternary secret, in
+        units of 2^-k.
         """
         return tail_factor(self.coefficients) * math.sqrt(self.degree * UNIFORM_VARIANCE)
 
@@ -196,9 +195,9 @@ def answer_noise(
 ) -> Noise:
     """Worst case over all weights `|w| <= 2^(weight_bits-1)`.
 
-    terms: products that make one output (channels of a group times taps). blocks:
-    filters per answer `mp`; the other blocks carry no message, but noise. The encryption
-    of zero adds `e*u + e1 - e2*s`.
+    terms: products that make one output (channels of a group times taps). blocks: filters
+    per answer `mp`; the other blocks carry no message, but noise. The encryption of zero
+    adds `e*u + e1 - e2*s`.
     """
     square = float(terms) * 4.0 ** (weight_bits - 1)
     fresh = (2 * degree + 1) * ERROR_VARIANCE
@@ -209,18 +208,15 @@ def answer_noise(
 
 @dataclass(frozen=True)
 class Fit:
-    """flood_bits f (0 for uniform masking), answer_bits k, and log2 of the room that is
-    left in the decryption condition.
-    """
+    """flood_bits f (0 for uniform masking) and answer_bits k."""
 
     flood_bits: int
     answer_bits: int
-    slack_bits: float
 
 
 def message_bits(bits: int, answer_bits: int) -> int:
-    """Width of the b coefficients of an answer: their own rounding costs 2^-5 of a message step,
-    so they need fewer bits than a.
+    """Width of the b coefficients of an answer: their own rounding costs 2^-5 of a message step, so
+    they need fewer bits than a.
     """
     return min(answer_bits, bits + 4)
 
@@ -232,8 +228,8 @@ def fit(
     noise: Noise,
     flood_bits: int | None = None,
 ) -> Fit | None:
-    """Smallest answer_bits with which answers modulo `2^bits` decrypt; None if q is too
-    small, or the flooding given.
+    """Smallest answer_bits with which answers modulo `2^bits` decrypt; None if q is too small, or
+    the flooding given.
 
     Flooded needs a total error below half a message step, 2^-(bits+1); uniform below one step,
     2^-bits, so that the two roundings together are off by at most 1.
@@ -253,5 +249,5 @@ def fit(
     for answer_bits in range(bits + 4, min(MAX_ANSWER_BITS, math.floor(log_q)) + 1):
         total = raw + 2.0**-5 + noise.rounding() / 2.0 ** (answer_bits - bits)
         if total < limit:
-            return Fit(flood, answer_bits, math.log2(limit / total))
+            return Fit(flood, answer_bits)
     return None

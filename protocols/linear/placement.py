@@ -20,8 +20,8 @@ from moiety.protocols.prg import Prg
 T = TypeVar("T", bound=np.generic)
 
 _CHUNK = 1 << 16
-"""Coefficients per prime that are worked on at once: what stays in the
-second-level cache, and one thread's job.
+"""Coefficients per prime that are worked on at once: what stays in the second-level cache, and one
+thread's job.
 """
 
 
@@ -76,8 +76,8 @@ def place(out: U64, window: Window, share: U64) -> None:
 
 
 def pack_tile(layout: Layout, plane: U64, window: Window) -> U64:
-    """Messages of one tile's ciphertexts, uint64 `(ciphertexts per tile, B)`, zero-padded;
-    `plane` is the flat `(C, H, W)`.
+    """Messages of one tile's ciphertexts, uint64 `(ciphertexts per tile, B)`, zero-padded; `plane`
+    is the flat `(C, H, W)`.
     """
     rows, columns, inner_rows, inner_columns = layout.input_slices(window)
     tile = np.zeros(
@@ -118,8 +118,8 @@ def pack_weights(layout: Layout, weight: I32) -> I32:
 
 
 def pixel_positions(layout: Layout, window: Window) -> I64:
-    """Coefficients of a tile's outputs relative to their filter's block,
-    row-major and increasing, `(pixels,)`.
+    """Coefficients of a tile's outputs relative to their filter's block, row-major and
+    increasing, `(pixels,)`.
     """
     rows = (np.array(window.rows) - window.y0) * layout.pitch
     return (rows[:, None] + np.arange(window.x1 - window.x0)).reshape(-1)
@@ -143,8 +143,8 @@ def by_filter(layout: Layout, blocks: npt.NDArray[T]) -> npt.NDArray[T]:
 
 
 def round_to(x: U64, width: int, bits: int) -> U64:
-    """From Z_{2^width} to the nearest element of Z_{2^bits}; bits of
-    x above `width` do not matter.
+    """From Z_{2^width} to the nearest element of Z_{2^bits}; bits of x above `width` do
+    not matter.
     """
     extra = width - bits
     return ring.reduce((x + np.uint64(1 << (extra - 1))) >> np.uint64(extra), bits)

@@ -21,7 +21,7 @@ from functools import lru_cache
 from typing import Final
 
 from moiety.protocols.errors import BadPlan
-from moiety.protocols.linear.layout import Geometry, Layout, LinearSpec, tile_sizes
+from moiety.protocols.linear.layout import Geometry, Layout, tile_sizes
 from moiety.protocols.linear.parameters import (
     MAX_LOG2_Q,
     MAX_WEIGHT_BITS,
@@ -34,6 +34,7 @@ from moiety.protocols.linear.parameters import (
     message_bits,
     ntt_primes,
 )
+from moiety.protocols.linear.spec import LinearSpec
 from moiety.protocols.prices import FORMAT_1
 
 # Nanoseconds; only their ratios matter. Floats, so the order of operations below is part of the
@@ -203,9 +204,9 @@ def layout_price(layout: Layout, bits: int, weight_bits: int, masking: Masking) 
 
 
 def _products_per_answer(layout: Layout) -> int:
-    """Multiply-adds of one prime in the b part of an answer, which is made of all ciphertexts: one
-    for each pair of filter blocks, channel, tap and coefficient from a tile's first pixel to its
-    last.
+    """Multiply-adds of one prime in the b part of an answer, which is made of all ciphertexts:
+    one for each pair of filter blocks, channel, tap and coefficient from a tile's first pixel to
+    its last.
     """
     rows, columns = layout.tile
     span = (rows - 1) * layout.pitch + columns

@@ -1,8 +1,8 @@
 """Negacyclic correlations of polynomials with integer weights, as exact float64 matrix products.
 
-Residues have at most 27 bits and weights at most 20, so float64 sums are exact up to `2^53 /
-(2^27 * 2^(weight_bits-1))` terms; longer sums are reduced in between. One product per tap on a
-shifted view of the same rows: no im2col.
+Residues have at most 27 bits and weights at most 20, so float64 sums are exact up to
+`2^53 / (2^27 * 2^(weight_bits-1))` terms; longer sums are reduced in between. One product per tap
+on a shifted view of the same rows: no im2col.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ class Monomials:
 def correlate(
     polynomials: U32, weights: I32, monomials: Monomials, *, prime: int, weight_bits: int
 ) -> U32:
-    """The sums over ciphertexts, channels, taps and sources of weight *
-    monomial * polynomial, modulo `prime`.
+    """The sums over ciphertexts, channels, taps and sources of weight * monomial * polynomial,
+    modulo `prime`.
 
     polynomials uint32 `(bundles, ciphertexts, N)`, residues; weights int32 `(bundles, sources,
-    taps, answers, ciphertexts * channels)`, `|w| <= 2^(weight_bits-1)`; result uint32
-    `(bundles, answers, targets, length)`.
+    taps, answers, ciphertexts * channels)`, `|w| <= 2^(weight_bits-1)`; result uint32 `(bundles,
+    answers, targets, length)`.
     """
     bundles, count, degree = polynomials.shape
     answers, inputs = weights.shape[3:]
@@ -88,8 +88,8 @@ class _Sums:
         self._product = np.empty(shape[1:])
 
     def add(self, target: int, factors: I32, rows: F64) -> None:
-        """`sums[target] += factors @ rows`; factors `(bundles, answers, terms)`,
-        rows `(bundles, terms, length)`.
+        """`sums[target] += factors @ rows`; factors `(bundles, answers, terms)`, rows
+        `(bundles, terms, length)`.
         """
         terms, most = rows.shape[1], self._capacity - 1
         for low in range(0, terms, most):

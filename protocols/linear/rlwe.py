@@ -125,8 +125,8 @@ class Ring:
         out = np.empty((len(self.primes), count, self.degree), np.uint32)
         for i, p in enumerate(self.primes):
             key = hashlib.sha256(seed + f"{name}/{i}".encode()).digest()[:16]
-            # Expected rejections plus 12 standard deviations of slack, made
-            # the same way by both parties.
+            # Expected rejections plus 12 standard deviations of slack, made the same way by both
+            # parties.
             reject = 1 - p / (1 << p.bit_length())
             slack = math.ceil(need * reject * 2 + 12 * math.sqrt(need * reject) + 64)
             words = Prg(key).bytes(4 * (need + slack)).view(np.uint32)
@@ -146,8 +146,8 @@ def error(prg: Prg, shape: tuple[int, ...]) -> I8:
 
 
 def public_key_a(ring: Ring, public_seed: bytes) -> U32:
-    """The `a` of every public key of this ring, NTT domain, `(L, N)`; its own
-    domain, apart from all ciphertexts'.
+    """The `a` of every public key of this ring, NTT domain, `(L, N)`; its own domain, apart from
+    all ciphertexts'.
     """
     return ring.public_hat(public_seed, "public-key", 1)[:, 0]
 
@@ -188,8 +188,8 @@ class ClientKey:
         return self.ring.add(product, self.ring.lift(error(prg, a_hat.shape[1:])))
 
     def phase_product(self, a: U64, bits: int) -> U64:
-        """`a*s mod 2^bits` in Z[X]/(X^N+1), a `(n, N)` in Z_{2^bits}:
-        exact, modulo a few NTT primes.
+        """`a*s mod 2^bits` in Z[X]/(X^N+1), a `(n, N)` in Z_{2^bits}: exact, modulo a few
+        NTT primes.
         """
         work = _phase_ring(self.ring.degree, phase_primes(self.ring.degree, bits))
         hat = work.forward(work.lift(self.secret)[:, None])[:, 0]
@@ -228,8 +228,8 @@ class ServerKey:
     pb_hat: U32
 
     def zeros(self, count: int, prg: Prg) -> tuple[U32, U32]:
-        """Fresh encryptions of zero, `(a, b)`, each `(L, count, N)`
-        (Lyubashevsky, Peikert, Regev 2010).
+        """Fresh encryptions of zero, `(a, b)`, each `(L, count, N)` (Lyubashevsky, Peikert,
+        Regev 2010).
         """
         ring = self.ring
         shape = (count, ring.degree)

@@ -16,9 +16,12 @@ polynomials and is computed once (`ServerLinear.prepare`; the hint of SimplePIR,
 What is sent is rounded (public post-processing): a to `Z_{2^k}`, all N coefficients; b to
 `Z_{2^(l+4)}`, only where it carries outputs.
 
+Exact, or off by one, but for probability 2^-64 per layer (parameters.FAILURE_BITS), for every x and
+the worst weights that `weight_bits` admits; check_spec holds a plan to that.
+
 The server learns nothing (RLWE). The client learns nothing about the weights: a' + pa*u + e2 is
 pseudo-random by RLWE with secret u, and b is masked as above (statistical distance at most
-2^-40 per layer when flooded). Flights C S; bytes: layout.upload_bytes, layout.download_bytes.
+2^-40 per layer when flooded). Flights C S; bytes: spec.upload_bytes, spec.download_bytes.
 Noise: protocols/linear/parameters.
 """
 
@@ -32,14 +35,7 @@ import numpy as np
 from moiety.protocols import kernels, ring
 from moiety.protocols.arrays import I32, I64, U8, U32, U64
 from moiety.protocols.errors import BadArtifact, ContractViolation, NetworkFailure
-from moiety.protocols.linear.layout import (
-    LinearSpec,
-    Window,
-    parameter_sets,
-    residue_bits,
-    residues_bytes,
-    tile_upload_bytes,
-)
+from moiety.protocols.linear.layout import Window
 from moiety.protocols.linear.placement import (
     add_messages,
     block_positions,
@@ -55,7 +51,14 @@ from moiety.protocols.linear.placement import (
 )
 from moiety.protocols.linear.product import Monomials, correlate
 from moiety.protocols.linear.rlwe import Ring, ServerKey, ciphertext_a, public_key_a
-from moiety.protocols.linear.spec import check_spec
+from moiety.protocols.linear.spec import (
+    LinearSpec,
+    check_spec,
+    parameter_sets,
+    residue_bits,
+    residues_bytes,
+    tile_upload_bytes,
+)
 from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Session
@@ -99,8 +102,8 @@ class ServerLinear:
         return tiles * primes * degree * self._weights.size
 
     def prepare(self, workers: Workers | None = None) -> None:
-        """Compute the hint: the a part of every answer but its encryption of zero.
-        Once per model and public seed.
+        """Compute the hint: the a part of every answer but its encryption of zero. Once per model
+        and public seed.
         """
         layout, degree = self.spec.layout, self.spec.rlwe.degree
         hint = np.empty(self.hint_shape, np.uint32)
@@ -115,16 +118,16 @@ class ServerLinear:
         self._hint = hint
 
     def hint_array(self) -> U32:
-        """The hint, for keeping it on disk beside the weights.
-        Secret: it determines the weights.
+        """The hint, for keeping it on disk beside the weights. Secret: it determines
+        the weights.
         """
         if self._hint is None:
             raise ContractViolation("prepare() or load_hint() comes before the hint can be used")
         return self._hint
 
     def load_hint(self, hint: U32) -> None:
-        """Take a hint computed before, with the same seed. Raises `BadArtifact` for another
-        shape or values out of range.
+        """Take a hint computed before, with the same seed. Raises `BadArtifact` for another shape
+        or values out of range.
         """
         if hint.shape != self.hint_shape or hint.dtype != np.uint32:
             raise BadArtifact(
@@ -136,8 +139,8 @@ class ServerLinear:
         self._hint = hint
 
     def convolve(self, b: U32, window: Window, workers: Workers | None = None) -> U32:
-        """The b part of one tile's answers at the message positions: b `(L,
-        ciphertexts, N)` -> `(L, M, pixels)`.
+        """The b part of one tile's answers at the message positions: b
+        `(L, ciphertexts, N)` -> `(L, M, pixels)`.
         """
         layout = self.spec.layout
         shifts = [
@@ -153,8 +156,8 @@ class ServerLinear:
     def _correlate(
         self, polynomials: U32, shifts: Sequence[Sequence[int]], length: int, workers: Workers
     ) -> list[U32]:
-        """Prime after prime, `(bundles, answers, targets, length)`. Threads share
-        the primes, then the answers.
+        """Prime after prime, `(bundles, answers, targets, length)`. Threads share the primes, then
+        the answers.
         """
         layout, plan = self.spec.layout, self.spec.rlwe
         primes = len(plan.primes)
@@ -218,8 +221,8 @@ def new_query_server(session: Session, specs: Sequence[LinearSpec], public_seed:
 
 
 def linear_server(session: Session, layer: ServerLinear, x0: U64) -> U64:
-    """The server's share of the result, uint64 `(..., M, H', W')`; x0 uint64 `(..., C, H, W)`
-    in Z_{2^bits}, as the client's.
+    """The server's share of the result, uint64 `(..., M, H', W')`; x0 uint64 `(..., C, H, W)` in
+    Z_{2^bits}, as the client's.
     """
     spec, layout = layer.spec, layer.spec.layout
     key = session.public_keys.of(spec.rlwe.degree, spec.rlwe.primes)
@@ -273,8 +276,8 @@ def _answer_a(
 
 
 def _mask(ring_q: Ring, spec: LinearSpec, b: U32, prg: Prg) -> tuple[U64, U64]:
-    """The masked b part, rounded to `message_bits`, and the server's share
-    in Z_{2^l}, both `(M, pixels)`.
+    """The masked b part, rounded to `message_bits`, and the server's share in Z_{2^l},
+    both `(M, pixels)`.
     """
     shape, count = b.shape[1:], b[0].size
     width = spec.message_bits
@@ -291,8 +294,8 @@ def _mask(ring_q: Ring, spec: LinearSpec, b: U32, prg: Prg) -> tuple[U64, U64]:
 
 
 def _parse_ciphertexts(data: U8, spec: LinearSpec) -> U32:
-    """One tile's b parts `(L, ciphertexts, N)`; zero where the client does
-    not send, which nothing reads.
+    """One tile's b parts `(L, ciphertexts, N)`; zero where the client does not send, which
+    nothing reads.
     """
     plan, (head, tail) = spec.rlwe, spec.layout.sent
     sent = _parse_residues(data, plan.primes, spec.layout.ciphertexts_per_tile, head + tail)
@@ -305,8 +308,8 @@ def _parse_ciphertexts(data: U8, spec: LinearSpec) -> U32:
 
 
 def _parse_residues(data: U8, primes: tuple[int, ...], count: int, length: int) -> U32:
-    """`(L, count, length)` from the wire; raises `NetworkFailure` for
-    values that are no residues.
+    """`(L, count, length)` from the wire; raises `NetworkFailure` for values that are
+    no residues.
     """
     size = len(primes) * count * length
     x = (

@@ -1,22 +1,64 @@
-"""What both parties hold against a linear layer before they run it: that it
-is secure and that it decrypts.
+"""A homomorphic linear layer as both parties know it: what is convolved, under which plan; whether
+that is secure and decrypts; and how many bytes it is on the wire. Pure integers, public.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from moiety.protocols.cost import packed
 from moiety.protocols.errors import BadPlan
-from moiety.protocols.linear.layout import LinearSpec
-from moiety.protocols.linear.parameters import MAX_ANSWER_BITS, MAX_WEIGHT_BITS, fit
-from moiety.protocols.linear.rlwe import Ring
+from moiety.protocols.linear.layout import Geometry, Layout, Window
+from moiety.protocols.linear.parameters import (
+    MAX_ANSWER_BITS,
+    MAX_WEIGHT_BITS,
+    RlwePlan,
+    check_parameters,
+    fit,
+    message_bits,
+)
+
+
+@dataclass(frozen=True)
+class LinearSpec:
+    """One homomorphic linear layer, all public: what is convolved,
+    with which plan, in which widths.
+
+    `|w| <= 2^(weight_bits-1)`; values in Z_{2^bits}. The plan was made for the geometry's number
+    of images.
+    """
+
+    geometry: Geometry
+    rlwe: RlwePlan
+    bits: int
+    weight_bits: int
+
+    @cached_property
+    def layout(self) -> Layout:
+        plan = self.rlwe
+        return Layout(
+            geometry=self.geometry,
+            degree=plan.degree,
+            cp=plan.channels_per_ciphertext,
+            mp=plan.filters_per_answer,
+            tile=plan.tile,
+        )
+
+    @property
+    def message_bits(self) -> int:
+        """Bits in which the b part of an answer is sent."""
+        return message_bits(self.bits, self.rlwe.answer_bits)
 
 
 def check_spec(spec: LinearSpec) -> None:
     """Raises `BadPlan` unless the spec is secure, fits, and decrypts: nothing in a peer's Program
-    is taken on trust. Makes the ring's tables on the way, before anybody waits for them.
+    is taken on trust.
     """
     plan = spec.rlwe
     what = f"linear layer {spec.geometry.in_shape} -> {spec.geometry.out_shape}"
-    Ring.of(plan.degree, plan.primes)
+    check_parameters(plan.degree, plan.primes)
     if not 1 <= spec.weight_bits <= MAX_WEIGHT_BITS:
         raise BadPlan(
             f"{what}: weights of {spec.weight_bits} bits; 1 to {MAX_WEIGHT_BITS} are supported"
@@ -38,3 +80,51 @@ def check_spec(spec: LinearSpec) -> None:
             f"{what}: answers need {need.answer_bits} to {MAX_ANSWER_BITS} bits, "
             f"the plan has {plan.answer_bits}"
         )
+
+
+# --- on the wire ----------------------------------------------------------------------------------
+
+
+def residue_bits(primes: Sequence[int]) -> int:
+    """Bits per residue on the wire."""
+    return max(primes).bit_length()
+
+
+def residues_bytes(count: int, primes: Sequence[int]) -> int:
+    """`count` elements of Z_q on the wire, as one message."""
+    return int(packed(count * len(primes), residue_bits(primes)))
+
+
+def tile_upload_bytes(spec: LinearSpec) -> int:
+    """Bytes of one tile's ciphertexts."""
+    count = spec.layout.ciphertexts_per_tile * sum(spec.layout.sent)
+    return residues_bytes(count, spec.rlwe.primes)
+
+
+def tile_download_bytes(spec: LinearSpec, window: Window) -> tuple[int, int]:
+    """Bytes of the a part and of the b part of one tile's answers."""
+    a_coefficients = spec.layout.answers_per_tile * spec.rlwe.degree
+    outputs = spec.geometry.out_shape[0] * window.pixels
+    return packed(a_coefficients, spec.rlwe.answer_bits), packed(outputs, spec.message_bits)
+
+
+def upload_bytes(spec: LinearSpec) -> int:
+    """Client to server, all images of the spec."""
+    return len(spec.layout.windows) * tile_upload_bytes(spec)
+
+
+def download_bytes(spec: LinearSpec) -> int:
+    """Server to client, all images of the spec."""
+    return sum(sum(tile_download_bytes(spec, window)) for window in spec.layout.windows)
+
+
+def parameter_sets(specs: Sequence[LinearSpec]) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    """The distinct (degree, primes) of some layers, in order of first use: one secret and one
+    public key each per run.
+    """
+    return tuple(dict.fromkeys((spec.rlwe.degree, spec.rlwe.primes) for spec in specs))
+
+
+def query_bytes(specs: Sequence[LinearSpec]) -> int:
+    """Client to server: the public keys of one run."""
+    return sum(residues_bytes(degree, primes) for degree, primes in parameter_sets(specs))

@@ -12,14 +12,16 @@ from dataclasses import dataclass, field
 from moiety.protocols.cost import Draw, Generator, Party, Send, SoftSpoken, other
 from moiety.protocols.ot.lpn import SMALL, LpnParameters, Pool
 
-NEVER_SILENT = 5
-"""The `silent_from` of a session without silent generation: a choice has at most four bits."""
+ALWAYS_SILENT, NEVER_SILENT = 1, 5
+"""The `silent_from` of a session whose every correlation is silent, and of one without silent
+generation: a choice has one to four bits.
+"""
 
 
 @dataclass
 class Silent:
-    """Silent generation in both directions, from a fresh session on; follows
-    the pools as the two parties do.
+    """Silent generation in both directions, from a fresh session on; follows the pools as the two
+    parties do.
     """
 
     parameters: LpnParameters = SMALL

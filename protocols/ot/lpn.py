@@ -12,16 +12,16 @@ What holds 128 bits (docs/decisions/0005-silent-vole.md gives the numbers):
   sets come from. The estimate counts one K x K pass per try, although nobody knows how to solve a
   system that fast, and does not count memory.
 * The algebraic attack on regular noise (Briaud, Oygarden, EUROCRYPT 2023) uses that the
-  elements of a block sum to 1. Over F_16 the sum is unknown: only the quadratic
-  equations `e_i * e_j = 0` remain.
+  elements of a block sum to 1. Over F_16 the sum is unknown: only the quadratic equations
+  `e_i * e_j = 0` remain.
 * F_16 has the subfield F_2 and F_2-linear maps to it. Coefficients of A and noise values lie in all
   of F_16: its image under the trace is then a binary code of dimension 4K, with 8/15 of the noise:
   `projected_bits`, far above. With binary coefficients it would have dimension K; with the noise
   value fixed to 1, three of the four coordinates would carry no noise at all.
 * Ten entries per output, as in Ferret: the hypergraph has no small even covers (docs). No better
   attack on sparse codes is known at this density.
-* A refill's `s` and the base correlations of its trees are outputs of
-  the one before, never released.
+* A refill's `s` and the base correlations of its trees are outputs of the one before,
+  never released.
 
 No numerical library is needed here: the compiler's cost model uses `Pool` as the two endpoints do.
 """
@@ -39,16 +39,16 @@ BASE_WIDTH = 4  # width of the correlations that bootstrap a generator
 
 
 def high_bytes(n: int, k: int) -> int:
-    """Bytes receiver -> sender of the 4 - k bits of u that n
-    correlations for k-bit choices give away.
+    """Bytes receiver -> sender of the 4 - k bits of u that n correlations for k-bit choices
+    give away.
     """
     return int(packed(n, 4 - k))
 
 
 @dataclass(frozen=True)
 class LpnParameters:
-    """One LPN instance: `seeds` is K, `trees` is t, `depth` is h; n =
-    t * 2^h outputs an iteration.
+    """One LPN instance: `seeds` is K, `trees` is t, `depth` is h; n = t * 2^h outputs
+    an iteration.
     """
 
     seeds: int
@@ -132,8 +132,8 @@ SMALL = LpnParameters(seeds=80 << 10, trees=850, depth=10)
 stay in the second-level cache.
 """
 LARGE = LpnParameters(seeds=80 << 11, trees=1170, depth=11)
-"""Half the traffic for twice the time: the binary set (2396160, 2^17, 1170) with a quarter more
-seeds.
+"""Half the traffic for twice the time: the binary set (2396160, 2^17, 1170) with a quarter
+more seeds.
 """
 
 
@@ -163,13 +163,13 @@ class Extension:
 
 @dataclass
 class Pool:
-    """How many correlations are at hand and how many iterations a demand starts.
-    Both endpoints keep one, and so can a cost model: they agree because nothing but
-    the sequence of demands enters.
+    """How many correlations are at hand and how many iterations a demand starts. Both
+    endpoints keep one, and so can a cost model: they agree because nothing but the sequence of
+    demands enters.
 
-    A demand that the pool cannot serve starts as many iterations as it lacks, but at least
-    `batch`. So the pool never keeps more than `batch * released` correlations (16 bytes
-    each, receiver 17) between calls.
+    A demand that the pool cannot serve starts as many iterations as it lacks, but at least `batch`.
+    So the pool never keeps more than `batch * released` correlations (16 bytes each, receiver 17)
+    between calls.
     """
 
     parameters: LpnParameters

@@ -29,9 +29,6 @@ class MixedSender:
     def delta(self) -> U8:
         return self.softspoken.delta
 
-    def shift_bits(self, k: int) -> int:
-        return self._for(k).shift_bits(k)
-
     def extend(self, n: int, k: int) -> U8:
         return self._for(k).extend(n, k)
 
@@ -47,9 +44,6 @@ class MixedReceiver:
     silent: VoleReceiver
     silent_from: int
 
-    def shift_bits(self, k: int) -> int:
-        return self._for(k).shift_bits(k)
-
     def extend(self, n: int, k: int) -> tuple[U8, U8]:
         return self._for(k).extend(n, k)
 
@@ -64,7 +58,9 @@ def mixed_sender(
     silent_from: int,
     workers: Workers | None = None,
 ) -> MixedSender:
-    """Silent generation for choices of at least `silent_from` bits (1: always, 5: never)."""
+    """Silent generation for choices of at least `silent_from` bits, from ALWAYS_SILENT to
+    NEVER_SILENT (ot/generators).
+    """
     return MixedSender(
         softspoken, SilentSender(channel, softspoken, prg, workers=workers), silent_from
     )

@@ -1,9 +1,9 @@
-"""Silent VOLE over F_16 from regular primal LPN, semi-honest: correlations at about 1.7 bits
-each instead of SoftSpoken's 124.
+"""Silent VOLE over F_16 from regular primal LPN, semi-honest: correlations at about 1.7 bits each
+instead of SoftSpoken's 124.
 
-One *iteration* turns K + t*(h+1) correlations `w = v + u*delta` into n = t * 2^h (Yang,
-Weng, Lan, Zhang, Wang, CCS 2020, "Ferret", carried over to F_16; Weng, Yang, Katz, Wang, S&P
-2021, "Wolverine", for fields):
+One *iteration* turns K + t*(h+1) correlations `w = v + u*delta` into n = t * 2^h (Yang, Weng, Lan,
+Zhang, Wang, CCS 2020, "Ferret", carried over to F_16; Weng, Yang, Katz, Wang, S&P 2021,
+"Wolverine", for fields):
 
 1. *Single-point VOLE*, t times. The sender grows a half-tree with offset delta (Guo et al.,
    EUROCRYPT 2023: correlated GGM with a pseudorandom last level); the receiver gets all leaves but
@@ -12,24 +12,24 @@ Weng, Lan, Zhang, Wang, CCS 2020, "Ferret", carried over to F_16; Weng, Yang, Ka
    that to `K_b = K_0 + b*delta`. The last level is a hashed 1-of-2 transfer. One more correlation,
    shifted to the noise value beta, and the XOR of all leaves put `leaf + beta*delta` in the hole.
    Leaves are then correlations with u = beta at alpha, 0 elsewhere.
-2. *LPN*: both sides add the code's image of the first K correlations: `w = s_w*A + leaves` and
-   so on, see protocols/ot/lpn.py.
+2. *LPN*: both sides add the code's image of the first K correlations: `w = s_w*A + leaves` and so
+   on, see protocols/ot/lpn.py.
 
 A correlation for a k-bit choice has u in all of F_16; the receiver sends its bits k..3, which are
-uniform and of no further use, and the sender adds their part to w: what remains is what
-SoftSpoken would have made, `u < 2^k`.
+uniform and of no further use, and the sender adds their part to w: what remains is what SoftSpoken
+would have made, `u < 2^k`.
 
-The last K + t*(h+1) outputs start the next iteration and are never released. The first
-iteration starts from SoftSpoken.
+The last K + t*(h+1) outputs start the next iteration and are never released. The first iteration
+starts from SoftSpoken.
 
-Nothing the receiver sends depends on the sender: however many iterations a refill makes, it is
-one flight each way (lpn.Pool has flights and sizes). Each tree is hashed under its own AES key,
-derived from a nonce that the sender draws for every refill: an attacker who tabulates hashes
-can aim at one tree at a time (the concern of Guo, Katz, Wang, Weng, Yu, CRYPTO 2020), not at
-all trees made under one delta.
+Nothing the receiver sends depends on the sender: however many iterations a refill makes, it is one
+flight each way (lpn.Pool has flights and sizes). Each tree is hashed under its own AES key, derived
+from a nonce that the sender draws for every refill: an attacker who tabulates hashes can aim at one
+tree at a time (the concern of Guo, Katz, Wang, Weng, Yu, CRYPTO 2020), not at all trees made under
+one delta.
 
-What leaks: nothing under LPN and correlation robustness. Preconditions: both endpoints get
-the same calls in the same order.
+What leaks: nothing under LPN and correlation robustness. Preconditions: both endpoints get the same
+calls in the same order.
 """
 
 from __future__ import annotations
@@ -70,11 +70,6 @@ class _Silent:
         self._pool = Pool(parameters, batch)
         self._tweak = FIRST_TWEAK
 
-    @staticmethod
-    def shift_bits(k: int) -> int:
-        """u has as many bits as the choice: the receiver gives the others away."""
-        return k
-
     def _encode(self, seeds: U8, out: U8) -> None:
         """Add the code's image to all rows of `out`; threads share them."""
 
@@ -85,8 +80,8 @@ class _Silent:
             pass
 
     def _encode_u(self, seeds: U8, n: int, holes: U16, values: U8) -> U8:
-        """The first n outputs of the code for single elements, with
-        the noise; threads share them.
+        """The first n outputs of the code for single elements, with the noise; threads
+        share them.
         """
 
         def part(rows: slice) -> U8:
@@ -131,9 +126,9 @@ class SilentSender(_Silent):
         batch: int = 2,
         workers: Workers | None = None,
     ) -> None:
-        """`bootstrap`: the SoftSpoken sender whose delta this one keeps; it is called once,
-        by the first `extend`. `parameters` and `batch` (the iterations that a refill makes
-        at least) must be the peer's.
+        """`bootstrap`: the SoftSpoken sender whose delta this one keeps; it is called once, by the
+        first `extend`. `parameters` and `batch` (the iterations that a refill makes at least) must
+        be the peer's.
         """
         super().__init__(channel, prg, parameters, batch, workers)
         self._bootstrap = bootstrap
@@ -174,8 +169,8 @@ class SilentSender(_Silent):
         self._rows = rows[: len(rows) - p.reserved]
 
     def _iterate(self, keys: U8, shifts: U8, out: U8) -> U8:
-        """One iteration from `_base`: w goes to `out`, the message is
-        returned as uint8 `(t, h+2, 16)`.
+        """One iteration from `_base`: w goes to `out`, the message is returned as uint8
+        `(t, h+2, 16)`.
         """
         p = self.parameters
         seeds, base = self._base[: p.seeds], self._base[p.seeds :]
@@ -260,8 +255,8 @@ class SilentReceiver(_Silent):
         self._receive(holes)
 
     def _choose(self, u: U8) -> tuple[U16, U8, U8]:
-        """(alpha uint16 `(t,)`, beta uint8 `(t,)` in 1..15, shifts uint8
-        `(t*(h+1),)`) of one iteration.
+        """(alpha uint16 `(t,)`, beta uint8 `(t,)` in 1..15, shifts uint8 `(t*(h+1),)`) of
+        one iteration.
         """
         p = self.parameters
         alpha = self._prg.uint64(p.trees, p.depth).astype(np.uint16)

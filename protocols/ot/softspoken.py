@@ -1,5 +1,5 @@
-"""SoftSpoken VOLE over F_16 with the repetition code (Roy, CRYPTO 2022,
-Figures 7 and 8), semi-honest.
+"""SoftSpoken VOLE over F_16 with the repetition code (Roy, CRYPTO 2022, Figures 7 and
+8), semi-honest.
 
 Functionality: n correlations `w = v + u*delta` of width k, u uniform in `[0, 2^k)`; the receiver
 gets u and v, the transfer sender w, and delta was fixed at set-up. The sender has `delta` in
@@ -23,6 +23,7 @@ from moiety.protocols.errors import ContractViolation
 from moiety.protocols.parallel import STREAMED, Workers
 
 TREES = 32
+"""One for each nibble of delta."""
 DEPTH = 4
 LEAVES = 1 << DEPTH
 TRANSFERS = TREES * DEPTH
@@ -30,21 +31,21 @@ PUNCTURE_BYTES = TRANSFERS * 2 * 16
 
 
 def blocks(n: int) -> int:
-    """U8 of 128 correlations that hold n."""
+    """Blocks of 128 correlations that hold n."""
     return -(-n // BATCH)
 
 
 def delta_bits(delta: U8) -> U8:
-    """The path bits of all punctured leaves, most significant first:
-    uint8 `(32,4)` from uint8 `(16,)`.
+    """The path bits of all punctured leaves, most significant first: uint8 `(32,4)` from
+    uint8 `(16,)`.
     """
     nibbles = np.stack([delta & 15, delta >> 4], axis=1).reshape(TREES)
     return (nibbles[:, None] >> np.arange(DEPTH - 1, -1, -1, dtype=np.uint8)) & np.uint8(1)
 
 
 def full_trees(roots: U8, keys: U8) -> tuple[bytes, U8]:
-    """Receiver's set-up: expand 32 trees from `roots` uint8 `(32,16)`; returns
-    (message, leaves uint8 `(32,16,16)`).
+    """Receiver's set-up: expand 32 trees from `roots` uint8 `(32,16)`; returns (message, leaves
+    uint8 `(32,16,16)`).
 
     The message carries, per tree and level, the XOR of all left and of all right nodes, each under
     its base transfer key (`keys` uint8 `(128,2,16)`).
@@ -59,8 +60,8 @@ def full_trees(roots: U8, keys: U8) -> tuple[bytes, U8]:
 
 
 def punctured_trees(delta: U8, message: bytes, keys: U8) -> U8:
-    """Sender's set-up: all leaves but `delta_i`, in relative order y = x ^ delta_i; leaf 0 is
-    the unknown one and stays zero.
+    """Sender's set-up: all leaves but `delta_i`, in relative order y = x ^ delta_i; leaf 0 is the
+    unknown one and stays zero.
 
     `keys` uint8 `(128,16)` are the base transfer keys received with choice `1 - path bit`. Relative
     order makes the position of the hole public, so that no index depends on delta.
@@ -91,9 +92,9 @@ class _Stream:
         self._counter = 0
 
     def _take(self, n: int, k: int) -> list[tuple[int, int]]:
-        """(first correlations, counter) of each part of the next n: parts of `STREAMED`, the last
-        one shorter, have their own blocks, so the peer can work on one while the next is made,
-        and threads on several at once.
+        """(correlations, first counter) of each part of the next n: parts of `STREAMED`, the last
+        one shorter, have their own blocks, so the peer can work on one while the next is made, and
+        threads on several at once.
         """
         if n < 1 or not 1 <= k <= DEPTH:
             raise ContractViolation(f"no extension of {n} correlations of width {k}")
@@ -103,11 +104,6 @@ class _Stream:
             parts.append((size, self._counter))
             self._counter += k * blocks(size)
         return parts
-
-    @staticmethod
-    def shift_bits(k: int) -> int:
-        """u has as many bits as the choice."""
-        return k
 
 
 class SoftSpokenReceiver(_Stream):

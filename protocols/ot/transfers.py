@@ -1,10 +1,10 @@
 """1-of-2^k transfers (k = 1..4) from VOLE correlations: XOR lookups and additive lookups.
 
-Functionality: the sender has a table of 2^k entries per element, the receiver a choice; they
-get shares of the chosen entry. Both parties call the same operations in the same order. A
-batch is opened by the receiver's choices (`choose` / `accept`) and answered once; its
-correlations are then used up. Pads are `H(tweak, w + x*delta)` with a tweak that only counts
-up (TMMO; Guo, Katz, Wang, Yu, S&P 2020).
+Functionality: the sender has a table of 2^k entries per element, the receiver a choice; they get
+shares of the chosen entry. Both parties call the same operations in the same order. A batch is
+opened by the receiver's choices (`choose` / `accept`) and answered once; its correlations are then
+used up. Pads are `H(tweak, w + x*delta)` with a tweak that only counts up (TMMO; Guo, Katz, Wang,
+Yu, S&P 2020).
 
 The result is always shared: the sender's share is set so that option 0's ciphertext is zero, which
 is why a batch sends `2^k - 1` messages each and why the sender cannot choose its share. Nothing
@@ -12,8 +12,8 @@ leaks: a choice is hidden by the correlation's u, every entry but the chosen one
 receiver does not know. The receiver sends k bits and the correlation's corrections per element, the
 sender `2^k - 1` entries; one flight each.
 
-A party's threads share a batch by ranges of its elements
-(protocols/parallel); the bytes are the same.
+A party's threads share a batch by ranges of its elements (protocols/parallel); the bytes are
+the same.
 """
 
 from __future__ import annotations
@@ -94,8 +94,7 @@ class TransferSender(_Endpoint):
     def accept(self, n: int, k: int) -> SentBatch:
         """Receive the choices of `n` 1-of-2^k transfers."""
         w = self._vole.extend(n, k)
-        width = self._vole.shift_bits(k)
-        shifts = kernels.unpack8(self._channel.recv(packed(n, width)), n, width)
+        shifts = kernels.unpack8(self._channel.recv(packed(n, k)), n, k)
         return SentBatch(k=k, tweak=self._next_tweak(n), w=w, shifts=shifts)
 
     def lookup(self, batch: SentBatch, table: U8, bits: int) -> U8:
@@ -120,8 +119,8 @@ class TransferSender(_Endpoint):
         return self._answer(batch, part)
 
     def join(self, batch: SentBatch, own: U8, function: U8, bits: int) -> U8:
-        """XOR-share `function[own_i ^ choice_i]`: a public function of
-        XOR-shared bits, uint8 `(2^k,)`.
+        """XOR-share `function[own_i ^ choice_i]`: a public function of XOR-shared bits,
+        uint8 `(2^k,)`.
         """
 
         def part(w: U8, shifts: U8, tweak: int, at: slice) -> tuple[U8, U8]:
@@ -134,8 +133,8 @@ class TransferSender(_Endpoint):
     def multiplex_4(
         self, batch: SentBatch, x: U64, gate: U8, flip: U8, bits: int, out_bits: int
     ) -> U64:
-        """The server's half of the multiplexer (kernels.mux_server); returns this
-        party's share uint64 `(n,)`.
+        """The server's half of the multiplexer (kernels.mux_server); returns this party's share
+        uint64 `(n,)`.
         """
 
         def part(w: U8, shifts: U8, tweak: int, at: slice) -> tuple[U8, U64]:
@@ -156,8 +155,8 @@ class TransferSender(_Endpoint):
         return self._answer(batch, part)
 
     def additive(self, batch: SentBatch, table: U64, bits: int) -> U64:
-        """Additively share `table[i, choice_i]` modulo 2^bits; returns this
-        party's share uint64 `(n,)`.
+        """Additively share `table[i, choice_i]` modulo 2^bits; returns this party's share
+        uint64 `(n,)`.
         """
 
         def part(w: U8, shifts: U8, tweak: int, at: slice) -> tuple[U8, U64]:
@@ -168,8 +167,8 @@ class TransferSender(_Endpoint):
     def _answer(
         self, batch: SentBatch, kernel: Callable[[U8, U8, int, slice], tuple[U8, npt.NDArray[S]]]
     ) -> npt.NDArray[S]:
-        """Send the answers of all ranges of the batch in order, each as soon as it
-        is made; returns the shares.
+        """Send the answers of all ranges of the batch in order, each as soon as it is made; returns
+        the shares.
         """
         batch.spend()
 
@@ -196,7 +195,7 @@ class TransferReceiver(_Endpoint):
         """Open a batch with `choices` uint8 `(n,)` of k bits."""
         n = choices.size
         u, v = self._vole.extend(n, k)
-        self._channel.send(kernels.pack(choices ^ u, self._vole.shift_bits(k)))
+        self._channel.send(kernels.pack(choices ^ u, k))
         return ReceivedBatch(k=k, tweak=self._next_tweak(n), u=u, v=v, choices=choices)
 
     def lookup(self, batch: ReceivedBatch, bits: int) -> U8:
@@ -229,8 +228,8 @@ class TransferReceiver(_Endpoint):
         bits: int,
         kernel: Callable[[U8, U8, U8, int, U8], npt.NDArray[S]],
     ) -> npt.NDArray[S]:
-        """Receive the answers of `bits`-bit entries range by range, and open
-        each while the next one arrives.
+        """Receive the answers of `bits`-bit entries range by range, and open each while the next
+        one arrives.
         """
         batch.spend()
 
@@ -272,8 +271,8 @@ def choose_cost(receiver: Party, n: Size, k: int) -> Cost:
 def answer_cost(
     sender: Party, n: Size, k: int, bits: Size, made: Works = (), read: Works = ()
 ) -> Cost:
-    """The sender answers them with `bits`-bit entries; `made` and `read` are the work of
-    making and of opening the answer.
+    """The sender answers them with `bits`-bit entries; `made` and `read` are the work of making and
+    of opening the answer.
     """
     return Cost((Send(sender, answer_bytes(n, k, bits), made, read),))
 

@@ -14,12 +14,8 @@ from moiety.protocols.arrays import U8
 class VoleReceiver(Protocol):
     """Receiver's half: `w = v + u*delta` with the sender's w and delta."""
 
-    def shift_bits(self, k: int) -> int:
-        """Bits of u in a correlation that serves a k-bit choice."""
-        ...
-
     def extend(self, n: int, k: int) -> tuple[U8, U8]:
-        """n fresh correlations for k-bit choices: (u uint8 `(n,)`, v uint8 `(n,16)`)."""
+        """n fresh correlations for k-bit choices: (u uint8 `(n,)` of k bits, v uint8 `(n,16)`)."""
         ...
 
 
@@ -30,8 +26,6 @@ class VoleSender(Protocol):
     def delta(self) -> U8:
         """uint8 `(16,)`, the same for all correlations of a session and direction."""
         ...
-
-    def shift_bits(self, k: int) -> int: ...
 
     def extend(self, n: int, k: int) -> U8:
         """w uint8 `(n,16)` of the receiver's call with the same arguments."""

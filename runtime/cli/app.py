@@ -1,10 +1,10 @@
 """The command `moiety`: which commands there are, and how one is run.
 
-A command is one file. The modules of the packages in `ROOMS` are the commands: `x_y.py` is `moiety
-x-y`, its docstring is the help, `EXAMPLES` are what the help ends with, and the parameters of its
-function `command` are the options. A command's module is imported when it is run or asked for its
-help and not before, so that a party's process never loads the compiler; the list of commands that
-`moiety --help` prints is read from the files.
+A command is one file. The modules of the packages in `ROOMS` are the commands: `x_y.py` is
+`moiety x-y`, its docstring is the help, `EXAMPLES` are what the help ends with, and the parameters
+of its function `command` are the options. A command's module is imported when it is run or asked
+for its help and not before, so that a party's process never loads the compiler; the list of
+commands that `moiety --help` prints is read from the files.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def find_commands() -> dict[str, tuple[str, Path]]:
 
 
 def load(name: str) -> TyperCommand:
-    """A command with its options, its module imported. Raises `BadInput` where something
-    that it needs is not installed.
+    """A command with its options, its module imported. Raises `BadInput` where something that it
+    needs is not installed.
     """
     module_name, _ = find_commands()[name]
     try:

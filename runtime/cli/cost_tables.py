@@ -13,16 +13,16 @@ from rich.text import Text
 
 from moiety.protocols.cost import Cost, Wire
 from moiety.protocols.network import Network, parse_network
-from moiety.protocols.ot.generators import NEVER_SILENT, Mixed
-from moiety.runtime import program as ir
-from moiety.runtime.cli.ui import megabytes, table
-from moiety.runtime.cost import machine
+from moiety.protocols.ot.generators import ALWAYS_SILENT, NEVER_SILENT, Mixed
+from moiety.runtime.cli.ui import TRAFFIC_COLUMNS, megabytes, table, traffic_cells
 from moiety.runtime.cost.clock import Time, predict, total
 from moiety.runtime.cost.formulas import Formula, formulas, readable, readable_draws
+from moiety.runtime.cost.machine import find_machine
 from moiety.runtime.cost.traffic import key_cost, step_costs
-from moiety.runtime.party.generators import ALWAYS_SILENT, agreed, parse, soonest
+from moiety.runtime.party.generator_choice import agreed, parse_ot, soonest
+from moiety.runtime.program import Program
 
-COLUMNS = ("up", "down", "flights", "seconds", "server's work", "client's work", "network")
+COLUMNS = (*TRAFFIC_COLUMNS, "seconds", "server's work", "client's work", "network")
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class Prediction:
     source: str
 
 
-def prediction(program: ir.Program, network: str, ot: str, machine_file: Path | None) -> Prediction:
+def prediction(program: Program, network: str, ot: str, machine_file: Path | None) -> Prediction:
     """Raises `BadInput` for an unknown network or generator, or a file that is no machine's."""
-    between, asked = parse_network(network), agreed(parse(ot), "auto")
-    figures, source = machine.find(machine_file)
+    between, asked = parse_network(network), agreed(parse_ot(ot), "auto")
+    figures, source = find_machine(machine_file)
     costs = [key_cost(program), *step_costs(program)]
     silent_from = soonest(costs, figures, between) if asked is None else asked
     times = predict(costs, figures, between, silent_from)
@@ -67,20 +67,20 @@ def prediction(program: ir.Program, network: str, ot: str, machine_file: Path | 
     return Prediction(lines, whole, total(times), silent_from, between, source)
 
 
-def report(program: ir.Program, made: Prediction, layers: bool) -> Iterator[Table | Text]:
+def report(program: Program, predicted: Prediction, layers: bool) -> Iterator[Table | Text]:
     """Everything that is printed, in order."""
-    yield formula_table(formulas(program))
-    yield by_kind(made)
+    yield _formulas(formulas(program))
+    yield _by_kind(predicted)
     if layers:
-        yield by_layer(made)
-    yield headline(made)
+        yield _by_layer(predicted)
+    yield _headline(predicted)
 
 
-def formula_table(rows: Sequence[Formula]) -> Table:
-    """Bytes without the rounding up; correlations apart, because the
-    generator decides what they send.
+def _formulas(rows: Sequence[Formula]) -> Table:
+    """Bytes without the rounding up; correlations apart, because the generator decides what
+    they send.
     """
-    made = table(
+    shown = table(
         "Formulas: bytes, and correlations to draw (by whom they are received)",
         "kind",
         "of",
@@ -91,7 +91,7 @@ def formula_table(rows: Sequence[Formula]) -> Table:
         "correlations",
     )
     for row in rows:
-        made.add_row(
+        shown.add_row(
             row.kind,
             row.what,
             str(len(row.sizes)),
@@ -100,12 +100,12 @@ def formula_table(rows: Sequence[Formula]) -> Table:
             readable(row.down),
             readable_draws(row),
         )
-    made.add_section()
+    shown.add_section()
     up, down = sum(row.total(row.up) for row in rows), sum(row.total(row.down) for row in rows)
-    made.add_row(
+    shown.add_row(
         "all", "without correlations", "", "", megabytes(up), megabytes(down), _drawn(rows)
     )
-    return made
+    return shown
 
 
 def _drawn(rows: Sequence[Formula]) -> str:
@@ -118,46 +118,40 @@ def _drawn(rows: Sequence[Formula]) -> str:
     )
 
 
-def by_kind(made: Prediction) -> Table:
+def _by_kind(predicted: Prediction) -> Table:
     """Kinds that take longest first."""
     kinds: dict[str, list[Line]] = {}
-    for line in made.lines:
+    for line in predicted.lines:
         kinds.setdefault(line.kind, []).append(line)
     shown = table("Predicted cost of one image, by step kind", "kind", "steps", *COLUMNS, right=8)
     for kind, lines in sorted(kinds.items(), key=lambda item: -_time(item[1]).total):
         shown.add_row(kind, str(len(lines)), *_cells(lines))
     shown.add_section()
-    times = (made.time.total, made.time.server, made.time.client, made.time.network)
-    shown.add_row(
-        "one image",
-        "",
-        megabytes(made.whole.up),
-        megabytes(made.whole.down),
-        str(made.whole.rounds),
-        *map(seconds, times),
-    )
+    whole = predicted.whole
+    traffic = traffic_cells(whole.up, whole.down, len(whole.flights))
+    shown.add_row("one image", "", *traffic, *_time_cells(predicted.time))
     return shown
 
 
-def by_layer(made: Prediction) -> Table:
+def _by_layer(predicted: Prediction) -> Table:
     """Steps that send something or take a millisecond."""
     shown = table("Predicted cost of one image, by layer", "step", "kind", *COLUMNS, right=7)
-    for line in made.lines:
+    for line in predicted.lines:
         if line.wire.total or line.time.total >= 1e-3:
             shown.add_row(Text(line.name or line.kind), line.kind, *_cells([line]))
     return shown
 
 
-def headline(made: Prediction) -> Text:
+def _headline(predicted: Prediction) -> Text:
     """The seconds, and for what network, generator and machine."""
     generator = {NEVER_SILENT: "softspoken", ALWAYS_SILENT: "silent"}.get(
-        made.silent_from,
-        f"silent for choices of {made.silent_from} bits and more, softspoken below",
+        predicted.silent_from,
+        f"silent for choices of {predicted.silent_from} bits and more, softspoken below",
     )
-    network = f"{1e3 * made.network.rtt:g} ms and {made.network.up / 1e6:,g} Mbit/s"
+    network = f"{1e3 * predicted.network.rtt:g} ms and {predicted.network.up / 1e6:,g} Mbit/s"
     return Text(
-        f"One image takes about {made.time.total:.2f} s at {network} "
-        f"(correlations: {generator}; one core per party; {made.source})"
+        f"One image takes about {predicted.time.total:.2f} s at {network} "
+        f"(correlations: {generator}; one core per party; {predicted.source})"
     )
 
 
@@ -166,13 +160,15 @@ def _time(lines: Iterable[Line]) -> Time:
 
 
 def _cells(lines: Sequence[Line]) -> tuple[str, ...]:
-    time = _time(lines)
     up, down = sum(line.wire.up for line in lines), sum(line.wire.down for line in lines)
-    flights = sum(line.wire.rounds for line in lines)
-    traffic = (megabytes(up), megabytes(down), str(flights)) if flights else ("", "", "")
-    return *traffic, *map(seconds, (time.total, time.server, time.client, time.network))
+    flights = sum(len(line.wire.flights) for line in lines)
+    return *traffic_cells(up, down, flights), *_time_cells(_time(lines))
 
 
-def seconds(value: float) -> str:
+def _time_cells(time: Time) -> tuple[str, ...]:
+    return tuple(map(_seconds, (time.total, time.server, time.client, time.network)))
+
+
+def _seconds(value: float) -> str:
     """Milliseconds below a second."""
     return f"{value:.2f} s" if value >= 1 else f"{1e3 * value:.1f} ms"

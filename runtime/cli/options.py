@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 OT_WORDS = "auto|softspoken|silent"
-"""What `runtime.party.generators.parse` takes."""
+"""What `runtime.party.generator_choice.parse_ot` takes."""
 
 NETWORK_WORDS = "fast|lan|wan|loopback|RTT,BANDWIDTH"
 """What `protocols.network.parse_network` takes."""

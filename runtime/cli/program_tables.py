@@ -1,65 +1,69 @@
-"""A Program in tables, for `moiety inspect`."""
+"""`moiety inspect`: a Program's summary, its steps, RLWE parameters, traffic and disclosures.
+Formulas and seconds are in cost_tables.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterator
 
 from rich.table import Table
 from rich.text import Text
 
 from moiety.protocols.cost import Cost
 from moiety.protocols.setup import open_session_cost
-from moiety.runtime import program as ir
-from moiety.runtime.cli.ui import megabytes, table
-from moiety.runtime.cost import traffic as costing
+from moiety.runtime.cli.ui import TRAFFIC_COLUMNS, megabytes, table, traffic_cells
+from moiety.runtime.cost.traffic import image_cost, key_cost, step_costs
+from moiety.runtime.program import Linear, Preprocessing, Program, Relu, RlwePlan
+from moiety.runtime.program.linear_layers import linear_specs
 
-COLUMNS_OF_COST = ("up", "down", "rounds")
+
+def report(program: Program, steps: bool) -> Iterator[Table | Text]:
+    """Everything that is printed after the summary, in order."""
+    if steps:
+        yield _steps(program)
+    yield _lattices(program)
+    yield _traffic_by_kind(program)
+    yield _disclosed(program)
 
 
-def summary(program: ir.Program) -> Table:
+def summary(program: Program) -> Table:
     """Name, digest, ends and totals."""
-    made = Table(
+    shown = Table(
         show_header=False,
         box=None,
         title=Text(f"Program {program.name}"),
         title_justify="left",
         title_style="bold",
     )
-    picture = program.preprocessing
-    elements = sum(math.prod(step.shape) for step in program.steps if isinstance(step, ir.Relu))
+    elements = sum(math.prod(step.shape) for step in program.steps if isinstance(step, Relu))
     kinds = ", ".join(
         f"{n} {kind}" for kind, n in Counter(step.kind for step in program.steps).most_common()
     )
     rows = {
         "digest (SHA-256)": program.digest(),
         "rounding": program.rounding,
-        "input": f"{shape(program.input.shape)}, scale {program.input.scale:.3g}",
-        "pictures": "none: NPY tensors only"
-        if picture is None
-        else (
-            f"{picture.size[1]}x{picture.size[0]}, {picture.channels} channels, {picture.resize}, "
-            "mean "
-            f"{joined(picture.mean)}, std {joined(picture.std)}"
-        ),
+        "input": f"{_shape(program.input.shape)}, scale {program.input.scale:.3g}",
+        "pictures": _pictures(program.preprocessing),
         "steps": f"{len(program.steps)} ({kinds})",
         "ReLU elements": f"{elements:,}",
-        "multiply-adds": f"{sum(multiply_adds(program, i) for i in range(len(program.steps))):,}",
+        "multiply-adds": f"{_multiply_adds(program):,}",
     }
     for name, value in rows.items():
-        made.add_row(name, value)
+        shown.add_row(name, value)
     for index, step in program.outputs.items():
         labels = f": {', '.join(step.labels)}" if step.labels else ""
-        made.add_row(
+        shown.add_row(
             "output",
-            f"{program.output_names()[index]} {shape(step.shape)}, {step.postprocess}{labels}",
+            f"{program.output_names()[index]} {_shape(step.shape)}, {step.postprocess}{labels}",
         )
-    return made
+    return shown
 
 
-def steps(program: ir.Program) -> Table:
-    """One row per step."""
-    made = table(
+def _steps(program: Program) -> Table:
+    """A row per step."""
+    shown = table(
         "Steps",
         "step",
         "kind",
@@ -68,42 +72,32 @@ def steps(program: ir.Program) -> Table:
         "shape",
         "bits",
         "details",
-        *COLUMNS_OF_COST,
+        *TRAFFIC_COLUMNS,
         right=3,
     )
-    for index, (step, cost) in enumerate(
-        zip(program.steps, costing.step_costs(program), strict=True)
-    ):
+    for index, (step, cost) in enumerate(zip(program.steps, step_costs(program), strict=True)):
         operands = ",".join(map(str, step.inputs))
-        made.add_row(
+        shown.add_row(
             str(index),
             step.kind,
             Text(step.name),
             operands,
-            shape(step.shape),
+            _shape(step.shape),
             str(step.bits),
             step.details(),
-            *shown(cost),
+            *_cells(cost),
         )
-    return made
+    return shown
 
 
-def lattices(program: ir.Program) -> Table:
+def _lattices(program: Program) -> Table:
     """RLWE parameters in use, and by how many layers."""
-    groups: dict[tuple[object, ...], list[ir.Linear]] = {}
-    for step in program.steps:
-        if isinstance(step, ir.Linear):
-            plan = step.rlwe
-            groups.setdefault(
-                (
-                    plan.degree,
-                    len(plan.primes),
-                    round(math.log2(math.prod(plan.primes)), 1),
-                    plan.masking,
-                ),
-                [],
-            ).append(step)
-    made = table(
+    groups: dict[tuple[object, ...], list[RlwePlan]] = {}
+    for plan in (step.rlwe for step in program.steps if isinstance(step, Linear)):
+        log_q = round(math.log2(math.prod(plan.primes)), 1)
+        key: tuple[object, ...] = (plan.degree, len(plan.primes), log_q, plan.masking)
+        groups.setdefault(key, []).append(plan)
+    shown = table(
         "RLWE parameters",
         "N",
         "primes",
@@ -114,41 +108,39 @@ def lattices(program: ir.Program) -> Table:
         "answer bits",
         right=7,
     )
-    for key, layers in groups.items():
-        floods, answers = {x.rlwe.flood_bits for x in layers}, {x.rlwe.answer_bits for x in layers}
-        made.add_row(*map(str, key), str(len(layers)), spread(floods), spread(answers))
-    return made
+    for key, plans in groups.items():
+        floods, answers = {p.flood_bits for p in plans}, {p.answer_bits for p in plans}
+        shown.add_row(*map(str, key), str(len(plans)), _spread(floods), _spread(answers))
+    return shown
 
 
-def costs(program: ir.Program) -> Table:
-    """Bytes and rounds of one image by step kind, as declared by the protocols:
-    exactly what a run will meter.
+def _traffic_by_kind(program: Program) -> Table:
+    """Bytes and flights of one image by step kind, as declared by the protocols: exactly what a run
+    will meter.
     """
-    made = table(
-        "Cost of one image, by step kind", "kind", "steps", *COLUMNS_OF_COST, "share", right=5
+    shown = table(
+        "Cost of one image, by step kind", "kind", "steps", *TRAFFIC_COLUMNS, "share", right=5
     )
-    kinds: dict[str, list[Cost]] = {"keys": [costing.key_cost(program)]}
-    for step, cost in zip(program.steps, costing.step_costs(program), strict=True):
+    kinds: dict[str, list[Cost]] = {"keys": [key_cost(program)]}
+    for step, cost in zip(program.steps, step_costs(program), strict=True):
         kinds.setdefault(step.kind, []).append(cost)
-    total = costing.image_cost(program)
+    total = image_cost(program)
     for kind, found in sorted(kinds.items(), key=lambda item: -sum(cost.total for cost in item[1])):
         part = sum(found, Cost())
         if part.total:
-            made.add_row(
+            shown.add_row(
                 kind,
                 str(len(found)),
-                megabytes(part.up),
-                megabytes(part.down),
-                str(sum(c.rounds for c in found)),
+                *traffic_cells(part.up, part.down, sum(len(cost.flights) for cost in found)),
                 f"{part.total / total.total:.1%}",
             )
-    made.add_section()
-    made.add_row("one image", "", *shown(total), megabytes(total.total))
-    made.add_row("set-up, once per connection", "", *shown(open_session_cost()), "")
-    return made
+    shown.add_section()
+    shown.add_row("one image", "", *_cells(total), megabytes(total.total))
+    shown.add_row("set-up, once per connection", "", *_cells(open_session_cost()), "")
+    return shown
 
 
-def disclosed(program: ir.Program) -> Text:
+def _disclosed(program: Program) -> Text:
     """Everything the Program tells about the weights beyond the architecture."""
     if not program.disclosed:
         return Text("Disclosed about the weights: nothing but the architecture and the sizes above")
@@ -157,28 +149,33 @@ def disclosed(program: ir.Program) -> Text:
     )
 
 
-def multiply_adds(program: ir.Program, index: int) -> int:
-    step = program.steps[index]
-    if not isinstance(step, ir.Linear):
-        return 0
-    channels = program.steps[step.inputs[0]].shape[0]
-    return math.prod(step.shape) * channels // step.groups * math.prod(step.kernel)
+def _pictures(preprocessing: Preprocessing | None) -> str:
+    if preprocessing is None:
+        return "none: NPY tensors only"
+    height, width = preprocessing.size
+    return (
+        f"{width}x{height}, {preprocessing.channels} channels, {preprocessing.resize}, "
+        f"mean {_joined(preprocessing.mean)}, std {_joined(preprocessing.std)}"
+    )
 
 
-def shown(cost: Cost) -> tuple[str, str, str]:
-    if not cost.total:
-        return "", "", ""
-    return megabytes(cost.up), megabytes(cost.down), str(cost.rounds)
+def _multiply_adds(program: Program) -> int:
+    geometries = (spec.geometry for spec in linear_specs(program).values())
+    return sum(geometry.outputs * geometry.terms for geometry in geometries)
 
 
-def shape(dimensions: tuple[int, ...]) -> str:
+def _cells(cost: Cost) -> tuple[str, str, str]:
+    return traffic_cells(cost.up, cost.down, len(cost.flights))
+
+
+def _shape(dimensions: tuple[int, ...]) -> str:
     return "x".join(map(str, dimensions))
 
 
-def joined(values: tuple[float, ...]) -> str:
+def _joined(values: tuple[float, ...]) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
 
-def spread(values: set[int]) -> str:
+def _spread(values: set[int]) -> str:
     low, high = min(values), max(values)
     return str(low) if low == high else f"{low}..{high}"

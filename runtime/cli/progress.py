@@ -1,25 +1,24 @@
-"""Progress of long work, to stderr: a bar on a terminal, a line every few seconds
-elsewhere (a log file, a pipe).
+"""Progress of long work, to stderr: a bar on a terminal, a line every few seconds elsewhere (a log
+file, a pipe).
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
+import rich.progress
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from moiety.runtime.program.progress import Progress
 
 SECONDS_BETWEEN_LINES = 10.0
 
-Watch = Callable[[int, int, str], None]
-"""Called with (done, total, name of what comes next)."""
-
 
 @contextmanager
-def watching(title: str) -> Iterator[Watch]:
+def watching(title: str) -> Iterator[Progress]:
     """A callback that shows how far `title` has come; cheap enough to call thousands of times."""
     console = Console(stderr=True)
     if console.is_terminal:
@@ -30,16 +29,16 @@ def watching(title: str) -> Iterator[Watch]:
 
 
 @contextmanager
-def _bar(console: Console, title: str) -> Iterator[Watch]:
+def _bar(console: Console, title: str) -> Iterator[Progress]:
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
+        rich.progress.TextColumn("{task.description}"),
+        rich.progress.BarColumn(),
+        rich.progress.TaskProgressColumn(),
+        rich.progress.TimeElapsedColumn(),
         # Names of layers come from the other side: not markup.
-        TextColumn("{task.fields[what]}", style="dim", markup=False),
+        rich.progress.TextColumn("{task.fields[what]}", style="dim", markup=False),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with rich.progress.Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(title, total=None, what="")
 
         def watch(done: int, total: int, what: str) -> None:
@@ -48,7 +47,7 @@ def _bar(console: Console, title: str) -> Iterator[Watch]:
         yield watch
 
 
-def _lines(title: str) -> Watch:
+def _lines(title: str) -> Progress:
     started = time.monotonic()
     last = started
 

@@ -1,4 +1,4 @@
-"""What the commands share: messages, signals, threads. Imports nothing heavy."""
+"""What the commands share: how they end, what they say, tables and help. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ from moiety.runtime.party.signals import Stopped
 
 # Tables to a file or a pipe are not folded to a terminal's width.
 out = Console() if Console().is_terminal else Console(width=200)
-err = Console(stderr=True)
 
 
 def one_thread() -> None:
-    """One BLAS thread per party: its work is many small products, and two
-    parties often share a machine.
+    """One BLAS thread per party: its work is many small products, and two parties often share
+    a machine.
     """
     threadpool_limits(1)
 
@@ -40,8 +39,8 @@ def say(message: str) -> None:
 
 
 def run(app: Callable[[], Any]) -> NoReturn:
-    """The whole program: a user's error is one line and its exit code; a bug keeps
-    its traceback and exits with 70.
+    """The whole program: a user's error is one line and its exit code; a bug keeps its traceback
+    and exits with 70.
     """
     try:
         app()
@@ -73,7 +72,16 @@ def table(title: str, *columns: str, right: int = 0) -> Table:
     return made
 
 
+TRAFFIC_COLUMNS = ("up", "down", "flights")
+
+
+def traffic_cells(up: int, down: int, flights: int) -> tuple[str, str, str]:
+    """Under TRAFFIC_COLUMNS; blank where nothing is sent."""
+    return (megabytes(up), megabytes(down), str(flights)) if flights else ("", "", "")
+
+
 def megabytes(nbytes: float) -> str:
+    """A number of bytes for people."""
     return f"{nbytes / 1e6:,.2f} MB"
 
 

@@ -36,9 +36,9 @@ _MOST_PIECES = 64
 
 @dataclass
 class Time:
-    """Seconds: `total` from begin to end; `server` and `client` at work; `network` a
-    byte on the line or on its way, one flight after the other. Because they overlap,
-    the total is less than the sum.
+    """Seconds: `total` from begin to end; `server` and `client` at work; `network` a byte on the
+    line or on its way, one flight after the other. Because they overlap, the total is less than
+    the sum.
     """
 
     total: float = 0.0
@@ -109,8 +109,8 @@ class Timeline:
             self._work(party, each.figure, each.amount / pieces)
 
     def _send(self, sender: Party, nbytes: float, made: Works = (), read: Works = ()) -> None:
-        """Large messages leave in pieces of `STREAMED` elements, and the peer
-        reads one while the next is made.
+        """Large messages leave in pieces of `STREAMED` elements, and the peer reads one while the
+        next is made.
         """
         receiver = other(sender)
         elements = max((float(work.amount) for work in (*made, *read)), default=0.0)
@@ -148,8 +148,8 @@ class Timeline:
         self._send(receiver, correction_bytes(n, k), made, read)
 
     def _refill(self, receiver: Party, pool: Pool, made: Extension) -> None:
-        """Shifts of all iterations in one message; then the answers one by one,
-        each while the next is made.
+        """Shifts of all iterations in one message; then the answers one by one, each while the next
+        is made.
         """
         sender, parameters, outputs = other(receiver), pool.parameters, pool.parameters.length
         if made.shifts > parameters.shift_bytes(made.iterations):

@@ -1,10 +1,10 @@
-"""What a Program sends, as formulas: bytes each way of every kind of step in its
-number of elements n and its widths.
+"""What a Program sends, as formulas: bytes each way of every kind of step in its number of elements
+n and its widths.
 
-`formulas` evaluates the calls that runtime/cost/traffic declares on symbols, and makes
-one row per kind of step, widths and digit plan; substituting every step's sizes and
-adding up gives the declared costs to the byte (a test holds that). `readable` leaves out
-the rounding up to whole bytes.
+`formulas` evaluates the calls that runtime/cost/traffic declares on symbols, and makes one row
+per kind of step, widths and digit plan; substituting every step's sizes and adding up gives
+the declared costs to the byte (a test holds that). `readable` leaves out the rounding up to
+whole bytes.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import sympy
 
 from moiety.protocols.compare.digits import DigitPlan
 from moiety.protocols.cost import Cost, Draw, Send, packed
-from moiety.protocols.linear.layout import LinearSpec, parameter_sets, residue_bits
-from moiety.runtime import program as ir
+from moiety.protocols.linear.spec import LinearSpec, parameter_sets, residue_bits
 from moiety.runtime.cost.traffic import Call, key_cost, protocol_calls
+from moiety.runtime.program import Linear, Program
 from moiety.runtime.program.linear_layers import linear_specs
 
 
@@ -40,8 +40,8 @@ Sizes = Mapping[sympy.Symbol, int]
 
 @dataclass
 class Formula:
-    """One row: the cost in symbols, and the sizes of everything in
-    the Program that it stands for.
+    """One row: the cost in symbols, and the sizes of everything in the Program that it
+    stands for.
     """
 
     kind: str
@@ -112,7 +112,7 @@ def readable_draws(formula: Formula) -> str:
     return ", ".join(parts)
 
 
-def formulas(program: ir.Program) -> list[Formula]:
+def formulas(program: Program) -> list[Formula]:
     """All rows that something is sent or drawn in, in order of first use; of one image."""
     rows: dict[tuple[str, str], Formula] = {}
     for kind, what, cost, sizes in _parts(program):
@@ -128,12 +128,12 @@ the first two in common.
 """
 
 
-def _parts(program: ir.Program) -> Iterator[Part]:
+def _parts(program: Program) -> Iterator[Part]:
     specs = linear_specs(program)
     rings = len(parameter_sets(list(specs.values())))
     yield "keys", f"{rings} rings", partial(key_cost, program), {}
     for index, (step, calls) in enumerate(zip(program.steps, protocol_calls(program), strict=True)):
-        if isinstance(step, ir.Linear):
+        if isinstance(step, Linear):
             for tile in _tile_sizes(specs[index]):
                 yield "linear", "per tile", _tile_cost, tile
             continue
@@ -158,7 +158,7 @@ def _digits(plan: DigitPlan) -> str:
 
 def _tile_cost() -> Cost:
     """A Linear step's messages, whose bytes are rounded up tile by tile: what makes up the bytes of
-    its declared cost (protocols/linear/layout), not that cost on symbols.
+    its declared cost (protocols/linear/spec), not that cost on symbols.
     """
     return Cost.of(
         ("C", packed(SENT, RESIDUE_BITS)),

@@ -1,5 +1,5 @@
-"""What a unit of local work takes on a machine: the figures that predicted times are
-made of, and where they are kept.
+"""What a unit of local work takes on a machine: the figures that predicted times are made of, and
+where they are kept.
 
 The figures are those of the table of prices (protocols/prices). `moiety calibrate-machine` measures
 them (runtime/measure); where nobody has, the reference machine's column of that table stands in.
@@ -59,6 +59,12 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise BadInput(f"{path} holds no machine's figures: {error}") from None
 
 
+REFERENCE_MACHINE: Final = Machine(
+    description={"machine": "reference: one 2.6 GHz core, AVX-512, VAES and GFNI"},
+    figures=dict(prices.REFERENCE),
+)
+
+
 def default_path() -> Path:
     """Where calibrate-machine writes: the user's cache folder."""
     if sys.platform == "darwin":
@@ -70,20 +76,12 @@ def default_path() -> Path:
     return cache / "moiety" / "machine.json"
 
 
-def find(path: Path | None = None) -> tuple[Machine, str]:
+def find_machine(path: Path | None = None) -> tuple[Machine, str]:
     """The machine of this file, else of the default one, else the reference machine; and where it
     is from, in words. Raises `BadInput` for a file that is no machine's.
     """
-    if path is None and not default_path().exists():
-        return (
-            REFERENCE,
-            "figures of the reference machine (moiety calibrate-machine measures this one)",
-        )
     chosen = path or default_path()
+    if path is None and not chosen.exists():
+        source = "figures of the reference machine (moiety calibrate-machine measures this one)"
+        return REFERENCE_MACHINE, source
     return Machine.load(chosen), f"figures of {chosen}"
-
-
-REFERENCE: Final = Machine(
-    description={"machine": "reference: one 2.6 GHz core, AVX-512, VAES and GFNI"},
-    figures=dict(prices.REFERENCE),
-)

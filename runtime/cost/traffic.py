@@ -1,12 +1,13 @@
 """What a Program costs on the wire, from its public numbers alone, before anything runs.
 
-The formulas are the protocols' own declarations (the algebra: protocols/cost); a test
-holds their sum equal to what two parties meter. Beside bytes and flights they name the local work,
-from which runtime/cost/clock makes seconds.
+The formulas are the protocols' own declarations (the algebra: protocols/cost); a test holds their
+sum equal to what two parties meter. Beside bytes and flights they name the local work, from which
+runtime/cost/clock makes seconds.
 
-Which protocols a step calls, and on what sizes, is declared once per kind of step, by a function
-registered with `@calls_of`. The costs here are these calls at the Program's sizes;
-runtime/cost/formulas evaluates the same calls on symbols. A new step adds one function.
+What a protocol costs is declared beside it, with `@cost_of` (protocols/cost). Which protocols a
+step calls, and on what sizes, is declared here, once per kind of step, by a function registered
+with `@calls_of`. The costs here are these calls at the Program's sizes; runtime/cost/formulas
+evaluates the same calls on symbols. A new step adds one function.
 """
 
 from __future__ import annotations
@@ -25,15 +26,36 @@ from moiety.protocols.compare.reveal import reveal_to_client_cost
 from moiety.protocols.compare.truncate import truncate_exact_cost, truncate_stochastic_cost
 from moiety.protocols.cost import Cost, local
 from moiety.protocols.linear.cost import linear_cost, query_cost
-from moiety.protocols.linear.layout import LinearSpec
+from moiety.protocols.linear.spec import LinearSpec
 from moiety.protocols.network import Network
-from moiety.runtime import program as ir
+from moiety.runtime.program import (
+    Add,
+    AddConst,
+    AnyStep,
+    Concat,
+    Extend,
+    Gates,
+    Input,
+    Linear,
+    MaxPool,
+    Output,
+    Pad,
+    Program,
+    Reduce,
+    Relu,
+    Reshape,
+    Slice,
+    Step,
+    SumPool,
+    Transpose,
+    Truncate,
+)
 from moiety.runtime.program.linear_layers import linear_specs
 
-# --- costs of a Program --------------------------------------------------------------------------
+# --- costs of a Program ---------------------------------------------------------------------------
 
 
-def step_costs(program: ir.Program, images: int = 1) -> list[Cost]:
+def step_costs(program: Program, images: int = 1) -> list[Cost]:
     """Bytes each way and flights of every step, in order, of a run of so many images."""
     return [
         sum((call.at_its_sizes for call in calls), Cost())
@@ -41,17 +63,17 @@ def step_costs(program: ir.Program, images: int = 1) -> list[Cost]:
     ]
 
 
-def key_cost(program: ir.Program, images: int = 1) -> Cost:
+def key_cost(program: Program, images: int = 1) -> Cost:
     """The fresh RLWE public keys that come with every run."""
     return query_cost(list(linear_specs(program, images).values()))
 
 
-def image_cost(program: ir.Program) -> Cost:
+def image_cost(program: Program) -> Cost:
     """One whole inference; set-up and control messages are not in it."""
     return run_cost(program, 1)
 
 
-def run_cost(program: ir.Program, images: int) -> Cost:
+def run_cost(program: Program, images: int) -> Cost:
     """One run of `images` images together, likewise."""
     return sum(step_costs(program, images), key_cost(program, images))
 
@@ -75,63 +97,64 @@ class Call:
 
     @property
     def at_its_sizes(self) -> Cost:
+        """The cost in numbers."""
         return self.cost(**self.sizes)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a step's cost depends on besides the step. operand: the step that makes
-    its first operand (an Input: itself). specs: what the homomorphic protocol must
-    know of the Linear steps, by index.
+    """What a step's cost depends on besides the step. operand: the step that makes its first
+    operand (an Input: itself). specs: what the homomorphic protocol must know of the Linear steps,
+    by index.
     """
 
     index: int
-    operand: ir.AnyStep
+    operand: AnyStep
     network: Network
     images: int
     specs: Mapping[int, LinearSpec]
 
-    def elements(self, step: ir.Step) -> int:
+    def elements(self, step: Step) -> int:
         """Of the step's result, over all images."""
         return self.images * math.prod(step.shape)
 
 
-def protocol_calls(program: ir.Program, images: int = 1) -> Iterator[list[Call]]:
+def protocol_calls(program: Program, images: int = 1) -> Iterator[list[Call]]:
     """The calls of every step, in order, of a run of so many images."""
     specs = linear_specs(program, images)
     for index, step in enumerate(program.steps):
-        operand = program.steps[step.inputs[0]] if step.inputs else step
+        operand = program.first_operand(step)
         setting = Setting(index, operand, program.planned_for, images, specs)
-        yield list(COSTS[type(step)](step, setting))
+        yield list(CALLS[type(step)](step, setting))
 
 
-S = TypeVar("S", bound=ir.Step)
+S = TypeVar("S", bound=Step)
 Declaration = Callable[[S, Setting], Iterable[Call]]
 
-COSTS: dict[type[ir.Step], Declaration[Any]] = {}
-"""Kind of step -> its declared cost. A test holds that every kind is there."""
+CALLS: dict[type[Step], Declaration[Any]] = {}
+"""Kind of step -> what it calls. A test holds that every kind is there."""
 
 
 def calls_of(*kinds: type[S]) -> Callable[[Declaration[S]], Declaration[S]]:
     """Registers the decorated function as what these kinds of step call, in order."""
 
     def register(declaration: Declaration[S]) -> Declaration[S]:
-        COSTS.update(dict.fromkeys(kinds, declaration))
+        CALLS.update(dict.fromkeys(kinds, declaration))
         return declaration
 
     return register
 
 
-# --- the declared cost of every kind of step ------------------------------------------------------
+# --- the calls of every kind of step --------------------------------------------------------------
 
 
-@calls_of(ir.Linear)
-def _linear(step: ir.Linear, at: Setting) -> Iterator[Call]:
+@calls_of(Linear)
+def _linear(step: Linear, at: Setting) -> Iterator[Call]:
     yield Call(partial(linear_cost, at.specs[at.index]), {})
 
 
-@calls_of(ir.Truncate)
-def _truncate(step: ir.Truncate, at: Setting) -> Iterator[Call]:
+@calls_of(Truncate)
+def _truncate(step: Truncate, at: Setting) -> Iterator[Call]:
     n, bits, shift = at.elements(step), at.operand.bits, step.shift
     if step.rounding == "stochastic":
         yield Call(partial(truncate_stochastic_cost, bits_in=bits, shift=shift), {"n": n})
@@ -145,28 +168,28 @@ def _truncate(step: ir.Truncate, at: Setting) -> Iterator[Call]:
         yield Call(cost, {"n": n, "out_bits": bits - shift}, f"by {shift}", digits)
 
 
-@calls_of(ir.Relu)
-def _relu(step: ir.Relu, at: Setting) -> Iterator[Call]:
+@calls_of(Relu)
+def _relu(step: Relu, at: Setting) -> Iterator[Call]:
     """With a second operand, which holds the gates, the multiplexer alone."""
     n, bits = at.elements(step), at.operand.bits
     sizes = {"n": n, "out_bits": step.bits}
-    if len(step.inputs) == 2:
+    if step.multiplexes:
         yield Call(multiplex_cost, sizes, "multiplexer")
     else:
         digits = plan_digits(bits - 1, 1, n, at.network)
         yield Call(partial(relu_cost, bits=bits, network=digits), sizes, f"{bits} bits", digits)
 
 
-@calls_of(ir.Gates)
-def _gates(step: ir.Gates, at: Setting) -> Iterator[Call]:
+@calls_of(Gates)
+def _gates(step: Gates, at: Setting) -> Iterator[Call]:
     n, bits, count = at.elements(at.operand), at.operand.bits, step.shape[0]
     digits = plan_digits(bits - 1, count, n, at.network)
     cost = partial(gates_cost, bits=bits, network=digits)
     yield Call(cost, {"n": n, "count": count}, f"{bits} bits, K thresholds", digits)
 
 
-@calls_of(ir.MaxPool)
-def _maxpool(step: ir.MaxPool, at: Setting) -> Iterator[Call]:
+@calls_of(MaxPool)
+def _maxpool(step: MaxPool, at: Setting) -> Iterator[Call]:
     channels, height, width = at.operand.shape
     shape = (at.images * channels, height, width)
     for pairs in maxpool_pairs(shape, step.kernel, step.strides, step.pads):
@@ -175,8 +198,8 @@ def _maxpool(step: ir.MaxPool, at: Setting) -> Iterator[Call]:
         yield Call(partial(maxima_cost, network=digits), sizes, f"{step.bits} bits", digits)
 
 
-@calls_of(ir.Extend)
-def _extend(step: ir.Extend, at: Setting) -> Iterator[Call]:
+@calls_of(Extend)
+def _extend(step: Extend, at: Setting) -> Iterator[Call]:
     n, bits = at.elements(step), at.operand.bits
     if bits != step.bits:
         digits = plan_digits(bits, 1, n, at.network)
@@ -187,28 +210,28 @@ def _extend(step: ir.Extend, at: Setting) -> Iterator[Call]:
         yield Call(cost, {"n": n, "out_bits": step.bits - bits}, f"{bits} bits", digits)
 
 
-@calls_of(ir.Output)
-def _output(step: ir.Output, at: Setting) -> Iterator[Call]:
+@calls_of(Output)
+def _output(step: Output, at: Setting) -> Iterator[Call]:
     yield Call(reveal_to_client_cost, {"n": at.elements(step), "bits": step.bits})
 
 
-@calls_of(ir.Input, ir.Reshape)
-def _nothing(step: ir.Step, at: Setting) -> Iterator[Call]:
+@calls_of(Input, Reshape)
+def _nothing(step: Step, at: Setting) -> Iterator[Call]:
     yield from ()
 
 
-@calls_of(ir.Reduce, ir.AddConst, ir.Concat, ir.Slice, ir.Transpose, ir.Pad)
-def _one_pass(step: ir.Step, at: Setting) -> Iterator[Call]:
+@calls_of(Reduce, AddConst, Concat, Slice, Transpose, Pad)
+def _one_pass(step: Step, at: Setting) -> Iterator[Call]:
     yield _passes(at.elements(step))
 
 
-@calls_of(ir.Add)
-def _add(step: ir.Add, at: Setting) -> Iterator[Call]:
+@calls_of(Add)
+def _add(step: Add, at: Setting) -> Iterator[Call]:
     yield _passes(at.elements(step) * len(step.inputs))
 
 
-@calls_of(ir.SumPool)
-def _sumpool(step: ir.SumPool, at: Setting) -> Iterator[Call]:
+@calls_of(SumPool)
+def _sumpool(step: SumPool, at: Setting) -> Iterator[Call]:
     yield _passes(at.elements(step) * sum(step.kernel))
 
 

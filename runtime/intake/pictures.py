@@ -1,5 +1,5 @@
-"""The client's images: PNG, JPEG and NPY files to the model's input tensor, as the
-Program's public `preprocessing` says.
+"""The client's images: PNG, JPEG and NPY files to the model's input tensor, as the Program's public
+`preprocessing` says.
 
 A picture (PNG, JPEG, or an NPY file of uint8, `(H,W)` or `(H,W,3)`) is brought to the size asked
 for, either by resizing its short side (bilinear, antialiased) and cropping the centre, or not at
@@ -78,12 +78,12 @@ def _per_channel(
 
 
 def collect(paths: Iterable[Path]) -> list[Path]:
-    """Image files named by `paths`: files, folders (their image files,
-    sorted by name) and CSV lists.
+    """Image files named by `paths`: files, folders (their image files, sorted by name) and
+    CSV lists.
 
-    A CSV list has a column `file` or `image` or `path` (else its first column is taken),
-    relative to the list's own folder. Raises `BadInput` when a path does not exist, holds
-    nothing usable, or has another type.
+    A CSV list has a column `file` or `image` or `path` (else its first column is taken), relative
+    to the list's own folder. Raises `BadInput` when a path does not exist, holds nothing usable, or
+    has another type.
     """
     found: list[Path] = []
     for path in paths:
@@ -217,8 +217,8 @@ def _read_picture(path: Path) -> Image.Image:
 
 
 def _channels(picture: Image.Image, channels: int) -> list[Image.Image]:
-    """One Pillow image per channel, values 0 to 255. Grey is repeated for a colour model;
-    16-bit grey keeps its precision.
+    """One Pillow image per channel, values 0 to 255. Grey is repeated for a colour model; 16-bit
+    grey keeps its precision.
     """
     if picture.mode.startswith("I"):
         depth = np.asarray(picture).astype(np.float32) / 257.0

@@ -17,6 +17,8 @@ import numpy as np
 from moiety.protocols import ring
 from moiety.protocols.arrays import U8, U64
 from moiety.protocols.channel import Channel
+from moiety.protocols.prices import REFERENCE
+from moiety.runtime.cost.machine import Machine
 
 
 @dataclass
@@ -43,6 +45,11 @@ class Bench:
     def per(self, figure: str, units: int, call: Callable[[], object]) -> None:
         """The figure is what this call takes for each of so many units."""
         self.figures[figure] = self.time(call) / units
+
+    def machine(self, description: dict[str, str]) -> Machine:
+        """A machine of the figures so far, all of `prices.REFERENCE` among them."""
+        figures = {name: self.figures[name] for name in REFERENCE}
+        return Machine(description=description, figures=figures)
 
     def bytes(self, *shape: int, below: int = 256) -> U8:
         """Random bytes, uint8 of this shape."""

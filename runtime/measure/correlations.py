@@ -13,9 +13,9 @@ import numpy as np
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8
 from moiety.protocols.cost import BATCH
-from moiety.protocols.ot import softspoken as ss
 from moiety.protocols.ot.lpn import BASE_WIDTH, SMALL
 from moiety.protocols.ot.silent import CODE_KEY, SilentReceiver, SilentSender
+from moiety.protocols.ot.softspoken import LEAVES, TREES
 from moiety.protocols.prg import Prg
 from moiety.protocols.prices import WIDTHS
 from moiety.runtime.measure.bench import Bench, pipe
@@ -26,7 +26,7 @@ _ITERATIONS = 2
 
 def correlations(bench: Bench) -> None:
     """SoftSpoken: the two kernels, without the channel's part."""
-    leaves, delta = bench.bytes(ss.TREES, ss.LEAVES, 16), bench.bytes(16)
+    leaves, delta = bench.bytes(TREES, LEAVES, 16), bench.bytes(16)
     blocks = -(-bench.elements // BATCH)
     n = blocks * BATCH
     for k in WIDTHS:
@@ -44,9 +44,6 @@ class _BaseSender:
     blocks: U8
     delta: U8
 
-    def shift_bits(self, k: int) -> int:
-        return k
-
     def extend(self, n: int, k: int) -> U8:
         return self.blocks[:n]
 
@@ -54,9 +51,6 @@ class _BaseSender:
 @dataclass
 class _BaseReceiver:
     blocks: U8
-
-    def shift_bits(self, k: int) -> int:
-        return k
 
     def extend(self, n: int, k: int) -> tuple[U8, U8]:
         return np.zeros(n, np.uint8), self.blocks[:n]
@@ -82,8 +76,8 @@ class _Refills:
 
 
 def silent(bench: Bench) -> None:
-    """Whole refills, both parties in two threads; of the receiver's, what two kernels take alone
-    is apart, because it is done at other times.
+    """Whole refills, both parties in two threads; of the receiver's, what two kernels take alone is
+    apart, because it is done at other times.
     """
     sender, receiver = _refills(bench)
     thread = threading.Thread(target=sender.run)

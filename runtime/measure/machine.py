@@ -7,13 +7,11 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from moiety.protocols import kernels
-from moiety.protocols.prices import REFERENCE
 from moiety.runtime.cost.machine import Machine
 from moiety.runtime.measure.bench import Bench
 from moiety.runtime.measure.correlations import correlations, silent
@@ -22,15 +20,14 @@ from moiety.runtime.measure.messages import messages
 from moiety.runtime.measure.passes import passes
 from moiety.runtime.measure.protocols import protocols
 from moiety.runtime.measure.transfers import transfers
-
-Progress = Callable[[int, int, str], None]
+from moiety.runtime.program.progress import Progress, no_progress
 
 FAMILIES = (correlations, silent, transfers, passes, lattice, convolution, messages, protocols)
 """In this order: whole protocols are compared with what the kernels before them took."""
 
 
 def measure_machine(
-    elements: int = 1 << 17, repeats: int = 5, progress: Progress = lambda done, of, what: None
+    elements: int = 1 << 17, repeats: int = 5, progress: Progress = no_progress
 ) -> Machine:
     """Less than a minute with the compiled kernels. elements: values per call, repeats: runs of
     which the fastest counts; with smaller ones sooner, but noisier.
@@ -41,9 +38,7 @@ def measure_machine(
             progress(index, len(FAMILIES), family.__name__)
             family(bench)
     progress(len(FAMILIES), len(FAMILIES), "")
-    return Machine(
-        description=_description(), figures={name: bench.figures[name] for name in REFERENCE}
-    )
+    return bench.machine(_description())
 
 
 def _description() -> dict[str, str]:

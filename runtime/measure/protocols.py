@@ -21,17 +21,17 @@ from moiety.protocols.compare.relu import gates, gates_cost, relu, relu_cost
 from moiety.protocols.cost import Cost, Draw, Send
 from moiety.protocols.linear.client import linear_client, new_query_client
 from moiety.protocols.linear.cost import linear_cost
-from moiety.protocols.linear.layout import Geometry, LinearSpec
+from moiety.protocols.linear.layout import Geometry
 from moiety.protocols.linear.parameters import Masking
 from moiety.protocols.linear.planner import plan_linear
 from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
+from moiety.protocols.linear.spec import LinearSpec
 from moiety.protocols.network import LOOPBACK
 from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.protocols.prices import REFERENCE
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import open_session
 from moiety.runtime.cost.clock import Timeline
-from moiety.runtime.cost.machine import Machine
 from moiety.runtime.measure import lattice
 from moiety.runtime.measure.bench import Bench, pipe
 
@@ -55,8 +55,8 @@ class Whole:
 
 
 def protocols(bench: Bench) -> None:
-    """Raises the figures that kernels have given so far, and takes those of a message and of a
-    layer.
+    """Raises the figures that kernels have given so far, and takes those of a message and of
+    a layer.
     """
     bench.figures["layer"] = 0.0
     _message(bench)
@@ -90,8 +90,7 @@ def _excess(bench: Bench, family: Sequence[Whole]) -> float:
 
 def _expected(bench: Bench, whole: Whole) -> float:
     """Nanoseconds of both parties by the figures so far."""
-    machine = Machine(description={}, figures={name: bench.figures[name] for name in REFERENCE})
-    work = Timeline(machine, LOOPBACK, NEVER_SILENT).run(whole.cost, steps=0)
+    work = Timeline(bench.machine({}), LOOPBACK, NEVER_SILENT).run(whole.cost, steps=0)
     return (work.server + work.client) * 1e9
 
 

@@ -61,8 +61,8 @@ class Case(Protocol):
 
 @dataclass(frozen=True)
 class Leaf:
-    """A digit of the receiver's against digits of the sender's, uint8 (count, n): lt and eq of
-    each.
+    """A digit of the receiver's against digits of the sender's, uint8 (count, n): lt and eq
+    of each.
     """
 
     opened: Opened
@@ -84,8 +84,8 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Join:
-    """A lookup of a public function of shared bits, uint8 (2^k,) of two bits; `own` is the
-    sender's share of its argument, uint8 (n,).
+    """A lookup of a public function of shared bits, uint8 (2^k,) of two bits; `own` is the sender's
+    share of its argument, uint8 (n,).
     """
 
     opened: Opened
@@ -137,8 +137,8 @@ class ServersMux:
 
 @dataclass(frozen=True)
 class ClientsMux:
-    """The client's transfer, on one bit of the server's. x uint64 (n,) and gate uint8 (n,) are the
-    client's.
+    """The client's transfer, on one bit of the server's. x uint64 (n,) and gate uint8 (n,) are
+    the client's.
     """
 
     opened: Opened

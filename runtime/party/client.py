@@ -19,12 +19,14 @@ from moiety.protocols.setup import open_session
 from moiety.runtime.cost.traffic import image_cost
 from moiety.runtime.party import handshake
 from moiety.runtime.party.endpoints import connect
-from moiety.runtime.party.executor import ClientExecutor, Progress, Revealed, no_progress
+from moiety.runtime.party.executor import ClientExecutor
 from moiety.runtime.party.framing import Limits, PeerError
-from moiety.runtime.party.generators import Ot, settle_client
+from moiety.runtime.party.generator_choice import Ot, settle_client
 from moiety.runtime.party.metering import RunCost
+from moiety.runtime.party.sides import Revealed
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program import Program
+from moiety.runtime.program.progress import Progress, no_progress
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,8 @@ class Connection:
     def infer_batch(
         self, tensors: Sequence[F32]
     ) -> tuple[list[list[Revealed]], RunCost, handshake.Served]:
-        """The outputs for each of several tensors in one run; this side's cost
-        of the run, and the server's.
+        """The outputs for each of several tensors in one run; this side's cost of the run, and
+        the server's.
         """
         with peer_errors():
             begin = handshake.Begin(index=self._index, images=len(tensors))

@@ -22,8 +22,8 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 def secure(sock: socket.socket) -> socket.socket:
-    """Makes a connected socket the stream that frames travel on. Plain TCP: use it inside
-    a trusted network or a tunnel.
+    """Makes a connected socket the stream that frames travel on. Plain TCP: use it inside a trusted
+    network or a tunnel.
     """
     return sock
 
@@ -65,8 +65,8 @@ def connect(
 
 
 class Listener:
-    """The server's listening socket. `port` and `address` (for `parse_address`)
-    are real where 0 was asked for.
+    """The server's listening socket. `port` and `address` (for `parse_address`) are real where 0
+    was asked for.
     """
 
     def __init__(self, sock: socket.socket, limits: Limits) -> None:
@@ -77,8 +77,8 @@ class Listener:
 
     @classmethod
     def at(cls, host: str, port: int, limits: Limits | None = None) -> Listener:
-        """Listens; port 0 takes any free one. Raises `NetworkFailure` when the address is
-        taken or not this machine's.
+        """Listens; port 0 takes any free one. Raises `NetworkFailure` when the address is taken or
+        not this machine's.
         """
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
@@ -91,8 +91,8 @@ class Listener:
         return cls(sock, limits or Limits())
 
     def accept(self) -> TcpChannel | None:
-        """The next connection, or None after half a second without one. Raises
-        `NetworkFailure` when closed.
+        """The next connection, or None after half a second without one. Raises `NetworkFailure`
+        when closed.
         """
         try:
             sock, address = self._sock.accept()

@@ -3,12 +3,12 @@
 them: protocols/linear/layout).
 
 Both walk the same list of steps (`_run`), hold one share of every live value and drop it after its
-last use; what a step does is in handlers.
+last use. What a step does is in handlers, the same at both; what differs is in sides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,37 +16,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from moiety.protocols import ring
-from moiety.protocols.arrays import F32, F64, I64, U32, U64
-from moiety.protocols.compare.reveal import reveal_to_client
+from moiety.protocols.arrays import F32, U32
 from moiety.protocols.errors import BadArtifact, BadInput, ContractViolation
-from moiety.protocols.linear.client import linear_client, new_query_client
-from moiety.protocols.linear.layout import LinearSpec
-from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
-from moiety.protocols.linear.spec import check_spec
+from moiety.protocols.linear.rlwe import Ring
+from moiety.protocols.linear.server import ServerLinear
+from moiety.protocols.linear.spec import LinearSpec, check_spec
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Session
-from moiety.runtime import program as ir
-from moiety.runtime.party.handlers import Secrets, Share, Side, Turn, execute
+from moiety.runtime.party.handlers import Turn, execute
 from moiety.runtime.party.hints import HintFile
 from moiety.runtime.party.metering import KEYS, RunCost, peak_rss
+from moiety.runtime.party.sides import ClientSide, Revealed, ServerSide, Share, Side
+from moiety.runtime.program import Program
 from moiety.runtime.program.linear_layers import (
     MAX_BATCH,
     layout_digest,
     linear_specs,
     public_seed,
 )
+from moiety.runtime.program.progress import Progress, no_progress
 from moiety.runtime.program.weights import Weights
 
-Progress = Callable[[int, int, str], None]
-"""Called with (done, total, name of what comes next)."""
 
-
-def no_progress(done: int, total: int, what: str) -> None:
-    """For those who do not watch."""
-
-
-def _run(program: ir.Program, session: Session, side: Side, progress: Progress) -> RunCost:
+def _run(program: Program, session: Session, side: Side, progress: Progress) -> RunCost:
     """The loop of both parties: keys, then step by step."""
     if session.network != program.planned_for:
         raise ContractViolation(f"the session is not open for a {program.network} network")
@@ -57,11 +49,11 @@ def _run(program: ir.Program, session: Session, side: Side, progress: Progress) 
     total = len(program.steps)
     for (index, step), finished in zip(enumerate(program.steps), program.last_uses(), strict=True):
         progress(index, total, step.name)
-        bits = program.steps[step.inputs[0]].bits if step.inputs else step.bits
+        operand_bits = program.first_operand(step).bits
         label = f"{step.kind}/{index}/{step.name}"
         with cost.measure(session, step.kind, label):
             operands = [values[i] for i in step.inputs]
-            value = execute(Turn(session, side, index, step, bits, operands))
+            value = execute(Turn(session, side, index, step, operand_bits, operands))
         if value.shape != (wanted := (side.images, *step.shape)):
             raise ContractViolation(f"{label} made shape {value.shape}, the Program says {wanted}")
         values[index] = value
@@ -77,38 +69,13 @@ def _run(program: ir.Program, session: Session, side: Side, progress: Progress) 
 
 
 @dataclass
-class _ServerSide(Side):
-    images: int
-    layers: dict[int, ServerLinear]
-    tensors: list[dict[str, npt.NDArray[Any]]]
-    seed: bytes
-
-    def exchange_keys(self, session: Session) -> None:
-        specs = [layer.spec for layer in self.layers.values()]
-        new_query_server(session, specs, self.seed)
-
-    def secrets(self, index: int) -> Secrets:
-        return self.tensors[index]
-
-    def input(self, step: ir.Input) -> U64:
-        return np.zeros((self.images, *step.shape), np.uint64)
-
-    def linear(self, session: Session, index: int, x: U64) -> U64:
-        return linear_server(session, self.layers[index], x)
-
-    def output(self, session: Session, index: int, step: ir.Output, x: U64) -> U64:
-        reveal_to_client(session, x, step.bits)
-        return x
-
-
-@dataclass
 class ServerExecutor:
     """The vendor's side. `prepare` computes what depends on the weights alone (the hints), for runs
     of each number of images in `batches`, and must come before `run`. Making one plans the layouts;
     `BadPlan` where no parameters hold a batch.
     """
 
-    program: ir.Program
+    program: Program
     weights: Weights
     batches: tuple[int, ...] = (1,)
     _specs: dict[int, dict[int, LinearSpec]] = field(init=False)
@@ -174,7 +141,7 @@ class ServerExecutor:
         if images not in self._layers:
             raise ContractViolation(f"prepare() has not run for {images} images")
         seed = public_seed(self.program, images)
-        side = _ServerSide(images, self._layers[images], self._tensors, seed)
+        side = ServerSide(images, self._layers[images], self._tensors, seed)
         return _run(self.program, session, side, progress)
 
 
@@ -203,94 +170,32 @@ def _adopt(layers: dict[int, ServerLinear], kept: dict[int, U32], file: HintFile
 # --- the hospital ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Revealed:
-    """What the client reads of one Output step: the revealed integers, `logits` = integers * scale,
-    `values` after the postprocess.
-    """
-
-    name: str
-    integers: I64
-    logits: F64
-    values: F64
-    postprocess: str
-    labels: tuple[str, ...]
-
-    @classmethod
-    def of(cls, index: int, program: ir.Program, elements: U64) -> Revealed:
-        """Of one image."""
-        step = program.outputs[index]
-        integers = ring.to_signed(elements, step.bits)
-        return cls(
-            name=program.output_names()[index],
-            integers=integers,
-            logits=integers.astype(np.float64) * step.scale,
-            values=step.dequantise(integers),
-            postprocess=step.postprocess,
-            labels=step.labels,
-        )
-
-
-@dataclass
-class _ClientSide(Side):
-    """`revealed`: of each image, what it has read so far."""
-
-    program: ir.Program
-    tensors: Sequence[F32]
-    specs: dict[int, LinearSpec]
-    seed: bytes
-    revealed: list[list[Revealed]] = field(init=False)
-    images: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.images = len(self.tensors)
-        self.revealed = [[] for _ in self.tensors]
-
-    def exchange_keys(self, session: Session) -> None:
-        new_query_client(session, list(self.specs.values()), self.seed)
-
-    def secrets(self, index: int) -> Secrets:
-        return {}
-
-    def input(self, step: ir.Input) -> U64:
-        integers = np.stack([step.quantise(tensor) for tensor in self.tensors])
-        return ring.from_signed(integers, step.bits)
-
-    def linear(self, session: Session, index: int, x: U64) -> U64:
-        return linear_client(session, self.specs[index], index, self.seed, x)
-
-    def output(self, session: Session, index: int, step: ir.Output, x: U64) -> U64:
-        elements = reveal_to_client(session, x, step.bits)
-        if elements is None:
-            raise ContractViolation("a client's executor on a server's session")
-        for of_image, result in zip(elements, self.revealed, strict=True):
-            result.append(Revealed.of(index, self.program, of_image))
-        return elements
-
-
 @dataclass
 class ClientExecutor:
-    """The hospital's side. Raises `BadPlan` when a layer of the vendor's Program would
-    not be secure or not decrypt.
+    """The hospital's side. Raises `BadPlan` when a layer of the vendor's Program would not be
+    secure or not decrypt.
     """
 
-    program: ir.Program
+    program: Program
     _specs: dict[int, dict[int, LinearSpec]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._layers(1)
+        self._checked_specs(1)
 
-    def _layers(self, images: int) -> dict[int, LinearSpec]:
+    def _checked_specs(self, images: int) -> dict[int, LinearSpec]:
+        """The layers of a run of so many images, none of which is taken on trust."""
         if images not in self._specs:
             specs = linear_specs(self.program, images)
             for spec in specs.values():
                 check_spec(spec)
+                # The ring's tables are made here, before anybody waits for them.
+                Ring.of(spec.rlwe.degree, spec.rlwe.primes)
             self._specs[images] = specs
         return self._specs[images]
 
     def layout(self, images: int) -> str:
         """Digest of the layouts of a run of so many images; what the peer's must equal."""
-        return layout_digest(self._layers(images))
+        return layout_digest(self._checked_specs(images))
 
     def run(
         self, session: Session, image: F32, progress: Progress = no_progress
@@ -305,7 +210,7 @@ class ClientExecutor:
         """The outputs of every image, all in one run; the server must have prepared for that many,
         and the session be open for the Program's `planned_for`.
         """
-        specs, seed = self._layers(len(images)), public_seed(self.program, len(images))
-        side = _ClientSide(self.program, images, specs, seed)
+        specs, seed = self._checked_specs(len(images)), public_seed(self.program, len(images))
+        side = ClientSide(self.program, images, specs, seed)
         cost = _run(self.program, session, side, progress)
         return side.revealed, cost

@@ -18,7 +18,7 @@ number rather than by a parse error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from typing import Literal, TypeVar
 
@@ -67,8 +67,8 @@ class Hello(Message, frozen=True, tag="hello", kw_only=True):
 
 
 class Waiting(Message, frozen=True, tag="waiting", kw_only=True):
-    """It is not this client's turn yet: `ahead` others come first, or with 0
-    the server is still preparing.
+    """It is not this client's turn yet: `ahead` others come first, or with 0 the server is
+    still preparing.
     """
 
     ahead: int
@@ -88,8 +88,8 @@ class Begin(Message, frozen=True, tag="begin", kw_only=True):
 
 
 class Served(Message, frozen=True, tag="served", kw_only=True):
-    """The server's cost of one run: wall and CPU seconds, and the peak
-    resident bytes of its process so far.
+    """The server's cost of one run: wall and CPU seconds, and the peak resident bytes of its
+    process so far.
     """
 
     seconds: float
@@ -101,8 +101,8 @@ Reason = Literal["mismatch", "busy", "stopping", "failed"]
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
-    """The body of an ERROR frame: why the sender ends the connection,
-    in words for the peer's user.
+    """The body of an ERROR frame: why the sender ends the connection, in words for the
+    peer's user.
     """
 
     reason: Reason
@@ -126,8 +126,8 @@ def package_version() -> str:
 def hello(
     role: Role, program: Program, ot: str = "auto", batches: Mapping[int, str] | None = None
 ) -> Hello:
-    """This side's Hello; `ot` is the generator of correlations that it asks
-    for, `batches` a server's offer.
+    """This side's Hello; `ot` is the generator of correlations that it asks for, `batches` a
+    server's offer.
     """
     return Hello(
         protocol=PROTOCOL,
@@ -144,64 +144,53 @@ def hello(
 
 
 def compare(ours: Hello, theirs: Hello) -> None:
-    """Raises `PeerMismatch` that names the first field in which the
-    two sides must agree and do not.
+    """Raises `PeerMismatch` that names the first field in which the two sides must agree and
+    do not.
     """
-
-    def refuse(what: str, our: str, their: str, advice: str) -> None:
-        raise PeerMismatch(
-            f"the two sides differ in {what}: here {our}, at the {theirs.role} {their}; {advice}"
-        )
-
-    theirs = msgspec.structs.replace(
-        theirs,
-        package=printable(theirs.package),
-        program=printable(theirs.program),
-        program_name=printable(theirs.program_name),
-        rounding=printable(theirs.rounding),
-        cryptography={
-            printable(name): printable(value) for name, value in theirs.cryptography.items()
-        },
-    )
     if theirs.role == ours.role:
         raise PeerMismatch(
             f"both sides are the {ours.role}; connect `moiety infer` to `moiety serve`"
         )
+    for what, here, there, advice in _differences(ours, _printable_hello(theirs)):
+        raise PeerMismatch(
+            f"the two sides differ in {what}: here {here}, at the {theirs.role} {there}; {advice}"
+        )
+
+
+def _printable_hello(hello: Hello) -> Hello:
+    """The peer's words, fit for a message to this side's user."""
+    names = ("package", "program", "program_name", "rounding")
+    words = {name: printable(getattr(hello, name)) for name in names}
+    cryptography = {printable(k): printable(v) for k, v in hello.cryptography.items()}
+    return msgspec.structs.replace(hello, **words, cryptography=cryptography)
+
+
+def _differences(ours: Hello, theirs: Hello) -> Iterator[tuple[str, str, str, str]]:
+    """(what, ours, theirs, advice) of all in which the two sides must agree and do not; what tells
+    most comes first.
+    """
+    same_release = "install the same release on both sides"
     if theirs.protocol != ours.protocol:
-        refuse(
-            "protocol version",
-            f"{ours.protocol} (moiety {ours.package})",
-            f"{theirs.protocol} (moiety {theirs.package})",
-            "install the same release on both sides",
-        )
+        here, there = (f"{side.protocol} (moiety {side.package})" for side in (ours, theirs))
+        yield "protocol version", here, there, same_release
     if theirs.package != ours.package:
-        refuse(
-            "package version",
-            ours.package,
-            theirs.package,
-            "install the same release on both sides",
-        )
+        yield "package version", ours.package, theirs.package, same_release
     for name in sorted(ours.cryptography.keys() | theirs.cryptography.keys()):
-        our, their = ours.cryptography.get(name, "absent"), theirs.cryptography.get(name, "absent")
-        if our != their:
-            refuse(f"the parameter '{name}'", our, their, "install the same release on both sides")
+        here, there = (side.cryptography.get(name, "absent") for side in (ours, theirs))
+        if here != there:
+            yield f"the parameter '{name}'", here, there, same_release
     if theirs.program != ours.program:
-        refuse(
-            "the Program",
-            f"'{ours.program_name}' {ours.program[:16]}...",
-            f"'{theirs.program_name}' {theirs.program[:16]}...",
+        here, there = (f"'{side.program_name}' {side.program[:16]}..." for side in (ours, theirs))
+        unchanged = (
             "the hospital must use the public folder that this server's `moiety compile` wrote, "
-            "unchanged",
+            "unchanged"
         )
+        yield "the Program", here, there, unchanged
     if theirs.ot != ours.ot and "auto" not in (theirs.ot, ours.ot):
-        refuse(
-            "the generator of correlations",
-            ours.ot,
-            theirs.ot,
-            "leave --ot away on one side, or ask for the same",
-        )
+        either = "leave --ot away on one side, or ask for the same"
+        yield "the generator of correlations", ours.ot, theirs.ot, either
     if theirs.rounding != ours.rounding:
-        refuse("rounding", ours.rounding, theirs.rounding, "use one Program on both sides")
+        yield "rounding", ours.rounding, theirs.rounding, "use one Program on both sides"
 
 
 def batch_sizes(
@@ -227,8 +216,8 @@ def send(channel: TcpChannel, message: Message) -> None:
 
 
 def receive(channel: TcpChannel, *expected: type[_M]) -> _M:
-    """The next message, one of the `expected` kinds. Raises what the peer
-    refused with, or `NetworkFailure`.
+    """The next message, one of the `expected` kinds. Raises what the peer refused with,
+    or `NetworkFailure`.
     """
     try:
         payload = channel.receive_message()

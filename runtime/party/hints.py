@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,18 +22,18 @@ import safetensors.numpy
 
 from moiety.protocols.arrays import U32
 from moiety.protocols.errors import BadArtifact
+from moiety.runtime.program.atomic import OWNER_ALONE, replacing
 
 log = logging.getLogger("moiety.server")
 
 FORMAT = "moiety-hints"
 VERSION = "1"
-OWNER_ALONE = 0o600
 
 
 @dataclass(frozen=True)
 class HintFile:
-    """One file of hints, and what it must belong to: digests of the Program, the
-    weights file and the layouts.
+    """One file of hints, and what it must belong to: digests of the Program, the weights file and
+    the layouts.
     """
 
     path: Path
@@ -44,8 +43,8 @@ class HintFile:
 
     @classmethod
     def beside(cls, weights: Path, program: str, layout: str, images: int) -> HintFile:
-        """The hints of the Weights in the file `weights`, which is read for its
-        digest. Raises `BadArtifact`.
+        """The hints of the Weights in the file `weights`, which is read for its digest.
+        Raises `BadArtifact`.
         """
         name = "hints.safetensors" if images == 1 else f"hints-{images}.safetensors"
         try:
@@ -58,8 +57,8 @@ class HintFile:
         return cls(weights.with_name(name), program, digest, layout)
 
     def load(self) -> dict[int, U32] | None:
-        """Step index -> hint; None, and a line in the log unless there is no
-        file, if they are not to be had.
+        """Step index -> hint; None, and a line in the log unless there is no file, if they are not
+        to be had.
         """
         if not self.path.exists():
             return None
@@ -76,23 +75,15 @@ class HintFile:
         log.warning("%s is not used, the hints are computed again: %s", self.path, why)
 
     def save(self, hints: Mapping[int, U32]) -> None:
-        """Writes atomically; a failure (a full disk, a folder that is read-only) is
-        logged and costs nothing else.
+        """Writes atomically; a failure (a full disk, a folder that is read-only) is logged and
+        costs nothing else.
         """
         tensors = {f"hint.{index}": np.ascontiguousarray(hint) for index, hint in hints.items()}
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
-            # Made with its final mode: the contents are never readable by
-            # others, not even for a moment.
-            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ALONE))
-            safetensors.numpy.save_file(tensors, temporary, self._metadata(hints))
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(self.path)
+            with replacing(self.path, OWNER_ALONE) as temporary:
+                safetensors.numpy.save_file(tensors, temporary, self._metadata(hints))
         except (OSError, safetensors.SafetensorError) as error:
             log.warning("the hints are not kept: cannot write %s: %s", self.path, error)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def _read(self) -> dict[int, U32]:
         with safetensors.safe_open(self.path, framework="numpy") as file:

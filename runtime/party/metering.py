@@ -18,8 +18,8 @@ KEYS = "keys"
 
 @dataclass
 class StepCost:
-    """What one step, or all steps of one kind, took: wall and CPU seconds of this
-    process, protocol bytes, flights.
+    """What one step, or all steps of one kind, took: wall and CPU seconds of this process, protocol
+    bytes, flights.
     """
 
     seconds: float = 0.0

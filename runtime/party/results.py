@@ -1,5 +1,5 @@
-"""The hospital's images, from a list of files through a connection to a results file
-that is whole after every run.
+"""The hospital's images, from a list of files through a connection to a results file that is whole
+after every run.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from moiety.protocols.network import Network
 from moiety.runtime.intake import pictures
 from moiety.runtime.party import handshake
 from moiety.runtime.party.client import Connection
-from moiety.runtime.party.executor import Revealed
 from moiety.runtime.party.metering import RunCost, StepCost
+from moiety.runtime.party.sides import Revealed
 from moiety.runtime.party.signals import Stopped
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program import Program, write_atomically
 
 
 class OutputResult(msgspec.Struct, kw_only=True):
-    """`logits`: what the network computed; `values`: after `postprocess`; both
-    in row-major order of `shape`.
+    """`logits`: what the network computed; `values`: after `postprocess`; both in row-major order
+    of `shape`.
     """
 
     name: str
@@ -38,11 +38,11 @@ class OutputResult(msgspec.Struct, kw_only=True):
 
 
 class ImageResult(msgspec.Struct, kw_only=True):
-    """One image: its outputs and what it cost this side; `server` is what
-    the server says it cost there.
+    """One image: its outputs and what it cost this side; `server` is what the server says it
+    cost there.
 
-    Of a run of `batch` images each is charged its part of time and bytes; all of
-    them waited for the `flights`.
+    Of a run of `batch` images each is charged its part of time and bytes; all of them waited for
+    the `flights`.
     """
 
     file: str
@@ -58,11 +58,11 @@ class ImageResult(msgspec.Struct, kw_only=True):
 
 
 class Results(msgspec.Struct, kw_only=True):
-    """The results file. `complete` is false while images are missing; `error` says
-    why, when the run ended early.
+    """The results file. `complete` is false while images are missing; `error` says why, when the
+    run ended early.
 
-    `silent_from`: choices of at least so many bits took silent correlations; `network`:
-    what was measured to decide it.
+    `silent_from`: choices of at least so many bits took silent correlations; `network`: what was
+    measured to decide it.
     """
 
     format: str = "moiety-results"
@@ -88,8 +88,8 @@ class Results(msgspec.Struct, kw_only=True):
 
 
 def check_images(files: Sequence[Path], program: Program) -> None:
-    """Reads every image once, so that a bad one is known before
-    anything is sent. Raises `BadInput`.
+    """Reads every image once, so that a bad one is known before anything is sent.
+    Raises `BadInput`.
     """
     for file in files:
         pictures.load(file, program.input.shape, program.preprocessing)
@@ -104,9 +104,9 @@ def infer_files(
     """All `files` through a connection, as many in one run as its `sizes` allow; `output` is
     rewritten, whole, after each run, and `on_image` called for each image of it.
 
-    On a failure the results so far are in the file, with `complete` false and the
-    reason in `error`, and the exception goes on; when there are none, a file of
-    earlier results is left as it was.
+    On a failure the results so far are in the file, with `complete` false and the reason in
+    `error`, and the exception goes on; when there are none, a file of earlier results is left as
+    it was.
     """
     program = connection.client.program
     results = _empty_results(connection)

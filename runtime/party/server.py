@@ -21,17 +21,18 @@ from pathlib import Path
 from moiety.protocols import kernels
 from moiety.protocols.errors import ContractViolation, MoietyError, NetworkFailure, PeerMismatch
 from moiety.protocols.parallel import Workers
-from moiety.protocols.session import Role
+from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import open_session
 from moiety.runtime.party import handshake
 from moiety.runtime.party.endpoints import Listener
-from moiety.runtime.party.executor import Progress, ServerExecutor, no_progress
+from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.framing import PeerClosed, PeerError
-from moiety.runtime.party.generators import Ot, settle_server
+from moiety.runtime.party.generator_choice import Ot, settle_server
 from moiety.runtime.party.metering import RunCost, peak_rss
 from moiety.runtime.party.signals import Stopped
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program import Program
+from moiety.runtime.program.progress import Progress, no_progress
 from moiety.runtime.program.weights import Weights
 
 log = logging.getLogger("moiety.server")
@@ -41,8 +42,8 @@ log = logging.getLogger("moiety.server")
 class ServerOptions:
     """`max_clients`: stop after so many served (None: never). `waiting`: places in the queue; those
     who wait hear every `reminder_seconds` that the server still knows them. `handshakes`: at the
-    same time. `ot`: generator of correlations (runtime/party/generators.py). `threads`: of the
-    kernels, for the client in service.
+    same time. `ot`: generator of correlations (generator_choice.py). `threads`: of the kernels, for
+    the client in service.
     """
 
     max_clients: int | None = None
@@ -108,8 +109,8 @@ class Server:
         options: ServerOptions = ServerOptions(),
         batches: tuple[int, ...] = (1,),
     ) -> Server:
-        """For clients who run as many images together as one of
-        `batches`. Raises as ServerExecutor.
+        """For clients who run as many images together as one of `batches`. Raises as
+        ServerExecutor.
         """
         return cls(ServerExecutor(program, weights, batches), listener, options)
 
@@ -171,8 +172,8 @@ class Server:
             return channel
 
     def _tell_places(self) -> None:
-        """Tell all who wait how many are ahead, and forget those who
-        have gone. With the lock held.
+        """Tell all who wait how many are ahead, and forget those who have gone. With the
+        lock held.
         """
         for channel in list(self._queue):
             try:
@@ -270,7 +271,7 @@ class Server:
         images = 0
         try:
             log.info("%s: connected", channel.peer)
-            for cost in self._session(channel):
+            for cost in self._runs(channel):
                 images += cost.images
                 self._account(channel, images, cost)
             log.info(
@@ -294,11 +295,27 @@ class Server:
         finally:
             self._serving = False
 
-    def _session(self, channel: TcpChannel) -> Iterator[RunCost]:
-        """Opens the session and runs images until the client says
-        goodbye; yields each run's cost.
+    def _runs(self, channel: TcpChannel) -> Iterator[RunCost]:
+        """Opens the session and runs images until the client says goodbye; yields each
+        run's cost.
         """
         handshake.send(channel, handshake.Ready())
+        session = self._open_session(channel)
+        index = 0
+        while (begin := self._next_run(channel, index)) is not None:
+            cost = self.executor.run(session, images=begin.images)
+            handshake.send(
+                channel,
+                handshake.Served(
+                    seconds=cost.total.seconds,
+                    cpu_seconds=cost.total.cpu_seconds,
+                    peak_rss=cost.peak_rss,
+                ),
+            )
+            index += begin.images
+            yield cost
+
+    def _open_session(self, channel: TcpChannel) -> Session:
         started = time.perf_counter()
         silent_from = settle_server(channel, self.options.ot, self._asked.pop(channel))
         session = open_session(
@@ -315,34 +332,28 @@ class Server:
             kernels.backend_name(),
             silent_from,
         )
-        index = 0
-        while True:
-            try:
-                with channel.deadline(self.options.idle_seconds):
-                    begin = handshake.receive(channel, handshake.Begin)
-            except PeerClosed as closed:
-                if closed.orderly:
-                    return
-                raise
-            if begin.index != index:
-                raise NetworkFailure(
-                    f"out of step: image {begin.index} announced where {index} was due"
-                )
-            if begin.images not in self.executor.batches:
-                raise NetworkFailure(
-                    f"out of step: a run of {begin.images} images, which was not offered"
-                )
-            cost = self.executor.run(session, images=begin.images)
-            handshake.send(
-                channel,
-                handshake.Served(
-                    seconds=cost.total.seconds,
-                    cpu_seconds=cost.total.cpu_seconds,
-                    peak_rss=cost.peak_rss,
-                ),
+        return session
+
+    def _next_run(self, channel: TcpChannel, index: int) -> handshake.Begin | None:
+        """What the client announces, None for a goodbye. `index` is the number of the image that is
+        due; raises `NetworkFailure` for another, and for a run that was not offered.
+        """
+        try:
+            with channel.deadline(self.options.idle_seconds):
+                begin = handshake.receive(channel, handshake.Begin)
+        except PeerClosed as closed:
+            if closed.orderly:
+                return None
+            raise
+        if begin.index != index:
+            raise NetworkFailure(
+                f"out of step: image {begin.index} announced where {index} was due"
             )
-            index += begin.images
-            yield cost
+        if begin.images not in self.executor.batches:
+            raise NetworkFailure(
+                f"out of step: a run of {begin.images} images, which was not offered"
+            )
+        return begin
 
     def _account(self, channel: TcpChannel, images: int, cost: RunCost) -> None:
         total = cost.total

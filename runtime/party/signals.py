@@ -1,5 +1,5 @@
-"""SIGINT and SIGTERM as one exception, raised where the main thread happens to be, so that
-both end a process in good order.
+"""SIGINT and SIGTERM as one exception, raised where the main thread happens to be, so that both end
+a process in good order.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(BaseException):
-    """The process was asked to stop. Not an `Exception`: nothing that
-    handles failures may swallow it.
+    """The process was asked to stop. Not an `Exception`: nothing that handles failures may
+    swallow it.
     """
 
     def __init__(self, number: int) -> None:
@@ -22,8 +22,8 @@ class Stopped(BaseException):
 
 
 def raise_stopped() -> None:
-    """Turn the first of the two signals into `Stopped`; a second one ends the
-    process at once. Main thread only.
+    """Turn the first of the two signals into `Stopped`; a second one ends the process at once. Main
+    thread only.
     """
 
     def handle(number: int, frame: FrameType | None) -> NoReturn:

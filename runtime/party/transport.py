@@ -77,8 +77,8 @@ class TcpChannel(Channel):
             self.flush()
 
     def flush(self) -> None:
-        """Hand what was sent so far to the writer thread; waits only when
-        `queue_bytes` are still unsent.
+        """Hand what was sent so far to the writer thread; waits only when `queue_bytes` are
+        still unsent.
         """
         if not self._pending:
             return
@@ -186,8 +186,8 @@ class TcpChannel(Channel):
             last_progress = time.monotonic()
 
     def _explain_write_failure(self) -> None:
-        """Raise what stopped the writer, or better the peer's own last word
-        when it left one in the socket.
+        """Raise what stopped the writer, or better the peer's own last word when it left one in
+        the socket.
         """
         assert self._write_failure is not None
         with contextlib.suppress(PeerClosed), self.deadline(1.0):
@@ -317,8 +317,8 @@ class TcpChannel(Channel):
     # --- ending -----------------------------------------------------------------------------------
 
     def close(self, error: bytes | None = None) -> None:
-        """Send what is queued, then a goodbye (or `error`), and close. Never raises;
-        waits a few seconds at most.
+        """Send what is queued, then a goodbye (or `error`), and close. Never raises; waits a few
+        seconds at most.
         """
         if self._closed:
             return
@@ -332,8 +332,8 @@ class TcpChannel(Channel):
         if self._writer is not None:
             self._writer.join(timeout=5.0)
         self._closed = True
-        # Closing with unread data makes the kernel send a reset, which can overtake our last
-        # frame. So read the rest first.
+        # Closing with unread data makes the kernel send a reset, which can overtake our last frame.
+        # So read the rest first.
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
             until = time.monotonic() + 1.0

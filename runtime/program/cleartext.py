@@ -59,8 +59,8 @@ class CleartextExecutor:
     def run_integers(
         self, image: npt.ArrayLike, trace: Callable[[int, I64], None] | None = None
     ) -> dict[int, I64]:
-        """Output step index -> signed integers. `trace(step, values)` is
-        called after every step, if given.
+        """Output step index -> signed integers. `trace(step, values)` is called after every step,
+        if given.
         """
         x = np.asarray(image, np.float64)
         quantised = self.program.input.quantise(x)
@@ -77,7 +77,7 @@ class CleartextExecutor:
         for index, step in enumerate(self.program.steps):
             operands = [live[i] for i in step.inputs] or [quantised]
             at = Evaluation(
-                operand_bits=self.program.steps[step.inputs[0]].bits if step.inputs else step.bits,
+                operand_bits=self.program.first_operand(step).bits,
                 secrets=self._secrets[index],
                 unreduced=self._unreduced[index],
                 rng=self._rng,

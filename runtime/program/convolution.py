@@ -1,8 +1,8 @@
 """Exact integer convolution through float64 matrix products.
 
-A float64 product of integers is exact while every partial sum stays below 2^53, and BLAS does it
-at tens of GFLOP/s, where NumPy's integer matrix product has no BLAS at all. Larger operands are
-split into high and low halves.
+A float64 product of integers is exact while every partial sum stays below 2^53, and BLAS does it at
+tens of GFLOP/s, where NumPy's integer matrix product has no BLAS at all. Larger operands are split
+into high and low halves.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def convolve(
     dilations: tuple[int, int],
     groups: int,
 ) -> tuple[I64, F64 | None]:
-    """Stride-1 cross-correlation of x `(C,H,W)` with weight `(M, C/groups, kh,
-    kw)`, zero padded: `(M,H',W')`.
+    """Stride-1 cross-correlation of x `(C,H,W)` with weight `(M, C/groups, kh, kw)`, zero
+    padded: `(M,H',W')`.
 
     Returns the sums modulo 2^64 as int64, and the same sums as float64 where they might not fit
     int64 (None where they do, exactly).
@@ -85,8 +85,8 @@ def convolve_float(
 def _depthwise(
     padded: F64, weight: F64, dilations: tuple[int, int], height: int, width: int
 ) -> F64:
-    """One filter per channel: a sum over taps is faster than matrix
-    products of inner dimension kh * kw.
+    """One filter per channel: a sum over taps is faster than matrix products of inner dimension
+    kh * kw.
     """
     out = np.zeros((weight.shape[0], height, width))
     for dy in range(weight.shape[1]):

@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from moiety.protocols.linear.layout import LinearSpec
 from moiety.protocols.linear.planner import plan_linear
 from moiety.protocols.linear.rlwe import SEED_BYTES
+from moiety.protocols.linear.spec import LinearSpec
 from moiety.runtime.program.program import Program
 from moiety.runtime.program.steps.linear import Linear
 
@@ -29,7 +29,7 @@ def linear_specs(program: Program, images: int = 1) -> dict[int, LinearSpec]:
     `layout_digest` before they rely on it.
     """
     specs = {
-        index: step.spec(program.steps[step.inputs[0]].shape)
+        index: step.spec(program.first_operand(step).shape)
         for index, step in enumerate(program.steps)
         if isinstance(step, Linear)
     }
@@ -44,16 +44,16 @@ def _together(spec: LinearSpec, images: int) -> LinearSpec:
 
 
 def layout_digest(specs: Mapping[int, LinearSpec]) -> str:
-    """SHA-256, hexadecimal, of all that the two parties must agree on about the linear layers of a
-    run.
+    """SHA-256, hexadecimal, of all that the two parties must agree on about the linear layers of
+    a run.
     """
     agreed = [(index, _flat_record(spec)) for index, spec in specs.items()]
     return hashlib.sha256(msgspec.json.encode(agreed)).hexdigest()
 
 
 def _flat_record(spec: LinearSpec) -> dict[str, Any]:
-    """What the digest is over, in this order: the handshake compares it, so it is part of the wire
-    format.
+    """What the digest is over, in this order: the handshake compares it, so it is part of the
+    wire format.
     """
     geometry = asdict(spec.geometry)
     images = geometry.pop("images")

@@ -1,13 +1,13 @@
-"""The Program: what both parties know. A linear list of fixed-point steps, with its file
-format, its soundness and its digest.
+"""The Program: what both parties know. A linear list of fixed-point steps, with its file format,
+its soundness and its digest.
 
 The Program holds no weight, no bias, no threshold, no activation range: only what both parties must
 know to run it. What it does tell about the weights (for example a shift that was chosen from their
 size) is listed in `disclosed`.
 
-A Program comes from the other side, so nothing in it is believed: a step whose declared shape
-or ring does not follow from its operands, or an RLWE plan below 128 bits of security, is
-refused before a party acts on it.
+A Program comes from the other side, so nothing in it is believed: a step whose declared shape or
+ring does not follow from its operands, or an RLWE plan below 128 bits of security, is refused
+before a party acts on it.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ MAX_ELEMENTS = 1 << 28
 class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything public about a run. `steps[i].inputs < i`; exactly one Input first; Outputs last.
 
-    `network` is the class of network that comparisons are cut into digits
-    for (protocols/compare/digits).
+    `network` is the class of network that comparisons are cut into digits for
+    (protocols/compare/digits).
     """
 
     format: Literal["moiety-program"] = "moiety-program"
@@ -63,8 +63,8 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     @classmethod
     def load(cls, path: Path) -> Program:
-        """Reads and checks a Program file. BadArtifact, naming the file, if it is not a
-        sound Program of this version.
+        """Reads and checks a Program file. BadArtifact, naming the file, if it is not a sound
+        Program of this version.
         """
         try:
             data = path.read_bytes()
@@ -79,8 +79,8 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     @classmethod
     def decode(cls, data: bytes) -> Program:
-        """The inverse of `encode` for untrusted bytes: BadArtifact unless every field
-        and every step is consistent.
+        """The inverse of `encode` for untrusted bytes: BadArtifact unless every field and every
+        step is consistent.
         """
         try:
             header = msgspec.json.decode(data, type=_Header)
@@ -142,6 +142,10 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         """The steps that make the values a step reads."""
         return tuple(self.steps[i] for i in step.inputs)
 
+    def first_operand(self, step: AnyStep) -> AnyStep:
+        """The step that makes a step's first operand; of an Input, itself."""
+        return self.steps[step.inputs[0]] if step.inputs else step
+
     @property
     def input(self) -> Input:
         """The one Input, step 0 of every valid Program."""
@@ -171,8 +175,8 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         }
 
     def last_uses(self) -> tuple[tuple[int, ...], ...]:
-        """For each step, the operands that no later step reads: an
-        executor may forget them after it.
+        """For each step, the operands that no later step reads: an executor may forget them
+        after it.
         """
         last = {operand: index for index, step in enumerate(self.steps) for operand in step.inputs}
         return tuple(

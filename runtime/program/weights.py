@@ -1,5 +1,5 @@
-"""Weights: the vendor's secret integers for a Program, in a safetensors file that is
-tied to the Program by its digest.
+"""Weights: the vendor's secret integers for a Program, in a safetensors file that is tied to the
+Program by its digest.
 
 The vocabulary (tensor names, types, shapes) is fixed by the Program's steps: each says its
 `secrets`. Nothing in the file can be executed.
@@ -43,8 +43,8 @@ class Weights:
         ]
 
     def save(self, path: Path, program: Program) -> None:
-        """Writes the file atomically, with the Program's digest in its metadata.
-        BadArtifact if they do not fit.
+        """Writes the file atomically, with the Program's digest in its metadata. BadArtifact if
+        they do not fit.
         """
         check_weights(program, self.tensors)
         metadata = {"format": FORMAT, "version": VERSION, "program": program.digest()}
@@ -53,8 +53,8 @@ class Weights:
 
     @classmethod
     def load(cls, path: Path, program: Program) -> Weights:
-        """Reads the file and checks it against the Program. BadArtifact,
-        naming the file, on any misfit.
+        """Reads the file and checks it against the Program. BadArtifact, naming the file, on
+        any misfit.
         """
         try:
             with safetensors.safe_open(path, framework="numpy") as file:

@@ -81,7 +81,7 @@ GUARDED = {"runtime.cost.formulas": ("runtime.cli", "benchmarks")}
 LIBRARIES = {
     "protocols": ("msgspec", "numpy"),
     "protocols.kernels": ("cryptography", "numpy"),
-    "protocols.ot.base": ("nacl", "numpy"),
+    "protocols.ot.base_ot": ("nacl", "numpy"),
     "runtime": ("msgspec", "numpy", "safetensors"),
     "runtime.cost.formulas": ("sympy",),
     "runtime.intake": ("PIL", "numpy"),

@@ -130,7 +130,7 @@ THINGS = (
             "protocols/ot/<name>.py": "a sender and a receiver with the methods of `vole.py`",
             "protocols/ot/mixed.py": "which choices it serves",
             "protocols/ot/generators.py": "what drawing from it sends",
-            "runtime/party/generators.py": "its word for `--ot`, and when `auto` takes it",
+            "runtime/party/generator_choice.py": "its word for `--ot`, and when `auto` takes it",
             "runtime/party/handshake.py": "`CRYPTOGRAPHY`: what both sides must have alike",
         },
     ),

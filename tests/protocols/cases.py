@@ -20,7 +20,7 @@ from moiety.protocols.compare.convert import bit_to_ring
 from moiety.protocols.compare.extend import extend
 from moiety.protocols.compare.maxpool import maxpool
 from moiety.protocols.compare.millionaires import less_than, wrap
-from moiety.protocols.compare.relu import drelu, gates, multiplex, relu
+from moiety.protocols.compare.relu import GateSecrets, drelu, gates, multiplex, relu
 from moiety.protocols.compare.reveal import reveal_to_client
 from moiety.protocols.compare.truncate import truncate_exact, truncate_stochastic
 from moiety.protocols.cost import Cost, declared_costs
@@ -99,7 +99,7 @@ def check_traffic(case: Case, made: Run) -> None:
     assert (client.sent, client.received) == (cost.up, cost.down) == (server.received, server.sent)
     # The set-up ends with a flight of the server's: a case that starts with
     # the server's goes on with it.
-    assert server.flights == client.flights == cost.rounds - cost.flights.startswith("S")
+    assert server.flights == client.flights == len(cost.flights) - cost.flights.startswith("S")
 
 
 def uniform(pinned: Pinned, name: str) -> Pair:
@@ -272,8 +272,8 @@ def affine_relu_case(bits: int, out_bits: int) -> Case:
     flip = rng.integers(0, 2, (24, 1, 1)).astype(np.uint8)
 
     def body(session: Session, x: U64) -> U64:
-        secrets = (c, flip) if session.is_server else (None, None)
-        return relu(session, x, bits, out_bits, *secrets)
+        secrets = GateSecrets(c, flip) if session.is_server else None
+        return relu(session, x, bits, out_bits, secrets)
 
     meaning = opens_to(bits, out_bits, lambda x: relu_meaning(x, bits, c, flip))
     return replace(relu_case(bits, out_bits), body=body, check=meaning)

@@ -7,8 +7,18 @@ import pytest
 
 from moiety.protocols.cost import correction_bytes
 from moiety.protocols.errors import NetworkFailure
-from moiety.protocols.ot import base as base_ot
-from moiety.protocols.ot import softspoken as ss
+from moiety.protocols.ot import base_ot
+from moiety.protocols.ot.softspoken import (
+    LEAVES,
+    PUNCTURE_BYTES,
+    TRANSFERS,
+    TREES,
+    SoftSpokenReceiver,
+    SoftSpokenSender,
+    delta_bits,
+    full_trees,
+    punctured_trees,
+)
 from moiety.protocols.prg import Prg
 from tests.support.two_party import channel_pair
 
@@ -42,13 +52,13 @@ def test_points_outside_the_prime_order_group_are_refused(point: bytes) -> None:
 
 def test_punctured_trees_know_all_leaves_but_one() -> None:
     delta = Prg.from_os().bytes(16)
-    got, keys = transfer(ss.TRANSFERS, 1 - ss.delta_bits(delta).reshape(-1))
-    message, leaves = ss.full_trees(Prg.from_os().bytes(16 * ss.TREES).reshape(-1, 16), keys)
-    assert len(message) == ss.PUNCTURE_BYTES
-    relative = ss.punctured_trees(delta, message, got)
+    got, keys = transfer(TRANSFERS, 1 - delta_bits(delta).reshape(-1))
+    message, leaves = full_trees(Prg.from_os().bytes(16 * TREES).reshape(-1, 16), keys)
+    assert len(message) == PUNCTURE_BYTES
+    relative = punctured_trees(delta, message, got)
     nibbles = np.stack([delta & 15, delta >> 4], axis=1).reshape(-1)
-    for tree in range(ss.TREES):
-        for y in range(1, ss.LEAVES):
+    for tree in range(TREES):
+        for y in range(1, LEAVES):
             assert np.array_equal(relative[tree, y], leaves[tree, y ^ nibbles[tree]])
         assert not relative[tree, 0].any()
 
@@ -56,11 +66,11 @@ def test_punctured_trees_know_all_leaves_but_one() -> None:
 @pytest.mark.parametrize("k", [1, 2, 3, 4])
 def test_correlations_hold(k: int) -> None:
     delta = Prg.from_os().bytes(16)
-    got, keys = transfer(ss.TRANSFERS, 1 - ss.delta_bits(delta).reshape(-1))
-    message, leaves = ss.full_trees(Prg.from_os().bytes(16 * ss.TREES).reshape(-1, 16), keys)
+    got, keys = transfer(TRANSFERS, 1 - delta_bits(delta).reshape(-1))
+    message, leaves = full_trees(Prg.from_os().bytes(16 * TREES).reshape(-1, 16), keys)
     server, client = channel_pair()
-    receiver = ss.SoftSpokenReceiver(client, leaves)
-    sender = ss.SoftSpokenSender(server, ss.punctured_trees(delta, message, got), delta)
+    receiver = SoftSpokenReceiver(client, leaves)
+    sender = SoftSpokenSender(server, punctured_trees(delta, message, got), delta)
     seen = []
     for n in (1, 128, 300):
         u, v = receiver.extend(n, k)

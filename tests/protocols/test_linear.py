@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U64
 from moiety.protocols.errors import BadArtifact, BadPlan, ContractViolation, NetworkFailure
-from moiety.protocols.linear import layout as packing
 from moiety.protocols.linear import rlwe
 from moiety.protocols.linear.client import linear_client, new_query_client
-from moiety.protocols.linear.layout import Geometry, Layout, LinearSpec, Window
+from moiety.protocols.linear.layout import Geometry, Layout, Window
 from moiety.protocols.linear.parameters import MAX_LOG2_Q, Masking, ntt_primes
 from moiety.protocols.linear.placement import (
     add_messages,
@@ -30,7 +29,13 @@ from moiety.protocols.linear.placement import (
 )
 from moiety.protocols.linear.product import Monomials, correlate
 from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
-from moiety.protocols.linear.spec import check_spec
+from moiety.protocols.linear.spec import (
+    LinearSpec,
+    check_spec,
+    download_bytes,
+    query_bytes,
+    upload_bytes,
+)
 from moiety.protocols.prg import Prg
 from moiety.protocols.ring import to_signed
 from moiety.protocols.session import Role, Session
@@ -65,8 +70,8 @@ def run_layer(
         return linear_client(session, spec, 5, SEED, x1)
 
     y0, y1, (channel, _) = both(server, client)
-    assert channel.meter.total.received == packing.query_bytes([spec]) + packing.upload_bytes(spec)
-    assert channel.meter.total.sent == packing.download_bytes(spec)
+    assert channel.meter.total.received == query_bytes([spec]) + upload_bytes(spec)
+    assert channel.meter.total.sent == download_bytes(spec)
     assert channel.meter.total.flights == 2
     mask = np.uint64(2**spec.bits - 1)
     assert y0.shape == y1.shape == conv.out_shape
@@ -352,7 +357,7 @@ def test_unsafe_specs_are_refused() -> None:
 def test_garbage_ciphertexts_are_refused() -> None:
     spec = Conv(2, (4, 4), 2).spec("uniform")
     ends = channel_pair()
-    ends[1].send(bytes([255]) * packing.query_bytes([spec]))
+    ends[1].send(bytes([255]) * query_bytes([spec]))
     with pytest.raises(NetworkFailure, match="out of range"):
         new_query_server(bare_session(Role.SERVER, ends[0]), [spec], SEED)
 
@@ -379,9 +384,7 @@ def test_plans_of_a_deep_network_are_cheap() -> None:
     limits: dict[Masking, float] = {"uniform": 216e6, "flooded": 420e6}
     for masking, limit in limits.items():
         specs = [conv.spec(masking, 28, 11) for conv in convs]
-        assert (
-            sum(map(packing.upload_bytes, specs)) + sum(map(packing.download_bytes, specs)) < limit
-        )
+        assert sum(map(upload_bytes, specs)) + sum(map(download_bytes, specs)) < limit
         for spec in specs:
             check_spec(spec)
 

@@ -15,8 +15,8 @@ from moiety.protocols.compare.relu import gates, relu
 from moiety.protocols.compare.truncate import truncate_exact
 from moiety.protocols.errors import BadInput
 from moiety.protocols.linear.client import linear_client, new_query_client
-from moiety.protocols.linear.layout import LinearSpec
 from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
+from moiety.protocols.linear.spec import LinearSpec
 from moiety.protocols.ot import softspoken
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Session

@@ -22,7 +22,7 @@ from moiety.protocols.network import NETWORKS, Network
 from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.protocols.ot.transfers import Lookup, lookups_cost
 from moiety.runtime.cost.clock import predict
-from moiety.runtime.cost.machine import REFERENCE, Machine
+from moiety.runtime.cost.machine import REFERENCE_MACHINE, Machine
 from moiety.runtime.cost.traffic import image_cost
 from tests.support.runnable import small
 
@@ -98,7 +98,7 @@ def every_kind_of_work() -> Iterator[Cost]:
 
 
 def test_declared_costs_ask_for_every_figure_of_a_machine() -> None:
-    column = Noted(REFERENCE.figures)
+    column = Noted(REFERENCE_MACHINE.figures)
     machine = Machine(description={}, figures=column)
     for silent_from in (1, NEVER_SILENT):
         predict(every_kind_of_work(), machine, NETWORKS["lan"], silent_from)

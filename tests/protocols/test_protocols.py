@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from moiety.protocols import ring
 from moiety.protocols.compare.digits import plan_digits
-from moiety.protocols.compare.relu import relu
+from moiety.protocols.compare.relu import GateSecrets, relu
 from moiety.protocols.compare.truncate import truncate_stochastic
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.session import Session
@@ -50,7 +50,8 @@ def test_relu_law(bits: int, more: int, seed: int) -> None:
     flip = rng.integers(0, 2, 40).astype(np.uint8)
     x0, x1 = share(x, bits, rng)
     outcome = run_two_party(
-        lambda s: relu(s, x0, bits, bits + more, c, flip), lambda s: relu(s, x1, bits, bits + more)
+        lambda s: relu(s, x0, bits, bits + more, GateSecrets(c, flip)),
+        lambda s: relu(s, x1, bits, bits + more),
     )
     meant = relu_meaning(ring.to_signed(x, bits), bits, c, flip)
     assert np.array_equal(ring.to_signed(opened((*outcome,), bits + more), bits + more), meant)

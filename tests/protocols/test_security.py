@@ -28,16 +28,13 @@ from moiety.protocols import kernels, ring, setup
 from moiety.protocols.arrays import U8, U64
 from moiety.protocols.errors import BadPlan, NetworkFailure
 from moiety.protocols.linear import client as client_side
-from moiety.protocols.linear import layout as packing
 from moiety.protocols.linear import rlwe
 from moiety.protocols.linear import server as server_side
-from moiety.protocols.linear.layout import LinearSpec
 from moiety.protocols.linear.parameters import ntt_primes
 from moiety.protocols.linear.rlwe import ClientKey, Ring, ciphertext_a, public_key_a
 from moiety.protocols.linear.server import ServerLinear
-from moiety.protocols.linear.spec import check_spec
-from moiety.protocols.ot import base as base_ot
-from moiety.protocols.ot import silent
+from moiety.protocols.linear.spec import LinearSpec, check_spec, residue_bits
+from moiety.protocols.ot import base_ot, silent
 from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Session
@@ -105,7 +102,7 @@ def views(tapped: Tapped) -> Iterator[tuple[str, U8]]:
 
 def residue_bytes(octets: U8, primes: tuple[int, ...]) -> U8:
     """`floor(256 x / p)` of packed residues, row after row of the primes."""
-    width = packing.residue_bits(primes)
+    width = residue_bits(primes)
     count = 8 * octets.size // width // len(primes)
     x = kernels.unpack(octets, count * len(primes), width).reshape(len(primes), count)
     return (x * np.uint64(256) // np.array(primes, np.uint64)[:, None]).astype(np.uint8).reshape(-1)
@@ -321,7 +318,7 @@ def test_two_uploads_of_one_image_differ_by_more_than_noise() -> None:
     tapped = run(program, weights, [zeros(program)] * 2, NEVER_SILENT)
     assert len(set(tapped.secrets)) == len(tapped.secrets) == 2
     spec = next(iter(linear_specs(program).values()))
-    width, p = packing.residue_bits(spec.rlwe.primes), spec.rlwe.primes[0]
+    width, p = residue_bits(spec.rlwe.primes), spec.rlwe.primes[0]
     uploads = [data for label, data in tapped.client.messages if label.startswith("linear/1/")]
     assert len(uploads) == 2 * len(spec.layout.windows)
     first, second = (

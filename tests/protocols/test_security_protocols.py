@@ -15,7 +15,7 @@ from moiety.protocols.arrays import U8, U64
 from moiety.protocols.compare.extend import extend
 from moiety.protocols.compare.maxpool import maxpool
 from moiety.protocols.compare.millionaires import less_than, wrap
-from moiety.protocols.compare.relu import gates, relu
+from moiety.protocols.compare.relu import GateSecrets, gates, relu
 from moiety.protocols.compare.truncate import truncate_exact, truncate_stochastic
 from moiety.protocols.kernels.reference.transfers import sender_pads
 from moiety.protocols.session import Session
@@ -73,7 +73,7 @@ def test_every_relu(bits: int, out_bits: int) -> None:
     c = np.array([c for c, _ in cases], np.uint64)[:, None]
     f = np.array([f for _, f in cases], np.uint8)[:, None]
     server, client = run_two_party(
-        lambda s: relu(s, np.broadcast_to(x0, shape), bits, out_bits, c, f),
+        lambda s: relu(s, np.broadcast_to(x0, shape), bits, out_bits, GateSecrets(c, f)),
         lambda s: relu(s, np.broadcast_to(x1, shape), bits, out_bits),
     )
     y = ring.to_signed(ring.reduce(x0 + x1 + c, bits), bits)

@@ -490,9 +490,6 @@ class IdealSender:
     def __init__(self) -> None:
         self.delta = noise(20, 16)
 
-    def shift_bits(self, k: int) -> int:
-        return k
-
     def extend(self, n: int, k: int) -> U8:
         u, w = IdealReceiver().extend(n, k)
         reference.add_multiples(w, self.delta, u)
@@ -500,9 +497,6 @@ class IdealSender:
 
 
 class IdealReceiver:
-    def shift_bits(self, k: int) -> int:
-        return k
-
     def extend(self, n: int, k: int) -> tuple[U8, U8]:
         return noise(21, n) & np.uint8((1 << k) - 1), noise(22, n, 16)
 

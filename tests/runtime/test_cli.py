@@ -17,10 +17,9 @@ from typer.testing import CliRunner, Result
 from moiety.protocols.errors import BadInput, ContractViolation
 from moiety.runtime.cli import app as cli
 from moiety.runtime.cli.app import ORDER, app, find_commands
-from moiety.runtime.cost import traffic as costing
+from moiety.runtime.cost.traffic import image_cost
 from moiety.runtime.intake import pictures as images
-from moiety.runtime.program import Program
-from moiety.runtime.program import folder as artifacts
+from moiety.runtime.program import Program, artifacts
 from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support.command import MANY, Compiled, many_images, moiety, serving
 from tests.support.nets import small_resnet
@@ -115,7 +114,7 @@ def test_two_processes_give_the_cleartext_result_bit_for_bit(
         (expected,) = executor.run(tensor).values()
         assert image["outputs"][0]["values"] == expected.ravel().tolist()
         assert image["outputs"][0]["labels"] == ["cat", "dog", "owl"]
-        cost = costing.image_cost(program)
+        cost = image_cost(program)
         assert (image["bytes_sent"], image["bytes_received"]) == (cost.up, cost.down)
     assert results["complete"]
     assert "5.png" in done.stdout

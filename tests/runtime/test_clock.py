@@ -13,9 +13,9 @@ from moiety.protocols.cost import Cost, Local, Send, Work
 from moiety.protocols.network import LOOPBACK, NETWORKS, Network
 from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.runtime.cost.clock import predict, total
-from moiety.runtime.cost.machine import REFERENCE, Machine
+from moiety.runtime.cost.machine import REFERENCE_MACHINE, Machine
 from moiety.runtime.cost.traffic import image_cost, step_costs
-from moiety.runtime.party.generators import soonest
+from moiety.runtime.party.generator_choice import soonest
 from tests.support.runnable import small
 
 
@@ -36,8 +36,10 @@ def test_a_slower_network_never_takes_less_time(
     rtt: float, longer: float, rate: float, times: float, silent_from: int
 ) -> None:
     cost = a_cost()
-    fast = predict([cost], REFERENCE, Network(rtt, rate * times, rate * times), silent_from)[0]
-    slow = predict([cost], REFERENCE, Network(rtt + longer, rate, rate), silent_from)[0]
+    fast = predict(
+        [cost], REFERENCE_MACHINE, Network(rtt, rate * times, rate * times), silent_from
+    )[0]
+    slow = predict([cost], REFERENCE_MACHINE, Network(rtt + longer, rate, rate), silent_from)[0]
     assert fast.total <= slow.total * (1 + 1e-12)
     assert (fast.server, fast.client) == (slow.server, slow.client)
 
@@ -49,10 +51,12 @@ def test_a_slower_machine_takes_more_time_figure_by_figure() -> None:
     )
     times = {}
     for silent_from in (1, NEVER_SILENT):
-        reference = predict([cost], REFERENCE, network, silent_from)[0]
+        reference = predict([cost], REFERENCE_MACHINE, network, silent_from)[0]
         for name in prices.REFERENCE:
             slower = Machine(
-                description={}, figures=REFERENCE.figures | {name: 10 * REFERENCE.figures[name] + 1}
+                description={},
+                figures=REFERENCE_MACHINE.figures
+                | {name: 10 * REFERENCE_MACHINE.figures[name] + 1},
             )
             made = predict([cost], slower, network, silent_from)[0]
             assert made.total >= reference.total
@@ -70,7 +74,7 @@ def test_a_slower_machine_takes_more_time_figure_by_figure() -> None:
 
 def test_time_lies_between_the_busiest_and_everything_in_turn() -> None:
     for name, network in {**NETWORKS, "loopback": LOOPBACK}.items():
-        made = total(predict([a_cost()], REFERENCE, network, 4))
+        made = total(predict([a_cost()], REFERENCE_MACHINE, network, 4))
         assert max(made.server, made.client) <= made.total, name
         assert made.total <= made.server + made.client + made.network + 1e-12, name
 
@@ -91,12 +95,14 @@ def test_a_timeline_by_hand() -> None:
 
 def test_silence_is_chosen_where_lines_are_narrow() -> None:
     cost = relu_cost(10**6, 13, 26)
-    chosen = [soonest([cost], REFERENCE, Network(1e-3, bps, bps)) for bps in (1e12, 3e9, 4e8, 1e7)]
+    chosen = [
+        soonest([cost], REFERENCE_MACHINE, Network(1e-3, bps, bps)) for bps in (1e12, 3e9, 4e8, 1e7)
+    ]
     assert chosen == sorted(chosen, reverse=True)
 
 
 def test_predictions_take_as_many_steps_as_they_are_given() -> None:
     program, _ = small("stochastic")
-    each = predict(step_costs(program), REFERENCE, NETWORKS["lan"], NEVER_SILENT)
+    each = predict(step_costs(program), REFERENCE_MACHINE, NETWORKS["lan"], NEVER_SILENT)
     assert len(each) == len(program.steps)
     assert all(time.total >= 0 for time in each)

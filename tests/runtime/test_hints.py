@@ -18,7 +18,7 @@ from moiety.protocols.linear.server import ServerLinear
 from moiety.protocols.parallel import Workers
 from moiety.runtime import program as ir
 from moiety.runtime.party.executor import ServerExecutor
-from moiety.runtime.program.folder import WEIGHTS, load_vendor
+from moiety.runtime.program.artifacts import WEIGHTS, load_vendor
 from moiety.runtime.program.linear_layers import linear_specs
 from moiety.runtime.program.weights import Weights
 from tests.support.runnable import save, save_small

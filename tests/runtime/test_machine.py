@@ -10,7 +10,7 @@ import pytest
 from moiety.protocols import prices
 from moiety.protocols.errors import BadInput
 from moiety.runtime.cost import machine
-from moiety.runtime.cost.machine import REFERENCE, Machine
+from moiety.runtime.cost.machine import REFERENCE_MACHINE, Machine
 from moiety.runtime.measure.machine import measure_machine
 from tests.support.command import moiety
 from tests.support.runnable import save_small
@@ -19,19 +19,19 @@ from tests.support.runnable import save_small
 def test_machines_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("sys.platform", "linux")
-    assert machine.find()[0] == REFERENCE
+    assert machine.find_machine()[0] == REFERENCE_MACHINE
     other = Machine(description={"machine": "x"}, figures=dict.fromkeys(prices.REFERENCE, 2.0))
     other.save(machine.default_path())
-    assert machine.find()[0] == other
+    assert machine.find_machine()[0] == other
     other.save(tmp_path / "elsewhere.json")
-    assert machine.find(tmp_path / "elsewhere.json")[0] == other
+    assert machine.find_machine(tmp_path / "elsewhere.json")[0] == other
     (tmp_path / "bad.json").write_text('{"description": {}, "figures": {"pass": 1}}')
     with pytest.raises(
         BadInput, match=r"bad\.json holds no machine's figures: .*calibrate-machine"
     ):
-        machine.find(tmp_path / "bad.json")
+        machine.find_machine(tmp_path / "bad.json")
     with pytest.raises(BadInput, match="cannot read"):
-        machine.find(tmp_path / "none.json")
+        machine.find_machine(tmp_path / "none.json")
 
 
 def test_measuring_takes_every_figure() -> None:

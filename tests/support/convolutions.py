@@ -12,9 +12,10 @@ import msgspec
 import numpy as np
 
 from moiety.protocols.arrays import I32, U64
-from moiety.protocols.linear.layout import Geometry, LinearSpec
+from moiety.protocols.linear.layout import Geometry
 from moiety.protocols.linear.parameters import Masking
 from moiety.protocols.linear.planner import plan_linear
+from moiety.protocols.linear.spec import LinearSpec
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Role, Session
 from tests.support.two_party import MemoryChannel, channel_pair, run_both

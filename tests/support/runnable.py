@@ -14,7 +14,7 @@ import numpy as np
 from moiety.protocols.linear.layout import Geometry
 from moiety.protocols.linear.parameters import fit, ntt_primes
 from moiety.runtime import program as ir
-from moiety.runtime.program import folder as compiled
+from moiety.runtime.program import artifacts
 from moiety.runtime.program.steps.linear import Shape3
 from moiety.runtime.program.weights import Weights
 from tests.support.programs import random_weights, small_program
@@ -43,7 +43,7 @@ def runnable(program: ir.Program) -> ir.Program:
                 primes, step.rlwe.masking, step.bits, geometry.noise(DEGREE, step.weight_bits, 1)
             )
             assert found is not None
-            fitted = {key: value for key, value in asdict(found).items() if key != "slack_bits"}
+            fitted = asdict(found)
             plan = msgspec.structs.replace(
                 step.rlwe, degree=DEGREE, primes=primes, tile=step.shape[1:], **fitted
             )
@@ -59,10 +59,10 @@ def small(rounding: ir.Rounding = "exact", name: str = "small") -> tuple[ir.Prog
 
 
 def save(folder: Path, program: ir.Program, weights: Weights) -> None:
-    """The folder's layout of runtime/program/folder."""
-    (folder / compiled.PUBLIC).mkdir(parents=True, exist_ok=True)
-    weights.save(folder / compiled.WEIGHTS, program)
-    program.save(folder / compiled.PUBLIC / compiled.PROGRAM)
+    """The folder's layout of runtime/program/artifacts."""
+    (folder / artifacts.PUBLIC).mkdir(parents=True, exist_ok=True)
+    weights.save(folder / artifacts.WEIGHTS, program)
+    program.save(folder / artifacts.PUBLIC / artifacts.PROGRAM)
 
 
 def save_small(

@@ -1,11 +1,11 @@
 """The NumPy twins: the specification of the compiled kernels, bit for bit.
 
 A family is a module with `__all__`, the names of its kernels: `symmetric`, `gates`, `streams`,
-`rlwe`, `silent`. What they share is in `checks`, `blocks`, `field` and `transfers`, which export no
-kernel.
+`rlwe`, `silent`. What they share is in `checks`, `blocks`, `field` and `transfers`, which export
+no kernel.
 
-Conventions of all but `rlwe`. A *block* is 128 bits, `uint8 (16,)`. `n` counts correlations, `k`
-is their width in bits (1..4). A `tweak` is a 64-bit integer; element `i` of a call uses `tweak + i`
+Conventions of all but `rlwe`. A *block* is 128 bits, `uint8 (16,)`. `n` counts correlations, `k` is
+their width in bits (1..4). A `tweak` is a 64-bit integer; element `i` of a call uses `tweak + i`
 (mod 2^64). Bit streams are little-endian (`streams`). An element of F_16 is a nibble (`field`).
 
 Nothing secret decides a branch or a memory index. Secret arguments (digits, choices) are therefore

@@ -38,8 +38,8 @@ _TRITS_PER_WORD = 4
 def ntt_forward(x: U32, primes: U32, tables: U32) -> U32:
     """Negacyclic number-theoretic transform of n polynomials, in bit-reversed order.
 
-    Longa, Naehrig 2016, algorithm 1. x: `uint32 (L, n, N)`; tables: `uint32 (L, 4, N)`. Returns
-    `uint32 (L, n, N)`.
+    Longa, Naehrig 2016, algorithm 1. x: `uint32 (L, n, N)`; tables: `uint32 (L, 4, N)`.
+    Returns `uint32 (L, n, N)`.
     """
     out = np.empty_like(x)
     count, degree = x.shape[1:]
@@ -118,8 +118,8 @@ def sample_ternary(words: U64) -> I8:
 def sample_binomial(words: U64) -> I8:
     """Centred binomial of parameter 21, one value per uniform word.
 
-    The number of ones among bits 0..20 minus that among bits 21..41. words: `uint64 (n,)`. Returns
-    `int8 (n,)`.
+    The number of ones among bits 0..20 minus that among bits 21..41. words: `uint64 (n,)`.
+    Returns `int8 (n,)`.
     """
     ones = np.uint64((1 << _BINOMIAL) - 1)
     plus = np.bitwise_count(words & ones).astype(np.int8)
@@ -143,12 +143,12 @@ def uniform_residues(words: U32, prime: int, count: int) -> U32:
 def encode_residues(x: U64, dither: U64, bits: int, q_low: int, inverses: U32, primes: U32) -> U32:
     """Residues of `q*x / 2^bits`, rounded up with probability equal to the fraction.
 
-    x: `uint64 (n,)` in Z_{2^bits}, whose higher bits are ignored; bits: 1..60; dither: `uint64
-    (n,)`, uniform, its low `bits` bits are used; q_low: `q mod 2^bits`; inverses: `uint32 (L,)`,
-    `2^-bits mod p`. Returns `uint32 (L, n)`.
+    x: `uint64 (n,)` in Z_{2^bits}, whose higher bits are ignored; bits: 1..60; dither:
+    `uint64 (n,)`, uniform, its low `bits` bits are used; q_low: `q mod 2^bits`; inverses:
+    `uint32 (L,)`, `2^-bits mod p`. Returns `uint32 (L, n)`.
 
-    With `t = q*x mod 2^bits` the floor is `(q*x - t) / 2^bits`, whose
-    residue is `-t * 2^-bits`, as q is 0 modulo p.
+    With `t = q*x mod 2^bits` the floor is `(q*x - t) / 2^bits`, whose residue is `-t * 2^-bits`, as
+    q is 0 modulo p.
     """
     low = np.uint64((1 << bits) - 1)
     t = (x * np.uint64(q_low)) & low

@@ -54,8 +54,8 @@ def hash_blocks(blocks: U8, tweak: int) -> U8:
 def add_multiples(target: U8, delta: U8, elements: U8) -> None:
     """Add `elements[i] * delta`, nibble by nibble in F_16, to row i of `target`.
 
-    target: `uint8 (n, 16)`, written to; delta: `uint8 (16,)`, secret; elements: `uint8 (n,)` below
-    16, public.
+    target: `uint8 (n, 16)`, written to; delta: `uint8 (16,)`, secret; elements: `uint8 (n,)`
+    below 16, public.
     """
     check_target("target", target, None, 16)
     check_bytes("delta", delta, 16)
@@ -75,10 +75,10 @@ def tree_full(keys: U8, offset: U8, roots: U8, depth: int, leaves: U8) -> U8:
     key of each tree; offset: `uint8 (16,)`; roots: `uint8 (t, 16)`; depth: 2..16; leaves:
     `uint8 (t << depth, 16)`, written to, tree after tree.
 
-    The first level is `(root, root ^ offset)`. A node x above the last
-    level has children `(h, h ^ x)`, `h = H(x) = AES_key(s(x)) ^ s(x)`, so every level XORs to
-    `offset`; nodes of the last but one have the leaves `(H(x), H(x ^ 1))`. `s` maps 64-bit halves
-    `(low, high)` to `(high, low ^ high)`.
+    The first level is `(root, root ^ offset)`. A node x above the last level has children
+    `(h, h ^ x)`, `h = H(x) = AES_key(s(x)) ^ s(x)`, so every level XORs to `offset`; nodes of
+    the last but one have the leaves `(H(x), H(x ^ 1))`. `s` maps 64-bit halves `(low, high)`
+    to `(high, low ^ high)`.
 
     Returns `uint8 (t, depth + 1, 16)`: the XOR of the left nodes of levels 1 .. depth-1, of the
     left leaves, of the right leaves.
@@ -103,10 +103,10 @@ def tree_full(keys: U8, offset: U8, roots: U8, depth: int, leaves: U8) -> U8:
 def tree_punctured(keys: U8, holes: U16, sums: U8, depth: int, leaves: U8) -> None:
     """The other side of `tree_full`: all leaves of each tree but one, whose number is secret.
 
-    keys: `uint8 (t, 16)`; holes: `uint16 (t,)` below `2^depth`, secret; sums: `uint8 (t, depth + 1,
-    16)`: for each level 1 .. depth the XOR of the nodes on the side where the hole's path is not,
-    then the XOR that all leaves shall have, which sets the leaf in the hole; leaves: as in
-    `tree_full`.
+    keys: `uint8 (t, 16)`; holes: `uint16 (t,)` below `2^depth`, secret; sums:
+    `uint8 (t, depth + 1, 16)`: for each level 1 .. depth the XOR of the nodes on the side where the
+    hole's path is not, then the XOR that all leaves shall have, which sets the leaf in the hole;
+    leaves: as in `tree_full`.
 
     The node on the path is kept as the XOR of all others of its level, which differs from the true
     one by the offset. Then hashes of a level XOR to the same for either side, and one difference C
@@ -214,9 +214,9 @@ def encode_nibbles(
 ) -> U8:
     """The code's outputs for single elements, with regular noise: `uint8 (n,)`, below 16.
 
-    Outputs are `start .. start + n - 1`, the last below `t << depth`. seeds: `uint8 (size,)`, below
-    16; depth: 0..16; holes: `uint16 (t,)` below `2^depth`; values: `uint8 (t,)` below 16. Output
-    `(b << depth) + holes[b]` also gets `values[b]`. Seeds, holes and values are secret.
+    Outputs are `start .. start + n - 1`, the last below `t << depth`. seeds: `uint8 (size,)`,
+    below 16; depth: 0..16; holes: `uint16 (t,)` below `2^depth`; values: `uint8 (t,)` below 16.
+    Output `(b << depth) + holes[b]` also gets `values[b]`. Seeds, holes and values are secret.
     """
     check_bytes("seeds", seeds, None)
     if seeds.size and int(seeds.max()) > 15:

@@ -72,9 +72,9 @@ def ggm_expand(seeds: U8) -> U8:
 def vole_receiver(keys: U8, counter: int, k: int, nblocks: int) -> tuple[U8, U8, U8]:
     """Extend correlations by SoftSpoken, the side that knows every leaf; `n = 128*nblocks`.
 
-    SoftSpoken over F_16 with the repetition code (Roy, CRYPTO 2022). keys: `uint8 (32, 16, 16)`,
-    AES keys of the 16 leaves of 32 trees; counter: at most `2^64 - k*nblocks`; nblocks: at most
-    2^40.
+    SoftSpoken over F_16 with the repetition code (Roy, CRYPTO 2022). keys:
+    `uint8 (32, 16, 16)`, AES keys of the 16 leaves of 32 trees; counter: at most
+    `2^64 - k*nblocks`; nblocks: at most 2^40.
 
     Leaf `x` of a tree expands to `n` field elements `r_x = sum_b alpha^b r_{x,b}`; plane `r_{x,b}`
     (`b < k`) is the blocks from `counter + b*nblocks` of the leaf's CTR stream, so a call consumes
@@ -203,9 +203,9 @@ def arith_send(
 ) -> tuple[U8, U64]:
     """Additive lookup modulo `2^bits` (1..64), sender: shares that sum to `table[i, c_i]`.
 
-    As `lookup_send` with table `uint64 (n, 2^k)`, whose low `bits` bits count, and share
-    `uint64 (n,)`. The message of option `j` is `table[i, j] - share_i + pad_j`, with
-    `share_i = table[i, 0] + pad_0`.
+    As `lookup_send` with table `uint64 (n, 2^k)`, whose low `bits` bits count, and
+    share `uint64 (n,)`. The message of option `j` is `table[i, j] - share_i + pad_j`,
+    with `share_i = table[i, 0] + pad_0`.
     """
     check_width(k)
     check_array("table", table, np.uint64, len(w), 1 << k)

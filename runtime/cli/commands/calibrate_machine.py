@@ -1,7 +1,7 @@
 """Measure this machine's kernels, for the seconds that `moiety inspect --cost` predicts.
 
-Takes about ten seconds on one core; best while nothing else runs. Both parties are
-assumed to have such a machine.
+Takes about ten seconds on one core; best while nothing else runs. Both parties are assumed to have
+such a machine.
 """
 
 from __future__ import annotations

@@ -19,10 +19,10 @@ from moiety.runtime.cli import ui
 from moiety.runtime.cli.options import ImagesArgument, OtOption, ThreadsOption
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.intake.pictures import collect
-from moiety.runtime.party import generators
 from moiety.runtime.party.client import Client
 from moiety.runtime.party.endpoints import parse_address
 from moiety.runtime.party.framing import Limits
+from moiety.runtime.party.generator_choice import parse_ot
 from moiety.runtime.party.results import (
     ImageResult,
     OutputResult,
@@ -30,7 +30,7 @@ from moiety.runtime.party.results import (
     check_images,
     infer_files,
 )
-from moiety.runtime.program import folder as artifacts
+from moiety.runtime.program import artifacts
 
 EXAMPLES = (
     "moiety infer public/ x-ray.png --connect vendor.example:7700",
@@ -86,7 +86,7 @@ def command(
 ) -> None:
     ui.one_thread()
     host, port = parse_address(connect)
-    generator = generators.parse(ot)
+    generator = parse_ot(ot)
     program = artifacts.load_program(folder)
     files = collect(images)
     check_images(files, program)

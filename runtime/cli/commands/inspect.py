@@ -1,7 +1,7 @@
-"""Show a Program: its layers and widths, RLWE parameters, what it costs on the wire, and what
-it discloses about the weights.
+"""Show a Program: its layers and widths, RLWE parameters, what it costs on the wire, and what it
+discloses about the weights.
 
-All of it is public. `up` is hospital to vendor. A round here is one flight in one
+All of it is public. `up` is hospital to vendor. A flight is a maximal run of messages in one
 direction. Bytes and flights of --cost are exact; seconds are a prediction from figures that
 `moiety calibrate-machine` measures.
 """
@@ -16,7 +16,7 @@ from rich.table import Table
 
 from moiety.runtime.cli import cost_tables, program_tables, ui
 from moiety.runtime.cli.options import NETWORK_WORDS, OT_WORDS
-from moiety.runtime.program import folder as artifacts
+from moiety.runtime.program import artifacts
 
 EXAMPLES = (
     "moiety inspect compiled/",
@@ -36,7 +36,7 @@ def command(
     steps: Annotated[
         bool,
         typer.Option(
-            "--steps/--no-steps", help="List every step with its ring, its bytes and its rounds."
+            "--steps/--no-steps", help="List every step with its ring, its bytes and its flights."
         ),
     ] = True,
     cost: Annotated[
@@ -74,12 +74,9 @@ def command(
     program = artifacts.load_program(folder)
     ui.out.print(program_tables.summary(program))
     if cost:
-        made = cost_tables.prediction(program, network, ot, machine)
-        for part in cost_tables.report(program, made, layers=steps):
-            ui.out.print(part, soft_wrap=not isinstance(part, Table))
-        return
-    if steps:
-        ui.out.print(program_tables.steps(program))
-    ui.out.print(program_tables.lattices(program))
-    ui.out.print(program_tables.costs(program))
-    ui.out.print(program_tables.disclosed(program), soft_wrap=True)
+        predicted = cost_tables.prediction(program, network, ot, machine)
+        parts = cost_tables.report(program, predicted, layers=steps)
+    else:
+        parts = program_tables.report(program, steps)
+    for part in parts:
+        ui.out.print(part, soft_wrap=not isinstance(part, Table))

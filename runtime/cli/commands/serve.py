@@ -16,11 +16,11 @@ import typer
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.options import CompiledArgument, OtOption, ThreadsOption, sizes
 from moiety.runtime.cli.progress import watching
-from moiety.runtime.party import generators
 from moiety.runtime.party.endpoints import Listener, parse_address
+from moiety.runtime.party.generator_choice import parse_ot
 from moiety.runtime.party.server import Server, ServerOptions, log
 from moiety.runtime.party.signals import Stopped
-from moiety.runtime.program import folder as artifacts
+from moiety.runtime.program import artifacts
 
 EXAMPLES = (
     "moiety serve compiled/ --listen 0.0.0.0:7700",
@@ -93,7 +93,7 @@ def command(
     options = ServerOptions(
         max_clients=1 if once else max_clients,
         waiting=waiting,
-        ot=generators.parse(ot),
+        ot=parse_ot(ot),
         threads=threads,
     )
     server = Server.of(program, weights, listener, options, batches)

@@ -28,8 +28,8 @@ GATE_BITS = 1
 
 
 class Step(msgspec.Struct, frozen=True, tag_field="kind", forbid_unknown_fields=True, kw_only=True):
-    """Common fields: operand step indices, shape and ring width (bits) of the
-    result, the layer's name for people.
+    """Common fields: operand step indices, shape and ring width (bits) of the result, the layer's
+    name for people.
 
     A kind says here all that it is: `check` (does the declared shape and ring follow from the
     operands'), `secrets` (the tensors that the vendor holds for it), `meaning` (on plain
@@ -77,8 +77,8 @@ class Step(msgspec.Struct, frozen=True, tag_field="kind", forbid_unknown_fields=
         self.check_fields(claim)
 
     def result_bits(self, claim: Claim) -> int:
-        """Ring width that follows from the operands (of a conversion: its
-        own, if it goes the right way).
+        """Ring width that follows from the operands (of a conversion: its own, if it goes the
+        right way).
         """
         return claim.operand_bits()
 
@@ -119,16 +119,16 @@ class LocalStep(Step, frozen=True, kw_only=True):
     """
 
     def on_shares(self, operands: Sequence[U64]) -> U64:
-        """The step on one party's shares of its operands, uint64 and reduced, `(images,
-        *operand.shape)`: uint64 `(images, *shape)`, modulo 2^bits.
+        """The step on one party's shares of its operands, uint64 and reduced,
+        `(images, *operand.shape)`: uint64 `(images, *shape)`, modulo 2^bits.
         """
         raise NotImplementedError(f"no action on shares for step kind {self.kind}")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A step of a Program that is not believed yet: where it stands, and
-    what it is said to be made of.
+    """A step of a Program that is not believed yet: where it stands, and what it is said to be
+    made of.
     """
 
     index: int

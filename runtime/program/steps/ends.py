@@ -16,8 +16,8 @@ from moiety.runtime.program.steps.evaluation import Evaluation
 
 
 class Input(Step, frozen=True, tag="input", kw_only=True):
-    """The client's tensor, quantised to integers `round(x / scale)`; the client's share is
-    the value, the server's is 0.
+    """The client's tensor, quantised to integers `round(x / scale)`; the client's share is the
+    value, the server's is 0.
 
     The client clips to `[-2^(value_bits-1), 2^(value_bits-1))`, which is what the planner's
     headroom was computed for (None: the whole ring).
@@ -53,8 +53,8 @@ class Input(Step, frozen=True, tag="input", kw_only=True):
 
 
 class Output(Step, frozen=True, tag="output", kw_only=True):
-    """Reveal to the client: signed integers times `scale`, then the public `postprocess`.
-    Shape and ring of the operand.
+    """Reveal to the client: signed integers times `scale`, then the public `postprocess`. Shape and
+    ring of the operand.
     """
 
     scale: float

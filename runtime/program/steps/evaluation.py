@@ -20,9 +20,9 @@ from moiety.protocols.errors import BadInput
 
 @dataclass
 class Evaluation:
-    """operand_bits: ring of the first operand. secrets: role -> tensor. unreduced: the value
-    is only summed up by what follows, and stays a true integer. overflows: how many values
-    have left their ring, so far.
+    """operand_bits: ring of the first operand (of an Input: its own). secrets: role -> tensor.
+    unreduced: the value is only summed up by what follows, and stays a true integer. overflows: how
+    many values have left their ring, so far.
     """
 
     operand_bits: int
@@ -39,8 +39,8 @@ class Evaluation:
         return self.rng
 
     def fit(self, x: I64, bits: int) -> I64:
-        """x modulo 2^bits, signed; counts what does not fit. The usual case,
-        everything fits, copies nothing.
+        """x modulo 2^bits, signed; counts what does not fit. The usual case, everything fits,
+        copies nothing.
         """
         half = 1 << (bits - 1)
         if self.unreduced or bits == 64 or (x.min() >= -half and x.max() < half):

@@ -83,8 +83,8 @@ class Relu(Step, frozen=True, tag="relu", kw_only=True):
 
 
 class Gates(Step, frozen=True, tag="gates", kw_only=True):
-    """Comparisons of one tensor with several secret thresholds: `[x + c_k >= 0]`, k <
-    K, `(C, ...) -> (K, C, ...)`.
+    """Comparisons of one tensor with several secret thresholds: `[x + c_k >= 0]`,
+    k < K, `(C, ...) -> (K, C, ...)`.
 
     The result is XOR-shared bits, not ring elements: `bits` is 1, and only Slice, Reshape and
     Concat may follow, up to the Relu that takes it as its second operand. Weights file:

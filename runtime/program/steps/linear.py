@@ -10,8 +10,9 @@ import numpy as np
 
 from moiety.protocols.arrays import I64
 from moiety.protocols.errors import BadPlan
-from moiety.protocols.linear.layout import Geometry, LinearSpec
+from moiety.protocols.linear.layout import Geometry
 from moiety.protocols.linear.parameters import MAX_WEIGHT_BITS, RlwePlan, check_parameters
+from moiety.protocols.linear.spec import LinearSpec
 from moiety.runtime.program.convolution import convolve
 from moiety.runtime.program.steps.base import Claim, SecretTensor, Shape, Step
 from moiety.runtime.program.steps.evaluation import Evaluation, wrap

@@ -40,8 +40,8 @@ class MaxPool(Step, frozen=True, tag="maxpool", kw_only=True):
 
 
 class SumPool(LocalStep, frozen=True, tag="sumpool", kw_only=True):
-    """Sum over windows modulo 2^bits (the division is in the next layer's
-    weights); padding counts as 0.
+    """Sum over windows modulo 2^bits (the division is in the next layer's weights); padding
+    counts as 0.
     """
 
     kernel: tuple[int, int]

@@ -13,8 +13,8 @@ from moiety.runtime.program.steps.evaluation import Evaluation
 
 
 class Truncate(Step, frozen=True, tag="truncate", kw_only=True):
-    """Truncate-and-reduce by `shift` bits: `Z_{2^(bits+shift)} -> Z_{2^bits}`; exact is
-    floor, stochastic is the local one.
+    """Truncate-and-reduce by `shift` bits: `Z_{2^(bits+shift)} -> Z_{2^bits}`; exact is floor,
+    stochastic is the local one.
     """
 
     shift: int
@@ -35,8 +35,8 @@ class Truncate(Step, frozen=True, tag="truncate", kw_only=True):
             )
 
     def meaning(self, operands: Sequence[I64], at: Evaluation) -> I64:
-        """Exact: floor. Stochastic: `floor(x0/2^s) + floor(x1/2^s) + 1` for x0 uniform is
-        `floor(x/2^s) + [low(x0) <= low(x)]`.
+        """Exact: floor. Stochastic: `floor(x0/2^s) + floor(x1/2^s) + 1` for x0 uniform
+        is `floor(x/2^s) + [low(x0) <= low(x)]`.
         """
         x = operands[0]
         high = x >> np.int64(self.shift)

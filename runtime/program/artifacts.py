@@ -1,4 +1,4 @@
-"""Reading the folder that `moiety compile` writes.
+"""The artifacts of a compilation, in the folder that `moiety compile` writes.
 
 DIR/public/program.json     the Program: both parties
 DIR/weights.safetensors     the Weights: the vendor alone
@@ -20,8 +20,8 @@ WEIGHTS = "weights.safetensors"
 
 
 def load_program(place: Path) -> Program:
-    """From the compiled folder, its `public` folder, or the Program file
-    itself. Raises `BadArtifact`.
+    """From the compiled folder, its `public` folder, or the Program file itself. Raises
+    `BadArtifact`.
     """
     candidates = [place / PUBLIC / PROGRAM, place / PROGRAM, place]
     file = next((path for path in candidates if path.is_file()), None)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from moiety.protocols.errors import BadArtifact
-from moiety.runtime.program.folder import load_program, load_vendor
+from moiety.runtime.program.artifacts import load_program, load_vendor
 from tests.support.runnable import save, small
 
 

@@ -1,5 +1,10 @@
 """Base oblivious transfers: random 1-of-2 transfers of 128-bit keys from public-key operations.
 
+Functionality: of n pairs of random keys the sender gets both, the receiver the one of its choice.
+Nothing else is learned, in the random oracle model under CDH, but either side may influence its own
+keys, which random transfers permit. Two flights: 64 bytes per transfer from the receiver, 32 bytes
+for all of them back.
+
 Endemic OT (Masny, Rindal: "Endemic Oblivious Transfer", CCS 2019, Figure 8), in the prime-order
 subgroup of edwards25519, with libsodium's group operations. The receiver sends for every transfer a
 pair of points of which it can know the discrete logarithm (after adding the hash of the other) of
@@ -39,8 +44,8 @@ def _scalar(prg: Prg) -> bytes:
 
 
 def _map_pair(seed: bytes) -> bytes:
-    """64 uniform bytes to a point: a sum of two independent Elligator maps is
-    indifferentiable from a random oracle.
+    """64 uniform bytes to a point: a sum of two independent Elligator maps is indifferentiable from
+    a random oracle.
     """
     first = sodium.crypto_core_ed25519_from_uniform(seed[:32])
     return sodium.crypto_core_ed25519_add(first, sodium.crypto_core_ed25519_from_uniform(seed[32:]))
@@ -69,8 +74,8 @@ def _checked(point: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class BaseReceiver:
-    """Receiver of `n` transfers with chosen bits. `start` gives the message to send;
-    `finish` takes the sender's answer.
+    """Receiver of `n` transfers with chosen bits. `start` gives the message to send; `finish` takes
+    the sender's answer.
     """
 
     tag: bytes
@@ -89,8 +94,8 @@ class BaseReceiver:
                 sodium.crypto_scalarmult_ed25519_base_noclamp(a),
                 _hash_to_point(tag, 2 * index + bit, other),
             )
-            # The order on the wire must not be a branch on the choice: both orders
-            # are built, a mask picks one.
+            # The order on the wire must not be a branch on the choice: both orders are built, a
+            # mask picks one.
             straight, crossed = (
                 np.frombuffer(mine + other, np.uint8),
                 np.frombuffer(other + mine, np.uint8),
@@ -115,8 +120,8 @@ class BaseReceiver:
 
 
 def send(tag: bytes, message: bytes, prg: Prg) -> tuple[bytes, U8]:
-    """Sender's side: from the receiver's message to (answer, both keys of every
-    transfer as uint8 `(n,2,16)`).
+    """Sender's side: from the receiver's message to (answer, both keys of every transfer as
+    uint8 `(n,2,16)`).
     """
     b = _scalar(prg)
     answer = sodium.crypto_scalarmult_ed25519_base_noclamp(b)

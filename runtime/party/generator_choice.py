@@ -1,5 +1,5 @@
-"""Which generator makes a session's correlations: asked for by either side, or
-chosen for the network between them.
+"""Which generator makes a session's correlations: asked for by either side, or chosen for the
+network between them.
 
 SoftSpoken sends 31 bits per bit of a choice and costs about 3 ns for it; silent generation sends
 next to nothing and costs about 20 ns whatever the width. `auto` measures the network and takes the
@@ -19,22 +19,23 @@ from moiety.protocols.channel import Channel
 from moiety.protocols.cost import Cost
 from moiety.protocols.errors import BadInput, NetworkFailure
 from moiety.protocols.network import LAN, Network
-from moiety.protocols.ot.generators import NEVER_SILENT, Mixed
+from moiety.protocols.ot.generators import ALWAYS_SILENT, NEVER_SILENT, Mixed
 from moiety.runtime.cost.clock import predict, total
-from moiety.runtime.cost.machine import REFERENCE, Machine
+from moiety.runtime.cost.machine import REFERENCE_MACHINE, Machine
 
 Ot = Literal["auto", "softspoken", "silent"]
-ALWAYS_SILENT = 1
 
-# Predictions this near to each other are equal, as far as the model can tell (docs/cost-model.md).
 INDISTINCT = 1.03
+"""Predictions this near to each other are equal, as far as the model can tell
+(docs/cost-model.md).
+"""
 
 _REQUEST = struct.Struct("<Q")
 _SIZES = (256 * 1024, 4 * 1024 * 1024)
 _LONG_ENOUGH = 0.05
 
 
-def parse(text: str) -> Ot:
+def parse_ot(text: str) -> Ot:
     """Raises `BadInput` for anything but auto, softspoken, silent."""
     names: tuple[Ot, ...] = get_args(Ot)
     for name in names:
@@ -58,13 +59,13 @@ def silent_from(network: Network, image: Cost) -> int:
     least time on this network, by its declared cost. Where the predictions differ by less than they
     can tell, the fewest bytes decide.
     """
-    # Traffic is never counted as cheaper than on a good LAN: inside one machine it
-    # would be nearly free, and what is measured there would choose a gigabyte of
-    # corrections for a tenth of a second.
+    # Traffic is never counted as cheaper than on a good LAN: inside one machine it would be nearly
+    # free, and what is measured there would choose a gigabyte of corrections for a tenth of a
+    # second.
     slower = Network(network.rtt, min(network.down, LAN.down), min(network.up, LAN.up))
     choices = range(ALWAYS_SILENT, NEVER_SILENT + 1)
     seconds = {
-        narrowest: total(predict([image], REFERENCE, slower, narrowest)).total
+        narrowest: total(predict([image], REFERENCE_MACHINE, slower, narrowest)).total
         for narrowest in choices
     }
     soon_enough = [n for n in choices if seconds[n] <= INDISTINCT * min(seconds.values())]
@@ -72,8 +73,8 @@ def silent_from(network: Network, image: Cost) -> int:
 
 
 def soonest(costs: Sequence[Cost], machine: Machine, network: Network) -> int:
-    """The `silent_from` with which these costs, one after the other, are
-    predicted to take the least time.
+    """The `silent_from` with which these costs, one after the other, are predicted to take the
+    least time.
     """
     return min(
         range(NEVER_SILENT, ALWAYS_SILENT - 1, -1),
@@ -84,8 +85,8 @@ def soonest(costs: Sequence[Cost], machine: Machine, network: Network) -> int:
 def settle_client(
     channel: Channel, ours: str, theirs: str, image: Cost
 ) -> tuple[int, Network | None]:
-    """Agree with the server on `silent_from`; with two `auto`, measure the network and decide
-    for images that cost `image`.
+    """Agree with the server on `silent_from`; with two `auto`, measure the network and decide for
+    images that cost `image`.
     """
     asked = agreed(ours, theirs)
     if asked is not None:
@@ -122,8 +123,8 @@ def settle_server(channel: Channel, ours: str, theirs: str) -> int:
 
 
 def _probe(channel: Channel) -> Network:
-    """A tiny exchange for the round trip, then larger ones until one
-    takes long enough to be measured.
+    """A tiny exchange for the round trip, then larger ones until one takes long enough to
+    be measured.
     """
     down, up = _exchange(channel, 1)
     rtt = min(down, up)
