@@ -38,7 +38,7 @@ from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.linear_layers import layout_digest, linear_specs, public_seed
 from moiety.runtime.program.weights import Weights
 from tests.support.convolutions import MASKINGS, SEED, Conv, both, convolve, replanned
-from tests.support.programs import make_program, random_weights
+from tests.support.programs import append_opened_relu, make_program, random_weights
 from tests.support.runnable import save_images, save_small, small
 from tests.support.serving import Running, infer
 from tests.support.two_party import Outcome, run_two_party
@@ -75,23 +75,19 @@ def test_a_batch_equals_the_cleartext_executor_image_by_image(count: int) -> Non
 
 def test_gates_of_a_batch_use_each_images_own_bits() -> None:
     shape = (4, 3, 3)
-    gates = ir.Gates(inputs=(1,), shape=(3, *shape), bits=1)
     steps: list[ir.AnyStep] = [
         ir.Input(inputs=(), shape=shape, bits=16, scale=1.0),
         ir.AddConst(inputs=(0,), shape=shape, bits=16),
-        gates,
+        ir.Gates(inputs=(1,), shape=(3, *shape), bits=1),
     ]
     for k in range(3):
-        cut = {"starts": (k, 0, 0, 0), "stops": (k + 1, *shape), "strides": (1, 1, 1, 1)}
-        steps.append(ir.Slice(inputs=(2,), shape=(1, *shape), bits=1, **cut))
-        steps.append(ir.Reshape(inputs=(len(steps) - 1,), shape=shape, bits=1))
-        steps.append(ir.Relu(inputs=(1, len(steps) - 1), shape=shape, bits=20, affine=True))
+        append_opened_relu(steps, 2, k, bits=20)
     relus = (5, 8, 11)
     steps.append(ir.Concat(inputs=relus, shape=(12, 3, 3), bits=20, axis=0))
     program = make_program(*steps)
     weights = random_weights(program, np.random.default_rng(4))
     for k, relu in enumerate(relus):
-        weights.tensors[f"relu.{relu}.threshold"][:] = weights.tensors["gates.2.threshold"][k]  # type: ignore[index]
+        weights.tensors[f"relu.{relu}.threshold"][:] = weights.tensors["gates.2.threshold"][k]
     images = np.random.default_rng(5).integers(-900, 900, (FEW, *shape)).astype(np.float32)
     outputs, _ = run_batch(program, weights, images).client
     for image, found in zip(images, outputs, strict=True):
