@@ -10,6 +10,7 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
+import msgspec
 import pytest
 import typer.main
 
@@ -173,7 +174,12 @@ def test_every_public_field_is_documented() -> None:
     page = (ROOT / "docs" / "security.md").read_text()
     section = page.split("## What is public")[1].split("## ")[0]
     named = set(re.findall(r"\w+", section))
-    structs = [program.Program, program.Preprocessing, program.RlwePlan, *program.KINDS]
+    structs: list[type[msgspec.Struct]] = [
+        program.Program,
+        program.Preprocessing,
+        program.RlwePlan,
+        *program.KINDS,
+    ]
     assert len(structs) > 15
     assert not {
         f"{each.__name__}.{name}"

@@ -211,7 +211,7 @@ def shorten(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
-PROGRAMS: dict[str, tuple[Callable[[Path], None], str]] = {
+PROGRAMS: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated": (shorten, "not a Moiety Program"),
     "not JSON": (lambda path: path.write_bytes(b"\x00\x01"), "not a Moiety Program"),
     "foreign": (
