@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from moiety.protocols.arrays import U8
 from moiety.protocols.cost import correction_bytes
 from moiety.protocols.errors import NetworkFailure
 from moiety.protocols.ot import base as base_ot
 from moiety.protocols.ot import softspoken as ss
 from moiety.protocols.prg import Prg
+from tests.protocols.oracles import multiples, nibbles
 from tests.support.two_party import channel_pair
 
 
-def transfer(n: int, choices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def transfer(n: int, choices: U8) -> tuple[U8, U8]:
     receiver = base_ot.BaseReceiver.start(b"t", choices, Prg.from_os())
     assert len(receiver.message) == base_ot.receiver_bytes(n)
     answer, keys = base_ot.send(b"t", receiver.message, Prg.from_os())
@@ -46,10 +48,10 @@ def test_punctured_trees_know_all_leaves_but_one() -> None:
     message, leaves = ss.full_trees(Prg.from_os().bytes(16 * ss.TREES).reshape(-1, 16), keys)
     assert len(message) == ss.PUNCTURE_BYTES
     relative = ss.punctured_trees(delta, message, got)
-    nibbles = np.stack([delta & 15, delta >> 4], axis=1).reshape(-1)
+    holes = nibbles(delta)
     for tree in range(ss.TREES):
         for y in range(1, ss.LEAVES):
-            assert np.array_equal(relative[tree, y], leaves[tree, y ^ nibbles[tree]])
+            assert np.array_equal(relative[tree, y], leaves[tree, y ^ holes[tree]])
         assert not relative[tree, 0].any()
 
 
@@ -65,25 +67,8 @@ def test_correlations_hold(k: int) -> None:
     for n in (1, 128, 300):
         u, v = receiver.extend(n, k)
         w = sender.extend(n, k)
-        assert np.array_equal(w ^ v, multiples(delta)[u])
+        assert np.array_equal(w ^ v, multiples(u, delta))
         assert u.max() < 1 << k
         seen.append(v[0].tobytes())
     assert len(set(seen)) == 3
     assert client.meter.total.sent == sum(correction_bytes(n, k) for n in (1, 128, 300))
-
-
-def multiples(delta: np.ndarray) -> np.ndarray:
-    """x * delta componentwise in F_16 = F_2[X]/(X^4+X+1), uint8 (16,16)."""
-
-    def times(a: int, b: int) -> int:
-        product = 0
-        for bit in range(4):
-            product ^= (a << bit) * (b >> bit & 1)
-        for bit in (6, 5, 4):
-            product ^= (0b10011 << (bit - 4)) * (product >> bit & 1)
-        return product
-
-    return np.array(
-        [[times(x, d & 15) | times(x, d >> 4) << 4 for d in delta.tolist()] for x in range(16)],
-        np.uint8,
-    )
