@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import queue
+
 import numpy as np
 import pytest
+from nacl import bindings as sodium
 
+from moiety.protocols import setup
 from moiety.protocols.arrays import U8
 from moiety.protocols.cost import correction_bytes
 from moiety.protocols.errors import NetworkFailure
@@ -12,7 +17,7 @@ from moiety.protocols.ot import base as base_ot
 from moiety.protocols.ot import softspoken as ss
 from moiety.protocols.prg import Prg
 from tests.protocols.oracles import multiples, nibbles
-from tests.support.two_party import channel_pair
+from tests.support.two_party import MemoryChannel, channel_pair
 
 
 def transfer(n: int, choices: U8) -> tuple[U8, U8]:
@@ -72,3 +77,41 @@ def test_correlations_hold(k: int) -> None:
         seen.append(v[0].tobytes())
     assert len(set(seen)) == 3
     assert client.meter.total.sent == sum(correction_bytes(n, k) for n in (1, 128, 300))
+
+
+def test_delta_has_no_fixed_bit() -> None:
+    class Mute(MemoryChannel):
+        def _write(self, data: memoryview) -> None:
+            pass
+
+    channel = Mute(queue.SimpleQueue(), queue.SimpleQueue(), 1.0)
+    deltas = [setup._puncture(b"server->client", channel, Prg.from_os())[1] for _ in range(40)]
+    bits = np.unpackbits(np.array(deltas), axis=1).sum(axis=0)
+    assert np.all((bits > 0) & (bits < 40))
+
+
+def test_base_transfers_of_two_directions_have_nothing_in_common() -> None:
+    """A peer that sends our own receiver's message back gets other keys, and cannot
+    tell our choices from the order.
+    """
+    start = base_ot.BaseReceiver.start(b"server->client", np.zeros(8, np.uint8), Prg.from_os())
+    seed = os.urandom(16)
+    (answer, there), (same, back) = (
+        base_ot.send(tag, start.message, Prg(seed))
+        for tag in (b"server->client", b"client->server")
+    )
+    assert answer == same
+    assert np.array_equal(start.finish(answer), there[:, 0])
+    assert len(np.unique(np.concatenate([there, back]).reshape(-1, 16), axis=0)) == 4 * 8
+    assert "choices" not in repr(start)
+    assert "scalars" not in repr(start)
+
+
+def test_base_transfers_without_a_key_are_refused() -> None:
+    """Two valid points, of which one is minus the hash of the other."""
+    other = base_ot._map_pair(os.urandom(64))
+    hashed = base_ot._hash_to_point(b"tag", 0, other)
+    neutral = sodium.crypto_core_ed25519_sub(hashed, hashed)
+    message = sodium.crypto_core_ed25519_sub(neutral, hashed) + other
+    with pytest.raises(NetworkFailure):
+        base_ot.send(b"tag", message, Prg.from_os())

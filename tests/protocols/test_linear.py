@@ -349,6 +349,13 @@ def test_unsafe_specs_are_refused() -> None:
         Conv(3, (5, 5), 4).spec("flooded", bits=60, weight_bits=20)
 
 
+def test_absurd_flooding_is_refused() -> None:
+    spec = GRID["3x3"].spec("flooded")
+    for flood_bits in (spec.rlwe.flood_bits - 1, 200, 5000):
+        with pytest.raises(BadPlan):
+            check_spec(replanned(spec, flood_bits=flood_bits))
+
+
 def test_garbage_ciphertexts_are_refused() -> None:
     spec = Conv(2, (4, 4), 2).spec("uniform")
     ends = channel_pair()

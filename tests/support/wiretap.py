@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pytest
 
+from moiety.protocols import kernels
 from moiety.protocols.arrays import F32, U8, U64
+from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role
 from moiety.protocols.setup import open_session
@@ -16,6 +19,12 @@ from moiety.runtime import program as ir
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
 from moiety.runtime.program.weights import Weights
 from tests.support.two_party import MemoryChannel, run_both
+
+slow = pytest.mark.skipif(
+    kernels.backend_name() == "reference", reason="takes a minute without compiled kernels"
+)
+GENERATORS = pytest.mark.parametrize("silent_from", [NEVER_SILENT, pytest.param(1, marks=slow)])
+"""SoftSpoken correlations alone, then silent ones alone."""
 
 
 class Wiretap(MemoryChannel):
