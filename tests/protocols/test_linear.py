@@ -41,6 +41,7 @@ from tests.support.convolutions import (
     bare_session,
     both,
     convolve,
+    layer_parties,
     replanned,
 )
 from tests.support.two_party import channel_pair, share
@@ -55,16 +56,7 @@ def run_layer(
     x0, x1 = share(x, spec.bits, np.random.default_rng(0))
     layer = ServerLinear(spec, 5, SEED, weight, bias)
     layer.prepare()
-
-    def server(session: Session) -> U64:
-        new_query_server(session, [spec], SEED)
-        return linear_server(session, layer, x0)
-
-    def client(session: Session) -> U64:
-        new_query_client(session, [spec], SEED)
-        return linear_client(session, spec, 5, SEED, x1)
-
-    y0, y1, (channel, _) = both(server, client)
+    y0, y1, (channel, _) = both(*layer_parties(layer, x0, x1))
     assert channel.meter.total.received == packing.query_bytes([spec]) + packing.upload_bytes(spec)
     assert channel.meter.total.sent == packing.download_bytes(spec)
     assert channel.meter.total.flights == 2

@@ -4,25 +4,31 @@ image and windows that hold every output.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from moiety.protocols.arrays import U64
-from moiety.protocols.linear.client import linear_client, new_query_client
 from moiety.protocols.linear.layout import (
-    Geometry,
     Layout,
     LinearSpec,
     download_bytes,
     query_bytes,
     upload_bytes,
 )
+from moiety.protocols.linear.parameters import Masking
 from moiety.protocols.linear.placement import from_plane, to_plane
 from moiety.protocols.linear.planner import plan_linear
-from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
-from tests.support.convolutions import MASKINGS, SEED, Conv, both, convolve, replanned
+from moiety.protocols.linear.server import ServerLinear
+from tests.support.convolutions import (
+    MASKINGS,
+    SEED,
+    Conv,
+    both,
+    convolve,
+    layer_parties,
+    replanned,
+)
 
 FEW = 3
 CONVS = {
@@ -38,11 +44,9 @@ CONVS = {
 
 @pytest.mark.parametrize("masking", MASKINGS)
 @pytest.mark.parametrize("kind", CONVS)
-def test_layer_of_a_batch(kind: str, masking: Any) -> None:
+def test_layer_of_a_batch(kind: str, masking: Masking) -> None:
     conv = CONVS[kind]
-    geometry = Geometry(
-        conv.in_shape, conv.out_shape, conv.kernel, conv.pads, conv.dilations, conv.groups, FEW
-    )
+    geometry = replace(conv.geometry, images=FEW)
     spec = plan_linear(geometry, 28, 10, masking)
     rng = np.random.default_rng(1)
     check_batch(spec, conv, rng)
@@ -63,29 +67,19 @@ def check_batch(spec: LinearSpec, conv: Conv, rng: np.random.Generator) -> None:
     x1 = rng.integers(0, 2**28, x.shape, np.uint64)
     layer = ServerLinear(spec, 3, SEED, weight, bias)
     layer.prepare()
-
-    def server(session: Any) -> U64:
-        new_query_server(session, [spec], SEED)
-        return linear_server(session, layer, (x - x1) & np.uint64(2**28 - 1))
-
-    def hospital(session: Any) -> U64:
-        new_query_client(session, [spec], SEED)
-        return linear_client(session, spec, 3, SEED, x1)
-
-    y0, y1, channels = both(server, hospital)
+    x0 = (x - x1) & np.uint64(2**28 - 1)
+    y0, y1, (_, client) = both(*layer_parties(layer, x0, x1))
     expected = np.stack([convolve(image, weight, conv) for image in x]) + bias.view(np.uint64)
     error = ((y0 + y1 - expected) << np.uint64(36)).view(np.int64) >> np.int64(36)
     assert abs(error).max() <= (spec.rlwe.masking == "uniform")
-    assert channels[1].meter.total.sent == query_bytes([spec]) + upload_bytes(spec)
-    assert channels[1].meter.total.received == download_bytes(spec)
+    assert client.meter.total.sent == query_bytes([spec]) + upload_bytes(spec)
+    assert client.meter.total.received == download_bytes(spec)
 
 
 @pytest.mark.parametrize("kind", CONVS)
 def test_planes_hold_every_image_and_windows_every_output_once(kind: str) -> None:
     conv = CONVS[kind]
-    geometry = Geometry(
-        conv.in_shape, conv.out_shape, conv.kernel, conv.pads, conv.dilations, conv.groups, FEW
-    )
+    geometry = replace(conv.geometry, images=FEW)
     spec = plan_linear(geometry, 28, 10, "uniform")
     x = np.arange(FEW * conv.channels * conv.size[0] * conv.size[1], dtype=np.uint64) + np.uint64(1)
     plane = to_plane(x.reshape(FEW, *conv.in_shape), geometry)

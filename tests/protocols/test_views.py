@@ -17,8 +17,6 @@ from moiety.protocols import kernels, ring
 from moiety.protocols.arrays import F32, I64, U8, U64
 from moiety.protocols.linear import client as client_side
 from moiety.protocols.linear import layout as packing
-from moiety.protocols.linear import server as server_side
-from moiety.protocols.linear.layout import LinearSpec
 from moiety.protocols.linear.placement import round_to
 from moiety.protocols.linear.rlwe import ClientKey, Ring, ciphertext_a
 from moiety.protocols.linear.server import ServerLinear
@@ -27,7 +25,7 @@ from moiety.protocols.prg import Prg
 from moiety.protocols.session import Session
 from moiety.runtime import program as ir
 from moiety.runtime.program.linear_layers import linear_specs
-from tests.support.convolutions import SEED, replanned
+from tests.support.convolutions import SEED, Party, layer_parties, replanned
 from tests.support.runnable import small
 from tests.support.two_party import run_two_party
 from tests.support.wiretap import GENERATORS, Tapped, brightest, chi_square, run, words, zeros
@@ -169,74 +167,61 @@ def test_equal_filters_get_unequal_answers(rounding: ir.Rounding) -> None:
     hint = layer.hint_array()[0, 0]
     assert np.array_equal(hint[0], hint[1]), "the attack needs equal hints"
 
-    sent: list[U64] = []
-
-    def server(session: Session) -> None:
-        for _ in range(2):
-            server_side.new_query_server(session, [spec], SEED)
-            server_side.linear_server(session, layer, np.zeros(spec.geometry.in_shape, np.uint64))
+    serve, ask = zero_parties(layer)
+    received: list[U8] = []
 
     def client(session: Session) -> None:
         real = session.channel.recv
-        for _ in range(2):
-            client_side.new_query_client(session, [spec], SEED)
-            got: list[U8] = []
 
-            def receive(nbytes: int, got: list[U8] = got) -> U8:
-                got.append(real(nbytes))
-                return got[-1]
+        def receive(nbytes: int) -> U8:
+            received.append(real(nbytes))
+            return received[-1]
 
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(session.channel, "recv", receive)
-                client_side.linear_client(
-                    session, spec, index, SEED, np.zeros(spec.geometry.in_shape, np.uint64)
-                )
-            count = spec.layout.answers_per_tile
-            sent.append(
-                kernels.unpack(got[0], count * spec.rlwe.degree, spec.rlwe.answer_bits).reshape(
-                    count, spec.rlwe.degree
-                )
-            )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(session.channel, "recv", receive)
+            for _ in range(2):
+                ask(session)
 
-    run_two_party(server, client)
-    answers = np.concatenate(sent)
+    run_two_party(lambda session: [serve(session) for _ in range(2)], client)
+    first, second = received[0], received[len(received) // 2]
+    count = spec.layout.answers_per_tile * spec.rlwe.degree
+    answers = np.concatenate(
+        [
+            kernels.unpack(octets, count, spec.rlwe.answer_bits).reshape(-1, spec.rlwe.degree)
+            for octets in (first, second)
+        ]
+    )
     for one, two in itertools.combinations(answers, 2):
         gap = ring.to_signed(ring.reduce(one - two, spec.rlwe.answer_bits), spec.rlwe.answer_bits)
         assert np.abs(gap.astype(float)).mean() > 2.0**spec.rlwe.answer_bits / 8
 
 
-def phases(spec: LinearSpec, layer: ServerLinear, images: int) -> tuple[U64, U64]:
+def zero_parties(layer: ServerLinear) -> tuple[Party, Party]:
+    """Both parties of a layer, for shares of an input that are zero."""
+    zero = np.zeros(layer.spec.geometry.in_shape, np.uint64)
+    return layer_parties(layer, zero, zero)
+
+
+def phases(layer: ServerLinear, images: int) -> tuple[U64, U64]:
     """What the client decrypts for inputs of zero, in Z_{2^answer_bits}, and the
     server's shares: flat, all images.
     """
     seen: list[U64] = []
-    shares: list[U64] = []
+    serve, ask = zero_parties(layer)
 
-    def server(session: Session) -> None:
-        for _ in range(images):
-            server_side.new_query_server(session, [spec], SEED)
-            shares.append(
-                server_side.linear_server(
-                    session, layer, np.zeros(spec.geometry.in_shape, np.uint64)
-                ).reshape(-1)
-            )
+    def note(x: U64, width: int, bits: int) -> U64:
+        if width == layer.spec.rlwe.answer_bits:
+            seen.append(ring.reduce(x, width).reshape(-1))
+        return round_to(x, width, bits)
 
     def client(session: Session) -> None:
-        def note(x: U64, width: int, bits: int) -> U64:
-            if width == spec.rlwe.answer_bits:
-                seen.append(ring.reduce(x, width).reshape(-1))
-            return round_to(x, width, bits)
-
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(client_side, "round_to", note)
             for _ in range(images):
-                client_side.new_query_client(session, [spec], SEED)
-                client_side.linear_client(
-                    session, spec, layer.layer, SEED, np.zeros(spec.geometry.in_shape, np.uint64)
-                )
+                ask(session)
 
-    run_two_party(server, client)
-    return np.concatenate(seen), np.concatenate(shares)
+    shares = run_two_party(lambda session: [serve(session) for _ in range(images)], client).server
+    return np.concatenate(seen), np.stack(shares).reshape(-1)
 
 
 @pytest.mark.parametrize("extreme", [False, True])
@@ -255,7 +240,7 @@ def test_decrypted_answers_show_the_mask_alone(rounding: ir.Rounding, extreme: b
     weight = np.full((4, 2, 3, 3), (1 << spec.weight_bits - 1) if extreme else 0, np.int32)
     layer = ServerLinear(spec, index, SEED, weight, np.zeros(4, np.int64))
     layer.prepare()
-    phase, share = phases(spec, layer, 8)
+    phase, share = phases(layer, 8)
     extra = spec.rlwe.answer_bits - spec.message_bits
     for shift in (
         extra if rounding == "stochastic" else spec.rlwe.answer_bits - spec.bits,
