@@ -19,6 +19,7 @@ from moiety.protocols.linear.server import ServerLinear
 from moiety.protocols.parallel import Workers
 from moiety.runtime import program as ir
 from moiety.runtime.party.executor import ServerExecutor
+from moiety.runtime.party.hints import _digest
 from moiety.runtime.program.folder import WEIGHTS, load_vendor
 from moiety.runtime.program.linear_layers import linear_specs
 from moiety.runtime.program.weights import Weights
@@ -175,8 +176,6 @@ def test_a_consistent_file_with_other_hints_is_found_out(
     model: Model, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As a release would leave it that derived hints otherwise, and did not say so."""
-    from moiety.runtime.party.hints import _digest
-
     model.prepare()
     with safetensors.safe_open(model.file, framework="numpy") as opened:
         metadata, names = opened.metadata(), list(opened.keys())
