@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from moiety.protocols.ot.silent import SilentReceiver, SilentSender
 from moiety.protocols.ot.transfers import TransferReceiver, TransferSender
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Session
-from tests.support.two_party import MemoryChannel, channel_pair, run_both, run_two_party
+from tests.support.two_party import channel_pair, run_both, run_two_party
 
 BASELINES = Path(__file__).parent / "baselines" / "silent.json"
 
@@ -210,11 +209,14 @@ def test_parameters_without_gain() -> None:
 
 @pytest.mark.parametrize(("n", "k"), [(0, 4), (-1, 4), (10, 0), (10, 5)])
 def test_impossible_demands(n: int, k: int) -> None:
-    channel = MemoryChannel(None, None, 1.0)  # type: ignore[arg-type]  # nothing is sent
-    bootstrap = SimpleNamespace(delta=np.zeros(16, np.uint8))
-    for generator in (SilentSender, SilentReceiver):
+    server, client = channel_pair()
+    generators = (
+        SilentSender(server, IdealSender(), Prg.from_os(), TINY),
+        SilentReceiver(client, IdealReceiver(), Prg.from_os(), TINY),
+    )
+    for generator in generators:
         with pytest.raises(ContractViolation, match="no extension"):
-            generator(channel, bootstrap, None, TINY).extend(n, k)  # type: ignore[arg-type]
+            generator.extend(n, k)
 
 
 def test_a_refill_makes_an_iteration() -> None:
