@@ -1,7 +1,7 @@
 """One table of all protocols, for the conformance suite: what each is given, what it must open
 to, and what it declares to send.
 
-A protocol without a row here is named by `test_costs.test_every_protocol_has_a_case`.
+A protocol without a row here is named by `test_declared_costs.test_every_protocol_has_a_case`.
 """
 
 from __future__ import annotations

@@ -25,16 +25,17 @@ except ImportError:
 HAS_NATIVE = _native is not None and _native.symmetric_supported()
 ROOT = Path(__file__).resolve().parents[2]
 ASKED = os.environ.get("MOIETY_KERNELS")
-# What computes with kernels: every protocol, the linear layers, and
-# whole networks between two parties.
+# What computes with kernels: every protocol, the linear layers, and whole networks between two
+# parties. The tests of kernels name the twin they run and need no second run.
 FILES = (
     "protocols/test_base_ot.py",
-    "protocols/test_costs.py",
+    "protocols/test_declared_costs.py",
     "protocols/test_linear.py",
     "protocols/test_protocols.py",
     "protocols/test_rlwe.py",
     "protocols/test_silent.py",
-    "runtime/test_runtime.py",
+    "runtime/test_execution.py",
+    "runtime/test_serving.py",
 )
 
 
@@ -90,12 +91,15 @@ def _restored_backend() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_restored_backend")
 def test_backend_rebinds_every_kernel() -> None:
-    for backend in ("reference", "native") if HAS_NATIVE else ("reference",):
-        kernels.set_backend(backend)  # type: ignore[arg-type]
+    backends: tuple[kernels.Backend, ...] = (
+        ("reference", "native") if HAS_NATIVE else ("reference",)
+    )
+    for backend in backends:
+        kernels.set_backend(backend)
         assert kernels.backend_name() == backend
         assert kernels.description().startswith(backend)
         for name in kernels.kernel_names():
-            assert getattr(kernels, name) is kernels.twin(backend, name)  # type: ignore[arg-type]
+            assert getattr(kernels, name) is kernels.twin(backend, name)
     with pytest.raises(ValueError, match="choose 'native' or 'reference'"):
         kernels.set_backend("fast")  # type: ignore[arg-type]
 

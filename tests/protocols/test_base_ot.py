@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import queue
+
 import numpy as np
 import pytest
+from nacl import bindings as sodium
 
+from moiety.protocols import setup
+from moiety.protocols.arrays import U8
 from moiety.protocols.cost import correction_bytes
 from moiety.protocols.errors import NetworkFailure
 from moiety.protocols.ot import base_ot
@@ -20,10 +26,11 @@ from moiety.protocols.ot.softspoken import (
     punctured_trees,
 )
 from moiety.protocols.prg import Prg
-from tests.support.two_party import channel_pair
+from tests.protocols.oracles import multiples, nibbles
+from tests.support.two_party import MemoryChannel, channel_pair
 
 
-def transfer(n: int, choices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def transfer(n: int, choices: U8) -> tuple[U8, U8]:
     receiver = base_ot.BaseReceiver.start(b"t", choices, Prg.from_os())
     assert len(receiver.message) == base_ot.receiver_bytes(n)
     answer, keys = base_ot.send(b"t", receiver.message, Prg.from_os())
@@ -56,10 +63,10 @@ def test_punctured_trees_know_all_leaves_but_one() -> None:
     message, leaves = full_trees(Prg.from_os().bytes(16 * TREES).reshape(-1, 16), keys)
     assert len(message) == PUNCTURE_BYTES
     relative = punctured_trees(delta, message, got)
-    nibbles = np.stack([delta & 15, delta >> 4], axis=1).reshape(-1)
+    holes = nibbles(delta)
     for tree in range(TREES):
         for y in range(1, LEAVES):
-            assert np.array_equal(relative[tree, y], leaves[tree, y ^ nibbles[tree]])
+            assert np.array_equal(relative[tree, y], leaves[tree, y ^ holes[tree]])
         assert not relative[tree, 0].any()
 
 
@@ -75,25 +82,46 @@ def test_correlations_hold(k: int) -> None:
     for n in (1, 128, 300):
         u, v = receiver.extend(n, k)
         w = sender.extend(n, k)
-        assert np.array_equal(w ^ v, multiples(delta)[u])
+        assert np.array_equal(w ^ v, multiples(u, delta))
         assert u.max() < 1 << k
         seen.append(v[0].tobytes())
     assert len(set(seen)) == 3
     assert client.meter.total.sent == sum(correction_bytes(n, k) for n in (1, 128, 300))
 
 
-def multiples(delta: np.ndarray) -> np.ndarray:
-    """x * delta componentwise in F_16 = F_2[X]/(X^4+X+1), uint8 (16,16)."""
+def test_delta_has_no_fixed_bit() -> None:
+    class Mute(MemoryChannel):
+        def _write(self, data: memoryview) -> None:
+            pass
 
-    def times(a: int, b: int) -> int:
-        product = 0
-        for bit in range(4):
-            product ^= (a << bit) * (b >> bit & 1)
-        for bit in (6, 5, 4):
-            product ^= (0b10011 << (bit - 4)) * (product >> bit & 1)
-        return product
+    channel = Mute(queue.SimpleQueue(), queue.SimpleQueue(), 1.0)
+    deltas = [setup._puncture(b"server->client", channel, Prg.from_os())[1] for _ in range(40)]
+    bits = np.unpackbits(np.array(deltas), axis=1).sum(axis=0)
+    assert np.all((bits > 0) & (bits < 40))
 
-    return np.array(
-        [[times(x, d & 15) | times(x, d >> 4) << 4 for d in delta.tolist()] for x in range(16)],
-        np.uint8,
+
+def test_base_transfers_of_two_directions_have_nothing_in_common() -> None:
+    """A peer that sends our own receiver's message back gets other keys, and cannot
+    tell our choices from the order.
+    """
+    start = base_ot.BaseReceiver.start(b"server->client", np.zeros(8, np.uint8), Prg.from_os())
+    seed = os.urandom(16)
+    (answer, there), (same, back) = (
+        base_ot.send(tag, start.message, Prg(seed))
+        for tag in (b"server->client", b"client->server")
     )
+    assert answer == same
+    assert np.array_equal(start.finish(answer), there[:, 0])
+    assert len(np.unique(np.concatenate([there, back]).reshape(-1, 16), axis=0)) == 4 * 8
+    assert "choices" not in repr(start)
+    assert "scalars" not in repr(start)
+
+
+def test_base_transfers_without_a_key_are_refused() -> None:
+    """Two valid points, of which one is minus the hash of the other."""
+    other = base_ot._map_pair(os.urandom(64))
+    hashed = base_ot._hash_to_point(b"tag", 0, other)
+    neutral = sodium.crypto_core_ed25519_sub(hashed, hashed)
+    message = sodium.crypto_core_ed25519_sub(neutral, hashed) + other
+    with pytest.raises(NetworkFailure):
+        base_ot.send(b"tag", message, Prg.from_os())

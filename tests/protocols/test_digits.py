@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moiety.protocols import ring
-from moiety.protocols.arrays import U64
+from moiety.protocols.arrays import U8, U64
 from moiety.protocols.compare.digits import DigitPlan, digits_price, plan_digits
 from moiety.protocols.compare.millionaires import less_than, less_than_cost
 from moiety.protocols.network import LAN, NETWORKS, Network, NetworkName
@@ -101,8 +101,8 @@ def test_every_links_plan_compares_and_costs_what_it_says(
     y = ring.reduce(rng.integers(0, 1 << 62, (1, n), np.uint64), bits)
     y[0, :50] = a[0, :50]
 
-    def side(values: U64):  # type: ignore[no-untyped-def]
-        def body(session: Session) -> object:
+    def side(values: U64) -> Callable[[Session], U8]:
+        def body(session: Session) -> U8:
             with session.channel.meter.labelled("case"):
                 return less_than(session, values, bits, count)
 

@@ -46,6 +46,7 @@ from tests.support.convolutions import (
     bare_session,
     both,
     convolve,
+    layer_parties,
     replanned,
 )
 from tests.support.two_party import channel_pair, share
@@ -60,16 +61,7 @@ def run_layer(
     x0, x1 = share(x, spec.bits, np.random.default_rng(0))
     layer = ServerLinear(spec, 5, SEED, weight, bias)
     layer.prepare()
-
-    def server(session: Session) -> U64:
-        new_query_server(session, [spec], SEED)
-        return linear_server(session, layer, x0)
-
-    def client(session: Session) -> U64:
-        new_query_client(session, [spec], SEED)
-        return linear_client(session, spec, 5, SEED, x1)
-
-    y0, y1, (channel, _) = both(server, client)
+    y0, y1, (channel, _) = both(*layer_parties(layer, x0, x1))
     assert channel.meter.total.received == query_bytes([spec]) + upload_bytes(spec)
     assert channel.meter.total.sent == download_bytes(spec)
     assert channel.meter.total.flights == 2
@@ -352,6 +344,13 @@ def test_unsafe_specs_are_refused() -> None:
             check_spec(replace(spec, geometry=replace(spec.geometry, **cast(Any, geometry))))
     with pytest.raises(BadPlan, match="use fewer bits"):
         Conv(3, (5, 5), 4).spec("flooded", bits=60, weight_bits=20)
+
+
+def test_absurd_flooding_is_refused() -> None:
+    spec = GRID["3x3"].spec("flooded")
+    for flood_bits in (spec.rlwe.flood_bits - 1, 200, 5000):
+        with pytest.raises(BadPlan):
+            check_spec(replanned(spec, flood_bits=flood_bits))
 
 
 def test_garbage_ciphertexts_are_refused() -> None:

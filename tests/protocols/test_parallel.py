@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moiety.protocols import kernels, parallel
+from moiety.protocols.arrays import U8, U64
 from moiety.protocols.compare.relu import gates, relu
 from moiety.protocols.compare.truncate import truncate_exact
 from moiety.protocols.errors import BadInput
-from moiety.protocols.linear.client import linear_client, new_query_client
-from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
-from moiety.protocols.linear.spec import LinearSpec
+from moiety.protocols.linear.parameters import Masking
+from moiety.protocols.linear.server import ServerLinear
 from moiety.protocols.ot import softspoken
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Session
-from tests.support.convolutions import MASKINGS, SEED, Conv, convolve
+from tests.support.convolutions import MASKINGS, SEED, Conv, convolve, layer_parties
 from tests.support.two_party import run_two_party, share
 
 
@@ -57,7 +56,7 @@ def test_senseless_numbers_of_threads_are_refused(threads: int) -> None:
         Workers(threads)
 
 
-def comparisons(session: Session, x: Any) -> list[Any]:
+def comparisons(session: Session, x: U64) -> list[U64 | U8]:
     """Every kind of transfer: leaves for one and several thresholds, joins, both
     multiplexers, additive lookups.
     """
@@ -72,7 +71,7 @@ def comparisons(session: Session, x: Any) -> list[Any]:
 @pytest.mark.parametrize("silent_from", [1, 3, 5])
 @pytest.mark.parametrize("backend", ["native", "reference"])
 def test_transfers_do_not_depend_on_threads(
-    silent_from: int, backend: Any, monkeypatch: pytest.MonkeyPatch
+    silent_from: int, backend: kernels.Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if backend == "reference" and silent_from < 5:
         pytest.skip(
@@ -106,20 +105,8 @@ def test_transfers_do_not_depend_on_threads(
     assert [c.meter.total for c in one.channels] == [c.meter.total for c in three.channels]
 
 
-def layer_once(spec: LinearSpec, layer: ServerLinear, shares: tuple[Any, Any], threads: int) -> Any:
-    def server(session: Session) -> Any:
-        new_query_server(session, [spec], SEED)
-        return linear_server(session, layer, shares[0])
-
-    def client(session: Session) -> Any:
-        new_query_client(session, [spec], SEED)
-        return linear_client(session, spec, layer.layer, SEED, shares[1])
-
-    return run_two_party(server, client, seed=9, threads=threads)
-
-
 @pytest.mark.parametrize("masking", MASKINGS)
-def test_linear_layers_do_not_depend_on_threads(masking: Any) -> None:
+def test_linear_layers_do_not_depend_on_threads(masking: Masking) -> None:
     conv = Conv(24, (20, 18), 40, (3, 3), (1, 1, 1, 1))
     spec = conv.spec(masking, channels_per_ciphertext=1, filters_per_answer=1, tile=(10, 18))
     rng = np.random.default_rng(3)
@@ -131,9 +118,8 @@ def test_linear_layers_do_not_depend_on_threads(masking: Any) -> None:
         with Workers(threads) as workers:
             layers[-1].prepare(workers)
     assert np.array_equal(layers[0].hint_array(), layers[1].hint_array())
-    one, seven = (
-        layer_once(spec, layers[0], share(x, 28, np.random.default_rng(4)), n) for n in (1, 7)
-    )
+    parties = layer_parties(layers[0], *share(x, 28, np.random.default_rng(4)))
+    one, seven = (run_two_party(*parties, seed=9, threads=threads) for threads in (1, 7))
     assert np.array_equal(one.server, seven.server)
     assert np.array_equal(one.client, seven.client)
     assert [c.digest.digest() for c in one.channels] == [c.digest.digest() for c in seven.channels]

@@ -8,6 +8,7 @@ import contextlib
 import json
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,7 +31,7 @@ from moiety.protocols.errors import (
 from moiety.runtime.party.client import Client
 from moiety.runtime.party.endpoints import parse_address
 from moiety.runtime.program import Program
-from tests.support.command import Compiled, ServerProcess, many_images, moiety, serving
+from tests.support.command import Compiled, Done, ServerProcess, many_images, moiety, serving
 from tests.support.nets import small_densenet
 from tests.support.runnable import save_small
 
@@ -211,7 +212,7 @@ def shorten(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
-PROGRAMS: dict[str, tuple[Callable[[Path], None], str]] = {
+PROGRAMS: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated": (shorten, "not a Moiety Program"),
     "not JSON": (lambda path: path.write_bytes(b"\x00\x01"), "not a Moiety Program"),
     "foreign": (
@@ -302,32 +303,22 @@ def test_peers_with_different_programs(
     )
 
 
+def infer_from(address: str, compiled: Compiled, tmp_path: Path) -> Done:
+    """A client of whatever there is at `address`."""
+    where = ("--connect", address, "-o", tmp_path / "r.json")
+    return moiety("infer", compiled.public, compiled.pictures / "0.png", *where)
+
+
 def test_nobody_listens(compiled: Compiled, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    done = moiety(
-        "infer",
-        compiled.public,
-        compiled.pictures / "0.png",
-        "--connect",
-        f"127.0.0.1:{port}",
-        "-o",
-        tmp_path / "r.json",
-    )
+    done = infer_from(f"127.0.0.1:{port}", compiled, tmp_path)
     done.refused(NetworkFailure.exit_code, "connection refused", "moiety serve")
 
 
 def test_wrong_addresses(compiled: Compiled, server: ServerProcess, tmp_path: Path) -> None:
     for address in ("localhost", "localhost:http", "1.2.3.4:99999"):
-        done = moiety(
-            "infer",
-            compiled.public,
-            compiled.pictures / "0.png",
-            "--connect",
-            address,
-            "-o",
-            tmp_path / "r.json",
-        )
+        done = infer_from(address, compiled, tmp_path)
         done.refused(BadInput.exit_code, "is not an address")
     moiety("serve", compiled.folder, "--listen", server.address).refused(
         NetworkFailure.exit_code, "cannot listen"
@@ -335,8 +326,6 @@ def test_wrong_addresses(compiled: Compiled, server: ServerProcess, tmp_path: Pa
 
 
 def test_server_that_speaks_something_else(compiled: Compiled, tmp_path: Path) -> None:
-    import threading
-
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def web_server() -> None:
@@ -348,15 +337,7 @@ def test_server_that_speaks_something_else(compiled: Compiled, tmp_path: Path) -
         thread = threading.Thread(target=web_server)
         thread.start()
         port = listener.getsockname()[1]
-        done = moiety(
-            "infer",
-            compiled.public,
-            compiled.pictures / "0.png",
-            "--connect",
-            f"127.0.0.1:{port}",
-            "-o",
-            tmp_path / "r.json",
-        )
+        done = infer_from(f"127.0.0.1:{port}", compiled, tmp_path)
         thread.join()
     done.refused(NetworkFailure.exit_code, "does not speak this protocol", "HTTP")
 

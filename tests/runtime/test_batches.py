@@ -4,7 +4,6 @@ traffic; and how the two sides agree.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,15 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import batches
-from moiety.protocols.arrays import U64
 from moiety.protocols.errors import BadInput, NetworkFailure, PeerMismatch
-from moiety.protocols.linear.client import linear_client, new_query_client
-from moiety.protocols.linear.layout import Geometry, Layout
-from moiety.protocols.linear.placement import from_plane, to_plane
-from moiety.protocols.linear.planner import plan_linear
-from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
-from moiety.protocols.linear.spec import LinearSpec, download_bytes, query_bytes, upload_bytes
 from moiety.runtime import program as ir
 from moiety.runtime.cost import traffic
 from moiety.runtime.party import handshake
@@ -31,9 +22,8 @@ from moiety.runtime.party.server import ServerOptions
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.linear_layers import layout_digest, linear_specs, public_seed
 from moiety.runtime.program.weights import Weights
-from tests.support.convolutions import MASKINGS, SEED, Conv, both, convolve, replanned
-from tests.support.programs import make_program, random_weights
-from tests.support.runnable import save_images, save_small, small
+from tests.support.programs import append_opened_relu, make_program, random_weights
+from tests.support.runnable import save_images, small
 from tests.support.serving import Running, infer
 from tests.support.two_party import Outcome, run_two_party
 
@@ -69,23 +59,19 @@ def test_a_batch_equals_the_cleartext_executor_image_by_image(count: int) -> Non
 
 def test_gates_of_a_batch_use_each_images_own_bits() -> None:
     shape = (4, 3, 3)
-    gates = ir.Gates(inputs=(1,), shape=(3, *shape), bits=1)
     steps: list[ir.AnyStep] = [
         ir.Input(inputs=(), shape=shape, bits=16, scale=1.0),
         ir.AddConst(inputs=(0,), shape=shape, bits=16),
-        gates,
+        ir.Gates(inputs=(1,), shape=(3, *shape), bits=1),
     ]
     for k in range(3):
-        cut = {"starts": (k, 0, 0, 0), "stops": (k + 1, *shape), "strides": (1, 1, 1, 1)}
-        steps.append(ir.Slice(inputs=(2,), shape=(1, *shape), bits=1, **cut))
-        steps.append(ir.Reshape(inputs=(len(steps) - 1,), shape=shape, bits=1))
-        steps.append(ir.Relu(inputs=(1, len(steps) - 1), shape=shape, bits=20, affine=True))
+        append_opened_relu(steps, 2, k, bits=20)
     relus = (5, 8, 11)
     steps.append(ir.Concat(inputs=relus, shape=(12, 3, 3), bits=20, axis=0))
     program = make_program(*steps)
     weights = random_weights(program, np.random.default_rng(4))
     for k, relu in enumerate(relus):
-        weights.tensors[f"relu.{relu}.threshold"][:] = weights.tensors["gates.2.threshold"][k]  # type: ignore[index]
+        weights.tensors[f"relu.{relu}.threshold"][:] = weights.tensors["gates.2.threshold"][k]
     images = np.random.default_rng(5).integers(-900, 900, (FEW, *shape)).astype(np.float32)
     outputs, _ = run_batch(program, weights, images).client
     for image, found in zip(images, outputs, strict=True):
@@ -114,81 +100,6 @@ def test_a_batch_takes_the_rounds_of_one_image_and_less_traffic() -> None:
     one, many = traffic.run_cost(program, 1), traffic.run_cost(program, 8)
     assert len(many.flights) <= len(one.flights)
     assert many.total < 8 * one.total
-
-
-CONVS = {
-    "pointwise": Conv(5, (3, 4), 6),
-    "padded": Conv(4, (7, 7), 5, (3, 3), (1, 1, 1, 1)),
-    "uneven pads": Conv(3, (5, 4), 4, (3, 2), (2, 1, 0, 0)),
-    "no pads": Conv(3, (6, 5), 4, (3, 3)),
-    "padded pointwise": Conv(3, (4, 4), 2, (1, 1), (1, 1, 1, 1)),
-    "dilated groups": Conv(4, (9, 6), 4, (3, 3), (2, 2, 2, 2), (2, 2), 2),
-    "vector": Conv(40, (1, 1), 7),
-}
-
-
-@pytest.mark.parametrize("masking", MASKINGS)
-@pytest.mark.parametrize("kind", CONVS)
-def test_layer_of_a_batch(kind: str, masking: Any) -> None:
-    conv = CONVS[kind]
-    geometry = Geometry(
-        conv.in_shape, conv.out_shape, conv.kernel, conv.pads, conv.dilations, conv.groups, FEW
-    )
-    spec = plan_linear(geometry, 28, 10, masking)
-    rng = np.random.default_rng(1)
-    check_batch(spec, conv, rng)
-    if not geometry.pointwise:  # tiles that end between images and within them
-        rows, columns = spec.rlwe.tile[0], max(1, conv.out_shape[2] - 1)
-        small_tiles = replanned(
-            spec, tile=(min(rows, conv.out_shape[1] + 1), columns), channels_per_ciphertext=1
-        )
-        check_batch(replanned(small_tiles, filters_per_answer=1), conv, rng)
-
-
-def check_batch(spec: LinearSpec, conv: Conv, rng: np.random.Generator) -> None:
-    weight = rng.integers(
-        -511, 512, (conv.filters, conv.channels // conv.groups, *conv.kernel)
-    ).astype(np.int32)
-    bias = rng.integers(-(2**20), 2**20, conv.out_shape)
-    x = rng.integers(0, 2**28, (spec.geometry.images, *conv.in_shape), np.uint64)
-    x1 = rng.integers(0, 2**28, x.shape, np.uint64)
-    layer = ServerLinear(spec, 3, SEED, weight, bias)
-    layer.prepare()
-
-    def server(session: Any) -> U64:
-        new_query_server(session, [spec], SEED)
-        return linear_server(session, layer, (x - x1) & np.uint64(2**28 - 1))
-
-    def hospital(session: Any) -> U64:
-        new_query_client(session, [spec], SEED)
-        return linear_client(session, spec, 3, SEED, x1)
-
-    y0, y1, channels = both(server, hospital)
-    expected = np.stack([convolve(image, weight, conv) for image in x]) + bias.view(np.uint64)
-    error = ((y0 + y1 - expected) << np.uint64(36)).view(np.int64) >> np.int64(36)
-    assert abs(error).max() <= (spec.rlwe.masking == "uniform")
-    assert channels[1].meter.total.sent == query_bytes([spec]) + upload_bytes(spec)
-    assert channels[1].meter.total.received == download_bytes(spec)
-
-
-@pytest.mark.parametrize("kind", CONVS)
-def test_planes_hold_every_image_and_windows_every_output_once(kind: str) -> None:
-    conv = CONVS[kind]
-    geometry = Geometry(
-        conv.in_shape, conv.out_shape, conv.kernel, conv.pads, conv.dilations, conv.groups, FEW
-    )
-    spec = plan_linear(geometry, 28, 10, "uniform")
-    x = np.arange(FEW * conv.channels * conv.size[0] * conv.size[1], dtype=np.uint64) + np.uint64(1)
-    plane = to_plane(x.reshape(FEW, *conv.in_shape), geometry)
-    assert plane.shape == spec.layout.flat.in_shape
-    assert np.array_equal(np.sort(plane[plane > 0]), x)
-    for tile in ((1, 1), (3, 2), spec.rlwe.tile):
-        layout = Layout(geometry, 4096, 1, 1, tile)
-        out = np.zeros(layout.flat.out_shape, np.uint64)
-        for window in layout.windows:
-            out[:, window.rows, window.x0 : window.x1] += np.uint64(1)
-        assert int(out.sum()) == geometry.outputs
-        assert (from_plane(out, geometry, (FEW,)) == 1).all()
 
 
 def test_seeds_and_layouts_of_batches_differ() -> None:
@@ -265,24 +176,3 @@ def test_sides_that_plan_differently_do_not_start() -> None:
 def test_a_server_offers_sensible_batches(batches: tuple[int, ...]) -> None:
     with pytest.raises(BadInput, match="numbers from 1 to 64"):
         ServerExecutor(*small(), batches=batches)
-
-
-def test_the_benchmark_verifies_and_reports(tmp_path: Path) -> None:
-    save_small(tmp_path / "model")
-    arguments = [
-        str(tmp_path / "model"),
-        "--batches",
-        "1",
-        "3",
-        "--silent-from",
-        "5",
-        "--json",
-        str(tmp_path / "r.json"),
-    ]
-    rows = batches.main(arguments)
-    declared = batches.main([*arguments, "--declared"])
-    assert [row["batch"] for row in rows] == [1, 3]
-    assert [(row["up"], row["down"], row["flights"]) for row in rows] == [
-        (row["up"], row["down"], row["flights"]) for row in declared
-    ]
-    assert len(json.loads((tmp_path / "r.json").read_text())) == 2

@@ -151,17 +151,21 @@ def test_affine_relu_wraps_like_the_ring_and_counts() -> None:
     assert executor.overflows == {1: 1}
 
 
-def test_linear_overflow_wraps_and_counts() -> None:
-    plan = rlwe_plan(16)
-    layer = ir.Linear(
-        inputs=(0,),
-        shape=(1, 1, 2),
-        bits=16,
+def pointwise(source: int, shape: tuple[int, int, int], bits: int, weight_bits: int) -> ir.Linear:
+    """A 1x1 convolution. Its lattice parameters fit rings of at most 40 bits; none is used here."""
+    return ir.Linear(
+        inputs=(source,),
+        shape=shape,
+        bits=bits,
         kernel=(1, 1),
         pads=(0, 0, 0, 0),
-        weight_bits=10,
-        rlwe=plan,
+        weight_bits=weight_bits,
+        rlwe=rlwe_plan(min(bits, 40)),
     )
+
+
+def test_linear_overflow_wraps_and_counts() -> None:
+    layer = pointwise(0, (1, 1, 2), bits=16, weight_bits=10)
     program = make_program(_input((1, 1, 2), 16), layer)
     weights = Weights(
         {
@@ -175,15 +179,7 @@ def test_linear_overflow_wraps_and_counts() -> None:
 
 
 def test_linear_beyond_double_precision_counts_too() -> None:
-    layer = ir.Linear(
-        inputs=(0,),
-        shape=(1, 1, 2),
-        bits=60,
-        kernel=(1, 1),
-        pads=(0, 0, 0, 0),
-        weight_bits=12,
-        rlwe=rlwe_plan(40),
-    )
+    layer = pointwise(0, (1, 1, 2), bits=60, weight_bits=12)
     program = make_program(_input((1, 1, 2), 60), layer)
     weights = Weights(
         {
@@ -342,15 +338,7 @@ def test_sums_that_only_a_linear_layer_reads_may_leave_the_ring() -> None:
         inputs=(0,), shape=(1, 1, 1), bits=10, kernel=(2, 2), strides=(1, 1), pads=(0, 0, 0, 0)
     )
     total = ir.Add(inputs=(1, 1), shape=(1, 1, 1), bits=10, signs=(1, 1))
-    layer = ir.Linear(
-        inputs=(2,),
-        shape=(2, 1, 1),
-        bits=10,
-        kernel=(1, 1),
-        pads=(0, 0, 0, 0),
-        weight_bits=4,
-        rlwe=rlwe_plan(10),
-    )
+    layer = pointwise(2, (2, 1, 1), bits=10, weight_bits=4)
     program = make_program(_input((1, 2, 2), 10), pool, total, layer)
     tensors = {
         "linear.3.weight": np.array([[[[-1]]], [[[1]]]], np.int32),

@@ -49,7 +49,7 @@ def test_a_slower_machine_takes_more_time_figure_by_figure() -> None:
         a_cost() + gates_cost(500, 17, 9) + truncate_exact_cost(300, 22, 9),
         NETWORKS["lan"],
     )
-    times = {}
+    grew: dict[str, bool] = {}
     for silent_from in (1, NEVER_SILENT):
         reference = predict([cost], REFERENCE_MACHINE, network, silent_from)[0]
         for name in prices.REFERENCE:
@@ -60,11 +60,9 @@ def test_a_slower_machine_takes_more_time_figure_by_figure() -> None:
             )
             made = predict([cost], slower, network, silent_from)[0]
             assert made.total >= reference.total
-            times[name] = (
-                times.get(name, False)
-                or made.server + made.client > reference.server + reference.client
-            )
-    unused = {name for name, grew in times.items() if not grew}
+            longer = made.server + made.client > reference.server + reference.client
+            grew[name] = grew.get(name, False) or longer
+    unused = {name for name, ever in grew.items() if not ever}
     # Widths that these comparisons do not take.
     assert all(
         name.rpartition("_")[0].startswith(("leaf", "leaves", "field", "join", "vole"))
@@ -73,7 +71,7 @@ def test_a_slower_machine_takes_more_time_figure_by_figure() -> None:
 
 
 def test_time_lies_between_the_busiest_and_everything_in_turn() -> None:
-    for name, network in {**NETWORKS, "loopback": LOOPBACK}.items():
+    for name, network in (*NETWORKS.items(), ("loopback", LOOPBACK)):
         made = total(predict([a_cost()], REFERENCE_MACHINE, network, 4))
         assert max(made.server, made.client) <= made.total, name
         assert made.total <= made.server + made.client + made.network + 1e-12, name

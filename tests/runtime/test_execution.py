@@ -17,7 +17,7 @@ from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.linear_layers import linear_specs
 from moiety.runtime.program.weights import Weights
-from tests.support.programs import make_program, random_weights
+from tests.support.programs import append_opened_relu, make_program, random_weights
 from tests.support.runnable import small
 from tests.support.two_party import Outcome, run_two_party
 
@@ -145,14 +145,11 @@ def test_shared_gates() -> None:
     ]
     weights: dict[str, Any] = {"gates.1.threshold": thresholds}
     for which in (0, 2):
-        at = len(steps)
-        window = {"starts": (which, 0, 0, 0), "stops": (which + 1, *shape), "strides": (1, 1, 1, 1)}
-        steps.append(ir.Slice(inputs=(1,), shape=(1, *shape), bits=1, **window))
-        steps.append(ir.Reshape(inputs=(at,), shape=shape, bits=1))
-        steps.append(ir.Relu(inputs=(0, at + 1), shape=shape, bits=20, affine=True))
+        append_opened_relu(steps, 1, which, bits=20)
+        relu = f"relu.{len(steps) - 1}"
         weights |= {
-            f"relu.{at + 2}.threshold": thresholds[which],
-            f"relu.{at + 2}.flip": np.array([0, which // 2, 0, 1], np.uint8),
+            f"{relu}.threshold": thresholds[which],
+            f"{relu}.flip": np.array([0, which // 2, 0, 1], np.uint8),
         }
     steps.append(ir.Concat(inputs=(4, 7), shape=(8, 6, 6), bits=20, axis=0))
     program = make_program(*steps)

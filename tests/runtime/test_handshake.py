@@ -10,7 +10,7 @@ from moiety.protocols.session import Role
 from moiety.runtime.party import handshake
 from tests.support.runnable import small
 
-MISMATCHES = {
+MISMATCHES: dict[str, dict[str, object]] = {
     "protocol version": {"protocol": 99},
     "package version": {"package": "9.9"},
     "the parameter 'vole'": {"cryptography": {**handshake.CRYPTOGRAPHY, "vole": "other"}},

@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from moiety.protocols.linear.server import ServerLinear
 from moiety.protocols.parallel import Workers
 from moiety.runtime import program as ir
 from moiety.runtime.party.executor import ServerExecutor
+from moiety.runtime.party.hints import _digest
 from moiety.runtime.program.artifacts import WEIGHTS, load_vendor
 from moiety.runtime.program.linear_layers import linear_specs
 from moiety.runtime.program.weights import Weights
@@ -120,7 +122,7 @@ def flip(file: Path, at: int) -> None:
     file.write_bytes(data)
 
 
-DAMAGE = {
+DAMAGE: dict[str, Callable[[Path], object]] = {
     "empty": lambda file: file.write_bytes(b""),
     "cut short": lambda file: file.write_bytes(file.read_bytes()[:-100]),
     "no safetensors": lambda file: file.write_bytes(b"hello, I am something else" * 10),
@@ -174,8 +176,6 @@ def test_a_consistent_file_with_other_hints_is_found_out(
     model: Model, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As a release would leave it that derived hints otherwise, and did not say so."""
-    from moiety.runtime.party.hints import _digest
-
     model.prepare()
     with safetensors.safe_open(model.file, framework="numpy") as opened:
         metadata, names = opened.metadata(), list(opened.keys())

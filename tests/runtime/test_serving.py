@@ -192,7 +192,7 @@ def test_server_survives_a_client_that_vanishes(
 
 
 def test_client_keeps_finished_results_when_the_server_dies(
-    executor: ServerExecutor, tmp_path: Path
+    executor: ServerExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server's machine goes away in the middle of the second of three images."""
     running = Running(executor, ServerOptions())
@@ -203,7 +203,7 @@ def test_client_keeps_finished_results_when_the_server_dies(
         channels.append(channel)
         original(channel)
 
-    running.server._serve = remember  # type: ignore[method-assign]
+    monkeypatch.setattr(running.server, "_serve", remember)
     done: list[ImageResult] = []
 
     def kill_in_second_image(step: int, total: int, what: str) -> None:

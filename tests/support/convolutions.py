@@ -12,9 +12,11 @@ import msgspec
 import numpy as np
 
 from moiety.protocols.arrays import I32, U64
+from moiety.protocols.linear.client import linear_client, new_query_client
 from moiety.protocols.linear.layout import Geometry
 from moiety.protocols.linear.parameters import Masking
 from moiety.protocols.linear.planner import plan_linear
+from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
 from moiety.protocols.linear.spec import LinearSpec
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Role, Session
@@ -85,6 +87,25 @@ def convolve(x: U64, weight: I32, conv: Conv) -> U64:
                     y0, x0 = dy * conv.dilations[0], dx * conv.dilations[1]
                     out[m] += w[m, c, dy, dx] * padded[first + c, y0 : y0 + rows, x0 : x0 + columns]
     return out
+
+
+Party = Callable[[Session], U64]
+
+
+def layer_parties(layer: ServerLinear, x0: U64, x1: U64) -> tuple[Party, Party]:
+    """(server, client) of one layer under keys of its own, on shares of its input; each returns its
+    share of the output.
+    """
+
+    def server(session: Session) -> U64:
+        new_query_server(session, [layer.spec], SEED)
+        return linear_server(session, layer, x0)
+
+    def client(session: Session) -> U64:
+        new_query_client(session, [layer.spec], SEED)
+        return linear_client(session, layer.spec, layer.layer, SEED, x1)
+
+    return server, client
 
 
 def bare_session(role: Role, channel: MemoryChannel) -> Session:

@@ -94,6 +94,24 @@ def small_program(rounding: ir.Rounding = "exact") -> ir.Program:
     return make_program(*steps, rounding=rounding)
 
 
+def append_opened_relu(steps: list[ir.AnyStep], gates: int, which: int, bits: int) -> None:
+    """A ReLU of what the Gates at index `gates` compare, opened by the gate of number `which`."""
+    source = steps[gates].inputs[0]
+    shape = steps[source].shape
+    last, zeros, ones = len(steps), (0,) * len(shape), (1,) * len(shape)
+    gate = ir.Slice(
+        inputs=(gates,),
+        shape=(1, *shape),
+        bits=1,
+        starts=(which, *zeros),
+        stops=(which + 1, *shape),
+        strides=(1, *ones),
+    )
+    steps.append(gate)
+    steps.append(ir.Reshape(inputs=(last,), shape=shape, bits=1))
+    steps.append(ir.Relu(inputs=(source, last + 1), shape=shape, bits=bits, affine=True))
+
+
 def random_weights(
     program: ir.Program, rng: np.random.Generator, weight: int = 100, bias: int = 1000
 ) -> Weights:

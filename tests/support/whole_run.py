@@ -7,8 +7,9 @@ import numpy as np
 from moiety.protocols.arrays import F32
 from moiety.protocols.session import Session
 from moiety.runtime.cost.traffic import image_cost
-from moiety.runtime.party.executor import ClientExecutor, Revealed, ServerExecutor
+from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
 from moiety.runtime.party.metering import RunCost
+from moiety.runtime.party.sides import Revealed
 from moiety.runtime.program import Program
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.weights import Weights

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import queue
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
+import pytest
 
+from moiety.protocols import kernels
 from moiety.protocols.arrays import F32, U8, U64
+from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.protocols.parallel import Workers
-from moiety.protocols.session import Role
+from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import open_session
 from moiety.runtime import program as ir
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
 from moiety.runtime.program.weights import Weights
 from tests.support.two_party import MemoryChannel, Pipe, run_both
+
+slow = pytest.mark.skipif(
+    kernels.backend_name() == "reference", reason="takes a minute without compiled kernels"
+)
+GENERATORS = pytest.mark.parametrize("silent_from", [NEVER_SILENT, pytest.param(1, marks=slow)])
+"""SoftSpoken correlations alone, then silent ones alone."""
 
 
 class Wiretap(MemoryChannel):
@@ -54,30 +65,27 @@ def run(
     up: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     tapped = Tapped(program, Wiretap(down, up, 60.0), Wiretap(up, down, 60.0))
 
-    def server() -> None:
-        executor = ServerExecutor(program, weights)
-        executor.prepare()
+    @contextmanager
+    def session_of(role: Role, channel: Wiretap) -> Iterator[Session]:
         with Workers(threads) as workers:
-            session = open_session(
-                Role.SERVER,
-                tapped.server,
+            yield open_session(
+                role,
+                channel,
                 silent_from=silent_from,
                 workers=workers,
                 network=program.planned_for,
             )
+
+    def server() -> None:
+        executor = ServerExecutor(program, weights)
+        executor.prepare()
+        with session_of(Role.SERVER, tapped.server) as session:
             for _ in images:
                 executor.run(session)
 
     def client() -> None:
         executor = ClientExecutor(program)
-        with Workers(threads) as workers:
-            session = open_session(
-                Role.CLIENT,
-                tapped.client,
-                silent_from=silent_from,
-                workers=workers,
-                network=program.planned_for,
-            )
+        with session_of(Role.CLIENT, tapped.client) as session:
             for image in images:
                 executor.run(session, image)
                 tapped.secrets.extend(key.secret.tobytes() for key in session.secret_keys)

@@ -1,34 +1,27 @@
-"""Every share of small rings, and what messages are made of: no forgotten case,
-nothing of the heap, one pad alone.
-"""
+"""Every share of small rings, and every digit of large ones at its edges: no forgotten case."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from moiety.protocols import kernels, ring
+from moiety.protocols import ring
 from moiety.protocols.arrays import U8, U64
 from moiety.protocols.compare.extend import extend
 from moiety.protocols.compare.maxpool import maxpool
 from moiety.protocols.compare.millionaires import less_than, wrap
 from moiety.protocols.compare.relu import GateSecrets, gates, relu
 from moiety.protocols.compare.truncate import truncate_exact, truncate_stochastic
-from moiety.protocols.kernels.reference.transfers import sender_pads
 from moiety.protocols.session import Session
 from tests.support.two_party import run_two_party
-from tests.support.wiretap import chi_square
-
-# --- every value of small rings -------------------------------------------------------------------
 
 
 def all_shares(bits: int) -> tuple[U64, U64]:
     """Every pair of shares in `Z_{2^bits}`."""
-    one = np.arange(1 << bits, dtype=np.uint64)
-    return tuple(np.ascontiguousarray(x.reshape(-1)) for x in np.meshgrid(one, one))  # type: ignore[return-value]
+    values = np.arange(1 << bits, dtype=np.uint64)
+    return np.tile(values, 1 << bits), np.repeat(values, 1 << bits)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 5, 6, 9])
@@ -44,24 +37,21 @@ def test_every_comparison(bits: int) -> None:
     assert np.array_equal(server[1] ^ client[1], a + y >= 1 << bits)
 
 
-def test_joins_of_four_to_seven_digits_at_their_boundaries() -> None:
+@pytest.mark.parametrize("digits", [4, 5, 6, 7])
+def test_joins_of_many_digits_at_their_boundaries(digits: int) -> None:
     """Numbers whose digits are extreme or differ in a single place."""
-    for digits in range(4, 8):
-        bits = 4 * digits
-        y = np.array(
-            [int("".join(p), 16) for p in itertools.product("07f", repeat=digits)], np.uint64
-        )
-        steps = [0, *(1 << s for s in range(0, bits, 4)), *(-(1 << s) for s in range(0, bits, 4))]
-        a, y = (
-            np.concatenate(x)
-            for x in zip(*((y + np.uint64(s % 2**64), y) for s in steps), strict=True)
-        )
-        a = ring.reduce(a, bits)
-        server, client = run_two_party(
-            lambda s, a=a, b=bits: less_than(s, a[None], b)[0],
-            lambda s, y=y, b=bits: less_than(s, y[None], b)[0],
-        )
-        assert np.array_equal(server ^ client, a < y)
+    bits = 4 * digits
+    extreme = np.array(
+        [int("".join(p), 16) for p in itertools.product("07f", repeat=digits)], np.uint64
+    )
+    ones = [1 << s for s in range(0, bits, 4)]
+    steps = np.array([0, *ones, *(-one for one in ones)]).view(np.uint64)
+    y = np.tile(extreme, len(steps))
+    a = ring.reduce(y + np.repeat(steps, len(extreme)), bits)
+    server, client = run_two_party(
+        lambda s: less_than(s, a[None], bits)[0], lambda s: less_than(s, y[None], bits)[0]
+    )
+    assert np.array_equal(server ^ client, a < y)
 
 
 @pytest.mark.parametrize(("bits", "out_bits"), [(2, 2), (2, 5), (3, 3), (4, 9), (5, 64)])
@@ -133,68 +123,3 @@ def test_every_maximum_of_two() -> None:
     )
     opened = ring.to_signed(ring.reduce(server + client, bits), bits)[0, :, 0]
     assert np.array_equal(opened, np.maximum(ring.to_signed(a, bits), ring.to_signed(b, bits)))
-
-
-# --- memory ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("n", [1, 3, 63, 65, 129])
-def test_messages_hold_nothing_of_the_heap(n: int) -> None:
-    """The same call gives the same bytes, whatever freed memory held, and spare bits are zero."""
-    rng = np.random.default_rng(n)
-    w, delta = rng.integers(0, 256, (n, 16), np.uint8), rng.integers(0, 256, 16, np.uint8)
-    keys = rng.integers(0, 256, (32, 16, 16), np.uint8)
-    calls: list[tuple[int, Callable[[], U8]]] = []
-    for k, bits in itertools.product(range(1, 5), (1, 3, 8)):
-        shifts, table = (rng.integers(0, 1 << k, shape, np.uint8) for shape in (n, (n, 1 << k)))
-        digits = np.tile(shifts, (3, 1))
-        wide, fields = table.astype(np.uint64) * np.uint64(0x0101010101010101), n * ((1 << k) - 1)
-        calls += [
-            (
-                fields * bits,
-                lambda a=(w, delta, k, 5, shifts, table, bits): kernels.lookup_send(*a)[0],
-            ),
-            (
-                fields * 6,
-                lambda a=(w, delta, k, 5, shifts, digits, True): kernels.leaves_send(*a)[0],
-            ),
-            (fields * 61, lambda a=(w, delta, k, 5, shifts, wide, 61): kernels.arith_send(*a)[0]),
-            (31 * k * 128 * 2, lambda k=k: kernels.vole_receiver(keys, 7, k, 2)[2]),
-        ]
-    ones = np.ones(n, np.uint8)
-    x = rng.integers(0, 1 << 20, n).astype(np.uint64)
-    calls += [
-        (n * 3 * 21, lambda: kernels.mux_server(w, delta, 5, ones, x, ones, ones, 20, 21)[0]),
-        (n * 21, lambda: kernels.mux_client(w, delta, 5, ones, x, ones, 20, 21)[0]),
-        (n * 13, lambda: kernels.pack(x, 13)),
-        (n * 5, lambda: kernels.pack(ones, 5)),
-    ]
-    for nbits, call in calls:
-        results = []
-        for filler in (0x00, 0xFF):
-            for size in (nbits // 8 + 1, nbits // 8 + 513, n + 513, 16 * n + 513):
-                del_me = [np.full(size, filler, np.uint8) for _ in range(4)]
-                del del_me
-            results.append(call().tobytes())
-        assert results[0] == results[1]
-        assert len(results[0]) == (nbits + 7) // 8
-        if nbits % 8:
-            assert results[0][-1] >> nbits % 8 == 0
-
-
-def test_lookups_depend_on_the_chosen_pad_alone() -> None:
-    """Without the pad of another option its message tells nothing:
-    equal tables, unrelated messages.
-    """
-    rng, n = np.random.default_rng(0), 1 << 12
-    keys = rng.integers(0, 256, (32, 16, 16), np.uint8)
-    _, v, _ = kernels.vole_receiver(keys, 0, 4, n // 128)
-    w, delta, shifts = v, rng.integers(1, 256, 16, np.uint8), np.zeros(n, np.uint8)  # u = 0
-    messages, share = kernels.lookup_send(w, delta, 4, 0, shifts, np.zeros((n, 16), np.uint8), 8)
-    pads = sender_pads(w, delta, 4, 0, shifts).astype(np.uint8)
-    fields = messages.reshape(n, 15)
-    assert np.array_equal(fields, pads[:, 1:] ^ pads[:, :1])
-    assert np.array_equal(share, pads[:, 0])
-    for j in range(15):
-        assert chi_square(fields[:, j]) < 255 + 8 * 22.6
-        assert chi_square(fields[:, j] ^ fields[:, j - 1]) < 255 + 8 * 22.6

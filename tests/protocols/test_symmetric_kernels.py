@@ -5,24 +5,21 @@ variant equal to the reference.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moiety.protocols.arrays import U8
 from moiety.protocols.kernels.reference import gates, streams, symmetric
+from tests.protocols.oracles import aes, multiples, nibbles, times
+from tests.protocols.twins import KernelFamily
 
-try:
-    from moiety.protocols.kernels import _native
-except ImportError:
-    _native = None
-
-ISAS: list[str] = _native.symmetric_isa_names() if _native is not None else []
+FAMILY = KernelFamily("symmetric", symmetric, gates, streams)
+reference = FAMILY.reference
 WIDTHS = (1, 2, 3, 4)
 # Around the sizes at which the compiled loops change path: a group of 64,
 # its last two, and nothing at all.
@@ -30,44 +27,19 @@ SIZES = (0, 1, 2, 5, 63, 64, 65, 127, 128, 129, 191, 192, 193, 320)
 LAST_TWEAK = 2**64 - 3  # wraps within any call of more than three elements
 
 
-reference = SimpleNamespace(
-    **{
-        name: getattr(family, name)
-        for family in (symmetric, gates, streams)
-        for name in family.__all__
-    }
-)
+@pytest.fixture(params=FAMILY.isas)
+def compiled(request: pytest.FixtureRequest) -> Iterator[SimpleNamespace]:
+    with FAMILY.twin(request.param) as kernels:
+        yield kernels
 
 
-def compiled_for(isa: str) -> Iterator[Any]:
-    before = _native.symmetric_isa()
-    _native.set_symmetric_isa(isa)
-    yield SimpleNamespace(**{name: getattr(_native, name) for name in vars(reference)})
-    _native.set_symmetric_isa(before)
-
-
-@pytest.fixture(params=ISAS)
-def compiled(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """The native twin as a namespace of its functions, once for every
-    instruction set that runs here.
-    """
-    yield from compiled_for(request.param)
-
-
-@pytest.fixture(params=["reference", *ISAS])
-def twin(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """The reference twin, then as `compiled`."""
-    if request.param == "reference":
-        yield reference
-    else:
-        yield from compiled_for(request.param)
+@pytest.fixture(params=FAMILY.twins)
+def twin(request: pytest.FixtureRequest) -> Iterator[SimpleNamespace]:
+    with FAMILY.twin(request.param) as kernels:
+        yield kernels
 
 
 # --- independent evaluations, one value at a time -------------------------------------------------
-
-
-def aes(key: bytes, block: bytes) -> bytes:
-    return Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(block)
 
 
 def ctr_block(key: bytes, counter: int) -> bytes:
@@ -80,30 +52,6 @@ def hash_low(tweak: int, block: bytes) -> int:
     return (int.from_bytes(again, "little") ^ once) % 2**64
 
 
-def times(a: int, b: int) -> int:
-    """Schoolbook product in F_2[X]/(X^4 + X + 1)."""
-    product = 0
-    for bit in range(4):
-        product ^= (a << bit) * (b >> bit & 1)
-    for degree in (6, 5, 4):
-        product ^= (0b10011 << degree - 4) * (product >> degree & 1)
-    return product
-
-
-PRODUCTS = np.array([[times(a, b) for b in range(16)] for a in range(16)], np.uint8)
-
-
-def nibbles(blocks: U8) -> U8:
-    """`(.., 16)` bytes to `(.., 32)` field elements."""
-    return np.stack([blocks & 15, blocks >> 4], axis=-1).reshape(*blocks.shape[:-1], 32)
-
-
-def scaled(delta: U8, u: U8) -> U8:
-    """`u_i * delta`, `(n, 16)`."""
-    products = PRODUCTS[u[:, None], nibbles(delta)[None, :]]
-    return products[:, 0::2] | products[:, 1::2] << 4
-
-
 def octets(rng: np.random.Generator, *shape: int) -> U8:
     return rng.integers(0, 256, shape, np.uint8)
 
@@ -112,15 +60,29 @@ def below(rng: np.random.Generator, k: int, n: int) -> U8:
     return rng.integers(0, 1 << k, n, np.uint8)
 
 
-def correlation(rng: np.random.Generator, k: int, n: int) -> SimpleNamespace:
+@dataclass(frozen=True)
+class Correlation:
     """Ideal correlations with a chosen index: what the transfer layer hands to the kernels."""
-    delta, v, u, choices = octets(rng, 16), octets(rng, n, 16), below(rng, k, n), below(rng, k, n)
-    return SimpleNamespace(
-        delta=delta, v=v, u=u, w=v ^ scaled(delta, u), choices=choices, shifts=choices ^ u
-    )
+
+    delta: U8
+    v: U8
+    u: U8
+    choices: U8
+
+    @property
+    def w(self) -> U8:
+        return self.v ^ multiples(self.u, self.delta)
+
+    @property
+    def shifts(self) -> U8:
+        return self.choices ^ self.u
 
 
-def assert_same(one: Any, other: Any) -> None:
+def correlation(rng: np.random.Generator, k: int, n: int) -> Correlation:
+    return Correlation(octets(rng, 16), octets(rng, n, 16), below(rng, k, n), below(rng, k, n))
+
+
+def assert_same(one: U8 | tuple[U8, ...], other: U8 | tuple[U8, ...]) -> None:
     ones, others = (x if isinstance(x, tuple) else (x,) for x in (one, other))
     for a, b in zip(ones, others, strict=True):
         assert a.dtype == b.dtype
@@ -152,20 +114,20 @@ def test_oracle_is_aes() -> None:
         ),  # AESAVS, VarTxt
     ],
 )
-def test_keystream_vectors(twin: Any, key: str, counter: int, ciphertext: str) -> None:
+def test_keystream_vectors(twin: SimpleNamespace, key: str, counter: int, ciphertext: str) -> None:
     stream = twin.aes_ctr(np.frombuffer(bytes.fromhex(key), np.uint8), counter, 16)
     assert stream.tobytes().hex() == ciphertext
 
 
 @pytest.mark.parametrize("nbytes", [0, 1, 15, 16, 17, 127, 128, 129, 511, 512, 513, 2000])
-def test_keystream_counts_low_half(twin: Any, nbytes: int) -> None:
+def test_keystream_counts_low_half(twin: SimpleNamespace, nbytes: int) -> None:
     key = bytes(range(100, 116))
     expected = b"".join(ctr_block(key, LAST_TWEAK + i) for i in range(-(-nbytes // 16)))[:nbytes]
     assert twin.aes_ctr(np.frombuffer(key, np.uint8), LAST_TWEAK, nbytes).tobytes() == expected
 
 
 @pytest.mark.parametrize("m", [0, 1, 2, 3, 4, 7, 8, 15, 16, 17, 33])
-def test_tree_generator(twin: Any, m: int) -> None:
+def test_tree_generator(twin: SimpleNamespace, m: int) -> None:
     seeds = octets(np.random.default_rng(m), m, 16)
     children = twin.ggm_expand(seeds)
     assert children.shape == (m, 2, 16)
@@ -192,7 +154,7 @@ def relative_keys(keys: U8, delta: U8) -> U8:
 
 @pytest.mark.parametrize("k", WIDTHS)
 @pytest.mark.parametrize("nblocks", [0, 1, 7, 8, 17])
-def test_vole_law(twin: Any, k: int, nblocks: int) -> None:
+def test_vole_law(twin: SimpleNamespace, k: int, nblocks: int) -> None:
     rng = np.random.default_rng(10 * nblocks + k)
     keys, delta = octets(rng, 32, 16, 16), octets(rng, 16)
     u, v, corrections = twin.vole_receiver(keys, 5, k, nblocks)
@@ -203,12 +165,12 @@ def test_vole_law(twin: Any, k: int, nblocks: int) -> None:
         (128 * nblocks, 16),
     )
     assert corrections.shape == (31 * k * nblocks * 16,)
-    np.testing.assert_array_equal(w, v ^ scaled(delta, u))
+    np.testing.assert_array_equal(w, v ^ multiples(u, delta))
     if nblocks > 0:
         assert set(u.tolist()) == set(range(1 << k))  # fixed seeds: no chance involved
 
 
-def test_vole_from_definition(twin: Any) -> None:
+def test_vole_from_definition(twin: SimpleNamespace) -> None:
     """u and v of some coordinates, summed leaf by leaf."""
     k, nblocks, counter = 3, 3, 77
     keys = octets(np.random.default_rng(1), 32, 16, 16)
@@ -232,7 +194,7 @@ def test_vole_from_definition(twin: Any) -> None:
 
 @pytest.mark.parametrize("k", WIDTHS)
 @pytest.mark.parametrize("nblocks", [0, 1, 2, 3, 4, 8, 9, 15, 16, 17, 33])
-def test_vole_twins_are_equal(compiled: Any, k: int, nblocks: int) -> None:
+def test_vole_twins_are_equal(compiled: SimpleNamespace, k: int, nblocks: int) -> None:
     rng = np.random.default_rng(k)
     keys, delta, last = octets(rng, 32, 16, 16), octets(rng, 16), 2**64 - k * nblocks - 1
     expected = reference.vole_receiver(keys, last, k, nblocks)
@@ -248,7 +210,7 @@ def test_vole_twins_are_equal(compiled: Any, k: int, nblocks: int) -> None:
 
 
 @pytest.mark.parametrize("k", WIDTHS)
-def test_pads_are_the_hash(twin: Any, k: int) -> None:
+def test_pads_are_the_hash(twin: SimpleNamespace, k: int) -> None:
     """Over a table of zeros the share is minus-or-plus pad 0 and the messages are
     differences of pads: all 64 bits.
     """
@@ -262,7 +224,7 @@ def test_pads_are_the_hash(twin: Any, k: int) -> None:
         pads = [
             hash_low(
                 LAST_TWEAK + i,
-                (c.w[i] ^ scaled(c.delta, np.array([j ^ c.shifts[i]], np.uint8))[0]).tobytes(),
+                (c.w[i] ^ multiples(np.array([j ^ c.shifts[i]], np.uint8), c.delta)[0]).tobytes(),
             )
             for j in range(1 << k)
         ]
@@ -273,7 +235,7 @@ def test_pads_are_the_hash(twin: Any, k: int) -> None:
 
 @pytest.mark.parametrize("k", WIDTHS)
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 5, 7, 8])
-def test_lookup_law(twin: Any, k: int, bits: int) -> None:
+def test_lookup_law(twin: SimpleNamespace, k: int, bits: int) -> None:
     n = 200
     rng = np.random.default_rng(100 * k + bits)
     c, table = correlation(rng, k, n), octets(rng, n, 1 << k)
@@ -285,7 +247,7 @@ def test_lookup_law(twin: Any, k: int, bits: int) -> None:
 
 @pytest.mark.parametrize("k", WIDTHS)
 @pytest.mark.parametrize("with_eq", [False, True])
-def test_leaf_compares_every_pair(twin: Any, k: int, with_eq: bool) -> None:
+def test_leaf_compares_every_pair(twin: SimpleNamespace, k: int, with_eq: bool) -> None:
     digits, choices = (x.reshape(-1).astype(np.uint8) for x in np.indices((1 << k, 1 << k)))
     c = correlation(np.random.default_rng(k), k, len(digits))
     shifts = choices ^ c.u
@@ -299,7 +261,7 @@ def test_leaf_compares_every_pair(twin: Any, k: int, with_eq: bool) -> None:
 
 @pytest.mark.parametrize("k", WIDTHS)
 @pytest.mark.parametrize("bits", [1, 28, 56, 57, 63, 64])
-def test_arith_law(twin: Any, k: int, bits: int) -> None:
+def test_arith_law(twin: SimpleNamespace, k: int, bits: int) -> None:
     n = 150
     rng = np.random.default_rng(100 * k + bits)
     c, table = correlation(rng, k, n), rng.integers(0, 2**64, (n, 1 << k), np.uint64)
@@ -312,7 +274,7 @@ def test_arith_law(twin: Any, k: int, bits: int) -> None:
 
 @pytest.mark.parametrize("k", WIDTHS)
 @pytest.mark.parametrize("n", SIZES)
-def test_lookup_twins_are_equal(compiled: Any, k: int, n: int) -> None:
+def test_lookup_twins_are_equal(compiled: SimpleNamespace, k: int, n: int) -> None:
     rng = np.random.default_rng(1000 * k + n)
     c = correlation(rng, k, n)
     sender, receiver = (c.w, c.delta, k, LAST_TWEAK, c.shifts), (c.v, k, LAST_TWEAK, c.choices, c.u)
@@ -350,7 +312,9 @@ def test_lookup_twins_are_equal(compiled: Any, k: int, n: int) -> None:
 
 @pytest.mark.parametrize(("bits", "out_bits"), [(2, 2), (16, 28), (16, 64), (33, 41), (64, 64)])
 @pytest.mark.parametrize("n", SIZES)
-def test_multiplexer_twins_are_equal(compiled: Any, n: int, bits: int, out_bits: int) -> None:
+def test_multiplexer_twins_are_equal(
+    compiled: SimpleNamespace, n: int, bits: int, out_bits: int
+) -> None:
     rng = np.random.default_rng(1000 * bits + n)
     x = rng.integers(0, 2**64, n, np.uint64) & np.uint64(2**bits - 1)
     gate, flip = below(rng, 1, n), below(rng, 1, n)
@@ -372,9 +336,9 @@ def test_bit_streams(twin_name: str, data: st.DataObject, bits: int, n: int) -> 
     """`pack` is the number sum_i v_i 2^(i*bits) in little-endian
     bytes, and `unpack` its inverse.
     """
-    if twin_name == "native" and not ISAS:
+    if twin_name == "native" and not FAMILY.isas:
         pytest.skip("no compiled kernels")
-    module = _native if twin_name == "native" else reference
+    module = FAMILY.native if twin_name == "native" else reference
     seed = data.draw(st.integers(0, 2**32))
     values = np.random.default_rng(seed).integers(
         0, 2**64, n, np.uint64
@@ -391,17 +355,18 @@ def test_bit_streams(twin_name: str, data: st.DataObject, bits: int, n: int) -> 
         assert small.tolist() == kept
 
 
-@pytest.mark.skipif(not ISAS, reason="no compiled kernels")
+@pytest.mark.skipif(not FAMILY.isas, reason="no compiled kernels")
 @pytest.mark.parametrize("bits", [1, 2, 3, 7, 8, 12, 28, 57, 64])
 @pytest.mark.parametrize("n", [4095, 4096, 4097, 4111, 4112, 4224, 8193])
 def test_long_bit_streams(bits: int, n: int) -> None:
     values = np.random.default_rng(n).integers(0, 2**64, n, np.uint64)
+    native = FAMILY.native
     packed = reference.pack(values, bits)
-    assert_same(_native.pack(values, bits), packed)
-    assert_same(_native.unpack(packed, n, bits), reference.unpack(packed, n, bits))
+    assert_same(native.pack(values, bits), packed)
+    assert_same(native.unpack(packed, n, bits), reference.unpack(packed, n, bits))
     if bits <= 8:
-        assert_same(_native.pack(values.astype(np.uint8), bits), packed)
-        assert_same(_native.unpack8(packed, n, bits), reference.unpack8(packed, n, bits))
+        assert_same(native.pack(values.astype(np.uint8), bits), packed)
+        assert_same(native.unpack8(packed, n, bits), reference.unpack8(packed, n, bits))
 
 
 # --- arguments ------------------------------------------------------------------------------------
@@ -454,12 +419,14 @@ KEYS = np.zeros((32, 16, 16), np.uint8)
         (ValueError, lambda t: t.unpack8(BYTES, 3, 10)),
     ],
 )
-def test_bad_arguments(twin: Any, error: type[Exception], call: Callable[[Any], object]) -> None:
+def test_bad_arguments(
+    twin: SimpleNamespace, error: type[Exception], call: Callable[[SimpleNamespace], object]
+) -> None:
     with pytest.raises(error):
         call(twin)
 
 
-def test_views_and_read_only_arrays(twin: Any) -> None:
+def test_views_and_read_only_arrays(twin: SimpleNamespace) -> None:
     rng = np.random.default_rng(3)
     c = correlation(rng, 4, 64)
     digits = below(rng, 4, 64)

@@ -1,0 +1,186 @@
+"""What must serve once: pads, streams, leaves and public polynomials of a whole run."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from moiety.protocols import kernels
+from moiety.protocols.arrays import U8
+from moiety.protocols.linear import client as client_side
+from moiety.protocols.linear import rlwe
+from moiety.protocols.linear import server as server_side
+from moiety.protocols.linear.parameters import ntt_primes
+from moiety.protocols.linear.rlwe import Ring, ciphertext_a, public_key_a
+from moiety.protocols.ot import silent
+from moiety.protocols.ot.generators import NEVER_SILENT
+from moiety.protocols.prg import Prg
+from moiety.runtime.program.linear_layers import linear_specs, public_seed
+from tests.support.convolutions import SEED
+from tests.support.runnable import small
+from tests.support.wiretap import GENERATORS, run, zeros
+
+
+@dataclass
+class Ranges:
+    """Half-open ranges per name, each with the thread that used it."""
+
+    used: dict[bytes, list[tuple[int, int, int]]] = field(default_factory=lambda: defaultdict(list))
+
+    def take(self, name: bytes, start: int, length: int) -> None:
+        self.used[name].append((start, start + length, threading.get_ident()))
+
+    def users(self, name: bytes) -> set[int]:
+        return {user for _, _, user in self.used[name]}
+
+    def reused(self, name: bytes) -> bool:
+        ends = sorted(self.used[name])
+        return any(later[0] < earlier[1] for earlier, later in itertools.pairwise(ends))
+
+
+SENDERS = {
+    "lookup_send": 3,
+    "leaves_send": 3,
+    "join_send": 3,
+    "arith_send": 3,
+    "mux_server": 2,
+    "mux_client": 2,
+}
+"""Kernels that use the transfer sender's pads, and where their tweak is."""
+
+
+def spy(monkeypatch: pytest.MonkeyPatch, name: str, note: Callable[..., None]) -> None:
+    """Call `note` with the arguments of every call of a kernel."""
+    real = getattr(kernels, name)
+
+    def both(*arguments: Any, **named: Any) -> Any:
+        note(*arguments, **named)
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(kernels, name, both)
+
+
+@GENERATORS
+def test_no_pad_is_used_twice(monkeypatch: pytest.MonkeyPatch, silent_from: int) -> None:
+    tweaks, calls = Ranges(), []
+    for name, place in SENDERS.items():
+
+        def note(w: U8, delta: U8, *rest: Any, place: int = place, name: str = name) -> None:
+            calls.append(name)
+            tweaks.take(delta.tobytes(), int(rest[place - 2]), len(w))
+
+        spy(monkeypatch, name, note)
+    inside: list[tuple[int, int]] = []
+    spy(monkeypatch, "hash_blocks", lambda blocks, tweak: inside.append((int(tweak), len(blocks))))
+    program, weights = small("exact")
+    run(program, weights, [zeros(program)] * 2, silent_from)
+    assert {"leaves_send", "join_send", "mux_server", "mux_client", "arith_send"} <= set(calls)
+    assert len(tweaks.used) == 2, "each direction has its own delta"
+    assert not any(tweaks.reused(delta) for delta in tweaks.used)
+    # The generator's own hashes are under the same delta and must keep
+    # away from the transfers' tweaks.
+    highest = max(end for ranges in tweaks.used.values() for _, end, _ in ranges)
+    assert all(highest <= tweak for tweak, _ in inside)
+    assert bool(inside) == (silent_from == 1)
+
+
+@GENERATORS
+def test_no_randomness_is_used_twice(monkeypatch: pytest.MonkeyPatch, silent_from: int) -> None:
+    streams, leaves, public = Ranges(), Ranges(), set()
+    spy(
+        monkeypatch,
+        "aes_ctr",
+        lambda key, start, size: streams.take(key.tobytes(), start, -(-size // 16)),
+    )
+    spy(
+        monkeypatch,
+        "vole_receiver",
+        lambda keys, start, k, n, *_: leaves.take(keys.tobytes(), start, k * n),
+    )
+    spy(
+        monkeypatch,
+        "vole_sender",
+        lambda keys, d, start, k, n, *_: leaves.take(keys.tobytes(), start, k * n),
+    )
+
+    def public_stream(seed: bytes) -> Prg:
+        public.add(seed)
+        return Prg(seed)
+
+    def tree_keys(self: silent._Silent, nonce: U8, iterations: int) -> U8:
+        public.add(nonce.tobytes())
+        return real_tree_keys(self, nonce, iterations)
+
+    real_tree_keys = silent._Silent._tree_keys
+    monkeypatch.setattr(rlwe, "Prg", public_stream)
+    monkeypatch.setattr(silent._Silent, "_tree_keys", tree_keys)
+    program, weights = small("stochastic")
+    for _ in range(2):
+        run(program, weights, [zeros(program)] * 2, silent_from, threads=3)
+    assert len(leaves.used) == 8, "two sessions, two directions, two parties"
+    assert not any(leaves.reused(keys) for keys in leaves.used)
+    private = streams.used.keys() - public
+    assert len(private) >= 4
+    for key in private:
+        assert len(streams.users(key)) == 1, "two threads, or two parties, share a stream"
+        assert not streams.reused(key)
+
+
+def test_an_interrupted_stream_does_not_go_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    prg = Prg(bytes(16))
+    first = Prg(bytes(16)).bytes(16)
+
+    def interrupt(*_: Any) -> U8:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kernels, "aes_ctr", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            prg.bytes(16)
+    assert not np.array_equal(prg.bytes(16), first)
+
+
+def test_public_polynomials_are_all_different() -> None:
+    """Across layers, tiles, ciphertexts, rings and the public key, and between Programs."""
+    rows: list[bytes] = []
+    primes = ntt_primes(27, 2)
+    for parameters in ((2048, primes), (4096, primes), (2048, primes[::-1]), (2048, primes[:1])):
+        ring_q = Ring.of(*parameters)
+        for seed in (SEED, SEED[::-1]):
+            parts = [public_key_a(ring_q, seed)[:, None]]
+            parts += [
+                ciphertext_a(ring_q, seed, layer, tile, 2)
+                for layer in (1, 2, 12)
+                for tile in (0, 1, 11)
+            ]
+            for row in np.concatenate(parts, axis=1).reshape(-1, ring_q.degree):
+                rows.append(row[:64].tobytes())
+    assert len(set(rows)) == len(rows)
+
+
+def test_a_run_asks_for_each_public_polynomial_once_per_image(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
+    real = rlwe.ciphertext_a
+
+    def note(ring_q: Ring, seed: bytes, layer: int, tile: int, count: int) -> Any:
+        asked[threading.get_ident()].append((ring_q.degree, ring_q.primes, seed, layer, tile))
+        return real(ring_q, seed, layer, tile, count)
+
+    program, weights = small("stochastic")
+    for side in (client_side, server_side):
+        monkeypatch.setattr(side, "ciphertext_a", note)
+    run(program, weights, [zeros(program)], NEVER_SILENT)
+    server, client = asked.values()
+    tiles = sum(len(spec.layout.windows) for spec in linear_specs(program).values())
+    assert len(server) == len(client) == len(set(client)) == tiles
+    assert set(server) == set(client)
+    assert {seed for _, _, seed, _, _ in client} == {public_seed(program)}

@@ -1,0 +1,259 @@
+"""What each party sees: nothing that depends on what it must not know. Attacks that would work on a
+slip are run, and must fail.
+
+Statistical checks fail for sound code less than once in 10^8 runs.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from moiety.protocols import kernels, ring
+from moiety.protocols.arrays import F32, I64, U8, U64
+from moiety.protocols.linear import client as client_side
+from moiety.protocols.linear.placement import round_to
+from moiety.protocols.linear.rlwe import ClientKey, Ring, ciphertext_a
+from moiety.protocols.linear.server import ServerLinear
+from moiety.protocols.linear.spec import residue_bits
+from moiety.protocols.ot.generators import NEVER_SILENT
+from moiety.protocols.prg import Prg
+from moiety.protocols.session import Session
+from moiety.runtime import program as ir
+from moiety.runtime.program.linear_layers import linear_specs
+from tests.support.convolutions import SEED, Party, layer_parties, replanned
+from tests.support.runnable import small
+from tests.support.two_party import run_two_party
+from tests.support.wiretap import GENERATORS, Tapped, brightest, chi_square, run, words, zeros
+
+ROUNDINGS: tuple[ir.Rounding, ...] = ("exact", "stochastic")
+
+
+@GENERATORS
+def test_nothing_is_ever_sent_twice(silent_from: int) -> None:
+    program, weights = small("stochastic")
+    runs = [run(program, weights, [zeros(program)] * 2, silent_from) for _ in range(2)]
+    sent = np.concatenate([words(each.messages) for each in runs])
+    assert len(np.unique(sent)) == len(sent)
+
+
+# --- what is sent looks uniform, whatever the inputs are ------------------------------------------
+
+
+def views(tapped: Tapped) -> Iterator[tuple[str, U8]]:
+    """What each party sees, as bytes that should be uniform: (who and
+    what, bytes of one message).
+    """
+    specs = linear_specs(tapped.program)
+    for who, channel in (("client", tapped.client), ("server", tapped.server)):
+        parts: dict[str, int] = defaultdict(int)
+        for label, data in channel.messages:
+            kind = label.split("/")[0]
+            octets = np.frombuffer(data, np.uint8)
+            if kind == "linear":
+                spec = specs[int(label.split("/")[1])]
+                windows = spec.layout.windows
+                part = parts[label] % (2 * len(windows))
+                parts[label] += 1
+                if who == "client":
+                    yield "client linear", residue_bytes(octets, spec.rlwe.primes)
+                elif spec.rlwe.masking == "flooded" and part >= len(windows):
+                    # Below the message's own bits there is the flooding, which is not uniform.
+                    width = spec.message_bits
+                    b = kernels.unpack(
+                        octets,
+                        spec.geometry.out_shape[0] * windows[part - len(windows)].pixels,
+                        width,
+                    )
+                    yield "server linear b", (b >> np.uint64(width - 8)).astype(np.uint8)
+                else:
+                    yield f"server linear {'ab'[part // len(windows)]}", octets[:-1]
+            elif kind == "keys":
+                yield "client keys", residue_bytes(octets, next(iter(specs.values())).rlwe.primes)
+            else:
+                yield f"{who} {kind}", octets[:-1]  # the last byte may have spare bits
+
+
+def residue_bytes(octets: U8, primes: tuple[int, ...]) -> U8:
+    """`floor(256 x / p)` of packed residues, row after row of the primes."""
+    width = residue_bits(primes)
+    count = 8 * octets.size // width // len(primes)
+    x = kernels.unpack(octets, count * len(primes), width).reshape(len(primes), count)
+    return (x * np.uint64(256) // np.array(primes, np.uint64)[:, None]).astype(np.uint8).reshape(-1)
+
+
+@pytest.mark.parametrize("picture", [zeros, brightest])
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_messages_are_uniform_for_any_image(
+    rounding: ir.Rounding, picture: Callable[[ir.Program], F32]
+) -> None:
+    program, weights = small(rounding)
+    assert len({spec.rlwe.primes for spec in linear_specs(program).values()}) == 1
+    seen: dict[str, list[U8]] = defaultdict(list)
+    for what, octets in views(run(program, weights, [picture(program)] * 2, NEVER_SILENT)):
+        seen[what].append(octets)
+    checked = 0
+    for what, parts in seen.items():
+        octets = np.concatenate(parts)
+        if octets.size >= 5 * 256:
+            checked += 1
+            assert chi_square(octets) < 255 + 8 * 22.6, what
+    assert checked >= 8
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4])
+@pytest.mark.parametrize("largest", [False, True])
+def test_shifts_do_not_tell_constant_choices(largest: bool, k: int) -> None:
+    """A receiver that always chooses the same: per value of the shift, not only per byte."""
+    n = 1 << 12
+    choices = np.full(n, (1 << k) - 1 if largest else 0, np.uint8)
+    outcome = run_two_party(
+        lambda s: s.sender.accept(n, k).shifts, lambda s: s.receiver.choose(choices, k).u
+    )
+    counts = np.bincount(outcome.server, minlength=1 << k)
+    assert np.all(np.abs(counts - n / 2**k) < 7 * np.sqrt(n / 2**k))
+    assert np.array_equal(outcome.server ^ outcome.client, choices)
+
+
+# --- what decryption shows ----------------------------------------------------------------------
+
+
+def centred(x: U64, p: int) -> I64:
+    signed = x.astype(np.int64) % p
+    return np.where(signed > p // 2, signed - p, signed)
+
+
+def test_two_uploads_of_one_image_differ_by_more_than_noise() -> None:
+    """The attack on a secret that meets one `a` twice: the difference of two uploads
+    is small, and gives the shares.
+    """
+    program, weights = small("stochastic")
+    tapped = run(program, weights, [zeros(program)] * 2, NEVER_SILENT)
+    assert len(set(tapped.secrets)) == len(tapped.secrets) == 2
+    spec = next(iter(linear_specs(program).values()))
+    width, p = residue_bits(spec.rlwe.primes), spec.rlwe.primes[0]
+    uploads = [data for label, data in tapped.client.messages if label.startswith("linear/1/")]
+    assert len(uploads) == 2 * len(spec.layout.windows)
+    first, second = (
+        kernels.unpack(np.frombuffer(uploads[i], np.uint8), 8 * len(uploads[i]) // width, width)
+        for i in (0, len(spec.layout.windows))
+    )
+    count = len(first) // len(spec.rlwe.primes)
+    difference = centred(first[:count] - second[:count], p)
+    assert np.abs(difference).mean() > p / 8  # p/4 if uniform
+
+    # The attack itself works: the same key, used twice behind the back of `claim`.
+    ring_q = Ring.of(spec.rlwe.degree, spec.rlwe.primes)
+    key, a = ClientKey.generate(ring_q, Prg.from_os()), ciphertext_a(ring_q, SEED, 1, 0, 1)
+    twice = [key.mask(a, Prg.from_os())[0].astype(np.uint64) for _ in range(2)]
+    assert np.abs(centred(twice[0] - twice[1], p)).max() <= 84
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_equal_filters_get_unequal_answers(rounding: ir.Rounding) -> None:
+    """The attack on an encryption of zero in two answers: their difference is linear
+    in the difference of weights.
+    """
+    program, _ = small(rounding)
+    index, spec = next(iter(linear_specs(program).items()))
+    spec = replanned(spec, filters_per_answer=1)
+    weight = np.tile(np.arange(-9, 9, dtype=np.int32).reshape(1, 2, 3, 3), (4, 1, 1, 1))
+    layer = ServerLinear(spec, index, SEED, weight, np.zeros(4, np.int64))
+    layer.prepare()
+    hint = layer.hint_array()[0, 0]
+    assert np.array_equal(hint[0], hint[1]), "the attack needs equal hints"
+
+    serve, ask = zero_parties(layer)
+    received: list[U8] = []
+
+    def client(session: Session) -> None:
+        real = session.channel.recv
+
+        def receive(nbytes: int) -> U8:
+            received.append(real(nbytes))
+            return received[-1]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(session.channel, "recv", receive)
+            for _ in range(2):
+                ask(session)
+
+    run_two_party(lambda session: [serve(session) for _ in range(2)], client)
+    first, second = received[0], received[len(received) // 2]
+    count = spec.layout.answers_per_tile * spec.rlwe.degree
+    answers = np.concatenate(
+        [
+            kernels.unpack(octets, count, spec.rlwe.answer_bits).reshape(-1, spec.rlwe.degree)
+            for octets in (first, second)
+        ]
+    )
+    for one, two in itertools.combinations(answers, 2):
+        gap = ring.to_signed(ring.reduce(one - two, spec.rlwe.answer_bits), spec.rlwe.answer_bits)
+        assert np.abs(gap.astype(float)).mean() > 2.0**spec.rlwe.answer_bits / 8
+
+
+def zero_parties(layer: ServerLinear) -> tuple[Party, Party]:
+    """Both parties of a layer, for shares of an input that are zero."""
+    zero = np.zeros(layer.spec.geometry.in_shape, np.uint64)
+    return layer_parties(layer, zero, zero)
+
+
+def phases(layer: ServerLinear, images: int) -> tuple[U64, U64]:
+    """What the client decrypts for inputs of zero, in Z_{2^answer_bits}, and the
+    server's shares: flat, all images.
+    """
+    seen: list[U64] = []
+    serve, ask = zero_parties(layer)
+
+    def note(x: U64, width: int, bits: int) -> U64:
+        if width == layer.spec.rlwe.answer_bits:
+            seen.append(ring.reduce(x, width).reshape(-1))
+        return round_to(x, width, bits)
+
+    def client(session: Session) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(client_side, "round_to", note)
+            for _ in range(images):
+                ask(session)
+
+    shares = run_two_party(lambda session: [serve(session) for _ in range(images)], client).server
+    return np.concatenate(seen), np.stack(shares).reshape(-1)
+
+
+@pytest.mark.parametrize("extreme", [False, True])
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_decrypted_answers_show_the_mask_alone(rounding: ir.Rounding, extreme: bool) -> None:
+    """With the secret key: neither the message nor the noise, which both
+    depend on the weights, can be seen.
+    """
+    program, _ = small(rounding)
+    index, spec = next(iter(linear_specs(program).items()))
+    modulus = Ring.of(spec.rlwe.degree, spec.rlwe.primes).modulus
+    if rounding == "exact":
+        # As much flooding as decrypts, and a in many bits, so that it is the flooding
+        # that is seen, not roundings.
+        spec = replanned(spec, answer_bits=56, flood_bits=modulus.bit_length() - spec.bits - 3)
+    weight = np.full((4, 2, 3, 3), (1 << spec.weight_bits - 1) if extreme else 0, np.int32)
+    layer = ServerLinear(spec, index, SEED, weight, np.zeros(4, np.int64))
+    layer.prepare()
+    phase, share = phases(layer, 8)
+    extra = spec.rlwe.answer_bits - spec.message_bits
+    for shift in (
+        extra if rounding == "stochastic" else spec.rlwe.answer_bits - spec.bits,
+        spec.rlwe.answer_bits - 8,
+    ):
+        assert chi_square((phase >> np.uint64(shift)).astype(np.uint8)) < 255 + 8 * 22.6
+    if rounding == "exact":
+        scale = spec.rlwe.answer_bits - spec.bits
+        error = ring.to_signed(
+            ring.reduce(phase + (share << np.uint64(scale)), spec.rlwe.answer_bits),
+            spec.rlwe.answer_bits,
+        )
+        flooding = 2.0 ** (spec.rlwe.flood_bits + spec.rlwe.answer_bits) / modulus
+        roundings = 2.0**extra / np.sqrt(12)
+        assert flooding > 4 * roundings
+        assert abs(error.std() / np.hypot(flooding / np.sqrt(3), roundings) - 1) < 0.08
