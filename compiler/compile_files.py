@@ -28,6 +28,7 @@ from moiety.runtime.cli.progress import watching
 from moiety.runtime.intake import pictures
 from moiety.runtime.program import Preprocessing, Program, picture_shape
 from moiety.runtime.program import folder as artifacts
+from moiety.runtime.program.decoding import UNREADABLE
 
 T = TypeVar("T")
 
@@ -128,7 +129,7 @@ def _metadata(model: Path, key: str, kind: type[T]) -> T | None:
     text = next((entry.value for entry in entries if entry.key == key), None)
     try:
         return None if text is None else msgspec.json.decode(text, type=kind)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise BadModel(f"{model}: its metadata {key} cannot be read: {error}") from error
 
 
