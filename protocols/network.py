@@ -79,15 +79,15 @@ def parse_network(text: str) -> Network:
 
 def planned_for(network: Network) -> NetworkName:
     """The class to plan for on a network: itself, or else the nearest one, by the ratio of the
-    times per bit, then by the difference of flights.
+    slower rates, then by the difference of round trips.
     """
 
-    def distance(name: NetworkName) -> tuple[bool, float, int]:
+    def distance(name: NetworkName) -> tuple[bool, float, float]:
         known = NETWORKS[name]
         return (
             known != network,
-            abs(math.log(known.bit / max(network.bit, 1))),
-            abs(known.flight - network.flight),
+            abs(math.log(min(known.down, known.up)) - math.log(min(network.down, network.up))),
+            abs(known.rtt - network.rtt),
         )
 
     return min(NETWORKS, key=distance)

@@ -9,6 +9,7 @@ import msgspec
 import onnx
 
 from moiety.protocols.errors import BadModel
+from moiety.runtime.program.decoding import UNREADABLE
 
 LABELS = "moiety.labels"
 """A list of strings: the names of the output's values, in order."""
@@ -25,5 +26,5 @@ def read_metadata(model: Path, key: str, kind: type[T]) -> T | None:
     text = next((entry.value for entry in entries if entry.key == key), None)
     try:
         return None if text is None else msgspec.json.decode(text, type=kind)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise BadModel(f"{model}: its metadata {key} cannot be read: {error}") from error

@@ -17,6 +17,7 @@ import msgspec
 from moiety.protocols import prices
 from moiety.protocols.errors import BadInput
 from moiety.runtime.program import write_atomically
+from moiety.runtime.program.decoding import UNREADABLE
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,7 +56,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             return msgspec.json.decode(path.read_bytes(), type=cls)
         except OSError as error:
             raise BadInput(f"cannot read {path}: {error.strerror or error}") from None
-        except (msgspec.MsgspecError, BadInput) as error:
+        except (*UNREADABLE, BadInput) as error:
             raise BadInput(f"{path} holds no machine's figures: {error}") from None
 
 

@@ -30,6 +30,7 @@ from moiety.protocols.session import Role
 from moiety.runtime.party.framing import PeerError
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program import Program
+from moiety.runtime.program.decoding import UNREADABLE
 from moiety.runtime.program.linear_layers import MAX_BATCH
 
 PROTOCOL = 1
@@ -225,7 +226,7 @@ def receive(channel: TcpChannel, *expected: type[_M]) -> _M:
         raise refused(error) from error
     try:
         message = _decoder.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise NetworkFailure(
             f"{channel.peer} sent a control message that is not understood: {error}"
         ) from error
@@ -247,7 +248,7 @@ def refused(error: PeerError) -> MoietyError:
     """The exception that stands for the peer's ERROR frame on this side."""
     try:
         refusal = msgspec.json.decode(error.payload, type=Refusal)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return NetworkFailure("the peer ended the connection with an unreadable error message")
     text = printable(refusal.message, 2000)
     if refusal.reason == "mismatch":

@@ -22,6 +22,7 @@ import msgspec
 from moiety.protocols.errors import BadArtifact
 from moiety.protocols.network import NETWORKS, Network, NetworkName
 from moiety.runtime.program.atomic import write_atomically
+from moiety.runtime.program.decoding import UNREADABLE
 from moiety.runtime.program.preprocessing import Preprocessing
 from moiety.runtime.program.steps import AnyStep
 from moiety.runtime.program.steps.base import MAX_STEPS, Claim, Rounding, Step
@@ -84,7 +85,7 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         """
         try:
             header = msgspec.json.decode(data, type=_Header)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise BadArtifact(f"this is not a Moiety Program: {error}") from None
         if header.format != FORMAT:
             raise BadArtifact(
@@ -97,7 +98,7 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             )
         try:
             program = msgspec.json.decode(data, type=cls)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise BadArtifact(f"the Program is damaged: {error}") from None
         program.check()
         return program

@@ -48,6 +48,8 @@ def test_a_class_is_planned_for_itself(name: NetworkName) -> None:
         (Network(40e-3, 2e9, 20e9), "lan"),
         (Network(0.1e-3, 5e6, 5e6), "wan"),
         (Network(20e-3, 1e13, 1e13), "fast"),
+        (Network(1e-3, 1e-297, 1e-297), "wan"),
+        (Network(1e300, 1e9, 1e9), "wan"),
     ],
 )
 def test_another_network_is_planned_for_as_the_nearest_class(

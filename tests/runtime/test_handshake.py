@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import msgspec
 import pytest
 
-from moiety.protocols.errors import PeerMismatch
+from moiety.protocols.errors import NetworkFailure, PeerMismatch
 from moiety.protocols.session import Role
 from moiety.runtime.party import handshake
+from moiety.runtime.party.framing import PeerError
 from tests.support.runnable import small
 
 MISMATCHES: dict[str, dict[str, object]] = {
@@ -47,3 +50,20 @@ def test_peer_text_cannot_forge_log_lines() -> None:
         handshake.compare(ours, forged)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"[]",
+        b'{"type": "begin", "index": "\xff"}',
+        b'{"type": "begin", "index": 0, "deep": ' + b"[" * 30_000 + b"]" * 30_000 + b"}",
+    ],
+    ids=range(4),
+)
+def test_unreadable_messages_are_the_peers_failure(payload: bytes) -> None:
+    channel = Mock(peer="client 10.0.0.7:7700", receive_message=Mock(return_value=payload))
+    with pytest.raises(NetworkFailure, match=r"client 10\.0\.0\.7:7700 sent a control message"):
+        handshake.receive(channel, handshake.Begin)
+    assert "unreadable" in str(handshake.refused(PeerError(payload)))

@@ -30,6 +30,9 @@ def test_machines_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         BadInput, match=r"bad\.json holds no machine's figures: .*calibrate-machine"
     ):
         machine.find_machine(tmp_path / "bad.json")
+    (tmp_path / "bad.json").write_bytes(b'{"description": {"machine": "\xff"}, "figures": {}}')
+    with pytest.raises(BadInput, match=r"bad\.json holds no machine's figures"):
+        machine.find_machine(tmp_path / "bad.json")
     with pytest.raises(BadInput, match="cannot read"):
         machine.find_machine(tmp_path / "none.json")
 

@@ -103,8 +103,22 @@ def test_unsound_programs_are_refused(edit: Callable[[dict[str, Any]], None], me
         ir.Program.decode(_edited(edit))
 
 
+DEEP = b"[" * 50_000 + b"]" * 50_000
+
+
 @pytest.mark.parametrize(
-    "data", [b"", b"\x80\x04garbage", b"[]", b"null", b'{"format": "moiety-program"}']
+    "data",
+    [
+        b"",
+        b"\x80\x04garbage",
+        b"[]",
+        b"null",
+        b'{"format": "moiety-program"}',
+        b'{"format": "\xff", "version": 1}',
+        b'{"format": "moiety-program", "version": 1, "name": "\xff"}',
+        b'{"format": "moiety-program", "version": 1, "deep": ' + DEEP + b"}",
+    ],
+    ids=range(8),
 )
 def test_foreign_bytes_are_refused(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "program.json"
