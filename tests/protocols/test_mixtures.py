@@ -43,4 +43,8 @@ def test_relus_with_every_mixture(silent: int) -> None:
     cost = sum((relu_cost(n, bits, out_bits) for _ in range(times)), Cost())
     wire = cost.on(Mixed(silent))
     metered = session.channel.meter.by_label["case"]
-    assert (metered.sent, metered.received, metered.flights) == (wire.up, wire.down, len(wire.flights))
+    assert (metered.sent, metered.received, metered.flights) == (
+        wire.up,
+        wire.down,
+        len(wire.flights),
+    )

@@ -1,6 +1,7 @@
 """The kinds of steps, by family; each is one class that holds all its facets (see `Step`).
 
-To add a kind, write its class into a family: it is found here, and the Program file knows it.
+To add a kind, write its class into a family and its name into the family's `__all__`: it is found
+here, the Program file knows it, and `moiety.runtime.program` exports it.
 """
 
 from __future__ import annotations
@@ -15,10 +16,7 @@ from moiety.runtime.program.steps.base import Step
 FAMILIES = (ends, linear, rounding, gates, pooling, local)
 
 KINDS: tuple[type[Step], ...] = tuple(
-    each
-    for family in FAMILIES
-    for each in vars(family).values()
-    if isinstance(each, type) and issubclass(each, Step) and each.__module__ == family.__name__
+    getattr(family, name) for family in FAMILIES for name in family.__all__
 )
 
 if TYPE_CHECKING:

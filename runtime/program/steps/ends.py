@@ -14,6 +14,8 @@ from moiety.protocols.errors import BadInput
 from moiety.runtime.program.steps.base import Claim, Step
 from moiety.runtime.program.steps.evaluation import Evaluation
 
+__all__ = ["Input", "Output"]
+
 
 class Input(Step, frozen=True, tag="input", kw_only=True):
     """The client's tensor, quantised to integers `round(x / scale)`; the client's share is the

@@ -14,6 +14,8 @@ from moiety.runtime.program.steps.base import GATE_BITS, Claim, SecretTensor, St
 from moiety.runtime.program.steps.evaluation import Evaluation, wrap
 from moiety.runtime.program.steps.rounding import wider
 
+__all__ = ["Gates", "Relu"]
+
 
 class Relu(Step, frozen=True, tag="relu", kw_only=True):
     """`z = [±(x+c) > 0] * (x+c)` extended from the operand's ring to `bits`.

@@ -17,6 +17,8 @@ from moiety.runtime.program.convolution import convolve
 from moiety.runtime.program.steps.base import Claim, SecretTensor, Shape, Step
 from moiety.runtime.program.steps.evaluation import Evaluation, wrap
 
+__all__ = ["Linear"]
+
 Shape3 = tuple[int, int, int]
 
 

@@ -20,6 +20,8 @@ from moiety.runtime.program.steps.base import (
 )
 from moiety.runtime.program.steps.evaluation import Evaluation
 
+__all__ = ["Add", "AddConst", "Concat", "Pad", "Reshape", "Slice", "Transpose"]
+
 
 class Add(LocalStep, frozen=True, tag="add", kw_only=True):
     """Sum of the operands with public signs (+1 or -1); same shape and ring."""

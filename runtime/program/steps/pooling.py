@@ -12,6 +12,8 @@ from moiety.protocols.arrays import I64, U64
 from moiety.runtime.program.steps.base import Claim, LocalStep, Shape, Step
 from moiety.runtime.program.steps.evaluation import Evaluation
 
+__all__ = ["MaxPool", "SumPool"]
+
 
 class MaxPool(Step, frozen=True, tag="maxpool", kw_only=True):
     """Maximum over windows; every operand must lie in `[-2^(bits-2), 2^(bits-2))` (one headroom

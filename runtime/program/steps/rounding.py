@@ -11,6 +11,8 @@ from moiety.protocols.arrays import I64, U64
 from moiety.runtime.program.steps.base import Claim, LocalStep, Rounding, Step
 from moiety.runtime.program.steps.evaluation import Evaluation
 
+__all__ = ["Extend", "Reduce", "Truncate"]
+
 
 class Truncate(Step, frozen=True, tag="truncate", kw_only=True):
     """Truncate-and-reduce by `shift` bits: `Z_{2^(bits+shift)} -> Z_{2^bits}`; exact is floor,
