@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -105,7 +106,8 @@ def compile_files(
         compiled = compile_graph(graph, calibration, options, folder, progress=progress)
     (folder / artifacts.WEIGHTS).chmod(0o600)
     if save_ranges is not None:
-        compiled.ranges.save(save_ranges)
+        with _writing(save_ranges):
+            compiled.ranges.save(save_ranges)
     _say(compiled, folder)
     return compiled.program
 
@@ -146,17 +148,28 @@ def _say(compiled: Compiled, folder: Path) -> None:
 
 def dumping(wanted: str | None, folder: Path, pipeline: str) -> DumpAfter | None:
     """What --dump-after asks for: the Graph after the pass `wanted`, or after "all", into `folder`;
-    None when it was not given. Raises `BadInput` for an unknown pass.
+    None when it was not given. Raises `BadInput` for an unknown pass, and where it cannot write.
     """
     if wanted is None:
         return None
     if wanted != "all" and wanted not in {each.name for each in parse_pipeline(pipeline)}:
         raise BadInput(f"--dump-after: '{wanted}' is not in the pipeline {pipeline}")
     ui.say(f"pipeline: {pipeline}")
-    dump = dump_to(folder)
+    with _writing(folder):
+        dump = dump_to(folder)
 
     def chosen(index: int, each: Pass, graph: Graph) -> None:
         if wanted == "all" or (index and each.name == wanted):
-            dump(index, each, graph)
+            with _writing(folder):
+                dump(index, each, graph)
 
     return chosen
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """BadInput where the operating system refuses to write `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise BadInput(f"cannot write {path}: {error.strerror or error}") from None
