@@ -7,6 +7,7 @@ terminal. The demo and the benchmarks compile by it, too.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from moiety.compiler.compile import (
 )
 from moiety.compiler.onnx_import.metadata import LABELS, PREPROCESSING, read_metadata
 from moiety.protocols.arrays import F32
+from moiety.protocols.errors import BadInput
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.intake import pictures
@@ -100,7 +102,8 @@ def compile_files(
         compiled = compile_graph(graph, calibration, options, folder, progress=progress)
     (folder / WEIGHTS).chmod(0o600)
     if save_ranges is not None:
-        compiled.ranges.save(save_ranges)
+        with writing(save_ranges):
+            compiled.ranges.save(save_ranges)
     _say(compiled, folder)
     return compiled.program
 
@@ -127,3 +130,12 @@ def _say(compiled: Compiled, folder: Path) -> None:
     if error is not None:
         ui.say(f"predicted error of the results: {error:.3g} (root mean square)")
     ui.say(f"give {folder / PUBLIC} to the hospital; keep everything else")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """BadInput where the operating system refuses to write `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise BadInput(f"cannot write {path}: {error.strerror or error}") from None

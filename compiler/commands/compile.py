@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from moiety.compiler.compile import CompileOptions
-from moiety.compiler.compile_files import Pictures, compile_files
+from moiety.compiler.compile_files import Pictures, compile_files, writing
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.passes.base import Pass
 from moiety.compiler.passes.manager import DumpAfter, dump_to
@@ -213,17 +213,19 @@ def names(text: str | None) -> tuple[str, ...]:
 
 def dumping(wanted: str | None, folder: Path, pipeline: str) -> DumpAfter | None:
     """What --dump-after asks for: the Graph after the pass `wanted`, or after "all", into `folder`;
-    None when it was not given. Raises `BadInput` for an unknown pass.
+    None when it was not given. Raises `BadInput` for an unknown pass, and where it cannot write.
     """
     if wanted is None:
         return None
     if wanted != "all" and wanted not in {each.name for each in parse_pipeline(pipeline)}:
         raise BadInput(f"--dump-after: '{wanted}' is not in the pipeline {pipeline}")
     ui.say(f"pipeline: {pipeline}")
-    dump = dump_to(folder)
+    with writing(folder):
+        dump = dump_to(folder)
 
     def chosen(index: int, each: Pass, graph: Graph) -> None:
         if wanted == "all" or (index and each.name == wanted):
-            dump(index, each, graph)
+            with writing(folder):
+                dump(index, each, graph)
 
     return chosen

@@ -32,7 +32,8 @@ def command(
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(metavar="N", help="For the drawn roundings of a stochastic Program.")
+        int,
+        typer.Option(min=0, metavar="N", help="For the drawn roundings of a stochastic Program."),
     ] = 0,
 ) -> None:
     simulate(folder, images, model, seed)

@@ -162,6 +162,20 @@ def test_compile_into_a_file(compiled: Compiled, tmp_path: Path) -> None:
     done.refused(BadInput.exit_code, "file")
 
 
+@pytest.mark.parametrize(
+    "options",
+    [("--save-ranges", "{file}/ranges"), ("--dump-after", "all", "--dump-folder", "{file}")],
+)
+def test_what_compile_writes_beside_cannot_be_written(
+    options: tuple[str, ...], compiled: Compiled, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    given = [option.format(file=tmp_path / "file") for option in options]
+    calibration = ("--calibration", compiled.pictures, "--activation-bits", 12)
+    done = moiety("compile", compiled.model, *calibration, "-o", tmp_path / "out", *given)
+    done.refused(BadInput.exit_code, "cannot write", str(tmp_path / "file"))
+
+
 # --- images ---------------------------------------------------------------------------------------
 
 
@@ -274,6 +288,13 @@ def test_folders_that_are_not_compiled_models(tmp_path: Path, compiled: Compiled
     ):
         moiety(*command).refused(BadArtifact.exit_code, str(tmp_path), "program.json")
     moiety("serve", compiled.public).refused(BadArtifact.exit_code, "needs the whole folder")
+
+
+def test_simulate_with_a_negative_seed(compiled: Compiled) -> None:
+    done = moiety("simulate", compiled.folder, compiled.pictures, "--seed", "-1")
+    assert done.code == 2  # a misuse of options, which typer words
+    assert "--seed" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_simulate_with_another_model(compiled: Compiled, tmp_path: Path) -> None:
