@@ -12,6 +12,7 @@ import pytest
 from moiety.compiler.ir.graph import Array, Node, Shape
 from moiety.compiler.ir.ops import OPS
 from moiety.compiler.ir.ops.base import REGISTRY, Op, Trait, operator
+from moiety.compiler.lowering.steps_of_ops import LOWERINGS
 from moiety.compiler.onnx_import.call import IMPORTERS, describe
 from moiety.compiler.passes.base import PASSES
 from moiety.compiler.planning.scales import propagate
@@ -40,6 +41,8 @@ def lacking(op: Op) -> list[str]:
     found = [name for method, name in facets(op) if getattr(kind, method) is getattr(Op, method)]
     if not kind.__dict__.get("__doc__"):
         found.append("docstring with its meaning")
+    if op.rewritten_by is None and op.name not in LOWERINGS:
+        found.append("lowering (under @lowers, compiler/lowering/steps_of_ops.py)")
     if op.rewritten_by is not None and op.rewritten_by not in PASSES:
         found.append(f"pass {op.rewritten_by!r}, which is to rewrite it")
     if op.made_by is not None and op.made_by not in PASSES:
@@ -120,6 +123,7 @@ def test_what_a_new_op_lacks_is_named() -> None:
         "adjoint",
         "layer",
         "docstring with its meaning",
+        "lowering (under @lowers, compiler/lowering/steps_of_ops.py)",
         "pass 'make-swish', which is to make it",
         "line in the table of Graph operators (docs/architecture.md)",
     ]
