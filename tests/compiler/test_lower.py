@@ -273,7 +273,10 @@ class TestNetworks:
     @settings(max_examples=30, deadline=None, derandomize=True)
     @given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 11), min_size=2, max_size=9))
     def test_random_graphs(self, seed: int, choices: list[int]) -> None:
-        """Without averages of averages: see the next test."""
+        """Without averages of averages: see the next test. The same graphs every time, for the
+        cause there strikes a rare graph behind one pool, too: (2, [5, 2, 3, 9, 9, 7]) errs by
+        0.0101, all others of some thousand by less than the bound.
+        """
         maker, result = random_chain(seed, choices)
         assume(not averages_an_average(maker.graph(result)))
         compile_and_compare(maker, result, tolerance=1e-2)
@@ -283,7 +286,7 @@ class TestNetworks:
         raises=AssertionError,
         reason="more activation bits, worse results behind two average pools: the layer there has "
         "weights that are divided by both windows and by 2^activation_bits, and MAX_LAYER_BITS "
-        "stops the shift that would scale them up (the largest of 20 bits is 38, then 42)",
+        "stops the shift that would scale them up (the largest is 38 or 42, of 20 bits)",
     )
     @pytest.mark.parametrize(("seed", "choices"), AVERAGES_OF_AVERAGES)
     def test_averages_of_averages(self, seed: int, choices: list[int]) -> None:
