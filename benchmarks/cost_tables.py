@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import sympy
@@ -19,9 +20,11 @@ import sympy
 from benchmarks.support import command_line
 from benchmarks.support.documents import Section
 from benchmarks.support.harness import ROOT
+from moiety.protocols.compare.convert import bit_to_ring_cost
 from moiety.protocols.compare.extend import extend_cost
-from moiety.protocols.compare.millionaires import less_than_cost
-from moiety.protocols.compare.relu import gates_cost, multiplex_cost, relu_cost
+from moiety.protocols.compare.maxpool import maxpool_cost
+from moiety.protocols.compare.millionaires import less_than_cost, wrap_cost
+from moiety.protocols.compare.relu import drelu_cost, gates_cost, multiplex_cost, relu_cost
 from moiety.protocols.compare.reveal import reveal_to_client_cost
 from moiety.protocols.compare.truncate import truncate_exact_cost, truncate_stochastic_cost
 from moiety.protocols.cost import Cost, Size
@@ -39,23 +42,33 @@ PROTOCOLS: dict[str, Formula] = {
     "1-of-2 lookup, 1-bit entries": lambda n: lookups_cost([Lookup.xor(n, 1, 1)]),
     "1-of-4 lookup, 2-bit entries": lambda n: lookups_cost([Lookup.xor(n, 2, 2)]),
     "1-of-16 lookup, 2-bit entries": lambda n: lookups_cost([Lookup.xor(n, 4, 2)]),
-    "comparison, 12 bits": lambda n: less_than_cost(n, 12),
-    "comparison, 15 bits (DReLU of 16)": lambda n: less_than_cost(n, 15),
-    "comparison, 31 bits (DReLU of 32)": lambda n: less_than_cost(n, 31),
-    "comparison, 40 bits (DReLU of 41)": lambda n: less_than_cost(n, 40),
-    "ReLU, 13 bits to 24": lambda n: relu_cost(n, 13, 24),
-    "ReLU, 16 bits to 16": lambda n: relu_cost(n, 16, 16),
-    "ReLU, 16 bits to 28": lambda n: relu_cost(n, 16, 28),
-    "ReLU, 32 bits to 32": lambda n: relu_cost(n, 32, 32),
-    "ReLU, 41 bits to 41": lambda n: relu_cost(n, 41, 41),
-    "gates, 13 bits, 1 threshold": lambda n: gates_cost(n, 13, 1),
-    "gates, 13 bits, 8 thresholds": lambda n: gates_cost(n, 13, 8),
-    "multiplexer alone, to 24 bits": lambda n: multiplex_cost(n, 24),
-    "extension, 16 bits to 28": lambda n: extend_cost(n, 16, 28),
-    "exact truncation, 28 bits by 12": lambda n: truncate_exact_cost(n, 28, 12),
-    "stochastic truncation": lambda n: truncate_stochastic_cost(n, 28, 12),
-    "reveal, 24 bits": lambda n: reveal_to_client_cost(n, 24),
+    "comparison, 12 bits": partial(less_than_cost, bits=12),
+    "comparison, 15 bits (DReLU of 16)": partial(less_than_cost, bits=15),
+    "comparison, 31 bits (DReLU of 32)": partial(less_than_cost, bits=31),
+    "comparison, 40 bits (DReLU of 41)": partial(less_than_cost, bits=40),
+    "ReLU, 13 bits to 24": partial(relu_cost, bits=13, out_bits=24),
+    "ReLU, 16 bits to 16": partial(relu_cost, bits=16, out_bits=16),
+    "ReLU, 16 bits to 28": partial(relu_cost, bits=16, out_bits=28),
+    "ReLU, 32 bits to 32": partial(relu_cost, bits=32, out_bits=32),
+    "ReLU, 41 bits to 41": partial(relu_cost, bits=41, out_bits=41),
+    "gates, 13 bits, 1 threshold": partial(gates_cost, bits=13, count=1),
+    "gates, 13 bits, 8 thresholds": partial(gates_cost, bits=13, count=8),
+    "multiplexer alone, to 24 bits": partial(multiplex_cost, out_bits=24),
+    "extension, 16 bits to 28": partial(extend_cost, bits=16, out_bits=28),
+    "exact truncation, 28 bits by 12": partial(truncate_exact_cost, bits_in=28, shift=12),
+    "stochastic truncation": partial(truncate_stochastic_cost, bits_in=28, shift=12),
+    "reveal, 24 bits": partial(reveal_to_client_cost, bits=24),
 }
+
+WITHOUT_ROW: dict[Callable[..., Cost], str] = {
+    bit_to_ring_cost: "one lookup inside an extension or a truncation",
+    drelu_cost: "the comparison of one bit less",
+    maxpool_cost: "a ReLU for each maximum of two; how many depends on the window",
+    wrap_cost: "one comparison inside an extension or a truncation",
+}
+"""Protocols of `protocols/compare` that the table leaves out, and why. A test holds that all others
+have a row.
+"""
 
 
 def per_element(formula: Formula) -> tuple[sympy.Rational, sympy.Rational, Cost]:

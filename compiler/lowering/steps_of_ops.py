@@ -28,21 +28,22 @@ from moiety.runtime.program import (
 
 Lowering = Callable[[Emitter, Node], None]
 
-_LOWERINGS: dict[str, Lowering] = {}
+LOWERINGS: dict[str, Lowering] = {}
+"""Op -> how its steps are made. A test holds that every op in normal form is there."""
 
 
 def lower_node(out: Emitter, node: Node) -> None:
     """Append the steps of one node. ContractViolation for an op that has none."""
-    if node.op not in _LOWERINGS:
+    if node.op not in LOWERINGS:
         raise ContractViolation(f"{node.op} {node.name!r} has no step")
-    _LOWERINGS[node.op](out, node)
+    LOWERINGS[node.op](out, node)
 
 
 def lowers(*ops: str) -> Callable[[Lowering], Lowering]:
     """Registers a function as the lowering of these ops."""
 
     def register(function: Lowering) -> Lowering:
-        _LOWERINGS.update(dict.fromkeys(ops, function))
+        LOWERINGS.update(dict.fromkeys(ops, function))
         return function
 
     return register

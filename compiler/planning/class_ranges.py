@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import LINEAR
+from moiety.compiler.ir.ops import KEEPS_ZERO, LINEAR
 from moiety.compiler.ir.scale_fields import ScaleMap
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.ranges import Ranges
@@ -68,7 +68,7 @@ def _reaches_gates_only(graph: Graph, value: str) -> bool:
 
 def _passes_on(node: Node) -> bool:
     """Does a zero of the operand go through as it is?"""
-    return node.op in ("Slice", "MaxPool") or (node.op == "Concat" and node.attrs["axis"] == 1)
+    return node.op in KEEPS_ZERO and node.attrs.get("axis", 1) == 1
 
 
 def _floor(reach: F64, gain: F64 | None, fraction: float) -> F64:

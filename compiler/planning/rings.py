@@ -11,7 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import ANY_RING, LINEAR, REINDEXING, RELUS, SHARED_RING
+from moiety.compiler.ir.ops import (
+    ANY_RING,
+    LINEAR,
+    REINDEXING,
+    RELUS,
+    SHARED_RING,
+    WIDE_OPERANDS,
+)
 from moiety.compiler.ir.queries import output_layers, revealed
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.ranges import Ranges
@@ -95,9 +102,7 @@ def widening(graph: Graph) -> Widening:
         if _widens_freely(node, free):
             free.add(node.output)
             wide.add(node.output)
-        elif node.op in ("Concat", "Pad", "AvgPool") or (
-            node.op in REINDEXING and wide.issuperset(node.inputs)
-        ):
+        elif node.op in WIDE_OPERANDS or (node.op in REINDEXING and wide.issuperset(node.inputs)):
             wide.add(node.output)
     return Widening(frozenset(free), frozenset(wide), _readers(graph, wide))
 

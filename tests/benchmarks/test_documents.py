@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from benchmarks import cost_tables, results
 from benchmarks.support.harness import Row
+from moiety.compiler.registry import import_all
+from moiety.protocols import compare
+from moiety.protocols.cost import declared_costs
 from moiety.protocols.errors import BadInput
 
 
 def test_the_cost_table_is_up_to_date() -> None:
     assert cost_tables.main(["--check"]) == 0
+
+
+def test_every_protocol_has_a_row_in_the_cost_table() -> None:
+    """Or is named in WITHOUT_ROW, with the reason."""
+    import_all(compare.__name__, compare.__path__)
+    shown = {row.func for row in cost_tables.PROTOCOLS.values() if isinstance(row, partial)}
+    declared = {
+        formula: protocol.__name__
+        for protocol, formula in declared_costs().items()
+        if protocol.__module__.startswith(f"{compare.__name__}.")
+    }
+    lacking = declared.keys() - shown - cost_tables.WITHOUT_ROW.keys()
+    names = sorted(declared[formula] for formula in lacking)
+    assert not names, f"no row in benchmarks/cost_tables.py for: {', '.join(names)}"
+    assert not shown & cost_tables.WITHOUT_ROW.keys()
+    assert declared.keys() >= cost_tables.WITHOUT_ROW.keys()
 
 
 def test_a_stale_cost_table_is_noticed(tmp_path: Path) -> None:

@@ -7,15 +7,20 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from moiety.compiler.compile import compile_graph
 from moiety.compiler.ir.graph import Array, Node, Shape
-from moiety.compiler.ir.ops import OPS
-from moiety.compiler.ir.ops.base import REGISTRY, Op, Trait, operator
+from moiety.compiler.ir.ops import ANY_RING, FINAL, OPS, having
+from moiety.compiler.ir.ops.base import PRICED_BY_TRAIT, REGISTRY, Op, Trait, operator
+from moiety.compiler.lowering.steps_of_ops import LOWERINGS
 from moiety.compiler.onnx_import.call import IMPORTERS, describe
 from moiety.compiler.passes.base import PASSES
 from moiety.compiler.planning.scales import propagate
 from moiety.protocols.errors import ContractViolation
+from moiety.runtime.cost.traffic import step_costs
+from moiety.runtime.program import Extend, Output, Truncate
 from tests.support.graphs import GraphMaker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +35,8 @@ def facets(op: Op) -> Iterator[tuple[str, str]]:
         yield "scale_rule", "scale rule"
         if Trait.FINAL not in op.traits:
             yield "adjoint", "adjoint"
+        if not op.traits & PRICED_BY_TRAIT:
+            yield "comparisons", "price (number of comparisons, for the search for widths)"
     if Trait.LINEAR in op.traits:
         yield "convolution", "layer"
 
@@ -40,6 +47,8 @@ def lacking(op: Op) -> list[str]:
     found = [name for method, name in facets(op) if getattr(kind, method) is getattr(Op, method)]
     if not kind.__dict__.get("__doc__"):
         found.append("docstring with its meaning")
+    if op.rewritten_by is None and op.name not in LOWERINGS:
+        found.append("lowering (under @lowers, compiler/lowering/steps_of_ops.py)")
     if op.rewritten_by is not None and op.rewritten_by not in PASSES:
         found.append(f"pass {op.rewritten_by!r}, which is to rewrite it")
     if op.made_by is not None and op.made_by not in PASSES:
@@ -120,6 +129,7 @@ def test_what_a_new_op_lacks_is_named() -> None:
         "adjoint",
         "layer",
         "docstring with its meaning",
+        "lowering (under @lowers, compiler/lowering/steps_of_ops.py)",
         "pass 'make-swish', which is to make it",
         "line in the table of Graph operators (docs/architecture.md)",
     ]
@@ -155,6 +165,44 @@ def test_traits_agree() -> None:
     for op in OPS.values():
         if Trait.REINDEXING in op.traits or Trait.SUM in op.traits:
             assert Trait.SHARED_RING in op.traits, op.name
+
+    assert having(Trait.WIDE_OPERANDS) <= ANY_RING
+
+
+def every_op() -> GraphMaker:
+    """A graph with every op in normal form."""
+    maker = GraphMaker(2, 6, 6)
+    x = maker.add("Relu", maker.conv("x", 2))
+    x = maker.conv(maker.affine_relu(maker.conv(x, 2)), 2)
+    x = maker.add("Add", maker.add("Sub", x, maker.conv("x", 2)), maker.conv("x", 2))
+    x = maker.add("AddConst", x, consts={"value": np.arange(36.0).reshape(1, 1, 6, 6) / 36})
+    x = maker.concat(maker.pool("MaxPool", x, 3, 1, 1), maker.pool("AvgPool", x, 3, 1, 1))
+    x = maker.add("Slice", x, starts=(0, 1, 0, 0), stops=(1, 4, 6, 6), steps=(1, 1, 1, 1))
+    x = maker.add("Pad", x, pads=((0, 0), (0, 0), (1, 0), (0, 0)))
+    x = maker.add("Transpose", x, perm=(0, 1, 3, 2))
+    x = maker.add("Scale", x, consts={"scale": np.ones(3), "shift": np.ones(3)})
+    maker.add("Softmax", maker.gemm(maker.flatten(x), 3), axis=1)
+    maker.add("Sigmoid", maker.gemm(maker.flatten(x), 3))
+    return maker
+
+
+def test_the_traits_say_truly_which_ops_talk() -> None:
+    """What is not priced, for it is local or the client's, has steps that send nothing. Extensions
+    and truncations are those of layers, and priced with them.
+    """
+    maker = every_op()
+    op_of = {node.name: node.op for node in maker.nodes}
+    normal = {op.name for op in OPS.values() if op.rewritten_by is None}
+    assert normal == {*op_of.values()}, "an op that every_op lacks, or that is not in normal form"
+    revealed = [node.output for node in maker.nodes if node.op in FINAL]
+    program = compile_graph(maker.graph(*revealed), maker.images()).program
+    talking = {
+        op_of[step.name]
+        for step, cost in zip(program.steps, step_costs(program), strict=True)
+        if cost.flights and not isinstance(step, Extend | Truncate | Output)
+    }
+    silent = Trait.SUM | Trait.ANY_RING | Trait.FINAL
+    assert talking == {name for name in normal if not OPS[name].traits & silent}
 
 
 def test_every_importer_says_what_it_supports() -> None:

@@ -15,6 +15,7 @@ import pytest
 from moiety.compiler.compile import CompileOptions, compile_graph
 from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.graph import Graph
+from moiety.compiler.ir.ops.pooling import MaxPool
 from moiety.compiler.lowering.lower import lower
 from moiety.compiler.onnx_import.load import import_onnx
 from moiety.compiler.passes.legalise import legalise
@@ -28,7 +29,7 @@ from moiety.compiler.planning.search.descent import Search
 from moiety.compiler.planning.search.objective import Objective
 from moiety.compiler.planning.search.searched_plan import searched_plan
 from moiety.protocols.arrays import F32
-from moiety.protocols.errors import BadInput, BadPlan
+from moiety.protocols.errors import BadInput, BadPlan, ContractViolation
 from moiety.runtime.program import Rounding
 from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support import nets
@@ -142,6 +143,17 @@ class TestObjective:
             error = np.sqrt(sum(term.evaluate(state)[1] for term in objective.terms))
             assert error == pytest.approx(predicted_error(plan), rel=0.25)
         assert differing <= 0.2 * layers
+
+    def test_an_op_without_a_price_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Instead of being free of charge."""
+        maker = GraphMaker(2, 8, 8)
+        maker.conv(maker.pool("MaxPool", maker.conv("x", 2)), 2)
+        graph, ranges = calibrated(maker.graph(), maker.images())
+        formats = make_plan(graph, ranges, PlanOptions()).formats
+        Objective(formats)
+        monkeypatch.delattr(MaxPool, "comparisons")
+        with pytest.raises(ContractViolation, match="op MaxPool has no price"):
+            Objective(formats)
 
 
 class TestSearch:

@@ -4,11 +4,15 @@ demo; two real processes over TCP.
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
+import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import onnx
 import pytest
@@ -30,9 +34,52 @@ def in_process(*arguments: str) -> Result:
     return CliRunner().invoke(app, arguments, env={"COLUMNS": "200", "NO_COLOR": "1"})
 
 
-@pytest.mark.parametrize(
-    "command", ["compile", "inspect", "simulate", "calibrate-machine", "serve", "infer", "demo"]
-)
+def lacking(name: str, module: ModuleType) -> list[str]:
+    """What a command's module must have and lacks."""
+    found = []
+    if not re.match(r"[A-Z].*?\.(\s|$)", module.__doc__ or "", re.S):
+        found.append("docstring that begins with a sentence, its help")
+    if not getattr(module, "EXAMPLES", None):
+        found.append("EXAMPLES, which the help ends with")
+    if not callable(getattr(module, "command", None)):
+        found.append("function command, whose parameters are its options")
+    return [f"moiety {name} lacks: {what}" for what in found]
+
+
+@pytest.mark.parametrize("command", find_commands())
+def test_every_command_is_complete(command: str) -> None:
+    module, _ = find_commands()[command]
+    assert not lacking(command, importlib.import_module(module))
+
+
+def test_what_a_new_command_lacks_is_named() -> None:
+    assert lacking("new", ModuleType("new", "to do")) == [
+        "moiety new lacks: docstring that begins with a sentence, its help",
+        "moiety new lacks: EXAMPLES, which the help ends with",
+        "moiety new lacks: function command, whose parameters are its options",
+    ]
+
+
+@pytest.mark.parametrize("command", find_commands())
+def test_examples_are_parseable(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the command's own options, all that an example names being there."""
+    monkeypatch.chdir(tmp_path)
+    module, _ = find_commands()[command]
+    for example in importlib.import_module(module).EXAMPLES:
+        program, name, *arguments = shlex.split(re.sub(r"\[dim\].*", "", example))
+        assert (program, name) == ("moiety", command)
+        for argument in arguments:
+            path = tmp_path / argument
+            if argument.endswith("/"):
+                path.mkdir(exist_ok=True)
+            elif path.suffix:
+                path.touch()
+        cli.load(command).make_context(f"moiety {command}", arguments)
+
+
+@pytest.mark.parametrize("command", find_commands())
 def test_help_teaches(command: str) -> None:
     done = in_process(command, "--help")
     assert done.exit_code == 0

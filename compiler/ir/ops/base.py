@@ -65,8 +65,24 @@ class Trait(Flag):
     those under the window): per channel, `f(s*x + t) = s*f(x) + t`.
     """
 
+    WIDE_OPERANDS = auto()
+    """Where its result is wanted in a wider ring, its operands are extended: a sum does not fit the
+    narrow ring, and the result of Concat or Pad is larger than they are.
+    """
+
+    KEEPS_ZERO = auto()
+    """Moves or compares elements, each channel as a whole: `f(x + t) = f(x) + t` for any t per
+    channel (Concat: if its axis is the channels).
+    """
+
     FINAL = auto()
     """Stands only before an output: the client computes it in the clear."""
+
+
+PRICED_BY_TRAIT = Trait.LINEAR | Trait.RELU | Trait.SUM | Trait.ANY_RING | Trait.FINAL
+"""Of ops with one of these, the search for widths knows what their steps send: layers and ReLUs
+have terms of their own, the others send nothing. Any other op says its `comparisons`.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +180,12 @@ class Op:
     def convolution(self, node: Node) -> Convolution:
         """Layer: a LINEAR op as the convolution that its Linear step computes."""
         self._lacks("layer")
+
+    def comparisons(self, node: Node, operand: Shape, result: Shape) -> int:
+        """Price, for the search for widths: comparisons that its step makes, in its ring, each with
+        a multiplexer behind it. Not for ops that are PRICED_BY_TRAIT.
+        """
+        self._lacks("price")
 
     # --- what the planner cannot take ----------------------------------------------------------
 

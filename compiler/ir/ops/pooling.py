@@ -52,7 +52,7 @@ class _Pool(Op):
 class MaxPool(_Pool):
     """The largest element of each window; padding is minus infinity."""
 
-    traits = Trait.SHARED_RING
+    traits = Trait.SHARED_RING | Trait.KEEPS_ZERO
 
     def evaluate(self, node: Node, operands: Sequence[Array]) -> Array:
         return _reduced(node, padded(operands[0], node.attrs["pads"], -np.inf), np.maximum)
@@ -77,6 +77,12 @@ class MaxPool(_Pool):
             back[place] += np.where(around[place] == result, grad / ties, 0)
         return [_inside(back, pads, x.shape)]
 
+    def comparisons(self, node: Node, operand: Shape, result: Shape) -> int:
+        """Along rows, then down columns."""
+        kernel, stride = node.attrs["kernel"], node.attrs["strides"][1]
+        rows = math.prod(operand) // stride
+        return rows * (kernel[1] - 1) + math.prod(result) * (kernel[0] - 1)
+
 
 @operator
 class AvgPool(_Pool):
@@ -85,7 +91,13 @@ class AvgPool(_Pool):
     """
 
     attrs = (*_Pool.attrs, "count_include_pad")
-    traits = Trait.REINDEXING | Trait.SHARED_RING | Trait.ANY_RING | Trait.AVERAGING
+    traits = (
+        Trait.REINDEXING
+        | Trait.SHARED_RING
+        | Trait.ANY_RING
+        | Trait.AVERAGING
+        | Trait.WIDE_OPERANDS
+    )
 
     def evaluate(self, node: Node, operands: Sequence[Array]) -> Array:
         (x,), (kh, kw), pads = operands, node.attrs["kernel"], node.attrs["pads"]

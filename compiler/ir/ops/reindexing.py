@@ -24,7 +24,7 @@ class Concat(Op):
 
     operands = None
     attrs = ("axis",)
-    traits = _LOCAL
+    traits = _LOCAL | Trait.WIDE_OPERANDS | Trait.KEEPS_ZERO
 
     def infer(self, node: Node, shapes: Sequence[Shape]) -> Shape:
         first, axis = shapes[0], node.attrs["axis"]
@@ -72,7 +72,7 @@ class Slice(Op):
     """
 
     attrs = ("starts", "stops", "steps")
-    traits = _LOCAL | Trait.AVERAGING
+    traits = _LOCAL | Trait.AVERAGING | Trait.KEEPS_ZERO
 
     def infer(self, node: Node, shapes: Sequence[Shape]) -> Shape:
         (shape,) = shapes
@@ -196,7 +196,7 @@ class Pad(Op):
     """Zeros around: `pads` are (before, after) per axis, none on the batch."""
 
     attrs = ("pads",)
-    traits = _LOCAL
+    traits = _LOCAL | Trait.WIDE_OPERANDS
 
     def infer(self, node: Node, shapes: Sequence[Shape]) -> Shape:
         (shape,), pads = shapes, node.attrs["pads"]

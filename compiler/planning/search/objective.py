@@ -17,6 +17,7 @@ import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
 from moiety.compiler.ir.ops import LINEAR, OPS, RELUS
+from moiety.compiler.ir.ops.base import PRICED_BY_TRAIT, Trait
 from moiety.compiler.planning.error import FIXED, TRUNCATION, threshold_rounding
 from moiety.compiler.planning.formats import Formats
 from moiety.compiler.planning.layers import layer_geometry
@@ -54,7 +55,7 @@ class Objective:
         self.terms: tuple[Term, ...] = (
             *self._roundings(),
             *self._products(),
-            *self._multiplexers_and_maxima(),
+            *self._multiplexers_and_pairs(),
             *self._comparisons(),
         )
         self.touched: list[list[int]] = [[] for _ in self.variables.all]
@@ -131,22 +132,23 @@ class Objective:
                 exact=options.rounding == "exact",
             )
 
-    def _multiplexers_and_maxima(self) -> Iterator[Term]:
-        """A multiplexer for each ReLU, into the widest ring that a layer asks for; for a max-pool,
-        comparisons too, both in the pool's ring.
+    def _multiplexers_and_pairs(self) -> Iterator[Term]:
+        """A multiplexer for each ReLU, into the widest ring that a layer asks for; for an op that
+        compares its elements with each other, comparisons too, both in the op's ring.
+
+        ContractViolation for an op whose price nothing says.
         """
         readers = widening(self.graph).readers
         for node in self.graph.nodes:
-            count, ring = math.prod(self.graph.shapes[node.output]), self._ring(node.output)
-            if node.op in RELUS:
+            op, ring = OPS[node.op], self._ring(node.output)
+            operand, result = self.graph.shapes[node.inputs[0]], self.graph.shapes[node.output]
+            if Trait.RELU in op.traits:
                 layers = tuple(self.layers[layer] for layer in readers[node.output])
-                yield Multiplexer(count, ring, layers, self.network)
-            elif node.op == "MaxPool":
-                kernel, stride = node.attrs["kernel"], node.attrs["strides"][1]
-                rows = math.prod(self.graph.shapes[node.inputs[0]]) // stride
-                maxima = rows * (kernel[1] - 1) + count * (kernel[0] - 1)
-                yield Comparison(maxima, 1, ring, self.network)
-                yield Multiplexer(maxima, ring, (), self.network)
+                yield Multiplexer(math.prod(result), ring, layers, self.network)
+            elif not op.traits & PRICED_BY_TRAIT:
+                pairs = op.comparisons(node, operand, result)
+                yield Comparison(pairs, 1, ring, self.network)
+                yield Multiplexer(pairs, ring, (), self.network)
 
     def _comparisons(self) -> Iterator[Comparison]:
         """Of ReLUs: one for each part of their operands, in its own ring, shared by
