@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Literal
 
 from moiety.protocols.errors import BadInput
@@ -22,7 +23,7 @@ class Network:
     down: float
     up: float
 
-    @property
+    @cached_property
     def bit(self) -> int:
         """Picoseconds per bit in the slower direction. With `flight` and `silent_from` part of the
         Program's format: both parties plan their comparisons with these whole numbers.

@@ -13,6 +13,7 @@ up to the `weight_bits` that the Program states. Three rules, one for each style
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 from moiety.compiler.planning.options import PlanOptions
@@ -60,9 +61,15 @@ def by_peak(log_peak: float, weight_bits: int, ring: int) -> Shift:
     bits, in a layer whose result is in a ring of `ring` bits. Weights that are too large unscaled
     get further bits.
     """
-    room = math.log2(2.0 ** (weight_bits - 1) - 1) - log_peak
+    room = _log_largest(weight_bits) - log_peak
     shift = math.floor(min(room, weight_bits + MAX_EXTRA_SHIFT, MAX_LAYER_BITS - ring))
     return Shift(shift, weight_bits) if shift >= 0 else Shift(0, weight_bits - shift)
+
+
+@lru_cache
+def _log_largest(weight_bits: int) -> float:
+    """log2 of the largest weight; the search for widths asks for it five million times."""
+    return math.log2(2.0 ** (weight_bits - 1) - 1)
 
 
 def by_size(terms: int, result: bool, options: PlanOptions) -> Shift:
