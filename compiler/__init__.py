@@ -6,7 +6,7 @@ The names below are loaded when they are first used, so that importing the packa
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from moiety.compiler.compile import Compiled, CompileOptions, compile_graph, compile_model
@@ -27,22 +27,23 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CompileOptions": "moiety.compiler.compile",
-    "Compiled": "moiety.compiler.compile",
-    "PlanOptions": "moiety.compiler.planning.options",
-    "Ranges": "moiety.compiler.planning.ranges",
-    "compile_graph": "moiety.compiler.compile",
-    "compile_model": "moiety.compiler.compile",
-    "import_onnx": "moiety.compiler.onnx_import.load",
-    "optimise": "moiety.compiler.passes.manager",
+    "CompileOptions": "compile",
+    "Compiled": "compile",
+    "PlanOptions": "planning.options",
+    "Ranges": "planning.ranges",
+    "compile_graph": "compile",
+    "compile_model": "compile",
+    "import_onnx": "onnx_import.load",
+    "optimise": "passes.manager",
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
+    """Loaded when asked for: who imports one room loads none of the others."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return __all__

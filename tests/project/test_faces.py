@@ -59,7 +59,7 @@ def everything_of(face: str) -> str:
 @pytest.mark.parametrize("name", FACES)
 def test_a_face_offers_these_names(name: str) -> None:
     face = importlib.import_module(name)
-    assert tuple(face.__all__) == FACES[name]
+    assert tuple(face.__all__) == tuple(dir(face)) == FACES[name]
     for each in face.__all__:
         assert getattr(face, each).__name__ == each
         assert getattr(face, each).__doc__, f"{each} does not say what it is"
