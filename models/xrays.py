@@ -12,15 +12,16 @@ from moiety.models.synthetic import synthetic_radiograph
 from moiety.runtime.intake import pictures
 
 CALIBRATION_IMAGES = 32
-HOW_TO_GIVE_DATA = "set MOIETY_DATA to a folder with images/ and labels.csv"
+HOW_TO_GIVE_DATA = (
+    "set MOIETY_DATA to a folder with images/ and labels.csv, or lay it at ../shared/data"
+)
 
 
 def data_folder() -> Path | None:
-    """The folder that MOIETY_DATA names, else `../shared/data` beside the checkout; None where it
-    holds no `images`.
+    """The folder that MOIETY_DATA names, else `../shared/data` seen from the working directory, as
+    it lies beside a checkout wherever the package is installed; None where it holds no `images`.
     """
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
-    folder = Path(os.environ.get("MOIETY_DATA") or beside)
+    folder = Path(os.environ.get("MOIETY_DATA") or Path.cwd().parent / "shared" / "data")
     return folder if (folder / "images").is_dir() else None
 
 

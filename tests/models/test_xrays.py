@@ -36,3 +36,15 @@ def test_with_data_they_are_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for file in chosen[1:]:
         file.unlink()
     assert chosen[0] in xrays.calibration_images(tmp_path)
+
+
+def test_data_are_found_beside_the_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the package is installed: tests run from a checkout against the installed one."""
+    data = tmp_path / "shared" / "data"
+    (data / "images").mkdir(parents=True)
+    (tmp_path / "checkout").mkdir()
+    monkeypatch.delenv("MOIETY_DATA", raising=False)
+    monkeypatch.chdir(tmp_path / "checkout")
+    assert xrays.data_folder() == data
