@@ -9,8 +9,9 @@ Relus compare too into Gates, right after each part is made, and a Relu that onl
     Relu(Concat(a, b); c)  =  Relu(Concat(a, b), Concat(Gates(a)[k], Gates(b)[k']); c)
 
 with the thresholds of the parts cut out of c. Where a part is kept in a wider ring than its values
-need, because other parts need it, its comparisons drop the bits above (a Reduce, which is local).
-Nothing else changes, so outputs are equal bit for bit.
+need, because other parts need it, its comparisons drop the bits above. Where a part is what an
+exact Truncate makes, carry and signs come from one comparison (`Gates.joint`), for one threshold as
+for many. Nothing else changes, so outputs are equal bit for bit.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ import numpy as np
 from moiety.compiler.lowering.tensors import Tensors, renumbered
 from moiety.protocols.arrays import I64
 from moiety.protocols.compare.digits import MAX_THRESHOLDS
-from moiety.runtime.program import AnyStep, Concat, Gates, Reduce, Relu, Reshape, Slice
+from moiety.runtime.program import AnyStep, Concat, Gates, Relu, Reshape, Slice, Truncate
+from moiety.runtime.program.steps.base import GATE_BITS
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def _parts(steps: Sequence[AnyStep], value: int, start: int = 0) -> list[_Part]:
 def _shared_values(steps: Sequence[AnyStep], compared: Mapping[int, int]) -> dict[int, list[_Use]]:
     """Values whose comparisons are to be hoisted, with the Relus that make them, in order: all
     parts of every Relu that shares at least one part with another Relu, or has one that can be
-    compared in a narrower ring.
+    compared in a narrower ring or together with its truncation.
     """
     relus = {
         index: _parts(steps, step.inputs[0])
@@ -85,11 +87,20 @@ def _shared_values(steps: Sequence[AnyStep], compared: Mapping[int, int]) -> dic
     count = Counter(part.value for parts in relus.values() for part in parts)
     uses: dict[int, list[_Use]] = {}
     for index, parts in relus.items():
-        pays = any(count[part.value] > 1 or part.value in compared for part in parts)
+        pays = any(
+            count[part.value] > 1
+            or part.value in compared
+            or _is_exact_truncation(steps[part.value])
+            for part in parts
+        )
         if pays and all(count[part.value] <= MAX_THRESHOLDS for part in parts):
             for part in parts:
                 uses.setdefault(part.value, []).append(_Use(index, part.start))
     return uses
+
+
+def _is_exact_truncation(step: AnyStep) -> bool:
+    return isinstance(step, Truncate) and step.rounding == "exact"
 
 
 class _GateSharing:
@@ -123,13 +134,15 @@ class _GateSharing:
     def add_gates(self, index: int) -> None:
         """The comparisons of an old value, right after it."""
         step, uses = self.old[index], self.uses[index]
-        operand, bits = self.where[index], self.compared.get(index, step.bits)
-        if bits < step.bits:
-            operand = self.emit(
-                Reduce(inputs=(operand,), shape=step.shape, bits=bits, name=step.name)
-            )
         new = self.emit(
-            Gates(inputs=(operand,), shape=(len(uses), *step.shape), bits=1, name=step.name)
+            Gates(
+                inputs=(self.where[index],),
+                shape=(len(uses), *step.shape),
+                bits=GATE_BITS,
+                name=step.name,
+                compared=self.compared.get(index, step.bits),
+                joint=_is_exact_truncation(step),
+            )
         )
         thresholds = [self.threshold(use, step.shape[0]) for use in uses]
         self.thresholds[f"gates.{new}.threshold"] = np.stack(thresholds)
@@ -150,7 +163,7 @@ class _GateSharing:
         if len(answers) == 1:
             return answers[0]
         return self.emit(
-            Concat(inputs=tuple(answers), shape=step.shape, bits=1, name=step.name, axis=0)
+            Concat(inputs=tuple(answers), shape=step.shape, bits=GATE_BITS, name=step.name, axis=0)
         )
 
     def answer(self, part: _Part, use: _Use, name: str) -> int:
@@ -163,11 +176,11 @@ class _GateSharing:
                 Slice(
                     inputs=(value,),
                     shape=(1, *shape),
-                    bits=1,
+                    bits=GATE_BITS,
                     name=name,
                     starts=(k, *(0,) * len(shape)),
                     stops=(k + 1, *shape),
                     strides=(1,) * (len(shape) + 1),
                 )
             )
-        return self.emit(Reshape(inputs=(value,), shape=shape, bits=1, name=name))
+        return self.emit(Reshape(inputs=(value,), shape=shape, bits=GATE_BITS, name=name))

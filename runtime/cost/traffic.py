@@ -182,7 +182,9 @@ def _relu(step: Relu, at: Setting) -> Iterator[Call]:
 
 @calls_of(Gates)
 def _gates(step: Gates, at: Setting) -> Iterator[Call]:
-    n, bits, count = at.elements(at.operand), at.operand.bits, step.shape[0]
+    n, bits, count = at.elements(at.operand), step.compared, step.shape[0]
+    if bits < at.operand.bits:
+        yield _passes(n)
     digits = plan_digits(bits - 1, count, n, at.network)
     cost = partial(gates_cost, bits=bits, network=digits)
     yield Call(cost, {"n": n, "count": count}, f"{bits} bits, K thresholds", digits)

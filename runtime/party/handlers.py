@@ -158,6 +158,7 @@ def _gates(turn: Turn[Gates]) -> Share:
     thresholds = turn.secrets.get("threshold")
     if thresholds is not None:
         channelwise = (count, 1, step.shape[1]) + (1,) * (len(step.shape) - 2)
-        thresholds = ring.from_signed(thresholds, turn.operand_bits).reshape(channelwise)
-    bits = gates(turn.session, turn.operands[0], turn.operand_bits, count, thresholds)
+        thresholds = ring.from_signed(thresholds, step.compared).reshape(channelwise)
+    x = ring.reduce(turn.operands[0], step.compared)
+    bits = gates(turn.session, x, step.compared, count, thresholds)
     return np.ascontiguousarray(bits.swapaxes(0, 1))

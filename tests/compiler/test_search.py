@@ -30,7 +30,7 @@ from moiety.compiler.planning.search.objective import Objective
 from moiety.compiler.planning.search.searched_plan import searched_plan
 from moiety.protocols.arrays import F32
 from moiety.protocols.errors import BadInput, BadPlan, ContractViolation
-from moiety.runtime.program import Rounding
+from moiety.runtime.program import Gates, Rounding
 from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support import nets
 from tests.support.graphs import GraphMaker
@@ -221,11 +221,7 @@ class TestSearch:
         for share in (True, False):
             options = PlanOptions(rounding="exact", share_gates=share)
             program, weights = lower(make_plan(graph, ranges, options, search.widths(state)))
-            gates = [
-                program.steps[s.inputs[0]].bits
-                for s in program.steps
-                if type(s).__name__ == "Gates"
-            ]
+            gates = [s.compared for s in program.steps if isinstance(s, Gates)]
             assert gates == ([13, 9] if share else [])
             executor = CleartextExecutor(program, weights)
             results.append([executor.run(image) for image in images])

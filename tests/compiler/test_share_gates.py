@@ -4,7 +4,6 @@ between two parties, for fewer bytes.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +24,16 @@ from tests.support.two_party import run_two_party, share
 from tests.support.whole_run import check_whole_run
 
 
-def compiled(tmp_path: Path, builder: str, share_gates: bool) -> tuple[Compiled, F32]:
+def compiled(
+    tmp_path: Path, builder: str, share_gates: bool, rounding: ir.Rounding = "exact"
+) -> tuple[Compiled, F32]:
     """A network of hostile batch norms, and images that its calibration has not seen."""
     model = tmp_path / f"{builder}.onnx"
     onnx.save(nets.NETWORKS[builder](gammas="hostile"), model)
     channels = onnx.load(model).graph.input[0].type.tensor_type.shape.dim
     shape = tuple(d.dim_value for d in channels)[1:]
     images = nets.random_images(shape, 12, seed=3)
-    options = CompileOptions(PlanOptions(rounding="exact", share_gates=share_gates))
+    options = CompileOptions(PlanOptions(rounding=rounding, share_gates=share_gates))
     return compile_model(model, images, options), nets.random_images(shape, 3, seed=4)
 
 
@@ -71,9 +72,19 @@ def test_gates_against_many_thresholds(count: int) -> None:
     )
 
 
-def test_a_network_without_sharing_is_left_alone(tmp_path: Path) -> None:
-    plain, _ = compiled(tmp_path, "vgg", False)
-    shared, _ = compiled(tmp_path, "vgg", True)
+def test_stochastic_rounding_without_sharing_is_left_alone(tmp_path: Path) -> None:
+    plain, _ = compiled(tmp_path, "vgg", False, "stochastic")
+    shared, _ = compiled(tmp_path, "vgg", True, "stochastic")
     assert not [s for s in shared.program.steps if isinstance(s, ir.Gates)]
-    assert math.isclose(image_cost(plain.program).total, image_cost(shared.program).total)
     assert plain.program.steps == shared.program.steps
+
+
+def test_a_truncation_is_made_together_with_the_gates_after_it(tmp_path: Path) -> None:
+    """Nothing is shared here, but every ReLU after an exact truncation is."""
+    shared, images = compiled(tmp_path, "vgg", True)
+    steps = shared.program.steps
+    gates = [s for s in steps if isinstance(s, ir.Gates)]
+    assert gates
+    assert all(s.joint and s.shape[0] == 1 for s in gates)
+    assert all(isinstance(steps[s.inputs[0]], ir.Truncate) for s in gates)
+    check_whole_run(shared.program, shared.weights, images[0])

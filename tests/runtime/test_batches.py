@@ -62,7 +62,7 @@ def test_gates_of_a_batch_use_each_images_own_bits() -> None:
     steps: list[ir.AnyStep] = [
         ir.Input(inputs=(), shape=shape, bits=16, scale=1.0),
         ir.AddConst(inputs=(0,), shape=shape, bits=16),
-        ir.Gates(inputs=(1,), shape=(3, *shape), bits=1),
+        ir.Gates(inputs=(1,), shape=(3, *shape), bits=1, compared=16),
     ]
     for k in range(3):
         append_opened_relu(steps, 2, k, bits=20)

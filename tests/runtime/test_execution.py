@@ -141,7 +141,7 @@ def test_shared_gates() -> None:
     thresholds = np.array([[0, 50, -70, 300], [-20, 0, 5, -5], [7, 8, 9, -900]])
     steps: list[ir.AnyStep] = [
         ir.Input(inputs=(), shape=shape, bits=14, scale=1.0),
-        ir.Gates(inputs=(0,), shape=(count, *shape), bits=1),
+        ir.Gates(inputs=(0,), shape=(count, *shape), bits=1, compared=14),
     ]
     weights: dict[str, Any] = {"gates.1.threshold": thresholds}
     for which in (0, 2):

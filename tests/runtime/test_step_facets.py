@@ -99,7 +99,7 @@ def gated() -> ir.Program:
     shape = (4, 3, 3)
     return make_program(
         ir.Input(inputs=(), shape=shape, bits=16, scale=1.0),
-        ir.Gates(inputs=(0,), shape=(1, *shape), bits=1),
+        ir.Gates(inputs=(0,), shape=(1, *shape), bits=1, compared=16),
         ir.Reshape(inputs=(1,), shape=shape, bits=1),
         ir.Relu(inputs=(0, 2), shape=shape, bits=20, affine=True),
     )

@@ -12,7 +12,7 @@ from moiety.protocols.arrays import I64
 from moiety.protocols.compare.digits import MAX_THRESHOLDS
 from moiety.runtime.program.steps.base import GATE_BITS, Claim, SecretTensor, Step
 from moiety.runtime.program.steps.evaluation import Evaluation, wrap
-from moiety.runtime.program.steps.rounding import wider
+from moiety.runtime.program.steps.rounding import Truncate, wider
 
 __all__ = ["Gates", "Relu"]
 
@@ -91,12 +91,24 @@ class Gates(Step, frozen=True, tag="gates", kw_only=True):
     The result is XOR-shared bits, not ring elements: `bits` is 1, and only Slice, Reshape and
     Concat may follow, up to the Relu that takes it as its second operand. Weights file:
     `gates.{step}.threshold` int64 `(K, C)`.
+
+    compared: the ring that x and x + c_k are known to fit, no wider than x's; both parties drop
+    the bits above. joint: x is the result of the exact Truncate right before, and both are made
+    from one comparison (protocols/compare/joint): its low digits give the carry, the rest the
+    signs.
     """
+
+    compared: int
+    joint: bool = False
 
     def check(self, claim: Claim) -> None:
         x, count = claim.operands[0], self.shape[0]
         claim.require(self.bits == GATE_BITS, "gate bits have ring width 1")
         claim.require(x.bits >= 2, "gates of gates")
+        claim.require(
+            2 <= self.compared <= x.bits,
+            f"compared in a ring of {self.compared} bits, its operand has {x.bits}",
+        )
         claim.require(
             1 <= count <= MAX_THRESHOLDS,
             f"{count} thresholds; 1 to {MAX_THRESHOLDS} are possible",
@@ -104,6 +116,13 @@ class Gates(Step, frozen=True, tag="gates", kw_only=True):
         claim.require(
             self.shape[1:] == x.shape, f"shape {self.shape} where its operand has {x.shape}"
         )
+        if self.joint:
+            claim.require(
+                isinstance(x, Truncate)
+                and x.rounding == "exact"
+                and self.inputs == (claim.index - 1,),
+                "joint with something else than the exact truncation right before it",
+            )
 
     def secrets(self, index: int, operands: Sequence[Step]) -> tuple[SecretTensor, ...]:
         return (SecretTensor(f"gates.{index}.threshold", "threshold", np.int64, (self.shape[:2],)),)
@@ -111,7 +130,8 @@ class Gates(Step, frozen=True, tag="gates", kw_only=True):
     def meaning(self, operands: Sequence[I64], at: Evaluation) -> I64:
         x = operands[0]
         thresholds = at.secrets["threshold"].reshape(*self.shape[:2], *(1,) * (x.ndim - 1))
-        return (wrap(x + thresholds, at.operand_bits) >= 0).astype(np.int64)
+        return (wrap(at.fit(x, self.compared) + thresholds, self.compared) >= 0).astype(np.int64)
 
     def details(self) -> str:
-        return f"{self.shape[0]} secret thresholds"
+        joint = ", with the truncation" if self.joint else ""
+        return f"{self.shape[0]} secret thresholds{joint}"
