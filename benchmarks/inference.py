@@ -83,7 +83,7 @@ def plan_of(program: Program) -> Row:
         "linear_bits": [min(bits), max(bits)] if bits else [],
         "weight_bits": sorted({step.weight_bits for step in linears}),
         "rlwe": sorted(
-            {f"N={s.rlwe.degree}, {len(s.rlwe.primes)} primes, {s.rlwe.masking}" for s in linears}
+            {f"N={s.rlwe.degree}, {len(s.rlwe.primes)} primes, guard {s.guard}" for s in linears}
         ),
     }
 

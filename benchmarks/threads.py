@@ -110,7 +110,7 @@ def transfer_jobs(rng: np.random.Generator) -> dict[str, Job]:
 def convolution_jobs(rng: np.random.Generator) -> dict[str, Job]:
     """A 1x1 convolution of 256 channels to 128 of 28x28, in its parts."""
     geometry = Geometry((256, 28, 28), (128, 28, 28), (1, 1), (0, 0, 0, 0), (1, 1), 1)
-    spec = plan_linear(geometry, 24, 12, "uniform")
+    spec = plan_linear(geometry, 24, 12, 0)
     weight = rng.integers(-2047, 2048, (128, 256, 1, 1)).astype(np.int32)
     layer = ServerLinear(spec, 0, PUBLIC_SEED, weight, np.zeros(128, np.int64))
     ring_q, window = Ring.of(spec.rlwe.degree, spec.rlwe.primes), spec.layout.windows[0]

@@ -210,7 +210,6 @@ _LATTICE: Final[tuple[Figure, ...]] = (
     Figure("product", "multiply-add of a convolution", format_1=50, measured=0.0528),
     Figure("row", "coefficient of a row copied for a convolution", measured=0.434),
     Figure("sum", "product added to a sum", measured=0.277),
-    Figure("flood_residue", "flooding noise, per residue", measured=2.11),
     Figure("word", "ring element or residue packed to its bits, or unpacked", measured=1.1),
 )
 

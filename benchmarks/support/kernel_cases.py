@@ -357,11 +357,6 @@ def _(rng: Rng, n: int) -> Made:
     )
 
 
-@case("flood_residues")
-def _(rng: Rng, n: int) -> Made:
-    return Made((words(rng, n, 2), 60, _ring().p), L * n, "residue", "copy", (16 / L + 4) / 2)
-
-
 @case("uniform_residues")
 def _(rng: Rng, n: int) -> Made:
     p = PRIMES[0]

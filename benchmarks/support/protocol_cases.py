@@ -26,7 +26,6 @@ from moiety.protocols.compare.truncate import (
 from moiety.protocols.cost import Cost, Draw
 from moiety.protocols.linear.client import linear_client, new_query_client
 from moiety.protocols.linear.layout import Geometry
-from moiety.protocols.linear.parameters import Masking
 from moiety.protocols.linear.planner import plan_linear
 from moiety.protocols.linear.rlwe import SEED_BYTES
 from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
@@ -77,8 +76,8 @@ def cases(elements: int, pool: tuple[int, int, int], shrink: int, seed: int) -> 
     yield from maxpool_cases(pool, seed)
     for name, (shape, filters, kernel) in LAYERS.items():
         small, fewer = (max(1, shape[0] // shrink), *shape[1:]), max(1, filters // shrink)
-        for masking in ("flooded", "uniform"):
-            yield linear_case(f"{name} {masking}", small, fewer, kernel, masking, seed)
+        for guard in (1, 0):
+            yield linear_case(f"{name} guard {guard}", small, fewer, kernel, guard, seed)
     yield from correlation_cases(elements)
 
 
@@ -322,7 +321,7 @@ CONV_BITS, CONV_WEIGHT_BITS = 28, 10
 
 
 def linear_case(
-    name: str, shape: tuple[int, int, int], filters: int, kernel: int, masking: Masking, seed: int
+    name: str, shape: tuple[int, int, int], filters: int, kernel: int, guard: int, seed: int
 ) -> Case:
     """A stride-1 convolution with 'same' padding in a 28-bit ring with 10-bit weights, in the
     layout that the compiler would choose.
@@ -330,13 +329,13 @@ def linear_case(
     side = kernel // 2
     out_shape = (filters, *shape[1:])
     geometry = Geometry(shape, out_shape, (kernel, kernel), (side,) * 4, (1, 1), 1)
-    spec = plan_linear(geometry, CONV_BITS, CONV_WEIGHT_BITS, masking)
-    slack = 0 if masking == "flooded" else 1
+    spec = plan_linear(geometry, CONV_BITS, CONV_WEIGHT_BITS, guard)
+    below, above = (0, (1 << guard) - 1) if guard else (1, 1)
     return Case(
         name=name,
         maker=f"{__name__}:make_linear",
         arguments=(seed, spec),
-        check=opens_to(cleartext_conv(seed, spec), spec.bits, slack, slack),
+        check=opens_to(cleartext_conv(seed, spec) << guard, spec.result_bits, below, above),
         declared=Cost.of(
             ("C", query_bytes([spec]) + upload_bytes(spec)),
             ("S", download_bytes(spec)),

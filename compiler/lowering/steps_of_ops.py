@@ -9,9 +9,11 @@ from typing import Any
 from moiety.compiler.ir.graph import Node
 from moiety.compiler.ir.ops.pooling import window_factors
 from moiety.compiler.lowering.emitter import Emitter
+from moiety.compiler.planning.guards import guarded_price
 from moiety.compiler.planning.layers import layer_geometry
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.linear.planner import plan_linear
+from moiety.protocols.network import NETWORKS
 from moiety.runtime.program import (
     Add,
     AddConst,
@@ -54,35 +56,46 @@ def lowers(*ops: str) -> Callable[[Lowering], Lowering]:
 
 @lowers("Conv", "Gemm", "Scale")
 def _linear(out: Emitter, node: Node) -> None:
-    """A Linear in the layer's own ring, and the truncation down to that between layers."""
+    """A Linear from the layer's own ring, and right after it the truncation down to the ring
+    between layers, which an exact Linear must have: it drops the guard bits, too.
+    """
     layer, geometry = out.plan.layers[node.output], layer_geometry(out.graph, node)
-    masking, rounding = out.plan.options.masking, out.plan.options.rounding
+    options = out.plan.options
+    guard = guarded_price(
+        geometry,
+        layer.bits,
+        layer.weight_bits,
+        layer.shift,
+        options.rounding,
+        NETWORKS[options.network],
+    ).guard
     operand = out.reshaped(out.get(node.inputs[0], layer.bits), geometry.in_shape)
     index = out.add(
         Linear(
             inputs=(operand,),
             shape=geometry.out_shape,
-            bits=layer.bits,
+            bits=layer.bits + guard,
             name=node.name,
             kernel=geometry.kernel,
             pads=geometry.pads,
             dilations=geometry.dilations,
             groups=geometry.groups,
             weight_bits=layer.weight_bits,
-            rlwe=plan_linear(geometry, layer.bits, layer.weight_bits, masking).rlwe,
+            guard=guard,
+            rlwe=plan_linear(geometry, layer.bits, layer.weight_bits, guard).rlwe,
         )
     )
     out.tensors[f"linear.{index}.weight"] = layer.weight
     out.tensors[f"linear.{index}.bias"] = layer.bias
-    if layer.shift:
+    if layer.shift + guard:
         index = out.add(
             Truncate(
                 inputs=(index,),
                 shape=geometry.out_shape,
                 bits=layer.out_bits,
                 name=node.name,
-                shift=layer.shift,
-                rounding=rounding,
+                shift=layer.shift + guard,
+                rounding=options.rounding,
             )
         )
     out.carry(node.output, out.reshaped(index, out.shape(node.output)))

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, get_args
 from moiety.protocols.errors import BadPlan
 from moiety.protocols.linear.parameters import MAX_WEIGHT_BITS
 from moiety.protocols.network import NETWORKS, NetworkName
-from moiety.runtime.program import Masking, Rounding
+from moiety.runtime.program import Rounding
 
 MAX_RING_BITS = 62
 Disclose = Literal["usual", "minimal"]
@@ -28,7 +28,7 @@ class PlanOptions:
 
     activation_bits: signed bits that the calibrated range of a channel fills. margin_bits:
     further bits above it, for images beyond the calibrated range. weight_bits: signed bits of a
-    weight. rounding: of every truncation; it also chooses the masking of the linear layers.
+    weight. rounding: of every truncation; exact, linear layers have guard bits (`guards`).
     output_frac: fractional bits of the revealed values. floor_fraction: a channel's range is
     taken to be at least this part of its tensor's, so that a channel that is quiet on the
     calibration images keeps room.
@@ -138,11 +138,6 @@ class PlanOptions:
         if self.bits is not None and self.scale is not None:
             return self.bits - self.scale
         return self.activation_bits + self.margin_bits
-
-    @property
-    def masking(self) -> Masking:
-        """Bit-exact results need the flooded masking; the uniform one is cheaper."""
-        return "flooded" if self.rounding == "exact" else "uniform"
 
 
 def _within(name: str, value: float, least: float, most: float) -> None:

@@ -1,4 +1,4 @@
-// Residues: sums, lifts, encoding, flooding, rounding, windows of polynomials.
+// Residues: sums, lifts, encoding, rounding, windows of polynomials.
 // reference/rlwe.py specifies them.
 #pragma once
 
@@ -19,7 +19,6 @@ struct ResidueKernels {
   void (*lift_centred)(const u64* x, std::size_t n, int bits, u32 p, u32* out);
   void (*encode_residues)(const u64* x, const u64* dither, std::size_t n, int bits, u64 q_low,
                           u32 inverse, u32 p, u32* out);
-  void (*flood_residues)(const u64* words, std::size_t n, int bits, u32 p, u32* out);
   void (*torus_round)(const u32* x, std::size_t n, int count, const u32* primes,
                       const u32* inverses, int bits, u64* out);
   void (*shifted_rows)(const u32* x, std::size_t n, std::size_t degree, i64 offset, i64 stride,
@@ -52,25 +51,6 @@ void encode_residues(const u64* x, const u64* dither, std::size_t n, int bits, u
     const i64 up = static_cast<i64>((dither[i] & low) - t) >> 63;  // -1 where the dither is below t
     const i64 negated = (static_cast<i64>(low + 1) & up) - static_cast<i64>(t);
     out[i] = less(times_lazy(reduce_signed(negated, p, reciprocal), inverse, shoup, p), p);
-  }
-}
-
-void flood_residues(const u64* words, std::size_t n, int bits, u32 p, u32* __restrict out) {
-  const int width = bits + 1;
-  const u64 low_mask = width >= 64 ? ~u64{0} : (u64{1} << width) - 1;
-  const u64 high_mask = width <= 64 ? 0 : (u64{1} << (width - 64)) - 1;
-  u64 power[5];  // 2^(32 i) mod p, then 2^bits mod p
-  power[0] = 1;
-  for (int i = 1; i < 4; i++) power[i] = (power[i - 1] << 32) % p;
-  power[4] = 1;
-  for (int i = 0; i < bits; i++) power[4] = power[4] * 2 % p;
-  const double reciprocal = 1.0 / p;
-  for (std::size_t i = 0; i < n; i++) {
-    const u64 low = words[2 * i] & low_mask, high = words[2 * i + 1] & high_mask;
-    // Four products below 2^32 * 2^27.
-    const u64 total = (low & 0xffffffffu) + (low >> 32) * power[1] +
-                      (high & 0xffffffffu) * power[2] + (high >> 32) * power[3];
-    out[i] = reduce_signed(static_cast<i64>(total) - static_cast<i64>(power[4]), p, reciprocal);
   }
 }
 
@@ -171,7 +151,6 @@ constexpr ResidueKernels kResidues{.add_mod = add_mod,
                                    .lift_small = lift_small,
                                    .lift_centred = lift_centred,
                                    .encode_residues = encode_residues,
-                                   .flood_residues = flood_residues,
                                    .torus_round = torus_round,
                                    .shifted_rows = shifted_rows,
                                    .reduce_products = reduce_products,
@@ -224,20 +203,6 @@ Out<u32> encode_residues(const In<u64>& x, const In<u64>& dither, int bits, u64 
   return per_prime({count, n}, [&](std::size_t i, u32* out) {
     kernels.encode_residues(x.data(), dither.data(), n, bits, q_low, inverses.data()[i],
                             primes.data()[i], out);
-  });
-}
-
-Out<u32> flood_residues(const In<u64>& words, int bits, const In<u32>& primes) {
-  check_ndim("words", words, 2);
-  const std::size_t count = check_primes(primes, primes.size()), n = words.shape(0);
-  check_size("words", words.size(), 2 * n);
-  check_bits(bits, 126);
-  for (std::size_t i = 0; i < count; i++) {
-    if (primes.data()[i] >= kPrimeLimit / 4) refuse("flooding takes primes below 2^28");
-  }
-  const ResidueKernels& kernels = residue_kernels();
-  return per_prime({count, n}, [&](std::size_t i, u32* out) {
-    kernels.flood_residues(words.data(), n, bits, primes.data()[i], out);
   });
 }
 
@@ -295,7 +260,6 @@ void bind_residues(nb::module_& m) {
   m.def("lift_centred", &lift_centred, "x"_a, "bits"_a, "primes"_a);
   m.def("encode_residues", &encode_residues, "x"_a, "dither"_a, "bits"_a, "q_low"_a, "inverses"_a,
         "primes"_a);
-  m.def("flood_residues", &flood_residues, "words"_a, "bits"_a, "primes"_a);
   m.def("torus_round", &torus_round, "x"_a, "primes"_a, "inverses"_a, "bits"_a);
   m.def("shifted_rows", &shifted_rows, "x"_a, "offset"_a, "stride"_a, "count"_a, "length"_a);
   m.def("reduce_products", &reduce_products, "x"_a, "prime"_a);

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from moiety.protocols import kernels
+from moiety.protocols import kernels, ring
 from moiety.protocols.arrays import U8, U32, U64
 from moiety.protocols.linear.layout import Window
 from moiety.protocols.linear.placement import (
@@ -19,7 +19,6 @@ from moiety.protocols.linear.placement import (
     from_plane,
     pack_tile,
     place,
-    round_to,
     to_plane,
 )
 from moiety.protocols.linear.rlwe import ClientKey, Ring, ciphertext_a, public_key_a
@@ -49,8 +48,9 @@ def new_query_client(session: Session, specs: Sequence[LinearSpec], public_seed:
 def linear_client(
     session: Session, spec: LinearSpec, layer: int, public_seed: bytes, x1: U64
 ) -> U64:
-    """The client's share of the result, uint64 `(..., M, H', W')`; x1 uint64 `(..., C, H, W)` in
-    Z_{2^bits}, the leading axes, if there are any, together of the geometry's images.
+    """The client's share of the result in Z_{2^(bits+guard)}, uint64 `(..., M, H', W')`; x1 uint64
+    `(..., C, H, W)` in Z_{2^bits}, the leading axes, if there are any, together of the geometry's
+    images.
 
     Raises `ContractViolation` without a key for this run, or when the key has served this
     layer before.
@@ -67,9 +67,9 @@ def linear_client(
     out = np.empty(layout.flat.out_shape, np.uint64)
     for window, product in zip(layout.windows, products, strict=True):
         data = session.channel.recv(tile_download_bytes(spec, window)[1])
-        b = kernels.unpack(data, product.size, spec.message_bits).reshape(product.shape)
-        phase = (b << np.uint64(plan.answer_bits - spec.message_bits)) - product
-        place(out, window, round_to(phase, plan.answer_bits, spec.bits))
+        b = kernels.unpack(data, product.size, spec.result_bits).reshape(product.shape)
+        phase = (b << np.uint64(plan.answer_bits - spec.result_bits)) - product
+        place(out, window, rounded_phase(spec, phase))
     return from_plane(out, geometry, x1.shape[:-3])
 
 
@@ -120,6 +120,17 @@ def _phase_products(session: Session, key: ClientKey, spec: LinearSpec, window: 
     return by_filter(
         layout, product.reshape(layout.bundles, layout.answers, layout.mp, window.pixels)
     )
+
+
+def rounded_phase(spec: LinearSpec, phase: U64) -> U64:
+    """The client's share: the phase of the masked answers, in Z_{2^k}, with half a message step
+    added and its bits below Z_{2^(bits+guard)} dropped; bits above k do not matter.
+
+    The half centres the noise within the guard bits. Without guard bits it rounds to nearest.
+    """
+    k = spec.rlwe.answer_bits
+    half = np.uint64(1 << (k - spec.bits - 1))
+    return ring.reduce((phase + half) >> np.uint64(k - spec.result_bits), spec.result_bits)
 
 
 def _pack_residues(x: U32, primes: tuple[int, ...]) -> U8:

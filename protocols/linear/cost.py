@@ -54,9 +54,7 @@ def linear_cost(spec: LinearSpec) -> Cost:
     )
     working = plan.degree * phase_primes(plan.degree, plan.answer_bits)
     phase = (Work("word", answers * plan.degree), Work("phase_residue", answers * working))
-    mask = [Work("torus_residue", outputs * primes), Work("word", outputs)]
-    if plan.masking == "flooded":
-        mask += [Work("flood_residue", outputs * primes), Work("encode_residue", outputs * primes)]
+    mask = (Work("torus_residue", outputs * primes), Work("word", outputs))
     return Cost(
         (
             Local("C", (Work("layer", tiles),)),
@@ -67,7 +65,7 @@ def linear_cost(spec: LinearSpec) -> Cost:
             Send(
                 "S",
                 sum(b for _, b in downloads),
-                tuple(mask),
+                mask,
                 (Work("word", outputs), Work("pass", 6 * outputs)),
             ),
         )

@@ -15,14 +15,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
 
 import msgspec
 
 from moiety.protocols.errors import BadPlan
-
-Masking = Literal["flooded", "uniform"]
-"""How an answer hides its noise: under flooding, exactly; or by uniform masks, off by at most 1."""
 
 MAX_LOG2_Q = {2048: 54, 4096: 109, 8192: 218}
 """Largest log2 q per ring degree: 128-bit classical security, ternary secrets, sigma about 3.2
@@ -36,13 +32,13 @@ ERROR_VARIANCE = ERROR_PARAMETER / 2
 ROUNDING_VARIANCE = 1 / 4  # stochastic rounding of an encoding
 UNIFORM_VARIANCE = 1 / 12  # rounding a (pseudo-)uniform torus element
 
-STATISTICAL_BITS = 40
-"""Flooding hides a layer's noise to within statistical distance 2^-40, all its answers together."""
-
 FAILURE_BITS = 64
-"""A whole layer decrypts wrongly with probability at most 2^-64 (plus what RLWE's
+"""The noise of a whole layer leaves its budget with probability at most 2^-64 (plus what RLWE's
 pseudo-randomness changes).
 """
+
+MAX_GUARD = 8
+"""Guard bits that a Program may ask for."""
 
 PRIME_BITS = range(21, 28)
 """Sizes of NTT primes: at most 27 bits, so that float64 products of residues and weights
@@ -51,6 +47,8 @@ stay exact.
 
 MAX_DEGREE = max(MAX_LOG2_Q)
 MAX_ANSWER_BITS = 56
+TORUS_LOSS = 8 * 2.0**-64
+"""What `Ring.to_torus` may lose before it rounds, out of 1: 2^-64 for each of at most 8 primes."""
 MAX_WEIGHT_BITS = 20
 FLOAT_BITS = 53
 
@@ -59,19 +57,16 @@ class RlwePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Parameters and packing of one homomorphic linear layer, as a Program records them.
     All public.
 
-    degree: N. primes: NTT primes whose product is q. masking: how the answer hides the noise.
-    channels_per_ciphertext `cp` and filters_per_answer `mp` as in coefficient packing; tile: output
-    rows and columns per ciphertext block. flood_bits: log2 of the flooding noise (0 for uniform
-    masking). answer_bits: `k`, answers are rounded to `Z_{2^k}` before they are sent.
+    degree: N. primes: NTT primes whose product is q. channels_per_ciphertext `cp` and
+    filters_per_answer `mp` as in coefficient packing; tile: output rows and columns per ciphertext
+    block. answer_bits: `k`, the a parts of answers are rounded to `Z_{2^k}` before they are sent.
     """
 
     degree: int
     primes: tuple[int, ...]
-    masking: Masking
     channels_per_ciphertext: int
     filters_per_answer: int
     tile: tuple[int, int]
-    flood_bits: int
     answer_bits: int
 
 
@@ -155,8 +150,7 @@ def tail_factor(coefficients: int) -> float:
 
 @dataclass(frozen=True)
 class Noise:
-    """Noise of one layer's answers, in units of 1 (out of q), before flooding and before rounding
-    to `Z_{2^k}`.
+    """Noise of one layer's answers, in units of 1 (out of q), before anything is rounded.
 
     variance: sub-Gaussian proxy of one coefficient. coefficients: number of message coefficients of
     all answers of the layer.
@@ -166,28 +160,16 @@ class Noise:
     variance: float
     coefficients: int
 
-    @property
-    def bound(self) -> float:
-        """All coefficients stay below this but for probability 2^-FAILURE_BITS."""
-        return tail_factor(self.coefficients) * math.sqrt(self.variance)
+    def bound(self, log_q: float, answer_bits: int) -> float:
+        """All coefficients of the layer stay below this but for probability 2^-FAILURE_BITS, with a
+        rounded to `Z_{2^k}`, in units of q: it is what a party's rounding of b comes on top of.
 
-    @property
-    def flood_bits(self) -> int:
-        """Smallest f such that noise uniform in `[-2^f, 2^f)` hides all coefficients to
-        within 2^-STATISTICAL_BITS.
-
-        Shifting that distribution by v moves it by |v| / 2^(f+1); the mean of |v| over the parties'
-        randomness is at most sqrt(V), and the distances of all coefficients add up.
+        Rounding a adds uniform errors of 2^-k times the ternary secret. `to_torus` loses less than
+        `TORUS_LOSS` on b and on each coefficient of a.
         """
-        return math.ceil(
-            STATISTICAL_BITS - 1 + math.log2(self.coefficients) + math.log2(self.variance) / 2
-        )
-
-    def rounding(self) -> float:
-        """Bound on the error that rounding a to `Z_{2^k}` makes through the ternary secret, in
-        units of 2^-k.
-        """
-        return tail_factor(self.coefficients) * math.sqrt(self.degree * UNIFORM_VARIANCE)
+        rounding = self.degree * UNIFORM_VARIANCE * 4.0**-answer_bits
+        deviation = math.sqrt(self.variance * 4.0**-log_q + rounding)
+        return tail_factor(self.coefficients) * deviation + (self.degree + 1) * TORUS_LOSS
 
 
 def answer_noise(
@@ -206,48 +188,21 @@ def answer_noise(
     )
 
 
-@dataclass(frozen=True)
-class Fit:
-    """flood_bits f (0 for uniform masking) and answer_bits k."""
-
-    flood_bits: int
-    answer_bits: int
-
-
-def message_bits(bits: int, answer_bits: int) -> int:
-    """Width of the b coefficients of an answer: their own rounding costs 2^-5 of a message step, so
-    they need fewer bits than a.
+def noise_budget(guard: int) -> float:
+    """What the noise must stay below, in steps of the result's ring, 2^-(bits + guard): less than
+    `2^(guard-1) - 1/2` leaves the result within its guard bits; without any, less than 1 leaves it
+    off by at most 1, the two parties' roundings included (protocols/linear/server).
     """
-    return min(answer_bits, bits + 4)
+    return 2.0 ** (guard - 1) - 0.5 if guard else 1.0
 
 
-def fit(
-    primes: tuple[int, ...],
-    masking: Masking,
-    bits: int,
-    noise: Noise,
-    flood_bits: int | None = None,
-) -> Fit | None:
-    """Smallest answer_bits with which answers modulo `2^bits` decrypt; None if q is too small, or
-    the flooding given.
-
-    Flooded needs a total error below half a message step, 2^-(bits+1); uniform below one step,
-    2^-bits, so that the two roundings together are off by at most 1.
+def fit(primes: tuple[int, ...], bits: int, guard: int, noise: Noise) -> int | None:
+    """Smallest `answer_bits` with which messages of `Z_{2^bits}` come out in `Z_{2^(bits+guard)}`
+    within their budget; None if q is too small.
     """
-    log_q = math.log2(math.prod(primes))
-    if masking == "flooded":
-        flood = noise.flood_bits if flood_bits is None else flood_bits
-        if not noise.flood_bits <= flood < log_q:
-            return None
-        # + 1: the encoding of the mask r rounds as well.
-        raw, limit = 2.0**flood + noise.bound + 1, 0.5
-    else:
-        flood, raw, limit = 0, noise.bound, 1.0
-    raw /= 2.0 ** (log_q - bits)
-    if raw >= limit:
-        return None
-    for answer_bits in range(bits + 4, min(MAX_ANSWER_BITS, math.floor(log_q)) + 1):
-        total = raw + 2.0**-5 + noise.rounding() / 2.0 ** (answer_bits - bits)
-        if total < limit:
-            return Fit(flood, answer_bits)
+    log_q, result_bits = math.log2(math.prod(primes)), bits + guard
+    limit = noise_budget(guard) / 2.0**result_bits
+    for answer_bits in range(result_bits + 1, min(MAX_ANSWER_BITS, math.floor(log_q)) + 1):
+        if noise.bound(log_q, answer_bits) < limit:
+            return answer_bits
     return None

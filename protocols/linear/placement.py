@@ -10,7 +10,6 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from moiety.protocols import ring
 from moiety.protocols.arrays import I32, I64, U32, U64
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.linear.layout import Geometry, Layout, Window
@@ -140,11 +139,3 @@ def by_filter(layout: Layout, blocks: npt.NDArray[T]) -> npt.NDArray[T]:
         :, : layout.bundle_filters
     ]
     return filters.reshape(layout.bundles * layout.bundle_filters, pixels)
-
-
-def round_to(x: U64, width: int, bits: int) -> U64:
-    """From Z_{2^width} to the nearest element of Z_{2^bits}; bits of x above `width` do
-    not matter.
-    """
-    extra = width - bits
-    return ring.reduce((x + np.uint64(1 << (extra - 1))) >> np.uint64(extra), bits)

@@ -26,12 +26,9 @@ from moiety.protocols.linear.parameters import (
     MAX_LOG2_Q,
     MAX_WEIGHT_BITS,
     PRIME_BITS,
-    Fit,
-    Masking,
     Noise,
     RlwePlan,
     fit,
-    message_bits,
     ntt_primes,
 )
 from moiety.protocols.linear.spec import LinearSpec
@@ -49,26 +46,46 @@ MAX_FILTERS = 256
 
 @dataclass(frozen=True)
 class Modulus:
-    """A q that is secure and holds the noise. size: bits of all residues of one coefficient."""
+    """A q that is secure and holds the noise. size: bits of all residues of one coefficient.
+    answer_bits: the fewest with which answers keep to their noise budget.
+    """
 
     primes: tuple[int, ...]
     size: int
-    fit: Fit
+    answer_bits: int
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """What is planned for: a convolution in Z_{2^bits} with `|w| <= 2^(weight_bits-1)`."""
+    """What is planned for: a convolution of messages in Z_{2^bits} with `|w| <= 2^(weight_bits-1)`,
+    its result with so many guard bits.
+    """
 
     geometry: Geometry
     bits: int
     weight_bits: int
-    masking: Masking
+    guard: int
 
     def moduli(self, degree: int, filters: int) -> tuple[Modulus, ...]:
         """All q worth trying at this degree with so many filters per answer."""
         noise = self.geometry.noise(degree, self.weight_bits, filters)
-        return _moduli(degree, self.bits, self.masking, noise)
+        return _moduli(degree, self.bits, self.guard, noise)
+
+    def price(self, layout: Layout, modulus: Modulus) -> float:
+        """Nanoseconds of one run's layer in this layout under this q, both parties and the network
+        one after another.
+        """
+        parts = _tiles(self.geometry, layout.tile) * layout.bundles
+        ciphertexts, answers = parts * layout.ciphertexts, parts * layout.answers
+        primes = len(modulus.primes)
+        wire = (
+            ciphertexts * sum(layout.sent) * modulus.size
+            + answers * layout.degree * modulus.answer_bits
+            + self.geometry.outputs * (self.bits + self.guard)
+        )
+        products = answers * _products_per_answer(layout) * primes
+        residues = UPLOAD_RESIDUE * ciphertexts + ANSWER_RESIDUE * answers
+        return BYTE * wire / 8 + PRODUCT * products + layout.degree * primes * residues
 
 
 @dataclass(frozen=True)
@@ -97,7 +114,7 @@ class _Family:
         for channels in self.channels:
             layout = Layout(self.layer.geometry, self.degree, channels, self.filters, self.tile)
             for modulus in self.moduli:
-                yield _Choice(predicted_time(layout, modulus, self.layer.bits), layout, modulus)
+                yield _Choice(self.layer.price(layout, modulus), layout, modulus)
 
     def lower_bound(self) -> float:
         """A bound from below on the price of all choices: ciphertexts and answers as if all were
@@ -111,13 +128,14 @@ class _Family:
         ciphertexts = -(-geometry.in_shape[0] // max(self.channels))
         answers = -(-geometry.out_shape[0] // filters)
         residues = primes * (UPLOAD_RESIDUE * ciphertexts + ANSWER_RESIDUE * answers)
-        wire = answers * min(modulus.fit.answer_bits for modulus in self.moduli)
+        wire = answers * min(modulus.answer_bits for modulus in self.moduli)
         return tiles * self.degree * (residues + BYTE * wire / 8)
 
 
 @lru_cache(maxsize=4096)
-def plan_linear(geometry: Geometry, bits: int, weight_bits: int, masking: Masking) -> LinearSpec:
-    """The cheapest layout and parameters; `|w| <= 2^(weight_bits-1)`, values in Z_{2^bits}.
+def plan_linear(geometry: Geometry, bits: int, weight_bits: int, guard: int) -> LinearSpec:
+    """The cheapest layout and parameters; `|w| <= 2^(weight_bits-1)`, messages in Z_{2^bits}, the
+    result in Z_{2^(bits+guard)}.
 
     Raises `BadPlan` if no supported ring holds the noise.
     """
@@ -126,26 +144,23 @@ def plan_linear(geometry: Geometry, bits: int, weight_bits: int, masking: Maskin
             f"weights of {weight_bits} bits do not fit the exact float64 products; "
             f"1 to {MAX_WEIGHT_BITS} are possible"
         )
-    best = _cheapest(_Layer(geometry, bits, weight_bits, masking))
+    best = _cheapest(_Layer(geometry, bits, weight_bits, guard))
     if best is None:
-        noise = geometry.noise(max(MAX_LOG2_Q), weight_bits, 1)
         raise BadPlan(
             f"no RLWE parameters hold a layer {geometry.in_shape} -> {geometry.out_shape} "
-            f"with {bits}-bit values and {weight_bits}-bit weights in {masking} masking "
-            f"(noise up to 2^{math.log2(noise.bound):.0f}); use fewer bits"
+            f"with {bits}-bit values, {weight_bits}-bit weights and {guard} guard bits; "
+            "use fewer bits"
         )
     layout, modulus = best.layout, best.modulus
     plan = RlwePlan(
         degree=layout.degree,
         primes=modulus.primes,
-        masking=masking,
         channels_per_ciphertext=layout.cp,
         filters_per_answer=layout.mp,
         tile=layout.tile,
-        flood_bits=modulus.fit.flood_bits,
-        answer_bits=modulus.fit.answer_bits,
+        answer_bits=modulus.answer_bits,
     )
-    return LinearSpec(geometry, plan, bits, weight_bits)
+    return LinearSpec(geometry, plan, bits, weight_bits, guard)
 
 
 def _cheapest(layer: _Layer) -> _Choice | None:
@@ -177,28 +192,13 @@ def _families(layer: _Layer) -> Iterator[_Family]:
                 yield _Family(layer, degree, tile, filters, channels, suitable)
 
 
-def predicted_time(layout: Layout, modulus: Modulus, bits: int) -> float:
-    """Nanoseconds of one run's layer, both parties and the network one after another."""
-    parts = _tiles(layout.geometry, layout.tile) * layout.bundles
-    ciphertexts, answers = parts * layout.ciphertexts, parts * layout.answers
-    answer_bits, primes = modulus.fit.answer_bits, len(modulus.primes)
-    wire = (
-        ciphertexts * sum(layout.sent) * modulus.size
-        + answers * layout.degree * answer_bits
-        + layout.geometry.outputs * message_bits(bits, answer_bits)
-    )
-    products = answers * _products_per_answer(layout) * primes
-    residues = layout.degree * primes * (UPLOAD_RESIDUE * ciphertexts + ANSWER_RESIDUE * answers)
-    return BYTE * wire / 8 + PRODUCT * products + residues
-
-
-def layout_price(layout: Layout, bits: int, weight_bits: int, masking: Masking) -> float:
+def layout_price(layout: Layout, bits: int, weight_bits: int, guard: int) -> float:
     """Predicted nanoseconds of a layer in a given layout, with the best modulus for it; infinite if
     none holds.
     """
-    layer = _Layer(layout.geometry, bits, weight_bits, masking)
+    layer = _Layer(layout.geometry, bits, weight_bits, guard)
     return min(
-        (predicted_time(layout, q, bits) for q in layer.moduli(layout.degree, layout.mp)),
+        (layer.price(layout, q) for q in layer.moduli(layout.degree, layout.mp)),
         default=math.inf,
     )
 
@@ -221,17 +221,17 @@ def _tiles(geometry: Geometry, tile: tuple[int, int]) -> int:
 
 
 @lru_cache(maxsize=65536)
-def _moduli(degree: int, bits: int, masking: Masking, noise: Noise) -> tuple[Modulus, ...]:
+def _moduli(degree: int, bits: int, guard: int, noise: Noise) -> tuple[Modulus, ...]:
     """From the smallest q that fits, those that make answers shorter than all smaller ones."""
     limit, shortest = MAX_LOG2_Q[degree], math.inf
     sizes = [(count * size, count) for size in PRIME_BITS for count in range(1, limit // size + 1)]
     chosen = []
     for total, count in sorted(sizes):
         primes = ntt_primes(total // count, count)
-        found = fit(primes, masking, bits, noise)
-        if found is not None and found.answer_bits < shortest:
-            shortest = found.answer_bits
-            chosen.append(Modulus(primes, total, found))
+        answer_bits = fit(primes, bits, guard, noise)
+        if answer_bits is not None and answer_bits < shortest:
+            shortest = answer_bits
+            chosen.append(Modulus(primes, total, answer_bits))
     return tuple(chosen)
 
 

@@ -1,28 +1,34 @@
 """Homomorphic linear layers: shares of x in, shares of `conv(x, w) + bias` out; weights stay with
 the server. This file has the server's side.
 
-Functionality: `F(x0, w, bias; x1) -> (y0, y1)`, `y0 + y1 = conv(x0 + x1, w) + bias mod 2^l`, y1
-uniform; with *uniform* masking plus -1, 0 or 1 per output. The client encrypts its share with
-coefficient packing (protocols/linear/layout); the server adds its own share, convolves the b parts
-as plain integers, adds the a part's convolution, which depends on nothing but weights and public
-polynomials and is computed once (`ServerLinear.prepare`; the hint of SimplePIR, USENIX Security
-2023), an encryption of zero of each answer's own, and a mask:
+Functionality: `F(x0, w, bias; x1) -> (y0, y1)`, x0, x1 shares of x modulo 2^l, y1 uniform, and
+`y0 + y1 = X mod 2^(l+g)` where `X - 2^g * (conv(x, w) + bias mod 2^l)` lies in 0 .. 2^g - 1: the
+result with `g` *guard bits* below it, which hold the noise. With g = 0 it is off by -1, 0 or 1.
 
-* *flooded*: noise uniform in `[-2^f, 2^f)` on every b coefficient that is sent, and a mask r
-  uniform in Z_{2^l} at message scale; y0 = r. Exact.
-* *uniform*: b is rounded to `Z_{2^(l+4)}` and r uniform in it subtracted; y0 = round(r / 2^4).
-  Nothing of the noise remains visible.
+The client encrypts its share with coefficient packing (protocols/linear/layout); the server adds
+its own share, convolves the b parts as plain integers, adds the a part's convolution, which depends
+on nothing but weights and public polynomials and is computed once (`ServerLinear.prepare`; the hint
+of SimplePIR, USENIX Security 2023), an encryption of zero of each answer's own, rounds b to
+`Z_{2^(l+g)}`, and subtracts a mask r uniform there: y0 = r + 2^g*bias. The a part, all N
+coefficients, is rounded to `Z_{2^k}`; of b, only coefficients that carry outputs are sent.
 
-What is sent is rounded (public post-processing): a to `Z_{2^k}`, all N coefficients; b to
-`Z_{2^(l+4)}`, only where it carries outputs.
+The client multiplies a by its secret, adds half a message step to the phase and drops the bits
+below `Z_{2^(l+g)}` (client.rounded_phase). In steps of that ring, with e the noise of the answer
+and of the rounding of a, d0 in [-1/2, 1/2] the server's rounding of b and d1 in [0, 1) what the
+client drops,
 
-Exact, or off by one, but for probability 2^-64 per layer (parameters.FAILURE_BITS), for every x and
-the worst weights that `weight_bits` admits; check_spec holds a plan to that.
+    X - 2^g*x = 2^(g-1) + e + d0 - d1,
+
+an integer; it is above -1 and below 2^g, thus within the guard bits, if `|e| < 2^(g-1) - 1/2`
+(parameters.noise_budget). So `floor(X / 2^(s+g)) = floor(x / 2^s)`: the exact truncation that
+follows removes the noise, and the sum of several results, or an opened one, would not.
+
+This holds but for probability 2^-64 per layer (parameters.FAILURE_BITS), for every x and the worst
+weights that `weight_bits` admits; check_spec holds a plan to that.
 
 The server learns nothing (RLWE). The client learns nothing about the weights: a' + pa*u + e2 is
-pseudo-random by RLWE with secret u, and b is masked as above (statistical distance at most
-2^-40 per layer when flooded). Flights C S; bytes: spec.upload_bytes, spec.download_bytes.
-Noise: protocols/linear/parameters.
+pseudo-random by RLWE with secret u, and b minus r is uniform, whatever its noise is. Flights C S;
+bytes: spec.upload_bytes, spec.download_bytes. Noise: protocols/linear/parameters.
 """
 
 from __future__ import annotations
@@ -46,7 +52,6 @@ from moiety.protocols.linear.placement import (
     pack_weights,
     pixel_positions,
     place,
-    round_to,
     to_plane,
 )
 from moiety.protocols.linear.product import Monomials, correlate
@@ -86,7 +91,7 @@ class ServerLinear:
         self._seed = public_seed
         self._weights = pack_weights(spec.layout, weight)
         per_filter = bias.reshape(-1, 1, 1) if bias.ndim == 1 else bias
-        self._bias = ring.from_signed(per_filter, spec.bits)
+        self._bias = ring.from_signed(per_filter, spec.bits) << np.uint64(spec.guard)
         self._hint: U32 | None = None
 
     @property
@@ -182,8 +187,8 @@ class ServerLinear:
         return [np.concatenate(parts[i * ways : (i + 1) * ways], axis=1) for i in range(primes)]
 
     def add_bias(self, share: U64) -> U64:
-        """To the outputs `(..., M, H', W')`, modulo 2^bits."""
-        return ring.reduce(share + self._bias, self.spec.bits)
+        """To the outputs `(..., M, H', W')`, above the guard bits, modulo 2^(bits+guard)."""
+        return ring.reduce(share + self._bias, self.spec.result_bits)
 
 
 def _check_weights(spec: LinearSpec, layer: int, weight: I32, bias: I64) -> None:
@@ -221,8 +226,8 @@ def new_query_server(session: Session, specs: Sequence[LinearSpec], public_seed:
 
 
 def linear_server(session: Session, layer: ServerLinear, x0: U64) -> U64:
-    """The server's share of the result, uint64 `(..., M, H', W')`; x0 uint64 `(..., C, H, W)` in
-    Z_{2^bits}, as the client's.
+    """The server's share of the result in Z_{2^(bits+guard)}, uint64 `(..., M, H', W')`; x0 uint64
+    `(..., C, H, W)` in Z_{2^bits}, as the client's.
     """
     spec, layout = layer.spec, layer.spec.layout
     key = session.public_keys.of(spec.rlwe.degree, spec.rlwe.primes)
@@ -245,9 +250,11 @@ def linear_server(session: Session, layer: ServerLinear, x0: U64) -> U64:
         b = _parse_ciphertexts(upload, spec)
         add_messages(key.ring, b, pack_tile(layout, plane, window), spec.bits, session.prg)
         answer = key.ring.add(layer.convolve(b, window, session.workers), b_zero)
-        masked, share = _mask(key.ring, spec, answer, session.prg)
-        session.channel.send(kernels.pack(masked.reshape(-1), spec.message_bits))
-        place(out, window, share)
+        rounded = key.ring.to_torus(answer, spec.result_bits)
+        mask = session.prg.uint64(rounded.size, spec.result_bits).reshape(rounded.shape)
+        masked = ring.reduce(rounded - mask, spec.result_bits)
+        session.channel.send(kernels.pack(masked.reshape(-1), spec.result_bits))
+        place(out, window, mask)
     return layer.add_bias(from_plane(out, spec.geometry, x0.shape[:-3]))
 
 
@@ -273,24 +280,6 @@ def _answer_a(
     messages = list(session.workers.map(randomise, jobs))
     shape = (layout.bundles, layout.answers, layout.mp, window.pixels)
     return messages, np.stack([by_filter(layout, residues.reshape(shape)) for residues in b])
-
-
-def _mask(ring_q: Ring, spec: LinearSpec, b: U32, prg: Prg) -> tuple[U64, U64]:
-    """The masked b part, rounded to `message_bits`, and the server's share in Z_{2^l},
-    both `(M, pixels)`.
-    """
-    shape, count = b.shape[1:], b[0].size
-    width = spec.message_bits
-    if spec.rlwe.masking == "flooded":
-        flood = kernels.flood_residues(
-            prg.uint64(2 * count).reshape(count, 2), spec.rlwe.flood_bits, ring_q.p
-        )
-        share = prg.uint64(count, spec.bits).reshape(shape)
-        negated = ring_q.encode(ring.reduce(-share, spec.bits), spec.bits, prg)
-        hidden = ring_q.add(ring_q.add(b, flood.reshape(b.shape)), negated)
-        return ring_q.to_torus(hidden, width), share
-    r = prg.uint64(count, width).reshape(shape)
-    return ring.reduce(ring_q.to_torus(b, width) - r, width), round_to(r, width, spec.bits)
 
 
 def _parse_ciphertexts(data: U8, spec: LinearSpec) -> U32:

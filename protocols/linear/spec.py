@@ -13,11 +13,11 @@ from moiety.protocols.errors import BadPlan
 from moiety.protocols.linear.layout import Geometry, Layout, Window
 from moiety.protocols.linear.parameters import (
     MAX_ANSWER_BITS,
+    MAX_GUARD,
     MAX_WEIGHT_BITS,
     RlwePlan,
     check_parameters,
     fit,
-    message_bits,
 )
 
 
@@ -26,14 +26,15 @@ class LinearSpec:
     """One homomorphic linear layer, all public: what is convolved,
     with which plan, in which widths.
 
-    `|w| <= 2^(weight_bits-1)`; values in Z_{2^bits}. The plan was made for the geometry's number
-    of images.
+    `|w| <= 2^(weight_bits-1)`; messages in Z_{2^bits}, the result in Z_{2^(bits+guard)}. The plan
+    was made for the geometry's number of images.
     """
 
     geometry: Geometry
     rlwe: RlwePlan
     bits: int
     weight_bits: int
+    guard: int
 
     @cached_property
     def layout(self) -> Layout:
@@ -47,9 +48,9 @@ class LinearSpec:
         )
 
     @property
-    def message_bits(self) -> int:
-        """Bits in which the b part of an answer is sent."""
-        return message_bits(self.bits, self.rlwe.answer_bits)
+    def result_bits(self) -> int:
+        """Width of the ring of the result's shares, in which the b part of an answer is sent."""
+        return self.bits + self.guard
 
 
 def check_spec(spec: LinearSpec) -> None:
@@ -63,22 +64,18 @@ def check_spec(spec: LinearSpec) -> None:
         raise BadPlan(
             f"{what}: weights of {spec.weight_bits} bits; 1 to {MAX_WEIGHT_BITS} are supported"
         )
-    noise = spec.layout.noise(spec.weight_bits)
-    if plan.masking == "flooded" and plan.flood_bits < noise.flood_bits:
-        raise BadPlan(
-            f"{what}: hiding the noise takes flooding of {noise.flood_bits} bits, "
-            f"the plan has {plan.flood_bits}"
-        )
-    need = fit(plan.primes, plan.masking, spec.bits, noise, plan.flood_bits)
+    if not 0 <= spec.guard <= MAX_GUARD:
+        raise BadPlan(f"{what}: {spec.guard} guard bits; 0 to {MAX_GUARD} are possible")
+    need = fit(plan.primes, spec.bits, spec.guard, spec.layout.noise(spec.weight_bits))
     if need is None:
         raise BadPlan(
-            f"{what}: the noise does not fit into q for {spec.bits}-bit outputs; "
-            "more primes or fewer bits are needed"
+            f"{what}: the noise does not fit into q for {spec.bits}-bit values and "
+            f"{spec.guard} guard bits; more primes or fewer bits are needed"
         )
-    if not need.answer_bits <= plan.answer_bits <= MAX_ANSWER_BITS:
+    if not need <= plan.answer_bits <= MAX_ANSWER_BITS:
         raise BadPlan(
-            f"{what}: answers need {need.answer_bits} to {MAX_ANSWER_BITS} bits, "
-            f"the plan has {plan.answer_bits}"
+            f"{what}: answers need {need} to {MAX_ANSWER_BITS} bits, the plan has "
+            f"{plan.answer_bits}"
         )
 
 
@@ -105,7 +102,7 @@ def tile_download_bytes(spec: LinearSpec, window: Window) -> tuple[int, int]:
     """Bytes of the a part and of the b part of one tile's answers."""
     a_coefficients = spec.layout.answers_per_tile * spec.rlwe.degree
     outputs = spec.geometry.out_shape[0] * window.pixels
-    return packed(a_coefficients, spec.rlwe.answer_bits), packed(outputs, spec.message_bits)
+    return packed(a_coefficients, spec.rlwe.answer_bits), packed(outputs, spec.result_bits)
 
 
 def upload_bytes(spec: LinearSpec) -> int:

@@ -15,7 +15,7 @@ from moiety.protocols.cost import Cost
 from moiety.protocols.setup import open_session_cost
 from moiety.runtime.cli.ui import TRAFFIC_COLUMNS, megabytes, table, traffic_cells
 from moiety.runtime.cost.traffic import image_cost, key_cost, step_costs
-from moiety.runtime.program import Linear, Preprocessing, Program, Relu, RlwePlan
+from moiety.runtime.program import Linear, Preprocessing, Program, Relu
 from moiety.runtime.program.linear_layers import linear_specs
 
 
@@ -92,25 +92,24 @@ def _steps(program: Program) -> Table:
 
 def _lattices(program: Program) -> Table:
     """RLWE parameters in use, and by how many layers."""
-    groups: dict[tuple[object, ...], list[RlwePlan]] = {}
-    for plan in (step.rlwe for step in program.steps if isinstance(step, Linear)):
-        log_q = round(math.log2(math.prod(plan.primes)), 1)
-        key: tuple[object, ...] = (plan.degree, len(plan.primes), log_q, plan.masking)
-        groups.setdefault(key, []).append(plan)
+    groups: dict[tuple[object, ...], list[Linear]] = {}
+    for step in (step for step in program.steps if isinstance(step, Linear)):
+        log_q = round(math.log2(math.prod(step.rlwe.primes)), 1)
+        key: tuple[object, ...] = (step.rlwe.degree, len(step.rlwe.primes), log_q)
+        groups.setdefault(key, []).append(step)
     shown = table(
         "RLWE parameters",
         "N",
         "primes",
         "log2 q",
-        "masking",
         "layers",
-        "flooding bits",
+        "guard bits",
         "answer bits",
-        right=7,
+        right=6,
     )
-    for key, plans in groups.items():
-        floods, answers = {p.flood_bits for p in plans}, {p.answer_bits for p in plans}
-        shown.add_row(*map(str, key), str(len(plans)), _spread(floods), _spread(answers))
+    for key, layers in groups.items():
+        guards, answers = {x.guard for x in layers}, {x.rlwe.answer_bits for x in layers}
+        shown.add_row(*map(str, key), str(len(layers)), _spread(guards), _spread(answers))
     return shown
 
 

@@ -33,7 +33,7 @@ SYMBOLS = {"n": N, "bits": OUT, "out_bits": OUT, "count": THRESHOLDS}
 
 SENT, RESIDUE_BITS = _symbol("residues_sent"), _symbol("residue_bits")
 ANSWERS, ANSWER_BITS = _symbol("answer_coefficients"), _symbol("answer_bits")
-OUTPUTS, MESSAGE_BITS = _symbol("outputs"), _symbol("message_bits")
+OUTPUTS, RESULT_BITS = _symbol("outputs"), _symbol("result_bits")
 
 Sizes = Mapping[sympy.Symbol, int]
 
@@ -163,7 +163,7 @@ def _tile_cost() -> Cost:
     return Cost.of(
         ("C", packed(SENT, RESIDUE_BITS)),
         ("S", packed(ANSWERS, ANSWER_BITS)),
-        ("S", packed(OUTPUTS, MESSAGE_BITS)),
+        ("S", packed(OUTPUTS, RESULT_BITS)),
     )
 
 
@@ -177,5 +177,5 @@ def _tile_sizes(spec: LinearSpec) -> Iterator[Sizes]:
             ANSWERS: layout.answers_per_tile * plan.degree,
             ANSWER_BITS: plan.answer_bits,
             OUTPUTS: layout.flat.out_shape[0] * window.pixels,
-            MESSAGE_BITS: spec.message_bits,
+            RESULT_BITS: spec.result_bits,
         }

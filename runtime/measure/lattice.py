@@ -7,7 +7,6 @@ from typing import Final
 import numpy as np
 
 from moiety.protocols import kernels
-from moiety.protocols.arrays import U32
 from moiety.protocols.linear.parameters import ntt_primes
 from moiety.protocols.linear.rlwe import (
     ClientKey,
@@ -27,7 +26,7 @@ BITS, ANSWER_BITS = 26, 35
 FIGURES: Final = frozenset(
     {
         *("expand_residue", "mask_residue", "encode_residue", "zero_residue", "torus_residue"),
-        *("phase_residue", "flood_residue", "word", "row", "product", "sum"),
+        *("phase_residue", "word", "row", "product", "sum"),
     }
 )
 """What is measured here."""
@@ -51,7 +50,6 @@ def lattice(bench: Bench) -> None:
     bench.per("encode_residue", residues, lambda: ring_q.add(a, ring_q.encode(x, BITS, prg)))
     bench.per("zero_residue", 2 * residues, lambda: server.zeros(count, prg))
     bench.per("torus_residue", residues, lambda: ring_q.to_torus(a, ANSWER_BITS))
-    bench.per("flood_residue", residues, lambda: _flooded(ring_q, a, prg))
     bench.per("phase_residue", working, lambda: key.phase_product(answer, ANSWER_BITS))
 
     flat = answer.reshape(-1)
@@ -60,12 +58,6 @@ def lattice(bench: Bench) -> None:
         lambda: kernels.unpack(packed, flat.size, ANSWER_BITS)
     )
     bench.figures["word"] = both / 2 / flat.size
-
-
-def _flooded(ring_q: Ring, a: U32, prg: Prg) -> object:
-    size = a[0].size
-    noise = kernels.flood_residues(prg.uint64(2 * size).reshape(size, 2), 60, ring_q.p)
-    return ring_q.add(a, noise.reshape(a.shape))
 
 
 def convolution(bench: Bench) -> None:

@@ -22,7 +22,6 @@ from moiety.protocols.cost import Cost, Draw, Send
 from moiety.protocols.linear.client import linear_client, new_query_client
 from moiety.protocols.linear.cost import linear_cost
 from moiety.protocols.linear.layout import Geometry
-from moiety.protocols.linear.parameters import Masking
 from moiety.protocols.linear.planner import plan_linear
 from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
 from moiety.protocols.linear.spec import LinearSpec
@@ -78,7 +77,7 @@ def _message(bench: Bench) -> None:
 
 def _layer(bench: Bench) -> None:
     """A tiny layer is what it takes besides its residues; both parties have one tile."""
-    tiny = _linear(bench, _layer_spec(1, 1, 2, 1, "uniform"))
+    tiny = _linear(bench, _layer_spec(1, 1, 2, 1, 0))
     bench.figures["layer"] = max(0.0, (_spent(bench, tiny) - _expected(bench, tiny)) / 2)
 
 
@@ -139,20 +138,18 @@ def _common_layers(bench: Bench) -> list[LinearSpec]:
     """Layers of common shapes, shrunk with `elements`."""
     few = max(1, min(128, bench.elements >> 10))
     return [
-        _layer_spec(few, few, 28, 1, "uniform"),
-        _layer_spec(few, -(-few // 4), 28, 3, "uniform"),
-        _layer_spec(few, few, 14, 1, "flooded"),
+        _layer_spec(few, few, 28, 1, 0),
+        _layer_spec(few, -(-few // 4), 28, 3, 0),
+        _layer_spec(few, few, 14, 1, 1),
     ]
 
 
-def _layer_spec(
-    channels: int, filters: int, side: int, kernel: int, masking: Masking
-) -> LinearSpec:
+def _layer_spec(channels: int, filters: int, side: int, kernel: int, guard: int) -> LinearSpec:
     """A square convolution that keeps its size."""
     pad = kernel // 2
     shape, out = (channels, side, side), (filters, side, side)
     geometry = Geometry(shape, out, (kernel, kernel), (pad, pad, pad, pad), (1, 1), 1)
-    return plan_linear(geometry, 26, 12, masking)
+    return plan_linear(geometry, 26, 12, guard)
 
 
 def _linear(bench: Bench, spec: LinearSpec) -> Whole:

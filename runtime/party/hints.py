@@ -27,7 +27,7 @@ from moiety.runtime.program.atomic import OWNER_ALONE, replacing
 log = logging.getLogger("moiety.server")
 
 FORMAT = "moiety-hints"
-VERSION = "1"
+VERSION = "2"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The Program: what both parties know, what it means, and where it is kept."""
 
-from moiety.protocols.linear.parameters import Masking, RlwePlan
+from moiety.protocols.linear.parameters import RlwePlan
 from moiety.runtime.program.atomic import write_atomically
 from moiety.runtime.program.preprocessing import Preprocessing, picture_shape
 from moiety.runtime.program.program import FORMAT, VERSION, Program
@@ -28,7 +28,6 @@ __all__ = [
     "VERSION",
     "AnyStep",
     "LocalStep",
-    "Masking",
     "Preprocessing",
     "Program",
     "RlwePlan",

@@ -40,7 +40,7 @@ def linear_specs(program: Program, images: int = 1) -> dict[int, LinearSpec]:
 
 def _together(spec: LinearSpec, images: int) -> LinearSpec:
     geometry = replace(spec.geometry, images=images)
-    return plan_linear(geometry, spec.bits, spec.weight_bits, spec.rlwe.masking)
+    return plan_linear(geometry, spec.bits, spec.weight_bits, spec.guard)
 
 
 def layout_digest(specs: Mapping[int, LinearSpec]) -> str:
@@ -57,7 +57,7 @@ def _flat_record(spec: LinearSpec) -> dict[str, Any]:
     """
     geometry = asdict(spec.geometry)
     images = geometry.pop("images")
-    widths = {"bits": spec.bits, "weight_bits": spec.weight_bits}
+    widths = {"bits": spec.bits, "weight_bits": spec.weight_bits, "guard": spec.guard}
     return geometry | widths | msgspec.structs.asdict(spec.rlwe) | {"images": images}
 
 

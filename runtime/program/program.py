@@ -29,7 +29,7 @@ from moiety.runtime.program.steps.base import MAX_STEPS, Claim, Rounding, Step
 from moiety.runtime.program.steps.ends import Input, Output
 
 FORMAT = "moiety-program"
-VERSION = 1
+VERSION = 2
 
 MAX_ELEMENTS = 1 << 28
 
@@ -129,15 +129,15 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             f"operands {step.inputs} are not all earlier steps",
         )
         operands = self.operands(step)
-        claim.require(
-            not any(isinstance(x, Output) for x in operands), "an output is not an operand"
-        )
         claim.require(1 <= len(step.shape) <= 8, f"shape {step.shape} has an impossible rank")
         claim.require(all(n >= 1 for n in step.shape), f"shape {step.shape} has an empty dimension")
         claim.require(
             math.prod(step.shape) <= MAX_ELEMENTS, f"shape {step.shape} has too many elements"
         )
-        step.check(Claim(index, step, operands, self.rounding))
+        claim = Claim(index, step, operands, self.rounding)
+        step.check(claim)
+        for operand in operands:
+            operand.check_reader(claim)
 
     def operands(self, step: Step) -> tuple[AnyStep, ...]:
         """The steps that make the values a step reads."""

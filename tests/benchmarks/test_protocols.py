@@ -54,7 +54,7 @@ def test_every_protocol_is_verified_and_timed(tmp_path: Path, ot: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["relu 16 to 28", "truncate exact", "max-pool", "conv 3x3 14x14 128->32 flooded"]
+    "word", ["relu 16 to 28", "truncate exact", "max-pool", "conv 3x3 14x14 128->32 guard 1"]
 )
 def test_a_wrong_result_is_not_timed(word: str) -> None:
     case, call = measured(word)

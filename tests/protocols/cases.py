@@ -26,12 +26,18 @@ from moiety.protocols.compare.truncate import truncate_exact, truncate_stochasti
 from moiety.protocols.cost import Cost, declared_costs
 from moiety.protocols.linear.client import linear_client, new_query_client
 from moiety.protocols.linear.cost import linear_cost, query_cost
-from moiety.protocols.linear.parameters import Masking
 from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
 from moiety.protocols.ot.transfers import TransferReceiver, TransferSender
 from moiety.protocols.session import Session
 from moiety.protocols.setup import open_session
-from tests.support.convolutions import MASKINGS, SEED, Conv, convolve
+from tests.support.convolutions import (
+    GUARDS,
+    SEED,
+    Conv,
+    check_deviation,
+    convolve,
+    deviation,
+)
 from tests.support.two_party import Outcome, run_two_party, share
 
 Rng = np.random.Generator
@@ -419,10 +425,10 @@ def lookup_case(k: int, bits: int, n: int = 130, file: str | None = None) -> Cas
     )
 
 
-def linear_case(masking: Masking, file: str | None = None) -> Case:
+def linear_case(guard: int, file: str | None = None) -> Case:
     """With the keys of its query."""
     conv = Conv(5, (9, 8), 7, (3, 3), (1, 1, 1, 1))
-    spec = conv.spec(masking)
+    spec = conv.spec(guard)
     rng = np.random.default_rng(7)
     weight = rng.integers(-511, 512, (7, 5, 3, 3)).astype(np.int32)
     bias = rng.integers(-(2**20), 2**20, conv.out_shape)
@@ -442,8 +448,7 @@ def linear_case(masking: Masking, file: str | None = None) -> Case:
 
     def check(inputs: Pair, results: Pair) -> None:
         expected = convolve(inputs[0] + inputs[1], weight, conv) + bias.view(np.uint64)
-        error = ring.to_signed(ring.reduce(sum(results) - expected, spec.bits), spec.bits)
-        assert np.abs(error).max() <= (masking == "uniform")
+        check_deviation(spec, deviation(spec, results, expected))
 
     return Case(
         (linear_server, linear_client, new_query_server, new_query_client),
@@ -512,8 +517,8 @@ def _cases() -> Iterator[tuple[str, Case]]:
     yield "reveal 20", reveal_case(20, 8, WIRE)
     for k in (1, 2, 3, 4):
         yield f"lookup 1 of {1 << k}", lookup_case(k, 3, file=MORE)
-    for masking in MASKINGS:
-        yield f"linear {masking}", linear_case(masking, MORE)
+    for guard in GUARDS:
+        yield f"linear, {guard} guard bits", linear_case(guard, MORE)
     yield "set-up", setup_case(MORE)
 
 

@@ -10,17 +10,18 @@ import numpy as np
 import pytest
 
 from moiety.protocols.linear.layout import Layout
-from moiety.protocols.linear.parameters import Masking
 from moiety.protocols.linear.placement import from_plane, to_plane
 from moiety.protocols.linear.planner import plan_linear
 from moiety.protocols.linear.server import ServerLinear
 from moiety.protocols.linear.spec import LinearSpec, download_bytes, query_bytes, upload_bytes
 from tests.support.convolutions import (
-    MASKINGS,
+    GUARDS,
     SEED,
     Conv,
     both,
+    check_deviation,
     convolve,
+    deviation,
     layer_parties,
     replanned,
 )
@@ -37,12 +38,12 @@ CONVS = {
 }
 
 
-@pytest.mark.parametrize("masking", MASKINGS)
+@pytest.mark.parametrize("guard", GUARDS)
 @pytest.mark.parametrize("kind", CONVS)
-def test_layer_of_a_batch(kind: str, masking: Masking) -> None:
+def test_layer_of_a_batch(kind: str, guard: int) -> None:
     conv = CONVS[kind]
     geometry = replace(conv.geometry, images=FEW)
-    spec = plan_linear(geometry, 28, 10, masking)
+    spec = plan_linear(geometry, 28, 10, guard)
     rng = np.random.default_rng(1)
     check_batch(spec, conv, rng)
     if not geometry.pointwise:  # tiles that end between images and within them
@@ -65,8 +66,7 @@ def check_batch(spec: LinearSpec, conv: Conv, rng: np.random.Generator) -> None:
     x0 = (x - x1) & np.uint64(2**28 - 1)
     y0, y1, (_, client) = both(*layer_parties(layer, x0, x1))
     expected = np.stack([convolve(image, weight, conv) for image in x]) + bias.view(np.uint64)
-    error = ((y0 + y1 - expected) << np.uint64(36)).view(np.int64) >> np.int64(36)
-    assert abs(error).max() <= (spec.rlwe.masking == "uniform")
+    check_deviation(spec, deviation(spec, (y0, y1), expected))
     assert client.meter.total.sent == query_bytes([spec]) + upload_bytes(spec)
     assert client.meter.total.received == download_bytes(spec)
 
@@ -75,7 +75,7 @@ def check_batch(spec: LinearSpec, conv: Conv, rng: np.random.Generator) -> None:
 def test_planes_hold_every_image_and_windows_every_output_once(kind: str) -> None:
     conv = CONVS[kind]
     geometry = replace(conv.geometry, images=FEW)
-    spec = plan_linear(geometry, 28, 10, "uniform")
+    spec = plan_linear(geometry, 28, 10, 0)
     x = np.arange(FEW * conv.channels * conv.size[0] * conv.size[1], dtype=np.uint64) + np.uint64(1)
     plane = to_plane(x.reshape(FEW, *conv.in_shape), geometry)
     assert plane.shape == spec.layout.flat.in_shape

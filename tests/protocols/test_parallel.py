@@ -14,12 +14,19 @@ from moiety.protocols.arrays import U8, U64
 from moiety.protocols.compare.relu import gates, relu
 from moiety.protocols.compare.truncate import truncate_exact
 from moiety.protocols.errors import BadInput
-from moiety.protocols.linear.parameters import Masking
 from moiety.protocols.linear.server import ServerLinear
 from moiety.protocols.ot import softspoken
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Session
-from tests.support.convolutions import MASKINGS, SEED, Conv, convolve, layer_parties
+from tests.support.convolutions import (
+    GUARDS,
+    SEED,
+    Conv,
+    check_deviation,
+    convolve,
+    deviation,
+    layer_parties,
+)
 from tests.support.two_party import run_two_party, share
 
 
@@ -105,10 +112,10 @@ def test_transfers_do_not_depend_on_threads(
     assert [c.meter.total for c in one.channels] == [c.meter.total for c in three.channels]
 
 
-@pytest.mark.parametrize("masking", MASKINGS)
-def test_linear_layers_do_not_depend_on_threads(masking: Masking) -> None:
+@pytest.mark.parametrize("guard", GUARDS)
+def test_linear_layers_do_not_depend_on_threads(guard: int) -> None:
     conv = Conv(24, (20, 18), 40, (3, 3), (1, 1, 1, 1))
-    spec = conv.spec(masking, channels_per_ciphertext=1, filters_per_answer=1, tile=(10, 18))
+    spec = conv.spec(guard, channels_per_ciphertext=1, filters_per_answer=1, tile=(10, 18))
     rng = np.random.default_rng(3)
     weight = rng.integers(-511, 512, (40, 24, 3, 3)).astype(np.int32)
     x = rng.integers(0, 2**28, conv.in_shape, np.uint64)
@@ -123,7 +130,4 @@ def test_linear_layers_do_not_depend_on_threads(masking: Masking) -> None:
     assert np.array_equal(one.server, seven.server)
     assert np.array_equal(one.client, seven.client)
     assert [c.digest.digest() for c in one.channels] == [c.digest.digest() for c in seven.channels]
-    error = ((one.server + one.client - convolve(x, weight, conv)) << np.uint64(36)).view(
-        np.int64
-    ) >> np.int64(36)
-    assert abs(error).max() <= (masking == "uniform")
+    check_deviation(spec, deviation(spec, (one.server, one.client), convolve(x, weight, conv)))

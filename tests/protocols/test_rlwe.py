@@ -14,12 +14,13 @@ from moiety.protocols.linear import rlwe
 from moiety.protocols.linear.parameters import (
     FAILURE_BITS,
     MAX_LOG2_Q,
-    STATISTICAL_BITS,
     answer_noise,
     check_parameters,
     fit,
     is_prime,
+    noise_budget,
     ntt_primes,
+    tail_factor,
 )
 from moiety.protocols.prg import Prg
 from tests.protocols.oracles import from_residues
@@ -74,24 +75,27 @@ def test_security_table_is_enforced() -> None:
         check_parameters(2048, (SMALL[0] - 2,))
 
 
-def test_flooding_hides_the_noise_and_still_decrypts() -> None:
-    noise = answer_noise(4096, 11, 1152, 1, 100_000)
-    primes = ntt_primes(27, 4)
-    found = fit(primes, "flooded", 28, noise)
+@pytest.mark.parametrize("guard", [0, 1, 4])
+def test_noise_that_fits_keeps_to_its_budget(guard: int) -> None:
+    """The bound is Hoeffding's for all coefficients together; the budget is what it must meet, and
+    what a bit less in the answers, or a shorter q, misses.
+    """
+    noise, bits = answer_noise(4096, 11, 1152, 1, 100_000), 28
+    primes = ntt_primes(26, 2)
+    log_q = math.log2(math.prod(primes))
+    found = fit(primes, bits, guard, noise)
     assert found is not None
-    # Distance of all coefficients together: mean |v| / 2^(f+1) each.
-    distance = noise.coefficients * math.sqrt(noise.variance) / 2 ** (found.flood_bits + 1)
-    assert distance <= 2**-STATISTICAL_BITS
-    error = (2**found.flood_bits + noise.bound + 1) / math.prod(
-        primes
-    ) + noise.rounding() / 2**found.answer_bits
-    assert error < 2.0**-29
-    assert 2 * math.exp(-(noise.bound**2) / (2 * noise.variance)) * noise.coefficients <= 2.0 ** -(
-        FAILURE_BITS - 1
-    )
-    assert fit(primes, "flooded", 28, noise, found.flood_bits - 1) is None
-    assert fit(ntt_primes(27, 3), "flooded", 28, noise) is None
-    assert fit(ntt_primes(25, 2), "uniform", 28, noise) is not None
+    limit = noise_budget(guard) / 2 ** (bits + guard)
+    assert noise.bound(log_q, found) < limit <= noise.bound(log_q, found - 1)
+    variance = noise.variance / 4**log_q + 4096 / 12 / 4**found
+    tail = 2 * math.exp(-(noise.bound(log_q, found) ** 2) / (2 * variance))
+    assert tail * noise.coefficients <= 2.0**-FAILURE_BITS
+    assert fit(ntt_primes(23, 2), bits, guard, noise) is None
+
+
+def test_guard_bits_leave_up_to_half_a_step() -> None:
+    steps = [noise_budget(guard) / 2**guard for guard in (1, 2, 3, 4)]
+    assert steps == [1 / 4, 3 / 8, 7 / 16, 15 / 32]
 
 
 # --- encryption -----------------------------------------------------------------------------------
@@ -125,7 +129,8 @@ def test_encryption_and_zeros_have_small_noise(degree: int, count: int) -> None:
     pa_hat = rlwe.public_key_a(ring, SEED)
     pb = key.mask(pa_hat[:, None], prg)
     zero_a, zero_b = rlwe.ServerKey(ring, pa_hat, ring.forward(pb)[:, 0]).zeros(3, prg)
-    bound = answer_noise(degree, 1, 0, 1, 3 * degree).bound
+    # The encryption of zero alone: no products, and a is not rounded.
+    bound = tail_factor(3 * degree) * math.sqrt(answer_noise(degree, 1, 0, 1, 1).variance)
     spread = noise(ring.forward(zero_a), zero_b)
     assert max(map(abs, spread)) < bound
     # The bound is not idle: it is within the tail factor of the measured deviation.

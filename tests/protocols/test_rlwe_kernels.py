@@ -141,16 +141,6 @@ def test_conversions_against_big_integers(
         }
 
 
-@pytest.mark.parametrize("bits", [5, 63, 64, 79, 103])
-def test_flood_residues(twin: SimpleNamespace, bits: int) -> None:
-    primes = ntt_primes(27, 4)
-    words = np.random.default_rng(bits).integers(0, 2**64, (50, 2), np.uint64)
-    words[0], words[1] = 0, 2**64 - 1
-    got = from_residues(twin.flood_residues(words, bits, np.array(primes, np.uint32)), primes)
-    for (low, high), value in zip(words.tolist(), got, strict=True):
-        assert value == ((low | high << 64) % 2 ** (bits + 1) - 2**bits) % math.prod(primes)
-
-
 @pytest.mark.parametrize(
     ("offset", "stride", "count", "length"),
     [(0, 1, 1, 256), (-5, 7, 3, 300), (-259, 128, 4, 700), (255, 1, 2, 5)],

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from moiety.protocols import kernels, ring
-from moiety.protocols.arrays import F32, I64, U8, U64
+from moiety.protocols.arrays import F32, I64, U8, U32, U64
 from moiety.protocols.linear import client as client_side
-from moiety.protocols.linear.placement import round_to
+from moiety.protocols.linear.client import rounded_phase
+from moiety.protocols.linear.placement import add_messages
 from moiety.protocols.linear.rlwe import ClientKey, Ring, ciphertext_a
 from moiety.protocols.linear.server import ServerLinear
-from moiety.protocols.linear.spec import residue_bits
+from moiety.protocols.linear.spec import LinearSpec, residue_bits
 from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Session
@@ -61,15 +62,6 @@ def views(tapped: Tapped) -> Iterator[tuple[str, U8]]:
                 parts[label] += 1
                 if who == "client":
                     yield "client linear", residue_bytes(octets, spec.rlwe.primes)
-                elif spec.rlwe.masking == "flooded" and part >= len(windows):
-                    # Below the message's own bits there is the flooding, which is not uniform.
-                    width = spec.message_bits
-                    b = kernels.unpack(
-                        octets,
-                        spec.geometry.out_shape[0] * windows[part - len(windows)].pixels,
-                        width,
-                    )
-                    yield "server linear b", (b >> np.uint64(width - 8)).astype(np.uint8)
                 else:
                     yield f"server linear {'ab'[part // len(windows)]}", octets[:-1]
             elif kind == "keys":
@@ -202,58 +194,48 @@ def zero_parties(layer: ServerLinear) -> tuple[Party, Party]:
     return layer_parties(layer, zero, zero)
 
 
-def phases(layer: ServerLinear, images: int) -> tuple[U64, U64]:
-    """What the client decrypts for inputs of zero, in Z_{2^answer_bits}, and the
-    server's shares: flat, all images.
-    """
+def phases(layer: ServerLinear, images: int) -> U64:
+    """What the client decrypts for inputs of zero, in Z_{2^answer_bits}: flat, all images."""
     seen: list[U64] = []
     serve, ask = zero_parties(layer)
 
-    def note(x: U64, width: int, bits: int) -> U64:
-        if width == layer.spec.rlwe.answer_bits:
-            seen.append(ring.reduce(x, width).reshape(-1))
-        return round_to(x, width, bits)
+    def note(spec: LinearSpec, phase: U64) -> U64:
+        seen.append(ring.reduce(phase, spec.rlwe.answer_bits).reshape(-1))
+        return rounded_phase(spec, phase)
 
     def client(session: Session) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(client_side, "round_to", note)
+            patch.setattr(client_side, "rounded_phase", note)
             for _ in range(images):
                 ask(session)
 
-    shares = run_two_party(lambda session: [serve(session) for _ in range(images)], client).server
-    return np.concatenate(seen), np.stack(shares).reshape(-1)
+    run_two_party(lambda session: [serve(session) for _ in range(images)], client)
+    return np.concatenate(seen)
 
 
+def spike(ring_q: Ring, b: U32, messages: U64, bits: int, prg: Prg) -> None:
+    """A client that encrypts a single enormous error, to read the weights from the noise."""
+    add_messages(ring_q, b, messages, bits, prg)
+    p = ring_q.p.astype(np.uint64)[:, None]
+    b[:, :, 9] = (b[:, :, 9] + np.uint64(ring_q.modulus // 3) % p) % p
+
+
+@pytest.mark.parametrize("spiked", [False, True])
 @pytest.mark.parametrize("extreme", [False, True])
 @pytest.mark.parametrize("rounding", ROUNDINGS)
-def test_decrypted_answers_show_the_mask_alone(rounding: ir.Rounding, extreme: bool) -> None:
-    """With the secret key: neither the message nor the noise, which both
-    depend on the weights, can be seen.
+def test_decrypted_answers_show_the_mask_alone(
+    rounding: ir.Rounding, extreme: bool, spiked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the secret key: neither the message nor the noise, which both depend on the weights, can
+    be seen; nor can noise that a client chose.
     """
     program, _ = small(rounding)
     index, spec = next(iter(linear_specs(program).items()))
-    modulus = Ring.of(spec.rlwe.degree, spec.rlwe.primes).modulus
-    if rounding == "exact":
-        # As much flooding as decrypts, and a in many bits, so that it is the flooding
-        # that is seen, not roundings.
-        spec = replanned(spec, answer_bits=56, flood_bits=modulus.bit_length() - spec.bits - 3)
     weight = np.full((4, 2, 3, 3), (1 << spec.weight_bits - 1) if extreme else 0, np.int32)
     layer = ServerLinear(spec, index, SEED, weight, np.zeros(4, np.int64))
     layer.prepare()
-    phase, share = phases(layer, 8)
-    extra = spec.rlwe.answer_bits - spec.message_bits
-    for shift in (
-        extra if rounding == "stochastic" else spec.rlwe.answer_bits - spec.bits,
-        spec.rlwe.answer_bits - 8,
-    ):
+    if spiked:
+        monkeypatch.setattr(client_side, "add_messages", spike)
+    phase = phases(layer, 8)
+    for shift in (spec.rlwe.answer_bits - spec.result_bits, spec.rlwe.answer_bits - 8):
         assert chi_square((phase >> np.uint64(shift)).astype(np.uint8)) < 255 + 8 * 22.6
-    if rounding == "exact":
-        scale = spec.rlwe.answer_bits - spec.bits
-        error = ring.to_signed(
-            ring.reduce(phase + (share << np.uint64(scale)), spec.rlwe.answer_bits),
-            spec.rlwe.answer_bits,
-        )
-        flooding = 2.0 ** (spec.rlwe.flood_bits + spec.rlwe.answer_bits) / modulus
-        roundings = 2.0**extra / np.sqrt(12)
-        assert flooding > 4 * roundings
-        assert abs(error.std() / np.hypot(flooding / np.sqrt(3), roundings) - 1) < 0.08

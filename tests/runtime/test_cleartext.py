@@ -17,7 +17,13 @@ from moiety.runtime import program as ir
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.convolution import convolve
 from moiety.runtime.program.weights import Weights
-from tests.support.programs import make_program, random_weights, rlwe_plan, small_program
+from tests.support.programs import (
+    GUARD,
+    make_program,
+    random_weights,
+    rlwe_plan,
+    small_program,
+)
 
 
 def signed(value: int, bits: int) -> int:
@@ -151,22 +157,29 @@ def test_affine_relu_wraps_like_the_ring_and_counts() -> None:
     assert executor.overflows == {1: 1}
 
 
-def pointwise(source: int, shape: tuple[int, int, int], bits: int, weight_bits: int) -> ir.Linear:
-    """A 1x1 convolution. Its lattice parameters fit rings of at most 40 bits; none is used here."""
-    return ir.Linear(
+def pointwise(
+    source: int, shape: tuple[int, int, int], bits: int, weight_bits: int
+) -> tuple[ir.Linear, ir.Truncate]:
+    """A 1x1 convolution in a ring of `bits` bits as the step after `source`, and the removal of its
+    guard bits. Its lattice parameters fit rings of at most 40 bits; none is used here.
+    """
+    layer = ir.Linear(
         inputs=(source,),
         shape=shape,
-        bits=bits,
+        bits=bits + GUARD,
         kernel=(1, 1),
         pads=(0, 0, 0, 0),
         weight_bits=weight_bits,
+        guard=GUARD,
         rlwe=rlwe_plan(min(bits, 40)),
     )
+    inputs = (source + 1,)
+    return layer, ir.Truncate(inputs=inputs, shape=shape, bits=bits, shift=GUARD, rounding="exact")
 
 
 def test_linear_overflow_wraps_and_counts() -> None:
     layer = pointwise(0, (1, 1, 2), bits=16, weight_bits=10)
-    program = make_program(_input((1, 1, 2), 16), layer)
+    program = make_program(_input((1, 1, 2), 16), *layer)
     weights = Weights(
         {
             "linear.1.weight": np.full((1, 1, 1, 1), 400, np.int32),
@@ -180,7 +193,7 @@ def test_linear_overflow_wraps_and_counts() -> None:
 
 def test_linear_beyond_double_precision_counts_too() -> None:
     layer = pointwise(0, (1, 1, 2), bits=60, weight_bits=12)
-    program = make_program(_input((1, 1, 2), 60), layer)
+    program = make_program(_input((1, 1, 2), 60), *layer)
     weights = Weights(
         {
             "linear.1.weight": np.full((1, 1, 1, 1), 2047, np.int32),
@@ -251,9 +264,8 @@ def _slow_step(
             return np.rint(image / step.scale).astype(int).astype(object)
         case ir.Linear():
             w, b = (weights.tensors[f"linear.{index}.{role}"] for role in ("weight", "bias"))
-            return wrap(
-                slow_convolution(x[0], w, step.pads, step.dilations, step.groups) + b.astype(object)
-            )
+            total = slow_convolution(x[0], w, step.pads, step.dilations, step.groups)
+            return wrap((total + b.astype(object)) << step.guard)
         case ir.Truncate():
             return wrap(x[0] // (1 << step.shift))
         case ir.Relu():
@@ -339,7 +351,7 @@ def test_sums_that_only_a_linear_layer_reads_may_leave_the_ring() -> None:
     )
     total = ir.Add(inputs=(1, 1), shape=(1, 1, 1), bits=10, signs=(1, 1))
     layer = pointwise(2, (2, 1, 1), bits=10, weight_bits=4)
-    program = make_program(_input((1, 2, 2), 10), pool, total, layer)
+    program = make_program(_input((1, 2, 2), 10), pool, total, *layer)
     tensors = {
         "linear.3.weight": np.array([[[[-1]]], [[[1]]]], np.int32),
         "linear.3.bias": np.array([[[2000]], [[0]]]),

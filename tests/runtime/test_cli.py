@@ -176,7 +176,7 @@ def test_inspect(compiled: Compiled) -> None:
         program = Program.load(compiled.public / "program.json")
         assert program.digest() in shown
         assert "cat, dog, owl" in shown
-        assert "flooded" in shown
+        assert "guard bits" in shown
         assert "Disclosed about the weights" in shown
         for entry in program.disclosed:
             assert entry in shown.replace("\n", " ")

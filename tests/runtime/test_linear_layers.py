@@ -11,16 +11,16 @@ from tests.support.runnable import small
 # A change here makes parties of two releases refuse each other, and kept hints useless.
 PINNED: dict[ir.Rounding, tuple[str, str, str, str]] = {
     "exact": (
-        "7a59eb1a21d685f3cfe7419286ca739cd859d935e8fea9607f2f2b2b4a8b2781",
-        "5c44ff81e2ddf4821fc27b92658aaba8ec71891bf5a49f233323d246ecd9cedc",
-        "47b9d996c4289c446379410f7867cc865b55fb53fb9b29bb36dd25c7a4085fea",
-        "db7f77d757920093348101cca86221b5",
+        "ce952d293c34cd5a985c983a81393abfca1573fd0295fd553d54ebd7ac0076d8",
+        "a5d2a4a0cdfcd5499a098403f3312e8a613e7546be0471d3af4ccf31b4fb86d9",
+        "42664a2e3059c86321683523cb69936a764aa25c2c9f78fdb93bf83c0ecad46a",
+        "7006bae3c0c64f7f90c020f63fef0e87",
     ),
     "stochastic": (
-        "80519c4795955b26815509e82cdcc14dabff7533ff71a6878c38b125473c1122",
-        "f3c90dd0f30d7a474265b2c6a77c42475448b7ae5ccb6722a0b1a38943804d70",
-        "02792ceacc113e07de7940d1067ff88ae8ef889d7f1dd1592107ae1667bc82d7",
-        "4afe2d5437b3a4589e79ec14040410f4",
+        "11ddcbdae6f16daba6846117741712cd357ad0c3b8a3479e65b3bc61265ab93f",
+        "d5cff2104750a9779439d4a8b84234d21fd3d8f9a62a481ac5acbf06239b8828",
+        "ad6a861425a33e7808987728bbbc9f2f45185c4588f5611a91b783596f8980ff",
+        "4ff1b9b2eb8051ba8383b28b5b04abdd",
     ),
 }
 """Digests of the Program, of its layouts for one image and for three, and the seed of three."""

@@ -54,11 +54,25 @@ def _rlwe(**fields: Any) -> Callable[[dict[str, Any]], None]:
     return lambda tree: tree["steps"][1]["rlwe"].update(fields)
 
 
+def _guard_without_width(tree: dict[str, Any]) -> None:
+    del tree["steps"][1]["guard"]
+
+
+def _stochastic(guarded: int) -> Callable[[dict[str, Any]], None]:
+    """The Program says that it rounds stochastically, and has a layer with guard bits."""
+
+    def edit(tree: dict[str, Any]) -> None:
+        tree["rounding"] = "stochastic"
+        assert tree["steps"][guarded]["guard"] > 0
+
+    return edit
+
+
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
         (lambda t: t.update(format="other"), "not a Moiety Program"),
-        (lambda t: t.update(version=2), "version 2"),
+        (lambda t: t.update(version=1), "version 1, this Moiety reads 2; compile the model again"),
         (lambda t: t.update(surprise=1), "damaged"),
         (lambda t: t["steps"].pop(), "outputs must be its last steps"),
         (lambda t: t["steps"].insert(1, t["steps"][0]), "exactly one input"),
@@ -94,8 +108,20 @@ def _rlwe(**fields: Any) -> Callable[[dict[str, Any]], None]:
         (_rlwe(degree=1000), "degree 1000"),
         (_rlwe(primes=[134176769, 134176769]), "distinct"),
         (_rlwe(primes=[15]), "not an NTT prime"),
-        (_rlwe(masking="uniform"), "promises exact rounding"),
         (_rlwe(answer_bits=5), "answer_bits"),
+        (_set(1, guard=0, bits=26), "exact rounding takes 1 to 8"),
+        (_set(1, guard=-1, bits=25), "exact rounding takes 1 to 8"),
+        (_set(1, guard=9, bits=35), "exact rounding takes 1 to 8"),
+        (_set(1, guard=3), "ring width 28 where its operands give 29"),
+        (_guard_without_width, "damaged"),
+        (_set(2, shift=1, bits=27), "step 2 (truncate): it reads a linear layer"),
+        (_set(3, inputs=[1], bits=28), "step 3 (maxpool): it reads a linear layer"),
+        (_set(8, inputs=[5, 5], bits=28), "step 8 (add): it reads a linear layer"),
+        (
+            _set(21, inputs=[17], shape=[3, 1, 1], bits=30),
+            "step 21 (output 'out'): it reads a linear layer",
+        ),
+        (_stochastic(1), "guard bits without exact rounding"),
     ],
 )
 def test_unsound_programs_are_refused(edit: Callable[[dict[str, Any]], None], message: str) -> None:
@@ -115,8 +141,8 @@ DEEP = b"[" * 50_000 + b"]" * 50_000
         b"null",
         b'{"format": "moiety-program"}',
         b'{"format": "\xff", "version": 1}',
-        b'{"format": "moiety-program", "version": 1, "name": "\xff"}',
-        b'{"format": "moiety-program", "version": 1, "deep": ' + DEEP + b"}",
+        b'{"format": "moiety-program", "version": 2, "name": "\xff"}',
+        b'{"format": "moiety-program", "version": 2, "deep": ' + DEEP + b"}",
     ],
     ids=range(8),
 )

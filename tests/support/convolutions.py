@@ -4,21 +4,21 @@ and what they mean on integers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
 import msgspec
 import numpy as np
 
-from moiety.protocols.arrays import I32, U64
+from moiety.protocols.arrays import I32, I64, U64
 from moiety.protocols.linear.client import linear_client, new_query_client
 from moiety.protocols.linear.layout import Geometry
-from moiety.protocols.linear.parameters import Masking
 from moiety.protocols.linear.planner import plan_linear
 from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
 from moiety.protocols.linear.spec import LinearSpec
 from moiety.protocols.prg import Prg
+from moiety.protocols.ring import reduce, to_signed
 from moiety.protocols.session import Role, Session
 from tests.support.two_party import MemoryChannel, channel_pair, run_both
 
@@ -27,7 +27,8 @@ B = TypeVar("B")
 
 SEED = b"public seed 0001"
 NO_PADS = (0, 0, 0, 0)
-MASKINGS: tuple[Masking, ...] = ("flooded", "uniform")
+GUARDS = (0, 1, 3)
+"""Guard bits that layers are tested with; 0 is what stochastic Programs have."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +60,27 @@ class Conv:
             self.in_shape, self.out_shape, self.kernel, self.pads, self.dilations, self.groups
         )
 
-    def spec(
-        self, masking: Masking, bits: int = 28, weight_bits: int = 10, **plan: Any
-    ) -> LinearSpec:
+    def spec(self, guard: int, bits: int = 28, weight_bits: int = 10, **plan: Any) -> LinearSpec:
         """As planned, but for these fields of the plan."""
-        return replanned(plan_linear(self.geometry, bits, weight_bits, masking), **plan)
+        return replanned(plan_linear(self.geometry, bits, weight_bits, guard), **plan)
 
 
 def replanned(spec: LinearSpec, **plan: Any) -> LinearSpec:
     """The spec with another plan in some fields."""
     return replace(spec, rlwe=msgspec.structs.replace(spec.rlwe, **plan))
+
+
+def deviation(spec: LinearSpec, shares: Sequence[U64], expected: U64) -> I64:
+    """What two shares of a result hold beyond `2^guard * expected`, signed."""
+    total = shares[0] + shares[1] - (expected << np.uint64(spec.guard))
+    return to_signed(reduce(total, spec.result_bits), spec.result_bits)
+
+
+def check_deviation(spec: LinearSpec, found: I64) -> None:
+    """Within the guard bits; without any, off by at most 1."""
+    low, high = (0, (1 << spec.guard) - 1) if spec.guard else (-1, 1)
+    assert found.min() >= low
+    assert found.max() <= high
 
 
 def convolve(x: U64, weight: I32, conv: Conv) -> U64:

@@ -13,17 +13,18 @@ from moiety.protocols.linear.parameters import ntt_primes
 from moiety.runtime import program as ir
 from moiety.runtime.program.weights import Weights, step_secrets
 
+GUARD = 2
+"""Guard bits of the linear layers of exact Programs made here."""
 
-def rlwe_plan(bits: int, masking: ir.Masking = "flooded") -> ir.RlwePlan:
+
+def rlwe_plan(bits: int) -> ir.RlwePlan:
     """Parameters that validate; the layout suits nothing (for tests that run no cryptography)."""
     return ir.RlwePlan(
         degree=4096,
         primes=ntt_primes(27, 4),
-        masking=masking,
         channels_per_ciphertext=1,
         filters_per_answer=1,
         tile=(1, 1),
-        flood_bits=50 if masking == "flooded" else 0,
         answer_bits=bits + 10,
     )
 
@@ -48,25 +49,35 @@ def small_program(rounding: ir.Rounding = "exact") -> ir.Program:
     """One step of (almost) every kind: convolution, truncation, max, gates, sum, residual, and a
     final fully connected layer.
     """
-    masking: ir.Masking = "flooded" if rounding == "exact" else "uniform"
+    guard = GUARD if rounding == "exact" else 0
 
     def linear(source: int, shape: tuple[int, ...], bits: int, **fields: Any) -> ir.Linear:
-        plan = rlwe_plan(bits, masking)
         return ir.Linear(
-            inputs=(source,), shape=shape, bits=bits, weight_bits=8, rlwe=plan, **fields
+            inputs=(source,),
+            shape=shape,
+            bits=bits + guard,
+            weight_bits=8,
+            guard=guard,
+            rlwe=rlwe_plan(bits),
+            **fields,
+        )
+
+    def truncate(source: int, shape: tuple[int, ...], bits: int, shift: int) -> ir.Truncate:
+        return ir.Truncate(
+            inputs=(source,), shape=shape, bits=bits, shift=shift + guard, rounding=rounding
         )
 
     same = {"kernel": (3, 3), "pads": (1, 1, 1, 1)}
     steps: list[ir.AnyStep] = [
         ir.Input(inputs=(), shape=(2, 8, 8), bits=26, scale=1 / 64, value_bits=10),
         linear(0, (4, 8, 8), 26, **same),
-        ir.Truncate(inputs=(1,), shape=(4, 8, 8), bits=16, shift=10, rounding=rounding),
+        truncate(1, (4, 8, 8), 16, 10),
         ir.MaxPool(
             inputs=(2,), shape=(4, 4, 4), bits=16, kernel=(3, 3), strides=(2, 2), pads=(1, 1, 1, 1)
         ),
         ir.Relu(inputs=(3,), shape=(4, 4, 4), bits=26, affine=False),
         linear(4, (4, 4, 4), 26, **same, groups=2),
-        ir.Truncate(inputs=(5,), shape=(4, 4, 4), bits=16, shift=10, rounding=rounding),
+        truncate(5, (4, 4, 4), 16, 10),
         ir.Reduce(inputs=(4,), shape=(4, 4, 4), bits=16),
         ir.Add(inputs=(6, 7), shape=(4, 4, 4), bits=16, signs=(1, -1)),
         ir.AddConst(inputs=(8,), shape=(4, 4, 4), bits=16),
@@ -87,7 +98,7 @@ def small_program(rounding: ir.Rounding = "exact") -> ir.Program:
         ir.Transpose(inputs=(14,), shape=(2, 4, 3), bits=28, perm=(1, 0, 2)),
         ir.Reshape(inputs=(15,), shape=(24, 1, 1), bits=28),
         linear(16, (3, 1, 1), 28, kernel=(1, 1), pads=(0, 0, 0, 0)),
-        ir.Truncate(inputs=(17,), shape=(3, 1, 1), bits=20, shift=8, rounding=rounding),
+        truncate(17, (3, 1, 1), 20, 8),
         ir.Extend(inputs=(18,), shape=(3, 1, 1), bits=24),
         ir.Reshape(inputs=(19,), shape=(3,), bits=24),
     ]

@@ -4,7 +4,6 @@ it: the runtime's tests need no compiler.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
@@ -38,14 +37,16 @@ def runnable(program: ir.Program) -> ir.Program:
                 step.dilations,
                 step.groups,
             )
-            primes = ntt_primes(27, 4 if step.rlwe.masking == "flooded" else 2)
-            found = fit(
-                primes, step.rlwe.masking, step.bits, geometry.noise(DEGREE, step.weight_bits, 1)
-            )
-            assert found is not None
-            fitted = asdict(found)
+            primes = ntt_primes(27, 2)
+            noise = geometry.noise(DEGREE, step.weight_bits, 1)
+            answer_bits = fit(primes, step.bits - step.guard, step.guard, noise)
+            assert answer_bits is not None
             plan = msgspec.structs.replace(
-                step.rlwe, degree=DEGREE, primes=primes, tile=step.shape[1:], **fitted
+                step.rlwe,
+                degree=DEGREE,
+                primes=primes,
+                tile=step.shape[1:],
+                answer_bits=answer_bits,
             )
             step = msgspec.structs.replace(step, rlwe=plan)
         steps.append(step)

@@ -126,10 +126,8 @@ class Objective:
                 geometry=layer_geometry(self.graph, node),
                 extended=None if operand in free else self._ring(operand),
                 inputs=math.prod(self.graph.shapes[operand]),
-                outputs=math.prod(self.graph.shapes[node.output]),
-                masking=options.masking,
+                mode=options.rounding,
                 network=self.network,
-                exact=options.rounding == "exact",
             )
 
     def _multiplexers_and_pairs(self) -> Iterator[Term]:

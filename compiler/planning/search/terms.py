@@ -1,32 +1,25 @@
 """Terms of the search for widths: what one layer, one comparison, one rounding costs and how much
 error it makes, as a function of a few variables.
 
-Prices are nanoseconds: bytes on the network that the Program is planned for, and the work of both
-parties, as declared in protocols/compare/digits and protocols/linear/planner. Squared errors are
-those of the error model (`error`).
+Prices are nanoseconds, those of comparisons and layers from `guards`. Squared errors are those of
+the error model (`error`).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from moiety.compiler.planning import shifts
+from moiety.compiler.planning.guards import comparison_price, guarded_price
 from moiety.compiler.planning.search.variables import State
-from moiety.protocols.compare.digits import digits_price, plan_digits
-from moiety.protocols.errors import BadPlan
-from moiety.protocols.linear.layout import Geometry, Layout
-from moiety.protocols.linear.parameters import Masking
-from moiety.protocols.linear.planner import layout_price, plan_linear
+from moiety.protocols.linear.layout import Geometry
 from moiety.protocols.network import Network
+from moiety.runtime.program import Rounding as RoundingMode
 
 NARROWEST, WIDEST = 5, 14
 """Widths that are tried for activations and for weights."""
-
-UNAFFORDABLE = 1e15
-"""Price of a layer that no RLWE parameters hold: days."""
 
 
 class Term(Protocol):
@@ -127,17 +120,15 @@ class Layer:
 class Product:
     """A Term: a layer's homomorphic product, its truncation (where that compares), and the
     extension of its operand. extended: the operand's ring, where it cannot be made in the layer's
-    ring for nothing. inputs, outputs: numbers of values.
+    ring for nothing. inputs: number of its values. mode: of truncations.
     """
 
     layer: Layer
     geometry: Geometry
     extended: Ring | None
     inputs: int
-    outputs: int
-    masking: Masking
+    mode: RoundingMode
     network: Network
-    exact: bool
 
     @property
     def depends(self) -> frozenset[int]:
@@ -145,9 +136,7 @@ class Product:
 
     def evaluate(self, state: State) -> tuple[float, float]:
         (shift, weight_bits), bits = self.layer.widths(state)
-        ns = layer_price(self.geometry, bits, weight_bits, self.masking)
-        if self.exact and shift:
-            ns += comparison_price(self.outputs, shift, 1, self.network)
+        ns = guarded_price(self.geometry, bits, weight_bits, shift, self.mode, self.network).ns
         if self.extended is not None and (narrow := self.extended.bits(state)) < bits:
             ns += comparison_price(self.inputs, narrow, 1, self.network)
         return ns, self.layer.squared_error(state, shift)
@@ -188,32 +177,3 @@ class Multiplexer:
         asked = [layer.widths(state)[1] for layer in self.layers]
         bits = max([self.ring.bits(state), *asked])
         return 4 * self.values * bits * self.network.bit / 1000, 0.0
-
-
-@lru_cache(maxsize=1 << 16)
-def comparison_price(n: int, bits: int, count: int, network: Network) -> float:
-    """Nanoseconds of comparing n values of `bits` bits with `count` thresholds each."""
-    return digits_price(plan_digits(bits, count, n, network), count, n, network) / 1000
-
-
-@lru_cache(maxsize=1 << 16)
-def layer_price(geometry: Geometry, bits: int, weight_bits: int, masking: Masking) -> float:
-    """Nanoseconds of a homomorphic layer: the best of a few layouts, each the best for some
-    widths nearby.
-    """
-    best = min(
-        layout_price(layout, bits, weight_bits, masking) for layout in _layouts(geometry, masking)
-    )
-    if best < math.inf:
-        return best
-    try:
-        layout = plan_linear(geometry, bits, weight_bits, masking).layout
-    except BadPlan:
-        return UNAFFORDABLE
-    return layout_price(layout, bits, weight_bits, masking)
-
-
-@lru_cache(maxsize=1 << 12)
-def _layouts(geometry: Geometry, masking: Masking) -> tuple[Layout, ...]:
-    anchors = ((18, NARROWEST + 1), (26, WIDEST - 2))
-    return tuple({plan_linear(geometry, *anchor, masking).layout for anchor in anchors})

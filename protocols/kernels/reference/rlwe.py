@@ -17,7 +17,6 @@ __all__ = [
     "add_mod",
     "crt_signed",
     "encode_residues",
-    "flood_residues",
     "lift_centred",
     "lift_small",
     "multiply_mod",
@@ -157,26 +156,6 @@ def encode_residues(x: U64, dither: U64, bits: int, q_low: int, inverses: U32, p
     negated = carry.astype(np.int64) - t.astype(np.int64)
     p = primes.astype(np.int64)[:, None]
     return (negated[None] % p * inverses.astype(np.int64)[:, None] % p).astype(np.uint32)
-
-
-def flood_residues(words: U64, bits: int, primes: U32) -> U32:
-    """Residues `uint32 (L, n)` of integers uniform in `[-2^bits, 2^bits)`.
-
-    words: `uint64 (n, 2)`, uniform, low word first; bits: 1..126; primes below 2^28.
-    """
-    width = bits + 1
-    low = words[:, 0] & np.uint64((1 << min(width, 64)) - 1)
-    high = words[:, 1] & np.uint64((1 << max(width - 64, 0)) - 1)
-    out = np.empty((primes.size, words.shape[0]), np.uint32)
-    for i, p in enumerate(primes.tolist()):
-        # 2^64 mod p < 2^30 and (high mod p) < 2^30, so the sum stays below 2^62.
-        total = (
-            high % np.uint64(p) * np.uint64((1 << 64) % p)
-            + low % np.uint64(p)
-            + np.uint64(p - (1 << bits) % p)
-        )
-        out[i] = (total % np.uint64(p)).astype(np.uint32)
-    return out
 
 
 def torus_round(x: U32, primes: U32, inverses: U32, bits: int) -> U64:

@@ -54,6 +54,13 @@ class Step(msgspec.Struct, frozen=True, tag_field="kind", forbid_unknown_fields=
     FORGIVES_OVERFLOW: ClassVar[bool] = False
 
     @property
+    def drops(self) -> int:
+        """How many low bits of its operand have no part in its result: it depends on the floor of
+        the operand by 2^drops alone.
+        """
+        return 0
+
+    @property
     def kind(self) -> str:
         """The name of this step's kind, as in the Program file."""
         return str(self.__struct_config__.tag)
@@ -88,6 +95,9 @@ class Step(msgspec.Struct, frozen=True, tag_field="kind", forbid_unknown_fields=
 
     def check_fields(self, claim: Claim) -> None:
         """What neither shape nor ring says."""
+
+    def check_reader(self, claim: Claim) -> None:
+        """Refuse a step, the claim's, that reads this one and must not."""
 
     def _check_gate_bits(self, claim: Claim) -> None:
         """XOR-shared bits: made by Gates from ring elements, reindexed, and read by Relu."""

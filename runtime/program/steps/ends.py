@@ -71,6 +71,9 @@ class Output(Step, frozen=True, tag="output", kw_only=True):
                 "there are not as many labels as values",
             )
 
+    def check_reader(self, claim: Claim) -> None:
+        claim.fail("an output is not an operand")
+
     def dequantise(self, values: I64) -> F64:
         """What the client reads from the revealed signed integers: times `scale`, then the
         postprocess (softmax along axis 0).

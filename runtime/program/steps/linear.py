@@ -11,7 +11,12 @@ import numpy as np
 from moiety.protocols.arrays import I64
 from moiety.protocols.errors import BadPlan
 from moiety.protocols.linear.layout import Geometry
-from moiety.protocols.linear.parameters import MAX_WEIGHT_BITS, RlwePlan, check_parameters
+from moiety.protocols.linear.parameters import (
+    MAX_GUARD,
+    MAX_WEIGHT_BITS,
+    RlwePlan,
+    check_parameters,
+)
 from moiety.protocols.linear.spec import LinearSpec
 from moiety.runtime.program.convolution import convolve
 from moiety.runtime.program.steps.base import Claim, SecretTensor, Shape, Step
@@ -23,13 +28,17 @@ Shape3 = tuple[int, int, int]
 
 
 class Linear(Step, frozen=True, tag="linear", kw_only=True):
-    """Stride-1 convolution with secret integer weights and bias: `(C,H,W) -> (M,H',W')` in one
-    ring; fully connected is H=W=1.
+    """Stride-1 convolution with secret integer weights and bias: `(C,H,W) -> (M,H',W')`, from the
+    operand's ring into one that is `guard` bits wider; fully connected is H=W=1.
+
+    The guard bits lie below the integer and hold the noise of the encryption, which the exact
+    truncation that must follow drops. They are 0 where truncation is stochastic: the noise is then
+    at most 1 in the last place.
 
     Weights file: `linear.{step}.weight` int32 `(M, C/groups, kh, kw)`, `linear.{step}.bias` int64
-    `(M,1,1)` or `(M,H',W')` (added modulo 2^bits; holds the rounding half of the truncation that
-    follows where the planner wants one). weight_bits bounds `|w| < 2^(weight_bits-1)` and is what
-    the noise budget is computed from.
+    `(M,1,1)` or `(M,H',W')` (added above the guard bits; holds the rounding half of the truncation
+    that follows where the planner wants one). weight_bits bounds `|w| < 2^(weight_bits-1)` and is
+    what the noise budget is computed from.
     """
 
     kernel: tuple[int, int]
@@ -37,6 +46,7 @@ class Linear(Step, frozen=True, tag="linear", kw_only=True):
     dilations: tuple[int, int] = (1, 1)
     groups: int = 1
     weight_bits: int
+    guard: int
     rlwe: RlwePlan
 
     FORGIVES_OVERFLOW: ClassVar[bool] = True
@@ -51,7 +61,16 @@ class Linear(Step, frozen=True, tag="linear", kw_only=True):
             self.dilations,
             self.groups,
         )
-        return LinearSpec(geometry, self.rlwe, self.bits, self.weight_bits)
+        return LinearSpec(geometry, self.rlwe, self.bits - self.guard, self.weight_bits, self.guard)
+
+    def result_bits(self, claim: Claim) -> int:
+        return claim.operand_bits() + self.guard
+
+    def check_reader(self, claim: Claim) -> None:
+        claim.require(
+            claim.step.drops >= self.guard,
+            f"it reads a linear layer, and does not truncate its {self.guard} guard bits exactly",
+        )
 
     def result_shape(self, claim: Claim) -> Shape:
         x = claim.operands[0].shape
@@ -79,12 +98,14 @@ class Linear(Step, frozen=True, tag="linear", kw_only=True):
             2 <= self.weight_bits <= MAX_WEIGHT_BITS,
             f"weight_bits {self.weight_bits} exceed {MAX_WEIGHT_BITS}",
         )
-        plan = self.rlwe
         if claim.rounding == "exact":
             claim.require(
-                plan.masking == "flooded",
-                "uniform masking in a Program that promises exact rounding",
+                1 <= self.guard <= MAX_GUARD,
+                f"{self.guard} guard bits; exact rounding takes 1 to {MAX_GUARD}",
             )
+        else:
+            claim.require(self.guard == 0, "guard bits without exact rounding")
+        plan = self.rlwe
         try:
             check_parameters(plan.degree, plan.primes)
         except BadPlan as error:
@@ -94,8 +115,6 @@ class Linear(Step, frozen=True, tag="linear", kw_only=True):
             self.bits <= plan.answer_bits < modulus_bits + 1,
             f"answer_bits {plan.answer_bits} do not fit",
         )
-        if plan.masking == "flooded":
-            claim.require(plan.flood_bits >= 1, "flooded masking without flooding")
         claim.require(
             min(plan.channels_per_ciphertext, plan.filters_per_answer, *plan.tile) >= 1,
             "an empty packing",
@@ -117,20 +136,24 @@ class Linear(Step, frozen=True, tag="linear", kw_only=True):
         )
 
     def meaning(self, operands: Sequence[I64], at: Evaluation) -> I64:
-        weight, bias = at.secrets["weight"], at.secrets["bias"]
+        """The sums above empty guard bits: what is there in a run, the truncation that follows
+        drops. Sums leave their ring where they do not fit the operand's.
+        """
+        weight, bias, bits = at.secrets["weight"], at.secrets["bias"], at.operand_bits
         total, approximate = convolve(operands[0], weight, self.pads, self.dilations, self.groups)
         if approximate is not None:
-            outside = np.abs(approximate + bias) >= 2.0 ** (self.bits - 1)
+            outside = np.abs(approximate + bias) >= 2.0 ** (bits - 1)
             at.overflows += int(np.count_nonzero(outside))
-            return wrap(total + bias, self.bits)
+            return wrap(total + bias, bits) << np.int64(self.guard)
         total += bias
-        if self.rlwe.masking == "uniform":
+        if not self.guard:
             # Server and client each round their half of the masked answer; together they miss by
             # -1, 0 or 1. How often depends on the noise: this is the worst case, and still
             # thousands of times below the truncation that follows.
             total += at.generator.integers(-1, 2, total.shape, np.int8)
-        return at.fit(total, self.bits)
+        return at.fit(total, bits) << np.int64(self.guard)
 
     def details(self) -> str:
         groups = f", {self.groups} groups" if self.groups > 1 else ""
-        return f"{self.kernel[0]}x{self.kernel[1]}, {self.weight_bits}-bit weights{groups}"
+        guard = f", {self.guard} guard bits" if self.guard else ""
+        return f"{self.kernel[0]}x{self.kernel[1]}, {self.weight_bits}-bit weights{groups}{guard}"

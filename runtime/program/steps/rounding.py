@@ -22,6 +22,10 @@ class Truncate(Step, frozen=True, tag="truncate", kw_only=True):
     shift: int
     rounding: Rounding
 
+    @property
+    def drops(self) -> int:
+        return self.shift if self.rounding == "exact" else 0
+
     def result_bits(self, claim: Claim) -> int:
         bits = claim.operand_bits()
         claim.require(
