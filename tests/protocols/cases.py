@@ -19,7 +19,7 @@ from moiety.protocols.channel import Traffic
 from moiety.protocols.compare.convert import bit_to_ring
 from moiety.protocols.compare.extend import extend
 from moiety.protocols.compare.maxpool import maxpool
-from moiety.protocols.compare.millionaires import less_than, wrap
+from moiety.protocols.compare.millionaires import join_round, less_than, share_digits, wrap
 from moiety.protocols.compare.relu import GateSecrets, drelu, gates, multiplex, relu
 from moiety.protocols.compare.reveal import reveal_to_client
 from moiety.protocols.compare.truncate import truncate_exact, truncate_stochastic
@@ -219,7 +219,7 @@ MULTIPLEXERS = (
 
 def less_than_case(bits: int, n: int = 300, file: str | None = None) -> Case:
     return Case(
-        (less_than, *CHOICES, *LEAVES, *JOINS),
+        (less_than, share_digits, join_round, *CHOICES, *LEAVES, *JOINS),
         lambda s, x: less_than(s, x[None], bits)[0],
         neighbours(n, bits),
         is_xor_of(lambda inputs: inputs[0] < inputs[1]),
