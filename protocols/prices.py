@@ -187,7 +187,7 @@ _TRANSFERS: Final[tuple[Figure, ...]] = (
 _PASSES: Final[tuple[Figure, ...]] = (
     Figure("bit_table", "table of a bit conversion", measured=9.28),
     Figure("digit", "digit cut from a value", measured=0.831),
-    Figure("join_choice", "shares of one more digit put into a choice", measured=0.474),
+    Figure("join_choice", "shares of one more part put into a choice", measured=0.474),
     Figure("pass", "element of one pass over an array of ring elements", measured=0.485),
     Figure("bit_pass", "element of one pass over an array of bits", measured=0.0417),
 )

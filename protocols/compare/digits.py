@@ -5,21 +5,21 @@ Narrow digits make shorter answers (`2^k - 1` entries each), wide ones fewer cor
 joins; more joining rounds take fewer or narrower lookups. What is best depends on the network, on
 how many thresholds share a digit's answer, and on how many elements share a round trip.
 `plan_digits` finds the cheapest by the format's prices (protocols/prices); everything is counted in
-whole picoseconds, so that two machines cannot disagree.
+whole picoseconds, so that two machines cannot disagree. A joint tree (joint_plan.py) is planned
+from the same pieces: `Batch`, `best_digits`, `best_groups` and `best_joins`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from moiety.protocols.compare.joins import LARGEST, WIDEST, Join, round_joins
 from moiety.protocols.network import LAN, Network
 from moiety.protocols.prices import FORMAT_1, SILENT_BITS_1
 
-DIGIT = 4
-"""Widest digit: a transfer has at most 16 entries."""
 MAX_THRESHOLDS = 32
 """Comparisons that share a leaf transfer: two answer bits each must fit a pad's low 64 bits."""
 
@@ -27,42 +27,12 @@ MAX_THRESHOLDS = 32
 @dataclass(frozen=True)
 class DigitPlan:
     """`digits`: widths, most significant first. `joins`: group sizes per joining round, most
-    significant group first.
-
-    A group of two is joined by a lookup on three bits, the least significant group, which needs
-    no eq, by one on two bits or, with three digits, on four. Within a round all lookups share
-    their flights.
+    significant group first; how a group is joined is said in joins.py. Within a round all lookups
+    share their flights.
     """
 
     digits: tuple[int, ...]
     joins: tuple[tuple[int, ...], ...]
-
-
-class Join(NamedTuple):
-    """The lookup that joins a group of `size` neighbours; `last`: the least significant group,
-    which needs no eq.
-    """
-
-    size: int
-    last: bool
-
-    @property
-    def width(self) -> int:
-        """Choice bits: eq and lt of all digits but lt of the first (and eq of the last
-        group's lowest).
-        """
-        return 2 * self.size - 1 - self.last
-
-    @property
-    def entry_bits(self) -> int:
-        """lt and, but for the last group, eq."""
-        return 2 - self.last
-
-
-def round_joins(groups: tuple[int, ...]) -> list[Join]:
-    """The lookups of one joining round, most significant group first; a group of one takes none."""
-    joins = [Join(size, index == len(groups) - 1) for index, size in enumerate(groups)]
-    return [join for join in joins if join.size > 1]
 
 
 @lru_cache(maxsize=1 << 14)
@@ -77,9 +47,9 @@ def plan_digits(
     shortest path. Of plans of one price the one with the fewest rounds is taken, then the one with
     the fewest digits.
     """
-    batch = _Batch(count, n, network)
-    leaves = _best_digits(bits, batch)
-    joins = _best_joins(max(leaves), batch)
+    batch = Batch(count, n, network)
+    leaves = best_digits(bits, batch)
+    joins = best_joins(max(leaves), batch)
 
     def rank(d: int) -> tuple[int, int, int]:
         return batch.values * leaves[d].price + joins[d].price, len(joins[d].rounds), d
@@ -92,14 +62,14 @@ def digits_price(plan: DigitPlan, count: int, n: int | None, network: Network) -
     """Picoseconds of one batch: work of both parties, transmission, and a round trip's two flights
     per joining round.
     """
-    batch, last = _Batch(count, n, network), len(plan.digits) - 1
+    batch, last = Batch(count, n, network), len(plan.digits) - 1
     leaves = sum(batch.leaf(k, index < last) for index, k in enumerate(plan.digits))
-    joins = sum(batch.round(groups) for groups in plan.joins)
+    joins = sum(batch.joins(round_joins(groups)) + batch.round_trip for groups in plan.joins)
     return batch.values * leaves + joins
 
 
 @dataclass(frozen=True)
-class _Batch:
+class Batch:
     """What one plan serves: n values (None: so many that round trips do not matter, priced per
     value), `count` thresholds each, over one network. Prices are picoseconds of both parties.
     """
@@ -124,7 +94,7 @@ class _Batch:
         """
         if k < self.network.silent_from:
             return FORMAT_1[f"softspoken_{k}"] + 32 * k * self.network.bit
-        return FORMAT_1["silent"] + (SILENT_BITS_1 + DIGIT) * self.network.bit
+        return FORMAT_1["silent"] + (SILENT_BITS_1 + WIDEST) * self.network.bit
 
     def leaf(self, k: int, with_eq: bool) -> int:
         """One digit of one value, against all its thresholds."""
@@ -136,71 +106,97 @@ class _Batch:
         return self.choice(k) + work + ((1 << k) - 1) * fields * self.network.bit
 
     def join(self, join: Join) -> int:
-        """One joining lookup of one comparison."""
-        k = join.width
-        sent = ((1 << k) - 1) * join.entry_bits * self.network.bit
+        """The lookups of one group of one comparison."""
+        return sum(self.lookup(each.width, each.entry_bits) for each in join.lookups)
+
+    def lookup(self, k: int, entry_bits: int) -> int:
+        """One lookup of shared bits."""
+        sent = ((1 << k) - 1) * entry_bits * self.network.bit
         return self.choice(k) + FORMAT_1[f"transfer_{k}"] + sent
 
-    def round(self, groups: tuple[int, ...]) -> int:
-        """One joining round of all comparisons."""
-        lookups = sum(self.join(join) for join in round_joins(groups))
-        return self.values * self.count * lookups + self.round_trip
+    def joins(self, joins: Iterable[Join]) -> int:
+        """These groups of all comparisons, without the round trip."""
+        return self.values * self.count * sum(map(self.join, joins))
 
 
-class _Digits(NamedTuple):
+class Digits(NamedTuple):
     """Widths, most significant first, and their price per value. Ordered by price."""
 
     price: int
     widths: tuple[int, ...]
 
 
-class _Joins(NamedTuple):
+class Groups(NamedTuple):
+    """Group sizes of one joining round, most significant first, and their price for the batch
+    without the round trip. Ordered by price.
+    """
+
+    price: int
+    sizes: tuple[int, ...]
+
+
+class Joins(NamedTuple):
     """Joining rounds, and their price for the batch."""
 
     price: int
     rounds: tuple[tuple[int, ...], ...]
 
 
-def _best_digits(bits: int, batch: _Batch) -> dict[int, _Digits]:
-    """Number of digits -> the cheapest widths that make up `bits`: the last digit without eq, the
-    others in increasing width. Of equal prices the lexicographically first.
+def best_digits(bits: int, batch: Batch, last: bool = True) -> dict[int, Digits]:
+    """Number of digits -> the cheapest widths that make up `bits`: the last digit without eq where
+    it is a comparison's `last`, the others in increasing width. Of equal prices the
+    lexicographically first.
     """
-    widths = range(1, min(DIGIT, bits) + 1)
+    widths = range(1, min(WIDEST, bits) + 1)
     prices = {k: batch.leaf(k, True) for k in widths}
     # The cheapest of each number of digits, by the bits that they cover, from the last digit up.
-    covering = {k: _Digits(batch.leaf(k, False), (k,)) for k in widths}
+    covering = {k: Digits(batch.leaf(k, not last), (k,)) for k in widths}
     best = {}
     for number in range(1, bits + 1):
         if bits in covering:
             best[number] = covering[bits]
-        longer: dict[int, _Digits] = {}
-        for covered, (price, (*upper, last)) in covering.items():
-            for k in range(1, min(DIGIT, bits - covered) + 1):
-                made = _Digits(price + prices[k], (*sorted((k, *upper)), last))
+        longer: dict[int, Digits] = {}
+        for covered, (price, (*upper, lowest)) in covering.items():
+            for k in range(1, min(WIDEST, bits - covered) + 1):
+                made = Digits(price + prices[k], (*sorted((k, *upper)), lowest))
                 longer[covered + k] = min(longer.get(covered + k, made), made)
         covering = longer
     return best
 
 
-def _best_joins(most: int, batch: _Batch) -> dict[int, _Joins]:
-    """Number of digits, up to `most` -> the cheapest rounds that join them; of equal prices the
-    fewest, then the lexicographically first.
+def best_groups(most: int, batch: Batch, last: bool = True) -> dict[int, dict[int, Groups]]:
+    """Number of parts, up to `most` -> number of parts after one joining round -> the cheapest
+    groups. Which neighbours are joined changes no price; larger groups come right above the lowest,
+    which is the comparison's least significant one where it is `last`. Of equal prices the
+    lexicographically first.
     """
-    best = {1: _Joins(0, ())}
-    for number in range(2, most + 1):
-        options = []
-        for groups in _groupings(number):
-            rest = best[len(groups)]
-            options.append(_Joins(batch.round(groups) + rest.price, (groups, *rest.rounds)))
-        best[number] = min(options, key=lambda made: (made.price, len(made.rounds), made.rounds))
+    sizes = range(1, LARGEST + 1)
+    upper = {size: batch.joins([Join(size, False)]) for size in sizes}
+    best = {
+        parts: {1: Groups(batch.joins([Join(parts, last)]), (parts,))} if parts <= LARGEST else {}
+        for parts in range(1, most + 1)
+    }
+    for parts in best:
+        for size in range(1, min(LARGEST, parts - 1) + 1):
+            for groups, (price, (*above, lowest)) in best[parts - size].items():
+                made = Groups(price + upper[size], (*sorted((size, *above)), lowest))
+                best[parts][groups + 1] = min(best[parts].get(groups + 1, made), made)
     return best
 
 
-def _groupings(digits: int) -> Iterator[tuple[int, ...]]:
-    """Group sizes of one joining round. Which neighbours a pair joins changes no price; pairs come
-    right above the last group.
+def best_joins(most: int, batch: Batch) -> dict[int, Joins]:
+    """Number of parts, up to `most` -> the cheapest rounds that join them; of equal prices the
+    fewest, then the lexicographically first.
     """
-    for low in range(1, min(3, digits) + 1):
-        for pairs in range((digits - low) // 2 + 1):
-            if pairs or low > 1:
-                yield (1,) * (digits - low - 2 * pairs) + (2,) * pairs + (low,)
+    best = {1: Joins(0, ())}
+    for parts, groups in best_groups(most, batch).items():
+        if parts > 1:
+            best[parts] = min(
+                (
+                    Joins(price + batch.round_trip + best[left].price, (sizes, *best[left].rounds))
+                    for left, (price, sizes) in groups.items()
+                    if left < parts
+                ),
+                key=lambda made: (made.price, len(made.rounds), made.rounds),
+            )
+    return best

@@ -6,33 +6,44 @@ for every pair, 1 <= bits <= 64. Nothing leaks.
 
 The server is the sender of every lookup, the client the receiver. One client value may be compared
 with several server values: the digits' lookups then answer for all of them at once. Values are cut
-into digits of at most four bits, by the plan for the session's network (protocols/compare/digits).
-One lookup per digit shares `lt = [server digit < client digit]` and `eq`; the digits are then
-joined, up to three in one round, by lookups whose table the sender computes from its shares and
-whose choice is the receiver's shares.
+into digits of at most four bits, by the plan for the session's network (digits.py). One lookup per
+digit shares `lt = [server digit < client digit]` and `eq` (`share_digits`); the digits are then
+joined, up to four in one round, by lookups whose table the sender computes from its shares and
+whose choice is the receiver's shares (`join_round`; joins.py says which).
 
 Flights: C S for the digits, C S for every joining round. Bits per lookup of k choice bits: a
 correlation of width k and k bits from the client; `2^k - 1` entries from the server, of two bits
-(lt and eq, for each of its values), of one bit for the last digit and the last group.
+(lt and eq, for each of its values), of one bit for the last digit and where a join looks one of
+them up alone. Lookups of one flight that are alike are one batch, and one message.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from moiety.protocols import ring
 from moiety.protocols.arrays import U8, U64
-from moiety.protocols.compare.digits import DigitPlan, Join, plan_digits, round_joins
+from moiety.protocols.compare.digits import DigitPlan, plan_digits
+from moiety.protocols.compare.joins import LT, Join, round_joins
 from moiety.protocols.cost import Cost, Size, Work, cost_of, local
 from moiety.protocols.network import LAN, Network
 from moiety.protocols.ot.transfers import Lookup, lookups_cost
 from moiety.protocols.session import Session
 
-LT = np.uint8(1)
-"""The bit of a part that holds its share of lt; the next one holds eq."""
+K = TypeVar("K", bound=Hashable)
+
+
+class Leaf(NamedTuple):
+    """What is looked up of a digit of `bits` bits: lt and, `with_eq`, eq against each of `count`
+    digits of the server.
+    """
+
+    bits: int
+    count: Size
+    with_eq: bool
 
 
 def less_than(session: Session, values: U64, bits: int, count: int = 1) -> U8:
@@ -41,22 +52,12 @@ def less_than(session: Session, values: U64, bits: int, count: int = 1) -> U8:
     `values` uint64 below 2^bits: the server's a, `(count, n)`; the client's y, `(1, n)`.
     """
     made = plan_digits(bits, count, values.shape[1], session.network)
-    sizes = made.digits
-    digits = split_digits(values, sizes)
-    last, n = len(sizes) - 1, values.shape[1]
-    if session.is_server:
-        opened = [session.sender.accept(n, k) for k in sizes]
-        parts = [
-            session.sender.leaf(b, d, i < last)
-            for i, (b, d) in enumerate(zip(opened, digits, strict=True))
-        ]
-    else:
-        chosen = [session.receiver.choose(d[0], k) for d, k in zip(digits, sizes, strict=True)]
-        parts = [session.receiver.leaf(b, count, i < last) for i, b in enumerate(chosen)]
-    parts = [part.reshape(-1) for part in parts]
+    parts = share_digits(
+        session, digit_leaves(made.digits, count), split_digits(values, made.digits)
+    )
     for groups in made.joins:
-        parts = _join_round(session, parts, groups)
-    return parts[0].reshape(count, n)
+        parts = join_round(session, round_joins(groups), parts)
+    return parts[0].reshape(count, -1)
 
 
 def split_digits(values: U64, sizes: Sequence[int]) -> list[U8]:
@@ -68,63 +69,90 @@ def split_digits(values: U64, sizes: Sequence[int]) -> list[U8]:
     ]
 
 
-def _join_round(session: Session, parts: list[U8], sizes: tuple[int, ...]) -> list[U8]:
-    """Join consecutive parts in groups of these sizes. A part's bit 0 is the share of lt, bit 1 of
-    eq (absent in the last part).
+def digit_leaves(sizes: Sequence[int], count: Size, last: bool = True) -> list[Leaf]:
+    """Of the digits of a comparison; `last`: the least significant one is there, without eq."""
+    lowest = len(sizes) - 1 if last else len(sizes)
+    return [Leaf(k, count, index < lowest) for index, k in enumerate(sizes)]
+
+
+def share_digits(session: Session, leaves: Sequence[Leaf], digits: Sequence[U8]) -> list[U8]:
+    """Parts of a comparison (joins.py) from digits, in one flight each way: uint8 `(count * n,)`
+    of every leaf.
+
+    Of each leaf the `digits`, uint8: the server's `(count, n)`, the client's `(1, n)`.
     """
-    cuts = itertools.pairwise(itertools.accumulate(sizes, initial=0))
-    groups = [parts[start:stop] for start, stop in cuts]
-    wide = [group for group in groups if len(group) > 1]
-    jobs = list(zip(round_joins(sizes), wide, strict=True))
+    batches = alike(leaves)
+    gathered = [_together([digits[at] for at in members]) for members in batches.values()]
+    jobs = list(zip(batches, gathered, strict=True))
     if session.is_server:
-        opened = [session.sender.accept(group[0].size, join.width) for join, group in jobs]
-        out = [
-            session.sender.join(b, join_choice(g, join.last), _JOIN[join], join.entry_bits)
-            for b, (join, g) in zip(opened, jobs, strict=True)
+        opened = [session.sender.accept(mine.shape[1], leaf.bits) for leaf, mine in jobs]
+        shares = [
+            session.sender.leaf(batch, mine, leaf.with_eq)
+            for batch, (leaf, mine) in zip(opened, jobs, strict=True)
         ]
     else:
-        chosen = [
-            session.receiver.choose(join_choice(g, join.last), join.width) for join, g in jobs
+        chosen = [session.receiver.choose(mine[0], leaf.bits) for leaf, mine in jobs]
+        shares = [
+            session.receiver.leaf(batch, leaf.count, leaf.with_eq)
+            for batch, (leaf, _) in zip(chosen, jobs, strict=True)
         ]
-        out = [
-            session.receiver.lookup(b, join.entry_bits)
-            for b, (join, _) in zip(chosen, jobs, strict=True)
-        ]
-    # lt of the first part enters linearly, so each party adds its own share of it outside the
-    # lookup.
-    joined = iter([result ^ (group[0] & LT) for result, group in zip(out, wide, strict=True)])
-    return [next(joined) if len(group) > 1 else group[0] for group in groups]
+    parts = _apart(batches, shares, [each.shape[-1] for each in digits])
+    return [part.reshape(-1) for part in parts]
 
 
-def join_choice(group: list[U8], last: bool) -> U8:
-    """The receiver's shares as one choice: eq of the first part, then (lt, eq) of each next one (no
-    eq for the last part of the last group).
+def join_round(session: Session, joins: Sequence[Join], parts: Sequence[U8]) -> list[U8]:
+    """Join consecutive parts, uint8 `(n,)`, in these groups; one part per group, in one flight
+    each way. The parts of one group are of one size; groups, of several trees, may differ.
     """
-    choice = group[0] >> np.uint8(1)
-    at = 1
-    for index, part in enumerate(group[1:], 2):
-        width = 1 if last and index == len(group) else 2
-        choice = choice | ((part & np.uint8((1 << width) - 1)) << np.uint8(at))
-        at += width
-    return choice
+    groups, rest = [], iter(parts)
+    for join in joins:
+        groups.append([next(rest) for _ in range(join.size)])
+    asked = [(at, lookup) for at, join in enumerate(joins) for lookup in join.lookups]
+    batches = alike(lookup for _, lookup in asked)
+    choices = [lookup.choice(groups[at]) for at, lookup in asked]
+    jobs = [
+        (lookup, _together([choices[at] for at in members])) for lookup, members in batches.items()
+    ]
+    if session.is_server:
+        opened = [session.sender.accept(mine.size, lookup.width) for lookup, mine in jobs]
+        shares = [
+            session.sender.join(batch, mine, lookup.function, lookup.entry_bits)
+            for batch, (lookup, mine) in zip(opened, jobs, strict=True)
+        ]
+    else:
+        chosen = [session.receiver.choose(mine, lookup.width) for lookup, mine in jobs]
+        shares = [
+            session.receiver.lookup(batch, lookup.entry_bits)
+            for batch, (lookup, _) in zip(chosen, jobs, strict=True)
+        ]
+    # lt of the first part enters linearly, so each party adds its own share of it.
+    joined = [group[0] & np.uint8(LT) if len(group) > 1 else group[0] for group in groups]
+    found = _apart(batches, shares, [choice.size for choice in choices])
+    for (at, lookup), entries in zip(asked, found, strict=True):
+        joined[at] = joined[at] ^ lookup.placed(entries)
+    return joined
 
 
-def _join_function(join: Join) -> U8:
-    """The joining function on open bits, as a table over the packed choice."""
-    table = np.zeros(1 << join.width, np.uint8)
-    for value in range(1 << join.width):
-        eq, lt = value & 1, 0
-        bits = value >> 1
-        for index in range(1, join.size):
-            lt |= eq & bits & 1
-            below_has_eq = not (join.last and index == join.size - 1)
-            eq &= (bits >> 1) & 1 if below_has_eq else 0
-            bits >>= 2
-        table[value] = lt | (eq << 1)
-    return table
+def alike(jobs: Iterable[K]) -> dict[K, list[int]]:
+    """Equal jobs of one flight, which make one batch: job -> their places."""
+    batches: dict[K, list[int]] = {}
+    for at, job in enumerate(jobs):
+        batches.setdefault(job, []).append(at)
+    return batches
 
 
-_JOIN = {join: _join_function(join) for join in (Join(2, False), Join(2, True), Join(3, True))}
+def _together(members: list[U8]) -> U8:
+    """A batch of its members, along the last axis."""
+    return members[0] if len(members) == 1 else np.concatenate(members, axis=-1)
+
+
+def _apart(batches: dict[K, list[int]], shares: list[U8], sizes: list[int]) -> list[U8]:
+    """The members' shares out of their batches', in order of the members' places."""
+    found: dict[int, U8] = {}
+    for members, share in zip(batches.values(), shares, strict=True):
+        cuts = np.cumsum([sizes[at] for at in members])[:-1]
+        found.update(zip(members, np.split(share, cuts, axis=-1), strict=True))
+    return [found[at] for at in range(len(found))]
 
 
 def wrap(session: Session, x: U64, bits: int) -> U8:
@@ -152,26 +180,42 @@ def comparison_plan(
 def less_than_cost(n: Size, bits: int, count: Size = 1, network: Network | DigitPlan = LAN) -> Cost:
     """Of n client values with `count` server values each."""
     made = comparison_plan(n, bits, count, network)
-    sizes = made.digits
-    cut = local("digit", n * len(sizes), "C") + local("digit", n * count * len(sizes), "S")
-    total = cut + lookups_cost(
-        _leaf(n, k, count, index < len(sizes) - 1) for index, k in enumerate(sizes)
-    )
+    leaves = digit_leaves(made.digits, count)
+    total = share_digits_cost([(n, leaf) for leaf in leaves])
     for groups in made.joins:
-        joins = round_joins(groups)
-        total = total + local("join_choice", n * count * sum(join.size - 1 for join in joins))
-        total = total + lookups_cost(
-            Lookup.xor(n * count, join.width, join.entry_bits) for join in joins
-        )
+        total = total + join_round_cost([(n * count, join) for join in round_joins(groups)])
     return total
 
 
-def _leaf(n: Size, k: int, count: Size, with_eq: bool) -> Lookup:
-    """One digit against `count` thresholds. From two on, pads are kept apart from fields, at a
-    price of their own.
+@cost_of(share_digits)
+def share_digits_cost(leaves: Sequence[tuple[Size, Leaf]]) -> Cost:
+    """Of leaves of so many client values each; the digits' cutting counted in."""
+    cut = local("digit", sum(n for n, _ in leaves), "C")
+    cut = cut + local("digit", sum(n * leaf.count for n, leaf in leaves), "S")
+    return cut + lookups_cost(_leaf_lookup(n, leaf) for leaf, n in _sizes(leaves))
+
+
+@cost_of(join_round)
+def join_round_cost(joins: Sequence[tuple[Size, Join]]) -> Cost:
+    """Of groups of so many elements each."""
+    asked = [(n, lookup) for n, join in joins for lookup in join.lookups]
+    packing = local("join_choice", sum(n * (len(lookup.fields) - 1) for n, lookup in asked))
+    lookups = [Lookup.xor(n, lookup.width, lookup.entry_bits) for lookup, n in _sizes(asked)]
+    return packing + lookups_cost(lookups)
+
+
+def _sizes(jobs: Sequence[tuple[Size, K]]) -> list[tuple[K, Size]]:
+    """The batches of jobs of so many elements each, with their sizes."""
+    batches = alike(job for _, job in jobs)
+    return [(job, sum(jobs[at][0] for at in members)) for job, members in batches.items()]
+
+
+def _leaf_lookup(n: Size, leaf: Leaf) -> Lookup:
+    """From two digits of the server on, pads are kept apart from fields, at a price of their
+    own.
     """
-    fields = count * (1 + with_eq)
-    if count == 1:
+    k, fields = leaf.bits, leaf.count * (1 + leaf.with_eq)
+    if leaf.count == 1:
         return Lookup(n, k, fields, (Work(f"leaf_send_{k}", n),), (Work(f"leaf_recv_{k}", n),))
     made, read = (
         (Work(f"leaves_{side}_{k}", n), Work(f"field_{side}_{k}", n * fields))

@@ -66,12 +66,18 @@ def gates(session: Session, x: U64, bits: int, count: int, thresholds: U64 | Non
     `thresholds` uint64, ring elements, broadcastable to `(count, *x.shape)`, are the server's (None
     for zeros); count <= digits.MAX_THRESHOLDS.
     """
-    if session.is_server:
-        shifted = x[None] if thresholds is None else ring.reduce(x + thresholds, bits)
-        values = np.broadcast_to(shifted, (count, *x.shape)).reshape(count, -1)
-    else:
-        values = x.reshape(1, -1)
+    values = gate_values(x, bits, count, thresholds, session.is_server)
     return drelu(session, values, bits, count).reshape(count, *x.shape)
+
+
+def gate_values(x: U64, bits: int, count: int, thresholds: U64 | None, server: bool) -> U64:
+    """A party's input to `drelu` for gates: the server's `x + c_k`, uint64 `(count, n)`; the
+    client's x, `(1, n)`.
+    """
+    if not server:
+        return x.reshape(1, -1)
+    shifted = x[None] if thresholds is None else ring.reduce(x + thresholds, bits)
+    return np.broadcast_to(shifted, (count, *x.shape)).reshape(count, -1)
 
 
 def drelu(session: Session, values: U64, bits: int, count: int = 1) -> U8:
@@ -82,11 +88,16 @@ def drelu(session: Session, values: U64, bits: int, count: int = 1) -> U8:
     `msb(x) = msb(x0) ^ msb(x1) ^ carry`, `carry = [2^(bits-1) - 1 - low(x0) < low(x1)]`
     (CrypTFlow2, Algorithm 2).
     """
-    low = values & ring.mask(bits - 1)
-    sign = ring.msb(values, bits)
-    if session.is_server:
-        return less_than(session, ring.mask(bits - 1) - low, bits - 1, count) ^ sign ^ np.uint8(1)
+    sign, low = split_sign(values, bits, session.is_server)
     return less_than(session, low, bits - 1, count) ^ sign
+
+
+def split_sign(values: U64, bits: int, server: bool) -> tuple[U8, U64]:
+    """A party's (s, a), uint8 and uint64 of the values' shape, such that `[x >= 0] = s0 ^ s1 ^ [a0
+    < a1]`: its share of the sign, and what `drelu` compares of the other bits.
+    """
+    sign, low = ring.msb(values, bits), values & ring.mask(bits - 1)
+    return (sign ^ np.uint8(1), ring.mask(bits - 1) - low) if server else (sign, low)
 
 
 def multiplex(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from moiety.protocols import ring
-from moiety.protocols.compare.millionaires import join_choice, split_digits
+from moiety.protocols.compare.joins import Join
+from moiety.protocols.compare.millionaires import split_digits
 from moiety.runtime.measure.bench import Bench
 
 _BITS = 12
@@ -17,7 +18,8 @@ def passes(bench: Bench) -> None:
     x = bench.ring_elements(1, n, bits=_BITS)
     bench.per("digit", 3 * n, lambda: split_digits(x, (4, 4, 4)))
     group = [bench.bytes(n, below=4) for _ in range(3)]
-    bench.per("join_choice", 2 * n, lambda: join_choice(group, True))
+    (triple,) = Join(3, True).lookups
+    bench.per("join_choice", 2 * n, lambda: triple.choice(group))
     bench.per("pass", 2 * n, lambda: ring.reduce(x + x, _BITS))
     bit = bench.bytes(n, below=2)
     bench.per("bit_pass", 2 * n, lambda: bit ^ bit ^ np.uint8(1))

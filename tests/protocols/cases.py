@@ -18,8 +18,10 @@ from moiety.protocols.arrays import I64, U8, U64
 from moiety.protocols.channel import Traffic
 from moiety.protocols.compare.convert import bit_to_ring
 from moiety.protocols.compare.extend import extend
+from moiety.protocols.compare.joint import truncate_with_gates
+from moiety.protocols.compare.joint_plan import TreePlan, plan_one_tree, plan_separate
 from moiety.protocols.compare.maxpool import maxpool
-from moiety.protocols.compare.millionaires import less_than, wrap
+from moiety.protocols.compare.millionaires import join_round, less_than, share_digits, wrap
 from moiety.protocols.compare.relu import GateSecrets, drelu, gates, multiplex, relu
 from moiety.protocols.compare.reveal import reveal_to_client
 from moiety.protocols.compare.truncate import truncate_exact, truncate_stochastic
@@ -27,6 +29,7 @@ from moiety.protocols.cost import Cost, declared_costs
 from moiety.protocols.linear.client import linear_client, new_query_client
 from moiety.protocols.linear.cost import linear_cost, query_cost
 from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
+from moiety.protocols.network import LAN
 from moiety.protocols.ot.transfers import TransferReceiver, TransferSender
 from moiety.protocols.session import Session
 from moiety.protocols.setup import open_session
@@ -225,7 +228,7 @@ MULTIPLEXERS = (
 
 def less_than_case(bits: int, n: int = 300, file: str | None = None) -> Case:
     return Case(
-        (less_than, *CHOICES, *LEAVES, *JOINS),
+        (less_than, share_digits, join_round, *CHOICES, *LEAVES, *JOINS),
         lambda s, x: less_than(s, x[None], bits)[0],
         neighbours(n, bits),
         is_xor_of(lambda inputs: inputs[0] < inputs[1]),
@@ -342,6 +345,36 @@ def truncate_exact_case(bits: int, shift: int, n: int = 300, file: str | None = 
         shares((n,), bits),
         opens_to(bits, bits - shift, lambda x: x >> np.int64(shift)),
         declared(truncate_exact, n, bits, shift),
+        Pinned(file, (n,), bits) if file else None,
+    )
+
+
+def truncate_with_gates_case(
+    sizes: tuple[int, int, int],
+    count: int,
+    plan: TreePlan | None = None,
+    n: int = 300,
+    file: str | None = None,
+) -> Case:
+    """sizes: bits of the input, its shift and the bits of the gates."""
+    bits, shift, gate_bits = sizes
+    c = edge_values(gate_bits, np.random.default_rng(bits), count).reshape(count, 1)
+
+    def check(inputs: Pair, results: Pair) -> None:
+        (y0, gates0), (y1, gates1) = results
+        y = opened(inputs, bits) >> np.uint64(shift)
+        assert np.array_equal(opened((y0, y1), bits - shift), y)
+        above = ring.to_signed(ring.reduce(y + c, gate_bits), gate_bits) >= 0
+        assert np.array_equal(gates0 ^ gates1, above)
+
+    return Case(
+        (truncate_with_gates,),
+        lambda s, x: truncate_with_gates(
+            s, x, bits, shift, gate_bits, count, c if s.is_server else None, plan
+        ),
+        shares((n,), bits),
+        check,
+        declared(truncate_with_gates, n, *sizes, count, *([plan] if plan else [])),
         Pinned(file, (n,), bits) if file else None,
     )
 
@@ -509,6 +542,27 @@ def _cases() -> Iterator[tuple[str, Case]]:
     yield "truncate_exact 28 by 12", truncate_exact_case(28, 12, 301, WIRE)
     for bits, shift in ((41, 12), (20, 1), (64, 30), (9, 8), (16, 0)):
         yield f"truncate_exact {bits} by {shift}", truncate_exact_case(bits, shift)
+    for sizes, count in (
+        ((30, 15, 14), 1),
+        ((30, 15, 14), 3),
+        ((24, 4, 20), 2),
+        ((64, 30, 20), 2),
+        ((64, 60, 4), 1),
+        ((9, 7, 2), 32),
+    ):
+        for plan in (plan_one_tree, plan_separate):
+            made = plan(sizes[1], sizes[2] - 1, count, 300, LAN)
+            name = f"truncate_with_gates {sizes}, {count} thresholds, {plan.__name__}"
+            yield name, truncate_with_gates_case(sizes, count, made)
+    for sizes, count in (((30, 15, 14), 4), ((30, 15, 14), 0), ((16, 0, 13), 2), ((16, 0, 16), 0)):
+        name = f"truncate_with_gates {sizes}, {count} thresholds"
+        yield name, truncate_with_gates_case(sizes, count)
+    tree, apart = (plan(12, 12, 2, 130, LAN) for plan in (plan_one_tree, plan_separate))
+    yield (
+        "truncate_with_gates in one tree",
+        truncate_with_gates_case((28, 12, 13), 2, tree, 130, MORE),
+    )
+    yield "truncate_with_gates apart", truncate_with_gates_case((28, 12, 13), 2, apart, 130, MORE)
     yield "truncate_stochastic", truncate_stochastic_case(28, 12, 301, WIRE)
     yield "extend 16 to 28", extend_case(16, 28, 33, WIRE)
     for bits, out_bits in ((2, 3), (16, 16), (29, 41), (12, 64)):

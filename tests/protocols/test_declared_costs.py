@@ -18,6 +18,7 @@ import pytest
 import sympy
 
 from moiety import protocols
+from moiety.protocols.compare.digits import plan_digits
 from moiety.protocols.compare.relu import relu_cost
 from moiety.protocols.cost import Cost, declared_costs
 from moiety.protocols.setup import open_session_cost
@@ -81,9 +82,10 @@ def test_setup_is_metered_under_its_own_label() -> None:
 
 def test_costs_are_formulas() -> None:
     n = sympy.Symbol("n", positive=True, integer=True)
-    symbolic = relu_cost(n, 16, 28)
+    plan = plan_digits(15)
+    symbolic = relu_cost(n, 16, 28, plan)
     for size in (1, 127, 128, 100_000):
-        number = relu_cost(size, 16, 28)
+        number = relu_cost(size, 16, 28, plan)
         assert symbolic.up.subs(n, size) == number.up
         assert symbolic.down.subs(n, size) == number.down
     assert symbolic.flights == number.flights

@@ -39,8 +39,8 @@ def every_join(digits: int) -> Iterator[tuple[tuple[int, ...], ...]]:
         yield ()
         return
     for count in range(1, digits):
-        for groups in itertools.product((1, 2, 3), repeat=count):
-            if sum(groups) == digits and all(size <= 2 for size in groups[:-1]):
+        for groups in itertools.product((1, 2, 3, 4), repeat=count):
+            if sum(groups) == digits:
                 yield from ((groups, *rest) for rest in every_join(count))
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from moiety.protocols import ring
 from moiety.protocols.compare.digits import plan_digits
+from moiety.protocols.compare.joins import LARGEST
 from moiety.protocols.compare.relu import GateSecrets, relu
 from moiety.protocols.compare.truncate import truncate_stochastic
 from moiety.protocols.errors import ContractViolation
@@ -35,8 +36,7 @@ def test_digits_and_joins_cover_everything(bits: int) -> None:
     digits = len(made.digits)
     for groups in made.joins:
         assert sum(groups) == digits
-        assert all(size <= 2 for size in groups[:-1])
-        assert groups[-1] <= 3
+        assert all(1 <= size <= LARGEST for size in groups)
         assert len(groups) < digits
         digits = len(groups)
     assert digits == 1

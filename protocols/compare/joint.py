@@ -1,0 +1,153 @@
+"""Truncation and gates from one comparison: the carry of the dropped bits is the least significant
+part of the gates' comparison.
+
+Functionality: additive shares X0, X1 of x in `Z_{2^l}` and the server's secret thresholds c_k to
+additive shares of `y = floor(x / 2^t)` modulo `2^(l-t)` (SIRNN's TR, as `truncate_exact`), and XOR
+shares of the gates `[y + c_k >= 0]` of y as a signed number of b bits (as `relu.gates`). Exact
+whenever y + c_k, as a signed number, fits b bits; y for every x. 2 <= b <= l - t, l <= 64.
+
+With the carry `c = [low(X0) + low(X1) >= 2^t]`,
+
+    y        = (X0 >> t) + (X1 >> t) + c
+    y + c_k  = H0_k + H1 + c  modulo 2^b,        H0_k = (X0 >> t) + c_k,  H1 = X1 >> t
+
+and the carry out of the lower b - 1 bits of this sum is `2^(b-1) - 1 - low(H0_k) < low(H1) + c`,
+that is `lt_k | eq_k & c` of the two low parts. So one tree (joint_plan.py) of lookups serves both:
+its low digits, for all thresholds together, join to c, and c joins the high digits of each
+threshold as their lowest part. c becomes additive shares beside the next joining round. Where that
+is cheaper, y is made first and then compared.
+
+Flights: C S for the digits, C S for every joining round. Bits: the lookups' (millionaires.py) and a
+bit conversion to l - t bits. Nothing leaks: c stays shared.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from moiety.protocols import ring
+from moiety.protocols.arrays import U8, U64
+from moiety.protocols.compare.convert import bit_to_ring, bit_to_ring_cost
+from moiety.protocols.compare.joins import round_joins
+from moiety.protocols.compare.joint_plan import JointPlan, TreePlan, plan_joint
+from moiety.protocols.compare.millionaires import (
+    Leaf,
+    digit_leaves,
+    join_round,
+    join_round_cost,
+    share_digits,
+    share_digits_cost,
+    split_digits,
+)
+from moiety.protocols.compare.relu import gate_values, gates, gates_cost, split_sign
+from moiety.protocols.compare.truncate import truncate_exact, truncate_exact_cost
+from moiety.protocols.cost import Cost, Size, cost_of, local
+from moiety.protocols.network import LAN, Network
+from moiety.protocols.session import Session
+
+
+def truncate_with_gates(
+    session: Session,
+    x: U64,
+    bits_in: int,
+    shift: int,
+    gate_bits: int,
+    count: int,
+    thresholds: U64 | None = None,
+    plan: TreePlan | None = None,
+) -> tuple[U64, U8]:
+    """Shares of `floor(x / 2^shift)` modulo 2^(bits_in - shift), uint64 of x's shape, and XOR
+    shares of its `count` gates in `gate_bits` bits, uint8 of 0/1, `(count, *x.shape)`.
+
+    `thresholds` uint64, ring elements, broadcastable to `(count, *x.shape)`, are the server's (None
+    for zeros); count <= digits.MAX_THRESHOLDS. `plan`: what both parties take instead of the
+    cheapest one; a SeparatePlan stands for whatever `plan_separate` finds.
+    """
+    if count == 0:
+        return truncate_exact(session, x, bits_in, shift), np.zeros((0, *x.shape), np.uint8)
+    made = plan or plan_joint(shift, gate_bits - 1, count, x.size, session.network)
+    if isinstance(made, JointPlan):
+        return _one_tree(session, x, bits_in, shift, gate_bits, count, thresholds, made)
+    y = truncate_exact(session, x, bits_in, shift)
+    return y, gates(session, ring.reduce(y, gate_bits), gate_bits, count, thresholds)
+
+
+def _one_tree(
+    session: Session,
+    x: U64,
+    bits_in: int,
+    shift: int,
+    gate_bits: int,
+    count: int,
+    thresholds: U64 | None,
+    plan: JointPlan,
+) -> tuple[U64, U8]:
+    server, upper = session.is_server, x >> np.uint64(shift)
+    low = (x & ring.mask(shift)).reshape(1, -1)
+    values = gate_values(ring.reduce(upper, gate_bits), gate_bits, count, thresholds, server)
+    sign, high = split_sign(values, gate_bits, server)
+
+    digits = split_digits(ring.mask(shift) - low if server else low, plan.low.digits)
+    digits += split_digits(high, plan.high)
+    parts = share_digits(session, _leaves(plan, count), digits)
+
+    cut = len(plan.low.digits)
+    for below, above in zip(plan.low.joins, plan.joins, strict=False):
+        parts = join_round(session, round_joins(below) + round_joins(above, last=False), parts)
+        cut = len(below)
+    carry, parts = parts[0], parts[cut:]
+
+    # The conversion's messages travel with those of the rounds before and after it.
+    added = bit_to_ring(session, carry, bits_in - shift).reshape(x.shape)
+    y = ring.reduce(upper + added, bits_in - shift)
+
+    parts.append(np.tile(carry, count))
+    for groups in plan.joins[len(plan.low.joins) :]:
+        parts = join_round(session, round_joins(groups), parts)
+    return y, (parts[0].reshape(count, -1) ^ sign).reshape(count, *x.shape)
+
+
+def _leaves(plan: JointPlan, count: Size) -> list[Leaf]:
+    """Of the low digits and then of the high ones, which have all an eq."""
+    return digit_leaves(plan.low.digits, 1) + digit_leaves(plan.high, count, last=False)
+
+
+# --- declared costs -------------------------------------------------------------------------------
+
+
+@cost_of(truncate_with_gates)
+def truncate_with_gates_cost(
+    n: Size,
+    bits_in: Size,
+    shift: int,
+    gate_bits: int,
+    count: Size,
+    network: Network | TreePlan = LAN,
+) -> Cost:
+    """Of n values with `count` thresholds each. Instead of a network the plan itself may be
+    given.
+    """
+    if count == 0:
+        alone = network if isinstance(network, Network) else network.low
+        return truncate_exact_cost(n, bits_in, shift, alone)
+    made = network
+    if isinstance(made, Network):
+        many = n if isinstance(n, int) else None
+        made = plan_joint(shift, gate_bits - 1, count, many, made)
+    if isinstance(made, JointPlan):
+        return _one_tree_cost(n, bits_in - shift, count, made)
+    truncated = truncate_exact_cost(n, bits_in, shift, made.low)
+    return truncated + local("pass", n) + gates_cost(n, gate_bits, count, made.gates)
+
+
+def _one_tree_cost(n: Size, out_bits: Size, count: Size, plan: JointPlan) -> Cost:
+    cut = local("pass", 5 * n, "C") + local("pass", 4 * n + 4 * n * count, "S")
+    total = cut + share_digits_cost([(n, leaf) for leaf in _leaves(plan, count)])
+    for below, above in zip(plan.low.joins, plan.joins, strict=False):
+        low = [(n, join) for join in round_joins(below)]
+        high = [(n * count, join) for join in round_joins(above, last=False)]
+        total = total + join_round_cost(low + high)
+    total = total + bit_to_ring_cost(n, out_bits) + local("pass", 2 * n)
+    for groups in plan.joins[len(plan.low.joins) :]:
+        total = total + join_round_cost([(n * count, join) for join in round_joins(groups)])
+    return total + local("bit_pass", 3 * n * count)

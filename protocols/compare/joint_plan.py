@@ -1,0 +1,186 @@
+"""The plan of a truncation with gates (joint.py): one tree for both, or one comparison after the
+other, whichever costs less. Pure arithmetic on public numbers, as digits.py.
+
+One tree takes fewer flights: the digits of the high bits are looked up beside those of the low
+bits, and are joined in the same rounds until the carry is known. One after the other is cheaper for
+each threshold: the lowest high digit needs no eq, and no lookup reads the carry. What all ways
+share, the conversion of the carry and the round trip of the first digits, is in no price here.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+from moiety.protocols.compare.digits import (
+    Batch,
+    DigitPlan,
+    Groups,
+    best_digits,
+    best_groups,
+    best_joins,
+    digits_price,
+    plan_digits,
+)
+from moiety.protocols.compare.joins import round_joins
+from moiety.protocols.network import LAN, Network
+
+
+@dataclass(frozen=True)
+class JointPlan:
+    """One tree. low: the comparison of the low bits, whose result is the carry. high: widths of the
+    digits above, most significant first. joins: group sizes per joining round, most significant
+    group first; of the high digits alone while the low ones are joined (`len(low.joins)` rounds),
+    then with the carry as the least significant part.
+    """
+
+    low: DigitPlan
+    high: tuple[int, ...]
+    joins: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class SeparatePlan:
+    """One comparison after the other: of the low bits for all thresholds, as `plan_digits` plans
+    it, then of the truncated value's bits with each of them, likewise.
+    """
+
+    low: DigitPlan
+    gates: DigitPlan
+
+
+TreePlan = JointPlan | SeparatePlan
+
+
+@lru_cache(maxsize=1 << 14)
+def plan_joint(
+    low_bits: int, high_bits: int, count: int = 1, n: int | None = None, network: Network = LAN
+) -> TreePlan:
+    """The cheapest plan by `joint_price` for n values that are truncated by `low_bits` bits and
+    compared, in the next `high_bits` bits, with `count` thresholds each. n None stands for so many
+    that round trips do not matter. Of equal prices one tree; without low bits there is none.
+    """
+    apart = plan_separate(low_bits, high_bits, count, n, network)
+    if low_bits == 0:
+        return apart
+    tree = plan_one_tree(low_bits, high_bits, count, n, network)
+    dearer = joint_price(tree, count, n, network) > joint_price(apart, count, n, network)
+    return apart if dearer else tree
+
+
+def joint_price(plan: TreePlan, count: int, n: int | None, network: Network) -> int:
+    """Picoseconds of one batch: work of both parties, transmission, and a round trip's two flights
+    per joining round and for the digits of a second comparison.
+    """
+    low, high = Batch(1, n, network), Batch(count, n, network)
+    price = digits_price(plan.low, 1, n, network)
+    if isinstance(plan, SeparatePlan):
+        return (
+            price
+            + digits_price(plan.gates, count, n, network)
+            + bool(plan.low.digits) * high.round_trip
+        )
+    price += high.values * sum(high.leaf(k, True) for k in plan.high)
+    for at, groups in enumerate(plan.joins):
+        alone = at < len(plan.low.joins)
+        # Beside a joining round of the low digits, a round of the high ones costs no flights.
+        price += high.joins(round_joins(groups, not alone)) + (0 if alone else low.round_trip)
+    return price
+
+
+def plan_separate(
+    low_bits: int, high_bits: int, count: int, n: int | None, network: Network
+) -> SeparatePlan:
+    """The cheapest of one comparison after the other."""
+    low = plan_digits(low_bits, 1, n, network) if low_bits else DigitPlan((), ())
+    return SeparatePlan(low, plan_digits(high_bits, count, n, network))
+
+
+class _Rounds(NamedTuple):
+    """The rest of a tree: its joining rounds of the low digits and of the high ones, as in
+    `JointPlan`, and their price for the batch.
+    """
+
+    price: int
+    low: tuple[tuple[int, ...], ...]
+    high: tuple[tuple[int, ...], ...]
+
+    @property
+    def rank(self) -> tuple[int, int, tuple[object, ...]]:
+        """Of equal prices the fewest rounds, then the lexicographically first."""
+        return self.price, len(self.high), (self.low, self.high)
+
+
+@lru_cache(maxsize=1 << 14)
+def plan_one_tree(
+    low_bits: int, high_bits: int, count: int, n: int | None, network: Network
+) -> JointPlan:
+    """The cheapest single tree. Exact: digits and joins meet in the numbers of digits alone, and
+    the joins of both halves in how many parts each has left after a round.
+    """
+    low, high = Batch(1, n, network), Batch(count, n, network)
+    low_digits = best_digits(low_bits, low)
+    high_digits = best_digits(high_bits, high, last=False)
+    rounds = _best_rounds(max(low_digits), max(high_digits), low, high)
+
+    def rank(numbers: tuple[int, int]) -> tuple[int, ...]:
+        below, above = numbers
+        leaves = low.values * (low_digits[below].price + high_digits[above].price)
+        made = rounds[numbers]
+        return leaves + made.price, len(made.high), below + above, below
+
+    below, above = min(itertools.product(low_digits, high_digits), key=rank)
+    made = rounds[below, above]
+    return JointPlan(
+        DigitPlan(low_digits[below].widths, made.low), high_digits[above].widths, made.high
+    )
+
+
+def _best_rounds(
+    most_low: int, most_high: int, low: Batch, high: Batch
+) -> dict[tuple[int, int], _Rounds]:
+    """(low parts, high parts) -> the cheapest rounds that join them."""
+    low_groups, high_groups = best_groups(most_low, low), best_groups(most_high, high, last=False)
+    with_carry = best_joins(most_high + 1, high)
+    rest = {
+        (1, parts): _Rounds(with_carry[parts + 1].price, (), with_carry[parts + 1].rounds)
+        for parts in range(1, most_high + 1)
+    }
+    # Rounds of both halves that leave so many low parts: the high half's choice does not depend
+    # on how many there were.
+    beside: dict[tuple[int, int], _Rounds] = {}
+    for below in range(1, most_low + 1):
+        for above in range(1, most_high + 1):
+            if below > 1:
+                rest[below, above] = min(
+                    (
+                        _with_low(groups, beside[left, above], low.round_trip)
+                        for left, groups in low_groups[below].items()
+                        if left < below
+                    ),
+                    key=lambda made: made.rank,
+                )
+        for above in range(1, most_high + 1):
+            beside[below, above] = _with_high(high_groups[above], rest, below)
+    return rest
+
+
+def _with_high(
+    groups: Mapping[int, Groups], rest: Mapping[tuple[int, int], _Rounds], below: int
+) -> _Rounds:
+    """The cheapest round of the high half, these `groups`, before `below` low parts are left."""
+    options = (
+        _Rounds(
+            price + rest[below, left].price, rest[below, left].low, (sizes, *rest[below, left].high)
+        )
+        for left, (price, sizes) in groups.items()
+    )
+    return min(options, key=lambda made: made.rank)
+
+
+def _with_low(groups: Groups, made: _Rounds, round_trip: int) -> _Rounds:
+    """A round of the low half beside the first one of the high half."""
+    return _Rounds(groups.price + made.price + round_trip, (groups.sizes, *made.low), made.high)
