@@ -16,6 +16,7 @@ from functools import partial
 import sympy
 
 from moiety.protocols.compare.digits import DigitPlan
+from moiety.protocols.compare.joint_plan import JointPlan, SeparatePlan, TreePlan
 from moiety.protocols.cost import Cost, Draw, Send, packed
 from moiety.protocols.linear.spec import LinearSpec, parameter_sets, residue_bits
 from moiety.runtime.cost.traffic import Call, key_cost, protocol_calls
@@ -150,9 +151,16 @@ def _described(call: Call) -> str:
     return ", ".join(filter(None, (call.what, _digits(call.digits) if call.digits else "")))
 
 
-def _digits(plan: DigitPlan) -> str:
-    rounds = len(plan.joins)
-    widths = "+".join(map(str, plan.digits))
+def _digits(plan: DigitPlan | TreePlan) -> str:
+    if isinstance(plan, SeparatePlan):
+        return f"{_digits(plan.low)}, then {_digits(plan.gates)}"
+    if isinstance(plan, JointPlan):
+        return _widths_and_rounds((*plan.high, *plan.low.digits), len(plan.joins))
+    return _widths_and_rounds(plan.digits, len(plan.joins))
+
+
+def _widths_and_rounds(digits: tuple[int, ...], rounds: int) -> str:
+    widths = "+".join(map(str, digits))
     return f"digits {widths}, {rounds} joining round{'s' if rounds != 1 else ''}"
 
 

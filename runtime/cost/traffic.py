@@ -20,6 +20,8 @@ from typing import Any, TypeVar
 
 from moiety.protocols.compare.digits import DigitPlan, plan_digits
 from moiety.protocols.compare.extend import extend_cost
+from moiety.protocols.compare.joint import truncate_with_gates_cost
+from moiety.protocols.compare.joint_plan import TreePlan, plan_joint
 from moiety.protocols.compare.maxpool import maxima_cost, maxpool_pairs
 from moiety.protocols.compare.relu import gates_cost, multiplex_cost, relu_cost
 from moiety.protocols.compare.reveal import reveal_to_client_cost
@@ -93,7 +95,7 @@ class Call:
     cost: Callable[..., Cost]
     sizes: Mapping[str, int]
     what: str = ""
-    digits: DigitPlan | None = None
+    digits: DigitPlan | TreePlan | None = None
 
     @property
     def at_its_sizes(self) -> Cost:
@@ -104,12 +106,13 @@ class Call:
 @dataclass(frozen=True)
 class Setting:
     """What a step's cost depends on besides the step. operand: the step that makes its first
-    operand (an Input: itself). specs: what the homomorphic protocol must know of the Linear steps,
-    by index.
+    operand (an Input: itself). joint: the Gates that are made together with it (Gates.joint).
+    specs: what the homomorphic protocol must know of the Linear steps, by index.
     """
 
     index: int
     operand: AnyStep
+    joint: Gates | None
     network: Network
     images: int
     specs: Mapping[int, LinearSpec]
@@ -124,7 +127,8 @@ def protocol_calls(program: Program, images: int = 1) -> Iterator[list[Call]]:
     specs = linear_specs(program, images)
     for index, step in enumerate(program.steps):
         operand = program.first_operand(step)
-        setting = Setting(index, operand, program.planned_for, images, specs)
+        joint = program.joint_gates(index)
+        setting = Setting(index, operand, joint, program.planned_for, images, specs)
         yield list(CALLS[type(step)](step, setting))
 
 
@@ -158,7 +162,9 @@ def _truncate(step: Truncate, at: Setting) -> Iterator[Call]:
     n, bits, shift = at.elements(step), at.operand.bits, step.shift
     if step.rounding == "stochastic":
         yield Call(partial(truncate_stochastic_cost, bits_in=bits, shift=shift), {"n": n})
-    elif shift:
+    elif at.joint is not None:
+        yield _truncate_with_gates(n, bits - shift, shift, at.joint, at.network)
+    else:
         digits = plan_digits(shift, 1, n, at.network)
 
         def cost(n: int, out_bits: int) -> Cost:
@@ -166,6 +172,17 @@ def _truncate(step: Truncate, at: Setting) -> Iterator[Call]:
             return truncate_exact_cost(n, out_bits + shift, shift, digits)
 
         yield Call(cost, {"n": n, "out_bits": bits - shift}, f"by {shift}", digits)
+
+
+def _truncate_with_gates(n: int, out_bits: int, shift: int, gates: Gates, network: Network) -> Call:
+    count, compared = gates.shape[0], gates.compared
+    plan = plan_joint(shift, compared - 1, count, n, network)
+
+    def cost(n: int, out_bits: int, count: int) -> Cost:
+        return truncate_with_gates_cost(n, out_bits + shift, shift, compared, count, plan)
+
+    what = f"by {shift}, with gates of {compared} bits, K thresholds"
+    return Call(cost, {"n": n, "out_bits": out_bits, "count": count}, what, plan)
 
 
 @calls_of(Relu)
@@ -182,6 +199,9 @@ def _relu(step: Relu, at: Setting) -> Iterator[Call]:
 
 @calls_of(Gates)
 def _gates(step: Gates, at: Setting) -> Iterator[Call]:
+    """Nothing more where they are made with the truncation before."""
+    if step.joint:
+        return
     n, bits, count = at.elements(at.operand), step.compared, step.shape[0]
     if bits < at.operand.bits:
         yield _passes(n)

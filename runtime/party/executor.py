@@ -23,7 +23,7 @@ from moiety.protocols.linear.server import ServerLinear
 from moiety.protocols.linear.spec import LinearSpec, check_spec
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Session
-from moiety.runtime.party.handlers import Turn, execute
+from moiety.runtime.party.handlers import Turn, execute, truncate_with_gates
 from moiety.runtime.party.hints import HintFile
 from moiety.runtime.party.metering import KEYS, RunCost, peak_rss
 from moiety.runtime.party.sides import ClientSide, Revealed, ServerSide, Share, Side
@@ -46,6 +46,7 @@ def _run(program: Program, session: Session, side: Side, progress: Progress) -> 
     with cost.measure(session, KEYS, KEYS):
         side.exchange_keys(session)
     values: dict[int, Share] = {}
+    joint: Share | None = None
     total = len(program.steps)
     for (index, step), finished in zip(enumerate(program.steps), program.last_uses(), strict=True):
         progress(index, total, step.name)
@@ -53,7 +54,15 @@ def _run(program: Program, session: Session, side: Side, progress: Progress) -> 
         label = f"{step.kind}/{index}/{step.name}"
         with cost.measure(session, step.kind, label):
             operands = [values[i] for i in step.inputs]
-            value = execute(Turn(session, side, index, step, operand_bits, operands))
+            turn = Turn(session, side, index, step, operand_bits, operands)
+            gates = program.joint_gates(index)
+            if joint is not None:
+                value, joint = joint, None
+            elif gates is not None:
+                compare = Turn(session, side, index + 1, gates, step.bits, ())
+                value, joint = truncate_with_gates(turn, compare)
+            else:
+                value = execute(turn)
         if value.shape != (wanted := (side.images, *step.shape)):
             raise ContractViolation(f"{label} made shape {value.shape}, the Program says {wanted}")
         values[index] = value

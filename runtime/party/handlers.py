@@ -14,7 +14,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from moiety.protocols import ring
-from moiety.protocols.arrays import U64
+from moiety.protocols.arrays import U8, U64
+from moiety.protocols.compare import joint
 from moiety.protocols.compare.extend import extend
 from moiety.protocols.compare.maxpool import maxpool
 from moiety.protocols.compare.relu import GateSecrets, gates, multiplex, relu
@@ -153,12 +154,37 @@ def _gate_secrets(turn: Turn[Relu]) -> GateSecrets | None:
 
 @executes(Gates)
 def _gates(turn: Turn[Gates]) -> Share:
-    """Bits `(images, K, C, ...)`; the server's thresholds broadcast to `(K, images, C, ...)`."""
-    step, count = turn.step, turn.step.shape[0]
-    thresholds = turn.secrets.get("threshold")
-    if thresholds is not None:
-        channelwise = (count, 1, step.shape[1]) + (1,) * (len(step.shape) - 2)
-        thresholds = ring.from_signed(thresholds, step.compared).reshape(channelwise)
+    """Bits `(images, K, C, ...)`."""
+    step = turn.step
     x = ring.reduce(turn.operands[0], step.compared)
-    bits = gates(turn.session, x, step.compared, count, thresholds)
+    bits = gates(turn.session, x, step.compared, step.shape[0], _thresholds(turn))
+    return _by_image(bits)
+
+
+def truncate_with_gates(turn: Turn[Any], compare: Turn[Gates]) -> tuple[U64, Share]:
+    """The results of a truncation and of the Gates that are joint with it."""
+    step, count, compared = turn.step, compare.step.shape[0], compare.step.compared
+    y, bits = joint.truncate_with_gates(
+        turn.session,
+        turn.operands[0],
+        turn.operand_bits,
+        step.shift,
+        compared,
+        count,
+        _thresholds(compare),
+    )
+    return y, _by_image(bits)
+
+
+def _thresholds(turn: Turn[Gates]) -> U64 | None:
+    """The server's, which broadcast to `(K, images, C, ...)`; None at the client."""
+    step, thresholds = turn.step, turn.secrets.get("threshold")
+    if thresholds is None:
+        return None
+    channelwise = (*step.shape[:1], 1, *step.shape[1:2]) + (1,) * (len(step.shape) - 2)
+    return ring.from_signed(thresholds, step.compared).reshape(channelwise)
+
+
+def _by_image(bits: U8) -> Share:
+    """`(K, images, C, ...)` -> `(images, K, C, ...)`."""
     return np.ascontiguousarray(bits.swapaxes(0, 1))

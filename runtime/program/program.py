@@ -27,6 +27,7 @@ from moiety.runtime.program.preprocessing import Preprocessing
 from moiety.runtime.program.steps import AnyStep
 from moiety.runtime.program.steps.base import MAX_STEPS, Claim, Rounding, Step
 from moiety.runtime.program.steps.ends import Input, Output
+from moiety.runtime.program.steps.gates import Gates
 
 FORMAT = "moiety-program"
 VERSION = 2
@@ -146,6 +147,13 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     def first_operand(self, step: AnyStep) -> AnyStep:
         """The step that makes a step's first operand; of an Input, itself."""
         return self.steps[step.inputs[0]] if step.inputs else step
+
+    def joint_gates(self, index: int) -> Gates | None:
+        """The Gates that are made together with this step, an exact truncation; they are the
+        next step.
+        """
+        following = self.steps[index + 1] if index + 1 < len(self.steps) else None
+        return following if isinstance(following, Gates) and following.joint else None
 
     @property
     def input(self) -> Input:
