@@ -20,7 +20,7 @@ import sympy
 from benchmarks.support import command_line
 from benchmarks.support.documents import Section
 from benchmarks.support.harness import ROOT
-from moiety.protocols.compare.convert import bit_to_ring_cost
+from moiety.protocols.compare.convert import bit_to_ring_cost, carry_to_ring_cost
 from moiety.protocols.compare.extend import extend_cost
 from moiety.protocols.compare.maxpool import maxpool_cost
 from moiety.protocols.compare.millionaires import less_than_cost, wrap_cost
@@ -39,9 +39,9 @@ MANY = 1 << 24
 
 Formula = Callable[[Size], Cost]
 PROTOCOLS: dict[str, Formula] = {
-    "1-of-2 lookup, 1-bit entries": lambda n: lookups_cost([Lookup.xor(n, 1, 1)]),
-    "1-of-4 lookup, 2-bit entries": lambda n: lookups_cost([Lookup.xor(n, 2, 2)]),
-    "1-of-16 lookup, 2-bit entries": lambda n: lookups_cost([Lookup.xor(n, 4, 2)]),
+    "1-of-2 lookup, 1-bit entries": lambda n: lookups_cost("S", [Lookup.xor(n, 1, 1)]),
+    "1-of-4 lookup, 2-bit entries": lambda n: lookups_cost("S", [Lookup.xor(n, 2, 2)]),
+    "1-of-16 lookup, 2-bit entries": lambda n: lookups_cost("S", [Lookup.xor(n, 4, 2)]),
     "comparison, 12 bits": partial(less_than_cost, bits=12),
     "comparison, 15 bits (DReLU of 16)": partial(less_than_cost, bits=15),
     "comparison, 31 bits (DReLU of 32)": partial(less_than_cost, bits=31),
@@ -62,6 +62,7 @@ PROTOCOLS: dict[str, Formula] = {
 
 WITHOUT_ROW: dict[Callable[..., Cost], str] = {
     bit_to_ring_cost: "one lookup inside an extension or a truncation",
+    carry_to_ring_cost: "all that an exact truncation sends",
     drelu_cost: "the comparison of one bit less",
     maxpool_cost: "a ReLU for each maximum of two; how many depends on the window",
     wrap_cost: "one comparison inside an extension or a truncation",

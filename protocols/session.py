@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from moiety.protocols.channel import Channel
+from moiety.protocols.cost import Party
 from moiety.protocols.linear.rlwe import ClientKey, QueryKeys, ServerKey
 from moiety.protocols.network import LAN, Network
 from moiety.protocols.ot.transfers import TransferReceiver, TransferSender
@@ -20,6 +21,15 @@ class Role(IntEnum):
 
     SERVER = 0
     CLIENT = 1
+
+    @property
+    def letter(self) -> Party:
+        """The party in a declared cost."""
+        return "S" if self is Role.SERVER else "C"
+
+    @property
+    def peer(self) -> Role:
+        return Role.CLIENT if self is Role.SERVER else Role.SERVER
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,10 @@ def plan_digits(
     """
     batch = Batch(count, n, network)
     leaves = best_digits(bits, batch)
-    joins = best_joins(max(leaves), batch)
+    joins = {
+        parts: min(rounds.values(), key=lambda made: made.rank)
+        for parts, rounds in best_joins(max(leaves), batch).items()
+    }
 
     def rank(d: int) -> tuple[int, int, int]:
         return batch.values * leaves[d].price + joins[d].price, len(joins[d].rounds), d
@@ -59,13 +62,13 @@ def plan_digits(
 
 
 def digits_price(plan: DigitPlan, count: int, n: int | None, network: Network) -> int:
-    """Picoseconds of one batch: work of both parties, transmission, and a round trip's two flights
-    per joining round.
+    """Picoseconds of one batch: work of both parties, transmission, and the flights of the joining
+    rounds.
     """
     batch, last = Batch(count, n, network), len(plan.digits) - 1
     leaves = sum(batch.leaf(k, index < last) for index, k in enumerate(plan.digits))
-    joins = sum(batch.joins(round_joins(groups)) + batch.round_trip for groups in plan.joins)
-    return batch.values * leaves + joins
+    joins = sum(batch.joins(round_joins(groups)) for groups in plan.joins)
+    return batch.values * leaves + joins + batch.flights(len(plan.joins))
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,14 @@ class Batch:
 
     @property
     def round_trip(self) -> int:
+        """Two flights."""
         return 2 * self.network.flight if self.n else 0
+
+    def flights(self, rounds: int) -> int:
+        """Of so many joining rounds. Each is one flight, but who speaks after a comparison does not
+        depend on them, so that an odd number waits for one flight more: a round trip for every two.
+        """
+        return (rounds + 1) // 2 * self.round_trip
 
     def choice(self, k: int) -> int:
         """A correlation, and the choice itself. Which generator serves it is settled for all
@@ -136,10 +146,15 @@ class Groups(NamedTuple):
 
 
 class Joins(NamedTuple):
-    """Joining rounds, and their price for the batch."""
+    """Joining rounds, and their price for the batch with their flights."""
 
     price: int
     rounds: tuple[tuple[int, ...], ...]
+
+    @property
+    def rank(self) -> tuple[int, int, tuple[tuple[int, ...], ...]]:
+        """Of equal prices the fewest rounds, then the lexicographically first."""
+        return self.price, len(self.rounds), self.rounds
 
 
 def best_digits(bits: int, batch: Batch, last: bool = True) -> dict[int, Digits]:
@@ -184,19 +199,26 @@ def best_groups(most: int, batch: Batch, last: bool = True) -> dict[int, dict[in
     return best
 
 
-def best_joins(most: int, batch: Batch) -> dict[int, Joins]:
-    """Number of parts, up to `most` -> the cheapest rounds that join them; of equal prices the
-    fewest, then the lexicographically first.
+def best_joins(most: int, batch: Batch) -> dict[int, dict[bool, Joins]]:
+    """Number of parts, up to `most` -> whether the number of rounds is odd -> the cheapest rounds
+    that join them, if there are any.
     """
-    best = {1: Joins(0, ())}
+    best = {1: {False: Joins(0, ())}}
     for parts, groups in best_groups(most, batch).items():
         if parts > 1:
-            best[parts] = min(
-                (
-                    Joins(price + batch.round_trip + best[left].price, (sizes, *best[left].rounds))
-                    for left, (price, sizes) in groups.items()
-                    if left < parts
-                ),
-                key=lambda made: (made.price, len(made.rounds), made.rounds),
+            best[parts] = cheapest(
+                Joins(price + made.price + (0 if odd else batch.round_trip), (sizes, *made.rounds))
+                for left, (price, sizes) in groups.items()
+                if left < parts
+                for odd, made in best[left].items()
             )
+    return best
+
+
+def cheapest(options: Iterable[Joins]) -> dict[bool, Joins]:
+    """Of those with an even (False) and with an odd number of rounds."""
+    best: dict[bool, Joins] = {}
+    for made in options:
+        odd = len(made.rounds) % 2 == 1
+        best[odd] = min(best.get(odd, made), made, key=lambda each: each.rank)
     return best

@@ -14,11 +14,11 @@ With the carry `c = [low(X0) + low(X1) >= 2^t]`,
 and the carry out of the lower b - 1 bits of this sum is `2^(b-1) - 1 - low(H0_k) < low(H1) + c`,
 that is `lt_k | eq_k & c` of the two low parts. So one tree (joint_plan.py) of lookups serves both:
 its low digits, for all thresholds together, join to c, and c joins the high digits of each
-threshold as their lowest part. c becomes additive shares beside the next joining round. Where that
-is cheaper, y is made first and then compared.
+threshold as their lowest part. c becomes additive shares in the first round that reads it. Where
+that is cheaper, y is made first and then compared.
 
-Flights: C S for the digits, C S for every joining round. Bits: the lookups' (millionaires.py) and a
-bit conversion to l - t bits. Nothing leaks: c stays shared.
+Flights: C S for the digits, then one for each joining round. Bits: the lookups' (millionaires.py)
+and a bit conversion to l - t bits. Nothing leaks: c stays shared.
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ import numpy as np
 
 from moiety.protocols import ring
 from moiety.protocols.arrays import U8, U64
-from moiety.protocols.compare.convert import bit_to_ring, bit_to_ring_cost
-from moiety.protocols.compare.joins import round_joins
+from moiety.protocols.compare.convert import Conversion, conversion_lookup
+from moiety.protocols.compare.joins import Join, round_joins
 from moiety.protocols.compare.joint_plan import JointPlan, TreePlan, plan_joint
 from moiety.protocols.compare.millionaires import (
+    JoinRound,
     Leaf,
     digit_leaves,
     join_round,
     join_round_cost,
+    round_sender,
     share_digits,
     share_digits_cost,
     split_digits,
@@ -91,20 +93,27 @@ def _one_tree(
     digits += split_digits(high, plan.high)
     parts = share_digits(session, _leaves(plan, count), digits)
 
-    cut = len(plan.low.digits)
-    for below, above in zip(plan.low.joins, plan.joins, strict=False):
-        parts = join_round(session, round_joins(below) + round_joins(above, last=False), parts)
-        cut = len(below)
-    carry, parts = parts[0], parts[cut:]
+    for at, joins in enumerate(_rounds_beside(plan)):
+        parts = join_round(session, round_sender(at), joins, parts)
+    carry, *parts = parts
 
-    # The conversion's messages travel with those of the rounds before and after it.
-    added = bit_to_ring(session, carry, bits_in - shift).reshape(x.shape)
-    y = ring.reduce(upper + added, bits_in - shift)
+    # The first round that reads the carry converts it, too.
+    at, *later = range(len(plan.low.joins), len(plan.joins))
+    sender, joins = round_sender(at), round_joins(plan.joins[at])
+    joined = JoinRound.open(session, sender, joins, [*parts, np.tile(carry, count)])
+    converted = Conversion.open(session, sender, carry)
+    parts = joined.answers()
+    y = ring.reduce(upper + converted.answers(bits_in - shift).reshape(x.shape), bits_in - shift)
 
-    parts.append(np.tile(carry, count))
-    for groups in plan.joins[len(plan.low.joins) :]:
-        parts = join_round(session, round_joins(groups), parts)
+    for at in later:
+        parts = join_round(session, round_sender(at), round_joins(plan.joins[at]), parts)
     return y, (parts[0].reshape(count, -1) ^ sign).reshape(count, *x.shape)
+
+
+def _rounds_beside(plan: JointPlan) -> list[list[Join]]:
+    """The rounds before the carry is known: of the low digits, and of the high ones beside them."""
+    both = zip(plan.low.joins, plan.joins, strict=False)
+    return [round_joins(below) + round_joins(above, last=False) for below, above in both]
 
 
 def _leaves(plan: JointPlan, count: Size) -> list[Leaf]:
@@ -143,11 +152,11 @@ def truncate_with_gates_cost(
 def _one_tree_cost(n: Size, out_bits: Size, count: Size, plan: JointPlan) -> Cost:
     cut = local("pass", 5 * n, "C") + local("pass", 4 * n + 4 * n * count, "S")
     total = cut + share_digits_cost([(n, leaf) for leaf in _leaves(plan, count)])
-    for below, above in zip(plan.low.joins, plan.joins, strict=False):
-        low = [(n, join) for join in round_joins(below)]
-        high = [(n * count, join) for join in round_joins(above, last=False)]
-        total = total + join_round_cost(low + high)
-    total = total + bit_to_ring_cost(n, out_bits) + local("pass", 2 * n)
-    for groups in plan.joins[len(plan.low.joins) :]:
-        total = total + join_round_cost([(n * count, join) for join in round_joins(groups)])
-    return total + local("bit_pass", 3 * n * count)
+    for at, groups in enumerate(plan.joins):
+        alone = at < len(plan.low.joins)
+        joins = [(n * count, join) for join in round_joins(groups, last=not alone)]
+        if alone:
+            joins = [(n, join) for join in round_joins(plan.low.joins[at])] + joins
+        beside = [conversion_lookup(n, out_bits)] if at == len(plan.low.joins) else []
+        total = total + join_round_cost(round_sender(at), joins, beside)
+    return total + local("pass", 2 * n) + local("bit_pass", 3 * n * count)

@@ -10,7 +10,7 @@ share, the conversion of the carry and the round trip of the first digits, is in
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -18,7 +18,6 @@ from typing import NamedTuple
 from moiety.protocols.compare.digits import (
     Batch,
     DigitPlan,
-    Groups,
     best_digits,
     best_groups,
     best_joins,
@@ -72,8 +71,8 @@ def plan_joint(
 
 
 def joint_price(plan: TreePlan, count: int, n: int | None, network: Network) -> int:
-    """Picoseconds of one batch: work of both parties, transmission, and a round trip's two flights
-    per joining round and for the digits of a second comparison.
+    """Picoseconds of one batch: work of both parties, transmission, and the flights of the joining
+    rounds and of a second comparison's digits.
     """
     low, high = Batch(1, n, network), Batch(count, n, network)
     price = digits_price(plan.low, 1, n, network)
@@ -85,10 +84,9 @@ def joint_price(plan: TreePlan, count: int, n: int | None, network: Network) -> 
         )
     price += high.values * sum(high.leaf(k, True) for k in plan.high)
     for at, groups in enumerate(plan.joins):
-        alone = at < len(plan.low.joins)
-        # Beside a joining round of the low digits, a round of the high ones costs no flights.
-        price += high.joins(round_joins(groups, not alone)) + (0 if alone else low.round_trip)
-    return price
+        price += high.joins(round_joins(groups, last=at >= len(plan.low.joins)))
+    # The rounds of the low digits are among those of the high ones.
+    return price - low.flights(len(plan.low.joins)) + high.flights(len(plan.joins))
 
 
 def plan_separate(
@@ -101,7 +99,7 @@ def plan_separate(
 
 class _Rounds(NamedTuple):
     """The rest of a tree: its joining rounds of the low digits and of the high ones, as in
-    `JointPlan`, and their price for the batch.
+    `JointPlan`, and their price for the batch with their flights.
     """
 
     price: int
@@ -114,6 +112,18 @@ class _Rounds(NamedTuple):
         return self.price, len(self.high), (self.low, self.high)
 
 
+_ByParity = dict[bool, _Rounds]
+"""Whether the number of rounds is odd -> the cheapest, if there are any."""
+
+
+def _cheapest(options: Iterable[_Rounds]) -> _ByParity:
+    best: _ByParity = {}
+    for made in options:
+        odd = len(made.high) % 2 == 1
+        best[odd] = min(best.get(odd, made), made, key=lambda each: each.rank)
+    return best
+
+
 @lru_cache(maxsize=1 << 14)
 def plan_one_tree(
     low_bits: int, high_bits: int, count: int, n: int | None, network: Network
@@ -124,7 +134,10 @@ def plan_one_tree(
     low, high = Batch(1, n, network), Batch(count, n, network)
     low_digits = best_digits(low_bits, low)
     high_digits = best_digits(high_bits, high, last=False)
-    rounds = _best_rounds(max(low_digits), max(high_digits), low, high)
+    rounds = {
+        numbers: min(made.values(), key=lambda each: each.rank)
+        for numbers, made in _best_rounds(max(low_digits), max(high_digits), low, high).items()
+    }
 
     def rank(numbers: tuple[int, int]) -> tuple[int, ...]:
         below, above = numbers
@@ -141,46 +154,36 @@ def plan_one_tree(
 
 def _best_rounds(
     most_low: int, most_high: int, low: Batch, high: Batch
-) -> dict[tuple[int, int], _Rounds]:
+) -> dict[tuple[int, int], _ByParity]:
     """(low parts, high parts) -> the cheapest rounds that join them."""
     low_groups, high_groups = best_groups(most_low, low), best_groups(most_high, high, last=False)
     with_carry = best_joins(most_high + 1, high)
-    rest = {
-        (1, parts): _Rounds(with_carry[parts + 1].price, (), with_carry[parts + 1].rounds)
+    rest: dict[tuple[int, int], _ByParity] = {
+        (1, parts): {
+            odd: _Rounds(made.price, (), made.rounds) for odd, made in with_carry[parts + 1].items()
+        }
         for parts in range(1, most_high + 1)
     }
     # Rounds of both halves that leave so many low parts: the high half's choice does not depend
     # on how many there were.
-    beside: dict[tuple[int, int], _Rounds] = {}
+    beside: dict[tuple[int, int], _ByParity] = {}
     for below in range(1, most_low + 1):
         for above in range(1, most_high + 1):
             if below > 1:
-                rest[below, above] = min(
-                    (
-                        _with_low(groups, beside[left, above], low.round_trip)
-                        for left, groups in low_groups[below].items()
-                        if left < below
-                    ),
-                    key=lambda made: made.rank,
+                rest[below, above] = _cheapest(
+                    _Rounds(groups.price + made.price, (groups.sizes, *made.low), made.high)
+                    for left, groups in low_groups[below].items()
+                    if left < below
+                    for made in beside[left, above].values()
                 )
         for above in range(1, most_high + 1):
-            beside[below, above] = _with_high(high_groups[above], rest, below)
+            beside[below, above] = _cheapest(
+                _Rounds(
+                    price + made.price + (0 if odd else low.round_trip),
+                    made.low,
+                    (sizes, *made.high),
+                )
+                for left, (price, sizes) in high_groups[above].items()
+                for odd, made in rest[below, left].items()
+            )
     return rest
-
-
-def _with_high(
-    groups: Mapping[int, Groups], rest: Mapping[tuple[int, int], _Rounds], below: int
-) -> _Rounds:
-    """The cheapest round of the high half, these `groups`, before `below` low parts are left."""
-    options = (
-        _Rounds(
-            price + rest[below, left].price, rest[below, left].low, (sizes, *rest[below, left].high)
-        )
-        for left, (price, sizes) in groups.items()
-    )
-    return min(options, key=lambda made: made.rank)
-
-
-def _with_low(groups: Groups, made: _Rounds, round_trip: int) -> _Rounds:
-    """A round of the low half beside the first one of the high half."""
-    return _Rounds(groups.price + made.price + round_trip, (groups.sizes, *made.low), made.high)

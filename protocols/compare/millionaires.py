@@ -4,22 +4,28 @@ Algorithm 1; lookups on shares in place of its ANDs).
 Functionality: the server's a and the client's y, of `bits` bits, to XOR shares of `[a < y]`. Exact
 for every pair, 1 <= bits <= 64. Nothing leaks.
 
-The server is the sender of every lookup, the client the receiver. One client value may be compared
-with several server values: the digits' lookups then answer for all of them at once. Values are cut
-into digits of at most four bits, by the plan for the session's network (digits.py). One lookup per
-digit shares `lt = [server digit < client digit]` and `eq` (`share_digits`); the digits are then
-joined, up to four in one round, by lookups whose table the sender computes from its shares and
-whose choice is the receiver's shares (`join_round`; joins.py says which).
+One client value may be compared with several server values: the digits' lookups then answer for
+all of them at once. Values are cut into digits of at most four bits, by the plan for the session's
+network (digits.py). One lookup per digit shares `lt = [server digit < client digit]` and `eq`
+(`share_digits`); the digits are then joined, up to four in one round, by lookups whose table the
+sender computes from its shares and whose choice is the receiver's shares (`join_round`; joins.py
+says which).
 
-Flights: C S for the digits, C S for every joining round. Bits per lookup of k choice bits: a
-correlation of width k and k bits from the client; `2^k - 1` entries from the server, of two bits
-(lt and eq, for each of its values), of one bit for the last digit and where a join looks one of
-them up alone. Lookups of one flight that are alike are one batch, and one message.
+The server is the sender for the digits; from there on the parties take turns. A sender knows its
+shares of what it answers before anything comes back, so it chooses for the next round in the flight
+of its answers: a joining round takes one flight instead of two, and both parties make tables.
+
+Flights: C S for the digits, then one for each joining round: C S C ... Bits per lookup of k choice
+bits: a correlation of width k and k bits from the receiver; `2^k - 1` entries from the sender, of
+two bits (lt and eq, for each of the server's values), of one bit for the last digit and where a
+join looks one of them up alone. Lookups of one flight that are alike are one batch, and one
+message.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -27,11 +33,11 @@ import numpy as np
 from moiety.protocols import ring
 from moiety.protocols.arrays import U8, U64
 from moiety.protocols.compare.digits import DigitPlan, plan_digits
-from moiety.protocols.compare.joins import LT, Join, round_joins
+from moiety.protocols.compare.joins import LT, Join, JoinLookup, round_joins
 from moiety.protocols.cost import Cost, Size, Work, cost_of, local
 from moiety.protocols.network import LAN, Network
-from moiety.protocols.ot.transfers import Lookup, lookups_cost
-from moiety.protocols.session import Session
+from moiety.protocols.ot.transfers import Lookup, ReceivedBatch, SentBatch, lookups_cost
+from moiety.protocols.session import Role, Session
 
 K = TypeVar("K", bound=Hashable)
 
@@ -55,9 +61,14 @@ def less_than(session: Session, values: U64, bits: int, count: int = 1) -> U8:
     parts = share_digits(
         session, digit_leaves(made.digits, count), split_digits(values, made.digits)
     )
-    for groups in made.joins:
-        parts = join_round(session, round_joins(groups), parts)
+    for at, groups in enumerate(made.joins):
+        parts = join_round(session, round_sender(at), round_joins(groups), parts)
     return parts[0].reshape(count, -1)
+
+
+def round_sender(at: int) -> Role:
+    """Who answers in joining round `at`: the party that did not answer before it."""
+    return Role.SERVER if at % 2 else Role.CLIENT
 
 
 def split_digits(values: U64, sizes: Sequence[int]) -> list[U8]:
@@ -100,37 +111,70 @@ def share_digits(session: Session, leaves: Sequence[Leaf], digits: Sequence[U8])
     return [part.reshape(-1) for part in parts]
 
 
-def join_round(session: Session, joins: Sequence[Join], parts: Sequence[U8]) -> list[U8]:
-    """Join consecutive parts, uint8 `(n,)`, in these groups; one part per group, in one flight
-    each way. The parts of one group are of one size; groups, of several trees, may differ.
+def join_round(
+    session: Session, sender: Role, joins: Sequence[Join], parts: Sequence[U8]
+) -> list[U8]:
+    """Join consecutive parts, uint8 `(n,)`, in these groups; one part per group. The choices go to
+    `sender`, the answers come from it, one flight each. The parts of one group are of one size;
+    groups, of several trees, may differ.
     """
-    groups, rest = [], iter(parts)
-    for join in joins:
-        groups.append([next(rest) for _ in range(join.size)])
-    asked = [(at, lookup) for at, join in enumerate(joins) for lookup in join.lookups]
-    batches = alike(lookup for _, lookup in asked)
-    choices = [lookup.choice(groups[at]) for at, lookup in asked]
-    jobs = [
-        (lookup, _together([choices[at] for at in members])) for lookup, members in batches.items()
-    ]
-    if session.is_server:
-        opened = [session.sender.accept(mine.size, lookup.width) for lookup, mine in jobs]
+    opened = JoinRound.open(session, sender, joins, parts)
+    return opened.answers()
+
+
+@dataclass(frozen=True)
+class JoinRound:
+    """A round as in `join_round` between its choices and its answers, so that other lookups can
+    travel with it. `jobs` are its batches: a lookup, and this party's shares of the choices.
+    """
+
+    session: Session
+    joins: Sequence[Join]
+    groups: list[list[U8]]
+    jobs: list[tuple[JoinLookup, U8]]
+    sent: list[SentBatch]
+    received: list[ReceivedBatch]
+
+    @classmethod
+    def open(
+        cls, session: Session, sender: Role, joins: Sequence[Join], parts: Sequence[U8]
+    ) -> JoinRound:
+        """The choices of all batches."""
+        rest = iter(parts)
+        groups = [[next(rest) for _ in range(join.size)] for join in joins]
+        choices = [lookup.choice(groups[at]) for at, lookup in _lookups(joins)]
+        batches = alike(lookup for _, lookup in _lookups(joins))
+        jobs = [(each, _together([choices[at] for at in batches[each]])) for each in batches]
+        sent, received = [], []
+        for lookup, mine in jobs:
+            if session.role is sender:
+                sent.append(session.sender.accept(mine.size, lookup.width))
+            else:
+                received.append(session.receiver.choose(mine, lookup.width))
+        return cls(session, joins, groups, jobs, sent, received)
+
+    def answers(self) -> list[U8]:
+        """The answers of all batches: the joined parts."""
         shares = [
-            session.sender.join(batch, mine, lookup.function, lookup.entry_bits)
-            for batch, (lookup, mine) in zip(opened, jobs, strict=True)
+            self.session.sender.join(batch, mine, lookup.function, lookup.entry_bits)
+            for batch, (lookup, mine) in zip(self.sent, self.jobs, strict=False)
+        ] + [
+            self.session.receiver.lookup(batch, lookup.entry_bits)
+            for batch, (lookup, _) in zip(self.received, self.jobs, strict=False)
         ]
-    else:
-        chosen = [session.receiver.choose(mine, lookup.width) for lookup, mine in jobs]
-        shares = [
-            session.receiver.lookup(batch, lookup.entry_bits)
-            for batch, (lookup, _) in zip(chosen, jobs, strict=True)
-        ]
-    # lt of the first part enters linearly, so each party adds its own share of it.
-    joined = [group[0] & np.uint8(LT) if len(group) > 1 else group[0] for group in groups]
-    found = _apart(batches, shares, [choice.size for choice in choices])
-    for (at, lookup), entries in zip(asked, found, strict=True):
-        joined[at] = joined[at] ^ lookup.placed(entries)
-    return joined
+        # lt of the first part enters linearly, so each party adds its own share of it.
+        joined = [group[0] & np.uint8(LT) if len(group) > 1 else group[0] for group in self.groups]
+        asked = _lookups(self.joins)
+        sizes = [self.groups[at][0].size for at, _ in asked]
+        found = _apart(alike(lookup for _, lookup in asked), shares, sizes)
+        for (at, lookup), entries in zip(asked, found, strict=True):
+            joined[at] = joined[at] ^ lookup.placed(entries)
+        return joined
+
+
+def _lookups(joins: Sequence[Join]) -> list[tuple[int, JoinLookup]]:
+    """(which join, what it looks up), in order."""
+    return [(at, lookup) for at, join in enumerate(joins) for lookup in join.lookups]
 
 
 def alike(jobs: Iterable[K]) -> dict[K, list[int]]:
@@ -182,8 +226,9 @@ def less_than_cost(n: Size, bits: int, count: Size = 1, network: Network | Digit
     made = comparison_plan(n, bits, count, network)
     leaves = digit_leaves(made.digits, count)
     total = share_digits_cost([(n, leaf) for leaf in leaves])
-    for groups in made.joins:
-        total = total + join_round_cost([(n * count, join) for join in round_joins(groups)])
+    for at, groups in enumerate(made.joins):
+        joins = [(n * count, join) for join in round_joins(groups)]
+        total = total + join_round_cost(round_sender(at), joins)
     return total
 
 
@@ -192,16 +237,18 @@ def share_digits_cost(leaves: Sequence[tuple[Size, Leaf]]) -> Cost:
     """Of leaves of so many client values each; the digits' cutting counted in."""
     cut = local("digit", sum(n for n, _ in leaves), "C")
     cut = cut + local("digit", sum(n * leaf.count for n, leaf in leaves), "S")
-    return cut + lookups_cost(_leaf_lookup(n, leaf) for leaf, n in _sizes(leaves))
+    return cut + lookups_cost("S", (_leaf_lookup(n, leaf) for leaf, n in _sizes(leaves)))
 
 
 @cost_of(join_round)
-def join_round_cost(joins: Sequence[tuple[Size, Join]]) -> Cost:
-    """Of groups of so many elements each."""
+def join_round_cost(
+    sender: Role, joins: Sequence[tuple[Size, Join]], beside: Sequence[Lookup] = ()
+) -> Cost:
+    """Of groups of so many elements each; `beside`: lookups that travel with them."""
     asked = [(n, lookup) for n, join in joins for lookup in join.lookups]
     packing = local("join_choice", sum(n * (len(lookup.fields) - 1) for n, lookup in asked))
     lookups = [Lookup.xor(n, lookup.width, lookup.entry_bits) for lookup, n in _sizes(asked)]
-    return packing + lookups_cost(lookups)
+    return packing + lookups_cost(sender.letter, [*lookups, *beside])
 
 
 def _sizes(jobs: Sequence[tuple[Size, K]]) -> list[tuple[K, Size]]:

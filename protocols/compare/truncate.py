@@ -2,8 +2,8 @@
 
 *exact* is SIRNN's TR (S&P 2021, Algorithm 3 style): `floor(x / 2^s) = floor(x0 / 2^s) + floor(x1 /
 2^s) + [low(x0) + low(x1) >= 2^s]`, and the carry of the low parts comes from one s-bit comparison.
-Flights and bits: those of the comparison and of a bit conversion to l - s bits (C S); none for s =
-0. Exact.
+Flights and bits: those of the comparison and of a bit conversion to l - s bits, which is as one
+joining round more; none for s = 0. Exact.
 
 *stochastic* is local: its rounding bit depends on the shares, and the functionality it securely
 computes is the one with exactly this share-dependent bit (Li et al., ePrint 2023/909, on why that
@@ -18,9 +18,8 @@ import numpy as np
 
 from moiety.protocols import ring
 from moiety.protocols.arrays import U64
-from moiety.protocols.compare.convert import bit_to_ring, bit_to_ring_cost
+from moiety.protocols.compare.convert import carry_to_ring, carry_to_ring_cost
 from moiety.protocols.compare.digits import DigitPlan
-from moiety.protocols.compare.millionaires import wrap, wrap_cost
 from moiety.protocols.cost import Cost, Size, cost_of, local
 from moiety.protocols.network import LAN, Network
 from moiety.protocols.session import Session
@@ -32,7 +31,7 @@ def truncate_exact(session: Session, x: U64, bits_in: int, shift: int) -> U64:
         return x
     bits = bits_in - shift
     low = (x & ring.mask(shift)).reshape(-1)
-    carry = bit_to_ring(session, wrap(session, low, shift), bits)
+    carry = carry_to_ring(session, low, shift, bits)
     return ring.reduce((x >> np.uint64(shift)) + carry.reshape(x.shape), bits)
 
 
@@ -43,7 +42,7 @@ def truncate_exact_cost(
     """Of n values."""
     if shift == 0:
         return Cost()
-    carry = wrap_cost(n, shift, network) + bit_to_ring_cost(n, bits_in - shift)
+    carry = carry_to_ring_cost(n, shift, bits_in - shift, network)
     return local("pass", 2 * n) + carry + local("pass", 3 * n)
 
 

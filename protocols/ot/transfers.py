@@ -28,7 +28,18 @@ import numpy.typing as npt
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8, U64
 from moiety.protocols.channel import Channel
-from moiety.protocols.cost import Cost, Draw, Party, Send, Size, Work, Works, cost_of, packed
+from moiety.protocols.cost import (
+    Cost,
+    Draw,
+    Party,
+    Send,
+    Size,
+    Work,
+    Works,
+    cost_of,
+    other,
+    packed,
+)
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
 from moiety.protocols.parallel import Workers
@@ -293,9 +304,9 @@ class Lookup:
         return cls(n, k, bits, (Work(f"join_send_{k}", n),), (Work(f"join_recv_{k}", n),))
 
 
-def lookups_cost(jobs: Iterable[Lookup]) -> Cost:
-    """Lookups in the same flights, server -> client: all are opened, then all answered."""
+def lookups_cost(sender: Party, jobs: Iterable[Lookup]) -> Cost:
+    """Lookups in the same flights: all are opened, then all answered by `sender`."""
     jobs = list(jobs)
-    opened = sum((choose_cost("C", job.n, job.k) for job in jobs), Cost())
-    answers = (answer_cost("S", job.n, job.k, job.bits, job.made, job.read) for job in jobs)
+    opened = sum((choose_cost(other(sender), job.n, job.k) for job in jobs), Cost())
+    answers = (answer_cost(sender, job.n, job.k, job.bits, job.made, job.read) for job in jobs)
     return sum(answers, opened)

@@ -16,7 +16,7 @@ import numpy as np
 from moiety.protocols import ring
 from moiety.protocols.arrays import I64, U8, U64
 from moiety.protocols.channel import Traffic
-from moiety.protocols.compare.convert import bit_to_ring
+from moiety.protocols.compare.convert import bit_to_ring, carry_to_ring
 from moiety.protocols.compare.extend import extend
 from moiety.protocols.compare.joint import truncate_with_gates
 from moiety.protocols.compare.joint_plan import TreePlan, plan_one_tree, plan_separate
@@ -31,7 +31,7 @@ from moiety.protocols.linear.cost import linear_cost, query_cost
 from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
 from moiety.protocols.network import LAN
 from moiety.protocols.ot.transfers import TransferReceiver, TransferSender
-from moiety.protocols.session import Session
+from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import open_session
 from tests.support.convolutions import (
     GUARDS,
@@ -340,7 +340,7 @@ def maxpool_case(shape: Shape, bits: int, *window: Any, file: str | None = None)
 
 def truncate_exact_case(bits: int, shift: int, n: int = 300, file: str | None = None) -> Case:
     return Case(
-        (truncate_exact,),
+        (truncate_exact, carry_to_ring),
         lambda s, x: truncate_exact(s, x, bits, shift),
         shares((n,), bits),
         opens_to(bits, bits - shift, lambda x: x >> np.int64(shift)),
@@ -409,13 +409,13 @@ def extend_case(bits: int, out_bits: int, n: int = 300, file: str | None = None)
     )
 
 
-def bit_to_ring_case(out_bits: int, n: int, file: str | None = None) -> Case:
+def bit_to_ring_case(out_bits: int, n: int, sender: Role, file: str | None = None) -> Case:
     return Case(
         (bit_to_ring, *CHOICES, TransferSender.additive, TransferReceiver.additive),
-        lambda s, x: bit_to_ring(s, bit(x), out_bits),
+        lambda s, x: bit_to_ring(s, sender, bit(x), out_bits),
         shares((n,), 1),
         opens_to(1, out_bits, lambda x: -x),  # the signed values of one bit are 0 and -1
-        declared(bit_to_ring, n, out_bits),
+        declared(bit_to_ring, n, out_bits, sender),
         Pinned(file, (n,), 1) if file else None,
     )
 
@@ -567,7 +567,8 @@ def _cases() -> Iterator[tuple[str, Case]]:
     yield "extend 16 to 28", extend_case(16, 28, 33, WIRE)
     for bits, out_bits in ((2, 3), (16, 16), (29, 41), (12, 64)):
         yield f"extend {bits} to {out_bits}", extend_case(bits, out_bits)
-    yield "bit_to_ring 13", bit_to_ring_case(13, 64, WIRE)
+    yield "bit_to_ring 13", bit_to_ring_case(13, 64, Role.SERVER, WIRE)
+    yield "bit_to_ring 64", bit_to_ring_case(64, 65, Role.CLIENT)
     yield "reveal 20", reveal_case(20, 8, WIRE)
     for k in (1, 2, 3, 4):
         yield f"lookup 1 of {1 << k}", lookup_case(k, 3, file=MORE)

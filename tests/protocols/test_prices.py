@@ -94,7 +94,7 @@ def every_kind_of_work() -> Iterator[Cost]:
     yield relu_cost(100, 13, 26)
     yield extend_cost(100, 12, 20)
     for k in prices.WIDTHS:
-        yield lookups_cost([Lookup.xor(100, k, 2)])
+        yield lookups_cost("S", [Lookup.xor(100, k, 2)])
 
 
 def test_declared_costs_ask_for_every_figure_of_a_machine() -> None:
