@@ -22,12 +22,20 @@ from benchmarks.support.documents import Section
 from benchmarks.support.harness import ROOT
 from moiety.protocols.compare.convert import bit_to_ring_cost, carry_to_ring_cost
 from moiety.protocols.compare.extend import extend_cost
+from moiety.protocols.compare.joint import truncate_with_gates_cost
+from moiety.protocols.compare.joint_plan import plan_one_tree, plan_separate
 from moiety.protocols.compare.maxpool import maxpool_cost
-from moiety.protocols.compare.millionaires import less_than_cost, wrap_cost
+from moiety.protocols.compare.millionaires import (
+    join_round_cost,
+    less_than_cost,
+    share_digits_cost,
+    wrap_cost,
+)
 from moiety.protocols.compare.relu import drelu_cost, gates_cost, multiplex_cost, relu_cost
 from moiety.protocols.compare.reveal import reveal_to_client_cost
 from moiety.protocols.compare.truncate import truncate_exact_cost, truncate_stochastic_cost
 from moiety.protocols.cost import Cost, Size
+from moiety.protocols.network import LAN
 from moiety.protocols.ot.generators import Silent
 from moiety.protocols.ot.transfers import Lookup, lookups_cost
 from moiety.protocols.setup import open_session_cost
@@ -36,6 +44,8 @@ DOCUMENT = ROOT / "docs" / "protocols.md"
 SECTION = Section("costs")
 
 MANY = 1 << 24
+FEW = 1000
+"""Elements that a plan is made for where a row says which of two it is."""
 
 Formula = Callable[[Size], Cost]
 PROTOCOLS: dict[str, Formula] = {
@@ -56,6 +66,18 @@ PROTOCOLS: dict[str, Formula] = {
     "multiplexer alone, to 24 bits": partial(multiplex_cost, out_bits=24),
     "extension, 16 bits to 28": partial(extend_cost, bits=16, out_bits=28),
     "exact truncation, 28 bits by 12": partial(truncate_exact_cost, bits_in=28, shift=12),
+    **{
+        f"exact truncation, 30 bits by 15, with {gates}, {way}": partial(
+            truncate_with_gates_cost,
+            bits_in=30,
+            shift=15,
+            gate_bits=14,
+            count=count,
+            network=plan(15, 13, count, FEW, LAN),
+        )
+        for count, gates in ((1, "1 gate of 14 bits"), (12, "12 gates"))
+        for plan, way in ((plan_one_tree, "one tree"), (plan_separate, "one after the other"))
+    },
     "stochastic truncation": partial(truncate_stochastic_cost, bits_in=28, shift=12),
     "reveal, 24 bits": partial(reveal_to_client_cost, bits=24),
 }
@@ -64,7 +86,9 @@ WITHOUT_ROW: dict[Callable[..., Cost], str] = {
     bit_to_ring_cost: "one lookup inside an extension or a truncation",
     carry_to_ring_cost: "all that an exact truncation sends",
     drelu_cost: "the comparison of one bit less",
+    join_round_cost: "one round of a comparison",
     maxpool_cost: "a ReLU for each maximum of two; how many depends on the window",
+    share_digits_cost: "the digits of a comparison",
     wrap_cost: "one comparison inside an extension or a truncation",
 }
 """Protocols of `protocols/compare` that the table leaves out, and why. A test holds that all others

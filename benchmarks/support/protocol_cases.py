@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from moiety.protocols import ring
 from moiety.protocols.arrays import I32, I64, U8, U64
+from moiety.protocols.compare.joint import truncate_with_gates, truncate_with_gates_cost
+from moiety.protocols.compare.joint_plan import TreePlan, plan_one_tree, plan_separate
 from moiety.protocols.compare.maxpool import maxpool, maxpool_cost
 from moiety.protocols.compare.relu import gates, gates_cost, relu, relu_cost
 from moiety.protocols.compare.truncate import (
@@ -30,6 +33,7 @@ from moiety.protocols.linear.planner import plan_linear
 from moiety.protocols.linear.rlwe import SEED_BYTES
 from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
 from moiety.protocols.linear.spec import LinearSpec, download_bytes, query_bytes, upload_bytes
+from moiety.protocols.network import LAN
 from moiety.protocols.session import Session
 
 Shape = tuple[int, ...]
@@ -73,6 +77,7 @@ def cases(elements: int, pool: tuple[int, int, int], shrink: int, seed: int) -> 
     yield from relu_cases(elements, seed)
     yield gates_case(elements, 16, 8, seed)
     yield from truncation_cases(elements, seed)
+    yield from joint_cases(elements, seed)
     yield from maxpool_cases(pool, seed)
     for name, (shape, filters, kernel) in LAYERS.items():
         small, fewer = (max(1, shape[0] // shrink), *shape[1:]), max(1, filters // shrink)
@@ -115,6 +120,44 @@ def truncation_cases(elements: int, seed: int) -> Iterator[Case]:
             truncate_stochastic_cost(elements, bits, shift),
             elements,
         )
+
+
+JOINT = (30, 15, 14)
+"""Bits of a layer's results, what is truncated of them, and bits of the gates above."""
+
+
+def joint_cases(elements: int, seed: int) -> Iterator[Case]:
+    """Truncation with gates, in one tree and one after the other."""
+    for count in (1, 8):
+        for plan, way in ((plan_one_tree, "one tree"), (plan_separate, "one after the other")):
+            yield joint_case(elements, count, plan(15, 13, count, elements, LAN), way, seed)
+
+
+def joint_case(elements: int, count: int, plan: TreePlan, way: str, seed: int) -> Case:
+    """Its work is counted in elements, whatever the number of thresholds."""
+    bits, shift, gate_bits = JOINT
+    y = values(seed, (elements,), bits) >> shift
+    truncated = opens_to(y, bits - shift)
+    above = _opens_to_bits(
+        ring.to_signed(
+            ring.reduce((y + thresholds(seed, count, gate_bits)).view(np.uint64), gate_bits),
+            gate_bits,
+        )
+        >= 0
+    )
+
+    def check(server: tuple[U64, U8], client: tuple[U64, U8]) -> str | None:
+        return truncated(server[0], client[0]) or above(server[1], client[1])
+
+    return Case(
+        name=f"truncate exact {bits} bits by {shift}, {count} gates, {way}",
+        maker=f"{__name__}:make_truncate_with_gates",
+        arguments=(seed, (elements,), count, plan),
+        check=check,
+        declared=truncate_with_gates_cost(elements, *JOINT, count, plan),
+        work=elements,
+        unit="elements",
+    )
 
 
 def maxpool_cases(pool: tuple[int, int, int], seed: int) -> Iterator[Case]:
@@ -202,6 +245,20 @@ def opens_to(
     return check
 
 
+def _opens_to_bits(expected: npt.NDArray[np.bool_]) -> Callable[[U8, U8], str | None]:
+    """A check: the XOR of the shares is `expected`."""
+
+    def check(server: U8, client: U8) -> str | None:
+        if server.shape != expected.shape or client.shape != expected.shape:
+            return (
+                f"shares of shapes {server.shape} and {client.shape} where {expected.shape} is due"
+            )
+        wrong = int(np.count_nonzero((server ^ client) != expected))
+        return f"{wrong} of {expected.size} values are wrong" if wrong else None
+
+    return check
+
+
 def cleartext_pool(x: I64) -> I64:
     """3x3 maxima with stride 2 and one ring of padding; int64 `(C,H,W)`."""
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1)), constant_values=np.iinfo(np.int64).min)
@@ -232,20 +289,11 @@ def make_gates(session: Session, seed: int, shape: Shape, bits: int, count: int)
 def gates_case(elements: int, bits: int, count: int, seed: int) -> Case:
     """`count` comparisons of every element, whose leaf transfers are shared."""
     expected = values(seed, (elements,), bits) + thresholds(seed, count, bits) >= 0
-
-    def check(server: U8, client: U8) -> str | None:
-        if server.shape != expected.shape or client.shape != expected.shape:
-            return (
-                f"shares of shapes {server.shape} and {client.shape} where {expected.shape} is due"
-            )
-        wrong = int(np.count_nonzero((server ^ client) != expected))
-        return f"{wrong} of {expected.size} values are wrong" if wrong else None
-
     return Case(
         name=f"gates {bits} bits, {count} thresholds",
         maker=f"{__name__}:make_gates",
         arguments=(seed, (elements,), bits, count),
-        check=check,
+        check=_opens_to_bits(expected),
         declared=gates_cost(elements, bits, count),
         work=elements * count,
         unit="comparisons",
@@ -255,6 +303,16 @@ def gates_case(elements: int, bits: int, count: int, seed: int) -> Case:
 def make_truncate_exact(session: Session, seed: int, shape: Shape, bits: int, shift: int) -> Call:
     x = share(session, seed, shape, bits)
     return lambda: truncate_exact(session, x, bits, shift)
+
+
+def make_truncate_with_gates(
+    session: Session, seed: int, shape: Shape, count: int, plan: TreePlan
+) -> Call:
+    bits, _, gate_bits = JOINT
+    x = share(session, seed, shape, bits)
+    secrets = ring.from_signed(thresholds(seed, count, gate_bits), gate_bits)
+    own = secrets if session.is_server else None
+    return lambda: truncate_with_gates(session, x, *JOINT, count, own, plan)
 
 
 def make_truncate_stochastic(
