@@ -63,7 +63,8 @@ PROTOCOLS: dict[str, Formula] = {
     "ReLU, 41 bits to 41": partial(relu_cost, bits=41, out_bits=41),
     "gates, 13 bits, 1 threshold": partial(gates_cost, bits=13, count=1),
     "gates, 13 bits, 8 thresholds": partial(gates_cost, bits=13, count=8),
-    "multiplexer alone, to 24 bits": partial(multiplex_cost, out_bits=24),
+    "multiplexer alone, 13 bits to 24": partial(multiplex_cost, bits=13, out_bits=24),
+    "multiplexer alone, 13 bits": partial(multiplex_cost, bits=13, out_bits=13),
     "extension, 16 bits to 28": partial(extend_cost, bits=16, out_bits=28),
     "exact truncation, 28 bits by 12": partial(truncate_exact_cost, bits_in=28, shift=12),
     **{

@@ -97,9 +97,7 @@ def transfer_jobs(rng: np.random.Generator) -> dict[str, Job]:
             lambda r: kernels.leaves_send(w[r], delta, 4, r.start, small[r], small[None, r], True)
         ),
         "multiplexer": spread(
-            lambda r: kernels.mux_server(
-                w[r], delta, r.start, small[r] & np.uint8(3), x[r], bit[r], bit[r], 13, 24
-            )
+            lambda r: kernels.mux_send(w[r], delta, r.start, bit[r], x[r], bit[r], 13)
         ),
         "silent code": spread(
             lambda r: kernels.encode_blocks(seeds, code, r.start, rows[r]), SMALL.length

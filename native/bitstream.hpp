@@ -64,6 +64,26 @@ inline u64 read_bits(const u8* data, std::size_t position, int bits) {
   return v & low_mask(bits);
 }
 
+// A group's fields to the stream: neighbours are joined, two by two, as long as one step of the
+// writer takes them. Fields from `have` on may fill the rest of the last step.
+inline void put_group(BitWriter& to, const u64* fields, std::size_t have, int bits) {
+  alignas(64) u64 joined[2][kGroup / 2];
+  std::size_t count = kGroup;
+  int width = bits;
+  for (bool turn = false; 2 * width <= 56; width *= 2, turn = !turn) {
+    u64* wider = joined[turn];
+    count /= 2;
+    for (std::size_t i = 0; i < count; i++) wider[i] = fields[2 * i] | fields[2 * i + 1] << width;
+    fields = wider;
+  }
+  for (std::size_t done = 0; done < have * bits; done += width) to.put_wide(*fields++, width);
+}
+
+// A group's fields from the stream, of which 16 bytes past the end may be read.
+inline void get_group(const u8* from, u64* fields, std::size_t have, int bits) {
+  for (std::size_t i = 0; i < have; i++) fields[i] = read_bits(from, i * bits, bits);
+}
+
 inline void finish_stream(u8* stream, std::size_t nbits) {
   if (nbits & 7) stream[nbits >> 3] &= static_cast<u8>((1u << (nbits & 7)) - 1);
 }

@@ -177,11 +177,12 @@ _TRANSFERS: Final[tuple[Figure, ...]] = (
         "lookup of shared bits on {k} bits, receiver",
         measured=(2.33, 3.66, 3.38, 5.21),
     ),
-    Figure("mux_server", "multiplexer, server's transfer", measured=14.1),
-    Figure("mux_client", "multiplexer, client's transfer", measured=6.37),
+    Figure("mux_send", "product with a shared bit, sender", measured=4.3),
+    Figure("mux_send_adding", "product with a shared bit, sender that adds another", measured=5.1),
+    Figure("widen_send", "extension by a known sign, sender", measured=4.2),
+    Figure("widen_recv", "extension by a known sign, receiver", measured=2.2),
     Figure("arith_send_1", "additive 1-of-2 transfer, sender", measured=5.91),
-    Figure("open_1", "additive 1-of-2 transfer, receiver", measured=3.2),
-    Figure("open_2", "additive 1-of-4 transfer, receiver", measured=5.89),
+    Figure("open_1", "additive 1-of-2 transfer, receiver", measured=1.9),
 )
 
 _PASSES: Final[tuple[Figure, ...]] = (

@@ -164,29 +164,36 @@ def _(rng: Rng, n: int) -> Made:
     return Made((w, 2, 0, choices, shifts ^ choices, OUT_BITS, messages), n, "transfer", "aes", 2)
 
 
-@case("mux_server")
-def _(rng: Rng, n: int) -> Made:
-    gate, flip = octets(rng, n, below=2), octets(rng, n, below=2)
-    shares = (
-        octets(rng, n, 16),
-        octets(rng, 16),
-        0,
-        octets(rng, n, below=4),
-        words(rng, n, bits=BITS),
-    )
-    return Made((*shares, gate, flip, BITS, OUT_BITS), n, "value", "aes", 8)
+def _pairs(rng: Rng, n: int) -> tuple[U8, U8, U8, U8, U64]:
+    """w or v, delta, shifts or choices, gates or flips, and shares of values."""
+    bit, flag = octets(rng, n, below=2), octets(rng, n, below=2)
+    return octets(rng, n, 16), octets(rng, 16), bit, flag, words(rng, n, bits=BITS)
 
 
-@case("mux_client")
+@case("mux_send")
 def _(rng: Rng, n: int) -> Made:
-    shares = (
-        octets(rng, n, 16),
-        octets(rng, 16),
-        0,
-        octets(rng, n, below=2),
-        words(rng, n, bits=BITS),
-    )
-    return Made((*shares, octets(rng, n, below=2), BITS, OUT_BITS), n, "value", "aes", 4)
+    w, delta, shifts, gate, x = _pairs(rng, n)
+    return Made((w, delta, 0, shifts, x, gate, BITS), n, "value", "aes", 4)
+
+
+@case("mux_send_adding")
+def _(rng: Rng, n: int) -> Made:
+    w, delta, shifts, gate, x = _pairs(rng, n)
+    return Made((w, delta, 0, shifts, x, gate, x[::-1].copy(), gate, BITS), n, "value", "aes", 4)
+
+
+@case("widen_send")
+def _(rng: Rng, n: int) -> Made:
+    w, delta, shifts, _, x = _pairs(rng, n)
+    return Made((w, delta, 0, shifts, x, x[::-1].copy(), BITS, OUT_BITS), n, "value", "aes", 4)
+
+
+@case("widen_recv")
+def _(rng: Rng, n: int) -> Made:
+    v, delta, choices, flip, x = _pairs(rng, n)
+    messages, _ = kernels.widen_send(v, delta, 0, choices, x, x, BITS, OUT_BITS)
+    arguments = (v, 0, choices, choices, x, flip, BITS, OUT_BITS, messages)
+    return Made(arguments, n, "value", "aes", 2)
 
 
 @case("pack")

@@ -12,12 +12,15 @@ struct Leaves {
   bool with_eq;
 };
 
-// The multiplexer's shares of `bits` bits and gates; `flip` is the server's alone.
-struct Gated {
-  int bits;
-  const u64* x;
-  const u8* gate;
-  const u8* flip = nullptr;
+// Values that a multiplexer's sender adds to its share: the peer's product `theirs`, less `flip`.
+struct Added {
+  const u64* theirs;
+  const u8* flip;
+};
+
+// Rings of an extension.
+struct Widths {
+  int bits, out_bits;
 };
 
 // Shapes as in the specification, arguments checked; `job.bits` is the width of a field. Outputs
@@ -28,10 +31,14 @@ struct GateKernels {
   void (*leaves_recv)(const Lookup& job, const Leaves& leaves, const Receiver& side, u8* share);
   void (*join_send)(const Lookup& job, const Sender& side, const u8* own, const u8* function,
                     u8* messages, u8* share);
-  void (*mux_server)(const Lookup& job, const Sender& side, const Gated& value, u8* messages,
-                     u64* share);
-  void (*mux_client)(const Lookup& job, const Sender& side, const Gated& value, u8* messages,
-                     u64* share);
+  void (*mux_send)(const Lookup& job, const Sender& side, const u64* x, const u8* gate,
+                   u8* messages, u64* share);
+  void (*mux_send_adding)(const Lookup& job, const Sender& side, const u64* x, const u8* gate,
+                          const Added& added, u8* messages, u64* sum, u8* sign);
+  void (*widen_send)(const Lookup& job, const Sender& side, Widths widths, const u64* own,
+                     const u64* theirs, u8* messages, u64* share);
+  void (*widen_recv)(const Lookup& job, const Receiver& side, Widths widths, const u64* x,
+                     const u8* flip, u64* share);
 };
 
 #if defined(MOIETY_LOOPS)
@@ -139,41 +146,65 @@ void join_send(const Lookup& job, const Sender& side, const u8* own, const u8* f
   });
 }
 
+// --- multiplexers --------------------------------------------------------------------------------
+
+// Entry j of a product with a shared bit.
+MOIETY_INLINE u64 gated(u64 x, u8 gate, u64 j) { return x & -(gate ^ j); }
+
+void mux_send(const Lookup& job, const Sender& side, const u64* x, const u8* gate, u8* messages,
+              u64* share) {
+  const auto entry = [=](std::size_t i, u64 j) { return gated(x[i], gate[i], j); };
+  const auto keep = [=](std::size_t i, u64 own) { share[i] = own; };
+  send_pairs(job, side, messages, entry, keep);
+}
+
+void mux_send_adding(const Lookup& job, const Sender& side, const u64* x, const u8* gate,
+                     const Added& added, u8* messages, u64* sum, u8* sign) {
+  const int bits = job.bits;
+  const u64 mask = low_mask(bits);
+  const auto entry = [=](std::size_t i, u64 j) { return gated(x[i], gate[i], j); };
+  const u64* theirs = added.theirs;
+  const u8* flip = added.flip;
+  const auto keep = [=](std::size_t i, u64 own) { sum[i] = (own + theirs[i] - flip[i]) & mask; };
+  send_pairs(job, side, messages, entry, keep);
+  // Apart from the loop above, which stores of bytes would keep from being vectorised.
+  for (std::size_t i = 0; i < job.n; i++) sign[i] = static_cast<u8>(sum[i] >> (bits - 1)) ^ flip[i];
+}
+
+// The signed value of an element of `bits` bits.
 MOIETY_INLINE u64 lifted(u64 x, int bits) {
   return static_cast<u64>(static_cast<i64>(x << (64 - bits)) >> (64 - bits));
 }
 
-void mux_server(const Lookup& job, const Sender& side, const Gated& value, u8* messages,
-                u64* share) {
-  const u64 top = value.bits < 64 ? u64{1} << value.bits : 0;
-  const auto fill = [=, value = value](std::size_t i, u64* row) {
-    const u64 x = value.x[i], lift = lifted(x, value.bits), m0 = x >> (value.bits - 1) & 1;
-    const u64 flipped = -static_cast<u64>(value.flip[i]), open0 = -static_cast<u64>(value.gate[i]);
-    for (unsigned j = 0; j < 4; j++) {
-      const u64 d1 = -static_cast<u64>(j & 1), m1 = j >> 1;
-      const u64 positive = lift + top * (m0 & m1);
-      const u64 negative = lift - top * ((m0 ^ 1) & (m1 ^ 1));
-      row[j] = (positive ^ ((positive ^ negative) & flipped)) & (open0 ^ d1);
-    }
+void widen_send(const Lookup& job, const Sender& side, Widths widths, const u64* own,
+                const u64* theirs, u8* messages, u64* share) {
+  const u64 mask = low_mask(widths.out_bits);
+  const auto entry = [=](std::size_t i, u64 j) {
+    return (own[i] + theirs[i]) >> (widths.bits - 1) & j;
   };
-  send_tables<2>(job, side, messages, share, fill, send_words<2>);
+  const auto keep = [=](std::size_t i, u64 carry) {
+    share[i] = (lifted(own[i] + theirs[i], widths.bits) + (carry << widths.bits)) & mask;
+  };
+  send_pairs(job, side, messages, entry, keep);
 }
 
-void mux_client(const Lookup& job, const Sender& side, const Gated& value, u8* messages,
-                u64* share) {
-  const auto fill = [value = value](std::size_t i, u64* row) {
-    const u64 lift = lifted(value.x[i], value.bits), open = -static_cast<u64>(value.gate[i]);
-    row[0] = lift & open;
-    row[1] = lift & ~open;
-  };
-  send_tables<1>(job, side, messages, share, fill, send_words<1>);
+void widen_recv(const Lookup& job, const Receiver& side, Widths widths, const u64* x,
+                const u8* flip, u64* share) {
+  const u64 mask = low_mask(widths.out_bits);
+  const u8* choices = side.choices;
+  receive_pairs(job, side, [=](std::size_t i, u64 opened) {
+    const u64 carry = opened - (flip[i] & choices[i]);
+    share[i] = (lifted(x[i], widths.bits) + (carry << widths.bits) + flip[i]) & mask;
+  });
 }
 
 constexpr GateKernels kGates{.leaves_send = leaves_send,
                              .leaves_recv = leaves_recv,
                              .join_send = join_send,
-                             .mux_server = mux_server,
-                             .mux_client = mux_client};
+                             .mux_send = mux_send,
+                             .mux_send_adding = mux_send_adding,
+                             .widen_send = widen_send,
+                             .widen_recv = widen_recv};
 
 }  // namespace
 #else
@@ -219,33 +250,66 @@ nb::tuple join_send(const Array& w, const Array& delta, u64 k, u64 tweak, const 
   });
 }
 
-nb::tuple mux_server(const Array& w, const Array& delta, u64 tweak, const Array& shifts,
-                     const Array& x, const Array& gate, const Array& flip, u64 bits, u64 out_bits) {
-  const Lookup job = checked_lookup(2, out_bits, 64, tweak, rows_of(w));
-  check_range("bits", bits, 2, 64);
+nb::tuple mux_send(const Array& w, const Array& delta, u64 tweak, const Array& shifts,
+                   const Array& x, const Array& gate, u64 bits) {
+  const Lookup job = checked_lookup(1, bits, 64, tweak, rows_of(w));
   const Sender side = checked_sender(job, w, delta, shifts);
-  const Gated value{.bits = static_cast<int>(bits),
-                    .x = checked<u64>("x", x, {job.n}),
-                    .gate = checked<u8>("gate", gate, {job.n}),
-                    .flip = checked<u8>("flip", flip, {job.n})};
+  const u64* values = checked<u64>("x", x, {job.n});
+  const u8* gates = checked<u8>("gate", gate, {job.n});
   const GateKernels& kernels = gate_kernels();
   return sent<u64>(job, {job.n}, [&](u8* messages, u64* share) {
-    kernels.mux_server(job, side, value, messages, share);
+    kernels.mux_send(job, side, values, gates, messages, share);
   });
 }
 
-nb::tuple mux_client(const Array& w, const Array& delta, u64 tweak, const Array& shifts,
-                     const Array& x, const Array& gate, u64 bits, u64 out_bits) {
-  const Lookup job = checked_lookup(1, out_bits, 64, tweak, rows_of(w));
-  check_range("bits", bits, 2, 64);
+nb::tuple mux_send_adding(const Array& w, const Array& delta, u64 tweak, const Array& shifts,
+                          const Array& x, const Array& gate, const Array& theirs, const Array& flip,
+                          u64 bits) {
+  const Lookup job = checked_lookup(1, bits, 64, tweak, rows_of(w));
   const Sender side = checked_sender(job, w, delta, shifts);
-  const Gated value{.bits = static_cast<int>(bits),
-                    .x = checked<u64>("x", x, {job.n}),
-                    .gate = checked<u8>("gate", gate, {job.n})};
+  const u64* values = checked<u64>("x", x, {job.n});
+  const u8* gates = checked<u8>("gate", gate, {job.n});
+  const Added added{.theirs = checked<u64>("theirs", theirs, {job.n}),
+                    .flip = checked<u8>("flip", flip, {job.n})};
+  const GateKernels& kernels = gate_kernels();
+  const Output<u8> messages({job.message_bytes()}), sign({job.n});
+  const Output<u64> sum({job.n});
+  without_gil([&] {
+    kernels.mux_send_adding(job, side, values, gates, added, messages.data(), sum.data(),
+                            sign.data());
+  });
+  return nb::make_tuple(messages.array(), sum.array(), sign.array());
+}
+
+Widths checked_widths(u64 bits, u64 out_bits) {
+  check_range("bits", bits, 1, 63);
+  check_range("out_bits", out_bits, bits + 1, 64);
+  return {static_cast<int>(bits), static_cast<int>(out_bits)};
+}
+
+nb::tuple widen_send(const Array& w, const Array& delta, u64 tweak, const Array& shifts,
+                     const Array& own, const Array& theirs, u64 bits, u64 out_bits) {
+  const Widths widths = checked_widths(bits, out_bits);
+  const Lookup job = checked_lookup(1, out_bits - bits, 64, tweak, rows_of(w));
+  const Sender side = checked_sender(job, w, delta, shifts);
+  const u64* mine = checked<u64>("own", own, {job.n});
+  const u64* other = checked<u64>("theirs", theirs, {job.n});
   const GateKernels& kernels = gate_kernels();
   return sent<u64>(job, {job.n}, [&](u8* messages, u64* share) {
-    kernels.mux_client(job, side, value, messages, share);
+    kernels.widen_send(job, side, widths, mine, other, messages, share);
   });
+}
+
+Out<u64> widen_recv(const Array& v, u64 tweak, const Array& choices, const Array& u, const Array& x,
+                    const Array& flip, u64 bits, u64 out_bits, const Array& messages) {
+  const Widths widths = checked_widths(bits, out_bits);
+  const Lookup job = checked_lookup(1, out_bits - bits, 64, tweak, rows_of(v));
+  const Receiver side = checked_receiver(job, v, choices, u, messages);
+  const u64* values = checked<u64>("x", x, {job.n});
+  const u8* flips = checked<u8>("flip", flip, {job.n});
+  const GateKernels& kernels = gate_kernels();
+  return received<u64>(
+      {job.n}, [&](u64* share) { kernels.widen_recv(job, side, widths, values, flips, share); });
 }
 
 void bind_gates(nb::module_& m) {
@@ -255,10 +319,13 @@ void bind_gates(nb::module_& m) {
         "with_eq"_a, "messages"_a);
   m.def("join_send", &join_send, "w"_a, "delta"_a, "k"_a, "tweak"_a, "shifts"_a, "own"_a,
         "function"_a, "bits"_a);
-  m.def("mux_server", &mux_server, "w"_a, "delta"_a, "tweak"_a, "shifts"_a, "x"_a, "gate"_a,
-        "flip"_a, "bits"_a, "out_bits"_a);
-  m.def("mux_client", &mux_client, "w"_a, "delta"_a, "tweak"_a, "shifts"_a, "x"_a, "gate"_a,
+  m.def("mux_send", &mux_send, "w"_a, "delta"_a, "tweak"_a, "shifts"_a, "x"_a, "gate"_a, "bits"_a);
+  m.def("mux_send_adding", &mux_send_adding, "w"_a, "delta"_a, "tweak"_a, "shifts"_a, "x"_a,
+        "gate"_a, "theirs"_a, "flip"_a, "bits"_a);
+  m.def("widen_send", &widen_send, "w"_a, "delta"_a, "tweak"_a, "shifts"_a, "own"_a, "theirs"_a,
         "bits"_a, "out_bits"_a);
+  m.def("widen_recv", &widen_recv, "v"_a, "tweak"_a, "choices"_a, "u"_a, "x"_a, "flip"_a, "bits"_a,
+        "out_bits"_a, "messages"_a);
 }
 
 }  // namespace

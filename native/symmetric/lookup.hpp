@@ -190,6 +190,9 @@ void arith_send(const Lookup& job, const Sender& side, const u64* table, u8* mes
 }
 
 void arith_recv(const Lookup& job, const Receiver& side, u64* share) {
+  if (job.k == 1) {
+    return receive_pairs(job, side, [share](std::size_t i, u64 opened) { share[i] = opened; });
+  }
   const auto room = [share](std::size_t at) { return share + at; };
   const auto done = [](std::size_t, std::size_t) {};
   with_width(job.k, [&]<int K>() { receive_words<K, Additive>(job, side, room, done); });

@@ -220,6 +220,44 @@ MOIETY_NOINLINE void receive_words(Lookup job, Receiver side, Room room, Done do
       });
 }
 
+// --- 1-of-2 transfers of words
+// --------------------------------------------------------------------
+
+// A 1-of-2 transfer of words: `entry(i, j)` is entry j of element i, and `keep(i, share)` takes the
+// sender's share of it.
+template <class Entry, class Keep>
+MOIETY_INLINE void send_pairs(Lookup job, Sender side, u8* messages, Entry entry, Keep keep) {
+  const u64 mask = low_mask(job.bits);
+  alignas(64) u64 fields[kGroup] = {};
+  const auto ask = [](std::size_t) {};
+  send<1, u64>(job, side, messages, ask,
+               [&](std::size_t at, std::size_t have, const u64* pads, BitWriter& to) {
+                 for (std::size_t i = 0; i < have; i++) {
+                   const u64 shift = -static_cast<u64>(side.shifts[at + i]);  // public
+                   const u64 swap = (pads[2 * i] ^ pads[2 * i + 1]) & shift;
+                   const u64 share = entry(at + i, 0) + (pads[2 * i] ^ swap);
+                   fields[i] = (entry(at + i, 1) - share + (pads[2 * i + 1] ^ swap)) & mask;
+                   keep(at + i, share & mask);
+                 }
+                 put_group(to, fields, have, job.bits);
+               });
+}
+
+// The receiver's side: `keep(i, opened)` takes its share.
+template <class Keep>
+MOIETY_INLINE void receive_pairs(Lookup job, Receiver side, Keep keep) {
+  const u64 mask = low_mask(job.bits);
+  alignas(64) u64 fields[kGroup];
+  receive<1, u64>(job, side,
+                  [&](std::size_t at, std::size_t have, const u64* pads, const u8* from) {
+                    get_group(from, fields, have, job.bits);
+                    for (std::size_t i = 0; i < have; i++) {
+                      const u64 chosen = fields[i] & -static_cast<u64>(side.choices[at + i]);
+                      keep(at + i, (chosen - pads[i]) & mask);
+                    }
+                  });
+}
+
 }  // namespace
 #else
 namespace {

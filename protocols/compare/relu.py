@@ -10,16 +10,25 @@ f = 0 and `z = [x + c < 0] * (x + c)` where f = 1. Exact whenever x + c, as a si
 server at once: `msb(x + c_k) = msb(x0 + c_k) ^ msb(x1) ^ carry_k`, and the client's side of all K
 comparisons is the same number, so one transfer per digit answers them all.
 
-*Multiplex* joins the multiplexer with the signed extension: with signed lifts X0, X1 of the shares
-and their sign bits m0, m1, `x = X0 + X1 + 2^bits * (m0 & m1)` if x >= 0 and
-`x = X0 + X1 - 2^bits * (~m0 & ~m1)` if x < 0, and the gate already tells which of the two it is.
-One 1-of-4 transfer server -> client on (d1, m1) and one 1-of-2 transfer client -> server on d0.
-Flip is a change of the server's share of the gate, which the client cannot see.
+*Multiplex* multiplies by the gate in the narrow ring and then extends, in the knowledge of the
+sign. With d = d0 ^ d1 the gate, the server's d0 turned by its f, and y = x + c:
 
-Flights: gates as a comparison of bits - 1 bits, multiplex C S C. Bits of the multiplexer per
-element: a correlation of width 2 and 2 bits from the client; a correlation of width 1, 1 bit and 3
-entries of out_bits from the server; one such entry from the client. Nothing leaks: both parties see
-pads, corrections and masked messages only.
+1. `z = d*y = d*y0 + d*y1` modulo 2^bits: a 1-of-2 transfer server -> client chosen by d1, entry j
+   is `(d0 ^ j) * y0`, and one client -> server chosen by d0, entry j is `(j ^ d1) * y1`.
+2. Where out_bits > bits. The server takes f off its share, so that z >= 0 where f = 0 and z < 0
+   where f = 1. With signed lifts Z0, Z1 of the shares and their sign bits m0, m1, `z = Z0 + Z1 +
+   2^bits * (m0 & m1)` if z >= 0 and `z = Z0 + Z1 - 2^bits * (~m0 & ~m1)` if z < 0. With `j = m0 ^
+   f` both are `Z0 + Z1 + 2^bits * (j*m1 - (f & j))`: a 1-of-2 transfer client -> server chosen by j
+   with entries 0 and m1, whatever f is. The server gives f back.
+
+The second of these holds for -2^(bits-1) - 1 too, which is not in the ring: its shares have one
+sign. So -2^(bits-1) passes a flipped gate as it is (docs/protocols.md has the proof).
+
+Flights: gates as a comparison of bits - 1 bits; multiplex S C S C, the last of which is that in
+which the client goes on; S C S where out_bits = bits. Bits
+of the multiplexer per element, beside three correlations of width 1: out_bits + 1 from the client,
+bits + 2 from the server; where out_bits = bits, beside two, bits + 1 from either.
+Nothing leaks: both parties see choices masked by correlations and entries masked by pads.
 """
 
 from __future__ import annotations
@@ -112,31 +121,37 @@ def multiplex(
     x's shape.
     """
     if session.is_server:
-        shifted = x if secrets is None else ring.reduce(x + secrets.threshold, bits)
+        y = x if secrets is None else ring.reduce(x + secrets.threshold, bits)
         flips = np.zeros(1, np.uint8) if secrets is None else secrets.flip
         flip = np.ascontiguousarray(np.broadcast_to(flips, x.shape)).reshape(-1)
-        opens = gate.reshape(-1) ^ flip
-        z = _multiplex_server(session, shifted.reshape(-1), opens, flip, bits, out_bits)
+        z = _multiplex_server(session, y.reshape(-1), gate.reshape(-1) ^ flip, flip, bits, out_bits)
     else:
         z = _multiplex_client(session, x.reshape(-1), gate.reshape(-1), bits, out_bits)
     return z.reshape(x.shape)
 
 
 def _multiplex_server(
-    session: Session, x: U64, gate: U8, flip: U8, bits: int, out_bits: int
+    session: Session, y: U64, gate: U8, flip: U8, bits: int, out_bits: int
 ) -> U64:
-    from_client = session.sender.accept(x.size, 2)
-    to_client = session.receiver.choose(gate, 1)
-    own = session.sender.multiplex_4(from_client, x, gate, flip, bits, out_bits)
-    return ring.reduce(own + session.receiver.additive(to_client, out_bits), out_bits)
+    if out_bits == bits:
+        flip = np.zeros_like(flip)  # the gate is turned already; only an extension needs the sign
+    chosen = session.receiver.choose(gate, 1)
+    accepted = session.sender.accept(y.size, 1)
+    theirs = session.receiver.additive(chosen, bits)
+    z, sign = session.sender.multiply_adding(accepted, y, gate, theirs, flip, bits)
+    if out_bits == bits:
+        return z
+    return session.receiver.widen(session.receiver.choose(sign, 1), z, flip, bits, out_bits)
 
 
-def _multiplex_client(session: Session, x: U64, gate: U8, bits: int, out_bits: int) -> U64:
-    to_server = session.receiver.choose(gate | (ring.msb(x, bits) << np.uint8(1)), 2)
-    from_server = session.sender.accept(x.size, 1)
-    theirs = session.receiver.additive(to_server, out_bits)
-    own = session.sender.multiplex_2(from_server, x, gate, bits, out_bits)
-    return ring.reduce(own + theirs, out_bits)
+def _multiplex_client(session: Session, y: U64, gate: U8, bits: int, out_bits: int) -> U64:
+    accepted = session.sender.accept(y.size, 1)
+    chosen = session.receiver.choose(gate, 1)
+    own = session.sender.multiply(accepted, y, gate, bits)
+    theirs = session.receiver.additive(chosen, bits)
+    if out_bits == bits:
+        return ring.reduce(own + theirs, bits)
+    return session.sender.widen(session.sender.accept(y.size, 1), own, theirs, bits, out_bits)
 
 
 # --- declared costs -------------------------------------------------------------------------------
@@ -157,16 +172,21 @@ def gates_cost(n: Size, bits: int, count: Size = 1, network: Network | DigitPlan
 
 
 @cost_of(multiplex)
-def multiplex_cost(n: Size, out_bits: Size) -> Cost:
-    """Gate and extend n elements."""
-    prepared = local("pass", 2 * n, "C") + local("pass", 2 * n, "S") + local("bit_pass", n)
-    opened = choose_cost("C", n, 2) + choose_cost("S", n, 1)
-    server = answer_cost("S", n, 2, out_bits, (Work("mux_server", n),), (Work("open_2", n),))
-    client = answer_cost("C", n, 1, out_bits, (Work("mux_client", n),), (Work("open_1", n),))
-    return prepared + opened + server + client + local("pass", 2 * n)
+def multiplex_cost(n: Size, bits: Size, out_bits: Size) -> Cost:
+    """Gate n elements, and extend them where out_bits is not bits."""
+    prepared = local("pass", 2 * n, "S") + local("bit_pass", 2 * n, "S")
+    chosen = choose_cost("S", n, 1) + choose_cost("C", n, 1)
+    opened = (Work("open_1", n),)
+    client = answer_cost("C", n, 1, bits, (Work("mux_send", n),), opened)
+    server = answer_cost("S", n, 1, bits, (Work("mux_send_adding", n),), opened)
+    product = prepared + chosen + client + server
+    if out_bits == bits:
+        return product + local("pass", 2 * n, "C")
+    widened = (Work("widen_send", n),), (Work("widen_recv", n),)
+    return product + choose_cost("S", n, 1) + answer_cost("C", n, 1, out_bits - bits, *widened)
 
 
 @cost_of(relu)
 def relu_cost(n: Size, bits: int, out_bits: Size, network: Network | DigitPlan = LAN) -> Cost:
     """DReLU, then the multiplexer with extension; the same with and without secret thresholds."""
-    return gates_cost(n, bits, 1, network) + multiplex_cost(n, out_bits)
+    return gates_cost(n, bits, 1, network) + multiplex_cost(n, bits, out_bits)

@@ -18,7 +18,7 @@ the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -44,6 +44,7 @@ from moiety.protocols.errors import ContractViolation
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
 from moiety.protocols.parallel import Workers
 
+R = TypeVar("R")
 S = TypeVar("S", np.uint8, np.uint64)
 
 
@@ -141,26 +142,48 @@ class TransferSender(_Endpoint):
 
         return self._answer(batch, part)
 
-    def multiplex_4(
-        self, batch: SentBatch, x: U64, gate: U8, flip: U8, bits: int, out_bits: int
-    ) -> U64:
-        """The server's half of the multiplexer (kernels.mux_server); returns this party's share
-        uint64 `(n,)`.
+    def multiply(self, batch: SentBatch, x: U64, gate: U8, bits: int) -> U64:
+        """Additively share `x * (gate ^ choice)` modulo 2^bits, x uint64 `(n,)`, gate and
+        choice 0 or 1; returns this party's share uint64 `(n,)`.
         """
 
         def part(w: U8, shifts: U8, tweak: int, at: slice) -> tuple[U8, U64]:
-            return kernels.mux_server(
-                w, self._vole.delta, tweak, shifts, x[at], gate[at], flip[at], bits, out_bits
-            )
+            return kernels.mux_send(w, self._vole.delta, tweak, shifts, x[at], gate[at], bits)
 
         return self._answer(batch, part)
 
-    def multiplex_2(self, batch: SentBatch, x: U64, gate: U8, bits: int, out_bits: int) -> U64:
-        """The client's half (kernels.mux_client)."""
+    def multiply_adding(
+        self, batch: SentBatch, x: U64, gate: U8, theirs: U64, flip: U8, bits: int
+    ) -> tuple[U64, U8]:
+        """As `multiply`; returns z uint64 `(n,)`, this party's share plus `theirs` less `flip`, and
+        `msb(z) ^ flip`, uint8 `(n,)`.
+        """
+
+        def part(w: U8, shifts: U8, tweak: int, at: slice) -> tuple[U8, tuple[U64, U8]]:
+            messages, z, sign = kernels.mux_send_adding(
+                w,
+                self._vole.delta,
+                tweak,
+                shifts,
+                x[at],
+                gate[at],
+                theirs[at],
+                flip[at],
+                bits,
+            )
+            return messages, (z, sign)
+
+        z, sign = zip(*self._answers(batch, part), strict=True)
+        return _joined(z), _joined(sign)
+
+    def widen(self, batch: SentBatch, own: U64, theirs: U64, bits: int, out_bits: int) -> U64:
+        """Extend a value whose sign the receiver knows, from this party's share own + theirs
+        modulo 2^bits, both uint64 `(n,)`; returns its share modulo 2^out_bits, uint64 `(n,)`.
+        """
 
         def part(w: U8, shifts: U8, tweak: int, at: slice) -> tuple[U8, U64]:
-            return kernels.mux_client(
-                w, self._vole.delta, tweak, shifts, x[at], gate[at], bits, out_bits
+            return kernels.widen_send(
+                w, self._vole.delta, tweak, shifts, own[at], theirs[at], bits, out_bits
             )
 
         return self._answer(batch, part)
@@ -178,19 +201,25 @@ class TransferSender(_Endpoint):
     def _answer(
         self, batch: SentBatch, kernel: Callable[[U8, U8, int, slice], tuple[U8, npt.NDArray[S]]]
     ) -> npt.NDArray[S]:
+        """Send the answers; returns the shares."""
+        return _joined(self._answers(batch, kernel))
+
+    def _answers(
+        self, batch: SentBatch, kernel: Callable[[U8, U8, int, slice], tuple[U8, R]]
+    ) -> list[R]:
         """Send the answers of all ranges of the batch in order, each as soon as it is made; returns
-        the shares.
+        what else the kernel makes of each range.
         """
         batch.spend()
 
-        def part(at: slice) -> tuple[U8, npt.NDArray[S]]:
+        def part(at: slice) -> tuple[U8, R]:
             return kernel(batch.w[at], batch.shifts[at], batch.tweak + at.start, at)
 
-        shares = []
-        for messages, share in self._workers.map(part, self._workers.ranges(len(batch.w))):
+        kept = []
+        for messages, made in self._workers.map(part, self._workers.ranges(len(batch.w))):
             self._channel.send(messages)
-            shares.append(share)
-        return shares[0] if len(shares) == 1 else np.concatenate(shares, axis=-1)
+            kept.append(made)
+        return kept
 
 
 class TransferReceiver(_Endpoint):
@@ -225,6 +254,18 @@ class TransferReceiver(_Endpoint):
 
         return self._open(batch, count * (1 + with_eq), part)
 
+    def widen(self, batch: ReceivedBatch, x: U64, flip: U8, bits: int, out_bits: int) -> U64:
+        """This party's share modulo 2^out_bits, uint64 `(n,)`, from its share x of the value less
+        `flip`, both `(n,)`; the choices are `msb(x) ^ flip`.
+        """
+
+        def part(v: U8, choices: U8, u: U8, tweak: int, messages: U8, at: slice) -> U64:
+            return kernels.widen_recv(
+                v, tweak, choices, u, x[at], flip[at], bits, out_bits, messages
+            )
+
+        return self._open_at(batch, out_bits - bits, part)
+
     def additive(self, batch: ReceivedBatch, bits: int) -> U64:
         """This party's additive share of the chosen entries modulo 2^bits, uint64 `(n,)`."""
 
@@ -239,8 +280,17 @@ class TransferReceiver(_Endpoint):
         bits: int,
         kernel: Callable[[U8, U8, U8, int, U8], npt.NDArray[S]],
     ) -> npt.NDArray[S]:
+        """As `_open_at`, for a kernel that takes nothing else of the elements."""
+        return self._open_at(batch, bits, lambda *given: kernel(*given[:-1]))
+
+    def _open_at(
+        self,
+        batch: ReceivedBatch,
+        bits: int,
+        kernel: Callable[[U8, U8, U8, int, U8, slice], npt.NDArray[S]],
+    ) -> npt.NDArray[S]:
         """Receive the answers of `bits`-bit entries range by range, and open each while the next
-        one arrives.
+        one arrives; returns the shares.
         """
         batch.spend()
 
@@ -251,11 +301,15 @@ class TransferReceiver(_Endpoint):
         def part(job: tuple[slice, U8]) -> npt.NDArray[S]:
             at, messages = job
             return kernel(
-                batch.v[at], batch.choices[at], batch.u[at], batch.tweak + at.start, messages
+                batch.v[at], batch.choices[at], batch.u[at], batch.tweak + at.start, messages, at
             )
 
-        shares = list(self._workers.map(part, arriving()))
-        return shares[0] if len(shares) == 1 else np.concatenate(shares, axis=-1)
+        return _joined(list(self._workers.map(part, arriving())))
+
+
+def _joined(parts: Sequence[npt.NDArray[S]]) -> npt.NDArray[S]:
+    """The parts of all ranges, along their last axis."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
 
 
 # --- declared costs -------------------------------------------------------------------------------
@@ -272,11 +326,13 @@ def choose_cost(receiver: Party, n: Size, k: int) -> Cost:
     TransferSender.lookup,
     TransferSender.leaf,
     TransferSender.join,
-    TransferSender.multiplex_4,
-    TransferSender.multiplex_2,
+    TransferSender.multiply,
+    TransferSender.multiply_adding,
+    TransferSender.widen,
     TransferSender.additive,
     TransferReceiver.lookup,
     TransferReceiver.leaf,
+    TransferReceiver.widen,
     TransferReceiver.additive,
 )
 def answer_cost(

@@ -189,12 +189,17 @@ def _truncate_with_gates(n: int, out_bits: int, shift: int, gates: Gates, networ
 def _relu(step: Relu, at: Setting) -> Iterator[Call]:
     """With a second operand, which holds the gates, the multiplexer alone."""
     n, bits = at.elements(step), at.operand.bits
-    sizes = {"n": n, "out_bits": step.bits}
+    sizes, rings, what = {"n": n}, {"bits": bits}, f"{bits} bits"
+    if step.bits == bits:
+        rings["out_bits"] = bits
+        what += ", not extended"
+    else:
+        sizes["out_bits"] = step.bits
     if step.multiplexes:
-        yield Call(multiplex_cost, sizes, "multiplexer")
+        yield Call(partial(multiplex_cost, **rings), sizes, f"multiplexer, {what}")
     else:
         digits = plan_digits(bits - 1, 1, n, at.network)
-        yield Call(partial(relu_cost, bits=bits, network=digits), sizes, f"{bits} bits", digits)
+        yield Call(partial(relu_cost, **rings, network=digits), sizes, what, digits)
 
 
 @calls_of(Gates)

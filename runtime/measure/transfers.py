@@ -108,61 +108,48 @@ class Join:
 
 
 @dataclass(frozen=True)
-class ServersMux:
-    """The server's transfer of a multiplexer, on two bits of the client's. x uint64 (n,), gate and
-    flip uint8 (n,) are the server's.
+class Multiplexer:
+    """Its transfers of two entries: both parties' products with a shared bit, and the extension. x
+    and theirs uint64 (n,), gate and flip uint8 (n,).
     """
 
     opened: Opened
     x: U64
+    theirs: U64
     gate: U8
     flip: U8
 
     @classmethod
-    def random(cls, bench: Bench) -> ServersMux:
+    def random(cls, bench: Bench) -> Multiplexer:
         n = bench.elements
-        x = bench.ring_elements(n, bits=BITS)
-        return cls(Opened.random(bench, 2), x, bench.bytes(n, below=2), bench.bytes(n, below=2))
+        x, theirs = bench.ring_elements(n, bits=BITS), bench.ring_elements(n, bits=BITS)
+        gate, flip = bench.bytes(n, below=2), bench.bytes(n, below=2)
+        return cls(Opened.random(bench, 1), x, theirs, gate, flip)
 
-    def send(self) -> U8:
+    def multiply(self) -> U8:
         o = self.opened
-        answer, _ = kernels.mux_server(
-            o.pads, o.delta, 0, o.shifts, self.x, self.gate, self.flip, BITS, OUT_BITS
-        )
+        answer, _ = kernels.mux_send(o.pads, o.delta, 0, o.shifts, self.x, self.gate, BITS)
         return answer
 
-    def receive(self, answer: U8) -> object:
-        return _open_additive(self.opened, answer)
-
-
-@dataclass(frozen=True)
-class ClientsMux:
-    """The client's transfer, on one bit of the server's. x uint64 (n,) and gate uint8 (n,) are
-    the client's.
-    """
-
-    opened: Opened
-    x: U64
-    gate: U8
-
-    @classmethod
-    def random(cls, bench: Bench) -> ClientsMux:
-        x = bench.ring_elements(bench.elements, bits=BITS)
-        return cls(Opened.random(bench, 1), x, bench.bytes(bench.elements, below=2))
-
-    def send(self) -> U8:
-        o = self.opened
-        answer, _ = kernels.mux_client(
-            o.pads, o.delta, 0, o.shifts, self.x, self.gate, BITS, OUT_BITS
+    def multiply_adding(self) -> object:
+        o, added = self.opened, (self.theirs, self.flip)
+        return kernels.mux_send_adding(
+            o.pads, o.delta, 0, o.shifts, self.x, self.gate, *added, BITS
         )
+
+    def open(self, answer: U8) -> object:
+        """Also a bit conversion's."""
+        o = self.opened
+        return kernels.arith_recv(o.pads, 1, 0, o.choices, o.u, BITS, answer)
+
+    def widen(self) -> U8:
+        o, rings = self.opened, (BITS, OUT_BITS)
+        answer, _ = kernels.widen_send(o.pads, o.delta, 0, o.shifts, self.x, self.theirs, *rings)
         return answer
 
-    def receive(self, answer: U8) -> object:
-        return _open_additive(self.opened, answer)
-
-
-def _open_additive(o: Opened, answer: U8) -> object:
-    return kernels.arith_recv(o.pads, o.k, 0, o.choices, o.u, OUT_BITS, answer)
+    def widened(self, answer: U8) -> object:
+        o, rings = self.opened, (BITS, OUT_BITS)
+        return kernels.widen_recv(o.pads, 0, o.choices, o.u, self.x, self.flip, *rings, answer)
 
 
 def transfers(bench: Bench) -> None:
@@ -172,8 +159,7 @@ def transfers(bench: Bench) -> None:
         _record(bench, Leaf.random(bench, opened, 1), f"leaf_send_{k}", f"leaf_recv_{k}")
         _record(bench, Join.random(bench, opened), f"join_send_{k}", f"join_recv_{k}")
         _several_thresholds(bench, opened)
-    _record(bench, ServersMux.random(bench), "mux_server", "open_2")
-    _record(bench, ClientsMux.random(bench), "mux_client", "open_1")
+    _multiplexer(bench)
     _bit_conversion(bench)
     _choices(bench)
 
@@ -201,6 +187,15 @@ def _several_thresholds(bench: Bench, opened: Opened) -> None:
         field = max(0.0, (long - short) / (2 * (MANY - FEW)))
         bench.figures[f"field_{side}_{opened.k}"] = field
         bench.figures[f"leaves_{side}_{opened.k}"] = max(0.0, short - 2 * FEW * field)
+
+
+def _multiplexer(bench: Bench) -> None:
+    made, n = Multiplexer.random(bench), bench.elements
+    bench.per("mux_send", n, made.multiply)
+    bench.per("mux_send_adding", n, made.multiply_adding)
+    bench.per("open_1", n, partial(made.open, made.multiply()))
+    bench.per("widen_send", n, made.widen)
+    bench.per("widen_recv", n, partial(made.widened, made.widen()))
 
 
 def _bit_conversion(bench: Bench) -> None:

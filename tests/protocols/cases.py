@@ -220,9 +220,11 @@ CHOICES = (TransferReceiver.choose, TransferSender.accept)
 LEAVES = (TransferSender.leaf, TransferReceiver.leaf)
 JOINS = (TransferSender.join, TransferReceiver.lookup)
 MULTIPLEXERS = (
-    TransferSender.multiplex_4,
-    TransferSender.multiplex_2,
+    TransferSender.multiply,
+    TransferSender.multiply_adding,
     TransferReceiver.additive,
+    TransferSender.widen,
+    TransferReceiver.widen,
 )
 
 
@@ -319,11 +321,11 @@ def multiplex_case(bits: int, out_bits: int, n: int = 300) -> Case:
         opens_to(bits, out_bits, lambda x: np.maximum(x, 0))((x0, x1), results)
 
     return Case(
-        (multiplex, *MULTIPLEXERS),
+        (multiplex, *CHOICES, *MULTIPLEXERS),
         lambda s, mine: multiplex(s, mine[0], mine[1], bits, out_bits),
         inputs,
         check,
-        declared(multiplex, n, out_bits),
+        declared(multiplex, n, bits, out_bits),
     )
 
 
@@ -529,7 +531,7 @@ def _cases() -> Iterator[tuple[str, Case]]:
     yield "gates 13, 8 thresholds", gates_case(13, 8, 200, MORE)
     for bits, count in ((13, 1), (2, 3), (64, 2)):
         yield f"gates {bits}, {count} thresholds", gates_case(bits, count)
-    for bits, out_bits in ((16, 28), (2, 2), (64, 64)):
+    for bits, out_bits in ((16, 28), (2, 2), (2, 3), (13, 64), (63, 64), (64, 64)):
         yield f"multiplex {bits} to {out_bits}", multiplex_case(bits, out_bits)
     yield "maxpool 3x3/2", maxpool_case((3, 8, 9), 14, *POOL, file=WIRE)
     for kernel, strides, pads in (

@@ -19,6 +19,7 @@ import sympy
 
 from moiety import protocols
 from moiety.protocols.compare.digits import plan_digits
+from moiety.protocols.compare.millionaires import less_than_cost
 from moiety.protocols.compare.relu import relu_cost
 from moiety.protocols.cost import Cost, declared_costs
 from moiety.protocols.setup import open_session_cost
@@ -96,6 +97,17 @@ def test_adjacent_flights_merge() -> None:
     assert (three + Cost.of(("C", 4), ("S", 5))).flights == "CSCS"
     assert (three + Cost.of(("S", 0), ("C", 1))).flights == "CSC"
     assert (Cost() + Cost.of(("C", 1))).flights == "C"
+
+
+def test_extensions_of_gated_values_add_no_flight() -> None:
+    """Before what the client sends next, an upload, none but those of their comparisons."""
+    upload = Cost.of(("C", 1))
+
+    def flights(cost: Cost) -> str:
+        return (cost + upload).flights
+
+    assert flights(less_than_cost(300, 12)) == "CSCSC"
+    assert flights(relu_cost(300, 13, 13)) == flights(relu_cost(300, 13, 24)) == "CSCSCSC"
 
 
 @pytest.mark.parametrize("file", sorted({pinned.file for pinned in PINNED.values()}))

@@ -50,8 +50,9 @@ SENDERS = {
     "leaves_send": 3,
     "join_send": 3,
     "arith_send": 3,
-    "mux_server": 2,
-    "mux_client": 2,
+    "mux_send": 2,
+    "mux_send_adding": 2,
+    "widen_send": 2,
 }
 """Kernels that use the transfer sender's pads, and where their tweak is."""
 
@@ -81,7 +82,7 @@ def test_no_pad_is_used_twice(monkeypatch: pytest.MonkeyPatch, silent_from: int)
     spy(monkeypatch, "hash_blocks", lambda blocks, tweak: inside.append((int(tweak), len(blocks))))
     program, weights = small("exact")
     run(program, weights, [zeros(program)] * 2, silent_from)
-    assert {"leaves_send", "join_send", "mux_server", "mux_client", "arith_send"} <= set(calls)
+    assert {"leaves_send", "join_send", "mux_send", "mux_send_adding", "widen_send"} <= set(calls)
     assert len(tweaks.used) == 2, "each direction has its own delta"
     assert not any(tweaks.reused(delta) for delta in tweaks.used)
     # The generator's own hashes are under the same delta and must keep

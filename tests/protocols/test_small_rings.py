@@ -54,7 +54,10 @@ def test_joins_of_many_digits_at_their_boundaries(digits: int) -> None:
     assert np.array_equal(server ^ client, a < y)
 
 
-@pytest.mark.parametrize(("bits", "out_bits"), [(2, 2), (2, 5), (3, 3), (4, 9), (5, 64)])
+@pytest.mark.parametrize(
+    ("bits", "out_bits"),
+    [(2, 2), (2, 3), (2, 5), (3, 3), (3, 4), (4, 4), (4, 5), (4, 9), (5, 5), (5, 6), (5, 64)],
+)
 def test_every_relu(bits: int, out_bits: int) -> None:
     """All shares, all thresholds, both flips."""
     x0, x1 = all_shares(bits)
@@ -69,6 +72,25 @@ def test_every_relu(bits: int, out_bits: int) -> None:
     y = ring.to_signed(ring.reduce(x0 + x1 + c, bits), bits)
     meant = np.where((y >= 0) ^ (f == 1), y, 0)
     assert np.array_equal(ring.to_signed(ring.reduce(server + client, out_bits), out_bits), meant)
+
+
+@pytest.mark.parametrize(("bits", "out_bits"), [(13, 24), (29, 41), (63, 64), (64, 64)])
+def test_relu_at_the_ends_of_large_rings(bits: int, out_bits: int) -> None:
+    """The lowest value goes through a flipped gate as it is, though one less is not in the ring."""
+    half, n = 1 << (bits - 1), 1000
+    y = np.repeat(ring.from_signed([-half, 1 - half, -1, 0, 1, half - 1], bits), 2)[:, None]
+    rng = np.random.default_rng(bits)
+    c, x0 = (ring.reduce(rng.integers(0, 2**64, (12, n), np.uint64), bits) for _ in range(2))
+    x1 = ring.reduce(y - c - x0, bits)
+    f = np.tile(np.arange(2, dtype=np.uint8), 6)[:, None]
+    server, client = run_two_party(
+        lambda s: relu(s, x0, bits, out_bits, GateSecrets(c, f)),
+        lambda s: relu(s, x1, bits, out_bits),
+    )
+    signed = ring.to_signed(y, bits)
+    meant = np.where((signed >= 0) ^ (f == 1), signed, 0)
+    opened = ring.to_signed(ring.reduce(server + client, out_bits), out_bits)
+    assert np.array_equal(opened, np.broadcast_to(meant, opened.shape))
 
 
 def test_every_gate_of_32_thresholds() -> None:

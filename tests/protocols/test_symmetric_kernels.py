@@ -310,20 +310,35 @@ def test_lookup_twins_are_equal(compiled: SimpleNamespace, k: int, n: int) -> No
         )
 
 
-@pytest.mark.parametrize(("bits", "out_bits"), [(2, 2), (16, 28), (16, 64), (33, 41), (64, 64)])
+@pytest.mark.parametrize(("bits", "out_bits"), [(1, 2), (2, 64), (16, 28), (33, 41), (63, 64)])
 @pytest.mark.parametrize("n", SIZES)
 def test_multiplexer_twins_are_equal(
     compiled: SimpleNamespace, n: int, bits: int, out_bits: int
 ) -> None:
     rng = np.random.default_rng(1000 * bits + n)
-    x = rng.integers(0, 2**64, n, np.uint64) & np.uint64(2**bits - 1)
-    gate, flip = below(rng, 1, n), below(rng, 1, n)
-    c = correlation(rng, 2, n)
-    four = (c.w, c.delta, LAST_TWEAK, c.shifts, x, gate, flip, bits, out_bits)
-    assert_same(compiled.mux_server(*four), reference.mux_server(*four))
     c = correlation(rng, 1, n)
-    two = (c.w, c.delta, LAST_TWEAK, c.shifts, x, gate, bits, out_bits)
-    assert_same(compiled.mux_client(*two), reference.mux_client(*two))
+    sender, receiver = (c.w, c.delta, LAST_TWEAK, c.shifts), (c.v, LAST_TWEAK, c.choices, c.u)
+    gate, flip = below(rng, 1, n), below(rng, 1, n)
+    for width in (bits, out_bits):
+        mask = np.uint64(2**width - 1)
+        x, theirs = (rng.integers(0, 2**64, n, np.uint64) & mask for _ in range(2))
+        sent = reference.mux_send(*sender, x, gate, width)
+        assert_same(compiled.mux_send(*sender, x, gate, width), sent)
+        opened = reference.arith_recv(c.v, 1, *receiver[1:], width, sent[0])
+        np.testing.assert_array_equal(sent[1] + opened & mask, x * (gate ^ c.choices))
+        adding = (*sender, x, gate, theirs, flip, width)
+        summed = reference.mux_send_adding(*adding)
+        assert_same(compiled.mux_send_adding(*adding), summed)
+        np.testing.assert_array_equal(summed[0], sent[0])
+        np.testing.assert_array_equal(summed[1], sent[1] + theirs - flip & mask)
+        np.testing.assert_array_equal(summed[2], (summed[1] >> np.uint64(width - 1)) ^ flip)
+    own, theirs, x = (
+        rng.integers(0, 2**64, n, np.uint64) & np.uint64(2**bits - 1) for _ in range(3)
+    )
+    sent = reference.widen_send(*sender, own, theirs, bits, out_bits)
+    assert_same(compiled.widen_send(*sender, own, theirs, bits, out_bits), sent)
+    opening = (*receiver, x, flip, bits, out_bits, sent[0])
+    assert_same(compiled.widen_recv(*opening), reference.widen_recv(*opening))
 
 
 # --- bit streams ----------------------------------------------------------------------------------
@@ -374,6 +389,7 @@ def test_long_bit_streams(bits: int, n: int) -> None:
 BLOCKS = np.zeros((4, 16), np.uint8)
 BLOCK = BLOCKS[0]
 BYTES = np.zeros(4, np.uint8)
+WORDS = np.zeros(4, np.uint64)
 KEYS = np.zeros((32, 16, 16), np.uint8)
 
 
@@ -412,6 +428,13 @@ KEYS = np.zeros((32, 16, 16), np.uint8)
             lambda t: t.arith_send(BLOCKS, BLOCK, 1, 0, BYTES, np.zeros((4, 2), np.int64), 8),
         ),
         (ValueError, lambda t: t.arith_recv(BLOCKS, 1, 0, BYTES, BYTES, 65, BYTES)),
+        (ValueError, lambda t: t.mux_send(BLOCKS, BLOCK, 0, BYTES, WORDS, BYTES, 65)),
+        (ValueError, lambda t: t.widen_send(BLOCKS, BLOCK, 0, BYTES, WORDS, WORDS, 5, 5)),
+        (ValueError, lambda t: t.widen_send(BLOCKS, BLOCK, 0, BYTES, WORDS, WORDS, 64, 65)),
+        (
+            ValueError,
+            lambda t: t.widen_recv(BLOCKS, 0, BYTES, BYTES, WORDS, BYTES, 5, 5, BYTES[:1]),
+        ),
         (TypeError, lambda t: t.pack(BYTES.astype(np.int32), 3)),
         (ValueError, lambda t: t.pack(BYTES, 9)),
         (ValueError, lambda t: t.pack(BYTES, 0)),

@@ -44,8 +44,8 @@ def test_messages_hold_nothing_of_the_heap(n: int) -> None:
     ones = np.ones(n, np.uint8)
     x = rng.integers(0, 1 << 20, n).astype(np.uint64)
     calls += [
-        (n * 3 * 21, message_of(kernels.mux_server, w, delta, 5, ones, x, ones, ones, 20, 21)),
-        (n * 21, message_of(kernels.mux_client, w, delta, 5, ones, x, ones, 20, 21)),
+        *((n * b, message_of(kernels.mux_send, w, delta, 5, ones, x, ones, b)) for b in (1, 7, 61)),
+        (n * 13, message_of(kernels.widen_send, w, delta, 5, ones, x, x, 20, 33)),
         (n * 13, lambda: kernels.pack(x, 13)),
         (n * 5, lambda: kernels.pack(ones, 5)),
     ]

@@ -157,6 +157,15 @@ def test_affine_relu_wraps_like_the_ring_and_counts() -> None:
     assert executor.overflows == {1: 1}
 
 
+def test_the_lowest_value_passes_a_flipped_gate() -> None:
+    """As between two parties (tests/protocols/test_small_rings), and nothing has left the ring."""
+    program = make_program(_input((1,), 8), ir.Relu(inputs=(0,), shape=(1,), bits=16, affine=True))
+    weights = Weights({"relu.1.threshold": np.array([-100]), "relu.1.flip": np.ones(1, np.uint8)})
+    result, executor = run(program, weights, [-28])
+    assert result.tolist() == [-128]
+    assert not executor.overflows
+
+
 def pointwise(
     source: int, shape: tuple[int, int, int], bits: int, weight_bits: int
 ) -> tuple[ir.Linear, ir.Truncate]:

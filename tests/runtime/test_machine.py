@@ -46,7 +46,7 @@ def test_measuring_takes_every_figure() -> None:
         "vole_recv_4",
         "zero_residue",
         "message",
-        "mux_server",
+        "mux_send",
         "silent_send",
     ):
         assert made.figures[name] > 0, name

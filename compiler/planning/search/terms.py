@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from moiety.compiler.planning import shifts
 from moiety.compiler.planning.guards import comparison_price, guarded_price
 from moiety.compiler.planning.search.variables import State
+from moiety.protocols.compare.digits import DigitPlan, digits_price
 from moiety.protocols.linear.layout import Geometry
 from moiety.protocols.network import Network
 from moiety.runtime.program import Rounding as RoundingMode
@@ -174,6 +176,15 @@ class Multiplexer:
         return self.ring.depends.union(*(layer.depends for layer in self.layers))
 
     def evaluate(self, state: State) -> tuple[float, float]:
+        bits = self.ring.bits(state)
         asked = [layer.widths(state)[1] for layer in self.layers]
-        bits = max([self.ring.bits(state), *asked])
-        return 4 * self.values * bits * self.network.bit / 1000, 0.0
+        return self.values * multiplexer_price(bits, max([bits, *asked]), self.network), 0.0
+
+
+@lru_cache(maxsize=1 << 12)
+def multiplexer_price(bits: int, out_bits: int, network: Network) -> float:
+    """Nanoseconds of gating one value of `bits` bits and extending it to out_bits."""
+    # A digit of one bit against one threshold is a 1-of-2 transfer of one bit.
+    transfer = digits_price(DigitPlan((1,), ()), 1, None, network)
+    entries = [bits, bits] + [out_bits - bits] * (out_bits > bits)
+    return sum(transfer + (entry - 1) * network.bit for entry in entries) / 1000

@@ -12,7 +12,7 @@ import numpy as np
 from moiety.protocols.arrays import U8, U64
 from moiety.protocols.kernels.reference.checks import check_bytes, check_range, check_width
 from moiety.protocols.kernels.reference.streams import pack
-from moiety.protocols.kernels.reference.symmetric import arith_send, lookup_send
+from moiety.protocols.kernels.reference.symmetric import arith_recv, arith_send, lookup_send
 from moiety.protocols.kernels.reference.transfers import (
     chosen_fields,
     low_bits,
@@ -20,7 +20,15 @@ from moiety.protocols.kernels.reference.transfers import (
     sender_pads,
 )
 
-__all__ = ["join_send", "leaves_recv", "leaves_send", "mux_client", "mux_server"]
+__all__ = [
+    "join_send",
+    "leaves_recv",
+    "leaves_send",
+    "mux_send",
+    "mux_send_adding",
+    "widen_recv",
+    "widen_send",
+]
 
 
 def leaves_send(
@@ -77,43 +85,65 @@ def join_send(
     return lookup_send(w, delta, k, tweak, shifts, table, bits)
 
 
-def mux_server(
-    w: U8, delta: U8, tweak: int, shifts: U8, x: U64, gate: U8, flip: U8, bits: int, out_bits: int
+def mux_send(
+    w: U8, delta: U8, tweak: int, shifts: U8, x: U64, gate: U8, bits: int
 ) -> tuple[U8, U64]:
-    """The server's half of the multiplexer with extension: a 1-of-4 additive lookup on (d1, m1).
+    """Times an XOR-shared bit, sender: shares modulo `2^bits` of `x * (gate ^ choice)`.
 
-    The protocol is protocols/compare/relu. w, delta, tweak, shifts: as in `arith_send` with k = 2;
-    x: the server's shares, `uint64 (n,)` below `2^bits`; gate: its shares of the gate, flip: 1
-    where the gate opens for negative values, both `uint8 (n,)`; bits: 2..64; out_bits: 1..64. Entry
-    `d1 + 2*m1` is `gate ^ d1` times the signed lift of x, plus `2^bits * (m0 & m1)` or, where
-    flipped, minus `2^bits * (~m0 & ~m1)`, modulo `2^out_bits`.
-
-    Returns (messages, share `uint64 (n,)`).
+    The protocol is protocols/compare/relu. w, delta, tweak, shifts: as in `arith_send` with k = 1;
+    x: `uint64 (n,)` below `2^bits`; gate: `uint8 (n,)` of 0 and 1; bits: 1..64. Returns (messages,
+    share `uint64 (n,)`).
     """
-    lift, m0 = _lift(x, bits), (x >> np.uint64(bits - 1)) & np.uint64(1)
-    top = np.uint64(1 << bits) if bits < 64 else np.uint64(0)
-    masks = -flip.astype(np.uint64)
-    table = np.empty((x.size, 4), np.uint64)
-    for j in range(4):
-        d1, m1 = np.uint8(j & 1), np.uint64(j >> 1)
-        positive = lift + top * (m0 & m1)
-        negative = lift - top * ((m0 ^ np.uint64(1)) & (m1 ^ np.uint64(1)))
-        # Both candidates are computed and one is masked in: no branch on the secret flip.
-        table[:, j] = (positive ^ ((positive ^ negative) & masks)) * (gate ^ d1)
-    return arith_send(w, delta, 2, tweak, shifts, table & low_bits(out_bits), out_bits)
+    table = np.stack([x * gate, x * (gate ^ np.uint8(1))], axis=1)
+    return arith_send(w, delta, 1, tweak, shifts, table, bits)
 
 
-def mux_client(
-    w: U8, delta: U8, tweak: int, shifts: U8, x: U64, gate: U8, bits: int, out_bits: int
+def mux_send_adding(
+    w: U8, delta: U8, tweak: int, shifts: U8, x: U64, gate: U8, theirs: U64, flip: U8, bits: int
+) -> tuple[U8, U64, U8]:
+    """`mux_send`, with the sender's share of the other party's product, `theirs`, added to its own.
+
+    theirs: `uint64 (n,)` below `2^bits`; flip: `uint8 (n,)` of 0 and 1, taken off. Returns
+    (messages, z `uint64 (n,)`, sign `uint8 (n,)`): the sum modulo `2^bits` and `msb(z) ^ flip`.
+    """
+    messages, share = mux_send(w, delta, tweak, shifts, x, gate, bits)
+    z = (share + theirs - flip) & low_bits(bits)
+    return messages, z, (z >> np.uint64(bits - 1)).astype(np.uint8) ^ flip
+
+
+def widen_send(
+    w: U8, delta: U8, tweak: int, shifts: U8, own: U64, theirs: U64, bits: int, out_bits: int
 ) -> tuple[U8, U64]:
-    """The client's half of the multiplexer: a 1-of-2 additive lookup on d0.
+    """Extension of a value whose sign the receiver knows, sender: a 1-of-2 lookup in `(0, msb(x))`.
 
-    As `mux_server` with k = 1 and the client's shares. The entry is `gate ^ d0` times the signed
-    lift of x, modulo `2^out_bits`.
+    The protocol is protocols/compare/relu. w, delta, tweak, shifts: as in `arith_send` with k = 1,
+    of fields of out_bits - bits bits; x, the sender's share of the value, is `own + theirs` modulo
+    `2^bits`, both `uint64 (n,)` below `2^bits`; 1 <= bits < out_bits <= 64. Returns (messages,
+    share modulo `2^out_bits`, `uint64 (n,)`): the signed lift of x, and `2^bits` times the share of
+    the entry.
     """
-    lift = _lift(x, bits)
-    table = np.stack([lift * gate, lift * (gate ^ np.uint8(1))], axis=1)
-    return arith_send(w, delta, 1, tweak, shifts, table & low_bits(out_bits), out_bits)
+    _check_widths(bits, out_bits)
+    x = (own + theirs) & low_bits(bits)
+    sign = x >> np.uint64(bits - 1)
+    table = np.stack([np.zeros_like(sign), sign], axis=1)
+    messages, carry = arith_send(w, delta, 1, tweak, shifts, table, out_bits - bits)
+    return messages, (_lift(x, bits) + (carry << np.uint64(bits))) & low_bits(out_bits)
+
+
+def widen_recv(
+    v: U8, tweak: int, choices: U8, u: U8, x: U64, flip: U8, bits: int, out_bits: int, messages: U8
+) -> U64:
+    """Extension of a value whose sign the receiver knows, receiver: its share modulo `2^out_bits`.
+
+    v, tweak, choices, u, messages: as in `arith_recv` with k = 1; x: the receiver's share of the
+    value, of which `flip` was taken off, `uint64 (n,)` below `2^bits`; flip: `uint8 (n,)`, 1 where
+    the value less 1 is negative, 0 where the value is not; choices: `msb(x) ^ flip`. Gives `flip`
+    back.
+    """
+    _check_widths(bits, out_bits)
+    opened = arith_recv(v, 1, tweak, choices, u, out_bits - bits, messages)
+    carry = opened - (flip & choices)
+    return (_lift(x, bits) + (carry << np.uint64(bits)) + flip) & low_bits(out_bits)
 
 
 def _check_count(digits: U8, n: int) -> int:
@@ -122,6 +152,11 @@ def _check_count(digits: U8, n: int) -> int:
             f"digits must have shape (count, {n}) with count in 1..32, got {digits.shape}"
         )
     return digits.shape[0]
+
+
+def _check_widths(bits: int, out_bits: int) -> None:
+    check_range("bits", bits, 1, 63)
+    check_range("out_bits", out_bits, bits + 1, 64)
 
 
 def _spread(fields: U64, count: int, with_eq: bool) -> U8:
