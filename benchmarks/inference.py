@@ -1,7 +1,7 @@
 """One image through vendor and hospital: `moiety serve` and `moiety infer`, two processes
 over loopback TCP.
 
-    python -m benchmarks.inference --rounding exact --runs 3 --json rows.json
+    python -m benchmarks.inference --runs 3 --json rows.json
     python -m benchmarks.inference --model model.onnx --image x-ray.png --compiled kept/
 
 Compiles the model (or takes a compiled folder), runs the image once and verifies: exact rounding

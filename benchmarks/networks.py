@@ -1,7 +1,7 @@
 """One image over different networks: loopback as it is, and made into a LAN (3 Gbit/s, 0.8 ms), a
 WAN (400 Mbit/s, 40 ms) or any other by a shaping relay between the two processes.
 
-    python -m benchmarks.networks --rounding stochastic --runs 3 --json rows.json
+    python -m benchmarks.networks --runs 3 --json rows.json
     python -m benchmarks.networks --links wan 20ms,1Gbit/s
 
 As benchmarks.inference (verify first, then time; the same fields and one JSON object per run), plus

@@ -37,8 +37,9 @@ class TestOptions:
     def test_defaults(self) -> None:
         options = PlanOptions()
         assert options.ring_bits == options.activation_bits + options.margin_bits
-        assert options.masking == "uniform"
-        assert PlanOptions(rounding="exact").masking == "flooded"
+        assert options.rounding == "exact"
+        assert options.masking == "flooded"
+        assert PlanOptions(rounding="stochastic").masking == "uniform"
         assert PlanOptions(bits=41, scale=12).ring_bits == 29
 
     @pytest.mark.parametrize(
