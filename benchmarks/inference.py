@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
         work = Path(scratch)
         subject = one_image.make_subject(options, work)
         commands = TwoCommands(work, not options.no_pin, options.profile)
-        measured = one_image.measure(subject, commands, options.runs, options.ot)
+        measured = one_image.measure(subject, commands, options, None)
         profiles = [
             profile_tables.load(commands.profile_file(party), options.runs)
             for party in PARTIES

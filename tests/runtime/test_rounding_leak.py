@@ -25,7 +25,7 @@ from moiety.protocols.session import Session
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
 from moiety.runtime.party.handlers import HANDLERS, Turn
 from moiety.runtime.party.sides import Share
-from moiety.runtime.program import Linear, Rounding
+from moiety.runtime.program import Linear, Rounding, Step
 from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support.onnx_models import ModelBuilder
 from tests.support.two_party import run_two_party
@@ -125,8 +125,9 @@ def ask(compiled: Compiled, image: F32, queries: int, monkeypatch: pytest.Monkey
             for revealed in executor.run_batch(session, [image] * TOGETHER)[0]
         ]
 
-    execute = HANDLERS[Linear]
-    monkeypatch.setitem(HANDLERS, Linear, noting)
+    kind: type[Step] = Linear
+    execute = HANDLERS[kind]
+    monkeypatch.setitem(HANDLERS, kind, noting)
     answers = np.stack(run_two_party(server, client).client).reshape(queries, OUTPUTS)
     shift = compiled.report.layers[0].shift  # the Program says it too
     low = ring.reduce(np.concatenate(shares).reshape(queries, HIDDEN), shift)
