@@ -7,8 +7,8 @@ float model.
 Each folder is what `moiety compile` wrote, the very Program that is served. By default all images
 of the split run through the cleartext executor, which with exact rounding is the secure run bit for
 bit and with stochastic rounding in distribution (`benchmarks.inference` and `benchmarks.sites` hold
-that); DenseNet-121 takes about a second per image and process. Per label: AUROC with DeLong's
-interval, and its change with a paired bootstrap interval over patients. What widths do is in
+that): 0.3 s of processor time per image of DenseNet-121. Per label: AUROC with DeLong's interval,
+and its change with a paired bootstrap interval over patients. What widths do is in
 `benchmarks.accuracy_vs_bits`.
 """
 
