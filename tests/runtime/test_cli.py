@@ -169,6 +169,7 @@ def test_two_processes_give_the_cleartext_result_bit_for_bit(
     assert "cat" in done.stdout
     assert "image 6 done" in log
     assert "ended: 6 images for 1 clients" in log
+    assert "warning" not in log
 
 
 def test_inspect(compiled: Compiled) -> None:
@@ -240,14 +241,14 @@ def test_stochastic_rounding_warns_whoever_compiles_and_serves(
     widths = ("--activation-bits", 12, "--weight-bits", 12)
     said = moiety("compile", *given, *widths, "--rounding", "stochastic").check().stderr
     assert artifacts.load_program(folder).rounding == "stochastic"
-    with serving(folder) as server:
-        heard = server.end().check().stderr
+    with serving(folder, "--once") as server:
+        picture = compiled.pictures / "0.png"
+        server.infer(folder / "public", picture, "-o", tmp_path / "r.json").check()
+        heard = server.wait().check().stderr
     for output in (said, heard):
         (warning,) = [line for line in output.splitlines() if line.startswith("warning: ")]
         assert warning == f"warning: {STOCHASTIC}"
     assert "300 queries" in STOCHASTIC
-    with serving(compiled.folder) as server:
-        assert "warning" not in server.end().check().stderr
 
 
 def test_metadata_of_the_model_gives_labels_and_preprocessing(
