@@ -24,20 +24,17 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from benchmarks.support import command_line, harness
+from benchmarks.support import command_line, harness, judgement
 from benchmarks.support.command_line import positive
 from benchmarks.support.corpus import Corpus, read_corpus
 from benchmarks.support.figures import figure
 from benchmarks.support.generators import declared_bytes
 from benchmarks.support.harness import Row
-from benchmarks.support.roc import delong, paired_change
 from moiety.compiler.compile import Compiled, CompileOptions, calibration_ranges, compile_graph
 from moiety.compiler.compile_files import Pictures, with_description
 from moiety.compiler.ir.graph import Graph
@@ -46,34 +43,17 @@ from moiety.compiler.passes.legalise import legalise
 from moiety.compiler.passes.manager import optimise
 from moiety.compiler.planning.options import USUAL_ERROR, PlanOptions
 from moiety.compiler.planning.ranges import Ranges
-from moiety.compiler.simulate import FloatModel
-from moiety.models.xrays import HOW_TO_GIVE_DATA, data_folder
-from moiety.protocols.arrays import BOOL, F64
+from moiety.protocols.arrays import F64
 from moiety.protocols.errors import BadInput, BadPlan
 from moiety.runtime.cost import traffic
 from moiety.runtime.intake import pictures
-from moiety.runtime.program import Preprocessing, Program
-from moiety.runtime.program.artifacts import load_vendor
-from moiety.runtime.program.cleartext import CleartextExecutor
-
-CHUNK = 8
-"""Images per unit of work."""
+from moiety.runtime.program import Preprocessing
 
 
 def parser() -> argparse.ArgumentParser:
     shared = ("--model", "--rounding", "--seed", "--plot", "--json")
     p = command_line.parser("accuracy_vs_bits", __doc__, *shared)
-    p.add_argument(
-        "--data", type=Path, metavar="DIR", help="folder with labels.csv (default: MOIETY_DATA)"
-    )
-    p.add_argument("--split", default="test", help="default: test")
-    p.add_argument(
-        "--images",
-        type=int,
-        default=200,
-        metavar="N",
-        help="evenly spaced, 0 for all (default 200)",
-    )
+    judgement.add_options(p, images=200)
     p.add_argument(
         "--activation-bits", type=int, nargs="+", default=[8, 9, 10, 11, 12, 14], metavar="N"
     )
@@ -82,13 +62,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--searched", action="store_true", help="also the planner's own choice, marked in the plot"
     )
-    for option, default, what in (
-        ("--calibration", 64, "training images"),
-        ("--bootstrap", 1000, "resamples"),
-        ("--processes", 2, "that run images"),
-    ):
-        what = f"{what} (default {default})"
-        p.add_argument(option, type=positive, default=default, metavar="N", help=what)
+    p.add_argument(
+        "--calibration",
+        type=positive,
+        default=64,
+        metavar="N",
+        help="training images (default 64)",
+    )
     p.add_argument("--csv", type=Path, metavar="FILE", help="one line per plan and label")
     return p
 
@@ -124,23 +104,10 @@ class Study:
         public = CompileOptions(options, preprocessing=self.preprocessing, labels=self.labels)
         return compile_graph(self.graph, self.ranges, public, place)
 
-    def float_logits(self, program: Program) -> F64:
-        """The float model's outputs, `(images, labels)`."""
-        reference = FloatModel(self.model, program)
-        (index,) = program.outputs
-        return np.stack(
-            [
-                reference(pictures.load(file, program.input.shape, program.preprocessing))[index]
-                for file in self.corpus.files
-            ]
-        )
-
 
 def make_study(options: argparse.Namespace) -> Study:
     """Import and calibrate. Raises `BadInput` without data, or for outputs without names."""
-    folder = options.data or data_folder()
-    if folder is None:
-        raise BadInput(f"no labelled images: {HOW_TO_GIVE_DATA}, or give --data DIR")
+    folder = judgement.labelled_folder(options)
     graph = legalise(optimise(import_onnx(options.model)))
     shape = graph.shapes[graph.inputs[0]][1:]
     public = with_description(options.model, shape, Pictures([]), CompileOptions())
@@ -175,9 +142,9 @@ def measured(study: Study, options: argparse.Namespace) -> Iterator[Row]:
                 harness.say(f"{widths or 'searched'}: no plan ({error})")
                 continue
             if reference is None:
-                reference = study.float_logits(compiled.program)
+                reference = judgement.float_logits(study.model, compiled.program, study.corpus)
             started = time.perf_counter()
-            logits, overflows = swept(pool, place, study.corpus, options.seed)
+            logits, overflows = judgement.swept(pool, place, study.corpus, options.seed)
             seconds = options.processes * (time.perf_counter() - started)
             row = {
                 "benchmark": "accuracy_vs_bits",
@@ -191,7 +158,7 @@ def measured(study: Study, options: argparse.Namespace) -> Iterator[Row]:
                 "images": len(study.corpus.files),
                 "margin_bits": plan_options(options, {}).margin_bits,
                 "program": compiled.program.digest(),
-                **judged(study.corpus, logits, reference, options),
+                **judgement.judged(study.corpus, logits, reference, options),
                 "overflows": overflows,
                 **declared_bytes(traffic.image_cost(compiled.program)),
                 "seconds_per_image": seconds / len(study.corpus.files),
@@ -234,85 +201,7 @@ def plan_options(options: argparse.Namespace, widths: Mapping[str, Any]) -> Plan
     return PlanOptions(**chosen)
 
 
-# --- work of the processes ------------------------------------------------------------------------
-
-
-def swept(pool: ProcessPoolExecutor, place: Path, corpus: Corpus, seed: int) -> tuple[F64, int]:
-    """Logits of all images, `(images, labels)`, and the number of values that overflowed."""
-    chunks = [corpus.files[start : start + CHUNK] for start in range(0, len(corpus.files), CHUNK)]
-    seeds = [[seed, number] for number in range(len(chunks))]
-    parts = list(pool.map(run_chunk, itertools.repeat(place), chunks, seeds))
-    return np.concatenate([logits for logits, _ in parts]), sum(overflows for _, overflows in parts)
-
-
-@lru_cache(maxsize=1)
-def loaded(place: Path) -> tuple[Program, Any]:
-    return load_vendor(place)
-
-
-def run_chunk(place: Path, files: Sequence[Path], seed: Sequence[int]) -> tuple[F64, int]:
-    """Some images through the executor. The seed belongs to the chunk: results do not depend on
-    the processes.
-    """
-    program, weights = loaded(place)
-    rng = np.random.default_rng(list(seed)) if program.rounding == "stochastic" else None
-    executor = CleartextExecutor(program, weights, rng)
-    ((index, step),) = program.outputs.items()
-    tensors = (pictures.load(file, program.input.shape, program.preprocessing) for file in files)
-    logits = np.stack(
-        [executor.run_integers(tensor)[index].ravel() * step.scale for tensor in tensors]
-    )
-    return logits, sum(executor.overflows.values())
-
-
 # --- figures --------------------------------------------------------------------------------------
-
-
-def judged(corpus: Corpus, logits: F64, reference: F64, options: argparse.Namespace) -> Row:
-    """AUROC by label, and the error of the logits, `(images, labels)`."""
-    error = np.abs(logits - reference)
-    by_label: dict[str, Row] = {}
-    for column, label in enumerate(corpus.labels):
-        known = np.isfinite(corpus.truth[:, column])
-        by_label[label] = judged_label(
-            logits[known, column],
-            reference[known, column],
-            corpus.truth[known, column] > 0.5,
-            corpus.groups[known],
-            options.bootstrap,
-            np.random.default_rng([options.seed, column]),
-        )
-    changes = [abs(entry["change"]) for entry in by_label.values() if np.isfinite(entry["change"])]
-    return {
-        "largest_change": max(changes, default=float("nan")),
-        "logit_error_max": float(error.max()),
-        "logit_error_mean": float(error.mean()),
-        "labels": by_label,
-    }
-
-
-def judged_label(
-    fixed: F64,
-    floats: F64,
-    truth: BOOL,
-    groups: npt.NDArray[np.str_],
-    resamples: int,
-    rng: np.random.Generator,
-) -> Row:
-    """AUROC of one label with its interval, and its change against the float model with its own."""
-    found = delong(fixed, truth)
-    change = paired_change(fixed, floats, truth, groups, resamples, rng)
-    return {
-        "n": truth.size,
-        "positives": int(truth.sum()),
-        "auroc": found.value,
-        "auroc_low": found.low,
-        "auroc_high": found.high,
-        "auroc_float": found.value - change.value,
-        "change": change.value,
-        "change_low": change.low,
-        "change_high": change.high,
-    }
 
 
 def summary(row: Row) -> str:

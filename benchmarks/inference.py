@@ -1,7 +1,7 @@
 """One image through vendor and hospital: `moiety serve` and `moiety infer`, two processes
 over loopback TCP.
 
-    python -m benchmarks.inference --rounding exact --runs 3 --json rows.json
+    python -m benchmarks.inference --runs 3 --json rows.json
     python -m benchmarks.inference --model model.onnx --image x-ray.png --compiled kept/
 
 Compiles the model (or takes a compiled folder), runs the image once and verifies: exact rounding
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
         work = Path(scratch)
         subject = one_image.make_subject(options, work)
         commands = TwoCommands(work, not options.no_pin, options.profile)
-        measured = one_image.measure(subject, commands, options.runs, options.ot)
+        measured = one_image.measure(subject, commands, options, None)
         profiles = [
             profile_tables.load(commands.profile_file(party), options.runs)
             for party in PARTIES

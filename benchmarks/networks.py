@@ -1,8 +1,9 @@
 """One image over different networks: loopback as it is, and made into a LAN (3 Gbit/s, 0.8 ms), a
 WAN (400 Mbit/s, 40 ms) or any other by a shaping relay between the two processes.
 
-    python -m benchmarks.networks --rounding stochastic --runs 3 --json rows.json
+    python -m benchmarks.networks --runs 3 --json rows.json
     python -m benchmarks.networks --links wan 20ms,1Gbit/s
+    python -m benchmarks.networks --links lan wan --batch 16
 
 As benchmarks.inference (verify first, then time; the same fields and one JSON object per run), plus
 `link`: name, round-trip time and bandwidth asked for. `network` is what the two parties measured,
@@ -55,7 +56,7 @@ def measure(
     """The rows of one network; its words are those of `moiety inspect --network`."""
     network = parse_network(link)
     relayed = None if network == LOOPBACK else network
-    measured = one_image.measure(subject, commands, options.runs, options.ot, relayed)
+    measured = one_image.measure(subject, commands, options, relayed)
     common: Row = {
         "benchmark": "networks",
         **harness.environment(),

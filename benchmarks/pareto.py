@@ -1,7 +1,7 @@
 """Bytes against error: the planner's front for one model, and where plans of uniform widths lie.
 
     python -m benchmarks.pareto --points 8 --plot pareto.png
-    python -m benchmarks.pareto --model m.onnx --ranges m.ranges.safetensors --rounding exact
+    python -m benchmarks.pareto --model m.onnx --ranges m.ranges.safetensors
 
 Each point is a whole plan, searched for a bound on the root mean square error of the results. Its
 error is the predicted one (compiler/planning/error); bytes are those declared for one image, with

@@ -100,7 +100,7 @@ def networks(rows: Sequence[Row]) -> Iterator[str]:
     )
     kinds = {
         rounding: chosen
-        for rounding in ("stochastic", "exact")
+        for rounding in ("exact", "stochastic")
         if (chosen := [row for row in rows if row["rounding"] == rounding])
     }
     yield (

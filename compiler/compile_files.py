@@ -24,6 +24,7 @@ from moiety.compiler.onnx_import.metadata import LABELS, PREPROCESSING, read_met
 from moiety.protocols.arrays import F32
 from moiety.protocols.errors import BadInput
 from moiety.runtime.cli import ui
+from moiety.runtime.cli.options import warn_of
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.intake import pictures
 from moiety.runtime.program import Preprocessing, Program, picture_shape
@@ -129,6 +130,7 @@ def _say(compiled: Compiled, folder: Path) -> None:
     )
     if error is not None:
         ui.say(f"predicted error of the results: {error:.3g} (root mean square)")
+    warn_of(program.rounding)
     ui.say(f"give {folder / PUBLIC} to the hospital; keep everything else")
 
 

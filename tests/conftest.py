@@ -25,7 +25,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Compiled:
-    """A small DenseNet, compiled by the command line with exact rounding."""
+    """A small DenseNet, compiled by the command line."""
     folder = tmp_path_factory.mktemp("densenet")
     model = folder / "model.onnx"
     onnx.save(small_densenet(), model)
@@ -36,8 +36,6 @@ def compiled(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Compil
         pictures,
         "-o",
         folder / "compiled",
-        "--rounding",
-        "exact",
         "--labels",
         "cat,dog,owl",
     ).check()

@@ -30,8 +30,8 @@ SHARED: dict[str, dict[str, Any]] = {
     },
     "--rounding": {
         "choices": ("exact", "stochastic"),
-        "default": "stochastic",
-        "help": "default: stochastic",
+        "default": "exact",
+        "help": "default: exact",
     },
     "--simulations": {
         "type": positive,

@@ -65,17 +65,21 @@ def versions() -> Row:
     found: Row = {
         "python": platform.python_version(),
         "moiety": metadata.version("moiety"),
-        "commit": _commit(),
+        "commit": commit_of(ROOT),
     }
     for name in ("numpy", "onnxruntime", "onnx"):
         found[name] = metadata.version(name)
     return found
 
 
-def _commit() -> str | None:
+def commit_of(folder: Path) -> str | None:
+    """Of the checkout that a folder lies in, `+` for uncommitted changes; None where there is
+    none.
+    """
+
     def git(*arguments: str) -> str:
         return subprocess.run(
-            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
         ).stdout.strip()
 
     try:

@@ -8,6 +8,7 @@ import argparse
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import get_args
 
@@ -44,6 +45,21 @@ def parser(name: str, usage: str | None) -> argparse.ArgumentParser:
         metavar="FILE",
         help="default: a real x-ray of the data folder, else a drawn one",
     )
+    add_plan(p)
+    add_generator(p)
+    p.add_argument(
+        "--batch",
+        type=command_line.positive,
+        default=1,
+        metavar="B",
+        help="the image so many times in every run; all figures but flights and memory are per "
+        "image (default 1)",
+    )
+    return p
+
+
+def add_plan(p: argparse.ArgumentParser) -> None:
+    """What is compiled, if anything is (`compiled`)."""
     command_line.add_widths(p)
     p.add_argument(
         "--calibration",
@@ -59,13 +75,15 @@ def parser(name: str, usage: str | None) -> argparse.ArgumentParser:
         metavar="DIR",
         help="use this compiled folder; compile into it if empty",
     )
+
+
+def add_generator(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--ot",
         choices=get_args(Ot),
         default="auto",
         help="generator of correlations (default auto)",
     )
-    return p
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +130,7 @@ def compiled(folder: Path, options: argparse.Namespace, work: Path) -> float | N
 
 @dataclass(frozen=True)
 class Measured:
-    """Verified runs of one connection. `differences`: per run, of a logit from the executor's;
+    """Verified runs of one connection. `differences`: per image, of a logit from the executor's;
     `memory`: peaks of both processes.
     """
 
@@ -123,23 +141,28 @@ class Measured:
 
 
 def measure(
-    subject: Subject, commands: TwoCommands, runs: int, ot: Ot, network: Network | None = None
+    subject: Subject, commands: TwoCommands, options: argparse.Namespace, network: Network | None
 ) -> Measured:
-    """One verified run, then a second client with `runs` timed ones; over loopback as it is, or
-    made into a network. Raises `VerificationFailed`.
+    """One verified run, then a second client with `options.runs` timed ones; over a network, or
+    where there is none over loopback as it is. Raises `VerificationFailed`.
     """
-    program, expected = subject.program, subject.expected
-    with commands.serving(subject.folder) as vendor:
+    folder, batch = subject.folder, options.batch
+    together = [subject.image] * batch
+    with commands.serving(folder, batch=batch) as vendor:
         way = relay(network, vendor.address) if network else nullcontext(vendor.address)
         with way as address:
-            first, _ = commands.infer(subject.folder, [subject.image], address, ot)
-            oracle.verify(program, expected, first)
+            first, _ = commands.infer(folder, together, address, options.ot, batch)
+            _verify(subject, first)
             results, client_rss = commands.infer(
-                subject.folder, [subject.image] * runs, address, ot
+                folder, together * options.runs, address, options.ot, batch
             )
         memory = {"peak_rss_server": vendor.memory.stop(), "peak_rss_client": client_rss}
-    differences = oracle.verify(program, expected, results)
-    return Measured(results, differences, vendor.prepare_s, memory)
+    return Measured(results, _verify(subject, results), vendor.prepare_s, memory)
+
+
+def _verify(subject: Subject, results: Results) -> list[float]:
+    expected = [subject.expected] * len(results.images)
+    return oracle.verify(subject.program, expected, results)
 
 
 def rows(subject: Subject, measured: Measured) -> list[Row]:
@@ -157,15 +180,21 @@ def rows(subject: Subject, measured: Measured) -> list[Row]:
         "overflows": subject.expected.overflows,
         **measured.memory,
     }
+    differences = iter(measured.differences)
     return [
-        common | {"run": number, "max_diff_cleartext": difference} | _row(image, subject.floats)
-        for number, (image, difference) in enumerate(
-            zip(results.images, measured.differences, strict=True)
-        )
+        common
+        | {
+            "run": number,
+            "batch": len(run),
+            "max_diff_cleartext": max(islice(differences, len(run))),
+        }
+        | _row(run[0], subject.floats)
+        for number, run in enumerate(oracle.runs(results))
     ]
 
 
 def _row(image: ImageResult, floats: dict[int, F64]) -> Row:
+    """Of a run, by its first image: each is charged its part of everything but the flights."""
     kinds = image.by_step_kind
     secure = [np.asarray(output.values) for output in image.outputs]
     return {

@@ -4,7 +4,7 @@ spread of its stochastic roundings, and the declared bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +14,12 @@ from benchmarks.support import harness
 from moiety.protocols.arrays import F64
 from moiety.protocols.ot.generators import NEVER_SILENT, Mixed
 from moiety.runtime.cost import traffic
-from moiety.runtime.party.results import Results
+from moiety.runtime.party.results import ImageResult, Results
 from moiety.runtime.program import Program
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.weights import Weights
 
+BYTES = ("bytes_sent", "bytes_received")
 SIGMAS = 8.0
 """A stochastic result may be this many standard deviations from the simulated mean."""
 
@@ -74,20 +75,31 @@ def simulate(
     return Expected(mean, tolerance, sum(executor.overflows.values()) // len(runs))
 
 
-def verify(program: Program, expected: Expected, results: Results) -> list[float]:
-    """All images of one connection. Raises `VerificationFailed`; returns, per image, the largest
-    difference of a logit from the executor's (mean).
+def verify(program: Program, expected: Sequence[Expected], results: Results) -> list[float]:
+    """All images of one connection, and what is expected of each. Raises `VerificationFailed`;
+    returns, per image, the largest difference of a logit from the executor's (mean).
     """
-    differences = []
     generator = Mixed(NEVER_SILENT if results.silent_from is None else results.silent_from)
-    for image in results.images:
-        logits = [output.logits for output in image.outputs]
-        differences.append(expected.require(logits, f"{image.file}, {program.rounding} rounding"))
-        declared = traffic.image_cost(program).on(generator)
-        metered = (image.bytes_sent, image.bytes_received)
+    for run in runs(results):
+        declared = traffic.run_cost(program, len(run)).on(generator)
+        up, down = (sum(getattr(image, way) for image in run) for way in BYTES)
         harness.require(
-            metered == (declared.up, declared.down),
-            f"{metered[0]} bytes up and {metered[1]} down, declared are {declared.up} and "
-            f"{declared.down}",
+            (up, down) == (declared.up, declared.down),
+            f"{up} bytes up and {down} down, declared are {declared.up} and {declared.down}",
         )
-    return differences
+    return [
+        one.require(
+            [output.logits for output in image.outputs],
+            f"{image.file}, {program.rounding} rounding",
+        )
+        for one, image in zip(expected, results.images, strict=True)
+    ]
+
+
+def runs(results: Results) -> Iterator[Sequence[ImageResult]]:
+    """The images that went through one run together."""
+    start = 0
+    while start < len(results.images):
+        end = start + results.images[start].batch
+        yield results.images[start:end]
+        start = end

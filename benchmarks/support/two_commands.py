@@ -56,12 +56,14 @@ class TwoCommands:
             pin(PARTIES.index(party), process.pid)
 
     @contextmanager
-    def serving(self, folder: Path, clients: int = 2) -> Iterator[Vendor]:
-        """A vendor's process for some clients. Raises `NetworkFailure` when it does not start."""
+    def serving(self, folder: Path, clients: int = 2, batch: int = 1) -> Iterator[Vendor]:
+        """A vendor's process for some clients, prepared for runs of `batch` images. Raises
+        `NetworkFailure` when it does not start.
+        """
         log = self.work / "server.log"
         started = time.perf_counter()
         with log.open("w") as stderr:
-            arguments = ["serve", str(folder), "--listen", "127.0.0.1:0"]
+            arguments = ["serve", str(folder), "--listen", "127.0.0.1:0", "--batch", str(batch)]
             server = subprocess.Popen(
                 [*self._begin("server"), *arguments, "--max-clients", str(clients)],
                 stdout=subprocess.PIPE,
@@ -74,14 +76,14 @@ class TwoCommands:
             yield Vendor(listening(server, log), time.perf_counter() - started, memory)
 
     def infer(
-        self, folder: Path, files: Sequence[Path], address: str, ot: Ot = "auto"
+        self, folder: Path, files: Sequence[Path], address: str, ot: Ot = "auto", batch: int = 1
     ) -> tuple[Results, int]:
         """A hospital's process with the public folder alone; its results file and its peak memory
         in bytes. Raises `NetworkFailure` when it fails.
         """
         output = self.work / "results.json"
         arguments = ["infer", str(folder / PUBLIC), *map(str, files)]
-        arguments += ["--connect", address, "--ot", ot, "-o", str(output)]
+        arguments += ["--connect", address, "--ot", ot, "--batch", str(batch), "-o", str(output)]
         client = subprocess.Popen(
             [*self._begin("client"), *arguments],
             stdout=subprocess.DEVNULL,

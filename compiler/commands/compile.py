@@ -24,12 +24,11 @@ from moiety.compiler.planning.options import Disclose, PlanOptions
 from moiety.protocols.errors import BadInput
 from moiety.protocols.network import NetworkName, parse_network, planned_for
 from moiety.runtime.cli import ui
-from moiety.runtime.cli.options import NETWORK_WORDS, numbers, sizes
-from moiety.runtime.program import Rounding
+from moiety.runtime.cli.options import NETWORK_WORDS, RoundingOption, numbers, sizes
 
 EXAMPLES = (
     "moiety compile model.onnx --calibration x-rays/ -o compiled/",
-    "moiety compile model.onnx --calibration x-rays/ -o compiled/ --rounding exact",
+    "moiety compile model.onnx --calibration x-rays/ -o compiled/ --max-error 0.03",
     "moiety compile model.onnx --calibration x-rays/ -o compiled/ --activation-bits 14 "
     "--weight-bits 10",
     "moiety compile model.onnx --calibration x-rays/ -o compiled/ --bits 41 --scale 12     "
@@ -67,12 +66,7 @@ def command(
         Path,
         typer.Option("--output", "-o", metavar="DIR", help="Folder to write.", show_default=False),
     ],
-    rounding: Annotated[
-        Rounding,
-        typer.Option(
-            help="exact: bit for bit reproducible. stochastic: less traffic, same accuracy."
-        ),
-    ] = "stochastic",
+    rounding: RoundingOption = "exact",
     network: Annotated[
         str,
         typer.Option(

@@ -3,6 +3,11 @@
 Every rounding of a plan is a small perturbation of the real computation. Perturbations of different
 tensors, layers and gates are taken as independent, so their variances at the results add up, each
 being (variance of the rounding) times (response of the results to it, see `responses`).
+
+Stochastic rounding also has a mean, behind max-pools: the largest of several elements that are
+nearly equal, each rounded by itself, is too large on average (`MaxPool.rounding_bias`). It moves a
+whole channel in one direction, which later layers do not average out; its square at the results is
+added to the variances. Exact rounding keeps the order of elements and has none.
 """
 
 from __future__ import annotations
@@ -16,6 +21,8 @@ from moiety.compiler.ir.ops import LINEAR
 from moiety.compiler.planning.formats import Formats
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.plan import Plan
+from moiety.compiler.planning.ranges import FINER
+from moiety.compiler.planning.responses import biased
 from moiety.compiler.planning.unit_choice import choose_units
 from moiety.compiler.planning.units import Units, gate_thresholds
 from moiety.protocols.arrays import F64
@@ -40,7 +47,8 @@ def predicted_error(plan: Plan) -> float:
 
 def error_variances(plan: Plan) -> dict[str, float]:
     """The parts of the squared error: `noise.VALUE` of truncations and of the image's encoding,
-    `weight.VALUE` of weights, by their layer, `gate.VALUE` of thresholds.
+    `weight.VALUE` of weights, by their layer, `gate.VALUE` of thresholds, `mean.VALUE` of the bias
+    of max-pools.
     """
     formats, graph = plan.formats, plan.graph
     # Responses to weights are in units of their output at the default widths.
@@ -53,6 +61,8 @@ def error_variances(plan: Plan) -> dict[str, float]:
         parts[f"weight.{node.output}"] = _weights(formats, node, shift, reference)
     for node in graph.nodes_of("AffineRelu"):
         parts[f"gate.{node.output}"] = _thresholds(formats, node)
+    for node in biased_pools(formats):
+        parts[f"mean.{node.output}"] = float(bias_squares(formats, node, reference).sum())
     for value in graph.inputs:
         parts[f"noise.{value}"] = _rounded(formats, value, FIXED)
     return parts
@@ -77,6 +87,22 @@ def _thresholds(formats: Formats, node: Node) -> float:
     """What rounding a gate's thresholds adds."""
     rounding = threshold_rounding(formats.graph, formats.units, node)
     return float(formats.ranges.required_responses().gate[node.output] @ rounding**2)
+
+
+def biased_pools(formats: Formats) -> list[Node]:
+    """The max-pools whose results have a mean error."""
+    return biased(formats.graph) if formats.options.rounding == "stochastic" else []
+
+
+def bias_squares(formats: Formats, node: Node, reference: Units, finer: int = 0) -> F64:
+    """What the bias of a max-pool adds, by channel `(C,)`, with units finer by so many bits than
+    those of `formats`. reference: units at the default widths. BadInput if the ranges do not say.
+    """
+    unit = formats.unit(node.output) / 2.0**finer
+    table = formats.ranges.bias_responses(node.output, len(unit))
+    bits = np.log2(reference.of(formats.graph, node.output) / unit)
+    squares = [np.interp(at, FINER, column) for at, column in zip(bits, table.T, strict=True)]
+    return np.asarray(squares * unit**2)
 
 
 def threshold_rounding(graph: Graph, units: Units, node: Node) -> F64:

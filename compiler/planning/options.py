@@ -59,7 +59,7 @@ class PlanOptions:
     activation_bits: int = 12
     weight_bits: int = 12
     margin_bits: int = 1
-    rounding: Rounding = "stochastic"
+    rounding: Rounding = "exact"
     output_frac: int = 14
     floor_fraction: float = 0.25
     share_gates: bool = True

@@ -28,7 +28,11 @@ FORMAT = "moiety-ranges"
 VERSION = "1"
 BATCH = 4
 KINDS = ("low", "high", "mean", "open")
-RESPONSES = ("noise", "gate", "weight")
+FINER = tuple(range(-8, 4))
+"""Units at which the rounding bias of max-pools is measured, in bits finer than those at the
+default widths: beyond them it changes no more, in units, for all elements are equal or none is.
+"""
+RESPONSES = ("noise", "gate", "weight", "pool")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,12 +43,15 @@ class Responses:
     noise: of independent errors in the elements of a value where a scale begins, `(C,)`. gate: of a
     shift of the thresholds of a ReLU that absorbed a batch norm, `(C,)`. weight: of independent
     errors in a linear layer's weights, by input channel, `(C_in,)`, each error in units of the
-    layer's output channel at the default widths.
+    layer's output channel at the default widths. pool: of the rounding bias of a max-pool, in its
+    units squared, `(len(FINER) * C,)`: for units finer by each of `FINER` bits than those at the
+    default widths, one after the other.
     """
 
     noise: dict[str, F64] = field(default_factory=dict)
     gate: dict[str, F64] = field(default_factory=dict)
     weight: dict[str, F64] = field(default_factory=dict)
+    pool: dict[str, F64] = field(default_factory=dict)
 
     def kinds(self) -> dict[str, dict[str, F64]]:
         """By name, in a fixed order."""
@@ -106,6 +113,16 @@ class Ranges:
                 "weight bits)"
             )
         return self.responses
+
+    def bias_responses(self, pool: str, channels: int) -> F64:
+        """Of a max-pool, `(len(FINER), channels)`. BadInput if there are none."""
+        found = self.required_responses().pool.get(pool)
+        if found is None or found.size != len(FINER) * channels:
+            raise BadInput(
+                f"these ranges hold no response of the results to the rounding of {pool!r}, which "
+                "stochastic rounding needs: calibrate again from images, or round exactly"
+            )
+        return found.reshape(len(FINER), channels)
 
     def check(self, graph: Graph) -> None:
         """BadInput unless there is everything here that a plan of `graph` needs."""

@@ -14,6 +14,7 @@ from moiety.compiler.ir.ops import LINEAR
 from moiety.compiler.planning.error import predicted_error
 from moiety.compiler.planning.plan import Plan
 from moiety.compiler.planning.quantise import GateIntegers
+from moiety.protocols.errors import BadInput
 
 FORMAT = "moiety-plan"
 VERSION = 1
@@ -68,7 +69,8 @@ class GateRow(msgspec.Struct, frozen=True):
 
 class PlanReport(msgspec.Struct, frozen=True):
     """Everything above, with the options of the plan and the number of calibration images.
-    predicted_error: of the results, root mean square; None where the ranges hold no responses.
+    predicted_error: of the results, root mean square; None where the ranges do not hold what
+    that takes.
     """
 
     format: str
@@ -98,11 +100,18 @@ def plan_report(plan: Plan, digest: str) -> PlanReport:
         program=digest,
         calibration_images=ranges.images,
         options=msgspec.to_builtins(plan.options),
-        predicted_error=None if ranges.responses is None else predicted_error(plan),
+        predicted_error=_predicted(plan),
         tensors=[_tensor(plan, value) for value in formats.units.scales.sources],
         layers=[_layer(plan, node) for node in graph.nodes_of(*LINEAR)],
         gates=[_gate(value, gate) for value, gate in plan.gates.items()],
     )
+
+
+def _predicted(plan: Plan) -> float | None:
+    try:
+        return predicted_error(plan)
+    except BadInput:
+        return None
 
 
 def _layer(plan: Plan, node: Node) -> LayerRow:

@@ -1,5 +1,7 @@
 """Responses: how far the results move for a perturbation anywhere in the Graph, squared.
 
+All but those to the bias of max-pools are to perturbations of mean 0.
+
 Means over a few calibration images of squared derivatives, found by reverse-mode differentiation
 from random signs on the results: for r uniform in {-1, 1}^K, `E[(r^T J e)^2]` is the sum of the
 variances of all K results (Hutchinson, 1990). They are in real numbers, free of any plan's widths,
@@ -16,13 +18,17 @@ import numpy.typing as npt
 from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.graph import Array, Graph, Node, channelwise
 from moiety.compiler.ir.ops import LINEAR, OPS
+from moiety.compiler.ir.ops.base import PRICED_BY_TRAIT
 from moiety.compiler.ir.queries import revealed
 from moiety.compiler.planning.options import PlanOptions
-from moiety.compiler.planning.ranges import Progress, Ranges, Responses
+from moiety.compiler.planning.ranges import FINER, Progress, Ranges, Responses
 from moiety.compiler.planning.scales import propagate
 from moiety.compiler.planning.unit_choice import choose_units
 from moiety.compiler.planning.units import Units
 from moiety.protocols.arrays import F64
+
+PHASES = (1 / 8, 3 / 8, 5 / 8, 7 / 8)
+"""Of the grid of integers, that biases are averaged over."""
 
 IMAGES = 8
 """Images that responses are averaged over; they vary far less from image to image than
@@ -66,6 +72,7 @@ class _SquaredDerivatives:
     def __init__(self, graph: Graph, ranges: Ranges, units: Units) -> None:
         self.graph, self.ranges, self.units = graph, ranges, units
         self.sources = set(propagate(graph).sources)
+        self.biased = {node.output for node in biased(graph)}
         self.sums = Responses()
 
     def backward(self, values: dict[str, Array], grads: dict[str, Array]) -> None:
@@ -88,6 +95,9 @@ class _SquaredDerivatives:
             _accumulate(self.sums.noise, node.output, _per_channel(grad**2))
         if node.op == "AffineRelu":
             _accumulate(self.sums.gate, node.output, self.of_gate(node, values[node.output], grad))
+        if node.output in self.biased:
+            operand, result = values[node.inputs[0]], values[node.output]
+            _accumulate(self.sums.pool, node.output, self.of_bias(node, operand, result, grad))
         if node.op in LINEAR:
             squares = self.of_weights(node, values[node.inputs[0]], grad)
             _accumulate(self.sums.weight, node.output, squares)
@@ -100,6 +110,25 @@ class _SquaredDerivatives:
         often_open = self.ranges.open[node.output].astype(np.float32)
         left: Array = (result > 0) - channelwise(often_open, grad.ndim)
         return np.asarray((gain * _per_channel(grad * left)) ** 2)
+
+    def of_bias(self, node: Node, operand: Array, result: Array, grad: Array) -> F64:
+        """Stochastic rounding lifts the whole of a pooled channel: where elements are nearly equal,
+        the largest is more likely to have been rounded up than down. In squared units, for units of
+        each of FINER, `(len(FINER) * C,)`. Fractions depend on a plan's zeros and exact units, so
+        the squares are means over PHASES.
+        """
+        unit = channelwise(self.units.of(self.graph, node.output), grad.ndim)
+        squares = []
+        for finer in FINER:
+            fine = unit / 2.0**finer
+            total = np.zeros(grad.shape[1])
+            for phase in PHASES:
+                bias = OPS[node.op].rounding_bias(
+                    node, operand / fine + phase, result / fine + phase
+                )
+                total += _per_channel(grad * bias) ** 2
+            squares.append(total / len(PHASES))
+        return np.concatenate(squares)
 
     def of_weights(self, node: Node, operand: Array, grad: Array) -> F64:
         """Squared derivatives by weights times the squared unit of their output, summed to `(C,)`
@@ -120,6 +149,20 @@ class _SquaredDerivatives:
                 for kind in self.sums.kinds().values()
             )
         )
+
+
+def biased(graph: Graph) -> list[Node]:
+    """The ops that compare elements with each other, of which a layer's truncation has rounded some
+    (the image's rounding, to nearest, keeps their order).
+    """
+    rounded: set[str] = set()
+    found = []
+    for node in graph.nodes:
+        if node.op in LINEAR or not rounded.isdisjoint(node.inputs):
+            rounded.add(node.output)
+        if not OPS[node.op].traits & PRICED_BY_TRAIT and not rounded.isdisjoint(node.inputs):
+            found.append(node)
+    return found
 
 
 def _accumulate(sums: dict[str, F64], value: str, squares: F64) -> None:

@@ -13,11 +13,11 @@ from typing import Annotated
 import typer
 
 from moiety.models.demo import run
-from moiety.runtime.program import Rounding
+from moiety.runtime.cli.options import RoundingOption
 
 EXAMPLES = (
     "moiety demo",
-    "moiety demo --rounding exact",
+    "moiety demo --rounding stochastic",
     "moiety demo --image x-ray.png",
     "moiety demo --model model.onnx --image picture.jpg",
 )
@@ -41,12 +41,7 @@ def command(
             show_default=False,
         ),
     ] = None,
-    rounding: Annotated[
-        Rounding,
-        typer.Option(
-            help="exact equals the cleartext executor bit for bit; stochastic is cheaper."
-        ),
-    ] = "stochastic",
+    rounding: RoundingOption = "exact",
     keep: Annotated[
         Path | None,
         typer.Option(

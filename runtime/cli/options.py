@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from moiety.runtime.cli import ui
+from moiety.runtime.program import Rounding
+
 OT_WORDS = "auto|softspoken|silent"
 """What `runtime.party.generator_choice.parse_ot` takes."""
 
@@ -48,6 +51,30 @@ ThreadsOption = Annotated[
         help="Cores that this side's work is spread over; the other side need not use as many.",
     ),
 ]
+
+RoundingOption = Annotated[
+    Rounding,
+    typer.Option(
+        "--rounding",
+        help="exact: a function of weights and image alone, bit for bit reproducible. stochastic: "
+        "cheaper, and gives weights away to a client that asks often; prints how much.",
+    ),
+]
+
+STOCHASTIC = (
+    "stochastic rounding gives weights away. A client that only follows the protocol and asks for "
+    "one image again and again learns the last layer's weights of all units that are active there "
+    "(to 0.4 % after 300 queries of a small network), and low bits of the hidden activations "
+    "(after 1000). Use it between parties that may know the weights; --rounding exact, the "
+    "default, has no such leak. See SECURITY.md."
+)
+"""What `--rounding stochastic` costs the vendor (tests/runtime/test_rounding_leak.py)."""
+
+
+def warn_of(rounding: Rounding) -> None:
+    """The warning, for the vendor: when compiling, and in the process that serves."""
+    if rounding == "stochastic":
+        ui.warn(STOCHASTIC)
 
 
 def numbers(text: str | None, option: str) -> tuple[float, ...] | None:

@@ -38,6 +38,11 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+def warn(message: str) -> None:
+    """Something that the user should know before going on, to stderr."""
+    say(f"warning: {message}")
+
+
 def run(app: Callable[[], Any]) -> NoReturn:
     """The whole program: a user's error is one line and its exit code; a bug keeps its traceback
     and exits with 70.

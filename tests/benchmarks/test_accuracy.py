@@ -11,8 +11,8 @@ import onnx
 import pytest
 from PIL import Image
 
-from benchmarks import accuracy_vs_bits
-from benchmarks.support.corpus import read_corpus
+from benchmarks import accuracy, accuracy_vs_bits, sites
+from benchmarks.support.corpus import images_of_sites, read_corpus
 from benchmarks.support.roc import auroc, delong, paired_change
 from moiety.protocols.errors import BadInput
 from tests.support.command import Compiled
@@ -29,7 +29,7 @@ def corpus(tmp_path: Path, compiled: Compiled) -> tuple[Path, Path]:
     rng = np.random.default_rng(2)
     with (tmp_path / "labels.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["file", "split", "group_id", "cat", "nih_dog", "owl"])
+        writer.writerow(["file", "split", "group_id", "site", "cat", "nih_dog", "owl"])
         for index in range(18):
             name, split = f"{index}.png", "train" if index < 6 else "test"
             Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(tmp_path / name)
@@ -38,6 +38,7 @@ def corpus(tmp_path: Path, compiled: Compiled) -> tuple[Path, Path]:
                     name,
                     split,
                     f"patient {index // 2}",
+                    f"site {index % 5}",
                     index % 2,
                     index % 3 // 2,
                     "" if index % 4 else index % 8 // 4,
@@ -129,3 +130,43 @@ def test_paired_change_of_equal_scores_is_zero() -> None:
     assert (change.value, change.low, change.high) == (0, 0, 0)
     worse = paired_change(rng.normal(size=40), scores + 9 * labels, labels, groups, 200, rng)
     assert worse.high < 0
+
+
+@pytest.mark.timeout(200)
+def test_accuracy_of_a_compiled_model(
+    corpus: tuple[Path, Path], compiled: Compiled, tmp_path: Path
+) -> None:
+    given = [compiled.folder, "--model", corpus[1], "--data", corpus[0], "--bootstrap", 20]
+    (row,) = accuracy.main([*map(str, given), "--json", str(tmp_path / "a.json")])
+    assert row.keys() >= EVERY_ROW | {"logit_error_rms", "overflows", "largest_change"}
+    assert row["rounding"] == "exact"
+    assert row["images"] == 12
+    assert row["logit_error_mean"] <= row["logit_error_rms"] <= row["logit_error_max"]
+    for label in ("cat", "dog", "owl"):
+        assert any(line.startswith(f"| {label} | ") for line in accuracy.table(row))
+    assert json.loads((tmp_path / "a.json").read_text()) == json.loads(json.dumps([row]))
+
+
+def test_images_of_all_sites(corpus: tuple[Path, Path]) -> None:
+    """Twelve images of five sites: one of each, then one more of the first two."""
+    chosen = images_of_sites(corpus[0], "test", 7)
+    assert list(chosen.values()) == [f"site {site}" for site in (0, 1, 2, 3, 4, 0, 1)]
+    assert len({path.name for path in chosen}) == 7
+    assert len(images_of_sites(corpus[0], "test", 100)) == 12
+    with pytest.raises(BadInput, match="no image of split"):
+        images_of_sites(corpus[0], "none", 7)
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_real_images_are_equal_to_the_executor(
+    compiled: Compiled, tmp_path: Path, batch: int
+) -> None:
+    lines = [f"{file},test,{file.stem}" for file in sorted(compiled.pictures.iterdir())]
+    (tmp_path / "labels.csv").write_text("\n".join(["file,split,site", *lines]))
+    given = ["--data", tmp_path, "--compiled", compiled.folder, "--model", compiled.model]
+    rows = sites.main([*map(str, given), "--images", "5", "--batch", str(batch), "--no-pin"])
+    assert [row["site"] for row in rows] == ["0", "1", "2", "3", "4"]
+    for row in rows:
+        assert row["max_diff_cleartext"] == 0
+        assert row["logits"] == 3

@@ -88,8 +88,9 @@ def test_inference_refuses_a_wrong_result(
 def test_inference_refuses_undeclared_bytes(
     compiled: Compiled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = traffic.image_cost
-    monkeypatch.setattr(traffic, "image_cost", lambda program: honest(program) + Cost.of(("C", 1)))
+    honest = traffic.run_cost
+    more = Cost.of(("C", 1))
+    monkeypatch.setattr(traffic, "run_cost", lambda program, images: honest(program, images) + more)
     with pytest.raises(VerificationFailed, match="declared are"):
         inference.main([*given(compiled), "--runs", "1", "--no-pin"])
 

@@ -37,6 +37,7 @@ def facets(op: Op) -> Iterator[tuple[str, str]]:
             yield "adjoint", "adjoint"
         if not op.traits & PRICED_BY_TRAIT:
             yield "comparisons", "price (number of comparisons, for the search for widths)"
+            yield "rounding_bias", "rounding bias (for the error model)"
     if Trait.LINEAR in op.traits:
         yield "convolution", "layer"
 

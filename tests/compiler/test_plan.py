@@ -37,6 +37,7 @@ class TestOptions:
     def test_defaults(self) -> None:
         options = PlanOptions()
         assert options.ring_bits == options.activation_bits + options.margin_bits
+        assert options.rounding == "exact"
         assert PlanOptions(bits=41, scale=12).ring_bits == 29
 
     @pytest.mark.parametrize(

@@ -157,9 +157,14 @@ class TestObjective:
 
 
 class TestSearch:
-    def test_close_to_exhaustive(self) -> None:
+    @pytest.mark.parametrize(("rounding", "worst"), [("exact", 1.2), ("stochastic", 1.01)])
+    def test_close_to_exhaustive(self, rounding: Rounding, worst: float) -> None:
+        """With exact rounding prices have more steps, one at every digit of a truncation, and the
+        Lagrangian misses the best of them at some target.
+        """
         graph, ranges, _ = small_graph()
-        objective = Objective(make_plan(graph, ranges, PlanOptions()).formats)
+        options = PlanOptions(rounding=rounding)
+        objective = Objective(make_plan(graph, ranges, options).formats)
         search = Search(objective, 8, 12)
         assert len(search.free) == 4
         states = []
@@ -171,7 +176,7 @@ class TestSearch:
                 sum, zip(*(term.evaluate(state) for term in objective.terms), strict=True)
             )
             states.append((price, error))
-        errors = sorted(error**0.5 for _, error in states)
+        errors, excess = sorted(error**0.5 for _, error in states), []
         for target in np.quantile(errors, [0.1, 0.3, 0.5, 0.7, 0.9]):
             best = min(price for price, error in states if error <= target**2)
             found = search.cheapest(float(target))
@@ -179,7 +184,9 @@ class TestSearch:
                 sum, zip(*(term.evaluate(found) for term in objective.terms), strict=True)
             )
             assert error <= target**2 * (1 + 1e-12)
-            assert price <= 1.01 * best
+            excess.append(price / best)
+        assert max(excess) <= worst
+        assert np.median(excess) <= 1.01
 
     @pytest.mark.parametrize("rounding", ["exact", "stochastic"])
     def test_the_bound_holds_and_is_cheaper_than_uniform_widths(

@@ -17,6 +17,7 @@ from moiety.compiler.compile import calibration_ranges
 from moiety.compiler.onnx_import.load import import_onnx
 from moiety.compiler.passes.legalise import legalise
 from moiety.compiler.passes.manager import optimise
+from moiety.compiler.planning.responses import biased
 from moiety.models import demo_model_path, demo_ranges_path, synthetic
 from moiety.models.onnx_file import IMAGENET, get_metadata
 from moiety.models.xrays import HOW_TO_GIVE_DATA, data_folder
@@ -101,3 +102,5 @@ def test_shipped_ranges_fit_the_shipped_model() -> None:
     ranges = calibration_ranges(graph, demo_ranges_path())
     ranges.check(graph)
     assert ranges.images == 200
+    for pool in biased(graph):
+        assert ranges.bias_responses(pool.output, graph.shapes[pool.output][1]).any()

@@ -21,6 +21,7 @@ from typer.testing import CliRunner, Result
 from moiety.protocols.errors import BadInput, ContractViolation
 from moiety.runtime.cli import app as cli
 from moiety.runtime.cli.app import ORDER, app, find_commands
+from moiety.runtime.cli.options import STOCHASTIC
 from moiety.runtime.cost.traffic import image_cost
 from moiety.runtime.intake import pictures as images
 from moiety.runtime.program import Program, artifacts
@@ -168,6 +169,7 @@ def test_two_processes_give_the_cleartext_result_bit_for_bit(
     assert "cat" in done.stdout
     assert "image 6 done" in log
     assert "ended: 6 images for 1 clients" in log
+    assert "warning" not in log
 
 
 def test_inspect(compiled: Compiled) -> None:
@@ -211,7 +213,8 @@ def test_compile_options(compiled: Compiled, tmp_path: Path) -> None:
     given = (model, "--calibration", compiled.pictures, "-o", tmp_path / "a")
     first = moiety("compile", *given, *widths, *pictures, *files).check()
     program = Program.load(tmp_path / "a" / "public" / "program.json")
-    assert program.rounding == "stochastic"
+    assert program.rounding == "exact"
+    assert "warning" not in first.stderr
     assert program.preprocessing is not None
     assert program.preprocessing.mean == (0.5, 0.5, 0.5)
     assert program.preprocessing.std == (0.25, 0.25, 0.3)
@@ -221,13 +224,31 @@ def test_compile_options(compiled: Compiled, tmp_path: Path) -> None:
     ]
     assert "pipeline: " in first.stderr
     assert "planned for" not in first.stderr
-    uniform = ("--network", "20ms,500Mbit/s", "--bits", 41, "--scale", 12, "--rounding", "exact")
+    uniform = ("--network", "20ms,500Mbit/s", "--bits", 41, "--scale", 12)
     given = (model, "--calibration", ranges, "-o", tmp_path / "b")
     second = moiety("compile", *given, *uniform).check()
     assert "planned for wan, of fast, lan and wan the nearest to 20ms,500Mbit/s" in second.stderr
     program = Program.load(tmp_path / "b" / "public" / "program.json")
     assert program.network == "wan"
     assert {step.bits for step in program.steps} >= {29, 41}
+
+
+def test_stochastic_rounding_warns_whoever_compiles_and_serves(
+    compiled: Compiled, tmp_path: Path
+) -> None:
+    folder = tmp_path / "stochastic"
+    given = (compiled.model, "--calibration", compiled.pictures, "-o", folder)
+    widths = ("--activation-bits", 12, "--weight-bits", 12)
+    said = moiety("compile", *given, *widths, "--rounding", "stochastic").check().stderr
+    assert artifacts.load_program(folder).rounding == "stochastic"
+    with serving(folder, "--once") as server:
+        picture = compiled.pictures / "0.png"
+        server.infer(folder / "public", picture, "-o", tmp_path / "r.json").check()
+        heard = server.wait().check().stderr
+    for output in (said, heard):
+        (warning,) = [line for line in output.splitlines() if line.startswith("warning: ")]
+        assert warning == f"warning: {STOCHASTIC}"
+    assert "300 queries" in STOCHASTIC
 
 
 def test_metadata_of_the_model_gives_labels_and_preprocessing(

@@ -187,6 +187,13 @@ class Op:
         """
         self._lacks("price")
 
+    def rounding_bias(self, node: Node, operand: Array, result: Array) -> Array:
+        """Error model: by how much the mean of the result is above `result` where every element of
+        `operand` is rounded by itself, up with the probability of its fraction. All in units, of
+        the result's shape. Not for ops that are PRICED_BY_TRAIT: none of them compares elements.
+        """
+        self._lacks("rounding bias")
+
     # --- what the planner cannot take ----------------------------------------------------------
 
     def left_undone(self, node: Node) -> str | None:

@@ -77,6 +77,19 @@ class MaxPool(_Pool):
             back[place] += np.where(around[place] == result, grad / ties, 0)
         return [_inside(back, pads, x.shape)]
 
+    def rounding_bias(self, node: Node, operand: Array, result: Array) -> Array:
+        """With m = floor(result), no element is rounded to more than m + 1, and the largest to no
+        less than m. So the largest of a window becomes m + 1 unless all its elements above m, of
+        fractions p, are rounded down: its mean is `m + 1 - prod(1 - p)`, and `m + p` is right for
+        the largest alone. A window of k equal elements, p uniform: `1/2 - 1/(k + 1)`.
+        """
+        around = padded(operand, node.attrs["pads"], -np.inf)
+        floor = np.floor(result)
+        all_down = np.ones_like(result)
+        for place in _places(node, result.shape):
+            all_down *= 1 - np.clip(around[place] - floor, 0, 1)
+        return np.asarray(floor + 1 - all_down - result)
+
     def comparisons(self, node: Node, operand: Shape, result: Shape) -> int:
         """Along rows, then down columns."""
         kernel, stride = node.attrs["kernel"], node.attrs["strides"][1]

@@ -18,11 +18,21 @@ import numpy as np
 from moiety.compiler.ir.graph import Graph, Node
 from moiety.compiler.ir.ops import LINEAR, OPS, RELUS
 from moiety.compiler.ir.ops.base import PRICED_BY_TRAIT, Trait
-from moiety.compiler.planning.error import FIXED, TRUNCATION, threshold_rounding
+from moiety.compiler.planning.error import (
+    FIXED,
+    TRUNCATION,
+    bias_squares,
+    biased_pools,
+    threshold_rounding,
+)
 from moiety.compiler.planning.formats import Formats
 from moiety.compiler.planning.layers import layer_geometry
+from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.rings import tied_rings, widening
 from moiety.compiler.planning.search.terms import (
+    NARROWEST,
+    WIDEST,
+    Bias,
     Comparison,
     Layer,
     Multiplexer,
@@ -33,6 +43,7 @@ from moiety.compiler.planning.search.terms import (
     Term,
 )
 from moiety.compiler.planning.search.variables import Variables
+from moiety.compiler.planning.unit_choice import choose_units
 from moiety.compiler.planning.units import ideal_weights
 from moiety.protocols.compare import digits
 from moiety.protocols.network import NETWORKS
@@ -54,6 +65,7 @@ class Objective:
         self.layers = {n.output: self._layer(n) for n in self.graph.nodes_of(*LINEAR)}
         self.terms: tuple[Term, ...] = (
             *self._roundings(),
+            *self._biases(),
             *self._products(),
             *self._multiplexers_and_pairs(),
             *self._comparisons(),
@@ -116,6 +128,23 @@ class Objective:
         for variable in np.flatnonzero(totals).tolist():
             reference = self.formats.options.activation_bits
             yield Rounding(variable, float(totals[variable]), reference)
+
+    def _biases(self) -> Iterator[Bias]:
+        """Of max-pools, by activation variable."""
+        reference = choose_units(self.graph, self.formats.ranges, PlanOptions())[1]
+        at = self.formats.options.activation_bits
+        for node in biased_pools(self.formats):
+            variables = self.variables.channels(node.output)
+            by_width = {
+                width: bias_squares(self.formats, node, reference, width - at)
+                for width in range(NARROWEST, max(WIDEST, at) + 1)
+            }
+            for variable in np.unique(variables).tolist():
+                chosen = variables == variable
+                yield Bias(
+                    variable,
+                    {width: float(squares[chosen].sum()) for width, squares in by_width.items()},
+                )
 
     def _products(self) -> Iterator[Product]:
         options, free = self.formats.options, widening(self.graph).free

@@ -8,6 +8,7 @@ the error model (`error`).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, Protocol
@@ -68,6 +69,23 @@ class Rounding:
 
     def evaluate(self, state: State) -> tuple[float, float]:
         return 0.0, self.squared_error * 4.0 ** (self.reference - state[self.variable])
+
+
+@dataclass(frozen=True, eq=False)
+class Bias:
+    """A Term: the mean error of a max-pool, of the channels of one activation variable.
+    squared_error: by activation bits; it does not scale as roundings do.
+    """
+
+    variable: int
+    squared_error: Mapping[int, float]
+
+    @property
+    def depends(self) -> frozenset[int]:
+        return frozenset({self.variable})
+
+    def evaluate(self, state: State) -> tuple[float, float]:
+        return 0.0, self.squared_error[state[self.variable]]
 
 
 class Source(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from moiety.runtime.cli import ui
-from moiety.runtime.cli.options import CompiledArgument, OtOption, ThreadsOption, sizes
+from moiety.runtime.cli.options import CompiledArgument, OtOption, ThreadsOption, sizes, warn_of
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.party.endpoints import Listener, parse_address
 from moiety.runtime.party.generator_choice import parse_ot
@@ -83,6 +83,7 @@ def command(
     host, port = parse_address(listen)
     batches = tuple(sorted({1, *(sizes(batch, "--batch") or ())}))
     program, weights = artifacts.load_vendor(folder)
+    warn_of(program.rounding)
     listener = Listener.at(host, port)
     log.info(
         "preparing '%s', Program %s..., %s rounding",
