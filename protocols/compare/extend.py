@@ -4,7 +4,8 @@ Functionality: additive shares of x in `Z_{2^bits}` to additive shares in `Z_{2^
 same signed value, 1 <= bits <= out_bits <= 64. Exact for every x. With `y = x + 2^(bits-1)`
 unsigned, `y = y0 + y1 - 2^bits * wrap`; the wrap bit is needed modulo 2^(out_bits - bits) only.
 Flights and bits: those of a comparison of `bits` bits and of a bit conversion to out_bits - bits
-(C S); none where the widths are equal. Nothing leaks.
+(S C), which begins in the comparison's last flight and ends in one that the client goes on in; none
+where the widths are equal. Nothing leaks.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 *exact* is SIRNN's TR (S&P 2021, Algorithm 3 style): `floor(x / 2^s) = floor(x0 / 2^s) + floor(x1 /
 2^s) + [low(x0) + low(x1) >= 2^s]`, and the carry of the low parts comes from one s-bit comparison.
-Flights and bits: those of the comparison and of a bit conversion to l - s bits (C S); none for s =
-0. Exact.
+Flights and bits: those of the comparison and of a bit conversion to l - s bits (S C), which begins
+in the comparison's last flight and ends in one that the client goes on in; none for s = 0. Exact.
 
 *stochastic* is local: its rounding bit depends on the shares, and the functionality it securely
 computes is the one with exactly this share-dependent bit (Li et al., ePrint 2023/909, on why that
