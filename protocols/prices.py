@@ -181,12 +181,10 @@ _TRANSFERS: Final[tuple[Figure, ...]] = (
     Figure("mux_send_adding", "product with a shared bit, sender that adds another", measured=5.1),
     Figure("widen_send", "extension by a known sign, sender", measured=4.2),
     Figure("widen_recv", "extension by a known sign, receiver", measured=2.2),
-    Figure("arith_send_1", "additive 1-of-2 transfer, sender", measured=5.91),
     Figure("open_1", "additive 1-of-2 transfer, receiver", measured=1.9),
 )
 
 _PASSES: Final[tuple[Figure, ...]] = (
-    Figure("bit_table", "table of a bit conversion", measured=9.28),
     Figure("digit", "digit cut from a value", measured=0.831),
     Figure("join_choice", "shares of one more part put into a choice", measured=0.474),
     Figure("pass", "element of one pass over an array of ring elements", measured=0.485),

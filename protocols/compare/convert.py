@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moiety.protocols import ring
 from moiety.protocols.arrays import U8, U64
 from moiety.protocols.compare.digits import DigitPlan, plan_digits
 from moiety.protocols.compare.millionaires import (
@@ -58,9 +57,9 @@ class Conversion:
     def answers(self, bits: int) -> U64:
         """The answers: this party's share."""
         if isinstance(self.batch, ReceivedBatch):
-            return ring.reduce(self.session.receiver.additive(self.batch, bits), bits)
-        table = (self.bit[:, None] ^ np.arange(2, dtype=np.uint8)).astype(np.uint64)
-        return self.session.sender.additive(self.batch, table, bits)
+            return self.session.receiver.additive(self.batch, bits)
+        ones = np.ones(self.bit.size, np.uint64)
+        return self.session.sender.multiply(self.batch, ones, self.bit, bits)
 
 
 def carry_to_ring(session: Session, x: U64, bits: int, out_bits: int) -> U64:
@@ -82,8 +81,7 @@ def bit_to_ring_cost(n: Size, bits: Size, sender: Role) -> Cost:
 
 def conversion_lookup(n: Size, bits: Size) -> Lookup:
     """The transfer of a conversion."""
-    table = (Work("bit_table", n), Work("arith_send_1", n))
-    return Lookup(n, 1, bits, table, (Work("open_1", n),))
+    return Lookup(n, 1, bits, (Work("mux_send", n),), (Work("open_1", n),))
 
 
 @cost_of(carry_to_ring)

@@ -23,5 +23,3 @@ def passes(bench: Bench) -> None:
     bench.per("pass", 2 * n, lambda: ring.reduce(x + x, _BITS))
     bit = bench.bytes(n, below=2)
     bench.per("bit_pass", 2 * n, lambda: bit ^ bit ^ np.uint8(1))
-    options = np.arange(2, dtype=np.uint8)
-    bench.per("bit_table", n, lambda: (bit[:, None] ^ options).astype(np.uint64))

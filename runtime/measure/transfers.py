@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-import numpy as np
-
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8, U64
 from moiety.protocols.prices import WIDTHS
@@ -160,7 +158,6 @@ def transfers(bench: Bench) -> None:
         _record(bench, Join.random(bench, opened), f"join_send_{k}", f"join_recv_{k}")
         _several_thresholds(bench, opened)
     _multiplexer(bench)
-    _bit_conversion(bench)
     _choices(bench)
 
 
@@ -196,14 +193,6 @@ def _multiplexer(bench: Bench) -> None:
     bench.per("open_1", n, partial(made.open, made.multiply()))
     bench.per("widen_send", n, made.widen)
     bench.per("widen_recv", n, partial(made.widened, made.widen()))
-
-
-def _bit_conversion(bench: Bench) -> None:
-    """The sender's additive transfer of two entries; it is opened as a multiplexer's."""
-    o = Opened.random(bench, 1)
-    table = bench.rng.integers(0, 2, (bench.elements, 2), np.uint64)
-    send = partial(kernels.arith_send, o.pads, o.delta, 1, 0, o.shifts, table, BITS)
-    bench.per("arith_send_1", bench.elements, send)
 
 
 def _choices(bench: Bench) -> None:

@@ -413,7 +413,7 @@ def extend_case(bits: int, out_bits: int, n: int = 300, file: str | None = None)
 
 def bit_to_ring_case(out_bits: int, n: int, sender: Role, file: str | None = None) -> Case:
     return Case(
-        (bit_to_ring, *CHOICES, TransferSender.additive, TransferReceiver.additive),
+        (bit_to_ring, *CHOICES, TransferSender.multiply, TransferReceiver.additive),
         lambda s, x: bit_to_ring(s, sender, bit(x), out_bits),
         shares((n,), 1),
         opens_to(1, out_bits, lambda x: -x),  # the signed values of one bit are 0 and -1
@@ -457,6 +457,32 @@ def lookup_case(k: int, bits: int, n: int = 130, file: str | None = None) -> Cas
         declared(TransferReceiver.choose, "C", n, k)
         + declared(TransferSender.lookup, "S", n, k, bits),
         Pinned(file, (n,), k) if file else None,
+    )
+
+
+def additive_lookup_case(k: int, bits: int, n: int = 130) -> Case:
+    """As `lookup_case`, with additive shares, client -> server."""
+
+    def table(x1: U64) -> U64:
+        entries = x1[:, None] * np.uint64(37) + np.arange(1 << k, dtype=np.uint64) ** np.uint64(31)
+        return ring.reduce(entries, bits)
+
+    def body(session: Session, x: U64) -> U64:
+        if session.is_server:
+            return session.receiver.additive(session.receiver.choose(x.astype(np.uint8), k), bits)
+        return session.sender.additive(session.sender.accept(n, k), table(x), bits)
+
+    def check(inputs: Pair, results: Pair) -> None:
+        chosen = table(inputs[1])[np.arange(n), inputs[0].astype(np.int64)]
+        assert np.array_equal(opened(results, bits), chosen)
+
+    return Case(
+        (*CHOICES, TransferSender.additive, TransferReceiver.additive),
+        body,
+        shares((n,), k),
+        check,
+        declared(TransferReceiver.choose, "S", n, k)
+        + declared(TransferSender.additive, "C", n, k, bits),
     )
 
 
@@ -574,6 +600,7 @@ def _cases() -> Iterator[tuple[str, Case]]:
     yield "reveal 20", reveal_case(20, 8, WIRE)
     for k in (1, 2, 3, 4):
         yield f"lookup 1 of {1 << k}", lookup_case(k, 3, file=MORE)
+        yield f"additive lookup 1 of {1 << k}", additive_lookup_case(k, 41)
     for guard in GUARDS:
         yield f"linear, {guard} guard bits", linear_case(guard, MORE)
     yield "set-up", setup_case(MORE)

@@ -19,8 +19,10 @@ import sympy
 
 from moiety import protocols
 from moiety.protocols.compare.digits import plan_digits
+from moiety.protocols.compare.extend import extend_cost
 from moiety.protocols.compare.millionaires import less_than_cost
 from moiety.protocols.compare.relu import relu_cost
+from moiety.protocols.compare.truncate import truncate_exact_cost
 from moiety.protocols.cost import Cost, declared_costs
 from moiety.protocols.setup import open_session_cost
 from tests.protocols.cases import CASES, Pinned, check_traffic, run, uniform
@@ -99,7 +101,7 @@ def test_adjacent_flights_merge() -> None:
     assert (Cost() + Cost.of(("C", 1))).flights == "C"
 
 
-def test_extensions_of_gated_values_add_no_flight() -> None:
+def test_conversions_and_extensions_add_no_flight() -> None:
     """Before what the client sends next, an upload, none but those of their comparisons."""
     upload = Cost.of(("C", 1))
 
@@ -107,6 +109,8 @@ def test_extensions_of_gated_values_add_no_flight() -> None:
         return (cost + upload).flights
 
     assert flights(less_than_cost(300, 12)) == "CSC"
+    assert flights(truncate_exact_cost(300, 28, 12)) == "CSCSC"
+    assert flights(extend_cost(300, 12, 28)) == "CSCSC"
     assert flights(relu_cost(300, 13, 13)) == flights(relu_cost(300, 13, 24)) == "CSCSCSC"
 
 
