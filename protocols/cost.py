@@ -61,13 +61,16 @@ Works = tuple[Work, ...]
 @dataclass(frozen=True)
 class Send:
     """`sender` sends bytes: after the work `made`, and the peer does the work `read` when they
-    are there.
+    are there. `ahead`: in front of its next flight, which they belong to. `lane`: of several
+    protocols that run side by side, the one whose message it is; likewise below.
     """
 
     sender: Party
     nbytes: Size
     made: Works = ()
     read: Works = ()
+    ahead: bool = False
+    lane: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Local:
 
     party: Party
     work: Works
+    lane: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,10 @@ class Draw:
     receiver: Party
     n: Size
     k: int
+    lane: int = 0
+
+
+Event = Send | Draw | Local
 
 
 class Generator(Protocol):
@@ -127,7 +135,7 @@ class Cost:
     with SoftSpoken correlations.
     """
 
-    events: tuple[Send | Draw | Local, ...] = ()
+    events: tuple[Event, ...] = ()
 
     @classmethod
     def of(cls, *messages: tuple[Party, Size]) -> Cost:
@@ -153,7 +161,7 @@ class Cost:
                     up = up + message.nbytes
                 else:
                     down = down + message.nbytes
-                if not flights or flights[-1] != message.sender:
+                if not message.ahead and (not flights or flights[-1] != message.sender):
                     flights.append(message.sender)
         return Wire(up, down, "".join(flights))
 
