@@ -19,7 +19,7 @@ and messages overlap is runtime/cost/clock's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -180,6 +180,32 @@ class Cost:
     @property
     def total(self) -> Size:
         return self.on(SoftSpoken()).total
+
+
+def side_by_side(*lanes: Cost) -> Cost:
+    """Protocols of the same flights in lanes (protocols/lanes): each party's events in the order in
+    which it turns from lane to lane.
+    """
+    timed = [
+        (turn, replace(event, lane=lane))
+        for lane, cost in enumerate(lanes)
+        for turn, event in _turns(cost)
+    ]
+    return Cost(tuple(event for _, event in sorted(timed, key=lambda each: each[0])))
+
+
+def _turns(cost: Cost) -> Iterator[tuple[int, Event]]:
+    """The events of one lane, each with the number of the flight that its party then makes."""
+    flight, sender = 0, None
+    for event in cost.events:
+        match event:
+            case Local(party):
+                yield (flight if party == sender else flight + 1), event
+                continue
+            case Send(party) | Draw(party):
+                if party != sender:
+                    flight, sender = flight + 1, party
+                yield flight, event
 
 
 def local(figure: str, amount: Size, party: Party | None = None) -> Cost:

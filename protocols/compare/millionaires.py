@@ -40,7 +40,7 @@ def less_than(session: Session, values: U64, bits: int, count: int = 1) -> U8:
 
     `values` uint64 below 2^bits: the server's a, `(count, n)`; the client's y, `(1, n)`.
     """
-    made = plan_digits(bits, count, values.shape[1], session.network)
+    made = plan_digits(bits, count, session.sharing_flights(values.shape[1]), session.network)
     sizes = made.digits
     digits = split_digits(values, sizes)
     last, n = len(sizes) - 1, values.shape[1]

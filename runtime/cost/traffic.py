@@ -25,6 +25,7 @@ from moiety.protocols.compare.relu import gates_cost, multiplex_cost, relu_cost
 from moiety.protocols.compare.reveal import reveal_to_client_cost
 from moiety.protocols.compare.truncate import truncate_exact_cost, truncate_stochastic_cost
 from moiety.protocols.cost import Cost, local
+from moiety.protocols.lanes import in_lanes_cost
 from moiety.protocols.linear.cost import linear_cost, query_cost
 from moiety.protocols.linear.spec import LinearSpec
 from moiety.protocols.network import Network
@@ -87,18 +88,22 @@ class Call:
 
     cost: the protocol's declaration, as a function of `sizes` by keyword: `n` elements, `bits` or
     `out_bits` of the result, `count` thresholds. They are numbers here and symbols in a formula;
-    whatever else the cost depends on is bound to it, and named in `what` or by `digits`.
+    whatever else the cost depends on is bound to it, and named in `what` or by `digits`. in_lanes:
+    a large n is run in lanes (protocols/lanes).
     """
 
     cost: Callable[..., Cost]
     sizes: Mapping[str, int]
     what: str = ""
     digits: DigitPlan | None = None
+    in_lanes: bool = False
 
     @property
     def at_its_sizes(self) -> Cost:
         """The cost in numbers."""
-        return self.cost(**self.sizes)
+        if not self.in_lanes:
+            return self.cost(**self.sizes)
+        return in_lanes_cost(self.sizes["n"], lambda n: self.cost(**{**self.sizes, "n": n}))
 
 
 @dataclass(frozen=True)
@@ -165,7 +170,7 @@ def _truncate(step: Truncate, at: Setting) -> Iterator[Call]:
             # The bit conversion's width is what is left of the ring.
             return truncate_exact_cost(n, out_bits + shift, shift, digits)
 
-        yield Call(cost, {"n": n, "out_bits": bits - shift}, f"by {shift}", digits)
+        yield Call(cost, {"n": n, "out_bits": bits - shift}, f"by {shift}", digits, True)
 
 
 @calls_of(Relu)
@@ -174,10 +179,12 @@ def _relu(step: Relu, at: Setting) -> Iterator[Call]:
     n, bits = at.elements(step), at.operand.bits
     sizes = {"n": n, "out_bits": step.bits}
     if step.multiplexes:
-        yield Call(multiplex_cost, sizes, "multiplexer")
+        yield Call(multiplex_cost, sizes, "multiplexer", None, True)
     else:
         digits = plan_digits(bits - 1, 1, n, at.network)
-        yield Call(partial(relu_cost, bits=bits, network=digits), sizes, f"{bits} bits", digits)
+        yield Call(
+            partial(relu_cost, bits=bits, network=digits), sizes, f"{bits} bits", digits, True
+        )
 
 
 @calls_of(Gates)
@@ -185,7 +192,7 @@ def _gates(step: Gates, at: Setting) -> Iterator[Call]:
     n, bits, count = at.elements(at.operand), at.operand.bits, step.shape[0]
     digits = plan_digits(bits - 1, count, n, at.network)
     cost = partial(gates_cost, bits=bits, network=digits)
-    yield Call(cost, {"n": n, "count": count}, f"{bits} bits, K thresholds", digits)
+    yield Call(cost, {"n": n, "count": count}, f"{bits} bits, K thresholds", digits, True)
 
 
 @calls_of(MaxPool)
@@ -195,7 +202,7 @@ def _maxpool(step: MaxPool, at: Setting) -> Iterator[Call]:
     for pairs in maxpool_pairs(shape, step.kernel, step.strides, step.pads):
         digits = plan_digits(step.bits - 1, 1, pairs, at.network)
         sizes = {"n": pairs, "bits": step.bits}
-        yield Call(partial(maxima_cost, network=digits), sizes, f"{step.bits} bits", digits)
+        yield Call(partial(maxima_cost, network=digits), sizes, f"{step.bits} bits", digits, True)
 
 
 @calls_of(Extend)
@@ -207,7 +214,7 @@ def _extend(step: Extend, at: Setting) -> Iterator[Call]:
         def cost(n: int, out_bits: int) -> Cost:
             return extend_cost(n, bits, bits + out_bits, digits)
 
-        yield Call(cost, {"n": n, "out_bits": step.bits - bits}, f"{bits} bits", digits)
+        yield Call(cost, {"n": n, "out_bits": step.bits - bits}, f"{bits} bits", digits, True)
 
 
 @calls_of(Output)

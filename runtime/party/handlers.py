@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from moiety.protocols import ring
-from moiety.protocols.arrays import U64
+from moiety.protocols.arrays import U8, U64
 from moiety.protocols.compare.extend import extend
 from moiety.protocols.compare.maxpool import maxpool
 from moiety.protocols.compare.relu import GateSecrets, gates, multiplex, relu
 from moiety.protocols.compare.truncate import truncate_exact, truncate_stochastic
 from moiety.protocols.errors import ContractViolation
+from moiety.protocols.lanes import in_lanes
 from moiety.protocols.session import Session
 from moiety.runtime.party.sides import Secrets, Share, Side
 from moiety.runtime.program import (
@@ -38,6 +40,7 @@ from moiety.runtime.program import (
 )
 
 S = TypeVar("S", bound=Step)
+V = TypeVar("V", np.uint8, np.uint64)
 
 
 @dataclass(frozen=True)
@@ -113,13 +116,24 @@ def _add_constant(turn: Turn[AddConst]) -> U64:
 
 @executes(Truncate)
 def _truncate(turn: Turn[Truncate]) -> U64:
-    protocol = truncate_exact if turn.step.rounding == "exact" else truncate_stochastic
-    return protocol(turn.session, turn.operands[0], turn.operand_bits, turn.step.shift)
+    bits, shift = turn.operand_bits, turn.step.shift
+    if turn.step.rounding == "stochastic":
+        return truncate_stochastic(turn.session, turn.operands[0], bits, shift)
+    return _in_lanes(turn, lambda lane, x: truncate_exact(lane, x, bits, shift))
 
 
 @executes(Extend)
 def _extend(turn: Turn[Extend]) -> U64:
-    return extend(turn.session, turn.operands[0], turn.operand_bits, turn.step.bits)
+    bits, out_bits = turn.operand_bits, turn.step.bits
+    return _in_lanes(turn, lambda lane, x: extend(lane, x, bits, out_bits))
+
+
+def _in_lanes(turn: Turn[Any], protocol: Callable[[Session, U64], U64]) -> U64:
+    """A protocol on the elements of the first operand alone."""
+    operand = turn.operands[0]
+    flat = operand.reshape(-1)
+    made = in_lanes(turn.session, flat.size, lambda lane, at: protocol(lane, flat[at]))
+    return made.reshape(operand.shape)
 
 
 @executes(MaxPool)
@@ -134,30 +148,46 @@ def _maxpool(turn: Turn[MaxPool]) -> U64:
 @executes(Relu)
 def _relu(turn: Turn[Relu]) -> U64:
     """A whole ReLU, or the multiplexer alone where Gates have made the comparisons."""
-    step, secrets = turn.step, _gate_secrets(turn)
-    if step.multiplexes:
-        x, gate = turn.operands
-        return multiplex(turn.session, x, gate, turn.operand_bits, step.bits, secrets)
-    return relu(turn.session, turn.operands[0], turn.operand_bits, step.bits, secrets)
+    x, *shared = (operand.reshape(-1) for operand in turn.operands)
+    secrets, bits, out_bits = _gate_secrets(turn), turn.operand_bits, turn.step.bits
+
+    def protocol(lane: Session, at: slice) -> U64:
+        mine = secrets.of(at) if secrets else None
+        if not shared:
+            return relu(lane, x[at], bits, out_bits, mine)
+        return multiplex(lane, x[at], shared[0][at], bits, out_bits, mine)
+
+    return in_lanes(turn.session, x.size, protocol).reshape(turn.operands[0].shape)
 
 
 def _gate_secrets(turn: Turn[Relu]) -> GateSecrets | None:
-    """Per channel; none at the client, and none of a ReLU that is not affine."""
+    """Of every element; none at the client, and none of a ReLU that is not affine."""
     if not turn.secrets:
         return None
     channelwise = (-1,) + (1,) * (len(turn.step.shape) - 1)
     threshold = ring.from_signed(turn.secrets["threshold"], turn.operand_bits)
-    flip = turn.secrets["flip"]
-    return GateSecrets(threshold.reshape(channelwise), flip.reshape(channelwise))
+
+    def spread(values: npt.NDArray[V]) -> npt.NDArray[V]:
+        """Per channel -> `(n,)`."""
+        shape = turn.operands[0].shape
+        return np.broadcast_to(values.reshape(channelwise), shape).reshape(-1)
+
+    return GateSecrets(spread(threshold), spread(turn.secrets["flip"]))
 
 
 @executes(Gates)
 def _gates(turn: Turn[Gates]) -> Share:
-    """Bits `(images, K, C, ...)`; the server's thresholds broadcast to `(K, images, C, ...)`."""
-    step, count = turn.step, turn.step.shape[0]
-    thresholds = turn.secrets.get("threshold")
+    """Bits `(images, K, C, ...)`; the server's thresholds spread over `(K, images, C, ...)`."""
+    step, x, count = turn.step, turn.operands[0], turn.step.shape[0]
+    flat, thresholds = x.reshape(-1), turn.secrets.get("threshold")
     if thresholds is not None:
         channelwise = (count, 1, step.shape[1]) + (1,) * (len(step.shape) - 2)
-        thresholds = ring.from_signed(thresholds, turn.operand_bits).reshape(channelwise)
-    bits = gates(turn.session, turn.operands[0], turn.operand_bits, count, thresholds)
+        ring_elements = ring.from_signed(thresholds, turn.operand_bits).reshape(channelwise)
+        thresholds = np.broadcast_to(ring_elements, (count, *x.shape)).reshape(count, -1)
+
+    def protocol(lane: Session, at: slice) -> U8:
+        mine = None if thresholds is None else thresholds[:, at]
+        return gates(lane, flat[at], turn.operand_bits, count, mine)
+
+    bits = in_lanes(turn.session, x.size, protocol).reshape(count, *x.shape)
     return np.ascontiguousarray(bits.swapaxes(0, 1))
