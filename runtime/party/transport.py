@@ -39,8 +39,12 @@ from moiety.runtime.party.framing import (
     looks_like,
 )
 
-_COALESCE = 256 * 1024
+_COALESCE = 16 * 1024
+"""Bytes after which messages leave: so soon that the peer works on the first part of a flight while
+the rest is made.
+"""
 _JOIN = 32 * 1024
+"""Payload up to which a frame is copied into one piece."""
 
 
 class TcpChannel(Channel):
