@@ -394,8 +394,8 @@ def reason(error: BaseException) -> str:
 
 
 def _frame(kind: Frame, parts: list[memoryview], nbytes: int) -> list[memoryview]:
-    """A frame as it is sent; a small one in one piece."""
+    """A frame as it is sent: in one piece, but for a large last part."""
     header = HEADER.pack(MAGIC, kind, nbytes)
     if nbytes <= _JOIN:
         return [memoryview(b"".join((header, *parts)))]
-    return [memoryview(header), *parts]
+    return [memoryview(b"".join((header, *parts[:-1]))), parts[-1]]
