@@ -2,15 +2,17 @@
 in runtime/party/transport.py.
 
 A protocol always knows how many bytes come next, so `recv` takes a length and there is no
-per-message header here.
+per-message header here. Protocols that run side by side share the channel as `Lane`s
+(protocols/lanes).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import Enum
 
 import numpy as np
 import numpy.typing as npt
@@ -31,23 +33,23 @@ class Traffic:
 
 @dataclass
 class Meter:
-    """Counts per label; `flights` counts changes of direction plus the first message, over the
-    whole life of the channel.
+    """Counts per label. `flights`: those of the whole life of the channel; what lanes send side by
+    side travels together, and counts once.
     """
 
     by_label: dict[str, Traffic] = field(default_factory=dict)
     total: Traffic = field(default_factory=Traffic)
     label: str = ""
-    _direction: int = 0
+    _flights: int = 0
 
-    def count(self, sent: int, received: int) -> None:
-        direction = 1 if sent else -1
-        turned = direction != self._direction
-        self._direction = direction
+    def count(self, sent: int, received: int, flights: int) -> None:
+        """One message, in the flight of this number."""
+        begun = max(0, flights - self._flights)
+        self._flights += begun
         for t in (self.total, self.by_label.setdefault(self.label, Traffic())):
             t.sent += sent
             t.received += received
-            t.flights += turned
+            t.flights += begun
 
     @contextmanager
     def labelled(self, label: str) -> Iterator[None]:
@@ -58,6 +60,36 @@ class Meter:
             self.label = before
 
 
+class Direction(Enum):
+    """Of a flight, as this party sees it."""
+
+    OUT = "out"
+    IN = "in"
+
+
+def _go_on() -> object:
+    """Nobody else is there to go first."""
+    return None
+
+
+@dataclass
+class Lane:
+    """Where one protocol on a channel stands: in which flight, the how manieth, and what the peer
+    has promised to put in front of its next one. `pause` lets the other lanes go first.
+    """
+
+    direction: Direction | None = None
+    flights: int = 0
+    promised: list[Callable[[], None]] = field(default_factory=list)
+    pause: Callable[[], object] = _go_on
+
+    def turn(self, direction: Direction) -> None:
+        """The next message goes this way."""
+        if self.direction is not direction:
+            self.direction = direction
+            self.flights += 1
+
+
 class Channel(ABC):
     """One peer. `send` may buffer and must not block on the peer's reading; `recv` flushes what was
     sent and blocks.
@@ -65,6 +97,7 @@ class Channel(ABC):
 
     def __init__(self) -> None:
         self.meter = Meter()
+        self.lane = Lane()
 
     @abstractmethod
     def _write(self, data: memoryview) -> None: ...
@@ -72,14 +105,37 @@ class Channel(ABC):
     @abstractmethod
     def _read(self, nbytes: int) -> bytes | bytearray | memoryview: ...
 
-    def send(self, data: bytes | bytearray | memoryview | npt.NDArray[np.generic]) -> None:
+    def send(
+        self, data: bytes | bytearray | memoryview | npt.NDArray[np.generic], ahead: bool = False
+    ) -> None:
         """Queue `data`; arrays go as their C-order bytes. The caller must not change a mutable
-        buffer afterwards.
+        buffer afterwards. `ahead`: the message belongs to this party's next flight, although the
+        peer's is not read to its end.
         """
         view = np.ascontiguousarray(data).data if isinstance(data, np.ndarray) else memoryview(data)
         if view.nbytes:
-            self.meter.count(view.nbytes, 0)
+            if not ahead:
+                self.lane.turn(Direction.OUT)
+            self.meter.count(view.nbytes, 0, self.lane.flights)
             self._write(view.cast("B"))
+
+    def await_flight(self) -> None:
+        """The next message is the peer's. Where that begins a flight, other lanes go first, and
+        what the peer was to put in front is read. `recv` does it; a protocol must only where
+        something that both parties count, as correlations, comes before the first `recv`.
+        """
+        lane = self.lane
+        if lane.direction is not Direction.IN:
+            self.flush()
+            lane.pause()
+            lane.turn(Direction.IN)
+            promised, lane.promised = lane.promised, []
+            for read in promised:
+                read()
+
+    def promised(self, read: Callable[[], None]) -> None:
+        """The peer puts what `read` receives in front of its next flight."""
+        self.lane.promised.append(read)
 
     def recv(self, nbytes: int) -> U8:
         """Exactly `nbytes` from the peer as uint8 `(nbytes,)`. Raises `NetworkFailure` when the
@@ -87,8 +143,9 @@ class Channel(ABC):
         """
         if nbytes == 0:
             return np.zeros(0, np.uint8)
+        self.await_flight()
         data = np.frombuffer(self._read(nbytes), np.uint8)
-        self.meter.count(0, nbytes)
+        self.meter.count(0, nbytes, self.lane.flights)
         return data
 
     def flush(self) -> None:  # noqa: B027 - nothing to do for an unbuffered channel

@@ -19,7 +19,7 @@ and messages overlap is runtime/cost/clock's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -61,13 +61,16 @@ Works = tuple[Work, ...]
 @dataclass(frozen=True)
 class Send:
     """`sender` sends bytes: after the work `made`, and the peer does the work `read` when they
-    are there.
+    are there. `ahead`: in front of its next flight, which they belong to. `lane`: of several
+    protocols that run side by side, the one whose message it is; likewise below.
     """
 
     sender: Party
     nbytes: Size
     made: Works = ()
     read: Works = ()
+    ahead: bool = False
+    lane: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Local:
 
     party: Party
     work: Works
+    lane: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,10 @@ class Draw:
     receiver: Party
     n: Size
     k: int
+    lane: int = 0
+
+
+Event = Send | Draw | Local
 
 
 class Generator(Protocol):
@@ -127,7 +135,7 @@ class Cost:
     with SoftSpoken correlations.
     """
 
-    events: tuple[Send | Draw | Local, ...] = ()
+    events: tuple[Event, ...] = ()
 
     @classmethod
     def of(cls, *messages: tuple[Party, Size]) -> Cost:
@@ -153,7 +161,7 @@ class Cost:
                     up = up + message.nbytes
                 else:
                     down = down + message.nbytes
-                if not flights or flights[-1] != message.sender:
+                if not message.ahead and (not flights or flights[-1] != message.sender):
                     flights.append(message.sender)
         return Wire(up, down, "".join(flights))
 
@@ -172,6 +180,32 @@ class Cost:
     @property
     def total(self) -> Size:
         return self.on(SoftSpoken()).total
+
+
+def side_by_side(*lanes: Cost) -> Cost:
+    """Protocols of the same flights in lanes (protocols/lanes): each party's events in the order in
+    which it turns from lane to lane.
+    """
+    timed = [
+        (turn, replace(event, lane=lane))
+        for lane, cost in enumerate(lanes)
+        for turn, event in _turns(cost)
+    ]
+    return Cost(tuple(event for _, event in sorted(timed, key=lambda each: each[0])))
+
+
+def _turns(cost: Cost) -> Iterator[tuple[int, Event]]:
+    """The events of one lane, each with the number of the flight that its party then makes."""
+    flight, sender = 0, None
+    for event in cost.events:
+        match event:
+            case Local(party):
+                yield (flight if party == sender else flight + 1), event
+                continue
+            case Send(party) | Draw(party):
+                if party != sender:
+                    flight, sender = flight + 1, party
+                yield flight, event
 
 
 def local(figure: str, amount: Size, party: Party | None = None) -> Cost:

@@ -40,8 +40,9 @@ class Session:
     the server's `sender` is paired with the client's `receiver` (direction server -> client) and
     the other way round. `network` is the class of networks that comparisons are cut into digits
     for: public, the same at both parties. `workers` are this party's threads; the peer need not
-    have as many. Of the keys of the current query, a client holds the `secret_keys`, a server its
-    copies of the `public_keys`.
+    have as many. `together`: in a lane, the elements of all lanes, which share round trips (None:
+    there is but one). Of the keys of the current query, a client holds the `secret_keys`, a server
+    its copies of the `public_keys`.
     """
 
     role: Role
@@ -51,9 +52,14 @@ class Session:
     receiver: TransferReceiver
     network: Network = LAN
     workers: Workers = field(default_factory=Workers)
+    together: int | None = None
     secret_keys: QueryKeys[ClientKey] = field(default_factory=QueryKeys)
     public_keys: QueryKeys[ServerKey] = field(default_factory=QueryKeys)
 
     @property
     def is_server(self) -> bool:
         return self.role is Role.SERVER
+
+    def sharing_flights(self, n: int) -> int:
+        """How many elements share the flights of n: what digits are planned for."""
+        return self.together or n

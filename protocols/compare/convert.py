@@ -66,7 +66,8 @@ def carry_to_ring(session: Session, x: U64, bits: int, out_bits: int) -> U64:
     """Additive shares modulo 2^out_bits of `[x0 + x1 >= 2^bits]`, uint64 `(n,)`, for `x` uint64
     `(n,)` below 2^bits: a comparison, and the conversion as one round more.
     """
-    rounds = len(plan_digits(bits, 1, x.size, session.network).joins)
+    n = session.sharing_flights(x.size)
+    rounds = len(plan_digits(bits, 1, n, session.network).joins)
     return bit_to_ring(session, round_sender(rounds), wrap(session, x, bits), out_bits)
 
 

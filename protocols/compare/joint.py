@@ -67,7 +67,8 @@ def truncate_with_gates(
     """
     if count == 0:
         return truncate_exact(session, x, bits_in, shift), np.zeros((0, *x.shape), np.uint8)
-    made = plan or plan_joint(shift, gate_bits - 1, count, x.size, session.network)
+    n = session.sharing_flights(x.size)
+    made = plan or plan_joint(shift, gate_bits - 1, count, n, session.network)
     if isinstance(made, JointPlan):
         return _one_tree(session, x, bits_in, shift, gate_bits, count, thresholds, made)
     y = truncate_exact(session, x, bits_in, shift)

@@ -16,8 +16,10 @@ import numpy as np
 from moiety.protocols import ring
 from moiety.protocols.arrays import U64
 from moiety.protocols.compare.digits import DigitPlan
+from moiety.protocols.compare.millionaires import comparison_plan
 from moiety.protocols.compare.relu import relu, relu_cost
 from moiety.protocols.cost import Cost, Size, cost_of, local
+from moiety.protocols.lanes import in_lanes, in_lanes_cost
 from moiety.protocols.network import LAN, Network
 from moiety.protocols.session import Session
 
@@ -52,9 +54,15 @@ def _running_max(session: Session, x: U64, bits: int, kernel: int, stride: int, 
     while len(taps) > 1:
         pairs = len(taps) // 2
         a, b = np.stack(taps[0 : 2 * pairs : 2]), np.stack(taps[1 : 2 * pairs : 2])
-        larger = ring.reduce(b + relu(session, ring.reduce(a - b, bits), bits, bits), bits)
+        larger = ring.reduce(b + _positive_part(session, ring.reduce(a - b, bits), bits), bits)
         taps = [*larger, *taps[2 * pairs :]]
     return taps[0]
+
+
+def _positive_part(session: Session, x: U64, bits: int) -> U64:
+    flat = x.reshape(-1)
+    made = in_lanes(session, x.size, lambda lane, at: relu(lane, flat[at], bits, bits))
+    return made.reshape(x.shape)
 
 
 @cost_of(maxpool)
@@ -68,11 +76,16 @@ def maxpool_cost(
 ) -> Cost:
     """Of a tensor of `shape` `(C,H,W)`."""
     levels = maxpool_pairs(shape, kernel, strides, pads)
-    return sum((maxima_cost(pairs, bits, network) for pairs in levels), Cost())
+    return sum((_level_cost(pairs, bits, network) for pairs in levels), Cost())
+
+
+def _level_cost(pairs: int, bits: int, network: Network | DigitPlan) -> Cost:
+    plan = comparison_plan(pairs, bits - 1, 1, network)
+    return in_lanes_cost(pairs, lambda n: maxima_cost(n, bits, plan))
 
 
 def maxima_cost(n: Size, bits: Size, network: Network | DigitPlan = LAN) -> Cost:
-    """One level of the trees: the maxima of n pairs."""
+    """Of n pairs of one level of the trees, in one lane."""
     return local("pass", 5 * n) + relu_cost(n, bits, bits, network) + local("pass", 2 * n)
 
 

@@ -57,7 +57,8 @@ def less_than(session: Session, values: U64, bits: int, count: int = 1) -> U8:
 
     `values` uint64 below 2^bits: the server's a, `(count, n)`; the client's y, `(1, n)`.
     """
-    made = plan_digits(bits, count, values.shape[1], session.network)
+    n = session.sharing_flights(values.shape[1])
+    made = plan_digits(bits, count, n, session.network)
     parts = share_digits(
         session, digit_leaves(made.digits, count), split_digits(values, made.digits)
     )

@@ -57,6 +57,10 @@ class GateSecrets:
     threshold: U64
     flip: U8
 
+    def of(self, at: slice) -> GateSecrets:
+        """Of some elements, where both are `(n,)`."""
+        return GateSecrets(self.threshold[at], self.flip[at])
+
 
 def relu(
     session: Session, x: U64, bits: int, out_bits: int, secrets: GateSecrets | None = None

@@ -35,7 +35,7 @@ class Silent:
     def draw(self, demand: Draw) -> Iterator[Send]:
         made = self.pool(demand.receiver).take(demand.n, demand.k)
         yield Send(demand.receiver, made.shifts)
-        yield Send(other(demand.receiver), made.answer)
+        yield Send(other(demand.receiver), made.answer, ahead=True)
         yield Send(demand.receiver, made.high)
 
 

@@ -139,10 +139,11 @@ more seeds.
 
 @dataclass(frozen=True)
 class Extension:
-    """What one call of `extend` sends, in this order; a flight of no bytes does not happen.
+    """What one call of `extend` sends, in this order.
 
-    `shifts` (receiver -> sender) and `answer` (back) belong to the refill, if there is one; `high`
-    (receiver -> sender) are the bits of u that a k-bit choice does not need.
+    `shifts` (receiver -> sender) and `answer` (back, in front of the sender's next flight) belong
+    to the refill, if there is one; `high` (receiver -> sender) are the bits of u that a k-bit
+    choice does not need.
     """
 
     iterations: int
@@ -154,11 +155,6 @@ class Extension:
     def forward(self) -> int:
         """Bytes receiver -> sender."""
         return self.shifts + self.high
-
-    @property
-    def flights(self) -> str:
-        """Who sends, in order: 'R' the receiver, 'S' the sender."""
-        return "RS" * (self.iterations > 0) + "R" * (self.high > 0)
 
 
 @dataclass

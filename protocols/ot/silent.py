@@ -22,11 +22,14 @@ would have made, `u < 2^k`.
 The last K + t*(h+1) outputs start the next iteration and are never released. The first iteration
 starts from SoftSpoken.
 
-Nothing the receiver sends depends on the sender: however many iterations a refill makes, it is one
-flight each way (lpn.Pool has flights and sizes). Each tree is hashed under its own AES key, derived
-from a nonce that the sender draws for every refill: an attacker who tabulates hashes can aim at one
-tree at a time (the concern of Guo, Katz, Wang, Weng, Yu, CRYPTO 2020), not at all trees made under
-one delta.
+Nothing the receiver sends depends on the sender, so a refill of any number of iterations takes no
+flight of its own. The shifts go with what the receiver sends anyway, the answers in front of the
+sender's next flight; they are made while the receiver is busy with the rest of its own. The
+receiver knows u at once, and v when it reads that flight (`Channel.promised`).
+
+Each tree is hashed under its own AES key, derived from a nonce that the sender draws for every
+refill: an attacker who tabulates hashes can aim at one tree at a time (the concern of Guo, Katz,
+Wang, Weng, Yu, CRYPTO 2020), not at all trees made under one delta.
 
 What leaks: nothing under LPN and correlation robustness. Preconditions: both endpoints get the same
 calls in the same order.
@@ -157,14 +160,14 @@ class SilentSender(_Silent):
         )
         nonce = self._prg.bytes(NONCE_BYTES)
         keys = self._tree_keys(nonce, iterations)
-        self._channel.send(nonce)
+        self._channel.send(nonce, ahead=True)
         kept = len(self._rows)
         rows = np.empty((kept + iterations * p.released + p.reserved, 16), np.uint8)
         rows[:kept] = self._rows
         for i in range(iterations):
             # The reserved rows come last, where the next iteration starts to write.
             out = rows[kept + i * p.released :][: p.length]
-            self._channel.send(self._iterate(keys[i], shifts[i], out))
+            self._channel.send(self._iterate(keys[i], shifts[i], out), ahead=True)
             self._base = out[p.released :].copy()
         self._rows = rows[: len(rows) - p.reserved]
 
@@ -216,7 +219,9 @@ class SilentReceiver(_Silent):
         self._v = np.zeros((0, 16), np.uint8)
 
     def extend(self, n: int, k: int) -> tuple[U8, U8]:
-        """(u uint8 `(n,)`, below 2^k, v uint8 `(n,16)`)."""
+        """(u uint8 `(n,)`, below 2^k, v uint8 `(n,16)`); v is there when the peer's next flight is
+        read (`Channel.await_flight`).
+        """
         iterations = self._pool.take(n, k).iterations
         if iterations:
             self._refill(iterations)
@@ -252,7 +257,10 @@ class SilentReceiver(_Silent):
             at = kept + i * p.released
             u[at : at + p.released] = self._encode_u(seeds, p.released, alpha, beta)
         self._u = u
-        self._receive(holes)
+        kept_v = self._v
+        rows = np.empty((kept + iterations * p.released + p.reserved, 16), np.uint8)
+        self._v = rows[: len(rows) - p.reserved]
+        self._channel.promised(lambda: self._receive(holes, kept_v, rows))
 
     def _choose(self, u: U8) -> tuple[U16, U8, U8]:
         """(alpha uint16 `(t,)`, beta uint8 `(t,)` in 1..15, shifts uint8 `(t*(h+1),)`) of
@@ -270,12 +278,12 @@ class SilentReceiver(_Silent):
         choices[:, -1] = beta
         return alpha, beta, choices.reshape(-1) ^ u
 
-    def _receive(self, holes: list[U16]) -> None:
+    def _receive(self, holes: list[U16], kept_v: U8, rows: U8) -> None:
+        """The answers to a refill: `kept_v` and its own v go to `rows`, the last ones reserved."""
         p = self.parameters
         keys = self._tree_keys(self._channel.recv(NONCE_BYTES), len(holes))
-        kept = len(self._v)
-        rows = np.empty((kept + len(holes) * p.released + p.reserved, 16), np.uint8)
-        rows[:kept] = self._v
+        kept = len(kept_v)
+        rows[:kept] = kept_v
         for i, alpha in enumerate(holes):
             message = self._channel.recv(p.trees * (p.depth + 2) * 16).reshape(
                 p.trees, p.depth + 2, 16
@@ -283,7 +291,6 @@ class SilentReceiver(_Silent):
             out = rows[kept + i * p.released :][: p.length]
             self._iterate(keys[i], alpha, message, out)
             self._base_v = out[p.released :].copy()
-        self._v = rows[: len(rows) - p.reserved]
 
     def _iterate(self, keys: U8, alpha: U16, message: U8, out: U8) -> None:
         """One iteration from `_base_v`: v goes to `out`."""

@@ -1,16 +1,18 @@
 """How long a Cost takes: both parties and the network between them, event by event.
 
 Each party is one clock. It does what its part of the Cost says, in that order; a message leaves
-when it is made, takes its turn on the line of its direction, and the peer goes on when it is there
-and the peer is free. So work overlaps with transmission and with the peer's work exactly where the
-protocols' order allows it. Time can only grow with a longer round trip, a narrower line or a slower
-machine, because clocks meet in maxima and sums alone.
+when it is made, takes its turn on the line of its direction, and is read when it is there and the
+peer comes to it: in the same lane, before it does anything else. So work overlaps with transmission
+and with the peer's work exactly where the protocols' order allows it. Time can only grow with a
+longer round trip, a narrower line or a slower machine, because clocks meet in maxima and sums
+alone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from moiety.protocols.cost import (
@@ -68,6 +70,7 @@ class Timeline:
     _clock: dict[Party, float] = field(default_factory=lambda: {"C": 0.0, "S": 0.0})
     _line: dict[Party, float] = field(default_factory=lambda: {"C": 0.0, "S": 0.0})
     _busy: dict[Party, float] = field(default_factory=lambda: {"C": 0.0, "S": 0.0})
+    _unread: dict[tuple[Party, int], deque[Callable[[], None]]] = field(default_factory=dict)
     _network: float = 0.0
     _last: Party | None = None
 
@@ -81,12 +84,18 @@ class Timeline:
             self._work(party, "step", steps)
         for event in cost.events:
             match event:
-                case Local(party, work):
+                case Local(party, work, lane):
+                    self._read(party, lane)
                     self._works(party, work)
-                case Draw():
+                case Draw(receiver, lane=lane):
+                    self._read(receiver, lane)
                     self._draw(event)
-                case Send() if event.nbytes:
-                    self._send(event.sender, event.nbytes, event.made, event.read)
+                case Send(sender, lane=lane) if event.nbytes:
+                    self._read(sender, lane)
+                    self._send(sender, lane, event.nbytes, event.made, event.read)
+        while unread := [place for place, messages in self._unread.items() if messages]:
+            for party, lane in unread:
+                self._read(party, lane)
         return Time(
             self._now - start,
             self._busy["S"] - busy["S"],
@@ -108,11 +117,12 @@ class Timeline:
         for each in work:
             self._work(party, each.figure, each.amount / pieces)
 
-    def _send(self, sender: Party, nbytes: float, made: Works = (), read: Works = ()) -> None:
+    def _send(
+        self, sender: Party, lane: int, nbytes: float, made: Works = (), read: Works = ()
+    ) -> None:
         """Large messages leave in pieces of `STREAMED` elements, and the peer reads one while the
         next is made.
         """
-        receiver = other(sender)
         elements = max((float(work.amount) for work in (*made, *read)), default=0.0)
         pieces = min(max(1, math.ceil(elements / STREAMED)), _MOST_PIECES)
         rate = self.network.up if sender == "C" else self.network.down
@@ -124,43 +134,60 @@ class Timeline:
             self._work(sender, "message", 1 / pieces)
             self._work(sender, "send_byte", nbytes / pieces)
             self._line[sender] = max(self._line[sender], self._clock[sender]) + sending / pieces
-            self._clock[receiver] = max(self._clock[receiver], self._line[sender] + latency)
-            self._work(receiver, "message", 1 / pieces)
-            self._work(receiver, "receive_byte", nbytes / pieces)
-            self._works(receiver, read, pieces)
+
+            def arrive(there: float = self._line[sender] + latency) -> None:
+                receiver = other(sender)
+                self._clock[receiver] = max(self._clock[receiver], there)
+                self._work(receiver, "message", 1 / pieces)
+                self._work(receiver, "receive_byte", nbytes / pieces)
+                self._works(receiver, read, pieces)
+
+            self._inbox(other(sender), lane).append(arrive)
+
+    def _inbox(self, party: Party, lane: int) -> deque[Callable[[], None]]:
+        """What this lane of the party has still to read."""
+        return self._unread.setdefault((party, lane), deque())
+
+    def _read(self, party: Party, lane: int) -> None:
+        """All that was sent to this lane, before it goes on."""
+        unread = self._inbox(party, lane)
+        while unread:
+            unread.popleft()()
 
     def _draw(self, demand: Draw) -> None:
-        receiver, n, k = demand.receiver, demand.n, demand.k
+        receiver, n, k, lane = demand.receiver, demand.n, demand.k, demand.lane
         if k < self.silent_from:
-            self._softspoken(receiver, n, k)
+            self._softspoken(receiver, lane, n, k)
             return
         pool = self.generator.silent.pool(receiver)
         made = pool.take(n, k)
         if made.iterations:
-            self._refill(receiver, pool, made)
+            self._refill(receiver, lane, pool, made)
         if made.high:
-            self._work(receiver, "silent_cut", n)
-            self._send(receiver, made.high)
-            self._work(other(receiver), "silent_cut", n)
+            cut = (Work("silent_cut", n),)
+            self._send(receiver, lane, made.high, cut, cut)
 
-    def _softspoken(self, receiver: Party, n: float, k: int) -> None:
+    def _softspoken(self, receiver: Party, lane: int, n: float, k: int) -> None:
         made, read = (Work(f"vole_recv_{k}", n),), (Work(f"vole_send_{k}", n),)
-        self._send(receiver, correction_bytes(n, k), made, read)
+        self._send(receiver, lane, correction_bytes(n, k), made, read)
 
-    def _refill(self, receiver: Party, pool: Pool, made: Extension) -> None:
-        """Shifts of all iterations in one message; then the answers one by one, each while the next
-        is made.
+    def _refill(self, receiver: Party, lane: int, pool: Pool, made: Extension) -> None:
+        """Shifts of all iterations in one message; the sender makes the answers as soon as it has
+        read them.
         """
         sender, parameters, outputs = other(receiver), pool.parameters, pool.parameters.length
+        made_up, opened = (Work("silent_send", outputs),), (Work("silent_recv", outputs),)
         if made.shifts > parameters.shift_bytes(made.iterations):
-            self._softspoken(receiver, parameters.reserved, BASE_WIDTH)
+            self._softspoken(receiver, lane, parameters.reserved, BASE_WIDTH)
         self._work(receiver, "silent_seeds", outputs * made.iterations)
-        self._send(receiver, parameters.shift_bytes(made.iterations))
+        self._send(receiver, lane, parameters.shift_bytes(made.iterations))
+
+        def answer() -> None:
+            for _ in range(made.iterations):
+                self._send(sender, lane, made.answer / made.iterations, made_up, opened)
+
+        self._inbox(sender, lane).append(answer)
         self._work(receiver, "silent_nibbles", outputs * made.iterations)
-        for _ in range(made.iterations):
-            self._work(sender, "silent_send", outputs)
-            self._send(sender, made.answer / made.iterations)
-            self._work(receiver, "silent_recv", outputs)
 
 
 def predict(

@@ -27,6 +27,7 @@ from moiety.protocols.compare.relu import gates_cost, multiplex_cost, relu_cost
 from moiety.protocols.compare.reveal import reveal_to_client_cost
 from moiety.protocols.compare.truncate import truncate_exact_cost, truncate_stochastic_cost
 from moiety.protocols.cost import Cost, local
+from moiety.protocols.lanes import in_lanes_cost
 from moiety.protocols.linear.cost import linear_cost, query_cost
 from moiety.protocols.linear.spec import LinearSpec
 from moiety.protocols.network import Network
@@ -89,18 +90,22 @@ class Call:
 
     cost: the protocol's declaration, as a function of `sizes` by keyword: `n` elements, `bits` or
     `out_bits` of the result, `count` thresholds. They are numbers here and symbols in a formula;
-    whatever else the cost depends on is bound to it, and named in `what` or by `digits`.
+    whatever else the cost depends on is bound to it, and named in `what` or by `digits`. in_lanes:
+    a large n is run in lanes (protocols/lanes).
     """
 
     cost: Callable[..., Cost]
     sizes: Mapping[str, int]
     what: str = ""
     digits: DigitPlan | TreePlan | None = None
+    in_lanes: bool = False
 
     @property
     def at_its_sizes(self) -> Cost:
         """The cost in numbers."""
-        return self.cost(**self.sizes)
+        if not self.in_lanes:
+            return self.cost(**self.sizes)
+        return in_lanes_cost(self.sizes["n"], lambda n: self.cost(**{**self.sizes, "n": n}))
 
 
 @dataclass(frozen=True)
@@ -171,7 +176,7 @@ def _truncate(step: Truncate, at: Setting) -> Iterator[Call]:
             # The bit conversion's width is what is left of the ring.
             return truncate_exact_cost(n, out_bits + shift, shift, digits)
 
-        yield Call(cost, {"n": n, "out_bits": bits - shift}, f"by {shift}", digits)
+        yield Call(cost, {"n": n, "out_bits": bits - shift}, f"by {shift}", digits, True)
 
 
 def _truncate_with_gates(n: int, out_bits: int, shift: int, gates: Gates, network: Network) -> Call:
@@ -182,7 +187,7 @@ def _truncate_with_gates(n: int, out_bits: int, shift: int, gates: Gates, networ
         return truncate_with_gates_cost(n, out_bits + shift, shift, compared, count, plan)
 
     what = f"by {shift}, with gates of {compared} bits, K thresholds"
-    return Call(cost, {"n": n, "out_bits": out_bits, "count": count}, what, plan)
+    return Call(cost, {"n": n, "out_bits": out_bits, "count": count}, what, plan, True)
 
 
 @calls_of(Relu)
@@ -196,10 +201,10 @@ def _relu(step: Relu, at: Setting) -> Iterator[Call]:
     else:
         sizes["out_bits"] = step.bits
     if step.multiplexes:
-        yield Call(partial(multiplex_cost, **rings), sizes, f"multiplexer, {what}")
+        yield Call(partial(multiplex_cost, **rings), sizes, f"multiplexer, {what}", None, True)
     else:
         digits = plan_digits(bits - 1, 1, n, at.network)
-        yield Call(partial(relu_cost, **rings, network=digits), sizes, what, digits)
+        yield Call(partial(relu_cost, **rings, network=digits), sizes, what, digits, True)
 
 
 @calls_of(Gates)
@@ -212,7 +217,7 @@ def _gates(step: Gates, at: Setting) -> Iterator[Call]:
         yield _passes(n)
     digits = plan_digits(bits - 1, count, n, at.network)
     cost = partial(gates_cost, bits=bits, network=digits)
-    yield Call(cost, {"n": n, "count": count}, f"{bits} bits, K thresholds", digits)
+    yield Call(cost, {"n": n, "count": count}, f"{bits} bits, K thresholds", digits, True)
 
 
 @calls_of(MaxPool)
@@ -222,7 +227,7 @@ def _maxpool(step: MaxPool, at: Setting) -> Iterator[Call]:
     for pairs in maxpool_pairs(shape, step.kernel, step.strides, step.pads):
         digits = plan_digits(step.bits - 1, 1, pairs, at.network)
         sizes = {"n": pairs, "bits": step.bits}
-        yield Call(partial(maxima_cost, network=digits), sizes, f"{step.bits} bits", digits)
+        yield Call(partial(maxima_cost, network=digits), sizes, f"{step.bits} bits", digits, True)
 
 
 @calls_of(Extend)
@@ -234,7 +239,7 @@ def _extend(step: Extend, at: Setting) -> Iterator[Call]:
         def cost(n: int, out_bits: int) -> Cost:
             return extend_cost(n, bits, bits + out_bits, digits)
 
-        yield Call(cost, {"n": n, "out_bits": step.bits - bits}, f"{bits} bits", digits)
+        yield Call(cost, {"n": n, "out_bits": step.bits - bits}, f"{bits} bits", digits, True)
 
 
 @calls_of(Output)

@@ -25,7 +25,7 @@ from moiety.runtime.cost.machine import REFERENCE_MACHINE, Machine
 
 Ot = Literal["auto", "softspoken", "silent"]
 
-INDISTINCT = 1.03
+INDISTINCT = 1.05
 """Predictions this near to each other are equal, as far as the model can tell
 (docs/cost-model.md).
 """

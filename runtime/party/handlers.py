@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from moiety.protocols import ring
 from moiety.protocols.arrays import U8, U64
@@ -21,6 +22,7 @@ from moiety.protocols.compare.maxpool import maxpool
 from moiety.protocols.compare.relu import GateSecrets, gates, multiplex, relu
 from moiety.protocols.compare.truncate import truncate_exact, truncate_stochastic
 from moiety.protocols.errors import ContractViolation
+from moiety.protocols.lanes import each_lane, in_lanes
 from moiety.protocols.session import Session
 from moiety.runtime.party.sides import Secrets, Share, Side
 from moiety.runtime.program import (
@@ -39,6 +41,7 @@ from moiety.runtime.program import (
 )
 
 S = TypeVar("S", bound=Step)
+V = TypeVar("V", np.uint8, np.uint64)
 
 
 @dataclass(frozen=True)
@@ -114,13 +117,24 @@ def _add_constant(turn: Turn[AddConst]) -> U64:
 
 @executes(Truncate)
 def _truncate(turn: Turn[Truncate]) -> U64:
-    protocol = truncate_exact if turn.step.rounding == "exact" else truncate_stochastic
-    return protocol(turn.session, turn.operands[0], turn.operand_bits, turn.step.shift)
+    bits, shift = turn.operand_bits, turn.step.shift
+    if turn.step.rounding == "stochastic":
+        return truncate_stochastic(turn.session, turn.operands[0], bits, shift)
+    return _in_lanes(turn, lambda lane, x: truncate_exact(lane, x, bits, shift))
 
 
 @executes(Extend)
 def _extend(turn: Turn[Extend]) -> U64:
-    return extend(turn.session, turn.operands[0], turn.operand_bits, turn.step.bits)
+    bits, out_bits = turn.operand_bits, turn.step.bits
+    return _in_lanes(turn, lambda lane, x: extend(lane, x, bits, out_bits))
+
+
+def _in_lanes(turn: Turn[Any], protocol: Callable[[Session, U64], U64]) -> U64:
+    """A protocol on the elements of the first operand alone."""
+    operand = turn.operands[0]
+    flat = operand.reshape(-1)
+    made = in_lanes(turn.session, flat.size, lambda lane, at: protocol(lane, flat[at]))
+    return made.reshape(operand.shape)
 
 
 @executes(MaxPool)
@@ -135,56 +149,78 @@ def _maxpool(turn: Turn[MaxPool]) -> U64:
 @executes(Relu)
 def _relu(turn: Turn[Relu]) -> U64:
     """A whole ReLU, or the multiplexer alone where Gates have made the comparisons."""
-    step, secrets = turn.step, _gate_secrets(turn)
-    if step.multiplexes:
-        x, gate = turn.operands
-        return multiplex(turn.session, x, gate, turn.operand_bits, step.bits, secrets)
-    return relu(turn.session, turn.operands[0], turn.operand_bits, step.bits, secrets)
+    x, *shared = (operand.reshape(-1) for operand in turn.operands)
+    secrets, bits, out_bits = _gate_secrets(turn), turn.operand_bits, turn.step.bits
+
+    def protocol(lane: Session, at: slice) -> U64:
+        mine = secrets.of(at) if secrets else None
+        if not shared:
+            return relu(lane, x[at], bits, out_bits, mine)
+        return multiplex(lane, x[at], shared[0][at], bits, out_bits, mine)
+
+    return in_lanes(turn.session, x.size, protocol).reshape(turn.operands[0].shape)
 
 
 def _gate_secrets(turn: Turn[Relu]) -> GateSecrets | None:
-    """Per channel; none at the client, and none of a ReLU that is not affine."""
+    """Of every element; none at the client, and none of a ReLU that is not affine."""
     if not turn.secrets:
         return None
     channelwise = (-1,) + (1,) * (len(turn.step.shape) - 1)
     threshold = ring.from_signed(turn.secrets["threshold"], turn.operand_bits)
-    flip = turn.secrets["flip"]
-    return GateSecrets(threshold.reshape(channelwise), flip.reshape(channelwise))
+
+    def spread(values: npt.NDArray[V]) -> npt.NDArray[V]:
+        """Per channel -> `(n,)`."""
+        shape = turn.operands[0].shape
+        return np.broadcast_to(values.reshape(channelwise), shape).reshape(-1)
+
+    return GateSecrets(spread(threshold), spread(turn.secrets["flip"]))
 
 
 @executes(Gates)
 def _gates(turn: Turn[Gates]) -> Share:
     """Bits `(images, K, C, ...)`."""
-    step = turn.step
-    x = ring.reduce(turn.operands[0], step.compared)
-    bits = gates(turn.session, x, step.compared, step.shape[0], _thresholds(turn))
-    return _by_image(bits)
+    step, x = turn.step, ring.reduce(turn.operands[0].reshape(-1), turn.step.compared)
+    count, thresholds = step.shape[0], _thresholds(turn, turn.operands[0].shape)
+
+    def protocol(lane: Session, at: slice) -> U8:
+        return gates(lane, x[at], step.compared, count, _of(thresholds, at))
+
+    return _by_image(in_lanes(turn.session, x.size, protocol), turn.operands[0].shape)
 
 
 def truncate_with_gates(turn: Turn[Any], compare: Turn[Gates]) -> tuple[U64, Share]:
     """The results of a truncation and of the Gates that are joint with it."""
-    step, count, compared = turn.step, compare.step.shape[0], compare.step.compared
-    y, bits = joint.truncate_with_gates(
-        turn.session,
-        turn.operands[0],
-        turn.operand_bits,
-        step.shift,
-        compared,
-        count,
-        _thresholds(compare),
-    )
-    return y, _by_image(bits)
+    step, shape, x = turn.step, turn.operands[0].shape, turn.operands[0].reshape(-1)
+    count, compared = compare.step.shape[0], compare.step.compared
+    thresholds = _thresholds(compare, shape)
+
+    def protocol(lane: Session, at: slice) -> tuple[U64, U8]:
+        return joint.truncate_with_gates(
+            lane, x[at], turn.operand_bits, step.shift, compared, count, _of(thresholds, at)
+        )
+
+    values, bits = zip(*each_lane(turn.session, x.size, protocol), strict=True)
+    return np.concatenate(values).reshape(shape), _by_image(np.concatenate(bits, axis=1), shape)
 
 
-def _thresholds(turn: Turn[Gates]) -> U64 | None:
-    """The server's, which broadcast to `(K, images, C, ...)`; None at the client."""
+def _thresholds(turn: Turn[Gates], shape: tuple[int, ...]) -> U64 | None:
+    """The server's, `(K, n)` for the n elements of an operand `(images, C, ...)`; None at the
+    client.
+    """
     step, thresholds = turn.step, turn.secrets.get("threshold")
     if thresholds is None:
         return None
     channelwise = (*step.shape[:1], 1, *step.shape[1:2]) + (1,) * (len(step.shape) - 2)
-    return ring.from_signed(thresholds, step.compared).reshape(channelwise)
+    elements = ring.from_signed(thresholds, step.compared).reshape(channelwise)
+    return np.broadcast_to(elements, (*step.shape[:1], *shape)).reshape(len(elements), -1)
 
 
-def _by_image(bits: U8) -> Share:
-    """`(K, images, C, ...)` -> `(images, K, C, ...)`."""
+def _of(thresholds: U64 | None, at: slice) -> U64 | None:
+    """Those of a lane's elements."""
+    return None if thresholds is None else thresholds[:, at]
+
+
+def _by_image(bits: U8, shape: tuple[int, ...]) -> Share:
+    """`(K, n)` -> `(images, K, C, ...)`."""
+    bits = bits.reshape(-1, *shape)
     return np.ascontiguousarray(bits.swapaxes(0, 1))

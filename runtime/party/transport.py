@@ -1,6 +1,7 @@
 """A connection as a protocol sees it: a `Channel` over one connected socket.
 
-Sending is done by one thread per connection, so that `send` never waits for the peer to read: both
+What the socket takes at once is sent by the caller, so that no other thread has to wake up first.
+One thread per connection sends the rest, so that `send` never waits for the peer to read: both
 sides may send large data at once. What waits to be sent is bounded (`Limits.queue_bytes`); a sender
 beyond the bound is held back until the network has taken some. Receiving is done in the caller's
 thread, straight into the buffer that is returned: nothing is copied on the way.
@@ -16,6 +17,7 @@ runtime/party/endpoints makes them.
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import threading
 import time
@@ -37,8 +39,12 @@ from moiety.runtime.party.framing import (
     looks_like,
 )
 
-_COALESCE = 256 * 1024
+_COALESCE = 16 * 1024
+"""Bytes after which messages leave: so soon that the peer works on the first part of a flight while
+the rest is made.
+"""
 _JOIN = 32 * 1024
+"""Payload up to which a frame is copied into one piece."""
 
 
 class TcpChannel(Channel):
@@ -58,10 +64,14 @@ class TcpChannel(Channel):
         self._sock = sock
         self._pending: list[memoryview] = []
         self._pending_bytes = 0
-        self._queue: deque[tuple[Frame, list[memoryview], int]] = deque()
+        self._queue: deque[memoryview] = deque()
         self._queued_bytes = 0
+        self._writable = select.poll()
+        self._writable.register(sock, select.POLLOUT)
         self._wake = threading.Condition()
         self._writer: threading.Thread | None = None
+        self._putting = False
+        self._last_put = time.monotonic()
         self._finishing = False
         self._closed = False
         self._write_failure: NetworkFailure | None = None
@@ -77,8 +87,8 @@ class TcpChannel(Channel):
             self.flush()
 
     def flush(self) -> None:
-        """Hand what was sent so far to the writer thread; waits only when `queue_bytes` are
-        still unsent.
+        """Hand what was sent so far to the network or the writer thread; waits only when
+        `queue_bytes` are still unsent.
         """
         if not self._pending:
             return
@@ -104,10 +114,12 @@ class TcpChannel(Channel):
 
     def _enqueue(self, kind: Frame, parts: list[memoryview], nbytes: int) -> None:
         patience = time.monotonic() + self.limits.patience
+        frame = _frame(kind, parts, nbytes)
+        total = sum(part.nbytes for part in frame)
         with self._wake:
             while (
                 self._queued_bytes
-                and self._queued_bytes + nbytes > self.limits.queue_bytes
+                and self._queued_bytes + total > self.limits.queue_bytes
                 and not self._write_failure
             ):
                 if (
@@ -121,32 +133,45 @@ class TcpChannel(Channel):
             if self._closed:
                 raise NetworkFailure(f"the connection with {self.peer} is closed")
             if not self._write_failure:
-                self._queue.append((kind, parts, nbytes))
-                self._queued_bytes += nbytes
+                self._queue.extend(frame)
+                self._queued_bytes += total
+                self._put_at_once()
                 if self._writer is None:
                     self._writer = threading.Thread(
                         target=self._write_loop, name=f"moiety-writer {self.peer}", daemon=True
                     )
                     self._writer.start()
-                self._wake.notify_all()
         if self._write_failure:
             self._explain_write_failure()
 
+    def _put_at_once(self) -> None:
+        """With the lock held: send what the socket takes without waiting. The writer does the rest,
+        and meets what went wrong.
+        """
+        with contextlib.suppress(OSError):
+            while self._queue and not self._putting and self._writable.poll(0):
+                data = self._queue[0]
+                count = self._sock.send(data)
+                self._count_put(count)
+                if count < data.nbytes:
+                    self._queue[0] = data[count:]
+                else:
+                    self._queue.popleft()
+        if self._queue:
+            self._wake.notify_all()
+
+    def _count_put(self, nbytes: int) -> None:
+        self.wire_sent += nbytes
+        self._queued_bytes -= nbytes
+        self._last_put = time.monotonic()
+
     def _write_loop(self) -> None:
         try:
-            while True:
+            while (data := self._next_to_put()) is not None:
+                self._put_bytes(data)
                 with self._wake:
-                    if not self._queue and not self._finishing:
-                        self._wake.wait(timeout=self.limits.keepalive)
-                    if self._queue:
-                        kind, parts, nbytes = self._queue.popleft()
-                    elif self._finishing:
-                        return
-                    else:
-                        kind, parts, nbytes = Frame.KEEPALIVE, [], 0
-                self._put(kind, parts, nbytes)
-                with self._wake:
-                    self._queued_bytes -= nbytes
+                    self._putting = False
+                    self._count_put(data.nbytes)
                     self._wake.notify_all()
         except NetworkFailure as failure:
             with self._wake:
@@ -155,13 +180,20 @@ class TcpChannel(Channel):
                 self._queued_bytes = 0
                 self._wake.notify_all()
 
-    def _put(self, kind: Frame, parts: list[memoryview], nbytes: int) -> None:
-        header = HEADER.pack(MAGIC, kind, nbytes)
-        if nbytes <= _JOIN:
-            self._put_bytes(memoryview(b"".join((header, *parts))))
-        else:
-            for part in (memoryview(header), *parts):
-                self._put_bytes(part)
+    def _next_to_put(self) -> memoryview | None:
+        """The writer's next; a keep-alive when nothing else was sent for a while, None at the
+        end.
+        """
+        with self._wake:
+            while not self._queue and not self._finishing:
+                idle = time.monotonic() - self._last_put
+                if idle < self.limits.keepalive:
+                    self._wake.wait(timeout=self.limits.keepalive - idle)
+                else:
+                    self._queue.extend(_frame(Frame.KEEPALIVE, [], 0))
+                    self._queued_bytes += HEADER.size
+            self._putting = bool(self._queue)
+            return self._queue.popleft() if self._queue else None
 
     def _put_bytes(self, data: memoryview) -> None:
         sent, last_progress = 0, time.monotonic()
@@ -182,7 +214,6 @@ class TcpChannel(Channel):
                     f"{self.peer} closed the connection ({reason(error)})", orderly=False
                 ) from error
             sent += count
-            self.wire_sent += count
             last_progress = time.monotonic()
 
     def _explain_write_failure(self) -> None:
@@ -360,3 +391,11 @@ class TcpChannel(Channel):
 def reason(error: BaseException) -> str:
     """The operating system's words for it."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _frame(kind: Frame, parts: list[memoryview], nbytes: int) -> list[memoryview]:
+    """A frame as it is sent: in one piece, but for a large last part."""
+    header = HEADER.pack(MAGIC, kind, nbytes)
+    if nbytes <= _JOIN:
+        return [memoryview(b"".join((header, *parts)))]
+    return [memoryview(b"".join((header, *parts[:-1]))), parts[-1]]

@@ -27,7 +27,7 @@ FLOORS = (
     ("protocols.linear.parameters",),
     ("protocols.linear.rlwe",),
     ("protocols.session",),
-    ("protocols.setup",),
+    ("protocols.lanes", "protocols.setup"),
     ("protocols.compare", "protocols.linear"),
     ("runtime.program",),
     ("runtime.cost",),
@@ -81,6 +81,7 @@ GUARDED = {"runtime.cost.formulas": ("runtime.cli", "benchmarks")}
 LIBRARIES = {
     "protocols": ("msgspec", "numpy"),
     "protocols.kernels": ("cryptography", "numpy"),
+    "protocols.lanes": ("greenlet", "numpy"),
     "protocols.ot.base_ot": ("nacl", "numpy"),
     "runtime": ("msgspec", "numpy", "safetensors"),
     "runtime.cost.formulas": ("sympy",),

@@ -17,6 +17,7 @@ from moiety.protocols import ring
 from moiety.protocols.arrays import I64, U8, U64
 from moiety.protocols.channel import Traffic
 from moiety.protocols.compare.convert import bit_to_ring, carry_to_ring
+from moiety.protocols.compare.digits import plan_digits
 from moiety.protocols.compare.extend import extend
 from moiety.protocols.compare.joint import truncate_with_gates
 from moiety.protocols.compare.joint_plan import TreePlan, plan_one_tree, plan_separate
@@ -26,6 +27,7 @@ from moiety.protocols.compare.relu import GateSecrets, drelu, gates, multiplex, 
 from moiety.protocols.compare.reveal import reveal_to_client
 from moiety.protocols.compare.truncate import truncate_exact, truncate_stochastic
 from moiety.protocols.cost import Cost, declared_costs
+from moiety.protocols.lanes import LANES_FROM, in_lanes
 from moiety.protocols.linear.client import linear_client, new_query_client
 from moiety.protocols.linear.cost import linear_cost, query_cost
 from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
@@ -422,6 +424,18 @@ def bit_to_ring_case(out_bits: int, n: int, sender: Role, file: str | None = Non
     )
 
 
+def lanes_case(bits: int, out_bits: int, n: int) -> Case:
+    """A ReLU in two lanes, whose digits are planned for the whole."""
+    plan = plan_digits(bits - 1, 1, n)
+    case = relu_case(bits, out_bits, (n,))
+    return replace(
+        case,
+        protocols=(in_lanes, *case.protocols),
+        body=lambda s, x: in_lanes(s, n, lambda lane, at: relu(lane, x[at], bits, out_bits)),
+        cost=declared(in_lanes, n, lambda size: declared(relu, size, bits, out_bits, plan)),
+    )
+
+
 def reveal_case(bits: int, n: int, file: str | None = None) -> Case:
     def check(inputs: Pair, results: Pair) -> None:
         assert results[0] is None
@@ -559,6 +573,8 @@ def _cases() -> Iterator[tuple[str, Case]]:
         yield f"gates {bits}, {count} thresholds", gates_case(bits, count)
     for bits, out_bits in ((16, 28), (2, 2), (2, 3), (13, 64), (63, 64), (64, 64)):
         yield f"multiplex {bits} to {out_bits}", multiplex_case(bits, out_bits)
+    for n in (LANES_FROM - 1, LANES_FROM, LANES_FROM + 300):
+        yield f"relu of {n} in lanes", lanes_case(13, 24, n)
     yield "maxpool 3x3/2", maxpool_case((3, 8, 9), 14, *POOL, file=WIRE)
     for kernel, strides, pads in (
         POOL,
@@ -567,6 +583,7 @@ def _cases() -> Iterator[tuple[str, Case]]:
     ):
         window = f"{kernel[0]}x{kernel[1]}/{strides[0]}x{strides[1]}"
         yield f"maxpool {window} padded {pads}", maxpool_case((3, 9, 8), 12, kernel, strides, pads)
+    yield "maxpool in lanes", maxpool_case((16, 24, 24), 12, *POOL)
     yield "truncate_exact 28 by 12", truncate_exact_case(28, 12, 301, WIRE)
     for bits, shift in ((41, 12), (20, 1), (64, 30), (9, 8), (16, 0)):
         yield f"truncate_exact {bits} by {shift}", truncate_exact_case(bits, shift)
