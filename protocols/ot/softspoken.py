@@ -20,6 +20,7 @@ from moiety.protocols.arrays import U8
 from moiety.protocols.channel import Channel
 from moiety.protocols.cost import BATCH, correction_bytes
 from moiety.protocols.errors import ContractViolation
+from moiety.protocols.ot.vole import VoleReceiver
 from moiety.protocols.parallel import STREAMED, Workers
 
 TREES = 32
@@ -106,7 +107,7 @@ class _Stream:
         return parts
 
 
-class SoftSpokenReceiver(_Stream):
+class SoftSpokenReceiver(_Stream, VoleReceiver):
     """Knows all leaves."""
 
     def extend(self, n: int, k: int) -> tuple[U8, U8]:

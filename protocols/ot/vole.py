@@ -6,6 +6,7 @@ An element of F_16^32 is a uint8 `(16,)` block: nibble i is component i.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from moiety.protocols.arrays import U8
@@ -17,6 +18,13 @@ class VoleReceiver(Protocol):
     def extend(self, n: int, k: int) -> tuple[U8, U8]:
         """n fresh correlations for k-bit choices: (u uint8 `(n,)` of k bits, v uint8 `(n,16)`)."""
         ...
+
+    def begin(self, n: int, k: int) -> tuple[U8, Callable[[], U8]]:
+        """As `extend`, with v still to be asked for: a choice can leave as soon as its u is there,
+        and v be made in the time that its answer takes.
+        """
+        u, v = self.extend(n, k)
+        return u, lambda: v
 
 
 class VoleSender(Protocol):

@@ -26,7 +26,7 @@ from moiety.protocols.cost import (
 )
 from moiety.protocols.network import Network
 from moiety.protocols.ot.generators import Mixed
-from moiety.protocols.ot.lpn import BASE_WIDTH, Extension, Pool
+from moiety.protocols.ot.lpn import Extension, LpnParameters
 from moiety.protocols.parallel import STREAMED
 from moiety.runtime.cost.machine import Machine
 
@@ -68,6 +68,7 @@ class Timeline:
     _clock: dict[Party, float] = field(default_factory=lambda: {"C": 0.0, "S": 0.0})
     _line: dict[Party, float] = field(default_factory=lambda: {"C": 0.0, "S": 0.0})
     _busy: dict[Party, float] = field(default_factory=lambda: {"C": 0.0, "S": 0.0})
+    _late: dict[Party, float] = field(default_factory=lambda: {"C": 0.0, "S": 0.0})
     _network: float = 0.0
     _last: Party | None = None
 
@@ -87,6 +88,8 @@ class Timeline:
                     self._draw(event)
                 case Send() if event.nbytes:
                     self._send(event.sender, event.nbytes, event.made, event.read)
+        for party in self._clock:
+            self._settle(party)
         return Time(
             self._now - start,
             self._busy["S"] - busy["S"],
@@ -119,6 +122,7 @@ class Timeline:
         sending, latency = 8 * float(nbytes) / rate, self.network.rtt / 2
         self._network += sending + (latency if sender != self._last else 0.0)
         self._last = sender
+        self._settle(receiver)
         for _ in range(pieces):
             self._works(sender, made, pieces)
             self._work(sender, "message", 1 / pieces)
@@ -134,33 +138,38 @@ class Timeline:
         if k < self.silent_from:
             self._softspoken(receiver, n, k)
             return
-        pool = self.generator.silent.pool(receiver)
-        made = pool.take(n, k)
+        pool = self.generator.silent.pool(receiver, k)
+        made, sender, field = pool.take(n, k), other(receiver), pool.parameters.width
         if made.iterations:
-            self._refill(receiver, pool, made)
+            self._refill(receiver, pool.parameters, made)
+        self._work(receiver, f"silent_choose_{field}", n)
         if made.high:
             self._work(receiver, "silent_cut", n)
             self._send(receiver, made.high)
-            self._work(other(receiver), "silent_cut", n)
+            self._work(sender, "silent_cut", n)
+        self._work(sender, f"silent_send_{field}", n)
+        self._late[receiver] += n * self.machine.figures[f"silent_recv_{field}"] * 1e-9
+
+    def _settle(self, party: Party) -> None:
+        """What it has put off until it waits: its part of silent correlations for its choices."""
+        self._clock[party] += self._late[party]
+        self._busy[party] += self._late[party]
+        self._late[party] = 0.0
 
     def _softspoken(self, receiver: Party, n: float, k: int) -> None:
         made, read = (Work(f"vole_recv_{k}", n),), (Work(f"vole_send_{k}", n),)
         self._send(receiver, correction_bytes(n, k), made, read)
 
-    def _refill(self, receiver: Party, pool: Pool, made: Extension) -> None:
-        """Shifts of all iterations in one message; then the answers one by one, each while the next
-        is made.
-        """
-        sender, parameters, outputs = other(receiver), pool.parameters, pool.parameters.length
-        if made.shifts > parameters.shift_bytes(made.iterations):
-            self._softspoken(receiver, parameters.reserved, BASE_WIDTH)
-        self._work(receiver, "silent_seeds", outputs * made.iterations)
-        self._send(receiver, parameters.shift_bytes(made.iterations))
-        self._work(receiver, "silent_nibbles", outputs * made.iterations)
-        for _ in range(made.iterations):
-            self._work(sender, "silent_send", outputs)
-            self._send(sender, made.answer / made.iterations)
-            self._work(receiver, "silent_recv", outputs)
+    def _refill(self, receiver: Party, parameters: LpnParameters, made: Extension) -> None:
+        """Shifts of all iterations in one message, and all answers in another."""
+        sender, outputs = other(receiver), parameters.length * made.iterations
+        shifts = parameters.shift_bytes(made.iterations)
+        if made.shifts > shifts:
+            self._softspoken(receiver, parameters.reserved, parameters.width)
+        self._send(receiver, shifts)
+        self._work(sender, "silent_refill_send", outputs)
+        self._send(sender, made.answer)
+        self._work(receiver, "silent_refill_recv", outputs)
 
 
 def predict(
