@@ -8,7 +8,8 @@ per-message header here.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -58,13 +59,29 @@ class Meter:
             self.label = before
 
 
+@dataclass
+class _Expected:
+    """Bytes that the peer owes, once they are there."""
+
+    nbytes: int
+    data: U8 | None = None
+
+    def read(self, receive: Callable[[int], U8]) -> None:
+        self.data = receive(self.nbytes)
+
+
 class Channel(ABC):
     """One peer. `send` may buffer and must not block on the peer's reading; `recv` flushes what was
     sent and blocks.
+
+    A message that the peer does not wait for may travel with a later one: what a party owes leaves
+    with its next `send`, or with `settle`; what it expects is read before whatever comes after.
     """
 
     def __init__(self) -> None:
         self.meter = Meter()
+        self._owed: list[U8] = []
+        self._expected: deque[_Expected] = deque()
 
     @abstractmethod
     def _write(self, data: memoryview) -> None: ...
@@ -76,6 +93,7 @@ class Channel(ABC):
         """Queue `data`; arrays go as their C-order bytes. The caller must not change a mutable
         buffer afterwards.
         """
+        self.settle()
         view = np.ascontiguousarray(data).data if isinstance(data, np.ndarray) else memoryview(data)
         if view.nbytes:
             self.meter.count(view.nbytes, 0)
@@ -85,6 +103,35 @@ class Channel(ABC):
         """Exactly `nbytes` from the peer as uint8 `(nbytes,)`. Raises `NetworkFailure` when the
         peer is gone.
         """
+        while self._expected:
+            self._expected.popleft().read(self._receive)
+        return self._receive(nbytes)
+
+    def owe(self, data: U8) -> None:
+        """Send `data`, uint8, in front of this party's next message."""
+        self._owed.append(data)
+
+    def settle(self) -> None:
+        """Send what is owed."""
+        owed, self._owed = self._owed, []
+        for data in owed:
+            self.send(data)
+
+    def expect(self, nbytes: int) -> Callable[[], U8]:
+        """What returns the next `nbytes` from the peer, which it owes: they are read then, or
+        before anything that comes after them.
+        """
+        expected = _Expected(nbytes)
+        self._expected.append(expected)
+
+        def take() -> U8:
+            while expected.data is None:
+                self._expected.popleft().read(self._receive)
+            return expected.data
+
+        return take
+
+    def _receive(self, nbytes: int) -> U8:
         if nbytes == 0:
             return np.zeros(0, np.uint8)
         data = np.frombuffer(self._read(nbytes), np.uint8)

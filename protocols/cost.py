@@ -61,13 +61,14 @@ Works = tuple[Work, ...]
 @dataclass(frozen=True)
 class Send:
     """`sender` sends bytes: after the work `made`, and the peer does the work `read` when they
-    are there.
+    are there. `owed`: they leave with the sender's next message.
     """
 
     sender: Party
     nbytes: Size
     made: Works = ()
     read: Works = ()
+    owed: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,7 @@ class Cost:
         up: Size = 0
         down: Size = 0
         flights: list[str] = []
+        owing: set[Party] = set()
         for event in self.events:
             if isinstance(event, Local):
                 continue
@@ -153,8 +155,13 @@ class Cost:
                     up = up + message.nbytes
                 else:
                     down = down + message.nbytes
+                if message.owed:
+                    owing.add(message.sender)
+                    continue
+                owing.discard(message.sender)
                 if not flights or flights[-1] != message.sender:
                     flights.append(message.sender)
+        flights += sorted(owing)
         return Wire(up, down, "".join(flights))
 
     @property

@@ -38,7 +38,7 @@ class Silent:
     def draw(self, demand: Draw) -> Iterator[Send]:
         made = self.pool(demand.receiver, demand.k).take(demand.n, demand.k)
         yield Send(demand.receiver, made.shifts)
-        yield Send(other(demand.receiver), made.answer)
+        yield Send(other(demand.receiver), made.answer, owed=True)
         yield Send(demand.receiver, made.high)
 
 

@@ -156,10 +156,11 @@ def parameters_for(k: int) -> LpnParameters:
 
 @dataclass(frozen=True)
 class Extension:
-    """What one call of `extend` sends, in this order; a flight of no bytes does not happen.
+    """What one call of `extend` sends; a flight of no bytes does not happen.
 
     `shifts` (receiver -> sender) and `answer` (back) belong to the refill, if there is one; `high`
-    (receiver -> sender) are the bits of u that a k-bit choice does not need.
+    (receiver -> sender) are the bits of u that a k-bit choice does not need, and leave with the
+    shifts.
     """
 
     iterations: int
@@ -175,7 +176,7 @@ class Extension:
     @property
     def flights(self) -> str:
         """Who sends, in order: 'R' the receiver, 'S' the sender."""
-        return "RS" * (self.iterations > 0) + "R" * (self.high > 0)
+        return "R" * (self.forward > 0) + "S" * (self.iterations > 0)
 
 
 @dataclass

@@ -9,7 +9,7 @@ generator for the same call because k is public.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from moiety.protocols.arrays import U8
 from moiety.protocols.channel import Channel
@@ -21,20 +21,23 @@ from moiety.protocols.prg import Prg
 
 
 @dataclass
-class MixedSender:
+class MixedSender(VoleSender):
     """Sender's half; all generators have the same delta."""
 
     softspoken: VoleSender
     bits: VoleSender
     nibbles: VoleSender
     silent_from: int
+    delta: U8 = field(init=False)
 
-    @property
-    def delta(self) -> U8:
-        return self.softspoken.delta
+    def __post_init__(self) -> None:
+        self.delta = self.softspoken.delta
 
     def extend(self, n: int, k: int) -> U8:
         return self._for(k).extend(n, k)
+
+    def begin(self, n: int, k: int) -> U8:
+        return self._for(k).begin(n, k)
 
     def _for(self, k: int) -> VoleSender:
         if k < self.silent_from:

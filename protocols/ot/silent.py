@@ -28,8 +28,10 @@ SoftSpoken would have made, `u < 2^k`.
 The outputs of the last trees start the next iteration and are never released. The first iteration
 starts from SoftSpoken.
 
-Nothing the receiver sends depends on the sender: however many iterations a refill makes, it is one
-flight each way (lpn.Pool has flights and sizes). Each tree is hashed under its own AES key, derived
+Nothing the receiver sends depends on the sender: all shifts of a refill leave in one flight, before
+any answer, and with the choices that asked for it. The sender owes the answers, and the receiver
+takes them for v: they travel with the answer of the transfer, and a refill adds no flight to it
+(lpn.Pool has sizes). Each tree is hashed under its own AES key, derived
 from a nonce that the sender draws for every refill: an attacker who tabulates hashes can aim at one
 tree at a time (the concern of Guo, Katz, Wang, Weng, Yu, CRYPTO 2020), not at all trees made under
 one delta.
@@ -163,7 +165,7 @@ class _Silent:
         return kernels.aes_ctr(nonce, 0, iterations * trees * 16).reshape(iterations, trees, 16)
 
 
-class SilentSender(_Silent):
+class SilentSender(_Silent, VoleSender):
     """Knows delta and w."""
 
     def __init__(
@@ -186,6 +188,12 @@ class SilentSender(_Silent):
 
     def extend(self, n: int, k: int) -> U8:
         """w uint8 `(n,16)`, of which k says how many bits u has."""
+        w = self.begin(n, k)
+        self._channel.settle()
+        return w
+
+    def begin(self, n: int, k: int) -> U8:
+        """As `extend`; the answer of a refill is owed."""
         p = self.parameters
         iterations = self._pool.take(n, k).iterations
         if iterations:
@@ -205,13 +213,12 @@ class SilentSender(_Silent):
         shifts = kernels.unpack8(received, iterations * size, p.width).reshape(iterations, size)
         nonce = self._prg.bytes(NONCE_BYTES)
         keys = self._tree_keys(nonce, iterations)
-        self._channel.send(nonce)
+        self._channel.owe(nonce)
         for i in range(iterations):
             self._iterate(keys[i], shifts[i])
-        self._channel.flush()
 
     def _iterate(self, keys: U8, shifts: U8) -> None:
-        """One iteration from `_base`: sends its answer, uint8 `(t, tree_blocks, 16)`."""
+        """One iteration from `_base`: owes its answer, uint8 `(t, tree_blocks, 16)`."""
         p = self.parameters
         seeds, base = self._base[: p.seeds], self._base[p.seeds :]
         kernels.add_multiples(base, self.delta, shifts)  # now base = v + choice*delta
@@ -235,7 +242,7 @@ class SilentSender(_Silent):
             )
 
         self._trees(slice(0, p.trees), add_up)
-        self._channel.send(self._answer(sums, base.reshape(p.trees, p.levels, 16)))
+        self._channel.owe(self._answer(sums, base.reshape(p.trees, p.levels, 16)))
         make = self._maker(expand)
         self._rows.add(make)
         self._base = self._reserved(make)
@@ -271,7 +278,7 @@ class SilentReceiver(_Silent, VoleReceiver):
         self._base_u = np.zeros(0, np.uint8)
         self._base_v = np.zeros((0, 16), np.uint8)
         self._elements = _Stock(parameters.released, 1, ())
-        self._unmade: deque[_Late] = deque()
+        self._unmade: deque[Callable[[], None]] = deque()
 
     def extend(self, n: int, k: int) -> tuple[U8, U8]:
         """(u uint8 `(n,)`, below 2^k, v uint8 `(n,16)`)."""
@@ -288,16 +295,15 @@ class SilentReceiver(_Silent, VoleReceiver):
         if k < p.width:
             self._channel.send(kernels.pack(u >> np.uint8(k), p.width - k))
             u = u & np.uint8((1 << k) - 1)
-        late = _Late(n)
-        self._unmade.append(late)
-        return u, lambda: self._make(late)
+        late: list[U8] = []
+        self._unmade.append(lambda: late.append(self._rows.take(n)))
 
-    def _make(self, late: _Late) -> U8:
-        """v of a demand; those of earlier ones are made before."""
-        while late.rows is None:
-            first = self._unmade.popleft()
-            first.rows = self._rows.take(first.n)
-        return late.rows
+        def make() -> U8:
+            while not late:
+                self._unmade.popleft()()  # also what was begun before
+            return late[0]
+
+        return u, make
 
     def _refill(self, iterations: int) -> None:
         p = self.parameters
@@ -313,12 +319,11 @@ class SilentReceiver(_Silent, VoleReceiver):
             shifts.append(shift)
             self._base_u = self._encode(instance, slice(p.released, p.released + p.reserved))
         self._channel.send(kernels.pack(np.concatenate(shifts), p.width))
-        self._channel.flush()
+        answer = self._channel.expect(p.answer_bytes(iterations))
+        holes = [instance.holes[0] for instance in instances]
+        self._unmade.append(lambda: self._take(answer(), holes))
         for at in range(0, iterations, 8 // p.width):
             self._stock_elements(_Instances.packed(instances[at : at + 8 // p.width], p.width))
-        keys = self._tree_keys(self._channel.recv(NONCE_BYTES), iterations)
-        for key, instance in zip(keys, instances, strict=True):
-            self._iterate(key, instance.holes[0])
 
     def _encode(self, instances: _Instances, outputs: slice) -> U8:
         """u of these outputs, of all instances side by side in a byte; threads share them."""
@@ -375,14 +380,20 @@ class SilentReceiver(_Silent, VoleReceiver):
             choices[:, p.depth] = beta
         return alpha, beta, choices.reshape(-1) ^ u
 
-    def _iterate(self, keys: U8, alpha: U16) -> None:
-        """One iteration from `_base_v`: takes its answer."""
+    def _take(self, answer: U8, holes: list[U16]) -> None:
+        """The answer of a refill."""
+        keys = self._tree_keys(answer[:NONCE_BYTES], len(holes))
+        blocks = answer[NONCE_BYTES:].reshape(
+            len(holes), self.parameters.trees, self.parameters.tree_blocks, 16
+        )
+        for iteration in zip(keys, holes, blocks, strict=True):
+            self._iterate(*iteration)
+
+    def _iterate(self, keys: U8, alpha: U16, answer: U8) -> None:
+        """One iteration from `_base_v`."""
         p = self.parameters
         seeds, v = self._base_v[: p.seeds], self._base_v[p.seeds :]
-        answer = self._channel.recv(p.trees * p.tree_blocks * 16)
-        sums = self._opened(
-            answer.reshape(p.trees, p.tree_blocks, 16), v.reshape(p.trees, p.levels, 16), alpha
-        )
+        sums = self._opened(answer, v.reshape(p.trees, p.levels, 16), alpha)
 
         def expand(trees: slice, rows: U8) -> None:
             kernels.expand_punctured(
@@ -434,11 +445,3 @@ class _Instances:
             np.concatenate([each.holes for each in instances]),
             np.concatenate([each.values for each in instances]) << places,
         )
-
-
-@dataclass
-class _Late:
-    """v of one demand of n, once it is made."""
-
-    n: int
-    rows: U8 | None = None

@@ -93,7 +93,7 @@ class TransferSender(_Endpoint):
 
     def accept(self, n: int, k: int) -> SentBatch:
         """Receive the choices of `n` 1-of-2^k transfers."""
-        w = self._vole.extend(n, k)
+        w = self._vole.begin(n, k)
         shifts = kernels.unpack8(self._channel.recv(packed(n, k)), n, k)
         return SentBatch(k=k, tweak=self._next_tweak(n), w=w, shifts=shifts)
 

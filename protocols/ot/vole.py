@@ -28,13 +28,18 @@ class VoleReceiver(Protocol):
 
 
 class VoleSender(Protocol):
-    """Sender's half."""
+    """Sender's half. `delta`: uint8 `(16,)`, the same for all correlations of a session and
+    direction.
+    """
 
-    @property
-    def delta(self) -> U8:
-        """uint8 `(16,)`, the same for all correlations of a session and direction."""
-        ...
+    delta: U8
 
     def extend(self, n: int, k: int) -> U8:
         """w uint8 `(n,16)` of the receiver's call with the same arguments."""
         ...
+
+    def begin(self, n: int, k: int) -> U8:
+        """As `extend`, with an answer to the receiver still owed: it leaves with the next message,
+        which the receiver waits for anyway.
+        """
+        return self.extend(n, k)

@@ -68,6 +68,7 @@ class Timeline:
     _clock: dict[Party, float] = field(default_factory=lambda: {"C": 0.0, "S": 0.0})
     _line: dict[Party, float] = field(default_factory=lambda: {"C": 0.0, "S": 0.0})
     _busy: dict[Party, float] = field(default_factory=lambda: {"C": 0.0, "S": 0.0})
+    _owed: dict[Party, int] = field(default_factory=lambda: {"C": 0, "S": 0})
     _late: dict[Party, float] = field(default_factory=lambda: {"C": 0.0, "S": 0.0})
     _network: float = 0.0
     _last: Party | None = None
@@ -116,6 +117,7 @@ class Timeline:
         next is made.
         """
         receiver = other(sender)
+        nbytes, self._owed[sender] = nbytes + self._owed[sender], 0
         elements = max((float(work.amount) for work in (*made, *read)), default=0.0)
         pieces = min(max(1, math.ceil(elements / STREAMED)), _MOST_PIECES)
         rate = self.network.up if sender == "C" else self.network.down
@@ -161,15 +163,15 @@ class Timeline:
         self._send(receiver, correction_bytes(n, k), made, read)
 
     def _refill(self, receiver: Party, parameters: LpnParameters, made: Extension) -> None:
-        """Shifts of all iterations in one message, and all answers in another."""
+        """Shifts of all iterations in one message; the answers travel with the sender's next."""
         sender, outputs = other(receiver), parameters.length * made.iterations
         shifts = parameters.shift_bytes(made.iterations)
         if made.shifts > shifts:
             self._softspoken(receiver, parameters.reserved, parameters.width)
         self._send(receiver, shifts)
         self._work(sender, "silent_refill_send", outputs)
-        self._send(sender, made.answer)
-        self._work(receiver, "silent_refill_recv", outputs)
+        self._owed[sender] += made.answer
+        self._late[receiver] += outputs * self.machine.figures["silent_refill_recv"] * 1e-9
 
 
 def predict(

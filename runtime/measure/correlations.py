@@ -17,7 +17,7 @@ from moiety.protocols.cost import BATCH
 from moiety.protocols.ot.lpn import BITS, NIBBLES, LpnParameters
 from moiety.protocols.ot.silent import SilentReceiver, SilentSender
 from moiety.protocols.ot.softspoken import LEAVES, TREES
-from moiety.protocols.ot.vole import VoleReceiver
+from moiety.protocols.ot.vole import VoleReceiver, VoleSender
 from moiety.protocols.prg import Prg
 from moiety.protocols.prices import WIDTHS
 from moiety.runtime.measure.bench import Bench, pipe
@@ -42,7 +42,7 @@ def correlations(bench: Bench) -> None:
 
 
 @dataclass
-class _BaseSender:
+class _BaseSender(VoleSender):
     """Correlations to start from, `v = w`: with u = 0 they fit any delta."""
 
     blocks: U8

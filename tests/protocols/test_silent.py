@@ -22,7 +22,7 @@ from moiety.protocols.ot import lpn
 from moiety.protocols.ot.lpn import LpnParameters, Pool
 from moiety.protocols.ot.silent import SilentReceiver, SilentSender
 from moiety.protocols.ot.transfers import TransferReceiver, TransferSender
-from moiety.protocols.ot.vole import VoleReceiver
+from moiety.protocols.ot.vole import VoleReceiver, VoleSender
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Session
 from tests.support.two_party import channel_pair, run_both, run_two_party
@@ -267,7 +267,7 @@ def test_a_refill_makes_an_iteration() -> None:
         Pool(TINY, 0)
 
 
-class IdealSender:
+class IdealSender(VoleSender):
     """Correlations from a fixed seed, so that the digests below depend
     on nothing but the generator.
     """
