@@ -61,6 +61,7 @@ format: $(VENV_LINT)/.installed  ## Rewrite the sources as ruff and clang-format
 bench: $(VENV_TEST)/.installed  ## All benchmarks at full size, most of an hour; rows go to out/bench
 	mkdir -p $(BENCH_OUT)
 	$(VENV_TEST)/bin/python -m benchmarks.protocols --json $(BENCH_OUT)/protocols.json
+	$(VENV_TEST)/bin/python -m benchmarks.correlations --json $(BENCH_OUT)/correlations.json
 	$(VENV_TEST)/bin/python -m benchmarks.inference --rounding exact --runs 3 \
 		--json $(BENCH_OUT)/inference-exact.json
 	$(VENV_TEST)/bin/python -m benchmarks.inference --rounding stochastic --runs 3 \

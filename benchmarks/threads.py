@@ -31,7 +31,7 @@ from moiety.protocols.linear.layout import Geometry
 from moiety.protocols.linear.planner import plan_linear
 from moiety.protocols.linear.rlwe import ClientKey, Ring, ServerKey, public_key_a
 from moiety.protocols.linear.server import ServerLinear
-from moiety.protocols.ot.lpn import SMALL
+from moiety.protocols.ot.lpn import BITS
 from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Session
@@ -72,6 +72,11 @@ def spread(work: Callable[[slice], Any], n: int = ELEMENTS) -> Job:
     return lambda workers: list(workers.map(work, workers.ranges(n)))
 
 
+def spread_trees(work: Callable[[slice], Any]) -> Job:
+    """The trees of an iteration of silent generation, in as many ranges as there are threads."""
+    return lambda workers: list(workers.map(work, workers.ranges(BITS.trees, grain=1, least=16)))
+
+
 def pieces(work: Callable[[int], Any], count: int) -> Job:
     """`count` pieces of equal work."""
     return lambda workers: list(workers.map(work, range(count)))
@@ -84,9 +89,9 @@ def transfer_jobs(rng: np.random.Generator) -> dict[str, Job]:
     small = rng.integers(0, 16, ELEMENTS, np.uint8)
     x = rng.integers(0, 1 << 13, ELEMENTS, np.uint64)
     bit = small & np.uint8(1)
-    seeds = rng.integers(0, 256, (SMALL.seeds, 16), np.uint8)
-    rows = np.zeros((SMALL.length, 16), np.uint8)
-    code = np.zeros(16, np.uint8)
+    seeds = rng.integers(0, 256, (BITS.seeds, 16), np.uint8)
+    roots, code = rng.integers(0, 256, (BITS.trees, 16), np.uint8), np.zeros(16, np.uint8)
+    rows, depth = np.zeros((BITS.length, 16), np.uint8), BITS.depth
     blocks = parallel.STREAMED // 128
     return {
         "SoftSpoken, 2 bits": pieces(
@@ -99,8 +104,11 @@ def transfer_jobs(rng: np.random.Generator) -> dict[str, Job]:
         "multiplexer": spread(
             lambda r: kernels.mux_send(w[r], delta, r.start, bit[r], x[r], bit[r], 13)
         ),
-        "silent code": spread(
-            lambda r: kernels.encode_blocks(seeds, code, r.start, rows[r]), SMALL.length
+        "silent rows": spread_trees(
+            lambda t: kernels.expand_full(
+                *(roots[t], delta, roots[t], depth, BITS.width, seeds, code, t.start << depth),
+                rows[t.start << depth : t.stop << depth],
+            )
         ),
     }
 

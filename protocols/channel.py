@@ -93,6 +93,9 @@ class Lane:
 class Channel(ABC):
     """One peer. `send` may buffer and must not block on the peer's reading; `recv` flushes what was
     sent and blocks.
+
+    A message that the peer does not wait for may travel `ahead` of its sender's next flight; what a
+    party expects so is read where that flight begins.
     """
 
     def __init__(self) -> None:
@@ -133,9 +136,18 @@ class Channel(ABC):
             for read in promised:
                 read()
 
-    def promised(self, read: Callable[[], None]) -> None:
-        """The peer puts what `read` receives in front of its next flight."""
-        self.lane.promised.append(read)
+    def expect(self, nbytes: int) -> Callable[[], U8]:
+        """What returns the next `nbytes` that the peer sends `ahead`; they are read where its next
+        flight begins.
+        """
+        read: list[U8] = []
+        self.lane.promised.append(lambda: read.append(self.recv(nbytes)))
+
+        def take() -> U8:
+            self.await_flight()
+            return read[0]
+
+        return take
 
     def recv(self, nbytes: int) -> U8:
         """Exactly `nbytes` from the peer as uint8 `(nbytes,)`. Raises `NetworkFailure` when the

@@ -20,12 +20,13 @@ from moiety.protocols import kernels
 from moiety.protocols.arrays import U8, U32, U64
 from moiety.protocols.linear.parameters import ntt_primes
 from moiety.protocols.linear.rlwe import Ring
-from moiety.protocols.ot.lpn import SMALL
+from moiety.protocols.ot import lpn
+from moiety.protocols.ot.lpn import LpnParameters
 
 Limit = Literal["aes", "copy", "gather", "gemm", ""]
 Rng = np.random.Generator
 
-SEEDS = SMALL.seeds
+SEEDS = lpn.BITS.seeds
 DEGREE, PRIMES = 4096, ntt_primes(25, 3)
 BITS, OUT_BITS, ANSWER_BITS = 13, 26, 35
 
@@ -219,43 +220,47 @@ def _(rng: Rng, n: int) -> Made:
 # --- silent correlations --------------------------------------------------------------------------
 
 
-def _trees(n: int) -> int:
-    return max(1, n >> SMALL.depth)
+def _trees(rng: Rng, n: int, p: LpnParameters) -> tuple[int, U8, tuple[int, int]]:
+    """Trees for about n leaves: how many, their keys, and their shape."""
+    t = max(1, n >> p.depth)
+    return t, octets(rng, t, 16), (p.depth, p.width)
 
 
-@case("tree_full")
-def _(rng: Rng, n: int) -> Made:
-    t = _trees(n)
-    leaves = np.zeros((t << SMALL.depth, 16), np.uint8)
-    trees = (octets(rng, t, 16), octets(rng, 16), octets(rng, t, 16), SMALL.depth, leaves)
-    return Made(trees, len(leaves), "leaf", "aes", 1.5)
+def _code(rng: Rng, p: LpnParameters) -> tuple[U8, U8, int]:
+    return octets(rng, p.seeds, 16), octets(rng, 16), 0
 
 
-@case("tree_punctured")
-def _(rng: Rng, n: int) -> Made:
-    t = _trees(n)
-    leaves = np.zeros((t << SMALL.depth, 16), np.uint8)
-    holes = rng.integers(0, 1 << SMALL.depth, t, np.uint16)
-    sums = octets(rng, t, SMALL.depth + 1, 16)
-    return Made(
-        (octets(rng, t, 16), holes, sums, SMALL.depth, leaves), len(leaves), "leaf", "aes", 1.5
-    )
+for _parameters in (lpn.BITS, lpn.NIBBLES):
+    _field = f"F_{1 << _parameters.width}"
 
+    @case(f"tree_sums {_field}")
+    def _(rng: Rng, n: int, p: LpnParameters = _parameters) -> Made:
+        t, keys, shape = _trees(rng, n, p)
+        trees = (keys, octets(rng, 16), octets(rng, t, 16), *shape)
+        return Made(trees, t << p.depth, "leaf", "aes", 1 + (p.width == 4) / 2)
 
-@case("encode_blocks")
-def _(rng: Rng, n: int) -> Made:
-    target = np.zeros((n, 16), np.uint8)
-    return Made((octets(rng, SEEDS, 16), octets(rng, 16), 0, target), n, "output", "gather", 10)
+    @case(f"expand_full {_field}")
+    def _(rng: Rng, n: int, p: LpnParameters = _parameters) -> Made:
+        t, keys, shape = _trees(rng, n, p)
+        rows = np.zeros((t << p.depth, 16), np.uint8)
+        trees = (keys, octets(rng, 16), octets(rng, t, 16), *shape)
+        return Made((*trees, *_code(rng, p), rows), len(rows), "output", "gather", 10)
 
+    @case(f"expand_punctured {_field}")
+    def _(rng: Rng, n: int, p: LpnParameters = _parameters) -> Made:
+        t, keys, shape = _trees(rng, n, p)
+        rows = np.zeros((t << p.depth, 16), np.uint8)
+        holes = rng.integers(0, 1 << p.depth, t, np.uint16)
+        trees = (keys, holes, octets(rng, t, p.levels, 16), *shape)
+        return Made((*trees, *_code(rng, p), rows), len(rows), "output", "gather", 10)
 
-@case("encode_nibbles")
-def _(rng: Rng, n: int) -> Made:
-    t = max(1, -(-n >> SMALL.depth)) + 1
-    holes, values = rng.integers(0, 1 << SMALL.depth, t, np.uint16), octets(rng, t, below=16)
-    seeds = octets(rng, SEEDS, below=16)
-    return Made(
-        (seeds, octets(rng, 16), 0, n, SMALL.depth, holes, values), n, "output", "gather", 10
-    )
+    @case(f"encode_elements {_field}")
+    def _(rng: Rng, n: int, p: LpnParameters = _parameters) -> Made:
+        t = max(1, -(-n >> p.depth)) + 1
+        holes = rng.integers(0, 1 << p.depth, (1, t), np.uint16)
+        values, seeds = octets(rng, 1, t), octets(rng, p.seeds)
+        arguments = (seeds, octets(rng, 16), 0, n, p.depth, p.width, holes, values)
+        return Made(arguments, n, "output", "gather", 10)
 
 
 @case("add_multiples")

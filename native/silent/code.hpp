@@ -1,13 +1,13 @@
-// The sparse code over F_16, for blocks and for single elements. reference/silent.py specifies it.
+// The sparse code, for blocks and for single elements. reference/silent.py specifies it.
 #pragma once
 
 #include "silent/blocks.hpp"
 
 namespace moiety {
 
-inline constexpr int kDegree = 10;  // non-zero entries per output of the code
-// Spare bytes after the end of single elements, which are gathered in wider words.
-inline constexpr std::size_t kSeedSlack = 4;
+inline constexpr int kDegree = 10;  // entries per output of the code
+// Entries that are summed before the sum is multiplied by X, over F_16: see `GRADES`.
+inline constexpr int kGrades[4] = {2, 2, 3, 3};
 
 // `size` seeds, entries from the AES-CTR stream of `key`, outputs from `start`.
 struct Code {
@@ -16,39 +16,27 @@ struct Code {
   u32 size;
 };
 
-// Regular noise: `values[b]` at `holes[b]` of block b, blocks of 2^depth.
+// Regular noise of `count` instances: instance i has `values[i*blocks + b]` at `holes[i*blocks +
+// b]` of block b, blocks of 2^depth.
 struct Noise {
   int depth;
+  std::size_t count, blocks;
   const u16* holes;
   const u8* values;
 };
 
-// n outputs each, arguments checked.
+// n outputs over F_2^width, width 1 or 4, arguments checked.
 struct CodeKernels {
-  void (*encode_blocks)(const u8* seeds, const Code& code, std::size_t n, u8* target);
-  void (*encode_nibbles)(const u8* seeds, const Code& code, std::size_t n, const Noise& noise,
-                         u8* out);
+  void (*encode_elements)(const u8* seeds, const Code& code, int width, std::size_t n,
+                          const Noise& noise, u8* out);
 };
 
 #if defined(MOIETY_LOOPS)
 namespace {
 
-// Outputs whose entries are interleaved: word 16*j + r is term j of output r.
+// Outputs whose entries are made at once, and fill whole vectors.
 constexpr std::size_t kGroupRows = 16;
 constexpr std::size_t kGroupEntries = kGroupRows * kDegree;
-
-// Words of the key stream to entries of the code: word x has position x*size >> 32 and, f being the
-// low 32 bits of x*size, coefficient 1 + (15*f >> 32). Positions are stored `<< Log`.
-template <int Log>
-MOIETY_INLINE void split(Reg words, Reg size, u32* offsets, u32* coefficients) {
-  const Reg fifteen = V::set64(15);
-  const Reg even = V::times32(words, size), odd = V::times32(V::template right64<32>(words), size);
-  const Reg even_c = V::times32(even, fifteen), odd_c = V::times32(odd, fifteen);
-  const Reg position = V::odd32(V::template right64<32>(even), odd);
-  const Reg c = V::odd32(V::template right64<32>(even_c), odd_c);
-  V::store(offsets, V::template left32<Log>(position));
-  V::store(coefficients, V::add32(c, V::set64(0x0000000100000001ull)));
-}
 
 // The code's entries, a group at a time.
 class Entries {
@@ -57,9 +45,9 @@ class Entries {
     expand_key(code.key, schedule_);
   }
 
-  // Byte offsets of seeds of `1 << Log` bytes, and coefficients.
+  // Byte offsets of seeds of `1 << Log` bytes: word x of the key stream has position x*size >> 32.
   template <int Log>
-  MOIETY_INLINE void make(u64 group, u32* offsets, u32* coefficients) const {
+  MOIETY_INLINE void make(u64 group, u32* offsets) const {
     constexpr int N = 10;
     const u64 block = group * (kGroupEntries / 4);
     for (std::size_t at = 0; at < kGroupEntries / 4; at += N * kB) {
@@ -69,8 +57,10 @@ class Entries {
       encrypt(schedule_, state);
       MOIETY_UNROLL
       for (int i = 0; i < N; i++) {
-        const std::size_t to = 4 * (at + i * kB);
-        split<Log>(state[i], size_, offsets + to, coefficients + to);
+        const Reg even = V::times32(state[i], size_);
+        const Reg odd = V::times32(V::template right64<32>(state[i]), size_);
+        const Reg position = V::odd32(V::template right64<32>(even), odd);
+        V::store(offsets + 4 * (at + i * kB), V::template left32<Log>(position));
       }
     }
   }
@@ -80,45 +70,64 @@ class Entries {
   Reg size_;
 };
 
-void encode_blocks(const u8* seeds, const Code& code, std::size_t n, u8* target) {
-  const Entries entries(code);
-  const V::Scale scale;
-  alignas(64) u32 offsets[kGroupEntries], coefficients[kGroupEntries];
-  alignas(64) u8 edge[16 * kGroupRows];
-  const u64 end = code.start + n;
-  for (u64 group = code.start / kGroupRows; group * kGroupRows < end; group++) {
-    entries.make<4>(group, offsets, coefficients);
-    const u64 first = group * kGroupRows;
-    const bool whole = first >= code.start && first + kGroupRows <= end;
-    u8* rows = whole ? target + 16 * (first - code.start) : edge;
-    if (!whole) std::memset(edge, 0, sizeof edge);
-    for (std::size_t r = 0; r < kGroupRows; r += kB) {
-      Reg sum = V::load(rows + 16 * r);
+// Offset j of ten. Two are loaded at once: loads are what bounds the code.
+MOIETY_INLINE u32 offset_at(const u32* offsets, int j) {
+  u64 two;
+  std::memcpy(&two, offsets + (j & ~1), sizeof two);
+  return static_cast<u32>(two >> (j & 1 ? 32 : 0));
+}
+
+// One group's outputs, added to `rows`.
+template <int Width>
+MOIETY_INLINE void encode_group(const u8* seeds, const u32* offsets, u8* rows) {
+  for (std::size_t r = 0; r < kGroupRows; r++) {
+    const u32* entries = offsets + kDegree * r;
+    const auto term = [&](int j) { return load_block(seeds + offset_at(entries, j)); };
+    Block sum = term(0);
+    int j = 1;
+    MOIETY_UNROLL
+    for (int grade = 0; grade < 4; grade++) {
+      if (Width == 4 && grade > 0) sum = V::times_x(sum);
       MOIETY_UNROLL
-      for (int j = 0; j < kDegree; j++) {
-        const std::size_t e = kGroupRows * j + r;
-        sum = V::bxor(sum, scale(seeds, offsets + e, coefficients + e));
-      }
-      V::store(rows + 16 * r, sum);
+      for (int i = grade == 0; i < kGrades[grade]; i++) sum = mix(sum, term(j++));
     }
-    if (!whole) {
-      for (std::size_t r = 0; r < kGroupRows; r++) {
-        if (first + r < code.start || first + r >= end) continue;
-        u8* row = target + 16 * (first + r - code.start);
-        store_block(row, mix(load_block(row), load_block(edge + 16 * r)));
-      }
+    store_block(rows + 16 * r, mix(sum, load_block(rows + 16 * r)));
+  }
+}
+
+// Adds the n outputs from `start` on to `rows`.
+template <int Width>
+void encode_rows(const Entries& entries, const u8* seeds, u64 start, std::size_t n, u8* rows) {
+  alignas(64) u32 offsets[kGroupEntries];
+  alignas(64) u8 edge[16 * kGroupRows];
+  const u64 end = start + n;
+  for (u64 group = start / kGroupRows; group * kGroupRows < end; group++) {
+    entries.make<4>(group, offsets);
+    const u64 first = group * kGroupRows;
+    if (first >= start && first + kGroupRows <= end) {
+      encode_group<Width>(seeds, offsets, rows + 16 * (first - start));
+      continue;
+    }
+    std::memset(edge, 0, sizeof edge);
+    encode_group<Width>(seeds, offsets, edge);
+    for (std::size_t r = 0; r < kGroupRows; r++) {
+      if (first + r < start || first + r >= end) continue;
+      u8* row = rows + 16 * (first + r - start);
+      store_block(row, mix(load_block(row), load_block(edge + 16 * r)));
     }
   }
 }
 
-// Every element of a block is read and written: its hole is secret.
-void add_noise(u64 start, std::size_t n, const Noise& noise, u8* out) {
+// One instance's. Every element of a block is read and written: its hole is secret.
+void add_noise(u64 start, std::size_t n, const Noise& noise, std::size_t instance, u8* out) {
+  const u16* holes = noise.holes + instance * noise.blocks;
+  const u8* values = noise.values + instance * noise.blocks;
   const u64 end = start + n;
   for (u64 block = start >> noise.depth; block << noise.depth < end; block++) {
     const u64 first = block << noise.depth, next = (block + 1) << noise.depth;
     const u32 from = first < start ? static_cast<u32>(start - first) : 0;
     const u32 to = static_cast<u32>((next < end ? next : end) - first);
-    const u32 hole = noise.holes[block], value = noise.values[block];
+    const u32 hole = holes[block], value = values[block];
     u8* elements = out + (first + from - start);
     for (u32 i = from; i < to; i++) {
       const u32 here = ((i ^ hole) - 1) >> 31;  // 1 where i == hole: both are at most 2^16
@@ -127,31 +136,64 @@ void add_noise(u64 start, std::size_t n, const Noise& noise, u8* out) {
   }
 }
 
-void encode_nibbles(const u8* seeds, const Code& code, std::size_t n, const Noise& noise, u8* out) {
+// Eight outputs, a byte each. They are shifted into one register, because compilers gather bytes
+// into vectors at a high price; over F_16 into one for each grade, to be multiplied together.
+template <int Width>
+MOIETY_INLINE u64 eight_elements(const u8* seeds, const u32* offsets) {
+  constexpr int kSums = Width == 1 ? 1 : 4;
+  u64 sums[kSums] = {};
+  MOIETY_UNROLL
+  for (int r = 7; r >= 0; r--) {
+    const u32* entries = offsets + kDegree * r;
+    int j = 0;
+    MOIETY_UNROLL
+    for (int g = 0; g < kSums; g++) {
+      const int terms = Width == 1 ? kDegree : kGrades[g];
+      u64 sum = 0;
+      MOIETY_UNROLL
+      for (int i = 0; i < terms; i++) sum ^= seeds[offset_at(entries, j++)];
+      sums[g] = sums[g] << 8 | sum;
+    }
+  }
+  u64 all = sums[0];
+  MOIETY_UNROLL
+  for (int g = 1; g < kSums; g++) {
+    const u64 carries = all >> 3 & 0x1111111111111111ull;
+    all = (all << 1 & 0xeeeeeeeeeeeeeeeeull) ^ carries * 3 ^ sums[g];
+  }
+  return all;
+}
+
+template <int Width>
+void encode_elements(const u8* seeds, const Code& code, std::size_t n, u8* out) {
   const Entries entries(code);
-  alignas(64) u32 offsets[kGroupEntries], coefficients[kGroupEntries], sums[kGroupRows];
+  alignas(64) u32 offsets[kGroupEntries];
   const u64 end = code.start + n;
   for (u64 group = code.start / kGroupRows; group * kGroupRows < end; group++) {
-    entries.make<0>(group, offsets, coefficients);
-    V::template products<kDegree>(seeds, offsets, coefficients, sums);
+    entries.make<0>(group, offsets);
+    const u64 both[2] = {eight_elements<Width>(seeds, offsets),
+                         eight_elements<Width>(seeds, offsets + 8 * kDegree)};
     u8 elements[kGroupRows];
-    for (std::size_t r = 0; r < kGroupRows; r++) {
-      const u32 high = sums[r] >> 4 & 7;
-      elements[r] = static_cast<u8>((sums[r] ^ high ^ high << 1) & 15);  // X^4 = X + 1
-    }
+    std::memcpy(elements, both, kGroupRows);
     const u64 first = group * kGroupRows;
     if (first >= code.start && first + kGroupRows <= end) {
       std::memcpy(out + (first - code.start), elements, kGroupRows);
-    } else {
-      for (std::size_t r = 0; r < kGroupRows; r++) {
-        if (first + r >= code.start && first + r < end) out[first + r - code.start] = elements[r];
-      }
+      continue;
+    }
+    for (std::size_t r = 0; r < kGroupRows; r++) {
+      if (first + r >= code.start && first + r < end) out[first + r - code.start] = elements[r];
     }
   }
-  add_noise(code.start, n, noise, out);
 }
 
-constexpr CodeKernels kCode{.encode_blocks = encode_blocks, .encode_nibbles = encode_nibbles};
+void encode_elements(const u8* seeds, const Code& code, int width, std::size_t n,
+                     const Noise& noise, u8* out) {
+  const auto run = width == 1 ? encode_elements<1> : encode_elements<4>;
+  run(seeds, code, n, out);
+  for (std::size_t i = 0; i < noise.count; i++) add_noise(code.start, n, noise, i, out);
+}
+
+constexpr CodeKernels kCode{.encode_elements = encode_elements};
 
 }  // namespace
 #else
@@ -160,45 +202,41 @@ const CodeKernels& code_kernels();  // of the instruction set in use
 
 namespace {
 
+void check_width(u64 width) {
+  if (width != 1 && width != 4) refuse("width must be 1 or 4, got " + std::to_string(width));
+}
+
 Code checked_code(const Array& key, u64 start, std::size_t size) {
-  const u8* k = checked<u8>("key", key, {16});
+  const u8* k = checked<u8>("code", key, {16});
   check_range("start", start, 0, u64{1} << 40);
   check_range("size", size, 1, u64{1} << 20);
   return {k, start, static_cast<u32>(size)};
 }
 
-void encode_blocks(const Array& seeds, const Array& key, u64 start, const Target& target) {
-  const u8* from = checked<u8>("seeds", seeds, {kAny, 16});
-  u8* to = checked<u8>("target", target, {kAny, 16});
-  const Code code = checked_code(key, start, seeds.shape(0));
-  const std::size_t n = target.shape(0);
-  const CodeKernels& kernels = code_kernels();
-  without_gil([&] { kernels.encode_blocks(from, code, n, to); });
-}
-
-Out<u8> encode_nibbles(const Array& seeds, const Array& key, u64 start, u64 n, u64 depth,
-                       const Array& holes, const Array& values) {
+Out<u8> encode_elements(const Array& seeds, const Array& code, u64 start, u64 n, u64 depth,
+                        u64 width, const Array& holes, const Array& values) {
   const u8* from = checked<u8>("seeds", seeds, {kAny});
-  const Code code = checked_code(key, start, seeds.shape(0));
+  const Code c = checked_code(code, start, seeds.shape(0));
   check_range("depth", depth, 0, 16);
+  check_width(width);
+  const std::size_t count = rows_of(holes), blocks = holes.ndim() == 2 ? holes.shape(1) : 0;
   const Noise noise{.depth = static_cast<int>(depth),
-                    .holes = checked<u16>("holes", holes, {kAny}),
-                    .values = checked<u8>("values", values, {rows_of(holes)})};
+                    .count = count,
+                    .blocks = blocks,
+                    .holes = checked<u16>("holes", holes, {kAny, kAny}),
+                    .values = checked<u8>("values", values, {count, blocks})};
   check_range("n", n, 0, u64{1} << 32);
-  check_range("start + n", start + n, 0, u64{holes.shape(0)} << depth);
-  if (exceeds(from, code.size, 4)) refuse("seeds must be below 16");
-  std::vector<u8> padded(code.size + kSeedSlack);
-  std::copy_n(from, code.size, padded.begin());
+  check_range("start + n", start + n, 0, u64{blocks} << depth);
   const CodeKernels& kernels = code_kernels();
   const Output<u8> out({n});
-  without_gil([&] { kernels.encode_nibbles(padded.data(), code, n, noise, out.data()); });
+  without_gil(
+      [&] { kernels.encode_elements(from, c, static_cast<int>(width), n, noise, out.data()); });
   return out.array();
 }
 
 void bind_code(nb::module_& m) {
-  m.def("encode_blocks", &encode_blocks, "seeds"_a, "key"_a, "start"_a, "target"_a.noconvert());
-  m.def("encode_nibbles", &encode_nibbles, "seeds"_a, "key"_a, "start"_a, "n"_a, "depth"_a,
-        "holes"_a, "values"_a);
+  m.def("encode_elements", &encode_elements, "seeds"_a, "code"_a, "start"_a, "n"_a, "depth"_a,
+        "width"_a, "holes"_a, "values"_a);
 }
 
 }  // namespace

@@ -5,11 +5,9 @@
 //   swap64(x), high(x)   64-bit halves of every lane exchanged; the low halves cleared
 //   fold(x)              XOR of all lanes
 //   parents(first)       lane indices / 2, from `first`, an index of the same parity as the lanes'
-//   times32, add32, left32, odd32   on 32-bit words: products of the even ones, 64 bits each; sums;
-//                        shifts; the even ones of x with the odd ones of y
-//   products             single elements times coefficients, as polynomials that are not reduced,
-//                        summed over the terms of 16 outputs
-//   Scale                blocks times coefficients
+//   times32, left32, odd32   on 32-bit words: products of the even ones, 64 bits each; shifts; the
+//                        even ones of x with the odd ones of y
+//   times_x(x)           a block's nibbles, elements of F_16, times X
 #pragma once
 
 #include "silent/blocks.hpp"

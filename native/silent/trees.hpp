@@ -1,16 +1,32 @@
-// Half-trees: correlated GGM trees, whole or punctured. reference/silent.py specifies them.
+// Half-trees: correlated GGM trees, whole or punctured. reference/silent.py specifies them. Their
+// leaves are the noise of the code's outputs, so they are made a tree at a time, and the code is
+// added while they lie in the first-level cache.
 #pragma once
 
 #include "silent/blocks.hpp"
+#include "silent/code.hpp"
 
 namespace moiety {
 
-// `trees` trees of 2^depth leaves each, arguments checked.
+// `count` trees of 2^depth leaves over F_2^width, width 1 or 4: see `last_level` of the
+// specification.
+struct Trees {
+  const u8* keys;
+  std::size_t count;
+  int depth;
+  int width;
+
+  // Blocks of a tree's sums.
+  std::size_t levels() const { return static_cast<std::size_t>(depth + (width == 4)); }
+};
+
+// Arguments checked. `scratch` holds a tree's leaves.
 struct TreeKernels {
-  void (*tree_full)(const u8* keys, const u8* offset, const u8* roots, std::size_t trees, int depth,
-                    u8* leaves, u8* sums);
-  void (*tree_punctured)(const u8* keys, const u16* holes, const u8* sums, std::size_t trees,
-                         int depth, u8* leaves);
+  void (*tree_sums)(const Trees& trees, const u8* offset, const u8* roots, u8* scratch, u8* sums);
+  void (*expand_full)(const Trees& trees, const u8* offset, const u8* roots, const u8* seeds,
+                      const Code& code, u8* rows);
+  void (*expand_punctured)(const Trees& trees, const u16* holes, const u8* sums, const u8* seeds,
+                           const Code& code, u8* rows);
 };
 
 #if defined(MOIETY_LOOPS)
@@ -111,54 +127,111 @@ MOIETY_INLINE void repair(u8* children, std::size_t n, u64 parent, Sides change)
   }
 }
 
-void tree_full(const u8* keys, const u8* offset, const u8* roots, std::size_t trees, int depth,
-               u8* leaves, u8* sums) {
-  for (std::size_t t = 0; t < trees; t++) {
-    Schedule key;
-    expand_key(keys + 16 * t, key);
-    u8* nodes = leaves + (16 * t << depth);
-    u8* sum = sums + 16 * (depth + 1) * t;
-    const Block root = load_block(roots + 16 * t);
-    store_block(nodes, root);
-    store_block(nodes + 16, mix(root, load_block(offset)));
-    store_block(sum, root);
-    for (int level = 1; level < depth - 1; level++) {
-      store_block(sum + 16 * level, grow<false>(key, nodes, std::size_t{1} << level).left);
-    }
-    const Sides last = grow<true>(key, nodes, std::size_t{1} << (depth - 1));
-    store_block(sum + 16 * (depth - 1), last.left);
-    store_block(sum + 16 * depth, last.right);
+// A tree's leaves; the XOR of the left nodes of its levels goes to `sums`, then, where the last
+// level is hashed, that of its right leaves.
+template <bool Hashed>
+void grow_full(const u8* key, const Block offset, const u8* root_at, int depth, u8* nodes,
+               u8* sums) {
+  Schedule schedule;
+  expand_key(key, schedule);
+  const Block root = load_block(root_at);
+  store_block(nodes, root);
+  store_block(nodes + 16, mix(root, offset));
+  store_block(sums, root);
+  const int correlated = depth - Hashed;
+  for (int level = 1; level < correlated; level++) {
+    store_block(sums + 16 * level, grow<false>(schedule, nodes, std::size_t{1} << level).left);
+  }
+  if constexpr (Hashed) {
+    const Sides last = grow<true>(schedule, nodes, std::size_t{1} << correlated);
+    store_block(sums + 16 * correlated, last.left);
+    store_block(sums + 16 * depth, last.right);
   }
 }
 
-void tree_punctured(const u8* keys, const u16* holes, const u8* sums, std::size_t trees, int depth,
-                    u8* leaves) {
-  for (std::size_t t = 0; t < trees; t++) {
-    Schedule key;
-    expand_key(keys + 16 * t, key);
-    u8* nodes = leaves + (16 * t << depth);
-    const u8* sum = sums + 16 * (depth + 1) * t;
-    const u64 hole = holes[t];
-    store_block(nodes, load_block(sum));
-    store_block(nodes + 16, load_block(sum));
-    for (int level = 1; level < depth - 1; level++) {
-      const std::size_t m = std::size_t{1} << level;
-      const Block change = mix(load_block(sum + 16 * level), grow<false>(key, nodes, m).left);
-      repair(nodes, 2 * m, hole >> (depth - level), {change, change});
-    }
-    const std::size_t m = std::size_t{1} << (depth - 1);
-    const Sides made = grow<true>(key, nodes, m);
+template <bool Hashed>
+void grow_punctured(const u8* key, u64 hole, const u8* sums, int depth, u8* nodes) {
+  Schedule schedule;
+  expand_key(key, schedule);
+  store_block(nodes, load_block(sums));
+  store_block(nodes + 16, load_block(sums));
+  const int correlated = depth - Hashed;
+  for (int level = 1; level < correlated; level++) {
+    const std::size_t m = std::size_t{1} << level;
+    const Block change = mix(load_block(sums + 16 * level), grow<false>(schedule, nodes, m).left);
+    repair(nodes, 2 * m, hole >> (depth - level), {change, change});
+  }
+  if constexpr (Hashed) {
+    const std::size_t m = std::size_t{1} << correlated;
+    const Sides made = grow<true>(schedule, nodes, m);
     const Block goes_right = _mm_set1_epi64x(-static_cast<long long>(hole & 1));
     const Block all = mix(made.left, made.right);
     const Block sibling =
-        mix(mix(load_block(sum + 16 * (depth - 1)), made.right), _mm_and_si128(all, goes_right));
-    const Block in_hole = mix(mix(load_block(sum + 16 * depth), all), sibling);
+        mix(mix(load_block(sums + 16 * correlated), made.right), _mm_and_si128(all, goes_right));
+    const Block in_hole = mix(mix(load_block(sums + 16 * depth), all), sibling);
     const Block swap = _mm_and_si128(mix(sibling, in_hole), goes_right);
     repair(nodes, 2 * m, hole >> 1, {mix(in_hole, swap), mix(sibling, swap)});
   }
 }
 
-constexpr TreeKernels kTreeKernels{.tree_full = tree_full, .tree_punctured = tree_punctured};
+template <int Width>
+void sum_trees(const Trees& trees, const u8* offset, const u8* roots, u8* scratch, u8* sums) {
+  for (std::size_t t = 0; t < trees.count; t++) {
+    grow_full<Width == 4>(trees.keys + 16 * t, load_block(offset), roots + 16 * t, trees.depth,
+                          scratch, sums + 16 * trees.levels() * t);
+  }
+}
+
+// Every tree's leaves by `grow(t, leaves)`, and the code's outputs on top of them.
+template <int Width, class Grow>
+void expand(const Trees& trees, const u8* seeds, Code code, u8* rows, Grow grow) {
+  const Entries entries(code);
+  const std::size_t leaves = std::size_t{1} << trees.depth;
+  for (std::size_t t = 0; t < trees.count; t++) {
+    grow(t, rows + 16 * leaves * t);
+    encode_rows<Width>(entries, seeds, code.start + leaves * t, leaves, rows + 16 * leaves * t);
+  }
+}
+
+template <int Width>
+void expand_full(const Trees& trees, const u8* offset, const u8* roots, const u8* seeds,
+                 const Code& code, u8* rows) {
+  alignas(16) u8 sums[16 * 17];  // of one tree, not asked for
+  const Block correlation = load_block(offset);
+  expand<Width>(trees, seeds, code, rows, [&](std::size_t t, u8* leaves) {
+    grow_full<Width == 4>(trees.keys + 16 * t, correlation, roots + 16 * t, trees.depth, leaves,
+                          sums);
+  });
+}
+
+template <int Width>
+void expand_punctured(const Trees& trees, const u16* holes, const u8* sums, const u8* seeds,
+                      const Code& code, u8* rows) {
+  expand<Width>(trees, seeds, code, rows, [&](std::size_t t, u8* leaves) {
+    grow_punctured<Width == 4>(trees.keys + 16 * t, holes[t], sums + 16 * trees.levels() * t,
+                               trees.depth, leaves);
+  });
+}
+
+void tree_sums(const Trees& trees, const u8* offset, const u8* roots, u8* scratch, u8* sums) {
+  const auto run = trees.width == 1 ? sum_trees<1> : sum_trees<4>;
+  run(trees, offset, roots, scratch, sums);
+}
+
+void expand_full(const Trees& trees, const u8* offset, const u8* roots, const u8* seeds,
+                 const Code& code, u8* rows) {
+  const auto run = trees.width == 1 ? expand_full<1> : expand_full<4>;
+  run(trees, offset, roots, seeds, code, rows);
+}
+
+void expand_punctured(const Trees& trees, const u16* holes, const u8* sums, const u8* seeds,
+                      const Code& code, u8* rows) {
+  const auto run = trees.width == 1 ? expand_punctured<1> : expand_punctured<4>;
+  run(trees, holes, sums, seeds, code, rows);
+}
+
+constexpr TreeKernels kTreeKernels{
+    .tree_sums = tree_sums, .expand_full = expand_full, .expand_punctured = expand_punctured};
 
 }  // namespace
 #else
@@ -167,52 +240,60 @@ const TreeKernels& tree_kernels();  // of the instruction set in use
 
 namespace {
 
-// Keys (t, 16) and leaves (t << depth, 16) of t trees.
-struct Trees {
-  std::size_t count;
-  const u8* keys;
-  u8* leaves;
+Trees checked_trees(const Array& keys, u64 depth, u64 width) {
+  const std::size_t count = rows_of(keys);
+  check_range("depth", depth, 2, 16);
+  check_width(width);
+  return {checked<u8>("keys", keys, {kAny, 16}), count, static_cast<int>(depth),
+          static_cast<int>(width)};
+}
 
-  Trees(const Array& keys_, u64 depth, const Target& leaves_)
-      : count(rows_of(keys_)), keys(checked<u8>("keys", keys_, {kAny, 16})) {
-    check_range("depth", depth, 2, 16);
-    leaves = checked<u8>("leaves", leaves_, {count << depth, 16});
-  }
-};
-
-Out<u8> tree_full(const Array& keys, const Array& offset, const Array& roots, u64 depth,
-                  const Target& leaves) {
-  const Trees trees(keys, depth, leaves);
+Out<u8> tree_sums(const Array& keys, const Array& offset, const Array& roots, u64 depth,
+                  u64 width) {
+  const Trees trees = checked_trees(keys, depth, width);
   const u8* o = checked<u8>("offset", offset, {16});
   const u8* r = checked<u8>("roots", roots, {trees.count, 16});
   const TreeKernels& kernels = tree_kernels();
-  const Output<u8> sums({trees.count, depth + 1, 16});
-  without_gil([&] {
-    kernels.tree_full(trees.keys, o, r, trees.count, static_cast<int>(depth), trees.leaves,
-                      sums.data());
-  });
+  const Output<u8> sums({trees.count, trees.levels(), 16});
+  std::vector<u8> scratch(std::size_t{16} << depth);
+  without_gil([&] { kernels.tree_sums(trees, o, r, scratch.data(), sums.data()); });
   return sums.array();
 }
 
-void tree_punctured(const Array& keys, const Array& holes, const Array& sums, u64 depth,
-                    const Target& leaves) {
-  const Trees trees(keys, depth, leaves);
+void expand_full(const Array& keys, const Array& offset, const Array& roots, u64 depth, u64 width,
+                 const Array& seeds, const Array& code, u64 start, const Target& rows) {
+  const Trees trees = checked_trees(keys, depth, width);
+  const u8* o = checked<u8>("offset", offset, {16});
+  const u8* r = checked<u8>("roots", roots, {trees.count, 16});
+  const u8* s = checked<u8>("seeds", seeds, {kAny, 16});
+  const Code c = checked_code(code, start, seeds.shape(0));
+  u8* to = checked<u8>("rows", rows, {trees.count << depth, 16});
+  const TreeKernels& kernels = tree_kernels();
+  without_gil([&] { kernels.expand_full(trees, o, r, s, c, to); });
+}
+
+void expand_punctured(const Array& keys, const Array& holes, const Array& sums, u64 depth,
+                      u64 width, const Array& seeds, const Array& code, u64 start,
+                      const Target& rows) {
+  const Trees trees = checked_trees(keys, depth, width);
   const u16* h = checked<u16>("holes", holes, {trees.count});
-  const u8* s = checked<u8>("sums", sums, {trees.count, depth + 1, 16});
-  if (exceeds(h, trees.count, static_cast<int>(depth))) {
+  const u8* given = checked<u8>("sums", sums, {trees.count, trees.levels(), 16});
+  if (exceeds(h, trees.count, trees.depth)) {
     refuse("holes must be below 2^" + std::to_string(depth));
   }
+  const u8* s = checked<u8>("seeds", seeds, {kAny, 16});
+  const Code c = checked_code(code, start, seeds.shape(0));
+  u8* to = checked<u8>("rows", rows, {trees.count << depth, 16});
   const TreeKernels& kernels = tree_kernels();
-  without_gil([&] {
-    kernels.tree_punctured(trees.keys, h, s, trees.count, static_cast<int>(depth), trees.leaves);
-  });
+  without_gil([&] { kernels.expand_punctured(trees, h, given, s, c, to); });
 }
 
 void bind_trees(nb::module_& m) {
-  m.def("tree_full", &tree_full, "keys"_a, "offset"_a, "roots"_a, "depth"_a,
-        "leaves"_a.noconvert());
-  m.def("tree_punctured", &tree_punctured, "keys"_a, "holes"_a, "sums"_a, "depth"_a,
-        "leaves"_a.noconvert());
+  m.def("tree_sums", &tree_sums, "keys"_a, "offset"_a, "roots"_a, "depth"_a, "width"_a);
+  m.def("expand_full", &expand_full, "keys"_a, "offset"_a, "roots"_a, "depth"_a, "width"_a,
+        "seeds"_a, "code"_a, "start"_a, "rows"_a.noconvert());
+  m.def("expand_punctured", &expand_punctured, "keys"_a, "holes"_a, "sums"_a, "depth"_a, "width"_a,
+        "seeds"_a, "code"_a, "start"_a, "rows"_a.noconvert());
 }
 
 }  // namespace

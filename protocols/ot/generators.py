@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from moiety.protocols.cost import Draw, Generator, Party, Send, SoftSpoken, other
-from moiety.protocols.ot.lpn import SMALL, LpnParameters, Pool
+from moiety.protocols.ot.lpn import Pool, parameters_for
 
 ALWAYS_SILENT, NEVER_SILENT = 1, 5
 """The `silent_from` of a session whose every correlation is silent, and of one without silent
@@ -24,16 +24,19 @@ class Silent:
     parties do.
     """
 
-    parameters: LpnParameters = SMALL
     batch: int = 2
-    pools: dict[Party, Pool] = field(default_factory=dict)
+    pools: dict[tuple[Party, int], Pool] = field(default_factory=dict)
 
-    def pool(self, receiver: Party) -> Pool:
-        """What this receiver has at hand."""
-        return self.pools.setdefault(receiver, Pool(self.parameters, self.batch))
+    def pool(self, receiver: Party, k: int) -> Pool:
+        """What this receiver has at hand for k-bit choices."""
+        parameters = parameters_for(k)
+        key = (receiver, parameters.width)
+        if key not in self.pools:
+            self.pools[key] = Pool(parameters, self.batch)
+        return self.pools[key]
 
     def draw(self, demand: Draw) -> Iterator[Send]:
-        made = self.pool(demand.receiver).take(demand.n, demand.k)
+        made = self.pool(demand.receiver, demand.k).take(demand.n, demand.k)
         yield Send(demand.receiver, made.shifts)
         yield Send(other(demand.receiver), made.answer, ahead=True)
         yield Send(demand.receiver, made.high)

@@ -1,31 +1,36 @@
-"""Silent VOLE over F_16 from regular primal LPN, semi-honest: correlations at about 1.7 bits each
-instead of SoftSpoken's 124.
+"""Silent VOLE over F_2 and F_16 from regular primal LPN, semi-honest: correlations at about 1.4
+bits each over F_2 and 1.7 over F_16, instead of SoftSpoken's 31 per bit of the choice.
 
-One *iteration* turns K + t*(h+1) correlations `w = v + u*delta` into n = t * 2^h (Yang, Weng, Lan,
-Zhang, Wang, CCS 2020, "Ferret", carried over to F_16; Weng, Yang, Katz, Wang, S&P 2021,
-"Wolverine", for fields):
+One *iteration* turns K + t*h (F_16: t*(h+1)) correlations `w = v + u*delta` into n = t * 2^h (Yang,
+Weng, Lan, Zhang, Wang, CCS 2020, "Ferret", also carried over to F_16; Weng, Yang, Katz, Wang, S&P
+2021, "Wolverine", for fields):
 
 1. *Single-point VOLE*, t times. The sender grows a half-tree with offset delta (Guo et al.,
-   EUROCRYPT 2023: correlated GGM with a pseudorandom last level); the receiver gets all leaves but
-   number alpha. Each level costs one block: the receiver announces `shift = u ^ b` for a base
-   correlation and b = 1 - (bit of alpha), the sender sends `K_0 ^ w + shift*delta`, and v takes
-   that to `K_b = K_0 + b*delta`. The last level is a hashed 1-of-2 transfer. One more correlation,
-   shifted to the noise value beta, and the XOR of all leaves put `leaf + beta*delta` in the hole.
-   Leaves are then correlations with u = beta at alpha, 0 elsewhere.
+   EUROCRYPT 2023); the receiver gets all leaves but number alpha. Each level costs one block: the
+   receiver announces `shift = u ^ b` for a base correlation and b = 1 - (bit of alpha), the sender
+   sends `K_0 ^ w + shift*delta`, and v takes that to `K_b = K_0 + b*delta`. Over F_2 all levels are
+   so (correlated GGM): the receiver's XOR of all other leaves is the missing one plus delta, the
+   correlation with u = 1 at alpha. Over F_16 the last level is a hashed 1-of-2 transfer
+   (pseudo-random leaves); one more correlation, shifted to the noise value beta, and the XOR of all
+   leaves put `leaf + beta*delta` in the hole. Leaves are then correlations with u = beta at alpha,
+   0 elsewhere.
 2. *LPN*: both sides add the code's image of the first K correlations: `w = s_w*A + leaves` and so
    on, see protocols/ot/lpn.py.
 
-A correlation for a k-bit choice has u in all of F_16; the receiver sends its bits k..3, which are
-uniform and of no further use, and the sender adds their part to w: what remains is what SoftSpoken
-would have made, `u < 2^k`.
+Rows are made when they are asked for, a tree at a time (kernels.expand_full, expand_punctured):
+between a refill and its use only the seeds, the keys and the sums of the trees are kept. The
+receiver's u needs nothing from the sender, and its v is made while a transfer waits for its answer.
 
-The last K + t*(h+1) outputs start the next iteration and are never released. The first iteration
+A correlation over F_16 for a k-bit choice has u in all of F_16; the receiver sends its bits k..3,
+which are uniform and of no further use, and the sender adds their part to w: what remains is what
+SoftSpoken would have made, `u < 2^k`.
+
+The outputs of the last trees start the next iteration and are never released. The first iteration
 starts from SoftSpoken.
 
 Nothing the receiver sends depends on the sender, so a refill of any number of iterations takes no
-flight of its own. The shifts go with what the receiver sends anyway, the answers in front of the
-sender's next flight; they are made while the receiver is busy with the rest of its own. The
-receiver knows u at once, and v when it reads that flight (`Channel.promised`).
+flight of its own. All its shifts leave with the choices that asked for it, the answers in front of
+the sender's next flight (`Channel.expect`); the receiver takes them for v (lpn.Pool has sizes).
 
 Each tree is hashed under its own AES key, derived from a nonce that the sender draws for every
 refill: an attacker who tabulates hashes can aim at one tree at a time (the concern of Guo, Katz,
@@ -37,14 +42,17 @@ calls in the same order.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8, U16
 from moiety.protocols.channel import Channel
-from moiety.protocols.ot.lpn import BASE_WIDTH, NONCE_BYTES, SMALL, LpnParameters, Pool, high_bytes
+from moiety.protocols.ot.lpn import NIBBLES, NONCE_BYTES, LpnParameters, Pool
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
 from moiety.protocols.parallel import LEAST, Workers
 from moiety.protocols.prg import Prg
@@ -53,6 +61,46 @@ CODE_KEY = np.frombuffer(b"moiety LPN code.", np.uint8)
 """Public key of the code's entries; any constant does."""
 FIRST_TWEAK = 1 << 63
 """Transfers count their tweaks up from 0; the transfers inside a refill count from here."""
+
+Make = Callable[[slice, U8], None]
+"""Writes an iteration's outputs, a range of whole grains, to an array of as many."""
+
+
+@dataclass
+class _Stock:
+    """Outputs of iterations, each of `length`, made when they are taken: in whole multiples of
+    `grain`, of which what was not taken is kept. `shape` is an output's.
+    """
+
+    length: int
+    grain: int
+    shape: tuple[int, ...]
+    _iterations: deque[Make] = field(default_factory=deque)
+    _at: int = 0  # in the first iteration
+    _rest: U8 = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._rest = np.zeros((0, *self.shape), np.uint8)
+
+    def add(self, make: Make) -> None:
+        """One more iteration."""
+        self._iterations.append(make)
+
+    def take(self, n: int) -> U8:
+        """The next `n` outputs."""
+        end = len(self._rest)
+        made = end + -(-max(0, n - end) // self.grain) * self.grain
+        outputs = np.empty((made, *self.shape), np.uint8)
+        outputs[:end] = self._rest
+        while end < made:
+            size = min(made - end, self.length - self._at)
+            self._iterations[0](slice(self._at, self._at + size), outputs[end : end + size])
+            end, self._at = end + size, self._at + size
+            if self._at == self.length:
+                self._iterations.popleft()
+                self._at = 0
+        self._rest = outputs[n:].copy()
+        return outputs[:n]
 
 
 class _Silent:
@@ -72,39 +120,39 @@ class _Silent:
         self._workers = workers or Workers()
         self._pool = Pool(parameters, batch)
         self._tweak = FIRST_TWEAK
+        self._rows = _Stock(parameters.released, 1 << parameters.depth, (16,))
 
-    def _encode(self, seeds: U8, out: U8) -> None:
-        """Add the code's image to all rows of `out`; threads share them."""
+    def _trees(self, trees: slice, work: Callable[[slice], None]) -> None:
+        """`work` on all these trees; threads share them."""
+        least = max(1, LEAST >> self.parameters.depth)
+        parts = self._workers.ranges(trees.stop - trees.start, grain=1, least=least)
 
-        def part(rows: slice) -> None:
-            kernels.encode_blocks(seeds, CODE_KEY, rows.start, out[rows])
+        def part(at: slice) -> None:
+            work(slice(trees.start + at.start, trees.start + at.stop))
 
-        for _ in self._workers.map(part, self._workers.ranges(len(out))):
+        for _ in self._workers.map(part, parts):
             pass
 
-    def _encode_u(self, seeds: U8, n: int, holes: U16, values: U8) -> U8:
-        """The first n outputs of the code for single elements, with the noise; threads
-        share them.
-        """
+    def _maker(self, expand: Callable[[slice, U8], None]) -> Make:
+        """Rows by ranges of outputs, from `expand`, which makes those of some trees."""
+        depth = self.parameters.depth
 
-        def part(rows: slice) -> U8:
-            size = rows.stop - rows.start
-            return kernels.encode_nibbles(
-                seeds, CODE_KEY, rows.start, size, self.parameters.depth, holes, values
-            )
+        def make(outputs: slice, rows: U8) -> None:
+            first = outputs.start >> depth
 
-        return np.concatenate(list(self._workers.map(part, self._workers.ranges(n))))
+            def part(trees: slice) -> None:
+                expand(trees, rows[trees.start - first << depth : trees.stop - first << depth])
 
-    def _grow(self, out: U8, grow: Callable[[slice, U8], None]) -> None:
-        """`grow` all trees' leaves into their rows of `out`; threads share the trees."""
+            self._trees(slice(first, outputs.stop >> depth), part)
+
+        return make
+
+    def _reserved(self, make: Make) -> U8:
+        """The rows that the next iteration starts from."""
         p = self.parameters
-
-        def part(trees: slice) -> None:
-            grow(trees, out[trees.start << p.depth : trees.stop << p.depth])
-
-        least = max(1, LEAST >> p.depth)
-        for _ in self._workers.map(part, self._workers.ranges(p.trees, grain=1, least=least)):
-            pass
+        rows = np.empty((p.length - p.released, 16), np.uint8)
+        make(slice(p.released, p.length), rows)
+        return rows[: p.reserved]
 
     def _tree_tweaks(self) -> int:
         tweak = self._tweak
@@ -117,7 +165,7 @@ class _Silent:
         return kernels.aes_ctr(nonce, 0, iterations * trees * 16).reshape(iterations, trees, 16)
 
 
-class SilentSender(_Silent):
+class SilentSender(_Silent, VoleSender):
     """Knows delta and w."""
 
     def __init__(
@@ -125,7 +173,7 @@ class SilentSender(_Silent):
         channel: Channel,
         bootstrap: VoleSender,
         prg: Prg,
-        parameters: LpnParameters = SMALL,
+        parameters: LpnParameters = NIBBLES,
         batch: int = 2,
         workers: Workers | None = None,
     ) -> None:
@@ -137,68 +185,76 @@ class SilentSender(_Silent):
         self._bootstrap = bootstrap
         self.delta = bootstrap.delta
         self._base = np.zeros((0, 16), np.uint8)
-        self._rows = np.zeros((0, 16), np.uint8)
 
     def extend(self, n: int, k: int) -> U8:
         """w uint8 `(n,16)`, of which k says how many bits u has."""
+        p = self.parameters
         iterations = self._pool.take(n, k).iterations
         if iterations:
             self._refill(iterations)
-        w, self._rows = self._rows[:n], self._rows[n:]
-        if k < 4:
-            high = kernels.unpack8(self._channel.recv(high_bytes(n, k)), n, 4 - k)
+        w = self._rows.take(n)
+        if k < p.width:
+            high = kernels.unpack8(self._channel.recv(p.high_bytes(n, k)), n, p.width - k)
             kernels.add_multiples(w, self.delta, high << np.uint8(k))
         return w
 
     def _refill(self, iterations: int) -> None:
         p = self.parameters
         if not len(self._base):
-            self._base = np.ascontiguousarray(self._bootstrap.extend(p.reserved, BASE_WIDTH))
+            self._base = np.ascontiguousarray(self._bootstrap.extend(p.reserved, p.width))
+        size = p.trees * p.levels
         received = self._channel.recv(p.shift_bytes(iterations))
-        shifts = kernels.unpack8(received, iterations * p.tree_base, 4).reshape(
-            iterations, p.tree_base
-        )
+        shifts = kernels.unpack8(received, iterations * size, p.width).reshape(iterations, size)
         nonce = self._prg.bytes(NONCE_BYTES)
         keys = self._tree_keys(nonce, iterations)
         self._channel.send(nonce, ahead=True)
-        kept = len(self._rows)
-        rows = np.empty((kept + iterations * p.released + p.reserved, 16), np.uint8)
-        rows[:kept] = self._rows
         for i in range(iterations):
-            # The reserved rows come last, where the next iteration starts to write.
-            out = rows[kept + i * p.released :][: p.length]
-            self._channel.send(self._iterate(keys[i], shifts[i], out), ahead=True)
-            self._base = out[p.released :].copy()
-        self._rows = rows[: len(rows) - p.reserved]
+            self._iterate(keys[i], shifts[i])
 
-    def _iterate(self, keys: U8, shifts: U8, out: U8) -> U8:
-        """One iteration from `_base`: w goes to `out`, the message is returned as uint8
-        `(t, h+2, 16)`.
-        """
+    def _iterate(self, keys: U8, shifts: U8) -> None:
+        """One iteration from `_base`: sends its answer ahead, uint8 `(t, tree_blocks, 16)`."""
         p = self.parameters
         seeds, base = self._base[: p.seeds], self._base[p.seeds :]
         kernels.add_multiples(base, self.delta, shifts)  # now base = v + choice*delta
-        w = base.reshape(p.trees, p.depth + 1, 16)
         roots = self._prg.bytes(16 * p.trees).reshape(p.trees, 16)
-        message = np.empty((p.trees, p.depth + 2, 16), np.uint8)
+        sums = np.empty((p.trees, p.levels, 16), np.uint8)
 
-        def grow(trees: slice, leaves: U8) -> None:
-            message[trees, :-1] = kernels.tree_full(
-                keys[trees], self.delta, roots[trees], p.depth, leaves
+        def add_up(trees: slice) -> None:
+            sums[trees] = kernels.tree_sums(keys[trees], self.delta, roots[trees], p.depth, p.width)
+
+        def expand(trees: slice, rows: U8) -> None:
+            kernels.expand_full(
+                keys[trees],
+                self.delta,
+                roots[trees],
+                p.depth,
+                p.width,
+                seeds,
+                CODE_KEY,
+                trees.start << p.depth,
+                rows,
             )
 
-        self._grow(out, grow)
-        message[:, -1] = message[:, -3] ^ message[:, -2]  # of all leaves
-        self._encode(seeds, out)
-        message[:, :-3] ^= w[:, :-2]
+        self._trees(slice(0, p.trees), add_up)
+        self._channel.send(self._answer(sums, base.reshape(p.trees, p.levels, 16)), ahead=True)
+        make = self._maker(expand)
+        self._rows.add(make)
+        self._base = self._reserved(make)
+
+    def _answer(self, sums: U8, w: U8) -> U8:
+        if self.parameters.width == 1:
+            return sums ^ w
+        answer = np.empty((len(sums), self.parameters.tree_blocks, 16), np.uint8)
         tweak = self._tree_tweaks()
-        message[:, -3] ^= kernels.hash_blocks(np.ascontiguousarray(w[:, -2]), tweak)
-        message[:, -2] ^= kernels.hash_blocks(w[:, -2] ^ self.delta, tweak)
-        message[:, -1] ^= w[:, -1]
-        return message
+        last = np.ascontiguousarray(w[:, -2])
+        answer[:, :-3] = sums[:, :-2] ^ w[:, :-2]
+        answer[:, -3] = sums[:, -2] ^ kernels.hash_blocks(last, tweak)
+        answer[:, -2] = sums[:, -1] ^ kernels.hash_blocks(last ^ self.delta, tweak)
+        answer[:, -1] = sums[:, -2] ^ sums[:, -1] ^ w[:, -1]  # of all leaves
+        return answer
 
 
-class SilentReceiver(_Silent):
+class SilentReceiver(_Silent, VoleReceiver):
     """Knows u and v."""
 
     def __init__(
@@ -206,7 +262,7 @@ class SilentReceiver(_Silent):
         channel: Channel,
         bootstrap: VoleReceiver,
         prg: Prg,
-        parameters: LpnParameters = SMALL,
+        parameters: LpnParameters = NIBBLES,
         batch: int = 2,
         workers: Workers | None = None,
     ) -> None:
@@ -215,100 +271,171 @@ class SilentReceiver(_Silent):
         self._bootstrap = bootstrap
         self._base_u = np.zeros(0, np.uint8)
         self._base_v = np.zeros((0, 16), np.uint8)
-        self._u = np.zeros(0, np.uint8)
-        self._v = np.zeros((0, 16), np.uint8)
+        self._elements = _Stock(parameters.released, 1, ())
+        self._unmade: deque[Callable[[], None]] = deque()
 
     def extend(self, n: int, k: int) -> tuple[U8, U8]:
-        """(u uint8 `(n,)`, below 2^k, v uint8 `(n,16)`); v is there when the peer's next flight is
-        read (`Channel.await_flight`).
-        """
+        """(u uint8 `(n,)`, below 2^k, v uint8 `(n,16)`)."""
+        u, v = self.begin(n, k)
+        return u, v()
+
+    def begin(self, n: int, k: int) -> tuple[U8, Callable[[], U8]]:
+        """(u, what makes v), see `VoleReceiver`."""
+        p = self.parameters
         iterations = self._pool.take(n, k).iterations
         if iterations:
             self._refill(iterations)
-        u, self._u = self._u[:n], self._u[n:]
-        v, self._v = self._v[:n], self._v[n:]
-        if k < 4:
-            self._channel.send(kernels.pack(u >> np.uint8(k), 4 - k))
+        u = self._elements.take(n)
+        if k < p.width:
+            self._channel.send(kernels.pack(u >> np.uint8(k), p.width - k))
             u = u & np.uint8((1 << k) - 1)
-        return u, v
+        late: list[U8] = []
+        self._unmade.append(lambda: late.append(self._rows.take(n)))
+
+        def make() -> U8:
+            while not late:
+                self._unmade.popleft()()  # also what was begun before
+            return late[0]
+
+        return u, make
 
     def _refill(self, iterations: int) -> None:
         p = self.parameters
         if not len(self._base_u):
-            self._base_u, self._base_v = self._bootstrap.extend(p.reserved, BASE_WIDTH)
+            self._base_u, v = self._bootstrap.extend(p.reserved, p.width)
+            self._base_v = np.ascontiguousarray(v)
         # u of all iterations needs no answer: all shifts go out at once.
-        kept = len(self._u)
-        u = np.empty(kept + iterations * p.released, np.uint8)
-        u[:kept] = self._u
-        holes, shifts, base_u = [], [], self._base_u
-        starts = []
+        instances, shifts = [], []
         for _ in range(iterations):
-            alpha, beta, shift = self._choose(base_u[p.seeds :])
-            starts.append((base_u[: p.seeds], alpha, beta))
-            holes.append(alpha)
+            alpha, beta, shift = self._choose(self._base_u[p.seeds :])
+            instance = _Instances(self._base_u[: p.seeds], alpha[None], beta[None])
+            instances.append(instance)
             shifts.append(shift)
-            base_u = kernels.encode_nibbles(
-                base_u[: p.seeds], CODE_KEY, p.released, p.reserved, p.depth, alpha, beta
+            self._base_u = self._encode(instance, slice(p.released, p.released + p.reserved))
+        self._channel.send(kernels.pack(np.concatenate(shifts), p.width))
+        answer = self._channel.expect(p.answer_bytes(iterations))
+        holes = [instance.holes[0] for instance in instances]
+        self._unmade.append(lambda: self._take(answer(), holes))
+        for at in range(0, iterations, 8 // p.width):
+            self._stock_elements(_Instances.packed(instances[at : at + 8 // p.width], p.width))
+
+    def _encode(self, instances: _Instances, outputs: slice) -> U8:
+        """u of these outputs, of all instances side by side in a byte; threads share them."""
+        p = self.parameters
+
+        def part(at: slice) -> U8:
+            return kernels.encode_elements(
+                instances.seeds,
+                CODE_KEY,
+                outputs.start + at.start,
+                at.stop - at.start,
+                p.depth,
+                p.width,
+                instances.holes,
+                instances.values,
             )
-        self._channel.send(kernels.pack(np.concatenate(shifts), 4))
-        self._channel.flush()
-        self._base_u = base_u
-        for i, (seeds, alpha, beta) in enumerate(starts):  # while the sender works
-            at = kept + i * p.released
-            u[at : at + p.released] = self._encode_u(seeds, p.released, alpha, beta)
-        self._u = u
-        kept_v = self._v
-        rows = np.empty((kept + iterations * p.released + p.reserved, 16), np.uint8)
-        self._v = rows[: len(rows) - p.reserved]
-        self._channel.promised(lambda: self._receive(holes, kept_v, rows))
+
+        parts = self._workers.ranges(outputs.stop - outputs.start)
+        return np.concatenate(list(self._workers.map(part, parts)))
+
+    def _stock_elements(self, instances: _Instances) -> None:
+        """The u of instances that share a byte are made together, when the first one's are asked
+        for: the code is the same.
+        """
+        p = self.parameters
+        packed, made = np.empty(p.released, np.uint8), 0
+
+        def make(place: int, outputs: slice, elements: U8) -> None:
+            nonlocal made
+            if outputs.stop > made:
+                packed[made : outputs.stop] = self._encode(instances, slice(made, outputs.stop))
+                made = outputs.stop
+            elements[:] = packed[outputs] >> np.uint8(place) & np.uint8((1 << p.width) - 1)
+
+        for i in range(len(instances.holes)):
+            self._elements.add(partial(make, p.width * i))
 
     def _choose(self, u: U8) -> tuple[U16, U8, U8]:
-        """(alpha uint16 `(t,)`, beta uint8 `(t,)` in 1..15, shifts uint8 `(t*(h+1),)`) of
-        one iteration.
+        """(alpha uint16 `(t,)`, beta uint8 `(t,)`, not zero, shifts uint8 `(t*levels,)`) of one
+        iteration.
         """
         p = self.parameters
         alpha = self._prg.uint64(p.trees, p.depth).astype(np.uint16)
-        beta = (
-            np.uint64(1) + (self._prg.uint64(p.trees, 60) * np.uint64(15) >> np.uint64(60))
-        ).astype(np.uint8)
-        choices = np.empty((p.trees, p.depth + 1), np.uint8)
-        choices[:, :-1] = ~alpha[:, None] >> np.arange(
+        choices = np.empty((p.trees, p.levels), np.uint8)
+        choices[:, : p.depth] = ~alpha[:, None] >> np.arange(
             p.depth - 1, -1, -1, dtype=np.uint16
         ) & np.uint16(1)
-        choices[:, -1] = beta
+        if p.width == 1:
+            beta = np.ones(p.trees, np.uint8)
+        else:
+            beta = (
+                np.uint64(1) + (self._prg.uint64(p.trees, 60) * np.uint64(15) >> np.uint64(60))
+            ).astype(np.uint8)
+            choices[:, p.depth] = beta
         return alpha, beta, choices.reshape(-1) ^ u
 
-    def _receive(self, holes: list[U16], kept_v: U8, rows: U8) -> None:
-        """The answers to a refill: `kept_v` and its own v go to `rows`, the last ones reserved."""
-        p = self.parameters
-        keys = self._tree_keys(self._channel.recv(NONCE_BYTES), len(holes))
-        kept = len(kept_v)
-        rows[:kept] = kept_v
-        for i, alpha in enumerate(holes):
-            message = self._channel.recv(p.trees * (p.depth + 2) * 16).reshape(
-                p.trees, p.depth + 2, 16
-            )
-            out = rows[kept + i * p.released :][: p.length]
-            self._iterate(keys[i], alpha, message, out)
-            self._base_v = out[p.released :].copy()
-
-    def _iterate(self, keys: U8, alpha: U16, message: U8, out: U8) -> None:
-        """One iteration from `_base_v`: v goes to `out`."""
-        p = self.parameters
-        seeds, v = (
-            self._base_v[: p.seeds],
-            self._base_v[p.seeds :].reshape(p.trees, p.depth + 1, 16),
+    def _take(self, answer: U8, holes: list[U16]) -> None:
+        """The answer of a refill."""
+        keys = self._tree_keys(answer[:NONCE_BYTES], len(holes))
+        blocks = answer[NONCE_BYTES:].reshape(
+            len(holes), self.parameters.trees, self.parameters.tree_blocks, 16
         )
-        sums = np.empty((p.trees, p.depth + 1, 16), np.uint8)
-        sums[:, :-2] = message[:, :-3] ^ v[:, :-2]
-        left, right = message[:, -3], message[:, -2]
+        for iteration in zip(keys, holes, blocks, strict=True):
+            self._iterate(*iteration)
+
+    def _iterate(self, keys: U8, alpha: U16, answer: U8) -> None:
+        """One iteration from `_base_v`."""
+        p = self.parameters
+        seeds, v = self._base_v[: p.seeds], self._base_v[p.seeds :]
+        sums = self._opened(answer, v.reshape(p.trees, p.levels, 16), alpha)
+
+        def expand(trees: slice, rows: U8) -> None:
+            kernels.expand_punctured(
+                keys[trees],
+                alpha[trees],
+                sums[trees],
+                p.depth,
+                p.width,
+                seeds,
+                CODE_KEY,
+                trees.start << p.depth,
+                rows,
+            )
+
+        make = self._maker(expand)
+        self._rows.add(make)
+        self._base_v = self._reserved(make)
+
+    def _opened(self, answer: U8, v: U8, alpha: U16) -> U8:
+        """The sums that expand_punctured takes."""
+        if self.parameters.width == 1:
+            return answer ^ v
+        sums = np.empty_like(v)
+        sums[:, :-2] = answer[:, :-3] ^ v[:, :-2]
+        left, right = answer[:, -3], answer[:, -2]
         wants_left = -(alpha & np.uint16(1)).astype(np.uint8)[:, None]
         pad = kernels.hash_blocks(np.ascontiguousarray(v[:, -2]), self._tree_tweaks())
         sums[:, -2] = right ^ ((left ^ right) & wants_left) ^ pad
-        sums[:, -1] = message[:, -1] ^ v[:, -1]
+        sums[:, -1] = answer[:, -1] ^ v[:, -1]
+        return sums
 
-        def grow(trees: slice, leaves: U8) -> None:
-            kernels.tree_punctured(keys[trees], alpha[trees], sums[trees], p.depth, leaves)
 
-        self._grow(out, grow)
-        self._encode(seeds, out)
+@dataclass(frozen=True)
+class _Instances:
+    """What u of one or more iterations is made of, side by side in a byte: seeds uint8 `(K,)`,
+    holes uint16 `(instances, t)`, values of the noise uint8 `(instances, t)`.
+    """
+
+    seeds: U8
+    holes: U16
+    values: U8
+
+    @classmethod
+    def packed(cls, instances: list[_Instances], width: int) -> _Instances:
+        """Single instances, as many as a byte has elements of `width` bits or fewer."""
+        places = width * np.arange(len(instances), dtype=np.uint8)[:, None]
+        return cls(
+            np.bitwise_or.reduce(np.stack([each.seeds for each in instances]) << places),
+            np.concatenate([each.holes for each in instances]),
+            np.concatenate([each.values for each in instances]) << places,
+        )

@@ -20,6 +20,7 @@ from moiety.protocols.arrays import U8
 from moiety.protocols.channel import Channel
 from moiety.protocols.cost import BATCH, correction_bytes
 from moiety.protocols.errors import ContractViolation
+from moiety.protocols.ot.vole import VoleReceiver, VoleSender
 from moiety.protocols.parallel import STREAMED, Workers
 
 TREES = 32
@@ -106,7 +107,7 @@ class _Stream:
         return parts
 
 
-class SoftSpokenReceiver(_Stream):
+class SoftSpokenReceiver(_Stream, VoleReceiver):
     """Knows all leaves."""
 
     def extend(self, n: int, k: int) -> tuple[U8, U8]:
@@ -126,7 +127,7 @@ class SoftSpokenReceiver(_Stream):
         return np.concatenate([u for u, _ in made]), np.concatenate([v for _, v in made])
 
 
-class SoftSpokenSender(_Stream):
+class SoftSpokenSender(_Stream, VoleSender):
     """Knows all leaves but one per tree, and delta."""
 
     def __init__(

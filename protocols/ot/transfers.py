@@ -77,10 +77,10 @@ class SentBatch(_Batch):
 
 @dataclass(kw_only=True)
 class ReceivedBatch(_Batch):
-    """Receiver's half: u, choices uint8 `(n,)`, v uint8 `(n,16)`."""
+    """Receiver's half: u, choices uint8 `(n,)`; `v` makes v uint8 `(n,16)`."""
 
     u: U8
-    v: U8
+    v: Callable[[], U8]
     choices: U8
 
 
@@ -235,7 +235,7 @@ class TransferReceiver(_Endpoint):
     def choose(self, choices: U8, k: int) -> ReceivedBatch:
         """Open a batch with `choices` uint8 `(n,)` of k bits."""
         n = choices.size
-        u, v = self._vole.extend(n, k)
+        u, v = self._vole.begin(n, k)
         self._channel.send(kernels.pack(choices ^ u, k))
         return ReceivedBatch(k=k, tweak=self._next_tweak(n), u=u, v=v, choices=choices)
 
@@ -294,6 +294,9 @@ class TransferReceiver(_Endpoint):
         one arrives; returns the shares.
         """
         batch.spend()
+        if batch.choices.size:
+            self._channel.await_flight()
+        v = batch.v()  # while the sender works
 
         def arriving() -> Iterator[tuple[slice, U8]]:
             for at in self._workers.ranges(batch.choices.size):
@@ -302,7 +305,7 @@ class TransferReceiver(_Endpoint):
         def part(job: tuple[slice, U8]) -> npt.NDArray[S]:
             at, messages = job
             return kernel(
-                batch.v[at], batch.choices[at], batch.u[at], batch.tweak + at.start, messages, at
+                v[at], batch.choices[at], batch.u[at], batch.tweak + at.start, messages, at
             )
 
         return _joined(list(self._workers.map(part, arriving())))

@@ -6,6 +6,7 @@ An element of F_16^32 is a uint8 `(16,)` block: nibble i is component i.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from moiety.protocols.arrays import U8
@@ -18,14 +19,20 @@ class VoleReceiver(Protocol):
         """n fresh correlations for k-bit choices: (u uint8 `(n,)` of k bits, v uint8 `(n,16)`)."""
         ...
 
+    def begin(self, n: int, k: int) -> tuple[U8, Callable[[], U8]]:
+        """As `extend`, with v still to be asked for: a choice can leave as soon as its u is there,
+        and v be made in the time that its answer takes.
+        """
+        u, v = self.extend(n, k)
+        return u, lambda: v
+
 
 class VoleSender(Protocol):
-    """Sender's half."""
+    """Sender's half. `delta`: uint8 `(16,)`, the same for all correlations of a session and
+    direction.
+    """
 
-    @property
-    def delta(self) -> U8:
-        """uint8 `(16,)`, the same for all correlations of a session and direction."""
-        ...
+    delta: U8
 
     def extend(self, n: int, k: int) -> U8:
         """w uint8 `(n,16)` of the receiver's call with the same arguments."""

@@ -14,6 +14,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from moiety.protocols.cost import (
     Cost,
@@ -28,7 +29,7 @@ from moiety.protocols.cost import (
 )
 from moiety.protocols.network import Network
 from moiety.protocols.ot.generators import Mixed
-from moiety.protocols.ot.lpn import BASE_WIDTH, Extension, Pool
+from moiety.protocols.ot.lpn import Extension, LpnParameters
 from moiety.protocols.parallel import STREAMED
 from moiety.runtime.cost.machine import Machine
 
@@ -71,6 +72,7 @@ class Timeline:
     _line: dict[Party, float] = field(default_factory=lambda: {"C": 0.0, "S": 0.0})
     _busy: dict[Party, float] = field(default_factory=lambda: {"C": 0.0, "S": 0.0})
     _unread: dict[tuple[Party, int], deque[Callable[[], None]]] = field(default_factory=dict)
+    _late: dict[tuple[Party, int], list[Work]] = field(default_factory=dict)
     _network: float = 0.0
     _last: Party | None = None
 
@@ -96,6 +98,8 @@ class Timeline:
         while unread := [place for place, messages in self._unread.items() if messages]:
             for party, lane in unread:
                 self._read(party, lane)
+        for party, lane in list(self._late):
+            self._settle(party, lane)
         return Time(
             self._now - start,
             self._busy["S"] - busy["S"],
@@ -137,6 +141,7 @@ class Timeline:
 
             def arrive(there: float = self._line[sender] + latency) -> None:
                 receiver = other(sender)
+                self._settle(receiver, lane)
                 self._clock[receiver] = max(self._clock[receiver], there)
                 self._work(receiver, "message", 1 / pieces)
                 self._work(receiver, "receive_byte", nbytes / pieces)
@@ -147,6 +152,11 @@ class Timeline:
     def _inbox(self, party: Party, lane: int) -> deque[Callable[[], None]]:
         """What this lane of the party has still to read."""
         return self._unread.setdefault((party, lane), deque())
+
+    def _settle(self, party: Party, lane: int) -> None:
+        """What this lane has put off until it waits."""
+        late = self._late.pop((party, lane), [])
+        self._works(party, tuple(late))
 
     def _read(self, party: Party, lane: int) -> None:
         """All that was sent to this lane, before it goes on."""
@@ -159,35 +169,38 @@ class Timeline:
         if k < self.silent_from:
             self._softspoken(receiver, lane, n, k)
             return
-        pool = self.generator.silent.pool(receiver)
-        made = pool.take(n, k)
+        pool = self.generator.silent.pool(receiver, k)
+        made, sender, field = pool.take(n, k), other(receiver), pool.parameters.width
         if made.iterations:
-            self._refill(receiver, lane, pool, made)
+            self._refill(receiver, lane, pool.parameters, made)
+        self._work(receiver, f"silent_choose_{field}", n)
         if made.high:
             cut = (Work("silent_cut", n),)
             self._send(receiver, lane, made.high, cut, cut)
+        rows = partial(self._work, sender, f"silent_send_{field}", n)
+        self._inbox(sender, lane).append(rows)
+        late = self._late.setdefault((receiver, lane), [])
+        late.append(Work(f"silent_recv_{field}", n))
 
     def _softspoken(self, receiver: Party, lane: int, n: float, k: int) -> None:
         made, read = (Work(f"vole_recv_{k}", n),), (Work(f"vole_send_{k}", n),)
         self._send(receiver, lane, correction_bytes(n, k), made, read)
 
-    def _refill(self, receiver: Party, lane: int, pool: Pool, made: Extension) -> None:
-        """Shifts of all iterations in one message; the sender makes the answers as soon as it has
+    def _refill(
+        self, receiver: Party, lane: int, parameters: LpnParameters, made: Extension
+    ) -> None:
+        """Shifts of all iterations in one message; the sender makes its answer as soon as it has
         read them.
         """
-        sender, parameters, outputs = other(receiver), pool.parameters, pool.parameters.length
-        made_up, opened = (Work("silent_send", outputs),), (Work("silent_recv", outputs),)
-        if made.shifts > parameters.shift_bytes(made.iterations):
-            self._softspoken(receiver, lane, parameters.reserved, BASE_WIDTH)
-        self._work(receiver, "silent_seeds", outputs * made.iterations)
-        self._send(receiver, lane, parameters.shift_bytes(made.iterations))
-
-        def answer() -> None:
-            for _ in range(made.iterations):
-                self._send(sender, lane, made.answer / made.iterations, made_up, opened)
-
+        sender, outputs = other(receiver), parameters.length * made.iterations
+        shifts = parameters.shift_bytes(made.iterations)
+        if made.shifts > shifts:
+            self._softspoken(receiver, lane, parameters.reserved, parameters.width)
+        self._send(receiver, lane, shifts)
+        made_up = (Work("silent_refill_send", outputs),)
+        opened = (Work("silent_refill_recv", outputs),)
+        answer = partial(self._send, sender, lane, made.answer, made_up, opened)
         self._inbox(sender, lane).append(answer)
-        self._work(receiver, "silent_nibbles", outputs * made.iterations)
 
 
 def predict(

@@ -1,4 +1,4 @@
-"""Figures of correlations: SoftSpoken's two kernels, and whole refills of silent generation."""
+"""Figures of correlations: SoftSpoken's two kernels; of silent generation, refills and rows."""
 
 from __future__ import annotations
 
@@ -7,21 +7,25 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8
 from moiety.protocols.cost import BATCH
-from moiety.protocols.ot.lpn import BASE_WIDTH, SMALL
-from moiety.protocols.ot.silent import CODE_KEY, SilentReceiver, SilentSender
+from moiety.protocols.ot.lpn import BITS, NIBBLES, LpnParameters
+from moiety.protocols.ot.silent import SilentReceiver, SilentSender
 from moiety.protocols.ot.softspoken import LEAVES, TREES
+from moiety.protocols.ot.vole import VoleReceiver, VoleSender
 from moiety.protocols.prg import Prg
 from moiety.protocols.prices import WIDTHS
 from moiety.runtime.measure.bench import Bench, pipe
 
-_ITERATIONS = 2
-"""Of the silent generator in one refill."""
+T = TypeVar("T")
+
+_PIECE = 1 << 16
+"""Silent correlations drawn at once."""
 
 
 def correlations(bench: Bench) -> None:
@@ -38,7 +42,7 @@ def correlations(bench: Bench) -> None:
 
 
 @dataclass
-class _BaseSender:
+class _BaseSender(VoleSender):
     """Correlations to start from, `v = w`: with u = 0 they fit any delta."""
 
     blocks: U8
@@ -49,7 +53,7 @@ class _BaseSender:
 
 
 @dataclass
-class _BaseReceiver:
+class _BaseReceiver(VoleReceiver):
     blocks: U8
 
     def extend(self, n: int, k: int) -> tuple[U8, U8]:
@@ -57,56 +61,79 @@ class _BaseReceiver:
 
 
 @dataclass
-class _Refills:
-    """One party's refills, one after another, by the clock of the thread that runs them."""
+class _Spent:
+    """Nanoseconds of one party by the clock of the thread that runs it, name by name: the sums of a
+    round, and the least of all rounds.
+    """
 
-    extend: Callable[[int, int], object]
-    rounds: int
-    spent: list[int] = field(default_factory=list)
+    least: dict[str, float] = field(default_factory=dict)
+    _round: dict[str, float] = field(default_factory=dict)
 
-    def run(self) -> None:
-        for _ in range(self.rounds):
-            start = time.thread_time_ns()
-            self.extend(_ITERATIONS * SMALL.released, BASE_WIDTH)
-            self.spent.append(time.thread_time_ns() - start)
+    def time(self, name: str, call: Callable[[], T]) -> T:
+        """Run the call and note its time."""
+        start = time.thread_time_ns()
+        made = call()
+        self._round[name] = self._round.get(name, 0.0) + time.thread_time_ns() - start
+        return made
 
-    def per_output(self) -> float:
-        """Nanoseconds, of the fastest refill."""
-        return min(self.spent) / (_ITERATIONS * SMALL.length)
+    def end_round(self) -> None:
+        for name, spent in self._round.items():
+            self.least[name] = min(self.least.get(name, spent), spent)
+        self._round.clear()
 
 
 def silent(bench: Bench) -> None:
-    """Whole refills, both parties in two threads; of the receiver's, what two kernels take alone is
-    apart, because it is done at other times.
+    """Both generators, both parties in two threads. A refill is timed with a draw of one
+    correlation, then draws without one.
     """
-    sender, receiver = _refills(bench)
-    thread = threading.Thread(target=sender.run)
-    thread.start()
-    receiver.run()
-    thread.join()
-
-    bench.per("silent_seeds", SMALL.length, _encoder(SMALL.released, SMALL.reserved))
-    bench.per("silent_nibbles", SMALL.length, _encoder(0, SMALL.released))
-    early = bench.figures["silent_seeds"] + bench.figures["silent_nibbles"]
-    bench.figures["silent_send"] = sender.per_output()
-    bench.figures["silent_recv"] = max(0.0, receiver.per_output() - early)
-
+    rounds = max(2, min(bench.repeats, 4))
+    for parameters in (BITS, NIBBLES):
+        sender, receiver = _generators(bench, parameters)
+        sent, received = _Spent(), _Spent()
+        thread = threading.Thread(target=_send, args=(sender, sent, rounds))
+        thread.start()
+        _receive(receiver, received, rounds)
+        thread.join()
+        outputs, k = 2 * parameters.length, parameters.width
+        bench.figures["silent_refill_send"] = sent.least["refill"] / outputs
+        bench.figures["silent_refill_recv"] = received.least["refill"] / outputs
+        drawn = sum(_pieces(parameters))
+        bench.figures[f"silent_send_{k}"] = sent.least["rows"] / drawn
+        bench.figures[f"silent_choose_{k}"] = received.least["choices"] / drawn
+        bench.figures[f"silent_recv_{k}"] = received.least["rows"] / drawn
     u = bench.bytes(bench.elements, below=16)
     bench.per("silent_cut", bench.elements, lambda: kernels.pack(u >> np.uint8(2), 2))
 
 
-def _refills(bench: Bench) -> tuple[_Refills, _Refills]:
-    """The sender's and the receiver's, to be run at the same time."""
-    blocks, delta = bench.bytes(SMALL.reserved, 16), bench.bytes(16)
+def _generators(bench: Bench, parameters: LpnParameters) -> tuple[SilentSender, SilentReceiver]:
+    blocks, delta = bench.bytes(parameters.reserved, 16), bench.bytes(16)
     near, far = pipe()
-    sender = SilentSender(near, _BaseSender(blocks, delta), Prg.from_os())
-    receiver = SilentReceiver(far, _BaseReceiver(blocks), Prg.from_os())
-    rounds = max(2, min(bench.repeats, 4))
-    return _Refills(sender.extend, rounds), _Refills(receiver.extend, rounds)
+    return (
+        SilentSender(near, _BaseSender(blocks, delta), Prg.from_os(), parameters),
+        SilentReceiver(far, _BaseReceiver(blocks), Prg.from_os(), parameters),
+    )
 
 
-def _encoder(first: int, count: int) -> Callable[[], object]:
-    """Encodes the receiver's choices of `count` outputs from `first` on."""
-    alpha, beta = np.zeros(SMALL.trees, np.uint16), np.ones(SMALL.trees, np.uint8)
-    seeds = np.zeros(SMALL.seeds, np.uint8)
-    return partial(kernels.encode_nibbles, seeds, CODE_KEY, first, count, SMALL.depth, alpha, beta)
+def _pieces(parameters: LpnParameters) -> list[int]:
+    """What is drawn of one refill, the first correlation apart, and nothing left."""
+    left = 2 * parameters.released - 1
+    return [*[_PIECE] * (left // _PIECE), left % _PIECE]
+
+
+def _send(sender: SilentSender, spent: _Spent, rounds: int) -> None:
+    k = sender.parameters.width
+    for _ in range(rounds):
+        spent.time("refill", lambda: sender.extend(1, k))
+        for n in _pieces(sender.parameters):
+            spent.time("rows", partial(sender.extend, n, k))
+        spent.end_round()
+
+
+def _receive(receiver: SilentReceiver, spent: _Spent, rounds: int) -> None:
+    k = receiver.parameters.width
+    for _ in range(rounds):
+        spent.time("refill", lambda: receiver.extend(1, k))
+        for n in _pieces(receiver.parameters):
+            _, rows = spent.time("choices", partial(receiver.begin, n, k))
+            spent.time("rows", rows)
+        spent.end_round()

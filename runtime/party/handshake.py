@@ -38,7 +38,7 @@ HANDSHAKE_SECONDS = 10.0
 
 # What the two sides' kernels must agree on bit for bit; the backend that computes it may differ.
 CRYPTOGRAPHY = {
-    "vole": "f16-32: softspoken, regular LPN 870400/81920/850",
+    "vole": "f16-32: softspoken, regular LPN 870400/81920/850 over F_2 and graded over F_16",
     "hash": "tmmo-aes128",
     "base_ot": "endemic-edwards25519",
     "rlwe": "hint-1",

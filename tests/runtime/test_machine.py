@@ -47,7 +47,7 @@ def test_measuring_takes_every_figure() -> None:
         "zero_residue",
         "message",
         "mux_send",
-        "silent_send",
+        "silent_send_4",
     ):
         assert made.figures[name] > 0, name
     assert made.description["kernels"]

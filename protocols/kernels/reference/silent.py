@@ -1,16 +1,16 @@
-"""Silent VOLE: half-trees, the sparse F_16 code, a 128-bit hash.
+"""Silent VOLE over F_2 and F_16: half-trees, the sparse code, a 128-bit hash.
 
-Specifies native/silent; conventions are those of the package. Three kernels write into an array of
-the caller's (`leaves`, `target`): one buffer then holds many iterations without a copy. Nothing
-secret decides a branch or a memory index: positions and coefficients of the code are public, the
-place of a puncture is reached by masks.
+Specifies native/silent; conventions are those of the package. `width` is 1 or 4, the bits of an
+element of the field. Kernels that make rows write into an array of the caller's: one buffer then
+holds those of several iterations without a copy. Nothing secret decides a branch or a memory index:
+positions in the code are public, the place of a puncture is reached by masks.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from moiety.protocols.arrays import U8, U16, U32, U64
+from moiety.protocols.arrays import U8, U16, U32
 from moiety.protocols.kernels.reference.blocks import aes, counting, keystream, tmmo
 from moiety.protocols.kernels.reference.checks import (
     check_array,
@@ -22,15 +22,19 @@ from moiety.protocols.kernels.reference.field import multiples, times_x
 
 __all__ = [
     "add_multiples",
-    "encode_blocks",
-    "encode_nibbles",
+    "encode_elements",
+    "expand_full",
+    "expand_punctured",
     "hash_blocks",
-    "tree_full",
-    "tree_punctured",
+    "tree_sums",
 ]
 
 DEGREE = 10
 """Non-zero entries per output of the code."""
+GRADES = (3, 3, 2, 2, 1, 1, 1, 0, 0, 0)
+"""Over F_16: entry j has the coefficient `X^GRADES[j]`. Sorted, so that the products of an output
+are three multiplications by X.
+"""
 MAX_DEPTH = 16
 _TILE = 4096  # outputs encoded at once, so that the temporaries stay in the cache
 
@@ -68,61 +72,106 @@ def add_multiples(target: U8, delta: U8, elements: U8) -> None:
 # --- half-trees -----------------------------------------------------------------------------------
 
 
-def tree_full(keys: U8, offset: U8, roots: U8, depth: int, leaves: U8) -> U8:
-    """Grow correlated GGM trees of `2^depth` leaves (half-trees).
+def tree_sums(keys: U8, offset: U8, roots: U8, depth: int, width: int) -> U8:
+    """Grow correlated GGM trees of `2^depth` leaves (half-trees), and sum their levels.
 
     Guo, Yang, Wang, Zhang, Xie, Liu, Zhao, EUROCRYPT 2023. keys: `uint8 (t, 16)`, the public AES
-    key of each tree; offset: `uint8 (16,)`; roots: `uint8 (t, 16)`; depth: 2..16; leaves:
-    `uint8 (t << depth, 16)`, written to, tree after tree.
+    key of each tree; offset: `uint8 (16,)`; roots: `uint8 (t, 16)`; depth: 2..16.
 
-    The first level is `(root, root ^ offset)`. A node x above the last level has children
-    `(h, h ^ x)`, `h = H(x) = AES_key(s(x)) ^ s(x)`, so every level XORs to `offset`; nodes of
-    the last but one have the leaves `(H(x), H(x ^ 1))`. `s` maps 64-bit halves `(low, high)`
-    to `(high, low ^ high)`.
+    The first level is `(root, root ^ offset)`. A node x has children `(h, h ^ x)`, `h = H(x) =
+    AES_key(s(x)) ^ s(x)`, so every level XORs to `offset`. `s` maps 64-bit halves `(low, high)` to
+    `(high, low ^ high)`. Width 1: that holds for the leaves too. Width 4: the nodes of the last
+    level but one have the leaves `(H(x), H(x ^ 1))`, which are pseudo-random.
 
-    Returns `uint8 (t, depth + 1, 16)`: the XOR of the left nodes of levels 1 .. depth-1, of the
-    left leaves, of the right leaves.
+    Returns `uint8 (t, depth, 16)`, the XOR of the left nodes of levels 1 .. depth; of width 4
+    `(t, depth + 1, 16)`, in which the XOR of the right leaves comes last.
     """
-    trees = _check_trees(keys, depth, leaves)
-    check_bytes("offset", offset, 16)
-    check_bytes("roots", roots, trees, 16)
-    sums = np.empty((trees, depth + 1, 16), np.uint8)
-    nodes = np.stack([roots, roots ^ offset], axis=1)
-    sums[:, 0] = roots
-    for level in range(1, depth - 1):
-        left = _tree_hash(keys, nodes)
-        sums[:, level] = np.bitwise_xor.reduce(left, axis=1)
-        nodes = _interleave(left, left ^ nodes)
-    left, right = _tree_hash(keys, nodes), _tree_hash(keys, _other(nodes))
-    sums[:, depth - 1] = np.bitwise_xor.reduce(left, axis=1)
-    sums[:, depth] = np.bitwise_xor.reduce(right, axis=1)
-    leaves[:] = _interleave(left, right).reshape(-1, 16)
-    return sums
+    return _grow(keys, offset, roots, depth, width)[0]
 
 
-def tree_punctured(keys: U8, holes: U16, sums: U8, depth: int, leaves: U8) -> None:
-    """The other side of `tree_full`: all leaves of each tree but one, whose number is secret.
+def expand_full(
+    keys: U8,
+    offset: U8,
+    roots: U8,
+    depth: int,
+    width: int,
+    seeds: U8,
+    code: U8,
+    start: int,
+    rows: U8,
+) -> None:
+    """The leaves of the trees of `tree_sums`, tree after tree, each plus an output of the code.
 
-    keys: `uint8 (t, 16)`; holes: `uint16 (t,)` below `2^depth`, secret; sums:
-    `uint8 (t, depth + 1, 16)`: for each level 1 .. depth the XOR of the nodes on the side where the
-    hole's path is not, then the XOR that all leaves shall have, which sets the leaf in the hole;
-    leaves: as in `tree_full`.
+    seeds: `uint8 (size, 16)`; code: `uint8 (16,)`, the key of its entries; start: the code's output
+    that is added to leaf 0 (see `code_positions`); rows: `uint8 (t << depth, 16)`, written to.
+    """
+    _, leaves = _grow(keys, offset, roots, depth, width)
+    _expand(leaves, depth, width, seeds, code, start, rows)
+
+
+def expand_punctured(
+    keys: U8,
+    holes: U16,
+    sums: U8,
+    depth: int,
+    width: int,
+    seeds: U8,
+    code: U8,
+    start: int,
+    rows: U8,
+) -> None:
+    """The other side of `expand_full`: all leaves of each tree but one, whose number is secret.
+
+    keys: `uint8 (t, 16)`; holes: `uint16 (t,)` below `2^depth`, secret; sums: in the shape of
+    `tree_sums`, for each level the XOR of the nodes on the side where the hole's path is not. Width
+    1: the leaf in the hole is then the true one plus the offset. Width 4: the last of the sums is
+    the XOR that all leaves shall have, which sets the leaf in the hole. All other arguments as in
+    `expand_full`.
 
     The node on the path is kept as the XOR of all others of its level, which differs from the true
     one by the offset. Then hashes of a level XOR to the same for either side, and one difference C
     of sums repairs both children of the path's node: that is all masks have to do.
     """
-    trees = _check_trees(keys, depth, leaves)
+    _check_trees(keys, depth, width)
+    trees = len(keys)
     check_array("holes", holes, np.uint16, trees)
-    check_bytes("sums", sums, trees, depth + 1, 16)
+    check_bytes("sums", sums, trees, depth + (width == 4), 16)
     if trees and int(holes.max()) >> depth:
         raise ValueError(f"holes must be below 2^{depth}")
     nodes = np.stack([sums[:, 0], sums[:, 0]], axis=1)
-    for level in range(1, depth - 1):
+    for level in range(1, depth - (width == 4)):
         left = _tree_hash(keys, nodes)
         repair = sums[:, level] ^ np.bitwise_xor.reduce(left, axis=1)
         left ^= _at(holes >> np.uint16(depth - level), 1 << level) & repair[:, None, :]
         nodes = _interleave(left, left ^ nodes)
+    if width == 4:
+        nodes = _last_punctured(keys, holes, sums, depth, nodes)
+    _expand(nodes, depth, width, seeds, code, start, rows)
+
+
+def _grow(keys: U8, offset: U8, roots: U8, depth: int, width: int) -> tuple[U8, U8]:
+    """(sums as `tree_sums` returns them, leaves `uint8 (t, 2^depth, 16)`)."""
+    _check_trees(keys, depth, width)
+    trees = len(keys)
+    check_bytes("offset", offset, 16)
+    check_bytes("roots", roots, trees, 16)
+    sums = np.empty((trees, depth + (width == 4), 16), np.uint8)
+    nodes = np.stack([roots, roots ^ offset], axis=1)
+    sums[:, 0] = roots
+    for level in range(1, depth - (width == 4)):
+        left = _tree_hash(keys, nodes)
+        sums[:, level] = np.bitwise_xor.reduce(left, axis=1)
+        nodes = _interleave(left, left ^ nodes)
+    if width == 4:
+        left, right = _tree_hash(keys, nodes), _tree_hash(keys, _other(nodes))
+        sums[:, depth - 1] = np.bitwise_xor.reduce(left, axis=1)
+        sums[:, depth] = np.bitwise_xor.reduce(right, axis=1)
+        nodes = _interleave(left, right)
+    return sums, nodes
+
+
+def _last_punctured(keys: U8, holes: U16, sums: U8, depth: int, nodes: U8) -> U8:
+    """The hashed leaves, from the level above."""
     left, right = _tree_hash(keys, nodes), _tree_hash(keys, _other(nodes))
     left_sum, right_sum = (np.bitwise_xor.reduce(side, axis=1) for side in (left, right))
     goes_right = -(holes & np.uint16(1)).astype(np.uint8)[:, None]
@@ -132,7 +181,7 @@ def tree_punctured(keys: U8, holes: U16, sums: U8, depth: int, leaves: U8) -> No
     on_path = _at(holes >> np.uint16(1), 1 << depth - 1)
     left ^= on_path & (hole ^ swap)[:, None, :]
     right ^= on_path & (sibling ^ swap)[:, None, :]
-    leaves[:] = _interleave(left, right).reshape(-1, 16)
+    return _interleave(left, right)
 
 
 def _tree_hash(keys: U8, nodes: U8) -> U8:
@@ -163,94 +212,87 @@ def _at(index: U16, size: int) -> U8:
 # --- the code -------------------------------------------------------------------------------------
 
 
-def code_entries(key: U8, start: int, n: int, size: int) -> tuple[U32, U8]:
-    """Public positions and coefficients of the code's outputs `start .. start + n - 1`.
+def code_positions(code: U8, start: int, n: int, size: int) -> U32:
+    """Public positions of the ten entries of the code's outputs `start .. start + n - 1`.
 
-    key: `uint8 (16,)`; start: at most 2^40; n: at most 2^32; size: 1..2^20. The AES-CTR stream of
-    `key` is cut into 32-bit words (little-endian), 160 for each group of 16 outputs: word
-    `16*j + r` of group g is the j-th entry of output `16*g + r`. Word x has position `x*size >> 32`
-    and, f being the low 32 bits of `x*size`, coefficient `1 + (15*f >> 32)`.
+    code: `uint8 (16,)`; start: at most 2^40; n: at most 2^32; size: 1..2^20. The AES-CTR stream of
+    `code` is cut into 32-bit words (little-endian): word `10*i + j` is the j-th entry of output i,
+    and word x has position `x*size >> 32`.
 
-    Returns positions `uint32 (n, 10)` below `size` and coefficients `uint8 (n, 10)` in 1..15.
+    An output is the sum of its entries' seeds (width 1), or of `X^GRADES[j]` times the seed of
+    entry j, nibble by nibble in F_16 (width 4).
+
+    Returns `uint32 (n, 10)` below `size`.
     """
-    check_bytes("key", key, 16)
+    check_bytes("code", code, 16)
     check_range("start", start, 0, 2**40)
     check_range("n", n, 0, 2**32)
     check_range("size", size, 1, 2**20)
-    group, skip = divmod(start, 16)
-    groups = -(-(skip + n) // 16)
-    stream = keystream(key.tobytes(), group * 4 * DEGREE, groups * 4 * DEGREE)
-    words = (
-        stream.reshape(-1)
-        .view("<u4")
-        .reshape(groups, DEGREE, 16)
-        .transpose(0, 2, 1)
-        .reshape(groups * 16, DEGREE)[skip : skip + n]
-    )
-    product = words.astype(np.uint64) * np.uint64(size)
-    fraction = product & np.uint64(0xFFFFFFFF)
-    coefficients = np.uint64(1) + (fraction * np.uint64(15) >> np.uint64(32))
-    return (product >> np.uint64(32)).astype(np.uint32), coefficients.astype(np.uint8)
+    block, skip = divmod(start * DEGREE, 4)
+    blocks = -(-(skip + n * DEGREE) // 4)
+    stream = keystream(code.tobytes(), block, blocks).reshape(-1).view("<u4")
+    words = stream[skip : skip + n * DEGREE].reshape(n, DEGREE)
+    return (words.astype(np.uint64) * np.uint64(size) >> np.uint64(32)).astype(np.uint32)
 
 
-def encode_blocks(seeds: U8, key: U8, start: int, target: U8) -> None:
-    """Add the code's outputs `start ..` to `target`: row i gets `sum_j c_ij * seeds[p_ij]`.
-
-    Products are nibble by nibble in F_16. seeds: `uint8 (size, 16)`; key, start and the entries: as
-    in `code_entries`; target: `uint8 (n, 16)`, written to.
-    """
-    check_bytes("seeds", seeds, None, 16)
-    check_target("target", target, None, 16)
-    words = np.ascontiguousarray(seeds).view(np.uint64)
-    out = target.view(np.uint64)
-    for at in range(0, len(target), _TILE):
-        rows = out[at : at + _TILE]
-        positions, coefficients = code_entries(key, start + at, len(rows), len(seeds))
-        rows ^= _combine(words[positions], coefficients)
-
-
-def encode_nibbles(
-    seeds: U8, key: U8, start: int, n: int, depth: int, holes: U16, values: U8
+def encode_elements(
+    seeds: U8, code: U8, start: int, n: int, depth: int, width: int, holes: U16, values: U8
 ) -> U8:
-    """The code's outputs for single elements, with regular noise: `uint8 (n,)`, below 16.
+    """The code's outputs for single elements, with regular noise: `uint8 (n,)`.
 
-    Outputs are `start .. start + n - 1`, the last below `t << depth`. seeds: `uint8 (size,)`,
-    below 16; depth: 0..16; holes: `uint16 (t,)` below `2^depth`; values: `uint8 (t,)` below 16.
-    Output `(b << depth) + holes[b]` also gets `values[b]`. Seeds, holes and values are secret.
+    A byte holds elements of several instances: eight of one bit, or two nibbles. Outputs are
+    `start .. start + n - 1`, the last below `t << depth`. seeds: `uint8 (size,)`; depth: 0..16;
+    holes: `uint16 (instances, t)` below `2^depth`; values: `uint8 (instances, t)`, an element at
+    its instance's place in the byte. Output `(b << depth) + holes[i, b]` also gets `values[i, b]`.
+    Seeds, holes and values are secret.
     """
     check_bytes("seeds", seeds, None)
-    if seeds.size and int(seeds.max()) > 15:
-        raise ValueError("seeds must be below 16")
+    _check_width(width)
     check_range("depth", depth, 0, MAX_DEPTH)
-    check_array("holes", holes, np.uint16, None)
-    check_bytes("values", values, len(holes))
-    check_range("start + n", start + n, 0, len(holes) << depth)
+    check_array("holes", holes, np.uint16, None, None)
+    check_bytes("values", values, *holes.shape)
+    check_range("start + n", start + n, 0, holes.shape[1] << depth)
     out = np.empty(n, np.uint8)
     for at in range(0, n, _TILE):
         rows = out[at : at + _TILE]
         index = np.arange(start + at, start + at + len(rows))
-        positions, coefficients = code_entries(key, start + at, len(rows), len(seeds))
-        rows[:] = _combine(seeds[positions].astype(np.uint64)[:, :, None], coefficients)[:, 0]
+        rows[:] = _combine(seeds, code_positions(code, start + at, len(rows), len(seeds)), width)
         block = index >> depth
-        rows ^= -(holes[block] == index - (block << depth)).astype(np.uint8) & values[block]
+        here = -(holes[:, block] == index - (block << depth)).astype(np.uint8)
+        rows ^= np.bitwise_xor.reduce(here & values[:, block], axis=0)
     return out
 
 
-def _combine(terms: U64, coefficients: U8) -> U64:
-    """`sum_j c_j * x_j` over axis 1, on words of nibbles: `(n, d, m)` and `(n, d)` to `(n, m)`."""
-    total = np.zeros((len(terms), terms.shape[2]), np.uint64)
-    for bit in (3, 2, 1, 0):  # Horner's rule in X
-        total = times_x(total.view(np.uint8)).view(np.uint64)
-        masks = -(coefficients >> np.uint8(bit) & np.uint8(1)).astype(np.uint64)
-        total ^= np.bitwise_xor.reduce(terms & masks[:, :, None], axis=1)
+def _expand(leaves: U8, depth: int, width: int, seeds: U8, code: U8, start: int, rows: U8) -> None:
+    check_bytes("seeds", seeds, None, 16)
+    check_target("rows", rows, len(leaves) << depth, 16)
+    rows[:] = leaves.reshape(-1, 16)
+    for at in range(0, len(rows), _TILE):
+        part = rows[at : at + _TILE]
+        part ^= _combine(seeds, code_positions(code, start + at, len(part), len(seeds)), width)
+
+
+def _combine(seeds: U8, positions: U32, width: int) -> U8:
+    """The code's outputs with these entries: `(size, ...)` and `(n, 10)` to `(n, ...)`."""
+    total = np.zeros((len(positions), *seeds.shape[1:]), np.uint8)
+    grade = max(GRADES)
+    for j in range(DEGREE):  # over F_16, Horner's rule in X
+        if width == 4 and GRADES[j] < grade:
+            grade, total = GRADES[j], times_x(total)
+        total ^= seeds[positions[:, j]]
     return total
 
 
 # --- checks ---------------------------------------------------------------------------------------
 
 
-def _check_trees(keys: U8, depth: int, leaves: U8) -> int:
+def _check_width(width: int) -> None:
+    """ValueError unless an element has 1 or 4 bits."""
+    if width not in (1, 4):
+        raise ValueError(f"width must be 1 or 4, got {width}")
+
+
+def _check_trees(keys: U8, depth: int, width: int) -> None:
     check_bytes("keys", keys, None, 16)
     check_range("depth", depth, 2, MAX_DEPTH)
-    check_target("leaves", leaves, len(keys) << depth, 16)
-    return len(keys)
+    _check_width(width)
