@@ -134,8 +134,8 @@ def truncate_with_gates_cost(
     count: Size,
     network: Network | TreePlan = LAN,
 ) -> Cost:
-    """Of n values with `count` thresholds each. Instead of a network the plan itself may be
-    given.
+    """Of n values with `count` thresholds each; a symbolic count stands for more than one, whose
+    digits are no batch with the low ones. Instead of a network the plan itself may be given.
     """
     if count == 0:
         alone = network if isinstance(network, Network) else network.low
