@@ -39,7 +39,7 @@ def comparing_program() -> tuple[ir.Program, Weights]:
     steps: list[ir.AnyStep] = [
         ir.Input(inputs=(), shape=SHAPE, bits=26, scale=1 / 64, value_bits=20),
         ir.Truncate(inputs=(0,), shape=SHAPE, bits=16, shift=10, rounding="exact"),
-        ir.Gates(inputs=(1,), shape=(2, *SHAPE), bits=1),
+        ir.Gates(inputs=(1,), shape=(2, *SHAPE), bits=1, compared=16),
     ]
     append_opened_relu(steps, gates=2, which=1, bits=16)
     last = len(steps) - 1
