@@ -25,7 +25,6 @@ from moiety.protocols.linear.rlwe import ClientKey, Ring, ciphertext_a, public_k
 from moiety.protocols.linear.spec import (
     LinearSpec,
     parameter_sets,
-    residue_bits,
     tile_download_bytes,
 )
 from moiety.protocols.prg import Prg
@@ -41,7 +40,8 @@ def new_query_client(session: Session, specs: Sequence[LinearSpec], public_seed:
         ring_q = Ring.of(degree, primes)
         key = ClientKey.generate(ring_q, session.prg)
         pb = key.mask(public_key_a(ring_q, public_seed)[:, None], session.prg)
-        session.channel.send(_pack_residues(pb, primes))
+        for residues, p in zip(pb, primes, strict=True):
+            session.channel.send(_packed(residues.reshape(-1), p))
         session.secret_keys.add(key)
 
 
@@ -92,10 +92,9 @@ def _encrypt(session: Session, key: ClientKey, spec: LinearSpec, a: U32, message
     jobs = [(part, session.prg.fork()) for part in chunks(count, degree)]
     for _ in workers.map(encrypt, jobs):
         pass
-    flat = b.reshape(-1)
-    return list(
-        workers.map(lambda part: _pack_residues(flat[part], primes), workers.ranges(flat.size))
-    )
+    rows = b.reshape(len(primes), -1)
+    parts = [(i, part) for i in range(len(primes)) for part in workers.ranges(rows[i].size)]
+    return list(workers.map(lambda job: _packed(rows[job[0], job[1]], primes[job[0]]), parts))
 
 
 def _phase_products(session: Session, key: ClientKey, spec: LinearSpec, window: Window) -> U64:
@@ -133,5 +132,6 @@ def rounded_phase(spec: LinearSpec, phase: U64) -> U64:
     return ring.reduce((phase + half) >> np.uint64(k - spec.result_bits), spec.result_bits)
 
 
-def _pack_residues(x: U32, primes: tuple[int, ...]) -> U8:
-    return kernels.pack(x.reshape(-1).astype(np.uint64), residue_bits(primes))
+def _packed(residues: U32, p: int) -> U8:
+    """Residues modulo one prime, in its bits."""
+    return kernels.pack(residues.astype(np.uint64), p.bit_length())

@@ -20,9 +20,9 @@ import msgspec
 
 from moiety.protocols.errors import BadPlan
 
-MAX_LOG2_Q = {2048: 54, 4096: 109, 8192: 218}
+MAX_LOG2_Q = {2048: 53, 4096: 106, 8192: 214}
 """Largest log2 q per ring degree: 128-bit classical security, ternary secrets, sigma about 3.2
-(HomomorphicEncryption.org standard, table 1).
+(Bossuat et al., Security Guidelines for Implementing Homomorphic Encryption, ePrint 2024/463).
 """
 
 ERROR_PARAMETER = 21
@@ -40,7 +40,7 @@ pseudo-randomness changes).
 MAX_GUARD = 8
 """Guard bits that a Program may ask for."""
 
-PRIME_BITS = range(21, 28)
+PRIME_BITS = range(14, 28)
 """Sizes of NTT primes: at most 27 bits, so that float64 products of residues and weights
 stay exact.
 """
@@ -94,11 +94,9 @@ def is_prime(n: int) -> bool:
 
 
 @cache
-def ntt_primes(bits: int, count: int) -> tuple[int, ...]:
-    """The `count` largest primes below `2^bits` that are 1 modulo `2 * MAX_DEGREE`,
-    largest first.
-    """
-    step = 2 * MAX_DEGREE
+def ntt_primes(bits: int, count: int, degree: int = MAX_DEGREE) -> tuple[int, ...]:
+    """The `count` largest primes of `bits` bits that are 1 modulo `2 * degree`, largest first."""
+    step = 2 * degree
     found: list[int] = []
     candidate = (1 << bits) - step + 1
     while len(found) < count:
@@ -110,6 +108,36 @@ def ntt_primes(bits: int, count: int) -> tuple[int, ...]:
             found.append(candidate)
         candidate -= step
     return tuple(found)
+
+
+def q_primes(bits: int, degree: int) -> tuple[int, ...]:
+    """The primes of the largest q whose residues have `bits` bits together, as few primes as can
+    be; largest first. Raises `BadPlan` where there are none.
+    """
+    largest = PRIME_BITS[-1]
+    found = _largest(bits, -(-bits // largest), largest, degree)
+    if found is None:
+        raise BadPlan(f"no NTT primes for degree {degree} have {bits} bits together")
+    return found
+
+
+@cache
+def _largest(bits: int, count: int, widest: int, degree: int) -> tuple[int, ...] | None:
+    """Of `count` primes of at most `widest` bits each, `bits` together, those of the largest
+    product.
+    """
+    if count == 0 or widest < PRIME_BITS[0]:
+        return () if count == bits == 0 else None
+    options = []
+    for taken in range(min(count, bits // widest) + 1):
+        try:
+            first = ntt_primes(widest, taken, degree)
+        except BadPlan:
+            break
+        rest = _largest(bits - taken * widest, count - taken, widest - 1, degree)
+        if rest is not None:
+            options.append(first + rest)
+    return max(options, key=math.prod, default=None)
 
 
 PHASE_PRIMES = ntt_primes(30, 3)
@@ -196,11 +224,11 @@ def noise_budget(guard: int) -> float:
     return 2.0 ** (guard - 1) - 0.5 if guard else 1.0
 
 
-def fit(primes: tuple[int, ...], bits: int, guard: int, noise: Noise) -> int | None:
+def fit(log_q: float, bits: int, guard: int, noise: Noise) -> int | None:
     """Smallest `answer_bits` with which messages of `Z_{2^bits}` come out in `Z_{2^(bits+guard)}`
     within their budget; None if q is too small.
     """
-    log_q, result_bits = math.log2(math.prod(primes)), bits + guard
+    result_bits = bits + guard
     limit = noise_budget(guard) / 2.0**result_bits
     for answer_bits in range(result_bits + 1, min(MAX_ANSWER_BITS, math.floor(log_q)) + 1):
         if noise.bound(log_q, answer_bits) < limit:

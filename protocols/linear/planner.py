@@ -29,7 +29,7 @@ from moiety.protocols.linear.parameters import (
     Noise,
     RlwePlan,
     fit,
-    ntt_primes,
+    q_primes,
 )
 from moiety.protocols.linear.spec import LinearSpec
 from moiety.protocols.prices import FORMAT_1
@@ -223,16 +223,31 @@ def _tiles(geometry: Geometry, tile: tuple[int, int]) -> int:
 @lru_cache(maxsize=65536)
 def _moduli(degree: int, bits: int, guard: int, noise: Noise) -> tuple[Modulus, ...]:
     """From the smallest q that fits, those that make answers shorter than all smaller ones."""
-    limit, shortest = MAX_LOG2_Q[degree], math.inf
-    sizes = [(count * size, count) for size in PRIME_BITS for count in range(1, limit // size + 1)]
-    chosen = []
-    for total, count in sorted(sizes):
-        primes = ntt_primes(total // count, count)
-        answer_bits = fit(primes, bits, guard, noise)
+    least, shortest = fit(MAX_LOG2_Q[degree], bits, guard, noise), math.inf
+    chosen: list[Modulus] = []
+    for size, primes, log_q in _every_q(degree):
+        if shortest == least:
+            break
+        answer_bits = fit(log_q, bits, guard, noise)
         if answer_bits is not None and answer_bits < shortest:
             shortest = answer_bits
-            chosen.append(Modulus(primes, total, answer_bits))
+            chosen.append(Modulus(primes, size, answer_bits))
     return tuple(chosen)
+
+
+@lru_cache
+def _every_q(degree: int) -> tuple[tuple[int, tuple[int, ...], float], ...]:
+    """Bits of all residues, primes, and log2 of every q that is secure at this degree, smallest
+    first.
+    """
+    found = []
+    for size in range(PRIME_BITS[0], MAX_LOG2_Q[degree] + 1):
+        try:
+            primes = q_primes(size, degree)
+        except BadPlan:
+            continue
+        found.append((size, primes, math.log2(math.prod(primes))))
+    return tuple(found)
 
 
 def _filter_counts(geometry: Geometry, degree: int) -> list[int]:

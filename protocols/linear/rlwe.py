@@ -69,7 +69,7 @@ class Ring:
     tables: U32 = field(repr=False)
 
     @staticmethod
-    @lru_cache(maxsize=32)
+    @lru_cache(maxsize=256)
     def of(degree: int, primes: tuple[int, ...]) -> Ring:
         """Raises `BadPlan` for parameters outside the security table."""
         check_parameters(degree, primes)

@@ -60,7 +60,6 @@ from moiety.protocols.linear.spec import (
     LinearSpec,
     check_spec,
     parameter_sets,
-    residue_bits,
     residues_bytes,
     tile_upload_bytes,
 )
@@ -300,12 +299,12 @@ def _parse_residues(data: U8, primes: tuple[int, ...], count: int, length: int) 
     """`(L, count, length)` from the wire; raises `NetworkFailure` for values that are
     no residues.
     """
-    size = len(primes) * count * length
-    x = (
-        kernels.unpack(data, size, residue_bits(primes))
-        .astype(np.uint32)
-        .reshape(len(primes), count, length)
-    )
-    if any(int(x[i].max()) >= p for i, p in enumerate(primes)):
-        raise NetworkFailure("the client sent a ciphertext with residues out of range")
-    return x
+    x = np.empty((len(primes), count * length), np.uint32)
+    start = 0
+    for i, p in enumerate(primes):
+        stop = start + residues_bytes(count * length, (p,))
+        x[i] = kernels.unpack(data[start:stop], count * length, p.bit_length())
+        start = stop
+        if int(x[i].max()) >= p:
+            raise NetworkFailure("the client sent a ciphertext with residues out of range")
+    return x.reshape(len(primes), count, length)

@@ -4,6 +4,7 @@ that is secure and decrypts; and how many bytes it is on the wire. Pure integers
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -66,7 +67,8 @@ def check_spec(spec: LinearSpec) -> None:
         )
     if not 0 <= spec.guard <= MAX_GUARD:
         raise BadPlan(f"{what}: {spec.guard} guard bits; 0 to {MAX_GUARD} are possible")
-    need = fit(plan.primes, spec.bits, spec.guard, spec.layout.noise(spec.weight_bits))
+    log_q = math.log2(math.prod(plan.primes))
+    need = fit(log_q, spec.bits, spec.guard, spec.layout.noise(spec.weight_bits))
     if need is None:
         raise BadPlan(
             f"{what}: the noise does not fit into q for {spec.bits}-bit values and "
@@ -82,14 +84,9 @@ def check_spec(spec: LinearSpec) -> None:
 # --- on the wire ----------------------------------------------------------------------------------
 
 
-def residue_bits(primes: Sequence[int]) -> int:
-    """Bits per residue on the wire."""
-    return max(primes).bit_length()
-
-
 def residues_bytes(count: int, primes: Sequence[int]) -> int:
-    """`count` elements of Z_q on the wire, as one message."""
-    return int(packed(count * len(primes), residue_bits(primes)))
+    """`count` elements of Z_q on the wire: their residues prime after prime, each in its bits."""
+    return sum(packed(count, p.bit_length()) for p in primes)
 
 
 def tile_upload_bytes(spec: LinearSpec) -> int:

@@ -18,7 +18,7 @@ import sympy
 from moiety.protocols.compare.digits import DigitPlan
 from moiety.protocols.compare.joint_plan import JointPlan, SeparatePlan, TreePlan
 from moiety.protocols.cost import Cost, Draw, Send, packed
-from moiety.protocols.linear.spec import LinearSpec, parameter_sets, residue_bits
+from moiety.protocols.linear.spec import LinearSpec, parameter_sets
 from moiety.runtime.cost.traffic import Call, key_cost, protocol_calls
 from moiety.runtime.program import Linear, Program
 from moiety.runtime.program.linear_layers import linear_specs
@@ -32,7 +32,7 @@ N, OUT, THRESHOLDS = _symbol("n"), _symbol("out_bits"), _symbol("K")
 SYMBOLS = {"n": N, "bits": OUT, "out_bits": OUT, "count": THRESHOLDS}
 """Size of a Call -> the symbol that stands for it."""
 
-SENT, RESIDUE_BITS = _symbol("residues_sent"), _symbol("residue_bits")
+SENT = _symbol("coefficients_sent")
 ANSWERS, ANSWER_BITS = _symbol("answer_coefficients"), _symbol("answer_bits")
 OUTPUTS, RESULT_BITS = _symbol("outputs"), _symbol("result_bits")
 
@@ -136,7 +136,8 @@ def _parts(program: Program) -> Iterator[Part]:
     for index, (step, calls) in enumerate(zip(program.steps, protocol_calls(program), strict=True)):
         if isinstance(step, Linear):
             for tile in _tile_sizes(specs[index]):
-                yield "linear", "per tile", _tile_cost, tile
+                primes = len(specs[index].rlwe.primes)
+                yield "linear", f"per tile, {primes} primes", partial(_tile_cost, primes), tile
             continue
         for call in calls:
             sizes = {SYMBOLS[name]: size for name, size in call.sizes.items()}
@@ -164,12 +165,17 @@ def _widths_and_rounds(digits: tuple[int, ...], rounds: int) -> str:
     return f"digits {widths}, {rounds} joining round{'s' if rounds != 1 else ''}"
 
 
-def _tile_cost() -> Cost:
+def _residue_bits(number: int) -> sympy.Symbol:
+    """Bits of the prime of that number, from 1."""
+    return _symbol(f"prime_bits_{number}")
+
+
+def _tile_cost(primes: int) -> Cost:
     """A Linear step's messages, whose bytes are rounded up tile by tile: what makes up the bytes of
     its declared cost (protocols/linear/spec), not that cost on symbols.
     """
     return Cost.of(
-        ("C", packed(SENT, RESIDUE_BITS)),
+        *(("C", packed(SENT, _residue_bits(i))) for i in range(1, primes + 1)),
         ("S", packed(ANSWERS, ANSWER_BITS)),
         ("S", packed(OUTPUTS, RESULT_BITS)),
     )
@@ -180,8 +186,8 @@ def _tile_sizes(spec: LinearSpec) -> Iterator[Sizes]:
     layout, plan = spec.layout, spec.rlwe
     for window in layout.windows:
         yield {
-            SENT: layout.ciphertexts_per_tile * sum(layout.sent) * len(plan.primes),
-            RESIDUE_BITS: residue_bits(plan.primes),
+            SENT: layout.ciphertexts_per_tile * sum(layout.sent),
+            **{_residue_bits(i): p.bit_length() for i, p in enumerate(plan.primes, 1)},
             ANSWERS: layout.answers_per_tile * plan.degree,
             ANSWER_BITS: plan.answer_bits,
             OUTPUTS: layout.flat.out_shape[0] * window.pixels,

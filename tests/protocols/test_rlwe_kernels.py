@@ -15,7 +15,7 @@ from moiety.protocols import kernels
 from moiety.protocols.arrays import U32
 from moiety.protocols.kernels.reference import rlwe as reference
 from moiety.protocols.linear import rlwe
-from moiety.protocols.linear.parameters import PHASE_PRIMES, ntt_primes
+from moiety.protocols.linear.parameters import PHASE_PRIMES, ntt_primes, q_primes
 from tests.protocols.oracles import from_residues
 from tests.protocols.twins import KernelFamily
 
@@ -107,7 +107,9 @@ def test_uniform_residues(twin: SimpleNamespace) -> None:
 
 @pytest.mark.parametrize("bits", [1, 8, 28, 41, 52])
 @pytest.mark.parametrize(
-    "primes", [SMALL, ntt_primes(27, 4), ntt_primes(25, 3)], ids=["2", "4", "3"]
+    "primes",
+    [SMALL, ntt_primes(27, 4), ntt_primes(25, 3), q_primes(30, 2048), q_primes(33, 4096)],
+    ids=["2", "4", "3", "16 and 14 bits", "17 and 16 bits"],
 )
 def test_conversions_against_big_integers(
     twin: SimpleNamespace, bits: int, primes: tuple[int, ...]
@@ -161,7 +163,7 @@ def test_shifted_rows_continue_negacyclically(
 @settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.integers(-(2**53) + 1, 2**53 - 1), min_size=1, max_size=40),
-    st.sampled_from(ntt_primes(27, 3) + ntt_primes(24, 2)),
+    st.sampled_from(ntt_primes(27, 3) + ntt_primes(24, 2) + q_primes(30, 2048)),
 )
 def test_reduce_products(values: list[int], prime: int) -> None:
     x = np.array(values, np.float64)

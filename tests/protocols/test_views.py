@@ -20,7 +20,7 @@ from moiety.protocols.linear.client import rounded_phase
 from moiety.protocols.linear.placement import add_messages
 from moiety.protocols.linear.rlwe import ClientKey, Ring, ciphertext_a
 from moiety.protocols.linear.server import ServerLinear
-from moiety.protocols.linear.spec import LinearSpec, residue_bits
+from moiety.protocols.linear.spec import LinearSpec
 from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Session
@@ -57,25 +57,25 @@ def views(tapped: Tapped) -> Iterator[tuple[str, U8]]:
             octets = np.frombuffer(data, np.uint8)
             if kind == "linear":
                 spec = specs[int(label.split("/")[1])]
-                windows = spec.layout.windows
-                part = parts[label] % (2 * len(windows))
+                tiles, primes = len(spec.layout.windows), spec.rlwe.primes
+                part = parts[label]
                 parts[label] += 1
                 if who == "client":
-                    yield "client linear", residue_bytes(octets, spec.rlwe.primes)
+                    yield "client linear", residue_bytes(octets, primes[part % len(primes)])
                 else:
-                    yield f"server linear {'ab'[part // len(windows)]}", octets[:-1]
+                    yield f"server linear {'ab'[part // tiles % 2]}", octets[:-1]
             elif kind == "keys":
-                yield "client keys", residue_bytes(octets, next(iter(specs.values())).rlwe.primes)
+                primes = next(iter(specs.values())).rlwe.primes
+                yield "client keys", residue_bytes(octets, primes[parts[label] % len(primes)])
+                parts[label] += 1
             else:
                 yield f"{who} {kind}", octets[:-1]  # the last byte may have spare bits
 
 
-def residue_bytes(octets: U8, primes: tuple[int, ...]) -> U8:
-    """`floor(256 x / p)` of packed residues, row after row of the primes."""
-    width = residue_bits(primes)
-    count = 8 * octets.size // width // len(primes)
-    x = kernels.unpack(octets, count * len(primes), width).reshape(len(primes), count)
-    return (x * np.uint64(256) // np.array(primes, np.uint64)[:, None]).astype(np.uint8).reshape(-1)
+def residue_bytes(octets: U8, p: int) -> U8:
+    """`floor(256 x / p)` of packed residues modulo p."""
+    x = kernels.unpack(octets, 8 * octets.size // p.bit_length(), p.bit_length())
+    return (x * np.uint64(256) // np.uint64(p)).astype(np.uint8)
 
 
 @pytest.mark.parametrize("picture", [zeros, brightest])
@@ -127,15 +127,15 @@ def test_two_uploads_of_one_image_differ_by_more_than_noise() -> None:
     tapped = run(program, weights, [zeros(program)] * 2, NEVER_SILENT)
     assert len(set(tapped.secrets)) == len(tapped.secrets) == 2
     spec = next(iter(linear_specs(program).values()))
-    width, p = residue_bits(spec.rlwe.primes), spec.rlwe.primes[0]
+    p = spec.rlwe.primes[0]
     uploads = [data for label, data in tapped.client.messages if label.startswith("linear/1/")]
-    assert len(uploads) == 2 * len(spec.layout.windows)
+    assert len(uploads) == 2 * len(spec.layout.windows) * len(spec.rlwe.primes)
+    count = spec.layout.ciphertexts_per_tile * sum(spec.layout.sent)
     first, second = (
-        kernels.unpack(np.frombuffer(uploads[i], np.uint8), 8 * len(uploads[i]) // width, width)
-        for i in (0, len(spec.layout.windows))
+        kernels.unpack(np.frombuffer(uploads[i], np.uint8), count, p.bit_length())
+        for i in (0, len(uploads) // 2)
     )
-    count = len(first) // len(spec.rlwe.primes)
-    difference = centred(first[:count] - second[:count], p)
+    difference = centred(first - second, p)
     assert np.abs(difference).mean() > p / 8  # p/4 if uniform
 
     # The attack itself works: the same key, used twice behind the back of `claim`.

@@ -11,16 +11,16 @@ from tests.support.runnable import small
 # A change here makes parties of two releases refuse each other, and kept hints useless.
 PINNED: dict[ir.Rounding, tuple[str, str, str, str]] = {
     "exact": (
-        "ce952d293c34cd5a985c983a81393abfca1573fd0295fd553d54ebd7ac0076d8",
-        "a5d2a4a0cdfcd5499a098403f3312e8a613e7546be0471d3af4ccf31b4fb86d9",
-        "42664a2e3059c86321683523cb69936a764aa25c2c9f78fdb93bf83c0ecad46a",
-        "7006bae3c0c64f7f90c020f63fef0e87",
+        "88ac7031e5f2814bc69684bfb21f24d90c8ec3fa8682b8d0466a0c1747e5fae7",
+        "e68311e7033d8845974c004556eb8898292fd9536afec6052788856daacce65b",
+        "9d91ee01f9fda73eb96aa25c1a0f2cbcf0161d43457a8e7e3dfe6365ac6ef486",
+        "423ec3e9bdb95651abc73aa480e6ee95",
     ),
     "stochastic": (
-        "11ddcbdae6f16daba6846117741712cd357ad0c3b8a3479e65b3bc61265ab93f",
-        "d5cff2104750a9779439d4a8b84234d21fd3d8f9a62a481ac5acbf06239b8828",
-        "ad6a861425a33e7808987728bbbc9f2f45185c4588f5611a91b783596f8980ff",
-        "4ff1b9b2eb8051ba8383b28b5b04abdd",
+        "f24bed2b8d80f6926f40df4088d86e8dbd8a36f69c48e6c3baf306f5ffc8d90f",
+        "78c575d9ffaa2a5e00b7387b5b046d43ae82d28c6d78843d7e1edbd3c45ce19e",
+        "547a7be554e3a6f2d43b2fe8cf5b2a9d25d6956c0ecdbed11be7285c088d70c3",
+        "1af85215a6ec624ea821f9467a924d73",
     ),
 }
 """Digests of the Program, of its layouts for one image and for three, and the seed of three."""

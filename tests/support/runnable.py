@@ -4,6 +4,7 @@ it: the runtime's tests need no compiler.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import cast
 
@@ -11,7 +12,7 @@ import msgspec
 import numpy as np
 
 from moiety.protocols.linear.layout import Geometry
-from moiety.protocols.linear.parameters import fit, ntt_primes
+from moiety.protocols.linear.parameters import fit, q_primes
 from moiety.runtime import program as ir
 from moiety.runtime.program import artifacts
 from moiety.runtime.program.steps.linear import Shape3
@@ -37,9 +38,11 @@ def runnable(program: ir.Program) -> ir.Program:
                 step.dilations,
                 step.groups,
             )
-            primes = ntt_primes(27, 2)
+            primes = q_primes(50, DEGREE)
             noise = geometry.noise(DEGREE, step.weight_bits, 1)
-            answer_bits = fit(primes, step.bits - step.guard, step.guard, noise)
+            answer_bits = fit(
+                math.log2(math.prod(primes)), step.bits - step.guard, step.guard, noise
+            )
             assert answer_bits is not None
             plan = msgspec.structs.replace(
                 step.rlwe,
