@@ -24,9 +24,10 @@ from moiety.protocols.errors import BadPlan
 Masking = Literal["flooded", "uniform"]
 """How an answer hides its noise: under flooding, exactly; or by uniform masks, off by at most 1."""
 
-MAX_LOG2_Q = {2048: 54, 4096: 109, 8192: 218}
+MAX_LOG2_Q = {2048: 53, 4096: 107, 8192: 214}
 """Largest log2 q per ring degree: 128-bit classical security, ternary secrets, sigma about 3.2
-(HomomorphicEncryption.org standard, table 1).
+(Bossuat et al., "Security Guidelines for Implementing Homomorphic Encryption", ePrint 2024/463;
+up to 4 bits below the HomomorphicEncryption.org standard of 2018).
 """
 
 ERROR_PARAMETER = 21

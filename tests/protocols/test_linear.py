@@ -145,7 +145,7 @@ PACKINGS = {
 def test_any_packing_that_fits_is_correct(name: str, masking: Masking) -> None:
     conv, cp, mp, tile = PACKINGS[name]
     degree, primes = (
-        (2048, ntt_primes(27, 2)) if masking == "uniform" else (4096, ntt_primes(27, 4))
+        (2048, ntt_primes(26, 2)) if masking == "uniform" else (4096, ntt_primes(26, 4))
     )
     spec = conv.spec(masking, bits=24, weight_bits=6)
     spec = replanned(
@@ -182,7 +182,7 @@ def test_noise_keeps_to_its_budget_and_uses_it(filters_per_answer: int) -> None:
     """
     bits, weight_bits, prg = 20, 13, Prg(SEED)
     conv = Conv(24, (6, 6), 5, (3, 3), (1, 1, 1, 1))
-    spec = conv.spec("uniform", bits, weight_bits, degree=4096, primes=ntt_primes(27, 4))
+    spec = conv.spec("uniform", bits, weight_bits, degree=4096, primes=ntt_primes(26, 4))
     spec = replanned(
         spec, filters_per_answer=filters_per_answer, channels_per_ciphertext=7, tile=(6, 6)
     )

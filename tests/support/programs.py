@@ -18,7 +18,7 @@ def rlwe_plan(bits: int, masking: ir.Masking = "flooded") -> ir.RlwePlan:
     """Parameters that validate; the layout suits nothing (for tests that run no cryptography)."""
     return ir.RlwePlan(
         degree=4096,
-        primes=ntt_primes(27, 4),
+        primes=ntt_primes(26, 4),
         masking=masking,
         channels_per_ciphertext=1,
         filters_per_answer=1,

@@ -38,7 +38,7 @@ def runnable(program: ir.Program) -> ir.Program:
                 step.dilations,
                 step.groups,
             )
-            primes = ntt_primes(27, 4 if step.rlwe.masking == "flooded" else 2)
+            primes = ntt_primes(26, 4 if step.rlwe.masking == "flooded" else 2)
             found = fit(
                 primes, step.rlwe.masking, step.bits, geometry.noise(DEGREE, step.weight_bits, 1)
             )
