@@ -14,7 +14,7 @@ namespace moiety {
 // Shapes as in the specification, arguments checked. Outputs are written in whole vectors, and so
 // past their end: see kSlack in arguments.hpp.
 struct PrgKernels {
-  void (*aes_ctr)(const u8* key, u64 counter, std::size_t nbytes, u8* out);
+  void (*aes_ctr)(const u8* key, u64 counter, u64 upper, std::size_t nbytes, u8* out);
   void (*ggm_expand)(const u8* seeds, std::size_t m, u8* out);
 };
 
@@ -23,14 +23,16 @@ namespace {
 
 constexpr char kTreeKeys[2][17] = {"moiety tree left", "moiety treeright"};  // public
 
-void aes_ctr(const u8* key, u64 counter, std::size_t nbytes, u8* out) {
+void aes_ctr(const u8* key, u64 counter, u64 upper, std::size_t nbytes, u8* out) {
   constexpr int N = 8;
   Schedule schedule;
   expand_key(key, schedule);
+  const u64 halves[2] = {0, upper};
+  const Reg high = V::bcast(reinterpret_cast<const u8*>(halves));
   for (std::size_t at = 0; at < nbytes; at += N * kVecBytes) {
     Reg state[N];
     MOIETY_UNROLL
-    for (int i = 0; i < N; i++) state[i] = counters(counter + at / 16 + i * kB);
+    for (int i = 0; i < N; i++) state[i] = V::bxor(counters(counter + at / 16 + i * kB), high);
     encrypt(schedule, state);
     MOIETY_UNROLL
     for (int i = 0; i < N; i++) V::store(out + at + i * kVecBytes, state[i]);
@@ -74,12 +76,12 @@ const PrgKernels& prg_kernels();  // of the instruction set in use
 
 namespace {
 
-Out<u8> aes_ctr(const Array& key, u64 counter, u64 nbytes) {
+Out<u8> aes_ctr(const Array& key, u64 counter, u64 nbytes, u64 upper) {
   const u8* k = checked<u8>("key", key, {16});
   check_range("nbytes", nbytes, 0, u64{1} << 62);
   const PrgKernels& kernels = prg_kernels();
   const Output<u8> out({nbytes});
-  without_gil([&] { kernels.aes_ctr(k, counter, nbytes, out.data()); });
+  without_gil([&] { kernels.aes_ctr(k, counter, upper, nbytes, out.data()); });
   return out.array();
 }
 
@@ -93,7 +95,7 @@ Out<u8> ggm_expand(const Array& seeds) {
 }
 
 void bind_prg(nb::module_& m) {
-  m.def("aes_ctr", &aes_ctr, "key"_a, "counter"_a, "nbytes"_a);
+  m.def("aes_ctr", &aes_ctr, "key"_a, "counter"_a, "nbytes"_a, "upper"_a = 0);
   m.def("ggm_expand", &ggm_expand, "seeds"_a);
 }
 

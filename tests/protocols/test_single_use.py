@@ -97,7 +97,7 @@ def test_no_randomness_is_used_twice(monkeypatch: pytest.MonkeyPatch, silent_fro
     spy(
         monkeypatch,
         "aes_ctr",
-        lambda key, start, size: streams.take(key.tobytes(), start, -(-size // 16)),
+        lambda key, start, size, upper=0: streams.take(key.tobytes(), start, -(-size // 16)),
     )
     spy(
         monkeypatch,

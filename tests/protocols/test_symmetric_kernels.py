@@ -42,8 +42,8 @@ def twin(request: pytest.FixtureRequest) -> Iterator[SimpleNamespace]:
 # --- independent evaluations, one value at a time -------------------------------------------------
 
 
-def ctr_block(key: bytes, counter: int) -> bytes:
-    return aes(key, (counter % 2**64).to_bytes(8, "little") + bytes(8))
+def ctr_block(key: bytes, counter: int, upper: int = 0) -> bytes:
+    return aes(key, (counter % 2**64).to_bytes(8, "little") + upper.to_bytes(8, "little"))
 
 
 def hash_low(tweak: int, block: bytes) -> int:
@@ -119,11 +119,15 @@ def test_keystream_vectors(twin: SimpleNamespace, key: str, counter: int, cipher
     assert stream.tobytes().hex() == ciphertext
 
 
+@pytest.mark.parametrize("upper", [0, 2**64 - 2])
 @pytest.mark.parametrize("nbytes", [0, 1, 15, 16, 17, 127, 128, 129, 511, 512, 513, 2000])
-def test_keystream_counts_low_half(twin: SimpleNamespace, nbytes: int) -> None:
+def test_keystream_counts_low_half(twin: SimpleNamespace, nbytes: int, upper: int) -> None:
     key = bytes(range(100, 116))
-    expected = b"".join(ctr_block(key, LAST_TWEAK + i) for i in range(-(-nbytes // 16)))[:nbytes]
-    assert twin.aes_ctr(np.frombuffer(key, np.uint8), LAST_TWEAK, nbytes).tobytes() == expected
+    blocks = (ctr_block(key, LAST_TWEAK + i, upper) for i in range(-(-nbytes // 16)))
+    stream = twin.aes_ctr(np.frombuffer(key, np.uint8), LAST_TWEAK, nbytes, upper)
+    assert stream.tobytes() == b"".join(blocks)[:nbytes]
+    if upper == 0:
+        assert np.array_equal(twin.aes_ctr(np.frombuffer(key, np.uint8), LAST_TWEAK, nbytes), stream)
 
 
 @pytest.mark.parametrize("m", [0, 1, 2, 3, 4, 7, 8, 15, 16, 17, 33])

@@ -18,14 +18,15 @@ def aes(key: bytes, blocks: U8) -> U8:
     return np.frombuffer(encryptor.update(blocks.tobytes()), np.uint8).reshape(blocks.shape)
 
 
-def keystream(key: bytes, counter: int, nblocks: int) -> U8:
+def keystream(key: bytes, counter: int, nblocks: int, upper: int = 0) -> U8:
     """Blocks `counter ..` of a CTR stream, `uint8 (nblocks, 16)`.
 
     Counter blocks are 128-bit little-endian integers of which the low 64 bits count (and wrap); the
-    high 64 are zero.
+    high 64 are `upper`.
     """
-    blocks = np.zeros((nblocks, 2), np.uint64)
+    blocks = np.empty((nblocks, 2), np.uint64)
     blocks[:, 0] = counting(counter, nblocks)
+    blocks[:, 1] = upper
     return aes(key, blocks.astype("<u8").view(np.uint8))
 
 

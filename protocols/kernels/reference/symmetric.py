@@ -44,16 +44,17 @@ LEAVES = 16
 # --- AES ------------------------------------------------------------------------------------------
 
 
-def aes_ctr(key: U8, counter: int, nbytes: int) -> U8:
+def aes_ctr(key: U8, counter: int, nbytes: int, upper: int = 0) -> U8:
     """AES-128-CTR keystream, `uint8 (nbytes,)`, from block `counter` of the stream of `key`.
 
-    key: `uint8 (16,)`; counter: below 2^64; nbytes: at most 2^62. Counter blocks are 128-bit
-    little-endian integers of which the low 64 bits count (and wrap); the high 64 are zero.
+    key: `uint8 (16,)`; counter, upper: below 2^64; nbytes: at most 2^62. Counter blocks are 128-bit
+    little-endian integers of which the low 64 bits count (and wrap); the high 64 are `upper`.
     """
     check_bytes("key", key, 16)
     check_range("counter", counter, 0, 2**64 - 1)
     check_range("nbytes", nbytes, 0, 2**62)
-    return keystream(key.tobytes(), counter, -(-nbytes // 16)).reshape(-1)[:nbytes]
+    check_range("upper", upper, 0, 2**64 - 1)
+    return keystream(key.tobytes(), counter, -(-nbytes // 16), upper).reshape(-1)[:nbytes]
 
 
 def ggm_expand(seeds: U8) -> U8:
