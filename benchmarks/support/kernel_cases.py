@@ -2,7 +2,7 @@
 cannot do without.
 
 `work` is per unit: AES blocks, gathers, multiply-adds twice, or bytes read and written halved, by
-`limit`. A sender's pad is two AES calls (TMMO) for each of 2^k options, a receiver's two;
+`limit`. A pad is one AES call, the sender's for each of 2^k options;
 SoftSpoken needs 4 blocks per bit of a correlation (32 trees of 16 leaves, 128 to a block), the
 sender's unknown leaf left out; a half-tree 1.5 per leaf.
 """
@@ -28,6 +28,7 @@ Rng = np.random.Generator
 SEEDS = SMALL.seeds
 DEGREE, PRIMES = 4096, ntt_primes(25, 3)
 BITS, OUT_BITS, ANSWER_BITS = 13, 26, 35
+KEY = np.zeros(16, np.uint8)  # of the hash
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def _(rng: Rng, n: int) -> Made:
 
 @case("ggm_expand")
 def _(rng: Rng, n: int) -> Made:
-    return Made((octets(rng, n, 16),), n, "seed", "aes", 2)
+    return Made((octets(rng, n, 16), octets(rng, 2, 16)), n, "seed", "aes", 2)
 
 
 def _vole(k: int) -> None:
@@ -106,37 +107,37 @@ def _transfers(k: int) -> None:
     @case(f"leaves_send k={k}")
     def _(rng: Rng, n: int) -> Made:
         w, delta, shifts, choices, _ = common(rng, n)
-        return Made((w, delta, k, 0, shifts, choices[None], True), n, "digit", "aes", 2 * options)
+        return Made((w, delta, k, KEY, shifts, choices[None], True), n, "digit", "aes", options)
 
     @case(f"leaves_recv k={k}")
     def _(rng: Rng, n: int) -> Made:
         w, delta, shifts, choices, u = common(rng, n)
-        messages, _ = kernels.leaves_send(w, delta, k, 0, shifts, choices[None], True)
-        return Made((w, k, 0, choices, u, 1, True, messages), n, "digit", "aes", 2)
+        messages, _ = kernels.leaves_send(w, delta, k, KEY, shifts, choices[None], True)
+        return Made((w, k, KEY, choices, u, 1, True, messages), n, "digit", "aes", 1)
 
     @case(f"join_send k={k}")
     def _(rng: Rng, n: int) -> Made:
         w, delta, shifts, choices, _ = common(rng, n)
         return Made(
-            (w, delta, k, 0, shifts, choices, octets(rng, options, below=4), 2),
+            (w, delta, k, KEY, shifts, choices, octets(rng, options, below=4), 2),
             n,
             "join",
             "aes",
-            2 * options,
+            options,
         )
 
     @case(f"lookup_send k={k}")
     def _(rng: Rng, n: int) -> Made:
         w, delta, shifts, _, _ = common(rng, n)
         return Made(
-            (w, delta, k, 0, shifts, octets(rng, n, options), 2), n, "lookup", "aes", 2 * options
+            (w, delta, k, KEY, shifts, octets(rng, n, options), 2), n, "lookup", "aes", options
         )
 
     @case(f"lookup_recv k={k}")
     def _(rng: Rng, n: int) -> Made:
         w, delta, shifts, choices, u = common(rng, n)
-        messages, _ = kernels.lookup_send(w, delta, k, 0, shifts, octets(rng, n, options), 2)
-        return Made((w, k, 0, choices, u, 2, messages), n, "lookup", "aes", 2)
+        messages, _ = kernels.lookup_send(w, delta, k, KEY, shifts, octets(rng, n, options), 2)
+        return Made((w, k, KEY, choices, u, 2, messages), n, "lookup", "aes", 1)
 
 
 for _k in (4, 1):
@@ -148,11 +149,11 @@ _transfers(4)
 def _(rng: Rng, n: int) -> Made:
     table = words(rng, n, 2, bits=BITS)
     return Made(
-        (octets(rng, n, 16), octets(rng, 16), 1, 0, octets(rng, n, below=2), table, BITS),
+        (octets(rng, n, 16), octets(rng, 16), 1, KEY, octets(rng, n, below=2), table, BITS),
         n,
         "transfer",
         "aes",
-        4,
+        2,
     )
 
 
@@ -160,8 +161,8 @@ def _(rng: Rng, n: int) -> Made:
 def _(rng: Rng, n: int) -> Made:
     w, delta, shifts = octets(rng, n, 16), octets(rng, 16), octets(rng, n, below=4)
     choices = octets(rng, n, below=4)
-    messages, _ = kernels.arith_send(w, delta, 2, 0, shifts, words(rng, n, 4), OUT_BITS)
-    return Made((w, 2, 0, choices, shifts ^ choices, OUT_BITS, messages), n, "transfer", "aes", 2)
+    messages, _ = kernels.arith_send(w, delta, 2, KEY, shifts, words(rng, n, 4), OUT_BITS)
+    return Made((w, 2, KEY, choices, shifts ^ choices, OUT_BITS, messages), n, "transfer", "aes", 1)
 
 
 @case("mux_server")
@@ -170,11 +171,11 @@ def _(rng: Rng, n: int) -> Made:
     shares = (
         octets(rng, n, 16),
         octets(rng, 16),
-        0,
+        KEY,
         octets(rng, n, below=4),
         words(rng, n, bits=BITS),
     )
-    return Made((*shares, gate, flip, BITS, OUT_BITS), n, "value", "aes", 8)
+    return Made((*shares, gate, flip, BITS, OUT_BITS), n, "value", "aes", 4)
 
 
 @case("mux_client")
@@ -182,11 +183,11 @@ def _(rng: Rng, n: int) -> Made:
     shares = (
         octets(rng, n, 16),
         octets(rng, 16),
-        0,
+        KEY,
         octets(rng, n, below=2),
         words(rng, n, bits=BITS),
     )
-    return Made((*shares, octets(rng, n, below=2), BITS, OUT_BITS), n, "value", "aes", 4)
+    return Made((*shares, octets(rng, n, below=2), BITS, OUT_BITS), n, "value", "aes", 2)
 
 
 @case("pack")
@@ -259,7 +260,7 @@ def _(rng: Rng, n: int) -> Made:
 
 @case("hash_blocks")
 def _(rng: Rng, n: int) -> Made:
-    return Made((octets(rng, n, 16), 7), n, "block", "aes", 2)
+    return Made((octets(rng, n, 16), KEY), n, "block", "aes", 1)
 
 
 # --- RLWE -----------------------------------------------------------------------------------------

@@ -15,13 +15,11 @@ namespace moiety {
 // past their end: see kSlack in arguments.hpp.
 struct PrgKernels {
   void (*aes_ctr)(const u8* key, u64 counter, u64 upper, std::size_t nbytes, u8* out);
-  void (*ggm_expand)(const u8* seeds, std::size_t m, u8* out);
+  void (*ggm_expand)(const u8* seeds, const u8* keys, std::size_t m, u8* out);
 };
 
 #if defined(MOIETY_LOOPS)
 namespace {
-
-constexpr char kTreeKeys[2][17] = {"moiety tree left", "moiety treeright"};  // public
 
 void aes_ctr(const u8* key, u64 counter, u64 upper, std::size_t nbytes, u8* out) {
   constexpr int N = 8;
@@ -39,12 +37,12 @@ void aes_ctr(const u8* key, u64 counter, u64 upper, std::size_t nbytes, u8* out)
   }
 }
 
-void ggm_expand(const u8* seeds, std::size_t m, u8* out) {
+void ggm_expand(const u8* seeds, const u8* keys, std::size_t m, u8* out) {
   constexpr int N = 4;
   constexpr std::size_t kStep = N * kB;
   Schedule left, right;
-  expand_key(kTreeKeys[0], left);
-  expand_key(kTreeKeys[1], right);
+  expand_key(keys, left);
+  expand_key(keys + 16, right);
   alignas(64) u8 tail[N * kVecBytes] = {};
   for (std::size_t at = 0; at < m; at += kStep) {
     const u8* from = seeds + 16 * at;
@@ -85,18 +83,19 @@ Out<u8> aes_ctr(const Array& key, u64 counter, u64 nbytes, u64 upper) {
   return out.array();
 }
 
-Out<u8> ggm_expand(const Array& seeds) {
+Out<u8> ggm_expand(const Array& seeds, const Array& keys) {
   const u8* from = checked<u8>("seeds", seeds, {kAny, 16});
   const std::size_t m = seeds.shape(0);
+  const u8* two = checked<u8>("keys", keys, {2, 16});
   const PrgKernels& kernels = prg_kernels();
   const Output<u8> out({m, 2, 16});
-  without_gil([&] { kernels.ggm_expand(from, m, out.data()); });
+  without_gil([&] { kernels.ggm_expand(from, two, m, out.data()); });
   return out.array();
 }
 
 void bind_prg(nb::module_& m) {
   m.def("aes_ctr", &aes_ctr, "key"_a, "counter"_a, "nbytes"_a, "upper"_a = 0);
-  m.def("ggm_expand", &ggm_expand, "seeds"_a);
+  m.def("ggm_expand", &ggm_expand, "seeds"_a, "keys"_a);
 }
 
 }  // namespace

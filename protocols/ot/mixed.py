@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from moiety.protocols.arrays import U8
 from moiety.protocols.channel import Channel
+from moiety.protocols.ot.keys import HashKeys
 from moiety.protocols.ot.silent import SilentReceiver, SilentSender
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
 from moiety.protocols.parallel import Workers
@@ -55,14 +56,15 @@ def mixed_sender(
     channel: Channel,
     softspoken: VoleSender,
     prg: Prg,
+    keys: HashKeys,
     silent_from: int,
     workers: Workers | None = None,
 ) -> MixedSender:
     """Silent generation for choices of at least `silent_from` bits, from ALWAYS_SILENT to
-    NEVER_SILENT (ot/generators).
+    NEVER_SILENT (ot/generators); `keys` are its refills'.
     """
     return MixedSender(
-        softspoken, SilentSender(channel, softspoken, prg, workers=workers), silent_from
+        softspoken, SilentSender(channel, softspoken, prg, keys, workers=workers), silent_from
     )
 
 
@@ -70,10 +72,11 @@ def mixed_receiver(
     channel: Channel,
     softspoken: VoleReceiver,
     prg: Prg,
+    keys: HashKeys,
     silent_from: int,
     workers: Workers | None = None,
 ) -> MixedReceiver:
     """As `mixed_sender`, for the other half."""
     return MixedReceiver(
-        softspoken, SilentReceiver(channel, softspoken, prg, workers=workers), silent_from
+        softspoken, SilentReceiver(channel, softspoken, prg, keys, workers=workers), silent_from
     )

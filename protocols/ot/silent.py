@@ -26,10 +26,11 @@ Nothing the receiver sends depends on the sender: however many iterations a refi
 flight each way (lpn.Pool has flights and sizes). Each tree is hashed under its own AES key, derived
 from a nonce that the sender draws for every refill: an attacker who tabulates hashes can aim at one
 tree at a time (the concern of Guo, Katz, Wang, Weng, Yu, CRYPTO 2020), not at all trees made under
-one delta.
+one delta. The transfers inside a refill are hashed under keys of the connection, apart from those
+of the transfers above (ot/keys).
 
 What leaks: nothing under LPN and correlation robustness. Preconditions: both endpoints get the same
-calls in the same order.
+calls in the same order, and `HashKeys` at the same count.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ import numpy as np
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8, U16
 from moiety.protocols.channel import Channel
+from moiety.protocols.ot.keys import HashKeys
 from moiety.protocols.ot.lpn import BASE_WIDTH, NONCE_BYTES, SMALL, LpnParameters, Pool, high_bytes
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
 from moiety.protocols.parallel import LEAST, Workers
@@ -48,17 +50,16 @@ from moiety.protocols.prg import Prg
 
 CODE_KEY = np.frombuffer(b"moiety LPN code.", np.uint8)
 """Public key of the code's entries; any constant does."""
-FIRST_TWEAK = 1 << 63
-"""Transfers count their tweaks up from 0; the transfers inside a refill count from here."""
 
 
 class _Silent:
-    """What the two endpoints share: pool, tweaks, keys of the trees."""
+    """What the two endpoints share: pool, keys of the hash, keys of the trees."""
 
     def __init__(
         self,
         channel: Channel,
         prg: Prg,
+        keys: HashKeys,
         parameters: LpnParameters,
         batch: int,
         workers: Workers | None,
@@ -66,9 +67,9 @@ class _Silent:
         self.parameters = parameters
         self._channel = channel
         self._prg = prg
+        self._keys = keys
         self._workers = workers or Workers()
         self._pool = Pool(parameters, batch)
-        self._tweak = FIRST_TWEAK
 
     def _encode(self, seeds: U8, out: U8) -> None:
         """Add the code's image to all rows of `out`; threads share them."""
@@ -103,11 +104,6 @@ class _Silent:
         for _ in self._workers.map(part, self._workers.ranges(p.trees, grain=1, least=least)):
             pass
 
-    def _tree_tweaks(self) -> int:
-        tweak = self._tweak
-        self._tweak += self.parameters.trees
-        return tweak
-
     def _tree_keys(self, nonce: U8, iterations: int) -> U8:
         """uint8 `(iterations, t, 16)`."""
         trees = self.parameters.trees
@@ -122,6 +118,7 @@ class SilentSender(_Silent):
         channel: Channel,
         bootstrap: VoleSender,
         prg: Prg,
+        keys: HashKeys,
         parameters: LpnParameters = SMALL,
         batch: int = 2,
         workers: Workers | None = None,
@@ -130,7 +127,7 @@ class SilentSender(_Silent):
         first `extend`. `parameters` and `batch` (the iterations that a refill makes at least) must
         be the peer's.
         """
-        super().__init__(channel, prg, parameters, batch, workers)
+        super().__init__(channel, prg, keys, parameters, batch, workers)
         self._bootstrap = bootstrap
         self.delta = bootstrap.delta
         self._base = np.zeros((0, 16), np.uint8)
@@ -188,9 +185,9 @@ class SilentSender(_Silent):
         message[:, -1] = message[:, -3] ^ message[:, -2]  # of all leaves
         self._encode(seeds, out)
         message[:, :-3] ^= w[:, :-2]
-        tweak = self._tree_tweaks()
-        message[:, -3] ^= kernels.hash_blocks(np.ascontiguousarray(w[:, -2]), tweak)
-        message[:, -2] ^= kernels.hash_blocks(w[:, -2] ^ self.delta, tweak)
+        key = self._keys.take(p.trees, 1)
+        message[:, -3] ^= kernels.hash_blocks(np.ascontiguousarray(w[:, -2]), key)
+        message[:, -2] ^= kernels.hash_blocks(w[:, -2] ^ self.delta, key)
         message[:, -1] ^= w[:, -1]
         return message
 
@@ -203,12 +200,13 @@ class SilentReceiver(_Silent):
         channel: Channel,
         bootstrap: VoleReceiver,
         prg: Prg,
+        keys: HashKeys,
         parameters: LpnParameters = SMALL,
         batch: int = 2,
         workers: Workers | None = None,
     ) -> None:
         """Arguments as `SilentSender`'s."""
-        super().__init__(channel, prg, parameters, batch, workers)
+        super().__init__(channel, prg, keys, parameters, batch, workers)
         self._bootstrap = bootstrap
         self._base_u = np.zeros(0, np.uint8)
         self._base_v = np.zeros((0, 16), np.uint8)
@@ -296,7 +294,7 @@ class SilentReceiver(_Silent):
         sums[:, :-2] = message[:, :-3] ^ v[:, :-2]
         left, right = message[:, -3], message[:, -2]
         wants_left = -(alpha & np.uint16(1)).astype(np.uint8)[:, None]
-        pad = kernels.hash_blocks(np.ascontiguousarray(v[:, -2]), self._tree_tweaks())
+        pad = kernels.hash_blocks(np.ascontiguousarray(v[:, -2]), self._keys.take(p.trees, 1))
         sums[:, -2] = right ^ ((left ^ right) & wants_left) ^ pad
         sums[:, -1] = message[:, -1] ^ v[:, -1]
 

@@ -13,6 +13,7 @@ import numpy as np
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8
 from moiety.protocols.cost import BATCH
+from moiety.protocols.ot.keys import HashKeys
 from moiety.protocols.ot.lpn import BASE_WIDTH, SMALL
 from moiety.protocols.ot.silent import CODE_KEY, SilentReceiver, SilentSender
 from moiety.protocols.ot.softspoken import LEAVES, TREES
@@ -99,8 +100,9 @@ def _refills(bench: Bench) -> tuple[_Refills, _Refills]:
     """The sender's and the receiver's, to be run at the same time."""
     blocks, delta = bench.bytes(SMALL.reserved, 16), bench.bytes(16)
     near, far = pipe()
-    sender = SilentSender(near, _BaseSender(blocks, delta), Prg.from_os())
-    receiver = SilentReceiver(far, _BaseReceiver(blocks), Prg.from_os())
+    key = bench.bytes(16)
+    sender = SilentSender(near, _BaseSender(blocks, delta), Prg.from_os(), HashKeys(key))
+    receiver = SilentReceiver(far, _BaseReceiver(blocks), Prg.from_os(), HashKeys(key))
     rounds = max(2, min(bench.repeats, 4))
     return _Refills(sender.extend, rounds), _Refills(receiver.extend, rounds)
 

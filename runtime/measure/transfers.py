@@ -30,13 +30,14 @@ class Opened:
     parties and what one told the other. All is random, so the receiver's answers are noise; a
     kernel takes as long for that.
 
-    pads uint8 (n, 16), the sender's w and the receiver's v; delta uint8 (16,), the sender's; u
-    uint8 (n,), the receiver's part of a correlation; choices uint8 (n,), what it chooses; shifts
-    uint8 (n,), their XOR, which the sender was told.
+    pads uint8 (n, 16), the sender's w and the receiver's v; key uint8 (16,), of the first pads;
+    delta uint8 (16,), the sender's; u uint8 (n,), the receiver's part of a correlation; choices
+    uint8 (n,), what it chooses; shifts uint8 (n,), their XOR, which the sender was told.
     """
 
     k: int
     pads: U8
+    key: U8
     delta: U8
     u: U8
     choices: U8
@@ -46,7 +47,8 @@ class Opened:
     def random(cls, bench: Bench, k: int) -> Opened:
         n = bench.elements
         u, choices = bench.bytes(n, below=1 << k), bench.bytes(n, below=1 << k)
-        return cls(k, bench.bytes(n, 16), bench.bytes(16), u, choices, u ^ choices)
+        pads, key, delta = bench.bytes(n, 16), bench.bytes(16), bench.bytes(16)
+        return cls(k, pads, key, delta, u, choices, u ^ choices)
 
 
 class Case(Protocol):
@@ -74,12 +76,12 @@ class Leaf:
 
     def send(self) -> U8:
         o = self.opened
-        answer, _ = kernels.leaves_send(o.pads, o.delta, o.k, 0, o.shifts, self.digits, True)
+        answer, _ = kernels.leaves_send(o.pads, o.delta, o.k, o.key, o.shifts, self.digits, True)
         return answer
 
     def receive(self, answer: U8) -> object:
         o, count = self.opened, len(self.digits)
-        return kernels.leaves_recv(o.pads, o.k, 0, o.choices, o.u, count, True, answer)
+        return kernels.leaves_recv(o.pads, o.k, o.key, o.choices, o.u, count, True, answer)
 
 
 @dataclass(frozen=True)
@@ -99,12 +101,14 @@ class Join:
 
     def send(self) -> U8:
         o = self.opened
-        answer, _ = kernels.join_send(o.pads, o.delta, o.k, 0, o.shifts, self.own, self.function, 2)
+        answer, _ = kernels.join_send(
+            o.pads, o.delta, o.k, o.key, o.shifts, self.own, self.function, 2
+        )
         return answer
 
     def receive(self, answer: U8) -> object:
         o = self.opened
-        return kernels.lookup_recv(o.pads, o.k, 0, o.choices, o.u, 2, answer)
+        return kernels.lookup_recv(o.pads, o.k, o.key, o.choices, o.u, 2, answer)
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ class ServersMux:
     def send(self) -> U8:
         o = self.opened
         answer, _ = kernels.mux_server(
-            o.pads, o.delta, 0, o.shifts, self.x, self.gate, self.flip, BITS, OUT_BITS
+            o.pads, o.delta, o.key, o.shifts, self.x, self.gate, self.flip, BITS, OUT_BITS
         )
         return answer
 
@@ -153,7 +157,7 @@ class ClientsMux:
     def send(self) -> U8:
         o = self.opened
         answer, _ = kernels.mux_client(
-            o.pads, o.delta, 0, o.shifts, self.x, self.gate, BITS, OUT_BITS
+            o.pads, o.delta, o.key, o.shifts, self.x, self.gate, BITS, OUT_BITS
         )
         return answer
 
@@ -162,7 +166,7 @@ class ClientsMux:
 
 
 def _open_additive(o: Opened, answer: U8) -> object:
-    return kernels.arith_recv(o.pads, o.k, 0, o.choices, o.u, OUT_BITS, answer)
+    return kernels.arith_recv(o.pads, o.k, o.key, o.choices, o.u, OUT_BITS, answer)
 
 
 def transfers(bench: Bench) -> None:
@@ -207,7 +211,7 @@ def _bit_conversion(bench: Bench) -> None:
     """The sender's additive transfer of two entries; it is opened as a multiplexer's."""
     o = Opened.random(bench, 1)
     table = bench.rng.integers(0, 2, (bench.elements, 2), np.uint64)
-    send = partial(kernels.arith_send, o.pads, o.delta, 1, 0, o.shifts, table, BITS)
+    send = partial(kernels.arith_send, o.pads, o.delta, 1, o.key, o.shifts, table, BITS)
     bench.per("arith_send_1", bench.elements, send)
 
 

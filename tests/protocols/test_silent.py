@@ -18,6 +18,7 @@ from moiety.protocols.arrays import U8
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.kernels.reference import silent as reference
 from moiety.protocols.ot import lpn
+from moiety.protocols.ot.keys import HashKeys
 from moiety.protocols.ot.lpn import LpnParameters, Pool
 from moiety.protocols.ot.silent import SilentReceiver, SilentSender
 from moiety.protocols.ot.transfers import TransferReceiver, TransferSender
@@ -38,6 +39,11 @@ def noise(seed: int, *shape: int) -> U8:
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
 
 
+def hash_keys() -> HashKeys:
+    """As both parties have them."""
+    return HashKeys(np.arange(16, dtype=np.uint8))
+
+
 Demands = tuple[tuple[int, int], ...]
 
 
@@ -55,7 +61,12 @@ def endpoints(
         with session.channel.meter.labelled("case"):
             return use(
                 SilentSender(
-                    session.channel, softspoken(session.sender), session.prg, parameters, batch
+                    session.channel,
+                    softspoken(session.sender),
+                    session.prg,
+                    hash_keys(),
+                    parameters,
+                    batch,
                 )
             )
 
@@ -63,7 +74,12 @@ def endpoints(
         with session.channel.meter.labelled("case"):
             return use(
                 SilentReceiver(
-                    session.channel, softspoken(session.receiver), session.prg, parameters, batch
+                    session.channel,
+                    softspoken(session.receiver),
+                    session.prg,
+                    hash_keys(),
+                    parameters,
+                    batch,
                 )
             )
 
@@ -165,11 +181,11 @@ def test_transfers_run_on_it(k: int) -> None:
 
     def use(generator: Any) -> Any:
         if isinstance(generator, SilentSender):
-            sender = TransferSender(generator._channel, generator)
+            sender = TransferSender(generator._channel, generator, hash_keys())
             return sender.lookup(sender.accept(n, k), table, 8), sender.additive(
                 sender.accept(n, k), words, 64
             )
-        receiver = TransferReceiver(generator._channel, generator)
+        receiver = TransferReceiver(generator._channel, generator, hash_keys())
         return receiver.lookup(receiver.choose(choices, k), 8), receiver.additive(
             receiver.choose(choices, k), 64
         )
@@ -211,8 +227,8 @@ def test_parameters_without_gain() -> None:
 def test_impossible_demands(n: int, k: int) -> None:
     server, client = channel_pair()
     generators = (
-        SilentSender(server, IdealSender(), Prg.from_os(), TINY),
-        SilentReceiver(client, IdealReceiver(), Prg.from_os(), TINY),
+        SilentSender(server, IdealSender(), Prg.from_os(), hash_keys(), TINY),
+        SilentReceiver(client, IdealReceiver(), Prg.from_os(), hash_keys(), TINY),
     )
     for generator in generators:
         with pytest.raises(ContractViolation, match="no extension"):
@@ -248,8 +264,10 @@ def test_wire_bytes_and_outputs_match_the_baseline() -> None:
     MOIETY_WRITE_BASELINES=1 and review the difference.
     """
     channels = channel_pair()
-    sender = SilentSender(channels[0], IdealSender(), Prg(b"randomness of S."), TINY)
-    receiver = SilentReceiver(channels[1], IdealReceiver(), Prg(b"randomness of R."), TINY)
+    sender = SilentSender(channels[0], IdealSender(), Prg(b"randomness of S."), hash_keys(), TINY)
+    receiver = SilentReceiver(
+        channels[1], IdealReceiver(), Prg(b"randomness of R."), hash_keys(), TINY
+    )
     use = drain(DEMANDS)
     (_, sent), _ = run_both(lambda: use(sender), lambda: use(receiver), channels)
     digests = {

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8
 from moiety.protocols.kernels.reference import silent as reference
-from moiety.protocols.kernels.reference.blocks import HASH_KEY
 from moiety.protocols.kernels.reference.symmetric import lookup_send
-from moiety.protocols.ot.silent import CODE_KEY, FIRST_TWEAK
+from moiety.protocols.ot.silent import CODE_KEY
 from tests.protocols.oracles import aes, multiples, times
 from tests.protocols.twins import KernelFamily
 
@@ -64,19 +63,18 @@ def entry(key: bytes, output: int, term: int, size: int) -> tuple[int, int]:
 
 
 def test_the_hash_is_the_one_that_pads_lookups(twin: SimpleNamespace) -> None:
-    blocks, tweak = noise(1, 37, 16), FIRST_TWEAK + 5
-    digest = twin.hash_blocks(blocks, tweak)
+    blocks, key = noise(1, 1037, 16), np.full(16, 255, np.uint8)
+    digest = twin.hash_blocks(blocks, key)
     # A 1-of-2 lookup of zeros with delta = 0 and shift 0 has the hash's low byte for its share.
-    zeros = np.zeros(37, np.uint8)
+    zeros = np.zeros(1037, np.uint8)
     _, share = lookup_send(
-        blocks, np.zeros(16, np.uint8), 1, tweak, zeros, np.zeros((37, 2), np.uint8), 8
+        blocks, np.zeros(16, np.uint8), 1, key, zeros, np.zeros((1037, 2), np.uint8), 8
     )
     assert np.array_equal(digest[:, 0], share)
-    for i in (0, 36):
-        once = aes(HASH_KEY, blocks[i].tobytes())
-        assert digest[i].tobytes() == xor(
-            aes(HASH_KEY, xor(once, (tweak + i).to_bytes(16, "little"))), once
-        )
+    for i in (0, 511, 512, 1023, 1024, 1036):
+        later = ((2**64 - 1 + i // 512) % 2**64).to_bytes(8, "little") + bytes([255] * 8)
+        block = blocks[i].tobytes()
+        assert digest[i].tobytes() == xor(aes(later, block), block)
 
 
 @pytest.mark.parametrize("depth", [2, 3, 6, 7])
@@ -184,7 +182,7 @@ def test_twins_are_equal(isa: str, seed: int, trees: int, depth: int, size: int,
         draw(size, 16),
         draw(n, 16),
     )
-    tweak = int(rng.integers(0, 2**64, dtype=np.uint64))
+    key = rng.integers(0, 256, 16, np.uint8)
 
     multipliers = draw(n) & np.uint8(15)
 
@@ -196,7 +194,7 @@ def test_twins_are_equal(isa: str, seed: int, trees: int, depth: int, size: int,
         k.encode_blocks(blocks, offset, start, coded)
         k.add_multiples(coded, offset, multipliers)
         nibbles = k.encode_nibbles(elements, offset, start, n, depth, long_holes, values)
-        return [made, full, punctured, coded, nibbles, k.hash_blocks(target, tweak)]
+        return [made, full, punctured, coded, nibbles, k.hash_blocks(target, key)]
 
     with FAMILY.twin(isa) as native:
         results = evaluate(native)

@@ -24,11 +24,11 @@ __all__ = ["join_send", "leaves_recv", "leaves_send", "mux_client", "mux_server"
 
 
 def leaves_send(
-    w: U8, delta: U8, k: int, tweak: int, shifts: U8, digits: U8, with_eq: bool
+    w: U8, delta: U8, k: int, key: U8, shifts: U8, digits: U8, with_eq: bool
 ) -> tuple[U8, U8]:
     """Compare several secret digits with one digit `j` of the receiver's: XOR shares of lt and eq.
 
-    w, delta, k, tweak, shifts: as in `lookup_send`; digits: `uint8 (count, n)` below `2^k`, count
+    w, delta, k, key, shifts: as in `lookup_send`; digits: `uint8 (count, n)` below `2^k`, count
     1..32. A message is one field of `count * (1 + with_eq)` bits: count bits `digit < j`, then (if
     `with_eq`) count bits `digit == j`. Returns (messages, share `uint8 (count, n)` with lt in bit 0
     and eq in bit 1).
@@ -42,27 +42,27 @@ def leaves_send(
         equal = (digits[:, :, None] == options).astype(np.uint64) << (place + np.uint64(count))
         table |= equal.sum(axis=0, dtype=np.uint64)
     bits = count * (1 + bool(with_eq))
-    fields = (sender_pads(w, delta, k, tweak, shifts) ^ table) & low_bits(bits)
+    fields = (sender_pads(w, delta, k, key, shifts) ^ table) & low_bits(bits)
     share = fields[:, 0]
     return pack((fields[:, 1:] ^ share[:, None]).reshape(-1), bits), _spread(share, count, with_eq)
 
 
 def leaves_recv(
-    v: U8, k: int, tweak: int, choices: U8, u: U8, count: int, with_eq: bool, messages: U8
+    v: U8, k: int, key: U8, choices: U8, u: U8, count: int, with_eq: bool, messages: U8
 ) -> U8:
     """The receiver's XOR shares of `leaves_send`'s answers, `uint8 (count, n)`.
 
-    v, k, tweak, choices, u: as in `lookup_recv`; count: 1..32; messages: the sender's.
+    v, k, key, choices, u: as in `lookup_recv`; count: 1..32; messages: the sender's.
     """
     check_range("count", count, 1, 32)
     bits = count * (1 + bool(with_eq))
-    pads = receiver_pads(v, k, tweak, choices, u)
+    pads = receiver_pads(v, k, key, choices, u)
     chosen = chosen_fields(messages, k, bits, choices)
     return _spread((chosen ^ pads) & low_bits(bits), count, with_eq)
 
 
 def join_send(
-    w: U8, delta: U8, k: int, tweak: int, shifts: U8, own: U8, function: U8, bits: int
+    w: U8, delta: U8, k: int, key: U8, shifts: U8, own: U8, function: U8, bits: int
 ) -> tuple[U8, U8]:
     """XOR lookup of a public function of XOR-shared bits: `table[i, j] = function[own[i] ^ j]`.
 
@@ -74,15 +74,15 @@ def join_send(
     table = np.zeros_like(argument)
     for value, result in enumerate(function):
         table |= (argument == value).astype(np.uint8) * result
-    return lookup_send(w, delta, k, tweak, shifts, table, bits)
+    return lookup_send(w, delta, k, key, shifts, table, bits)
 
 
 def mux_server(
-    w: U8, delta: U8, tweak: int, shifts: U8, x: U64, gate: U8, flip: U8, bits: int, out_bits: int
+    w: U8, delta: U8, key: U8, shifts: U8, x: U64, gate: U8, flip: U8, bits: int, out_bits: int
 ) -> tuple[U8, U64]:
     """The server's half of the multiplexer with extension: a 1-of-4 additive lookup on (d1, m1).
 
-    The protocol is protocols/compare/relu. w, delta, tweak, shifts: as in `arith_send` with k = 2;
+    The protocol is protocols/compare/relu. w, delta, key, shifts: as in `arith_send` with k = 2;
     x: the server's shares, `uint64 (n,)` below `2^bits`; gate: its shares of the gate, flip: 1
     where the gate opens for negative values, both `uint8 (n,)`; bits: 2..64; out_bits: 1..64. Entry
     `d1 + 2*m1` is `gate ^ d1` times the signed lift of x, plus `2^bits * (m0 & m1)` or, where
@@ -100,11 +100,11 @@ def mux_server(
         negative = lift - top * ((m0 ^ np.uint64(1)) & (m1 ^ np.uint64(1)))
         # Both candidates are computed and one is masked in: no branch on the secret flip.
         table[:, j] = (positive ^ ((positive ^ negative) & masks)) * (gate ^ d1)
-    return arith_send(w, delta, 2, tweak, shifts, table & low_bits(out_bits), out_bits)
+    return arith_send(w, delta, 2, key, shifts, table & low_bits(out_bits), out_bits)
 
 
 def mux_client(
-    w: U8, delta: U8, tweak: int, shifts: U8, x: U64, gate: U8, bits: int, out_bits: int
+    w: U8, delta: U8, key: U8, shifts: U8, x: U64, gate: U8, bits: int, out_bits: int
 ) -> tuple[U8, U64]:
     """The client's half of the multiplexer: a 1-of-2 additive lookup on d0.
 
@@ -113,7 +113,7 @@ def mux_client(
     """
     lift = _lift(x, bits)
     table = np.stack([lift * gate, lift * (gate ^ np.uint8(1))], axis=1)
-    return arith_send(w, delta, 1, tweak, shifts, table & low_bits(out_bits), out_bits)
+    return arith_send(w, delta, 1, key, shifts, table & low_bits(out_bits), out_bits)
 
 
 def _check_count(digits: U8, n: int) -> int:
