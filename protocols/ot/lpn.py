@@ -87,8 +87,8 @@ class LpnParameters:
         return self.length - self.reserved
 
     def shift_bytes(self, iterations: int) -> int:
-        """Bytes receiver -> sender: 4 bits per base correlation of a tree."""
-        return int(packed(iterations * self.tree_base, 4))
+        """Bytes receiver -> sender: the code's seed, 4 bits per base correlation of a tree."""
+        return NONCE_BYTES + int(packed(iterations * self.tree_base, 4))
 
     def answer_bytes(self, iterations: int) -> int:
         """Bytes sender -> receiver: the nonce, and per tree one block for each level but the last,

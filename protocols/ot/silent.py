@@ -23,11 +23,14 @@ The last K + t*(h+1) outputs start the next iteration and are never released. Th
 starts from SoftSpoken.
 
 Nothing the receiver sends depends on the sender: however many iterations a refill makes, it is one
-flight each way (lpn.Pool has flights and sizes). Each tree is hashed under its own AES key, derived
-from a nonce that the sender draws for every refill: an attacker who tabulates hashes can aim at one
-tree at a time (the concern of Guo, Katz, Wang, Weng, Yu, CRYPTO 2020), not at all trees made under
-one delta. The transfers inside a refill are hashed under keys of the connection, apart from those
-of the transfers above (ot/keys).
+flight each way (lpn.Pool has flights and sizes).
+
+Public randomness is fresh for every refill and comes from the party whom it protects. The sender
+draws a nonce from which every tree gets its own AES key: an attacker who tabulates hashes can aim
+at one tree at a time (the concern of Guo, Katz, Wang, Weng, Yu, CRYPTO 2020), not at all trees made
+under one delta. The receiver, whose u is what LPN hides, draws the seed of the code: no work on one
+code serves against another refill. The transfers inside a refill are hashed under keys of the
+connection, apart from those of the transfers above (ot/keys).
 
 What leaks: nothing under LPN and correlation robustness. Preconditions: both endpoints get the same
 calls in the same order, and `HashKeys` at the same count.
@@ -47,9 +50,6 @@ from moiety.protocols.ot.lpn import BASE_WIDTH, NONCE_BYTES, SMALL, LpnParameter
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
 from moiety.protocols.parallel import LEAST, Workers
 from moiety.protocols.prg import Prg
-
-CODE_KEY = np.frombuffer(b"moiety LPN code.", np.uint8)
-"""Public key of the code's entries; any constant does."""
 
 
 class _Silent:
@@ -71,16 +71,16 @@ class _Silent:
         self._workers = workers or Workers()
         self._pool = Pool(parameters, batch)
 
-    def _encode(self, seeds: U8, out: U8) -> None:
-        """Add the code's image to all rows of `out`; threads share them."""
+    def _encode(self, code: U8, seeds: U8, out: U8) -> None:
+        """Add the image under the code of seed `code` to all rows of `out`; threads share them."""
 
         def part(rows: slice) -> None:
-            kernels.encode_blocks(seeds, CODE_KEY, rows.start, out[rows])
+            kernels.encode_blocks(seeds, code, rows.start, out[rows])
 
         for _ in self._workers.map(part, self._workers.ranges(len(out))):
             pass
 
-    def _encode_u(self, seeds: U8, n: int, holes: U16, values: U8) -> U8:
+    def _encode_u(self, code: U8, seeds: U8, n: int, holes: U16, values: U8) -> U8:
         """The first n outputs of the code for single elements, with the noise; threads
         share them.
         """
@@ -88,7 +88,7 @@ class _Silent:
         def part(rows: slice) -> U8:
             size = rows.stop - rows.start
             return kernels.encode_nibbles(
-                seeds, CODE_KEY, rows.start, size, self.parameters.depth, holes, values
+                seeds, code, rows.start, size, self.parameters.depth, holes, values
             )
 
         return np.concatenate(list(self._workers.map(part, self._workers.ranges(n))))
@@ -149,7 +149,8 @@ class SilentSender(_Silent):
         if not len(self._base):
             self._base = np.ascontiguousarray(self._bootstrap.extend(p.reserved, BASE_WIDTH))
         received = self._channel.recv(p.shift_bytes(iterations))
-        shifts = kernels.unpack8(received, iterations * p.tree_base, 4).reshape(
+        code, packed_shifts = received[:NONCE_BYTES], received[NONCE_BYTES:]
+        shifts = kernels.unpack8(packed_shifts, iterations * p.tree_base, 4).reshape(
             iterations, p.tree_base
         )
         nonce = self._prg.bytes(NONCE_BYTES)
@@ -161,11 +162,11 @@ class SilentSender(_Silent):
         for i in range(iterations):
             # The reserved rows come last, where the next iteration starts to write.
             out = rows[kept + i * p.released :][: p.length]
-            self._channel.send(self._iterate(keys[i], shifts[i], out))
+            self._channel.send(self._iterate(code, keys[i], shifts[i], out))
             self._base = out[p.released :].copy()
         self._rows = rows[: len(rows) - p.reserved]
 
-    def _iterate(self, keys: U8, shifts: U8, out: U8) -> U8:
+    def _iterate(self, code: U8, keys: U8, shifts: U8, out: U8) -> U8:
         """One iteration from `_base`: w goes to `out`, the message is returned as uint8
         `(t, h+2, 16)`.
         """
@@ -183,7 +184,7 @@ class SilentSender(_Silent):
 
         self._grow(out, grow)
         message[:, -1] = message[:, -3] ^ message[:, -2]  # of all leaves
-        self._encode(seeds, out)
+        self._encode(code, seeds, out)
         message[:, :-3] ^= w[:, :-2]
         key = self._keys.take(p.trees, 1)
         message[:, -3] ^= kernels.hash_blocks(np.ascontiguousarray(w[:, -2]), key)
@@ -233,6 +234,7 @@ class SilentReceiver(_Silent):
         kept = len(self._u)
         u = np.empty(kept + iterations * p.released, np.uint8)
         u[:kept] = self._u
+        code = self._prg.bytes(NONCE_BYTES)
         holes, shifts, base_u = [], [], self._base_u
         starts = []
         for _ in range(iterations):
@@ -241,16 +243,17 @@ class SilentReceiver(_Silent):
             holes.append(alpha)
             shifts.append(shift)
             base_u = kernels.encode_nibbles(
-                base_u[: p.seeds], CODE_KEY, p.released, p.reserved, p.depth, alpha, beta
+                base_u[: p.seeds], code, p.released, p.reserved, p.depth, alpha, beta
             )
+        self._channel.send(code)
         self._channel.send(kernels.pack(np.concatenate(shifts), 4))
         self._channel.flush()
         self._base_u = base_u
         for i, (seeds, alpha, beta) in enumerate(starts):  # while the sender works
             at = kept + i * p.released
-            u[at : at + p.released] = self._encode_u(seeds, p.released, alpha, beta)
+            u[at : at + p.released] = self._encode_u(code, seeds, p.released, alpha, beta)
         self._u = u
-        self._receive(holes)
+        self._receive(code, holes)
 
     def _choose(self, u: U8) -> tuple[U16, U8, U8]:
         """(alpha uint16 `(t,)`, beta uint8 `(t,)` in 1..15, shifts uint8 `(t*(h+1),)`) of
@@ -268,7 +271,7 @@ class SilentReceiver(_Silent):
         choices[:, -1] = beta
         return alpha, beta, choices.reshape(-1) ^ u
 
-    def _receive(self, holes: list[U16]) -> None:
+    def _receive(self, code: U8, holes: list[U16]) -> None:
         p = self.parameters
         keys = self._tree_keys(self._channel.recv(NONCE_BYTES), len(holes))
         kept = len(self._v)
@@ -279,11 +282,11 @@ class SilentReceiver(_Silent):
                 p.trees, p.depth + 2, 16
             )
             out = rows[kept + i * p.released :][: p.length]
-            self._iterate(keys[i], alpha, message, out)
+            self._iterate(code, keys[i], alpha, message, out)
             self._base_v = out[p.released :].copy()
         self._v = rows[: len(rows) - p.reserved]
 
-    def _iterate(self, keys: U8, alpha: U16, message: U8, out: U8) -> None:
+    def _iterate(self, code: U8, keys: U8, alpha: U16, message: U8, out: U8) -> None:
         """One iteration from `_base_v`: v goes to `out`."""
         p = self.parameters
         seeds, v = (
@@ -302,4 +305,4 @@ class SilentReceiver(_Silent):
             kernels.tree_punctured(keys[trees], alpha[trees], sums[trees], p.depth, leaves)
 
         self._grow(out, grow)
-        self._encode(seeds, out)
+        self._encode(code, seeds, out)

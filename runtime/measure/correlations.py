@@ -15,7 +15,7 @@ from moiety.protocols.arrays import U8
 from moiety.protocols.cost import BATCH
 from moiety.protocols.ot.keys import HashKeys
 from moiety.protocols.ot.lpn import BASE_WIDTH, SMALL
-from moiety.protocols.ot.silent import CODE_KEY, SilentReceiver, SilentSender
+from moiety.protocols.ot.silent import SilentReceiver, SilentSender
 from moiety.protocols.ot.softspoken import LEAVES, TREES
 from moiety.protocols.prg import Prg
 from moiety.protocols.prices import WIDTHS
@@ -110,5 +110,5 @@ def _refills(bench: Bench) -> tuple[_Refills, _Refills]:
 def _encoder(first: int, count: int) -> Callable[[], object]:
     """Encodes the receiver's choices of `count` outputs from `first` on."""
     alpha, beta = np.zeros(SMALL.trees, np.uint16), np.ones(SMALL.trees, np.uint8)
-    seeds = np.zeros(SMALL.seeds, np.uint8)
-    return partial(kernels.encode_nibbles, seeds, CODE_KEY, first, count, SMALL.depth, alpha, beta)
+    seeds, code = np.zeros(SMALL.seeds, np.uint8), np.zeros(16, np.uint8)
+    return partial(kernels.encode_nibbles, seeds, code, first, count, SMALL.depth, alpha, beta)

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moiety.protocols import kernels
 from moiety.protocols.arrays import U8
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.kernels.reference import silent as reference
@@ -193,6 +194,27 @@ def test_transfers_run_on_it(k: int) -> None:
     (x0, y0), (x1, y1) = run_two_party(*endpoints(TINY, 1, use))
     assert np.array_equal(x0 ^ x1, table[np.arange(n), choices])
     assert np.array_equal(y0 + y1, words[np.arange(n), choices])
+
+
+def test_every_refill_has_a_code_of_the_receivers(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: dict[str, list[bytes]] = {"encode_blocks": [], "encode_nibbles": []}
+
+    def spied(name: str) -> Callable[..., Any]:
+        real = getattr(kernels, name)
+
+        def both(*arguments: Any) -> Any:
+            used[name].append(arguments[1].tobytes())
+            return real(*arguments)
+
+        return both
+
+    for name in used:
+        monkeypatch.setattr(kernels, name, spied(name))
+    run_two_party(*endpoints(TINY, 1, drain(((100, 4), (880, 4), (880, 4)))))
+    seeds = dict.fromkeys(used["encode_nibbles"])
+    assert len(seeds) == 3  # two calls each, at the receiver alone
+    assert len(used["encode_nibbles"]) == 6
+    assert sorted(used["encode_blocks"]) == sorted([*seeds] * 2)  # both parties
 
 
 # --- parameters, misuse, wire ---------------------------------------------------------------------

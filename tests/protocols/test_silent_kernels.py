@@ -16,7 +16,6 @@ from moiety.protocols import kernels
 from moiety.protocols.arrays import U8
 from moiety.protocols.kernels.reference import silent as reference
 from moiety.protocols.kernels.reference.symmetric import lookup_send
-from moiety.protocols.ot.silent import CODE_KEY
 from tests.protocols.oracles import aes, multiples, times
 from tests.protocols.twins import KernelFamily
 
@@ -232,7 +231,7 @@ def test_entries_are_spread_evenly() -> None:
     """Chi-square of positions and coefficients; its mean is the number of cells less one,
     its deviation sqrt(2 * mean).
     """
-    positions, coefficients = reference.code_entries(CODE_KEY, 0, 40_000, 1000)
+    positions, coefficients = reference.code_entries(noise(14, 16), 0, 40_000, 1000)
     assert coefficients.min() == 1
     assert coefficients.max() == 15
     for values, cells in ((positions, 1000), (coefficients - 1, 15)):
