@@ -1,8 +1,9 @@
 """One party's threads: ranges of a large kernel call run side by side, because the kernels release
 the interpreter lock.
 
-Ranges are cut at multiples of 64 elements, where every packed message is whole in bytes: what goes
-over the wire does not depend on the number of threads. Nothing here knows the other party.
+Ranges are cut at multiples of 512 elements, where every packed message is whole in bytes and the
+pads of a transfer begin with a new key: what goes over the wire does not depend on the number of
+threads. Nothing here knows the other party.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from moiety.protocols.errors import BadInput
 T = TypeVar("T")
 R = TypeVar("R")
 
-GRAIN = 64
+GRAIN = 512
 LEAST = 1 << 14
 """Elements per range below which handing it to another thread costs more than it gains."""
 MAX_THREADS = 256

@@ -1,4 +1,10 @@
-"""Randomness for secrets: a 128-bit seed from the operating system, expanded with AES-128-CTR."""
+"""Randomness for secrets: a 128-bit seed from the operating system, expanded with AES-128-CTR.
+
+The upper half of the counter blocks is a secret of 64 random bits in every stream that one party
+draws: whoever has tabulated the first blocks of many keys has tabulated none of this one's, and
+2^64 streams are no easier to attack than one. Streams that both parties derive from a public seed
+leave it zero.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +17,8 @@ from moiety.protocols.arrays import U8, U64
 from moiety.protocols.errors import ContractViolation
 
 BLOCK = 16
+_SEEDED = BLOCK + 8
+"""Bytes of a key and of the upper half of the counter."""
 
 
 class Prg:
@@ -18,16 +26,26 @@ class Prg:
     never rewound.
     """
 
-    def __init__(self, seed: bytes) -> None:
+    def __init__(self, seed: bytes, upper: int = 0) -> None:
+        """`seed`: 16 bytes, the AES key; `upper`: the upper 64 bits of every counter block.
+
+        Raises `ContractViolation` for any other length.
+        """
         if len(seed) != BLOCK:
             raise ContractViolation(f"a PRG seed has {BLOCK} bytes, not {len(seed)}")
         self._key = np.frombuffer(seed, np.uint8)
+        self._upper = upper
         self._counter = 0
 
     @classmethod
     def from_os(cls) -> Prg:
         """A stream with a fresh seed from the operating system's CSPRNG."""
-        return cls(os.urandom(BLOCK))
+        return cls._seeded(os.urandom(_SEEDED))
+
+    @classmethod
+    def _seeded(cls, drawn: bytes) -> Prg:
+        """The stream of `_SEEDED` random bytes."""
+        return cls(drawn[:BLOCK], int.from_bytes(drawn[BLOCK:], "little"))
 
     def bytes(self, n: int) -> U8:
         """`n` bytes as uint8 `(n,)`."""
@@ -37,7 +55,7 @@ class Prg:
         # blocks.
         start = self._counter
         self._counter += -(-n // BLOCK)
-        return kernels.aes_ctr(self._key, start, n)
+        return kernels.aes_ctr(self._key, start, n, self._upper)
 
     def uint64(self, n: int, bits: int = 64) -> U64:
         """`n` independent uniform values in `[0, 2^bits)` as uint64 `(n,)`, 1 <= bits <= 64."""
@@ -46,4 +64,4 @@ class Prg:
 
     def fork(self) -> Prg:
         """An independent stream, seeded from this one."""
-        return Prg(self.bytes(BLOCK).tobytes())
+        return Prg._seeded(self.bytes(_SEEDED).tobytes())

@@ -1,7 +1,8 @@
 """Opening a session: base transfers and punctured trees, in both directions.
 
 Functionality: both directions of transfer get a fresh delta, known to the direction's sender alone,
-and the trees that SoftSpoken expands (ot/base_ot, ot/softspoken). Nothing else is learned;
+and the trees that SoftSpoken expands (ot/base_ot, ot/softspoken). Both parties also get the
+connection's public keys, which follow from all messages (ot/keys). Nothing else is learned;
 semi-honest, and invalid group elements are refused.
 
 Three flights, S C S, 12320 bytes each way. The server's `delta` (direction server -> client) is
@@ -17,6 +18,7 @@ from moiety.protocols.cost import Cost, cost_of
 from moiety.protocols.network import LAN, Network
 from moiety.protocols.ot import base_ot
 from moiety.protocols.ot.generators import NEVER_SILENT
+from moiety.protocols.ot.keys import HashKeys, Transcript
 from moiety.protocols.ot.mixed import mixed_receiver, mixed_sender
 from moiety.protocols.ot.softspoken import (
     PUNCTURE_BYTES,
@@ -34,6 +36,8 @@ from moiety.protocols.prg import Prg
 from moiety.protocols.session import Role, Session
 
 _TO_CLIENT, _TO_SERVER = b"server->client", b"client->server"
+_TREES, _REFILLS, _PADS = b" trees", b" refills", b" pads"
+"""What a direction's keys are for."""
 
 
 def open_session(
@@ -51,22 +55,29 @@ def open_session(
 
     Raises `NetworkFailure` when the peer is gone or sends invalid group elements.
     """
-    prg, workers = prg or Prg.from_os(), workers or Workers()
+    prg, workers, transcript = prg or Prg.from_os(), workers or Workers(), Transcript()
     with channel.meter.labelled("setup"):
         if role is Role.SERVER:
-            start, delta = _puncture(_TO_CLIENT, channel, prg)
-            sender = _punctured(start, delta, channel, workers)
-            receiver = _grow(_TO_SERVER, channel, prg, workers)
+            start, delta = _puncture(_TO_CLIENT, channel, prg, transcript)
+            sender = _punctured(start, delta, channel, transcript, workers)
+            receiver = _grow(_TO_SERVER, channel, prg, transcript, workers)
         else:
-            receiver = _grow(_TO_CLIENT, channel, prg, workers)
-            start, delta = _puncture(_TO_SERVER, channel, prg)
-            sender = _punctured(start, delta, channel, workers)
+            receiver = _grow(_TO_CLIENT, channel, prg, transcript, workers)
+            start, delta = _puncture(_TO_SERVER, channel, prg, transcript)
+            sender = _punctured(start, delta, channel, transcript, workers)
         channel.flush()
+
+    def keys(tag: bytes, use: bytes) -> HashKeys:
+        return HashKeys(transcript.keys(tag + use, 1)[0])
+
+    out, back = (_TO_CLIENT, _TO_SERVER) if role is Role.SERVER else (_TO_SERVER, _TO_CLIENT)
     # Both generators of a direction start from its one set-up, and so have the same delta.
-    mixed_s = mixed_sender(channel, sender, prg.fork(), silent_from, workers)
-    mixed_r = mixed_receiver(channel, receiver, prg.fork(), silent_from, workers)
-    to_peer = TransferSender(channel, mixed_s, workers)
-    from_peer = TransferReceiver(channel, mixed_r, workers)
+    mixed_s = mixed_sender(channel, sender, prg.fork(), keys(out, _REFILLS), silent_from, workers)
+    mixed_r = mixed_receiver(
+        channel, receiver, prg.fork(), keys(back, _REFILLS), silent_from, workers
+    )
+    to_peer = TransferSender(channel, mixed_s, keys(out, _PADS), workers)
+    from_peer = TransferReceiver(channel, mixed_r, keys(back, _PADS), workers)
     return Session(role, channel, prg, to_peer, from_peer, network, workers)
 
 
@@ -78,31 +89,47 @@ def open_session_cost() -> Cost:
     return Cost.of(("S", opening), ("C", answer + opening), ("S", answer))
 
 
-def _puncture(tag: bytes, channel: Channel, prg: Prg) -> tuple[base_ot.BaseReceiver, U8]:
+def _puncture(
+    tag: bytes, channel: Channel, prg: Prg, transcript: Transcript
+) -> tuple[base_ot.BaseReceiver, U8]:
     """The coming transfer sender asks for all leaves but delta's: it is the base transfers'
     receiver. Returns what finishes them, and delta uint8 `(16,)`.
     """
     delta = prg.bytes(16)
     start = base_ot.BaseReceiver.start(tag, 1 - delta_bits(delta).reshape(-1), prg)
     channel.send(start.message)
+    transcript.add(start.message)
     return start, delta
 
 
 def _punctured(
-    start: base_ot.BaseReceiver, delta: U8, channel: Channel, workers: Workers
+    start: base_ot.BaseReceiver,
+    delta: U8,
+    channel: Channel,
+    transcript: Transcript,
+    workers: Workers,
 ) -> SoftSpokenSender:
     """It takes the answer, and has its generator."""
     answer = channel.recv(base_ot.SENDER_BYTES).tobytes()
+    transcript.add(answer)
+    doubling = transcript.keys(start.tag + _TREES, 2)
     message = channel.recv(PUNCTURE_BYTES).tobytes()
-    leaves = punctured_trees(delta, message, start.finish(answer))
+    transcript.add(message)
+    leaves = punctured_trees(delta, message, start.finish(answer), doubling)
     return SoftSpokenSender(channel, leaves, delta, workers)
 
 
-def _grow(tag: bytes, channel: Channel, prg: Prg, workers: Workers) -> SoftSpokenReceiver:
+def _grow(
+    tag: bytes, channel: Channel, prg: Prg, transcript: Transcript, workers: Workers
+) -> SoftSpokenReceiver:
     """The coming transfer receiver grows whole trees, and answers as the base transfers' sender."""
     asked = channel.recv(base_ot.receiver_bytes(TRANSFERS)).tobytes()
+    transcript.add(asked)
     answer, keys = base_ot.send(tag, asked, prg)
-    message, leaves = full_trees(prg.bytes(16 * TREES).reshape(TREES, 16), keys)
+    transcript.add(answer)
+    doubling = transcript.keys(tag + _TREES, 2)
+    message, leaves = full_trees(prg.bytes(16 * TREES).reshape(TREES, 16), keys, doubling)
+    transcript.add(message)
     channel.send(answer)
     channel.send(message)
     return SoftSpokenReceiver(channel, leaves, workers)

@@ -2,7 +2,7 @@
 cannot do without.
 
 `work` is per unit: AES blocks, gathers, multiply-adds twice, or bytes read and written halved, by
-`limit`. A sender's pad is two AES calls (TMMO) for each of 2^k options, a receiver's two;
+`limit`. A pad is one AES call, the sender's for each of 2^k options;
 SoftSpoken needs 4 blocks per bit of a correlation (32 trees of 16 leaves, 128 to a block), the
 sender's unknown leaf left out; a half-tree 1.5 per leaf.
 """
@@ -29,6 +29,7 @@ Rng = np.random.Generator
 SEEDS = lpn.BITS.seeds
 DEGREE, PRIMES = 4096, ntt_primes(25, 3)
 BITS, OUT_BITS, ANSWER_BITS = 13, 26, 35
+KEY = np.zeros(16, np.uint8)  # of the hash
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _(rng: Rng, n: int) -> Made:
 
 @case("ggm_expand")
 def _(rng: Rng, n: int) -> Made:
-    return Made((octets(rng, n, 16),), n, "seed", "aes", 2)
+    return Made((octets(rng, n, 16), octets(rng, 2, 16)), n, "seed", "aes", 2)
 
 
 def _vole(k: int) -> None:
@@ -107,37 +108,37 @@ def _transfers(k: int) -> None:
     @case(f"leaves_send k={k}")
     def _(rng: Rng, n: int) -> Made:
         w, delta, shifts, choices, _ = common(rng, n)
-        return Made((w, delta, k, 0, shifts, choices[None], True), n, "digit", "aes", 2 * options)
+        return Made((w, delta, k, KEY, shifts, choices[None], True), n, "digit", "aes", options)
 
     @case(f"leaves_recv k={k}")
     def _(rng: Rng, n: int) -> Made:
         w, delta, shifts, choices, u = common(rng, n)
-        messages, _ = kernels.leaves_send(w, delta, k, 0, shifts, choices[None], True)
-        return Made((w, k, 0, choices, u, 1, True, messages), n, "digit", "aes", 2)
+        messages, _ = kernels.leaves_send(w, delta, k, KEY, shifts, choices[None], True)
+        return Made((w, k, KEY, choices, u, 1, True, messages), n, "digit", "aes", 1)
 
     @case(f"join_send k={k}")
     def _(rng: Rng, n: int) -> Made:
         w, delta, shifts, choices, _ = common(rng, n)
         return Made(
-            (w, delta, k, 0, shifts, choices, octets(rng, options, below=4), 2),
+            (w, delta, k, KEY, shifts, choices, octets(rng, options, below=4), 2),
             n,
             "join",
             "aes",
-            2 * options,
+            options,
         )
 
     @case(f"lookup_send k={k}")
     def _(rng: Rng, n: int) -> Made:
         w, delta, shifts, _, _ = common(rng, n)
         return Made(
-            (w, delta, k, 0, shifts, octets(rng, n, options), 2), n, "lookup", "aes", 2 * options
+            (w, delta, k, KEY, shifts, octets(rng, n, options), 2), n, "lookup", "aes", options
         )
 
     @case(f"lookup_recv k={k}")
     def _(rng: Rng, n: int) -> Made:
         w, delta, shifts, choices, u = common(rng, n)
-        messages, _ = kernels.lookup_send(w, delta, k, 0, shifts, octets(rng, n, options), 2)
-        return Made((w, k, 0, choices, u, 2, messages), n, "lookup", "aes", 2)
+        messages, _ = kernels.lookup_send(w, delta, k, KEY, shifts, octets(rng, n, options), 2)
+        return Made((w, k, KEY, choices, u, 2, messages), n, "lookup", "aes", 1)
 
 
 for _k in (4, 1):
@@ -149,11 +150,11 @@ _transfers(4)
 def _(rng: Rng, n: int) -> Made:
     table = words(rng, n, 2, bits=BITS)
     return Made(
-        (octets(rng, n, 16), octets(rng, 16), 1, 0, octets(rng, n, below=2), table, BITS),
+        (octets(rng, n, 16), octets(rng, 16), 1, KEY, octets(rng, n, below=2), table, BITS),
         n,
         "transfer",
         "aes",
-        4,
+        2,
     )
 
 
@@ -161,8 +162,8 @@ def _(rng: Rng, n: int) -> Made:
 def _(rng: Rng, n: int) -> Made:
     w, delta, shifts = octets(rng, n, 16), octets(rng, 16), octets(rng, n, below=4)
     choices = octets(rng, n, below=4)
-    messages, _ = kernels.arith_send(w, delta, 2, 0, shifts, words(rng, n, 4), OUT_BITS)
-    return Made((w, 2, 0, choices, shifts ^ choices, OUT_BITS, messages), n, "transfer", "aes", 2)
+    messages, _ = kernels.arith_send(w, delta, 2, KEY, shifts, words(rng, n, 4), OUT_BITS)
+    return Made((w, 2, KEY, choices, shifts ^ choices, OUT_BITS, messages), n, "transfer", "aes", 1)
 
 
 def _pairs(rng: Rng, n: int) -> tuple[U8, U8, U8, U8, U64]:
@@ -174,26 +175,26 @@ def _pairs(rng: Rng, n: int) -> tuple[U8, U8, U8, U8, U64]:
 @case("mux_send")
 def _(rng: Rng, n: int) -> Made:
     w, delta, shifts, gate, x = _pairs(rng, n)
-    return Made((w, delta, 0, shifts, x, gate, BITS), n, "value", "aes", 4)
+    return Made((w, delta, KEY, shifts, x, gate, BITS), n, "value", "aes", 4)
 
 
 @case("mux_send_adding")
 def _(rng: Rng, n: int) -> Made:
     w, delta, shifts, gate, x = _pairs(rng, n)
-    return Made((w, delta, 0, shifts, x, gate, x[::-1].copy(), gate, BITS), n, "value", "aes", 4)
+    return Made((w, delta, KEY, shifts, x, gate, x[::-1].copy(), gate, BITS), n, "value", "aes", 4)
 
 
 @case("widen_send")
 def _(rng: Rng, n: int) -> Made:
     w, delta, shifts, _, x = _pairs(rng, n)
-    return Made((w, delta, 0, shifts, x, x[::-1].copy(), BITS, OUT_BITS), n, "value", "aes", 4)
+    return Made((w, delta, KEY, shifts, x, x[::-1].copy(), BITS, OUT_BITS), n, "value", "aes", 4)
 
 
 @case("widen_recv")
 def _(rng: Rng, n: int) -> Made:
     v, delta, choices, flip, x = _pairs(rng, n)
-    messages, _ = kernels.widen_send(v, delta, 0, choices, x, x, BITS, OUT_BITS)
-    arguments = (v, 0, choices, choices, x, flip, BITS, OUT_BITS, messages)
+    messages, _ = kernels.widen_send(v, delta, KEY, choices, x, x, BITS, OUT_BITS)
+    arguments = (v, KEY, choices, choices, x, flip, BITS, OUT_BITS, messages)
     return Made(arguments, n, "value", "aes", 2)
 
 
@@ -271,7 +272,7 @@ def _(rng: Rng, n: int) -> Made:
 
 @case("hash_blocks")
 def _(rng: Rng, n: int) -> Made:
-    return Made((octets(rng, n, 16), 7), n, "block", "aes", 2)
+    return Made((octets(rng, n, 16), KEY), n, "block", "aes", 1)
 
 
 # --- RLWE -----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ namespace moiety {
 
 // n blocks each, arguments checked.
 struct BlockKernels {
-  void (*hash_blocks)(const u8* blocks, std::size_t n, u64 tweak, u8* out);
+  void (*hash_blocks)(const u8* blocks, std::size_t n, const u8* key, u8* out);
   void (*add_multiples)(u8* target, const u8* delta, const u8* elements, std::size_t n);
 };
 
@@ -29,25 +29,26 @@ MOIETY_INLINE Block load_block(const u8* p) {
 MOIETY_INLINE void store_block(u8* p, Block x) { _mm_storeu_si128(reinterpret_cast<Block*>(p), x); }
 MOIETY_INLINE Block mix(Block a, Block b) { return _mm_xor_si128(a, b); }
 
-void hash_blocks(const u8* blocks, std::size_t n, u64 tweak, u8* out) {
+void hash_blocks(const u8* blocks, std::size_t n, const u8* key, u8* out) {
   constexpr int N = 4;
   constexpr std::size_t kStep = N * kB;
-  Schedule key;
-  expand_key(kHashKey, key);
+  static_assert(per_key(1) % kStep == 0);
   alignas(64) u8 buffer[N * kVecBytes] = {};
-  for (std::size_t at = 0; at < n; at += kStep) {
-    const std::size_t bytes = 16 * least(kStep, n - at);
-    std::memcpy(buffer, blocks + 16 * at, bytes);
-    Reg state[N], tweaks[N];
-    MOIETY_UNROLL
-    for (int i = 0; i < N; i++) {
-      state[i] = V::load(buffer + i * kVecBytes);
-      tweaks[i] = counters(tweak + at + i * kB);
+  for (std::size_t first = 0; first < n; first += per_key(1)) {
+    Schedule schedule;
+    expand_key(key, first / per_key(1), schedule);
+    const std::size_t end = least(n, first + per_key(1));
+    for (std::size_t at = first; at < end; at += kStep) {
+      const std::size_t bytes = 16 * least(kStep, end - at);
+      std::memcpy(buffer, blocks + 16 * at, bytes);
+      Reg state[N];
+      MOIETY_UNROLL
+      for (int i = 0; i < N; i++) state[i] = V::load(buffer + i * kVecBytes);
+      mmo(schedule, state);
+      MOIETY_UNROLL
+      for (int i = 0; i < N; i++) V::store(buffer + i * kVecBytes, state[i]);
+      std::memcpy(out + 16 * at, buffer, bytes);
     }
-    tmmo(key, state, tweaks);
-    MOIETY_UNROLL
-    for (int i = 0; i < N; i++) V::store(buffer + i * kVecBytes, state[i]);
-    std::memcpy(out + 16 * at, buffer, bytes);
   }
 }
 
@@ -68,12 +69,13 @@ const BlockKernels& block_kernels();  // of the instruction set in use
 
 namespace {
 
-Out<u8> hash_blocks(const Array& blocks, u64 tweak) {
+Out<u8> hash_blocks(const Array& blocks, const Array& key) {
   const u8* from = checked<u8>("blocks", blocks, {kAny, 16});
   const std::size_t n = blocks.shape(0);
+  const u8* first = checked<u8>("key", key, {16});
   const BlockKernels& kernels = block_kernels();
   const Output<u8> out({n, 16});
-  without_gil([&] { kernels.hash_blocks(from, n, tweak, out.data()); });
+  without_gil([&] { kernels.hash_blocks(from, n, first, out.data()); });
   return out.array();
 }
 
@@ -88,7 +90,7 @@ void add_multiples(const Target& target, const Array& delta, const Array& elemen
 }
 
 void bind_blocks(nb::module_& m) {
-  m.def("hash_blocks", &hash_blocks, "blocks"_a, "tweak"_a);
+  m.def("hash_blocks", &hash_blocks, "blocks"_a, "key"_a);
   m.def("add_multiples", &add_multiples, "target"_a.noconvert(), "delta"_a, "elements"_a);
 }
 

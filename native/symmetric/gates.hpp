@@ -111,6 +111,7 @@ void leaves_recv(const Lookup& job, const Leaves& leaves, const Receiver& side, 
 // --- tables that are written out -----------------------------------------------------------------
 
 constexpr std::size_t kTables = 512;  // elements at once: their tables stay in the first cache
+static_assert(kTables % per_key(1) == 0, "a part begins with a key");
 
 // A lookup whose tables are made for kTables elements at once: `fill(i, row)` writes the table of
 // element i, and `transfer(part, side, table, messages, share)` is the lookup. By value: bytes may
@@ -121,7 +122,9 @@ MOIETY_INLINE void send_tables(Lookup job, Sender side, u8* messages, T* share, 
   // Rows of bytes are written as whole registers: the next row overwrites what is too much.
   alignas(64) T table[(kTables << K) + 16 / sizeof(T)];
   for (std::size_t at = 0; at < job.n; at += kTables) {
-    const Lookup part{job.k, job.bits, job.tweak + at, least(kTables, job.n - at)};
+    u8 key[16];
+    count_key(job.key, at / per_key(K), key);
+    const Lookup part{job.k, job.bits, key, least(kTables, job.n - at)};
     for (std::size_t i = 0; i < part.n; i++) fill(at + i, table + (i << K));
     const Sender rest{side.w + 16 * at, side.delta, side.shifts + at};
     // A part's messages start on a byte, as kTables is a multiple of 8.
@@ -213,12 +216,12 @@ const GateKernels& gate_kernels();  // of the instruction set in use
 
 namespace {
 
-nb::tuple leaves_send(const Array& w, const Array& delta, u64 k, u64 tweak, const Array& shifts,
-                      const Array& digits, bool with_eq) {
+nb::tuple leaves_send(const Array& w, const Array& delta, u64 k, const Array& key,
+                      const Array& shifts, const Array& digits, bool with_eq) {
   const std::size_t count = digits.ndim() == 2 ? digits.shape(0) : 0;
   check_range("the number of rows of digits", count, 1, 32);
   const Leaves leaves{static_cast<int>(count), with_eq};
-  const Lookup job = checked_lookup(k, count * (1 + with_eq), 64, tweak, rows_of(w));
+  const Lookup job = checked_lookup(k, count * (1 + with_eq), 64, key, rows_of(w));
   const Sender side = checked_sender(job, w, delta, shifts);
   const u8* rows = checked<u8>("digits", digits, {count, job.n});
   const GateKernels& kernels = gate_kernels();
@@ -227,20 +230,20 @@ nb::tuple leaves_send(const Array& w, const Array& delta, u64 k, u64 tweak, cons
   });
 }
 
-Out<u8> leaves_recv(const Array& v, u64 k, u64 tweak, const Array& choices, const Array& u,
+Out<u8> leaves_recv(const Array& v, u64 k, const Array& key, const Array& choices, const Array& u,
                     u64 count, bool with_eq, const Array& messages) {
   check_range("count", count, 1, 32);
   const Leaves leaves{static_cast<int>(count), with_eq};
-  const Lookup job = checked_lookup(k, count * (1 + with_eq), 64, tweak, rows_of(v));
+  const Lookup job = checked_lookup(k, count * (1 + with_eq), 64, key, rows_of(v));
   const Receiver side = checked_receiver(job, v, choices, u, messages);
   const GateKernels& kernels = gate_kernels();
   return received<u8>({count, job.n},
                       [&](u8* share) { kernels.leaves_recv(job, leaves, side, share); });
 }
 
-nb::tuple join_send(const Array& w, const Array& delta, u64 k, u64 tweak, const Array& shifts,
-                    const Array& own, const Array& function, u64 bits) {
-  const Lookup job = checked_lookup(k, bits, 8, tweak, rows_of(w));
+nb::tuple join_send(const Array& w, const Array& delta, u64 k, const Array& key,
+                    const Array& shifts, const Array& own, const Array& function, u64 bits) {
+  const Lookup job = checked_lookup(k, bits, 8, key, rows_of(w));
   const Sender side = checked_sender(job, w, delta, shifts);
   const u8* mine = checked<u8>("own", own, {job.n});
   const u8* table = checked<u8>("function", function, {std::size_t{1} << k});
@@ -250,9 +253,9 @@ nb::tuple join_send(const Array& w, const Array& delta, u64 k, u64 tweak, const 
   });
 }
 
-nb::tuple mux_send(const Array& w, const Array& delta, u64 tweak, const Array& shifts,
+nb::tuple mux_send(const Array& w, const Array& delta, const Array& key, const Array& shifts,
                    const Array& x, const Array& gate, u64 bits) {
-  const Lookup job = checked_lookup(1, bits, 64, tweak, rows_of(w));
+  const Lookup job = checked_lookup(1, bits, 64, key, rows_of(w));
   const Sender side = checked_sender(job, w, delta, shifts);
   const u64* values = checked<u64>("x", x, {job.n});
   const u8* gates = checked<u8>("gate", gate, {job.n});
@@ -262,10 +265,10 @@ nb::tuple mux_send(const Array& w, const Array& delta, u64 tweak, const Array& s
   });
 }
 
-nb::tuple mux_send_adding(const Array& w, const Array& delta, u64 tweak, const Array& shifts,
+nb::tuple mux_send_adding(const Array& w, const Array& delta, const Array& key, const Array& shifts,
                           const Array& x, const Array& gate, const Array& theirs, const Array& flip,
                           u64 bits) {
-  const Lookup job = checked_lookup(1, bits, 64, tweak, rows_of(w));
+  const Lookup job = checked_lookup(1, bits, 64, key, rows_of(w));
   const Sender side = checked_sender(job, w, delta, shifts);
   const u64* values = checked<u64>("x", x, {job.n});
   const u8* gates = checked<u8>("gate", gate, {job.n});
@@ -287,10 +290,10 @@ Widths checked_widths(u64 bits, u64 out_bits) {
   return {static_cast<int>(bits), static_cast<int>(out_bits)};
 }
 
-nb::tuple widen_send(const Array& w, const Array& delta, u64 tweak, const Array& shifts,
+nb::tuple widen_send(const Array& w, const Array& delta, const Array& key, const Array& shifts,
                      const Array& own, const Array& theirs, u64 bits, u64 out_bits) {
   const Widths widths = checked_widths(bits, out_bits);
-  const Lookup job = checked_lookup(1, out_bits - bits, 64, tweak, rows_of(w));
+  const Lookup job = checked_lookup(1, out_bits - bits, 64, key, rows_of(w));
   const Sender side = checked_sender(job, w, delta, shifts);
   const u64* mine = checked<u64>("own", own, {job.n});
   const u64* other = checked<u64>("theirs", theirs, {job.n});
@@ -300,10 +303,10 @@ nb::tuple widen_send(const Array& w, const Array& delta, u64 tweak, const Array&
   });
 }
 
-Out<u64> widen_recv(const Array& v, u64 tweak, const Array& choices, const Array& u, const Array& x,
+Out<u64> widen_recv(const Array& v, const Array& key, const Array& choices, const Array& u, const Array& x,
                     const Array& flip, u64 bits, u64 out_bits, const Array& messages) {
   const Widths widths = checked_widths(bits, out_bits);
-  const Lookup job = checked_lookup(1, out_bits - bits, 64, tweak, rows_of(v));
+  const Lookup job = checked_lookup(1, out_bits - bits, 64, key, rows_of(v));
   const Receiver side = checked_receiver(job, v, choices, u, messages);
   const u64* values = checked<u64>("x", x, {job.n});
   const u8* flips = checked<u8>("flip", flip, {job.n});
@@ -313,18 +316,18 @@ Out<u64> widen_recv(const Array& v, u64 tweak, const Array& choices, const Array
 }
 
 void bind_gates(nb::module_& m) {
-  m.def("leaves_send", &leaves_send, "w"_a, "delta"_a, "k"_a, "tweak"_a, "shifts"_a, "digits"_a,
+  m.def("leaves_send", &leaves_send, "w"_a, "delta"_a, "k"_a, "key"_a, "shifts"_a, "digits"_a,
         "with_eq"_a);
-  m.def("leaves_recv", &leaves_recv, "v"_a, "k"_a, "tweak"_a, "choices"_a, "u"_a, "count"_a,
+  m.def("leaves_recv", &leaves_recv, "v"_a, "k"_a, "key"_a, "choices"_a, "u"_a, "count"_a,
         "with_eq"_a, "messages"_a);
-  m.def("join_send", &join_send, "w"_a, "delta"_a, "k"_a, "tweak"_a, "shifts"_a, "own"_a,
+  m.def("join_send", &join_send, "w"_a, "delta"_a, "k"_a, "key"_a, "shifts"_a, "own"_a,
         "function"_a, "bits"_a);
-  m.def("mux_send", &mux_send, "w"_a, "delta"_a, "tweak"_a, "shifts"_a, "x"_a, "gate"_a, "bits"_a);
-  m.def("mux_send_adding", &mux_send_adding, "w"_a, "delta"_a, "tweak"_a, "shifts"_a, "x"_a,
+  m.def("mux_send", &mux_send, "w"_a, "delta"_a, "key"_a, "shifts"_a, "x"_a, "gate"_a, "bits"_a);
+  m.def("mux_send_adding", &mux_send_adding, "w"_a, "delta"_a, "key"_a, "shifts"_a, "x"_a,
         "gate"_a, "theirs"_a, "flip"_a, "bits"_a);
-  m.def("widen_send", &widen_send, "w"_a, "delta"_a, "tweak"_a, "shifts"_a, "own"_a, "theirs"_a,
+  m.def("widen_send", &widen_send, "w"_a, "delta"_a, "key"_a, "shifts"_a, "own"_a, "theirs"_a,
         "bits"_a, "out_bits"_a);
-  m.def("widen_recv", &widen_recv, "v"_a, "tweak"_a, "choices"_a, "u"_a, "x"_a, "flip"_a, "bits"_a,
+  m.def("widen_recv", &widen_recv, "v"_a, "key"_a, "choices"_a, "u"_a, "x"_a, "flip"_a, "bits"_a,
         "out_bits"_a, "messages"_a);
 }
 

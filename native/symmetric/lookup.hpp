@@ -210,9 +210,9 @@ const LookupKernels& lookup_kernels();  // of the instruction set in use
 
 namespace {
 
-nb::tuple lookup_send(const Array& w, const Array& delta, u64 k, u64 tweak, const Array& shifts,
-                      const Array& table, u64 bits) {
-  const Lookup job = checked_lookup(k, bits, 8, tweak, rows_of(w));
+nb::tuple lookup_send(const Array& w, const Array& delta, u64 k, const Array& key,
+                      const Array& shifts, const Array& table, u64 bits) {
+  const Lookup job = checked_lookup(k, bits, 8, key, rows_of(w));
   const Sender side = checked_sender(job, w, delta, shifts);
   const u8* rows = checked<u8>("table", table, {job.n, std::size_t{1} << k});
   const LookupKernels& kernels = lookup_kernels();
@@ -221,17 +221,17 @@ nb::tuple lookup_send(const Array& w, const Array& delta, u64 k, u64 tweak, cons
   });
 }
 
-Out<u8> lookup_recv(const Array& v, u64 k, u64 tweak, const Array& choices, const Array& u,
+Out<u8> lookup_recv(const Array& v, u64 k, const Array& key, const Array& choices, const Array& u,
                     u64 bits, const Array& messages) {
-  const Lookup job = checked_lookup(k, bits, 8, tweak, rows_of(v));
+  const Lookup job = checked_lookup(k, bits, 8, key, rows_of(v));
   const Receiver side = checked_receiver(job, v, choices, u, messages);
   const LookupKernels& kernels = lookup_kernels();
   return received<u8>({job.n}, [&](u8* share) { kernels.lookup_recv(job, side, share); });
 }
 
-nb::tuple arith_send(const Array& w, const Array& delta, u64 k, u64 tweak, const Array& shifts,
-                     const Array& table, u64 bits) {
-  const Lookup job = checked_lookup(k, bits, 64, tweak, rows_of(w));
+nb::tuple arith_send(const Array& w, const Array& delta, u64 k, const Array& key,
+                     const Array& shifts, const Array& table, u64 bits) {
+  const Lookup job = checked_lookup(k, bits, 64, key, rows_of(w));
   const Sender side = checked_sender(job, w, delta, shifts);
   const u64* rows = checked<u64>("table", table, {job.n, std::size_t{1} << k});
   const LookupKernels& kernels = lookup_kernels();
@@ -240,22 +240,22 @@ nb::tuple arith_send(const Array& w, const Array& delta, u64 k, u64 tweak, const
   });
 }
 
-Out<u64> arith_recv(const Array& v, u64 k, u64 tweak, const Array& choices, const Array& u,
+Out<u64> arith_recv(const Array& v, u64 k, const Array& key, const Array& choices, const Array& u,
                     u64 bits, const Array& messages) {
-  const Lookup job = checked_lookup(k, bits, 64, tweak, rows_of(v));
+  const Lookup job = checked_lookup(k, bits, 64, key, rows_of(v));
   const Receiver side = checked_receiver(job, v, choices, u, messages);
   const LookupKernels& kernels = lookup_kernels();
   return received<u64>({job.n}, [&](u64* share) { kernels.arith_recv(job, side, share); });
 }
 
 void bind_lookup(nb::module_& m) {
-  m.def("lookup_send", &lookup_send, "w"_a, "delta"_a, "k"_a, "tweak"_a, "shifts"_a, "table"_a,
+  m.def("lookup_send", &lookup_send, "w"_a, "delta"_a, "k"_a, "key"_a, "shifts"_a, "table"_a,
         "bits"_a);
-  m.def("lookup_recv", &lookup_recv, "v"_a, "k"_a, "tweak"_a, "choices"_a, "u"_a, "bits"_a,
+  m.def("lookup_recv", &lookup_recv, "v"_a, "k"_a, "key"_a, "choices"_a, "u"_a, "bits"_a,
         "messages"_a);
-  m.def("arith_send", &arith_send, "w"_a, "delta"_a, "k"_a, "tweak"_a, "shifts"_a, "table"_a,
+  m.def("arith_send", &arith_send, "w"_a, "delta"_a, "k"_a, "key"_a, "shifts"_a, "table"_a,
         "bits"_a);
-  m.def("arith_recv", &arith_recv, "v"_a, "k"_a, "tweak"_a, "choices"_a, "u"_a, "bits"_a,
+  m.def("arith_recv", &arith_recv, "v"_a, "k"_a, "key"_a, "choices"_a, "u"_a, "bits"_a,
         "messages"_a);
 }
 

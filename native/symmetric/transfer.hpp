@@ -17,7 +17,7 @@ namespace moiety {
 struct Lookup {
   int k;          // 2^k options
   int bits;       // of a field
-  u64 tweak;      // of element 0
+  const u8* key;  // of the first per_key(k) elements; the next ones' count up
   std::size_t n;  // elements
 
   std::size_t row_bits() const { return static_cast<std::size_t>(((1 << k) - 1) * bits); }
@@ -46,26 +46,31 @@ MOIETY_INLINE void store_low(T* to, Reg even, Reg odd) {
 
 constexpr int kPairs = 4;  // pairs of vectors in flight
 
-// Pads of one group, position i*2^K + x holding H(tweak + i, w_i + x*delta). Even positions go
-// through one vector and odd ones through another, so that unpacking their low halves restores the
-// order.
+static_assert(per_key(4) % kGroup == 0, "a group has one key");
+
+// The key of the group at `at`, where it is a new one.
+template <int K>
+MOIETY_INLINE void next_key(const Lookup& job, std::size_t at, Schedule& key) {
+  constexpr std::size_t kSpan = per_key(K);
+  if (kSpan == kGroup || at % kSpan == 0) expand_key(job.key, at / kSpan, key);
+}
+
+// Pads of one group, position i*2^K + x holding H(w_i + x*delta). Even positions go through one
+// vector and odd ones through another, so that unpacking their low halves restores the order.
 template <int K, class T>
-void sender_pads(const Schedule& key, const u8* w, const Multiples& multiples, u64 tweak, T* pads) {
+void sender_pads(const Schedule& key, const u8* w, const Multiples& multiples, T* pads) {
   constexpr int kSpan = 2 * kB;  // positions of a pair
   // Pairs until the options repeat.
   constexpr int kPeriod = (1 << K) > kSpan ? (1 << K) / kSpan : 1;
   alignas(64) u8 arranged[kPeriod][2][kVecBytes];
-  alignas(64) u8 lanes[kVecBytes] = {};
   for (int p = 0; p < kPeriod; p++) {
     for (int l = 0; l < kSpan; l++) {
       std::memcpy(arranged[p][l & 1] + 16 * (l / 2),
                   multiples.block[(p * kSpan + l) & ((1 << K) - 1)], 16);
     }
   }
-  for (int l = 0; l < kB; l++) lanes[16 * l] = static_cast<u8>((2 * l) >> K);
-  const Reg lane = V::load(lanes);
   for (int position = 0; position < static_cast<int>(kGroup) << K; position += kPairs * kSpan) {
-    Reg state[2 * kPairs], tweaks[2 * kPairs];
+    Reg state[2 * kPairs];
     MOIETY_UNROLL
     for (int p = 0; p < kPairs; p++) {
       const int element = (position + p * kSpan) >> K;
@@ -73,30 +78,27 @@ void sender_pads(const Schedule& key, const u8* w, const Multiples& multiples, u
       const Reg base = V::template spread<K>(w + 16 * element);
       state[2 * p] = V::bxor(base, V::load(arranged[phase][0]));
       state[2 * p + 1] = V::bxor(base, V::load(arranged[phase][1]));
-      tweaks[2 * p] = tweaks[2 * p + 1] = V::add64(V::lo64(tweak + element), lane);
     }
-    tmmo(key, state, tweaks);
+    mmo(key, state);
     MOIETY_UNROLL
     for (int p = 0; p < kPairs; p++)
       store_low(pads + position + p * kSpan, state[2 * p], state[2 * p + 1]);
   }
 }
 
-// Pads H(tweak + i, v_i) of one group.
+// Pads H(v_i) of one group.
 template <class T>
-void receiver_pads(const Schedule& key, const u8* v, u64 tweak, T* pads) {
+void receiver_pads(const Schedule& key, const u8* v, T* pads) {
   for (int at = 0; at < static_cast<int>(kGroup); at += 2 * kB * kPairs) {
-    Reg state[2 * kPairs], tweaks[2 * kPairs];
+    Reg state[2 * kPairs];
     MOIETY_UNROLL
     for (int p = 0; p < kPairs; p++) {
       const int element = at + 2 * kB * p;
       state[2 * p] = V::load(v + 16 * element);
       state[2 * p + 1] = V::load(v + 16 * element + kVecBytes);
       V::even_odd(state[2 * p], state[2 * p + 1]);
-      tweaks[2 * p] = V::add64(V::lo64(tweak + element), V::add64(V::count(), V::count()));
-      tweaks[2 * p + 1] = V::add64(tweaks[2 * p], V::lo64(1));
     }
-    tmmo(key, state, tweaks);
+    mmo(key, state);
     MOIETY_UNROLL
     for (int p = 0; p < kPairs; p++)
       store_low(pads + at + 2 * kB * p, state[2 * p], state[2 * p + 1]);
@@ -127,7 +129,6 @@ MOIETY_INLINE void prefetch(const void* from, std::size_t bytes) {
 template <int K, class T, class Ask, class Emit>
 MOIETY_INLINE void send(Lookup job, Sender side, u8* messages, Ask ask, Emit emit) {
   Schedule key;
-  expand_key(kHashKey, key);
   const Multiples multiples(side.delta, K);
   alignas(64) T pads[kGroup << K];
   alignas(64) u8 w_tail[16 * kGroup];
@@ -135,7 +136,8 @@ MOIETY_INLINE void send(Lookup job, Sender side, u8* messages, Ask ask, Emit emi
     const std::size_t have = least(kGroup, job.n - at);
     ask(at);
     const u8* w = whole(side.w + 16 * at, 16 * have, 16 * kGroup, w_tail);
-    sender_pads<K>(key, w, multiples, job.tweak + at, pads);
+    next_key<K>(job, at, key);
+    sender_pads<K>(key, w, multiples, pads);
     BitWriter to(messages + at / 8 * job.row_bits());
     emit(at, have, pads, to);
   }
@@ -149,13 +151,13 @@ MOIETY_INLINE void receive(Lookup job, Receiver side, Open open) {
   constexpr std::size_t kOverrun = 16;
   constexpr std::size_t kWidest = ((1 << K) - 1) * 8 * sizeof(T) * kGroup / 8;  // bytes of a group
   Schedule key;
-  expand_key(kHashKey, key);
   alignas(64) T pads[kGroup];
   alignas(64) u8 v_tail[16 * kGroup], message_tail[kWidest + kOverrun];
   for (std::size_t at = 0; at < job.n; at += kGroup) {
     const std::size_t have = least(kGroup, job.n - at);
     const u8* v = whole(side.v + 16 * at, 16 * have, 16 * kGroup, v_tail);
-    receiver_pads(key, v, job.tweak + at, pads);
+    next_key<K>(job, at, key);
+    receiver_pads(key, v, pads);
     const u8* from = side.messages + at / 8 * job.row_bits();
     if (job.n - at < 3 * kGroup) {  // the group after this one may be shorter than an overrun
       const std::size_t bytes = (have * job.row_bits() + 7) / 8;
@@ -262,10 +264,10 @@ MOIETY_INLINE void receive_pairs(Lookup job, Receiver side, Keep keep) {
 #else
 namespace {
 
-Lookup checked_lookup(u64 k, u64 bits, u64 max_bits, u64 tweak, std::size_t n) {
+Lookup checked_lookup(u64 k, u64 bits, u64 max_bits, const Array& key, std::size_t n) {
   check_range("k", k, 1, 4);
   check_range("bits", bits, 1, max_bits);
-  return {static_cast<int>(k), static_cast<int>(bits), tweak, n};
+  return {static_cast<int>(k), static_cast<int>(bits), checked<u8>("key", key, {16}), n};
 }
 
 Sender checked_sender(const Lookup& job, const Array& w, const Array& delta, const Array& shifts) {

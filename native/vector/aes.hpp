@@ -1,5 +1,5 @@
 // AES-128 and the hash made from it, over the vector of blocks `V` that the including file names:
-// `aes` and `tmmo` of reference/blocks.py. Everything here has internal linkage, and nothing of
+// `aes` and `mmo` of reference/blocks.py. Everything here has internal linkage, and nothing of
 // the standard library but memcpy and memset is used: an inline function shared with other
 // translation units could be merged into a copy that the processor cannot run.
 //
@@ -27,8 +27,6 @@ using Reg = V::Reg;
 constexpr int kB = V::kBlocks;
 constexpr int kVecBytes = V::kBytes;
 
-constexpr char kHashKey[] = "moiety hash key.";  // public, as in reference/blocks.py
-
 struct alignas(16) Schedule {
   u8 round[11][16];
 };
@@ -41,7 +39,7 @@ MOIETY_INLINE __m128i next_round_key(__m128i key) {
   return _mm_xor_si128(key, word);
 }
 
-void expand_key(const void* key, Schedule& out) {
+MOIETY_INLINE void expand_key(const void* key, Schedule& out) {
   auto* to = reinterpret_cast<__m128i*>(out.round);
   __m128i k = _mm_loadu_si128(static_cast<const __m128i*>(key));
   to[0] = k;
@@ -76,19 +74,32 @@ MOIETY_INLINE void encrypt(const Schedule& key, Reg (&state)[N]) {
   for (int i = 0; i < N; i++) state[i] = V::aesenclast(state[i], last);
 }
 
-// H(t, x) = AES(AES(x) ^ t) ^ AES(x) with the public key kHashKey (TMMO; Guo, Katz, Wang, Yu 2020).
+// H(x) = AES(x) ^ x.
 template <int N>
-MOIETY_INLINE void tmmo(const Schedule& key, Reg (&state)[N], const Reg (&tweak)[N]) {
-  encrypt(key, state);
-  Reg once[N];
+MOIETY_INLINE void mmo(const Schedule& key, Reg (&state)[N]) {
+  Reg given[N];
   MOIETY_UNROLL
-  for (int i = 0; i < N; i++) {
-    once[i] = state[i];
-    state[i] = V::bxor(state[i], tweak[i]);
-  }
+  for (int i = 0; i < N; i++) given[i] = state[i];
   encrypt(key, state);
   MOIETY_UNROLL
-  for (int i = 0; i < N; i++) state[i] = V::bxor(state[i], once[i]);
+  for (int i = 0; i < N; i++) state[i] = V::bxor(state[i], given[i]);
+}
+
+// Elements with 2^k options each that are hashed under one key: `per_key` of reference/blocks.py.
+MOIETY_INLINE constexpr std::size_t per_key(int k) { return std::size_t{1024} >> k; }
+
+// Key number `index` counted from `first`: the low half counts.
+MOIETY_INLINE void count_key(const u8* first, u64 index, u8* key) {
+  const __m128i step = _mm_cvtsi64_si128(static_cast<long long>(index));
+  const __m128i from = _mm_loadu_si128(reinterpret_cast<const __m128i*>(first));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(key), _mm_add_epi64(from, step));
+}
+
+// Its schedule.
+MOIETY_INLINE void expand_key(const u8* first, u64 index, Schedule& out) {
+  u8 key[16];
+  count_key(first, index, key);
+  expand_key(key, out);
 }
 
 }  // namespace

@@ -5,7 +5,7 @@ Every function named in the `__all__` of a family of `reference` is a kernel and
 of the same name. Call them through this module,
 
     from moiety.protocols import kernels
-    messages, share = kernels.leaves_send(w, delta, 4, tweak, shifts, digits, with_eq=True)
+    messages, share = kernels.leaves_send(w, delta, 4, key, shifts, digits, with_eq=True)
 
 because `set_backend` rebinds the names here: a function imported by name stays on the twin it was
 taken from.

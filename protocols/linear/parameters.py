@@ -22,7 +22,8 @@ from moiety.protocols.errors import BadPlan
 
 MAX_LOG2_Q = {2048: 53, 4096: 106, 8192: 214}
 """Largest log2 q per ring degree: 128-bit classical security, ternary secrets, sigma about 3.2
-(Bossuat et al., Security Guidelines for Implementing Homomorphic Encryption, ePrint 2024/463).
+(Bossuat et al., "Security Guidelines for Implementing Homomorphic Encryption", ePrint 2024/463;
+up to 4 bits below the HomomorphicEncryption.org standard of 2018).
 """
 
 ERROR_PARAMETER = 21

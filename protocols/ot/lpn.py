@@ -97,8 +97,8 @@ class LpnParameters:
         return self.depth if self.width == 1 else self.depth + 2
 
     def shift_bytes(self, iterations: int) -> int:
-        """Bytes receiver -> sender: an element per base correlation of a tree."""
-        return int(packed(iterations * self.trees * self.levels, self.width))
+        """Bytes receiver -> sender: seed of the code, an element per base correlation."""
+        return NONCE_BYTES + int(packed(iterations * self.trees * self.levels, self.width))
 
     def answer_bytes(self, iterations: int) -> int:
         """Bytes sender -> receiver: the nonce, and the blocks of all trees."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from moiety.protocols.arrays import U8
 from moiety.protocols.channel import Channel
+from moiety.protocols.ot.keys import HashKeys
 from moiety.protocols.ot.lpn import BITS, NIBBLES
 from moiety.protocols.ot.silent import SilentReceiver, SilentSender
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
@@ -67,14 +68,15 @@ def mixed_sender(
     channel: Channel,
     softspoken: VoleSender,
     prg: Prg,
+    keys: HashKeys,
     silent_from: int,
     workers: Workers | None = None,
 ) -> MixedSender:
     """Silent generation for choices of at least `silent_from` bits, from ALWAYS_SILENT to
-    NEVER_SILENT (ot/generators).
+    NEVER_SILENT (ot/generators); `keys` are its refills'.
     """
     bits, nibbles = (
-        SilentSender(channel, softspoken, prg.fork(), parameters, workers=workers)
+        SilentSender(channel, softspoken, prg.fork(), keys, parameters, workers=workers)
         for parameters in (BITS, NIBBLES)
     )
     return MixedSender(softspoken, bits, nibbles, silent_from)
@@ -84,12 +86,13 @@ def mixed_receiver(
     channel: Channel,
     softspoken: VoleReceiver,
     prg: Prg,
+    keys: HashKeys,
     silent_from: int,
     workers: Workers | None = None,
 ) -> MixedReceiver:
     """As `mixed_sender`, for the other half."""
     bits, nibbles = (
-        SilentReceiver(channel, softspoken, prg.fork(), parameters, workers=workers)
+        SilentReceiver(channel, softspoken, prg.fork(), keys, parameters, workers=workers)
         for parameters in (BITS, NIBBLES)
     )
     return MixedReceiver(softspoken, bits, nibbles, silent_from)

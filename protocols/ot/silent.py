@@ -32,12 +32,15 @@ Nothing the receiver sends depends on the sender, so a refill of any number of i
 flight of its own. All its shifts leave with the choices that asked for it, the answers in front of
 the sender's next flight (`Channel.expect`); the receiver takes them for v (lpn.Pool has sizes).
 
-Each tree is hashed under its own AES key, derived from a nonce that the sender draws for every
-refill: an attacker who tabulates hashes can aim at one tree at a time (the concern of Guo, Katz,
-Wang, Weng, Yu, CRYPTO 2020), not at all trees made under one delta.
+Public randomness is fresh for every refill and comes from the party whom it protects. The sender
+draws a nonce from which every tree gets its own AES key: an attacker who tabulates hashes can aim
+at one tree at a time (the concern of Guo, Katz, Wang, Weng, Yu, CRYPTO 2020), not at all trees made
+under one delta. The receiver, whose u is what LPN hides, draws the seed of the code: no work on one
+code serves against another refill. The transfers inside a refill are hashed under keys of the
+connection, apart from those of the transfers above (ot/keys).
 
 What leaks: nothing under LPN and correlation robustness. Preconditions: both endpoints get the same
-calls in the same order.
+calls in the same order, and `HashKeys` at the same count.
 """
 
 from __future__ import annotations
@@ -52,15 +55,11 @@ import numpy as np
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8, U16
 from moiety.protocols.channel import Channel
+from moiety.protocols.ot.keys import HashKeys
 from moiety.protocols.ot.lpn import NIBBLES, NONCE_BYTES, LpnParameters, Pool
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
 from moiety.protocols.parallel import LEAST, Workers
 from moiety.protocols.prg import Prg
-
-CODE_KEY = np.frombuffer(b"moiety LPN code.", np.uint8)
-"""Public key of the code's entries; any constant does."""
-FIRST_TWEAK = 1 << 63
-"""Transfers count their tweaks up from 0; the transfers inside a refill count from here."""
 
 Make = Callable[[slice, U8], None]
 """Writes an iteration's outputs, a range of whole grains, to an array of as many."""
@@ -104,12 +103,13 @@ class _Stock:
 
 
 class _Silent:
-    """What the two endpoints share: pool, tweaks, keys of the trees."""
+    """What the two endpoints share: pool, keys of the hash, keys of the trees."""
 
     def __init__(
         self,
         channel: Channel,
         prg: Prg,
+        keys: HashKeys,
         parameters: LpnParameters,
         batch: int,
         workers: Workers | None,
@@ -117,9 +117,9 @@ class _Silent:
         self.parameters = parameters
         self._channel = channel
         self._prg = prg
+        self._keys = keys
         self._workers = workers or Workers()
         self._pool = Pool(parameters, batch)
-        self._tweak = FIRST_TWEAK
         self._rows = _Stock(parameters.released, 1 << parameters.depth, (16,))
 
     def _trees(self, trees: slice, work: Callable[[slice], None]) -> None:
@@ -154,11 +154,6 @@ class _Silent:
         make(slice(p.released, p.length), rows)
         return rows[: p.reserved]
 
-    def _tree_tweaks(self) -> int:
-        tweak = self._tweak
-        self._tweak += self.parameters.trees
-        return tweak
-
     def _tree_keys(self, nonce: U8, iterations: int) -> U8:
         """uint8 `(iterations, t, 16)`."""
         trees = self.parameters.trees
@@ -173,6 +168,7 @@ class SilentSender(_Silent, VoleSender):
         channel: Channel,
         bootstrap: VoleSender,
         prg: Prg,
+        keys: HashKeys,
         parameters: LpnParameters = NIBBLES,
         batch: int = 2,
         workers: Workers | None = None,
@@ -181,7 +177,7 @@ class SilentSender(_Silent, VoleSender):
         first `extend`. `parameters` and `batch` (the iterations that a refill makes at least) must
         be the peer's.
         """
-        super().__init__(channel, prg, parameters, batch, workers)
+        super().__init__(channel, prg, keys, parameters, batch, workers)
         self._bootstrap = bootstrap
         self.delta = bootstrap.delta
         self._base = np.zeros((0, 16), np.uint8)
@@ -204,14 +200,17 @@ class SilentSender(_Silent, VoleSender):
             self._base = np.ascontiguousarray(self._bootstrap.extend(p.reserved, p.width))
         size = p.trees * p.levels
         received = self._channel.recv(p.shift_bytes(iterations))
-        shifts = kernels.unpack8(received, iterations * size, p.width).reshape(iterations, size)
+        code, packed_shifts = received[:NONCE_BYTES], received[NONCE_BYTES:]
+        shifts = kernels.unpack8(packed_shifts, iterations * size, p.width).reshape(
+            iterations, size
+        )
         nonce = self._prg.bytes(NONCE_BYTES)
         keys = self._tree_keys(nonce, iterations)
         self._channel.send(nonce, ahead=True)
         for i in range(iterations):
-            self._iterate(keys[i], shifts[i])
+            self._iterate(code, keys[i], shifts[i])
 
-    def _iterate(self, keys: U8, shifts: U8) -> None:
+    def _iterate(self, code: U8, keys: U8, shifts: U8) -> None:
         """One iteration from `_base`: sends its answer ahead, uint8 `(t, tree_blocks, 16)`."""
         p = self.parameters
         seeds, base = self._base[: p.seeds], self._base[p.seeds :]
@@ -230,7 +229,7 @@ class SilentSender(_Silent, VoleSender):
                 p.depth,
                 p.width,
                 seeds,
-                CODE_KEY,
+                code,
                 trees.start << p.depth,
                 rows,
             )
@@ -245,11 +244,11 @@ class SilentSender(_Silent, VoleSender):
         if self.parameters.width == 1:
             return sums ^ w
         answer = np.empty((len(sums), self.parameters.tree_blocks, 16), np.uint8)
-        tweak = self._tree_tweaks()
+        key = self._keys.take(len(sums), 1)
         last = np.ascontiguousarray(w[:, -2])
         answer[:, :-3] = sums[:, :-2] ^ w[:, :-2]
-        answer[:, -3] = sums[:, -2] ^ kernels.hash_blocks(last, tweak)
-        answer[:, -2] = sums[:, -1] ^ kernels.hash_blocks(last ^ self.delta, tweak)
+        answer[:, -3] = sums[:, -2] ^ kernels.hash_blocks(last, key)
+        answer[:, -2] = sums[:, -1] ^ kernels.hash_blocks(last ^ self.delta, key)
         answer[:, -1] = sums[:, -2] ^ sums[:, -1] ^ w[:, -1]  # of all leaves
         return answer
 
@@ -262,12 +261,13 @@ class SilentReceiver(_Silent, VoleReceiver):
         channel: Channel,
         bootstrap: VoleReceiver,
         prg: Prg,
+        keys: HashKeys,
         parameters: LpnParameters = NIBBLES,
         batch: int = 2,
         workers: Workers | None = None,
     ) -> None:
         """Arguments as `SilentSender`'s."""
-        super().__init__(channel, prg, parameters, batch, workers)
+        super().__init__(channel, prg, keys, parameters, batch, workers)
         self._bootstrap = bootstrap
         self._base_u = np.zeros(0, np.uint8)
         self._base_v = np.zeros((0, 16), np.uint8)
@@ -305,17 +305,19 @@ class SilentReceiver(_Silent, VoleReceiver):
             self._base_u, v = self._bootstrap.extend(p.reserved, p.width)
             self._base_v = np.ascontiguousarray(v)
         # u of all iterations needs no answer: all shifts go out at once.
+        code = self._prg.bytes(NONCE_BYTES)
         instances, shifts = [], []
         for _ in range(iterations):
             alpha, beta, shift = self._choose(self._base_u[p.seeds :])
-            instance = _Instances(self._base_u[: p.seeds], alpha[None], beta[None])
+            instance = _Instances(code, self._base_u[: p.seeds], alpha[None], beta[None])
             instances.append(instance)
             shifts.append(shift)
             self._base_u = self._encode(instance, slice(p.released, p.released + p.reserved))
+        self._channel.send(code)
         self._channel.send(kernels.pack(np.concatenate(shifts), p.width))
         answer = self._channel.expect(p.answer_bytes(iterations))
         holes = [instance.holes[0] for instance in instances]
-        self._unmade.append(lambda: self._take(answer(), holes))
+        self._unmade.append(lambda: self._take(code, answer(), holes))
         for at in range(0, iterations, 8 // p.width):
             self._stock_elements(_Instances.packed(instances[at : at + 8 // p.width], p.width))
 
@@ -326,7 +328,7 @@ class SilentReceiver(_Silent, VoleReceiver):
         def part(at: slice) -> U8:
             return kernels.encode_elements(
                 instances.seeds,
-                CODE_KEY,
+                instances.code,
                 outputs.start + at.start,
                 at.stop - at.start,
                 p.depth,
@@ -374,16 +376,16 @@ class SilentReceiver(_Silent, VoleReceiver):
             choices[:, p.depth] = beta
         return alpha, beta, choices.reshape(-1) ^ u
 
-    def _take(self, answer: U8, holes: list[U16]) -> None:
+    def _take(self, code: U8, answer: U8, holes: list[U16]) -> None:
         """The answer of a refill."""
         keys = self._tree_keys(answer[:NONCE_BYTES], len(holes))
         blocks = answer[NONCE_BYTES:].reshape(
             len(holes), self.parameters.trees, self.parameters.tree_blocks, 16
         )
         for iteration in zip(keys, holes, blocks, strict=True):
-            self._iterate(*iteration)
+            self._iterate(code, *iteration)
 
-    def _iterate(self, keys: U8, alpha: U16, answer: U8) -> None:
+    def _iterate(self, code: U8, keys: U8, alpha: U16, answer: U8) -> None:
         """One iteration from `_base_v`."""
         p = self.parameters
         seeds, v = self._base_v[: p.seeds], self._base_v[p.seeds :]
@@ -397,7 +399,7 @@ class SilentReceiver(_Silent, VoleReceiver):
                 p.depth,
                 p.width,
                 seeds,
-                CODE_KEY,
+                code,
                 trees.start << p.depth,
                 rows,
             )
@@ -414,7 +416,7 @@ class SilentReceiver(_Silent, VoleReceiver):
         sums[:, :-2] = answer[:, :-3] ^ v[:, :-2]
         left, right = answer[:, -3], answer[:, -2]
         wants_left = -(alpha & np.uint16(1)).astype(np.uint8)[:, None]
-        pad = kernels.hash_blocks(np.ascontiguousarray(v[:, -2]), self._tree_tweaks())
+        pad = kernels.hash_blocks(np.ascontiguousarray(v[:, -2]), self._keys.take(len(v), 1))
         sums[:, -2] = right ^ ((left ^ right) & wants_left) ^ pad
         sums[:, -1] = answer[:, -1] ^ v[:, -1]
         return sums
@@ -422,19 +424,22 @@ class SilentReceiver(_Silent, VoleReceiver):
 
 @dataclass(frozen=True)
 class _Instances:
-    """What u of one or more iterations is made of, side by side in a byte: seeds uint8 `(K,)`,
-    holes uint16 `(instances, t)`, values of the noise uint8 `(instances, t)`.
+    """What u of one or more iterations is made of, side by side in a byte: seed of the code
+    uint8 `(16,)`, seeds uint8 `(K,)`, holes uint16 `(instances, t)`, values of the noise uint8
+    `(instances, t)`.
     """
 
+    code: U8
     seeds: U8
     holes: U16
     values: U8
 
     @classmethod
     def packed(cls, instances: list[_Instances], width: int) -> _Instances:
-        """Single instances, as many as a byte has elements of `width` bits or fewer."""
+        """Single instances of one code, as many as a byte has elements of `width` bits or fewer."""
         places = width * np.arange(len(instances), dtype=np.uint8)[:, None]
         return cls(
+            instances[0].code,
             np.bitwise_or.reduce(np.stack([each.seeds for each in instances]) << places),
             np.concatenate([each.holes for each in instances]),
             np.concatenate([each.values for each in instances]) << places,

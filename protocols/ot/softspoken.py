@@ -44,9 +44,10 @@ def delta_bits(delta: U8) -> U8:
     return (nibbles[:, None] >> np.arange(DEPTH - 1, -1, -1, dtype=np.uint8)) & np.uint8(1)
 
 
-def full_trees(roots: U8, keys: U8) -> tuple[bytes, U8]:
-    """Receiver's set-up: expand 32 trees from `roots` uint8 `(32,16)`; returns (message, leaves
-    uint8 `(32,16,16)`).
+def full_trees(roots: U8, keys: U8, doubling: U8) -> tuple[bytes, U8]:
+    """Receiver's set-up: expand 32 trees from `roots` uint8 `(32,16)` with the doubling generator's
+    two AES keys `doubling`, public and of this connection; returns (message, leaves uint8
+    `(32,16,16)`).
 
     The message carries, per tree and level, the XOR of all left and of all right nodes, each under
     its base transfer key (`keys` uint8 `(128,2,16)`).
@@ -54,18 +55,19 @@ def full_trees(roots: U8, keys: U8) -> tuple[bytes, U8]:
     nodes = roots[:, None, :]
     sums = np.empty((TREES, DEPTH, 2, 16), np.uint8)
     for level in range(DEPTH):
-        children = kernels.ggm_expand(nodes.reshape(-1, 16)).reshape(TREES, -1, 2, 16)
+        children = kernels.ggm_expand(nodes.reshape(-1, 16), doubling).reshape(TREES, -1, 2, 16)
         sums[:, level] = np.bitwise_xor.reduce(children, axis=1)
         nodes = children.reshape(TREES, -1, 16)
     return (sums.reshape(TRANSFERS, 2, 16) ^ keys).tobytes(), np.ascontiguousarray(nodes)
 
 
-def punctured_trees(delta: U8, message: bytes, keys: U8) -> U8:
+def punctured_trees(delta: U8, message: bytes, keys: U8, doubling: U8) -> U8:
     """Sender's set-up: all leaves but `delta_i`, in relative order y = x ^ delta_i; leaf 0 is the
     unknown one and stays zero.
 
-    `keys` uint8 `(128,16)` are the base transfer keys received with choice `1 - path bit`. Relative
-    order makes the position of the hole public, so that no index depends on delta.
+    `keys` uint8 `(128,16)` are the base transfer keys received with choice `1 - path bit`,
+    `doubling` is the peer's. Relative order makes the position of the hole public, so that no index
+    depends on delta.
     """
     flip = -delta_bits(delta) & np.uint8(0xFF)  # (32,4), all-ones where the path goes right
     encrypted = np.frombuffer(message, np.uint8).reshape(TREES, DEPTH, 2, 16)
@@ -74,7 +76,7 @@ def punctured_trees(delta: U8, message: bytes, keys: U8) -> U8:
         mask = flip[:, level, None]
         left, right = encrypted[:, level, 0], encrypted[:, level, 1]
         sibling_sum = (right ^ ((left ^ right) & mask)) ^ keys.reshape(TREES, DEPTH, 16)[:, level]
-        children = kernels.ggm_expand(nodes.reshape(-1, 16)).reshape(TREES, -1, 2, 16)
+        children = kernels.ggm_expand(nodes.reshape(-1, 16), doubling).reshape(TREES, -1, 2, 16)
         swap = (children[:, :, 0] ^ children[:, :, 1]) & mask[:, :, None]
         children = children ^ swap[:, :, None, :]
         children[:, 0] = 0

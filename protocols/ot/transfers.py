@@ -3,8 +3,8 @@
 Functionality: the sender has a table of 2^k entries per element, the receiver a choice; they get
 shares of the chosen entry. Both parties call the same operations in the same order. A batch is
 opened by the receiver's choices (`choose` / `accept`) and answered once; its correlations are then
-used up. Pads are `H(tweak, w + x*delta)` with a tweak that only counts up (TMMO; Guo, Katz, Wang,
-Yu, S&P 2020).
+used up. Pads are `H(w + x*delta)`, hashed under AES keys of this connection and direction, of
+which every 2^10 blocks use one up (ot/keys; Guo, Katz, Wang, Weng, Yu, CRYPTO 2020).
 
 The result is always shared: the sender's share is set so that option 0's ciphertext is zero, which
 is why a batch sends `2^k - 1` messages each and why the sender cannot choose its share. Nothing
@@ -41,6 +41,7 @@ from moiety.protocols.cost import (
     packed,
 )
 from moiety.protocols.errors import ContractViolation
+from moiety.protocols.ot.keys import HashKeys, later_key
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
 from moiety.protocols.parallel import Workers
 
@@ -55,11 +56,17 @@ def answer_bytes(n: Size, k: int, bits: Size) -> Size:
 
 @dataclass(kw_only=True)
 class _Batch:
-    """One opened batch; `spend` makes sure that it is answered once."""
+    """One opened batch, `key` uint8 `(16,)` that of its first pads; `spend` makes sure that it is
+    answered once.
+    """
 
     k: int
-    tweak: int
+    key: U8
     spent: bool = False
+
+    def key_at(self, element: int) -> U8:
+        """The key of the pads from an element on at which a range may begin."""
+        return later_key(self.key, element, self.k)
 
     def spend(self) -> None:
         if self.spent:
@@ -85,22 +92,20 @@ class ReceivedBatch(_Batch):
 
 
 class _Endpoint:
-    def __init__(self, channel: Channel, workers: Workers | None) -> None:
+    def __init__(self, channel: Channel, keys: HashKeys, workers: Workers | None) -> None:
         self._channel = channel
+        self._keys = keys
         self._workers = workers or Workers()
-        self._tweak = 0
-
-    def _next_tweak(self, n: int) -> int:
-        tweak = self._tweak
-        self._tweak += n
-        return tweak
 
 
 class TransferSender(_Endpoint):
     """Sends tables; learns nothing about which entry is taken."""
 
-    def __init__(self, channel: Channel, vole: VoleSender, workers: Workers | None = None) -> None:
-        super().__init__(channel, workers)
+    def __init__(
+        self, channel: Channel, vole: VoleSender, keys: HashKeys, workers: Workers | None = None
+    ) -> None:
+        """`keys` are this direction's, at the same count as the peer's."""
+        super().__init__(channel, keys, workers)
         self._vole = vole
 
     def accept(self, n: int, k: int) -> SentBatch:
@@ -108,15 +113,15 @@ class TransferSender(_Endpoint):
         self._channel.await_flight()
         w = self._vole.extend(n, k)
         shifts = kernels.unpack8(self._channel.recv(packed(n, k)), n, k)
-        return SentBatch(k=k, tweak=self._next_tweak(n), w=w, shifts=shifts)
+        return SentBatch(k=k, key=self._keys.take(n, k), w=w, shifts=shifts)
 
     def lookup(self, batch: SentBatch, table: U8, bits: int) -> U8:
         """XOR-share `table[i, choice_i]`, table uint8 `(n, 2^k)` of `bits`-bit entries; returns
         this party's share uint8 `(n,)`.
         """
 
-        def part(w: U8, shifts: U8, tweak: int, at: slice) -> tuple[U8, U8]:
-            return kernels.lookup_send(w, self._vole.delta, batch.k, tweak, shifts, table[at], bits)
+        def part(w: U8, shifts: U8, key: U8, at: slice) -> tuple[U8, U8]:
+            return kernels.lookup_send(w, self._vole.delta, batch.k, key, shifts, table[at], bits)
 
         return self._answer(batch, part)
 
@@ -125,9 +130,9 @@ class TransferSender(_Endpoint):
         `(count, n)` for several digits uint8 `(count, n)` against each choice.
         """
 
-        def part(w: U8, shifts: U8, tweak: int, at: slice) -> tuple[U8, U8]:
+        def part(w: U8, shifts: U8, key: U8, at: slice) -> tuple[U8, U8]:
             mine = np.ascontiguousarray(digits[:, at])
-            return kernels.leaves_send(w, self._vole.delta, batch.k, tweak, shifts, mine, with_eq)
+            return kernels.leaves_send(w, self._vole.delta, batch.k, key, shifts, mine, with_eq)
 
         return self._answer(batch, part)
 
@@ -136,9 +141,9 @@ class TransferSender(_Endpoint):
         uint8 `(2^k,)`.
         """
 
-        def part(w: U8, shifts: U8, tweak: int, at: slice) -> tuple[U8, U8]:
+        def part(w: U8, shifts: U8, key: U8, at: slice) -> tuple[U8, U8]:
             return kernels.join_send(
-                w, self._vole.delta, batch.k, tweak, shifts, own[at], function, bits
+                w, self._vole.delta, batch.k, key, shifts, own[at], function, bits
             )
 
         return self._answer(batch, part)
@@ -148,8 +153,8 @@ class TransferSender(_Endpoint):
         choice 0 or 1; returns this party's share uint64 `(n,)`.
         """
 
-        def part(w: U8, shifts: U8, tweak: int, at: slice) -> tuple[U8, U64]:
-            return kernels.mux_send(w, self._vole.delta, tweak, shifts, x[at], gate[at], bits)
+        def part(w: U8, shifts: U8, key: U8, at: slice) -> tuple[U8, U64]:
+            return kernels.mux_send(w, self._vole.delta, key, shifts, x[at], gate[at], bits)
 
         return self._answer(batch, part)
 
@@ -160,11 +165,11 @@ class TransferSender(_Endpoint):
         `msb(z) ^ flip`, uint8 `(n,)`.
         """
 
-        def part(w: U8, shifts: U8, tweak: int, at: slice) -> tuple[U8, tuple[U64, U8]]:
+        def part(w: U8, shifts: U8, key: U8, at: slice) -> tuple[U8, tuple[U64, U8]]:
             messages, z, sign = kernels.mux_send_adding(
                 w,
                 self._vole.delta,
-                tweak,
+                key,
                 shifts,
                 x[at],
                 gate[at],
@@ -182,9 +187,9 @@ class TransferSender(_Endpoint):
         modulo 2^bits, both uint64 `(n,)`; returns its share modulo 2^out_bits, uint64 `(n,)`.
         """
 
-        def part(w: U8, shifts: U8, tweak: int, at: slice) -> tuple[U8, U64]:
+        def part(w: U8, shifts: U8, key: U8, at: slice) -> tuple[U8, U64]:
             return kernels.widen_send(
-                w, self._vole.delta, tweak, shifts, own[at], theirs[at], bits, out_bits
+                w, self._vole.delta, key, shifts, own[at], theirs[at], bits, out_bits
             )
 
         return self._answer(batch, part)
@@ -194,19 +199,19 @@ class TransferSender(_Endpoint):
         uint64 `(n,)`.
         """
 
-        def part(w: U8, shifts: U8, tweak: int, at: slice) -> tuple[U8, U64]:
-            return kernels.arith_send(w, self._vole.delta, batch.k, tweak, shifts, table[at], bits)
+        def part(w: U8, shifts: U8, key: U8, at: slice) -> tuple[U8, U64]:
+            return kernels.arith_send(w, self._vole.delta, batch.k, key, shifts, table[at], bits)
 
         return self._answer(batch, part)
 
     def _answer(
-        self, batch: SentBatch, kernel: Callable[[U8, U8, int, slice], tuple[U8, npt.NDArray[S]]]
+        self, batch: SentBatch, kernel: Callable[[U8, U8, U8, slice], tuple[U8, npt.NDArray[S]]]
     ) -> npt.NDArray[S]:
         """Send the answers; returns the shares."""
         return _joined(self._answers(batch, kernel))
 
     def _answers(
-        self, batch: SentBatch, kernel: Callable[[U8, U8, int, slice], tuple[U8, R]]
+        self, batch: SentBatch, kernel: Callable[[U8, U8, U8, slice], tuple[U8, R]]
     ) -> list[R]:
         """Send the answers of all ranges of the batch in order, each as soon as it is made; returns
         what else the kernel makes of each range.
@@ -214,7 +219,7 @@ class TransferSender(_Endpoint):
         batch.spend()
 
         def part(at: slice) -> tuple[U8, R]:
-            return kernel(batch.w[at], batch.shifts[at], batch.tweak + at.start, at)
+            return kernel(batch.w[at], batch.shifts[at], batch.key_at(at.start), at)
 
         kept = []
         for messages, made in self._workers.map(part, self._workers.ranges(len(batch.w))):
@@ -227,9 +232,10 @@ class TransferReceiver(_Endpoint):
     """Chooses entries; learns its share of them and nothing else of the tables."""
 
     def __init__(
-        self, channel: Channel, vole: VoleReceiver, workers: Workers | None = None
+        self, channel: Channel, vole: VoleReceiver, keys: HashKeys, workers: Workers | None = None
     ) -> None:
-        super().__init__(channel, workers)
+        """Arguments as `TransferSender`'s."""
+        super().__init__(channel, keys, workers)
         self._vole = vole
 
     def choose(self, choices: U8, k: int) -> ReceivedBatch:
@@ -237,21 +243,21 @@ class TransferReceiver(_Endpoint):
         n = choices.size
         u, v = self._vole.begin(n, k)
         self._channel.send(kernels.pack(choices ^ u, k))
-        return ReceivedBatch(k=k, tweak=self._next_tweak(n), u=u, v=v, choices=choices)
+        return ReceivedBatch(k=k, key=self._keys.take(n, k), u=u, v=v, choices=choices)
 
     def lookup(self, batch: ReceivedBatch, bits: int) -> U8:
         """This party's XOR share of the chosen entries, uint8 `(n,)`."""
 
-        def part(v: U8, choices: U8, u: U8, tweak: int, messages: U8) -> U8:
-            return kernels.lookup_recv(v, batch.k, tweak, choices, u, bits, messages)
+        def part(v: U8, choices: U8, u: U8, key: U8, messages: U8) -> U8:
+            return kernels.lookup_recv(v, batch.k, key, choices, u, bits, messages)
 
         return self._open(batch, bits, part)
 
     def leaf(self, batch: ReceivedBatch, count: int, with_eq: bool) -> U8:
         """This party's XOR share of `(lt, eq)` against `count` digits, uint8 `(count, n)`."""
 
-        def part(v: U8, choices: U8, u: U8, tweak: int, messages: U8) -> U8:
-            return kernels.leaves_recv(v, batch.k, tweak, choices, u, count, with_eq, messages)
+        def part(v: U8, choices: U8, u: U8, key: U8, messages: U8) -> U8:
+            return kernels.leaves_recv(v, batch.k, key, choices, u, count, with_eq, messages)
 
         return self._open(batch, count * (1 + with_eq), part)
 
@@ -260,18 +266,16 @@ class TransferReceiver(_Endpoint):
         `flip`, both `(n,)`; the choices are `msb(x) ^ flip`.
         """
 
-        def part(v: U8, choices: U8, u: U8, tweak: int, messages: U8, at: slice) -> U64:
-            return kernels.widen_recv(
-                v, tweak, choices, u, x[at], flip[at], bits, out_bits, messages
-            )
+        def part(v: U8, choices: U8, u: U8, key: U8, messages: U8, at: slice) -> U64:
+            return kernels.widen_recv(v, key, choices, u, x[at], flip[at], bits, out_bits, messages)
 
         return self._open_at(batch, out_bits - bits, part)
 
     def additive(self, batch: ReceivedBatch, bits: int) -> U64:
         """This party's additive share of the chosen entries modulo 2^bits, uint64 `(n,)`."""
 
-        def part(v: U8, choices: U8, u: U8, tweak: int, messages: U8) -> U64:
-            return kernels.arith_recv(v, batch.k, tweak, choices, u, bits, messages)
+        def part(v: U8, choices: U8, u: U8, key: U8, messages: U8) -> U64:
+            return kernels.arith_recv(v, batch.k, key, choices, u, bits, messages)
 
         return self._open(batch, bits, part)
 
@@ -279,7 +283,7 @@ class TransferReceiver(_Endpoint):
         self,
         batch: ReceivedBatch,
         bits: int,
-        kernel: Callable[[U8, U8, U8, int, U8], npt.NDArray[S]],
+        kernel: Callable[[U8, U8, U8, U8, U8], npt.NDArray[S]],
     ) -> npt.NDArray[S]:
         """As `_open_at`, for a kernel that takes nothing else of the elements."""
         return self._open_at(batch, bits, lambda *given: kernel(*given[:-1]))
@@ -288,7 +292,7 @@ class TransferReceiver(_Endpoint):
         self,
         batch: ReceivedBatch,
         bits: int,
-        kernel: Callable[[U8, U8, U8, int, U8, slice], npt.NDArray[S]],
+        kernel: Callable[[U8, U8, U8, U8, U8, slice], npt.NDArray[S]],
     ) -> npt.NDArray[S]:
         """Receive the answers of `bits`-bit entries range by range, and open each while the next
         one arrives; returns the shares.
@@ -305,7 +309,7 @@ class TransferReceiver(_Endpoint):
         def part(job: tuple[slice, U8]) -> npt.NDArray[S]:
             at, messages = job
             return kernel(
-                v[at], batch.choices[at], batch.u[at], batch.tweak + at.start, messages, at
+                v[at], batch.choices[at], batch.u[at], batch.key_at(at.start), messages, at
             )
 
         return _joined(list(self._workers.map(part, arriving())))

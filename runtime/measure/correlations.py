@@ -14,6 +14,7 @@ import numpy as np
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8
 from moiety.protocols.cost import BATCH
+from moiety.protocols.ot.keys import HashKeys
 from moiety.protocols.ot.lpn import BITS, NIBBLES, LpnParameters
 from moiety.protocols.ot.silent import SilentReceiver, SilentSender
 from moiety.protocols.ot.softspoken import LEAVES, TREES
@@ -108,9 +109,10 @@ def silent(bench: Bench) -> None:
 def _generators(bench: Bench, parameters: LpnParameters) -> tuple[SilentSender, SilentReceiver]:
     blocks, delta = bench.bytes(parameters.reserved, 16), bench.bytes(16)
     near, far = pipe()
+    key, prg = bench.bytes(16), Prg.from_os
     return (
-        SilentSender(near, _BaseSender(blocks, delta), Prg.from_os(), parameters),
-        SilentReceiver(far, _BaseReceiver(blocks), Prg.from_os(), parameters),
+        SilentSender(near, _BaseSender(blocks, delta), prg(), HashKeys(key), parameters),
+        SilentReceiver(far, _BaseReceiver(blocks), prg(), HashKeys(key), parameters),
     )
 
 

@@ -28,13 +28,14 @@ class Opened:
     parties and what one told the other. All is random, so the receiver's answers are noise; a
     kernel takes as long for that.
 
-    pads uint8 (n, 16), the sender's w and the receiver's v; delta uint8 (16,), the sender's; u
-    uint8 (n,), the receiver's part of a correlation; choices uint8 (n,), what it chooses; shifts
-    uint8 (n,), their XOR, which the sender was told.
+    pads uint8 (n, 16), the sender's w and the receiver's v; key uint8 (16,), of the first pads;
+    delta uint8 (16,), the sender's; u uint8 (n,), the receiver's part of a correlation; choices
+    uint8 (n,), what it chooses; shifts uint8 (n,), their XOR, which the sender was told.
     """
 
     k: int
     pads: U8
+    key: U8
     delta: U8
     u: U8
     choices: U8
@@ -44,7 +45,8 @@ class Opened:
     def random(cls, bench: Bench, k: int) -> Opened:
         n = bench.elements
         u, choices = bench.bytes(n, below=1 << k), bench.bytes(n, below=1 << k)
-        return cls(k, bench.bytes(n, 16), bench.bytes(16), u, choices, u ^ choices)
+        pads, key, delta = bench.bytes(n, 16), bench.bytes(16), bench.bytes(16)
+        return cls(k, pads, key, delta, u, choices, u ^ choices)
 
 
 class Case(Protocol):
@@ -72,12 +74,12 @@ class Leaf:
 
     def send(self) -> U8:
         o = self.opened
-        answer, _ = kernels.leaves_send(o.pads, o.delta, o.k, 0, o.shifts, self.digits, True)
+        answer, _ = kernels.leaves_send(o.pads, o.delta, o.k, o.key, o.shifts, self.digits, True)
         return answer
 
     def receive(self, answer: U8) -> object:
         o, count = self.opened, len(self.digits)
-        return kernels.leaves_recv(o.pads, o.k, 0, o.choices, o.u, count, True, answer)
+        return kernels.leaves_recv(o.pads, o.k, o.key, o.choices, o.u, count, True, answer)
 
 
 @dataclass(frozen=True)
@@ -97,12 +99,14 @@ class Join:
 
     def send(self) -> U8:
         o = self.opened
-        answer, _ = kernels.join_send(o.pads, o.delta, o.k, 0, o.shifts, self.own, self.function, 2)
+        answer, _ = kernels.join_send(
+            o.pads, o.delta, o.k, o.key, o.shifts, self.own, self.function, 2
+        )
         return answer
 
     def receive(self, answer: U8) -> object:
         o = self.opened
-        return kernels.lookup_recv(o.pads, o.k, 0, o.choices, o.u, 2, answer)
+        return kernels.lookup_recv(o.pads, o.k, o.key, o.choices, o.u, 2, answer)
 
 
 @dataclass(frozen=True)
@@ -126,28 +130,30 @@ class Multiplexer:
 
     def multiply(self) -> U8:
         o = self.opened
-        answer, _ = kernels.mux_send(o.pads, o.delta, 0, o.shifts, self.x, self.gate, BITS)
+        answer, _ = kernels.mux_send(o.pads, o.delta, o.key, o.shifts, self.x, self.gate, BITS)
         return answer
 
     def multiply_adding(self) -> object:
         o, added = self.opened, (self.theirs, self.flip)
         return kernels.mux_send_adding(
-            o.pads, o.delta, 0, o.shifts, self.x, self.gate, *added, BITS
+            o.pads, o.delta, o.key, o.shifts, self.x, self.gate, *added, BITS
         )
 
     def open(self, answer: U8) -> object:
         """Also a bit conversion's."""
         o = self.opened
-        return kernels.arith_recv(o.pads, 1, 0, o.choices, o.u, BITS, answer)
+        return kernels.arith_recv(o.pads, 1, o.key, o.choices, o.u, BITS, answer)
 
     def widen(self) -> U8:
         o, rings = self.opened, (BITS, OUT_BITS)
-        answer, _ = kernels.widen_send(o.pads, o.delta, 0, o.shifts, self.x, self.theirs, *rings)
+        answer, _ = kernels.widen_send(
+            o.pads, o.delta, o.key, o.shifts, self.x, self.theirs, *rings
+        )
         return answer
 
     def widened(self, answer: U8) -> object:
         o, rings = self.opened, (BITS, OUT_BITS)
-        return kernels.widen_recv(o.pads, 0, o.choices, o.u, self.x, self.flip, *rings, answer)
+        return kernels.widen_recv(o.pads, o.key, o.choices, o.u, self.x, self.flip, *rings, answer)
 
 
 def transfers(bench: Bench) -> None:

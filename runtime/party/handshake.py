@@ -33,13 +33,13 @@ from moiety.runtime.program import Program
 from moiety.runtime.program.decoding import UNREADABLE
 from moiety.runtime.program.linear_layers import MAX_BATCH
 
-PROTOCOL = 1
+PROTOCOL = 2
 HANDSHAKE_SECONDS = 10.0
 
 # What the two sides' kernels must agree on bit for bit; the backend that computes it may differ.
 CRYPTOGRAPHY = {
     "vole": "f16-32: softspoken, regular LPN 870400/81920/850 over F_2 and graded over F_16",
-    "hash": "tmmo-aes128",
+    "hash": "mmo-aes128, keyed by the set-up, 2^10 blocks a key",
     "base_ot": "endemic-edwards25519",
     "rlwe": "hint-1",
 }

@@ -14,6 +14,7 @@ from moiety.protocols.arrays import U8
 from moiety.protocols.cost import correction_bytes
 from moiety.protocols.errors import NetworkFailure
 from moiety.protocols.ot import base_ot
+from moiety.protocols.ot.keys import Transcript
 from moiety.protocols.ot.softspoken import (
     LEAVES,
     PUNCTURE_BYTES,
@@ -60,9 +61,10 @@ def test_points_outside_the_prime_order_group_are_refused(point: bytes) -> None:
 def test_punctured_trees_know_all_leaves_but_one() -> None:
     delta = Prg.from_os().bytes(16)
     got, keys = transfer(TRANSFERS, 1 - delta_bits(delta).reshape(-1))
-    message, leaves = full_trees(Prg.from_os().bytes(16 * TREES).reshape(-1, 16), keys)
+    doubling = Prg.from_os().bytes(32).reshape(2, 16)
+    message, leaves = full_trees(Prg.from_os().bytes(16 * TREES).reshape(-1, 16), keys, doubling)
     assert len(message) == PUNCTURE_BYTES
-    relative = punctured_trees(delta, message, got)
+    relative = punctured_trees(delta, message, got, doubling)
     holes = nibbles(delta)
     for tree in range(TREES):
         for y in range(1, LEAVES):
@@ -74,10 +76,11 @@ def test_punctured_trees_know_all_leaves_but_one() -> None:
 def test_correlations_hold(k: int) -> None:
     delta = Prg.from_os().bytes(16)
     got, keys = transfer(TRANSFERS, 1 - delta_bits(delta).reshape(-1))
-    message, leaves = full_trees(Prg.from_os().bytes(16 * TREES).reshape(-1, 16), keys)
+    doubling = Prg.from_os().bytes(32).reshape(2, 16)
+    message, leaves = full_trees(Prg.from_os().bytes(16 * TREES).reshape(-1, 16), keys, doubling)
     server, client = channel_pair()
     receiver = SoftSpokenReceiver(client, leaves)
-    sender = SoftSpokenSender(server, punctured_trees(delta, message, got), delta)
+    sender = SoftSpokenSender(server, punctured_trees(delta, message, got, doubling), delta)
     seen = []
     for n in (1, 128, 300):
         u, v = receiver.extend(n, k)
@@ -95,7 +98,10 @@ def test_delta_has_no_fixed_bit() -> None:
             pass
 
     channel = Mute(queue.SimpleQueue(), queue.SimpleQueue(), 1.0)
-    deltas = [setup._puncture(b"server->client", channel, Prg.from_os())[1] for _ in range(40)]
+    deltas = [
+        setup._puncture(b"server->client", channel, Prg.from_os(), Transcript())[1]
+        for _ in range(40)
+    ]
     bits = np.unpackbits(np.array(deltas), axis=1).sum(axis=0)
     assert np.all((bits > 0) & (bits < 40))
 

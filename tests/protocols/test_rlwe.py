@@ -112,7 +112,7 @@ def test_sampled_distributions() -> None:
 
 @pytest.mark.parametrize(("degree", "count"), [(2048, 1), (4096, 3)])
 def test_encryption_and_zeros_have_small_noise(degree: int, count: int) -> None:
-    ring = rlwe.Ring.of(degree, ntt_primes(27, count))
+    ring = rlwe.Ring.of(degree, ntt_primes(26, count))
     prg = Prg(SEED)
     key = rlwe.ClientKey.generate(ring, prg)
 

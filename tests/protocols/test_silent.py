@@ -15,10 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moiety.protocols import kernels
 from moiety.protocols.arrays import U8
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.kernels.reference import silent as reference
 from moiety.protocols.ot import lpn
+from moiety.protocols.ot.keys import HashKeys
 from moiety.protocols.ot.lpn import LpnParameters, Pool
 from moiety.protocols.ot.silent import SilentReceiver, SilentSender
 from moiety.protocols.ot.transfers import TransferReceiver, TransferSender
@@ -53,6 +55,11 @@ def noise(seed: int, *shape: int) -> U8:
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
 
 
+def hash_keys() -> HashKeys:
+    """As both parties have them."""
+    return HashKeys(np.arange(16, dtype=np.uint8))
+
+
 def endpoints(
     parameters: LpnParameters, batch: int, use: Callable[[Any], Any]
 ) -> tuple[Callable[[Session], Any], Callable[[Session], Any]]:
@@ -67,7 +74,12 @@ def endpoints(
         with session.channel.meter.labelled("case"):
             return use(
                 SilentSender(
-                    session.channel, softspoken(session.sender), session.prg, parameters, batch
+                    session.channel,
+                    softspoken(session.sender),
+                    session.prg,
+                    hash_keys(),
+                    parameters,
+                    batch,
                 )
             )
 
@@ -75,7 +87,12 @@ def endpoints(
         with session.channel.meter.labelled("case"):
             return use(
                 SilentReceiver(
-                    session.channel, softspoken(session.receiver), session.prg, parameters, batch
+                    session.channel,
+                    softspoken(session.receiver),
+                    session.prg,
+                    hash_keys(),
+                    parameters,
+                    batch,
                 )
             )
 
@@ -217,11 +234,11 @@ def test_transfers_run_on_it(k: int) -> None:
 
     def use(generator: Any) -> Any:
         if isinstance(generator, SilentSender):
-            sender = TransferSender(generator._channel, generator)
+            sender = TransferSender(generator._channel, generator, hash_keys())
             return sender.lookup(sender.accept(n, k), table, 8), sender.additive(
                 sender.accept(n, k), words, 64
             )
-        receiver = TransferReceiver(generator._channel, generator)
+        receiver = TransferReceiver(generator._channel, generator, hash_keys())
         return receiver.lookup(receiver.choose(choices, k), 8), receiver.additive(
             receiver.choose(choices, k), 64
         )
@@ -230,6 +247,27 @@ def test_transfers_run_on_it(k: int) -> None:
     (x0, y0), (x1, y1) = run_two_party(*endpoints(parameters, 1, use))
     assert np.array_equal(x0 ^ x1, table[np.arange(n), choices])
     assert np.array_equal(y0 + y1, words[np.arange(n), choices])
+
+
+def test_every_refill_has_a_code_of_the_receivers(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: dict[str, list[bytes]] = {"encode_blocks": [], "encode_nibbles": []}
+
+    def spied(name: str) -> Callable[..., Any]:
+        real = getattr(kernels, name)
+
+        def both(*arguments: Any) -> Any:
+            used[name].append(arguments[1].tobytes())
+            return real(*arguments)
+
+        return both
+
+    for name in used:
+        monkeypatch.setattr(kernels, name, spied(name))
+    run_two_party(*endpoints(TINY, 1, drain(((100, 4), (880, 4), (880, 4)))))
+    seeds = dict.fromkeys(used["encode_nibbles"])
+    assert len(seeds) == 3  # two calls each, at the receiver alone
+    assert len(used["encode_nibbles"]) == 6
+    assert sorted(used["encode_blocks"]) == sorted([*seeds] * 2)  # both parties
 
 
 # --- parameters, misuse, wire ---------------------------------------------------------------------
@@ -272,8 +310,8 @@ def test_parameters_without_gain() -> None:
 def test_impossible_demands(n: int, k: int, parameters: LpnParameters) -> None:
     server, client = channel_pair()
     generators = (
-        SilentSender(server, IdealSender(), Prg.from_os(), parameters),
-        SilentReceiver(client, IdealReceiver(), Prg.from_os(), parameters),
+        SilentSender(server, IdealSender(), Prg.from_os(), hash_keys(), parameters),
+        SilentReceiver(client, IdealReceiver(), Prg.from_os(), hash_keys(), parameters),
     )
     for generator in generators:
         with pytest.raises(ContractViolation, match="no extension"):
@@ -310,8 +348,9 @@ def test_wire_bytes_and_outputs_match_the_baseline(parameters: LpnParameters) ->
     MOIETY_WRITE_BASELINES=1 and review the difference.
     """
     channels = channel_pair()
-    sender = SilentSender(channels[0], IdealSender(), Prg(b"randomness of S."), parameters)
-    receiver = SilentReceiver(channels[1], IdealReceiver(), Prg(b"randomness of R."), parameters)
+    seeds, keys = (b"randomness of S.", b"randomness of R."), hash_keys
+    sender = SilentSender(channels[0], IdealSender(), Prg(seeds[0]), keys(), parameters)
+    receiver = SilentReceiver(channels[1], IdealReceiver(), Prg(seeds[1]), keys(), parameters)
     use = drain(served(parameters))
     (_, sent), _ = run_both(lambda: use(sender), lambda: use(receiver), channels)
     digests = {

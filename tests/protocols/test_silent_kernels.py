@@ -15,9 +15,7 @@ from hypothesis import strategies as st
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8
 from moiety.protocols.kernels.reference import silent as reference
-from moiety.protocols.kernels.reference.blocks import HASH_KEY
 from moiety.protocols.kernels.reference.symmetric import lookup_send
-from moiety.protocols.ot.silent import CODE_KEY, FIRST_TWEAK
 from tests.protocols.oracles import aes, multiples, times
 from tests.protocols.twins import KernelFamily
 
@@ -65,19 +63,18 @@ def position(key: bytes, output: int, term: int, size: int) -> int:
 
 
 def test_the_hash_is_the_one_that_pads_lookups(twin: SimpleNamespace) -> None:
-    blocks, tweak = noise(1, 37, 16), FIRST_TWEAK + 5
-    digest = twin.hash_blocks(blocks, tweak)
+    blocks, key = noise(1, 1037, 16), np.full(16, 255, np.uint8)
+    digest = twin.hash_blocks(blocks, key)
     # A 1-of-2 lookup of zeros with delta = 0 and shift 0 has the hash's low byte for its share.
-    zeros = np.zeros(37, np.uint8)
+    zeros = np.zeros(1037, np.uint8)
     _, share = lookup_send(
-        blocks, np.zeros(16, np.uint8), 1, tweak, zeros, np.zeros((37, 2), np.uint8), 8
+        blocks, np.zeros(16, np.uint8), 1, key, zeros, np.zeros((1037, 2), np.uint8), 8
     )
     assert np.array_equal(digest[:, 0], share)
-    for i in (0, 36):
-        once = aes(HASH_KEY, blocks[i].tobytes())
-        assert digest[i].tobytes() == xor(
-            aes(HASH_KEY, xor(once, (tweak + i).to_bytes(16, "little"))), once
-        )
+    for i in (0, 511, 512, 1023, 1024, 1036):
+        later = ((2**64 - 1 + i // 512) % 2**64).to_bytes(8, "little") + bytes([255] * 8)
+        block = blocks[i].tobytes()
+        assert digest[i].tobytes() == xor(aes(later, block), block)
 
 
 WIDTHS = pytest.mark.parametrize("width", [1, 4])
@@ -216,7 +213,7 @@ def test_twins_are_equal(
         draw(size, 16),
         draw(n, 16),
     )
-    tweak = int(rng.integers(0, 2**64, dtype=np.uint64))
+    key = rng.integers(0, 256, 16, np.uint8)
     multipliers = draw(n) & np.uint8(15)
 
     def evaluate(k: SimpleNamespace) -> list[U8]:
@@ -227,7 +224,7 @@ def test_twins_are_equal(
         k.expand_punctured(keys, holes, sums, depth, width, blocks, offset, start, holed)
         k.add_multiples(multiplied, offset, multipliers)
         single = k.encode_elements(elements, offset, start, n, depth, width, long_holes, values)
-        return [made, full, holed, multiplied, single, k.hash_blocks(target, tweak)]
+        return [made, full, holed, multiplied, single, k.hash_blocks(target, key)]
 
     with FAMILY.twin(isa) as native:
         results = evaluate(native)
@@ -270,7 +267,7 @@ def test_bad_arguments(twin: SimpleNamespace) -> None:
 
 def test_positions_are_spread_evenly() -> None:
     """Chi-square; its mean is the number of cells less one, its deviation sqrt(2 * mean)."""
-    positions, cells = reference.code_positions(CODE_KEY, 0, 40_000, 1000), 1000
+    positions, cells = reference.code_positions(noise(14, 16), 0, 40_000, 1000), 1000
     counts = np.bincount(positions.reshape(-1), minlength=cells)
     assert counts.size == cells
     mean = positions.size / cells

@@ -14,6 +14,7 @@ import pytest
 
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8
+from moiety.protocols.kernels.reference.blocks import per_key
 from moiety.protocols.linear import client as client_side
 from moiety.protocols.linear import rlwe
 from moiety.protocols.linear import server as server_side
@@ -46,15 +47,24 @@ class Ranges:
 
 
 SENDERS = {
-    "lookup_send": 3,
-    "leaves_send": 3,
-    "join_send": 3,
-    "arith_send": 3,
-    "mux_send": 2,
-    "mux_send_adding": 2,
-    "widen_send": 2,
+    "lookup_send": None,
+    "leaves_send": None,
+    "join_send": None,
+    "arith_send": None,
+    "mux_send": 1,
+    "mux_send_adding": 1,
+    "widen_send": 1,
 }
-"""Kernels that use the transfer sender's pads, and where their tweak is."""
+"""Kernels that use the transfer sender's pads, and the width of their choice; None where they are
+told.
+"""
+
+
+def take_keys(ranges: Ranges, first: U8, n: int, k: int) -> None:
+    """Note the keys of n elements of 2^k options: by their upper half, which they share, the counts
+    of the lower.
+    """
+    ranges.take(first[8:].tobytes(), int(first.view("<u8")[0]), -(-n // per_key(k)))
 
 
 def spy(monkeypatch: pytest.MonkeyPatch, name: str, note: Callable[..., None]) -> None:
@@ -70,26 +80,28 @@ def spy(monkeypatch: pytest.MonkeyPatch, name: str, note: Callable[..., None]) -
 
 @GENERATORS
 def test_no_pad_is_used_twice(monkeypatch: pytest.MonkeyPatch, silent_from: int) -> None:
-    tweaks, calls = Ranges(), []
-    for name, place in SENDERS.items():
+    keys, calls = Ranges(), []
+    seen: dict[bytes, set[bytes]] = defaultdict(set)
+    for name, width in SENDERS.items():
 
-        def note(w: U8, delta: U8, *rest: Any, place: int = place, name: str = name) -> None:
+        def note(w: U8, delta: U8, *rest: Any, k: int | None = width, name: str = name) -> None:
             calls.append(name)
-            tweaks.take(delta.tobytes(), int(rest[place - 2]), len(w))
+            told, key = (rest[0], rest[1]) if k is None else (k, rest[0])
+            take_keys(keys, key, len(w), told)
+            seen[delta.tobytes()].add(key[8:].tobytes())
 
         spy(monkeypatch, name, note)
-    inside: list[tuple[int, int]] = []
-    spy(monkeypatch, "hash_blocks", lambda blocks, tweak: inside.append((int(tweak), len(blocks))))
+    inside = Ranges()
+    spy(monkeypatch, "hash_blocks", lambda blocks, key: take_keys(inside, key, len(blocks), 1))
     program, weights = small("exact")
     run(program, weights, [zeros(program)] * 2, silent_from)
     assert {"leaves_send", "join_send", "mux_send", "mux_send_adding", "widen_send"} <= set(calls)
-    assert len(tweaks.used) == 2, "each direction has its own delta"
-    assert not any(tweaks.reused(delta) for delta in tweaks.used)
-    # The generator's own hashes are under the same delta and must keep
-    # away from the transfers' tweaks.
-    highest = max(end for ranges in tweaks.used.values() for _, end, _ in ranges)
-    assert all(highest <= tweak for tweak, _ in inside)
-    assert bool(inside) == (silent_from == 1)
+    assert len(seen) == len(keys.used) == 2, "each direction has its own delta and its own keys"
+    assert all(len(uppers) == 1 for uppers in seen.values())
+    assert not any(keys.reused(upper) for upper in keys.used)
+    # The generator's own hashes are under the same delta, and have other keys.
+    assert not inside.used.keys() & keys.used.keys()
+    assert len(inside.used) == (2 if silent_from == 1 else 0)
 
 
 @GENERATORS
@@ -98,7 +110,7 @@ def test_no_randomness_is_used_twice(monkeypatch: pytest.MonkeyPatch, silent_fro
     spy(
         monkeypatch,
         "aes_ctr",
-        lambda key, start, size: streams.take(key.tobytes(), start, -(-size // 16)),
+        lambda key, start, size, upper=0: streams.take(key.tobytes(), start, -(-size // 16)),
     )
     spy(
         monkeypatch,

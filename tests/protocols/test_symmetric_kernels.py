@@ -22,9 +22,10 @@ FAMILY = KernelFamily("symmetric", symmetric, gates, streams)
 reference = FAMILY.reference
 WIDTHS = (1, 2, 3, 4)
 # Around the sizes at which the compiled loops change path: a group of 64,
-# its last two, and nothing at all.
-SIZES = (0, 1, 2, 5, 63, 64, 65, 127, 128, 129, 191, 192, 193, 320)
-LAST_TWEAK = 2**64 - 3  # wraps within any call of more than three elements
+# its last two, nothing at all, and three keys of every width.
+SIZES = (0, 1, 2, 5, 63, 64, 65, 127, 128, 129, 191, 192, 193, 320, 1100)
+LAST = 2**64 - 3  # a counter that wraps within any call of more than three steps
+LAST_KEY = np.frombuffer(LAST.to_bytes(8, "little") + bytes(range(8)), np.uint8)
 
 
 @pytest.fixture(params=FAMILY.isas)
@@ -42,14 +43,15 @@ def twin(request: pytest.FixtureRequest) -> Iterator[SimpleNamespace]:
 # --- independent evaluations, one value at a time -------------------------------------------------
 
 
-def ctr_block(key: bytes, counter: int) -> bytes:
-    return aes(key, (counter % 2**64).to_bytes(8, "little") + bytes(8))
+def ctr_block(key: bytes, counter: int, upper: int = 0) -> bytes:
+    return aes(key, (counter % 2**64).to_bytes(8, "little") + upper.to_bytes(8, "little"))
 
 
-def hash_low(tweak: int, block: bytes) -> int:
-    once = int.from_bytes(aes(b"moiety hash key.", block), "little")
-    again = aes(b"moiety hash key.", (once ^ tweak % 2**64).to_bytes(16, "little"))
-    return (int.from_bytes(again, "little") ^ once) % 2**64
+def hash_low(k: int, index: int, block: bytes) -> int:
+    """Low half of the hash of element `index` of a call of width k with LAST_KEY."""
+    low = (LAST + (index << k >> 10)) % 2**64
+    hashed = aes(low.to_bytes(8, "little") + LAST_KEY[8:].tobytes(), block)
+    return (int.from_bytes(hashed, "little") ^ int.from_bytes(block, "little")) % 2**64
 
 
 def octets(rng: np.random.Generator, *shape: int) -> U8:
@@ -119,24 +121,27 @@ def test_keystream_vectors(twin: SimpleNamespace, key: str, counter: int, cipher
     assert stream.tobytes().hex() == ciphertext
 
 
+@pytest.mark.parametrize("upper", [0, 2**64 - 2])
 @pytest.mark.parametrize("nbytes", [0, 1, 15, 16, 17, 127, 128, 129, 511, 512, 513, 2000])
-def test_keystream_counts_low_half(twin: SimpleNamespace, nbytes: int) -> None:
+def test_keystream_counts_low_half(twin: SimpleNamespace, nbytes: int, upper: int) -> None:
     key = bytes(range(100, 116))
-    expected = b"".join(ctr_block(key, LAST_TWEAK + i) for i in range(-(-nbytes // 16)))[:nbytes]
-    assert twin.aes_ctr(np.frombuffer(key, np.uint8), LAST_TWEAK, nbytes).tobytes() == expected
+    blocks = (ctr_block(key, LAST + i, upper) for i in range(-(-nbytes // 16)))
+    stream = twin.aes_ctr(np.frombuffer(key, np.uint8), LAST, nbytes, upper)
+    assert stream.tobytes() == b"".join(blocks)[:nbytes]
+    if upper == 0:
+        assert np.array_equal(twin.aes_ctr(np.frombuffer(key, np.uint8), LAST, nbytes), stream)
 
 
 @pytest.mark.parametrize("m", [0, 1, 2, 3, 4, 7, 8, 15, 16, 17, 33])
 def test_tree_generator(twin: SimpleNamespace, m: int) -> None:
-    seeds = octets(np.random.default_rng(m), m, 16)
-    children = twin.ggm_expand(seeds)
+    rng = np.random.default_rng(m)
+    seeds, keys = octets(rng, m, 16), octets(rng, 2, 16)
+    children = twin.ggm_expand(seeds, keys)
     assert children.shape == (m, 2, 16)
     for seed, pair in zip(seeds, children, strict=True):
-        for key, child in zip((b"moiety tree left", b"moiety treeright"), pair, strict=True):
-            assert (
-                child.tobytes()
-                == (np.frombuffer(aes(key, seed.tobytes()), np.uint8) ^ seed).tobytes()
-            )
+        for key, child in zip(keys, pair, strict=True):
+            hashed = np.frombuffer(aes(key.tobytes(), seed.tobytes()), np.uint8)
+            assert np.array_equal(child, hashed ^ seed)
 
 
 # --- SoftSpoken -----------------------------------------------------------------------------------
@@ -214,23 +219,24 @@ def test_pads_are_the_hash(twin: SimpleNamespace, k: int) -> None:
     """Over a table of zeros the share is minus-or-plus pad 0 and the messages are
     differences of pads: all 64 bits.
     """
-    n = 5
+    n = 2100 >> k  # three keys
     c = correlation(np.random.default_rng(k), k, n)
     messages, share = twin.arith_send(
-        c.w, c.delta, k, LAST_TWEAK, c.shifts, np.zeros((n, 1 << k), np.uint64), 64
+        c.w, c.delta, k, LAST_KEY, c.shifts, np.zeros((n, 1 << k), np.uint64), 64
     )
     fields = messages.view("<u8").reshape(n, (1 << k) - 1)
-    for i in range(n):
+    for i in (0, 1, *(at + near for at in (1024 >> k, 2048 >> k) for near in (-1, 0)), n - 1):
         pads = [
             hash_low(
-                LAST_TWEAK + i,
+                k,
+                i,
                 (c.w[i] ^ multiples(np.array([j ^ c.shifts[i]], np.uint8), c.delta)[0]).tobytes(),
             )
             for j in range(1 << k)
         ]
         assert int(share[i]) == pads[0]
         assert [int(field) for field in fields[i]] == [(pad - pads[0]) % 2**64 for pad in pads[1:]]
-        assert pads[c.choices[i]] == hash_low(LAST_TWEAK + i, c.v[i].tobytes())
+        assert pads[c.choices[i]] == hash_low(k, i, c.v[i].tobytes())
 
 
 @pytest.mark.parametrize("k", WIDTHS)
@@ -239,9 +245,9 @@ def test_lookup_law(twin: SimpleNamespace, k: int, bits: int) -> None:
     n = 200
     rng = np.random.default_rng(100 * k + bits)
     c, table = correlation(rng, k, n), octets(rng, n, 1 << k)
-    messages, share = twin.lookup_send(c.w, c.delta, k, 9, c.shifts, table, bits)
+    messages, share = twin.lookup_send(c.w, c.delta, k, LAST_KEY, c.shifts, table, bits)
     assert messages.shape == ((n * ((1 << k) - 1) * bits + 7) // 8,)
-    opened = share ^ twin.lookup_recv(c.v, k, 9, c.choices, c.u, bits, messages)
+    opened = share ^ twin.lookup_recv(c.v, k, LAST_KEY, c.choices, c.u, bits, messages)
     np.testing.assert_array_equal(opened, table[np.arange(n), c.choices] & ((1 << bits) - 1))
 
 
@@ -251,8 +257,8 @@ def test_leaf_compares_every_pair(twin: SimpleNamespace, k: int, with_eq: bool) 
     digits, choices = (x.reshape(-1).astype(np.uint8) for x in np.indices((1 << k, 1 << k)))
     c = correlation(np.random.default_rng(k), k, len(digits))
     shifts = choices ^ c.u
-    messages, share = twin.leaves_send(c.w, c.delta, k, 0, shifts, digits[None], with_eq)
-    opened = share ^ twin.leaves_recv(c.v, k, 0, choices, c.u, 1, with_eq, messages)
+    messages, share = twin.leaves_send(c.w, c.delta, k, LAST_KEY, shifts, digits[None], with_eq)
+    opened = share ^ twin.leaves_recv(c.v, k, LAST_KEY, choices, c.u, 1, with_eq, messages)
     np.testing.assert_array_equal(
         opened[0], (digits < choices) + 2 * (with_eq & (digits == choices))
     )
@@ -266,8 +272,8 @@ def test_arith_law(twin: SimpleNamespace, k: int, bits: int) -> None:
     rng = np.random.default_rng(100 * k + bits)
     c, table = correlation(rng, k, n), rng.integers(0, 2**64, (n, 1 << k), np.uint64)
     mask = np.uint64(2**bits - 1)
-    messages, mine = twin.arith_send(c.w, c.delta, k, 9, c.shifts, table, bits)
-    theirs = twin.arith_recv(c.v, k, 9, c.choices, c.u, bits, messages)
+    messages, mine = twin.arith_send(c.w, c.delta, k, LAST_KEY, c.shifts, table, bits)
+    theirs = twin.arith_recv(c.v, k, LAST_KEY, c.choices, c.u, bits, messages)
     assert max(mine.max(), theirs.max()) <= mask
     np.testing.assert_array_equal(mine + theirs & mask, table[np.arange(n), c.choices] & mask)
 
@@ -277,7 +283,7 @@ def test_arith_law(twin: SimpleNamespace, k: int, bits: int) -> None:
 def test_lookup_twins_are_equal(compiled: SimpleNamespace, k: int, n: int) -> None:
     rng = np.random.default_rng(1000 * k + n)
     c = correlation(rng, k, n)
-    sender, receiver = (c.w, c.delta, k, LAST_TWEAK, c.shifts), (c.v, k, LAST_TWEAK, c.choices, c.u)
+    sender, receiver = (c.w, c.delta, k, LAST_KEY, c.shifts), (c.v, k, LAST_KEY, c.choices, c.u)
     for bits in range(1, 9):
         table = octets(rng, n, 1 << k)
         sent = reference.lookup_send(*sender, table, bits)
@@ -317,7 +323,7 @@ def test_multiplexer_twins_are_equal(
 ) -> None:
     rng = np.random.default_rng(1000 * bits + n)
     c = correlation(rng, 1, n)
-    sender, receiver = (c.w, c.delta, LAST_TWEAK, c.shifts), (c.v, LAST_TWEAK, c.choices, c.u)
+    sender, receiver = (c.w, c.delta, LAST_KEY, c.shifts), (c.v, LAST_KEY, c.choices, c.u)
     gate, flip = below(rng, 1, n), below(rng, 1, n)
     for width in (bits, out_bits):
         mask = np.uint64(2**width - 1)
@@ -398,7 +404,13 @@ KEYS = np.zeros((32, 16, 16), np.uint8)
     [
         (TypeError, lambda t: t.aes_ctr(BLOCK.astype(np.int64), 0, 16)),
         (ValueError, lambda t: t.aes_ctr(BLOCK[:15], 0, 16)),
-        (ValueError, lambda t: t.ggm_expand(BLOCK)),
+        (ValueError, lambda t: t.ggm_expand(BLOCK, BLOCKS[:2])),
+        (ValueError, lambda t: t.ggm_expand(BLOCKS, BLOCKS)),
+        (ValueError, lambda t: t.lookup_recv(BLOCKS, 1, BLOCK[:8], BYTES, BYTES, 1, BYTES[:1])),
+        (
+            TypeError,
+            lambda t: t.lookup_recv(BLOCKS, 1, BLOCK.view(np.int8), BYTES, BYTES, 1, BYTES[:1]),
+        ),
         (ValueError, lambda t: t.vole_receiver(KEYS[:31], 0, 1, 1)),
         (ValueError, lambda t: t.vole_receiver(KEYS, 0, 5, 1)),
         (ValueError, lambda t: t.vole_receiver(KEYS, 2**64 - 1, 1, 2)),
@@ -408,32 +420,37 @@ KEYS = np.zeros((32, 16, 16), np.uint8)
         ),
         (
             ValueError,
-            lambda t: t.lookup_send(BLOCKS, BLOCK, 2, 0, BYTES, np.zeros((4, 2), np.uint8), 1),
+            lambda t: t.lookup_send(BLOCKS, BLOCK, 2, BLOCK, BYTES, np.zeros((4, 2), np.uint8), 1),
         ),
         (
             ValueError,
-            lambda t: t.lookup_send(BLOCKS, BLOCK, 1, 0, BYTES, np.zeros((4, 2), np.uint8), 9),
+            lambda t: t.lookup_send(BLOCKS, BLOCK, 1, BLOCK, BYTES, np.zeros((4, 2), np.uint8), 9),
         ),
         (
             ValueError,
-            lambda t: t.lookup_send(BLOCKS, BLOCK, 1, 0, BYTES + 2, np.zeros((4, 2), np.uint8), 1),
+            lambda t: t.lookup_send(
+                BLOCKS, BLOCK, 1, BLOCK, BYTES + 2, np.zeros((4, 2), np.uint8), 1
+            ),
         ),
-        (ValueError, lambda t: t.lookup_recv(BLOCKS, 1, 0, BYTES[1:], BYTES, 2, BYTES[:1])),
-        (ValueError, lambda t: t.lookup_recv(BLOCKS, 1, 0, BYTES, BYTES[1:], 2, BYTES[:1])),
-        (ValueError, lambda t: t.lookup_recv(BLOCKS, 1, 0, BYTES, BYTES, 2, BYTES[:2])),
-        (ValueError, lambda t: t.leaves_send(BLOCKS, BLOCK, 0, 0, BYTES, BYTES[None], True)),
-        (ValueError, lambda t: t.leaves_send(BLOCKS, BLOCK, 4, 0, BYTES, BYTES[None, 1:], True)),
+        (ValueError, lambda t: t.lookup_recv(BLOCKS, 1, BLOCK, BYTES[1:], BYTES, 2, BYTES[:1])),
+        (ValueError, lambda t: t.lookup_recv(BLOCKS, 1, BLOCK, BYTES, BYTES[1:], 2, BYTES[:1])),
+        (ValueError, lambda t: t.lookup_recv(BLOCKS, 1, BLOCK, BYTES, BYTES, 2, BYTES[:2])),
+        (ValueError, lambda t: t.leaves_send(BLOCKS, BLOCK, 0, BLOCK, BYTES, BYTES[None], True)),
+        (
+            ValueError,
+            lambda t: t.leaves_send(BLOCKS, BLOCK, 4, BLOCK, BYTES, BYTES[None, 1:], True),
+        ),
         (
             TypeError,
-            lambda t: t.arith_send(BLOCKS, BLOCK, 1, 0, BYTES, np.zeros((4, 2), np.int64), 8),
+            lambda t: t.arith_send(BLOCKS, BLOCK, 1, BLOCK, BYTES, np.zeros((4, 2), np.int64), 8),
         ),
-        (ValueError, lambda t: t.arith_recv(BLOCKS, 1, 0, BYTES, BYTES, 65, BYTES)),
-        (ValueError, lambda t: t.mux_send(BLOCKS, BLOCK, 0, BYTES, WORDS, BYTES, 65)),
-        (ValueError, lambda t: t.widen_send(BLOCKS, BLOCK, 0, BYTES, WORDS, WORDS, 5, 5)),
-        (ValueError, lambda t: t.widen_send(BLOCKS, BLOCK, 0, BYTES, WORDS, WORDS, 64, 65)),
+        (ValueError, lambda t: t.arith_recv(BLOCKS, 1, BLOCK, BYTES, BYTES, 65, BYTES)),
+        (ValueError, lambda t: t.mux_send(BLOCKS, BLOCK, BLOCK, BYTES, WORDS, BYTES, 65)),
+        (ValueError, lambda t: t.widen_send(BLOCKS, BLOCK, BLOCK, BYTES, WORDS, WORDS, 5, 5)),
+        (ValueError, lambda t: t.widen_send(BLOCKS, BLOCK, BLOCK, BYTES, WORDS, WORDS, 64, 65)),
         (
             ValueError,
-            lambda t: t.widen_recv(BLOCKS, 0, BYTES, BYTES, WORDS, BYTES, 5, 5, BYTES[:1]),
+            lambda t: t.widen_recv(BLOCKS, BLOCK, BYTES, BYTES, WORDS, BYTES, 5, 5, BYTES[:1]),
         ),
         (TypeError, lambda t: t.pack(BYTES.astype(np.int32), 3)),
         (ValueError, lambda t: t.pack(BYTES, 9)),
@@ -454,10 +471,11 @@ def test_views_and_read_only_arrays(twin: SimpleNamespace) -> None:
     c = correlation(rng, 4, 64)
     digits = below(rng, 4, 64)
     expected = twin.leaves_send(
-        c.w[::2].copy(), c.delta, 4, 0, c.shifts[::2].copy(), digits[None, ::2].copy(), True
+        c.w[::2].copy(), c.delta, 4, LAST_KEY, c.shifts[::2].copy(), digits[None, ::2].copy(), True
     )
     for array in (c.w, c.delta, c.shifts, digits):
         array.flags.writeable = False
     assert_same(
-        twin.leaves_send(c.w[::2], c.delta, 4, 0, c.shifts[::2], digits[None, ::2], True), expected
+        twin.leaves_send(c.w[::2], c.delta, 4, LAST_KEY, c.shifts[::2], digits[None, ::2], True),
+        expected,
     )

@@ -14,6 +14,8 @@ from moiety.protocols.arrays import U8
 from moiety.protocols.kernels.reference.transfers import sender_pads
 from tests.support.wiretap import chi_square
 
+KEY = np.arange(16, dtype=np.uint8)
+
 
 def message_of(kernel: Callable[..., tuple[U8, object]], *arguments: object) -> Callable[[], U8]:
     """The call of a kernel, for the message without the share."""
@@ -33,7 +35,7 @@ def test_messages_hold_nothing_of_the_heap(n: int) -> None:
     calls: list[tuple[int, Callable[[], U8]]] = []
     for k, bits in itertools.product(range(1, 5), (1, 3, 8)):
         shifts, table = (rng.integers(0, 1 << k, shape, np.uint8) for shape in (n, (n, 1 << k)))
-        pads, digits = (w, delta, k, 5), np.tile(shifts, (3, 1))
+        pads, digits = (w, delta, k, KEY), np.tile(shifts, (3, 1))
         wide, fields = table.astype(np.uint64) * np.uint64(0x0101010101010101), n * ((1 << k) - 1)
         calls += [
             (fields * bits, message_of(kernels.lookup_send, *pads, shifts, table, bits)),
@@ -44,8 +46,11 @@ def test_messages_hold_nothing_of_the_heap(n: int) -> None:
     ones = np.ones(n, np.uint8)
     x = rng.integers(0, 1 << 20, n).astype(np.uint64)
     calls += [
-        *((n * b, message_of(kernels.mux_send, w, delta, 5, ones, x, ones, b)) for b in (1, 7, 61)),
-        (n * 13, message_of(kernels.widen_send, w, delta, 5, ones, x, x, 20, 33)),
+        *(
+            (n * b, message_of(kernels.mux_send, w, delta, KEY, ones, x, ones, b))
+            for b in (1, 7, 61)
+        ),
+        (n * 13, message_of(kernels.widen_send, w, delta, KEY, ones, x, x, 20, 33)),
         (n * 13, lambda: kernels.pack(x, 13)),
         (n * 5, lambda: kernels.pack(ones, 5)),
     ]
@@ -70,8 +75,8 @@ def test_lookups_depend_on_the_chosen_pad_alone() -> None:
     keys = rng.integers(0, 256, (32, 16, 16), np.uint8)
     _, v, _ = kernels.vole_receiver(keys, 0, 4, n // 128)
     w, delta, shifts = v, rng.integers(1, 256, 16, np.uint8), np.zeros(n, np.uint8)  # u = 0
-    messages, share = kernels.lookup_send(w, delta, 4, 0, shifts, np.zeros((n, 16), np.uint8), 8)
-    pads = sender_pads(w, delta, 4, 0, shifts).astype(np.uint8)
+    messages, share = kernels.lookup_send(w, delta, 4, KEY, shifts, np.zeros((n, 16), np.uint8), 8)
+    pads = sender_pads(w, delta, 4, KEY, shifts).astype(np.uint8)
     fields = messages.reshape(n, 15)
     assert np.array_equal(fields, pads[:, 1:] ^ pads[:, :1])
     assert np.array_equal(share, pads[:, 0])

@@ -5,8 +5,9 @@ A family is a module with `__all__`, the names of its kernels: `symmetric`, `gat
 no kernel.
 
 Conventions of all but `rlwe`. A *block* is 128 bits, `uint8 (16,)`. `n` counts correlations, `k` is
-their width in bits (1..4). A `tweak` is a 64-bit integer; element `i` of a call uses `tweak + i`
-(mod 2^64). Bit streams are little-endian (`streams`). An element of F_16 is a nibble (`field`).
+their width in bits (1..4). The `key` of a call that hashes is the AES key of its first elements;
+the next ones have the next, counted up in its low half (`blocks.mmo`). Bit streams are
+little-endian (`streams`). An element of F_16 is a nibble (`field`).
 
 Nothing secret decides a branch or a memory index. Secret arguments (digits, choices) are therefore
 not range-checked: values of `2^k` and more break the contract and give meaningless results. All

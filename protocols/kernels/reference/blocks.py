@@ -7,8 +7,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from moiety.protocols.arrays import U8, U64
 
-HASH_KEY = b"moiety hash key."
-"""Public AES key of `tmmo`; any constant does that is not one of the doubling generator's."""
+BLOCKS_PER_KEY = 1 << 10
 
 
 def aes(key: bytes, blocks: U8) -> U8:
@@ -18,14 +17,15 @@ def aes(key: bytes, blocks: U8) -> U8:
     return np.frombuffer(encryptor.update(blocks.tobytes()), np.uint8).reshape(blocks.shape)
 
 
-def keystream(key: bytes, counter: int, nblocks: int) -> U8:
+def keystream(key: bytes, counter: int, nblocks: int, upper: int = 0) -> U8:
     """Blocks `counter ..` of a CTR stream, `uint8 (nblocks, 16)`.
 
     Counter blocks are 128-bit little-endian integers of which the low 64 bits count (and wrap); the
-    high 64 are zero.
+    high 64 are `upper`.
     """
-    blocks = np.zeros((nblocks, 2), np.uint64)
+    blocks = np.empty((nblocks, 2), np.uint64)
     blocks[:, 0] = counting(counter, nblocks)
+    blocks[:, 1] = upper
     return aes(key, blocks.astype("<u8").view(np.uint8))
 
 
@@ -34,13 +34,30 @@ def counting(start: int, n: int) -> U64:
     return np.uint64(start) + np.arange(n, dtype=np.uint64)  # array arithmetic wraps silently
 
 
-def tmmo(blocks: U8, tweaks: U64) -> U8:
-    """`H(t, x) = AES(AES(x) ^ t) ^ AES(x)` for blocks `uint8 (n, 16)` and tweaks `uint64 (n,)`.
-
-    TMMO of Guo, Katz, Wang, Yu, "Efficient and Secure Multiparty Computation from Fixed-Key Block
-    Ciphers" (S&P 2020), with the public key `HASH_KEY`. Returns `uint8 (n, 16)`.
+def count_key(first: U8, index: int) -> U8:
+    """Key number `index`, counted from `first`: both `uint8 (16,)`, of which the low 64 bits count
+    (and wrap).
     """
-    once = aes(HASH_KEY, blocks)
-    tweaked = once.copy()
-    tweaked[:, :8] ^= tweaks.astype("<u8")[:, None].view(np.uint8)
-    return aes(HASH_KEY, tweaked) ^ once
+    halves = first.view("<u8").copy()
+    halves[:1] += np.uint64(index)  # array arithmetic wraps silently
+    return halves.view(np.uint8)
+
+
+def per_key(k: int) -> int:
+    """Consecutive elements that are hashed under one key, where each has 2^k options."""
+    return BLOCKS_PER_KEY >> k
+
+
+def mmo(blocks: U8, key: U8, k: int) -> U8:
+    """`H(x) = AES(x) ^ x` for blocks `uint8 (n, .., 16)`, to the same shape: every `per_key(k)`
+    elements under a key of their own, counted up from `key`, `uint8 (16,)`.
+
+    The hash of MITCCRH, whose tweak is the cipher's key, without the linear map that only circular
+    use needs (Guo, Katz, Wang, Weng, Yu, "Better Concrete Security for Half-Gates Garbling",
+    CRYPTO 2020): one cipher call a block, and a bounded number of blocks under each key.
+    """
+    hashed = np.empty_like(blocks)
+    for index, at in enumerate(range(0, len(blocks), per_key(k))):
+        group = blocks[at : at + per_key(k)]
+        hashed[at : at + per_key(k)] = aes(count_key(key, index).tobytes(), group) ^ group
+    return hashed

@@ -32,11 +32,11 @@ __all__ = [
 
 
 def leaves_send(
-    w: U8, delta: U8, k: int, tweak: int, shifts: U8, digits: U8, with_eq: bool
+    w: U8, delta: U8, k: int, key: U8, shifts: U8, digits: U8, with_eq: bool
 ) -> tuple[U8, U8]:
     """Compare several secret digits with one digit `j` of the receiver's: XOR shares of lt and eq.
 
-    w, delta, k, tweak, shifts: as in `lookup_send`; digits: `uint8 (count, n)` below `2^k`, count
+    w, delta, k, key, shifts: as in `lookup_send`; digits: `uint8 (count, n)` below `2^k`, count
     1..32. A message is one field of `count * (1 + with_eq)` bits: count bits `digit < j`, then (if
     `with_eq`) count bits `digit == j`. Returns (messages, share `uint8 (count, n)` with lt in bit 0
     and eq in bit 1).
@@ -50,27 +50,27 @@ def leaves_send(
         equal = (digits[:, :, None] == options).astype(np.uint64) << (place + np.uint64(count))
         table |= equal.sum(axis=0, dtype=np.uint64)
     bits = count * (1 + bool(with_eq))
-    fields = (sender_pads(w, delta, k, tweak, shifts) ^ table) & low_bits(bits)
+    fields = (sender_pads(w, delta, k, key, shifts) ^ table) & low_bits(bits)
     share = fields[:, 0]
     return pack((fields[:, 1:] ^ share[:, None]).reshape(-1), bits), _spread(share, count, with_eq)
 
 
 def leaves_recv(
-    v: U8, k: int, tweak: int, choices: U8, u: U8, count: int, with_eq: bool, messages: U8
+    v: U8, k: int, key: U8, choices: U8, u: U8, count: int, with_eq: bool, messages: U8
 ) -> U8:
     """The receiver's XOR shares of `leaves_send`'s answers, `uint8 (count, n)`.
 
-    v, k, tweak, choices, u: as in `lookup_recv`; count: 1..32; messages: the sender's.
+    v, k, key, choices, u: as in `lookup_recv`; count: 1..32; messages: the sender's.
     """
     check_range("count", count, 1, 32)
     bits = count * (1 + bool(with_eq))
-    pads = receiver_pads(v, k, tweak, choices, u)
+    pads = receiver_pads(v, k, key, choices, u)
     chosen = chosen_fields(messages, k, bits, choices)
     return _spread((chosen ^ pads) & low_bits(bits), count, with_eq)
 
 
 def join_send(
-    w: U8, delta: U8, k: int, tweak: int, shifts: U8, own: U8, function: U8, bits: int
+    w: U8, delta: U8, k: int, key: U8, shifts: U8, own: U8, function: U8, bits: int
 ) -> tuple[U8, U8]:
     """XOR lookup of a public function of XOR-shared bits: `table[i, j] = function[own[i] ^ j]`.
 
@@ -82,41 +82,39 @@ def join_send(
     table = np.zeros_like(argument)
     for value, result in enumerate(function):
         table |= (argument == value).astype(np.uint8) * result
-    return lookup_send(w, delta, k, tweak, shifts, table, bits)
+    return lookup_send(w, delta, k, key, shifts, table, bits)
 
 
-def mux_send(
-    w: U8, delta: U8, tweak: int, shifts: U8, x: U64, gate: U8, bits: int
-) -> tuple[U8, U64]:
+def mux_send(w: U8, delta: U8, key: U8, shifts: U8, x: U64, gate: U8, bits: int) -> tuple[U8, U64]:
     """Times an XOR-shared bit, sender: shares modulo `2^bits` of `x * (gate ^ choice)`.
 
-    The protocol is protocols/compare/relu. w, delta, tweak, shifts: as in `arith_send` with k = 1;
+    The protocol is protocols/compare/relu. w, delta, key, shifts: as in `arith_send` with k = 1;
     x: `uint64 (n,)` below `2^bits`; gate: `uint8 (n,)` of 0 and 1; bits: 1..64. Returns (messages,
     share `uint64 (n,)`).
     """
     table = np.stack([x * gate, x * (gate ^ np.uint8(1))], axis=1)
-    return arith_send(w, delta, 1, tweak, shifts, table, bits)
+    return arith_send(w, delta, 1, key, shifts, table, bits)
 
 
 def mux_send_adding(
-    w: U8, delta: U8, tweak: int, shifts: U8, x: U64, gate: U8, theirs: U64, flip: U8, bits: int
+    w: U8, delta: U8, key: U8, shifts: U8, x: U64, gate: U8, theirs: U64, flip: U8, bits: int
 ) -> tuple[U8, U64, U8]:
     """`mux_send`, with the sender's share of the other party's product, `theirs`, added to its own.
 
     theirs: `uint64 (n,)` below `2^bits`; flip: `uint8 (n,)` of 0 and 1, taken off. Returns
     (messages, z `uint64 (n,)`, sign `uint8 (n,)`): the sum modulo `2^bits` and `msb(z) ^ flip`.
     """
-    messages, share = mux_send(w, delta, tweak, shifts, x, gate, bits)
+    messages, share = mux_send(w, delta, key, shifts, x, gate, bits)
     z = (share + theirs - flip) & low_bits(bits)
     return messages, z, (z >> np.uint64(bits - 1)).astype(np.uint8) ^ flip
 
 
 def widen_send(
-    w: U8, delta: U8, tweak: int, shifts: U8, own: U64, theirs: U64, bits: int, out_bits: int
+    w: U8, delta: U8, key: U8, shifts: U8, own: U64, theirs: U64, bits: int, out_bits: int
 ) -> tuple[U8, U64]:
     """Extension of a value whose sign the receiver knows, sender: a 1-of-2 lookup in `(0, msb(x))`.
 
-    The protocol is protocols/compare/relu. w, delta, tweak, shifts: as in `arith_send` with k = 1,
+    The protocol is protocols/compare/relu. w, delta, key, shifts: as in `arith_send` with k = 1,
     of fields of out_bits - bits bits; x, the sender's share of the value, is `own + theirs` modulo
     `2^bits`, both `uint64 (n,)` below `2^bits`; 1 <= bits < out_bits <= 64. Returns (messages,
     share modulo `2^out_bits`, `uint64 (n,)`): the signed lift of x, and `2^bits` times the share of
@@ -126,22 +124,22 @@ def widen_send(
     x = (own + theirs) & low_bits(bits)
     sign = x >> np.uint64(bits - 1)
     table = np.stack([np.zeros_like(sign), sign], axis=1)
-    messages, carry = arith_send(w, delta, 1, tweak, shifts, table, out_bits - bits)
+    messages, carry = arith_send(w, delta, 1, key, shifts, table, out_bits - bits)
     return messages, (_lift(x, bits) + (carry << np.uint64(bits))) & low_bits(out_bits)
 
 
 def widen_recv(
-    v: U8, tweak: int, choices: U8, u: U8, x: U64, flip: U8, bits: int, out_bits: int, messages: U8
+    v: U8, key: U8, choices: U8, u: U8, x: U64, flip: U8, bits: int, out_bits: int, messages: U8
 ) -> U64:
     """Extension of a value whose sign the receiver knows, receiver: its share modulo `2^out_bits`.
 
-    v, tweak, choices, u, messages: as in `arith_recv` with k = 1; x: the receiver's share of the
+    v, key, choices, u, messages: as in `arith_recv` with k = 1; x: the receiver's share of the
     value, of which `flip` was taken off, `uint64 (n,)` below `2^bits`; flip: `uint8 (n,)`, 1 where
     the value less 1 is negative, 0 where the value is not; choices: `msb(x) ^ flip`. Gives `flip`
     back.
     """
     _check_widths(bits, out_bits)
-    opened = arith_recv(v, 1, tweak, choices, u, out_bits - bits, messages)
+    opened = arith_recv(v, 1, key, choices, u, out_bits - bits, messages)
     carry = opened - (flip & choices)
     return (_lift(x, bits) + (carry << np.uint64(bits)) + flip) & low_bits(out_bits)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from moiety.protocols.arrays import U8, U16, U32
-from moiety.protocols.kernels.reference.blocks import aes, counting, keystream, tmmo
+from moiety.protocols.kernels.reference.blocks import aes, keystream, mmo
 from moiety.protocols.kernels.reference.checks import (
     check_array,
     check_bytes,
@@ -42,14 +42,15 @@ _TILE = 4096  # outputs encoded at once, so that the temporaries stay in the cac
 # --- hash -----------------------------------------------------------------------------------------
 
 
-def hash_blocks(blocks: U8, tweak: int) -> U8:
-    """Hash blocks to 128 bits: `H(tweak + i, x_i)`, `uint8 (n, 16)` to `(n, 16)`.
+def hash_blocks(blocks: U8, key: U8) -> U8:
+    """Hash blocks to 128 bits: `H(x_i)`, `uint8 (n, 16)` to `(n, 16)`.
 
-    `H` is `blocks.tmmo`, whose low 64 bits pad the lookups; tweaks must not meet theirs.
+    `H` is `blocks.mmo` for k = 1, whose keys count up from `key`, `uint8 (16,)`. The lookups' pads
+    are its low 64 bits; their keys must be others.
     """
     check_bytes("blocks", blocks, None, 16)
-    check_range("tweak", tweak, 0, 2**64 - 1)
-    return tmmo(blocks, counting(tweak, len(blocks)))
+    check_bytes("key", key, 16)
+    return mmo(blocks, key, 1)
 
 
 # --- products -------------------------------------------------------------------------------------

@@ -35,8 +35,6 @@ __all__ = [
     "vole_sender",
 ]
 
-TREE_KEYS = (b"moiety tree left", b"moiety treeright")
-"""Public AES keys of the doubling generator."""
 TREES = 32
 LEAVES = 16
 
@@ -44,26 +42,28 @@ LEAVES = 16
 # --- AES ------------------------------------------------------------------------------------------
 
 
-def aes_ctr(key: U8, counter: int, nbytes: int) -> U8:
+def aes_ctr(key: U8, counter: int, nbytes: int, upper: int = 0) -> U8:
     """AES-128-CTR keystream, `uint8 (nbytes,)`, from block `counter` of the stream of `key`.
 
-    key: `uint8 (16,)`; counter: below 2^64; nbytes: at most 2^62. Counter blocks are 128-bit
-    little-endian integers of which the low 64 bits count (and wrap); the high 64 are zero.
+    key: `uint8 (16,)`; counter, upper: below 2^64; nbytes: at most 2^62. Counter blocks are 128-bit
+    little-endian integers of which the low 64 bits count (and wrap); the high 64 are `upper`.
     """
     check_bytes("key", key, 16)
     check_range("counter", counter, 0, 2**64 - 1)
     check_range("nbytes", nbytes, 0, 2**62)
-    return keystream(key.tobytes(), counter, -(-nbytes // 16)).reshape(-1)[:nbytes]
+    check_range("upper", upper, 0, 2**64 - 1)
+    return keystream(key.tobytes(), counter, -(-nbytes // 16), upper).reshape(-1)[:nbytes]
 
 
-def ggm_expand(seeds: U8) -> U8:
+def ggm_expand(seeds: U8, keys: U8) -> U8:
     """Double the seeds of punctured trees: `uint8 (m, 16)` to `(m, 2, 16)`, left child first.
 
-    Child `b` of seed `s` is `AES_{K_b}(s) ^ s` with two public keys (fixed-key MMO, a PRG if they
-    are random permutations).
+    Child `b` of seed `s` is `AES_{K_b}(s) ^ s` with two public AES keys, `uint8 (2, 16)` (MMO, a
+    PRG if they are random permutations).
     """
     check_bytes("seeds", seeds, None, 16)
-    return np.stack([aes(key, seeds) ^ seeds for key in TREE_KEYS], axis=1)
+    check_bytes("keys", keys, 2, 16)
+    return np.stack([aes(key.tobytes(), seeds) ^ seeds for key in keys], axis=1)
 
 
 # --- SoftSpoken extension -------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def _check_vole(counter: int, k: int, nblocks: int) -> None:
 
 
 def lookup_send(
-    w: U8, delta: U8, k: int, tweak: int, shifts: U8, table: U8, bits: int
+    w: U8, delta: U8, k: int, key: U8, shifts: U8, table: U8, bits: int
 ) -> tuple[U8, U8]:
     """XOR lookup, sender: the receiver gets `table[i, c_i] ^ share[i]`, `c_i = u_i ^ shifts[i]`.
 
@@ -181,25 +181,25 @@ def lookup_send(
     check_width(k)
     check_bytes("table", table, len(w), 1 << k)
     check_range("bits", bits, 1, 8)
-    pads = sender_pads(w, delta, k, tweak, shifts)
+    pads = sender_pads(w, delta, k, key, shifts)
     fields = (pads.astype(np.uint8) ^ table) & np.uint8((1 << bits) - 1)
     share = fields[:, 0].copy()
     return pack((fields[:, 1:] ^ share[:, None]).reshape(-1), bits), share
 
 
-def lookup_recv(v: U8, k: int, tweak: int, choices: U8, u: U8, bits: int, messages: U8) -> U8:
+def lookup_recv(v: U8, k: int, key: U8, choices: U8, u: U8, bits: int, messages: U8) -> U8:
     """XOR lookup, receiver: its share `uint8 (n,)` of `table[i, choices[i]]`.
 
     v: `uint8 (n, 16)`; choices, u: `uint8 (n,)` below `2^k`; bits: 1..8; messages: the sender's.
     """
     check_range("bits", bits, 1, 8)
-    pads = receiver_pads(v, k, tweak, choices, u)
+    pads = receiver_pads(v, k, key, choices, u)
     opened = chosen_fields(messages, k, bits, choices) ^ pads
     return opened.astype(np.uint8) & np.uint8((1 << bits) - 1)
 
 
 def arith_send(
-    w: U8, delta: U8, k: int, tweak: int, shifts: U8, table: U64, bits: int
+    w: U8, delta: U8, k: int, key: U8, shifts: U8, table: U64, bits: int
 ) -> tuple[U8, U64]:
     """Additive lookup modulo `2^bits` (1..64), sender: shares that sum to `table[i, c_i]`.
 
@@ -210,16 +210,16 @@ def arith_send(
     check_width(k)
     check_array("table", table, np.uint64, len(w), 1 << k)
     mask = low_bits(bits)
-    fields = sender_pads(w, delta, k, tweak, shifts) + table
+    fields = sender_pads(w, delta, k, key, shifts) + table
     share = fields[:, 0] & mask
     return pack(((fields[:, 1:] - share[:, None]) & mask).reshape(-1), bits), share
 
 
-def arith_recv(v: U8, k: int, tweak: int, choices: U8, u: U8, bits: int, messages: U8) -> U64:
+def arith_recv(v: U8, k: int, key: U8, choices: U8, u: U8, bits: int, messages: U8) -> U64:
     """Additive lookup modulo `2^bits` (1..64), receiver: its share of `table[i, choices[i]]`.
 
     As `lookup_recv`; the share is `uint64 (n,)`.
     """
     mask = low_bits(bits)
-    pads = receiver_pads(v, k, tweak, choices, u)
+    pads = receiver_pads(v, k, key, choices, u)
     return (chosen_fields(messages, k, bits, choices) - pads) & mask

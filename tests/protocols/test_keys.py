@@ -1,0 +1,186 @@
+"""Keys of a connection: both parties make them, each use has its own, and a changed message parts
+the two parties.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moiety.protocols.kernels.reference.blocks import BLOCKS_PER_KEY, per_key
+from moiety.protocols.ot import base_ot
+from moiety.protocols.ot.keys import HashKeys, Transcript, later_key
+from moiety.protocols.ot.softspoken import TRANSFERS
+from moiety.protocols.parallel import GRAIN
+from moiety.protocols.prg import Prg
+from moiety.protocols.session import Role, Session
+from moiety.protocols.setup import open_session
+from tests.protocols.oracles import multiples
+from tests.support.two_party import MemoryChannel, channel_pair, run_both
+
+SEEDS = (b"seed of server 1", b"seed of client 1")
+Use = Callable[[Session], Any]
+
+
+def both(
+    use: Use,
+    seeds: tuple[bytes, bytes] = SEEDS,
+    channels: tuple[MemoryChannel, MemoryChannel] | None = None,
+) -> tuple[Any, Any]:
+    """Open a session from the two parties' seeds, and `use` it at both."""
+    channels = channels or channel_pair()
+
+    def side(role: Role) -> Callable[[], Any]:
+        return lambda: use(open_session(role, channels[role], Prg(seeds[role])))
+
+    return run_both(side(Role.SERVER), side(Role.CLIENT), channels)
+
+
+class Keys(NamedTuple):
+    """Of one direction: the first keys of pads and refills, and what the trees grew into."""
+
+    pads: bytes
+    refills: bytes
+    leaves: bytes
+
+
+def directions(session: Session) -> tuple[Keys, Keys]:
+    """(server -> client, client -> server)."""
+
+    def keys(end: Any) -> Keys:
+        vole = end._vole
+        hashed = (end._keys.first, vole.silent._keys.first, vole.softspoken._leaves)
+        return Keys(*(part.tobytes() for part in hashed))
+
+    ends = (session.sender, session.receiver)
+    first, second = ends if session.is_server else ends[::-1]
+    return keys(first), keys(second)
+
+
+def first_keys(session: Session) -> list[bytes]:
+    return [key for direction in directions(session) for key in direction[:2]]
+
+
+def test_both_parties_have_the_same_keys_and_every_use_its_own() -> None:
+    server, client = both(first_keys)
+    assert server == client
+    # Apart in the half that does not count: no number of keys makes two uses meet.
+    assert len({key[8:] for key in server}) == 4
+
+
+@pytest.mark.parametrize("fresh", list(Role))
+def test_either_party_alone_makes_the_keys_fresh(fresh: Role) -> None:
+    """The other one repeats all of its randomness, its delta with it."""
+    seeds = list(SEEDS)
+    seeds[fresh] = b"another seed 123"
+
+    def use(session: Session) -> tuple[list[bytes], tuple[Keys, Keys], bytes]:
+        return first_keys(session), directions(session), session.sender._vole.delta.tobytes()
+
+    before, after = both(use), both(use, (seeds[0], seeds[1]))
+    for (keys, _, _), (others, _, _) in zip(before, after, strict=True):
+        assert not set(keys) & set(others)
+    stayed = 1 - fresh
+    assert before[stayed][2] == after[stayed][2]
+    # It grew the trees of the direction in which it receives from the same roots, but not with the
+    # same generator.
+    assert before[stayed][1][fresh].leaves != after[stayed][1][fresh].leaves
+
+
+def test_the_same_messages_give_the_same_keys() -> None:
+    assert both(first_keys) == both(first_keys)
+
+
+class Flipping(MemoryChannel):
+    """Flips the lowest bit of byte `at` of what is written."""
+
+    at = 0
+
+    def _write(self, data: memoryview) -> None:
+        changed = bytearray(data)
+        if 0 <= self.at < len(changed):
+            changed[self.at] ^= 1
+        self.at -= len(changed)
+        super()._write(memoryview(changed))
+
+
+def flipping(party: Role, at: int) -> tuple[MemoryChannel, MemoryChannel]:
+    """Channels that flip a bit of byte `at` of what `party` sends."""
+    channels = list(channel_pair(5.0))
+    honest = channels[party]
+    faulty = Flipping(honest._outgoing, honest._incoming, 5.0)
+    faulty.at = at
+    channels[party] = faulty
+    return channels[0], channels[1]
+
+
+def test_a_changed_message_parts_the_two_parties() -> None:
+    """A bit of the server's last message, in the one of two sums of a tree that the client cannot
+    read: its correlations still hold, but no transfer opens to what it should.
+    """
+    n = 640
+    table = np.random.default_rng(1).integers(0, 256, (n, 2), np.uint8)
+
+    def use(session: Session) -> tuple[Any, Any, list[bytes]]:
+        """A transfer and a correlation from client to server, the direction of that message."""
+        keys = first_keys(session)
+        if session.is_server:
+            end: Any = session.receiver
+            share = end.lookup(end.choose(np.zeros(n, np.uint8), 1), 8)
+            return share, end._vole.softspoken.extend(n, 1), keys
+        end = session.sender
+        share = end.lookup(end.accept(n, 1), table, 8)
+        return share, (end._vole.softspoken.extend(n, 1), end._vole.delta), keys
+
+    opening = base_ot.receiver_bytes(TRANSFERS) + base_ot.SENDER_BYTES
+    held = 0
+    for at in (opening, opening + 16):
+        server, client = both(use, channels=flipping(Role.SERVER, at))
+        (u, v), (w, delta) = server[1], client[1]
+        assert not set(server[2]) & set(client[2])
+        assert np.mean(server[0] ^ client[0] == table[:, 0]) < 0.05
+        held += np.array_equal(w ^ v, multiples(u, delta))
+    assert held == 1
+    server, client = both(use)
+    assert np.array_equal(server[0] ^ client[0], table[:, 0])
+
+
+def test_labels_and_messages_make_other_keys() -> None:
+    def made(*messages: bytes, label: bytes = b"a") -> bytes:
+        transcript = Transcript()
+        for message in messages:
+            transcript.add(message)
+        return transcript.keys(label, 2).tobytes()
+
+    made_of = [made(), made(b"x"), made(b"y"), made(b"x", b"y"), made(b"x", label=b"b")]
+    halves = [keys[at : at + 16] for keys in made_of for at in (0, 16)]
+    assert len(set(halves)) == 10
+    assert made(b"xy") == made(b"x", b"y")  # lengths are public constants
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2000), st.integers(1, 4)), max_size=8),
+    st.binary(min_size=16, max_size=16),
+)
+def test_no_key_hashes_two_batches(demands: list[tuple[int, int]], first: bytes) -> None:
+    keys = HashKeys(np.frombuffer(first, np.uint8))
+    used = []
+    for n, k in demands:
+        key = keys.take(n, k)
+        used += [later_key(key, at, k).tobytes() for at in range(0, n, per_key(k))]
+    start = int.from_bytes(first[:8], "little")
+    counted = [(start + i) % 2**64 for i in range(len(used))]
+    assert used == [low.to_bytes(8, "little") + first[8:] for low in counted]
+
+
+def test_the_ranges_of_threads_begin_with_a_key() -> None:
+    """And a key hashes as few blocks as docs/security.md counts."""
+    assert BLOCKS_PER_KEY == 2**10
+    for k in (1, 2, 3, 4):
+        assert per_key(k) << k == BLOCKS_PER_KEY
+        assert GRAIN % per_key(k) == 0
