@@ -102,6 +102,7 @@ def run(channel: Channel, jobs: Sequence[Callable[[], T]]) -> list[T]:
                 results[running.index] = made
                 trunk.direction = running.lane.direction
                 trunk.flights = max(trunk.flights, running.lane.flights)
+                trunk.promised += running.lane.promised
             else:
                 ready.append(running)
     finally:

@@ -205,6 +205,22 @@ def test_what_lanes_return_comes_in_their_order() -> None:
     assert lanes.run(channel, []) == []
 
 
+def test_promises_outlive_the_lanes_in_their_order() -> None:
+    """Made before, or in a lane that has not read since, they wait for the peer's next flight."""
+    (near, far), told = channel_pair(), list[str]()
+
+    def promising(name: str) -> Callable[[], None]:
+        return lambda: near.promised(lambda: told.append(name))
+
+    promising("before")()
+    far.send(b"xy")
+    lanes.run(near, [lambda: near.recv(1), promising("a"), promising("b")])
+    assert told == ["before"]
+    near.send(b"z")
+    near.recv(1)
+    assert told == ["before", "a", "b"]
+
+
 def test_an_error_ends_all_lanes_and_reaches_the_caller() -> None:
     channels, ended = channel_pair(), list[str]()
 
