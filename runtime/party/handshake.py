@@ -33,7 +33,7 @@ from moiety.runtime.program import Program
 from moiety.runtime.program.decoding import UNREADABLE
 from moiety.runtime.program.linear_layers import MAX_BATCH
 
-PROTOCOL = 1
+PROTOCOL = 2
 HANDSHAKE_SECONDS = 10.0
 
 # What the two sides' kernels must agree on bit for bit; the backend that computes it may differ.
