@@ -72,7 +72,7 @@ def each_lane(session: Session, n: int, protocol: Callable[[Session, slice], T])
     return run(session.channel, [partial(protocol, together, part) for part in parts])
 
 
-@cost_of(in_lanes)
+@cost_of(in_lanes, each_lane)
 def in_lanes_cost(n: int, cost: Callable[[int], Cost]) -> Cost:
     """What that costs, where n elements at once cost `cost(n)`."""
     return side_by_side(*(cost(part.stop - part.start) for part in halves(n)))

@@ -27,7 +27,7 @@ from moiety.protocols.compare.relu import GateSecrets, drelu, gates, multiplex, 
 from moiety.protocols.compare.reveal import reveal_to_client
 from moiety.protocols.compare.truncate import truncate_exact, truncate_stochastic
 from moiety.protocols.cost import Cost, declared_costs
-from moiety.protocols.lanes import LANES_FROM, in_lanes
+from moiety.protocols.lanes import LANES_FROM, each_lane, in_lanes
 from moiety.protocols.linear.client import linear_client, new_query_client
 from moiety.protocols.linear.cost import linear_cost, query_cost
 from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
@@ -430,7 +430,7 @@ def lanes_case(bits: int, out_bits: int, n: int) -> Case:
     case = relu_case(bits, out_bits, (n,))
     return replace(
         case,
-        protocols=(in_lanes, *case.protocols),
+        protocols=(in_lanes, each_lane, *case.protocols),
         body=lambda s, x: in_lanes(s, n, lambda lane, at: relu(lane, x[at], bits, out_bits)),
         cost=declared(in_lanes, n, lambda size: declared(relu, size, bits, out_bits, plan)),
     )

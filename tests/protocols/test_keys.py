@@ -54,7 +54,7 @@ def directions(session: Session) -> tuple[Keys, Keys]:
 
     def keys(end: Any) -> Keys:
         vole = end._vole
-        hashed = (end._keys.first, vole.silent._keys.first, vole.softspoken._leaves)
+        hashed = (end._keys.first, vole.nibbles._keys.first, vole.softspoken._leaves)
         return Keys(*(part.tobytes() for part in hashed))
 
     ends = (session.sender, session.receiver)

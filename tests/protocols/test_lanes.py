@@ -205,6 +205,25 @@ def test_what_lanes_return_comes_in_their_order() -> None:
     assert lanes.run(channel, []) == []
 
 
+def test_what_is_expected_outlives_the_lanes_in_its_order() -> None:
+    """Asked for before, or in a lane that has not read since, it comes with the peer's next
+    flight.
+    """
+    near, far = channel_pair()
+    takes = [near.expect(1)]
+
+    def expecting() -> None:
+        takes.append(near.expect(1))
+
+    far.send(b"0x")
+    read = lanes.run(near, [lambda: near.recv(1), expecting, expecting])[0]
+    near.send(b"ask")
+    far.send(b"12y")
+    assert read is not None
+    assert (read.tobytes(), near.recv(1).tobytes()) == (b"x", b"y")
+    assert [take().tobytes() for take in takes] == [b"0", b"1", b"2"]
+
+
 def test_an_error_ends_all_lanes_and_reaches_the_caller() -> None:
     channels, ended = channel_pair(), list[str]()
 

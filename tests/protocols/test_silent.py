@@ -250,24 +250,23 @@ def test_transfers_run_on_it(k: int) -> None:
 
 
 def test_every_refill_has_a_code_of_the_receivers(monkeypatch: pytest.MonkeyPatch) -> None:
-    used: dict[str, list[bytes]] = {"encode_blocks": [], "encode_nibbles": []}
+    """The receiver draws it for its u; both parties' rows are made with it."""
+    used: dict[str, set[bytes]] = {}
 
-    def spied(name: str) -> Callable[..., Any]:
-        real = getattr(kernels, name)
+    def spied(name: str, place: int) -> Callable[..., Any]:
+        real, codes = getattr(kernels, name), used.setdefault(name, set())
 
         def both(*arguments: Any) -> Any:
-            used[name].append(arguments[1].tobytes())
+            codes.add(arguments[place].tobytes())
             return real(*arguments)
 
         return both
 
-    for name in used:
-        monkeypatch.setattr(kernels, name, spied(name))
+    for name, place in (("encode_elements", 1), ("expand_full", 6), ("expand_punctured", 6)):
+        monkeypatch.setattr(kernels, name, spied(name, place))
     run_two_party(*endpoints(TINY, 1, drain(((100, 4), (880, 4), (880, 4)))))
-    seeds = dict.fromkeys(used["encode_nibbles"])
-    assert len(seeds) == 3  # two calls each, at the receiver alone
-    assert len(used["encode_nibbles"]) == 6
-    assert sorted(used["encode_blocks"]) == sorted([*seeds] * 2)  # both parties
+    assert len(used["encode_elements"]) == 3
+    assert used["encode_elements"] == used["expand_full"] == used["expand_punctured"]
 
 
 # --- parameters, misuse, wire ---------------------------------------------------------------------
