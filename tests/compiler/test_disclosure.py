@@ -42,6 +42,7 @@ ACCOUNTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("input", "scale"): ("input scale",),
     ("truncate", "shift"): RINGS,
     ("linear", "weight_bits"): (SHIFT, WEIGHTS),
+    ("linear", "guard"): (*RINGS, WEIGHTS),
     ("linear", "rlwe"): (*RINGS, WEIGHTS),
     ("output", "bits"): (RESULT,),
 }
