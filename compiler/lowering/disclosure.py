@@ -26,8 +26,8 @@ def _facts(plan: Plan) -> Iterator[str]:
     if usual:
         shifts = [layer.shift for layer in plan.layers.values()]
         yield (
-            f"shift of each of the {len(shifts)} linear layers (the bits dropped by the truncation "
-            f"after it, {min(shifts, default=0)} to {max(shifts, default=0)}; it sets the layer's "
+            f"shift of each of the {len(shifts)} linear layers (the bits dropped after it, "
+            f"{min(shifts, default=0)} to {max(shifts, default=0)}; it sets the layer's "
             "ring, too): the size of its largest weight relative to the ranges before and after "
             "it, up to a power of two"
         )

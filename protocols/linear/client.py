@@ -122,13 +122,14 @@ def _phase_products(session: Session, key: ClientKey, spec: LinearSpec, window: 
 
 
 def rounded_phase(spec: LinearSpec, phase: U64) -> U64:
-    """The client's share: the phase of the masked answers, in Z_{2^k}, with half a message step
-    added and its bits below Z_{2^(bits+guard)} dropped; bits above k do not matter.
+    """The client's share: the phase of the masked answers, in Z_{2^k}, with half a step added and
+    its bits below Z_{2^(bits+guard)} dropped; bits above k do not matter.
 
-    The half centres the noise within the guard bits. Without guard bits it rounds to nearest.
+    With guard bits it is half a message step, which centres the noise within them. Without, it is
+    half a step of the result's ring: rounding to nearest.
     """
     k = spec.rlwe.answer_bits
-    half = np.uint64(1 << (k - spec.bits - 1))
+    half = np.uint64(1 << (k - min(spec.bits, spec.result_bits) - 1))
     return ring.reduce((phase + half) >> np.uint64(k - spec.result_bits), spec.result_bits)
 
 

@@ -188,16 +188,19 @@ class Noise:
     variance: float
     coefficients: int
 
-    def bound(self, log_q: float, answer_bits: int) -> float:
-        """All coefficients of the layer stay below this but for probability 2^-FAILURE_BITS, with a
-        rounded to `Z_{2^k}`, in units of q: it is what a party's rounding of b comes on top of.
-
-        Rounding a adds uniform errors of 2^-k times the ternary secret. `to_torus` loses less than
-        `TORUS_LOSS` on b and on each coefficient of a.
+    def deviation(self, log_q: float, answer_bits: int) -> float:
+        """Bound on the standard deviation of a coefficient, in units of q, with a rounded to
+        `Z_{2^k}`: that adds uniform errors of 2^-k times the ternary secret.
         """
         rounding = self.degree * UNIFORM_VARIANCE * 4.0**-answer_bits
-        deviation = math.sqrt(self.variance * 4.0**-log_q + rounding)
-        return tail_factor(self.coefficients) * deviation + (self.degree + 1) * TORUS_LOSS
+        return math.sqrt(self.variance * 4.0**-log_q + rounding)
+
+    def bound(self, log_q: float, answer_bits: int) -> float:
+        """All coefficients of the layer stay below this but for probability 2^-FAILURE_BITS,
+        likewise; `to_torus` loses less than `TORUS_LOSS` on b and on each coefficient of a.
+        """
+        loss = (self.degree + 1) * TORUS_LOSS
+        return tail_factor(self.coefficients) * self.deviation(log_q, answer_bits) + loss
 
 
 def answer_noise(
@@ -224,13 +227,22 @@ def noise_budget(guard: int) -> float:
     return 2.0 ** (guard - 1) - 0.5 if guard else 1.0
 
 
+def keeps_to_budget(noise: Noise, log_q: float, answer_bits: int, bits: int, guard: int) -> bool:
+    """Do all coefficients, but for probability 2^-FAILURE_BITS? Where low bits of the result are
+    left behind (guard < 0), its last place is below what a stochastic truncation drops, and a
+    standard deviation of one step will do.
+    """
+    step = 2.0 ** -(bits + guard)
+    if guard < 0:
+        return noise.deviation(log_q, answer_bits) <= step
+    return noise.bound(log_q, answer_bits) < noise_budget(guard) * step
+
+
 def fit(log_q: float, bits: int, guard: int, noise: Noise) -> int | None:
     """Smallest `answer_bits` with which messages of `Z_{2^bits}` come out in `Z_{2^(bits+guard)}`
-    within their budget; None if q is too small.
+    within the noise budget; None if q is too small.
     """
-    result_bits = bits + guard
-    limit = noise_budget(guard) / 2.0**result_bits
-    for answer_bits in range(result_bits + 1, min(MAX_ANSWER_BITS, math.floor(log_q)) + 1):
-        if noise.bound(log_q, answer_bits) < limit:
+    for answer_bits in range(bits + guard + 1, min(MAX_ANSWER_BITS, math.floor(log_q)) + 1):
+        if keeps_to_budget(noise, log_q, answer_bits, bits, guard):
             return answer_bits
     return None

@@ -3,7 +3,9 @@ the server. This file has the server's side.
 
 Functionality: `F(x0, w, bias; x1) -> (y0, y1)`, x0, x1 shares of x modulo 2^l, y1 uniform, and
 `y0 + y1 = X mod 2^(l+g)` where `X - 2^g * (conv(x, w) + bias mod 2^l)` lies in 0 .. 2^g - 1: the
-result with `g` *guard bits* below it, which hold the noise. With g = 0 it is off by -1, 0 or 1.
+result with `g` *guard bits* below it, which hold the noise. With g = 0 it is off by -1, 0 or 1;
+with g < 0 X is the result without its low bits, rounded, and noise of a standard deviation of at
+most one step.
 
 The client encrypts its share with coefficient packing (protocols/linear/layout); the server adds
 its own share, convolves the b parts as plain integers, adds the a part's convolution, which depends
@@ -90,7 +92,7 @@ class ServerLinear:
         self._seed = public_seed
         self._weights = pack_weights(spec.layout, weight)
         per_filter = bias.reshape(-1, 1, 1) if bias.ndim == 1 else bias
-        self._bias = ring.from_signed(per_filter, spec.bits) << np.uint64(spec.guard)
+        self._bias = ring.from_signed(scaled(per_filter, spec.guard), spec.result_bits)
         self._hint: U32 | None = None
 
     @property
@@ -186,8 +188,17 @@ class ServerLinear:
         return [np.concatenate(parts[i * ways : (i + 1) * ways], axis=1) for i in range(primes)]
 
     def add_bias(self, share: U64) -> U64:
-        """To the outputs `(..., M, H', W')`, above the guard bits, modulo 2^(bits+guard)."""
+        """To the outputs `(..., M, H', W')`, modulo 2^(bits+guard)."""
         return ring.reduce(share + self._bias, self.spec.result_bits)
+
+
+def scaled(x: I64, guard: int) -> I64:
+    """x above `guard` empty bits, modulo 2^64; for a negative guard, x without its low bits,
+    rounded to nearest.
+    """
+    if guard >= 0:
+        return x << np.int64(guard)
+    return (x + np.int64(1 << (-guard - 1))) >> np.int64(-guard)
 
 
 def _check_weights(spec: LinearSpec, layer: int, weight: I32, bias: I64) -> None:

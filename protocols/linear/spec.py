@@ -27,8 +27,9 @@ class LinearSpec:
     """One homomorphic linear layer, all public: what is convolved,
     with which plan, in which widths.
 
-    `|w| <= 2^(weight_bits-1)`; messages in Z_{2^bits}, the result in Z_{2^(bits+guard)}. The plan
-    was made for the geometry's number of images.
+    `|w| <= 2^(weight_bits-1)`; messages in Z_{2^bits}, the result in Z_{2^(bits+guard)}, where a
+    negative guard says how many low bits of it are left behind. The plan was made for the
+    geometry's number of images.
     """
 
     geometry: Geometry
@@ -65,8 +66,8 @@ def check_spec(spec: LinearSpec) -> None:
         raise BadPlan(
             f"{what}: weights of {spec.weight_bits} bits; 1 to {MAX_WEIGHT_BITS} are supported"
         )
-    if not 0 <= spec.guard <= MAX_GUARD:
-        raise BadPlan(f"{what}: {spec.guard} guard bits; 0 to {MAX_GUARD} are possible")
+    if not 2 - spec.bits <= spec.guard <= MAX_GUARD:
+        raise BadPlan(f"{what}: {spec.guard} guard bits on values of {spec.bits} bits")
     log_q = math.log2(math.prod(plan.primes))
     need = fit(log_q, spec.bits, spec.guard, spec.layout.noise(spec.weight_bits))
     if need is None:

@@ -4,6 +4,7 @@ bits that make the two together cheapest.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from moiety.compiler.compile import Compiled, CompileOptions, compile_graph
 from moiety.compiler.planning import shifts
 from moiety.compiler.planning.guards import (
     GUARDS,
+    KEPT,
     UNAFFORDABLE,
     comparison_price,
     guarded_price,
@@ -75,9 +77,14 @@ def test_so_is_one_that_shifts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     check_whole_run(exact.program, exact.weights, maker.images()[0])
 
 
-def test_stochastic_layers_have_no_guard_bits() -> None:
-    program = compiled("stochastic")[0].program
-    assert {step.guard for step in program.steps if isinstance(step, ir.Linear)} == {0}
+def test_stochastic_layers_leave_behind_what_the_truncation_would_drop() -> None:
+    """All but a few bits."""
+    steps = compiled("stochastic")[0].program.steps
+    for layer, following in itertools.pairwise(steps):
+        if isinstance(layer, ir.Linear):
+            assert layer.guard < 0
+            assert isinstance(following, ir.Truncate)
+            assert following.shift == KEPT
 
 
 @pytest.mark.parametrize("shift", [0, 3, 11])
@@ -91,8 +98,9 @@ def test_guard_bits_are_the_cheapest(conv: Conv, shift: int) -> None:
     found = guarded_price(conv.geometry, 24, 9, shift, "exact", LAN)
     assert found.ns == min(prices.values()) == prices[found.guard]
     assert found.guard == min(guard for guard in GUARDS if prices[guard] == found.ns)
+    left = min(0, KEPT - shift)
     without = guarded_price(conv.geometry, 24, 9, shift, "stochastic", LAN)
-    assert (without.guard, without.ns) == (0, layer_price(conv.geometry, 24, 9, 0))
+    assert (without.guard, without.ns) == (left, layer_price(conv.geometry, 24, 9, left))
 
 
 def test_a_layer_that_nothing_holds_is_unaffordable() -> None:

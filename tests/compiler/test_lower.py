@@ -51,8 +51,8 @@ class TestSteps:
             "Output",
         ]
         first, second = only(program, ir.Linear)
-        assert program.input.bits == first.bits
-        assert only(program, ir.Relu)[0].bits == second.bits
+        assert program.input.bits == first.operand_bits
+        assert only(program, ir.Relu)[0].bits == second.operand_bits
         assert only(program, ir.Truncate)[0].bits == PRECISE.ring_bits
 
     def test_two_readers_share_one_wide_relu(self) -> None:
@@ -63,7 +63,7 @@ class TestSteps:
         program = compile_and_compare(maker)[0].program
         (step,) = only(program, ir.Relu)
         layers = only(program, ir.Linear)[1:3]
-        assert step.bits == max(layer.bits for layer in layers)
+        assert step.bits == max(layer.operand_bits for layer in layers)
         assert PRECISE.ring_bits in {x.bits for x in only(program, ir.Reduce)}
 
     def test_extend_where_no_relu_does_it(self) -> None:
@@ -71,7 +71,7 @@ class TestSteps:
         maker.conv(maker.conv("x", 3), 2)
         program = compile_and_compare(maker)[0].program
         (extend,) = only(program, ir.Extend)
-        assert extend.bits == only(program, ir.Linear)[1].bits
+        assert extend.bits == only(program, ir.Linear)[1].operand_bits
 
     def test_pool_sums_in_the_wide_ring(self) -> None:
         """Even where a reshape stands between the pool and the layer, and nothing
@@ -81,7 +81,7 @@ class TestSteps:
         maker.gemm(maker.flatten(maker.pool("AvgPool", maker.conv("x", 3), 6, 6)), 4)
         program = compile_and_compare(maker)[0].program
         (pool,) = only(program, ir.SumPool)
-        assert pool.bits == only(program, ir.Linear)[-1].bits
+        assert pool.bits == only(program, ir.Linear)[-1].operand_bits
 
     def test_difference_of_two_relus_is_free_to_widen(self) -> None:
         maker = GraphMaker(2, 6, 6)
@@ -90,7 +90,7 @@ class TestSteps:
         maker.conv(maker.add("Sub", maker.add("Relu", x), maker.add("Relu", shifted)), 2)
         program = compile_and_compare(maker)[0].program
         assert not only(program, ir.Extend)
-        assert only(program, ir.Add)[0].bits == only(program, ir.Linear)[-1].bits
+        assert only(program, ir.Add)[0].bits == only(program, ir.Linear)[-1].operand_bits
 
     def test_reshapes_collapse(self) -> None:
         maker = GraphMaker(2, 1, 1)

@@ -335,7 +335,7 @@ def test_unsafe_specs_are_refused() -> None:
         Conv(3, (5, 5), 4).spec(2, bits=60, weight_bits=20)
 
 
-@pytest.mark.parametrize("guard", [-1, 9, 5000])
+@pytest.mark.parametrize("guard", [-27, -5000, 9, 5000])
 def test_absurd_guards_are_refused(guard: int) -> None:
     with pytest.raises(BadPlan, match="guard bits"):
         check_spec(replace(GRID["3x3"].spec(2), guard=guard))
@@ -368,7 +368,7 @@ def test_plans_of_a_deep_network_are_cheap() -> None:
         if size > 7:
             convs.append(Conv(channels, (size // 2, size // 2), channels // 2))
             channels //= 2
-    limits = {0: 216e6, 1: 220e6, 2: 220e6}
+    limits = {-10: 141e6, 0: 208e6, 1: 218e6, 2: 215e6}
     for guard, limit in limits.items():
         specs = [conv.spec(guard, 28, 11) for conv in convs]
         assert sum(map(upload_bytes, specs)) + sum(map(download_bytes, specs)) < limit

@@ -17,10 +17,10 @@ PINNED: dict[ir.Rounding, tuple[str, str, str, str]] = {
         "423ec3e9bdb95651abc73aa480e6ee95",
     ),
     "stochastic": (
-        "f24bed2b8d80f6926f40df4088d86e8dbd8a36f69c48e6c3baf306f5ffc8d90f",
-        "78c575d9ffaa2a5e00b7387b5b046d43ae82d28c6d78843d7e1edbd3c45ce19e",
-        "547a7be554e3a6f2d43b2fe8cf5b2a9d25d6956c0ecdbed11be7285c088d70c3",
-        "1af85215a6ec624ea821f9467a924d73",
+        "2c18eb2a56a66580927e214eb21126f3166d41b0d5ef4c2d6ada6fd84959eab6",
+        "835e95d0c81e3bebc33c314c4a4f4d2fa07fb93316256678c2fe1b96aa0a89b3",
+        "ff6be10005ca0a80bcd3c6780a7757bfe1c893851de382b57e78d464446c4019",
+        "28b24f10b1e78897d00d254eadcef797",
     ),
 }
 """Digests of the Program, of its layouts for one image and for three, and the seed of three."""

@@ -49,34 +49,42 @@ def small_program(rounding: ir.Rounding = "exact") -> ir.Program:
     """One step of (almost) every kind: convolution, truncation, max, gates, sum, residual, and a
     final fully connected layer.
     """
-    guard = GUARD if rounding == "exact" else 0
 
-    def linear(source: int, shape: tuple[int, ...], bits: int, **fields: Any) -> ir.Linear:
+    def guard(shift: int) -> int:
+        return GUARD if rounding == "exact" else 4 - shift
+
+    def linear(
+        source: int, shape: tuple[int, ...], bits: int, shift: int, **fields: Any
+    ) -> ir.Linear:
         return ir.Linear(
             inputs=(source,),
             shape=shape,
-            bits=bits + guard,
+            bits=bits + guard(shift),
             weight_bits=8,
-            guard=guard,
+            guard=guard(shift),
             rlwe=rlwe_plan(bits),
             **fields,
         )
 
     def truncate(source: int, shape: tuple[int, ...], bits: int, shift: int) -> ir.Truncate:
         return ir.Truncate(
-            inputs=(source,), shape=shape, bits=bits, shift=shift + guard, rounding=rounding
+            inputs=(source,),
+            shape=shape,
+            bits=bits,
+            shift=shift + guard(shift),
+            rounding=rounding,
         )
 
     same = {"kernel": (3, 3), "pads": (1, 1, 1, 1)}
     steps: list[ir.AnyStep] = [
         ir.Input(inputs=(), shape=(2, 8, 8), bits=26, scale=1 / 64, value_bits=10),
-        linear(0, (4, 8, 8), 26, **same),
+        linear(0, (4, 8, 8), 26, 10, **same),
         truncate(1, (4, 8, 8), 16, 10),
         ir.MaxPool(
             inputs=(2,), shape=(4, 4, 4), bits=16, kernel=(3, 3), strides=(2, 2), pads=(1, 1, 1, 1)
         ),
         ir.Relu(inputs=(3,), shape=(4, 4, 4), bits=26, affine=False),
-        linear(4, (4, 4, 4), 26, **same, groups=2),
+        linear(4, (4, 4, 4), 26, 10, **same, groups=2),
         truncate(5, (4, 4, 4), 16, 10),
         ir.Reduce(inputs=(4,), shape=(4, 4, 4), bits=16),
         ir.Add(inputs=(6, 7), shape=(4, 4, 4), bits=16, signs=(1, -1)),
@@ -97,7 +105,7 @@ def small_program(rounding: ir.Rounding = "exact") -> ir.Program:
         ir.Pad(inputs=(13,), shape=(4, 2, 3), bits=28, pads=((0, 0), (0, 0), (1, 0))),
         ir.Transpose(inputs=(14,), shape=(2, 4, 3), bits=28, perm=(1, 0, 2)),
         ir.Reshape(inputs=(15,), shape=(24, 1, 1), bits=28),
-        linear(16, (3, 1, 1), 28, kernel=(1, 1), pads=(0, 0, 0, 0)),
+        linear(16, (3, 1, 1), 28, 8, kernel=(1, 1), pads=(0, 0, 0, 0)),
         truncate(17, (3, 1, 1), 20, 8),
         ir.Extend(inputs=(18,), shape=(3, 1, 1), bits=24),
         ir.Reshape(inputs=(19,), shape=(3,), bits=24),

@@ -40,9 +40,7 @@ def runnable(program: ir.Program) -> ir.Program:
             )
             primes = q_primes(50, DEGREE)
             noise = geometry.noise(DEGREE, step.weight_bits, 1)
-            answer_bits = fit(
-                math.log2(math.prod(primes)), step.bits - step.guard, step.guard, noise
-            )
+            answer_bits = fit(math.log2(math.prod(primes)), step.operand_bits, step.guard, noise)
             assert answer_bits is not None
             plan = msgspec.structs.replace(
                 step.rlwe,

@@ -32,8 +32,9 @@ class Linear(Step, frozen=True, tag="linear", kw_only=True):
     operand's ring into one that is `guard` bits wider; fully connected is H=W=1.
 
     The guard bits lie below the integer and hold the noise of the encryption, which the exact
-    truncation that must follow drops. They are 0 where truncation is stochastic: the noise is then
-    at most 1 in the last place.
+    truncation that must follow drops. Where truncation is stochastic there are none: the noise is
+    at most 1 in the last place, or, where a negative guard leaves low bits of the result behind, of
+    a standard deviation of at most 1.
 
     Weights file: `linear.{step}.weight` int32 `(M, C/groups, kh, kw)`, `linear.{step}.bias` int64
     `(M,1,1)` or `(M,H',W')` (added above the guard bits; holds the rounding half of the truncation
@@ -51,6 +52,11 @@ class Linear(Step, frozen=True, tag="linear", kw_only=True):
 
     FORGIVES_OVERFLOW: ClassVar[bool] = True
 
+    @property
+    def operand_bits(self) -> int:
+        """Ring width of its operand, and of its sums."""
+        return self.bits - self.guard
+
     def spec(self, in_shape: Shape) -> LinearSpec:
         """What the homomorphic protocol must know of this layer, for one image of `in_shape`."""
         geometry = Geometry(
@@ -61,7 +67,7 @@ class Linear(Step, frozen=True, tag="linear", kw_only=True):
             self.dilations,
             self.groups,
         )
-        return LinearSpec(geometry, self.rlwe, self.bits - self.guard, self.weight_bits, self.guard)
+        return LinearSpec(geometry, self.rlwe, self.operand_bits, self.weight_bits, self.guard)
 
     def result_bits(self, claim: Claim) -> int:
         return claim.operand_bits() + self.guard
@@ -104,7 +110,7 @@ class Linear(Step, frozen=True, tag="linear", kw_only=True):
                 f"{self.guard} guard bits; exact rounding takes 1 to {MAX_GUARD}",
             )
         else:
-            claim.require(self.guard == 0, "guard bits without exact rounding")
+            claim.require(self.guard <= 0, "guard bits without exact rounding")
         plan = self.rlwe
         try:
             check_parameters(plan.degree, plan.primes)
@@ -141,19 +147,31 @@ class Linear(Step, frozen=True, tag="linear", kw_only=True):
         """
         weight, bias, bits = at.secrets["weight"], at.secrets["bias"], at.operand_bits
         total, approximate = convolve(operands[0], weight, self.pads, self.dilations, self.groups)
-        if approximate is not None:
+        if approximate is None:
+            total = at.fit(total + bias, bits)
+        else:
             outside = np.abs(approximate + bias) >= 2.0 ** (bits - 1)
             at.overflows += int(np.count_nonzero(outside))
-            return wrap(total + bias, bits) << np.int64(self.guard)
-        total += bias
-        if not self.guard:
-            # Server and client each round their half of the masked answer; together they miss by
-            # -1, 0 or 1. How often depends on the noise: this is the worst case, and still
-            # thousands of times below the truncation that follows.
-            total += at.generator.integers(-1, 2, total.shape, np.int8)
-        return at.fit(total, bits) << np.int64(self.guard)
+            total = wrap(total + bias, bits)
+        if self.guard > 0:
+            return total << np.int64(self.guard)
+        return wrap(_with_noise(total, -self.guard, at.generator), self.bits)
 
     def details(self) -> str:
         groups = f", {self.groups} groups" if self.groups > 1 else ""
-        guard = f", {self.guard} guard bits" if self.guard else ""
+        guard = f", {self.guard} guard bits" if self.guard > 0 else ""
         return f"{self.kernel[0]}x{self.kernel[1]}, {self.weight_bits}-bit weights{groups}{guard}"
+
+
+def _with_noise(total: I64, left: int, rng: np.random.Generator) -> I64:
+    """A result without guard bits, `left` low bits of which are left behind, as two parties get it.
+
+    Server and client each round their half of the masked answer; with all bits kept they together
+    miss by -1, 0 or 1. How often depends on the noise: this is the worst case, as is a standard
+    deviation of one step on top of both roundings otherwise. It is below the truncation that
+    follows.
+    """
+    if not left:
+        return total + rng.integers(-1, 2, total.shape, np.int8)
+    noise = rng.normal(0.0, math.sqrt(1 + 2 / 12), total.shape)
+    return np.rint(total * 2.0**-left + noise).astype(np.int64)
