@@ -87,7 +87,7 @@ def check_deviation(spec: LinearSpec, found: I64) -> None:
     """
     low, high = (0, (1 << spec.guard) - 1) if spec.guard > 0 else (-1, 1)
     if spec.guard < 0:
-        assert np.mean((found.astype(float) - 0.5) ** 2) < 2
+        assert found.size < 1000 or np.mean((found.astype(float) - 0.5) ** 2) < 2
         low, high = -12, 12
     assert found.min() >= low
     assert found.max() <= high
