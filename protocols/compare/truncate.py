@@ -50,15 +50,17 @@ def truncate_stochastic(session: Session, x: U64, bits_in: int, shift: int) -> U
     """Shares of `floor(x / 2^shift) + B`, `P[B = 1] = (x mod 2^shift) / 2^shift`, modulo
     2^(bits_in - shift), uint64 of x's shape.
 
-    Unbiased: the floors of the shares lose `frac + [carry]`, the server's 1 gives back its mean.
+    Unbiased: of x - 1, the floors of the shares lose `(x - 1 mod 2^shift) / 2^shift + [carry]`; the
+    server's 1 and the 1 that it took off first give back the mean.
     """
     if shift == 0:
         return x
     one = np.uint64(1 if session.is_server else 0)
-    return ring.reduce((x >> np.uint64(shift)) + one, bits_in - shift)
+    lowered = ring.reduce(x - one, bits_in)
+    return ring.reduce((lowered >> np.uint64(shift)) + one, bits_in - shift)
 
 
 @cost_of(truncate_stochastic)
 def truncate_stochastic_cost(n: Size, bits_in: Size, shift: int) -> Cost:
     """Of n values: local work."""
-    return local("pass", 3 * n)
+    return local("pass", 5 * n)

@@ -92,7 +92,7 @@ class ServerLinear:
         self._seed = public_seed
         self._weights = pack_weights(spec.layout, weight)
         per_filter = bias.reshape(-1, 1, 1) if bias.ndim == 1 else bias
-        self._bias = ring.from_signed(scaled(per_filter, spec.guard), spec.result_bits)
+        self._bias = per_filter
         self._hint: U32 | None = None
 
     @property
@@ -187,18 +187,20 @@ class ServerLinear:
             return parts
         return [np.concatenate(parts[i * ways : (i + 1) * ways], axis=1) for i in range(primes)]
 
-    def add_bias(self, share: U64) -> U64:
-        """To the outputs `(..., M, H', W')`, modulo 2^(bits+guard)."""
-        return ring.reduce(share + self._bias, self.spec.result_bits)
-
-
-def scaled(x: I64, guard: int) -> I64:
-    """x above `guard` empty bits, modulo 2^64; for a negative guard, x without its low bits,
-    rounded to nearest.
-    """
-    if guard >= 0:
-        return x << np.int64(guard)
-    return (x + np.int64(1 << (-guard - 1))) >> np.int64(-guard)
+    def add_bias(self, share: U64, prg: Prg) -> U64:
+        """To the outputs `(..., M, H', W')`, modulo 2^(bits+guard). For a negative guard the bias
+        is rounded up or down at random, anew for every output: rounded once, it would move a whole
+        channel by the same amount, which no average over outputs removes.
+        """
+        bias, left = self._bias, -self.spec.guard
+        if left > 0:
+            dither = prg.uint64(share.size, left).reshape(share.shape).astype(np.int64)
+            bias = (bias + dither) >> np.int64(left)
+        else:
+            bias = bias << np.int64(-left)
+        return ring.reduce(
+            share + ring.from_signed(bias, self.spec.result_bits), self.spec.result_bits
+        )
 
 
 def _check_weights(spec: LinearSpec, layer: int, weight: I32, bias: I64) -> None:
@@ -265,7 +267,7 @@ def linear_server(session: Session, layer: ServerLinear, x0: U64) -> U64:
         masked = ring.reduce(rounded - mask, spec.result_bits)
         session.channel.send(kernels.pack(masked.reshape(-1), spec.result_bits))
         place(out, window, mask)
-    return layer.add_bias(from_plane(out, spec.geometry, x0.shape[:-3]))
+    return layer.add_bias(from_plane(out, spec.geometry, x0.shape[:-3]), session.prg)
 
 
 def _answer_a(

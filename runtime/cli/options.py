@@ -64,9 +64,8 @@ RoundingOption = Annotated[
 STOCHASTIC = (
     "stochastic rounding gives weights away. A client that only follows the protocol and asks for "
     "one image again and again learns the last layer's weights of all units that are active there "
-    "(to 0.4 % after 300 queries of a small network), and low bits of the hidden activations "
-    "(after 1000). Use it between parties that may know the weights; --rounding exact, the "
-    "default, has no such leak. See SECURITY.md."
+    "(to 5 % after 300 queries of a small network, to 3 % after 1200). Use it between parties that "
+    "may know the weights; --rounding exact, the default, has no such leak. See SECURITY.md."
 )
 """What `--rounding stochastic` costs the vendor (tests/runtime/test_rounding_leak.py)."""
 

@@ -44,6 +44,7 @@ ACCOUNTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("linear", "weight_bits"): (SHIFT, WEIGHTS),
     ("linear", "guard"): (*RINGS, WEIGHTS),
     ("linear", "rlwe"): (*RINGS, WEIGHTS),
+    ("gates", "compared"): (WIDTHS,),
     ("output", "bits"): (RESULT,),
 }
 

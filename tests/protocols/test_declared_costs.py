@@ -25,7 +25,8 @@ from moiety.protocols.compare.relu import relu_cost
 from moiety.protocols.compare.truncate import truncate_exact_cost
 from moiety.protocols.cost import Cost, declared_costs
 from moiety.protocols.setup import open_session_cost
-from tests.protocols.cases import CASES, Pinned, check_traffic, run, uniform
+from tests.protocols.cases import CASES
+from tests.protocols.conformance import Pinned, check_traffic, run, uniform
 from tests.support.two_party import run_two_party
 
 BASELINES = Path(__file__).parent / "baselines"

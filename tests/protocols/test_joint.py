@@ -26,7 +26,7 @@ from moiety.protocols.compare.joint_plan import (
 )
 from moiety.protocols.network import LAN, NETWORKS, Network
 from moiety.protocols.session import Session
-from tests.protocols.cases import edge_values
+from tests.protocols.conformance import edge_values
 from tests.protocols.test_digits import every_join
 from tests.protocols.test_small_rings import all_shares
 from tests.support.two_party import Outcome, run_two_party, share

@@ -14,7 +14,8 @@ from moiety.protocols.compare.relu import GateSecrets, relu
 from moiety.protocols.compare.truncate import truncate_stochastic
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.session import Session
-from tests.protocols.cases import CASES, check_traffic, edge_values, opened, relu_meaning, run
+from tests.protocols.cases import CASES
+from tests.protocols.conformance import check_traffic, edge_values, opened, relu_meaning, run
 from tests.support.two_party import run_two_party, share
 
 

@@ -2,16 +2,17 @@
 image again and again, and does sums on what it is shown.
 
 The client writes down its own share x1 of the hidden layer's result x, and the answers. A
-stochastic truncation by s bits rounds up where `low(x1) <= low(x)`; low(x) is the same in every
-query, low(x1) is uniform and new. So up to one threshold per unit the client knows in which queries
-a hidden value was one larger, and a regression of the answers on that gives both the thresholds and
-the weights behind (docs/security.md).
+stochastic truncation by s bits rounds up where `low(x1) <= low(x)`, but for a layer's noise; low(x)
+is the same in every query, low(x1) is uniform and new. So up to one threshold per unit the client
+knows how likely a hidden value was one larger, and a regression of the answers on that gives the
+weights behind (docs/security.md).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import onnx
@@ -25,7 +26,7 @@ from moiety.protocols.session import Session
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
 from moiety.runtime.party.handlers import HANDLERS, Turn
 from moiety.runtime.party.sides import Share
-from moiety.runtime.program import Linear, Rounding, Step
+from moiety.runtime.program import Linear, Rounding, Step, Truncate
 from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support.onnx_models import ModelBuilder
 from tests.support.two_party import run_two_party
@@ -36,9 +37,6 @@ TOGETHER = 60
 
 SWEEPS = 8
 """Of the thresholds, all of them each time."""
-
-EDGE = 5
-"""Queries on either side of a threshold: fewer than that would fit noise."""
 
 
 # --- the network, and what is true of it ----------------------------------------------------------
@@ -59,13 +57,11 @@ def network(folder: Path, rounding: Rounding) -> tuple[Compiled, F32]:
 @dataclass(frozen=True, eq=False)
 class Truth:
     """Of the units that are active for the image (`active`, their numbers): `weights` float64
-    `(units, OUTPUTS)`, by how many of its last places each output grows for one of the unit's;
-    `low` float64 `(units,)`, what the truncation after the hidden layer drops, as a part of one.
+    `(units, OUTPUTS)`, by how many of its last places each output grows for one of the unit's.
     """
 
     active: I64
     weights: F64
-    low: F64
 
 
 def truth(compiled: Compiled, image: F32) -> Truth:
@@ -75,11 +71,17 @@ def truth(compiled: Compiled, image: F32) -> Truth:
     executor = CleartextExecutor(program, compiled.weights, np.random.default_rng(0))
     executor.run_integers(image, values.__setitem__)
     hidden, last = linear_steps(compiled)
-    shift, last_shift = (layer.shift for layer in compiled.report.layers)
-    x = values[hidden].ravel() / 2.0**shift
+    last_shift = compiled.report.layers[1].shift
+    x = values[hidden].ravel() / 2.0 ** dropped(compiled)
     active = np.flatnonzero(x >= 1)
     weight = compiled.weights.by_step(program)[last]["weight"].reshape(OUTPUTS, HIDDEN)
-    return Truth(active, weight.T[active] / 2.0**last_shift, (x % 1)[active])
+    return Truth(active, weight.T[active] / 2.0**last_shift)
+
+
+def dropped(compiled: Compiled) -> int:
+    """Bits that the truncation after the hidden layer drops; the Program says it."""
+    steps = compiled.program.steps
+    return next(step.shift for step in steps if isinstance(step, Truncate))
 
 
 def linear_steps(compiled: Compiled) -> list[int]:
@@ -129,60 +131,51 @@ def ask(compiled: Compiled, image: F32, queries: int, monkeypatch: pytest.Monkey
     execute = HANDLERS[kind]
     monkeypatch.setitem(HANDLERS, kind, noting)
     answers = np.stack(run_two_party(server, client).client).reshape(queries, OUTPUTS)
-    shift = compiled.report.layers[0].shift  # the Program says it too
+    shift = dropped(compiled)
     low = ring.reduce(np.concatenate(shares).reshape(queries, HIDDEN), shift)
     return Notes(answers, low / 2.0**shift)
 
 
 # --- and makes of it ------------------------------------------------------------------------------
 
+THRESHOLDS = np.arange(64) / 64
+"""That are tried for what is dropped of a hidden value."""
 
-@dataclass
-class Estimate:
-    """By unit: the threshold below which its share's low bits round up, `low` float64 `(HIDDEN,)`,
-    and the responses of the answers to that, `weights` float64 `(HIDDEN, OUTPUTS)`.
+NOISE = 0.04
+"""Standard deviation of a layer's noise, as a part of the result's last place; the one that leaves
+the least unexplained.
+"""
+
+
+def steps(levels: int) -> F64:
+    """`[t, k]`: how often a value of which THRESHOLDS[t] is dropped is rounded up when the client's
+    share is `k / levels`, but for a constant; float64 `(thresholds, levels)`.
     """
+    shares = np.arange(levels) / levels
+    ahead = THRESHOLDS[:, None] - shares + 1 / (2 * levels)
+    return np.asarray(
+        sum(np.vectorize(NormalDist(0, NOISE).cdf)(ahead + whole) for whole in (-1, 0, 1, 2))
+    )
 
-    low: F64
-    weights: F64
 
-
-def estimate(notes: Notes) -> Estimate:
-    """Least squares over one step function per unit: thresholds one after the other, each against
-    what the others leave unexplained, then all weights together.
+def estimate(notes: Notes, levels: int) -> F64:
+    """The responses of the answers to every unit's rounding up, float64 `(HIDDEN, OUTPUTS)`, by
+    least squares: thresholds one after the other, each against what the others leave unexplained,
+    then all responses together.
     """
     answers = notes.answers - notes.answers.mean(axis=0)
-    low, weights = np.zeros(HIDDEN), np.zeros((HIDDEN, OUTPUTS))
+    places = np.rint(notes.faults * levels).astype(int)
+    chances = steps(levels)[:, places]  # (thresholds, queries, HIDDEN)
+    chances -= chances.mean(axis=1, keepdims=True)
+    spread = (chances**2).sum(axis=1) + 1e-9
+    ups, weights = chances[0].copy(), np.zeros((HIDDEN, OUTPUTS))
     for _ in range(SWEEPS):
         for unit in range(HIDDEN):
-            ups = rounded_up(notes, low)
-            ups[:, unit] = 0
-            low[unit] = best_threshold(notes.faults[:, unit], answers - ups @ weights)
-            weights = responses(rounded_up(notes, low), answers)
-    return Estimate(low, weights)
-
-
-def rounded_up(notes: Notes, low: F64) -> F64:
-    """In which queries each unit was one larger, without its mean, `(queries, HIDDEN)`."""
-    ups = (notes.faults <= low).astype(np.float64)
-    return np.asarray(ups - ups.mean(axis=0))
-
-
-def responses(ups: F64, answers: F64) -> F64:
-    """Of the answers to every unit's rounding, by least squares."""
-    return np.asarray(np.linalg.lstsq(ups, answers, rcond=None)[0])
-
-
-def best_threshold(faults: F64, left: F64) -> float:
-    """Where a step function of one unit's share explains most of what is left, float64 `(queries,
-    OUTPUTS)`, of mean 0: midway between the shares on either side.
-    """
-    order = np.argsort(faults)
-    below = np.arange(EDGE, len(faults) - EDGE)
-    sums = left[order].cumsum(axis=0)[below - 1]
-    explained = (sums**2).sum(axis=1) / (below * (len(faults) - below))
-    cut = below[explained.argmax()]
-    return float(faults[order][cut - 1 : cut + 1].mean())
+            others = np.delete(ups, unit, axis=1) @ np.delete(weights, unit, axis=0)
+            fits = ((chances[:, :, unit] @ (answers - others)) ** 2).sum(axis=1)
+            ups[:, unit] = chances[np.argmax(fits / spread[:, unit]), :, unit]
+            weights = np.linalg.lstsq(ups, answers, rcond=None)[0]
+    return weights
 
 
 # --- the experiment -------------------------------------------------------------------------------
@@ -192,19 +185,16 @@ def relative_error(found: F64, true: F64) -> float:
     return float(np.linalg.norm(found - true) / np.linalg.norm(true))
 
 
-@pytest.mark.parametrize(("queries", "error"), [(300, 0.03), (600, 0.01)])
+@pytest.mark.parametrize(("queries", "error"), [(300, 0.1), (1200, 0.05)])
 def test_stochastic_rounding_gives_the_last_layer_away(
     queries: int, error: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the median to 0.2 %, and what hidden values have below their last place to within a few
-    parts in `queries`.
-    """
+    """In the median to 5 and to 3 %."""
     compiled, image = network(tmp_path, "stochastic")
     known = truth(compiled, image)
     assert len(known.active) >= HIDDEN // 4
-    found = estimate(ask(compiled, image, queries, monkeypatch))
-    assert relative_error(found.weights[known.active], known.weights) < error
-    assert np.abs(found.low[known.active] - known.low).max() < 20 / queries
+    found = estimate(ask(compiled, image, queries, monkeypatch), 1 << dropped(compiled))
+    assert relative_error(found[known.active], known.weights) < error
 
 
 def test_exact_rounding_gives_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,4 +202,4 @@ def test_exact_rounding_gives_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     notes = ask(compiled, image, 300, monkeypatch)
     assert notes.faults.std() > 0.25  # its shares are as random as ever
     assert (notes.answers == notes.answers[0]).all()
-    assert not estimate(notes).weights.any()
+    assert not estimate(notes, 1 << dropped(compiled)).any()

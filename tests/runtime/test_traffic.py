@@ -93,9 +93,12 @@ def test_formulas_add_up_to_the_steps(rounding: ir.Rounding) -> None:
 
 def test_formulas_are_readable() -> None:
     row = formulas.Formula("relu", "", relu_cost(formulas.N, 13, formulas.OUT))
-    assert formulas.readable(row.up) == "n*(out_bits + 17)/8"
-    assert formulas.readable(row.down) == "105*n/8"
-    assert formulas.readable_draws(row) == "4 n of 4 bits C, n of 1 bit C, 2 n of 1 bit S"
+    assert formulas.readable(row.up) == "n*(out_bits + 28)/8"
+    assert formulas.readable(row.down) == "47*n/4"
+    assert (
+        formulas.readable_draws(row)
+        == "3 n of 4 bits C, n of 1 bit C, n of 4 bits S, 2 n of 1 bit S"
+    )
 
 
 def test_the_program_says_its_network() -> None:

@@ -41,14 +41,17 @@ class Truncate(Step, frozen=True, tag="truncate", kw_only=True):
             )
 
     def meaning(self, operands: Sequence[I64], at: Evaluation) -> I64:
-        """Exact: floor. Stochastic: `floor(x0/2^s) + floor(x1/2^s) + 1` for x0 uniform
-        is `floor(x/2^s) + [low(x0) <= low(x)]`.
+        """Exact: floor. Stochastic: of y = x - 1, `floor(y0/2^s) + floor(y1/2^s) + 1` for y0
+        uniform is `floor(y/2^s) + [low(y0) <= low(y)]`.
         """
         x = operands[0]
-        high = x >> np.int64(self.shift)
-        if self.rounding == "stochastic":
-            low = (x & np.int64((1 << self.shift) - 1)).astype(np.uint64)
-            high += at.generator.integers(0, 1 << self.shift, x.shape, np.uint64) <= low
+        if self.rounding == "exact":
+            high = x >> np.int64(self.shift)
+        else:
+            y = x - np.int64(1)
+            low = (y & np.int64((1 << self.shift) - 1)).astype(np.uint64)
+            up = at.generator.integers(0, 1 << self.shift, x.shape, np.uint64) <= low
+            high = (y >> np.int64(self.shift)) + up
         return at.fit(high, self.bits)
 
     def details(self) -> str:
