@@ -37,11 +37,12 @@ class Network:
 
     @property
     def silent_from(self) -> int:
-        """The narrowest choice that silent generation is taken to serve on such a network; 5: none.
+        """The narrowest choice that silent generation is taken to serve on such a network.
         Its traffic is next to nothing and its work the same for every width, so it pays from the
-        width on whose corrections take longer than that.
+        width on whose corrections take longer than that (at the prices of format 2).
         """
-        return 5 if self.bit < 200 else 4 if self.bit < 1000 else 1
+        limits = ((15, 4), (200, 3), (300, 2))
+        return next((width for limit, width in limits if self.bit < limit), 1)
 
 
 NetworkName = Literal["fast", "lan", "wan"]

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from moiety.protocols.compare.joins import LARGEST, WIDEST, Join, round_joins
 from moiety.protocols.network import LAN, Network
-from moiety.protocols.prices import FORMAT_1, SILENT_BITS_1
+from moiety.protocols.prices import FORMAT_2, SILENT_WIRE_2
 
 MAX_THRESHOLDS = 32
 """Comparisons that share a leaf transfer: two answer bits each must fit a pad's low 64 bits."""
@@ -103,16 +103,17 @@ class Batch:
         each width would often meet the other.
         """
         if k < self.network.silent_from:
-            return FORMAT_1[f"softspoken_{k}"] + 32 * k * self.network.bit
-        return FORMAT_1["silent"] + (SILENT_BITS_1 + WIDEST) * self.network.bit
+            return FORMAT_2[f"softspoken_{k}"] + 32 * k * self.network.bit
+        work = FORMAT_2["silent_1" if k == 1 else "silent_4"]
+        return work + (SILENT_WIRE_2[k] + 10 * k) * self.network.bit // 10
 
     def leaf(self, k: int, with_eq: bool) -> int:
         """One digit of one value, against all its thresholds."""
         fields = self.count * (1 + with_eq)
         if self.count == 1:
-            work = FORMAT_1[f"transfer_{k}"]
+            work = FORMAT_2[f"transfer_{k}"]
         else:
-            work = FORMAT_1[f"shared_transfer_{k}"] + fields * FORMAT_1[f"threshold_{k}"] // 2
+            work = FORMAT_2[f"shared_transfer_{k}"] + fields * FORMAT_2[f"threshold_{k}"] // 2
         return self.choice(k) + work + ((1 << k) - 1) * fields * self.network.bit
 
     def join(self, join: Join) -> int:
@@ -122,7 +123,7 @@ class Batch:
     def lookup(self, k: int, entry_bits: int) -> int:
         """One lookup of shared bits."""
         sent = ((1 << k) - 1) * entry_bits * self.network.bit
-        return self.choice(k) + FORMAT_1[f"transfer_{k}"] + sent
+        return self.choice(k) + FORMAT_2[f"transfer_{k}"] + sent
 
     def joins(self, joins: Iterable[Join]) -> int:
         """These groups of all comparisons, without the round trip."""

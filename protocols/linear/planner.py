@@ -32,14 +32,14 @@ from moiety.protocols.linear.parameters import (
     q_primes,
 )
 from moiety.protocols.linear.spec import LinearSpec
-from moiety.protocols.prices import FORMAT_1
+from moiety.protocols.prices import FORMAT_2
 
 # Nanoseconds; only their ratios matter. Floats, so the order of operations below is part of the
 # format, too.
-BYTE: Final = FORMAT_1["wire_byte"] / 1000
-PRODUCT: Final = FORMAT_1["product"] / 1000
-UPLOAD_RESIDUE: Final = FORMAT_1["upload_residue"] / 1000
-ANSWER_RESIDUE: Final = FORMAT_1["answer_residue"] / 1000
+BYTE: Final = FORMAT_2["wire_byte"] / 1000
+PRODUCT: Final = FORMAT_2["product"] / 1000
+UPLOAD_RESIDUE: Final = FORMAT_2["upload_residue"] / 1000
+ANSWER_RESIDUE: Final = FORMAT_2["answer_residue"] / 1000
 
 MAX_FILTERS = 256
 

@@ -19,7 +19,7 @@ from moiety.protocols.session import Session
 from tests.support.two_party import run_two_party
 
 RADIX_16 = {
-    5: ((1, 4), ((2,),)),
+    5: ((2, 3), ((2,),)),
     8: ((4, 4), ((2,),)),
     11: ((3, 4, 4), ((3,),)),
     12: ((4, 4, 4), ((3,),)),
@@ -79,7 +79,7 @@ def test_plans_of_a_lan() -> None:
     """Mostly radix 16 and the fewest rounds, as CrypTFlow2."""
     for bits, (digits, joins) in RADIX_16.items():
         assert plan_digits(bits, 1, 100_000, LAN) == DigitPlan(digits, joins)
-    assert plan_digits(13, 1, 100_000, LAN).digits == (1, 4, 4, 4)
+    assert plan_digits(13, 1, 100_000, LAN).digits == (3, 3, 3, 4)
     assert plan_digits(13, 25, 100_000, LAN).digits == (3, 3, 3, 4)
     assert plan_digits(13, 1, 100_000, NETWORKS["wan"]).digits == (3, 3, 3, 4)
     # Narrower lookups in more rounds, where the tensor is large enough for a round trip more.
@@ -87,8 +87,11 @@ def test_plans_of_a_lan() -> None:
 
 
 def test_more_thresholds_take_narrower_digits_on_a_narrow_line() -> None:
-    wan = NETWORKS["wan"]
-    assert len(plan_digits(16, 25, 10**6, wan).digits) > len(plan_digits(16, 25, 10**6, LAN).digits)
+    thin = Network(0, 50e6, 50e6)
+    fast = NETWORKS["fast"]
+    assert len(plan_digits(16, 25, 10**6, thin).digits) > len(
+        plan_digits(16, 25, 10**6, fast).digits
+    )
 
 
 @pytest.mark.parametrize("network", NETWORKS)
