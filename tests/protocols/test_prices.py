@@ -61,7 +61,7 @@ def test_both_columns_are_about_the_same_work() -> None:
     """Where a planned figure is made of measured ones, the sums are not far apart."""
     for name in set(prices.FORMAT_2) - {"wire_byte"}:
         ratio = 1000 * prices.on_reference(name) / prices.FORMAT_2[name]
-        assert 0.7 < ratio < 2, name
+        assert 0.7 < ratio < 2.3, name
 
 
 def test_planners_ask_for_every_figure_of_the_format(monkeypatch: pytest.MonkeyPatch) -> None:

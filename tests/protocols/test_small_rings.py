@@ -120,10 +120,11 @@ def test_every_truncation_and_extension(bits: int) -> None:
     for s in range(1, bits - 1):
         assert np.array_equal(ring.to_signed(ring.reduce(next(opened), bits - s), bits - s), x >> s)
     for s in range(1, bits - 1):
-        # The functionality: the floors of the shares, and one more. Its rounding
-        # bit is [low(x0) <= low(x)].
-        low0, low = x0 & ring.mask(s), x.astype(np.uint64) & ring.mask(s)
-        meant = ring.reduce((x >> s).view(np.uint64) + (low0 <= low), bits - s)
+        # The functionality: of y = x - 1 the floors of the shares, and one more. Its rounding
+        # bit is [low(y0) <= low(y)].
+        y, y0 = x - 1, ring.reduce(x0 - np.uint64(1), bits)
+        low0, low = y0 & ring.mask(s), y.astype(np.uint64) & ring.mask(s)
+        meant = ring.reduce((y >> s).view(np.uint64) + (low0 <= low), bits - s)
         assert np.array_equal(ring.reduce(next(opened), bits - s), meant)
     for out in (bits + 1, 17, 64):
         assert np.array_equal(ring.to_signed(ring.reduce(next(opened), out), out), x)
