@@ -18,6 +18,12 @@ generation: a choice has one to four bits.
 """
 
 
+def in_words(silent_from: int) -> str:
+    """Which generator a session draws from, for people."""
+    mixed = f"silent for choices of {silent_from} bits and more, softspoken below"
+    return {ALWAYS_SILENT: "silent", NEVER_SILENT: "softspoken"}.get(silent_from, mixed)
+
+
 @dataclass
 class Silent:
     """Silent generation in both directions, from a fresh session on; follows the pools as the two

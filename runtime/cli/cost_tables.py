@@ -13,7 +13,7 @@ from rich.text import Text
 
 from moiety.protocols.cost import Cost, Wire
 from moiety.protocols.network import Network, parse_network
-from moiety.protocols.ot.generators import ALWAYS_SILENT, NEVER_SILENT, Mixed
+from moiety.protocols.ot.generators import Mixed, in_words
 from moiety.runtime.cli.ui import TRAFFIC_COLUMNS, megabytes, table, traffic_cells
 from moiety.runtime.cost.clock import Time, predict, total
 from moiety.runtime.cost.formulas import Formula, formulas, readable, readable_draws
@@ -144,10 +144,7 @@ def _by_layer(predicted: Prediction) -> Table:
 
 def _headline(predicted: Prediction) -> Text:
     """The seconds, and for what network, generator and machine."""
-    generator = {NEVER_SILENT: "softspoken", ALWAYS_SILENT: "silent"}.get(
-        predicted.silent_from,
-        f"silent for choices of {predicted.silent_from} bits and more, softspoken below",
-    )
+    generator = in_words(predicted.silent_from)
     network = f"{1e3 * predicted.network.rtt:g} ms and {predicted.network.up / 1e6:,g} Mbit/s"
     return Text(
         f"One image takes about {predicted.time.total:.2f} s at {network} "

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from moiety.protocols import kernels
 from moiety.protocols.errors import ContractViolation, MoietyError, NetworkFailure, PeerMismatch
+from moiety.protocols.ot.generators import in_words
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import open_session
@@ -326,11 +327,11 @@ class Server:
             network=self.executor.program.planned_for,
         )
         log.info(
-            "%s: session open after %.2f s (kernels: %s; silent correlations from %d bits)",
+            "%s: session open after %.2f s (kernels: %s; correlations: %s)",
             channel.peer,
             time.perf_counter() - started,
             kernels.backend_name(),
-            silent_from,
+            in_words(silent_from),
         )
         return session
 

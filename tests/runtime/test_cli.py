@@ -168,6 +168,7 @@ def test_two_processes_give_the_cleartext_result_bit_for_bit(
     assert "5.png" in done.stdout
     assert "cat" in done.stdout
     assert "image 6 done" in log
+    assert "correlations: softspoken)" in log  # not a number of bits that no choice has
     assert "ended: 6 images for 1 clients" in log
     assert "warning" not in log
 
@@ -178,7 +179,7 @@ def test_inspect(compiled: Compiled) -> None:
         program = Program.load(compiled.public / "program.json")
         assert program.digest() in shown
         assert "cat, dog, owl" in shown
-        assert "guard bits" in shown
+        assert ", 1 guard bit " in shown
         assert "Disclosed about the weights" in shown
         for entry in program.disclosed:
             assert entry in shown.replace("\n", " ")
