@@ -134,3 +134,4 @@ def test_inspect_cost(tmp_path: Path) -> None:
     assert f"{whole.down / 1e6:,.2f} MB" in wan
     wrong = moiety("inspect", tmp_path, "--cost", "--network", "moon")
     wrong.refused(BadInput.exit_code, "'moon' is no network")
+    assert not wrong.stdout  # nothing is shown before all options are understood

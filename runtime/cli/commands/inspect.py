@@ -72,11 +72,10 @@ def command(
     ] = None,
 ) -> None:
     program = artifacts.load_program(folder)
-    ui.out.print(program_tables.summary(program))
     if cost:
         predicted = cost_tables.prediction(program, network, ot, machine)
         parts = cost_tables.report(program, predicted, layers=steps)
     else:
         parts = program_tables.report(program, steps)
-    for part in parts:
+    for part in (program_tables.summary(program), *parts):
         ui.out.print(part, soft_wrap=not isinstance(part, Table))
