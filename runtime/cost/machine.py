@@ -32,8 +32,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         missing = [name for name in prices.REFERENCE if name not in self.figures]
         if missing:
             raise BadInput(
-                f"the machine's figures lack {', '.join(missing)}; "
-                "measure it with moiety calibrate-machine"
+                f"it lacks {len(missing)} of {len(prices.REFERENCE)} figures ({missing[0]}, ...), "
+                "as one of another release does; measure the machine with moiety calibrate-machine"
             )
         if not all(0 <= value < 1e9 for value in self.figures.values()):
             raise BadInput(

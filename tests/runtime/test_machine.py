@@ -27,7 +27,9 @@ def test_machines_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert machine.find_machine(tmp_path / "elsewhere.json")[0] == other
     (tmp_path / "bad.json").write_text('{"description": {}, "figures": {"pass": 1}}')
     with pytest.raises(
-        BadInput, match=r"bad\.json holds no machine's figures: .*calibrate-machine"
+        BadInput,
+        match=rf"bad\.json holds no machine's figures: it lacks {len(prices.REFERENCE) - 1} of "
+        rf"{len(prices.REFERENCE)} figures .*calibrate-machine",
     ):
         machine.find_machine(tmp_path / "bad.json")
     (tmp_path / "bad.json").write_bytes(b'{"description": {"machine": "\xff"}, "figures": {}}')

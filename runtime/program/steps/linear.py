@@ -159,7 +159,8 @@ class Linear(Step, frozen=True, tag="linear", kw_only=True):
 
     def details(self) -> str:
         groups = f", {self.groups} groups" if self.groups > 1 else ""
-        guard = f", {self.guard} guard bits" if self.guard > 0 else ""
+        bits = "bit" if self.guard == 1 else "bits"
+        guard = f", {self.guard} guard {bits}" if self.guard > 0 else ""
         return f"{self.kernel[0]}x{self.kernel[1]}, {self.weight_bits}-bit weights{groups}{guard}"
 
 
