@@ -47,9 +47,9 @@ SHARED: dict[str, dict[str, Any]] = {
     },
     "--silent-from": {
         "type": int,
-        "default": 3,
+        "default": 1,
         "choices": range(1, NEVER_SILENT + 1),
-        "help": "narrowest choice that takes silent correlations (default 3)",
+        "help": "narrowest choice that takes silent correlations (default 1, as `--ot auto`)",
     },
     "--seed": {"type": int, "default": 1, "help": "of everything that is drawn (default 1)"},
     "--no-pin": {"action": "store_true", "help": "do not bind each party to a core of its own"},
