@@ -29,6 +29,9 @@ MOIETY_INLINE Block load_block(const u8* p) {
 MOIETY_INLINE void store_block(u8* p, Block x) { _mm_storeu_si128(reinterpret_cast<Block*>(p), x); }
 MOIETY_INLINE Block mix(Block a, Block b) { return _mm_xor_si128(a, b); }
 
+// See `sigma` of reference/blocks.py.
+MOIETY_INLINE Reg sigma(Reg x) { return V::bxor(V::swap64(x), V::high(V::times_x(x))); }
+
 void hash_blocks(const u8* blocks, std::size_t n, const u8* key, u8* out) {
   constexpr int N = 4;
   constexpr std::size_t kStep = N * kB;
@@ -43,7 +46,7 @@ void hash_blocks(const u8* blocks, std::size_t n, const u8* key, u8* out) {
       std::memcpy(buffer, blocks + 16 * at, bytes);
       Reg state[N];
       MOIETY_UNROLL
-      for (int i = 0; i < N; i++) state[i] = V::load(buffer + i * kVecBytes);
+      for (int i = 0; i < N; i++) state[i] = sigma(V::load(buffer + i * kVecBytes));
       mmo(schedule, state);
       MOIETY_UNROLL
       for (int i = 0; i < N; i++) V::store(buffer + i * kVecBytes, state[i]);

@@ -7,7 +7,7 @@
 //   parents(first)       lane indices / 2, from `first`, an index of the same parity as the lanes'
 //   times32, left32, odd32   on 32-bit words: products of the even ones, 64 bits each; shifts; the
 //                        even ones of x with the odd ones of y
-//   times_x(x)           a block's nibbles, elements of F_16, times X
+//   times_x(x)           nibbles, elements of F_16, times X: of a block, and of all lanes
 #pragma once
 
 #include "silent/blocks.hpp"

@@ -35,16 +35,15 @@ namespace {
 constexpr int kTreeVectors = 4;  // of nodes in flight
 constexpr std::size_t kTreeStep = kTreeVectors * kB;
 
-// H(x) = AES(s(x)) ^ s(x), s(low, high) = (high, low ^ high); with Last also of x ^ 1.
+// H(x) = AES(sigma(x)) ^ sigma(x); with Last also of x ^ 1.
 template <bool Last>
 MOIETY_INLINE void tree_hash(const Schedule& key, const Reg (&nodes)[kTreeVectors],
                              Reg (&left)[kTreeVectors], Reg (&right)[kTreeVectors]) {
   Reg mixed[kTreeVectors];
   MOIETY_UNROLL
-  for (int i = 0; i < kTreeVectors; i++)
-    left[i] = mixed[i] = V::bxor(V::swap64(nodes[i]), V::high(nodes[i]));
+  for (int i = 0; i < kTreeVectors; i++) left[i] = mixed[i] = sigma(nodes[i]);
   if constexpr (Last) {
-    // s is linear: flipping the lowest bit of x flips that of the high half.
+    // sigma is linear: flipping the lowest bit of x flips that of the high half.
     const Reg flip = V::high(V::set64(1));
     Reg both[2 * kTreeVectors];
     MOIETY_UNROLL

@@ -28,8 +28,12 @@ struct V : Vector {
   // Nibble by nibble, a linear map of the bits of a byte. The row of output bit i is byte 7 - i:
   // bit 0 comes from bit 3, bit 1 from bits 0 and 3, bit 2 from bit 1, bit 3 from bit 2.
   static __m128i times_x(__m128i x) {
-    return _mm_gf2p8affine_epi64_epi8(x, _mm_set1_epi64x(0x0809020480902040), 0);
+    return _mm_gf2p8affine_epi64_epi8(x, _mm_set1_epi64x(kTimesX), 0);
   }
+  static Reg times_x(Reg x) { return _mm512_gf2p8affine_epi64_epi8(x, set64(kTimesX), 0); }
+
+ private:
+  static constexpr i64 kTimesX = 0x0809020480902040;
 };
 
 }  // namespace

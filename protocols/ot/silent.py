@@ -39,8 +39,9 @@ under one delta. The receiver, whose u is what LPN hides, draws the seed of the 
 code serves against another refill. The transfers inside a refill are hashed under keys of the
 connection, apart from those of the transfers above (ot/keys).
 
-What leaks: nothing under LPN and correlation robustness. Preconditions: both endpoints get the same
-calls in the same order, and `HashKeys` at the same count.
+What leaks: nothing under LPN and the circular correlation robustness of the hash: the receiver is
+shown hashes plus multiples of delta (kernels' reference, blocks.sigma). Preconditions: both
+endpoints get the same calls in the same order, and `HashKeys` at the same count.
 """
 
 from __future__ import annotations

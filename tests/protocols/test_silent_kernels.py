@@ -40,8 +40,14 @@ def xor(a: bytes, b: bytes) -> bytes:
 
 
 def tree_hash(key: bytes, node: bytes) -> bytes:
-    mixed = node[8:] + xor(node[:8], node[8:])
+    mixed = sigma(node)
     return xor(aes(key, mixed), mixed)
+
+
+def sigma(block: bytes) -> bytes:
+    high = np.frombuffer(block[8:], np.uint8)
+    times_x = multiples(np.full(1, 2, np.uint8), high)[0].tobytes()
+    return block[8:] + xor(block[:8], times_x)
 
 
 def tree(key: bytes, offset: bytes, root: bytes, depth: int, width: int) -> list[bytes]:
@@ -62,18 +68,20 @@ def position(key: bytes, output: int, term: int, size: int) -> int:
 # --- kernels --------------------------------------------------------------------------------------
 
 
-def test_the_hash_is_the_one_that_pads_lookups(twin: SimpleNamespace) -> None:
+def test_the_hash_is_the_one_that_pads_lookups_after_sigma(twin: SimpleNamespace) -> None:
     blocks, key = noise(1, 1037, 16), np.full(16, 255, np.uint8)
     digest = twin.hash_blocks(blocks, key)
+    mixed = [sigma(block.tobytes()) for block in blocks]
     # A 1-of-2 lookup of zeros with delta = 0 and shift 0 has the hash's low byte for its share.
     zeros = np.zeros(1037, np.uint8)
+    w = np.frombuffer(b"".join(mixed), np.uint8).reshape(-1, 16)
     _, share = lookup_send(
-        blocks, np.zeros(16, np.uint8), 1, key, zeros, np.zeros((1037, 2), np.uint8), 8
+        w, np.zeros(16, np.uint8), 1, key, zeros, np.zeros((1037, 2), np.uint8), 8
     )
     assert np.array_equal(digest[:, 0], share)
     for i in (0, 511, 512, 1023, 1024, 1036):
         later = ((2**64 - 1 + i // 512) % 2**64).to_bytes(8, "little") + bytes([255] * 8)
-        block = blocks[i].tobytes()
+        block = mixed[i]
         assert digest[i].tobytes() == xor(aes(later, block), block)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from moiety.protocols.arrays import U8, U16, U32
-from moiety.protocols.kernels.reference.blocks import aes, keystream, mmo
+from moiety.protocols.kernels.reference.blocks import aes, keystream, mmo, sigma
 from moiety.protocols.kernels.reference.checks import (
     check_array,
     check_bytes,
@@ -43,14 +43,14 @@ _TILE = 4096  # outputs encoded at once, so that the temporaries stay in the cac
 
 
 def hash_blocks(blocks: U8, key: U8) -> U8:
-    """Hash blocks to 128 bits: `H(x_i)`, `uint8 (n, 16)` to `(n, 16)`.
+    """Hash blocks to 128 bits: `H(sigma(x_i))`, `uint8 (n, 16)` to `(n, 16)`.
 
-    `H` is `blocks.mmo` for k = 1, whose keys count up from `key`, `uint8 (16,)`. The lookups' pads
-    are its low 64 bits; their keys must be others.
+    `H` is `blocks.mmo` for k = 1, whose keys count up from `key`, `uint8 (16,)`. With the blocks'
+    difference `delta`, what is masked may contain multiples of delta (`blocks.sigma`).
     """
     check_bytes("blocks", blocks, None, 16)
     check_bytes("key", key, 16)
-    return mmo(blocks, key, 1)
+    return mmo(sigma(blocks), key, 1)
 
 
 # --- products -------------------------------------------------------------------------------------
@@ -80,9 +80,9 @@ def tree_sums(keys: U8, offset: U8, roots: U8, depth: int, width: int) -> U8:
     key of each tree; offset: `uint8 (16,)`; roots: `uint8 (t, 16)`; depth: 2..16.
 
     The first level is `(root, root ^ offset)`. A node x has children `(h, h ^ x)`, `h = H(x) =
-    AES_key(s(x)) ^ s(x)`, so every level XORs to `offset`. `s` maps 64-bit halves `(low, high)` to
-    `(high, low ^ high)`. Width 1: that holds for the leaves too. Width 4: the nodes of the last
-    level but one have the leaves `(H(x), H(x ^ 1))`, which are pseudo-random.
+    AES_key(s(x)) ^ s(x)` with `s = blocks.sigma`, so every level XORs to `offset`. Width 1: that
+    holds for the leaves too. Width 4: the nodes of the last level but one have the leaves `(H(x),
+    H(x ^ 1))`, which are pseudo-random, also beside any multiple of the offset.
 
     Returns `uint8 (t, depth, 16)`, the XOR of the left nodes of levels 1 .. depth; of width 4
     `(t, depth + 1, 16)`, in which the XOR of the right leaves comes last.
@@ -187,12 +187,10 @@ def _last_punctured(keys: U8, holes: U16, sums: U8, depth: int, nodes: U8) -> U8
 
 def _tree_hash(keys: U8, nodes: U8) -> U8:
     """`H` with each tree's key: `uint8 (t, m, 16)` to the same shape."""
-    halves = nodes.view("<u8")
-    mixed = np.stack([halves[..., 1], halves[..., 0] ^ halves[..., 1]], axis=-1).view(np.uint8)
-    hashed = mixed.copy()
+    hashed = sigma(nodes)
     for key, tree in zip(keys, hashed, strict=True):
         tree ^= aes(key.tobytes(), tree)
-    return hashed.reshape(nodes.shape)
+    return hashed
 
 
 def _other(nodes: U8) -> U8:
