@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +180,10 @@ class Clock:
         plain = Workers.map
 
         def timed(
-            workers: Workers, function: Callable[[Any], Any], items: Iterable[Any]
+            workers: Workers,
+            function: Callable[[Any], Any],
+            items: Sequence[Any],
+            fetch: Callable[[Any], Any] | None = None,
         ) -> Iterator[Any]:
             spent: list[float] = []
 
@@ -191,7 +194,7 @@ class Clock:
                 finally:
                     spent.append(time.thread_time() - started)
 
-            results = list(plain(workers, job, items))
+            results = list(plain(workers, job, items, fetch))
             if len(spent) > 1:
                 with self._lock:
                     self.seconds += sum(spent)

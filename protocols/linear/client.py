@@ -4,7 +4,7 @@ compute and why it is safe.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -90,8 +90,7 @@ def _encrypt(session: Session, key: ClientKey, spec: LinearSpec, a: U32, message
             b[:, part, head:] = fresh[..., degree - tail :]
 
     jobs = [(part, session.prg.fork()) for part in chunks(count, degree)]
-    for _ in workers.map(encrypt, jobs):
-        pass
+    workers.each(encrypt, jobs)
     rows = b.reshape(len(primes), -1)
     parts = [(i, part) for i in range(len(primes)) for part in workers.ranges(rows[i].size)]
     return list(workers.map(lambda job: _packed(rows[job[0], job[1]], primes[job[0]]), parts))
@@ -109,12 +108,11 @@ def _phase_products(session: Session, key: ClientKey, spec: LinearSpec, window: 
         a = kernels.unpack(data, size * degree, bits).reshape(size, degree)
         product[part] = key.phase_product(a, bits)[:, where]
 
-    def arriving() -> Iterator[tuple[slice, U8]]:
-        for part in chunks(count, degree):
-            # Whole bytes: N is a multiple of 8.
-            yield part, session.channel.recv((part.stop - part.start) * degree * bits // 8)
+    def arrived(part: slice) -> tuple[slice, U8]:
+        # Whole bytes: N is a multiple of 8.
+        return part, session.channel.recv((part.stop - part.start) * degree * bits // 8)
 
-    for _ in session.workers.map(multiply, arriving()):
+    for _ in session.workers.map(multiply, chunks(count, degree), arrived):
         pass
     return by_filter(
         layout, product.reshape(layout.bundles, layout.answers, layout.mp, window.pixels)

@@ -130,8 +130,7 @@ class _Silent:
         def part(at: slice) -> None:
             work(slice(trees.start + at.start, trees.start + at.stop))
 
-        for _ in self._workers.map(part, parts):
-            pass
+        self._workers.each(part, parts)
 
     def _maker(self, expand: Callable[[slice, U8], None]) -> Make:
         """Rows by ranges of outputs, from `expand`, which makes those of some trees."""

@@ -18,7 +18,7 @@ the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -302,9 +302,8 @@ class TransferReceiver(_Endpoint):
             self._channel.await_flight()
         v = batch.v()  # while the sender works
 
-        def arriving() -> Iterator[tuple[slice, U8]]:
-            for at in self._workers.ranges(batch.choices.size):
-                yield at, self._channel.recv(answer_bytes(at.stop - at.start, batch.k, bits))
+        def arrived(at: slice) -> tuple[slice, U8]:
+            return at, self._channel.recv(answer_bytes(at.stop - at.start, batch.k, bits))
 
         def part(job: tuple[slice, U8]) -> npt.NDArray[S]:
             at, messages = job
@@ -312,7 +311,8 @@ class TransferReceiver(_Endpoint):
                 v[at], batch.choices[at], batch.u[at], batch.key_at(at.start), messages, at
             )
 
-        return _joined(list(self._workers.map(part, arriving())))
+        ranges = self._workers.ranges(batch.choices.size)
+        return _joined(list(self._workers.map(part, ranges, arrived)))
 
 
 def _joined(parts: Sequence[npt.NDArray[S]]) -> npt.NDArray[S]:
