@@ -195,8 +195,10 @@ def _apart(batches: dict[K, list[int]], shares: list[U8], sizes: list[int]) -> l
     """The members' shares out of their batches', in order of the members' places."""
     found: dict[int, U8] = {}
     for members, share in zip(batches.values(), shares, strict=True):
-        cuts = np.cumsum([sizes[at] for at in members])[:-1]
-        found.update(zip(members, np.split(share, cuts, axis=-1), strict=True))
+        start = 0
+        for at in members:
+            found[at] = share[..., start : start + sizes[at]]
+            start += sizes[at]
     return [found[at] for at in range(len(found))]
 
 
