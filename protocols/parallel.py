@@ -21,10 +21,14 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from moiety.protocols.errors import BadInput
 
 T = TypeVar("T")
 R = TypeVar("R")
+S = TypeVar("S", np.uint8, np.uint64)
 
 GRAIN = 512
 LEAST = 1 << 12
@@ -137,6 +141,16 @@ class Workers:
         """`function` of every item, to its end."""
         for _ in self.map(function, items):
             pass
+
+    def fill(self, out: npt.NDArray[S], function: Callable[[slice], npt.NDArray[S]]) -> None:
+        """`out[..., at] = function(at)` for all ranges `at` of the last axis: a pass over arrays,
+        whose parts stay in the cache.
+        """
+
+        def part(at: slice) -> None:
+            out[..., at] = function(at)
+
+        self.each(part, self.ranges(out.shape[-1]))
 
     def _start(self) -> None:
         with self._starting:
