@@ -137,9 +137,14 @@ class Workers:
             self._jobs.put(job)
         return (job.result(self._jobs) for job in jobs)
 
-    def each(self, function: Callable[[T], None], items: Sequence[T]) -> None:
-        """`function` of every item, to its end."""
-        for _ in self.map(function, items):
+    def each(
+        self,
+        function: Callable[[Any], None],
+        items: Sequence[T],
+        fetch: Callable[[T], Any] | None = None,
+    ) -> None:
+        """As `map`, to its end."""
+        for _ in self.map(function, items, fetch):
             pass
 
     def fill(self, out: npt.NDArray[S], function: Callable[[slice], npt.NDArray[S]]) -> None:
