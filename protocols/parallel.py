@@ -32,7 +32,11 @@ S = TypeVar("S", np.uint8, np.uint64)
 
 GRAIN = 512
 LEAST = 1 << 12
-"""Elements per range below which handing it to another thread costs more than it gains."""
+"""Elements per range below which handing it to another thread costs more than it gains, at some
+nanoseconds each.
+"""
+LEAST_PASSED = 1 << 15
+"""The same of a mere pass over arrays, below a nanosecond each."""
 MAX_THREADS = 256
 STREAMED = 1 << 16
 """Elements after which a range ends also without threads: its message is sent while the next range
@@ -155,7 +159,7 @@ class Workers:
         def part(at: slice) -> None:
             out[..., at] = function(at)
 
-        self.each(part, self.ranges(out.shape[-1]))
+        self.each(part, self.ranges(out.shape[-1], least=LEAST_PASSED))
 
     def _start(self) -> None:
         with self._starting:

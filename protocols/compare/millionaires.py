@@ -61,14 +61,12 @@ def less_than(session: Session, values: U64, bits: int, count: int = 1) -> U8:
     n = session.sharing_flights(values.shape[1])
     made = plan_digits(bits, count, n, session.network)
     rows = [kernels.cut_digits(row, None, 0, made.digits, False) for row in values]
-    return compare(session, made, count, np.concatenate(rows, axis=1))
+    return compare(session, made, count, list(np.concatenate(rows, axis=1)))
 
 
 def compare(session: Session, plan: DigitPlan, count: int, digits: Sequence[U8]) -> U8:
-    """As `less_than`, from the values' digits uint8 `(digits, count, n)`, the client's `(digits, 1,
-    n)`.
-    """
-    parts = share_digits(session, digit_leaves(plan.digits, count), list(digits))
+    """As `less_than`, from the values' digits uint8 `(count, n)` each, the client's `(1, n)`."""
+    parts = share_digits(session, digit_leaves(plan.digits, count), digits)
     for at, groups in enumerate(plan.joins):
         parts = join_round(session, round_sender(at), round_joins(groups), parts)
     return parts[0].reshape(count, -1)
@@ -81,9 +79,9 @@ def carry_digits(
     shift: int,
     sizes: Sequence[int],
     added: U64 | None = None,
-) -> U8:
+) -> list[U8]:
     """A party's digits for the comparison that is the carry out of a sum of both parties' values:
-    uint8 `(len(sizes), rows, n)`, most significant first.
+    uint8 `(rows, n)` each, most significant first.
 
     Its values v are `(x >> shift) + added` modulo 2^b, b the sum of sizes; x uint64 `(n,)`, added
     uint64 `(rows, n)`, None for one row of zeros. `v0 + v1 >= 2^b` is `2^b - 1 - v0 < v1`, so the
@@ -97,7 +95,7 @@ def carry_digits(
         return kernels.cut_digits(x[at], own, shift, sizes, server)
 
     workers.fill(digits, cut)
-    return digits
+    return list(digits)
 
 
 def round_sender(at: int) -> Role:

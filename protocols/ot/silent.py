@@ -58,8 +58,11 @@ from moiety.protocols.channel import Channel
 from moiety.protocols.ot.keys import HashKeys
 from moiety.protocols.ot.lpn import NIBBLES, NONCE_BYTES, LpnParameters, Pool
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
-from moiety.protocols.parallel import LEAST, Workers
+from moiety.protocols.parallel import LEAST_PASSED, Workers
 from moiety.protocols.prg import Prg
+
+_LEAST_ROWS = 1 << 12
+"""Rows that are worth a thread's while: they take ten times a lookup."""
 
 Make = Callable[[slice, U8], None]
 """Writes an iteration's outputs, a range of whole grains, to an array of as many."""
@@ -124,7 +127,7 @@ class _Silent:
 
     def _trees(self, trees: slice, work: Callable[[slice], None]) -> None:
         """`work` on all these trees; threads share them."""
-        least = max(1, LEAST >> self.parameters.depth)
+        least = max(1, _LEAST_ROWS >> self.parameters.depth)
         parts = self._workers.ranges(trees.stop - trees.start, grain=1, least=least)
 
         def part(at: slice) -> None:
@@ -196,7 +199,7 @@ class SilentSender(_Silent, VoleSender):
                 upper = kernels.unpack8(stream, at.stop - at.start, bits) << np.uint8(k)
                 kernels.add_multiples(w[at], self.delta, upper)
 
-            self._workers.each(part, self._workers.ranges(n))
+            self._workers.each(part, self._workers.ranges(n, least=LEAST_PASSED))
         return w
 
     def _refill(self, iterations: int) -> None:
@@ -311,7 +314,7 @@ class SilentReceiver(_Silent, VoleReceiver):
             return high, u[at] & np.uint8((1 << k) - 1)
 
         kept = []
-        for high, low in self._workers.map(part, self._workers.ranges(u.size)):
+        for high, low in self._workers.map(part, self._workers.ranges(u.size, least=LEAST_PASSED)):
             self._channel.send(high)
             kept.append(low)
         return kept[0] if len(kept) == 1 else np.concatenate(kept)
