@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,7 @@ def transfer_jobs(rng: np.random.Generator) -> dict[str, Job]:
     x = rng.integers(0, 1 << 13, ELEMENTS, np.uint64)
     bit = small & np.uint8(1)
     seeds = rng.integers(0, 256, (BITS.seeds, 16), np.uint8)
+    key = np.zeros(16, np.uint8)
     roots, code = rng.integers(0, 256, (BITS.trees, 16), np.uint8), np.zeros(16, np.uint8)
     rows, depth = np.zeros((BITS.length, 16), np.uint8), BITS.depth
     blocks = parallel.STREAMED // 128
@@ -99,10 +100,10 @@ def transfer_jobs(rng: np.random.Generator) -> dict[str, Job]:
             ELEMENTS // parallel.STREAMED,
         ),
         "leaves, 4 bits": spread(
-            lambda r: kernels.leaves_send(w[r], delta, 4, r.start, small[r], small[None, r], True)
+            lambda r: kernels.leaves_send(w[r], delta, 4, key, small[r], small[None, r], True)
         ),
         "multiplexer": spread(
-            lambda r: kernels.mux_send(w[r], delta, r.start, bit[r], x[r], bit[r], 13)
+            lambda r: kernels.mux_send(w[r], delta, key, bit[r], x[r], bit[r], 13)
         ),
         "silent rows": spread_trees(
             lambda t: kernels.expand_full(
@@ -179,7 +180,10 @@ class Clock:
         plain = Workers.map
 
         def timed(
-            workers: Workers, function: Callable[[Any], Any], items: Iterable[Any]
+            workers: Workers,
+            function: Callable[[Any], Any],
+            items: Sequence[Any],
+            fetch: Callable[[Any], Any] | None = None,
         ) -> Iterator[Any]:
             spent: list[float] = []
 
@@ -190,7 +194,7 @@ class Clock:
                 finally:
                     spent.append(time.thread_time() - started)
 
-            results = list(plain(workers, job, items))
+            results = list(plain(workers, job, items, fetch))
             if len(spent) > 1:
                 with self._lock:
                     self.seconds += sum(spent)

@@ -4,25 +4,39 @@ the interpreter lock.
 Ranges are cut at multiples of 512 elements, where every packed message is whole in bytes and the
 pads of a transfer begin with a new key: what goes over the wire does not depend on the number of
 threads. Nothing here knows the other party.
+
+A job is some ten microseconds of work, so handing it over has to cost few of them: a queue and a
+lock per job, no more. The caller is one of the threads: while a result is not there it runs jobs
+itself.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from moiety.protocols.errors import BadInput
 
 T = TypeVar("T")
 R = TypeVar("R")
+S = TypeVar("S", np.uint8, np.uint64)
 
 GRAIN = 512
-LEAST = 1 << 14
-"""Elements per range below which handing it to another thread costs more than it gains."""
+LEAST = 1 << 12
+"""Elements per range below which handing it to another thread costs more than it gains, at some
+nanoseconds each.
+"""
+LEAST_PASSED = 1 << 15
+"""The same of a mere pass over arrays, below a nanosecond each."""
 MAX_THREADS = 256
 STREAMED = 1 << 16
 """Elements after which a range ends also without threads: its message is sent while the next range
@@ -30,14 +44,65 @@ is computed, and the peer opens it meanwhile.
 """
 
 
+class _Job(Generic[R]):
+    """A function of one item, run by whoever takes it first; its result is waited for once."""
+
+    __slots__ = ("_done", "_error", "_function", "_item", "_result")
+
+    def __init__(self, function: Callable[[Any], R], item: Any) -> None:
+        self._function = function
+        self._item = item
+        self._error: BaseException | None = None
+        self._done = threading.Lock()
+        self._done.acquire()
+
+    def run(self) -> None:
+        try:
+            self._result = self._function(self._item)
+        except BaseException as error:  # raised where the result is asked for
+            self._error = error
+        self._done.release()
+
+    def cancel(self) -> None:
+        self._error = CancelledError()
+        self._done.release()
+
+    def result(self, jobs: SimpleQueue[_Job[Any] | None]) -> R:
+        """Runs what is in the queue as long as another thread is at this job."""
+        while not self._done.acquire(blocking=False):
+            try:
+                other = jobs.get_nowait()
+            except Empty:
+                self._done.acquire()
+                break
+            if other is None:  # the pool is being closed: the word is for one of its threads
+                jobs.put(None)
+                self._done.acquire()
+                break
+            other.run()
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+
+def _work(jobs: SimpleQueue[_Job[Any] | None]) -> None:
+    """The life of a thread of the pool."""
+    while (job := jobs.get()) is not None:
+        job.run()
+
+
 @dataclass
 class Workers:
-    """`threads` threads; with one, everything runs in the caller's. Close it, or use it as a
-    context manager.
+    """`threads` threads, the caller's among them; with one, everything runs in the caller's. Close
+    it, or use it as a context manager.
     """
 
     threads: int = 1
-    _pool: ThreadPoolExecutor | None = field(default=None, init=False, repr=False)
+    _jobs: SimpleQueue[_Job[Any] | None] = field(
+        default_factory=SimpleQueue, init=False, repr=False
+    )
+    _pool: list[threading.Thread] = field(default_factory=list, init=False, repr=False)
+    _starting: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not 1 <= self.threads <= MAX_THREADS:
@@ -48,23 +113,73 @@ class Workers:
         unless they would fall below `least`; all but the last end at multiples of `grain`.
         """
         count = max(1, min(self.threads, n // least), -(-n // STREAMED))
+        if count == 1:
+            return [slice(0, n)]
         cuts = [n * part // count // grain * grain for part in range(count)] + [n]
         return [slice(start, stop) for start, stop in itertools.pairwise(cuts)]
 
-    def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        """`function` of every item, in order of the items. With more than one thread all items are
-        taken at once, and the first results can be used while later ones are made.
+    def map(
+        self,
+        function: Callable[[Any], R],
+        items: Sequence[T],
+        fetch: Callable[[T], Any] | None = None,
+    ) -> Iterator[R]:
+        """`function` of every item, in order of the items; the first results can be used while
+        later ones are made.
+
+        `fetch`: what an item is before a job can begin with it, made by the caller's thread in
+        order, as a message from the peer. With more than one thread all are fetched at once.
         """
-        if self.threads == 1:
-            return map(function, items)
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="moiety-kernel")
-        return self._pool.map(function, items)
+        fetched: Iterator[Any] = iter(items) if fetch is None else map(fetch, items)
+        if self.threads == 1 or len(items) < 2:
+            return map(function, fetched)
+        self._start()
+        jobs = []
+        for item in fetched:
+            job = _Job(function, item)
+            jobs.append(job)
+            self._jobs.put(job)
+        return (job.result(self._jobs) for job in jobs)
+
+    def each(
+        self,
+        function: Callable[[Any], None],
+        items: Sequence[T],
+        fetch: Callable[[T], Any] | None = None,
+    ) -> None:
+        """As `map`, to its end."""
+        for _ in self.map(function, items, fetch):
+            pass
+
+    def fill(self, out: npt.NDArray[S], function: Callable[[slice], npt.NDArray[S]]) -> None:
+        """`out[..., at] = function(at)` for all ranges `at` of the last axis: a pass over arrays,
+        whose parts stay in the cache.
+        """
+
+        def part(at: slice) -> None:
+            out[..., at] = function(at)
+
+        self.each(part, self.ranges(out.shape[-1], least=LEAST_PASSED))
+
+    def _start(self) -> None:
+        with self._starting:
+            while len(self._pool) < self.threads - 1:
+                name = f"moiety-kernel-{len(self._pool)}"
+                thread = threading.Thread(target=_work, args=(self._jobs,), name=name, daemon=True)
+                thread.start()
+                self._pool.append(thread)
 
     def close(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
+        """Ends the threads; what they have not begun is cancelled."""
+        with self._starting:
+            while not self._jobs.empty():
+                if (job := self._jobs.get()) is not None:
+                    job.cancel()
+            for _ in self._pool:
+                self._jobs.put(None)
+            for thread in self._pool:
+                thread.join()
+            self._pool.clear()
 
     def __enter__(self) -> Workers:
         return self

@@ -62,6 +62,15 @@ class Prg:
         values = self.bytes(8 * n).view(np.uint64)
         return values if bits == 64 else values & np.uint64((1 << bits) - 1)
 
+    def part(self, n: int) -> Prg:
+        """A stream of the next `n` bytes of this one, which goes on after them. Parts of whole
+        blocks make up what one call would have drawn.
+        """
+        part = Prg(self._key.tobytes(), self._upper)
+        part._counter = self._counter
+        self._counter += -(-n // BLOCK)
+        return part
+
     def fork(self) -> Prg:
         """An independent stream, seeded from this one."""
         return Prg._seeded(self.bytes(_SEEDED).tobytes())

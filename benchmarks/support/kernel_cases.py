@@ -198,6 +198,20 @@ def _(rng: Rng, n: int) -> Made:
     return Made(arguments, n, "value", "aes", 2)
 
 
+# Passes over memory: half the bytes that are read and written, against a copy.
+
+
+@case("cut_digits")
+def _(rng: Rng, n: int) -> Made:
+    return Made((words(rng, n), None, 0, (1, 4, 4, 4), True), n, "value", "copy", (8 + 4) / 2)
+
+
+@case("gather_bits")
+def _(rng: Rng, n: int) -> Made:
+    parts = [octets(rng, n, below=4) for _ in range(3)]
+    return Made((parts, (2, 3, 1)), n, "choice", "copy", (3 + 1) / 2)
+
+
 @case("pack")
 def _(rng: Rng, n: int) -> Made:
     return Made(

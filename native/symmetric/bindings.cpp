@@ -1,5 +1,5 @@
 // Python functions of the symmetric kernels, and the choice of their instruction set.
-// reference/{symmetric,gates,streams}.py specify them.
+// reference/{symmetric,gates,digits,streams}.py specify them.
 #include "dispatch.hpp"
 #include "symmetric/family.hpp"
 #include "symmetric/streams.hpp"
@@ -31,6 +31,7 @@ const PrgKernels& prg_kernels() { return dispatch().active().prg; }
 const VoleKernels& vole_kernels() { return dispatch().active().vole; }
 const LookupKernels& lookup_kernels() { return dispatch().active().lookup; }
 const GateKernels& gate_kernels() { return dispatch().active().gates; }
+const DigitKernels& digit_kernels() { return dispatch().active().digits; }
 
 void bind_symmetric(nb::module_& m) {
   dispatch().bind(m, "symmetric");
@@ -41,6 +42,7 @@ void bind_symmetric(nb::module_& m) {
   bind_vole(m);
   bind_lookup(m);
   bind_gates(m);
+  bind_digits(m);
   bind_streams(m);
 }
 

@@ -1,11 +1,12 @@
 // The symmetric kernels: the tables of all topics, once per instruction set.
-// reference/{symmetric,gates}.py specify them.
+// reference/{symmetric,gates,digits}.py specify them.
 //
 // A topic's file holds all of its kernels' native side: the table, the loops (compiled by the files
 // that define MOIETY_LOOPS, each with the flags of one instruction set) and the Python functions
 // (compiled once, by bindings.cpp). Loops have internal linkage: see vector/aes.hpp.
 #pragma once
 
+#include "symmetric/digits.hpp"
 #include "symmetric/gates.hpp"
 #include "symmetric/lookup.hpp"
 #include "symmetric/prg.hpp"
@@ -19,6 +20,7 @@ struct SymmetricKernels {
   VoleKernels vole;
   LookupKernels lookup;
   GateKernels gates;
+  DigitKernels digits;
 };
 
 #if defined(__x86_64__)
@@ -30,8 +32,12 @@ const SymmetricKernels& symmetric_vaes512();
 #if defined(MOIETY_LOOPS)
 namespace {
 
-constexpr SymmetricKernels kKernels{
-    .name = V::kName, .prg = kPrg, .vole = kVole, .lookup = kLookup, .gates = kGates};
+constexpr SymmetricKernels kKernels{.name = V::kName,
+                                    .prg = kPrg,
+                                    .vole = kVole,
+                                    .lookup = kLookup,
+                                    .gates = kGates,
+                                    .digits = kDigits};
 
 }  // namespace
 #endif

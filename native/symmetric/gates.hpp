@@ -303,8 +303,9 @@ nb::tuple widen_send(const Array& w, const Array& delta, const Array& key, const
   });
 }
 
-Out<u64> widen_recv(const Array& v, const Array& key, const Array& choices, const Array& u, const Array& x,
-                    const Array& flip, u64 bits, u64 out_bits, const Array& messages) {
+Out<u64> widen_recv(const Array& v, const Array& key, const Array& choices, const Array& u,
+                    const Array& x, const Array& flip, u64 bits, u64 out_bits,
+                    const Array& messages) {
   const Widths widths = checked_widths(bits, out_bits);
   const Lookup job = checked_lookup(1, out_bits - bits, 64, key, rows_of(v));
   const Receiver side = checked_receiver(job, v, choices, u, messages);
@@ -323,8 +324,8 @@ void bind_gates(nb::module_& m) {
   m.def("join_send", &join_send, "w"_a, "delta"_a, "k"_a, "key"_a, "shifts"_a, "own"_a,
         "function"_a, "bits"_a);
   m.def("mux_send", &mux_send, "w"_a, "delta"_a, "key"_a, "shifts"_a, "x"_a, "gate"_a, "bits"_a);
-  m.def("mux_send_adding", &mux_send_adding, "w"_a, "delta"_a, "key"_a, "shifts"_a, "x"_a,
-        "gate"_a, "theirs"_a, "flip"_a, "bits"_a);
+  m.def("mux_send_adding", &mux_send_adding, "w"_a, "delta"_a, "key"_a, "shifts"_a, "x"_a, "gate"_a,
+        "theirs"_a, "flip"_a, "bits"_a);
   m.def("widen_send", &widen_send, "w"_a, "delta"_a, "key"_a, "shifts"_a, "own"_a, "theirs"_a,
         "bits"_a, "out_bits"_a);
   m.def("widen_recv", &widen_recv, "v"_a, "key"_a, "choices"_a, "u"_a, "x"_a, "flip"_a, "bits"_a,

@@ -63,8 +63,8 @@ class Conversion:
 
 
 def carry_to_ring(session: Session, x: U64, bits: int, out_bits: int) -> U64:
-    """Additive shares modulo 2^out_bits of `[x0 + x1 >= 2^bits]`, uint64 `(n,)`, for `x` uint64
-    `(n,)` below 2^bits: a comparison, and the conversion as one round more.
+    """Additive shares modulo 2^out_bits of `[x0 + x1 >= 2^bits]`, uint64 `(n,)`, for the low bits
+    of `x` uint64 `(n,)`: a comparison, and the conversion as one round more.
     """
     n = session.sharing_flights(x.size)
     rounds = len(plan_digits(bits, 1, n, session.network).joins)

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from moiety.protocols import kernels
 from moiety.protocols.arrays import U8
 
 LT, EQ = 1, 2
@@ -88,11 +89,8 @@ class JoinLookup:
 
     def choice(self, parts: Sequence[U8]) -> U8:
         """A party's shares of the factors as one choice, from its group's parts uint8 `(n,)`."""
-        packed, at = np.zeros_like(parts[0]), 0
-        for index, bits in self.fields:
-            field = (parts[index] & np.uint8(bits)) >> np.uint8(bits == EQ)
-            packed, at = packed | field << np.uint8(at), at + bits.bit_count()
-        return packed
+        indices, masks = zip(*self.fields, strict=True)
+        return kernels.gather_bits([parts[index] for index in indices], masks)
 
     def placed(self, entries: U8) -> U8:
         """Looked up entries with their bits where a part has them."""

@@ -33,16 +33,16 @@ from moiety.protocols.compare.joint_plan import JointPlan, TreePlan, plan_joint
 from moiety.protocols.compare.millionaires import (
     JoinRound,
     Leaf,
+    carry_digits,
     digit_leaves,
     join_round,
     join_round_cost,
     round_sender,
     share_digits,
     share_digits_cost,
-    split_digits,
 )
-from moiety.protocols.compare.relu import gate_values, gates, gates_cost, split_sign
-from moiety.protocols.compare.truncate import truncate_exact, truncate_exact_cost
+from moiety.protocols.compare.relu import gates, gates_cost, threshold_rows
+from moiety.protocols.compare.truncate import truncate_exact, truncate_exact_cost, with_carry
 from moiety.protocols.cost import Cost, Size, cost_of, local
 from moiety.protocols.network import LAN, Network
 from moiety.protocols.session import Session
@@ -85,14 +85,11 @@ def _one_tree(
     thresholds: U64 | None,
     plan: JointPlan,
 ) -> tuple[U64, U8]:
-    server, upper = session.is_server, x >> np.uint64(shift)
-    low = (x & ring.mask(shift)).reshape(1, -1)
-    values = gate_values(ring.reduce(upper, gate_bits), gate_bits, count, thresholds, server)
-    sign, high = split_sign(values, gate_bits, server)
-
-    digits = split_digits(ring.mask(shift) - low if server else low, plan.low.digits)
-    digits += split_digits(high, plan.high)
-    parts = share_digits(session, _leaves(plan, count), digits)
+    flat, workers, server = x.reshape(-1), session.workers, session.is_server
+    low = carry_digits(workers, server, flat, 0, plan.low.digits)
+    rows = threshold_rows(server, x.shape, count, thresholds)
+    sign, *high = carry_digits(workers, server, flat, shift, (1, *plan.high), rows)
+    parts = share_digits(session, _leaves(plan, count), [*low, *high])
 
     for at, joins in enumerate(_rounds_beside(plan)):
         parts = join_round(session, round_sender(at), joins, parts)
@@ -104,11 +101,12 @@ def _one_tree(
     joined = JoinRound.open(session, sender, joins, [*parts, np.tile(carry, count)])
     converted = Conversion.open(session, sender, carry)
     parts = joined.answers()
-    y = ring.reduce(upper + converted.answers(bits_in - shift).reshape(x.shape), bits_in - shift)
+    y = with_carry(workers, flat, bits_in, shift, converted.answers(bits_in - shift))
 
     for at in later:
         parts = join_round(session, round_sender(at), round_joins(plan.joins[at]), parts)
-    return y, (parts[0].reshape(count, -1) ^ sign).reshape(count, *x.shape)
+    made = parts[0].reshape(count, -1) ^ sign
+    return y.reshape(x.shape), made.reshape(count, *x.shape)
 
 
 def _rounds_beside(plan: JointPlan) -> list[list[Join]]:
@@ -151,8 +149,8 @@ def truncate_with_gates_cost(
 
 
 def _one_tree_cost(n: Size, out_bits: Size, count: Size, plan: JointPlan) -> Cost:
-    cut = local("pass", 5 * n, "C") + local("pass", 4 * n + 4 * n * count, "S")
-    total = cut + share_digits_cost([(n, leaf) for leaf in _leaves(plan, count)])
+    sign = local("digit", n, "C") + local("digit", n * count, "S")
+    total = sign + share_digits_cost([(n, leaf) for leaf in _leaves(plan, count)])
     for at, groups in enumerate(plan.joins):
         alone = at < len(plan.low.joins)
         joins = [(n * count, join) for join in round_joins(groups, last=not alone)]
@@ -160,4 +158,4 @@ def _one_tree_cost(n: Size, out_bits: Size, count: Size, plan: JointPlan) -> Cos
             joins = [(n, join) for join in round_joins(plan.low.joins[at])] + joins
         beside = [conversion_lookup(n, out_bits)] if at == len(plan.low.joins) else []
         total = total + join_round_cost(round_sender(at), joins, beside)
-    return total + local("pass", 2 * n) + local("bit_pass", 3 * n * count)
+    return total + local("pass", 3 * n) + local("bit_pass", 2 * n * count)

@@ -30,13 +30,14 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from moiety.protocols import ring
+from moiety.protocols import kernels
 from moiety.protocols.arrays import U8, U64
 from moiety.protocols.compare.digits import DigitPlan, plan_digits
 from moiety.protocols.compare.joins import LT, Join, JoinLookup, round_joins
 from moiety.protocols.cost import Cost, Size, Work, cost_of, local
 from moiety.protocols.network import LAN, Network
 from moiety.protocols.ot.transfers import Lookup, ReceivedBatch, SentBatch, lookups_cost
+from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role, Session
 
 K = TypeVar("K", bound=Hashable)
@@ -59,26 +60,47 @@ def less_than(session: Session, values: U64, bits: int, count: int = 1) -> U8:
     """
     n = session.sharing_flights(values.shape[1])
     made = plan_digits(bits, count, n, session.network)
-    parts = share_digits(
-        session, digit_leaves(made.digits, count), split_digits(values, made.digits)
-    )
-    for at, groups in enumerate(made.joins):
+    rows = [kernels.cut_digits(row, None, 0, made.digits, False) for row in values]
+    return compare(session, made, count, list(np.concatenate(rows, axis=1)))
+
+
+def compare(session: Session, plan: DigitPlan, count: int, digits: Sequence[U8]) -> U8:
+    """As `less_than`, from the values' digits uint8 `(count, n)` each, the client's `(1, n)`."""
+    parts = share_digits(session, digit_leaves(plan.digits, count), digits)
+    for at, groups in enumerate(plan.joins):
         parts = join_round(session, round_sender(at), round_joins(groups), parts)
     return parts[0].reshape(count, -1)
+
+
+def carry_digits(
+    workers: Workers,
+    server: bool,
+    x: U64,
+    shift: int,
+    sizes: Sequence[int],
+    added: U64 | None = None,
+) -> list[U8]:
+    """A party's digits for the comparison that is the carry out of a sum of both parties' values:
+    uint8 `(rows, n)` each, most significant first.
+
+    Its values v are `(x >> shift) + added` modulo 2^b, b the sum of sizes; x uint64 `(n,)`, added
+    uint64 `(rows, n)`, None for one row of zeros. `v0 + v1 >= 2^b` is `2^b - 1 - v0 < v1`, so the
+    server takes the digits of the complement.
+    """
+    rows = 1 if added is None else len(added)
+    digits = np.empty((len(sizes), rows, x.size), np.uint8)
+
+    def cut(at: slice) -> U8:
+        own = None if added is None else added[:, at]
+        return kernels.cut_digits(x[at], own, shift, sizes, server)
+
+    workers.fill(digits, cut)
+    return list(digits)
 
 
 def round_sender(at: int) -> Role:
     """Who answers in joining round `at`: the party that did not answer before it."""
     return Role.SERVER if at % 2 else Role.CLIENT
-
-
-def split_digits(values: U64, sizes: Sequence[int]) -> list[U8]:
-    """The digits of these widths, most significant first; uint8 of the values' shape each."""
-    shifts = np.cumsum((0, *sizes[:0:-1]))[::-1]
-    return [
-        ((values >> np.uint64(s)) & ring.mask(k)).astype(np.uint8)
-        for s, k in zip(shifts, sizes, strict=True)
-    ]
 
 
 def digit_leaves(sizes: Sequence[int], count: Size, last: bool = True) -> list[Leaf]:
@@ -195,16 +217,20 @@ def _apart(batches: dict[K, list[int]], shares: list[U8], sizes: list[int]) -> l
     """The members' shares out of their batches', in order of the members' places."""
     found: dict[int, U8] = {}
     for members, share in zip(batches.values(), shares, strict=True):
-        cuts = np.cumsum([sizes[at] for at in members])[:-1]
-        found.update(zip(members, np.split(share, cuts, axis=-1), strict=True))
+        start = 0
+        for at in members:
+            found[at] = share[..., start : start + sizes[at]]
+            start += sizes[at]
     return [found[at] for at in range(len(found))]
 
 
 def wrap(session: Session, x: U64, bits: int) -> U8:
-    """XOR shares of `[x0 + x1 >= 2^bits]`, uint8 `(n,)`, for `x` uint64 `(n,)` below 2^bits: the
-    comparison `2^bits - 1 - x0 < x1`.
+    """XOR shares of `[x0 + x1 >= 2^bits]`, uint8 `(n,)`, for the low bits of `x` uint64
+    `(n,)`.
     """
-    return less_than(session, (ring.mask(bits) - x if session.is_server else x)[None], bits)[0]
+    made = plan_digits(bits, 1, session.sharing_flights(x.size), session.network)
+    digits = carry_digits(session.workers, session.is_server, x, 0, made.digits)
+    return compare(session, made, 1, digits)[0]
 
 
 # --- declared costs -------------------------------------------------------------------------------
@@ -221,7 +247,7 @@ def comparison_plan(
     return plan_digits(bits, count, n if isinstance(n, int) else None, network)
 
 
-@cost_of(less_than)
+@cost_of(less_than, compare)
 def less_than_cost(n: Size, bits: int, count: Size = 1, network: Network | DigitPlan = LAN) -> Cost:
     """Of n client values with `count` server values each."""
     made = comparison_plan(n, bits, count, network)

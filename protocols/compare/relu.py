@@ -39,8 +39,12 @@ import numpy as np
 
 from moiety.protocols import ring
 from moiety.protocols.arrays import U8, U64
-from moiety.protocols.compare.digits import DigitPlan
-from moiety.protocols.compare.millionaires import less_than, less_than_cost
+from moiety.protocols.compare.digits import DigitPlan, plan_digits
+from moiety.protocols.compare.millionaires import (
+    carry_digits,
+    compare,
+    less_than_cost,
+)
 from moiety.protocols.cost import Cost, Size, Work, cost_of, local
 from moiety.protocols.network import LAN, Network
 from moiety.protocols.ot.transfers import answer_cost, choose_cost
@@ -79,38 +83,33 @@ def gates(session: Session, x: U64, bits: int, count: int, thresholds: U64 | Non
     `thresholds` uint64, ring elements, broadcastable to `(count, *x.shape)`, are the server's (None
     for zeros); count <= digits.MAX_THRESHOLDS.
     """
-    values = gate_values(x, bits, count, thresholds, session.is_server)
-    return drelu(session, values, bits, count).reshape(count, *x.shape)
+    rows = threshold_rows(session.is_server, x.shape, count, thresholds)
+    return drelu(session, x.reshape(-1), bits, count, rows).reshape(count, *x.shape)
 
 
-def gate_values(x: U64, bits: int, count: int, thresholds: U64 | None, server: bool) -> U64:
-    """A party's input to `drelu` for gates: the server's `x + c_k`, uint64 `(count, n)`; the
-    client's x, `(1, n)`.
+def threshold_rows(
+    server: bool, shape: tuple[int, ...], count: int, thresholds: U64 | None
+) -> U64 | None:
+    """What `drelu` takes for the thresholds of `gates`: the server's, uint64 `(count, n)`; None
+    where there is nothing to add.
     """
-    if not server:
-        return x.reshape(1, -1)
-    shifted = x[None] if thresholds is None else ring.reduce(x + thresholds, bits)
-    return np.broadcast_to(shifted, (count, *x.shape)).reshape(count, -1)
+    if not server or (thresholds is None and count == 1):
+        return None
+    given = np.zeros((), np.uint64) if thresholds is None else thresholds
+    return np.broadcast_to(given, (count, *shape)).reshape(count, -1)
 
 
-def drelu(session: Session, values: U64, bits: int, count: int = 1) -> U8:
-    """XOR shares of `[x_k >= 0]`, uint8 `(count, n)`, for additive shares in `Z_{2^bits}`, 2 <=
-    bits <= 64. Exact.
+def drelu(session: Session, x: U64, bits: int, count: int = 1, thresholds: U64 | None = None) -> U8:
+    """XOR shares of `[x + c_k >= 0]`, uint8 `(count, n)`, for additive shares x uint64 `(n,)` in
+    `Z_{2^bits}`, 2 <= bits <= 64, and the server's `thresholds` c, uint64 `(count, n)`. Exact.
 
-    `values` uint64: the server's shares `(count, n)`; the client's, the same for all k, `(1, n)`.
-    `msb(x) = msb(x0) ^ msb(x1) ^ carry`, `carry = [2^(bits-1) - 1 - low(x0) < low(x1)]`
-    (CrypTFlow2, Algorithm 2).
+    `msb(y) = msb(y0) ^ msb(y1) ^ carry` of the bits below (CrypTFlow2, Algorithm 2); the sign is
+    cut off as one more digit.
     """
-    sign, low = split_sign(values, bits, session.is_server)
-    return less_than(session, low, bits - 1, count) ^ sign
-
-
-def split_sign(values: U64, bits: int, server: bool) -> tuple[U8, U64]:
-    """A party's (s, a), uint8 and uint64 of the values' shape, such that `[x >= 0] = s0 ^ s1 ^ [a0
-    < a1]`: its share of the sign, and what `drelu` compares of the other bits.
-    """
-    sign, low = ring.msb(values, bits), values & ring.mask(bits - 1)
-    return (sign ^ np.uint8(1), ring.mask(bits - 1) - low) if server else (sign, low)
+    made = plan_digits(bits - 1, count, session.sharing_flights(x.size), session.network)
+    sizes = (1, *made.digits)
+    sign, *low = carry_digits(session.workers, session.is_server, x, 0, sizes, thresholds)
+    return compare(session, made, count, low) ^ sign
 
 
 def multiplex(
@@ -125,13 +124,21 @@ def multiplex(
     x's shape.
     """
     if session.is_server:
-        y = x if secrets is None else ring.reduce(x + secrets.threshold, bits)
-        flips = np.zeros(1, np.uint8) if secrets is None else secrets.flip
-        flip = np.ascontiguousarray(np.broadcast_to(flips, x.shape)).reshape(-1)
-        z = _multiplex_server(session, y.reshape(-1), gate.reshape(-1) ^ flip, flip, bits, out_bits)
+        y, flip = _gated(session, x, bits, secrets)
+        z = _multiplex_server(session, y, gate.reshape(-1) ^ flip, flip, bits, out_bits)
     else:
         z = _multiplex_client(session, x.reshape(-1), gate.reshape(-1), bits, out_bits)
     return z.reshape(x.shape)
+
+
+def _gated(session: Session, x: U64, bits: int, secrets: GateSecrets | None) -> tuple[U64, U8]:
+    """The server's share of what is gated, and the gates' directions, flat."""
+    if secrets is None:
+        return x.reshape(-1), np.zeros(x.size, np.uint8)
+    given, y = x.reshape(-1), np.empty(x.size, np.uint64)
+    threshold = np.broadcast_to(secrets.threshold, x.shape).reshape(-1)
+    session.workers.fill(y, lambda at: ring.reduce(given[at] + threshold[at], bits))
+    return y, np.ascontiguousarray(np.broadcast_to(secrets.flip, x.shape)).reshape(-1)
 
 
 def _multiplex_server(
@@ -154,7 +161,9 @@ def _multiplex_client(session: Session, y: U64, gate: U8, bits: int, out_bits: i
     own = session.sender.multiply(accepted, y, gate, bits)
     theirs = session.receiver.additive(chosen, bits)
     if out_bits == bits:
-        return ring.reduce(own + theirs, bits)
+        z = np.empty_like(y)
+        session.workers.fill(z, lambda at: ring.reduce(own[at] + theirs[at], bits))
+        return z
     return session.sender.widen(session.sender.accept(y.size, 1), own, theirs, bits, out_bits)
 
 
@@ -164,15 +173,14 @@ def _multiplex_client(session: Session, y: U64, gate: U8, bits: int, out_bits: i
 @cost_of(drelu)
 def drelu_cost(n: Size, bits: int, count: Size = 1, network: Network | DigitPlan = LAN) -> Cost:
     """Of n client values with `count` server values each."""
-    split = local("pass", 2 * n, "C") + local("pass", 2 * n * count, "S")
-    compared = less_than_cost(n, bits - 1, count, network)
-    return split + compared + local("bit_pass", 2 * n * count)
+    sign = local("digit", n, "C") + local("digit", n * count, "S")
+    return sign + less_than_cost(n, bits - 1, count, network) + local("bit_pass", n * count)
 
 
 @cost_of(gates)
 def gates_cost(n: Size, bits: int, count: Size = 1, network: Network | DigitPlan = LAN) -> Cost:
     """Of n elements for `count` thresholds each."""
-    return local("pass", 2 * n * count, "S") + drelu_cost(n, bits, count, network)
+    return drelu_cost(n, bits, count, network)
 
 
 @cost_of(multiplex)

@@ -22,6 +22,7 @@ from moiety.protocols.compare.convert import carry_to_ring, carry_to_ring_cost
 from moiety.protocols.compare.digits import DigitPlan
 from moiety.protocols.cost import Cost, Size, cost_of, local
 from moiety.protocols.network import LAN, Network
+from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Session
 
 
@@ -29,10 +30,18 @@ def truncate_exact(session: Session, x: U64, bits_in: int, shift: int) -> U64:
     """Shares of `floor(x / 2^shift)` modulo 2^(bits_in - shift), uint64 of x's shape."""
     if shift == 0:
         return x
-    bits = bits_in - shift
-    low = (x & ring.mask(shift)).reshape(-1)
-    carry = carry_to_ring(session, low, shift, bits)
-    return ring.reduce((x >> np.uint64(shift)) + carry.reshape(x.shape), bits)
+    flat = x.reshape(-1)
+    carry = carry_to_ring(session, flat, shift, bits_in - shift)
+    return with_carry(session.workers, flat, bits_in, shift, carry).reshape(x.shape)
+
+
+def with_carry(workers: Workers, x: U64, bits_in: int, shift: int, carry: U64) -> U64:
+    """This party's share of the truncated values from that of their carries, all uint64 `(n,)`."""
+    y = np.empty_like(x)
+    workers.fill(
+        y, lambda at: ring.reduce((x[at] >> np.uint64(shift)) + carry[at], bits_in - shift)
+    )
+    return y
 
 
 @cost_of(truncate_exact)
@@ -43,7 +52,7 @@ def truncate_exact_cost(
     if shift == 0:
         return Cost()
     carry = carry_to_ring_cost(n, shift, bits_in - shift, network)
-    return local("pass", 2 * n) + carry + local("pass", 3 * n)
+    return carry + local("pass", 3 * n)
 
 
 def truncate_stochastic(session: Session, x: U64, bits_in: int, shift: int) -> U64:

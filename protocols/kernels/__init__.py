@@ -24,9 +24,10 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Literal, cast
 
-from moiety.protocols.kernels.reference import gates, rlwe, silent, streams, symmetric
+from moiety.protocols.kernels.reference import digits, gates, rlwe, silent, streams, symmetric
 
 # The kernels by name, for their static types: `set_backend` rebinds each to the twin in use.
+from moiety.protocols.kernels.reference.digits import *  # noqa: F403
 from moiety.protocols.kernels.reference.gates import *  # noqa: F403
 from moiety.protocols.kernels.reference.rlwe import *  # noqa: F403
 from moiety.protocols.kernels.reference.silent import *  # noqa: F403
@@ -35,7 +36,7 @@ from moiety.protocols.kernels.reference.symmetric import *  # noqa: F403
 
 Backend = Literal["native", "reference"]
 
-FAMILIES: tuple[ModuleType, ...] = (symmetric, gates, streams, silent, rlwe)
+FAMILIES: tuple[ModuleType, ...] = (symmetric, gates, digits, streams, silent, rlwe)
 """The modules whose `__all__` names the kernels."""
 
 _active: Backend = "reference"

@@ -4,12 +4,13 @@ compute and why it is safe.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from moiety.protocols import kernels, ring
 from moiety.protocols.arrays import U8, U32, U64
+from moiety.protocols.cost import packed
 from moiety.protocols.linear.layout import Window
 from moiety.protocols.linear.placement import (
     add_messages,
@@ -25,7 +26,6 @@ from moiety.protocols.linear.rlwe import ClientKey, Ring, ciphertext_a, public_k
 from moiety.protocols.linear.spec import (
     LinearSpec,
     parameter_sets,
-    tile_download_bytes,
 )
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Session
@@ -60,16 +60,15 @@ def linear_client(
     key.claim(layer)
     plane = to_plane(x1, geometry)
     for tile, window in enumerate(layout.windows):
-        a = ciphertext_a(key.ring, public_seed, layer, tile, layout.ciphertexts_per_tile)
+        a = ciphertext_a(
+            key.ring, public_seed, layer, tile, layout.ciphertexts_per_tile, session.workers
+        )
         for part in _encrypt(session, key, spec, a, pack_tile(layout, plane, window)):
             session.channel.send(part)
     products = [_phase_products(session, key, spec, window) for window in layout.windows]
     out = np.empty(layout.flat.out_shape, np.uint64)
     for window, product in zip(layout.windows, products, strict=True):
-        data = session.channel.recv(tile_download_bytes(spec, window)[1])
-        b = kernels.unpack(data, product.size, spec.result_bits).reshape(product.shape)
-        phase = (b << np.uint64(plan.answer_bits - spec.result_bits)) - product
-        place(out, window, rounded_phase(spec, phase))
+        place(out, window, _opened(session, spec, product))
     return from_plane(out, geometry, x1.shape[:-3])
 
 
@@ -90,8 +89,7 @@ def _encrypt(session: Session, key: ClientKey, spec: LinearSpec, a: U32, message
             b[:, part, head:] = fresh[..., degree - tail :]
 
     jobs = [(part, session.prg.fork()) for part in chunks(count, degree)]
-    for _ in workers.map(encrypt, jobs):
-        pass
+    workers.each(encrypt, jobs)
     rows = b.reshape(len(primes), -1)
     parts = [(i, part) for i in range(len(primes)) for part in workers.ranges(rows[i].size)]
     return list(workers.map(lambda job: _packed(rows[job[0], job[1]], primes[job[0]]), parts))
@@ -109,16 +107,34 @@ def _phase_products(session: Session, key: ClientKey, spec: LinearSpec, window: 
         a = kernels.unpack(data, size * degree, bits).reshape(size, degree)
         product[part] = key.phase_product(a, bits)[:, where]
 
-    def arriving() -> Iterator[tuple[slice, U8]]:
-        for part in chunks(count, degree):
-            # Whole bytes: N is a multiple of 8.
-            yield part, session.channel.recv((part.stop - part.start) * degree * bits // 8)
+    def arrived(part: slice) -> tuple[slice, U8]:
+        # Whole bytes: N is a multiple of 8.
+        return part, session.channel.recv((part.stop - part.start) * degree * bits // 8)
 
-    for _ in session.workers.map(multiply, arriving()):
-        pass
+    session.workers.each(multiply, chunks(count, degree), arrived)
     return by_filter(
         layout, product.reshape(layout.bundles, layout.answers, layout.mp, window.pixels)
     )
+
+
+def _opened(session: Session, spec: LinearSpec, product: U64) -> U64:
+    """Receives one tile's b parts; the client's share `(M, pixels)`, from its `product` of the a
+    parts by the secret.
+    """
+    bits, flat = spec.result_bits, product.reshape(-1)
+    scale = np.uint64(spec.rlwe.answer_bits - bits)
+    share = np.empty_like(flat)
+
+    def arrived(at: slice) -> tuple[slice, U8]:
+        return at, session.channel.recv(int(packed(at.stop - at.start, bits)))
+
+    def open_part(job: tuple[slice, U8]) -> None:
+        at, data = job
+        b = kernels.unpack(data, at.stop - at.start, bits)
+        share[at] = rounded_phase(spec, (b << scale) - flat[at])
+
+    session.workers.each(open_part, session.workers.ranges(flat.size), arrived)
+    return share.reshape(product.shape)
 
 
 def rounded_phase(spec: LinearSpec, phase: U64) -> U64:

@@ -32,6 +32,12 @@ def chunks(count: int, degree: int) -> list[slice]:
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 
+def byte_chunks(count: int, degree: int) -> list[slice]:
+    """The same in pieces of whole bytes, whatever the bits of a coefficient."""
+    step = max(8, _CHUNK // degree)
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+
+
 # --- images and the one plane in which they lie ---------------------------------------------------
 
 

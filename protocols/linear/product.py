@@ -8,7 +8,7 @@ on a shifted view of the same rows: no im2col.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,6 +30,11 @@ class Monomials:
     taps: Sequence[int]
     shifts: Sequence[Sequence[int]]
     length: int
+
+    def part(self, start: int, stop: int) -> Monomials:
+        """For these of the wanted coefficients."""
+        shifts = [[shift + start for shift in row] for row in self.shifts]
+        return replace(self, shifts=shifts, length=stop - start)
 
     @property
     def width(self) -> int:

@@ -22,6 +22,7 @@ from moiety.protocols import kernels
 from moiety.protocols.arrays import I8, U32, U64
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.linear.parameters import PHASE_PRIMES, check_parameters
+from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
 
 SEED_BYTES = 16
@@ -112,9 +113,11 @@ class Ring:
             x.shape[1:]
         )
 
-    def public_hat(self, seed: bytes, domain: str, count: int) -> U32:
+    def public_hat(
+        self, seed: bytes, domain: str, count: int, workers: Workers | None = None
+    ) -> U32:
         """`count` public uniform polynomials in the NTT domain, `(L, count, N)`, from a stream that
-        only this domain and ring have.
+        only this domain and ring have. Threads share the primes.
         """
         if len(seed) != SEED_BYTES:
             raise ContractViolation(
@@ -123,7 +126,9 @@ class Ring:
         need = count * self.degree
         name = f"moiety.rlwe.public/{self.degree}/{','.join(map(str, self.primes))}/{domain}"
         out = np.empty((len(self.primes), count, self.degree), np.uint32)
-        for i, p in enumerate(self.primes):
+
+        def draw(i: int) -> None:
+            p = self.primes[i]
             key = hashlib.sha256(seed + f"{name}/{i}".encode()).digest()[:16]
             # Expected rejections plus 12 standard deviations of slack, made the same way by both
             # parties.
@@ -131,6 +136,8 @@ class Ring:
             slack = math.ceil(need * reject * 2 + 12 * math.sqrt(need * reject) + 64)
             words = Prg(key).bytes(4 * (need + slack)).view(np.uint32)
             out[i] = kernels.uniform_residues(words, p, need).reshape(count, self.degree)
+
+        (workers or Workers()).each(draw, range(len(self.primes)))
         return out
 
 
@@ -152,9 +159,16 @@ def public_key_a(ring: Ring, public_seed: bytes) -> U32:
     return ring.public_hat(public_seed, "public-key", 1)[:, 0]
 
 
-def ciphertext_a(ring: Ring, public_seed: bytes, layer: int, tile: int, count: int) -> U32:
+def ciphertext_a(
+    ring: Ring,
+    public_seed: bytes,
+    layer: int,
+    tile: int,
+    count: int,
+    workers: Workers | None = None,
+) -> U32:
     """The `a_j` of one tile's ciphertexts of one layer, NTT domain, `(L, count, N)`."""
-    return ring.public_hat(public_seed, f"layer/{layer}/tile/{tile}", count)
+    return ring.public_hat(public_seed, f"layer/{layer}/tile/{tile}", count, workers)
 
 
 @dataclass

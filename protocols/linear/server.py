@@ -42,12 +42,14 @@ import numpy as np
 
 from moiety.protocols import kernels, ring
 from moiety.protocols.arrays import I32, I64, U8, U32, U64
+from moiety.protocols.cost import packed
 from moiety.protocols.errors import BadArtifact, ContractViolation, NetworkFailure
 from moiety.protocols.linear.layout import Window
 from moiety.protocols.linear.placement import (
     add_messages,
     block_positions,
     by_filter,
+    byte_chunks,
     chunks,
     from_plane,
     pack_tile,
@@ -68,6 +70,9 @@ from moiety.protocols.linear.spec import (
 from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Session
+
+_COEFFICIENTS = 64
+"""Fewer at once make a product slower than they make it shorter."""
 
 
 class ServerLinear:
@@ -119,8 +124,7 @@ class ServerLinear:
                 ciphertext_a(self.ring, self._seed, self.layer, tile, layout.ciphertexts_per_tile)
             )
             whole = self._correlate(a, shifts, degree, workers or Workers())
-            for i, parts in enumerate(whole):
-                hint[tile, i] = parts.reshape(layout.answers_per_tile, degree)
+            hint[tile] = whole.reshape(hint.shape[1:])
         self._hint = hint
 
     def hint_array(self) -> U32:
@@ -153,39 +157,42 @@ class ServerLinear:
             [(target - source) * layout.block for source in range(layout.mp)]
             for target in range(layout.mp)
         ]
+        workers = workers or Workers()
         positions = pixel_positions(layout, window)
-        whole = self._correlate(b, shifts, int(positions[-1]) + 1, workers or Workers())
-        return np.stack(
-            [by_filter(layout, np.ascontiguousarray(blocks[..., positions])) for blocks in whole]
-        )
+        whole = self._correlate(b, shifts, int(positions[-1]) + 1, workers)
+        out = np.empty((len(whole), layout.flat.out_shape[0], positions.size), np.uint32)
+
+        def pick(prime: int) -> None:
+            out[prime] = by_filter(layout, np.take(whole[prime], positions, axis=-1))
+
+        workers.each(pick, range(len(whole)))
+        return out
 
     def _correlate(
         self, polynomials: U32, shifts: Sequence[Sequence[int]], length: int, workers: Workers
-    ) -> list[U32]:
-        """Prime after prime, `(bundles, answers, targets, length)`. Threads share the primes, then
-        the answers.
+    ) -> U32:
+        """`(primes, bundles, answers, targets, length)`. Threads share the primes, then the
+        coefficients: each makes the rows that it multiplies, and no other.
         """
         layout, plan = self.spec.layout, self.spec.rlwe
         primes = len(plan.primes)
         monomials = Monomials(layout.channel_size, layout.tap_offsets, shifts, length)
-        ways = min(-(-workers.threads // primes), layout.answers)
-        cuts = [layout.answers * way // ways for way in range(ways + 1)]
-        jobs = [(i, slice(*ends)) for i in range(primes) for ends in itertools.pairwise(cuts)]
+        out = np.empty((primes, layout.bundles, layout.answers, len(shifts), length), np.uint32)
+        ways = max(1, min(-(-workers.threads // primes), length // _COEFFICIENTS))
+        cuts = [length * way // ways for way in range(ways + 1)]
 
-        def part(job: tuple[int, slice]) -> U32:
-            prime, answers = job
-            return correlate(
+        def part(job: tuple[int, tuple[int, int]]) -> None:
+            prime, (start, stop) = job
+            out[prime, ..., start:stop] = correlate(
                 polynomials[prime].reshape(layout.bundles, layout.ciphertexts, plan.degree),
-                self._weights[:, :, :, answers],
-                monomials,
+                self._weights,
+                monomials.part(start, stop),
                 prime=plan.primes[prime],
                 weight_bits=self.spec.weight_bits,
             )
 
-        parts = list(workers.map(part, jobs))
-        if ways == 1:
-            return parts
-        return [np.concatenate(parts[i * ways : (i + 1) * ways], axis=1) for i in range(primes)]
+        workers.each(part, list(itertools.product(range(primes), itertools.pairwise(cuts))))
+        return out
 
     def add_bias(self, share: U64, prg: Prg) -> U64:
         """To the outputs `(..., M, H', W')`, modulo 2^(bits+guard). For a negative guard the bias
@@ -230,9 +237,7 @@ def new_query_server(session: Session, specs: Sequence[LinearSpec], public_seed:
     session.public_keys.forget()
     for degree, primes in parameter_sets(specs):
         ring_q = Ring.of(degree, primes)
-        pb = _parse_residues(
-            session.channel.recv(residues_bytes(degree, primes)), primes, 1, degree
-        )
+        pb = _parse_residues(session.channel.recv(residues_bytes(degree, primes)), primes, degree)
         pa_hat, pb_hat = public_key_a(ring_q, public_seed), ring_q.forward(pb)[:, 0]
         session.public_keys.add(ServerKey(ring_q, pa_hat, pb_hat))
 
@@ -259,14 +264,9 @@ def linear_server(session: Session, layer: ServerLinear, x0: U64) -> U64:
     session.channel.flush()
     out = np.empty(layout.flat.out_shape, np.uint64)
     for window, b_zero, upload in zip(layout.windows, b_zeros, uploads, strict=True):
-        b = _parse_ciphertexts(upload, spec)
-        add_messages(key.ring, b, pack_tile(layout, plane, window), spec.bits, session.prg)
-        answer = key.ring.add(layer.convolve(b, window, session.workers), b_zero)
-        rounded = key.ring.to_torus(answer, spec.result_bits)
-        mask = session.prg.uint64(rounded.size, spec.result_bits).reshape(rounded.shape)
-        masked = ring.reduce(rounded - mask, spec.result_bits)
-        session.channel.send(kernels.pack(masked.reshape(-1), spec.result_bits))
-        place(out, window, mask)
+        b = _received(session, key.ring, spec, upload, pack_tile(layout, plane, window))
+        answer = layer.convolve(b, window, session.workers)
+        place(out, window, _send_masked(session, key.ring, spec, answer, b_zero))
     return layer.add_bias(from_plane(out, spec.geometry, x0.shape[:-3]), session.prg)
 
 
@@ -294,30 +294,71 @@ def _answer_a(
     return messages, np.stack([by_filter(layout, residues.reshape(shape)) for residues in b])
 
 
-def _parse_ciphertexts(data: U8, spec: LinearSpec) -> U32:
-    """One tile's b parts `(L, ciphertexts, N)`; zero where the client does not send, which
-    nothing reads.
+def _received(session: Session, ring_q: Ring, spec: LinearSpec, upload: U8, messages: U64) -> U32:
+    """One tile's b parts `(L, ciphertexts, N)` with the server's share `(ciphertexts, B)` added;
+    zero where the client does not send, which nothing reads. Raises as `_parse_residues`.
     """
     plan, (head, tail) = spec.rlwe, spec.layout.sent
-    sent = _parse_residues(data, plan.primes, spec.layout.ciphertexts_per_tile, head + tail)
-    if head == plan.degree:
-        return sent
-    b = np.zeros((*sent.shape[:2], plan.degree), np.uint32)
-    b[..., :head] = sent[..., :head]
-    b[..., plan.degree - tail :] = sent[..., head:]
+    (count, block), sent = messages.shape, head + tail
+    make = np.empty if head == plan.degree else np.zeros
+    b = make((len(plan.primes), count, plan.degree), np.uint32)
+    ends = np.cumsum([residues_bytes(count * sent, (p,)) for p in plan.primes])
+    streams = np.split(upload, ends[:-1])
+
+    def parse(job: tuple[slice, Prg]) -> None:
+        part, prg = job
+        for i, (stream, p) in enumerate(zip(streams, plan.primes, strict=True)):
+            rows = _residues(stream, p, part, sent)
+            b[i, part, :head] = rows[:, :head]
+            b[i, part, plan.degree - tail :] = rows[:, head:]
+        add_messages(ring_q, b[:, part], messages[part], spec.bits, prg)
+
+    parts = byte_chunks(count, plan.degree)
+    prgs = [session.prg.part(8 * block * (part.stop - part.start)) for part in parts]
+    session.workers.each(parse, list(zip(parts, prgs, strict=True)))
     return b
 
 
-def _parse_residues(data: U8, primes: tuple[int, ...], count: int, length: int) -> U32:
-    """`(L, count, length)` from the wire; raises `NetworkFailure` for values that are
-    no residues.
+def _send_masked(session: Session, ring_q: Ring, spec: LinearSpec, b: U32, b_zero: U32) -> U64:
+    """Sends one tile's b parts, both `(L, M, pixels)`, rounded and masked; returns the masks
+    `(M, pixels)`.
     """
-    x = np.empty((len(primes), count * length), np.uint32)
-    start = 0
-    for i, p in enumerate(primes):
-        stop = start + residues_bytes(count * length, (p,))
-        x[i] = kernels.unpack(data[start:stop], count * length, p.bit_length())
-        start = stop
-        if int(x[i].max()) >= p:
-            raise NetworkFailure("the client sent a ciphertext with residues out of range")
-    return x.reshape(len(primes), count, length)
+    bits, shape = spec.result_bits, b.shape[1:]
+    b, b_zero = b.reshape(len(b), -1), b_zero.reshape(len(b), -1)
+    masks = np.empty(b.shape[1], np.uint64)
+
+    def mask(job: tuple[slice, Prg]) -> U8:
+        at, prg = job
+        rounded = ring_q.to_torus(ring_q.add(b[:, at], b_zero[:, at]), bits)
+        masks[at] = prg.uint64(rounded.size, bits)
+        return kernels.pack(ring.reduce(rounded - masks[at], bits), bits)
+
+    ranges = session.workers.ranges(masks.size)
+    prgs = [session.prg.part(8 * (at.stop - at.start)) for at in ranges]
+    for message in session.workers.map(mask, list(zip(ranges, prgs, strict=True))):
+        session.channel.send(message)
+    return masks.reshape(shape)
+
+
+def _parse_residues(data: U8, primes: tuple[int, ...], length: int) -> U32:
+    """A public key `(L, 1, length)` from the wire; raises `NetworkFailure` for values that are no
+    residues.
+    """
+    ends = np.cumsum([residues_bytes(length, (p,)) for p in primes])
+    streams = zip(np.split(data, ends[:-1]), primes, strict=True)
+    whole = slice(0, 1)
+    return np.stack(
+        [_residues(stream, p, whole, length).astype(np.uint32) for stream, p in streams]
+    )
+
+
+def _residues(stream: U8, p: int, part: slice, length: int) -> U64:
+    """Rows of `length` residues modulo one prime, those of a part that begins on a byte; raises
+    `NetworkFailure` for values that are none.
+    """
+    bits, count = p.bit_length(), (part.stop - part.start) * length
+    first = part.start * length * bits // 8
+    rows = kernels.unpack(stream[first : first + int(packed(count, bits))], count, bits)
+    if count and int(rows.max()) >= p:
+        raise NetworkFailure("the client sent a ciphertext with residues out of range")
+    return rows.reshape(-1, length)

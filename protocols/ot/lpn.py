@@ -30,6 +30,7 @@ No numerical library is needed here: the compiler's cost model uses `Pool` as th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import comb, inf, log2
 
 from moiety.protocols.cost import correction_bytes, packed
@@ -62,29 +63,29 @@ class LpnParameters:
                 f"{self.length}"
             )
 
-    @property
+    @cached_property
     def length(self) -> int:
         """n: correlations made by an iteration."""
         return self.trees << self.depth
 
-    @property
+    @cached_property
     def levels(self) -> int:
         """Base correlations of a tree: one per level, over F_16 one more for the noise value."""
         return self.depth + (self.width == 4)
 
-    @property
+    @cached_property
     def reserved(self) -> int:
         """Correlations an iteration starts from, and hands to the next one."""
         return self.seeds + self.trees * self.levels
 
-    @property
+    @cached_property
     def released_trees(self) -> int:
         """Trees of an iteration whose correlations may be used: the first ones. The others hold the
         reserved correlations.
         """
         return self.trees - -(-self.reserved >> self.depth)
 
-    @property
+    @cached_property
     def released(self) -> int:
         """Correlations of an iteration that may be used."""
         return self.released_trees << self.depth

@@ -59,8 +59,11 @@ from moiety.protocols.channel import Channel
 from moiety.protocols.ot.keys import HashKeys
 from moiety.protocols.ot.lpn import NIBBLES, NONCE_BYTES, LpnParameters, Pool
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
-from moiety.protocols.parallel import LEAST, Workers
+from moiety.protocols.parallel import LEAST_PASSED, Workers
 from moiety.protocols.prg import Prg
+
+_LEAST_ROWS = 1 << 12
+"""Rows that are worth a thread's while: they take ten times a lookup."""
 
 Make = Callable[[slice, U8], None]
 """Writes an iteration's outputs, a range of whole grains, to an array of as many."""
@@ -125,14 +128,13 @@ class _Silent:
 
     def _trees(self, trees: slice, work: Callable[[slice], None]) -> None:
         """`work` on all these trees; threads share them."""
-        least = max(1, LEAST >> self.parameters.depth)
+        least = max(1, _LEAST_ROWS >> self.parameters.depth)
         parts = self._workers.ranges(trees.stop - trees.start, grain=1, least=least)
 
         def part(at: slice) -> None:
             work(slice(trees.start + at.start, trees.start + at.stop))
 
-        for _ in self._workers.map(part, parts):
-            pass
+        self._workers.each(part, parts)
 
     def _maker(self, expand: Callable[[slice, U8], None]) -> Make:
         """Rows by ranges of outputs, from `expand`, which makes those of some trees."""
@@ -191,8 +193,14 @@ class SilentSender(_Silent, VoleSender):
             self._refill(iterations)
         w = self._rows.take(n)
         if k < p.width:
-            high = kernels.unpack8(self._channel.recv(p.high_bytes(n, k)), n, p.width - k)
-            kernels.add_multiples(w, self.delta, high << np.uint8(k))
+            high, bits = self._channel.recv(p.high_bytes(n, k)), p.width - k
+
+            def part(at: slice) -> None:
+                stream = high[at.start * bits // 8 : p.high_bytes(at.stop, k)]
+                upper = kernels.unpack8(stream, at.stop - at.start, bits) << np.uint8(k)
+                kernels.add_multiples(w[at], self.delta, upper)
+
+            self._workers.each(part, self._workers.ranges(n, least=LEAST_PASSED))
         return w
 
     def _refill(self, iterations: int) -> None:
@@ -288,8 +296,7 @@ class SilentReceiver(_Silent, VoleReceiver):
             self._refill(iterations)
         u = self._elements.take(n)
         if k < p.width:
-            self._channel.send(kernels.pack(u >> np.uint8(k), p.width - k))
-            u = u & np.uint8((1 << k) - 1)
+            u = self._send_high(u, k)
         late: list[U8] = []
         self._unmade.append(lambda: late.append(self._rows.take(n)))
 
@@ -299,6 +306,19 @@ class SilentReceiver(_Silent, VoleReceiver):
             return late[0]
 
         return u, make
+
+    def _send_high(self, u: U8, k: int) -> U8:
+        """Gives away the bits of u that a k-bit choice does not need; returns the others."""
+
+        def part(at: slice) -> tuple[U8, U8]:
+            high = kernels.pack(u[at] >> np.uint8(k), self.parameters.width - k)
+            return high, u[at] & np.uint8((1 << k) - 1)
+
+        kept = []
+        for high, low in self._workers.map(part, self._workers.ranges(u.size, least=LEAST_PASSED)):
+            self._channel.send(high)
+            kept.append(low)
+        return kept[0] if len(kept) == 1 else np.concatenate(kept)
 
     def _refill(self, iterations: int) -> None:
         p = self.parameters

@@ -11,8 +11,6 @@ leaf streams, of which one per tree is unknown to the sender.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from moiety.protocols import kernels
@@ -141,9 +139,8 @@ class SoftSpokenSender(_Stream, VoleSender):
     def extend(self, n: int, k: int) -> U8:
         """w uint8 `(n,16)` with `w = v + u*delta`; receives the corrections."""
 
-        def arriving() -> Iterator[tuple[int, int, U8]]:
-            for size, counter in self._take(n, k):
-                yield size, counter, self._channel.recv(correction_bytes(size, k))
+        def arrived(part: tuple[int, int]) -> tuple[int, int, U8]:
+            return *part, self._channel.recv(correction_bytes(part[0], k))
 
         def make(part: tuple[int, int, U8]) -> U8:
             size, counter, corrections = part
@@ -151,5 +148,5 @@ class SoftSpokenSender(_Stream, VoleSender):
                 self._leaves, self.delta, counter, k, blocks(size), corrections
             )[:size]
 
-        made = list(self._workers.map(make, arriving()))
+        made = list(self._workers.map(make, self._take(n, k), arrived))
         return made[0] if len(made) == 1 else np.concatenate(made)

@@ -18,7 +18,7 @@ the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -43,7 +43,7 @@ from moiety.protocols.cost import (
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.ot.keys import HashKeys, later_key
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
-from moiety.protocols.parallel import Workers
+from moiety.protocols.parallel import LEAST_PASSED, Workers
 
 R = TypeVar("R")
 S = TypeVar("S", np.uint8, np.uint64)
@@ -76,10 +76,15 @@ class _Batch:
 
 @dataclass(kw_only=True)
 class SentBatch(_Batch):
-    """Sender's half: w uint8 `(n,16)`, the receiver's shifts uint8 `(n,)`."""
+    """Sender's half: w uint8 `(n,16)`; the receiver's shifts as they came, k bits each."""
 
     w: U8
-    shifts: U8
+    packed_shifts: U8
+
+    def shifts(self, at: slice) -> U8:
+        """Of a range of elements, uint8 `(n,)`."""
+        stream = self.packed_shifts[at.start * self.k // 8 : packed(at.stop, self.k)]
+        return kernels.unpack8(stream, at.stop - at.start, self.k)
 
 
 @dataclass(kw_only=True)
@@ -112,8 +117,8 @@ class TransferSender(_Endpoint):
         """Receive the choices of `n` 1-of-2^k transfers."""
         self._channel.await_flight()
         w = self._vole.extend(n, k)
-        shifts = kernels.unpack8(self._channel.recv(packed(n, k)), n, k)
-        return SentBatch(k=k, key=self._keys.take(n, k), w=w, shifts=shifts)
+        shifts = self._channel.recv(packed(n, k))
+        return SentBatch(k=k, key=self._keys.take(n, k), w=w, packed_shifts=shifts)
 
     def lookup(self, batch: SentBatch, table: U8, bits: int) -> U8:
         """XOR-share `table[i, choice_i]`, table uint8 `(n, 2^k)` of `bits`-bit entries; returns
@@ -219,7 +224,7 @@ class TransferSender(_Endpoint):
         batch.spend()
 
         def part(at: slice) -> tuple[U8, R]:
-            return kernel(batch.w[at], batch.shifts[at], batch.key_at(at.start), at)
+            return kernel(batch.w[at], batch.shifts(at), batch.key_at(at.start), at)
 
         kept = []
         for messages, made in self._workers.map(part, self._workers.ranges(len(batch.w))):
@@ -242,7 +247,12 @@ class TransferReceiver(_Endpoint):
         """Open a batch with `choices` uint8 `(n,)` of k bits."""
         n = choices.size
         u, v = self._vole.begin(n, k)
-        self._channel.send(kernels.pack(choices ^ u, k))
+
+        def part(at: slice) -> U8:
+            return kernels.pack(choices[at] ^ u[at], k)
+
+        for message in self._workers.map(part, self._workers.ranges(n, least=LEAST_PASSED)):
+            self._channel.send(message)
         return ReceivedBatch(k=k, key=self._keys.take(n, k), u=u, v=v, choices=choices)
 
     def lookup(self, batch: ReceivedBatch, bits: int) -> U8:
@@ -302,9 +312,8 @@ class TransferReceiver(_Endpoint):
             self._channel.await_flight()
         v = batch.v()  # while the sender works
 
-        def arriving() -> Iterator[tuple[slice, U8]]:
-            for at in self._workers.ranges(batch.choices.size):
-                yield at, self._channel.recv(answer_bytes(at.stop - at.start, batch.k, bits))
+        def arrived(at: slice) -> tuple[slice, U8]:
+            return at, self._channel.recv(answer_bytes(at.stop - at.start, batch.k, bits))
 
         def part(job: tuple[slice, U8]) -> npt.NDArray[S]:
             at, messages = job
@@ -312,7 +321,8 @@ class TransferReceiver(_Endpoint):
                 v[at], batch.choices[at], batch.u[at], batch.key_at(at.start), messages, at
             )
 
-        return _joined(list(self._workers.map(part, arriving())))
+        ranges = self._workers.ranges(batch.choices.size)
+        return _joined(list(self._workers.map(part, ranges, arrived)))
 
 
 def _joined(parts: Sequence[npt.NDArray[S]]) -> npt.NDArray[S]:

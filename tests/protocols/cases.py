@@ -21,7 +21,7 @@ from moiety.protocols.compare.extend import extend
 from moiety.protocols.compare.joint import truncate_with_gates
 from moiety.protocols.compare.joint_plan import TreePlan, plan_one_tree, plan_separate
 from moiety.protocols.compare.maxpool import maxpool
-from moiety.protocols.compare.millionaires import join_round, less_than, share_digits, wrap
+from moiety.protocols.compare.millionaires import compare, join_round, less_than, share_digits, wrap
 from moiety.protocols.compare.relu import GateSecrets, drelu, gates, multiplex, relu
 from moiety.protocols.compare.reveal import reveal_to_client
 from moiety.protocols.compare.truncate import truncate_exact, truncate_stochastic
@@ -77,7 +77,7 @@ MULTIPLEXERS = (
 
 def less_than_case(bits: int, n: int = 300, file: str | None = None) -> Case:
     return Case(
-        (less_than, share_digits, join_round, *CHOICES, *LEAVES, *JOINS),
+        (less_than, compare, share_digits, join_round, *CHOICES, *LEAVES, *JOINS),
         lambda s, x: less_than(s, x[None], bits)[0],
         neighbours(n, bits),
         is_xor_of(lambda inputs: inputs[0] < inputs[1]),
@@ -89,7 +89,7 @@ def less_than_case(bits: int, n: int = 300, file: str | None = None) -> Case:
 def drelu_case(bits: int, n: int = 300, file: str | None = None) -> Case:
     return Case(
         (drelu,),
-        lambda s, x: drelu(s, x[None], bits)[0],
+        lambda s, x: drelu(s, x, bits)[0],
         shares((n,), bits),
         is_xor_of(lambda inputs: ring.to_signed(opened(inputs, bits), bits) >= 0),
         declared(drelu, n, bits),

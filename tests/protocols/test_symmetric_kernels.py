@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moiety.protocols.arrays import U8
-from moiety.protocols.kernels.reference import gates, streams, symmetric
+from moiety.protocols.kernels.reference import digits, gates, streams, symmetric
 from tests.protocols.oracles import aes, multiples, nibbles, times
 from tests.protocols.twins import KernelFamily
 
-FAMILY = KernelFamily("symmetric", symmetric, gates, streams)
+FAMILY = KernelFamily("symmetric", symmetric, gates, digits, streams)
 reference = FAMILY.reference
 WIDTHS = (1, 2, 3, 4)
 # Around the sizes at which the compiled loops change path: a group of 64,
@@ -347,6 +347,48 @@ def test_multiplexer_twins_are_equal(
     assert_same(compiled.widen_recv(*opening), reference.widen_recv(*opening))
 
 
+# --- digits and choices ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sizes", [(1,), (1, 4, 4, 4), (3, 4, 2), (8,) * 8, ()])
+def test_digits_make_up_the_value(twin: SimpleNamespace, sizes: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(len(sizes))
+    x, added = rng.integers(0, 2**64, 70, np.uint64), rng.integers(0, 2**64, (3, 70), np.uint64)
+    bits = sum(sizes)
+    for shift, complement in ((0, False), (13, False), (13, True)):
+        digits = twin.cut_digits(x, added, shift, sizes, complement)
+        assert digits.shape == (len(sizes), 3, 70)
+        for row, i in np.ndindex(3, 70):
+            value = ((int(x[i]) >> shift) + int(added[row, i])) % 2**bits
+            whole = 0
+            for size, digit in zip(sizes, digits[:, row, i], strict=True):
+                assert digit < 1 << size
+                whole = whole << size | int(digit)
+            assert whole == (2**bits - 1 - value if complement else value)
+
+
+@pytest.mark.parametrize("n", [*SIZES, 511, 512, 513])
+def test_digit_twins_are_equal(compiled: SimpleNamespace, n: int) -> None:
+    rng = np.random.default_rng(n)
+    x, added = rng.integers(0, 2**64, n, np.uint64), rng.integers(0, 2**64, (2, n), np.uint64)
+    for cut in (
+        (None, 0, (1, 4, 4, 4), True),
+        (added, 63, (8,) * 8, False),
+        (added, 7, (2,), True),
+    ):
+        assert_same(compiled.cut_digits(x, *cut), reference.cut_digits(x, *cut))
+    parts = [below(rng, 2, n) for _ in range(4)]
+    for masks in ((1,), (2,), (3, 1), (2, 2, 2, 1), (2, 3, 1), (3, 3, 3, 2)):
+        given = parts[: len(masks)]
+        assert_same(compiled.gather_bits(given, masks), reference.gather_bits(given, masks))
+
+
+def test_choices_have_the_bits_that_are_asked_for(twin: SimpleNamespace) -> None:
+    parts = [np.array([0, 1, 2, 3], np.uint8), np.array([3, 2, 1, 0], np.uint8)]
+    assert twin.gather_bits(parts, (2, 3)).tolist() == [6, 4, 3, 1]
+    assert twin.gather_bits(parts, (3, 1)).tolist() == [4, 1, 6, 3]
+
+
 # --- bit streams ----------------------------------------------------------------------------------
 
 
@@ -452,6 +494,16 @@ KEYS = np.zeros((32, 16, 16), np.uint8)
             ValueError,
             lambda t: t.widen_recv(BLOCKS, BLOCK, BYTES, BYTES, WORDS, BYTES, 5, 5, BYTES[:1]),
         ),
+        (TypeError, lambda t: t.cut_digits(BYTES, None, 0, (1,), False)),
+        (ValueError, lambda t: t.cut_digits(WORDS, WORDS, 0, (1,), False)),
+        (ValueError, lambda t: t.cut_digits(WORDS, WORDS[None, 1:], 0, (1,), False)),
+        (ValueError, lambda t: t.cut_digits(WORDS, None, 64, (1,), False)),
+        (ValueError, lambda t: t.cut_digits(WORDS, None, 0, (0, 9), False)),
+        (ValueError, lambda t: t.cut_digits(WORDS, None, 0, (8,) * 9, False)),
+        (ValueError, lambda t: t.gather_bits([BYTES], (4,))),
+        (ValueError, lambda t: t.gather_bits([BYTES, BYTES[1:]], (1, 1))),
+        (ValueError, lambda t: t.gather_bits([BYTES] * 5, (3, 3, 3, 3, 3))),
+        (ValueError, lambda t: t.gather_bits([BYTES], (1, 1))),
         (TypeError, lambda t: t.pack(BYTES.astype(np.int32), 3)),
         (ValueError, lambda t: t.pack(BYTES, 9)),
         (ValueError, lambda t: t.pack(BYTES, 0)),

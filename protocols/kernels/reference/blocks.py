@@ -39,9 +39,8 @@ def count_key(first: U8, index: int) -> U8:
     """Key number `index`, counted from `first`: both `uint8 (16,)`, of which the low 64 bits count
     (and wrap).
     """
-    halves = first.view("<u8").copy()
-    halves[:1] += np.uint64(index)  # array arithmetic wraps silently
-    return halves.view(np.uint8)
+    low = int.from_bytes(first[:8].tobytes(), "little") + index & (1 << 64) - 1
+    return np.frombuffer(low.to_bytes(8, "little") + first[8:].tobytes(), np.uint8)
 
 
 def sigma(blocks: U8) -> U8:
