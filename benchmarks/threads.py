@@ -74,7 +74,7 @@ def spread(work: Callable[[slice], Any], n: int = ELEMENTS) -> Job:
 
 def spread_trees(work: Callable[[slice], Any]) -> Job:
     """The trees of an iteration of silent generation, in as many ranges as there are threads."""
-    return lambda workers: list(workers.map(work, workers.ranges(BITS.trees, grain=1, least=16)))
+    return lambda workers: list(workers.map(work, workers.ranges(BITS.trees, grain=1, handed=1)))
 
 
 def pieces(work: Callable[[int], Any], count: int) -> Job:

@@ -13,6 +13,7 @@ itself.
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -31,11 +32,11 @@ R = TypeVar("R")
 S = TypeVar("S", np.uint8, np.uint64)
 
 GRAIN = 512
-LEAST = 1 << 12
-"""Elements per range below which handing it to another thread costs more than it gains, at some
-nanoseconds each.
+HANDED = 1 << 11
+"""Elements of a lookup, at some nanoseconds each, that take as long as handing a range to another
+thread.
 """
-LEAST_PASSED = 1 << 15
+HANDED_PASSED = 1 << 14
 """The same of a mere pass over arrays, below a nanosecond each."""
 MAX_THREADS = 256
 STREAMED = 1 << 16
@@ -108,11 +109,14 @@ class Workers:
         if not 1 <= self.threads <= MAX_THREADS:
             raise BadInput(f"--threads is {self.threads}; it must lie within 1 and {MAX_THREADS}")
 
-    def ranges(self, n: int, grain: int = GRAIN, least: int = LEAST) -> list[slice]:
-        """`[0, n)` in about equal ranges of at most `STREAMED` elements, at least one per thread
-        unless they would fall below `least`; all but the last end at multiples of `grain`.
+    def ranges(self, n: int, grain: int = GRAIN, handed: int = HANDED) -> list[slice]:
+        """`[0, n)` in about equal ranges of at most `STREAMED` elements, all but the last of which
+        end at multiples of `grain`.
+
+        The caller hands over one range after the other, each in the time of `handed` elements:
+        `count` ranges take that of `n / count + count * handed`, the least at `sqrt(n / handed)`.
         """
-        count = max(1, min(self.threads, n // least), -(-n // STREAMED))
+        count = max(1, min(self.threads, math.isqrt(n // handed)), -(-n // STREAMED))
         if count == 1:
             return [slice(0, n)]
         cuts = [n * part // count // grain * grain for part in range(count)] + [n]
@@ -159,7 +163,7 @@ class Workers:
         def part(at: slice) -> None:
             out[..., at] = function(at)
 
-        self.each(part, self.ranges(out.shape[-1], least=LEAST_PASSED))
+        self.each(part, self.ranges(out.shape[-1], handed=HANDED_PASSED))
 
     def _start(self) -> None:
         with self._starting:

@@ -59,11 +59,11 @@ from moiety.protocols.channel import Channel
 from moiety.protocols.ot.keys import HashKeys
 from moiety.protocols.ot.lpn import NIBBLES, NONCE_BYTES, LpnParameters, Pool
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
-from moiety.protocols.parallel import LEAST_PASSED, Workers
+from moiety.protocols.parallel import HANDED_PASSED, Workers
 from moiety.protocols.prg import Prg
 
-_LEAST_ROWS = 1 << 12
-"""Rows that are worth a thread's while: they take ten times a lookup."""
+_HANDED = 1 << 10
+"""Rows that take as long as handing a range of them to another thread."""
 
 Make = Callable[[slice, U8], None]
 """Writes an iteration's outputs, a range of whole grains, to an array of as many."""
@@ -128,8 +128,8 @@ class _Silent:
 
     def _trees(self, trees: slice, work: Callable[[slice], None]) -> None:
         """`work` on all these trees; threads share them."""
-        least = max(1, _LEAST_ROWS >> self.parameters.depth)
-        parts = self._workers.ranges(trees.stop - trees.start, grain=1, least=least)
+        handed = max(1, _HANDED >> self.parameters.depth)
+        parts = self._workers.ranges(trees.stop - trees.start, grain=1, handed=handed)
 
         def part(at: slice) -> None:
             work(slice(trees.start + at.start, trees.start + at.stop))
@@ -200,7 +200,7 @@ class SilentSender(_Silent, VoleSender):
                 upper = kernels.unpack8(stream, at.stop - at.start, bits) << np.uint8(k)
                 kernels.add_multiples(w[at], self.delta, upper)
 
-            self._workers.each(part, self._workers.ranges(n, least=LEAST_PASSED))
+            self._workers.each(part, self._workers.ranges(n, handed=HANDED_PASSED))
         return w
 
     def _refill(self, iterations: int) -> None:
@@ -315,7 +315,9 @@ class SilentReceiver(_Silent, VoleReceiver):
             return high, u[at] & np.uint8((1 << k) - 1)
 
         kept = []
-        for high, low in self._workers.map(part, self._workers.ranges(u.size, least=LEAST_PASSED)):
+        for high, low in self._workers.map(
+            part, self._workers.ranges(u.size, handed=HANDED_PASSED)
+        ):
             self._channel.send(high)
             kept.append(low)
         return kept[0] if len(kept) == 1 else np.concatenate(kept)

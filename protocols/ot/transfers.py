@@ -43,7 +43,7 @@ from moiety.protocols.cost import (
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.ot.keys import HashKeys, later_key
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
-from moiety.protocols.parallel import LEAST_PASSED, Workers
+from moiety.protocols.parallel import HANDED_PASSED, Workers
 
 R = TypeVar("R")
 S = TypeVar("S", np.uint8, np.uint64)
@@ -251,7 +251,7 @@ class TransferReceiver(_Endpoint):
         def part(at: slice) -> U8:
             return kernels.pack(choices[at] ^ u[at], k)
 
-        for message in self._workers.map(part, self._workers.ranges(n, least=LEAST_PASSED)):
+        for message in self._workers.map(part, self._workers.ranges(n, handed=HANDED_PASSED)):
             self._channel.send(message)
         return ReceivedBatch(k=k, key=self._keys.take(n, k), u=u, v=v, choices=choices)
 

@@ -15,7 +15,7 @@ def passes(bench: Bench) -> None:
     """Passes over arrays of ring elements, of bits and of digits."""
     n = bench.elements
     x = bench.ring_elements(1, n, bits=_BITS)
-    bench.per("digit", 3 * n, lambda: kernels.cut_digits(x, None, 0, (4, 4, 4), True))
+    bench.per("digit", 3 * n, lambda: kernels.cut_digits(x[0], None, 0, (4, 4, 4), True))
     group = [bench.bytes(n, below=4) for _ in range(3)]
     (triple,) = Join(3, True).lookups
     bench.per("join_choice", 2 * n, lambda: triple.choice(group))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 
 import numpy as np
@@ -34,15 +35,15 @@ from tests.support.two_party import run_two_party, share
     st.integers(0, 10**6), st.integers(1, 40), st.sampled_from([1, 64, 128]), st.integers(1, 10**4)
 )
 def test_ranges_cut_everything_once_at_whole_bytes(
-    n: int, threads: int, grain: int, least: int
+    n: int, threads: int, grain: int, handed: int
 ) -> None:
-    cuts = Workers(threads).ranges(n, grain, least)
+    cuts = Workers(threads).ranges(n, grain, handed)
     assert [c.start for c in cuts] == [0, *(c.stop for c in cuts[:-1])]
     assert cuts[-1].stop == n
     assert all(c.start % grain == 0 for c in cuts)
-    assert len(cuts) == max(1, min(threads, n // least), -(-n // parallel.STREAMED))
-    if n <= parallel.STREAMED and len(cuts) > 1:
-        assert min(c.stop - c.start for c in cuts) > least - grain
+    assert len(cuts) == max(1, min(threads, math.isqrt(n // handed)), -(-n // parallel.STREAMED))
+    if n <= parallel.STREAMED and len(cuts) > 1:  # no range takes less than handing it over
+        assert min(c.stop - c.start for c in cuts) > len(cuts) * handed - grain
 
 
 def test_results_come_in_order_and_errors_come_through() -> None:
@@ -86,7 +87,7 @@ def test_transfers_do_not_depend_on_threads(
         )
     before = kernels.backend_name()
     kernels.set_backend(backend)
-    monkeypatch.setattr(parallel.Workers.ranges, "__defaults__", (parallel.GRAIN, 100))
+    monkeypatch.setattr(parallel.Workers.ranges, "__defaults__", (parallel.GRAIN, 50))
     monkeypatch.setattr(softspoken, "STREAMED", 256)
     try:
         x = np.random.default_rng(1).integers(0, 2**15, 1000, np.uint64)

@@ -25,3 +25,12 @@ def test_streams_of_one_party_have_a_half_of_their_own() -> None:
         == Prg(seed).fork()._upper
         == int.from_bytes(public[16:24].tobytes(), "little")
     )
+
+
+def test_parts_make_up_the_stream() -> None:
+    whole, prg = Prg(bytes(16), 5).bytes(1000), Prg(bytes(16), 5)
+    parts = [prg.part(n) for n in (160, 32, 808)]
+    late = prg.bytes(16)
+    made = [part.bytes(n) for part, n in zip(reversed(parts), (808, 32, 160), strict=True)]
+    assert np.array_equal(np.concatenate(made[::-1]), whole)
+    assert np.array_equal(late, Prg(bytes(16), 5).bytes(1024)[1008:])

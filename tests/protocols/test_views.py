@@ -104,7 +104,8 @@ def test_shifts_do_not_tell_constant_choices(largest: bool, k: int) -> None:
     n = 1 << 12
     choices = np.full(n, (1 << k) - 1 if largest else 0, np.uint8)
     outcome = run_two_party(
-        lambda s: s.sender.accept(n, k).shifts, lambda s: s.receiver.choose(choices, k).u
+        lambda s: s.sender.accept(n, k).shifts(slice(0, n)),
+        lambda s: s.receiver.choose(choices, k).u,
     )
     counts = np.bincount(outcome.server, minlength=1 << k)
     assert np.all(np.abs(counts - n / 2**k) < 7 * np.sqrt(n / 2**k))
