@@ -74,7 +74,7 @@ clean:  ## Remove environments and build folders
 
 $(VENV)/.installed: $(SOURCES)
 	$(call environment,$(VENV))
-	$(VENV)/bin/pip install -q -C build-dir=$(VENV)/build .
+	$(VENV)/bin/pip install -q -C build-dir=$(VENV)/build '.[dicom]'
 	@touch $@
 
 $(VENV_TEST)/.installed: $(SOURCES)
