@@ -56,7 +56,7 @@ def simulate(folder: Path, images: Sequence[Path], model: Path | None, seed: int
     worst = 0.0
     with watching("simulation") as watch:
         for number, path in enumerate(paths):
-            watch(number, len(paths), path.name)
+            watch(number, len(paths), "image")
             tensor = pictures.load(path, program.input.shape, program.preprocessing)
             before = sum(executor.overflows.values())
             integers = executor.run_integers(tensor)

@@ -20,6 +20,7 @@ from moiety.compiler.ir.to_onnx import to_onnx
 from moiety.protocols.arrays import F64
 from moiety.protocols.errors import BadArtifact, BadInput
 from moiety.runtime.program import write_atomically
+from moiety.runtime.program.atomic import OWNER_ALONE
 
 Progress = Callable[[str, int, int], None]
 """`progress(stage, done, total)`; total 0 where it is not known."""
@@ -75,7 +76,9 @@ class Ranges:
     responses: Responses | None = None
 
     def save(self, path: Path) -> None:
-        """Writes a safetensors file, atomically."""
+        """Writes a safetensors file, atomically; it tells about the weights, so it is its owner's
+        alone.
+        """
         tensors = {
             f"{kind}.{value}": array
             for kind in KINDS
@@ -84,7 +87,7 @@ class Ranges:
         for kind, arrays in (self.responses.kinds() if self.responses is not None else {}).items():
             tensors |= {f"{kind}.{value}": array for value, array in arrays.items()}
         metadata = {"format": FORMAT, "version": VERSION, "images": str(self.images)}
-        write_atomically(path, safetensors.numpy.save(tensors, metadata))
+        write_atomically(path, safetensors.numpy.save(tensors, metadata), OWNER_ALONE)
 
     @classmethod
     def load(cls, path: Path) -> Ranges:
@@ -208,7 +211,7 @@ def calibrate(
             results[kind, value] = found if known is None else _COMBINE[kind](known, found)
         count += len(batch)
         if progress is not None:
-            progress("calibrating", count, total)
+            progress("calibrating, image", count, total)
     if count == 0:
         raise BadInput(
             "calibration needs at least one image; some dozens that look like the real ones are "

@@ -61,7 +61,7 @@ def measure_responses(
                 _add(grads, value, signs)
             squares.backward(values, grads)
         if progress is not None:
-            progress("measuring sensitivities", number + 1, len(images))
+            progress("measuring sensitivities, image", number + 1, len(images))
     count = sum(int(np.prod(graph.shapes[value])) for value in results)
     return squares.mean(len(images) * probes * count)
 

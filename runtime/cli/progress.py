@@ -1,5 +1,5 @@
 """Progress of long work, to stderr: a bar on a terminal, a line every few seconds elsewhere (a log
-file, a pipe).
+file, a pipe). Both name the phase.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import rich.progress
 from rich.console import Console
 
+from moiety.runtime.party.handshake import printable
 from moiety.runtime.program.progress import Progress
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -42,9 +43,16 @@ def _bar(console: Console, title: str) -> Iterator[Progress]:
         task = progress.add_task(title, total=None, what="")
 
         def watch(done: int, total: int, what: str) -> None:
-            progress.update(task, completed=done, total=total, what=what[-40:])
+            far = _far(done, total, what)
+            progress.update(task, completed=done, total=total or None, what=far[-60:])
 
         yield watch
+
+
+def _far(done: int, total: int, what: str) -> str:
+    """`calibrating, image 3 of 20`, as far as it is known."""
+    count = f"{done} of {total}" if total else ""
+    return " ".join(filter(None, (printable(what), count)))
 
 
 def _lines(title: str) -> Progress:
@@ -56,6 +64,7 @@ def _lines(title: str) -> Progress:
         now = time.monotonic()
         if now - last >= SECONDS_BETWEEN_LINES:
             last = now
-            print(f"{title}: {done} of {total}, {now - started:.0f} s", file=sys.stderr, flush=True)
+            line = f"{title}: {_far(done, total, what)}, {now - started:.0f} s"
+            print(line, file=sys.stderr, flush=True)
 
     return watch

@@ -58,7 +58,7 @@ def _meeting(
     aim = error = target
     for attempt in range(CORRECTIONS):
         if progress is not None:
-            progress("searching widths", attempt, CORRECTIONS)
+            progress("searching widths, attempt", attempt, CORRECTIONS)
         plan = planned(search.widths(search.cheapest(aim)))
         error = predicted_error(plan)
         if error <= target:
