@@ -1,4 +1,4 @@
-"""`moiety inspect`: a Program's summary, its steps, RLWE parameters, traffic and disclosures.
+"""`moiety inspect`: a Program's summary, traffic and disclosures; its steps and RLWE parameters.
 Formulas and seconds are in cost_tables.
 """
 
@@ -23,7 +23,7 @@ def report(program: Program, steps: bool) -> Iterator[Table | Text]:
     """Everything that is printed after the summary, in order."""
     if steps:
         yield _steps(program)
-    yield _lattices(program)
+        yield _lattices(program)
     yield _traffic_by_kind(program)
     yield _disclosed(program)
 
@@ -37,18 +37,22 @@ def summary(program: Program) -> Table:
         title_justify="left",
         title_style="bold",
     )
+    shown.add_column(no_wrap=True)
+    shown.add_column(overflow="fold")
     elements = sum(math.prod(step.shape) for step in program.steps if isinstance(step, Relu))
     kinds = ", ".join(
         f"{n} {kind}" for kind, n in Counter(step.kind for step in program.steps).most_common()
     )
     rows = {
+        "version": program.model_version or "not stated",
         "digest (SHA-256)": program.digest(),
-        "rounding": program.rounding,
+        "rounding": f"{program.rounding}; comparisons planned for {program.network}",
         "input": f"{_shape(program.input.shape)}, scale {program.input.scale:.3g}",
         "pictures": _pictures(program.preprocessing),
         "steps": f"{len(program.steps)} ({kinds})",
         "ReLU elements": f"{elements:,}",
         "multiply-adds": f"{_multiply_adds(program):,}",
+        "widths, bits": _widths(program),
     }
     for name, value in rows.items():
         shown.add_row(name, value)
@@ -59,6 +63,13 @@ def summary(program: Program) -> Table:
             f"{program.output_names()[index]} {_shape(step.shape)}, {step.postprocess}{labels}",
         )
     return shown
+
+
+def _widths(program: Program) -> str:
+    """Least and largest ring of all steps, and weight of all layers."""
+    weights = {step.weight_bits for step in program.steps if isinstance(step, Linear)}
+    rings = f"rings {_spread({step.bits for step in program.steps})}"
+    return f"{rings}; weights {_spread(weights)}" if weights else rings
 
 
 def _steps(program: Program) -> Table:
@@ -135,7 +146,7 @@ def _traffic_by_kind(program: Program) -> Table:
             )
     shown.add_section()
     shown.add_row("one image", "", *_cells(total), megabytes(total.total))
-    shown.add_row("set-up, once per connection", "", *_cells(open_session_cost()), "")
+    shown.add_row("set-up of a connection", "", *_cells(open_session_cost()), "")
     return shown
 
 

@@ -77,12 +77,12 @@ def table(title: str, *columns: str, right: int = 0) -> Table:
     return made
 
 
-TRAFFIC_COLUMNS = ("up", "down", "flights")
+TRAFFIC_COLUMNS = ("up, MB", "down, MB", "flights")
 
 
 def traffic_cells(up: int, down: int, flights: int) -> tuple[str, str, str]:
     """Under TRAFFIC_COLUMNS; blank where nothing is sent."""
-    return (megabytes(up), megabytes(down), str(flights)) if flights else ("", "", "")
+    return (f"{up / 1e6:,.2f}", f"{down / 1e6:,.2f}", str(flights)) if flights else ("", "", "")
 
 
 def megabytes(nbytes: float) -> str:

@@ -1,5 +1,5 @@
-"""Show a Program: its layers and widths, RLWE parameters, what it costs on the wire, and what it
-discloses about the weights.
+"""Show a Program: what it takes and gives, its widths, what an image costs on the wire, and what it
+discloses about the weights; with --steps all of its layers.
 
 All of it is public. `up` is hospital to vendor. A flight is a maximal run of messages in one
 direction. Bytes and flights of --cost are exact; seconds are a prediction from figures that
@@ -14,13 +14,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from moiety.protocols.errors import BadInput
 from moiety.runtime.cli import cost_tables, program_tables, ui
 from moiety.runtime.cli.options import NETWORK_WORDS, OT_WORDS
 from moiety.runtime.program import artifacts
 
 EXAMPLES = (
     "moiety inspect compiled/",
-    "moiety inspect public/ --no-steps",
+    "moiety inspect model.moiety --steps",
     "moiety inspect compiled/ --cost --network wan",
     "moiety inspect compiled/ --cost --network 20ms,1Gbit/s --ot silent",
 )
@@ -30,15 +31,19 @@ def command(
     folder: Annotated[
         Path,
         typer.Argument(
-            metavar="DIR", help="A compiled folder, or the public part of one.", show_default=False
+            metavar="MODEL.moiety",
+            help="A Program, or the compiled folder that it is in.",
+            show_default=False,
         ),
     ],
     steps: Annotated[
         bool,
         typer.Option(
-            "--steps/--no-steps", help="List every step with its ring, its bytes and its flights."
+            "--steps",
+            help="List every step with its ring, its bytes and its flights, and the RLWE "
+            "parameters; with --cost every layer with its seconds.",
         ),
-    ] = True,
+    ] = False,
     cost: Annotated[
         bool,
         typer.Option(
@@ -47,21 +52,23 @@ def command(
         ),
     ] = False,
     network: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar=NETWORK_WORDS,
-            help="With --cost: lan is 0.8ms,3Gbit/s, wan is 40ms,400Mbit/s.",
+            help="With --cost: lan, the default, is 0.8ms,3Gbit/s, wan is 40ms,400Mbit/s.",
+            show_default=False,
         ),
-    ] = "lan",
+    ] = None,
     ot: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--ot",
             metavar=OT_WORDS,
-            help="With --cost: the generator of correlations; auto is the one predicted to be "
-            "soonest done.",
+            help="With --cost: the generator of correlations; auto, the default, is the one "
+            "predicted to be soonest done.",
+            show_default=False,
         ),
-    ] = "auto",
+    ] = None,
     machine: Annotated[
         Path | None,
         typer.Option(
@@ -72,8 +79,11 @@ def command(
     ] = None,
 ) -> None:
     program = artifacts.load_program(folder)
+    given = {"--network": network, "--ot": ot, "--machine": machine}
+    if not cost and (useless := [option for option, value in given.items() if value is not None]):
+        raise BadInput(f"{', '.join(useless)}: only with --cost, which predicts seconds; add it")
     if cost:
-        predicted = cost_tables.prediction(program, network, ot, machine)
+        predicted = cost_tables.prediction(program, network or "lan", ot or "auto", machine)
         parts = cost_tables.report(program, predicted, layers=steps)
     else:
         parts = program_tables.report(program, steps)
