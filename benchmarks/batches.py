@@ -30,7 +30,7 @@ from moiety.protocols.session import Session
 from moiety.runtime.cost import traffic
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
 from moiety.runtime.program import Program
-from moiety.runtime.program.artifacts import WEIGHTS, load_program, load_vendor
+from moiety.runtime.program.artifacts import load_program, load_vendor, weights_file
 
 MAKER = "benchmarks.batches:make"
 
@@ -72,7 +72,7 @@ def make(session: Session, folder: Path, count: int, seed: int) -> Callable[[], 
     if session.is_server:
         program, weights = load_vendor(folder)
         server = ServerExecutor(program, weights, tuple(sorted({1, count})))
-        server.prepare(keep_beside=folder / WEIGHTS)
+        server.prepare(keep_beside=weights_file(folder))
         return lambda: server.run(session, images=count) and None
     client = ClientExecutor(program := load_program(folder))
     client.layout(count)

@@ -1,10 +1,8 @@
 """Compiling a model: ONNX file and calibration images in, a folder of artifacts out.
 
-out_dir/public/program.json   the Program, all that the client gets
-out_dir/program.json          the same bytes, beside
-out_dir/weights.safetensors   the Weights (secret)
-out_dir/plan.json             the plan's report (secret)
-out_dir/ranges.safetensors    calibrated ranges, the calibration of another plan (secret)
+out_dir/NAME.moiety           the Program, all that the client gets
+out_dir/vendor/               secret, its owner's alone: the Weights, the plan's report, and the
+                              calibrated ranges, which are the calibration of another plan
 
 `compile_model` is `normal_form` and `compile_graph` after it. Who needs the model's input shape
 before there are calibration images, as `moiety compile` does, calls the two one by one.
@@ -16,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import msgspec
 import numpy.typing as npt
 
 from moiety.compiler.ir.graph import Graph
@@ -31,12 +30,11 @@ from moiety.compiler.planning.report import PlanReport, plan_report
 from moiety.compiler.planning.responses import IMAGES, measure_responses
 from moiety.compiler.planning.search.searched_plan import searched_plan
 from moiety.protocols.errors import BadInput
-from moiety.runtime.program import Preprocessing, Program, write_atomically
-from moiety.runtime.program.artifacts import PROGRAM, PUBLIC, WEIGHTS
-from moiety.runtime.program.weights import Weights
-
-REPORT = "plan.json"
-RANGES = "ranges.safetensors"
+from moiety.runtime.program import Preprocessing, Program, artifacts, write_atomically
+from moiety.runtime.program.artifacts import PLAN, RANGES, VENDOR, WEIGHTS
+from moiety.runtime.program.atomic import OWNER_ALONE
+from moiety.runtime.program.program import MAX_WORDS
+from moiety.runtime.program.weights import Weights, commit
 
 Calibration = Ranges | Path | Iterable[npt.ArrayLike]
 """Ranges, the file they were saved in, or images, float `(C,H,W)` each."""
@@ -48,7 +46,8 @@ class CompileOptions:
 
     plan: what the planner may do. input_shape `(C,H,W)`: of a model whose input size is open.
     preprocessing: how pictures become its input, kept in the Program. labels: names of its one
-    output's values, for people. pipeline: the passes, as `passes.manager` reads them. dump_after:
+    output's values, for people. name, version: the model's, for people, kept in the Program; its
+    graph's name if there is none. pipeline: the passes, as `passes.manager` reads them. dump_after:
     called with the Graph after every pass, see there.
     """
 
@@ -56,6 +55,8 @@ class CompileOptions:
     input_shape: tuple[int, ...] | None = None
     preprocessing: Preprocessing | None = None
     labels: tuple[str, ...] = ()
+    name: str = ""
+    version: str = ""
     pipeline: str = DEFAULT_PIPELINE
     dump_after: DumpAfter | None = None
 
@@ -69,15 +70,18 @@ class Compiled:
     report: PlanReport
     ranges: Ranges
 
-    def save(self, out_dir: Path) -> None:
-        """Writes the folder; every file atomically. BadInput if it cannot be written."""
+    def save(self, out_dir: Path, force: bool = False) -> None:
+        """Writes the folder, all of it or nothing; with `force` in place of a compiled model there.
+        BadInput if there is one without `force`, or it cannot be written.
+        """
+        if not force:
+            artifacts.check_free(out_dir)
         try:
-            (out_dir / PUBLIC).mkdir(parents=True, exist_ok=True)
-            self.weights.save(out_dir / WEIGHTS, self.program)
-            self.ranges.save(out_dir / RANGES)
-            write_atomically(out_dir / REPORT, self.report.encode())
-            self.program.save(out_dir / PROGRAM)
-            self.program.save(out_dir / PUBLIC / PROGRAM)
+            with artifacts.replacing_compiled(out_dir) as folder:
+                self.weights.save(folder / VENDOR / WEIGHTS, self.program)
+                self.ranges.save(folder / VENDOR / RANGES)
+                write_atomically(folder / VENDOR / PLAN, self.report.encode(), OWNER_ALONE)
+                self.program.save(folder / artifacts.file_name(self.program))
         except OSError as error:
             raise BadInput(f"cannot write to {out_dir}: {error.strerror or error}") from None
 
@@ -116,19 +120,30 @@ def compile_graph(
     out_dir: Path | None = None,
     *,
     progress: Progress | None = None,
+    force: bool = False,
 ) -> Compiled:
-    """As `compile_model`, from a Graph in normal form."""
+    """As `compile_model`, from a Graph in normal form. force: in place of a compiled model in
+    `out_dir`.
+    """
     note, options = progress or _silent, options or CompileOptions()
     graph, plan_options = legalise(graph), _with_reach(options)
     ranges = calibration_ranges(graph, calibration, progress, responses=plan_options.searching)
     note("planning", 0, 1)
     plan = _plan(graph, ranges, plan_options, progress)
-    program, weights = lower(plan, graph.name, options.preprocessing, options.labels)
+    name = _words(options.name or graph.name)
+    bare, made = lower(plan, name, options.preprocessing, options.labels)
+    described = msgspec.structs.replace(bare, model_version=_words(options.version))
+    program, weights = commit(described, made.tensors)
     compiled = Compiled(program, weights, plan_report(plan, program.digest()), ranges)
     if out_dir is not None:
         note("writing", 0, 1)
-        compiled.save(out_dir)
+        compiled.save(out_dir, force)
     return compiled
+
+
+def _words(text: str) -> str:
+    """Fit for a Program, where people read them: printable, and not too many."""
+    return "".join(c if c.isprintable() else " " for c in text)[:MAX_WORDS]
 
 
 def _with_reach(options: CompileOptions) -> PlanOptions:

@@ -20,7 +20,12 @@ from moiety.compiler.compile import (
     compile_graph,
     normal_form,
 )
-from moiety.compiler.onnx_import.metadata import LABELS, PREPROCESSING, read_metadata
+from moiety.compiler.onnx_import.metadata import (
+    LABELS,
+    PREPROCESSING,
+    read_metadata,
+    read_version,
+)
 from moiety.protocols.arrays import F32
 from moiety.protocols.errors import BadInput
 from moiety.runtime.cli import ui
@@ -28,7 +33,7 @@ from moiety.runtime.cli.options import warn_of
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.intake import pictures
 from moiety.runtime.program import Preprocessing, Program, picture_shape
-from moiety.runtime.program.artifacts import PUBLIC, WEIGHTS
+from moiety.runtime.program.artifacts import VENDOR, check_free, file_name
 
 
 @dataclass(frozen=True)
@@ -82,10 +87,14 @@ def compile_files(
     given: Pictures,
     options: CompileOptions,
     save_ranges: Path | None = None,
+    force: bool = False,
 ) -> Program:
     """Compile `model` into `folder` and say what came out; `save_ranges`: also save the calibrated
-    ranges there. Raises `BadModel`, `BadPlan`, `BadInput`.
+    ranges there; `force`: in place of a compiled model in `folder`. Raises `BadModel`, `BadPlan`,
+    `BadInput`.
     """
+    if not force:
+        check_free(folder)
     files = given.collected()
     with watching("compiling") as watch:
 
@@ -100,8 +109,9 @@ def compile_files(
             if isinstance(files, Path)
             else CalibrationImages(files, shape, options.preprocessing)
         )
-        compiled = compile_graph(graph, calibration, options, folder, progress=progress)
-    (folder / WEIGHTS).chmod(0o600)
+        compiled = compile_graph(
+            graph, calibration, options, folder, progress=progress, force=force
+        )
     if save_ranges is not None:
         with writing(save_ranges):
             compiled.ranges.save(save_ranges)
@@ -117,6 +127,7 @@ def with_description(
     """
     return replace(
         options,
+        version=options.version or read_version(model),
         preprocessing=options.preprocessing or given.preprocessing(model, shape),
         labels=options.labels or read_metadata(model, LABELS, tuple[str, ...]) or (),
     )
@@ -131,7 +142,7 @@ def _say(compiled: Compiled, folder: Path) -> None:
     if error is not None:
         ui.say(f"predicted error of the results: {error:.3g} (root mean square)")
     warn_of(program.rounding)
-    ui.say(f"give {folder / PUBLIC} to the hospital; keep everything else")
+    ui.say(f"give {folder / file_name(program)} to the hospital; {folder / VENDOR} stays with you")
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from moiety.runtime.cli import ui
 from moiety.runtime.intake import pictures
 from moiety.runtime.party.results import ImageResult, Results
 from moiety.runtime.program import Output, Program, Rounding
-from moiety.runtime.program.artifacts import WEIGHTS, load_vendor
+from moiety.runtime.program.artifacts import load_vendor, present
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.weights import Weights
 
@@ -39,7 +39,7 @@ def run(image: Path | None, model: Path | None, rounding: Rounding, keep: Path |
         work = Path(scratch)
         folder = keep or work / "compiled"
         source = model or demo_model_path()
-        if not (folder / WEIGHTS).exists():
+        if not present(folder):
             ui.say(f"compiling {source.name}, {rounding} rounding")
             calibration = [demo_ranges_path()] if model is None else calibration_images(work)
             plan = PlanOptions.of_choices(rounding=rounding)

@@ -14,21 +14,21 @@ import msgspec
 
 from moiety.protocols.errors import NetworkFailure
 from moiety.runtime.party.results import Results
-from moiety.runtime.program.artifacts import PUBLIC
+from moiety.runtime.program.artifacts import program_file
 
 MOIETY = (sys.executable, "-m", "moiety.runtime.cli")
 """How the command begins; the same interpreter, whatever the PATH says."""
 
 
 def run_both(folder: Path, picture: Path, output: Path) -> Results:
-    """One image through both; the hospital sees the public folder alone. Their logs go to our
+    """One image through both; the hospital sees the Program alone. Their logs go to our
     standard error. Raises `NetworkFailure`.
     """
     serve = [*MOIETY, "serve", str(folder), "--listen", "127.0.0.1:0", "--once"]
     server = subprocess.Popen(serve, stdout=subprocess.PIPE, text=True)
     with ended(server):
-        public = folder / PUBLIC
-        infer = [*MOIETY, "infer", str(public), str(picture), "--connect", listening(server)]
+        program = program_file(folder)
+        infer = [*MOIETY, "infer", str(program), str(picture), "--connect", listening(server)]
         infer += ["-o", str(output)]
         code = subprocess.run(infer, stdout=subprocess.DEVNULL, check=False).returncode
         if code:

@@ -32,7 +32,7 @@ from moiety.runtime.intake import pictures
 from moiety.runtime.party.generator_choice import Ot
 from moiety.runtime.party.results import ImageResult, Results
 from moiety.runtime.program import Program
-from moiety.runtime.program.artifacts import WEIGHTS, load_vendor
+from moiety.runtime.program.artifacts import load_vendor, weights_file
 
 
 def parser(name: str, usage: str | None) -> argparse.ArgumentParser:
@@ -118,7 +118,7 @@ def make_subject(options: argparse.Namespace, work: Path) -> Subject:
 
 def compiled(folder: Path, options: argparse.Namespace, work: Path) -> float | None:
     """Compile unless `folder` holds a compiled model; seconds, or None."""
-    if (folder / WEIGHTS).exists():
+    if weights_file(folder).exists():
         return None
     started = time.perf_counter()
     shipped = [demo_ranges_path()] if options.model == demo_model_path() else None

@@ -17,7 +17,7 @@ from moiety.models.processes import MOIETY, ended, listening, read_results
 from moiety.protocols.errors import NetworkFailure
 from moiety.runtime.party.generator_choice import Ot
 from moiety.runtime.party.results import Results
-from moiety.runtime.program.artifacts import PUBLIC
+from moiety.runtime.program.artifacts import program_file
 
 PARTIES = ("server", "client")
 
@@ -78,11 +78,11 @@ class TwoCommands:
     def infer(
         self, folder: Path, files: Sequence[Path], address: str, ot: Ot = "auto", batch: int = 1
     ) -> tuple[Results, int]:
-        """A hospital's process with the public folder alone; its results file and its peak memory
+        """A hospital's process with the Program alone; its results file and its peak memory
         in bytes. Raises `NetworkFailure` when it fails.
         """
         output = self.work / "results.json"
-        arguments = ["infer", str(folder / PUBLIC), *map(str, files)]
+        arguments = ["infer", str(program_file(folder)), *map(str, files)]
         arguments += ["--connect", address, "--ot", ot, "--batch", str(batch), "-o", str(output)]
         client = subprocess.Popen(
             [*self._begin("client"), *arguments],

@@ -1,7 +1,7 @@
 """Compile an ONNX model into a public Program and secret Weights (vendor).
 
-Writes [bold]DIR/public[/bold], which goes to the hospital, and
-[bold]DIR/weights.safetensors[/bold], which never leaves you. Fixed point overflows silently, so
+Writes [bold]DIR/NAME.moiety[/bold], one file, which goes to the hospital, and
+[bold]DIR/vendor[/bold], which never leaves you. Fixed point overflows silently, so
 ranges are measured on calibration images and headroom is added; check the outcome with
 `moiety simulate`, and what the Program costs and discloses with `moiety inspect`.
 """
@@ -66,6 +66,10 @@ def command(
         Path,
         typer.Option("--output", "-o", metavar="DIR", help="Folder to write.", show_default=False),
     ],
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Replace a compiled model that lies in DIR."),
+    ] = False,
     rounding: RoundingOption = "exact",
     network: Annotated[
         str,
@@ -138,6 +142,14 @@ def command(
             "model's metadata.",
         ),
     ] = None,
+    name: Annotated[
+        str,
+        ends(metavar="TEXT", help="The model's name, public. Default: that of its graph."),
+    ] = "",
+    model_version: Annotated[
+        str,
+        ends(metavar="TEXT", help="The model's version, public. Default: the model's metadata."),
+    ] = "",
     save_ranges: Annotated[
         Path | None,
         expert(
@@ -177,11 +189,13 @@ def command(
         plan,
         input_shape=sizes(input_shape, "--input-shape"),
         labels=names(labels),
+        name=name,
+        version=model_version,
         pipeline=passes,
         dump_after=dumping(dump_after, dump_folder, passes),
     )
     pictures = Pictures(calibration, numbers(mean, "--mean"), numbers(std, "--std"), exact_size)
-    compile_files(model, output, pictures, options, save_ranges)
+    compile_files(model, output, pictures, options, save_ranges, force)
 
 
 def chosen_network(text: str) -> NetworkName:

@@ -17,6 +17,9 @@ LABELS = "moiety.labels"
 PREPROCESSING = "moiety.preprocessing"
 """An object with the fields of `moiety.runtime.program.Preprocessing`."""
 
+VERSION = "moiety.version"
+"""The model's version, in its vendor's words."""
+
 T = TypeVar("T")
 
 
@@ -28,3 +31,12 @@ def read_metadata(model: Path, key: str, kind: type[T]) -> T | None:
         return None if text is None else msgspec.json.decode(text, type=kind)
     except UNREADABLE as error:
         raise BadModel(f"{model}: its metadata {key} cannot be read: {error}") from error
+
+
+def read_version(model: Path) -> str:
+    """The model's version: what its metadata say, else its `model_version` field where it has one,
+    else nothing.
+    """
+    stated = read_metadata(model, VERSION, str)
+    number = onnx.load(model, load_external_data=False).model_version
+    return stated or (str(number) if number else "")

@@ -126,7 +126,7 @@ app = typer.Typer(
         "moiety demo",
         "moiety compile model.onnx --calibration images/ -o compiled/",
         "moiety serve compiled/ --listen 0.0.0.0:7700          [dim](vendor)[/dim]",
-        "moiety infer public/ x-ray.png --connect vendor:7700 -o results.json          "
+        "moiety infer model.moiety x-ray.png --connect vendor:7700 -o results.json     "
         "[dim](hospital)[/dim]",
     )
     + "\n\nExit codes: 0 done, 2 wrong usage, 3 model cannot be compiled, 4 no plan meets the "

@@ -183,8 +183,7 @@ def _differences(ours: Hello, theirs: Hello) -> Iterator[tuple[str, str, str, st
     if theirs.program != ours.program:
         here, there = (f"'{side.program_name}' {side.program[:16]}..." for side in (ours, theirs))
         unchanged = (
-            "the hospital must use the public folder that this server's `moiety compile` wrote, "
-            "unchanged"
+            "the hospital must use the file that this server's `moiety compile` wrote, unchanged"
         )
         yield "the Program", here, there, unchanged
     if theirs.ot != ours.ot and "auto" not in (theirs.ot, ours.ot):

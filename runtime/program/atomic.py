@@ -28,7 +28,7 @@ def replacing(path: Path, mode: int = ANYBODY) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, mode: int = ANYBODY) -> None:
     """`data` as the whole of `path`."""
-    with replacing(path) as temporary:
+    with replacing(path, mode) as temporary:
         temporary.write_bytes(data)

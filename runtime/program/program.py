@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -30,21 +31,26 @@ from moiety.runtime.program.steps.ends import Input, Output
 from moiety.runtime.program.steps.gates import Gates
 
 FORMAT = "moiety-program"
-VERSION = 2
+VERSION = 3
 
 MAX_ELEMENTS = 1 << 28
+MAX_WORDS = 200
 
 
 class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything public about a run. `steps[i].inputs < i`; exactly one Input first; Outputs last.
 
     `network` is the class of network that comparisons are cut into digits for
-    (protocols/compare/digits).
+    (protocols/compare/digits). `name` and `model_version` are the vendor's words for the model.
+    `commitment` ties the Program to one vendor's Weights without telling anything of them
+    (weights.py); empty in a Program that never had any.
     """
 
     format: Literal["moiety-program"] = "moiety-program"
     version: int = VERSION
     name: str
+    model_version: str = ""
+    commitment: str = ""
     rounding: Rounding
     preprocessing: Preprocessing | None
     steps: tuple[AnyStep, ...]
@@ -107,6 +113,7 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     def check(self) -> None:
         """BadArtifact, naming the step, unless the Program is sound."""
         steps = self.steps
+        self._check_words()
         if not 2 <= len(steps) <= MAX_STEPS:
             raise BadArtifact(f"the Program has {len(steps)} steps; 2 to {MAX_STEPS} are possible")
         outputs = list(self.outputs)
@@ -118,6 +125,17 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             self._check_step(index)
         if self.preprocessing is not None:
             self.preprocessing.check(self.input.shape)
+
+    def _check_words(self) -> None:
+        """What people read is short; a commitment is a SHA-256, or none."""
+        for what, text in (("name", self.name), ("model version", self.model_version)):
+            if len(text) > MAX_WORDS or not all(c.isprintable() for c in text):
+                raise BadArtifact(
+                    f"the Program's {what} is longer than {MAX_WORDS} characters, or has some "
+                    "that cannot be printed"
+                )
+        if self.commitment and not re.fullmatch("[0-9a-f]{64}", self.commitment):
+            raise BadArtifact("the Program's commitment to its weights is no SHA-256")
 
     def _check_step(self, index: int) -> None:
         """What holds of steps of every kind, then what the step's own kind demands."""

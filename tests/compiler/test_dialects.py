@@ -14,6 +14,7 @@ from moiety.protocols.arrays import F32
 from moiety.runtime import program as ir
 from moiety.runtime.cost.traffic import image_cost
 from moiety.runtime.intake.pictures import load
+from moiety.runtime.program.artifacts import load_program
 from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support import nets
 from tests.support.command import moiety
@@ -85,9 +86,7 @@ def test_pictures_for_a_channels_last_model(tmp_path: Path, pictures: Path) -> N
             "compile", tmp_path / f"{name}.onnx", "--calibration", pictures, "-o", out, *widths
         ).check()
         moiety("simulate", out, pictures, "--model", tmp_path / f"{name}.onnx").check()
-    one, two = (
-        ir.Program.load(tmp_path / name / "public" / "program.json") for name in ("plain", "last")
-    )
+    one, two = (load_program(tmp_path / name) for name in ("plain", "last"))
     assert (one.input.shape, two.input.shape) == ((3, 20, 20), (20, 20, 3))
     assert one.preprocessing == two.preprocessing
     picture = sorted(pictures.iterdir())[0]

@@ -50,7 +50,7 @@ def test_a_party_process_loads_no_compiler(probed: str, tmp_path: Path) -> None:
         address = server.stdout.readline().removeprefix("listening ").strip()
         infer = party(
             "infer",
-            str(tmp_path / "compiled" / "public"),
+            str(tmp_path / "compiled"),
             str(tmp_path / "x.npy"),
             "--connect",
             address,

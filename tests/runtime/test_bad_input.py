@@ -30,7 +30,7 @@ from moiety.protocols.errors import (
 )
 from moiety.runtime.party.client import Client
 from moiety.runtime.party.endpoints import parse_address
-from moiety.runtime.program import Program
+from moiety.runtime.program.artifacts import load_program, program_file, weights_file
 from tests.support.command import Compiled, Done, ServerProcess, many_images, moiety, serving
 from tests.support.nets import small_densenet
 from tests.support.runnable import save_small
@@ -251,13 +251,14 @@ def test_corrupt_program(
     what: str, server: ServerProcess, compiled: Compiled, copy: Path, tmp_path: Path
 ) -> None:
     damage, message = PROGRAMS[what]
-    damage(copy / "public" / "program.json")
-    done = server.infer(copy / "public", compiled.pictures / "0.png", "-o", tmp_path / "r.json")
-    done.refused(BadArtifact.exit_code, "program.json", message)
+    program = program_file(copy)
+    damage(program)
+    done = server.infer(program, compiled.pictures / "0.png", "-o", tmp_path / "r.json")
+    done.refused(BadArtifact.exit_code, program.name, message)
 
 
 def test_corrupt_weights(copy: Path, tmp_path: Path) -> None:
-    weights = copy / "weights.safetensors"
+    weights = weights_file(copy)
     whole = weights.read_bytes()
     for data, message in {
         whole[:-100]: "damaged",
@@ -269,13 +270,13 @@ def test_corrupt_weights(copy: Path, tmp_path: Path) -> None:
             BadArtifact.exit_code, "weights.safetensors", message
         )
     save_small(tmp_path / "other")
-    shutil.copy(tmp_path / "other" / "weights.safetensors", weights)
+    shutil.copy(weights_file(tmp_path / "other"), weights)
     moiety("serve", copy, "--listen", "127.0.0.1:0").refused(
         BadArtifact.exit_code, "belongs to the Program"
     )
     weights.unlink()
     moiety("serve", copy, "--listen", "127.0.0.1:0").refused(
-        BadArtifact.exit_code, "no weights.safetensors"
+        BadArtifact.exit_code, "no vendor/weights.safetensors"
     )
 
 
@@ -286,8 +287,9 @@ def test_folders_that_are_not_compiled_models(tmp_path: Path, compiled: Compiled
         ("infer", tmp_path, compiled.pictures),
         ("simulate", tmp_path, compiled.pictures),
     ):
-        moiety(*command).refused(BadArtifact.exit_code, str(tmp_path), "program.json")
-    moiety("serve", compiled.public).refused(BadArtifact.exit_code, "needs the whole folder")
+        moiety(*command).refused(BadArtifact.exit_code, str(tmp_path), "no .moiety file")
+    shutil.copy(compiled.public, tmp_path)
+    moiety("serve", tmp_path).refused(BadArtifact.exit_code, "needs the whole folder")
 
 
 def test_simulate_with_a_negative_seed(compiled: Compiled) -> None:
@@ -313,12 +315,9 @@ def test_peers_with_different_programs(
 ) -> None:
     save_small(tmp_path / "other")
     np.save(tmp_path / "x.npy", np.zeros((2, 8, 8), np.float32))
-    done = server.infer(
-        tmp_path / "other" / "public", tmp_path / "x.npy", "-o", tmp_path / "r.json"
-    )
-    ours = Program.load(tmp_path / "other" / "public" / "program.json").digest()
-    theirs = Program.load(compiled.public / "program.json").digest()
-    done.refused(PeerMismatch.exit_code, "the Program", ours[:16], theirs[:16], "public folder")
+    done = server.infer(tmp_path / "other", tmp_path / "x.npy", "-o", tmp_path / "r.json")
+    ours, theirs = (load_program(each).digest() for each in (tmp_path / "other", compiled.folder))
+    done.refused(PeerMismatch.exit_code, "the Program", ours[:16], theirs[:16], "the file that")
     wait_for(
         lambda: any("refused: the two sides differ in the Program" in line for line in server.log)
     )
@@ -428,7 +427,7 @@ def test_server_that_is_stopped_tells_its_client(compiled: Compiled, tmp_path: P
 def test_two_clients_at_once(server: ServerProcess, compiled: Compiled, tmp_path: Path) -> None:
     """The second one says that it waits, and gets its result when the first one is done."""
     host, port = parse_address(server.address)
-    first = Client(Program.load(compiled.public / "program.json")).connect(host, port)
+    first = Client(load_program(compiled.public)).connect(host, port)
     second = server.start_infer(compiled.public, compiled.pictures, tmp_path / "r.json")
     assert second.stderr is not None
     assert second.stderr.readline() == "the server is busy, waiting: 1 ahead\n"
@@ -441,7 +440,7 @@ def test_two_clients_at_once(server: ServerProcess, compiled: Compiled, tmp_path
 def test_a_full_queue_refuses(compiled: Compiled, tmp_path: Path) -> None:
     with serving(compiled.folder, "--waiting", 0) as server:
         host, port = parse_address(server.address)
-        first = Client(Program.load(compiled.public / "program.json")).connect(host, port)
+        first = Client(load_program(compiled.public)).connect(host, port)
         done = server.infer(compiled.public, compiled.pictures / "0.png", "-o", tmp_path / "r.json")
         done.refused(NetworkFailure.exit_code, "the server is busy", "try again later")
         first.close()

@@ -8,7 +8,9 @@ import importlib
 import json
 import re
 import shlex
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +26,8 @@ from moiety.runtime.cli.app import ORDER, app, find_commands
 from moiety.runtime.cli.options import STOCHASTIC
 from moiety.runtime.cost.traffic import image_cost
 from moiety.runtime.intake import pictures as images
-from moiety.runtime.program import Program, artifacts
+from moiety.runtime.program import artifacts
+from moiety.runtime.program.artifacts import load_program, program_file
 from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support.command import MANY, Compiled, many_images, moiety, serving
 from tests.support.nets import small_resnet
@@ -138,13 +141,17 @@ def test_wrong_usage_has_its_own_exit_code(arguments: tuple[str, ...]) -> None:
 
 
 def test_compiled_folder(compiled: Compiled) -> None:
-    program = Program.load(compiled.public / "program.json")
+    program = load_program(compiled.folder)
     assert program.preprocessing is not None
     assert program.preprocessing.mean == images.IMAGENET_MEAN
     (output,) = program.outputs.values()
     assert output.labels == ("cat", "dog", "owl")
-    assert [path.name for path in compiled.public.iterdir()] == ["program.json"]
-    assert (compiled.folder / artifacts.WEIGHTS).stat().st_mode & 0o077 == 0
+    assert sorted(compiled.folder.iterdir()) == [compiled.public, compiled.folder / "vendor"]
+    secret = compiled.folder / artifacts.VENDOR
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o700
+    files = {file.name for file in secret.iterdir()}
+    assert files >= {"weights.safetensors", "plan.json", "ranges.safetensors"}
+    assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 for file in secret.iterdir())
 
 
 def test_two_processes_give_the_cleartext_result_bit_for_bit(
@@ -176,14 +183,42 @@ def test_two_processes_give_the_cleartext_result_bit_for_bit(
 def test_inspect(compiled: Compiled) -> None:
     for place in (compiled.folder, compiled.public):
         shown = moiety("inspect", place).check().stdout
-        program = Program.load(compiled.public / "program.json")
+        program = load_program(compiled.public)
         assert program.digest() in shown
         assert "cat, dog, owl" in shown
-        assert ", 1 guard bit " in shown
+        assert "Steps" not in shown
         assert "Disclosed about the weights" in shown
         for entry in program.disclosed:
             assert entry in shown.replace("\n", " ")
-    assert "Steps" not in moiety("inspect", compiled.public, "--no-steps").check().stdout
+    steps = moiety("inspect", compiled.public, "--steps").check().stdout
+    assert ", 1 guard bit " in steps
+    assert "RLWE parameters" in steps
+
+
+@pytest.mark.parametrize("given", [("--network", "wan"), ("--ot", "silent")])
+def test_inspect_predicts_seconds_only_when_asked(
+    compiled: Compiled, given: tuple[str, str]
+) -> None:
+    moiety("inspect", compiled.public, *given).refused(BadInput.exit_code, given[0], "--cost")
+    assert "seconds" in moiety("inspect", compiled.public, "--cost", *given).check().stdout
+
+
+def test_compile_replaces_a_compiled_model_only_by_force(
+    compiled: Compiled, tmp_path: Path
+) -> None:
+    folder = tmp_path / "compiled"
+    shutil.copytree(compiled.folder, folder)
+    given = ("compile", compiled.model, "-o", folder, "--calibration", compiled.pictures)
+    moiety(*given).refused(BadInput.exit_code, str(folder), program_file(folder).name, "--force")
+    before = load_program(folder)
+    words = ("--name", "second model", "--model-version", "2.1")
+    moiety(*given, "--force", *words, "--activation-bits", 12, "--weight-bits", 12).check()
+    after = load_program(folder)
+    assert (after.name, after.model_version) == ("second model", "2.1")
+    assert after.commitment != before.commitment
+    assert program_file(folder).name == "second-model.moiety"
+    artifacts.load_vendor(folder)
+    assert "2.1" in moiety("inspect", folder).check().stdout
 
 
 def test_simulate(compiled: Compiled) -> None:
@@ -213,7 +248,7 @@ def test_compile_options(compiled: Compiled, tmp_path: Path) -> None:
     )
     given = (model, "--calibration", compiled.pictures, "-o", tmp_path / "a")
     first = moiety("compile", *given, *widths, *pictures, *files).check()
-    program = Program.load(tmp_path / "a" / "public" / "program.json")
+    program = load_program(tmp_path / "a")
     assert program.rounding == "exact"
     assert "warning" not in first.stderr
     assert program.preprocessing is not None
@@ -229,7 +264,7 @@ def test_compile_options(compiled: Compiled, tmp_path: Path) -> None:
     given = (model, "--calibration", ranges, "-o", tmp_path / "b")
     second = moiety("compile", *given, *uniform).check()
     assert "planned for wan, of fast, lan and wan the nearest to 20ms,500Mbit/s" in second.stderr
-    program = Program.load(tmp_path / "b" / "public" / "program.json")
+    program = load_program(tmp_path / "b")
     assert program.network == "wan"
     assert {step.bits for step in program.steps} >= {29, 41}
 
@@ -244,7 +279,7 @@ def test_stochastic_rounding_warns_whoever_compiles_and_serves(
     assert artifacts.load_program(folder).rounding == "stochastic"
     with serving(folder, "--once") as server:
         picture = compiled.pictures / "0.png"
-        server.infer(folder / "public", picture, "-o", tmp_path / "r.json").check()
+        server.infer(program_file(folder), picture, "-o", tmp_path / "r.json").check()
         heard = server.wait().check().stderr
     for output in (said, heard):
         (warning,) = [line for line in output.splitlines() if line.startswith("warning: ")]
@@ -265,7 +300,7 @@ def test_metadata_of_the_model_gives_labels_and_preprocessing(
     moiety(
         "compile", tmp_path / "m.onnx", "--calibration", compiled.pictures, "-o", tmp_path / "c"
     ).check()
-    program = Program.load(tmp_path / "c" / "public" / "program.json")
+    program = load_program(tmp_path / "c")
     assert program.preprocessing is not None
     assert program.preprocessing.mean == (0.1, 0.2, 0.3)
     assert next(iter(program.outputs.values())).labels == ("x", "y", "z")

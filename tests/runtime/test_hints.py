@@ -20,9 +20,9 @@ from moiety.protocols.parallel import Workers
 from moiety.runtime import program as ir
 from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.hints import _digest
-from moiety.runtime.program.artifacts import WEIGHTS, load_vendor
+from moiety.runtime.program.artifacts import VENDOR, load_vendor, program_file, weights_file
 from moiety.runtime.program.linear_layers import linear_specs
-from moiety.runtime.program.weights import Weights
+from moiety.runtime.program.weights import commit
 from tests.support.runnable import save, save_small
 
 HINTS = "hints.safetensors"
@@ -45,7 +45,7 @@ class Model:
 
     @property
     def file(self) -> Path:
-        return self.folder / HINTS
+        return self.folder / VENDOR / HINTS
 
     @property
     def layers(self) -> int:
@@ -58,7 +58,7 @@ class Model:
         program, weights = load_vendor(self.folder)
         before = self.computed
         executor = ServerExecutor(program, weights, batches)
-        executor.prepare(keep_beside=self.folder / WEIGHTS)
+        executor.prepare(keep_beside=weights_file(self.folder))
         took = self.computed - before
         fresh = ServerExecutor(program, weights, batches)
         fresh.prepare()
@@ -81,12 +81,12 @@ def test_hints_are_kept_and_found(model: Model) -> None:
     assert model.prepare() == model.layers
     assert model.prepare() == PROBE
     assert stat.S_IMODE(model.file.stat().st_mode) == 0o600
-    assert [path.name for path in model.folder.iterdir() if path.name.startswith(".")] == []
+    assert [path.name for path in model.file.parent.iterdir() if path.name.startswith(".")] == []
 
 
 def test_each_batch_size_has_its_file(model: Model) -> None:
     assert model.prepare((1, 3)) == 2 * model.layers
-    assert (model.folder / "hints-3.safetensors").is_file()
+    assert model.file.with_name("hints-3.safetensors").is_file()
     assert model.prepare((1, 3)) == 2 * PROBE
     assert model.prepare((1, 2)) == model.layers + PROBE
 
@@ -153,10 +153,10 @@ def test_hints_of_other_weights_are_not_used(
     model.prepare()
     tensors = {name: np.array(tensor) for name, tensor in model.weights.tensors.items()}
     tensors["linear.1.weight"].reshape(-1)[0] ^= 1
-    Weights(tensors).save(model.folder / WEIGHTS, model.program)
+    save(model.folder, *commit(model.program, tensors))
     with caplog.at_level(logging.WARNING, "moiety.server"):
         assert model.prepare() == model.layers
-    assert "another weights" in caplog.text
+    assert "another program" in caplog.text
 
 
 def test_hints_of_another_program_are_not_used(
@@ -166,6 +166,7 @@ def test_hints_of_another_program_are_not_used(
     renamed = ir.Program.decode(
         model.program.encode().replace(b'"name":"small"', b'"name":"other"')
     )
+    program_file(model.folder).unlink()
     save(model.folder, renamed, model.weights)
     with caplog.at_level(logging.WARNING, "moiety.server"):
         assert model.prepare() == model.layers
@@ -201,4 +202,4 @@ def test_a_folder_that_cannot_be_written_costs_only_time(
     with caplog.at_level(logging.WARNING, "moiety.server"):
         assert model.prepare() == model.layers
     assert "No space left" in caplog.text
-    assert [path.name for path in model.folder.iterdir() if "hints" in path.name] == []
+    assert [path.name for path in model.file.parent.iterdir() if "hints" in path.name] == []

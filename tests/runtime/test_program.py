@@ -14,7 +14,7 @@ import safetensors.numpy
 
 from moiety.protocols.errors import BadArtifact, BadInput
 from moiety.runtime import program as ir
-from moiety.runtime.program.weights import Weights
+from moiety.runtime.program.weights import Weights, commit
 from tests.support.programs import make_program, random_weights, small_program
 
 
@@ -72,7 +72,7 @@ def _stochastic(guarded: int) -> Callable[[dict[str, Any]], None]:
     ("edit", "message"),
     [
         (lambda t: t.update(format="other"), "not a Moiety Program"),
-        (lambda t: t.update(version=1), "version 1, this Moiety reads 2; compile the model again"),
+        (lambda t: t.update(version=1), "version 1, this Moiety reads 3; compile the model again"),
         (lambda t: t.update(surprise=1), "damaged"),
         (lambda t: t["steps"].pop(), "outputs must be its last steps"),
         (lambda t: t["steps"].insert(1, t["steps"][0]), "exactly one input"),
@@ -179,10 +179,14 @@ def test_preprocessing_must_fit_the_input() -> None:
         ir.Program.decode(_edited(add))
 
 
+def committed() -> tuple[ir.Program, Weights]:
+    program = small_program()
+    return commit(program, random_weights(program, np.random.default_rng(1)).tensors)
+
+
 class TestWeights:
     def test_round_trip(self, tmp_path: Path) -> None:
-        program = small_program()
-        weights = random_weights(program, np.random.default_rng(1))
+        program, weights = committed()
         weights.save(tmp_path / "w.safetensors", program)
         loaded = Weights.load(tmp_path / "w.safetensors", program)
         assert loaded.tensors.keys() == weights.tensors.keys()
@@ -191,14 +195,14 @@ class TestWeights:
             np.testing.assert_array_equal(loaded.tensors[name], array)
 
     def test_of_another_program(self, tmp_path: Path) -> None:
-        program = small_program()
-        random_weights(program, np.random.default_rng(1)).save(tmp_path / "w", program)
+        program, weights = committed()
+        weights.save(tmp_path / "w", program)
         with pytest.raises(BadArtifact, match="belongs to the Program"):
             Weights.load(tmp_path / "w", small_program("stochastic"))
 
     def test_foreign_and_damaged(self, tmp_path: Path) -> None:
-        program = small_program()
-        random_weights(program, np.random.default_rng(1)).save(tmp_path / "w", program)
+        program, weights = committed()
+        weights.save(tmp_path / "w", program)
         data = (tmp_path / "w").read_bytes()
         for broken in (b"", data[:100], data[:-1], b"\x00" * 64):
             (tmp_path / "broken").write_bytes(broken)

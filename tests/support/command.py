@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from moiety.runtime.program.artifacts import program_file
+
 COMMAND = [sys.executable, "-m", "moiety.runtime.cli"]
 ENVIRONMENT = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
 MANY = 500
@@ -28,7 +30,8 @@ class Compiled:
 
     @property
     def public(self) -> Path:
-        return self.folder / "public"
+        """The file that the hospital gets."""
+        return program_file(self.folder)
 
 
 @dataclass(frozen=True)

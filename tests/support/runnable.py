@@ -16,7 +16,7 @@ from moiety.protocols.linear.parameters import fit, q_primes
 from moiety.runtime import program as ir
 from moiety.runtime.program import artifacts
 from moiety.runtime.program.steps.linear import Shape3
-from moiety.runtime.program.weights import Weights
+from moiety.runtime.program.weights import Weights, commit
 from tests.support.programs import random_weights, small_program
 
 DEGREE = 4096
@@ -57,14 +57,14 @@ def runnable(program: ir.Program) -> ir.Program:
 def small(rounding: ir.Rounding = "exact", name: str = "small") -> tuple[ir.Program, Weights]:
     """A Program with a step of almost every kind, input (2, 8, 8) floats, and random Weights."""
     program = runnable(msgspec.structs.replace(small_program(rounding), name=name))
-    return program, random_weights(program, np.random.default_rng(5))
+    return commit(program, random_weights(program, np.random.default_rng(5)).tensors)
 
 
 def save(folder: Path, program: ir.Program, weights: Weights) -> None:
     """The folder's layout of runtime/program/artifacts."""
-    (folder / artifacts.PUBLIC).mkdir(parents=True, exist_ok=True)
-    weights.save(folder / artifacts.WEIGHTS, program)
-    program.save(folder / artifacts.PUBLIC / artifacts.PROGRAM)
+    (folder / artifacts.VENDOR).mkdir(parents=True, exist_ok=True)
+    weights.save(artifacts.weights_file(folder), program)
+    program.save(folder / artifacts.file_name(program))
 
 
 def save_small(

@@ -33,8 +33,8 @@ from moiety.runtime.party.results import (
 from moiety.runtime.program import artifacts
 
 EXAMPLES = (
-    "moiety infer public/ x-ray.png --connect vendor.example:7700",
-    "moiety infer public/ cohort.csv more-images/ --connect 10.0.0.7:7700 --batch 16 "
+    "moiety infer model.moiety x-ray.png --connect vendor.example:7700",
+    "moiety infer model.moiety cohort.csv more-images/ --connect 10.0.0.7:7700 --batch 16 "
     "-o cohort.json",
 )
 SHOWN_LABELS = 5
@@ -45,8 +45,8 @@ def command(
     folder: Annotated[
         Path,
         typer.Argument(
-            metavar="DIR_PUBLIC",
-            help="The public folder of the compiled model, as got from the vendor.",
+            metavar="MODEL.moiety",
+            help="The Program, as got from the vendor.",
             show_default=False,
         ),
     ],

@@ -103,7 +103,7 @@ def command(
     try:
         with server:
             with watching("preparing") as watch:
-                server.prepare(watch, folder / artifacts.WEIGHTS if hint_file else None)
+                server.prepare(watch, artifacts.weights_file(folder) if hint_file else None)
             server.run()
     except Stopped as stopped:
         log.info("stopping: %s", stopped)
