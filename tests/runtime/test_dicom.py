@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import io
+import os
 import random
 import warnings
 from pathlib import Path
@@ -10,18 +13,20 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
     JPEGLSLossless,
     RLELossless,
 )
 
 from moiety.protocols.errors import BadInput
-from moiety.runtime.intake import extras
 from moiety.runtime.intake.dicom import is_dicom, read_dicom, reading
+from moiety.runtime.intake.dicom.complaints import heard
 from moiety.runtime.intake.duplicates import Duplicates
 from moiety.runtime.intake.naming import for_log, log_name
 from moiety.runtime.intake.picture import Identity
@@ -43,6 +48,8 @@ ACCEPTED: list[dict[str, Any]] = [
     {"Modality": "CR", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.1"},
     {"Modality": "CR", "SOPClassUID": SECONDARY},
     {"Modality": "DX", "SOPClassUID": f"{SECONDARY}.2"},
+    {"PhotometricInterpretation": "monochrome2"},
+    {"SpecificCharacterSet": "NONSENSE"},
     {"NumberOfFrames": "1"},
     {"NumberOfFrames": "0"},
     {"WindowCenter": [2000, 100], "WindowWidth": [4000, 200]},
@@ -77,6 +84,7 @@ WARNED: list[tuple[dict[str, Any], str]] = [
     ({"PatientOrientation": ["R", "F"]}, "patient-orientation"),
     ({"PatientOrientation": ["L", "H"]}, "patient-orientation"),
     ({"SOPInstanceUID": None}, "sop-instance-uid"),
+    ({"SOPInstanceUID": f"1.2.{PATIENT}"}, "sop-instance-uid"),
 ]
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -91,6 +99,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"PatientOrientation": ["A", "F"]}, "a lateral view (PatientOrientation)"),
     ({VIEW: None, "SeriesDescription": "Thorax lat."}, "a lateral view (SeriesDescription"),
     *(({BODY: w}, f"body part {w}") for w in ("ABDOMEN", "CSPINE", "HAND", "CHEST ABDOMEN")),
+    ({BODY: ["CHEST", "ABDOMEN"]}, "body part CHEST ABDOMEN"),
+    ({VIEW: ["PA", "LL"]}, "a lateral view (ViewPosition PA LL)"),
+    ({"WindowCenter": "1e400", "WindowWidth": "1"}, "WindowCenter (0028,1050) is not a finite"),
     ({BODY: "THORACIC SPINE"}, "body part THORACIC SPINE"),
     ({BODY: "CHEST", "AnatomicRegionSequence": [code("12738006", "Brain")]}, "another body part"),
     ({"PresentationIntentType": "FOR PROCESSING"}, "FOR PROCESSING"),
@@ -249,6 +260,38 @@ def test_truncated_compressed_data_are_refused(
     assert verdict(saved(dataset, tmp_path / "a.dcm"))[0] == "refused"
 
 
+def test_what_a_jpeg_decoder_fills_up_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The stream has its size and its end, and its middle is cut out."""
+    file = io.BytesIO()
+    noise = np.random.default_rng(1).integers(0, 256, EIGHT.shape, np.uint8)
+    Image.fromarray(noise).save(file, "JPEG")
+    dataset = radiograph(EIGHT)
+    dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    for name, gone in (("whole", 0), ("cut", 400)):
+        middle = len(file.getvalue()) // 2
+        stream = file.getvalue()[:middle] + file.getvalue()[middle + gone :]
+        dataset.PixelData = pydicom.encaps.encapsulate([stream])
+        dataset["PixelData"].is_undefined_length = True
+        saved(dataset, tmp_path / f"{name}.dcm")
+    assert verdict(tmp_path / "whole.dcm") == ("accepted", "")
+    kind, said = verdict(tmp_path / "cut.dcm")
+    assert kind == "refused"
+    assert "the decoder filled up what is missing" in said
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_others_write_meanwhile_is_not_taken_for_a_complaint(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with heard() as complaints:
+        os.write(2, b"image 3 of 20\nCorrupt JPEG data: premature end of data segment\n")
+        os.write(2, b"Warning: unknown JFIF revision number 1.03\n")
+    assert complaints == ["Corrupt JPEG data: premature end of data segment"]
+    assert capfd.readouterr() == ("", "image 3 of 20\n")
+
+
 def test_two_frames_under_a_header_of_one_are_refused(tmp_path: Path) -> None:
     dataset = pydicom.dcmread(encoded(JPEG2000Lossless, tmp_path))
     frame = next(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
@@ -322,7 +365,7 @@ def test_an_absent_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     def absent(name: str) -> None:
         raise ModuleNotFoundError(f"No module named '{name}'", name="pydicom.config")
 
-    monkeypatch.setattr(extras.importlib, "import_module", absent)
+    monkeypatch.setattr(importlib, "import_module", absent)
     path = saved(radiograph(), tmp_path / "a.dcm")
     with pytest.raises(BadInput) as caught:
         read_dicom(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 
 import numpy as np
 import pydicom
@@ -101,8 +100,10 @@ def test_the_manifest_wants_this_verdict(name: str) -> None:
 
 @whole
 def test_counts_of_verdicts() -> None:
-    counts = Counter(verdict(COLLECTION / name)[0] for name in ROWS)
-    assert counts == {"refused": 35, "accepted": 20, "accepted with warnings": 7}
+    assert len(ROWS) == 62
+    assert set(REFUSED) | set(WARNED) <= set(ROWS)
+    assert not set(REFUSED) & set(WARNED)
+    assert (len(REFUSED), len(WARNED)) == (35, 7)
 
 
 @pytest.mark.parametrize("name", [name for name in DISPLAYED if name not in NOT_DECODED])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,9 @@ def code(value: str, meaning: str, scheme: str = "SCT") -> Dataset:
 
 
 def saved(dataset: FileDataset, path: Path) -> Path:
-    pydicom.dcmwrite(path, dataset, enforce_file_format=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom says what is wrong with files made wrong
+        pydicom.dcmwrite(path, dataset, enforce_file_format=True)
     return path
 
 

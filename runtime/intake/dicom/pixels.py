@@ -155,6 +155,8 @@ def decode(header: Header, form: Form, syntax: UID) -> npt.NDArray[Any]:
         _check_encapsulated(data, form, syntax)
     else:
         _check_native(data, form)
+    if form.photometric in GREY:
+        header.dataset.PhotometricInterpretation = form.photometric  # in the decoders' spelling
     try:
         with unheard(), heard() as complaints:
             pixels: npt.NDArray[Any] = pixel_array(header.dataset)
