@@ -21,6 +21,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from moiety.protocols.errors import BadInput
 from moiety.runtime.cli import ui
+from moiety.runtime.intake import extras
 from moiety.runtime.party.signals import raise_stopped
 
 ROOMS = ("moiety.compiler.commands", "moiety.runtime.cli.commands", "moiety.models.commands")
@@ -76,10 +77,10 @@ def load(name: str) -> TyperCommand:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        missing = error.name or ""
-        if missing.startswith("moiety.") and missing.count(".") > 1:
+        absent = error.name or ""
+        if absent.startswith("moiety.") and absent.count(".") > 1:
             raise  # a room that is there, but not whole: a bug
-        raise BadInput(f"moiety {name} needs {missing}, which is not installed") from error
+        raise extras.missing(f"moiety {name}", error) from error
     single = typer.Typer(**STYLE)
     single.command(name, help=ui.prose(module.__doc__), epilog=ui.examples(*module.EXAMPLES))(
         module.command

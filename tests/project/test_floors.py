@@ -86,6 +86,7 @@ LIBRARIES = {
     "runtime": ("msgspec", "numpy", "safetensors"),
     "runtime.cost.formulas": ("sympy",),
     "runtime.intake": ("PIL", "msgspec", "numpy"),
+    "runtime.intake.dicom": ("PIL", "gdcm", "numpy", "pydicom", "pynetdicom"),
     "runtime.measure": ("numpy", "threadpoolctl"),
     "runtime.cli": ("msgspec", "numpy", "rich", "threadpoolctl", "typer"),
     "compiler": (
@@ -115,7 +116,12 @@ TORCH = ("models.densenet", "models.export", "models.train", "models.zoo")
 SOCKETS = ("runtime.party.endpoints", "runtime.party.transport")
 
 # Where modules are found by name, beside the faces: what the tests of this file cannot follow.
-FINDERS = ("compiler.registry", "protocols.kernels", "runtime.cli.app")
+FINDERS = (
+    "compiler.registry",
+    "protocols.kernels",
+    "runtime.cli.app",
+    "runtime.intake.extras",
+)
 
 
 def short(name: str) -> str:

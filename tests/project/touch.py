@@ -194,6 +194,11 @@ THINGS = (
         {"runtime/intake/pictures.py": "its suffix, and how it becomes an array"},
     ),
     Thing(
+        "A word for a body part or a view in DICOM headers",
+        ("runtime/intake/dicom",),
+        {"runtime/intake/dicom/words.py": "the word, in the set that it belongs to"},
+    ),
+    Thing(
         "An architecture to export and measure",
         ("models",),
         {"models/zoo.py": "the PyTorch definition, under its name"},
