@@ -12,7 +12,7 @@ from tests.support.command import Compiled
 
 
 def test_the_front_has_searched_and_uniform_plans(compiled: Compiled, tmp_path: Path) -> None:
-    ranges = compiled.folder / "ranges.safetensors"
+    ranges = compiled.folder / "vendor" / "ranges.safetensors"
     given = ["--model", str(compiled.model), "--ranges", str(ranges), "--rounding", "exact"]
     plot, file = tmp_path / "front.png", tmp_path / "rows.json"
     rows = pareto.main([*given, "--points", "2", "--plot", str(plot), "--json", str(file)])

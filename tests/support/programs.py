@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from moiety.protocols.linear.parameters import ntt_primes
@@ -27,6 +28,11 @@ def rlwe_plan(bits: int) -> ir.RlwePlan:
         tile=(1, 1),
         answer_bits=bits + 10,
     )
+
+
+def uncommitted(program: ir.Program) -> ir.Program:
+    """What compiling one model twice makes alike: all but the commitment, whose salt is drawn."""
+    return msgspec.structs.replace(program, commitment="")
 
 
 def make_program(*steps: ir.AnyStep, rounding: ir.Rounding = "exact", **fields: Any) -> ir.Program:
