@@ -6,7 +6,7 @@ memory does over many small inferences.
 
 A client is a process of its own, on loopback; every image that one gets is verified against the
 cleartext executor, which takes an exact Program. The one over its quota comes from another address
-than the others. `--memory N`: N images in one session, then N sessions of one image.
+than the others. `--memory N`: N images in one session, then N / 10 sessions of one image.
 """
 
 from __future__ import annotations
@@ -185,10 +185,10 @@ def memory(program: Program, port: int, server: int, tensors: list[F32]) -> list
             connection.infer(tensor)
             if number % max(1, len(tensors) // 10) == 0:
                 rows.append({"images": number, "of": "one session", "bytes": resident(pid)})
-    for number, tensor in enumerate(tensors, 1):
+    for number, tensor in enumerate(tensors[: -(-len(tensors) // 10)], 1):
         with Client(program).join(channel_to(port)) as connection:
             connection.infer(tensor)
-        if number % max(1, len(tensors) // 10) == 0:
+        if number % max(1, len(tensors) // 100) == 0:
             rows.append({"images": number, "of": "the server", "bytes": resident(server)})
     return rows
 
