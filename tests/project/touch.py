@@ -184,8 +184,17 @@ THINGS = (
         ("runtime/party",),
         {
             "runtime/party/handshake.py": "the class, in the order of the picture at the top",
-            "runtime/party/server.py": "who sends or expects it",
+            "runtime/party/server/visit.py": "who sends or expects it",
             "runtime/party/client.py": "and the other side",
+        },
+    ),
+    Thing(
+        "A word between the server and the process of a connection",
+        ("runtime/party/server",),
+        {
+            "runtime/party/server/reports.py": "the class, and its place in the picture at the top",
+            "runtime/party/server/visit.py": "the connection's process: who says or hears it",
+            "runtime/party/server/parent.py": "the server, likewise; its clock, if it has one",
         },
     ),
     Thing(
