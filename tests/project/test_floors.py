@@ -33,7 +33,7 @@ FLOORS = (
     ("runtime.cost",),
     ("runtime.intake",),
     ("runtime.party",),
-    ("runtime.measure",),
+    ("runtime.measure", "runtime.results"),
     ("runtime.cli",),
     ("compiler.registry",),
     ("compiler.ir",),
@@ -87,6 +87,7 @@ LIBRARIES = {
     "runtime.cost.formulas": ("sympy",),
     "runtime.intake": ("PIL", "numpy"),
     "runtime.measure": ("numpy", "threadpoolctl"),
+    "runtime.results.structured_report": ("highdicom", "numpy", "pydicom"),
     "runtime.cli": ("msgspec", "numpy", "rich", "threadpoolctl", "typer"),
     "compiler": (
         "google",
@@ -115,7 +116,12 @@ TORCH = ("models.densenet", "models.export", "models.train", "models.zoo")
 SOCKETS = ("runtime.party.endpoints", "runtime.party.transport")
 
 # Where modules are found by name, beside the faces: what the tests of this file cannot follow.
-FINDERS = ("compiler.registry", "protocols.kernels", "runtime.cli.app")
+FINDERS = (
+    "compiler.registry",
+    "protocols.kernels",
+    "runtime.cli.app",
+    "runtime.results.outputs",
+)
 
 
 def short(name: str) -> str:

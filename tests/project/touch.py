@@ -194,6 +194,14 @@ THINGS = (
         {"runtime/intake/pictures.py": "its suffix, and how it becomes an array"},
     ),
     Thing(
+        "A format of results",
+        ("runtime/results",),
+        {
+            "runtime/results/outputs.py": "its name, its suffix, and who writes it",
+            "docs/results.md": "what is in it",
+        },
+    ),
+    Thing(
         "An architecture to export and measure",
         ("models",),
         {"models/zoo.py": "the PyTorch definition, under its name"},

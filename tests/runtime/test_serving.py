@@ -24,10 +24,10 @@ from moiety.runtime.party import handshake
 from moiety.runtime.party.client import Client
 from moiety.runtime.party.endpoints import Listener, connect
 from moiety.runtime.party.executor import ServerExecutor
-from moiety.runtime.party.results import ImageResult, Results
 from moiety.runtime.party.server import Server, ServerOptions
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program.cleartext import CleartextExecutor
+from moiety.runtime.results.record import ImageResult, Results
 from tests.support.runnable import save_images, small
 from tests.support.serving import Running, infer
 
