@@ -116,11 +116,14 @@ class Moved:
 
 @dataclass
 class Outputs:
-    """What `save` and `finish` write. `told` hears at once when a target fails."""
+    """What `save` and `finish` write. `told` hears at once when a target fails. `results`: the last
+    that were to be saved.
+    """
 
     outputs: list[Output]
     told: Callable[[str], None] = lambda message: None
     moved: list[Moved] = field(default_factory=list)
+    results: Results | None = None
 
     def check(self, files: Sequence[Path], program: Program) -> dict[str, list[LeftOut]]:
         """Before anything is sent: by output, the files that it holds no result of. Raises
@@ -154,6 +157,7 @@ class Outputs:
         self._save_all(results, files, last=True)
 
     def _save_all(self, results: Results, files: Sequence[Path], last: bool) -> None:
+        self.results = results
         for index, output in enumerate(self.outputs):
             try:
                 output.save(results, files, last)

@@ -91,7 +91,6 @@ class Results(msgspec.Struct, kw_only=True):
     version: int = 2
     started: str
     program: str
-    program_name: str
     model_name: str
     model_version: str
     rounding: str
@@ -124,7 +123,6 @@ def empty_results(program: Program, versions: dict[str, str]) -> Results:
     return Results(
         started=utc_now(),
         program=program.digest(),
-        program_name=legible(program.name),
         model_name=legible(program.name),
         model_version="",
         rounding=program.rounding,

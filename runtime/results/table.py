@@ -36,7 +36,6 @@ COLUMNS = (
     "pixel_sha256",
     "sop_instance_uid",
     "program",
-    "program_name",
     "model_name",
     "model_version",
     "preprocessing_sha256",
@@ -86,7 +85,6 @@ def guarded(cell: Cell) -> Cell:
 def _rows(results: Results) -> Iterator[Row]:
     shared: Row = {
         "program": results.program,
-        "program_name": results.program_name,
         "model_name": results.model_name,
         "model_version": results.model_version,
         "preprocessing_sha256": results.preprocessing_sha256 or "",

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -16,7 +17,16 @@ import pytest
 from moiety.protocols.errors import BadInput
 from moiety.runtime.cli.commands import infer
 from moiety.runtime.results.outputs import Moved, Outputs
-from tests.support.command import COMMAND, ENVIRONMENT, Compiled, Done, ServerProcess, serving
+from tests.support.command import (
+    COMMAND,
+    ENVIRONMENT,
+    MANY,
+    Compiled,
+    Done,
+    ServerProcess,
+    many_images,
+    serving,
+)
 from tests.support.results import an_image, some_results
 
 
@@ -115,6 +125,25 @@ def test_a_pipe_gets_all_of_it_at_the_end(
     assert (tmp_path / "pipe").is_fifo()
 
 
+def test_an_interrupted_run_keeps_what_it_has(
+    server: ServerProcess, compiled: Compiled, tmp_path: Path
+) -> None:
+    """In a pipe, too, which is written at the end."""
+    os.mkfifo(tmp_path / "pipe")
+    reader = subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE)
+    client = many_images(server, compiled, tmp_path / "pipe")
+    client.send_signal(signal.SIGINT)
+    assert reader.stdout is not None
+    results = json.loads(reader.stdout.read())
+    assert reader.wait(timeout=10) == 0
+    assert client.wait(timeout=20) == 130
+    assert client.stderr is not None
+    assert f"their results are in {tmp_path / 'pipe'}" in client.stderr.read()
+    assert results["complete"] is False
+    assert results["images"]
+    assert len(results["images"]) + len(results["remaining"]) == MANY
+
+
 def test_a_full_disk_after_the_work(
     server: ServerProcess, compiled: Compiled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,9 +159,11 @@ def test_a_full_disk_after_the_work(
 
 
 def test_results_without_a_place_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    outputs = Outputs([], moved=[Moved("r.csv", "No space left on device", None)])
+    moved = [Moved("r.csv", "No space left on device", None)]
+    outputs = Outputs([], moved=moved, results=some_results(an_image("a.png")))
+    infer.print_lost(outputs)
     with pytest.raises(BadInput, match="they are on standard output, as JSON"):
-        infer.require_kept(some_results(an_image("a.png")), outputs)
+        infer.require_kept(outputs)
     assert json.loads(capsys.readouterr().out)["images"][0]["file"] == "a.png"
 
 

@@ -25,6 +25,7 @@ from moiety.runtime.party.client import Client
 from moiety.runtime.party.endpoints import parse_address
 from moiety.runtime.party.framing import Limits
 from moiety.runtime.party.generator_choice import parse_ot
+from moiety.runtime.party.signals import Stopped
 from moiety.runtime.program import artifacts
 from moiety.runtime.results.inference import Cohort, check_images, infer_files
 from moiety.runtime.results.outputs import Format, Outputs, encode_json, open_outputs
@@ -113,12 +114,13 @@ def command(
             )
             with client.connect(host, port, Limits(silence=timeout)) as connection:
                 results = infer_files(connection, cohort, outputs, told.image)
-    except MoietyError:
+    except (MoietyError, Stopped):
         if told.done:
             ui.say(
                 f"{told.done} of {told.total} images were finished; "
                 f"their results are in {outputs.names()}"
             )
+        print_lost(outputs)
         raise
     report(results, outputs, without)
 
@@ -164,15 +166,18 @@ def report(results: Results, outputs: Outputs, without: dict[str, list[LeftOut]]
     )
     for line in lines:
         ui.say(line)
-    require_kept(results, outputs)
+    print_lost(outputs)
+    require_kept(outputs)
 
 
-def require_kept(results: Results, outputs: Outputs) -> None:
-    """Raises `BadInput` where an output failed, and prints the results where no file could be found
-    for them.
-    """
-    if outputs.lost():
-        print(encode_json(results).decode(), flush=True)
+def print_lost(outputs: Outputs) -> None:
+    """The results, where no file could be found for them."""
+    if outputs.lost() and outputs.results is not None:
+        print(encode_json(outputs.results).decode(), flush=True)
+
+
+def require_kept(outputs: Outputs) -> None:
+    """Raises `BadInput` where an output failed."""
     if outputs.moved:
         raise BadInput(
             "; ".join(
