@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 from pydicom import dcmread
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.dataset import Dataset
 
 from moiety.models.xrays import data_folder
 from moiety.protocols.errors import BadInput
@@ -23,36 +22,11 @@ from moiety.runtime.results import outputs as outputs_module
 from moiety.runtime.results import structured_report as sr
 from moiety.runtime.results.outputs import Outputs, open_outputs
 from moiety.runtime.results.record import ImageResult
+from tests.support.dicom_sources import SECRET, a_source
 from tests.support.results import an_image, an_output, some_results
 from tests.support.runnable import small
 
 LABELS = ("no_finding", "covid19", "naïve \\ label " * 9)
-SECRET = "Geheim^Patient"
-
-
-def a_source(folder: Path, name: str = "x.dcm", **values: Any) -> Path:
-    """A radiograph's header, complete; `values` replace elements, None removes one."""
-    source = Dataset()
-    source.SpecificCharacterSet = "ISO_IR 192"
-    source.SOPClassUID = ComputedRadiographyImageStorage
-    for keyword in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
-        setattr(source, keyword, generate_uid(None))
-    source.PatientName, source.PatientID, source.PatientSex = SECRET, "ID-7", "F"
-    source.PatientBirthDate, source.PatientComments = "19500101", "not to be copied"
-    source.StudyDate, source.StudyTime, source.StudyID = "20260101", "120000", "S1"
-    source.AccessionNumber, source.ReferringPhysicianName = "A1", "Nobody^Else"
-    source.Modality = "CR"
-    for keyword, value in values.items():
-        if value is None:
-            delattr(source, keyword)
-        else:
-            setattr(source, keyword, value)
-    source.file_meta = FileMetaDataset()
-    source.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    source.file_meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
-    source.file_meta.MediaStorageSOPInstanceUID = generate_uid(None)
-    source.save_as(folder / name, enforce_file_format=True)
-    return folder / name
 
 
 def an_answer(file: Path, postprocess: str = "sigmoid") -> ImageResult:
