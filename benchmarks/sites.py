@@ -24,8 +24,8 @@ from benchmarks.support.two_commands import TwoCommands
 from moiety.models.xrays import HOW_TO_GIVE_DATA, data_folder
 from moiety.protocols.errors import BadInput
 from moiety.runtime.intake import pictures
-from moiety.runtime.party.results import Results
 from moiety.runtime.program.artifacts import load_vendor
+from moiety.runtime.results.record import Results
 
 
 def parser() -> argparse.ArgumentParser:

@@ -22,11 +22,11 @@ from moiety.protocols.arrays import F64
 from moiety.protocols.errors import ContractViolation
 from moiety.runtime.cli import ui
 from moiety.runtime.intake import pictures
-from moiety.runtime.party.results import ImageResult, Results
 from moiety.runtime.program import Output, Program, Rounding
 from moiety.runtime.program.artifacts import load_vendor, present
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.weights import Weights
+from moiety.runtime.results.record import ImageResult, Results
 
 
 def run(image: Path | None, model: Path | None, rounding: Rounding, keep: Path | None) -> None:

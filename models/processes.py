@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 
 from moiety.protocols.errors import NetworkFailure
-from moiety.runtime.party.results import Results
 from moiety.runtime.program.artifacts import program_file
+from moiety.runtime.results.record import Results
 
 MOIETY = (sys.executable, "-m", "moiety.runtime.cli")
 """How the command begins; the same interpreter, whatever the PATH says."""

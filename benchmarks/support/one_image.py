@@ -30,9 +30,9 @@ from moiety.protocols.arrays import F64
 from moiety.protocols.network import Network
 from moiety.runtime.intake import pictures
 from moiety.runtime.party.generator_choice import Ot
-from moiety.runtime.party.results import ImageResult, Results
 from moiety.runtime.program import Program
 from moiety.runtime.program.artifacts import load_vendor, weights_file
+from moiety.runtime.results.record import ImageResult, Results
 
 
 def parser(name: str, usage: str | None) -> argparse.ArgumentParser:

@@ -14,10 +14,10 @@ from benchmarks.support import harness
 from moiety.protocols.arrays import F64
 from moiety.protocols.ot.generators import NEVER_SILENT, Mixed
 from moiety.runtime.cost import traffic
-from moiety.runtime.party.results import ImageResult, Results
 from moiety.runtime.program import Program
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.weights import Weights
+from moiety.runtime.results.record import ImageResult, Results
 
 BYTES = ("bytes_sent", "bytes_received")
 SIGMAS = 8.0

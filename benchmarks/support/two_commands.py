@@ -16,8 +16,8 @@ from benchmarks.support.harness import PeakMemory, pin
 from moiety.models.processes import MOIETY, ended, listening, read_results
 from moiety.protocols.errors import NetworkFailure
 from moiety.runtime.party.generator_choice import Ot
-from moiety.runtime.party.results import Results
 from moiety.runtime.program.artifacts import program_file
+from moiety.runtime.results.record import Results
 
 PARTIES = ("server", "client")
 

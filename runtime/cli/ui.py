@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NoReturn
 
-from rich.console import Console
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, RenderableType
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
 from moiety.protocols.errors import ContractViolation, MoietyError
 from moiety.runtime.party.signals import Stopped
 
-# Tables to a file or a pipe are not folded to a terminal's width.
-out = Console() if Console().is_terminal else Console(width=200)
+PIPED_WIDTH = 200
+CUT = "..."
+"""In place of what does not fit; every terminal has it."""
 
 
 def one_thread() -> None:
@@ -34,8 +39,11 @@ def log_to_stderr() -> None:
 
 
 def say(message: str) -> None:
-    """A line for people, to stderr, as it is (no markup, no wrapping)."""
-    print(message, file=sys.stderr, flush=True)
+    """A line for people, to stderr, as it is (no markup, no wrapping); nothing fails for want of a
+    reader.
+    """
+    with suppress(OSError):
+        print(message, file=sys.stderr, flush=True)
 
 
 def warn(message: str) -> None:
@@ -43,10 +51,57 @@ def warn(message: str) -> None:
     say(f"warning: {message}")
 
 
+def any_character() -> None:
+    """What a terminal or a file cannot show (ASCII, Latin-1) is shown escaped; nothing fails."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """An error like any other; rich would end the process."""
+        raise
+
+
+def console(stderr: bool = False) -> Console:
+    """For tables. Without a terminal they are wide, so that lines stay whole in a file or a pipe;
+    the variable COLUMNS says otherwise.
+    """
+    made = _Console(stderr=stderr)
+    fixed = made.is_terminal or os.environ.get("COLUMNS", "").isdigit()
+    return made if fixed else _Console(stderr=stderr, width=PIPED_WIDTH)
+
+
+out = console()
+
+
+def show(what: RenderableType, stderr: bool = False) -> None:
+    """For people, when the work is done and kept: where it cannot be shown, that is only said."""
+    try:
+        console(stderr).print(what)
+    except OSError as error:
+        # What is left in the buffer must not fail again when the process ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), (sys.stderr if stderr else sys.stdout).fileno())
+        say(f"the table of results cannot be shown: {error.strerror or error}")
+
+
+def shortened(text: str, width: int) -> str:
+    """At most `width` columns of a terminal, cut in the middle; most is left of the end, where a
+    path has its file's name.
+    """
+    if cell_len(text) <= width:
+        return text
+    tail = max(0, width - len(CUT)) * 2 // 3
+    head = max(0, width - len(CUT) - tail)
+    return set_cell_size(text, head) + CUT + set_cell_size(text[::-1], tail)[::-1]
+
+
 def run(app: Callable[[], Any]) -> NoReturn:
     """The whole program: a user's error is one line and its exit code; a bug keeps its traceback
     and exits with 70.
     """
+    any_character()
     try:
         app()
     except ContractViolation as error:

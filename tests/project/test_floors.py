@@ -33,7 +33,7 @@ FLOORS = (
     ("runtime.cost",),
     ("runtime.intake",),
     ("runtime.party",),
-    ("runtime.measure",),
+    ("runtime.measure", "runtime.results"),
     ("runtime.cli",),
     ("compiler.registry",),
     ("compiler.ir",),
@@ -88,6 +88,7 @@ LIBRARIES = {
     "runtime.intake": ("PIL", "msgspec", "numpy"),
     "runtime.intake.dicom": ("PIL", "gdcm", "numpy", "pydicom", "pynetdicom"),
     "runtime.measure": ("numpy", "threadpoolctl"),
+    "runtime.results.structured_report": ("highdicom", "numpy", "pydicom"),
     "runtime.cli": ("msgspec", "numpy", "rich", "threadpoolctl", "typer"),
     "compiler": (
         "google",
@@ -121,6 +122,7 @@ FINDERS = (
     "protocols.kernels",
     "runtime.cli.app",
     "runtime.intake.extras",
+    "runtime.results.outputs",
 )
 
 

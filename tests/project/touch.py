@@ -208,6 +208,14 @@ THINGS = (
         {"runtime/intake/dicom/words.py": "the word, in the set that it belongs to"},
     ),
     Thing(
+        "A format of results",
+        ("runtime/results",),
+        {
+            "runtime/results/outputs.py": "its name, its suffix, and who writes it",
+            "docs/results.md": "what is in it",
+        },
+    ),
+    Thing(
         "An architecture to export and measure",
         ("models",),
         {"models/zoo.py": "the PyTorch definition, under its name"},

@@ -26,13 +26,18 @@ from moiety.protocols.errors import (
 from moiety.protocols.session import Role, Session
 from moiety.runtime import program as ir
 from moiety.runtime.cost import traffic
+from moiety.runtime.intake.picture import Identity
 from moiety.runtime.party import handshake
 from moiety.runtime.party.client import Client
 from moiety.runtime.party.endpoints import Listener
 from moiety.runtime.party.executor import ServerExecutor
-from moiety.runtime.party.results import ImageResult, Results
 from moiety.runtime.party.server import Server, ServerOptions
 from moiety.runtime.program.cleartext import CleartextExecutor
+from moiety.runtime.results.inference import Cohort, TensorAlone, infer_files
+from moiety.runtime.results.outputs import Outputs, open_outputs
+from moiety.runtime.results.record import WITH_WARNINGS, Fingerprints, ImageResult, Results
+from tests.support.dicom_sources import a_source
+from tests.support.results import WARNING
 from tests.support.runnable import save_images, small
 from tests.support.serving import Running, infer
 
@@ -107,6 +112,38 @@ def test_results_file(
         .name
         == "out"
     )
+
+
+def test_what_the_intake_says_reaches_every_format(
+    serve: Callable[..., Running], executor: ServerExecutor, tmp_path: Path
+) -> None:
+    """JSON, CSV and DICOM SR of one run of two sources."""
+    pytest.importorskip("highdicom")
+    sources = [a_source(tmp_path, name) for name in ("a.dcm", "b.dcm")]
+    identity = Identity(file_sha256="f" * 64, pixel_sha256="e" * 64, sop_instance_uid="1.2.3")
+
+    def load(file: Path) -> TensorAlone:
+        tensor = np.full(executor.program.input.shape, 0.5, np.float32)
+        return TensorAlone(tensor, WITH_WARNINGS, (WARNING,), identity)
+
+    outputs = Outputs(
+        open_outputs([str(tmp_path / n) for n in ("r.json", "r.csv")] + [f"{tmp_path}/sr/"])
+    )
+    cohort = Cohort(sources, [(Path("bad.png"), "damaged")], [(Path("x.txt"), "no image")])
+    assert outputs.check(cohort.files, executor.program)[f"{tmp_path}/sr/"] == []
+    fingerprints = Fingerprints(client="AAA", server="BBB")
+    with Client(executor.program).join(serve().connect()) as connection:
+        results = infer_files(connection, cohort, outputs, load=load, fingerprints=fingerprints)
+    written = msgspec.json.decode((tmp_path / "r.json").read_bytes(), type=Results)
+    assert written == results
+    assert [image.identity for image in written.images] == [identity] * 2
+    assert [image.verdict for image in written.images] == [WITH_WARNINGS] * 2
+    assert written.images[0].warnings == (WARNING,)
+    assert (written.refused[0].reason, written.skipped[0].file) == ("damaged", "x.txt")
+    assert (written.fingerprints, written.remaining) == (fingerprints, [])
+    assert written.preprocessing_sha256 is None  # this Program takes tensors
+    assert (tmp_path / "r.csv").read_text().count("1.2.3") == 2
+    assert len(list((tmp_path / "sr").iterdir())) == 2
 
 
 def test_second_client_waits_its_turn(

@@ -20,13 +20,15 @@ from moiety.runtime.party.client import Client
 from moiety.runtime.party.endpoints import Listener, connect
 from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.framing import Limits
-from moiety.runtime.party.results import ImageResult, Results, infer_files
 from moiety.runtime.party.server import Server, ServerOptions, Summary, processes
 from moiety.runtime.party.server.loop import Loop
 from moiety.runtime.party.server.processes import Line
 from moiety.runtime.party.signals import Stopped
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program import Program
+from moiety.runtime.results.inference import Cohort, infer_files
+from moiety.runtime.results.outputs import Outputs, open_outputs
+from moiety.runtime.results.record import ImageResult, Results
 
 PATIENCE = 20.0
 
@@ -121,4 +123,5 @@ def infer(
 ) -> Results:
     """All files through the server at the other end of `channel`; `options` are the Client's."""
     with Client(program, **options).join(channel) as connection:
-        return infer_files(connection, files, output, on_image)
+        outputs = Outputs(open_outputs([str(output)]))
+        return infer_files(connection, Cohort(files), outputs, on_image)

@@ -1,8 +1,10 @@
 """Run images through a vendor's server without showing them to it (hospital).
 
 The Program says how pictures are resized and normalised; NPY files of floats are taken as the
-model's input as they are. While the server works for another client this one waits its turn. When
-the run breaks, the results so far are kept.
+model's input as they are. While the server works for another client this one waits its turn.
+
+Results are JSON, CSV or DICOM SR, several at once. All outputs are tried before anything is sent;
+when the run breaks, the results so far are kept.
 """
 
 from __future__ import annotations
@@ -12,33 +14,30 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from moiety.protocols.errors import BadInput, MoietyError
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.options import ImagesArgument, OtOption, ThreadsOption
 from moiety.runtime.cli.progress import watching
+from moiety.runtime.cli.result_tables import left_out_lines, result_table, verdict_line
 from moiety.runtime.intake.pictures import collect
 from moiety.runtime.party.client import Client
 from moiety.runtime.party.endpoints import parse_address
 from moiety.runtime.party.framing import Limits
 from moiety.runtime.party.generator_choice import parse_ot
-from moiety.runtime.party.results import (
-    ImageResult,
-    OutputResult,
-    Results,
-    check_images,
-    infer_files,
-)
+from moiety.runtime.party.signals import Stopped
 from moiety.runtime.program import artifacts
+from moiety.runtime.results.inference import Cohort, check_images, infer_files
+from moiety.runtime.results.outputs import Format, Outputs, encode_json, open_outputs
+from moiety.runtime.results.record import ImageResult, LeftOut, Results
+from moiety.runtime.results.text import printable
 
 EXAMPLES = (
     "moiety infer model.moiety x-ray.png --connect vendor.example:7700",
     "moiety infer model.moiety cohort.csv more-images/ --connect 10.0.0.7:7700 --batch 16 "
-    "-o cohort.json",
+    "-o cohort.json -o cohort.csv",
+    "moiety infer model.moiety study/ --connect 10.0.0.7:7700 -o results.json -o reports/",
 )
-SHOWN_LABELS = 5
-"""Of each output, the largest."""
 
 
 def command(
@@ -55,14 +54,24 @@ def command(
         str, typer.Option(metavar="HOST:PORT", help="The vendor's server.")
     ] = "127.0.0.1:7700",
     output: Annotated[
-        Path,
+        list[str] | None,
         typer.Option(
             "--output",
             "-o",
             metavar="FILE",
-            help="Results as JSON; rewritten, whole, after each image.",
+            help="Where results go: FILE.json, FILE.csv, FOLDER/ (a DICOM SR per DICOM image) or - "
+            "(standard output); may be given several times. Files are rewritten, whole, after each "
+            "image; pipes and devices are written at the end.  [default: results.json]",
         ),
-    ] = Path("results.json"),
+    ] = None,
+    format: Annotated[
+        Format | None,
+        typer.Option(
+            "--format",
+            help="Format of outputs whose name does not say it; JSON if neither does.",
+            show_default=False,
+        ),
+    ] = None,
     timeout: Annotated[
         float,
         typer.Option(
@@ -87,31 +96,33 @@ def command(
     ui.one_thread()
     host, port = parse_address(connect)
     generator = parse_ot(ot)
+    outputs = Outputs(open_outputs(output or (), format), ui.warn)
     program = artifacts.load_program(folder)
-    files = collect(images)
-    check_images(files, program)
-    if not output.parent.is_dir():
-        raise BadInput(f"cannot write the results to {output}: there is no folder {output.parent}")
-    told = Told(len(files))
+    cohort = Cohort(collect(images))
+    check_images(cohort.files, program)
+    without = outputs.check(cohort.files, program)
+    told = Told(len(cohort.files))
     try:
         with watching("inference") as watch:
             client = Client(
                 program,
                 ot=generator,
-                batch=min(batch, len(files)),
+                batch=min(batch, len(cohort.files)),
                 threads=threads,
                 on_wait=told.wait,
                 progress=watch,
             )
             with client.connect(host, port, Limits(silence=timeout)) as connection:
-                results = infer_files(connection, files, output, told.image)
-    except MoietyError:
+                results = infer_files(connection, cohort, outputs, told.image)
+    except (MoietyError, Stopped):
         if told.done:
             ui.say(
-                f"{told.done} of {len(files)} images were finished; their results are in {output}"
+                f"{told.done} of {told.total} images were finished; "
+                f"their results are in {outputs.names()}"
             )
+        print_lost(outputs)
         raise
-    report(results, output)
+    report(results, outputs, without)
 
 
 @dataclass
@@ -131,27 +142,47 @@ class Told:
 
     def image(self, result: ImageResult) -> None:
         self.done += 1
-        ui.say(f"{self.done} of {self.total}: {result.file} in {result.seconds:.2f} s")
+        verdict = "".join(f"; warning, {each.code}: {each.text}" for each in result.warnings)
+        file = printable(result.file)
+        ui.say(f"{self.done} of {self.total}: {file} in {result.seconds:.2f} s{printable(verdict)}")
 
 
-def report(results: Results, output: Path) -> None:
-    """A table of the results, and a line of what they took."""
-    shown = ui.table("", "image", "output", "result")
-    for image in results.images:
-        for result in image.outputs:
-            # Names come from the vendor and from files: they are not markup.
-            shown.add_row(*map(escape, (image.file, result.name, largest(result))))
-    ui.out.print(shown)
-    ui.say(
-        f"{len(results.images)} images in {results.seconds:.2f} s and "
+def report(results: Results, outputs: Outputs, without: dict[str, list[LeftOut]]) -> None:
+    """A table of the results, what has none, and a line of what they took. Raises `BadInput` where
+    an output failed after the work was done.
+    """
+    for_people = outputs.on_stdout()  # on standard error, where the other is for results
+    ui.show(result_table(results, ui.console(for_people)), for_people)
+    lines = [
+        *left_out_lines("refused", results.refused),
+        *left_out_lines("skipped", results.skipped),
+    ]
+    for name, files in without.items():
+        lines += left_out_lines(f"without a report in {printable(name)}", files)
+    lines.append(
+        f"{verdict_line(results)}, in {results.seconds:.2f} s and "
         f"{results.setup_seconds:.2f} s of set-up; {ui.megabytes(results.bytes_sent)} sent, "
-        f"{ui.megabytes(results.bytes_received)} received; everything is in {output}"
+        f"{ui.megabytes(results.bytes_received)} received; everything is in {outputs.names()}"
     )
+    for line in lines:
+        ui.say(line)
+    print_lost(outputs)
+    require_kept(outputs)
 
 
-def largest(result: OutputResult) -> str:
-    """The labels of the largest values with these, in one line."""
-    labels = result.labels or tuple(map(str, range(len(result.values))))
-    pairs = sorted(zip(labels, result.values, strict=True), key=lambda pair: -pair[1])
-    text = ", ".join(f"{label} {value:.4f}" for label, value in pairs[:SHOWN_LABELS])
-    return text + (", ..." if len(pairs) > SHOWN_LABELS else "")
+def print_lost(outputs: Outputs) -> None:
+    """The results, where no file could be found for them."""
+    if outputs.lost() and outputs.results is not None:
+        print(encode_json(outputs.results).decode(), flush=True)
+
+
+def require_kept(outputs: Outputs) -> None:
+    """Raises `BadInput` where an output failed."""
+    if outputs.moved:
+        raise BadInput(
+            "; ".join(
+                f"cannot write the results to {printable(moved.name)}: {moved.why}; they are "
+                + (f"in {printable(moved.now)}" if moved.now else "on standard output, as JSON")
+                for moved in outputs.moved
+            )
+        )

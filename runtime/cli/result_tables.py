@@ -1,0 +1,81 @@
+"""What `moiety infer` shows of its results: names shortened to the terminal, values never."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from moiety.runtime.cli import ui
+from moiety.runtime.results.record import ImageResult, LeftOut, OutputResult, Results
+from moiety.runtime.results.text import printable
+
+SHOWN_VALUES = 5
+"""Of each output, the largest."""
+SHOWN_FILES = 5
+NARROWEST_NAME, NARROWEST_RESULT = 10, 20
+
+
+def result_table(results: Results, terminal: Console) -> Table:
+    """A row per image, as wide as the terminal and in its characters."""
+    shown = ui.table("", "image")
+    shown.add_column("result", overflow="fold", min_width=NARROWEST_RESULT)
+    longest = max(NARROWEST_NAME, terminal.width // 3)
+
+    def fit(text: str) -> str:
+        """What the terminal has no character for is escaped before lines are measured."""
+        return text.encode(terminal.encoding, "backslashreplace").decode(terminal.encoding)
+
+    for image in results.images:
+        # Names come from the vendor and from files: they are not markup.
+        name = ui.shortened(fit(printable(image.file)), longest)
+        shown.add_row(escape(name), escape(fit("\n".join(result_lines(image)))))
+    return shown
+
+
+def result_lines(image: ImageResult) -> Iterator[str]:
+    """One for each output and each warning."""
+    for output in image.outputs:
+        yield (
+            largest(output)
+            if len(image.outputs) == 1
+            else f"{printable(output.name)}: {largest(output)}"
+        )
+    for warning in image.warnings:
+        yield printable(f"warning, {warning.code}: {warning.text}")
+
+
+def largest(output: OutputResult) -> str:
+    """The largest values with their names, in one line."""
+    pairs = sorted(zip(output.names(), output.values, strict=True), key=lambda pair: -pair[1])
+    text = ", ".join(f"{printable(name)}: {number(value)}" for name, value in pairs[:SHOWN_VALUES])
+    return text + (", ..." if len(pairs) > SHOWN_VALUES else "")
+
+
+def number(value: float) -> str:
+    """Four decimals, or four digits where there would be too many."""
+    return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.4e}"
+
+
+def left_out_lines(what: str, files: Sequence[LeftOut]) -> list[str]:
+    """How many, and the first of them with their reasons; nothing for none."""
+    if not files:
+        return []
+    lines = [f"{len(files)} {what}:"]
+    lines += [f"  {printable(each.file)}: {printable(each.reason)}" for each in files[:SHOWN_FILES]]
+    more = len(files) - SHOWN_FILES
+    return lines + ([f"  and {more} more"] if more > 0 else [])
+
+
+def verdict_line(results: Results) -> str:
+    """How many images were taken, with warnings, refused and skipped."""
+    warned = sum(bool(image.warnings) for image in results.images)
+    counts = {
+        "with warnings": warned,
+        "refused": len(results.refused),
+        "skipped": len(results.skipped),
+    }
+    told = [f"{count} {what}" for what, count in counts.items() if count]
+    return ", ".join([f"{len(results.images)} images", *told])

@@ -1,0 +1,1 @@
+"""The results of a run: the record, its formats, and files that are never half written."""

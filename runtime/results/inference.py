@@ -1,0 +1,181 @@
+"""The hospital's images, from a list of files through a connection to results that are whole after
+every run.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from moiety.protocols import kernels
+from moiety.protocols.arrays import F32
+from moiety.protocols.errors import MoietyError
+from moiety.runtime.intake import pictures
+from moiety.runtime.intake.picture import Identity, Warned
+from moiety.runtime.party import handshake
+from moiety.runtime.party.client import Connection
+from moiety.runtime.party.metering import RunCost
+from moiety.runtime.party.signals import Stopped
+from moiety.runtime.party.transport import TcpChannel
+from moiety.runtime.program import Program
+from moiety.runtime.results.outputs import Outputs
+from moiety.runtime.results.record import (
+    ACCEPTED,
+    Fingerprints,
+    ImageResult,
+    LeftOut,
+    Results,
+    empty_results,
+    image_result,
+)
+from moiety.runtime.results.text import legible
+
+
+class Taken(Protocol):
+    """What the intake says of a file that it accepts."""
+
+    @property
+    def tensor(self) -> F32: ...
+    @property
+    def verdict(self) -> str: ...
+    @property
+    def warnings(self) -> tuple[Warned, ...]: ...
+    @property
+    def identity(self) -> Identity | None: ...
+
+
+Load = Callable[[Path], Taken]
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The files of one command: those to run, and those that are not, with why."""
+
+    files: Sequence[Path]
+    refused: Sequence[tuple[Path, str]] = ()
+    skipped: Sequence[tuple[Path, str]] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class TensorAlone:
+    """A `Taken` of which nothing else is known."""
+
+    tensor: F32
+    verdict: str = ACCEPTED
+    warnings: tuple[Warned, ...] = ()
+    identity: Identity | None = None
+
+
+def loader_of(program: Program) -> Load:
+    """Reads files as the Program says."""
+    return lambda file: TensorAlone(pictures.load(file, program.input.shape, program.preprocessing))
+
+
+def check_images(files: Sequence[Path], program: Program) -> None:
+    """Reads every image once, so that a bad one is known before anything is sent.
+    Raises `BadInput`.
+    """
+    for file in files:
+        pictures.load(file, program.input.shape, program.preprocessing)
+
+
+def infer_files(
+    connection: Connection,
+    cohort: Cohort,
+    outputs: Outputs,
+    on_image: Callable[[ImageResult], None] = lambda result: None,
+    load: Load | None = None,
+    fingerprints: Fingerprints = Fingerprints(),  # noqa: B008  (frozen)
+) -> Results:
+    """All files of a cohort through a connection, as many in one run as its `sizes` allow;
+    `outputs` are saved after each run, and `on_image` called for each image of it.
+
+    On a failure the results so far are saved, with `complete` false and the reason in `error`, and
+    the exception goes on; when there are none, files of earlier results are left as they were.
+    """
+    program, files = connection.client.program, cohort.files
+    load = load or loader_of(program)
+    results = started(connection, cohort, fingerprints)
+    try:
+        for group in runs_of(files, connection.sizes):
+            taken = [load(file) for file in group]
+            revealed, cost, served = connection.infer_batch([each.tensor for each in taken])
+            done = [
+                _result(file, each, image_result(legible(file), revealed[i], cost, served, i))
+                for i, (file, each) in enumerate(zip(group, taken, strict=True))
+            ]
+            results.images += done
+            del results.remaining[: len(done)]
+            _account(results, connection.channel, cost)
+            outputs.save(results, files)
+            for result in done:
+                on_image(result)
+        results.complete = True
+    except BaseException as error:
+        known = isinstance(error, MoietyError | Stopped)
+        results.error = legible(str(error)) if known else type(error).__name__
+        raise
+    finally:
+        if results.images:
+            outputs.finish(results, files)
+    return results
+
+
+def _result(file: Path, taken: Taken, result: ImageResult) -> ImageResult:
+    """With what the intake said of its file."""
+    result.verdict = taken.verdict
+    result.warnings = taken.warnings
+    result.identity = taken.identity
+    return result
+
+
+def started(connection: Connection, cohort: Cohort, fingerprints: Fingerprints) -> Results:
+    """The results of a connection before its first run."""
+    versions = {
+        "moiety": handshake.package_version(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+    }
+    results = empty_results(connection.client.program, versions)
+    results.server = legible(connection.channel.peer.removeprefix("server "))
+    results.fingerprints = fingerprints
+    results.kernels = {
+        "client": kernels.backend_name(),
+        "server": handshake.printable(connection.server.backend),
+    }
+    results.silent_from = connection.silent_from
+    results.network = connection.network
+    results.setup_seconds = connection.setup_seconds
+    results.refused = left_out(cohort.refused)
+    results.skipped = left_out(cohort.skipped)
+    results.remaining = [legible(file) for file in cohort.files]
+    return results
+
+
+def left_out(files: Sequence[tuple[Path, str]]) -> list[LeftOut]:
+    """Files and reasons, for the record."""
+    return [LeftOut(legible(file), legible(reason)) for file, reason in files]
+
+
+def runs_of(files: Sequence[Path], sizes: Sequence[int]) -> Iterator[Sequence[Path]]:
+    """Cut into runs of the largest sizes that fit; `sizes` decreasing, down to 1."""
+    at = 0
+    while at < len(files):
+        size = next(size for size in sizes if size <= len(files) - at)
+        yield files[at : at + size]
+        at += size
+
+
+def _account(results: Results, channel: TcpChannel, cost: RunCost) -> None:
+    results.seconds += cost.total.seconds
+    results.bytes_sent, results.bytes_received = (
+        channel.meter.total.sent,
+        channel.meter.total.received,
+    )
+    results.wire_bytes_sent, results.wire_bytes_received = channel.wire_sent, channel.wire_received
+    results.peak_rss = cost.peak_rss
