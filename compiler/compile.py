@@ -48,14 +48,16 @@ class CompileOptions:
 
     plan: what the planner may do. input_shape `(C,H,W)`: of a model whose input size is open.
     preprocessing: how pictures become its input, kept in the Program. labels: names of its one
-    output's values, for people. pipeline: the passes, as `passes.manager` reads them. dump_after:
-    called with the Graph after every pass, see there.
+    output's values, for people. op_threshs: operating points of these values, see `Output`.
+    pipeline: the passes, as `passes.manager` reads them. dump_after: called with the Graph after
+    every pass, see there.
     """
 
     plan: PlanOptions = field(default_factory=PlanOptions)
     input_shape: tuple[int, ...] | None = None
     preprocessing: Preprocessing | None = None
     labels: tuple[str, ...] = ()
+    op_threshs: tuple[float | None, ...] = ()
     pipeline: str = DEFAULT_PIPELINE
     dump_after: DumpAfter | None = None
 
@@ -123,7 +125,9 @@ def compile_graph(
     ranges = calibration_ranges(graph, calibration, progress, responses=plan_options.searching)
     note("planning", 0, 1)
     plan = _plan(graph, ranges, plan_options, progress)
-    program, weights = lower(plan, graph.name, options.preprocessing, options.labels)
+    program, weights = lower(
+        plan, graph.name, options.preprocessing, options.labels, options.op_threshs
+    )
     compiled = Compiled(program, weights, plan_report(plan, program.digest()), ranges)
     if out_dir is not None:
         note("writing", 0, 1)
@@ -137,7 +141,7 @@ def _with_reach(options: CompileOptions) -> PlanOptions:
     """
     plan, preprocessing = options.plan, options.preprocessing
     if plan.disclose == "minimal" and plan.input_reach is None and preprocessing is not None:
-        return replace(plan, input_reach=reach(preprocessing))
+        return replace(plan, input_reach=preprocessing.reach())
     return plan
 
 
@@ -186,12 +190,6 @@ class _Sampled:
             if number % step == 0 and len(self.kept) < IMAGES:
                 self.kept.append(image)
             yield image
-
-
-def reach(preprocessing: Preprocessing) -> float:
-    """The largest magnitude that an image's values can have after preprocessing."""
-    channels = zip(preprocessing.mean, preprocessing.std, strict=True)
-    return max(max(abs(mean), abs(1 - mean)) / std for mean, std in channels)
 
 
 def _silent(stage: str, done: int, total: int) -> None:

@@ -26,7 +26,7 @@ from moiety.runtime.program import Program, write_atomically
 
 class OutputResult(msgspec.Struct, kw_only=True):
     """`logits`: what the network computed; `values`: after `postprocess`; both in row-major order
-    of `shape`.
+    of `shape`. `op_threshs`: the operating points that are 0.5 among the values, if there are any.
     """
 
     name: str
@@ -35,6 +35,7 @@ class OutputResult(msgspec.Struct, kw_only=True):
     logits: list[float]
     postprocess: str
     values: list[float]
+    op_threshs: tuple[float | None, ...] = ()
 
 
 class ImageResult(msgspec.Struct, kw_only=True):
@@ -195,6 +196,7 @@ def image_result(
                 logits=o.logits.ravel().tolist(),
                 postprocess=o.postprocess,
                 values=o.values.ravel().tolist(),
+                op_threshs=o.op_threshs,
             )
             for o in outputs
         ],

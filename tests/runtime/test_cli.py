@@ -24,6 +24,7 @@ from moiety.runtime.cli.app import ORDER, app, find_commands
 from moiety.runtime.cli.options import STOCHASTIC
 from moiety.runtime.cost.traffic import image_cost
 from moiety.runtime.intake import pictures as images
+from moiety.runtime.intake.presets import IMAGENET_MEAN
 from moiety.runtime.program import Program, artifacts
 from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support.command import MANY, Compiled, many_images, moiety, serving
@@ -140,7 +141,7 @@ def test_wrong_usage_has_its_own_exit_code(arguments: tuple[str, ...]) -> None:
 def test_compiled_folder(compiled: Compiled) -> None:
     program = Program.load(compiled.public / "program.json")
     assert program.preprocessing is not None
-    assert program.preprocessing.mean == images.IMAGENET_MEAN
+    assert program.preprocessing.mean == IMAGENET_MEAN
     (output,) = program.outputs.values()
     assert output.labels == ("cat", "dog", "owl")
     assert [path.name for path in compiled.public.iterdir()] == ["program.json"]
@@ -226,11 +227,13 @@ def test_compile_options(compiled: Compiled, tmp_path: Path) -> None:
     assert "pipeline: " in first.stderr
     assert "planned for" not in first.stderr
     uniform = ("--network", "20ms,500Mbit/s", "--bits", 41, "--scale", 12)
+    uniform += ("--preprocessing", "none")
     given = (model, "--calibration", ranges, "-o", tmp_path / "b")
     second = moiety("compile", *given, *uniform).check()
     assert "planned for wan, of fast, lan and wan the nearest to 20ms,500Mbit/s" in second.stderr
     program = Program.load(tmp_path / "b" / "public" / "program.json")
     assert program.network == "wan"
+    assert program.preprocessing is None
     assert {step.bits for step in program.steps} >= {29, 41}
 
 
