@@ -8,6 +8,7 @@ guessed: a model of pictures that does not say it is refused.
 from __future__ import annotations
 
 import math
+import os.path
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -125,7 +126,7 @@ def _at_size(found: dict[str, Any], shape: Sequence[int]) -> dict[str, Any]:
 
 
 def _of_file(path: Path, shape: Sequence[int]) -> Preprocessing:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise BadInput(
             f"--preprocessing {path}: no such preset ({', '.join(PRESETS)}, {NONE}) and no such "
             "JSON file"
@@ -215,8 +216,8 @@ def parse_op_threshs(text: str | None) -> tuple[float | None, ...]:
     if text is None:
         return ()
     try:
-        given = Path(text).read_text(encoding="utf-8") if Path(text).is_file() else text
-        words = re.split(r"[\s,]+", given.strip("[] \t\r\n"))
+        given = Path(text).read_text(encoding="utf-8") if os.path.isfile(text) else text
+        words = re.split(r"\s*,\s*|\s+", given.strip("[] \t\r\n"))
         return tuple(None if word.lower() in WITHOUT else float(word) for word in words)
     except (OSError, ValueError) as error:
         raise BadInput(

@@ -8,6 +8,7 @@ ranges are measured on calibration images and headroom is added; check the outco
 
 from __future__ import annotations
 
+import os.path
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -219,11 +220,11 @@ def names(text: str | None) -> tuple[str, ...]:
     if text is None:
         return ()
     found = text.split(",")
-    if (file := Path(text)).is_file():
+    if os.path.isfile(text):  # Path.is_file raises where the text is too long for a name
         try:
-            found = file.read_text(encoding="utf-8").splitlines()
+            found = Path(text).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"{file}: cannot read labels ({error})") from error
+            raise BadInput(f"{text}: cannot read labels ({error})") from error
     return tuple(label.strip() for label in found if label.strip())
 
 

@@ -8,6 +8,7 @@ in float64:
   OpenCV's INTER_LINEAR and INTER_CUBIC, where the four pixels around a point count, and edge pixels
   are repeated;
 - area: PyTorch's `interpolate(mode="area")`, the mean of all pixels that a target pixel touches;
+- box: OpenCV's INTER_AREA where it shrinks, the mean by the share of each pixel's area;
 - gaussian: scikit-image's `resize(order=1, mode="constant")`: a Gaussian of deviation
   `(ratio - 1) / 2`, cut after 4 deviations, then bilinear; outside the picture is `fill`.
 """
@@ -25,7 +26,6 @@ PILLOW = {
     ("nearest", "none"): Image.Resampling.NEAREST,
     ("bilinear", "widened"): Image.Resampling.BILINEAR,
     ("bicubic", "widened"): Image.Resampling.BICUBIC,
-    ("box", "widened"): Image.Resampling.BOX,
 }
 CUBIC = -0.75
 """Of PyTorch and OpenCV without antialias; Pillow's is -0.5."""
@@ -67,6 +67,8 @@ def axis_weights(
     """What each of `source` pixels counts for in each of `target`: float64 `(target, source)`."""
     if interpolation == "area":
         return _area(source, target)
+    if interpolation == "box":
+        return _box(source, target)
     centre = (np.arange(target) + 0.5) * (source / target) - 0.5
     left = np.floor(centre).astype(np.int64)
     part = centre - left
@@ -101,6 +103,14 @@ def _area(source: int, target: int) -> F64:
     pixel = np.arange(source)
     inside = (pixel >= first[:, None]) & (pixel < last[:, None])
     return inside / (last - first)[:, None]
+
+
+def _box(source: int, target: int) -> F64:
+    edge = np.arange(target + 1) * (source / target)
+    pixel = np.arange(source)
+    first, last = edge[:-1, None], edge[1:, None]
+    shares = np.minimum(last, pixel + 1) - np.maximum(first, pixel)
+    return np.maximum(shares, 0.0) * (target / source)
 
 
 def _gaussian(source: int, centre: I64, deviation: float) -> F64:

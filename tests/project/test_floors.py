@@ -87,7 +87,7 @@ LIBRARIES = {
     "protocols.ot.base_ot": ("nacl", "numpy"),
     "runtime": ("msgspec", "numpy", "safetensors"),
     "runtime.cost.formulas": ("sympy",),
-    "runtime.intake": ("PIL", "numpy"),
+    "runtime.intake": ("PIL", "msgspec", "numpy"),
     "runtime.measure": ("numpy", "threadpoolctl"),
     "runtime.cli": ("msgspec", "numpy", "rich", "threadpoolctl", "typer"),
     "compiler": (

@@ -194,6 +194,15 @@ THINGS = (
         {"runtime/intake/pictures.py": "its suffix, and how it becomes an array"},
     ),
     Thing(
+        "A preset of preprocessing",
+        ("runtime/intake",),
+        {
+            "runtime/intake/presets.py": "its fields, under its name",
+            "docs/preprocessing.md": "its row",
+            "tests/runtime/test_preprocessing.py": "the library's tensor, recomputed",
+        },
+    ),
+    Thing(
         "An architecture to export and measure",
         ("models",),
         {"models/zoo.py": "the PyTorch definition, under its name"},

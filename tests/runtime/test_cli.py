@@ -226,8 +226,8 @@ def test_compile_options(compiled: Compiled, tmp_path: Path) -> None:
     ]
     assert "pipeline: " in first.stderr
     assert "planned for" not in first.stderr
-    uniform = ("--network", "20ms,500Mbit/s", "--bits", 41, "--scale", 12)
-    uniform += ("--preprocessing", "none")
+    network = ("--network", "20ms,500Mbit/s", "--preprocessing", "none")
+    uniform = (*network, "--bits", 41, "--scale", 12)
     given = (model, "--calibration", ranges, "-o", tmp_path / "b")
     second = moiety("compile", *given, *uniform).check()
     assert "planned for wan, of fast, lan and wan the nearest to 20ms,500Mbit/s" in second.stderr
