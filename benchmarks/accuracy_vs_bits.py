@@ -110,7 +110,7 @@ def make_study(options: argparse.Namespace) -> Study:
     folder = judgement.labelled_folder(options)
     graph = legalise(optimise(import_onnx(options.model)))
     shape = graph.shapes[graph.inputs[0]][1:]
-    public = with_description(options.model, shape, Pictures([]), CompileOptions())
+    public = with_description(options.model, graph, Pictures([]), CompileOptions())
     preprocessing, labels = public.preprocessing, public.labels
     if not labels:
         raise BadInput(

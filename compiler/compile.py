@@ -46,9 +46,10 @@ class CompileOptions:
 
     plan: what the planner may do. input_shape `(C,H,W)`: of a model whose input size is open.
     preprocessing: how pictures become its input, kept in the Program. labels: names of its one
-    output's values, for people. name, version: the model's, for people, kept in the Program; its
-    graph's name if there is none. pipeline: the passes, as `passes.manager` reads them. dump_after:
-    called with the Graph after every pass, see there.
+    output's values, for people. op_threshs: operating points of these values, see `Output`. name,
+    version: the model's, for people, kept in the Program; its graph's name if there is none.
+    pipeline: the passes, as `passes.manager` reads them. dump_after: called with the Graph after
+    every pass, see there.
     """
 
     plan: PlanOptions = field(default_factory=PlanOptions)
@@ -57,6 +58,7 @@ class CompileOptions:
     labels: tuple[str, ...] = ()
     name: str = ""
     version: str = ""
+    op_threshs: tuple[float | None, ...] = ()
     pipeline: str = DEFAULT_PIPELINE
     dump_after: DumpAfter | None = None
 
@@ -131,7 +133,7 @@ def compile_graph(
     note("planning", 0, 1)
     plan = _plan(graph, ranges, plan_options, progress)
     name = _words(options.name or graph.name)
-    bare, made = lower(plan, name, options.preprocessing, options.labels)
+    bare, made = lower(plan, name, options.preprocessing, options.labels, options.op_threshs)
     described = msgspec.structs.replace(bare, model_version=_words(options.version))
     program, weights = commit(described, made.tensors)
     compiled = Compiled(program, weights, plan_report(plan, program.digest()), ranges)
@@ -152,7 +154,7 @@ def _with_reach(options: CompileOptions) -> PlanOptions:
     """
     plan, preprocessing = options.plan, options.preprocessing
     if plan.disclose == "minimal" and plan.input_reach is None and preprocessing is not None:
-        return replace(plan, input_reach=reach(preprocessing))
+        return replace(plan, input_reach=preprocessing.reach())
     return plan
 
 
@@ -201,12 +203,6 @@ class _Sampled:
             if number % step == 0 and len(self.kept) < IMAGES:
                 self.kept.append(image)
             yield image
-
-
-def reach(preprocessing: Preprocessing) -> float:
-    """The largest magnitude that an image's values can have after preprocessing."""
-    channels = zip(preprocessing.mean, preprocessing.std, strict=True)
-    return max(max(abs(mean), abs(1 - mean)) / std for mean, std in channels)
 
 
 def _silent(stage: str, done: int, total: int) -> None:

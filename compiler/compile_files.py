@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import msgspec
 
 from moiety.compiler.compile import (
     Calibration,
@@ -20,19 +18,16 @@ from moiety.compiler.compile import (
     compile_graph,
     normal_form,
 )
-from moiety.compiler.onnx_import.metadata import (
-    LABELS,
-    PREPROCESSING,
-    read_metadata,
-    read_version,
-)
+from moiety.compiler.description import Described, output_labels, output_op_threshs
+from moiety.compiler.ir.graph import Graph
+from moiety.compiler.onnx_import.metadata import read_version
 from moiety.protocols.arrays import F32
 from moiety.protocols.errors import BadInput
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.options import warn_of
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.intake import pictures
-from moiety.runtime.program import Preprocessing, Program, picture_shape
+from moiety.runtime.program import Preprocessing, Program
 from moiety.runtime.program.artifacts import VENDOR, check_free, file_name
 
 
@@ -41,24 +36,11 @@ class Pictures:
     """The vendor's pictures, and how any picture becomes the model's input.
 
     files: to calibrate on; pictures, folders and CSV lists of them, or a file of ranges saved
-    before. mean, std: per channel, of pixels 0 to 1; without either, what the model's metadata
-    says, else ImageNet's. exact_size: refuse pictures of another size instead of resizing them.
+    before. described: what is said of them, beside the model's metadata.
     """
 
     files: Sequence[Path]
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    exact_size: bool = False
-
-    def preprocessing(self, model: Path, shape: tuple[int, ...]) -> Preprocessing | None:
-        """Of pictures to an input of `shape`; None if that is no picture's. Raises BadModel."""
-        chosen = self.mean is not None or self.std is not None
-        found = None if chosen else read_metadata(model, PREPROCESSING, Preprocessing)
-        if found is None or (found.channels, *found.size) != picture_shape(shape):
-            found = pictures.default_preprocessing(shape, self.mean, self.std)
-        if found is not None and self.exact_size:
-            found = msgspec.structs.replace(found, resize="exact")
-        return found
+    described: Described = field(default_factory=Described)
 
     def collected(self) -> Path | list[Path]:
         """The file of ranges, or all pictures. Raises BadInput if there are none."""
@@ -103,7 +85,7 @@ def compile_files(
 
         graph = normal_form(model, options, progress)
         shape = graph.shapes[graph.inputs[0]][1:]
-        options = with_description(model, shape, given, options)
+        options = with_description(model, graph, given, options)
         calibration: Calibration = (
             files
             if isinstance(files, Path)
@@ -120,16 +102,18 @@ def compile_files(
 
 
 def with_description(
-    model: Path, shape: tuple[int, ...], given: Pictures, options: CompileOptions
+    model: Path, graph: Graph, given: Pictures, options: CompileOptions
 ) -> CompileOptions:
     """The options with the model's public description: what was asked for, else what its metadata
-    say, else the usual. Raises BadModel.
+    say. Raises BadModel, BadInput.
     """
+    shape, chosen = graph.shapes[graph.inputs[0]][1:], options.input_shape is not None
     return replace(
         options,
         version=options.version or read_version(model),
-        preprocessing=options.preprocessing or given.preprocessing(model, shape),
-        labels=options.labels or read_metadata(model, LABELS, tuple[str, ...]) or (),
+        preprocessing=options.preprocessing or given.described.of(model, shape, chosen),
+        labels=output_labels(graph, model, options.labels),
+        op_threshs=output_op_threshs(graph, model, options.op_threshs),
     )
 
 

@@ -140,6 +140,6 @@ class FloatModel:
         named = set(names.values()) <= by_name.keys()
         ordered = [by_name[name] for name in names.values()] if named else outputs
         return {
-            index: np.asarray(array, np.float64).ravel()
+            index: self._program.outputs[index].op_norm(np.asarray(array, np.float64).ravel())
             for index, array in zip(names, ordered, strict=True)
         }

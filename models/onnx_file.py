@@ -16,11 +16,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from moiety.compiler.onnx_import.metadata import LABELS, PREPROCESSING
 from moiety.protocols.errors import BadInput
-from moiety.runtime.intake.pictures import IMAGENET_MEAN, IMAGENET_STD
+from moiety.runtime.intake.presets import preset
 from moiety.runtime.program import Preprocessing
 
-IMAGENET = Preprocessing(size=(224, 224), channels=3, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-"""The normalisation of torchvision's networks, which the shipped model uses too."""
+IMAGENET = preset("imagenet", (3, 224, 224))
+"""What the shipped model was trained with: the normalisation of torchvision's networks."""
 
 
 def set_metadata(

@@ -11,6 +11,7 @@ from PIL import Image
 
 from tests.support.command import Compiled, moiety
 from tests.support.nets import random_images, small_densenet
+from tests.support.onnx_models import with_metadata
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +29,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Compil
     """A small DenseNet, compiled by the command line."""
     folder = tmp_path_factory.mktemp("densenet")
     model = folder / "model.onnx"
-    onnx.save(small_densenet(), model)
+    onnx.save(with_metadata(small_densenet(), preprocessing={"like": "imagenet"}), model)
     moiety(
         "compile",
         model,

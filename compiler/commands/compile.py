@@ -8,6 +8,7 @@ ranges are measured on calibration images and headroom is added; check the outco
 
 from __future__ import annotations
 
+import os.path
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +17,7 @@ import typer
 
 from moiety.compiler.compile import CompileOptions
 from moiety.compiler.compile_files import Pictures, compile_files, writing
+from moiety.compiler.description import Described, parse_op_threshs
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.passes.base import Pass
 from moiety.compiler.passes.manager import DumpAfter, dump_to
@@ -25,9 +27,11 @@ from moiety.protocols.errors import BadInput
 from moiety.protocols.network import NetworkName, parse_network, planned_for
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.options import NETWORK_WORDS, RoundingOption, numbers, sizes
+from moiety.runtime.intake.presets import PRESETS
 
 EXAMPLES = (
     "moiety compile model.onnx --calibration x-rays/ -o compiled/",
+    "moiety compile model.onnx --calibration x-rays/ -o compiled/ --preprocessing torchvision",
     "moiety compile model.onnx --calibration x-rays/ -o compiled/ --max-error 0.03",
     "moiety compile model.onnx --calibration x-rays/ -o compiled/ --activation-bits 14 "
     "--weight-bits 10",
@@ -41,6 +45,7 @@ EXAMPLES = (
 # Options by the panel of the help that they stand in.
 widths = partial(typer.Option, metavar="N", rich_help_panel="Widths", show_default=False)
 ends = partial(typer.Option, rich_help_panel="Input and output", show_default=False)
+pictured = partial(typer.Option, rich_help_panel="Preprocessing", show_default=False)
 expert = partial(typer.Option, rich_help_panel="Compiler", show_default=False)
 
 
@@ -114,23 +119,31 @@ def command(
     input_shape: Annotated[
         str | None, ends(metavar="C,H,W", help="For a model whose input size is open.")
     ] = None,
+    preprocessing: Annotated[
+        str | None,
+        pictured(
+            metavar="NAME|FILE",
+            help=f"What the model was trained with: {', '.join(PRESETS)}; a JSON file "
+            "(docs/preprocessing.md); or none, for a Program that takes NPY tensors alone. "
+            "Default: the model's metadata.",
+        ),
+    ] = None,
     mean: Annotated[
         str | None,
-        ends(
+        pictured(
             metavar="M[,M,M]",
-            help="Mean per channel, of pixels 0 to 1. Default: the model's metadata, else "
-            "ImageNet's.",
+            help="Mean per channel, of pixels 0 to 1, instead of what the above say. With --std "
+            "it is enough: the short side is resized then, and the centre cropped.",
         ),
     ] = None,
     std: Annotated[
-        str | None, ends(metavar="S[,S,S]", help="Standard deviation per channel, likewise.")
+        str | None, pictured(metavar="S[,S,S]", help="Standard deviation per channel, likewise.")
     ] = None,
     exact_size: Annotated[
         bool,
-        ends(
+        pictured(
             "--exact-size",
-            help="Refuse pictures of another size instead of resizing the short side and cropping "
-            "the centre.",
+            help="Refuse pictures of another size instead of resizing them.",
             show_default=True,
         ),
     ] = False,
@@ -150,6 +163,15 @@ def command(
         str,
         ends(metavar="TEXT", help="The model's version, public. Default: the model's metadata."),
     ] = "",
+    op_thresholds: Annotated[
+        str | None,
+        ends(
+            metavar="P,P,...",
+            help="Operating points of the outputs, probabilities after a sigmoid, public; results "
+            "are scaled so that each becomes 0.5 (torchxrayvision's op_norm). Or a file of them. "
+            "Default: the model's metadata.",
+        ),
+    ] = None,
     save_ranges: Annotated[
         Path | None,
         expert(
@@ -191,11 +213,12 @@ def command(
         labels=names(labels),
         name=name,
         version=model_version,
+        op_threshs=parse_op_threshs(op_thresholds),
         pipeline=passes,
         dump_after=dumping(dump_after, dump_folder, passes),
     )
-    pictures = Pictures(calibration, numbers(mean, "--mean"), numbers(std, "--std"), exact_size)
-    compile_files(model, output, pictures, options, save_ranges, force)
+    described = Described(preprocessing, numbers(mean, "--mean"), numbers(std, "--std"), exact_size)
+    compile_files(model, output, Pictures(calibration, described), options, save_ranges, force)
 
 
 def chosen_network(text: str) -> NetworkName:
@@ -211,11 +234,11 @@ def names(text: str | None) -> tuple[str, ...]:
     if text is None:
         return ()
     found = text.split(",")
-    if (file := Path(text)).is_file():
+    if os.path.isfile(text):  # Path.is_file raises where the text is too long for a name
         try:
-            found = file.read_text(encoding="utf-8").splitlines()
+            found = Path(text).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"{file}: cannot read labels ({error})") from error
+            raise BadInput(f"{text}: cannot read labels ({error})") from error
     return tuple(label.strip() for label in found if label.strip())
 
 

@@ -31,15 +31,16 @@ def lower(
     name: str = "",
     preprocessing: Preprocessing | None = None,
     labels: tuple[str, ...] = (),
+    op_threshs: tuple[float | None, ...] = (),
 ) -> tuple[Program, Weights]:
     """The Program and Weights of a plan; both are checked before they are returned. `labels` name
-    the values of the one output.
+    the values of the one output, `op_threshs` are their operating points.
     """
     out = Emitter(plan)
     _input(out)
     for node in plan.graph.nodes:
         lower_node(out, node)
-    _outputs(out, labels)
+    _outputs(out, labels, op_threshs)
     fused = fuse_shifts(out.steps, out.tensors)
     steps, tensors, compared = drop_dead_steps(*fused, out.compared)
     if plan.options.share_gates:
@@ -74,7 +75,7 @@ def _input(out: Emitter) -> None:
     )
 
 
-def _outputs(out: Emitter, labels: tuple[str, ...]) -> None:
+def _outputs(out: Emitter, labels: tuple[str, ...], op_threshs: tuple[float | None, ...]) -> None:
     """The results, in their own rings, with what the client computes from them."""
     values = [revealed(out.graph, output) for output in out.graph.outputs]
     sources = [out.get(value, out.formats.bits(value)) for value in values]
@@ -89,5 +90,6 @@ def _outputs(out: Emitter, labels: tuple[str, ...]) -> None:
                 scale=out.formats.output_unit,
                 postprocess=_POSTPROCESS.get(final.op, "none") if final is not None else "none",
                 labels=labels if len(values) == 1 else (),
+                op_threshs=op_threshs if len(values) == 1 else (),
             )
         )

@@ -15,7 +15,14 @@ LABELS = "moiety.labels"
 """A list of strings: the names of the output's values, in order."""
 
 PREPROCESSING = "moiety.preprocessing"
-"""An object with the fields of `moiety.runtime.program.Preprocessing`."""
+"""An object with the fields of `moiety.runtime.program.Preprocessing`, of which
+`moiety.runtime.intake.presets` says what may be left out.
+"""
+
+OP_THRESHS = "moiety.op_threshs"
+"""A list of numbers between 0 and 1, or null: the operating points of the output's values, which
+are probabilities (`moiety.runtime.program.Output`).
+"""
 
 VERSION = "moiety.version"
 """The model's version, in its vendor's words."""

@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 
+import msgspec
 from rich.table import Table
 from rich.text import Text
 
@@ -58,9 +59,11 @@ def summary(program: Program) -> Table:
         shown.add_row(name, value)
     for index, step in program.outputs.items():
         labels = f": {', '.join(step.labels)}" if step.labels else ""
+        points = ", operating points at 0.5" if step.op_threshs else ""
         shown.add_row(
             "output",
-            f"{program.output_names()[index]} {_shape(step.shape)}, {step.postprocess}{labels}",
+            f"{program.output_names()[index]} {_shape(step.shape)}, {step.postprocess}{points}"
+            f"{labels}",
         )
     return shown
 
@@ -166,7 +169,16 @@ def _pictures(preprocessing: Preprocessing | None) -> str:
     return (
         f"{width}x{height}, {preprocessing.channels} channels, {preprocessing.resize}, "
         f"mean {_joined(preprocessing.mean)}, std {_joined(preprocessing.std)}"
+        + "".join(f", {name} {value}" for name, value in _unusual(preprocessing))
     )
+
+
+def _unusual(preprocessing: Preprocessing) -> Iterator[tuple[str, object]]:
+    """The fields that have a default, and another value than that."""
+    for field in msgspec.structs.fields(Preprocessing):
+        value = getattr(preprocessing, field.name)
+        if field.name != "resize" and not field.required and value != field.default:
+            yield field.name, value
 
 
 def _multiply_adds(program: Program) -> int:

@@ -2,8 +2,7 @@
 `preprocessing` says.
 
 A picture (PNG, JPEG, or an NPY file of uint8, `(H,W)` or `(H,W,3)`) is brought to the size asked
-for, either by resizing its short side (bilinear, antialiased) and cropping the centre, or not at
-all (`resize="exact"`: any other size is refused), and normalised. An NPY file of floating-point
+for and normalised by `preprocess`. An NPY file of floating-point
 numbers, `(C,H,W)`, `(1,C,H,W)`, or `(H,W)` for a model of one channel, is the model's input itself,
 already preprocessed: only its shape is checked.
 
@@ -13,7 +12,7 @@ Everything that is wrong with a file is a `BadInput` that names the file and wha
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,60 +20,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from moiety.protocols.arrays import F32, F64
+from moiety.protocols.arrays import F32
 from moiety.protocols.errors import BadInput
+from moiety.runtime.intake.picture import Identity, Picture
+from moiety.runtime.intake.preprocess import preprocess
 from moiety.runtime.program import Preprocessing, picture_shape
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg"})
 SUFFIXES = PICTURES | {".npy"}
-LARGEST_UPSCALING = 4
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-def default_preprocessing(
-    shape: Sequence[int], mean: Sequence[float] | None = None, std: Sequence[float] | None = None
-) -> Preprocessing | None:
-    """What most ONNX classifiers expect for an input of `shape`, (C,H,W) or (H,W,C): ImageNet's
-    normalisation; for one channel the mean of the three.
-
-    None when the input is not a picture (not 1 or 3 channels): such a model takes NPY tensors only.
-    Raises `BadInput` when `mean` or `std` do not fit.
-    """
-    shape = picture_shape(shape)
-    if len(shape) != 3 or shape[0] not in (1, 3):
-        if mean or std:
-            raise BadInput(
-                "--mean and --std are for pictures of 1 or 3 channels; the model's input has the "
-                f"shape {tuple(shape)}"
-            )
-        return None
-    channels = shape[0]
-    return Preprocessing(
-        size=(shape[1], shape[2]),
-        channels=channels,
-        mean=_per_channel(mean, IMAGENET_MEAN, channels, "--mean"),
-        std=_per_channel(std, IMAGENET_STD, channels, "--std"),
-    )
-
-
-def _per_channel(
-    given: Sequence[float] | None, imagenet: tuple[float, ...], channels: int, option: str
-) -> tuple[float, ...]:
-    """One number per channel: those given (one number counts for all), else ImageNet's."""
-    values = tuple(given) if given else imagenet if channels == 3 else (sum(imagenet) / 3,)
-    if len(values) == 1:
-        values *= channels
-    if len(values) != channels:
-        raise BadInput(
-            f"{option} has {len(values)} numbers, the model's input has {channels} channels"
-        )
-    if not np.all(np.isfinite(values)) or (option == "--std" and min(values) <= 0):
-        raise BadInput(
-            f"{option} {', '.join(map(str, values))}: numbers must be finite, and standard "
-            "deviations above zero"
-        )
-    return values
 
 
 def collect(paths: Iterable[Path]) -> list[Path]:
@@ -153,9 +106,10 @@ def load(path: Path, shape: tuple[int, ...], preprocessing: Preprocessing | None
             f"{path}: this Program has no preprocessing for pictures; give the input tensor as "
             f"NPY, float32 of shape {shape}"
         )
-    tensor = _normalise(
-        _resized(path, _channels(picture, preprocessing.channels), preprocessing), preprocessing
-    )
+    try:
+        tensor, _ = preprocess(_held(picture), preprocessing)
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from None
     return (
         tensor
         if picture_shape(shape) == tuple(shape)
@@ -216,50 +170,10 @@ def _read_picture(path: Path) -> Image.Image:
         raise BadInput(f"{path}: damaged picture ({error})") from error
 
 
-def _channels(picture: Image.Image, channels: int) -> list[Image.Image]:
-    """One Pillow image per channel, values 0 to 255. Grey is repeated for a colour model; 16-bit
-    grey keeps its precision.
-    """
+def _held(picture: Image.Image) -> Picture:
+    """Its values and nothing of its identity."""
+    nothing = Identity(file_sha256="", pixel_sha256="")
     if picture.mode.startswith("I"):
-        depth = np.asarray(picture).astype(np.float32) / 257.0
-        return [Image.fromarray(depth)] * channels
-    if channels == 1 or picture.mode in ("1", "L", "LA"):
-        return [picture.convert("L")] * channels
-    return list(picture.convert("RGB").split())
-
-
-def _resized(path: Path, planes: list[Image.Image], preprocessing: Preprocessing) -> F64:
-    height, width = preprocessing.size
-    found_width, found_height = planes[0].size
-    if preprocessing.resize == "exact":
-        if (found_height, found_width) != (height, width):
-            raise BadInput(
-                f"{path}: {found_width}x{found_height} pixels; this model takes exactly "
-                f"{width}x{height} and does not resize"
-            )
-        return np.stack([np.asarray(plane, np.float64) for plane in planes])
-    scale = max(height / found_height, width / found_width)
-    if scale > LARGEST_UPSCALING:
-        raise BadInput(
-            f"{path}: only {found_width}x{found_height} pixels, too few for a model that looks at "
-            f"{width}x{height}"
-        )
-    target = (max(width, round(found_width * scale)), max(height, round(found_height * scale)))
-    left, top = (target[0] - width) // 2, (target[1] - height) // 2
-    done: dict[int, F64] = {}
-    for plane in planes:
-        if id(plane) not in done:
-            resized = (
-                plane if plane.size == target else plane.resize(target, Image.Resampling.BILINEAR)
-            )
-            done[id(plane)] = np.asarray(
-                resized.crop((left, top, left + width, top + height)), np.float64
-            )
-    return np.stack([done[id(plane)] for plane in planes])
-
-
-def _normalise(pixels: F64, preprocessing: Preprocessing) -> F32:
-    mean, std = (
-        np.array(v, np.float32)[:, None, None] for v in (preprocessing.mean, preprocessing.std)
-    )
-    return ((pixels.astype(np.float32) / np.float32(255) - mean) / std).astype(np.float32)
+        return Picture(np.asarray(picture).astype(np.float64) / 65535, nothing)
+    mode = "L" if picture.mode in ("1", "L", "LA") else "RGB"
+    return Picture(np.asarray(picture.convert(mode)), nothing)

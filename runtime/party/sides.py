@@ -88,7 +88,7 @@ class ServerSide(Side):
 @dataclass(frozen=True)
 class Revealed:
     """What the client reads of one Output step: the revealed integers, `logits` = integers * scale,
-    `values` after the postprocess.
+    `values` after the postprocess and the operating points.
     """
 
     name: str
@@ -97,6 +97,7 @@ class Revealed:
     values: F64
     postprocess: str
     labels: tuple[str, ...]
+    op_threshs: tuple[float | None, ...]
 
     @classmethod
     def of(cls, index: int, program: Program, elements: U64) -> Revealed:
@@ -110,6 +111,7 @@ class Revealed:
             values=step.dequantise(integers),
             postprocess=step.postprocess,
             labels=step.labels,
+            op_threshs=step.op_threshs,
         )
 
 

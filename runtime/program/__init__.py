@@ -2,7 +2,7 @@
 
 from moiety.protocols.linear.parameters import RlwePlan
 from moiety.runtime.program.atomic import write_atomically
-from moiety.runtime.program.preprocessing import Preprocessing, picture_shape
+from moiety.runtime.program.preprocessing import Preprocessing, picture_shape, takes_pictures
 from moiety.runtime.program.program import FORMAT, VERSION, Program
 from moiety.runtime.program.steps import (
     KINDS,
@@ -35,6 +35,7 @@ __all__ = [
     "SecretTensor",
     "Step",
     "picture_shape",
+    "takes_pictures",
     "write_atomically",
 ]
 __all__ += ends.__all__

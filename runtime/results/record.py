@@ -26,7 +26,7 @@ SKIPPED = "skipped"
 
 class OutputResult(msgspec.Struct, kw_only=True):
     """`logits`: what the network computed; `values`: after `postprocess`; both in row-major order
-    of `shape`.
+    of `shape`. `op_threshs`: the operating points that are 0.5 among the values, if there are any.
     """
 
     name: str
@@ -35,6 +35,7 @@ class OutputResult(msgspec.Struct, kw_only=True):
     logits: list[float]
     postprocess: str
     values: list[float]
+    op_threshs: tuple[float | None, ...] = ()
 
     def names(self) -> tuple[str, ...]:
         """Of each value: its label, or `output 2` where the model has none."""

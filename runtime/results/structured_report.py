@@ -311,8 +311,10 @@ def long_string(text: str) -> str:
 
 
 def measurement(output: OutputResult, value: float) -> hd.sr.Measurement:
-    """A probability as certainty in percent; anything else as a score, without a unit."""
-    if output.postprocess in PROBABILITIES:
+    """A probability as certainty in percent; anything else, as one whose operating point was moved,
+    as a score without a unit.
+    """
+    if output.postprocess in PROBABILITIES and not output.op_threshs:
         return hd.sr.Measurement(
             name=codes.DCM.CertaintyOfFinding, value=100 * value, unit=codes.UCUM.Percent
         )

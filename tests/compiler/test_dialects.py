@@ -78,7 +78,7 @@ def test_pictures_for_a_channels_last_model(tmp_path: Path, pictures: Path) -> N
     compile, simulate and at the client.
     """
     plain = nets.small_resnet(image=20, opset=9)
-    widths = ("--rounding", "exact", "--activation-bits", 12, "--weight-bits", 12)
+    widths = ("--activation-bits", 12, "--weight-bits", 12, "--preprocessing", "imagenet")
     for name, model in (("plain", plain), ("last", channels_last(plain))):
         onnx.save(model, tmp_path / f"{name}.onnx")
         out = tmp_path / name

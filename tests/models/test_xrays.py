@@ -9,6 +9,7 @@ import pytest
 
 from moiety.models import xrays
 from moiety.runtime.intake import pictures
+from moiety.runtime.intake.presets import preset
 
 
 def test_without_data_they_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,7 +17,7 @@ def test_without_data_they_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert xrays.data_folder() is None
     shape = (3, 224, 224)
     picture = xrays.example_image(tmp_path)
-    assert pictures.load(picture, shape, pictures.default_preprocessing(shape)).shape == shape
+    assert pictures.load(picture, shape, preset("imagenet", shape)).shape == shape
     drawn = pictures.collect(xrays.calibration_images(tmp_path))
     assert len(drawn) == xrays.CALIBRATION_IMAGES
 

@@ -41,6 +41,7 @@ FLOORS = (
     ("compiler.planning",),
     ("compiler.lowering",),
     ("compiler.compile",),
+    ("compiler.description",),
     ("compiler.compile_files", "compiler.simulate"),
     ("compiler.commands",),
     ("models",),
@@ -69,6 +70,7 @@ TALKS = (
 )
 NO_MORE = {
     "compiler": PLANS,
+    "compiler.description": ("runtime.intake", *PLANS),
     "compiler.compile_files": TALKS,
     "compiler.simulate": TALKS,
     "compiler.commands": TALKS,

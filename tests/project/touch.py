@@ -216,6 +216,15 @@ THINGS = (
         },
     ),
     Thing(
+        "A preset of preprocessing",
+        ("runtime/intake",),
+        {
+            "runtime/intake/presets.py": "its fields, under its name",
+            "docs/preprocessing.md": "its row",
+            "tests/runtime/test_preprocessing.py": "the library's tensor, recomputed",
+        },
+    ),
+    Thing(
         "An architecture to export and measure",
         ("models",),
         {"models/zoo.py": "the PyTorch definition, under its name"},

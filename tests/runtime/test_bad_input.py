@@ -134,8 +134,8 @@ def test_model_that_cannot_be_compiled(what: str, compiled: Compiled, tmp_path: 
         (("--bits", 41), BadPlan.exit_code, "scale"),
         (("--pipeline", "fold-everything"), BadInput.exit_code, "no pass 'fold-everything'"),
         (("--dump-after", "nothing"), BadInput.exit_code, "'nothing' is not in the pipeline"),
-        (("--mean", "1,2"), BadInput.exit_code, "--mean has 2 numbers"),
-        (("--labels", "one,two"), BadArtifact.exit_code, "label"),
+        (("--mean", "1,2"), BadInput.exit_code, "--mean: "),
+        (("--labels", "one,two"), BadInput.exit_code, "--labels: 2 of them, for an output"),
         (("--input-shape", "3,99,99"), BadInput.exit_code, "99"),
     ],
 )

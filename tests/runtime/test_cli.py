@@ -26,6 +26,7 @@ from moiety.runtime.cli.app import ORDER, app, find_commands
 from moiety.runtime.cli.options import STOCHASTIC
 from moiety.runtime.cost.traffic import image_cost
 from moiety.runtime.intake import pictures as images
+from moiety.runtime.intake.presets import IMAGENET_MEAN
 from moiety.runtime.program import artifacts
 from moiety.runtime.program.artifacts import load_program, program_file
 from moiety.runtime.program.cleartext import CleartextExecutor
@@ -143,7 +144,7 @@ def test_wrong_usage_has_its_own_exit_code(arguments: tuple[str, ...]) -> None:
 def test_compiled_folder(compiled: Compiled) -> None:
     program = load_program(compiled.folder)
     assert program.preprocessing is not None
-    assert program.preprocessing.mean == images.IMAGENET_MEAN
+    assert program.preprocessing.mean == IMAGENET_MEAN
     (output,) = program.outputs.values()
     assert output.labels == ("cat", "dog", "owl")
     assert sorted(compiled.folder.iterdir()) == [compiled.public, compiled.folder / "vendor"]
@@ -260,12 +261,14 @@ def test_compile_options(compiled: Compiled, tmp_path: Path) -> None:
     ]
     assert "pipeline: " in first.stderr
     assert "planned for" not in first.stderr
-    uniform = ("--network", "20ms,500Mbit/s", "--bits", 41, "--scale", 12)
+    network = ("--network", "20ms,500Mbit/s", "--preprocessing", "none")
+    uniform = (*network, "--bits", 41, "--scale", 12)
     given = (model, "--calibration", ranges, "-o", tmp_path / "b")
     second = moiety("compile", *given, *uniform).check()
     assert "planned for wan, of fast, lan and wan the nearest to 20ms,500Mbit/s" in second.stderr
     program = load_program(tmp_path / "b")
     assert program.network == "wan"
+    assert program.preprocessing is None
     assert {step.bits for step in program.steps} >= {29, 41}
 
 

@@ -187,33 +187,3 @@ def test_collect_refuses(tmp_path: Path, name: str, content: str | None, message
 def test_collect_refuses_a_folder_without_images(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no image in the folder"):
         images.collect([tmp_path])
-
-
-def test_default_preprocessing() -> None:
-    colour = images.default_preprocessing((3, 10, 20))
-    assert colour is not None
-    assert (colour.size, colour.mean) == ((10, 20), images.IMAGENET_MEAN)
-    grey = images.default_preprocessing((1, 10, 20), mean=[0.5])
-    assert grey is not None
-    assert (grey.mean, grey.std) == ((0.5,), (sum(images.IMAGENET_STD) / 3,))
-    assert images.default_preprocessing((2, 10, 20)) is None
-    assert images.default_preprocessing((10,)) is None
-    one_for_all = images.default_preprocessing((3, 4, 4), [0.1], [0.2])
-    assert one_for_all is not None
-    assert one_for_all.mean == (0.1,) * 3
-
-
-@pytest.mark.parametrize(
-    ("mean", "std"),
-    [((1.0, 2.0), None), (None, (0.0,)), ((float("nan"),), None), (None, (1.0, 1.0, -1.0))],
-)
-def test_default_preprocessing_refuses(
-    mean: tuple[float, ...] | None, std: tuple[float, ...] | None
-) -> None:
-    with pytest.raises(BadInput, match=r"--(mean|std)"):
-        images.default_preprocessing((3, 4, 4), mean, std)
-
-
-def test_only_pictures_have_a_mean() -> None:
-    with pytest.raises(BadInput, match="1 or 3 channels"):
-        images.default_preprocessing((2, 4, 4), mean=[0.5])

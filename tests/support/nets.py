@@ -10,8 +10,8 @@ units), which fixed-point tests need.
     expected = run_onnx(model, images)                       # float32 (4, 3)
 
 The same seed gives the same function with `batch_norm="separate"` and `"folded"`, and for every
-opset. All models: input `image` (N, 3, image, image), output `logits` (N, labels), or (N, labels,
-image, image) of a U-Net, float32, N symbolic.
+opset. All models: input `image` (N, C, image, image), C = 3 unless fitted to others, output
+`logits` (N, labels), or (N, labels, image, image) of a U-Net, float32, N symbolic.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class Options(TypedDict, total=False):
     convolution stays a node in the first two. `gammas`: see `_Net.gamma_beta`. `opset`: 9 to 21
     (`small_squeezenet` from 10). `head`: the global average of densenet, resnet and inception as
     GlobalAveragePool and Flatten or, like PyTorch's newer exporter, as ReduceMean over the axes
-    (-1, -2) and Reshape. `output`: what ends the network.
+    (-1, -2) and Reshape. `output`: what ends the network. `fitted_to`: the images (n, C,
+    image, image) that batch norms are fitted to, eight random ones of three channels by default.
     """
 
     seed: int
@@ -57,6 +58,7 @@ class Options(TypedDict, total=False):
     opset: int
     head: Head
     output: Output
+    fitted_to: F32
 
 
 def random_images(shape: Sequence[int], n: int, seed: int) -> F32:
@@ -110,15 +112,16 @@ class _Net:
         opset: int = 17,
         head: Head = "pool",
         output: Output = "logits",
+        fitted_to: F32 | None = None,
     ) -> None:
         self.name, self.labels, self.gammas, self.batch_norm = name, labels, gammas, batch_norm
         self.opset, self.head, self.output, self.image = opset, head, output, image
         self.rng = np.random.default_rng(seed)
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, Array] = {}
-        self.values: dict[str, F32] = {
-            "image": random_images((3, image, image), n=8, seed=seed + 1)
-        }
+        if fitted_to is None:
+            fitted_to = random_images((3, image, image), n=8, seed=seed + 1)
+        self.values: dict[str, F32] = {"image": fitted_to}
 
     def channels(self, value: str) -> int:
         return int(self.values[value].shape[1])
@@ -163,7 +166,7 @@ class _Net:
             logits = self.add(self.output.capitalize(), [logits], self.output, **attrs)
         self.nodes[-1].output[0] = "logits"
         image = helper.make_tensor_value_info(
-            "image", TensorProto.FLOAT, ["N", 3, self.image, self.image]
+            "image", TensorProto.FLOAT, ["N", self.channels("image"), self.image, self.image]
         )
         sizes = ["N", *self.values[logits].shape[1:]]
         result = helper.make_tensor_value_info("logits", TensorProto.FLOAT, sizes)

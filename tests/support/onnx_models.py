@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -135,3 +136,11 @@ def run_model(model: onnx.ModelProto, feeds: Array | dict[str, Array]) -> list[A
         None, feeds if isinstance(feeds, dict) else {model.graph.input[0].name: feeds}
     )
     return results
+
+
+def with_metadata(model: onnx.ModelProto, **entries: object) -> onnx.ModelProto:
+    """The same model, which says these things of itself: `labels=["a"]` is its moiety.labels."""
+    said = {prop.key: prop.value for prop in model.metadata_props}
+    said |= {f"moiety.{name}": json.dumps(value) for name, value in entries.items()}
+    helper.set_model_props(model, said)
+    return model
