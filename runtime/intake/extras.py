@@ -1,0 +1,35 @@
+"""Parts of Moiety that need a library of an extra: loaded when they are wanted, by name."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from moiety.protocols.errors import BadInput
+
+EXTRAS = {
+    "gdcm": "dicom",
+    "pydicom": "dicom",
+    "highdicom": "sr",
+    "pynetdicom": "net",
+    "torch": "train",
+}
+"""Library -> the extra of this distribution that installs it."""
+
+
+def missing(what: str, error: ModuleNotFoundError) -> BadInput:
+    """What to say of `what`, which could not be loaded for lack of a library."""
+    absent = error.name or ""
+    library = absent if absent.startswith("moiety.") else absent.partition(".")[0]
+    advice = f"; pip install 'moiety[{EXTRAS[library]}]'" if library in EXTRAS else ""
+    return BadInput(f"{what} needs {library}, which is not installed{advice}")
+
+
+def load(module: str, what: str) -> ModuleType:
+    """The module of that name. Raises `BadInput` where a library that it needs is absent."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("moiety"):
+            raise
+        raise missing(what, error) from error
