@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -26,9 +27,14 @@ from moiety.protocols.errors import BadInput
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.options import warn_of
 from moiety.runtime.cli.progress import watching
-from moiety.runtime.intake import pictures
+from moiety.runtime.cli.verdicts import Given
+from moiety.runtime.intake.admission import Intake
+from moiety.runtime.intake.loader import Reader, load
+from moiety.runtime.intake.presets import default_preprocessing
 from moiety.runtime.program import Preprocessing, Program, picture_shape
 from moiety.runtime.program.artifacts import PUBLIC, WEIGHTS
+
+READING = "reading images"
 
 
 @dataclass(frozen=True)
@@ -38,27 +44,34 @@ class Pictures:
     files: to calibrate on; pictures, folders and CSV lists of them, or a file of ranges saved
     before. mean, std: per channel, of pixels 0 to 1; without either, what the model's metadata
     says, else ImageNet's. exact_size: refuse pictures of another size instead of resizing them.
+    recursive, keep_going, bit_depth: as in `Given`.
     """
 
     files: Sequence[Path]
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     exact_size: bool = False
+    recursive: bool = False
+    keep_going: bool | None = None
+    bit_depth: int | None = None
 
     def preprocessing(self, model: Path, shape: tuple[int, ...]) -> Preprocessing | None:
         """Of pictures to an input of `shape`; None if that is no picture's. Raises BadModel."""
         chosen = self.mean is not None or self.std is not None
         found = None if chosen else read_metadata(model, PREPROCESSING, Preprocessing)
         if found is None or (found.channels, *found.size) != picture_shape(shape):
-            found = pictures.default_preprocessing(shape, self.mean, self.std)
+            found = default_preprocessing(shape, self.mean, self.std)
         if found is not None and self.exact_size:
             found = msgspec.structs.replace(found, resize="exact")
         return found
 
-    def collected(self) -> Path | list[Path]:
-        """The file of ranges, or all pictures. Raises BadInput if there are none."""
-        saved = (path for path in self.files if path.suffix == ".safetensors")
-        return next(saved, None) or pictures.collect(self.files)
+    def saved_ranges(self) -> Path | None:
+        """The file of ranges, if there is one among the files."""
+        return next((path for path in self.files if path.suffix == ".safetensors"), None)
+
+    def given(self) -> Given:
+        """The pictures."""
+        return Given(self.files, self.recursive, self.keep_going, self.bit_depth)
 
 
 @dataclass(frozen=True)
@@ -66,14 +79,13 @@ class CalibrationImages:
     """Preprocessed tensors, read one after the other."""
 
     files: Sequence[Path]
-    shape: tuple[int, ...]
-    preprocessing: Preprocessing | None
+    reader: Reader
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __iter__(self) -> Iterator[F32]:
-        return (pictures.load(file, self.shape, self.preprocessing) for file in self.files)
+        return (load(file, self.reader).tensor for file in self.files)
 
 
 def compile_files(
@@ -86,7 +98,8 @@ def compile_files(
     """Compile `model` into `folder` and say what came out; `save_ranges`: also save the calibrated
     ranges there. Raises `BadModel`, `BadPlan`, `BadInput`.
     """
-    files = given.collected()
+    pictures = given.given()
+    found = given.saved_ranges() or pictures.collected()
     with watching("compiling") as watch:
 
         def progress(stage: str, done: int, total: int) -> None:
@@ -95,10 +108,13 @@ def compile_files(
         graph = normal_form(model, options, progress)
         shape = graph.shapes[graph.inputs[0]][1:]
         options = with_description(model, shape, given, options)
+        reader = Reader(shape, options.preprocessing, bit_depth=given.bit_depth)
         calibration: Calibration = (
-            files
-            if isinstance(files, Path)
-            else CalibrationImages(files, shape, options.preprocessing)
+            found
+            if isinstance(found, Path)
+            else calibration_images(
+                pictures.judged(found, reader, partial(progress, READING)), reader
+            )
         )
         compiled = compile_graph(graph, calibration, options, folder, progress=progress)
     (folder / WEIGHTS).chmod(0o600)
@@ -107,6 +123,25 @@ def compile_files(
             compiled.ranges.save(save_ranges)
     _say(compiled, folder)
     return compiled.program
+
+
+def calibration_images(intake: Intake, reader: Reader) -> CalibrationImages:
+    """The accepted images. Warns where they cannot differ, for ranges are no better than they."""
+    different = {image.identity.pixel_sha256 for image in intake.accepted}
+    if len(different) == 1:
+        ui.warn(
+            f"calibration: one-image: the ranges are those of a single image, given "
+            f"{len(intake.accepted)} times; some dozens are needed, like the ones to come"
+        )
+    empty = [
+        image for image in intake.accepted if any(w.code == "constant" for w in image.warnings)
+    ]
+    if len(empty) == len(intake.accepted):
+        ui.warn(
+            "calibration: no-variation: every image is one value throughout; the ranges say "
+            "nothing of real images"
+        )
+    return CalibrationImages(intake.files, reader)
 
 
 def with_description(

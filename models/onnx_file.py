@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from moiety.compiler.onnx_import.metadata import LABELS, PREPROCESSING
 from moiety.protocols.errors import BadInput
-from moiety.runtime.intake.pictures import IMAGENET_MEAN, IMAGENET_STD
+from moiety.runtime.intake.presets import IMAGENET_MEAN, IMAGENET_STD
 from moiety.runtime.program import Preprocessing
 
 IMAGENET = Preprocessing(size=(224, 224), channels=3, mean=IMAGENET_MEAN, std=IMAGENET_STD)

@@ -24,7 +24,15 @@ from moiety.compiler.planning.options import Disclose, PlanOptions
 from moiety.protocols.errors import BadInput
 from moiety.protocols.network import NetworkName, parse_network, planned_for
 from moiety.runtime.cli import ui
-from moiety.runtime.cli.options import NETWORK_WORDS, RoundingOption, numbers, sizes
+from moiety.runtime.cli.options import (
+    NETWORK_WORDS,
+    BitDepthOption,
+    KeepGoingOption,
+    RecursiveOption,
+    RoundingOption,
+    numbers,
+    sizes,
+)
 
 EXAMPLES = (
     "moiety compile model.onnx --calibration x-rays/ -o compiled/",
@@ -160,6 +168,9 @@ def command(
         Path,
         expert(metavar="DIR", help="Where --dump-after writes.", show_default=True),
     ] = Path("dump"),
+    recursive: RecursiveOption = False,
+    keep_going: KeepGoingOption = None,
+    bit_depth: BitDepthOption = None,
 ) -> None:
     passes = pipeline or DEFAULT_PIPELINE
     plan = PlanOptions.of_choices(
@@ -180,7 +191,15 @@ def command(
         pipeline=passes,
         dump_after=dumping(dump_after, dump_folder, passes),
     )
-    pictures = Pictures(calibration, numbers(mean, "--mean"), numbers(std, "--std"), exact_size)
+    pictures = Pictures(
+        calibration,
+        numbers(mean, "--mean"),
+        numbers(std, "--std"),
+        exact_size,
+        recursive,
+        keep_going,
+        bit_depth,
+    )
     compile_files(model, output, pictures, options, save_ranges)
 
 

@@ -1,4 +1,4 @@
-"""What a file of the hospital's holds before the Program's preprocessing, and what is said of it."""
+"""What a file of the hospital's holds before preprocessing, and what is said of it."""
 
 from __future__ import annotations
 

@@ -14,14 +14,14 @@ import numpy as np
 from moiety.protocols import kernels
 from moiety.protocols.errors import BadInput, MoietyError
 from moiety.protocols.network import Network
-from moiety.runtime.intake import pictures
+from moiety.runtime.intake.loader import Reader, load
 from moiety.runtime.party import handshake
 from moiety.runtime.party.client import Connection
 from moiety.runtime.party.metering import RunCost, StepCost
 from moiety.runtime.party.sides import Revealed
 from moiety.runtime.party.signals import Stopped
 from moiety.runtime.party.transport import TcpChannel
-from moiety.runtime.program import Program, write_atomically
+from moiety.runtime.program import write_atomically
 
 
 class OutputResult(msgspec.Struct, kw_only=True):
@@ -87,34 +87,26 @@ class Results(msgspec.Struct, kw_only=True):
     images: list[ImageResult] = msgspec.field(default_factory=list)
 
 
-def check_images(files: Sequence[Path], program: Program) -> None:
-    """Reads every image once, so that a bad one is known before anything is sent.
-    Raises `BadInput`.
-    """
-    for file in files:
-        pictures.load(file, program.input.shape, program.preprocessing)
-
-
 def infer_files(
     connection: Connection,
     files: Sequence[Path],
     output: Path,
     on_image: Callable[[ImageResult], None] = lambda result: None,
+    reader: Reader | None = None,
 ) -> Results:
     """All `files` through a connection, as many in one run as its `sizes` allow; `output` is
-    rewritten, whole, after each run, and `on_image` called for each image of it.
+    rewritten, whole, after each run, and `on_image` called for each image of it. reader: how the
+    files are read; None: as the Program alone says.
 
     On a failure the results so far are in the file, with `complete` false and the reason in
     `error`, and the exception goes on; when there are none, a file of earlier results is left as
     it was.
     """
-    program = connection.client.program
+    reader = reader or Reader.of(connection.client.program)
     results = _empty_results(connection)
     try:
         for group in runs_of(files, connection.sizes):
-            tensors = [
-                pictures.load(file, program.input.shape, program.preprocessing) for file in group
-            ]
+            tensors = [load(file, reader).tensor for file in group]
             outputs, cost, served = connection.infer_batch(tensors)
             done = [image_result(file, outputs[i], cost, served, i) for i, file in enumerate(group)]
             results.images += done

@@ -12,13 +12,17 @@ from moiety.protocols.errors import BadArtifact
 
 
 class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`x[c] = (gray_or_rgb / 255 - mean[c]) / std[c]`, of a picture resized to `size` (H, W)."""
+    """`x[c] = (gray_or_rgb / 255 - mean[c]) / std[c]`, of a picture resized to `size` (H, W).
+
+    bit_depth: of pictures deeper than 8 bits whose file cannot say; None: the file's.
+    """
 
     size: tuple[int, int]
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
     resize: Literal["exact", "short-side-crop"] = "short-side-crop"
+    bit_depth: int | None = None
 
     def check(self, shape: tuple[int, ...]) -> None:
         """BadArtifact unless it makes an input of this shape."""

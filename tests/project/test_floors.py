@@ -64,6 +64,7 @@ TALKS = (
     "runtime.cli.options",
     "runtime.cli.progress",
     "runtime.cli.ui",
+    "runtime.cli.verdicts",
     "runtime.intake",
     *PLANS,
 )
@@ -85,7 +86,7 @@ LIBRARIES = {
     "protocols.ot.base_ot": ("nacl", "numpy"),
     "runtime": ("msgspec", "numpy", "safetensors"),
     "runtime.cost.formulas": ("sympy",),
-    "runtime.intake": ("PIL", "numpy"),
+    "runtime.intake": ("PIL", "msgspec", "numpy"),
     "runtime.measure": ("numpy", "threadpoolctl"),
     "runtime.cli": ("msgspec", "numpy", "rich", "threadpoolctl", "typer"),
     "compiler": (
@@ -115,7 +116,12 @@ TORCH = ("models.densenet", "models.export", "models.train", "models.zoo")
 SOCKETS = ("runtime.party.endpoints", "runtime.party.transport")
 
 # Where modules are found by name, beside the faces: what the tests of this file cannot follow.
-FINDERS = ("compiler.registry", "protocols.kernels", "runtime.cli.app")
+FINDERS = (
+    "compiler.registry",
+    "protocols.kernels",
+    "runtime.cli.app",
+    "runtime.intake.extras",
+)
 
 
 def short(name: str) -> str:

@@ -23,7 +23,8 @@ from moiety.runtime.cli import app as cli
 from moiety.runtime.cli.app import ORDER, app, find_commands
 from moiety.runtime.cli.options import STOCHASTIC
 from moiety.runtime.cost.traffic import image_cost
-from moiety.runtime.intake import pictures as images
+from moiety.runtime.intake.loader import Reader, load
+from moiety.runtime.intake.presets import IMAGENET_MEAN
 from moiety.runtime.program import Program, artifacts
 from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support.command import MANY, Compiled, many_images, moiety, serving
@@ -140,7 +141,7 @@ def test_wrong_usage_has_its_own_exit_code(arguments: tuple[str, ...]) -> None:
 def test_compiled_folder(compiled: Compiled) -> None:
     program = Program.load(compiled.public / "program.json")
     assert program.preprocessing is not None
-    assert program.preprocessing.mean == images.IMAGENET_MEAN
+    assert program.preprocessing.mean == IMAGENET_MEAN
     (output,) = program.outputs.values()
     assert output.labels == ("cat", "dog", "owl")
     assert [path.name for path in compiled.public.iterdir()] == ["program.json"]
@@ -158,7 +159,7 @@ def test_two_processes_give_the_cleartext_result_bit_for_bit(
     executor = CleartextExecutor(program, weights)
     assert len(results["images"]) == 6
     for image in results["images"]:
-        tensor = images.load(Path(image["file"]), program.input.shape, program.preprocessing)
+        tensor = load(Path(image["file"]), Reader.of(program)).tensor
         (expected,) = executor.run(tensor).values()
         assert image["outputs"][0]["values"] == expected.ravel().tolist()
         assert image["outputs"][0]["labels"] == ["cat", "dog", "owl"]

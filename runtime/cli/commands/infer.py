@@ -1,8 +1,9 @@
 """Run images through a vendor's server without showing them to it (hospital).
 
 The Program says how pictures are resized and normalised; NPY files of floats are taken as the
-model's input as they are. While the server works for another client this one waits its turn. When
-the run breaks, the results so far are kept.
+model's input as they are. Every image is accepted, accepted with warnings, or refused with a
+reason, before anything is sent. While the server works for another client this one waits its turn.
+When the run breaks, the results so far are kept.
 """
 
 from __future__ import annotations
@@ -16,9 +17,17 @@ from rich.markup import escape
 
 from moiety.protocols.errors import BadInput, MoietyError
 from moiety.runtime.cli import ui
-from moiety.runtime.cli.options import ImagesArgument, OtOption, ThreadsOption
+from moiety.runtime.cli.options import (
+    BitDepthOption,
+    ImagesArgument,
+    KeepGoingOption,
+    OtOption,
+    RecursiveOption,
+    ThreadsOption,
+)
 from moiety.runtime.cli.progress import watching
-from moiety.runtime.intake.pictures import collect
+from moiety.runtime.cli.verdicts import Given
+from moiety.runtime.intake.loader import Reader
 from moiety.runtime.party.client import Client
 from moiety.runtime.party.endpoints import parse_address
 from moiety.runtime.party.framing import Limits
@@ -27,7 +36,6 @@ from moiety.runtime.party.results import (
     ImageResult,
     OutputResult,
     Results,
-    check_images,
     infer_files,
 )
 from moiety.runtime.program import artifacts
@@ -83,13 +91,17 @@ def command(
     ] = 1,
     threads: ThreadsOption = 1,
     ot: OtOption = "auto",
+    recursive: RecursiveOption = False,
+    keep_going: KeepGoingOption = None,
+    bit_depth: BitDepthOption = None,
 ) -> None:
     ui.one_thread()
     host, port = parse_address(connect)
     generator = parse_ot(ot)
     program = artifacts.load_program(folder)
-    files = collect(images)
-    check_images(files, program)
+    given = Given(images, recursive, keep_going, bit_depth)
+    reader = Reader.of(program, bit_depth)
+    files = given.admitted(reader).files
     if not output.parent.is_dir():
         raise BadInput(f"cannot write the results to {output}: there is no folder {output.parent}")
     told = Told(len(files))
@@ -104,7 +116,7 @@ def command(
                 progress=watch,
             )
             with client.connect(host, port, Limits(silence=timeout)) as connection:
-                results = infer_files(connection, files, output, told.image)
+                results = infer_files(connection, files, output, told.image, reader)
     except MoietyError:
         if told.done:
             ui.say(
