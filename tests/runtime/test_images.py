@@ -13,7 +13,6 @@ from PIL import Image
 from moiety.protocols.arrays import F32
 from moiety.protocols.errors import BadInput
 from moiety.runtime.intake import presets
-from moiety.runtime.intake.collect import collect
 from moiety.runtime.intake.loader import Reader, load
 from moiety.runtime.program import Preprocessing
 
@@ -157,43 +156,6 @@ def test_thumbnails_are_refused(tmp_path: Path) -> None:
 def test_picture_for_a_program_without_preprocessing(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="give the input tensor as NPY"):
         tensor_of(save(tmp_path / "a.png", random_picture((8, 8))), (2, 8, 8), None)
-
-
-def test_collect(tmp_path: Path) -> None:
-    for name in ("b.png", "a.JPG", "c.npy", "notes.txt"):
-        (tmp_path / name).write_bytes(b"")
-    (tmp_path / "list.csv").write_text("id,file\n1,c.npy\n2,b.png\n")
-    (tmp_path / "plain.csv").write_text("a.JPG\n")
-    assert [p.name for p in collect([tmp_path]).files] == ["a.JPG", "b.png", "c.npy"]
-    assert [p.name for p in collect([tmp_path / "list.csv", tmp_path / "b.png"]).files] == [
-        "c.npy",
-        "b.png",
-        "b.png",
-    ]
-    assert [p.name for p in collect([tmp_path / "plain.csv"]).files] == ["a.JPG"]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("absent.png", None, "does not exist"),
-        ("scan.txt", "", "not a type read here"),
-        ("empty.csv", "", "the list is empty"),
-        ("header.csv", "file\n", "no image"),
-        ("gone.csv", "file\nabsent.png\n", "line 2: 'absent.png' is not an image file"),
-        ("short.csv", "id,file\n7\n", "line 2: no cell"),
-    ],
-)
-def test_collect_refuses(tmp_path: Path, name: str, content: str | None, message: str) -> None:
-    if content is not None:
-        (tmp_path / name).write_text(content)
-    with pytest.raises(BadInput, match=message):
-        collect([tmp_path / name])
-
-
-def test_collect_refuses_a_folder_without_images(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no image in the folder"):
-        collect([tmp_path])
 
 
 def test_default_preprocessing() -> None:
