@@ -44,21 +44,23 @@ class Given:
         keep_going = found.many if self.keep_going is None else self.keep_going
         total = len(found.files)
         intake = admit(found.files, reader, keep_going, lambda done: watch(done, total))
-        intake.skipped = found.skipped
+        intake.skipped = [*found.skipped, *intake.skipped]
         say(intake)
         return intake
 
 
 def say(intake: Intake) -> None:
-    """A line for each image that is not simply accepted, and one that counts."""
+    """A line for each image that is not simply accepted, and one that counts. Notes are for the
+    results.
+    """
     for accepted in intake.accepted:
-        for warning in accepted.warnings:
+        for warning in (each for each in accepted.warnings if not each.note):
             ui.warn(f"{shown(accepted.path)}: {warning.code}: {warning.text}")
     for refused in intake.refused:
         ui.say(f"refused: {shown(refused.path)}: {refused.reason}")
     if intake.skipped:
         ui.say(in_short(intake.skipped))
-    warned = sum(bool(accepted.warnings) for accepted in intake.accepted)
+    warned = sum(accepted.verdict != "accepted" for accepted in intake.accepted)
     if warned or intake.refused:
         ui.say(
             f"{len(intake.accepted) + len(intake.refused)} images: "

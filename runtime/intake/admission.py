@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from moiety.protocols.errors import BadInput
+from moiety.runtime.intake.duplicates import Duplicates
 from moiety.runtime.intake.loader import Reader, load
-from moiety.runtime.intake.verdicts import Accepted, Refused, Skipped, shown
+from moiety.runtime.intake.verdicts import Accepted, Refused, Skipped, shown, without_name
 
 
 @dataclass
 class Intake:
-    """What may go on, what may not, and what was never looked at; each in the order given."""
+    """What may go on, what may not, and what is passed over; each in the order given."""
 
     accepted: list[Accepted] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
@@ -31,19 +32,22 @@ def admit(
     keep_going: bool,
     judged: Callable[[int], None] = lambda done: None,
 ) -> Intake:
-    """Reads every file once. With `keep_going` a refused one is noted, otherwise it is the end.
+    """Reads every file once. With `keep_going` a refused one is noted, otherwise it is the end;
+    one that is there already, by its UID and pixels, is skipped.
     `judged(n)` is called after the n-th. Raises `BadInput`, also where no file is accepted.
     """
-    intake = Intake()
+    intake, known = Intake(), Duplicates()
     for number, path in enumerate(files, start=1):
         try:
             taken = load(path, reader)
-            intake.accepted.append(Accepted(taken.path, taken.identity, taken.warnings))
+            if note := known.check(path, taken.identity):
+                intake.skipped.append(Skipped(path, without_name(path, note)))
+            else:
+                intake.accepted.append(Accepted(taken.path, taken.identity, taken.warnings))
         except BadInput as error:
             if not keep_going:
                 raise
-            reason = str(error).removeprefix(f"{shown(path)}: ")
-            intake.refused.append(Refused(path, reason))
+            intake.refused.append(Refused(path, without_name(path, str(error))))
         judged(number)
     if not intake.accepted:
         first = intake.refused[0]

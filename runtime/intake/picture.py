@@ -15,11 +15,13 @@ from moiety.protocols.arrays import F64, U8
 
 class Warned(msgspec.Struct, frozen=True):
     """A named warning. code: kebab-case, the same for ever (docs/intake.md lists them); text: one
-    sentence for the user, without the file's name.
+    sentence for the user, without the file's name. note: recorded with the others, but no reason to
+    doubt the picture: with notes alone a file is "accepted".
     """
 
     code: str
     text: str
+    note: bool = False
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,7 +25,8 @@ class Accepted:
 
     @property
     def verdict(self) -> Verdict:
-        return "accepted with warnings" if self.warnings else "accepted"
+        doubted = any(not warning.note for warning in self.warnings)
+        return "accepted with warnings" if doubted else "accepted"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -49,6 +50,11 @@ class Skipped:
 
     path: Path
     why: str
+
+
+def without_name(path: Path, message: str) -> str:
+    """A message about a file without the file's name, which it may begin with."""
+    return message.removeprefix(f"{path}: ").removeprefix(f"{shown(path)}: ")
 
 
 def shown(path: Path) -> str:

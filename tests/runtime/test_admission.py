@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
 
 from moiety.protocols.errors import BadInput, BadPlan
-from moiety.runtime.cli.verdicts import Given
-from moiety.runtime.intake.admission import admit
+from moiety.runtime.cli.verdicts import Given, say
+from moiety.runtime.intake import admission
+from moiety.runtime.intake.admission import Intake, admit
 from moiety.runtime.intake.collect import collect
-from moiety.runtime.intake.loader import Reader
+from moiety.runtime.intake.loader import Reader, load
+from moiety.runtime.intake.picture import Identity, Warned
+from moiety.runtime.intake.verdicts import Accepted, Taken
 from moiety.runtime.program import Preprocessing
 from tests.support.command import Compiled, moiety, serving
 
@@ -102,10 +108,56 @@ def test_nothing_is_said_of_good_images(cohort: Path, capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == ""
 
 
+def test_a_note_is_recorded_and_casts_no_doubt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    identity = Identity(file_sha256="", pixel_sha256="")
+    noted = Accepted(tmp_path, identity, (Warned("lossy-compression", "at some time", note=True),))
+    doubted = Accepted(tmp_path, identity, (*noted.warnings, Warned("constant", "nothing there")))
+    assert (noted.verdict, doubted.verdict) == ("accepted", "accepted with warnings")
+    say(Intake(accepted=[noted, doubted]))
+    assert capsys.readouterr().err.splitlines() == [
+        f"warning: {tmp_path}: constant: nothing there",
+        "2 images: 1 accepted, 1 accepted with warnings, 0 refused",
+    ]
+
+
 def test_the_stated_depth_is_read_by(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reader = Reader(READER.shape, READER.preprocessing, bit_depth=12)
     Given([cohort / "b.png"]).admitted(reader)
     assert capsys.readouterr().err == ""
+
+
+def test_an_image_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its SOP Instance UID; the same UID with other pixels is no image that can be used."""
+    files = [picture(tmp_path / f"{n}.png", seed=seed) for n, seed in enumerate((1, 1, 2))]
+
+    def with_uid(path: Path, reader: Reader) -> Taken:
+        taken = load(path, reader)
+        return replace(
+            taken, identity=msgspec.structs.replace(taken.identity, sop_instance_uid="1.2")
+        )
+
+    monkeypatch.setattr(admission, "load", with_uid)
+    intake = admit(files, READER, True)
+    assert intake.files == files[:1]
+    assert [each.path for each in intake.skipped] == files[1:2]
+    assert [each.path for each in intake.refused] == files[2:]
+    assert not intake.skipped[0].why.startswith(str(tmp_path))
+
+
+def test_every_warning_is_documented() -> None:
+    """Codes are for programs that read results: docs/intake.md or docs/dicom.md lists them."""
+    root = Path(__file__).resolve().parents[2]
+    pages = "".join(page.read_text() for page in (root / "docs").glob("*.md"))
+    code = re.compile(r"Warned\(\s*\"([a-z-]+)\"")
+    found = {
+        name
+        for file in (root / "runtime" / "intake").rglob("*.py")
+        for name in code.findall(file.read_text())
+    }
+    assert len(found) >= 6
+    assert not {name for name in found if f"| `{name}` |" not in pages}
 
 
 # --- the commands ---------------------------------------------------------------------------------
