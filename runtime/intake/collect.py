@@ -16,6 +16,7 @@ from moiety.runtime.intake.verdicts import Skipped, shown
 
 LIST = ".csv"
 COLUMNS = ("file", "image", "path")
+UNKNOWN = "not a type read here"
 NAMED = 5
 """So many skipped files are named; the others are counted."""
 
@@ -69,7 +70,8 @@ def _named(path: Path) -> Path:
             else f"{shown(path)}: {obstacle}, not an image file"
         )
     if why := _no_image(path):
-        raise BadInput(f"{shown(path)}: {why}")
+        known = f": {', '.join(SUFFIXES)}, or DICOM" if why == UNKNOWN else ""
+        raise BadInput(f"{shown(path)}: {why}{known}")
     return path
 
 
@@ -80,7 +82,7 @@ def _no_image(path: Path) -> str | None:
         return kind and f"{kind}, not an image"
     if path.suffix.lower() in SUFFIXES:
         return None
-    return f"not a type read here: {', '.join(SUFFIXES)}, or DICOM"
+    return UNKNOWN
 
 
 def _add_folder(folder: Path, recursive: bool, found: Collected) -> None:

@@ -25,6 +25,8 @@ SUFFIXES = {
 }
 READABLE = ("PNG", "JPEG", "TIFF", "BMP", "NPY", "DICOM")
 MARKS = (
+    # First: what is before it may be a TIFF header, for viewers of both.
+    (128, b"DICM", "DICOM"),
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
     (0, b"\xff\xd8\xff", "JPEG"),
     (0, b"II*\0", "TIFF"),
@@ -33,7 +35,6 @@ MARKS = (
     (0, b"MM\0+", "TIFF"),
     (0, b"BM", "BMP"),
     (0, b"\x93NUMPY", "NPY"),
-    (128, b"DICM", "DICOM"),
     # Known by name only, so that a refusal can say it.
     (0, b"GIF8", "GIF"),
     (0, b"PK\x03\x04", "NPZ or other ZIP archive"),

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile, ImageOps, TiffImagePlugin
+from PIL import ExifTags, Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from moiety.protocols.arrays import U8, U16
 from moiety.protocols.errors import BadInput
@@ -68,6 +68,8 @@ def _decoding() -> Iterator[list[Warned]]:
             raise BadInput(
                 f"more than {Image.MAX_IMAGE_PIXELS:,} pixels, too many for one picture"
             ) from error
+        except UnidentifiedImageError as error:
+            raise BadInput("damaged picture (its beginning makes no sense)") from error
         except MemoryError as error:
             raise BadInput("too many pixels for this machine's memory") from error
         except Exception as error:  # decoders fail in many ways, and their exceptions share no base

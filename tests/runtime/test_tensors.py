@@ -14,6 +14,7 @@ from PIL import Image
 
 from moiety.protocols.errors import BadInput
 from moiety.runtime.intake.checks import SATURATED, check_range, emptiness, saturation
+from moiety.runtime.intake.contents import format_of
 from moiety.runtime.intake.loader import Reader, load
 from moiety.runtime.program import Input, Preprocessing
 
@@ -130,6 +131,12 @@ def test_a_file_is_what_its_bytes_say(tmp_path: Path, name: str) -> None:
     data, message = CONTENTS[name]
     (tmp_path / name).write_bytes(data)
     assert message in reason(tmp_path / name, Reader(SHAPE, PLAIN))
+
+
+def test_dicom_may_begin_as_tiff() -> None:
+    """Its first 128 bytes are free; some files are both, and DICOM says more."""
+    assert format_of(b"II*\0" + bytes(124) + b"DICM") == "DICOM"
+    assert format_of(b"II*\0" + bytes(128)) == "TIFF"
 
 
 def test_a_wrong_suffix_is_pointed_out(tmp_path: Path) -> None:
