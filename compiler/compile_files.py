@@ -107,7 +107,7 @@ def compile_files(
 
         graph = normal_form(model, options, progress)
         shape = graph.shapes[graph.inputs[0]][1:]
-        options = with_description(model, shape, given, options)
+        options = with_depth(with_description(model, shape, given, options), given.bit_depth)
         reader = Reader(shape, options.preprocessing, bit_depth=given.bit_depth)
         calibration: Calibration = (
             found
@@ -155,6 +155,16 @@ def with_description(
         preprocessing=options.preprocessing or given.preprocessing(model, shape),
         labels=options.labels or read_metadata(model, LABELS, tuple[str, ...]) or (),
     )
+
+
+def with_depth(options: CompileOptions, bit_depth: int | None) -> CompileOptions:
+    """The options with the depth of the vendor's deep pictures stated, for clients to read theirs
+    by it, too.
+    """
+    if bit_depth is None or options.preprocessing is None:
+        return options
+    stated = msgspec.structs.replace(options.preprocessing, bit_depth=bit_depth)
+    return replace(options, preprocessing=stated)
 
 
 def _say(compiled: Compiled, folder: Path) -> None:

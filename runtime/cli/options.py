@@ -58,7 +58,7 @@ BitDepthOption = Annotated[
         max=16,
         metavar="N",
         help="Bits that grey pictures deeper than 8 bits really use, where their files do not "
-        "say: 12 for most exports of x-rays.",
+        "say: 12 for most exports of x-rays. The Program keeps what `moiety compile` was told.",
         rich_help_panel=INTAKE,
         show_default=False,
     ),

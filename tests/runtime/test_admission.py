@@ -21,7 +21,7 @@ from moiety.runtime.intake.collect import collect
 from moiety.runtime.intake.loader import Reader, load
 from moiety.runtime.intake.picture import Identity, Warned
 from moiety.runtime.intake.verdicts import Accepted, Taken
-from moiety.runtime.program import Preprocessing
+from moiety.runtime.program import Preprocessing, artifacts
 from tests.support.command import Compiled, moiety, serving
 
 READER = Reader(
@@ -225,10 +225,13 @@ def test_calibration_without_variation(
     folder.mkdir()
     assert callable(make)
     make(folder)
-    widths = ("--activation-bits", 12, "--weight-bits", 12)
+    widths = ("--activation-bits", 12, "--weight-bits", 12, "--bit-depth", 12)
     given = (compiled.model, "--calibration", folder, "-o", tmp_path / "out")
     done = moiety("compile", *given, *widths).check()
     assert f"warning: calibration: {code}: " in done.stderr
+    preprocessing = artifacts.load_program(tmp_path / "out" / "public").preprocessing
+    assert preprocessing is not None
+    assert preprocessing.bit_depth == 12
 
 
 def _flat(path: Path, grey: int) -> Path:
