@@ -46,7 +46,7 @@ from moiety.compiler.planning.ranges import Ranges
 from moiety.protocols.arrays import F64
 from moiety.protocols.errors import BadInput, BadPlan
 from moiety.runtime.cost import traffic
-from moiety.runtime.intake import pictures
+from moiety.runtime.intake.loader import Reader, load
 from moiety.runtime.program import Preprocessing
 
 
@@ -119,7 +119,7 @@ def make_study(options: argparse.Namespace) -> Study:
         )
     corpus = read_corpus(folder, options.split, labels, options.images or None)
     training = read_corpus(folder, "train", labels, options.calibration)
-    calibration = [pictures.load(file, shape, preprocessing) for file in training.files]
+    calibration = [load(file, Reader(shape, preprocessing)).tensor for file in training.files]
     ranges = calibration_ranges(graph, calibration, responses=options.searched)
     harness.say(f"{len(corpus.files)} images, calibrated on {len(training.files)}")
     return Study(options.model, graph, preprocessing, labels, ranges, corpus)

@@ -23,7 +23,7 @@ from benchmarks.support.harness import Row
 from benchmarks.support.two_commands import TwoCommands
 from moiety.models.xrays import HOW_TO_GIVE_DATA, data_folder
 from moiety.protocols.errors import BadInput
-from moiety.runtime.intake import pictures
+from moiety.runtime.intake.loader import Reader, load
 from moiety.runtime.program.artifacts import load_vendor
 from moiety.runtime.results.record import Results
 
@@ -91,7 +91,7 @@ def verified(folder: Path, results: Results, options: argparse.Namespace) -> lis
     expected = []
     for number, image in enumerate(results.images):
         harness.say(f"in the clear: {number + 1} of {len(results.images)}")
-        tensor = pictures.load(Path(image.file), program.input.shape, program.preprocessing)
+        tensor = load(Path(image.file), Reader.of(program)).tensor
         expected.append(
             oracle.simulate(program, weights, tensor, options.simulations, options.seed)
         )

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from moiety.compiler.compile import (
     Calibration,
@@ -26,9 +29,13 @@ from moiety.protocols.errors import BadInput
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.options import warn_of
 from moiety.runtime.cli.progress import watching
-from moiety.runtime.intake import pictures
-from moiety.runtime.program import Preprocessing, Program
+from moiety.runtime.cli.verdicts import Given
+from moiety.runtime.intake.admission import Intake
+from moiety.runtime.intake.loader import Reader, load
+from moiety.runtime.program import Program
 from moiety.runtime.program.artifacts import VENDOR, check_free, file_name
+
+READING = "reading images"
 
 
 @dataclass(frozen=True)
@@ -36,16 +43,23 @@ class Pictures:
     """The vendor's pictures, and how any picture becomes the model's input.
 
     files: to calibrate on; pictures, folders and CSV lists of them, or a file of ranges saved
-    before. described: what is said of them, beside the model's metadata.
+    before. described: what is said of them, beside the model's metadata. recursive, keep_going,
+    bit_depth: as in `Given`.
     """
 
     files: Sequence[Path]
     described: Described = field(default_factory=Described)
+    recursive: bool = False
+    keep_going: bool | None = None
+    bit_depth: int | None = None
 
-    def collected(self) -> Path | list[Path]:
-        """The file of ranges, or all pictures. Raises BadInput if there are none."""
-        saved = (path for path in self.files if path.suffix == ".safetensors")
-        return next(saved, None) or pictures.collect(self.files)
+    def saved_ranges(self) -> Path | None:
+        """The file of ranges, if there is one among the files."""
+        return next((path for path in self.files if path.suffix == ".safetensors"), None)
+
+    def given(self) -> Given:
+        """The pictures."""
+        return Given(self.files, self.recursive, self.keep_going, self.bit_depth)
 
 
 @dataclass(frozen=True)
@@ -53,14 +67,13 @@ class CalibrationImages:
     """Preprocessed tensors, read one after the other."""
 
     files: Sequence[Path]
-    shape: tuple[int, ...]
-    preprocessing: Preprocessing | None
+    reader: Reader
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __iter__(self) -> Iterator[F32]:
-        return (pictures.load(file, self.shape, self.preprocessing) for file in self.files)
+        return (load(file, self.reader).tensor for file in self.files)
 
 
 def compile_files(
@@ -77,7 +90,8 @@ def compile_files(
     """
     if not force:
         check_free(folder)
-    files = given.collected()
+    pictures = given.given()
+    found = given.saved_ranges() or pictures.collected()
     with watching("compiling") as watch:
 
         def progress(stage: str, done: int, total: int) -> None:
@@ -85,11 +99,14 @@ def compile_files(
 
         graph = normal_form(model, options, progress)
         shape = graph.shapes[graph.inputs[0]][1:]
-        options = with_description(model, graph, given, options)
+        options = with_depth(with_description(model, graph, given, options), given.bit_depth)
+        reader = Reader(shape, options.preprocessing, bit_depth=given.bit_depth)
         calibration: Calibration = (
-            files
-            if isinstance(files, Path)
-            else CalibrationImages(files, shape, options.preprocessing)
+            found
+            if isinstance(found, Path)
+            else calibration_images(
+                pictures.judged(found, reader, partial(progress, READING)), reader
+            )
         )
         compiled = compile_graph(
             graph, calibration, options, folder, progress=progress, force=force
@@ -99,6 +116,25 @@ def compile_files(
             compiled.ranges.save(save_ranges)
     _say(compiled, folder)
     return compiled.program
+
+
+def calibration_images(intake: Intake, reader: Reader) -> CalibrationImages:
+    """The accepted images. Warns where they cannot differ, for ranges are no better than they."""
+    different = {image.identity.pixel_sha256 for image in intake.accepted}
+    if len(different) == 1:
+        ui.warn(
+            f"calibration: one-image: the ranges are those of a single image, given "
+            f"{len(intake.accepted)} times; some dozens are needed, like the ones to come"
+        )
+    empty = [
+        image for image in intake.accepted if any(w.code == "constant" for w in image.warnings)
+    ]
+    if len(empty) == len(intake.accepted):
+        ui.warn(
+            "calibration: no-variation: every image is one value throughout; the ranges say "
+            "nothing of real images"
+        )
+    return CalibrationImages(intake.files, reader)
 
 
 def with_description(
@@ -115,6 +151,16 @@ def with_description(
         labels=output_labels(graph, model, options.labels),
         op_threshs=output_op_threshs(graph, model, options.op_threshs),
     )
+
+
+def with_depth(options: CompileOptions, bit_depth: int | None) -> CompileOptions:
+    """The options with the depth of the vendor's deep pictures stated, for clients to read theirs
+    by it, too.
+    """
+    if bit_depth is None or options.preprocessing is None:
+        return options
+    stated = msgspec.structs.replace(options.preprocessing, bit_depth=bit_depth)
+    return replace(options, preprocessing=stated)
 
 
 def _say(compiled: Compiled, folder: Path) -> None:

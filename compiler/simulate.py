@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +10,12 @@ import numpy as np
 import onnxruntime
 
 from moiety.protocols.arrays import F32, F64, I64
-from moiety.protocols.errors import BadInput, BadModel
+from moiety.protocols.errors import BadInput, BadModel, BadPlan
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.progress import watching
-from moiety.runtime.intake import pictures
+from moiety.runtime.cli.verdicts import Given
+from moiety.runtime.intake.loader import Reader, load
+from moiety.runtime.intake.verdicts import shown
 from moiety.runtime.program import Program
 from moiety.runtime.program.artifacts import load_vendor
 from moiety.runtime.program.cleartext import CleartextExecutor
@@ -43,32 +45,38 @@ class Outcome:
         return [self.name, self.label, f"{self.fixed:.4f}", *compared]
 
 
-def simulate(folder: Path, images: Sequence[Path], model: Path | None, seed: int) -> None:
+def simulate(folder: Path, given: Given, model: Path | None, seed: int) -> None:
     """Print, per image, the fixed-point result, the float model's, their difference,
-    and overflows.
+    and overflows. Raises `BadPlan` where there are any, after all is printed.
     """
     program, weights = load_vendor(folder)
-    paths = pictures.collect(images)
+    reader = Reader.of(program, given.bit_depth)
+    paths = given.admitted(reader).files
     reference = FloatModel(model, program) if model is not None else None
     executor = CleartextExecutor(program, weights, np.random.default_rng(seed))
     compared = COMPARED if reference else ()
-    shown = ui.table("", *COLUMNS, *compared, "overflows", right=len(compared) + 2)
+    rows = ui.table("", *COLUMNS, *compared, "overflows", right=len(compared) + 2)
     worst = 0.0
     with watching("simulation") as watch:
         for number, path in enumerate(paths):
             watch(number, len(paths), "image")
-            tensor = pictures.load(path, program.input.shape, program.preprocessing)
+            tensor = load(path, reader).tensor
             before = sum(executor.overflows.values())
             integers = executor.run_integers(tensor)
             floats = reference(tensor) if reference else {}
             overflows = sum(executor.overflows.values()) - before
             for outcome in _outcomes(program, integers, floats):
                 worst = max(worst, outcome.difference or 0.0)
-                shown.add_row(str(path), *outcome.cells(), str(overflows))
-    ui.out.print(shown)
+                rows.add_row(ui.literal(shown(path)), *outcome.cells(), str(overflows))
+    ui.out.print(rows)
     if reference:
         print(f"largest difference from the float model: {worst:.3e}")
     _print_overflows(executor)
+    if found := sum(executor.overflows.values()):
+        raise BadPlan(
+            f"{found} values overflowed: compile again with more --margin-bits, or with "
+            "--calibration on images more like these"
+        )
 
 
 def _outcomes(
@@ -100,8 +108,6 @@ def _print_overflows(executor: CleartextExecutor) -> None:
         print(
             f"  step {index}, {step.kind} {step.name}: {count} values left the {step.bits}-bit ring"
         )
-    if found:
-        print("more margin bits, or calibration images more like these, would help")
 
 
 class FloatModel:

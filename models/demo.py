@@ -21,7 +21,8 @@ from moiety.models.xrays import calibration_images, example_image
 from moiety.protocols.arrays import F64
 from moiety.protocols.errors import ContractViolation
 from moiety.runtime.cli import ui
-from moiety.runtime.intake import pictures
+from moiety.runtime.intake.collect import collect
+from moiety.runtime.intake.loader import Reader, load
 from moiety.runtime.program import Output, Program, Rounding
 from moiety.runtime.program.artifacts import load_vendor, present
 from moiety.runtime.program.cleartext import CleartextExecutor
@@ -34,7 +35,7 @@ def run(image: Path | None, model: Path | None, rounding: Rounding, keep: Path |
     what the parts raise.
     """
     if image is not None:
-        pictures.collect([image])
+        collect([image])
     with tempfile.TemporaryDirectory(prefix="moiety-demo-") as scratch:
         work = Path(scratch)
         folder = keep or work / "compiled"
@@ -64,7 +65,7 @@ class Clear:
 
 def in_the_clear(program: Program, weights: Weights, source: Path, picture: Path) -> Clear:
     """The Program in the cleartext executor, and `source` in onnxruntime."""
-    tensor = pictures.load(picture, program.input.shape, program.preprocessing)
+    tensor = load(picture, Reader.of(program)).tensor
     executor = CleartextExecutor(program, weights, np.random.default_rng(0))
     integers = executor.run_integers(tensor)
     fixed = {

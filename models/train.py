@@ -33,7 +33,7 @@ from torch.nn import functional
 from moiety.models.densenet import DENSENET121, DenseNet
 from moiety.models.onnx_file import IMAGENET
 from moiety.protocols.errors import BadInput, MoietyError
-from moiety.runtime.intake import pictures
+from moiety.runtime.intake.loader import Reader, load
 from moiety.runtime.program import Preprocessing
 
 
@@ -68,10 +68,11 @@ class Split:
 
 def load_grey(path: Path, size: int) -> npt.NDArray[np.uint8]:
     """An image file as 8-bit grey, uint8 (size, size), by the very code a client
-    runs (`moiety.runtime.intake.pictures`).
+    runs (`moiety.runtime.intake.loader`).
     """
     grey = Preprocessing(size=(size, size), channels=1, mean=(0.0,), std=(1.0,))
-    return np.asarray(np.rint(pictures.load(path, (1, size, size), grey)[0] * 255), dtype=np.uint8)
+    tensor = load(path, Reader((1, size, size), grey)).tensor
+    return np.asarray(np.rint(tensor[0] * 255), dtype=np.uint8)
 
 
 def load_folder(

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from moiety.models.synthetic import synthetic_radiograph
-from moiety.runtime.intake import pictures
+from moiety.runtime.intake.collect import collect
 
 CALIBRATION_IMAGES = 32
 HOW_TO_GIVE_DATA = (
@@ -28,7 +28,7 @@ def data_folder() -> Path | None:
 def example_image(work: Path) -> Path:
     """The first real x-ray of the test split, else one drawn into the folder `work`."""
     if (data := data_folder()) is not None:
-        return pictures.collect([data / "images" / "test"])[0]
+        return collect([data / "images" / "test"]).files[0]
     return _drawn(work / "synthetic-radiograph.png", seed=0)
 
 
@@ -37,7 +37,7 @@ def calibration_images(work: Path) -> list[Path]:
     folder `work`.
     """
     if (data := data_folder()) is not None:
-        found = pictures.collect([data / "images" / "train"])
+        found = collect([data / "images" / "train"]).files
         chosen = np.linspace(0, len(found) - 1, min(CALIBRATION_IMAGES, len(found)))
         return [found[index] for index in chosen.round().astype(int)]
     return [_drawn(work / f"drawn-{n}.png", seed=n) for n in range(1, CALIBRATION_IMAGES + 1)]

@@ -27,7 +27,7 @@ class BadModel(MoietyError):
 
 
 class BadPlan(MoietyError):
-    """No plan meets the options given, or a plan is not secure or does not decrypt."""
+    """No plan meets the options given, or a plan is not secure, does not decrypt, or overflows."""
 
     exit_code = 4
 

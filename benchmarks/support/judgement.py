@@ -24,7 +24,7 @@ from moiety.compiler.simulate import FloatModel
 from moiety.models.xrays import HOW_TO_GIVE_DATA, data_folder
 from moiety.protocols.arrays import BOOL, F64
 from moiety.protocols.errors import BadInput
-from moiety.runtime.intake import pictures
+from moiety.runtime.intake.loader import Reader, load
 from moiety.runtime.program import Program
 from moiety.runtime.program.artifacts import load_vendor
 from moiety.runtime.program.cleartext import CleartextExecutor
@@ -69,10 +69,7 @@ def float_logits(model: Path, program: Program, corpus: Corpus) -> F64:
     reference = FloatModel(model, program)
     (index,) = program.outputs
     return np.stack(
-        [
-            reference(pictures.load(file, program.input.shape, program.preprocessing))[index]
-            for file in corpus.files
-        ]
+        [reference(load(file, Reader.of(program)).tensor)[index] for file in corpus.files]
     )
 
 
@@ -97,7 +94,7 @@ def run_chunk(place: Path, files: Sequence[Path], seed: Sequence[int]) -> tuple[
     rng = np.random.default_rng(list(seed)) if program.rounding == "stochastic" else None
     executor = CleartextExecutor(program, weights, rng)
     ((index, step),) = program.outputs.items()
-    tensors = (pictures.load(file, program.input.shape, program.preprocessing) for file in files)
+    tensors = (load(file, Reader.of(program)).tensor for file in files)
     logits = np.stack(
         [executor.run_integers(tensor)[index].ravel() * step.scale for tensor in tensors]
     )

@@ -28,7 +28,7 @@ from moiety.models import demo_model_path, demo_ranges_path
 from moiety.models.xrays import calibration_images, example_image
 from moiety.protocols.arrays import F64
 from moiety.protocols.network import Network
-from moiety.runtime.intake import pictures
+from moiety.runtime.intake.loader import Reader, load
 from moiety.runtime.party.generator_choice import Ot
 from moiety.runtime.program import Program
 from moiety.runtime.program.artifacts import load_vendor, weights_file
@@ -110,7 +110,7 @@ def make_subject(options: argparse.Namespace, work: Path) -> Subject:
         f"{folder} was compiled with {program.rounding} rounding",
     )
     image = options.image or example_image(work)
-    tensor = pictures.load(image, program.input.shape, program.preprocessing)
+    tensor = load(image, Reader.of(program)).tensor
     expected = oracle.simulate(program, weights, tensor, options.simulations, options.seed)
     floats = FloatModel(options.model, program)(tensor)
     return Subject(folder, program, image, expected, floats, compile_s)

@@ -26,7 +26,15 @@ from moiety.compiler.planning.options import Disclose, PlanOptions
 from moiety.protocols.errors import BadInput
 from moiety.protocols.network import NetworkName, parse_network, planned_for
 from moiety.runtime.cli import ui
-from moiety.runtime.cli.options import NETWORK_WORDS, RoundingOption, numbers, sizes
+from moiety.runtime.cli.options import (
+    NETWORK_WORDS,
+    BitDepthOption,
+    KeepGoingOption,
+    RecursiveOption,
+    RoundingOption,
+    numbers,
+    sizes,
+)
 from moiety.runtime.intake.presets import PRESETS
 
 EXAMPLES = (
@@ -194,6 +202,9 @@ def command(
         Path,
         expert(metavar="DIR", help="Where --dump-after writes.", show_default=True),
     ] = Path("dump"),
+    recursive: RecursiveOption = False,
+    keep_going: KeepGoingOption = None,
+    bit_depth: BitDepthOption = None,
 ) -> None:
     passes = pipeline or DEFAULT_PIPELINE
     plan = PlanOptions.of_choices(
@@ -218,7 +229,8 @@ def command(
         dump_after=dumping(dump_after, dump_folder, passes),
     )
     described = Described(preprocessing, numbers(mean, "--mean"), numbers(std, "--std"), exact_size)
-    compile_files(model, output, Pictures(calibration, described), options, save_ranges, force)
+    pictures = Pictures(calibration, described, recursive, keep_going, bit_depth)
+    compile_files(model, output, pictures, options, save_ranges, force)
 
 
 def chosen_network(text: str) -> NetworkName:

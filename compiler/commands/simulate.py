@@ -1,7 +1,8 @@
 """Run images through the fixed-point Program in the clear, on this machine: how far is it from the
 float model, does anything overflow?
 
-With exact rounding the numbers are, bit for bit, those that `moiety infer` will give.
+With exact rounding the numbers are, bit for bit, those that `moiety infer` will give. If anything
+overflows, the exit code is 4.
 """
 
 from __future__ import annotations
@@ -12,7 +13,14 @@ from typing import Annotated
 import typer
 
 from moiety.compiler.simulate import simulate
-from moiety.runtime.cli.options import CompiledArgument, ImagesArgument
+from moiety.runtime.cli.options import (
+    BitDepthOption,
+    CompiledArgument,
+    ImagesArgument,
+    KeepGoingOption,
+    RecursiveOption,
+)
+from moiety.runtime.cli.verdicts import Given
 
 EXAMPLES = (
     "moiety simulate compiled/ x-rays/",
@@ -35,5 +43,8 @@ def command(
         int,
         typer.Option(min=0, metavar="N", help="For the drawn roundings of a stochastic Program."),
     ] = 0,
+    recursive: RecursiveOption = False,
+    keep_going: KeepGoingOption = None,
+    bit_depth: BitDepthOption = None,
 ) -> None:
-    simulate(folder, images, model, seed)
+    simulate(folder, Given(images, recursive, keep_going, bit_depth), model, seed)

@@ -131,8 +131,8 @@ app = typer.Typer(
         "[dim](hospital)[/dim]",
     )
     + "\n\nExit codes: 0 done, 2 wrong usage, 3 model cannot be compiled, 4 no plan meets the "
-    "options, 5 bad input, 6 damaged or foreign Program or Weights, 7 the peer runs something "
-    "else, 8 network, 70 a bug, 130 and 143 stopped by a signal.",
+    "options, or images overflow it, 5 bad input, 6 damaged or foreign Program or Weights, 7 the "
+    "peer runs something else, 8 network, 70 a bug, 130 and 143 stopped by a signal.",
 )
 
 

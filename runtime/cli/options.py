@@ -28,7 +28,38 @@ ImagesArgument = Annotated[
     list[Path],
     typer.Argument(
         metavar="IMAGES...",
-        help="PNG, JPEG or NPY files, folders of them, or CSV lists (column `file`).",
+        help="PNG, JPEG, TIFF, BMP, DICOM or NPY files, folders of them, or CSV lists (column "
+        "`file`).",
+        show_default=False,
+    ),
+]
+INTAKE = "Images"
+"""The panel of the help for what follows."""
+RecursiveOption = Annotated[
+    bool,
+    typer.Option(
+        "--recursive", help="Read the folders inside folders, too.", rich_help_panel=INTAKE
+    ),
+]
+KeepGoingOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--keep-going/--stop-on-refusal",
+        help="What a refused image ends: only itself, or the command, before anything is done. "
+        "Default: itself, where folders or lists are given.",
+        rich_help_panel=INTAKE,
+        show_default=False,
+    ),
+]
+BitDepthOption = Annotated[
+    int | None,
+    typer.Option(
+        min=8,
+        max=16,
+        metavar="N",
+        help="Bits that grey pictures deeper than 8 bits really use, where their files do not "
+        "say: 12 for most exports of x-rays. The Program keeps what `moiety compile` was told.",
+        rich_help_panel=INTAKE,
         show_default=False,
     ),
 ]

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console, RenderableType
 from rich.table import Table
+from rich.text import Text
 from threadpoolctl import threadpool_limits
 
 from moiety.protocols.errors import ContractViolation, MoietyError
@@ -130,6 +131,11 @@ def table(title: str, *columns: str, right: int = 0) -> Table:
             no_wrap=index == 0,
         )
     return made
+
+
+def literal(text: str) -> Text:
+    """A cell of a table as it is: names from outside are not markup."""
+    return Text(text)
 
 
 TRAFFIC_COLUMNS = ("up, MB", "down, MB", "flights")

@@ -1,179 +1,159 @@
-"""The client's images: PNG, JPEG and NPY files to the model's input tensor, as the Program's public
-`preprocessing` says.
+"""PNG, JPEG, TIFF and BMP files as Pictures: upright, grey or RGB, and never another picture than
+the one that the user sees.
 
-A picture (PNG, JPEG, or an NPY file of uint8, `(H,W)` or `(H,W,3)`) is brought to the size asked
-for and normalised by `preprocess`. An NPY file of floating-point
-numbers, `(C,H,W)`, `(1,C,H,W)`, or `(H,W)` for a model of one channel, is the model's input itself,
-already preprocessed: only its shape is checked.
-
-Everything that is wrong with a file is a `BadInput` that names the file and what to do.
+What would have to be guessed is refused: what lies under transparent pixels, which of several
+pages, colour spaces whose conversion needs a profile, numbers whose black and white are unknown.
+ICC profiles and gamma are not applied: a model is trained on stored values.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from moiety.protocols.arrays import F32
+from moiety.protocols.arrays import U8, U16
 from moiety.protocols.errors import BadInput
-from moiety.runtime.intake.picture import Identity, Picture
-from moiety.runtime.intake.preprocess import preprocess
-from moiety.runtime.program import Preprocessing, picture_shape
+from moiety.runtime.intake.depth import CONTAINER_BITS, picture_of
+from moiety.runtime.intake.picture import Picture, Warned
 
-PICTURES = frozenset({".png", ".jpg", ".jpeg"})
-SUFFIXES = PICTURES | {".npy"}
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+GREY, DEEP, COLOURED = ("1", "L", "LA"), ("I;16", "I;16B"), ("P", "PA", "RGB", "RGBA")
+UNREADABLE = {
+    "CMYK": "CMYK colours, whose conversion needs a profile",
+    "YCbCr": "YCbCr colours",
+    "LAB": "L*a*b* colours",
+    "I": "signed or 32-bit integers, whose black and white are unknown",
+    "F": "floating-point pixels, whose black and white are unknown",
+}
+BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
 
 
-def collect(paths: Iterable[Path]) -> list[Path]:
-    """Image files named by `paths`: files, folders (their image files, sorted by name) and
-    CSV lists.
-
-    A CSV list has a column `file` or `image` or `path` (else its first column is taken), relative
-    to the list's own folder. Raises `BadInput` when a path does not exist, holds nothing usable, or
-    has another type.
+def read_picture(data: bytes, file_sha256: str, bit_depth: int | None) -> Picture:
+    """The picture in a file's bytes. bit_depth: of grey deeper than 8 bits, where it is known.
+    Raises `BadInput`, without the file's name.
     """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-            if not inside:
-                raise BadInput(
-                    f"no image in the folder {path}: expected files ending in "
-                    f"{', '.join(sorted(SUFFIXES))}"
-                )
-            found += inside
-        elif not path.exists():
-            raise BadInput(f"{path} does not exist")
-        elif path.suffix.lower() == ".csv":
-            found += _from_list(path)
-        elif path.suffix.lower() in SUFFIXES:
-            found.append(path)
-        else:
+    with _decoding() as notes:
+        _check_sums(data)
+        picture = Image.open(io.BytesIO(data), formats=FORMATS)
+        _check_pages(picture)
+        _check_kind(picture)
+        inverted, bits = _stored_inverted(picture), bit_depth or _bits_of_file(picture)
+        notes += _orientation_note(picture)
+        picture.load()
+        upright = ImageOps.exif_transpose(picture)
+        _check_opaque(upright)
+        pixels = _pixels(upright)
+    if inverted:
+        pixels = np.iinfo(pixels.dtype).max - pixels
+    return picture_of(pixels, file_sha256, bits, notes)
+
+
+@contextmanager
+def _decoding() -> Iterator[list[Warned]]:
+    """What Pillow raises as `BadInput`, and what it warns of as named warnings in the list."""
+    notes: list[Warned] = []
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            yield notes
+        except BadInput:
+            raise
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
             raise BadInput(
-                f"{path}: not a type read here; convert it to PNG, JPEG or NPY (DICOM and TIFF too)"
-            )
-    if not found:
-        raise BadInput("no image given")
-    return found
+                f"more than {Image.MAX_IMAGE_PIXELS:,} pixels, too many for one picture"
+            ) from error
+        except UnidentifiedImageError as error:
+            raise BadInput("damaged picture (its beginning makes no sense)") from error
+        except MemoryError as error:
+            raise BadInput("too many pixels for this machine's memory") from error
+        except Exception as error:  # decoders fail in many ways, and their exceptions share no base
+            raise BadInput(f"damaged picture ({error})".replace(" ()", "")) from error
+    texts = dict.fromkeys(" ".join(str(each.message).split()) for each in said)
+    notes += [Warned("odd-file", f"the decoder says: {text}") for text in texts]
 
 
-def _from_list(path: Path) -> list[Path]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"{path}: cannot be read as a CSV list of images ({error})") from error
-    if not rows:
-        raise BadInput(f"{path}: the list is empty")
-    header = [cell.strip().lower() for cell in rows[0]]
-    column = next(
-        (header.index(name) for name in ("file", "image", "path") if name in header), None
-    )
-    entries = rows[1:] if column is not None else rows
-    files = []
-    for number, row in enumerate(entries, start=1 + (column is not None)):
-        if len(row) <= (column or 0):
-            raise BadInput(f"{path}, line {number}: no cell in column {(column or 0) + 1}")
-        file_path = path.parent / row[column or 0].strip()
-        if file_path.suffix.lower() not in SUFFIXES or not file_path.is_file():
-            raise BadInput(
-                f"{path}, line {number}: '{row[column or 0].strip()}' is not an image file "
-                "(relative to the list's folder)"
-            )
-        files.append(file_path)
-    if not files:
-        raise BadInput(f"{path}: the list has a header and no image")
-    return files
+def _check_sums(data: bytes) -> None:
+    """PNG files carry check sums, which decoding alone does not look at."""
+    with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+        if picture.format == "PNG":
+            picture.verify()
 
 
-def load(path: Path, shape: tuple[int, ...], preprocessing: Preprocessing | None) -> F32:
-    """The input tensor, float32 of `shape`, (C,H,W) or (H,W,C), finite. Raises `BadInput`."""
-    if path.suffix.lower() == ".npy":
-        array = _read_npy(path)
-        if array.dtype != np.uint8:
-            return _as_tensor(path, array, shape)
-        picture = _as_picture(path, array)
-    else:
-        picture = _read_picture(path)
-    if preprocessing is None:
+def _check_pages(picture: Image.Image) -> None:
+    pages = getattr(picture, "n_frames", 1)
+    if pages != 1:
+        raise BadInput(f"holds {pages} pages or frames; save the one that is meant as a file")
+
+
+def _check_kind(picture: Image.Image) -> None:
+    """Can its pixels be taken as they are meant?"""
+    mode = picture.mode
+    if mode not in (*GREY, *DEEP, *COLOURED):
+        what = UNREADABLE.get(mode, f"pixels of Pillow's kind {mode}")
+        raise BadInput(f"{what}; save it as grey of 8 or 16 bits, or as 8-bit RGB")
+    if mode not in DEEP and _sample_bits(picture) > 8:
         raise BadInput(
-            f"{path}: this Program has no preprocessing for pictures; give the input tensor as "
-            f"NPY, float32 of shape {shape}"
+            "colours or transparency of 16 bits; save it as grey of 8 or 16 bits, or as 8-bit RGB"
         )
-    try:
-        tensor, _ = preprocess(_held(picture), preprocessing)
-    except BadInput as error:
-        raise BadInput(f"{path}: {error}") from None
+
+
+def _sample_bits(picture: Image.Image) -> int:
+    """Bits of a sample as the file stores it: for more than one, Pillow cuts them to 8 in
+    silence.
+    """
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        return max(picture.tag_v2.get(BITS_PER_SAMPLE, (1,)))
+    stored = str(picture.tile[0].args) if isinstance(picture, ImageFile.ImageFile) else ""
+    return 16 if ";16" in stored else 8
+
+
+def _bits_of_file(picture: Image.Image) -> int | None:
+    """The depth of deep grey, where the file itself states less than 16 bits."""
+    bits = _sample_bits(picture)
+    return bits if 8 < bits < CONTAINER_BITS else None
+
+
+def _stored_inverted(picture: Image.Image) -> bool:
+    """Is 0 white, and does Pillow leave it so? (Of 8 bits and fewer it does not.)"""
     return (
-        tensor
-        if picture_shape(shape) == tuple(shape)
-        else np.ascontiguousarray(tensor.transpose(1, 2, 0))
+        isinstance(picture, TiffImagePlugin.TiffImageFile)
+        and picture.mode in DEEP
+        and picture.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
     )
 
 
-def _read_npy(path: Path) -> npt.NDArray[Any]:
-    try:
-        array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
-        raise BadInput(f"{path}: damaged, or not an NPY file of numbers ({error})") from error
-    if not isinstance(array, np.ndarray):
-        raise BadInput(f"{path}: an NPZ archive; save one array with numpy.save")
-    if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
+def _orientation_note(picture: Image.Image) -> list[Warned]:
+    found = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    if found in range(1, 9):
+        return []
+    return [
+        Warned("orientation", f"EXIF orientation {found!r} means nothing; taken as it is stored")
+    ]
+
+
+def _check_opaque(picture: Image.Image) -> None:
+    """What lies under transparent pixels is chance, and over which ground they stand is unknown."""
+    if not picture.has_transparency_data:
+        return
+    if picture.mode in DEEP:
+        opaque = not (np.asarray(picture) == picture.info["transparency"]).any()
+    else:
+        opaque = np.asarray(picture.convert("RGBA"))[..., 3].min() == 255
+    if not opaque:
         raise BadInput(
-            f"{path}: holds {array.dtype}; save uint8 for a picture, or float32 for a preprocessed "
-            "input tensor"
+            "has transparent pixels, which look different on every ground; save it without an "
+            "alpha channel"
         )
-    return array
 
 
-def _as_tensor(path: Path, array: npt.NDArray[Any], shape: tuple[int, ...]) -> F32:
-    found = array.shape
-    if array.ndim == len(shape) + 1 and array.shape[0] == 1:
-        array = array[0]
-    elif array.ndim + 1 == len(shape) and shape[0] == 1:
-        array = array[None]
-    if array.shape != shape:
-        raise BadInput(
-            f"{path}: float tensor of shape {found}, the model's input is {shape} (channels, "
-            "height, width)"
-        )
-    if not np.isfinite(array).all():
-        raise BadInput(f"{path}: contains NaN or infinite numbers")
-    return np.ascontiguousarray(array, np.float32)
-
-
-def _as_picture(path: Path, array: npt.NDArray[Any]) -> Image.Image:
-    if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):
-        raise BadInput(
-            f"{path}: uint8 of shape {array.shape}; a picture is (height, width) or (height, "
-            "width, 3)"
-        )
-    return Image.fromarray(array)
-
-
-def _read_picture(path: Path) -> Image.Image:
-    try:
-        with Image.open(path, formats=("PNG", "JPEG")) as picture:
-            picture.load()
-            return picture
-    except UnidentifiedImageError as error:
-        raise BadInput(f"{path}: not a PNG or JPEG picture, whatever its name says") from error
-    except Image.DecompressionBombError as error:
-        raise BadInput(f"{path}: too many pixels ({error})") from error
-    except (OSError, ValueError, SyntaxError) as error:
-        raise BadInput(f"{path}: damaged picture ({error})") from error
-
-
-def _held(picture: Image.Image) -> Picture:
-    """Its values and nothing of its identity."""
-    nothing = Identity(file_sha256="", pixel_sha256="")
-    if picture.mode.startswith("I"):
-        return Picture(np.asarray(picture).astype(np.float64) / 65535, nothing)
-    mode = "L" if picture.mode in ("1", "L", "LA") else "RGB"
-    return Picture(np.asarray(picture.convert(mode)), nothing)
+def _pixels(picture: Image.Image) -> U8 | U16:
+    """Grey `(H,W)` or RGB `(H,W,3)`; opaque alpha is dropped."""
+    if picture.mode in DEEP:
+        return np.asarray(picture, np.uint16)
+    return np.asarray(picture.convert("L" if picture.mode in GREY else "RGB"))

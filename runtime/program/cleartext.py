@@ -64,8 +64,7 @@ class CleartextExecutor:
         """
         x = np.asarray(image, np.float64)
         quantised = self.program.input.quantise(x)
-        clipped = np.abs(quantised - x / self.program.input.scale) > 0.5000001
-        self._count(0, int(np.count_nonzero(clipped)))
+        self._count(0, int(np.count_nonzero(self.program.input.clipped(x))))
         return self.run_quantised(quantised, trace)
 
     def run_quantised(

@@ -8,24 +8,21 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from moiety.protocols import kernels
-from moiety.protocols.arrays import F32
 from moiety.protocols.errors import MoietyError
-from moiety.runtime.intake import pictures
-from moiety.runtime.intake.picture import Identity, Warned
+from moiety.runtime.intake.admission import Intake
+from moiety.runtime.intake.loader import Reader, load
+from moiety.runtime.intake.verdicts import Accepted
 from moiety.runtime.party import handshake
 from moiety.runtime.party.client import Connection
 from moiety.runtime.party.metering import RunCost
 from moiety.runtime.party.signals import Stopped
 from moiety.runtime.party.transport import TcpChannel
-from moiety.runtime.program import Program
 from moiety.runtime.results.outputs import Outputs
 from moiety.runtime.results.record import (
-    ACCEPTED,
     Fingerprints,
     ImageResult,
     LeftOut,
@@ -36,22 +33,6 @@ from moiety.runtime.results.record import (
 from moiety.runtime.results.text import legible
 
 
-class Taken(Protocol):
-    """What the intake says of a file that it accepts."""
-
-    @property
-    def tensor(self) -> F32: ...
-    @property
-    def verdict(self) -> str: ...
-    @property
-    def warnings(self) -> tuple[Warned, ...]: ...
-    @property
-    def identity(self) -> Identity | None: ...
-
-
-Load = Callable[[Path], Taken]
-
-
 @dataclass(frozen=True)
 class Cohort:
     """The files of one command: those to run, and those that are not, with why."""
@@ -60,28 +41,14 @@ class Cohort:
     refused: Sequence[tuple[Path, str]] = ()
     skipped: Sequence[tuple[Path, str]] = ()
 
-
-@dataclass(frozen=True, eq=False)
-class TensorAlone:
-    """A `Taken` of which nothing else is known."""
-
-    tensor: F32
-    verdict: str = ACCEPTED
-    warnings: tuple[Warned, ...] = ()
-    identity: Identity | None = None
-
-
-def loader_of(program: Program) -> Load:
-    """Reads files as the Program says."""
-    return lambda file: TensorAlone(pictures.load(file, program.input.shape, program.preprocessing))
-
-
-def check_images(files: Sequence[Path], program: Program) -> None:
-    """Reads every image once, so that a bad one is known before anything is sent.
-    Raises `BadInput`.
-    """
-    for file in files:
-        pictures.load(file, program.input.shape, program.preprocessing)
+    @classmethod
+    def of(cls, intake: Intake) -> Cohort:
+        """What the intake accepted, with what it did not."""
+        return cls(
+            intake.files,
+            [(each.path, each.reason) for each in intake.refused],
+            [(each.path, each.why) for each in intake.skipped],
+        )
 
 
 def infer_files(
@@ -89,21 +56,21 @@ def infer_files(
     cohort: Cohort,
     outputs: Outputs,
     on_image: Callable[[ImageResult], None] = lambda result: None,
-    load: Load | None = None,
+    reader: Reader | None = None,
     fingerprints: Fingerprints = Fingerprints(),  # noqa: B008  (frozen)
 ) -> Results:
     """All files of a cohort through a connection, as many in one run as its `sizes` allow;
-    `outputs` are saved after each run, and `on_image` called for each image of it.
+    `outputs` are saved after each run, and `on_image` called for each image of it. reader: how the
+    files are read; None: as the Program alone says.
 
     On a failure the results so far are saved, with `complete` false and the reason in `error`, and
     the exception goes on; when there are none, files of earlier results are left as they were.
     """
-    program, files = connection.client.program, cohort.files
-    load = load or loader_of(program)
+    files, reader = cohort.files, reader or Reader.of(connection.client.program)
     results = started(connection, cohort, fingerprints)
     try:
         for group in runs_of(files, connection.sizes):
-            taken = [load(file) for file in group]
+            taken = [load(file, reader) for file in group]
             revealed, cost, served = connection.infer_batch([each.tensor for each in taken])
             done = [
                 _result(file, each, image_result(legible(file), revealed[i], cost, served, i))
@@ -126,7 +93,7 @@ def infer_files(
     return results
 
 
-def _result(file: Path, taken: Taken, result: ImageResult) -> ImageResult:
+def _result(file: Path, taken: Accepted, result: ImageResult) -> ImageResult:
     """With what the intake said of its file."""
     result.verdict = taken.verdict
     result.warnings = taken.warnings

@@ -153,6 +153,7 @@ def output_results(outputs: Sequence[Revealed]) -> list[OutputResult]:
             logits=output.logits.ravel().tolist(),
             postprocess=output.postprocess,
             values=output.values.ravel().tolist(),
+            op_threshs=output.op_threshs,
         )
         for output in outputs
     ]

@@ -13,7 +13,7 @@ from moiety.compiler.planning.options import PlanOptions
 from moiety.protocols.arrays import F32
 from moiety.runtime import program as ir
 from moiety.runtime.cost.traffic import image_cost
-from moiety.runtime.intake.pictures import load
+from moiety.runtime.intake.loader import Reader, load
 from moiety.runtime.program.artifacts import load_program
 from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support import nets
@@ -90,5 +90,5 @@ def test_pictures_for_a_channels_last_model(tmp_path: Path, pictures: Path) -> N
     assert (one.input.shape, two.input.shape) == ((3, 20, 20), (20, 20, 3))
     assert one.preprocessing == two.preprocessing
     picture = sorted(pictures.iterdir())[0]
-    first, second = (load(picture, each.input.shape, each.preprocessing) for each in (one, two))
+    first, second = (load(picture, Reader.of(each)).tensor for each in (one, two))
     np.testing.assert_array_equal(first, second.transpose(2, 0, 1))

@@ -21,10 +21,11 @@ from moiety.compiler.planning.responses import biased
 from moiety.models import demo_model_path, demo_ranges_path, synthetic
 from moiety.models.onnx_file import IMAGENET, get_metadata
 from moiety.models.xrays import HOW_TO_GIVE_DATA, data_folder
-from moiety.runtime.intake import pictures as images
+from moiety.runtime.intake.loader import Reader, load
 from tests.support.nets import run_onnx
 
 DATA = data_folder() or Path("no-data")
+READER = Reader((3, 224, 224), IMAGENET)
 LABELS = [
     "no_finding",
     "pneumonia",
@@ -73,7 +74,7 @@ def test_the_shipped_model_runs_on_a_synthetic_radiograph(
 ) -> None:
     path = tmp_path / "synthetic.png"
     Image.fromarray(synthetic.synthetic_radiograph(0)).save(path)
-    logits = run_onnx(demo, images.load(path, (3, 224, 224), IMAGENET)[None])
+    logits = run_onnx(demo, load(path, READER).tensor[None])
     assert logits.shape == (1, 8)
     assert np.isfinite(logits).all()
     assert np.abs(logits).max() < 15
@@ -87,10 +88,7 @@ def test_the_shipped_model_gives_the_published_logits(demo: onnx.ModelProto) -> 
     with (DATA / "test_logits_float.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))[::110]
     expected = np.array([[float(row[f"logit_{label}"]) for label in LABELS] for row in rows])
-    batch = [
-        images.load(DATA / "images" / "test" / f"{row['id']}.png", (3, 224, 224), IMAGENET)
-        for row in rows
-    ]
+    batch = [load(DATA / "images" / "test" / f"{row['id']}.png", READER).tensor for row in rows]
     np.testing.assert_allclose(run_onnx(demo, np.stack(batch)), expected, atol=0.02)
 
 

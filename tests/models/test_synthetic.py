@@ -9,7 +9,7 @@ from PIL import Image
 
 from moiety.models import synthetic
 from moiety.models.onnx_file import IMAGENET
-from moiety.runtime.intake import pictures as images
+from moiety.runtime.intake.loader import Reader, load
 
 
 def test_a_synthetic_radiograph_is_a_full_range_grey_image_fixed_by_its_seed() -> None:
@@ -37,4 +37,4 @@ def test_the_command_writes_images_that_the_client_can_load(tmp_path: Path) -> N
     np.testing.assert_array_equal(
         np.asarray(Image.open(files[0])), synthetic.synthetic_radiograph(5)
     )
-    assert images.load(files[1], (3, 224, 224), IMAGENET).shape == (3, 224, 224)
+    assert load(files[1], Reader((3, 224, 224), IMAGENET)).tensor.shape == (3, 224, 224)

@@ -18,7 +18,7 @@ from moiety.compiler.compile import CompileOptions
 from moiety.compiler.compile_files import Pictures, compile_files
 from moiety.compiler.simulate import FloatModel
 from moiety.models.synthetic import synthetic_radiograph
-from moiety.runtime.intake import pictures
+from moiety.runtime.intake.loader import Reader, load
 from moiety.runtime.intake.presets import preset
 from moiety.runtime.program import Output, Program
 from moiety.runtime.program.artifacts import load_vendor
@@ -69,7 +69,7 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
         stem=64,
         labels=18,
         output="sigmoid",
-        fitted_to=np.stack([pictures.load(file, SHAPE, trained) for file in files[:4]]),
+        fitted_to=np.stack([load(file, Reader(SHAPE, trained)).tensor for file in files[:4]]),
     )
     described = with_metadata(
         network, preprocessing={"like": "torchxrayvision"}, op_threshs=POINTS, labels=LABELS
@@ -90,9 +90,7 @@ def test_its_program_says_how_it_was_trained(subject: Subject) -> None:
 
 
 def test_its_inputs_are_torchxrayvisions(subject: Subject) -> None:
-    tensor = pictures.load(
-        subject.files[0], subject.program.input.shape, subject.program.preprocessing
-    )
+    tensor = load(subject.files[0], Reader.of(subject.program)).tensor
     assert tensor.shape == (1, 224, 224)
     assert -1024 <= tensor.min() < -300
     assert 300 < tensor.max() <= 1024
@@ -102,7 +100,7 @@ def test_it_is_its_float_model(subject: Subject) -> None:
     """Probabilities after op_norm, without overflows."""
     executor = CleartextExecutor(subject.program, subject.weights)
     for file in subject.files:
-        tensor = pictures.load(file, subject.program.input.shape, subject.program.preprocessing)
+        tensor = load(file, Reader.of(subject.program)).tensor
         (found,) = executor.run(tensor).values()
         (expected,) = subject.floats(tensor).values()
         np.testing.assert_allclose(found, expected, atol=0.02)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from moiety.models import xrays
-from moiety.runtime.intake import pictures
+from moiety.runtime.intake.collect import collect
+from moiety.runtime.intake.loader import Reader, load
 from moiety.runtime.intake.presets import preset
 
 
@@ -17,8 +18,8 @@ def test_without_data_they_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert xrays.data_folder() is None
     shape = (3, 224, 224)
     picture = xrays.example_image(tmp_path)
-    assert pictures.load(picture, shape, preset("imagenet", shape)).shape == shape
-    drawn = pictures.collect(xrays.calibration_images(tmp_path))
+    assert load(picture, Reader(shape, preset("imagenet", shape))).tensor.shape == shape
+    drawn = collect(xrays.calibration_images(tmp_path)).files
     assert len(drawn) == xrays.CALIBRATION_IMAGES
 
 

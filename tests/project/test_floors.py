@@ -65,6 +65,7 @@ TALKS = (
     "runtime.cli.options",
     "runtime.cli.progress",
     "runtime.cli.ui",
+    "runtime.cli.verdicts",
     "runtime.intake",
     *PLANS,
 )

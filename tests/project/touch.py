@@ -200,7 +200,12 @@ THINGS = (
     Thing(
         "A picture format",
         ("runtime/intake",),
-        {"runtime/intake/pictures.py": "its suffix, and how it becomes an array"},
+        {
+            "runtime/intake/contents.py": "its suffix, and the bytes that it is known by",
+            "runtime/intake/pictures.py": "its name in `FORMATS`, and what of it must be refused; "
+            "a format that Pillow does not read has a module of its own, which `loader.py` calls",
+            "docs/intake.md": "how it is read",
+        },
     ),
     Thing(
         "A word for a body part or a view in DICOM headers",

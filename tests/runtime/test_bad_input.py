@@ -190,8 +190,8 @@ def test_wrong_images(server: ServerProcess, compiled: Compiled, tmp_path: Path)
     for name, message in {
         "size.npy": "(3, 20, 16)",
         "nan.npy": "NaN",
-        "text.png": "not a PNG or JPEG",
-        "scan.dcm": "not a type read here",
+        "text.png": "not a picture or tensor",
+        "scan.dcm": "DICOM",
         "tiny.png": "too few",
         "half.png": "damaged picture",
         "absent.png": "does not exist",

@@ -25,7 +25,7 @@ from moiety.runtime.cli import app as cli
 from moiety.runtime.cli.app import ORDER, app, find_commands
 from moiety.runtime.cli.options import STOCHASTIC
 from moiety.runtime.cost.traffic import image_cost
-from moiety.runtime.intake import pictures as images
+from moiety.runtime.intake.loader import Reader, load
 from moiety.runtime.intake.presets import IMAGENET_MEAN
 from moiety.runtime.program import artifacts
 from moiety.runtime.program.artifacts import load_program, program_file
@@ -166,7 +166,7 @@ def test_two_processes_give_the_cleartext_result_bit_for_bit(
     executor = CleartextExecutor(program, weights)
     assert len(results["images"]) == 6
     for image in results["images"]:
-        tensor = images.load(Path(image["file"]), program.input.shape, program.preprocessing)
+        tensor = load(Path(image["file"]), Reader.of(program)).tensor
         (expected,) = executor.run(tensor).values()
         assert image["outputs"][0]["values"] == expected.ravel().tolist()
         assert image["outputs"][0]["labels"] == ["cat", "dog", "owl"]

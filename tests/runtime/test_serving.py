@@ -26,14 +26,17 @@ from moiety.protocols.errors import (
 from moiety.protocols.session import Role, Session
 from moiety.runtime import program as ir
 from moiety.runtime.cost import traffic
+from moiety.runtime.intake.loader import Reader
 from moiety.runtime.intake.picture import Identity
+from moiety.runtime.intake.verdicts import Taken
 from moiety.runtime.party import handshake
 from moiety.runtime.party.client import Client
 from moiety.runtime.party.endpoints import Listener
 from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.server import Server, ServerOptions
 from moiety.runtime.program.cleartext import CleartextExecutor
-from moiety.runtime.results.inference import Cohort, TensorAlone, infer_files
+from moiety.runtime.results import inference
+from moiety.runtime.results.inference import Cohort, infer_files
 from moiety.runtime.results.outputs import Outputs, open_outputs
 from moiety.runtime.results.record import WITH_WARNINGS, Fingerprints, ImageResult, Results
 from tests.support.dicom_sources import a_source
@@ -115,17 +118,21 @@ def test_results_file(
 
 
 def test_what_the_intake_says_reaches_every_format(
-    serve: Callable[..., Running], executor: ServerExecutor, tmp_path: Path
+    serve: Callable[..., Running],
+    executor: ServerExecutor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """JSON, CSV and DICOM SR of one run of two sources."""
     pytest.importorskip("highdicom")
     sources = [a_source(tmp_path, name) for name in ("a.dcm", "b.dcm")]
     identity = Identity(file_sha256="f" * 64, pixel_sha256="e" * 64, sop_instance_uid="1.2.3")
 
-    def load(file: Path) -> TensorAlone:
-        tensor = np.full(executor.program.input.shape, 0.5, np.float32)
-        return TensorAlone(tensor, WITH_WARNINGS, (WARNING,), identity)
+    def load(file: Path, reader: Reader) -> Taken:
+        tensor = np.full(reader.shape, 0.5, np.float32)
+        return Taken(path=file, tensor=tensor, identity=identity, warnings=(WARNING,))
 
+    monkeypatch.setattr(inference, "load", load)
     outputs = Outputs(
         open_outputs([str(tmp_path / n) for n in ("r.json", "r.csv")] + [f"{tmp_path}/sr/"])
     )
@@ -133,7 +140,7 @@ def test_what_the_intake_says_reaches_every_format(
     assert outputs.check(cohort.files, executor.program)[f"{tmp_path}/sr/"] == []
     fingerprints = Fingerprints(client="AAA", server="BBB")
     with Client(executor.program).join(serve().connect()) as connection:
-        results = infer_files(connection, cohort, outputs, load=load, fingerprints=fingerprints)
+        results = infer_files(connection, cohort, outputs, fingerprints=fingerprints)
     written = msgspec.json.decode((tmp_path / "r.json").read_bytes(), type=Results)
     assert written == results
     assert [image.identity for image in written.images] == [identity] * 2

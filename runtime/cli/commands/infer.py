@@ -1,10 +1,12 @@
 """Run images through a vendor's server without showing them to it (hospital).
 
 The Program says how pictures are resized and normalised; NPY files of floats are taken as the
-model's input as they are. While the server works for another client this one waits its turn.
+model's input as they are. Every image is accepted, accepted with warnings, or refused with a
+reason, and all outputs are tried, before anything is sent. While the server works for another
+client this one waits its turn.
 
-Results are JSON, CSV or DICOM SR, several at once. All outputs are tried before anything is sent;
-when the run breaks, the results so far are kept.
+Results are JSON, CSV or DICOM SR, several at once. When the run breaks, the results so far are
+kept.
 """
 
 from __future__ import annotations
@@ -17,17 +19,25 @@ import typer
 
 from moiety.protocols.errors import BadInput, MoietyError
 from moiety.runtime.cli import ui
-from moiety.runtime.cli.options import ImagesArgument, OtOption, ThreadsOption
+from moiety.runtime.cli.options import (
+    BitDepthOption,
+    ImagesArgument,
+    KeepGoingOption,
+    OtOption,
+    RecursiveOption,
+    ThreadsOption,
+)
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.cli.result_tables import left_out_lines, result_table, verdict_line
-from moiety.runtime.intake.pictures import collect
+from moiety.runtime.cli.verdicts import Given
+from moiety.runtime.intake.loader import Reader
 from moiety.runtime.party.client import Client
 from moiety.runtime.party.endpoints import parse_address
 from moiety.runtime.party.framing import Limits
 from moiety.runtime.party.generator_choice import parse_ot
 from moiety.runtime.party.signals import Stopped
 from moiety.runtime.program import artifacts
-from moiety.runtime.results.inference import Cohort, check_images, infer_files
+from moiety.runtime.results.inference import Cohort, infer_files
 from moiety.runtime.results.outputs import Format, Outputs, encode_json, open_outputs
 from moiety.runtime.results.record import ImageResult, LeftOut, Results
 from moiety.runtime.results.text import printable
@@ -92,14 +102,17 @@ def command(
     ] = 1,
     threads: ThreadsOption = 1,
     ot: OtOption = "auto",
+    recursive: RecursiveOption = False,
+    keep_going: KeepGoingOption = None,
+    bit_depth: BitDepthOption = None,
 ) -> None:
     ui.one_thread()
     host, port = parse_address(connect)
     generator = parse_ot(ot)
     outputs = Outputs(open_outputs(output or (), format), ui.warn)
     program = artifacts.load_program(folder)
-    cohort = Cohort(collect(images))
-    check_images(cohort.files, program)
+    reader = Reader.of(program, bit_depth)
+    cohort = Cohort.of(Given(images, recursive, keep_going, bit_depth).admitted(reader))
     without = outputs.check(cohort.files, program)
     told = Told(len(cohort.files))
     try:
@@ -113,7 +126,7 @@ def command(
                 progress=watch,
             )
             with client.connect(host, port, Limits(silence=timeout)) as connection:
-                results = infer_files(connection, cohort, outputs, told.image)
+                results = infer_files(connection, cohort, outputs, told.image, reader)
     except (MoietyError, Stopped):
         if told.done:
             ui.say(
@@ -142,9 +155,8 @@ class Told:
 
     def image(self, result: ImageResult) -> None:
         self.done += 1
-        verdict = "".join(f"; warning, {each.code}: {each.text}" for each in result.warnings)
         file = printable(result.file)
-        ui.say(f"{self.done} of {self.total}: {file} in {result.seconds:.2f} s{printable(verdict)}")
+        ui.say(f"{self.done} of {self.total}: {file} in {result.seconds:.2f} s")
 
 
 def report(results: Results, outputs: Outputs, without: dict[str, list[LeftOut]]) -> None:
@@ -153,10 +165,7 @@ def report(results: Results, outputs: Outputs, without: dict[str, list[LeftOut]]
     """
     for_people = outputs.on_stdout()  # on standard error, where the other is for results
     ui.show(result_table(results, ui.console(for_people)), for_people)
-    lines = [
-        *left_out_lines("refused", results.refused),
-        *left_out_lines("skipped", results.skipped),
-    ]
+    lines = []
     for name, files in without.items():
         lines += left_out_lines(f"without a report in {printable(name)}", files)
     lines.append(

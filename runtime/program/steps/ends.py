@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from moiety.protocols.arrays import F64, I64
+from moiety.protocols.arrays import BOOL, F64, I64
 from moiety.protocols.errors import BadInput
 from moiety.runtime.program.steps.base import Claim, Step
 from moiety.runtime.program.steps.evaluation import Evaluation
@@ -46,8 +46,22 @@ class Input(Step, frozen=True, tag="input", kw_only=True):
             raise BadInput(f"the image has shape {image.shape}, the Program takes {self.shape}")
         if not np.isfinite(image).all():
             raise BadInput("the image holds NaN or infinite values")
+        return np.clip(np.rint(image / self.scale), *self._integers()).astype(np.int64)
+
+    def clipped(self, x: npt.ArrayLike) -> BOOL:
+        """Which values of a finite `x` `quantise` clips."""
+        low, high = self._integers()
+        integers = np.rint(np.asarray(x, np.float64) / self.scale)
+        return (integers < low) | (integers > high)
+
+    def limits(self) -> tuple[float, float]:
+        """The smallest and the largest value that is not clipped."""
+        low, high = self._integers()
+        return low * self.scale, high * self.scale
+
+    def _integers(self) -> tuple[int, int]:
         half = 1 << (min(self.value_bits or self.bits, self.bits) - 1)
-        return np.clip(np.rint(image / self.scale), -half, half - 1).astype(np.int64)
+        return -half, half - 1
 
     def meaning(self, operands: Sequence[I64], at: Evaluation) -> I64:
         """The quantised image itself, its one operand here."""

@@ -1,0 +1,65 @@
+"""What is decided about each file: accepted, accepted with named warnings, or refused with one
+reason; files of a folder that are no images are skipped.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from moiety.protocols.arrays import F32
+from moiety.runtime.intake.picture import Identity, Warned
+
+Verdict = Literal["accepted", "accepted with warnings", "refused"]
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """An image that will be used, and what the user should know of it."""
+
+    path: Path
+    identity: Identity
+    warnings: tuple[Warned, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        doubted = any(not warning.note for warning in self.warnings)
+        return "accepted with warnings" if doubted else "accepted"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Taken(Accepted):
+    """An accepted image with the model's input made of it, float32 of the Reader's shape."""
+
+    tensor: F32
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An image that must not be used. reason: without the file's name."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Something in a folder that is no image. why: without its name."""
+
+    path: Path
+    why: str
+
+
+def without_name(path: Path, message: str) -> str:
+    """A message about a file without the file's name, which it may begin with."""
+    return message.removeprefix(f"{path}: ").removeprefix(f"{shown(path)}: ")
+
+
+def shown(path: Path) -> str:
+    """The path in messages: bytes that are no UTF-8 and characters that do not print (a line feed,
+    a terminal's control sequence) as escapes.
+    """
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
