@@ -1,13 +1,16 @@
-"""One party's threads: ranges of a large kernel call run side by side, because the kernels release
-the interpreter lock.
+"""One party's threads: ranges of its work run side by side.
+
+Two ways, and one rule for which. What is *one kernel call* is given the party's `pool`: the
+compiled kernel cuts itself, in microseconds and without the interpreter. Anything else - several
+kernels in a row, NumPy between them, calls with messages of their own - is a job in Python, and a
+few coarse ones are handed over by `map`, or passes over arrays by `fill`; kernels within a job get
+no pool.
 
 Ranges are cut at multiples of 512 elements, where every packed message is whole in bytes and the
 pads of a transfer begin with a new key: what goes over the wire does not depend on the number of
 threads. Nothing here knows the other party.
 
-A job is some ten microseconds of work, so handing it over has to cost few of them: a queue and a
-lock per job, no more. The caller is one of the threads: while a result is not there it runs jobs
-itself.
+The caller is one of the threads: while a result is not there it runs jobs itself.
 """
 
 from __future__ import annotations
@@ -25,7 +28,9 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from moiety.protocols import kernels
 from moiety.protocols.errors import BadInput
+from moiety.protocols.kernels import Pool
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -43,6 +48,20 @@ STREAMED = 1 << 16
 """Elements after which a range ends also without threads: its message is sent while the next range
 is computed, and the peer opens it meanwhile.
 """
+
+
+def pieces(n: int) -> list[slice]:
+    """`[0, n)` in as few about equal pieces of at most `STREAMED` elements as possible, all but the
+    last of which end at multiples of `GRAIN`.
+    """
+    return _cut(n, max(1, -(-n // STREAMED)), GRAIN)
+
+
+def _cut(n: int, count: int, grain: int) -> list[slice]:
+    if count == 1:
+        return [slice(0, n)]
+    cuts = [n * part // count // grain * grain for part in range(count)] + [n]
+    return [slice(start, stop) for start, stop in itertools.pairwise(cuts)]
 
 
 class _Job(Generic[R]):
@@ -94,11 +113,12 @@ def _work(jobs: SimpleQueue[_Job[Any] | None]) -> None:
 
 @dataclass
 class Workers:
-    """`threads` threads, the caller's among them; with one, everything runs in the caller's. Close
-    it, or use it as a context manager.
+    """`threads` threads, the caller's among them; with one, everything runs in the caller's. `pool`
+    are those for kernels. Close it, or use it as a context manager.
     """
 
     threads: int = 1
+    pool: Pool = field(init=False, repr=False)
     _jobs: SimpleQueue[_Job[Any] | None] = field(
         default_factory=SimpleQueue, init=False, repr=False
     )
@@ -108,6 +128,7 @@ class Workers:
     def __post_init__(self) -> None:
         if not 1 <= self.threads <= MAX_THREADS:
             raise BadInput(f"--threads is {self.threads}; it must lie within 1 and {MAX_THREADS}")
+        self.pool = kernels.open_pool(self.threads)
 
     def ranges(self, n: int, grain: int = GRAIN, handed: int = HANDED) -> list[slice]:
         """`[0, n)` in about equal ranges of at most `STREAMED` elements, all but the last of which
@@ -117,10 +138,7 @@ class Workers:
         `count` ranges take that of `n / count + count * handed`, the least at `sqrt(n / handed)`.
         """
         count = max(1, min(self.threads, math.isqrt(n // handed)), -(-n // STREAMED))
-        if count == 1:
-            return [slice(0, n)]
-        cuts = [n * part // count // grain * grain for part in range(count)] + [n]
-        return [slice(start, stop) for start, stop in itertools.pairwise(cuts)]
+        return _cut(n, count, grain)
 
     def map(
         self,
@@ -175,6 +193,7 @@ class Workers:
 
     def close(self) -> None:
         """Ends the threads; what they have not begun is cancelled."""
+        self.pool.close()
         with self._starting:
             while not self._jobs.empty():
                 if (job := self._jobs.get()) is not None:

@@ -14,6 +14,9 @@ struct Code {
   const u8* key;
   u64 start;
   u32 size;
+
+  // Its outputs from number `at` on.
+  Code from(std::size_t at) const { return {key, start + at, size}; }
 };
 
 // Regular noise of `count` instances: instance i has `values[i*blocks + b]` at `holes[i*blocks +
@@ -214,7 +217,7 @@ Code checked_code(const Array& key, u64 start, std::size_t size) {
 }
 
 Out<u8> encode_elements(const Array& seeds, const Array& code, u64 start, u64 n, u64 depth,
-                        u64 width, const Array& holes, const Array& values) {
+                        u64 width, const Array& holes, const Array& values, Pool* pool) {
   const u8* from = checked<u8>("seeds", seeds, {kAny});
   const Code c = checked_code(code, start, seeds.shape(0));
   check_range("depth", depth, 0, 16);
@@ -229,14 +232,16 @@ Out<u8> encode_elements(const Array& seeds, const Array& code, u64 start, u64 n,
   check_range("start + n", start + n, 0, u64{blocks} << depth);
   const CodeKernels& kernels = code_kernels();
   const Output<u8> out({n});
-  without_gil(
-      [&] { kernels.encode_elements(from, c, static_cast<int>(width), n, noise, out.data()); });
+  without_gil(pool, {n, 2}, [&](Range at) noexcept {
+    kernels.encode_elements(from, c.from(at.start), static_cast<int>(width), at.size(), noise,
+                            out.data() + at.start);
+  });
   return out.array();
 }
 
 void bind_code(nb::module_& m) {
   m.def("encode_elements", &encode_elements, "seeds"_a, "code"_a, "start"_a, "n"_a, "depth"_a,
-        "width"_a, "holes"_a, "values"_a);
+        "width"_a, "holes"_a, "values"_a, pool_argument());
 }
 
 }  // namespace

@@ -18,6 +18,8 @@ struct Trees {
 
   // Blocks of a tree's sums.
   std::size_t levels() const { return static_cast<std::size_t>(depth + (width == 4)); }
+  // Some of them.
+  Trees part(Range at) const { return {keys + 16 * at.start, at.size(), depth, width}; }
 };
 
 // Arguments checked. `scratch` holds a tree's leaves.
@@ -247,20 +249,30 @@ Trees checked_trees(const Array& keys, u64 depth, u64 width) {
           static_cast<int>(width)};
 }
 
-Out<u8> tree_sums(const Array& keys, const Array& offset, const Array& roots, u64 depth,
-                  u64 width) {
+// Of `leaf` nanoseconds each.
+Work tree_work(const Trees& trees, double leaf) {
+  return {trees.count, leaf * static_cast<double>(u64{1} << trees.depth), 1};
+}
+
+Out<u8> tree_sums(const Array& keys, const Array& offset, const Array& roots, u64 depth, u64 width,
+                  Pool* pool) {
   const Trees trees = checked_trees(keys, depth, width);
   const u8* o = checked<u8>("offset", offset, {16});
   const u8* r = checked<u8>("roots", roots, {trees.count, 16});
   const TreeKernels& kernels = tree_kernels();
   const Output<u8> sums({trees.count, trees.levels(), 16});
-  std::vector<u8> scratch(std::size_t{16} << depth);
-  without_gil([&] { kernels.tree_sums(trees, o, r, scratch.data(), sums.data()); });
+  const Work work = tree_work(trees, 3);
+  const std::size_t tree = std::size_t{16} << depth;
+  std::vector<u8> scratch(tree * ranges(pool, work));
+  without_gil(pool, work, [&](Range at) noexcept {
+    kernels.tree_sums(trees.part(at), o, r + 16 * at.start, scratch.data() + tree * at.index,
+                      sums.data() + 16 * trees.levels() * at.start);
+  });
   return sums.array();
 }
 
 void expand_full(const Array& keys, const Array& offset, const Array& roots, u64 depth, u64 width,
-                 const Array& seeds, const Array& code, u64 start, const Target& rows) {
+                 const Array& seeds, const Array& code, u64 start, const Target& rows, Pool* pool) {
   const Trees trees = checked_trees(keys, depth, width);
   const u8* o = checked<u8>("offset", offset, {16});
   const u8* r = checked<u8>("roots", roots, {trees.count, 16});
@@ -268,12 +280,15 @@ void expand_full(const Array& keys, const Array& offset, const Array& roots, u64
   const Code c = checked_code(code, start, seeds.shape(0));
   u8* to = checked<u8>("rows", rows, {trees.count << depth, 16});
   const TreeKernels& kernels = tree_kernels();
-  without_gil([&] { kernels.expand_full(trees, o, r, s, c, to); });
+  without_gil(pool, tree_work(trees, 6), [&](Range at) noexcept {
+    const std::size_t leaf = at.start << depth;
+    kernels.expand_full(trees.part(at), o, r + 16 * at.start, s, c.from(leaf), to + 16 * leaf);
+  });
 }
 
 void expand_punctured(const Array& keys, const Array& holes, const Array& sums, u64 depth,
                       u64 width, const Array& seeds, const Array& code, u64 start,
-                      const Target& rows) {
+                      const Target& rows, Pool* pool) {
   const Trees trees = checked_trees(keys, depth, width);
   const u16* h = checked<u16>("holes", holes, {trees.count});
   const u8* given = checked<u8>("sums", sums, {trees.count, trees.levels(), 16});
@@ -284,15 +299,20 @@ void expand_punctured(const Array& keys, const Array& holes, const Array& sums, 
   const Code c = checked_code(code, start, seeds.shape(0));
   u8* to = checked<u8>("rows", rows, {trees.count << depth, 16});
   const TreeKernels& kernels = tree_kernels();
-  without_gil([&] { kernels.expand_punctured(trees, h, given, s, c, to); });
+  without_gil(pool, tree_work(trees, 6), [&](Range at) noexcept {
+    const std::size_t leaf = at.start << depth;
+    kernels.expand_punctured(trees.part(at), h + at.start, given + 16 * trees.levels() * at.start,
+                             s, c.from(leaf), to + 16 * leaf);
+  });
 }
 
 void bind_trees(nb::module_& m) {
-  m.def("tree_sums", &tree_sums, "keys"_a, "offset"_a, "roots"_a, "depth"_a, "width"_a);
+  m.def("tree_sums", &tree_sums, "keys"_a, "offset"_a, "roots"_a, "depth"_a, "width"_a,
+        pool_argument());
   m.def("expand_full", &expand_full, "keys"_a, "offset"_a, "roots"_a, "depth"_a, "width"_a,
-        "seeds"_a, "code"_a, "start"_a, "rows"_a.noconvert());
+        "seeds"_a, "code"_a, "start"_a, "rows"_a.noconvert(), pool_argument());
   m.def("expand_punctured", &expand_punctured, "keys"_a, "holes"_a, "sums"_a, "depth"_a, "width"_a,
-        "seeds"_a, "code"_a, "start"_a, "rows"_a.noconvert());
+        "seeds"_a, "code"_a, "start"_a, "rows"_a.noconvert(), pool_argument());
 }
 
 }  // namespace

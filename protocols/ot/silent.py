@@ -48,7 +48,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -58,52 +58,10 @@ from moiety.protocols.arrays import U8, U16
 from moiety.protocols.channel import Channel
 from moiety.protocols.ot.keys import HashKeys
 from moiety.protocols.ot.lpn import NIBBLES, NONCE_BYTES, LpnParameters, Pool
+from moiety.protocols.ot.stock import Make, Stock
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
-from moiety.protocols.parallel import HANDED_PASSED, Workers
+from moiety.protocols.parallel import Workers, pieces
 from moiety.protocols.prg import Prg
-
-_HANDED = 1 << 10
-"""Rows that take as long as handing a range of them to another thread."""
-
-Make = Callable[[slice, U8], None]
-"""Writes an iteration's outputs, a range of whole grains, to an array of as many."""
-
-
-@dataclass
-class _Stock:
-    """Outputs of iterations, each of `length`, made when they are taken: in whole multiples of
-    `grain`, of which what was not taken is kept. `shape` is an output's.
-    """
-
-    length: int
-    grain: int
-    shape: tuple[int, ...]
-    _iterations: deque[Make] = field(default_factory=deque)
-    _at: int = 0  # in the first iteration
-    _rest: U8 = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._rest = np.zeros((0, *self.shape), np.uint8)
-
-    def add(self, make: Make) -> None:
-        """One more iteration."""
-        self._iterations.append(make)
-
-    def take(self, n: int) -> U8:
-        """The next `n` outputs."""
-        end = len(self._rest)
-        made = end + -(-max(0, n - end) // self.grain) * self.grain
-        outputs = np.empty((made, *self.shape), np.uint8)
-        outputs[:end] = self._rest
-        while end < made:
-            size = min(made - end, self.length - self._at)
-            self._iterations[0](slice(self._at, self._at + size), outputs[end : end + size])
-            end, self._at = end + size, self._at + size
-            if self._at == self.length:
-                self._iterations.popleft()
-                self._at = 0
-        self._rest = outputs[n:].copy()
-        return outputs[:n]
 
 
 class _Silent:
@@ -122,33 +80,16 @@ class _Silent:
         self._channel = channel
         self._prg = prg
         self._keys = keys
-        self._workers = workers or Workers()
+        self._threads = (workers or Workers()).pool
         self._pool = Pool(parameters, batch)
-        self._rows = _Stock(parameters.released, 1 << parameters.depth, (16,))
-
-    def _trees(self, trees: slice, work: Callable[[slice], None]) -> None:
-        """`work` on all these trees; threads share them."""
-        handed = max(1, _HANDED >> self.parameters.depth)
-        parts = self._workers.ranges(trees.stop - trees.start, grain=1, handed=handed)
-
-        def part(at: slice) -> None:
-            work(slice(trees.start + at.start, trees.start + at.stop))
-
-        self._workers.each(part, parts)
+        self._rows = Stock(parameters.released, 1 << parameters.depth, (16,))
 
     def _maker(self, expand: Callable[[slice, U8], None]) -> Make:
         """Rows by ranges of outputs, from `expand`, which makes those of some trees."""
         depth = self.parameters.depth
-
-        def make(outputs: slice, rows: U8) -> None:
-            first = outputs.start >> depth
-
-            def part(trees: slice) -> None:
-                expand(trees, rows[trees.start - first << depth : trees.stop - first << depth])
-
-            self._trees(slice(first, outputs.stop >> depth), part)
-
-        return make
+        return lambda outputs, rows: expand(
+            slice(outputs.start >> depth, outputs.stop >> depth), rows
+        )
 
     def _reserved(self, make: Make) -> U8:
         """The rows that the next iteration starts from."""
@@ -193,14 +134,9 @@ class SilentSender(_Silent, VoleSender):
             self._refill(iterations)
         w = self._rows.take(n)
         if k < p.width:
-            high, bits = self._channel.recv(p.high_bytes(n, k)), p.width - k
-
-            def part(at: slice) -> None:
-                stream = high[at.start * bits // 8 : p.high_bytes(at.stop, k)]
-                upper = kernels.unpack8(stream, at.stop - at.start, bits) << np.uint8(k)
-                kernels.add_multiples(w[at], self.delta, upper)
-
-            self._workers.each(part, self._workers.ranges(n, handed=HANDED_PASSED))
+            high = self._channel.recv(p.high_bytes(n, k))
+            upper = kernels.unpack8(high, n, p.width - k, self._threads) << np.uint8(k)
+            kernels.add_multiples(w, self.delta, upper, self._threads)
         return w
 
     def _refill(self, iterations: int) -> None:
@@ -225,10 +161,7 @@ class SilentSender(_Silent, VoleSender):
         seeds, base = self._base[: p.seeds], self._base[p.seeds :]
         kernels.add_multiples(base, self.delta, shifts)  # now base = v + choice*delta
         roots = self._prg.bytes(16 * p.trees).reshape(p.trees, 16)
-        sums = np.empty((p.trees, p.levels, 16), np.uint8)
-
-        def add_up(trees: slice) -> None:
-            sums[trees] = kernels.tree_sums(keys[trees], self.delta, roots[trees], p.depth, p.width)
+        sums = kernels.tree_sums(keys, self.delta, roots, p.depth, p.width, self._threads)
 
         def expand(trees: slice, rows: U8) -> None:
             kernels.expand_full(
@@ -241,9 +174,9 @@ class SilentSender(_Silent, VoleSender):
                 code,
                 trees.start << p.depth,
                 rows,
+                self._threads,
             )
 
-        self._trees(slice(0, p.trees), add_up)
         self._channel.send(self._answer(sums, base.reshape(p.trees, p.levels, 16)), ahead=True)
         make = self._maker(expand)
         self._rows.add(make)
@@ -280,7 +213,7 @@ class SilentReceiver(_Silent, VoleReceiver):
         self._bootstrap = bootstrap
         self._base_u = np.zeros(0, np.uint8)
         self._base_v = np.zeros((0, 16), np.uint8)
-        self._elements = _Stock(parameters.released, 1, ())
+        self._elements = Stock(parameters.released, 1, ())
         self._unmade: deque[Callable[[], None]] = deque()
 
     def extend(self, n: int, k: int) -> tuple[U8, U8]:
@@ -309,18 +242,10 @@ class SilentReceiver(_Silent, VoleReceiver):
 
     def _send_high(self, u: U8, k: int) -> U8:
         """Gives away the bits of u that a k-bit choice does not need; returns the others."""
-
-        def part(at: slice) -> tuple[U8, U8]:
-            high = kernels.pack(u[at] >> np.uint8(k), self.parameters.width - k)
-            return high, u[at] & np.uint8((1 << k) - 1)
-
-        kept = []
-        for high, low in self._workers.map(
-            part, self._workers.ranges(u.size, handed=HANDED_PASSED)
-        ):
-            self._channel.send(high)
-            kept.append(low)
-        return kept[0] if len(kept) == 1 else np.concatenate(kept)
+        for at in pieces(u.size):
+            high = u[at] >> np.uint8(k)
+            self._channel.send(kernels.pack(high, self.parameters.width - k, self._threads))
+        return u & np.uint8((1 << k) - 1)
 
     def _refill(self, iterations: int) -> None:
         p = self.parameters
@@ -345,23 +270,19 @@ class SilentReceiver(_Silent, VoleReceiver):
             self._stock_elements(_Instances.packed(instances[at : at + 8 // p.width], p.width))
 
     def _encode(self, instances: _Instances, outputs: slice) -> U8:
-        """u of these outputs, of all instances side by side in a byte; threads share them."""
+        """u of these outputs, of all instances side by side in a byte."""
         p = self.parameters
-
-        def part(at: slice) -> U8:
-            return kernels.encode_elements(
-                instances.seeds,
-                instances.code,
-                outputs.start + at.start,
-                at.stop - at.start,
-                p.depth,
-                p.width,
-                instances.holes,
-                instances.values,
-            )
-
-        parts = self._workers.ranges(outputs.stop - outputs.start)
-        return np.concatenate(list(self._workers.map(part, parts)))
+        return kernels.encode_elements(
+            instances.seeds,
+            instances.code,
+            outputs.start,
+            outputs.stop - outputs.start,
+            p.depth,
+            p.width,
+            instances.holes,
+            instances.values,
+            self._threads,
+        )
 
     def _stock_elements(self, instances: _Instances) -> None:
         """The u of instances that share a byte are made together, when the first one's are asked
@@ -425,6 +346,7 @@ class SilentReceiver(_Silent, VoleReceiver):
                 code,
                 trees.start << p.depth,
                 rows,
+                self._threads,
             )
 
         make = self._maker(expand)

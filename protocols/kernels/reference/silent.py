@@ -19,6 +19,7 @@ from moiety.protocols.kernels.reference.checks import (
     check_target,
 )
 from moiety.protocols.kernels.reference.field import multiples, times_x
+from moiety.protocols.kernels.reference.pool import Pool
 
 __all__ = [
     "add_multiples",
@@ -56,7 +57,7 @@ def hash_blocks(blocks: U8, key: U8) -> U8:
 # --- products -------------------------------------------------------------------------------------
 
 
-def add_multiples(target: U8, delta: U8, elements: U8) -> None:
+def add_multiples(target: U8, delta: U8, elements: U8, pool: Pool | None = None) -> None:
     """Add `elements[i] * delta`, nibble by nibble in F_16, to row i of `target`.
 
     target: `uint8 (n, 16)`, written to; delta: `uint8 (16,)`, secret; elements: `uint8 (n,)`
@@ -73,7 +74,9 @@ def add_multiples(target: U8, delta: U8, elements: U8) -> None:
 # --- half-trees -----------------------------------------------------------------------------------
 
 
-def tree_sums(keys: U8, offset: U8, roots: U8, depth: int, width: int) -> U8:
+def tree_sums(
+    keys: U8, offset: U8, roots: U8, depth: int, width: int, pool: Pool | None = None
+) -> U8:
     """Grow correlated GGM trees of `2^depth` leaves (half-trees), and sum their levels.
 
     Guo, Yang, Wang, Zhang, Xie, Liu, Zhao, EUROCRYPT 2023. keys: `uint8 (t, 16)`, the public AES
@@ -100,6 +103,7 @@ def expand_full(
     code: U8,
     start: int,
     rows: U8,
+    pool: Pool | None = None,
 ) -> None:
     """The leaves of the trees of `tree_sums`, tree after tree, each plus an output of the code.
 
@@ -120,6 +124,7 @@ def expand_punctured(
     code: U8,
     start: int,
     rows: U8,
+    pool: Pool | None = None,
 ) -> None:
     """The other side of `expand_full`: all leaves of each tree but one, whose number is secret.
 
@@ -235,7 +240,15 @@ def code_positions(code: U8, start: int, n: int, size: int) -> U32:
 
 
 def encode_elements(
-    seeds: U8, code: U8, start: int, n: int, depth: int, width: int, holes: U16, values: U8
+    seeds: U8,
+    code: U8,
+    start: int,
+    n: int,
+    depth: int,
+    width: int,
+    holes: U16,
+    values: U8,
+    pool: Pool | None = None,
 ) -> U8:
     """The code's outputs for single elements, with regular noise: `uint8 (n,)`.
 

@@ -1,0 +1,129 @@
+#include "pool.hpp"
+
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace moiety {
+namespace {
+
+// Nanoseconds from a thread's waking another to that one's first instruction.
+constexpr double kHandOver = 3000;
+// Times that, the least work that is worth it.
+constexpr std::size_t kWorth = 4;
+// Ranges for each thread: who is woken late takes fewer.
+constexpr std::size_t kPerThread = 4;
+// Looks at what others are about to do, before sleeping until it is done.
+constexpr int kLooks = 100;
+
+inline void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+u64 cpu_nanoseconds() {
+  timespec now;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<u64>(now.tv_sec) * 1'000'000'000 + static_cast<u64>(now.tv_nsec);
+}
+
+}  // namespace
+
+Pool::Pool(std::size_t threads) : threads(threads) {}
+
+Pool::~Pool() {
+  if (!helpers_.empty() && owner_ != getpid()) {
+    new std::vector<std::thread>(std::move(helpers_));  // the parent's, not to be joined here
+    return;
+  }
+  close();
+}
+
+void Pool::close() {
+  const std::lock_guard<std::mutex> turn(turn_);
+  closed_ = true;
+  if (helpers_.empty() || owner_ != getpid()) return;
+  left_.store(kClosed, std::memory_order_release);
+  left_.notify_all();
+  for (std::thread& helper : helpers_) helper.join();
+  helpers_.clear();
+}
+
+std::size_t Pool::ranges(const Work& work) const {
+  const auto handed = static_cast<std::size_t>(static_cast<double>(work.n) * work.cost / kHandOver);
+  if (threads == 1 || handed < kWorth) return 1;
+  return std::max<std::size_t>(1, std::min({handed, kPerThread * threads, work.n / work.grain}));
+}
+
+void Pool::run(const Call& call) {
+  const std::unique_lock<std::mutex> turn(turn_, std::try_to_lock);
+  if (!turn || !ready()) {
+    for (u32 i = 0; i < call.count; i++) run_one(call, i);
+    return;
+  }
+  call_ = call;
+  unfinished_.store(call.count, std::memory_order_relaxed);
+  left_.store(call.count, std::memory_order_release);
+  left_.notify_one();
+  for (u32 left; take(left);) finish(left);
+  u32 others = unfinished_.load(std::memory_order_acquire);
+  for (int looks = 0; others != 0; others = unfinished_.load(std::memory_order_acquire)) {
+    if (++looks < kLooks) {
+      relax();
+    } else {
+      unfinished_.wait(others, std::memory_order_acquire);
+    }
+  }
+}
+
+void Pool::run_one(const Call& call, std::size_t i) {
+  if (!measured.load(std::memory_order_relaxed)) return call.run(call.context, i);
+  const u64 started = cpu_nanoseconds();
+  call.run(call.context, i);
+  nanoseconds_ += cpu_nanoseconds() - started;
+}
+
+// Takes one of the ranges that are left; false where there is none.
+bool Pool::take(u32& left) {
+  left = left_.load(std::memory_order_relaxed);
+  do {
+    if (left == 0 || left == kClosed) return false;
+  } while (!left_.compare_exchange_weak(left, left - 1, std::memory_order_acquire,
+                                        std::memory_order_relaxed));
+  return true;
+}
+
+// Runs the range that was taken when so many were left.
+void Pool::finish(u32 left) {
+  run_one(call_, left - 1);
+  if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_one();
+}
+
+void Pool::help() {
+  for (;;) {
+    left_.wait(0, std::memory_order_acquire);
+    u32 left;
+    if (take(left)) {
+      if (left > 1) left_.notify_one();
+      finish(left);
+    } else if (left == kClosed) {
+      return;
+    }
+  }
+}
+
+// Starts the threads where that was not done; false where there can be none.
+bool Pool::ready() {
+  if (closed_) return false;
+  if (helpers_.empty()) {
+    owner_ = getpid();
+    const std::size_t runnable = std::min<std::size_t>(threads, std::thread::hardware_concurrency());
+    for (std::size_t i = 1; i < runnable; i++) helpers_.emplace_back([this] { help(); });
+  }
+  return owner_ == getpid();
+}
+
+}  // namespace moiety
