@@ -32,6 +32,23 @@ u64 cpu_nanoseconds() {
 
 }  // namespace
 
+// Adds to a pool's nanoseconds those of the calling thread while this lives.
+class Pool::Clock {
+ public:
+  explicit Clock(Pool& pool)
+      : pool_(pool), running_(pool.measured.load(std::memory_order_relaxed)) {
+    if (running_) started_ = cpu_nanoseconds();
+  }
+  ~Clock() {
+    if (running_) pool_.nanoseconds_ += cpu_nanoseconds() - started_;
+  }
+
+ private:
+  Pool& pool_;
+  const bool running_;
+  u64 started_ = 0;
+};
+
 Pool::Pool(std::size_t threads) : threads(threads) {}
 
 Pool::~Pool() {
@@ -61,14 +78,16 @@ std::size_t Pool::ranges(const Work& work) const {
 void Pool::run(const Call& call) {
   const std::unique_lock<std::mutex> turn(turn_, std::try_to_lock);
   if (!turn || !ready()) {
-    for (u32 i = 0; i < call.count; i++) run_one(call, i);
+    const Clock clock(*this);
+    for (u32 i = 0; i < call.count; i++) call.run(call.context, i);
     return;
   }
   call_ = call;
   unfinished_.store(call.count, std::memory_order_relaxed);
   left_.store(call.count, std::memory_order_release);
   left_.notify_one();
-  for (u32 left; take(left);) finish(left);
+  u32 left;
+  if (take(left)) finish(left);
   u32 others = unfinished_.load(std::memory_order_acquire);
   for (int looks = 0; others != 0; others = unfinished_.load(std::memory_order_acquire)) {
     if (++looks < kLooks) {
@@ -77,13 +96,6 @@ void Pool::run(const Call& call) {
       unfinished_.wait(others, std::memory_order_acquire);
     }
   }
-}
-
-void Pool::run_one(const Call& call, std::size_t i) {
-  if (!measured.load(std::memory_order_relaxed)) return call.run(call.context, i);
-  const u64 started = cpu_nanoseconds();
-  call.run(call.context, i);
-  nanoseconds_ += cpu_nanoseconds() - started;
 }
 
 // Takes one of the ranges that are left; false where there is none.
@@ -96,10 +108,13 @@ bool Pool::take(u32& left) {
   return true;
 }
 
-// Runs the range that was taken when so many were left.
+// Runs the range that was taken when so many were left, and all that can be taken after it.
 void Pool::finish(u32 left) {
-  run_one(call_, left - 1);
-  if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_one();
+  const Clock clock(*this);
+  do {
+    call_.run(call_.context, left - 1);
+    if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_one();
+  } while (take(left));
 }
 
 void Pool::help() {

@@ -68,6 +68,7 @@ class Pool {
   const std::size_t threads;
 
  private:
+  class Clock;
   struct Call {
     void (*run)(const void* context, std::size_t i) noexcept;
     const void* context;
@@ -75,7 +76,6 @@ class Pool {
   };
 
   void run(const Call& call);
-  void run_one(const Call& call, std::size_t i);
   bool take(u32& left);
   void finish(u32 left);
   void help();

@@ -54,11 +54,11 @@ def pieces(n: int) -> list[slice]:
     """`[0, n)` in as few about equal pieces of at most `STREAMED` elements as possible, all but the
     last of which end at multiples of `GRAIN`.
     """
-    return _cut(n, max(1, -(-n // STREAMED)), GRAIN)
+    return _cut(n, -(-n // STREAMED), GRAIN)
 
 
 def _cut(n: int, count: int, grain: int) -> list[slice]:
-    if count == 1:
+    if count <= 1:
         return [slice(0, n)]
     cuts = [n * part // count // grain * grain for part in range(count)] + [n]
     return [slice(start, stop) for start, stop in itertools.pairwise(cuts)]

@@ -146,9 +146,8 @@ class SilentSender(_Silent, VoleSender):
         size = p.trees * p.levels
         received = self._channel.recv(p.shift_bytes(iterations))
         code, packed_shifts = received[:NONCE_BYTES], received[NONCE_BYTES:]
-        shifts = kernels.unpack8(packed_shifts, iterations * size, p.width).reshape(
-            iterations, size
-        )
+        shifts = kernels.unpack8(packed_shifts, iterations * size, p.width, self._threads)
+        shifts = shifts.reshape(iterations, size)
         nonce = self._prg.bytes(NONCE_BYTES)
         keys = self._tree_keys(nonce, iterations)
         self._channel.send(nonce, ahead=True)
@@ -159,7 +158,7 @@ class SilentSender(_Silent, VoleSender):
         """One iteration from `_base`: sends its answer ahead, uint8 `(t, tree_blocks, 16)`."""
         p = self.parameters
         seeds, base = self._base[: p.seeds], self._base[p.seeds :]
-        kernels.add_multiples(base, self.delta, shifts)  # now base = v + choice*delta
+        kernels.add_multiples(base, self.delta, shifts, self._threads)  # now base = v + choice*delta
         roots = self._prg.bytes(16 * p.trees).reshape(p.trees, 16)
         sums = kernels.tree_sums(keys, self.delta, roots, p.depth, p.width, self._threads)
 
