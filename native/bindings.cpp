@@ -12,11 +12,12 @@ void bind_pool(nb::module_& m) {
   nb::class_<Pool>(m, "Pool", "Threads that kernels share their ranges among.")
       .def(
           "__init__",
-          [](Pool* pool, u64 threads) {
+          [](Pool* pool, u64 threads, u64 hand_over) {
             check_range("threads", threads, 1, 256);
-            new (pool) Pool(threads);
+            check_range("hand_over", hand_over, 1, 1'000'000'000);
+            new (pool) Pool(threads, hand_over);
           },
-          "threads"_a)
+          "threads"_a, "hand_over"_a = 3000)
       .def("close", &Pool::close, nb::call_guard<nb::gil_scoped_release>(),
            "End the threads; later calls run in their callers'.")
       .def_ro("threads", &Pool::threads, "The caller's among them.")

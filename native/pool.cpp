@@ -4,14 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cmath>
 
 namespace moiety {
 namespace {
 
-// Nanoseconds from a thread's waking another to that one's first instruction.
-constexpr double kHandOver = 3000;
-// Times that, the least work that is worth it.
+// Times the hand-over, the least work that is cut.
 constexpr std::size_t kWorth = 4;
 // Ranges for each thread: who is woken late takes fewer.
 constexpr std::size_t kPerThread = 4;
@@ -49,20 +46,20 @@ class Pool::Clock {
   u64 started_ = 0;
 };
 
-Pool::Pool(std::size_t threads) : threads(threads) {}
+Pool::Pool(std::size_t threads, u64 hand_over)
+    : threads(threads), hand_over_(static_cast<double>(hand_over)) {}
 
 Pool::~Pool() {
-  if (!helpers_.empty() && owner_ != getpid()) {
-    new std::vector<std::thread>(std::move(helpers_));  // the parent's, not to be joined here
-    return;
-  }
   close();
+  // The parent's threads cannot be joined, nor even forgotten.
+  if (!helpers_.empty()) new std::vector<std::thread>(std::move(helpers_));
 }
 
 void Pool::close() {
+  if (forked()) return;
   const std::lock_guard<std::mutex> turn(turn_);
   closed_ = true;
-  if (helpers_.empty() || owner_ != getpid()) return;
+  if (helpers_.empty()) return;
   left_.store(kClosed, std::memory_order_release);
   left_.notify_all();
   for (std::thread& helper : helpers_) helper.join();
@@ -70,9 +67,10 @@ void Pool::close() {
 }
 
 std::size_t Pool::ranges(const Work& work) const {
-  const auto handed = static_cast<std::size_t>(static_cast<double>(work.n) * work.cost / kHandOver);
-  if (threads == 1 || handed < kWorth) return 1;
-  return std::max<std::size_t>(1, std::min({handed, kPerThread * threads, work.n / work.grain}));
+  const double hand_overs = static_cast<double>(work.n) * work.cost / hand_over_;
+  if (threads == 1 || hand_overs < kWorth) return 1;
+  const auto most = static_cast<std::size_t>(hand_overs);
+  return std::max<std::size_t>(1, std::min({most, kPerThread * threads, work.n / work.grain}));
 }
 
 void Pool::run(const Call& call) {
@@ -132,13 +130,17 @@ void Pool::help() {
 
 // Starts the threads where that was not done; false where there can be none.
 bool Pool::ready() {
-  if (closed_) return false;
+  if (closed_ || forked()) return false;
   if (helpers_.empty()) {
     owner_ = getpid();
-    const std::size_t runnable = std::min<std::size_t>(threads, std::thread::hardware_concurrency());
-    for (std::size_t i = 1; i < runnable; i++) helpers_.emplace_back([this] { help(); });
+    // More than there are processors would only be in each other's way.
+    const std::size_t processors = std::max(2u, std::thread::hardware_concurrency());
+    for (std::size_t i = 1; i < std::min(threads, processors); i++)
+      helpers_.emplace_back([this] { help(); });
   }
-  return owner_ == getpid();
+  return true;
 }
+
+bool Pool::forked() const { return !helpers_.empty() && owner_ != getpid(); }
 
 }  // namespace moiety

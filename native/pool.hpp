@@ -30,7 +30,8 @@ struct Work {
 // child of a fork, which has the pool but not its threads.
 class Pool {
  public:
-  explicit Pool(std::size_t threads);
+  // `hand_over`: nanoseconds from a thread's waking another to that one's first instruction.
+  Pool(std::size_t threads, u64 hand_over);
   ~Pool();
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
@@ -57,8 +58,8 @@ class Pool {
          &part, static_cast<u32>(count)});
   }
 
-  // In how many ranges the work is cut: waking `count` threads, one after the other, and sharing
-  // the work takes `cost / count + count * kHandOver`, the least at the root.
+  // In how many ranges the work is cut: some for each thread, so that one that wakes late does
+  // less, but none that takes less than a hand-over.
   std::size_t ranges(const Work& work) const;
 
   // CPU seconds of all threads in ranges of calls that were cut, while `measured` is set.
@@ -80,8 +81,11 @@ class Pool {
   void finish(u32 left);
   void help();
   bool ready();
+  bool forked() const;
 
   static constexpr u32 kClosed = ~u32{0};
+
+  const double hand_over_;
 
   // Ranges that nobody has taken. Whoever takes one may read `call_`: it stays as it is until all
   // are done.

@@ -158,7 +158,9 @@ class SilentSender(_Silent, VoleSender):
         """One iteration from `_base`: sends its answer ahead, uint8 `(t, tree_blocks, 16)`."""
         p = self.parameters
         seeds, base = self._base[: p.seeds], self._base[p.seeds :]
-        kernels.add_multiples(base, self.delta, shifts, self._threads)  # now base = v + choice*delta
+        kernels.add_multiples(
+            base, self.delta, shifts, self._threads
+        )  # now base = v + choice*delta
         roots = self._prg.bytes(16 * p.trees).reshape(p.trees, 16)
         sums = kernels.tree_sums(keys, self.delta, roots, p.depth, p.width, self._threads)
 
@@ -295,7 +297,8 @@ class SilentReceiver(_Silent, VoleReceiver):
             if outputs.stop > made:
                 packed[made : outputs.stop] = self._encode(instances, slice(made, outputs.stop))
                 made = outputs.stop
-            elements[:] = packed[outputs] >> np.uint8(place) & np.uint8((1 << p.width) - 1)
+            np.right_shift(packed[outputs], np.uint8(place), out=elements)
+            elements &= np.uint8((1 << p.width) - 1)
 
         for i in range(len(instances.holes)):
             self._elements.add(partial(make, p.width * i))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from moiety.protocols.kernels.reference.checks import check_range
+
 
 class Pool:
     """Threads that the compiled kernels share the ranges of a call among: the type of `pool`, the
@@ -12,8 +14,12 @@ class Pool:
     their calls alone, and so does everybody after `close`.
     """
 
-    def __init__(self, threads: int) -> None:
-        """`threads`: 1..256, the caller's among them."""
+    def __init__(self, threads: int, hand_over: int = 3000) -> None:
+        """`threads`: 1..256, the caller's among them; `hand_over`: nanoseconds that waking another
+        one takes, less than which no range of a call should.
+        """
+        check_range("threads", threads, 1, 256)
+        check_range("hand_over", hand_over, 1, 10**9)
         self.threads = threads
         self.measured = False
         """Whether `seconds` counts."""
