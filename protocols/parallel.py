@@ -38,8 +38,8 @@ S = TypeVar("S", np.uint8, np.uint64)
 
 GRAIN = 512
 HANDED = 1 << 11
-"""Elements of a lookup, at some nanoseconds each, that take as long as handing a range to another
-thread.
+"""Elements of a job in Python, at some nanoseconds each, that take as long as handing a range to
+another thread.
 """
 HANDED_PASSED = 1 << 14
 """The same of a mere pass over arrays, below a nanosecond each."""

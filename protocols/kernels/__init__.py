@@ -29,7 +29,7 @@ from moiety.protocols.kernels.reference import digits, gates, rlwe, silent, stre
 # The kernels by name, for their static types: `set_backend` rebinds each to the twin in use.
 from moiety.protocols.kernels.reference.digits import *  # noqa: F403
 from moiety.protocols.kernels.reference.gates import *  # noqa: F403
-from moiety.protocols.kernels.reference.pool import Pool
+from moiety.protocols.kernels.reference.pool import Pool as Pool
 from moiety.protocols.kernels.reference.rlwe import *  # noqa: F403
 from moiety.protocols.kernels.reference.silent import *  # noqa: F403
 from moiety.protocols.kernels.reference.streams import *  # noqa: F403

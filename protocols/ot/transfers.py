@@ -82,7 +82,7 @@ class SentBatch(_Batch):
     w: U8
     packed_shifts: U8
 
-    def shifts(self, at: slice, pool: Pool) -> U8:
+    def shifts(self, at: slice, pool: Pool | None = None) -> U8:
         """Of a piece, uint8 `(n,)`."""
         stream = self.packed_shifts[at.start * self.k // 8 : packed(at.stop, self.k)]
         return kernels.unpack8(stream, at.stop - at.start, self.k, pool)
