@@ -21,6 +21,10 @@ Rows are made when they are asked for, a tree at a time (kernels.expand_full, ex
 between a refill and its use only the seeds, the keys and the sums of the trees are kept. The
 receiver's u needs nothing from the sender, and its v is made while a transfer waits for its answer.
 
+The iterations of a refill have one code, so two of them are made side by side: an entry of the code
+is made once and reads both seeds at one place. Outputs are released in that order, a tree of the
+one, then a tree of the other.
+
 A correlation over F_16 for a k-bit choice has u in all of F_16; the receiver sends its bits k..3,
 which are uniform and of no further use, and the sender adds their part to w: what remains is what
 SoftSpoken would have made, `u < 2^k`.
@@ -47,11 +51,13 @@ endpoints get the same calls in the same order, and `HashKeys` at the same count
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8, U16
@@ -65,45 +71,112 @@ from moiety.protocols.prg import Prg
 _HANDED = 1 << 10
 """Rows that take as long as handing a range of them to another thread."""
 
+_SIDE = 2
+"""Iterations whose outputs are made side by side."""
+_LINE = 64
+"""Bytes of a cache line: seeds that lie side by side must not lie in two."""
+_BLOCK = np.complex128
+"""A type of 16 bytes, which NumPy copies as one."""
+
 Make = Callable[[slice, U8], None]
-"""Writes an iteration's outputs, a range of whole grains, to an array of as many."""
+"""Writes outputs, a range of whole grains, to an array of as many."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Outputs that are made when they are taken: `length` of them, in whole multiples of
+    `grain`.
+    """
+
+    make: Make
+    length: int
+    grain: int
 
 
 @dataclass
 class _Stock:
-    """Outputs of iterations, each of `length`, made when they are taken: in whole multiples of
-    `grain`, of which what was not taken is kept. `shape` is an output's.
+    """The outputs of sources, one after the other. Of a grain, what was not taken is kept. `shape`
+    is an output's.
     """
 
-    length: int
-    grain: int
     shape: tuple[int, ...]
-    _iterations: deque[Make] = field(default_factory=deque)
-    _at: int = 0  # in the first iteration
+    _sources: deque[_Source] = field(default_factory=deque)
+    _at: int = 0  # in the first source
     _rest: U8 = field(init=False)
 
     def __post_init__(self) -> None:
         self._rest = np.zeros((0, *self.shape), np.uint8)
 
-    def add(self, make: Make) -> None:
-        """One more iteration."""
-        self._iterations.append(make)
+    def add(self, source: _Source) -> None:
+        """One more source."""
+        self._sources.append(source)
 
     def take(self, n: int) -> U8:
         """The next `n` outputs."""
         end = len(self._rest)
-        made = end + -(-max(0, n - end) // self.grain) * self.grain
-        outputs = np.empty((made, *self.shape), np.uint8)
+        if n <= end:
+            taken, self._rest = self._rest[:n], self._rest[n:]
+            return taken
+        outputs = np.empty(
+            (n + max(source.grain for source in self._sources), *self.shape), np.uint8
+        )
         outputs[:end] = self._rest
-        while end < made:
-            size = min(made - end, self.length - self._at)
-            self._iterations[0](slice(self._at, self._at + size), outputs[end : end + size])
+        while end < n:
+            source = self._sources[0]
+            lacking = -(-(n - end) // source.grain) * source.grain
+            size = min(lacking, source.length - self._at)
+            source.make(slice(self._at, self._at + size), outputs[end : end + size])
             end, self._at = end + size, self._at + size
-            if self._at == self.length:
-                self._iterations.popleft()
+            if self._at == source.length:
+                self._sources.popleft()
                 self._at = 0
-        self._rest = outputs[n:].copy()
+        self._rest = outputs[n:end].copy()
         return outputs[:n]
+
+
+@dataclass(frozen=True)
+class _Forest:
+    """What the rows of one iteration, or of two side by side, are made of.
+
+    trees: the arrays that the kernel takes an element of for each tree; of two iterations the trees
+    alternate. seeds: uint8 `(K, 16)`, of two iterations `(K, 32)`. code: its key, uint8 `(16,)`.
+    """
+
+    trees: tuple[npt.NDArray[Any], ...]
+    seeds: U8
+    code: U8
+
+    @property
+    def side(self) -> int:
+        """Iterations."""
+        return self.seeds.shape[1] // 16
+
+    def at(self, trees: slice) -> tuple[npt.NDArray[Any], ...]:
+        """Some of the trees."""
+        return tuple(array[trees] for array in self.trees)
+
+    @classmethod
+    def side_by_side(cls, forests: Sequence[_Forest], count: int) -> _Forest:
+        """The first `count` trees of each, of one code."""
+        if len(forests) == 1:
+            return cls(forests[0].at(slice(0, count)), forests[0].seeds, forests[0].code)
+        trees = (
+            np.stack([array[:count] for array in arrays], axis=1)
+            for arrays in zip(*(forest.trees for forest in forests), strict=True)
+        )
+        seeds = _aligned(len(forests[0].seeds), 16 * len(forests))
+        for i, forest in enumerate(forests):
+            seeds.view(_BLOCK)[:, i] = forest.seeds.view(_BLOCK)[:, 0]
+        return cls(
+            tuple(array.reshape(-1, *array.shape[2:]) for array in trees), seeds, forests[0].code
+        )
+
+
+def _aligned(rows: int, columns: int) -> U8:
+    """An array uint8 `(rows, columns)` that begins with a cache line."""
+    buffer = np.empty(rows * columns + _LINE - 1, np.uint8)
+    start = -buffer.ctypes.data % _LINE
+    return buffer[start : start + rows * columns].reshape(rows, columns)
 
 
 class _Silent:
@@ -124,37 +197,56 @@ class _Silent:
         self._keys = keys
         self._workers = workers or Workers()
         self._pool = Pool(parameters, batch)
-        self._rows = _Stock(parameters.released, 1 << parameters.depth, (16,))
+        self._rows = _Stock((16,))
 
-    def _trees(self, trees: slice, work: Callable[[slice], None]) -> None:
-        """`work` on all these trees; threads share them."""
-        handed = max(1, _HANDED >> self.parameters.depth)
-        parts = self._workers.ranges(trees.stop - trees.start, grain=1, handed=handed)
+    def _expand(self, trees: tuple[npt.NDArray[Any], ...], *rest: Any) -> None:
+        """The kernel that makes rows, `rest` being its arguments from `depth` on."""
+        raise NotImplementedError
+
+    def _ranges(self, trees: int, side: int = 1) -> list[slice]:
+        """The threads' ranges of so many trees, each of `side` iterations."""
+        handed = max(1, _HANDED // side >> self.parameters.depth)
+        return self._workers.ranges(trees, grain=1, handed=handed)
+
+    def _grow(self, forest: _Forest, trees: slice, rows: U8) -> None:
+        """The rows of these trees of each iteration; threads share them."""
+        p, side = self.parameters, forest.side
 
         def part(at: slice) -> None:
-            work(slice(trees.start + at.start, trees.start + at.stop))
+            first, stop = trees.start + at.start, trees.start + at.stop
+            self._expand(
+                forest.at(slice(side * first, side * stop)),
+                p.depth,
+                p.width,
+                forest.seeds,
+                forest.code,
+                first << p.depth,
+                rows[side * at.start << p.depth : side * at.stop << p.depth],
+            )
 
-        self._workers.each(part, parts)
+        self._workers.each(part, self._ranges(trees.stop - trees.start, side))
 
-    def _maker(self, expand: Callable[[slice, U8], None]) -> Make:
-        """Rows by ranges of outputs, from `expand`, which makes those of some trees."""
-        depth = self.parameters.depth
+    def _release(self, forests: Sequence[_Forest]) -> None:
+        """The iterations of a refill are taken from now on."""
+        p = self.parameters
+        for at in range(0, len(forests), _SIDE):
+            forest = _Forest.side_by_side(forests[at : at + _SIDE], p.released_trees)
+            self._rows.add(self._source(partial(self._grow, forest), forest.side))
 
-        def make(outputs: slice, rows: U8) -> None:
-            first = outputs.start >> depth
+    def _source(self, make: Make, side: int) -> _Source:
+        """The released outputs of `side` iterations, from what makes some trees of each."""
+        p, grain = self.parameters, side << self.parameters.depth
 
-            def part(trees: slice) -> None:
-                expand(trees, rows[trees.start - first << depth : trees.stop - first << depth])
+        def whole(outputs: slice, to: U8) -> None:
+            make(slice(outputs.start // grain, outputs.stop // grain), to)
 
-            self._trees(slice(first, outputs.stop >> depth), part)
+        return _Source(whole, side * p.released, grain)
 
-        return make
-
-    def _reserved(self, make: Make) -> U8:
+    def _reserved(self, forest: _Forest) -> U8:
         """The rows that the next iteration starts from."""
         p = self.parameters
         rows = np.empty((p.length - p.released, 16), np.uint8)
-        make(slice(p.released, p.length), rows)
+        self._grow(forest, slice(p.released_trees, p.trees), rows)
         return rows[: p.reserved]
 
     def _tree_keys(self, nonce: U8, iterations: int) -> U8:
@@ -216,10 +308,9 @@ class SilentSender(_Silent, VoleSender):
         nonce = self._prg.bytes(NONCE_BYTES)
         keys = self._tree_keys(nonce, iterations)
         self._channel.send(nonce, ahead=True)
-        for i in range(iterations):
-            self._iterate(code, keys[i], shifts[i])
+        self._release([self._iterate(code, keys[i], shifts[i]) for i in range(iterations)])
 
-    def _iterate(self, code: U8, keys: U8, shifts: U8) -> None:
+    def _iterate(self, code: U8, keys: U8, shifts: U8) -> _Forest:
         """One iteration from `_base`: sends its answer ahead, uint8 `(t, tree_blocks, 16)`."""
         p = self.parameters
         seeds, base = self._base[: p.seeds], self._base[p.seeds :]
@@ -230,24 +321,15 @@ class SilentSender(_Silent, VoleSender):
         def add_up(trees: slice) -> None:
             sums[trees] = kernels.tree_sums(keys[trees], self.delta, roots[trees], p.depth, p.width)
 
-        def expand(trees: slice, rows: U8) -> None:
-            kernels.expand_full(
-                keys[trees],
-                self.delta,
-                roots[trees],
-                p.depth,
-                p.width,
-                seeds,
-                code,
-                trees.start << p.depth,
-                rows,
-            )
-
-        self._trees(slice(0, p.trees), add_up)
+        self._workers.each(add_up, self._ranges(p.trees))
         self._channel.send(self._answer(sums, base.reshape(p.trees, p.levels, 16)), ahead=True)
-        make = self._maker(expand)
-        self._rows.add(make)
-        self._base = self._reserved(make)
+        forest = _Forest((keys, roots), seeds, code)
+        self._base = self._reserved(forest)
+        return forest
+
+    def _expand(self, trees: tuple[npt.NDArray[Any], ...], *rest: Any) -> None:
+        keys, roots = trees
+        kernels.expand_full(keys, self.delta, roots, *rest)
 
     def _answer(self, sums: U8, w: U8) -> U8:
         if self.parameters.width == 1:
@@ -280,7 +362,7 @@ class SilentReceiver(_Silent, VoleReceiver):
         self._bootstrap = bootstrap
         self._base_u = np.zeros(0, np.uint8)
         self._base_v = np.zeros((0, 16), np.uint8)
-        self._elements = _Stock(parameters.released, 1, ())
+        self._elements = _Stock(())
         self._unmade: deque[Callable[[], None]] = deque()
 
     def extend(self, n: int, k: int) -> tuple[U8, U8]:
@@ -364,21 +446,28 @@ class SilentReceiver(_Silent, VoleReceiver):
         return np.concatenate(list(self._workers.map(part, parts)))
 
     def _stock_elements(self, instances: _Instances) -> None:
-        """The u of instances that share a byte are made together, when the first one's are asked
+        """The u of instances that share a byte are made together, when the first ones' are asked
         for: the code is the same.
         """
         p = self.parameters
         packed, made = np.empty(p.released, np.uint8), 0
 
-        def make(place: int, outputs: slice, elements: U8) -> None:
+        def make(places: range, trees: slice, elements: U8) -> None:
             nonlocal made
-            if outputs.stop > made:
-                packed[made : outputs.stop] = self._encode(instances, slice(made, outputs.stop))
-                made = outputs.stop
-            elements[:] = packed[outputs] >> np.uint8(place) & np.uint8((1 << p.width) - 1)
+            start, stop = trees.start << p.depth, trees.stop << p.depth
+            if stop > made:
+                packed[made:stop] = self._encode(instances, slice(made, stop))
+                made = stop
+            bytes_ = packed[start:stop].reshape(-1, 1 << p.depth)
+            of_each = elements.reshape(-1, len(places), 1 << p.depth)
+            for i, place in enumerate(places):
+                of_each[:, i] = bytes_ >> np.uint8(place) & np.uint8((1 << p.width) - 1)
 
-        for i in range(len(instances.holes)):
-            self._elements.add(partial(make, p.width * i))
+        count = len(instances.holes)
+        for first in range(0, count, _SIDE):
+            side = min(_SIDE, count - first)
+            places = range(p.width * first, p.width * (first + side), p.width)
+            self._elements.add(self._source(partial(make, places), side))
 
     def _choose(self, u: U8) -> tuple[U16, U8, U8]:
         """(alpha uint16 `(t,)`, beta uint8 `(t,)`, not zero, shifts uint8 `(t*levels,)`) of one
@@ -405,31 +494,21 @@ class SilentReceiver(_Silent, VoleReceiver):
         blocks = answer[NONCE_BYTES:].reshape(
             len(holes), self.parameters.trees, self.parameters.tree_blocks, 16
         )
-        for iteration in zip(keys, holes, blocks, strict=True):
-            self._iterate(code, *iteration)
+        iterations = zip(keys, holes, blocks, strict=True)
+        self._release([self._iterate(code, *iteration) for iteration in iterations])
 
-    def _iterate(self, code: U8, keys: U8, alpha: U16, answer: U8) -> None:
+    def _iterate(self, code: U8, keys: U8, alpha: U16, answer: U8) -> _Forest:
         """One iteration from `_base_v`."""
         p = self.parameters
         seeds, v = self._base_v[: p.seeds], self._base_v[p.seeds :]
         sums = self._opened(answer, v.reshape(p.trees, p.levels, 16), alpha)
+        forest = _Forest((keys, alpha, sums), seeds, code)
+        self._base_v = self._reserved(forest)
+        return forest
 
-        def expand(trees: slice, rows: U8) -> None:
-            kernels.expand_punctured(
-                keys[trees],
-                alpha[trees],
-                sums[trees],
-                p.depth,
-                p.width,
-                seeds,
-                code,
-                trees.start << p.depth,
-                rows,
-            )
-
-        make = self._maker(expand)
-        self._rows.add(make)
-        self._base_v = self._reserved(make)
+    def _expand(self, trees: tuple[npt.NDArray[Any], ...], *rest: Any) -> None:
+        keys, holes, sums = trees
+        kernels.expand_punctured(keys, holes, sums, *rest)
 
     def _opened(self, answer: U8, v: U8, alpha: U16) -> U8:
         """The sums that expand_punctured takes."""
