@@ -130,8 +130,8 @@ MOIETY_INLINE void repair(u8* children, std::size_t n, u64 parent, Sides change)
 // A tree's leaves; the XOR of the left nodes of its levels goes to `sums`, then, where the last
 // level is hashed, that of its right leaves.
 template <bool Hashed>
-[[gnu::noinline]] void grow_full(const u8* key, const Block offset, const u8* root_at, int depth,
-                                 u8* nodes, u8* sums) {
+MOIETY_NOINLINE void grow_full(const u8* key, const Block offset, const u8* root_at, int depth,
+                               u8* nodes, u8* sums) {
   Schedule schedule;
   expand_key(key, schedule);
   const Block root = load_block(root_at);
@@ -150,8 +150,7 @@ template <bool Hashed>
 }
 
 template <bool Hashed>
-[[gnu::noinline]] void grow_punctured(const u8* key, u64 hole, const u8* sums, int depth,
-                                      u8* nodes) {
+MOIETY_NOINLINE void grow_punctured(const u8* key, u64 hole, const u8* sums, int depth, u8* nodes) {
   Schedule schedule;
   expand_key(key, schedule);
   store_block(nodes, load_block(sums));
