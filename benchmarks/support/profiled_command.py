@@ -3,11 +3,11 @@ spent their time.
 
     python -m benchmarks.support.profiled_command FILE serve DIR --listen 127.0.0.1:0 ...
 
-Nothing in the product knows of this: the kernels, the matrix product, the channel and the per-step
-measurement are wrapped from outside, then the command runs as always. For one kernel thread per
+Nothing in the product knows of this: the kernels, the channel and the per-step measurement are
+wrapped from outside, then the command runs as always. For one kernel thread per
 party. `benchmarks.inference --profile` starts both parties so.
 
-Kernels, products, Python and sockets are CPU time of the thread, so that other work on the machine
+Kernels, Python and sockets are CPU time of the thread, so that other work on the machine
 does not count; what remains of the wall clock is waiting for the peer, or time when the thread was
 ready and not on the core.
 """
@@ -24,8 +24,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from moiety.protocols import kernels
 from moiety.protocols.session import Session
 from moiety.runtime.cli import app
@@ -37,14 +35,13 @@ from moiety.runtime.party.transport import TcpChannel
 class Parts:
     """Seconds of one party in the steps of one kind; all but `wall` add up to it.
 
-    kernel: compiled kernels; blas: matrix products; python: everything else that this thread
+    kernel: compiled kernels; python: everything else that this thread
     computed; socket: copying to and from the network, writer thread included; waiting: blocked
     until the peer's bytes came; off_core: ready, but something else had the core.
     """
 
     wall: float = 0.0
     kernel: float = 0.0
-    blas: float = 0.0
     python: float = 0.0
     socket: float = 0.0
     waiting: float = 0.0
@@ -89,14 +86,11 @@ class Watch:
                 self._writer - writer,
             )
             self._owner = None
-            kernel, blas, socket = (
-                self._spent.get(name, 0.0) for name in ("kernel", "blas", "socket")
-            )
+            kernel, socket = (self._spent.get(name, 0.0) for name in ("kernel", "socket"))
             parts = Parts(
                 wall=wall,
                 kernel=kernel,
-                blas=blas,
-                python=cpu - kernel - blas - socket,
+                python=cpu - kernel - socket,
                 socket=socket + writer,
                 waiting=self._blocked,
                 off_core=wall - cpu - writer - self._blocked,
@@ -160,7 +154,6 @@ class Watch:
             for name in ("_read", "_write", "flush")
         ]
         wrapped += [
-            (np, "matmul", self.around("blas", np.matmul, "matmul")),
             (TcpChannel, "_put_bytes", self.writing(TcpChannel._put_bytes)),
             (RunCost, "measure", measured),
         ]

@@ -21,6 +21,10 @@ Rows are made when they are asked for, a tree at a time (kernels.expand_full, ex
 between a refill and its use only the seeds, the keys and the sums of the trees are kept. The
 receiver's u needs nothing from the sender, and its v is made while a transfer waits for its answer.
 
+The iterations of a refill have one code, so two of them are made side by side: an entry of the code
+is made once and reads both seeds at one place. Outputs are released in that order, a tree of the
+one, then a tree of the other.
+
 A correlation over F_16 for a k-bit choice has u in all of F_16; the receiver sends its bits k..3,
 which are uniform and of no further use, and the sender adds their part to w: what remains is what
 SoftSpoken would have made, `u < 2^k`.
@@ -47,7 +51,7 @@ endpoints get the same calls in the same order, and `HashKeys` at the same count
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -56,12 +60,16 @@ import numpy as np
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8, U16
 from moiety.protocols.channel import Channel
+from moiety.protocols.ot.forest import Forest
 from moiety.protocols.ot.keys import HashKeys
 from moiety.protocols.ot.lpn import NIBBLES, NONCE_BYTES, LpnParameters, Pool
-from moiety.protocols.ot.stock import Make, Stock
+from moiety.protocols.ot.stock import Make, Source, Stock
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
 from moiety.protocols.parallel import Workers, pieces
 from moiety.protocols.prg import Prg
+
+_SIDE = 2
+"""Iterations whose outputs are made side by side."""
 
 
 class _Silent:
@@ -82,20 +90,32 @@ class _Silent:
         self._keys = keys
         self._threads = (workers or Workers()).pool
         self._pool = Pool(parameters, batch)
-        self._rows = Stock(parameters.released, 1 << parameters.depth, (16,))
+        self._rows = Stock((16,))
 
-    def _maker(self, expand: Callable[[slice, U8], None]) -> Make:
-        """Rows by ranges of outputs, from `expand`, which makes those of some trees."""
-        depth = self.parameters.depth
-        return lambda outputs, rows: expand(
-            slice(outputs.start >> depth, outputs.stop >> depth), rows
-        )
+    def _expand(self, forest: Forest, trees: slice, rows: U8) -> None:
+        """The rows of these trees of each iteration."""
+        raise NotImplementedError
 
-    def _reserved(self, make: Make) -> U8:
+    def _release(self, forests: Sequence[Forest]) -> None:
+        """The iterations of a refill are taken from now on."""
+        for at in range(0, len(forests), _SIDE):
+            forest = Forest.side_by_side(forests[at : at + _SIDE], self.parameters.released_trees)
+            self._rows.add(self._source(partial(self._expand, forest), forest.side))
+
+    def _source(self, make: Make, side: int) -> Source:
+        """The released outputs of `side` iterations, from what makes some trees of each."""
+        p, grain = self.parameters, side << self.parameters.depth
+
+        def whole(outputs: slice, to: U8) -> None:
+            make(slice(outputs.start // grain, outputs.stop // grain), to)
+
+        return Source(whole, side * p.released, grain)
+
+    def _reserved(self, forest: Forest) -> U8:
         """The rows that the next iteration starts from."""
         p = self.parameters
         rows = np.empty((p.length - p.released, 16), np.uint8)
-        make(slice(p.released, p.length), rows)
+        self._expand(forest, slice(p.released_trees, p.trees), rows)
         return rows[: p.reserved]
 
     def _tree_keys(self, nonce: U8, iterations: int) -> U8:
@@ -151,10 +171,9 @@ class SilentSender(_Silent, VoleSender):
         nonce = self._prg.bytes(NONCE_BYTES)
         keys = self._tree_keys(nonce, iterations)
         self._channel.send(nonce, ahead=True)
-        for i in range(iterations):
-            self._iterate(code, keys[i], shifts[i])
+        self._release([self._iterate(code, keys[i], shifts[i]) for i in range(iterations)])
 
-    def _iterate(self, code: U8, keys: U8, shifts: U8) -> None:
+    def _iterate(self, code: U8, keys: U8, shifts: U8) -> Forest:
         """One iteration from `_base`: sends its answer ahead, uint8 `(t, tree_blocks, 16)`."""
         p = self.parameters
         seeds, base = self._base[: p.seeds], self._base[p.seeds :]
@@ -164,24 +183,26 @@ class SilentSender(_Silent, VoleSender):
         roots = self._prg.bytes(16 * p.trees).reshape(p.trees, 16)
         sums = kernels.tree_sums(keys, self.delta, roots, p.depth, p.width, self._threads)
 
-        def expand(trees: slice, rows: U8) -> None:
-            kernels.expand_full(
-                keys[trees],
-                self.delta,
-                roots[trees],
-                p.depth,
-                p.width,
-                seeds,
-                code,
-                trees.start << p.depth,
-                rows,
-                self._threads,
-            )
-
         self._channel.send(self._answer(sums, base.reshape(p.trees, p.levels, 16)), ahead=True)
-        make = self._maker(expand)
-        self._rows.add(make)
-        self._base = self._reserved(make)
+        forest = Forest((keys, roots), seeds, code)
+        self._base = self._reserved(forest)
+        return forest
+
+    def _expand(self, forest: Forest, trees: slice, rows: U8) -> None:
+        keys, roots = forest.at(trees)
+        p, start = self.parameters, trees.start << self.parameters.depth
+        kernels.expand_full(
+            keys,
+            self.delta,
+            roots,
+            p.depth,
+            p.width,
+            forest.seeds,
+            forest.code,
+            start,
+            rows,
+            self._threads,
+        )
 
     def _answer(self, sums: U8, w: U8) -> U8:
         if self.parameters.width == 1:
@@ -214,7 +235,7 @@ class SilentReceiver(_Silent, VoleReceiver):
         self._bootstrap = bootstrap
         self._base_u = np.zeros(0, np.uint8)
         self._base_v = np.zeros((0, 16), np.uint8)
-        self._elements = Stock(parameters.released, 1, ())
+        self._elements = Stock(())
         self._unmade: deque[Callable[[], None]] = deque()
 
     def extend(self, n: int, k: int) -> tuple[U8, U8]:
@@ -286,22 +307,29 @@ class SilentReceiver(_Silent, VoleReceiver):
         )
 
     def _stock_elements(self, instances: _Instances) -> None:
-        """The u of instances that share a byte are made together, when the first one's are asked
+        """The u of instances that share a byte are made together, when the first ones' are asked
         for: the code is the same.
         """
         p = self.parameters
         packed, made = np.empty(p.released, np.uint8), 0
 
-        def make(place: int, outputs: slice, elements: U8) -> None:
+        def make(places: range, trees: slice, elements: U8) -> None:
             nonlocal made
-            if outputs.stop > made:
-                packed[made : outputs.stop] = self._encode(instances, slice(made, outputs.stop))
-                made = outputs.stop
-            np.right_shift(packed[outputs], np.uint8(place), out=elements)
+            start, stop = trees.start << p.depth, trees.stop << p.depth
+            if stop > made:
+                packed[made:stop] = self._encode(instances, slice(made, stop))
+                made = stop
+            bytes_ = packed[start:stop].reshape(-1, 1 << p.depth)
+            of_each = elements.reshape(-1, len(places), 1 << p.depth)
+            for i, place in enumerate(places):
+                np.right_shift(bytes_, np.uint8(place), out=of_each[:, i])
             elements &= np.uint8((1 << p.width) - 1)
 
-        for i in range(len(instances.holes)):
-            self._elements.add(partial(make, p.width * i))
+        count = len(instances.holes)
+        for first in range(0, count, _SIDE):
+            side = min(_SIDE, count - first)
+            places = range(p.width * first, p.width * (first + side), p.width)
+            self._elements.add(self._source(partial(make, places), side))
 
     def _choose(self, u: U8) -> tuple[U16, U8, U8]:
         """(alpha uint16 `(t,)`, beta uint8 `(t,)`, not zero, shifts uint8 `(t*levels,)`) of one
@@ -328,32 +356,33 @@ class SilentReceiver(_Silent, VoleReceiver):
         blocks = answer[NONCE_BYTES:].reshape(
             len(holes), self.parameters.trees, self.parameters.tree_blocks, 16
         )
-        for iteration in zip(keys, holes, blocks, strict=True):
-            self._iterate(code, *iteration)
+        iterations = zip(keys, holes, blocks, strict=True)
+        self._release([self._iterate(code, *iteration) for iteration in iterations])
 
-    def _iterate(self, code: U8, keys: U8, alpha: U16, answer: U8) -> None:
+    def _iterate(self, code: U8, keys: U8, alpha: U16, answer: U8) -> Forest:
         """One iteration from `_base_v`."""
         p = self.parameters
         seeds, v = self._base_v[: p.seeds], self._base_v[p.seeds :]
         sums = self._opened(answer, v.reshape(p.trees, p.levels, 16), alpha)
+        forest = Forest((keys, alpha, sums), seeds, code)
+        self._base_v = self._reserved(forest)
+        return forest
 
-        def expand(trees: slice, rows: U8) -> None:
-            kernels.expand_punctured(
-                keys[trees],
-                alpha[trees],
-                sums[trees],
-                p.depth,
-                p.width,
-                seeds,
-                code,
-                trees.start << p.depth,
-                rows,
-                self._threads,
-            )
-
-        make = self._maker(expand)
-        self._rows.add(make)
-        self._base_v = self._reserved(make)
+    def _expand(self, forest: Forest, trees: slice, rows: U8) -> None:
+        keys, holes, sums = forest.at(trees)
+        p, start = self.parameters, trees.start << self.parameters.depth
+        kernels.expand_punctured(
+            keys,
+            holes,
+            sums,
+            p.depth,
+            p.width,
+            forest.seeds,
+            forest.code,
+            start,
+            rows,
+            self._threads,
+        )
 
     def _opened(self, answer: U8, v: U8, alpha: U16) -> U8:
         """The sums that expand_punctured takes."""

@@ -114,9 +114,10 @@ class Cases:
 
     def silent(self) -> dict[str, Arguments]:
         width = 1 if self.k == 1 else 4
-        trees = 1 + self.n // 64
+        side = 1 + self.n % 2
+        trees = side * (1 + self.n // 64 // side)
         keys, roots = self.bytes(trees, 16), self.bytes(trees, 16)
-        seeds, rows = self.bytes(77, 16), self.bytes(trees << DEPTH, 16)
+        seeds, rows = self.bytes(77, 16 * side), self.bytes(trees << DEPTH, 16)
         holes = self.rng.integers(0, 1 << DEPTH, trees, np.uint16)
         sums = self.bytes(trees, DEPTH + (width == 4), 16)
         code = (seeds, self.key, 3)

@@ -107,8 +107,10 @@ def expand_full(
 ) -> None:
     """The leaves of the trees of `tree_sums`, tree after tree, each plus an output of the code.
 
-    seeds: `uint8 (size, 16)`; code: `uint8 (16,)`, the key of its entries; start: the code's output
-    that is added to leaf 0 (see `code_positions`); rows: `uint8 (t << depth, 16)`, written to.
+    seeds: `uint8 (size, 16)`, or of two instances side by side, `(size, 32)`, whose trees then
+    alternate and get the same outputs of the code, each of its own seeds; code: `uint8 (16,)`, the
+    key of its entries; start: the code's output that is added to leaf 0 (see `code_positions`);
+    rows: `uint8 (t << depth, 16)`, written to.
     """
     _, leaves = _grow(keys, offset, roots, depth, width)
     _expand(leaves, depth, width, seeds, code, start, rows)
@@ -276,12 +278,15 @@ def encode_elements(
 
 
 def _expand(leaves: U8, depth: int, width: int, seeds: U8, code: U8, start: int, rows: U8) -> None:
-    check_bytes("seeds", seeds, None, 16)
+    side = _instances(seeds, len(leaves))
     check_target("rows", rows, len(leaves) << depth, 16)
     rows[:] = leaves.reshape(-1, 16)
-    for at in range(0, len(rows), _TILE):
-        part = rows[at : at + _TILE]
-        part ^= _combine(seeds, code_positions(code, start + at, len(part), len(seeds)), width)
+    outputs = rows.reshape(-1, side, 1 << depth, 16).swapaxes(1, 2)  # the same for all instances
+    trees = max(1, _TILE >> depth)
+    for at in range(0, len(outputs), trees):
+        part = outputs[at : at + trees]
+        positions = code_positions(code, start + (at << depth), len(part) << depth, len(seeds))
+        part ^= _combine(seeds, positions, width).reshape(part.shape)
 
 
 def _combine(seeds: U8, positions: U32, width: int) -> U8:
@@ -302,6 +307,17 @@ def _check_width(width: int) -> None:
     """ValueError unless an element has 1 or 4 bits."""
     if width not in (1, 4):
         raise ValueError(f"width must be 1 or 4, got {width}")
+
+
+def _instances(seeds: U8, trees: int) -> int:
+    """How many instances these seeds are of; ValueError unless as many trees are of each."""
+    check_bytes("seeds", seeds, None, None)
+    side, rest = divmod(seeds.shape[1], 16)
+    if rest or side not in (1, 2):
+        raise ValueError(f"seeds must have 16 or 32 columns, not {seeds.shape[1]}")
+    if trees % side:
+        raise ValueError("trees of two instances must be as many of either")
+    return side
 
 
 def _check_trees(keys: U8, depth: int, width: int) -> None:

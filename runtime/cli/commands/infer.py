@@ -23,6 +23,7 @@ from moiety.runtime.party.client import Client
 from moiety.runtime.party.endpoints import parse_address
 from moiety.runtime.party.framing import Limits
 from moiety.runtime.party.generator_choice import parse_ot
+from moiety.runtime.party.memory import keep_freed
 from moiety.runtime.party.results import (
     ImageResult,
     OutputResult,
@@ -85,6 +86,7 @@ def command(
     ot: OtOption = "auto",
 ) -> None:
     ui.one_thread()
+    keep_freed()
     host, port = parse_address(connect)
     generator = parse_ot(ot)
     program = artifacts.load_program(folder)
