@@ -18,16 +18,14 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from moiety.protocols import kernels
-from moiety.protocols.session import Session
 from moiety.runtime.cli import app
-from moiety.runtime.party.metering import RunCost
+from moiety.runtime.party.metering import StepWatch
 from moiety.runtime.party.transport import TcpChannel
 
 
@@ -61,7 +59,7 @@ class Profile:
 
 
 class Watch:
-    """The stop-watches of one party. `step` opens a step on the thread that runs it; the others
+    """The stop-watches of one party. `begin` opens a step on the thread that runs it; the others
     count only there.
     """
 
@@ -70,32 +68,36 @@ class Watch:
         self._owner: int | None = None
         self._inside = False
         self._spent: dict[str, float] = {}
+        self._kernels: dict[str, tuple[float, int]] = {}
         self._blocked = 0.0
         self._writer = 0.0
+        self._start = (0.0, 0.0, 0.0)
 
-    @contextmanager
-    def step(self, kind: str) -> Iterator[None]:
+    def begin(self) -> None:
+        """A step of this thread's begins."""
         self._owner, self._spent, self._blocked = threading.get_ident(), {}, 0.0
-        wall, cpu, writer = time.perf_counter(), time.thread_time(), self._writer
-        try:
-            yield
-        finally:
-            wall, cpu, writer = (
-                time.perf_counter() - wall,
-                time.thread_time() - cpu,
-                self._writer - writer,
-            )
-            self._owner = None
-            kernel, socket = (self._spent.get(name, 0.0) for name in ("kernel", "socket"))
-            parts = Parts(
-                wall=wall,
-                kernel=kernel,
-                python=cpu - kernel - socket,
-                socket=socket + writer,
-                waiting=self._blocked,
-                off_core=wall - cpu - writer - self._blocked,
-            )
-            self.runs[-1].by_kind.setdefault(kind, Parts()).add(parts)
+        self._kernels = {}
+        self._start = time.perf_counter(), time.thread_time(), self._writer
+
+    def end(self, kind: str) -> None:
+        """It ends; what is computed until the next one begins counts nowhere."""
+        self._owner = None
+        now = time.perf_counter(), time.thread_time(), self._writer
+        wall, cpu, writer = (after - before for after, before in zip(now, self._start, strict=True))
+        kernel, socket = (self._spent.get(name, 0.0) for name in ("kernel", "socket"))
+        parts = Parts(
+            wall=wall,
+            kernel=kernel,
+            python=cpu - kernel - socket,
+            socket=socket + writer,
+            waiting=self._blocked,
+            off_core=wall - cpu - writer - self._blocked,
+        )
+        run = self.runs[-1]
+        run.by_kind.setdefault(kind, Parts()).add(parts)
+        for name, (seconds, calls) in self._kernels.items():
+            before = run.kernels.get(name, (0.0, 0))
+            run.kernels[name] = before[0] + seconds, before[1] + calls
 
     def around(self, part: str, function: Callable[..., Any], name: str = "") -> Callable[..., Any]:
         """`function`, its CPU time counted as `part`; what it calls in turn belongs to it."""
@@ -115,8 +117,8 @@ class Watch:
                     # The writer thread shares the core: what it computes meanwhile is no waiting.
                     self._blocked += time.perf_counter() - wall - cpu - (self._writer - writer)
                 else:
-                    seconds, calls = self.runs[-1].kernels.get(name, (0.0, 0))
-                    self.runs[-1].kernels[name] = (seconds + cpu, calls + 1)
+                    seconds, calls = self._kernels.get(name, (0.0, 0))
+                    self._kernels[name] = (seconds + cpu, calls + 1)
 
         return timed
 
@@ -134,16 +136,17 @@ class Watch:
 
     def install(self) -> None:
         """Wrap the product's functions, for the life of this process."""
-        measure, last = RunCost.measure, None
+        start, lap = StepWatch.__init__, StepWatch.lap
 
-        @contextmanager
-        def measured(cost: RunCost, session: Session, kind: str, label: str) -> Iterator[None]:
-            nonlocal last
-            if cost is not last:
-                last = cost
-                self.runs.append(Profile())
-            with measure(cost, session, kind, label), self.step(kind):
-                yield
+        def started(watch: StepWatch, *arguments: Any) -> None:
+            start(watch, *arguments)
+            self.runs.append(Profile())
+            self.begin()
+
+        def lapped(watch: StepWatch, kind: str) -> None:
+            self.end(kind)
+            lap(watch, kind)
+            self.begin()
 
         wrapped: list[tuple[object, str, object]] = [
             (kernels, name, self.around("kernel", getattr(kernels, name), name))
@@ -155,7 +158,8 @@ class Watch:
         ]
         wrapped += [
             (TcpChannel, "_put_bytes", self.writing(TcpChannel._put_bytes)),
-            (RunCost, "measure", measured),
+            (StepWatch, "__init__", started),
+            (StepWatch, "lap", lapped),
         ]
         for owner, name, function in wrapped:
             setattr(owner, name, function)

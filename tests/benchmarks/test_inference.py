@@ -151,14 +151,15 @@ def test_a_watch_tells_computing_from_waiting() -> None:
         kernel()
 
     both = watch.around("kernel", nested, "outer")
-    with watch.step("relu"):
-        kernel()
-        read()
-        both()
-        compute()
-        thread = threading.Thread(target=kernel)
-        thread.start()
-        thread.join()
+    watch.begin()
+    kernel()
+    read()
+    both()
+    compute()
+    thread = threading.Thread(target=kernel)
+    thread.start()
+    thread.join()
+    watch.end("relu")
     kernel()
     parts = watch.runs[0].by_kind["relu"]
     assert watch.runs[0].kernels.keys() == {"compute", "outer"}
