@@ -21,6 +21,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
+from functools import lru_cache
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -50,11 +51,12 @@ is computed, and the peer opens it meanwhile.
 """
 
 
-def pieces(n: int) -> list[slice]:
+@lru_cache(maxsize=1 << 12)
+def pieces(n: int) -> tuple[slice, ...]:
     """`[0, n)` in as few about equal pieces of at most `STREAMED` elements as possible, all but the
     last of which end at multiples of `GRAIN`.
     """
-    return _cut(n, -(-n // STREAMED), GRAIN)
+    return tuple(_cut(n, -(-n // STREAMED), GRAIN))
 
 
 def _cut(n: int, count: int, grain: int) -> list[slice]:

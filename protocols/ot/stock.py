@@ -34,6 +34,7 @@ class Stock:
     shape: tuple[int, ...]
     _sources: deque[Source] = field(default_factory=deque)
     _at: int = 0  # in the first source
+    _grain: int = 1  # the largest of any source
     _rest: U8 = field(init=False)
 
     def __post_init__(self) -> None:
@@ -42,6 +43,7 @@ class Stock:
     def add(self, source: Source) -> None:
         """One more source."""
         self._sources.append(source)
+        self._grain = max(self._grain, source.grain)
 
     def take(self, n: int) -> U8:
         """The next `n` outputs."""
@@ -49,9 +51,7 @@ class Stock:
         if n <= end:
             taken, self._rest = self._rest[:n], self._rest[n:]
             return taken
-        outputs = np.empty(
-            (n + max(source.grain for source in self._sources), *self.shape), np.uint8
-        )
+        outputs = np.empty((n + self._grain, *self.shape), np.uint8)
         outputs[:end] = self._rest
         while end < n:
             source = self._sources[0]

@@ -113,23 +113,10 @@ class TcpChannel(Channel):
         self._enqueue(kind, [memoryview(payload)] if payload else [], len(payload))
 
     def _enqueue(self, kind: Frame, parts: list[memoryview], nbytes: int) -> None:
-        patience = time.monotonic() + self.limits.patience
-        frame = _frame(kind, parts, nbytes)
-        total = sum(part.nbytes for part in frame)
+        frame, total = _frame(kind, parts, nbytes), HEADER.size + nbytes
         with self._wake:
-            while (
-                self._queued_bytes
-                and self._queued_bytes + total > self.limits.queue_bytes
-                and not self._write_failure
-            ):
-                if (
-                    not self._wake.wait(timeout=max(0.0, patience - time.monotonic()))
-                    and time.monotonic() >= patience
-                ):
-                    raise NetworkFailure(
-                        f"{self.peer} has not read what was sent "
-                        f"for {self.limits.patience:g} s: it hangs"
-                    )
+            if self._queued_bytes:
+                self._await_room(total)
             if self._closed:
                 raise NetworkFailure(f"the connection with {self.peer} is closed")
             if not self._write_failure:
@@ -143,6 +130,23 @@ class TcpChannel(Channel):
                     self._writer.start()
         if self._write_failure:
             self._explain_write_failure()
+
+    def _await_room(self, nbytes: int) -> None:
+        """With the lock held: until so many bytes more may wait."""
+        patience = time.monotonic() + self.limits.patience
+        while (
+            self._queued_bytes
+            and self._queued_bytes + nbytes > self.limits.queue_bytes
+            and not self._write_failure
+        ):
+            if (
+                not self._wake.wait(timeout=max(0.0, patience - time.monotonic()))
+                and time.monotonic() >= patience
+            ):
+                raise NetworkFailure(
+                    f"{self.peer} has not read what was sent "
+                    f"for {self.limits.patience:g} s: it hangs"
+                )
 
     def _put_at_once(self) -> None:
         """With the lock held: send what the socket takes without waiting. The writer does the rest,
@@ -234,15 +238,13 @@ class TcpChannel(Channel):
         self.flush()
         buffer = np.empty(nbytes, np.uint8).data
         done = 0
-        patience = time.monotonic() + self.limits.patience
         while done < nbytes:
             if not self._left_in_frame:
-                self._left_in_frame = self._next_frame(patience)
+                self._left_in_frame = self._next_frame(time.monotonic() + self.limits.patience)
             count = min(self._left_in_frame, nbytes - done)
             self._fill(buffer[done : done + count])
             self._left_in_frame -= count
             done += count
-            patience = time.monotonic() + self.limits.patience
         return buffer
 
     def receive_message(self) -> bytes:
@@ -331,7 +333,8 @@ class TcpChannel(Channel):
             done += count
             self.wire_received += count
             heard = time.monotonic()
-            self._check_clocks(heard)
+            if self._deadline is not None:
+                self._check_clocks(heard)
 
     def _check_clocks(self, heard: float) -> None:
         now = time.monotonic()
