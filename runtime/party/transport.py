@@ -17,8 +17,10 @@ runtime/party/endpoints makes them.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import select
 import socket
+import ssl
 import threading
 import time
 from collections import deque
@@ -45,6 +47,8 @@ the rest is made.
 """
 _JOIN = 32 * 1024
 """Payload up to which a frame is copied into one piece."""
+_GATHERED = 16
+"""Pieces in one call."""
 
 
 class TcpChannel(Channel):
@@ -154,15 +158,22 @@ class TcpChannel(Channel):
         """
         with contextlib.suppress(OSError):
             while self._queue and not self._putting and self._writable.poll(0):
-                data = self._queue[0]
-                count = self._sock.send(data)
+                count = self._send_first()
                 self._count_put(count)
-                if count < data.nbytes:
-                    self._queue[0] = data[count:]
-                else:
-                    self._queue.popleft()
+                while count and count >= self._queue[0].nbytes:
+                    count -= self._queue.popleft().nbytes
+                if count:
+                    self._queue[0] = self._queue[0][count:]
         if self._queue:
             self._wake.notify_all()
+
+    def _send_first(self) -> int:
+        """Gives the socket what is first in the queue; returns how many bytes it took. A header
+        goes with its payload where the socket gathers, which TLS does not.
+        """
+        if len(self._queue) == 1 or isinstance(self._sock, ssl.SSLSocket):
+            return self._sock.send(self._queue[0])
+        return self._sock.sendmsg(itertools.islice(self._queue, _GATHERED))
 
     def _count_put(self, nbytes: int) -> None:
         self.wire_sent += nbytes
