@@ -5,9 +5,9 @@ from a whole inference.
 
 The kernels run in this process, one after another, with nobody to wait for: wall seconds, the least
 of several. For the serial part a whole run's work is cut as for `--split` threads, whatever the
-machine has, and the CPU seconds inside jobs that can run side by side are told from all others of
-the process: what remains, s of the total, is serial, and N threads gain at most 1 / (s + (1 - s) /
-N). CPU seconds do not depend on how busy the machine is.
+machine has, and the CPU seconds inside ranges that can run side by side, of kernels and of jobs in
+Python, are told from all others of the process: what remains, s of the total, is serial, and N
+threads gain at most 1 / (s + (1 - s) / N). CPU seconds do not depend on how busy the machine is.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from benchmarks.support.command_line import positive
 from benchmarks.support.harness import Row
 from benchmarks.support.parties import two_processes
 from moiety.protocols import kernels, parallel
+from moiety.protocols.kernels import Pool
 from moiety.protocols.linear.layout import Geometry
 from moiety.protocols.linear.planner import plan_linear
 from moiety.protocols.linear.rlwe import ClientKey, Ring, ServerKey, public_key_a
@@ -67,14 +68,9 @@ Job = Callable[[Workers], Any]
 """Work as the protocols cut it, on some threads."""
 
 
-def spread(work: Callable[[slice], Any], n: int = ELEMENTS) -> Job:
-    """`n` elements in as many ranges as there are threads."""
-    return lambda workers: list(workers.map(work, workers.ranges(n)))
-
-
-def spread_trees(work: Callable[[slice], Any]) -> Job:
-    """The trees of an iteration of silent generation, in as many ranges as there are threads."""
-    return lambda workers: list(workers.map(work, workers.ranges(BITS.trees, grain=1, handed=1)))
+def piecewise(work: Callable[[slice, Pool], Any], n: int = ELEMENTS) -> Job:
+    """Calls for `n` elements that share their ranges among the threads."""
+    return lambda workers: [work(piece, workers.pool) for piece in parallel.pieces(n)]
 
 
 def pieces(work: Callable[[int], Any], count: int) -> Job:
@@ -99,17 +95,16 @@ def transfer_jobs(rng: np.random.Generator) -> dict[str, Job]:
             lambda i: kernels.vole_receiver(keys, 2 * blocks * i, 2, blocks),
             ELEMENTS // parallel.STREAMED,
         ),
-        "leaves, 4 bits": spread(
-            lambda r: kernels.leaves_send(w[r], delta, 4, key, small[r], small[None, r], True)
-        ),
-        "multiplexer": spread(
-            lambda r: kernels.mux_send(w[r], delta, key, bit[r], x[r], bit[r], 13)
-        ),
-        "silent rows": spread_trees(
-            lambda t: kernels.expand_full(
-                *(roots[t], delta, roots[t], depth, BITS.width, seeds, code, t.start << depth),
-                rows[t.start << depth : t.stop << depth],
+        "leaves, 4 bits": piecewise(
+            lambda r, pool: kernels.leaves_send(
+                w[r], delta, 4, key, small[r], small[None, r], True, pool
             )
+        ),
+        "multiplexer": piecewise(
+            lambda r, pool: kernels.mux_send(w[r], delta, key, bit[r], x[r], bit[r], 13, pool)
+        ),
+        "silent rows": lambda workers: kernels.expand_full(
+            roots, delta, roots, depth, BITS.width, seeds, code, 0, rows, workers.pool
         ),
     }
 
@@ -169,14 +164,23 @@ def fastest(job: Job, numbers: Sequence[int], repeats: int) -> dict[int, float]:
 
 
 class Clock:
-    """CPU seconds inside jobs of calls that were cut into more than one."""
+    """CPU seconds inside ranges of calls that were cut into more than one: of kernels, which their
+    pool counts, and of jobs in Python.
+    """
 
-    def __init__(self) -> None:
-        self.seconds = 0.0
+    def __init__(self, workers: Workers) -> None:
+        self._pool = workers.pool
+        self._in_jobs = 0.0
         self._lock = threading.Lock()
+
+    @property
+    def seconds(self) -> float:
+        """Until now."""
+        return self._pool.seconds + self._in_jobs
 
     def install(self) -> None:
         """For the rest of this process's life."""
+        self._pool.measured = True
         plain = Workers.map
 
         def timed(
@@ -197,24 +201,24 @@ class Clock:
             results = list(plain(workers, job, items, fetch))
             if len(spent) > 1:
                 with self._lock:
-                    self.seconds += sum(spent)
+                    self._in_jobs += sum(spent)
             return iter(results)
 
         Workers.map = timed  # type: ignore[assignment,method-assign]
 
 
 def make(session: Session, folder: Path, count: int, seed: int) -> Callable[[], Any]:
-    """A party's call: an inference of `count` images; returns CPU seconds in jobs that can run side
-    by side, and of the process.
+    """A party's call: an inference of `count` images; returns CPU seconds in ranges that can run
+    side by side, and of the process.
     """
     inference = batches.make(session, folder, count, seed)
-    clock = Clock()
+    clock = Clock(session.workers)
     clock.install()
 
     def call() -> tuple[float, float]:
-        clock.seconds, started = 0.0, time.process_time()
+        before, started = clock.seconds, time.process_time()
         inference()
-        return clock.seconds, time.process_time() - started
+        return clock.seconds - before, time.process_time() - started
 
     return call
 

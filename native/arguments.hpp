@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "common.hpp"
+#include "pool.hpp"
 
 namespace moiety {
 
@@ -81,7 +82,7 @@ inline std::size_t rows_of(const Array& array) { return array.ndim() > 0 ? array
 // Whether a public array has an element of more than `bits` bits.
 template <class T>
 bool exceeds(const T* values, std::size_t n, int bits) {
-  unsigned all = 0;
+  T all = 0;
   for (std::size_t i = 0; i < n; i++) all |= values[i];
   return all >> bits;
 }
@@ -131,5 +132,21 @@ void without_gil(Run run) {
   nb::gil_scoped_release release;
   run();
 }
+
+// The same of work that the pool's threads share, range by range; without a pool, all at once.
+template <class Run>
+void without_gil(Pool* pool, const Work& work, const Run& run) {
+  nb::gil_scoped_release release;
+  if (pool == nullptr) return run(Range{0, work.n, 0});
+  pool->share(work, run);
+}
+
+// In how many ranges that is.
+inline std::size_t ranges(const Pool* pool, const Work& work) {
+  return pool == nullptr ? 1 : pool->ranges(work);
+}
+
+// The last argument of such a kernel: None for no pool.
+inline auto pool_argument() { return "pool"_a.none() = nb::none(); }
 
 }  // namespace moiety

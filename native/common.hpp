@@ -20,4 +20,11 @@ using u64 = std::uint64_t;
 
 MOIETY_INLINE constexpr std::size_t least(std::size_t a, std::size_t b) { return a < b ? a : b; }
 
+// Elements from `start` to before `stop`; number `index` of the ranges of its call.
+struct Range {
+  std::size_t start, stop, index;
+
+  MOIETY_INLINE std::size_t size() const { return stop - start; }
+};
+
 }  // namespace moiety

@@ -26,7 +26,8 @@ struct Processor {
             __builtin_cpu_supports("ssse3");
     const bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    vaes256 = aesni && __builtin_cpu_supports("vaes") && __builtin_cpu_supports("avx2");
+    vaes256 = aesni && __builtin_cpu_supports("vaes") && __builtin_cpu_supports("avx2") &&
+              __builtin_cpu_supports("bmi2");
     vaes512 = vaes256 && wide && __builtin_cpu_supports("gfni");
     avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     avx512 = avx2 && wide && __builtin_cpu_supports("avx512vpopcntdq");

@@ -46,7 +46,9 @@ class Meter:
         """One message, in the flight of this number."""
         begun = max(0, flights - self._flights)
         self._flights += begun
-        for t in (self.total, self.by_label.setdefault(self.label, Traffic())):
+        if (labelled := self.by_label.get(self.label)) is None:
+            labelled = self.by_label[self.label] = Traffic()
+        for t in (self.total, labelled):
             t.sent += sent
             t.received += received
             t.flights += begun

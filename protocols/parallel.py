@@ -1,23 +1,28 @@
-"""One party's threads: ranges of a large kernel call run side by side, because the kernels release
-the interpreter lock.
+"""One party's threads: ranges of its work run side by side.
+
+Two ways, and one rule for which. What is *one kernel call* is given the party's `pool`: the
+compiled kernel cuts itself, in microseconds and without the interpreter. Anything else - several
+kernels in a row, NumPy between them, calls with messages of their own - is a job in Python, and a
+few coarse ones are handed over by `map`, or passes over arrays by `fill`; kernels within a job get
+no pool.
 
 Ranges are cut at multiples of 512 elements, where every packed message is whole in bytes and the
 pads of a transfer begin with a new key: what goes over the wire does not depend on the number of
 threads. Nothing here knows the other party.
 
-A job is some ten microseconds of work, so handing it over has to cost few of them: a queue and a
-lock per job, no more. The caller is one of the threads: while a result is not there it runs jobs
-itself.
+The caller is one of the threads: while a result is not there it runs jobs itself.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
+from functools import lru_cache
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -25,7 +30,9 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from moiety.protocols import kernels
 from moiety.protocols.errors import BadInput
+from moiety.protocols.kernels import Pool
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -33,8 +40,8 @@ S = TypeVar("S", np.uint8, np.uint64)
 
 GRAIN = 512
 HANDED = 1 << 11
-"""Elements of a lookup, at some nanoseconds each, that take as long as handing a range to another
-thread.
+"""Elements of a job in Python, at some nanoseconds each, that take as long as handing a range to
+another thread.
 """
 HANDED_PASSED = 1 << 14
 """The same of a mere pass over arrays, below a nanosecond each."""
@@ -43,6 +50,21 @@ STREAMED = 1 << 16
 """Elements after which a range ends also without threads: its message is sent while the next range
 is computed, and the peer opens it meanwhile.
 """
+
+
+@lru_cache(maxsize=1 << 12)
+def pieces(n: int) -> tuple[slice, ...]:
+    """`[0, n)` in as few about equal pieces of at most `STREAMED` elements as possible, all but the
+    last of which end at multiples of `GRAIN`.
+    """
+    return tuple(_cut(n, -(-n // STREAMED), GRAIN))
+
+
+def _cut(n: int, count: int, grain: int) -> list[slice]:
+    if count <= 1:
+        return [slice(0, n)]
+    cuts = [n * part // count // grain * grain for part in range(count)] + [n]
+    return [slice(start, stop) for start, stop in itertools.pairwise(cuts)]
 
 
 class _Job(Generic[R]):
@@ -94,11 +116,12 @@ def _work(jobs: SimpleQueue[_Job[Any] | None]) -> None:
 
 @dataclass
 class Workers:
-    """`threads` threads, the caller's among them; with one, everything runs in the caller's. Close
-    it, or use it as a context manager.
+    """`threads` threads, the caller's among them; with one, everything runs in the caller's. `pool`
+    are those for kernels. Close it, or use it as a context manager.
     """
 
     threads: int = 1
+    pool: Pool = field(init=False, repr=False)
     _jobs: SimpleQueue[_Job[Any] | None] = field(
         default_factory=SimpleQueue, init=False, repr=False
     )
@@ -108,6 +131,7 @@ class Workers:
     def __post_init__(self) -> None:
         if not 1 <= self.threads <= MAX_THREADS:
             raise BadInput(f"--threads is {self.threads}; it must lie within 1 and {MAX_THREADS}")
+        self.pool = kernels.open_pool(self.threads)
 
     def ranges(self, n: int, grain: int = GRAIN, handed: int = HANDED) -> list[slice]:
         """`[0, n)` in about equal ranges of at most `STREAMED` elements, all but the last of which
@@ -117,10 +141,7 @@ class Workers:
         `count` ranges take that of `n / count + count * handed`, the least at `sqrt(n / handed)`.
         """
         count = max(1, min(self.threads, math.isqrt(n // handed)), -(-n // STREAMED))
-        if count == 1:
-            return [slice(0, n)]
-        cuts = [n * part // count // grain * grain for part in range(count)] + [n]
-        return [slice(start, stop) for start, stop in itertools.pairwise(cuts)]
+        return _cut(n, count, grain)
 
     def map(
         self,
@@ -167,7 +188,8 @@ class Workers:
 
     def _start(self) -> None:
         with self._starting:
-            while len(self._pool) < self.threads - 1:
+            # More than there are processors would only be in each other's way.
+            while len(self._pool) < min(self.threads, max(2, os.cpu_count() or 2)) - 1:
                 name = f"moiety-kernel-{len(self._pool)}"
                 thread = threading.Thread(target=_work, args=(self._jobs,), name=name, daemon=True)
                 thread.start()
@@ -175,6 +197,7 @@ class Workers:
 
     def close(self) -> None:
         """Ends the threads; what they have not begun is cancelled."""
+        self.pool.close()
         with self._starting:
             while not self._jobs.empty():
                 if (job := self._jobs.get()) is not None:

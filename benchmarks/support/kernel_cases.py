@@ -409,6 +409,16 @@ def _(rng: Rng, n: int) -> Made:
     return Made((x, 0, length, per, length), x.size, "element", "copy", 6)
 
 
+@case("add_products")
+def _(rng: Rng, n: int) -> Made:
+    answers, length = 32, 1024
+    terms = max(1, n // length)
+    factors = rng.integers(-128, 128, (1, answers, terms)).astype(np.float64)
+    rows = rng.integers(0, PRIMES[0], (1, terms, length)).astype(np.float64)
+    arguments = (np.zeros((1, answers, length)), factors, rows, 0, 0)
+    return Made(arguments, answers * terms * length, "product", "gemm", 2)
+
+
 @case("reduce_products")
 def _(rng: Rng, n: int) -> Made:
     return Made((np.floor(rng.random(n) * 2.0**52), PRIMES[0]), n, "element", "copy", 6)

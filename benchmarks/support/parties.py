@@ -26,6 +26,7 @@ from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import open_session
 from moiety.runtime.party.endpoints import Listener, connect
+from moiety.runtime.party.memory import keep_freed
 from moiety.runtime.party.transport import TcpChannel
 
 Maker = Callable[..., Callable[[], Any]]
@@ -161,6 +162,7 @@ def _party(role: Role, parent: Connection, setting: Setting) -> None:
     """The life of one process: answers requests until the parent hangs up."""
     kernels.set_backend(setting.backend)
     one_thread()
+    keep_freed()
     if setting.pinned:
         pin(role)
     channel = _connect(role, parent)

@@ -56,9 +56,7 @@ def _typical(profiles: Sequence[Profile]) -> Profile:
 def table(party: str, profiles: Sequence[Profile]) -> Iterator[str]:
     """Markdown: a line per step kind, the largest first."""
     profile = _typical(profiles)
-    yield (
-        f"| {party}, seconds | total | kernels | BLAS | Python | socket | waiting | off the core |"
-    )
+    yield f"| {party}, seconds | total | kernels | Python | socket | waiting | off the core |"
     yield "|---" + "|---:" * len(COLUMNS) + "|"
     rest = Parts()
     for kind, parts in sorted(profile.by_kind.items(), key=lambda item: -item[1].wall):

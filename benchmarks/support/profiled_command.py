@@ -3,11 +3,11 @@ spent their time.
 
     python -m benchmarks.support.profiled_command FILE serve DIR --listen 127.0.0.1:0 ...
 
-Nothing in the product knows of this: the kernels, the matrix product, the channel and the per-step
-measurement are wrapped from outside, then the command runs as always. For one kernel thread per
+Nothing in the product knows of this: the kernels, the channel and the per-step measurement are
+wrapped from outside, then the command runs as always. For one kernel thread per
 party. `benchmarks.inference --profile` starts both parties so.
 
-Kernels, products, Python and sockets are CPU time of the thread, so that other work on the machine
+Kernels, Python and sockets are CPU time of the thread, so that other work on the machine
 does not count; what remains of the wall clock is waiting for the peer, or time when the thread was
 ready and not on the core.
 """
@@ -18,18 +18,14 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from moiety.protocols import kernels
-from moiety.protocols.session import Session
 from moiety.runtime.cli import app
-from moiety.runtime.party.metering import RunCost
+from moiety.runtime.party.metering import StepWatch
 from moiety.runtime.party.transport import TcpChannel
 
 
@@ -37,14 +33,13 @@ from moiety.runtime.party.transport import TcpChannel
 class Parts:
     """Seconds of one party in the steps of one kind; all but `wall` add up to it.
 
-    kernel: compiled kernels; blas: matrix products; python: everything else that this thread
+    kernel: compiled kernels; python: everything else that this thread
     computed; socket: copying to and from the network, writer thread included; waiting: blocked
     until the peer's bytes came; off_core: ready, but something else had the core.
     """
 
     wall: float = 0.0
     kernel: float = 0.0
-    blas: float = 0.0
     python: float = 0.0
     socket: float = 0.0
     waiting: float = 0.0
@@ -64,7 +59,7 @@ class Profile:
 
 
 class Watch:
-    """The stop-watches of one party. `step` opens a step on the thread that runs it; the others
+    """The stop-watches of one party. `begin` opens a step on the thread that runs it; the others
     count only there.
     """
 
@@ -73,35 +68,36 @@ class Watch:
         self._owner: int | None = None
         self._inside = False
         self._spent: dict[str, float] = {}
+        self._kernels: dict[str, tuple[float, int]] = {}
         self._blocked = 0.0
         self._writer = 0.0
+        self._start = (0.0, 0.0, 0.0)
 
-    @contextmanager
-    def step(self, kind: str) -> Iterator[None]:
+    def begin(self) -> None:
+        """A step of this thread's begins."""
         self._owner, self._spent, self._blocked = threading.get_ident(), {}, 0.0
-        wall, cpu, writer = time.perf_counter(), time.thread_time(), self._writer
-        try:
-            yield
-        finally:
-            wall, cpu, writer = (
-                time.perf_counter() - wall,
-                time.thread_time() - cpu,
-                self._writer - writer,
-            )
-            self._owner = None
-            kernel, blas, socket = (
-                self._spent.get(name, 0.0) for name in ("kernel", "blas", "socket")
-            )
-            parts = Parts(
-                wall=wall,
-                kernel=kernel,
-                blas=blas,
-                python=cpu - kernel - blas - socket,
-                socket=socket + writer,
-                waiting=self._blocked,
-                off_core=wall - cpu - writer - self._blocked,
-            )
-            self.runs[-1].by_kind.setdefault(kind, Parts()).add(parts)
+        self._kernels = {}
+        self._start = time.perf_counter(), time.thread_time(), self._writer
+
+    def end(self, kind: str) -> None:
+        """It ends; what is computed until the next one begins counts nowhere."""
+        self._owner = None
+        now = time.perf_counter(), time.thread_time(), self._writer
+        wall, cpu, writer = (after - before for after, before in zip(now, self._start, strict=True))
+        kernel, socket = (self._spent.get(name, 0.0) for name in ("kernel", "socket"))
+        parts = Parts(
+            wall=wall,
+            kernel=kernel,
+            python=cpu - kernel - socket,
+            socket=socket + writer,
+            waiting=self._blocked,
+            off_core=wall - cpu - writer - self._blocked,
+        )
+        run = self.runs[-1]
+        run.by_kind.setdefault(kind, Parts()).add(parts)
+        for name, (seconds, calls) in self._kernels.items():
+            before = run.kernels.get(name, (0.0, 0))
+            run.kernels[name] = before[0] + seconds, before[1] + calls
 
     def around(self, part: str, function: Callable[..., Any], name: str = "") -> Callable[..., Any]:
         """`function`, its CPU time counted as `part`; what it calls in turn belongs to it."""
@@ -121,8 +117,8 @@ class Watch:
                     # The writer thread shares the core: what it computes meanwhile is no waiting.
                     self._blocked += time.perf_counter() - wall - cpu - (self._writer - writer)
                 else:
-                    seconds, calls = self.runs[-1].kernels.get(name, (0.0, 0))
-                    self.runs[-1].kernels[name] = (seconds + cpu, calls + 1)
+                    seconds, calls = self._kernels.get(name, (0.0, 0))
+                    self._kernels[name] = (seconds + cpu, calls + 1)
 
         return timed
 
@@ -140,16 +136,17 @@ class Watch:
 
     def install(self) -> None:
         """Wrap the product's functions, for the life of this process."""
-        measure, last = RunCost.measure, None
+        start, lap = StepWatch.__init__, StepWatch.lap
 
-        @contextmanager
-        def measured(cost: RunCost, session: Session, kind: str, label: str) -> Iterator[None]:
-            nonlocal last
-            if cost is not last:
-                last = cost
-                self.runs.append(Profile())
-            with measure(cost, session, kind, label), self.step(kind):
-                yield
+        def started(watch: StepWatch, *arguments: Any) -> None:
+            start(watch, *arguments)
+            self.runs.append(Profile())
+            self.begin()
+
+        def lapped(watch: StepWatch, kind: str) -> None:
+            self.end(kind)
+            lap(watch, kind)
+            self.begin()
 
         wrapped: list[tuple[object, str, object]] = [
             (kernels, name, self.around("kernel", getattr(kernels, name), name))
@@ -160,9 +157,9 @@ class Watch:
             for name in ("_read", "_write", "flush")
         ]
         wrapped += [
-            (np, "matmul", self.around("blas", np.matmul, "matmul")),
             (TcpChannel, "_put_bytes", self.writing(TcpChannel._put_bytes)),
-            (RunCost, "measure", measured),
+            (StepWatch, "__init__", started),
+            (StepWatch, "lap", lapped),
         ]
         for owner, name, function in wrapped:
             setattr(owner, name, function)

@@ -25,12 +25,14 @@ Dispatch<RlweKernels>& dispatch() {
 }  // namespace
 
 const NttKernels& ntt_kernels() { return dispatch().active().ntt; }
+const ProductKernels& product_kernels() { return dispatch().active().products; }
 const ResidueKernels& residue_kernels() { return dispatch().active().residues; }
 const SamplerKernels& sampler_kernels() { return dispatch().active().samplers; }
 
 void bind_rlwe(nb::module_& m) {
   dispatch().bind(m, "rlwe");
   bind_ntt(m);
+  bind_products(m);
   bind_residues(m);
   bind_samplers(m);
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "rlwe/ntt.hpp"
+#include "rlwe/products.hpp"
 #include "rlwe/residues.hpp"
 #include "rlwe/samplers.hpp"
 
@@ -12,6 +13,7 @@ namespace moiety {
 struct RlweKernels {
   const char* name;
   NttKernels ntt;
+  ProductKernels products;
   ResidueKernels residues;
   SamplerKernels samplers;
 };
@@ -25,8 +27,11 @@ const RlweKernels& rlwe_avx512();
 #if defined(MOIETY_LOOPS)
 namespace {
 
-constexpr RlweKernels kKernels{
-    .name = MOIETY_LOOPS, .ntt = kNtt, .residues = kResidues, .samplers = kSamplers};
+constexpr RlweKernels kKernels{.name = MOIETY_LOOPS,
+                               .ntt = kNtt,
+                               .products = kProducts,
+                               .residues = kResidues,
+                               .samplers = kSamplers};
 
 }  // namespace
 #endif

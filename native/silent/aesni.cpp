@@ -19,6 +19,17 @@ struct V : Vector {
     return _mm_slli_epi32(x, Shift);
   }
 
+  struct Pair {
+    __m128i block[2];
+  };
+  using Vector::bxor;
+  static Pair load_pair(const u8* p) { return {load(p), load(p + 16)}; }
+  static Pair bxor(Pair x, Pair y) {
+    return {bxor(x.block[0], y.block[0]), bxor(x.block[1], y.block[1])};
+  }
+  static __m128i first(Pair x) { return x.block[0]; }
+  static __m128i second(Pair x) { return x.block[1]; }
+
   // Nibble by nibble.
   static __m128i times_x(__m128i x) {
     const __m128i doubled =
@@ -26,6 +37,7 @@ struct V : Vector {
     const __m128i carry = _mm_and_si128(_mm_srli_epi64(x, 3), _mm_set1_epi8(0x11));
     return _mm_xor_si128(doubled, _mm_xor_si128(carry, _mm_add_epi8(carry, carry)));
   }
+  static Pair times_x(Pair x) { return {times_x(x.block[0]), times_x(x.block[1])}; }
 };
 
 }  // namespace

@@ -82,19 +82,22 @@ Out<u8> hash_blocks(const Array& blocks, const Array& key) {
   return out.array();
 }
 
-void add_multiples(const Target& target, const Array& delta, const Array& elements) {
+void add_multiples(const Target& target, const Array& delta, const Array& elements, Pool* pool) {
   u8* to = checked<u8>("target", target, {kAny, 16});
   const std::size_t n = target.shape(0);
   const u8* d = checked<u8>("delta", delta, {16});
   const u8* e = checked<u8>("elements", elements, {n});
   if (exceeds(e, n, 4)) refuse("elements must be below 16");
   const BlockKernels& kernels = block_kernels();
-  without_gil([&] { kernels.add_multiples(to, d, e, n); });
+  without_gil(pool, {n, 1}, [&](Range at) noexcept {
+    kernels.add_multiples(to + 16 * at.start, d, e + at.start, at.size());
+  });
 }
 
 void bind_blocks(nb::module_& m) {
   m.def("hash_blocks", &hash_blocks, "blocks"_a, "key"_a);
-  m.def("add_multiples", &add_multiples, "target"_a.noconvert(), "delta"_a, "elements"_a);
+  m.def("add_multiples", &add_multiples, "target"_a.noconvert(), "delta"_a, "elements"_a,
+        pool_argument());
 }
 
 }  // namespace

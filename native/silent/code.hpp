@@ -9,11 +9,16 @@ inline constexpr int kDegree = 10;  // entries per output of the code
 // Entries that are summed before the sum is multiplied by X, over F_16: see `GRADES`.
 inline constexpr int kGrades[4] = {2, 2, 3, 3};
 
-// `size` seeds, entries from the AES-CTR stream of `key`, outputs from `start`.
+// `size` seeds, entries from the AES-CTR stream of `key`, outputs from `start`. Each seed is `side`
+// blocks, one of every instance that the outputs are made for.
 struct Code {
   const u8* key;
   u64 start;
   u32 size;
+  int side = 1;
+
+  // Its outputs from number `at` on.
+  Code from(std::size_t at) const { return {key, start + at, size, side}; }
 };
 
 // Regular noise of `count` instances: instance i has `values[i*blocks + b]` at `holes[i*blocks +
@@ -77,43 +82,72 @@ MOIETY_INLINE u32 offset_at(const u32* offsets, int j) {
   return static_cast<u32>(two >> (j & 1 ? 32 : 0));
 }
 
-// One group's outputs, added to `rows`.
-template <int Width>
-MOIETY_INLINE void encode_group(const u8* seeds, const u32* offsets, u8* rows) {
+// Seeds of one instance, or of two side by side: `Side` blocks each.
+template <int Side>
+struct Seed;
+
+template <>
+struct Seed<1> {
+  using Reg = Block;
+  static MOIETY_INLINE Reg load(const u8* p) { return load_block(p); }
+  static MOIETY_INLINE Reg sum(Reg a, Reg b) { return mix(a, b); }
+  static MOIETY_INLINE void add_to(u8* rows, std::size_t, Reg x) {
+    store_block(rows, mix(x, load_block(rows)));
+  }
+};
+
+template <>
+struct Seed<2> {
+  using Reg = V::Pair;
+  static MOIETY_INLINE Reg load(const u8* p) { return V::load_pair(p); }
+  static MOIETY_INLINE Reg sum(Reg a, Reg b) { return V::bxor(a, b); }
+  static MOIETY_INLINE void add_to(u8* rows, std::size_t apart, Reg x) {
+    store_block(rows, mix(V::first(x), load_block(rows)));
+    store_block(rows + apart, mix(V::second(x), load_block(rows + apart)));
+  }
+};
+
+// One group's outputs, added to `rows`; the instances' rows lie `apart` bytes apart.
+template <int Width, int Side>
+MOIETY_INLINE void encode_group(const u8* seeds, const u32* offsets, u8* rows, std::size_t apart) {
+  using Seed = Seed<Side>;
   for (std::size_t r = 0; r < kGroupRows; r++) {
     const u32* entries = offsets + kDegree * r;
-    const auto term = [&](int j) { return load_block(seeds + offset_at(entries, j)); };
-    Block sum = term(0);
+    const auto term = [&](int j) { return Seed::load(seeds + offset_at(entries, j)); };
+    typename Seed::Reg sum = term(0);
     int j = 1;
     MOIETY_UNROLL
     for (int grade = 0; grade < 4; grade++) {
       if (Width == 4 && grade > 0) sum = V::times_x(sum);
       MOIETY_UNROLL
-      for (int i = grade == 0; i < kGrades[grade]; i++) sum = mix(sum, term(j++));
+      for (int i = grade == 0; i < kGrades[grade]; i++) sum = Seed::sum(sum, term(j++));
     }
-    store_block(rows + 16 * r, mix(sum, load_block(rows + 16 * r)));
+    Seed::add_to(rows + 16 * r, apart, sum);
   }
 }
 
 // Adds the n outputs from `start` on to `rows`.
-template <int Width>
+template <int Width, int Side>
 void encode_rows(const Entries& entries, const u8* seeds, u64 start, std::size_t n, u8* rows) {
+  constexpr int kLog = Side == 1 ? 4 : 5;
   alignas(64) u32 offsets[kGroupEntries];
-  alignas(64) u8 edge[16 * kGroupRows];
+  alignas(64) u8 edge[Side * 16 * kGroupRows];
   const u64 end = start + n;
   for (u64 group = start / kGroupRows; group * kGroupRows < end; group++) {
-    entries.make<4>(group, offsets);
+    entries.make<kLog>(group, offsets);
     const u64 first = group * kGroupRows;
     if (first >= start && first + kGroupRows <= end) {
-      encode_group<Width>(seeds, offsets, rows + 16 * (first - start));
+      encode_group<Width, Side>(seeds, offsets, rows + 16 * (first - start), 16 * n);
       continue;
     }
     std::memset(edge, 0, sizeof edge);
-    encode_group<Width>(seeds, offsets, edge);
+    encode_group<Width, Side>(seeds, offsets, edge, 16 * kGroupRows);
     for (std::size_t r = 0; r < kGroupRows; r++) {
       if (first + r < start || first + r >= end) continue;
-      u8* row = rows + 16 * (first + r - start);
-      store_block(row, mix(load_block(row), load_block(edge + 16 * r)));
+      for (std::size_t side = 0; side < Side; side++) {
+        u8* row = rows + 16 * (side * n + first + r - start);
+        store_block(row, mix(load_block(row), load_block(edge + 16 * (side * kGroupRows + r))));
+      }
     }
   }
 }
@@ -214,7 +248,7 @@ Code checked_code(const Array& key, u64 start, std::size_t size) {
 }
 
 Out<u8> encode_elements(const Array& seeds, const Array& code, u64 start, u64 n, u64 depth,
-                        u64 width, const Array& holes, const Array& values) {
+                        u64 width, const Array& holes, const Array& values, Pool* pool) {
   const u8* from = checked<u8>("seeds", seeds, {kAny});
   const Code c = checked_code(code, start, seeds.shape(0));
   check_range("depth", depth, 0, 16);
@@ -229,14 +263,16 @@ Out<u8> encode_elements(const Array& seeds, const Array& code, u64 start, u64 n,
   check_range("start + n", start + n, 0, u64{blocks} << depth);
   const CodeKernels& kernels = code_kernels();
   const Output<u8> out({n});
-  without_gil(
-      [&] { kernels.encode_elements(from, c, static_cast<int>(width), n, noise, out.data()); });
+  without_gil(pool, {n, 2}, [&](Range at) noexcept {
+    kernels.encode_elements(from, c.from(at.start), static_cast<int>(width), at.size(), noise,
+                            out.data() + at.start);
+  });
   return out.array();
 }
 
 void bind_code(nb::module_& m) {
   m.def("encode_elements", &encode_elements, "seeds"_a, "code"_a, "start"_a, "n"_a, "depth"_a,
-        "width"_a, "holes"_a, "values"_a);
+        "width"_a, "holes"_a, "values"_a, pool_argument());
 }
 
 }  // namespace

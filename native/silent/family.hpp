@@ -7,7 +7,8 @@
 //   parents(first)       lane indices / 2, from `first`, an index of the same parity as the lanes'
 //   times32, left32, odd32   on 32-bit words: products of the even ones, 64 bits each; shifts; the
 //                        even ones of x with the odd ones of y
-//   times_x(x)           nibbles, elements of F_16, times X: of a block, and of all lanes
+//   Pair, load_pair, bxor, first, second   two blocks that lie side by side, and each of them
+//   times_x(x)           nibbles, elements of F_16, times X: of a block, a pair, all lanes
 #pragma once
 
 #include "silent/blocks.hpp"

@@ -18,6 +18,8 @@ struct Trees {
 
   // Blocks of a tree's sums.
   std::size_t levels() const { return static_cast<std::size_t>(depth + (width == 4)); }
+  // Some of them.
+  Trees part(Range at) const { return {keys + 16 * at.start, at.size(), depth, width}; }
 };
 
 // Arguments checked. `scratch` holds a tree's leaves.
@@ -34,6 +36,7 @@ namespace {
 
 constexpr int kTreeVectors = 4;  // of nodes in flight
 constexpr std::size_t kTreeStep = kTreeVectors * kB;
+constexpr std::size_t kFetchFrom = 16;  // trees whose outputs read most of the seeds
 
 // H(x) = AES(sigma(x)) ^ sigma(x); with Last also of x ^ 1.
 template <bool Last>
@@ -129,8 +132,8 @@ MOIETY_INLINE void repair(u8* children, std::size_t n, u64 parent, Sides change)
 // A tree's leaves; the XOR of the left nodes of its levels goes to `sums`, then, where the last
 // level is hashed, that of its right leaves.
 template <bool Hashed>
-void grow_full(const u8* key, const Block offset, const u8* root_at, int depth, u8* nodes,
-               u8* sums) {
+MOIETY_NOINLINE void grow_full(const u8* key, const Block offset, const u8* root_at, int depth,
+                               u8* nodes, u8* sums) {
   Schedule schedule;
   expand_key(key, schedule);
   const Block root = load_block(root_at);
@@ -149,7 +152,7 @@ void grow_full(const u8* key, const Block offset, const u8* root_at, int depth, 
 }
 
 template <bool Hashed>
-void grow_punctured(const u8* key, u64 hole, const u8* sums, int depth, u8* nodes) {
+MOIETY_NOINLINE void grow_punctured(const u8* key, u64 hole, const u8* sums, int depth, u8* nodes) {
   Schedule schedule;
   expand_key(key, schedule);
   store_block(nodes, load_block(sums));
@@ -181,14 +184,36 @@ void sum_trees(const Trees& trees, const u8* offset, const u8* roots, u8* scratc
   }
 }
 
-// Every tree's leaves by `grow(t, leaves)`, and the code's outputs on top of them.
-template <int Width, class Grow>
-void expand(const Trees& trees, const u8* seeds, Code code, u8* rows, Grow grow) {
+// Seeds are read in no order. In order they come from memory faster, so a call that reads most of
+// them asks for all of them first.
+MOIETY_INLINE void fetch(const u8* seeds, std::size_t bytes) {
+  constexpr std::size_t kLine = 64;
+  for (std::size_t i = 0; i < bytes; i += kLine) {
+    _mm_prefetch(reinterpret_cast<const char*>(seeds + i), _MM_HINT_T1);
+  }
+}
+
+// Every tree's leaves by `grow(t, leaves)`, and the code's outputs on top of them: the same outputs
+// for `Side` trees in a row, one of each instance.
+template <int Width, int Side, class Grow>
+void expand(const Trees& trees, const u8* seeds, const Code& code, u8* rows, Grow grow) {
   const Entries entries(code);
   const std::size_t leaves = std::size_t{1} << trees.depth;
-  for (std::size_t t = 0; t < trees.count; t++) {
-    grow(t, rows + 16 * leaves * t);
-    encode_rows<Width>(entries, seeds, code.start + leaves * t, leaves, rows + 16 * leaves * t);
+  if (trees.count >= kFetchFrom) fetch(seeds, std::size_t{16} * Side * code.size);
+  u64 start = code.start;
+  for (std::size_t t = 0; t < trees.count; t += Side, start += leaves) {
+    u8* at = rows + 16 * leaves * t;
+    for (std::size_t side = 0; side < Side; side++) grow(t + side, at + 16 * leaves * side);
+    encode_rows<Width, Side>(entries, seeds, start, leaves, at);
+  }
+}
+
+template <int Width, class Grow>
+void expand(const Trees& trees, const u8* seeds, const Code& code, u8* rows, Grow grow) {
+  if (code.side == 1) {
+    expand<Width, 1>(trees, seeds, code, rows, grow);
+  } else {
+    expand<Width, 2>(trees, seeds, code, rows, grow);
   }
 }
 
@@ -247,52 +272,84 @@ Trees checked_trees(const Array& keys, u64 depth, u64 width) {
           static_cast<int>(width)};
 }
 
-Out<u8> tree_sums(const Array& keys, const Array& offset, const Array& roots, u64 depth,
-                  u64 width) {
+// Of seeds of one or two instances, whose trees alternate.
+Code checked_code(const Array& key, u64 start, const Array& seeds, std::size_t trees) {
+  Code code = checked_code(key, start, seeds.shape(0));
+  if (seeds.shape(1) != 16 && seeds.shape(1) != 32) refuse("seeds must have 16 or 32 columns");
+  code.side = static_cast<int>(seeds.shape(1) / 16);
+  if (trees % code.side) refuse("trees of two instances must be as many of either");
+  return code;
+}
+
+// Of `leaf` nanoseconds each; `side` trees in a row stay together.
+Work tree_work(const Trees& trees, double leaf, int side = 1) {
+  return {trees.count, leaf * static_cast<double>(u64{1} << trees.depth),
+          static_cast<std::size_t>(side)};
+}
+
+// The outputs of the trees from `tree` on.
+Code code_of(const Code& code, const Trees& trees, std::size_t tree) {
+  return code.from(tree / static_cast<std::size_t>(code.side) << trees.depth);
+}
+
+Out<u8> tree_sums(const Array& keys, const Array& offset, const Array& roots, u64 depth, u64 width,
+                  Pool* pool) {
   const Trees trees = checked_trees(keys, depth, width);
   const u8* o = checked<u8>("offset", offset, {16});
   const u8* r = checked<u8>("roots", roots, {trees.count, 16});
   const TreeKernels& kernels = tree_kernels();
   const Output<u8> sums({trees.count, trees.levels(), 16});
-  std::vector<u8> scratch(std::size_t{16} << depth);
-  without_gil([&] { kernels.tree_sums(trees, o, r, scratch.data(), sums.data()); });
+  const Work work = tree_work(trees, 3);
+  const std::size_t tree = std::size_t{16} << depth;
+  std::vector<u8> scratch(tree * ranges(pool, work));
+  without_gil(pool, work, [&](Range at) noexcept {
+    kernels.tree_sums(trees.part(at), o, r + 16 * at.start, scratch.data() + tree * at.index,
+                      sums.data() + 16 * trees.levels() * at.start);
+  });
   return sums.array();
 }
 
 void expand_full(const Array& keys, const Array& offset, const Array& roots, u64 depth, u64 width,
-                 const Array& seeds, const Array& code, u64 start, const Target& rows) {
+                 const Array& seeds, const Array& code, u64 start, const Target& rows, Pool* pool) {
   const Trees trees = checked_trees(keys, depth, width);
   const u8* o = checked<u8>("offset", offset, {16});
   const u8* r = checked<u8>("roots", roots, {trees.count, 16});
-  const u8* s = checked<u8>("seeds", seeds, {kAny, 16});
-  const Code c = checked_code(code, start, seeds.shape(0));
+  const u8* s = checked<u8>("seeds", seeds, {kAny, kAny});
+  const Code c = checked_code(code, start, seeds, trees.count);
   u8* to = checked<u8>("rows", rows, {trees.count << depth, 16});
   const TreeKernels& kernels = tree_kernels();
-  without_gil([&] { kernels.expand_full(trees, o, r, s, c, to); });
+  without_gil(pool, tree_work(trees, 6, c.side), [&](Range at) noexcept {
+    kernels.expand_full(trees.part(at), o, r + 16 * at.start, s, code_of(c, trees, at.start),
+                        to + (16 * at.start << depth));
+  });
 }
 
 void expand_punctured(const Array& keys, const Array& holes, const Array& sums, u64 depth,
                       u64 width, const Array& seeds, const Array& code, u64 start,
-                      const Target& rows) {
+                      const Target& rows, Pool* pool) {
   const Trees trees = checked_trees(keys, depth, width);
   const u16* h = checked<u16>("holes", holes, {trees.count});
   const u8* given = checked<u8>("sums", sums, {trees.count, trees.levels(), 16});
   if (exceeds(h, trees.count, trees.depth)) {
     refuse("holes must be below 2^" + std::to_string(depth));
   }
-  const u8* s = checked<u8>("seeds", seeds, {kAny, 16});
-  const Code c = checked_code(code, start, seeds.shape(0));
+  const u8* s = checked<u8>("seeds", seeds, {kAny, kAny});
+  const Code c = checked_code(code, start, seeds, trees.count);
   u8* to = checked<u8>("rows", rows, {trees.count << depth, 16});
   const TreeKernels& kernels = tree_kernels();
-  without_gil([&] { kernels.expand_punctured(trees, h, given, s, c, to); });
+  without_gil(pool, tree_work(trees, 6, c.side), [&](Range at) noexcept {
+    kernels.expand_punctured(trees.part(at), h + at.start, given + 16 * trees.levels() * at.start,
+                             s, code_of(c, trees, at.start), to + (16 * at.start << depth));
+  });
 }
 
 void bind_trees(nb::module_& m) {
-  m.def("tree_sums", &tree_sums, "keys"_a, "offset"_a, "roots"_a, "depth"_a, "width"_a);
+  m.def("tree_sums", &tree_sums, "keys"_a, "offset"_a, "roots"_a, "depth"_a, "width"_a,
+        pool_argument());
   m.def("expand_full", &expand_full, "keys"_a, "offset"_a, "roots"_a, "depth"_a, "width"_a,
-        "seeds"_a, "code"_a, "start"_a, "rows"_a.noconvert());
+        "seeds"_a, "code"_a, "start"_a, "rows"_a.noconvert(), pool_argument());
   m.def("expand_punctured", &expand_punctured, "keys"_a, "holes"_a, "sums"_a, "depth"_a, "width"_a,
-        "seeds"_a, "code"_a, "start"_a, "rows"_a.noconvert());
+        "seeds"_a, "code"_a, "start"_a, "rows"_a.noconvert(), pool_argument());
 }
 
 }  // namespace

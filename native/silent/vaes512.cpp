@@ -25,10 +25,20 @@ struct V : Vector {
     return _mm512_slli_epi32(x, Shift);
   }
 
+  using Pair = __m256i;
+  using Vector::bxor;
+  static Pair load_pair(const u8* p) { return Lanes<2>::load(p); }
+  static Pair bxor(Pair x, Pair y) { return _mm256_xor_si256(x, y); }
+  static __m128i first(Pair x) { return _mm256_castsi256_si128(x); }
+  static __m128i second(Pair x) { return _mm256_extracti128_si256(x, 1); }
+
   // Nibble by nibble, a linear map of the bits of a byte. The row of output bit i is byte 7 - i:
   // bit 0 comes from bit 3, bit 1 from bits 0 and 3, bit 2 from bit 1, bit 3 from bit 2.
   static __m128i times_x(__m128i x) {
     return _mm_gf2p8affine_epi64_epi8(x, _mm_set1_epi64x(kTimesX), 0);
+  }
+  static Pair times_x(Pair x) {
+    return _mm256_gf2p8affine_epi64_epi8(x, _mm256_set1_epi64x(kTimesX), 0);
   }
   static Reg times_x(Reg x) { return _mm512_gf2p8affine_epi64_epi8(x, set64(kTimesX), 0); }
 

@@ -2,7 +2,6 @@
 // reference/{symmetric,gates,digits,streams}.py specify them.
 #include "dispatch.hpp"
 #include "symmetric/family.hpp"
-#include "symmetric/streams.hpp"
 
 namespace moiety {
 namespace {
@@ -32,6 +31,7 @@ const VoleKernels& vole_kernels() { return dispatch().active().vole; }
 const LookupKernels& lookup_kernels() { return dispatch().active().lookup; }
 const GateKernels& gate_kernels() { return dispatch().active().gates; }
 const DigitKernels& digit_kernels() { return dispatch().active().digits; }
+const StreamKernels& stream_kernels() { return dispatch().active().streams; }
 
 void bind_symmetric(nb::module_& m) {
   dispatch().bind(m, "symmetric");

@@ -76,7 +76,7 @@ const DigitKernels& digit_kernels();  // of the instruction set in use
 namespace {
 
 Out<u8> cut_digits(const Array& x, const std::optional<Array>& added, u64 shift,
-                   const std::vector<int>& sizes, bool complement) {
+                   const std::vector<int>& sizes, bool complement, Pool* pool) {
   const std::size_t n = rows_of(x);
   const u64* values = checked<u64>("x", x, {kAny});
   const u64* others = added ? checked<u64>("added", *added, {kAny, n}) : nullptr;
@@ -90,10 +90,12 @@ Out<u8> cut_digits(const Array& x, const std::optional<Array>& added, u64 shift,
                 .sizes = sizes.data()};
   const DigitKernels& kernels = digit_kernels();
   const Output<u8> digits({sizes.size(), rows, n});
-  without_gil([&] {
+  const double cost = 0.3 * static_cast<double>(rows * (sizes.size() + 1));
+  without_gil(pool, {n, cost}, [&](Range at) noexcept {
     for (std::size_t row = 0; row < rows; row++) {
-      kernels.cut_digits(cut, values, others ? others + row * n : nullptr, n, rows * n,
-                         digits.data() + row * n);
+      const std::size_t first = row * n + at.start;
+      kernels.cut_digits(cut, values + at.start, others ? others + first : nullptr, at.size(),
+                         rows * n, digits.data() + first);
     }
   });
   return digits.array();
@@ -126,7 +128,8 @@ Out<u8> gather_bits(const std::vector<Array>& parts, const std::vector<int>& mas
 }
 
 void bind_digits(nb::module_& m) {
-  m.def("cut_digits", &cut_digits, "x"_a, "added"_a.none(), "shift"_a, "sizes"_a, "complement"_a);
+  m.def("cut_digits", &cut_digits, "x"_a, "added"_a.none(), "shift"_a, "sizes"_a, "complement"_a,
+        pool_argument());
   m.def("gather_bits", &gather_bits, "parts"_a, "masks"_a);
 }
 

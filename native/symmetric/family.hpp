@@ -1,5 +1,5 @@
 // The symmetric kernels: the tables of all topics, once per instruction set.
-// reference/{symmetric,gates,digits}.py specify them.
+// reference/{symmetric,gates,digits,streams}.py specify them.
 //
 // A topic's file holds all of its kernels' native side: the table, the loops (compiled by the files
 // that define MOIETY_LOOPS, each with the flags of one instruction set) and the Python functions
@@ -10,6 +10,7 @@
 #include "symmetric/gates.hpp"
 #include "symmetric/lookup.hpp"
 #include "symmetric/prg.hpp"
+#include "symmetric/streams.hpp"
 #include "symmetric/vole.hpp"
 
 namespace moiety {
@@ -21,6 +22,7 @@ struct SymmetricKernels {
   LookupKernels lookup;
   GateKernels gates;
   DigitKernels digits;
+  StreamKernels streams;
 };
 
 #if defined(__x86_64__)
@@ -37,7 +39,8 @@ constexpr SymmetricKernels kKernels{.name = V::kName,
                                     .vole = kVole,
                                     .lookup = kLookup,
                                     .gates = kGates,
-                                    .digits = kDigits};
+                                    .digits = kDigits,
+                                    .streams = kStreams};
 
 }  // namespace
 #endif

@@ -7,9 +7,11 @@
 namespace moiety {
 
 // `count` digits against one choice: fields of `count` bits lt, then (with_eq) `count` bits eq.
+// Digits and shares are rows of `row` bytes.
 struct Leaves {
   int count;
   bool with_eq;
+  std::size_t row;
 };
 
 // Values that a multiplexer's sender adds to its share: the peer's product `theirs`, less `flip`.
@@ -48,11 +50,11 @@ namespace {
 
 // A group's fields to rows of bytes: lt in bit 0, eq in bit 1.
 MOIETY_INLINE void store_answers(const Leaves& leaves, const u64* fields, std::size_t have,
-                                 std::size_t row, u8* share) {
+                                 u8* share) {
   for (int c = 0; c < leaves.count; c++) {
     for (std::size_t i = 0; i < have; i++) {
       const u64 eq = leaves.with_eq ? fields[i] >> (leaves.count + c) & 1 : 0;
-      share[static_cast<std::size_t>(c) * row + i] =
+      share[static_cast<std::size_t>(c) * leaves.row + i] =
           static_cast<u8>((fields[i] >> c & 1) | eq << 1);
     }
   }
@@ -69,7 +71,7 @@ void send_leaves(Lookup job, Leaves leaves, Sender side, const u8* digits, u8* m
                [&](std::size_t at, std::size_t have, const u64* pads, BitWriter& to) {
                  std::memset(fields, 0, sizeof fields);
                  for (int c = 0; c < leaves.count; c++) {
-                   const u8* row = whole(digits + c * job.n + at, have, kGroup, row_tail);
+                   const u8* row = whole(digits + c * leaves.row + at, have, kGroup, row_tail);
                    for (int j = 0; j < kOptions; j++) {
                      for (std::size_t i = 0; i < kGroup; i++)
                        fields[j][i] |= static_cast<u64>(row[i] < j) << c;
@@ -84,7 +86,7 @@ void send_leaves(Lookup job, Leaves leaves, Sender side, const u8* digits, u8* m
                    mine[i] = put_row<K, Xor>(to, pads + i * kOptions, side.shifts[at + i], job.bits,
                                              [&](unsigned j) { return fields[j][i]; });
                  }
-                 store_answers(leaves, mine, have, job.n, share + at);
+                 store_answers(leaves, mine, have, share + at);
                });
 }
 
@@ -103,7 +105,7 @@ void leaves_recv(const Lookup& job, const Leaves& leaves, const Receiver& side, 
   alignas(64) u64 opened[kGroup];
   const auto room = [&](std::size_t) { return opened; };
   const auto done = [&](std::size_t at, std::size_t have) {
-    store_answers(leaves, opened, have, job.n, share + at);
+    store_answers(leaves, opened, have, share + at);
   };
   with_width(job.k, [&]<int K>() { receive_words<K, Xor>(job, side, room, done); });
 }
@@ -122,13 +124,9 @@ MOIETY_INLINE void send_tables(Lookup job, Sender side, u8* messages, T* share, 
   // Rows of bytes are written as whole registers: the next row overwrites what is too much.
   alignas(64) T table[(kTables << K) + 16 / sizeof(T)];
   for (std::size_t at = 0; at < job.n; at += kTables) {
-    u8 key[16];
-    count_key(job.key, at / per_key(K), key);
-    const Lookup part{job.k, job.bits, key, least(kTables, job.n - at)};
+    const Lookup part = job.part({at, least(at + kTables, job.n), 0});
     for (std::size_t i = 0; i < part.n; i++) fill(at + i, table + (i << K));
-    const Sender rest{side.w + 16 * at, side.delta, side.shifts + at};
-    // A part's messages start on a byte, as kTables is a multiple of 8.
-    transfer(part, rest, table, messages + at / 8 * job.row_bits(), share + at);
+    transfer(part, side.from(at), table, messages + job.bytes_before(at), share + at);
   }
 }
 
@@ -217,57 +215,65 @@ const GateKernels& gate_kernels();  // of the instruction set in use
 namespace {
 
 nb::tuple leaves_send(const Array& w, const Array& delta, u64 k, const Array& key,
-                      const Array& shifts, const Array& digits, bool with_eq) {
+                      const Array& shifts, const Array& digits, bool with_eq, Pool* pool) {
   const std::size_t count = digits.ndim() == 2 ? digits.shape(0) : 0;
   check_range("the number of rows of digits", count, 1, 32);
-  const Leaves leaves{static_cast<int>(count), with_eq};
   const Lookup job = checked_lookup(k, count * (1 + with_eq), 64, key, rows_of(w));
+  const Leaves leaves{static_cast<int>(count), with_eq, job.n};
   const Sender side = checked_sender(job, w, delta, shifts);
   const u8* rows = checked<u8>("digits", digits, {count, job.n});
   const GateKernels& kernels = gate_kernels();
-  return sent<u8>(job, {count, job.n}, [&](u8* messages, u8* share) {
-    kernels.leaves_send(job, leaves, side, rows, messages, share);
-  });
+  return sent<u8>(pool, job, side, {count, job.n},
+                  [&](std::size_t first, const Lookup& part, const Sender& from, u8* messages,
+                      u8* share) noexcept {
+                    kernels.leaves_send(part, leaves, from, rows + first, messages, share);
+                  });
 }
 
 Out<u8> leaves_recv(const Array& v, u64 k, const Array& key, const Array& choices, const Array& u,
-                    u64 count, bool with_eq, const Array& messages) {
+                    u64 count, bool with_eq, const Array& messages, Pool* pool) {
   check_range("count", count, 1, 32);
-  const Leaves leaves{static_cast<int>(count), with_eq};
   const Lookup job = checked_lookup(k, count * (1 + with_eq), 64, key, rows_of(v));
+  const Leaves leaves{static_cast<int>(count), with_eq, job.n};
   const Receiver side = checked_receiver(job, v, choices, u, messages);
   const GateKernels& kernels = gate_kernels();
-  return received<u8>({count, job.n},
-                      [&](u8* share) { kernels.leaves_recv(job, leaves, side, share); });
+  return received<u8>(pool, job, side, {count, job.n},
+                      [&](std::size_t, const Lookup& part, const Receiver& from,
+                          u8* share) noexcept { kernels.leaves_recv(part, leaves, from, share); });
 }
 
 nb::tuple join_send(const Array& w, const Array& delta, u64 k, const Array& key,
-                    const Array& shifts, const Array& own, const Array& function, u64 bits) {
+                    const Array& shifts, const Array& own, const Array& function, u64 bits,
+                    Pool* pool) {
   const Lookup job = checked_lookup(k, bits, 8, key, rows_of(w));
   const Sender side = checked_sender(job, w, delta, shifts);
   const u8* mine = checked<u8>("own", own, {job.n});
   const u8* table = checked<u8>("function", function, {std::size_t{1} << k});
   const GateKernels& kernels = gate_kernels();
-  return sent<u8>(job, {job.n}, [&](u8* messages, u8* share) {
-    kernels.join_send(job, side, mine, table, messages, share);
-  });
+  return sent<u8>(pool, job, side, {job.n},
+                  [&](std::size_t first, const Lookup& part, const Sender& from, u8* messages,
+                      u8* share) noexcept {
+                    kernels.join_send(part, from, mine + first, table, messages, share);
+                  });
 }
 
 nb::tuple mux_send(const Array& w, const Array& delta, const Array& key, const Array& shifts,
-                   const Array& x, const Array& gate, u64 bits) {
+                   const Array& x, const Array& gate, u64 bits, Pool* pool) {
   const Lookup job = checked_lookup(1, bits, 64, key, rows_of(w));
   const Sender side = checked_sender(job, w, delta, shifts);
   const u64* values = checked<u64>("x", x, {job.n});
   const u8* gates = checked<u8>("gate", gate, {job.n});
   const GateKernels& kernels = gate_kernels();
-  return sent<u64>(job, {job.n}, [&](u8* messages, u64* share) {
-    kernels.mux_send(job, side, values, gates, messages, share);
-  });
+  return sent<u64>(pool, job, side, {job.n},
+                   [&](std::size_t first, const Lookup& part, const Sender& from, u8* messages,
+                       u64* share) noexcept {
+                     kernels.mux_send(part, from, values + first, gates + first, messages, share);
+                   });
 }
 
 nb::tuple mux_send_adding(const Array& w, const Array& delta, const Array& key, const Array& shifts,
                           const Array& x, const Array& gate, const Array& theirs, const Array& flip,
-                          u64 bits) {
+                          u64 bits, Pool* pool) {
   const Lookup job = checked_lookup(1, bits, 64, key, rows_of(w));
   const Sender side = checked_sender(job, w, delta, shifts);
   const u64* values = checked<u64>("x", x, {job.n});
@@ -275,13 +281,16 @@ nb::tuple mux_send_adding(const Array& w, const Array& delta, const Array& key, 
   const Added added{.theirs = checked<u64>("theirs", theirs, {job.n}),
                     .flip = checked<u8>("flip", flip, {job.n})};
   const GateKernels& kernels = gate_kernels();
-  const Output<u8> messages({job.message_bytes()}), sign({job.n});
-  const Output<u64> sum({job.n});
-  without_gil([&] {
-    kernels.mux_send_adding(job, side, values, gates, added, messages.data(), sum.data(),
-                            sign.data());
-  });
-  return nb::make_tuple(messages.array(), sum.array(), sign.array());
+  const Output<u8> sign({job.n});
+  const nb::tuple both =
+      sent<u64>(pool, job, side, {job.n},
+                [&](std::size_t first, const Lookup& part, const Sender& from, u8* messages,
+                    u64* sum) noexcept {
+                  const Added there{added.theirs + first, added.flip + first};
+                  kernels.mux_send_adding(part, from, values + first, gates + first, there,
+                                          messages, sum, sign.data() + first);
+                });
+  return nb::make_tuple(both[0], both[1], sign.array());
 }
 
 Widths checked_widths(u64 bits, u64 out_bits) {
@@ -291,21 +300,24 @@ Widths checked_widths(u64 bits, u64 out_bits) {
 }
 
 nb::tuple widen_send(const Array& w, const Array& delta, const Array& key, const Array& shifts,
-                     const Array& own, const Array& theirs, u64 bits, u64 out_bits) {
+                     const Array& own, const Array& theirs, u64 bits, u64 out_bits, Pool* pool) {
   const Widths widths = checked_widths(bits, out_bits);
   const Lookup job = checked_lookup(1, out_bits - bits, 64, key, rows_of(w));
   const Sender side = checked_sender(job, w, delta, shifts);
   const u64* mine = checked<u64>("own", own, {job.n});
   const u64* other = checked<u64>("theirs", theirs, {job.n});
   const GateKernels& kernels = gate_kernels();
-  return sent<u64>(job, {job.n}, [&](u8* messages, u64* share) {
-    kernels.widen_send(job, side, widths, mine, other, messages, share);
-  });
+  return sent<u64>(pool, job, side, {job.n},
+                   [&](std::size_t first, const Lookup& part, const Sender& from, u8* messages,
+                       u64* share) noexcept {
+                     kernels.widen_send(part, from, widths, mine + first, other + first, messages,
+                                        share);
+                   });
 }
 
 Out<u64> widen_recv(const Array& v, const Array& key, const Array& choices, const Array& u,
                     const Array& x, const Array& flip, u64 bits, u64 out_bits,
-                    const Array& messages) {
+                    const Array& messages, Pool* pool) {
   const Widths widths = checked_widths(bits, out_bits);
   const Lookup job = checked_lookup(1, out_bits - bits, 64, key, rows_of(v));
   const Receiver side = checked_receiver(job, v, choices, u, messages);
@@ -313,23 +325,27 @@ Out<u64> widen_recv(const Array& v, const Array& key, const Array& choices, cons
   const u8* flips = checked<u8>("flip", flip, {job.n});
   const GateKernels& kernels = gate_kernels();
   return received<u64>(
-      {job.n}, [&](u64* share) { kernels.widen_recv(job, side, widths, values, flips, share); });
+      pool, job, side, {job.n},
+      [&](std::size_t first, const Lookup& part, const Receiver& from, u64* share) noexcept {
+        kernels.widen_recv(part, from, widths, values + first, flips + first, share);
+      });
 }
 
 void bind_gates(nb::module_& m) {
   m.def("leaves_send", &leaves_send, "w"_a, "delta"_a, "k"_a, "key"_a, "shifts"_a, "digits"_a,
-        "with_eq"_a);
+        "with_eq"_a, pool_argument());
   m.def("leaves_recv", &leaves_recv, "v"_a, "k"_a, "key"_a, "choices"_a, "u"_a, "count"_a,
-        "with_eq"_a, "messages"_a);
+        "with_eq"_a, "messages"_a, pool_argument());
   m.def("join_send", &join_send, "w"_a, "delta"_a, "k"_a, "key"_a, "shifts"_a, "own"_a,
-        "function"_a, "bits"_a);
-  m.def("mux_send", &mux_send, "w"_a, "delta"_a, "key"_a, "shifts"_a, "x"_a, "gate"_a, "bits"_a);
+        "function"_a, "bits"_a, pool_argument());
+  m.def("mux_send", &mux_send, "w"_a, "delta"_a, "key"_a, "shifts"_a, "x"_a, "gate"_a, "bits"_a,
+        pool_argument());
   m.def("mux_send_adding", &mux_send_adding, "w"_a, "delta"_a, "key"_a, "shifts"_a, "x"_a, "gate"_a,
-        "theirs"_a, "flip"_a, "bits"_a);
+        "theirs"_a, "flip"_a, "bits"_a, pool_argument());
   m.def("widen_send", &widen_send, "w"_a, "delta"_a, "key"_a, "shifts"_a, "own"_a, "theirs"_a,
-        "bits"_a, "out_bits"_a);
+        "bits"_a, "out_bits"_a, pool_argument());
   m.def("widen_recv", &widen_recv, "v"_a, "key"_a, "choices"_a, "u"_a, "x"_a, "flip"_a, "bits"_a,
-        "out_bits"_a, "messages"_a);
+        "out_bits"_a, "messages"_a, pool_argument());
 }
 
 }  // namespace

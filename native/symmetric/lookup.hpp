@@ -211,52 +211,60 @@ const LookupKernels& lookup_kernels();  // of the instruction set in use
 namespace {
 
 nb::tuple lookup_send(const Array& w, const Array& delta, u64 k, const Array& key,
-                      const Array& shifts, const Array& table, u64 bits) {
+                      const Array& shifts, const Array& table, u64 bits, Pool* pool) {
   const Lookup job = checked_lookup(k, bits, 8, key, rows_of(w));
   const Sender side = checked_sender(job, w, delta, shifts);
   const u8* rows = checked<u8>("table", table, {job.n, std::size_t{1} << k});
   const LookupKernels& kernels = lookup_kernels();
-  return sent<u8>(job, {job.n}, [&](u8* messages, u8* share) {
-    kernels.lookup_send(job, side, rows, messages, share);
-  });
+  return sent<u8>(pool, job, side, {job.n},
+                  [&](std::size_t first, const Lookup& part, const Sender& from, u8* messages,
+                      u8* share) noexcept {
+                    kernels.lookup_send(part, from, rows + (first << part.k), messages, share);
+                  });
 }
 
 Out<u8> lookup_recv(const Array& v, u64 k, const Array& key, const Array& choices, const Array& u,
-                    u64 bits, const Array& messages) {
+                    u64 bits, const Array& messages, Pool* pool) {
   const Lookup job = checked_lookup(k, bits, 8, key, rows_of(v));
   const Receiver side = checked_receiver(job, v, choices, u, messages);
   const LookupKernels& kernels = lookup_kernels();
-  return received<u8>({job.n}, [&](u8* share) { kernels.lookup_recv(job, side, share); });
+  return received<u8>(pool, job, side, {job.n},
+                      [&](std::size_t, const Lookup& part, const Receiver& from,
+                          u8* share) noexcept { kernels.lookup_recv(part, from, share); });
 }
 
 nb::tuple arith_send(const Array& w, const Array& delta, u64 k, const Array& key,
-                     const Array& shifts, const Array& table, u64 bits) {
+                     const Array& shifts, const Array& table, u64 bits, Pool* pool) {
   const Lookup job = checked_lookup(k, bits, 64, key, rows_of(w));
   const Sender side = checked_sender(job, w, delta, shifts);
   const u64* rows = checked<u64>("table", table, {job.n, std::size_t{1} << k});
   const LookupKernels& kernels = lookup_kernels();
-  return sent<u64>(job, {job.n}, [&](u8* messages, u64* share) {
-    kernels.arith_send(job, side, rows, messages, share);
-  });
+  return sent<u64>(pool, job, side, {job.n},
+                   [&](std::size_t first, const Lookup& part, const Sender& from, u8* messages,
+                       u64* share) noexcept {
+                     kernels.arith_send(part, from, rows + (first << part.k), messages, share);
+                   });
 }
 
 Out<u64> arith_recv(const Array& v, u64 k, const Array& key, const Array& choices, const Array& u,
-                    u64 bits, const Array& messages) {
+                    u64 bits, const Array& messages, Pool* pool) {
   const Lookup job = checked_lookup(k, bits, 64, key, rows_of(v));
   const Receiver side = checked_receiver(job, v, choices, u, messages);
   const LookupKernels& kernels = lookup_kernels();
-  return received<u64>({job.n}, [&](u64* share) { kernels.arith_recv(job, side, share); });
+  return received<u64>(pool, job, side, {job.n},
+                       [&](std::size_t, const Lookup& part, const Receiver& from,
+                           u64* share) noexcept { kernels.arith_recv(part, from, share); });
 }
 
 void bind_lookup(nb::module_& m) {
   m.def("lookup_send", &lookup_send, "w"_a, "delta"_a, "k"_a, "key"_a, "shifts"_a, "table"_a,
-        "bits"_a);
+        "bits"_a, pool_argument());
   m.def("lookup_recv", &lookup_recv, "v"_a, "k"_a, "key"_a, "choices"_a, "u"_a, "bits"_a,
-        "messages"_a);
+        "messages"_a, pool_argument());
   m.def("arith_send", &arith_send, "w"_a, "delta"_a, "k"_a, "key"_a, "shifts"_a, "table"_a,
-        "bits"_a);
+        "bits"_a, pool_argument());
   m.def("arith_recv", &arith_recv, "v"_a, "k"_a, "key"_a, "choices"_a, "u"_a, "bits"_a,
-        "messages"_a);
+        "messages"_a, pool_argument());
 }
 
 }  // namespace

@@ -1,39 +1,88 @@
-// Packing into bit streams and back: plain C++ for any processor. reference/streams.py specifies
-// it.
+// Packing into bit streams and back. Bytes by the instructions of the set, words in plain C++.
+// reference/streams.py specifies it.
 #pragma once
 
-#include <vector>
-
+#if defined(MOIETY_LOOPS)
+#include <immintrin.h>
+#else
 #include "arguments.hpp"
+#endif
 #include "bitstream.hpp"
 
 namespace moiety {
+
+// n values of `bits` bits, 1..8; eight at a time are read and written, also past the end.
+struct StreamKernels {
+  void (*pack8)(const u8* values, std::size_t n, int bits, u8* out);
+  void (*unpack8)(const u8* stream, std::size_t n, int bits, u8* out);
+};
+
+#if defined(MOIETY_LOOPS)
 namespace {
 
 // Eight bytes of `bits` bits each, joined and spread again.
-u64 join_bytes(u64 x, int bits) {
-  const u64 m1 = low_mask(bits) * 0x0001000100010001ull,
-            m2 = low_mask(2 * bits) * 0x0000000100000001ull, m3 = low_mask(4 * bits);
-  x = (x & m1) | (x >> (8 - bits) & m1 << bits);
-  x = (x & m2) | (x >> (16 - 2 * bits) & m2 << 2 * bits);
-  return (x & m3) | (x >> (32 - 4 * bits) & m3 << 4 * bits);
-}
+#if defined(__BMI2__)
+class Octets {
+ public:
+  explicit Octets(int bits) : fields_(low_mask(bits) * 0x0101010101010101ull) {}
+  u64 join(u64 x) const { return _pext_u64(x, fields_); }
+  u64 spread(u64 x) const { return _pdep_u64(x, fields_); }
 
-u64 spread_bytes(u64 x, int bits) {
-  const u64 m1 = low_mask(bits) * 0x0001000100010001ull,
-            m2 = low_mask(2 * bits) * 0x0000000100000001ull, m3 = low_mask(4 * bits);
-  x = (x & m3) | (x & m3 << 4 * bits) << (32 - 4 * bits);
-  x = (x & m2) | (x & m2 << 2 * bits) << (16 - 2 * bits);
-  return (x & m1) | (x & m1 << bits) << (8 - bits);
-}
+ private:
+  u64 fields_;
+};
+#else
+class Octets {
+ public:
+  explicit Octets(int bits)
+      : bits_(bits),
+        m1_(low_mask(bits) * 0x0001000100010001ull),
+        m2_(low_mask(2 * bits) * 0x0000000100000001ull),
+        m3_(low_mask(4 * bits)) {}
+  u64 join(u64 x) const {
+    x = (x & m1_) | (x >> (8 - bits_) & m1_ << bits_);
+    x = (x & m2_) | (x >> (16 - 2 * bits_) & m2_ << 2 * bits_);
+    return (x & m3_) | (x >> (32 - 4 * bits_) & m3_ << 4 * bits_);
+  }
+  u64 spread(u64 x) const {
+    x = (x & m3_) | (x & m3_ << 4 * bits_) << (32 - 4 * bits_);
+    x = (x & m2_) | (x & m2_ << 2 * bits_) << (16 - 2 * bits_);
+    return (x & m1_) | (x & m1_ << bits_) << (8 - bits_);
+  }
+
+ private:
+  int bits_;
+  u64 m1_, m2_, m3_;
+};
+#endif
 
 void pack8(const u8* values, std::size_t n, int bits, u8* out) {
-  for (std::size_t i = 0; i < n; i += 8, out += bits) {
-    u64 eight = 0;
-    std::memcpy(&eight, values + i, n - i < 8 ? n - i : 8);
-    store64(out, join_bytes(eight, bits));  // the upper bytes are zero, and written over or spare
+  const Octets octets(bits);
+  std::size_t i = 0;
+  // The upper bytes are zero, and written over or spare.
+  for (; i + 8 <= n; i += 8, out += bits) store64(out, octets.join(load64(values + i)));
+  if (i < n) {
+    u64 few = 0;
+    std::memcpy(&few, values + i, n - i);
+    store64(out, octets.join(few));
   }
 }
+
+void unpack8(const u8* stream, std::size_t n, int bits, u8* out) {
+  const Octets octets(bits);
+  for (std::size_t i = 0; i < n; i += 8, stream += bits) {
+    store64(out + i, octets.spread(load64(stream)));
+  }
+}
+
+constexpr StreamKernels kStreams{.pack8 = pack8, .unpack8 = unpack8};
+
+}  // namespace
+#else
+
+const StreamKernels& stream_kernels();  // of the instruction set in use
+
+namespace {
 
 void pack64(const u64* values, std::size_t n, int bits, u8* out) {
   const u64 mask = low_mask(bits);
@@ -50,12 +99,28 @@ void groups(const u8* data, std::size_t n, int bits, Read read) {
   const std::size_t margin = (128 + bits - 1) / bits;
   for (; at + kStep + margin <= n; at += kStep) read(data + at / 8 * bits, at, kStep);
   const std::size_t rest = (n * bits + 7) / 8 - at / 8 * bits;
-  std::vector<u8> padded(rest + 16);
-  if (rest > 0) std::memcpy(padded.data(), data + at / 8 * bits, rest);
-  read(padded.data(), at, n - at);
+  u8 padded[(kStep + 128) * 8 + 16];
+  if (rest > 0) std::memcpy(padded, data + at / 8 * bits, rest);
+  std::memset(padded + rest, 0, 16);
+  read(padded, at, n - at);
 }
 
-Out<u8> pack(const Array& values, u64 bits) {
+// Writes the fields of a range by `write(values, n, out)`, which may write 8 bytes past their end:
+// where another range's begin, the last ones make a detour.
+template <class T, class Write>
+void pack_range(const T* values, std::size_t n, int bits, u8* out, bool last, Write write) {
+  if (last) return write(values, n, out);
+  u8 tail[kGroup * 8 + 8];
+  const std::size_t before = n - kGroup;
+  write(values, before, out);
+  write(values + before, kGroup, tail);
+  std::memcpy(out + before / 8 * bits, tail, kGroup / 8 * bits);
+}
+
+// Nanoseconds of a field.
+constexpr double kWordCost = 0.7, kByteCost = 0.1;
+
+Out<u8> pack(const Array& values, u64 bits, Pool* pool) {
   const bool words = values.dtype() == nb::dtype<u64>();
   const u8* bytes = nullptr;
   const u64* wide = nullptr;
@@ -68,26 +133,37 @@ Out<u8> pack(const Array& values, u64 bits) {
   }
   check_range("bits", bits, 1, words ? 64 : 8);
   const std::size_t n = values.shape(0);
+  const StreamKernels& kernels = stream_kernels();
   const Output<u8> out({(n * bits + 7) / 8});
-  without_gil([&] {
+  const int width = static_cast<int>(bits);
+  without_gil(pool, {n, words ? kWordCost : kByteCost}, [&](Range at) noexcept {
+    u8* to = out.data() + at.start / 8 * bits;
+    const bool last = at.stop == n;
     if (words) {
-      pack64(wide, n, static_cast<int>(bits), out.data());
+      pack_range(wide + at.start, at.size(), width, to, last,
+                 [=](const u64* from, std::size_t count, u8* stream) {
+                   pack64(from, count, width, stream);
+                 });
     } else {
-      pack8(bytes, n, static_cast<int>(bits), out.data());
+      pack_range(bytes + at.start, at.size(), width, to, last,
+                 [=, &kernels](const u8* from, std::size_t count, u8* stream) {
+                   kernels.pack8(from, count, width, stream);
+                 });
     }
   });
   return out.array();
 }
 
-Out<u64> unpack(const Array& data, u64 n, u64 bits) {
+Out<u64> unpack(const Array& data, u64 n, u64 bits, Pool* pool) {
   check_range("n", n, 0, u64{1} << 48);
   check_range("bits", bits, 1, 64);
   const u8* from = checked<u8>("data", data, {(n * bits + 7) / 8});
   const Output<u64> out({n});
   const int width = static_cast<int>(bits);
-  without_gil([&] {
-    groups(from, n, width, [&](const u8* bytes, std::size_t at, std::size_t count) {
-      u64* to = out.data() + at;
+  without_gil(pool, {n, kWordCost}, [&](Range range) noexcept {
+    const u8* stream = from + range.start / 8 * bits;
+    groups(stream, range.size(), width, [&](const u8* bytes, std::size_t at, std::size_t count) {
+      u64* to = out.data() + range.start + at;
       if (width <= 56) {
         const u64 mask = low_mask(width);
         for (std::size_t i = 0; i < count; i++)
@@ -100,26 +176,29 @@ Out<u64> unpack(const Array& data, u64 n, u64 bits) {
   return out.array();
 }
 
-Out<u8> unpack8(const Array& data, u64 n, u64 bits) {
+Out<u8> unpack8(const Array& data, u64 n, u64 bits, Pool* pool) {
   check_range("n", n, 0, u64{1} << 48);
   check_range("bits", bits, 1, 8);
   const u8* from = checked<u8>("data", data, {(n * bits + 7) / 8});
+  const StreamKernels& kernels = stream_kernels();
   const Output<u8> out({n});
   const int width = static_cast<int>(bits);
-  without_gil([&] {
-    groups(from, n, width, [&](const u8* bytes, std::size_t at, std::size_t count) {
-      for (std::size_t i = 0; i < count; i += 8)
-        store64(out.data() + at + i, spread_bytes(load64(bytes + i / 8 * width), width));
+  without_gil(pool, {n, kByteCost}, [&](Range range) noexcept {
+    const u8* stream = from + range.start / 8 * bits;
+    groups(stream, range.size(), width, [&](const u8* bytes, std::size_t at, std::size_t count) {
+      kernels.unpack8(bytes, count, width, out.data() + range.start + at);
     });
   });
   return out.array();
 }
 
 void bind_streams(nb::module_& m) {
-  m.def("pack", &pack, "values"_a, "bits"_a);
-  m.def("unpack", &unpack, "data"_a, "n"_a, "bits"_a);
-  m.def("unpack8", &unpack8, "data"_a, "n"_a, "bits"_a);
+  m.def("pack", &pack, "values"_a, "bits"_a, pool_argument());
+  m.def("unpack", &unpack, "data"_a, "n"_a, "bits"_a, pool_argument());
+  m.def("unpack8", &unpack8, "data"_a, "n"_a, "bits"_a, pool_argument());
 }
 
 }  // namespace
+#endif
+
 }  // namespace moiety

@@ -15,21 +15,33 @@
 namespace moiety {
 
 struct Lookup {
-  int k;          // 2^k options
-  int bits;       // of a field
-  const u8* key;  // of the first per_key(k) elements; the next ones' count up
-  std::size_t n;  // elements
+  int k;                  // 2^k options
+  int bits;               // of a field
+  const u8* key;          // of element 0; every per_key(k) elements later it counts up
+  std::size_t n;          // elements
+  std::size_t first = 0;  // number of the first one
 
   std::size_t row_bits() const { return static_cast<std::size_t>(((1 << k) - 1) * bits); }
+  // Of the elements before number `at`, a multiple of 8.
+  std::size_t bytes_before(std::size_t at) const { return at / 8 * row_bits(); }
   std::size_t message_bytes() const { return (n * row_bits() + 7) / 8; }
+  // Some of them, from a number where a key begins.
+  Lookup part(Range at) const { return {k, bits, key, at.size(), first + at.start}; }
 };
 
 struct Sender {
   const u8 *w, *delta, *shifts;
+
+  // From element `start` on.
+  Sender from(std::size_t start) const { return {w + 16 * start, delta, shifts + start}; }
 };
 
 struct Receiver {
   const u8 *v, *choices, *messages;
+
+  Receiver from(const Lookup& job, std::size_t start) const {
+    return {v + 16 * start, choices + start, messages + job.bytes_before(start)};
+  }
 };
 
 #if defined(MOIETY_LOOPS)
@@ -52,7 +64,7 @@ static_assert(per_key(4) % kGroup == 0, "a group has one key");
 template <int K>
 MOIETY_INLINE void next_key(const Lookup& job, std::size_t at, Schedule& key) {
   constexpr std::size_t kSpan = per_key(K);
-  if (kSpan == kGroup || at % kSpan == 0) expand_key(job.key, at / kSpan, key);
+  if (kSpan == kGroup || at % kSpan == 0) expand_key(job.key, (job.first + at) / kSpan, key);
 }
 
 // Pads of one group, position i*2^K + x holding H(w_i + x*delta). Even positions go through one
@@ -123,12 +135,20 @@ MOIETY_INLINE void prefetch(const void* from, std::size_t bytes) {
   for (std::size_t at = 0; at < bytes; at += 64) __builtin_prefetch(p + at);
 }
 
+// Bytes of a group's messages at most, of fields as wide as the pads.
+template <int K, class T>
+inline constexpr std::size_t kGroupBytes = ((1 << K) - 1) * sizeof(T) * kGroup;
+// Streams are read and written by so many bytes past their end at most.
+inline constexpr std::size_t kOverrun = 16;
+
 // The sender's side of a lookup, group by group: `ask(at)` before the pads are made, then
 // `emit(at, have, pads, to)` with pad j of element i in the order of the receiver's *u*,
-// `pads[i * 2^K + j]`, and the stream to which the group's fields go.
+// `pads[i * 2^K + j]`, and the stream to which the group's fields go. Nothing is written past the
+// end of the messages: another thread's may begin there.
 template <int K, class T, class Ask, class Emit>
 MOIETY_INLINE void send(Lookup job, Sender side, u8* messages, Ask ask, Emit emit) {
   Schedule key;
+  alignas(64) u8 last[kGroupBytes<K, T> + kOverrun];
   const Multiples multiples(side.delta, K);
   alignas(64) T pads[kGroup << K];
   alignas(64) u8 w_tail[16 * kGroup];
@@ -138,27 +158,29 @@ MOIETY_INLINE void send(Lookup job, Sender side, u8* messages, Ask ask, Emit emi
     const u8* w = whole(side.w + 16 * at, 16 * have, 16 * kGroup, w_tail);
     next_key<K>(job, at, key);
     sender_pads<K>(key, w, multiples, pads);
-    BitWriter to(messages + at / 8 * job.row_bits());
+    u8* group = messages + job.bytes_before(at);
+    BitWriter to(at + kGroup < job.n ? group : last);
     emit(at, have, pads, to);
+    if (at + kGroup >= job.n) {
+      finish_stream(last, have * job.row_bits());
+      std::memcpy(group, last, (have * job.row_bits() + 7) / 8);
+    }
   }
-  finish_stream(messages, job.n * job.row_bits());
 }
 
 // The receiver's side, group by group: `open(at, have, pads, from)` with its pads and the group's
 // fields, of which 16 bytes past the end may be read.
 template <int K, class T, class Open>
 MOIETY_INLINE void receive(Lookup job, Receiver side, Open open) {
-  constexpr std::size_t kOverrun = 16;
-  constexpr std::size_t kWidest = ((1 << K) - 1) * 8 * sizeof(T) * kGroup / 8;  // bytes of a group
   Schedule key;
   alignas(64) T pads[kGroup];
-  alignas(64) u8 v_tail[16 * kGroup], message_tail[kWidest + kOverrun];
+  alignas(64) u8 v_tail[16 * kGroup], message_tail[kGroupBytes<K, T> + kOverrun];
   for (std::size_t at = 0; at < job.n; at += kGroup) {
     const std::size_t have = least(kGroup, job.n - at);
     const u8* v = whole(side.v + 16 * at, 16 * have, 16 * kGroup, v_tail);
     next_key<K>(job, at, key);
     receiver_pads(key, v, pads);
-    const u8* from = side.messages + at / 8 * job.row_bits();
+    const u8* from = side.messages + job.bytes_before(at);
     if (job.n - at < 3 * kGroup) {  // the group after this one may be shorter than an overrun
       const std::size_t bytes = (have * job.row_bits() + 7) / 8;
       std::memcpy(message_tail, from, bytes);
@@ -288,20 +310,32 @@ Receiver checked_receiver(const Lookup& job, const Array& v, const Array& choice
   return side;
 }
 
-// Runs a sender's kernel, `run(messages, share)`, and returns both.
+// Nanoseconds: a pad for every option and its messages.
+Work sender_work(const Lookup& job) { return {job.n, 1 + 0.4 * (1 << job.k)}; }
+Work receiver_work(const Lookup& job) { return {job.n, 2}; }
+
+// Runs a sender's kernel, `run(first, part, side, messages, share)` on the elements of each range
+// from number `first` on, and returns messages and share.
 template <class T, class Run>
-nb::tuple sent(const Lookup& job, std::vector<std::size_t> shape, Run run) {
+nb::tuple sent(Pool* pool, const Lookup& job, const Sender& side, std::vector<std::size_t> shape,
+               Run run) {
   const Output<u8> messages({job.message_bytes()});
   const Output<T> share(std::move(shape));
-  without_gil([&] { run(messages.data(), share.data()); });
+  without_gil(pool, sender_work(job), [&](Range at) noexcept {
+    run(at.start, job.part(at), side.from(at.start), messages.data() + job.bytes_before(at.start),
+        share.data() + at.start);
+  });
   return nb::make_tuple(messages.array(), share.array());
 }
 
-// Runs a receiver's kernel, `run(share)`, and returns the share.
+// Runs a receiver's kernel, `run(first, part, side, share)` on each range, and returns the share.
 template <class T, class Run>
-Out<T> received(std::vector<std::size_t> shape, Run run) {
+Out<T> received(Pool* pool, const Lookup& job, const Receiver& side, std::vector<std::size_t> shape,
+                Run run) {
   const Output<T> share(std::move(shape));
-  without_gil([&] { run(share.data()); });
+  without_gil(pool, receiver_work(job), [&](Range at) noexcept {
+    run(at.start, job.part(at), side.from(job, at.start), share.data() + at.start);
+  });
   return share.array();
 }
 

@@ -87,14 +87,7 @@ def carry_digits(
     uint64 `(rows, n)`, None for one row of zeros. `v0 + v1 >= 2^b` is `2^b - 1 - v0 < v1`, so the
     server takes the digits of the complement.
     """
-    rows = 1 if added is None else len(added)
-    digits = np.empty((len(sizes), rows, x.size), np.uint8)
-
-    def cut(at: slice) -> U8:
-        own = None if added is None else added[:, at]
-        return kernels.cut_digits(x[at], own, shift, sizes, server)
-
-    workers.fill(digits, cut)
+    digits = kernels.cut_digits(x, added, shift, sizes, server, workers.pool)
     return list(digits)
 
 

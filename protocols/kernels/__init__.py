@@ -29,6 +29,7 @@ from moiety.protocols.kernels.reference import digits, gates, rlwe, silent, stre
 # The kernels by name, for their static types: `set_backend` rebinds each to the twin in use.
 from moiety.protocols.kernels.reference.digits import *  # noqa: F403
 from moiety.protocols.kernels.reference.gates import *  # noqa: F403
+from moiety.protocols.kernels.reference.pool import Pool as Pool
 from moiety.protocols.kernels.reference.rlwe import *  # noqa: F403
 from moiety.protocols.kernels.reference.silent import *  # noqa: F403
 from moiety.protocols.kernels.reference.streams import *  # noqa: F403
@@ -78,6 +79,13 @@ def backend_name() -> Backend:
     return _active
 
 
+def open_pool(threads: int) -> Pool:
+    """Threads for the kernels, 1..256 with the caller's. Close it."""
+    if _refusal:
+        return Pool(threads)
+    return cast(Pool, _native.Pool(threads))
+
+
 def description() -> str:
     """What a measurement is filed under: the backend and, if native, its instruction sets."""
     if _active == "reference":
@@ -93,7 +101,7 @@ def _load_native() -> tuple[Any, str]:
         return None, f"the compiled module is not importable ({error})"
     if not native.symmetric_supported():
         return native, "this processor has no AES instructions that the compiled kernels know"
-    missing = [name for name in kernel_names() if not hasattr(native, name)]
+    missing = [name for name in ("Pool", *kernel_names()) if not hasattr(native, name)]
     if missing:
         lacks = ", ".join(missing)
         return native, f"the compiled module is older than the sources: rebuild it (lacks {lacks})"

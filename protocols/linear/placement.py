@@ -5,6 +5,7 @@ protocols/linear/layout, the same at both parties.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -22,19 +23,30 @@ _CHUNK = 1 << 16
 """Coefficients per prime that are worked on at once: what stays in the second-level cache, and one
 thread's job.
 """
+_FEW = 1 << 14
+"""Coefficients below which handing over a job takes longer than the job."""
 
 
 def chunks(count: int, degree: int) -> list[slice]:
-    """`count` polynomials in pieces of about `_CHUNK` coefficients; the same whatever the number of
-    threads, because each piece has its own stream of randomness.
+    """`count` polynomials in pieces of about `_CHUNK` coefficients, in two at least where that is
+    not too few; the same whatever the number of threads, because each piece has its own stream of
+    randomness.
     """
-    step = max(1, _CHUNK // degree)
-    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+    return _cut(count, _step(count, degree))
 
 
 def byte_chunks(count: int, degree: int) -> list[slice]:
     """The same in pieces of whole bytes, whatever the bits of a coefficient."""
-    step = max(8, _CHUNK // degree)
+    return _cut(count, -(-_step(count, degree) // 8) * 8)
+
+
+def _step(count: int, degree: int) -> int:
+    """Polynomials of a piece."""
+    most = max(1, _CHUNK // degree)
+    return -(-count // 2) if _FEW <= count * degree <= most * degree else most
+
+
+def _cut(count: int, step: int) -> list[slice]:
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 
@@ -122,26 +134,27 @@ def pack_weights(layout: Layout, weight: I32) -> I32:
 # --- out of polynomials ---------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=1 << 10)
 def pixel_positions(layout: Layout, window: Window) -> I64:
     """Coefficients of a tile's outputs relative to their filter's block, row-major and
-    increasing, `(pixels,)`.
+    increasing, `(pixels,)`. Kept, and not to be changed.
     """
     rows = (np.array(window.rows) - window.y0) * layout.pitch
     return (rows[:, None] + np.arange(window.x1 - window.x0)).reshape(-1)
 
 
+@lru_cache(maxsize=1 << 10)
 def block_positions(layout: Layout, window: Window) -> I64:
-    """Coefficients of the outputs of all blocks of an answer, `(mp * pixels,)`."""
+    """Coefficients of the outputs of all blocks of an answer, `(mp * pixels,)`; as above."""
     blocks = np.arange(layout.mp)[:, None] * layout.block
     return (blocks + pixel_positions(layout, window)).reshape(-1)
 
 
 def by_filter(layout: Layout, blocks: npt.NDArray[T]) -> npt.NDArray[T]:
-    """`(bundles, answers, mp, pixels)`, or the same elements otherwise shaped up to the last axis,
-    to `(M, pixels)`: drops the blocks of the last answer that have no filter.
+    """`(..., blocks, pixels)` to `(..., M, pixels)`: drops the blocks of each bundle's last answer
+    that have no filter.
     """
-    pixels = blocks.shape[-1]
-    filters = blocks.reshape(layout.bundles, layout.answers * layout.mp, pixels)[
-        :, : layout.bundle_filters
-    ]
-    return filters.reshape(layout.bundles * layout.bundle_filters, pixels)
+    *leading, _, pixels = blocks.shape
+    by_bundle = blocks.reshape(*leading, layout.bundles, layout.answers * layout.mp, pixels)
+    filters = by_bundle[..., : layout.bundle_filters, :]
+    return filters.reshape(*leading, layout.bundles * layout.bundle_filters, pixels)

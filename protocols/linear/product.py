@@ -78,7 +78,7 @@ def correlate(
             for target, source in uses:
                 for t, tap in enumerate(monomials.taps):
                     factors = weights[:, source, t, :, columns]
-                    sums.add(target, factors, rows[:, :, tap : tap + length])
+                    sums.add(target, factors, rows, tap)
     return sums.residues().transpose(1, 2, 0, 3)
 
 
@@ -90,11 +90,10 @@ class _Sums:
         self._capacity = (1 << FLOAT_BITS) // (prime << (weight_bits - 1))
         self._sums = np.zeros(shape)
         self._used = [0] * shape[0]
-        self._product = np.empty(shape[1:])
 
-    def add(self, target: int, factors: I32, rows: F64) -> None:
+    def add(self, target: int, factors: I32, rows: F64, tap: int) -> None:
         """`sums[target] += factors @ rows`; factors `(bundles, answers, terms)`, rows
-        `(bundles, terms, length)`.
+        `(bundles, terms, width)`, each from coefficient `tap` on.
         """
         terms, most = rows.shape[1], self._capacity - 1
         for low in range(0, terms, most):
@@ -102,9 +101,8 @@ class _Sums:
             if self._used[target] + high - low > self._capacity:
                 self._sums[target] = kernels.reduce_products(self._sums[target], self._prime)
                 self._used[target] = 1
-            part = factors[..., low:high].astype(np.float64)
-            np.matmul(part, rows[:, low:high], out=self._product)
-            self._sums[target] += self._product
+            part = factors[..., low:high].astype(np.float64, order="C")
+            kernels.add_products(self._sums[target], part, rows, low, tap)
             self._used[target] += high - low
 
     def residues(self) -> U32:

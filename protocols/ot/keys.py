@@ -47,7 +47,8 @@ def later_key(key: U8, elements: int, k: int) -> U8:
     """The key of the elements from number `elements` on, a multiple of `per_key(k)`, where the
     first ones have `key`.
     """
-    return count_key(key, elements // per_key(k))
+    index = elements // per_key(k)
+    return count_key(key, index) if index else key
 
 
 @dataclass

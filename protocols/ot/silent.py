@@ -21,6 +21,10 @@ Rows are made when they are asked for, a tree at a time (kernels.expand_full, ex
 between a refill and its use only the seeds, the keys and the sums of the trees are kept. The
 receiver's u needs nothing from the sender, and its v is made while a transfer waits for its answer.
 
+The iterations of a refill have one code, so two of them are made side by side: an entry of the code
+is made once and reads both seeds at one place. Outputs are released in that order, a tree of the
+one, then a tree of the other.
+
 A correlation over F_16 for a k-bit choice has u in all of F_16; the receiver sends its bits k..3,
 which are uniform and of no further use, and the sender adds their part to w: what remains is what
 SoftSpoken would have made, `u < 2^k`.
@@ -47,8 +51,8 @@ endpoints get the same calls in the same order, and `HashKeys` at the same count
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -56,54 +60,16 @@ import numpy as np
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8, U16
 from moiety.protocols.channel import Channel
+from moiety.protocols.ot.forest import Forest
 from moiety.protocols.ot.keys import HashKeys
 from moiety.protocols.ot.lpn import NIBBLES, NONCE_BYTES, LpnParameters, Pool
+from moiety.protocols.ot.stock import Make, Source, Stock
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
-from moiety.protocols.parallel import HANDED_PASSED, Workers
+from moiety.protocols.parallel import Workers, pieces
 from moiety.protocols.prg import Prg
 
-_HANDED = 1 << 10
-"""Rows that take as long as handing a range of them to another thread."""
-
-Make = Callable[[slice, U8], None]
-"""Writes an iteration's outputs, a range of whole grains, to an array of as many."""
-
-
-@dataclass
-class _Stock:
-    """Outputs of iterations, each of `length`, made when they are taken: in whole multiples of
-    `grain`, of which what was not taken is kept. `shape` is an output's.
-    """
-
-    length: int
-    grain: int
-    shape: tuple[int, ...]
-    _iterations: deque[Make] = field(default_factory=deque)
-    _at: int = 0  # in the first iteration
-    _rest: U8 = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._rest = np.zeros((0, *self.shape), np.uint8)
-
-    def add(self, make: Make) -> None:
-        """One more iteration."""
-        self._iterations.append(make)
-
-    def take(self, n: int) -> U8:
-        """The next `n` outputs."""
-        end = len(self._rest)
-        made = end + -(-max(0, n - end) // self.grain) * self.grain
-        outputs = np.empty((made, *self.shape), np.uint8)
-        outputs[:end] = self._rest
-        while end < made:
-            size = min(made - end, self.length - self._at)
-            self._iterations[0](slice(self._at, self._at + size), outputs[end : end + size])
-            end, self._at = end + size, self._at + size
-            if self._at == self.length:
-                self._iterations.popleft()
-                self._at = 0
-        self._rest = outputs[n:].copy()
-        return outputs[:n]
+_SIDE = 2
+"""Iterations whose outputs are made side by side."""
 
 
 class _Silent:
@@ -122,39 +88,34 @@ class _Silent:
         self._channel = channel
         self._prg = prg
         self._keys = keys
-        self._workers = workers or Workers()
+        self._threads = (workers or Workers()).pool
         self._pool = Pool(parameters, batch)
-        self._rows = _Stock(parameters.released, 1 << parameters.depth, (16,))
+        self._rows = Stock((16,))
 
-    def _trees(self, trees: slice, work: Callable[[slice], None]) -> None:
-        """`work` on all these trees; threads share them."""
-        handed = max(1, _HANDED >> self.parameters.depth)
-        parts = self._workers.ranges(trees.stop - trees.start, grain=1, handed=handed)
+    def _expand(self, forest: Forest, trees: slice, rows: U8) -> None:
+        """The rows of these trees of each iteration."""
+        raise NotImplementedError
 
-        def part(at: slice) -> None:
-            work(slice(trees.start + at.start, trees.start + at.stop))
+    def _release(self, forests: Sequence[Forest]) -> None:
+        """The iterations of a refill are taken from now on."""
+        for at in range(0, len(forests), _SIDE):
+            forest = Forest.side_by_side(forests[at : at + _SIDE], self.parameters.released_trees)
+            self._rows.add(self._source(partial(self._expand, forest), forest.side))
 
-        self._workers.each(part, parts)
+    def _source(self, make: Make, side: int) -> Source:
+        """The released outputs of `side` iterations, from what makes some trees of each."""
+        p, grain = self.parameters, side << self.parameters.depth
 
-    def _maker(self, expand: Callable[[slice, U8], None]) -> Make:
-        """Rows by ranges of outputs, from `expand`, which makes those of some trees."""
-        depth = self.parameters.depth
+        def whole(outputs: slice, to: U8) -> None:
+            make(slice(outputs.start // grain, outputs.stop // grain), to)
 
-        def make(outputs: slice, rows: U8) -> None:
-            first = outputs.start >> depth
+        return Source(whole, side * p.released, grain)
 
-            def part(trees: slice) -> None:
-                expand(trees, rows[trees.start - first << depth : trees.stop - first << depth])
-
-            self._trees(slice(first, outputs.stop >> depth), part)
-
-        return make
-
-    def _reserved(self, make: Make) -> U8:
+    def _reserved(self, forest: Forest) -> U8:
         """The rows that the next iteration starts from."""
         p = self.parameters
         rows = np.empty((p.length - p.released, 16), np.uint8)
-        make(slice(p.released, p.length), rows)
+        self._expand(forest, slice(p.released_trees, p.trees), rows)
         return rows[: p.reserved]
 
     def _tree_keys(self, nonce: U8, iterations: int) -> U8:
@@ -193,14 +154,9 @@ class SilentSender(_Silent, VoleSender):
             self._refill(iterations)
         w = self._rows.take(n)
         if k < p.width:
-            high, bits = self._channel.recv(p.high_bytes(n, k)), p.width - k
-
-            def part(at: slice) -> None:
-                stream = high[at.start * bits // 8 : p.high_bytes(at.stop, k)]
-                upper = kernels.unpack8(stream, at.stop - at.start, bits) << np.uint8(k)
-                kernels.add_multiples(w[at], self.delta, upper)
-
-            self._workers.each(part, self._workers.ranges(n, handed=HANDED_PASSED))
+            high = self._channel.recv(p.high_bytes(n, k))
+            upper = kernels.unpack8(high, n, p.width - k, self._threads) << np.uint8(k)
+            kernels.add_multiples(w, self.delta, upper, self._threads)
         return w
 
     def _refill(self, iterations: int) -> None:
@@ -210,44 +166,43 @@ class SilentSender(_Silent, VoleSender):
         size = p.trees * p.levels
         received = self._channel.recv(p.shift_bytes(iterations))
         code, packed_shifts = received[:NONCE_BYTES], received[NONCE_BYTES:]
-        shifts = kernels.unpack8(packed_shifts, iterations * size, p.width).reshape(
-            iterations, size
-        )
+        shifts = kernels.unpack8(packed_shifts, iterations * size, p.width, self._threads)
+        shifts = shifts.reshape(iterations, size)
         nonce = self._prg.bytes(NONCE_BYTES)
         keys = self._tree_keys(nonce, iterations)
         self._channel.send(nonce, ahead=True)
-        for i in range(iterations):
-            self._iterate(code, keys[i], shifts[i])
+        self._release([self._iterate(code, keys[i], shifts[i]) for i in range(iterations)])
 
-    def _iterate(self, code: U8, keys: U8, shifts: U8) -> None:
+    def _iterate(self, code: U8, keys: U8, shifts: U8) -> Forest:
         """One iteration from `_base`: sends its answer ahead, uint8 `(t, tree_blocks, 16)`."""
         p = self.parameters
         seeds, base = self._base[: p.seeds], self._base[p.seeds :]
-        kernels.add_multiples(base, self.delta, shifts)  # now base = v + choice*delta
+        kernels.add_multiples(
+            base, self.delta, shifts, self._threads
+        )  # now base = v + choice*delta
         roots = self._prg.bytes(16 * p.trees).reshape(p.trees, 16)
-        sums = np.empty((p.trees, p.levels, 16), np.uint8)
+        sums = kernels.tree_sums(keys, self.delta, roots, p.depth, p.width, self._threads)
 
-        def add_up(trees: slice) -> None:
-            sums[trees] = kernels.tree_sums(keys[trees], self.delta, roots[trees], p.depth, p.width)
-
-        def expand(trees: slice, rows: U8) -> None:
-            kernels.expand_full(
-                keys[trees],
-                self.delta,
-                roots[trees],
-                p.depth,
-                p.width,
-                seeds,
-                code,
-                trees.start << p.depth,
-                rows,
-            )
-
-        self._trees(slice(0, p.trees), add_up)
         self._channel.send(self._answer(sums, base.reshape(p.trees, p.levels, 16)), ahead=True)
-        make = self._maker(expand)
-        self._rows.add(make)
-        self._base = self._reserved(make)
+        forest = Forest((keys, roots), seeds, code)
+        self._base = self._reserved(forest)
+        return forest
+
+    def _expand(self, forest: Forest, trees: slice, rows: U8) -> None:
+        keys, roots = forest.at(trees)
+        p, start = self.parameters, trees.start << self.parameters.depth
+        kernels.expand_full(
+            keys,
+            self.delta,
+            roots,
+            p.depth,
+            p.width,
+            forest.seeds,
+            forest.code,
+            start,
+            rows,
+            self._threads,
+        )
 
     def _answer(self, sums: U8, w: U8) -> U8:
         if self.parameters.width == 1:
@@ -280,7 +235,7 @@ class SilentReceiver(_Silent, VoleReceiver):
         self._bootstrap = bootstrap
         self._base_u = np.zeros(0, np.uint8)
         self._base_v = np.zeros((0, 16), np.uint8)
-        self._elements = _Stock(parameters.released, 1, ())
+        self._elements = Stock(())
         self._unmade: deque[Callable[[], None]] = deque()
 
     def extend(self, n: int, k: int) -> tuple[U8, U8]:
@@ -309,18 +264,10 @@ class SilentReceiver(_Silent, VoleReceiver):
 
     def _send_high(self, u: U8, k: int) -> U8:
         """Gives away the bits of u that a k-bit choice does not need; returns the others."""
-
-        def part(at: slice) -> tuple[U8, U8]:
-            high = kernels.pack(u[at] >> np.uint8(k), self.parameters.width - k)
-            return high, u[at] & np.uint8((1 << k) - 1)
-
-        kept = []
-        for high, low in self._workers.map(
-            part, self._workers.ranges(u.size, handed=HANDED_PASSED)
-        ):
-            self._channel.send(high)
-            kept.append(low)
-        return kept[0] if len(kept) == 1 else np.concatenate(kept)
+        for at in pieces(u.size):
+            high = u[at] >> np.uint8(k)
+            self._channel.send(kernels.pack(high, self.parameters.width - k, self._threads))
+        return u & np.uint8((1 << k) - 1)
 
     def _refill(self, iterations: int) -> None:
         p = self.parameters
@@ -345,40 +292,44 @@ class SilentReceiver(_Silent, VoleReceiver):
             self._stock_elements(_Instances.packed(instances[at : at + 8 // p.width], p.width))
 
     def _encode(self, instances: _Instances, outputs: slice) -> U8:
-        """u of these outputs, of all instances side by side in a byte; threads share them."""
+        """u of these outputs, of all instances side by side in a byte."""
         p = self.parameters
-
-        def part(at: slice) -> U8:
-            return kernels.encode_elements(
-                instances.seeds,
-                instances.code,
-                outputs.start + at.start,
-                at.stop - at.start,
-                p.depth,
-                p.width,
-                instances.holes,
-                instances.values,
-            )
-
-        parts = self._workers.ranges(outputs.stop - outputs.start)
-        return np.concatenate(list(self._workers.map(part, parts)))
+        return kernels.encode_elements(
+            instances.seeds,
+            instances.code,
+            outputs.start,
+            outputs.stop - outputs.start,
+            p.depth,
+            p.width,
+            instances.holes,
+            instances.values,
+            self._threads,
+        )
 
     def _stock_elements(self, instances: _Instances) -> None:
-        """The u of instances that share a byte are made together, when the first one's are asked
+        """The u of instances that share a byte are made together, when the first ones' are asked
         for: the code is the same.
         """
         p = self.parameters
         packed, made = np.empty(p.released, np.uint8), 0
 
-        def make(place: int, outputs: slice, elements: U8) -> None:
+        def make(places: range, trees: slice, elements: U8) -> None:
             nonlocal made
-            if outputs.stop > made:
-                packed[made : outputs.stop] = self._encode(instances, slice(made, outputs.stop))
-                made = outputs.stop
-            elements[:] = packed[outputs] >> np.uint8(place) & np.uint8((1 << p.width) - 1)
+            start, stop = trees.start << p.depth, trees.stop << p.depth
+            if stop > made:
+                packed[made:stop] = self._encode(instances, slice(made, stop))
+                made = stop
+            bytes_ = packed[start:stop].reshape(-1, 1 << p.depth)
+            of_each = elements.reshape(-1, len(places), 1 << p.depth)
+            for i, place in enumerate(places):
+                np.right_shift(bytes_, np.uint8(place), out=of_each[:, i])
+            elements &= np.uint8((1 << p.width) - 1)
 
-        for i in range(len(instances.holes)):
-            self._elements.add(partial(make, p.width * i))
+        count = len(instances.holes)
+        for first in range(0, count, _SIDE):
+            side = min(_SIDE, count - first)
+            places = range(p.width * first, p.width * (first + side), p.width)
+            self._elements.add(self._source(partial(make, places), side))
 
     def _choose(self, u: U8) -> tuple[U16, U8, U8]:
         """(alpha uint16 `(t,)`, beta uint8 `(t,)`, not zero, shifts uint8 `(t*levels,)`) of one
@@ -405,31 +356,33 @@ class SilentReceiver(_Silent, VoleReceiver):
         blocks = answer[NONCE_BYTES:].reshape(
             len(holes), self.parameters.trees, self.parameters.tree_blocks, 16
         )
-        for iteration in zip(keys, holes, blocks, strict=True):
-            self._iterate(code, *iteration)
+        iterations = zip(keys, holes, blocks, strict=True)
+        self._release([self._iterate(code, *iteration) for iteration in iterations])
 
-    def _iterate(self, code: U8, keys: U8, alpha: U16, answer: U8) -> None:
+    def _iterate(self, code: U8, keys: U8, alpha: U16, answer: U8) -> Forest:
         """One iteration from `_base_v`."""
         p = self.parameters
         seeds, v = self._base_v[: p.seeds], self._base_v[p.seeds :]
         sums = self._opened(answer, v.reshape(p.trees, p.levels, 16), alpha)
+        forest = Forest((keys, alpha, sums), seeds, code)
+        self._base_v = self._reserved(forest)
+        return forest
 
-        def expand(trees: slice, rows: U8) -> None:
-            kernels.expand_punctured(
-                keys[trees],
-                alpha[trees],
-                sums[trees],
-                p.depth,
-                p.width,
-                seeds,
-                code,
-                trees.start << p.depth,
-                rows,
-            )
-
-        make = self._maker(expand)
-        self._rows.add(make)
-        self._base_v = self._reserved(make)
+    def _expand(self, forest: Forest, trees: slice, rows: U8) -> None:
+        keys, holes, sums = forest.at(trees)
+        p, start = self.parameters, trees.start << self.parameters.depth
+        kernels.expand_punctured(
+            keys,
+            holes,
+            sums,
+            p.depth,
+            p.width,
+            forest.seeds,
+            forest.code,
+            start,
+            rows,
+            self._threads,
+        )
 
     def _opened(self, answer: U8, v: U8, alpha: U16) -> U8:
         """The sums that expand_punctured takes."""

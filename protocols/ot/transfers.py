@@ -12,8 +12,8 @@ leaks: a choice is hidden by the correlation's u, every entry but the chosen one
 receiver does not know. The receiver sends k bits and the correlation's corrections per element, the
 sender `2^k - 1` entries; one flight each.
 
-A party's threads share a batch by ranges of its elements (protocols/parallel); the bytes are
-the same.
+Answers go out in pieces (parallel.pieces): one is sent, and opened by the peer, while the next is
+made. A party's threads share a piece; the bytes are the same.
 """
 
 from __future__ import annotations
@@ -41,9 +41,10 @@ from moiety.protocols.cost import (
     packed,
 )
 from moiety.protocols.errors import ContractViolation
+from moiety.protocols.kernels import Pool
 from moiety.protocols.ot.keys import HashKeys, later_key
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
-from moiety.protocols.parallel import HANDED_PASSED, Workers
+from moiety.protocols.parallel import Workers, pieces
 
 R = TypeVar("R")
 S = TypeVar("S", np.uint8, np.uint64)
@@ -81,10 +82,10 @@ class SentBatch(_Batch):
     w: U8
     packed_shifts: U8
 
-    def shifts(self, at: slice) -> U8:
-        """Of a range of elements, uint8 `(n,)`."""
+    def shifts(self, at: slice, pool: Pool | None = None) -> U8:
+        """Of a piece, uint8 `(n,)`."""
         stream = self.packed_shifts[at.start * self.k // 8 : packed(at.stop, self.k)]
-        return kernels.unpack8(stream, at.stop - at.start, self.k)
+        return kernels.unpack8(stream, at.stop - at.start, self.k, pool)
 
 
 @dataclass(kw_only=True)
@@ -100,7 +101,7 @@ class _Endpoint:
     def __init__(self, channel: Channel, keys: HashKeys, workers: Workers | None) -> None:
         self._channel = channel
         self._keys = keys
-        self._workers = workers or Workers()
+        self._threads = (workers or Workers()).pool
 
 
 class TransferSender(_Endpoint):
@@ -126,7 +127,9 @@ class TransferSender(_Endpoint):
         """
 
         def part(w: U8, shifts: U8, key: U8, at: slice) -> tuple[U8, U8]:
-            return kernels.lookup_send(w, self._vole.delta, batch.k, key, shifts, table[at], bits)
+            return kernels.lookup_send(
+                w, self._vole.delta, batch.k, key, shifts, table[at], bits, self._threads
+            )
 
         return self._answer(batch, part)
 
@@ -137,7 +140,9 @@ class TransferSender(_Endpoint):
 
         def part(w: U8, shifts: U8, key: U8, at: slice) -> tuple[U8, U8]:
             mine = np.ascontiguousarray(digits[:, at])
-            return kernels.leaves_send(w, self._vole.delta, batch.k, key, shifts, mine, with_eq)
+            return kernels.leaves_send(
+                w, self._vole.delta, batch.k, key, shifts, mine, with_eq, self._threads
+            )
 
         return self._answer(batch, part)
 
@@ -148,7 +153,7 @@ class TransferSender(_Endpoint):
 
         def part(w: U8, shifts: U8, key: U8, at: slice) -> tuple[U8, U8]:
             return kernels.join_send(
-                w, self._vole.delta, batch.k, key, shifts, own[at], function, bits
+                w, self._vole.delta, batch.k, key, shifts, own[at], function, bits, self._threads
             )
 
         return self._answer(batch, part)
@@ -159,7 +164,9 @@ class TransferSender(_Endpoint):
         """
 
         def part(w: U8, shifts: U8, key: U8, at: slice) -> tuple[U8, U64]:
-            return kernels.mux_send(w, self._vole.delta, key, shifts, x[at], gate[at], bits)
+            return kernels.mux_send(
+                w, self._vole.delta, key, shifts, x[at], gate[at], bits, self._threads
+            )
 
         return self._answer(batch, part)
 
@@ -181,6 +188,7 @@ class TransferSender(_Endpoint):
                 theirs[at],
                 flip[at],
                 bits,
+                self._threads,
             )
             return messages, (z, sign)
 
@@ -194,7 +202,7 @@ class TransferSender(_Endpoint):
 
         def part(w: U8, shifts: U8, key: U8, at: slice) -> tuple[U8, U64]:
             return kernels.widen_send(
-                w, self._vole.delta, key, shifts, own[at], theirs[at], bits, out_bits
+                w, self._vole.delta, key, shifts, own[at], theirs[at], bits, out_bits, self._threads
             )
 
         return self._answer(batch, part)
@@ -205,7 +213,9 @@ class TransferSender(_Endpoint):
         """
 
         def part(w: U8, shifts: U8, key: U8, at: slice) -> tuple[U8, U64]:
-            return kernels.arith_send(w, self._vole.delta, batch.k, key, shifts, table[at], bits)
+            return kernels.arith_send(
+                w, self._vole.delta, batch.k, key, shifts, table[at], bits, self._threads
+            )
 
         return self._answer(batch, part)
 
@@ -218,16 +228,14 @@ class TransferSender(_Endpoint):
     def _answers(
         self, batch: SentBatch, kernel: Callable[[U8, U8, U8, slice], tuple[U8, R]]
     ) -> list[R]:
-        """Send the answers of all ranges of the batch in order, each as soon as it is made; returns
-        what else the kernel makes of each range.
+        """Send the answers of all pieces of the batch in order, each as soon as it is made; returns
+        what else the kernel makes of each piece.
         """
         batch.spend()
-
-        def part(at: slice) -> tuple[U8, R]:
-            return kernel(batch.w[at], batch.shifts(at), batch.key_at(at.start), at)
-
         kept = []
-        for messages, made in self._workers.map(part, self._workers.ranges(len(batch.w))):
+        for at in pieces(len(batch.w)):
+            shifts = batch.shifts(at, self._threads)
+            messages, made = kernel(batch.w[at], shifts, batch.key_at(at.start), at)
             self._channel.send(messages)
             kept.append(made)
         return kept
@@ -247,19 +255,15 @@ class TransferReceiver(_Endpoint):
         """Open a batch with `choices` uint8 `(n,)` of k bits."""
         n = choices.size
         u, v = self._vole.begin(n, k)
-
-        def part(at: slice) -> U8:
-            return kernels.pack(choices[at] ^ u[at], k)
-
-        for message in self._workers.map(part, self._workers.ranges(n, handed=HANDED_PASSED)):
-            self._channel.send(message)
+        for at in pieces(n):
+            self._channel.send(kernels.pack(choices[at] ^ u[at], k, self._threads))
         return ReceivedBatch(k=k, key=self._keys.take(n, k), u=u, v=v, choices=choices)
 
     def lookup(self, batch: ReceivedBatch, bits: int) -> U8:
         """This party's XOR share of the chosen entries, uint8 `(n,)`."""
 
         def part(v: U8, choices: U8, u: U8, key: U8, messages: U8) -> U8:
-            return kernels.lookup_recv(v, batch.k, key, choices, u, bits, messages)
+            return kernels.lookup_recv(v, batch.k, key, choices, u, bits, messages, self._threads)
 
         return self._open(batch, bits, part)
 
@@ -267,7 +271,9 @@ class TransferReceiver(_Endpoint):
         """This party's XOR share of `(lt, eq)` against `count` digits, uint8 `(count, n)`."""
 
         def part(v: U8, choices: U8, u: U8, key: U8, messages: U8) -> U8:
-            return kernels.leaves_recv(v, batch.k, key, choices, u, count, with_eq, messages)
+            return kernels.leaves_recv(
+                v, batch.k, key, choices, u, count, with_eq, messages, self._threads
+            )
 
         return self._open(batch, count * (1 + with_eq), part)
 
@@ -277,7 +283,9 @@ class TransferReceiver(_Endpoint):
         """
 
         def part(v: U8, choices: U8, u: U8, key: U8, messages: U8, at: slice) -> U64:
-            return kernels.widen_recv(v, key, choices, u, x[at], flip[at], bits, out_bits, messages)
+            return kernels.widen_recv(
+                v, key, choices, u, x[at], flip[at], bits, out_bits, messages, self._threads
+            )
 
         return self._open_at(batch, out_bits - bits, part)
 
@@ -285,7 +293,7 @@ class TransferReceiver(_Endpoint):
         """This party's additive share of the chosen entries modulo 2^bits, uint64 `(n,)`."""
 
         def part(v: U8, choices: U8, u: U8, key: U8, messages: U8) -> U64:
-            return kernels.arith_recv(v, batch.k, key, choices, u, bits, messages)
+            return kernels.arith_recv(v, batch.k, key, choices, u, bits, messages, self._threads)
 
         return self._open(batch, bits, part)
 
@@ -304,7 +312,7 @@ class TransferReceiver(_Endpoint):
         bits: int,
         kernel: Callable[[U8, U8, U8, U8, U8, slice], npt.NDArray[S]],
     ) -> npt.NDArray[S]:
-        """Receive the answers of `bits`-bit entries range by range, and open each while the next
+        """Receive the answers of `bits`-bit entries piece by piece, and open each while the next
         one arrives; returns the shares.
         """
         batch.spend()
@@ -312,21 +320,16 @@ class TransferReceiver(_Endpoint):
             self._channel.await_flight()
         v = batch.v()  # while the sender works
 
-        def arrived(at: slice) -> tuple[slice, U8]:
-            return at, self._channel.recv(answer_bytes(at.stop - at.start, batch.k, bits))
-
-        def part(job: tuple[slice, U8]) -> npt.NDArray[S]:
-            at, messages = job
-            return kernel(
-                v[at], batch.choices[at], batch.u[at], batch.key_at(at.start), messages, at
-            )
-
-        ranges = self._workers.ranges(batch.choices.size)
-        return _joined(list(self._workers.map(part, ranges, arrived)))
+        opened = []
+        for at in pieces(batch.choices.size):
+            messages = self._channel.recv(answer_bytes(at.stop - at.start, batch.k, bits))
+            key = batch.key_at(at.start)
+            opened.append(kernel(v[at], batch.choices[at], batch.u[at], key, messages, at))
+        return _joined(opened)
 
 
 def _joined(parts: Sequence[npt.NDArray[S]]) -> npt.NDArray[S]:
-    """The parts of all ranges, along their last axis."""
+    """The parts of all pieces, along their last axis."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
 
 

@@ -61,12 +61,15 @@ def lattice(bench: Bench) -> None:
 
 
 def convolution(bench: Bench) -> None:
-    """The three parts of protocols/linear/product: copied rows, matrix products, sums."""
+    """The parts of protocols/linear/product: copied rows, products, sums that they are added to."""
     terms, answers, length = 128, 32, 1024
     x = bench.rng.integers(0, 1 << 25, (terms // 4, 4 * length), np.uint32)
     bench.per("row", terms * length, lambda: kernels.shifted_rows(x, 0, length, 4, length))
-    rows = bench.rng.normal(size=(1, terms, length))
-    factors, out = bench.rng.normal(size=(1, answers, terms)), np.empty((1, answers, length))
-    bench.per("product", terms * answers * length, lambda: np.matmul(factors, rows, out=out))
-    total = np.zeros_like(out)
-    bench.per("sum", out.size, lambda: np.add(total, out, out=total))
+    rows, factors = np.ones((1, terms, length)), np.ones((1, answers, terms))
+    sums, factor = np.zeros((1, answers, length)), np.ones((1, answers, 1))
+    bench.per(
+        "product",
+        terms * answers * length,
+        lambda: kernels.add_products(sums, factors, rows, 0, 0),
+    )
+    bench.per("sum", sums.size, lambda: kernels.add_products(sums, factor, rows, 0, 0))

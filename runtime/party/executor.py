@@ -13,7 +13,7 @@ import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +27,9 @@ from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Session
 from moiety.runtime.party.handlers import Turn, execute, truncate_with_gates
 from moiety.runtime.party.hints import HintFile
-from moiety.runtime.party.metering import KEYS, RunCost, peak_rss
+from moiety.runtime.party.metering import KEYS, RunCost, StepWatch, peak_rss
 from moiety.runtime.party.sides import ClientSide, Revealed, ServerSide, Share, Side
-from moiety.runtime.program import Program
+from moiety.runtime.program import AnyStep, Gates, Program
 from moiety.runtime.program.linear_layers import (
     MAX_BATCH,
     layout_digest,
@@ -40,37 +40,71 @@ from moiety.runtime.program.progress import Progress, no_progress
 from moiety.runtime.program.weights import Weights
 
 
-def _run(program: Program, session: Session, side: Side, progress: Progress) -> RunCost:
+class _Stage(NamedTuple):
+    """A step, and what of a run's step follows from the Program alone. label: its name in the
+    meter; operand_bits: ring of its first operand; gates: those that are made together with it;
+    finished: the values that nothing reads after it.
+    """
+
+    step: AnyStep
+    kind: str
+    label: str
+    operand_bits: int
+    gates: Gates | None
+    finished: tuple[int, ...]
+
+
+def _stages(program: Program) -> list[_Stage]:
+    return [
+        _Stage(
+            step,
+            step.kind,
+            f"{step.kind}/{index}/{step.name}",
+            program.first_operand(step).bits,
+            program.joint_gates(index),
+            finished,
+        )
+        for index, (step, finished) in enumerate(
+            zip(program.steps, program.last_uses(), strict=True)
+        )
+    ]
+
+
+def _run(
+    program: Program, stages: Sequence[_Stage], session: Session, side: Side, progress: Progress
+) -> RunCost:
     """The loop of both parties: keys, then step by step."""
     if session.network != program.planned_for:
         raise ContractViolation(f"the session is not open for a {program.network} network")
-    cost = RunCost(images=side.images)
-    with cost.measure(session, KEYS, KEYS):
-        side.exchange_keys(session)
+    cost, meter = RunCost(images=side.images), session.channel.meter
+    watch = StepWatch(meter, cost)
     values: dict[int, Share] = {}
     joint: Share | None = None
-    total = len(program.steps)
-    for (index, step), finished in zip(enumerate(program.steps), program.last_uses(), strict=True):
-        progress(index, total, step.name)
-        operand_bits = program.first_operand(step).bits
-        label = f"{step.kind}/{index}/{step.name}"
-        with cost.measure(session, step.kind, label):
-            operands = [values[i] for i in step.inputs]
-            turn = Turn(session, side, index, step, operand_bits, operands)
-            gates = program.joint_gates(index)
+    with meter.labelled(KEYS):
+        side.exchange_keys(session)
+        watch.lap(KEYS)
+        for index, (step, kind, label, operand_bits, gates, finished) in enumerate(stages):
+            progress(index, len(stages), step.name)
+            meter.label = label
             if joint is not None:
                 value, joint = joint, None
-            elif gates is not None:
-                compare = Turn(session, side, index + 1, gates, step.bits, ())
-                value, joint = truncate_with_gates(turn, compare)
             else:
-                value = execute(turn)
-        if value.shape != (wanted := (side.images, *step.shape)):
-            raise ContractViolation(f"{label} made shape {value.shape}, the Program says {wanted}")
-        values[index] = value
-        for operand in finished:
-            del values[operand]
-    progress(total, total, "")
+                operands = [values[i] for i in step.inputs]
+                turn = Turn(session, side, index, step, operand_bits, operands)
+                if gates is not None:
+                    compare = Turn(session, side, index + 1, gates, step.bits, ())
+                    value, joint = truncate_with_gates(turn, compare)
+                else:
+                    value = execute(turn)
+            if value.shape != (wanted := (side.images, *step.shape)):
+                raise ContractViolation(
+                    f"{label} made shape {value.shape}, the Program says {wanted}"
+                )
+            values[index] = value
+            for operand in finished:
+                del values[operand]
+            watch.lap(kind)
+    progress(len(stages), len(stages), "")
     session.channel.flush()
     cost.peak_rss = peak_rss()
     return cost
@@ -93,6 +127,7 @@ class ServerExecutor:
     _tensors: list[dict[str, npt.NDArray[Any]]] = field(init=False)
     _layers: dict[int, dict[int, ServerLinear]] = field(default_factory=dict)
     _unprepared: set[int] = field(default_factory=set)
+    _stages: list[_Stage] = field(init=False)
 
     def __post_init__(self) -> None:
         if 1 not in self.batches or not all(1 <= images <= MAX_BATCH for images in self.batches):
@@ -101,6 +136,7 @@ class ServerExecutor:
             )
         self._specs = {images: linear_specs(self.program, images) for images in self.batches}
         self._tensors = self.weights.by_step(self.program)
+        self._stages = _stages(self.program)
 
     def share_hints(self) -> None:
         """Before processes part: hints lie in memory that all of them have in common, so that
@@ -171,7 +207,7 @@ class ServerExecutor:
             raise ContractViolation(f"prepare() has not run for {images} images")
         seed = public_seed(self.program, images)
         side = ServerSide(images, self._layers[images], self._tensors, seed)
-        return _run(self.program, session, side, progress)
+        return _run(self.program, self._stages, session, side, progress)
 
 
 def _adopt(layers: dict[int, ServerLinear], kept: dict[int, U32], file: HintFile) -> bool:
@@ -207,9 +243,11 @@ class ClientExecutor:
 
     program: Program
     _specs: dict[int, dict[int, LinearSpec]] = field(default_factory=dict)
+    _stages: list[_Stage] = field(init=False)
 
     def __post_init__(self) -> None:
         self._checked_specs(1)
+        self._stages = _stages(self.program)
 
     def _checked_specs(self, images: int) -> dict[int, LinearSpec]:
         """The layers of a run of so many images, none of which is taken on trust."""
@@ -241,5 +279,5 @@ class ClientExecutor:
         """
         specs, seed = self._checked_specs(len(images)), public_seed(self.program, len(images))
         side = ClientSide(self.program, images, specs, seed)
-        cost = _run(self.program, session, side, progress)
+        cost = _run(self.program, self._stages, session, side, progress)
         return side.revealed, cost

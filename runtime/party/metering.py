@@ -5,12 +5,11 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from moiety.protocols.session import Session
+from moiety.protocols.channel import Meter
 
 KEYS = "keys"
 """Stands for the query key exchange among the kinds of steps."""
@@ -48,25 +47,54 @@ class RunCost:
     peak_rss: int = 0
     images: int = 1
 
-    @contextmanager
-    def measure(self, session: Session, kind: str, label: str) -> Iterator[None]:
-        """Meters what happens inside, under `label` in the channel's meter too."""
-        traffic = replace(session.channel.meter.total)
-        wall, cpu = time.perf_counter(), time.process_time()
-        with session.channel.meter.labelled(label):
-            yield
-        after = session.channel.meter.total
-        cost = StepCost(
-            time.perf_counter() - wall,
-            time.process_time() - cpu,
-            after.sent - traffic.sent,
-            after.received - traffic.received,
-            after.flights - traffic.flights,
-        )
-        self.by_kind.setdefault(kind, StepCost()).add(cost)
+    def add(self, kind: str, cost: StepCost) -> None:
+        """That of the next step, or of the query key exchange."""
+        if (alike := self.by_kind.get(kind)) is None:
+            alike = self.by_kind[kind] = StepCost()
+        alike.add(cost)
         self.total.add(cost)
         if kind != KEYS:
             self.steps.append(cost)
+
+
+class _Reading(NamedTuple):
+    """Of this process's clocks and of a channel's meter."""
+
+    seconds: float
+    cpu_seconds: float
+    sent: int
+    received: int
+    flights: int
+
+    @classmethod
+    def now(cls, meter: Meter) -> _Reading:
+        t = meter.total
+        return cls(time.perf_counter(), time.process_time(), t.sent, t.received, t.flights)
+
+    def since(self, before: _Reading) -> StepCost:
+        return StepCost(
+            self.seconds - before.seconds,
+            self.cpu_seconds - before.cpu_seconds,
+            self.sent - before.sent,
+            self.received - before.received,
+            self.flights - before.flights,
+        )
+
+
+class StepWatch:
+    """Cuts a run into its steps: everything between two laps is one step's."""
+
+    def __init__(self, meter: Meter, cost: RunCost) -> None:
+        """Starts."""
+        self._meter = meter
+        self._cost = cost
+        self._before = _Reading.now(meter)
+
+    def lap(self, kind: str) -> None:
+        """A step of this kind ends here."""
+        now = _Reading.now(self._meter)
+        self._cost.add(kind, now.since(self._before))
+        self._before = now
 
 
 def peak_rss() -> int:

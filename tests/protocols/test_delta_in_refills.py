@@ -43,7 +43,7 @@ class Noting(SilentReceiver):
         self.seen = getattr(self, "seen", {}) or {"alpha": alpha, "beta": beta}
         return alpha, beta, shifts
 
-    def _iterate(self, code: U8, keys: U8, alpha: U16, answer: U8) -> None:
+    def _iterate(self, code: U8, keys: U8, alpha: U16, answer: U8) -> Any:
         if "answer" not in self.seen:
             v = self._base_v[self.parameters.seeds :].reshape(len(keys), -1, 16).copy()
             self.seen |= {"keys": keys, "answer": answer.copy(), "v": v}
@@ -51,7 +51,7 @@ class Noting(SilentReceiver):
             sums = self._opened(answer, v, alpha)
             self._keys.used = taken
             self.seen |= {"leaves": self._leaves(keys, alpha, sums)}
-        super()._iterate(code, keys, alpha, answer)
+        return super()._iterate(code, keys, alpha, answer)
 
     def _leaves(self, keys: U8, alpha: U16, sums: U8) -> U8:
         """Its leaves without the code, uint8 `(t, 2^h, 16)`."""

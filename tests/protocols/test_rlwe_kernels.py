@@ -160,6 +160,43 @@ def test_shifted_rows_continue_negacyclically(
                 assert rows[i * count + c, j] == (-1) ** turns * int(x[i, k])
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    bundles=st.integers(1, 3),
+    answers=st.integers(1, 21),
+    terms=st.integers(0, 300),
+    length=st.integers(1, 60),
+    margin=st.integers(0, 9),
+    seed=st.integers(0, 2**32 - 1),
+)
+@pytest.mark.parametrize("isa", FAMILY.twins)
+def test_add_products(
+    isa: str, bundles: int, answers: int, terms: int, length: int, margin: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    term, start = margin % 4, margin // 2
+    factors = rng.integers(-128, 128, (bundles, answers, terms))
+    rows = rng.integers(-(2**27), 2**27, (bundles, terms + margin, length + margin))
+    sums = rng.integers(-(2**40), 2**40, (bundles, answers, length))
+    expected = sums + factors @ rows[:, term : term + terms, start : start + length]
+    result = sums.astype(np.float64)
+    with FAMILY.twin(isa) as twin:
+        twin.add_products(result, factors.astype(np.float64), rows.astype(np.float64), term, start)
+    assert np.array_equal(result, expected)
+
+
+def test_products_of_arrays_that_do_not_fit() -> None:
+    sums, factors, rows = np.zeros((1, 2, 5)), np.zeros((1, 2, 3)), np.zeros((1, 4, 7))
+    for bad in (
+        (sums, factors, rows, 2, 0),
+        (sums, factors, rows, 0, 3),
+        (sums, factors[:, :1].copy(), rows, 0, 0),
+        (sums, factors, np.zeros((2, 4, 7)), 0, 0),
+    ):
+        with pytest.raises(ValueError, match=r"must be|expected"):
+            kernels.twin("native", "add_products")(*bad)
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.integers(-(2**53) + 1, 2**53 - 1), min_size=1, max_size=40),

@@ -221,18 +221,24 @@ def test_twins_are_equal(
         draw(size, 16),
         draw(n, 16),
     )
-    key = rng.integers(0, 256, 16, np.uint8)
+    key, pairs = draw(16), draw(size, 32)
     multipliers = draw(n) & np.uint8(15)
 
     def evaluate(k: SimpleNamespace) -> list[U8]:
         full, holed = (np.zeros((trees << depth, 16), np.uint8) for _ in range(2))
-        multiplied = target.copy()
+        multiplied, both, both_holed = target.copy(), np.zeros_like(full), np.zeros_like(full)
         made = k.tree_sums(keys, offset, roots, depth, width)
         k.expand_full(keys, offset, roots, depth, width, blocks, offset, start, full)
         k.expand_punctured(keys, holes, sums, depth, width, blocks, offset, start, holed)
+        even = slice(0, trees // 2 * 2)
+        some, to = keys[even], slice(0, even.stop << depth)
+        k.expand_full(some, offset, roots[even], depth, width, pairs, key, start, both[to])
+        k.expand_punctured(
+            some, holes[even], sums[even], depth, width, pairs, key, start, both_holed[to]
+        )
         k.add_multiples(multiplied, offset, multipliers)
         single = k.encode_elements(elements, offset, start, n, depth, width, long_holes, values)
-        return [made, full, holed, multiplied, single, k.hash_blocks(target, key)]
+        return [made, full, holed, both, both_holed, multiplied, single, k.hash_blocks(target, key)]
 
     with FAMILY.twin(isa) as native:
         results = evaluate(native)
@@ -240,6 +246,18 @@ def test_twins_are_equal(
         assert ours.dtype == theirs.dtype
         assert ours.shape == theirs.shape
         assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("width", [1, 4])
+def test_two_instances_side_by_side_are_those_of_each(twin: SimpleNamespace, width: int) -> None:
+    keys, offset, roots, seeds = noise(1, 6, 16), noise(2, 16), noise(3, 6, 16), noise(4, 9, 32)
+    both = np.zeros((6 << 3, 16), np.uint8)
+    twin.expand_full(keys, offset, roots, 3, width, seeds, CODE, 5, both)
+    for i in range(2):
+        own = np.ascontiguousarray(seeds[:, 16 * i : 16 * i + 16])
+        alone = np.zeros((3 << 3, 16), np.uint8)
+        twin.expand_full(keys[i::2], offset, roots[i::2], 3, width, own, CODE, 5, alone)
+        assert np.array_equal(both.reshape(3, 2, 8, 16)[:, i], alone.reshape(3, 8, 16))
 
 
 def test_bad_arguments(twin: SimpleNamespace) -> None:
@@ -251,6 +269,10 @@ def test_bad_arguments(twin: SimpleNamespace) -> None:
         twin.tree_sums(keys, offset, keys, 3, 2)
     with pytest.raises(ValueError, match="rows"):
         twin.expand_full(keys, offset, keys, 3, 4, *code, rows)
+    with pytest.raises(ValueError, match="seeds"):
+        twin.expand_full(keys, offset, keys, 2, 4, noise(4, 3, 48), CODE, 0, rows)
+    with pytest.raises(ValueError, match="trees"):
+        twin.expand_full(keys[:1], offset, keys[:1], 3, 4, noise(4, 3, 32), CODE, 0, rows)
     holes, sums = np.array([0, 4], np.uint16), noise(3, 2, 3, 16)
     with pytest.raises(ValueError, match="holes"):
         twin.expand_punctured(keys, holes, sums, 2, 4, *code, rows)

@@ -11,13 +11,21 @@ import numpy as np
 
 from moiety.protocols.arrays import U8, U64
 from moiety.protocols.kernels.reference.checks import check_array, check_bytes, check_range
+from moiety.protocols.kernels.reference.pool import Pool
 
 __all__ = ["cut_digits", "gather_bits"]
 
 _WORD = 64
 
 
-def cut_digits(x: U64, added: U64 | None, shift: int, sizes: Sequence[int], complement: bool) -> U8:
+def cut_digits(
+    x: U64,
+    added: U64 | None,
+    shift: int,
+    sizes: Sequence[int],
+    complement: bool,
+    pool: Pool | None = None,
+) -> U8:
     """Digits of `(x >> shift) + added` modulo `2^sum(sizes)`, `uint8 (len(sizes), rows, n)`.
 
     x: `uint64 (n,)`; added: `uint64 (rows, n)`, None for one row of zeros; shift: 0..63; sizes:

@@ -11,6 +11,7 @@ import numpy as np
 
 from moiety.protocols.arrays import U8, U64
 from moiety.protocols.kernels.reference.checks import check_bytes, check_range, check_width
+from moiety.protocols.kernels.reference.pool import Pool
 from moiety.protocols.kernels.reference.streams import pack
 from moiety.protocols.kernels.reference.symmetric import arith_recv, arith_send, lookup_send
 from moiety.protocols.kernels.reference.transfers import (
@@ -32,7 +33,14 @@ __all__ = [
 
 
 def leaves_send(
-    w: U8, delta: U8, k: int, key: U8, shifts: U8, digits: U8, with_eq: bool
+    w: U8,
+    delta: U8,
+    k: int,
+    key: U8,
+    shifts: U8,
+    digits: U8,
+    with_eq: bool,
+    pool: Pool | None = None,
 ) -> tuple[U8, U8]:
     """Compare several secret digits with one digit `j` of the receiver's: XOR shares of lt and eq.
 
@@ -56,7 +64,15 @@ def leaves_send(
 
 
 def leaves_recv(
-    v: U8, k: int, key: U8, choices: U8, u: U8, count: int, with_eq: bool, messages: U8
+    v: U8,
+    k: int,
+    key: U8,
+    choices: U8,
+    u: U8,
+    count: int,
+    with_eq: bool,
+    messages: U8,
+    pool: Pool | None = None,
 ) -> U8:
     """The receiver's XOR shares of `leaves_send`'s answers, `uint8 (count, n)`.
 
@@ -70,7 +86,15 @@ def leaves_recv(
 
 
 def join_send(
-    w: U8, delta: U8, k: int, key: U8, shifts: U8, own: U8, function: U8, bits: int
+    w: U8,
+    delta: U8,
+    k: int,
+    key: U8,
+    shifts: U8,
+    own: U8,
+    function: U8,
+    bits: int,
+    pool: Pool | None = None,
 ) -> tuple[U8, U8]:
     """XOR lookup of a public function of XOR-shared bits: `table[i, j] = function[own[i] ^ j]`.
 
@@ -85,7 +109,9 @@ def join_send(
     return lookup_send(w, delta, k, key, shifts, table, bits)
 
 
-def mux_send(w: U8, delta: U8, key: U8, shifts: U8, x: U64, gate: U8, bits: int) -> tuple[U8, U64]:
+def mux_send(
+    w: U8, delta: U8, key: U8, shifts: U8, x: U64, gate: U8, bits: int, pool: Pool | None = None
+) -> tuple[U8, U64]:
     """Times an XOR-shared bit, sender: shares modulo `2^bits` of `x * (gate ^ choice)`.
 
     The protocol is protocols/compare/relu. w, delta, key, shifts: as in `arith_send` with k = 1;
@@ -97,7 +123,16 @@ def mux_send(w: U8, delta: U8, key: U8, shifts: U8, x: U64, gate: U8, bits: int)
 
 
 def mux_send_adding(
-    w: U8, delta: U8, key: U8, shifts: U8, x: U64, gate: U8, theirs: U64, flip: U8, bits: int
+    w: U8,
+    delta: U8,
+    key: U8,
+    shifts: U8,
+    x: U64,
+    gate: U8,
+    theirs: U64,
+    flip: U8,
+    bits: int,
+    pool: Pool | None = None,
 ) -> tuple[U8, U64, U8]:
     """`mux_send`, with the sender's share of the other party's product, `theirs`, added to its own.
 
@@ -110,7 +145,15 @@ def mux_send_adding(
 
 
 def widen_send(
-    w: U8, delta: U8, key: U8, shifts: U8, own: U64, theirs: U64, bits: int, out_bits: int
+    w: U8,
+    delta: U8,
+    key: U8,
+    shifts: U8,
+    own: U64,
+    theirs: U64,
+    bits: int,
+    out_bits: int,
+    pool: Pool | None = None,
 ) -> tuple[U8, U64]:
     """Extension of a value whose sign the receiver knows, sender: a 1-of-2 lookup in `(0, msb(x))`.
 
@@ -129,7 +172,16 @@ def widen_send(
 
 
 def widen_recv(
-    v: U8, key: U8, choices: U8, u: U8, x: U64, flip: U8, bits: int, out_bits: int, messages: U8
+    v: U8,
+    key: U8,
+    choices: U8,
+    u: U8,
+    x: U64,
+    flip: U8,
+    bits: int,
+    out_bits: int,
+    messages: U8,
+    pool: Pool | None = None,
 ) -> U64:
     """Extension of a value whose sign the receiver knows, receiver: its share modulo `2^out_bits`.
 

@@ -15,6 +15,7 @@ from moiety.protocols.arrays import F64, I8, U32, U64
 
 __all__ = [
     "add_mod",
+    "add_products",
     "crt_signed",
     "encode_residues",
     "lift_centred",
@@ -185,6 +186,18 @@ def shifted_rows(x: U32, offset: int, stride: int, count: int, length: int) -> F
     index = offset + stride * np.arange(count)[:, None] + np.arange(length)[None, :]
     sign = 1.0 - 2.0 * (index // degree % 2)
     return (x[:, index % degree] * sign).reshape(x.shape[0] * count, length)
+
+
+def add_products(sums: F64, factors: F64, rows: F64, term: int, start: int) -> None:
+    """Add the products of factors and windows of rows to `sums`, bundle by bundle.
+
+    sums: `float64 (bundles, answers, length)`, written to; factors: `float64 (bundles, answers,
+    terms)`; rows: `float64 (bundles, T, width)`, of which rows `term .. term + terms - 1` are taken
+    from element `start` on. All are integers, and so small that every sum is below 2^53: the order
+    of additions does not matter.
+    """
+    terms, length = factors.shape[2], sums.shape[2]
+    sums += factors @ rows[:, term : term + terms, start : start + length]
 
 
 def reduce_products(x: F64, prime: int) -> U32:

@@ -19,6 +19,7 @@ from moiety.protocols.kernels.reference.checks import (
     check_target,
 )
 from moiety.protocols.kernels.reference.field import multiples, times_x
+from moiety.protocols.kernels.reference.pool import Pool
 
 __all__ = [
     "add_multiples",
@@ -56,7 +57,7 @@ def hash_blocks(blocks: U8, key: U8) -> U8:
 # --- products -------------------------------------------------------------------------------------
 
 
-def add_multiples(target: U8, delta: U8, elements: U8) -> None:
+def add_multiples(target: U8, delta: U8, elements: U8, pool: Pool | None = None) -> None:
     """Add `elements[i] * delta`, nibble by nibble in F_16, to row i of `target`.
 
     target: `uint8 (n, 16)`, written to; delta: `uint8 (16,)`, secret; elements: `uint8 (n,)`
@@ -73,7 +74,9 @@ def add_multiples(target: U8, delta: U8, elements: U8) -> None:
 # --- half-trees -----------------------------------------------------------------------------------
 
 
-def tree_sums(keys: U8, offset: U8, roots: U8, depth: int, width: int) -> U8:
+def tree_sums(
+    keys: U8, offset: U8, roots: U8, depth: int, width: int, pool: Pool | None = None
+) -> U8:
     """Grow correlated GGM trees of `2^depth` leaves (half-trees), and sum their levels.
 
     Guo, Yang, Wang, Zhang, Xie, Liu, Zhao, EUROCRYPT 2023. keys: `uint8 (t, 16)`, the public AES
@@ -100,11 +103,14 @@ def expand_full(
     code: U8,
     start: int,
     rows: U8,
+    pool: Pool | None = None,
 ) -> None:
     """The leaves of the trees of `tree_sums`, tree after tree, each plus an output of the code.
 
-    seeds: `uint8 (size, 16)`; code: `uint8 (16,)`, the key of its entries; start: the code's output
-    that is added to leaf 0 (see `code_positions`); rows: `uint8 (t << depth, 16)`, written to.
+    seeds: `uint8 (size, 16)`, or of two instances side by side, `(size, 32)`, whose trees then
+    alternate and get the same outputs of the code, each of its own seeds; code: `uint8 (16,)`, the
+    key of its entries; start: the code's output that is added to leaf 0 (see `code_positions`);
+    rows: `uint8 (t << depth, 16)`, written to.
     """
     _, leaves = _grow(keys, offset, roots, depth, width)
     _expand(leaves, depth, width, seeds, code, start, rows)
@@ -120,6 +126,7 @@ def expand_punctured(
     code: U8,
     start: int,
     rows: U8,
+    pool: Pool | None = None,
 ) -> None:
     """The other side of `expand_full`: all leaves of each tree but one, whose number is secret.
 
@@ -235,7 +242,15 @@ def code_positions(code: U8, start: int, n: int, size: int) -> U32:
 
 
 def encode_elements(
-    seeds: U8, code: U8, start: int, n: int, depth: int, width: int, holes: U16, values: U8
+    seeds: U8,
+    code: U8,
+    start: int,
+    n: int,
+    depth: int,
+    width: int,
+    holes: U16,
+    values: U8,
+    pool: Pool | None = None,
 ) -> U8:
     """The code's outputs for single elements, with regular noise: `uint8 (n,)`.
 
@@ -263,12 +278,15 @@ def encode_elements(
 
 
 def _expand(leaves: U8, depth: int, width: int, seeds: U8, code: U8, start: int, rows: U8) -> None:
-    check_bytes("seeds", seeds, None, 16)
+    side = _instances(seeds, len(leaves))
     check_target("rows", rows, len(leaves) << depth, 16)
     rows[:] = leaves.reshape(-1, 16)
-    for at in range(0, len(rows), _TILE):
-        part = rows[at : at + _TILE]
-        part ^= _combine(seeds, code_positions(code, start + at, len(part), len(seeds)), width)
+    outputs = rows.reshape(-1, side, 1 << depth, 16).swapaxes(1, 2)  # the same for all instances
+    trees = max(1, _TILE >> depth)
+    for at in range(0, len(outputs), trees):
+        part = outputs[at : at + trees]
+        positions = code_positions(code, start + (at << depth), len(part) << depth, len(seeds))
+        part ^= _combine(seeds, positions, width).reshape(part.shape)
 
 
 def _combine(seeds: U8, positions: U32, width: int) -> U8:
@@ -289,6 +307,17 @@ def _check_width(width: int) -> None:
     """ValueError unless an element has 1 or 4 bits."""
     if width not in (1, 4):
         raise ValueError(f"width must be 1 or 4, got {width}")
+
+
+def _instances(seeds: U8, trees: int) -> int:
+    """How many instances these seeds are of; ValueError unless as many trees are of each."""
+    check_bytes("seeds", seeds, None, None)
+    side, rest = divmod(seeds.shape[1], 16)
+    if rest or side not in (1, 2):
+        raise ValueError(f"seeds must have 16 or 32 columns, not {seeds.shape[1]}")
+    if trees % side:
+        raise ValueError("trees of two instances must be as many of either")
+    return side
 
 
 def _check_trees(keys: U8, depth: int, width: int) -> None:

@@ -8,11 +8,12 @@ import numpy as np
 
 from moiety.protocols.arrays import U8, U64
 from moiety.protocols.kernels.reference.checks import check_bytes, check_range
+from moiety.protocols.kernels.reference.pool import Pool
 
 __all__ = ["pack", "unpack", "unpack8"]
 
 
-def pack(values: U8 | U64, bits: int) -> U8:
+def pack(values: U8 | U64, bits: int, pool: Pool | None = None) -> U8:
     """Write the low `bits` bits of each value as a bit stream, `uint8 (ceil(n*bits/8),)`.
 
     values: uint8 or uint64 `(n,)`; bits: 1..8 for uint8, 1..64 for uint64. Spare bits of the last
@@ -29,7 +30,7 @@ def pack(values: U8 | U64, bits: int) -> U8:
     return np.packbits(stream.reshape(-1), bitorder="little")
 
 
-def unpack(data: U8, n: int, bits: int) -> U64:
+def unpack(data: U8, n: int, bits: int, pool: Pool | None = None) -> U64:
     """Read `n` values of `bits` bits (1..64) from a bit stream, `uint64 (n,)`.
 
     data: `uint8`, exactly `(ceil(n*bits/8),)`; n: at most 2^48.
@@ -43,7 +44,7 @@ def unpack(data: U8, n: int, bits: int) -> U64:
     return octets.view("<u8").reshape(n).astype(np.uint64)
 
 
-def unpack8(data: U8, n: int, bits: int) -> U8:
+def unpack8(data: U8, n: int, bits: int, pool: Pool | None = None) -> U8:
     """Read `n` values of `bits` bits (1..8) from a bit stream, `uint8 (n,)`; as `unpack`."""
     check_range("bits", bits, 1, 8)
     return unpack(data, n, bits).astype(np.uint8)

@@ -16,6 +16,7 @@ from moiety.protocols.kernels.reference.checks import (
     check_width,
 )
 from moiety.protocols.kernels.reference.field import ALPHA
+from moiety.protocols.kernels.reference.pool import Pool
 from moiety.protocols.kernels.reference.streams import pack
 from moiety.protocols.kernels.reference.transfers import (
     chosen_fields,
@@ -168,7 +169,7 @@ def _check_vole(counter: int, k: int, nblocks: int) -> None:
 
 
 def lookup_send(
-    w: U8, delta: U8, k: int, key: U8, shifts: U8, table: U8, bits: int
+    w: U8, delta: U8, k: int, key: U8, shifts: U8, table: U8, bits: int, pool: Pool | None = None
 ) -> tuple[U8, U8]:
     """XOR lookup, sender: the receiver gets `table[i, c_i] ^ share[i]`, `c_i = u_i ^ shifts[i]`.
 
@@ -187,7 +188,9 @@ def lookup_send(
     return pack((fields[:, 1:] ^ share[:, None]).reshape(-1), bits), share
 
 
-def lookup_recv(v: U8, k: int, key: U8, choices: U8, u: U8, bits: int, messages: U8) -> U8:
+def lookup_recv(
+    v: U8, k: int, key: U8, choices: U8, u: U8, bits: int, messages: U8, pool: Pool | None = None
+) -> U8:
     """XOR lookup, receiver: its share `uint8 (n,)` of `table[i, choices[i]]`.
 
     v: `uint8 (n, 16)`; choices, u: `uint8 (n,)` below `2^k`; bits: 1..8; messages: the sender's.
@@ -199,7 +202,7 @@ def lookup_recv(v: U8, k: int, key: U8, choices: U8, u: U8, bits: int, messages:
 
 
 def arith_send(
-    w: U8, delta: U8, k: int, key: U8, shifts: U8, table: U64, bits: int
+    w: U8, delta: U8, k: int, key: U8, shifts: U8, table: U64, bits: int, pool: Pool | None = None
 ) -> tuple[U8, U64]:
     """Additive lookup modulo `2^bits` (1..64), sender: shares that sum to `table[i, c_i]`.
 
@@ -215,7 +218,9 @@ def arith_send(
     return pack(((fields[:, 1:] - share[:, None]) & mask).reshape(-1), bits), share
 
 
-def arith_recv(v: U8, k: int, key: U8, choices: U8, u: U8, bits: int, messages: U8) -> U64:
+def arith_recv(
+    v: U8, k: int, key: U8, choices: U8, u: U8, bits: int, messages: U8, pool: Pool | None = None
+) -> U64:
     """Additive lookup modulo `2^bits` (1..64), receiver: its share of `table[i, choices[i]]`.
 
     As `lookup_recv`; the share is `uint64 (n,)`.

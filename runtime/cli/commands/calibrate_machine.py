@@ -15,6 +15,7 @@ from moiety.runtime.cli import ui
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.cost.machine import default_path
 from moiety.runtime.measure.machine import measure_machine
+from moiety.runtime.party.memory import keep_freed
 
 EXAMPLES = ("moiety calibrate-machine", "moiety calibrate-machine -o hospital.json")
 
@@ -42,6 +43,7 @@ def command(
     ] = 5,
 ) -> None:
     ui.one_thread()
+    keep_freed()
     path = output or default_path()
     with watching("measuring") as watch:
         made = measure_machine(elements, repeats, watch)

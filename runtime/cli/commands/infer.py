@@ -35,6 +35,7 @@ from moiety.runtime.party.client import Client
 from moiety.runtime.party.endpoints import parse_address
 from moiety.runtime.party.framing import Limits
 from moiety.runtime.party.generator_choice import parse_ot
+from moiety.runtime.party.memory import keep_freed
 from moiety.runtime.party.signals import Stopped
 from moiety.runtime.program import artifacts
 from moiety.runtime.results.inference import Cohort, infer_files
@@ -107,6 +108,7 @@ def command(
     bit_depth: BitDepthOption = None,
 ) -> None:
     ui.one_thread()
+    keep_freed()
     host, port = parse_address(connect)
     generator = parse_ot(ot)
     outputs = Outputs(open_outputs(output or (), format), ui.warn)

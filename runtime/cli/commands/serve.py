@@ -21,6 +21,7 @@ from moiety.runtime.cli.options import CompiledArgument, OtOption, ThreadsOption
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.party.endpoints import Listener, parse_address
 from moiety.runtime.party.generator_choice import parse_ot
+from moiety.runtime.party.memory import keep_freed
 from moiety.runtime.party.server import Server, ServerOptions
 from moiety.runtime.party.signals import Stopped
 from moiety.runtime.program import artifacts
@@ -123,6 +124,7 @@ def command(
     ot: OtOption = "auto",
 ) -> None:
     ui.one_thread()
+    keep_freed()
     ui.log_to_stderr()
     host, port = parse_address(listen)
     batches = tuple(sorted({1, *(sizes(batch, "--batch") or ())}))

@@ -1,0 +1,159 @@
+// Products of weights and windows of polynomials. reference/rlwe.py specifies them.
+#pragma once
+
+#if defined(MOIETY_LOOPS)
+#include <algorithm>
+#include <cstring>
+
+#include "rlwe/modular.hpp"
+#else
+#include "rlwe/arguments.hpp"
+#endif
+
+namespace moiety {
+
+// `answers` sums of `terms` products, each of a factor and `length` elements of a row. Factors are
+// (answers, terms), sums (answers, length); rows begin `width` elements apart.
+struct ProductKernels {
+  void (*add_products)(const double* factors, const double* rows, std::size_t width,
+                       std::size_t answers, std::size_t terms, std::size_t length, double* sums);
+};
+
+#if defined(MOIETY_LOOPS)
+namespace {
+
+// A tile of sums stays in registers: so many answers, so many vectors of elements.
+#if defined(__AVX512F__)
+constexpr std::size_t kLanes = 8, kTileAnswers = 8;
+#elif defined(__AVX2__)
+constexpr std::size_t kLanes = 4, kTileAnswers = 4;
+#else
+constexpr std::size_t kLanes = 2, kTileAnswers = 4;
+#endif
+constexpr std::size_t kTileVectors = 3, kTileLength = kTileVectors * kLanes;
+constexpr std::size_t kPanelTerms = 128;  // whose tile fits the first-level cache
+
+using Doubles [[gnu::vector_size(8 * kLanes), gnu::aligned(8), gnu::may_alias]] = double;
+
+MOIETY_INLINE Doubles& at(double* p, std::size_t i) { return reinterpret_cast<Doubles*>(p)[i]; }
+MOIETY_INLINE const Doubles& at(const double* p, std::size_t i) {
+  return reinterpret_cast<const Doubles*>(p)[i];
+}
+
+// Adds to sums (Answers, kTileLength), `apart` apart, the products with `terms` rows of a panel.
+template <std::size_t Answers>
+void add_tile(const double* factors, std::size_t stride, const double* panel, std::size_t terms,
+              double* sums, std::size_t apart) {
+  Doubles tile[Answers][kTileVectors];
+  MOIETY_UNROLL
+  for (std::size_t a = 0; a < Answers; a++) {
+    MOIETY_UNROLL
+    for (std::size_t v = 0; v < kTileVectors; v++) tile[a][v] = at(sums + a * apart, v);
+  }
+  for (std::size_t t = 0; t < terms; t++, panel += kTileLength) {
+    MOIETY_UNROLL
+    for (std::size_t a = 0; a < Answers; a++) {
+      const double factor = factors[a * stride + t];
+      MOIETY_UNROLL
+      for (std::size_t v = 0; v < kTileVectors; v++) tile[a][v] += factor * at(panel, v);
+    }
+  }
+  MOIETY_UNROLL
+  for (std::size_t a = 0; a < Answers; a++) {
+    MOIETY_UNROLL
+    for (std::size_t v = 0; v < kTileVectors; v++) at(sums + a * apart, v) = tile[a][v];
+  }
+}
+
+// The same for any number of answers.
+template <std::size_t Answers = kTileAnswers>
+void add_tiles(const double* factors, std::size_t stride, const double* panel, std::size_t answers,
+               std::size_t terms, double* sums, std::size_t apart) {
+  std::size_t a = 0;
+  for (; a + Answers <= answers; a += Answers) {
+    add_tile<Answers>(factors + a * stride, stride, panel, terms, sums + a * apart, apart);
+  }
+  if constexpr (Answers > 1) {
+    add_tiles<Answers / 2>(factors + a * stride, stride, panel, answers - a, terms,
+                           sums + a * apart, apart);
+  }
+}
+
+// The last tile, which is not whole, by way of a copy of its sums.
+void add_last(const double* factors, std::size_t stride, const double* panel, std::size_t answers,
+              std::size_t terms, std::size_t length, double* sums, std::size_t apart) {
+  double whole[kTileAnswers * kTileLength] = {};
+  for (std::size_t a = 0; a < answers; a += kTileAnswers) {
+    const std::size_t some = std::min(kTileAnswers, answers - a);
+    for (std::size_t i = 0; i < some; i++)
+      std::memcpy(whole + i * kTileLength, sums + (a + i) * apart, length * sizeof(double));
+    add_tiles(factors + a * stride, stride, panel, some, terms, whole, kTileLength);
+    for (std::size_t i = 0; i < some; i++)
+      std::memcpy(sums + (a + i) * apart, whole + i * kTileLength, length * sizeof(double));
+  }
+}
+
+void add_products(const double* factors, const double* rows, std::size_t width, std::size_t answers,
+                  std::size_t terms, std::size_t length, double* sums) {
+  alignas(64) double panel[kPanelTerms * kTileLength];
+  for (std::size_t first = 0; first < terms; first += kPanelTerms) {
+    const std::size_t some = std::min(kPanelTerms, terms - first);
+    for (std::size_t start = 0; start < length; start += kTileLength) {
+      const std::size_t size = std::min(kTileLength, length - start);
+      const double* from = rows + first * width + start;
+      if (size == kTileLength) {
+        for (std::size_t t = 0; t < some; t++)
+          std::memcpy(panel + t * kTileLength, from + t * width, kTileLength * sizeof(double));
+        add_tiles(factors + first, terms, panel, answers, some, sums + start, length);
+      } else {
+        std::memset(panel, 0, sizeof panel);
+        for (std::size_t t = 0; t < some; t++)
+          std::memcpy(panel + t * kTileLength, from + t * width, size * sizeof(double));
+        add_last(factors + first, terms, panel, answers, some, size, sums + start, length);
+      }
+    }
+  }
+}
+
+constexpr ProductKernels kProducts{.add_products = add_products};
+
+}  // namespace
+#else
+
+const ProductKernels& product_kernels();  // of the instruction set in use
+
+namespace {
+
+void add_products(const nb::ndarray<double, nb::c_contig, nb::device::cpu>& sums,
+                  const In<double>& factors, const In<double>& rows, std::size_t term,
+                  std::size_t start) {
+  check_ndim("sums", sums, 3);
+  check_ndim("factors", factors, 3);
+  check_ndim("rows", rows, 3);
+  const std::size_t bundles = sums.shape(0), answers = sums.shape(1), length = sums.shape(2);
+  const std::size_t terms = factors.shape(2), all = rows.shape(1), width = rows.shape(2);
+  check_size("factors", factors.size(), bundles * answers * terms);
+  check_size("rows", rows.size(), bundles * all * width);
+  check_range("term", term, 0, all);
+  check_range("term + terms", term + terms, 0, all);
+  check_range("start", start, 0, width);
+  check_range("start + length", start + length, 0, width);
+  const ProductKernels& kernels = product_kernels();
+  without_gil([&] {
+    for (std::size_t b = 0; b < bundles; b++) {
+      kernels.add_products(factors.data() + b * answers * terms,
+                           rows.data() + (b * all + term) * width + start, width, answers, terms,
+                           length, sums.data() + b * answers * length);
+    }
+  });
+}
+
+void bind_products(nb::module_& m) {
+  m.def("add_products", &add_products, "sums"_a.noconvert(), "factors"_a, "rows"_a, "term"_a,
+        "start"_a);
+}
+
+}  // namespace
+#endif
+
+}  // namespace moiety
