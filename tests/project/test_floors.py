@@ -32,6 +32,7 @@ FLOORS = (
     ("runtime.program",),
     ("runtime.cost",),
     ("runtime.intake",),
+    ("runtime.operation",),
     ("runtime.party",),
     ("runtime.measure",),
     ("runtime.cli",),
@@ -87,6 +88,7 @@ LIBRARIES = {
     "runtime.cost.formulas": ("sympy",),
     "runtime.intake": ("PIL", "numpy"),
     "runtime.measure": ("numpy", "threadpoolctl"),
+    "runtime.operation.metrics": ("prometheus_client",),
     "runtime.cli": ("msgspec", "numpy", "rich", "threadpoolctl", "typer"),
     "compiler": (
         "google",
@@ -112,7 +114,7 @@ NOT_IN_A_PARTY = {"networkx", "onnx", "onnxruntime", "scipy", "sklearn", "sympy"
 
 # torch is an extra: these modules need it, and nothing else imports them.
 TORCH = ("models.densenet", "models.export", "models.train", "models.zoo")
-SOCKETS = ("runtime.party.endpoints", "runtime.party.transport")
+SOCKETS = ("runtime.operation.health", "runtime.party.endpoints", "runtime.party.transport")
 
 # Where modules are found by name, beside the faces: what the tests of this file cannot follow.
 FINDERS = ("compiler.registry", "protocols.kernels", "runtime.cli.app")
@@ -287,11 +289,11 @@ def test_the_compiler_needs_no_party() -> None:
     assert not {name for name in loaded if longest(name, rooms)}
 
 
-def test_sockets_are_in_two_files() -> None:
+def test_sockets_are_in_few_files() -> None:
     wrong = [
         i
         for i in HOUSE.every_import()
-        if i.name.split(".")[0] in ("asyncio", "socket", "socketserver", "ssl")
+        if i.name.split(".")[0] in ("asyncio", "http", "socket", "socketserver", "ssl")
         and short(i.importer).split(".")[0] in ("compiler", "protocols", "runtime")
         and short(i.importer) not in SOCKETS
     ]

@@ -189,6 +189,14 @@ THINGS = (
         },
     ),
     Thing(
+        "An event for the audit log and the metrics",
+        ("runtime/operation",),
+        {
+            "runtime/operation/events.py": "the class, and its name in `AnyEvent`",
+            "runtime/operation/metrics.py": "what it counts",
+        },
+    ),
+    Thing(
         "A picture format",
         ("runtime/intake",),
         {"runtime/intake/pictures.py": "its suffix, and how it becomes an array"},
