@@ -27,7 +27,7 @@ import msgspec
 from moiety.protocols import kernels
 from moiety.protocols.errors import MoietyError, NetworkFailure, PeerMismatch
 from moiety.protocols.session import Role
-from moiety.runtime.party.framing import PeerError
+from moiety.runtime.party.framing import PeerError, PeerRefused
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program import Program
 from moiety.runtime.program.decoding import UNREADABLE
@@ -103,11 +103,12 @@ Reason = Literal["mismatch", "busy", "stopping", "failed"]
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     """The body of an ERROR frame: why the sender ends the connection, in words for the
-    peer's user.
+    peer's user; of a busy server, in how many seconds it may have a place.
     """
 
     reason: Reason
     message: str
+    seconds: float | None = None
 
 
 AnyMessage = Hello | Waiting | Ready | Begin | Served
@@ -253,4 +254,4 @@ def refused(error: PeerError) -> MoietyError:
     text = printable(refusal.message, 2000)
     if refusal.reason == "mismatch":
         return PeerMismatch(f"the peer refuses: {text}")
-    return NetworkFailure(f"the peer ended the connection: {text}")
+    return PeerRefused(f"the peer ended the connection: {text}", refusal.reason, refusal.seconds)

@@ -4,6 +4,7 @@ after every run.
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from moiety.protocols import kernels
 from moiety.protocols.errors import BadInput, MoietyError
 from moiety.protocols.network import Network
 from moiety.runtime.intake import pictures
+from moiety.runtime.operation.events import Begun, Finished, Image, Peer
+from moiety.runtime.operation.recorder import NOWHERE, Recorder
 from moiety.runtime.party import handshake
 from moiety.runtime.party.client import Connection
 from moiety.runtime.party.metering import RunCost, StepCost
@@ -108,18 +111,35 @@ def infer_files(
     `error`, and the exception goes on; when there are none, a file of earlier results is left as
     it was.
     """
+    return run_files(connection, started(connection), files, output, on_image)
+
+
+def run_files(
+    connection: Connection,
+    results: Results,
+    files: Sequence[Path],
+    output: Path,
+    on_image: Callable[[ImageResult], None] = lambda result: None,
+    recorder: Recorder = NOWHERE,
+) -> Results:
+    """As `infer_files`, for those of `files` that `results`, which may be of a connection that
+    broke, do not have yet. `recorder` hears of each run before it begins and when it is done.
+    """
     program = connection.client.program
-    results = _empty_results(connection)
+    before = msgspec.structs.replace(results)
+    results.error = None
     try:
-        for group in runs_of(files, connection.sizes):
+        for group in runs_of(files[len(results.images) :], connection.sizes):
             tensors = [
                 pictures.load(file, program.input.shape, program.preprocessing) for file in group
             ]
+            recorder.record(_begun(connection, group))
             outputs, cost, served = connection.infer_batch(tensors)
             done = [image_result(file, outputs[i], cost, served, i) for i, file in enumerate(group)]
             results.images += done
-            _account(results, connection.channel, cost)
+            _account(results, before, connection.channel, cost)
             _save(results, output)
+            recorder.record(_finished(connection, cost))
             for result in done:
                 on_image(result)
         results.complete = True
@@ -134,7 +154,33 @@ def infer_files(
     return results
 
 
-def _empty_results(connection: Connection) -> Results:
+def peer_of(connection: Connection) -> Peer:
+    """The server, as an event names it."""
+    return Peer(address=connection.channel.peer.removeprefix("server "))
+
+
+def _begun(connection: Connection, group: Sequence[Path]) -> Begun:
+    images = tuple(Image(file_sha256=_sha256(file)) for file in group)
+    return Begun(peer=peer_of(connection), count=len(group), images=images)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _finished(connection: Connection, cost: RunCost) -> Finished:
+    return Finished(
+        peer=peer_of(connection),
+        count=cost.images,
+        seconds=round(cost.total.seconds, 3),
+        sent=cost.total.sent,
+        received=cost.total.received,
+    )
+
+
+def started(connection: Connection) -> Results:
+    """The results of a connection before its first run."""
     program = connection.client.program
     return Results(
         program=program.digest(),
@@ -211,13 +257,14 @@ def image_result(
     )
 
 
-def _account(results: Results, channel: TcpChannel, cost: RunCost) -> None:
+def _account(results: Results, before: Results, channel: TcpChannel, cost: RunCost) -> None:
+    """Adds a run, and all traffic of its connection to what there was `before` it."""
+    traffic = channel.meter.total
     results.seconds += cost.total.seconds
-    results.bytes_sent, results.bytes_received = (
-        channel.meter.total.sent,
-        channel.meter.total.received,
-    )
-    results.wire_bytes_sent, results.wire_bytes_received = channel.wire_sent, channel.wire_received
+    results.bytes_sent = before.bytes_sent + traffic.sent
+    results.bytes_received = before.bytes_received + traffic.received
+    results.wire_bytes_sent = before.wire_bytes_sent + channel.wire_sent
+    results.wire_bytes_received = before.wire_bytes_received + channel.wire_received
     results.peak_rss = cost.peak_rss
 
 

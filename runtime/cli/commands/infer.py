@@ -2,7 +2,8 @@
 
 The Program says how pictures are resized and normalised; NPY files of floats are taken as the
 model's input as they are. While the server works for another client this one waits its turn. When
-the run breaks, the results so far are kept.
+the connection breaks, a new one goes on with the first image that has no result; when that fails,
+too, the results so far are kept.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from rich.markup import escape
 
 from moiety.protocols.errors import BadInput, MoietyError
 from moiety.runtime.cli import ui
+from moiety.runtime.cli.operation import AuditOption
 from moiety.runtime.cli.options import ImagesArgument, OtOption, ThreadsOption
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.intake.pictures import collect
+from moiety.runtime.operation.audit import AuditLog
+from moiety.runtime.operation.recorder import Recorder
 from moiety.runtime.party.client import Client
 from moiety.runtime.party.endpoints import parse_address
 from moiety.runtime.party.framing import Limits
@@ -28,8 +32,8 @@ from moiety.runtime.party.results import (
     OutputResult,
     Results,
     check_images,
-    infer_files,
 )
+from moiety.runtime.party.retry import Attempts, Retries
 from moiety.runtime.program import artifacts
 
 EXAMPLES = (
@@ -83,6 +87,16 @@ def command(
     ] = 1,
     threads: ThreadsOption = 1,
     ot: OtOption = "auto",
+    retries: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="New connections after one that broke, in a row without a new result. The run "
+            "that broke counts twice in a quota.",
+        ),
+    ] = 3,
+    audit: AuditOption = None,
 ) -> None:
     ui.one_thread()
     host, port = parse_address(connect)
@@ -103,8 +117,16 @@ def command(
                 on_wait=told.wait,
                 progress=watch,
             )
-            with client.connect(host, port, Limits(silence=timeout)) as connection:
-                results = infer_files(connection, files, output, told.image)
+            limits = Limits(silence=timeout)
+            attempts = Attempts(
+                connect=lambda: client.connect(host, port, limits),
+                files=files,
+                output=output,
+                retries=Retries(retries, say=ui.warn),
+                on_image=told.image,
+                recorder=Recorder("client", program.digest(), AuditLog(audit) if audit else None),
+            )
+            results = attempts.run()
     except MoietyError:
         if told.done:
             ui.say(
