@@ -99,6 +99,7 @@ class ServerLinear:
         per_filter = bias.reshape(-1, 1, 1) if bias.ndim == 1 else bias
         self._bias = per_filter
         self._hint: U32 | None = None
+        self._memory: U32 | None = None
 
     @property
     def hint_shape(self) -> tuple[int, int, int, int]:
@@ -117,7 +118,7 @@ class ServerLinear:
         and public seed.
         """
         layout, degree = self.spec.layout, self.spec.rlwe.degree
-        hint = np.empty(self.hint_shape, np.uint32)
+        hint = np.empty(self.hint_shape, np.uint32) if self._memory is None else self._memory
         shifts = [[-block * layout.block for block in range(layout.mp)]]
         for tile in range(len(layout.windows)):
             a = self.ring.inverse(
@@ -126,6 +127,12 @@ class ServerLinear:
             whole = self._correlate(a, shifts, degree, workers or Workers())
             hint[tile] = whole.reshape(hint.shape[1:])
         self._hint = hint
+
+    def place_hint(self, memory: U32) -> None:
+        """The hint lies in `memory`, of the hint's shape, from now on: `prepare` and `load_hint`
+        write it there, here or in another process that has the memory in common with this one.
+        """
+        self._hint = self._memory = memory
 
     def hint_array(self) -> U32:
         """The hint, for keeping it on disk beside the weights. Secret: it determines
@@ -146,7 +153,10 @@ class ServerLinear:
             )
         if any(int(hint[:, i].max()) >= p for i, p in enumerate(self.spec.rlwe.primes)):
             raise BadArtifact(f"the hint of linear layer {self.layer} is damaged")
-        self._hint = hint
+        if self._memory is None:
+            self._hint = hint
+        else:
+            self._memory[...] = hint
 
     def convolve(self, b: U32, window: Window, workers: Workers | None = None) -> U32:
         """The b part of one tile's answers at the message positions: b

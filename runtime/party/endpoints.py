@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+from dataclasses import dataclass
 
 from moiety.protocols.errors import BadInput, NetworkFailure
 from moiety.runtime.party.framing import Limits
@@ -10,6 +12,11 @@ from moiety.runtime.party.transport import TcpChannel, reason
 
 _TICK = 0.5
 """Seconds after which a blocked call looks at its clocks."""
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class OutOfDescriptors(NetworkFailure):
+    """The system has none for another connection, for now."""
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -64,6 +71,34 @@ def connect(
     return _open(sock, f"server {where}", limits or Limits())
 
 
+@dataclass(frozen=True, eq=False)
+class Incoming:
+    """A connection that was accepted, and nothing more: who reads or writes it first opens it."""
+
+    sock: socket.socket
+    address: str
+    port: int
+    limits: Limits
+
+    @property
+    def peer(self) -> str:
+        return f"client {self.address}:{self.port}"
+
+    def open(self) -> TcpChannel:
+        """Raises `NetworkFailure`."""
+        return _open(self.sock, self.peer, self.limits)
+
+    def silent(self) -> bool:
+        """Once there is something to read: whether that is the end, and nothing was said."""
+        try:
+            return not self.sock.recv(1, socket.MSG_PEEK)
+        except OSError:
+            return True
+
+    def close(self) -> None:
+        self.sock.close()
+
+
 class Listener:
     """The server's listening socket. `port` and `address` (for `parse_address`) are real where 0
     was asked for.
@@ -82,7 +117,7 @@ class Listener:
         """
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            sock = socket.create_server((host, port), family=family, backlog=32)
+            sock = socket.create_server((host, port), family=family, backlog=128)
         except (OSError, OverflowError) as error:
             raise NetworkFailure(
                 f"cannot listen at {host}:{port}: {reason(error)}; choose another --listen address"
@@ -90,19 +125,29 @@ class Listener:
         sock.settimeout(_TICK)
         return cls(sock, limits or Limits())
 
+    @property
+    def sock(self) -> socket.socket:
+        """What is ready to be read when somebody connects."""
+        return self._sock
+
     def accept(self) -> TcpChannel | None:
-        """The next connection, or None after half a second without one. Raises `NetworkFailure`
-        when closed.
+        """The next connection, open; None and errors as `take`."""
+        incoming = self.take()
+        return None if incoming is None else incoming.open()
+
+    def take(self) -> Incoming | None:
+        """The next connection; None after half a second without one. Raises `OutOfDescriptors`,
+        and `NetworkFailure` when closed.
         """
         try:
             sock, address = self._sock.accept()
-        except TimeoutError:
-            return None
-        except ConnectionError:
+        except (TimeoutError, BlockingIOError, ConnectionError):
             return None
         except OSError as error:
+            if error.errno in _EXHAUSTED:
+                raise OutOfDescriptors(reason(error)) from error
             raise NetworkFailure(f"the listening socket is closed ({reason(error)})") from error
-        return _open(sock, f"client {address[0]}:{address[1]}", self._limits)
+        return Incoming(sock, address[0], address[1], self._limits)
 
     def close(self) -> None:
         self._sock.close()

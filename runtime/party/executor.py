@@ -8,6 +8,8 @@ last use. What a step does is in handlers, the same at both; what differs is in 
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,6 +92,7 @@ class ServerExecutor:
     _specs: dict[int, dict[int, LinearSpec]] = field(init=False)
     _tensors: list[dict[str, npt.NDArray[Any]]] = field(init=False)
     _layers: dict[int, dict[int, ServerLinear]] = field(default_factory=dict)
+    _unprepared: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         if 1 not in self.batches or not all(1 <= images <= MAX_BATCH for images in self.batches):
@@ -98,6 +101,19 @@ class ServerExecutor:
             )
         self._specs = {images: linear_specs(self.program, images) for images in self.batches}
         self._tensors = self.weights.by_step(self.program)
+
+    def share_hints(self) -> None:
+        """Before processes part: hints lie in memory that all of them have in common, so that
+        `prepare` in one of them prepares the others. Whoever runs sees to it that it has ended.
+        """
+        for images in self.batches:
+            if images not in self._layers:
+                self._layers[images] = self._made(images)
+                for layer in self._layers[images].values():
+                    nbytes = 4 * math.prod(layer.hint_shape)
+                    memory = np.frombuffer(mmap.mmap(-1, nbytes), np.uint32)
+                    layer.place_hint(memory.reshape(layer.hint_shape))
+                self._unprepared.add(images)
 
     def prepare(
         self,
@@ -112,32 +128,36 @@ class ServerExecutor:
         """
         for images in self.batches:
             if images not in self._layers:
-                self._layers[images] = self._prepared(
-                    images, progress, keep_beside, workers or Workers()
-                )
+                self._layers[images] = self._made(images)
+                self._unprepared.add(images)
+            if images in self._unprepared:
+                self._prepare(images, progress, keep_beside, workers or Workers())
+                self._unprepared.remove(images)
 
-    def _prepared(
-        self, images: int, progress: Progress, keep_beside: Path | None, workers: Workers
-    ) -> dict[int, ServerLinear]:
-        specs, seed = self._specs[images], public_seed(self.program, images)
-        layers = {
+    def _made(self, images: int) -> dict[int, ServerLinear]:
+        seed = public_seed(self.program, images)
+        return {
             index: ServerLinear(
                 spec, index, seed, self._tensors[index]["weight"], self._tensors[index]["bias"]
             )
-            for index, spec in specs.items()
+            for index, spec in self._specs[images].items()
         }
+
+    def _prepare(
+        self, images: int, progress: Progress, keep_beside: Path | None, workers: Workers
+    ) -> None:
+        layers, layout = self._layers[images], self.layout(images)
         file = None
         if keep_beside is not None:
-            file = HintFile.beside(keep_beside, self.program.digest(), layout_digest(specs), images)
+            file = HintFile.beside(keep_beside, self.program.digest(), layout, images)
             if (kept := file.load()) is not None and _adopt(layers, kept, file):
-                return layers
+                return
         for done, (index, layer) in enumerate(layers.items()):
             progress(done, len(layers), self.program.steps[index].name)
             layer.prepare(workers)
         progress(len(layers), len(layers), "")
         if file is not None:
             file.save({index: layer.hint_array() for index, layer in layers.items()})
-        return layers
 
     def layout(self, images: int) -> str:
         """Digest of the layouts of a run of so many images; what the peer's must equal."""

@@ -68,11 +68,12 @@ class Hello(Message, frozen=True, tag="hello", kw_only=True):
 
 
 class Waiting(Message, frozen=True, tag="waiting", kw_only=True):
-    """It is not this client's turn yet: `ahead` others come first, or with 0 the server is
-    still preparing.
+    """It is not this client's turn yet: `ahead` sessions end before its own begins, in about
+    `seconds` (0: nobody knows), or with 0 the server is still preparing.
     """
 
     ahead: int
+    seconds: float = 0.0
 
 
 class Ready(Message, frozen=True, tag="ready", kw_only=True):
@@ -98,7 +99,7 @@ class Served(Message, frozen=True, tag="served", kw_only=True):
     peak_rss: int
 
 
-Reason = Literal["mismatch", "busy", "stopping", "failed"]
+Reason = Literal["mismatch", "busy", "denied", "stopping", "failed"]
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -240,9 +241,10 @@ def receive(channel: TcpChannel, *expected: type[_M]) -> _M:
     return message
 
 
-def refuse(channel: TcpChannel, reason: Reason, message: str) -> None:
+def refuse(channel: TcpChannel, reason: Reason, message: str, seconds: float | None = None) -> None:
     """Tell the peer why, and close."""
-    channel.close(error=msgspec.json.encode(Refusal(reason=reason, message=message[:4000])))
+    refusal = Refusal(reason=reason, message=message[:4000], seconds=seconds)
+    channel.close(error=msgspec.json.encode(refusal))
 
 
 def refused(error: PeerError) -> MoietyError:

@@ -76,7 +76,15 @@ class TcpChannel(Channel):
         self._closed = False
         self._write_failure: NetworkFailure | None = None
         self._left_in_frame = 0
+        self._receiving = False
         self._deadline: float | None = None
+
+    @property
+    def transferring(self) -> bool:
+        """Whether something is under way: a frame that was begun and is waited for, or what the
+        network has not taken yet.
+        """
+        return self._receiving or self._queued_bytes > 0
 
     # --- sending ----------------------------------------------------------------------------------
 
@@ -239,7 +247,9 @@ class TcpChannel(Channel):
             if not self._left_in_frame:
                 self._left_in_frame = self._next_frame(patience)
             count = min(self._left_in_frame, nbytes - done)
+            self._receiving = True
             self._fill(buffer[done : done + count])
+            self._receiving = False
             self._left_in_frame -= count
             done += count
             patience = time.monotonic() + self.limits.patience

@@ -184,7 +184,7 @@ THINGS = (
         ("runtime/party",),
         {
             "runtime/party/handshake.py": "the class, in the order of the picture at the top",
-            "runtime/party/server.py": "who sends or expects it",
+            "runtime/party/server/visit.py": "who sends or expects it",
             "runtime/party/client.py": "and the other side",
         },
     ),

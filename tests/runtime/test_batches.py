@@ -141,8 +141,8 @@ def test_images_are_grouped_by_what_the_server_offers(
         image.outputs[0].logits for image in singly.images
     ]
     assert [image.file for image in together.images] == [str(file) for file in files]
-    assert running.server.summary.images == 14
-    assert running.server.summary.bytes_received == sum(
+    assert running.end().images == 14
+    assert running.end().bytes_received == sum(
         image.bytes_sent for image in together.images + singly.images
     )
     assert together.bytes_sent + together.bytes_received < singly.bytes_sent + singly.bytes_received
@@ -157,7 +157,7 @@ def test_a_batch_that_was_not_offered_is_refused(executor: ServerExecutor, tmp_p
         # The server goes on.
         (file,) = save_images(tmp_path, 1)
         assert infer(running.connect(), executor.program, [file], tmp_path / "r.json").complete
-    assert running.server.summary.failed_clients == 1
+    assert running.end().failed_clients == 1
 
 
 def test_sides_that_plan_differently_do_not_start() -> None:

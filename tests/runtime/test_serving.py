@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
+import os
+import signal
 import socket
 import threading
 import time
@@ -16,17 +17,21 @@ import msgspec
 import numpy as np
 import pytest
 
-from moiety.protocols.errors import NetworkFailure, PeerMismatch
+from moiety.protocols.errors import (
+    BadArtifact,
+    ContractViolation,
+    NetworkFailure,
+    PeerMismatch,
+)
 from moiety.protocols.session import Role, Session
 from moiety.runtime import program as ir
 from moiety.runtime.cost import traffic
 from moiety.runtime.party import handshake
 from moiety.runtime.party.client import Client
-from moiety.runtime.party.endpoints import Listener, connect
+from moiety.runtime.party.endpoints import Listener
 from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.results import ImageResult, Results
 from moiety.runtime.party.server import Server, ServerOptions
-from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support.runnable import save_images, small
 from tests.support.serving import Running, infer
@@ -153,7 +158,7 @@ def test_waiting_client_is_sent_away_when_the_server_stops(
     first = Client(executor.program).join(running.connect())
     channel = running.connect()
     with pytest.raises(NetworkFailure, match="shutting down"):
-        Client(executor.program, on_wait=lambda ahead: running.server.stop()).join(channel)
+        Client(executor.program, on_wait=lambda ahead: running.stop()).join(channel)
     first.channel.abort()
 
 
@@ -191,30 +196,24 @@ def test_server_survives_a_client_that_vanishes(
     assert (summary.images, summary.failed_clients) == (1, 1)
 
 
-def test_client_keeps_finished_results_when_the_server_dies(
-    executor: ServerExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_client_keeps_finished_results_when_its_process_dies(
+    serve: Callable[..., Running], executor: ServerExecutor, tmp_path: Path
 ) -> None:
-    """The server's machine goes away in the middle of the second of three images."""
-    running = Running(executor, ServerOptions())
-    channels: list[TcpChannel] = []
-    original = running.server._serve
-
-    def remember(channel: TcpChannel) -> None:
-        channels.append(channel)
-        original(channel)
-
-    monkeypatch.setattr(running.server, "_serve", remember)
+    """In the middle of the second of three images; the server goes on."""
+    running = serve()
+    channel = running.connect()
     done: list[ImageResult] = []
 
     def kill_in_second_image(step: int, total: int, what: str) -> None:
         if done and step == total // 2:
-            channels[0].abort()
+            os.kill(running.child_of(channel), signal.SIGKILL)
 
+    files = save_images(tmp_path, 3)
     with pytest.raises(NetworkFailure):
         infer(
-            running.connect(),
+            channel,
             executor.program,
-            save_images(tmp_path, 3),
+            files,
             tmp_path / "r.json",
             on_image=done.append,
             progress=kill_in_second_image,
@@ -223,7 +222,10 @@ def test_client_keeps_finished_results_when_the_server_dies(
     assert len(written["images"]) == 1
     assert written["complete"] is False
     assert written["error"]
-    running.end()
+    running.wait_for("lost: its process was killed by SIGKILL")
+    assert infer(running.connect(), executor.program, files, tmp_path / "s.json").complete
+    summary = running.end()
+    assert (summary.clients, summary.failed_clients, summary.images) == (2, 1, 4)
 
 
 def test_internal_failure_ends_one_session_and_tells_no_secret(
@@ -231,20 +233,24 @@ def test_internal_failure_ends_one_session_and_tells_no_secret(
     executor: ServerExecutor,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    running = serve()
     files = save_images(tmp_path, 1)
+    marker = tmp_path / "broken"
+    marker.touch()
+    whole = executor.run
 
-    def broken(session: Session, **options: object) -> None:
-        raise ValueError("weight 123 is odd")
+    def broken(session: Session, **options: Any) -> object:
+        if marker.exists():
+            raise ValueError("weight 123 is odd")
+        return whole(session, **options)
 
-    with monkeypatch.context() as patch, caplog.at_level(logging.ERROR, "moiety.server"):
-        patch.setattr(executor, "run", broken)
-        with pytest.raises(NetworkFailure, match="internal failure at the server") as caught:
-            infer(running.connect(), executor.program, files, tmp_path / "r.json")
+    monkeypatch.setattr(executor, "run", broken)
+    running = serve()
+    with pytest.raises(NetworkFailure, match="internal failure at the server") as caught:
+        infer(running.connect(), executor.program, files, tmp_path / "r.json")
     assert "123" not in str(caught.value)
-    assert "weight 123" in caplog.text
+    running.wait_for("weight 123")
+    marker.unlink()
     assert infer(running.connect(), executor.program, files, tmp_path / "r.json").complete
 
 
@@ -263,21 +269,20 @@ def test_server_survives_garbage(
     serve: Callable[..., Running],
     executor: ServerExecutor,
     tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
     garbage: bytes,
 ) -> None:
     running = serve()
-    with caplog.at_level(logging.WARNING, "moiety.server"):
-        with socket.create_connection(("127.0.0.1", running.listener.port)) as sock:
-            sock.sendall(garbage)
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_WR)
-                sock.settimeout(5)
-                while sock.recv(100):
-                    pass
-        files = save_images(tmp_path, 1)
-        assert infer(running.connect(), executor.program, files, tmp_path / "r.json").complete
-    assert len([r for r in caplog.records if "dropped before the handshake" in r.message]) == 1
+    with socket.create_connection(("127.0.0.1", running.listener.port)) as sock:
+        sock.sendall(garbage)
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_WR)
+            sock.settimeout(5)
+            while sock.recv(100):
+                pass
+    files = save_images(tmp_path, 1)
+    assert infer(running.connect(), executor.program, files, tmp_path / "r.json").complete
+    assert running.end().refused == 1
+    assert len(running.wait_for("dropped before the handshake")) == 1
 
 
 def test_slow_handshake_is_dropped_and_delays_nobody(
@@ -297,7 +302,6 @@ def test_those_who_wait_are_reminded_and_those_who_left_forgotten(
     serve: Callable[..., Running],
     executor: ServerExecutor,
     tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
 ) -> None:
     running = serve(waiting=1, reminder_seconds=0.1)
     first = Client(executor.program).join(running.connect())
@@ -305,11 +309,8 @@ def test_those_who_wait_are_reminded_and_those_who_left_forgotten(
     handshake.send(second, handshake.hello(Role.CLIENT, executor.program))
     handshake.receive(second, handshake.Hello)
     assert [handshake.receive(second, handshake.Waiting).ahead for _ in range(3)] == [1, 1, 1]
-    with caplog.at_level(logging.INFO, "moiety.server"):
-        second.abort()
-        until = time.monotonic() + 10
-        while "left while waiting" not in caplog.text and time.monotonic() < until:
-            time.sleep(0.02)
+    second.abort()
+    running.wait_for("left while waiting")
     # Its place is free again.
     waited = threading.Event()
     thread = threading.Thread(
@@ -341,42 +342,64 @@ def test_earlier_results_survive_a_run_that_computes_nothing(
 def test_clients_that_come_while_the_server_prepares_wait(
     executor: ServerExecutor, tmp_path: Path
 ) -> None:
-    listener = Listener.at("127.0.0.1", 0)
-    waited, finished = threading.Event(), threading.Event()
+    """However long it takes; and what one process prepares is there in all others."""
+    fresh = ServerExecutor(executor.program, executor.weights)
+    waited, prepare_now = tmp_path / "waited", threading.Event()
+
+    def prepare() -> None:
+        while not waited.exists():
+            time.sleep(0.02)
+        fresh.prepare()
+
+    running = Running(fresh, ServerOptions(max_clients=1), prepare)
+
+    def told(ahead: int) -> None:
+        assert ahead == 0
+        waited.touch()
+        prepare_now.set()
+
     files = save_images(tmp_path, 1)
+    results = infer(running.connect(), executor.program, files, tmp_path / "r.json", on_wait=told)
+    assert prepare_now.is_set()
+    (expected,) = (
+        CleartextExecutor(executor.program, executor.weights).run(np.load(files[0])).values()
+    )
+    assert results.images[0].outputs[0].values == expected.tolist()
+    assert running.wait().images == 1
 
-    def early() -> None:
-        channel = connect("127.0.0.1", listener.port)
-        infer(
-            channel,
-            executor.program,
-            files,
-            tmp_path / "r.json",
-            on_wait=lambda ahead: waited.set(),
-        )
-        finished.set()
 
-    server = Server(executor, listener, ServerOptions(max_clients=1))
-    with server:
-        threading.Thread(target=early, daemon=True).start()
-        assert waited.wait(timeout=10)
-        server.run()
-    assert finished.wait(timeout=10)
+@pytest.mark.parametrize(
+    ("fails", "said"),
+    [
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "could not be prepared.*SIGKILL"),
+        (lambda: os._exit(3), "could not be prepared.*exit code 3"),
+    ],
+)
+def test_a_server_that_cannot_be_prepared_says_so(
+    executor: ServerExecutor, fails: Callable[[], None], said: str
+) -> None:
+    server = Server(executor, Listener.at("127.0.0.1", 0), ServerOptions())
+    with pytest.raises(ContractViolation, match=said):
+        server.run(fails)
+
+
+def test_bad_input_of_the_preparation_is_told_as_such(executor: ServerExecutor) -> None:
+    def fails() -> None:
+        raise BadArtifact("cannot read the weights")
+
+    server = Server(executor, Listener.at("127.0.0.1", 0), ServerOptions())
+    with pytest.raises(BadArtifact, match="cannot read the weights"):
+        server.run(fails)
 
 
 def test_different_programs_are_refused_on_both_sides(
     serve: Callable[..., Running],
     executor: ServerExecutor,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
 ) -> None:
     running = serve()
-    with caplog.at_level(logging.WARNING, "moiety.server"), pytest.raises(PeerMismatch) as caught:
+    with pytest.raises(PeerMismatch) as caught:
         Client(other_program()).join(running.connect())
     assert executor.program.digest()[:16] in str(caught.value)
     assert other_program().digest()[:16] in str(caught.value)
     assert "public folder" in str(caught.value)
-    until = time.monotonic() + 5
-    while "refused" not in caplog.text and time.monotonic() < until:
-        time.sleep(0.02)
-    assert "the two sides differ in the Program" in caplog.text
+    running.wait_for("refused: the two sides differ in the Program")

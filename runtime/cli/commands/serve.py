@@ -1,31 +1,36 @@
-"""Serve a compiled model to hospitals, one client at a time (vendor).
+"""Serve a compiled model to hospitals (vendor).
 
 Prints `listening HOST:PORT` and logs one line per event to stderr. Clients with another Program or
-release are refused; whatever else connects is dropped. A client that fails ends its own session
-only. SIGINT or SIGTERM stops the server at once, in good order, with exit code 0.
+release are refused; whatever else connects is dropped. Each client has a process of its own:
+one that fails, hangs or takes longer than it may ends its own session only. SIGINT or SIGTERM stops
+the server at once, in good order, with exit code 0.
 
 The connection is not encrypted by this release: use a tunnel on networks that you do not trust.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 import typer
 
+from moiety.protocols.parallel import Workers
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.options import CompiledArgument, OtOption, ThreadsOption, sizes, warn_of
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.party.endpoints import Listener, parse_address
 from moiety.runtime.party.generator_choice import parse_ot
-from moiety.runtime.party.server import Server, ServerOptions, log
+from moiety.runtime.party.server import Server, ServerOptions
 from moiety.runtime.party.signals import Stopped
 from moiety.runtime.program import artifacts
+
+log = logging.getLogger("moiety.server")
 
 EXAMPLES = (
     "moiety serve compiled/ --listen 0.0.0.0:7700",
     "moiety serve compiled/ --listen 127.0.0.1:0 --once     [dim](any free port; prints it)[/dim]",
-    "moiety serve compiled/ --batch 4,16 --threads 8",
+    "moiety serve compiled/ --sessions 4 --batch 4,16 --threads 2",
 )
 
 
@@ -51,14 +56,53 @@ def command(
             show_default=False,
         ),
     ] = None,
+    sessions: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Clients served at once. They share weights and hints; each takes --threads "
+            "threads, and memory for its own run.",
+        ),
+    ] = 1,
     waiting: Annotated[
         int,
         typer.Option(
             min=0,
             metavar="N",
-            help="Clients that may wait while another one is served; further ones are refused.",
+            help="Clients that may wait for a place; further ones are told when to come back.",
         ),
     ] = 8,
+    setup_seconds: Annotated[
+        float,
+        typer.Option(min=1, metavar="S", help="What the set-up of a session may take."),
+    ] = 120.0,
+    idle_seconds: Annotated[
+        float,
+        typer.Option(min=1, metavar="S", help="How long a client may pause between two runs."),
+    ] = 120.0,
+    run_seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            metavar="S",
+            help="What one run may take; without it 20 times what its cost predicts, and its bytes "
+            "at --min-rate.",
+            show_default=False,
+        ),
+    ] = None,
+    session_seconds: Annotated[
+        float,
+        typer.Option(min=1, metavar="S", help="What a session may take in all."),
+    ] = 12 * 3600.0,
+    min_rate: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="KB/S",
+            help="A transfer that is slower for a minute ends the session.",
+        ),
+    ] = 100.0,
     batch: Annotated[
         str,
         typer.Option(
@@ -93,18 +137,28 @@ def command(
     )
     options = ServerOptions(
         max_clients=1 if once else max_clients,
+        sessions=sessions,
         waiting=waiting,
+        setup_seconds=setup_seconds,
+        idle_seconds=idle_seconds,
+        run_seconds=run_seconds,
+        session_seconds=session_seconds,
+        min_rate=1e3 * min_rate,
         ot=parse_ot(ot),
         threads=threads,
     )
     server = Server.of(program, weights, listener, options, batches)
+
+    def prepare() -> None:
+        with watching("preparing") as watch, Workers(threads) as workers:
+            server.executor.prepare(
+                watch, folder / artifacts.WEIGHTS if hint_file else None, workers
+            )
+
     print(f"listening {listener.address}", flush=True)
     log.info("listening at %s", listener.address)
     try:
-        with server:
-            with watching("preparing") as watch:
-                server.prepare(watch, folder / artifacts.WEIGHTS if hint_file else None)
-            server.run()
+        server.run(prepare)
     except Stopped as stopped:
         log.info("stopping: %s", stopped)
     log.info("ended: %s", server.summary.line())

@@ -1,0 +1,67 @@
+"""Who may ask, and who hears of it: what a server needs of its surroundings.
+
+`Admission` is asked in the process of the connection, so what it counts must be counted where all
+processes see it; `Recorder` hears of everything in the server's own process, in order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from moiety.protocols.errors import MoietyError
+from moiety.runtime.party.server.reports import Report
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who is at the other end: the address that the connection comes from and, where a certificate
+    says so, a fingerprint; `name` is what the vendor calls it.
+    """
+
+    address: str
+    fingerprint: str | None = None
+    name: str | None = None
+
+    @property
+    def owner(self) -> str:
+        """Whose claims to places are counted together."""
+        return self.fingerprint or self.address
+
+
+class Denied(MoietyError):
+    """A client may not ask, or not any more; the message is for its user."""
+
+
+class Admission(Protocol):
+    """Both raise `Denied`."""
+
+    def admit(self, caller: Caller, program: str) -> Caller:
+        """Before a place is given, for the Program of this digest; the caller with its name."""
+
+    def take(self, caller: Caller, images: int) -> None:
+        """Before a run begins: counts its images, so that they are paid for however it ends."""
+
+
+class Recorder(Protocol):
+    """Hears of each event once, when it has happened; must not raise, and not wait."""
+
+    def record(self, caller: Caller | None, event: Report) -> None:
+        """`caller` is None for what concerns the server as a whole."""
+
+
+class Everybody:
+    """The Admission of a server without an access file."""
+
+    def admit(self, caller: Caller, program: str) -> Caller:
+        return caller
+
+    def take(self, caller: Caller, images: int) -> None:
+        pass
+
+
+class Nobody:
+    """The Recorder of a server that nobody watches."""
+
+    def record(self, caller: Caller | None, event: Report) -> None:
+        pass

@@ -1,0 +1,326 @@
+"""One connection, from its first bytes to its end, in a process of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from moiety.protocols import kernels
+from moiety.protocols.errors import ContractViolation, MoietyError, NetworkFailure, PeerMismatch
+from moiety.protocols.ot.generators import in_words
+from moiety.protocols.parallel import Workers
+from moiety.protocols.session import Role, Session
+from moiety.protocols.setup import open_session
+from moiety.runtime.party import handshake
+from moiety.runtime.party.endpoints import Incoming
+from moiety.runtime.party.executor import ServerExecutor
+from moiety.runtime.party.framing import PeerClosed, PeerError
+from moiety.runtime.party.generator_choice import settle_server
+from moiety.runtime.party.metering import RunCost
+from moiety.runtime.party.server import reports
+from moiety.runtime.party.server.admission import Admission, Caller, Denied
+from moiety.runtime.party.server.limits import Alarm, Overdue
+from moiety.runtime.party.server.options import ServerOptions
+from moiety.runtime.party.server.processes import Leash
+from moiety.runtime.party.signals import Stopped
+from moiety.runtime.party.transport import TcpChannel
+
+log = logging.getLogger("moiety.server")
+
+
+@dataclass(frozen=True)
+class House:
+    """What all visits have in common. `offer`: numbers of images that may share a run -> digest of
+    their layouts; `run_seconds`: of each number, what a run may take.
+    """
+
+    executor: ServerExecutor
+    options: ServerOptions
+    admission: Admission
+    offer: Mapping[int, str]
+    run_seconds: Mapping[int, float]
+
+
+class Turned(Exception):
+    """The client goes away unserved, by what the server has told this process."""
+
+    def __init__(self, reason: handshake.Reason, message: str, seconds: float | None = None):
+        super().__init__(message)
+        self.reason = reason
+        self.seconds = seconds
+
+
+def receive(house: House, incoming: Incoming, line: reports.Line) -> None:
+    """The life of the process: opens the connection, and tells the server how it ended."""
+    try:
+        channel = incoming.open()
+    except NetworkFailure as error:
+        log.warning("%s: dropped before the handshake: %s", incoming.peer, error)
+        line.send(reports.Ended(outcome="dropped", why=str(error)))
+        return
+    Visit(house, incoming, channel, line).run()
+
+
+class Visit:
+    """A connection that is open."""
+
+    def __init__(
+        self, house: House, incoming: Incoming, channel: TcpChannel, line: reports.Line
+    ) -> None:
+        self._house = house
+        self._options = house.options
+        self._channel = channel
+        self._line = line
+        self._leash = Leash(line)
+        self._alarm = Alarm(channel, house.options)
+        self._caller = Caller(incoming.address)
+        self._ot = ""
+        self._greeted = False
+        self._images = 0
+
+    def run(self) -> None:
+        """To its end, whatever that is; only a signal to stop passes through."""
+        self._alarm.start()
+        try:
+            served = self._enter() and self._serve()
+        except Stopped:
+            self._alarm.stop()
+            self._report("stopped", "the server was stopped")
+            message = "the server is shutting down; try again later"
+            handshake.refuse(self._channel, "stopping", message)
+            raise
+        self._alarm.stop()
+        if served:
+            self._report("finished")
+            self._channel.close()
+
+    # --- before a place ---------------------------------------------------------------------------
+
+    def _enter(self) -> bool:
+        """Handshake, admission, and the queue; whether the client's turn has come."""
+        peer = self._channel.peer
+        try:
+            with self._alarm.within(self._options.handshake_seconds, "the handshake"):
+                self._handshake()
+            self._greeted = True
+            self._caller = self._house.admission.admit(
+                self._caller, self._house.executor.program.digest()
+            )
+            self._wait()
+        except PeerMismatch as error:
+            self._refuse("mismatch", str(error))
+        except Denied as error:
+            self._refuse("denied", str(error))
+        except Turned as turned:
+            self._refuse(turned.reason, str(turned), turned.seconds)
+        except NetworkFailure as error:
+            self._alarm.stop()
+            when = "left while waiting" if self._greeted else "dropped before the handshake"
+            log.warning("%s: %s: %s", peer, when, error)
+            self._channel.abort()
+            self._report("dropped", str(error))
+        except Exception as error:
+            self._alarm.stop()
+            log.exception("%s: the handshake failed", peer)
+            self._channel.abort()
+            self._report("dropped", type(error).__name__)
+        else:
+            return True
+        return False
+
+    def _handshake(self) -> None:
+        ours = handshake.hello(
+            Role.SERVER, self._house.executor.program, self._options.ot, self._house.offer
+        )
+        theirs = handshake.receive(self._channel, handshake.Hello)
+        handshake.send(self._channel, ours)
+        handshake.compare(ours, theirs)
+        self._ot = theirs.ot
+
+    def _wait(self) -> None:
+        """Until the server says go; the client hears how many are ahead, again and again, so that
+        one that has left is noticed.
+        """
+        wants = reports.Wants(fingerprint=self._caller.fingerprint, name=self._caller.name)
+        self._line.send(wants)
+        place: reports.Order | None = None
+        while not isinstance(place, reports.Go):
+            place = self._leash.next(self._options.reminder_seconds) or place
+            match place:
+                case reports.Busy(seconds=seconds):
+                    raise Turned("busy", busy_words(seconds), seconds)
+                case reports.Place(ahead=ahead, seconds=seconds):
+                    handshake.send(self._channel, handshake.Waiting(ahead=ahead, seconds=seconds))
+
+    def _refuse(self, reason: handshake.Reason, message: str, seconds: float | None = None) -> None:
+        self._alarm.stop()
+        log.warning("%s: refused: %s", self._channel.peer, message)
+        self._report("refused", message)
+        handshake.refuse(self._channel, reason, message, seconds)
+
+    # --- in a place -------------------------------------------------------------------------------
+
+    def _serve(self) -> bool:
+        """Session and runs; whether all went well."""
+        peer = self._channel.peer
+        log.info("%s: connected, served by process %d", peer, os.getpid())
+        try:
+            with self._alarm.within(self._options.session_seconds, "the session"):
+                self._runs()
+            log.info(
+                "%s: finished, %d images, %.1f MB over the wire",
+                peer,
+                self._images,
+                self._wire_bytes / 1e6,
+            )
+        except Denied as denied:
+            self._lost("denied", str(denied), str(denied))
+        except Overdue as overdue:
+            self._lost("failed", str(overdue), str(overdue))
+        except ContractViolation:
+            self._internal_failure()
+        except PeerError as error:
+            self._lost("failed", str(handshake.refused(error)))
+        except MoietyError as error:
+            self._lost("failed", str(error))
+        except Exception:
+            self._internal_failure()
+        else:
+            return True
+        return False
+
+    def _runs(self) -> None:
+        """Opens the session and runs images until the client says goodbye."""
+        with self._alarm.within(self._options.setup_seconds, "the set-up"):
+            handshake.send(self._channel, handshake.Ready())
+            session = self._open_session()
+        while (begin := self._next_run()) is not None:
+            self._house.admission.take(self._caller, begin.images)
+            limit = self._house.run_seconds[begin.images]
+            self._line.send(reports.Began(images=begin.images, limit=limit))
+            with self._alarm.within(limit, "a run"):
+                cost = self._house.executor.run(session, images=begin.images)
+                served = handshake.Served(
+                    seconds=cost.total.seconds,
+                    cpu_seconds=cost.total.cpu_seconds,
+                    peak_rss=cost.peak_rss,
+                )
+                handshake.send(self._channel, served)
+            self._account(cost)
+
+    def _open_session(self) -> Session:
+        started = time.perf_counter()
+        silent_from = settle_server(self._channel, self._options.ot, self._ot)
+        session = open_session(
+            Role.SERVER,
+            self._channel,
+            silent_from=silent_from,
+            workers=Workers(self._options.threads),
+            network=self._house.executor.program.planned_for,
+        )
+        log.info(
+            "%s: session open after %.2f s (kernels: %s; correlations: %s)",
+            self._channel.peer,
+            time.perf_counter() - started,
+            kernels.backend_name(),
+            in_words(silent_from),
+        )
+        return session
+
+    def _next_run(self) -> handshake.Begin | None:
+        """What the client announces, None for a goodbye. Raises `NetworkFailure` for another image
+        than the one that is due, and for a run that was not offered.
+        """
+        try:
+            with self._alarm.within(self._options.idle_seconds, "the time between two runs"):
+                begin = handshake.receive(self._channel, handshake.Begin)
+        except PeerClosed as closed:
+            if closed.orderly:
+                return None
+            raise
+        if begin.index != self._images:
+            raise NetworkFailure(
+                f"out of step: image {begin.index} announced where {self._images} was due"
+            )
+        if begin.images not in self._house.offer:
+            raise NetworkFailure(
+                f"out of step: a run of {begin.images} images, which was not offered"
+            )
+        return begin
+
+    def _account(self, cost: RunCost) -> None:
+        self._images += cost.images
+        total = cost.total
+        self._line.send(
+            reports.Done(
+                images=cost.images,
+                seconds=total.seconds,
+                cpu_seconds=total.cpu_seconds,
+                sent=total.sent,
+                received=total.received,
+                peak_rss=cost.peak_rss,
+            )
+        )
+        done = (
+            f"image {self._images}"
+            if cost.images == 1
+            else f"images {self._images - cost.images + 1} to {self._images}"
+        )
+        log.info(
+            "%s: %s done in %.2f s (%.2f s CPU), %.1f MB sent, %.1f MB received",
+            self._channel.peer,
+            done,
+            total.seconds,
+            total.cpu_seconds,
+            total.sent / 1e6,
+            total.received / 1e6,
+        )
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def _lost(
+        self,
+        reason: handshake.Reason,
+        why: str,
+        message: str = "the server gave up on this connection",
+    ) -> None:
+        self._alarm.stop()
+        log.warning("%s: ended early after %d images: %s", self._channel.peer, self._images, why)
+        self._report("failed", why)
+        handshake.refuse(self._channel, reason, message)
+
+    def _internal_failure(self) -> None:
+        """Nothing of the exception goes to the client: it could tell about the weights."""
+        self._alarm.stop()
+        log.exception("%s: internal failure; the server goes on", self._channel.peer)
+        self._report("failed", "internal failure")
+        message = "internal failure at the server; its log says more"
+        handshake.refuse(self._channel, "failed", message)
+
+    @property
+    def _wire_bytes(self) -> int:
+        return self._channel.wire_sent + self._channel.wire_received
+
+    def _report(self, outcome: reports.Outcome, why: str = "") -> None:
+        self._line.send(
+            reports.Ended(
+                outcome=outcome, why=why, images=self._images, wire_bytes=self._wire_bytes
+            )
+        )
+
+
+def busy_words(seconds: float) -> str:
+    """For the user of a client that finds all places taken, and all places to wait in."""
+    if seconds <= 0:
+        return "the server is busy, and no more may wait for it; try again later"
+    return f"the server is busy, and no more may wait for it; try again in about {in_time(seconds)}"
+
+
+def in_time(seconds: float) -> str:
+    """Seconds for people, rounded up."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{-(-seconds // 60):.0f} min"
