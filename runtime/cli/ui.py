@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import traceback
 from collections.abc import Callable
@@ -24,13 +23,6 @@ def one_thread() -> None:
     a machine.
     """
     threadpool_limits(1)
-
-
-def log_to_stderr() -> None:
-    """One line per event, with the time."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
-    )
 
 
 def say(message: str) -> None:

@@ -32,9 +32,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Event(
     msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=str.lower, omit_defaults=True
 ):
-    """All that follow. `session` tells the sessions of one peer apart, where there may be several
-    at a time.
-    """
+    """All that follow. The address of a peer has its port, and tells its sessions apart."""
 
 
 class Started(Event, frozen=True, kw_only=True):
@@ -60,17 +58,25 @@ class Queue(Event, frozen=True, kw_only=True):
 
 
 class Refused(Event, frozen=True, kw_only=True):
-    """A connection that never became a session. `reason` is one word of a small set."""
+    """A client that asked and never got a session. `reason` is one word of a small set."""
 
     peer: Peer
     reason: str
     message: str = ""
 
 
+class Dropped(Event, frozen=True, kw_only=True):
+    """A connection that ended before anybody knew what it wanted: a port scanner, a silent socket.
+    Counted alone, as `Queue` is.
+    """
+
+    peer: Peer
+    reason: str
+
+
 class Joined(Event, frozen=True, kw_only=True):
     """A session begins: the peer is known, and has its place."""
 
-    session: str = ""
     peer: Peer
 
 
@@ -79,7 +85,6 @@ class Begun(Event, frozen=True, kw_only=True):
     `count`ed at the hospital, and is empty at the vendor, who knows no more than their number.
     """
 
-    session: str = ""
     peer: Peer
     count: int
     images: tuple[Image, ...] = ()
@@ -88,7 +93,6 @@ class Begun(Event, frozen=True, kw_only=True):
 class Finished(Event, frozen=True, kw_only=True):
     """The run that was begun last in this session is complete. Bytes are this side's."""
 
-    session: str = ""
     peer: Peer
     count: int
     seconds: float
@@ -96,13 +100,12 @@ class Finished(Event, frozen=True, kw_only=True):
     received: int
 
 
-End = Literal["done", "failed", "quota", "stopped"]
+End = Literal["done", "failed", "denied", "stopped"]
 
 
 class Left(Event, frozen=True, kw_only=True):
     """A session ends. `images` were finished in it; `sent` and `received` is all that it took."""
 
-    session: str = ""
     peer: Peer
     end: End
     images: int
@@ -111,4 +114,7 @@ class Left(Event, frozen=True, kw_only=True):
     reason: str = ""
 
 
-AnyEvent = Started | Ready | Stopping | Queue | Refused | Joined | Begun | Finished | Left
+AnyEvent = Started | Ready | Stopping | Queue | Refused | Dropped | Joined | Begun | Finished | Left
+
+COUNTED_ALONE = (Queue, Dropped)
+"""What no audit log keeps."""

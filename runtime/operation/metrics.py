@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from moiety.runtime.operation.events import (
     AnyEvent,
     Begun,
+    Dropped,
     Finished,
     Joined,
     Left,
@@ -60,7 +61,7 @@ class Metrics:
                 self._enter("stopping")
             case Queue(waiting=waiting):
                 self.waiting.set(waiting)
-            case Refused(reason=reason):
+            case Refused(reason=reason) | Dropped(reason=reason):
                 self.refusals.labels(reason).inc()
             case Joined():
                 self.active.inc()

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from moiety.runtime.operation.audit import AuditLog
-from moiety.runtime.operation.events import Event, Queue
+from moiety.runtime.operation.events import COUNTED_ALONE, Event
 from moiety.runtime.operation.health import Health
 
 
@@ -25,7 +25,7 @@ class Recorder:
         """Raises `BadInput` where the audit log cannot be written: what was to be recorded must
         not happen then.
         """
-        if self.audit is not None and not isinstance(event, Queue):
+        if self.audit is not None and not isinstance(event, COUNTED_ALONE):
             self.audit.append(self._line(event))
         if self.health is not None:
             self.health.record(event)

@@ -14,6 +14,7 @@ from moiety.protocols.errors import BadInput, NetworkFailure
 from moiety.runtime.operation.events import (
     AnyEvent,
     Begun,
+    Dropped,
     Event,
     Finished,
     Joined,
@@ -40,6 +41,7 @@ DAY: list[AnyEvent] = [
     Begun(peer=PEER, count=1),
     Left(peer=PEER, end="failed", images=4, sent=120, received=220, reason="silent for 60 s"),
     Refused(peer=PEER, reason="quota", message="3 images a day"),
+    Dropped(peer=PEER, reason="dropped"),
 ]
 
 
@@ -57,6 +59,7 @@ def check(text: str) -> None:
         "moiety_waiting": 2,
         'moiety_sessions_ended_total{end="failed"}': 1,
         'moiety_refusals_total{reason="quota"}': 1,
+        'moiety_refusals_total{reason="dropped"}': 1,
         "moiety_images_begun_total": 5,
         "moiety_images_total": 4,
         'moiety_bytes_total{direction="sent"}': 100,
@@ -113,7 +116,7 @@ def test_the_endpoint_follows_a_server(health: Health) -> None:
     assert settled(health, "ready")[0] == 200
     for _ in range(1000):
         text = get(health, "/metrics")[1]
-        if 'moiety_refusals_total{reason="quota"} 1.0' in text:
+        if 'moiety_refusals_total{reason="dropped"} 1.0' in text:
             break
     check(text)
     assert get(health, "/other")[0] == 404
