@@ -114,7 +114,12 @@ NOT_IN_A_PARTY = {"networkx", "onnx", "onnxruntime", "scipy", "sklearn", "sympy"
 
 # torch is an extra: these modules need it, and nothing else imports them.
 TORCH = ("models.densenet", "models.export", "models.train", "models.zoo")
-SOCKETS = ("runtime.operation.health", "runtime.party.endpoints", "runtime.party.transport")
+SOCKETS = (
+    "runtime.operation.health",
+    "runtime.party.endpoints",
+    "runtime.party.server.processes",
+    "runtime.party.transport",
+)
 
 # Where modules are found by name, beside the faces: what the tests of this file cannot follow.
 FINDERS = ("compiler.registry", "protocols.kernels", "runtime.cli.app")

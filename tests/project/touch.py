@@ -197,6 +197,15 @@ THINGS = (
         },
     ),
     Thing(
+        "A word between the server and the process of a connection",
+        ("runtime/party/server",),
+        {
+            "runtime/party/server/reports.py": "the class, and its place in the picture at the top",
+            "runtime/party/server/visit.py": "the connection's process: who says or hears it",
+            "runtime/party/server/parent.py": "the server, likewise; its clock, if it has one",
+        },
+    ),
+    Thing(
         "A picture format",
         ("runtime/intake",),
         {"runtime/intake/pictures.py": "its suffix, and how it becomes an array"},

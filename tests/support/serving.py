@@ -23,7 +23,7 @@ from moiety.runtime.party.framing import Limits
 from moiety.runtime.party.results import ImageResult, Results, infer_files
 from moiety.runtime.party.server import Server, ServerOptions, Summary, processes
 from moiety.runtime.party.server.loop import Loop
-from moiety.runtime.party.server.reports import Line
+from moiety.runtime.party.server.processes import Line
 from moiety.runtime.party.signals import Stopped
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program import Program
@@ -84,8 +84,8 @@ class Running:
         (pid,) = self.wait_for(rf"{host}:{port}: connected, served by process (\d+)")
         return int(pid)
 
-    def connect(self) -> TcpChannel:
-        limits = Limits(silence=10, patience=60, keepalive=0.5)
+    def connect(self, keepalive: float = 0.5) -> TcpChannel:
+        limits = Limits(silence=10, patience=60, keepalive=keepalive)
         return connect("127.0.0.1", self.listener.port, limits=limits)
 
     def stop(self) -> None:

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import selectors
-import socket
 from collections.abc import Callable
+from typing import Protocol
+
+
+class Watched(Protocol):
+    """A socket, or what else the system can wait for."""
+
+    def fileno(self) -> int: ...
+
+    def close(self) -> None: ...
 
 
 class Loop:
@@ -15,22 +23,20 @@ class Loop:
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._resting: set[socket.socket] = set()
+        self._all: set[Watched] = set()
 
-    def watch(self, sock: socket.socket, ready: Callable[[], None]) -> None:
+    def watch(self, sock: Watched, ready: Callable[[], None]) -> None:
         """Call `ready` whenever `sock` can be read."""
-        self._resting.discard(sock)
+        self._all.add(sock)
         self._selector.register(sock, selectors.EVENT_READ, ready)
 
-    def rest(self, sock: socket.socket) -> None:
+    def rest(self, sock: Watched) -> None:
         """Keep it, and do nothing when it can be read, until it is watched again."""
         self._selector.unregister(sock)
-        self._resting.add(sock)
 
-    def forget(self, sock: socket.socket) -> None:
-        if sock in self._resting:
-            self._resting.remove(sock)
-        else:
+    def forget(self, sock: Watched) -> None:
+        self._all.remove(sock)
+        if sock in self._selector.get_map():
             self._selector.unregister(sock)
 
     def turn(self, seconds: float) -> None:
@@ -40,11 +46,9 @@ class Loop:
             if key.fileobj in self._selector.get_map():
                 key.data()
 
-    def close(self, keep: socket.socket | None = None) -> None:
+    def close(self, keep: Watched | None = None) -> None:
         """Close everything that is watched or rests, but `keep`."""
-        watched = [key.fileobj for key in self._selector.get_map().values()]
-        for sock in (*watched, *self._resting):
-            if sock is not keep and isinstance(sock, socket.socket):
-                with contextlib.suppress(OSError):
-                    sock.close()
+        for sock in self._all - {keep}:
+            with contextlib.suppress(OSError):
+                sock.close()
         self._selector.close()

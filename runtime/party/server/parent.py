@@ -142,7 +142,7 @@ class Server:
         self._places.open = False
         started = time.monotonic()
 
-        def work(line: reports.Line) -> None:
+        def work(line: processes.Line) -> None:
             try:
                 prepare()
             except errors.MoietyError as error:

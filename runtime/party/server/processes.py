@@ -15,11 +15,42 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
+
 from moiety.runtime.party.server.loop import Loop
-from moiety.runtime.party.server.reports import Line, Order
+from moiety.runtime.party.server.reports import Order, Spoken, Word
 from moiety.runtime.party.signals import SIGNALS, Stopped, raise_stopped
 
 log = logging.getLogger("moiety.server")
+
+
+class Line:
+    """One end of the pair. `send` never waits: a peer that lets its lines pile up is not alive."""
+
+    _decoder = msgspec.json.Decoder(Spoken | Order)
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._rest = b""
+
+    def send(self, word: Word) -> bool:
+        """False where the other end is gone or does not read."""
+        data = msgspec.json.encode(word) + b"\n"
+        try:
+            return self.sock.send(data, socket.MSG_DONTWAIT) == len(data)
+        except OSError:
+            return False
+
+    def receive(self) -> list[Spoken | Order] | None:
+        """What has come, waiting if nothing has; None when the other end is gone."""
+        try:
+            data = self.sock.recv(1 << 16)
+        except OSError:
+            return None
+        if not data:
+            return None
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [self._decoder.decode(line) for line in lines]
 
 
 @dataclass(frozen=True)

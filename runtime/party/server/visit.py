@@ -20,11 +20,10 @@ from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.framing import PeerClosed, PeerError
 from moiety.runtime.party.generator_choice import settle_server
 from moiety.runtime.party.metering import RunCost
-from moiety.runtime.party.server import reports
+from moiety.runtime.party.server import processes, reports
 from moiety.runtime.party.server.admission import Admission, Caller, Denied
 from moiety.runtime.party.server.limits import Alarm, Overdue
 from moiety.runtime.party.server.options import ServerOptions
-from moiety.runtime.party.server.processes import Leash
 from moiety.runtime.party.signals import Stopped
 from moiety.runtime.party.transport import TcpChannel
 
@@ -53,7 +52,7 @@ class Turned(Exception):
         self.seconds = seconds
 
 
-def receive(house: House, incoming: Incoming, line: reports.Line) -> None:
+def receive(house: House, incoming: Incoming, line: processes.Line) -> None:
     """The life of the process: opens the connection, and tells the server how it ended."""
     try:
         channel = incoming.open()
@@ -68,13 +67,13 @@ class Visit:
     """A connection that is open."""
 
     def __init__(
-        self, house: House, incoming: Incoming, channel: TcpChannel, line: reports.Line
+        self, house: House, incoming: Incoming, channel: TcpChannel, line: processes.Line
     ) -> None:
         self._house = house
         self._options = house.options
         self._channel = channel
         self._line = line
-        self._leash = Leash(line)
+        self._leash = processes.Leash(line)
         self._alarm = Alarm(channel, house.options)
         self._caller = Caller(incoming.address, incoming.port)
         self._ot = ""
