@@ -36,7 +36,7 @@ class Event(
 
 
 class Started(Event, frozen=True, kw_only=True):
-    """The process begins its work: a server prepares."""
+    """The command begins its work: a server prepares, a client will connect."""
 
     release: str
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -73,6 +74,14 @@ def audited(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(each) for each in (folder / "audit.jsonl").read_text().splitlines()]
 
 
+def wait_for(folder: Path, event: str, count: int = 1) -> None:
+    """Until the audit log has so many of an event."""
+    until = time.monotonic() + 20
+    while (folder / "audit.jsonl").read_text().count(f'"event":"{event}"') < count:
+        assert time.monotonic() < until, f"{count} {event} are not in the audit log"
+        time.sleep(0.02)
+
+
 def test_a_quota_ends_a_session_with_its_limit(
     serve: Callable[..., Running], executor: ServerExecutor, tmp_path: Path
 ) -> None:
@@ -83,6 +92,7 @@ def test_a_quota_ends_a_session_with_its_limit(
         connection.infer(tensor)
     with pytest.raises(PeerRefused, match=r"2 images a day, of which 0 are left; it resets at"):
         connection.infer(tensor)
+    wait_for(tmp_path, "left")
     running.end()
     events = audited(tmp_path)
     assert [each["event"] for each in events] == [
@@ -110,15 +120,14 @@ def test_a_run_that_breaks_stays_counted(
     running = serve("images-in-total = 1")
     broken = Client(executor.program).join(running.connect())
     handshake.send(broken.channel, handshake.Begin(index=0))
-    until = time.monotonic() + 20
-    while "begun" not in (tmp_path / "audit.jsonl").read_text() and time.monotonic() < until:
-        time.sleep(0.02)
+    wait_for(tmp_path, "begun")
     broken.channel.abort()
-    running.wait_for("ended early after 0 images")
+    wait_for(tmp_path, "left")
     tensor = np.load(save_images(tmp_path, 1)[0])
     again = Client(executor.program).join(running.connect())
     with pytest.raises(PeerRefused, match="1 images in total, of which 0 are left"):
         again.infer(tensor)
+    wait_for(tmp_path, "left", 2)
     running.end()
     ends = [(each["end"], each["images"]) for each in audited(tmp_path) if each["event"] == "left"]
     assert ends == [("failed", 0), ("denied", 0)]
@@ -163,6 +172,7 @@ def test_the_command_serves_health_metrics_and_a_log(tmp_path: Path) -> None:
         log = tmp_path / "serve.log"
         address = found(log, "metrics")["message"].split()[-1]
         found(log, "ready to serve")
+        server.process.send_signal(signal.SIGHUP)  # a reload, which needs nothing
         server.infer(
             tmp_path / "compiled/public",
             file,
@@ -185,6 +195,15 @@ def test_the_command_serves_health_metrics_and_a_log(tmp_path: Path) -> None:
         if '"begun"' in line
     ]
     assert begun["images"][0]["file_sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_a_hospital_without_its_audit_log_sends_nothing(tmp_path: Path) -> None:
+    save_small(tmp_path / "compiled")
+    (file,) = save_images(tmp_path / "in", 1)
+    public = tmp_path / "compiled/public"
+    log = tmp_path / "none" / "audit.jsonl"
+    done = moiety("infer", public, file, "--connect", "127.0.0.1:9", "--audit", log)
+    done.refused(5, f"{log}: cannot be used as an audit log")
 
 
 def found(log: Path, word: str) -> dict[str, Any]:

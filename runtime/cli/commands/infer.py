@@ -22,11 +22,13 @@ from moiety.runtime.cli.options import ImagesArgument, OtOption, ThreadsOption
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.intake.pictures import collect
 from moiety.runtime.operation.audit import AuditLog
+from moiety.runtime.operation.events import Started
 from moiety.runtime.operation.recorder import Recorder
 from moiety.runtime.party.client import Client
 from moiety.runtime.party.endpoints import parse_address
 from moiety.runtime.party.framing import Limits
 from moiety.runtime.party.generator_choice import parse_ot
+from moiety.runtime.party.handshake import package_version
 from moiety.runtime.party.results import (
     ImageResult,
     OutputResult,
@@ -106,6 +108,8 @@ def command(
     check_images(files, program)
     if not output.parent.is_dir():
         raise BadInput(f"cannot write the results to {output}: there is no folder {output.parent}")
+    recorder = Recorder("client", program.digest(), AuditLog(audit) if audit else None)
+    recorder.record(Started(release=package_version()))
     told = Told(len(files))
     try:
         with watching("inference") as watch:
@@ -124,7 +128,7 @@ def command(
                 output=output,
                 retries=Retries(retries, say=ui.warn),
                 on_image=told.image,
-                recorder=Recorder("client", program.digest(), AuditLog(audit) if audit else None),
+                recorder=recorder,
             )
             results = attempts.run()
     except MoietyError:
