@@ -10,7 +10,10 @@ commands that `moiety --help` prints is read from the files.
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
+import inspect
+from collections.abc import Callable
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +23,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from moiety.protocols.errors import BadInput
-from moiety.runtime.cli import ui
+from moiety.runtime.cli import config, ui
 from moiety.runtime.intake import extras
 from moiety.runtime.party.signals import raise_stopped
 
@@ -83,11 +86,43 @@ def load(name: str) -> TyperCommand:
         raise extras.missing(f"moiety {name}", error) from error
     single = typer.Typer(**STYLE)
     single.command(name, help=ui.prose(module.__doc__), epilog=ui.examples(*module.EXAMPLES))(
-        module.command
+        configurable(module.command)
     )
     command = typer.main.get_command(single)
     assert isinstance(command, TyperCommand)
     return command
+
+
+def configurable(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with one option more, whose file gives the others their defaults."""
+
+    def use(context: typer.Context, file: Path | None) -> None:
+        config.use(context, file, find_commands())
+
+    option = typer.Option(
+        "--config",
+        callback=use,
+        is_eager=True,
+        metavar="FILE",
+        help="Options from a TOML file, a table for each command; else from moiety.toml or "
+        "~/.config/moiety/config.toml, where there is one. The command line wins.",
+        show_default=False,
+    )
+
+    @functools.wraps(command)
+    def run(*arguments: Any, config: Path | None = None, **options: Any) -> None:
+        command(*arguments, **options)
+
+    signature = inspect.signature(command, eval_str=True)
+    annotation = Annotated[Path | None, option]
+    parameter = inspect.Parameter(
+        "config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+    )
+    run.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*signature.parameters.values(), parameter]
+    )
+    run.__annotations__ = {**command.__annotations__, "config": annotation}
+    return run
 
 
 class Commands(TyperGroup):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import os
 import sys
 import traceback
@@ -30,13 +29,6 @@ def one_thread() -> None:
     a machine.
     """
     threadpool_limits(1)
-
-
-def log_to_stderr() -> None:
-    """One line per event, with the time."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
-    )
 
 
 def say(message: str) -> None:

@@ -52,6 +52,17 @@ class PeerError(NetworkFailure):
         self.payload = payload
 
 
+class PeerRefused(NetworkFailure):
+    """The peer ended the connection and said why: `reason` is that of handshake.Refusal, `seconds`
+    after how long it may be asked again.
+    """
+
+    def __init__(self, message: str, reason: str, seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.seconds = seconds
+
+
 class PeerClosed(NetworkFailure):
     """The peer ended the connection; `orderly` when it said goodbye."""
 

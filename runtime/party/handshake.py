@@ -27,7 +27,7 @@ import msgspec
 from moiety.protocols import kernels
 from moiety.protocols.errors import MoietyError, NetworkFailure, PeerMismatch
 from moiety.protocols.session import Role
-from moiety.runtime.party.framing import PeerError
+from moiety.runtime.party.framing import PeerError, PeerRefused
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program import Program
 from moiety.runtime.program.decoding import UNREADABLE
@@ -255,4 +255,4 @@ def refused(error: PeerError) -> MoietyError:
     text = printable(refusal.message, 2000)
     if refusal.reason == "mismatch":
         return PeerMismatch(f"the peer refuses: {text}")
-    return NetworkFailure(f"the peer ended the connection: {text}")
+    return PeerRefused(f"the peer ended the connection: {text}", refusal.reason, refusal.seconds)

@@ -21,6 +21,13 @@ class Stopped(BaseException):
         self.exit_code = 128 + number
 
 
+def stay_on_hangup() -> None:
+    """SIGHUP, by which service managers ask for a reload, ends nothing from now on: the access file
+    and the log file are looked at again before each use anyhow. Main thread only.
+    """
+    signal.signal(signal.SIGHUP, lambda number, frame: None)
+
+
 def raise_stopped() -> None:
     """Turn the first of the two signals into `Stopped`; a second one ends the process at once. Main
     thread only.

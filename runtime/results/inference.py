@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from moiety.protocols import kernels
@@ -16,6 +17,8 @@ from moiety.protocols.errors import MoietyError
 from moiety.runtime.intake.admission import Intake
 from moiety.runtime.intake.loader import Reader, load
 from moiety.runtime.intake.verdicts import Accepted
+from moiety.runtime.operation.events import Begun, Finished, Image, Peer
+from moiety.runtime.operation.recorder import NOWHERE, Recorder
 from moiety.runtime.party import handshake
 from moiety.runtime.party.client import Connection
 from moiety.runtime.party.metering import RunCost
@@ -66,11 +69,29 @@ def infer_files(
     On a failure the results so far are saved, with `complete` false and the reason in `error`, and
     the exception goes on; when there are none, files of earlier results are left as they were.
     """
-    files, reader = cohort.files, reader or Reader.of(connection.client.program)
     results = started(connection, cohort, fingerprints)
+    reader = reader or Reader.of(connection.client.program)
+    return run_files(connection, results, cohort.files, outputs, reader, on_image)
+
+
+def run_files(
+    connection: Connection,
+    results: Results,
+    files: Sequence[Path],
+    outputs: Outputs,
+    reader: Reader,
+    on_image: Callable[[ImageResult], None] = lambda result: None,
+    recorder: Recorder = NOWHERE,
+) -> Results:
+    """As `infer_files`, for those of `files` that `results`, which may be of a connection that
+    broke, do not have yet. `recorder` hears of each run before it begins and when it is done.
+    """
+    before = msgspec.structs.replace(results)
+    results.error = None
     try:
-        for group in runs_of(files, connection.sizes):
+        for group in runs_of(files[len(results.images) :], connection.sizes):
             taken = [load(file, reader) for file in group]
+            recorder.record(_begun(connection, taken))
             revealed, cost, served = connection.infer_batch([each.tensor for each in taken])
             done = [
                 _result(file, each, image_result(legible(file), revealed[i], cost, served, i))
@@ -78,8 +99,9 @@ def infer_files(
             ]
             results.images += done
             del results.remaining[: len(done)]
-            _account(results, connection.channel, cost)
+            _account(results, before, connection.channel, cost)
             outputs.save(results, files)
+            recorder.record(_finished(connection, cost))
             for result in done:
                 on_image(result)
         results.complete = True
@@ -93,6 +115,33 @@ def infer_files(
     return results
 
 
+def peer_of(connection: Connection) -> Peer:
+    """The server, as an event names it."""
+    return Peer(address=connection.channel.peer.removeprefix("server "))
+
+
+def _begun(connection: Connection, group: Sequence[Accepted]) -> Begun:
+    images = tuple(
+        Image(
+            file_sha256=taken.identity.file_sha256,
+            pixel_sha256=taken.identity.pixel_sha256,
+            verdict=taken.verdict,
+        )
+        for taken in group
+    )
+    return Begun(peer=peer_of(connection), count=len(group), images=images)
+
+
+def _finished(connection: Connection, cost: RunCost) -> Finished:
+    return Finished(
+        peer=peer_of(connection),
+        count=cost.images,
+        seconds=round(cost.total.seconds, 3),
+        sent=cost.total.sent,
+        received=cost.total.received,
+    )
+
+
 def _result(file: Path, taken: Accepted, result: ImageResult) -> ImageResult:
     """With what the intake said of its file."""
     result.verdict = taken.verdict
@@ -101,7 +150,11 @@ def _result(file: Path, taken: Accepted, result: ImageResult) -> ImageResult:
     return result
 
 
-def started(connection: Connection, cohort: Cohort, fingerprints: Fingerprints) -> Results:
+def started(
+    connection: Connection,
+    cohort: Cohort,
+    fingerprints: Fingerprints = Fingerprints(),  # noqa: B008  (frozen)
+) -> Results:
     """The results of a connection before its first run."""
     versions = {
         "moiety": handshake.package_version(),
@@ -138,11 +191,12 @@ def runs_of(files: Sequence[Path], sizes: Sequence[int]) -> Iterator[Sequence[Pa
         at += size
 
 
-def _account(results: Results, channel: TcpChannel, cost: RunCost) -> None:
+def _account(results: Results, before: Results, channel: TcpChannel, cost: RunCost) -> None:
+    """Adds a run, and all traffic of its connection to what there was `before` it."""
+    traffic = channel.meter.total
     results.seconds += cost.total.seconds
-    results.bytes_sent, results.bytes_received = (
-        channel.meter.total.sent,
-        channel.meter.total.received,
-    )
-    results.wire_bytes_sent, results.wire_bytes_received = channel.wire_sent, channel.wire_received
+    results.bytes_sent = before.bytes_sent + traffic.sent
+    results.bytes_received = before.bytes_received + traffic.received
+    results.wire_bytes_sent = before.wire_bytes_sent + channel.wire_sent
+    results.wire_bytes_received = before.wire_bytes_received + channel.wire_received
     results.peak_rss = cost.peak_rss

@@ -32,6 +32,7 @@ FLOORS = (
     ("runtime.program",),
     ("runtime.cost",),
     ("runtime.intake",),
+    ("runtime.operation",),
     ("runtime.party",),
     ("runtime.measure", "runtime.results"),
     ("runtime.cli",),
@@ -92,6 +93,7 @@ LIBRARIES = {
     "runtime.intake.dicom": ("PIL", "gdcm", "numpy", "pydicom", "pynetdicom"),
     "runtime.measure": ("numpy", "threadpoolctl"),
     "runtime.results.structured_report": ("highdicom", "numpy", "pydicom"),
+    "runtime.operation.metrics": ("prometheus_client",),
     "runtime.cli": ("msgspec", "numpy", "rich", "threadpoolctl", "typer"),
     "compiler": (
         "google",
@@ -117,7 +119,12 @@ NOT_IN_A_PARTY = {"networkx", "onnx", "onnxruntime", "scipy", "sklearn", "sympy"
 
 # torch is an extra: these modules need it, and nothing else imports them.
 TORCH = ("models.densenet", "models.export", "models.train", "models.zoo")
-SOCKETS = ("runtime.party.endpoints", "runtime.party.transport", "runtime.party.server.processes")
+SOCKETS = (
+    "runtime.operation.health",
+    "runtime.party.endpoints",
+    "runtime.party.server.processes",
+    "runtime.party.transport",
+)
 
 # Where modules are found by name, beside the faces: what the tests of this file cannot follow.
 FINDERS = (
@@ -302,7 +309,7 @@ def test_sockets_are_in_few_files() -> None:
     wrong = [
         i
         for i in HOUSE.every_import()
-        if i.name.split(".")[0] in ("asyncio", "socket", "socketserver", "ssl")
+        if i.name.split(".")[0] in ("asyncio", "http", "socket", "socketserver", "ssl")
         and short(i.importer).split(".")[0] in ("compiler", "protocols", "runtime")
         and short(i.importer) not in SOCKETS
     ]

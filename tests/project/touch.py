@@ -189,6 +189,14 @@ THINGS = (
         },
     ),
     Thing(
+        "An event for the audit log and the metrics",
+        ("runtime/operation",),
+        {
+            "runtime/operation/events.py": "the class, and its name in `AnyEvent`",
+            "runtime/operation/metrics.py": "what it counts",
+        },
+    ),
+    Thing(
         "A word between the server and the process of a connection",
         ("runtime/party/server",),
         {

@@ -80,6 +80,7 @@ def test_examples_are_parseable(
             if argument.endswith("/"):
                 path.mkdir(exist_ok=True)
             elif path.suffix:
+                path.parent.mkdir(exist_ok=True)
                 path.touch()
         cli.load(command).make_context(f"moiety {command}", arguments)
 

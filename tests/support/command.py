@@ -92,7 +92,7 @@ class ServerProcess:
 
     def start_infer(self, public: Path, images: Path, output: Path) -> subprocess.Popen[str]:
         """A client that is not waited for; what it says comes on its standard error."""
-        arguments = ["infer", str(public), str(images), "--connect", self.address]
+        arguments = ["infer", str(public), str(images), "--connect", self.address, "--retries", "0"]
         return subprocess.Popen(
             [*COMMAND, *arguments, "-o", str(output)],
             stdout=subprocess.DEVNULL,

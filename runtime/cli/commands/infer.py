@@ -5,8 +5,8 @@ model's input as they are. Every image is accepted, accepted with warnings, or r
 reason, and all outputs are tried, before anything is sent. While the server works for another
 client this one waits its turn.
 
-Results are JSON, CSV or DICOM SR, several at once. When the run breaks, the results so far are
-kept.
+Results are JSON, CSV or DICOM SR, several at once. When the connection breaks, a new one goes on
+with the first image that has no result; when that fails, too, the results so far are kept.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import typer
 
 from moiety.protocols.errors import BadInput, MoietyError
 from moiety.runtime.cli import ui
+from moiety.runtime.cli.operation import AuditOption
 from moiety.runtime.cli.options import (
     BitDepthOption,
     ImagesArgument,
@@ -31,16 +32,21 @@ from moiety.runtime.cli.progress import watching
 from moiety.runtime.cli.result_tables import left_out_lines, result_table, verdict_line
 from moiety.runtime.cli.verdicts import Given
 from moiety.runtime.intake.loader import Reader
+from moiety.runtime.operation.audit import AuditLog
+from moiety.runtime.operation.events import Started
+from moiety.runtime.operation.recorder import Recorder
 from moiety.runtime.party.client import Client
 from moiety.runtime.party.endpoints import parse_address
 from moiety.runtime.party.framing import Limits
 from moiety.runtime.party.generator_choice import parse_ot
+from moiety.runtime.party.handshake import package_version
 from moiety.runtime.party.memory import keep_freed
 from moiety.runtime.party.signals import Stopped
 from moiety.runtime.program import artifacts
-from moiety.runtime.results.inference import Cohort, infer_files
+from moiety.runtime.results.inference import Cohort
 from moiety.runtime.results.outputs import Format, Outputs, encode_json, open_outputs
 from moiety.runtime.results.record import ImageResult, LeftOut, Results
+from moiety.runtime.results.retry import Attempts, Retries
 from moiety.runtime.results.text import printable
 
 EXAMPLES = (
@@ -106,6 +112,16 @@ def command(
     recursive: RecursiveOption = False,
     keep_going: KeepGoingOption = None,
     bit_depth: BitDepthOption = None,
+    retries: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="New connections after one that broke, in a row without a new result. The run "
+            "that broke counts twice in a quota.",
+        ),
+    ] = 3,
+    audit: AuditOption = None,
 ) -> None:
     ui.one_thread()
     keep_freed()
@@ -116,6 +132,8 @@ def command(
     reader = Reader.of(program, bit_depth)
     cohort = Cohort.of(Given(images, recursive, keep_going, bit_depth).admitted(reader))
     without = outputs.check(cohort.files, program)
+    recorder = Recorder("client", program.digest(), AuditLog(audit) if audit else None)
+    recorder.record(Started(release=package_version()))
     told = Told(len(cohort.files))
     try:
         with watching("inference") as watch:
@@ -127,8 +145,17 @@ def command(
                 on_wait=told.wait,
                 progress=watch,
             )
-            with client.connect(host, port, Limits(silence=timeout)) as connection:
-                results = infer_files(connection, cohort, outputs, told.image, reader)
+            limits = Limits(silence=timeout)
+            attempts = Attempts(
+                connect=lambda: client.connect(host, port, limits),
+                cohort=cohort,
+                outputs=outputs,
+                reader=reader,
+                retries=Retries(retries, say=ui.warn),
+                on_image=told.image,
+                recorder=recorder,
+            )
+            results = attempts.run()
     except (MoietyError, Stopped):
         if told.done:
             ui.say(

@@ -17,13 +17,30 @@ import typer
 
 from moiety.protocols.parallel import Workers
 from moiety.runtime.cli import ui
+from moiety.runtime.cli.logs import LogFormat, start_log
+from moiety.runtime.cli.operation import (
+    AccessOption,
+    AuditOption,
+    CountsOption,
+    LogFileOption,
+    LogFormatOption,
+    MetricsOption,
+    audit_of_server,
+    health_at,
+)
 from moiety.runtime.cli.options import CompiledArgument, OtOption, ThreadsOption, sizes, warn_of
 from moiety.runtime.cli.progress import watching
+from moiety.runtime.operation.access import AccessList
+from moiety.runtime.operation.events import Started
+from moiety.runtime.operation.recorder import Recorder
 from moiety.runtime.party.endpoints import Listener, parse_address
+from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.generator_choice import parse_ot
+from moiety.runtime.party.handshake import package_version
 from moiety.runtime.party.memory import keep_freed
 from moiety.runtime.party.server import Server, ServerOptions
-from moiety.runtime.party.signals import Stopped
+from moiety.runtime.party.server.operation import Door, Watch
+from moiety.runtime.party.signals import Stopped, stay_on_hangup
 from moiety.runtime.program import artifacts
 
 log = logging.getLogger("moiety.server")
@@ -122,14 +139,36 @@ def command(
         ),
     ] = True,
     ot: OtOption = "auto",
+    access: AccessOption = None,
+    counts: CountsOption = None,
+    audit: AuditOption = None,
+    no_audit: Annotated[
+        bool,
+        typer.Option(
+            "--no-audit",
+            help="Keep no audit log; without --audit it is audit.jsonl in the compiled folder.",
+        ),
+    ] = False,
+    metrics: MetricsOption = None,
+    log_file: LogFileOption = None,
+    log_format: LogFormatOption = LogFormat.text,
 ) -> None:
     ui.one_thread()
     keep_freed()
-    ui.log_to_stderr()
+    start_log(log_file, log_format)
+    if access or log_file:
+        stay_on_hangup()
     host, port = parse_address(listen)
+    health = health_at(metrics)  # before weights are read and threads begin
+    if health is not None:
+        log.info("health and metrics at %s", health.address)
+    allowed = AccessList.at(access, counts) if access else None
     batches = tuple(sorted({1, *(sizes(batch, "--batch") or ())}))
     program, weights = artifacts.load_vendor(folder)
     warn_of(program.rounding)
+    audit_log = audit_of_server(folder, audit, not no_audit)
+    recorder = Recorder("server", program.digest(), audit_log, health)
+    recorder.record(Started(release=package_version()))
     listener = Listener.at(host, port)
     log.info(
         "preparing '%s', Program %s..., %s rounding",
@@ -149,13 +188,13 @@ def command(
         ot=parse_ot(ot),
         threads=threads,
     )
-    server = Server.of(program, weights, listener, options, batches)
+    executor = ServerExecutor(program, weights, batches)
+    server = Server(executor, listener, options, Door(recorder, allowed), Watch(recorder))
 
     def prepare() -> None:
         with watching("preparing") as watch, Workers(threads) as workers:
-            server.executor.prepare(
-                watch, artifacts.weights_file(folder) if hint_file else None, workers
-            )
+            kept = artifacts.weights_file(folder) if hint_file else None
+            executor.prepare(watch, kept, workers)
 
     print(f"listening {listener.address}", flush=True)
     log.info("listening at %s", listener.address)

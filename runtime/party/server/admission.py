@@ -15,11 +15,12 @@ from moiety.runtime.party.server.reports import Report
 
 @dataclass(frozen=True)
 class Caller:
-    """Who is at the other end: the address that the connection comes from and, where a certificate
-    says so, a fingerprint; `name` is what the vendor calls it.
+    """Who is at the other end: the address and the port that the connection comes from and, where a
+    certificate says so, a fingerprint; `name` is what the vendor calls it.
     """
 
     address: str
+    port: int = 0
     fingerprint: str | None = None
     name: str | None = None
 

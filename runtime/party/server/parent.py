@@ -9,7 +9,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from moiety.protocols import errors
@@ -203,7 +203,7 @@ class Server:
 
     def _refused(self, incoming: Incoming, outcome: reports.Outcome, why: str) -> None:
         self.summary.refused += 1
-        caller = Caller(incoming.address)
+        caller = Caller(incoming.address, incoming.port)
         self.recorder.record(caller, reports.Ended(outcome=outcome, why=why))
 
     def _speaks(self, incoming: Incoming) -> None:
@@ -236,7 +236,7 @@ class Server:
             incoming.close()
             return
         incoming.close()
-        visitor = Visitor(incoming, child, None, Caller(incoming.address))
+        visitor = Visitor(incoming, child, None, Caller(incoming.address, incoming.port))
         visitor.allow(self.options.handshake_seconds)
         self._visitors.append(visitor)
         self.loop.watch(child.line.sock, partial(self._hear, visitor))
@@ -268,6 +268,8 @@ class Server:
             self._gone(visitor)
             return
         for word in words:
+            if isinstance(word, reports.Report):
+                self.recorder.record(visitor.caller, word)
             match word:
                 case reports.Wants():
                     self._wants(visitor, word)
@@ -278,11 +280,9 @@ class Server:
                     self._account(word)
                 case reports.Ended():
                     self._ended(visitor, word)
-            if isinstance(word, reports.Report):
-                self.recorder.record(visitor.caller, word)
 
     def _wants(self, visitor: Visitor, wants: reports.Wants) -> None:
-        visitor.caller = Caller(visitor.incoming.address, wants.fingerprint, wants.name)
+        visitor.caller = replace(visitor.caller, fingerprint=wants.fingerprint, name=wants.name)
         visitor.shaking_hands = False
         visitor.until = None
         gives_way = self._places.enter(visitor, visitor.caller.owner)
@@ -306,6 +306,7 @@ class Server:
             visitor.served = True
             visitor.begun = time.monotonic()
             visitor.allow(self.options.setup_seconds + self.options.idle_seconds)
+            self.recorder.record(visitor.caller, reports.Go())
             visitor.child.line.send(reports.Go())
         for visitor in self._places.order():
             ahead = self._places.ahead(visitor)

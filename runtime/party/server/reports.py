@@ -59,6 +59,7 @@ class Ended(Word, frozen=True, kw_only=True):
 
     outcome: Outcome
     why: str = ""
+    reason: str = ""
     images: int = 0
     wire_bytes: int = 0
 
@@ -98,6 +99,6 @@ class Busy(Word, frozen=True, kw_only=True):
     seconds: float
 
 
-Report = Wants | Began | Done | Ended | Lost | Phase
+Report = Wants | Go | Began | Done | Ended | Lost | Phase
 Spoken = Wants | Began | Done | Ended | Failed
 Order = Place | Go | Busy

@@ -75,7 +75,7 @@ class Visit:
         self._line = line
         self._leash = processes.Leash(line)
         self._alarm = Alarm(channel, house.options)
-        self._caller = Caller(incoming.address)
+        self._caller = Caller(incoming.address, incoming.port)
         self._ot = ""
         self._greeted = False
         self._images = 0
@@ -157,7 +157,7 @@ class Visit:
     def _refuse(self, reason: handshake.Reason, message: str, seconds: float | None = None) -> None:
         self._alarm.stop()
         log.warning("%s: refused: %s", self._channel.peer, message)
-        self._report("refused", message)
+        self._report("refused", message, reason)
         handshake.refuse(self._channel, reason, message, seconds)
 
     # --- in a place -------------------------------------------------------------------------------
@@ -288,7 +288,7 @@ class Visit:
     ) -> None:
         self._alarm.stop()
         log.warning("%s: ended early after %d images: %s", self._channel.peer, self._images, why)
-        self._report("failed", why)
+        self._report("failed", why, reason)
         handshake.refuse(self._channel, reason, message)
 
     def _internal_failure(self) -> None:
@@ -303,10 +303,14 @@ class Visit:
     def _wire_bytes(self) -> int:
         return self._channel.wire_sent + self._channel.wire_received
 
-    def _report(self, outcome: reports.Outcome, why: str = "") -> None:
+    def _report(self, outcome: reports.Outcome, why: str = "", reason: str = "") -> None:
         self._line.send(
             reports.Ended(
-                outcome=outcome, why=why, images=self._images, wire_bytes=self._wire_bytes
+                outcome=outcome,
+                why=why,
+                reason=reason,
+                images=self._images,
+                wire_bytes=self._wire_bytes,
             )
         )
 

@@ -1,0 +1,57 @@
+"""Check an access file, and show what its clients have left (vendor).
+
+The file is the one of `moiety serve --access`. A server that runs need not be told of a change: it
+looks at the file before every session and every run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from moiety.runtime.cli import ui
+from moiety.runtime.cli.operation import CountsOption
+from moiety.runtime.operation import fingerprint as fingerprints
+from moiety.runtime.operation.access import AccessList
+
+EXAMPLES = (
+    "moiety access access.toml",
+    "moiety access access.toml --clock-was-ahead",
+)
+
+
+def command(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="The access file (TOML).", show_default=False),
+    ],
+    counts: CountsOption = None,
+    clock_was_ahead: Annotated[
+        bool,
+        typer.Option(
+            "--clock-was-ahead",
+            help="Images were counted on days that have not come: count them today.",
+        ),
+    ] = False,
+) -> None:
+    access = AccessList.at(file, counts)
+    if clock_was_ahead and not access.counters.forget_later_days():
+        ui.say("no image was counted on a later day than today; nothing is changed")
+    shown = ui.table("", "client", "fingerprint", "today", "a day", "in all", "in total", right=4)
+    for name, key, entry, count in access.standing():
+        shown.add_row(
+            escape(name),
+            fingerprints.show(key),
+            str(count.today),
+            _limit(entry.images_per_day),
+            str(count.total),
+            _limit(entry.images_in_total),
+        )
+    ui.out.print(shown)
+
+
+def _limit(images: int | None) -> str:
+    return "no limit" if images is None else str(images)

@@ -1,0 +1,79 @@
+"""The options by which a party's operator watches and limits it, and what they become."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moiety.protocols.errors import BadInput
+from moiety.runtime.cli.logs import LogFormat
+from moiety.runtime.operation.audit import AuditLog
+from moiety.runtime.operation.health import Health
+from moiety.runtime.party.endpoints import parse_address
+
+AUDIT = "audit.jsonl"
+
+AccessOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--access",
+        metavar="FILE",
+        help="The access file: the clients that may ask, by certificate, and how many images each "
+        "(docs/operation.md). Without it every client that gets this far may ask without limit.",
+        show_default=False,
+    ),
+]
+CountsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--counts",
+        metavar="FILE",
+        help="Where the images of each client are counted.  [default: beside the access file]",
+        show_default=False,
+    ),
+]
+AuditOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--audit",
+        metavar="FILE",
+        help="Append what happens to this audit log, and do nothing that cannot be written there.",
+        show_default=False,
+    ),
+]
+MetricsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics",
+        metavar="HOST:PORT",
+        help="Answer /healthz and /metrics (Prometheus) over HTTP at this loopback address.",
+        show_default=False,
+    ),
+]
+LogFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--log-file",
+        metavar="FILE",
+        help="Append the log to this file, and open it anew when it was rotated.  [default: "
+        "standard error]",
+        show_default=False,
+    ),
+]
+LogFormatOption = Annotated[
+    LogFormat, typer.Option("--log-format", help="What a line of the log looks like.")
+]
+
+
+def audit_of_server(folder: Path, file: Path | None, wanted: bool) -> AuditLog | None:
+    """A server keeps one unless it is told not to: in the vendor's folder, if nowhere else."""
+    if not wanted and file is not None:
+        raise BadInput("--audit and --no-audit exclude each other; give one of them")
+    return AuditLog(file or folder / AUDIT) if wanted else None
+
+
+def health_at(address: str | None) -> Health | None:
+    """Raises as `Health.at`."""
+    return None if address is None else Health.at(*parse_address(address))

@@ -1,0 +1,54 @@
+"""Small files that several processes write, and that must be on the disk before work goes on."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from moiety.protocols.errors import BadInput
+from moiety.runtime.program.atomic import OWNER_ALONE
+
+
+@contextmanager
+def locked(path: Path, purpose: str) -> Iterator[int]:
+    """The descriptor of `path`, made if it is missing, that no other process holds at the same
+    time. Raises `BadInput` that names the `purpose`.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY, OWNER_ALONE)
+    except OSError as error:
+        raise unusable(path, purpose, error) from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise BadInput(f"{path}: cannot be used as {purpose}: it is not a regular file")
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    except OSError as error:
+        raise unusable(path, purpose, error) from error
+    finally:
+        os.close(descriptor)
+
+
+def unusable(path: Path, purpose: str, error: OSError) -> BadInput:
+    return BadInput(f"{path}: cannot be used as {purpose}: {error.strerror or error}")
+
+
+def write_all(descriptor: int, data: bytes, at: int) -> None:
+    """All of `data` from offset `at`, and it is on the disk when this returns."""
+    done = 0
+    while done < len(data):
+        done += os.pwrite(descriptor, data[done:], at + done)
+    os.fsync(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """What was made or renamed in `folder` is on the disk when this returns."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
