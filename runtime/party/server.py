@@ -19,15 +19,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from moiety.protocols import kernels
-from moiety.protocols.errors import ContractViolation, MoietyError, NetworkFailure, PeerMismatch
+from moiety.protocols.errors import (
+    ContractViolation,
+    MoietyError,
+    NetworkFailure,
+    PeerMismatch,
+    UntrustedPeer,
+)
 from moiety.protocols.ot.generators import in_words
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import open_session
 from moiety.runtime.party import handshake
-from moiety.runtime.party.endpoints import Listener
+from moiety.runtime.party.endpoints import Incoming, Listener
 from moiety.runtime.party.executor import ServerExecutor
-from moiety.runtime.party.framing import PeerClosed, PeerError
+from moiety.runtime.party.framing import Line, PeerClosed, PeerError
 from moiety.runtime.party.generator_choice import Ot, settle_server
 from moiety.runtime.party.metering import RunCost, peak_rss
 from moiety.runtime.party.signals import Stopped
@@ -92,7 +98,7 @@ class Server:
     options: ServerOptions = ServerOptions()
     summary: Summary = field(default_factory=Summary)
     _queue: deque[TcpChannel] = field(default_factory=deque)
-    _asked: dict[TcpChannel, str] = field(default_factory=dict)
+    _met: dict[TcpChannel, tuple[handshake.Hello, handshake.Hello]] = field(default_factory=dict)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _ready: bool = False
     _serving: bool = False
@@ -184,7 +190,7 @@ class Server:
             except NetworkFailure:
                 log.info("%s: left while waiting", channel.peer)
                 self._queue.remove(channel)
-                self._asked.pop(channel, None)
+                self._met.pop(channel, None)
                 channel.abort()
 
     # --- before service: any thread but the main one ----------------------------------------------
@@ -198,28 +204,45 @@ class Server:
                 with self._changed:
                     self._tell_places()
             try:
-                channel = self.listener.accept()
+                incoming = self.listener.take()
             except NetworkFailure:
                 return
-            if channel is None:
+            if incoming is None:
                 continue
             if not places.acquire(blocking=False):
-                log.warning("%s: dropped, too many connections at once", channel.peer)
-                channel.abort()
+                log.warning("%s: dropped, too many connections at once", incoming.peer)
+                incoming.close()
                 continue
             threading.Thread(
                 target=self._admit,
-                args=(channel, places),
-                name=f"moiety-handshake {channel.peer}",
+                args=(incoming, places),
+                name=f"moiety-handshake {incoming.peer}",
                 daemon=True,
             ).start()
 
-    def _admit(self, channel: TcpChannel, places: threading.BoundedSemaphore) -> None:
+    def _admit(self, incoming: Incoming, places: threading.BoundedSemaphore) -> None:
+        try:
+            channel = self._open(incoming)
+            if channel is not None:
+                self._shake_hands(channel)
+        finally:
+            places.release()
+
+    def _open(self, incoming: Incoming) -> TcpChannel | None:
+        """None where the peer does not speak TLS as it should, or is not believed."""
+        try:
+            return incoming.open(self.options.handshake_seconds)
+        except MoietyError as error:
+            log.warning("%s: dropped: %s", incoming.peer, error)
+            self.summary.refused += 1
+            return None
+
+    def _shake_hands(self, channel: TcpChannel) -> None:
         try:
             self._handshake(channel)
         except PeerMismatch as error:
             self._refuse(channel, "mismatch", str(error))
-        except NetworkFailure as error:
+        except (NetworkFailure, UntrustedPeer) as error:
             log.warning("%s: dropped before the handshake was complete: %s", channel.peer, error)
             self.summary.refused += 1
             channel.abort()
@@ -228,16 +251,11 @@ class Server:
             channel.abort()
         else:
             self._enqueue(channel)
-        finally:
-            places.release()
 
     def _handshake(self, channel: TcpChannel) -> None:
         ours = handshake.hello(Role.SERVER, self.executor.program, self.options.ot, self._offer)
-        with channel.deadline(self.options.handshake_seconds):
-            theirs = handshake.receive(channel, handshake.Hello)
-        handshake.send(channel, ours)
-        handshake.compare(ours, theirs)
-        self._asked[channel] = theirs.ot
+        theirs = handshake.meet(channel, ours, self.options.handshake_seconds)
+        self._met[channel] = ours, theirs
 
     def _enqueue(self, channel: TcpChannel) -> None:
         with self._changed:
@@ -271,7 +289,7 @@ class Server:
         self.summary.clients += 1
         images = 0
         try:
-            log.info("%s: connected", channel.peer)
+            log.info("%s: connected%s", channel.peer, _named(channel.line))
             for cost in self._runs(channel):
                 images += cost.images
                 self._account(channel, images, cost)
@@ -290,7 +308,7 @@ class Server:
         except PeerError as error:
             self._lost(channel, images, str(handshake.refused(error)))
         except MoietyError as error:
-            self._lost(channel, images, str(error))
+            self._lost(channel, images, str(error), handshake.refusal_of(error))
         except Exception:
             self._internal_failure(channel)
         finally:
@@ -318,13 +336,15 @@ class Server:
 
     def _open_session(self, channel: TcpChannel) -> Session:
         started = time.perf_counter()
-        silent_from = settle_server(channel, self.options.ot, self._asked.pop(channel))
+        ours, theirs = self._met.pop(channel)
+        silent_from = settle_server(channel, ours.ot, theirs.ot)
         session = open_session(
             Role.SERVER,
             channel,
             silent_from=silent_from,
             workers=self._workers,
             network=self.executor.program.planned_for,
+            binding=handshake.binding(channel.line, ours, theirs),
         )
         log.info(
             "%s: session open after %.2f s (kernels: %s; correlations: %s)",
@@ -378,13 +398,23 @@ class Server:
             total.received / 1e6,
         )
 
-    def _lost(self, channel: TcpChannel, images: int, why: str) -> None:
+    def _lost(
+        self, channel: TcpChannel, images: int, why: str, reason: handshake.Reason = "failed"
+    ) -> None:
         self.summary.failed_clients += 1
         log.warning("%s: ended early after %d images: %s", channel.peer, images, why)
-        handshake.refuse(channel, "failed", "the server gave up on this connection")
+        told = why if reason == "untrusted" else "the server gave up on this connection"
+        handshake.refuse(channel, reason, told)
 
     def _internal_failure(self, channel: TcpChannel) -> None:
         """Nothing of the exception goes to the client: it could tell about the weights."""
         self.summary.failed_clients += 1
         log.exception("%s: internal failure; the server goes on", channel.peer)
         handshake.refuse(channel, "failed", "internal failure at the server; its log says more")
+
+
+def _named(line: Line) -> str:
+    """Who the client is, as far as its line proves it."""
+    if line.peer is None:
+        return " over plain TCP"
+    return f" over TLS, key {line.peer}" + (f" of '{line.name}'" if line.name else "")

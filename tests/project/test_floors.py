@@ -83,10 +83,15 @@ LIBRARIES = {
     "protocols.kernels": ("cryptography", "numpy"),
     "protocols.lanes": ("greenlet", "numpy"),
     "protocols.ot.base_ot": ("nacl", "numpy"),
+    "protocols.ot.confirmation": ("nacl",),
     "runtime": ("msgspec", "numpy", "safetensors"),
     "runtime.cost.formulas": ("sympy",),
     "runtime.intake": ("PIL", "numpy"),
     "runtime.measure": ("numpy", "threadpoolctl"),
+    "runtime.party.certificates": ("cryptography",),
+    "runtime.party.credentials": ("cryptography", "service_identity"),
+    "runtime.party.keystore": ("cryptography",),
+    "runtime.party.tls": ("OpenSSL", "cryptography"),
     "runtime.cli": ("msgspec", "numpy", "rich", "threadpoolctl", "typer"),
     "compiler": (
         "google",
@@ -112,7 +117,7 @@ NOT_IN_A_PARTY = {"networkx", "onnx", "onnxruntime", "scipy", "sklearn", "sympy"
 
 # torch is an extra: these modules need it, and nothing else imports them.
 TORCH = ("models.densenet", "models.export", "models.train", "models.zoo")
-SOCKETS = ("runtime.party.endpoints", "runtime.party.transport")
+SOCKETS = ("runtime.party.endpoints", "runtime.party.tls", "runtime.party.transport")
 
 # Where modules are found by name, beside the faces: what the tests of this file cannot follow.
 FINDERS = ("compiler.registry", "protocols.kernels", "runtime.cli.app")

@@ -16,7 +16,17 @@ from rich.markup import escape
 
 from moiety.protocols.errors import BadInput, MoietyError
 from moiety.runtime.cli import ui
-from moiety.runtime.cli.options import ImagesArgument, OtOption, ThreadsOption
+from moiety.runtime.cli.line import credentials_for
+from moiety.runtime.cli.options import (
+    AuthorityOption,
+    CertificateOption,
+    ImagesArgument,
+    InsecureOption,
+    KeyOption,
+    KeysOption,
+    OtOption,
+    ThreadsOption,
+)
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.intake.pictures import collect
 from moiety.runtime.party.client import Client
@@ -83,9 +93,23 @@ def command(
     ] = 1,
     threads: ThreadsOption = 1,
     ot: OtOption = "auto",
+    keys: KeysOption = None,
+    peer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Whom of those that are trusted (moiety keys list) the server must be.",
+            show_default=False,
+        ),
+    ] = None,
+    cert: CertificateOption = None,
+    key: KeyOption = None,
+    ca: AuthorityOption = None,
+    insecure: InsecureOption = False,
 ) -> None:
     ui.one_thread()
     host, port = parse_address(connect)
+    credentials = credentials_for(host, keys, cert, key, ca, insecure, peer)
     generator = parse_ot(ot)
     program = artifacts.load_program(folder)
     files = collect(images)
@@ -103,7 +127,8 @@ def command(
                 on_wait=told.wait,
                 progress=watch,
             )
-            with client.connect(host, port, Limits(silence=timeout)) as connection:
+            limits = Limits(silence=timeout)
+            with client.connect(host, port, limits, credentials, insecure) as connection:
                 results = infer_files(connection, files, output, told.image)
     except MoietyError:
         if told.done:

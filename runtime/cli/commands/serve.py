@@ -4,7 +4,7 @@ Prints `listening HOST:PORT` and logs one line per event to stderr. Clients with
 release are refused; whatever else connects is dropped. A client that fails ends its own session
 only. SIGINT or SIGTERM stops the server at once, in good order, with exit code 0.
 
-The connection is not encrypted by this release: use a tunnel on networks that you do not trust.
+Beyond this machine both sides need keys, and trust in each other's (moiety keys), or --insecure.
 """
 
 from __future__ import annotations
@@ -14,7 +14,19 @@ from typing import Annotated
 import typer
 
 from moiety.runtime.cli import ui
-from moiety.runtime.cli.options import CompiledArgument, OtOption, ThreadsOption, sizes, warn_of
+from moiety.runtime.cli.line import credentials_for, in_words
+from moiety.runtime.cli.options import (
+    AuthorityOption,
+    CertificateOption,
+    CompiledArgument,
+    InsecureOption,
+    KeyOption,
+    KeysOption,
+    OtOption,
+    ThreadsOption,
+    sizes,
+    warn_of,
+)
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.party.endpoints import Listener, parse_address
 from moiety.runtime.party.generator_choice import parse_ot
@@ -26,6 +38,7 @@ EXAMPLES = (
     "moiety serve compiled/ --listen 0.0.0.0:7700",
     "moiety serve compiled/ --listen 127.0.0.1:0 --once     [dim](any free port; prints it)[/dim]",
     "moiety serve compiled/ --batch 4,16 --threads 8",
+    "moiety serve compiled/ --listen 0.0.0.0:7700 --cert vendor.pem --key vendor.key --ca pki.pem",
 )
 
 
@@ -77,14 +90,20 @@ def command(
         ),
     ] = True,
     ot: OtOption = "auto",
+    keys: KeysOption = None,
+    cert: CertificateOption = None,
+    key: KeyOption = None,
+    ca: AuthorityOption = None,
+    insecure: InsecureOption = False,
 ) -> None:
     ui.one_thread()
     ui.log_to_stderr()
     host, port = parse_address(listen)
+    credentials = credentials_for(host, keys, cert, key, ca, insecure)
     batches = tuple(sorted({1, *(sizes(batch, "--batch") or ())}))
     program, weights = artifacts.load_vendor(folder)
     warn_of(program.rounding)
-    listener = Listener.at(host, port)
+    listener = Listener.at(host, port, None, credentials, insecure)
     log.info(
         "preparing '%s', Program %s..., %s rounding",
         program.name,
@@ -99,7 +118,7 @@ def command(
     )
     server = Server.of(program, weights, listener, options, batches)
     print(f"listening {listener.address}", flush=True)
-    log.info("listening at %s", listener.address)
+    log.info("listening at %s, %s", listener.address, in_words(credentials))
     try:
         with server:
             with watching("preparing") as watch:
