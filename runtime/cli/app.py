@@ -96,7 +96,10 @@ def load(name: str) -> TyperCommand | TyperGroup:
         if missing.startswith("moiety.") and missing.count(".") > 1:
             raise  # a room that is there, but not whole: a bug
         raise BadInput(f"moiety {name} needs {missing}, which is not installed") from error
-    words: dict[str, Any] = {"help": ui.prose(module.__doc__), "epilog": ui.examples(*module.EXAMPLES)}
+    words: dict[str, Any] = {
+        "help": ui.prose(module.__doc__),
+        "epilog": ui.examples(*module.EXAMPLES),
+    }
     outer = typer.Typer(**STYLE)
     if hasattr(module, "app"):
         outer.callback()(lambda: None)  # so that the one command does not stand for them all

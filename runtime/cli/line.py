@@ -9,7 +9,7 @@ import typer
 from moiety.runtime.cli import ui
 from moiety.runtime.party.credentials import Credentials
 from moiety.runtime.party.endpoints import is_loopback
-from moiety.runtime.party.keystore import default_store
+from moiety.runtime.party.keystore import KeyStore, default_store
 
 
 def credentials_for(
@@ -36,6 +36,8 @@ def credentials_for(
     if not named and is_loopback(host):
         ui.say("plain TCP, as it stays within this machine; --keys DIR speaks TLS")
         return None
+    if not named and not KeyStore(default_store()).key_file.exists():
+        return None  # who connects or listens refuses it, with all ways out
     if certificate and key:
         return Credentials.of_files(certificate, key, authorities, keys or default_store(), peer)
     return Credentials.of_store(keys or default_store(), peer, authorities)

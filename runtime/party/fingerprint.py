@@ -4,8 +4,8 @@ characters.
     P56IOI7-MZJNU2Y-IQGDREY-DM2MGTI-MGL3BXN-PQ6W5BM-TBBZ4TJ-XZWICQ2
 
 52 characters of base32 in four parts of 13, after each its check character (Luhn, modulo 32), in
-groups of seven: the form of Syncthing's device IDs. One wrong character in a part does not pass, nor
-do two neighbours that changed places, but for A and 7.
+groups of seven: the form of Syncthing's device IDs. One wrong character in a part does not pass,
+nor do two neighbours that changed places, but for A and 7.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ parse error.
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from typing import Literal, TypeVar
@@ -56,7 +57,8 @@ class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
 
 class Hello(Message, frozen=True, tag="hello", kw_only=True):
     """`batches`, a server's offer: numbers of images that may share a run -> digest of the layouts
-    that it has planned for so many (linear_layers.layout_digest).
+    that it has planned for so many (linear_layers.layout_digest). `nonce`: drawn for this
+    connection.
     """
 
     magic: Literal["moiety"] = "moiety"
@@ -70,6 +72,7 @@ class Hello(Message, frozen=True, tag="hello", kw_only=True):
     ot: str = "auto"
     backend: str = "unknown"
     batches: dict[int, str] = {}
+    nonce: str = ""
 
 
 class Waiting(Message, frozen=True, tag="waiting", kw_only=True):
@@ -81,7 +84,9 @@ class Waiting(Message, frozen=True, tag="waiting", kw_only=True):
 
 
 class Ready(Message, frozen=True, tag="ready", kw_only=True):
-    pass
+    """It is this client's turn; `nonce` is that of its Hello, so that a recorded Ready is none."""
+
+    nonce: str
 
 
 class Begin(Message, frozen=True, tag="begin", kw_only=True):
@@ -146,6 +151,7 @@ def hello(
         ot=ot,
         backend=kernels.backend_name(),
         batches=dict(batches or {}),
+        nonce=secrets.token_hex(16),
     )
 
 
@@ -171,6 +177,17 @@ def binding(line: Line, ours: Hello, theirs: Hello) -> bytes:
         hashed.update(key.digest if key else bytes(32))
         hashed.update(hashlib.sha256(msgspec.json.encode(hello)).digest())
     return hashed.digest()
+
+
+def check_fresh(ready: Ready, ours: Hello) -> None:
+    """Raises `UntrustedPeer` where the server's word is not for this connection. (The set-up proves
+    it; this tells it before the network is measured on recorded bytes.)
+    """
+    if ready.nonce != ours.nonce:
+        raise UntrustedPeer(
+            "the server's answer belongs to another connection, as bytes do that somebody has "
+            "recorded and plays back; nothing was computed. Try again, over TLS (moiety keys)"
+        )
 
 
 def refusal_of(error: MoietyError) -> Reason:

@@ -318,7 +318,8 @@ class Server:
         """Opens the session and runs images until the client says goodbye; yields each
         run's cost.
         """
-        handshake.send(channel, handshake.Ready())
+        _, theirs = self._met[channel]
+        handshake.send(channel, handshake.Ready(nonce=theirs.nonce))
         session = self._open_session(channel)
         index = 0
         while (begin := self._next_run(channel, index)) is not None:

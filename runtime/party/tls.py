@@ -47,7 +47,13 @@ _CHAIN_ERRORS = {
     26: "it is not made out for this side of a connection",
 }
 """OpenSSL's verdicts on a chain, as far as they are common."""
-_REPLAYED = ("bad record mac", "decryption failed", "bad signature", "digest check failed")
+_NOT_OURS = (
+    "bad record mac",
+    "decryption failed",
+    "bad signature",
+    "digest check failed",
+    "invalid session id",
+)
 
 
 class NotTls(NetworkFailure):
@@ -237,7 +243,7 @@ def _as_network_failures() -> Iterator[None]:
 
 def _failure(peer: str, error: SSL.Error) -> NetworkFailure | UntrustedPeer:
     words = _words(error)
-    if any(reason in words for reason in _REPLAYED):
+    if any(reason in words for reason in _NOT_OURS):
         return UntrustedPeer(
             f"what {peer} sent cannot be decrypted ({words}): it belongs to another connection, as "
             "bytes do that somebody has recorded and plays back, or it was changed on the way"
