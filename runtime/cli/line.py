@@ -21,9 +21,9 @@ def credentials_for(
     insecure: bool,
     peer: str | None = None,
 ) -> Credentials | None:
-    """None for plain TCP: with --insecure, and within this machine where no key is named; the user
-    is told. Else the files of --cert, or the key of --keys or of the user's own store. Raises
-    `BadInput`, and `typer.BadParameter` for options that contradict each other.
+    """None for plain TCP: within this machine where no key is named, and with --insecure, of which
+    the user is warned. Else the files of --cert, or the key of --keys or of the user's own store.
+    Raises `BadInput`, and `typer.BadParameter` for options that contradict each other.
     """
     if (certificate is None) != (key is None):
         raise typer.BadParameter("--cert and --key go together")
@@ -34,7 +34,6 @@ def credentials_for(
         ui.warn("--insecure: the line is open to all who sit on it")
         return None
     if not named and is_loopback(host):
-        ui.say("plain TCP, as it stays within this machine; --keys DIR speaks TLS")
         return None
     if not named and not KeyStore(default_store()).key_file.exists():
         return None  # who connects or listens refuses it, with all ways out
@@ -44,4 +43,4 @@ def credentials_for(
 
 
 def in_words(credentials: Credentials | None) -> str:
-    return f"TLS with the key {credentials.own}" if credentials else "plain TCP"
+    return f"TLS with the key {credentials.own}" if credentials else "plain TCP, without keys"

@@ -104,6 +104,7 @@ class Client:
             if message.ahead != told:
                 told = message.ahead
                 self.on_wait(message.ahead)
+        assert isinstance(message, handshake.Ready)
         handshake.check_fresh(message, ours)
         return ours, theirs
 

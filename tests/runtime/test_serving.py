@@ -289,7 +289,8 @@ def test_slow_handshake_is_dropped_and_delays_nobody(
         files = save_images(tmp_path, 1)
         assert infer(running.connect(), executor.program, files, tmp_path / "r.json").complete
         slow.settimeout(5)
-        assert slow.recv(1) == b""
+        while slow.recv(4096):  # the server's Hello, then the end
+            pass
     assert running.end().refused == 1
 
 

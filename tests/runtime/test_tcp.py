@@ -39,8 +39,10 @@ Connect = Callable[[Limits], tuple[TcpChannel, TcpChannel]]
 
 @pytest.fixture(params=["plain", "TLS"])
 def make_pair(request: pytest.FixtureRequest, tmp_path: Path) -> Connect:
-    keys = two_credentials(tmp_path) if request.param == "TLS" else (None, None)
-    return lambda limits: joined(*keys, limits)
+    if request.param == "plain":
+        return lambda limits: joined(None, None, limits)
+    vendor, hospital = two_credentials(tmp_path)
+    return lambda limits: joined(vendor, hospital, limits)
 
 
 @pytest.fixture

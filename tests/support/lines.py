@@ -74,7 +74,7 @@ def issued(
     if hosts:
         made = made.add_extension(x509.SubjectAlternativeName(hosts), critical=False)
     kind = hashes.SHA256() if isinstance(signer, ec.EllipticCurvePrivateKey) else None
-    return made.sign(signer, kind)  # type: ignore[arg-type]
+    return made.sign(signer, kind)
 
 
 def save_pem(folder: Path, name: str, key: Any, *chain: x509.Certificate) -> tuple[Path, Path]:
