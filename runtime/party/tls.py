@@ -15,7 +15,6 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
 
 from cryptography import x509
 from OpenSSL import SSL, crypto
@@ -27,8 +26,10 @@ from moiety.runtime.party.framing import PeerClosed, looks_like
 _SUITES = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 """All are beyond the 128 bits of the protocols; the first is the fastest."""
 _RECORD = 16 * 1024
-_CHUNK = 256 * 1024
+_CHUNK = 64 * 1024
 """What is encrypted in one call, and asked of the socket in one."""
+_MADE = _CHUNK + 1024
+"""More than a chunk's records take."""
 _EXPORTER = b"EXPORTER-Channel-Binding"
 """RFC 9266."""
 _PARTIAL_WRITE = 0x1
@@ -177,8 +178,11 @@ class TlsStream:
         """
         if not self._unsent:
             chunk = data[:_CHUNK]
-            with self._lock, _as_network_failures():
-                self._tls.send(chunk)
+            with self._lock:
+                try:
+                    self._tls.send(chunk)
+                except SSL.Error as error:
+                    raise _failure("the peer", error) from error
                 self._unsent = memoryview(self._made())
             self._stands_for = chunk.nbytes
         count = self._sock.send(self._unsent)
@@ -200,20 +204,27 @@ class TlsStream:
     def _decrypted(self, buffer: memoryview) -> int:
         """As much as has arrived in whole records, and fits."""
         done = 0
-        nothing_left = contextlib.suppress(SSL.WantReadError, SSL.ZeroReturnError)
-        with self._lock, _as_network_failures(), nothing_left:
-            while done < buffer.nbytes:
-                wanted = min(buffer.nbytes - done, _RECORD)
-                done += self._tls.recv_into(buffer[done:], wanted)
+        with self._lock:
+            try:
+                while done < buffer.nbytes:
+                    wanted = min(buffer.nbytes - done, _RECORD)
+                    done += self._tls.recv_into(buffer[done:], wanted)
+            except (SSL.WantReadError, SSL.ZeroReturnError):
+                pass
+            except SSL.Error as error:
+                raise _failure("the peer", error) from error
         return done
 
     def _made(self) -> bytes:
         """What the connection wants to have sent."""
-        parts = []
-        with contextlib.suppress(SSL.WantReadError):
-            while True:
-                parts.append(self._tls.bio_read(4 * _CHUNK))
-        return b"".join(parts)
+        made = b""
+        try:
+            made = self._tls.bio_read(_MADE)
+            while len(made) % _MADE == 0:
+                made += self._tls.bio_read(_MADE)
+        except SSL.WantReadError:
+            pass
+        return made
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -230,15 +241,6 @@ class TlsStream:
 
     def close(self) -> None:
         self._sock.close()
-
-
-@contextlib.contextmanager
-def _as_network_failures() -> Iterator[None]:
-    """OpenSSL's errors on an open connection."""
-    try:
-        yield
-    except SSL.Error as error:
-        raise _failure("the peer", error) from error
 
 
 def _failure(peer: str, error: SSL.Error) -> NetworkFailure | UntrustedPeer:
