@@ -6,6 +6,7 @@ MoietyError
 ├── BadInput
 │   └── BadArtifact
 ├── PeerMismatch
+├── UntrustedPeer
 ├── NetworkFailure
 └── ContractViolation
 
@@ -48,6 +49,14 @@ class PeerMismatch(MoietyError):
     """The two sides do not run the same Program, version or parameters."""
 
     exit_code = 7
+
+
+class UntrustedPeer(MoietyError):
+    """Nobody vouches for who speaks: a key that is not trusted or no longer valid, a peer without
+    TLS where it is due, bytes of another connection, bytes changed on the way.
+    """
+
+    exit_code = 9
 
 
 class NetworkFailure(MoietyError):

@@ -1,22 +1,28 @@
-"""Opening a session: base transfers and punctured trees, in both directions.
+"""Opening a session: base transfers and punctured trees, in both directions, and the proof that
+both parties have seen the same messages.
 
 Functionality: both directions of transfer get a fresh delta, known to the direction's sender alone,
 and the trees that SoftSpoken expands (ot/base_ot, ot/softspoken). Both parties also get the
 connection's public keys, which follow from all messages (ot/keys). Nothing else is learned;
 semi-honest, and invalid group elements are refused.
 
-Three flights, S C S, 12320 bytes each way. The server's `delta` (direction server -> client) is
+Three flights, S C S, 12384 bytes each way. The server's `delta` (direction server -> client) is
 fixed by its base transfer choices in flight 1, the client's in flight 2; each is answered in the
-next flight.
+next flight. A party begins with a fresh share of a secret, and ends its last flight with a tag over
+all messages (ot/confirmation): bytes of another connection, or changed ones, end the set-up before
+the server has answered, or the client has used, any of them.
 """
 
 from __future__ import annotations
+
+import hashlib
 
 from moiety.protocols.arrays import U8
 from moiety.protocols.channel import Channel
 from moiety.protocols.cost import Cost, cost_of
 from moiety.protocols.network import LAN, Network
-from moiety.protocols.ot import base_ot
+from moiety.protocols.ot import base_ot, confirmation
+from moiety.protocols.ot.confirmation import SHARE_BYTES, TAG_BYTES, Secret, tag_of
 from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.protocols.ot.keys import HashKeys, Transcript
 from moiety.protocols.ot.mixed import mixed_receiver, mixed_sender
@@ -39,6 +45,8 @@ _TO_CLIENT, _TO_SERVER = b"server->client", b"client->server"
 _TREES, _REFILLS, _PADS = b" trees", b" refills", b" pads"
 """What a direction's keys are for."""
 
+OPENING_BYTES = base_ot.receiver_bytes(TRANSFERS)
+
 
 def open_session(
     role: Role,
@@ -47,24 +55,39 @@ def open_session(
     silent_from: int = NEVER_SILENT,
     workers: Workers | None = None,
     network: Network = LAN,
+    binding: bytes = bytes(32),
 ) -> Session:
     """Run the set-up with the peer and return this party's Session. `prg` is this party's
     randomness; the operating system's when None. Choices of at least `silent_from` bits take silent
     correlations, and comparisons are cut into digits for `network`; both must be the peer's, too.
-    `workers` are this party's threads (None: one).
+    `workers` are this party's threads (None: one). `binding` is a hash of who the parties are and
+    of all that they agreed on before; with `silent_from` it goes into every key.
 
-    Raises `NetworkFailure` when the peer is gone or sends invalid group elements.
+    Raises `NetworkFailure` when the peer is gone or sends invalid group elements, `UntrustedPeer`
+    when it has not seen the same messages and `binding`.
     """
-    prg, workers, transcript = prg or Prg.from_os(), workers or Workers(), Transcript()
+    prg, workers = prg or Prg.from_os(), workers or Workers()
+    context = hashlib.sha256(binding + silent_from.to_bytes(4, "little")).digest()
+    transcript, secret = Transcript(context), Secret.fresh(prg)
     with channel.meter.labelled("setup"):
         if role is Role.SERVER:
-            start, delta = _puncture(_TO_CLIENT, channel, prg, transcript)
+            _send(secret.share, channel, transcript)
+            start, delta = _puncture(_TO_CLIENT + context, channel, prg, transcript)
+            shared = secret.shared(_recv(SHARE_BYTES, channel, transcript))
             sender = _punctured(start, delta, channel, transcript, workers)
-            receiver = _grow(_TO_SERVER, channel, prg, transcript, workers)
+            asked = _recv(OPENING_BYTES, channel, transcript)
+            _check(Role.CLIENT, shared, channel, transcript)
+            receiver = _grow(_TO_SERVER + context, asked, channel, prg, transcript, workers)
+            _confirm(Role.SERVER, shared, channel, transcript)
         else:
-            receiver = _grow(_TO_CLIENT, channel, prg, transcript, workers)
-            start, delta = _puncture(_TO_SERVER, channel, prg, transcript)
+            shared = secret.shared(_recv(SHARE_BYTES, channel, transcript))
+            asked = _recv(OPENING_BYTES, channel, transcript)
+            _send(secret.share, channel, transcript)
+            receiver = _grow(_TO_CLIENT + context, asked, channel, prg, transcript, workers)
+            start, delta = _puncture(_TO_SERVER + context, channel, prg, transcript)
+            _confirm(Role.CLIENT, shared, channel, transcript)
             sender = _punctured(start, delta, channel, transcript, workers)
+            _check(Role.SERVER, shared, channel, transcript)
         channel.flush()
 
     def keys(tag: bytes, use: bytes) -> HashKeys:
@@ -84,9 +107,34 @@ def open_session(
 @cost_of(open_session)
 def open_session_cost() -> Cost:
     """The base transfers of each direction, and the trees that come with their answer."""
-    opening = base_ot.receiver_bytes(TRANSFERS)
     answer = base_ot.SENDER_BYTES + PUNCTURE_BYTES
-    return Cost.of(("S", opening), ("C", answer + opening), ("S", answer))
+    return Cost.of(
+        ("S", SHARE_BYTES + OPENING_BYTES),
+        ("C", SHARE_BYTES + answer + OPENING_BYTES + TAG_BYTES),
+        ("S", answer + TAG_BYTES),
+    )
+
+
+def _send(message: bytes, channel: Channel, transcript: Transcript) -> None:
+    channel.send(message)
+    transcript.add(message)
+
+
+def _recv(nbytes: int, channel: Channel, transcript: Transcript) -> bytes:
+    message = channel.recv(nbytes).tobytes()
+    transcript.add(message)
+    return message
+
+
+def _confirm(role: Role, shared: bytes, channel: Channel, transcript: Transcript) -> None:
+    """Prove to the peer that this party, `role`, has seen all messages so far."""
+    _send(tag_of(role, shared, transcript.digest()), channel, transcript)
+
+
+def _check(role: Role, shared: bytes, channel: Channel, transcript: Transcript) -> None:
+    """The peer's proof. Raises `UntrustedPeer` when it has not seen this party's messages."""
+    expected = tag_of(role, shared, transcript.digest())
+    confirmation.check(expected, _recv(TAG_BYTES, channel, transcript))
 
 
 def _puncture(
@@ -97,8 +145,7 @@ def _puncture(
     """
     delta = prg.bytes(16)
     start = base_ot.BaseReceiver.start(tag, 1 - delta_bits(delta).reshape(-1), prg)
-    channel.send(start.message)
-    transcript.add(start.message)
+    _send(start.message, channel, transcript)
     return start, delta
 
 
@@ -110,26 +157,27 @@ def _punctured(
     workers: Workers,
 ) -> SoftSpokenSender:
     """It takes the answer, and has its generator."""
-    answer = channel.recv(base_ot.SENDER_BYTES).tobytes()
-    transcript.add(answer)
+    answer = _recv(base_ot.SENDER_BYTES, channel, transcript)
     doubling = transcript.keys(start.tag + _TREES, 2)
-    message = channel.recv(PUNCTURE_BYTES).tobytes()
-    transcript.add(message)
+    message = _recv(PUNCTURE_BYTES, channel, transcript)
     leaves = punctured_trees(delta, message, start.finish(answer), doubling)
     return SoftSpokenSender(channel, leaves, delta, workers)
 
 
 def _grow(
-    tag: bytes, channel: Channel, prg: Prg, transcript: Transcript, workers: Workers
+    tag: bytes,
+    asked: bytes,
+    channel: Channel,
+    prg: Prg,
+    transcript: Transcript,
+    workers: Workers,
 ) -> SoftSpokenReceiver:
-    """The coming transfer receiver grows whole trees, and answers as the base transfers' sender."""
-    asked = channel.recv(base_ot.receiver_bytes(TRANSFERS)).tobytes()
-    transcript.add(asked)
+    """The coming transfer receiver grows whole trees, and answers the peer's opening as the base
+    transfers' sender.
+    """
     answer, keys = base_ot.send(tag, asked, prg)
-    transcript.add(answer)
+    _send(answer, channel, transcript)
     doubling = transcript.keys(tag + _TREES, 2)
     message, leaves = full_trees(prg.bytes(16 * TREES).reshape(TREES, 16), keys, doubling)
-    transcript.add(message)
-    channel.send(answer)
-    channel.send(message)
+    _send(message, channel, transcript)
     return SoftSpokenReceiver(channel, leaves, workers)

@@ -9,7 +9,7 @@ not hit one of T keys that it has prepared for but with probability T/2^128 a tr
 party does not try at all, which is why no commitment comes before.
 
 A changed message makes the two parties' keys, and with them everything that follows, independent:
-nothing opens to what it should. It is not *detected* here; integrity is the channel's task.
+nothing opens to what it should. The set-up's last messages detect it (ot/confirmation).
 """
 
 from __future__ import annotations
@@ -26,20 +26,26 @@ KEY = 16
 
 
 class Transcript:
-    """The set-up's messages in the order of the wire, the same at both parties."""
+    """What the connection is (`context`, 32 bytes: the parties, the Program, all that they have
+    agreed on), then the set-up's messages in the order of the wire; the same at both parties.
+    """
 
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
+    def __init__(self, context: bytes) -> None:
+        self._hash = hashlib.sha256(b"moiety set-up" + context)
 
     def add(self, message: bytes) -> None:
         """The next message, of either party. Lengths are fixed, so concatenation is injective."""
         self._hash.update(message)
 
+    def digest(self) -> bytes:
+        """The hash of all so far."""
+        return self._hash.digest()
+
     def keys(self, label: bytes, count: int) -> U8:
         """`count` AES keys (1 or 2) that follow from the messages so far, uint8 `(count, 16)`;
         every use has its own label.
         """
-        digest = hashlib.sha256(b"moiety connection key" + self._hash.digest() + label).digest()
+        digest = hashlib.sha256(b"moiety connection key" + self.digest() + label).digest()
         return np.frombuffer(digest[: KEY * count], np.uint8).reshape(count, KEY)
 
 

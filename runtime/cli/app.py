@@ -2,7 +2,8 @@
 
 A command is one file. The modules of the packages in `ROOMS` are the commands: `x_y.py` is
 `moiety x-y`, its docstring is the help, `EXAMPLES` are what the help ends with, and the parameters
-of its function `command` are the options. A command's module is imported when it is run or asked
+of its function `command` are the options; a command that has commands of its own has a Typer `app`
+instead. A command's module is imported when it is run or asked
 for its help and not before, so that a party's process never loads the compiler; the list of
 commands that `moiety --help` prints is read from the files.
 """
@@ -30,7 +31,16 @@ from moiety.runtime.party.signals import raise_stopped
 ROOMS = ("moiety.compiler.commands", "moiety.runtime.cli.commands", "moiety.models.commands")
 """Packages of commands, as text: nothing of the runtime imports the compiler or the models."""
 
-ORDER = ("compile", "inspect", "simulate", "serve", "infer", "calibrate-machine", "demo")
+ORDER = (
+    "compile",
+    "inspect",
+    "simulate",
+    "keys",
+    "serve",
+    "infer",
+    "calibrate-machine",
+    "demo",
+)
 """How the help lists them: as they are met on the way from a model to a result. Others follow."""
 
 STYLE: dict[str, Any] = {
@@ -38,6 +48,12 @@ STYLE: dict[str, Any] = {
     "rich_markup_mode": "rich",
     "pretty_exceptions_enable": False,
     "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+
+STYLE_OF_GROUPS: dict[str, Any] = {
+    "no_args_is_help": True,
+    "rich_help_panel": None,
+    "context_settings": STYLE["context_settings"],
 }
 
 
@@ -72,7 +88,7 @@ def find_commands() -> dict[str, tuple[str, Path]]:
     return dict(sorted(found.items(), key=lambda item: rank.get(item[0], len(rank))))
 
 
-def load(name: str) -> TyperCommand:
+def load(name: str) -> TyperCommand | TyperGroup:
     """A command with its options, its module imported. Raises `BadInput` where something that it
     needs is not installed.
     """
@@ -84,12 +100,21 @@ def load(name: str) -> TyperCommand:
         if absent.startswith("moiety.") and absent.count(".") > 1:
             raise  # a room that is there, but not whole: a bug
         raise extras.missing(f"moiety {name}", error) from error
-    single = typer.Typer(**STYLE)
-    single.command(name, help=ui.prose(module.__doc__), epilog=ui.examples(*module.EXAMPLES))(
-        configurable(module.command)
-    )
-    command = typer.main.get_command(single)
-    assert isinstance(command, TyperCommand)
+    words: dict[str, Any] = {
+        "help": ui.prose(module.__doc__),
+        "epilog": ui.examples(*module.EXAMPLES),
+    }
+    outer = typer.Typer(**STYLE)
+    if hasattr(module, "app"):
+        outer.callback()(lambda: None)  # so that the one command does not stand for them all
+        outer.add_typer(module.app, name=name, **words, **STYLE_OF_GROUPS)
+        group = typer.main.get_command(outer)
+        assert isinstance(group, TyperGroup)
+        command = group.commands[name]
+    else:
+        outer.command(name, **words)(configurable(module.command))
+        command = typer.main.get_command(outer)
+    assert isinstance(command, TyperCommand | TyperGroup)
     return command
 
 
@@ -167,7 +192,8 @@ app = typer.Typer(
     )
     + "\n\nExit codes: 0 done, 2 wrong usage, 3 model cannot be compiled, 4 no plan meets the "
     "options, or images overflow it, 5 bad input, 6 damaged or foreign Program or Weights, 7 the "
-    "peer runs something else, 8 network, 70 a bug, 130 and 143 stopped by a signal.",
+    "peer runs something else, 8 network, or the server refuses, 9 a key is not trusted, or bytes "
+    "were played back or changed, 70 a bug, 130 and 143 stopped by a signal.",
 )
 
 

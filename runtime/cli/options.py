@@ -83,6 +83,50 @@ ThreadsOption = Annotated[
     ),
 ]
 
+KEYS_VARIABLE = "MOIETY_KEYS"
+KeysOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--keys",
+        metavar="DIR",
+        envvar=KEYS_VARIABLE,
+        help="Speak TLS with this side's key, to peers that it trusts (moiety keys). Beyond this "
+        "machine that is so without being said, with the user's own keys.",
+        show_default=False,
+    ),
+]
+CertificateOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cert",
+        metavar="FILE",
+        help="Instead of moiety's own key: a certificate of an existing PKI, PEM, with those "
+        "between it and its authority.",
+        show_default=False,
+    ),
+]
+KeyOption = Annotated[
+    Path | None,
+    typer.Option("--key", metavar="FILE", help="Its private key, PEM.", show_default=False),
+]
+AuthorityOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca",
+        metavar="FILE",
+        help="Trust whom these authorities have signed, PEM, besides those of --keys.",
+        show_default=False,
+    ),
+]
+InsecureOption = Annotated[
+    bool,
+    typer.Option(
+        "--insecure",
+        help="Plain TCP beyond this machine: all who sit on the line can read along, change "
+        "bytes and pass for the other side. Within a tunnel only; on both sides.",
+    ),
+]
+
 RoundingOption = Annotated[
     Rounding,
     typer.Option(

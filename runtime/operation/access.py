@@ -26,8 +26,8 @@ from typing import Literal
 import msgspec
 
 from moiety.protocols.errors import BadInput
-from moiety.runtime.operation import fingerprint as fingerprints
 from moiety.runtime.operation.counters import Count, Counters, utc_today
+from moiety.runtime.operation.fingerprint import Fingerprint
 
 log = logging.getLogger("moiety.access")
 
@@ -94,7 +94,7 @@ def _checked(path: Path, name: str, entry: Entry) -> str:
                 "digest: write at least 8 of the hexadecimal digits that `moiety inspect` shows"
             )
     try:
-        return fingerprints.parse(entry.fingerprint)
+        return Fingerprint.parse(entry.fingerprint).digest.hex()
     except BadInput as error:
         raise BadInput(f"{path}: {name}: {error}") from error
 
@@ -130,7 +130,7 @@ class AccessList:
         if found is None:
             return Denied(
                 "unknown",
-                f"this server does not know the client {fingerprints.show(fingerprint)}; "
+                f"this server does not know the client {Fingerprint(bytes.fromhex(fingerprint))}; "
                 "have the vendor add it to the access file",
             )
         name, entry = found

@@ -12,12 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from moiety.protocols.arrays import F32
+from moiety.protocols.errors import UntrustedPeer
 from moiety.protocols.network import Network
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import open_session
 from moiety.runtime.cost.traffic import image_cost
+from moiety.runtime.operation.fingerprint import Fingerprint
 from moiety.runtime.party import handshake
+from moiety.runtime.party.credentials import Credentials
 from moiety.runtime.party.endpoints import connect
 from moiety.runtime.party.executor import ClientExecutor
 from moiety.runtime.party.framing import Limits, PeerError
@@ -45,9 +48,18 @@ class Client:
     on_wait: Callable[[int], None] = lambda ahead: None
     progress: Progress = no_progress
 
-    def connect(self, host: str, port: int, limits: Limits | None = None) -> Connection:
-        """A connection to a server that has accepted this client. Raises as `join`."""
-        return self.join(connect(host, port, limits=limits))
+    def connect(
+        self,
+        host: str,
+        port: int,
+        limits: Limits | None = None,
+        credentials: Credentials | None = None,
+        insecure: bool = False,
+    ) -> Connection:
+        """A connection to a server that has accepted this client, with TLS where there are
+        `credentials`. Raises as endpoints.connect and `join`.
+        """
+        return self.join(connect(host, port, 10.0, limits, credentials, insecure))
 
     def join(self, channel: TcpChannel) -> Connection:
         """Handshake, queue, choice of the generator and base transfers with the server at the other
@@ -58,7 +70,7 @@ class Client:
         try:
             executor = ClientExecutor(self.program)
             with peer_errors():
-                server = self.shake_hands(channel)
+                ours, server = self.shake_hands(channel)
                 sizes = handshake.batch_sizes(server.batches, self.batch, executor.layout)
                 started = time.perf_counter()
                 silent_from, network = settle_client(
@@ -70,29 +82,31 @@ class Client:
                     silent_from=silent_from,
                     workers=workers,
                     network=self.program.planned_for,
+                    binding=handshake.binding(channel.line, ours, server),
                 )
             took = time.perf_counter() - started
-        except BaseException:
-            _leave(channel, workers, failed=True)
+        except BaseException as error:
+            _leave(channel, workers, error)
             raise
         return Connection(
             self, executor, channel, session, server, took, silent_from, network, sizes
         )
 
-    def shake_hands(self, channel: TcpChannel) -> handshake.Hello:
-        """Compare with the server, then wait for the turn. Returns the server's Hello."""
+    def shake_hands(self, channel: TcpChannel) -> tuple[handshake.Hello, handshake.Hello]:
+        """Compare with the server, then wait for the turn. Returns both Hellos, the server's
+        last.
+        """
         ours = handshake.hello(Role.CLIENT, self.program, self.ot)
-        handshake.send(channel, ours)
-        with channel.deadline(handshake.HANDSHAKE_SECONDS):
-            theirs = handshake.receive(channel, handshake.Hello)
-        handshake.compare(ours, theirs)
+        theirs = handshake.meet(channel, ours, handshake.HANDSHAKE_SECONDS)
         told = None
         expected = (handshake.Waiting, handshake.Ready)
         while isinstance(message := handshake.receive(channel, *expected), handshake.Waiting):
             if message.ahead != told:
                 told = message.ahead
                 self.on_wait(message.ahead)
-        return theirs
+        assert isinstance(message, handshake.Ready)
+        handshake.check_fresh(message, ours)
+        return ours, theirs
 
 
 @dataclass
@@ -134,19 +148,33 @@ class Connection:
             outputs, cost = self.executor.run_batch(self.session, tensors, self.client.progress)
             return outputs, cost, handshake.receive(self.channel, handshake.Served)
 
-    def close(self, failed: bool = False) -> None:
-        """An orderly end, or with `failed` one that tells the server that this client gave up."""
-        _leave(self.channel, self.session.workers, failed)
+    @property
+    def own_fingerprint(self) -> Fingerprint | None:
+        """Of this side's certificate; None over plain TCP."""
+        return self.channel.line.own
+
+    @property
+    def peer_fingerprint(self) -> Fingerprint | None:
+        """Of the server's certificate, which this side believes; None over plain TCP."""
+        return self.channel.line.peer
+
+    def close(self, error: BaseException | None = None) -> None:
+        """An orderly end, or with `error` one that tells the server that this client gave up."""
+        _leave(self.channel, self.session.workers, error)
 
     def __enter__(self) -> Connection:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        self.close(failed=kind is not None)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, *rest: object
+    ) -> None:
+        self.close(error)
 
 
-def _leave(channel: TcpChannel, workers: Workers, failed: bool) -> None:
-    if failed:
+def _leave(channel: TcpChannel, workers: Workers, error: BaseException | None) -> None:
+    if isinstance(error, UntrustedPeer):
+        handshake.refuse(channel, "untrusted", str(error))
+    elif error is not None:
         handshake.refuse(channel, "failed", "the client stopped")
     else:
         channel.close()

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from moiety.protocols.errors import BadInput, NetworkFailure
-from moiety.runtime.party.framing import Limits
+from moiety.protocols.errors import BadInput, NetworkFailure, UntrustedPeer
+from moiety.runtime.party import handshake
+from moiety.runtime.party.certificates import fingerprint
+from moiety.runtime.party.credentials import Credentials, Distrust
+from moiety.runtime.party.framing import MAGIC, Limits, Line
+from moiety.runtime.party.tls import NotTls, TlsStream, context_of
 from moiety.runtime.party.transport import TcpChannel, reason
 
 _TICK = 0.5
@@ -28,28 +33,122 @@ def parse_address(text: str) -> tuple[str, int]:
     return host or "127.0.0.1", int(port)
 
 
-def secure(sock: socket.socket) -> socket.socket:
-    """Makes a connected socket the stream that frames travel on. Plain TCP: use it inside a trusted
-    network or a tunnel.
+def is_loopback(host: str) -> bool:
+    """Whether a connection to `host` stays within this machine."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host.lower() == "localhost"
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def _check_line(host: str, credentials: Credentials | None, insecure: bool) -> None:
+    """The rule for TCP without TLS: within this machine, or where the user has said so. Raises
+    `BadInput`, and so for keys that TLS does not take.
     """
-    return sock
+    if credentials is not None:
+        context_of(credentials)
+    elif not insecure and not is_loopback(host):
+        raise BadInput(
+            f"{host} is not an address within this machine, and without a key the line would be "
+            "open to all who sit on it. Make a key (moiety keys new), trust the other side's "
+            "(moiety keys trust NAME FINGERPRINT), and give --keys DIR; or, inside a tunnel or a "
+            "network that you trust, say --insecure on both sides"
+        )
 
 
-def _open(sock: socket.socket, peer: str, limits: Limits) -> TcpChannel:
+def _open(
+    sock: socket.socket,
+    peer: str,
+    limits: Limits,
+    credentials: Credentials | None,
+    host: str | None,
+    seconds: float,
+) -> TcpChannel:
+    """A channel over a connected socket, under TLS where there are credentials, with a peer that
+    they believe. `host`: a client's word for the server, None at a server.
+    """
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
         sock.setsockopt(socket.SOL_SOCKET, option, limits.socket_buffer)
-    stream = secure(sock)
-    stream.settimeout(min(_TICK, limits.silence / 2))
-    return TcpChannel(stream, peer, limits)
+    tick = min(_TICK, limits.silence / 2)
+    if credentials is None:
+        sock.settimeout(tick)
+        return TcpChannel(sock, peer, limits)
+    stream = _shake_hands(sock, peer, limits, credentials, host is None, seconds)
+    stream.settimeout(tick)
+    return _believed(stream, peer, limits, credentials, host)
+
+
+def _shake_hands(
+    sock: socket.socket,
+    peer: str,
+    limits: Limits,
+    credentials: Credentials,
+    server: bool,
+    seconds: float,
+) -> TlsStream:
+    """Raises `UntrustedPeer` where the peer speaks this protocol without TLS, else as
+    `TlsStream.shake_hands`.
+    """
+    stream = TlsStream(sock, credentials, server)
+    try:
+        stream.shake_hands(peer, seconds)
+    except NotTls as error:
+        if not error.start.startswith(MAGIC):
+            sock.close()
+            raise
+        sock.settimeout(_TICK)
+        handshake.refuse(
+            TcpChannel(sock, peer, limits),
+            "untrusted",
+            "this side speaks TLS only; give --keys DIR (moiety keys new makes a key)",
+        )
+        raise UntrustedPeer(
+            f"{peer} speaks without TLS, and this side has keys: start the other side with keys, "
+            "too (moiety keys new, then --keys DIR), or neither"
+        ) from error
+    except BaseException:
+        sock.close()
+        raise
+    return stream
+
+
+def _believed(
+    stream: TlsStream, peer: str, limits: Limits, credentials: Credentials, host: str | None
+) -> TcpChannel:
+    """The channel, if the credentials believe the peer; else it is told, and `Distrust` raised."""
+    shown = stream.shown(host)
+    line = Line(credentials.own, fingerprint(shown.certificate), exporter=stream.exporter())
+    channel = TcpChannel(stream, peer, limits, line)
+    try:
+        name = credentials.judge(shown, peer)
+    except Distrust as error:
+        handshake.refuse(channel, "untrusted", error.told)
+        raise
+    except BaseException:
+        channel.abort()
+        raise
+    channel.line = replace(line, name=name)
+    return channel
 
 
 def connect(
-    host: str, port: int, timeout: float = 10.0, limits: Limits | None = None
+    host: str,
+    port: int,
+    timeout: float = 10.0,
+    limits: Limits | None = None,
+    credentials: Credentials | None = None,
+    insecure: bool = False,
 ) -> TcpChannel:
-    """Connect as the client. Raises `NetworkFailure` saying what to look at."""
+    """Connect as the client, with TLS where there are `credentials`; without them only within this
+    machine, or if `insecure`. Raises `NetworkFailure` saying what to look at, `UntrustedPeer`,
+    `BadInput`.
+    """
     where = f"{host}:{port}"
+    _check_line(host, credentials, insecure)
     try:
         sock = socket.create_connection((host, port), timeout=timeout)
     except socket.gaierror as error:
@@ -68,7 +167,8 @@ def connect(
         ) from error
     except OSError as error:
         raise NetworkFailure(f"cannot connect to {where}: {reason(error)}") from error
-    return _open(sock, f"server {where}", limits or Limits())
+    limits = limits or Limits()
+    return _open(sock, f"server {where}", limits, credentials, host, limits.silence)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,14 +179,17 @@ class Incoming:
     address: str
     port: int
     limits: Limits
+    credentials: Credentials | None = None
 
     @property
     def peer(self) -> str:
         return f"client {self.address}:{self.port}"
 
-    def open(self) -> TcpChannel:
-        """Raises `NetworkFailure`."""
-        return _open(self.sock, self.peer, self.limits)
+    def open(self, seconds: float = handshake.HANDSHAKE_SECONDS) -> TcpChannel:
+        """With TLS where the listener has credentials, in at most so many seconds. Raises
+        `NetworkFailure`, and `UntrustedPeer` after a word to the peer; the socket is closed then.
+        """
+        return _open(self.sock, self.peer, self.limits, self.credentials, None, seconds)
 
     def silent(self) -> bool:
         """Once there is something to read: whether that is the end, and nothing was said."""
@@ -100,21 +203,33 @@ class Incoming:
 
 
 class Listener:
-    """The server's listening socket. `port` and `address` (for `parse_address`) are real where 0
-    was asked for.
+    """The server's listening socket, for TLS where there are `credentials`. `port` and `address`
+    (for `parse_address`) are real where 0 was asked for.
     """
 
-    def __init__(self, sock: socket.socket, limits: Limits) -> None:
+    def __init__(
+        self, sock: socket.socket, limits: Limits, credentials: Credentials | None = None
+    ) -> None:
         self._sock = sock
         self._limits = limits
+        self._credentials = credentials
         host, self.port = sock.getsockname()[:2]
         self.address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
     @classmethod
-    def at(cls, host: str, port: int, limits: Limits | None = None) -> Listener:
-        """Listens; port 0 takes any free one. Raises `NetworkFailure` when the address is taken or
-        not this machine's.
+    def at(
+        cls,
+        host: str,
+        port: int,
+        limits: Limits | None = None,
+        credentials: Credentials | None = None,
+        insecure: bool = False,
+    ) -> Listener:
+        """Listens; port 0 takes any free one. Without `credentials` only within this machine, or if
+        `insecure`. Raises `NetworkFailure` when the address is taken or not this machine's,
+        `BadInput`.
         """
+        _check_line(host, credentials, insecure)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             sock = socket.create_server((host, port), family=family, backlog=128)
@@ -123,7 +238,7 @@ class Listener:
                 f"cannot listen at {host}:{port}: {reason(error)}; choose another --listen address"
             ) from error
         sock.settimeout(_TICK)
-        return cls(sock, limits or Limits())
+        return cls(sock, limits or Limits(), credentials)
 
     @property
     def sock(self) -> socket.socket:
@@ -131,7 +246,7 @@ class Listener:
         return self._sock
 
     def accept(self) -> TcpChannel | None:
-        """The next connection, open; None and errors as `take`."""
+        """The next connection, open; None and errors as `take` and `Incoming.open`."""
         incoming = self.take()
         return None if incoming is None else incoming.open()
 
@@ -147,7 +262,7 @@ class Listener:
             if error.errno in _EXHAUSTED:
                 raise OutOfDescriptors(reason(error)) from error
             raise NetworkFailure(f"the listening socket is closed ({reason(error)})") from error
-        return Incoming(sock, address[0], address[1], self._limits)
+        return Incoming(sock, address[0], address[1], self._limits, self._credentials)
 
     def close(self) -> None:
         self._sock.close()

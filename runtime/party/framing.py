@@ -16,8 +16,10 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Protocol
 
 from moiety.protocols.errors import NetworkFailure
+from moiety.runtime.operation.fingerprint import Fingerprint
 
 MAGIC = b"MOI"
 HEADER = struct.Struct("<3sBI")
@@ -42,6 +44,40 @@ class Limits:
     message_bytes: int = 64 << 10
     queue_bytes: int = 512 << 20
     socket_buffer: int = 4 << 20
+
+
+class Stream(Protocol):
+    """What frames travel on: as much of a connected socket as a channel needs. `send` may take a
+    part, and 0 means that the same bytes are to be given again.
+    """
+
+    def fileno(self) -> int: ...
+
+    def send(self, data: memoryview, /) -> int: ...
+
+    def recv_into(self, buffer: memoryview, /) -> int: ...
+
+    def settimeout(self, seconds: float | None, /) -> None: ...
+
+    def shutdown(self, how: int, /) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Line:
+    """Between whom a connection is, as far as its line proves it: nobody over plain TCP. `name`: of
+    the peer's key in this side's store; `exporter`: what both ends of the TLS connection have, and
+    no other.
+    """
+
+    own: Fingerprint | None = None
+    peer: Fingerprint | None = None
+    name: str = ""
+    exporter: bytes = bytes(32)
+
+
+PLAIN = Line()
 
 
 class PeerError(NetworkFailure):

@@ -1,8 +1,9 @@
 """The control messages between `moiety infer` and `moiety serve`, and the handshake.
 
     client                          server
-      Hello  ──────────────────────▶          at once
-             ◀──────────────────────  Hello   both compare, both refuse in their own words
+      ══════════════ TLS ═════════════        where the two sides have keys
+             ◀──────────────────────  Hello   at once: the client is believed, or refused here
+      Hello  ──────────────────────▶          at once; both compare, both refuse in their own words
              ◀──────────────────────  Waiting while another client is served (0 or more)
              ◀──────────────────────  Ready
       ═══════ open_session (protocol bytes) ═══════
@@ -12,12 +13,16 @@
       GOODBYE, or Begin again
 
 Every message is one MESSAGE frame of JSON; either side may send ERROR with a `Refusal` instead and
-close. Unknown fields are ignored, so that a newer peer can still be told apart by its `protocol`
-number rather than by a parse error.
+close. Over TLS a client's handshake succeeds before the server has looked at its certificate; that
+the server then speaks first tells the client a refusal from a broken network. Unknown fields are
+ignored, so that a newer peer can still be told apart by its `protocol` number rather than by a
+parse error.
 """
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from typing import Literal, TypeVar
@@ -25,15 +30,15 @@ from typing import Literal, TypeVar
 import msgspec
 
 from moiety.protocols import kernels
-from moiety.protocols.errors import MoietyError, NetworkFailure, PeerMismatch
+from moiety.protocols.errors import MoietyError, NetworkFailure, PeerMismatch, UntrustedPeer
 from moiety.protocols.session import Role
-from moiety.runtime.party.framing import PeerError, PeerRefused
+from moiety.runtime.party.framing import Line, PeerError, PeerRefused
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program import Program
 from moiety.runtime.program.decoding import UNREADABLE
 from moiety.runtime.program.linear_layers import MAX_BATCH
 
-PROTOCOL = 2
+PROTOCOL = 3
 HANDSHAKE_SECONDS = 10.0
 
 # What the two sides' kernels must agree on bit for bit; the backend that computes it may differ.
@@ -41,6 +46,7 @@ CRYPTOGRAPHY = {
     "vole": "f16-32: softspoken, regular LPN 870400/81920/850 over F_2 and graded over F_16",
     "hash": "mmo-aes128, keyed by the set-up, 2^10 blocks a key",
     "base_ot": "endemic-edwards25519",
+    "confirmation": "x25519 hmac-sha256",
     "rlwe": "hint-1",
 }
 
@@ -51,7 +57,8 @@ class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
 
 class Hello(Message, frozen=True, tag="hello", kw_only=True):
     """`batches`, a server's offer: numbers of images that may share a run -> digest of the layouts
-    that it has planned for so many (linear_layers.layout_digest).
+    that it has planned for so many (linear_layers.layout_digest). `nonce`: drawn for this
+    connection.
     """
 
     magic: Literal["moiety"] = "moiety"
@@ -65,6 +72,7 @@ class Hello(Message, frozen=True, tag="hello", kw_only=True):
     ot: str = "auto"
     backend: str = "unknown"
     batches: dict[int, str] = {}
+    nonce: str = ""
 
 
 class Waiting(Message, frozen=True, tag="waiting", kw_only=True):
@@ -77,7 +85,9 @@ class Waiting(Message, frozen=True, tag="waiting", kw_only=True):
 
 
 class Ready(Message, frozen=True, tag="ready", kw_only=True):
-    pass
+    """It is this client's turn; `nonce` is that of its Hello, so that a recorded Ready is none."""
+
+    nonce: str
 
 
 class Begin(Message, frozen=True, tag="begin", kw_only=True):
@@ -99,7 +109,7 @@ class Served(Message, frozen=True, tag="served", kw_only=True):
     peak_rss: int
 
 
-Reason = Literal["mismatch", "busy", "denied", "stopping", "failed"]
+Reason = Literal["mismatch", "untrusted", "busy", "denied", "stopping", "failed"]
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,7 +153,48 @@ def hello(
         ot=ot,
         backend=kernels.backend_name(),
         batches=dict(batches or {}),
+        nonce=secrets.token_hex(16),
     )
+
+
+def meet(channel: TcpChannel, ours: Hello, seconds: float) -> Hello:
+    """The peer's Hello, which fits ours; both sides say theirs at once. Raises `PeerMismatch`,
+    `NetworkFailure`, and what the peer refused with.
+    """
+    send(channel, ours)
+    with channel.deadline(seconds):
+        theirs = receive(channel, Hello)
+    compare(ours, theirs)
+    return theirs
+
+
+def binding(line: Line, ours: Hello, theirs: Hello) -> bytes:
+    """The hash of who the two sides are and of all that they have told each other, for the session
+    to rest on (protocols/setup): what both ends of the TLS connection have, both certificates
+    (zeros over plain TCP) and both Hellos, the server's first.
+    """
+    sides = [(line.own, ours), (line.peer, theirs)]
+    hashed = hashlib.sha256(b"moiety binding" + line.exporter)
+    for key, hello in sorted(sides, key=lambda side: side[1].role, reverse=True):
+        hashed.update(key.digest if key else bytes(32))
+        hashed.update(hashlib.sha256(msgspec.json.encode(hello)).digest())
+    return hashed.digest()
+
+
+def check_fresh(ready: Ready, ours: Hello) -> None:
+    """Raises `UntrustedPeer` where the server's word is not for this connection. (The set-up proves
+    it; this tells it before the network is measured on recorded bytes.)
+    """
+    if ready.nonce != ours.nonce:
+        raise UntrustedPeer(
+            "the server's answer belongs to another connection, as bytes do that somebody has "
+            "recorded and plays back; nothing was computed. Try again, over TLS (moiety keys)"
+        )
+
+
+def refusal_of(error: MoietyError) -> Reason:
+    """Why this side ends the connection, when it ends by `error`."""
+    return "untrusted" if isinstance(error, UntrustedPeer) else "failed"
 
 
 def compare(ours: Hello, theirs: Hello) -> None:
@@ -255,4 +306,6 @@ def refused(error: PeerError) -> MoietyError:
     text = printable(refusal.message, 2000)
     if refusal.reason == "mismatch":
         return PeerMismatch(f"the peer refuses: {text}")
+    if refusal.reason == "untrusted":
+        return UntrustedPeer(f"the peer refuses: {text}")
     return PeerRefused(f"the peer ended the connection: {text}", refusal.reason, refusal.seconds)

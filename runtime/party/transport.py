@@ -1,4 +1,4 @@
-"""A connection as a protocol sees it: a `Channel` over one connected socket.
+"""A connection as a protocol sees it: a `Channel` over one connected stream.
 
 What the socket takes at once is sent by the caller, so that no other thread has to wake up first.
 One thread per connection sends the rest, so that `send` never waits for the peer to read: both
@@ -10,8 +10,8 @@ Two clocks guard a wait. *Silence*: no frame at all, not even a keep-alive, for 
 seconds: the peer or the network is dead. *Patience*: keep-alives come, but not the awaited data (or
 the peer does not read): it hangs, or computes for longer than anything does.
 
-The transport takes any connected stream socket that one thread may read while another one writes;
-runtime/party/endpoints makes them.
+The transport takes any connected stream that one thread may read while another one writes
+(framing.Stream): a socket, or TLS over one (tls.py); runtime/party/endpoints makes them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import contextlib
 import itertools
 import select
 import socket
-import ssl
 import threading
 import time
 from collections import deque
@@ -34,10 +33,13 @@ from moiety.protocols.errors import ContractViolation, NetworkFailure
 from moiety.runtime.party.framing import (
     HEADER,
     MAGIC,
+    PLAIN,
     Frame,
     Limits,
+    Line,
     PeerClosed,
     PeerError,
+    Stream,
     looks_like,
 )
 
@@ -52,26 +54,30 @@ _GATHERED = 16
 
 
 class TcpChannel(Channel):
-    """A `Channel` over one connected socket, and the control frames beside it.
+    """A `Channel` over one connected stream, and the control frames beside it. `line`: between whom
+    it is.
 
     `wire_sent` and `wire_received` count every byte of every frame, control and headers included;
     `meter` counts protocol bytes alone. One thread uses a channel at a time. Failures raise
     `NetworkFailure`; after one the channel can only be closed.
     """
 
-    def __init__(self, sock: socket.socket, peer: str, limits: Limits | None = None) -> None:
+    def __init__(
+        self, stream: Stream, peer: str, limits: Limits | None = None, line: Line = PLAIN
+    ) -> None:
         super().__init__()
         self.peer = peer
+        self.line = line
         self.limits = limits or Limits()
         self.wire_sent = 0
         self.wire_received = 0
-        self._sock = sock
+        self._sock = stream
         self._pending: list[memoryview] = []
         self._pending_bytes = 0
         self._queue: deque[memoryview] = deque()
         self._queued_bytes = 0
         self._writable = select.poll()
-        self._writable.register(sock, select.POLLOUT)
+        self._writable.register(stream, select.POLLOUT)
         self._wake = threading.Condition()
         self._writer: threading.Thread | None = None
         self._putting = False
@@ -179,7 +185,7 @@ class TcpChannel(Channel):
         """Gives the socket what is first in the queue; returns how many bytes it took. A header
         goes with its payload where the socket gathers, which TLS does not.
         """
-        if len(self._queue) == 1 or isinstance(self._sock, ssl.SSLSocket):
+        if len(self._queue) == 1 or not isinstance(self._sock, socket.socket):
             return self._sock.send(self._queue[0])
         return self._sock.sendmsg(itertools.islice(self._queue, _GATHERED))
 
@@ -396,7 +402,7 @@ class TcpChannel(Channel):
             while (
                 self._write_failure is None
                 and time.monotonic() < until
-                and self._sock.recv_into(scrap)
+                and self._sock.recv_into(memoryview(scrap))
             ):
                 pass
         self.abort()

@@ -60,7 +60,6 @@ def infer_files(
     outputs: Outputs,
     on_image: Callable[[ImageResult], None] = lambda result: None,
     reader: Reader | None = None,
-    fingerprints: Fingerprints = Fingerprints(),  # noqa: B008  (frozen)
 ) -> Results:
     """All files of a cohort through a connection, as many in one run as its `sizes` allow;
     `outputs` are saved after each run, and `on_image` called for each image of it. reader: how the
@@ -69,7 +68,7 @@ def infer_files(
     On a failure the results so far are saved, with `complete` false and the reason in `error`, and
     the exception goes on; when there are none, files of earlier results are left as they were.
     """
-    results = started(connection, cohort, fingerprints)
+    results = started(connection, cohort)
     reader = reader or Reader.of(connection.client.program)
     return run_files(connection, results, cohort.files, outputs, reader, on_image)
 
@@ -117,7 +116,12 @@ def run_files(
 
 def peer_of(connection: Connection) -> Peer:
     """The server, as an event names it."""
-    return Peer(address=connection.channel.peer.removeprefix("server "))
+    line = connection.channel.line
+    return Peer(
+        address=connection.channel.peer.removeprefix("server "),
+        fingerprint=line.peer.digest.hex() if line.peer else None,
+        name=line.name or None,
+    )
 
 
 def _begun(connection: Connection, group: Sequence[Accepted]) -> Begun:
@@ -150,11 +154,7 @@ def _result(file: Path, taken: Accepted, result: ImageResult) -> ImageResult:
     return result
 
 
-def started(
-    connection: Connection,
-    cohort: Cohort,
-    fingerprints: Fingerprints = Fingerprints(),  # noqa: B008  (frozen)
-) -> Results:
+def started(connection: Connection, cohort: Cohort) -> Results:
     """The results of a connection before its first run."""
     versions = {
         "moiety": handshake.package_version(),
@@ -163,7 +163,8 @@ def started(
     }
     results = empty_results(connection.client.program, versions)
     results.server = legible(connection.channel.peer.removeprefix("server "))
-    results.fingerprints = fingerprints
+    own, peer = connection.own_fingerprint, connection.peer_fingerprint
+    results.fingerprints = Fingerprints(own and str(own), peer and str(peer))
     results.kernels = {
         "client": kernels.backend_name(),
         "server": handshake.printable(connection.server.backend),

@@ -87,9 +87,10 @@ class Attempts:
 
     def _wait(self, error: NetworkFailure, failures: int) -> None:
         pause = self.retries.pause(error, failures)
+        done, total = self._done(), len(self.cohort.files)
         self.retries.say(
-            f"{error}; {self._done()} of {len(self.cohort.files)} images are finished, trying again "
-            f"in {pause:.0f} s ({failures} of {self.retries.times})"
+            f"{error}; {done} of {total} images are finished, trying again in {pause:.0f} s "
+            f"({failures} of {self.retries.times})"
         )
         self.retries.sleep(pause)
 

@@ -87,6 +87,7 @@ LIBRARIES = {
     "protocols.kernels": ("cryptography", "numpy"),
     "protocols.lanes": ("greenlet", "numpy"),
     "protocols.ot.base_ot": ("nacl", "numpy"),
+    "protocols.ot.confirmation": ("nacl",),
     "runtime": ("msgspec", "numpy", "safetensors"),
     "runtime.cost.formulas": ("sympy",),
     "runtime.intake": ("PIL", "msgspec", "numpy"),
@@ -94,6 +95,10 @@ LIBRARIES = {
     "runtime.measure": ("numpy", "threadpoolctl"),
     "runtime.results.structured_report": ("highdicom", "numpy", "pydicom"),
     "runtime.operation.metrics": ("prometheus_client",),
+    "runtime.party.certificates": ("cryptography",),
+    "runtime.party.credentials": ("cryptography", "service_identity"),
+    "runtime.party.keystore": ("cryptography",),
+    "runtime.party.tls": ("OpenSSL", "cryptography"),
     "runtime.cli": ("msgspec", "numpy", "rich", "threadpoolctl", "typer"),
     "compiler": (
         "google",
@@ -123,6 +128,7 @@ SOCKETS = (
     "runtime.operation.health",
     "runtime.party.endpoints",
     "runtime.party.server.processes",
+    "runtime.party.tls",
     "runtime.party.transport",
 )
 

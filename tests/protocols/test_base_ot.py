@@ -99,7 +99,7 @@ def test_delta_has_no_fixed_bit() -> None:
 
     channel = Mute(queue.SimpleQueue(), queue.SimpleQueue(), 1.0)
     deltas = [
-        setup._puncture(b"server->client", channel, Prg.from_os(), Transcript())[1]
+        setup._puncture(b"server->client", channel, Prg.from_os(), Transcript(bytes(32)))[1]
         for _ in range(40)
     ]
     bits = np.unpackbits(np.array(deltas), axis=1).sum(axis=0)

@@ -1,6 +1,4 @@
-"""Keys of a connection: both parties make them, each use has its own, and a changed message parts
-the two parties.
-"""
+"""Keys of a connection: both parties make them, and each use has its own."""
 
 from __future__ import annotations
 
@@ -13,14 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moiety.protocols.kernels.reference.blocks import BLOCKS_PER_KEY, per_key
-from moiety.protocols.ot import base_ot
 from moiety.protocols.ot.keys import HashKeys, Transcript, later_key
-from moiety.protocols.ot.softspoken import TRANSFERS
 from moiety.protocols.parallel import GRAIN
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import open_session
-from tests.protocols.oracles import multiples
 from tests.support.two_party import MemoryChannel, channel_pair, run_both
 
 SEEDS = (b"seed of server 1", b"seed of client 1")
@@ -96,63 +91,9 @@ def test_the_same_messages_give_the_same_keys() -> None:
     assert both(first_keys) == both(first_keys)
 
 
-class Flipping(MemoryChannel):
-    """Flips the lowest bit of byte `at` of what is written."""
-
-    at = 0
-
-    def _write(self, data: memoryview) -> None:
-        changed = bytearray(data)
-        if 0 <= self.at < len(changed):
-            changed[self.at] ^= 1
-        self.at -= len(changed)
-        super()._write(memoryview(changed))
-
-
-def flipping(party: Role, at: int) -> tuple[MemoryChannel, MemoryChannel]:
-    """Channels that flip a bit of byte `at` of what `party` sends."""
-    channels = list(channel_pair(5.0))
-    honest = channels[party]
-    faulty = Flipping(honest._outgoing, honest._incoming, 5.0)
-    faulty.at = at
-    channels[party] = faulty
-    return channels[0], channels[1]
-
-
-def test_a_changed_message_parts_the_two_parties() -> None:
-    """A bit of the server's last message, in the one of two sums of a tree that the client cannot
-    read: its correlations still hold, but no transfer opens to what it should.
-    """
-    n = 640
-    table = np.random.default_rng(1).integers(0, 256, (n, 2), np.uint8)
-
-    def use(session: Session) -> tuple[Any, Any, list[bytes]]:
-        """A transfer and a correlation from client to server, the direction of that message."""
-        keys = first_keys(session)
-        if session.is_server:
-            end: Any = session.receiver
-            share = end.lookup(end.choose(np.zeros(n, np.uint8), 1), 8)
-            return share, end._vole.softspoken.extend(n, 1), keys
-        end = session.sender
-        share = end.lookup(end.accept(n, 1), table, 8)
-        return share, (end._vole.softspoken.extend(n, 1), end._vole.delta), keys
-
-    opening = base_ot.receiver_bytes(TRANSFERS) + base_ot.SENDER_BYTES
-    held = 0
-    for at in (opening, opening + 16):
-        server, client = both(use, channels=flipping(Role.SERVER, at))
-        (u, v), (w, delta) = server[1], client[1]
-        assert not set(server[2]) & set(client[2])
-        assert np.mean(server[0] ^ client[0] == table[:, 0]) < 0.05
-        held += np.array_equal(w ^ v, multiples(u, delta))
-    assert held == 1
-    server, client = both(use)
-    assert np.array_equal(server[0] ^ client[0], table[:, 0])
-
-
 def test_labels_and_messages_make_other_keys() -> None:
     def made(*messages: bytes, label: bytes = b"a") -> bytes:
-        transcript = Transcript()
+        transcript = Transcript(bytes(32))
         for message in messages:
             transcript.add(message)
         return transcript.keys(label, 2).tobytes()

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moiety.protocols.errors import BadInput
-from moiety.runtime.operation import fingerprint
 from moiety.runtime.operation.access import AccessList, Admitted, Denied
 from moiety.runtime.operation.counters import Count, Counters
+from moiety.runtime.operation.fingerprint import Fingerprint
 
 CLIENT, OTHER = (hashlib.sha256(name).hexdigest() for name in (b"client", b"other"))
 PROGRAM = "5f" * 32
@@ -27,7 +27,7 @@ DAY = date(2026, 3, 1)
 
 def access_file(folder: Path, *lines: str) -> Path:
     file = folder / "access.toml"
-    text = f'[clients.st-mary]\nfingerprint = "{fingerprint.show(CLIENT)}"\n'
+    text = f'[clients.st-mary]\nfingerprint = "{Fingerprint(bytes.fromhex(CLIENT))!s}"\n'
     file.write_text(text + "\n".join(lines) + "\n")
     return file
 
@@ -37,30 +37,30 @@ def access_file(folder: Path, *lines: str) -> Path:
 
 def test_a_fingerprint_of_syncthing_has_the_same_check_characters() -> None:
     known = "P56IOI7-MZJNU2Y-IQGDREY-DM2MGTI-MGL3BXN-PQ6W5BM-TBBZ4TJ-XZWICQ2"
-    assert fingerprint.show(fingerprint.parse(known)) == known
+    assert str(Fingerprint.parse(known)) == known
 
 
 @given(st.binary(min_size=32, max_size=32))
 def test_both_spellings_of_a_fingerprint_are_read(digest: bytes) -> None:
-    shown = fingerprint.show(digest.hex())
+    shown = str(Fingerprint(digest))
     assert re.fullmatch(r"([A-Z2-7]{7}-){7}[A-Z2-7]{7}", shown)
     for spelling in (shown, shown.lower(), shown.replace("-", " "), digest.hex(":").upper()):
-        assert fingerprint.parse(spelling) == digest.hex()
+        assert Fingerprint.parse(spelling).digest == digest
 
 
 @given(st.binary(min_size=32, max_size=32), st.integers(0, 55), st.integers(1, 31))
 def test_one_wrong_character_is_found(digest: bytes, place: int, by: int) -> None:
-    plain = fingerprint.show(digest.hex()).replace("-", "")
-    letters = fingerprint.ALPHABET
+    plain = str(Fingerprint(digest)).replace("-", "")
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
     wrong = letters[(letters.index(plain[place]) + by) % 32]
     with pytest.raises(BadInput, match="check character"):
-        fingerprint.parse(plain[:place] + wrong + plain[place + 1 :])
+        Fingerprint.parse(plain[:place] + wrong + plain[place + 1 :])
 
 
 @pytest.mark.parametrize("text", ["", "abc", "0" * 63, "A" * 55 + "1"])
 def test_what_is_no_fingerprint_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match="not a fingerprint"):
-        fingerprint.parse(text)
+        Fingerprint.parse(text)
 
 
 # --- who may ask ----------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ def test_clients_are_known_by_their_certificates(tmp_path: Path) -> None:
     unknown = access.admit(OTHER, PROGRAM)
     assert isinstance(unknown, Denied)
     assert unknown.reason == "unknown"
-    assert fingerprint.show(OTHER) in unknown.message
+    assert str(Fingerprint(bytes.fromhex(OTHER))) in unknown.message
     assert isinstance(access.admit(None, PROGRAM), Denied)
 
 

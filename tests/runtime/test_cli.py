@@ -46,8 +46,8 @@ def lacking(name: str, module: ModuleType) -> list[str]:
         found.append("docstring that begins with a sentence, its help")
     if not getattr(module, "EXAMPLES", None):
         found.append("EXAMPLES, which the help ends with")
-    if not callable(getattr(module, "command", None)):
-        found.append("function command, whose parameters are its options")
+    if not callable(getattr(module, "command", None)) and not hasattr(module, "app"):
+        found.append("function command, whose parameters are its options, or Typer app")
     return [f"moiety {name} lacks: {what}" for what in found]
 
 
@@ -61,7 +61,7 @@ def test_what_a_new_command_lacks_is_named() -> None:
     assert lacking("new", ModuleType("new", "to do")) == [
         "moiety new lacks: docstring that begins with a sentence, its help",
         "moiety new lacks: EXAMPLES, which the help ends with",
-        "moiety new lacks: function command, whose parameters are its options",
+        "moiety new lacks: function command, whose parameters are its options, or Typer app",
     ]
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from moiety.protocols.errors import BadInput
 from moiety.runtime.cli.app import app
-from moiety.runtime.operation import fingerprint
 from moiety.runtime.operation.access import AccessList
 from moiety.runtime.operation.audit import AuditLog
 from moiety.runtime.operation.counters import Counters
+from moiety.runtime.operation.fingerprint import Fingerprint
 from tests.support.command import moiety
 
 CLIENT = hashlib.sha256(b"client").hexdigest()
@@ -54,13 +54,12 @@ def test_a_broken_chain_is_an_exit_code(tmp_path: Path) -> None:
 
 
 def test_access_shows_what_was_used(run: Run, tmp_path: Path) -> None:
+    shown = str(Fingerprint(bytes.fromhex(CLIENT)))
     file = tmp_path / "access.toml"
-    file.write_text(
-        f'[clients.st-mary]\nfingerprint = "{fingerprint.show(CLIENT)}"\nimages-per-day = 12\n'
-    )
+    file.write_text(f'[clients.st-mary]\nfingerprint = "{shown}"\nimages-per-day = 12\n')
     AccessList.at(file).take(CLIENT, 7)
     row = next(line for line in run("access", file).splitlines() if "st-mary" in line)
-    for word in (fingerprint.show(CLIENT), "7", "12", "no limit"):
+    for word in (str(Fingerprint(bytes.fromhex(CLIENT))), "7", "12", "no limit"):
         assert word in row
 
 

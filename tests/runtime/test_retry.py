@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from moiety.runtime.party.server import ServerOptions
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.results.inference import Cohort
 from moiety.runtime.results.outputs import Outputs, open_outputs
-from moiety.runtime.results.record import ImageResult, Results
+from moiety.runtime.results.record import ImageResult, Results, empty_results
 from moiety.runtime.results.retry import Attempts, Retries
 from tests.support.runnable import save_images, small
 from tests.support.serving import Running
@@ -139,7 +139,7 @@ def test_attempts_end_when_nothing_comes_of_them(line: Line, tmp_path: Path) -> 
         return connection
 
     with pytest.raises(NetworkFailure):
-        Attempts(connect_and_cut, files, tmp_path / "r.json", line.retries(2)).run()
+        attempts_of(connect_and_cut, tmp_path, line.retries(2), files).run()
     assert len(line.connections) == 3
     assert len(line.pauses) == 2
     assert 1.0 <= line.pauses[0] <= 2.0 <= line.pauses[1] <= 4.0
@@ -158,10 +158,17 @@ def outcomes(*errors: Exception) -> tuple[Callable[[], Connection], list[Excepti
     return connect, left
 
 
+def attempts_of(
+    connect: Callable[[], Connection], folder: Path, retries: Retries, files: Sequence[Path] = ()
+) -> Attempts:
+    program, _ = small()
+    outputs = Outputs(open_outputs([str(folder / "r.json")]))
+    return Attempts(connect, Cohort(files), outputs, Reader.of(program), retries)
+
+
 def results_of_a_connection_before() -> Results:
-    return Results(
-        program="", program_name="", rounding="exact", server="", versions={}, kernels={}
-    )
+    program, _ = small()
+    return empty_results(program, {})
 
 
 @pytest.mark.parametrize(
@@ -180,7 +187,7 @@ def results_of_a_connection_before() -> Results:
 def test_what_is_tried_again(error: Exception, met: bool, again: bool, tmp_path: Path) -> None:
     connect, left = outcomes(error, PeerMismatch("the end"))
     pauses: list[float] = []
-    attempts = Attempts(connect, [], tmp_path / "r.json", Retries(1, sleep=pauses.append))
+    attempts = attempts_of(connect, tmp_path, Retries(1, sleep=pauses.append))
     if met:
         attempts.results = results_of_a_connection_before()
     with pytest.raises(PeerMismatch if again else type(error)):
@@ -192,7 +199,7 @@ def test_a_busy_server_is_left_alone_as_long_as_it_says(tmp_path: Path) -> None:
     connect, _ = outcomes(*[PeerRefused("busy", "busy", 30.0)] * 3)
     pauses: list[float] = []
     with pytest.raises(PeerRefused):
-        Attempts(connect, [], tmp_path / "r.json", Retries(2, sleep=pauses.append)).run()
+        attempts_of(connect, tmp_path, Retries(2, sleep=pauses.append)).run()
     assert pauses == [30.0, 30.0]
 
 
@@ -208,5 +215,5 @@ def test_no_retries_is_one_attempt(tmp_path: Path) -> None:
     connect, left = outcomes(*[PeerRefused("busy", "busy", 30.0)] * 2)
     nothing: Any = None
     with pytest.raises(PeerRefused):
-        Attempts(connect, [], tmp_path / "r.json", Retries(0, sleep=nothing)).run()
+        attempts_of(connect, tmp_path, Retries(0, sleep=nothing)).run()
     assert len(left) == 1

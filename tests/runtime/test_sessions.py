@@ -159,6 +159,7 @@ def test_a_client_that_trickles_is_not_waited_for(
     connection = Client(executor.program).join(running.connect())
     handshake.send(connection.channel, handshake.Begin(index=0))
     sock = connection.channel._sock
+    assert isinstance(sock, socket.socket)
     sock.sendall(HEADER.pack(MAGIC, Frame.DATA, 1 << 20))
     stop = threading.Event()
 

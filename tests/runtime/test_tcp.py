@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from moiety.protocols.errors import BadInput, NetworkFailure
 from moiety.runtime.party.endpoints import Listener, connect, parse_address
 from moiety.runtime.party.framing import Frame, Limits, PeerClosed, PeerError
 from moiety.runtime.party.transport import TcpChannel
+from tests.support.lines import joined, two_credentials
 
 QUICK = Limits(silence=1.5, patience=2.5, keepalive=0.1)
 
@@ -31,17 +33,20 @@ def accept(listener: Listener) -> TcpChannel:
     raise AssertionError("nobody connected")
 
 
-def make_pair(limits: Limits) -> tuple[TcpChannel, TcpChannel]:
-    listener = Listener.at("127.0.0.1", 0, limits)
-    try:
-        client = connect("127.0.0.1", listener.port, limits=limits)
-        return accept(listener), client
-    finally:
-        listener.close()
+Connect = Callable[[Limits], tuple[TcpChannel, TcpChannel]]
+"""Makes (server's end, client's end)."""
+
+
+@pytest.fixture(params=["plain", "TLS"])
+def make_pair(request: pytest.FixtureRequest, tmp_path: Path) -> Connect:
+    if request.param == "plain":
+        return lambda limits: joined(None, None, limits)
+    vendor, hospital = two_credentials(tmp_path)
+    return lambda limits: joined(vendor, hospital, limits)
 
 
 @pytest.fixture
-def pair() -> Iterator[tuple[TcpChannel, TcpChannel]]:
+def pair(make_pair: Connect) -> Iterator[tuple[TcpChannel, TcpChannel]]:
     server, client = make_pair(QUICK)
     yield server, client
     server.abort()
@@ -88,7 +93,7 @@ def test_bytes_arrive_in_order_whatever_their_cutting(pair: tuple[TcpChannel, Tc
     assert server.wire_received >= data.size
 
 
-def test_both_sides_send_50_megabytes_before_either_reads() -> None:
+def test_both_sides_send_50_megabytes_before_either_reads(make_pair: Connect) -> None:
     server, client = make_pair(Limits())
     messages = [np.full(50_000_000, value, np.uint8) for value in (7, 9)]
 
@@ -119,7 +124,7 @@ def test_array_keeps_dtype_bytes_and_small_sends_share_a_frame(
     assert received == expected
 
 
-def test_queue_bound_holds_a_sender_back() -> None:
+def test_queue_bound_holds_a_sender_back(make_pair: Connect) -> None:
     limits = Limits(
         queue_bytes=1 << 20, frame_bytes=1 << 18, silence=5, patience=20, socket_buffer=1 << 16
     )

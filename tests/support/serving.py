@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -82,8 +83,10 @@ class Running:
 
     def child_of(self, channel: TcpChannel) -> int:
         """The process that serves the client at this end."""
-        host, port = channel._sock.getsockname()[:2]
-        (pid,) = self.wait_for(rf"{host}:{port}: connected, served by process (\d+)")
+        sock = channel._sock
+        assert isinstance(sock, socket.socket)
+        host, port = sock.getsockname()[:2]
+        (pid,) = self.wait_for(rf"{host}:{port}: connected.*, served by process (\d+)")
         return int(pid)
 
     def connect(self, keepalive: float = 0.5) -> TcpChannel:

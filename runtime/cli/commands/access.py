@@ -14,8 +14,8 @@ from rich.markup import escape
 
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.operation import CountsOption
-from moiety.runtime.operation import fingerprint as fingerprints
 from moiety.runtime.operation.access import AccessList
+from moiety.runtime.operation.fingerprint import Fingerprint
 
 EXAMPLES = (
     "moiety access access.toml",
@@ -44,7 +44,7 @@ def command(
     for name, key, entry, count in access.standing():
         shown.add_row(
             escape(name),
-            fingerprints.show(key),
+            str(Fingerprint(bytes.fromhex(key))),
             str(count.today),
             _limit(entry.images_per_day),
             str(count.total),

@@ -19,11 +19,17 @@ import typer
 
 from moiety.protocols.errors import BadInput, MoietyError
 from moiety.runtime.cli import ui
+from moiety.runtime.cli.line import credentials_for
 from moiety.runtime.cli.operation import AuditOption
 from moiety.runtime.cli.options import (
+    AuthorityOption,
     BitDepthOption,
+    CertificateOption,
     ImagesArgument,
+    InsecureOption,
     KeepGoingOption,
+    KeyOption,
+    KeysOption,
     OtOption,
     RecursiveOption,
     ThreadsOption,
@@ -112,6 +118,19 @@ def command(
     recursive: RecursiveOption = False,
     keep_going: KeepGoingOption = None,
     bit_depth: BitDepthOption = None,
+    keys: KeysOption = None,
+    peer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Whom of those that are trusted (moiety keys list) the server must be.",
+            show_default=False,
+        ),
+    ] = None,
+    cert: CertificateOption = None,
+    key: KeyOption = None,
+    ca: AuthorityOption = None,
+    insecure: InsecureOption = False,
     retries: Annotated[
         int,
         typer.Option(
@@ -126,6 +145,7 @@ def command(
     ui.one_thread()
     keep_freed()
     host, port = parse_address(connect)
+    credentials = credentials_for(host, keys, cert, key, ca, insecure, peer)
     generator = parse_ot(ot)
     outputs = Outputs(open_outputs(output or (), format), ui.warn)
     program = artifacts.load_program(folder)
@@ -147,7 +167,7 @@ def command(
             )
             limits = Limits(silence=timeout)
             attempts = Attempts(
-                connect=lambda: client.connect(host, port, limits),
+                connect=lambda: client.connect(host, port, limits, credentials, insecure),
                 cohort=cohort,
                 outputs=outputs,
                 reader=reader,

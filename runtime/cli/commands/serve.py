@@ -5,7 +5,7 @@ release are refused; whatever else connects is dropped. Each client has a proces
 one that fails, hangs or takes longer than it may ends its own session only. SIGINT or SIGTERM stops
 the server at once, in good order, with exit code 0.
 
-The connection is not encrypted by this release: use a tunnel on networks that you do not trust.
+Beyond this machine both sides need keys, and trust in each other's (moiety keys), or --insecure.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import typer
 
 from moiety.protocols.parallel import Workers
 from moiety.runtime.cli import ui
+from moiety.runtime.cli.line import credentials_for, in_words
 from moiety.runtime.cli.logs import LogFormat, start_log
 from moiety.runtime.cli.operation import (
     AccessOption,
@@ -28,7 +29,18 @@ from moiety.runtime.cli.operation import (
     audit_of_server,
     health_at,
 )
-from moiety.runtime.cli.options import CompiledArgument, OtOption, ThreadsOption, sizes, warn_of
+from moiety.runtime.cli.options import (
+    AuthorityOption,
+    CertificateOption,
+    CompiledArgument,
+    InsecureOption,
+    KeyOption,
+    KeysOption,
+    OtOption,
+    ThreadsOption,
+    sizes,
+    warn_of,
+)
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.operation.access import AccessList
 from moiety.runtime.operation.events import Started
@@ -49,6 +61,7 @@ EXAMPLES = (
     "moiety serve compiled/ --listen 0.0.0.0:7700",
     "moiety serve compiled/ --listen 127.0.0.1:0 --once     [dim](any free port; prints it)[/dim]",
     "moiety serve compiled/ --sessions 4 --batch 4,16 --threads 2",
+    "moiety serve compiled/ --listen 0.0.0.0:7700 --cert vendor.pem --key vendor.key --ca pki.pem",
 )
 
 
@@ -139,6 +152,11 @@ def command(
         ),
     ] = True,
     ot: OtOption = "auto",
+    keys: KeysOption = None,
+    cert: CertificateOption = None,
+    key: KeyOption = None,
+    ca: AuthorityOption = None,
+    insecure: InsecureOption = False,
     access: AccessOption = None,
     counts: CountsOption = None,
     audit: AuditOption = None,
@@ -159,6 +177,7 @@ def command(
     if access or log_file:
         stay_on_hangup()
     host, port = parse_address(listen)
+    credentials = credentials_for(host, keys, cert, key, ca, insecure)
     health = health_at(metrics)  # before weights are read and threads begin
     if health is not None:
         log.info("health and metrics at %s", health.address)
@@ -169,7 +188,7 @@ def command(
     audit_log = audit_of_server(folder, audit, not no_audit)
     recorder = Recorder("server", program.digest(), audit_log, health)
     recorder.record(Started(release=package_version()))
-    listener = Listener.at(host, port)
+    listener = Listener.at(host, port, None, credentials, insecure)
     log.info(
         "preparing '%s', Program %s..., %s rounding",
         program.name,
@@ -197,7 +216,7 @@ def command(
             executor.prepare(watch, kept, workers)
 
     print(f"listening {listener.address}", flush=True)
-    log.info("listening at %s", listener.address)
+    log.info("listening at %s, %s", listener.address, in_words(credentials))
     try:
         server.run(prepare)
     except Stopped as stopped:

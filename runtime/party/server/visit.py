@@ -9,7 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from moiety.protocols import kernels
-from moiety.protocols.errors import ContractViolation, MoietyError, NetworkFailure, PeerMismatch
+from moiety.protocols.errors import (
+    ContractViolation,
+    MoietyError,
+    NetworkFailure,
+    PeerMismatch,
+    UntrustedPeer,
+)
 from moiety.protocols.ot.generators import in_words
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role, Session
@@ -17,7 +23,7 @@ from moiety.protocols.setup import open_session
 from moiety.runtime.party import handshake
 from moiety.runtime.party.endpoints import Incoming
 from moiety.runtime.party.executor import ServerExecutor
-from moiety.runtime.party.framing import PeerClosed, PeerError
+from moiety.runtime.party.framing import Line, PeerClosed, PeerError
 from moiety.runtime.party.generator_choice import settle_server
 from moiety.runtime.party.metering import RunCost
 from moiety.runtime.party.server import processes, reports
@@ -55,8 +61,8 @@ class Turned(Exception):
 def receive(house: House, incoming: Incoming, line: processes.Line) -> None:
     """The life of the process: opens the connection, and tells the server how it ended."""
     try:
-        channel = incoming.open()
-    except NetworkFailure as error:
+        channel = incoming.open(house.options.handshake_seconds)
+    except (NetworkFailure, UntrustedPeer) as error:
         log.warning("%s: dropped before the handshake: %s", incoming.peer, error)
         line.send(reports.Ended(outcome="dropped", why=str(error)))
         return
@@ -75,8 +81,8 @@ class Visit:
         self._line = line
         self._leash = processes.Leash(line)
         self._alarm = Alarm(channel, house.options)
-        self._caller = Caller(incoming.address, incoming.port)
-        self._ot = ""
+        self._caller = caller_of(incoming, channel.line)
+        self._hellos: tuple[handshake.Hello, handshake.Hello] | None = None
         self._greeted = False
         self._images = 0
 
@@ -115,7 +121,7 @@ class Visit:
             self._refuse("denied", str(error))
         except Turned as turned:
             self._refuse(turned.reason, str(turned), turned.seconds)
-        except NetworkFailure as error:
+        except (NetworkFailure, UntrustedPeer) as error:
             self._alarm.stop()
             when = "left while waiting" if self._greeted else "dropped before the handshake"
             log.warning("%s: %s: %s", peer, when, error)
@@ -134,10 +140,8 @@ class Visit:
         ours = handshake.hello(
             Role.SERVER, self._house.executor.program, self._options.ot, self._house.offer
         )
-        theirs = handshake.receive(self._channel, handshake.Hello)
-        handshake.send(self._channel, ours)
-        handshake.compare(ours, theirs)
-        self._ot = theirs.ot
+        theirs = handshake.meet(self._channel, ours, self._options.handshake_seconds)
+        self._hellos = ours, theirs
 
     def _wait(self) -> None:
         """Until the server says go; the client hears how many are ahead, again and again, so that
@@ -165,7 +169,8 @@ class Visit:
     def _serve(self) -> bool:
         """Session and runs; whether all went well."""
         peer = self._channel.peer
-        log.info("%s: connected, served by process %d", peer, os.getpid())
+        key = named(self._channel.line)
+        log.info("%s: connected%s, served by process %d", peer, key, os.getpid())
         try:
             with self._alarm.within(self._options.session_seconds, "the session"):
                 self._runs()
@@ -183,6 +188,8 @@ class Visit:
             self._internal_failure()
         except PeerError as error:
             self._lost("failed", str(handshake.refused(error)))
+        except UntrustedPeer as error:
+            self._lost("untrusted", str(error), str(error))
         except MoietyError as error:
             self._lost("failed", str(error))
         except Exception:
@@ -194,7 +201,6 @@ class Visit:
     def _runs(self) -> None:
         """Opens the session and runs images until the client says goodbye."""
         with self._alarm.within(self._options.setup_seconds, "the set-up"):
-            handshake.send(self._channel, handshake.Ready())
             session = self._open_session()
         while (begin := self._next_run()) is not None:
             self._house.admission.take(self._caller, begin.images)
@@ -212,13 +218,17 @@ class Visit:
 
     def _open_session(self) -> Session:
         started = time.perf_counter()
-        silent_from = settle_server(self._channel, self._options.ot, self._ot)
+        assert self._hellos is not None
+        ours, theirs = self._hellos
+        handshake.send(self._channel, handshake.Ready(nonce=theirs.nonce))
+        silent_from = settle_server(self._channel, ours.ot, theirs.ot)
         session = open_session(
             Role.SERVER,
             self._channel,
             silent_from=silent_from,
             workers=Workers(self._options.threads),
             network=self._house.executor.program.planned_for,
+            binding=handshake.binding(self._channel.line, ours, theirs),
         )
         log.info(
             "%s: session open after %.2f s (kernels: %s; correlations: %s)",
@@ -313,6 +323,19 @@ class Visit:
                 wire_bytes=self._wire_bytes,
             )
         )
+
+
+def caller_of(incoming: Incoming, line: Line) -> Caller:
+    """Who the client is, as far as its address and its key tell."""
+    key = line.peer.digest.hex() if line.peer else None
+    return Caller(incoming.address, incoming.port, key, line.name or None)
+
+
+def named(line: Line) -> str:
+    """The same in words."""
+    if line.peer is None:
+        return " over plain TCP"
+    return f" over TLS, key {line.peer}" + (f" of '{line.name}'" if line.name else "")
 
 
 def busy_words(seconds: float) -> str:
