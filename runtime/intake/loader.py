@@ -21,6 +21,7 @@ from moiety.runtime.intake.preprocess import preprocess
 from moiety.runtime.intake.tensors import as_picture, as_tensor, read_npy
 from moiety.runtime.intake.verdicts import Taken, shown, without_name
 from moiety.runtime.program import Input, Preprocessing, Program, picture_shape
+from moiety.runtime.program.preprocessing import GreyValue
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class Reader:
         stated = self.preprocessing.bit_depth if self.preprocessing else None
         return self.bit_depth or stated
 
+    @property
+    def grey_value(self) -> GreyValue:
+        """Of DICOM, as the Program says; without pictures none is made."""
+        return self.preprocessing.grey_value if self.preprocessing else "voi"
+
 
 def load(path: Path, reader: Reader) -> Taken:
     """The input made of a file, finite and inside the Program's range, and what to warn of. Raises
@@ -64,7 +70,7 @@ def _read(path: Path, reader: Reader) -> tuple[F32, Identity, tuple[Warned, ...]
     data = read_contents(path)
     found, named = format_of(data[:HEAD]), SUFFIXES.get(path.suffix.lower())
     if found == "DICOM" or (found is None and named == "DICOM"):
-        return _prepared(dicom.read_dicom(path), reader)
+        return _prepared(dicom.read_dicom(path, reader.grey_value), reader)
     if found not in READABLE:
         raise BadInput(
             f"{f'is {found}' if found else 'not a picture or tensor'}, whatever its name says; "

@@ -25,7 +25,10 @@ from moiety.runtime.intake.dicom.display import (
 )
 from moiety.runtime.intake.dicom.header import Header
 from moiety.runtime.intake.dicom.pixels import Form
-from tests.support.dicom import lut, radiograph, taken
+from moiety.runtime.intake.loader import Reader, load
+from moiety.runtime.program import Preprocessing
+from moiety.runtime.program.preprocessing import GreyValue
+from tests.support.dicom import lut, radiograph, saved, taken
 
 TWELVE = Form(64, 48, 1, "MONOCHROME2", 16, 12, False, False)
 SIGNED = Form(64, 48, 1, "MONOCHROME2", 16, 12, True, False)
@@ -144,6 +147,59 @@ def test_full_range_is_that_of_the_stored_bits(tmp_path: Path) -> None:
     pixels = np.arange(-100, 100, dtype=np.int16).reshape(10, 20)
     seen = taken(radiograph(pixels, RescaleSlope=2, RescaleIntercept=-1024), tmp_path).values
     np.testing.assert_allclose(seen, (pixels + 2048.0) / 4095, atol=1e-12)
+
+
+STORED = np.arange(64 * 48, dtype=np.uint16).reshape(64, 48)
+DISPLAYS: list[dict[str, Any]] = [
+    {"WindowCenter": 500, "WindowWidth": 100, "VOILUTFunction": "SIGMOID"},
+    {"WindowCenter": [500, 600], "WindowWidth": [0.5, 1]},
+    {"RescaleSlope": 2, "RescaleIntercept": -1024},
+    {"RescaleSlope": 0, "RescaleIntercept": 0},
+    {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 100},
+    {"ModalityLUTSequence": [lut(0, [9] * 4096, 12)]},
+    {"VOILUTSequence": [lut(0, list(range(4096))[::-1], 12)]},
+]
+
+
+@pytest.mark.parametrize("display", DISPLAYS)
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_the_stored_range_has_no_table_window_or_padding(
+    display: dict[str, Any], photometric: str, tmp_path: Path
+) -> None:
+    dataset = radiograph(
+        None, PhotometricInterpretation=photometric, PresentationLUTShape=None, **display
+    )
+    picture = taken(dataset, tmp_path, "full-range")
+    expected = STORED / 4095
+    inverted = photometric == "MONOCHROME1"
+    np.testing.assert_allclose(picture.values, 1 - expected if inverted else expected, atol=1e-12)
+    assert picture.warnings == ()
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_the_stored_range_of_signed_pixels_begins_at_their_least(
+    photometric: str, tmp_path: Path
+) -> None:
+    pixels = np.array([[-2048, -100], [0, 2047]], np.int16)
+    dataset = radiograph(pixels, PhotometricInterpretation=photometric, PresentationLUTShape=None)
+    seen = taken(dataset, tmp_path, "full-range").values
+    expected = (pixels + 2048.0) / 4095
+    inverted = photometric == "MONOCHROME1"
+    np.testing.assert_allclose(seen, 1 - expected if inverted else expected, atol=1e-12)
+
+
+def test_the_loader_takes_the_grey_value_of_the_program(tmp_path: Path) -> None:
+    """The window, of 100 values, saturates most pixels; the range of 12 bits saturates none."""
+    file = saved(radiograph(None, WindowCenter=500, WindowWidth=100), tmp_path / "a.dcm")
+
+    def loaded(grey_value: GreyValue) -> Any:
+        how = Preprocessing(
+            size=(64, 48), channels=1, mean=(0.0,), std=(1.0,), grey_value=grey_value
+        )
+        return load(file, Reader((1, 64, 48), how)).tensor[0]
+
+    np.testing.assert_allclose(loaded("full-range"), STORED / 4095, atol=1e-6)
+    np.testing.assert_allclose(loaded("voi"), linear(STORED * 1.0, 500, 100), atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float64])

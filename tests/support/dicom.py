@@ -16,6 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from moiety.protocols.errors import BadInput
 from moiety.runtime.intake.dicom import read_dicom
 from moiety.runtime.intake.picture import Picture
+from moiety.runtime.program.preprocessing import GreyValue
 
 ROOT = Path(__file__).resolve().parents[2]
 WHOLE = Path(os.environ.get("MOIETY_DATA") or ROOT.parent / "shared" / "data") / "dicom"
@@ -94,8 +95,8 @@ def saved(dataset: FileDataset, path: Path) -> Path:
     return path
 
 
-def taken(dataset: FileDataset, folder: Path) -> Picture:
-    return read_dicom(saved(dataset, folder / "image.dcm"))
+def taken(dataset: FileDataset, folder: Path, grey_value: GreyValue = "voi") -> Picture:
+    return read_dicom(saved(dataset, folder / "image.dcm"), grey_value)
 
 
 def verdict(path: Path) -> tuple[str, str]:

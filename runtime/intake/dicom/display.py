@@ -1,8 +1,9 @@
-"""Stored values to what is seen: 0, black, to 1, white, in double precision (PS3.4 N.2).
+"""Stored values to grey: 0, black, to 1, white, in double precision.
 
-Modality LUT (its sequence, else Rescale Slope and Intercept) -> VOI LUT 0, else window 0, else the
-full range -> inverted for MONOCHROME1 -> padding pixels black. Photometric Interpretation alone
-decides on the inversion.
+Grey value "voi", as displayed (PS3.4 N.2): Modality LUT (its sequence, else Rescale Slope and
+Intercept) -> VOI LUT 0, else window 0, else the full range -> inverted for MONOCHROME1 -> padding
+pixels black. "full-range", as many models were trained: stored values over the range of their bits
+-> inverted for MONOCHROME1. Photometric Interpretation alone decides on the inversion.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from moiety.runtime.intake.dicom.header import Header, Refused, named
 from moiety.runtime.intake.dicom.pixels import Form
 from moiety.runtime.intake.dicom.words import shown
 from moiety.runtime.intake.picture import Warned
+from moiety.runtime.program.preprocessing import GreyValue
 
 Stored = npt.NDArray[Any]
 WIDEST_LUT = 16
@@ -49,20 +51,38 @@ class Lut:
         return self.table[np.clip(index, 0, len(self.table) - 1).astype(np.intp)]
 
 
+def grey(
+    stored: Stored, header: Header, form: Form, grey_value: GreyValue
+) -> tuple[F64, list[Warned]]:
+    """The picture's grey values, of the kind that the model was trained with. Raises `Refused`."""
+    said = list(_contradiction(header, form))
+    if grey_value == "full-range":
+        return stored_range(stored, form), said
+    seen, more = display(stored, header, form)
+    return seen, said + more
+
+
+def stored_range(stored: Stored, form: Form) -> F64:
+    """No LUT, no window, and padding as it is stored. Signed values begin at their least."""
+    return _upright(full_range(form.least, form.largest)(stored.astype(np.float64)), form)
+
+
 def display(stored: Stored, header: Header, form: Form) -> tuple[F64, list[Warned]]:
     """The picture as it is meant to be seen. Raises `Refused`."""
-    said = list(_contradiction(header, form))
     values = modality_values(stored, header, form)
-    mapping, more = _voi(header, values)
-    seen = mapping(values.pixels)
-    if form.photometric == "MONOCHROME1":
-        seen = 1 - seen
+    mapping, said = _voi(header, values)
+    seen = _upright(mapping(values.pixels), form)
     outside = padding(stored, header, form)
     inside = seen[~outside]
     if inside.size == 0 or inside.min() == inside.max():
         raise Refused("a constant image: its display leaves a single grey value")
     seen[outside] = 0
-    return seen, said + more
+    return seen, said
+
+
+def _upright(seen: F64, form: Form) -> F64:
+    """White is 1, for MONOCHROME1 too."""
+    return 1 - seen if form.photometric == "MONOCHROME1" else seen
 
 
 def _contradiction(header: Header, form: Form) -> Iterator[Warned]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from moiety.protocols.errors import BadInput
 from moiety.runtime.intake import extras
 from moiety.runtime.intake.picture import Picture
+from moiety.runtime.program.preprocessing import GreyValue
 
 SUFFIXES = frozenset({".dcm", ".dicom"})
 READING = "moiety.runtime.intake.dicom.reading"
@@ -26,9 +27,9 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
-def read_dicom(path: Path) -> Picture:
+def read_dicom(path: Path, grey_value: GreyValue = "voi") -> Picture:
     """The radiograph in a DICOM file. Raises `BadInput` with the one reason not to take it."""
-    picture: Picture = extras.load(READING, f"{path}: DICOM").read_dicom(path)
+    picture: Picture = extras.load(READING, f"{path}: DICOM").read_dicom(path, grey_value)
     return picture
 
 

@@ -22,10 +22,11 @@ from moiety.protocols.arrays import F64, U8
 from moiety.protocols.errors import BadInput
 from moiety.runtime.intake.dicom import checks
 from moiety.runtime.intake.dicom.aspect import squared
-from moiety.runtime.intake.dicom.display import display
+from moiety.runtime.intake.dicom.display import grey
 from moiety.runtime.intake.dicom.header import Header, Refused, unheard
 from moiety.runtime.intake.dicom.pixels import decode, read_form, transfer_syntax
 from moiety.runtime.intake.picture import Identity, Picture, Warned, pixel_hash
+from moiety.runtime.program.preprocessing import GreyValue
 
 LARGEST_FILE = 1 << 30
 """Bytes of a file, and of what one inflates to."""
@@ -34,11 +35,13 @@ META_BEGINS = 128 + 4 + 12
 """Preamble, magic, and the element that gives the length of the file meta information."""
 
 
-def read_dicom(path: Path) -> Picture:
-    """The radiograph in a file, as it is meant to be seen. Raises `BadInput`."""
+def read_dicom(path: Path, grey_value: GreyValue = "voi") -> Picture:
+    """The radiograph in a file, as it is meant to be seen, or in the range of its stored bits.
+    Raises `BadInput`.
+    """
     try:
         data = _bytes(path)
-        return _picture(data, Header(_dataset(path, data)))
+        return _picture(data, Header(_dataset(path, data)), grey_value)
     except Refused as refusal:
         raise BadInput(f"{path}: {refusal}") from None
 
@@ -88,7 +91,7 @@ def _check_inflated(path: Path, data: bytes) -> None:
             raise Refused(f"inflates to more than {LARGEST_FILE >> 20} MiB")
 
 
-def _picture(data: bytes, header: Header) -> Picture:
+def _picture(data: bytes, header: Header, grey_value: GreyValue) -> Picture:
     sop_class = header.uid("SOPClassUID") or header.media_storage_class
     what = checks.not_an_image(sop_class)
     if what is not None:
@@ -97,7 +100,7 @@ def _picture(data: bytes, header: Header) -> Picture:
     form = read_form(header)
     stored = decode(header, form, syntax)
     said = list(checks.check_meaning(header, sop_class))
-    seen, more = display(stored, header, form)
+    seen, more = grey(stored, header, form, grey_value)
     values, stretched = squared(_exact(seen, stored), header)
     said += [*more, *stretched, *_colour(form.samples)]
     uid = checks.sop_instance(header)
