@@ -22,19 +22,30 @@ _CHUNK = 1 << 16
 """Coefficients per prime that are worked on at once: what stays in the second-level cache, and one
 thread's job.
 """
+_FEW = 1 << 14
+"""Coefficients below which handing over a job takes longer than the job."""
 
 
 def chunks(count: int, degree: int) -> list[slice]:
-    """`count` polynomials in pieces of about `_CHUNK` coefficients; the same whatever the number of
-    threads, because each piece has its own stream of randomness.
+    """`count` polynomials in pieces of about `_CHUNK` coefficients, in two at least where that is
+    not too few; the same whatever the number of threads, because each piece has its own stream of
+    randomness.
     """
-    step = max(1, _CHUNK // degree)
-    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+    return _cut(count, _step(count, degree))
 
 
 def byte_chunks(count: int, degree: int) -> list[slice]:
     """The same in pieces of whole bytes, whatever the bits of a coefficient."""
-    step = max(8, _CHUNK // degree)
+    return _cut(count, -(-_step(count, degree) // 8) * 8)
+
+
+def _step(count: int, degree: int) -> int:
+    """Polynomials of a piece."""
+    most = max(1, _CHUNK // degree)
+    return -(-count // 2) if _FEW <= count * degree <= most * degree else most
+
+
+def _cut(count: int, step: int) -> list[slice]:
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 

@@ -23,6 +23,8 @@ from moiety.protocols.linear.parameters import MAX_LOG2_Q, ntt_primes
 from moiety.protocols.linear.placement import (
     add_messages,
     block_positions,
+    byte_chunks,
+    chunks,
     pack_tile,
     pack_weights,
     place,
@@ -493,3 +495,13 @@ def test_reference_kernels_give_the_same_result(guard: int) -> None:
         check_layer(conv.spec(guard), conv)
     finally:
         kernels.set_backend(before)
+
+
+@given(st.integers(1, 400), st.sampled_from([2048, 4096, 8192]))
+def test_pieces_of_polynomials(count: int, degree: int) -> None:
+    for cut, grain in ((chunks, 1), (byte_chunks, 8)):
+        made = cut(count, degree)
+        assert [i for part in made for i in range(part.start, part.stop)] == list(range(count))
+        assert all(part.start % grain == 0 for part in made)
+        enough = count * degree >= 1 << 14 and count > grain
+        assert (len(made) > 1) == enough
