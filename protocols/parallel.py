@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -187,7 +188,8 @@ class Workers:
 
     def _start(self) -> None:
         with self._starting:
-            while len(self._pool) < self.threads - 1:
+            # More than there are processors would only be in each other's way.
+            while len(self._pool) < min(self.threads, max(2, os.cpu_count() or 2)) - 1:
                 name = f"moiety-kernel-{len(self._pool)}"
                 thread = threading.Thread(target=_work, args=(self._jobs,), name=name, daemon=True)
                 thread.start()
