@@ -112,9 +112,7 @@ def _phase_products(session: Session, key: ClientKey, spec: LinearSpec, window: 
         return part, session.channel.recv((part.stop - part.start) * degree * bits // 8)
 
     session.workers.each(multiply, chunks(count, degree), arrived)
-    return by_filter(
-        layout, product.reshape(layout.bundles, layout.answers, layout.mp, window.pixels)
-    )
+    return by_filter(layout, product.reshape(-1, window.pixels))
 
 
 def _opened(session: Session, spec: LinearSpec, product: U64) -> U64:

@@ -5,6 +5,7 @@ protocols/linear/layout, the same at both parties.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -133,26 +134,27 @@ def pack_weights(layout: Layout, weight: I32) -> I32:
 # --- out of polynomials ---------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=1 << 10)
 def pixel_positions(layout: Layout, window: Window) -> I64:
     """Coefficients of a tile's outputs relative to their filter's block, row-major and
-    increasing, `(pixels,)`.
+    increasing, `(pixels,)`. Kept, and not to be changed.
     """
     rows = (np.array(window.rows) - window.y0) * layout.pitch
     return (rows[:, None] + np.arange(window.x1 - window.x0)).reshape(-1)
 
 
+@lru_cache(maxsize=1 << 10)
 def block_positions(layout: Layout, window: Window) -> I64:
-    """Coefficients of the outputs of all blocks of an answer, `(mp * pixels,)`."""
+    """Coefficients of the outputs of all blocks of an answer, `(mp * pixels,)`; as above."""
     blocks = np.arange(layout.mp)[:, None] * layout.block
     return (blocks + pixel_positions(layout, window)).reshape(-1)
 
 
 def by_filter(layout: Layout, blocks: npt.NDArray[T]) -> npt.NDArray[T]:
-    """`(bundles, answers, mp, pixels)`, or the same elements otherwise shaped up to the last axis,
-    to `(M, pixels)`: drops the blocks of the last answer that have no filter.
+    """`(..., blocks, pixels)` to `(..., M, pixels)`: drops the blocks of each bundle's last answer
+    that have no filter.
     """
-    pixels = blocks.shape[-1]
-    filters = blocks.reshape(layout.bundles, layout.answers * layout.mp, pixels)[
-        :, : layout.bundle_filters
-    ]
-    return filters.reshape(layout.bundles * layout.bundle_filters, pixels)
+    *leading, _, pixels = blocks.shape
+    by_bundle = blocks.reshape(*leading, layout.bundles, layout.answers * layout.mp, pixels)
+    filters = by_bundle[..., : layout.bundle_filters, :]
+    return filters.reshape(*leading, layout.bundles * layout.bundle_filters, pixels)

@@ -67,7 +67,7 @@ from moiety.protocols.linear.spec import (
     residues_bytes,
     tile_upload_bytes,
 )
-from moiety.protocols.parallel import Workers
+from moiety.protocols.parallel import HANDED_PASSED, Workers
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Session
 
@@ -163,9 +163,14 @@ class ServerLinear:
         out = np.empty((len(whole), layout.flat.out_shape[0], positions.size), np.uint32)
 
         def pick(prime: int) -> None:
-            out[prime] = by_filter(layout, np.take(whole[prime], positions, axis=-1))
+            blocks = np.take(whole[prime], positions, axis=-1)
+            out[prime] = by_filter(layout, blocks.reshape(-1, positions.size))
 
-        workers.each(pick, range(len(whole)))
+        if out[0].size < HANDED_PASSED:
+            for prime in range(len(whole)):
+                pick(prime)
+        else:
+            workers.each(pick, range(len(whole)))
         return out
 
     def _correlate(
@@ -290,8 +295,7 @@ def _answer_a(
 
     jobs = [(part, session.prg.fork()) for part in chunks(count, layout.degree)]
     messages = list(session.workers.map(randomise, jobs))
-    shape = (layout.bundles, layout.answers, layout.mp, window.pixels)
-    return messages, np.stack([by_filter(layout, residues.reshape(shape)) for residues in b])
+    return messages, by_filter(layout, b.reshape(primes, -1, window.pixels))
 
 
 def _received(session: Session, ring_q: Ring, spec: LinearSpec, upload: U8, messages: U64) -> U32:
