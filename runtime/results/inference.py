@@ -164,7 +164,9 @@ def started(connection: Connection, cohort: Cohort) -> Results:
     results = empty_results(connection.client.program, versions)
     results.server = legible(connection.channel.peer.removeprefix("server "))
     own, peer = connection.own_fingerprint, connection.peer_fingerprint
-    results.fingerprints = Fingerprints(own and str(own), peer and str(peer))
+    results.fingerprints = Fingerprints(
+        client=str(own) if own else None, server=str(peer) if peer else None
+    )
     results.kernels = {
         "client": kernels.backend_name(),
         "server": handshake.printable(connection.server.backend),

@@ -17,7 +17,7 @@ from moiety.protocols import kernels, ring
 from moiety.protocols.arrays import F32, I64, U8, U32, U64
 from moiety.protocols.linear import client as client_side
 from moiety.protocols.linear.client import rounded_phase
-from moiety.protocols.linear.placement import add_messages
+from moiety.protocols.linear.placement import add_messages, chunks
 from moiety.protocols.linear.rlwe import ClientKey, Ring, ciphertext_a
 from moiety.protocols.linear.server import ServerLinear
 from moiety.protocols.linear.spec import LinearSpec
@@ -176,12 +176,14 @@ def test_equal_filters_get_unequal_answers(rounding: ir.Rounding) -> None:
                 ask(session)
 
     run_two_party(lambda session: [serve(session) for _ in range(2)], client)
-    first, second = received[0], received[len(received) // 2]
+    pieces = len(chunks(spec.layout.answers_per_tile, spec.rlwe.degree))
     count = spec.layout.answers_per_tile * spec.rlwe.degree
     answers = np.concatenate(
         [
-            kernels.unpack(octets, count, spec.rlwe.answer_bits).reshape(-1, spec.rlwe.degree)
-            for octets in (first, second)
+            kernels.unpack(
+                np.concatenate(received[start : start + pieces]), count, spec.rlwe.answer_bits
+            ).reshape(-1, spec.rlwe.degree)
+            for start in (0, len(received) // 2)
         ]
     )
     for one, two in itertools.combinations(answers, 2):
