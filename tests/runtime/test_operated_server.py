@@ -174,7 +174,7 @@ def test_the_command_serves_health_metrics_and_a_log(tmp_path: Path) -> None:
         found(log, "ready to serve")
         server.process.send_signal(signal.SIGHUP)  # a reload, which needs nothing
         server.infer(
-            tmp_path / "compiled/public",
+            tmp_path / "compiled",
             file,
             "-o",
             tmp_path / "r.json",
@@ -200,7 +200,7 @@ def test_the_command_serves_health_metrics_and_a_log(tmp_path: Path) -> None:
 def test_a_hospital_without_its_audit_log_sends_nothing(tmp_path: Path) -> None:
     save_small(tmp_path / "compiled")
     (file,) = save_images(tmp_path / "in", 1)
-    public = tmp_path / "compiled/public"
+    public = tmp_path / "compiled"
     log = tmp_path / "none" / "audit.jsonl"
     done = moiety("infer", public, file, "--connect", "127.0.0.1:9", "--audit", log)
     done.refused(5, f"{log}: cannot be used as an audit log")

@@ -28,7 +28,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def arguments(place: Path, address: str, *options: object) -> tuple[object, ...]:
-    files = (place / "compiled" / "public", place / "image0.npy")
+    files = (place / "compiled", place / "image0.npy")
     return ("infer", *files, "--connect", address, "-o", place / "r.json", *options)
 
 

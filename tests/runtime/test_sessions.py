@@ -302,6 +302,7 @@ def test_who_asks_too_much_keeps_what_it_has(
     assert [name for name, _ in events] == [
         "Phase",
         "Wants",
+        "Go",
         *["Began", "Done"] * 2,
         "Ended",
         "Phase",

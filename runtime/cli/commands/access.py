@@ -50,7 +50,7 @@ def command(
             str(count.total),
             _limit(entry.images_in_total),
         )
-    ui.out.print(shown)
+    ui.show(shown)
 
 
 def _limit(images: int | None) -> str:
