@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from moiety.runtime.cli import ui
+from moiety.runtime.intake.text import printable
 from moiety.runtime.results.record import ImageResult, LeftOut, OutputResult, Results
-from moiety.runtime.results.text import printable
 
 SHOWN_VALUES = 5
 """Of each output, the largest."""

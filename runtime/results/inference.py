@@ -15,6 +15,7 @@ from moiety.protocols import kernels
 from moiety.protocols.errors import MoietyError
 from moiety.runtime.intake.admission import Intake
 from moiety.runtime.intake.loader import Reader, load
+from moiety.runtime.intake.text import legible
 from moiety.runtime.intake.verdicts import Accepted
 from moiety.runtime.party import handshake
 from moiety.runtime.party.client import Connection
@@ -30,7 +31,6 @@ from moiety.runtime.results.record import (
     empty_results,
     image_result,
 )
-from moiety.runtime.results.text import legible
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,6 @@ FINDERS = (
     "protocols.kernels",
     "runtime.cli.app",
     "runtime.intake.extras",
-    "runtime.results.outputs",
 )
 
 

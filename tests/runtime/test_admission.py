@@ -157,7 +157,7 @@ def test_every_warning_is_documented() -> None:
         for name in code.findall(file.read_text())
     }
     assert len(found) >= 6
-    assert not {name for name in found if f"| `{name}` |" not in pages}
+    assert not {name for name in found if f"| `{name}` " not in pages}
 
 
 # --- the commands ---------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def test_calibration_without_variation(
     given = (compiled.model, "--calibration", folder, "-o", tmp_path / "out")
     done = moiety("compile", *given, *widths).check()
     assert f"warning: calibration: {code}: " in done.stderr
-    preprocessing = artifacts.load_program(tmp_path / "out" / "public").preprocessing
+    preprocessing = artifacts.load_program(tmp_path / "out").preprocessing
     assert preprocessing is not None
     assert preprocessing.bit_depth == 12
 

@@ -31,6 +31,7 @@ from moiety.runtime.cli.progress import watching
 from moiety.runtime.cli.result_tables import left_out_lines, result_table, verdict_line
 from moiety.runtime.cli.verdicts import Given
 from moiety.runtime.intake.loader import Reader
+from moiety.runtime.intake.text import printable
 from moiety.runtime.party.client import Client
 from moiety.runtime.party.endpoints import parse_address
 from moiety.runtime.party.framing import Limits
@@ -40,7 +41,6 @@ from moiety.runtime.program import artifacts
 from moiety.runtime.results.inference import Cohort, infer_files
 from moiety.runtime.results.outputs import Format, Outputs, encode_json, open_outputs
 from moiety.runtime.results.record import ImageResult, LeftOut, Results
-from moiety.runtime.results.text import printable
 
 EXAMPLES = (
     "moiety infer model.moiety x-ray.png --connect vendor.example:7700",
