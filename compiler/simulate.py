@@ -15,7 +15,7 @@ from moiety.runtime.cli import ui
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.cli.verdicts import Given
 from moiety.runtime.intake.loader import Reader, load
-from moiety.runtime.intake.verdicts import shown
+from moiety.runtime.intake.text import printable
 from moiety.runtime.program import Program
 from moiety.runtime.program.artifacts import load_vendor
 from moiety.runtime.program.cleartext import CleartextExecutor
@@ -67,7 +67,7 @@ def simulate(folder: Path, given: Given, model: Path | None, seed: int) -> None:
             overflows = sum(executor.overflows.values()) - before
             for outcome in _outcomes(program, integers, floats):
                 worst = max(worst, outcome.difference or 0.0)
-                rows.add_row(ui.literal(shown(path)), *outcome.cells(), str(overflows))
+                rows.add_row(ui.literal(printable(path)), *outcome.cells(), str(overflows))
     ui.out.print(rows)
     if reference:
         print(f"largest difference from the float model: {worst:.3e}")

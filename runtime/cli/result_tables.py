@@ -9,8 +9,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from moiety.runtime.cli import ui
-from moiety.runtime.results.record import ImageResult, LeftOut, OutputResult, Results
-from moiety.runtime.results.text import printable
+from moiety.runtime.intake.text import printable
+from moiety.runtime.results.record import (
+    WITH_WARNINGS,
+    ImageResult,
+    LeftOut,
+    OutputResult,
+    Results,
+)
 
 SHOWN_VALUES = 5
 """Of each output, the largest."""
@@ -36,15 +42,13 @@ def result_table(results: Results, terminal: Console) -> Table:
 
 
 def result_lines(image: ImageResult) -> Iterator[str]:
-    """One for each output and each warning."""
+    """One for each output; warnings were said before anything was sent."""
     for output in image.outputs:
         yield (
             largest(output)
             if len(image.outputs) == 1
             else f"{printable(output.name)}: {largest(output)}"
         )
-    for warning in image.warnings:
-        yield printable(f"warning, {warning.code}: {warning.text}")
 
 
 def largest(output: OutputResult) -> str:
@@ -71,7 +75,7 @@ def left_out_lines(what: str, files: Sequence[LeftOut]) -> list[str]:
 
 def verdict_line(results: Results) -> str:
     """How many images were taken, with warnings, refused and skipped."""
-    warned = sum(bool(image.warnings) for image in results.images)
+    warned = sum(image.verdict == WITH_WARNINGS for image in results.images)
     counts = {
         "with warnings": warned,
         "refused": len(results.refused),

@@ -13,7 +13,7 @@ from moiety.runtime.cli.progress import watching
 from moiety.runtime.intake.admission import Intake, admit
 from moiety.runtime.intake.collect import Collected, collect, in_short
 from moiety.runtime.intake.loader import Reader
-from moiety.runtime.intake.verdicts import shown
+from moiety.runtime.intake.text import printable
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ def say(intake: Intake) -> None:
     """
     for accepted in intake.accepted:
         for warning in (each for each in accepted.warnings if not each.note):
-            ui.warn(f"{shown(accepted.path)}: {warning.code}: {warning.text}")
+            ui.warn(f"{printable(accepted.path)}: {warning.code}: {warning.text}")
     for refused in intake.refused:
-        ui.say(f"refused: {shown(refused.path)}: {refused.reason}")
+        ui.say(f"refused: {printable(refused.path)}: {refused.reason}")
     if intake.skipped:
         ui.say(in_short(intake.skipped))
     warned = sum(accepted.verdict != "accepted" for accepted in intake.accepted)

@@ -9,7 +9,8 @@ from pathlib import Path
 from moiety.protocols.errors import BadInput
 from moiety.runtime.intake.duplicates import Duplicates
 from moiety.runtime.intake.loader import Reader, load
-from moiety.runtime.intake.verdicts import Accepted, Refused, Skipped, shown, without_name
+from moiety.runtime.intake.text import printable
+from moiety.runtime.intake.verdicts import Accepted, Refused, Skipped, without_name
 
 
 @dataclass
@@ -52,7 +53,7 @@ def admit(
     if not intake.accepted:
         first = intake.refused[0]
         raise BadInput(
-            f"none of {len(files)} images is accepted; the first, {shown(first.path)}: "
+            f"none of {len(files)} images is accepted; the first, {printable(first.path)}: "
             f"{first.reason}"
         )
     return intake

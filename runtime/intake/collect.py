@@ -12,7 +12,8 @@ from pathlib import Path
 from moiety.protocols.errors import BadInput
 from moiety.runtime.intake import dicom
 from moiety.runtime.intake.contents import SUFFIXES, what_is_in_the_way
-from moiety.runtime.intake.verdicts import Skipped, shown
+from moiety.runtime.intake.text import printable
+from moiety.runtime.intake.verdicts import Skipped
 
 LIST = ".csv"
 COLUMNS = ("file", "image", "path")
@@ -57,7 +58,7 @@ def collect(paths: Iterable[Path], recursive: bool = False) -> Collected:
 
 def in_short(skipped: list[Skipped]) -> str:
     """`3 skipped: notes.txt (...), ...`"""
-    named = ", ".join(f"{shown(each.path)} ({each.why})" for each in skipped[:NAMED])
+    named = ", ".join(f"{printable(each.path)} ({each.why})" for each in skipped[:NAMED])
     more = f", and {len(skipped) - NAMED} more" if len(skipped) > NAMED else ""
     return f"{len(skipped)} skipped: {named}{more}"
 
@@ -65,13 +66,13 @@ def in_short(skipped: list[Skipped]) -> str:
 def _named(path: Path) -> Path:
     if obstacle := what_is_in_the_way(path):
         raise BadInput(
-            f"{shown(path)} does not exist"
+            f"{printable(path)} does not exist"
             if obstacle == "does not exist"
-            else f"{shown(path)}: {obstacle}, not an image file"
+            else f"{printable(path)}: {obstacle}, not an image file"
         )
     if why := _no_image(path):
         known = f": {', '.join(SUFFIXES)}, or DICOM" if why == UNKNOWN else ""
-        raise BadInput(f"{shown(path)}: {why}{known}")
+        raise BadInput(f"{printable(path)}: {why}{known}")
     return path
 
 
@@ -91,7 +92,7 @@ def _add_folder(folder: Path, recursive: bool, found: Collected) -> None:
     if len(found.files) == files:
         what = found.skipped[skipped:]
         raise BadInput(
-            f"no image in the folder {shown(folder)}: expected files ending in "
+            f"no image in the folder {printable(folder)}: expected files ending in "
             f"{', '.join(SUFFIXES)}" + (f"; {in_short(what)}" if what else "")
         )
 
@@ -130,13 +131,13 @@ def _from_list(path: Path) -> list[Path]:
             rows = [row for row in csv.reader(file) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadInput(
-            f"{shown(path)}: cannot be read as a CSV list of images ({error})"
+            f"{printable(path)}: cannot be read as a CSV list of images ({error})"
         ) from error
     if not rows:
-        raise BadInput(f"{shown(path)}: the list is empty")
+        raise BadInput(f"{printable(path)}: the list is empty")
     files = list(_entries(path, rows))
     if not files:
-        raise BadInput(f"{shown(path)}: the list has a header and no image")
+        raise BadInput(f"{printable(path)}: the list has a header and no image")
     return files
 
 
@@ -147,12 +148,12 @@ def _entries(path: Path, rows: list[list[str]]) -> Iterator[Path]:
     at, first = (0, 0) if column is None else (column, 1)
     for number, row in enumerate(rows[first:], start=1 + first):
         if len(row) <= at:
-            raise BadInput(f"{shown(path)}, line {number}: no cell in column {at + 1}")
+            raise BadInput(f"{printable(path)}, line {number}: no cell in column {at + 1}")
         entry = row[at].strip()
         file = path.parent / entry
         if why := what_is_in_the_way(file) or _no_image(file):
             raise BadInput(
-                f"{shown(path)}, line {number}: '{entry}' is not an image file ({why}; names are "
-                "relative to the list's folder)"
+                f"{printable(path)}, line {number}: '{entry}' is not an image file ({why}; names "
+                "are relative to the list's folder)"
             )
         yield file

@@ -19,7 +19,8 @@ from moiety.runtime.intake.picture import Identity, Picture, Warned, pixel_hash
 from moiety.runtime.intake.pictures import read_picture
 from moiety.runtime.intake.preprocess import preprocess
 from moiety.runtime.intake.tensors import as_picture, as_tensor, read_npy
-from moiety.runtime.intake.verdicts import Taken, shown, without_name
+from moiety.runtime.intake.text import printable
+from moiety.runtime.intake.verdicts import Taken, without_name
 from moiety.runtime.program import Input, Preprocessing, Program, picture_shape
 from moiety.runtime.program.preprocessing import GreyValue
 
@@ -61,7 +62,7 @@ def load(path: Path, reader: Reader) -> Taken:
     try:
         tensor, identity, warnings = _read(path, reader)
     except BadInput as error:
-        raise BadInput(f"{shown(path)}: {without_name(path, str(error))}") from error
+        raise BadInput(f"{printable(path)}: {without_name(path, str(error))}") from error
     warnings = (*warnings, *emptiness(tensor, reader.shape))
     return Taken(path=path, tensor=tensor, identity=identity, warnings=warnings)
 

@@ -4,13 +4,13 @@ reason; files of a folder that are no images are skipped.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from moiety.protocols.arrays import F32
 from moiety.runtime.intake.picture import Identity, Warned
+from moiety.runtime.intake.text import printable
 
 Verdict = Literal["accepted", "accepted with warnings", "refused"]
 
@@ -54,12 +54,4 @@ class Skipped:
 
 def without_name(path: Path, message: str) -> str:
     """A message about a file without the file's name, which it may begin with."""
-    return message.removeprefix(f"{path}: ").removeprefix(f"{shown(path)}: ")
-
-
-def shown(path: Path) -> str:
-    """The path in messages: bytes that are no UTF-8 and characters that do not print (a line feed,
-    a terminal's control sequence) as escapes.
-    """
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return message.removeprefix(f"{path}: ").removeprefix(f"{printable(path)}: ")

@@ -16,6 +16,7 @@ from moiety.protocols import kernels
 from moiety.protocols.errors import MoietyError
 from moiety.runtime.intake.admission import Intake
 from moiety.runtime.intake.loader import Reader, load
+from moiety.runtime.intake.text import legible
 from moiety.runtime.intake.verdicts import Accepted
 from moiety.runtime.operation.events import Begun, Finished, Image, Peer
 from moiety.runtime.operation.recorder import NOWHERE, Recorder
@@ -33,7 +34,6 @@ from moiety.runtime.results.record import (
     empty_results,
     image_result,
 )
-from moiety.runtime.results.text import legible
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ target fails after the work is done.
 
 from __future__ import annotations
 
-import importlib
 import math
 import os
 import tempfile
@@ -16,15 +15,17 @@ from typing import Literal, Protocol
 import msgspec
 
 from moiety.protocols.errors import BadInput
+from moiety.runtime.intake import extras
+from moiety.runtime.intake.text import printable
 from moiety.runtime.program import Program
 from moiety.runtime.results import targets
 from moiety.runtime.results.record import LeftOut, Results
 from moiety.runtime.results.table import MAX_VALUES, encode_csv
 from moiety.runtime.results.targets import STDOUT, File, Target, open_target
-from moiety.runtime.results.text import printable
 
 Format = Literal["json", "csv", "sr"]
 DEFAULT_NAMES: dict[Format, str] = {"json": "results.json", "csv": "results.csv", "sr": "reports/"}
+REPORTS = "moiety.runtime.results.structured_report"
 _SUFFIXES: dict[str, Format] = {".json": "json", ".csv": "csv"}
 
 
@@ -241,11 +242,5 @@ def open_output(name: str, format: Format) -> Output:
     """Raises `BadInput`."""
     if format != "sr":
         return Document(open_target(name), format)
-    try:
-        room = importlib.import_module("moiety.runtime.results.structured_report")
-    except ModuleNotFoundError as error:
-        raise BadInput(
-            f"DICOM SR needs {error.name}, which is not installed: pip install 'moiety[sr]'"
-        ) from error
-    reports: Output = room.open_reports(name)
+    reports: Output = extras.load(REPORTS, "DICOM SR").open_reports(name)
     return reports

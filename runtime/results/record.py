@@ -12,11 +12,11 @@ import msgspec
 
 from moiety.protocols.network import Network
 from moiety.runtime.intake.picture import Identity, Warned
+from moiety.runtime.intake.text import legible
 from moiety.runtime.party.handshake import Served
 from moiety.runtime.party.metering import RunCost, StepCost
 from moiety.runtime.party.sides import Revealed
 from moiety.runtime.program import Preprocessing, Program
-from moiety.runtime.results.text import legible
 
 ACCEPTED = "accepted"
 WITH_WARNINGS = "accepted with warnings"

@@ -28,6 +28,7 @@ from pydicom.uid import UID, generate_uid
 from pydicom.valuerep import DA, TM
 
 from moiety.protocols.errors import BadInput
+from moiety.runtime.intake.text import legible, printable
 from moiety.runtime.program import Program
 from moiety.runtime.program.atomic import OWNER_ALONE, replacing
 from moiety.runtime.results import targets
@@ -39,7 +40,6 @@ from moiety.runtime.results.record import (
     Results,
     empty_results,
 )
-from moiety.runtime.results.text import legible, printable
 
 MAX_VALUES = 256
 """Of one output: each becomes a group of the report."""

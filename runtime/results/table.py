@@ -10,6 +10,7 @@ import csv
 import io
 from collections.abc import Iterator
 
+from moiety.runtime.intake.text import printable
 from moiety.runtime.results.record import (
     REFUSED,
     SKIPPED,
@@ -18,7 +19,6 @@ from moiety.runtime.results.record import (
     OutputResult,
     Results,
 )
-from moiety.runtime.results.text import printable
 
 Cell = str | float
 Row = dict[str, Cell]

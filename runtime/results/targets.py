@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moiety.protocols.errors import BadInput
+from moiety.runtime.intake.text import printable
 from moiety.runtime.program.atomic import OWNER_ALONE, replacing
-from moiety.runtime.results.text import printable
 
 STDOUT, STDERR = 1, 2
 STALLED_SECONDS = 60.0

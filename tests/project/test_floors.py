@@ -138,7 +138,6 @@ FINDERS = (
     "protocols.kernels",
     "runtime.cli.app",
     "runtime.intake.extras",
-    "runtime.results.outputs",
 )
 
 

@@ -157,7 +157,7 @@ def test_every_warning_is_documented() -> None:
         for name in code.findall(file.read_text())
     }
     assert len(found) >= 6
-    assert not {name for name in found if f"| `{name}` |" not in pages}
+    assert not {name for name in found if f"| `{name}` " not in pages}
 
 
 # --- the commands ---------------------------------------------------------------------------------

@@ -397,7 +397,11 @@ def test_client_that_dies_in_the_middle(
     ).check()
 
 
+SHUTTING_DOWN = "the peer ended the connection: the server is shutting down"
+
+
 def test_server_that_dies_in_the_middle(compiled: Compiled, tmp_path: Path) -> None:
+    """Its sessions, processes of their own, outlive it for as long as it takes to say so."""
     with serving(compiled.folder) as server:
         process = many_images(server, compiled, tmp_path / "r.json")
         server.process.kill()

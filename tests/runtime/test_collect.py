@@ -11,7 +11,8 @@ import pytest
 
 from moiety.protocols.errors import BadInput
 from moiety.runtime.intake.collect import Collected, collect, in_short
-from moiety.runtime.intake.verdicts import Skipped, shown
+from moiety.runtime.intake.text import printable
+from moiety.runtime.intake.verdicts import Skipped
 
 HAS_RIGHTS = os.geteuid() == 0
 """root reads what it has no right to read."""
@@ -154,5 +155,5 @@ def test_skipped_files_are_counted_and_the_first_named() -> None:
 
 def test_names_are_shown_so_that_they_print() -> None:
     odd = Path(os.fsdecode(b"caf\xe9\n\x1b[2J.png"))
-    assert shown(odd) == "caf\\xe9\\n\\x1b[2J.png"
-    assert shown(Path("Röntgen 1.png")) == "Röntgen 1.png"
+    assert printable(odd) == "caf\\xe9\\n\\x1b[2J.png"
+    assert printable(Path("Röntgen 1.png")) == "Röntgen 1.png"

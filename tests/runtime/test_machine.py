@@ -60,7 +60,7 @@ def test_measure_a_machine_and_use_it(tmp_path: Path) -> None:
     moiety("calibrate-machine", "-o", file, "--elements", "2048", "--repeats", "1").check()
     assert Machine.load(file).description["cores"]
     save_small(tmp_path)
-    options = ("--cost", "--machine", file, "--network", "1ms,100Mbit/s", "--no-steps")
+    options = ("--cost", "--machine", file, "--network", "1ms,100Mbit/s")
     used = moiety("inspect", tmp_path, *options).check().stdout
     assert str(file) in used
     assert "by layer" not in used

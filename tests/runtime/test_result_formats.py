@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from moiety.protocols.errors import BadInput
 from moiety.runtime.intake.picture import Identity, Warned
+from moiety.runtime.intake.text import legible, printable
 from moiety.runtime.results.inference import left_out
 from moiety.runtime.results.outputs import encode_json, open_outputs, require_few_values
 from moiety.runtime.results.record import (
@@ -26,8 +27,7 @@ from moiety.runtime.results.record import (
     utc_now,
 )
 from moiety.runtime.results.table import COLUMNS, encode_csv, guarded
-from moiety.runtime.results.text import legible, printable
-from tests.support.results import an_image, an_output, read_back, some_results
+from tests.support.results import PROGRAM, an_image, an_output, read_back, some_results
 from tests.support.runnable import small
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "results.md"
@@ -93,7 +93,7 @@ def test_a_row_per_image_and_output_and_one_for_each_file_without() -> None:
     ]
     assert rows[2]["reason"] == "bad.png: damaged picture"
     assert rows[4]["reason"] == "the line broke"
-    assert all(row["program"] == small()[0].digest() for row in rows)
+    assert all(row["program"] == PROGRAM.digest() for row in rows)
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", " =1", "\t=1", "\r=1"])

@@ -21,6 +21,7 @@ from moiety.runtime.cli.result_tables import (
     result_table,
     verdict_line,
 )
+from moiety.runtime.intake.picture import Warned
 from moiety.runtime.results.record import LeftOut, Results
 from tests.support.results import an_image, an_output, some_results
 
@@ -48,12 +49,12 @@ def test_values_are_never_cut_and_names_keep_their_end(width: int) -> None:
         an_output([0.9912, 0.0871, 0.5], ("covid19", "no_finding", "pneumonia"), "probabilities"),
         an_output([4.34, -123456.789, 1e12], name="bare"),
     ]
-    text = shown(some_results(an_image(LONG, outputs, warned=True)), width)
+    text = shown(some_results(an_image(LONG, outputs)), width)
     assert max(map(cell_len, text.splitlines())) <= width
     for value in ("0.9912", "0.0871", "0.5000", "4.3400", "-123456.7890", "1.0000e+12"):
         assert value in words(text)
     assert "17.png" in text
-    for word in ("covid19:", "probabilities:", "bare:", "low-peak:"):
+    for word in ("covid19:", "probabilities:", "bare:"):
         assert word in words(text)
 
 
@@ -99,8 +100,15 @@ def test_left_out_files_are_counted_and_named() -> None:
     assert lines[0] == "7 skipped:"
     assert lines[1] == "  0.txt: not a type read here"
     assert lines[-1] == "  and 2 more"
-    results = some_results(an_image("a.png", warned=True), an_image("b.png"))
-    assert verdict_line(results) == "2 images, 1 with warnings, 1 refused, 1 skipped"
+
+
+def test_what_was_said_before_the_run_is_counted_after_it() -> None:
+    """Notes are no reason to doubt an image."""
+    noted = an_image("c.png")
+    noted.warnings = (Warned("lossy-compression", "it was compressed", note=True),)
+    results = some_results(an_image("a.png", warned=True), an_image("b.png"), noted)
+    assert verdict_line(results) == "3 images, 1 with warnings, 1 refused, 1 skipped"
+    assert "low-peak" not in shown(results, 200)
 
 
 SHOW = """

@@ -23,8 +23,7 @@ from moiety.runtime.results import structured_report as sr
 from moiety.runtime.results.outputs import Outputs, open_outputs
 from moiety.runtime.results.record import ImageResult
 from tests.support.dicom_sources import SECRET, a_source
-from tests.support.results import an_image, an_output, some_results
-from tests.support.runnable import small
+from tests.support.results import PROGRAM, an_image, an_output, some_results
 
 LABELS = ("no_finding", "covid19", "naïve \\ label " * 9)
 
@@ -70,8 +69,7 @@ def test_what_a_report_says(tmp_path: Path) -> None:
     (series,) = study.ReferencedSeriesSequence
     assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == original.SOPInstanceUID
     assert texts(report, "Tracking Identifier") == [label.strip() for label in LABELS]
-    program = small()[0]
-    assert texts(report, "Device Observer Serial Number") == [f"sha256:{program.digest()}"]
+    assert texts(report, "Device Observer Serial Number") == [f"sha256:{PROGRAM.digest()}"]
     assert texts(report, "Algorithm Name") == ["small"] * 3
     certainties = [
         item.MeasuredValueSequence[0]
@@ -160,7 +158,7 @@ def test_no_patient_is_named_outside_of_the_report(
     with caplog.at_level(logging.DEBUG), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         reports = sr.open_reports(f"{tmp_path}/sr/")
-        left = reports.check([source, fine], small()[0])
+        left = reports.check([source, fine], PROGRAM)
         reports.save(some_results(an_answer(source), an_answer(fine)), [source, fine], last=True)
     assert [Path(each.file).name for each in left] == ["x.dcm"]
     said = "".join([caplog.text, *capfd.readouterr(), *map(str, caught), *map(str, left)])
@@ -178,7 +176,7 @@ class TestFilesWithoutReport:
             a_source(tmp_path, "fine.dcm"),
             tmp_path / "gone.dcm",
         ]
-        left = sr.open_reports(f"{tmp_path}/sr/").check(files, small()[0])
+        left = sr.open_reports(f"{tmp_path}/sr/").check(files, PROGRAM)
         assert [Path(each.file).name for each in left] == ["a.png", "no-study.dcm", "gone.dcm"]
         assert left[0].reason == "it is not a DICOM file"
         assert left[1].reason == "its header has no valid StudyInstanceUID"
@@ -189,15 +187,15 @@ class TestFilesWithoutReport:
         files = [a_source(tmp_path), tmp_path / "a.png"]
         alone = Outputs(open_outputs([f"{tmp_path}/sr/"]))
         with pytest.raises(BadInput, match=r"a\.png would have no result .* 1 of 2 images"):
-            alone.check(files, small()[0])
+            alone.check(files, PROGRAM)
         both = Outputs(open_outputs([f"{tmp_path}/sr/", str(tmp_path / "r.json")]))
-        left = both.check(files, small()[0])
+        left = both.check(files, PROGRAM)
         assert [each.file for each in left[f"{tmp_path}/sr/"]] == [str(tmp_path / "a.png")]
 
     def test_a_source_that_is_gone_after_the_work(self, tmp_path: Path) -> None:
         source, other = a_source(tmp_path), a_source(tmp_path, "other.dcm")
         reports = sr.open_reports(f"{tmp_path}/sr/")
-        assert not reports.check([source, other], small()[0])
+        assert not reports.check([source, other], PROGRAM)
         source.unlink()
         reports.save(some_results(an_answer(source), an_answer(other)), [source, other], last=True)
         assert len(list((tmp_path / "sr").iterdir())) == 1

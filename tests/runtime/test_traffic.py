@@ -124,12 +124,14 @@ def test_inspect_cost(tmp_path: Path) -> None:
         "Formulas",
         "n*(",
         "by step kind",
-        "by layer",
         "40 ms",
         "400 Mbit/s",
         "softspoken",
     ):
         assert part in wan
+    assert "by layer" not in wan
+    layers = moiety("inspect", tmp_path, "--cost", "--steps").check().stdout
+    assert "by layer" in layers
     assert f"{whole.up / 1e6:,.2f} MB" in wan
     assert f"{whole.down / 1e6:,.2f} MB" in wan
     wrong = moiety("inspect", tmp_path, "--cost", "--network", "moon")

@@ -19,6 +19,9 @@ from tests.support.runnable import small
 
 WARNING = Warned("low-peak", "the brightest pixel is 4080 of 65535")
 
+PROGRAM = small()[0]
+"""Of all results made here: its commitment is drawn anew for each."""
+
 
 def an_output(
     values: list[float],
@@ -62,7 +65,7 @@ def an_image(
 
 
 def some_results(*images: ImageResult, complete: bool = True) -> Results:
-    results = empty_results(small()[0], {"moiety": "0.1.0"})
+    results = empty_results(PROGRAM, {"moiety": "0.1.0"})
     results.images = list(images)
     results.fingerprints = Fingerprints(client="AAA", server="BBB")
     results.refused = [LeftOut("bad.png", "bad.png: damaged picture")]

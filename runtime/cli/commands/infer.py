@@ -38,6 +38,7 @@ from moiety.runtime.cli.progress import watching
 from moiety.runtime.cli.result_tables import left_out_lines, result_table, verdict_line
 from moiety.runtime.cli.verdicts import Given
 from moiety.runtime.intake.loader import Reader
+from moiety.runtime.intake.text import printable
 from moiety.runtime.operation.audit import AuditLog
 from moiety.runtime.operation.events import Started
 from moiety.runtime.operation.recorder import Recorder
@@ -53,7 +54,6 @@ from moiety.runtime.results.inference import Cohort
 from moiety.runtime.results.outputs import Format, Outputs, encode_json, open_outputs
 from moiety.runtime.results.record import ImageResult, LeftOut, Results
 from moiety.runtime.results.retry import Attempts, Retries
-from moiety.runtime.results.text import printable
 
 EXAMPLES = (
     "moiety infer model.moiety x-ray.png --connect vendor.example:7700",
