@@ -50,6 +50,7 @@ from moiety.runtime.party.handshake import package_version
 from moiety.runtime.party.memory import keep_freed
 from moiety.runtime.party.signals import Stopped
 from moiety.runtime.program import artifacts
+from moiety.runtime.program.progress import Progress
 from moiety.runtime.results.inference import Cohort
 from moiety.runtime.results.outputs import Format, Outputs, encode_json, open_outputs
 from moiety.runtime.results.record import ImageResult, LeftOut, Results
@@ -163,7 +164,7 @@ def command(
                 batch=min(batch, len(cohort.files)),
                 threads=threads,
                 on_wait=told.wait,
-                progress=watch,
+                progress=told.naming(watch),
             )
             limits = Limits(silence=timeout)
             attempts = Attempts(
@@ -193,6 +194,14 @@ class Told:
 
     total: int
     done: int = 0
+
+    def naming(self, watch: Progress) -> Progress:
+        """Progress through the steps of a run, with the image that it began with."""
+
+        def named(done: int, total: int, what: str) -> None:
+            watch(done, total, f"image {min(self.done + 1, self.total)} of {self.total}, {what}")
+
+        return named
 
     def wait(self, ahead: int) -> None:
         """The server has `ahead` clients before this one; 0: it is not ready yet."""
