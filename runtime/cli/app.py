@@ -37,7 +37,10 @@ ORDER = (
     "simulate",
     "keys",
     "serve",
+    "access",
+    "receive",
     "infer",
+    "audit",
     "calibrate-machine",
     "demo",
 )
