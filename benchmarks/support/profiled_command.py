@@ -188,10 +188,10 @@ def main() -> None:
     watch, end = Watch(), os._exit
     watch.install()
 
-    def ended(code: int) -> NoReturn:
+    def ended(status: int) -> NoReturn:
         """A session's end, which runs no `finally` of this one."""
         watch.save(file)
-        end(code)
+        end(status)
 
     os._exit = ended
     try:
