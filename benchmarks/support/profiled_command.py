@@ -7,6 +7,9 @@ Nothing in the product knows of this: the kernels, the channel and the per-step 
 wrapped from outside, then the command runs as always. For one kernel thread per
 party. `benchmarks.inference --profile` starts both parties so.
 
+A server's runs are those of its sessions, each a process of its own; every process adds its runs to
+FILE, a line of JSON each, when it ends.
+
 Kernels, Python and sockets are CPU time of the thread, so that other work on the machine
 does not count; what remains of the wall clock is waiting for the peer, or time when the thread was
 ready and not on the core.
@@ -15,13 +18,14 @@ ready and not on the core.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from moiety.protocols import kernels
 from moiety.runtime.cli import app
@@ -134,6 +138,11 @@ class Watch:
 
         return timed
 
+    def save(self, file: Path) -> None:
+        """Added to what other processes have saved there."""
+        with file.open("a") as out:
+            out.writelines(f"{json.dumps(asdict(run))}\n" for run in self.runs)
+
     def install(self) -> None:
         """Wrap the product's functions, for the life of this process."""
         start, lap = StepWatch.__init__, StepWatch.lap
@@ -172,12 +181,20 @@ def main() -> None:
             + (__doc__ or "")
         )
     file = Path(sys.argv.pop(1))
-    watch = Watch()
+    file.write_text("")
+    watch, end = Watch(), os._exit
     watch.install()
+
+    def ended(status: int) -> NoReturn:
+        """A session's end, which runs no `finally` of this one."""
+        watch.save(file)
+        end(status)
+
+    os._exit = ended
     try:
         app.main()  # the command's module is imported now, and finds the wrapped functions
     finally:
-        file.write_text(json.dumps([asdict(run) for run in watch.runs]))
+        watch.save(file)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from moiety.protocols.errors import BadInput
 from moiety.runtime.intake.picture import Identity
+from moiety.runtime.intake.text import printable
 
 
 class Duplicates:
@@ -28,11 +29,12 @@ class Duplicates:
             return None
         if known.pixel_sha256 != identity.pixel_sha256:
             raise BadInput(
-                f"{path}: has the SOPInstanceUID of {first} and other pixels; which is the image?"
+                f"{path}: has the SOPInstanceUID of {printable(first)} and other pixels; which is "
+                "the image?"
             )
         if known.file_sha256 == identity.file_sha256:
-            return f"{path}: the same file as {first}, counted once"
+            return f"{path}: the same file as {printable(first)}, counted once"
         return (
-            f"{path}: the same SOPInstanceUID and pixels as {first}, under another header or in "
-            "another encoding; counted once, as that file shows it"
+            f"{path}: the same SOPInstanceUID and pixels as {printable(first)}, under another "
+            "header or in another encoding; counted once, as that file shows it"
         )

@@ -189,6 +189,6 @@ def test_tables_of_profiles() -> None:
 
 def test_a_short_profile_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "profile-server.json"
-    file.write_text(json.dumps([asdict(Profile())]))
+    file.write_text(json.dumps(asdict(Profile())))
     with pytest.raises(VerificationFailed, match="holds 1 profiled runs, not 2"):
         profile_tables.load(file, 2)

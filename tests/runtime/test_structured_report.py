@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from moiety.runtime.results import structured_report as sr
 from moiety.runtime.results.outputs import Outputs, open_outputs
 from moiety.runtime.results.record import ImageResult
 from tests.support.dicom_sources import SECRET, a_source
+from tests.support.reports import LACKING, said_by_dciodvfy
 from tests.support.results import PROGRAM, an_image, an_output, some_results
 
 LABELS = ("no_finding", "covid19", "naïve \\ label " * 9)
@@ -251,32 +251,17 @@ def test_who_wants_no_report_loads_no_dicom() -> None:
 
 
 class TestDciodvfy:
-    @pytest.fixture(autouse=True)
-    def tool(self) -> str:
-        found = shutil.which("dciodvfy")
-        if found is None:
-            pytest.skip("dciodvfy (dicom3tools) is not installed: reports are not validated here")
-        return found
-
-    def said_of(self, path: Path) -> list[str]:
-        done = subprocess.run(
-            ["dciodvfy", path], capture_output=True, env=os.environ | {"LC_ALL": "C"}, check=False
-        )
-        lines = (done.stdout + done.stderr).decode("utf-8", "replace").splitlines()
-        assert "Comprehensive3DSR" in lines
-        return [line for line in lines if line != "Comprehensive3DSR"]
-
     @pytest.mark.parametrize("postprocess", ["sigmoid", "none"])
     def test_says_nothing(self, tmp_path: Path, postprocess: str) -> None:
         (path,) = report_of(tmp_path / "sr", a_source(tmp_path), postprocess=postprocess)
-        assert self.said_of(path) == []
+        assert said_by_dciodvfy(path) == []
 
     def test_would_say_something(self, tmp_path: Path) -> None:
         (path,) = report_of(tmp_path / "sr", a_source(tmp_path))
         report = dcmread(path)
         del report.VerificationFlag
         report.save_as(path)
-        assert any("VerificationFlag" in line for line in self.said_of(path))
+        assert any("VerificationFlag" in line for line in said_by_dciodvfy(path))
 
     @pytest.mark.parametrize(
         "name",
@@ -290,10 +275,9 @@ class TestDciodvfy:
     )
     def test_says_nothing_of_real_sources(self, tmp_path: Path, name: str) -> None:
         (path,) = report_of(tmp_path / "sr", dicom_files() / name)
-        assert self.said_of(path) == []
+        assert said_by_dciodvfy(path) == []
 
     def test_says_nothing_but_what_a_source_lacks(self, tmp_path: Path) -> None:
-        known = ("needed to build DICOMDIR", "Retired Person Name form")
         for source in sorted(dicom_files().glob("chest_*.dcm")):
             (path,) = report_of(tmp_path / "sr", source)
-            assert all(any(k in line for k in known) for line in self.said_of(path)), source
+            assert all(any(k in line for k in LACKING) for line in said_by_dciodvfy(path)), source

@@ -132,8 +132,9 @@ def test_inspect_cost(tmp_path: Path) -> None:
     assert "by layer" not in wan
     layers = moiety("inspect", tmp_path, "--cost", "--steps").check().stdout
     assert "by layer" in layers
-    assert f"{whole.up / 1e6:,.2f} MB" in wan
-    assert f"{whole.down / 1e6:,.2f} MB" in wan
+    (total,) = (line for line in wan.splitlines() if "│ one image │" in line)
+    cells = [cell.strip() for cell in total.split("│")]
+    assert cells[3:5] == [f"{whole.up / 1e6:,.2f}", f"{whole.down / 1e6:,.2f}"]
     wrong = moiety("inspect", tmp_path, "--cost", "--network", "moon")
     wrong.refused(BadInput.exit_code, "'moon' is no network")
     assert not wrong.stdout  # nothing is shown before all options are understood

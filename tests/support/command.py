@@ -15,7 +15,8 @@ from pathlib import Path
 from moiety.runtime.program.artifacts import program_file
 
 COMMAND = [sys.executable, "-m", "moiety.runtime.cli"]
-ENVIRONMENT = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
+COLUMNS = 200
+ENVIRONMENT = {**os.environ, "COLUMNS": str(COLUMNS), "NO_COLOR": "1"}
 MANY = 500
 """Images in a run that is not meant to end."""
 
@@ -57,13 +58,13 @@ class Done:
         return self
 
 
-def moiety(*arguments: object, timeout: float = 100.0) -> Done:
+def moiety(*arguments: object, timeout: float = 100.0, columns: int = COLUMNS) -> Done:
     done = subprocess.run(
         [*COMMAND, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=timeout,
-        env=ENVIRONMENT,
+        env=ENVIRONMENT | {"COLUMNS": str(columns)},
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)
@@ -77,8 +78,8 @@ class ServerProcess:
     address: str
     log: list[str] = field(default_factory=list)
 
-    def infer(self, *arguments: object) -> Done:
-        return moiety("infer", *arguments, "--connect", self.address)
+    def infer(self, *arguments: object, columns: int = COLUMNS) -> Done:
+        return moiety("infer", *arguments, "--connect", self.address, columns=columns)
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> Done:
         """Signal it and wait; its whole log."""

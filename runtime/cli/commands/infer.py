@@ -53,7 +53,7 @@ from moiety.runtime.program import artifacts
 from moiety.runtime.program.progress import Progress
 from moiety.runtime.results.inference import Cohort
 from moiety.runtime.results.outputs import Format, Outputs, encode_json, open_outputs
-from moiety.runtime.results.record import ImageResult, LeftOut, Results
+from moiety.runtime.results.record import ImageResult, Results
 from moiety.runtime.results.retry import Attempts, Retries
 
 EXAMPLES = (
@@ -152,7 +152,9 @@ def command(
     program = artifacts.load_program(folder)
     reader = Reader.of(program, bit_depth)
     cohort = Cohort.of(Given(images, recursive, keep_going, bit_depth).admitted(reader))
-    without = outputs.check(cohort.files, program)
+    for name, files in outputs.check(cohort.files, program).items():
+        for line in left_out_lines(f"without a report in {printable(name)}", files):
+            ui.say(line)
     recorder = Recorder("client", program.digest(), AuditLog(audit) if audit else None)
     recorder.record(Started(release=package_version()))
     told = Told(len(cohort.files))
@@ -185,7 +187,7 @@ def command(
             )
         print_lost(outputs)
         raise
-    report(results, outputs, without)
+    report(results, outputs)
 
 
 @dataclass
@@ -217,22 +219,17 @@ class Told:
         ui.say(f"{self.done} of {self.total}: {file} in {result.seconds:.2f} s")
 
 
-def report(results: Results, outputs: Outputs, without: dict[str, list[LeftOut]]) -> None:
-    """A table of the results, what has none, and a line of what they took. Raises `BadInput` where
-    an output failed after the work was done.
+def report(results: Results, outputs: Outputs) -> None:
+    """A table of the results, and a line of what they took. Raises `BadInput` where an output
+    failed after the work was done.
     """
     for_people = outputs.on_stdout()  # on standard error, where the other is for results
     ui.show(result_table(results, ui.console(for_people)), for_people)
-    lines = []
-    for name, files in without.items():
-        lines += left_out_lines(f"without a report in {printable(name)}", files)
-    lines.append(
+    ui.say(
         f"{verdict_line(results)}, in {results.seconds:.2f} s and "
         f"{results.setup_seconds:.2f} s of set-up; {ui.megabytes(results.bytes_sent)} sent, "
         f"{ui.megabytes(results.bytes_received)} received; everything is in {outputs.names()}"
     )
-    for line in lines:
-        ui.say(line)
     print_lost(outputs)
     require_kept(outputs)
 
