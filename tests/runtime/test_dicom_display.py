@@ -132,6 +132,9 @@ def test_padding_is_black_whatever_is_inverted(photometric: str, tmp_path: Path)
         (4095, None, TWELVE, [4095]),
         (-2000, None, SIGNED, [-2000]),
         (63536, None, SIGNED, [-2000]),
+        (2096, None, SIGNED, [-2000]),
+        (65535, None, TWELVE, []),
+        (65535, 4095, TWELVE, [4095]),
     ],
 )
 def test_padding_ranges(value: int, limit: int | None, form: Form, expected: list[int]) -> None:

@@ -230,5 +230,5 @@ def padding(stored: Stored, header: Header, form: Form) -> npt.NDArray[np.bool_]
     if value is None:
         return np.zeros(stored.shape, np.bool_)
     limit = header.whole("PixelPaddingRangeLimit")
-    ends = sorted((form.wrapped(value), form.wrapped(value if limit is None else limit)))
+    ends = sorted((form.meant(value), form.meant(value if limit is None else limit)))
     return (stored >= ends[0]) & (stored <= ends[1])
