@@ -92,6 +92,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"ViewCodeSequence": [code("399067008", "lateral")]}, "a lateral view (ViewCodeSequence)"),
     ({"ViewCodeSequence": [code("1", "seitlich", "99X")]}, "a lateral view (ViewCodeSequence)"),
     ({"ViewCodeSequence": [code("399006002", "LPO")]}, "ViewCodeSequence: neither"),
+    *(
+        ({VIEW: None, "ViewCodeSequence": [code("7", meaning, "99X")]}, "ViewCodeSequence: neither")
+        for meaning in ("left oblique", "PA oblique", "AP lordotic")
+    ),
     ({"PatientOrientation": ["P", "F"]}, "a lateral view (PatientOrientation)"),
     ({"PatientOrientation": ["A", "F"]}, "a lateral view (PatientOrientation)"),
     ({VIEW: None, "SeriesDescription": "Thorax lat."}, "a lateral view (SeriesDescription"),
@@ -101,6 +105,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"WindowCenter": "1e400", "WindowWidth": "1"}, "WindowCenter (0028,1050) is not a finite"),
     ({BODY: "THORACIC SPINE"}, "body part THORACIC SPINE"),
     ({BODY: "CHEST", "AnatomicRegionSequence": [code("12738006", "Brain")]}, "another body part"),
+    *(
+        ({BODY: None, "AnatomicRegionSequence": [code("7", meaning, scheme)]}, "another body part")
+        for meaning, scheme in (("Knee", "99X"), ("Chest wall", "99X"), ("Chest wall", "SCT"))
+    ),
     ({"PresentationIntentType": "FOR PROCESSING"}, "FOR PROCESSING"),
     ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1.1"}, "FOR PROCESSING"),
     *(({"Modality": word}, f"modality {word}") for word in ("CT", "MR", "MG", "OT", "US", "PX")),
