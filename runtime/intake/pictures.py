@@ -30,7 +30,8 @@ UNREADABLE = {
     "I": "signed or 32-bit integers, whose black and white are unknown",
     "F": "floating-point pixels, whose black and white are unknown",
 }
-BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
+WHITE_IS_ZERO, UNSIGNED = 0, 1
 
 
 def read_picture(data: bytes, file_sha256: str, bit_depth: int | None) -> Picture:
@@ -69,7 +70,10 @@ def _decoding() -> Iterator[list[Warned]]:
                 f"more than {Image.MAX_IMAGE_PIXELS:,} pixels, too many for one picture"
             ) from error
         except UnidentifiedImageError as error:
-            raise BadInput("damaged picture (its beginning makes no sense)") from error
+            raise BadInput(
+                "damaged picture, or one of a kind that is not read here (its beginning makes no "
+                "sense); save it as PNG"
+            ) from error
         except MemoryError as error:
             raise BadInput("too many pixels for this machine's memory") from error
         except Exception as error:  # decoders fail in many ways, and their exceptions share no base
@@ -93,7 +97,7 @@ def _check_pages(picture: Image.Image) -> None:
 
 def _check_kind(picture: Image.Image) -> None:
     """Can its pixels be taken as they are meant?"""
-    mode = picture.mode
+    mode = "I" if _is_signed(picture) else picture.mode
     if mode not in (*GREY, *DEEP, *COLOURED):
         what = UNREADABLE.get(mode, f"pixels of Pillow's kind {mode}")
         raise BadInput(f"{what}; save it as grey of 8 or 16 bits, or as 8-bit RGB")
@@ -101,6 +105,15 @@ def _check_kind(picture: Image.Image) -> None:
         raise BadInput(
             "colours or transparency of 16 bits; save it as grey of 8 or 16 bits, or as 8-bit RGB"
         )
+
+
+def _is_signed(picture: Image.Image) -> bool:
+    """Signed 8-bit samples, which Pillow takes as they are for grey."""
+    return (
+        isinstance(picture, TiffImagePlugin.TiffImageFile)
+        and picture.mode in GREY
+        and picture.tag_v2.get(SAMPLE_FORMAT, (UNSIGNED,))[0] != UNSIGNED
+    )
 
 
 def _sample_bits(picture: Image.Image) -> int:

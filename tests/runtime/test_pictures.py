@@ -278,6 +278,11 @@ KINDS: dict[str, tuple[Callable[[], bytes], str]] = {
     "float": (lambda: encoded(np.ones((4, 4), np.float32), "TIFF"), "floating-point"),
     "32 bits": (lambda: encoded(np.ones((4, 4), np.int32), "TIFF"), "signed or 32-bit"),
     "signed 16 bits": (lambda: _signed_tiff(), "signed or 32-bit"),
+    "signed 8 bits": (
+        lambda: encoded(pixels((4, 4)), "TIFF", tiffinfo={339: 2}),
+        "signed or 32-bit",
+    ),
+    "big-endian BigTIFF": (lambda: b"MM\0+\0\x08\0\0" + bytes(64), "kind that is not read here"),
     "16-bit colours": (
         lambda: png((4, 4), 16, 2, bytes(4 * 25)),
         "colours or transparency of 16 bits",
