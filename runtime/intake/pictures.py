@@ -18,6 +18,7 @@ from PIL import ExifTags, Image, ImageFile, ImageOps, TiffImagePlugin, Unidentif
 
 from moiety.protocols.arrays import U8, U16
 from moiety.protocols.errors import BadInput
+from moiety.runtime.intake.complaints import heard
 from moiety.runtime.intake.depth import CONTAINER_BITS, picture_of
 from moiety.runtime.intake.picture import Picture, Warned
 
@@ -56,13 +57,17 @@ def read_picture(data: bytes, file_sha256: str, bit_depth: int | None) -> Pictur
 
 @contextmanager
 def _decoding() -> Iterator[list[Warned]]:
-    """What Pillow raises as `BadInput`, and what it warns of as named warnings in the list."""
+    """What Pillow raises as `BadInput`, and what it and its decoders mutter as named warnings in
+    the list.
+    """
     notes: list[Warned] = []
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
+        complaints: list[str] = []
         try:
-            yield notes
+            with heard() as complaints:
+                yield notes
         except BadInput:
             raise
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -78,7 +83,8 @@ def _decoding() -> Iterator[list[Warned]]:
             raise BadInput("too many pixels for this machine's memory") from error
         except Exception as error:  # decoders fail in many ways, and their exceptions share no base
             raise BadInput(f"damaged picture ({error})".replace(" ()", "")) from error
-    texts = dict.fromkeys(" ".join(str(each.message).split()) for each in said)
+    spoken = [*(str(each.message) for each in said), *complaints]
+    texts = dict.fromkeys(" ".join(text.split()) for text in spoken)
     notes += [Warned("odd-file", f"the decoder says: {text}") for text in texts]
 
 

@@ -25,8 +25,8 @@ from pydicom.uid import (
 )
 
 from moiety.protocols.errors import BadInput
+from moiety.runtime.intake.complaints import heard
 from moiety.runtime.intake.dicom import is_dicom, read_dicom, reading
-from moiety.runtime.intake.dicom.complaints import heard
 from tests.support.dicom import COLLECTION, PATIENT, code, lut, radiograph, saved, taken, verdict
 
 BODY = "BodyPartExamined"
@@ -256,13 +256,16 @@ def test_compressed_data_of_another_size_are_refused(
 )
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
 def test_truncated_compressed_data_are_refused(
-    syntax: pydicom.uid.UID, part: float, tmp_path: Path
+    syntax: pydicom.uid.UID, part: float, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """With and without an end marker behind what is left."""
     dataset = pydicom.dcmread(encoded(syntax, tmp_path))
     frame = next(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
     cut = frame[: int(len(frame) * part) // 2 * 2]
-    dataset.PixelData = pydicom.encaps.encapsulate([cut])
-    assert verdict(saved(dataset, tmp_path / "a.dcm"))[0] == "refused"
+    for end in (b"", b"\xff\xd9"):
+        dataset.PixelData = pydicom.encaps.encapsulate([cut + end])
+        assert verdict(saved(dataset, tmp_path / "a.dcm"))[0] == "refused"
+    assert capfd.readouterr() == ("", "")
 
 
 def test_what_a_jpeg_decoder_fills_up_is_refused(

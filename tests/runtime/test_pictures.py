@@ -4,6 +4,7 @@ what they say.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import warnings
@@ -334,6 +335,16 @@ def test_what_the_decoder_mutters_is_a_named_warning() -> None:
     picture = read(encoded(pixels((8, 8)), "JPEG", exif=exif))
     assert codes(picture) == ["odd-file"]
     assert "EXIF" in picture.warnings[0].text
+
+
+def test_what_libtiff_writes_to_the_terminal_is_not_seen(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    data = encoded(pixels((24, 32)), "TIFF", compression="tiff_lzw")
+    for cut in (2, 8, 40, 400):
+        with contextlib.suppress(BadInput):
+            read(data[:-cut])
+    assert capfd.readouterr() == ("", "")
 
 
 @settings(max_examples=200)

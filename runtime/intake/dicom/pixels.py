@@ -22,8 +22,8 @@ from pydicom.uid import (
     JPEGTransferSyntaxes,
 )
 
+from moiety.runtime.intake.complaints import heard
 from moiety.runtime.intake.dicom import codestreams
-from moiety.runtime.intake.dicom.complaints import heard
 from moiety.runtime.intake.dicom.header import Header, Refused, is_uid, named, unheard
 from moiety.runtime.intake.dicom.words import shown
 
