@@ -104,6 +104,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({VIEW: ["PA", "LL"]}, "a lateral view (ViewPosition PA LL)"),
     ({"WindowCenter": "1e400", "WindowWidth": "1"}, "WindowCenter (0028,1050) is not a finite"),
     ({BODY: "THORACIC SPINE"}, "body part THORACIC SPINE"),
+    (
+        {"AnatomicRegionSequence": [code("51185008", "Thorax"), code("T-D8700", "Hand", "SRT")]},
+        "another body part",
+    ),
     ({BODY: "CHEST", "AnatomicRegionSequence": [code("12738006", "Brain")]}, "another body part"),
     *(
         ({BODY: None, "AnatomicRegionSequence": [code("7", meaning, scheme)]}, "another body part")

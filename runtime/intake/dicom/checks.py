@@ -95,14 +95,15 @@ def _is_chest(found: set[str]) -> bool:
 
 
 def _region(header: Header) -> str | None:
-    """What AnatomicRegionSequence says: "chest", "elsewhere" or nothing."""
+    """What AnatomicRegionSequence says: "chest", "elsewhere", which outweighs it, or nothing."""
+    found = None
     for item in header.items("AnatomicRegionSequence"):
         code, meaning = _code(item)
         if code in words.CHEST_CODES or _is_chest(meaning):
-            return "chest"
-        if code or meaning & (words.BODY_PARTS | words.NOT_THE_CHEST):
+            found = "chest"
+        elif code or meaning & (words.BODY_PARTS | words.NOT_THE_CHEST):
             return "elsewhere"
-    return None
+    return found
 
 
 def _code(item: Header) -> tuple[str, set[str]]:
