@@ -7,11 +7,16 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from tests.support.command import Compiled, moiety
 from tests.support.nets import random_images, small_densenet
 from tests.support.onnx_models import with_metadata
+
+# A busy machine is no failure: nothing that is drawn has a time limit.
+settings.register_profile("moiety", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("moiety")
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from PIL import ExifTags, Image, ImageFile, ImageOps, TiffImagePlugin, Unidentif
 
 from moiety.protocols.arrays import U8, U16
 from moiety.protocols.errors import BadInput
+from moiety.runtime.intake.complaints import heard
 from moiety.runtime.intake.depth import CONTAINER_BITS, picture_of
 from moiety.runtime.intake.picture import Picture, Warned
 
@@ -30,7 +31,8 @@ UNREADABLE = {
     "I": "signed or 32-bit integers, whose black and white are unknown",
     "F": "floating-point pixels, whose black and white are unknown",
 }
-BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
+WHITE_IS_ZERO, UNSIGNED = 0, 1
 
 
 def read_picture(data: bytes, file_sha256: str, bit_depth: int | None) -> Picture:
@@ -55,13 +57,17 @@ def read_picture(data: bytes, file_sha256: str, bit_depth: int | None) -> Pictur
 
 @contextmanager
 def _decoding() -> Iterator[list[Warned]]:
-    """What Pillow raises as `BadInput`, and what it warns of as named warnings in the list."""
+    """What Pillow raises as `BadInput`, and what it and its decoders mutter as named warnings in
+    the list.
+    """
     notes: list[Warned] = []
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
+        complaints: list[str] = []
         try:
-            yield notes
+            with heard() as complaints:
+                yield notes
         except BadInput:
             raise
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -69,12 +75,16 @@ def _decoding() -> Iterator[list[Warned]]:
                 f"more than {Image.MAX_IMAGE_PIXELS:,} pixels, too many for one picture"
             ) from error
         except UnidentifiedImageError as error:
-            raise BadInput("damaged picture (its beginning makes no sense)") from error
+            raise BadInput(
+                "damaged picture, or one of a kind that is not read here (its beginning makes no "
+                "sense); save it as PNG"
+            ) from error
         except MemoryError as error:
             raise BadInput("too many pixels for this machine's memory") from error
         except Exception as error:  # decoders fail in many ways, and their exceptions share no base
             raise BadInput(f"damaged picture ({error})".replace(" ()", "")) from error
-    texts = dict.fromkeys(" ".join(str(each.message).split()) for each in said)
+    spoken = [*(str(each.message) for each in said), *complaints]
+    texts = dict.fromkeys(" ".join(text.split()) for text in spoken)
     notes += [Warned("odd-file", f"the decoder says: {text}") for text in texts]
 
 
@@ -93,7 +103,7 @@ def _check_pages(picture: Image.Image) -> None:
 
 def _check_kind(picture: Image.Image) -> None:
     """Can its pixels be taken as they are meant?"""
-    mode = picture.mode
+    mode = "I" if _is_signed(picture) else picture.mode
     if mode not in (*GREY, *DEEP, *COLOURED):
         what = UNREADABLE.get(mode, f"pixels of Pillow's kind {mode}")
         raise BadInput(f"{what}; save it as grey of 8 or 16 bits, or as 8-bit RGB")
@@ -101,6 +111,15 @@ def _check_kind(picture: Image.Image) -> None:
         raise BadInput(
             "colours or transparency of 16 bits; save it as grey of 8 or 16 bits, or as 8-bit RGB"
         )
+
+
+def _is_signed(picture: Image.Image) -> bool:
+    """Signed 8-bit samples, which Pillow takes as they are for grey."""
+    return (
+        isinstance(picture, TiffImagePlugin.TiffImageFile)
+        and picture.mode in GREY
+        and picture.tag_v2.get(SAMPLE_FORMAT, (UNSIGNED,))[0] != UNSIGNED
+    )
 
 
 def _sample_bits(picture: Image.Image) -> int:

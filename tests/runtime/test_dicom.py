@@ -25,8 +25,8 @@ from pydicom.uid import (
 )
 
 from moiety.protocols.errors import BadInput
+from moiety.runtime.intake.complaints import heard
 from moiety.runtime.intake.dicom import is_dicom, read_dicom, reading
-from moiety.runtime.intake.dicom.complaints import heard
 from tests.support.dicom import COLLECTION, PATIENT, code, lut, radiograph, saved, taken, verdict
 
 BODY = "BodyPartExamined"
@@ -92,6 +92,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"ViewCodeSequence": [code("399067008", "lateral")]}, "a lateral view (ViewCodeSequence)"),
     ({"ViewCodeSequence": [code("1", "seitlich", "99X")]}, "a lateral view (ViewCodeSequence)"),
     ({"ViewCodeSequence": [code("399006002", "LPO")]}, "ViewCodeSequence: neither"),
+    *(
+        ({VIEW: None, "ViewCodeSequence": [code("7", meaning, "99X")]}, "ViewCodeSequence: neither")
+        for meaning in ("left oblique", "PA oblique", "AP lordotic")
+    ),
     ({"PatientOrientation": ["P", "F"]}, "a lateral view (PatientOrientation)"),
     ({"PatientOrientation": ["A", "F"]}, "a lateral view (PatientOrientation)"),
     ({VIEW: None, "SeriesDescription": "Thorax lat."}, "a lateral view (SeriesDescription"),
@@ -100,7 +104,15 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({VIEW: ["PA", "LL"]}, "a lateral view (ViewPosition PA LL)"),
     ({"WindowCenter": "1e400", "WindowWidth": "1"}, "WindowCenter (0028,1050) is not a finite"),
     ({BODY: "THORACIC SPINE"}, "body part THORACIC SPINE"),
+    (
+        {"AnatomicRegionSequence": [code("51185008", "Thorax"), code("T-D8700", "Hand", "SRT")]},
+        "another body part",
+    ),
     ({BODY: "CHEST", "AnatomicRegionSequence": [code("12738006", "Brain")]}, "another body part"),
+    *(
+        ({BODY: None, "AnatomicRegionSequence": [code("7", meaning, scheme)]}, "another body part")
+        for meaning, scheme in (("Knee", "99X"), ("Chest wall", "99X"), ("Chest wall", "SCT"))
+    ),
     ({"PresentationIntentType": "FOR PROCESSING"}, "FOR PROCESSING"),
     ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1.1"}, "FOR PROCESSING"),
     *(({"Modality": word}, f"modality {word}") for word in ("CT", "MR", "MG", "OT", "US", "PX")),
@@ -248,13 +260,16 @@ def test_compressed_data_of_another_size_are_refused(
 )
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
 def test_truncated_compressed_data_are_refused(
-    syntax: pydicom.uid.UID, part: float, tmp_path: Path
+    syntax: pydicom.uid.UID, part: float, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """With and without an end marker behind what is left."""
     dataset = pydicom.dcmread(encoded(syntax, tmp_path))
     frame = next(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
     cut = frame[: int(len(frame) * part) // 2 * 2]
-    dataset.PixelData = pydicom.encaps.encapsulate([cut])
-    assert verdict(saved(dataset, tmp_path / "a.dcm"))[0] == "refused"
+    for end in (b"", b"\xff\xd9"):
+        dataset.PixelData = pydicom.encaps.encapsulate([cut + end])
+        assert verdict(saved(dataset, tmp_path / "a.dcm"))[0] == "refused"
+    assert capfd.readouterr() == ("", "")
 
 
 def test_what_a_jpeg_decoder_fills_up_is_refused(

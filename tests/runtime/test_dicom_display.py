@@ -79,10 +79,10 @@ def test_tables_are_pydicoms(first: int) -> None:
 
 
 def test_tables_in_bytes_of_either_order_and_of_eight_bits() -> None:
-    def made(data: bytes, bits: int) -> Header:
+    def made(data: bytes | list[int], bits: int) -> Header:
         item = Dataset()
         item.LUTDescriptor = [3, 0, bits]
-        item.add_new("LUTData", "OW", data)
+        item.add_new("LUTData", "OW" if isinstance(data, bytes) else "US", data)
         return Header(item)
 
     for data, bits, big_endian in (
@@ -90,6 +90,9 @@ def test_tables_in_bytes_of_either_order_and_of_eight_bits() -> None:
         (b"\0\1\0\2\0\3", 16, True),
         (b"\1\2\3", 8, False),
         (b"\1\2\3\0", 8, False),
+        (b"\2\1\0\3", 8, True),
+        ([0x0201, 0x0003], 8, False),
+        ([1, 2, 3], 8, False),
     ):
         found = read_lut(made(data, bits), signed=False, big_endian=big_endian)
         np.testing.assert_array_equal(found.table, [1, 2, 3])
@@ -132,6 +135,9 @@ def test_padding_is_black_whatever_is_inverted(photometric: str, tmp_path: Path)
         (4095, None, TWELVE, [4095]),
         (-2000, None, SIGNED, [-2000]),
         (63536, None, SIGNED, [-2000]),
+        (2096, None, SIGNED, [-2000]),
+        (65535, None, TWELVE, []),
+        (65535, 4095, TWELVE, [4095]),
     ],
 )
 def test_padding_ranges(value: int, limit: int | None, form: Form, expected: list[int]) -> None:

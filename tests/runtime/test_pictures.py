@@ -4,6 +4,7 @@ what they say.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import warnings
@@ -278,6 +279,11 @@ KINDS: dict[str, tuple[Callable[[], bytes], str]] = {
     "float": (lambda: encoded(np.ones((4, 4), np.float32), "TIFF"), "floating-point"),
     "32 bits": (lambda: encoded(np.ones((4, 4), np.int32), "TIFF"), "signed or 32-bit"),
     "signed 16 bits": (lambda: _signed_tiff(), "signed or 32-bit"),
+    "signed 8 bits": (
+        lambda: encoded(pixels((4, 4)), "TIFF", tiffinfo={339: 2}),
+        "signed or 32-bit",
+    ),
+    "big-endian BigTIFF": (lambda: b"MM\0+\0\x08\0\0" + bytes(64), "kind that is not read here"),
     "16-bit colours": (
         lambda: png((4, 4), 16, 2, bytes(4 * 25)),
         "colours or transparency of 16 bits",
@@ -329,6 +335,16 @@ def test_what_the_decoder_mutters_is_a_named_warning() -> None:
     picture = read(encoded(pixels((8, 8)), "JPEG", exif=exif))
     assert codes(picture) == ["odd-file"]
     assert "EXIF" in picture.warnings[0].text
+
+
+def test_what_libtiff_writes_to_the_terminal_is_not_seen(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    data = encoded(pixels((24, 32)), "TIFF", compression="tiff_lzw")
+    for cut in (2, 8, 40, 400):
+        with contextlib.suppress(BadInput):
+            read(data[:-cut])
+    assert capfd.readouterr() == ("", "")
 
 
 @settings(max_examples=200)

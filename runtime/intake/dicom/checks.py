@@ -82,7 +82,7 @@ def _body_part(header: Header) -> Iterator[Warned]:
     found = spoken(stated)
     region = _region(header)
     unstated = is_unstated(stated)
-    if not unstated and not (found & words.CHEST and not found & words.NOT_THE_CHEST):
+    if not unstated and not _is_chest(found):
         raise Refused(f"body part {shown(stated)}; the chest is wanted")
     if region == "elsewhere":
         raise Refused("AnatomicRegionSequence names another body part; the chest is wanted")
@@ -90,15 +90,20 @@ def _body_part(header: Header) -> Iterator[Warned]:
         yield Warned("body-part-absent", "BodyPartExamined is absent: is it a chest?")
 
 
+def _is_chest(found: set[str]) -> bool:
+    return bool(found & words.CHEST) and not found & words.NOT_THE_CHEST
+
+
 def _region(header: Header) -> str | None:
-    """What AnatomicRegionSequence says: "chest", "elsewhere" or nothing."""
+    """What AnatomicRegionSequence says: "chest", "elsewhere", which outweighs it, or nothing."""
+    found = None
     for item in header.items("AnatomicRegionSequence"):
         code, meaning = _code(item)
-        if code in words.CHEST_CODES or meaning & words.CHEST:
-            return "chest"
-        if code:
+        if code in words.CHEST_CODES or _is_chest(meaning):
+            found = "chest"
+        elif code or meaning & (words.BODY_PARTS | words.NOT_THE_CHEST):
             return "elsewhere"
-    return None
+    return found
 
 
 def _code(item: Header) -> tuple[str, set[str]]:
@@ -140,9 +145,9 @@ def _check_view_codes(header: Header) -> bool:
         code, meaning = _code(item)
         if code in words.LATERAL_CODES or meaning & words.LATERAL:
             raise Refused("a lateral view (ViewCodeSequence); frontal views, PA or AP, are wanted")
-        if code in words.FRONTAL_CODES or meaning & words.FRONTAL:
+        if code in words.FRONTAL_CODES or (meaning & words.FRONTAL and not meaning & words.NEITHER):
             frontal = True
-        elif code:
+        elif code or meaning & words.NEITHER:
             raise Refused("ViewCodeSequence: neither PA nor AP, which are wanted")
     return frontal
 

@@ -126,18 +126,21 @@ def read_lut(item: Header, *, signed: bool, big_endian: bool) -> Lut:
 
 
 def _lut_data(item: Header, entries: int, big_endian: bool) -> npt.NDArray[np.int64]:
-    """Numbers, or bytes of 16 or of 8 bits an entry."""
+    """Words, given as numbers or as bytes: each one entry, or two of 8 bits, the first below."""
     data = item.data("LUTData")
     if isinstance(data, bytes):
-        order = ">" if big_endian else "<"
-        kinds = {2 * entries: f"{order}u2", entries: "u1", entries + entries % 2: "u1"}
-        if len(data) in kinds:
-            return np.frombuffer(data, kinds[len(data)])[:entries].astype(np.int64)
         found = f"{len(data)} bytes"
-    else:
-        if len(data) == entries and all(isinstance(value, int) for value in data):
-            return np.array(data, np.int64) & 0xFFFF
+        whole = data + bytes(len(data) % 2)
+        words = np.frombuffer(whole, ">u2" if big_endian else "<u2").astype("<u2")
+    elif all(isinstance(value, int) for value in data):
         found = f"{len(data)} values"
+        words = (np.array(data, np.int64) & 0xFFFF).astype("<u2")
+    else:
+        raise Refused(f"{named('LUTData')} is not numbers")
+    if len(words) == entries:
+        return words.astype(np.int64)
+    if len(words) == (entries + 1) // 2:
+        return words.view(np.uint8)[:entries].astype(np.int64)
     raise Refused(
         f"{named('LUTDescriptor')} says {entries} entries, {named('LUTData')} has {found}"
     )
@@ -230,5 +233,5 @@ def padding(stored: Stored, header: Header, form: Form) -> npt.NDArray[np.bool_]
     if value is None:
         return np.zeros(stored.shape, np.bool_)
     limit = header.whole("PixelPaddingRangeLimit")
-    ends = sorted((form.wrapped(value), form.wrapped(value if limit is None else limit)))
+    ends = sorted((form.meant(value), form.meant(value if limit is None else limit)))
     return (stored >= ends[0]) & (stored <= ends[1])

@@ -22,8 +22,8 @@ from pydicom.uid import (
     JPEGTransferSyntaxes,
 )
 
+from moiety.runtime.intake.complaints import heard
 from moiety.runtime.intake.dicom import codestreams
-from moiety.runtime.intake.dicom.complaints import heard
 from moiety.runtime.intake.dicom.header import Header, Refused, is_uid, named, unheard
 from moiety.runtime.intake.dicom.words import shown
 
@@ -69,9 +69,15 @@ class Form:
         """Of pixel data that is not compressed."""
         return self.rows * self.columns * self.samples * self.allocated // 8
 
-    def wrapped(self, value: int) -> int:
-        """A stored value whose sign or unused bits were written otherwise."""
-        return (value - self.least) % (1 << self.bits) + self.least
+    def meant(self, value: int) -> int:
+        """A stored value that was written without its sign, or with one that it has not. One that
+        the unused bits alone can hold stays there: it is no pixel's.
+        """
+        if self.signed and self.largest < value < 1 << self.bits:
+            return value - (1 << self.bits)
+        container = 1 << self.allocated
+        lowest = -container // 2 if self.signed else 0
+        return (value - lowest) % container + lowest
 
 
 def transfer_syntax(header: Header) -> UID:

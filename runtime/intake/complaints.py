@@ -1,5 +1,5 @@
 """What a decoder writes to the process's standard error, which is all that libjpeg does when it
-fills up what is missing from a damaged image.
+fills up what is missing from a damaged image, and what libtiff does beside failing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _STDERR = 2
-_OF_DECODERS = re.compile(rb"JPEG|JFIF|Huffman|Adobe|SOS|marker|progression|scanlines|CharLS")
+_OF_DECODERS = re.compile(
+    rb"JPEG|JFIF|Huffman|Adobe|SOS|marker|progression|scanlines|CharLS"
+    rb"|Tile part|Stream too short|TIFF|tempfile\.tif|(LZW|ZIP|Fax|PackBits)\w*:"
+)
 _HARMLESS = re.compile(rb"JFIF revision|Adobe color transform")
 
 
