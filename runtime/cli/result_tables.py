@@ -82,4 +82,5 @@ def verdict_line(results: Results) -> str:
         "skipped": len(results.skipped),
     }
     told = [f"{count} {what}" for what, count in counts.items() if count]
-    return ", ".join([f"{len(results.images)} images", *told])
+    images = len(results.images)
+    return ", ".join([f"{images} image" if images == 1 else f"{images} images", *told])
