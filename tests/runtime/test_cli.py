@@ -258,6 +258,15 @@ def test_simulate(compiled: Compiled) -> None:
     )
 
 
+def test_a_long_path_leaves_room_for_the_values(compiled: Compiled, tmp_path: Path) -> None:
+    folder = tmp_path.joinpath(*["a-long-name-of-a-folder"] * 12)
+    folder.mkdir(parents=True)
+    shutil.copy(compiled.pictures / "0.png", folder)
+    shown = moiety("simulate", compiled.folder, folder).check().stdout
+    row = next(line for line in shown.splitlines() if "0.png" in line)
+    assert re.search(r"0\.png +. logits +. (cat|dog|owl) +. +-?\d+\.\d{4} +. +0 ", row)
+
+
 def test_compile_options(compiled: Compiled, tmp_path: Path) -> None:
     model = tmp_path / "resnet.onnx"
     onnx.save(small_resnet(), model)
