@@ -21,7 +21,7 @@ from moiety.runtime.program.artifacts import load_vendor
 from moiety.runtime.program.cleartext import CleartextExecutor
 
 COLUMNS = ("image", "output", "largest", "fixed point")
-COMPARED = ("float", "max |difference|")
+COMPARED = ("float", "differs by")
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ def simulate(folder: Path, given: Given, model: Path | None, seed: int) -> None:
     compared = COMPARED if reference else ()
     rows = ui.table("", *COLUMNS, *compared, "overflows", right=len(compared) + 2)
     worst = 0.0
+    longest_name = ui.longest_name(ui.out, len(rows.columns))
     with watching("simulation") as watch:
         for number, path in enumerate(paths):
             watch(number, len(paths), "image")
@@ -67,7 +68,8 @@ def simulate(folder: Path, given: Given, model: Path | None, seed: int) -> None:
             overflows = sum(executor.overflows.values()) - before
             for outcome in _outcomes(program, integers, floats):
                 worst = max(worst, outcome.difference or 0.0)
-                rows.add_row(ui.literal(printable(path)), *outcome.cells(), str(overflows))
+                name = ui.shortened(printable(path), longest_name)
+                rows.add_row(ui.literal(name), *outcome.cells(), str(overflows))
     ui.out.print(rows)
     if reference:
         print(f"largest difference from the float model: {worst:.3e}")

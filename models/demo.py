@@ -48,7 +48,7 @@ def run(image: Path | None, model: Path | None, rounding: Rounding, keep: Path |
         program, weights = load_vendor(folder)
         picture = image or example_image(work)
         ui.say(f"image: {picture}")
-        results = run_both(folder, picture, work / "results.json")
+        results = run_both(folder, picture, (keep or work) / "results.json")
         report(program, results, in_the_clear(program, weights, source, picture))
 
 
@@ -81,7 +81,7 @@ def report(program: Program, results: Results, clear: Clear) -> None:
     for (index, step), secure in zip(program.outputs.items(), image.outputs, strict=True):
         values = np.array(secure.values)
         same &= bool(np.array_equal(clear.fixed[index], values))
-        title = f"Prediction: {program.output_names()[index]} ({step.postprocess})"
+        title = f"Prediction: {program.output_names()[index]}"
         ui.out.print(
             predictions(title, step, values, clear.fixed[index], clear.floats[index]),
         )

@@ -46,7 +46,8 @@ def command(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Compile into this folder and keep it; compiled before, it is used as it is.",
+            help="Compile into this folder and keep it, with the results; compiled before, it is "
+            "used as it is.",
             show_default=False,
         ),
     ] = None,

@@ -9,6 +9,7 @@ import typer
 
 from moiety.protocols.errors import BadInput
 from moiety.runtime.cli.logs import LogFormat
+from moiety.runtime.operation.access import AccessList
 from moiety.runtime.operation.audit import AuditLog
 from moiety.runtime.operation.health import Health
 from moiety.runtime.party.endpoints import parse_address
@@ -30,7 +31,7 @@ CountsOption = Annotated[
     typer.Option(
         "--counts",
         metavar="FILE",
-        help="Where the images of each client are counted.  [default: beside the access file]",
+        help="Where the images of each client are counted.  \\[default: beside the access file]",
         show_default=False,
     ),
 ]
@@ -57,7 +58,7 @@ LogFileOption = Annotated[
     typer.Option(
         "--log-file",
         metavar="FILE",
-        help="Append the log to this file, and open it anew when it was rotated.  [default: "
+        help="Append the log to this file, and open it anew when it was rotated.  \\[default: "
         "standard error]",
         show_default=False,
     ),
@@ -72,6 +73,13 @@ def audit_of_server(folder: Path, file: Path | None, wanted: bool) -> AuditLog |
     if not wanted and file is not None:
         raise BadInput("--audit and --no-audit exclude each other; give one of them")
     return AuditLog(file or folder / AUDIT) if wanted else None
+
+
+def access_list(file: Path | None, counts: Path | None) -> AccessList | None:
+    """Raises as `AccessList.at`, and `BadInput` for counts of nobody."""
+    if file is None and counts is not None:
+        raise BadInput("--counts counts the images of the clients in --access; give both")
+    return AccessList.at(file, counts) if file else None
 
 
 def health_at(address: str | None) -> Health | None:

@@ -34,6 +34,7 @@ def summary(program: Program) -> Table:
     shown = Table(
         show_header=False,
         box=None,
+        pad_edge=False,
         title=Text(f"Program {program.name}"),
         title_justify="left",
         title_style="bold",
@@ -46,7 +47,7 @@ def summary(program: Program) -> Table:
     )
     rows = {
         "version": program.model_version or "not stated",
-        "digest (SHA-256)": program.digest(),
+        "SHA-256": program.digest(),
         "rounding": f"{program.rounding}; comparisons planned for {program.network}",
         "input": f"{_shape(program.input.shape)}, scale {program.input.scale:.3g}",
         "pictures": _pictures(program.preprocessing),
@@ -59,11 +60,11 @@ def summary(program: Program) -> Table:
         shown.add_row(name, value)
     for index, step in program.outputs.items():
         labels = f": {', '.join(step.labels)}" if step.labels else ""
+        after = "" if step.postprocess == "none" else f", {step.postprocess}"
         points = ", operating points at 0.5" if step.op_threshs else ""
         shown.add_row(
             "output",
-            f"{program.output_names()[index]} {_shape(step.shape)}, {step.postprocess}{points}"
-            f"{labels}",
+            f"{program.output_names()[index]} {_shape(step.shape)}{after}{points}{labels}",
         )
     return shown
 

@@ -21,14 +21,14 @@ from moiety.runtime.results.record import (
 SHOWN_VALUES = 5
 """Of each output, the largest."""
 SHOWN_FILES = 5
-NARROWEST_NAME, NARROWEST_RESULT = 10, 20
+NARROWEST_RESULT = 20
 
 
 def result_table(results: Results, terminal: Console) -> Table:
     """A row per image, as wide as the terminal and in its characters."""
     shown = ui.table("", "image")
     shown.add_column("result", overflow="fold", min_width=NARROWEST_RESULT)
-    longest = max(NARROWEST_NAME, terminal.width // 3)
+    longest = ui.longest_name(terminal)
 
     def fit(text: str) -> str:
         """What the terminal has no character for is escaped before lines are measured."""
@@ -82,4 +82,5 @@ def verdict_line(results: Results) -> str:
         "skipped": len(results.skipped),
     }
     told = [f"{count} {what}" for what, count in counts.items() if count]
-    return ", ".join([f"{len(results.images)} images", *told])
+    images = len(results.images)
+    return ", ".join([f"{images} image" if images == 1 else f"{images} images", *told])

@@ -20,6 +20,8 @@ from moiety.protocols.errors import ContractViolation, MoietyError
 from moiety.runtime.party.signals import Stopped
 
 PIPED_WIDTH = 200
+NARROWEST_NAME = 10
+"""Characters of a file's name in a table, on the narrowest terminal."""
 CUT = "..."
 """In place of what does not fit; every terminal has it."""
 
@@ -77,6 +79,11 @@ def show(what: RenderableType, stderr: bool = False) -> None:
         # What is left in the buffer must not fail again when the process ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), (sys.stderr if stderr else sys.stdout).fileno())
         say(f"the table of results cannot be shown: {error.strerror or error}")
+
+
+def longest_name(terminal: Console, columns: int = 2) -> int:
+    """What a file's name may take of a table, so that the values in its other columns have room."""
+    return max(NARROWEST_NAME, terminal.width // max(3, columns - 1))
 
 
 def shortened(text: str, width: int) -> str:

@@ -84,7 +84,7 @@ def _run(
         side.exchange_keys(session)
         watch.lap(KEYS)
         for index, (step, kind, label, operand_bits, gates, finished) in enumerate(stages):
-            progress(index, len(stages), step.name)
+            progress(index, len(stages), f"{step.name}, step")
             meter.label = label
             if joint is not None:
                 value, joint = joint, None
@@ -132,7 +132,8 @@ class ServerExecutor:
     def __post_init__(self) -> None:
         if 1 not in self.batches or not all(1 <= images <= MAX_BATCH for images in self.batches):
             raise BadInput(
-                f"runs of {self.batches} images: numbers from 1 to {MAX_BATCH}, 1 among them"
+                f"runs of {', '.join(map(str, self.batches))} images (--batch): numbers from 1 to "
+                f"{MAX_BATCH}, 1 among them"
             )
         self._specs = {images: linear_specs(self.program, images) for images in self.batches}
         self._tensors = self.weights.by_step(self.program)
@@ -189,7 +190,7 @@ class ServerExecutor:
             if (kept := file.load()) is not None and _adopt(layers, kept, file):
                 return
         for done, (index, layer) in enumerate(layers.items()):
-            progress(done, len(layers), self.program.steps[index].name)
+            progress(done, len(layers), f"{self.program.steps[index].name}, layer")
             layer.prepare(workers)
         progress(len(layers), len(layers), "")
         if file is not None:

@@ -74,6 +74,10 @@ def program_file(folder: Path) -> Path:
     if found:
         names = ", ".join(path.name for path in found)
         raise BadArtifact(f"{folder}: {len(found)} Programs in it ({names}); name one of them")
+    if weights_file(folder.resolve().parent) == folder.resolve() / WEIGHTS:
+        raise BadArtifact(
+            f"{folder}: the vendor's part of a compiled folder; give the folder that it is in"
+        )
     if any((folder / name).exists() for name in _OF_EARLIER_RELEASES):
         raise BadArtifact(
             f"{folder}: of an earlier release; compile the model again (the Program is now one "

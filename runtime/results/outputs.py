@@ -136,9 +136,9 @@ class Outputs:
         if nowhere:
             first = next(each for out in left.values() for each in out if each.file in nowhere)
             raise BadInput(
-                f"{printable(first.file)} would have no result ({first.reason}), and so would "
-                f"{len(nowhere)} of {len(files)} images: add an output that takes all, for example "
-                "-o results.json"
+                f"{len(nowhere)} of {len(files)} images would have no result, the first of them "
+                f"{printable(first.file)} ({first.reason}): add an output that takes all, for "
+                "example -o results.json"
             )
         return left
 

@@ -140,6 +140,12 @@ def test_a_folder_of_an_earlier_release(tmp_path: Path, place: str) -> None:
         check_free(tmp_path)
 
 
+def test_the_vendors_part_is_not_the_compiled_folder(tmp_path: Path) -> None:
+    save(tmp_path, *small())
+    with pytest.raises(BadArtifact, match="give the folder that it is in"):
+        load_vendor(tmp_path / "vendor")
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 

@@ -13,17 +13,20 @@ import signal
 import stat
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
 
 import onnx
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from moiety.protocols.errors import BadInput, ContractViolation
 from moiety.runtime.cli import app as cli
 from moiety.runtime.cli.app import ORDER, app, find_commands
 from moiety.runtime.cli.options import STOCHASTIC
+from moiety.runtime.cli.program_tables import summary
 from moiety.runtime.cost.traffic import image_cost
 from moiety.runtime.intake.loader import Reader, load
 from moiety.runtime.intake.presets import IMAGENET_MEAN
@@ -34,9 +37,9 @@ from tests.support.command import MANY, Compiled, many_images, moiety, serving
 from tests.support.nets import small_resnet
 
 
-def in_process(*arguments: str) -> Result:
+def in_process(*arguments: str, columns: int = 200) -> Result:
     """For what ends before any work begins."""
-    return CliRunner().invoke(app, arguments, env={"COLUMNS": "200", "NO_COLOR": "1"})
+    return CliRunner().invoke(app, arguments, env={"COLUMNS": str(columns), "NO_COLOR": "1"})
 
 
 def lacking(name: str, module: ModuleType) -> list[str]:
@@ -91,6 +94,20 @@ def test_help_teaches(command: str) -> None:
     assert done.exit_code == 0
     assert "Examples" in done.stdout
     assert f"$ moiety {command}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "default"),
+    [
+        ("serve", "[default: beside the access file]"),
+        ("serve", "[default: standard error]"),
+        ("infer", "[default: results.json]"),
+    ],
+)
+def test_defaults_that_help_texts_state_are_shown(command: str, default: str) -> None:
+    """Brackets in them are no markup."""
+    shown = in_process(command, "--help", columns=400).stdout
+    assert default in shown
 
 
 def test_top_level_help_and_version() -> None:
@@ -192,9 +209,16 @@ def test_inspect(compiled: Compiled) -> None:
         assert "Disclosed about the weights" in shown
         for entry in program.disclosed:
             assert entry in shown.replace("\n", " ")
+    assert "none:" not in shown
     steps = moiety("inspect", compiled.public, "--steps").check().stdout
     assert ", 1 guard bit " in steps
     assert "RLWE parameters" in steps
+
+
+def test_a_digest_is_not_cut_on_a_narrow_terminal(compiled: Compiled) -> None:
+    program, shown = load_program(compiled.public), StringIO()
+    Console(width=80, file=shown).print(summary(program))
+    assert program.digest() in shown.getvalue()
 
 
 @pytest.mark.parametrize("given", [("--network", "wan"), ("--ot", "silent")])
@@ -232,6 +256,15 @@ def test_simulate(compiled: Compiled) -> None:
         "overflows"
         in moiety("simulate", compiled.folder, compiled.pictures / "0.png").check().stdout
     )
+
+
+def test_a_long_path_leaves_room_for_the_values(compiled: Compiled, tmp_path: Path) -> None:
+    folder = tmp_path.joinpath(*["a-long-name-of-a-folder"] * 12)
+    folder.mkdir(parents=True)
+    shutil.copy(compiled.pictures / "0.png", folder)
+    shown = moiety("simulate", compiled.folder, folder).check().stdout
+    row = next(line for line in shown.splitlines() if "0.png" in line)
+    assert re.search(r"0\.png +. logits +. (cat|dog|owl) +. +-?\d+\.\d{4} +. +0 ", row)
 
 
 def test_compile_options(compiled: Compiled, tmp_path: Path) -> None:
@@ -351,11 +384,13 @@ def test_interrupted_client_keeps_its_results(
         assert "the client stopped" in server.end().check().stderr
 
 
-def test_demo_on_a_small_model(compiled: Compiled) -> None:
+def test_demo_on_a_small_model(compiled: Compiled, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    shutil.copytree(compiled.folder, kept)
     done = moiety(
         "demo",
         "--keep",
-        compiled.folder,
+        kept,
         "--model",
         compiled.model,
         "--image",
@@ -364,6 +399,9 @@ def test_demo_on_a_small_model(compiled: Compiled) -> None:
     assert "secure equals cleartext fixed point bit for bit: yes" in done.stdout
     for column in ("secure", "fixed point", "float", "bytes sent", "rounds"):
         assert column in done.stdout
+    assert "(none)" not in done.stdout
+    assert f"everything is in {kept / 'results.json'}" in done.stderr
+    assert (kept / "results.json").is_file()
 
 
 BUG = (

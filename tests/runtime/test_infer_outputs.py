@@ -105,7 +105,7 @@ def test_pictures_alone_have_no_reports(
 ) -> None:
     pytest.importorskip("highdicom")
     done = server.infer(compiled.public, compiled.pictures, "-o", f"{tmp_path}/reports/")
-    done.refused(BadInput.exit_code, "0.png would have no result (it is not a DICOM file)")
+    done.refused(BadInput.exit_code, "no result, the first of them ", "0.png (it is not a DICOM")
     both = ("-o", f"{tmp_path}/reports/", "-o", tmp_path / "r.json")
     done = server.infer(compiled.public, compiled.pictures, *both).check()
     assert f"6 without a report in {tmp_path}/reports/:" in done.stderr

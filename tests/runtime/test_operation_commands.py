@@ -54,6 +54,12 @@ def test_a_broken_chain_is_an_exit_code(tmp_path: Path) -> None:
     assert moiety("audit", "check", log.path).code == 2
 
 
+def test_counts_want_an_access_file(tmp_path: Path) -> None:
+    moiety("serve", tmp_path, "--counts", tmp_path / "counts.json").refused(
+        5, "--access; give both"
+    )
+
+
 def test_access_shows_what_was_used(run: Run, tmp_path: Path) -> None:
     shown = str(Fingerprint(bytes.fromhex(CLIENT)))
     file = tmp_path / "access.toml"

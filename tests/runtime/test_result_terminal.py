@@ -102,6 +102,10 @@ def test_left_out_files_are_counted_and_named() -> None:
     assert lines[-1] == "  and 2 more"
 
 
+def test_one_image_is_no_images() -> None:
+    assert verdict_line(some_results(an_image("a.png", warned=True))).startswith("1 image, ")
+
+
 def test_what_was_said_before_the_run_is_counted_after_it() -> None:
     """Notes are no reason to doubt an image."""
     noted = an_image("c.png")

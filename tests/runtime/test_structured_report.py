@@ -186,7 +186,7 @@ class TestFilesWithoutReport:
         (tmp_path / "a.png").write_bytes(b"a picture")
         files = [a_source(tmp_path), tmp_path / "a.png"]
         alone = Outputs(open_outputs([f"{tmp_path}/sr/"]))
-        with pytest.raises(BadInput, match=r"a\.png would have no result .* 1 of 2 images"):
+        with pytest.raises(BadInput, match=r"1 of 2 images would have no result, .*a\.png"):
             alone.check(files, PROGRAM)
         both = Outputs(open_outputs([f"{tmp_path}/sr/", str(tmp_path / "r.json")]))
         left = both.check(files, PROGRAM)

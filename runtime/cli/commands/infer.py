@@ -85,7 +85,7 @@ def command(
             metavar="FILE",
             help="Where results go: FILE.json, FILE.csv, FOLDER/ (a DICOM SR per DICOM image) or - "
             "(standard output); may be given several times. Files are rewritten, whole, after each "
-            "image; pipes and devices are written at the end.  [default: results.json]",
+            "image; pipes and devices are written at the end.  \\[default: results.json]",
         ),
     ] = None,
     format: Annotated[

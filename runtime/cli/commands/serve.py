@@ -26,6 +26,7 @@ from moiety.runtime.cli.operation import (
     LogFileOption,
     LogFormatOption,
     MetricsOption,
+    access_list,
     audit_of_server,
     health_at,
 )
@@ -42,7 +43,6 @@ from moiety.runtime.cli.options import (
     warn_of,
 )
 from moiety.runtime.cli.progress import watching
-from moiety.runtime.operation.access import AccessList
 from moiety.runtime.operation.events import Started
 from moiety.runtime.operation.recorder import Recorder
 from moiety.runtime.party.endpoints import Listener, parse_address
@@ -181,9 +181,11 @@ def command(
     health = health_at(metrics)  # before weights are read and threads begin
     if health is not None:
         log.info("health and metrics at %s", health.address)
-    allowed = AccessList.at(access, counts) if access else None
+    allowed = access_list(access, counts)
     batches = tuple(sorted({1, *(sizes(batch, "--batch") or ())}))
+    generator = parse_ot(ot)
     program, weights = artifacts.load_vendor(folder)
+    executor = ServerExecutor(program, weights, batches)
     warn_of(program.rounding)
     audit_log = audit_of_server(folder, audit, not no_audit)
     recorder = Recorder("server", program.digest(), audit_log, health)
@@ -204,10 +206,9 @@ def command(
         run_seconds=run_seconds,
         session_seconds=session_seconds,
         min_rate=1e3 * min_rate,
-        ot=parse_ot(ot),
+        ot=generator,
         threads=threads,
     )
-    executor = ServerExecutor(program, weights, batches)
     server = Server(executor, listener, options, Door(recorder, allowed), Watch(recorder))
 
     def prepare() -> None:

@@ -120,7 +120,7 @@ class Receiver:
         most: int | None = None,
     ) -> None:
         if not calling:
-            raise BadInput("no AE title may send: name those that may")
+            raise BadInput("no AE title may send: name those that may (--calling)")
         self._folder, self._say, self._most = folder, say, most
         self._taken = 0
         self._enough = threading.Event()
