@@ -280,7 +280,8 @@ def receive(channel: TcpChannel, *expected: type[_M]) -> _M:
         message = _decoder.decode(payload)
     except UNREADABLE as error:
         raise NetworkFailure(
-            f"{channel.peer} sent a control message that is not understood: {error}"
+            f"{channel.peer} sent a control message that is not understood: "
+            f"{printable(str(error), 200)}"
         ) from error
     if not isinstance(message, expected):
         wanted = " or ".join(kind.__name__ for kind in expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from unittest.mock import Mock
 
 import msgspec
@@ -48,6 +49,19 @@ def test_peer_text_cannot_forge_log_lines() -> None:
     )
     with pytest.raises(PeerMismatch) as caught:
         handshake.compare(ours, forged)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("field", ["type", "role", "magic", "program"])
+def test_what_is_not_understood_cannot_forge_log_lines_either(field: str) -> None:
+    """The reader's own words quote the peer's."""
+    forged = json.dumps(
+        {"type": "hello", field: "x\n2026-01-01 INFO all is well \x1b[2J" + "y" * 999}
+    )
+    channel = Mock(peer="client 10.0.0.7:7700", receive_message=Mock(return_value=forged.encode()))
+    with pytest.raises(NetworkFailure, match="not understood") as caught:
+        handshake.receive(channel, handshake.Hello)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 300
 
