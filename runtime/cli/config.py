@@ -94,6 +94,8 @@ def _as_typed(value: Any, option: Any, context: typer.Context, folder: Path) -> 
     """A TOML value as the command line would have it. A list is a repeated option, or words
     separated by commas. Raises `typer.BadParameter`.
     """
+    if option.multiple and not isinstance(value, list):
+        value = [value]
     if isinstance(value, list):
         if option.multiple:
             return [_one(part, option, context, folder, [part]) for part in value]
@@ -111,7 +113,10 @@ def _one(value: Any, option: Any, context: typer.Context, folder: Path, whole: A
         raise typer.BadParameter("the option takes a text or a number")
     read = option.process_value(context, str(value) if whole is value else [str(value)])
     of_path = isinstance(read[0] if isinstance(read, list | tuple) else read, Path)
-    return str(folder / str(value)) if of_path and value != "-" else str(value)
+    if value == "-" or not (of_path or option.metavar == "FILE"):
+        return str(value)
+    ending = "/" if str(value).endswith("/") else ""  # which says that it is a folder
+    return str(folder / str(value)) + ending
 
 
 def use(context: typer.Context, named: Path | None, commands: Collection[str]) -> None:
