@@ -126,6 +126,7 @@ class Server:
         try:
             while not self._done():
                 self.loop.turn(TICK)
+                self.admission.refresh()
                 self._hold_up_no_more()
                 self._look_at_clocks()
         finally:
