@@ -8,8 +8,8 @@
 
 Only `fingerprint` must be there: a limit that is left out does not limit, and without `programs`
 (the beginnings of Programs' digests, as `moiety inspect` shows them) a client may ask for whatever
-is served. The file is looked at again before every session and every run. One that cannot be read
-then changes nothing: the last good one stays in force, and the log says so.
+is served. The file is looked at all the time, and before every session and every run. One that
+cannot be read changes nothing: the last good one stays in force, and the log says so.
 """
 
 from __future__ import annotations
@@ -161,6 +161,12 @@ class AccessList:
             (name, key, entry, self.counters.of(key))
             for key, (name, entry) in self._current().items()
         ]
+
+    def refresh(self) -> None:
+        """Looks at the file, so that what is in force is the last good one at this time: processes
+        that are forked off later start from it.
+        """
+        self._current()
 
     def _find(self, fingerprint: str) -> tuple[str, Entry] | None:
         return self._current().get(fingerprint)

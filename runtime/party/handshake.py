@@ -40,6 +40,8 @@ from moiety.runtime.program.linear_layers import MAX_BATCH
 
 PROTOCOL = 3
 HANDSHAKE_SECONDS = 10.0
+LONGEST_WAIT = 24 * 3600.0
+"""Seconds that a busy server may ask a client to wait."""
 
 # What the two sides' kernels must agree on bit for bit; the backend that computes it may differ.
 CRYPTOGRAPHY = {
@@ -309,4 +311,10 @@ def refused(error: PeerError) -> MoietyError:
         return PeerMismatch(f"the peer refuses: {text}")
     if refusal.reason == "untrusted":
         return UntrustedPeer(f"the peer refuses: {text}")
-    return PeerRefused(f"the peer ended the connection: {text}", refusal.reason, refusal.seconds)
+    return PeerRefused(f"the peer ended the connection: {text}", refusal.reason, _wait_of(refusal))
+
+
+def _wait_of(refusal: Refusal) -> float | None:
+    """The seconds that it names; None where nobody would wait for so long, or could."""
+    sensible = refusal.seconds is not None and 0 <= refusal.seconds <= LONGEST_WAIT
+    return refusal.seconds if sensible else None

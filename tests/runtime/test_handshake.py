@@ -11,7 +11,7 @@ import pytest
 from moiety.protocols.errors import NetworkFailure, PeerMismatch
 from moiety.protocols.session import Role
 from moiety.runtime.party import handshake
-from moiety.runtime.party.framing import PeerError
+from moiety.runtime.party.framing import PeerError, PeerRefused
 from tests.support.runnable import small
 
 MISMATCHES: dict[str, dict[str, object]] = {
@@ -81,3 +81,13 @@ def test_unreadable_messages_are_the_peers_failure(payload: bytes) -> None:
     with pytest.raises(NetworkFailure, match=r"client 10\.0\.0\.7:7700 sent a control message"):
         handshake.receive(channel, handshake.Begin)
     assert "unreadable" in str(handshake.refused(PeerError(payload)))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "kept"), [("30.5", 30.5), ("1e300", None), ("1e5", None), ("-1", None)]
+)
+def test_no_server_makes_a_client_wait_for_ever(seconds: str, kept: float | None) -> None:
+    error = PeerError(f'{{"reason":"busy","message":"later","seconds":{seconds}}}'.encode())
+    refused = handshake.refused(error)
+    assert isinstance(refused, PeerRefused)
+    assert refused.seconds == kept

@@ -149,6 +149,22 @@ def test_a_stranger_is_refused_and_recorded(
     ]
 
 
+def test_who_was_taken_from_the_list_stays_out_when_the_list_breaks(
+    serve: Callable[..., Running], executor: ServerExecutor, tmp_path: Path
+) -> None:
+    """The last good list is the one before it broke, not the one that the server began with: each
+    client's process is forked off from the server's own.
+    """
+    running = serve("")
+    access = tmp_path / "access.toml"
+    access.write_text(access.read_text().replace(CLIENT, "ab" * 32))
+    running.wait_for("read again, 1 clients")
+    access.write_text("[clients.st-mary")
+    running.wait_for("the access file as it was before stays in force")
+    with pytest.raises(PeerRefused, match="does not know the client"):
+        Client(executor.program).join(running.connect())
+
+
 def test_nothing_runs_that_cannot_be_recorded(
     serve: Callable[..., Running], executor: ServerExecutor, tmp_path: Path
 ) -> None:

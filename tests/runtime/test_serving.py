@@ -412,6 +412,29 @@ def test_clients_that_come_while_the_server_prepares_wait(
     assert running.wait().images == 1
 
 
+def test_a_preparation_does_not_outlive_its_server(
+    executor: ServerExecutor, tmp_path: Path
+) -> None:
+    """Killed while it prepares, a server can be started again at once, at the same address."""
+    preparer = tmp_path / "preparer"
+
+    def prepare() -> None:
+        preparer.write_text(str(os.getpid()))
+        time.sleep(60)
+
+    running = Running(executor, ServerOptions(), prepare)
+    until = time.monotonic() + 20
+    while not (preparer.exists() and preparer.read_text()):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    os.kill(running.pid, signal.SIGKILL)
+    assert "SIGKILL" in running._process.reap()
+    Listener.at("127.0.0.1", running.listener.port).close()
+    while Path("/proc", preparer.read_text()).exists():
+        assert time.monotonic() < until, "the preparation goes on without its server"
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize(
     ("fails", "said"),
     [

@@ -262,6 +262,9 @@ class AtMost:
     def __init__(self, file: Path, images: int, welcome: bool = True) -> None:
         self.file, self.images, self.welcome = file, images, welcome
 
+    def refresh(self) -> None:
+        pass
+
     def admit(self, caller: Caller, program: str) -> Caller:
         if not self.welcome:
             raise Denied(f"{caller.address} is not known here")

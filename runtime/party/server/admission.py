@@ -1,7 +1,8 @@
 """Who may ask, and who hears of it: what a server needs of its surroundings.
 
 `Admission` is asked in the process of the connection, so what it counts must be counted where all
-processes see it; `Recorder` hears of everything in the server's own process, in order.
+processes see it, and what it has learned since the server began comes from `refresh`; `Recorder`
+hears of everything in the server's own process, in order.
 """
 
 from __future__ import annotations
@@ -35,7 +36,12 @@ class Denied(MoietyError):
 
 
 class Admission(Protocol):
-    """Both raise `Denied`."""
+    """Whether a client may ask, and for how much; `admit` and `take` raise `Denied`."""
+
+    def refresh(self) -> None:
+        """In the server's own process, again and again: brings up to date what the processes that
+        it forks off are born with. Must not raise, and not wait.
+        """
 
     def admit(self, caller: Caller, program: str) -> Caller:
         """Before a place is given, for the Program of this digest; the caller with its name."""
@@ -53,6 +59,9 @@ class Recorder(Protocol):
 
 class Everybody:
     """The Admission of a server without an access file."""
+
+    def refresh(self) -> None:
+        pass
 
     def admit(self, caller: Caller, program: str) -> Caller:
         return caller

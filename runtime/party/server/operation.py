@@ -39,6 +39,10 @@ class Door:
     recorder: Recorder
     access: AccessList | None = None
 
+    def refresh(self) -> None:
+        if self.access is not None:
+            self.access.refresh()
+
     def admit(self, caller: Caller, program: str) -> Caller:
         if self.access is None:
             return caller

@@ -114,6 +114,8 @@ class Server:
         that has been done.
         """
         self.executor.share_hints()
+        self.listener.sock.setblocking(False)
+        self.loop.watch(self.listener.sock, self._accept)
         if prepare is None:
             self._ready()
         else:
@@ -121,11 +123,10 @@ class Server:
         # What is there now lives as long as the process: a collection in a child would only copy
         # the pages that it is on.
         gc.freeze()
-        self.listener.sock.setblocking(False)
-        self.loop.watch(self.listener.sock, self._accept)
         try:
             while not self._done():
                 self.loop.turn(TICK)
+                self.admission.refresh()
                 self._hold_up_no_more()
                 self._look_at_clocks()
         finally:
@@ -143,6 +144,7 @@ class Server:
         started = time.monotonic()
 
         def work(line: processes.Line) -> None:
+            processes.Leash(line)
             try:
                 prepare()
             except errors.MoietyError as error:
@@ -298,10 +300,7 @@ class Server:
     def _give_places(self) -> None:
         """To those whose turn it is; the others hear how many are ahead."""
         limit = self.options.max_clients
-        while limit is None or self.summary.clients < limit:
-            visitor = self._places.grant()
-            if visitor is None:
-                break
+        while (limit is None or self.summary.clients < limit) and (visitor := self._places.grant()):
             self.summary.clients += 1
             visitor.served = True
             visitor.begun = time.monotonic()
