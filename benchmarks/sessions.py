@@ -52,6 +52,9 @@ class Quota:
     def __init__(self) -> None:
         self._taken = FORK.Value("i", 0)
 
+    def refresh(self) -> None:
+        pass
+
     def admit(self, caller: Caller, program: str) -> Caller:
         return caller
 

@@ -195,8 +195,9 @@ app = typer.Typer(
     )
     + "\n\nExit codes: 0 done, 2 wrong usage, 3 model cannot be compiled, 4 no plan meets the "
     "options, or images overflow it, 5 bad input, 6 damaged or foreign Program or Weights, 7 the "
-    "peer runs something else, 8 network, or the server refuses, 9 a key is not trusted, or bytes "
-    "were played back or changed, 70 a bug, 130 and 143 stopped by a signal.",
+    "peer runs something else, 8 network, or the server is busy, 9 a key is not trusted, or bytes "
+    "were played back or changed, 10 the server denies it: access or quota, "
+    "70 a bug, 130 and 143 stopped by a signal.",
 )
 
 

@@ -90,13 +90,18 @@ class PeerError(NetworkFailure):
 
 class PeerRefused(NetworkFailure):
     """The peer ended the connection and said why: `reason` is that of handshake.Refusal, `seconds`
-    after how long it may be asked again.
+    after how long it may be asked again. What it denies has an exit code of its own: asking again
+    does not help.
     """
+
+    DENIED = 10
 
     def __init__(self, message: str, reason: str, seconds: float | None = None) -> None:
         super().__init__(message)
         self.reason = reason
         self.seconds = seconds
+        if reason == "denied":
+            self.exit_code = self.DENIED
 
 
 class PeerClosed(NetworkFailure):

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from moiety.protocols.errors import (
     ContractViolation,
     NetworkFailure,
     PeerMismatch,
+    UntrustedPeer,
 )
 from moiety.protocols.session import Role, Session
 from moiety.runtime import program as ir
@@ -150,6 +152,16 @@ def test_what_the_intake_says_reaches_every_format(
     assert written.preprocessing_sha256 is None  # this Program takes tensors
     assert (tmp_path / "r.csv").read_text().count("1.2.3") == 2
     assert len(list((tmp_path / "sr").iterdir())) == 2
+
+
+def test_a_session_rests_on_its_line(
+    serve: Callable[..., Running], executor: ServerExecutor
+) -> None:
+    """Where the two ends are not those of one TLS connection, the set-up is not confirmed."""
+    channel = serve().connect()
+    channel.line = replace(channel.line, exporter=bytes([1]) * 32)
+    with pytest.raises(UntrustedPeer, match="not confirmed"):
+        Client(executor.program).join(channel)
 
 
 def test_second_client_waits_its_turn(
