@@ -156,7 +156,10 @@ def measure(
             results, client_rss = commands.infer(
                 folder, together * options.runs, address, options.ot, batch
             )
-        memory = {"peak_rss_server": vendor.memory.stop(), "peak_rss_client": client_rss}
+        # A session is a process of its own, beside the one that listens.
+        sessions = [image.server.peak_rss for image in results.images]
+        server_rss = max(vendor.memory.stop(), *sessions)
+        memory = {"peak_rss_server": server_rss, "peak_rss_client": client_rss}
     return Measured(results, _verify(subject, results), vendor.prepare_s, memory)
 
 
