@@ -119,7 +119,10 @@ class TlsStream:
         until = time.monotonic() + seconds
         heard = False
         while not self._step(peer):
-            self._sock.settimeout(max(0.01, until - time.monotonic()))
+            left = until - time.monotonic()
+            if left <= 0:  # whoever trickles bytes never lets a receive time out
+                raise _too_slow(peer, seconds)
+            self._sock.settimeout(left)
             count = self._receive(peer, seconds)
             start = bytes(self._arrived[:count])
             if not heard and start[0] != _HANDSHAKE:
@@ -148,9 +151,7 @@ class TlsStream:
         try:
             count = self._sock.recv_into(self._arrived)
         except TimeoutError:
-            raise NetworkFailure(
-                f"{peer} did not finish the TLS handshake within {seconds:g} s"
-            ) from None
+            raise _too_slow(peer, seconds) from None
         except OSError as error:
             raise PeerClosed(f"{peer} closed the connection ({error})", orderly=False) from error
         if not count:
@@ -241,6 +242,10 @@ class TlsStream:
 
     def close(self) -> None:
         self._sock.close()
+
+
+def _too_slow(peer: str, seconds: float) -> NetworkFailure:
+    return NetworkFailure(f"{peer} did not finish the TLS handshake within {seconds:g} s")
 
 
 def _failure(peer: str, error: SSL.Error) -> NetworkFailure | UntrustedPeer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import ssl
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from moiety.runtime.party.credentials import Credentials
 from moiety.runtime.party.endpoints import Listener, connect, is_loopback
 from moiety.runtime.party.framing import Line
 from moiety.runtime.party.keystore import KeyStore
+from moiety.runtime.party.tls import TlsStream
 from moiety.runtime.party.transport import TcpChannel
 from tests.support.lines import (
     QUICK,
@@ -378,3 +380,25 @@ def test_files_of_a_pki_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         Credentials.of_files(tmp_path / "b.key", tmp_path / "b.key", pki.file)
     with pytest.raises(BadInput, match=r"gone: no such file"):
         Credentials.of_files(tmp_path / "gone", tmp_path / "b.key")
+
+
+def test_a_handshake_that_trickles_ends_at_its_deadline(tmp_path: Path) -> None:
+    """Bytes that keep coming do not put it off."""
+    vendor, _ = two_credentials(tmp_path)
+    ours, theirs = socket.socketpair()
+    stop = threading.Event()
+
+    def trickle() -> None:
+        theirs.sendall(b"\x16\x03\x01\x40\x00")  # the head of a record that is never whole
+        for _ in range(400):
+            if stop.wait(0.01):
+                return
+            theirs.sendall(b"\x01")
+
+    sender = in_thread(trickle)
+    with pytest.raises(NetworkFailure, match=r"did not finish the TLS handshake within 0\.3 s"):
+        TlsStream(ours, vendor, server=True).shake_hands("client", 0.3)
+    stop.set()
+    sender.result(timeout=20)
+    for sock in (ours, theirs):
+        sock.close()
