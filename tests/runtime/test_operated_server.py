@@ -27,7 +27,7 @@ from moiety.runtime.party.server import ServerOptions
 from moiety.runtime.party.server.admission import Caller
 from moiety.runtime.party.server.operation import Door, Watch
 from tests.support.command import moiety, serving
-from tests.support.runnable import save_images, save_small, small
+from tests.support.runnable import save_images, save_small
 from tests.support.serving import Running
 
 CLIENT = hashlib.sha256(b"client").hexdigest()
@@ -39,13 +39,6 @@ class KnownDoor(Door):
 
     def admit(self, caller: Caller, program: str) -> Caller:
         return super().admit(replace(caller, fingerprint=CLIENT), program)
-
-
-@pytest.fixture(scope="module")
-def executor() -> ServerExecutor:
-    made = ServerExecutor(*small())
-    made.prepare()
-    return made
 
 
 @pytest.fixture

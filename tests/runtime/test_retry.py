@@ -29,13 +29,6 @@ from tests.support.runnable import save_images, small
 from tests.support.serving import Running
 
 
-@pytest.fixture(scope="module")
-def executor() -> ServerExecutor:
-    made = ServerExecutor(*small())
-    made.prepare()
-    return made
-
-
 @pytest.fixture
 def running(executor: ServerExecutor) -> Iterator[Running]:
     started = Running(executor, ServerOptions())

@@ -52,13 +52,6 @@ def other_program() -> ir.Program:
     return program
 
 
-@pytest.fixture(scope="module")
-def executor() -> ServerExecutor:
-    made = ServerExecutor(*small())
-    made.prepare()
-    return made
-
-
 @pytest.fixture
 def serve(executor: ServerExecutor) -> Iterator[Callable[..., Running]]:
     started: list[Running] = []

@@ -29,15 +29,8 @@ from moiety.runtime.party.server.admission import Caller, Denied
 from moiety.runtime.party.server.reports import Report
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program.cleartext import CleartextExecutor
-from tests.support.runnable import save_images, small
+from tests.support.runnable import save_images
 from tests.support.serving import Running, infer
-
-
-@pytest.fixture(scope="module")
-def executor() -> ServerExecutor:
-    made = ServerExecutor(*small())
-    made.prepare()
-    return made
 
 
 @pytest.fixture
