@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from moiety.compiler.onnx_import.call import Call, importer
+from moiety.compiler.onnx_import.volumes import volumetric
 from moiety.compiler.onnx_import.windows import NO_PADS, image_shape, planar, two, window_pads
 
 
@@ -25,9 +26,10 @@ def _mean(call: Call, value: str, kernel: tuple[int, int]) -> str:
 
 
 @importer("MaxPool")
+@volumetric
 @planar
 def _maxpool(call: Call) -> Sequence[str]:
-    """1-D and 2-D; strides, pads, auto_pad, ceil_mode; one output, no dilations."""
+    """1-D to 3-D; strides, pads, auto_pad, ceil_mode; one output, no dilations."""
     call.only_first_output()
     kernel, strides = _kernel(call, "a max-pool")
     (top, left, bottom, right), (below, beside) = window_pads(call, kernel, strides, (1, 1))
@@ -36,9 +38,10 @@ def _maxpool(call: Call) -> Sequence[str]:
 
 
 @importer("AveragePool")
+@volumetric
 @planar
 def _averagepool(call: Call) -> Sequence[str]:
-    """1-D and 2-D; strides, pads, auto_pad, ceil_mode, count_include_pad; no dilations."""
+    """1-D to 3-D; strides, pads, auto_pad, ceil_mode, count_include_pad; no dilations."""
     kernel, strides = _kernel(call, "an average pool")
     (top, left, bottom, right), (below, beside) = window_pads(call, kernel, strides, (1, 1))
     value, counted = call.value(), bool(call.attrs.get("count_include_pad", 0))
@@ -53,16 +56,18 @@ def _averagepool(call: Call) -> Sequence[str]:
 
 
 @importer("GlobalAveragePool")
+@volumetric
 @planar
 def _globalaveragepool(call: Call) -> Sequence[str]:
-    """1-D and 2-D."""
+    """1-D to 3-D."""
     return [_mean(call, call.value(), image_shape(call))]
 
 
 @importer("GlobalMaxPool")
+@volumetric
 @planar
 def _globalmaxpool(call: Call) -> Sequence[str]:
-    """1-D and 2-D."""
+    """1-D to 3-D."""
     attrs = {"kernel": image_shape(call), "strides": (1, 1), "pads": NO_PADS}
     return [call.emit("MaxPool", [call.value()], **attrs)]
 

@@ -18,7 +18,7 @@ Pads = tuple[int, int, int, int]
 
 NO_PADS: Pads = (0, 0, 0, 0)
 
-_BEYOND = {
+BEYOND = {
     "kernel_shape": 1,
     "strides": 1,
     "dilations": 1,
@@ -43,7 +43,7 @@ def planar(function: Importer) -> Importer:
 
 def _as_image(call: Call) -> Call:
     attrs = dict(call.attrs)
-    for name, size in _BEYOND.items():
+    for name, size in BEYOND.items():
         if name in attrs:
             attrs[name] = [*attrs[name], size]
     if "pads" in attrs:
@@ -111,6 +111,30 @@ def _given_pads(call: Call) -> Pads:
     if len(pads) != 4 or min(pads) < 0:
         call.fail(f"pads={pads}", "four pads, none negative, are supported")
     return pads[0], pads[1], pads[2], pads[3]
+
+
+def transposed_pads(call: Call, kernel: Sequence[int]) -> tuple[Pads, tuple[int, int]]:
+    """Pads and output_padding as given, or as output_shape or auto_pad ask for."""
+    sizes, strides, dilations = image_shape(call), two(call, "strides"), two(call, "dilations")
+    extra, pads = call.ints("output_padding") or (0, 0), call.ints("pads") or NO_PADS
+    if len(extra) != 2 or len(pads) != 4 or min(pads) < 0:
+        call.fail(
+            f"output_padding={list(extra)}, pads={list(pads)}",
+            "two and four non-negative numbers are supported",
+        )
+    mode, wanted = call.text("auto_pad", "NOTSET"), call.ints("output_shape")
+    if wanted is None and mode in ("SAME_UPPER", "SAME_LOWER"):
+        wanted = (sizes[0] * strides[0], sizes[1] * strides[1])
+    if wanted is None:
+        given = pads if mode != "VALID" else NO_PADS
+        return (given[0], given[1], given[2], given[3]), (extra[0], extra[1])
+    cut = [
+        strides[i] * (sizes[i] - 1) + extra[i] + (kernel[i] - 1) * dilations[i] + 1 - size
+        for i, size in enumerate(wanted[-2:])
+    ]
+    # A result larger than the windows reach ends in the bias.
+    rows, columns = (extra[i] + max(0, -cut[i]) for i in range(2))
+    return halved([max(0, total) for total in cut], mode == "SAME_UPPER"), (rows, columns)
 
 
 def halved(totals: Sequence[int], larger_last: bool) -> Pads:

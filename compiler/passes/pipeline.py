@@ -16,6 +16,8 @@ DEFAULT_PIPELINE = ",".join(
         "dead-code",
         "canonicalise",
         "common-subexpressions",
+        "volume-late",
+        "canonicalise",
         "upsample-late",
         "fold-batchnorm",
         "transposed-conv",
