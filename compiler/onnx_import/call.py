@@ -51,6 +51,12 @@ class Call:
                 "export the model in inference mode",
             )
 
+    def not_in_training(self) -> None:
+        """Fail where a Dropout drops."""
+        training = self.constant(2)
+        if training is not None and bool(np.any(training)):
+            self.fail("is in training mode", "export the model in inference mode (model.eval())")
+
     # --- operands ------------------------------------------------------------------------------
 
     def _operand(self, index: int) -> str | Array | None:

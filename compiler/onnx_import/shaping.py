@@ -25,9 +25,7 @@ def _identity(call: Call) -> Sequence[str]:
 @importer("Dropout")
 def _dropout(call: Call) -> Sequence[str]:
     """Inference mode, one output."""
-    training = call.constant(2)
-    if training is not None and bool(np.any(training)):
-        call.fail("is in training mode", "export the model in inference mode (model.eval())")
+    call.not_in_training()
     call.only_first_output()
     return [call.value()]
 
