@@ -10,9 +10,6 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, numpy_helper
-from onnxruntime.capi.onnxruntime_pybind11_state import (
-    NotImplemented as NotImplementedByOnnxruntime,
-)
 
 from moiety.compiler.ir.graph import Array
 from moiety.protocols.arrays import F32
@@ -91,14 +88,19 @@ class RunningModel:
 
 
 def _loaded(model: onnx.ModelProto | Path, as_written: bool) -> onnxruntime.InferenceSession:
+    """As it is, or else in float32; what onnxruntime says of the first is the better message."""
     try:
         session = open_session(model, as_written=as_written)
         if all(value.type != "tensor(bfloat16)" for value in session.get_inputs()):
             return session
-    except NotImplementedByOnnxruntime:
-        pass
+        refused: Exception = TypeError("bfloat16 inputs cannot be fed")
+    except Exception as error:
+        refused = error
     proto = onnx.load(model) if isinstance(model, Path) else model
-    return open_session(in_float32(proto), as_written=as_written)
+    try:
+        return open_session(in_float32(proto), as_written=as_written)
+    except Exception:
+        raise refused from None
 
 
 def _nothing(value: onnxruntime.NodeArg) -> Array:

@@ -34,6 +34,9 @@ class Builder:
     weights: dict[str, Array] = field(default_factory=dict)
     """float32, one array per ONNX tensor, by name."""
 
+    approximate: set[str] = field(default_factory=set)
+    """ONNX values whose importer means to differ a little from the operator."""
+
     def __post_init__(self) -> None:
         self._names = {self.source}
 
@@ -53,9 +56,10 @@ class Builder:
         self.nodes.append(node)
         return node.output
 
-    def finish(self, name: str, outputs: Sequence[tuple[str, str]]) -> Graph:
-        """The Graph with the given outputs, (ONNX name, value) each: values that are outputs get
-        their ONNX names. BadModel where an op that must stand before an output does not.
+    def finish(self, name: str, outputs: Sequence[tuple[str, str]]) -> tuple[Graph, dict[str, str]]:
+        """The Graph with the given outputs, (ONNX name, value) each, and the new names of its
+        values: those that are outputs get their ONNX names. BadModel where an op that must stand
+        before an output does not.
         """
         if not outputs:
             raise BadModel(f"model {name!r} has no output")
@@ -72,7 +76,7 @@ class Builder:
         results = tuple(output for output, _ in outputs)
         graph = rebuilt(Graph(name, (self.source,), results, tuple(nodes), shapes), nodes)
         _check_final(graph)
-        return graph
+        return graph, names
 
     def _output_names(self, outputs: Sequence[tuple[str, str]]) -> dict[str, str]:
         """Value -> the name it gets; whoever else has an output's name steps aside."""

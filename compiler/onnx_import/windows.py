@@ -80,7 +80,9 @@ def image_shape(call: Call) -> tuple[int, int]:
 def window_pads(
     call: Call, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
 ) -> tuple[Pads, tuple[int, int]]:
-    """Pads as given or as auto_pad says, and the (bottom, right) that ceil_mode adds to them."""
+    """Pads as given or as auto_pad says, without what ceil_mode leaves unused, and the (bottom,
+    right) that it adds to them.
+    """
     sizes = image_shape(call)
     extents = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
     mode = call.text("auto_pad", "NOTSET")
@@ -99,11 +101,11 @@ def window_pads(
             call.fail(f"auto_pad={mode!r} is unknown")
     if not call.attrs.get("ceil_mode", 0):
         return pads, (0, 0)
-    below, beside = (
-        _added_by_ceil_mode(sizes[i], extents[i], strides[i], pads[i], pads[i + 2])
-        for i in range(2)
-    )
-    return pads, (below, beside)
+    ends = [
+        _end_in_ceil_mode(sizes[i], extents[i], strides[i], pads[i], pads[i + 2]) for i in range(2)
+    ]
+    kept = (pads[0], pads[1], min(pads[2], ends[0]), min(pads[3], ends[1]))
+    return kept, (ends[0] - kept[2], ends[1] - kept[3])
 
 
 def _given_pads(call: Call) -> Pads:
@@ -122,9 +124,11 @@ def halved(totals: Sequence[int], larger_last: bool) -> Pads:
     return (top, left, bottom, right) if larger_last else (bottom, right, top, left)
 
 
-def _added_by_ceil_mode(size: int, extent: int, stride: int, before: int, after: int) -> int:
-    padded = size + before + after
-    count = math.ceil((padded - extent) / stride) + 1
+def _end_in_ceil_mode(size: int, extent: int, stride: int, before: int, after: int) -> int:
+    """The padding behind an axis that its last window reaches into: windows that would start there
+    are dropped, even those that the written padding has room for.
+    """
+    count = math.ceil((size + before + after - extent) / stride) + 1
     if (count - 1) * stride >= size + before:
-        count -= 1  # a window that starts in the right padding is dropped
-    return max(0, (count - 1) * stride + extent - padded)
+        count -= 1
+    return max(0, (count - 1) * stride + extent - size - before)

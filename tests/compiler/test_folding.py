@@ -72,12 +72,16 @@ def test_dequantised_weights(kind: type[np.generic], opset: int) -> None:
     wide = opset >= 13
 
     def build(b: ModelBuilder) -> str:
-        scale = b.constant(np.float32([0.5, 0.25, 2]) if wide else np.float32(0.5))
+        scale = b.constant(
+            np.array([0.5, 0.25, 2], np.float32) if wide else np.array(0.5, np.float32)
+        )
         zero = [] if kind is np.int32 else [b.constant(np.zeros(3 if wide else (), kind) + kind(7))]
         axis = {"axis": 0} if wide else {}
         return b.op("DequantizeLinear", b.constant(integers), scale, *zero, **axis)
 
-    scales = np.float32([0.5, 0.25, 2])[:, None, None] if wide else np.float32(0.5)
+    scales = (
+        np.array([0.5, 0.25, 2], np.float32)[:, None, None] if wide else np.array(0.5, np.float32)
+    )
     shift = 0 if kind is np.int32 else 7
     np.testing.assert_array_equal(
         added(build, opset), (integers.astype(np.float32) - shift) * scales
