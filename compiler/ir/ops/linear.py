@@ -126,7 +126,7 @@ def _depthwise(weight: Array, views: list[Array], groups: int) -> Array:
 
 
 PATCHES = 1 << 20
-"""Elements of patches unrolled at a time: they stay in the cache, and their memory is used again."""
+"""Elements of patches unrolled at a time: they stay in the cache, their memory is used again."""
 
 
 def _grouped(weight: Array, views: list[Array], groups: int) -> Array:
