@@ -38,7 +38,7 @@ def open_session(
 def reason(error: Exception) -> str:
     """What onnxruntime says, on one line, without its codes and source files."""
     text = " ".join(str(error).split()) or type(error).__name__
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (.* Status Message: )?", "", text)
     return re.sub(r"\S+\.(cc|h):\d+ .*?\) ", "", text)[:300]
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
 
 from moiety.compiler.ir.graph import Array, Graph, Node, Shape
 from moiety.compiler.ir.ops import FINAL
@@ -29,6 +32,9 @@ class Builder:
     shapes: dict[str, Shape]
     """Of every value, first of the input's."""
 
+    readers: Mapping[str, Sequence[onnx.NodeProto]] = field(default_factory=dict)
+    """The ONNX nodes that read an ONNX value."""
+
     nodes: list[Node] = field(default_factory=list)
 
     weights: dict[str, Array] = field(default_factory=dict)
@@ -37,8 +43,15 @@ class Builder:
     approximate: set[str] = field(default_factory=set)
     """ONNX values whose importer means to differ a little from the operator."""
 
+    quantised: dict[str, tuple[np.float32, np.generic]] = field(default_factory=dict)
+    """ONNX values that are integers, with their scale and zero point."""
+
+    notes: list[str] = field(default_factory=list)
+    """What the model's owner must be told."""
+
     def __post_init__(self) -> None:
         self._names = {self.source}
+        self._producers: dict[str, Node] = {}
 
     def fresh(self, base: str) -> str:
         """`base`, or `base#2` and so on where that is taken."""
@@ -49,11 +62,21 @@ class Builder:
         self._names.add(name)
         return name
 
+    def note(self, text: str) -> None:
+        """Tell the model's owner, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def producer(self, value: str) -> Node | None:
+        """The Graph node that makes a value, None for the input."""
+        return self._producers.get(value)
+
     def emit(self, node: Node) -> str:
         """Append a node; the value it makes. ContractViolation where its operands do not fit."""
         operands = [self.shapes[value] for value in node.inputs]
         self.shapes[node.output] = infer_shape(node, operands)
         self.nodes.append(node)
+        self._producers[node.output] = node
         return node.output
 
     def finish(self, name: str, outputs: Sequence[tuple[str, str]]) -> tuple[Graph, dict[str, str]]:

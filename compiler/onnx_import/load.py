@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import onnx
@@ -19,15 +19,23 @@ from moiety.protocols.errors import BadInput, BadModel
 OLDEST_OPSET, NEWEST_OPSET = 7, 25
 
 
+def no_note(text: str) -> None:
+    """Nobody to tell."""
+
+
 def import_onnx(
-    path_or_proto: str | Path | onnx.ModelProto, input_shape: Sequence[int] | None = None
+    path_or_proto: str | Path | onnx.ModelProto,
+    input_shape: Sequence[int] | None = None,
+    note: Callable[[str], None] = no_note,
 ) -> Graph:
-    """Import an ONNX model as a Graph of float32 constants, batch 1.
+    """Import an ONNX model as a Graph of float32 constants, batch 1, that computes what onnxruntime
+    does.
 
     `input_shape`: (C, H, W) or (1, C, H, W) of the image, needed when the model leaves it open; it
     must agree with what the model fixes. Raises BadModel for anything the compiler cannot take,
     naming the op, the node and what could be done; BadInput when the file cannot be read or
-    `input_shape` makes no sense.
+    `input_shape` makes no sense; ContractViolation where the import is wrong, which would be a
+    defect here. note: is told what the model's owner should know.
     """
     if isinstance(path_or_proto, onnx.ModelProto):
         model, name = onnx.ModelProto(), path_or_proto.graph.name
@@ -44,6 +52,8 @@ def import_onnx(
     _infer(model, name)
     walk = Walk(model, source, batch)
     graph = walk.build(name)
+    for text in walk.builder.notes:
+        note(text)
     check_against_onnxruntime(model, graph, walk.values, walk.builder.approximate)
     return graph
 

@@ -14,6 +14,7 @@ from moiety.compiler.ir.graph import Array, Graph, Shape
 from moiety.compiler.onnx_import.builder import Builder
 from moiety.compiler.onnx_import.call import IMPORTERS, Call
 from moiety.compiler.onnx_import.folding import array_of, fold, folds
+from moiety.compiler.onnx_import.order import names_read
 from moiety.compiler.onnx_import.refusals import advice
 from moiety.protocols.errors import BadModel
 
@@ -30,15 +31,14 @@ class Walk:
         self.model = model
         self.environment: dict[str, str | Array] = {source: source}
         self.values: dict[str, str] = {}
-        nodes, outputs = model.graph.node, model.graph.output
+        readers = _readers(model.graph)
         self.builder = Builder(
             source,
             opset=next(each.version for each in model.opset_import if each.domain in _ONNX),
             batch=batch,
-            read=frozenset(
-                [value for node in nodes for value in node.input] + [each.name for each in outputs]
-            ),
+            read=frozenset([*readers, *(each.name for each in model.graph.output)]),
             shapes={source: _shape_of(model, source)},
+            readers=readers,
         )
 
     def build(self, name: str) -> Graph:
@@ -120,6 +120,15 @@ def _imported(call: Call) -> Sequence[str]:
         return IMPORTERS[call.proto.op_type](call)
     except _MALFORMED as error:
         call.fail(f"malformed ({type(error).__name__}: {error})", f"operand shapes {call.shapes()}")
+
+
+def _readers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
+    """By value."""
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in dict.fromkeys(names_read(node)):
+            readers.setdefault(name, []).append(node)
+    return readers
 
 
 def _shape_of(model: onnx.ModelProto, source: str) -> Shape:

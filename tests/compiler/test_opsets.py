@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import onnx
 import pytest
 from onnx import defs
@@ -11,10 +12,20 @@ from onnx import defs
 from moiety.compiler.ir.onnx_session import open_session
 from moiety.compiler.onnx_import.call import supported_ops
 from moiety.compiler.onnx_import.load import NEWEST_OPSET, OLDEST_OPSET, import_onnx
-from tests.compiler.test_onnx_import import FORMS, FORMS_OF_OPSETS
-from tests.support.onnx_models import build_model
+from tests.compiler.test_onnx_import import FORMS, FORMS_OF_OPSETS, IMAGE
+from tests.support.onnx_models import ModelBuilder, build_model
 
-ALL_FORMS = [(OLDEST_OPSET, *form) for form in FORMS.values()] + FORMS_OF_OPSETS
+
+def quantised(b: ModelBuilder) -> str:
+    parameters = [b.constant(0.1, np.float32), b.constant(3, np.uint8)]
+    return b.op("DequantizeLinear", b.op("QuantizeLinear", "x", *parameters), *parameters)
+
+
+ALL_FORMS = [
+    *((OLDEST_OPSET, *form) for form in FORMS.values()),
+    *FORMS_OF_OPSETS,
+    (10, IMAGE, quantised),
+]
 
 
 def versions(op: str) -> list[int]:
