@@ -47,9 +47,9 @@ class RunningModel:
     it was written for, and gives that image's results.
 
     The image is repeated to the batch that the model asks for. A type for which onnxruntime has no
-    kernels, as double convolutions, is replaced by float32. `source` is the input that takes the
-    image, the first if there is none of this name; `outputs` are the outputs' names. BadModel,
-    which calls the model `name`, where onnxruntime cannot load it.
+    kernels, as double convolutions, is replaced by float32 (`converted`). `source` is the input
+    that takes the image, the first if there is none of this name; `outputs` are the outputs' names.
+    BadModel, which calls the model `name`, where onnxruntime cannot load it.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class RunningModel:
     ) -> None:
         self.name = name
         try:
-            self._session = _loaded(model, as_written)
+            self._session, self.converted = _loaded(model, as_written)
         except Exception as error:
             raise BadModel(f"{name}: onnxruntime cannot load it: {reason(error)}") from error
         self.outputs = [value.name for value in self._session.get_outputs()]
@@ -87,18 +87,22 @@ class RunningModel:
         return [each[:1] if each.shape[:1] == (copies,) else each for each in results]
 
 
-def _loaded(model: onnx.ModelProto | Path, as_written: bool) -> onnxruntime.InferenceSession:
-    """As it is, or else in float32; what onnxruntime says of the first is the better message."""
+def _loaded(
+    model: onnx.ModelProto | Path, as_written: bool
+) -> tuple[onnxruntime.InferenceSession, bool]:
+    """As it is or else in float32, and whether that was needed; what onnxruntime says of the first
+    is the better message.
+    """
     try:
         session = open_session(model, as_written=as_written)
         if all(value.type != "tensor(bfloat16)" for value in session.get_inputs()):
-            return session
+            return session, False
         refused: Exception = TypeError("bfloat16 inputs cannot be fed")
     except Exception as error:
         refused = error
     proto = onnx.load(model) if isinstance(model, Path) else model
     try:
-        return open_session(in_float32(proto), as_written=as_written)
+        return open_session(in_float32(proto), as_written=as_written), True
     except Exception:
         raise refused from None
 

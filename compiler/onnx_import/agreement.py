@@ -21,7 +21,7 @@ from moiety.compiler.ir.evaluate import random_feeds
 from moiety.compiler.ir.graph import Array, Graph
 from moiety.compiler.ir.onnx_session import RunningModel
 from moiety.compiler.ir.ops import OPS
-from moiety.protocols.errors import BadModel, ContractViolation
+from moiety.protocols.errors import BadInput, BadModel, ContractViolation
 
 TOLERANCE = 1e-4
 """Largest difference at a node, in units of the largest magnitude there: float32 sums of some
@@ -29,7 +29,9 @@ thousand terms are off by 1e-5.
 """
 
 TOLERANCE_HALF = 1e-2
-"""The same where the model has float16: results are rounded to 2^-11, and some kernels' sums."""
+"""The same where the model has float16 or bfloat16: results are rounded to 2^-11, and so are some
+kernels' sums and the constants that the model computes.
+"""
 
 NOISE = 64
 """Or in units of what float32's rounding makes of this very node: sums that cancel."""
@@ -66,6 +68,7 @@ class _Comparison:
     approximate: Collection[str]
 
     def __post_init__(self) -> None:
+        self.rounded = False
         self.makers = {name: node for node in self.model.graph.node for name in node.output}
 
     def run(self, feeds: Mapping[str, Array]) -> None:
@@ -87,7 +90,12 @@ class _Comparison:
             del self.model.graph.output[:]
             self.model.graph.output.extend(map(helper.make_empty_tensor_value_info, names))
             name, (source,) = repr(self.graph.name), self.graph.inputs
-            yield from RunningModel(self.model, name, source, as_written=True)(image)
+            running = RunningModel(self.model, name, source, as_written=True)
+            self.rounded = running.converted
+            try:
+                yield from running(image)
+            except BadInput as error:
+                raise BadModel(f"onnxruntime cannot run the model: {error}") from error
 
     def _portions(self) -> Iterator[list[str]]:
         """The traced ONNX values, as many together as may be in memory."""
@@ -132,8 +140,9 @@ class _Comparison:
                 f"{self._label(name)}: gives NaN or infinity on a random input: are the weights "
                 "before it intact?"
             )
-        tolerance = TOLERANCE if theirs.dtype != np.float16 else TOLERANCE_HALF
-        if theirs.dtype == np.float16:  # which overflows where float32 does not
+        half = theirs.dtype == np.float16
+        tolerance = TOLERANCE_HALF if half or self.rounded else TOLERANCE
+        if half:  # which overflows where float32 does not
             theirs = np.where(finite, theirs, own)
         theirs = theirs.astype(np.float32)
         size = float(np.abs(theirs).max(initial=0.0))

@@ -9,13 +9,11 @@ import onnx
 from onnx import TensorProto
 
 from moiety.compiler.ir.graph import Shape
+from moiety.compiler.onnx_import.call import LARGEST
 from moiety.compiler.onnx_import.order import names_read
 from moiety.protocols.errors import BadInput, BadModel
 
 REAL = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
-
-LARGEST = 1 << 28
-"""Elements of an input, at most."""
 
 
 def fix_input(
@@ -133,5 +131,5 @@ def _agreed(
 
 
 def _size(dim: onnx.TensorShapeProto.Dimension) -> int:
-    """0 where it is open."""
-    return dim.dim_value if dim.HasField("dim_value") else 0
+    """0 where it is open, be it written as -1."""
+    return max(0, dim.dim_value) if dim.HasField("dim_value") else 0

@@ -48,6 +48,7 @@ def import_onnx(
     if model.functions:
         model = inliner.inline_local_functions(model)
         sort_nodes(model.graph)
+    _name_all_parts(model.graph)
     source, batch = fix_input(model, name, input_shape)
     _infer(model, name)
     walk = Walk(model, source, batch)
@@ -129,6 +130,14 @@ def _check(model: onnx.ModelProto, name: str) -> None:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _name_all_parts(graph: onnx.GraphProto) -> None:
+    """Name the parts of a Split that nobody reads: onnxruntime dies of those without a name."""
+    for number, node in enumerate(graph.node):
+        if node.op_type == "Split":
+            for index, output in enumerate(node.output):
+                node.output[index] = output or f"{node.name}::unread{number}_{index}"
 
 
 def _infer(model: onnx.ModelProto, name: str) -> None:

@@ -13,7 +13,7 @@ from moiety.protocols.arrays import F64
 @importer("BatchNormalization")
 def _batch_normalization(call: Call) -> Sequence[str]:
     """Inference mode, one output."""
-    if call.attrs.get("training_mode", 0):
+    if call.flag("training_mode"):
         call.fail("is in training mode", "export the model in inference mode (model.eval())")
     if call.attrs.get("spatial", 1) != 1:
         call.fail(

@@ -95,6 +95,10 @@ class Walk:
     def _output(self, name: str) -> str:
         """The value of an output of the model."""
         value = self.environment.get(name)
+        if name == self.builder.source:
+            raise BadModel(
+                f"output {name!r} is the input itself: remove it from the model's outputs"
+            )
         if value is None:
             raise BadModel(f"nothing makes the output {name!r}: export the model again")
         if not isinstance(value, str):

@@ -18,6 +18,9 @@ Pads = tuple[int, int, int, int]
 
 NO_PADS: Pads = (0, 0, 0, 0)
 
+LARGEST_SIZE = 1 << 16
+"""Of a kernel, stride, dilation or pad."""
+
 _BEYOND = {
     "kernel_shape": 1,
     "strides": 1,
@@ -63,6 +66,8 @@ def two(call: Call, name: str, default: int = 1) -> tuple[int, int]:
     values = call.ints(name) or (default, default)
     if len(values) != 2:
         call.fail(f"{name}={values}", "only images and signals are supported")
+    if not 1 <= min(values) <= max(values) <= LARGEST_SIZE:
+        call.fail(f"{name}={values} must lie within 1 and {LARGEST_SIZE}", "export the model again")
     return values[0], values[1]
 
 
@@ -92,14 +97,10 @@ def window_pads(
         case "VALID":
             pads = NO_PADS
         case "SAME_UPPER" | "SAME_LOWER":
-            totals = [
-                max(0, (math.ceil(size / stride) - 1) * stride + extent - size)
-                for size, stride, extent in zip(sizes, strides, extents, strict=True)
-            ]
-            pads = halved(totals, larger_last=mode == "SAME_UPPER")
+            pads = _same_pads(call, sizes, strides, extents)
         case _:
             call.fail(f"auto_pad={mode!r} is unknown")
-    if not call.attrs.get("ceil_mode", 0):
+    if not call.flag("ceil_mode"):
         return pads, (0, 0)
     ends = [
         _end_in_ceil_mode(sizes[i], extents[i], strides[i], pads[i], pads[i + 2]) for i in range(2)
@@ -108,10 +109,30 @@ def window_pads(
     return kept, (ends[0] - kept[2], ends[1] - kept[3])
 
 
+def _same_pads(
+    call: Call, sizes: Sequence[int], strides: Sequence[int], extents: Sequence[int]
+) -> Pads:
+    """As auto_pad says. Strides beyond the kernel may ask for less than nothing, which runtimes
+    read in two ways.
+    """
+    totals = [
+        (math.ceil(size / stride) - 1) * stride + extent - size
+        for size, stride, extent in zip(sizes, strides, extents, strict=True)
+    ]
+    if min(totals) < -1:
+        call.fail(
+            f"auto_pad with strides {tuple(strides)} beyond the kernel's extent {tuple(extents)} "
+            "means different pixels in different runtimes",
+            "write the pads out",
+        )
+    upper = call.text("auto_pad", "") == "SAME_UPPER"
+    return halved([max(0, total) for total in totals], larger_last=upper)
+
+
 def _given_pads(call: Call) -> Pads:
     pads = call.ints("pads") or NO_PADS
-    if len(pads) != 4 or min(pads) < 0:
-        call.fail(f"pads={pads}", "four pads, none negative, are supported")
+    if len(pads) != 4 or not 0 <= min(pads) <= max(pads) <= LARGEST_SIZE:
+        call.fail(f"pads={pads}", f"four pads from 0 to {LARGEST_SIZE} are supported")
     return pads[0], pads[1], pads[2], pads[3]
 
 

@@ -173,3 +173,14 @@ def test_windows_of_ceil_mode_in_the_padding(op: str, size: int, attrs: dict[str
     """A layer behind the pool, too: ONNX's own inference still has the window there."""
     build: Build = lambda b: b.op("Relu", b.op(op, "x", ceil_mode=1, **attrs))  # noqa: E731
     assert import_onnx(build_model(["N", 2, size, size], build)).nodes
+
+
+def test_a_part_of_a_split_without_a_name() -> None:
+    """onnxruntime dies of it, so it gets one."""
+
+    def build(b: ModelBuilder) -> str:
+        _, second = b.multi_op(2, "Split", "x", b.ints(1, 3), axis=1)
+        b.nodes[-1].output[0] = ""
+        return second
+
+    assert [node.op for node in import_onnx(build_model(IMAGE, build)).nodes] == ["Slice"]
