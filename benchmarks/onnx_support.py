@@ -39,7 +39,7 @@ from moiety.compiler.compile import CompileOptions, compile_graph
 from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.onnx_import.call import describe, supported_ops
-from moiety.compiler.onnx_import.load import import_onnx
+from moiety.compiler.onnx_import.load import NEWEST_OPSET, OLDEST_OPSET, import_onnx
 from moiety.compiler.passes.manager import optimise
 from moiety.compiler.planning.options import PlanOptions
 from moiety.protocols.errors import BadInput, BadModel, BadPlan
@@ -162,15 +162,9 @@ def _secret_case(case: Any) -> _Case:
         copies, "node test", [source], model.graph.output, model.graph.initializer
     )
     imports = [entry for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
-    imports[0].version = min(imports[0].version, NEWEST)
+    imports[0].version = min(imports[0].version, NEWEST_OPSET)
     wrapped = helper.make_model(graph, opset_imports=imports, ir_version=min(model.ir_version, 10))
     return _Case(wrapped, secret, tuple(np.asarray(array) for array in outputs))
-
-
-NEWEST = 21
-"""The newest opset that the importer takes. Later ones changed no float semantics of
-these operators.
-"""
 
 
 def _difference(graph: Graph, values: dict[str, Array], expected: Sequence[Array]) -> float:
@@ -224,9 +218,9 @@ def table(results: Sequence[Result]) -> str:
         "",
         *paragraph(
             "Written by `python -m benchmarks.onnx_support`; a test holds it up to date. The "
-            "importer takes opsets 9 to 21. Nodes whose operands are all constants are folded, "
-            "whatever their operator; the table is about operands that are computed from the "
-            "image. The first axis is the batch of one image and stays first."
+            f"importer takes opsets {OLDEST_OPSET} to {NEWEST_OPSET}. Nodes whose operands are all "
+            "constants are folded, whatever their operator; the table is about operands that are "
+            "computed from the image. The first axis is the batch of one image and stays first."
         ),
         *paragraph(
             "ONNX's own backend node tests of these operators on floating tensors "
@@ -244,7 +238,7 @@ def table(results: Sequence[Result]) -> str:
         good = [result for result in group if result.refusal is None]
         compiled = [result for result in good if result.fixed_refusal is None]
         tests = f"{len(good)} of {len(group)}" if group else "none"
-        since = onnx.defs.get_schema(op, NEWEST if op != "Upsample" else 9).since_version
+        since = onnx.defs.get_schema(op, NEWEST_OPSET if op != "Upsample" else 9).since_version
         lines.append(
             f"| {op} | {describe(op)} | {since} | {tests} | "
             f"{f'{len(compiled)} of {len(good)}' if good else '-'} |"

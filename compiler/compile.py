@@ -10,7 +10,7 @@ before there are calibration images, as `moiety compile` does, calls the two one
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.lowering.lower import lower
-from moiety.compiler.onnx_import.load import import_onnx
+from moiety.compiler.onnx_import.load import import_onnx, no_note
 from moiety.compiler.passes.legalise import legalise
 from moiety.compiler.passes.manager import DumpAfter, optimise
 from moiety.compiler.passes.pipeline import DEFAULT_PIPELINE
@@ -49,7 +49,7 @@ class CompileOptions:
     output's values, for people. op_threshs: operating points of these values, see `Output`. name,
     version: the model's, for people, kept in the Program; its graph's name if there is none.
     pipeline: the passes, as `passes.manager` reads them. dump_after: called with the Graph after
-    every pass, see there.
+    every pass, see there. note: told what the model's owner should know of the import.
     """
 
     plan: PlanOptions = field(default_factory=PlanOptions)
@@ -61,6 +61,7 @@ class CompileOptions:
     op_threshs: tuple[float | None, ...] = ()
     pipeline: str = DEFAULT_PIPELINE
     dump_after: DumpAfter | None = None
+    note: Callable[[str], None] = no_note
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +111,7 @@ def normal_form(
     """The Graph of an ONNX model, imported and optimised. Raises BadModel, BadInput."""
     note = progress or _silent
     note("importing", 0, 1)
-    graph = import_onnx(model, options.input_shape)
+    graph = import_onnx(model, options.input_shape, options.note)
     note("optimising", 0, 1)
     return optimise(graph, options.pipeline, dump_after=options.dump_after)
 

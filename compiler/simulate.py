@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
+from moiety.compiler.ir.onnx_session import RunningModel
 from moiety.protocols.arrays import F32, F64, I64
-from moiety.protocols.errors import BadInput, BadModel, BadPlan
+from moiety.protocols.errors import BadModel, BadPlan
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.cli.verdicts import Given
@@ -117,17 +117,9 @@ class FloatModel:
 
     def __init__(self, model: Path, program: Program) -> None:
         self._program = program
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(model), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime's exceptions share no base class
-            raise BadModel(f"{model}: onnxruntime cannot load it: {error}") from error
-        found = len(self._session.get_outputs())
-        if len(self._session.get_inputs()) != 1 or found != len(program.outputs):
+        self._model = RunningModel(model, str(model))
+        found = len(self._model.outputs)
+        if found != len(program.outputs):
             raise BadModel(
                 f"{model}: {found} outputs, the Program has {len(program.outputs)}; is it the "
                 "model that was compiled?"
@@ -137,13 +129,8 @@ class FloatModel:
         """Output step index -> flat float64 array. Raises `BadInput` when the model does not
         take the tensor.
         """
-        try:
-            outputs = self._session.run(None, {self._session.get_inputs()[0].name: tensor[None]})
-        except Exception as error:
-            raise BadInput(
-                f"the float model does not take an input of shape {tensor.shape}: {error}"
-            ) from error
-        by_name = dict(zip((o.name for o in self._session.get_outputs()), outputs, strict=True))
+        outputs = self._model(tensor[None])
+        by_name = dict(zip(self._model.outputs, outputs, strict=True))
         names = self._program.output_names()
         named = set(names.values()) <= by_name.keys()
         ordered = [by_name[name] for name in names.values()] if named else outputs

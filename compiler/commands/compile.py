@@ -227,6 +227,7 @@ def command(
         op_threshs=parse_op_threshs(op_thresholds),
         pipeline=passes,
         dump_after=dumping(dump_after, dump_folder, passes),
+        note=ui.warn,
     )
     described = Described(preprocessing, numbers(mean, "--mean"), numbers(std, "--std"), exact_size)
     pictures = Pictures(calibration, described, recursive, keep_going, bit_depth)

@@ -42,7 +42,10 @@ def _bound(call: Call, name: str, index: int, default: float) -> float:
         given = float(array.reshape(-1)[0])
     else:
         given = float(call.attrs.get(name, default))
-    return default if abs(given) >= float(np.finfo(np.float16).max) else given
+    if math.isnan(given):
+        call.fail(f"the bound {name} is NaN", "export the model again")
+    beyond = given * math.copysign(1, default) >= float(np.finfo(np.float16).max)
+    return default if beyond else given
 
 
 @importer("LeakyRelu", "PRelu")

@@ -17,9 +17,6 @@ def fit(call: Call, index: int) -> Array:
     """
     shape = call.shape(1 - index)
     array = call.weight(index, "the constant")
-    extra = array.ndim - len(shape)
-    if extra > 0 and array.shape[:extra] == (1,) * extra:
-        array = array.reshape(array.shape[extra:])
     array = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
     if array.ndim != len(shape) or any(
         have not in (1, size) for have, size in zip(array.shape, shape, strict=True)

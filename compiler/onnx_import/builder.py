@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
 
 from moiety.compiler.ir.graph import Array, Graph, Node, Shape
 from moiety.compiler.ir.ops import FINAL
@@ -29,13 +32,26 @@ class Builder:
     shapes: dict[str, Shape]
     """Of every value, first of the input's."""
 
+    readers: Mapping[str, Sequence[onnx.NodeProto]] = field(default_factory=dict)
+    """The ONNX nodes that read an ONNX value."""
+
     nodes: list[Node] = field(default_factory=list)
 
     weights: dict[str, Array] = field(default_factory=dict)
     """float32, one array per ONNX tensor, by name."""
 
+    approximate: set[str] = field(default_factory=set)
+    """ONNX values whose importer means to differ a little from the operator."""
+
+    quantised: dict[str, tuple[np.float32, np.generic]] = field(default_factory=dict)
+    """ONNX values that are integers, with their scale and zero point."""
+
+    notes: list[str] = field(default_factory=list)
+    """What the model's owner must be told."""
+
     def __post_init__(self) -> None:
         self._names = {self.source}
+        self._producers: dict[str, Node] = {}
 
     def fresh(self, base: str) -> str:
         """`base`, or `base#2` and so on where that is taken."""
@@ -46,16 +62,27 @@ class Builder:
         self._names.add(name)
         return name
 
+    def note(self, text: str) -> None:
+        """Tell the model's owner, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def producer(self, value: str) -> Node | None:
+        """The Graph node that makes a value, None for the input."""
+        return self._producers.get(value)
+
     def emit(self, node: Node) -> str:
         """Append a node; the value it makes. ContractViolation where its operands do not fit."""
         operands = [self.shapes[value] for value in node.inputs]
         self.shapes[node.output] = infer_shape(node, operands)
         self.nodes.append(node)
+        self._producers[node.output] = node
         return node.output
 
-    def finish(self, name: str, outputs: Sequence[tuple[str, str]]) -> Graph:
-        """The Graph with the given outputs, (ONNX name, value) each: values that are outputs get
-        their ONNX names. BadModel where an op that must stand before an output does not.
+    def finish(self, name: str, outputs: Sequence[tuple[str, str]]) -> tuple[Graph, dict[str, str]]:
+        """The Graph with the given outputs, (ONNX name, value) each, and the new names of its
+        values: those that are outputs get their ONNX names. BadModel where an op that must stand
+        before an output does not.
         """
         if not outputs:
             raise BadModel(f"model {name!r} has no output")
@@ -72,7 +99,7 @@ class Builder:
         results = tuple(output for output, _ in outputs)
         graph = rebuilt(Graph(name, (self.source,), results, tuple(nodes), shapes), nodes)
         _check_final(graph)
-        return graph
+        return graph, names
 
     def _output_names(self, outputs: Sequence[tuple[str, str]]) -> dict[str, str]:
         """Value -> the name it gets; whoever else has an output's name steps aside."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -13,6 +14,9 @@ from moiety.compiler.ir.graph import Array, Node, Shape
 from moiety.compiler.onnx_import.builder import Builder
 from moiety.protocols.arrays import F32
 from moiety.protocols.errors import BadModel, ContractViolation
+
+LARGEST = 1 << 28
+"""Elements of a value, at most."""
 
 
 @dataclass
@@ -50,6 +54,12 @@ class Call:
                 f"its extra output {extra[0]!r} is used, which inference does not have",
                 "export the model in inference mode",
             )
+
+    def not_in_training(self) -> None:
+        """Fail where a Dropout drops."""
+        training = self.constant(2)
+        if training is not None and bool(np.any(training)):
+            self.fail("is in training mode", "export the model in inference mode (model.eval())")
 
     # --- operands ------------------------------------------------------------------------------
 
@@ -142,6 +152,13 @@ class Call:
         )
         return None if found is None else tuple(int(v) for v in np.atleast_1d(np.asarray(found)))
 
+    def flag(self, name: str, default: bool = False) -> bool:
+        """Attribute `name`, 0 or 1."""
+        found = self.attrs.get(name, int(default))
+        if found not in (0, 1):
+            self.fail(f"{name}={found} is neither 0 nor 1", "export the model again")
+        return bool(found)
+
     def text(self, name: str, default: str) -> str:
         """Attribute `name`, a string."""
         found: bytes = self.attrs.get(name, default.encode())
@@ -157,9 +174,12 @@ class Call:
         attrs = {key: value for key, value in fields.items() if key not in consts}
         output = self.builder.fresh(self.label)
         try:
-            return self.builder.emit(Node(op, self.label, tuple(inputs), output, attrs, consts))
+            value = self.builder.emit(Node(op, self.label, tuple(inputs), output, attrs, consts))
         except ContractViolation as error:
             self.fail(str(error).split(": ", 1)[-1], f"operand shapes {self.shapes()}")
+        if math.prod(self.builder.shapes[value]) > LARGEST:
+            self.fail(f"makes a tensor of shape {self.builder.shapes[value]}, which is too large")
+        return value
 
     def reshape(self, value: str, shape: Sequence[int]) -> str:
         """`value` with another shape; itself where that is its own."""

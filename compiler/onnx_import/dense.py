@@ -29,12 +29,12 @@ def _linear(call: Call, weight: F32, bias: F32) -> str:
 @importer("Gemm")
 def _gemm(call: Call) -> Sequence[str]:
     """Constant matrix and bias; transB, alpha, beta."""
-    if call.attrs.get("transA", 0):
+    if call.flag("transA"):
         call.fail(
             "transA=1 is not supported", "transpose in the model, or export the layer as Linear"
         )
     weight = call.weight(1, "the weight") * np.float32(call.attrs.get("alpha", 1.0))
-    weight = weight if call.attrs.get("transB", 0) else weight.T
+    weight = weight if call.flag("transB") else weight.T
     if weight.ndim != 2:
         call.fail(f"weight of shape {weight.shape} is no matrix")
     bias = call.zeros(weight.shape[0])

@@ -9,19 +9,18 @@ import onnx
 from onnx import TensorProto
 
 from moiety.compiler.ir.graph import Shape
+from moiety.compiler.onnx_import.call import LARGEST
+from moiety.compiler.onnx_import.order import names_read
 from moiety.protocols.errors import BadInput, BadModel
 
 REAL = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
-
-LARGEST = 1 << 28
-"""Elements of an input, at most."""
 
 
 def fix_input(
     model: onnx.ModelProto, name: str, input_shape: Sequence[int] | None
 ) -> tuple[str, int]:
-    """Fix the one data input's shape, batch 1, in the model; its name and the batch that stood
-    there (0: open).
+    """Fix the one data input's shape in the model, an open batch as 1; its name and the batch that
+    stood there (0: open).
 
     `input_shape`: without the batch, or with a batch of 1; None where the model says it. BadModel
     where it does not or the input is none that can be computed on, BadInput where the two
@@ -40,13 +39,15 @@ def fix_input(
     if input_shape is not None:
         dims = dims if stated else [onnx.TensorShapeProto.Dimension() for _ in range(4)]
         given = _without_batch(tuple(int(size) for size in input_shape), len(dims), value.name)
-    full = (1, *_agreed(value.name, dims, given))
+    sizes = _agreed(value.name, dims, given)
+    batch = _size(dims[0])
+    full = (max(1, batch), *sizes)
     if math.prod(full) > LARGEST:
         raise BadModel(f"input {value.name!r} of shape {full} is too large")
     shape = value.type.tensor_type.shape
     shape.ClearField("dim")
     shape.dim.extend(onnx.TensorShapeProto.Dimension(dim_value=size) for size in full)
-    return value.name, _size(dims[0])
+    return value.name, batch
 
 
 def _data_input(model: onnx.ModelProto, name: str) -> onnx.ValueInfoProto:
@@ -71,10 +72,7 @@ def _data_input(model: onnx.ModelProto, name: str) -> onnx.ValueInfoProto:
 
 def _reads(graph: onnx.GraphProto, name: str) -> bool:
     """Does a node of the graph, or of a graph inside it, read the value?"""
-    inner = [each.g for node in graph.node for each in node.attribute if each.HasField("g")]
-    return any(name in node.input for node in graph.node) or any(
-        _reads(each, name) for each in inner
-    )
+    return any(name in names_read(node) for node in graph.node)
 
 
 def _check_type(value: onnx.ValueInfoProto) -> None:
@@ -133,5 +131,5 @@ def _agreed(
 
 
 def _size(dim: onnx.TensorShapeProto.Dimension) -> int:
-    """0 where it is open."""
-    return dim.dim_value if dim.HasField("dim_value") else 0
+    """0 where it is open, be it written as -1."""
+    return max(0, dim.dim_value) if dim.HasField("dim_value") else 0

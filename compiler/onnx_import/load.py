@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import onnx
@@ -10,22 +10,32 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, external_data_helper, inliner, shape_inference
 
 from moiety.compiler.ir.graph import Graph
+from moiety.compiler.onnx_import.agreement import check_against_onnxruntime
 from moiety.compiler.onnx_import.fix_input import fix_input
+from moiety.compiler.onnx_import.order import sort_nodes
 from moiety.compiler.onnx_import.walk import Walk
 from moiety.protocols.errors import BadInput, BadModel
 
-OLDEST_OPSET, NEWEST_OPSET = 9, 21
+OLDEST_OPSET, NEWEST_OPSET = 7, 25
+
+
+def no_note(text: str) -> None:
+    """Nobody to tell."""
 
 
 def import_onnx(
-    path_or_proto: str | Path | onnx.ModelProto, input_shape: Sequence[int] | None = None
+    path_or_proto: str | Path | onnx.ModelProto,
+    input_shape: Sequence[int] | None = None,
+    note: Callable[[str], None] = no_note,
 ) -> Graph:
-    """Import an ONNX model as a Graph of float32 constants, batch 1.
+    """Import an ONNX model as a Graph of float32 constants, batch 1, that computes what onnxruntime
+    does.
 
     `input_shape`: (C, H, W) or (1, C, H, W) of the image, needed when the model leaves it open; it
     must agree with what the model fixes. Raises BadModel for anything the compiler cannot take,
     naming the op, the node and what could be done; BadInput when the file cannot be read or
-    `input_shape` makes no sense.
+    `input_shape` makes no sense; ContractViolation where the import is wrong, which would be a
+    defect here. note: is told what the model's owner should know.
     """
     if isinstance(path_or_proto, onnx.ModelProto):
         model, name = onnx.ModelProto(), path_or_proto.graph.name
@@ -37,9 +47,16 @@ def import_onnx(
     _check(model, name)
     if model.functions:
         model = inliner.inline_local_functions(model)
+        sort_nodes(model.graph)
+    _name_all_parts(model.graph)
     source, batch = fix_input(model, name, input_shape)
-    declared = _infer(model, name)
-    return Walk(model, source, batch, declared).build(name)
+    _infer(model, name)
+    walk = Walk(model, source, batch)
+    graph = walk.build(name)
+    for text in walk.builder.notes:
+        note(text)
+    check_against_onnxruntime(model, graph, walk.values, walk.builder.approximate)
+    return graph
 
 
 def _read(path: Path) -> onnx.ModelProto:
@@ -92,7 +109,8 @@ def _check(model: onnx.ModelProto, name: str) -> None:
         raise BadModel(
             f"model {name!r} uses opset {opset or 'none'}; this compiler reads {OLDEST_OPSET} to "
             f"{NEWEST_OPSET}: export it again, for example with "
-            "torch.onnx.export(..., opset_version=17)"
+            "torch.onnx.export(..., opset_version=17), or convert it with "
+            "onnx.version_converter.convert_version(model, 17)"
         )
     known = {(function.domain, function.name) for function in model.functions}
     for node in model.graph.node:
@@ -101,6 +119,9 @@ def _check(model: onnx.ModelProto, name: str) -> None:
                 f"{node.domain}.{node.op_type} {node.name!r}: custom operators are not supported; "
                 "export with standard ONNX operators"
             )
+    sort_nodes(model.graph)
+    for output in model.graph.output:
+        output.type.tensor_type.shape.SetInParent()  # which onnxruntime does not ask for
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:
@@ -111,20 +132,22 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _infer(model: onnx.ModelProto, name: str) -> dict[str, tuple[int, ...]]:
-    """Shapes by ONNX's own inference, where it is sure, with the input fixed; the importers'
-    must equal them.
-    """
-    model.graph.ClearField("value_info")  # shapes of another batch size may stand there
+def _name_all_parts(graph: onnx.GraphProto) -> None:
+    """Name the parts of a Split that nobody reads: onnxruntime dies of those without a name."""
+    for number, node in enumerate(graph.node):
+        if node.op_type == "Split":
+            for index, output in enumerate(node.output):
+                node.output[index] = output or f"{node.name}::unread{number}_{index}"
+
+
+def _infer(model: onnx.ModelProto, name: str) -> None:
+    """BadModel where the shapes do not fit together, by ONNX's own inference."""
+    model.graph.ClearField("value_info")  # shapes of another input may stand there
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")
     try:
-        inferred = shape_inference.infer_shapes(model, data_prop=True)
+        shape_inference.infer_shapes(model, data_prop=True)
     except Exception as error:  # onnx raises its own InferenceError, RuntimeError or ValueError
-        raise BadModel(f"model {name!r}: shapes cannot be inferred: {_first_line(error)}") from None
-    shapes = {}
-    for value in (*inferred.graph.value_info, *inferred.graph.output):
-        kind = value.type.tensor_type
-        if kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim):
-            shapes[value.name] = tuple(dim.dim_value for dim in kind.shape.dim)
-    return shapes
+        raise BadModel(
+            f"model {name!r}: its shapes do not fit together: {_first_line(error)}"
+        ) from None

@@ -44,7 +44,7 @@ def _averagepool(call: Call) -> Sequence[str]:
     """1-D to 3-D; strides, pads, auto_pad, ceil_mode, count_include_pad; no dilations."""
     kernel, strides = _kernel(call, "an average pool")
     (top, left, bottom, right), (below, beside) = window_pads(call, kernel, strides, (1, 1))
-    value, counted = call.value(), bool(call.attrs.get("count_include_pad", 0))
+    value, counted = call.value(), call.flag("count_include_pad")
     if counted and below + beside > 0:
         # What ceil_mode adds never counts, the written pads do: those become zeros of the image.
         value = call.emit("Pad", [value], pads=((0, 0), (0, 0), (top, bottom), (left, right)))
@@ -77,13 +77,13 @@ def _reducemean(call: Call) -> Sequence[str]:
     """Over any axes but the batch; keepdims."""
     shape = call.shape()
     given = call.ints("axes", 1)
-    if given is None and call.attrs.get("noop_with_empty_axes", 0):
+    if given is None and call.flag("noop_with_empty_axes"):
         return [call.value()]
     axes = sorted({axis % len(shape) for axis in given}) if given else list(range(len(shape)))
     if 0 in axes:
         call.fail(f"over axes {axes} of {shape}", "the batch axis cannot be averaged over")
     value = _mean_over(call, axes)
-    if call.attrs.get("keepdims", 1):
+    if call.flag("keepdims", True):
         return [value]
     return [call.reshape(value, [size for axis, size in enumerate(shape) if axis not in axes])]
 

@@ -60,7 +60,7 @@ def _resize(call: Call) -> Sequence[str]:
     )
     if 0 in resize.changed:
         call.fail("changes the batch axis", "resize the image axes alone")
-    if call.attrs.get("antialias", 0) and any(resize.scales[axis] < 1 for axis in resize.changed):
+    if call.flag("antialias") and any(resize.scales[axis] < 1 for axis in resize.changed):
         call.fail("antialias is not supported", "use an average pool to shrink the image")
     mode = call.text("mode", "nearest")
     if mode == "nearest":

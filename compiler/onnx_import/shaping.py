@@ -15,6 +15,9 @@ from moiety.compiler.onnx_import.axes import cut, taken
 from moiety.compiler.onnx_import.call import Call, importer
 from moiety.compiler.onnx_import.fix_input import REAL, type_name
 
+LARGEST_PAD = 1 << 16
+"""Elements on one side of an axis."""
+
 
 @importer("Identity")
 def _identity(call: Call) -> Sequence[str]:
@@ -25,9 +28,7 @@ def _identity(call: Call) -> Sequence[str]:
 @importer("Dropout")
 def _dropout(call: Call) -> Sequence[str]:
     """Inference mode, one output."""
-    training = call.constant(2)
-    if training is not None and bool(np.any(training)):
-        call.fail("is in training mode", "export the model in inference mode (model.eval())")
+    call.not_in_training()
     call.only_first_output()
     return [call.value()]
 
@@ -119,7 +120,7 @@ def _reshape(call: Call) -> Sequence[str]:
     if wanted is None:
         call.fail("the new shape is missing")
     sizes = list(wanted)
-    if not call.attrs.get("allowzero", 0):
+    if not call.flag("allowzero"):
         sizes = [
             shape[axis] if size == 0 and axis < len(shape) else size
             for axis, size in enumerate(sizes)
@@ -158,6 +159,8 @@ def _unsqueeze(call: Call) -> Sequence[str]:
         call.fail("the axes are missing")
     rank = len(call.shape()) + len(given)
     axes, rest = {axis % rank for axis in given}, iter(call.shape())
+    if len(axes) != len(given):
+        call.fail(f"axes {given} are not all different", "export the model again")
     if 0 in axes and call.builder.batch > 1:
         call.fail("puts an axis before the batch", "keep the batch first")
     return _reshaped(call, [1 if axis in axes else next(rest) for axis in range(rank)])
@@ -196,6 +199,8 @@ def _pads(call: Call) -> list[tuple[int, int]]:
     axes = [axis % len(shape) for axis in chosen] if chosen else list(range(len(shape)))
     if given is None or len(given) != 2 * len(axes):
         call.fail(f"pads {given} for {len(axes)} axes of {shape}")
+    if max(map(abs, given)) > LARGEST_PAD:
+        call.fail(f"pads {given} are too large", f"at most {LARGEST_PAD} are supported")
     pads = [(0, 0)] * len(shape)
     for axis, before, after in zip(axes, given[: len(axes)], given[len(axes) :], strict=True):
         pads[axis] = (before, after)
@@ -234,6 +239,8 @@ def _depth_and_space(call: Call) -> Sequence[str]:
     """Blocksize; mode DCR and CRD."""
     batch, channels, height, width = call.shape()
     block = int(call.attrs["blocksize"])
+    if block < 1:
+        call.fail(f"blocksize={block} must be positive", "export the model again")
     if call.proto.op_type == "SpaceToDepth":
         split = call.reshape(
             call.value(), (batch, channels, height // block, block, width // block, block)

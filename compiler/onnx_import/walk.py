@@ -4,7 +4,7 @@ of its op type.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -14,33 +14,31 @@ from moiety.compiler.ir.graph import Array, Graph, Shape
 from moiety.compiler.onnx_import.builder import Builder
 from moiety.compiler.onnx_import.call import IMPORTERS, Call
 from moiety.compiler.onnx_import.folding import array_of, fold, folds
+from moiety.compiler.onnx_import.order import names_read
 from moiety.compiler.onnx_import.refusals import advice
-from moiety.protocols.errors import BadModel, ContractViolation
+from moiety.protocols.errors import BadModel
 
 
 class Walk:
     """One import: what every ONNX name stands for, and the Graph as far as it is built.
 
     `source` is the model's one data input, whose shape is fixed; `batch` is the batch size that
-    stood there (0: open); `declared` are the shapes by ONNX's own inference, where it is sure.
+    stood there (0: open). `values`, once it is built: the Graph's value of every ONNX value that
+    depends on the input, by the names of both.
     """
 
-    def __init__(
-        self, model: onnx.ModelProto, source: str, batch: int, declared: Mapping[str, Shape]
-    ) -> None:
+    def __init__(self, model: onnx.ModelProto, source: str, batch: int) -> None:
         self.model = model
-        # Written sizes of a larger batch mislead ONNX's inference.
-        self.declared = declared if batch <= 1 else {}
         self.environment: dict[str, str | Array] = {source: source}
-        nodes, outputs = model.graph.node, model.graph.output
+        self.values: dict[str, str] = {}
+        readers = _readers(model.graph)
         self.builder = Builder(
             source,
             opset=next(each.version for each in model.opset_import if each.domain in _ONNX),
             batch=batch,
-            read=frozenset(
-                [value for node in nodes for value in node.input] + [each.name for each in outputs]
-            ),
+            read=frozenset([*readers, *(each.name for each in model.graph.output)]),
             shapes={source: _shape_of(model, source)},
+            readers=readers,
         )
 
     def build(self, name: str) -> Graph:
@@ -51,7 +49,13 @@ class Walk:
             )
         self._visit_all(self.model.graph)
         outputs = [(output.name, self._output(output.name)) for output in self.model.graph.output]
-        return self.builder.finish(name, outputs)
+        graph, names = self.builder.finish(name, outputs)
+        self.values = {
+            onnx_name: names.get(value, value)
+            for onnx_name, value in self.environment.items()
+            if isinstance(value, str)
+        }
+        return graph
 
     def _visit_all(self, graph: onnx.GraphProto) -> None:
         for tensor in graph.initializer:
@@ -69,14 +73,13 @@ class Walk:
             for name, value in zip(proto.output, _imported(call), strict=False):
                 if name:
                     self.environment[name] = value
-                    self._agree(call, name, value)
 
     def _call(self, proto: onnx.NodeProto) -> Call:
         missing = [name for name in proto.input if name and name not in self.environment]
         if missing:
             raise BadModel(
                 f"{proto.op_type} {proto.name!r} reads {missing[0]!r}, "
-                "which nothing before it makes"
+                "which nothing in the model makes: export the model again"
             )
         attrs = {each.name: helper.get_attribute_value(each) for each in proto.attribute}
         operands = tuple(self.environment[name] if name else None for name in proto.input)
@@ -89,24 +92,15 @@ class Walk:
         for name, output in zip(call.proto.output, branch.output, strict=True):
             self.environment[name] = self.environment[output.name]
 
-    def _agree(self, call: Call, name: str, value: str) -> None:
-        """ONNX's own inference is an independent check of the importers; a mismatch would be
-        a defect here.
-        """
-        if call.attrs.get("ceil_mode", 0):
-            return  # onnx's own formula still has the window that opset 19 clarified away
-        shape = self.builder.shapes[value]
-        if self.declared.get(name, shape) != shape:
-            raise ContractViolation(
-                f"{call.proto.op_type} {call.label!r}: shape {shape}, "
-                f"ONNX infers {self.declared[name]}"
-            )
-
     def _output(self, name: str) -> str:
         """The value of an output of the model."""
         value = self.environment.get(name)
+        if name == self.builder.source:
+            raise BadModel(
+                f"output {name!r} is the input itself: remove it from the model's outputs"
+            )
         if value is None:
-            raise BadModel(f"nothing makes the output {name!r}")
+            raise BadModel(f"nothing makes the output {name!r}: export the model again")
         if not isinstance(value, str):
             raise BadModel(
                 f"output {name!r} does not depend on the input {self.builder.source!r}: "
@@ -132,6 +126,15 @@ def _imported(call: Call) -> Sequence[str]:
         call.fail(f"malformed ({type(error).__name__}: {error})", f"operand shapes {call.shapes()}")
 
 
+def _readers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
+    """By value."""
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in dict.fromkeys(names_read(node)):
+            readers.setdefault(name, []).append(node)
+    return readers
+
+
 def _shape_of(model: onnx.ModelProto, source: str) -> Shape:
     (value,) = (each for each in model.graph.input if each.name == source)
-    return tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+    return (1, *(dim.dim_value for dim in value.type.tensor_type.shape.dim[1:]))

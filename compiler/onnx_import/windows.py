@@ -18,6 +18,9 @@ Pads = tuple[int, int, int, int]
 
 NO_PADS: Pads = (0, 0, 0, 0)
 
+LARGEST_SIZE = 1 << 16
+"""Of a kernel, stride, dilation or pad."""
+
 BEYOND = {
     "kernel_shape": 1,
     "strides": 1,
@@ -62,7 +65,9 @@ def two(call: Call, name: str, default: int = 1) -> tuple[int, int]:
     """Attribute `name` for height and width."""
     values = call.ints(name) or (default, default)
     if len(values) != 2:
-        call.fail(f"{name}={values}", "only images and signals are supported")
+        call.fail(f"{name}={values}", "of an image, two numbers are wanted")
+    if not 1 <= min(values) <= max(values) <= LARGEST_SIZE:
+        call.fail(f"{name}={values} must lie within 1 and {LARGEST_SIZE}", "export the model again")
     return values[0], values[1]
 
 
@@ -72,7 +77,7 @@ def image_shape(call: Call) -> tuple[int, int]:
     if len(shape) != 4:
         call.fail(
             f"operand has shape {shape}",
-            "only images (N, C, H, W) and signals (N, C, L) are supported",
+            "only images (N, C, H, W), volumes (N, C, D, H, W) and signals (N, C, L) are supported",
         )
     return shape[2], shape[3]
 
@@ -80,7 +85,9 @@ def image_shape(call: Call) -> tuple[int, int]:
 def window_pads(
     call: Call, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
 ) -> tuple[Pads, tuple[int, int]]:
-    """Pads as given or as auto_pad says, and the (bottom, right) that ceil_mode adds to them."""
+    """Pads as given or as auto_pad says, without what ceil_mode leaves unused, and the (bottom,
+    right) that it adds to them.
+    """
     sizes = image_shape(call)
     extents = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
     mode = call.text("auto_pad", "NOTSET")
@@ -90,26 +97,42 @@ def window_pads(
         case "VALID":
             pads = NO_PADS
         case "SAME_UPPER" | "SAME_LOWER":
-            totals = [
-                max(0, (math.ceil(size / stride) - 1) * stride + extent - size)
-                for size, stride, extent in zip(sizes, strides, extents, strict=True)
-            ]
-            pads = halved(totals, larger_last=mode == "SAME_UPPER")
+            pads = _same_pads(call, sizes, strides, extents)
         case _:
             call.fail(f"auto_pad={mode!r} is unknown")
-    if not call.attrs.get("ceil_mode", 0):
+    if not call.flag("ceil_mode"):
         return pads, (0, 0)
-    below, beside = (
-        _added_by_ceil_mode(sizes[i], extents[i], strides[i], pads[i], pads[i + 2])
-        for i in range(2)
-    )
-    return pads, (below, beside)
+    ends = [
+        _end_in_ceil_mode(sizes[i], extents[i], strides[i], pads[i], pads[i + 2]) for i in range(2)
+    ]
+    kept = (pads[0], pads[1], min(pads[2], ends[0]), min(pads[3], ends[1]))
+    return kept, (ends[0] - kept[2], ends[1] - kept[3])
+
+
+def _same_pads(
+    call: Call, sizes: Sequence[int], strides: Sequence[int], extents: Sequence[int]
+) -> Pads:
+    """As auto_pad says. Strides beyond the kernel may ask for less than nothing, which runtimes
+    read in two ways.
+    """
+    totals = [
+        (math.ceil(size / stride) - 1) * stride + extent - size
+        for size, stride, extent in zip(sizes, strides, extents, strict=True)
+    ]
+    if min(totals) < -1:
+        call.fail(
+            f"auto_pad with strides {tuple(strides)} beyond the kernel's extent {tuple(extents)} "
+            "means different pixels in different runtimes",
+            "write the pads out",
+        )
+    upper = call.text("auto_pad", "") == "SAME_UPPER"
+    return halved([max(0, total) for total in totals], larger_last=upper)
 
 
 def _given_pads(call: Call) -> Pads:
     pads = call.ints("pads") or NO_PADS
-    if len(pads) != 4 or min(pads) < 0:
-        call.fail(f"pads={pads}", "four pads, none negative, are supported")
+    if len(pads) != 4 or not 0 <= min(pads) <= max(pads) <= LARGEST_SIZE:
+        call.fail(f"pads={pads}", f"four pads from 0 to {LARGEST_SIZE} are supported")
     return pads[0], pads[1], pads[2], pads[3]
 
 
@@ -146,9 +169,11 @@ def halved(totals: Sequence[int], larger_last: bool) -> Pads:
     return (top, left, bottom, right) if larger_last else (bottom, right, top, left)
 
 
-def _added_by_ceil_mode(size: int, extent: int, stride: int, before: int, after: int) -> int:
-    padded = size + before + after
-    count = math.ceil((padded - extent) / stride) + 1
+def _end_in_ceil_mode(size: int, extent: int, stride: int, before: int, after: int) -> int:
+    """The padding behind an axis that its last window reaches into: windows that would start there
+    are dropped, even those that the written padding has room for.
+    """
+    count = math.ceil((size + before + after - extent) / stride) + 1
     if (count - 1) * stride >= size + before:
-        count -= 1  # a window that starts in the right padding is dropped
-    return max(0, (count - 1) * stride + extent - padded)
+        count -= 1
+    return max(0, (count - 1) * stride + extent - size - before)

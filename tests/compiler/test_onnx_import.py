@@ -224,7 +224,6 @@ FORMS: dict[str, tuple[list[int | str], Build]] = {
         ),
     ),
     "sigmoid": (["N", 7], lambda b: b.op("Sigmoid", b.gemm("x", 7, 3))),
-    "softmax": (IMAGE, lambda b: b.op("Identity", b.op("Softmax", "x", axis=1))),
     "passthrough": (IMAGE, lambda b: b.op("Identity", "x")),
 }
 
@@ -252,34 +251,55 @@ OLD = (
 @pytest.mark.parametrize("name", [name for name in FORMS if not name.startswith(OLD)])
 @pytest.mark.parametrize("opset", [11, 13, 21])
 def test_form_in_other_opsets(name: str, opset: int) -> None:
-    if name == "softmax" and opset < 13:
-        pytest.skip("Softmax over one axis of an image came with opset 13")
     _function(*FORMS[name], opset=opset)
 
 
-@pytest.mark.parametrize(
-    ("opset", "shape", "build"),
-    [
-        (9, IMAGE, lambda b: b.op("Clip", "x", min=0.0, max=6.0)),
-        (9, IMAGE, lambda b: b.op("Slice", "x", starts=[1], ends=[3], axes=[1])),
-        (9, IMAGE, lambda b: b.op("Pad", "x", pads=[0, 0, 1, 2, 0, 0, 0, 3])),
-        (9, IMAGE, lambda b: b.op("Dropout", b.op("Relu", "x"), ratio=0.3)),
-        (11, IMAGE, lambda b: b.multi_op(2, "Split", "x", axis=1, split=[1, 3])),
-        (11, ["N", 4, 1, 1], lambda b: b.op("Squeeze", "x", axes=[2, 3])),
-        (11, ["N", 4], lambda b: b.op("Unsqueeze", "x", axes=[2, 3])),
-        (11, ["N", 4], lambda b: b.op("Softmax", "x")),
-        (18, IMAGE, lambda b: b.op("ReduceMean", "x", b.ints(2, 3), keepdims=0)),
-        (18, IMAGE, lambda b: b.multi_op(2, "Split", "x", axis=2, num_outputs=2)),
-        (18, IMAGE, lambda b: b.op("Pad", "x", b.ints(1, 2, 0, 3), "", b.ints(2, 3))),
-        (
-            19,
-            IMAGE,
-            lambda b: b.op(
-                "AveragePool", "x", kernel_shape=[2, 2], strides=[2, 3], dilations=[1, 1]
-            ),
+FORMS_OF_OPSETS: list[tuple[int, list[int | str], Build]] = [
+    (7, IMAGE, lambda b: b.op("Clip", "x", min=0.0, max=6.0)),
+    (7, IMAGE, lambda b: b.op("Slice", "x", starts=[1], ends=[3], axes=[1])),
+    (7, IMAGE, lambda b: b.op("Pad", "x", pads=[0, 0, 1, 2, 0, 0, 0, 3])),
+    (7, IMAGE, lambda b: b.op("Dropout", b.op("Relu", "x"), ratio=0.3)),
+    (7, IMAGE, lambda b: b.multi_op(2, "Split", "x", axis=1, split=[1, 3])),
+    (7, ["N", 4, 1, 1], lambda b: b.op("Squeeze", "x", axes=[2, 3])),
+    (7, ["N", 4], lambda b: b.op("Unsqueeze", "x", axes=[2, 3])),
+    (11, ["N", 4], lambda b: b.op("Softmax", "x")),
+    (18, IMAGE, lambda b: b.op("ReduceMean", "x", b.ints(2, 3), keepdims=0)),
+    (18, IMAGE, lambda b: b.multi_op(2, "Split", "x", axis=2, num_outputs=2)),
+    (18, IMAGE, lambda b: b.op("Pad", "x", b.ints(1, 2, 0, 3), "", b.ints(2, 3))),
+    (
+        19,
+        IMAGE,
+        lambda b: b.op("AveragePool", "x", kernel_shape=[2, 2], strides=[2, 3], dilations=[1, 1]),
+    ),
+    (7, IMAGE, lambda b: b.op("Upsample", "x", scales=[1.0, 1.0, 2.0, 3.0], mode="nearest")),
+    (9, IMAGE, lambda b: b.op("Upsample", "x", b.constant([1, 1, 2, 3], np.float32))),
+    (10, IMAGE, lambda b: b.op("Resize", "x", b.constant([1, 1, 2, 3], np.float32))),
+    (
+        11,
+        IMAGE,
+        lambda b: b.op(
+            "Resize", "x", b.constant([], np.float32), b.constant([1, 1, 2, 3], np.float32)
         ),
-    ],
-)
+    ),
+    (8, ["N", 1, 9, 8], lambda b: b.op("Expand", "x", b.ints(1, 4, 9, 8))),
+    (7, IMAGE, lambda b: b.op("Tile", "x", b.ints(1, 1, 2, 3))),
+    (7, IMAGE, lambda b: b.op("ReduceMean", "x", axes=[2, 3])),
+    (7, IMAGE, lambda b: b.multi_op(2, "Split", "x", axis=1)),
+    (7, IMAGE, lambda b: b.op("BatchNormalization", "x", *[b.constant(b.normal(4) ** 2)] * 4)),
+    (
+        7,
+        ["N", 7],
+        lambda b: b.op("Gemm", "x", b.constant(b.normal(7, 3)), b.constant(b.normal(3))),
+    ),
+    (7, IMAGE, lambda b: b.op("PRelu", "x", b.constant(b.normal(4, 1, 1)))),
+    (7, ["N", 4], lambda b: b.op("Softmax", "x")),
+    (13, IMAGE, lambda b: b.op("Identity", b.op("Softmax", "x", axis=1))),
+    (7, IMAGE, lambda b: b.op("Sum", "x", b.op("Relu", "x"))),
+]
+"""Those that only some opsets have, with the first."""
+
+
+@pytest.mark.parametrize(("opset", "shape", "build"), FORMS_OF_OPSETS)
 def test_forms_of_one_opset(opset: int, shape: list[int | str], build: Build) -> None:
     _function(shape, build, opset)
 

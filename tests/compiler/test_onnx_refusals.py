@@ -63,9 +63,9 @@ IMAGE: list[int | str] = ["N", 4, 9, 8]
             "constant is on the left",
         ),
         (
-            ["N", 4, 5, 5, 5],
-            lambda b: b.op("Conv", "x", b.constant(b.normal(2, 4, 3, 3, 3))),
-            "images .* and signals",
+            ["N", 4, 5, 5, 5, 5],
+            lambda b: b.op("Conv", "x", b.constant(b.normal(2, 4, 3, 3, 3, 3))),
+            "images .*, volumes .* and signals",
         ),
         (IMAGE, lambda b: b.op("Transpose", "x", perm=[1, 0, 2, 3]), "moves the batch axis"),
         (IMAGE, lambda b: b.op("Reshape", "x", b.ints(4, -1)), "does not keep the batch first"),
@@ -179,10 +179,11 @@ def test_integer_input_and_opsets_and_domains() -> None:
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
     with pytest.raises(BadModel, match="UINT8"):
         import_onnx(model)
-    b = B(["N", 4], opset=7)
-    b.op("Relu", "x")
-    with pytest.raises(BadModel, match=r"opset 7.*opset_version=17"):
-        import_onnx(b.model())
+    for opset in (6, 26):
+        b = B(["N", 4], opset=opset)
+        b.op("Relu", "x")
+        with pytest.raises(BadModel, match=rf"opset {opset}.*7 to 25.*opset_version=17"):
+            import_onnx(b.model())
     b = B(["N", 4])
     b.nodes.append(helper.make_node("FusedConv", ["x"], ["y"], domain="com.microsoft"))
     model = b.model()

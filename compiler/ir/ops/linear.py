@@ -125,20 +125,29 @@ def _depthwise(weight: Array, views: list[Array], groups: int) -> Array:
     return total.reshape(batch, filters, rows, columns)
 
 
+PATCHES = 1 << 20
+"""Elements of patches unrolled at a time: they stay in the cache, their memory is used again."""
+
+
 def _grouped(weight: Array, views: list[Array], groups: int) -> Array:
-    """A GEMM per group of the weights and the unrolled patches (im2col), one image at a time: so
-    the patches stay in cache-sized memory.
-    """
+    """A GEMM per group of the weights and the unrolled patches (im2col), some rows at a time."""
     filters, depth = weight.shape[:2]
     batch, _, rows, columns = views[0].shape
     taps_first = weight.reshape(groups, filters // groups, depth, len(views)).transpose(0, 1, 3, 2)
     matrix = taps_first.reshape(groups, filters // groups, len(views) * depth)
-    output = np.empty((batch, filters, rows, columns), weight.dtype)
-    for image in range(batch):
-        pixels = [view[image].reshape(groups, depth, rows * columns) for view in views]
-        patches = np.stack(pixels, axis=1).reshape(groups, len(views) * depth, rows * columns)
-        output[image] = (matrix @ patches).reshape(filters, rows, columns)
-    return output
+    output = np.empty((batch, groups, filters // groups, rows, columns), weight.dtype)
+    at_once = max(1, PATCHES // (groups * len(views) * depth * columns))
+    for start in range(0, rows, at_once):
+        part = slice(start, start + at_once)
+        height = min(at_once, rows - start)
+        patches = np.empty((groups, len(views), depth, height, columns), weight.dtype)
+        for image in range(batch):
+            for tap, view in enumerate(views):
+                patches[:, tap] = view[image, :, part].reshape(groups, depth, height, columns)
+            unrolled = patches.reshape(groups, len(views) * depth, height * columns)
+            products = matrix @ unrolled
+            output[image, :, :, part] = products.reshape(groups, -1, height, columns)
+    return output.reshape(batch, filters, rows, columns)
 
 
 @operator

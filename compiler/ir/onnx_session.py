@@ -1,0 +1,152 @@
+"""onnxruntime as the compiler uses it: one CPU session, its options, and what it complains of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, numpy_helper
+
+from moiety.compiler.ir.graph import Array
+from moiety.protocols.arrays import F32
+from moiety.protocols.errors import BadInput, BadModel
+
+NEWEST_IR_VERSION = 10
+"""What every supported onnxruntime reads; later ones brought nothing that a CNN needs."""
+
+
+def open_session(
+    model: onnx.ModelProto | Path, *, as_written: bool = False
+) -> onnxruntime.InferenceSession:
+    """A session of one thread. `as_written`: node by node, without optimisation. Raises whatever
+    onnxruntime does, which shares no base class (`reason` words it).
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.enable_cpu_mem_arena = False
+    if as_written:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    source = str(model) if isinstance(model, Path) else model.SerializeToString()
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+def reason(error: Exception) -> str:
+    """What onnxruntime says, on one line, without its codes and source files."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (.* Status Message: )?", "", text)
+    return re.sub(r"\S+\.(cc|h):\d+ .*?\) ", "", text)[:300]
+
+
+class RunningModel:
+    """An ONNX model in onnxruntime that takes one float32 image `(1, ...)`, whatever type and batch
+    it was written for, and gives that image's results.
+
+    The image is repeated to the batch that the model asks for. A type for which onnxruntime has no
+    kernels, as double convolutions, is replaced by float32 (`converted`). `source` is the input
+    that takes the image, the first if there is none of this name; `outputs` are the outputs' names.
+    BadModel, which calls the model `name`, where onnxruntime cannot load it.
+    """
+
+    def __init__(
+        self,
+        model: onnx.ModelProto | Path,
+        name: str,
+        source: str = "",
+        *,
+        as_written: bool = False,
+    ) -> None:
+        self.name = name
+        try:
+            self._session, self.converted = _loaded(model, as_written)
+        except Exception as error:
+            raise BadModel(f"{name}: onnxruntime cannot load it: {reason(error)}") from error
+        self.outputs = [value.name for value in self._session.get_outputs()]
+        inputs = sorted(self._session.get_inputs(), key=lambda value: value.name != source)
+        if not inputs:
+            raise BadModel(f"{name}: it has no input")
+        self._source, *self._others = inputs
+
+    def __call__(self, image: F32) -> list[Array]:
+        """BadInput where the model does not take the image."""
+        batch, *_ = self._source.shape or [1]
+        copies = batch if isinstance(batch, int) and batch > 0 else 1
+        feeds = {value.name: _nothing(value) for value in self._others}
+        feeds[self._source.name] = np.repeat(image, copies, 0).astype(_numpy_type(self._source))
+        try:
+            results = self._session.run(None, feeds)
+        except Exception as error:
+            raise BadInput(
+                f"{self.name}: onnxruntime does not take an image of shape {image.shape[1:]}: "
+                f"{reason(error)}"
+            ) from error
+        return [each[:1] if each.shape[:1] == (copies,) else each for each in results]
+
+
+def _loaded(
+    model: onnx.ModelProto | Path, as_written: bool
+) -> tuple[onnxruntime.InferenceSession, bool]:
+    """As it is or else in float32, and whether that was needed; what onnxruntime says of the first
+    is the better message.
+    """
+    try:
+        session = open_session(model, as_written=as_written)
+        if all(value.type != "tensor(bfloat16)" for value in session.get_inputs()):
+            return session, False
+        refused: Exception = TypeError("bfloat16 inputs cannot be fed")
+    except Exception as error:
+        refused = error
+    proto = onnx.load(model) if isinstance(model, Path) else model
+    try:
+        return open_session(in_float32(proto), as_written=as_written), True
+    except Exception:
+        raise refused from None
+
+
+def _nothing(value: onnxruntime.NodeArg) -> Array:
+    """For an input that no result depends on."""
+    shape = [size if isinstance(size, int) else 1 for size in value.shape]
+    return np.zeros(shape, _numpy_type(value))
+
+
+def _numpy_type(value: onnxruntime.NodeArg) -> str:
+    """Of an input `tensor(float)`, `tensor(double)`, `tensor(float16)`, `tensor(uint8)`, ..."""
+    name = value.type.removeprefix("tensor(").removesuffix(")")
+    return {"float": "float32", "double": "float64"}.get(name, name)
+
+
+REAL = (TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+"""The real types beside float32."""
+
+
+def in_float32(model: onnx.ModelProto, kinds: Collection[int] = REAL) -> onnx.ModelProto:
+    """The model with these types replaced by float32, for which onnxruntime has kernels."""
+    wide = onnx.ModelProto()
+    wide.CopyFrom(model)
+    _widen_graph(wide.graph, kinds)
+    return wide
+
+
+def _widen_graph(graph: onnx.GraphProto, kinds: Collection[int]) -> None:
+    for tensor in graph.initializer:
+        _widen_tensor(tensor, kinds)
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        if value.type.tensor_type.elem_type in kinds:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    for attribute in (each for node in graph.node for each in node.attribute):
+        if attribute.name in ("to", "dtype", "output_dtype") and attribute.i in kinds:
+            attribute.i = TensorProto.FLOAT
+        if attribute.HasField("t"):
+            _widen_tensor(attribute.t, kinds)
+        if attribute.HasField("g"):
+            _widen_graph(attribute.g, kinds)
+
+
+def _widen_tensor(tensor: onnx.TensorProto, kinds: Collection[int]) -> None:
+    if tensor.data_type in kinds:
+        array = numpy_helper.to_array(tensor).astype(np.float32)
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))

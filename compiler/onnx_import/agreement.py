@@ -1,0 +1,186 @@
+"""Does the imported Graph compute what the ONNX model computes? onnxruntime is asked, once per
+import, about every node.
+
+Each Graph value that stands for an ONNX value is computed from onnxruntime's own operands and
+compared with onnxruntime's own result, so that rounding does not add up over the network, and the
+first node that differs is the one that was imported wrongly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import helper
+from threadpoolctl import threadpool_limits
+
+from moiety.compiler.ir.evaluate import random_feeds
+from moiety.compiler.ir.graph import Array, Graph
+from moiety.compiler.ir.onnx_session import RunningModel
+from moiety.compiler.ir.ops import OPS
+from moiety.protocols.errors import BadInput, BadModel, ContractViolation
+
+TOLERANCE = 1e-4
+"""Largest difference at a node, in units of the largest magnitude there: float32 sums of some
+thousand terms are off by 1e-5.
+"""
+
+TOLERANCE_HALF = 1e-2
+"""The same where the model has float16 or bfloat16: results are rounded to 2^-11, and so are some
+kernels' sums and the constants that the model computes.
+"""
+
+NOISE = 64
+"""Or in units of what float32's rounding makes of this very node: sums that cancel."""
+
+AT_ONCE = 1 << 24
+"""Elements that onnxruntime hands over in one run; it runs as often as that takes."""
+
+
+def check_against_onnxruntime(
+    model: onnx.ModelProto, graph: Graph, values: Mapping[str, str], approximate: Collection[str]
+) -> None:
+    """ContractViolation names the first ONNX value that the Graph computes otherwise, on a random
+    input; BadModel where onnxruntime cannot run the model, or both say NaN or infinity.
+
+    model: its outputs are replaced. values: what the Graph calls the ONNX values. approximate: ONNX
+    values that the import means to change a little.
+    """
+    traced: dict[str, list[str]] = {}
+    for name in (name for node in model.graph.node for name in node.output):
+        if values.get(name) in graph.shapes:
+            traced.setdefault(values[name], []).append(name)
+    feeds = random_feeds(graph, np.random.default_rng(0))
+    with threadpool_limits(1, "blas"), np.errstate(all="ignore"):
+        _Comparison(model, graph, traced, approximate).run(feeds)
+
+
+@dataclass
+class _Comparison:
+    """model: the ONNX model; traced: the ONNX values that each value of the Graph stands for."""
+
+    model: onnx.ModelProto
+    graph: Graph
+    traced: Mapping[str, Sequence[str]]
+    approximate: Collection[str]
+
+    def __post_init__(self) -> None:
+        self.rounded = False
+        self.makers = {name: node for node in self.model.graph.node for name in node.output}
+
+    def run(self, feeds: Mapping[str, Array]) -> None:
+        (image,) = feeds.values()
+        theirs = self._answers(image)
+        last_use = self._last_use()
+        known = dict(feeds)
+        for index, node in enumerate(self.graph.nodes):
+            own = OPS[node.op].evaluate(node, [known[value] for value in node.inputs])
+            for name in self.traced.get(node.output, ()):
+                own = self._settled(name, node.output, own, next(theirs), known)
+            known[node.output] = own
+            for value in [value for value in known if last_use.get(value, index) <= index]:
+                del known[value]
+
+    def _answers(self, image: Array) -> Iterator[Array]:
+        """onnxruntime's results of all traced ONNX values, in the Graph's order."""
+        for names in self._portions():
+            del self.model.graph.output[:]
+            self.model.graph.output.extend(map(helper.make_empty_tensor_value_info, names))
+            name, (source,) = repr(self.graph.name), self.graph.inputs
+            running = RunningModel(self.model, name, source, as_written=True)
+            self.rounded = running.converted
+            try:
+                yield from running(image)
+            except BadInput as error:
+                raise BadModel(f"onnxruntime cannot run the model: {error}") from error
+
+    def _portions(self) -> Iterator[list[str]]:
+        """The traced ONNX values, as many together as may be in memory."""
+        names: list[str] = []
+        elements = 0
+        for node in self.graph.nodes:
+            for name in self.traced.get(node.output, ()):
+                elements += math.prod(self.graph.shapes[node.output])
+                if names and elements > AT_ONCE:
+                    yield names
+                    names, elements = [], math.prod(self.graph.shapes[node.output])
+                names.append(name)
+        if names:
+            yield names
+
+    def _last_use(self) -> dict[str, int]:
+        """The last node that a settled value is needed at, be it for computing one that is not
+        settled again.
+        """
+        last: dict[str, int] = {}
+        roots: dict[str, set[str]] = {}
+        for index, node in enumerate(self.graph.nodes):
+            needed = set().union(*(roots.get(value, {value}) for value in node.inputs))
+            if node.output not in self.traced:
+                roots[node.output] = needed
+            last.update(dict.fromkeys((*needed, *node.inputs), index))
+        return last
+
+    def _settled(
+        self, name: str, value: str, own: Array, theirs: Array, known: Mapping[str, Array]
+    ) -> Array:
+        """onnxruntime's result of the ONNX value `name`, once the Graph's `own` agrees with it."""
+        if not np.issubdtype(theirs.dtype, np.floating):
+            return own  # the integers of a quantised value
+        if own.shape != theirs.shape:
+            raise self._differs(name, f"its shape is {own.shape}, onnxruntime's {theirs.shape}")
+        if name in self.approximate:
+            return theirs.astype(np.float32)
+        finite = np.isfinite(theirs)
+        if not np.isfinite(own).all() and not finite.all():
+            raise BadModel(
+                f"{self._label(name)}: gives NaN or infinity on a random input: are the weights "
+                "before it intact?"
+            )
+        half = theirs.dtype == np.float16
+        tolerance = TOLERANCE_HALF if half or self.rounded else TOLERANCE
+        if half:  # which overflows where float32 does not
+            theirs = np.where(finite, theirs, own)
+        theirs = theirs.astype(np.float32)
+        size = float(np.abs(theirs).max(initial=0.0))
+        difference = _largest(own, theirs)
+        if not difference <= tolerance * size:
+            precise = self._again(value, known, np.float64)
+            noise = _largest(precise, self._again(value, known, np.float32))
+            difference = _largest(precise, theirs)
+            if not difference <= tolerance * size + NOISE * noise:
+                raise self._differs(
+                    name, f"it is off by {difference:.3g}, its largest value is {size:.3g}"
+                )
+        return theirs
+
+    def _again(self, value: str, known: Mapping[str, Array], kind: type[np.floating]) -> Array:
+        """A value from the settled ones in another precision."""
+        node = self.graph.producer(value)
+        assert node is not None
+        operands = [
+            known[each].astype(kind)
+            if each in self.traced or each in self.graph.inputs
+            else self._again(each, known, kind)
+            for each in node.inputs
+        ]
+        return np.asarray(OPS[node.op].evaluate(node, operands))
+
+    def _label(self, name: str) -> str:
+        node = self.makers[name]
+        return f"{node.op_type} {node.name or name!r}"
+
+    def _differs(self, name: str, how: str) -> ContractViolation:
+        return ContractViolation(
+            f"{self._label(name)}: the import of this node is not what onnxruntime makes of it: "
+            f"{how}. This is a defect of the compiler"
+        )
+
+
+def _largest(a: Array, b: Array) -> float:
+    """Difference; NaN where either is not finite."""
+    with np.errstate(invalid="ignore"):
+        return float(np.abs(a.astype(np.float64) - b).max(initial=0.0))

@@ -1,0 +1,186 @@
+"""Every import is compared with onnxruntime, node by node: what differs never becomes a Program."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from moiety.compiler.onnx_import import agreement
+from moiety.compiler.onnx_import.call import IMPORTERS, Call
+from moiety.compiler.onnx_import.load import import_onnx
+from moiety.protocols.errors import BadModel, ContractViolation
+from tests.support.onnx_models import Build, ModelBuilder, build_model
+
+IMAGE: list[int | str] = ["N", 4, 9, 8]
+
+
+def network(b: ModelBuilder) -> str:
+    first = b.op("Relu", b.batchnorm(b.conv("x", 4, 6, 3), 6))
+    second = b.op("LeakyRelu", b.conv(first, 6, 6, 3, pads=[1, 1, 1, 1]), alpha=0.3)
+    return b.op("GlobalAveragePool", b.op("Add", first, second))
+
+
+def wrong(change: Callable[[Call, str], str], op_type: str) -> Callable[[Call], Sequence[str]]:
+    """An importer that changes what the right one makes."""
+    right = IMPORTERS[op_type]
+    return lambda call: [change(call, value) for value in right(call)]
+
+
+def scaled(call: Call, value: str) -> str:
+    ones = np.ones(call.builder.shapes[value][1], np.float32)
+    return call.emit("Scale", [value], scale=ones * np.float32(1.001), shift=ones * 0)
+
+
+def flattened(call: Call, value: str) -> str:
+    return call.reshape(value, (1, math.prod(call.builder.shapes[value])))
+
+
+@pytest.mark.parametrize(
+    ("op_type", "change", "message"),
+    [
+        ("Conv", scaled, r"Conv 'conv0'.*off by .*defect of the compiler"),
+        ("LeakyRelu", scaled, r"LeakyRelu 'leakyrelu4'.*off by"),
+        ("GlobalAveragePool", flattened, r"GlobalAveragePool .*its shape is \(1, 6\)"),
+    ],
+)
+@pytest.mark.parametrize("at_once", [1, 1 << 24])
+def test_the_first_node_that_differs_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+    op_type: str,
+    change: Callable[[Call, str], str],
+    message: str,
+    at_once: int,
+) -> None:
+    monkeypatch.setattr(agreement, "AT_ONCE", at_once)
+    model = build_model(IMAGE, network)
+    import_onnx(model)
+    monkeypatch.setitem(IMPORTERS, op_type, wrong(change, op_type))
+    with pytest.raises(ContractViolation, match=message):
+        import_onnx(model)
+
+
+def cancelling(b: ModelBuilder) -> str:
+    """A batch norm of a channel that hardly varies: float32 keeps few digits of what is left."""
+    base = b.op("Add", "x", b.constant(3000, np.float32))
+    statistics = [np.ones(4), np.zeros(4), np.full(4, 3000), np.full(4, 1e-8)]
+    return b.op(
+        "BatchNormalization",
+        base,
+        *(b.constant(each, np.float32) for each in statistics),
+        epsilon=1e-12,
+    )
+
+
+def test_what_float32_cannot_say_is_no_difference() -> None:
+    import_onnx(build_model(IMAGE, cancelling))
+
+
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16])
+def test_models_of_other_types(kind: int) -> None:
+    """onnxruntime has no convolution of doubles, nor of bfloat16."""
+    model = build_model(IMAGE, network)
+    for tensor in model.graph.initializer:
+        array = numpy_helper.to_array(tensor).astype(helper.tensor_dtype_to_np_dtype(kind))
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        value.type.tensor_type.elem_type = kind
+    assert import_onnx(model).outputs == (model.graph.output[0].name,)
+
+
+def test_half_precision_may_overflow_where_the_graph_does_not() -> None:
+    def build(b: ModelBuilder) -> str:
+        large = b.op("Mul", b.op("Cast", "x", to=TensorProto.FLOAT16), b.constant(6e4, np.float16))
+        return b.op("Cast", b.op("Relu", large), to=TensorProto.FLOAT)
+
+    assert import_onnx(build_model(IMAGE, build)).outputs
+
+
+def test_infinite_results_name_their_node() -> None:
+    def build(b: ModelBuilder) -> str:
+        large = b.op("Mul", "x", b.constant(1e30, np.float32))
+        return b.op("Relu", b.op("Mul", large, b.constant(1e30, np.float32)))
+
+    with pytest.raises(BadModel, match=r"Mul 'mul1': gives NaN or infinity on a random input"):
+        import_onnx(build_model(IMAGE, build))
+
+
+def test_a_fixed_batch_is_compared_as_written() -> None:
+    def build(b: ModelBuilder) -> str:
+        return b.gemm(b.op("Reshape", b.op("Relu", "x"), b.ints(8, 288)), 288, 3)
+
+    model = build_model([8, 4, 9, 8], build)
+    assert import_onnx(model).shapes["x"] == (1, 4, 9, 8)
+
+
+def shuffled(model: onnx.ModelProto) -> onnx.ModelProto:
+    nodes = list(model.graph.node)[::-1]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+def test_unsorted_nodes_are_sorted() -> None:
+    expected = import_onnx(build_model(IMAGE, network))
+    found = import_onnx(shuffled(build_model(IMAGE, network)))
+    assert sorted(node.name for node in found.nodes) == sorted(n.name for n in expected.nodes)
+
+
+def test_a_branch_reads_what_a_later_node_makes() -> None:
+    def build(b: ModelBuilder) -> str:
+        doubled = b.op("Add", "x", "x")
+        inner = helper.make_node("Relu", [doubled], ["inner"])
+        value = helper.make_tensor_value_info("inner", TensorProto.FLOAT, None)
+        value.type.tensor_type.shape.SetInParent()
+        branch = helper.make_graph([inner], "branch", [], [value])
+        condition = b.constant(True)
+        return b.op("Neg", b.op("If", condition, then_branch=branch, else_branch=branch))
+
+    assert len(import_onnx(shuffled(build_model(IMAGE, build))).nodes) == 3
+
+
+def test_a_cycle_is_named() -> None:
+    def build(b: ModelBuilder) -> str:
+        b.op("Add", "x", "v1")
+        return b.op("Relu", "v0")
+
+    with pytest.raises(BadModel, match=r"cycle, .*Relu 'relu1'.*Add 'add0'"):
+        import_onnx(build_model(IMAGE, build))
+
+
+def test_outputs_without_a_shape() -> None:
+    model = build_model(IMAGE, network)
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    assert import_onnx(model).outputs == (model.graph.output[0].name,)
+
+
+@pytest.mark.parametrize(
+    "attrs",
+    [
+        {"kernel_shape": [2, 2], "strides": [2, 2], "pads": [1, 1, 1, 1]},
+        {"kernel_shape": [2, 2], "strides": [3, 3], "pads": [0, 0, 1, 1]},
+        {"kernel_shape": [1, 1], "strides": [4, 3], "pads": [0, 0, 0, 0]},
+        {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 2, 2]},
+    ],
+)
+@pytest.mark.parametrize("size", range(4, 9))
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+def test_windows_of_ceil_mode_in_the_padding(op: str, size: int, attrs: dict[str, int]) -> None:
+    """A layer behind the pool, too: ONNX's own inference still has the window there."""
+    build: Build = lambda b: b.op("Relu", b.op(op, "x", ceil_mode=1, **attrs))  # noqa: E731
+    assert import_onnx(build_model(["N", 2, size, size], build)).nodes
+
+
+def test_a_part_of_a_split_without_a_name() -> None:
+    """onnxruntime dies of it, so it gets one."""
+
+    def build(b: ModelBuilder) -> str:
+        _, second = b.multi_op(2, "Split", "x", b.ints(1, 3), axis=1)
+        b.nodes[-1].output[0] = ""
+        return second
+
+    assert [node.op for node in import_onnx(build_model(IMAGE, build)).nodes] == ["Slice"]

@@ -1,0 +1,126 @@
+"""Small models of the kinds that people bring (tests/data/onnx-cases): compiled and run on integers
+they give what onnxruntime gives.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+
+from moiety.compiler.compile import CompileOptions, compile_model
+from moiety.compiler.planning.options import PlanOptions
+from moiety.compiler.simulate import FloatModel
+from moiety.protocols.errors import BadModel
+from moiety.runtime.program.cleartext import CleartextExecutor
+
+CASES = Path(__file__).parents[1] / "data" / "onnx-cases"
+
+WIDE = PlanOptions(activation_bits=16, weight_bits=14, rounding="exact")
+TOLERANCES = {"default_bound_unmeetable": 1e-2}
+"""Of the largest result, where it is not 1e-3: this one's results are what large numbers leave."""
+
+IMAGES = 4
+
+REFUSED = {"bn_zero_variance": r"divides by zero in 1 of 6 channels.*set epsilon"}
+"""Those that have no right value, and why."""
+
+PENDING = {
+    "logsoftmax_out": "the client's own steps",
+    "sigmoid_one_minus": "the client's own steps",
+    "sigmoid_reshape": "the client's own steps",
+    "sigmoid_squeeze": "the client's own steps",
+    "softmax_nhwc": "the client's own steps",
+    "max_zero": "simple operators",
+    "maxpool_dilated": "simple operators",
+    "mul_mask": "simple operators",
+    "reduce_max": "simple operators",
+    "reduce_sum": "simple operators",
+    "upsample_align_corners_x2": "fixed linear maps",
+}
+"""What does not work yet, by what it waits for."""
+
+
+def names() -> list[object]:
+    """Every case that has right values."""
+    marks = {
+        name: pytest.mark.xfail(raises=BadModel, reason=reason, strict=True)
+        for name, reason in PENDING.items()
+    }
+    return [
+        pytest.param(path.stem, marks=marks.get(path.stem, ()))
+        for path in sorted(CASES.glob("*.onnx"))
+        if path.stem not in REFUSED
+    ]
+
+
+def test_no_case_is_forgotten() -> None:
+    assert len(names()) + len(REFUSED) == 25
+
+
+@pytest.mark.parametrize("name", names())
+def test_case(name: str) -> None:
+    case = np.load(CASES / f"{name}.npz")
+    compiled = compile_model(CASES / f"{name}.onnx", case["x"], CompileOptions(WIDE))
+    executor = CleartextExecutor(compiled.program, compiled.weights)
+    floats = FloatModel(CASES / f"{name}.onnx", compiled.program)
+    tolerance = TOLERANCES.get(name, 1e-3)
+    wanted = [case[key] for key in sorted(case) if key.startswith("y")]
+    for number, image in enumerate(case["x"][:IMAGES]):
+        found = executor.run(image)
+        assert list(found) == list(compiled.program.output_names().values())
+        for value, float_value, right in zip(
+            found.values(), floats(image).values(), wanted, strict=True
+        ):
+            atol = tolerance * np.abs(right).max()
+            assert value.shape == right[number].shape
+            np.testing.assert_allclose(value, right[number], rtol=0, atol=atol)
+            np.testing.assert_allclose(float_value, right[number].ravel(), rtol=0, atol=atol)
+
+
+_OUT_OF_REACH = "the usual bound is out of the search's reach"
+BROKEN_PROMISES = {
+    ("maxpool_bias", "exact"): "the error has a mean",
+    **{
+        (name, rounding): _OUT_OF_REACH
+        for name in ("default_bound_unmeetable", "wide_widths_are_worse")
+        for rounding in ("exact", "stochastic")
+    },
+}
+"""Where the default options' promise does not hold yet, and why."""
+
+
+def promises() -> list[object]:
+    marks = {
+        key: pytest.mark.xfail(reason=reason, strict=True)
+        for key, reason in BROKEN_PROMISES.items()
+    }
+    names = ("maxpool_bias", "default_bound_unmeetable", "wide_widths_are_worse")
+    keys = [(name, rounding) for name in names for rounding in ("exact", "stochastic")]
+    return [pytest.param(*key, marks=marks.get(key, ())) for key in keys]
+
+
+@pytest.mark.parametrize(("name", "rounding"), promises())
+def test_the_error_is_the_one_that_was_promised(
+    name: str, rounding: Literal["exact", "stochastic"]
+) -> None:
+    """Widths searched for: half of the images calibrate, the others measure."""
+    case = np.load(CASES / f"{name}.npz")
+    half = len(case["x"]) // 2
+    options = CompileOptions(PlanOptions.of_choices(rounding=rounding))
+    compiled = compile_model(CASES / f"{name}.onnx", case["x"][:half], options)
+    executor = CleartextExecutor(compiled.program, compiled.weights, np.random.default_rng(0))
+    (value,) = compiled.program.output_names().values()
+    found = np.stack([executor.run(image)[value] for image in case["x"][half:]])
+    measured = float(np.sqrt(np.mean((found - case["y0"][half:]) ** 2)))
+    assert compiled.report.predicted_error is not None
+    assert measured <= 1.5 * compiled.report.predicted_error
+
+
+@pytest.mark.parametrize(("name", "message"), REFUSED.items())
+def test_case_without_a_right_value(name: str, message: str) -> None:
+    case = np.load(CASES / f"{name}.npz")
+    with pytest.raises(BadModel, match=message):
+        compile_model(CASES / f"{name}.onnx", case["x"], CompileOptions(WIDE))
