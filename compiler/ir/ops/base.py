@@ -9,7 +9,7 @@ from typing import ClassVar, NoReturn, TypeVar
 
 import numpy as np
 
-from moiety.compiler.ir.graph import Array, Node, Shape
+from moiety.compiler.ir.graph import Array, Graph, Node, Shape
 from moiety.compiler.ir.onnx_writer import OnnxWriter
 from moiety.compiler.ir.scale_fields import Field, ScaleMap
 from moiety.protocols.arrays import F64, I64
@@ -35,7 +35,8 @@ class Trait(Flag):
     """Becomes a Linear step: its output channels have scales of their own."""
 
     REINDEXING = auto()
-    """Local, linear, alike on all channels: works in any ring, on any scale. Moves, and AvgPool."""
+    """Local, linear, alike on all channels: works in any ring, on any scale. Moves, AvgPool,
+    LinearMap."""
 
     MOVEMENT = auto()
     """Only moves, copies or drops elements, or puts zeros beside them."""
@@ -176,6 +177,10 @@ class Op:
         FINAL ops, for gradients begin at what is revealed.
         """
         self._lacks("adjoint")
+
+    def divisor(self, graph: Graph, node: Node) -> int:
+        """Integers: by what the result's are too large, for a mean is taken as a sum."""
+        return 1
 
     def convolution(self, node: Node) -> Convolution:
         """Layer: a LINEAR op as the convolution that its Linear step computes."""
