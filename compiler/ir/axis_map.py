@@ -69,15 +69,15 @@ class AxisMap:
 
     @cached_property
     def integers(self) -> I64:
-        """The taps times `divisor`, `(results, width)`. The rounded ones of a row have the sum that
-        the row has, so that a constant image stays one: the largest takes the difference.
+        """The taps times `divisor`, `(results, width)`. Those of a row that are rounded have the
+        sum that the row has, so that a constant image stays one: of all rounded down, the ones
+        that lost most go up.
         """
         scaled = np.array(self.taps) * self.divisor
-        rounded = np.rint(scaled)
-        missing = np.rint(scaled.sum(axis=1)) - rounded.sum(axis=1)
-        largest = np.abs(scaled).argmax(axis=1)
-        rounded[np.arange(self.results), largest] += missing
-        return rounded.astype(np.int64)
+        down = np.floor(scaled + _EXACT)
+        missing = np.rint(scaled.sum(axis=1)) - down.sum(axis=1)
+        by_loss = np.argsort(np.argsort(down - scaled, axis=1, kind="stable"), axis=1)
+        return np.asarray(down + (by_loss < missing[:, None]), np.int64)
 
     def __str__(self) -> str:
         return f"{self.size}->{self.results}/{self.divisor}"

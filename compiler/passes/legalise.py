@@ -102,9 +102,10 @@ def _operands_first(graph: Graph, nodes: list[Node]) -> list[Node]:
 
 
 def _after_averages(graph: Graph) -> Graph:
-    """A mean is a sum here, k times larger than its operand: only a linear layer can take that
-    off. Of two means in a row it is the last that is followed by one, unless both enlarge too
-    much; of values that are joined, each is, unless all are enlarged alike.
+    """A mean is a sum here, k times larger than its operand, and a sum does not fit the ring of
+    what it sums up: only a linear layer can take that off. Of two in a row it is the last that is
+    followed by one, unless both enlarge too much; of values that are joined, each is, unless all
+    are enlarged alike.
     """
     enlarged: dict[str, int] = {}
     edges: set[tuple[str, str]] = set()
@@ -112,12 +113,12 @@ def _after_averages(graph: Graph) -> Graph:
         if node.op not in REINDEXING:
             continue
         operands = {value: enlarged.get(value, 1) for value in node.inputs}
-        divisor = OPS[node.op].divisor(graph, node)
-        if _mixes(node, operands) or _adds_up(node, max(operands.values()), divisor):
-            edges |= {(value, node.output) for value, factor in operands.items() if factor > 1}
+        factor = OPS[node.op].enlarges(graph, node)
+        if _mixes(node, operands) or _adds_up(node, max(operands.values()), factor):
+            edges |= {(value, node.output) for value, below in operands.items() if below > 1}
             operands = dict.fromkeys(operands, 1)
-        enlarged[node.output] = max(operands.values()) * divisor
-        if divisor > 1:
+        enlarged[node.output] = max(operands.values()) * factor
+        if factor > 1:
             readers = graph.consumers(node.output)
             edges |= {(node.output, each.output) for each in readers if not _takes(graph, each)}
     return _rescaled(graph, edges)
@@ -133,17 +134,17 @@ def _mixes(node: Node, enlarged: Mapping[str, int]) -> bool:
     return spread > (MAX_MIXED if node.attrs["axis"] == 1 else 1)
 
 
-def _adds_up(node: Node, below: int, divisor: int) -> bool:
+def _adds_up(node: Node, below: int, factor: int) -> bool:
     """Would two linear maps in a row leave the weights behind them no precision?"""
-    return node.op == "LinearMap" and below > 1 and below * divisor > MAX_ENLARGED
+    return node.op == "LinearMap" and below > 1 and below * factor > MAX_ENLARGED
 
 
 def _takes(graph: Graph, reader: Node) -> bool:
-    """Can a mean's reader do with a sum?"""
+    """Can a node read what is larger than the ring between layers?"""
     if reader.op in LINEAR:
         return True
     return reader.op in REINDEXING and (
-        OPS[reader.op].divisor(graph, reader) > 1 or reaches_linear_only(graph, reader.output)
+        OPS[reader.op].enlarges(graph, reader) > 1 or reaches_linear_only(graph, reader.output)
     )
 
 

@@ -252,7 +252,7 @@ def _pooled(graph: Graph, node: Node) -> int:
     """What the average pools below a layer divide by, from the architecture alone."""
     divisor, below = 1, graph.producer(node.inputs[0])
     while below is not None and below.op in REINDEXING:
-        divisor *= OPS[below.op].divisor(graph, below)
+        divisor *= OPS[below.op].enlarges(graph, below)
         below = graph.producer(below.inputs[0])
     return divisor
 

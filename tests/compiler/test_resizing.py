@@ -108,7 +108,7 @@ def test_the_integers_of_a_map() -> None:
     found = AxisMap.of(thirds)
     assert found.divisor == MAX_DIVISOR
     assert (found.integers.sum(axis=1) == MAX_DIVISOR).all()
-    assert np.abs(found.integers / MAX_DIVISOR - thirds).max() < 3 / MAX_DIVISOR
+    assert np.abs(found.integers / MAX_DIVISOR - thirds).max() < 1 / MAX_DIVISOR
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,8 @@ class LinearMap(Op):
         given = scales.per_channel(node, node.inputs[0])
         return Field(given.ids, given.multiplier / node.attrs["map"].divisor)
 
-    def divisor(self, graph: Graph, node: Node) -> int:
-        return int(node.attrs["map"].divisor)
+    def enlarges(self, graph: Graph, node: Node) -> int:
+        return int(np.abs(node.attrs["map"].integers).sum(axis=1).max())
 
     def adjoint(
         self, node: Node, operands: Sequence[Array], result: Array, grad: Array

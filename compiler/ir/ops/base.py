@@ -178,8 +178,10 @@ class Op:
         """
         self._lacks("adjoint")
 
-    def divisor(self, graph: Graph, node: Node) -> int:
-        """Integers: by what the result's are too large, for a mean is taken as a sum."""
+    def enlarges(self, graph: Graph, node: Node) -> int:
+        """Integers: the factor by which the result's may be larger than the operand's, of one that
+        sums them up in their own ring.
+        """
         return 1
 
     def convolution(self, node: Node) -> Convolution:

@@ -128,9 +128,9 @@ class AvgPool(_Pool):
     def scale_rule(self, scales: ScaleMap, node: Node) -> Field:
         """A sum of integers, `divisor` times too large: the multiplier says so."""
         given = scales.per_channel(node, node.inputs[0])
-        return Field(given.ids, given.multiplier / self.divisor(scales.graph, node))
+        return Field(given.ids, given.multiplier / self.enlarges(scales.graph, node))
 
-    def divisor(self, graph: Graph, node: Node) -> int:
+    def enlarges(self, graph: Graph, node: Node) -> int:
         return window_factors(graph, node).divisor
 
     def adjoint(
