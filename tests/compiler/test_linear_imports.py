@@ -81,6 +81,9 @@ FORMS: dict[str, Form] = {
         axis=3,
     ),
     "sum-broadcast": lambda b, x: b.op("Sum", x, b.op("GlobalAveragePool", x), constant(5)(b)),
+    "matrix-on-the-left": lambda b, x: b.op("MatMul", constant(7, 6)(b), x),
+    "matrices": lambda b, x: b.op("MatMul", x, constant(4, 5, 3)(b)),
+    "matrices-on-the-left": lambda b, x: b.op("MatMul", constant(1, 4, 2, 6)(b), x),
     "prelu-by-pixel": lambda b, x: b.op("PRelu", x, constant(4, 6, 5)(b)),
 }
 
@@ -138,6 +141,8 @@ def test_any_dilated_max_pool(
         "mask",
         "mask-two-axes",
         "sum-broadcast",
+        "matrices",
+        "matrices-on-the-left",
         "prelu-by-pixel",
     ],
 )

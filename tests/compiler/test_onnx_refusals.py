@@ -53,9 +53,9 @@ IMAGE: list[int | str] = ["N", 4, 9, 8]
         ),
         (["N", 4, 4], lambda b: b.op("MatMul", "x", "x"), "two secret tensors"),
         (
-            ["N", 4, 5],
-            lambda b: b.op("MatMul", b.constant(b.normal(3, 4)), "x"),
-            "constant is on the left",
+            ["N", 4],
+            lambda b: b.op("MatMul", b.constant(b.normal(3, 1)), "x"),
+            "whose rows are the batch",
         ),
         (
             ["N", 4, 5, 5, 5],
