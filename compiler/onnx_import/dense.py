@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from moiety.compiler.ir.graph import Shape
 from moiety.compiler.onnx_import.axes import enlarged
 from moiety.compiler.onnx_import.call import Call, importer
 from moiety.compiler.onnx_import.windows import NO_PADS
@@ -82,17 +81,17 @@ def _multiplied(call: Call, value: str, weight: F32, left: bool) -> str:
         turned = _multiplied(call, call.transpose(value, perm), weight.swapaxes(-1, -2), True)
         return call.transpose(turned, perm)
     lead = weight.shape[:-2]
-    matrices: Shape = (1,) * max(0, len(shape) - weight.ndim) + weight.shape
-    fits = len(matrices) <= max(2, len(shape)) and (len(shape) == 2 or matrices[0] == 1)
+    matrices = weight.reshape((*[1] * (len(shape) - weight.ndim), *weight.shape))
+    fits = matrices.ndim <= max(2, len(shape)) and (len(shape) == 2 or len(matrices) == 1)
     if not fits or weight.shape[-2] != shape[-1] or len(shape) < 2:
         call.fail(
             f"weight of shape {weight.shape} with an operand of shape {shape}",
             "the last axis of the operand must be the weight's last but one, and the batch its own",
         )
     if math.prod(lead) == 1:
-        matrix = weight.reshape(weight.shape[-2:])
+        matrix = weight.reshape(weight.shape[-2], weight.shape[-1])
         return _linear(call, value, np.ascontiguousarray(matrix.T), call.zeros(matrix.shape[1]))
-    return _each_by_its_own(call, value, weight.reshape(matrices))
+    return _each_by_its_own(call, value, matrices)
 
 
 def _each_by_its_own(call: Call, value: str, weight: F32) -> str:

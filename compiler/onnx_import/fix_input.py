@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto
 
 from moiety.compiler.ir.graph import Shape
+from moiety.compiler.onnx_import.integer_input import INTEGERS, make_real
 from moiety.protocols.errors import BadInput, BadModel
 
 REAL = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
@@ -28,6 +29,8 @@ def fix_input(
     contradict each other.
     """
     value = _data_input(model, name)
+    if value.type.tensor_type.elem_type in INTEGERS:
+        make_real(model, value)
     _check_type(value)
     dims = list(value.type.tensor_type.shape.dim)
     stated = value.type.tensor_type.HasField("shape")
