@@ -81,6 +81,10 @@ FORMS: dict[str, Form] = {
         axis=3,
     ),
     "sum-broadcast": lambda b, x: b.op("Sum", x, b.op("GlobalAveragePool", x), constant(5)(b)),
+    "where": lambda b, x: b.op("Where", b.constant(np.eye(6, 5, dtype=bool)), x, b.op("Neg", x)),
+    "where-constant": lambda b, x: b.op(
+        "Where", b.constant(np.eye(6, 5, dtype=bool)), b.constant(-3.0, np.float32), x
+    ),
     "matrix-on-the-left": lambda b, x: b.op("MatMul", constant(7, 6)(b), x),
     "matrices": lambda b, x: b.op("MatMul", x, constant(4, 5, 3)(b)),
     "matrices-on-the-left": lambda b, x: b.op("MatMul", constant(1, 4, 2, 6)(b), x),
@@ -142,6 +146,7 @@ def test_any_dilated_max_pool(
         "mask-two-axes",
         "sum-broadcast",
         "matrices",
+        "where-constant",
         "matrices-on-the-left",
         "prelu-by-pixel",
     ],

@@ -57,14 +57,15 @@ class LinearMap(LocalStep, frozen=True, tag="linearmap", kw_only=True):
         return at.fit(np.stack(rows, axis=self.axis), self.bits)
 
     def on_shares(self, operands: Sequence[U64]) -> U64:
-        """Tap after tap, for all rows at once."""
-        x, axis = operands[0], 1 + self.axis
-        starts, taps = np.array(self.starts), np.array(self.taps, np.int64).view(np.uint64)
-        spread = (-1,) + (1,) * (x.ndim - axis - 1)
-        total = np.zeros((len(x), *self.shape), np.uint64)
-        for tap in range(taps.shape[1]):
-            total += x.take(starts + tap, axis) * taps[:, tap].reshape(spread)
-        return ring.reduce(total, self.bits)
+        """Slice after slice along the axis, each with the few that it is made of."""
+        axis = 1 + self.axis
+        slices = np.ascontiguousarray(np.moveaxis(operands[0], axis, 0))
+        total = np.zeros((len(self.starts), *slices.shape[1:]), np.uint64)
+        for result, start, row in zip(total, self.starts, self.taps, strict=True):
+            for place, tap in enumerate(row, start):
+                if tap:
+                    result += slices[place] * np.int64(tap).view(np.uint64)
+        return ring.reduce(np.ascontiguousarray(np.moveaxis(total, 0, axis)), self.bits)
 
     def details(self) -> str:
         return f"axis {self.axis}, {len(self.taps[0])} taps"
