@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
+from moiety.compiler.ir.axis_map import AxisMap
 from moiety.compiler.ir.graph import Node
 from moiety.compiler.ir.ops.pooling import window_factors
 from moiety.compiler.lowering.emitter import Emitter
@@ -19,6 +20,7 @@ from moiety.runtime.program import (
     AddConst,
     Concat,
     Linear,
+    LinearMap,
     MaxPool,
     Pad,
     Relu,
@@ -192,6 +194,20 @@ def _transpose(out: Emitter, node: Node) -> None:
 def _pad(out: Emitter, node: Node) -> None:
     pads = tuple(tuple(pair) for pair in node.attrs["pads"][1:])
     out.emit(node.output, Pad(**_operands(out, node), pads=pads))
+
+
+@lowers("LinearMap")
+def _linear_map(out: Emitter, node: Node) -> None:
+    weights: AxisMap = node.attrs["map"]
+    out.emit(
+        node.output,
+        LinearMap(
+            **_operands(out, node),
+            axis=node.attrs["axis"] - 1,
+            starts=weights.starts,
+            taps=tuple(map(tuple, weights.integers.tolist())),
+        ),
+    )
 
 
 @lowers("AvgPool")

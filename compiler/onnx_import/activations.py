@@ -50,26 +50,26 @@ def _bound(call: Call, name: str, index: int, default: float) -> float:
 
 @importer("LeakyRelu", "PRelu")
 def _leaky(call: Call) -> Sequence[str]:
-    """Constant slope, of PRelu one for all or one per channel: `a*x + (1 - a)*relu(x)`."""
+    """Constant slope, broadcast: `a*x + (1 - a)*relu(x)`."""
+    value = call.value()
     if call.proto.op_type == "PRelu":
-        slope = fit(call, 1)
+        value, slope = fit(call, 1)
     else:
         slope = np.full((1,) * len(call.shape()), call.attrs.get("alpha", 0.01), np.float32)
-    advice = "use one slope for all, or one per channel"
-    positive = call.emit("Relu", [call.value()])
-    return [
-        call.emit(
-            "Add",
-            [scaled(call, call.value(), slope, advice), scaled(call, positive, 1 - slope, advice)],
-        )
-    ]
+    positive = call.emit("Relu", [value])
+    return [call.emit("Add", [scaled(call, value, slope), scaled(call, positive, 1 - slope)])]
 
 
 @importer("Abs")
 def _abs(call: Call) -> Sequence[str]:
     """Any shape: `2 relu(x) - x`."""
-    positive = call.emit("Relu", [call.value()])
-    return [call.emit("Sub", [call.emit("Add", [positive, positive]), call.value()])]
+    return [absolute(call, call.value())]
+
+
+def absolute(call: Call, value: str) -> str:
+    """`2 relu(x) - x`."""
+    positive = call.emit("Relu", [value])
+    return call.emit("Sub", [call.emit("Add", [positive, positive]), value])
 
 
 @importer("HardSigmoid")
@@ -77,7 +77,7 @@ def _hardsigmoid(call: Call) -> Sequence[str]:
     """Any shape: `clip(alpha*x + beta, 0, 1)`, two ReLUs."""
     alpha, beta = float(call.attrs.get("alpha", 0.2)), float(call.attrs.get("beta", 0.5))
     factor = np.full((1,) * len(call.shape()), alpha, np.float32)
-    line = shifted(call, scaled(call, call.value(), factor, ""), beta)
+    line = shifted(call, scaled(call, call.value(), factor), beta)
     return [call.emit("Clip", [line], min=0.0, max=1.0)]
 
 

@@ -2,90 +2,98 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 
 from moiety.compiler.ir.graph import Array
 from moiety.compiler.onnx_import.axes import enlarged
 from moiety.compiler.onnx_import.call import Call, importer
+from moiety.protocols.arrays import F32
 
 
-def fit(call: Call, index: int) -> Array:
-    """Constant operand `index` with the rank of the tensor operand; it must broadcast to it,
-    not the reverse.
-    """
-    shape = call.shape(1 - index)
-    array = call.weight(index, "the constant")
-    array = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
-    if array.ndim != len(shape) or any(
-        have not in (1, size) for have, size in zip(array.shape, shape, strict=True)
-    ):
-        call.fail(
-            f"constant {call.proto.input[index]!r} of shape {array.shape} would enlarge the tensor "
-            f"of shape {shape}"
-        )
-    return array
-
-
-def scaled(call: Call, value: str, factors: Array, advice: str) -> str:
-    """`value` times a constant of its rank that varies along at most one axis."""
+def broadcast_constant(call: Call, value: str, constant: Array) -> tuple[str, Array]:
+    """A tensor and a constant of its rank, the tensor as large as both together are."""
     shape = call.builder.shapes[value]
-    varying = [axis for axis, size in enumerate(factors.shape) if size > 1]
-    if len(varying) > 1 or varying == [0] or len(shape) < 2:
+    array = constant
+    array = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
+    if array.ndim != len(shape) or array.shape[0] != 1 or not _broadcasts(array.shape, shape):
         call.fail(
-            f"a constant of shape {factors.shape} varies over more than one axis of {shape}", advice
+            f"a constant of shape {constant.shape} with a tensor of shape {shape}",
+            "it must have no larger rank, a batch axis of 1, and sizes that are equal or 1",
         )
-    axis = varying[0] if varying else 1
-    scale = np.broadcast_to(factors.reshape(-1), (shape[axis],)).astype(np.float32)
-    order = (
-        0,
-        axis,
-        *(other for other in range(1, len(shape)) if other != axis),
-    )  # channels last, for example
-    moved = call.emit(
-        "Scale", [call.transpose(value, order)], scale=scale, shift=np.zeros_like(scale)
-    )
-    return call.transpose(moved, tuple(order.index(position) for position in range(len(shape))))
+    return enlarged(call, value, np.broadcast_shapes(shape, array.shape)), array
+
+
+def fit(call: Call, index: int) -> tuple[str, Array]:
+    """The tensor operand, and constant operand `index` with its rank."""
+    return broadcast_constant(call, call.value(1 - index), call.weight(index, "the constant"))
+
+
+def _broadcasts(left: Sequence[int], right: Sequence[int]) -> bool:
+    return all(1 in (a, b) or a == b for a, b in zip(left, right, strict=True))
+
+
+def scaled(call: Call, value: str, factors: Array) -> str:
+    """`value` times a constant of its rank. The axes along which it varies are made the channels
+    of a Scale.
+    """
+    shape = call.builder.shapes[value]
+    if len(shape) < 2:
+        call.fail(f"a tensor of shape {shape} has no axis but the batch", "reshape it to (1, 1)")
+    varying = [axis for axis, size in enumerate(factors.shape) if size > 1]
+    first = varying or [1]
+    order = (0, *first, *(axis for axis in range(1, len(shape)) if axis not in first))
+    moved = call.transpose(value, order)
+    sizes = call.builder.shapes[moved]
+    channels = math.prod(shape[axis] for axis in first)
+    joined = call.reshape(moved, (1, channels, *sizes[1 + len(first) :]))
+    scale = np.broadcast_to(factors.reshape(-1), (channels,)).astype(np.float32)
+    result = call.emit("Scale", [joined], scale=scale, shift=np.zeros_like(scale))
+    back = tuple(order.index(axis) for axis in range(len(shape)))
+    return call.transpose(call.reshape(result, sizes), back)
+
+
+def added(call: Call, value: str, constant: Array) -> str:
+    """`value` plus a constant of its rank that broadcasts to it."""
+    if not constant.any():
+        return value
+    return call.emit("AddConst", [value], value=np.asarray(constant, np.float32))
 
 
 def negated(call: Call, value: str) -> str:
-    return scaled(call, value, np.full((1,) * len(call.builder.shapes[value]), -1, np.float32), "")
+    return scaled(call, value, np.full((1,) * len(call.builder.shapes[value]), -1, np.float32))
 
 
 def shifted(call: Call, value: str, constant: float) -> str:
     """`value + constant`."""
-    if constant == 0:
-        return value
-    return call.emit(
-        "AddConst",
-        [value],
-        value=np.full((1,) * len(call.builder.shapes[value]), constant, np.float32),
-    )
+    return added(call, value, np.full((1,) * len(call.builder.shapes[value]), constant))
+
+
+def combined(call: Call, op: str, left: str, right: str) -> str:
+    """Add or Sub of two tensors of one rank, broadcast."""
+    shapes = [call.builder.shapes[value] for value in (left, right)]
+    if len(shapes[0]) != len(shapes[1]) or not _broadcasts(*shapes):
+        call.fail(
+            f"tensors of shapes {shapes[0]} and {shapes[1]}",
+            "they must have one rank, and sizes that are equal or 1",
+        )
+    shape = np.broadcast_shapes(*shapes)
+    return call.emit(op, [enlarged(call, value, shape) for value in (left, right)])
 
 
 def _binary(call: Call, op: str) -> str:
-    left, right = call.shape(0), call.shape(1)
-    if left == right:
-        return call.emit(op, [call.value(0), call.value(1)])
-    if len(left) != len(right) or any(
-        1 not in (a, b) and a != b for a, b in zip(left, right, strict=True)
-    ):
-        call.fail(
-            f"tensors of shapes {left} and {right}",
-            "they must have one rank, and sizes that are equal or 1",
-        )
-    shape = np.broadcast_shapes(left, right)
-    return call.emit(op, [enlarged(call, call.value(index), shape) for index in range(2)])
+    return combined(call, op, call.value(0), call.value(1))
 
 
 @importer("Add")
 def _add(call: Call) -> Sequence[str]:
-    """Two tensors of one rank, broadcast; or a tensor and a constant that does not enlarge it."""
+    """Two tensors of one rank, or a tensor and a constant; broadcast."""
     if call.is_value(0) and call.is_value(1):
         return [_binary(call, "Add")]
-    constant = 1 if call.is_value(0) else 0
-    return [call.emit("AddConst", [call.value(1 - constant)], value=fit(call, constant))]
+    return [added(call, *fit(call, 1 if call.is_value(0) else 0))]
 
 
 @importer("Sub")
@@ -94,34 +102,33 @@ def _sub(call: Call) -> Sequence[str]:
     if call.is_value(0) and call.is_value(1):
         return [_binary(call, "Sub")]
     if call.is_value(0):
-        return [call.emit("AddConst", [call.value(0)], value=-fit(call, 1))]
-    return [call.emit("AddConst", [negated(call, call.value(1))], value=fit(call, 0))]
-
-
-_POSITION_ADVICE = "scale per channel, or fold the factor into a neighbouring layer"
+        value, constant = fit(call, 1)
+        return [added(call, value, -constant)]
+    value, constant = fit(call, 0)
+    return [added(call, negated(call, value), constant)]
 
 
 @importer("Mul")
 def _mul(call: Call) -> Sequence[str]:
-    """By a constant that varies along one axis at most."""
+    """By a constant, broadcast."""
     if call.is_value(0) and call.is_value(1):
         call.fail(
             "multiplies two secret tensors",
             "only products with a constant are supported (no squeeze-and-excitation or gating)",
         )
     constant = 1 if call.is_value(0) else 0
-    return [scaled(call, call.value(1 - constant), fit(call, constant), _POSITION_ADVICE)]
+    return [scaled(call, *fit(call, constant))]
 
 
 @importer("Div")
 def _div(call: Call) -> Sequence[str]:
-    """By a constant that varies along one axis at most."""
+    """By a constant, broadcast."""
     if call.is_value(1):
         call.fail("divides by a secret tensor", "only division by a constant is supported")
-    divisor = fit(call, 1)
+    value, divisor = fit(call, 1)
     with np.errstate(divide="ignore", over="ignore"):
         factors = call.finite(1.0 / divisor.astype(np.float64), f"1 / {call.proto.input[1]}")
-    return [scaled(call, call.value(), factors, _POSITION_ADVICE)]
+    return [scaled(call, value, factors)]
 
 
 @importer("Neg")
@@ -132,13 +139,17 @@ def _neg(call: Call) -> Sequence[str]:
 
 @importer("Sum")
 def _sum(call: Call) -> Sequence[str]:
-    """Tensors of one shape."""
-    total = call.value(0)
-    for index in range(1, len(call.operands)):
-        if call.shape(index) != call.shape(0):
-            call.fail(
-                f"tensors of shapes {call.shape(0)} and {call.shape(index)}",
-                "broadcasting is not supported",
-            )
-        total = call.emit("Add", [total, call.value(index)])
+    """Any number of tensors and constants, broadcast."""
+    values, constants = operands(call)
+    total = reduce(lambda left, right: combined(call, "Add", left, right), values)
+    for constant in constants:
+        total = added(call, *broadcast_constant(call, total, constant))
     return [total]
+
+
+def operands(call: Call) -> tuple[list[str], list[F32]]:
+    """The tensors and the constants among any number of operands."""
+    indices = range(len(call.operands))
+    values = [call.value(index) for index in indices if call.is_value(index)]
+    rest = [call.weight(index, "the constant") for index in indices if not call.is_value(index)]
+    return values, rest

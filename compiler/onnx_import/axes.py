@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from moiety.compiler.ir.axis_map import AxisMap
 from moiety.compiler.onnx_import.call import Call
 from moiety.protocols.arrays import I64
 
 MAX_PIECES = 256
-"""Most slices of which a Gather, Slice, Pad or Resize is put together."""
+"""Most slices of which a Gather, Slice, Pad or Resize is put together; more are a LinearMap."""
 
 
 def cut(call: Call, value: str, axis: int, start: int, stop: int, step: int = 1) -> str:
@@ -44,7 +45,7 @@ def taken(call: Call, value: str, axis: int, indices: I64) -> str:
     """The slices `indices` along `axis`, in that order: equal runs are copies, evenly spaced
     ones one Slice.
     """
-    size = call.builder.shapes[value][axis]
+    size, chosen = call.builder.shapes[value][axis], indices
     factor = len(indices) // size
     if np.array_equal(indices, np.arange(factor * size) // max(1, factor)):
         return repeated(call, value, axis, factor)
@@ -58,9 +59,7 @@ def taken(call: Call, value: str, axis: int, indices: I64) -> str:
             pieces.extend([cut(call, value, axis, first, first + 1)] * count)
         indices = indices[count:]
     if len(pieces) > MAX_PIECES:
-        call.fail(
-            f"needs {len(pieces)} pieces of axis {axis}", f"at most {MAX_PIECES} are supported"
-        )
+        return mapped(call, value, axis, AxisMap.of(chosen[:, None] == np.arange(size)))
     return pieces[0] if len(pieces) == 1 else call.emit("Concat", pieces, axis=axis)
 
 
@@ -75,6 +74,18 @@ def _even_run(indices: I64) -> tuple[int, int]:
         return 1, 0
     uneven = np.flatnonzero(indices != indices[0] + step * np.arange(len(indices)))
     return int(uneven[0]) if len(uneven) else len(indices), step
+
+
+def mapped(call: Call, value: str, axis: int, weights: AxisMap) -> str:
+    """A fixed linear map along any axis but the batch."""
+    shape = call.builder.shapes[value]
+    if axis > 1:
+        return call.emit("LinearMap", [value], axis=axis, map=weights)
+    last = len(shape)
+    moved = call.transpose(call.reshape(value, (*shape, 1)), (0, *range(2, last + 1), 1))
+    result = call.emit("LinearMap", [moved], axis=last, map=weights)
+    back = call.transpose(result, (0, last, *range(1, last)))
+    return call.reshape(back, (shape[0], weights.results, *shape[2:]))
 
 
 def enlarged(call: Call, value: str, shape: Sequence[int]) -> str:

@@ -39,14 +39,14 @@ def _tile(call: Call) -> Sequence[str]:
 
 @importer("Expand")
 def _expand(call: Call) -> Sequence[str]:
-    """Same rank; the batch stays."""
+    """To any constant shape of the same rank; the batch stays."""
     shape, wanted = call.shape(), call.ints("shape", 1)
     if wanted is None:
         call.fail("the new shape is missing")
-    rank = max(len(shape), len(wanted))
-    if rank > len(shape):
+    if len(wanted) > len(shape):
         call.fail(
-            f"puts {rank - len(shape)} axes before the batch of {shape}", "keep the batch first"
+            f"puts {len(wanted) - len(shape)} axes before the batch of {shape}",
+            "keep the batch first",
         )
-    target = np.broadcast_shapes(shape, tuple(wanted))
+    target = np.broadcast_shapes(shape, wanted)
     return [enlarged(call, call.value(), target)]

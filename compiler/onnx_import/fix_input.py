@@ -10,6 +10,7 @@ from onnx import TensorProto
 
 from moiety.compiler.ir.graph import Shape
 from moiety.compiler.onnx_import.call import LARGEST
+from moiety.compiler.onnx_import.integer_input import INTEGERS, make_real
 from moiety.compiler.onnx_import.order import names_read
 from moiety.protocols.errors import BadInput, BadModel
 
@@ -27,6 +28,8 @@ def fix_input(
     contradict each other.
     """
     value = _data_input(model, name)
+    if value.type.tensor_type.elem_type in INTEGERS:
+        make_real(model, value)
     _check_type(value)
     dims = list(value.type.tensor_type.shape.dim)
     stated = value.type.tensor_type.HasField("shape")

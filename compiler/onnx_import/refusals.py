@@ -36,6 +36,22 @@ _ADVICE: Mapping[tuple[str, ...], str] = {
         "LpNormalization",
     ): "it divides by a secret value; train with batch normalization instead",
     (
+        "GatherElements",
+        "GatherND",
+        "ScatterElements",
+        "ScatterND",
+        "GridSample",
+    ): "where it reads depends on numbers; use Slice, Gather or Resize with constants",
+    (
+        "ReduceL2",
+        "ReduceSumSquare",
+        "ReduceLogSum",
+        "ReduceLogSumExp",
+        "ReduceProd",
+        "GlobalLpPool",
+        "LpPool",
+    ): "it is no linear map; use ReduceMean, ReduceSum, ReduceMax or ReduceL1",
+    (
         "LSTM",
         "GRU",
         "RNN",

@@ -63,7 +63,7 @@ def pass_on(node: Node, labels: Sequence[I64 | None], shapes: Sequence[Shape]) -
         np.full(shape, _ONE) if label is None else label
         for label, shape in zip(labels, shapes, strict=True)
     ]
-    if node.op == "AvgPool":
+    if node.op in ("AvgPool", "LinearMap"):
         return _averaged(node, filled[0], shapes)
     if node.op == "Pad":
         return np.pad(filled[0], node.attrs["pads"], constant_values=_ANY)

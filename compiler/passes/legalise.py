@@ -7,6 +7,8 @@ Linear step whose integer weights carry the change of scale.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
@@ -17,6 +19,14 @@ from moiety.compiler.ir.verify import verify
 from moiety.compiler.passes.normal_form import check_normal_form
 from moiety.protocols.errors import BadModel
 
+MAX_ENLARGED = 1 << 10
+"""Two linear maps in a row, one for each axis, enlarge integers by at most this factor."""
+
+MAX_MIXED = 16
+"""By how much more some channels of a concatenation may be enlarged than others: the weights of
+these set the precision of those.
+"""
+
 
 def legalise(graph: Graph) -> Graph:
     """The same function with rescaling layers where needed. BadModel for what has no
@@ -24,7 +34,7 @@ def legalise(graph: Graph) -> Graph:
     """
     check_normal_form(graph)
     _check(graph)
-    for rule in (_after_average_pools, _inputs_of_sums, _before_outputs):
+    for rule in (_after_averages, _inputs_of_sums, _before_outputs):
         graph = rule(graph)
     verify(graph)
     return graph
@@ -91,20 +101,51 @@ def _operands_first(graph: Graph, nodes: list[Node]) -> list[Node]:
     return list(ordered.values())
 
 
-def _after_average_pools(graph: Graph) -> Graph:
-    """An average pool is a sum here, k times larger than its operand: only a linear layer can
-    take that off.
+def _after_averages(graph: Graph) -> Graph:
+    """A mean is a sum here, k times larger than its operand, and a sum does not fit the ring of
+    what it sums up: only a linear layer can take that off. Of two in a row it is the last that is
+    followed by one, unless both enlarge too much; of values that are joined, each is, unless all
+    are enlarged alike.
     """
-    edges = {
-        (node.output, reader.output)
-        for node in graph.nodes_of("AvgPool")
-        for reader in graph.consumers(node.output)
-        if not (
-            reader.op in LINEAR
-            or (reader.op in REINDEXING and reaches_linear_only(graph, reader.output))
-        )
-    }
+    enlarged: dict[str, int] = {}
+    edges: set[tuple[str, str]] = set()
+    for node in graph.nodes:
+        if node.op not in REINDEXING:
+            continue
+        operands = {value: enlarged.get(value, 1) for value in node.inputs}
+        factor = OPS[node.op].enlarges(graph, node)
+        if _mixes(node, operands) or _adds_up(node, max(operands.values()), factor):
+            edges |= {(value, node.output) for value, below in operands.items() if below > 1}
+            operands = dict.fromkeys(operands, 1)
+        enlarged[node.output] = max(operands.values()) * factor
+        if factor > 1:
+            readers = graph.consumers(node.output)
+            edges |= {(node.output, each.output) for each in readers if not _takes(graph, each)}
     return _rescaled(graph, edges)
+
+
+def _mixes(node: Node, enlarged: Mapping[str, int]) -> bool:
+    """Does a Concat join values that are enlarged too differently? Those of one channel must be
+    enlarged alike.
+    """
+    if node.op != "Concat":
+        return False
+    spread = max(enlarged.values()) / min(enlarged.values())
+    return spread > (MAX_MIXED if node.attrs["axis"] == 1 else 1)
+
+
+def _adds_up(node: Node, below: int, factor: int) -> bool:
+    """Would two linear maps in a row leave the weights behind them no precision?"""
+    return node.op == "LinearMap" and below > 1 and below * factor > MAX_ENLARGED
+
+
+def _takes(graph: Graph, reader: Node) -> bool:
+    """Can a node read what is larger than the ring between layers?"""
+    if reader.op in LINEAR:
+        return True
+    return reader.op in REINDEXING and (
+        OPS[reader.op].enlarges(graph, reader) > 1 or reaches_linear_only(graph, reader.output)
+    )
 
 
 def _inputs_of_sums(graph: Graph) -> Graph:

@@ -19,7 +19,6 @@ import numpy as np
 from moiety.compiler.ir.graph import Array, Graph, Node, Shape, channelwise
 from moiety.compiler.ir.ops import LINEAR, OPS, REINDEXING
 from moiety.compiler.ir.ops.base import Convolution
-from moiety.compiler.ir.ops.pooling import window_factors
 from moiety.compiler.planning import shifts
 from moiety.compiler.planning.formats import Formats
 from moiety.compiler.planning.units import gate_thresholds, ideal_weights
@@ -253,8 +252,7 @@ def _pooled(graph: Graph, node: Node) -> int:
     """What the average pools below a layer divide by, from the architecture alone."""
     divisor, below = 1, graph.producer(node.inputs[0])
     while below is not None and below.op in REINDEXING:
-        if below.op == "AvgPool":
-            divisor *= window_factors(graph, below).divisor
+        divisor *= OPS[below.op].enlarges(graph, below)
         below = graph.producer(below.inputs[0])
     return divisor
 

@@ -40,6 +40,7 @@ from moiety.runtime.program import (
     Gates,
     Input,
     Linear,
+    LinearMap,
     MaxPool,
     Output,
     Pad,
@@ -260,6 +261,11 @@ def _one_pass(step: Step, at: Setting) -> Iterator[Call]:
 @calls_of(Add)
 def _add(step: Add, at: Setting) -> Iterator[Call]:
     yield _passes(at.elements(step) * len(step.inputs))
+
+
+@calls_of(LinearMap)
+def _linear_map(step: LinearMap, at: Setting) -> Iterator[Call]:
+    yield _passes(at.elements(step) * len(step.taps[0]))
 
 
 @calls_of(SumPool)

@@ -11,6 +11,7 @@ from moiety.runtime.program.steps import (
     gates,
     linear,
     local,
+    maps,
     pooling,
     rounding,
 )
@@ -19,6 +20,7 @@ from moiety.runtime.program.steps.ends import *
 from moiety.runtime.program.steps.gates import *
 from moiety.runtime.program.steps.linear import *
 from moiety.runtime.program.steps.local import *
+from moiety.runtime.program.steps.maps import *
 from moiety.runtime.program.steps.pooling import *
 from moiety.runtime.program.steps.rounding import *
 
@@ -42,5 +44,6 @@ __all__ += ends.__all__
 __all__ += gates.__all__
 __all__ += linear.__all__
 __all__ += local.__all__
+__all__ += maps.__all__
 __all__ += pooling.__all__
 __all__ += rounding.__all__

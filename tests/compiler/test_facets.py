@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from moiety.compiler.compile import compile_graph
+from moiety.compiler.ir.axis_map import AxisMap
 from moiety.compiler.ir.graph import Array, Node, Shape
 from moiety.compiler.ir.ops import ANY_RING, FINAL, OPS, having
 from moiety.compiler.ir.ops.base import PRICED_BY_TRAIT, REGISTRY, Op, Trait, operator
@@ -181,6 +182,7 @@ def every_op() -> GraphMaker:
     x = maker.add("Slice", x, starts=(0, 1, 0, 0), stops=(1, 4, 6, 6), steps=(1, 1, 1, 1))
     x = maker.add("Pad", x, pads=((0, 0), (0, 0), (1, 0), (0, 0)))
     x = maker.add("Transpose", x, perm=(0, 1, 3, 2))
+    x = maker.add("LinearMap", x, axis=2, map=AxisMap.of(np.tri(6)))
     x = maker.add("Scale", x, consts={"scale": np.ones(3), "shift": np.ones(3)})
     maker.add("Softmax", maker.gemm(maker.flatten(x), 3), axis=1)
     maker.add("Sigmoid", maker.gemm(maker.flatten(x), 3))

@@ -29,7 +29,7 @@ def results() -> list[Result]:
 
 def test_most_pass_and_the_others_have_a_reason(results: list[Result]) -> None:
     passed = [result for result in results if result.refusal is None]
-    assert len(passed) > len(results) / 2 > 60
+    assert len(passed) >= 240
     assert all(
         result.error <= 1e-3 and result.fixed_error <= FIXED_POINT_ERROR for result in passed
     )
@@ -42,9 +42,8 @@ def test_every_operator_with_tests_passes_some(results: list[Result]) -> None:
         result.op for result in results if result.refusal is None and result.fixed_refusal is None
     }
     assert len(tested) > 30
-    other_axes = {"Expand", "Sum", "Tile"}  # their node tests all change the batch axis, or have it
     integers = {"QuantizeLinear", "DequantizeLinear"}  # supported as a pair alone
-    assert tested - passed == other_axes | integers
+    assert tested - passed == integers
 
 
 def test_a_wrong_result_is_noticed() -> None:

@@ -42,11 +42,6 @@ IMAGE: list[int | str] = ["N", 4, 9, 8]
         (IMAGE, lambda b: b.op("Mul", "x", b.op("Sigmoid", "x")), "multiplies two secret tensors"),
         (
             IMAGE,
-            lambda b: b.op("Mul", "x", b.constant(b.normal(4, 9, 1))),
-            "varies over more than one axis",
-        ),
-        (
-            IMAGE,
             lambda b: b.op("Div", b.constant(1, np.float32), "x"),
             "divides by a secret tensor",
         ),
@@ -58,9 +53,9 @@ IMAGE: list[int | str] = ["N", 4, 9, 8]
         ),
         (["N", 4, 4], lambda b: b.op("MatMul", "x", "x"), "two secret tensors"),
         (
-            ["N", 4, 5],
-            lambda b: b.op("MatMul", b.constant(b.normal(3, 4)), "x"),
-            "constant is on the left",
+            ["N", 4],
+            lambda b: b.op("MatMul", b.constant(b.normal(3, 1)), "x"),
+            "whose rows are the batch",
         ),
         (
             ["N", 4, 5, 5, 5, 5],
@@ -75,13 +70,8 @@ IMAGE: list[int | str] = ["N", 4, 9, 8]
             lambda b: b.op("Pad", "x", b.ints(0, 0, 1, 1, 0, 0, 1, 1), mode="mirror"),
             "'mirror' is not supported",
         ),
-        (IMAGE, lambda b: b.op("MaxPool", "x", kernel_shape=[2, 2], dilations=[2, 2]), "dilations"),
-        (IMAGE, lambda b: b.op("ReduceMean", "x"), "cannot be averaged over"),
-        (
-            IMAGE,
-            lambda b: b.op("PRelu", "x", b.constant(b.normal(4, 9, 1))),
-            "one slope for all, or one per channel",
-        ),
+        (IMAGE, lambda b: b.op("MaxPool", "x", kernel_shape=[2, 2], dilations=[0, 2]), "dilations"),
+        (IMAGE, lambda b: b.op("ReduceMean", "x"), "cannot be reduced"),
         ([3, 4], lambda b: b.op("Unsqueeze", "x", b.ints(0)), "keep the batch first"),
         ([3, 4], lambda b: b.op("Flatten", "x", axis=0), "flatten from axis 1 on"),
         ([3, 4], lambda b: b.op("Slice", "x", b.ints(0), b.ints(2), b.ints(0)), "cuts the batch"),
@@ -176,8 +166,8 @@ def test_integer_input_and_opsets_and_domains() -> None:
     b = B(["N", 4])
     b.op("Cast", "x", to=TensorProto.FLOAT)
     model = b.model()
-    model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
-    with pytest.raises(BadModel, match="UINT8"):
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.BOOL
+    with pytest.raises(BadModel, match="BOOL"):
         import_onnx(model)
     for opset in (6, 26):
         b = B(["N", 4], opset=opset)

@@ -12,6 +12,7 @@ import onnx
 import pytest
 from hypothesis import given, settings
 
+from moiety.compiler.ir.axis_map import AxisMap
 from moiety.compiler.ir.evaluate import random_feeds, run_graph, same_function
 from moiety.compiler.ir.graph import Array, Graph, Node, Shape
 from moiety.compiler.ir.ops import OPS
@@ -111,6 +112,7 @@ CASES: dict[str, Case] = {
     "sub": Case("Sub", [(4, 3), (4, 3)]),
     "reshape": Case("Reshape", [(4, 6)], {"shape": (1, 2, 12)}),
     "transpose": Case("Transpose", [(4, 6, 2)], {"perm": (0, 3, 1, 2)}),
+    "linear-map": Case("LinearMap", [(4, 6, 2)], {"axis": 2, "map": AxisMap.of(_normal(5, 6))}),
     "pad": Case("Pad", [(4, 3, 2)], {"pads": ((0, 0), (1, 0), (0, 2), (3, 1))}),
     "sigmoid": Case("Sigmoid", [(4,)]),
     "softmax": Case("Softmax", [(4, 3)], {"axis": 1}),

@@ -157,9 +157,6 @@ def test_older_opsets(opset: int) -> None:
 @pytest.mark.parametrize(
     ("add", "message"),
     [
-        (lambda b: resized(b, 2, 2, mode="cubic"), "mode 'cubic'"),
-        (lambda b: resized(b, 2, 2, mode="linear", where="align_corners"), "align_corners=False"),
-        (lambda b: resized(b, 1.5, 1.5, mode="linear"), "integer factors"),
         (lambda b: b.op("Tile", "x", b.ints(2, 1, 1, 1)), "every axis but the batch"),
         (
             lambda b: b.op("ConvTranspose", "x", b.constant(b.normal(4, 3, 3, 3)), pads=[5] * 4),

@@ -33,12 +33,6 @@ PENDING = {
     "sigmoid_reshape": "the client's own steps",
     "sigmoid_squeeze": "the client's own steps",
     "softmax_nhwc": "the client's own steps",
-    "max_zero": "simple operators",
-    "maxpool_dilated": "simple operators",
-    "mul_mask": "simple operators",
-    "reduce_max": "simple operators",
-    "reduce_sum": "simple operators",
-    "upsample_align_corners_x2": "fixed linear maps",
 }
 """What does not work yet, by what it waits for."""
 

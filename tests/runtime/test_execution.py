@@ -115,6 +115,16 @@ LOCAL = {
             inputs=(1,), shape=(4, 3, 2), bits=16, kernel=(3, 2), strides=(2, 3), pads=(1, 0, 1, 0)
         ),
     ),
+    "linearmap": (
+        ir.LinearMap(
+            inputs=(1,),
+            shape=(4, 6, 3),
+            bits=16,
+            axis=2,
+            starts=(2, 0, 4),
+            taps=((3, -1), (0, 4), (-7, 2)),
+        ),
+    ),
     "addconst": (ir.AddConst(inputs=(1,), shape=(4, 6, 6), bits=16),),
 }
 

@@ -105,7 +105,22 @@ def gated() -> ir.Program:
     )
 
 
-EXAMPLES = [small_program("exact"), small_program("stochastic"), gated()]
+def mapped() -> ir.Program:
+    """A linear map along an axis."""
+    return make_program(
+        ir.Input(inputs=(), shape=(2, 3, 4), bits=16, scale=1.0),
+        ir.LinearMap(
+            inputs=(0,),
+            shape=(2, 2, 4),
+            bits=16,
+            axis=1,
+            starts=(0, 1),
+            taps=((3, 1), (-1, 2)),
+        ),
+    )
+
+
+EXAMPLES = [small_program("exact"), small_program("stochastic"), gated(), mapped()]
 
 
 @pytest.mark.parametrize("kind", ir.KINDS, ids=lambda kind: kind.__name__)
@@ -145,4 +160,4 @@ def test_the_file_format_knows_exactly_the_kinds() -> None:
     assert set(get_args(ir.AnyStep)) == set(ir.KINDS)
     tags = [kind.__struct_config__.tag for kind in ir.KINDS]
     assert tags == [kind.__name__.lower() for kind in ir.KINDS]
-    assert len(set(tags)) == 17
+    assert len(set(tags)) == 18

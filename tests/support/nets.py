@@ -97,6 +97,10 @@ def _run(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> F32:
     return result
 
 
+Up = Literal["nearest", "linear", "aligned"]
+"""How an image is made twice as large by copies or means of its pixels."""
+
+
 class _Net:
     """Adds nodes one by one, each evaluated on a calibration batch. Values are ONNX names."""
 
@@ -279,10 +283,13 @@ class _Net:
             op, [x], kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[pads] * 4, **attrs
         )
 
-    def upsample(self, x: str, mode: Literal["nearest", "linear"] = "nearest") -> str:
-        """Twice the height and width, as PyTorch exports nn.Upsample (align_corners=False)."""
+    def upsample(self, x: str, up: Up = "nearest") -> str:
+        """Twice the height and width, as PyTorch exports nn.Upsample; `aligned` is linear with
+        align_corners=True.
+        """
         scales = self.constant("scales", [1, 1, 2, 2])
-        where = "asymmetric" if mode == "nearest" else "half_pixel"
+        places = {"nearest": "asymmetric", "linear": "half_pixel", "aligned": "align_corners"}
+        where, mode = places[up], "nearest" if up == "nearest" else "linear"
         how = {"mode": mode, "coordinate_transformation_mode": where, "nearest_mode": "floor"}
         return self.add("Resize", [x, "", scales], **how)
 
@@ -487,14 +494,14 @@ def small_inception(
 def small_unet(
     image: int = 16,
     widths: Sequence[int] = (6, 8, 10),
-    up: Literal["transposed", "nearest", "linear"] = "transposed",
+    up: Literal["transposed"] | Up = "transposed",
     **options: Unpack[Options],
 ) -> onnx.ModelProto:
     """U-Net (Ronneberger et al. 2015): pairs of 3x3 convolutions, max pools on the way down, skips
     into the way up.
 
     `up` is a 2x2 ConvTranspose with stride 2, nearest upsampling and a 3x3 convolution, or linear
-    upsampling alone. Logits (N, labels, image, image).
+    upsampling alone, of either kind. Logits (N, labels, image, image).
     """
     net = _Net("small_unet", image, **options)
 
@@ -511,7 +518,7 @@ def small_unet(
         elif up == "nearest":
             large = net.conv_relu(net.upsample(x), width, 3)
         else:
-            large = net.upsample(x, "linear")
+            large = net.upsample(x, up)
         x = double(net.concat(skip, large), width)
     return net.finish(net.conv(x, net.labels, 1, normalise=False))
 
@@ -527,4 +534,5 @@ NETWORKS: dict[str, Callable[..., onnx.ModelProto]] = {
     "unet-transposed": partial(small_unet, up="transposed"),
     "unet-nearest": partial(small_unet, up="nearest"),
     "unet-linear": partial(small_unet, up="linear"),
+    "unet-aligned": partial(small_unet, up="aligned"),
 }

@@ -9,7 +9,7 @@ from typing import ClassVar, NoReturn, TypeVar
 
 import numpy as np
 
-from moiety.compiler.ir.graph import Array, Node, Shape
+from moiety.compiler.ir.graph import Array, Graph, Node, Shape
 from moiety.compiler.ir.onnx_writer import OnnxWriter
 from moiety.compiler.ir.scale_fields import Field, ScaleMap
 from moiety.protocols.arrays import F64, I64
@@ -35,7 +35,8 @@ class Trait(Flag):
     """Becomes a Linear step: its output channels have scales of their own."""
 
     REINDEXING = auto()
-    """Local, linear, alike on all channels: works in any ring, on any scale. Moves, and AvgPool."""
+    """Local, linear, alike on all channels: works in any ring, on any scale. Moves, AvgPool,
+    LinearMap."""
 
     MOVEMENT = auto()
     """Only moves, copies or drops elements, or puts zeros beside them."""
@@ -176,6 +177,12 @@ class Op:
         FINAL ops, for gradients begin at what is revealed.
         """
         self._lacks("adjoint")
+
+    def enlarges(self, graph: Graph, node: Node) -> int:
+        """Integers: the factor by which the result's may be larger than the operand's, of one that
+        sums them up in their own ring.
+        """
+        return 1
 
     def convolution(self, node: Node) -> Convolution:
         """Layer: a LINEAR op as the convolution that its Linear step computes."""

@@ -128,8 +128,10 @@ class AvgPool(_Pool):
     def scale_rule(self, scales: ScaleMap, node: Node) -> Field:
         """A sum of integers, `divisor` times too large: the multiplier says so."""
         given = scales.per_channel(node, node.inputs[0])
-        divisor = window_factors(scales.graph, node).divisor
-        return Field(given.ids, given.multiplier / divisor)
+        return Field(given.ids, given.multiplier / self.enlarges(scales.graph, node))
+
+    def enlarges(self, graph: Graph, node: Node) -> int:
+        return window_factors(graph, node).divisor
 
     def adjoint(
         self, node: Node, operands: Sequence[Array], result: Array, grad: Array

@@ -1,0 +1,117 @@
+"""Importers of reductions: means and maxima are pools, sums are linear maps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import wraps
+
+import numpy as np
+
+from moiety.compiler.ir.axis_map import AxisMap
+from moiety.compiler.onnx_import.activations import absolute
+from moiety.compiler.onnx_import.arithmetic import negated
+from moiety.compiler.onnx_import.axes import mapped
+from moiety.compiler.onnx_import.call import Call, Importer, importer
+from moiety.compiler.onnx_import.windows import NO_PADS
+
+Reduction = Callable[[Call, str, list[int]], str]
+"""Of a value over axes, none of them the batch, which stay with size 1."""
+
+
+def _reducing(reduction: Reduction) -> Importer:
+    """An importer of it: the axes, of either form, and keepdims."""
+
+    @wraps(reduction)
+    def imported(call: Call) -> Sequence[str]:
+        shape, given = call.shape(), call.ints("axes", 1)
+        if not given and call.flag("noop_with_empty_axes"):
+            return [call.value()]
+        axes = sorted({axis % len(shape) for axis in given}) if given else [*range(len(shape))]
+        if 0 in axes:
+            call.fail(f"over axes {axes} of {shape}", "the batch axis cannot be reduced")
+        value = reduction(call, call.value(), axes)
+        if call.flag("keepdims", True):
+            return [value]
+        return [call.reshape(value, [size for axis, size in enumerate(shape) if axis not in axes])]
+
+    return imported
+
+
+def _pooled(call: Call, op: str, value: str, axes: list[int]) -> str:
+    """A pool with full windows over axes, which stay with size 1."""
+    shape = call.builder.shapes[value]
+    if len(shape) == 4 and set(axes) <= {2, 3}:
+        kernel = (shape[2] if 2 in axes else 1, shape[3] if 3 in axes else 1)
+        return _full_pool(call, op, value, kernel)
+    if len(shape) == 4 and axes == [1, 2]:  # channels last
+        moved = call.transpose(value, (0, 3, 1, 2))
+        return call.transpose(_full_pool(call, op, moved, (shape[1], shape[2])), (0, 2, 3, 1))
+    kept = [axis for axis in range(len(shape)) if axis not in axes]
+    count, mixed = (math.prod(shape[axis] for axis in part) for part in (kept, axes))
+    image = call.reshape(call.transpose(value, (*kept, *axes)), (1, count, mixed, 1))
+    reduced = [1 if axis in axes else size for axis, size in enumerate(shape)]
+    return call.reshape(_full_pool(call, op, image, (mixed, 1)), reduced)
+
+
+def _full_pool(call: Call, op: str, value: str, kernel: tuple[int, int]) -> str:
+    attrs = {"count_include_pad": False} if op == "AvgPool" else {}
+    return call.emit(op, [value], kernel=kernel, strides=(1, 1), pads=NO_PADS, **attrs)
+
+
+@importer("ReduceMean")
+@_reducing
+def _mean(call: Call, value: str, axes: list[int]) -> str:
+    """Over any axes but the batch; keepdims."""
+    return _pooled(call, "AvgPool", value, axes)
+
+
+@importer("ReduceMax")
+@_reducing
+def _max(call: Call, value: str, axes: list[int]) -> str:
+    """Over any axes but the batch; keepdims."""
+    return _pooled(call, "MaxPool", value, axes)
+
+
+@importer("ReduceMin")
+@_reducing
+def _min(call: Call, value: str, axes: list[int]) -> str:
+    """As ReduceMax: `-max(-x)`."""
+    return negated(call, _pooled(call, "MaxPool", negated(call, value), axes))
+
+
+def _summed(call: Call, value: str, axes: list[int]) -> str:
+    for axis in axes:
+        size = call.builder.shapes[value][axis]
+        if size > 1:
+            value = mapped(call, value, axis, AxisMap.of(np.ones((1, size))))
+    return value
+
+
+@importer("ReduceSum")
+@_reducing
+def _sum(call: Call, value: str, axes: list[int]) -> str:
+    """Over any axes but the batch; keepdims."""
+    return _summed(call, value, axes)
+
+
+@importer("ReduceL1")
+@_reducing
+def _l1(call: Call, value: str, axes: list[int]) -> str:
+    """The sum of absolute values, as ReduceSum."""
+    return _summed(call, absolute(call, value), axes)
+
+
+@importer("CumSum")
+def _running_sum(call: Call) -> Sequence[str]:
+    """Along any axis but the batch, which must be a constant; exclusive, reverse."""
+    given, shape = call.ints("axis", 1), call.shape()
+    if given is None or len(given) != 1:
+        call.fail("the axis is missing")
+    axis = given[0] % len(shape)
+    if axis == 0:
+        call.fail("sums up over the batch axis", "choose another axis")
+    matrix = np.tri(shape[axis], k=-int(call.flag("exclusive")))
+    if call.flag("reverse"):
+        matrix = matrix.T
+    return [mapped(call, call.value(), axis, AxisMap.of(matrix))]
