@@ -26,10 +26,11 @@ t1 = v1,
 so that the client chooses for `t0*v1` by the bits of v1, the server for `n1*t1` alone, and v need
 not be extended first.
 
-Flights: C S C. Bits: for every y and direction, b correlations of width 1 and as many choices; for
-every x and direction `b * (2*bits - b + 1) / 2` of entries. Of a square the second direction has
-one row, of bits - b - 1 bits, and the others are one bit shorter. Nothing leaks: both parties see
-choices masked by correlations and entries masked by pads.
+Flights: C S C, and S C more for every further CHUNK of values. Bits: for every y and direction, b
+correlations of width 1 and as many choices; for every x and direction `b * (2*bits - b + 1) / 2` of
+entries. Of a square the second direction has one row, of bits - b - 1 bits, and the others are one
+bit shorter. Nothing leaks: both parties see choices masked by correlations and entries masked by
+pads.
 """
 
 from __future__ import annotations
@@ -52,6 +53,10 @@ SPREAD = 2
 """Passes more where a choice serves a group: its block and its bits for every element."""
 
 
+CHUNK = 1 << 17
+"""Values whose correlations are held at once, 16 bytes for every bit; the next ones follow."""
+
+
 class Row(NamedTuple):
     """What one party multiplies, `numbers` uint64 `(n * group,)`, with bits that the peer chooses
     by. The products count 2^place.
@@ -72,6 +77,20 @@ def product(session: Session, x: U64, y: U64, bits: int, y_bits: int) -> U64:
     """Shares of `x[i, j] * y[i]`, uint64 `(n, group)` of ring elements modulo 2^bits, for y uint64
     `(n,)` modulo 2^y_bits.
     """
+    made = [_product(session, x[at], y[at], bits, y_bits) for at in _chunks(y.size)]
+    return np.concatenate(made)
+
+
+def square(session: Session, v: U64, bits: int, out_bits: int) -> U64:
+    """Shares of `v^2` modulo 2^out_bits, uint64 `(n,)`, for v uint64 `(n,)` modulo 2^bits."""
+    return np.concatenate([_square(session, v[at], bits, out_bits) for at in _chunks(v.size)])
+
+
+def _chunks(n: int) -> list[slice]:
+    return [slice(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK)]
+
+
+def _product(session: Session, x: U64, y: U64, bits: int, y_bits: int) -> U64:
     own, low, small = _with_headroom(session, y, y_bits)
     sign, top = np.uint64(2) * small - np.uint64(1), y_bits - 1
     choices = [*(Chosen(place, bit) for place, bit in enumerate(low)), Chosen(top, small)]
@@ -81,8 +100,7 @@ def product(session: Session, x: U64, y: U64, bits: int, y_bits: int) -> U64:
     return ring.reduce(alone + _crossed(session, choices, rows, bits).reshape(x.shape), bits)
 
 
-def square(session: Session, v: U64, bits: int, out_bits: int) -> U64:
-    """Shares of `v^2` modulo 2^out_bits, uint64 `(n,)`, for v uint64 `(n,)` modulo 2^bits."""
+def _square(session: Session, v: U64, bits: int, out_bits: int) -> U64:
     own, low, small = _with_headroom(session, v, bits)
     h = np.uint64(1 << (bits - 2))
     if session.is_server:
@@ -167,7 +185,14 @@ def square_cost(n: Size, bits: int, out_bits: Size) -> Cost:
 
 
 def _crossed_cost(n: Size, group: Size, bits: Size, places: dict[Party, Sequence[int]]) -> Cost:
-    """Rows of these places, by the party that chooses."""
+    """Rows of these places, by the party that chooses, chunk after chunk; a symbolic n stands for
+    one chunk.
+    """
+    sizes = [at.stop - at.start for at in _chunks(n)] if isinstance(n, int) else [n]
+    return sum((_chunk_cost(size, group, bits, places) for size in sizes), Cost())
+
+
+def _chunk_cost(n: Size, group: Size, bits: Size, places: dict[Party, Sequence[int]]) -> Cost:
     rows = sum(map(len, places.values()))
     total = local("digit", n * rows)
     for party, chosen in places.items():

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moiety.protocols.compare import product as compare
 from moiety.protocols.errors import BadArtifact
 from moiety.protocols.lanes import LANES_FROM
 from moiety.protocols.ot.generators import ALWAYS_SILENT, NEVER_SILENT, Mixed
@@ -45,21 +46,28 @@ def program_of(shape: tuple[int, ...], over: tuple[int, ...]) -> ir.Program:
     return make_program(source, *spread(shape, over))
 
 
-def run(program: ir.Program, weights: Weights, images: Any, silent_from: int) -> Outcome:
+def run(
+    program: ir.Program, weights: Weights, images: Any, silent_from: int, threads: int
+) -> Outcome:
     server = ServerExecutor(program, weights, batches=tuple({1, len(images)}))
     server.prepare()
     return run_two_party(
         lambda session: server.run(session, images=len(images)),
         lambda session: ClientExecutor(program).run_batch(session, images),
         silent_from=silent_from,
+        threads=threads,
     )
 
 
 def check(
-    program: ir.Program, weights: Weights, images: Any, silent_from: int = NEVER_SILENT
+    program: ir.Program,
+    weights: Weights,
+    images: Any,
+    silent_from: int = NEVER_SILENT,
+    threads: int = 1,
 ) -> None:
     """The same integers as the cleartext executor's, and the traffic that is declared."""
-    outputs, cost = run(program, weights, images, silent_from).client
+    outputs, cost = run(program, weights, images, silent_from, threads).client
     for image, found in zip(images, outputs, strict=True):
         (expected,) = CleartextExecutor(program, weights).run_integers(image).values()
         assert np.array_equal(found[0].integers, expected)
@@ -91,9 +99,23 @@ def test_a_factor_spreads_over_any_axes(over: tuple[int, ...]) -> None:
 
 def test_a_large_product_runs_in_lanes() -> None:
     shape = (2, LANES_FROM // 2 + 50)
-    check(program_of(shape, shape), Weights({}), images_of(1, shape))
+    check(program_of(shape, shape), Weights({}), images_of(1, shape), threads=3)
     over = (1, shape[1])
-    check(program_of(shape, over), Weights({}), images_of(2, shape))
+    check(program_of(shape, over), Weights({}), images_of(2, shape), threads=2)
+
+
+def test_chunks_in_lanes_send_what_is_declared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two lanes of several chunks each, the second with one more."""
+    monkeypatch.setattr(compare, "CHUNK", 1024)
+    shape = (LANES_FROM + 20,)
+    source = ir.Input(inputs=(), shape=shape, bits=12, scale=1.0, value_bits=11)
+    program = make_program(
+        source,
+        ir.Square(inputs=(0,), shape=shape, bits=24),
+        ir.Product(inputs=(1, 0), shape=shape, bits=24),
+    )
+    check(program, Weights({}), images_of(1, shape))
+    assert traffic.step_costs(program)[2].flights == "C" + "SC" * 3
 
 
 def test_a_value_times_itself() -> None:
