@@ -13,6 +13,7 @@ from moiety.runtime.program.steps import (
     local,
     maps,
     pooling,
+    products,
     rounding,
 )
 from moiety.runtime.program.steps.base import LocalStep, Rounding, SecretTensor, Step
@@ -22,6 +23,7 @@ from moiety.runtime.program.steps.linear import *
 from moiety.runtime.program.steps.local import *
 from moiety.runtime.program.steps.maps import *
 from moiety.runtime.program.steps.pooling import *
+from moiety.runtime.program.steps.products import *
 from moiety.runtime.program.steps.rounding import *
 
 __all__ = [
@@ -46,4 +48,5 @@ __all__ += linear.__all__
 __all__ += local.__all__
 __all__ += maps.__all__
 __all__ += pooling.__all__
+__all__ += products.__all__
 __all__ += rounding.__all__
