@@ -6,6 +6,8 @@ from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
+import numpy as np
+
 from moiety.compiler.ir.graph import Node
 from moiety.compiler.ir.ops.pooling import window_factors
 from moiety.compiler.lowering.emitter import Emitter
@@ -21,11 +23,11 @@ from moiety.runtime.program import (
     Linear,
     MaxPool,
     Pad,
+    Product,
     Relu,
     Slice,
     SumPool,
     Transpose,
-    Truncate,
 )
 
 Lowering = Callable[[Emitter, Node], None]
@@ -88,16 +90,7 @@ def _linear(out: Emitter, node: Node) -> None:
     out.tensors[f"linear.{index}.weight"] = layer.weight
     out.tensors[f"linear.{index}.bias"] = layer.bias
     if layer.shift + guard:
-        index = out.add(
-            Truncate(
-                inputs=(index,),
-                shape=geometry.out_shape,
-                bits=layer.out_bits,
-                name=node.name,
-                shift=layer.shift + guard,
-                rounding=options.rounding,
-            )
-        )
+        index = out.truncated(index, layer.shift + guard, node.name)
     out.carry(node.output, out.reshaped(index, out.shape(node.output)))
 
 
@@ -126,6 +119,28 @@ def _emit_relu(out: Emitter, node: Node, affine: bool) -> int:
 def _max_pool(out: Emitter, node: Node) -> None:
     common = out.operands(node, out.formats.bits(node.output))
     out.emit(node.output, MaxPool(**common, **_window(node)))
+
+
+# --- products -------------------------------------------------------------------------------------
+
+
+@lowers("Mul")
+def _mul(out: Emitter, node: Node) -> None:
+    """A Product in the wide ring, and right after it the truncation down to the ring between
+    layers, to nearest where that is exact.
+    """
+    value, options = node.output, out.plan.options
+    wide, narrow = out.factors[value]
+    bits, shift, shape = out.formats.product_bits(value), out.formats.shift(value), out.shape(value)
+    operands = (out.get(wide, bits), out.get(narrow, out.formats.bits(narrow)))
+    index = out.add(Product(inputs=operands, shape=shape, bits=bits, name=node.name))
+    if shift and options.rounding == "exact":
+        half = np.full((1,) * len(shape), 1 << (shift - 1), np.int64)
+        index = out.add(AddConst(inputs=(index,), shape=shape, bits=bits, name=node.name))
+        out.tensors[f"const.{index}"] = half
+    if shift:
+        index = out.truncated(index, shift, node.name)
+    out.carry(value, index)
 
 
 # --- sums -----------------------------------------------------------------------------------------

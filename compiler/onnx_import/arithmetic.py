@@ -9,6 +9,7 @@ import numpy as np
 from moiety.compiler.ir.graph import Array
 from moiety.compiler.onnx_import.axes import enlarged
 from moiety.compiler.onnx_import.call import Call, importer
+from moiety.compiler.onnx_import.products import multiplied
 
 
 def fit(call: Call, index: int) -> Array:
@@ -106,12 +107,9 @@ _POSITION_ADVICE = "scale per channel, or fold the factor into a neighbouring la
 
 @importer("Mul")
 def _mul(call: Call) -> Sequence[str]:
-    """By a constant that varies along one axis at most."""
+    """Two tensors, broadcast; or a tensor and a constant that varies along one axis at most."""
     if call.is_value(0) and call.is_value(1):
-        call.fail(
-            "multiplies two secret tensors",
-            "only products with a constant are supported (no squeeze-and-excitation or gating)",
-        )
+        return [multiplied(call, call.value(0), call.value(1))]
     constant = 1 if call.is_value(0) else 0
     return [scaled(call, call.value(1 - constant), fit(call, constant), _POSITION_ADVICE)]
 

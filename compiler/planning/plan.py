@@ -34,6 +34,14 @@ class Plan:
         """The Graph that was planned, its constant gates frozen."""
         return self.formats.graph
 
+    def operand_bits(self, reader: str) -> int:
+        """Width of the ring in which a layer, or a product of two values, wants its operand, of a
+        product the wide one (`rings.Widening`).
+        """
+        if reader in self.layers:
+            return self.layers[reader].bits
+        return self.formats.product_bits(reader)
+
     @property
     def options(self) -> PlanOptions:
         return self.formats.options

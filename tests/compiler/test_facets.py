@@ -17,7 +17,7 @@ from moiety.compiler.ir.ops.base import PRICED_BY_TRAIT, REGISTRY, Op, Trait, op
 from moiety.compiler.lowering.steps_of_ops import LOWERINGS
 from moiety.compiler.onnx_import.call import IMPORTERS, describe
 from moiety.compiler.passes.base import PASSES
-from moiety.compiler.planning.scales import propagate
+from moiety.compiler.ir.scales import propagate
 from moiety.protocols.errors import ContractViolation
 from moiety.runtime.cost.traffic import step_costs
 from moiety.runtime.program import Extend, Output, Truncate

@@ -25,7 +25,7 @@ from moiety.compiler.planning import shifts
 from moiety.compiler.planning.options import USUAL_ERROR, PlanOptions
 from moiety.compiler.planning.plan import make_plan
 from moiety.compiler.planning.ranges import KINDS, Ranges, calibrate, measurements
-from moiety.compiler.planning.scales import propagate
+from moiety.compiler.ir.scales import propagate
 from moiety.protocols.arrays import F64
 from moiety.protocols.errors import BadArtifact, BadInput, BadModel, BadPlan
 from moiety.runtime import program as ir

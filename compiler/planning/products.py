@@ -1,0 +1,78 @@
+"""The unit of a product of two values.
+
+The integers of x and y count steps of u_x and u_y, those of `x*y` steps of `u_x*u_y`, in each
+channel its own. The truncation after it, by one public shift for all channels, makes that
+`u_x * u_y * 2^shift`. A layer's weights absorb what is left of such a ratio; here are none, so the
+unit of a product is no free choice. The shift is the least at which the calibrated range of every
+channel fits the bits that it is to fill. Minimal disclosure takes the one at which it does for any
+ranges: that of operands which fill their bits.
+
+Its ring has the margins of both operands: of two that grow twice beyond their calibrated ranges,
+the product grows four times.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from moiety.compiler.ir.graph import Graph, Node
+from moiety.compiler.ir.ops import PRODUCTS
+from moiety.compiler.ir.scale_fields import ScaleMap
+from moiety.compiler.planning.options import PlanOptions
+from moiety.compiler.planning.units import Units
+from moiety.protocols.arrays import BOOL, F64
+from moiety.protocols.errors import ContractViolation
+
+SLACK = 1e-9
+"""Bits by which a range may seem not to fit, for want of digits."""
+
+
+def product_ids(graph: Graph, scales: ScaleMap) -> BOOL:
+    """By class id: is its unit that of a product? ContractViolation where something else shares it."""
+    found = np.zeros(len(scales.classes.roots()), bool)
+    for node in graph.nodes_of(*PRODUCTS):
+        if not scales.alone(node.output):
+            raise ContractViolation(
+                f"{node.op} {node.name!r}: its scale is tied to others; legalise first"
+            )
+        found[scales.sources[node.output]] = True
+    return found
+
+
+def with_products(graph: Graph, units: Units, options: PlanOptions) -> Units:
+    """The units with those of all products made to follow from their operands'."""
+    for node in graph.nodes_of(*PRODUCTS):
+        units = with_product(graph, units, options, node)
+    return units
+
+
+def with_product(graph: Graph, units: Units, options: PlanOptions, node: Node) -> Units:
+    """The units with that of one product made to follow from its operands'."""
+    ids = units.scales.sources[node.output]
+    steps = math.prod(units.of(graph, value) for value in node.inputs)
+    shift = most = _shift_of_full_operands(graph, units, node)
+    if options.disclose != "minimal":
+        shift = min(most, _shift_of_range(units, node, steps))
+    shift = max(0, shift)
+    unit, bits = units.unit.copy(), units.bits.copy()
+    unit[ids] = steps * 2.0**shift
+    bits[ids] = units.filled[ids] + sum(units.margin_of(graph, value) for value in node.inputs)
+    return replace(units, unit=unit, bits=bits, shifts={**units.shifts, node.output: shift})
+
+
+def _shift_of_range(units: Units, node: Node, steps: F64) -> int:
+    """The least shift at which the calibrated range of every channel fits its bits."""
+    ids = units.scales.sources[node.output]
+    wanted = units.reach[ids] * units.room[ids] / 2.0 ** (units.filled[ids] - 1)
+    coarser = float((wanted / steps).max())
+    return math.ceil(math.log2(coarser) - SLACK) if coarser > 0 else 0
+
+
+def _shift_of_full_operands(graph: Graph, units: Units, node: Node) -> int:
+    """The least shift at which the product of operands fits its bits, whatever fills theirs."""
+    ids = units.scales.sources[node.output]
+    filled = sum(units.filled_of(graph, value) for value in node.inputs)
+    return int((filled - 1 - units.filled[ids] + np.ceil(np.log2(units.room[ids]))).max())
