@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import LINEAR, OPS, RELUS
+from moiety.compiler.ir.ops import LINEAR, OPS, PRODUCTS, RELUS
 from moiety.compiler.ir.ops.base import PRICED_BY_TRAIT, Trait
 from moiety.compiler.planning.error import (
     FIXED,
@@ -34,8 +34,10 @@ from moiety.compiler.planning.search.terms import (
     WIDEST,
     Bias,
     Comparison,
+    Factors,
     Layer,
     Multiplexer,
+    Multiplication,
     Product,
     Ring,
     Rounding,
@@ -63,10 +65,12 @@ class Objective:
         self.variables = Variables(reference)
         self.rings = tied_rings(self.graph)
         self.layers = {n.output: self._layer(n) for n in self.graph.nodes_of(*LINEAR)}
+        self.factors = {n.output: self._factors(n) for n in self.graph.nodes_of(*PRODUCTS)}
         self.terms: tuple[Term, ...] = (
             *self._roundings(),
             *self._biases(),
             *self._products(),
+            *self._multiplications(),
             *self._multiplexers_and_pairs(),
             *self._comparisons(),
         )
@@ -79,13 +83,20 @@ class Objective:
         """The ring that a value is kept in."""
         fixed = self.formats.output_bits.get(value)
         if fixed is not None:
-            return Ring((), fixed)
+            return Ring((), fixed=fixed)
         return self._widest(*self.rings[value])
 
     def _widest(self, *values: str) -> Ring:
         """A ring that holds all of these."""
         members = frozenset().union(*map(self.variables.inside, values))
-        return Ring(tuple(sorted(members)), self.formats.options.margin_bits)
+        return Ring(tuple((number, self.variables.margins[number]) for number in sorted(members)))
+
+    def _factors(self, node: Node) -> Factors:
+        x, y, out = (
+            int(self.variables.channels(value)[0]) for value in (*node.inputs, node.output)
+        )
+        shift, reference = self.formats.shift(node.output), self.formats.options.activation_bits
+        return Factors(x, y, out, self._ring(node.output), shift - reference)
 
     def _layer(self, node: Node) -> Layer:
         return Layer(
@@ -159,19 +170,35 @@ class Objective:
                 network=self.network,
             )
 
+    def _multiplications(self) -> Iterator[Multiplication]:
+        options, found = self.formats.options, widening(self.graph)
+        for value, factors in self.factors.items():
+            wide, narrow = found.factors[value]
+            squares = self.responses.noise[value] @ self.formats.unit(value) ** 2
+            state = self.variables.state(options.activation_bits, options.weight_bits)
+            yield Multiplication(
+                factors=factors,
+                values=math.prod(self.graph.shapes[value]),
+                narrow=self._ring(narrow),
+                extended=None if wide in found.free else self._ring(wide),
+                squared_error=TRUNCATION * float(squares) / 4.0 ** factors.log_unit(state),
+                mode=options.rounding,
+                network=self.network,
+            )
+
     def _multiplexers_and_pairs(self) -> Iterator[Term]:
-        """A multiplexer for each ReLU, into the widest ring that a layer asks for; for an op that
+        """A multiplexer for each ReLU, into the widest ring that a reader asks for; for an op that
         compares its elements with each other, comparisons too, both in the op's ring.
 
         ContractViolation for an op whose price nothing says.
         """
-        readers = widening(self.graph).readers
+        readers, widths = widening(self.graph).readers, self.layers | self.factors
         for node in self.graph.nodes:
             op, ring = OPS[node.op], self._ring(node.output)
             operand, result = self.graph.shapes[node.inputs[0]], self.graph.shapes[node.output]
             if Trait.RELU in op.traits:
-                layers = tuple(self.layers[layer] for layer in readers[node.output])
-                yield Multiplexer(math.prod(result), ring, layers, self.network)
+                asking = tuple(widths[reader] for reader in readers[node.output])
+                yield Multiplexer(math.prod(result), ring, asking, self.network)
             elif not op.traits & PRICED_BY_TRAIT:
                 pairs = op.comparisons(node, operand, result)
                 yield Comparison(pairs, 1, ring, self.network)
