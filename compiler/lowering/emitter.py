@@ -1,10 +1,11 @@
 """The Program while it is written: steps in order, and which of them carry a value in which ring.
 
 Between layers a value lives in its narrow ring (`Formats.bits`); a linear layer wants its operand
-in its own, wider ring, and a product of two values one of its operands. Widening is interactive, except where a ReLU extends as it goes or the
-client encodes its image, so the demand for wide rings is passed backward through the reindexing ops
-(which work in any ring) to a place where it is free (`rings.Widening`). Where there is none, an
-Extend step is put in; where a wide value is needed narrow too, a Reduce, which is local.
+in its own, wider ring, and a product of two values one of its operands. Widening is interactive,
+except where a ReLU extends as it goes or the client encodes its image, so the demand for wide rings
+is passed backward through the reindexing ops (which work in any ring) to a place where it is free
+(`rings.Widening`). Where there is none, an Extend step is put in; where a wide value is needed
+narrow too, a Reduce, which is local.
 """
 
 from __future__ import annotations

@@ -26,12 +26,14 @@ from moiety.compiler.planning.units import Units
 from moiety.protocols.arrays import BOOL, F64
 from moiety.protocols.errors import ContractViolation
 
-SLACK = 1e-9
-"""Bits by which a range may seem not to fit, for want of digits."""
+SLACK = 1e-4
+"""Bits by which a range may exceed what it is to fill: ranges are measured in single precision."""
 
 
 def product_ids(graph: Graph, scales: ScaleMap) -> BOOL:
-    """By class id: is its unit that of a product? ContractViolation where something else shares it."""
+    """By class id: is its unit that of a product? ContractViolation where it is of something else,
+    too.
+    """
     found = np.zeros(len(scales.classes.roots()), bool)
     for node in graph.nodes_of(*PRODUCTS):
         if not scales.alone(node.output):
@@ -52,14 +54,15 @@ def with_products(graph: Graph, units: Units, options: PlanOptions) -> Units:
 def with_product(graph: Graph, units: Units, options: PlanOptions, node: Node) -> Units:
     """The units with that of one product made to follow from its operands'."""
     ids = units.scales.sources[node.output]
-    steps = math.prod(units.of(graph, value) for value in node.inputs)
+    x, y = node.inputs
+    steps = units.of(graph, x) * units.of(graph, y)
     shift = most = _shift_of_full_operands(graph, units, node)
     if options.disclose != "minimal":
         shift = min(most, _shift_of_range(units, node, steps))
     shift = max(0, shift)
     unit, bits = units.unit.copy(), units.bits.copy()
     unit[ids] = steps * 2.0**shift
-    bits[ids] = units.filled[ids] + sum(units.margin_of(graph, value) for value in node.inputs)
+    bits[ids] = units.filled[ids] + units.margin_of(graph, x) + units.margin_of(graph, y)
     return replace(units, unit=unit, bits=bits, shifts={**units.shifts, node.output: shift})
 
 
@@ -74,5 +77,5 @@ def _shift_of_range(units: Units, node: Node, steps: F64) -> int:
 def _shift_of_full_operands(graph: Graph, units: Units, node: Node) -> int:
     """The least shift at which the product of operands fits its bits, whatever fills theirs."""
     ids = units.scales.sources[node.output]
-    filled = sum(units.filled_of(graph, value) for value in node.inputs)
-    return int((filled - 1 - units.filled[ids] + np.ceil(np.log2(units.room[ids]))).max())
+    x, y = (units.filled_of(graph, value) for value in node.inputs)
+    return int((x + y - 1 - units.filled[ids] + np.ceil(np.log2(units.room[ids]))).max())

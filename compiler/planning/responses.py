@@ -20,9 +20,9 @@ from moiety.compiler.ir.graph import Array, Graph, Node, channelwise
 from moiety.compiler.ir.ops import LINEAR, OPS, PRODUCTS
 from moiety.compiler.ir.ops.base import PRICED_BY_TRAIT
 from moiety.compiler.ir.queries import revealed
+from moiety.compiler.ir.scales import propagate
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.ranges import FINER, Progress, Ranges, Responses
-from moiety.compiler.ir.scales import propagate
 from moiety.compiler.planning.unit_choice import choose_units
 from moiety.compiler.planning.units import Units
 from moiety.protocols.arrays import F64

@@ -13,12 +13,12 @@ import numpy as np
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.ir.ops import PRODUCTS
 from moiety.compiler.ir.scale_fields import ScaleMap
+from moiety.compiler.ir.scales import propagate
 from moiety.compiler.planning.class_ranges import class_ranges
 from moiety.compiler.planning.layers import result_layers
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.products import with_products
 from moiety.compiler.planning.ranges import Ranges
-from moiety.compiler.ir.scales import propagate
 from moiety.compiler.planning.unit_refinements import (
     aligned,
     coarsened,

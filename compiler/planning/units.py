@@ -47,7 +47,9 @@ class Units:
         return self._widest(self.bits, graph, value)
 
     def filled_of(self, graph: Graph, value: str) -> I64:
-        """Bits that each channel of `value` fills, `(C,)`; of channels of several classes, the most."""
+        """Bits that each channel of `value` fills, `(C,)`; of channels of several classes, the
+        most.
+        """
         return self._widest(self.filled, graph, value)
 
     def margin_of(self, graph: Graph, value: str) -> I64:

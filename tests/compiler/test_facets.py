@@ -14,10 +14,10 @@ from moiety.compiler.compile import compile_graph
 from moiety.compiler.ir.graph import Array, Node, Shape
 from moiety.compiler.ir.ops import ANY_RING, FINAL, OPS, having
 from moiety.compiler.ir.ops.base import PRICED_BY_TRAIT, REGISTRY, Op, Trait, operator
+from moiety.compiler.ir.scales import propagate
 from moiety.compiler.lowering.steps_of_ops import LOWERINGS
 from moiety.compiler.onnx_import.call import IMPORTERS, describe
 from moiety.compiler.passes.base import PASSES
-from moiety.compiler.ir.scales import propagate
 from moiety.protocols.errors import ContractViolation
 from moiety.runtime.cost.traffic import step_costs
 from moiety.runtime.program import Extend, Output, Truncate

@@ -50,7 +50,9 @@ class Ring:
         return frozenset(variable for variable, _ in self.members)
 
     def bits(self, state: State) -> int:
-        return max((state[variable] + margin for variable, margin in self.members), default=self.fixed)
+        return max(
+            (state[variable] + margin for variable, margin in self.members), default=self.fixed
+        )
 
 
 @dataclass(frozen=True)
@@ -264,8 +266,8 @@ def extension_price(
 
 @lru_cache(maxsize=1 << 12)
 def product_price(bits: int, narrow: int, network: Network) -> float:
-    """Nanoseconds of one product in a ring of `bits` bits, of a factor of `narrow` ones: for each of
-    its bits, of either party, a 1-of-2 transfer of what is above that bit.
+    """Nanoseconds of one product in a ring of `bits` bits, of a factor of `narrow` ones: for each
+    of its bits, of either party, a 1-of-2 transfer of what is above that bit.
     """
     transfer = digits_price(DigitPlan((1,), ()), 1, None, network)
     entries = range(bits - narrow + 1, bits + 1)

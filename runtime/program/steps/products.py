@@ -14,8 +14,8 @@ __all__ = ["Product"]
 
 
 class Product(Step, frozen=True, tag="product", kw_only=True):
-    """`x * y`, element by element, in the ring of x. y has x's rank, each of its axes x's size or 1,
-    and is in a ring of its own that is no wider.
+    """`x * y`, element by element, in the ring of x. y has x's rank, each of its axes x's size or
+    1, and is in a ring of its own that is no wider.
     """
 
     ARITY = (2, 2)
