@@ -101,7 +101,7 @@ class Emitter:
             "name": node.name,
         }
 
-    def truncated(self, index: int, shift: int, name: str) -> int:
+    def truncated(self, index: int, shift: int) -> int:
         """The step that drops the low `shift` bits of what a step gives."""
         step = self.steps[index]
         return self.add(
@@ -109,7 +109,7 @@ class Emitter:
                 inputs=(index,),
                 shape=step.shape,
                 bits=step.bits - shift,
-                name=name,
+                name=step.name,
                 shift=shift,
                 rounding=self.plan.options.rounding,
             )

@@ -24,8 +24,10 @@ from moiety.runtime.program import (
     MaxPool,
     Pad,
     Product,
+    Reduce,
     Relu,
     Slice,
+    Square,
     SumPool,
     Transpose,
 )
@@ -90,7 +92,7 @@ def _linear(out: Emitter, node: Node) -> None:
     out.tensors[f"linear.{index}.weight"] = layer.weight
     out.tensors[f"linear.{index}.bias"] = layer.bias
     if layer.shift + guard:
-        index = out.truncated(index, layer.shift + guard, node.name)
+        index = out.truncated(index, layer.shift + guard)
     out.carry(node.output, out.reshaped(index, out.shape(node.output)))
 
 
@@ -126,21 +128,31 @@ def _max_pool(out: Emitter, node: Node) -> None:
 
 @lowers("Mul")
 def _mul(out: Emitter, node: Node) -> None:
-    """A Product in the wide ring, and right after it the truncation down to the ring between
-    layers, to nearest where that is exact.
+    """A product in its own ring, and after it the truncation down to the ring between layers, to
+    nearest where that is exact.
     """
-    value, options = node.output, out.plan.options
-    wide, narrow = out.factors[value]
-    bits, shift, shape = out.formats.product_bits(value), out.formats.shift(value), out.shape(value)
-    operands = (out.get(wide, bits), out.get(narrow, out.formats.bits(narrow)))
-    index = out.add(Product(inputs=operands, shape=shape, bits=bits, name=node.name))
-    if shift and options.rounding == "exact":
-        half = np.full((1,) * len(shape), 1 << (shift - 1), np.int64)
-        index = out.add(AddConst(inputs=(index,), shape=shape, bits=bits, name=node.name))
-        out.tensors[f"const.{index}"] = half
+    value, shift = node.output, out.formats.shift(node.output)
+    bits = out.formats.bits(value) + shift
+    common: dict[str, Any] = {"shape": out.shape(value), "name": node.name}
+    index = _multiplied(out, node, common)
+    if out.steps[index].bits > bits:
+        index = out.add(Reduce(inputs=(index,), bits=bits, **common))
+    if shift and out.plan.options.rounding == "exact":
+        index = out.add(AddConst(inputs=(index,), bits=bits, **common))
+        out.tensors[f"const.{index}"] = np.full((1,) * len(out.shape(value)), 1 << (shift - 1))
     if shift:
-        index = out.truncated(index, shift, node.name)
+        index = out.truncated(index, shift)
     out.carry(value, index)
+
+
+def _multiplied(out: Emitter, node: Node, common: dict[str, Any]) -> int:
+    """The product of integers; a square needs no wide operand."""
+    wide, narrow = out.factors[node.output]
+    bits = out.formats.product_bits(node.output)
+    y = out.get(narrow, out.formats.bits(narrow))
+    if wide == narrow:
+        return out.add(Square(inputs=(y,), bits=bits, **common))
+    return out.add(Product(inputs=(out.get(wide, bits), y), bits=bits, **common))
 
 
 # --- sums -----------------------------------------------------------------------------------------

@@ -22,6 +22,9 @@ from moiety.compiler.planning.units import Units
 from moiety.protocols.arrays import F64
 from moiety.protocols.errors import BadPlan
 
+SQUARE_ROOM = 2
+"""Bits by which the ring of a square exceeds its operand's."""
+
 
 @dataclass(frozen=True, eq=False)
 class Formats:
@@ -75,8 +78,14 @@ class Formats:
         return self.units.shifts[product]
 
     def product_bits(self, product: str) -> int:
-        """Width of the ring in which a product of two values is made, its first operand's."""
-        return self.rings[product] + self.shift(product)
+        """Width of the ring in which a product of two values is made, that of its wide operand. It
+        holds what the truncation leaves and drops, and both operands.
+        """
+        node = self.graph.producer(product)
+        operands = () if node is None else node.inputs
+        room = SQUARE_ROOM if len(set(operands)) == 1 else 0
+        least = max((self.rings[value] + room for value in operands), default=0)
+        return max(self.rings[product] + self.shift(product), least)
 
     def compared_bits(self, value: str) -> int:
         """Width of a ring that holds `value` itself: comparisons need no wider one."""

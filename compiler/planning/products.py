@@ -56,22 +56,24 @@ def with_product(graph: Graph, units: Units, options: PlanOptions, node: Node) -
     ids = units.scales.sources[node.output]
     x, y = node.inputs
     steps = units.of(graph, x) * units.of(graph, y)
-    shift = most = _shift_of_full_operands(graph, units, node)
+    shift: float = _shift_of_full_operands(graph, units, node)
     if options.disclose != "minimal":
-        shift = min(most, _shift_of_range(units, node, steps))
-    shift = max(0, shift)
+        shift = min(shift, _shift_of_range(units, node, steps))
+    dropped = max(int(shift), 0)
     unit, bits = units.unit.copy(), units.bits.copy()
-    unit[ids] = steps * 2.0**shift
+    unit[ids] = steps * 2.0**dropped
     bits[ids] = units.filled[ids] + units.margin_of(graph, x) + units.margin_of(graph, y)
-    return replace(units, unit=unit, bits=bits, shifts={**units.shifts, node.output: shift})
+    return replace(units, unit=unit, bits=bits, shifts={**units.shifts, node.output: dropped})
 
 
-def _shift_of_range(units: Units, node: Node, steps: F64) -> int:
-    """The least shift at which the calibrated range of every channel fits its bits."""
+def _shift_of_range(units: Units, node: Node, steps: F64) -> float:
+    """The least shift at which the calibrated range of every channel fits its bits; infinite where
+    the product was 0 on all images, which says nothing of others.
+    """
     ids = units.scales.sources[node.output]
     wanted = units.reach[ids] * units.room[ids] / 2.0 ** (units.filled[ids] - 1)
     coarser = float((wanted / steps).max())
-    return math.ceil(math.log2(coarser) - SLACK) if coarser > 0 else 0
+    return math.ceil(math.log2(coarser) - SLACK) if coarser > 0 else math.inf
 
 
 def _shift_of_full_operands(graph: Graph, units: Units, node: Node) -> int:

@@ -88,8 +88,9 @@ class Widening:
     wide: free, or their operands are extended: that of a pool (a sum does not fit the narrow ring),
     and the parts of a concatenation or the inside of a padding (smaller than the whole). Everything
     else is extended after it is made. factors: of every product of two values, the operand that it
-    takes in its own ring, and the other. readers: the linear layers and products in whose rings
-    each value is wanted, passed back to where that is satisfied.
+    takes in its own ring, and the other; of a square both are one, and it is not widened. readers:
+    the linear layers and products in whose rings each value is wanted, passed back to where that is
+    satisfied.
     """
 
     free: frozenset[str]
@@ -133,7 +134,9 @@ def _readers(
         if node.op in LINEAR:
             readers[node.inputs[0]] |= {node.output}
         elif node.op in PRODUCTS:
-            readers[factors[node.output][0]] |= {node.output}
+            first, second = factors[node.output]
+            if first != second:
+                readers[first] |= {node.output}
         elif node.op in ANY_RING and node.output in wide:
             for value in node.inputs:
                 readers[value] |= readers[node.output]

@@ -28,6 +28,7 @@ from moiety.compiler.planning.responses import measure_responses
 from moiety.compiler.planning.search.descent import Search
 from moiety.compiler.planning.search.objective import Objective
 from moiety.compiler.planning.search.searched_plan import searched_plan
+from moiety.compiler.planning.unit_choice import Widths
 from moiety.protocols.arrays import I64
 from moiety.protocols.errors import BadPlan, ContractViolation
 from moiety.runtime import program as ir
@@ -218,6 +219,36 @@ class TestUnits:
             BadPlan, match=r"Mul 'mul1': the product of its operands takes 6\d bits"
         ):
             make_plan(graph, ranges, PlanOptions(activation_bits=32))
+
+    def test_a_product_that_never_becomes_large(self) -> None:
+        """One factor is nearly 0 where the other is not: the product's ring holds both none the
+        less.
+        """
+        maker = GraphMaker(2, 6, 6)
+        x = maker.conv("x", 3)
+        minus = maker.add("Scale", x, consts={"scale": -np.ones(3), "shift": np.full(3, 0.02)})
+        z = maker.add("Mul", maker.add("Relu", x), maker.add("Relu", minus))
+        maker.conv(maker.add("Relu", maker.add("Add", z, x)), 2)
+        compile_and_compare(maker)
+        graph, ranges = calibrated(maker)
+        program, weights = lower(make_plan(graph, ranges, PlanOptions(), Widths({z: 5})))
+        (at,) = (i for i, step in enumerate(program.steps) if isinstance(step, ir.Product))
+        reduced = program.steps[at + 1]
+        assert isinstance(reduced, ir.Reduce)
+        assert reduced.bits < max(each.bits for each in program.operands(program.steps[at]))
+        executor = CleartextExecutor(program, weights)
+        for image in maker.images():
+            executor.run(image)
+        assert not executor.overflows
+
+    def test_a_product_that_was_nothing_says_nothing(self) -> None:
+        """Its ring is then that of operands which fill their bits."""
+        maker = GraphMaker(2, 6, 6)
+        x = maker.add("Relu", maker.conv("x", 3))
+        off = maker.add("Scale", x, consts={"scale": np.ones(3), "shift": np.full(3, -1e3)})
+        maker.conv(maker.add("Mul", x, maker.add("Relu", off)), 2)
+        compiled, _ = compile_and_compare(maker, options=PlanOptions(), tolerance=0.05)
+        assert [row.shift for row in compiled.report.products] == [11]
 
 
 class TestLowering:

@@ -25,7 +25,7 @@ from moiety.compiler.planning.error import (
     biased_pools,
     threshold_rounding,
 )
-from moiety.compiler.planning.formats import Formats
+from moiety.compiler.planning.formats import SQUARE_ROOM, Formats
 from moiety.compiler.planning.layers import layer_geometry
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.rings import tied_rings, widening
@@ -95,8 +95,16 @@ class Objective:
         x, y, out = (
             int(self.variables.channels(value)[0]) for value in (*node.inputs, node.output)
         )
-        shift, reference = self.formats.shift(node.output), self.formats.options.activation_bits
-        return Factors(x, y, out, self._ring(node.output), shift - reference)
+        first, second = node.inputs
+        return Factors(
+            x,
+            y,
+            out,
+            ring=self._ring(node.output),
+            shift=self.formats.shift(node.output) - self.formats.options.activation_bits,
+            operands=(self._ring(first), self._ring(second)),
+            room=SQUARE_ROOM if first == second else 0,
+        )
 
     def _layer(self, node: Node) -> Layer:
         return Layer(
@@ -174,13 +182,15 @@ class Objective:
         options, found = self.formats.options, widening(self.graph)
         for value, factors in self.factors.items():
             wide, narrow = found.factors[value]
+            square = wide == narrow
             squares = self.responses.noise[value] @ self.formats.unit(value) ** 2
             state = self.variables.state(options.activation_bits, options.weight_bits)
             yield Multiplication(
                 factors=factors,
                 values=math.prod(self.graph.shapes[value]),
+                gates=None if square else math.prod(self.graph.shapes[narrow]),
                 narrow=self._ring(narrow),
-                extended=None if wide in found.free else self._ring(wide),
+                extended=None if square or wide in found.free else self._ring(wide),
                 squared_error=TRUNCATION * float(squares) / 4.0 ** factors.log_unit(state),
                 mode=options.rounding,
                 network=self.network,

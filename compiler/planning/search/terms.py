@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 
 from moiety.compiler.planning import shifts
 from moiety.compiler.planning.guards import comparison_price, guarded_price
+from moiety.compiler.planning.product_price import product_price, square_price
 from moiety.compiler.planning.search.variables import State
 from moiety.protocols.compare.digits import DigitPlan, digits_price
 from moiety.protocols.linear.layout import Geometry
@@ -142,7 +143,7 @@ class Layer:
 class Factors:
     """The widths of a product of two values. x, y, out: variables of its operands and of its
     result. ring: of its result. shift: what all widths at 0 would give; every unit scales as
-    2^-bits.
+    2^-bits. operands: their rings, and `room` by which the product's exceeds them at least.
     """
 
     x: int
@@ -150,15 +151,19 @@ class Factors:
     out: int
     ring: Ring
     shift: int
+    operands: tuple[Ring, Ring]
+    room: int
 
     @property
     def depends(self) -> frozenset[int]:
-        return self.ring.depends | {self.x, self.y, self.out}
+        x, y = self.operands
+        return self.ring.depends | x.depends | y.depends | {self.x, self.y, self.out}
 
     def widths(self, state: State) -> tuple[int, int]:
         """The shift, and the product's own ring."""
         shift = max(0, self.shift + state[self.x] + state[self.y] - state[self.out])
-        return shift, self.ring.bits(state) + shift
+        least = max(operand.bits(state) for operand in self.operands) + self.room
+        return shift, max(self.ring.bits(state) + shift, least)
 
     def log_unit(self, state: State) -> int:
         """log2 of the result's unit, over that of all widths and the shift at 0."""
@@ -168,12 +173,14 @@ class Factors:
 @dataclass(frozen=True)
 class Multiplication:
     """A Term: a product of two values, its truncation, and the extension of its wide operand.
-    values: number of them. narrow: ring of the other operand. extended: as of a Product.
-    squared_error: of the truncation, with a result of unit 1 (`Factors.log_unit`).
+    values: number of them. gates: number of those of the narrow operand; None of a square. narrow:
+    its ring. extended: as of a Product. squared_error: of the truncation, with a result of unit 1
+    (`Factors.log_unit`).
     """
 
     factors: Factors
     values: int
+    gates: int | None
     narrow: Ring
     extended: Ring | None
     squared_error: float
@@ -186,8 +193,11 @@ class Multiplication:
         return self.factors.depends | self.narrow.depends | wide
 
     def evaluate(self, state: State) -> tuple[float, float]:
-        shift, bits = self.factors.widths(state)
-        ns = self.values * product_price(bits, self.narrow.bits(state), self.network)
+        (shift, bits), narrow = self.factors.widths(state), self.narrow.bits(state)
+        if self.gates is None:
+            ns = square_price(self.values, bits, narrow, self.network)
+        else:
+            ns = product_price(self.values, self.gates, bits, narrow, self.network)
         if self.mode == "exact" and shift:
             ns += comparison_price(self.values, shift, 1, self.network)
         ns += extension_price(self.values, self.extended, bits, state, self.network)
@@ -262,16 +272,6 @@ def extension_price(
     """Nanoseconds of extending values of a ring to `bits` bits; None: they are made there."""
     narrow = bits if ring is None else ring.bits(state)
     return comparison_price(values, narrow, 1, network) if narrow < bits else 0.0
-
-
-@lru_cache(maxsize=1 << 12)
-def product_price(bits: int, narrow: int, network: Network) -> float:
-    """Nanoseconds of one product in a ring of `bits` bits, of a factor of `narrow` ones: for each
-    of its bits, of either party, a 1-of-2 transfer of what is above that bit.
-    """
-    transfer = digits_price(DigitPlan((1,), ()), 1, None, network)
-    entries = range(bits - narrow + 1, bits + 1)
-    return 2 * sum(transfer + (entry - 1) * network.bit for entry in entries) / 1000
 
 
 @lru_cache(maxsize=1 << 12)

@@ -10,7 +10,7 @@ from moiety.protocols.arrays import I64
 from moiety.runtime.program.steps.base import Claim, Shape, Step, _broadcasts
 from moiety.runtime.program.steps.evaluation import Evaluation, wrap
 
-__all__ = ["Product"]
+__all__ = ["Product", "Square"]
 
 
 class Product(Step, frozen=True, tag="product", kw_only=True):
@@ -36,12 +36,27 @@ class Product(Step, frozen=True, tag="product", kw_only=True):
 
     def meaning(self, operands: Sequence[I64], at: Evaluation) -> I64:
         """Products leave the ring where they do not fit it."""
-        x, y = operands
-        with np.errstate(over="ignore"):
-            product = x * y
-        outside = np.abs(x.astype(np.float64) * y) >= 2.0 ** (self.bits - 1)
-        at.overflows += int(np.count_nonzero(outside))
-        return wrap(product, self.bits)
+        return _multiplied(operands[0], operands[1], self.bits, at)
 
-    def details(self) -> str:
-        return ""
+
+class Square(Step, frozen=True, tag="square", kw_only=True):
+    """`x * x`, extended from the operand's ring to `bits`, which are two more at least."""
+
+    def result_bits(self, claim: Claim) -> int:
+        bits = claim.operand_bits()
+        claim.require(
+            self.bits >= bits + 2,
+            f"a square in a ring of {self.bits} bits of a value of {bits}: two more are needed",
+        )
+        return self.bits
+
+    def meaning(self, operands: Sequence[I64], at: Evaluation) -> I64:
+        return _multiplied(operands[0], operands[0], self.bits, at)
+
+
+def _multiplied(x: I64, y: I64, bits: int, at: Evaluation) -> I64:
+    with np.errstate(over="ignore"):
+        product = x * y
+    outside = np.abs(x.astype(np.float64) * y) >= 2.0 ** (bits - 1)
+    at.overflows += int(np.count_nonzero(outside))
+    return wrap(product, bits)
