@@ -119,6 +119,24 @@ def small_program(rounding: ir.Rounding = "exact") -> ir.Program:
     return make_program(*steps, rounding=rounding)
 
 
+def products() -> ir.Program:
+    """A gate per channel times a feature map, its square, and a product of two maps."""
+    shape = (6, 4, 4)
+    return make_program(
+        ir.Input(inputs=(), shape=shape, bits=12, scale=1.0),
+        ir.SumPool(
+            inputs=(0,), shape=(6, 1, 1), bits=12, kernel=(4, 4), strides=(4, 4), pads=(0, 0, 0, 0)
+        ),
+        ir.Truncate(inputs=(1,), shape=(6, 1, 1), bits=8, shift=4, rounding="exact"),
+        ir.Extend(inputs=(0,), shape=shape, bits=20),
+        ir.Product(inputs=(3, 2), shape=shape, bits=20),
+        ir.Square(inputs=(0,), shape=shape, bits=24),
+        ir.Reduce(inputs=(5,), shape=shape, bits=20),
+        ir.Product(inputs=(4, 0), shape=shape, bits=20),
+        ir.Add(inputs=(6, 7), shape=shape, bits=20, signs=(1, -1)),
+    )
+
+
 def append_opened_relu(steps: list[ir.AnyStep], gates: int, which: int, bits: int) -> None:
     """A ReLU of what the Gates at index `gates` compare, opened by the gate of number `which`."""
     source = steps[gates].inputs[0]

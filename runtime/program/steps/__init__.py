@@ -10,15 +10,7 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING
 
-from moiety.runtime.program.steps import (
-    ends,
-    gates,
-    linear,
-    local,
-    pooling,
-    products,
-    rounding,
-)
+from moiety.runtime.program.steps import ends, gates, linear, local, pooling, products, rounding
 from moiety.runtime.program.steps.base import Step
 
 FAMILIES = (ends, linear, rounding, gates, products, pooling, local)

@@ -48,6 +48,22 @@ class Evaluation:
         self.overflows += int(np.count_nonzero((x < -half) | (x >= half)))
         return wrap(x, bits)
 
+    def multiply(self, x: I64, y: I64, bits: int) -> I64:
+        """`fit(x * y)`, also where a product is too large for int64. y broadcasts to x."""
+        product = x * y  # modulo 2^64
+        if _magnitude(x) * _magnitude(y) < 1 << 63:
+            return self.fit(product, bits)
+        # |x*y| > limit is |x| > floor(limit / |y|); the lowest value is one further from zero.
+        size, factor = np.abs(x).view(np.uint64), np.abs(y).view(np.uint64)
+        limit = np.uint64((1 << (bits - 1)) - 1) + ((x < 0) != (y < 0)).astype(np.uint64)
+        outside = (factor > 0) & (size > limit // np.maximum(factor, np.uint64(1)))
+        self.overflows += int(np.count_nonzero(outside))
+        return wrap(product, bits)
+
+
+def _magnitude(x: I64) -> int:
+    return max(int(x.max()), -int(x.min()))
+
 
 def wrap(x: I64, bits: int) -> I64:
     """The signed representative of x modulo 2^bits."""

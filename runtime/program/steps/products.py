@@ -1,42 +1,42 @@
-"""The product of two values, both of which are secret."""
+"""Products of secret values."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import numpy as np
+from dataclasses import replace
+from typing import ClassVar
 
 from moiety.protocols.arrays import I64
-from moiety.runtime.program.steps.base import Claim, Shape, Step, _broadcasts
-from moiety.runtime.program.steps.evaluation import Evaluation, wrap
+from moiety.runtime.program.steps.base import GATE_BITS, Claim, Step
+from moiety.runtime.program.steps.evaluation import Evaluation
 
 __all__ = ["Product", "Square"]
 
 
 class Product(Step, frozen=True, tag="product", kw_only=True):
-    """`x * y`, element by element, in the ring of x. y has x's rank, each of its axes x's size or
-    1, and is in a ring of its own that is no wider.
+    """`x * y`, element by element. y has x's rank, and on each axis as many elements or one, which
+    then serves all of x's (a gate per channel: `(C, 1, 1)` for `(C, H, W)`). The result lives in
+    x's ring, which must hold it; y's may be narrower, and is what the product costs by.
     """
 
-    ARITY = (2, 2)
+    ARITY: ClassVar[tuple[int, int]] = (2, 2)
 
-    def result_bits(self, claim: Claim) -> int:
+    def check(self, claim: Claim) -> None:
         x, y = claim.operands
+        claim.require(GATE_BITS not in (x.bits, y.bits), "a product of gate bits")
         claim.require(
-            y.bits <= x.bits, f"the second operand's ring ({y.bits} bits) is wider than {x.bits}"
+            y.bits <= x.bits,
+            f"its second operand has {y.bits} bits, more than the first ({x.bits})",
         )
-        return x.bits
-
-    def result_shape(self, claim: Claim) -> Shape:
-        x, y = (operand.shape for operand in claim.operands)
         claim.require(
-            len(x) == len(y) and _broadcasts(y, x), f"shape {y} does not broadcast to {x}"
+            len(x.shape) == len(y.shape)
+            and all(b in (1, a) for a, b in zip(x.shape, y.shape, strict=True)),
+            f"a second operand of shape {y.shape} does not spread over {x.shape}",
         )
-        return x
+        super().check(replace(claim, operands=(x,)))
 
     def meaning(self, operands: Sequence[I64], at: Evaluation) -> I64:
-        """Products leave the ring where they do not fit it."""
-        return _multiplied(operands[0], operands[1], self.bits, at)
+        return at.multiply(operands[0], operands[1], self.bits)
 
 
 class Square(Step, frozen=True, tag="square", kw_only=True):
@@ -51,12 +51,4 @@ class Square(Step, frozen=True, tag="square", kw_only=True):
         return self.bits
 
     def meaning(self, operands: Sequence[I64], at: Evaluation) -> I64:
-        return _multiplied(operands[0], operands[0], self.bits, at)
-
-
-def _multiplied(x: I64, y: I64, bits: int, at: Evaluation) -> I64:
-    with np.errstate(over="ignore"):
-        product = x * y
-    outside = np.abs(x.astype(np.float64) * y) >= 2.0 ** (bits - 1)
-    at.overflows += int(np.count_nonzero(outside))
-    return wrap(product, bits)
+        return at.multiply(operands[0], operands[0], self.bits)
