@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from moiety.compiler.ir.graph import Array
+from moiety.compiler.ir.ops import ELEMENTWISE
 from moiety.compiler.onnx_import.axes import enlarged
+from moiety.compiler.onnx_import.builder import Builder
 from moiety.compiler.onnx_import.call import Call, importer
 from moiety.compiler.onnx_import.products import multiplied
 
@@ -40,7 +42,7 @@ def scaled(call: Call, value: str, factors: Array, advice: str) -> str:
         call.fail(
             f"a constant of shape {factors.shape} varies over more than one axis of {shape}", advice
         )
-    axis = varying[0] if varying else 1
+    axis = varying[0] if varying else _channel_axis(call.builder, value)
     scale = np.broadcast_to(factors.reshape(-1), (shape[axis],)).astype(np.float32)
     order = (
         0,
@@ -51,6 +53,20 @@ def scaled(call: Call, value: str, factors: Array, advice: str) -> str:
         "Scale", [call.transpose(value, order)], scale=scale, shift=np.zeros_like(scale)
     )
     return call.transpose(moved, tuple(order.index(position) for position in range(len(shape))))
+
+
+def _channel_axis(builder: Builder, value: str) -> int:
+    """Where the channels of `value` are: where the Transpose that element-wise ops follow put them.
+    Networks with channels last have one around every convolution.
+    """
+    for node in reversed(builder.nodes):
+        if node.output == value:
+            if node.op == "Transpose":
+                return tuple(node.attrs["perm"]).index(1)
+            if node.op not in ELEMENTWISE:
+                break
+            value = node.inputs[0]
+    return 1
 
 
 def negated(call: Call, value: str) -> str:

@@ -173,7 +173,7 @@ def test_traits_agree() -> None:
 def every_op() -> GraphMaker:
     """A graph with every op in normal form."""
     maker = GraphMaker(2, 6, 6)
-    x = maker.add("Relu", maker.conv("x", 2))
+    x = maker.add("Mul", maker.add("Relu", maker.conv("x", 2)), maker.conv("x", 1))
     x = maker.conv(maker.affine_relu(maker.conv(x, 2)), 2)
     x = maker.add("Add", maker.add("Sub", x, maker.conv("x", 2)), maker.conv("x", 2))
     x = maker.add("AddConst", x, consts={"value": np.arange(36.0).reshape(1, 1, 6, 6) / 36})
@@ -181,7 +181,6 @@ def every_op() -> GraphMaker:
     x = maker.add("Slice", x, starts=(0, 1, 0, 0), stops=(1, 4, 6, 6), steps=(1, 1, 1, 1))
     x = maker.add("Pad", x, pads=((0, 0), (0, 0), (1, 0), (0, 0)))
     x = maker.add("Transpose", x, perm=(0, 1, 3, 2))
-    x = maker.add("Mul", maker.add("Relu", x), maker.conv(x, 1))
     x = maker.add("Scale", x, consts={"scale": np.ones(3), "shift": np.ones(3)})
     maker.add("Softmax", maker.gemm(maker.flatten(x), 3), axis=1)
     maker.add("Sigmoid", maker.gemm(maker.flatten(x), 3))

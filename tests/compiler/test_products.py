@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from moiety.compiler.passes.legalise import legalise
 from moiety.compiler.planning.error import error_variances, predicted_error
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.plan import Plan, make_plan
+from moiety.compiler.planning.product_price import product_price, square_price
 from moiety.compiler.planning.ranges import Ranges, calibrate
 from moiety.compiler.planning.responses import measure_responses
 from moiety.compiler.planning.search.descent import Search
@@ -30,11 +32,15 @@ from moiety.compiler.planning.search.objective import Objective
 from moiety.compiler.planning.search.searched_plan import searched_plan
 from moiety.compiler.planning.unit_choice import Widths
 from moiety.protocols.arrays import I64
+from moiety.protocols.compare.product import product_cost, square_cost
+from moiety.protocols.cost import Send
 from moiety.protocols.errors import BadPlan, ContractViolation
+from moiety.protocols.network import Network
 from moiety.runtime import program as ir
 from moiety.runtime.program import Rounding
 from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support.graphs import PRECISE, GraphMaker, compile_and_compare
+from tests.support.whole_run import check_whole_run
 
 STYLES = {
     "precise": (PRECISE, 2e-3),
@@ -319,9 +325,42 @@ class TestErrorModelAndSearch:
         parts = error_variances(make_plan(graph, ranges, PlanOptions(activation_bits=10)))
         assert parts["noise.mul1"] > 0
 
-    def test_the_bound_holds(self) -> None:
-        graph, ranges = calibrated(channel_gate())
-        bound = predicted_error(make_plan(graph, ranges, PlanOptions(activation_bits=10)))
-        plan = searched_plan(graph, ranges, PlanOptions(target_error=bound))
+    @pytest.mark.parametrize("rounding", ["exact", "stochastic"])
+    def test_the_bound_holds(self, rounding: Rounding) -> None:
+        graph, ranges = calibrated(pixel_gate())
+        options = PlanOptions(rounding=rounding, activation_bits=10)
+        bound = predicted_error(make_plan(graph, ranges, options))
+        plan = searched_plan(graph, ranges, replace(options, target_error=bound))
         assert predicted_error(plan) <= bound
         assert measured_error(plan) < 1.5 * bound
+
+    def test_parts_of_one_operand_have_one_width(self) -> None:
+        """There is one shift for all channels: what one part has more, it would lose."""
+        maker = GraphMaker(2, 6, 6)
+        a, b = maker.conv("x", 2), maker.conv("x", 3)
+        maker.conv(maker.add("Mul", maker.concat(a, b), maker.conv("x", 1)), 2)
+        graph, ranges = calibrated(maker)
+        variables = Objective(make_plan(graph, ranges, PlanOptions()).formats).variables
+        assert (a, b) in [variable.values for variable in variables.all]
+
+    def test_prices_are_those_of_what_is_sent(self) -> None:
+        """What a slower line adds is the bits that the protocols declare, correlations aside."""
+        slow, slower = (Network(0.0, rate, rate) for rate in (2e6, 1e6))
+        n, group, bits, narrow = 500, 64, 25, 13
+        for price, declared in (
+            (
+                partial(product_price, n * group, n, bits, narrow),
+                product_cost(n, group, bits, narrow),
+            ),
+            (partial(square_price, n * group, bits, narrow), square_cost(n * group, narrow, bits)),
+        ):
+            per_bit = (price(slower) - price(slow)) / (slower.bit - slow.bit) * 1000
+            sent = 8 * sum(event.nbytes for event in declared.events if isinstance(event, Send))
+            assert per_bit == pytest.approx(sent, rel=0.1)
+
+
+@pytest.mark.parametrize("maker", [square, both_wide])
+def test_two_parties_compute_the_oracles_bits(maker: Callable[[], GraphMaker]) -> None:
+    graph, images = maker().graph(), maker().images()
+    compiled = compile_graph(graph, images, CompileOptions(PlanOptions()))
+    check_whole_run(compiled.program, compiled.weights, images[0])

@@ -532,7 +532,7 @@ def small_senet(
     blocks whose result is gated channel by channel before it is added to the skip.
     """
     net = _Net("small_senet", image, **options)
-    x = net.conv_relu("image", widths[0], 3)
+    x = net.conv_relu("image", widths[0], 3, stride=2)
     for width in widths:
         y = net.conv(net.conv_relu(x, width, 3, stride=2), width, 3)
         gate = net.relu(net.conv(net.add("GlobalAveragePool", [y]), squeeze, 1, normalise=False))
