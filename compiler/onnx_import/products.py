@@ -38,7 +38,8 @@ def _pow(call: Call) -> Sequence[str]:
     power = int(exponents[0]) if len(exponents) == 1 else 0
     if power not in range(1, MAX_POWER + 1) or power != exponents[0]:
         call.fail(
-            f"exponents {exponents.tolist()}", f"one whole number from 1 to {MAX_POWER} is possible"
+            f"exponents from {exponents.min():g} to {exponents.max():g}",
+            f"one for all elements, a whole number from 1 to {MAX_POWER}, is supported",
         )
     value = call.value()
     square = value if power == 1 else multiplied(call, value, value)
