@@ -2,10 +2,10 @@
 
 Between layers a value lives in its narrow ring (`Formats.bits`); a linear layer wants its operand
 in its own, wider ring, and a product of two values one of its operands. Widening is interactive,
-except where a ReLU extends as it goes or the client encodes its image, so the demand for wide rings
-is passed backward through the reindexing ops (which work in any ring) to a place where it is free
-(`rings.Widening`). Where there is none, an Extend step is put in; where a wide value is needed
-narrow too, a Reduce, which is local.
+except where a ReLU extends as it goes, a product is made wider or the client encodes its image, so
+the demand for wide rings is passed backward through the reindexing ops (which work in any ring) to
+such a place (`rings.Widening`). Where there is none, an Extend step is put in; where a wide value
+is needed narrow too, a Reduce, which is local.
 """
 
 from __future__ import annotations
@@ -33,10 +33,6 @@ class Emitter:
         self.compared: dict[int, int] = {}
         found = widening(self.graph)
         self.wide, self.factors = found.wide, found.factors
-        self._demands = {
-            value: {plan.operand_bits(reader) for reader in readers}
-            for value, readers in found.readers.items()
-        }
 
     def shape(self, value: str) -> tuple[int, ...]:
         """Without the batch. BadModel if there is none."""
@@ -50,11 +46,11 @@ class Emitter:
 
     def is_demanded(self, value: str) -> bool:
         """Does a linear layer or a product ask for this value in its own ring?"""
-        return bool(self._demands[value])
+        return bool(self.plan.demands[value])
 
     def widest(self, value: str) -> int:
         """Width of the ring in which `value` is best made where every width is free."""
-        return max(self._demands[value] or {self.formats.bits(value)})
+        return max(self.plan.demands[value] or {self.formats.bits(value)})
 
     def add(self, step: AnyStep) -> int:
         """Append a step; returns its number."""

@@ -128,11 +128,11 @@ def _max_pool(out: Emitter, node: Node) -> None:
 
 @lowers("Mul")
 def _mul(out: Emitter, node: Node) -> None:
-    """A product in its own ring, and after it the truncation down to the ring between layers, to
-    nearest where that is exact.
+    """A product in its own ring, and after it the truncation, to nearest where that is exact: down
+    to the ring between layers, or the widest that is asked for.
     """
-    value, shift = node.output, out.formats.shift(node.output)
-    bits = out.formats.bits(value) + shift
+    value, (_, shift, out_bits) = node.output, out.plan.products[node.output]
+    bits = out_bits + shift
     common: dict[str, Any] = {"shape": out.shape(value), "name": node.name}
     index = _multiplied(out, node, common)
     if out.steps[index].bits > bits:
@@ -148,7 +148,7 @@ def _mul(out: Emitter, node: Node) -> None:
 def _multiplied(out: Emitter, node: Node, common: dict[str, Any]) -> int:
     """The product of integers; a square needs no wide operand."""
     wide, narrow = out.factors[node.output]
-    bits = out.formats.product_bits(node.output)
+    bits = out.plan.products[node.output].bits
     y = out.get(narrow, out.formats.bits(narrow))
     if wide == narrow:
         return out.add(Square(inputs=(y,), bits=bits, **common))

@@ -22,9 +22,6 @@ from moiety.compiler.planning.units import Units
 from moiety.protocols.arrays import F64
 from moiety.protocols.errors import BadPlan
 
-SQUARE_ROOM = 2
-"""Bits by which the ring of a square exceeds its operand's."""
-
 
 @dataclass(frozen=True, eq=False)
 class Formats:
@@ -77,16 +74,6 @@ class Formats:
         """Bits dropped after a product of two values."""
         return self.units.shifts[product]
 
-    def product_bits(self, product: str) -> int:
-        """Width of the ring in which a product of two values is made, that of its wide operand. It
-        holds what the truncation leaves and drops, and both operands.
-        """
-        node = self.graph.producer(product)
-        operands = () if node is None else node.inputs
-        room = SQUARE_ROOM if len(set(operands)) == 1 else 0
-        least = max((self.rings[value] + room for value in operands), default=0)
-        return max(self.rings[product] + self.shift(product), least)
-
     def compared_bits(self, value: str) -> int:
         """Width of a ring that holds `value` itself: comparisons need no wider one."""
         return min(own_bits(self.graph, self.units, value), self.rings[value])
@@ -119,7 +106,7 @@ def choose_formats(
 def _check_products(formats: Formats) -> None:
     """BadPlan for a product of two values that fits no ring."""
     for node in formats.graph.nodes_of(*PRODUCTS):
-        bits = formats.product_bits(node.output)
+        bits = formats.bits(node.output) + formats.shift(node.output)
         if bits > MAX_RING_BITS:
             raise BadPlan(
                 f"{node.op} {node.name!r}: the product of its operands takes {bits} bits, "

@@ -15,19 +15,42 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
 from moiety.compiler.ir.ops import PRODUCTS
 from moiety.compiler.ir.scale_fields import ScaleMap
-from moiety.compiler.planning.options import PlanOptions
+from moiety.compiler.planning.options import MAX_RING_BITS, PlanOptions
 from moiety.compiler.planning.units import Units
 from moiety.protocols.arrays import BOOL, F64
 from moiety.protocols.errors import ContractViolation
 
 SLACK = 1e-4
 """Bits by which a range may exceed what it is to fill: ranges are measured in single precision."""
+
+
+SQUARE_ROOM = 2
+"""Bits by which the ring of a square exceeds its operand's."""
+
+
+class ProductWidths(NamedTuple):
+    """bits: ring of the product, and of its wide operand. shift: bits to truncate afterwards.
+    out_bits: ring of what is left.
+    """
+
+    bits: int
+    shift: int
+    out_bits: int
+
+
+def product_widths(ring: int, asked: int, shift: int, least: int) -> ProductWidths:
+    """Of a product whose result is kept in `ring` bits and wanted in a ring of `asked`: it is made
+    there, unless that takes a ring that there is not. The product's own has at least `least` bits.
+    """
+    out_bits = max(ring, asked) if asked + shift <= MAX_RING_BITS else ring
+    return ProductWidths(max(out_bits + shift, least), shift, out_bits)
 
 
 def product_ids(graph: Graph, scales: ScaleMap) -> BOOL:

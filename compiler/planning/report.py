@@ -141,11 +141,9 @@ def _layer(plan: Plan, node: Node) -> LayerRow:
 
 
 def _product(plan: Plan, node: Node) -> ProductRow:
-    formats, shapes = plan.formats, plan.graph.shapes
-    x, y = (tuple(shapes[value][1:]) for value in node.inputs)
-    return ProductRow(
-        node.output, (x, y), formats.product_bits(node.output), formats.shift(node.output)
-    )
+    x, y = (tuple(plan.graph.shapes[value][1:]) for value in node.inputs)
+    widths = plan.products[node.output]
+    return ProductRow(node.output, (x, y), widths.bits, widths.shift)
 
 
 def _gate(value: str, gate: GateIntegers) -> GateRow:

@@ -25,9 +25,10 @@ from moiety.compiler.planning.error import (
     biased_pools,
     threshold_rounding,
 )
-from moiety.compiler.planning.formats import SQUARE_ROOM, Formats
+from moiety.compiler.planning.formats import Formats
 from moiety.compiler.planning.layers import layer_geometry
 from moiety.compiler.planning.options import PlanOptions
+from moiety.compiler.planning.products import SQUARE_ROOM
 from moiety.compiler.planning.rings import tied_rings, widening
 from moiety.compiler.planning.search.terms import (
     NARROWEST,
@@ -65,7 +66,9 @@ class Objective:
         self.variables = Variables(reference)
         self.rings = tied_rings(self.graph)
         self.layers = {n.output: self._layer(n) for n in self.graph.nodes_of(*LINEAR)}
-        self.factors = {n.output: self._factors(n) for n in self.graph.nodes_of(*PRODUCTS)}
+        self.widening = widening(self.graph)
+        self.readers: dict[str, Layer | Factors] = dict(self.layers)
+        self.factors = self._all_factors()
         self.terms: tuple[Term, ...] = (
             *self._roundings(),
             *self._biases(),
@@ -91,6 +94,17 @@ class Objective:
         members = frozenset().union(*map(self.variables.inside, values))
         return Ring(tuple((number, self.variables.margins[number]) for number in sorted(members)))
 
+    def _all_factors(self) -> dict[str, Factors]:
+        """From the results on, for the ring of a product depends on what reads it."""
+        found: dict[str, Factors] = {}
+        for node in reversed(list(self.graph.nodes_of(*PRODUCTS))):
+            self.readers[node.output] = found[node.output] = self._factors(node)
+        return found
+
+    def _asking(self, value: str) -> tuple[Layer | Factors, ...]:
+        """The layers and products in whose rings a value is wanted."""
+        return tuple(self.readers[reader] for reader in self.widening.readers[value])
+
     def _factors(self, node: Node) -> Factors:
         x, y, out = (
             int(self.variables.channels(value)[0]) for value in (*node.inputs, node.output)
@@ -101,6 +115,7 @@ class Objective:
             y,
             out,
             ring=self._ring(node.output),
+            readers=self._asking(node.output),
             shift=self.formats.shift(node.output) - self.formats.options.activation_bits,
             operands=(self._ring(first), self._ring(second)),
             room=SQUARE_ROOM if first == second else 0,
@@ -166,7 +181,7 @@ class Objective:
                 )
 
     def _products(self) -> Iterator[Product]:
-        options, free = self.formats.options, widening(self.graph).free
+        options, free = self.formats.options, self.widening.free
         for node in self.graph.nodes_of(*LINEAR):
             (operand,) = node.inputs
             yield Product(
@@ -179,7 +194,7 @@ class Objective:
             )
 
     def _multiplications(self) -> Iterator[Multiplication]:
-        options, found = self.formats.options, widening(self.graph)
+        options, found = self.formats.options, self.widening
         for value, factors in self.factors.items():
             wide, narrow = found.factors[value]
             square = wide == narrow
@@ -202,12 +217,11 @@ class Objective:
 
         ContractViolation for an op whose price nothing says.
         """
-        readers, widths = widening(self.graph).readers, self.layers | self.factors
         for node in self.graph.nodes:
             op, ring = OPS[node.op], self._ring(node.output)
             operand, result = self.graph.shapes[node.inputs[0]], self.graph.shapes[node.output]
             if Trait.RELU in op.traits:
-                asking = tuple(widths[reader] for reader in readers[node.output])
+                asking = self._asking(node.output)
                 yield Multiplexer(math.prod(result), ring, asking, self.network)
             elif not op.traits & PRICED_BY_TRAIT:
                 pairs = op.comparisons(node, operand, result)

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 from moiety.compiler.planning import shifts
 from moiety.compiler.planning.guards import comparison_price, guarded_price
 from moiety.compiler.planning.product_price import product_price, square_price
+from moiety.compiler.planning.products import product_widths
 from moiety.compiler.planning.search.variables import State
 from moiety.protocols.compare.digits import DigitPlan, digits_price
 from moiety.protocols.linear.layout import Geometry
@@ -142,32 +143,38 @@ class Layer:
 @dataclass(frozen=True)
 class Factors:
     """The widths of a product of two values. x, y, out: variables of its operands and of its
-    result. ring: of its result. shift: what all widths at 0 would give; every unit scales as
-    2^-bits. operands: their rings, and `room` by which the product's exceeds them at least.
+    result. ring: of its result. readers: that want it in theirs. shift: what all widths at 0 would
+    give; every unit scales as 2^-bits. operands: their rings, and `room` by which the product's
+    exceeds them at least.
     """
 
     x: int
     y: int
     out: int
     ring: Ring
+    readers: tuple[Layer | Factors, ...]
     shift: int
     operands: tuple[Ring, Ring]
     room: int
 
     @property
     def depends(self) -> frozenset[int]:
-        x, y = self.operands
-        return self.ring.depends | x.depends | y.depends | {self.x, self.y, self.out}
+        own = self.ring.depends | {self.x, self.y, self.out}
+        return own.union(*(each.depends for each in (*self.operands, *self.readers)))
 
     def widths(self, state: State) -> tuple[int, int]:
         """The shift, and the product's own ring."""
-        shift = max(0, self.shift + state[self.x] + state[self.y] - state[self.out])
+        shift = self._shift(state)
+        asked = max((reader.widths(state)[1] for reader in self.readers), default=0)
         least = max(operand.bits(state) for operand in self.operands) + self.room
-        return shift, max(self.ring.bits(state) + shift, least)
+        return shift, product_widths(self.ring.bits(state), asked, shift, least).bits
 
     def log_unit(self, state: State) -> int:
         """log2 of the result's unit, over that of all widths and the shift at 0."""
-        return self.widths(state)[0] - state[self.x] - state[self.y]
+        return self._shift(state) - state[self.x] - state[self.y]
+
+    def _shift(self, state: State) -> int:
+        return max(0, self.shift + state[self.x] + state[self.y] - state[self.out])
 
 
 @dataclass(frozen=True)
