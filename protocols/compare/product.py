@@ -1,33 +1,36 @@
 """Products of two secret values: Gilboa's multiplication (CRYPTO 1999), a 1-of-2 transfer for every
 bit of one factor's shares, in the descending widths of SIRNN (S&P 2021, section III); and squares.
 
-Functionality of `product`: for additive shares of x in `Z_{2^bits}` and of y in `Z_{2^y_bits}`,
-2 <= y_bits <= bits <= 64, additive shares of `x*y` modulo 2^bits, both taken as signed numbers.
-Exact for every x and y. One y serves a group of x: a gate per channel that of all its pixels.
+Functionality of `product`: for additive shares of x in `Z_{2^bits}` and of y in `Z_{2^b}`, 2 <= b
+<= bits <= 64, additive shares of `x*y` modulo 2^bits, both taken as signed numbers. Exact for every
+x, and for every y in `[-2^(b-2), 2^(b-2))` (one headroom bit). One y serves a group of x: a gate
+per channel that of all its pixels.
 
-Write y0 for the server's share of y plus 2^(b-1), y1 for the client's, b = y_bits, and carry for
-`[y0 + y1 >= 2^b]`. Then `y = y0 + y1 - 2^b * carry - 2^(b-1)`, and
+With the headroom no comparison is needed. Let h = 2^(b-2), y0 the server's share of y + h and y1
+the client's, both below 2^b, and n0, n1 whether their top bits are 0. As y + h has the top bit 0,
+y0 + y1 stays below 2^b only if both have, and
 
-    x*y = x0*(y0 - 2^(b-1)) + x1*(y1 - 2^(b-1)) + x1*y0 + x0*y1 - 2^b * carry*x     modulo 2^bits
+    y = y0 + y1 - 2^b + 2^b * n0*n1 - h
 
-The first two products are local. Of `x1*y0` the server knows the bits of y0, of `x0*y1` the client
-those of y1: bit j is a choice between 0 and the peer's `2^j * x`, with entries of bits - j bits.
-The carry, shared as `c0 ^ c1`, is one bit more of either: its entry i is `-2^b * x * (c ^ i)`, of
-bits - b bits. Where bits = y_bits it has no weight, and is not made.
+Of `x0*y1` the client knows the bits of y1: bit j is a choice between 0 and the server's `2^j * x0`,
+with entries of bits - j bits. The top bit is `1 - n1`, and n1 is also the client's part of n0*n1,
+so one choice by n1 gives both: between 0 and `2^(b-1) * (2*n0 - 1) * x0`. Likewise `x1*y0`, where
+the server chooses. The rest is local.
 
 Functionality of `square`: shares of v in `Z_{2^b}` to shares of `v^2` modulo 2^bits, 4 <= b + 2 <=
-bits <= 64; exact. With `s = v0 + v1` as above and t0 = v0 - 2^b, t1 = v1,
+bits <= 64; exact for every v in `[-2^(b-2), 2^(b-2))`. With h, n0, n1 as above and t0 = v0 - 2^b,
+t1 = v1,
 
-    v^2 = v0^2 + v1^2 - 2^b * s + 2^(2b-2) + 2*v0*v1 - 2^(b+1) * carry*(t0 + t1)    modulo 2^bits
+    v^2 = (t0 - h)^2 + t1^2 - 2*h*t1 + 2*t0*v1 + 2^(b+1) * n0*n1 * (t0 + t1 + h)
 
-so that the bits of v1 alone are chosen by, and v need not be extended first.
+so that the client chooses for `t0*v1` by the bits of v1, the server for `n1*t1` alone, and v need
+not be extended first.
 
-Flights: those of a comparison of b bits, and two more; its last answerer chooses first, and the
-choice leaves with its answer. C S C without a carry. Bits: for every y and direction, a correlation
-of width 1 and a choice for each bit and for the carry; for every x and direction, the entries, `b *
-(2*bits - b + 1) / 2 + bits - b`. Of a square the second direction has the carry alone, and entries
-are one bit shorter. Nothing leaks: both parties see choices masked by correlations and entries
-masked by pads.
+Flights: C S C, and S C more for every further CHUNK of values. Bits: for every y and direction, b
+correlations of width 1 and as many choices; for every x and direction `b * (2*bits - b + 1) / 2` of
+entries. Of a square the second direction has one row, of bits - b - 1 bits, and the others are one
+bit shorter. Nothing leaks: both parties see choices masked by correlations and entries masked by
+pads.
 """
 
 from __future__ import annotations
@@ -39,128 +42,128 @@ import numpy as np
 
 from moiety.protocols import kernels, ring
 from moiety.protocols.arrays import U8, U64
-from moiety.protocols.compare.digits import DigitPlan, plan_digits
-from moiety.protocols.compare.millionaires import comparison_plan, round_sender, wrap, wrap_cost
-from moiety.protocols.cost import Cost, Size, Work, cost_of, local
-from moiety.protocols.network import LAN, Network
+from moiety.protocols.cost import Cost, Party, Size, Work, cost_of, local, other
 from moiety.protocols.ot.batches import ReceivedBatch, SentBatch
 from moiety.protocols.ot.transfers import answer_cost, choose_cost
-from moiety.protocols.session import Role, Session
+from moiety.protocols.session import Session
 
 PASSES = 3
 """Over the values of one row, by both parties: entries, shares, their sum."""
+SPREAD = 2
+"""Passes more where a choice serves a group: its block and its bits for every element."""
+
+
+CHUNK = 1 << 17
+"""Values whose correlations are held at once, 16 bytes for every bit; the next ones follow."""
 
 
 class Row(NamedTuple):
-    """What one transfer per choice multiplies: `numbers` uint64 `(n * group,)` with the bits that
-    the peer chooses by, where it knows them; with XOR-shared bits, of which it has the other
-    shares, if this party's, `gate` uint8 `(n,)`, are given. The products count 2^place.
+    """What one party multiplies, `numbers` uint64 `(n * group,)`, with bits that the peer chooses
+    by. The products count 2^place.
     """
 
     place: int
     numbers: U64
-    gate: U8 | None = None
+
+
+class Chosen(NamedTuple):
+    """What one party chooses by, `bits` uint8 `(n,)`, for the peer's row of this place."""
+
+    place: int
+    bits: U8
 
 
 def product(session: Session, x: U64, y: U64, bits: int, y_bits: int) -> U64:
     """Shares of `x[i, j] * y[i]`, uint64 `(n, group)` of ring elements modulo 2^bits, for y uint64
     `(n,)` modulo 2^y_bits.
     """
-    half, flat = np.uint64(1 << (y_bits - 1)), x.reshape(-1)
-    own = ring.reduce(y + half, y_bits) if session.is_server else y
-    choices, first = _bits_of(session, own, y_bits), Role.CLIENT
-    rows = [Row(place, flat) for place in range(y_bits)]
-    if bits > y_bits:
-        carry, first = _carry(session, own, y_bits)
-        choices.append(carry)
-        rows.append(Row(y_bits, -flat, carry))
-    places = [row.place for row in rows]
-    crossed = _both_ways(session, first, choices, places, rows, bits)
-    return ring.reduce(x * (own - half)[:, None] + crossed.reshape(x.shape), bits)
+    made = [_product(session, x[at], y[at], bits, y_bits) for at in _chunks(y.size)]
+    return np.concatenate(made)
 
 
 def square(session: Session, v: U64, bits: int, out_bits: int) -> U64:
     """Shares of `v^2` modulo 2^out_bits, uint64 `(n,)`, for v uint64 `(n,)` modulo 2^bits."""
-    whole = np.uint64(1 << bits)
-    own = ring.reduce(v + (whole >> np.uint64(1)), bits) if session.is_server else v
-    carry, first = _carry(session, own, bits)
+    return np.concatenate([_square(session, v[at], bits, out_bits) for at in _chunks(v.size)])
+
+
+def _chunks(n: int) -> list[slice]:
+    return [slice(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK)]
+
+
+def _product(session: Session, x: U64, y: U64, bits: int, y_bits: int) -> U64:
+    own, low, small = _with_headroom(session, y, y_bits)
+    sign, top = np.uint64(2) * small - np.uint64(1), y_bits - 1
+    choices = [*(Chosen(place, bit) for place, bit in enumerate(low)), Chosen(top, small)]
+    flat, turned = x.reshape(-1), (x * sign[:, None]).reshape(-1)
+    rows = [*(Row(place, flat) for place in range(top)), Row(top, turned)]
+    alone = x * (own - np.uint64(3 << (y_bits - 2)))[:, None]
+    return ring.reduce(alone + _crossed(session, choices, rows, bits).reshape(x.shape), bits)
+
+
+def _square(session: Session, v: U64, bits: int, out_bits: int) -> U64:
+    own, low, small = _with_headroom(session, v, bits)
+    h = np.uint64(1 << (bits - 2))
     if session.is_server:
-        places, choices = [bits + 1], [carry]
-        rows = [*(Row(place + 1, own) for place in range(bits)), Row(bits + 1, whole - own, carry)]
-        alone = own * (own - whole) + np.uint64((1 << (2 * bits - 2)) % (1 << 64))
+        t = own - np.uint64(1 << bits)
+        choices = [Chosen(bits + 1, small)]
+        top = (t + h) * (np.uint64(2) * small) - t
+        rows = [*(Row(place + 1, t) for place in range(bits - 1)), Row(bits, top)]
+        alone = (t - h) * (t - h) + (t << np.uint64(bits))
     else:
-        places, choices = [*range(1, bits + 2)], [*_bits_of(session, own, bits), carry]
-        rows = [Row(bits + 1, -own, carry)]
-        alone = own * (own - whole)
-    return ring.reduce(
-        alone + _both_ways(session, first, choices, places, rows, out_bits), out_bits
-    )
+        choices = [*(Chosen(place + 1, bit) for place, bit in enumerate(low)), Chosen(bits, small)]
+        rows = [Row(bits + 1, own * small)]
+        alone = own * own - np.uint64(2) * h * own
+    return ring.reduce(alone + _crossed(session, choices, rows, out_bits), out_bits)
 
 
-def _bits_of(session: Session, values: U64, count: int) -> list[U8]:
-    """The low bits of values uint64 `(n,)`, least significant first, uint8 `(n,)` each."""
-    digits = kernels.cut_digits(values, None, 0, (1,) * count, False, session.workers.pool)
-    return [digit[0] for digit in reversed(digits)]
-
-
-def _carry(session: Session, own: U64, bits: int) -> tuple[U8, Role]:
-    """XOR shares of `[own0 + own1 >= 2^bits]`, uint8 `(n,)`, and who knows its share first."""
-    plan = plan_digits(bits, 1, session.sharing_flights(own.size), session.network)
-    return wrap(session, own, bits), _answered_last(plan)
-
-
-def _answered_last(plan: DigitPlan) -> Role:
-    return round_sender(len(plan.joins)).peer
-
-
-def _both_ways(
-    session: Session,
-    first: Role,
-    choices: Sequence[U8],
-    places: Sequence[int],
-    rows: Sequence[Row],
-    bits: int,
-) -> U64:
-    """This party's share, uint64 `(n * group,)`, of the sum modulo 2^bits of all products: of its
-    `rows` with the peer's choices, and of its `choices` uint8 `(n,)` with the peer's rows, which
-    count 2^places. `first` chooses first.
+def _with_headroom(session: Session, y: U64, bits: int) -> tuple[U64, list[U8], U8]:
+    """This party's share of y + 2^(bits-2), uint64 `(n,)`; its bits below the top one, least
+    significant first, and whether the top one is 0, uint8 `(n,)`.
     """
-    n = choices[0].size
+    own = ring.reduce(y + np.uint64(1 << (bits - 2)), bits) if session.is_server else y
+    top, *low = kernels.cut_digits(own, None, 0, (1,) * bits, False, session.workers.pool)
+    return own, [digit[0] for digit in reversed(low)], top[0] ^ np.uint8(1)
+
+
+def _crossed(session: Session, choices: Sequence[Chosen], rows: Sequence[Row], bits: int) -> U64:
+    """This party's share, uint64 `(n * group,)`, of the sum modulo 2^bits of its rows' products
+    with the peer's choices, and of the peer's rows' with its own. The client chooses first.
+    """
+    n = choices[0].bits.size
     group = rows[0].numbers.size // n
 
     def choose() -> list[ReceivedBatch]:
-        return session.receiver.choose_rows(np.stack(choices), 1, group)
+        return session.receiver.choose_rows(np.stack([each.bits for each in choices]), 1, group)
 
     def accept() -> list[SentBatch]:
         return session.sender.accept_rows(len(rows), n, 1, group)
 
-    if session.role is first:
-        chosen, accepted = choose(), accept()
-        theirs = _received(session, chosen, places, bits)
-        return theirs + _sent(session, accepted, rows, bits)
-    accepted, chosen = accept(), choose()
-    mine = _sent(session, accepted, rows, bits)
-    return mine + _received(session, chosen, places, bits)
+    if session.is_server:
+        accepted, chosen = accept(), choose()
+        mine = _sent(session, accepted, rows, bits)
+        return mine + _received(session, chosen, choices, bits)
+    chosen, accepted = choose(), accept()
+    theirs = _received(session, chosen, choices, bits)
+    return theirs + _sent(session, accepted, rows, bits)
 
 
 def _sent(session: Session, batches: Sequence[SentBatch], rows: Sequence[Row], bits: int) -> U64:
     """The answers; this party's share of its own rows' products."""
     total = np.zeros_like(rows[0].numbers)
-    none = np.zeros(total.size, np.uint8)
-    for batch, (place, numbers, gate) in zip(batches, rows, strict=True):
-        gates = none if gate is None else np.repeat(gate, batch.group)
+    gate = np.zeros(total.size, np.uint8)
+    for batch, (place, numbers) in zip(batches, rows, strict=True):
         width = bits - place
         entries = ring.reduce(numbers, width)
-        total += session.sender.multiply(batch, entries, gates, width) << np.uint64(place)
+        total += session.sender.multiply(batch, entries, gate, width) << np.uint64(place)
     return total
 
 
 def _received(
-    session: Session, batches: Sequence[ReceivedBatch], places: Sequence[int], bits: int
+    session: Session, batches: Sequence[ReceivedBatch], choices: Sequence[Chosen], bits: int
 ) -> U64:
     """This party's share of the products of the peer's rows."""
     total = np.zeros(batches[0].elements, np.uint64)
-    for batch, place in zip(batches, places, strict=True):
+    for batch, (place, _) in zip(batches, choices, strict=True):
         total += session.receiver.additive(batch, bits - place) << np.uint64(place)
     return total
 
@@ -169,40 +172,34 @@ def _received(
 
 
 @cost_of(product)
-def product_cost(
-    n: Size, group: Size, bits: Size, y_bits: int, network: Network | DigitPlan = LAN
-) -> Cost:
-    """Of n values y, each for `group` values x; a symbolic `bits` stands for more than y_bits."""
-    if bits == y_bits:
-        places = range(y_bits)
-        return _ways_cost(n, group, bits, Role.CLIENT, places, places)
-    plan, places = comparison_plan(n, y_bits, 1, network), range(y_bits + 1)
-    crossed = _ways_cost(n, group, bits, _answered_last(plan), places, places)
-    return wrap_cost(n, y_bits, plan) + crossed
+def product_cost(n: Size, group: Size, bits: Size, y_bits: int) -> Cost:
+    """Of n values y, each for `group` values x."""
+    places = range(y_bits)
+    return _crossed_cost(n, group, bits, {"C": places, "S": places})
 
 
 @cost_of(square)
-def square_cost(n: Size, bits: int, out_bits: Size, network: Network | DigitPlan = LAN) -> Cost:
+def square_cost(n: Size, bits: int, out_bits: Size) -> Cost:
     """Of n values."""
-    plan = comparison_plan(n, bits, 1, network)
-    first, down, up = _answered_last(plan), range(1, bits + 2), [bits + 1]
-    return wrap_cost(n, bits, plan) + _ways_cost(n, 1, out_bits, first, down, up)
+    return _crossed_cost(n, 1, out_bits, {"C": range(1, bits + 1), "S": [bits + 1]})
 
 
-def _ways_cost(
-    n: Size, group: Size, bits: Size, first: Role, down: Sequence[int], up: Sequence[int]
-) -> Cost:
-    """Of `_both_ways`: rows of these places from the server, by choices of the client, and the
-    other way round.
+def _crossed_cost(n: Size, group: Size, bits: Size, places: dict[Party, Sequence[int]]) -> Cost:
+    """Rows of these places, by the party that chooses, chunk after chunk; a symbolic n stands for
+    one chunk.
     """
-    chosen_by = {Role.CLIENT: down, Role.SERVER: up}
-    order = (first, first.peer)
-    total = local("digit", n * (len(up) + len(down)))
-    for role in order:
-        total = total + choose_cost(role.letter, n, 1, len(chosen_by[role]))
-    for role in order:
-        for place in chosen_by[role]:
-            made, read = (Work("mux_send", n * group),), (Work("open_1", n * group),)
-            answers = answer_cost(role.peer.letter, n * group, 1, bits - place, made, read)
-            total = total + answers
-    return total + local("pass", n * group * PASSES * (len(up) + len(down)))
+    sizes = [at.stop - at.start for at in _chunks(n)] if isinstance(n, int) else [n]
+    return sum((_chunk_cost(size, group, bits, places) for size in sizes), Cost())
+
+
+def _chunk_cost(n: Size, group: Size, bits: Size, places: dict[Party, Sequence[int]]) -> Cost:
+    rows = sum(map(len, places.values()))
+    total = local("digit", n * rows)
+    for party, chosen in places.items():
+        total = total + choose_cost(party, n, 1, len(chosen))
+    made, read = (Work("mux_send", n * group),), (Work("open_1", n * group),)
+    for party, chosen in places.items():
+        for place in chosen:
+            total = total + answer_cost(other(party), n * group, 1, bits - place, made, read)
+    passes = PASSES if group == 1 else PASSES + SPREAD
+    return total + local("pass", n * group * passes * rows)

@@ -233,19 +233,16 @@ def _product(step: Product, at: Setting) -> Iterator[Call]:
     y = at.operands[1]
     n = at.elements(y)
     group = at.elements(step) // n
-    digits = plan_digits(y.bits, 1, n, at.network) if y.bits < step.bits else None
-    rings = {"bits": step.bits, "y_bits": y.bits}
-    cost = partial(product_cost, group=group, **rings, network=digits or at.network)
-    served = f", each for {group}" if group > 1 else ""
-    yield Call(cost, {"n": n}, f"{step.bits} bits by {y.bits}{served}", digits, True)
+    cost = partial(product_cost, group=group, y_bits=y.bits)
+    what = f"by {y.bits} bits" + (f", each for {group}" if group > 1 else "")
+    yield Call(cost, {"n": n, "bits": step.bits}, what, None, True)
 
 
 @calls_of(Square)
 def _square(step: Square, at: Setting) -> Iterator[Call]:
-    n, bits = at.elements(step), at.operand.bits
-    digits = plan_digits(bits, 1, n, at.network)
-    sizes = {"n": n, "out_bits": step.bits}
-    yield Call(partial(square_cost, bits=bits, network=digits), sizes, f"{bits} bits", digits, True)
+    sizes = {"n": at.elements(step), "out_bits": step.bits}
+    bits = at.operand.bits
+    yield Call(partial(square_cost, bits=bits), sizes, f"{bits} bits", None, True)
 
 
 @calls_of(MaxPool)

@@ -43,6 +43,7 @@ from tests.protocols.conformance import (
     bit,
     declared,
     edge_values,
+    half_ring,
     is_xor_of,
     neighbours,
     opened,
@@ -270,7 +271,8 @@ def product_case(n: int, group: int, bits: int, y_bits: int, file: str | None = 
 
     def inputs(rng: Rng) -> Pair:
         x = rng.permutation(edge_values(bits, rng, n * group)).reshape(n, group)
-        return share(np.column_stack([x, edge_values(y_bits, rng, n)]), bits, rng)
+        y = ring.from_signed(half_ring(y_bits, rng, n), bits)
+        return share(np.column_stack([x, y]), bits, rng)
 
     def check(inputs: Pair, results: Pair) -> None:
         rows = opened(inputs, bits)
@@ -292,7 +294,7 @@ def square_case(bits: int, out_bits: int, n: int = 300, file: str | None = None)
     return Case(
         (square, *ROWS),
         lambda s, x: square(s, x, bits, out_bits),
-        shares((n,), bits),
+        lambda rng: share(ring.from_signed(half_ring(bits, rng, n), bits), bits, rng),
         opens_to(bits, out_bits, lambda x: x * x),
         declared(square, n, bits, out_bits),
         Pinned(file, (n,), bits) if file else None,

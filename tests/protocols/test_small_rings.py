@@ -131,10 +131,20 @@ def test_every_truncation_and_extension(bits: int) -> None:
         assert np.array_equal(ring.to_signed(ring.reduce(next(opened), out), out), x)
 
 
-@pytest.mark.parametrize(("bits", "y_bits"), [(2, 2), (4, 2), (4, 3), (3, 3), (5, 2)])
+def inner_shares(bits: int) -> tuple[U64, U64]:
+    """All shares of every value with one headroom bit."""
+    x0, x1 = all_shares(bits)
+    x = ring.to_signed(ring.reduce(x0 + x1, bits), bits)
+    inner = (x >= -(1 << (bits - 2))) & (x < 1 << (bits - 2))
+    return x0[inner], x1[inner]
+
+
+@pytest.mark.parametrize(("bits", "y_bits"), [(2, 2), (4, 2), (4, 3), (3, 3), (5, 4), (64, 5)])
 def test_every_product(bits: int, y_bits: int) -> None:
-    """All shares of x in a group of every y, all shares of y."""
-    (x0, x1), (y0, y1) = all_shares(bits), all_shares(y_bits)
+    """All shares of every x, or large ones, in a group of every y; all shares of y."""
+    (x0, x1), (y0, y1) = all_shares(min(bits, 5)), inner_shares(y_bits)
+    if bits == 64:
+        x0, x1 = -x0, x1 << np.uint64(59)
     rows = (y0.size, x0.size)
     server, client = run_two_party(
         lambda s: product(s, np.broadcast_to(x0, rows), y0, bits, y_bits),
@@ -147,7 +157,7 @@ def test_every_product(bits: int, y_bits: int) -> None:
 
 @pytest.mark.parametrize("bits", [2, 3, 6])
 def test_every_square(bits: int) -> None:
-    x0, x1 = all_shares(bits)
+    x0, x1 = inner_shares(bits)
     rings = (bits + 2, 2 * bits, 17, 64)
     server, client = run_two_party(
         lambda s: [square(s, x0, bits, out) for out in rings],

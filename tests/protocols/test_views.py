@@ -104,7 +104,7 @@ def test_messages_of_products_are_uniform_for_any_image(
 ) -> None:
     """All elements of a group are equal here, and so are the choices for all groups."""
     program, weights = multiplying()
-    tapped = run(program, weights, [picture(program)] * 4, silent_from)
+    tapped = run(program, weights, [picture(program)] * 6, silent_from)
     seen: dict[str, list[U8]] = defaultdict(list)
     for what, octets in views(tapped):
         seen[what].append(octets)

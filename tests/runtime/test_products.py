@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moiety.protocols.compare import product as compare
 from moiety.protocols.errors import BadArtifact
 from moiety.protocols.lanes import LANES_FROM
 from moiety.protocols.ot.generators import ALWAYS_SILENT, NEVER_SILENT, Mixed
@@ -41,25 +42,32 @@ def spread(shape: tuple[int, ...], over: tuple[int, ...]) -> list[ir.AnyStep]:
 
 
 def program_of(shape: tuple[int, ...], over: tuple[int, ...]) -> ir.Program:
-    source = ir.Input(inputs=(), shape=shape, bits=12, scale=1.0)
+    source = ir.Input(inputs=(), shape=shape, bits=12, scale=1.0, value_bits=11)
     return make_program(source, *spread(shape, over))
 
 
-def run(program: ir.Program, weights: Weights, images: Any, silent_from: int) -> Outcome:
+def run(
+    program: ir.Program, weights: Weights, images: Any, silent_from: int, threads: int
+) -> Outcome:
     server = ServerExecutor(program, weights, batches=tuple({1, len(images)}))
     server.prepare()
     return run_two_party(
         lambda session: server.run(session, images=len(images)),
         lambda session: ClientExecutor(program).run_batch(session, images),
         silent_from=silent_from,
+        threads=threads,
     )
 
 
 def check(
-    program: ir.Program, weights: Weights, images: Any, silent_from: int = NEVER_SILENT
+    program: ir.Program,
+    weights: Weights,
+    images: Any,
+    silent_from: int = NEVER_SILENT,
+    threads: int = 1,
 ) -> None:
     """The same integers as the cleartext executor's, and the traffic that is declared."""
-    outputs, cost = run(program, weights, images, silent_from).client
+    outputs, cost = run(program, weights, images, silent_from, threads).client
     for image, found in zip(images, outputs, strict=True):
         (expected,) = CleartextExecutor(program, weights).run_integers(image).values()
         assert np.array_equal(found[0].integers, expected)
@@ -69,7 +77,7 @@ def check(
     assert cost.total.flights == len(wire.flights)
 
 
-def images_of(count: int, shape: tuple[int, ...], largest: int = 2047) -> Any:
+def images_of(count: int, shape: tuple[int, ...], largest: int = 1023) -> Any:
     rng = np.random.default_rng(count)
     images = rng.integers(-largest - 1, largest + 1, (count, *shape)).astype(np.float32)
     images.reshape(count, -1)[:, :2] = -largest - 1, largest
@@ -91,16 +99,29 @@ def test_a_factor_spreads_over_any_axes(over: tuple[int, ...]) -> None:
 
 def test_a_large_product_runs_in_lanes() -> None:
     shape = (2, LANES_FROM // 2 + 50)
-    check(program_of(shape, shape), Weights({}), images_of(1, shape))
+    check(program_of(shape, shape), Weights({}), images_of(1, shape), threads=3)
     over = (1, shape[1])
-    check(program_of(shape, over), Weights({}), images_of(2, shape))
+    check(program_of(shape, over), Weights({}), images_of(2, shape), threads=2)
+
+
+def test_chunks_in_lanes_send_what_is_declared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two lanes of several chunks each, the second with one more."""
+    monkeypatch.setattr(compare, "CHUNK", 1024)
+    shape = (LANES_FROM + 20,)
+    source = ir.Input(inputs=(), shape=shape, bits=12, scale=1.0, value_bits=11)
+    program = make_program(
+        source,
+        ir.Square(inputs=(0,), shape=shape, bits=24),
+        ir.Product(inputs=(1, 0), shape=shape, bits=24),
+    )
+    check(program, Weights({}), images_of(1, shape))
+    assert traffic.step_costs(program)[2].flights == "C" + "SC" * 3
 
 
 def test_a_value_times_itself() -> None:
-    """In one ring, where no carry is compared."""
+    """In one ring."""
     source = ir.Input(inputs=(), shape=(7,), bits=20, scale=1.0)
     program = make_program(source, ir.Product(inputs=(0, 0), shape=(7,), bits=20))
-    assert [len(calls) for calls in traffic.protocol_calls(program)] == [0, 1, 1]
     check(program, Weights({}), images_of(2, (7,)))
 
 
@@ -127,7 +148,7 @@ def test_products_against_python_integers(data: st.DataObject, bits: int) -> Non
 
     pairs = data.draw(st.lists(st.tuples(signed(bits), signed(y_bits)), min_size=1, max_size=5))
     x, y = (np.array(side, np.int64) for side in zip(*pairs, strict=True))
-    at = Evaluation(bits, {}, False, None)
+    at = Evaluation((bits, y_bits), {}, False, None)
     made, half = at.multiply(x, y, bits), 1 << (bits - 1)
     true = [a * b for a, b in pairs]
     assert made.tolist() == [(value + half) % (2 * half) - half for value in true]
@@ -144,6 +165,19 @@ def test_overflow_of_products_and_squares_is_counted() -> None:
         (values,) = executor.run_integers(image).values()
         assert executor.overflows == {1: counted}
         assert values[1] == 484
+
+
+@pytest.mark.parametrize("square", [True, False])
+def test_a_factor_without_headroom_is_counted(square: bool) -> None:
+    source = ir.Input(inputs=(), shape=(4,), bits=6, scale=1.0)
+    steps: list[ir.AnyStep] = [source, ir.Square(inputs=(0,), shape=(4,), bits=12)]
+    if not square:
+        wide = ir.Extend(inputs=(0,), shape=(4,), bits=12)
+        steps = [source, wide, ir.Product(inputs=(1, 0), shape=(4,), bits=12)]
+    executor = CleartextExecutor(make_program(*steps), Weights({}))
+    (values,) = executor.run_integers(np.array([-17, -16, 15, 16], np.float32)).values()
+    assert values.tolist() == [289, 256, 225, 256]
+    assert executor.overflows == {len(steps) - 1: 2}
 
 
 # --- what is refused ------------------------------------------------------------------------------
@@ -166,11 +200,11 @@ def edited(at: int, **fields: Any) -> Callable[[ir.Program], ir.Program]:
         (edited(4, inputs=(2, 3)), r"20 bits, more than the first \(8\)"),
         (edited(4, inputs=(3,)), "it has 1 operands"),
         (
-            edited(7, inputs=(2, 2), bits=8),
+            edited(8, inputs=(2, 2), bits=8),
             r"shape \(6, 4, 4\) where its operands give \(6, 1, 1\)",
         ),
-        (edited(5, bits=13), "a square in a ring of 13 bits of a value of 12: two more"),
-        (edited(5, shape=(6, 16)), r"shape \(6, 16\) where its operands give"),
+        (edited(6, bits=13), "a square in a ring of 13 bits of a value of 12: two more"),
+        (edited(6, shape=(6, 16)), r"shape \(6, 16\) where its operands give"),
     ],
 )
 def test_unsound_products_are_refused(

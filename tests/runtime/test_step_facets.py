@@ -83,7 +83,7 @@ def missing_in(program: ir.Program, index: int) -> Iterator[str]:
         yield "secrets"
     operands = program.operands(step) or (step,)
     values = [np.zeros(x.shape, np.int64) for x in operands]
-    at = Evaluation(operands[0].bits, weights, False, np.random.default_rng(1))
+    at = Evaluation(tuple(x.bits for x in operands), weights, False, np.random.default_rng(1))
     try:
         if step.meaning(values, at).shape != step.shape:
             yield "meaning of this shape"

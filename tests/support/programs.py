@@ -121,19 +121,20 @@ def small_program(rounding: ir.Rounding = "exact") -> ir.Program:
 
 def products() -> ir.Program:
     """A gate per channel times a feature map, its square, and a product of two maps."""
-    shape = (6, 4, 4)
+    shape, gates, window = (6, 4, 4), (6, 1, 1), (4, 4)
     return make_program(
-        ir.Input(inputs=(), shape=shape, bits=12, scale=1.0),
+        ir.Input(inputs=(), shape=shape, bits=16, scale=1.0, value_bits=11),
         ir.SumPool(
-            inputs=(0,), shape=(6, 1, 1), bits=12, kernel=(4, 4), strides=(4, 4), pads=(0, 0, 0, 0)
+            inputs=(0,), shape=gates, bits=16, kernel=window, strides=window, pads=(0, 0, 0, 0)
         ),
-        ir.Truncate(inputs=(1,), shape=(6, 1, 1), bits=8, shift=4, rounding="exact"),
+        ir.Truncate(inputs=(1,), shape=gates, bits=8, shift=8, rounding="exact"),
         ir.Extend(inputs=(0,), shape=shape, bits=20),
         ir.Product(inputs=(3, 2), shape=shape, bits=20),
-        ir.Square(inputs=(0,), shape=shape, bits=24),
-        ir.Reduce(inputs=(5,), shape=shape, bits=20),
-        ir.Product(inputs=(4, 0), shape=shape, bits=20),
-        ir.Add(inputs=(6, 7), shape=shape, bits=20, signs=(1, -1)),
+        ir.Reduce(inputs=(0,), shape=shape, bits=12),
+        ir.Square(inputs=(5,), shape=shape, bits=24),
+        ir.Reduce(inputs=(6,), shape=shape, bits=20),
+        ir.Product(inputs=(4, 5), shape=shape, bits=20),
+        ir.Add(inputs=(7, 8), shape=shape, bits=20, signs=(1, -1)),
     )
 
 

@@ -16,7 +16,8 @@ __all__ = ["Product", "Square"]
 class Product(Step, frozen=True, tag="product", kw_only=True):
     """`x * y`, element by element. y has x's rank, and on each axis as many elements or one, which
     then serves all of x's (a gate per channel: `(C, 1, 1)` for `(C, H, W)`). The result lives in
-    x's ring, which must hold it; y's may be narrower, and is what the product costs by.
+    x's ring, which must hold it; y's may be narrower, and is what the product costs by. Every y
+    must lie in `[-2^(b-2), 2^(b-2))` for its own b bits (one headroom bit).
     """
 
     ARITY: ClassVar[tuple[int, int]] = (2, 2)
@@ -36,11 +37,15 @@ class Product(Step, frozen=True, tag="product", kw_only=True):
         super().check(replace(claim, operands=(x,)))
 
     def meaning(self, operands: Sequence[I64], at: Evaluation) -> I64:
-        return at.multiply(operands[0], operands[1], self.bits)
+        x, y = operands
+        at.count_headroom(y, at.rings[1])
+        return at.multiply(x, y, self.bits)
 
 
 class Square(Step, frozen=True, tag="square", kw_only=True):
-    """`x * x`, extended from the operand's ring to `bits`, which are two more at least."""
+    """`x * x`, in a ring of at least two bits more than the operand's b; every x must lie in
+    `[-2^(b-2), 2^(b-2))` (one headroom bit).
+    """
 
     def result_bits(self, claim: Claim) -> int:
         bits = claim.operand_bits()
@@ -51,4 +56,6 @@ class Square(Step, frozen=True, tag="square", kw_only=True):
         return self.bits
 
     def meaning(self, operands: Sequence[I64], at: Evaluation) -> I64:
-        return at.multiply(operands[0], operands[0], self.bits)
+        (x,) = operands
+        at.count_headroom(x, at.operand_bits)
+        return at.multiply(x, x, self.bits)
