@@ -9,8 +9,11 @@ from functools import reduce
 import numpy as np
 
 from moiety.compiler.ir.graph import Array
+from moiety.compiler.ir.ops import ELEMENTWISE
 from moiety.compiler.onnx_import.axes import enlarged
+from moiety.compiler.onnx_import.builder import Builder
 from moiety.compiler.onnx_import.call import Call, importer
+from moiety.compiler.onnx_import.products import multiplied
 from moiety.protocols.arrays import F32
 
 
@@ -44,7 +47,7 @@ def scaled(call: Call, value: str, factors: Array) -> str:
     if len(shape) < 2:
         call.fail(f"a tensor of shape {shape} has no axis but the batch", "reshape it to (1, 1)")
     varying = [axis for axis, size in enumerate(factors.shape) if size > 1]
-    first = varying or [1]
+    first = varying or [_channel_axis(call.builder, value)]
     order = (0, *first, *(axis for axis in range(1, len(shape)) if axis not in first))
     moved = call.transpose(value, order)
     sizes = call.builder.shapes[moved]
@@ -61,6 +64,20 @@ def added(call: Call, value: str, constant: Array) -> str:
     if not constant.any():
         return value
     return call.emit("AddConst", [value], value=np.asarray(constant, np.float32))
+
+
+def _channel_axis(builder: Builder, value: str) -> int:
+    """Where the channels of `value` are: where the Transpose that element-wise ops follow put them.
+    Networks with channels last have one around every convolution.
+    """
+    for node in reversed(builder.nodes):
+        if node.output == value:
+            if node.op == "Transpose":
+                return tuple(node.attrs["perm"]).index(1)
+            if node.op not in ELEMENTWISE:
+                break
+            value = node.inputs[0]
+    return 1
 
 
 def negated(call: Call, value: str) -> str:
@@ -110,12 +127,9 @@ def _sub(call: Call) -> Sequence[str]:
 
 @importer("Mul")
 def _mul(call: Call) -> Sequence[str]:
-    """By a constant, broadcast."""
+    """Two tensors, or a tensor and a constant; broadcast."""
     if call.is_value(0) and call.is_value(1):
-        call.fail(
-            "multiplies two secret tensors",
-            "only products with a constant are supported (no squeeze-and-excitation or gating)",
-        )
+        return [multiplied(call, call.value(0), call.value(1))]
     constant = 1 if call.is_value(0) else 0
     return [scaled(call, *fit(call, constant))]
 

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import FINAL, LINEAR, OPS, REINDEXING, SUMS
+from moiety.compiler.ir.ops import FINAL, LINEAR, OPS, PRODUCTS, REINDEXING, SUMS
 from moiety.compiler.ir.queries import output_layers, reaches_linear_only, revealed
+from moiety.compiler.ir.scales import propagate
 from moiety.compiler.ir.shapes import rebuilt
 from moiety.compiler.ir.verify import verify
 from moiety.compiler.passes.normal_form import check_normal_form
@@ -34,7 +35,7 @@ def legalise(graph: Graph) -> Graph:
     """
     check_normal_form(graph)
     _check(graph)
-    for rule in (_after_averages, _inputs_of_sums, _before_outputs):
+    for rule in (_after_averages, _inputs_of_sums, _after_products, _before_outputs):
         graph = rule(graph)
     verify(graph)
     return graph
@@ -152,13 +153,29 @@ def _inputs_of_sums(graph: Graph) -> Graph:
     """The scale of the image is public and fixed; a sum needs a scale for its own range."""
     fixed = set(graph.inputs)
     for node in graph.nodes:
-        if node.op not in LINEAR | SUMS and fixed & set(node.inputs):
+        if node.op not in LINEAR | SUMS | PRODUCTS and fixed & set(node.inputs):
             fixed.add(node.output)
     edges = {
         (value, node.output)
         for node in graph.nodes_of(*SUMS)
         for value in node.inputs
         if value in fixed
+    }
+    return _rescaled(graph, edges)
+
+
+def _after_products(graph: Graph) -> Graph:
+    """The scale of a product follows from its operands': where something else ties it (a residual
+    sum, say), that gets a scale of its own from a layer.
+    """
+    products = graph.nodes_of(*PRODUCTS)
+    scales = propagate(graph)
+    edges = {
+        (node.output, reader.output)
+        for node in products
+        if not scales.alone(node.output)
+        for reader in graph.consumers(node.output)
+        if reader.op not in LINEAR
     }
     return _rescaled(graph, edges)
 

@@ -17,7 +17,7 @@ import math
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import LINEAR
+from moiety.compiler.ir.ops import LINEAR, PRODUCTS
 from moiety.compiler.planning.formats import Formats
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.plan import Plan
@@ -59,6 +59,9 @@ def error_variances(plan: Plan) -> dict[str, float]:
         if shift:
             parts[f"noise.{node.output}"] = _rounded(formats, node.output, TRUNCATION)
         parts[f"weight.{node.output}"] = _weights(formats, node, shift, reference)
+    for node in graph.nodes_of(*PRODUCTS):
+        if formats.shift(node.output):
+            parts[f"noise.{node.output}"] = _rounded(formats, node.output, TRUNCATION)
     for node in graph.nodes_of("AffineRelu"):
         parts[f"gate.{node.output}"] = _thresholds(formats, node)
     for node in biased_pools(formats):

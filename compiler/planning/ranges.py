@@ -15,7 +15,7 @@ import safetensors.numpy
 from onnx import TensorProto, helper
 
 from moiety.compiler.ir.graph import Array, Graph
-from moiety.compiler.ir.ops import LINEAR, SUMS
+from moiety.compiler.ir.ops import LINEAR, PRODUCTS, SUMS
 from moiety.compiler.ir.to_onnx import to_onnx
 from moiety.protocols.arrays import F64
 from moiety.protocols.errors import BadArtifact, BadInput
@@ -174,7 +174,8 @@ def measurements(graph: Graph) -> list[tuple[str, str, int]]:
     parts of these.
     """
     gates, layers = list(graph.nodes_of("AffineRelu")), graph.nodes_of(*LINEAR)
-    bounded = [*graph.inputs, *(node.output for node in graph.nodes_of(*LINEAR, *SUMS))]
+    measured = graph.nodes_of(*LINEAR, *PRODUCTS, *SUMS)
+    bounded = [*graph.inputs, *(node.output for node in measured)]
     bounded += [gate.inputs[0] for gate in gates]
     averaged = [layer.inputs[0] for layer in layers]
     gated = [gate.output for gate in gates]

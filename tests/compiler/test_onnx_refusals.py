@@ -39,7 +39,16 @@ IMAGE: list[int | str] = ["N", 4, 9, 8]
             lambda b: b.op("Relu", b.op("Sigmoid", "x")),
             "only supported directly before an output",
         ),
-        (IMAGE, lambda b: b.op("Mul", "x", b.op("Sigmoid", "x")), "multiplies two secret tensors"),
+        (
+            ["N", 4, 5],
+            lambda b: b.op("Mul", "x", b.op("Slice", "x", b.ints(0), b.ints(3), b.ints(1))),
+            r"tensors of shapes \(1, 4, 5\) and \(1, 3, 5\) do not broadcast",
+        ),
+        (
+            IMAGE,
+            lambda b: b.op("Pow", "x", b.constant(0.5, np.float32)),
+            "exponents from 0.5 to 0.5; one",
+        ),
         (
             IMAGE,
             lambda b: b.op("Div", b.constant(1, np.float32), "x"),

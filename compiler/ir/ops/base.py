@@ -50,6 +50,9 @@ class Trait(Flag):
     ANY_RING = auto()
     """Local and without constants: computes the same in every ring."""
 
+    PRODUCT = auto()
+    """Multiplies two values and rounds the result, whose scale follows from theirs."""
+
     RELU = auto()
     """Compares each element with a threshold and keeps it or not; its result can be
     written in any ring.
@@ -80,9 +83,11 @@ class Trait(Flag):
     """Stands only before an output: the client computes it in the clear."""
 
 
-PRICED_BY_TRAIT = Trait.LINEAR | Trait.RELU | Trait.SUM | Trait.ANY_RING | Trait.FINAL
-"""Of ops with one of these, the search for widths knows what their steps send: layers and ReLUs
-have terms of their own, the others send nothing. Any other op says its `comparisons`.
+PRICED_BY_TRAIT = (
+    Trait.LINEAR | Trait.PRODUCT | Trait.RELU | Trait.SUM | Trait.ANY_RING | Trait.FINAL
+)
+"""Of ops with one of these, the search for widths knows what their steps send: layers, products and
+ReLUs have terms of their own, the others send nothing. Any other op says its `comparisons`.
 """
 
 
