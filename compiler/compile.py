@@ -167,10 +167,10 @@ class _Lowering:
         """Measures a plan, if there are images."""
         return None if self.measurement is None else self._error
 
-    def _error(self, plan: Plan) -> float:
+    def _error(self, plan: Plan) -> Measured:
         measured = self.of(plan)[2]
         assert measured is not None
-        return measured.error
+        return measured
 
     def _made(self, plan: Plan) -> Lowered:
         options = self.options

@@ -208,7 +208,7 @@ def plan_warnings(report: PlanReport) -> Iterator[str]:
             "pixels were clipped): give more --margin-bits, or calibrate on more images"
         )
     for layer in report.layers:
-        if layer.missing_bits:
+        if layer.missing_bits and asked is None:
             yield (
                 f"weights: {layer.op} {layer.value!r} has weights of {layer.largest_weight_bits} "
                 f"bits, {layer.missing_bits} fewer than planned, for its ring is full "

@@ -25,19 +25,21 @@ import numpy as np
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.planning.error import predicted_error
 from moiety.compiler.planning.layers import result_layers
-from moiety.compiler.planning.options import MAX_OUTPUT_FRAC, PlanOptions
+from moiety.compiler.planning.options import MAX_ACTIVATION_BITS, MAX_OUTPUT_FRAC, PlanOptions
 from moiety.compiler.planning.plan import Plan, make_plan
 from moiety.compiler.planning.ranges import Progress, Ranges
+from moiety.compiler.planning.report import Measured
 from moiety.compiler.planning.search.descent import Search, Unreachable
 from moiety.compiler.planning.search.objective import Objective
 from moiety.compiler.planning.search.terms import EXTRA_BITS, NARROWEST, WIDEST
+from moiety.compiler.planning.search.variables import State
 from moiety.compiler.planning.starved import relieved
 from moiety.compiler.planning.unit_choice import Widths
 from moiety.protocols.errors import BadPlan
 from moiety.protocols.linear.parameters import MAX_WEIGHT_BITS
 
-Measure = Callable[[Plan], float]
-"""The root mean square error of a plan's results, measured."""
+Measure = Callable[[Plan], Measured]
+"""Measures the error of a plan's results."""
 
 CORRECTIONS: Final = 4
 """Rounds of making up for what the objective leaves out (coarser units, frozen gates) and for what
@@ -57,12 +59,17 @@ class Found:
 
     plan: Plan
     predicted: float
-    measured: float | None
+    measured: Measured | None
 
     @property
     def error(self) -> float:
         """The larger one."""
-        return max(self.predicted, self.measured or 0.0)
+        return max(self.predicted, self.measured.error if self.measured is not None else 0.0)
+
+    @property
+    def overflowed(self) -> bool:
+        """Did values leave their rings? Then other widths make the error no smaller."""
+        return self.measured is not None and self.measured.overflows > 0
 
 
 def searched_plan(
@@ -86,9 +93,13 @@ def searched_plan(
             return found.plan
         if closest is None or found.error < closest.error:
             closest, best = found, level
+        if found.overflowed:
+            break
     assert closest is not None
     if options.target_error is not None:
         raise _out_of_reach(bound, closest)
+    if closest.overflowed:
+        return closest.plan
     return best.within(NEAR_BEST * closest.error).plan
 
 
@@ -96,7 +107,7 @@ def _wider(options: PlanOptions, extra: int) -> PlanOptions:
     """With so many bits more for what is not searched for."""
     return replace(
         options,
-        activation_bits=options.activation_bits + extra,
+        activation_bits=min(options.activation_bits + extra, MAX_ACTIVATION_BITS),
         weight_bits=min(options.weight_bits + extra, MAX_WEIGHT_BITS),
         output_frac=min(options.output_frac + extra, MAX_OUTPUT_FRAC),
     )
@@ -104,11 +115,17 @@ def _wider(options: PlanOptions, extra: int) -> PlanOptions:
 
 def _out_of_reach(bound: float, closest: Found) -> BadPlan:
     measured = closest.measured
-    said = "" if measured is None else f", measured {measured:.3g}"
+    reached = f"predicted {closest.predicted:.3g}"
+    reached += "" if measured is None else f", measured {measured.error:.3g}"
+    if measured is not None and closest.overflowed:
+        return BadPlan(
+            f"an error of {bound:g} cannot be met: {measured.overflows} values of the images that "
+            f"it is measured on leave their rings ({reached}). Give more --margin-bits, or "
+            "calibrate on more images"
+        )
     return BadPlan(
-        f"an error of {bound:g} cannot be met: the least that was found with widths of up to "
-        f"{WIDEST + EXTRA_BITS[-1]} bits is {closest.predicted:.3g} as predicted{said}. Allow more "
-        "(--max-error)"
+        f"an error of {bound:g} cannot be met: the least found with widths of up to "
+        f"{WIDEST + EXTRA_BITS[-1]} bits is {reached}. Allow more (--max-error)"
     )
 
 
@@ -146,18 +163,22 @@ class _Level:
         for attempt in range(CORRECTIONS):
             if self.progress is not None:
                 self.progress("searching widths, attempt", attempt, CORRECTIONS)
-            try:
-                state = self.search.cheapest(aim)
-            except Unreachable as error:
-                state, attempt = error.closest, CORRECTIONS
+            state, met = self.cheapest(aim)
             found = self.found(self.search.widths(state))
             if closest is None or found.error < closest.error:
                 closest = found
-            if closest.error <= bound or attempt == CORRECTIONS:
+            if closest.error <= bound or found.overflowed or not met:
                 break
             aim *= AIMED * bound / found.error
         assert closest is not None
         return closest
+
+    def cheapest(self, aim: float) -> tuple[State, bool]:
+        """The cheapest state of at most this error, or that which comes closest; is it met?"""
+        try:
+            return self.search.cheapest(aim), True
+        except Unreachable as error:
+            return error.closest, False
 
     def found(self, widths: Widths) -> Found:
         plan = make_plan(self.graph, self.ranges, self.options, widths)
