@@ -28,12 +28,11 @@ BISECTIONS = 14
 
 
 class Unreachable(BadPlan):
-    """No state has so small an error; `closest`: the one that comes closest."""
+    """No state has so small an error as `target`; the least is `least`, that of `closest`."""
 
     def __init__(self, target: float, closest: _Walk) -> None:
-        least = math.sqrt(closest.squared_error)
-        super().__init__(f"an error of {target:g} cannot be met: the least is {least:.3g}")
-        self.closest = closest.state
+        self.least, self.closest = math.sqrt(closest.squared_error), closest.state
+        super().__init__(f"an error of {target:g} cannot be met: the least is {self.least:.3g}")
 
 
 class Search:

@@ -16,7 +16,7 @@ that goes up, by two bits at a time (EXTRA_BITS).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -34,7 +34,6 @@ from moiety.compiler.planning.search.objective import Objective
 from moiety.compiler.planning.search.terms import EXTRA_BITS, NARROWEST, WIDEST
 from moiety.compiler.planning.search.variables import State
 from moiety.compiler.planning.starved import relieved
-from moiety.compiler.planning.unit_choice import Widths
 from moiety.protocols.errors import BadPlan
 from moiety.protocols.linear.parameters import MAX_WEIGHT_BITS
 
@@ -50,7 +49,9 @@ AIMED: Final = 0.95
 """Of the bound, where a plan missed it."""
 
 NEAR_BEST: Final = 1.25
-"""Where a wish is out of reach: what is searched for, relative to the least error found."""
+"""Where the aim is out of reach: what is searched for, relative to the least error predicted. The
+last quarter costs the widest widths everywhere.
+"""
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,11 @@ class Found:
     def error(self) -> float:
         """The larger one."""
         return max(self.predicted, self.measured.error if self.measured is not None else 0.0)
+
+    @property
+    def trust(self) -> float:
+        """The part of a bound that the prediction must keep for the measured error to keep it."""
+        return self.predicted / self.error if self.error > 0 else 1.0
 
     @property
     def overflowed(self) -> bool:
@@ -88,19 +94,17 @@ def searched_plan(
     closest: Found | None = None
     for extra in EXTRA_BITS:
         level = _Level.of(graph, ranges, _wider(options, extra), extra, progress, measure)
-        found = level.within(bound)
+        found = level.within(bound, 1.0 if closest is None else closest.trust)
         if found.error <= bound:
             return found.plan
         if closest is None or found.error < closest.error:
-            closest, best = found, level
+            closest = found
         if found.overflowed:
             break
     assert closest is not None
     if options.target_error is not None:
         raise _out_of_reach(bound, closest)
-    if closest.overflowed:
-        return closest.plan
-    return best.within(NEAR_BEST * closest.error).plan
+    return closest.plan
 
 
 def _wider(options: PlanOptions, extra: int) -> PlanOptions:
@@ -155,32 +159,37 @@ class _Level:
         search = Search(objective, NARROWEST, WIDEST + extra)
         return cls(graph, ranges, options, search, progress, measure)
 
-    def within(self, bound: float) -> Found:
-        """The cheapest plan found within the bound, after a few corrections of the aim; where there
-        is none, the one that comes closest.
+    def within(self, bound: float, trust: float) -> Found:
+        """The first plan tried that is within the bound, or else the one that comes closest. trust:
+        the part of the bound to aim at first.
         """
-        aim, closest = bound, None
-        for attempt in range(CORRECTIONS):
-            if self.progress is not None:
-                self.progress("searching widths, attempt", attempt, CORRECTIONS)
-            state, met = self.cheapest(aim)
-            found = self.found(self.search.widths(state))
+        closest: Found | None = None
+        for found in self.tried(bound, trust * bound):
             if closest is None or found.error < closest.error:
                 closest = found
-            if closest.error <= bound or found.overflowed or not met:
+            if closest.error <= bound or found.overflowed:
                 break
-            aim *= AIMED * bound / found.error
         assert closest is not None
         return closest
 
-    def cheapest(self, aim: float) -> tuple[State, bool]:
-        """The cheapest state of at most this error, or that which comes closest; is it met?"""
-        try:
-            return self.search.cheapest(aim), True
-        except Unreachable as error:
-            return error.closest, False
+    def tried(self, bound: float, aim: float) -> Iterator[Found]:
+        """The cheapest plans for an aim that is lowered each time, by the factor by which the bound
+        was missed. Below the least error predicted, one near it and the most precise one.
+        """
+        for attempt in range(CORRECTIONS):
+            if self.progress is not None:
+                self.progress("searching widths, attempt", attempt, CORRECTIONS)
+            try:
+                found = self.found(self.search.cheapest(aim))
+            except Unreachable as error:
+                yield self.found(self.search.cheapest(NEAR_BEST * error.least))
+                yield self.found(error.closest)
+                return
+            yield found
+            aim *= AIMED * bound / found.error
 
-    def found(self, widths: Widths) -> Found:
+    def found(self, state: State) -> Found:
+        widths = self.search.widths(state)
         plan = make_plan(self.graph, self.ranges, self.options, widths)
         measured = None if self.measure is None else self.measure(plan)
         return Found(plan, predicted_error(plan), measured)
