@@ -10,7 +10,7 @@ before there are calibration images, as `moiety compile` does, calls the two one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.lowering.lower import lower
+from moiety.compiler.measure import Measurement
 from moiety.compiler.onnx_import.load import import_onnx, no_note
 from moiety.compiler.passes.legalise import legalise
 from moiety.compiler.passes.manager import DumpAfter, optimise
@@ -26,9 +27,11 @@ from moiety.compiler.passes.pipeline import DEFAULT_PIPELINE
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.plan import Plan, make_plan
 from moiety.compiler.planning.ranges import Progress, Ranges, calibrate
-from moiety.compiler.planning.report import PlanReport, plan_report
-from moiety.compiler.planning.responses import IMAGES, measure_responses
-from moiety.compiler.planning.search.searched_plan import searched_plan
+from moiety.compiler.planning.report import Measured, PlanReport, plan_report
+from moiety.compiler.planning.responses import measure_responses
+from moiety.compiler.planning.search.searched_plan import Measure, error_bound, searched_plan
+from moiety.compiler.planning.starved import average_widths, fully_relieved, relieved
+from moiety.compiler.samples import Samples
 from moiety.protocols.errors import BadInput
 from moiety.runtime.program import Preprocessing, Program, artifacts, write_atomically
 from moiety.runtime.program.artifacts import PLAN, RANGES, VENDOR, WEIGHTS
@@ -130,18 +133,54 @@ def compile_graph(
     """
     note, options = progress or _silent, options or CompileOptions()
     graph, plan_options = legalise(graph), _with_reach(options)
-    ranges = calibration_ranges(graph, calibration, progress, responses=plan_options.searching)
+    ranges, measurement = _calibrated(graph, calibration, progress, plan_options.searching)
     note("planning", 0, 1)
-    plan = _plan(graph, ranges, plan_options, progress)
-    name = _words(options.name or graph.name)
-    bare, made = lower(plan, name, options.preprocessing, options.labels, options.op_threshs)
-    described = msgspec.structs.replace(bare, model_version=_words(options.version))
-    program, weights = commit(described, made.tensors)
-    compiled = Compiled(program, weights, plan_report(plan, program.digest()), ranges)
+    lowering = _Lowering(options, measurement)
+    plan = _plan(graph, ranges, plan_options, progress, lowering.error)
+    program, weights, measured = lowering.of(plan)
+    asked = error_bound(graph, ranges, plan_options) if plan_options.searching else None
+    report = plan_report(plan, program.digest(), measured, asked)
+    compiled = Compiled(program, weights, report, ranges)
     if out_dir is not None:
         note("writing", 0, 1)
         compiled.save(out_dir, force)
     return compiled
+
+
+Lowered = tuple[Program, Weights, Measured | None]
+
+
+class _Lowering:
+    """Lowers plans, with all that the options say of the Program, and measures what comes out."""
+
+    def __init__(self, options: CompileOptions, measurement: Measurement | None) -> None:
+        self.options, self.measurement = options, measurement
+        self._last: tuple[Plan, Lowered] | None = None
+
+    def of(self, plan: Plan) -> Lowered:
+        """The Program and its Weights, committed to, and the measured error if there are images."""
+        if self._last is None or self._last[0] is not plan:
+            self._last = plan, self._made(plan)
+        return self._last[1]
+
+    @property
+    def error(self) -> Measure | None:
+        """Measures a plan, if there are images."""
+        return None if self.measurement is None else self._error
+
+    def _error(self, plan: Plan) -> Measured:
+        measured = self.of(plan)[2]
+        assert measured is not None
+        return measured
+
+    def _made(self, plan: Plan) -> Lowered:
+        options = self.options
+        name = _words(options.name or plan.graph.name)
+        bare, made = lower(plan, name, options.preprocessing, options.labels, options.op_threshs)
+        described = msgspec.structs.replace(bare, model_version=_words(options.version))
+        program, weights = commit(described, made.tensors)
+        measured = self.measurement.of(program, weights) if self.measurement is not None else None
+        return program, weights, measured
 
 
 def _words(text: str) -> str:
@@ -159,10 +198,31 @@ def _with_reach(options: CompileOptions) -> PlanOptions:
     return plan
 
 
-def _plan(graph: Graph, ranges: Ranges, options: PlanOptions, progress: Progress | None) -> Plan:
+def _plan(
+    graph: Graph,
+    ranges: Ranges,
+    options: PlanOptions,
+    progress: Progress | None,
+    measure: Measure | None,
+) -> Plan:
     if options.searching:
-        return searched_plan(graph, ranges, options, progress)
-    return make_plan(graph, ranges, options)
+        return searched_plan(graph, ranges, options, progress, measure)
+    graph = relieved(graph, ranges, options)
+    return make_plan(graph, ranges, options, average_widths(graph, options))
+
+
+def _calibrated(
+    graph: Graph, calibration: Calibration, progress: Progress | None, responses: bool
+) -> tuple[Ranges, Measurement | None]:
+    """Ranges for a legalised Graph, and where there are images, the measurement of errors on some
+    of them.
+    """
+    if isinstance(calibration, (Ranges, Path)):
+        return calibration_ranges(graph, calibration), None
+    (source,) = graph.inputs
+    samples = Samples(calibration, graph.shapes[source][1:])
+    ranges = calibration_ranges(graph, samples, progress, responses)
+    return ranges, Measurement(graph, samples.measured, bool(samples.held_out))
 
 
 def calibration_ranges(
@@ -178,32 +238,14 @@ def calibration_ranges(
         return calibration
     if isinstance(calibration, Path):
         return Ranges.load(calibration)
-    images = _Sampled(calibration)
-    ranges = calibrate(graph, images, progress)
+    if not isinstance(calibration, Samples):
+        calibration = Samples(calibration, graph.shapes[graph.inputs[0]][1:])
+    graph = fully_relieved(graph)
+    ranges = calibrate(graph, calibration, progress)
     if not responses:
         return ranges
-    measured = measure_responses(graph, ranges, images.kept, progress=progress)
+    measured = measure_responses(graph, ranges, calibration.kept, progress=progress)
     return replace(ranges, responses=measured)
-
-
-class _Sampled:
-    """Images, read once, of which a few are kept: evenly spaced where their number is known,
-    else the first.
-    """
-
-    def __init__(self, images: Iterable[npt.ArrayLike]) -> None:
-        self.images = images
-        self.kept: list[npt.ArrayLike] = []
-
-    def __len__(self) -> int:
-        return len(self.images) if isinstance(self.images, Sized) else 0
-
-    def __iter__(self) -> Iterator[npt.ArrayLike]:
-        step = max(1, len(self) // IMAGES)
-        for number, image in enumerate(self.images):
-            if number % step == 0 and len(self.kept) < IMAGES:
-                self.kept.append(image)
-            yield image
 
 
 def _silent(stage: str, done: int, total: int) -> None:

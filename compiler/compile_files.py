@@ -24,6 +24,7 @@ from moiety.compiler.compile import (
 from moiety.compiler.description import Described, output_labels, output_op_threshs
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.onnx_import.metadata import read_version
+from moiety.compiler.planning.report import PlanReport
 from moiety.protocols.arrays import F32
 from moiety.protocols.errors import BadInput
 from moiety.runtime.cli import ui
@@ -164,15 +165,55 @@ def with_depth(options: CompileOptions, bit_depth: int | None) -> CompileOptions
 
 
 def _say(compiled: Compiled, folder: Path) -> None:
-    program, error = compiled.program, compiled.report.predicted_error
+    program = compiled.program
     ui.say(
         f"{folder}: {len(program.steps)} steps, {program.rounding} rounding, Program "
         f"{program.digest()[:16]}..."
     )
-    if error is not None:
-        ui.say(f"predicted error of the results: {error:.3g} (root mean square)")
+    for line in error_lines(compiled.report):
+        ui.say(line)
+    for warning in plan_warnings(compiled.report):
+        ui.warn(warning)
     warn_of(program.rounding)
     ui.say(f"give {folder / file_name(program)} to the hospital; {folder / VENDOR} stays with you")
+
+
+def error_lines(report: PlanReport) -> Iterator[str]:
+    """The error of the results as measured and as predicted, and what was asked for."""
+    measured, predicted = report.measured_error, report.predicted_error
+    if measured is not None:
+        which = "that were held out" if measured.held_out else "of the calibration"
+        yield (
+            f"error of the results: {measured.error:.3g} (root mean square, measured on "
+            f"{measured.images} images {which}; the largest is {measured.largest:.3g})"
+        )
+    if predicted is not None:
+        asked = "" if report.asked_error is None else f"; {report.asked_error:.3g} was asked for"
+        not_measured = "" if measured is not None else "; not measured, for want of images"
+        yield f"predicted error: {predicted:.3g}{asked}{not_measured}"
+
+
+def plan_warnings(report: PlanReport) -> Iterator[str]:
+    """Where a plan falls short of what was asked for."""
+    measured, asked = report.measured_error, report.asked_error
+    reached = max(report.predicted_error or 0.0, measured.error if measured is not None else 0.0)
+    if asked is not None and reached > asked:
+        yield (
+            f"accuracy: out-of-reach: no widths make an error of {asked:.3g}; the plan is near the "
+            f"best that was found, {reached:.3g}"
+        )
+    if measured is not None and measured.overflows:
+        yield (
+            f"overflow: {measured.overflows} values of the images measured left their rings (or "
+            "pixels were clipped): give more --margin-bits, or calibrate on more images"
+        )
+    for layer in report.layers:
+        if layer.missing_bits and asked is None:
+            yield (
+                f"weights: {layer.op} {layer.value!r} has weights of {layer.largest_weight_bits} "
+                f"bits, {layer.missing_bits} fewer than planned, for its ring is full "
+                f"({layer.ring_bits} bits): fewer --activation-bits would leave them more"
+            )
 
 
 @contextmanager

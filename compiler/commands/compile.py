@@ -97,7 +97,8 @@ def command(
         widths(
             metavar="X",
             help="Search for the cheapest widths with at most this error of the results, root mean "
-            "square over calibration images. Without any widths: 0.00125 of the results' range.",
+            "square, as measured on calibration images (on some that are held out, of sixteen or "
+            "more). Without any widths: 0.00125 of the results' range.",
         ),
     ] = None,
     disclose: Annotated[

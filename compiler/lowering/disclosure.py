@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from moiety.compiler.planning.plan import Plan
 from moiety.compiler.planning.rings import RESULT_INTEGER_BITS
+from moiety.compiler.planning.starved import averages_rescaled
 
 
 def disclosed(plan: Plan) -> tuple[str, ...]:
@@ -31,6 +32,11 @@ def _facts(plan: Plan) -> Iterator[str]:
             "ring, too): the size of its largest weight relative to the ranges before and after "
             "it, up to a power of two"
         )
+        if rescaled := averages_rescaled(plan.graph):
+            yield (
+                f"the rescaling layers behind {len(rescaled)} average pools: the size of the "
+                "largest weight of a layer behind each, likewise"
+            )
     if usual and formats.units.shifts:
         dropped = formats.units.shifts.values()
         yield (
@@ -38,10 +44,10 @@ def _facts(plan: Plan) -> Iterator[str]:
             f"it, {min(dropped)} to {max(dropped)}; it sets the product's ring, too): the range of "
             "the product relative to those of its operands, up to a power of two"
         )
-    if formats.widths.activation:
+    if formats.widths.activation and (options.searching or formats.widths.weight):
         yield (
-            "ring widths of activations: how much rounding a tensor moves the results over the "
-            "calibration images, against what its bits cost"
+            "ring widths of activations, the image and the results among them: how much rounding a "
+            "tensor moves the results over the calibration images, against what its bits cost"
         )
     # Two of them follow from the options: that of most layers, and that of those of the results.
     several = len({layer.weight_bits for layer in plan.layers.values()}) > 2

@@ -7,7 +7,7 @@ Linear step whose integer weights carry the change of scale.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -41,6 +41,50 @@ def legalise(graph: Graph) -> Graph:
     return graph
 
 
+def average_pools_below(graph: Graph, layer: str) -> frozenset[tuple[str, str]]:
+    """The edges (average pool, its reader) on the way down from a linear layer, through ops that
+    reindex; of pools of pools the upper one. Rescaled ones are left out.
+    """
+    edges: set[tuple[str, str]] = set()
+    pending = [layer]
+    while pending:
+        reader = pending.pop()
+        node = graph.producer(reader)
+        for value in node.inputs if node is not None else ():
+            below = graph.producer(value)
+            if below is not None and OPS[below.op].enlarges(graph, below) > 1:
+                if reader != rescaled_name(value):
+                    edges.add((value, reader))
+            elif below is not None and below.op in REINDEXING:
+                pending.append(value)
+    return frozenset(edges)
+
+
+def rescaled(graph: Graph, edges: Collection[tuple[str, str]]) -> Graph:
+    """A Scale by one on each (value, reader) edge; reader is the reading node's output value. One
+    Scale per value, that which is there already if there is one.
+    """
+    if not edges:
+        return graph
+    new = {value: rescaled_name(value) for value, _ in sorted(edges)}
+    nodes = [
+        _rescaling(name, value, name, graph.shapes[value][1])
+        for value, name in new.items()
+        if name not in graph.shapes
+    ]
+    for node in graph.nodes:
+        inputs = tuple(
+            new[value] if (value, node.output) in edges else value for value in node.inputs
+        )
+        nodes.append(node if inputs == node.inputs else node.with_(inputs=inputs))
+    return rebuilt(graph, _operands_first(graph, nodes))
+
+
+def rescaled_name(value: str) -> str:
+    """What `rescaled` calls the result of the Scale behind `value`."""
+    return f"{value}::rescaled"
+
+
 def _check(graph: Graph) -> None:
     for value, shape in graph.shapes.items():
         if len(shape) < 2:
@@ -68,22 +112,6 @@ def _rescaling(name: str, operand: str, output: str, channels: int) -> Node:
     """A Scale by one."""
     consts = {"scale": np.ones(channels, np.float32), "shift": np.zeros(channels, np.float32)}
     return Node("Scale", name, (operand,), output, {}, consts)
-
-
-def _rescaled(graph: Graph, edges: set[tuple[str, str]]) -> Graph:
-    """A Scale by one on each (value, reader) edge; reader is the reading node's output value. One
-    Scale per value.
-    """
-    if not edges:
-        return graph
-    new = {value: f"{value}::rescaled" for value, _ in sorted(edges)}
-    nodes = [_rescaling(name, value, name, graph.shapes[value][1]) for value, name in new.items()]
-    for node in graph.nodes:
-        inputs = tuple(
-            new[value] if (value, node.output) in edges else value for value in node.inputs
-        )
-        nodes.append(node if inputs == node.inputs else node.with_(inputs=inputs))
-    return rebuilt(graph, _operands_first(graph, nodes))
 
 
 def _operands_first(graph: Graph, nodes: list[Node]) -> list[Node]:
@@ -122,7 +150,7 @@ def _after_averages(graph: Graph) -> Graph:
         if factor > 1:
             readers = graph.consumers(node.output)
             edges |= {(node.output, each.output) for each in readers if not _takes(graph, each)}
-    return _rescaled(graph, edges)
+    return rescaled(graph, edges)
 
 
 def _mixes(node: Node, enlarged: Mapping[str, int]) -> bool:
@@ -161,7 +189,7 @@ def _inputs_of_sums(graph: Graph) -> Graph:
         for value in node.inputs
         if value in fixed
     }
-    return _rescaled(graph, edges)
+    return rescaled(graph, edges)
 
 
 def _after_products(graph: Graph) -> Graph:
@@ -177,7 +205,7 @@ def _after_products(graph: Graph) -> Graph:
         for reader in graph.consumers(node.output)
         if reader.op not in LINEAR
     }
-    return _rescaled(graph, edges)
+    return rescaled(graph, edges)
 
 
 def _before_outputs(graph: Graph) -> Graph:
@@ -192,7 +220,7 @@ def _before_outputs(graph: Graph) -> Graph:
             bare.append(output)
         else:
             edges.add((value, output))
-    graph = _rescaled(graph, edges)
+    graph = rescaled(graph, edges)
     for output in bare:
         graph = _rescaled_output(graph, output)
     return graph

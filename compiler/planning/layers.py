@@ -1,11 +1,13 @@
-"""Linear layers of a Graph: their geometry as convolutions, and those that write the results."""
+"""Linear layers of a Graph: their geometry as convolutions, those that write the results, and what
+their operands are.
+"""
 
 from __future__ import annotations
 
 import math
 
 from moiety.compiler.ir.graph import Graph, Node, Shape
-from moiety.compiler.ir.ops import OPS
+from moiety.compiler.ir.ops import OPS, REINDEXING
 from moiety.compiler.ir.queries import output_layers, revealed
 from moiety.protocols.linear.layout import Geometry
 
@@ -39,3 +41,14 @@ def result_layers(graph: Graph) -> list[str]:
         for output in graph.outputs
         for layer in output_layers(graph, revealed(graph, output)) or ()
     ]
+
+
+def averaged_bits(graph: Graph, node: Node) -> int:
+    """Bits by which the operand of a layer is larger for the average pools below, which are sums:
+    log2 of what they divide by, from the architecture alone.
+    """
+    divisor, below = 1, graph.producer(node.inputs[0])
+    while below is not None and below.op in REINDEXING:
+        divisor *= OPS[below.op].enlarges(graph, below)
+        below = graph.producer(below.inputs[0])
+    return math.ceil(math.log2(divisor))

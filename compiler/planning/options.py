@@ -11,6 +11,8 @@ from moiety.protocols.network import NETWORKS, NetworkName
 from moiety.runtime.program import Rounding
 
 MAX_RING_BITS = 62
+MAX_ACTIVATION_BITS = 32
+MAX_OUTPUT_FRAC = 32
 Disclose = Literal["usual", "minimal"]
 
 USUAL_ERROR: Final = 1.25e-3
@@ -72,10 +74,10 @@ class PlanOptions:
     scale: int | None = None
 
     def __post_init__(self) -> None:
-        _within("activation bits", self.activation_bits, 4, 32)
+        _within("activation bits", self.activation_bits, 4, MAX_ACTIVATION_BITS)
         _within("weight bits", self.weight_bits, 3, MAX_WEIGHT_BITS)
         _within("margin bits", self.margin_bits, 1, 16)
-        _within("output fractional bits", self.output_frac, 0, 32)
+        _within("output fractional bits", self.output_frac, 0, MAX_OUTPUT_FRAC)
         _within("floor fraction", self.floor_fraction, 0.0, 1.0)
         _one_of("rounding", self.rounding, get_args(Rounding))
         _one_of("the network", self.network, tuple(NETWORKS))

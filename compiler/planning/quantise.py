@@ -21,6 +21,7 @@ from moiety.compiler.ir.ops import LINEAR, OPS, REINDEXING
 from moiety.compiler.ir.ops.base import Convolution
 from moiety.compiler.planning import shifts
 from moiety.compiler.planning.formats import Formats
+from moiety.compiler.planning.layers import averaged_bits
 from moiety.compiler.planning.units import gate_thresholds, ideal_weights
 from moiety.protocols.arrays import BOOL, F64, I32, I64, U8
 from moiety.protocols.errors import BadPlan
@@ -232,13 +233,14 @@ def _choose_shift(formats: Formats, node: Node, ideal: F64) -> shifts.Shift:
         )
     if options.disclose == "minimal":
         return shifts.by_size(math.prod(ideal.shape[1:]), result, options)
+    averaged = averaged_bits(formats.graph, node)
     if options.uniform is not None:
-        found = shifts.uniform(options.uniform, peak, _pooled(formats.graph, node))
+        found = shifts.uniform(options.uniform, peak, averaged)
     else:
         wanted = formats.widths.weight.get(node.output, options.weight_bits)
         weight_bits = shifts.layer_weight_bits(wanted, result)
         log_peak = math.log2(peak) if peak > 0 else -math.inf
-        found = shifts.by_peak(log_peak, weight_bits, formats.bits(node.output))
+        found = shifts.by_peak(log_peak, weight_bits, formats.bits(node.output), averaged)
     if found.weight_bits > MAX_WEIGHT_BITS:
         raise BadPlan(
             f"{node.op} {node.name!r} needs weights of {found.weight_bits} bits, {MAX_WEIGHT_BITS} "
@@ -246,15 +248,6 @@ def _choose_shift(formats: Formats, node: Node, ideal: F64) -> shifts.Shift:
             "factor very large"
         )
     return found
-
-
-def _pooled(graph: Graph, node: Node) -> int:
-    """What the average pools below a layer divide by, from the architecture alone."""
-    divisor, below = 1, graph.producer(node.inputs[0])
-    while below is not None and below.op in REINDEXING:
-        divisor *= OPS[below.op].enlarges(graph, below)
-        below = graph.producer(below.inputs[0])
-    return divisor
 
 
 def _real_bias(formats: Formats, node: Node, error: F64, residue: Residue | None) -> F64:

@@ -256,17 +256,24 @@ def _session(graph: Graph, wanted: Sequence[tuple[str, str, int]]) -> onnxruntim
     )
 
 
+def checked_image(
+    number: int, image: npt.ArrayLike, shape: tuple[int, ...]
+) -> npt.NDArray[np.float32]:
+    """A calibration image as float32. BadInput unless it has this shape and is finite."""
+    array = np.asarray(image, np.float32)
+    if array.shape != shape:
+        raise BadInput(
+            f"calibration image {number} has shape {array.shape}, the model takes {shape}"
+        )
+    if not np.isfinite(array).all():
+        raise BadInput(f"calibration image {number} holds NaN or infinite values")
+    return array
+
+
 def _batches(images: Iterable[npt.ArrayLike], shape: tuple[int, ...]) -> Iterator[Any]:
     batch: list[npt.NDArray[np.float32]] = []
     for number, image in enumerate(images):
-        array = np.asarray(image, np.float32)
-        if array.shape != shape:
-            raise BadInput(
-                f"calibration image {number} has shape {array.shape}, the model takes {shape}"
-            )
-        if not np.isfinite(array).all():
-            raise BadInput(f"calibration image {number} holds NaN or infinite values")
-        batch.append(array)
+        batch.append(checked_image(number, image, shape))
         if len(batch) == BATCH:
             yield np.stack(batch)
             batch = []

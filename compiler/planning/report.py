@@ -14,6 +14,7 @@ from moiety.compiler.ir.ops import LINEAR, PRODUCTS
 from moiety.compiler.planning.error import predicted_error
 from moiety.compiler.planning.plan import Plan
 from moiety.compiler.planning.quantise import GateIntegers
+from moiety.compiler.planning.starved import starved_layers
 from moiety.protocols.errors import BadInput
 
 FORMAT = "moiety-plan"
@@ -41,8 +42,8 @@ class TensorRow(msgspec.Struct, frozen=True):
 
 
 class LayerRow(msgspec.Struct, frozen=True):
-    """One linear layer: ring, shift, stated weight bits, and the bits that its largest
-    weight really has.
+    """One linear layer: ring, shift, stated weight bits, the bits that its largest weight really
+    has, and how many bits its weights lack of those planned because its ring is full.
     """
 
     value: str
@@ -52,6 +53,7 @@ class LayerRow(msgspec.Struct, frozen=True):
     shift: int
     weight_bits: int
     largest_weight_bits: int
+    missing_bits: int
     spatial_bias: bool
 
 
@@ -76,10 +78,24 @@ class GateRow(msgspec.Struct, frozen=True):
     constant: int
 
 
+class Measured(msgspec.Struct, frozen=True):
+    """The error of the results as measured, against the float model. error: root mean square over
+    images and results; largest: of all. images: how many; held_out: the calibration did not see
+    them. overflows: values of theirs that left their rings, or pixels that were clipped.
+    """
+
+    error: float
+    largest: float
+    images: int
+    held_out: bool
+    overflows: int
+
+
 class PlanReport(msgspec.Struct, frozen=True):
     """Everything above, with the options of the plan and the number of calibration images.
     predicted_error: of the results, root mean square; None where the ranges do not hold what
-    that takes.
+    that takes. measured_error: None where there are no images. asked_error: the bound that was
+    searched for, None if widths were given.
     """
 
     format: str
@@ -89,6 +105,8 @@ class PlanReport(msgspec.Struct, frozen=True):
     calibration_images: int
     options: dict[str, Any]
     predicted_error: float | None
+    measured_error: Measured | None
+    asked_error: float | None
     tensors: list[TensorRow]
     layers: list[LayerRow]
     products: list[ProductRow]
@@ -99,8 +117,11 @@ class PlanReport(msgspec.Struct, frozen=True):
         return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
 
 
-def plan_report(plan: Plan, digest: str) -> PlanReport:
-    """The report of a plan whose Program has this digest."""
+def plan_report(
+    plan: Plan, digest: str, measured: Measured | None = None, asked: float | None = None
+) -> PlanReport:
+    """The report of a plan whose Program has this digest; `asked`: the bound on its error."""
+    missing = starved_layers(plan.formats)
     formats, graph = plan.formats, plan.graph
     ranges = formats.ranges
     return PlanReport(
@@ -111,8 +132,12 @@ def plan_report(plan: Plan, digest: str) -> PlanReport:
         calibration_images=ranges.images,
         options=msgspec.to_builtins(plan.options),
         predicted_error=_predicted(plan),
+        measured_error=measured,
+        asked_error=asked,
         tensors=[_tensor(plan, value) for value in formats.units.scales.sources],
-        layers=[_layer(plan, node) for node in graph.nodes_of(*LINEAR)],
+        layers=[
+            _layer(plan, node, missing.get(node.output, 0)) for node in graph.nodes_of(*LINEAR)
+        ],
         products=[_product(plan, node) for node in graph.nodes_of(*PRODUCTS)],
         gates=[_gate(value, gate) for value, gate in plan.gates.items()],
     )
@@ -125,7 +150,7 @@ def _predicted(plan: Plan) -> float | None:
         return None
 
 
-def _layer(plan: Plan, node: Node) -> LayerRow:
+def _layer(plan: Plan, node: Node, missing: int) -> LayerRow:
     layer = plan.layers[node.output]
     largest = int(np.abs(layer.weight.astype(np.int64)).max(initial=0))
     return LayerRow(
@@ -136,6 +161,7 @@ def _layer(plan: Plan, node: Node) -> LayerRow:
         shift=layer.shift,
         weight_bits=layer.weight_bits,
         largest_weight_bits=1 + largest.bit_length(),
+        missing_bits=missing,
         spatial_bias=layer.bias.shape[1:] != (1, 1),
     )
 

@@ -23,8 +23,8 @@ MAX_LAYER_BITS = 44
 """Linear layers get no wider ring for the sake of their weights' precision."""
 
 MAX_EXTRA_SHIFT = 8
-"""A truncation drops at most this many bits more than a weight has: beyond it, the weights
-do not matter.
+"""A truncation drops at most this many bits more than a weight has, and as many more as average
+pools below have widened the operand by: beyond it, the weights do not matter.
 """
 
 RESULT_WEIGHT_BITS = 4
@@ -53,17 +53,29 @@ class Shift(NamedTuple):
 
 def layer_weight_bits(wanted: int, result: bool) -> int:
     """The weight bits of a layer that was given `wanted` ones; `result`: does it write one?"""
-    return min(wanted + RESULT_WEIGHT_BITS, MAX_WEIGHT_BITS) if result else wanted
+    return min(wanted + RESULT_WEIGHT_BITS if result else wanted, MAX_WEIGHT_BITS)
 
 
-def by_peak(log_peak: float, weight_bits: int, ring: int) -> Shift:
+def by_peak(log_peak: float, weight_bits: int, ring: int, averaged: int = 0) -> Shift:
     """The largest shift that keeps the largest weight, 2^`log_peak` (-inf for 0), within its
-    bits, in a layer whose result is in a ring of `ring` bits. Weights that are too large unscaled
-    get further bits.
+    bits, in a layer whose result is in a ring of `ring` bits and whose operand holds averages as
+    sums, by `averaged` bits larger. Weights that are too large unscaled get further bits.
     """
-    room = _log_largest(weight_bits) - log_peak
-    shift = math.floor(min(room, weight_bits + MAX_EXTRA_SHIFT, MAX_LAYER_BITS - ring))
+    wanted = _wanted(log_peak, weight_bits, averaged)
+    shift = math.floor(min(wanted, MAX_LAYER_BITS - ring))
     return Shift(shift, weight_bits) if shift >= 0 else Shift(0, weight_bits - shift)
+
+
+def missing_bits(log_peak: float, weight_bits: int, ring: int, averaged: int = 0) -> int:
+    """By how many bits `by_peak` shifts less than weights of `weight_bits` bits ask for, because
+    the layer's ring would be wider than MAX_LAYER_BITS: the largest weight has so many bits fewer.
+    """
+    wanted = math.floor(_wanted(log_peak, weight_bits, averaged))
+    return max(0, wanted - max(0, MAX_LAYER_BITS - ring))
+
+
+def _wanted(log_peak: float, weight_bits: int, averaged: int) -> float:
+    return min(_log_largest(weight_bits) - log_peak, weight_bits + MAX_EXTRA_SHIFT + averaged)
 
 
 @lru_cache
@@ -82,10 +94,10 @@ def by_size(terms: int, result: bool, options: PlanOptions) -> Shift:
     return Shift(shift, min(options.weight_bits + CLASS_ROOM, MAX_WEIGHT_BITS))
 
 
-def uniform(frac: int, peak: float, pooled: int) -> Shift:
-    """`frac` fractional bits, and as many weight bits as the largest weight `peak` takes. Below
-    average pools that divide by `pooled` the 1/pooled is in the weights: they keep (most of) their
-    precision with more bits.
+def uniform(frac: int, peak: float, averaged: int) -> Shift:
+    """`frac` fractional bits, and as many weight bits as the largest weight `peak` takes. Above
+    average pools that make sums of `averaged` bits more, the division is in the weights: they keep
+    (most of) their precision with more bits.
     """
-    shift = frac + min(MAX_POOL_SHIFT, math.ceil(math.log2(pooled)))
+    shift = frac + min(MAX_POOL_SHIFT, averaged)
     return Shift(shift, max(2, 2 + math.floor(math.log2(peak * 2.0**shift + 1))))

@@ -39,15 +39,19 @@ SHIFT = "shift of each of the"
 WIDTHS = "ring widths of activations"
 WEIGHTS = "weight_bits of each linear layer"
 RESULT = "ring width of an output"
+RESCALED = "the rescaling layers behind"
 RINGS = (SHIFT, WIDTHS, RESULT)
 ACCOUNTS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("program", "steps"): (RESCALED,),
     ("input", "scale"): ("input scale",),
+    ("input", "value_bits"): (WIDTHS,),
     ("truncate", "shift"): RINGS,
     ("linear", "weight_bits"): (SHIFT, WEIGHTS),
     ("linear", "guard"): (*RINGS, WEIGHTS),
     ("linear", "rlwe"): (*RINGS, WEIGHTS),
     ("gates", "compared"): (WIDTHS,),
-    ("output", "bits"): (RESULT,),
+    ("output", "bits"): (RESULT, WIDTHS),
+    ("output", "scale"): (WIDTHS,),
 }
 
 

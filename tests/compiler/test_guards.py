@@ -65,8 +65,8 @@ def test_so_is_one_that_shifts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also before an output."""
     by_peak = shifts.by_peak
 
-    def unshifted(log_peak: float, weight_bits: int, ring: int) -> shifts.Shift:
-        return by_peak(log_peak, weight_bits, ring)._replace(shift=0)
+    def unshifted(log_peak: float, weight_bits: int, ring: int, averaged: int = 0) -> shifts.Shift:
+        return by_peak(log_peak, weight_bits, ring, averaged)._replace(shift=0)
 
     monkeypatch.setattr(shifts, "by_peak", unshifted)
     exact, maker = compiled()

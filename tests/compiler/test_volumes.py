@@ -119,8 +119,8 @@ def test_pools(op: str, attrs: dict[str, Any]) -> None:
 
 
 def test_padding_that_counts() -> None:
-    attrs = {"kernel_shape": [2, 2, 2], "pads": [1, 1, 0, 0, 0, 1], "count_include_pad": 1}
-    node = helper.make_node("AveragePool", ["x"], ["y"], **attrs)
+    attrs: dict[str, Any] = {"kernel_shape": [2, 2, 2], "pads": [1, 1, 0, 0, 0, 1]}
+    node = helper.make_node("AveragePool", ["x"], ["y"], count_include_pad=1, **attrs)
     check(model_of([node], (1, 2, 4, 4, 4), {}), (1, 2, 4, 4, 4))
 
 
@@ -134,7 +134,7 @@ def small_network() -> onnx.ModelProto:
     rng = np.random.default_rng(7)
 
     def normal(*shape: int) -> F32:
-        return (rng.normal(size=shape) / np.sqrt(max(1, np.prod(shape[1:])))).astype(np.float32)
+        return (rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
 
     weights: dict[str, F32] = {
         "w1": normal(4, 1, 3, 3, 3),

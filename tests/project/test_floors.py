@@ -41,6 +41,7 @@ FLOORS = (
     ("compiler.onnx_import", "compiler.passes"),
     ("compiler.planning",),
     ("compiler.lowering",),
+    ("compiler.measure", "compiler.samples"),
     ("compiler.compile",),
     ("compiler.description",),
     ("compiler.compile_files", "compiler.simulate"),

@@ -47,7 +47,7 @@ def test_meaning_and_shares(drawn: tuple[ir.LinearMap, tuple[int, ...]], seed: i
         for offset, tap in enumerate(row):
             source = (*place[: step.axis], start + offset, *place[step.axis + 1 :])
             slow[place] += tap * int(x[source])
-    at = Evaluation(step.bits, {}, False, None)
+    at = Evaluation((step.bits,), {}, False, None)
     reduced = ring.reduce(step.meaning([x], at).astype(np.uint64), step.bits)
     assert reduced.tolist() == (slow % (1 << step.bits)).tolist()
     limit = 1 << (step.bits - 1)

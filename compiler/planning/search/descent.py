@@ -27,6 +27,14 @@ SWEEPS = 30
 BISECTIONS = 14
 
 
+class Unreachable(BadPlan):
+    """No state has so small an error as `target`; the least is `least`, that of `closest`."""
+
+    def __init__(self, target: float, closest: _Walk) -> None:
+        self.least, self.closest = math.sqrt(closest.squared_error), closest.state
+        super().__init__(f"an error of {target:g} cannot be met: the least is {self.least:.3g}")
+
+
 class Search:
     """Finds states of one objective, of widths from `narrowest` to `widest`. free: the variables
     that it moves; together: those that it also moves at once, of one ring or of one kind.
@@ -61,19 +69,15 @@ class Search:
         return Widths(**found)
 
     def cheapest(self, target: float) -> State:
-        """The cheapest state found with a predicted error of at most `target`. BadPlan if
+        """The cheapest state found with a predicted error of at most `target`. Unreachable if
         there is none.
         """
         bound = max(target**2, 1e-300)
-        most = self.objective.variables.state(self.widest, self.widest)
-        widest = _Walk(self.objective, most)
-        if widest.squared_error > bound:
-            raise BadPlan(
-                f"an error of {target:g} cannot be met: with the widest activations and weights "
-                f"({self.widest} bits) it is {math.sqrt(widest.squared_error):.3g}"
-            )
-        best, start = widest, widest.state
-        guess = math.log10(widest.price / bound)
+        best = self._most_precise()
+        if best.squared_error > bound:
+            raise Unreachable(target, best)
+        start = best.state
+        guess = math.log10(best.price / bound)
         low, high = guess - 4, guess + 4
         for _ in range(BISECTIONS):
             middle = (low + high) / 2
@@ -86,6 +90,14 @@ class Search:
             start = walk.state
         self.spend(best, bound)
         return best.state
+
+    def _most_precise(self) -> _Walk:
+        """Of the states of one width everywhere, that of the least error; the widest as a rule, but
+        a layer whose ring is full has the less left for its weights, the wider its operand is.
+        """
+        state = self.objective.variables.state
+        walks = [_Walk(self.objective, state(width, width)) for width in self.tried]
+        return min(walks, key=lambda walk: walk.squared_error)
 
     def descend(self, walk: _Walk, multiplier: float) -> None:
         """To a state that no move makes better, or near it after many sweeps."""

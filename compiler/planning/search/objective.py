@@ -26,11 +26,12 @@ from moiety.compiler.planning.error import (
     threshold_rounding,
 )
 from moiety.compiler.planning.formats import Formats
-from moiety.compiler.planning.layers import layer_geometry
+from moiety.compiler.planning.layers import averaged_bits, layer_geometry
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.products import SQUARE_ROOM
 from moiety.compiler.planning.rings import tied_rings, widening
 from moiety.compiler.planning.search.terms import (
+    EXTRA_BITS,
     NARROWEST,
     WIDEST,
     Bias,
@@ -128,6 +129,7 @@ class Objective:
             sources=tuple(self._sources(node)),
             ring=self._ring(node.output),
             result=node.output in self.formats.output_bits,
+            averaged=averaged_bits(self.graph, node),
             reference=self.formats.options.activation_bits,
         )
 
@@ -171,7 +173,7 @@ class Objective:
             variables = self.variables.channels(node.output)
             by_width = {
                 width: bias_squares(self.formats, node, reference, width - at)
-                for width in range(NARROWEST, max(WIDEST, at) + 1)
+                for width in range(NARROWEST, max(WIDEST, at) + EXTRA_BITS[-1] + 1)
             }
             for variable in np.unique(variables).tolist():
                 chosen = variables == variable

@@ -24,7 +24,12 @@ from moiety.protocols.network import Network
 from moiety.runtime.program import Rounding as RoundingMode
 
 NARROWEST, WIDEST = 5, 14
-"""Widths that are tried for activations and for weights."""
+"""Widths that are tried for activations and for weights, at first."""
+
+EXTRA_BITS = (0, 2, 4, 6, 8)
+"""By how much the widest of them grows, one after the other, where it does not do; beyond it, rings
+leave less and less for weights (shifts.MAX_LAYER_BITS).
+"""
 
 
 class Term(Protocol):
@@ -106,7 +111,8 @@ class Source(NamedTuple):
 @dataclass(frozen=True)
 class Layer:
     """A linear layer's widths. weight, out: variables of its weights and of its result. ring: of
-    its result. reference: activation bits of the units that `sources` are in.
+    its result. averaged: bits that average pools add to its operand. reference: activation bits of
+    the units that `sources` are in.
     """
 
     weight: int
@@ -114,6 +120,7 @@ class Layer:
     sources: tuple[Source, ...]
     ring: Ring
     result: bool
+    averaged: int
     reference: int
 
     @property
@@ -128,7 +135,7 @@ class Layer:
         for variable, log, _ in self.sources:
             log_peak = max(log_peak, log - state[variable])
         weight_bits = shifts.layer_weight_bits(state[self.weight], self.result)
-        found = shifts.by_peak(log_peak + state[self.out], weight_bits, ring)
+        found = shifts.by_peak(log_peak + state[self.out], weight_bits, ring, self.averaged)
         return found, ring + found.shift
 
     def squared_error(self, state: State, shift: int) -> float:

@@ -1,0 +1,66 @@
+"""The calibration images as they are divided: most are calibrated on; of those a few are kept for
+what else is measured on images; and a few are held out, for the error to be measured on images that
+nothing was chosen by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sized
+from typing import Final
+
+import numpy.typing as npt
+
+from moiety.compiler.ir.graph import Array, Shape
+from moiety.compiler.planning.ranges import checked_image
+from moiety.compiler.planning.responses import IMAGES
+
+HELD_OUT: Final = 8
+"""Images that are held out, at most."""
+
+HELD_OUT_OF: Final = 4
+"""One image of so many is held out."""
+
+ENOUGH: Final = 16
+"""Of fewer images none is held out: ranges need them all."""
+
+
+class Samples:
+    """Images float `(C,H,W)`, read once, when this is iterated over: it yields those to calibrate
+    on. kept: those of them that are kept, evenly spaced where their number is known, else the
+    first. held_out: the others, evenly spaced; none where their number is not known.
+
+    BadInput for an image of another shape than `shape`, or with NaN or infinity.
+    """
+
+    def __init__(self, images: Iterable[npt.ArrayLike], shape: Shape) -> None:
+        self.images, self.shape = images, shape
+        self.total = len(images) if isinstance(images, Sized) else 0
+        self.kept: list[Array] = []
+        self.held_out: list[Array] = []
+        self._others = _spread(self.total)
+
+    def __len__(self) -> int:
+        return self.total - len(self._others)
+
+    def __iter__(self) -> Iterator[Array]:
+        step, seen = max(1, len(self) // IMAGES), 0
+        for number, given in enumerate(self.images):
+            image = checked_image(number, given, self.shape)
+            if number in self._others:
+                self.held_out.append(image)
+                continue
+            if seen % step == 0 and len(self.kept) < IMAGES:
+                self.kept.append(image)
+            seen += 1
+            yield image
+
+    @property
+    def measured(self) -> list[Array]:
+        """What the error is measured on: the images held out, or else those kept."""
+        return self.held_out or self.kept
+
+
+def _spread(total: int) -> frozenset[int]:
+    """The numbers of the images to hold out."""
+    count = min(HELD_OUT, total // HELD_OUT_OF) if total >= ENOUGH else 0
+    return frozenset((2 * i + 1) * total // (2 * count) for i in range(count))
