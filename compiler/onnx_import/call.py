@@ -101,7 +101,7 @@ class Call:
             self.fail(
                 f"operand {self.proto.input[index]!r} must be a constant, "
                 "but it depends on the input",
-                "fix it in the exported model",
+                "export the model with it as a constant",
             )
         return operand
 
@@ -150,7 +150,15 @@ class Call:
         found = (
             self.attrs.get(name) if name in self.attrs or index is None else self.constant(index)
         )
-        return None if found is None else tuple(int(v) for v in np.atleast_1d(np.asarray(found)))
+        if found is None:
+            return None
+        array = np.atleast_1d(np.asarray(found))
+        if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+            self.fail(
+                f"{name} must be a list of integers, it is {array.dtype} of shape {array.shape}",
+                "export the model again",
+            )
+        return tuple(array.tolist())
 
     def flag(self, name: str, default: bool = False) -> bool:
         """Attribute `name`, 0 or 1."""
