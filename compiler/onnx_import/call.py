@@ -180,14 +180,17 @@ class Call:
         """
         consts = {key: value for key, value in fields.items() if isinstance(value, np.ndarray)}
         attrs = {key: value for key, value in fields.items() if key not in consts}
+        for key, value in {**attrs, **consts}.items():
+            if isinstance(value, float | np.ndarray) and not np.isfinite(value).all():
+                self.fail(f"its {key} is NaN or infinite", "export the model again")
         output = self.builder.fresh(self.label)
         try:
-            value = self.builder.emit(Node(op, self.label, tuple(inputs), output, attrs, consts))
+            made = self.builder.emit(Node(op, self.label, tuple(inputs), output, attrs, consts))
         except ContractViolation as error:
             self.fail(str(error).split(": ", 1)[-1], f"operand shapes {self.shapes()}")
-        if math.prod(self.builder.shapes[value]) > LARGEST:
-            self.fail(f"makes a tensor of shape {self.builder.shapes[value]}, which is too large")
-        return value
+        if math.prod(self.builder.shapes[made]) > LARGEST:
+            self.fail(f"makes a tensor of shape {self.builder.shapes[made]}, which is too large")
+        return made
 
     def reshape(self, value: str, shape: Sequence[int]) -> str:
         """`value` with another shape; itself where that is its own."""
