@@ -89,13 +89,17 @@ class _Comparison:
         for names in self._portions():
             del self.model.graph.output[:]
             self.model.graph.output.extend(map(helper.make_empty_tensor_value_info, names))
-            name, (source,) = repr(self.graph.name), self.graph.inputs
-            running = RunningModel(self.model, name, source, as_written=True)
-            self.rounded = running.converted
-            try:
-                yield from running(image)
-            except BadInput as error:
-                raise BadModel(f"onnxruntime cannot run the model: {error}") from error
+            yield from self._run(image)
+
+    def _run(self, image: Array) -> list[Array]:
+        """The model's outputs."""
+        name, (source,) = repr(self.graph.name), self.graph.inputs
+        running = RunningModel(self.model, name, source, as_written=True)
+        self.rounded = running.converted
+        try:
+            return running(image)
+        except BadInput as error:
+            raise BadModel(f"onnxruntime cannot run the model: {error}") from error
 
     def _portions(self) -> Iterator[list[str]]:
         """The traced ONNX values, as many together as may be in memory."""

@@ -101,7 +101,7 @@ class Call:
             self.fail(
                 f"operand {self.proto.input[index]!r} must be a constant, "
                 "but it depends on the input",
-                "fix it in the exported model",
+                "export the model with it as a constant",
             )
         return operand
 
@@ -150,7 +150,15 @@ class Call:
         found = (
             self.attrs.get(name) if name in self.attrs or index is None else self.constant(index)
         )
-        return None if found is None else tuple(int(v) for v in np.atleast_1d(np.asarray(found)))
+        if found is None:
+            return None
+        array = np.atleast_1d(np.asarray(found))
+        if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+            self.fail(
+                f"{name} must be a list of integers, it is {array.dtype} of shape {array.shape}",
+                "export the model again",
+            )
+        return tuple(array.tolist())
 
     def flag(self, name: str, default: bool = False) -> bool:
         """Attribute `name`, 0 or 1."""
@@ -172,14 +180,17 @@ class Call:
         """
         consts = {key: value for key, value in fields.items() if isinstance(value, np.ndarray)}
         attrs = {key: value for key, value in fields.items() if key not in consts}
+        for key, value in {**attrs, **consts}.items():
+            if isinstance(value, float | np.ndarray) and not np.isfinite(value).all():
+                self.fail(f"its {key} is NaN or infinite", "export the model again")
         output = self.builder.fresh(self.label)
         try:
-            value = self.builder.emit(Node(op, self.label, tuple(inputs), output, attrs, consts))
+            made = self.builder.emit(Node(op, self.label, tuple(inputs), output, attrs, consts))
         except ContractViolation as error:
             self.fail(str(error).split(": ", 1)[-1], f"operand shapes {self.shapes()}")
-        if math.prod(self.builder.shapes[value]) > LARGEST:
-            self.fail(f"makes a tensor of shape {self.builder.shapes[value]}, which is too large")
-        return value
+        if math.prod(self.builder.shapes[made]) > LARGEST:
+            self.fail(f"makes a tensor of shape {self.builder.shapes[made]}, which is too large")
+        return made
 
     def reshape(self, value: str, shape: Sequence[int]) -> str:
         """`value` with another shape; itself where that is its own."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, external_data_helper, inliner, shape_inference
+from onnx import TensorProto, external_data_helper, helper, inliner, shape_inference
 
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.onnx_import.agreement import check_against_onnxruntime
@@ -121,11 +122,39 @@ def _check(model: onnx.ModelProto, name: str) -> None:
             )
     sort_nodes(model.graph)
     for output in model.graph.output:
-        output.type.tensor_type.shape.SetInParent()  # which onnxruntime does not ask for
+        if output.type.WhichOneof("value") in (None, "tensor_type"):
+            output.type.tensor_type.shape.SetInParent()  # which onnxruntime does not ask for
     try:
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(_without_weights(model))
     except (onnx.checker.ValidationError, ValueError) as error:
         raise BadModel(f"model {name!r} is not valid ONNX: {_first_line(error)}") from None
+
+
+SMALL = 1 << 10
+"""Elements of a tensor that may say a shape; larger ones are weights."""
+
+
+def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with its large tensors as inputs, whose values neither checks nor shapes need:
+    ONNX's tools copy all that they are given, more than once.
+    """
+    thin = onnx.ModelProto(ir_version=model.ir_version)
+    thin.opset_import.extend(model.opset_import)
+    thin.functions.extend(model.functions)
+    source, graph = model.graph, thin.graph
+    graph.name = source.name
+    for field in ("node", "input", "output", "value_info", "sparse_initializer"):
+        getattr(graph, field).extend(getattr(source, field))
+    inputs = {value.name for value in source.input}
+    for tensor in source.initializer:
+        if math.prod(tensor.dims) <= SMALL:
+            graph.initializer.append(tensor)
+        elif tensor.name not in inputs:
+            inputs.add(tensor.name)
+            graph.input.append(
+                helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            )
+    return thin
 
 
 def _first_line(error: Exception) -> str:
@@ -146,7 +175,7 @@ def _infer(model: onnx.ModelProto, name: str) -> None:
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")
     try:
-        shape_inference.infer_shapes(model, data_prop=True)
+        shape_inference.infer_shapes(_without_weights(model), data_prop=True)
     except Exception as error:  # onnx raises its own InferenceError, RuntimeError or ValueError
         raise BadModel(
             f"model {name!r}: its shapes do not fit together: {_first_line(error)}"

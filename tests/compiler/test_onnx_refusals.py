@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,20 @@ IMAGE: list[int | str] = ["N", 4, 9, 8]
             "divides by a secret tensor",
         ),
         (IMAGE, lambda b: b.op("Div", "x", b.constant(0, np.float32)), "NaN or infinite"),
+        (IMAGE, lambda b: b.op("HardSigmoid", "x", alpha=math.nan), "its scale is NaN or infinite"),
+        (IMAGE, lambda b: b.op("MaxPool", "x", kernel_shape=[2, 2], strides=[0, 1]), "strides="),
+        (
+            IMAGE,
+            lambda b: b.conv("x", 4, 2, 1, strides=[4, 4], auto_pad="SAME_UPPER"),
+            "different runtimes; write the pads out",
+        ),
+        (
+            IMAGE,
+            lambda b: b.op(
+                "GlobalAveragePool", b.op("MaxPool", "x", kernel_shape=[2, 2], ceil_mode=2)
+            ),
+            "ceil_mode=2 is neither 0 nor 1",
+        ),
         (
             ["N", 4, 4],
             lambda b: b.op("Add", "x", b.op("ReduceMean", "x", axes=[2], keepdims=0)),
