@@ -201,7 +201,7 @@ class TestUnits:
                 *calibrated(pixel_gate(seed)), options
             ).formats.units.shifts.values()
         }
-        assert shifts == {options.activation_bits - 1}
+        assert shifts == {options.activation_bits - 2}
 
     def test_the_margins_of_the_operands_add(self) -> None:
         """Pictures of nearly twice the calibrated range make products of four times theirs."""
@@ -252,7 +252,7 @@ class TestUnits:
         off = maker.add("Scale", x, consts={"scale": np.ones(3), "shift": np.full(3, -1e3)})
         maker.conv(maker.add("Mul", x, maker.add("Relu", off)), 2)
         compiled, _ = compile_and_compare(maker, options=PlanOptions(), tolerance=0.05)
-        assert [row.shift for row in compiled.report.products] == [11]
+        assert [row.shift for row in compiled.report.products] == [10]
 
 
 class TestLowering:
