@@ -49,7 +49,7 @@ def class_ranges(
         floor = _floor(own, gain[ids] if gated else None, options.floor_fraction)
         reach[ids] = np.maximum(own, floor)
     compared = _compared_reach(graph, scales, ranges, reach, zero)
-    return ClassRanges(np.maximum(reach, compared), _room(graph, scales), zero)
+    return ClassRanges(np.maximum(reach, compared), _room(graph, scales, count), zero)
 
 
 def only_gated(graph: Graph, value: str) -> bool:
@@ -104,14 +104,13 @@ def _compared_reach(graph: Graph, scales: ScaleMap, ranges: Ranges, reach: F64, 
     return sums
 
 
-def _room(graph: Graph, scales: ScaleMap) -> F64:
+def _room(graph: Graph, scales: ScaleMap, count: int) -> F64:
     """By class id, 2 where a protocol wants one headroom bit: of what a max-pool compares, and of
-    the narrow operand of a product. All ids of a class have it, for they share a unit.
+    the narrow operand of a product.
     """
-    roots = scales.classes.roots()
     narrow = [factors[1] for factors in widening(graph).factors.values()]
-    pooled = [node.output for node in graph.nodes_of("MaxPool")]
-    room = np.ones(len(roots))
+    pooled = [node.inputs[0] for node in graph.nodes_of("MaxPool")]
+    room = np.ones(count)
     for value in (*narrow, *pooled):
-        room[roots[scales.fields[value].ids]] = 2.0
-    return np.asarray(room[roots])
+        room[scales.ids_in(value)] = 2.0
+    return room
