@@ -81,13 +81,15 @@ def squeezed(array: Array) -> Array:
 @dataclass(frozen=True, eq=False)
 class ScaleMap:
     """The fields of a Graph's values, as far as its nodes have been walked, and the classes that
-    they refer to. `sources`: value -> ids of its channels, where new ids begin.
+    they refer to. `sources`: value -> ids of its channels, where new ids begin. `mixed`: value ->
+    the ids that its channels had before those of each were tied, where they were several.
     """
 
     graph: Graph
     classes: Classes = field(default_factory=Classes)
     fields: dict[str, Field] = field(default_factory=dict)
     sources: dict[str, I64] = field(default_factory=dict)
+    mixed: dict[str, I64] = field(default_factory=dict)
 
     def begin(self, value: str, channels: int) -> Field:
         """A field of fresh ids for `value`, one per channel (one for all with `channels` 1)."""
@@ -95,6 +97,10 @@ class ScaleMap:
         rank = len(self.graph.shapes[value])
         self.sources[value] = ids
         return Field(channelwise(ids, rank), np.ones((1,) * rank))
+
+    def ids_in(self, value: str) -> I64:
+        """All ids of a value's elements."""
+        return self.mixed.get(value, np.unique(self.fields[value].ids))
 
     def alone(self, value: str) -> bool:
         """Is each channel of `value`, where new ids begin, tied to nothing else?"""
@@ -120,6 +126,7 @@ class ScaleMap:
             )
         for row in ids:
             self.classes.tie(np.unique(row))
+        self.mixed[value] = np.unique(ids)
         rank = len(shape)
         tied = Field(channelwise(ids[:, 0], rank), channelwise(multiplier[:, 0], rank))
         self.fields[value] = tied

@@ -16,6 +16,7 @@ from moiety.compiler.ir.ops import KEEPS_ZERO, LINEAR
 from moiety.compiler.ir.scale_fields import ScaleMap
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.ranges import Ranges
+from moiety.compiler.planning.rings import widening
 from moiety.compiler.planning.units import gate_ids, gate_thresholds
 from moiety.protocols.arrays import F64
 
@@ -48,7 +49,7 @@ def class_ranges(
         floor = _floor(own, gain[ids] if gated else None, options.floor_fraction)
         reach[ids] = np.maximum(own, floor)
     compared = _compared_reach(graph, scales, ranges, reach, zero)
-    return ClassRanges(np.maximum(reach, compared), _pool_room(graph, scales, count), zero)
+    return ClassRanges(np.maximum(reach, compared), _room(graph, scales, count), zero)
 
 
 def only_gated(graph: Graph, value: str) -> bool:
@@ -103,9 +104,13 @@ def _compared_reach(graph: Graph, scales: ScaleMap, ranges: Ranges, reach: F64, 
     return sums
 
 
-def _pool_room(graph: Graph, scales: ScaleMap, count: int) -> F64:
-    """By class id: in a max-pool, differences of two operands must fit."""
+def _room(graph: Graph, scales: ScaleMap, count: int) -> F64:
+    """By class id, 2 where a protocol wants one headroom bit: of what a max-pool compares, and of
+    the narrow operand of a product.
+    """
+    narrow = [factors[1] for factors in widening(graph).factors.values()]
+    pooled = [node.inputs[0] for node in graph.nodes_of("MaxPool")]
     room = np.ones(count)
-    for node in graph.nodes_of("MaxPool"):
-        room[scales.fields[node.output].ids] = 2.0
+    for value in (*narrow, *pooled):
+        room[scales.ids_in(value)] = 2.0
     return room

@@ -102,5 +102,5 @@ def _shift_of_range(units: Units, node: Node, steps: F64) -> float:
 def _shift_of_full_operands(graph: Graph, units: Units, node: Node) -> int:
     """The least shift at which the product of operands fits its bits, whatever fills theirs."""
     ids = units.scales.sources[node.output]
-    x, y = (units.filled_of(graph, value) for value in node.inputs)
-    return int((x + y - 1 - units.filled[ids] + np.ceil(np.log2(units.room[ids]))).max())
+    x, y = (units.reached_of(graph, value) for value in node.inputs)
+    return int((x + y - 1 - units.filled[ids] + np.log2(units.room[ids])).max())

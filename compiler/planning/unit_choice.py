@@ -100,7 +100,8 @@ def _filling_units(
     unit = np.where(of_class > 0, of_class, 1.0)[roots] / 2.0 ** (filled - 1)
     image = image_class(graph, scales)
     if options.input_reach is not None:
-        unit[image] = options.input_reach / 2.0 ** (options.activation_bits - 1)
+        reach = options.input_reach * found.room[image]
+        unit[image] = reach / 2.0 ** (options.activation_bits - 1)
     unit[image] = 2.0 ** np.ceil(np.log2(unit[image]))
     for layer in result_layers(graph):
         unit[scales.sources[layer]] = 2.0**-options.output_frac

@@ -17,9 +17,9 @@ from moiety.protocols.arrays import F64, I64
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """By class id: `reach`, the largest calibrated distance from the zero; `room`, the factor that
-    is needed beyond it; `unit`; `zero`, the real number that integer 0 stands for; `filled`, the
-    signed bits that reach and room fill; `bits`, the ring that holds the integers.
+    """By class id: `reach`, the largest calibrated distance from the zero; `room`, 1 or 2, the
+    factor that is needed beyond it; `unit`; `zero`, the real number that integer 0 stands for;
+    `filled`, the signed bits that reach and room fill; `bits`, the ring that holds the integers.
 
     shifts: by product of two values, the bits dropped after it, from which its unit follows.
     """
@@ -46,11 +46,12 @@ class Units:
         """
         return self._widest(self.bits, graph, value)
 
-    def filled_of(self, graph: Graph, value: str) -> I64:
-        """Bits that each channel of `value` fills, `(C,)`; of channels of several classes, the
-        most.
+    def reached_of(self, graph: Graph, value: str) -> I64:
+        """Signed bits that the calibrated range of each channel of `value` takes at most, `(C,)`:
+        those that are filled, without the room.
         """
-        return self._widest(self.filled, graph, value)
+        room = np.log2(self.room).astype(np.int64)
+        return self._widest(self.filled - room, graph, value)
 
     def margin_of(self, graph: Graph, value: str) -> I64:
         """Bits of the ring beyond those that each channel of `value` fills, `(C,)`."""
