@@ -35,6 +35,7 @@ from moiety.runtime.program import (
     Add,
     AddConst,
     AnyStep,
+    Combine,
     Concat,
     Extend,
     Gates,
@@ -260,6 +261,11 @@ def _one_pass(step: Step, at: Setting) -> Iterator[Call]:
 @calls_of(Add)
 def _add(step: Add, at: Setting) -> Iterator[Call]:
     yield _passes(at.elements(step) * len(step.inputs))
+
+
+@calls_of(Combine)
+def _combine(step: Combine, at: Setting) -> Iterator[Call]:
+    yield _passes(at.elements(step) * len(step.factors))
 
 
 @calls_of(SumPool)
