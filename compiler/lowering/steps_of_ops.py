@@ -6,6 +6,8 @@ from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
+import numpy as np
+
 from moiety.compiler.ir.graph import Node
 from moiety.compiler.ir.ops.pooling import window_factors
 from moiety.compiler.lowering.emitter import Emitter
@@ -17,6 +19,7 @@ from moiety.protocols.network import NETWORKS
 from moiety.runtime.program import (
     Add,
     AddConst,
+    Combine,
     Concat,
     Linear,
     MaxPool,
@@ -120,6 +123,38 @@ def _emit_relu(out: Emitter, node: Node, affine: bool) -> int:
     common = out.operands(node, narrow)
     common["bits"] = max(narrow, out.widest(node.output))
     return out.emit(node.output, Relu(**common, affine=affine))
+
+
+@lowers("Activation")
+def _activation(out: Emitter, node: Node) -> None:
+    """All its ReLUs as one, of copies of the operand one after the other, into the ring of the
+    sum; their comparisons are put together afterwards (`share_gates`).
+    """
+    spline, bits = out.plan.splines[node.output], out.formats.bits(node.output)
+    wide, gates, shape = bits + spline.shift, len(spline.factors), out.shape(node.output)
+    operand, name = out.get(node.inputs[0], bits), node.name
+    stacked = (gates * shape[0], *shape[1:])
+    copies = out.add(Concat(inputs=(operand,) * gates, shape=stacked, bits=bits, name=name, axis=0))
+    opened = out.add(Relu(inputs=(copies,), shape=stacked, bits=wide, name=name, affine=True))
+    out.tensors[f"relu.{opened}.threshold"] = spline.threshold.reshape(-1)
+    out.tensors[f"relu.{opened}.flip"] = np.repeat(spline.flip, shape[0])
+    parts = out.reshaped(opened, (gates, *shape))
+    total = out.add(
+        Combine(inputs=(parts,), shape=shape, bits=wide, name=name, factors=spline.factors)
+    )
+    shifted = out.add(AddConst(inputs=(total,), shape=shape, bits=wide, name=name))
+    out.tensors[f"const.{shifted}"] = spline.constant.reshape(-1, *(1,) * (len(shape) - 1))
+    out.emit(
+        node.output,
+        Truncate(
+            inputs=(shifted,),
+            shape=shape,
+            bits=bits,
+            name=name,
+            shift=spline.shift,
+            rounding=out.plan.options.rounding,
+        ),
+    )
 
 
 @lowers("MaxPool")

@@ -9,6 +9,7 @@ import numpy as np
 from moiety.compiler.ir.graph import Array
 from moiety.compiler.onnx_import.axes import enlarged
 from moiety.compiler.onnx_import.call import Call, importer
+from moiety.compiler.onnx_import.univariate import as_activation
 
 
 def fit(call: Call, index: int) -> Array:
@@ -106,8 +107,13 @@ _POSITION_ADVICE = "scale per channel, or fold the factor into a neighbouring la
 
 @importer("Mul")
 def _mul(call: Call) -> Sequence[str]:
-    """By a constant that varies along one axis at most."""
+    """By a constant that varies along one axis at most; two tensors where both are functions of
+    each element of one (x * sigmoid(x)).
+    """
     if call.is_value(0) and call.is_value(1):
+        fused = as_activation(call, "mul", call.value(0), call.value(1))
+        if fused is not None:
+            return [fused]
         call.fail(
             "multiplies two secret tensors",
             "only products with a constant are supported (no squeeze-and-excitation or gating)",
@@ -118,7 +124,11 @@ def _mul(call: Call) -> Sequence[str]:
 
 @importer("Div")
 def _div(call: Call) -> Sequence[str]:
-    """By a constant that varies along one axis at most."""
+    """By a constant that varies along one axis at most; two tensors as Mul."""
+    if call.is_value(0) and call.is_value(1):
+        fused = as_activation(call, "div", call.value(0), call.value(1))
+        if fused is not None:
+            return [fused]
     if call.is_value(1):
         call.fail("divides by a secret tensor", "only division by a constant is supported")
     divisor = fit(call, 1)

@@ -276,6 +276,7 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "AvgPool": (_nothing,),
     "Relu": (_relu_twice, _sink_transpose, _sink_squeeze),
     "Clip": (_sink_transpose, _sink_squeeze),
+    "Activation": (_sink_transpose, _sink_squeeze),
     "Add": (_sink_transpose, _sink_squeeze),
     "Sub": (_sink_transpose, _sink_squeeze),
     "Scale": (_merge_affine, _constant_first, _sink_squeeze),

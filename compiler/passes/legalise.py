@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import FINAL, LINEAR, OPS, REINDEXING, SUMS
+from moiety.compiler.ir.ops import FINAL, LINEAR, OPS, REINDEXING, SPLINES, SUMS
 from moiety.compiler.ir.queries import output_layers, reaches_linear_only, revealed
 from moiety.compiler.ir.shapes import rebuilt
 from moiety.compiler.ir.verify import verify
@@ -108,14 +108,16 @@ def _after_average_pools(graph: Graph) -> Graph:
 
 
 def _inputs_of_sums(graph: Graph) -> Graph:
-    """The scale of the image is public and fixed; a sum needs a scale for its own range."""
+    """The scale of the image is public and fixed; a sum or activation needs one for its own
+    range.
+    """
     fixed = set(graph.inputs)
     for node in graph.nodes:
-        if node.op not in LINEAR | SUMS and fixed & set(node.inputs):
+        if node.op not in LINEAR | SUMS | SPLINES and fixed & set(node.inputs):
             fixed.add(node.output)
     edges = {
         (value, node.output)
-        for node in graph.nodes_of(*SUMS)
+        for node in graph.nodes_of(*SUMS, *SPLINES)
         for value in node.inputs
         if value in fixed
     }

@@ -16,6 +16,7 @@ DEFAULT_PIPELINE = ",".join(
         "dead-code",
         "canonicalise",
         "common-subexpressions",
+        "fuse-activations",
         "upsample-late",
         "fold-batchnorm",
         "transposed-conv",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from moiety.compiler.ir.graph import Graph
+from moiety.compiler.planning.activations import SplineIntegers, quantise_splines
 from moiety.compiler.planning.formats import Formats, choose_formats
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.quantise import (
@@ -22,11 +23,14 @@ from moiety.protocols.arrays import I64
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Everything that lowering needs. layers, gates, constants: by result, in the Graph's order."""
+    """Everything that lowering needs. layers, gates, splines, constants: by result, in the Graph's
+    order.
+    """
 
     formats: Formats
     layers: Mapping[str, LayerIntegers]
     gates: Mapping[str, GateIntegers]
+    splines: Mapping[str, SplineIntegers]
     constants: Mapping[str, I64]
 
     @property
@@ -50,5 +54,6 @@ def make_plan(
         formats=formats,
         layers=quantise_layers(formats),
         gates=quantise_gates(formats),
+        splines=quantise_splines(formats),
         constants=quantise_constants(formats),
     )

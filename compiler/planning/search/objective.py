@@ -16,13 +16,15 @@ from collections.abc import Iterator
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import LINEAR, OPS, RELUS
+from moiety.compiler.ir.ops import LINEAR, OPS, RELUS, SPLINES
 from moiety.compiler.ir.ops.base import PRICED_BY_TRAIT, Trait
 from moiety.compiler.planning.error import (
     FIXED,
     TRUNCATION,
     bias_squares,
     biased_pools,
+    fit_square,
+    knot_squares,
     threshold_rounding,
 )
 from moiety.compiler.planning.formats import Formats
@@ -36,6 +38,7 @@ from moiety.compiler.planning.search.terms import (
     Comparison,
     Layer,
     Multiplexer,
+    Pieces,
     Product,
     Ring,
     Rounding,
@@ -43,6 +46,7 @@ from moiety.compiler.planning.search.terms import (
     Term,
 )
 from moiety.compiler.planning.search.variables import Variables
+from moiety.compiler.planning.spline_choice import spline_of
 from moiety.compiler.planning.unit_choice import choose_units
 from moiety.compiler.planning.units import ideal_weights
 from moiety.protocols.compare import digits
@@ -67,6 +71,7 @@ class Objective:
             *self._roundings(),
             *self._biases(),
             *self._products(),
+            *self._activations(),
             *self._multiplexers_and_pairs(),
             *self._comparisons(),
         )
@@ -114,11 +119,14 @@ class Objective:
                 yield Source(number, math.log2(peak), squared_error)
 
     def _roundings(self) -> Iterator[Rounding]:
-        """Of what layers write, and of thresholds, summed by activation variable."""
+        """Of what layers and activations write, and of thresholds, summed by variable."""
         totals = np.zeros(len(self.variables.all))
-        for value in self.layers:
+        for value in (*self.layers, *(node.output for node in self.graph.nodes_of(*SPLINES))):
             squares = TRUNCATION * self.responses.noise[value] * self.formats.unit(value) ** 2
             np.add.at(totals, self.variables.channels(value), squares)
+        for node in self.graph.nodes_of(*SPLINES):
+            squares = knot_squares(self.formats, node)
+            np.add.at(totals, self.variables.channels(node.output), squares)
         for node in self.graph.nodes_of("AffineRelu"):
             unit = self.formats.unit(node.inputs[0])
             rounding = threshold_rounding(self.graph, self.formats.units, node)
@@ -156,6 +164,18 @@ class Objective:
                 extended=None if operand in free else self._ring(operand),
                 inputs=math.prod(self.graph.shapes[operand]),
                 mode=options.rounding,
+                network=self.network,
+            )
+
+    def _activations(self) -> Iterator[Pieces]:
+        formats = self.formats
+        for node in self.graph.nodes_of(*SPLINES):
+            yield Pieces(
+                values=math.prod(self.graph.shapes[node.output]),
+                gates=spline_of(node, formats.ranges, formats.options, formats.widths.knots).gates,
+                ring=self._ring(node.output),
+                squared_error=fit_square(formats, node),
+                mode=formats.options.rounding,
                 network=self.network,
             )
 

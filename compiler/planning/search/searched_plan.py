@@ -21,6 +21,7 @@ from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.plan import Plan, make_plan
 from moiety.compiler.planning.ranges import Progress, Ranges
 from moiety.compiler.planning.search.descent import Search
+from moiety.compiler.planning.search.knots import cheapest_knots
 from moiety.compiler.planning.search.objective import Objective
 from moiety.compiler.planning.unit_choice import Widths
 from moiety.protocols.errors import BadPlan
@@ -37,11 +38,13 @@ def searched_plan(
 
     BadPlan if even the widest widths miss it; BadInput if the ranges hold no responses.
     """
-    uniform = make_plan(graph, ranges, options)
+    bound = error_bound(graph, ranges, options)
+    knots = cheapest_knots(graph, ranges, options, bound)
+    uniform = make_plan(graph, ranges, options, Widths(knots=knots))
     search = Search(Objective(uniform.formats))
     planned = partial(make_plan, graph, ranges, options)
     try:
-        return _meeting(error_bound(graph, ranges, options), search, planned, progress)
+        return _meeting(bound, search, planned, progress)
     except BadPlan:
         if options.target_error is not None:
             raise

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from moiety.compiler.planning import shifts
+from moiety.compiler.planning.activations import slope_bits
 from moiety.compiler.planning.guards import comparison_price, guarded_price
 from moiety.compiler.planning.search.variables import State
 from moiety.protocols.compare.digits import DigitPlan, digits_price
@@ -160,6 +161,40 @@ class Product:
         if self.extended is not None and (narrow := self.extended.bits(state)) < bits:
             ns += comparison_price(self.inputs, narrow, 1, self.network)
         return ns, self.layer.squared_error(state, shift)
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A Term: an activation of `values` elements, fitted by the sum of so many gates: one
+    comparison with all thresholds, a multiplexer for each, and the truncation of the sum.
+    squared_error: of the fit, whatever the widths.
+    """
+
+    values: int
+    gates: int
+    ring: Ring
+    squared_error: float
+    mode: RoundingMode
+    network: Network
+
+    @property
+    def depends(self) -> frozenset[int]:
+        return self.ring.depends
+
+    def evaluate(self, state: State) -> tuple[float, float]:
+        price = pieces_price(
+            self.values, self.gates, self.ring.bits(state), self.mode, self.network
+        )
+        return price, self.squared_error
+
+
+@lru_cache(maxsize=1 << 14)
+def pieces_price(values: int, gates: int, bits: int, mode: RoundingMode, network: Network) -> float:
+    """Nanoseconds of an activation of `values` elements in a ring of `bits` bits."""
+    shift = slope_bits(bits)
+    ns = comparison_price(values, bits - 1, gates, network)
+    ns += values * gates * multiplexer_price(bits, bits + shift, network)
+    return ns + (comparison_price(values, shift, 1, network) if mode == "exact" else 0.0)
 
 
 @dataclass(frozen=True)
