@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from moiety.compiler.ir.formulas import describe
 from moiety.compiler.ir.graph import Node
-from moiety.compiler.ir.ops import LINEAR
+from moiety.compiler.ir.ops import LINEAR, SPLINES
 from moiety.compiler.planning.error import predicted_error
 from moiety.compiler.planning.plan import Plan
 from moiety.compiler.planning.quantise import GateIntegers
@@ -67,6 +68,19 @@ class GateRow(msgspec.Struct, frozen=True):
     constant: int
 
 
+class ActivationRow(msgspec.Struct, frozen=True):
+    """One activation: what it computes, its straight pieces' knots, and by how much they miss it
+    over the calibrated density (root mean square) and range (largest).
+    """
+
+    value: str
+    function: str
+    knots: int
+    slope_bits: int
+    rms_error: float
+    largest_error: float
+
+
 class PlanReport(msgspec.Struct, frozen=True):
     """Everything above, with the options of the plan and the number of calibration images.
     predicted_error: of the results, root mean square; None where the ranges do not hold what
@@ -83,6 +97,7 @@ class PlanReport(msgspec.Struct, frozen=True):
     tensors: list[TensorRow]
     layers: list[LayerRow]
     gates: list[GateRow]
+    activations: list[ActivationRow]
 
     def encode(self) -> bytes:
         """Indented JSON."""
@@ -104,6 +119,7 @@ def plan_report(plan: Plan, digest: str) -> PlanReport:
         tensors=[_tensor(plan, value) for value in formats.units.scales.sources],
         layers=[_layer(plan, node) for node in graph.nodes_of(*LINEAR)],
         gates=[_gate(value, gate) for value, gate in plan.gates.items()],
+        activations=[_activation(plan, node) for node in graph.nodes_of(*SPLINES)],
     )
 
 
@@ -132,6 +148,18 @@ def _layer(plan: Plan, node: Node) -> LayerRow:
 def _gate(value: str, gate: GateIntegers) -> GateRow:
     flipped = int(gate.flip.sum())
     return GateRow(value, len(gate.flip), flipped, gate.clamped, gate.constant)
+
+
+def _activation(plan: Plan, node: Node) -> ActivationRow:
+    made = plan.splines[node.output]
+    return ActivationRow(
+        value=node.output,
+        function=describe(node.attrs["formula"]),
+        knots=len(made.spline.knots),
+        slope_bits=made.shift,
+        rms_error=made.spline.rms,
+        largest_error=made.spline.largest,
+    )
 
 
 def _tensor(plan: Plan, value: str) -> TensorRow:

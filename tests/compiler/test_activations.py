@@ -334,6 +334,14 @@ def test_what_cannot_be_fitted_is_refused(name: str, options: PlanOptions, messa
         compile_graph(maker.graph(), images, CompileOptions(options))
 
 
+def test_the_report_says_how_good_the_fits_are() -> None:
+    made = compiled("gelu", PlanOptions(relative_error=5e-3))
+    rows = made.report.activations
+    assert [row.function for row in rows] == ["gelu", "gelu"]
+    assert all(0 < row.rms_error < row.largest_error < 0.5 for row in rows)
+    assert [row.knots for row in rows] == knots_of(made.program)
+
+
 def test_integer_slopes_lose_less_than_a_unit() -> None:
     graph, images = network(NAMED["gelu"]), pictures(0)
     plan = make_plan(graph, calibrate(graph, images), PlanOptions())
