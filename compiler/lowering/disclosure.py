@@ -51,8 +51,8 @@ def _facts(plan: Plan) -> Iterator[str]:
         pieces = [len(spline.factors) for spline in plan.splines.values()]
         yield (
             f"number and slopes of the straight pieces of each of the {len(pieces)} activations "
-            f"({min(pieces)} to {max(pieces)}): where its operand's values lie over the "
-            "calibration images, but for a scale"
+            f"({min(pieces)} to {max(pieces)}), and the grid of its knots: where its operand's "
+            "values lie over the calibration images, and their unit"
         )
     constant = options.output_frac + RESULT_INTEGER_BITS
     if any(bits > constant for bits in formats.output_bits.values()):

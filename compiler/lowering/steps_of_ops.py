@@ -21,15 +21,19 @@ from moiety.runtime.program import (
     AddConst,
     Combine,
     Concat,
+    Gates,
     Linear,
     MaxPool,
     Pad,
+    Reduce,
     Relu,
+    Reshape,
     Slice,
     SumPool,
     Transpose,
     Truncate,
 )
+from moiety.runtime.program.steps.base import GATE_BITS
 
 Lowering = Callable[[Emitter, Node], None]
 
@@ -128,22 +132,26 @@ def _emit_relu(out: Emitter, node: Node, affine: bool) -> int:
 @lowers("Activation")
 def _activation(out: Emitter, node: Node) -> None:
     """All its ReLUs as one, of copies of the operand one after the other, into the ring of the
-    sum; their comparisons are put together afterwards (`share_gates`).
+    sum.
     """
-    spline, bits = out.plan.splines[node.output], out.formats.bits(node.output)
-    wide, gates, shape = bits + spline.shift, len(spline.factors), out.shape(node.output)
-    operand, name = out.get(node.inputs[0], bits), node.name
-    stacked = (gates * shape[0], *shape[1:])
-    copies = out.add(Concat(inputs=(operand,) * gates, shape=stacked, bits=bits, name=name, axis=0))
-    opened = out.add(Relu(inputs=(copies,), shape=stacked, bits=wide, name=name, affine=True))
-    out.tensors[f"relu.{opened}.threshold"] = spline.threshold.reshape(-1)
-    out.tensors[f"relu.{opened}.flip"] = np.repeat(spline.flip, shape[0])
-    parts = out.reshaped(opened, (gates, *shape))
+    made, bits, name = out.plan.splines[node.output], out.formats.bits(node.output), node.name
+    shape, wide, count = out.shape(node.output), bits + made.shift, len(made.factors)
+    stacked = (count * shape[0], *shape[1:])
+    operand = out.get(node.inputs[0], bits)
+    gates = _knot_gates(out, node, operand) if made.low else ()
+    copies = out.add(Concat(inputs=(operand,) * count, shape=stacked, bits=bits, name=name, axis=0))
+    opened = out.add(
+        Relu(inputs=(copies, *gates), shape=stacked, bits=wide, name=name, affine=True)
+    )
+    out.tensors[f"relu.{opened}.threshold"] = np.repeat(made.threshold, shape[0])
+    out.tensors[f"relu.{opened}.flip"] = np.repeat(made.flip, shape[0])
+    parts = out.reshaped(opened, (count, *shape))
     total = out.add(
-        Combine(inputs=(parts,), shape=shape, bits=wide, name=name, factors=spline.factors)
+        Combine(inputs=(parts,), shape=shape, bits=wide, name=name, factors=made.factors)
     )
     shifted = out.add(AddConst(inputs=(total,), shape=shape, bits=wide, name=name))
-    out.tensors[f"const.{shifted}"] = spline.constant.reshape(-1, *(1,) * (len(shape) - 1))
+    out.tensors[f"const.{shifted}"] = made.constant.reshape(-1, *(1,) * (len(shape) - 1))
+    rounding = out.plan.options.rounding
     out.emit(
         node.output,
         Truncate(
@@ -151,10 +159,40 @@ def _activation(out: Emitter, node: Node) -> None:
             shape=shape,
             bits=bits,
             name=name,
-            shift=spline.shift,
-            rounding=out.plan.options.rounding,
+            shift=made.shift,
+            rounding=rounding,
         ),
     )
+
+
+def _knot_gates(out: Emitter, node: Node, operand: int) -> tuple[int]:
+    """`[x - t >= 0]` for all knots t, multiples of 2^low: x is at least t where its floor is. One
+    comparison makes that floor and the signs.
+    """
+    made, shape, name = out.plan.splines[node.output], out.shape(node.output), node.name
+    bits, count = out.formats.compared_bits(node.inputs[0]), len(made.factors)
+    if bits < out.steps[operand].bits:
+        operand = out.add(Reduce(inputs=(operand,), shape=shape, bits=bits, name=name))
+    high = bits - made.low
+    floor = out.add(
+        Truncate(
+            inputs=(operand,), shape=shape, bits=high, name=name, shift=made.low, rounding="exact"
+        )
+    )
+    gates = out.add(
+        Gates(
+            inputs=(floor,),
+            shape=(count, *shape),
+            bits=GATE_BITS,
+            name=name,
+            compared=high,
+            joint=True,
+        )
+    )
+    knots = made.threshold >> made.low
+    out.tensors[f"gates.{gates}.threshold"] = np.repeat(knots[:, None], shape[0], axis=1)
+    stacked = (count * shape[0], *shape[1:])
+    return (out.add(Reshape(inputs=(gates,), shape=stacked, bits=GATE_BITS, name=name)),)
 
 
 @lowers("MaxPool")

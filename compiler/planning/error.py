@@ -18,13 +18,14 @@ import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
 from moiety.compiler.ir.ops import LINEAR, SPLINES
+from moiety.compiler.planning.activations import final_spline
 from moiety.compiler.planning.formats import Formats
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.plan import Plan
 from moiety.compiler.planning.ranges import FINER
 from moiety.compiler.planning.responses import biased
 from moiety.compiler.planning.spline_choice import spline_of
-from moiety.compiler.planning.splines import KNOTS, REFERENCE_KNOTS
+from moiety.compiler.planning.splines import KNOTS
 from moiety.compiler.planning.unit_choice import choose_units
 from moiety.compiler.planning.units import Units, gate_thresholds
 from moiety.protocols.arrays import F64
@@ -50,8 +51,7 @@ def predicted_error(plan: Plan) -> float:
 def error_variances(plan: Plan) -> dict[str, float]:
     """The parts of the squared error: `noise.VALUE` of truncations and of the image's encoding,
     `weight.VALUE` of weights, by their layer, `gate.VALUE` of thresholds, `fit.VALUE` of the
-    straight pieces of activations and `knot.VALUE` of their rounded knots, `mean.VALUE` of the
-    bias of max-pools.
+    straight pieces of activations, `mean.VALUE` of the bias of max-pools.
     """
     formats, graph = plan.formats, plan.graph
     # Responses to weights are in units of their output at the default widths.
@@ -65,7 +65,6 @@ def error_variances(plan: Plan) -> dict[str, float]:
     for node in graph.nodes_of(*SPLINES):
         parts[f"noise.{node.output}"] = _rounded(formats, node.output, TRUNCATION)
         parts[f"fit.{node.output}"] = fit_square(formats, node)
-        parts[f"knot.{node.output}"] = float(knot_squares(formats, node).sum())
     for node in graph.nodes_of("AffineRelu"):
         parts[f"gate.{node.output}"] = _thresholds(formats, node)
     for node in biased_pools(formats):
@@ -91,23 +90,13 @@ def _weights(formats: Formats, node: Node, shift: int, reference: Units) -> floa
 
 
 def fit_square(formats: Formats, node: Node) -> float:
-    """What the fit of an activation adds; in between the numbers of knots that were measured,
-    by its power law.
+    """What the fit of an activation adds: as measured for its number of knots, and more as its
+    knots are on a grid.
     """
-    count = len(spline_of(node, formats.ranges, formats.options, formats.widths.knots).knots)
-    measured = formats.ranges.fit_responses(node.output)
-    logs = np.log(np.maximum(measured, 1e-300))
-    return float(np.exp(np.interp(np.log(count), np.log(KNOTS), logs)))
-
-
-def knot_squares(formats: Formats, node: Node) -> F64:
-    """What rounding the knots of an activation adds, by channel `(C,)`. Of more knots each bends
-    less: the sum of the squares of the bends falls with their number.
-    """
-    count = len(spline_of(node, formats.ranges, formats.options, formats.widths.knots).knots)
-    response = formats.ranges.required_responses().knot[node.output]
-    squares = FIXED * response * formats.unit(node.output) ** 2
-    return np.asarray(squares * REFERENCE_KNOTS / count)
+    free = spline_of(node, formats.ranges, formats.options, formats.widths.knots)
+    measured = formats.ranges.fit_responses(node.output)[KNOTS.index(len(free.knots))]
+    rounded = final_spline(formats, node).spline
+    return float(measured) * (rounded.rms / max(free.rms, 1e-300)) ** 2
 
 
 def _thresholds(formats: Formats, node: Node) -> float:

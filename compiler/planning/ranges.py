@@ -34,7 +34,7 @@ FINER = tuple(range(-8, 4))
 """Units at which the rounding bias of max-pools is measured, in bits finer than those at the
 default widths: beyond them it changes no more, in units, for all elements are equal or none is.
 """
-RESPONSES = ("noise", "gate", "weight", "pool", "fit", "knot")
+RESPONSES = ("noise", "gate", "weight", "pool", "fit")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +48,7 @@ class Responses:
     layer's output channel at the default widths. pool: of the rounding bias of a max-pool, in its
     units squared, `(len(FINER) * C,)`: for units finer by each of `FINER` bits than those at the
     default widths, one after the other. fit: of what the fit of an activation adds to its elements,
-    `(len(KNOTS),)`: for each number of knots. knot: of a shift of all knots of an activation, each
-    by itself, `(C,)`, where there are REFERENCE_KNOTS of them.
+    `(len(KNOTS),)`: for each number of knots.
     """
 
     noise: dict[str, F64] = field(default_factory=dict)
@@ -57,7 +56,6 @@ class Responses:
     weight: dict[str, F64] = field(default_factory=dict)
     pool: dict[str, F64] = field(default_factory=dict)
     fit: dict[str, F64] = field(default_factory=dict)
-    knot: dict[str, F64] = field(default_factory=dict)
 
     def kinds(self) -> dict[str, dict[str, F64]]:
         """By name, in a fixed order."""
@@ -140,9 +138,8 @@ class Ranges:
 
     def fit_responses(self, activation: str) -> F64:
         """Of an activation, for each of KNOTS. BadInput if there are none."""
-        responses = self.required_responses()
-        found = responses.fit.get(activation)
-        if found is None or found.shape != (len(KNOTS),) or activation not in responses.knot:
+        found = self.required_responses().fit.get(activation)
+        if found is None or found.shape != (len(KNOTS),):
             raise BadInput(
                 f"these ranges hold no response of the results to the fit of {activation!r}: "
                 "calibrate again from images"

@@ -23,8 +23,8 @@ from moiety.compiler.ir.queries import revealed
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.ranges import FINER, Progress, Ranges, Responses
 from moiety.compiler.planning.scales import propagate
-from moiety.compiler.planning.spline_choice import fit_error, fitted_to, typical_values
-from moiety.compiler.planning.splines import KNOTS, REFERENCE_KNOTS
+from moiety.compiler.planning.spline_choice import fit_error, fitted_to
+from moiety.compiler.planning.splines import KNOTS
 from moiety.compiler.planning.unit_choice import choose_units
 from moiety.compiler.planning.units import Units
 from moiety.protocols.arrays import F64
@@ -103,7 +103,6 @@ class _SquaredDerivatives:
         if node.op in SPLINES:
             operand = values[node.inputs[0]]
             _accumulate(self.sums.fit, node.output, self.of_fits(node, operand, grad))
-            _accumulate(self.sums.knot, node.output, self.of_knots(node, operand, grad))
         if node.op in LINEAR:
             squares = self.of_weights(node, values[node.inputs[0]], grad)
             _accumulate(self.sums.weight, node.output, squares)
@@ -147,18 +146,6 @@ class _SquaredDerivatives:
             error = fit_error(node, self.ranges, spline, operand)
             squares.append(float((_per_channel(grad * error) ** 2).sum()))
         return np.array(squares)
-
-    def of_knots(self, node: Node, operand: Array, grad: Array) -> F64:
-        """A knot that was rounded to a whole unit moves all of its channel that is above it; plans
-        take the mean of that off. Summed over the knots, `(C,)`.
-        """
-        spline = fitted_to(node, self.ranges, PlanOptions(), REFERENCE_KNOTS)
-        typical = typical_values(node, self.ranges)
-        total = np.zeros(grad.shape[1])
-        for knot, bend in zip(spline.knots, spline.bends, strict=True):
-            often = channelwise((typical > knot).mean(axis=1), grad.ndim)
-            total += (bend * _per_channel(grad * ((operand > knot) - often))) ** 2
-        return total
 
     def of_weights(self, node: Node, operand: Array, grad: Array) -> F64:
         """Squared derivatives by weights times the squared unit of their output, summed to `(C,)`

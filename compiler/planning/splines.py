@@ -12,6 +12,7 @@ that no place is left without a knot because it was rare.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
@@ -23,13 +24,10 @@ from moiety.compiler.ir.formulas import Formula
 from moiety.protocols.arrays import F64, I64
 from moiety.protocols.errors import BadModel
 
-KNOTS: Final = (2, 4, 6, 8, 12, 16, 24, 31)
+KNOTS: Final = (4, 6, 8, 12, 16, 24, 31)
 """Numbers of knots that are tried; with the one that a slope on the left takes, 32 thresholds can
 share one comparison.
 """
-
-REFERENCE_KNOTS: Final = 8
-"""For which the response to a shift of knots is measured."""
 
 UNIFORM_PART = 0.1
 """Of the density that is uniform over the range."""
@@ -104,11 +102,6 @@ class Spline:
         return np.asarray(self.start + np.concatenate([[0.0], np.cumsum(rises)]))
 
     @property
-    def bends(self) -> F64:
-        """By how much the slope changes at each knot."""
-        return np.diff(self.slopes)
-
-    @property
     def gates(self) -> int:
         """ReLUs in its sum."""
         return len(self.knots) + (self.slopes[0] != 0)
@@ -138,11 +131,12 @@ class _Problem:
 
 
 @lru_cache(maxsize=1 << 12)
-def fitted(formula: Formula, density: Density, count: int) -> Spline:
-    """The best spline found of `count` knots. BadModel where the function is not finite somewhere
-    in the range.
+def fitted(formula: Formula, density: Density, count: int, cell: float = 0.0) -> Spline:
+    """The best spline found of `count` knots, all of them multiples of `cell` where one is given;
+    of fewer knots where there are no more multiples. BadModel where the function is not finite
+    somewhere in the range.
     """
-    on = _problem(formula, density)
+    on = _problem(formula, density, cell)
     knots = on.grid[_best_knots(on, count)]
     ordinates = _least_squares(on, knots)
     inner = np.diff(ordinates) / np.diff(knots)
@@ -154,9 +148,9 @@ def fitted(formula: Formula, density: Density, count: int) -> Spline:
 
 
 @lru_cache(maxsize=1 << 10)
-def _problem(formula: Formula, density: Density) -> _Problem:
-    low, high = density.low, density.low + max(density.span, 1e-6)
-    grid = np.linspace(low, high, GRID)
+def _problem(formula: Formula, density: Density, cell: float) -> _Problem:
+    grid, places = _points(density, cell)
+    low, high = float(grid[0]), float(grid[-1])
     values = formulas.evaluate(formula, grid)
     if not formulas.is_defined(formula, grid):
         raise BadModel(
@@ -164,12 +158,24 @@ def _problem(formula: Formula, density: Density) -> _Problem:
             f"{high:.4g}, where its operand lies"
         )
     weights, outer = density.on(grid), _outer_slopes(formula, grid)
-    places = _candidates(values, weights)
+    if places is None:
+        places = _candidates(values, weights)
     size = max(float(np.abs(values).max()), (high - low) * max(map(abs, outer)), 1e-9)
     pieces = _piece_errors(grid, values / size, weights, places)
     rays = (_spreads((values - slope * (grid - low)) / size, weights, places) for slope in outer)
     (left, _), (_, right) = rays
     return _Problem(grid, values, weights, outer, places, pieces, left, right)
+
+
+def _points(density: Density, cell: float) -> tuple[F64, I64 | None]:
+    """Points of the range, and which of them are multiples of `cell`, if there is one."""
+    low, high = density.low, density.low + max(density.span, 1e-6)
+    if not cell:
+        return np.linspace(low, high, GRID), None
+    first, last = math.floor(low / cell), math.ceil(high / cell)
+    finer = max(1, math.ceil((GRID - 1) / (last - first)))
+    steps: I64 = np.arange(first * finer, last * finer + 1)
+    return np.asarray(steps * (cell / finer)), np.flatnonzero(steps % finer == 0).astype(np.int64)
 
 
 def _outer_slopes(formula: Formula, grid: F64) -> tuple[float, float]:
@@ -205,7 +211,7 @@ def _best_knots(on: _Problem, count: int) -> I64:
     squared error: by dynamic programming over the last knot.
     """
     best, steps = on.left, []
-    for _ in range(count - 1):
+    for _ in range(min(count, len(on.places)) - 1):
         through = best[:, None] + on.pieces
         steps.append(np.argmin(through, axis=0))
         best = np.min(through, axis=0)

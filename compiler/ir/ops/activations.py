@@ -10,8 +10,9 @@ from moiety.compiler.ir import formulas
 from moiety.compiler.ir.graph import Array, Node, Shape
 from moiety.compiler.ir.onnx_writer import OnnxWriter
 from moiety.compiler.ir.ops.base import Op, ShapeError, Trait, operator
-from moiety.compiler.ir.ops.elementwise import one_scale, same_shape
+from moiety.compiler.ir.ops.elementwise import same_shape
 from moiety.compiler.ir.scale_fields import Field, ScaleMap
+from moiety.protocols.errors import ContractViolation
 
 
 @operator
@@ -50,8 +51,16 @@ class Activation(Op):
                 stack.append(writer.emit(operation.onnx, node, operands, output))
 
     def scale_rule(self, scales: ScaleMap, node: Node) -> Field:
-        """That of its operand: slopes are then numbers without units, alike in all channels."""
-        return one_scale(scales, node)
+        """One scale for all channels of operand and result: knots and slopes are then integers
+        that all channels share.
+        """
+        result, given = scales.begin(node.output, 1), scales.per_channel(node, node.inputs[0])
+        if (given.multiplier != 1).any():
+            raise ContractViolation(
+                f"Activation {node.name!r} reads a value of another multiplier; legalise first"
+            )
+        scales.classes.tie([*np.unique(given.ids).tolist(), *scales.sources[node.output].tolist()])
+        return result
 
     def adjoint(
         self, node: Node, operands: Sequence[Array], result: Array, grad: Array

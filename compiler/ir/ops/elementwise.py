@@ -164,29 +164,25 @@ class Clip(Op):
         )
 
 
-def one_scale(scales: ScaleMap, node: Node) -> Field:
-    """A scale per channel for the result's own range, which all operands must have."""
-    result = scales.begin(node.output, scales.graph.shapes[node.output][1])
-    ids = scales.sources[node.output]
-    for value in node.inputs:
-        given = scales.per_channel(node, value)
-        if (given.multiplier != 1).any():
-            raise ContractViolation(
-                f"{node.op} {node.name!r} reads a value of another multiplier; legalise first"
-            )
-        others = np.broadcast_to(given.ids.reshape(-1), ids.shape)
-        for own, other in zip(ids, others, strict=True):
-            scales.classes.tie((int(other), int(own)))
-    return result
-
-
 class _Sum(Op):
     """What Add, Sub and AddConst share: operands of one scale and ring."""
 
     traits = Trait.SUM | Trait.SHARED_RING | Trait.ELEMENTWISE
 
     def scale_rule(self, scales: ScaleMap, node: Node) -> Field:
-        return one_scale(scales, node)
+        """A scale per channel for the sum's own range, which all operands must have."""
+        result = scales.begin(node.output, scales.graph.shapes[node.output][1])
+        ids = scales.sources[node.output]
+        for value in node.inputs:
+            given = scales.per_channel(node, value)
+            if (given.multiplier != 1).any():
+                raise ContractViolation(
+                    f"{node.op} {node.name!r} adds values of different multiplier; legalise first"
+                )
+            others = np.broadcast_to(given.ids.reshape(-1), ids.shape)
+            for own, other in zip(ids, others, strict=True):
+                scales.classes.tie((int(other), int(own)))
+        return result
 
 
 @operator

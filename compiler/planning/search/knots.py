@@ -9,6 +9,7 @@ from typing import Final
 
 from moiety.compiler.ir.graph import Graph, Node
 from moiety.compiler.ir.ops import SPLINES
+from moiety.compiler.planning.activations import USUAL_HIGH
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.ranges import Ranges
 from moiety.compiler.planning.search.terms import pieces_price
@@ -55,7 +56,8 @@ def _offers(graph: Graph, node: Node, ranges: Ranges, options: PlanOptions) -> d
 
     def price(count: int) -> float:
         gates = fitted_to(node, ranges, options, count).gates
-        return pieces_price(values, gates, options.ring_bits, options.rounding, network)
+        bits = options.ring_bits
+        return pieces_price(values, gates, USUAL_HIGH, bits, options.rounding, network)
 
     return {count: (price(count), errors[count]) for count in counts_near(node, ranges, options)}
 

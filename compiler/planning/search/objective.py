@@ -18,13 +18,13 @@ import numpy as np
 from moiety.compiler.ir.graph import Graph, Node
 from moiety.compiler.ir.ops import LINEAR, OPS, RELUS, SPLINES
 from moiety.compiler.ir.ops.base import PRICED_BY_TRAIT, Trait
+from moiety.compiler.planning.activations import final_spline
 from moiety.compiler.planning.error import (
     FIXED,
     TRUNCATION,
     bias_squares,
     biased_pools,
     fit_square,
-    knot_squares,
     threshold_rounding,
 )
 from moiety.compiler.planning.formats import Formats
@@ -46,7 +46,6 @@ from moiety.compiler.planning.search.terms import (
     Term,
 )
 from moiety.compiler.planning.search.variables import Variables
-from moiety.compiler.planning.spline_choice import spline_of
 from moiety.compiler.planning.unit_choice import choose_units
 from moiety.compiler.planning.units import ideal_weights
 from moiety.protocols.compare import digits
@@ -124,9 +123,6 @@ class Objective:
         for value in (*self.layers, *(node.output for node in self.graph.nodes_of(*SPLINES))):
             squares = TRUNCATION * self.responses.noise[value] * self.formats.unit(value) ** 2
             np.add.at(totals, self.variables.channels(value), squares)
-        for node in self.graph.nodes_of(*SPLINES):
-            squares = knot_squares(self.formats, node)
-            np.add.at(totals, self.variables.channels(node.output), squares)
         for node in self.graph.nodes_of("AffineRelu"):
             unit = self.formats.unit(node.inputs[0])
             rounding = threshold_rounding(self.graph, self.formats.units, node)
@@ -168,14 +164,15 @@ class Objective:
             )
 
     def _activations(self) -> Iterator[Pieces]:
-        formats = self.formats
         for node in self.graph.nodes_of(*SPLINES):
+            made = final_spline(self.formats, node)
             yield Pieces(
                 values=math.prod(self.graph.shapes[node.output]),
-                gates=spline_of(node, formats.ranges, formats.options, formats.widths.knots).gates,
+                gates=made.spline.gates,
+                high=made.high,
                 ring=self._ring(node.output),
-                squared_error=fit_square(formats, node),
-                mode=formats.options.rounding,
+                squared_error=fit_square(self.formats, node),
+                mode=self.formats.options.rounding,
                 network=self.network,
             )
 

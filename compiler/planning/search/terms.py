@@ -165,13 +165,14 @@ class Product:
 
 @dataclass(frozen=True)
 class Pieces:
-    """A Term: an activation of `values` elements, fitted by the sum of so many gates: one
-    comparison with all thresholds, a multiplexer for each, and the truncation of the sum.
-    squared_error: of the fit, whatever the widths.
+    """A Term: an activation of `values` elements, fitted by the sum of so many gates: a multiplexer
+    for each, a comparison of the operand's `high` upper bits with all knots and of the others with
+    none, and the truncation of the sum. squared_error: of the fit, whatever the widths.
     """
 
     values: int
     gates: int
+    high: int
     ring: Ring
     squared_error: float
     mode: RoundingMode
@@ -182,17 +183,19 @@ class Pieces:
         return self.ring.depends
 
     def evaluate(self, state: State) -> tuple[float, float]:
-        price = pieces_price(
-            self.values, self.gates, self.ring.bits(state), self.mode, self.network
-        )
+        bits = self.ring.bits(state)
+        price = pieces_price(self.values, self.gates, self.high, bits, self.mode, self.network)
         return price, self.squared_error
 
 
 @lru_cache(maxsize=1 << 14)
-def pieces_price(values: int, gates: int, bits: int, mode: RoundingMode, network: Network) -> float:
+def pieces_price(
+    values: int, gates: int, high: int, bits: int, mode: RoundingMode, network: Network
+) -> float:
     """Nanoseconds of an activation of `values` elements in a ring of `bits` bits."""
-    shift = slope_bits(bits)
-    ns = comparison_price(values, bits - 1, gates, network)
+    shift, low = slope_bits(bits), max(bits - high, 0)
+    ns = comparison_price(values, bits - low - 1, gates, network)
+    ns += comparison_price(values, low, 1, network) if low else 0.0
     ns += values * gates * multiplexer_price(bits, bits + shift, network)
     return ns + (comparison_price(values, shift, 1, network) if mode == "exact" else 0.0)
 
