@@ -13,6 +13,7 @@ from moiety.compiler.ir.ops.pooling import window_factors
 from moiety.compiler.lowering.emitter import Emitter
 from moiety.compiler.planning.guards import guarded_price
 from moiety.compiler.planning.layers import layer_geometry
+from moiety.protocols.compare.digits import MAX_THRESHOLDS
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.linear.planner import plan_linear
 from moiety.protocols.network import NETWORKS
@@ -167,32 +168,43 @@ def _activation(out: Emitter, node: Node) -> None:
 
 def _knot_gates(out: Emitter, node: Node, operand: int) -> tuple[int]:
     """`[x - t >= 0]` for all knots t, multiples of 2^low: x is at least t where its floor is. One
-    comparison makes that floor and the signs.
+    comparison makes that floor and the signs, of as many knots as can share it.
     """
     made, shape, name = out.plan.splines[node.output], out.shape(node.output), node.name
-    bits, count = out.formats.compared_bits(node.inputs[0]), len(made.factors)
+    bits, knots = out.formats.compared_bits(node.inputs[0]), made.threshold >> made.low
     if bits < out.steps[operand].bits:
         operand = out.add(Reduce(inputs=(operand,), shape=shape, bits=bits, name=name))
-    high = bits - made.low
     floor = out.add(
         Truncate(
-            inputs=(operand,), shape=shape, bits=high, name=name, shift=made.low, rounding="exact"
-        )
-    )
-    gates = out.add(
-        Gates(
-            inputs=(floor,),
-            shape=(count, *shape),
-            bits=GATE_BITS,
+            inputs=(operand,),
+            shape=shape,
+            bits=bits - made.low,
             name=name,
-            compared=high,
-            joint=True,
+            shift=made.low,
+            rounding="exact",
         )
     )
-    knots = made.threshold >> made.low
-    out.tensors[f"gates.{gates}.threshold"] = np.repeat(knots[:, None], shape[0], axis=1)
-    stacked = (count * shape[0], *shape[1:])
-    return (out.add(Reshape(inputs=(gates,), shape=stacked, bits=GATE_BITS, name=name)),)
+    opened = []
+    for first in range(0, len(knots), MAX_THRESHOLDS):
+        together = knots[first : first + MAX_THRESHOLDS]
+        gates = out.add(
+            Gates(
+                inputs=(floor,),
+                shape=(len(together), *shape),
+                bits=GATE_BITS,
+                name=name,
+                compared=bits - made.low,
+                joint=first == 0,
+            )
+        )
+        out.tensors[f"gates.{gates}.threshold"] = np.repeat(together[:, None], shape[0], axis=1)
+        flat = (len(together) * shape[0], *shape[1:])
+        opened.append(out.add(Reshape(inputs=(gates,), shape=flat, bits=GATE_BITS, name=name)))
+    if len(opened) == 1:
+        return (opened[0],)
+    stacked = (len(knots) * shape[0], *shape[1:])
+    whole = Concat(inputs=tuple(opened), shape=stacked, bits=GATE_BITS, name=name, axis=0)
+    return (out.add(whole),)
 
 
 @lowers("MaxPool")

@@ -24,9 +24,9 @@ from moiety.compiler.ir.formulas import Formula
 from moiety.protocols.arrays import F64, I64
 from moiety.protocols.errors import BadModel
 
-KNOTS: Final = (4, 6, 8, 12, 16, 24, 31)
-"""Numbers of knots that are tried; with the one that a slope on the left takes, 32 thresholds can
-share one comparison.
+KNOTS: Final = (4, 6, 8, 12, 16, 24, 31, 47, 63)
+"""Numbers of knots that are tried; with the one that a slope on the left takes, 32 thresholds share
+one comparison.
 """
 
 UNIFORM_PART = 0.1

@@ -368,6 +368,14 @@ def knots_of(program: Program) -> list[int]:
     return [len(step.factors) for step in program.steps if isinstance(step, Combine)]
 
 
+def test_more_knots_than_share_a_comparison() -> None:
+    """Bit for bit, and the error of 20-bit activations."""
+    made = compiled("gelu", PlanOptions(activation_bits=20, weight_bits=16))
+    assert max(knots_of(made.program)) > 32
+    assert measured("gelu", made, pictures(5, 8)) < 0.004
+    check_whole_run(made.program, made.weights, pictures(7)[0])
+
+
 @pytest.mark.parametrize("name", ["silu", "gelu", "sqrt"])
 def test_two_parties_compute_the_oracles_bits(name: str) -> None:
     """Sqrt: after a ReLU and a constant; its slope on the left takes a gate that is turned."""

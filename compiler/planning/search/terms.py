@@ -17,7 +17,7 @@ from moiety.compiler.planning import shifts
 from moiety.compiler.planning.activations import slope_bits
 from moiety.compiler.planning.guards import comparison_price, guarded_price
 from moiety.compiler.planning.search.variables import State
-from moiety.protocols.compare.digits import DigitPlan, digits_price
+from moiety.protocols.compare.digits import MAX_THRESHOLDS, DigitPlan, digits_price
 from moiety.protocols.linear.layout import Geometry
 from moiety.protocols.network import Network
 from moiety.runtime.program import Rounding as RoundingMode
@@ -194,7 +194,10 @@ def pieces_price(
 ) -> float:
     """Nanoseconds of an activation of `values` elements in a ring of `bits` bits."""
     shift, low = slope_bits(bits), max(bits - high, 0)
-    ns = comparison_price(values, bits - low - 1, gates, network)
+    ns = 0.0
+    for first in range(0, gates, MAX_THRESHOLDS):
+        together = min(MAX_THRESHOLDS, gates - first)
+        ns += comparison_price(values, bits - low - 1, together, network)
     ns += comparison_price(values, low, 1, network) if low else 0.0
     ns += values * gates * multiplexer_price(bits, bits + shift, network)
     return ns + (comparison_price(values, shift, 1, network) if mode == "exact" else 0.0)
