@@ -31,6 +31,7 @@ from moiety.protocols.compare.millionaires import (
     share_digits_cost,
     wrap_cost,
 )
+from moiety.protocols.compare.product import product_cost, square_cost
 from moiety.protocols.compare.relu import drelu_cost, gates_cost, multiplex_cost, relu_cost
 from moiety.protocols.compare.reveal import reveal_to_client_cost
 from moiety.protocols.compare.truncate import truncate_exact_cost, truncate_stochastic_cost
@@ -80,6 +81,12 @@ PROTOCOLS: dict[str, Formula] = {
         for plan, way in ((plan_one_tree, "one tree"), (plan_separate, "one after the other"))
     },
     "stochastic truncation": partial(truncate_stochastic_cost, bits_in=28, shift=12),
+    "product, 20 bits by 9": partial(product_cost, group=1, bits=20, y_bits=9),
+    "product, 24 bits by 13": partial(product_cost, group=1, bits=24, y_bits=13),
+    "products, 20 bits by 9, of 49 values and one": partial(
+        product_cost, group=49, bits=20, y_bits=9
+    ),
+    "square, 13 bits to 24": partial(square_cost, bits=13, out_bits=24),
     "reveal, 24 bits": partial(reveal_to_client_cost, bits=24),
 }
 

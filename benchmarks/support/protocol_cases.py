@@ -19,6 +19,7 @@ from moiety.protocols.arrays import I32, I64, U8, U64
 from moiety.protocols.compare.joint import truncate_with_gates, truncate_with_gates_cost
 from moiety.protocols.compare.joint_plan import TreePlan, plan_one_tree, plan_separate
 from moiety.protocols.compare.maxpool import maxpool, maxpool_cost
+from moiety.protocols.compare.product import product, product_cost, square, square_cost
 from moiety.protocols.compare.relu import gates, gates_cost, relu, relu_cost
 from moiety.protocols.compare.truncate import (
     truncate_exact,
@@ -78,6 +79,7 @@ def cases(elements: int, pool: tuple[int, int, int], shrink: int, seed: int) -> 
     yield gates_case(elements, 16, 8, seed)
     yield from truncation_cases(elements, seed)
     yield from joint_cases(elements, seed)
+    yield from product_cases(elements, seed)
     yield from maxpool_cases(pool, seed)
     for name, (shape, filters, kernel) in LAYERS.items():
         small, fewer = (max(1, shape[0] // shrink), *shape[1:]), max(1, filters // shrink)
@@ -157,6 +159,34 @@ def joint_case(elements: int, count: int, plan: TreePlan, way: str, seed: int) -
         declared=truncate_with_gates_cost(elements, *JOINT, count, plan),
         work=elements,
         unit="elements",
+    )
+
+
+PRODUCT = (24, 11)
+"""Bits of a product and of its second factor."""
+
+
+def product_cases(elements: int, seed: int) -> Iterator[Case]:
+    """Of as many elements, with a factor for each and with one for 49 or fewer; and squares."""
+    bits, y_bits = PRODUCT
+    for group in (1, min(49, elements)):
+        n = elements // group
+        x, y = values(seed, (n, group), bits), values(seed, (n,), y_bits)
+        yield _of_elements(
+            f"product {bits} bits by {y_bits}, {group} a factor",
+            "make_product",
+            (seed, n, group),
+            opens_to(x * y[:, None], bits),
+            product_cost(n, group, bits, y_bits),
+            n * group,
+        )
+    yield _of_elements(
+        f"square {y_bits} to {bits} bits",
+        "make_square",
+        (seed, (elements,)),
+        opens_to(values(seed, (elements,), y_bits) ** 2, bits),
+        square_cost(elements, y_bits, bits),
+        elements,
     )
 
 
@@ -320,6 +350,18 @@ def make_truncate_stochastic(
 ) -> Call:
     x = share(session, seed, shape, bits)
     return lambda: truncate_stochastic(session, x, bits, shift)
+
+
+def make_product(session: Session, seed: int, n: int, group: int) -> Call:
+    bits, y_bits = PRODUCT
+    x, y = share(session, seed, (n, group), bits), share(session, seed, (n,), y_bits)
+    return lambda: product(session, x, y, bits, y_bits)
+
+
+def make_square(session: Session, seed: int, shape: Shape) -> Call:
+    bits, v_bits = PRODUCT
+    v = share(session, seed, shape, v_bits)
+    return lambda: square(session, v, v_bits, bits)
 
 
 def make_maxpool(session: Session, seed: int, shape: Shape, bits: int) -> Call:

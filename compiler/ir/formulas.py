@@ -79,6 +79,11 @@ OPERATIONS: Final[dict[str, Operation]] = {
 }
 
 
+def operations(formula: Formula) -> set[str]:
+    """Those that it applies."""
+    return {token for token in formula if isinstance(token, str) and token != VARIABLE}
+
+
 def check(formula: Formula) -> None:
     """ValueError unless it is one."""
     depth = 0

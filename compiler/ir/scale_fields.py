@@ -96,6 +96,11 @@ class ScaleMap:
         self.sources[value] = ids
         return Field(channelwise(ids, rank), np.ones((1,) * rank))
 
+    def alone(self, value: str) -> bool:
+        """Is each channel of `value`, where new ids begin, tied to nothing else?"""
+        roots, own = self.classes.roots(), self.sources[value]
+        return int(np.isin(roots, roots[own]).sum()) == len(own) == len(np.unique(roots[own]))
+
     def per_channel(self, node: Node, value: str) -> Field:
         """The field of `value`, an operand of `node`, with one id and multiplier per channel (axis
         1): what lies at different positions of a channel is tied. BadModel where it cannot be.

@@ -31,6 +31,13 @@ def _facts(plan: Plan) -> Iterator[str]:
             "ring, too): the size of its largest weight relative to the ranges before and after "
             "it, up to a power of two"
         )
+    if usual and formats.units.shifts:
+        dropped = formats.units.shifts.values()
+        yield (
+            f"shift of each of the {len(dropped)} products of two values (the bits dropped after "
+            f"it, {min(dropped)} to {max(dropped)}; it sets the product's ring, too): the range of "
+            "the product relative to those of its operands, up to a power of two"
+        )
     if formats.widths.activation:
         yield (
             "ring widths of activations: how much rounding a tensor moves the results over the "

@@ -1,10 +1,11 @@
 """The Program while it is written: steps in order, and which of them carry a value in which ring.
 
 Between layers a value lives in its narrow ring (`Formats.bits`); a linear layer wants its operand
-in its own, wider ring. Widening is interactive, except where a ReLU extends as it goes or the
-client encodes its image, so the demand for wide rings is passed backward through the reindexing ops
-(which work in any ring) to a place where it is free (`rings.Widening`). Where there is none, an
-Extend step is put in; where a wide value is needed narrow too, a Reduce, which is local.
+in its own, wider ring, and a product of two values one of its operands. Widening is interactive,
+except where a ReLU extends as it goes, a product is made wider or the client encodes its image, so
+the demand for wide rings is passed backward through the reindexing ops (which work in any ring) to
+such a place (`rings.Widening`). Where there is none, an Extend step is put in; where a wide value
+is needed narrow too, a Reduce, which is local.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from moiety.compiler.lowering.tensors import Tensors
 from moiety.compiler.planning.plan import Plan
 from moiety.compiler.planning.rings import widening
 from moiety.protocols.errors import BadModel
-from moiety.runtime.program import AnyStep, Extend, Reduce, Reshape
+from moiety.runtime.program import AnyStep, Extend, Reduce, Reshape, Truncate
 
 
 class Emitter:
@@ -31,11 +32,7 @@ class Emitter:
         self.made: dict[str, dict[int, int]] = {}
         self.compared: dict[int, int] = {}
         found = widening(self.graph)
-        self.wide = found.wide
-        self._demands = {
-            value: {plan.layers[layer].bits for layer in layers}
-            for value, layers in found.readers.items()
-        }
+        self.wide, self.factors = found.wide, found.factors
 
     def shape(self, value: str) -> tuple[int, ...]:
         """Without the batch. BadModel if there is none."""
@@ -48,12 +45,12 @@ class Emitter:
         return tuple(rest)
 
     def is_demanded(self, value: str) -> bool:
-        """Does a linear layer ask for this value in its own ring?"""
-        return bool(self._demands[value])
+        """Does a linear layer or a product ask for this value in its own ring?"""
+        return bool(self.plan.demands[value])
 
     def widest(self, value: str) -> int:
         """Width of the ring in which `value` is best made where every width is free."""
-        return max(self._demands[value] or {self.formats.bits(value)})
+        return max(self.plan.demands[value] or {self.formats.bits(value)})
 
     def add(self, step: AnyStep) -> int:
         """Append a step; returns its number."""
@@ -99,6 +96,20 @@ class Emitter:
             "bits": bits,
             "name": node.name,
         }
+
+    def truncated(self, index: int, shift: int) -> int:
+        """The step that drops the low `shift` bits of what a step gives."""
+        step = self.steps[index]
+        return self.add(
+            Truncate(
+                inputs=(index,),
+                shape=step.shape,
+                bits=step.bits - shift,
+                name=step.name,
+                shift=shift,
+                rounding=self.plan.options.rounding,
+            )
+        )
 
     def reshaped(self, index: int, shape: tuple[int, ...]) -> int:
         """The step that gives what a step does in another shape; reshapes of reshapes collapse."""

@@ -26,10 +26,12 @@ from moiety.runtime.program import (
     Linear,
     MaxPool,
     Pad,
+    Product,
     Reduce,
     Relu,
     Reshape,
     Slice,
+    Square,
     SumPool,
     Transpose,
     Truncate,
@@ -96,16 +98,7 @@ def _linear(out: Emitter, node: Node) -> None:
     out.tensors[f"linear.{index}.weight"] = layer.weight
     out.tensors[f"linear.{index}.bias"] = layer.bias
     if layer.shift + guard:
-        index = out.add(
-            Truncate(
-                inputs=(index,),
-                shape=geometry.out_shape,
-                bits=layer.out_bits,
-                name=node.name,
-                shift=layer.shift + guard,
-                rounding=options.rounding,
-            )
-        )
+        index = out.truncated(index, layer.shift + guard)
     out.carry(node.output, out.reshaped(index, out.shape(node.output)))
 
 
@@ -211,6 +204,38 @@ def _knot_gates(out: Emitter, node: Node, operand: int) -> tuple[int]:
 def _max_pool(out: Emitter, node: Node) -> None:
     common = out.operands(node, out.formats.bits(node.output))
     out.emit(node.output, MaxPool(**common, **_window(node)))
+
+
+# --- products -------------------------------------------------------------------------------------
+
+
+@lowers("Mul")
+def _mul(out: Emitter, node: Node) -> None:
+    """A product in its own ring, and after it the truncation, to nearest where that is exact: down
+    to the ring between layers, or the widest that is asked for.
+    """
+    value, (_, shift, out_bits) = node.output, out.plan.products[node.output]
+    bits = out_bits + shift
+    common: dict[str, Any] = {"shape": out.shape(value), "name": node.name}
+    index = _multiplied(out, node, common)
+    if out.steps[index].bits > bits:
+        index = out.add(Reduce(inputs=(index,), bits=bits, **common))
+    if shift and out.plan.options.rounding == "exact":
+        index = out.add(AddConst(inputs=(index,), bits=bits, **common))
+        out.tensors[f"const.{index}"] = np.full((1,) * len(out.shape(value)), 1 << (shift - 1))
+    if shift:
+        index = out.truncated(index, shift)
+    out.carry(value, index)
+
+
+def _multiplied(out: Emitter, node: Node, common: dict[str, Any]) -> int:
+    """The product of integers; a square needs no wide operand."""
+    wide, narrow = out.factors[node.output]
+    bits = out.plan.products[node.output].bits
+    y = out.get(narrow, out.formats.bits(narrow))
+    if wide == narrow:
+        return out.add(Square(inputs=(y,), bits=bits, **common))
+    return out.add(Product(inputs=(out.get(wide, bits), y), bits=bits, **common))
 
 
 # --- sums -----------------------------------------------------------------------------------------

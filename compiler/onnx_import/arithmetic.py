@@ -7,8 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from moiety.compiler.ir.graph import Array
+from moiety.compiler.ir.ops import ELEMENTWISE
 from moiety.compiler.onnx_import.axes import enlarged
+from moiety.compiler.onnx_import.builder import Builder
 from moiety.compiler.onnx_import.call import Call, importer
+from moiety.compiler.onnx_import.products import multiplied
 from moiety.compiler.onnx_import.univariate import as_activation
 
 
@@ -40,7 +43,7 @@ def scaled(call: Call, value: str, factors: Array, advice: str) -> str:
         call.fail(
             f"a constant of shape {factors.shape} varies over more than one axis of {shape}", advice
         )
-    axis = varying[0] if varying else 1
+    axis = varying[0] if varying else _channel_axis(call.builder, value)
     scale = np.broadcast_to(factors.reshape(-1), (shape[axis],)).astype(np.float32)
     order = (
         0,
@@ -51,6 +54,20 @@ def scaled(call: Call, value: str, factors: Array, advice: str) -> str:
         "Scale", [call.transpose(value, order)], scale=scale, shift=np.zeros_like(scale)
     )
     return call.transpose(moved, tuple(order.index(position) for position in range(len(shape))))
+
+
+def _channel_axis(builder: Builder, value: str) -> int:
+    """Where the channels of `value` are: where the Transpose that element-wise ops follow put them.
+    Networks with channels last have one around every convolution.
+    """
+    for node in reversed(builder.nodes):
+        if node.output == value:
+            if node.op == "Transpose":
+                return tuple(node.attrs["perm"]).index(1)
+            if node.op not in ELEMENTWISE:
+                break
+            value = node.inputs[0]
+    return 1
 
 
 def negated(call: Call, value: str) -> str:
@@ -107,17 +124,12 @@ _POSITION_ADVICE = "scale per channel, or fold the factor into a neighbouring la
 
 @importer("Mul")
 def _mul(call: Call) -> Sequence[str]:
-    """By a constant that varies along one axis at most; two tensors where both are functions of
-    each element of one (x * sigmoid(x)).
+    """Two tensors, broadcast; or a tensor and a constant that varies along one axis at most. Two
+    tensors that are functions of each element of one, x * sigmoid(x) for one, are one activation.
     """
     if call.is_value(0) and call.is_value(1):
         fused = as_activation(call, "mul", call.value(0), call.value(1))
-        if fused is not None:
-            return [fused]
-        call.fail(
-            "multiplies two secret tensors",
-            "only products with a constant are supported (no squeeze-and-excitation or gating)",
-        )
+        return [fused or multiplied(call, call.value(0), call.value(1))]
     constant = 1 if call.is_value(0) else 0
     return [scaled(call, call.value(1 - constant), fit(call, constant), _POSITION_ADVICE)]
 

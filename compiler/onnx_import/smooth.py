@@ -58,29 +58,6 @@ def _exponential_unit(call: Call) -> Sequence[str]:
     return emit_formula(call, formulas.exponential_unit(gamma, alpha, stretch))
 
 
-@importer("Pow")
-def _pow(call: Call) -> Sequence[str]:
-    """To a constant power 0.5, -0.5, -1, 2, 3 or 4, one for all; fitted by straight pieces over the
-    calibrated range.
-    """
-    array = call.weight(1, "the exponent")
-    exponent = float(array.reshape(-1)[0]) if array.size else 0.0
-    if (array != exponent).any() or exponent not in _POWERS:
-        call.fail("its exponent", "the powers 0.5, -0.5, -1, 1, 2, 3 and 4 are supported")
-    return emit_formula(call, _POWERS[exponent])
-
-
-_POWERS: dict[float, formulas.Formula] = {
-    0.5: formulas.NAMED["sqrt"],
-    -0.5: formulas.NAMED["rsqrt"],
-    -1.0: formulas.NAMED["reciprocal"],
-    1.0: ("x",),
-    2.0: ("x", "x", "mul"),
-    3.0: ("x", "x", "mul", "x", "mul"),
-    4.0: ("x", "x", "mul", "x", "x", "mul", "mul"),
-}
-
-
 @importer("ThresholdedRelu")
 def _thresholded_relu(call: Call) -> Sequence[str]:
     """With alpha 0 alone, where it is Relu."""

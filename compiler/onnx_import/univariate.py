@@ -6,22 +6,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from moiety.compiler.ir.formulas import MAX_TOKENS, Formula, compose
+from moiety.compiler.ir.formulas import MAX_TOKENS, Formula, compose, operations
 from moiety.compiler.ir.formulas_of_nodes import own_formula
 from moiety.compiler.ir.graph import Node
 from moiety.compiler.onnx_import.call import Call
 
+_POLYNOMIAL = frozenset({"add", "sub", "mul", "neg"})
 _BINARY = {"Add": "add", "Sub": "sub", "Mul": "mul"}
 
 
 def as_activation(call: Call, operation: str, left: str, right: str) -> str | None:
     """The binary operation of two values as an Activation of the nearest value that both are
-    functions of, element by element; None where there is no such value.
+    functions of, element by element; None where there is no such value, or where the result is a
+    polynomial, which products compute exactly.
     """
     producers = {node.output: node for node in call.builder.nodes}
     for base in _ancestors(producers, left):
         formula = _binary(producers, operation, left, right, base)
-        if formula is not None:
+        if formula is not None and not _POLYNOMIAL.issuperset(operations(formula)):
             return call.emit("Activation", [base], formula=formula)
     return None
 

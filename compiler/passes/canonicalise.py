@@ -161,6 +161,20 @@ def _sink_transpose(rewriter: Rewriter, node: Node) -> bool:
     return True
 
 
+def _sink_transpose_of_product(rewriter: Rewriter, node: Node) -> bool:
+    """`(T x) * y = T (x * T^-1 y)`: channels stay where they were, and a broadcast y is small."""
+    first = rewriter.producer(node.inputs[0], "Transpose")
+    if first is None:
+        return False
+    perm = tuple(first.attrs["perm"])
+    inverse = tuple(perm.index(axis) for axis in range(len(perm)))
+    other = rewriter.make("Transpose", node.inputs[1:], node, None, perm=inverse)
+    inner = rewriter.make("Mul", [first.inputs[0], other.output], node)
+    outer = rewriter.make("Transpose", [inner.output], node, node.output, perm=perm)
+    rewriter.replace(node, other, inner, outer)
+    return True
+
+
 def _sink_squeeze(rewriter: Rewriter, node: Node) -> bool:
     """The same for a Reshape that drops axes of size 1 at the end, which 1-D layers
     are followed by.
@@ -279,6 +293,7 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "Activation": (_sink_transpose, _sink_squeeze),
     "Add": (_sink_transpose, _sink_squeeze),
     "Sub": (_sink_transpose, _sink_squeeze),
+    "Mul": (_sink_transpose_of_product, _sink_squeeze),
     "Scale": (_merge_affine, _constant_first, _sink_squeeze),
     "AddConst": (_merge_affine, _sink_transpose, _sink_squeeze),
     "Conv": (_pad_into_conv,),

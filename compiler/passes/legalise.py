@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import FINAL, LINEAR, OPS, REINDEXING, SPLINES, SUMS
+from moiety.compiler.ir.ops import FINAL, LINEAR, OPS, PRODUCTS, REINDEXING, SPLINES, SUMS
 from moiety.compiler.ir.queries import output_layers, reaches_linear_only, revealed
+from moiety.compiler.ir.scales import propagate
 from moiety.compiler.ir.shapes import rebuilt
 from moiety.compiler.ir.verify import verify
 from moiety.compiler.passes.normal_form import check_normal_form
@@ -24,7 +25,7 @@ def legalise(graph: Graph) -> Graph:
     """
     check_normal_form(graph)
     _check(graph)
-    for rule in (_after_average_pools, _inputs_of_sums, _before_outputs):
+    for rule in (_after_average_pools, _inputs_of_sums, _after_products, _before_outputs):
         graph = rule(graph)
     verify(graph)
     return graph
@@ -113,13 +114,29 @@ def _inputs_of_sums(graph: Graph) -> Graph:
     """
     fixed = set(graph.inputs)
     for node in graph.nodes:
-        if node.op not in LINEAR | SUMS | SPLINES and fixed & set(node.inputs):
+        if node.op not in LINEAR | SUMS | SPLINES | PRODUCTS and fixed & set(node.inputs):
             fixed.add(node.output)
     edges = {
         (value, node.output)
         for node in graph.nodes_of(*SUMS, *SPLINES)
         for value in node.inputs
         if value in fixed
+    }
+    return _rescaled(graph, edges)
+
+
+def _after_products(graph: Graph) -> Graph:
+    """The scale of a product follows from its operands': where something else ties it (a residual
+    sum, say), that gets a scale of its own from a layer.
+    """
+    products = graph.nodes_of(*PRODUCTS)
+    scales = propagate(graph)
+    edges = {
+        (node.output, reader.output)
+        for node in products
+        if not scales.alone(node.output)
+        for reader in graph.consumers(node.output)
+        if reader.op not in LINEAR
     }
     return _rescaled(graph, edges)
 

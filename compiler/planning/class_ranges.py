@@ -17,6 +17,7 @@ from moiety.compiler.ir.ops import KEEPS_ZERO, LINEAR, SPLINES
 from moiety.compiler.ir.scale_fields import ScaleMap
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.ranges import Ranges
+from moiety.compiler.planning.rings import widening
 from moiety.compiler.planning.spline_choice import spline_of
 from moiety.compiler.planning.units import gate_ids, gate_thresholds
 from moiety.protocols.arrays import F64
@@ -57,7 +58,7 @@ def class_ranges(
         reach[ids] = np.maximum(own, floor)
     compared = _compared_reach(graph, scales, ranges, reach, zero)
     compared = np.maximum(compared, _knots_reach(graph, scales, ranges, options, knots))
-    return ClassRanges(np.maximum(reach, compared), _pool_room(graph, scales, count), zero)
+    return ClassRanges(np.maximum(reach, compared), _room(graph, scales), zero)
 
 
 def only_gated(graph: Graph, value: str) -> bool:
@@ -130,9 +131,14 @@ def _knots_reach(
     return reach
 
 
-def _pool_room(graph: Graph, scales: ScaleMap, count: int) -> F64:
-    """By class id: in a max-pool, differences of two operands must fit."""
-    room = np.ones(count)
-    for node in graph.nodes_of("MaxPool"):
-        room[scales.fields[node.output].ids] = 2.0
-    return room
+def _room(graph: Graph, scales: ScaleMap) -> F64:
+    """By class id, 2 where a protocol wants one headroom bit: of what a max-pool compares, and of
+    the narrow operand of a product. All ids of a class have it, for they share a unit.
+    """
+    roots = scales.classes.roots()
+    narrow = [factors[1] for factors in widening(graph).factors.values()]
+    pooled = [node.output for node in graph.nodes_of("MaxPool")]
+    room = np.ones(len(roots))
+    for value in (*narrow, *pooled):
+        room[roots[scales.fields[value].ids]] = 2.0
+    return np.asarray(room[roots])

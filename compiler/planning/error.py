@@ -17,7 +17,7 @@ import math
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import LINEAR, SPLINES
+from moiety.compiler.ir.ops import LINEAR, PRODUCTS, SPLINES
 from moiety.compiler.planning.activations import final_spline
 from moiety.compiler.planning.formats import Formats
 from moiety.compiler.planning.options import PlanOptions
@@ -65,6 +65,9 @@ def error_variances(plan: Plan) -> dict[str, float]:
     for node in graph.nodes_of(*SPLINES):
         parts[f"noise.{node.output}"] = _rounded(formats, node.output, TRUNCATION)
         parts[f"fit.{node.output}"] = fit_square(formats, node)
+    for node in graph.nodes_of(*PRODUCTS):
+        if formats.shift(node.output):
+            parts[f"noise.{node.output}"] = _rounded(formats, node.output, TRUNCATION)
     for node in graph.nodes_of("AffineRelu"):
         parts[f"gate.{node.output}"] = _thresholds(formats, node)
     for node in biased_pools(formats):

@@ -13,12 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from moiety.compiler.ir.graph import Graph
-from moiety.compiler.planning.options import PlanOptions
+from moiety.compiler.ir.ops import PRODUCTS
+from moiety.compiler.planning.options import MAX_RING_BITS, PlanOptions
 from moiety.compiler.planning.ranges import Ranges
 from moiety.compiler.planning.rings import result_widths, ring_widths
 from moiety.compiler.planning.unit_choice import Widths, choose_units
 from moiety.compiler.planning.units import Units
 from moiety.protocols.arrays import F64
+from moiety.protocols.errors import BadPlan
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +70,10 @@ class Formats:
         """Width of the ring in which `value` is kept between layers."""
         return self.rings[value]
 
+    def shift(self, product: str) -> int:
+        """Bits dropped after a product of two values."""
+        return self.units.shifts[product]
+
     def compared_bits(self, value: str) -> int:
         """Width of a ring that holds `value` itself: comparisons need no wider one."""
         return min(own_bits(self.graph, self.units, value), self.rings[value])
@@ -84,7 +90,7 @@ def choose_formats(
     graph, units = choose_units(graph, ranges, options, widths)
     output_bits = result_widths(graph, ranges, options)
     needed = {value: own_bits(graph, units, value) for value in graph.shapes}
-    return Formats(
+    formats = Formats(
         graph=graph,
         options=options,
         ranges=ranges,
@@ -93,6 +99,19 @@ def choose_formats(
         rings=ring_widths(graph, needed) | output_bits,
         widths=widths,
     )
+    _check_products(formats)
+    return formats
+
+
+def _check_products(formats: Formats) -> None:
+    """BadPlan for a product of two values that fits no ring."""
+    for node in formats.graph.nodes_of(*PRODUCTS):
+        bits = formats.bits(node.output) + formats.shift(node.output)
+        if bits > MAX_RING_BITS:
+            raise BadPlan(
+                f"{node.op} {node.name!r}: the product of its operands takes {bits} bits, "
+                f"{MAX_RING_BITS} are possible: give fewer activation bits or margin bits"
+            )
 
 
 def own_bits(graph: Graph, units: Units, value: str) -> int:

@@ -15,7 +15,7 @@ import safetensors.numpy
 from onnx import TensorProto, helper
 
 from moiety.compiler.ir.graph import Array, Graph
-from moiety.compiler.ir.ops import LINEAR, SPLINES, SUMS
+from moiety.compiler.ir.ops import LINEAR, PRODUCTS, SPLINES, SUMS
 from moiety.compiler.ir.to_onnx import to_onnx
 from moiety.compiler.planning.splines import KNOTS
 from moiety.protocols.arrays import F64
@@ -193,7 +193,8 @@ def measurements(graph: Graph) -> list[tuple[str, str, int]]:
     parts of these.
     """
     gates, layers = list(graph.nodes_of("AffineRelu")), graph.nodes_of(*LINEAR)
-    bounded = [*graph.inputs, *(node.output for node in graph.nodes_of(*LINEAR, *SUMS))]
+    measured = graph.nodes_of(*LINEAR, *PRODUCTS, *SUMS)
+    bounded = [*graph.inputs, *(node.output for node in measured)]
     bounded += [gate.inputs[0] for gate in gates]
     fitted = list(graph.nodes_of(*SPLINES))
     spread = [node.inputs[0] for node in fitted]

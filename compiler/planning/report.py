@@ -11,14 +11,14 @@ import numpy as np
 
 from moiety.compiler.ir.formulas import describe
 from moiety.compiler.ir.graph import Node
-from moiety.compiler.ir.ops import LINEAR, SPLINES
+from moiety.compiler.ir.ops import LINEAR, PRODUCTS, SPLINES
 from moiety.compiler.planning.error import predicted_error
 from moiety.compiler.planning.plan import Plan
 from moiety.compiler.planning.quantise import GateIntegers
 from moiety.protocols.errors import BadInput
 
 FORMAT = "moiety-plan"
-VERSION = 1
+VERSION = 2
 
 
 class TensorRow(msgspec.Struct, frozen=True):
@@ -54,6 +54,15 @@ class LayerRow(msgspec.Struct, frozen=True):
     weight_bits: int
     largest_weight_bits: int
     spatial_bias: bool
+
+
+class ProductRow(msgspec.Struct, frozen=True):
+    """One product of two values: shapes of its operands, ring, shift."""
+
+    value: str
+    shapes: tuple[tuple[int, ...], tuple[int, ...]]
+    ring_bits: int
+    shift: int
 
 
 class GateRow(msgspec.Struct, frozen=True):
@@ -96,6 +105,7 @@ class PlanReport(msgspec.Struct, frozen=True):
     predicted_error: float | None
     tensors: list[TensorRow]
     layers: list[LayerRow]
+    products: list[ProductRow]
     gates: list[GateRow]
     activations: list[ActivationRow]
 
@@ -118,6 +128,7 @@ def plan_report(plan: Plan, digest: str) -> PlanReport:
         predicted_error=_predicted(plan),
         tensors=[_tensor(plan, value) for value in formats.units.scales.sources],
         layers=[_layer(plan, node) for node in graph.nodes_of(*LINEAR)],
+        products=[_product(plan, node) for node in graph.nodes_of(*PRODUCTS)],
         gates=[_gate(value, gate) for value, gate in plan.gates.items()],
         activations=[_activation(plan, node) for node in graph.nodes_of(*SPLINES)],
     )
@@ -143,6 +154,12 @@ def _layer(plan: Plan, node: Node) -> LayerRow:
         largest_weight_bits=1 + largest.bit_length(),
         spatial_bias=layer.bias.shape[1:] != (1, 1),
     )
+
+
+def _product(plan: Plan, node: Node) -> ProductRow:
+    x, y = (tuple(plan.graph.shapes[value][1:]) for value in node.inputs)
+    widths = plan.products[node.output]
+    return ProductRow(node.output, (x, y), widths.bits, widths.shift)
 
 
 def _gate(value: str, gate: GateIntegers) -> GateRow:

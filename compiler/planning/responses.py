@@ -17,12 +17,12 @@ import numpy.typing as npt
 
 from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.graph import Array, Graph, Node, channelwise
-from moiety.compiler.ir.ops import LINEAR, OPS, SPLINES
+from moiety.compiler.ir.ops import LINEAR, OPS, PRODUCTS, SPLINES
 from moiety.compiler.ir.ops.base import PRICED_BY_TRAIT
 from moiety.compiler.ir.queries import revealed
+from moiety.compiler.ir.scales import propagate
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.ranges import FINER, Progress, Ranges, Responses
-from moiety.compiler.planning.scales import propagate
 from moiety.compiler.planning.spline_choice import fit_error, fitted_to
 from moiety.compiler.planning.splines import KNOTS
 from moiety.compiler.planning.unit_choice import choose_units
@@ -169,13 +169,13 @@ class _SquaredDerivatives:
 
 
 def biased(graph: Graph) -> list[Node]:
-    """The ops that compare elements with each other, of which a layer's truncation has rounded some
-    (the image's rounding, to nearest, keeps their order).
+    """The ops that compare elements with each other, of which a truncation has rounded some (the
+    image's rounding, to nearest, keeps their order).
     """
     rounded: set[str] = set()
     found = []
     for node in graph.nodes:
-        if node.op in LINEAR or not rounded.isdisjoint(node.inputs):
+        if node.op in LINEAR | PRODUCTS or not rounded.isdisjoint(node.inputs):
             rounded.add(node.output)
         if not OPS[node.op].traits & PRICED_BY_TRAIT and not rounded.isdisjoint(node.inputs):
             found.append(node)

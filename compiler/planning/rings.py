@@ -14,6 +14,7 @@ from moiety.compiler.ir.graph import Graph, Node
 from moiety.compiler.ir.ops import (
     ANY_RING,
     LINEAR,
+    PRODUCTS,
     REINDEXING,
     RELUS,
     SHARED_RING,
@@ -81,17 +82,21 @@ def _integer_bits(layers: list[str], ranges: Ranges, margin_bits: int) -> int:
 
 @dataclass(frozen=True)
 class Widening:
-    """Which values are made in a wide ring when a linear layer asks for one.
+    """Which values are made in a wide ring when a linear layer or a product asks for one.
 
-    free: in any ring at no cost, for a ReLU extends as it goes and the image belongs to the client.
+    free: in any ring, for a ReLU extends as it goes, the image belongs to the client, and a product
+    in a wider ring costs less than its extension.
     wide: free, or their operands are extended: that of a pool (a sum does not fit the narrow ring),
     and the parts of a concatenation or the inside of a padding (smaller than the whole). Everything
-    else is extended after it is made. readers: the linear layers in whose rings each value is
-    wanted, passed back to where that is satisfied.
+    else is extended after it is made. factors: of every product of two values, the operand that it
+    takes in its own ring, and the other; of a square both are one, and it is not widened. readers:
+    the linear layers and products in whose rings each value is wanted, passed back to where that is
+    satisfied.
     """
 
     free: frozenset[str]
     wide: frozenset[str]
+    factors: Mapping[str, tuple[str, str]]
     readers: Mapping[str, frozenset[str]]
 
 
@@ -104,18 +109,35 @@ def widening(graph: Graph) -> Widening:
             wide.add(node.output)
         elif node.op in WIDE_OPERANDS or (node.op in REINDEXING and wide.issuperset(node.inputs)):
             wide.add(node.output)
-    return Widening(frozenset(free), frozenset(wide), _readers(graph, wide))
+    factors = {node.output: _factors(graph, node, free) for node in graph.nodes_of(*PRODUCTS)}
+    readers = _readers(graph, wide, factors)
+    return Widening(frozenset(free), frozenset(wide), factors, readers)
 
 
 def _widens_freely(node: Node, free: set[str]) -> bool:
-    return node.op in RELUS or (node.op in ANY_RING and free.issuperset(node.inputs))
+    return node.op in RELUS | PRODUCTS or (node.op in ANY_RING and free.issuperset(node.inputs))
 
 
-def _readers(graph: Graph, wide: set[str]) -> dict[str, frozenset[str]]:
+def _factors(graph: Graph, node: Node, free: set[str]) -> tuple[str, str]:
+    """The wide operand of a product is the one of its shape; of two, the one that is made in any
+    ring.
+    """
+    x, y = node.inputs
+    swapped = graph.shapes[x] == graph.shapes[y] and y in free and x not in free
+    return (y, x) if swapped else (x, y)
+
+
+def _readers(
+    graph: Graph, wide: set[str], factors: Mapping[str, tuple[str, str]]
+) -> dict[str, frozenset[str]]:
     readers: dict[str, frozenset[str]] = dict.fromkeys(graph.shapes, frozenset())
     for node in reversed(graph.nodes):
         if node.op in LINEAR:
             readers[node.inputs[0]] |= {node.output}
+        elif node.op in PRODUCTS:
+            first, second = factors[node.output]
+            if first != second:
+                readers[first] |= {node.output}
         elif node.op in ANY_RING and node.output in wide:
             for value in node.inputs:
                 readers[value] |= readers[node.output]

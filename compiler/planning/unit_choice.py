@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph
+from moiety.compiler.ir.ops import PRODUCTS
 from moiety.compiler.ir.scale_fields import ScaleMap
+from moiety.compiler.ir.scales import propagate
 from moiety.compiler.planning.class_ranges import class_ranges
 from moiety.compiler.planning.layers import result_layers
 from moiety.compiler.planning.options import PlanOptions
+from moiety.compiler.planning.products import with_products
 from moiety.compiler.planning.ranges import Ranges
-from moiety.compiler.planning.scales import propagate
 from moiety.compiler.planning.unit_refinements import (
     aligned,
     coarsened,
@@ -56,8 +58,10 @@ def choose_units(
     if frozen is not graph:
         graph = frozen
         first = _filling_units(graph, propagate(graph), ranges, options, widths)
-    units = aligned(graph, ranges, coarsened(graph, first))
-    return graph, fitted(graph, units, options) if options.disclose == "minimal" else units
+    units = aligned(graph, ranges, coarsened(graph, first, options))
+    if options.disclose == "minimal":
+        units = fitted(graph, units, options)
+    return graph, with_products(graph, units, options)
 
 
 def _uniform_units(
@@ -76,12 +80,16 @@ def _uniform_units(
                 f"margin: {missing} more bits are needed (bits {(options.bits or 0) + missing}, or "
                 "fewer fractional bits)"
             )
+    rings = np.full(len(filled), options.ring_bits)
     return Units(
         scales,
         reach=found.reach,
+        room=found.room,
         unit=np.full(len(filled), 2.0**-frac),
         zero=np.zeros(len(filled)),
-        bits=np.full(len(filled), options.ring_bits),
+        filled=rings - options.margin_bits,
+        bits=rings,
+        shifts={node.output: frac for node in graph.nodes_of(*PRODUCTS)},
     )
 
 
@@ -89,7 +97,7 @@ def _filling_units(
     graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOptions, widths: Widths
 ) -> Units:
     """Units that let what every class needs fill its bits; powers of two, known to the client, for
-    the image and the results.
+    the image and the results; of products, what follows from their operands.
     """
     found = class_ranges(graph, scales, ranges, options, widths.knots)
     filled = _filled(scales, options, widths)
@@ -98,11 +106,14 @@ def _filling_units(
     unit = np.where(of_class > 0, of_class, 1.0)[roots] / 2.0 ** (filled - 1)
     image = image_class(graph, scales)
     if options.input_reach is not None:
-        unit[image] = options.input_reach / 2.0 ** (options.activation_bits - 1)
+        reach = options.input_reach * found.room[image]
+        unit[image] = reach / 2.0 ** (options.activation_bits - 1)
     unit[image] = 2.0 ** np.ceil(np.log2(unit[image]))
     for layer in result_layers(graph):
         unit[scales.sources[layer]] = 2.0**-options.output_frac
-    return Units(scales, found.reach, unit, found.zero, filled + options.margin_bits)
+    bits = filled + options.margin_bits
+    units = Units(scales, found.reach, found.room, unit, found.zero, filled, bits)
+    return with_products(graph, units, options)
 
 
 def _filled(scales: ScaleMap, options: PlanOptions, widths: Widths) -> I64:

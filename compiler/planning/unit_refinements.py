@@ -18,13 +18,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import LINEAR, OPS
+from moiety.compiler.ir.ops import LINEAR, OPS, PRODUCTS
 from moiety.compiler.ir.scale_fields import ScaleMap
 from moiety.compiler.ir.shapes import rebuilt
 from moiety.compiler.planning import shifts
 from moiety.compiler.planning.class_ranges import only_gated
 from moiety.compiler.planning.layers import result_layers
 from moiety.compiler.planning.options import PlanOptions
+from moiety.compiler.planning.products import product_ids, with_product
 from moiety.compiler.planning.ranges import Ranges
 from moiety.compiler.planning.units import Units, gate_ids, gate_thresholds, ideal_weights
 from moiety.protocols.arrays import BOOL, F64, I64
@@ -67,13 +68,15 @@ def frozen_gates(graph: Graph, ranges: Ranges, units: Units) -> Graph:
     return rebuilt(graph, [changed.get(node.output, node) for node in graph.nodes])
 
 
-def coarsened(graph: Graph, units: Units) -> Units:
+def coarsened(graph: Graph, units: Units, options: PlanOptions) -> Units:
     """Coarser units for outputs whose error comes from their inputs' rounding,
     layer after layer.
     """
     fixed, results = image_class(graph, units.scales), set(result_layers(graph))
-    for node in graph.nodes_of(*LINEAR):
-        if node.output not in results:
+    for node in graph.nodes_of(*LINEAR, *PRODUCTS):
+        if node.op in PRODUCTS:
+            units = with_product(graph, units, options, node)
+        elif node.output not in results:
             norms = np.sqrt((ideal_weights(graph, units, node) ** 2).sum(axis=(1, 2, 3)))
             growth = _by_class(units.scales, node.output, norms / NOISE_GAIN)
             units = replace(units, unit=units.unit * np.where(fixed, 1.0, growth))
@@ -88,7 +91,10 @@ def fitted(graph: Graph, units: Units, options: PlanOptions) -> Units:
     """
     for _ in range(len(graph.nodes)):
         before = units.unit
-        for node in graph.nodes_of(*LINEAR):
+        for node in graph.nodes_of(*LINEAR, *PRODUCTS):
+            if node.op in PRODUCTS:
+                units = with_product(graph, units, options, node)
+                continue
             excess = _excess(graph, units, node, options)
             growth = _by_class(units.scales, node.output, excess * (1 + 1e-9))
             units = replace(units, unit=units.unit * growth)
@@ -166,7 +172,7 @@ def aligned(graph: Graph, ranges: Ranges, units: Units) -> Units:
     number of them is the threshold.
     """
     roots = units.scales.classes.roots()
-    free, fixed = _free_zeros(graph, units.scales), _public_units(graph, units.scales)
+    free, fixed = _free_zeros(graph, units.scales), _fixed_units(graph, units.scales)
     responses = ranges.responses.gate if ranges.responses is not None else {}
     zero, unit, heaviest = units.zero.copy(), units.unit.copy(), np.full(len(roots), -1.0)
     for node in graph.nodes_of("AffineRelu"):
@@ -190,9 +196,10 @@ def _free_zeros(graph: Graph, scales: ScaleMap) -> BOOL:
     return free
 
 
-def _public_units(graph: Graph, scales: ScaleMap) -> BOOL:
-    """By class id: the units of the image and of the results."""
+def _fixed_units(graph: Graph, scales: ScaleMap) -> BOOL:
+    """By class id: the units of the image and of the results, which are public, and of products."""
     results = np.zeros(len(scales.classes.roots()), bool)
     for layer in result_layers(graph):
         results[scales.sources[layer]] = True
-    return np.asarray(image_class(graph, scales) | results[scales.classes.roots()])
+    public = image_class(graph, scales) | results[scales.classes.roots()]
+    return np.asarray(public | product_ids(graph, scales))

@@ -4,7 +4,8 @@ weights from integers to integers, and thresholds. How they are chosen is in `un
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -16,15 +17,21 @@ from moiety.protocols.arrays import F64, I64
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """By class id: `reach`, the largest calibrated distance from the zero; `unit`; `zero`, the real
-    number that integer 0 stands for; `bits`, the ring that holds the integers.
+    """By class id: `reach`, the largest calibrated distance from the zero; `room`, 1 or 2, the
+    factor that is needed beyond it; `unit`; `zero`, the real number that integer 0 stands for;
+    `filled`, the signed bits that reach and room fill; `bits`, the ring that holds the integers.
+
+    shifts: by product of two values, the bits dropped after it, from which its unit follows.
     """
 
     scales: ScaleMap
     reach: F64
+    room: F64
     unit: F64
     zero: F64
+    filled: I64
     bits: I64
+    shifts: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, graph: Graph, value: str) -> F64:
         """Unit of each channel of `value`, `(C,)`, with the multipliers that its ops brought; may
@@ -37,8 +44,23 @@ class Units:
         """Ring that holds each channel of `value`, `(C,)`; of channels of several
         classes, the widest.
         """
-        bits = self.bits[self.scales.fields[value].ids]
-        widest = bits.max(axis=tuple(axis for axis in range(bits.ndim) if axis != 1), keepdims=True)
+        return self._widest(self.bits, graph, value)
+
+    def reached_of(self, graph: Graph, value: str) -> I64:
+        """Signed bits that the calibrated range of each channel of `value` takes at most, `(C,)`:
+        those that are filled, without the room.
+        """
+        room = np.log2(self.room).astype(np.int64)
+        return self._widest(self.filled - room, graph, value)
+
+    def margin_of(self, graph: Graph, value: str) -> I64:
+        """Bits of the ring beyond those that each channel of `value` fills, `(C,)`."""
+        return self._widest(self.bits - self.filled, graph, value)
+
+    def _widest(self, bits: I64, graph: Graph, value: str) -> I64:
+        of_ids = bits[self.scales.fields[value].ids]
+        others = tuple(axis for axis in range(of_ids.ndim) if axis != 1)
+        widest = of_ids.max(axis=others, keepdims=True)
         return np.broadcast_to(widest.reshape(-1), (graph.shapes[value][1],))
 
     def zero_of(self, graph: Graph, value: str) -> F64:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import TypeVar
 
 import numpy as np
@@ -40,9 +41,8 @@ from moiety.protocols.cost import (
     other,
     packed,
 )
-from moiety.protocols.errors import ContractViolation
-from moiety.protocols.kernels import Pool
-from moiety.protocols.ot.keys import HashKeys, later_key
+from moiety.protocols.ot.batches import ReceivedBatch, SentBatch
+from moiety.protocols.ot.keys import HashKeys
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
 from moiety.protocols.parallel import Workers, pieces
 
@@ -53,48 +53,6 @@ S = TypeVar("S", np.uint8, np.uint64)
 def answer_bytes(n: Size, k: int, bits: Size) -> Size:
     """Bytes of the sender's answer to `n` 1-of-2^k lookups of `bits`-bit entries."""
     return packed(n * ((1 << k) - 1), bits)
-
-
-@dataclass(kw_only=True)
-class _Batch:
-    """One opened batch, `key` uint8 `(16,)` that of its first pads; `spend` makes sure that it is
-    answered once.
-    """
-
-    k: int
-    key: U8
-    spent: bool = False
-
-    def key_at(self, element: int) -> U8:
-        """The key of the pads from an element on at which a range may begin."""
-        return later_key(self.key, element, self.k)
-
-    def spend(self) -> None:
-        if self.spent:
-            raise ContractViolation("a batch of transfers is answered once")
-        self.spent = True
-
-
-@dataclass(kw_only=True)
-class SentBatch(_Batch):
-    """Sender's half: w uint8 `(n,16)`; the receiver's shifts as they came, k bits each."""
-
-    w: U8
-    packed_shifts: U8
-
-    def shifts(self, at: slice, pool: Pool | None = None) -> U8:
-        """Of a piece, uint8 `(n,)`."""
-        stream = self.packed_shifts[at.start * self.k // 8 : packed(at.stop, self.k)]
-        return kernels.unpack8(stream, at.stop - at.start, self.k, pool)
-
-
-@dataclass(kw_only=True)
-class ReceivedBatch(_Batch):
-    """Receiver's half: u, choices uint8 `(n,)`; `v` makes v uint8 `(n,16)`."""
-
-    u: U8
-    v: Callable[[], U8]
-    choices: U8
 
 
 class _Endpoint:
@@ -116,10 +74,21 @@ class TransferSender(_Endpoint):
 
     def accept(self, n: int, k: int) -> SentBatch:
         """Receive the choices of `n` 1-of-2^k transfers."""
+        (batch,) = self.accept_rows(1, n, k)
+        return batch
+
+    def accept_rows(self, rows: int, n: int, k: int, group: int = 1) -> list[SentBatch]:
+        """Receive the choices of so many batches of `n` 1-of-2^k transfers, each of them for
+        `group` elements in a row.
+        """
         self._channel.await_flight()
-        w = self._vole.extend(n, k)
-        shifts = self._channel.recv(packed(n, k))
-        return SentBatch(k=k, key=self._keys.take(n, k), w=w, packed_shifts=shifts)
+        w = self._vole.extend(rows * n, k)
+        batches = []
+        for row in range(rows):
+            shifts, key = self._channel.recv(packed(n, k)), self._keys.take(n * group, k)
+            mine = w[row * n : (row + 1) * n]
+            batches.append(SentBatch(k=k, key=key, group=group, w=mine, packed_shifts=shifts))
+        return batches
 
     def lookup(self, batch: SentBatch, table: U8, bits: int) -> U8:
         """XOR-share `table[i, choice_i]`, table uint8 `(n, 2^k)` of `bits`-bit entries; returns
@@ -233,9 +202,9 @@ class TransferSender(_Endpoint):
         """
         batch.spend()
         kept = []
-        for at in pieces(len(batch.w)):
+        for at in pieces(batch.elements):
             shifts = batch.shifts(at, self._threads)
-            messages, made = kernel(batch.w[at], shifts, batch.key_at(at.start), at)
+            messages, made = kernel(batch.blocks(at), shifts, batch.key_at(at.start), at)
             self._channel.send(messages)
             kept.append(made)
         return kept
@@ -253,11 +222,33 @@ class TransferReceiver(_Endpoint):
 
     def choose(self, choices: U8, k: int) -> ReceivedBatch:
         """Open a batch with `choices` uint8 `(n,)` of k bits."""
-        n = choices.size
-        u, v = self._vole.begin(n, k)
-        for at in pieces(n):
-            self._channel.send(kernels.pack(choices[at] ^ u[at], k, self._threads))
-        return ReceivedBatch(k=k, key=self._keys.take(n, k), u=u, v=v, choices=choices)
+        (batch,) = self.choose_rows(choices[None], k)
+        return batch
+
+    def choose_rows(self, choices: U8, k: int, group: int = 1) -> list[ReceivedBatch]:
+        """Open a batch for each row of `choices` uint8 `(rows, n)` of k bits, each of them for
+        `group` elements in a row. The correlations of all are drawn together.
+        """
+        n = choices.shape[1]
+        u, late = self._vole.begin(choices.size, k)
+        v = cache(late)
+        batches = []
+        for row, mine in enumerate(choices):
+            of_row = slice(row * n, (row + 1) * n)
+            shifts = mine ^ u[of_row]
+            for at in pieces(n):
+                self._channel.send(kernels.pack(shifts[at], k, self._threads))
+            batches.append(
+                ReceivedBatch(
+                    k=k,
+                    key=self._keys.take(n * group, k),
+                    group=group,
+                    u=u[of_row],
+                    v=partial(_rows_of, v, of_row),
+                    choices=mine,
+                )
+            )
+        return batches
 
     def lookup(self, batch: ReceivedBatch, bits: int) -> U8:
         """This party's XOR share of the chosen entries, uint8 `(n,)`."""
@@ -316,16 +307,19 @@ class TransferReceiver(_Endpoint):
         one arrives; returns the shares.
         """
         batch.spend()
-        if batch.choices.size:
+        if batch.elements:
             self._channel.await_flight()
         v = batch.v()  # while the sender works
 
         opened = []
-        for at in pieces(batch.choices.size):
+        for at in pieces(batch.elements):
             messages = self._channel.recv(answer_bytes(at.stop - at.start, batch.k, bits))
-            key = batch.key_at(at.start)
-            opened.append(kernel(v[at], batch.choices[at], batch.u[at], key, messages, at))
+            opened.append(kernel(*batch.part(v, at), batch.key_at(at.start), messages, at))
         return _joined(opened)
+
+
+def _rows_of(blocks: Callable[[], U8], at: slice) -> U8:
+    return blocks()[at]
 
 
 def _joined(parts: Sequence[npt.NDArray[S]]) -> npt.NDArray[S]:
@@ -336,11 +330,16 @@ def _joined(parts: Sequence[npt.NDArray[S]]) -> npt.NDArray[S]:
 # --- declared costs -------------------------------------------------------------------------------
 
 
-@cost_of(TransferReceiver.choose, TransferSender.accept)
-def choose_cost(receiver: Party, n: Size, k: int) -> Cost:
-    """The receiver opens n 1-of-2^k transfers."""
+@cost_of(
+    TransferReceiver.choose,
+    TransferReceiver.choose_rows,
+    TransferSender.accept,
+    TransferSender.accept_rows,
+)
+def choose_cost(receiver: Party, n: Size, k: int, rows: int = 1) -> Cost:
+    """The receiver opens `rows` batches of n 1-of-2^k transfers."""
     send = Send(receiver, packed(n, k), (Work("choose", n),), (Work("accept", n),))
-    return Cost((Draw(receiver, n, k), send))
+    return Cost((Draw(receiver, rows * n, k), *(send,) * rows))
 
 
 @cost_of(

@@ -13,7 +13,7 @@ evaluates the same calls on symbols. A new step adds one function.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ from moiety.protocols.compare.extend import extend_cost
 from moiety.protocols.compare.joint import truncate_with_gates_cost
 from moiety.protocols.compare.joint_plan import TreePlan, plan_joint
 from moiety.protocols.compare.maxpool import maxima_cost, maxpool_pairs
+from moiety.protocols.compare.product import product_cost, square_cost
 from moiety.protocols.compare.relu import gates_cost, multiplex_cost, relu_cost
 from moiety.protocols.compare.reveal import reveal_to_client_cost
 from moiety.protocols.compare.truncate import truncate_exact_cost, truncate_stochastic_cost
@@ -44,11 +45,13 @@ from moiety.runtime.program import (
     MaxPool,
     Output,
     Pad,
+    Product,
     Program,
     Reduce,
     Relu,
     Reshape,
     Slice,
+    Square,
     Step,
     SumPool,
     Transpose,
@@ -111,17 +114,22 @@ class Call:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a step's cost depends on besides the step. operand: the step that makes its first
-    operand (an Input: itself). joint: the Gates that are made together with it (Gates.joint).
+    """What a step's cost depends on besides the step. operands: the steps that make its operands
+    (an Input's: itself). joint: the Gates that are made together with it (Gates.joint).
     specs: what the homomorphic protocol must know of the Linear steps, by index.
     """
 
     index: int
-    operand: AnyStep
+    operands: Sequence[AnyStep]
     joint: Gates | None
     network: Network
     images: int
     specs: Mapping[int, LinearSpec]
+
+    @property
+    def operand(self) -> AnyStep:
+        """The first of them."""
+        return self.operands[0]
 
     def elements(self, step: Step) -> int:
         """Of the step's result, over all images."""
@@ -132,9 +140,9 @@ def protocol_calls(program: Program, images: int = 1) -> Iterator[list[Call]]:
     """The calls of every step, in order, of a run of so many images."""
     specs = linear_specs(program, images)
     for index, step in enumerate(program.steps):
-        operand = program.first_operand(step)
+        operands = program.operands(step) or (step,)
         joint = program.joint_gates(index)
-        setting = Setting(index, operand, joint, program.planned_for, images, specs)
+        setting = Setting(index, operands, joint, program.planned_for, images, specs)
         yield list(CALLS[type(step)](step, setting))
 
 
@@ -219,6 +227,23 @@ def _gates(step: Gates, at: Setting) -> Iterator[Call]:
     digits = plan_digits(bits - 1, count, n, at.network)
     cost = partial(gates_cost, bits=bits, network=digits)
     yield Call(cost, {"n": n, "count": count}, f"{bits} bits, K thresholds", digits, True)
+
+
+@calls_of(Product)
+def _product(step: Product, at: Setting) -> Iterator[Call]:
+    y = at.operands[1]
+    n = at.elements(y)
+    group = at.elements(step) // n
+    cost = partial(product_cost, group=group, y_bits=y.bits)
+    what = f"by {y.bits} bits" + (f", each for {group}" if group > 1 else "")
+    yield Call(cost, {"n": n, "bits": step.bits}, what, None, True)
+
+
+@calls_of(Square)
+def _square(step: Square, at: Setting) -> Iterator[Call]:
+    sizes = {"n": at.elements(step), "out_bits": step.bits}
+    bits = at.operand.bits
+    yield Call(partial(square_cost, bits=bits), sizes, f"{bits} bits", None, True)
 
 
 @calls_of(MaxPool)

@@ -42,14 +42,14 @@ from moiety.runtime.program.weights import Weights
 
 class _Stage(NamedTuple):
     """A step, and what of a run's step follows from the Program alone. label: its name in the
-    meter; operand_bits: ring of its first operand; gates: those that are made together with it;
+    meter; rings: of its operands, of an Input its own; gates: those that are made together with it;
     finished: the values that nothing reads after it.
     """
 
     step: AnyStep
     kind: str
     label: str
-    operand_bits: int
+    rings: tuple[int, ...]
     gates: Gates | None
     finished: tuple[int, ...]
 
@@ -60,7 +60,7 @@ def _stages(program: Program) -> list[_Stage]:
             step,
             step.kind,
             f"{step.kind}/{index}/{step.name}",
-            program.first_operand(step).bits,
+            tuple(x.bits for x in program.operands(step) or (step,)),
             program.joint_gates(index),
             finished,
         )
@@ -83,16 +83,16 @@ def _run(
     with meter.labelled(KEYS):
         side.exchange_keys(session)
         watch.lap(KEYS)
-        for index, (step, kind, label, operand_bits, gates, finished) in enumerate(stages):
+        for index, (step, kind, label, rings, gates, finished) in enumerate(stages):
             progress(index, len(stages), f"{step.name}, step")
             meter.label = label
             if joint is not None:
                 value, joint = joint, None
             else:
                 operands = [values[i] for i in step.inputs]
-                turn = Turn(session, side, index, step, operand_bits, operands)
+                turn = Turn(session, side, index, step, rings, operands)
                 if gates is not None:
-                    compare = Turn(session, side, index + 1, gates, step.bits, ())
+                    compare = Turn(session, side, index + 1, gates, (step.bits,), ())
                     value, joint = truncate_with_gates(turn, compare)
                 else:
                     value = execute(turn)

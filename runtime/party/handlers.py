@@ -19,6 +19,7 @@ from moiety.protocols.arrays import U8, U64
 from moiety.protocols.compare import joint
 from moiety.protocols.compare.extend import extend
 from moiety.protocols.compare.maxpool import maxpool
+from moiety.protocols.compare.product import product, square
 from moiety.protocols.compare.relu import GateSecrets, gates, multiplex, relu
 from moiety.protocols.compare.truncate import truncate_exact, truncate_stochastic
 from moiety.protocols.errors import ContractViolation
@@ -35,7 +36,9 @@ from moiety.runtime.program import (
     LocalStep,
     MaxPool,
     Output,
+    Product,
     Relu,
+    Square,
     Step,
     Truncate,
 )
@@ -46,16 +49,21 @@ V = TypeVar("V", np.uint8, np.uint64)
 
 @dataclass(frozen=True)
 class Turn(Generic[S]):
-    """One step's turn in a run, as its handler sees it. operand_bits: ring of the first operand (of
-    an Input: its own).
+    """One step's turn in a run, as its handler sees it. rings: those of the operands (of an Input:
+    its own).
     """
 
     session: Session
     side: Side
     index: int
     step: S
-    operand_bits: int
+    rings: tuple[int, ...]
     operands: Sequence[Share]
+
+    @property
+    def operand_bits(self) -> int:
+        """Ring of the first operand."""
+        return self.rings[0]
 
     @property
     def secrets(self) -> Secrets:
@@ -135,6 +143,28 @@ def _in_lanes(turn: Turn[Any], protocol: Callable[[Session, U64], U64]) -> U64:
     flat = operand.reshape(-1)
     made = in_lanes(turn.session, flat.size, lambda lane, at: protocol(lane, flat[at]))
     return made.reshape(operand.shape)
+
+
+@executes(Product)
+def _product(turn: Turn[Product]) -> U64:
+    """The axes over which an element of y serves many of x come last: a row of them for each."""
+    x, y = turn.operands
+    bits, y_bits = turn.rings
+    order = sorted(range(x.ndim), key=lambda axis: y.shape[axis] < x.shape[axis])
+    factors, rows = y.reshape(-1), x.transpose(order).reshape(y.size, -1)
+
+    def protocol(lane: Session, at: slice) -> U64:
+        return product(lane, rows[at], factors[at], bits, y_bits)
+
+    made = np.concatenate(each_lane(turn.session, y.size, protocol))
+    in_order = made.reshape([x.shape[axis] for axis in order])
+    return np.ascontiguousarray(in_order.transpose(np.argsort(order)))
+
+
+@executes(Square)
+def _square(turn: Turn[Square]) -> U64:
+    bits, out_bits = turn.operand_bits, turn.step.bits
+    return _in_lanes(turn, lambda lane, x: square(lane, x, bits, out_bits))
 
 
 @executes(MaxPool)

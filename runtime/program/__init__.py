@@ -12,6 +12,7 @@ from moiety.runtime.program.steps import (
     linear,
     local,
     pooling,
+    products,
     rounding,
 )
 from moiety.runtime.program.steps.base import LocalStep, Rounding, SecretTensor, Step
@@ -20,6 +21,7 @@ from moiety.runtime.program.steps.gates import *
 from moiety.runtime.program.steps.linear import *
 from moiety.runtime.program.steps.local import *
 from moiety.runtime.program.steps.pooling import *
+from moiety.runtime.program.steps.products import *
 from moiety.runtime.program.steps.rounding import *
 
 __all__ = [
@@ -43,4 +45,5 @@ __all__ += gates.__all__
 __all__ += linear.__all__
 __all__ += local.__all__
 __all__ += pooling.__all__
+__all__ += products.__all__
 __all__ += rounding.__all__

@@ -76,7 +76,7 @@ class CleartextExecutor:
         for index, step in enumerate(self.program.steps):
             operands = [live[i] for i in step.inputs] or [quantised]
             at = Evaluation(
-                operand_bits=self.program.first_operand(step).bits,
+                rings=tuple(x.bits for x in self.program.operands(step) or (step,)),
                 secrets=self._secrets[index],
                 unreduced=self._unreduced[index],
                 rng=self._rng,

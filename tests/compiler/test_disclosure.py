@@ -26,6 +26,7 @@ FAMILIES = (
     "small_resnet",
     "small_inception",
     "small_mobilenet",
+    "small_senet",
     "small_squeezenet",
     "small_unet",
 )

@@ -14,10 +14,10 @@ from moiety.compiler.compile import compile_graph
 from moiety.compiler.ir.graph import Array, Node, Shape
 from moiety.compiler.ir.ops import ANY_RING, FINAL, OPS, having
 from moiety.compiler.ir.ops.base import PRICED_BY_TRAIT, REGISTRY, Op, Trait, operator
+from moiety.compiler.ir.scales import propagate
 from moiety.compiler.lowering.steps_of_ops import LOWERINGS
 from moiety.compiler.onnx_import.call import IMPORTERS, describe
 from moiety.compiler.passes.base import PASSES
-from moiety.compiler.planning.scales import propagate
 from moiety.protocols.errors import ContractViolation
 from moiety.runtime.cost.traffic import step_costs
 from moiety.runtime.program import Extend, Output, Truncate
@@ -173,7 +173,7 @@ def test_traits_agree() -> None:
 def every_op() -> GraphMaker:
     """A graph with every op in normal form."""
     maker = GraphMaker(2, 6, 6)
-    x = maker.add("Relu", maker.conv("x", 2))
+    x = maker.add("Mul", maker.add("Relu", maker.conv("x", 2)), maker.conv("x", 1))
     x = maker.conv(maker.affine_relu(maker.conv(x, 2)), 2)
     y = maker.add("Activation", maker.conv("x", 2), formula=("x", "tanh"))
     x = maker.add("Add", maker.add("Sub", x, maker.conv(y, 2)), maker.conv("x", 2))

@@ -181,6 +181,29 @@ FORMS: dict[str, tuple[list[int | str], Build]] = {
         ["N", 4],
         lambda b: b.op("Mul", "x", b.constant(b.normal(1, 1, 4).reshape(1, 4))),
     ),
+    "mul-tensors": (IMAGE, lambda b: b.op("Mul", "x", b.op("Relu", "x"))),
+    "mul-channel-gate": (IMAGE, lambda b: b.op("Mul", "x", b.op("GlobalAveragePool", "x"))),
+    "mul-gate-first": (IMAGE, lambda b: b.op("Mul", b.op("GlobalAveragePool", "x"), "x")),
+    "mul-pixel-gate": (
+        IMAGE,
+        lambda b: b.op("Mul", "x", b.op("Conv", "x", b.constant(b.normal(1, 4, 1, 1)))),
+    ),
+    "mul-outer": (
+        IMAGE,
+        lambda b: b.op(
+            "Mul",
+            b.op("AveragePool", "x", kernel_shape=[9, 1]),
+            b.op("AveragePool", "x", kernel_shape=[1, 8]),
+        ),
+    ),
+    "mul-lower-rank": (
+        [1, 5, 4, 5],
+        lambda b: b.op("Mul", b.op("Flatten", b.op("GlobalAveragePool", "x")), "x"),
+    ),
+    "pow-1": (IMAGE, lambda b: b.op("Pow", "x", b.constant(1, np.float32))),
+    "pow-2": (IMAGE, lambda b: b.op("Pow", "x", b.constant(2, np.float32))),
+    "pow-3": (IMAGE, lambda b: b.op("Pow", "x", b.constant([3.0], np.float32))),
+    "pow-4": (IMAGE, lambda b: b.op("Pow", "x", b.constant(4, np.float32))),
     "div": (
         IMAGE,
         lambda b: b.op("Div", "x", b.constant([[[2.0]], [[-4.0]], [[0.5]], [[1.0]]], np.float32)),
@@ -229,9 +252,13 @@ FORMS: dict[str, tuple[list[int | str], Build]] = {
 }
 
 
+FOR_ONE = ("slice-no-axes", "mul-lower-rank")
+"""Forms that mix images of a batch."""
+
+
 @pytest.mark.parametrize("name", FORMS)
 def test_form(name: str) -> None:
-    batch = 1 if name.startswith("slice-no-axes") else 2
+    batch = 1 if name in FOR_ONE else 2
     _function(*FORMS[name], batch=batch)
 
 
@@ -254,7 +281,7 @@ OLD = (
 def test_form_in_other_opsets(name: str, opset: int) -> None:
     if name == "softmax" and opset < 13:
         pytest.skip("Softmax over one axis of an image came with opset 13")
-    _function(*FORMS[name], opset=opset)
+    _function(*FORMS[name], opset=opset, batch=1 if name in FOR_ONE else 2)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,16 @@ IMAGE: list[int | str] = ["N", 4, 9, 8]
             lambda b: b.op("Relu", b.op("Softmax", "x", axis=1)),
             "only supported directly before an output",
         ),
-        (IMAGE, lambda b: b.op("Mul", "x", b.conv("x", 4, 4, 1)), "multiplies two secret tensors"),
+        (
+            ["N", 4, 5],
+            lambda b: b.op("Mul", "x", b.op("Slice", "x", b.ints(0), b.ints(3), b.ints(1))),
+            r"tensors of shapes \(1, 4, 5\) and \(1, 3, 5\) do not broadcast",
+        ),
+        (
+            IMAGE,
+            lambda b: b.op("Pow", "x", b.constant(0.7, np.float32)),
+            "exponents from 0.7 to 0.7; one",
+        ),
         (
             IMAGE,
             lambda b: b.op("Mul", "x", b.constant(b.normal(4, 9, 1))),

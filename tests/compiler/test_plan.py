@@ -20,12 +20,12 @@ from moiety.compiler.compile import Compiled, CompileOptions, compile_graph
 from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.ops.pooling import window_factors
 from moiety.compiler.ir.scale_fields import Classes
+from moiety.compiler.ir.scales import propagate
 from moiety.compiler.passes.legalise import legalise
 from moiety.compiler.planning import shifts
 from moiety.compiler.planning.options import USUAL_ERROR, PlanOptions
 from moiety.compiler.planning.plan import make_plan
 from moiety.compiler.planning.ranges import KINDS, Ranges, calibrate, measurements
-from moiety.compiler.planning.scales import propagate
 from moiety.protocols.arrays import F64
 from moiety.protocols.errors import BadArtifact, BadInput, BadModel, BadPlan
 from moiety.runtime import program as ir

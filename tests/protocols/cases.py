@@ -22,6 +22,7 @@ from moiety.protocols.compare.joint import truncate_with_gates
 from moiety.protocols.compare.joint_plan import TreePlan, plan_one_tree, plan_separate
 from moiety.protocols.compare.maxpool import maxpool
 from moiety.protocols.compare.millionaires import compare, join_round, less_than, share_digits, wrap
+from moiety.protocols.compare.product import product, square
 from moiety.protocols.compare.relu import GateSecrets, drelu, gates, multiplex, relu
 from moiety.protocols.compare.reveal import reveal_to_client
 from moiety.protocols.compare.truncate import truncate_exact, truncate_stochastic
@@ -42,6 +43,7 @@ from tests.protocols.conformance import (
     bit,
     declared,
     edge_values,
+    half_ring,
     is_xor_of,
     neighbours,
     opened,
@@ -64,6 +66,12 @@ from tests.support.two_party import share
 # --- cases ----------------------------------------------------------------------------------------
 
 CHOICES = (TransferReceiver.choose, TransferSender.accept)
+ROWS = (
+    TransferReceiver.choose_rows,
+    TransferSender.accept_rows,
+    TransferSender.multiply,
+    TransferReceiver.additive,
+)
 LEAVES = (TransferSender.leaf, TransferReceiver.leaf)
 JOINS = (TransferSender.join, TransferReceiver.lookup)
 MULTIPLEXERS = (
@@ -254,6 +262,41 @@ def extend_case(bits: int, out_bits: int, n: int = 300, file: str | None = None)
         shares((n,), bits),
         opens_to(bits, out_bits, lambda x: x),
         declared(extend, n, bits, out_bits),
+        Pinned(file, (n,), bits) if file else None,
+    )
+
+
+def product_case(n: int, group: int, bits: int, y_bits: int, file: str | None = None) -> Case:
+    """Each input is rows of x, with y as their last column."""
+
+    def inputs(rng: Rng) -> Pair:
+        x = rng.permutation(edge_values(bits, rng, n * group)).reshape(n, group)
+        y = ring.from_signed(half_ring(y_bits, rng, n), bits)
+        return share(np.column_stack([x, y]), bits, rng)
+
+    def check(inputs: Pair, results: Pair) -> None:
+        rows = opened(inputs, bits)
+        y = ring.to_signed(ring.reduce(rows[:, -1:], y_bits), y_bits)
+        products = rows[:, :-1] * y.view(np.uint64)
+        assert np.array_equal(opened(results, bits), ring.reduce(products, bits))
+
+    return Case(
+        (product, *ROWS),
+        lambda s, rows: product(s, rows[:, :-1], ring.reduce(rows[:, -1], y_bits), bits, y_bits),
+        inputs,
+        check,
+        declared(product, n, group, bits, y_bits),
+        Pinned(file, (n, group + 1), bits) if file else None,
+    )
+
+
+def square_case(bits: int, out_bits: int, n: int = 300, file: str | None = None) -> Case:
+    return Case(
+        (square, *ROWS),
+        lambda s, x: square(s, x, bits, out_bits),
+        lambda rng: share(ring.from_signed(half_ring(bits, rng, n), bits), bits, rng),
+        opens_to(bits, out_bits, lambda x: x * x),
+        declared(square, n, bits, out_bits),
         Pinned(file, (n,), bits) if file else None,
     )
 
@@ -457,6 +500,24 @@ def _cases() -> Iterator[tuple[str, Case]]:
     yield "extend 16 to 28", extend_case(16, 28, 33, WIRE)
     for bits, out_bits in ((2, 3), (16, 16), (29, 41), (12, 64)):
         yield f"extend {bits} to {out_bits}", extend_case(bits, out_bits)
+    yield "product 24 by 10 bits", product_case(130, 1, 24, 10, MORE)
+    yield "product of 7 groups of 100", product_case(7, 100, 26, 12, MORE)
+    for n, group, bits, y_bits in (
+        (300, 1, 2, 2),
+        (300, 1, 30, 2),
+        (300, 1, 40, 20),
+        (77, 3, 64, 63),
+        (77, 3, 64, 64),
+        (1, 1000, 62, 5),
+        (3, 70_000, 18, 6),
+    ):
+        yield (
+            f"product {bits} by {y_bits} bits, {n} by {group}",
+            product_case(n, group, bits, y_bits),
+        )
+    yield "square 12 to 24", square_case(12, 24, 130, MORE)
+    for bits, out_bits in ((2, 4), (2, 64), (5, 7), (20, 40), (62, 64)):
+        yield f"square {bits} to {out_bits}", square_case(bits, out_bits)
     yield "bit_to_ring 13", bit_to_ring_case(13, 64, Role.SERVER, WIRE)
     yield "bit_to_ring 64", bit_to_ring_case(64, 65, Role.CLIENT)
     yield "reveal 20", reveal_case(20, 8, WIRE)

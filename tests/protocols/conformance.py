@@ -109,6 +109,15 @@ def edge_values(bits: int, rng: Rng, n: int = 300) -> U64:
     return values
 
 
+def half_ring(bits: int, rng: Rng, n: int) -> I64:
+    """Values of the inner half of the ring, `[-2^(bits-2), 2^(bits-2))`, its ends in front."""
+    quarter = 1 << (bits - 2)
+    values = rng.integers(-quarter, quarter, n)
+    ends = [-quarter, quarter - 1, 0, -1][:n]
+    values[: len(ends)] = ends
+    return values
+
+
 def shares(shape: Shape, bits: int) -> Callable[[Rng], Pair]:
     """Of edge values."""
     size = int(np.prod(shape))

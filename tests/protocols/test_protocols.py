@@ -8,14 +8,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moiety.protocols import ring
+from moiety.protocols.arrays import U64
 from moiety.protocols.compare.digits import plan_digits
 from moiety.protocols.compare.joins import LARGEST
+from moiety.protocols.compare.product import product, square
 from moiety.protocols.compare.relu import GateSecrets, relu
 from moiety.protocols.compare.truncate import truncate_stochastic
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.session import Session
 from tests.protocols.cases import CASES
-from tests.protocols.conformance import check_traffic, edge_values, opened, relu_meaning, run
+from tests.protocols.conformance import (
+    check_traffic,
+    edge_values,
+    half_ring,
+    opened,
+    relu_meaning,
+    run,
+)
 from tests.support.two_party import run_two_party, share
 
 
@@ -56,6 +65,29 @@ def test_relu_law(bits: int, more: int, seed: int) -> None:
     )
     meant = relu_meaning(ring.to_signed(x, bits), bits, c, flip)
     assert np.array_equal(ring.to_signed(opened((*outcome,), bits + more), bits + more), meant)
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(2, 62), st.data(), st.integers(0, 2**32))
+def test_product_law(bits: int, data: st.DataObject, seed: int) -> None:
+    """The integers' products and squares, for every pair of rings and shape."""
+    y_bits = data.draw(st.integers(2, bits))
+    n, group = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 5))
+    rng = np.random.default_rng(seed)
+    x = edge_values(bits, rng, n * group).reshape(n, group)
+    factors = half_ring(y_bits, rng, n)
+    y = ring.from_signed(factors, y_bits)
+    (x0, x1), (y0, y1) = share(x, bits, rng), share(y, y_bits, rng)
+
+    def both(session: Session, x: U64, y: U64) -> tuple[U64, U64]:
+        return product(session, x, y, bits, y_bits), square(session, y, y_bits, y_bits + 2)
+
+    server, client = run_two_party(lambda s: both(s, x0, y0), lambda s: both(s, x1, y1))
+    made, squares = (server[i] + client[i] for i in range(2))
+    signed = factors.view(np.uint64)
+    assert np.array_equal(ring.reduce(made, bits), ring.reduce(x * signed[:, None], bits))
+    wanted = ring.from_signed(factors * factors, y_bits + 2)
+    assert np.array_equal(ring.reduce(squares, y_bits + 2), wanted)
 
 
 def test_truncate_stochastic_rounds_without_bias() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8
-from moiety.protocols.kernels.reference.blocks import per_key
+from moiety.protocols.kernels.reference.blocks import count_key, per_key
 from moiety.protocols.linear import client as client_side
 from moiety.protocols.linear import rlwe
 from moiety.protocols.linear import server as server_side
@@ -23,10 +23,14 @@ from moiety.protocols.linear.rlwe import Ring, ciphertext_a, public_key_a
 from moiety.protocols.ot import silent
 from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.protocols.prg import Prg
+from moiety.runtime.program import Program
 from moiety.runtime.program.linear_layers import linear_specs, public_seed
+from moiety.runtime.program.weights import Weights
 from tests.support.convolutions import SEED
-from tests.support.runnable import small
+from tests.support.runnable import multiplying, small
 from tests.support.wiretap import GENERATORS, run, zeros
+
+Model = tuple[Program, Weights]
 
 
 @dataclass
@@ -76,7 +80,10 @@ def spy(monkeypatch: pytest.MonkeyPatch, name: str, note: Callable[..., None]) -
 
 
 @GENERATORS
-def test_no_pad_is_used_twice(monkeypatch: pytest.MonkeyPatch, silent_from: int) -> None:
+@pytest.mark.parametrize("made", [small, multiplying])
+def test_no_pad_is_used_twice(
+    monkeypatch: pytest.MonkeyPatch, silent_from: int, made: Callable[[], Model]
+) -> None:
     keys, calls = Ranges(), []
     seen: dict[bytes, set[bytes]] = defaultdict(set)
     for name, width in SENDERS.items():
@@ -90,15 +97,39 @@ def test_no_pad_is_used_twice(monkeypatch: pytest.MonkeyPatch, silent_from: int)
         spy(monkeypatch, name, note)
     inside = Ranges()
     spy(monkeypatch, "hash_blocks", lambda blocks, key: take_keys(inside, key, len(blocks), 1))
-    program, weights = small("exact")
+    program, weights = made()
     run(program, weights, [zeros(program)] * 2, silent_from)
-    assert {"leaves_send", "join_send", "mux_send", "mux_send_adding", "widen_send"} <= set(calls)
+    assert {"leaves_send", "join_send", "mux_send"} <= set(calls)
+    assert made is not small or {"mux_send_adding", "widen_send"} <= set(calls)
     assert len(seen) == len(keys.used) == 2, "each direction has its own delta and its own keys"
     assert all(len(uppers) == 1 for uppers in seen.values())
     assert not any(keys.reused(upper) for upper in keys.used)
     # The generator's own hashes are under the same delta, and have other keys.
     assert not inside.used.keys() & keys.used.keys()
     assert len(inside.used) == (2 if silent_from == 1 else 0)
+
+
+@GENERATORS
+def test_no_block_is_hashed_twice_for_products(
+    monkeypatch: pytest.MonkeyPatch, silent_from: int
+) -> None:
+    """Elements share correlations there: under one key no two blocks are alike, of either option,
+    nor those of two batches.
+    """
+    hashed: dict[bytes, list[bytes]] = defaultdict(list)
+
+    def note(w: U8, delta: U8, key: U8, *_: Any) -> None:
+        for at in range(0, len(w), per_key(1)):
+            under = count_key(key, at // per_key(1)).tobytes()
+            for option in (w, w ^ delta):
+                hashed[under] += [row.tobytes() for row in option[at : at + per_key(1)]]
+
+    spy(monkeypatch, "mux_send", note)
+    program, weights = multiplying()
+    run(program, weights, [zeros(program)] * 2, silent_from)
+    assert sum(map(len, hashed.values())) > 10_000
+    for blocks in hashed.values():
+        assert len(set(blocks)) == len(blocks) <= 2 * per_key(1)
 
 
 @GENERATORS

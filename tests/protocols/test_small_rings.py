@@ -12,6 +12,7 @@ from moiety.protocols.arrays import U8, U64
 from moiety.protocols.compare.extend import extend
 from moiety.protocols.compare.maxpool import maxpool
 from moiety.protocols.compare.millionaires import less_than, wrap
+from moiety.protocols.compare.product import product, square
 from moiety.protocols.compare.relu import GateSecrets, gates, relu
 from moiety.protocols.compare.truncate import truncate_exact, truncate_stochastic
 from moiety.protocols.session import Session
@@ -128,6 +129,43 @@ def test_every_truncation_and_extension(bits: int) -> None:
         assert np.array_equal(ring.reduce(next(opened), bits - s), meant)
     for out in (bits + 1, 17, 64):
         assert np.array_equal(ring.to_signed(ring.reduce(next(opened), out), out), x)
+
+
+def inner_shares(bits: int) -> tuple[U64, U64]:
+    """All shares of every value with one headroom bit."""
+    x0, x1 = all_shares(bits)
+    x = ring.to_signed(ring.reduce(x0 + x1, bits), bits)
+    inner = (x >= -(1 << (bits - 2))) & (x < 1 << (bits - 2))
+    return x0[inner], x1[inner]
+
+
+@pytest.mark.parametrize(("bits", "y_bits"), [(2, 2), (4, 2), (4, 3), (3, 3), (5, 4), (64, 5)])
+def test_every_product(bits: int, y_bits: int) -> None:
+    """All shares of every x, or large ones, in a group of every y; all shares of y."""
+    (x0, x1), (y0, y1) = all_shares(min(bits, 5)), inner_shares(y_bits)
+    if bits == 64:
+        x0, x1 = -x0, x1 << np.uint64(59)
+    rows = (y0.size, x0.size)
+    server, client = run_two_party(
+        lambda s: product(s, np.broadcast_to(x0, rows), y0, bits, y_bits),
+        lambda s: product(s, np.broadcast_to(x1, rows), y1, bits, y_bits),
+    )
+    y = ring.to_signed(ring.reduce(y0 + y1, y_bits), y_bits)
+    meant = ring.reduce((x0 + x1) * y.view(np.uint64)[:, None], bits)
+    assert np.array_equal(ring.reduce(server + client, bits), meant)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 6])
+def test_every_square(bits: int) -> None:
+    x0, x1 = inner_shares(bits)
+    rings = (bits + 2, 2 * bits, 17, 64)
+    server, client = run_two_party(
+        lambda s: [square(s, x0, bits, out) for out in rings],
+        lambda s: [square(s, x1, bits, out) for out in rings],
+    )
+    x = ring.to_signed(ring.reduce(x0 + x1, bits), bits)
+    for out, mine, theirs in zip(rings, server, client, strict=True):
+        assert np.array_equal(ring.reduce(mine + theirs, out), ring.from_signed(x * x, out))
 
 
 def test_every_maximum_of_two() -> None:

@@ -27,7 +27,7 @@ from moiety.protocols.session import Session
 from moiety.runtime import program as ir
 from moiety.runtime.program.linear_layers import linear_specs
 from tests.support.convolutions import SEED, Party, layer_parties, replanned
-from tests.support.runnable import small
+from tests.support.runnable import multiplying, small
 from tests.support.two_party import run_two_party
 from tests.support.wiretap import GENERATORS, Tapped, brightest, chi_square, run, words, zeros
 
@@ -95,6 +95,26 @@ def test_messages_are_uniform_for_any_image(
             checked += 1
             assert chi_square(octets) < 255 + 8 * 22.6, what
     assert checked >= 8
+
+
+@GENERATORS
+@pytest.mark.parametrize("picture", [zeros, brightest])
+def test_messages_of_products_are_uniform_for_any_image(
+    silent_from: int, picture: Callable[[ir.Program], F32]
+) -> None:
+    """All elements of a group are equal here, and so are the choices for all groups."""
+    program, weights = multiplying()
+    tapped = run(program, weights, [picture(program)] * 6, silent_from)
+    seen: dict[str, list[U8]] = defaultdict(list)
+    for what, octets in views(tapped):
+        seen[what].append(octets)
+    for party in ("client", "server"):
+        for kind in ("product", "square"):
+            octets = np.concatenate(seen[f"{party} {kind}"])
+            assert octets.size >= 5 * 256
+            assert chi_square(octets) < 255 + 8 * 22.6, (party, kind)
+    sent = words(tapped.messages)
+    assert len(np.unique(sent)) == len(sent)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4])

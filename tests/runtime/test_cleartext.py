@@ -337,7 +337,7 @@ def test_public_sums(bits: int, factors: list[int], seed: int) -> None:
     step = ir.Combine(inputs=(0,), shape=(2, 3), bits=bits, factors=tuple(factors))
     x = rng.integers(-(1 << (bits - 1)), 1 << (bits - 1), (len(factors), 2, 3))
     true = sum(f * v.astype(object) for f, v in zip(factors, x, strict=True))
-    at = Evaluation(bits, {}, False, None)
+    at = Evaluation((bits,), {}, False, None)
     found = step.meaning([x], at)
     wrapped = np.vectorize(lambda v: signed(int(v), bits), otypes=[np.int64])(true)
     np.testing.assert_array_equal(found, wrapped)

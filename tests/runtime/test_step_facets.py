@@ -15,11 +15,13 @@ from moiety.runtime.cost.traffic import step_costs
 from moiety.runtime.party.handlers import HANDLERS
 from moiety.runtime.program.steps.evaluation import Evaluation
 from moiety.runtime.program.weights import step_secrets
-from tests.support.programs import make_program, random_weights, small_program
+from tests.support.programs import make_program, products, random_weights, small_program
 
 UNREMARKABLE = {"input", "output", "extend", "reduce", "addconst", "concat", "slice", "reshape"} | {
     "transpose",
     "pad",
+    "product",
+    "square",
 }
 """Kinds of which `inspect` has no more to say than ring and shape do."""
 
@@ -81,7 +83,7 @@ def missing_in(program: ir.Program, index: int) -> Iterator[str]:
         yield "secrets"
     operands = program.operands(step) or (step,)
     values = [np.zeros(x.shape, np.int64) for x in operands]
-    at = Evaluation(operands[0].bits, weights, False, np.random.default_rng(1))
+    at = Evaluation(tuple(x.bits for x in operands), weights, False, np.random.default_rng(1))
     try:
         if step.meaning(values, at).shape != step.shape:
             yield "meaning of this shape"
@@ -113,7 +115,7 @@ def combined() -> ir.Program:
     )
 
 
-EXAMPLES = [small_program("exact"), small_program("stochastic"), gated(), combined()]
+EXAMPLES = [small_program("exact"), small_program("stochastic"), gated(), combined(), products()]
 
 
 @pytest.mark.parametrize("kind", ir.KINDS, ids=lambda kind: kind.__name__)
@@ -153,4 +155,4 @@ def test_the_file_format_knows_exactly_the_kinds() -> None:
     assert set(get_args(ir.AnyStep)) == set(ir.KINDS)
     tags = [kind.__struct_config__.tag for kind in ir.KINDS]
     assert tags == [kind.__name__.lower() for kind in ir.KINDS]
-    assert len(set(tags)) == 18
+    assert len(set(tags)) == 20

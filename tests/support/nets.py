@@ -506,15 +506,22 @@ def small_unet(
     image: int = 16,
     widths: Sequence[int] = (6, 8, 10),
     up: Literal["transposed", "nearest", "linear"] = "transposed",
+    attention: bool = False,
     **options: Unpack[Options],
 ) -> onnx.ModelProto:
     """U-Net (Ronneberger et al. 2015): pairs of 3x3 convolutions, max pools on the way down, skips
     into the way up.
 
     `up` is a 2x2 ConvTranspose with stride 2, nearest upsampling and a 3x3 convolution, or linear
-    upsampling alone. Logits (N, labels, image, image).
+    upsampling alone. `attention`: what a skip carries is gated pixel by pixel (Attention U-Net,
+    Oktay et al. 2018), with a hard sigmoid. Logits (N, labels, image, image).
     """
     net = _Net("small_unet", image, **options)
+
+    def gated(skip: str, large: str, width: int) -> str:
+        added = net.add("Add", [net.conv(skip, width, 1), net.conv(large, width, 1)])
+        line = net.conv(net.relu(added), 1, 1, normalise=False)
+        return net.add("Mul", [net.add("HardSigmoid", [line]), skip])
 
     def double(x: str, width: int) -> str:
         return net.conv_relu(net.conv_relu(x, width, 3), width, 3)
@@ -530,8 +537,26 @@ def small_unet(
             large = net.conv_relu(net.upsample(x), width, 3)
         else:
             large = net.upsample(x, "linear")
+        if attention:
+            skip = gated(skip, large, width)
         x = double(net.concat(skip, large), width)
     return net.finish(net.conv(x, net.labels, 1, normalise=False))
+
+
+def small_senet(
+    image: int = 16, widths: Sequence[int] = (8, 12), squeeze: int = 4, **options: Unpack[Options]
+) -> onnx.ModelProto:
+    """SE-ResNet (Hu et al. 2018), with the hard sigmoid of MobileNetV3 (Howard et al. 2019): basic
+    blocks whose result is gated channel by channel before it is added to the skip.
+    """
+    net = _Net("small_senet", image, **options)
+    x = net.conv_relu("image", widths[0], 3, stride=2)
+    for width in widths:
+        y = net.conv(net.conv_relu(x, width, 3, stride=2), width, 3)
+        gate = net.relu(net.conv(net.add("GlobalAveragePool", [y]), squeeze, 1, normalise=False))
+        gate = net.add("HardSigmoid", [net.conv(gate, width, 1, normalise=False)])
+        x = net.relu(net.add("Add", [net.add("Mul", [y, gate]), net.conv(x, width, 1, stride=2)]))
+    return net.classifier(x)
 
 
 NETWORKS: dict[str, Callable[..., onnx.ModelProto]] = {
@@ -547,4 +572,6 @@ NETWORKS: dict[str, Callable[..., onnx.ModelProto]] = {
     "unet-transposed": partial(small_unet, up="transposed"),
     "unet-nearest": partial(small_unet, up="nearest"),
     "unet-linear": partial(small_unet, up="linear"),
+    "unet-attention": partial(small_unet, up="nearest", attention=True),
+    "senet": small_senet,
 }

@@ -119,6 +119,25 @@ def small_program(rounding: ir.Rounding = "exact") -> ir.Program:
     return make_program(*steps, rounding=rounding)
 
 
+def products() -> ir.Program:
+    """A gate per channel times a feature map, its square, and a product of two maps."""
+    shape, gates, window = (6, 4, 4), (6, 1, 1), (4, 4)
+    return make_program(
+        ir.Input(inputs=(), shape=shape, bits=16, scale=1.0, value_bits=11),
+        ir.SumPool(
+            inputs=(0,), shape=gates, bits=16, kernel=window, strides=window, pads=(0, 0, 0, 0)
+        ),
+        ir.Truncate(inputs=(1,), shape=gates, bits=8, shift=8, rounding="exact"),
+        ir.Extend(inputs=(0,), shape=shape, bits=20),
+        ir.Product(inputs=(3, 2), shape=shape, bits=20),
+        ir.Reduce(inputs=(0,), shape=shape, bits=12),
+        ir.Square(inputs=(5,), shape=shape, bits=24),
+        ir.Reduce(inputs=(6,), shape=shape, bits=20),
+        ir.Product(inputs=(4, 5), shape=shape, bits=20),
+        ir.Add(inputs=(7, 8), shape=shape, bits=20, signs=(1, -1)),
+    )
+
+
 def append_opened_relu(steps: list[ir.AnyStep], gates: int, which: int, bits: int) -> None:
     """A ReLU of what the Gates at index `gates` compare, opened by the gate of number `which`."""
     source = steps[gates].inputs[0]

@@ -17,7 +17,7 @@ from moiety.runtime import program as ir
 from moiety.runtime.program import artifacts
 from moiety.runtime.program.steps.linear import Shape3
 from moiety.runtime.program.weights import Weights, commit
-from tests.support.programs import random_weights, small_program
+from tests.support.programs import products, random_weights, small_program
 
 DEGREE = 4096
 
@@ -58,6 +58,11 @@ def small(rounding: ir.Rounding = "exact", name: str = "small") -> tuple[ir.Prog
     """A Program with a step of almost every kind, input (2, 8, 8) floats, and random Weights."""
     program = runnable(msgspec.structs.replace(small_program(rounding), name=name))
     return commit(program, random_weights(program, np.random.default_rng(5)).tensors)
+
+
+def multiplying() -> tuple[ir.Program, Weights]:
+    """Products and squares, with no weight at all; input (6, 4, 4)."""
+    return commit(products(), {})
 
 
 def save(folder: Path, program: ir.Program, weights: Weights) -> None:

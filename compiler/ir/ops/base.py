@@ -49,6 +49,9 @@ class Trait(Flag):
     ANY_RING = auto()
     """Local and without constants: computes the same in every ring."""
 
+    PRODUCT = auto()
+    """Multiplies two values and rounds the result, whose scale follows from theirs."""
+
     RELU = auto()
     """Compares each element with a threshold and keeps it or not; its result can be
     written in any ring.
@@ -85,10 +88,17 @@ class Trait(Flag):
 
 
 PRICED_BY_TRAIT = (
-    Trait.LINEAR | Trait.RELU | Trait.SPLINE | Trait.SUM | Trait.ANY_RING | Trait.FINAL
+    Trait.LINEAR
+    | Trait.PRODUCT
+    | Trait.RELU
+    | Trait.SPLINE
+    | Trait.SUM
+    | Trait.ANY_RING
+    | Trait.FINAL
 )
-"""Of ops with one of these, the search for widths knows what their steps send: layers, ReLUs and
-splines have terms of their own, the others send nothing. Any other op says its `comparisons`.
+"""Of ops with one of these, the search for widths knows what their steps send: layers, products,
+ReLUs and splines have terms of their own, the others send nothing. Any other op says its
+`comparisons`.
 """
 
 

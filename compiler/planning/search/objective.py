@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import LINEAR, OPS, RELUS, SPLINES
+from moiety.compiler.ir.ops import LINEAR, OPS, PRODUCTS, RELUS, SPLINES
 from moiety.compiler.ir.ops.base import PRICED_BY_TRAIT, Trait
 from moiety.compiler.planning.activations import final_spline
 from moiety.compiler.planning.error import (
@@ -30,14 +30,17 @@ from moiety.compiler.planning.error import (
 from moiety.compiler.planning.formats import Formats
 from moiety.compiler.planning.layers import layer_geometry
 from moiety.compiler.planning.options import PlanOptions
+from moiety.compiler.planning.products import SQUARE_ROOM
 from moiety.compiler.planning.rings import tied_rings, widening
 from moiety.compiler.planning.search.terms import (
     NARROWEST,
     WIDEST,
     Bias,
     Comparison,
+    Factors,
     Layer,
     Multiplexer,
+    Multiplication,
     Pieces,
     Product,
     Ring,
@@ -66,11 +69,15 @@ class Objective:
         self.variables = Variables(reference)
         self.rings = tied_rings(self.graph)
         self.layers = {n.output: self._layer(n) for n in self.graph.nodes_of(*LINEAR)}
+        self.widening = widening(self.graph)
+        self.readers: dict[str, Layer | Factors] = dict(self.layers)
+        self.factors = self._all_factors()
         self.terms: tuple[Term, ...] = (
             *self._roundings(),
             *self._biases(),
             *self._products(),
             *self._activations(),
+            *self._multiplications(),
             *self._multiplexers_and_pairs(),
             *self._comparisons(),
         )
@@ -83,13 +90,40 @@ class Objective:
         """The ring that a value is kept in."""
         fixed = self.formats.output_bits.get(value)
         if fixed is not None:
-            return Ring((), fixed)
+            return Ring((), fixed=fixed)
         return self._widest(*self.rings[value])
 
     def _widest(self, *values: str) -> Ring:
         """A ring that holds all of these."""
         members = frozenset().union(*map(self.variables.inside, values))
-        return Ring(tuple(sorted(members)), self.formats.options.margin_bits)
+        return Ring(tuple((number, self.variables.margins[number]) for number in sorted(members)))
+
+    def _all_factors(self) -> dict[str, Factors]:
+        """From the results on, for the ring of a product depends on what reads it."""
+        found: dict[str, Factors] = {}
+        for node in reversed(list(self.graph.nodes_of(*PRODUCTS))):
+            self.readers[node.output] = found[node.output] = self._factors(node)
+        return found
+
+    def _asking(self, value: str) -> tuple[Layer | Factors, ...]:
+        """The layers and products in whose rings a value is wanted."""
+        return tuple(self.readers[reader] for reader in self.widening.readers[value])
+
+    def _factors(self, node: Node) -> Factors:
+        x, y, out = (
+            int(self.variables.channels(value)[0]) for value in (*node.inputs, node.output)
+        )
+        first, second = node.inputs
+        return Factors(
+            x,
+            y,
+            out,
+            ring=self._ring(node.output),
+            readers=self._asking(node.output),
+            shift=self.formats.shift(node.output) - self.formats.options.activation_bits,
+            operands=(self._ring(first), self._ring(second)),
+            room=SQUARE_ROOM if first == second else 0,
+        )
 
     def _layer(self, node: Node) -> Layer:
         return Layer(
@@ -151,7 +185,7 @@ class Objective:
                 )
 
     def _products(self) -> Iterator[Product]:
-        options, free = self.formats.options, widening(self.graph).free
+        options, free = self.formats.options, self.widening.free
         for node in self.graph.nodes_of(*LINEAR):
             (operand,) = node.inputs
             yield Product(
@@ -176,19 +210,36 @@ class Objective:
                 network=self.network,
             )
 
+    def _multiplications(self) -> Iterator[Multiplication]:
+        options, found = self.formats.options, self.widening
+        for value, factors in self.factors.items():
+            wide, narrow = found.factors[value]
+            square = wide == narrow
+            squares = self.responses.noise[value] @ self.formats.unit(value) ** 2
+            state = self.variables.state(options.activation_bits, options.weight_bits)
+            yield Multiplication(
+                factors=factors,
+                values=math.prod(self.graph.shapes[value]),
+                gates=None if square else math.prod(self.graph.shapes[narrow]),
+                narrow=self._ring(narrow),
+                extended=None if square or wide in found.free else self._ring(wide),
+                squared_error=TRUNCATION * float(squares) / 4.0 ** factors.log_unit(state),
+                mode=options.rounding,
+                network=self.network,
+            )
+
     def _multiplexers_and_pairs(self) -> Iterator[Term]:
-        """A multiplexer for each ReLU, into the widest ring that a layer asks for; for an op that
+        """A multiplexer for each ReLU, into the widest ring that a reader asks for; for an op that
         compares its elements with each other, comparisons too, both in the op's ring.
 
         ContractViolation for an op whose price nothing says.
         """
-        readers = widening(self.graph).readers
         for node in self.graph.nodes:
             op, ring = OPS[node.op], self._ring(node.output)
             operand, result = self.graph.shapes[node.inputs[0]], self.graph.shapes[node.output]
             if Trait.RELU in op.traits:
-                layers = tuple(self.layers[layer] for layer in readers[node.output])
-                yield Multiplexer(math.prod(result), ring, layers, self.network)
+                asking = self._asking(node.output)
+                yield Multiplexer(math.prod(result), ring, asking, self.network)
             elif not op.traits & PRICED_BY_TRAIT:
                 pairs = op.comparisons(node, operand, result)
                 yield Comparison(pairs, 1, ring, self.network)

@@ -16,6 +16,8 @@ from typing import NamedTuple, Protocol
 from moiety.compiler.planning import shifts
 from moiety.compiler.planning.activations import slope_bits
 from moiety.compiler.planning.guards import comparison_price, guarded_price
+from moiety.compiler.planning.product_price import product_price, square_price
+from moiety.compiler.planning.products import product_widths
 from moiety.compiler.planning.search.variables import State
 from moiety.protocols.compare.digits import MAX_THRESHOLDS, DigitPlan, digits_price
 from moiety.protocols.linear.layout import Geometry
@@ -39,19 +41,21 @@ class Term(Protocol):
 
 @dataclass(frozen=True)
 class Ring:
-    """The ring of a value: the widest of some activation variables and `beyond` bits more; of
-    none, just those.
+    """The ring of a value: the widest of some activation variables, each with the bits of its
+    margin; of none, `fixed` bits.
     """
 
-    members: tuple[int, ...]
-    beyond: int
+    members: tuple[tuple[int, int], ...]
+    fixed: int = 0
 
     @property
     def depends(self) -> frozenset[int]:
-        return frozenset(self.members)
+        return frozenset(variable for variable, _ in self.members)
 
     def bits(self, state: State) -> int:
-        return max([state[variable] for variable in self.members], default=0) + self.beyond
+        return max(
+            (state[variable] + margin for variable, margin in self.members), default=self.fixed
+        )
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,77 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Factors:
+    """The widths of a product of two values. x, y, out: variables of its operands and of its
+    result. ring: of its result. readers: that want it in theirs. shift: what all widths at 0 would
+    give; every unit scales as 2^-bits. operands: their rings, and `room` by which the product's
+    exceeds them at least.
+    """
+
+    x: int
+    y: int
+    out: int
+    ring: Ring
+    readers: tuple[Layer | Factors, ...]
+    shift: int
+    operands: tuple[Ring, Ring]
+    room: int
+
+    @property
+    def depends(self) -> frozenset[int]:
+        own = self.ring.depends | {self.x, self.y, self.out}
+        return own.union(*(each.depends for each in (*self.operands, *self.readers)))
+
+    def widths(self, state: State) -> tuple[int, int]:
+        """The shift, and the product's own ring."""
+        shift = self._shift(state)
+        asked = max((reader.widths(state)[1] for reader in self.readers), default=0)
+        least = max(operand.bits(state) for operand in self.operands) + self.room
+        return shift, product_widths(self.ring.bits(state), asked, shift, least).bits
+
+    def log_unit(self, state: State) -> int:
+        """log2 of the result's unit, over that of all widths and the shift at 0."""
+        return self._shift(state) - state[self.x] - state[self.y]
+
+    def _shift(self, state: State) -> int:
+        return max(0, self.shift + state[self.x] + state[self.y] - state[self.out])
+
+
+@dataclass(frozen=True)
+class Multiplication:
+    """A Term: a product of two values, its truncation, and the extension of its wide operand.
+    values: number of them. gates: number of those of the narrow operand; None of a square. narrow:
+    its ring. extended: as of a Product. squared_error: of the truncation, with a result of unit 1
+    (`Factors.log_unit`).
+    """
+
+    factors: Factors
+    values: int
+    gates: int | None
+    narrow: Ring
+    extended: Ring | None
+    squared_error: float
+    mode: RoundingMode
+    network: Network
+
+    @property
+    def depends(self) -> frozenset[int]:
+        wide = self.extended.depends if self.extended else frozenset()
+        return self.factors.depends | self.narrow.depends | wide
+
+    def evaluate(self, state: State) -> tuple[float, float]:
+        (shift, bits), narrow = self.factors.widths(state), self.narrow.bits(state)
+        if self.gates is None:
+            ns = square_price(self.values, bits, narrow, self.network)
+        else:
+            ns = product_price(self.values, self.gates, bits, narrow, self.network)
+        if self.mode == "exact" and shift:
+            ns += comparison_price(self.values, shift, 1, self.network)
+        ns += extension_price(self.values, self.extended, bits, state, self.network)
+        return ns, self.squared_error * 4.0 ** self.factors.log_unit(state) if shift else 0.0
+
+
+@dataclass(frozen=True)
 class Product:
     """A Term: a layer's homomorphic product, its truncation (where that compares), and the
     extension of its operand. extended: the operand's ring, where it cannot be made in the layer's
@@ -158,8 +233,7 @@ class Product:
     def evaluate(self, state: State) -> tuple[float, float]:
         (shift, weight_bits), bits = self.layer.widths(state)
         ns = guarded_price(self.geometry, bits, weight_bits, shift, self.mode, self.network).ns
-        if self.extended is not None and (narrow := self.extended.bits(state)) < bits:
-            ns += comparison_price(self.inputs, narrow, 1, self.network)
+        ns += extension_price(self.inputs, self.extended, bits, state, self.network)
         return ns, self.layer.squared_error(state, shift)
 
 
@@ -223,21 +297,29 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Multiplexer:
-    """A Term: `values` values times bits, into their ring or the widest that a layer asks for."""
+    """A Term: `values` values times bits, into their ring or the widest that a reader asks for."""
 
     values: int
     ring: Ring
-    layers: tuple[Layer, ...]
+    readers: tuple[Layer | Factors, ...]
     network: Network
 
     @property
     def depends(self) -> frozenset[int]:
-        return self.ring.depends.union(*(layer.depends for layer in self.layers))
+        return self.ring.depends.union(*(reader.depends for reader in self.readers))
 
     def evaluate(self, state: State) -> tuple[float, float]:
         bits = self.ring.bits(state)
-        asked = [layer.widths(state)[1] for layer in self.layers]
+        asked = [reader.widths(state)[1] for reader in self.readers]
         return self.values * multiplexer_price(bits, max([bits, *asked]), self.network), 0.0
+
+
+def extension_price(
+    values: int, ring: Ring | None, bits: int, state: State, network: Network
+) -> float:
+    """Nanoseconds of extending values of a ring to `bits` bits; None: they are made there."""
+    narrow = bits if ring is None else ring.bits(state)
+    return comparison_price(values, narrow, 1, network) if narrow < bits else 0.0
 
 
 @lru_cache(maxsize=1 << 12)

@@ -9,11 +9,12 @@ from typing import Literal
 
 import numpy as np
 
-from moiety.compiler.ir.ops import LINEAR
+from moiety.compiler.ir.ops import LINEAR, PRODUCTS
 from moiety.compiler.ir.scale_fields import ScaleMap
 from moiety.compiler.planning.formats import Formats
 from moiety.compiler.planning.layers import result_layers
 from moiety.compiler.planning.ties import tied_together
+from moiety.compiler.planning.units import Units
 from moiety.protocols.arrays import I64
 
 State = list[int]
@@ -32,7 +33,8 @@ class Variable:
 
 
 class Variables:
-    """All variables of a Graph, numbered; `weight_of`: by linear layer.
+    """All variables of a Graph, numbered; `weight_of`: by linear layer; `margins`: by variable,
+    of activations what the rings of its values have beyond it.
 
     The units of the image and of the results are public, so their activation bits are fixed; so are
     the weight bits of the layers that write the results, which are small, and nothing after them
@@ -45,7 +47,7 @@ class Variables:
         public = {*graph.inputs, *results}
         activations = [
             Variable("activation", values, not public.isdisjoint(values))
-            for values in _sharing_scales(scales)
+            for values in _searched_together(formats)
         ]
         layers = [node.output for node in graph.nodes_of(*LINEAR)]
         weights = [Variable("weight", (layer,), layer in results) for layer in layers]
@@ -53,6 +55,7 @@ class Variables:
         self.all: tuple[Variable, ...] = (*activations, *weights)
         self.weight_of = {layer: number for number, layer in enumerate(layers, len(activations))}
         self._of_class = _numbered(scales, activations)
+        self.margins = _margins(formats.units, self._of_class, len(activations))
 
     def state(self, activation: int, weight: int) -> State:
         """The same widths everywhere, fixed variables as in the options."""
@@ -73,14 +76,29 @@ class Variables:
         return frozenset(np.unique(self._of_class[ids]).tolist())
 
 
-def _sharing_scales(scales: ScaleMap) -> list[tuple[str, ...]]:
-    """The values where scales begin, those together of which channels are in one class."""
+def _searched_together(formats: Formats) -> list[tuple[str, ...]]:
+    """The values where scales begin, those together of which channels are in one class, or in one
+    operand of a product: its one shift asks for the same bits in all channels.
+    """
+    scales = formats.units.scales
     roots = scales.classes.roots()
     in_class: dict[int, list[str]] = {}
     for value, ids in scales.sources.items():
         for root in roots[ids].tolist():
             in_class.setdefault(root, []).append(value)
-    return tied_together(tuple(scales.sources), in_class.values())
+    in_operand = (
+        [each for root in np.unique(roots[scales.fields[operand].ids]) for each in in_class[root]]
+        for node in formats.graph.nodes_of(*PRODUCTS)
+        for operand in node.inputs
+    )
+    return tied_together(tuple(scales.sources), (*in_class.values(), *in_operand))
+
+
+def _margins(units: Units, of_class: I64, count: int) -> list[int]:
+    """By activation variable, the most bits that a ring of its values has beyond it."""
+    margins = np.zeros(count, np.int64)
+    np.maximum.at(margins, of_class, units.bits - units.filled)
+    return margins.tolist()
 
 
 def _numbered(scales: ScaleMap, activations: list[Variable]) -> I64:

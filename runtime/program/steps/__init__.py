@@ -10,10 +10,10 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING
 
-from moiety.runtime.program.steps import ends, gates, linear, local, pooling, rounding
+from moiety.runtime.program.steps import ends, gates, linear, local, pooling, products, rounding
 from moiety.runtime.program.steps.base import Step
 
-FAMILIES = (ends, linear, rounding, gates, pooling, local)
+FAMILIES = (ends, linear, rounding, gates, products, pooling, local)
 
 KINDS: tuple[type[Step], ...] = tuple(
     getattr(family, name) for family in FAMILIES for name in family.__all__

@@ -29,8 +29,7 @@ class MaxPool(Step, frozen=True, tag="maxpool", kw_only=True):
 
     def meaning(self, operands: Sequence[I64], at: Evaluation) -> I64:
         x, limit = operands[0], 1 << (self.bits - 2)
-        if x.min() < -limit or x.max() >= limit:
-            at.overflows += int(np.count_nonzero((x < -limit) | (x >= limit)))
+        at.count_headroom(x, self.bits)
         top, left, bottom, right = self.pads
         padded = np.pad(x, ((0, 0), (top, bottom), (left, right)), constant_values=-limit)
         for axis in (2, 1):

@@ -1,0 +1,106 @@
+"""The unit of a product of two values.
+
+The integers of x and y count steps of u_x and u_y, those of `x*y` steps of `u_x*u_y`, in each
+channel its own. The truncation after it, by one public shift for all channels, makes that
+`u_x * u_y * 2^shift`. A layer's weights absorb what is left of such a ratio; here are none, so the
+unit of a product is no free choice. The shift is the least at which the calibrated range of every
+channel fits the bits that it is to fill. Minimal disclosure takes the one at which it does for any
+ranges: that of operands which fill their bits.
+
+Its ring has the margins of both operands: of two that grow twice beyond their calibrated ranges,
+the product grows four times.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from moiety.compiler.ir.graph import Graph, Node
+from moiety.compiler.ir.ops import PRODUCTS
+from moiety.compiler.ir.scale_fields import ScaleMap
+from moiety.compiler.planning.options import MAX_RING_BITS, PlanOptions
+from moiety.compiler.planning.units import Units
+from moiety.protocols.arrays import BOOL, F64
+from moiety.protocols.errors import ContractViolation
+
+SLACK = 1e-4
+"""Bits by which a range may exceed what it is to fill: ranges are measured in single precision."""
+
+
+SQUARE_ROOM = 2
+"""Bits by which the ring of a square exceeds its operand's."""
+
+
+class ProductWidths(NamedTuple):
+    """bits: ring of the product, and of its wide operand. shift: bits to truncate afterwards.
+    out_bits: ring of what is left.
+    """
+
+    bits: int
+    shift: int
+    out_bits: int
+
+
+def product_widths(ring: int, asked: int, shift: int, least: int) -> ProductWidths:
+    """Of a product whose result is kept in `ring` bits and wanted in a ring of `asked`: it is made
+    there, unless that takes a ring that there is not. The product's own has at least `least` bits.
+    """
+    out_bits = max(ring, asked) if asked + shift <= MAX_RING_BITS else ring
+    return ProductWidths(max(out_bits + shift, least), shift, out_bits)
+
+
+def product_ids(graph: Graph, scales: ScaleMap) -> BOOL:
+    """By class id: is its unit that of a product? ContractViolation where it is of something else,
+    too.
+    """
+    found = np.zeros(len(scales.classes.roots()), bool)
+    for node in graph.nodes_of(*PRODUCTS):
+        if not scales.alone(node.output):
+            raise ContractViolation(
+                f"{node.op} {node.name!r}: its scale is tied to others; legalise first"
+            )
+        found[scales.sources[node.output]] = True
+    return found
+
+
+def with_products(graph: Graph, units: Units, options: PlanOptions) -> Units:
+    """The units with those of all products made to follow from their operands'."""
+    for node in graph.nodes_of(*PRODUCTS):
+        units = with_product(graph, units, options, node)
+    return units
+
+
+def with_product(graph: Graph, units: Units, options: PlanOptions, node: Node) -> Units:
+    """The units with that of one product made to follow from its operands'."""
+    ids = units.scales.sources[node.output]
+    x, y = node.inputs
+    steps = units.of(graph, x) * units.of(graph, y)
+    shift: float = _shift_of_full_operands(graph, units, node)
+    if options.disclose != "minimal":
+        shift = min(shift, _shift_of_range(units, node, steps))
+    dropped = max(int(shift), 0)
+    unit, bits = units.unit.copy(), units.bits.copy()
+    unit[ids] = steps * 2.0**dropped
+    bits[ids] = units.filled[ids] + units.margin_of(graph, x) + units.margin_of(graph, y)
+    return replace(units, unit=unit, bits=bits, shifts={**units.shifts, node.output: dropped})
+
+
+def _shift_of_range(units: Units, node: Node, steps: F64) -> float:
+    """The least shift at which the calibrated range of every channel fits its bits; infinite where
+    the product was 0 on all images, which says nothing of others.
+    """
+    ids = units.scales.sources[node.output]
+    wanted = units.reach[ids] * units.room[ids] / 2.0 ** (units.filled[ids] - 1)
+    coarser = float((wanted / steps).max())
+    return math.ceil(math.log2(coarser) - SLACK) if coarser > 0 else math.inf
+
+
+def _shift_of_full_operands(graph: Graph, units: Units, node: Node) -> int:
+    """The least shift at which the product of operands fits its bits, whatever fills theirs."""
+    ids = units.scales.sources[node.output]
+    x, y = (units.reached_of(graph, value) for value in node.inputs)
+    return int((x + y - 1 - units.filled[ids] + np.log2(units.room[ids])).max())
