@@ -38,17 +38,25 @@ def searched_plan(
 
     BadPlan if even the widest widths miss it; BadInput if the ranges hold no responses.
     """
-    bound = error_bound(graph, ranges, options)
-    knots = cheapest_knots(graph, ranges, options, bound)
-    uniform = make_plan(graph, ranges, options, Widths(knots=knots))
-    search = Search(Objective(uniform.formats))
-    planned = partial(make_plan, graph, ranges, options)
     try:
-        return _meeting(bound, search, planned, progress)
+        return _within(error_bound(graph, ranges, options), graph, ranges, options, progress)
     except BadPlan:
         if options.target_error is not None:
             raise
-    return _meeting(predicted_error(uniform), search, planned, progress)
+    usual = predicted_error(make_plan(graph, ranges, options))
+    return _within(usual, graph, ranges, options, progress)
+
+
+def _within(
+    bound: float, graph: Graph, ranges: Ranges, options: PlanOptions, progress: Progress | None
+) -> Plan:
+    """The cheapest plan found with an error of at most `bound`: knots of activations first, then
+    widths.
+    """
+    knots = cheapest_knots(graph, ranges, options, bound)
+    reference = make_plan(graph, ranges, options, Widths(knots=knots))
+    search = Search(Objective(reference.formats))
+    return _meeting(bound, search, partial(make_plan, graph, ranges, options), progress)
 
 
 def _meeting(
