@@ -60,6 +60,13 @@ def _facts(plan: Plan) -> Iterator[str]:
         yield (
             "weight_bits of each linear layer: the size of its largest weight, up to a power of two"
         )
+    if plan.splines and options.disclose == "usual":
+        pieces = [len(spline.factors) for spline in plan.splines.values()]
+        yield (
+            f"number and slopes of the straight pieces of each of the {len(pieces)} activations "
+            f"({min(pieces)} to {max(pieces)}), and the grid of its knots: where its operand's "
+            "values lie over the calibration images, and their unit"
+        )
     constant = options.output_frac + RESULT_INTEGER_BITS
     if any(bits > constant for bits in formats.output_bits.values()):
         yield "ring width of an output: the range of the model's results, up to a power of two"

@@ -82,7 +82,7 @@ def _shared_values(steps: Sequence[AnyStep], compared: Mapping[int, int]) -> dic
     relus = {
         index: _parts(steps, step.inputs[0])
         for index, step in enumerate(steps)
-        if isinstance(step, Relu)
+        if isinstance(step, Relu) and not step.multiplexes
     }
     count = Counter(part.value for parts in relus.values() for part in parts)
     uses: dict[int, list[_Use]] = {}

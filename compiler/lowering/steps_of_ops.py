@@ -14,13 +14,16 @@ from moiety.compiler.ir.ops.pooling import window_factors
 from moiety.compiler.lowering.emitter import Emitter
 from moiety.compiler.planning.guards import guarded_price
 from moiety.compiler.planning.layers import layer_geometry
+from moiety.protocols.compare.digits import MAX_THRESHOLDS
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.linear.planner import plan_linear
 from moiety.protocols.network import NETWORKS
 from moiety.runtime.program import (
     Add,
     AddConst,
+    Combine,
     Concat,
+    Gates,
     Linear,
     LinearMap,
     MaxPool,
@@ -28,11 +31,14 @@ from moiety.runtime.program import (
     Product,
     Reduce,
     Relu,
+    Reshape,
     Slice,
     Square,
     SumPool,
     Transpose,
+    Truncate,
 )
+from moiety.runtime.program.steps.base import GATE_BITS
 
 Lowering = Callable[[Emitter, Node], None]
 
@@ -117,6 +123,83 @@ def _emit_relu(out: Emitter, node: Node, affine: bool) -> int:
     common = out.operands(node, narrow)
     common["bits"] = max(narrow, out.widest(node.output))
     return out.emit(node.output, Relu(**common, affine=affine))
+
+
+@lowers("Activation")
+def _activation(out: Emitter, node: Node) -> None:
+    """All its ReLUs as one, of copies of the operand one after the other, into the ring of the
+    sum.
+    """
+    made, bits, name = out.plan.splines[node.output], out.formats.bits(node.output), node.name
+    shape, wide, count = out.shape(node.output), bits + made.shift, len(made.factors)
+    stacked = (count * shape[0], *shape[1:])
+    operand = out.get(node.inputs[0], bits)
+    gates = _knot_gates(out, node, operand) if made.low else ()
+    copies = out.add(Concat(inputs=(operand,) * count, shape=stacked, bits=bits, name=name, axis=0))
+    opened = out.add(
+        Relu(inputs=(copies, *gates), shape=stacked, bits=wide, name=name, affine=True)
+    )
+    out.tensors[f"relu.{opened}.threshold"] = np.repeat(made.threshold, shape[0])
+    out.tensors[f"relu.{opened}.flip"] = np.repeat(made.flip, shape[0])
+    parts = out.reshaped(opened, (count, *shape))
+    total = out.add(
+        Combine(inputs=(parts,), shape=shape, bits=wide, name=name, factors=made.factors)
+    )
+    shifted = out.add(AddConst(inputs=(total,), shape=shape, bits=wide, name=name))
+    out.tensors[f"const.{shifted}"] = made.constant.reshape(-1, *(1,) * (len(shape) - 1))
+    rounding = out.plan.options.rounding
+    out.emit(
+        node.output,
+        Truncate(
+            inputs=(shifted,),
+            shape=shape,
+            bits=bits,
+            name=name,
+            shift=made.shift,
+            rounding=rounding,
+        ),
+    )
+
+
+def _knot_gates(out: Emitter, node: Node, operand: int) -> tuple[int]:
+    """`[x - t >= 0]` for all knots t, multiples of 2^low: x is at least t where its floor is. One
+    comparison makes that floor and the signs, of as many knots as can share it.
+    """
+    made, shape, name = out.plan.splines[node.output], out.shape(node.output), node.name
+    bits, knots = out.formats.compared_bits(node.inputs[0]), made.threshold >> made.low
+    if bits < out.steps[operand].bits:
+        operand = out.add(Reduce(inputs=(operand,), shape=shape, bits=bits, name=name))
+    floor = out.add(
+        Truncate(
+            inputs=(operand,),
+            shape=shape,
+            bits=bits - made.low,
+            name=name,
+            shift=made.low,
+            rounding="exact",
+        )
+    )
+    opened = []
+    for first in range(0, len(knots), MAX_THRESHOLDS):
+        together = knots[first : first + MAX_THRESHOLDS]
+        gates = out.add(
+            Gates(
+                inputs=(floor,),
+                shape=(len(together), *shape),
+                bits=GATE_BITS,
+                name=name,
+                compared=bits - made.low,
+                joint=first == 0,
+            )
+        )
+        out.tensors[f"gates.{gates}.threshold"] = np.repeat(together[:, None], shape[0], axis=1)
+        flat = (len(together) * shape[0], *shape[1:])
+        opened.append(out.add(Reshape(inputs=(gates,), shape=flat, bits=GATE_BITS, name=name)))
+    if len(opened) == 1:
+        return (opened[0],)
+    stacked = (len(knots) * shape[0], *shape[1:])
+    whole = Concat(inputs=tuple(opened), shape=stacked, bits=GATE_BITS, name=name, axis=0)
+    return (out.add(whole),)
 
 
 @lowers("MaxPool")

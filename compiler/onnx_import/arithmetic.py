@@ -14,6 +14,7 @@ from moiety.compiler.onnx_import.axes import enlarged
 from moiety.compiler.onnx_import.builder import Builder
 from moiety.compiler.onnx_import.call import Call, importer
 from moiety.compiler.onnx_import.products import multiplied
+from moiety.compiler.onnx_import.univariate import as_activation
 from moiety.protocols.arrays import F32
 
 
@@ -127,16 +128,23 @@ def _sub(call: Call) -> Sequence[str]:
 
 @importer("Mul")
 def _mul(call: Call) -> Sequence[str]:
-    """Two tensors, or a tensor and a constant; broadcast."""
+    """Two tensors, or a tensor and a constant; broadcast. Two tensors that are functions of each
+    element of one, x * sigmoid(x) for one, are one activation.
+    """
     if call.is_value(0) and call.is_value(1):
-        return [multiplied(call, call.value(0), call.value(1))]
+        fused = as_activation(call, "mul", call.value(0), call.value(1))
+        return [fused or multiplied(call, call.value(0), call.value(1))]
     constant = 1 if call.is_value(0) else 0
     return [scaled(call, *fit(call, constant))]
 
 
 @importer("Div")
 def _div(call: Call) -> Sequence[str]:
-    """By a constant, broadcast."""
+    """By a constant, broadcast; two tensors that are functions of each element of one."""
+    if call.is_value(0) and call.is_value(1):
+        fused = as_activation(call, "div", call.value(0), call.value(1))
+        if fused is not None:
+            return [fused]
     if call.is_value(1):
         call.fail("divides by a secret tensor", "only division by a constant is supported")
     value, divisor = fit(call, 1)

@@ -11,6 +11,7 @@ import onnx
 from moiety.compiler.ir.graph import Array, Graph, Node, Shape
 from moiety.compiler.ir.ops import FINAL
 from moiety.compiler.ir.shapes import infer_shape, rebuilt
+from moiety.compiler.onnx_import.inner import inner_activations
 from moiety.protocols.errors import BadModel
 
 
@@ -98,6 +99,7 @@ class Builder:
         shapes = dict(zip(renamed(self.shapes), self.shapes.values(), strict=True))
         results = tuple(output for output, _ in outputs)
         graph = rebuilt(Graph(name, (self.source,), results, tuple(nodes), shapes), nodes)
+        graph = inner_activations(graph)
         _check_final(graph)
         return graph, names
 

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from moiety.compiler.ir.formulas import NAMED
 from moiety.compiler.onnx_import.axes import enlarged
 from moiety.compiler.onnx_import.call import Call, importer
 
 MAX_POWER = 4
+_FITTED = {0.5: "sqrt", -0.5: "rsqrt", -1.0: "reciprocal"}
 
 
 def multiplied(call: Call, left: str, right: str) -> str:
@@ -33,8 +35,13 @@ def multiplied(call: Call, left: str, right: str) -> str:
 
 @importer("Pow")
 def _pow(call: Call) -> Sequence[str]:
-    """A whole constant exponent from 1 to 4, as products."""
+    """A whole constant exponent from 1 to 4, as products; 0.5, -0.5 and -1 fitted by straight
+    pieces.
+    """
     exponents = np.unique(call.weight(1, "the exponent"))
+    if len(exponents) == 1 and float(exponents[0]) in _FITTED:
+        formula = NAMED[_FITTED[float(exponents[0])]]
+        return [call.emit("Activation", [call.value()], formula=formula)]
     power = int(exponents[0]) if len(exponents) == 1 else 0
     if power not in range(1, MAX_POWER + 1) or power != exponents[0]:
         call.fail(

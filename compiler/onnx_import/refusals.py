@@ -16,18 +16,6 @@ CONTROL_FLOW = ("If", "Loop", "Scan")
 
 _ADVICE: Mapping[tuple[str, ...], str] = {
     (
-        "Elu",
-        "Selu",
-        "Celu",
-        "Gelu",
-        "HardSwish",
-        "Mish",
-        "Softplus",
-        "Softsign",
-        "Tanh",
-        "Erf",
-    ): "replace the activation by Relu or ReLU6 and fine-tune the model",
-    (
         "LayerNormalization",
         "InstanceNormalization",
         "GroupNormalization",

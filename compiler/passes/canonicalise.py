@@ -290,6 +290,7 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "AvgPool": (_nothing,),
     "Relu": (_relu_twice, _sink_transpose, _sink_squeeze),
     "Clip": (_sink_transpose, _sink_squeeze),
+    "Activation": (_sink_transpose, _sink_squeeze),
     "Add": (_sink_transpose, _sink_squeeze),
     "Sub": (_sink_transpose, _sink_squeeze),
     "Mul": (_sink_transpose_of_product, _sink_squeeze),

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import FINAL, LINEAR, OPS, PRODUCTS, REINDEXING, SUMS
+from moiety.compiler.ir.ops import FINAL, LINEAR, OPS, PRODUCTS, REINDEXING, SPLINES, SUMS
 from moiety.compiler.ir.queries import output_layers, reaches_linear_only, revealed
 from moiety.compiler.ir.scales import propagate
 from moiety.compiler.ir.shapes import rebuilt
@@ -178,14 +178,16 @@ def _takes(graph: Graph, reader: Node) -> bool:
 
 
 def _inputs_of_sums(graph: Graph) -> Graph:
-    """The scale of the image is public and fixed; a sum needs a scale for its own range."""
+    """The scale of the image is public and fixed; a sum or activation needs one for its own
+    range.
+    """
     fixed = set(graph.inputs)
     for node in graph.nodes:
-        if node.op not in LINEAR | SUMS | PRODUCTS and fixed & set(node.inputs):
+        if node.op not in LINEAR | SUMS | SPLINES | PRODUCTS and fixed & set(node.inputs):
             fixed.add(node.output)
     edges = {
         (value, node.output)
-        for node in graph.nodes_of(*SUMS)
+        for node in graph.nodes_of(*SUMS, *SPLINES)
         for value in node.inputs
         if value in fixed
     }

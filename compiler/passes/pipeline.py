@@ -17,6 +17,7 @@ DEFAULT_PIPELINE = ",".join(
         "canonicalise",
         "common-subexpressions",
         "volume-late",
+        "fuse-activations",
         "canonicalise",
         "upsample-late",
         "fold-batchnorm",

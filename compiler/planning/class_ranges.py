@@ -7,16 +7,18 @@ thresholds counts from the middle of its range (its *zero*): thresholds and bias
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import KEEPS_ZERO, LINEAR
+from moiety.compiler.ir.ops import KEEPS_ZERO, LINEAR, SPLINES
 from moiety.compiler.ir.scale_fields import ScaleMap
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.ranges import Ranges
 from moiety.compiler.planning.rings import widening
+from moiety.compiler.planning.spline_choice import spline_of
 from moiety.compiler.planning.units import gate_ids, gate_thresholds
 from moiety.protocols.arrays import F64
 
@@ -33,9 +35,15 @@ class ClassRanges:
 
 
 def class_ranges(
-    graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOptions
+    graph: Graph,
+    scales: ScaleMap,
+    ranges: Ranges,
+    options: PlanOptions,
+    knots: Mapping[str, int],
 ) -> ClassRanges:
-    """What the calibrated ranges ask of every class id, before ids of one class are joined."""
+    """What the calibrated ranges ask of every class id, before ids of one class are joined. knots:
+    of activations, as in `Widths`.
+    """
     count = len(scales.classes.roots())
     reach, zero, gain = np.zeros(count), np.zeros(count), _largest_gains(graph, scales, count)
     for value, ids in scales.sources.items():
@@ -49,6 +57,7 @@ def class_ranges(
         floor = _floor(own, gain[ids] if gated else None, options.floor_fraction)
         reach[ids] = np.maximum(own, floor)
     compared = _compared_reach(graph, scales, ranges, reach, zero)
+    compared = np.maximum(compared, _knots_reach(graph, scales, ranges, options, knots))
     return ClassRanges(np.maximum(reach, compared), _room(graph, scales, count), zero)
 
 
@@ -102,6 +111,24 @@ def _compared_reach(graph: Graph, scales: ScaleMap, ranges: Ranges, reach: F64, 
         high = ranges.high[node.inputs[0]] - zero[ids] + threshold
         np.maximum.at(sums, ids, np.minimum(np.maximum(-low, high), 2 * reach[ids]))
     return sums
+
+
+def _knots_reach(
+    graph: Graph,
+    scales: ScaleMap,
+    ranges: Ranges,
+    options: PlanOptions,
+    knots: Mapping[str, int],
+) -> F64:
+    """By class id, the reach of `x - t` for all knots t of activations."""
+    reach = np.zeros(len(scales.classes.roots()))
+    for node in graph.nodes_of(*SPLINES):
+        (value,) = node.inputs
+        places = spline_of(node, ranges, options, knots).knots
+        low, high = ranges.low[value] - places[-1], ranges.high[value] - places[0]
+        ids = np.broadcast_to(scales.fields[value].ids.reshape(-1), low.shape)
+        np.maximum.at(reach, ids, np.maximum(np.abs(low), np.abs(high)))
+    return reach
 
 
 def _room(graph: Graph, scales: ScaleMap, count: int) -> F64:

@@ -17,12 +17,15 @@ import math
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import LINEAR, PRODUCTS
+from moiety.compiler.ir.ops import LINEAR, PRODUCTS, SPLINES
+from moiety.compiler.planning.activations import final_spline
 from moiety.compiler.planning.formats import Formats
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.plan import Plan
 from moiety.compiler.planning.ranges import FINER
 from moiety.compiler.planning.responses import biased
+from moiety.compiler.planning.spline_choice import spline_of
+from moiety.compiler.planning.splines import KNOTS
 from moiety.compiler.planning.unit_choice import choose_units
 from moiety.compiler.planning.units import Units, gate_thresholds
 from moiety.protocols.arrays import F64
@@ -47,8 +50,8 @@ def predicted_error(plan: Plan) -> float:
 
 def error_variances(plan: Plan) -> dict[str, float]:
     """The parts of the squared error: `noise.VALUE` of truncations and of the image's encoding,
-    `weight.VALUE` of weights, by their layer, `gate.VALUE` of thresholds, `mean.VALUE` of the bias
-    of max-pools.
+    `weight.VALUE` of weights, by their layer, `gate.VALUE` of thresholds, `fit.VALUE` of the
+    straight pieces of activations, `mean.VALUE` of the bias of max-pools.
     """
     formats, graph = plan.formats, plan.graph
     # Responses to weights are in units of their output at the default widths.
@@ -59,6 +62,9 @@ def error_variances(plan: Plan) -> dict[str, float]:
         if shift:
             parts[f"noise.{node.output}"] = _rounded(formats, node.output, TRUNCATION)
         parts[f"weight.{node.output}"] = _weights(formats, node, shift, reference)
+    for node in graph.nodes_of(*SPLINES):
+        parts[f"noise.{node.output}"] = _rounded(formats, node.output, TRUNCATION)
+        parts[f"fit.{node.output}"] = fit_square(formats, node)
     for node in graph.nodes_of(*PRODUCTS):
         if formats.shift(node.output):
             parts[f"noise.{node.output}"] = _rounded(formats, node.output, TRUNCATION)
@@ -84,6 +90,16 @@ def _weights(formats: Formats, node: Node, shift: int, reference: Units) -> floa
     coarser = float(np.mean((unit_out / reference.of(formats.graph, node.output)) ** 2))
     response = formats.ranges.required_responses().weight[node.output]
     return FIXED * 4.0**-shift * coarser * float(response @ inverse**2)
+
+
+def fit_square(formats: Formats, node: Node) -> float:
+    """What the fit of an activation adds: as measured for its number of knots, and more as its
+    knots are on a grid.
+    """
+    free = spline_of(node, formats.ranges, formats.options, formats.widths.knots)
+    measured = formats.ranges.fit_responses(node.output)[KNOTS.index(len(free.knots))]
+    rounded = final_spline(formats, node).spline
+    return float(measured) * (rounded.rms / max(free.rms, 1e-300)) ** 2
 
 
 def _thresholds(formats: Formats, node: Node) -> float:

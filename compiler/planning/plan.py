@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from moiety.compiler.ir.graph import Graph
+from moiety.compiler.planning.activations import SplineIntegers, quantise_splines
 from moiety.compiler.planning.formats import Formats, choose_formats
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.products import SQUARE_ROOM, ProductWidths, product_widths
@@ -24,14 +25,15 @@ from moiety.protocols.arrays import I64
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Everything that lowering needs. layers, products, gates, constants: by result, in the Graph's
-    order. demands: the rings in which layers and products want each value.
+    """Everything that lowering needs. layers, products, gates, splines, constants: by result, in
+    the Graph's order. demands: the rings in which layers and products want each value.
     """
 
     formats: Formats
     layers: Mapping[str, LayerIntegers]
     products: Mapping[str, ProductWidths]
     gates: Mapping[str, GateIntegers]
+    splines: Mapping[str, SplineIntegers]
     constants: Mapping[str, I64]
     demands: Mapping[str, frozenset[int]]
 
@@ -59,6 +61,7 @@ def make_plan(
         layers=layers,
         products=products,
         gates=quantise_gates(formats),
+        splines=quantise_splines(formats),
         constants=quantise_constants(formats),
         demands=demands,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ import safetensors.numpy
 from onnx import TensorProto, helper
 
 from moiety.compiler.ir.graph import Array, Graph
-from moiety.compiler.ir.ops import LINEAR, PRODUCTS, SUMS
+from moiety.compiler.ir.ops import LINEAR, PRODUCTS, SPLINES, SUMS
 from moiety.compiler.ir.to_onnx import to_onnx
+from moiety.compiler.planning.splines import KNOTS
 from moiety.protocols.arrays import F64
 from moiety.protocols.errors import BadArtifact, BadInput
 from moiety.runtime.program import write_atomically
@@ -28,12 +29,12 @@ Progress = Callable[[str, int, int], None]
 FORMAT = "moiety-ranges"
 VERSION = "1"
 BATCH = 4
-KINDS = ("low", "high", "mean", "open")
+KINDS = ("low", "high", "mean", "open", "square")
 FINER = tuple(range(-8, 4))
 """Units at which the rounding bias of max-pools is measured, in bits finer than those at the
 default widths: beyond them it changes no more, in units, for all elements are equal or none is.
 """
-RESPONSES = ("noise", "gate", "weight", "pool")
+RESPONSES = ("noise", "gate", "weight", "pool", "fit")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,13 +47,15 @@ class Responses:
     errors in a linear layer's weights, by input channel, `(C_in,)`, each error in units of the
     layer's output channel at the default widths. pool: of the rounding bias of a max-pool, in its
     units squared, `(len(FINER) * C,)`: for units finer by each of `FINER` bits than those at the
-    default widths, one after the other.
+    default widths, one after the other. fit: of what the fit of an activation adds to its elements,
+    `(len(KNOTS),)`: for each number of knots.
     """
 
     noise: dict[str, F64] = field(default_factory=dict)
     gate: dict[str, F64] = field(default_factory=dict)
     weight: dict[str, F64] = field(default_factory=dict)
     pool: dict[str, F64] = field(default_factory=dict)
+    fit: dict[str, F64] = field(default_factory=dict)
 
     def kinds(self) -> dict[str, dict[str, F64]]:
         """By name, in a fixed order."""
@@ -63,9 +66,10 @@ class Responses:
 class Ranges:
     """Statistics of each channel (axis 1) over `images` images, float64 `(C,)`, by value name.
 
-    low, high: smallest and largest value. mean: of the operands of linear layers. open: of ReLUs
-    that absorbed a batch norm, the part of elements above 0. responses: what a plan that is
-    searched for needs; None in ranges of earlier versions.
+    low, high: smallest and largest value. mean: of the operands of linear layers and activations.
+    open: of ReLUs that absorbed a batch norm, the part of elements above 0. square: of the operands
+    of activations, the mean square. responses: what a plan that is searched for needs; None in
+    ranges of earlier versions.
     """
 
     images: int
@@ -74,6 +78,7 @@ class Ranges:
     mean: Mapping[str, F64] = field(default_factory=dict)
     open: Mapping[str, F64] = field(default_factory=dict)
     responses: Responses | None = None
+    square: Mapping[str, F64] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Writes a safetensors file, atomically; it tells about the weights, so it is its owner's
@@ -103,9 +108,13 @@ class Ranges:
                 f"{path}: the ranges file is damaged: its numbers do not belong together"
             )
         responses = Responses(*(found[kind] for kind in RESPONSES)) if found["noise"] else None
-        return cls(
-            int(images), found["low"], found["high"], found["mean"], found["open"], responses
-        )
+        return replace(cls.of_kinds(int(images), found), responses=responses)
+
+    @classmethod
+    def of_kinds(cls, images: int, found: Mapping[str, Mapping[str, F64]]) -> Ranges:
+        """From the statistics by kind, without responses."""
+        low, high, mean, opened, square = (found[kind] for kind in KINDS)
+        return cls(images, low, high, mean, opened, square=square)
 
     def required_responses(self) -> Responses:
         """BadInput if there are none."""
@@ -126,6 +135,16 @@ class Ranges:
                 "stochastic rounding needs: calibrate again from images, or round exactly"
             )
         return found.reshape(len(FINER), channels)
+
+    def fit_responses(self, activation: str) -> F64:
+        """Of an activation, for each of KNOTS. BadInput if there are none."""
+        found = self.required_responses().fit.get(activation)
+        if found is None or found.shape != (len(KNOTS),):
+            raise BadInput(
+                f"these ranges hold no response of the results to the fit of {activation!r}: "
+                "calibrate again from images"
+            )
+        return found
 
     def check(self, graph: Graph) -> None:
         """BadInput unless there is everything here that a plan of `graph` needs."""
@@ -177,10 +196,14 @@ def measurements(graph: Graph) -> list[tuple[str, str, int]]:
     measured = graph.nodes_of(*LINEAR, *PRODUCTS, *SUMS)
     bounded = [*graph.inputs, *(node.output for node in measured)]
     bounded += [gate.inputs[0] for gate in gates]
-    averaged = [layer.inputs[0] for layer in layers]
+    fitted = list(graph.nodes_of(*SPLINES))
+    spread = [node.inputs[0] for node in fitted]
+    bounded += [*spread, *(node.output for node in fitted)]
+    averaged = [*(layer.inputs[0] for layer in layers), *spread]
     gated = [gate.output for gate in gates]
     wanted = [("low", value) for value in bounded] + [("high", value) for value in bounded]
     wanted += [("mean", value) for value in averaged] + [("open", value) for value in gated]
+    wanted += [("square", value) for value in spread]
     return [(kind, value, graph.shapes[value][1]) for kind, value in dict.fromkeys(wanted)]
 
 
@@ -220,12 +243,28 @@ def calibrate(
         )
     of_kind: dict[str, dict[str, F64]] = {kind: {} for kind in KINDS}
     for (kind, value), array in results.items():
-        of_kind[kind][value] = array / count if kind in ("mean", "open") else array
-    return Ranges(count, of_kind["low"], of_kind["high"], of_kind["mean"], of_kind["open"])
+        of_kind[kind][value] = array / count if _COMBINE[kind] is np.add else array
+    return Ranges.of_kinds(count, of_kind)
 
 
-_COMBINE = {"low": np.minimum, "high": np.maximum, "mean": np.add, "open": np.add}
-_REDUCE = {"low": "ReduceMin", "high": "ReduceMax", "mean": "ReduceMean", "open": "ReduceMean"}
+_COMBINE = {
+    "low": np.minimum,
+    "high": np.maximum,
+    "mean": np.add,
+    "open": np.add,
+    "square": np.add,
+}
+_REDUCE = {
+    "low": "ReduceMin",
+    "high": "ReduceMax",
+    "mean": "ReduceMean",
+    "open": "ReduceMean",
+    "square": "ReduceMean",
+}
+
+
+_FIRST = {"open": ("Sign", 1), "square": ("Mul", 2)}
+"""What an element is made before it is averaged: an op of so many times the element."""
 
 
 def _session(graph: Graph, wanted: Sequence[tuple[str, str, int]]) -> onnxruntime.InferenceSession:
@@ -234,12 +273,12 @@ def _session(graph: Graph, wanted: Sequence[tuple[str, str, int]]) -> onnxruntim
     """
     model = to_onnx(graph)
     del model.graph.output[:]
-    signs = {value for kind, value, _ in wanted if kind == "open"}
-    model.graph.node.extend(
-        helper.make_node("Sign", [value], [f"{value}::sign"]) for value in signs
-    )
     for kind, value, channels in wanted:
-        source, name = f"{value}::sign" if kind == "open" else value, f"{value}::{kind}"
+        name = f"{value}::{kind}"
+        source = f"{name} of" if kind in _FIRST else value
+        if kind in _FIRST:
+            op, count = _FIRST[kind]
+            model.graph.node.append(helper.make_node(op, [value] * count, [source]))
         axes = list(range(2, len(graph.shapes[value])))
         if axes:
             node = helper.make_node(_REDUCE[kind], [source], [name], axes=axes, keepdims=0)

@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from moiety.compiler.ir.formulas import describe
 from moiety.compiler.ir.graph import Node
-from moiety.compiler.ir.ops import LINEAR, PRODUCTS
+from moiety.compiler.ir.ops import LINEAR, PRODUCTS, SPLINES
 from moiety.compiler.planning.error import predicted_error
 from moiety.compiler.planning.plan import Plan
 from moiety.compiler.planning.quantise import GateIntegers
@@ -91,6 +92,19 @@ class Measured(msgspec.Struct, frozen=True):
     overflows: int
 
 
+class ActivationRow(msgspec.Struct, frozen=True):
+    """One activation: what it computes, its straight pieces' knots, and by how much they miss it
+    over the calibrated density (root mean square) and range (largest).
+    """
+
+    value: str
+    function: str
+    knots: int
+    slope_bits: int
+    rms_error: float
+    largest_error: float
+
+
 class PlanReport(msgspec.Struct, frozen=True):
     """Everything above, with the options of the plan and the number of calibration images.
     predicted_error: of the results, root mean square; None where the ranges do not hold what
@@ -111,6 +125,7 @@ class PlanReport(msgspec.Struct, frozen=True):
     layers: list[LayerRow]
     products: list[ProductRow]
     gates: list[GateRow]
+    activations: list[ActivationRow]
 
     def encode(self) -> bytes:
         """Indented JSON."""
@@ -140,6 +155,7 @@ def plan_report(
         ],
         products=[_product(plan, node) for node in graph.nodes_of(*PRODUCTS)],
         gates=[_gate(value, gate) for value, gate in plan.gates.items()],
+        activations=[_activation(plan, node) for node in graph.nodes_of(*SPLINES)],
     )
 
 
@@ -175,6 +191,18 @@ def _product(plan: Plan, node: Node) -> ProductRow:
 def _gate(value: str, gate: GateIntegers) -> GateRow:
     flipped = int(gate.flip.sum())
     return GateRow(value, len(gate.flip), flipped, gate.clamped, gate.constant)
+
+
+def _activation(plan: Plan, node: Node) -> ActivationRow:
+    made = plan.splines[node.output]
+    return ActivationRow(
+        value=node.output,
+        function=describe(node.attrs["formula"]),
+        knots=len(made.spline.knots),
+        slope_bits=made.shift,
+        rms_error=made.spline.rms,
+        largest_error=made.spline.largest,
+    )
 
 
 def _tensor(plan: Plan, value: str) -> TensorRow:

@@ -17,12 +17,14 @@ import numpy.typing as npt
 
 from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.graph import Array, Graph, Node, channelwise
-from moiety.compiler.ir.ops import LINEAR, OPS, PRODUCTS
+from moiety.compiler.ir.ops import LINEAR, OPS, PRODUCTS, SPLINES
 from moiety.compiler.ir.ops.base import PRICED_BY_TRAIT
 from moiety.compiler.ir.queries import revealed
 from moiety.compiler.ir.scales import propagate
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.ranges import FINER, Progress, Ranges, Responses
+from moiety.compiler.planning.spline_choice import fit_error, fitted_to
+from moiety.compiler.planning.splines import KNOTS
 from moiety.compiler.planning.unit_choice import choose_units
 from moiety.compiler.planning.units import Units
 from moiety.protocols.arrays import F64
@@ -98,6 +100,9 @@ class _SquaredDerivatives:
         if node.output in self.biased:
             operand, result = values[node.inputs[0]], values[node.output]
             _accumulate(self.sums.pool, node.output, self.of_bias(node, operand, result, grad))
+        if node.op in SPLINES:
+            operand = values[node.inputs[0]]
+            _accumulate(self.sums.fit, node.output, self.of_fits(node, operand, grad))
         if node.op in LINEAR:
             squares = self.of_weights(node, values[node.inputs[0]], grad)
             _accumulate(self.sums.weight, node.output, squares)
@@ -129,6 +134,18 @@ class _SquaredDerivatives:
                 total += _per_channel(grad * bias) ** 2
             squares.append(total / len(PHASES))
         return np.concatenate(squares)
+
+    def of_fits(self, node: Node, operand: Array, grad: Array) -> F64:
+        """The fit of an activation errs alike wherever its operand is alike, so its error is summed
+        over a channel before it is squared. For each of KNOTS; plans take the mean of a channel
+        off.
+        """
+        squares = []
+        for count in KNOTS:
+            spline = fitted_to(node, self.ranges, PlanOptions(), count)
+            error = fit_error(node, self.ranges, spline, operand)
+            squares.append(float((_per_channel(grad * error) ** 2).sum()))
+        return np.array(squares)
 
     def of_weights(self, node: Node, operand: Array, grad: Array) -> F64:
         """Squared derivatives by weights times the squared unit of their output, summed to `(C,)`

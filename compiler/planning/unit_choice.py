@@ -34,11 +34,13 @@ from moiety.protocols.errors import BadPlan
 @dataclass(frozen=True)
 class Widths:
     """Where a plan departs from the widths of its options: `activation`, by value where a scale
-    begins (values whose channels are tied must agree); `weight`, by linear layer.
+    begins (values whose channels are tied must agree); `weight`, by linear layer. `knots`: how many
+    each activation is fitted with.
     """
 
     activation: Mapping[str, int] = field(default_factory=dict)
     weight: Mapping[str, int] = field(default_factory=dict)
+    knots: Mapping[str, int] = field(default_factory=dict)
 
 
 def choose_units(
@@ -50,7 +52,7 @@ def choose_units(
     widths = widths or Widths()
     scales = propagate(graph)
     if options.uniform is not None:
-        return graph, _uniform_units(graph, scales, ranges, options)
+        return graph, _uniform_units(graph, scales, ranges, options, widths)
     first = _filling_units(graph, scales, ranges, options, widths)
     frozen = frozen_gates(graph, ranges, first)
     if frozen is not graph:
@@ -62,9 +64,12 @@ def choose_units(
     return graph, with_products(graph, units, options)
 
 
-def _uniform_units(graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOptions) -> Units:
+def _uniform_units(
+    graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOptions, widths: Widths
+) -> Units:
     """The same unit everywhere. BadPlan where a range leaves no bit of margin in the ring."""
-    frac, found = options.uniform or 0, class_ranges(graph, scales, ranges, options)
+    frac = options.uniform or 0
+    found = class_ranges(graph, scales, ranges, options, widths.knots)
     filled, room = found.reach * found.room, 2.0 ** (options.ring_bits - 2 - frac)
     for value, ids in scales.sources.items():
         worst = float(filled[ids].max())
@@ -94,7 +99,8 @@ def _filling_units(
     """Units that let what every class needs fill its bits; powers of two, known to the client, for
     the image and the results; of products, what follows from their operands.
     """
-    found, filled = class_ranges(graph, scales, ranges, options), _filled(scales, options, widths)
+    found = class_ranges(graph, scales, ranges, options, widths.knots)
+    filled = _filled(scales, options, widths)
     roots, of_class = scales.classes.roots(), np.zeros(len(filled))
     np.maximum.at(of_class, roots, found.reach * found.room)
     unit = np.where(of_class > 0, of_class, 1.0)[roots] / 2.0 ** (filled - 1)

@@ -36,6 +36,7 @@ from moiety.runtime.program import (
     Add,
     AddConst,
     AnyStep,
+    Combine,
     Concat,
     Extend,
     Gates,
@@ -291,6 +292,11 @@ def _add(step: Add, at: Setting) -> Iterator[Call]:
 @calls_of(LinearMap)
 def _linear_map(step: LinearMap, at: Setting) -> Iterator[Call]:
     yield _passes(at.elements(step) * len(step.taps[0]))
+
+
+@calls_of(Combine)
+def _combine(step: Combine, at: Setting) -> Iterator[Call]:
+    yield _passes(at.elements(step) * len(step.factors))
 
 
 @calls_of(SumPool)

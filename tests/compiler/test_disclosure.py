@@ -30,6 +30,8 @@ FAMILIES = (
     "small_squeezenet",
     "small_unet",
 )
+SMOOTH = "mobilenet-silu"
+"""A network of `nets.NETWORKS` with smooth activations."""
 PREPROCESSING = Preprocessing(
     size=(16, 16), channels=3, mean=(0.5, 0.5, 0.5), std=(0.19, 0.19, 0.19)
 )
@@ -40,23 +42,34 @@ WIDTHS = "ring widths of activations"
 WEIGHTS = "weight_bits of each linear layer"
 RESULT = "ring width of an output"
 RESCALED = "the rescaling layers behind"
-RINGS = (SHIFT, WIDTHS, RESULT)
+PIECES = "number and slopes of the straight pieces"
+RINGS = (SHIFT, WIDTHS, RESULT, PIECES)
 ACCOUNTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("program", "steps"): (RESCALED,),
     ("input", "scale"): ("input scale",),
     ("input", "value_bits"): (WIDTHS,),
     ("truncate", "shift"): RINGS,
+    ("combine", "factors"): (PIECES,),
+    **{(kind, "shape"): (PIECES,) for kind in ("concat", "gates", "relu", "reshape")},
+    **{(kind, "inputs"): (PIECES,) for kind in ("concat", "relu")},
     ("linear", "weight_bits"): (SHIFT, WEIGHTS),
     ("linear", "guard"): (*RINGS, WEIGHTS),
     ("linear", "rlwe"): (*RINGS, WEIGHTS),
-    ("gates", "compared"): (WIDTHS,),
+    ("gates", "compared"): (WIDTHS, PIECES),
     ("output", "bits"): (RESULT, WIDTHS),
     ("output", "scale"): (WIDTHS,),
 }
 
 
+def network(family: str) -> Callable[..., onnx.ModelProto]:
+    found: Callable[..., onnx.ModelProto] = (
+        nets.NETWORKS[family] if family == SMOOTH else getattr(nets, family)
+    )
+    return found
+
+
 def compiled(folder: Path, family: str, seed: int, gammas: str, options: PlanOptions) -> Compiled:
-    model = getattr(nets, family)(seed=seed, gammas=gammas)
+    model = network(family)(seed=seed, gammas=gammas)
     onnx.save(model, folder / "model.onnx")
     size = model.graph.input[0].type.tensor_type.shape.dim[-1].dim_value
     images = nets.random_images((3, size, size), 12, seed=3)
@@ -114,7 +127,7 @@ def unaccounted(one: Program, other: Program) -> set[tuple[str, str]]:
     return {difference for difference in differences(one, other) if not accounted(difference)}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, SMOOTH])
 @pytest.mark.parametrize(
     "options", [PlanOptions(), PlanOptions(bits=42, scale=10)], ids=["mixed", "uniform"]
 )
@@ -147,7 +160,7 @@ def test_the_comparison_notices_what_is_not_listed(tmp_path: Path) -> None:
 MINIMAL = PlanOptions(disclose="minimal")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, SMOOTH])
 def test_minimal_disclosure_makes_equal_programs(family: str, tmp_path: Path) -> None:
     """But for the salted commitment; and as accurate as a logit of a few units needs."""
     ordinary = compiled(tmp_path, family, 1, "ordinary", MINIMAL)
@@ -155,7 +168,7 @@ def test_minimal_disclosure_makes_equal_programs(family: str, tmp_path: Path) ->
     assert ordinary.program.disclosed == ()
     assert uncommitted(ordinary.program) == uncommitted(hostile.program)
     for each, seed, gammas in ((ordinary, 1, "ordinary"), (hostile, 2, "hostile")):
-        model = getattr(nets, family)(seed=seed, gammas=gammas)
+        model = network(family)(seed=seed, gammas=gammas)
         images = nets.random_images(each.program.input.shape, 12, seed=3)
         executor = CleartextExecutor(each.program, each.weights, np.random.default_rng(1))
         expected = nets.run_onnx(model, images)

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 
 from moiety.compiler.ir.axis_map import AxisMap
 from moiety.compiler.ir.evaluate import random_feeds, run_graph, same_function
+from moiety.compiler.ir.formulas import NAMED
 from moiety.compiler.ir.graph import Array, Graph, Node, Shape
 from moiety.compiler.ir.ops import OPS
 from moiety.compiler.ir.shapes import infer_shapes, rebuilt
@@ -117,6 +118,8 @@ CASES: dict[str, Case] = {
     "transpose": Case("Transpose", [(4, 6, 2)], {"perm": (0, 3, 1, 2)}),
     "linear-map": Case("LinearMap", [(4, 6, 2)], {"axis": 2, "map": AxisMap.of(_normal(5, 6))}),
     "pad": Case("Pad", [(4, 3, 2)], {"pads": ((0, 0), (1, 0), (0, 2), (3, 1))}),
+    "activation": Case("Activation", [(4, 3)], {"formula": NAMED["gelu"]}),
+    "activation-shared": Case("Activation", [(4,)], {"formula": NAMED["mish"]}),
     "sigmoid": Case("Sigmoid", [(4,)]),
     "softmax": Case("Softmax", [(4, 3)], {"axis": 1}),
 }
@@ -199,6 +202,8 @@ def test_to_onnx_returns_any_value_and_is_valid() -> None:
         (_maxpool((2, 2), (1, 1), (2, 0, 0, 0)), "smaller than the kernel"),
         (_conv((2, 4, 11, 3)), "larger than the padded input"),
         (Case("Tanh", [(4,)]), "no operator"),
+        (Case("Activation", [(4,)], {"formula": ("x", "mul")}), "'mul' is out of place"),
+        (Case("Activation", [(4,)], {"formula": ("x", 2.0)}), "is no formula"),
     ],
 )
 def test_ill_fitting_nodes_are_named(case: Case, message: str) -> None:

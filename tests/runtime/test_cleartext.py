@@ -7,15 +7,18 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moiety.protocols.errors import BadInput
+from moiety.protocols import ring
+from moiety.protocols.errors import BadArtifact, BadInput
 from moiety.runtime import program as ir
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.convolution import convolve
+from moiety.runtime.program.steps.evaluation import Evaluation
 from moiety.runtime.program.weights import Weights
 from tests.support.programs import (
     GUARD,
@@ -319,6 +322,46 @@ def _slow_step(
             return np.pad(x[0], step.pads)
         case _:
             return wrap(x[0])
+
+
+@given(
+    st.integers(8, 40),
+    st.lists(st.integers(-300, 300), min_size=1, max_size=5),
+    st.integers(0, 2**32 - 1),
+)
+def test_public_sums(bits: int, factors: list[int], seed: int) -> None:
+    """Of Python integers, with what leaves the ring counted; and the parties' shares are shares of
+    it.
+    """
+    rng = np.random.default_rng(seed)
+    step = ir.Combine(inputs=(0,), shape=(2, 3), bits=bits, factors=tuple(factors))
+    x = rng.integers(-(1 << (bits - 1)), 1 << (bits - 1), (len(factors), 2, 3))
+    true = sum(f * v.astype(object) for f, v in zip(factors, x, strict=True))
+    at = Evaluation((bits,), {}, False, None)
+    found = step.meaning([x], at)
+    wrapped = np.vectorize(lambda v: signed(int(v), bits), otypes=[np.int64])(true)
+    np.testing.assert_array_equal(found, wrapped)
+    assert at.overflows == np.count_nonzero(wrapped != true)
+    mine = rng.integers(0, 1 << bits, x.shape, np.uint64)
+    others = ring.reduce(ring.from_signed(x, bits) - mine, bits)
+    shares = [step.on_shares([share[None]])[0] for share in (mine, others)]
+    total = ring.reduce(shares[0] + shares[1], bits)
+    np.testing.assert_array_equal(total, ring.from_signed(found, bits))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"factors": (1, 2, 3)}, "3 factors for an axis of 2"),
+        ({"factors": (1 << 50, 2)}, "do not fit a ring of 16 bits"),
+        ({"shape": (2, 3)}, "where its operands give"),
+    ],
+)
+def test_public_sums_that_are_refused(change: dict[str, Any], message: str) -> None:
+    step = ir.Combine(inputs=(0,), shape=(3, 3), bits=16, factors=(3, -5))
+    source = ir.Input(inputs=(), shape=(2, 3, 3), bits=16, scale=1.0)
+    with pytest.raises(BadArtifact, match=message):
+        make_program(source, msgspec.structs.replace(step, **change)).check()
 
 
 def test_stochastic_run_stays_near_the_exact_one() -> None:

@@ -122,7 +122,22 @@ def mapped() -> ir.Program:
     )
 
 
-EXAMPLES = [small_program("exact"), small_program("stochastic"), gated(), mapped(), products()]
+def combined() -> ir.Program:
+    """A sum with public factors."""
+    return make_program(
+        ir.Input(inputs=(), shape=(2, 3, 3), bits=16, scale=1.0),
+        ir.Combine(inputs=(0,), shape=(3, 3), bits=16, factors=(3, -5)),
+    )
+
+
+EXAMPLES = [
+    small_program("exact"),
+    small_program("stochastic"),
+    gated(),
+    mapped(),
+    combined(),
+    products(),
+]
 
 
 @pytest.mark.parametrize("kind", ir.KINDS, ids=lambda kind: kind.__name__)
@@ -162,4 +177,4 @@ def test_the_file_format_knows_exactly_the_kinds() -> None:
     assert set(get_args(ir.AnyStep)) == set(ir.KINDS)
     tags = [kind.__struct_config__.tag for kind in ir.KINDS]
     assert tags == [kind.__name__.lower() for kind in ir.KINDS]
-    assert len(set(tags)) == 20
+    assert len(set(tags)) == 21

@@ -34,6 +34,7 @@ Gammas = Literal["ordinary", "hostile"]
 BatchNorms = Literal["separate", "folded", "none"]
 Head = Literal["pool", "mean"]
 Output = Literal["logits", "sigmoid", "softmax"]
+Activation = Literal["relu6", "hardswish", "silu"]
 
 EPSILON = 1e-5
 _IR_VERSION = 8
@@ -278,6 +279,18 @@ class _Net:
             return self.add("Clip", [x], min=0.0, max=6.0)
         return self.add("Clip", [x, self.constant("zero", 0.0), self.constant("six", 6.0)])
 
+    def activation(self, kind: Activation, x: str) -> str:
+        """As exporters write them."""
+        match kind:
+            case "relu6":
+                return self.relu6(x)
+            case "silu":
+                return self.add("Mul", [x, self.add("Sigmoid", [x])])
+            case "hardswish" if self.opset >= 14:
+                return self.add("HardSwish", [x])
+            case "hardswish":
+                return self.add("Mul", [x, self.add("HardSigmoid", [x], alpha=1 / 6)])
+
     def pool(self, op: str, x: str, kernel: int, stride: int, pads: int = 0, **attrs: Any) -> str:
         return self.add(
             op, [x], kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[pads] * 4, **attrs
@@ -401,21 +414,26 @@ def small_mobilenet(
     stem: int = 8,
     stages: Sequence[tuple[int, int, int, int]] = ((1, 6, 1, 1), (2, 8, 2, 2), (2, 12, 1, 1)),
     last: int = 24,
+    activation: Activation = "relu6",
     **options: Unpack[Options],
 ) -> onnx.ModelProto:
     """MobileNetV2 (Sandler et al. 2018); `stages` are (expansion, channels, repeats, first stride);
-    ReduceMean head.
+    ReduceMean head. With HardSwish or SiLU it is MobileNetV3 or EfficientNet without gates.
     """
     net = _Net("small_mobilenet", image, **options)
-    x = net.relu6(net.conv("image", stem, 3, stride=2))
+
+    def act(x: str) -> str:
+        return net.activation(activation, x)
+
+    x = act(net.conv("image", stem, 3, stride=2))
     for expansion, width, repeats, first_stride in stages:
         for repeat in range(repeats):
             stride, inner = (1 if repeat else first_stride), net.channels(x) * expansion
-            y = x if expansion == 1 else net.relu6(net.conv(x, inner, 1))
-            y = net.relu6(net.conv(y, inner, 3, stride, groups=inner))
+            y = x if expansion == 1 else act(net.conv(x, inner, 1))
+            y = act(net.conv(y, inner, 3, stride, groups=inner))
             y = net.conv(y, width, 1)
             x = net.add("Add", [x, y]) if stride == 1 and net.channels(x) == width else y
-    x = net.relu6(net.conv(x, last, 1))
+    x = act(net.conv(x, last, 1))
     return net.finish(net.gemm(net.mean(x, [2, 3], keepdims=0), net.labels, gain=4.0))
 
 
@@ -552,6 +570,8 @@ NETWORKS: dict[str, Callable[..., onnx.ModelProto]] = {
     "densenet": small_densenet,
     "resnet": small_resnet,
     "mobilenet": small_mobilenet,
+    "mobilenet-hardswish": partial(small_mobilenet, activation="hardswish"),
+    "mobilenet-silu": partial(small_mobilenet, activation="silu"),
     "squeezenet": small_squeezenet,
     "vgg": small_vgg,
     "inception": small_inception,

@@ -79,15 +79,27 @@ class Trait(Flag):
     channel (Concat: if its axis is the channels).
     """
 
+    SPLINE = auto()
+    """A smooth function of each element, which planning turns into a sum of shifted ReLUs; its
+    operand and its result are in one class of scales.
+    """
+
     FINAL = auto()
     """Stands only before an output: the client computes it in the clear."""
 
 
 PRICED_BY_TRAIT = (
-    Trait.LINEAR | Trait.PRODUCT | Trait.RELU | Trait.SUM | Trait.ANY_RING | Trait.FINAL
+    Trait.LINEAR
+    | Trait.PRODUCT
+    | Trait.RELU
+    | Trait.SPLINE
+    | Trait.SUM
+    | Trait.ANY_RING
+    | Trait.FINAL
 )
-"""Of ops with one of these, the search for widths knows what their steps send: layers, products and
-ReLUs have terms of their own, the others send nothing. Any other op says its `comparisons`.
+"""Of ops with one of these, the search for widths knows what their steps send: layers, products,
+ReLUs and splines have terms of their own, the others send nothing. Any other op says its
+`comparisons`.
 """
 
 

@@ -66,7 +66,7 @@ class Search:
         for number in self.free:
             variable = self.objective.variables.all[number]
             found[variable.kind] |= dict.fromkeys(variable.values, state[number])
-        return Widths(**found)
+        return Widths(**found, knots=self.objective.formats.widths.knots)
 
     def cheapest(self, target: float) -> State:
         """The cheapest state found with a predicted error of at most `target`. Unreachable if

@@ -16,13 +16,15 @@ from collections.abc import Iterator
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import LINEAR, OPS, PRODUCTS, RELUS
+from moiety.compiler.ir.ops import LINEAR, OPS, PRODUCTS, RELUS, SPLINES
 from moiety.compiler.ir.ops.base import PRICED_BY_TRAIT, Trait
+from moiety.compiler.planning.activations import final_spline
 from moiety.compiler.planning.error import (
     FIXED,
     TRUNCATION,
     bias_squares,
     biased_pools,
+    fit_square,
     threshold_rounding,
 )
 from moiety.compiler.planning.formats import Formats
@@ -40,6 +42,7 @@ from moiety.compiler.planning.search.terms import (
     Layer,
     Multiplexer,
     Multiplication,
+    Pieces,
     Product,
     Ring,
     Rounding,
@@ -74,6 +77,7 @@ class Objective:
             *self._roundings(),
             *self._biases(),
             *self._products(),
+            *self._activations(),
             *self._multiplications(),
             *self._multiplexers_and_pairs(),
             *self._comparisons(),
@@ -150,9 +154,9 @@ class Objective:
                 yield Source(number, math.log2(peak), squared_error)
 
     def _roundings(self) -> Iterator[Rounding]:
-        """Of what layers write, and of thresholds, summed by activation variable."""
+        """Of what layers and activations write, and of thresholds, summed by variable."""
         totals = np.zeros(len(self.variables.all))
-        for value in self.layers:
+        for value in (*self.layers, *(node.output for node in self.graph.nodes_of(*SPLINES))):
             squares = TRUNCATION * self.responses.noise[value] * self.formats.unit(value) ** 2
             np.add.at(totals, self.variables.channels(value), squares)
         for node in self.graph.nodes_of("AffineRelu"):
@@ -192,6 +196,19 @@ class Objective:
                 extended=None if operand in free else self._ring(operand),
                 inputs=math.prod(self.graph.shapes[operand]),
                 mode=options.rounding,
+                network=self.network,
+            )
+
+    def _activations(self) -> Iterator[Pieces]:
+        for node in self.graph.nodes_of(*SPLINES):
+            made = final_spline(self.formats, node)
+            yield Pieces(
+                values=math.prod(self.graph.shapes[node.output]),
+                gates=made.spline.gates,
+                high=made.high,
+                ring=self._ring(node.output),
+                squared_error=fit_square(self.formats, node),
+                mode=self.formats.options.rounding,
                 network=self.network,
             )
 

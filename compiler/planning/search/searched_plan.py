@@ -30,10 +30,12 @@ from moiety.compiler.planning.plan import Plan, make_plan
 from moiety.compiler.planning.ranges import Progress, Ranges
 from moiety.compiler.planning.report import Measured
 from moiety.compiler.planning.search.descent import Search, Unreachable
+from moiety.compiler.planning.search.knots import cheapest_knots
 from moiety.compiler.planning.search.objective import Objective
 from moiety.compiler.planning.search.terms import EXTRA_BITS, NARROWEST, WIDEST
 from moiety.compiler.planning.search.variables import State
 from moiety.compiler.planning.starved import relieved
+from moiety.compiler.planning.unit_choice import Widths
 from moiety.protocols.errors import BadPlan
 from moiety.protocols.linear.parameters import MAX_WEIGHT_BITS
 
@@ -93,7 +95,7 @@ def searched_plan(
     bound = error_bound(graph, ranges, options)
     closest: Found | None = None
     for extra in EXTRA_BITS:
-        level = _Level.of(graph, ranges, _wider(options, extra), extra, progress, measure)
+        level = _Level.of(graph, ranges, _wider(options, extra), extra, bound, progress, measure)
         found = level.within(bound, 1.0 if closest is None else closest.trust)
         if found.error <= bound:
             return found.plan
@@ -151,12 +153,15 @@ class _Level:
         ranges: Ranges,
         options: PlanOptions,
         extra: int,
+        bound: float,
         progress: Progress | None,
         measure: Measure | None,
     ) -> _Level:
+        """Knots of activations are chosen before the widths, for the bound on the error."""
         graph = relieved(graph, ranges, options)
-        objective = Objective(make_plan(graph, ranges, options).formats)
-        search = Search(objective, NARROWEST, WIDEST + extra)
+        knots = cheapest_knots(graph, ranges, options, bound)
+        reference = make_plan(graph, ranges, options, Widths(knots=knots))
+        search = Search(Objective(reference.formats), NARROWEST, WIDEST + extra)
         return cls(graph, ranges, options, search, progress, measure)
 
     def within(self, bound: float, trust: float) -> Found:

@@ -14,11 +14,12 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from moiety.compiler.planning import shifts
+from moiety.compiler.planning.activations import slope_bits
 from moiety.compiler.planning.guards import comparison_price, guarded_price
 from moiety.compiler.planning.product_price import product_price, square_price
 from moiety.compiler.planning.products import product_widths
 from moiety.compiler.planning.search.variables import State
-from moiety.protocols.compare.digits import DigitPlan, digits_price
+from moiety.protocols.compare.digits import MAX_THRESHOLDS, DigitPlan, digits_price
 from moiety.protocols.linear.layout import Geometry
 from moiety.protocols.network import Network
 from moiety.runtime.program import Rounding as RoundingMode
@@ -241,6 +242,46 @@ class Product:
         ns = guarded_price(self.geometry, bits, weight_bits, shift, self.mode, self.network).ns
         ns += extension_price(self.inputs, self.extended, bits, state, self.network)
         return ns, self.layer.squared_error(state, shift)
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A Term: an activation of `values` elements, fitted by the sum of so many gates: a multiplexer
+    for each, a comparison of the operand's `high` upper bits with all knots and of the others with
+    none, and the truncation of the sum. squared_error: of the fit, whatever the widths.
+    """
+
+    values: int
+    gates: int
+    high: int
+    ring: Ring
+    squared_error: float
+    mode: RoundingMode
+    network: Network
+
+    @property
+    def depends(self) -> frozenset[int]:
+        return self.ring.depends
+
+    def evaluate(self, state: State) -> tuple[float, float]:
+        bits = self.ring.bits(state)
+        price = pieces_price(self.values, self.gates, self.high, bits, self.mode, self.network)
+        return price, self.squared_error
+
+
+@lru_cache(maxsize=1 << 14)
+def pieces_price(
+    values: int, gates: int, high: int, bits: int, mode: RoundingMode, network: Network
+) -> float:
+    """Nanoseconds of an activation of `values` elements in a ring of `bits` bits."""
+    shift, low = slope_bits(bits), max(bits - high, 0)
+    ns = 0.0
+    for first in range(0, gates, MAX_THRESHOLDS):
+        together = min(MAX_THRESHOLDS, gates - first)
+        ns += comparison_price(values, bits - low - 1, together, network)
+    ns += comparison_price(values, low, 1, network) if low else 0.0
+    ns += values * gates * multiplexer_price(bits, bits + shift, network)
+    return ns + (comparison_price(values, shift, 1, network) if mode == "exact" else 0.0)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,11 @@ from moiety.runtime.program.steps.base import (
 )
 from moiety.runtime.program.steps.evaluation import Evaluation
 
-__all__ = ["Add", "AddConst", "Concat", "Pad", "Reshape", "Slice", "Transpose"]
+__all__ = ["Add", "AddConst", "Combine", "Concat", "Pad", "Reshape", "Slice", "Transpose"]
+
+
+MAX_SUM_BITS = 63
+"""Of true integers in sums: they are int64."""
 
 
 class Add(LocalStep, frozen=True, tag="add", kw_only=True):
@@ -71,6 +75,45 @@ class AddConst(Step, frozen=True, tag="addconst", kw_only=True):
 
     def meaning(self, operands: Sequence[I64], at: Evaluation) -> I64:
         return at.fit(operands[0] + at.secrets["constant"], self.bits)
+
+
+class Combine(LocalStep, frozen=True, tag="combine", kw_only=True):
+    """`sum_k factors[k] * x[k]` along the first axis, the factors public integers:
+    `(K, ...) -> (...)`.
+    """
+
+    factors: tuple[int, ...]
+
+    SUMS_ONLY: ClassVar[bool] = True
+
+    def result_shape(self, claim: Claim) -> Shape:
+        x = claim.operands[0].shape
+        claim.require(len(x) > 1, f"an operand of shape {x} has no axis to sum over")
+        claim.require(
+            len(self.factors) == x[0], f"{len(self.factors)} factors for an axis of {x[0]}"
+        )
+        return x[1:]
+
+    def check_fields(self, claim: Claim) -> None:
+        total = sum(map(abs, self.factors))
+        claim.require(
+            self.bits + total.bit_length() <= MAX_SUM_BITS,
+            f"factors that sum up to {total} do not fit a ring of {self.bits} bits",
+        )
+
+    def meaning(self, operands: Sequence[I64], at: Evaluation) -> I64:
+        factors = np.array(self.factors, np.int64)
+        return at.fit(np.tensordot(factors, operands[0], axes=1), self.bits)
+
+    def on_shares(self, operands: Sequence[U64]) -> U64:
+        (x,) = operands
+        total = np.zeros_like(x[:, 0])
+        for k, factor in enumerate(self.factors):
+            total += x[:, k] * ring.from_signed(np.array(factor), self.bits)
+        return ring.reduce(total, self.bits)
+
+    def details(self) -> str:
+        return f"{len(self.factors)} public factors"
 
 
 class Concat(LocalStep, frozen=True, tag="concat", kw_only=True):
