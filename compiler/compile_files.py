@@ -32,8 +32,10 @@ from moiety.runtime.cli.progress import watching
 from moiety.runtime.cli.verdicts import Given
 from moiety.runtime.intake.admission import Intake
 from moiety.runtime.intake.loader import Reader, load
+from moiety.runtime.intake.text import printable
 from moiety.runtime.program import Program
 from moiety.runtime.program.artifacts import VENDOR, check_free, file_name
+from moiety.runtime.program.expression.text import lines
 
 READING = "reading images"
 
@@ -171,8 +173,19 @@ def _say(compiled: Compiled, folder: Path) -> None:
     )
     if error is not None:
         ui.say(f"predicted error of the results: {error:.3g} (root mean square)")
+    _say_what_the_client_computes(program)
     warn_of(program.rounding)
     ui.say(f"give {folder / file_name(program)} to the hospital; {folder / VENDOR} stays with you")
+
+
+def _say_what_the_client_computes(program: Program) -> None:
+    """Its expression, and what it is shown for that."""
+    revealed = tuple(program.output_names().values())
+    computed = lines(program.expression, revealed)
+    if computed:
+        ui.say(f"the client is shown {', '.join(map(printable, revealed))} and computes by itself:")
+    for line in computed:
+        ui.say(f"  {printable(line)}")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import math
 
 from moiety.compiler.ir.graph import Graph, Node, Shape
 from moiety.compiler.ir.ops import OPS
-from moiety.compiler.ir.queries import output_layers, revealed
+from moiety.compiler.ir.queries import output_layers
 from moiety.protocols.linear.layout import Geometry
 
 
@@ -34,8 +34,4 @@ def as_image(shape: Shape) -> tuple[int, int, int]:
 
 def result_layers(graph: Graph) -> list[str]:
     """The linear layers that write the outputs; their unit is public."""
-    return [
-        layer
-        for output in graph.outputs
-        for layer in output_layers(graph, revealed(graph, output)) or ()
-    ]
+    return [layer for output in graph.outputs for layer in output_layers(graph, output) or ()]

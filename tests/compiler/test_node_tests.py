@@ -18,7 +18,7 @@ from benchmarks.onnx_support import (
     run,
     table,
 )
-from moiety.compiler.onnx_import.call import describe, supported_ops
+from moiety.compiler.onnx_import.supported import describe, supported_ops
 
 
 @pytest.fixture(scope="module")

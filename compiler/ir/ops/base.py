@@ -75,11 +75,8 @@ class Trait(Flag):
     channel (Concat: if its axis is the channels).
     """
 
-    FINAL = auto()
-    """Stands only before an output: the client computes it in the clear."""
 
-
-PRICED_BY_TRAIT = Trait.LINEAR | Trait.RELU | Trait.SUM | Trait.ANY_RING | Trait.FINAL
+PRICED_BY_TRAIT = Trait.LINEAR | Trait.RELU | Trait.SUM | Trait.ANY_RING
 """Of ops with one of these, the search for widths knows what their steps send: layers and ReLUs
 have terms of their own, the others send nothing. Any other op says its `comparisons`.
 """
@@ -172,9 +169,7 @@ class Op:
     def adjoint(
         self, node: Node, operands: Sequence[Array], result: Array, grad: Array
     ) -> Sequence[Array]:
-        """Adjoint, for the error model: gradients of the operands from the result's `grad`. Not for
-        FINAL ops, for gradients begin at what is revealed.
-        """
+        """Adjoint, for the error model: gradients of the operands from the result's `grad`."""
         self._lacks("adjoint")
 
     def convolution(self, node: Node) -> Convolution:
