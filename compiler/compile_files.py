@@ -36,6 +36,7 @@ from moiety.runtime.intake.text import printable
 from moiety.runtime.program import Program
 from moiety.runtime.program.artifacts import VENDOR, check_free, file_name
 from moiety.runtime.program.expression.text import lines
+from moiety.runtime.program.expression.told import told
 
 READING = "reading images"
 
@@ -179,13 +180,17 @@ def _say(compiled: Compiled, folder: Path) -> None:
 
 
 def _say_what_the_client_computes(program: Program) -> None:
-    """Its expression, and what it is shown for that."""
+    """Its expression, what it is shown for that, and where that tells more than the result."""
     revealed = tuple(program.output_names().values())
     computed = lines(program.expression, revealed)
     if computed:
         ui.say(f"the client is shown {', '.join(map(printable, revealed))} and computes by itself:")
     for line in computed:
         ui.say(f"  {printable(line)}")
+    enough = told(program.expression, len(revealed))
+    for result in program.results():
+        if result.value not in enough:
+            ui.say(f"what it is shown tells more than {printable(result.name)} does (security.md)")
 
 
 @contextmanager

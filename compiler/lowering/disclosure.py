@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from moiety.compiler.ir.graph import Array, Graph
+from moiety.compiler.ir.graph import Graph
 from moiety.compiler.ir.queries import result_forms
 from moiety.compiler.planning.plan import Plan
 from moiety.compiler.planning.rings import RESULT_INTEGER_BITS
-from moiety.runtime.program import Expression
 from moiety.runtime.program.expression.elementwise import Constant
+from moiety.runtime.program.expression.told import told
 
 
 def disclosed(plan: Plan) -> tuple[str, ...]:
@@ -60,9 +60,9 @@ def _facts(plan: Plan) -> Iterator[str]:
 def _of_expression(graph: Graph) -> Iterator[str]:
     """What the client is shown in place of outputs, and the constants that it needs."""
     expression, revealed = graph.expression, len(graph.outputs)
-    told = _told(expression, revealed)
+    enough = told(expression, revealed)
     for form in result_forms(graph):
-        if form.value not in told:
+        if form.value not in enough:
             shown = " and ".join(graph.outputs[value] for value in form.reads)
             yield (
                 f"{shown}, of which the client computes the output {form.name} by itself: it tells "
@@ -74,15 +74,3 @@ def _of_expression(graph: Graph) -> Iterator[str]:
             f"{sum(len(each.values) for each in constants)} numbers of the model that stand behind "
             "its last secret layer, in the client's expression"
         )
-
-
-def _told(expression: Expression, revealed: int) -> set[int]:
-    """Values that tell all that they are computed from."""
-    told, constants = set(range(revealed)), dict[int, Array]()
-    for number, operation in enumerate(expression.operations, revealed):
-        fixed = [constants[value] for value in operation.inputs if value in constants]
-        if len(fixed) == len(operation.inputs):
-            constants[number] = operation.evaluate(fixed)
-        elif operation.keeps_all(fixed) and told | constants.keys() >= set(operation.inputs):
-            told.add(number)
-    return told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,7 +12,7 @@ import numpy as np
 from moiety.compiler.ir.graph import Array, Shape
 from moiety.runtime.program import Expression, Result
 from moiety.runtime.program.expression.base import Form, Kind, Operation
-from moiety.runtime.program.expression.elementwise import Constant
+from moiety.runtime.program.expression.elementwise import Constant, Number
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,23 @@ class Public:
         return self.form.shape
 
 
+def in_json(value: float) -> Number:
+    """A number as a Program file can hold it."""
+    if math.isnan(value):
+        return "nan"
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    return value
+
+
 @dataclass
 class ExpressionBuilder:
     """Graph values to be revealed and operations on them, in the order in which they came up."""
 
     values: list[str | Operation] = field(default_factory=list)
     forms: list[Form] = field(default_factory=list)
+    fixed: set[int] = field(default_factory=set)
+    """Numbers of the values that are the same for every image."""
     _known: dict[object, Public] = field(default_factory=dict)
 
     def reveal(self, value: str, shape: Shape) -> Public:
@@ -39,8 +51,8 @@ class ExpressionBuilder:
         return self._once(value, value, Form(tuple(shape)))
 
     def constant(self, array: Array, kind: Kind) -> Public:
-        """Finite numbers; the same ones once."""
-        values = tuple(np.asarray(array, np.float64).ravel().tolist())
+        """Public numbers; the same ones once."""
+        values = tuple(map(in_json, np.asarray(array, np.float64).ravel().tolist()))
         made = Constant(shape=array.shape, kind=kind, values=values)
         return self._once(made, made, made.form(()))
 
@@ -68,6 +80,8 @@ class ExpressionBuilder:
         return self._known[key]
 
     def _new(self, value: str | Operation, form: Form) -> Public:
+        if not isinstance(value, str) and self.fixed.issuperset(value.inputs):
+            self.fixed.add(len(self.values))
         self.values.append(value)
         self.forms.append(form)
         return Public(len(self.values) - 1, form)

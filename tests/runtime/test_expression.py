@@ -68,7 +68,9 @@ def fields(operation: type[Operation]) -> st.SearchStrategy[dict[str, Any]]:
         Constant: {
             "shape": SIZES,
             "kind": kinds,
-            "values": st.lists(st.sampled_from([0.0, 1.0, 2.5, -3.0]), max_size=8).map(tuple),
+            "values": st.lists(
+                st.sampled_from([0.0, 1.0, 2.5, -3.0, "nan", "inf"]), max_size=8
+            ).map(tuple),
         },
         Unary: {"function": names(UnaryName)},
         Binary: {"function": names(BinaryName)},
@@ -117,7 +119,7 @@ def operations(draw: st.DrawFn, value: int) -> Operation:
 
 
 class TestFuzzed:
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=200, deadline=None)
     @given(st.data())
     def test_a_sound_expression_makes_what_its_forms_say(self, data: st.DataObject) -> None:
         """Operation after operation: refused, or computed with that shape and kind."""
@@ -265,7 +267,12 @@ DOUBLED = [
         ),
         ([constant(3, values=2)], [], "2 numbers for the shape"),
         ([constant(0, 3, values=0)], [], "has an empty axis"),
-        ([{"op": "constant", "shape": [1], "values": [1e999]}], [], "(damaged|malformed|infinity)"),
+        ([{"op": "constant", "shape": [1], "values": [1e999]}], [], "malformed"),
+        (
+            [{"op": "constant", "shape": [1], "kind": "integer", "values": ["nan"]}],
+            [],
+            "no integer",
+        ),
         ([{"op": "constant", "shape": [1], "kind": "boolean", "values": [2]}], [], "no boolean"),
         ([constant(MAX_CONSTANTS // 2 + 1)] * 2, [], f"more than {MAX_CONSTANTS} constants"),
         (

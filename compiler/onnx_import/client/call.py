@@ -15,12 +15,11 @@ from moiety.compiler.ir.graph import Array, Shape
 from moiety.compiler.onnx_import.call import Call
 from moiety.compiler.onnx_import.public import ExpressionBuilder, Public
 from moiety.runtime.program.expression.axes import Reduce
-from moiety.runtime.program.expression.base import Form, Kind, Misfit, Operation
+from moiety.runtime.program.expression.base import Kind, Misfit, Operation
 from moiety.runtime.program.expression.elementwise import (
     EXACT_INTEGER,
     Binary,
     BinaryName,
-    Constant,
     Unary,
     UnaryName,
 )
@@ -88,7 +87,8 @@ class ClientCall(Call):
             if max(abs(int(array.min())), abs(int(array.max()))) > EXACT_INTEGER:
                 self.fail(f"constant {tensor!r} holds integers beyond 2^53")
             return "integer"
-        self.finite(array, tensor)
+        if not np.can_cast(array.dtype, np.float64) and array.dtype.name != "bfloat16":
+            self.fail(f"constant {tensor!r} must hold real numbers, it holds {array.dtype}")
         return "real"
 
     # --- results -------------------------------------------------------------------------------
@@ -99,18 +99,16 @@ class ClientCall(Call):
             made = self.expression.emit(operation)
         except Misfit as error:
             self.fail(str(error), f"operand shapes {self.shapes()}")
-        if self.builder.batch > 1 and self._mixes(operation, made.form):
+        if self.builder.batch > 1 and self._mixes(operation, made):
             self.fail(
                 f"joins or moves the {self.builder.batch} images of the batch",
                 "export the model with a batch of one image",
             )
         return made
 
-    def _mixes(self, operation: Operation, made: Form) -> bool:
+    def _mixes(self, operation: Operation, made: Public) -> bool:
         """Does it touch the batch axis?"""
-        if not operation.inputs or isinstance(
-            self.expression.values[operation.inputs[0]], Constant
-        ):
+        if made.number in self.expression.fixed:
             return False
         axes = (*getattr(operation, "axes", ()), getattr(operation, "axis", 1))
         return made.shape[:1] != (1,) or 0 in axes or getattr(operation, "perm", (0,))[0] != 0

@@ -27,6 +27,8 @@ __all__ = ["Binary", "Cast", "Constant", "OperatingPoints", "Unary", "Where"]
 EXACT_INTEGER = 1 << 53
 """Beyond it, not every integer is a float64."""
 
+Number = float | Literal["nan", "inf", "-inf"]
+
 
 @dataclass(frozen=True)
 class _Function:
@@ -104,12 +106,12 @@ BINARY: Final[dict[str, _Function]] = {
 
 
 class Constant(Operation, frozen=True, tag="constant", kw_only=True):
-    """Public numbers, row-major."""
+    """Public numbers, row-major. JSON has no word for three of them."""
 
     inputs: tuple[int, ...] = ()
     shape: Shape
     kind: Kind = "real"
-    values: tuple[float, ...]
+    values: tuple[Number, ...]
 
     ARITY: ClassVar[tuple[int, int]] = (0, 0)
 
@@ -119,26 +121,30 @@ class Constant(Operation, frozen=True, tag="constant", kw_only=True):
             math.prod(self.shape) == len(self.values),
             f"{len(self.values)} numbers for the shape {self.shape}",
         )
-        require(all(map(math.isfinite, self.values)), "it holds NaN or infinity")
         if self.kind != "real":
             most = 1 if self.kind == "boolean" else EXACT_INTEGER
             least = 0 if self.kind == "boolean" else -EXACT_INTEGER
             require(
-                all(least <= v <= most and v == int(v) for v in self.values),
+                all(_is_integer(each) and least <= float(each) <= most for each in self.values),
                 f"it holds a number that is no {self.kind}",
             )
         return Form(self.shape, self.kind)
 
     def evaluate(self, operands: Sequence[Array]) -> Array:
-        return np.array(self.values, np.float64).reshape(self.shape).astype(DTYPES[self.kind])
+        numbers = [float(each) for each in self.values]
+        return np.array(numbers, np.float64).reshape(self.shape).astype(DTYPES[self.kind])
 
     def keeps_all(self, constants: Sequence[Array]) -> bool:
         return True
 
     def details(self) -> str:
         if len(self.values) == 1:
-            return f"{self.values[0]:g}"
+            return f"{float(self.values[0]):g}"
         return f"{len(self.values)} constants"
+
+
+def _is_integer(number: Number) -> bool:
+    return float(number).is_integer()
 
 
 class Unary(Operation, frozen=True, tag="unary", kw_only=True):
