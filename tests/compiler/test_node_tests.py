@@ -42,11 +42,13 @@ def test_every_operator_with_tests_passes_some(results: list[Result]) -> None:
         result.op for result in results if result.refusal is None and result.fixed_refusal is None
     }
     assert len(tested) > 30
-    assert tested - passed == {
-        "Expand",
-        "Sum",
-        "Tile",
-    }  # whose node tests all change the batch axis, or have no other
+    alone = {"Max", "Mean", "Min", "ReduceMax", "ReduceMin", "ReduceSum"}
+    """Computed by the client behind another operator, which their node tests do not have."""
+    flat = {"IsNaN", "Round", "Sign"}
+    """Whose node tests have no axis beside the batch."""
+    mixing = {"Expand", "GatherElements", "Sum", "Tile", "Where"}
+    """Whose node tests all change the batch axis, or have no other."""
+    assert tested - passed == alone | flat | mixing
 
 
 def test_a_wrong_result_is_noticed() -> None:
