@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
 def measured(folder: Path, options: argparse.Namespace) -> Row:
     """One compiled model. Raises `BadInput` where its output has no labels, or without data."""
     program = load_program(folder)
-    (output,) = program.outputs.values()
+    (output,) = program.results()
     if not output.labels:
         raise BadInput(f"{folder} does not name its outputs, so they cannot be compared")
     data = judgement.labelled_folder(options)

@@ -78,7 +78,7 @@ def make(session: Session, folder: Path, count: int, seed: int) -> Callable[[], 
     client.layout(count)
     tensors = list(images(program, seed, count))
     return lambda: [
-        [o.logits for o in outputs] for outputs in client.run_batch(session, tensors)[0]
+        [o.values for o in outputs] for outputs in client.run_batch(session, tensors)[0]
     ]
 
 

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
         | {
             "image": image.file,
             "site": site,
-            "logits": sum(len(output.logits) for output in image.outputs),
+            "logits": sum(len(each.values) for each in image.revealed),
             "max_diff_cleartext": difference,
             "total_s": image.seconds,
         }

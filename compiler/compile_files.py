@@ -33,8 +33,11 @@ from moiety.runtime.cli.progress import watching
 from moiety.runtime.cli.verdicts import Given
 from moiety.runtime.intake.admission import Intake
 from moiety.runtime.intake.loader import Reader, load
+from moiety.runtime.intake.text import printable
 from moiety.runtime.program import Program
 from moiety.runtime.program.artifacts import VENDOR, check_free, file_name
+from moiety.runtime.program.expression.text import lines
+from moiety.runtime.program.expression.told import told
 
 READING = "reading images"
 
@@ -174,6 +177,7 @@ def _say(compiled: Compiled, folder: Path) -> None:
         ui.say(line)
     for warning in plan_warnings(compiled.report):
         ui.warn(warning)
+    _say_what_the_client_computes(program)
     warn_of(program.rounding)
     ui.say(f"give {folder / file_name(program)} to the hospital; {folder / VENDOR} stays with you")
 
@@ -214,6 +218,20 @@ def plan_warnings(report: PlanReport) -> Iterator[str]:
                 f"bits, {layer.missing_bits} fewer than planned, for its ring is full "
                 f"({layer.ring_bits} bits): fewer --activation-bits would leave them more"
             )
+
+
+def _say_what_the_client_computes(program: Program) -> None:
+    """Its expression, what it is shown for that, and where that tells more than the result."""
+    revealed = tuple(program.output_names().values())
+    computed = lines(program.expression, revealed)
+    if computed:
+        ui.say(f"the client is shown {', '.join(map(printable, revealed))} and computes by itself:")
+    for line in computed:
+        ui.say(f"  {printable(line)}")
+    enough = told(program.expression, len(revealed))
+    for result in program.results():
+        if result.value not in enough:
+            ui.say(f"what it is shown tells more than {printable(result.name)} does (security.md)")
 
 
 @contextmanager

@@ -7,7 +7,6 @@ guessed: a model of pictures that does not say it is refused.
 
 from __future__ import annotations
 
-import math
 import os.path
 import re
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 import msgspec
 
 from moiety.compiler.ir.graph import Graph
+from moiety.compiler.ir.queries import result_forms
 from moiety.compiler.onnx_import.metadata import (
     LABELS,
     OP_THRESHS,
@@ -151,7 +151,7 @@ def _unsaid(model: Path) -> str:
 def output_labels(graph: Graph, model: Path, given: tuple[str, ...]) -> tuple[str, ...]:
     """Names of the values of the model's one output. Raises BadInput, BadModel."""
     said = _Said.of(given, "--labels", model, LABELS, str)
-    if len(graph.outputs) > 1 and not given:
+    if len(result_forms(graph)) > 1 and not given:
         return ()
     said.check_count(graph)
     return said.values
@@ -160,18 +160,18 @@ def output_labels(graph: Graph, model: Path, given: tuple[str, ...]) -> tuple[st
 def output_op_threshs(
     graph: Graph, model: Path, given: tuple[float | None, ...]
 ) -> tuple[float | None, ...]:
-    """Operating points of the model's one output, which a Sigmoid makes; None for a value without.
-    Raises BadInput, BadModel.
+    """Operating points of the model's one output, probabilities; None for a value without. Raises
+    BadInput, BadModel.
     """
     said = _Said.of(given, "--op-thresholds", model, OP_THRESHS, float | None)
     said.check_count(graph)
     for threshold in said.values:
         if threshold is not None and not 0 < threshold < 1:
             said.refuse(f"{threshold} is not a probability between 0 and 1")
-    final = graph.producer(graph.outputs[0])
-    if said.values and (final is None or final.op != "Sigmoid"):
+    output = result_forms(graph)[0]
+    if said.values and not output.probabilities:
         said.refuse(
-            f"they are for probabilities, and the output {graph.outputs[0]} is not made by a "
+            f"they are for probabilities, and the output {output.name} is not made by a "
             "Sigmoid; export the model with it (torchxrayvision: apply_sigmoid=True, "
             "op_threshs=None)"
         )
@@ -201,12 +201,14 @@ class _Said(Generic[T]):
         """Refuses another number of them than of the one output's values."""
         if not self.values:
             return
-        if len(graph.outputs) != 1:
-            self.refuse(f"for a model of one output, and this one has {', '.join(graph.outputs)}")
-        (output,) = graph.outputs
-        values = math.prod(graph.shapes[output][1:])
-        if len(self.values) != values:
-            self.refuse(f"{len(self.values)} of them, for an output {output} of {values} values")
+        output, *others = result_forms(graph)
+        if others:
+            names = ", ".join(form.name for form in (output, *others))
+            self.refuse(f"for a model of one output, and this one has {names}")
+        if len(self.values) != output.size:
+            self.refuse(
+                f"{len(self.values)} of them, for an output {output.name} of {output.size} values"
+            )
 
 
 def parse_op_threshs(text: str | None) -> tuple[float | None, ...]:

@@ -13,7 +13,6 @@ import numpy as np
 import onnxruntime
 
 from moiety.compiler.ir.graph import Array, Graph
-from moiety.compiler.ir.queries import revealed
 from moiety.compiler.ir.to_onnx import to_onnx
 from moiety.compiler.planning.report import Measured
 from moiety.protocols.arrays import F64
@@ -56,7 +55,7 @@ def _results(executor: CleartextExecutor, image: Array) -> F64:
 
 def _float_results(graph: Graph, images: Sequence[Array]) -> list[F64]:
     """The same of the Graph's float meaning."""
-    values = [revealed(graph, output) for output in graph.outputs]
+    values = list(graph.outputs)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(

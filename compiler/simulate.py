@@ -19,6 +19,8 @@ from moiety.runtime.intake.text import printable
 from moiety.runtime.program import Program
 from moiety.runtime.program.artifacts import load_vendor
 from moiety.runtime.program.cleartext import CleartextExecutor
+from moiety.runtime.program.expression.elementwise import OperatingPoints
+from moiety.runtime.program.expression.expression import ResultForm
 
 COLUMNS = ("image", "output", "largest", "fixed point")
 COMPARED = ("float", "differs by")
@@ -82,21 +84,29 @@ def simulate(folder: Path, given: Given, model: Path | None, seed: int) -> None:
 
 
 def _outcomes(
-    program: Program, integers: Mapping[int, I64], floats: Mapping[int, F64]
+    program: Program, integers: Mapping[int, I64], floats: Mapping[str, F64]
 ) -> Iterator[Outcome]:
     """Of one image's results, by output step."""
-    for index, name in program.output_names().items():
-        step = program.outputs[index]
-        values = step.dequantise(integers[index]).ravel()
+    computed = program.compute(integers)
+    for result in program.results():
+        values = np.asarray(computed[result.name], np.float64).ravel()
         top = int(values.argmax())
-        model = floats.get(index)
+        model = floats.get(result.name)
         yield Outcome(
-            name=name,
-            label=step.labels[top] if step.labels else str(top),
+            name=result.name,
+            label=result.labels[top] if result.labels else str(top),
             fixed=float(values[top]),
             expected=None if model is None else float(model[top]),
-            difference=None if model is None else float(np.abs(values - model).max()),
+            difference=None if model is None else _difference(values, model),
         )
+
+
+def _difference(values: F64, model: F64) -> float:
+    """The largest: none between what is equal, NaN too, and infinite between NaN and a number."""
+    same = (values == model) | (np.isnan(values) & np.isnan(model))
+    with np.errstate(invalid="ignore"):
+        apart = np.where(same, 0.0, np.abs(values - model))
+    return float(np.nan_to_num(apart, nan=np.inf, posinf=np.inf).max())
 
 
 def _print_overflows(executor: CleartextExecutor) -> None:
@@ -118,23 +128,29 @@ class FloatModel:
     def __init__(self, model: Path, program: Program) -> None:
         self._program = program
         self._model = RunningModel(model, str(model))
-        found = len(self._model.outputs)
-        if found != len(program.outputs):
+        found, results = len(self._model.outputs), program.results()
+        if found != len(results):
             raise BadModel(
-                f"{model}: {found} outputs, the Program has {len(program.outputs)}; is it the "
+                f"{model}: {found} outputs, the Program has {len(results)}; is it the "
                 "model that was compiled?"
             )
 
-    def __call__(self, tensor: F32) -> dict[int, F64]:
-        """Output step index -> flat float64 array. Raises `BadInput` when the model does not
+    def __call__(self, tensor: F32) -> dict[str, F64]:
+        """Name of a result -> flat float64 array. Raises `BadInput` when the model does not
         take the tensor.
         """
         outputs = self._model(tensor[None])
         by_name = dict(zip(self._model.outputs, outputs, strict=True))
-        names = self._program.output_names()
-        named = set(names.values()) <= by_name.keys()
-        ordered = [by_name[name] for name in names.values()] if named else outputs
+        results = self._program.results()
+        named = {result.name for result in results} <= by_name.keys()
+        ordered = [by_name[result.name] for result in results] if named else outputs
         return {
-            index: self._program.outputs[index].op_norm(np.asarray(array, np.float64).ravel())
-            for index, array in zip(names, ordered, strict=True)
+            result.name: self._with_operating_points(result, np.asarray(array, np.float64).ravel())
+            for result, array in zip(results, ordered, strict=True)
         }
+
+    def _with_operating_points(self, result: ResultForm, values: F64) -> F64:
+        """The file does not have them: they come from its metadata or an option."""
+        program = self._program
+        last = program.expression.operation(result.value, len(program.outputs))
+        return last.evaluate([values]) if isinstance(last, OperatingPoints) else values

@@ -5,6 +5,7 @@ clear beside them.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +24,10 @@ from moiety.protocols.errors import ContractViolation
 from moiety.runtime.cli import ui
 from moiety.runtime.intake.collect import collect
 from moiety.runtime.intake.loader import Reader, load
-from moiety.runtime.program import Output, Program, Rounding
+from moiety.runtime.program import Program, Rounding
 from moiety.runtime.program.artifacts import load_vendor, present
 from moiety.runtime.program.cleartext import CleartextExecutor
+from moiety.runtime.program.expression.base import Array
 from moiety.runtime.program.weights import Weights
 from moiety.runtime.results.record import ImageResult, Results
 
@@ -58,8 +60,8 @@ class Clear:
     and of the float model, flat float64.
     """
 
-    fixed: dict[int, F64]
-    floats: dict[int, F64]
+    fixed: dict[str, Array]
+    floats: dict[str, F64]
     overflows: int
 
 
@@ -67,10 +69,7 @@ def in_the_clear(program: Program, weights: Weights, source: Path, picture: Path
     """The Program in the cleartext executor, and `source` in onnxruntime."""
     tensor = load(picture, Reader.of(program)).tensor
     executor = CleartextExecutor(program, weights, np.random.default_rng(0))
-    integers = executor.run_integers(tensor)
-    fixed = {
-        index: step.dequantise(integers[index]).ravel() for index, step in program.outputs.items()
-    }
+    fixed = {name: values.ravel() for name, values in executor.run(tensor).items()}
     return Clear(fixed, FloatModel(source, program)(tensor), sum(executor.overflows.values()))
 
 
@@ -78,13 +77,12 @@ def report(program: Program, results: Results, clear: Clear) -> None:
     """The final tables. Raises `ContractViolation` where exact rounding was not exact."""
     (image,) = results.images
     same = True
-    for (index, step), secure in zip(program.outputs.items(), image.outputs, strict=True):
-        values = np.array(secure.values)
-        same &= bool(np.array_equal(clear.fixed[index], values))
-        title = f"Prediction: {program.output_names()[index]}"
-        ui.out.print(
-            predictions(title, step, values, clear.fixed[index], clear.floats[index]),
-        )
+    for result, secure in zip(program.results(), image.outputs, strict=True):
+        values, fixed = np.array(secure.values, np.float64), clear.fixed[result.name]
+        same &= bool(np.array_equal(fixed, values, equal_nan=True))
+        title = f"Prediction: {result.name}"
+        floats = clear.floats[result.name]
+        ui.out.print(predictions(title, result.labels, values, fixed, floats))
     if program.rounding == "exact":
         print(f"secure equals cleartext fixed point bit for bit: {'yes' if same else 'NO'}")
     ui.out.print(costs(results, image))
@@ -93,11 +91,11 @@ def report(program: Program, results: Results, clear: Clear) -> None:
         raise ContractViolation("the secure result differs from the cleartext executor")
 
 
-def predictions(title: str, step: Output, secure: F64, fixed: F64, floats: F64) -> Table:
+def predictions(title: str, names: Sequence[str], secure: F64, fixed: Array, floats: F64) -> Table:
     """Secure, fixed point in the clear, and float, label by label."""
     columns = ("secure", "fixed point", "float", "secure - float")
     made = ui.table(title, "label", *columns, right=len(columns))
-    labels = step.labels or map(str, range(secure.size))
+    labels = names or map(str, range(secure.size))
     for label, *row in zip(labels, secure, fixed, floats, strict=False):
         made.add_row(label, *(f"{value:.4f}" for value in row), f"{row[0] - row[2]:+.1e}")
     return made

@@ -67,9 +67,9 @@ def labelled_folder(options: argparse.Namespace) -> Path:
 def float_logits(model: Path, program: Program, corpus: Corpus) -> F64:
     """The float model's outputs, `(images, labels)`."""
     reference = FloatModel(model, program)
-    (index,) = program.outputs
+    (result,) = program.results()
     return np.stack(
-        [reference(load(file, Reader.of(program)).tensor)[index] for file in corpus.files]
+        [reference(load(file, Reader.of(program)).tensor)[result.name] for file in corpus.files]
     )
 
 

@@ -96,7 +96,7 @@ class Subject:
     program: Program
     image: Path
     expected: Expected
-    floats: dict[int, F64]
+    floats: dict[str, F64]
     compile_s: float | None
 
 
@@ -196,7 +196,7 @@ def rows(subject: Subject, measured: Measured) -> list[Row]:
     ]
 
 
-def _row(image: ImageResult, floats: dict[int, F64]) -> Row:
+def _row(image: ImageResult, floats: dict[str, F64]) -> Row:
     """Of a run, by its first image: each is charged its part of everything but the flights."""
     kinds = image.by_step_kind
     secure = [np.asarray(output.values) for output in image.outputs]

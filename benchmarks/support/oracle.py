@@ -89,7 +89,7 @@ def verify(program: Program, expected: Sequence[Expected], results: Results) -> 
         )
     return [
         one.require(
-            [output.logits for output in image.outputs],
+            [each.values for each in image.revealed],
             f"{image.file}, {program.rounding} rounding",
         )
         for one, image in zip(expected, results.images, strict=True)

@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from moiety.compiler.ir.graph import Array, Graph
 from moiety.compiler.ir.ops import OPS
+from moiety.compiler.ir.queries import result_forms
 from moiety.protocols.errors import ContractViolation
 
 
@@ -37,6 +38,16 @@ def evaluate(graph: Graph, feeds: Mapping[str, Array]) -> list[Array]:
     with threadpool_limits(1, "blas"):
         values = run_graph(graph, feeds)
     return [values[value] for value in graph.outputs]
+
+
+def results(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """The model's outputs by name, `(N, ...)`: what the client computes from the Graph's outputs,
+    image by image.
+    """
+    outputs = [output.astype(np.float64) for output in evaluate(graph, feeds)]
+    images = [graph.expression.evaluate(image) for image in zip(*outputs, strict=True)]
+    names = [form.name for form in result_forms(graph)]
+    return dict(zip(names, map(np.stack, zip(*images, strict=True)), strict=True))
 
 
 def random_feeds(graph: Graph, rng: np.random.Generator) -> dict[str, Array]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from moiety.compiler.ir.formulas import NAMED, Formula, affine
+from moiety.compiler.ir.formulas import Formula, affine
 from moiety.compiler.ir.graph import Array, Node
 
 
@@ -14,8 +14,6 @@ def own_formula(node: Node) -> Formula | None:
         case "Activation":
             formula: Formula = node.attrs["formula"]
             return formula
-        case "Sigmoid":
-            return NAMED["sigmoid"]
         case "Relu":
             return ("x", 0.0, "max")
         case "Clip":

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy.typing as npt
 
+from moiety.runtime.program.expression.expression import AS_REVEALED, Expression
+
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
@@ -41,13 +43,16 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """Nodes in topological order, with the shape of every value (inputs included)."""
+    """Nodes in topological order, with the shape of every value (inputs included). The outputs are
+    what the client is shown; `expression` is what it computes from them, the model's outputs.
+    """
 
     name: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     nodes: tuple[Node, ...]
     shapes: Mapping[str, Shape]
+    expression: Expression = AS_REVEALED
 
     def producer(self, value: str) -> Node | None:
         """The node that makes `value`, or None for a graph input."""

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from moiety.compiler.ir.graph import Graph
-from moiety.compiler.ir.ops import FINAL, LINEAR, MOVEMENT, REINDEXING
+from moiety.compiler.ir.ops import LINEAR, MOVEMENT, REINDEXING
+from moiety.runtime.program.expression.expression import ResultForm
+
+
+def result_forms(graph: Graph) -> tuple[ResultForm, ...]:
+    """The model's outputs, which the client computes from the Graph's."""
+    shapes = [graph.shapes[value][1:] for value in graph.outputs]
+    return graph.expression.described(graph.outputs, shapes)
 
 
 def reaches_linear_only(graph: Graph, value: str) -> bool:
@@ -36,11 +43,3 @@ def output_layers(graph: Graph, value: str) -> list[str] | None:
             return None
         layers += below
     return layers
-
-
-def revealed(graph: Graph, output: str) -> str:
-    """The value the client gets for a graph output: what stands before its final
-    Sigmoid or Softmax.
-    """
-    node = graph.producer(output)
-    return node.inputs[0] if node is not None and node.op in FINAL else output

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import FINAL, OPS
+from moiety.compiler.ir.ops import OPS
 from moiety.compiler.ir.shapes import infer_shapes
-from moiety.protocols.errors import ContractViolation
+from moiety.protocols.errors import BadArtifact, ContractViolation
 
 
 def verify(graph: Graph) -> None:
@@ -24,12 +24,12 @@ def verify(graph: Graph) -> None:
     if missing:
         raise ContractViolation(f"nothing makes the output {missing[0]!r}")
     _check_shapes(graph)
-    for node in graph.nodes_of(*FINAL):
-        if graph.consumers(node.output):
-            reader = graph.consumers(node.output)[0].name
-            raise ContractViolation(
-                f"{node.op} {node.name!r} is read by {reader!r}: it must be last"
-            )
+    if len(set(graph.outputs)) != len(graph.outputs):
+        raise ContractViolation(f"Graph {graph.name!r} names an output twice")
+    try:
+        graph.expression.check([graph.shapes[value][1:] for value in graph.outputs])
+    except BadArtifact as error:
+        raise ContractViolation(f"Graph {graph.name!r}: {error}") from None
 
 
 def _check_node(node: Node, made: set[str]) -> None:

@@ -6,9 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from moiety.compiler.ir.graph import Graph
+from moiety.compiler.ir.queries import result_forms
 from moiety.compiler.planning.plan import Plan
 from moiety.compiler.planning.rings import RESULT_INTEGER_BITS
 from moiety.compiler.planning.starved import averages_rescaled
+from moiety.runtime.program.expression.elementwise import Constant
+from moiety.runtime.program.expression.told import told
 
 
 def disclosed(plan: Plan) -> tuple[str, ...]:
@@ -67,6 +71,26 @@ def _facts(plan: Plan) -> Iterator[str]:
             f"({min(pieces)} to {max(pieces)}), and the grid of its knots: where its operand's "
             "values lie over the calibration images, and their unit"
         )
+    yield from _of_expression(plan.graph)
     constant = options.output_frac + RESULT_INTEGER_BITS
     if any(bits > constant for bits in formats.output_bits.values()):
         yield "ring width of an output: the range of the model's results, up to a power of two"
+
+
+def _of_expression(graph: Graph) -> Iterator[str]:
+    """What the client is shown in place of outputs, and the constants that it needs."""
+    expression, revealed = graph.expression, len(graph.outputs)
+    enough = told(expression, revealed)
+    for form in result_forms(graph):
+        if form.value not in enough:
+            shown = " and ".join(graph.outputs[value] for value in form.reads)
+            yield (
+                f"{shown}, of which the client computes the output {form.name} by itself: it tells "
+                "more than that output does"
+            )
+    constants = [each for each in expression.operations if isinstance(each, Constant)]
+    if constants:
+        yield (
+            f"{sum(len(each.values) for each in constants)} numbers of the model that stand behind "
+            "its last secret layer, in the client's expression"
+        )

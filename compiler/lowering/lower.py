@@ -7,9 +7,8 @@ rewritten: constants before ReLUs become thresholds (`fuse_shifts`), what nobody
 
 from __future__ import annotations
 
-from typing import Literal
-
-from moiety.compiler.ir.queries import revealed
+from moiety.compiler.ir.graph import Graph
+from moiety.compiler.ir.queries import result_forms
 from moiety.compiler.lowering.dead_steps import drop_dead_steps
 from moiety.compiler.lowering.disclosure import disclosed
 from moiety.compiler.lowering.emitter import Emitter
@@ -17,13 +16,9 @@ from moiety.compiler.lowering.fuse_shifts import fuse_shifts
 from moiety.compiler.lowering.share_gates import share_gates
 from moiety.compiler.lowering.steps_of_ops import lower_node
 from moiety.compiler.planning.plan import Plan
-from moiety.runtime.program import Input, Output, Preprocessing, Program
+from moiety.runtime.program import Expression, Input, Output, Preprocessing, Program, Result
+from moiety.runtime.program.expression.elementwise import OperatingPoints
 from moiety.runtime.program.weights import Weights, check_weights
-
-_POSTPROCESS: dict[str, Literal["sigmoid", "softmax"]] = {
-    "Sigmoid": "sigmoid",
-    "Softmax": "softmax",
-}
 
 
 def lower(
@@ -40,7 +35,7 @@ def lower(
     _input(out)
     for node in plan.graph.nodes:
         lower_node(out, node)
-    _outputs(out, labels, op_threshs)
+    _outputs(out)
     fused = fuse_shifts(out.steps, out.tensors)
     steps, tensors, compared = drop_dead_steps(*fused, out.compared)
     if plan.options.share_gates:
@@ -50,6 +45,7 @@ def lower(
         rounding=plan.options.rounding,
         preprocessing=preprocessing,
         steps=steps,
+        expression=_expression(plan.graph, labels, op_threshs),
         disclosed=disclosed(plan),
         network=plan.options.network,
     )
@@ -75,12 +71,11 @@ def _input(out: Emitter) -> None:
     )
 
 
-def _outputs(out: Emitter, labels: tuple[str, ...], op_threshs: tuple[float | None, ...]) -> None:
-    """The results, in their own rings, with what the client computes from them."""
-    values = [revealed(out.graph, output) for output in out.graph.outputs]
-    sources = [out.get(value, out.formats.bits(value)) for value in values]
-    for output, source in zip(out.graph.outputs, sources, strict=True):
-        final = out.graph.producer(output)
+def _outputs(out: Emitter) -> None:
+    """What is revealed, each in its own ring."""
+    outputs = out.graph.outputs
+    sources = [out.get(value, out.formats.bits(value)) for value in outputs]
+    for output, source in zip(outputs, sources, strict=True):
         out.add(
             Output(
                 inputs=(source,),
@@ -88,8 +83,20 @@ def _outputs(out: Emitter, labels: tuple[str, ...], op_threshs: tuple[float | No
                 bits=out.steps[source].bits,
                 name=output,
                 scale=out.formats.output_unit,
-                postprocess=_POSTPROCESS.get(final.op, "none") if final is not None else "none",
-                labels=labels if len(values) == 1 else (),
-                op_threshs=op_threshs if len(values) == 1 else (),
             )
         )
+
+
+def _expression(
+    graph: Graph, labels: tuple[str, ...], op_threshs: tuple[float | None, ...]
+) -> Expression:
+    """The Graph's, with what is said of the values of the one output."""
+    operations, (first, *others) = graph.expression.operations, result_forms(graph)
+    results = [Result(name=form.name, value=form.value) for form in (first, *others)]
+    if others:
+        return Expression(operations=operations, results=tuple(results))
+    if op_threshs:
+        operations = (*operations, OperatingPoints(inputs=(first.value,), points=op_threshs))
+    value = len(graph.outputs) + len(operations) - 1 if op_threshs else first.value
+    result = Result(name=first.name, value=value, labels=labels)
+    return Expression(operations=operations, results=(result,))

@@ -364,11 +364,3 @@ def _repeated(out: Emitter, index: int, axis: int, factors: tuple[int, ...]) -> 
 
 def _window(node: Node) -> dict[str, Any]:
     return {name: tuple(node.attrs[name]) for name in ("kernel", "strides", "pads")}
-
-
-# --- at the client --------------------------------------------------------------------------------
-
-
-@lowers("Sigmoid", "Softmax")
-def _final(out: Emitter, node: Node) -> None:
-    """No step: the client computes it, as the Output says."""

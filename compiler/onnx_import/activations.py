@@ -79,25 +79,3 @@ def _hardsigmoid(call: Call) -> Sequence[str]:
     factor = np.full((1,) * len(call.shape()), alpha, np.float32)
     line = shifted(call, scaled(call, call.value(), factor), beta)
     return [call.emit("Clip", [line], min=0.0, max=1.0)]
-
-
-@importer("Sigmoid")
-def _sigmoid(call: Call) -> Sequence[str]:
-    """Directly before an output: the client computes it on the revealed logits."""
-    return [call.emit("Sigmoid", [call.value()])]
-
-
-@importer("Softmax")
-def _softmax(call: Call) -> Sequence[str]:
-    """Directly before an output, along the channels (axis 1); before opset 13 along the last axis
-    of size over 1.
-    """
-    shape = call.shape()
-    axis = int(call.attrs.get("axis", -1 if call.opset >= 13 else 1))
-    axis += len(shape) if axis < 0 else 0
-    if call.opset < 13 and math.prod(shape[axis + 1 :]) != 1:
-        call.fail(
-            f"flattens {shape} from axis {axis} on (opset {call.opset})",
-            "export the model with opset 13 or newer",
-        )
-    return [call.emit("Softmax", [call.value()], axis=axis)]

@@ -21,6 +21,7 @@ from moiety.compiler.ir.evaluate import random_feeds
 from moiety.compiler.ir.graph import Array, Graph
 from moiety.compiler.ir.onnx_session import RunningModel
 from moiety.compiler.ir.ops import OPS
+from moiety.compiler.ir.queries import result_forms
 from moiety.protocols.errors import BadInput, BadModel, ContractViolation
 
 TOLERANCE = 1e-4
@@ -45,6 +46,8 @@ def check_against_onnxruntime(
 ) -> None:
     """ContractViolation names the first ONNX value that the Graph computes otherwise, on a random
     input; BadModel where onnxruntime cannot run the model, or both say NaN or infinity.
+
+    What the client computes from the Graph's outputs is compared with the model's own.
 
     model: its outputs are replaced. values: what the Graph calls the ONNX values. approximate: ONNX
     values that the import means to change a little.
@@ -73,6 +76,8 @@ class _Comparison:
 
     def run(self, feeds: Mapping[str, Array]) -> None:
         (image,) = feeds.values()
+        results = [output.name for output in self.model.graph.output]
+        expected = self._run(image)
         theirs = self._answers(image)
         last_use = self._last_use()
         known = dict(feeds)
@@ -82,7 +87,33 @@ class _Comparison:
                 own = self._settled(name, node.output, own, next(theirs), known)
             known[node.output] = own
             for value in [value for value in known if last_use.get(value, index) <= index]:
-                del known[value]
+                if value not in self.graph.outputs:
+                    del known[value]
+        self._compare_results(dict(zip(results, expected, strict=True)), known)
+
+    def _compare_results(self, expected: Mapping[str, Array], known: Mapping[str, Array]) -> None:
+        """What the client makes of the first image's revealed values, and onnxruntime."""
+        shown = [known[value][0].astype(np.float64) for value in self.graph.outputs]
+        made = self.graph.expression.evaluate(shown)
+        for form, own in zip(result_forms(self.graph), made, strict=True):
+            theirs = np.asarray(expected[form.name][0])
+            if own.shape != theirs.shape:
+                raise self._differs(form.name, f"its shape is {own.shape}, not {theirs.shape}")
+            if np.issubdtype(theirs.dtype, np.floating):
+                self._agree_as_numbers(form.name, own, theirs)
+            elif not np.array_equal(own.astype(theirs.dtype), theirs):
+                raise self._differs(form.name, "its integers are others")
+
+    def _agree_as_numbers(self, name: str, own: Array, theirs: Array) -> None:
+        """Where both are finite, within the tolerance of the largest; elsewhere, nowhere alone."""
+        both = np.isfinite(own) & np.isfinite(theirs)
+        if not np.array_equal(np.isnan(own), np.isnan(theirs)):
+            raise self._differs(name, "it is NaN elsewhere")
+        size = float(np.abs(theirs[both]).max(initial=0.0))
+        difference = _largest(own[both], theirs[both])
+        tolerance = TOLERANCE_HALF if self.rounded or theirs.dtype == np.float16 else TOLERANCE
+        if not difference <= 10 * tolerance * max(size, 1e-6):
+            raise self._differs(name, f"it is off by {difference:.3g}, its largest is {size:.3g}")
 
     def _answers(self, image: Array) -> Iterator[Array]:
         """onnxruntime's results of all traced ONNX values, in the Graph's order."""

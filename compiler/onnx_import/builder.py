@@ -9,10 +9,8 @@ import numpy as np
 import onnx
 
 from moiety.compiler.ir.graph import Array, Graph, Node, Shape
-from moiety.compiler.ir.ops import FINAL
 from moiety.compiler.ir.shapes import infer_shape, rebuilt
-from moiety.compiler.onnx_import.inner import inner_activations
-from moiety.protocols.errors import BadModel
+from moiety.runtime.program import Expression
 
 
 @dataclass
@@ -80,14 +78,13 @@ class Builder:
         self._producers[node.output] = node
         return node.output
 
-    def finish(self, name: str, outputs: Sequence[tuple[str, str]]) -> tuple[Graph, dict[str, str]]:
-        """The Graph with the given outputs, (ONNX name, value) each, and the new names of its
-        values: those that are outputs get their ONNX names. BadModel where an op that must stand
-        before an output does not.
+    def finish(
+        self, name: str, revealed: Sequence[str], expression: Expression
+    ) -> tuple[Graph, dict[str, str]]:
+        """The Graph with the given outputs, and the new names of its values: those that are
+        results as they are get the name of the first such result.
         """
-        if not outputs:
-            raise BadModel(f"model {name!r} has no output")
-        names = self._output_names(outputs)
+        names = self._output_names(revealed, expression)
 
         def renamed(values: Iterable[str]) -> tuple[str, ...]:
             return tuple(names.get(value, value) for value in values)
@@ -97,36 +94,19 @@ class Builder:
             for node in self.nodes
         ]
         shapes = dict(zip(renamed(self.shapes), self.shapes.values(), strict=True))
-        results = tuple(output for output, _ in outputs)
-        graph = rebuilt(Graph(name, (self.source,), results, tuple(nodes), shapes), nodes)
-        graph = inner_activations(graph)
-        _check_final(graph)
-        return graph, names
+        outputs = renamed(revealed)
+        graph = Graph(name, (self.source,), outputs, tuple(nodes), shapes, expression)
+        return rebuilt(graph, nodes), names
 
-    def _output_names(self, outputs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    def _output_names(self, revealed: Sequence[str], expression: Expression) -> dict[str, str]:
         """Value -> the name it gets; whoever else has an output's name steps aside."""
         names: dict[str, str] = {}
-        for output, value in outputs:
-            if value in names or value == self.source:
-                value = self._another(output, value)
-            names[value] = output
-        taken = set(names.values()) - {self.source}
+        for result in expression.results:
+            value = revealed[result.value] if result.value < len(revealed) else self.source
+            if value != self.source and result.name != self.source:
+                names.setdefault(value, result.name)
+        taken = set(names.values())
         for value in self.shapes:
             if value not in names and value in taken:
                 names[value] = self.fresh(value)
         return names
-
-    def _another(self, output: str, value: str) -> str:
-        """A second name for one value needs a node of its own."""
-        attrs = {"shape": self.shapes[value]}
-        return self.emit(Node("Reshape", output, (value,), self.fresh(output), attrs))
-
-
-def _check_final(graph: Graph) -> None:
-    for node in graph.nodes_of(*FINAL):
-        if graph.consumers(node.output) or node.output not in graph.outputs:
-            raise BadModel(
-                f"{node.op} {node.name!r}: only supported directly before an output, where the "
-                "client applies it to the revealed logits; replace it by Relu and fine-tune the "
-                "model, or cut the model there"
-            )

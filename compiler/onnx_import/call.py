@@ -12,11 +12,14 @@ import onnx
 
 from moiety.compiler.ir.graph import Array, Node, Shape
 from moiety.compiler.onnx_import.builder import Builder
+from moiety.compiler.onnx_import.public import Public
 from moiety.protocols.arrays import F32
 from moiety.protocols.errors import BadModel, ContractViolation
 
 LARGEST = 1 << 28
 """Elements of a value, at most."""
+
+Operand = str | Array | Public | None
 
 
 @dataclass
@@ -26,8 +29,8 @@ class Call:
     builder: Builder
     proto: onnx.NodeProto
     attrs: Mapping[str, Any]
-    operands: tuple[str | Array | None, ...]
-    """Each a Graph value, a folded constant, or absent."""
+    operands: tuple[Operand, ...]
+    """Each a Graph value, a folded constant, a public value, or absent."""
 
     @property
     def label(self) -> str:
@@ -63,7 +66,7 @@ class Call:
 
     # --- operands ------------------------------------------------------------------------------
 
-    def _operand(self, index: int) -> str | Array | None:
+    def _operand(self, index: int) -> Operand:
         return self.operands[index] if index < len(self.operands) else None
 
     def is_value(self, index: int) -> bool:
@@ -85,7 +88,7 @@ class Call:
     def shapes(self) -> list[Shape | None]:
         """Shapes of all operands, None where absent."""
 
-        def shape(operand: str | Array | None) -> Shape | None:
+        def shape(operand: Operand) -> Shape | None:
             if operand is None:
                 return None
             return self.builder.shapes[operand] if isinstance(operand, str) else operand.shape
@@ -97,7 +100,7 @@ class Call:
         depends on the input.
         """
         operand = self._operand(index)
-        if isinstance(operand, str):
+        if operand is not None and not isinstance(operand, np.ndarray):
             self.fail(
                 f"operand {self.proto.input[index]!r} must be a constant, "
                 "but it depends on the input",
@@ -221,13 +224,3 @@ def importer(*op_types: str) -> Callable[[Importer], Importer]:
         return function
 
     return register
-
-
-def supported_ops() -> tuple[str, ...]:
-    """The ONNX op types with an importer, sorted; constant subgraphs may use any other."""
-    return tuple(sorted(IMPORTERS))
-
-
-def describe(op_type: str) -> str:
-    """What of an op type is supported, one line: its importer's docstring."""
-    return " ".join((IMPORTERS[op_type].__doc__ or "").split())

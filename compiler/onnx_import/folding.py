@@ -23,7 +23,7 @@ from moiety.compiler.onnx_import.call import Call
 from moiety.compiler.onnx_import.refusals import CONTROL_FLOW, RANDOM
 from moiety.protocols.errors import BadModel
 
-_OF_SHAPES = ("Shape", "Size")
+OF_SHAPES = ("Shape", "Size")
 """Ops that look at nothing but a shape, and shapes are public."""
 
 _WIDER = {
@@ -55,7 +55,7 @@ def array_of(tensor: onnx.TensorProto) -> Array:
 
 def folds(call: Call) -> bool:
     """Is the node's result a constant of the model?"""
-    if call.proto.op_type in _OF_SHAPES:
+    if call.proto.op_type in OF_SHAPES:
         return True
     return call.proto.op_type not in (*RANDOM, *CONTROL_FLOW) and not any(
         isinstance(operand, str) for operand in call.operands
@@ -64,8 +64,8 @@ def folds(call: Call) -> bool:
 
 def fold(call: Call) -> list[Array]:
     """The outputs of a node without secret operands, as onnxruntime computes them."""
-    if call.proto.op_type in _OF_SHAPES and call.is_value(0):
-        return [_of_shape(call)]
+    if call.proto.op_type in OF_SHAPES and call.is_value(0):
+        return [of_shape(call)]
     if call.proto.op_type == "Constant" and "value" in call.attrs:
         return [array_of(call.attrs["value"])]
     if call.proto.op_type == "Dropout":
@@ -143,7 +143,7 @@ def _as_numpy_has_it(array: Array) -> Array:
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
 
-def _of_shape(call: Call) -> Array:
+def of_shape(call: Call) -> Array:
     """Shape or Size of a value that is computed from the input."""
     shape = call.shape()
     if call.proto.op_type == "Size":

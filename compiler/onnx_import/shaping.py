@@ -55,6 +55,16 @@ def _concat(call: Call) -> Sequence[str]:
 @importer("Split")
 def _split(call: Call) -> Sequence[str]:
     """Any axis but the batch; equal or given sizes."""
+    axis, sizes = split_sizes(call)
+    ends = np.cumsum(sizes)
+    return [
+        cut(call, call.value(), axis, int(end) - size, int(end))
+        for size, end in zip(sizes, ends, strict=True)
+    ]
+
+
+def split_sizes(call: Call) -> tuple[int, tuple[int, ...]]:
+    """The axis of a Split, and the size of each part."""
     shape = call.shape()
     axis = int(call.attrs.get("axis", 0)) % len(shape)
     count = len(call.proto.output)
@@ -64,11 +74,7 @@ def _split(call: Call) -> Sequence[str]:
         sizes = tuple(min(chunk, shape[axis] - index * chunk) for index in range(count))
     if sum(sizes) != shape[axis] or min(sizes) < 1 or len(sizes) != count:
         call.fail(f"sizes {sizes} of axis {axis} of {shape}", "give positive sizes that add up")
-    ends = np.cumsum(sizes)
-    return [
-        cut(call, call.value(), axis, int(end) - size, int(end))
-        for size, end in zip(sizes, ends, strict=True)
-    ]
+    return axis, sizes
 
 
 @importer("Slice")
@@ -116,6 +122,11 @@ def _flatten(call: Call) -> Sequence[str]:
 @importer("Reshape")
 def _reshape(call: Call) -> Sequence[str]:
     """Constant shape that keeps the batch first."""
+    return _reshaped(call, reshape_sizes(call))
+
+
+def reshape_sizes(call: Call) -> list[int]:
+    """The shape that a Reshape asks for, for a batch of one."""
     shape, wanted = call.shape(), call.ints("shape", 1)
     if wanted is None:
         call.fail("the new shape is missing")
@@ -132,7 +143,7 @@ def _reshape(call: Call) -> Sequence[str]:
         sizes[sizes.index(-1)] = math.prod(shape) // known if known else 0
     if min(sizes, default=0) < 1 or math.prod(sizes) != math.prod(shape):
         call.fail(f"{shape} cannot become {wanted}")
-    return _reshaped(call, sizes)
+    return sizes
 
 
 @importer("Squeeze")

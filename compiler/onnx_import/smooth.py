@@ -19,6 +19,7 @@ _NAMES = {
     "Log": "log",
     "Mish": "mish",
     "Reciprocal": "reciprocal",
+    "Sigmoid": "sigmoid",
     "Softplus": "softplus",
     "Softsign": "softsign",
     "Sqrt": "sqrt",

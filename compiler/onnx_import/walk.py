@@ -4,7 +4,8 @@ of its op type.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import onnx
@@ -13,10 +14,13 @@ from onnx import helper
 from moiety.compiler.ir.graph import Array, Graph, Shape
 from moiety.compiler.onnx_import.builder import Builder
 from moiety.compiler.onnx_import.call import IMPORTERS, Call
-from moiety.compiler.onnx_import.folding import array_of, fold, folds
+from moiety.compiler.onnx_import.client.call import TRANSLATORS, ClientCall
+from moiety.compiler.onnx_import.client.cut import Cut
+from moiety.compiler.onnx_import.folding import OF_SHAPES, array_of, fold, folds, of_shape
 from moiety.compiler.onnx_import.order import names_read
+from moiety.compiler.onnx_import.public import ExpressionBuilder, Public
 from moiety.compiler.onnx_import.refusals import advice
-from moiety.protocols.errors import BadModel
+from moiety.protocols.errors import BadArtifact, BadModel
 
 
 class Walk:
@@ -29,8 +33,9 @@ class Walk:
 
     def __init__(self, model: onnx.ModelProto, source: str, batch: int) -> None:
         self.model = model
-        self.environment: dict[str, str | Array] = {source: source}
+        self.environment: dict[str, str | Array | Public] = {source: source}
         self.values: dict[str, str] = {}
+        self.cut, self.expression = Cut(model.graph), ExpressionBuilder()
         readers = _readers(model.graph)
         self.builder = Builder(
             source,
@@ -49,7 +54,14 @@ class Walk:
             )
         self._visit_all(self.model.graph)
         outputs = [(output.name, self._output(output.name)) for output in self.model.graph.output]
-        graph, names = self.builder.finish(name, outputs)
+        if not outputs:
+            raise BadModel(f"model {name!r} has no output")
+        revealed, expression = self.expression.finish(outputs)
+        try:
+            expression.check([self.builder.shapes[value][1:] for value in revealed])
+        except BadArtifact as error:
+            raise BadModel(f"model {name!r}: {error}") from None
+        graph, names = self.builder.finish(name, revealed, expression)
         self.values = {
             onnx_name: names.get(value, value)
             for onnx_name, value in self.environment.items()
@@ -67,9 +79,18 @@ class Walk:
         call = self._call(proto)
         if proto.op_type == "If" and isinstance(call.operands[0], np.ndarray):
             self._inline(call, bool(np.all(call.operands[0])))
+        elif self._is_clients(call):
+            client = self._client_call(call)
+            if proto.op_type in OF_SHAPES:
+                self.environment[proto.output[0]] = of_shape(client)
+                return
+            for name, public in zip(proto.output, _translated(client), strict=False):
+                if name:
+                    self.environment[name] = public
         elif folds(call):
             self.environment.update(zip(proto.output, fold(call), strict=False))
         else:
+            self._require_importer(call)
             for name, value in zip(proto.output, _imported(call), strict=False):
                 if name:
                     self.environment[name] = value
@@ -92,8 +113,39 @@ class Walk:
         for name, output in zip(call.proto.output, branch.output, strict=True):
             self.environment[name] = self.environment[output.name]
 
-    def _output(self, name: str) -> str:
-        """The value of an output of the model."""
+    def _is_clients(self, call: Call) -> bool:
+        """Does the client compute the node?"""
+        operands = call.operands
+        if any(isinstance(operand, Public) for operand in operands):
+            return True
+        secret = any(isinstance(operand, str) for operand in operands)
+        return secret and self.cut.begins(call)
+
+    def _require_importer(self, call: Call) -> None:
+        """Fails where the node has no secret form."""
+        if call.proto.op_type in IMPORTERS:
+            return
+        blocker = self.cut.blocker(call.proto)
+        if call.proto.op_type in TRANSLATORS and blocker is not None:
+            call.fail(
+                f"stands before {blocker.op_type} {blocker.name!r}, which must stay secret; the "
+                "client computes it only behind the last such layer",
+                advice(call.proto.op_type),
+            )
+        call.fail("not supported", advice(call.proto.op_type))
+
+    def _client_call(self, call: Call) -> ClientCall:
+        """A node that the client computes, its secret operands revealed."""
+        operands = [
+            self.expression.reveal(each, self.builder.shapes[each])
+            if isinstance(each, str)
+            else each
+            for each in call.operands
+        ]
+        return ClientCall(self.builder, call.proto, call.attrs, tuple(operands), self.expression)
+
+    def _output(self, name: str) -> Public:
+        """The public value of an output of the model."""
         value = self.environment.get(name)
         if name == self.builder.source:
             raise BadModel(
@@ -101,16 +153,21 @@ class Walk:
             )
         if value is None:
             raise BadModel(f"nothing makes the output {name!r}: export the model again")
-        if not isinstance(value, str):
+        if isinstance(value, np.ndarray):
             raise BadModel(
                 f"output {name!r} does not depend on the input {self.builder.source!r}: "
                 "remove it from the model"
             )
-        return value
+        if isinstance(value, Public):
+            return value
+        return self.expression.reveal(value, self.builder.shapes[value])
 
 
 _ONNX = ("", "ai.onnx")
 """The standard operators' domain."""
+
+CallType = TypeVar("CallType", bound=Call)
+Made = TypeVar("Made", str, Public)
 
 _MALFORMED = (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError, OverflowError)
 """What importers raise on attributes and operands that ONNX's checker let pass."""
@@ -118,10 +175,18 @@ _MALFORMED = (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError, Ov
 
 def _imported(call: Call) -> Sequence[str]:
     """The Graph values that the node's importer makes."""
-    if call.proto.op_type not in IMPORTERS:
-        call.fail("not supported", advice(call.proto.op_type))
+    return _guarded(IMPORTERS[call.proto.op_type], call)
+
+
+def _translated(call: ClientCall) -> Sequence[Public]:
+    """The public values that the node's translator makes."""
+    return _guarded(TRANSLATORS[call.proto.op_type].translate, call)
+
+
+def _guarded(make: Callable[[CallType], Sequence[Made]], call: CallType) -> Sequence[Made]:
+    """What an importer or a translator makes; it may not have thought of all attributes."""
     try:
-        return IMPORTERS[call.proto.op_type](call)
+        return make(call)
     except _MALFORMED as error:
         call.fail(f"malformed ({type(error).__name__}: {error})", f"operand shapes {call.shapes()}")
 

@@ -10,8 +10,7 @@ from functools import wraps
 import numpy as np
 import onnx
 
-from moiety.compiler.ir.graph import Array
-from moiety.compiler.onnx_import.call import Call, Importer
+from moiety.compiler.onnx_import.call import Call, Importer, Operand
 
 Pads = tuple[int, int, int, int]
 """(top, left, bottom, right)."""
@@ -54,7 +53,7 @@ def _as_image(call: Call) -> Call:
         attrs["pads"] = [before, 0, after, 0]
     proto = onnx.NodeProto.FromString(call.proto.SerializeToString())
     image = call.reshape(call.value(), (*call.shape(), 1))
-    operands: list[str | Array | None] = [image, *call.operands[1:]]
+    operands: list[Operand] = [image, *call.operands[1:]]
     if len(operands) > 1 and isinstance(operands[1], np.ndarray):
         operands[1] = operands[1][..., None]
         proto.input[1] += "::image"  # arrays are remembered by name

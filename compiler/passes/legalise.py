@@ -8,12 +8,13 @@ Linear step whose integer weights carry the change of scale.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import FINAL, LINEAR, OPS, PRODUCTS, REINDEXING, SPLINES, SUMS
-from moiety.compiler.ir.queries import output_layers, reaches_linear_only, revealed
+from moiety.compiler.ir.ops import LINEAR, OPS, PRODUCTS, REINDEXING, SPLINES, SUMS
+from moiety.compiler.ir.queries import output_layers, reaches_linear_only
 from moiety.compiler.ir.scales import propagate
 from moiety.compiler.ir.shapes import rebuilt
 from moiety.compiler.ir.verify import verify
@@ -102,8 +103,6 @@ def _problem(graph: Graph, node: Node) -> str | None:
     """Why a node in normal form cannot be planned where it stands."""
     if node.op == "AffineRelu" and not reaches_linear_only(graph, node.output):
         return "its result must be used by convolutions and fully connected layers only"
-    if node.op in FINAL and (node.output not in graph.outputs or graph.consumers(node.output)):
-        return "it must stand directly before an output, where the client computes it"
     operand, result = graph.shapes[node.inputs[0]], graph.shapes[node.output]
     return OPS[node.op].unplannable(node, operand, result)
 
@@ -212,26 +211,16 @@ def _after_products(graph: Graph) -> Graph:
 
 def _before_outputs(graph: Graph) -> Graph:
     """An output has a public scale and a ring of its own, so a linear layer must write it."""
-    edges: set[tuple[str, str]] = set()
-    bare: list[str] = []
     for output in graph.outputs:
-        value = revealed(graph, output)
-        if output_layers(graph, value) is not None:
-            continue
-        if value == output:
-            bare.append(output)
-        else:
-            edges.add((value, output))
-    graph = rescaled(graph, edges)
-    for output in bare:
-        graph = _rescaled_output(graph, output)
+        if output_layers(graph, output) is None:
+            graph = _rescaled_output(graph, output)
     return graph
 
 
 def _rescaled_output(graph: Graph, output: str) -> Graph:
-    """A Scale by one that takes over the output's name."""
+    """A Scale by one that takes over the output's name, if that is not the image's."""
     if output in graph.inputs:
-        raise BadModel(f"output {output!r} is the input itself: there is nothing to compute")
+        return _revealed_input(graph, output)
     value = f"{output}::unscaled"
     renamed = {output: value}
     nodes = [
@@ -243,3 +232,13 @@ def _rescaled_output(graph: Graph, output: str) -> Graph:
     ]
     rescaling = _rescaling(f"{output}::rescaled", value, output, graph.shapes[output][1])
     return rebuilt(graph, [*nodes, rescaling])
+
+
+def _revealed_input(graph: Graph, image: str) -> Graph:
+    """The image by way of a layer, like everything that the client is shown: its expression reads
+    it.
+    """
+    shown = f"{image}::revealed"
+    outputs = tuple(shown if value == image else value for value in graph.outputs)
+    rescaling = _rescaling(shown, image, shown, graph.shapes[image][1])
+    return rebuilt(replace(graph, outputs=outputs), [*graph.nodes, rescaling])

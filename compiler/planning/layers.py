@@ -8,7 +8,7 @@ import math
 
 from moiety.compiler.ir.graph import Graph, Node, Shape
 from moiety.compiler.ir.ops import OPS, REINDEXING
-from moiety.compiler.ir.queries import output_layers, revealed
+from moiety.compiler.ir.queries import output_layers
 from moiety.protocols.linear.layout import Geometry
 
 
@@ -36,11 +36,7 @@ def as_image(shape: Shape) -> tuple[int, int, int]:
 
 def result_layers(graph: Graph) -> list[str]:
     """The linear layers that write the outputs; their unit is public."""
-    return [
-        layer
-        for output in graph.outputs
-        for layer in output_layers(graph, revealed(graph, output)) or ()
-    ]
+    return [layer for output in graph.outputs for layer in output_layers(graph, output) or ()]
 
 
 def averaged_bits(graph: Graph, node: Node) -> int:

@@ -19,7 +19,6 @@ from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.graph import Array, Graph, Node, channelwise
 from moiety.compiler.ir.ops import LINEAR, OPS, PRODUCTS, SPLINES
 from moiety.compiler.ir.ops.base import PRICED_BY_TRAIT
-from moiety.compiler.ir.queries import revealed
 from moiety.compiler.ir.scales import propagate
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.ranges import FINER, Progress, Ranges, Responses
@@ -53,7 +52,7 @@ def measure_responses(
     squares = _SquaredDerivatives(graph, ranges, units)
     rng = np.random.default_rng(0)
     (source,) = graph.inputs
-    results = [revealed(graph, output) for output in graph.outputs]
+    results = graph.outputs
     for number, image in enumerate(images):
         values = run_graph(graph, {source: np.asarray(image, np.float32)[None]})
         for _ in range(probes):

@@ -20,7 +20,7 @@ from moiety.compiler.ir.ops import (
     SHARED_RING,
     WIDE_OPERANDS,
 )
-from moiety.compiler.ir.queries import output_layers, revealed
+from moiety.compiler.ir.queries import output_layers
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.ranges import Ranges
 from moiety.compiler.planning.ties import tied_together
@@ -58,13 +58,12 @@ def result_widths(graph: Graph, ranges: Ranges, options: PlanOptions) -> dict[st
     if options.uniform is not None:
         return {}
     widths: dict[str, int] = {}
-    for output in graph.outputs:
-        value = revealed(graph, output)
+    for value in graph.outputs:
         layers = output_layers(graph, value) or []
         bits = options.output_frac + max(
             RESULT_INTEGER_BITS, _integer_bits(layers, ranges, options.margin_bits)
         )
-        pending = [value, output]
+        pending = [value]
         while pending:
             name = pending.pop()
             widths[name] = bits

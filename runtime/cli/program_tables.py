@@ -16,7 +16,9 @@ from moiety.protocols.cost import Cost
 from moiety.protocols.setup import open_session_cost
 from moiety.runtime.cli.ui import TRAFFIC_COLUMNS, megabytes, table, traffic_cells
 from moiety.runtime.cost.traffic import image_cost, key_cost, step_costs
+from moiety.runtime.intake.text import printable
 from moiety.runtime.program import Linear, Preprocessing, Program, Relu
+from moiety.runtime.program.expression.text import lines
 from moiety.runtime.program.linear_layers import linear_specs
 
 
@@ -58,14 +60,14 @@ def summary(program: Program) -> Table:
     }
     for name, value in rows.items():
         shown.add_row(name, value)
-    for index, step in program.outputs.items():
-        labels = f": {', '.join(step.labels)}" if step.labels else ""
-        after = "" if step.postprocess == "none" else f", {step.postprocess}"
-        points = ", operating points at 0.5" if step.op_threshs else ""
-        shown.add_row(
-            "output",
-            f"{program.output_names()[index]} {_shape(step.shape)}{after}{points}{labels}",
-        )
+    for index, name in program.output_names().items():
+        shown.add_row("revealed", f"{printable(name)} {_shape(program.outputs[index].shape)}")
+    for result in program.results():
+        labels = f": {', '.join(result.labels)}" if result.labels else ""
+        kind = "" if result.kind == "real" else f", {result.kind}"
+        shown.add_row("output", f"{printable(result.name)} {_shape(result.shape)}{kind}{labels}")
+    for line in lines(program.expression, tuple(program.output_names().values())):
+        shown.add_row("client computes", printable(line))
     return shown
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
@@ -52,14 +53,22 @@ def result_lines(image: ImageResult) -> Iterator[str]:
 
 
 def largest(output: OutputResult) -> str:
-    """The largest values with their names, in one line."""
-    pairs = sorted(zip(output.names(), output.values, strict=True), key=lambda pair: -pair[1])
+    """The largest values with their names, in one line; of integers and truth values the first, as
+    they are.
+    """
+    pairs = list(zip(output.names(), output.values, strict=True))
+    if output.kind in ("score", "probability"):
+        pairs.sort(key=lambda pair: -math.inf if pair[1] is None else pair[1], reverse=True)
     text = ", ".join(f"{printable(name)}: {number(value)}" for name, value in pairs[:SHOWN_VALUES])
     return text + (", ..." if len(pairs) > SHOWN_VALUES else "")
 
 
-def number(value: float) -> str:
-    """Four decimals, or four digits where there would be too many."""
+def number(value: float | int | None) -> str:
+    """Four decimals, or four digits where there would be too many; integers as they are."""
+    if value is None:
+        return "no number"
+    if isinstance(value, int):
+        return str(value)
     return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.4e}"
 
 

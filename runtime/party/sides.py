@@ -87,32 +87,22 @@ class ServerSide(Side):
 
 @dataclass(frozen=True)
 class Revealed:
-    """What the client reads of one Output step: the revealed integers, `logits` = integers * scale,
-    `values` after the postprocess and the operating points.
+    """What the client reads of the Output step at `index`: the revealed integers, and `values` =
+    integers * scale.
     """
 
+    index: int
     name: str
     integers: I64
-    logits: F64
     values: F64
-    postprocess: str
-    labels: tuple[str, ...]
-    op_threshs: tuple[float | None, ...]
 
     @classmethod
     def of(cls, index: int, program: Program, elements: U64) -> Revealed:
         """Of one image."""
         step = program.outputs[index]
         integers = ring.to_signed(elements, step.bits)
-        return cls(
-            name=program.output_names()[index],
-            integers=integers,
-            logits=integers.astype(np.float64) * step.scale,
-            values=step.dequantise(integers),
-            postprocess=step.postprocess,
-            labels=step.labels,
-            op_threshs=step.op_threshs,
-        )
+        name = program.output_names()[index]
+        return cls(index, name, integers, step.dequantise(integers))
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from moiety.protocols.linear.parameters import RlwePlan
 from moiety.runtime.program.atomic import write_atomically
+from moiety.runtime.program.expression.expression import Expression, Result
 from moiety.runtime.program.preprocessing import Preprocessing, picture_shape, takes_pictures
 from moiety.runtime.program.program import FORMAT, VERSION, Program
 from moiety.runtime.program.steps import (
@@ -31,9 +32,11 @@ __all__ = [
     "KINDS",
     "VERSION",
     "AnyStep",
+    "Expression",
     "LocalStep",
     "Preprocessing",
     "Program",
+    "Result",
     "RlwePlan",
     "Rounding",
     "SecretTensor",

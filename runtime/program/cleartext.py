@@ -15,8 +15,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from moiety.protocols.arrays import F64, I64
+from moiety.protocols.arrays import I64
 from moiety.protocols.errors import BadInput
+from moiety.runtime.program.expression.base import Array
 from moiety.runtime.program.program import Program
 from moiety.runtime.program.steps.evaluation import Evaluation, wrap
 from moiety.runtime.program.weights import Weights
@@ -45,16 +46,11 @@ class CleartextExecutor:
         self.overflows: dict[int, int] = {}
         self.images = 0
 
-    def run(self, image: npt.ArrayLike) -> dict[str, F64]:
-        """Output name -> float64 result (scaled and postprocessed) for a float image `(C,H,W)`.
-        BadInput as `Input.quantise`.
+    def run(self, image: npt.ArrayLike) -> dict[str, Array]:
+        """Result name -> what the client has in the end, as `Program.compute`, for a float image
+        `(C,H,W)`. BadInput as `Input.quantise`.
         """
-        values = self.run_integers(image)
-        names = self.program.output_names()
-        return {
-            names[index]: step.dequantise(values[index])
-            for index, step in self.program.outputs.items()
-        }
+        return self.program.compute(self.run_integers(image))
 
     def run_integers(
         self, image: npt.ArrayLike, trace: Callable[[int, I64], None] | None = None

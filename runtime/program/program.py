@@ -15,15 +15,20 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from moiety.protocols.arrays import I64
 from moiety.protocols.errors import BadArtifact
 from moiety.protocols.network import NETWORKS, Network, NetworkName
 from moiety.runtime.program.atomic import write_atomically
 from moiety.runtime.program.decoding import UNREADABLE
+from moiety.runtime.program.expression.base import Array
+from moiety.runtime.program.expression.expression import AS_REVEALED, Expression, ResultForm
+from moiety.runtime.program.expression.text import formulas
 from moiety.runtime.program.preprocessing import Preprocessing
 from moiety.runtime.program.steps import AnyStep
 from moiety.runtime.program.steps.base import MAX_STEPS, Claim, Rounding, Step
@@ -31,7 +36,7 @@ from moiety.runtime.program.steps.ends import Input, Output
 from moiety.runtime.program.steps.gates import Gates
 
 FORMAT = "moiety-program"
-VERSION = 3
+VERSION = 4
 
 MAX_ELEMENTS = 1 << 28
 MAX_WORDS = 200
@@ -42,6 +47,7 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     `network` is the class of network that comparisons are cut into digits for
     (protocols/compare/digits). `name` and `model_version` are the vendor's words for the model.
+    `expression`: what the client computes from the revealed values, the results.
     `commitment` ties the Program to one vendor's Weights without telling anything of them
     (weights.py); empty in a Program that never had any.
     """
@@ -54,6 +60,7 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     rounding: Rounding
     preprocessing: Preprocessing | None
     steps: tuple[AnyStep, ...]
+    expression: Expression = AS_REVEALED
     disclosed: tuple[str, ...]
     network: NetworkName = "lan"
 
@@ -123,6 +130,7 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             raise BadArtifact("the Program must have exactly one input, as its first step")
         for index in range(len(steps)):
             self._check_step(index)
+        self.expression.check(self._revealed_shapes())
         if self.preprocessing is not None:
             self.preprocessing.check(self.input.shape)
 
@@ -200,6 +208,26 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             else f"{step.name or 'output'}.{index}"
             for index, step in self.outputs.items()
         }
+
+    def _revealed_shapes(self) -> list[tuple[int, ...]]:
+        return [step.shape for step in self.outputs.values()]
+
+    def results(self) -> tuple[ResultForm, ...]:
+        """What is known of each result, in order; their names are unique."""
+        names = tuple(self.output_names().values())
+        return self.expression.described(names, self._revealed_shapes())
+
+    def formulas(self) -> tuple[str, ...]:
+        """How each result is computed, for people, in order."""
+        return tuple(formulas(self.expression, tuple(self.output_names().values())))
+
+    def compute(self, integers: Mapping[int, I64]) -> dict[str, Array]:
+        """Result name -> its values, from the revealed integers of one image by output step: real
+        numbers, integers or truth values.
+        """
+        revealed = [step.dequantise(integers[index]) for index, step in self.outputs.items()]
+        names = (result.name for result in self.results())
+        return dict(zip(names, self.expression.evaluate(revealed), strict=True))
 
     def last_uses(self) -> tuple[tuple[int, ...], ...]:
         """For each step, the operands that no later step reads: an executor may forget them

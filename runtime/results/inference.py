@@ -87,13 +87,16 @@ def run_files(
     """
     before = msgspec.structs.replace(results)
     results.error = None
+    program = connection.client.program
     try:
         for group in runs_of(files[len(results.images) :], connection.sizes):
             taken = [load(file, reader) for file in group]
             recorder.record(_begun(connection, taken))
             revealed, cost, served = connection.infer_batch([each.tensor for each in taken])
             done = [
-                _result(file, each, image_result(legible(file), revealed[i], cost, served, i))
+                _result(
+                    file, each, image_result(legible(file), program, revealed[i], cost, served, i)
+                )
                 for i, (file, each) in enumerate(zip(group, taken, strict=True))
             ]
             results.images += done

@@ -4,7 +4,6 @@ target fails after the work is done.
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -96,13 +95,11 @@ class Document:
 
 def require_few_values(program: Program, most: int, holder: str) -> None:
     """Raises `BadInput` where an output has more values."""
-    names = program.output_names()
-    for index, step in program.outputs.items():
-        count = math.prod(step.shape)
-        if count > most:
+    for result in program.results():
+        if result.size > most:
             raise BadInput(
-                f"the output {printable(names[index])} has {count} values, and {holder} holds at "
-                f"most {most} of an output: take JSON"
+                f"the output {printable(result.name)} has {result.size} values, and {holder} holds "
+                f"at most {most} of an output: take JSON"
             )
 
 

@@ -5,10 +5,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Literal
 
 import msgspec
+import numpy as np
 
 from moiety.protocols.network import Network
 from moiety.runtime.intake.picture import Identity, Warned
@@ -17,25 +20,35 @@ from moiety.runtime.party.handshake import Served
 from moiety.runtime.party.metering import RunCost, StepCost
 from moiety.runtime.party.sides import Revealed
 from moiety.runtime.program import Preprocessing, Program
+from moiety.runtime.program.expression.base import Array
+from moiety.runtime.program.expression.expression import ResultForm
 
+ResultKind = Literal["score", "probability", "integer", "boolean"]
 ACCEPTED = "accepted"
 WITH_WARNINGS = "accepted with warnings"
 REFUSED = "refused"
 SKIPPED = "skipped"
 
 
+class RevealedResult(msgspec.Struct, kw_only=True):
+    """What the network computed, row-major."""
+
+    name: str
+    shape: tuple[int, ...]
+    values: list[float]
+
+
 class OutputResult(msgspec.Struct, kw_only=True):
-    """`logits`: what the network computed; `values`: after `postprocess`; both in row-major order
-    of `shape`. `op_threshs`: the operating points that are 0.5 among the values, if there are any.
+    """What the client computed from what the network did, by `formula`: `values`, row-major. `kind`
+    says what they are; in JSON, one that is NaN or infinite is null.
     """
 
     name: str
     shape: tuple[int, ...]
     labels: tuple[str, ...]
-    logits: list[float]
-    postprocess: str
-    values: list[float]
-    op_threshs: tuple[float | None, ...] = ()
+    kind: ResultKind
+    formula: str
+    values: list[int | float | None]
 
     def names(self) -> tuple[str, ...]:
         """Of each value: its label, or `output 2` where the model has none."""
@@ -55,6 +68,7 @@ class ImageResult(msgspec.Struct, kw_only=True):
     verdict: str = ACCEPTED
     warnings: tuple[Warned, ...] = ()
     time: str
+    revealed: list[RevealedResult] = msgspec.field(default_factory=list)
     outputs: list[OutputResult]
     seconds: float
     cpu_seconds: float
@@ -89,7 +103,7 @@ class Results(msgspec.Struct, kw_only=True):
     """
 
     format: str = "moiety-results"
-    version: int = 2
+    version: int = 3
     started: str
     program: str
     model_name: str
@@ -143,25 +157,50 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def output_results(outputs: Sequence[Revealed]) -> list[OutputResult]:
+def revealed_results(revealed: Sequence[Revealed]) -> list[RevealedResult]:
     """Of one image."""
     return [
-        OutputResult(
-            name=legible(output.name),
-            shape=output.logits.shape,
-            labels=tuple(map(legible, output.labels)),
-            logits=output.logits.ravel().tolist(),
-            postprocess=output.postprocess,
-            values=output.values.ravel().tolist(),
-            op_threshs=output.op_threshs,
+        RevealedResult(
+            name=legible(each.name), shape=each.values.shape, values=each.values.ravel().tolist()
         )
-        for output in outputs
+        for each in revealed
     ]
+
+
+def output_results(program: Program, revealed: Sequence[Revealed]) -> list[OutputResult]:
+    """Of one image."""
+    computed = program.compute({each.index: each.integers for each in revealed})
+    return [
+        OutputResult(
+            name=legible(form.name),
+            shape=form.shape,
+            labels=tuple(map(legible, form.labels)),
+            kind=kind_of(form),
+            formula=legible(formula),
+            values=_numbers(computed[form.name]),
+        )
+        for form, formula in zip(program.results(), program.formulas(), strict=True)
+    ]
+
+
+def kind_of(form: ResultForm) -> ResultKind:
+    """Of a result."""
+    if form.probabilities:
+        return "probability"
+    return "score" if form.kind == "real" else form.kind
+
+
+def _numbers(values: Array) -> list[int | float | None]:
+    """Row-major; None for NaN and infinity, which JSON does not have; 0 and 1 for truth values."""
+    if values.dtype == np.float64:
+        return [each if math.isfinite(each) else None for each in values.ravel().tolist()]
+    return [int(each) for each in values.ravel().tolist()]
 
 
 def image_result(
     file: str,
-    outputs: Sequence[Revealed],
+    program: Program,
+    revealed: Sequence[Revealed],
     cost: RunCost,
     served: Served,
     position: int = 0,
@@ -182,7 +221,8 @@ def image_result(
     return ImageResult(
         file=file,
         time=utc_now(),
-        outputs=output_results(outputs),
+        revealed=revealed_results(revealed),
+        outputs=output_results(program, revealed),
         seconds=cost.total.seconds / batch,
         cpu_seconds=cost.total.cpu_seconds / batch,
         bytes_sent=part(cost.total.sent),

@@ -45,7 +45,6 @@ MAX_VALUES = 256
 """Of one output: each becomes a group of the report."""
 SERIES_NUMBER = 9001
 SERIES_DESCRIPTION = "AI result, not for clinical use"
-PROBABILITIES = ("sigmoid", "softmax")
 LONGEST_STRING = 64
 """Of DICOM's LO."""
 
@@ -152,9 +151,7 @@ class Reports:
 
 def blank() -> OutputResult:
     """A result of one value."""
-    return OutputResult(
-        name="", shape=(1,), labels=(), logits=[0.0], postprocess="none", values=[0.0]
-    )
+    return OutputResult(name="", shape=(1,), labels=(), kind="score", formula="", values=[0.0])
 
 
 @contextmanager
@@ -291,6 +288,8 @@ def groups(
     source = hd.sr.SourceImageForMeasurementGroup(header.SOPClassUID, header.SOPInstanceUID)
     for output in outputs:
         for label, value in zip(output.names(), output.values, strict=True):
+            if value is None:
+                continue  # a measurement without a number is none
             name = printable(label).strip()
             yield hd.sr.MeasurementsAndQualitativeEvaluations(
                 tracking_identifier=hd.sr.TrackingIdentifier(
@@ -314,7 +313,7 @@ def measurement(output: OutputResult, value: float) -> hd.sr.Measurement:
     """A probability as certainty in percent; anything else, as one whose operating point was moved,
     as a score without a unit.
     """
-    if output.postprocess in PROBABILITIES and not output.op_threshs:
+    if output.kind == "probability":
         return hd.sr.Measurement(
             name=codes.DCM.CertaintyOfFinding, value=100 * value, unit=codes.UCUM.Percent
         )

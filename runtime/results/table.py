@@ -31,7 +31,7 @@ COLUMNS = (
     "warnings",
     "time",
     "output",
-    "postprocess",
+    "kind",
     "file_sha256",
     "pixel_sha256",
     "sop_instance_uid",
@@ -117,8 +117,11 @@ def _image_row(image: ImageResult) -> Row:
 
 
 def _output_row(output: OutputResult) -> Row:
-    values: Row = dict(zip(columns_of(output), output.values, strict=True))
-    return {"output": output.name, "postprocess": output.postprocess} | values
+    values: Row = {
+        column: "" if value is None else value
+        for column, value in zip(columns_of(output), output.values, strict=True)
+    }
+    return {"output": output.name, "kind": output.kind} | values
 
 
 def _left_out_row(verdict: str, left: LeftOut) -> Row:

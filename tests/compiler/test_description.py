@@ -17,8 +17,9 @@ from moiety.compiler.description import Described, parse_op_threshs
 from moiety.compiler.simulate import FloatModel
 from moiety.protocols.errors import BadArtifact, BadInput, BadModel
 from moiety.runtime.intake.presets import preset
-from moiety.runtime.program import Output, Preprocessing, Program
+from moiety.runtime.program import Preprocessing, Program
 from moiety.runtime.program.cleartext import CleartextExecutor
+from moiety.runtime.program.expression.elementwise import OperatingPoints
 from tests.support.command import Compiled, moiety
 from tests.support.nets import random_images, small_densenet
 from tests.support.onnx_models import ModelBuilder, build_model, with_metadata
@@ -206,15 +207,13 @@ def op_norm(probability: float, threshold: float | None) -> float:
 
 def test_operating_points_become_one_half() -> None:
     points = (0.01, 0.5, 0.99, None)
-    output = Output(
-        inputs=(0,), shape=(4,), bits=32, scale=0.01, postprocess="sigmoid", op_threshs=points
-    )
-    np.testing.assert_allclose(output.op_norm(np.array([0.01, 0.5, 0.99, 0.2])), 0.5, atol=1e-12)
-    np.testing.assert_allclose(output.op_norm(np.zeros(4)), [0, 0, 0, 0.5])
-    np.testing.assert_allclose(output.op_norm(np.ones(4)), [1, 1, 1, 0.5])
-    for integer in range(-700, 700, 35):
-        probability = 1 / (1 + np.exp(-integer * 0.01))
-        found = output.dequantise(np.full(4, integer))
+    moved = OperatingPoints(inputs=(0,), points=points)
+    at_points = moved.evaluate([np.array([0.01, 0.5, 0.99, 0.2])])
+    np.testing.assert_allclose(at_points, 0.5, atol=1e-12)
+    np.testing.assert_allclose(moved.evaluate([np.zeros(4)]), [0, 0, 0, 0.5])
+    np.testing.assert_allclose(moved.evaluate([np.ones(4)]), [1, 1, 1, 0.5])
+    for probability in np.linspace(0, 1, 41).tolist():
+        found = moved.evaluate([np.full(4, probability)])
         np.testing.assert_allclose(found, [op_norm(probability, t) for t in points], atol=1e-12)
 
 
@@ -227,11 +226,13 @@ def test_operating_points_in_results_and_in_the_float_model(tmp_path: Path) -> N
     done = compile_graph(normal_form(model, options), images, options)
     executor = CleartextExecutor(done.program, done.weights)
     reference = FloatModel(model, done.program)
-    ((index, output),) = done.program.outputs.items()
-    assert output.op_threshs == points
+    *_, last = done.program.expression.operations
+    assert isinstance(last, OperatingPoints)
+    assert last.points == points
     for image in images:
         (found,) = executor.run(image).values()
-        np.testing.assert_allclose(found, reference(image)[index], atol=0.01)
+        (expected,) = reference(image).values()
+        np.testing.assert_allclose(found, expected, atol=0.01)
         assert found[1] == 0.5
 
 
@@ -239,13 +240,21 @@ def test_a_program_with_senseless_operating_points_is_refused(tmp_path: Path) ->
     options = described(classifier(tmp_path / "m.onnx"), op_threshs=(0.1, 0.2, 0.3))
     images = random_images(SHAPE, 2, seed=5)
     program = compile_graph(normal_form(tmp_path / "m.onnx", options), images, options).program
-    for changes, message in (
-        ({"op_threshs": [0.1]}, "1 operating points for 3 values"),
-        ({"op_threshs": [0.1, 0.2, 1.0]}, "not between 0 and 1"),
-        ({"postprocess": "none"}, "after a sigmoid"),
-        ({"labels": ["a"]}, "1 labels for 3 values"),
+    for change, message in (
+        ({"points": [0.1]}, "1 operating points for 3 values"),
+        ({"points": [0.1, 0.2, 1.0]}, "not between 0 and 1"),
     ):
         tree = json.loads(program.encode())
-        tree["steps"][-1] |= changes
+        tree["expression"]["operations"][-1] |= change
         with pytest.raises(BadArtifact, match=message):
             Program.decode(json.dumps(tree).encode())
+
+
+def test_a_program_with_too_few_labels_is_refused(tmp_path: Path) -> None:
+    options = described(classifier(tmp_path / "m.onnx"))
+    images = random_images(SHAPE, 2, seed=5)
+    program = compile_graph(normal_form(tmp_path / "m.onnx", options), images, options).program
+    tree = json.loads(program.encode())
+    tree["expression"]["results"][0]["labels"] = ["a"]
+    with pytest.raises(BadArtifact, match="1 labels for 3 values"):
+        Program.decode(json.dumps(tree).encode())

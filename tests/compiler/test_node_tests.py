@@ -18,7 +18,7 @@ from benchmarks.onnx_support import (
     run,
     table,
 )
-from moiety.compiler.onnx_import.call import describe, supported_ops
+from moiety.compiler.onnx_import.supported import describe, supported_ops
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +42,7 @@ def test_every_operator_with_tests_passes_some(results: list[Result]) -> None:
         result.op for result in results if result.refusal is None and result.fixed_refusal is None
     }
     assert len(tested) > 30
-    integers = {"QuantizeLinear", "DequantizeLinear"}  # supported as a pair alone
-    assert tested - passed == integers | {"Pow"}  # its node tests have a power per element
+    assert tested - passed == set()
 
 
 def test_a_wrong_result_is_noticed() -> None:

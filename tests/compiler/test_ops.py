@@ -22,6 +22,7 @@ from moiety.compiler.ir.to_onnx import to_onnx
 from moiety.compiler.ir.verify import verify
 from moiety.protocols.arrays import F32
 from moiety.protocols.errors import ContractViolation
+from moiety.runtime.program import Expression, Result
 from tests.support.geometry import Geometry, Pads, Pair, geometries, pairs
 from tests.support.onnx_models import run_model
 
@@ -120,8 +121,6 @@ CASES: dict[str, Case] = {
     "pad": Case("Pad", [(4, 3, 2)], {"pads": ((0, 0), (1, 0), (0, 2), (3, 1))}),
     "activation": Case("Activation", [(4, 3)], {"formula": NAMED["gelu"]}),
     "activation-shared": Case("Activation", [(4,)], {"formula": NAMED["mish"]}),
-    "sigmoid": Case("Sigmoid", [(4,)]),
-    "softmax": Case("Softmax", [(4, 3)], {"axis": 1}),
 }
 
 
@@ -224,12 +223,14 @@ def test_verify_finds_broken_graphs() -> None:
         "attributes": Graph("g", ("x",), ("y",), (relu.with_(attrs={"axis": 1}),), shapes),
         "recorded": Graph("g", ("x",), ("y",), (relu,), {**shapes, "y": (1, 4)}),
         "not finite": Graph("g", ("x",), ("y",), (scale,), shapes),
-        "must be last": Graph(
+        "output twice": Graph("g", ("x",), ("y", "y"), (relu,), shapes),
+        "there is none": Graph(
             "g",
             ("x",),
-            ("z",),
-            (Node("Sigmoid", "s", ("x",), "y"), Node("Relu", "r", ("y",), "z")),
-            {**shapes, "z": (1, 3)},
+            ("y",),
+            (relu,),
+            shapes,
+            Expression(results=(Result(name="y", value=1),)),
         ),
     }
     for message, graph in broken.items():

@@ -27,13 +27,7 @@ IMAGES = 4
 REFUSED = {"bn_zero_variance": r"divides by zero in 1 of 6 channels.*set epsilon"}
 """Those that have no right value, and why."""
 
-PENDING = {
-    "logsoftmax_out": "the client's own steps",
-    "sigmoid_one_minus": "the client's own steps",
-    "sigmoid_reshape": "the client's own steps",
-    "sigmoid_squeeze": "the client's own steps",
-    "softmax_nhwc": "the client's own steps",
-}
+PENDING: dict[str, str] = {}
 """What does not work yet, by what it waits for."""
 
 

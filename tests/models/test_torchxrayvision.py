@@ -20,9 +20,11 @@ from moiety.compiler.simulate import FloatModel
 from moiety.models.synthetic import synthetic_radiograph
 from moiety.runtime.intake.loader import Reader, load
 from moiety.runtime.intake.presets import preset
-from moiety.runtime.program import Output, Program
+from moiety.runtime.program import Program
 from moiety.runtime.program.artifacts import load_vendor
 from moiety.runtime.program.cleartext import CleartextExecutor
+from moiety.runtime.program.expression.elementwise import OperatingPoints
+from moiety.runtime.program.expression.expression import ResultForm
 from moiety.runtime.program.weights import Weights
 from tests.support.nets import small_densenet
 from tests.support.onnx_models import with_metadata
@@ -50,8 +52,8 @@ class Subject:
     files: list[Path]
 
     @property
-    def output(self) -> Output:
-        (output,) = self.program.outputs.values()
+    def output(self) -> ResultForm:
+        (output,) = self.program.results()
         return output
 
 
@@ -86,7 +88,9 @@ def test_its_program_says_how_it_was_trained(subject: Subject) -> None:
     assert said is not None
     assert (said.size, said.channels, said.scale, said.offset) == ((224, 224), 1, 2048, -1024)
     assert subject.output.labels == LABELS
-    assert subject.output.op_threshs == POINTS
+    *_, last = subject.program.expression.operations
+    assert isinstance(last, OperatingPoints)
+    assert last.points == POINTS
 
 
 def test_its_inputs_are_torchxrayvisions(subject: Subject) -> None:

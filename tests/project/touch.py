@@ -22,6 +22,7 @@ REGISTRIES = {
     "compiler/ir/ops/<family>.py": r"^@operator\b",
     "compiler/lowering/steps_of_ops.py": r"^@lowers\(",
     "compiler/onnx_import/<family>.py": r"^@importer\(",
+    "compiler/onnx_import/client/<family>.py": r"^@translator\(",
     "compiler/passes/<name>.py": r"^@register\b",
     "native/<family>/<topic>.hpp": r"^void bind_\w+\(",
     "native/<family>/bindings.cpp": r"^  bind_\w+\(m\);",
@@ -31,6 +32,7 @@ REGISTRIES = {
     "runtime/cost/traffic.py": r"^@calls_of\(",
     "runtime/measure/<family>.py": r"^def [a-z]\w*\(bench: Bench\)",
     "runtime/party/handlers.py": r"^@executes\(",
+    "runtime/program/expression/<family>.py": r"^class .*\btag=",
     "runtime/program/steps/<family>.py": r"^class .*\btag=",
 }
 
@@ -66,6 +68,25 @@ THINGS = (
         {
             "compiler/onnx_import/<family>.py": "a function under `@importer`; its docstring says "
             "in one line what is supported",
+        },
+    ),
+    Thing(
+        "An ONNX op that the client computes by itself",
+        ("compiler/onnx_import", "compiler/onnx_import/client"),
+        {
+            "compiler/onnx_import/client/<family>.py": "a function under `@translator`, with "
+            "`begins=True` where no protocol computes the op; its docstring says in one line what "
+            "is supported",
+        },
+    ),
+    Thing(
+        "An operation of the client's expression",
+        ("runtime/program", "runtime/program/expression"),
+        {
+            "runtime/program/expression/<family>.py": "one class in the family's `__all__`: what "
+            "form its result has, and its meaning on NumPy arrays; it is total",
+            "compiler/onnx_import/client/<family>.py": "what of ONNX becomes it, under "
+            "`@translator`",
         },
     ),
     Thing(

@@ -137,8 +137,8 @@ def test_images_are_grouped_by_what_the_server_offers(
         singly = infer(running.connect(), executor.program, files, tmp_path / "s.json")
     assert [image.batch for image in together.images] == [4, 4, 4, 4, 2, 2, 1]
     assert [image.batch for image in singly.images] == [1] * 7
-    assert [image.outputs[0].logits for image in together.images] == [
-        image.outputs[0].logits for image in singly.images
+    assert [image.revealed[0].values for image in together.images] == [
+        image.revealed[0].values for image in singly.images
     ]
     assert [image.file for image in together.images] == [str(file) for file in files]
     assert running.end().images == 14

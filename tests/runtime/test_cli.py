@@ -163,7 +163,7 @@ def test_compiled_folder(compiled: Compiled) -> None:
     program = load_program(compiled.folder)
     assert program.preprocessing is not None
     assert program.preprocessing.mean == IMAGENET_MEAN
-    (output,) = program.outputs.values()
+    (output,) = program.results()
     assert output.labels == ("cat", "dog", "owl")
     names = {path.name for path in compiled.folder.iterdir()} - {"audit.jsonl"}  # of serve
     assert names == {compiled.public.name, artifacts.VENDOR}
@@ -341,7 +341,7 @@ def test_metadata_of_the_model_gives_labels_and_preprocessing(
     program = load_program(tmp_path / "c")
     assert program.preprocessing is not None
     assert program.preprocessing.mean == (0.1, 0.2, 0.3)
-    assert next(iter(program.outputs.values())).labels == ("x", "y", "z")
+    assert program.results()[0].labels == ("x", "y", "z")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -14,9 +14,12 @@ from moiety.protocols.errors import BadPlan, ContractViolation
 from moiety.runtime import program as ir
 from moiety.runtime.cost import traffic
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
+from moiety.runtime.party.handshake import Served
 from moiety.runtime.program.cleartext import CleartextExecutor
+from moiety.runtime.program.expression.axes import Arg, Normalise
 from moiety.runtime.program.linear_layers import linear_specs
 from moiety.runtime.program.weights import Weights
+from moiety.runtime.results.record import image_result
 from tests.support.programs import append_opened_relu, make_program, random_weights
 from tests.support.runnable import small
 from tests.support.two_party import Outcome, run_two_party
@@ -176,28 +179,30 @@ def test_shared_gates() -> None:
     )
 
 
-@pytest.mark.parametrize("postprocess", ["none", "sigmoid", "softmax"])
-def test_outputs_carry_logits_and_values(postprocess: Any) -> None:
-    steps = (
-        ir.Input(inputs=(), shape=(3,), bits=16, scale=0.25),
-        ir.Output(
-            inputs=(0,),
-            shape=(3,),
-            bits=16,
-            scale=0.25,
-            name="y",
-            postprocess=postprocess,
-            labels=("a", "b", "c"),
+def test_results_are_computed_from_what_is_revealed_once() -> None:
+    """Two results of one revealed value: its softmax, with labels, and the place of the largest."""
+    labels = ("a", "b", "c")
+    expression = ir.Expression(
+        operations=(
+            Normalise(inputs=(0,), function="softmax", axis=1),
+            Arg(inputs=(0,), function="max", axis=1, keepdims=False),
         ),
+        results=(ir.Result(name="p", value=1, labels=labels), ir.Result(name="class", value=2)),
     )
-    program = ir.Program(
-        name="identity", rounding="exact", preprocessing=None, steps=steps, disclosed=()
+    step = ir.Input(inputs=(), shape=(3,), bits=16, scale=0.25)
+    program = msgspec.structs.replace(make_program(step, preprocessing=None), expression=expression)
+    program.check()
+    (revealed,), cost = run_once(program, Weights({}), np.array([-1, 2, 3], np.float32)).client
+    image = image_result(
+        "x.npy", program, [revealed], cost, Served(seconds=1.0, cpu_seconds=1.0, peak_rss=1)
     )
-    outputs, _ = run_once(program, Weights({}), np.array([-1.5, 0.25, 3.0], np.float32)).client
-    (output,) = outputs
-    assert output.logits.tolist() == [-1.5, 0.25, 3.0]
-    assert output.labels == ("a", "b", "c")
-    assert output.values.tolist() == steps[1].dequantise(output.integers).tolist()
+    assert [each.values for each in image.revealed] == [[-4, 8, 12]]
+    probabilities, chosen = image.outputs
+    assert probabilities.labels == labels
+    exponentials = np.exp(np.array([-4.0, 8, 12]) - 12)
+    assert probabilities.values == pytest.approx(exponentials / exponentials.sum())
+    assert (probabilities.kind, probabilities.formula) == ("probability", "softmax(out, axis 1)")
+    assert (chosen.kind, chosen.shape, chosen.values) == ("integer", (), [2])
 
 
 def test_client_refuses_a_program_whose_layers_would_not_be_secure() -> None:

@@ -55,7 +55,7 @@ def test_several_formats_at_once(server: ServerProcess, compiled: Compiled, tmp_
         compiled.public, compiled.pictures, "-o", tmp_path / "r.json", "-o", tmp_path / "r.csv"
     ).check()
     results = json.loads((tmp_path / "r.json").read_text())
-    assert results["version"] == 2
+    assert results["version"] == 3
     with (tmp_path / "r.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(results["images"]) == 6

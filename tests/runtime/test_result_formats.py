@@ -24,6 +24,7 @@ from moiety.runtime.results.record import (
     LeftOut,
     OutputResult,
     Results,
+    RevealedResult,
     utc_now,
 )
 from moiety.runtime.results.table import COLUMNS, encode_csv, guarded
@@ -43,7 +44,7 @@ def test_json_reads_back() -> None:
     assert read_back(encode_json(results)) == results
     document = json.loads(encode_json(results))
     assert document["format"] == "moiety-results"
-    assert document["version"] == 2
+    assert document["version"] == 3
     assert document["images"][0]["identity"]["sop_instance_uid"] == "1.2.3"
     assert document["images"][0]["warnings"][0]["code"] == "low-peak"
 
@@ -123,7 +124,7 @@ def test_labels_that_are_columns_or_come_twice() -> None:
 
 def test_a_table_holds_no_pictures(tmp_path: Path) -> None:
     program, _ = small()
-    most = max(len(step.labels) or 1 for step in program.outputs.values())
+    most = max(result.size for result in program.results())
     with pytest.raises(BadInput, match="take JSON"):
         require_few_values(program, 0, "a CSV file")
     (output,) = open_outputs([str(tmp_path / "r.csv")])
@@ -136,7 +137,8 @@ def fields_of(struct: type[Any]) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "struct", [Results, ImageResult, OutputResult, LeftOut, Fingerprints, Identity, Warned]
+    "struct",
+    [Results, ImageResult, RevealedResult, OutputResult, LeftOut, Fingerprints, Identity, Warned],
 )
 def test_the_document_lists_every_field(struct: type[Any]) -> None:
     assert get_type_hints(struct)

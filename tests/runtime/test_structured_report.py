@@ -20,7 +20,7 @@ from moiety.protocols.errors import BadInput
 from moiety.runtime.results import outputs as outputs_module
 from moiety.runtime.results import structured_report as sr
 from moiety.runtime.results.outputs import Outputs, open_outputs
-from moiety.runtime.results.record import ImageResult
+from moiety.runtime.results.record import ImageResult, ResultKind
 from tests.support.dicom_sources import SECRET, a_source
 from tests.support.reports import LACKING, said_by_dciodvfy
 from tests.support.results import PROGRAM, an_image, an_output, some_results
@@ -28,15 +28,15 @@ from tests.support.results import PROGRAM, an_image, an_output, some_results
 LABELS = ("no_finding", "covid19", "naïve \\ label " * 9)
 
 
-def an_answer(file: Path, postprocess: str = "sigmoid") -> ImageResult:
-    return an_image(str(file), [an_output([0.25, 0.5, 1e-9], LABELS, "findings", postprocess)])
+def an_answer(file: Path, kind: ResultKind = "probability") -> ImageResult:
+    return an_image(str(file), [an_output([0.25, 0.5, 1e-9], LABELS, "findings", kind)])
 
 
-def report_of(folder: Path, *files: Path, postprocess: str = "sigmoid") -> list[Path]:
+def report_of(folder: Path, *files: Path, kind: ResultKind = "probability") -> list[Path]:
     """The reports of one command, in order."""
     reports = sr.open_reports(f"{folder}/")
     before = set(folder.iterdir())
-    reports.save(some_results(*(an_answer(f, postprocess) for f in files)), files, last=True)
+    reports.save(some_results(*(an_answer(f, kind) for f in files)), files, last=True)
     made = [path for path in folder.iterdir() if path not in before]
     return sorted(made, key=lambda path: int(dcmread(path).InstanceNumber))
 
@@ -81,7 +81,7 @@ def test_what_a_report_says(tmp_path: Path) -> None:
 
 
 def test_what_is_no_probability_is_a_score(tmp_path: Path) -> None:
-    (path,) = report_of(tmp_path / "sr", a_source(tmp_path), postprocess="none")
+    (path,) = report_of(tmp_path / "sr", a_source(tmp_path), kind="score")
     scores = [item for name, item in items(dcmread(path)) if name == "Score"]
     assert float(scores[1].MeasuredValueSequence[0].NumericValue) == 0.5
 
@@ -251,9 +251,9 @@ def test_who_wants_no_report_loads_no_dicom() -> None:
 
 
 class TestDciodvfy:
-    @pytest.mark.parametrize("postprocess", ["sigmoid", "none"])
-    def test_says_nothing(self, tmp_path: Path, postprocess: str) -> None:
-        (path,) = report_of(tmp_path / "sr", a_source(tmp_path), postprocess=postprocess)
+    @pytest.mark.parametrize("kind", ["probability", "score"])
+    def test_says_nothing(self, tmp_path: Path, kind: ResultKind) -> None:
+        (path,) = report_of(tmp_path / "sr", a_source(tmp_path), kind=kind)
         assert said_by_dciodvfy(path) == []
 
     def test_would_say_something(self, tmp_path: Path) -> None:

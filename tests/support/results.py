@@ -12,6 +12,7 @@ from moiety.runtime.results.record import (
     ImageResult,
     LeftOut,
     OutputResult,
+    ResultKind,
     Results,
     empty_results,
 )
@@ -27,15 +28,15 @@ def an_output(
     values: list[float],
     labels: tuple[str, ...] = (),
     name: str = "out",
-    postprocess: str = "none",
+    kind: ResultKind = "score",
 ) -> OutputResult:
     return OutputResult(
         name=name,
         shape=(len(values),),
         labels=labels,
-        logits=values,
-        postprocess=postprocess,
-        values=values,
+        kind=kind,
+        formula=name,
+        values=[*values],
     )
 
 

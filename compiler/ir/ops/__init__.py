@@ -24,7 +24,6 @@ def having(trait: Trait) -> frozenset[str]:
 ANY_RING = having(Trait.ANY_RING)
 AVERAGING = having(Trait.AVERAGING)
 ELEMENTWISE = having(Trait.ELEMENTWISE)
-FINAL = having(Trait.FINAL)
 KEEPS_ZERO = having(Trait.KEEPS_ZERO)
 LINEAR = having(Trait.LINEAR)
 MIXING = having(Trait.MIXING)

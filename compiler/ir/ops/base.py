@@ -84,18 +84,9 @@ class Trait(Flag):
     operand and its result are in one class of scales.
     """
 
-    FINAL = auto()
-    """Stands only before an output: the client computes it in the clear."""
-
 
 PRICED_BY_TRAIT = (
-    Trait.LINEAR
-    | Trait.PRODUCT
-    | Trait.RELU
-    | Trait.SPLINE
-    | Trait.SUM
-    | Trait.ANY_RING
-    | Trait.FINAL
+    Trait.LINEAR | Trait.PRODUCT | Trait.RELU | Trait.SPLINE | Trait.SUM | Trait.ANY_RING
 )
 """Of ops with one of these, the search for widths knows what their steps send: layers, products,
 ReLUs and splines have terms of their own, the others send nothing. Any other op says its
@@ -190,9 +181,7 @@ class Op:
     def adjoint(
         self, node: Node, operands: Sequence[Array], result: Array, grad: Array
     ) -> Sequence[Array]:
-        """Adjoint, for the error model: gradients of the operands from the result's `grad`. Not for
-        FINAL ops, for gradients begin at what is revealed.
-        """
+        """Adjoint, for the error model: gradients of the operands from the result's `grad`."""
         self._lacks("adjoint")
 
     def enlarges(self, graph: Graph, node: Node) -> int:

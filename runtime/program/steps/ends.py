@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -69,74 +69,21 @@ class Input(Step, frozen=True, tag="input", kw_only=True):
 
 
 class Output(Step, frozen=True, tag="output", kw_only=True):
-    """Reveal to the client: signed integers times `scale`, then the public `postprocess`. Shape and
-    ring of the operand.
-
-    `op_threshs`: operating points of the values after a sigmoid, which become 0.5 (`op_norm`); one
-    for each, None for a value without.
+    """Reveal to the client: signed integers times `scale`. Shape and ring of the operand. What the
+    client computes from it is the Program's expression.
     """
 
     scale: float
-    postprocess: Literal["none", "sigmoid", "softmax"] = "none"
-    labels: tuple[str, ...] = ()
-    op_threshs: tuple[float | None, ...] = ()
 
     def check_fields(self, claim: Claim) -> None:
         _check_scale(self.scale, claim)
-        if self.op_threshs:
-            self._check_op_threshs(claim)
-        if self.labels:
-            claim.require(
-                len(self.labels) == math.prod(self.shape),
-                f"it has {len(self.labels)} labels for {math.prod(self.shape)} values",
-            )
-
-    def _check_op_threshs(self, claim: Claim) -> None:
-        claim.require(
-            len(self.op_threshs) == math.prod(self.shape),
-            f"it has {len(self.op_threshs)} operating points for {math.prod(self.shape)} values",
-        )
-        claim.require(
-            self.postprocess == "sigmoid", "operating points are for values after a sigmoid"
-        )
-        claim.require(
-            all(threshold is None or 0 < threshold < 1 for threshold in self.op_threshs),
-            "an operating point is not between 0 and 1",
-        )
 
     def check_reader(self, claim: Claim) -> None:
         claim.fail("an output is not an operand")
 
     def dequantise(self, values: I64) -> F64:
-        """What the client reads from the revealed signed integers: times `scale`, then the
-        postprocess (softmax along axis 0) and the operating points.
-        """
-        real = values.astype(np.float64) * self.scale
-        match self.postprocess:
-            case "none":
-                return real
-            case "sigmoid":
-                return self.op_norm(0.5 * (1.0 + np.tanh(0.5 * real)))
-            case "softmax":
-                exponent = np.exp(real - real.max(axis=0, keepdims=True))
-                return np.asarray(exponent / exponent.sum(axis=0, keepdims=True))
-
-    def op_norm(self, values: F64) -> F64:
-        """Values as the model's own output has them, with each operating point t moved to 0.5:
-        `p / 2t` below it, `1 - (1 - p) / 2(1 - t)` above; a value without one is 0.5
-        (torchxrayvision's function of this name). Of any shape, row-major; without operating points
-        as they are.
-        """
-        if not self.op_threshs:
-            return values
-        threshold = np.array(self.op_threshs, np.float64).reshape(values.shape)
-        known = ~np.isnan(threshold)
-        moved = np.where(
-            values < threshold,
-            values / (2 * threshold),
-            1 - (1 - values) / (2 * (1 - threshold)),
-        )
-        return np.where(known, moved, 0.5)
+        """What the client reads from the revealed signed integers."""
+        return values.astype(np.float64) * self.scale
 
     def meaning(self, operands: Sequence[I64], at: Evaluation) -> I64:
         return operands[0]
