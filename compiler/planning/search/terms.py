@@ -50,7 +50,11 @@ class Ring:
         return frozenset(self.members)
 
     def bits(self, state: State) -> int:
-        return max([state[variable] for variable in self.members], default=0) + self.beyond
+        widest = 0
+        for variable in self.members:
+            if state[variable] > widest:
+                widest = state[variable]
+        return widest + self.beyond
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,8 @@ class Layer:
         """
         ring, log_peak = self.ring.bits(state), -math.inf
         for variable, log, _ in self.sources:
-            log_peak = max(log_peak, log - state[variable])
+            if log - state[variable] > log_peak:
+                log_peak = log - state[variable]
         weight_bits = shifts.layer_weight_bits(state[self.weight], self.result)
         found = shifts.by_peak(log_peak + state[self.out], weight_bits, ring)
         return found, ring + found.shift
