@@ -23,6 +23,7 @@ from moiety.compiler.onnx_import.load import import_onnx
 from moiety.compiler.passes.legalise import legalise
 from moiety.compiler.passes.manager import DumpAfter, optimise
 from moiety.compiler.passes.pipeline import DEFAULT_PIPELINE
+from moiety.compiler.planning.margins import with_margins
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.plan import Plan, make_plan
 from moiety.compiler.planning.ranges import Progress, Ranges, calibrate
@@ -131,6 +132,7 @@ def compile_graph(
     graph, plan_options = legalise(graph), _with_reach(options)
     ranges = calibration_ranges(graph, calibration, progress, responses=plan_options.searching)
     note("planning", 0, 1)
+    plan_options = with_margins(graph, ranges, plan_options)
     plan = _plan(graph, ranges, plan_options, progress)
     name = _words(options.name or graph.name)
     bare, made = lower(plan, name, options.preprocessing, options.labels, options.op_threshs)

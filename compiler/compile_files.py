@@ -24,6 +24,7 @@ from moiety.compiler.compile import (
 from moiety.compiler.description import Described, output_labels, output_op_threshs
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.onnx_import.metadata import read_version
+from moiety.compiler.planning.report import PlanReport
 from moiety.protocols.arrays import F32
 from moiety.protocols.errors import BadInput
 from moiety.runtime.cli import ui
@@ -171,8 +172,31 @@ def _say(compiled: Compiled, folder: Path) -> None:
     )
     if error is not None:
         ui.say(f"predicted error of the results: {error:.3g} (root mean square)")
+    _say_margins(compiled.report)
     warn_of(program.rounding)
     ui.say(f"give {folder / file_name(program)} to the hospital; {folder / VENDOR} stays with you")
+
+
+def _say_margins(report: PlanReport) -> None:
+    """How much room rings have beyond the calibrated ranges, and what that promises."""
+    found, wanted = report.overflow_probability, report.options["overflow_probability"]
+    if found is None:
+        return
+    least = [row.headroom for row in report.tensors if row.op != "Input"]
+    ui.say(
+        f"headroom: {min(least):.1f} to {max(least):.1f} bits beyond the calibrated ranges; by "
+        f"{report.calibration_images} images, one overflows with a probability of {found:.2g}"
+    )
+    if wanted is not None and found > wanted * (1 + 1e-6):
+        ui.warn(
+            f"margins: too-few-images: {report.calibration_images} calibration images do not allow "
+            f"a probability of {wanted:g} at any width; give {report.images_wanted} or more, like "
+            "the ones to come"
+        )
+    elif report.calibration_images < report.images_wanted:
+        ui.say(
+            f"with {report.images_wanted} calibration images or more the margins would be smaller"
+        )
 
 
 @contextmanager

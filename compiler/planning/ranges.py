@@ -26,7 +26,8 @@ Progress = Callable[[str, int, int], None]
 
 FORMAT = "moiety-ranges"
 VERSION = "1"
-KINDS = ("low", "high", "mean", "open")
+SPREAD = ("second_low", "second_high", "low_image", "high_image")
+KINDS = ("low", "high", "mean", "open", *SPREAD)
 FINER = tuple(range(-8, 4))
 """Units at which the rounding bias of max-pools is measured, in bits finer than those at the
 default widths: beyond them it changes no more, in units, for all elements are equal or none is.
@@ -64,6 +65,9 @@ class Ranges:
     low, high: smallest and largest value. mean: of the operands of linear layers. open: of ReLUs
     that absorbed a batch norm, the part of elements above 0. responses: what a plan that is
     searched for needs; None in ranges of earlier versions.
+
+    second_low, second_high: smallest and largest value over all other images than the one, number
+    low_image or high_image, that has the smallest or largest; what margins need (`margins`).
     """
 
     images: int
@@ -72,6 +76,10 @@ class Ranges:
     mean: Mapping[str, F64] = field(default_factory=dict)
     open: Mapping[str, F64] = field(default_factory=dict)
     responses: Responses | None = None
+    second_low: Mapping[str, F64] = field(default_factory=dict)
+    second_high: Mapping[str, F64] = field(default_factory=dict)
+    low_image: Mapping[str, F64] = field(default_factory=dict)
+    high_image: Mapping[str, F64] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Writes a safetensors file, atomically; it tells about the weights, so it is its owner's
@@ -101,9 +109,15 @@ class Ranges:
                 f"{path}: the ranges file is damaged: its numbers do not belong together"
             )
         responses = Responses(*(found[kind] for kind in RESPONSES)) if found["noise"] else None
-        return cls(
-            int(images), found["low"], found["high"], found["mean"], found["open"], responses
-        )
+        return cls(int(images), responses=responses, **{kind: found[kind] for kind in KINDS})
+
+    def check_spread(self) -> None:
+        """BadInput if there is nothing that says how images differ."""
+        if any(getattr(self, kind).keys() != self.low.keys() for kind in SPREAD):
+            raise BadInput(
+                "these ranges do not say how far images differ, from which margins follow: "
+                "calibrate again from images, or give the margin bits"
+            )
 
     def required_responses(self) -> Responses:
         """BadInput if there are none."""
@@ -158,6 +172,8 @@ def _sound(found: Mapping[str, Mapping[str, Array]]) -> bool:
         found.keys() <= {*KINDS, *RESPONSES}
         and all(_finite_vector(array) for arrays in found.values() for array in arrays.values())
         and low.keys() == high.keys()
+        and all(found[kind].keys() in (set(), low.keys()) for kind in SPREAD)
+        and all(found[kind][v].shape == low[v].shape for kind in SPREAD for v in found[kind])
         and all(low[v].shape == high[v].shape and (low[v] <= high[v]).all() for v in low)
         and all((array >= 0).all() for kind in RESPONSES for array in found[kind].values())
     )
@@ -195,18 +211,18 @@ def calibrate(
     total = len(images) if isinstance(images, Sized) else 0
     wanted = measurements(graph)
     session = _session(graph, wanted)
-    results: dict[tuple[str, str], F64] = {}
+    found: dict[tuple[str, str], _Extreme | _Sum] = {
+        (kind, value): _Extreme(_SIGNS[kind]) if kind in _SIGNS else _Sum()
+        for kind, value, _ in wanted
+    }
     count = 0
     for image in _checked(images, shape):
-        arrays = session.run(None, {source: image[None]})
-        for (kind, value, _), array in zip(wanted, arrays, strict=True):
-            found = np.asarray(array, np.float64)[0]
-            if not np.isfinite(found).all():
+        for key, array in zip(found, session.run(None, {source: image[None]}), strict=True):
+            if not np.isfinite(array).all():
                 raise BadInput(
-                    f"the model gives NaN or infinity at {value!r} for a calibration image"
+                    f"the model gives NaN or infinity at {key[1]!r} for a calibration image"
                 )
-            known = results.get((kind, value))
-            results[kind, value] = found if known is None else _COMBINE[kind](known, found)
+            found[key].add(np.asarray(array[0], np.float64), count)
         count += 1
         if progress is not None:
             progress("calibrating, image", count, total)
@@ -216,12 +232,52 @@ def calibrate(
             "better"
         )
     of_kind: dict[str, dict[str, F64]] = {kind: {} for kind in KINDS}
-    for (kind, value), array in results.items():
-        of_kind[kind][value] = array / count if kind in ("mean", "open") else array
-    return Ranges(count, of_kind["low"], of_kind["high"], of_kind["mean"], of_kind["open"])
+    for (kind, value), statistic in found.items():
+        for name, array in statistic.result(kind, count).items():
+            of_kind[name][value] = array
+    return Ranges(count, responses=None, **of_kind)
 
 
-_COMBINE = {"low": np.minimum, "high": np.maximum, "mean": np.add, "open": np.add}
+class _Extreme:
+    """Largest value over images by channel, the largest of the other images, and which image has
+    the first; of sign -1, smallest.
+    """
+
+    def __init__(self, sign: int) -> None:
+        self.sign = sign
+        self.first: F64 = np.array(-np.inf)
+        self.second: F64 = np.array(-np.inf)
+        self.image: F64 = np.zeros(())
+
+    def add(self, values: F64, image: int) -> None:
+        values = self.sign * values
+        self.second = np.maximum(self.second, np.minimum(self.first, values))
+        self.image = np.where(values > self.first, float(image), self.image)
+        self.first = np.maximum(self.first, values)
+
+    def result(self, kind: str, count: int) -> dict[str, F64]:
+        second = self.second if count > 1 else self.first
+        return {
+            kind: self.sign * self.first,
+            f"second_{kind}": self.sign * second,
+            f"{kind}_image": self.image,
+        }
+
+
+class _Sum:
+    """Sum over images, by channel; `result`: their mean."""
+
+    def __init__(self) -> None:
+        self.sum: F64 = np.zeros(())
+
+    def add(self, values: F64, image: int) -> None:
+        self.sum = self.sum + values
+
+    def result(self, kind: str, count: int) -> dict[str, F64]:
+        return {kind: self.sum / count}
+
+
+_SIGNS = {"low": -1, "high": 1}
 _REDUCE = {"low": "ReduceMin", "high": "ReduceMax", "mean": "ReduceMean", "open": "ReduceMean"}
 
 

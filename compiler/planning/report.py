@@ -12,6 +12,8 @@ import numpy as np
 from moiety.compiler.ir.graph import Node
 from moiety.compiler.ir.ops import LINEAR
 from moiety.compiler.planning.error import predicted_error
+from moiety.compiler.planning.margins import images_wanted, overflow_probability
+from moiety.compiler.planning.options import USUAL_OVERFLOW
 from moiety.compiler.planning.plan import Plan
 from moiety.compiler.planning.quantise import GateIntegers
 from moiety.protocols.errors import BadInput
@@ -70,7 +72,8 @@ class GateRow(msgspec.Struct, frozen=True):
 class PlanReport(msgspec.Struct, frozen=True):
     """Everything above, with the options of the plan and the number of calibration images.
     predicted_error: of the results, root mean square; None where the ranges do not hold what
-    that takes.
+    that takes. overflow_probability: that a value of an image leaves its ring, likewise.
+    images_wanted: calibration images from which on more would save little of the margins.
     """
 
     format: str
@@ -80,6 +83,8 @@ class PlanReport(msgspec.Struct, frozen=True):
     calibration_images: int
     options: dict[str, Any]
     predicted_error: float | None
+    overflow_probability: float | None
+    images_wanted: int
     tensors: list[TensorRow]
     layers: list[LayerRow]
     gates: list[GateRow]
@@ -101,6 +106,8 @@ def plan_report(plan: Plan, digest: str) -> PlanReport:
         calibration_images=ranges.images,
         options=msgspec.to_builtins(plan.options),
         predicted_error=_predicted(plan),
+        overflow_probability=_overflow(plan),
+        images_wanted=images_wanted(plan.options.overflow_probability or USUAL_OVERFLOW),
         tensors=[_tensor(plan, value) for value in formats.units.scales.sources],
         layers=[_layer(plan, node) for node in graph.nodes_of(*LINEAR)],
         gates=[_gate(value, gate) for value, gate in plan.gates.items()],
@@ -110,6 +117,14 @@ def plan_report(plan: Plan, digest: str) -> PlanReport:
 def _predicted(plan: Plan) -> float | None:
     try:
         return predicted_error(plan)
+    except BadInput:
+        return None
+
+
+def _overflow(plan: Plan) -> float | None:
+    graph, ranges, options = plan.graph, plan.formats.ranges, plan.options
+    try:
+        return overflow_probability(graph, ranges, options)
     except BadInput:
         return None
 

@@ -1,5 +1,5 @@
 """The choice of units: every class of channels gets the one that lets its calibrated range
-(`class_ranges`) fill `activation_bits`, and is then refined (`unit_refinements`).
+(`class_ranges`), margin included, fill its ring, and is then refined (`unit_refinements`).
 """
 
 from __future__ import annotations
@@ -59,17 +59,17 @@ def choose_units(
 
 
 def _uniform_units(graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOptions) -> Units:
-    """The same unit everywhere. BadPlan where a range leaves no bit of margin in the ring."""
+    """The same unit everywhere. BadPlan where a range and its margin leave the ring."""
     frac, found = options.uniform or 0, class_ranges(graph, scales, ranges, options)
-    filled, room = found.reach * found.room, 2.0 ** (options.ring_bits - 2 - frac)
+    filled, room = found.reach * found.room, 2.0 ** (options.ring_bits - 1 - frac)
     for value, ids in scales.sources.items():
         worst = float(filled[ids].max())
         if worst > room:
             missing = math.ceil(math.log2(worst / room))
             raise BadPlan(
-                f"{value!r} reaches {worst:.4g}, the uniform ring holds {room:.4g} with one bit of "
-                f"margin: {missing} more bits are needed (bits {(options.bits or 0) + missing}, or "
-                "fewer fractional bits)"
+                f"{value!r} reaches {worst:.4g}, margin included; the uniform ring holds "
+                f"{room:.4g}: {missing} more bits are needed "
+                f"(bits {(options.bits or 0) + missing}, or fewer fractional bits)"
             )
     return Units(
         scales,
@@ -89,14 +89,15 @@ def _filling_units(
     found, filled = class_ranges(graph, scales, ranges, options), _filled(scales, options, widths)
     roots, of_class = scales.classes.roots(), np.zeros(len(filled))
     np.maximum.at(of_class, roots, found.reach * found.room)
-    unit = np.where(of_class > 0, of_class, 1.0)[roots] / 2.0 ** (filled - 1)
+    bits = filled + options.margin_bits
+    unit = np.where(of_class > 0, of_class, 1.0)[roots] / 2.0 ** (bits - 1)
     image = image_class(graph, scales)
     if options.input_reach is not None:
         unit[image] = options.input_reach / 2.0 ** (options.activation_bits - 1)
     unit[image] = 2.0 ** np.ceil(np.log2(unit[image]))
     for layer in result_layers(graph):
         unit[scales.sources[layer]] = 2.0**-options.output_frac
-    return Units(scales, found.reach, unit, found.zero, filled + options.margin_bits)
+    return Units(scales, found.reach, unit, found.zero, bits)
 
 
 def _filled(scales: ScaleMap, options: PlanOptions, widths: Widths) -> I64:

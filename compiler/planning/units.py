@@ -16,8 +16,8 @@ from moiety.protocols.arrays import F64, I64
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """By class id: `reach`, the largest calibrated distance from the zero; `unit`; `zero`, the real
-    number that integer 0 stands for; `bits`, the ring that holds the integers.
+    """By class id: `reach`, the largest distance from the zero that there is room for; `unit`;
+    `zero`, the real number that integer 0 stands for; `bits`, the ring that holds the integers.
     """
 
     scales: ScaleMap
