@@ -24,7 +24,7 @@ from moiety.compiler.planning.margins import (
 )
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.plan import make_plan
-from moiety.compiler.planning.ranges import SPREAD, Ranges, calibrate
+from moiety.compiler.planning.ranges import Ranges, calibrate
 from moiety.protocols.arrays import F32
 from moiety.protocols.errors import BadInput, BadPlan
 from moiety.runtime.program.cleartext import CleartextExecutor
@@ -136,7 +136,7 @@ class TestLeavingOut:
         options = PlanOptions(overflow_probability=1e-3)
         again = with_margins(graph, Ranges.load(tmp_path / "ranges"), options)
         assert again == with_margins(graph, ranges, options)
-        bare = replace(ranges, **{kind: {} for kind in SPREAD})
+        bare = replace(ranges, second_low={}, second_high={}, low_image={}, high_image={})
         with pytest.raises(BadInput, match="how far images differ"):
             with_margins(graph, bare, options)
 
