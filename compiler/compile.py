@@ -24,6 +24,7 @@ from moiety.compiler.onnx_import.load import import_onnx, no_note
 from moiety.compiler.passes.legalise import legalise
 from moiety.compiler.passes.manager import DumpAfter, optimise
 from moiety.compiler.passes.pipeline import DEFAULT_PIPELINE
+from moiety.compiler.planning.margins import with_margins
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.plan import Plan, make_plan
 from moiety.compiler.planning.ranges import Progress, Ranges, calibrate
@@ -135,6 +136,7 @@ def compile_graph(
     graph, plan_options = legalise(graph), _with_reach(options)
     ranges, measurement = _calibrated(graph, calibration, progress, plan_options.searching)
     note("planning", 0, 1)
+    plan_options = with_margins(fully_relieved(graph), ranges, plan_options)
     lowering = _Lowering(options, measurement)
     plan = _plan(graph, ranges, plan_options, progress, lowering.error)
     program, weights, measured = lowering.of(plan)

@@ -177,6 +177,7 @@ def _say(compiled: Compiled, folder: Path) -> None:
         ui.say(line)
     for warning in plan_warnings(compiled.report):
         ui.warn(warning)
+    _say_margins(compiled.report)
     _say_what_the_client_computes(program)
     warn_of(program.rounding)
     ui.say(f"give {folder / file_name(program)} to the hospital; {folder / VENDOR} stays with you")
@@ -232,6 +233,28 @@ def _say_what_the_client_computes(program: Program) -> None:
     for result in program.results():
         if result.value not in enough:
             ui.say(f"what it is shown tells more than {printable(result.name)} does (security.md)")
+
+
+def _say_margins(report: PlanReport) -> None:
+    """How much room rings have beyond the calibrated ranges, and what that promises."""
+    found, wanted = report.overflow_probability, report.options["overflow_probability"]
+    if found is None:
+        return
+    least = [row.headroom for row in report.tensors if row.op != "Input"]
+    ui.say(
+        f"headroom: {min(least):.1f} to {max(least):.1f} bits beyond the calibrated ranges; by "
+        f"{report.calibration_images} images, one overflows with a probability of {found:.2g}"
+    )
+    if wanted is not None and found > wanted * (1 + 1e-6):
+        ui.warn(
+            f"margins: too-few-images: {report.calibration_images} calibration images do not allow "
+            f"a probability of {wanted:g} at any width; give {report.images_wanted} or more, like "
+            "the ones to come"
+        )
+    elif report.calibration_images < report.images_wanted:
+        ui.say(
+            f"with {report.images_wanted} calibration images or more the margins would be smaller"
+        )
 
 
 @contextmanager

@@ -116,7 +116,16 @@ def command(
     ] = None,
     weight_bits: Annotated[int | None, widths(help="Bits of a weight.")] = None,
     margin_bits: Annotated[
-        int | None, widths(help="Bits of headroom above the calibrated range.")
+        int | None,
+        widths(help="Bits of headroom above the calibrated range, the same everywhere."),
+    ] = None,
+    overflow_probability: Annotated[
+        float | None,
+        widths(
+            metavar="P",
+            help="Headroom by tensor instead, as far as images differ: an image leaves it anywhere "
+            "with at most this probability. Without margin bits: 1e-6.",
+        ),
     ] = None,
     bits: Annotated[
         int | None,
@@ -214,6 +223,7 @@ def command(
         activation_bits=activation_bits,
         weight_bits=weight_bits,
         margin_bits=margin_bits,
+        overflow_probability=overflow_probability,
         target_error=max_error,
         disclose=disclose,
         rounding=rounding,

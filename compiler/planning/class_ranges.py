@@ -25,13 +25,43 @@ from moiety.protocols.arrays import F64
 
 @dataclass(frozen=True, eq=False)
 class ClassRanges:
-    """By class id. reach: largest calibrated distance from the zero. room: the factor needed beyond
-    it. zero: the real number that integer 0 stands for.
+    """By class id. reach: largest distance from the zero that there is room for, margins included.
+    room: the factor needed beyond it. zero: the real number that integer 0 stands for.
     """
 
     reach: F64
     room: F64
     zero: F64
+
+
+@dataclass(frozen=True, eq=False)
+class TensorRule:
+    """How the calibrated range of one tensor's channels becomes what is planned for. gated: is it
+    only compared, so that its zero is free? gain: of the batch norms that follow then, `(C,)`.
+    floor_fraction: see PlanOptions.
+    """
+
+    gated: bool
+    gain: F64
+    floor_fraction: float
+
+    def reach(self, low: F64, high: F64) -> tuple[F64, F64]:
+        """Largest distance from the zero, at least the floor, and the zero, of each channel."""
+        zero = (low + high) / 2 if self.gated else np.zeros(len(low))
+        own = np.maximum(np.abs(low - zero), np.abs(high - zero))
+        floor = _floor(own, self.gain if self.gated else None, self.floor_fraction)
+        return np.maximum(own, floor), zero
+
+
+def tensor_rules(graph: Graph, scales: ScaleMap, options: PlanOptions) -> dict[str, TensorRule]:
+    """By value where a scale begins."""
+    gain = _largest_gains(graph, scales, len(scales.classes.roots()))
+    return {
+        value: TensorRule(
+            options.uniform is None and only_gated(graph, value), gain[ids], options.floor_fraction
+        )
+        for value, ids in scales.sources.items()
+    }
 
 
 def class_ranges(
@@ -41,24 +71,22 @@ def class_ranges(
     options: PlanOptions,
     knots: Mapping[str, int],
 ) -> ClassRanges:
-    """What the calibrated ranges ask of every class id, before ids of one class are joined. knots:
-    of activations, as in `Widths`.
+    """What the calibrated ranges and the margins beyond ask of every class id, before ids of one
+    class are joined. knots: of activations, as in `Widths`.
     """
     count = len(scales.classes.roots())
-    reach, zero, gain = np.zeros(count), np.zeros(count), _largest_gains(graph, scales, count)
-    for value, ids in scales.sources.items():
-        low, high = ranges.low[value], ranges.high[value]
+    reach, zero, headroom = np.zeros(count), np.zeros(count), np.ones(count)
+    for value, rule in tensor_rules(graph, scales, options).items():
+        ids, low, high = scales.sources[value], ranges.low[value], ranges.high[value]
         if len(ids) == 1:
             low, high = low.min(keepdims=True), high.max(keepdims=True)
-        gated = options.uniform is None and only_gated(graph, value)
-        if gated:
-            zero[ids] = (low + high) / 2
-        own = np.maximum(np.abs(low - zero[ids]), np.abs(high - zero[ids]))
-        floor = _floor(own, gain[ids] if gated else None, options.floor_fraction)
-        reach[ids] = np.maximum(own, floor)
-    compared = _compared_reach(graph, scales, ranges, reach, zero)
-    compared = np.maximum(compared, _knots_reach(graph, scales, ranges, options, knots))
-    return ClassRanges(np.maximum(reach, compared), _room(graph, scales, count), zero)
+        reach[ids], zero[ids] = rule.reach(low, high)
+        headroom[ids] = options.headroom_of(value)
+    reach *= headroom
+    compared = _compared_reach(graph, scales, ranges, reach, zero, headroom)
+    split = _knots_reach(graph, scales, ranges, options, knots, headroom)
+    reach = np.maximum(np.maximum(reach, compared), split)
+    return ClassRanges(reach, _room(graph, scales, count), zero)
 
 
 def only_gated(graph: Graph, value: str) -> bool:
@@ -100,16 +128,20 @@ def _largest_gains(graph: Graph, scales: ScaleMap, count: int) -> F64:
     return gain
 
 
-def _compared_reach(graph: Graph, scales: ScaleMap, ranges: Ranges, reach: F64, zero: F64) -> F64:
-    """By class id, the reach of `x + c` in all comparisons. A gate that needs more than twice the
-    operand's range is constant, and will be clamped to that.
+def _compared_reach(
+    graph: Graph, scales: ScaleMap, ranges: Ranges, reach: F64, zero: F64, headroom: F64
+) -> F64:
+    """By class id, the reach of `x + c` in all comparisons, and twice that of c, which is kept
+    within half the ring. A gate that needs more than twice the operand's reach is constant, and
+    will be clamped to that.
     """
     sums = np.zeros(len(reach))
     for node in graph.nodes_of("AffineRelu"):
         ids, threshold = gate_ids(scales, node), gate_thresholds(scales, zero, node)
-        low = ranges.low[node.inputs[0]] - zero[ids] + threshold
-        high = ranges.high[node.inputs[0]] - zero[ids] + threshold
-        np.maximum.at(sums, ids, np.minimum(np.maximum(-low, high), 2 * reach[ids]))
+        low = (ranges.low[node.inputs[0]] - zero[ids]) * headroom[ids] + threshold
+        high = (ranges.high[node.inputs[0]] - zero[ids]) * headroom[ids] + threshold
+        asked = np.maximum(np.maximum(-low, high), 2 * np.abs(threshold))
+        np.maximum.at(sums, ids, np.minimum(asked, 2 * reach[ids]))
     return sums
 
 
@@ -119,14 +151,16 @@ def _knots_reach(
     ranges: Ranges,
     options: PlanOptions,
     knots: Mapping[str, int],
+    headroom: F64,
 ) -> F64:
     """By class id, the reach of `x - t` for all knots t of activations."""
     reach = np.zeros(len(scales.classes.roots()))
     for node in graph.nodes_of(*SPLINES):
         (value,) = node.inputs
         places = spline_of(node, ranges, options, knots).knots
-        low, high = ranges.low[value] - places[-1], ranges.high[value] - places[0]
-        ids = np.broadcast_to(scales.fields[value].ids.reshape(-1), low.shape)
+        ids = np.broadcast_to(scales.fields[value].ids.reshape(-1), ranges.low[value].shape)
+        low = ranges.low[value] * headroom[ids] - places[-1]
+        high = ranges.high[value] * headroom[ids] - places[0]
         np.maximum.at(reach, ids, np.maximum(np.abs(low), np.abs(high)))
     return reach
 

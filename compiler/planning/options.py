@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
 from moiety.protocols.errors import BadPlan
@@ -19,6 +20,12 @@ USUAL_ERROR: Final = 1.25e-3
 """Relative error that is searched for where nothing is asked for
 (docs/decisions/0003-default-plan.md).
 """
+
+USUAL_OVERFLOW: Final = 1e-6
+"""Probability that an image leaves any ring, where nothing is asked for."""
+
+MINIMAL_MARGIN: Final = 3
+"""Margin bits of minimal disclosure, where they may not follow from images."""
 
 CHOSEN_WIDTHS: Final = frozenset({"bits", "scale", "activation_bits", "weight_bits"})
 """Options that say how wide things are: with one of them, nothing is searched for."""
@@ -61,6 +68,8 @@ class PlanOptions:
     activation_bits: int = 12
     weight_bits: int = 12
     margin_bits: int = 1
+    headroom: Mapping[str, float] = field(default_factory=dict)
+    overflow_probability: float | None = None
     rounding: Rounding = "exact"
     output_frac: int = 14
     floor_fraction: float = 0.25
@@ -82,6 +91,13 @@ class PlanOptions:
         _one_of("rounding", self.rounding, get_args(Rounding))
         _one_of("the network", self.network, tuple(NETWORKS))
         _one_of("disclose", self.disclose, get_args(Disclose))
+        if self.overflow_probability is not None:
+            _within("the probability of an overflow", self.overflow_probability, 1e-12, 0.1)
+            if self.disclose == "minimal":
+                raise BadPlan(
+                    "margins that follow from images disclose something of them: with minimal "
+                    "disclosure give margin bits"
+                )
         if self.input_reach is not None:
             _within("the reach of the image's values", self.input_reach, 1e-9, 1e9)
         self._check_error()
@@ -116,9 +132,17 @@ class PlanOptions:
     @classmethod
     def of_choices(cls, **choices: Any) -> PlanOptions:
         """From options by name, where None leaves one to the planner. Without any widths or bound
-        on the error they are searched for with the usual one, unless disclosure is minimal.
+        on the error they are searched for with the usual one, unless disclosure is minimal; without
+        margin bits, margins are those of the usual probability of an overflow.
         """
         made = {name: choice for name, choice in choices.items() if choice is not None}
+        if "margin_bits" in made and "overflow_probability" in made:
+            raise BadPlan("give margin bits or the probability of an overflow, not both")
+        if "margin_bits" not in made:
+            if made.get("disclose") == "minimal":
+                made["margin_bits"] = MINIMAL_MARGIN
+            else:
+                made.setdefault("overflow_probability", USUAL_OVERFLOW)
         searches = CHOSEN_WIDTHS.isdisjoint(made) and made.get("disclose") != "minimal"
         if searches and "target_error" not in made:
             made.setdefault("relative_error", USUAL_ERROR)
@@ -128,6 +152,10 @@ class PlanOptions:
     def searching(self) -> bool:
         """Are the widths to be searched for?"""
         return self.target_error is not None or self.relative_error is not None
+
+    def headroom_of(self, value: str) -> float:
+        """How many times the calibrated range of `value` its ring holds."""
+        return self.headroom.get(value, 2.0**self.margin_bits)
 
     @property
     def uniform(self) -> int | None:

@@ -7,8 +7,8 @@ unit of a product is no free choice. The shift is the least at which the calibra
 channel fits the bits that it is to fill. Minimal disclosure takes the one at which it does for any
 ranges: that of operands which fill their bits.
 
-Its ring has the margins of both operands: of two that grow twice beyond their calibrated ranges,
-the product grows four times.
+Margins that follow from images are the product's own, like any tensor's (`margins`). Where they are
+given, its ring has those of both operands.
 """
 
 from __future__ import annotations
@@ -79,22 +79,26 @@ def with_product(graph: Graph, units: Units, options: PlanOptions, node: Node) -
     ids = units.scales.sources[node.output]
     x, y = node.inputs
     steps = units.of(graph, x) * units.of(graph, y)
-    shift: float = _shift_of_full_operands(graph, units, node)
-    if options.disclose != "minimal":
-        shift = min(shift, _shift_of_range(units, node, steps))
+    shift = _shift_of_range(units, node, steps, options.margin_bits)
+    if options.disclose == "minimal" or math.isinf(shift):
+        shift = _shift_of_full_operands(graph, units, node)
     dropped = max(int(shift), 0)
     unit, bits = units.unit.copy(), units.bits.copy()
     unit[ids] = steps * 2.0**dropped
-    bits[ids] = units.filled[ids] + units.margin_of(graph, x) + units.margin_of(graph, y)
+    bits[ids] = units.filled[ids] + options.margin_bits
+    if options.overflow_probability is None:
+        # Of two operands that grow twice beyond their ranges, the product grows four times.
+        margins = units.margin_of(graph, x) + units.margin_of(graph, y)
+        bits[ids] += margins - options.margin_bits
     return replace(units, unit=unit, bits=bits, shifts={**units.shifts, node.output: dropped})
 
 
-def _shift_of_range(units: Units, node: Node, steps: F64) -> float:
-    """The least shift at which the calibrated range of every channel fits its bits; infinite where
-    the product was 0 on all images, which says nothing of others.
+def _shift_of_range(units: Units, node: Node, steps: F64, margin_bits: int) -> float:
+    """The least shift at which what there must be room for in every channel fits its bits; infinite
+    where the product was 0 on all images, which says nothing of others.
     """
     ids = units.scales.sources[node.output]
-    wanted = units.reach[ids] * units.room[ids] / 2.0 ** (units.filled[ids] - 1)
+    wanted = units.reach[ids] * units.room[ids] / 2.0 ** (units.filled[ids] + margin_bits - 1)
     coarser = float((wanted / steps).max())
     return math.ceil(math.log2(coarser) - SLACK) if coarser > 0 else math.inf
 

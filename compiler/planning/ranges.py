@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,7 @@ from moiety.compiler.ir.graph import Array, Graph
 from moiety.compiler.ir.ops import LINEAR, PRODUCTS, SPLINES, SUMS
 from moiety.compiler.ir.to_onnx import to_onnx
 from moiety.compiler.planning.splines import KNOTS
-from moiety.protocols.arrays import F64
+from moiety.protocols.arrays import F32, F64
 from moiety.protocols.errors import BadArtifact, BadInput
 from moiety.runtime.program import write_atomically
 from moiety.runtime.program.atomic import OWNER_ALONE
@@ -28,8 +27,8 @@ Progress = Callable[[str, int, int], None]
 
 FORMAT = "moiety-ranges"
 VERSION = "1"
-BATCH = 4
-KINDS = ("low", "high", "mean", "open", "square")
+SPREAD = ("second_low", "second_high", "low_image", "high_image")
+KINDS = ("low", "high", "mean", "open", "square", *SPREAD)
 FINER = tuple(range(-8, 4))
 """Units at which the rounding bias of max-pools is measured, in bits finer than those at the
 default widths: beyond them it changes no more, in units, for all elements are equal or none is.
@@ -70,6 +69,9 @@ class Ranges:
     open: of ReLUs that absorbed a batch norm, the part of elements above 0. square: of the operands
     of activations, the mean square. responses: what a plan that is searched for needs; None in
     ranges of earlier versions.
+
+    second_low, second_high: smallest and largest value over all other images than the one, number
+    low_image or high_image, that has the smallest or largest; what margins need (`margins`).
     """
 
     images: int
@@ -79,6 +81,10 @@ class Ranges:
     open: Mapping[str, F64] = field(default_factory=dict)
     responses: Responses | None = None
     square: Mapping[str, F64] = field(default_factory=dict)
+    second_low: Mapping[str, F64] = field(default_factory=dict)
+    second_high: Mapping[str, F64] = field(default_factory=dict)
+    low_image: Mapping[str, F64] = field(default_factory=dict)
+    high_image: Mapping[str, F64] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Writes a safetensors file, atomically; it tells about the weights, so it is its owner's
@@ -108,13 +114,15 @@ class Ranges:
                 f"{path}: the ranges file is damaged: its numbers do not belong together"
             )
         responses = Responses(*(found[kind] for kind in RESPONSES)) if found["noise"] else None
-        return replace(cls.of_kinds(int(images), found), responses=responses)
+        return cls(int(images), responses=responses, **{kind: found[kind] for kind in KINDS})
 
-    @classmethod
-    def of_kinds(cls, images: int, found: Mapping[str, Mapping[str, F64]]) -> Ranges:
-        """From the statistics by kind, without responses."""
-        low, high, mean, opened, square = (found[kind] for kind in KINDS)
-        return cls(images, low, high, mean, opened, square=square)
+    def check_spread(self) -> None:
+        """BadInput if there is nothing that says how images differ."""
+        if any(getattr(self, kind).keys() != self.low.keys() for kind in SPREAD):
+            raise BadInput(
+                "these ranges do not say how far images differ, from which margins follow: "
+                "calibrate again from images, or give the margin bits"
+            )
 
     def required_responses(self) -> Responses:
         """BadInput if there are none."""
@@ -179,6 +187,8 @@ def _sound(found: Mapping[str, Mapping[str, Array]]) -> bool:
         found.keys() <= {*KINDS, *RESPONSES}
         and all(_finite_vector(array) for arrays in found.values() for array in arrays.values())
         and low.keys() == high.keys()
+        and all(found[kind].keys() in (set(), low.keys()) for kind in SPREAD)
+        and all(found[kind][v].shape == low[v].shape for kind in SPREAD for v in found[kind])
         and all(low[v].shape == high[v].shape and (low[v] <= high[v]).all() for v in low)
         and all((array >= 0).all() for kind in RESPONSES for array in found[kind].values())
     )
@@ -221,19 +231,19 @@ def calibrate(
     total = len(images) if isinstance(images, Sized) else 0
     wanted = measurements(graph)
     session = _session(graph, wanted)
-    results: dict[tuple[str, str], F64] = {}
+    found: dict[tuple[str, str], _Extreme | _Sum] = {
+        (kind, value): _Extreme(_SIGNS[kind]) if kind in _SIGNS else _Sum()
+        for kind, value, _ in wanted
+    }
     count = 0
-    for batch in _batches(images, shape):
-        for (kind, value, _), array in zip(wanted, session.run(None, {source: batch}), strict=True):
-            per_image = np.asarray(array, np.float64)
-            if not np.isfinite(per_image).all():
+    for image in _checked(images, shape):
+        for key, array in zip(found, session.run(None, {source: image[None]}), strict=True):
+            if not np.isfinite(array).all():
                 raise BadInput(
-                    f"the model gives NaN or infinity at {value!r} for a calibration image"
+                    f"the model gives NaN or infinity at {key[1]!r} for a calibration image"
                 )
-            found = _COMBINE[kind].reduce(per_image, axis=0)
-            known = results.get((kind, value))
-            results[kind, value] = found if known is None else _COMBINE[kind](known, found)
-        count += len(batch)
+            found[key].add(np.asarray(array[0], np.float64), count)
+        count += 1
         if progress is not None:
             progress("calibrating, image", count, total)
     if count == 0:
@@ -242,18 +252,52 @@ def calibrate(
             "better"
         )
     of_kind: dict[str, dict[str, F64]] = {kind: {} for kind in KINDS}
-    for (kind, value), array in results.items():
-        of_kind[kind][value] = array / count if _COMBINE[kind] is np.add else array
-    return Ranges.of_kinds(count, of_kind)
+    for (kind, value), statistic in found.items():
+        for name, array in statistic.result(kind, count).items():
+            of_kind[name][value] = array
+    return Ranges(count, responses=None, **of_kind)
 
 
-_COMBINE = {
-    "low": np.minimum,
-    "high": np.maximum,
-    "mean": np.add,
-    "open": np.add,
-    "square": np.add,
-}
+class _Extreme:
+    """Largest value over images by channel, the largest of the other images, and which image has
+    the first; of sign -1, smallest.
+    """
+
+    def __init__(self, sign: int) -> None:
+        self.sign = sign
+        self.first: F64 = np.array(-np.inf)
+        self.second: F64 = np.array(-np.inf)
+        self.image: F64 = np.zeros(())
+
+    def add(self, values: F64, image: int) -> None:
+        values = self.sign * values
+        self.second = np.maximum(self.second, np.minimum(self.first, values))
+        self.image = np.where(values > self.first, float(image), self.image)
+        self.first = np.maximum(self.first, values)
+
+    def result(self, kind: str, count: int) -> dict[str, F64]:
+        second = self.second if count > 1 else self.first
+        return {
+            kind: self.sign * self.first,
+            f"second_{kind}": self.sign * second,
+            f"{kind}_image": self.image,
+        }
+
+
+class _Sum:
+    """Sum over images, by channel; `result`: their mean."""
+
+    def __init__(self) -> None:
+        self.sum: F64 = np.zeros(())
+
+    def add(self, values: F64, image: int) -> None:
+        self.sum = self.sum + values
+
+    def result(self, kind: str, count: int) -> dict[str, F64]:
+        return {kind: self.sum / count}
+
+
+_SIGNS = {"low": -1, "high": 1}
 _REDUCE = {
     "low": "ReduceMin",
     "high": "ReduceMax",
@@ -261,8 +305,6 @@ _REDUCE = {
     "open": "ReduceMean",
     "square": "ReduceMean",
 }
-
-
 _FIRST = {"open": ("Sign", 1), "square": ("Mul", 2)}
 """What an element is made before it is averaged: an op of so many times the element."""
 
@@ -309,12 +351,7 @@ def checked_image(
     return array
 
 
-def _batches(images: Iterable[npt.ArrayLike], shape: tuple[int, ...]) -> Iterator[Any]:
-    batch: list[npt.NDArray[np.float32]] = []
+def _checked(images: Iterable[npt.ArrayLike], shape: tuple[int, ...]) -> Iterator[F32]:
+    """The images one by one: in batches the runtime is no faster, and needs more memory."""
     for number, image in enumerate(images):
-        batch.append(checked_image(number, image, shape))
-        if len(batch) == BATCH:
-            yield np.stack(batch)
-            batch = []
-    if batch:
-        yield np.stack(batch)
+        yield checked_image(number, image, shape)

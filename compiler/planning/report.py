@@ -13,6 +13,8 @@ from moiety.compiler.ir.formulas import describe
 from moiety.compiler.ir.graph import Node
 from moiety.compiler.ir.ops import LINEAR, PRODUCTS, SPLINES
 from moiety.compiler.planning.error import predicted_error
+from moiety.compiler.planning.margins import images_wanted, overflow_probability
+from moiety.compiler.planning.options import USUAL_OVERFLOW
 from moiety.compiler.planning.plan import Plan
 from moiety.compiler.planning.quantise import GateIntegers
 from moiety.compiler.planning.starved import starved_layers
@@ -109,7 +111,9 @@ class PlanReport(msgspec.Struct, frozen=True):
     """Everything above, with the options of the plan and the number of calibration images.
     predicted_error: of the results, root mean square; None where the ranges do not hold what
     that takes. measured_error: None where there are no images. asked_error: the bound that was
-    searched for, None if widths were given.
+    searched for, None if widths were given. overflow_probability:
+    that a value of an image leaves its ring, None where the ranges do not say. images_wanted:
+    calibration images from which on more would save little of the margins.
     """
 
     format: str
@@ -121,6 +125,8 @@ class PlanReport(msgspec.Struct, frozen=True):
     predicted_error: float | None
     measured_error: Measured | None
     asked_error: float | None
+    overflow_probability: float | None
+    images_wanted: int
     tensors: list[TensorRow]
     layers: list[LayerRow]
     products: list[ProductRow]
@@ -149,6 +155,8 @@ def plan_report(
         predicted_error=_predicted(plan),
         measured_error=measured,
         asked_error=asked,
+        overflow_probability=_overflow(plan),
+        images_wanted=images_wanted(plan.options.overflow_probability or USUAL_OVERFLOW),
         tensors=[_tensor(plan, value) for value in formats.units.scales.sources],
         layers=[
             _layer(plan, node, missing.get(node.output, 0)) for node in graph.nodes_of(*LINEAR)
@@ -162,6 +170,14 @@ def plan_report(
 def _predicted(plan: Plan) -> float | None:
     try:
         return predicted_error(plan)
+    except BadInput:
+        return None
+
+
+def _overflow(plan: Plan) -> float | None:
+    graph, ranges, options = plan.graph, plan.formats.ranges, plan.options
+    try:
+        return overflow_probability(graph, ranges, options)
     except BadInput:
         return None
 

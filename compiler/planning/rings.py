@@ -61,7 +61,7 @@ def result_widths(graph: Graph, ranges: Ranges, options: PlanOptions) -> dict[st
     for value in graph.outputs:
         layers = output_layers(graph, value) or []
         bits = options.output_frac + max(
-            RESULT_INTEGER_BITS, _integer_bits(layers, ranges, options.margin_bits)
+            RESULT_INTEGER_BITS, _integer_bits(layers, ranges, options)
         )
         pending = [value]
         while pending:
@@ -73,10 +73,13 @@ def result_widths(graph: Graph, ranges: Ranges, options: PlanOptions) -> dict[st
     return widths
 
 
-def _integer_bits(layers: list[str], ranges: Ranges, margin_bits: int) -> int:
+def _integer_bits(layers: list[str], ranges: Ranges, options: PlanOptions) -> int:
     """Bits before the point, sign included, that hold the calibrated range and its margin."""
-    reach = max(float(np.abs([ranges.low[v], ranges.high[v]]).max()) for v in layers)
-    return 1 + math.ceil(math.log2(max(reach, 1e-30) * 2.0**margin_bits))
+    reach = max(
+        float(np.abs([ranges.low[v], ranges.high[v]]).max()) * options.headroom_of(v)
+        for v in layers
+    )
+    return 1 + math.ceil(math.log2(max(reach, 1e-30)))
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 """The choice of units: every class of channels gets the one that lets its calibrated range
-(`class_ranges`) fill `activation_bits`, and is then refined (`unit_refinements`).
+(`class_ranges`), margin included, fill its ring, and is then refined (`unit_refinements`).
 """
 
 from __future__ import annotations
@@ -67,18 +67,18 @@ def choose_units(
 def _uniform_units(
     graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOptions, widths: Widths
 ) -> Units:
-    """The same unit everywhere. BadPlan where a range leaves no bit of margin in the ring."""
+    """The same unit everywhere. BadPlan where a range and its margin leave the ring."""
     frac = options.uniform or 0
     found = class_ranges(graph, scales, ranges, options, widths.knots)
-    filled, room = found.reach * found.room, 2.0 ** (options.ring_bits - 2 - frac)
+    filled, room = found.reach * found.room, 2.0 ** (options.ring_bits - 1 - frac)
     for value, ids in scales.sources.items():
         worst = float(filled[ids].max())
         if worst > room:
             missing = math.ceil(math.log2(worst / room))
             raise BadPlan(
-                f"{value!r} reaches {worst:.4g}, the uniform ring holds {room:.4g} with one bit of "
-                f"margin: {missing} more bits are needed (bits {(options.bits or 0) + missing}, or "
-                "fewer fractional bits)"
+                f"{value!r} reaches {worst:.4g}, margin included; the uniform ring holds "
+                f"{room:.4g}: {missing} more bits are needed "
+                f"(bits {(options.bits or 0) + missing}, or fewer fractional bits)"
             )
     rings = np.full(len(filled), options.ring_bits)
     return Units(
@@ -103,7 +103,8 @@ def _filling_units(
     filled = _filled(scales, options, widths)
     roots, of_class = scales.classes.roots(), np.zeros(len(filled))
     np.maximum.at(of_class, roots, found.reach * found.room)
-    unit = np.where(of_class > 0, of_class, 1.0)[roots] / 2.0 ** (filled - 1)
+    bits = filled + options.margin_bits
+    unit = np.where(of_class > 0, of_class, 1.0)[roots] / 2.0 ** (bits - 1)
     image = image_class(graph, scales)
     if options.input_reach is not None:
         reach = options.input_reach * found.room[image]
@@ -111,7 +112,6 @@ def _filling_units(
     unit[image] = 2.0 ** np.ceil(np.log2(unit[image]))
     for layer in result_layers(graph):
         unit[scales.sources[layer]] = 2.0**-options.output_frac
-    bits = filled + options.margin_bits
     units = Units(scales, found.reach, found.room, unit, found.zero, filled, bits)
     return with_products(graph, units, options)
 

@@ -147,9 +147,7 @@ class _Thresholds:
     def of(cls, graph: Graph, units: Units, node: Node) -> _Thresholds:
         ids, unit = gate_ids(units.scales, node), units.of(graph, node.inputs[0])
         threshold = gate_thresholds(units.scales, units.zero, node)
-        live = (
-            (node.consts["scale"] != 0) & (np.abs(threshold) < 2 * units.reach[ids]) & (unit != 0)
-        )
+        live = (node.consts["scale"] != 0) & (np.abs(threshold) < units.reach[ids]) & (unit != 0)
         steps = np.where(live, threshold / np.where(unit != 0, unit, 1.0), 1.0)
         return cls(ids, unit, steps, live)
 

@@ -17,9 +17,10 @@ from moiety.protocols.arrays import F64, I64
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """By class id: `reach`, the largest calibrated distance from the zero; `room`, 1 or 2, the
-    factor that is needed beyond it; `unit`; `zero`, the real number that integer 0 stands for;
-    `filled`, the signed bits that reach and room fill; `bits`, the ring that holds the integers.
+    """By class id: `reach`, the largest distance from the zero that there is room for; `room`, 1 or
+    2, the factor that is needed beyond it; `unit`; `zero`, the real number that integer 0 stands
+    for; `filled`, the signed bits that the calibrated range fills, about; `bits`, the ring that
+    holds reach and room.
 
     shifts: by product of two values, the bits dropped after it, from which its unit follows.
     """

@@ -13,6 +13,7 @@ whatever the shares are.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cache
 
@@ -170,6 +171,7 @@ def check_parameters(degree: int, primes: tuple[int, ...]) -> None:
         )
 
 
+@cache
 def tail_factor(coefficients: int) -> float:
     """`t / sqrt(V)` such that `coefficients` sub-Gaussian variables all stay below t but for
     probability 2^-FAILURE_BITS.
@@ -239,11 +241,17 @@ def keeps_to_budget(noise: Noise, log_q: float, answer_bits: int, bits: int, gua
     return noise.bound(log_q, answer_bits) < noise_budget(guard) * step
 
 
-def fit(log_q: float, bits: int, guard: int, noise: Noise) -> int | None:
+def fit(
+    log_q: float, bits: int, guard: int, noise: Noise, most: int = MAX_ANSWER_BITS
+) -> int | None:
     """Smallest `answer_bits` with which messages of `Z_{2^bits}` come out in `Z_{2^(bits+guard)}`
-    within the noise budget; None if q is too small.
+    within the noise budget; None if more than `most` would be needed, or q is too small.
     """
-    for answer_bits in range(bits + guard + 1, min(MAX_ANSWER_BITS, math.floor(log_q)) + 1):
-        if keeps_to_budget(noise, log_q, answer_bits, bits, guard):
-            return answer_bits
-    return None
+    tried = range(bits + guard + 1, min(most, math.floor(log_q)) + 1)
+
+    def suffices(answer_bits: int) -> bool:
+        return keeps_to_budget(noise, log_q, answer_bits, bits, guard)
+
+    if not tried or not suffices(tried[-1]):
+        return None
+    return tried[bisect_left(tried, True, key=suffices)]

@@ -23,6 +23,7 @@ from typing import Final
 from moiety.protocols.errors import BadPlan
 from moiety.protocols.linear.layout import Geometry, Layout, tile_sizes
 from moiety.protocols.linear.parameters import (
+    MAX_ANSWER_BITS,
     MAX_LOG2_Q,
     MAX_WEIGHT_BITS,
     PRIME_BITS,
@@ -223,13 +224,15 @@ def _tiles(geometry: Geometry, tile: tuple[int, int]) -> int:
 @lru_cache(maxsize=65536)
 def _moduli(degree: int, bits: int, guard: int, noise: Noise) -> tuple[Modulus, ...]:
     """From the smallest q that fits, those that make answers shorter than all smaller ones."""
-    least, shortest = fit(MAX_LOG2_Q[degree], bits, guard, noise), math.inf
+    least, shortest = fit(MAX_LOG2_Q[degree], bits, guard, noise), MAX_ANSWER_BITS + 1
     chosen: list[Modulus] = []
+    if least is None:
+        return ()
     for size, primes, log_q in _every_q(degree):
         if shortest == least:
             break
-        answer_bits = fit(log_q, bits, guard, noise)
-        if answer_bits is not None and answer_bits < shortest:
+        answer_bits = fit(log_q, bits, guard, noise, most=shortest - 1)
+        if answer_bits is not None:
             shortest = answer_bits
             chosen.append(Modulus(primes, size, answer_bits))
     return tuple(chosen)

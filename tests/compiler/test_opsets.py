@@ -10,8 +10,8 @@ import pytest
 from onnx import defs
 
 from moiety.compiler.ir.onnx_session import open_session
-from moiety.compiler.onnx_import.supported import supported_ops
 from moiety.compiler.onnx_import.load import NEWEST_OPSET, OLDEST_OPSET, import_onnx
+from moiety.compiler.onnx_import.supported import supported_ops
 from tests.compiler.test_onnx_import import FORMS, FORMS_OF_OPSETS, IMAGE
 from tests.support.onnx_models import ModelBuilder, build_model
 

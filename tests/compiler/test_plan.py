@@ -23,9 +23,9 @@ from moiety.compiler.ir.scale_fields import Classes
 from moiety.compiler.ir.scales import propagate
 from moiety.compiler.passes.legalise import legalise
 from moiety.compiler.planning import shifts
-from moiety.compiler.planning.options import USUAL_ERROR, PlanOptions
+from moiety.compiler.planning.options import USUAL_ERROR, USUAL_OVERFLOW, PlanOptions
 from moiety.compiler.planning.plan import make_plan
-from moiety.compiler.planning.ranges import KINDS, Ranges, calibrate, measurements
+from moiety.compiler.planning.ranges import KINDS, SPREAD, Ranges, calibrate, measurements
 from moiety.protocols.arrays import F64
 from moiety.protocols.errors import BadArtifact, BadInput, BadModel, BadPlan
 from moiety.runtime import program as ir
@@ -64,12 +64,13 @@ class TestOptions:
 
     def test_choices_leave_the_rest_to_the_planner(self) -> None:
         """Widths are searched for where none are given."""
-        usual = PlanOptions(relative_error=USUAL_ERROR)
+        usual = PlanOptions(relative_error=USUAL_ERROR, overflow_probability=USUAL_OVERFLOW)
         assert PlanOptions.of_choices(bits=None, rounding=None) == usual
-        chosen = PlanOptions.of_choices(weight_bits=9, scale=None)
-        assert chosen == PlanOptions(weight_bits=9)
+        chosen = PlanOptions.of_choices(weight_bits=9, margin_bits=2, scale=None)
+        assert chosen == PlanOptions(weight_bits=9, margin_bits=2)
         assert not chosen.searching
-        assert PlanOptions.of_choices(target_error=0.1) == PlanOptions(target_error=0.1)
+        bounded = PlanOptions.of_choices(target_error=0.1)
+        assert bounded == PlanOptions(target_error=0.1, overflow_probability=USUAL_OVERFLOW)
         assert not PlanOptions.of_choices(disclose="minimal").searching
 
 
@@ -100,7 +101,8 @@ class TestCalibration:
         graph, images = legalise(maker.graph()), maker.images(7)
         ranges = calibrate(graph, images)
         assert ranges.images == 7
-        found = {(kind, value) for kind in KINDS for value in getattr(ranges, kind)}
+        kinds = [kind for kind in KINDS if kind not in SPREAD]
+        found = {(kind, value) for kind in kinds for value in getattr(ranges, kind)}
         assert found == {(kind, value) for kind, value, _ in measurements(graph)}
         np.testing.assert_allclose(ranges.low["x"], images.min((0, 2, 3)))
         np.testing.assert_allclose(ranges.high["x"], images.max((0, 2, 3)))

@@ -143,7 +143,7 @@ class TestObjective:
             )
             layers += len(plan.layers)
             error = np.sqrt(sum(term.evaluate(state)[1] for term in objective.terms))
-            assert error == pytest.approx(predicted_error(plan), rel=0.25)
+            assert error == pytest.approx(predicted_error(plan), rel=0.3)
         assert differing <= 0.2 * layers
 
     def test_an_op_without_a_price_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,19 +12,30 @@ the best moves one by one. A test holds the outcome against exhaustive search.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import numpy as np
 
 from moiety.compiler.planning.search.objective import Objective
 from moiety.compiler.planning.search.terms import NARROWEST, WIDEST
 from moiety.compiler.planning.search.variables import State
 from moiety.compiler.planning.unit_choice import Widths
+from moiety.protocols.arrays import F64
 from moiety.protocols.errors import BadPlan
 
 Move = Mapping[int, int]
 """New widths of some variables."""
 
+Rule = Callable[[int], int]
+"""The new width of a variable, by its old one."""
+
 SWEEPS = 30
-BISECTIONS = 14
+BISECTIONS, DECADES = 14, 4.0
+"""Of the multiplier, and how far from its first guess it is looked for."""
+
+BISECTIONS_AGAIN, DECADES_AGAIN = 9, 0.25
+"""The same where the multiplier of a bound that is nearly the same is known."""
 
 
 class Unreachable(BadPlan):
@@ -53,6 +64,7 @@ class Search:
         )
         kinds = (activations, set(self.free) - activations, self.free)
         together = {ring for ring in rings if len(ring) > 1} | {frozenset(kind) for kind in kinds}
+        self._known: tuple[float, float] | None = None  # a bound and its multiplier
         self.together = sorted(sorted(members) for members in together if members)
 
     @property
@@ -73,23 +85,25 @@ class Search:
         there is none.
         """
         bound = max(target**2, 1e-300)
-        best = self._most_precise()
-        if best.squared_error > bound:
-            raise Unreachable(target, best)
-        start = best.state
-        guess = math.log10(best.price / bound)
-        low, high = guess - 4, guess + 4
-        for _ in range(BISECTIONS):
+        walk = self._most_precise()
+        if walk.squared_error > bound:
+            raise Unreachable(target, walk)
+        best, price = tuple(walk.state), walk.price
+        around = self.neighbourhoods()
+        low, high, bisections = self._bracket(bound, price / bound)
+        for _ in range(bisections):
             middle = (low + high) / 2
-            walk = _Walk(self.objective, start)
-            self.descend(walk, 10.0**middle)
-            if walk.squared_error <= bound:
-                best, high = (walk if walk.price < best.price else best), middle
-            else:
+            self.descend(walk, around, 10.0**middle)
+            if walk.squared_error > bound:
                 low = middle
-            start = walk.state
-        self.spend(best, bound)
-        return best.state
+                continue
+            high = middle
+            if walk.price < price:
+                best, price = tuple(walk.state), walk.price
+        self._known = bound, high
+        walk.make({n: width for n, width in enumerate(best) if width != walk.state[n]})
+        self.spend(walk, around, bound)
+        return walk.state
 
     def _most_precise(self) -> _Walk:
         """Of the states of one width everywhere, that of the least error; the widest as a rule, but
@@ -99,93 +113,128 @@ class Search:
         walks = [_Walk(self.objective, state(width, width)) for width in self.tried]
         return min(walks, key=lambda walk: walk.squared_error)
 
-    def descend(self, walk: _Walk, multiplier: float) -> None:
+    def _bracket(self, bound: float, guess: float) -> tuple[float, float, int]:
+        """Least and largest log10 of the multiplier, and how often to halve what lies between."""
+        if self._known is not None and 0.9 < bound / self._known[0] < 1.1:
+            near = self._known[1]
+            return near - DECADES_AGAIN, near + DECADES_AGAIN, BISECTIONS_AGAIN
+        near = math.log10(guess)
+        return near - DECADES, near + DECADES, BISECTIONS
+
+    def descend(self, walk: _Walk, around: Sequence[_Neighbourhood], multiplier: float) -> None:
         """To a state that no move makes better, or near it after many sweeps."""
         for _ in range(SWEEPS):
-            if not self._sweep(walk, multiplier):
+            if not _sweep(walk, around, multiplier):
                 return
 
-    def _sweep(self, walk: _Walk, multiplier: float) -> bool:
-        """The best move of every neighbourhood; was there any?"""
-        improved = False
-        for moves in self.neighbourhoods(walk):
-            best, gain = None, -1e-9 * walk.price
-            for move in moves:
-                price, error = walk.change(move)
-                if (change := price + multiplier * error) < gain:
-                    best, gain = move, change
-            if best is not None:
-                walk.make(best)
-                improved = True
-        return improved
-
-    def spend(self, walk: _Walk, bound: float) -> None:
+    def spend(self, walk: _Walk, around: Sequence[_Neighbourhood], bound: float) -> None:
         """The move that saves most, as long as there is one within the bound."""
-        while (best := self._saving(walk, bound)) is not None:
+        while (best := _saving(walk, around, bound)) is not None:
             walk.make(best)
 
-    def _saving(self, walk: _Walk, bound: float) -> Move | None:
-        best, gain = None, -1e-9 * walk.price
-        for moves in self.neighbourhoods(walk):
-            for move in moves:
-                price, error = walk.change(move)
-                if price < gain and walk.squared_error + error <= bound:
-                    best, gain = move, price
-        return best
-
-    def neighbourhoods(self, walk: _Walk) -> Iterator[list[Move]]:
+    def neighbourhoods(self) -> list[_Neighbourhood]:
         """Moves by what they move: a variable to any width; a ring's tensors, all that are wider or
         narrower than a width to that; everything by a bit.
         """
-        for number in self.free:
-            yield [{number: width} for width in self.tried if width != walk.state[number]]
-        for members in self.together:
-            yield list(self._joint(walk.state, members))
+        to_widths: list[Rule] = [partial(_constant, width) for width in self.tried]
+        jointly: list[Rule] = [
+            partial(limit, width) for width in self.tried for limit in (min, max)
+        ]
+        jointly += [partial(self._stepped, step) for step in (-1, 1)]
+        single = [_Neighbourhood(self.objective, [number], to_widths) for number in self.free]
+        return single + [_Neighbourhood(self.objective, tied, jointly) for tied in self.together]
 
-    def _joint(self, state: State, members: Sequence[int]) -> Iterator[Move]:
-        for width in self.tried:
-            for limit in (min, max):
-                if move := {n: width for n in members if limit(state[n], width) != state[n]}:
-                    yield move
-        for step in (-1, 1):
-            moved = {n: min(max(state[n] + step, self.narrowest), self.widest) for n in members}
-            if move := {n: width for n, width in moved.items() if width != state[n]}:
-                yield move
+    def _stepped(self, step: int, width: int) -> int:
+        return min(max(width + step, self.narrowest), self.widest)
+
+
+def _constant(width: int, _: int) -> int:
+    return width
+
+
+def _sweep(walk: _Walk, around: Sequence[_Neighbourhood], multiplier: float) -> bool:
+    """The best move of every neighbourhood; was there any?"""
+    improved = False
+    for neighbourhood in around:
+        price, error = neighbourhood.changes(walk)
+        gain = price + multiplier * error
+        best = int(gain.argmin())
+        if gain[best] < -1e-9 * walk.price:
+            walk.make(neighbourhood.move(walk.state, best))
+            improved = True
+    return improved
+
+
+def _saving(walk: _Walk, around: Sequence[_Neighbourhood], bound: float) -> Move | None:
+    best, least = None, -1e-9 * walk.price
+    for neighbourhood in around:
+        price, error = neighbourhood.changes(walk)
+        saved = np.where(walk.squared_error + error <= bound, price, math.inf)
+        chosen = int(saved.argmin())
+        if saved[chosen] < least:
+            best, least = neighbourhood.move(walk.state, chosen), float(saved[chosen])
+    return best
 
 
 class _Walk:
-    """A state with the values of all terms at it, so that a move costs only the terms
-    that it touches.
+    """A state with the values of all terms at it. version: by term, how many moves changed a
+    width that it depends on.
     """
 
     def __init__(self, objective: Objective, state: State) -> None:
         self.objective, self.state = objective, list(state)
         self.values = [term.evaluate(self.state) for term in objective.terms]
-        self.price = sum(price for price, _ in self.values)
-        self.squared_error = sum(error for _, error in self.values)
+        self.version = np.zeros(len(self.values), np.int64)
+        self._add_up()
 
-    def change(self, move: Move) -> tuple[float, float]:
-        """By how much price and squared error would change."""
-        old = {number: self.state[number] for number in move}
+    def change(self, move: Move, terms: Sequence[int]) -> F64:
+        """By how much price and squared error of these terms would change, `(2, terms)`."""
+        if not move:
+            return np.zeros((2, len(terms)))
+        state, known = list(self.state), self.objective.terms
         for number, width in move.items():
-            self.state[number] = width
-        price = error = 0.0
-        for term in self._touched(move):
-            new, before = self.objective.terms[term].evaluate(self.state), self.values[term]
-            price, error = price + new[0] - before[0], error + new[1] - before[1]
-        for number, width in old.items():
-            self.state[number] = width
-        return price, error
+            state[number] = width
+        after = [known[term].evaluate(state) for term in terms]
+        return np.array(after).T - np.array([self.values[term] for term in terms]).T
 
     def make(self, move: Move) -> None:
         for number, width in move.items():
             self.state[number] = width
-        for term in self._touched(move):
+        for term in self.objective.touched_by(move):
             self.values[term] = self.objective.terms[term].evaluate(self.state)
+            self.version[term] += 1
+        self._add_up()
+
+    def _add_up(self) -> None:
         self.price = sum(price for price, _ in self.values)
         self.squared_error = sum(error for _, error in self.values)
 
-    def _touched(self, move: Move) -> Iterable[int]:
-        if len(move) == 1:
-            return self.objective.touched[next(iter(move))]
-        return dict.fromkeys(term for number in move for term in self.objective.touched[number])
+
+class _Neighbourhood:
+    """The moves of some variables by each of some rules, and what each would change. Kept by rule
+    and term, and found again only for terms whose widths have moved since: a sweep near the end
+    touches few.
+    """
+
+    def __init__(self, objective: Objective, members: Sequence[int], rules: Sequence[Rule]) -> None:
+        self.members, self.rules = members, rules
+        self.terms = np.array(objective.touched_by(members), np.int64)
+        self._seen = np.full(len(self.terms), -1)
+        self._changes = np.zeros((2, len(rules), len(self.terms)))
+
+    def move(self, state: State, rule: int) -> Move:
+        change = self.rules[rule]
+        return {n: width for n in self.members if (width := change(state[n])) != state[n]}
+
+    def changes(self, walk: _Walk) -> tuple[F64, F64]:
+        """By how much each rule would change price and squared error."""
+        stale = np.flatnonzero(self._seen != walk.version[self.terms])
+        if len(stale):
+            terms = self.terms[stale]
+            self._seen[stale] = walk.version[terms]
+            for rule in range(len(self.rules)):
+                self._changes[:, rule, stale] = walk.change(
+                    self.move(walk.state, rule), terms.tolist()
+                )
+        price, error = self._changes.sum(axis=2)
+        return price, error

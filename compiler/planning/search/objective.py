@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -86,6 +86,10 @@ class Objective:
         for number, term in enumerate(self.terms):
             for variable in term.depends:
                 self.touched[variable].append(number)
+
+    def touched_by(self, variables: Iterable[int]) -> list[int]:
+        """The numbers of the terms that depend on any of these variables."""
+        return list(dict.fromkeys(term for number in variables for term in self.touched[number]))
 
     def _ring(self, value: str) -> Ring:
         """The ring that a value is kept in."""

@@ -58,9 +58,11 @@ class Ring:
         return frozenset(variable for variable, _ in self.members)
 
     def bits(self, state: State) -> int:
-        return max(
-            (state[variable] + margin for variable, margin in self.members), default=self.fixed
-        )
+        widest = self.fixed
+        for variable, margin in self.members:
+            if state[variable] + margin > widest:
+                widest = state[variable] + margin
+        return widest
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,8 @@ class Layer:
         """
         ring, log_peak = self.ring.bits(state), -math.inf
         for variable, log, _ in self.sources:
-            log_peak = max(log_peak, log - state[variable])
+            if log - state[variable] > log_peak:
+                log_peak = log - state[variable]
         weight_bits = shifts.layer_weight_bits(state[self.weight], self.result)
         found = shifts.by_peak(log_peak + state[self.out], weight_bits, ring, self.averaged)
         return found, ring + found.shift
