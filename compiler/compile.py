@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 import msgspec
-import numpy.typing as npt
 
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.lowering.lower import lower
+from moiety.compiler.onnx_import.fix_input import InputShape
 from moiety.compiler.onnx_import.load import import_onnx, no_note
 from moiety.compiler.passes.legalise import legalise
 from moiety.compiler.passes.manager import DumpAfter, optimise
@@ -30,22 +31,33 @@ from moiety.compiler.planning.report import PlanReport, plan_report
 from moiety.compiler.planning.responses import IMAGES, measure_responses
 from moiety.compiler.planning.search.searched_plan import searched_plan
 from moiety.protocols.errors import BadInput
-from moiety.runtime.program import Preprocessing, Program, artifacts, write_atomically
+from moiety.runtime.program import (
+    Case,
+    Preprocessing,
+    Program,
+    artifacts,
+    takes_pictures,
+    write_atomically,
+)
 from moiety.runtime.program.artifacts import PLAN, RANGES, VENDOR, WEIGHTS
 from moiety.runtime.program.atomic import OWNER_ALONE
 from moiety.runtime.program.program import MAX_WORDS
 from moiety.runtime.program.weights import Weights, commit
 
-Calibration = Ranges | Path | Iterable[npt.ArrayLike]
-"""Ranges, the file they were saved in, or images, float `(C,H,W)` each."""
+Calibration = Ranges | Path | Iterable[Case]
+"""Ranges, the file they were saved in, or images, float `(C,H,W)` each, or tensors by the inputs'
+names.
+"""
 
 
 @dataclass(frozen=True)
 class CompileOptions:
     """How to compile.
 
-    plan: what the planner may do. input_shape `(C,H,W)`: of a model whose input size is open.
-    preprocessing: how pictures become its input, kept in the Program. labels: names of its one
+    plan: what the planner may do. input_shape `(C,H,W)`: of a model whose input size is open; by
+    name where it has several inputs. preprocessing: how pictures become its input, kept in the
+    Program. pictures: of several inputs those that pictures become, first the one that names a
+    case; the first that can be a picture, if none is named. labels: names of its one
     output's values, for people. op_threshs: operating points of these values, see `Output`. name,
     version: the model's, for people, kept in the Program; its graph's name if there is none.
     pipeline: the passes, as `passes.manager` reads them. dump_after: called with the Graph after
@@ -53,8 +65,9 @@ class CompileOptions:
     """
 
     plan: PlanOptions = field(default_factory=PlanOptions)
-    input_shape: tuple[int, ...] | None = None
+    input_shape: InputShape | None = None
     preprocessing: Preprocessing | None = None
+    pictures: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     name: str = ""
     version: str = ""
@@ -108,12 +121,29 @@ def compile_model(
 def normal_form(
     model: Path | str, options: CompileOptions, progress: Progress | None = None
 ) -> Graph:
-    """The Graph of an ONNX model, imported and optimised. Raises BadModel, BadInput."""
+    """The Graph of an ONNX model, imported and optimised, its inputs in the order of the Program's.
+    Raises BadModel, BadInput.
+    """
     note = progress or _silent
     note("importing", 0, 1)
     graph = import_onnx(model, options.input_shape, options.note)
+    graph = _pictures_first(graph, options.pictures)
     note("optimising", 0, 1)
     return optimise(graph, options.pipeline, dump_after=options.dump_after)
+
+
+def _pictures_first(graph: Graph, pictures: tuple[str, ...]) -> Graph:
+    """The Graph with the inputs that are pictures in front: those named, else the first that can be
+    one. BadInput where one that is named is not there.
+    """
+    for name in pictures:
+        if name not in graph.inputs:
+            raise BadInput(
+                f"picture {name!r}: the model's inputs are {', '.join(map(repr, graph.inputs))}"
+            )
+    possible = (name for name in graph.inputs if takes_pictures(graph.shapes[name][1:]))
+    first = pictures or tuple(islice(possible, 1))
+    return replace(graph, inputs=tuple(dict.fromkeys((*first, *graph.inputs))))
 
 
 def compile_graph(
@@ -134,7 +164,14 @@ def compile_graph(
     note("planning", 0, 1)
     plan = _plan(graph, ranges, plan_options, progress)
     name = _words(options.name or graph.name)
-    bare, made = lower(plan, name, options.preprocessing, options.labels, options.op_threshs)
+    bare, made = lower(
+        plan,
+        name,
+        options.preprocessing,
+        options.labels,
+        options.op_threshs,
+        options.pictures[1:],
+    )
     described = msgspec.structs.replace(bare, model_version=_words(options.version))
     program, weights = commit(described, made.tensors)
     compiled = Compiled(program, weights, plan_report(plan, program.digest()), ranges)
@@ -191,14 +228,14 @@ class _Sampled:
     else the first.
     """
 
-    def __init__(self, images: Iterable[npt.ArrayLike]) -> None:
+    def __init__(self, images: Iterable[Case]) -> None:
         self.images = images
-        self.kept: list[npt.ArrayLike] = []
+        self.kept: list[Case] = []
 
     def __len__(self) -> int:
         return len(self.images) if isinstance(self.images, Sized) else 0
 
-    def __iter__(self) -> Iterator[npt.ArrayLike]:
+    def __iter__(self) -> Iterator[Case]:
         step = max(1, len(self) // IMAGES)
         for number, image in enumerate(self.images):
             if number % step == 0 and len(self.kept) < IMAGES:

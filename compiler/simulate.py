@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from moiety.compiler.ir.onnx_session import RunningModel
-from moiety.protocols.arrays import F32, F64, I64
+from moiety.protocols.arrays import F64, I64
 from moiety.protocols.errors import BadModel, BadPlan
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.cli.verdicts import Given
 from moiety.runtime.intake.loader import Reader, load
 from moiety.runtime.intake.text import printable
-from moiety.runtime.program import Program
+from moiety.runtime.program import Case, Program, tensors_of
 from moiety.runtime.program.artifacts import load_vendor
 from moiety.runtime.program.cleartext import CleartextExecutor
 
@@ -125,11 +125,14 @@ class FloatModel:
                 "model that was compiled?"
             )
 
-    def __call__(self, tensor: F32) -> dict[int, F64]:
+    def __call__(self, case: Case) -> dict[int, F64]:
         """Output step index -> flat float64 array. Raises `BadInput` when the model does not
-        take the tensor.
+        take the case.
         """
-        outputs = self._model(tensor[None])
+        tensors = tensors_of(case, self._program.input_names())
+        outputs = self._model(
+            {name: tensor[None].astype(np.float32) for name, tensor in tensors.items()}
+        )
         by_name = dict(zip(self._model.outputs, outputs, strict=True))
         names = self._program.output_names()
         named = set(names.values()) <= by_name.keys()

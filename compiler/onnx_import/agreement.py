@@ -72,8 +72,7 @@ class _Comparison:
         self.makers = {name: node for node in self.model.graph.node for name in node.output}
 
     def run(self, feeds: Mapping[str, Array]) -> None:
-        (image,) = feeds.values()
-        theirs = self._answers(image)
+        theirs = self._answers(feeds)
         last_use = self._last_use()
         known = dict(feeds)
         for index, node in enumerate(self.graph.nodes):
@@ -84,16 +83,15 @@ class _Comparison:
             for value in [value for value in known if last_use.get(value, index) <= index]:
                 del known[value]
 
-    def _answers(self, image: Array) -> Iterator[Array]:
+    def _answers(self, feeds: Mapping[str, Array]) -> Iterator[Array]:
         """onnxruntime's results of all traced ONNX values, in the Graph's order."""
         for names in self._portions():
             del self.model.graph.output[:]
             self.model.graph.output.extend(map(helper.make_empty_tensor_value_info, names))
-            name, (source,) = repr(self.graph.name), self.graph.inputs
-            running = RunningModel(self.model, name, source, as_written=True)
+            running = RunningModel(self.model, repr(self.graph.name), as_written=True)
             self.rounded = running.converted
             try:
-                yield from running(image)
+                yield from running(feeds)
             except BadInput as error:
                 raise BadModel(f"onnxruntime cannot run the model: {error}") from error
 

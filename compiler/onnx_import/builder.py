@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
@@ -18,8 +18,8 @@ from moiety.protocols.errors import BadModel
 class Builder:
     """Graph nodes made so far, with the shapes of their values."""
 
-    source: str
-    """The name of the input."""
+    sources: tuple[str, ...]
+    """The names of the inputs."""
 
     opset: int
 
@@ -30,7 +30,7 @@ class Builder:
     """The ONNX values that nodes or the model's outputs read."""
 
     shapes: dict[str, Shape]
-    """Of every value, first of the input's."""
+    """Of every value, first of the inputs'."""
 
     readers: Mapping[str, Sequence[onnx.NodeProto]] = field(default_factory=dict)
     """The ONNX nodes that read an ONNX value."""
@@ -50,7 +50,7 @@ class Builder:
     """What the model's owner must be told."""
 
     def __post_init__(self) -> None:
-        self._names = {self.source}
+        self._names = set(self.sources)
         self._producers: dict[str, Node] = {}
 
     def fresh(self, base: str) -> str:
@@ -68,7 +68,7 @@ class Builder:
             self.notes.append(text)
 
     def producer(self, value: str) -> Node | None:
-        """The Graph node that makes a value, None for the input."""
+        """The Graph node that makes a value, None for an input."""
         return self._producers.get(value)
 
     def emit(self, node: Node) -> str:
@@ -97,18 +97,28 @@ class Builder:
         ]
         shapes = dict(zip(renamed(self.shapes), self.shapes.values(), strict=True))
         results = tuple(output for output, _ in outputs)
-        graph = rebuilt(Graph(name, (self.source,), results, tuple(nodes), shapes), nodes)
+        graph = rebuilt(Graph(name, self.sources, results, tuple(nodes), shapes), nodes)
         _check_final(graph)
-        return graph, names
+        return self._without_unread(graph), names
+
+    def _without_unread(self, graph: Graph) -> Graph:
+        """The Graph without the inputs on which no result depends."""
+        read = {value for node in graph.nodes for value in node.inputs}
+        unread = [value for value in graph.inputs if value not in read]
+        for value in unread:
+            self.note(f"input {value!r}: no result depends on it, it is left out")
+        kept = {value: shape for value, shape in graph.shapes.items() if value not in unread}
+        inputs = tuple(value for value in graph.inputs if value in read)
+        return replace(graph, inputs=inputs, shapes=kept)
 
     def _output_names(self, outputs: Sequence[tuple[str, str]]) -> dict[str, str]:
         """Value -> the name it gets; whoever else has an output's name steps aside."""
         names: dict[str, str] = {}
         for output, value in outputs:
-            if value in names or value == self.source:
+            if value in names or value in self.sources:
                 value = self._another(output, value)
             names[value] = output
-        taken = set(names.values()) - {self.source}
+        taken = set(names.values()) - set(self.sources)
         for value in self.shapes:
             if value not in names and value in taken:
                 names[value] = self.fresh(value)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime
 import safetensors
 import safetensors.numpy
@@ -17,9 +16,10 @@ from onnx import TensorProto, helper
 from moiety.compiler.ir.graph import Array, Graph
 from moiety.compiler.ir.ops import LINEAR, SUMS
 from moiety.compiler.ir.to_onnx import to_onnx
-from moiety.protocols.arrays import F64
+from moiety.compiler.planning.feeds import feeds_of
+from moiety.protocols.arrays import F32, F64
 from moiety.protocols.errors import BadArtifact, BadInput
-from moiety.runtime.program import write_atomically
+from moiety.runtime.program import Case, write_atomically
 from moiety.runtime.program.atomic import OWNER_ALONE
 
 Progress = Callable[[str, int, int], None]
@@ -183,24 +183,20 @@ def measurements(graph: Graph) -> list[tuple[str, str, int]]:
     return [(kind, value, graph.shapes[value][1]) for kind, value in dict.fromkeys(wanted)]
 
 
-def calibrate(
-    graph: Graph, images: Iterable[npt.ArrayLike], progress: Progress | None = None
-) -> Ranges:
+def calibrate(graph: Graph, images: Iterable[Case], progress: Progress | None = None) -> Ranges:
     """Statistics of `graph` over images, each float `(C,H,W)` (an array `(n,C,H,W)` is an
-    iterable of such).
+    iterable of such), or tensors by the inputs' names.
 
     BadInput if there is no image, or one has a wrong shape or holds NaN or infinity, or makes the
     model overflow.
     """
-    (source,) = graph.inputs
-    shape = graph.shapes[source][1:]
     total = len(images) if isinstance(images, Sized) else 0
     wanted = measurements(graph)
     session = _session(graph, wanted)
     results: dict[tuple[str, str], F64] = {}
     count = 0
-    for batch in _batches(images, shape):
-        for (kind, value, _), array in zip(wanted, session.run(None, {source: batch}), strict=True):
+    for size, batch in _batches(images, graph):
+        for (kind, value, _), array in zip(wanted, session.run(None, batch), strict=True):
             per_image = np.asarray(array, np.float64)
             if not np.isfinite(per_image).all():
                 raise BadInput(
@@ -209,7 +205,7 @@ def calibrate(
             found = _COMBINE[kind].reduce(per_image, axis=0)
             known = results.get((kind, value))
             results[kind, value] = found if known is None else _COMBINE[kind](known, found)
-        count += len(batch)
+        count += size
         if progress is not None:
             progress("calibrating, image", count, total)
     if count == 0:
@@ -255,19 +251,16 @@ def _session(graph: Graph, wanted: Sequence[tuple[str, str, int]]) -> onnxruntim
     )
 
 
-def _batches(images: Iterable[npt.ArrayLike], shape: tuple[int, ...]) -> Iterator[Any]:
-    batch: list[npt.NDArray[np.float32]] = []
+def _batches(images: Iterable[Case], graph: Graph) -> Iterator[tuple[int, dict[str, F32]]]:
+    """At most BATCH images together: how many, and the inputs' arrays by name."""
+    feeds = _checked(images, graph)
+    while group := list(islice(feeds, BATCH)):
+        yield len(group), {name: np.concatenate([f[name] for f in group]) for name in graph.inputs}
+
+
+def _checked(images: Iterable[Case], graph: Graph) -> Iterator[dict[str, F32]]:
     for number, image in enumerate(images):
-        array = np.asarray(image, np.float32)
-        if array.shape != shape:
-            raise BadInput(
-                f"calibration image {number} has shape {array.shape}, the model takes {shape}"
-            )
-        if not np.isfinite(array).all():
-            raise BadInput(f"calibration image {number} holds NaN or infinite values")
-        batch.append(array)
-        if len(batch) == BATCH:
-            yield np.stack(batch)
-            batch = []
-    if batch:
-        yield np.stack(batch)
+        try:
+            yield feeds_of(graph, image)
+        except BadInput as error:
+            raise BadInput(f"calibration image {number}: {error}") from None

@@ -84,16 +84,17 @@ def _filling_units(
     graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOptions, widths: Widths
 ) -> Units:
     """Units that let what every class needs fill its bits; powers of two, known to the client, for
-    the image and the results.
+    the inputs and the results.
     """
     found, filled = class_ranges(graph, scales, ranges, options), _filled(scales, options, widths)
     roots, of_class = scales.classes.roots(), np.zeros(len(filled))
     np.maximum.at(of_class, roots, found.reach * found.room)
     unit = np.where(of_class > 0, of_class, 1.0)[roots] / 2.0 ** (filled - 1)
-    image = image_class(graph, scales)
     if options.input_reach is not None:
+        image = roots == roots[scales.sources[graph.inputs[0]][0]]
         unit[image] = options.input_reach / 2.0 ** (options.activation_bits - 1)
-    unit[image] = 2.0 ** np.ceil(np.log2(unit[image]))
+    public = image_class(graph, scales)
+    unit[public] = 2.0 ** np.ceil(np.log2(unit[public]))
     for layer in result_layers(graph):
         unit[scales.sources[layer]] = 2.0**-options.output_frac
     return Units(scales, found.reach, unit, found.zero, filled + options.margin_bits)
