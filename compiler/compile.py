@@ -10,9 +10,9 @@ before there are calibration images, as `moiety compile` does, calls the two one
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -57,9 +57,9 @@ class CompileOptions:
     plan: what the planner may do. input_shape `(C,H,W)`: of a model whose input size is open; by
     name where it has several inputs. preprocessing: how pictures become its input, kept in the
     Program. pictures: of several inputs those that pictures become, first the one that names a
-    case; the first that can be a picture, if none is named. labels: names of its one
-    output's values, for people. op_threshs: operating points of these values, see `Output`. name,
-    version: the model's, for people, kept in the Program; its graph's name if there is none.
+    case; if none is named, the first that can be a picture, else the largest. labels: names of its
+    one output's values, for people. op_threshs: operating points of these values, see `Output`.
+    name, version: the model's, for people, kept in the Program; its graph's name if there is none.
     pipeline: the passes, as `passes.manager` reads them. dump_after: called with the Graph after
     every pass, see there. note: told what the model's owner should know of the import.
     """
@@ -134,15 +134,22 @@ def normal_form(
 
 def _pictures_first(graph: Graph, pictures: tuple[str, ...]) -> Graph:
     """The Graph with the inputs that are pictures in front: those named, else the first that can be
-    one. BadInput where one that is named is not there.
+    one, else the largest. BadInput where those that are named are not there, or not alike.
     """
+    shapes = {name: graph.shapes[name][1:] for name in graph.inputs}
     for name in pictures:
-        if name not in graph.inputs:
+        if name not in shapes:
             raise BadInput(
-                f"picture {name!r}: the model's inputs are {', '.join(map(repr, graph.inputs))}"
+                f"picture {name!r}: the model's inputs are {', '.join(map(repr, shapes))}"
             )
-    possible = (name for name in graph.inputs if takes_pictures(graph.shapes[name][1:]))
-    first = pictures or tuple(islice(possible, 1))
+        if shapes[name] != shapes[pictures[0]]:
+            raise BadInput(
+                f"picture {name!r} has the shape {shapes[name]}, {pictures[0]!r} has "
+                f"{shapes[pictures[0]]}: one preprocessing cannot make both"
+            )
+    possible = [name for name in shapes if takes_pictures(shapes[name])]
+    largest = max(shapes, key=lambda name: math.prod(shapes[name]))
+    first = pictures or (*possible, largest)[:1]
     return replace(graph, inputs=tuple(dict.fromkeys((*first, *graph.inputs))))
 
 
@@ -159,6 +166,10 @@ def compile_graph(
     `out_dir`.
     """
     note, options = progress or _silent, options or CompileOptions()
+    if options.pictures[1:] and options.preprocessing is None:
+        raise BadInput(
+            f"picture {options.pictures[1]!r}: without preprocessing no input is made of pictures"
+        )
     graph, plan_options = legalise(graph), _with_reach(options)
     ranges = calibration_ranges(graph, calibration, progress, responses=plan_options.searching)
     note("planning", 0, 1)

@@ -50,8 +50,9 @@ def simulate(folder: Path, given: Given, model: Path | None, seed: int) -> None:
     and overflows. Raises `BadPlan` where there are any, after all is printed.
     """
     program, weights = load_vendor(folder)
-    reader = Reader.of(program, given.bit_depth)
-    paths = given.admitted(reader).files
+    collected = given.collected()
+    reader = Reader.of(program, given.bit_depth, collected.rows)
+    paths = given.admitted(reader, collected).files
     reference = FloatModel(model, program) if model is not None else None
     executor = CleartextExecutor(program, weights, np.random.default_rng(seed))
     compared = COMPARED if reference else ()
@@ -61,10 +62,10 @@ def simulate(folder: Path, given: Given, model: Path | None, seed: int) -> None:
     with watching("simulation") as watch:
         for number, path in enumerate(paths):
             watch(number, len(paths), "image")
-            tensor = load(path, reader).tensor
+            case = load(path, reader).case
             before = sum(executor.overflows.values())
-            integers = executor.run_integers(tensor)
-            floats = reference(tensor) if reference else {}
+            integers = executor.run_integers(case)
+            floats = reference(case) if reference else {}
             overflows = sum(executor.overflows.values()) - before
             for outcome in _outcomes(program, integers, floats):
                 worst = max(worst, outcome.difference or 0.0)
