@@ -16,6 +16,7 @@ from moiety.protocols.cost import Cost
 from moiety.protocols.setup import open_session_cost
 from moiety.runtime.cli.ui import TRAFFIC_COLUMNS, megabytes, table, traffic_cells
 from moiety.runtime.cost.traffic import image_cost, key_cost, step_costs
+from moiety.runtime.intake.text import printable
 from moiety.runtime.program import Input, Linear, Preprocessing, Program, Relu
 from moiety.runtime.program.linear_layers import linear_specs
 
@@ -57,7 +58,7 @@ def summary(program: Program) -> Table:
         "widths, bits": _widths(program),
     }
     for name, value in rows.items():
-        shown.add_row(name, value)
+        shown.add_row(name, Text(value))
     for index, step in program.outputs.items():
         labels = f": {', '.join(step.labels)}" if step.labels else ""
         after = "" if step.postprocess == "none" else f", {step.postprocess}"
@@ -166,7 +167,7 @@ def _disclosed(program: Program) -> Text:
 def _input(step: Input, inputs: int) -> str:
     """Where there are several, with its name."""
     shown = f"{_shape(step.shape)}, scale {step.scale:.3g}"
-    return shown if inputs == 1 else f"{step.name} {shown}"
+    return shown if inputs == 1 else f"{printable(step.name)} {shown}"
 
 
 def _pictures(program: Program) -> str:
@@ -174,7 +175,8 @@ def _pictures(program: Program) -> str:
     if preprocessing is None:
         return "none: NPY tensors only"
     height, width = preprocessing.size
-    of = f"{', '.join((program.input.name, *program.pictures))}: " if program.pictures else ""
+    names = ", ".join(map(printable, (program.input.name, *program.pictures)))
+    of = f"{names}: " if program.pictures else ""
     return (
         f"{of}{width}x{height}, {preprocessing.channels} channels, {preprocessing.resize}, "
         f"mean {_joined(preprocessing.mean)}, std {_joined(preprocessing.std)}"

@@ -41,8 +41,8 @@ class Given:
                 f"--input is for a single image, and there are {len(found.files)}: give their "
                 "values in columns of a CSV list"
             )
-        words = [tuple(word.split("=", 1)) for word in self.beside]
-        row = Row.of("--input", Path(), [(name, value) for name, value in words], asked=True)
+        cells = ((name, value) for name, _, value in (word.partition("=") for word in self.beside))
+        row = Row.of("--input", Path(), cells, asked=True)
         found.rows.setdefault(found.files[0], []).append(row)
         return found
 

@@ -9,8 +9,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from PIL import Image
 
 from moiety.compiler.compile import Compiled, CompileOptions, compile_model
+from moiety.compiler.compile_files import Pictures, compile_files
+from moiety.compiler.description import Described
 from moiety.compiler.onnx_import.load import import_onnx
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.simulate import FloatModel
@@ -23,6 +26,8 @@ from tests.support.several_inputs import (
     clinical,
     clinical_cases,
     expected,
+    fused,
+    fused_cases,
     two_views,
     view_cases,
 )
@@ -34,6 +39,7 @@ GREY = ir.Preprocessing(size=(8, 8), channels=1, mean=(0.5,), std=(0.25,))
 NETWORKS: dict[str, tuple[Callable[[], onnx.ModelProto], Callable[[int, int], Cases]]] = {
     "age and sex": (clinical, clinical_cases),
     "two views": (two_views, view_cases),
+    "fused": (fused, fused_cases),
 }
 
 
@@ -107,6 +113,34 @@ def test_pictures_that_are_named_come_first_and_are_in_the_program(tmp_path: Pat
     assert program.pictures == ("x",)
     with pytest.raises(BadInput, match="picture 'oblique': the model's inputs are 'x', 'lateral'"):
         compiled(two_views(), view_cases(4), tmp_path, CompileOptions(pictures=("oblique",)))
+
+
+def test_a_second_view_is_a_picture_where_the_vendor_says_so(tmp_path: Path) -> None:
+    """From a CSV list of both to a Program that says it, calibrated on what they became."""
+    rng, rows = np.random.default_rng(0), ["file,lateral"]
+    for number in range(3):
+        for name in (f"{number}.png", f"{number}-lateral.png"):
+            pixels = rng.integers(0, 255, (8, 8), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name)
+        rows.append(f"{number}.png,{number}-lateral.png")
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    onnx.save_model(two_views(), tmp_path / "model.onnx")
+    given = Pictures([tmp_path / "list.csv"], Described(mean=(0.5,), std=(0.25,)))
+    options = CompileOptions(WIDE, pictures=("x", "lateral"))
+    program = compile_files(tmp_path / "model.onnx", tmp_path / "out", given, options)
+    assert program.pictures == ("lateral",)
+    for step in program.inputs:
+        assert 1 <= step.limits()[1] / 2 < 4
+    with pytest.raises(BadInput, match=r"no preprocessing for pictures"):
+        compile_files(tmp_path / "model.onnx", tmp_path / "two", given, CompileOptions(WIDE))
+
+
+def test_pictures_that_cannot_be(tmp_path: Path) -> None:
+    options = CompileOptions(WIDE, pictures=("x", "clinical"), preprocessing=GREY)
+    with pytest.raises(BadInput, match=r"'clinical' has the shape \(2,\), 'x' has \(1, 8, 8\)"):
+        compiled(clinical(), clinical_cases(2), tmp_path, options)
+    with pytest.raises(BadInput, match="'lateral': without preprocessing no input is made of"):
+        compiled(two_views(), view_cases(2), tmp_path, CompileOptions(pictures=("x", "lateral")))
 
 
 def test_sizes_that_are_open_are_given_by_name() -> None:

@@ -153,6 +153,11 @@ def test_a_room_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None
         ("compile", "m.onnx", "--calibration", "x", "-o", "y", "--rounding", "up"),
         ("compile", "m.onnx", "--calibration", "x", "-o", "y", "--mean", "grey"),
         ("compile", "m.onnx", "--calibration", "x", "-o", "y", "--input-shape", "3,0,224"),
+        (
+            *("compile", "m.onnx", "--calibration", "x", "-o", "y"),
+            *("--input-shape", "a=3,8,8", "--input-shape", "3"),
+        ),
+        ("infer", "model.moiety", "x.png", "--input", "age"),
     ],
 )
 def test_wrong_usage_has_its_own_exit_code(arguments: tuple[str, ...]) -> None:

@@ -39,6 +39,20 @@ def two_views(second: Sequence[int | str] = ("N", 1, 8, 8)) -> onnx.ModelProto:
     return b.model(inputs=[view])
 
 
+def fused() -> onnx.ModelProto:
+    """Pictures `x`, `z` and `w` of one shape that meet before any layer: in a sum, in a
+    concatenation, and in their maximum.
+    """
+    b = ModelBuilder(["N", 1, 8, 8], seed=3)
+    met = [b.op("Sum", "x", "z", "w"), b.op("Concat", "w", "x", axis=1), b.op("Max", "x", "z")]
+    seen = b.op("Relu", b.conv(b.op("Concat", *met, axis=1), 4, 4, 3, bias=True))
+    b.gemm(b.op("Flatten", b.op("GlobalAveragePool", seen)), 4, 3)
+    others = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 1, 8, 8]) for name in "zw"
+    ]
+    return b.model(inputs=others)
+
+
 def clinical_cases(count: int, seed: int = 0) -> Cases:
     rng = np.random.default_rng(seed)
     return [
@@ -55,6 +69,19 @@ def view_cases(count: int, seed: int = 0) -> Cases:
     names = ("x", "lateral")
     return [
         {name: rng.normal(size=(1, 8, 8)).astype(np.float32) for name in names}
+        for _ in range(count)
+    ]
+
+
+def fused_cases(count: int, seed: int = 0) -> Cases:
+    """Of sizes far apart."""
+    rng = np.random.default_rng(seed)
+    sizes = {"x": 1, "z": 20, "w": 4}
+    return [
+        {
+            name: (rng.normal(size=(1, 8, 8)) * size).astype(np.float32)
+            for name, size in sizes.items()
+        }
         for _ in range(count)
     ]
 
