@@ -84,10 +84,8 @@ class Row:
         except ValueError:
             file = self.folder / cell
         if obstacle := what_is_in_the_way(file):
-            self._refuse(
-                f"{column} is '{printable(cell)}', neither numbers nor a file ({obstacle})"
-            )
+            self._refuse(f"{column} is '{cell}', neither numbers nor a file ({obstacle})")
         return file
 
     def _refuse(self, reason: str) -> NoReturn:
-        raise BadInput(f"{self.place}: {reason}")
+        raise BadInput(printable(f"{self.place}: {reason}"))
