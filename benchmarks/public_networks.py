@@ -34,15 +34,15 @@ from benchmarks.support.documents import Section
 from benchmarks.support.harness import ROOT, Row, environment
 from benchmarks.support.public_networks import ARCHITECTURES, WHEELS, Exporter
 from moiety.compiler.compile import CompileOptions, compile_model
-from moiety.compiler.planning.options import PlanOptions
+from moiety.compiler.planning.options import USUAL_OVERFLOW, PlanOptions
 from moiety.models.xrays import calibration_images, data_folder
-from moiety.protocols.arrays import F32
+from moiety.protocols.arrays import F32, F64
 from moiety.protocols.errors import BadInput, MoietyError
 from moiety.runtime.cli.cost_tables import prediction
 from moiety.runtime.intake.collect import collect
 from moiety.runtime.program.cleartext import CleartextExecutor
 
-PLAN = {"activation_bits": 14, "weight_bits": 14}
+PLAN = PlanOptions(activation_bits=14, weight_bits=14, overflow_probability=USUAL_OVERFLOW)
 CALIBRATION, HELD_OUT = 8, 2
 SECTION = Section("public networks")
 TITLES: dict[str, str] = {"torchscript": "TorchScript", "dynamo": "dynamo"}
@@ -70,7 +70,7 @@ def as_input(files: Sequence[Path], shape: tuple[int, ...], last: bool) -> Itera
             _grey(files[(number + offset) % len(files)], (spatial[-2], spatial[-1]))
             for offset in range(2 if len(spatial) == 3 else 1)
         ]
-        grey = planes[0]
+        grey: F64 | F32 = planes[0]
         if len(spatial) == 3:
             blend = np.linspace(0, 1, spatial[0])[:, None, None]
             grey = planes[0] * (1 - blend) + planes[-1] * blend
@@ -82,7 +82,8 @@ def _grey(file: Path, size: tuple[int, int]) -> F32:
     with Image.open(file) as picture:
         small = picture.convert("L").resize((size[1], size[0]), Image.Resampling.BILINEAR)
     values = np.asarray(small, np.float32)
-    return (values - values.mean()) / max(float(values.std()), 1.0)
+    normalised = (values - values.mean()) / max(float(values.std()), 1.0)
+    return np.asarray(normalised, np.float32)
 
 
 # --- one file -------------------------------------------------------------------------------------
@@ -91,7 +92,7 @@ def _grey(file: Path, size: tuple[int, int]) -> F32:
 def measure(path: Path) -> Row:
     """The row of one file, in this process."""
     started = time.perf_counter()
-    row: Row = {"file": path.name, "plan": PLAN}
+    row: Row = {"file": path.name, "plan": {"activation_bits": 14, "weight_bits": 14}}
     try:
         model = onnx.load(str(path))
         shape = _input_shape(model)
@@ -100,7 +101,7 @@ def measure(path: Path) -> Row:
             calibration = as_input(calibration_images(Path(work)), shape, last)
             unseen = list(islice(as_input(held_out_images(Path(work)), shape, last), HELD_OUT))
             compiled = compile_model(
-                path, list(islice(calibration, CALIBRATION)), CompileOptions(PlanOptions(**PLAN))
+                path, list(islice(calibration, CALIBRATION)), CompileOptions(PLAN)
             )
     except MoietyError as error:
         return row | {"accepted": False, "why": str(error).splitlines()[0]}

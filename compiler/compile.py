@@ -10,16 +10,17 @@ before there are calibration images, as `moiety compile` does, calls the two one
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
-import numpy.typing as npt
 
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.lowering.lower import lower
 from moiety.compiler.measure import Measurement
+from moiety.compiler.onnx_import.fix_input import InputShape
 from moiety.compiler.onnx_import.load import import_onnx, no_note
 from moiety.compiler.passes.legalise import legalise
 from moiety.compiler.passes.manager import DumpAfter, optimise
@@ -34,31 +35,43 @@ from moiety.compiler.planning.search.searched_plan import Measure, error_bound, 
 from moiety.compiler.planning.starved import average_widths, fully_relieved, relieved
 from moiety.compiler.samples import Samples
 from moiety.protocols.errors import BadInput
-from moiety.runtime.program import Preprocessing, Program, artifacts, write_atomically
+from moiety.runtime.program import (
+    Case,
+    Preprocessing,
+    Program,
+    artifacts,
+    takes_pictures,
+    write_atomically,
+)
 from moiety.runtime.program.artifacts import PLAN, RANGES, VENDOR, WEIGHTS
 from moiety.runtime.program.atomic import OWNER_ALONE
 from moiety.runtime.program.program import MAX_WORDS
 from moiety.runtime.program.weights import Weights, commit
 
-Calibration = Ranges | Path | Iterable[npt.ArrayLike]
-"""Ranges, the file they were saved in, or images, float `(C,H,W)` each."""
+Calibration = Ranges | Path | Iterable[Case]
+"""Ranges, the file they were saved in, or images, float `(C,H,W)` each, or tensors by the inputs'
+names.
+"""
 
 
 @dataclass(frozen=True)
 class CompileOptions:
     """How to compile.
 
-    plan: what the planner may do. input_shape `(C,H,W)`: of a model whose input size is open.
-    preprocessing: how pictures become its input, kept in the Program. labels: names of its one
-    output's values, for people. op_threshs: operating points of these values, see `Output`. name,
-    version: the model's, for people, kept in the Program; its graph's name if there is none.
+    plan: what the planner may do. input_shape `(C,H,W)`: of a model whose input size is open; by
+    name where it has several inputs. preprocessing: how pictures become its input, kept in the
+    Program. pictures: of several inputs those that pictures become, first the one that names a
+    case; if none is named, the first that can be a picture, else the largest. labels: names of its
+    one output's values, for people. op_threshs: operating points of these values, see `Output`.
+    name, version: the model's, for people, kept in the Program; its graph's name if there is none.
     pipeline: the passes, as `passes.manager` reads them. dump_after: called with the Graph after
     every pass, see there. note: told what the model's owner should know of the import.
     """
 
     plan: PlanOptions = field(default_factory=PlanOptions)
-    input_shape: tuple[int, ...] | None = None
+    input_shape: InputShape | None = None
     preprocessing: Preprocessing | None = None
+    pictures: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     name: str = ""
     version: str = ""
@@ -112,12 +125,36 @@ def compile_model(
 def normal_form(
     model: Path | str, options: CompileOptions, progress: Progress | None = None
 ) -> Graph:
-    """The Graph of an ONNX model, imported and optimised. Raises BadModel, BadInput."""
+    """The Graph of an ONNX model, imported and optimised, its inputs in the order of the Program's.
+    Raises BadModel, BadInput.
+    """
     note = progress or _silent
     note("importing", 0, 1)
     graph = import_onnx(model, options.input_shape, options.note)
+    graph = _pictures_first(graph, options.pictures)
     note("optimising", 0, 1)
     return optimise(graph, options.pipeline, dump_after=options.dump_after)
+
+
+def _pictures_first(graph: Graph, pictures: tuple[str, ...]) -> Graph:
+    """The Graph with the inputs that are pictures in front: those named, else the first that can be
+    one, else the largest. BadInput where those that are named are not there, or not alike.
+    """
+    shapes = {name: graph.shapes[name][1:] for name in graph.inputs}
+    for name in pictures:
+        if name not in shapes:
+            raise BadInput(
+                f"picture {name!r}: the model's inputs are {', '.join(map(repr, shapes))}"
+            )
+        if shapes[name] != shapes[pictures[0]]:
+            raise BadInput(
+                f"picture {name!r} has the shape {shapes[name]}, {pictures[0]!r} has "
+                f"{shapes[pictures[0]]}: one preprocessing cannot make both"
+            )
+    possible = [name for name in shapes if takes_pictures(shapes[name])]
+    largest = max(shapes, key=lambda name: math.prod(shapes[name]))
+    first = pictures or (*possible, largest)[:1]
+    return replace(graph, inputs=tuple(dict.fromkeys((*first, *graph.inputs))))
 
 
 def compile_graph(
@@ -133,6 +170,10 @@ def compile_graph(
     `out_dir`.
     """
     note, options = progress or _silent, options or CompileOptions()
+    if options.pictures[1:] and options.preprocessing is None:
+        raise BadInput(
+            f"picture {options.pictures[1]!r}: without preprocessing no input is made of pictures"
+        )
     graph, plan_options = legalise(graph), _with_reach(options)
     ranges, measurement = _calibrated(graph, calibration, progress, plan_options.searching)
     note("planning", 0, 1)
@@ -178,7 +219,14 @@ class _Lowering:
     def _made(self, plan: Plan) -> Lowered:
         options = self.options
         name = _words(options.name or plan.graph.name)
-        bare, made = lower(plan, name, options.preprocessing, options.labels, options.op_threshs)
+        bare, made = lower(
+            plan,
+            name,
+            options.preprocessing,
+            options.labels,
+            options.op_threshs,
+            options.pictures[1:],
+        )
         described = msgspec.structs.replace(bare, model_version=_words(options.version))
         program, weights = commit(described, made.tensors)
         measured = self.measurement.of(program, weights) if self.measurement is not None else None
@@ -221,8 +269,7 @@ def _calibrated(
     """
     if isinstance(calibration, (Ranges, Path)):
         return calibration_ranges(graph, calibration), None
-    (source,) = graph.inputs
-    samples = Samples(calibration, graph.shapes[source][1:])
+    samples = Samples(calibration, graph)
     ranges = calibration_ranges(graph, samples, progress, responses)
     return ranges, Measurement(graph, samples.measured, bool(samples.held_out))
 
@@ -241,7 +288,7 @@ def calibration_ranges(
     if isinstance(calibration, Path):
         return Ranges.load(calibration)
     if not isinstance(calibration, Samples):
-        calibration = Samples(calibration, graph.shapes[graph.inputs[0]][1:])
+        calibration = Samples(calibration, graph)
     graph = fully_relieved(graph)
     ranges = calibrate(graph, calibration, progress)
     if not responses:

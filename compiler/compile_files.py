@@ -6,7 +6,7 @@ terminal. The demo and the benchmarks compile by it, too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,7 +25,6 @@ from moiety.compiler.description import Described, output_labels, output_op_thre
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.onnx_import.metadata import read_version
 from moiety.compiler.planning.report import PlanReport
-from moiety.protocols.arrays import F32
 from moiety.protocols.errors import BadInput
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.options import warn_of
@@ -34,7 +33,7 @@ from moiety.runtime.cli.verdicts import Given
 from moiety.runtime.intake.admission import Intake
 from moiety.runtime.intake.loader import Reader, load
 from moiety.runtime.intake.text import printable
-from moiety.runtime.program import Program
+from moiety.runtime.program import Case, Program
 from moiety.runtime.program.artifacts import VENDOR, check_free, file_name
 from moiety.runtime.program.expression.text import lines
 from moiety.runtime.program.expression.told import told
@@ -68,7 +67,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class CalibrationImages:
-    """Preprocessed tensors, read one after the other."""
+    """Preprocessed cases, read one after the other."""
 
     files: Sequence[Path]
     reader: Reader
@@ -76,8 +75,8 @@ class CalibrationImages:
     def __len__(self) -> int:
         return len(self.files)
 
-    def __iter__(self) -> Iterator[F32]:
-        return (load(file, self.reader).tensor for file in self.files)
+    def __iter__(self) -> Iterator[Case]:
+        return (load(file, self.reader).case for file in self.files)
 
 
 def compile_files(
@@ -102,16 +101,14 @@ def compile_files(
             watch(done, total, stage)
 
         graph = normal_form(model, options, progress)
-        shape = graph.shapes[graph.inputs[0]][1:]
         options = with_depth(with_description(model, graph, given, options), given.bit_depth)
-        reader = Reader(shape, options.preprocessing, bit_depth=given.bit_depth)
-        calibration: Calibration = (
-            found
-            if isinstance(found, Path)
-            else calibration_images(
-                pictures.judged(found, reader, partial(progress, READING)), reader
-            )
-        )
+        calibration: Calibration
+        if isinstance(found, Path):
+            calibration = found
+        else:
+            reader = replace(reader_of(graph, options, given.bit_depth), rows=found.rows)
+            intake = pictures.judged(found, reader, partial(progress, READING))
+            calibration = calibration_images(intake, reader)
         compiled = compile_graph(
             graph, calibration, options, folder, progress=progress, force=force
         )
@@ -120,6 +117,18 @@ def compile_files(
             compiled.ranges.save(save_ranges)
     _say(compiled, folder)
     return compiled.program
+
+
+def reader_of(graph: Graph, options: CompileOptions, bit_depth: int | None) -> Reader:
+    """How files become the inputs of a Graph in normal form."""
+
+    def of_input(name: str) -> Reader:
+        pictured = name == graph.inputs[0] or name in options.pictures
+        how = options.preprocessing if pictured else None
+        return Reader(graph.shapes[name][1:], how, bit_depth=bit_depth, name=name)
+
+    first, *others = map(of_input, graph.inputs)
+    return replace(first, others=tuple(others))
 
 
 def calibration_images(intake: Intake, reader: Reader) -> CalibrationImages:
@@ -147,11 +156,13 @@ def with_description(
     """The options with the model's public description: what was asked for, else what its metadata
     say. Raises BadModel, BadInput.
     """
-    shape, chosen = graph.shapes[graph.inputs[0]][1:], options.input_shape is not None
+    shape, chosen = graph.shapes[graph.inputs[0]][1:], options.input_shape
+    if isinstance(chosen, Mapping):
+        chosen = chosen.get(graph.inputs[0])
     return replace(
         options,
         version=options.version or read_version(model),
-        preprocessing=options.preprocessing or given.described.of(model, shape, chosen),
+        preprocessing=options.preprocessing or given.described.of(model, shape, chosen is not None),
         labels=output_labels(graph, model, options.labels),
         op_threshs=output_op_threshs(graph, model, options.op_threshs),
     )
@@ -178,6 +189,9 @@ def _say(compiled: Compiled, folder: Path) -> None:
     for warning in plan_warnings(compiled.report):
         ui.warn(warning)
     _say_margins(compiled.report)
+    first, *others = program.input_names()
+    if others:
+        ui.say(f"images are given for {first!r}, and beside each: {', '.join(map(repr, others))}")
     _say_what_the_client_computes(program)
     warn_of(program.rounding)
     ui.say(f"give {folder / file_name(program)} to the hospital; {folder / VENDOR} stays with you")

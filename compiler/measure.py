@@ -12,11 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 import onnxruntime
 
-from moiety.compiler.ir.graph import Array, Graph
+from moiety.compiler.ir.graph import Graph
 from moiety.compiler.ir.to_onnx import to_onnx
+from moiety.compiler.planning.feeds import feeds_of
 from moiety.compiler.planning.report import Measured
 from moiety.protocols.arrays import F64
-from moiety.runtime.program import Program
+from moiety.runtime.program import Case, Program
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.weights import Weights
 
@@ -26,7 +27,7 @@ class Measurement:
     images kept out of the calibration?
     """
 
-    def __init__(self, graph: Graph, images: Sequence[Array], held_out: bool) -> None:
+    def __init__(self, graph: Graph, images: Sequence[Case], held_out: bool) -> None:
         self.images, self.held_out = images, held_out
         self._expected = _float_results(graph, images)
 
@@ -47,13 +48,13 @@ class Measurement:
         )
 
 
-def _results(executor: CleartextExecutor, image: Array) -> F64:
+def _results(executor: CleartextExecutor, image: Case) -> F64:
     """All that is revealed of one image, in real numbers, one output after the other."""
     outputs, integers = executor.program.outputs, executor.run_integers(image)
     return np.concatenate([integers[i].ravel() * step.scale for i, step in outputs.items()])
 
 
-def _float_results(graph: Graph, images: Sequence[Array]) -> list[F64]:
+def _float_results(graph: Graph, images: Sequence[Case]) -> list[F64]:
     """The same of the Graph's float meaning."""
     values = list(graph.outputs)
     options = onnxruntime.SessionOptions()
@@ -61,11 +62,10 @@ def _float_results(graph: Graph, images: Sequence[Array]) -> list[F64]:
     session = onnxruntime.InferenceSession(
         to_onnx(graph, values).SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    (source,) = graph.inputs
     names = [each.name for each in session.get_outputs()]
     found = []
     for image in images:
-        results = dict(zip(names, session.run(None, {source: image[None]}), strict=True))
+        results = dict(zip(names, session.run(None, feeds_of(graph, image)), strict=True))
         arrays = [np.asarray(results[value], np.float64) for value in values]
         found.append(np.concatenate([array.ravel() for array in arrays]))
     return found

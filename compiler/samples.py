@@ -5,14 +5,17 @@ nothing was chosen by.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Final
 
-import numpy.typing as npt
-
-from moiety.compiler.ir.graph import Array, Shape
-from moiety.compiler.planning.ranges import checked_image
+from moiety.compiler.ir.graph import Graph
+from moiety.compiler.planning.ranges import checked_feeds
 from moiety.compiler.planning.responses import IMAGES
+from moiety.protocols.arrays import F32
+from moiety.runtime.program import Case
+
+Feeds = Mapping[str, F32]
+"""An image's tensors, by the inputs' names."""
 
 HELD_OUT: Final = 8
 """Images that are held out, at most."""
@@ -25,27 +28,29 @@ ENOUGH: Final = 16
 
 
 class Samples:
-    """Images float `(C,H,W)`, read once, when this is iterated over: it yields those to calibrate
-    on. kept: those of them that are kept, evenly spaced where their number is known, else the
-    first. held_out: the others, evenly spaced; none where their number is not known.
+    """Images float `(C,H,W)`, or tensors by the inputs' names, read once, when this is iterated
+    over: it yields those to calibrate on, by the inputs' names. kept: those of them that are kept,
+    evenly spaced where their number is known, else the first. held_out: the others, evenly spaced;
+    none where their number is not known.
 
-    BadInput for an image of another shape than `shape`, or with NaN or infinity.
+    BadInput for an image that does not fit the Graph's inputs, or with NaN or infinity.
     """
 
-    def __init__(self, images: Iterable[npt.ArrayLike], shape: Shape) -> None:
-        self.images, self.shape = images, shape
+    def __init__(self, images: Iterable[Case], graph: Graph) -> None:
+        self.images, self.graph = images, graph
         self.total = len(images) if isinstance(images, Sized) else 0
-        self.kept: list[Array] = []
-        self.held_out: list[Array] = []
+        self.kept: list[Feeds] = []
+        self.held_out: list[Feeds] = []
         self._others = _spread(self.total)
 
     def __len__(self) -> int:
         return self.total - len(self._others)
 
-    def __iter__(self) -> Iterator[Array]:
+    def __iter__(self) -> Iterator[Feeds]:
         step, seen = max(1, len(self) // IMAGES), 0
         for number, given in enumerate(self.images):
-            image = checked_image(number, given, self.shape)
+            feeds = checked_feeds(number, given, self.graph)
+            image = {name: tensor[0] for name, tensor in feeds.items()}
             if number in self._others:
                 self.held_out.append(image)
                 continue
@@ -55,7 +60,7 @@ class Samples:
             yield image
 
     @property
-    def measured(self) -> list[Array]:
+    def measured(self) -> list[Feeds]:
         """What the error is measured on: the images held out, or else those kept."""
         return self.held_out or self.kept
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from moiety.compiler.ir.onnx_session import RunningModel
-from moiety.protocols.arrays import F32, F64, I64
+from moiety.protocols.arrays import F64, I64
 from moiety.protocols.errors import BadModel, BadPlan
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.cli.verdicts import Given
 from moiety.runtime.intake.loader import Reader, load
 from moiety.runtime.intake.text import printable
-from moiety.runtime.program import Program
+from moiety.runtime.program import Case, Program, tensors_of
 from moiety.runtime.program.artifacts import load_vendor
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.expression.elementwise import OperatingPoints
@@ -52,8 +52,9 @@ def simulate(folder: Path, given: Given, model: Path | None, seed: int) -> None:
     and overflows. Raises `BadPlan` where there are any, after all is printed.
     """
     program, weights = load_vendor(folder)
-    reader = Reader.of(program, given.bit_depth)
-    paths = given.admitted(reader).files
+    collected = given.collected()
+    reader = Reader.of(program, given.bit_depth, collected.rows)
+    paths = given.admitted(reader, collected).files
     reference = FloatModel(model, program) if model is not None else None
     executor = CleartextExecutor(program, weights, np.random.default_rng(seed))
     compared = COMPARED if reference else ()
@@ -63,10 +64,10 @@ def simulate(folder: Path, given: Given, model: Path | None, seed: int) -> None:
     with watching("simulation") as watch:
         for number, path in enumerate(paths):
             watch(number, len(paths), "image")
-            tensor = load(path, reader).tensor
+            case = load(path, reader).case
             before = sum(executor.overflows.values())
-            integers = executor.run_integers(tensor)
-            floats = reference(tensor) if reference else {}
+            integers = executor.run_integers(case)
+            floats = reference(case) if reference else {}
             overflows = sum(executor.overflows.values()) - before
             for outcome in _outcomes(program, integers, floats):
                 worst = max(worst, outcome.difference or 0.0)
@@ -135,11 +136,14 @@ class FloatModel:
                 "model that was compiled?"
             )
 
-    def __call__(self, tensor: F32) -> dict[str, F64]:
+    def __call__(self, case: Case) -> dict[str, F64]:
         """Name of a result -> flat float64 array. Raises `BadInput` when the model does not
-        take the tensor.
+        take the case.
         """
-        outputs = self._model(tensor[None])
+        tensors = tensors_of(case, self._program.input_names())
+        outputs = self._model(
+            {name: tensor[None].astype(np.float32) for name, tensor in tensors.items()}
+        )
         by_name = dict(zip(self._model.outputs, outputs, strict=True))
         results = self._program.results()
         named = {result.name for result in results} <= by_name.keys()

@@ -9,6 +9,7 @@ ranges are measured on calibration images and headroom is added; check the outco
 from __future__ import annotations
 
 import os.path
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +20,7 @@ from moiety.compiler.compile import CompileOptions
 from moiety.compiler.compile_files import Pictures, compile_files, writing
 from moiety.compiler.description import Described, parse_op_threshs
 from moiety.compiler.ir.graph import Graph
+from moiety.compiler.onnx_import.fix_input import InputShape
 from moiety.compiler.passes.base import Pass
 from moiety.compiler.passes.manager import DumpAfter, dump_to
 from moiety.compiler.passes.pipeline import DEFAULT_PIPELINE, parse_pipeline
@@ -135,7 +137,20 @@ def command(
         int | None, widths(help="Uniform style: fractional bits of everything; with --bits.")
     ] = None,
     input_shape: Annotated[
-        str | None, ends(metavar="C,H,W", help="For a model whose input size is open.")
+        list[str] | None,
+        ends(
+            metavar="[NAME=]C,H,W",
+            help="For a model whose input size is open; of several inputs for each, with its name.",
+        ),
+    ] = None,
+    picture: Annotated[
+        list[str] | None,
+        pictured(
+            metavar="NAME",
+            help="Of several inputs one that pictures become, all by the same preprocessing; the "
+            "first is the one that images are given for, the others belong to them. Default: the "
+            "first that can be a picture, alone.",
+        ),
     ] = None,
     preprocessing: Annotated[
         str | None,
@@ -231,7 +246,8 @@ def command(
     )
     options = CompileOptions(
         plan,
-        input_shape=sizes(input_shape, "--input-shape"),
+        input_shape=shapes(input_shape, "--input-shape"),
+        pictures=tuple(picture or ()),
         labels=names(labels),
         name=name,
         version=model_version,
@@ -243,6 +259,21 @@ def command(
     described = Described(preprocessing, numbers(mean, "--mean"), numbers(std, "--std"), exact_size)
     pictures = Pictures(calibration, described, recursive, keep_going, bit_depth)
     compile_files(model, output, pictures, options, save_ranges, force)
+
+
+def shapes(given: Sequence[str] | None, option: str) -> InputShape | None:
+    """`C,H,W`, or `NAME=C,H,W` for each of several inputs. Raises `typer.BadParameter`."""
+    if not given:
+        return None
+    if not any("=" in word for word in given):
+        return sizes(",".join(given), option)
+    found: dict[str, tuple[int, ...]] = {}
+    for word in given:
+        name, equals, text = word.rpartition("=")
+        if not equals or name in found:
+            raise typer.BadParameter(f"{option} takes C,H,W, or NAME=C,H,W once for each input")
+        found[name] = sizes(text, option) or ()
+    return found
 
 
 def chosen_network(text: str) -> NetworkName:

@@ -17,8 +17,10 @@ from moiety.runtime.cli.options import (
     BitDepthOption,
     CompiledArgument,
     ImagesArgument,
+    InputOption,
     KeepGoingOption,
     RecursiveOption,
+    assignments,
 )
 from moiety.runtime.cli.verdicts import Given
 
@@ -31,6 +33,7 @@ EXAMPLES = (
 def command(
     folder: CompiledArgument,
     images: ImagesArgument,
+    beside: InputOption = None,
     model: Annotated[
         Path | None,
         typer.Option(
@@ -47,4 +50,5 @@ def command(
     keep_going: KeepGoingOption = None,
     bit_depth: BitDepthOption = None,
 ) -> None:
-    simulate(folder, Given(images, recursive, keep_going, bit_depth), model, seed)
+    given = Given(images, recursive, keep_going, bit_depth, assignments(beside))
+    simulate(folder, given, model, seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -44,20 +44,18 @@ def reason(error: Exception) -> str:
 
 
 class RunningModel:
-    """An ONNX model in onnxruntime that takes one float32 image `(1, ...)`, whatever type and batch
-    it was written for, and gives that image's results.
+    """An ONNX model in onnxruntime that takes one float32 image `(1, ...)`, or one for each of
+    several inputs, whatever type and batch it was written for, and gives that image's results.
 
     The image is repeated to the batch that the model asks for. A type for which onnxruntime has no
-    kernels, as double convolutions, is replaced by float32 (`converted`). `source` is the input
-    that takes the image, the first if there is none of this name; `outputs` are the outputs' names.
-    BadModel, which calls the model `name`, where onnxruntime cannot load it.
+    kernels, as double convolutions, is replaced by float32 (`converted`). `outputs` are the
+    outputs' names. BadModel, which calls the model `name`, where onnxruntime cannot load it.
     """
 
     def __init__(
         self,
         model: onnx.ModelProto | Path,
         name: str,
-        source: str = "",
         *,
         as_written: bool = False,
     ) -> None:
@@ -67,22 +65,34 @@ class RunningModel:
         except Exception as error:
             raise BadModel(f"{name}: onnxruntime cannot load it: {reason(error)}") from error
         self.outputs = [value.name for value in self._session.get_outputs()]
-        inputs = sorted(self._session.get_inputs(), key=lambda value: value.name != source)
-        if not inputs:
+        self._inputs = self._session.get_inputs()
+        if not self._inputs:
             raise BadModel(f"{name}: it has no input")
-        self._source, *self._others = inputs
 
-    def __call__(self, image: F32) -> list[Array]:
-        """BadInput where the model does not take the image."""
-        batch, *_ = self._source.shape or [1]
+    def __call__(self, image: Mapping[str, F32]) -> list[Array]:
+        """For images by the inputs' names; that of one whose name the model does not have goes to
+        its first. BadInput where the model does not take them.
+        """
+        known = {value.name: value for value in self._inputs}
+        if len(image) == 1 and known.keys().isdisjoint(image):
+            image = dict(zip([self._inputs[0].name], image.values(), strict=True))
+        for name in image:
+            if name not in known:
+                raise BadInput(f"{self.name}: it has no input {name!r}, only {', '.join(known)}")
+        batch, *_ = known[next(iter(image))].shape or [1]
         copies = batch if isinstance(batch, int) and batch > 0 else 1
-        feeds = {value.name: _nothing(value) for value in self._others}
-        feeds[self._source.name] = np.repeat(image, copies, 0).astype(_numpy_type(self._source))
+        feeds = {
+            value.name: np.repeat(image[value.name], copies, 0).astype(_numpy_type(value))
+            if value.name in image
+            else _nothing(value)
+            for value in self._inputs
+        }
         try:
             results = self._session.run(None, feeds)
         except Exception as error:
+            shapes = " and ".join(str(each.shape[1:]) for each in image.values())
             raise BadInput(
-                f"{self.name}: onnxruntime does not take an image of shape {image.shape[1:]}: "
+                f"{self.name}: onnxruntime does not take an image of shape {shapes}: "
                 f"{reason(error)}"
             ) from error
         return [each[:1] if each.shape[:1] == (copies,) else each for each in results]

@@ -13,7 +13,7 @@ def propagate(graph: Graph) -> ScaleMap:
     """
     scales = ScaleMap(graph)
     for value in graph.inputs:
-        scales.fields[value] = scales.begin(value, 1)  # the image's scale is one for all channels
+        scales.fields[value] = scales.begin(value, 1)  # one for all channels
     for node in graph.nodes:
         scales.fields[node.output] = OPS[node.op].scale_rule(scales, node)
     return scales

@@ -23,10 +23,11 @@ def disclosed(plan: Plan) -> tuple[str, ...]:
 def _facts(plan: Plan) -> Iterator[str]:
     options, formats = plan.options, plan.formats
     usual = options.uniform is None and options.disclose == "usual"
-    if options.input_reach is None:
+    for source in plan.graph.inputs[0 if options.input_reach is None else 1 :]:
+        named = f" of {source!r}" if len(plan.graph.inputs) > 1 else ""
         yield (
-            f"input scale {formats.input_unit:g}: the range of the calibration images, up to a "
-            "power of two"
+            f"input scale {formats.input_unit(source):g}{named}: the range of the calibration "
+            "images, up to a power of two"
         )
     if usual:
         shifts = [layer.shift for layer in plan.layers.values()]

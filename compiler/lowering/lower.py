@@ -1,6 +1,6 @@
 """Lowering: a planned Graph to a Program and its Weights.
 
-The Graph is walked in order, the image's Input before and the Outputs after it; then the steps are
+The Graph is walked in order, the Inputs before and the Outputs after it; then the steps are
 rewritten: constants before ReLUs become thresholds (`fuse_shifts`), what nobody needs goes
 (`dead_steps`), and comparisons of one tensor run together (`share_gates`).
 """
@@ -27,12 +27,15 @@ def lower(
     preprocessing: Preprocessing | None = None,
     labels: tuple[str, ...] = (),
     op_threshs: tuple[float | None, ...] = (),
+    pictures: tuple[str, ...] = (),
 ) -> tuple[Program, Weights]:
     """The Program and Weights of a plan; both are checked before they are returned. `labels` name
-    the values of the one output, `op_threshs` are their operating points.
+    the values of the one output, `op_threshs` are their operating points. pictures: the inputs
+    beside the first that `preprocessing` makes.
     """
     out = Emitter(plan)
-    _input(out)
+    for source in out.graph.inputs:
+        _input(out, source)
     for node in plan.graph.nodes:
         lower_node(out, node)
     _outputs(out)
@@ -48,15 +51,15 @@ def lower(
         expression=_expression(plan.graph, labels, op_threshs),
         disclosed=disclosed(plan),
         network=plan.options.network,
+        pictures=pictures,
     )
     program.check()
     check_weights(program, tensors)
     return program, Weights(tensors)
 
 
-def _input(out: Emitter) -> None:
-    """The image, in the widest ring that a layer asks for."""
-    (source,) = out.graph.inputs
+def _input(out: Emitter, source: str) -> None:
+    """An input, in the widest ring that a layer asks for."""
     bits = out.widest(source)
     out.emit(
         source,
@@ -65,7 +68,7 @@ def _input(out: Emitter) -> None:
             shape=out.shape(source),
             bits=bits,
             name=source,
-            scale=out.formats.input_unit,
+            scale=out.formats.input_unit(source),
             value_bits=min(out.formats.input_bits, bits),
         ),
     )

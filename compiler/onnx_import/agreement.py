@@ -75,10 +75,9 @@ class _Comparison:
         self.makers = {name: node for node in self.model.graph.node for name in node.output}
 
     def run(self, feeds: Mapping[str, Array]) -> None:
-        (image,) = feeds.values()
         results = [output.name for output in self.model.graph.output]
-        expected = self._run(image)
-        theirs = self._answers(image)
+        expected = self._run(feeds)
+        theirs = self._answers(feeds)
         last_use = self._last_use()
         known = dict(feeds)
         for index, node in enumerate(self.graph.nodes):
@@ -115,20 +114,19 @@ class _Comparison:
         if not difference <= 10 * tolerance * max(size, 1e-6):
             raise self._differs(name, f"it is off by {difference:.3g}, its largest is {size:.3g}")
 
-    def _answers(self, image: Array) -> Iterator[Array]:
+    def _answers(self, feeds: Mapping[str, Array]) -> Iterator[Array]:
         """onnxruntime's results of all traced ONNX values, in the Graph's order."""
         for names in self._portions():
             del self.model.graph.output[:]
             self.model.graph.output.extend(map(helper.make_empty_tensor_value_info, names))
-            yield from self._run(image)
+            yield from self._run(feeds)
 
-    def _run(self, image: Array) -> list[Array]:
+    def _run(self, feeds: Mapping[str, Array]) -> list[Array]:
         """The model's outputs."""
-        name, (source,) = repr(self.graph.name), self.graph.inputs
-        running = RunningModel(self.model, name, source, as_written=True)
+        running = RunningModel(self.model, repr(self.graph.name), as_written=True)
         self.rounded = running.converted
         try:
-            return running(image)
+            return running(feeds)
         except BadInput as error:
             raise BadModel(f"onnxruntime cannot run the model: {error}") from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
@@ -17,8 +17,8 @@ from moiety.runtime.program import Expression
 class Builder:
     """Graph nodes made so far, with the shapes of their values."""
 
-    source: str
-    """The name of the input."""
+    sources: tuple[str, ...]
+    """The names of the inputs."""
 
     opset: int
 
@@ -29,7 +29,7 @@ class Builder:
     """The ONNX values that nodes or the model's outputs read."""
 
     shapes: dict[str, Shape]
-    """Of every value, first of the input's."""
+    """Of every value, first of the inputs'."""
 
     readers: Mapping[str, Sequence[onnx.NodeProto]] = field(default_factory=dict)
     """The ONNX nodes that read an ONNX value."""
@@ -49,7 +49,7 @@ class Builder:
     """What the model's owner must be told."""
 
     def __post_init__(self) -> None:
-        self._names = {self.source}
+        self._names = set(self.sources)
         self._producers: dict[str, Node] = {}
 
     def fresh(self, base: str) -> str:
@@ -67,7 +67,7 @@ class Builder:
             self.notes.append(text)
 
     def producer(self, value: str) -> Node | None:
-        """The Graph node that makes a value, None for the input."""
+        """The Graph node that makes a value, None for an input."""
         return self._producers.get(value)
 
     def emit(self, node: Node) -> str:
@@ -95,16 +95,27 @@ class Builder:
         ]
         shapes = dict(zip(renamed(self.shapes), self.shapes.values(), strict=True))
         outputs = renamed(revealed)
-        graph = Graph(name, (self.source,), outputs, tuple(nodes), shapes, expression)
-        return rebuilt(graph, nodes), names
+        graph = Graph(name, self.sources, outputs, tuple(nodes), shapes, expression)
+        return self._without_unread(rebuilt(graph, nodes)), names
+
+    def _without_unread(self, graph: Graph) -> Graph:
+        """The Graph without the inputs on which no result depends."""
+        read = {value for node in graph.nodes for value in node.inputs} | set(graph.outputs)
+        unread = [value for value in graph.inputs if value not in read]
+        for value in unread:
+            self.note(f"input {value!r}: no result depends on it, it is left out")
+        kept = {value: shape for value, shape in graph.shapes.items() if value not in unread}
+        inputs = tuple(value for value in graph.inputs if value in read)
+        return replace(graph, inputs=inputs, shapes=kept)
 
     def _output_names(self, revealed: Sequence[str], expression: Expression) -> dict[str, str]:
         """Value -> the name it gets; whoever else has an output's name steps aside."""
         names: dict[str, str] = {}
         for result in expression.results:
-            value = revealed[result.value] if result.value < len(revealed) else self.source
-            if value != self.source and result.name != self.source:
-                names.setdefault(value, result.name)
+            value = revealed[result.value] if result.value < len(revealed) else None
+            if value is None or value in self.sources or result.name in self.sources:
+                continue
+            names.setdefault(value, result.name)
         taken = set(names.values())
         for value in self.shapes:
             if value not in names and value in taken:

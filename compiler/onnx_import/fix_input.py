@@ -1,9 +1,9 @@
-"""The model's one data input, and its shape with a batch of 1."""
+"""The model's data inputs, and their shapes with a batch of 1."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import onnx
 from onnx import TensorProto
@@ -17,20 +17,61 @@ from moiety.protocols.errors import BadInput, BadModel
 REAL = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
 
 
-def fix_input(
-    model: onnx.ModelProto, name: str, input_shape: Sequence[int] | None
-) -> tuple[str, int]:
-    """Fix the one data input's shape in the model, an open batch as 1; its name and the batch that
-    stood there (0: open).
+InputShape = Sequence[int] | Mapping[str, Sequence[int]]
+"""Of a model's one input, or of each of several whose sizes are open, by name; without the batch,
+or with a batch of 1.
+"""
 
-    `input_shape`: without the batch, or with a batch of 1; None where the model says it. BadModel
-    where it does not or the input is none that can be computed on, BadInput where the two
-    contradict each other.
+
+def fix_inputs(
+    model: onnx.ModelProto, name: str, input_shape: InputShape | None
+) -> tuple[tuple[str, ...], int]:
+    """Fix the shapes of the data inputs in the model, an open batch as 1; their names, and the
+    batch that stood there (0: open).
+
+    `input_shape`: None where the model says it. BadModel where it does not or an input is none that
+    can be computed on, BadInput where the two contradict each other.
     """
-    value = _data_input(model, name)
-    if value.type.tensor_type.elem_type in INTEGERS:
-        make_real(model, value)
-    _check_type(value)
+    values = _data_inputs(model, name)
+    given = _by_name(input_shape, [value.name for value in values])
+    for value in values:
+        if value.type.tensor_type.elem_type in INTEGERS:
+            make_real(model, value)
+        _check_type(value)
+    shapes = {value.name: _fixed_shape(value, given, len(values)) for value in values}
+    batch = _common_batch(shapes)
+    for value in values:
+        full = (max(1, batch), *shapes[value.name][1:])
+        if math.prod(full) > LARGEST:
+            raise BadModel(f"input {value.name!r} of shape {full} is too large")
+        shape = value.type.tensor_type.shape
+        shape.ClearField("dim")
+        shape.dim.extend(onnx.TensorShapeProto.Dimension(dim_value=size) for size in full)
+    return tuple(shapes), batch
+
+
+def _by_name(input_shape: InputShape | None, names: Sequence[str]) -> dict[str, Shape]:
+    """The shapes that the caller gave. BadInput where it is not clear for which input."""
+    if input_shape is None:
+        return {}
+    if not isinstance(input_shape, Mapping):
+        if len(names) > 1:
+            raise BadInput(
+                f"input shape {tuple(input_shape)}: for which of the inputs "
+                f"{', '.join(map(repr, names))}? Say NAME=SIZES"
+            )
+        input_shape = {names[0]: input_shape}
+    for name in input_shape:
+        if name not in names:
+            raise BadInput(
+                f"input shape for {name!r}: the model's data inputs are "
+                f"{', '.join(map(repr, names))}"
+            )
+    return {name: tuple(int(size) for size in shape) for name, shape in input_shape.items()}
+
+
+def _fixed_shape(value: onnx.ValueInfoProto, given: Mapping[str, Shape], inputs: int) -> Shape:
+    """With the batch in front, 0 where that is open."""
     dims = list(value.type.tensor_type.shape.dim)
     stated = value.type.tensor_type.HasField("shape")
     if stated and len(dims) < 2:
@@ -38,23 +79,28 @@ def fix_input(
             f"input {value.name!r} has {len(dims)} dimensions; "
             "needs a batch first, for example (N, C, H, W)"
         )
-    given = None
-    if input_shape is not None:
+    chosen = given.get(value.name)
+    if chosen is not None:
         dims = dims if stated else [onnx.TensorShapeProto.Dimension() for _ in range(4)]
-        given = _without_batch(tuple(int(size) for size in input_shape), len(dims), value.name)
-    sizes = _agreed(value.name, dims, given)
-    batch = _size(dims[0])
-    full = (max(1, batch), *sizes)
-    if math.prod(full) > LARGEST:
-        raise BadModel(f"input {value.name!r} of shape {full} is too large")
-    shape = value.type.tensor_type.shape
-    shape.ClearField("dim")
-    shape.dim.extend(onnx.TensorShapeProto.Dimension(dim_value=size) for size in full)
-    return value.name, batch
+        chosen = _without_batch(chosen, len(dims), value.name)
+    sizes = _agreed(value.name, dims, chosen, inputs)
+    return (_size(dims[0]), *sizes)
 
 
-def _data_input(model: onnx.ModelProto, name: str) -> onnx.ValueInfoProto:
-    """The one input that is no constant and that something reads."""
+def _common_batch(shapes: Mapping[str, Shape]) -> int:
+    """The one batch size that inputs state, 0 where all leave it open."""
+    stated = {shape[0]: name for name, shape in shapes.items() if shape[0]}
+    if len(stated) > 1:
+        (one, first), (other, second), *_ = stated.items()
+        raise BadModel(
+            f"input {first!r} has a batch of {one}, {second!r} one of {other}: the first axis of "
+            "every input must be the batch"
+        )
+    return next(iter(stated), 0)
+
+
+def _data_inputs(model: onnx.ModelProto, name: str) -> list[onnx.ValueInfoProto]:
+    """The inputs that are no constants and that something reads, at least one."""
     constants = {tensor.name for tensor in model.graph.initializer}
     constants |= {tensor.values.name for tensor in model.graph.sparse_initializer}
     outputs = {output.name for output in model.graph.output}
@@ -64,13 +110,11 @@ def _data_input(model: onnx.ModelProto, name: str) -> onnx.ValueInfoProto:
         if value.name not in constants
         and (value.name in outputs or _reads(model.graph, value.name))
     ]
-    if len(data) != 1:
-        names = ", ".join(repr(value.name) for value in data) or "none"
+    if not data:
         raise BadModel(
-            f"model {name!r} must have exactly one data input, it has {len(data)} ({names}): "
-            "make the others constants"
+            f"model {name!r} has no data input that anything reads: what is to be computed?"
         )
-    return data[0]
+    return data
 
 
 def _reads(graph: onnx.GraphProto, name: str) -> bool:
@@ -114,7 +158,7 @@ def _without_batch(given: Shape, rank: int, name: str) -> Shape:
 
 
 def _agreed(
-    name: str, dims: Sequence[onnx.TensorShapeProto.Dimension], given: Shape | None
+    name: str, dims: Sequence[onnx.TensorShapeProto.Dimension], given: Shape | None, inputs: int
 ) -> Shape:
     """The shape without the batch, from what the model says and what the caller gave."""
     sizes = tuple(map(_size, dims))[1:]
@@ -123,7 +167,7 @@ def _agreed(
         if not dims or 0 in sizes:
             raise BadModel(
                 f"the shape of input {name!r} is open, {f'({stated})' if dims else 'not stated'}: "
-                "say it with input_shape=(C, H, W), on the command line --input-shape C,H,W"
+                f"{_saying(name, inputs)}"
             )
         return sizes
     if any(fixed not in (0, size) for fixed, size in zip(sizes, given, strict=True)):
@@ -131,6 +175,16 @@ def _agreed(
             f"input shape {given} contradicts the model, whose input {name!r} is ({stated})"
         )
     return given
+
+
+def _saying(name: str, inputs: int) -> str:
+    """How the shape of one of so many inputs is given."""
+    if inputs == 1:
+        return "say it with input_shape=(C, H, W), on the command line --input-shape C,H,W"
+    return (
+        f"say it with input_shape={{{name!r}: (C, H, W)}}, on the command line "
+        f"--input-shape {name}=C,H,W"
+    )
 
 
 def _size(dim: onnx.TensorShapeProto.Dimension) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import onnx
@@ -12,7 +12,7 @@ from onnx import TensorProto, external_data_helper, helper, inliner, shape_infer
 
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.onnx_import.agreement import check_against_onnxruntime
-from moiety.compiler.onnx_import.fix_input import fix_input
+from moiety.compiler.onnx_import.fix_input import InputShape, fix_inputs
 from moiety.compiler.onnx_import.order import sort_nodes
 from moiety.compiler.onnx_import.walk import Walk
 from moiety.protocols.errors import BadInput, BadModel
@@ -26,17 +26,17 @@ def no_note(text: str) -> None:
 
 def import_onnx(
     path_or_proto: str | Path | onnx.ModelProto,
-    input_shape: Sequence[int] | None = None,
+    input_shape: InputShape | None = None,
     note: Callable[[str], None] = no_note,
 ) -> Graph:
     """Import an ONNX model as a Graph of float32 constants, batch 1, that computes what onnxruntime
     does.
 
     `input_shape`: (C, H, W) or (1, C, H, W) of the image, needed when the model leaves it open; it
-    must agree with what the model fixes. Raises BadModel for anything the compiler cannot take,
-    naming the op, the node and what could be done; BadInput when the file cannot be read or
-    `input_shape` makes no sense; ContractViolation where the import is wrong, which would be a
-    defect here. note: is told what the model's owner should know.
+    must agree with what the model fixes; by name where there are several inputs. Raises BadModel
+    for anything the compiler cannot take, naming the op, the node and what could be done; BadInput
+    when the file cannot be read or `input_shape` makes no sense; ContractViolation where the import
+    is wrong, which would be a defect here. note: is told what the model's owner should know.
     """
     if isinstance(path_or_proto, onnx.ModelProto):
         model, name = onnx.ModelProto(), path_or_proto.graph.name
@@ -50,14 +50,22 @@ def import_onnx(
         model = inliner.inline_local_functions(model)
         sort_nodes(model.graph)
     _name_all_parts(model.graph)
-    source, batch = fix_input(model, name, input_shape)
+    sources, batch = fix_inputs(model, name, input_shape)
     _infer(model, name)
-    walk = Walk(model, source, batch)
+    walk = Walk(model, sources, batch)
     graph = walk.build(name)
-    for text in walk.builder.notes:
+    for text in (*_unread(model, sources), *walk.builder.notes):
         note(text)
     check_against_onnxruntime(model, graph, walk.values, walk.builder.approximate)
     return graph
+
+
+def _unread(model: onnx.ModelProto, sources: Sequence[str]) -> Iterator[str]:
+    """A word for each input of the model that no node reads."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    for value in model.graph.input:
+        if value.name not in constants and value.name not in sources:
+            yield f"input {value.name!r}: nothing reads it, it is left out"
 
 
 def _read(path: Path) -> onnx.ModelProto:

@@ -26,23 +26,23 @@ from moiety.protocols.errors import BadArtifact, BadModel
 class Walk:
     """One import: what every ONNX name stands for, and the Graph as far as it is built.
 
-    `source` is the model's one data input, whose shape is fixed; `batch` is the batch size that
+    `sources` are the model's data inputs, whose shapes are fixed; `batch` is the batch size that
     stood there (0: open). `values`, once it is built: the Graph's value of every ONNX value that
-    depends on the input, by the names of both.
+    depends on an input, by the names of both.
     """
 
-    def __init__(self, model: onnx.ModelProto, source: str, batch: int) -> None:
+    def __init__(self, model: onnx.ModelProto, sources: Sequence[str], batch: int) -> None:
         self.model = model
-        self.environment: dict[str, str | Array | Public] = {source: source}
+        self.environment: dict[str, str | Array | Public] = dict(zip(sources, sources, strict=True))
         self.values: dict[str, str] = {}
         self.cut, self.expression = Cut(model.graph), ExpressionBuilder()
         readers = _readers(model.graph)
         self.builder = Builder(
-            source,
+            tuple(sources),
             opset=next(each.version for each in model.opset_import if each.domain in _ONNX),
             batch=batch,
             read=frozenset([*readers, *(each.name for each in model.graph.output)]),
-            shapes={source: _shape_of(model, source)},
+            shapes={source: _shape_of(model, source) for source in sources},
             readers=readers,
         )
 
@@ -147,15 +147,16 @@ class Walk:
     def _output(self, name: str) -> Public:
         """The public value of an output of the model."""
         value = self.environment.get(name)
-        if name == self.builder.source:
+        if name in self.builder.sources:
             raise BadModel(
-                f"output {name!r} is the input itself: remove it from the model's outputs"
+                f"output {name!r} is an input itself: remove it from the model's outputs"
             )
         if value is None:
             raise BadModel(f"nothing makes the output {name!r}: export the model again")
         if isinstance(value, np.ndarray):
             raise BadModel(
-                f"output {name!r} does not depend on the input {self.builder.source!r}: "
+                f"output {name!r} does not depend on the input "
+                f"{' or '.join(map(repr, self.builder.sources))}: "
                 "remove it from the model"
             )
         if isinstance(value, Public):

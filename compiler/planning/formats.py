@@ -38,15 +38,13 @@ class Formats:
     rings: Mapping[str, int]
     widths: Widths
 
-    @property
-    def input_unit(self) -> float:
-        """Real number per integer step of the image."""
-        (source,) = self.graph.inputs
+    def input_unit(self, source: str) -> float:
+        """Real number per integer step of an input."""
         return float(self.units.of(self.graph, source)[0])
 
     @property
     def input_bits(self) -> int:
-        """Width of a ring that holds the encoded image."""
+        """Width of a ring that holds an encoded input."""
         options = self.options
         return options.ring_bits if options.uniform is not None else options.activation_bits + 1
 

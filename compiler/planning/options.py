@@ -55,8 +55,8 @@ class PlanOptions:
     makes it cheap, each listed. minimal: shifts, weight bits and the image's scale follow from the
     architecture, the options and the preprocessing alone (shifts.by_size).
 
-    input_reach: the largest magnitude of the image's values, where it is known otherwise than from
-    calibration images (from the preprocessing).
+    input_reach: the largest magnitude of the values of the image, the first input, where it is
+    known otherwise than from calibration images (from the preprocessing).
 
     network: the class of network that comparisons are planned for (protocols/compare/digits).
 

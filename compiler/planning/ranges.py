@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime
 import safetensors
 import safetensors.numpy
@@ -16,10 +15,11 @@ from onnx import TensorProto, helper
 from moiety.compiler.ir.graph import Array, Graph
 from moiety.compiler.ir.ops import LINEAR, PRODUCTS, SPLINES, SUMS
 from moiety.compiler.ir.to_onnx import to_onnx
+from moiety.compiler.planning.feeds import feeds_of
 from moiety.compiler.planning.splines import KNOTS
 from moiety.protocols.arrays import F32, F64
 from moiety.protocols.errors import BadArtifact, BadInput
-from moiety.runtime.program import write_atomically
+from moiety.runtime.program import Case, write_atomically
 from moiety.runtime.program.atomic import OWNER_ALONE
 
 Progress = Callable[[str, int, int], None]
@@ -217,17 +217,13 @@ def measurements(graph: Graph) -> list[tuple[str, str, int]]:
     return [(kind, value, graph.shapes[value][1]) for kind, value in dict.fromkeys(wanted)]
 
 
-def calibrate(
-    graph: Graph, images: Iterable[npt.ArrayLike], progress: Progress | None = None
-) -> Ranges:
+def calibrate(graph: Graph, images: Iterable[Case], progress: Progress | None = None) -> Ranges:
     """Statistics of `graph` over images, each float `(C,H,W)` (an array `(n,C,H,W)` is an
-    iterable of such).
+    iterable of such), or tensors by the inputs' names.
 
     BadInput if there is no image, or one has a wrong shape or holds NaN or infinity, or makes the
     model overflow.
     """
-    (source,) = graph.inputs
-    shape = graph.shapes[source][1:]
     total = len(images) if isinstance(images, Sized) else 0
     wanted = measurements(graph)
     session = _session(graph, wanted)
@@ -236,8 +232,8 @@ def calibrate(
         for kind, value, _ in wanted
     }
     count = 0
-    for image in _checked(images, shape):
-        for key, array in zip(found, session.run(None, {source: image[None]}), strict=True):
+    for feeds in _checked(images, graph):
+        for key, array in zip(found, session.run(None, feeds), strict=True):
             if not np.isfinite(array).all():
                 raise BadInput(
                     f"the model gives NaN or infinity at {key[1]!r} for a calibration image"
@@ -337,21 +333,15 @@ def _session(graph: Graph, wanted: Sequence[tuple[str, str, int]]) -> onnxruntim
     )
 
 
-def checked_image(
-    number: int, image: npt.ArrayLike, shape: tuple[int, ...]
-) -> npt.NDArray[np.float32]:
-    """A calibration image as float32. BadInput unless it has this shape and is finite."""
-    array = np.asarray(image, np.float32)
-    if array.shape != shape:
-        raise BadInput(
-            f"calibration image {number} has shape {array.shape}, the model takes {shape}"
-        )
-    if not np.isfinite(array).all():
-        raise BadInput(f"calibration image {number} holds NaN or infinite values")
-    return array
-
-
-def _checked(images: Iterable[npt.ArrayLike], shape: tuple[int, ...]) -> Iterator[F32]:
+def _checked(images: Iterable[Case], graph: Graph) -> Iterator[dict[str, F32]]:
     """The images one by one: in batches the runtime is no faster, and needs more memory."""
     for number, image in enumerate(images):
-        yield checked_image(number, image, shape)
+        yield checked_feeds(number, image, graph)
+
+
+def checked_feeds(number: int, image: Case, graph: Graph) -> dict[str, F32]:
+    """What `feeds_of` makes of a calibration image; its BadInput says which one it was."""
+    try:
+        return feeds_of(graph, image)
+    except BadInput as error:
+        raise BadInput(f"calibration image {number}: {error}") from None

@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.graph import Array, Graph, Node, channelwise
 from moiety.compiler.ir.ops import LINEAR, OPS, PRODUCTS, SPLINES
 from moiety.compiler.ir.ops.base import PRICED_BY_TRAIT
 from moiety.compiler.ir.scales import propagate
+from moiety.compiler.planning.feeds import feeds_of
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.ranges import FINER, Progress, Ranges, Responses
 from moiety.compiler.planning.spline_choice import fit_error, fitted_to
@@ -27,6 +27,7 @@ from moiety.compiler.planning.splines import KNOTS
 from moiety.compiler.planning.unit_choice import choose_units
 from moiety.compiler.planning.units import Units
 from moiety.protocols.arrays import F64
+from moiety.runtime.program import Case
 
 PHASES = (1 / 8, 3 / 8, 5 / 8, 7 / 8)
 """Of the grid of integers, that biases are averaged over."""
@@ -40,21 +41,21 @@ activations do.
 def measure_responses(
     graph: Graph,
     ranges: Ranges,
-    images: Sequence[npt.ArrayLike],
+    images: Sequence[Case],
     probes: int = 1,
     progress: Progress | None = None,
 ) -> Responses:
-    """Responses of a legalised Graph over images float `(C,H,W)`, `probes` random signs for each.
+    """Responses of a legalised Graph over images, as `calibrate` takes them, `probes` random
+    signs for each.
 
     The signs are drawn from a fixed seed: the same images make the same plan.
     """
     graph, units = choose_units(graph, ranges, PlanOptions())
     squares = _SquaredDerivatives(graph, ranges, units)
     rng = np.random.default_rng(0)
-    (source,) = graph.inputs
     results = graph.outputs
     for number, image in enumerate(images):
-        values = run_graph(graph, {source: np.asarray(image, np.float32)[None]})
+        values = run_graph(graph, feeds_of(graph, image))
         for _ in range(probes):
             grads: dict[str, Array] = {}
             for value in results:
@@ -68,7 +69,7 @@ def measure_responses(
 
 
 class _SquaredDerivatives:
-    """Sums of squared derivatives while gradients go from the results to the input."""
+    """Sums of squared derivatives while gradients go from the results to the inputs."""
 
     def __init__(self, graph: Graph, ranges: Ranges, units: Units) -> None:
         self.graph, self.ranges, self.units = graph, ranges, units

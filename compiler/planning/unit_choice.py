@@ -97,7 +97,7 @@ def _filling_units(
     graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOptions, widths: Widths
 ) -> Units:
     """Units that let what every class needs fill its bits; powers of two, known to the client, for
-    the image and the results; of products, what follows from their operands.
+    the inputs and the results; of products, what follows from their operands.
     """
     found = class_ranges(graph, scales, ranges, options, widths.knots)
     filled = _filled(scales, options, widths)
@@ -105,11 +105,12 @@ def _filling_units(
     np.maximum.at(of_class, roots, found.reach * found.room)
     bits = filled + options.margin_bits
     unit = np.where(of_class > 0, of_class, 1.0)[roots] / 2.0 ** (bits - 1)
-    image = image_class(graph, scales)
     if options.input_reach is not None:
+        image = roots == roots[scales.sources[graph.inputs[0]][0]]
         reach = options.input_reach * found.room[image]
         unit[image] = reach / 2.0 ** (options.activation_bits - 1)
-    unit[image] = 2.0 ** np.ceil(np.log2(unit[image]))
+    public = image_class(graph, scales)
+    unit[public] = 2.0 ** np.ceil(np.log2(unit[public]))
     for layer in result_layers(graph):
         unit[scales.sources[layer]] = 2.0**-options.output_frac
     units = Units(scales, found.reach, found.room, unit, found.zero, filled, bits)

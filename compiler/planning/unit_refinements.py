@@ -41,10 +41,9 @@ MAX_STRETCH = 1.1
 
 
 def image_class(graph: Graph, scales: ScaleMap) -> BOOL:
-    """Which ids share the image's unit; it is public, hence a power of two."""
+    """Which ids share an input's unit; it is public, hence a power of two."""
     roots = scales.classes.roots()
-    (source,) = graph.inputs
-    return np.asarray(roots == roots[scales.sources[source][0]])
+    return np.isin(roots, [roots[scales.sources[source][0]] for source in graph.inputs])
 
 
 def frozen_gates(graph: Graph, ranges: Ranges, units: Units) -> Graph:
@@ -195,7 +194,9 @@ def _free_zeros(graph: Graph, scales: ScaleMap) -> BOOL:
 
 
 def _fixed_units(graph: Graph, scales: ScaleMap) -> BOOL:
-    """By class id: the units of the image and of the results, which are public, and of products."""
+    """By class id: the units of the inputs and of the results, which are public, and of
+    products.
+    """
     results = np.zeros(len(scales.classes.roots()), bool)
     for layer in result_layers(graph):
         results[scales.sources[layer]] = True

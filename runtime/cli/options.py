@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +36,18 @@ ImagesArgument = Annotated[
 ]
 INTAKE = "Images"
 """The panel of the help for what follows."""
+InputOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="NAME=VALUE",
+        help="Of a model of several inputs, what belongs to a single image beside it: numbers "
+        "(age=63, clinical=63,1) or a file. Of several images: columns of these names in a CSV "
+        "list.",
+        rich_help_panel=INTAKE,
+        show_default=False,
+    ),
+]
 RecursiveOption = Annotated[
     bool,
     typer.Option(
@@ -149,6 +162,14 @@ def warn_of(rounding: Rounding) -> None:
     """The warning, for the vendor: when compiling, and in the process that serves."""
     if rounding == "stochastic":
         ui.warn(STOCHASTIC)
+
+
+def assignments(given: Sequence[str] | None) -> tuple[str, ...]:
+    """What --input was given, `NAME=VALUE` each. Raises `typer.BadParameter`."""
+    for word in given or ():
+        if "=" not in word:
+            raise typer.BadParameter(f"--input takes NAME=VALUE, not '{word}'")
+    return tuple(given or ())
 
 
 def numbers(text: str | None, option: str) -> tuple[float, ...] | None:

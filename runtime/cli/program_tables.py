@@ -17,7 +17,7 @@ from moiety.protocols.setup import open_session_cost
 from moiety.runtime.cli.ui import TRAFFIC_COLUMNS, megabytes, table, traffic_cells
 from moiety.runtime.cost.traffic import image_cost, key_cost, step_costs
 from moiety.runtime.intake.text import printable
-from moiety.runtime.program import Linear, Preprocessing, Program, Relu
+from moiety.runtime.program import Input, Linear, Preprocessing, Program, Relu
 from moiety.runtime.program.expression.text import lines
 from moiety.runtime.program.linear_layers import linear_specs
 
@@ -51,15 +51,15 @@ def summary(program: Program) -> Table:
         "version": program.model_version or "not stated",
         "SHA-256": program.digest(),
         "rounding": f"{program.rounding}; comparisons planned for {program.network}",
-        "input": f"{_shape(program.input.shape)}, scale {program.input.scale:.3g}",
-        "pictures": _pictures(program.preprocessing),
+        "input": "; ".join(_input(step, len(program.inputs)) for step in program.inputs),
+        "pictures": _pictures(program),
         "steps": f"{len(program.steps)} ({kinds})",
         "ReLU elements": f"{elements:,}",
         "multiply-adds": f"{_multiply_adds(program):,}",
         "widths, bits": _widths(program),
     }
     for name, value in rows.items():
-        shown.add_row(name, value)
+        shown.add_row(name, Text(value))
     for index, name in program.output_names().items():
         shown.add_row("revealed", f"{printable(name)} {_shape(program.outputs[index].shape)}")
     for result in program.results():
@@ -165,12 +165,21 @@ def _disclosed(program: Program) -> Text:
     )
 
 
-def _pictures(preprocessing: Preprocessing | None) -> str:
+def _input(step: Input, inputs: int) -> str:
+    """Where there are several, with its name."""
+    shown = f"{_shape(step.shape)}, scale {step.scale:.3g}"
+    return shown if inputs == 1 else f"{printable(step.name)} {shown}"
+
+
+def _pictures(program: Program) -> str:
+    preprocessing = program.preprocessing
     if preprocessing is None:
         return "none: NPY tensors only"
     height, width = preprocessing.size
+    names = ", ".join(map(printable, (program.input.name, *program.pictures)))
+    of = f"{names}: " if program.pictures else ""
     return (
-        f"{width}x{height}, {preprocessing.channels} channels, {preprocessing.resize}, "
+        f"{of}{width}x{height}, {preprocessing.channels} channels, {preprocessing.resize}, "
         f"mean {_joined(preprocessing.mean)}, std {_joined(preprocessing.std)}"
         + "".join(f", {name} {value}" for name, value in _unusual(preprocessing))
     )

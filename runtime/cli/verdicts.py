@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from moiety.protocols.errors import BadInput
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.intake.admission import Intake, admit
+from moiety.runtime.intake.beside import Row
 from moiety.runtime.intake.collect import Collected, collect, in_short
 from moiety.runtime.intake.loader import Reader
 from moiety.runtime.intake.text import printable
@@ -19,21 +21,34 @@ from moiety.runtime.intake.text import printable
 @dataclass(frozen=True)
 class Given:
     """Images as they were named, and how the user wants them taken. keep_going: None: where a
-    folder or a list is among them. bit_depth: of pictures deeper than 8 bits.
+    folder or a list is among them. bit_depth: of pictures deeper than 8 bits. beside: values of the
+    model's further inputs, `NAME=VALUE`, for a single image.
     """
 
     paths: Sequence[Path]
     recursive: bool = False
     keep_going: bool | None = None
     bit_depth: int | None = None
+    beside: Sequence[str] = ()
 
     def collected(self) -> Collected:
-        """Raises `BadInput`."""
-        return collect(self.paths, self.recursive)
+        """The images, with all that is given beside them. Raises `BadInput`."""
+        found = collect(self.paths, self.recursive)
+        if not self.beside:
+            return found
+        if len(found.files) != 1:
+            raise BadInput(
+                f"--input is for a single image, and there are {len(found.files)}: give their "
+                "values in columns of a CSV list"
+            )
+        cells = ((name, value) for name, _, value in (word.partition("=") for word in self.beside))
+        row = Row.of("--input", Path(), cells, asked=True)
+        found.rows.setdefault(found.files[0], []).append(row)
+        return found
 
-    def admitted(self, reader: Reader) -> Intake:
-        """The images, collected and judged. Raises `BadInput`."""
-        found = self.collected()
+    def admitted(self, reader: Reader, found: Collected | None = None) -> Intake:
+        """The images, collected (unless they are `found`) and judged. Raises `BadInput`."""
+        found = found or self.collected()
         with watching("reading images") as watch:
             return self.judged(found, reader, lambda done, total: watch(done, total, ""))
 

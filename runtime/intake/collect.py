@@ -11,6 +11,7 @@ from pathlib import Path
 
 from moiety.protocols.errors import BadInput
 from moiety.runtime.intake import dicom
+from moiety.runtime.intake.beside import Row
 from moiety.runtime.intake.contents import SUFFIXES, what_is_in_the_way
 from moiety.runtime.intake.text import printable
 from moiety.runtime.intake.verdicts import Skipped
@@ -25,10 +26,11 @@ NAMED = 5
 @dataclass
 class Collected:
     """The images, in order, and what was skipped on the way. many: a folder or a list was among
-    what was given, so that one bad file need not be the end.
+    what was given, so that one bad file need not be the end. rows: what lists say of their files.
     """
 
     files: list[Path] = field(default_factory=list)
+    rows: dict[Path, list[Row]] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
     many: bool = False
 
@@ -48,7 +50,7 @@ def collect(paths: Iterable[Path], recursive: bool = False) -> Collected:
             _add_folder(path, recursive, found)
         elif path.suffix.lower() == LIST and path.is_file():
             found.many = True
-            found.files += _from_list(path)
+            _add_list(path, found)
         else:
             found.files.append(_named(path))
     if not found.files:
@@ -125,7 +127,7 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def _from_list(path: Path) -> list[Path]:
+def _add_list(path: Path, found: Collected) -> None:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.reader(file) if row]
@@ -135,25 +137,32 @@ def _from_list(path: Path) -> list[Path]:
         ) from error
     if not rows:
         raise BadInput(f"{printable(path)}: the list is empty")
-    files = list(_entries(path, rows))
-    if not files:
+    entries = list(_entries(path, rows))
+    if not entries:
         raise BadInput(f"{printable(path)}: the list has a header and no image")
-    return files
+    for image, row in entries:
+        found.files.append(image)
+        if row.cells:
+            found.rows.setdefault(image, []).append(row)
 
 
-def _entries(path: Path, rows: list[list[str]]) -> Iterator[Path]:
-    """The files of a list's rows. Raises `BadInput` with the line of one that is no image."""
+def _entries(path: Path, rows: list[list[str]]) -> Iterator[tuple[Path, Row]]:
+    """The files of a list's rows, and what else stands there under a header. Raises `BadInput` with
+    the line of one that is no image.
+    """
     header = [cell.strip().lower() for cell in rows[0]]
     column = next((header.index(name) for name in COLUMNS if name in header), None)
     at, first = (0, 0) if column is None else (column, 1)
     for number, row in enumerate(rows[first:], start=1 + first):
+        place = f"{printable(path)}, line {number}"
         if len(row) <= at:
-            raise BadInput(f"{printable(path)}, line {number}: no cell in column {at + 1}")
+            raise BadInput(f"{place}: no cell in column {at + 1}")
         entry = row[at].strip()
         file = path.parent / entry
         if why := what_is_in_the_way(file) or _no_image(file):
             raise BadInput(
-                f"{printable(path)}, line {number}: '{entry}' is not an image file ({why}; names "
+                f"{place}: '{entry}' is not an image file ({why}; names "
                 "are relative to the list's folder)"
             )
-        yield file
+        cells = list(zip(rows[0], row, strict=False)) if first else []
+        yield file, Row.of(place, path.parent, [*cells[:at], *cells[at + 1 :]])

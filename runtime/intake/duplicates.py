@@ -19,7 +19,8 @@ class Duplicates:
 
     def check(self, path: Path, identity: Identity) -> str | None:
         """None for an image that is new; else a note that it is left out because it is there
-        already. Raises `BadInput` where its UID was seen with other pixels.
+        already. Raises `BadInput` where its UID was seen with other pixels, or other values beside
+        it.
         """
         uid = identity.sop_instance_uid
         if uid is None:
@@ -31,6 +32,11 @@ class Duplicates:
             raise BadInput(
                 f"{path}: has the SOPInstanceUID of {printable(first)} and other pixels; which is "
                 "the image?"
+            )
+        if known.inputs_sha256 != identity.inputs_sha256:
+            raise BadInput(
+                f"{path}: is the image {printable(first)}, with other values beside it; which are "
+                "right?"
             )
         if known.file_sha256 == identity.file_sha256:
             return f"{path}: the same file as {printable(first)}, counted once"

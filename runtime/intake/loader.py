@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from moiety.protocols.arrays import F32
 from moiety.protocols.errors import BadInput
 from moiety.runtime.intake import dicom
+from moiety.runtime.intake.beside import Row, Rows, Word
 from moiety.runtime.intake.checks import check_range, emptiness, saturation
 from moiety.runtime.intake.contents import HEAD, READABLE, SUFFIXES, format_of, read_contents
-from moiety.runtime.intake.picture import Identity, Picture, Warned, pixel_hash
+from moiety.runtime.intake.picture import Identity, Picture, Warned, pixel_hash, tensors_hash
 from moiety.runtime.intake.pictures import read_picture
 from moiety.runtime.intake.preprocess import preprocess
 from moiety.runtime.intake.tensors import as_picture, as_tensor, read_npy
@@ -31,17 +36,27 @@ class Reader:
 
     shape: (C,H,W), or (H,W,C), or what a model takes that sees no pictures. preprocessing: of
     pictures; None: tensors only. input: the Program's input step, where there is a Program; then
-    its range is checked. bit_depth: of pictures deeper than 8 bits, where the user states it.
+    its range is checked. bit_depth: of pictures deeper than 8 bits, where the user states it. name:
+    the input's; needed where others, which are given beside the file, in `rows`, make the case.
     """
 
     shape: tuple[int, ...]
     preprocessing: Preprocessing | None
     input: Input | None = None
     bit_depth: int | None = None
+    name: str = ""
+    others: tuple[Reader, ...] = ()
+    rows: Rows = field(default_factory=dict)
 
     @classmethod
-    def of(cls, program: Program, bit_depth: int | None = None) -> Reader:
-        return cls(program.input.shape, program.preprocessing, program.input, bit_depth)
+    def of(cls, program: Program, bit_depth: int | None = None, rows: Rows | None = None) -> Reader:
+        def of_input(step: Input) -> Reader:
+            pictured = step is program.input or step.name in program.pictures
+            how = program.preprocessing if pictured else None
+            return cls(step.shape, how, step, bit_depth, step.name)
+
+        first, *others = map(of_input, program.inputs)
+        return replace(first, others=tuple(others), rows=rows or {})
 
     @property
     def depth(self) -> int | None:
@@ -56,15 +71,73 @@ class Reader:
 
 
 def load(path: Path, reader: Reader) -> Taken:
-    """The input made of a file, finite and inside the Program's range, and what to warn of. Raises
-    `BadInput`, which begins with the file's name and gives one reason.
+    """The input made of a file, finite and inside the Program's range, with what is given beside
+    it, and what to warn of. Raises `BadInput`, which begins with the file's name and gives one
+    reason.
     """
-    try:
+    with _named(path):
         tensor, identity, warnings = _read(path, reader)
+        beside, warnings_beside = _beside(path, reader)
+    if beside:
+        identity = msgspec.structs.replace(identity, inputs_sha256=tensors_hash(beside))
+    return Taken(
+        path=path,
+        case={reader.name: tensor, **beside} if beside else tensor,
+        tensor=tensor,
+        identity=identity,
+        warnings=(*warnings, *emptiness(tensor, reader.shape), *warnings_beside),
+    )
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """A `BadInput` begins with the file's name."""
+    try:
+        yield
     except BadInput as error:
         raise BadInput(f"{printable(path)}: {without_name(path, str(error))}") from error
-    warnings = (*warnings, *emptiness(tensor, reader.shape))
-    return Taken(path=path, tensor=tensor, identity=identity, warnings=warnings)
+
+
+def _beside(path: Path, reader: Reader) -> tuple[dict[str, F32], tuple[Warned, ...]]:
+    """The tensors of the further inputs, by name, and what to warn of."""
+    rows, tensors, warnings = reader.rows.get(path, []), {}, []
+    for row in rows:
+        row.check_columns(other.name for other in reader.others)
+    for other in reader.others:
+        word = _word(other, rows)
+        try:
+            tensors[other.name], found = _of_word(word, other)
+        except BadInput as error:
+            raise BadInput(f"input {other.name!r}: {error}") from error
+        warnings += [Warned(w.code, f"input {other.name!r}: {w.text}", w.note) for w in found]
+    return tensors, tuple(warnings)
+
+
+def _word(other: Reader, rows: Sequence[Row]) -> Word:
+    """What the rows of a file say of an input: one thing."""
+    words = {row.word(other.name, math.prod(other.shape)): row.place for row in rows}
+    words.pop(None, None)
+    if len(words) > 1:
+        raise BadInput(f"input {other.name!r}: {' and '.join(words.values())} do not say the same")
+    for word in words:
+        if word is not None:
+            return word
+    raise BadInput(
+        f"no value for the input {other.name!r} of shape {other.shape}: give it in a column of "
+        "this name of a CSV list, or for a single image as --input NAME=VALUE"
+    )
+
+
+def _of_word(word: Word, reader: Reader) -> tuple[F32, tuple[Warned, ...]]:
+    if isinstance(word, Path):
+        with _named(word):
+            tensor, _, warnings = _read(word, reader)
+        pictured = len(reader.shape) == 3
+        return tensor, (*warnings, *(emptiness(tensor, reader.shape) if pictured else ()))
+    count = math.prod(reader.shape)
+    if len(word) != count:
+        raise BadInput(f"takes {count} numbers, not {len(word)}")
+    return _checked(np.reshape(word, reader.shape), reader), ()
 
 
 def _read(path: Path, reader: Reader) -> tuple[F32, Identity, tuple[Warned, ...]]:
@@ -92,10 +165,16 @@ def _given(
     array: npt.NDArray[Any], digest: str, reader: Reader
 ) -> tuple[F32, Identity, tuple[Warned, ...]]:
     """A float array that is the input itself."""
+    identity = Identity(file_sha256=digest, pixel_sha256=pixel_hash(array))
+    return _checked(array, reader), identity, ()
+
+
+def _checked(array: npt.NDArray[Any], reader: Reader) -> F32:
+    """The input itself, finite and inside the range."""
     tensor = as_tensor(array, reader.shape)
     if reader.input is not None:
         check_range(tensor, reader.input)
-    return tensor, Identity(file_sha256=digest, pixel_sha256=pixel_hash(array)), ()
+    return tensor
 
 
 def _prepared(picture: Picture, reader: Reader) -> tuple[F32, Identity, tuple[Warned, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from moiety.protocols.arrays import F64, U8
+from moiety.protocols.arrays import F32, F64, U8
 
 
 class Warned(msgspec.Struct, frozen=True):
@@ -26,12 +27,14 @@ class Warned(msgspec.Struct, frozen=True):
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """What tells a picture from all others: SHA-256, hexadecimal, of its file and of its pixels
-    (`pixel_hash`), and its SOP Instance UID where it has one.
+    (`pixel_hash`), and its SOP Instance UID where it has one; and of the tensors that are given
+    beside it (`tensors_hash`), where the model has further inputs.
     """
 
     file_sha256: str
     pixel_sha256: str
     sop_instance_uid: str | None = None
+    inputs_sha256: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,3 +56,9 @@ def pixel_hash(pixels: npt.NDArray[Any]) -> str:
     state = hashlib.sha256(f"{little.shape}{little.dtype.str}".encode())
     state.update(little.tobytes())
     return state.hexdigest()
+
+
+def tensors_hash(tensors: Mapping[str, F32]) -> str:
+    """SHA-256 over the names of inputs and the `pixel_hash` of their tensors."""
+    lines = "".join(f"{name}\0{pixel_hash(tensor)}\n" for name, tensor in tensors.items())
+    return hashlib.sha256(lines.encode()).hexdigest()

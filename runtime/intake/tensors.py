@@ -67,7 +67,8 @@ def as_tensor(array: npt.NDArray[Any], shape: tuple[int, ...]) -> F32:
         array = array[None]
     if array.shape != shape:
         raise BadInput(
-            f"float tensor of shape {found}, the model's input is {shape} (channels, height, width)"
+            f"float tensor of shape {found}, the model's input is {shape}"
+            + (" (channels, height, width)" if len(shape) == 3 else "")
         )
     with np.errstate(over="ignore"):
         tensor = np.ascontiguousarray(array, np.float32)

@@ -11,6 +11,7 @@ from typing import Literal
 from moiety.protocols.arrays import F32
 from moiety.runtime.intake.picture import Identity, Warned
 from moiety.runtime.intake.text import printable
+from moiety.runtime.program import Case
 
 Verdict = Literal["accepted", "accepted with warnings", "refused"]
 
@@ -31,8 +32,11 @@ class Accepted:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Taken(Accepted):
-    """An accepted image with the model's input made of it, float32 of the Reader's shape."""
+    """An accepted image with the model's input made of it, float32 of the Reader's shape, and the
+    case that it makes with what is given beside it.
+    """
 
+    case: Case
     tensor: F32
 
 

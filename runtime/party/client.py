@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from moiety.protocols.arrays import F32
 from moiety.protocols.errors import UntrustedPeer
 from moiety.protocols.network import Network
 from moiety.protocols.parallel import Workers
@@ -28,7 +27,7 @@ from moiety.runtime.party.generator_choice import Ot, settle_client
 from moiety.runtime.party.metering import RunCost
 from moiety.runtime.party.sides import Revealed
 from moiety.runtime.party.transport import TcpChannel
-from moiety.runtime.program import Program
+from moiety.runtime.program import Case, Program
 from moiety.runtime.program.progress import Progress, no_progress
 
 
@@ -130,22 +129,22 @@ class Connection:
     sizes: tuple[int, ...] = (1,)
     _index: int = 0
 
-    def infer(self, tensor: F32) -> tuple[list[Revealed], RunCost, handshake.Served]:
-        """The outputs for one preprocessed input tensor, this side's cost and the server's."""
-        outputs, cost, served = self.infer_batch([tensor])
+    def infer(self, case: Case) -> tuple[list[Revealed], RunCost, handshake.Served]:
+        """The outputs for one case, already preprocessed, this side's cost and the server's."""
+        outputs, cost, served = self.infer_batch([case])
         return outputs[0], cost, served
 
     def infer_batch(
-        self, tensors: Sequence[F32]
+        self, cases: Sequence[Case]
     ) -> tuple[list[list[Revealed]], RunCost, handshake.Served]:
-        """The outputs for each of several tensors in one run; this side's cost of the run, and
+        """The outputs for each of several cases in one run; this side's cost of the run, and
         the server's.
         """
         with peer_errors():
-            begin = handshake.Begin(index=self._index, images=len(tensors))
+            begin = handshake.Begin(index=self._index, images=len(cases))
             handshake.send(self.channel, begin)
-            self._index += len(tensors)
-            outputs, cost = self.executor.run_batch(self.session, tensors, self.client.progress)
+            self._index += len(cases)
+            outputs, cost = self.executor.run_batch(self.session, cases, self.client.progress)
             return outputs, cost, handshake.receive(self.channel, handshake.Served)
 
     @property

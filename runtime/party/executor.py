@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from moiety.protocols.arrays import F32, U32
+from moiety.protocols.arrays import U32
 from moiety.protocols.errors import BadArtifact, BadInput, ContractViolation
 from moiety.protocols.linear.rlwe import Ring
 from moiety.protocols.linear.server import ServerLinear
@@ -29,7 +29,7 @@ from moiety.runtime.party.handlers import Turn, execute, truncate_with_gates
 from moiety.runtime.party.hints import HintFile
 from moiety.runtime.party.metering import KEYS, RunCost, StepWatch, peak_rss
 from moiety.runtime.party.sides import ClientSide, Revealed, ServerSide, Share, Side
-from moiety.runtime.program import AnyStep, Gates, Program
+from moiety.runtime.program import AnyStep, Case, Gates, Program
 from moiety.runtime.program.linear_layers import (
     MAX_BATCH,
     layout_digest,
@@ -266,19 +266,21 @@ class ClientExecutor:
         return layout_digest(self._checked_specs(images))
 
     def run(
-        self, session: Session, image: F32, progress: Progress = no_progress
+        self, session: Session, case: Case, progress: Progress = no_progress
     ) -> tuple[list[Revealed], RunCost]:
-        """The outputs for one input tensor of the Program's input shape, already preprocessed."""
-        revealed, cost = self.run_batch(session, [image], progress)
+        """The outputs for one case: the input tensor of the Program's input shape, already
+        preprocessed, or tensors by the inputs' names.
+        """
+        revealed, cost = self.run_batch(session, [case], progress)
         return revealed[0], cost
 
     def run_batch(
-        self, session: Session, images: Sequence[F32], progress: Progress = no_progress
+        self, session: Session, cases: Sequence[Case], progress: Progress = no_progress
     ) -> tuple[list[list[Revealed]], RunCost]:
-        """The outputs of every image, all in one run; the server must have prepared for that many,
+        """The outputs of every case, all in one run; the server must have prepared for that many,
         and the session be open for the Program's `planned_for`.
         """
-        specs, seed = self._checked_specs(len(images)), public_seed(self.program, len(images))
-        side = ClientSide(self.program, images, specs, seed)
+        specs, seed = self._checked_specs(len(cases)), public_seed(self.program, len(cases))
+        side = ClientSide(self.program, cases, specs, seed)
         cost = _run(self.program, self._stages, session, side, progress)
         return side.revealed, cost

@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from moiety.protocols import ring
-from moiety.protocols.arrays import F32, F64, I64, U64
+from moiety.protocols.arrays import F64, I64, U64
 from moiety.protocols.compare.reveal import reveal_to_client
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.linear.client import linear_client, new_query_client
 from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
 from moiety.protocols.linear.spec import LinearSpec
 from moiety.protocols.session import Session
-from moiety.runtime.program import Input, Output, Program
+from moiety.runtime.program import Case, Input, Output, Program, tensors_of
 
 Share = npt.NDArray[Any]
 """One party's share of a value: ring elements (uint64), or what Gates makes, XOR-shared
@@ -45,7 +45,7 @@ class Side(ABC):
 
     @abstractmethod
     def input(self, step: Input) -> U64:
-        """This party's share of the images."""
+        """This party's share of one input of all images."""
 
     @abstractmethod
     def linear(self, session: Session, index: int, x: U64) -> U64:
@@ -107,20 +107,22 @@ class Revealed:
 
 @dataclass
 class ClientSide(Side):
-    """The hospital's: it has the images, and reads the results. `revealed`: of each image, what it
-    has read so far.
+    """The hospital's: it has the images, a case each, and reads the results. `revealed`: of each
+    image, what it has read so far.
     """
 
     program: Program
-    tensors: Sequence[F32]
+    cases: Sequence[Case]
     specs: dict[int, LinearSpec]
     seed: bytes
     revealed: list[list[Revealed]] = field(init=False)
     images: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.images = len(self.tensors)
-        self.revealed = [[] for _ in self.tensors]
+        self.images = len(self.cases)
+        self.revealed = [[] for _ in self.cases]
+        names = self.program.input_names()
+        self._tensors = [tensors_of(case, names) for case in self.cases]
 
     def exchange_keys(self, session: Session) -> None:
         new_query_client(session, list(self.specs.values()), self.seed)
@@ -129,7 +131,7 @@ class ClientSide(Side):
         return {}
 
     def input(self, step: Input) -> U64:
-        integers = np.stack([step.quantise(tensor) for tensor in self.tensors])
+        integers = np.stack([step.quantise(tensors[step.name]) for tensors in self._tensors])
         return ring.from_signed(integers, step.bits)
 
     def linear(self, session: Session, index: int, x: U64) -> U64:

@@ -2,6 +2,7 @@
 
 from moiety.protocols.linear.parameters import RlwePlan
 from moiety.runtime.program.atomic import write_atomically
+from moiety.runtime.program.case import Case, tensors_of
 from moiety.runtime.program.expression.expression import Expression, Result
 from moiety.runtime.program.preprocessing import Preprocessing, picture_shape, takes_pictures
 from moiety.runtime.program.program import FORMAT, VERSION, Program
@@ -32,6 +33,7 @@ __all__ = [
     "KINDS",
     "VERSION",
     "AnyStep",
+    "Case",
     "Expression",
     "LocalStep",
     "Preprocessing",
@@ -43,6 +45,7 @@ __all__ = [
     "Step",
     "picture_shape",
     "takes_pictures",
+    "tensors_of",
     "write_atomically",
 ]
 __all__ += ends.__all__

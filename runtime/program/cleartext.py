@@ -13,12 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
 from moiety.protocols.arrays import I64
 from moiety.protocols.errors import BadInput
+from moiety.runtime.program.case import Case, tensors_of
 from moiety.runtime.program.expression.base import Array
 from moiety.runtime.program.program import Program
+from moiety.runtime.program.steps.ends import Input
 from moiety.runtime.program.steps.evaluation import Evaluation, wrap
 from moiety.runtime.program.weights import Weights
 
@@ -46,31 +47,36 @@ class CleartextExecutor:
         self.overflows: dict[int, int] = {}
         self.images = 0
 
-    def run(self, image: npt.ArrayLike) -> dict[str, Array]:
+    def run(self, case: Case) -> dict[str, Array]:
         """Result name -> what the client has in the end, as `Program.compute`, for a float image
-        `(C,H,W)`. BadInput as `Input.quantise`.
+        `(C,H,W)`, or tensors by the inputs' names. BadInput as `tensors_of` and `Input.quantise`.
         """
-        return self.program.compute(self.run_integers(image))
+        return self.program.compute(self.run_integers(case))
 
     def run_integers(
-        self, image: npt.ArrayLike, trace: Callable[[int, I64], None] | None = None
+        self, case: Case, trace: Callable[[int, I64], None] | None = None
     ) -> dict[int, I64]:
         """Output step index -> signed integers. `trace(step, values)` is called after every step,
         if given.
         """
-        x = np.asarray(image, np.float64)
-        quantised = self.program.input.quantise(x)
-        self._count(0, int(np.count_nonzero(self.program.input.clipped(x))))
+        tensors = tensors_of(case, self.program.input_names())
+        quantised = {}
+        for index, step in enumerate(self.program.inputs):
+            quantised[step.name] = step.quantise(tensors[step.name])
+            self._count(index, int(np.count_nonzero(step.clipped(tensors[step.name]))))
         return self.run_quantised(quantised, trace)
 
     def run_quantised(
-        self, quantised: I64, trace: Callable[[int, I64], None] | None = None
+        self, quantised: Case, trace: Callable[[int, I64], None] | None = None
     ) -> dict[int, I64]:
         """As `run_integers`, from the integers that `Input.quantise` makes."""
+        given = tensors_of(quantised, self.program.input_names())
         self.images += 1
         live: dict[int, I64] = {}
         for index, step in enumerate(self.program.steps):
-            operands = [live[i] for i in step.inputs] or [quantised]
+            operands = [live[i] for i in step.inputs]
+            if isinstance(step, Input):
+                operands = [given[step.name]]
             at = Evaluation(
                 rings=tuple(x.bits for x in self.program.operands(step) or (step,)),
                 secrets=self._secrets[index],

@@ -43,7 +43,11 @@ MAX_WORDS = 200
 
 
 class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything public about a run. `steps[i].inputs < i`; exactly one Input first; Outputs last.
+    """Everything public about a run. `steps[i].inputs < i`; the Inputs first, Outputs last.
+
+    The first Input is what a file of the hospital's becomes, by `preprocessing` if there is one;
+    the other Inputs are given beside it, `pictures` naming those that pictures become, too, by the
+    same preprocessing.
 
     `network` is the class of network that comparisons are cut into digits for
     (protocols/compare/digits). `name` and `model_version` are the vendor's words for the model.
@@ -63,6 +67,7 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     expression: Expression = AS_REVEALED
     disclosed: tuple[str, ...]
     network: NetworkName = "lan"
+    pictures: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
         """Canonical bytes: JSON with fields in declaration order. The digest is over these."""
@@ -126,13 +131,11 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         outputs = list(self.outputs)
         if not outputs or outputs != list(range(len(steps) - len(outputs), len(steps))):
             raise BadArtifact("the Program's outputs must be its last steps, at least one")
-        if [index for index, step in enumerate(steps) if isinstance(step, Input)] != [0]:
-            raise BadArtifact("the Program must have exactly one input, as its first step")
+        self._check_inputs()
         for index in range(len(steps)):
             self._check_step(index)
         self.expression.check(self._revealed_shapes())
-        if self.preprocessing is not None:
-            self.preprocessing.check(self.input.shape)
+        self._check_preprocessing()
 
     def _check_words(self) -> None:
         """What people read is short; a commitment is a SHA-256, or none."""
@@ -144,6 +147,29 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
                 )
         if self.commitment and not re.fullmatch("[0-9a-f]{64}", self.commitment):
             raise BadArtifact("the Program's commitment to its weights is no SHA-256")
+
+    def _check_inputs(self) -> None:
+        """There are some, first of all; of several, each has a name of its own."""
+        found = [index for index, step in enumerate(self.steps) if isinstance(step, Input)]
+        if not found or found != list(range(len(found))):
+            raise BadArtifact("the Program's inputs must be its first steps, at least one")
+        names = self.input_names()
+        if len(names) > 1 and (len(set(names)) < len(names) or "" in names):
+            raise BadArtifact(f"the Program's inputs {', '.join(map(repr, names))} need names")
+
+    def _check_preprocessing(self) -> None:
+        """It makes every input that is said to be a picture."""
+        others = {step.name: step.shape for step in self.inputs[1:]}
+        if len(set(self.pictures)) < len(self.pictures) or not others.keys() >= set(self.pictures):
+            raise BadArtifact(
+                f"the Program's pictures {', '.join(map(repr, self.pictures))} are not all inputs "
+                "beside the first"
+            )
+        if self.preprocessing is not None:
+            for shape in (self.input.shape, *(others[name] for name in self.pictures)):
+                self.preprocessing.check(shape)
+        elif self.pictures:
+            raise BadArtifact("the Program has pictures and no preprocessing")
 
     def _check_step(self, index: int) -> None:
         """What holds of steps of every kind, then what the step's own kind demands."""
@@ -182,8 +208,17 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         return following if isinstance(following, Gates) and following.joint else None
 
     @property
+    def inputs(self) -> tuple[Input, ...]:
+        """All Inputs, in the order of their steps, which are the first ones."""
+        return tuple(step for step in self.steps if isinstance(step, Input))
+
+    def input_names(self) -> tuple[str, ...]:
+        """In order; what a case names its tensors by."""
+        return tuple(step.name for step in self.inputs)
+
+    @property
     def input(self) -> Input:
-        """The one Input, step 0 of every valid Program."""
+        """The first Input, step 0 of every valid Program: what a file becomes."""
         first = self.steps[0]
         if not isinstance(first, Input):
             raise BadArtifact("the Program's first step is not its input")

@@ -92,7 +92,7 @@ def run_files(
         for group in runs_of(files[len(results.images) :], connection.sizes):
             taken = [load(file, reader) for file in group]
             recorder.record(_begun(connection, taken))
-            revealed, cost, served = connection.infer_batch([each.tensor for each in taken])
+            revealed, cost, served = connection.infer_batch([each.case for each in taken])
             done = [
                 _result(
                     file, each, image_result(legible(file), program, revealed[i], cost, served, i)

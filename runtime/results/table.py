@@ -35,6 +35,7 @@ COLUMNS = (
     "file_sha256",
     "pixel_sha256",
     "sop_instance_uid",
+    "inputs_sha256",
     "program",
     "model_name",
     "model_version",
@@ -112,6 +113,7 @@ def _image_row(image: ImageResult) -> Row:
             "file_sha256": image.identity.file_sha256,
             "pixel_sha256": image.identity.pixel_sha256,
             "sop_instance_uid": image.identity.sop_instance_uid or "",
+            "inputs_sha256": image.identity.inputs_sha256 or "",
         }
     return row
 

@@ -186,24 +186,30 @@ class TestOverflow:
             assert any(line.startswith("overflow: ") for line in plan_warnings(report))
 
 
+def graph_of(shape: tuple[int, int, int]) -> Graph:
+    """One that takes such images."""
+    maker = GraphMaker(*shape, seed=1)
+    return maker.graph(maker.gemm(maker.add("Reshape", "x", shape=(1, int(np.prod(shape)))), 1))
+
+
 class TestSamples:
     def test_every_image_is_in_one_part(self) -> None:
         for total in (1, ENOUGH - 1, ENOUGH, 24, 200):
             images = np.arange(total, dtype=np.float32).reshape(-1, 1, 1, 1)
-            samples = Samples(images, (1, 1, 1))
-            calibrated = [float(image[0, 0, 0]) for image in samples]
-            held_out = [float(image[0, 0, 0]) for image in samples.held_out]
+            samples = Samples(images, graph_of((1, 1, 1)))
+            calibrated = [float(image["x"][0, 0, 0]) for image in samples]
+            held_out = [float(image["x"][0, 0, 0]) for image in samples.held_out]
             assert sorted(calibrated + held_out) == list(range(total))
             assert len(samples) == len(calibrated)
             assert len(held_out) == (min(HELD_OUT, total // HELD_OUT_OF) if total >= ENOUGH else 0)
-            assert {float(image[0, 0, 0]) for image in samples.kept} <= set(calibrated)
+            assert {float(image["x"][0, 0, 0]) for image in samples.kept} <= set(calibrated)
             assert samples.measured is (samples.held_out or samples.kept)
 
     def test_an_unknown_number(self) -> None:
         def images() -> Iterator[F32]:
             yield from np.zeros((40, 1, 1, 1), np.float32)
 
-        samples = Samples(images(), (1, 1, 1))
+        samples = Samples(images(), graph_of((1, 1, 1)))
         assert sum(1 for _ in samples) == 40
         assert not samples.held_out
         assert len(samples.measured) == 8
@@ -212,7 +218,7 @@ class TestSamples:
         images = [np.zeros((1, 2, 2))] * 20
         images[7] = np.zeros((1, 3, 3))
         with pytest.raises(BadInput, match=r"calibration image 7 has shape \(1, 3, 3\)"):
-            list(Samples(images, (1, 2, 2)))
+            list(Samples(images, graph_of((1, 2, 2))))
 
 
 class TestMeasurement:

@@ -174,14 +174,6 @@ def test_data_dependent_control_flow() -> None:
         import_onnx(b.model())
 
 
-def test_two_inputs() -> None:
-    b = B(["N", 4])
-    b.op("Add", "x", "z")
-    extra = helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", 4])
-    with pytest.raises(BadModel, match=r"exactly one data input, it has 2 \('x', 'z'\)"):
-        import_onnx(b.model(inputs=[extra]))
-
-
 def test_integer_input_and_opsets_and_domains() -> None:
     b = B(["N", 4])
     b.op("Cast", "x", to=TensorProto.FLOAT)

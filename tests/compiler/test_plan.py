@@ -130,7 +130,7 @@ class TestCalibration:
         with pytest.raises(BadInput, match="shape"):
             calibrate(graph, images[:, :1])
         images[1, 0, 0, 0] = np.nan
-        with pytest.raises(BadInput, match="image 1 holds NaN"):
+        with pytest.raises(BadInput, match="image 1: it holds NaN"):
             calibrate(graph, images)
 
     def test_overflow_of_the_float_model(self) -> None:

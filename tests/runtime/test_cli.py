@@ -128,8 +128,8 @@ def test_the_list_of_commands_imports_none_of_them() -> None:
 
 
 def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("moiety.compiler.commands.simulate", "moiety.compiler.simulate"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
+    for name in ("commands.simulate", "simulate", "ir.onnx_session"):
+        monkeypatch.delitem(sys.modules, f"moiety.compiler.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     error = in_process("simulate", "--help").exception
     assert isinstance(error, BadInput)
@@ -153,6 +153,11 @@ def test_a_room_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None
         ("compile", "m.onnx", "--calibration", "x", "-o", "y", "--rounding", "up"),
         ("compile", "m.onnx", "--calibration", "x", "-o", "y", "--mean", "grey"),
         ("compile", "m.onnx", "--calibration", "x", "-o", "y", "--input-shape", "3,0,224"),
+        (
+            *("compile", "m.onnx", "--calibration", "x", "-o", "y"),
+            *("--input-shape", "a=3,8,8", "--input-shape", "3"),
+        ),
+        ("infer", "model.moiety", "x.png", "--input", "age"),
     ],
 )
 def test_wrong_usage_has_its_own_exit_code(arguments: tuple[str, ...]) -> None:

@@ -75,7 +75,7 @@ def _stochastic(guarded: int) -> Callable[[dict[str, Any]], None]:
         (lambda t: t.update(version=1), "version 1, this Moiety reads 4; compile the model again"),
         (lambda t: t.update(surprise=1), "damaged"),
         (lambda t: t["steps"].pop(), "outputs must be its last steps"),
-        (lambda t: t["steps"].insert(1, t["steps"][0]), "exactly one input"),
+        (lambda t: t["steps"].insert(2, t["steps"][0]), "inputs must be its first steps"),
         (lambda t: t["steps"].clear(), "0 steps"),
         (_set(2, kind="exec"), "damaged"),
         (_set(2, inputs=[2]), "step 2 (truncate): operands"),

@@ -125,7 +125,7 @@ def test_what_the_intake_says_reaches_every_format(
 
     def load(file: Path, reader: Reader) -> Taken:
         tensor = np.full(reader.shape, 0.5, np.float32)
-        return Taken(path=file, tensor=tensor, identity=identity, warnings=(WARNING,))
+        return Taken(path=file, case=tensor, tensor=tensor, identity=identity, warnings=(WARNING,))
 
     monkeypatch.setattr(inference, "load", load)
     outputs = Outputs(

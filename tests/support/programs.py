@@ -138,6 +138,31 @@ def products() -> ir.Program:
     )
 
 
+def clinical_program(**fields: Any) -> ir.Program:
+    """Of a picture "x-ray" (1, 4, 4) and a vector "age, sex" (2,): a layer of both together."""
+    linear = ir.Linear(
+        inputs=(4,),
+        shape=(3, 1, 1),
+        bits=26 + GUARD,
+        weight_bits=8,
+        guard=GUARD,
+        kernel=(1, 1),
+        pads=(0, 0, 0, 0),
+        rlwe=rlwe_plan(26),
+    )
+    truncate = ir.Truncate(inputs=(5,), shape=(3, 1, 1), bits=18, shift=8 + GUARD, rounding="exact")
+    return make_program(
+        ir.Input(inputs=(), shape=(1, 4, 4), bits=26, name="x-ray", scale=1 / 64, value_bits=9),
+        ir.Input(inputs=(), shape=(2,), bits=26, name="age, sex", scale=1 / 4, value_bits=10),
+        ir.Reshape(inputs=(0,), shape=(16, 1, 1), bits=26),
+        ir.Reshape(inputs=(1,), shape=(2, 1, 1), bits=26),
+        ir.Concat(inputs=(2, 3), shape=(18, 1, 1), bits=26, axis=0),
+        linear,
+        truncate,
+        **fields,
+    )
+
+
 def append_opened_relu(steps: list[ir.AnyStep], gates: int, which: int, bits: int) -> None:
     """A ReLU of what the Gates at index `gates` compare, opened by the gate of number `which`."""
     source = steps[gates].inputs[0]

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from moiety.protocols.arrays import F32
 from moiety.protocols.session import Session
 from moiety.runtime.cost.traffic import image_cost
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
 from moiety.runtime.party.metering import RunCost
 from moiety.runtime.party.sides import Revealed
-from moiety.runtime.program import Program
+from moiety.runtime.program import Case, Program
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.weights import Weights
 from tests.support.two_party import run_two_party
 
 
-def check_whole_run(program: Program, weights: Weights, image: F32) -> None:
+def check_whole_run(program: Program, weights: Weights, image: Case) -> None:
     """With exact rounding: every output equal to the oracle's bit for bit, and the traffic as
     declared.
     """

@@ -26,6 +26,7 @@ from moiety.runtime.cli.options import (
     BitDepthOption,
     CertificateOption,
     ImagesArgument,
+    InputOption,
     InsecureOption,
     KeepGoingOption,
     KeyOption,
@@ -33,6 +34,7 @@ from moiety.runtime.cli.options import (
     OtOption,
     RecursiveOption,
     ThreadsOption,
+    assignments,
 )
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.cli.result_tables import left_out_lines, result_table, verdict_line
@@ -60,6 +62,7 @@ EXAMPLES = (
     "moiety infer model.moiety x-ray.png --connect vendor.example:7700",
     "moiety infer model.moiety cohort.csv more-images/ --connect 10.0.0.7:7700 --batch 16 "
     "-o cohort.json -o cohort.csv",
+    "moiety infer model.moiety x-ray.png --input clinical=63,1 --connect 10.0.0.7:7700",
     "moiety infer model.moiety study/ --connect 10.0.0.7:7700 -o results.json -o reports/",
 )
 
@@ -74,6 +77,7 @@ def command(
         ),
     ],
     images: ImagesArgument,
+    beside: InputOption = None,
     connect: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="The vendor's server.")
     ] = "127.0.0.1:7700",
@@ -148,10 +152,12 @@ def command(
     host, port = parse_address(connect)
     credentials = credentials_for(host, keys, cert, key, ca, insecure, peer)
     generator = parse_ot(ot)
+    given = Given(images, recursive, keep_going, bit_depth, assignments(beside))
     outputs = Outputs(open_outputs(output or (), format), ui.warn)
     program = artifacts.load_program(folder)
-    reader = Reader.of(program, bit_depth)
-    cohort = Cohort.of(Given(images, recursive, keep_going, bit_depth).admitted(reader))
+    found = given.collected()
+    reader = Reader.of(program, bit_depth, found.rows)
+    cohort = Cohort.of(given.admitted(reader, found))
     for name, files in outputs.check(cohort.files, program).items():
         for line in left_out_lines(f"without a report in {printable(name)}", files):
             ui.say(line)

@@ -1,4 +1,4 @@
-"""Where the client's tensor enters, and where it reads results."""
+"""Where the client's tensors enter, and where it reads results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Input", "Output"]
 
 
 class Input(Step, frozen=True, tag="input", kw_only=True):
-    """The client's tensor, quantised to integers `round(x / scale)`; the client's share is the
+    """A tensor of the client's, quantised to integers `round(x / scale)`; the client's share is the
     value, the server's is 0.
 
     The client clips to `[-2^(value_bits-1), 2^(value_bits-1))`, which is what the planner's
@@ -38,15 +38,16 @@ class Input(Step, frozen=True, tag="input", kw_only=True):
             )
 
     def quantise(self, x: npt.ArrayLike) -> I64:
-        """The client's integers for an image `x`, float `(C,H,W)`: `clip(round(x / scale))`, int64
-        of the same shape. BadInput on a wrong shape or on NaN and infinity.
+        """The client's integers for a float tensor `x`, such as an image `(C,H,W)`:
+        `clip(round(x / scale))`, int64 of the same shape. BadInput on a wrong shape or on NaN and
+        infinity.
         """
-        image = np.asarray(x, np.float64)
-        if image.shape != self.shape:
-            raise BadInput(f"the image has shape {image.shape}, the Program takes {self.shape}")
-        if not np.isfinite(image).all():
-            raise BadInput("the image holds NaN or infinite values")
-        return np.clip(np.rint(image / self.scale), *self._integers()).astype(np.int64)
+        tensor, what = np.asarray(x, np.float64), f"the tensor for the input {self.name!r}"
+        if tensor.shape != self.shape:
+            raise BadInput(f"{what} has shape {tensor.shape}, the Program takes {self.shape}")
+        if not np.isfinite(tensor).all():
+            raise BadInput(f"{what} holds NaN or infinite values")
+        return np.clip(np.rint(tensor / self.scale), *self._integers()).astype(np.int64)
 
     def clipped(self, x: npt.ArrayLike) -> BOOL:
         """Which values of a finite `x` `quantise` clips."""
@@ -64,7 +65,7 @@ class Input(Step, frozen=True, tag="input", kw_only=True):
         return -half, half - 1
 
     def meaning(self, operands: Sequence[I64], at: Evaluation) -> I64:
-        """The quantised image itself, its one operand here."""
+        """The quantised tensor itself, its one operand here."""
         return operands[0]
 
 
