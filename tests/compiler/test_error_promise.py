@@ -217,7 +217,7 @@ class TestSamples:
     def test_a_bad_image_is_numbered_as_given(self) -> None:
         images = [np.zeros((1, 2, 2))] * 20
         images[7] = np.zeros((1, 3, 3))
-        with pytest.raises(BadInput, match=r"calibration image 7 has shape \(1, 3, 3\)"):
+        with pytest.raises(BadInput, match=r"calibration image 7: it has shape \(1, 3, 3\)"):
             list(Samples(images, graph_of((1, 2, 2))))
 
 
