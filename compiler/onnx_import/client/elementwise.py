@@ -128,7 +128,7 @@ def _softsign(call: ClientCall) -> Sequence[Public]:
     return [call.binary("div", x, call.binary("add", call.unary("abs", x), 1))]
 
 
-@translator("Where", begins=True)
+@translator("Where", begins=lambda call: call.is_value(0))
 def _where(call: ClientCall) -> Sequence[Public]:
     """Any shapes that broadcast."""
     condition, yes, no = call.publics()
