@@ -23,6 +23,7 @@ from moiety.protocols.errors import BadModel
 from moiety.runtime.program import Program
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.expression.text import lines
+from tests.support.masked import normalised
 from tests.support.onnx_models import Build, ModelBuilder, build_model, run_model, typed
 
 SHAPE: list[int | str] = ["N", 3, 4, 5]
@@ -150,6 +151,7 @@ FORMS: dict[str, tuple[int, Build]] = {
             one(b, -np.inf),
         ),
     ),
+    "under a mask": (17, lambda b: normalised(b, p(b), np.linspace(0, 1, 60).reshape(1, 3, 4, 5))),
     "image too": (17, lambda b: b.op("Mul", b.op("Softmax", b.op("Relu", "x"), axis=1), "x")),
 }
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 import onnx
 import pytest
-from onnx import defs
+from onnx import TensorProto, defs
 
 from moiety.compiler.ir.onnx_session import open_session
 from moiety.compiler.onnx_import.call import IMPORTERS
@@ -39,6 +39,13 @@ def logic(b: ModelBuilder) -> str:
     return b.op("Or", b.op("Not", below), b.op("Xor", below, above))
 
 
+def rank_of_places(b: ModelBuilder) -> str:
+    """What a version without GatherND can do with them: 4 is added."""
+    places = b.op("NonZero", b.op("Greater", "x", half(b)))
+    rank = b.op("Gather", b.op("Shape", places), b.constant(0, np.int64))
+    return b.op("Add", b.op("Sigmoid", "x"), b.op("Cast", rank, to=TensorProto.FLOAT))
+
+
 def half(b: ModelBuilder) -> str:
     return b.constant(0.5, np.float32)
 
@@ -52,6 +59,7 @@ OF_VERSIONS: list[tuple[int, list[int | str], Build]] = [
     (7, IMAGE, lambda b: b.op("ReduceSum", "x", axes=[1], keepdims=0)),
     (7, IMAGE, lambda b: b.multi_op(2, "TopK", "x", k=2, axis=3)),
     (7, IMAGE, logic),
+    (9, IMAGE, rank_of_places),
     (10, IMAGE, quantised),
     (15, IMAGE, lambda b: b.op("CastLike", b.op("ArgMax", "x", axis=1), "x")),
     *((18, IMAGE, axes_as_operand(op)) for op in REDUCTIONS),
