@@ -159,6 +159,11 @@ class Walk:
                 f"output {name!r} does not depend on the input {self.builder.source!r}: "
                 "remove it from the model"
             )
+        if name in self.builder.quantised:
+            raise BadModel(
+                f"output {name!r} holds the integers of a QuantizeLinear: make what its "
+                "DequantizeLinear gives the model's output"
+            )
         if isinstance(value, Unsized):
             raise BadModel(
                 f"output {name!r} has as many elements as a mask is true at, which is not known: "

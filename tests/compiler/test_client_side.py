@@ -66,6 +66,8 @@ FORMS: dict[str, tuple[int, Build]] = {
     "silu": (17, lambda b: b.op("Mul", "x", b.op("Sigmoid", "x"))),
     "pow": (17, lambda b: b.op("Pow", p(b), one(b, 2.5))),
     "pow of integer": (17, lambda b: b.op("Pow", p(b), b.ints(2))),
+    "pow of places": (17, lambda b: b.op("Pow", b.op("ArgMax", "x", axis=1), one(b, 1.5))),
+    "thresholded relu": (17, lambda b: b.op("ThresholdedRelu", "x", alpha=0.5)),
     "max": (17, lambda b: b.op("Max", p(b), one(b, 0.5), b.constant(b.normal(4, 1)))),
     "min": (17, lambda b: b.op("Min", p(b), b.op("Tanh", "x"))),
     "mean": (17, lambda b: b.op("Mean", p(b), b.op("Tanh", "x"), p(b))),

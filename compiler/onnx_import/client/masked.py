@@ -58,7 +58,7 @@ def _non_zero(call: ClientCall) -> Sequence[Made]:
     return [Places(mask, by_place=False)]
 
 
-@translator("GatherND")
+@translator("GatherND", begins=True)
 def _gather_nd(call: ClientCall) -> Sequence[Made]:
     """Of the elements under a mask of the operand's shape."""
     places = _places(call)
@@ -68,7 +68,7 @@ def _gather_nd(call: ClientCall) -> Sequence[Made]:
     return [Chosen(places.mask, value)]
 
 
-@translator("ScatterND")
+@translator("ScatterND", begins=True)
 def _scatter_nd(call: ClientCall) -> Sequence[Made]:
     """Of elements that were under the same mask."""
     places = _places(call)
