@@ -94,11 +94,17 @@ def _outcomes(
         model = floats.get(result.name)
         yield Outcome(
             name=result.name,
-            label=result.labels[top] if result.labels else str(top),
+            label=_label(result, top, values[top]),
             fixed=float(values[top]),
             expected=None if model is None else float(model[top]),
             difference=None if model is None else _difference(values, model),
         )
+
+
+def _label(result: ResultForm, index: int, value: float) -> str:
+    """Of a value: its own, or that of the place that it is."""
+    named = index if result.places is None else int(value)
+    return result.labels[named] if result.labels else str(index)
 
 
 def _difference(values: F64, model: F64) -> float:
