@@ -149,9 +149,14 @@ def _unsaid(model: Path) -> str:
 
 
 def output_labels(graph: Graph, model: Path, given: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of the values of the model's one output. Raises BadInput, BadModel."""
+    """Names of the values of the model's one output, or of the places that they are; of several
+    outputs where each has as many. Raises BadInput, BadModel.
+    """
     said = _Said.of(given, "--labels", model, LABELS, str)
-    if len(result_forms(graph)) > 1 and not given:
+    outputs = result_forms(graph)
+    if len(outputs) > 1 and {form.named for form in outputs} == {len(said.values)}:
+        return said.values
+    if len(outputs) > 1 and not given:
         return ()
     said.check_count(graph)
     return said.values
@@ -205,9 +210,10 @@ class _Said(Generic[T]):
         if others:
             names = ", ".join(form.name for form in (output, *others))
             self.refuse(f"for a model of one output, and this one has {names}")
-        if len(self.values) != output.size:
+        if len(self.values) != output.named:
+            what = "values" if output.places is None else "places"
             self.refuse(
-                f"{len(self.values)} of them, for an output {output.name} of {output.size} values"
+                f"{len(self.values)} of them, for an output {output.name} of {output.named} {what}"
             )
 
 

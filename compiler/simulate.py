@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
+from onnx import helper
 
 from moiety.compiler.ir.onnx_session import RunningModel
+from moiety.compiler.onnx_import.fix_input import InputShape
+from moiety.compiler.onnx_import.load import Imported, read_onnx
 from moiety.protocols.arrays import F64, I64
 from moiety.protocols.errors import BadModel, BadPlan
 from moiety.runtime.cli import ui
@@ -24,13 +28,15 @@ from moiety.runtime.program.expression.expression import ResultForm
 
 COLUMNS = ("image", "output", "largest", "fixed point")
 COMPARED = ("float", "differs by")
+OF_REVEALED = "revealed differ by"
 
 
 @dataclass(frozen=True)
 class Outcome:
     """One output of one image. name: of the output. label: of its largest value, in fixed point
     `fixed`; of the float model, if there is one, the `expected` value at the same place, and the
-    largest `difference` anywhere.
+    largest `difference` anywhere. `of_revealed`: the largest difference of the revealed values that
+    the output is computed from.
     """
 
     name: str
@@ -38,13 +44,29 @@ class Outcome:
     fixed: float
     expected: float | None
     difference: float | None
+    of_revealed: float | None
 
     def cells(self) -> list[str]:
         """For the table."""
         compared = []
         if self.expected is not None and self.difference is not None:
             compared = [f"{self.expected:.4f}", f"{self.difference:.2e}"]
+        if self.of_revealed is not None:
+            compared.append(f"{self.of_revealed:.2e}")
         return [self.name, self.label, f"{self.fixed:.4f}", *compared]
+
+
+@dataclass(frozen=True)
+class Floats:
+    """What the float model makes of one image, each flat: its results by name, and the revealed
+    values by number.
+    """
+
+    results: dict[str, F64]
+    revealed: dict[int, F64]
+
+
+NO_FLOATS = Floats({}, {})
 
 
 def simulate(folder: Path, given: Given, model: Path | None, seed: int) -> None:
@@ -57,9 +79,9 @@ def simulate(folder: Path, given: Given, model: Path | None, seed: int) -> None:
     paths = given.admitted(reader, collected).files
     reference = FloatModel(model, program) if model is not None else None
     executor = CleartextExecutor(program, weights, np.random.default_rng(seed))
-    compared = COMPARED if reference else ()
+    compared = reference.columns if reference else ()
     rows = ui.table("", *COLUMNS, *compared, "overflows", right=len(compared) + 2)
-    worst = 0.0
+    worst = worst_revealed = 0.0
     longest_name = ui.longest_name(ui.out, len(rows.columns))
     with watching("simulation") as watch:
         for number, path in enumerate(paths):
@@ -67,15 +89,18 @@ def simulate(folder: Path, given: Given, model: Path | None, seed: int) -> None:
             case = load(path, reader).case
             before = sum(executor.overflows.values())
             integers = executor.run_integers(case)
-            floats = reference(case) if reference else {}
+            floats = reference.run(case) if reference else NO_FLOATS
             overflows = sum(executor.overflows.values()) - before
             for outcome in _outcomes(program, integers, floats):
                 worst = max(worst, outcome.difference or 0.0)
+                worst_revealed = max(worst_revealed, outcome.of_revealed or 0.0)
                 name = ui.shortened(printable(path), longest_name)
                 rows.add_row(ui.literal(name), *outcome.cells(), str(overflows))
     ui.out.print(rows)
     if reference:
         print(f"largest difference from the float model: {worst:.3e}")
+    if reference and OF_REVEALED in reference.columns:
+        print(f"of the revealed values, which its results are computed from: {worst_revealed:.3e}")
     _print_overflows(executor)
     if found := sum(executor.overflows.values()):
         raise BadPlan(
@@ -84,22 +109,39 @@ def simulate(folder: Path, given: Given, model: Path | None, seed: int) -> None:
         )
 
 
-def _outcomes(
-    program: Program, integers: Mapping[int, I64], floats: Mapping[str, F64]
-) -> Iterator[Outcome]:
+def _outcomes(program: Program, integers: Mapping[int, I64], floats: Floats) -> Iterator[Outcome]:
     """Of one image's results, by output step."""
     computed = program.compute(integers)
+    apart = {
+        number: _difference(step.dequantise(integers[index]).ravel(), floats.revealed[number])
+        for number, (index, step) in enumerate(program.outputs.items())
+        if number in floats.revealed
+    }
     for result in program.results():
         values = np.asarray(computed[result.name], np.float64).ravel()
         top = int(values.argmax())
-        model = floats.get(result.name)
+        model = floats.results.get(result.name)
         yield Outcome(
             name=result.name,
-            label=result.labels[top] if result.labels else str(top),
+            label=_label(result, top, values[top]),
             fixed=float(values[top]),
             expected=None if model is None else float(model[top]),
             difference=None if model is None else _difference(values, model),
+            of_revealed=_largest(apart, result),
         )
+
+
+def _largest(apart: Mapping[int, float], result: ResultForm) -> float | None:
+    """Of the revealed values that a result is computed from; None where none is compared."""
+    if not apart:
+        return None
+    return max((apart[each] for each in result.reads if each in apart), default=0.0)
+
+
+def _label(result: ResultForm, index: int, value: float) -> str:
+    """Of a value: its own, or that of the place that it is."""
+    named = index if result.places is None else int(value)
+    return result.labels[named] if result.labels else str(index)
 
 
 def _difference(values: F64, model: F64) -> float:
@@ -124,37 +166,83 @@ def _print_overflows(executor: CleartextExecutor) -> None:
 
 
 class FloatModel:
-    """The ONNX model in onnxruntime, its outputs by the Program's output steps."""
+    """The ONNX model in onnxruntime: the Program's results, and the values that it reveals where
+    these are others.
+    """
 
     def __init__(self, model: Path, program: Program) -> None:
         self._program = program
-        self._model = RunningModel(model, str(model))
-        found, results = len(self._model.outputs), program.results()
+        self._revealed: dict[int, str] = {}
+        if program.expression.operations:
+            shapes: InputShape = {step.name: step.shape for step in program.inputs}
+            if len(program.inputs) == 1:
+                shapes = program.input.shape
+            imported = read_onnx(model, shapes)
+            self._revealed = _onnx_names(imported, program)
+            self._names = _show(imported.model.graph, self._revealed.values())
+            self._model = RunningModel(imported.model, str(model))
+        else:
+            self._model = RunningModel(model, str(model))
+            self._names = self._model.outputs
+        found, results = len(self._names), program.results()
         if found != len(results):
             raise BadModel(
                 f"{model}: {found} outputs, the Program has {len(results)}; is it the "
                 "model that was compiled?"
             )
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Of the table, what is compared."""
+        return (*COMPARED, OF_REVEALED) if self._revealed else COMPARED
+
     def __call__(self, case: Case) -> dict[str, F64]:
         """Name of a result -> flat float64 array. Raises `BadInput` when the model does not
         take the case.
         """
+        return self.run(case).results
+
+    def run(self, case: Case) -> Floats:
+        """Also the values that are revealed."""
         tensors = tensors_of(case, self._program.input_names())
-        outputs = self._model(
-            {name: tensor[None].astype(np.float32) for name, tensor in tensors.items()}
-        )
+        feeds = {name: tensor[None].astype(np.float32) for name, tensor in tensors.items()}
+        outputs = [np.asarray(each, np.float64).ravel() for each in self._model(feeds)]
         by_name = dict(zip(self._model.outputs, outputs, strict=True))
         results = self._program.results()
-        named = {result.name for result in results} <= by_name.keys()
-        ordered = [by_name[result.name] for result in results] if named else outputs
-        return {
-            result.name: self._with_operating_points(result, np.asarray(array, np.float64).ravel())
-            for result, array in zip(results, ordered, strict=True)
-        }
+        names = [result.name for result in results]
+        if not set(names) <= set(self._names):
+            names = self._names  # in the model's order
+        return Floats(
+            results={
+                result.name: self._with_operating_points(result, by_name[name])
+                for result, name in zip(results, names, strict=True)
+            },
+            revealed={number: by_name[name] for number, name in self._revealed.items()},
+        )
 
     def _with_operating_points(self, result: ResultForm, values: F64) -> F64:
         """The file does not have them: they come from its metadata or an option."""
         program = self._program
         last = program.expression.operation(result.value, len(program.outputs))
         return last.evaluate([values]) if isinstance(last, OperatingPoints) else values
+
+
+def _onnx_names(imported: Imported, program: Program) -> dict[int, str]:
+    """Of the values that the Program reveals, by number; without those that the file does not have,
+    as the image itself.
+    """
+    made = {name for node in imported.model.graph.node for name in node.output}
+    names = {value: name for name, value in imported.values.items() if name in made}
+    return {
+        number: names[step.name]
+        for number, step in enumerate(program.outputs.values())
+        if step.name in names
+    }
+
+
+def _show(graph: onnx.GraphProto, values: Iterable[str]) -> list[str]:
+    """Make values outputs of the graph, behind those that it has, whose names are returned."""
+    names = [output.name for output in graph.output]
+    further = [value for value in dict.fromkeys(values) if value not in names]
+    graph.output.extend(map(helper.make_empty_tensor_value_info, further))
+    return names

@@ -7,6 +7,8 @@ rewritten: constants before ReLUs become thresholds (`fuse_shifts`), what nobody
 
 from __future__ import annotations
 
+import msgspec
+
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.ir.queries import result_forms
 from moiety.compiler.lowering.dead_steps import drop_dead_steps
@@ -93,13 +95,12 @@ def _outputs(out: Emitter) -> None:
 def _expression(
     graph: Graph, labels: tuple[str, ...], op_threshs: tuple[float | None, ...]
 ) -> Expression:
-    """The Graph's, with what is said of the values of the one output."""
-    operations, (first, *others) = graph.expression.operations, result_forms(graph)
-    results = [Result(name=form.name, value=form.value) for form in (first, *others)]
-    if others:
-        return Expression(operations=operations, results=tuple(results))
+    """The Graph's, with what is said of its results' values; operating points are of one result."""
+    operations, forms = graph.expression.operations, result_forms(graph)
+    results = [Result(name=form.name, value=form.value, labels=labels) for form in forms]
     if op_threshs:
-        operations = (*operations, OperatingPoints(inputs=(first.value,), points=op_threshs))
-    value = len(graph.outputs) + len(operations) - 1 if op_threshs else first.value
-    result = Result(name=first.name, value=value, labels=labels)
-    return Expression(operations=operations, results=(result,))
+        (result,) = results
+        operations = (*operations, OperatingPoints(inputs=(result.value,), points=op_threshs))
+        value = len(graph.outputs) + len(operations) - 1
+        results = [msgspec.structs.replace(result, value=value)]
+    return Expression(operations=operations, results=tuple(results))

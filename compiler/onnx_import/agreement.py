@@ -23,6 +23,7 @@ from moiety.compiler.ir.onnx_session import RunningModel
 from moiety.compiler.ir.ops import OPS
 from moiety.compiler.ir.queries import result_forms
 from moiety.protocols.errors import BadInput, BadModel, ContractViolation
+from moiety.runtime.program.expression.expression import without_batch
 
 TOLERANCE = 1e-4
 """Largest difference at a node, in units of the largest magnitude there: float32 sums of some
@@ -95,7 +96,7 @@ class _Comparison:
         shown = [known[value][0].astype(np.float64) for value in self.graph.outputs]
         made = self.graph.expression.evaluate(shown)
         for form, own in zip(result_forms(self.graph), made, strict=True):
-            theirs = np.asarray(expected[form.name][0])
+            theirs = without_batch(expected[form.name])
             if own.shape != theirs.shape:
                 raise self._differs(form.name, f"its shape is {own.shape}, not {theirs.shape}")
             if np.issubdtype(theirs.dtype, np.floating):

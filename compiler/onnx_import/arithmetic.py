@@ -81,8 +81,13 @@ def _channel_axis(builder: Builder, value: str) -> int:
     return 1
 
 
+def multiple(call: Call, value: str, factor: float) -> str:
+    """`value * factor`."""
+    return scaled(call, value, np.full((1,) * len(call.builder.shapes[value]), factor, np.float32))
+
+
 def negated(call: Call, value: str) -> str:
-    return scaled(call, value, np.full((1,) * len(call.builder.shapes[value]), -1, np.float32))
+    return multiple(call, value, -1)
 
 
 def shifted(call: Call, value: str, constant: float) -> str:
@@ -162,11 +167,22 @@ def _neg(call: Call) -> Sequence[str]:
 @importer("Sum")
 def _sum(call: Call) -> Sequence[str]:
     """Any number of tensors and constants, broadcast."""
+    return [_total(call)]
+
+
+@importer("Mean")
+def _mean(call: Call) -> Sequence[str]:
+    """As Sum, over their number."""
+    return [multiple(call, _total(call), 1 / len(call.operands))]
+
+
+def _total(call: Call) -> str:
+    """Of all operands."""
     values, constants = operands(call)
     total = reduce(lambda left, right: combined(call, "Add", left, right), values)
     for constant in constants:
         total = added(call, *broadcast_constant(call, total, constant))
-    return [total]
+    return total
 
 
 def operands(call: Call) -> tuple[list[str], list[F32]]:

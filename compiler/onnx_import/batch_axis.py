@@ -173,12 +173,14 @@ def _later(axis: int) -> int:
 
 @_rule("Abs", "Cast", "Celu", "Clip", "Dropout", "Elu", "Gelu", "HardSigmoid", "HardSwish")
 @_rule("Identity", "LeakyRelu", "Mish", "Neg", "Relu", "Selu", "Sigmoid", "Softplus", "Softsign")
-@_rule("Tanh", "ThresholdedRelu", "Swish", "Exp", "Log", "Sqrt", "Reciprocal")
+@_rule("Tanh", "ThresholdedRelu", "Swish", "Exp", "Log", "Sqrt", "Reciprocal", "Erf", "Ceil")
+@_rule("Floor", "Round", "Sign", "IsNaN", "Not")
 def _alike(at: _Rewriting, node: onnx.NodeProto) -> None:
     at.keep(node)
 
 
 @_rule("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Sum", "Mean", "PRelu", "Where")
+@_rule("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "And", "Or", "Xor")
 def _broadcast(at: _Rewriting, node: onnx.NodeProto) -> None:
     rank = max(at.rank(name) for name in node.input)
     at.keep(node, [at.of_rank(name, rank) for name in node.input])
@@ -192,13 +194,29 @@ def _of_shape(at: _Rewriting, node: onnx.NodeProto) -> None:
 # --- along an axis --------------------------------------------------------------------------------
 
 
-@_rule("Concat", "Split", "Gather", "Softmax", "LogSoftmax", "Hardmax")
+@_rule("QuantizeLinear", "DequantizeLinear")
+def _quantised(at: _Rewriting, node: onnx.NodeProto) -> None:
+    """By one scale, or by one for each place of an axis."""
+    if at.rank(node.input[1]) == 0:
+        return at.keep(node)
+    (axis,) = at.ints(node, "axis", None) or [1]
+    at.keep(node, axis=_later(axis))
+
+
+_FROM_THE_FRONT = ("ArgMax", "ArgMin", "Gather", "GatherElements", "Split")
+_FROM_THE_BACK = ("LpNormalization", "TopK")
+
+
+@_rule("Concat", "Softmax", "LogSoftmax", "Hardmax", *_FROM_THE_FRONT, *_FROM_THE_BACK)
 def _along_axis(at: _Rewriting, node: onnx.NodeProto) -> None:
     if node.op_type == "Gather" and node.input[1] in at.batched:
         at.fail(node, "its indices are computed")
-    usual = 0 if node.op_type in ("Split", "Gather") else -1 if at.opset >= 13 else 1
-    (axis,) = at.ints(node, "axis", None) or [usual]
-    at.keep(node, axis=_later(axis))
+    usual = -1 if at.opset >= 13 or node.op_type in _FROM_THE_BACK else 1
+    (axis,) = at.ints(node, "axis", None) or [0 if node.op_type in _FROM_THE_FRONT else usual]
+    inputs = list(node.input)
+    if node.op_type == "GatherElements" and inputs[1] not in at.batched:
+        inputs[1] = at.constant(at.array(node, inputs[1])[None])
+    at.keep(node, inputs, axis=_later(axis))
 
 
 @_rule("CumSum")

@@ -12,14 +12,14 @@ import onnx
 
 from moiety.compiler.ir.graph import Array, Node, Shape
 from moiety.compiler.onnx_import.builder import Builder
-from moiety.compiler.onnx_import.public import Public
+from moiety.compiler.onnx_import.public import Public, Unsized
 from moiety.protocols.arrays import F32
 from moiety.protocols.errors import BadModel, ContractViolation
 
 LARGEST = 1 << 28
 """Elements of a value, at most."""
 
-Operand = str | Array | Public | None
+Operand = str | Array | Public | Unsized | None
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Call:
     proto: onnx.NodeProto
     attrs: Mapping[str, Any]
     operands: tuple[Operand, ...]
-    """Each a Graph value, a folded constant, a public value, or absent."""
+    """Each a Graph value, a folded constant, a public value, one without a size, or absent."""
 
     @property
     def label(self) -> str:
@@ -86,10 +86,10 @@ class Call:
         return self.builder.shapes[self.value(index)]
 
     def shapes(self) -> list[Shape | None]:
-        """Shapes of all operands, None where absent."""
+        """Shapes of all operands, None where absent or without a size."""
 
         def shape(operand: Operand) -> Shape | None:
-            if operand is None:
+            if operand is None or isinstance(operand, Unsized):
                 return None
             return self.builder.shapes[operand] if isinstance(operand, str) else operand.shape
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -24,6 +25,21 @@ def no_note(text: str) -> None:
     """Nobody to tell."""
 
 
+@dataclass(frozen=True)
+class Imported:
+    """A model as the walk read it, its Graph, and what the Graph calls the ONNX values.
+
+    approximate: ONNX values that the import means to change a little. notes: what the model's owner
+    should know.
+    """
+
+    model: onnx.ModelProto
+    graph: Graph
+    values: Mapping[str, str]
+    approximate: Collection[str]
+    notes: Sequence[str]
+
+
 def import_onnx(
     path_or_proto: str | Path | onnx.ModelProto,
     input_shape: InputShape | None = None,
@@ -38,6 +54,17 @@ def import_onnx(
     when the file cannot be read or `input_shape` makes no sense; ContractViolation where the import
     is wrong, which would be a defect here. note: is told what the model's owner should know.
     """
+    imported = read_onnx(path_or_proto, input_shape)
+    for text in imported.notes:
+        note(text)
+    check_against_onnxruntime(imported.model, imported.graph, imported.values, imported.approximate)
+    return imported.graph
+
+
+def read_onnx(
+    path_or_proto: str | Path | onnx.ModelProto, input_shape: InputShape | None = None
+) -> Imported:
+    """As `import_onnx`, without asking onnxruntime whether the import is right."""
     if isinstance(path_or_proto, onnx.ModelProto):
         model, name = onnx.ModelProto(), path_or_proto.graph.name
         model.CopyFrom(path_or_proto)
@@ -54,10 +81,9 @@ def import_onnx(
     _infer(model, name)
     walk = Walk(model, sources, batch)
     graph = walk.build(name)
-    for text in (*_unread(model, sources), *walk.builder.notes):
-        note(text)
-    check_against_onnxruntime(model, graph, walk.values, walk.builder.approximate)
-    return graph
+    made = walk.builder
+    notes = (*_unread(model, sources), *made.notes)
+    return Imported(model, graph, walk.values, made.approximate, notes)
 
 
 def _unread(model: onnx.ModelProto, sources: Sequence[str]) -> Iterator[str]:

@@ -27,6 +27,36 @@ class Public:
         return self.form.shape
 
 
+@dataclass(frozen=True)
+class Unsized:
+    """What depends on how many elements of a mask are true, which each image has its own number of:
+    it has a name while a model is imported, and no place in an expression.
+    """
+
+    mask: Public
+
+
+@dataclass(frozen=True)
+class Places(Unsized):
+    """Where the mask is true: a row of numbers for each axis, or (`by_place`) for each place."""
+
+    by_place: bool
+
+
+@dataclass(frozen=True)
+class Chosen(Unsized):
+    """The elements of `value`, of the mask's shape, where the mask is true; one axis."""
+
+    value: Public
+
+
+@dataclass(frozen=True)
+class Sizes(Unsized):
+    """Sizes of axes; None stands for the number of places."""
+
+    sizes: tuple[int | None, ...]
+
+
 def in_json(value: float) -> Number:
     """A number as a Program file can hold it."""
     if math.isnan(value):

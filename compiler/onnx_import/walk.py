@@ -14,11 +14,12 @@ from onnx import helper
 from moiety.compiler.ir.graph import Array, Graph, Shape
 from moiety.compiler.onnx_import.builder import Builder
 from moiety.compiler.onnx_import.call import IMPORTERS, Call
-from moiety.compiler.onnx_import.client.call import TRANSLATORS, ClientCall
+from moiety.compiler.onnx_import.client.call import TRANSLATORS, ClientCall, Made
 from moiety.compiler.onnx_import.client.cut import Cut
+from moiety.compiler.onnx_import.client.masked import is_unsized, under_a_mask
 from moiety.compiler.onnx_import.folding import OF_SHAPES, array_of, fold, folds, of_shape
 from moiety.compiler.onnx_import.order import names_read
-from moiety.compiler.onnx_import.public import ExpressionBuilder, Public
+from moiety.compiler.onnx_import.public import ExpressionBuilder, Public, Unsized
 from moiety.compiler.onnx_import.refusals import advice
 from moiety.protocols.errors import BadArtifact, BadModel
 
@@ -33,7 +34,9 @@ class Walk:
 
     def __init__(self, model: onnx.ModelProto, sources: Sequence[str], batch: int) -> None:
         self.model = model
-        self.environment: dict[str, str | Array | Public] = dict(zip(sources, sources, strict=True))
+        self.environment: dict[str, str | Array | Public | Unsized] = {
+            source: source for source in sources
+        }
         self.values: dict[str, str] = {}
         self.cut, self.expression = Cut(model.graph), ExpressionBuilder()
         readers = _readers(model.graph)
@@ -81,7 +84,7 @@ class Walk:
             self._inline(call, bool(np.all(call.operands[0])))
         elif self._is_clients(call):
             client = self._client_call(call)
-            if proto.op_type in OF_SHAPES:
+            if proto.op_type in OF_SHAPES and not is_unsized(client):
                 self.environment[proto.output[0]] = of_shape(client)
                 return
             for name, public in zip(proto.output, _translated(client), strict=False):
@@ -116,7 +119,7 @@ class Walk:
     def _is_clients(self, call: Call) -> bool:
         """Does the client compute the node?"""
         operands = call.operands
-        if any(isinstance(operand, Public) for operand in operands):
+        if any(isinstance(operand, Public | Unsized) for operand in operands):
             return True
         secret = any(isinstance(operand, str) for operand in operands)
         return secret and self.cut.begins(call)
@@ -159,6 +162,16 @@ class Walk:
                 f"{' or '.join(map(repr, self.builder.sources))}: "
                 "remove it from the model"
             )
+        if name in self.builder.quantised:
+            raise BadModel(
+                f"output {name!r} holds the integers of a QuantizeLinear: make what its "
+                "DequantizeLinear gives the model's output"
+            )
+        if isinstance(value, Unsized):
+            raise BadModel(
+                f"output {name!r} has as many elements as a mask is true at, which is not known: "
+                "put them in a tensor of fixed shape"
+            )
         if isinstance(value, Public):
             return value
         return self.expression.reveal(value, self.builder.shapes[value])
@@ -168,7 +181,7 @@ _ONNX = ("", "ai.onnx")
 """The standard operators' domain."""
 
 CallType = TypeVar("CallType", bound=Call)
-Made = TypeVar("Made", str, Public)
+Result = TypeVar("Result")
 
 _MALFORMED = (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError, OverflowError)
 """What importers raise on attributes and operands that ONNX's checker let pass."""
@@ -179,12 +192,14 @@ def _imported(call: Call) -> Sequence[str]:
     return _guarded(IMPORTERS[call.proto.op_type], call)
 
 
-def _translated(call: ClientCall) -> Sequence[Public]:
-    """The public values that the node's translator makes."""
+def _translated(call: ClientCall) -> Sequence[Made]:
+    """What the node's translator makes."""
+    if is_unsized(call):
+        return _guarded(under_a_mask, call)
     return _guarded(TRANSLATORS[call.proto.op_type].translate, call)
 
 
-def _guarded(make: Callable[[CallType], Sequence[Made]], call: CallType) -> Sequence[Made]:
+def _guarded(make: Callable[[CallType], Sequence[Result]], call: CallType) -> Sequence[Result]:
     """What an importer or a translator makes; it may not have thought of all attributes."""
     try:
         return make(call)

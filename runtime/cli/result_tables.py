@@ -54,13 +54,19 @@ def result_lines(image: ImageResult) -> Iterator[str]:
 
 def largest(output: OutputResult) -> str:
     """The largest values with their names, in one line; of integers and truth values the first, as
-    they are.
+    they are or with the labels that they chose.
     """
-    pairs = list(zip(output.names(), output.values, strict=True))
+    order = list(range(len(output.values)))
     if output.kind in ("score", "probability"):
-        pairs.sort(key=lambda pair: -math.inf if pair[1] is None else pair[1], reverse=True)
-    text = ", ".join(f"{printable(name)}: {number(value)}" for name, value in pairs[:SHOWN_VALUES])
-    return text + (", ..." if len(pairs) > SHOWN_VALUES else "")
+        order.sort(key=lambda index: _rank(output.values[index]), reverse=True)
+    names = output.names()
+    shown = [printable(each) for each in output.chosen] or [*map(number, output.values)]
+    pairs = [f"{printable(names[index])}: {shown[index]}" for index in order]
+    return ", ".join(pairs[:SHOWN_VALUES]) + (", ..." if len(pairs) > SHOWN_VALUES else "")
+
+
+def _rank(value: float | int | None) -> float:
+    return -math.inf if value is None else value
 
 
 def number(value: float | int | None) -> str:

@@ -40,7 +40,8 @@ class RevealedResult(msgspec.Struct, kw_only=True):
 
 class OutputResult(msgspec.Struct, kw_only=True):
     """What the client computed from what the network did, by `formula`: `values`, row-major. `kind`
-    says what they are; in JSON, one that is NaN or infinite is null.
+    says what they are; in JSON, one that is NaN or infinite is null. `chosen`: where the values are
+    places along an axis that has `labels`, those of the values.
     """
 
     name: str
@@ -49,10 +50,13 @@ class OutputResult(msgspec.Struct, kw_only=True):
     kind: ResultKind
     formula: str
     values: list[int | float | None]
+    chosen: tuple[str, ...] = ()
 
     def names(self) -> tuple[str, ...]:
         """Of each value: its label, or `output 2` where the model has none."""
-        return self.labels or tuple(f"output {index}" for index in range(len(self.values)))
+        if self.labels and not self.chosen:
+            return self.labels
+        return tuple(f"output {index}" for index in range(len(self.values)))
 
 
 class ImageResult(msgspec.Struct, kw_only=True):
@@ -171,16 +175,23 @@ def output_results(program: Program, revealed: Sequence[Revealed]) -> list[Outpu
     """Of one image."""
     computed = program.compute({each.index: each.integers for each in revealed})
     return [
-        OutputResult(
-            name=legible(form.name),
-            shape=form.shape,
-            labels=tuple(map(legible, form.labels)),
-            kind=kind_of(form),
-            formula=legible(formula),
-            values=_numbers(computed[form.name]),
-        )
+        _output_result(form, formula, computed[form.name])
         for form, formula in zip(program.results(), program.formulas(), strict=True)
     ]
+
+
+def _output_result(form: ResultForm, formula: str, values: Array) -> OutputResult:
+    labels = tuple(map(legible, form.labels))
+    places = values.ravel().tolist() if labels and form.places is not None else []
+    return OutputResult(
+        name=legible(form.name),
+        shape=form.shape,
+        labels=labels,
+        kind=kind_of(form),
+        formula=legible(formula),
+        values=_numbers(values),
+        chosen=tuple(labels[place] for place in places),
+    )
 
 
 def kind_of(form: ResultForm) -> ResultKind:

@@ -287,9 +287,10 @@ def groups(
     """
     source = hd.sr.SourceImageForMeasurementGroup(header.SOPClassUID, header.SOPInstanceUID)
     for output in outputs:
-        for label, value in zip(output.names(), output.values, strict=True):
+        for index, (label, value) in enumerate(zip(output.names(), output.values, strict=True)):
             if value is None:
                 continue  # a measurement without a number is none
+            label = f"{label}: {output.chosen[index]}" if output.chosen else label
             name = printable(label).strip()
             yield hd.sr.MeasurementsAndQualitativeEvaluations(
                 tracking_identifier=hd.sr.TrackingIdentifier(

@@ -121,7 +121,7 @@ def _image_row(image: ImageResult) -> Row:
 def _output_row(output: OutputResult) -> Row:
     values: Row = {
         column: "" if value is None else value
-        for column, value in zip(columns_of(output), output.values, strict=True)
+        for column, value in zip(columns_of(output), output.chosen or output.values, strict=True)
     }
     return {"output": output.name, "kind": output.kind} | values
 

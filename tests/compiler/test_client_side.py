@@ -23,7 +23,8 @@ from moiety.protocols.errors import BadModel
 from moiety.runtime.program import Program
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.expression.text import lines
-from tests.support.onnx_models import Build, ModelBuilder, build_model, run_model
+from tests.support.masked import normalised
+from tests.support.onnx_models import Build, ModelBuilder, build_model, run_model, typed
 
 SHAPE: list[int | str] = ["N", 3, 4, 5]
 B = ModelBuilder
@@ -36,13 +37,6 @@ def p(b: B) -> str:
 
 def one(b: B, value: float) -> str:
     return b.constant(value, np.float32)
-
-
-def typed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The outputs' types as ONNX infers them: some are integers."""
-    for output in model.graph.output:
-        output.ClearField("type")
-    return onnx.shape_inference.infer_shapes(model)
 
 
 def model_of(build: Build, shape: list[int | str] = SHAPE, opset: int = 17) -> onnx.ModelProto:
@@ -72,6 +66,8 @@ FORMS: dict[str, tuple[int, Build]] = {
     "silu": (17, lambda b: b.op("Mul", "x", b.op("Sigmoid", "x"))),
     "pow": (17, lambda b: b.op("Pow", p(b), one(b, 2.5))),
     "pow of integer": (17, lambda b: b.op("Pow", p(b), b.ints(2))),
+    "pow of places": (17, lambda b: b.op("Pow", b.op("ArgMax", "x", axis=1), one(b, 1.5))),
+    "thresholded relu": (17, lambda b: b.op("ThresholdedRelu", "x", alpha=0.5)),
     "max": (17, lambda b: b.op("Max", p(b), one(b, 0.5), b.constant(b.normal(4, 1)))),
     "min": (17, lambda b: b.op("Min", p(b), b.op("Tanh", "x"))),
     "mean": (17, lambda b: b.op("Mean", p(b), b.op("Tanh", "x"), p(b))),
@@ -157,6 +153,7 @@ FORMS: dict[str, tuple[int, Build]] = {
             one(b, -np.inf),
         ),
     ),
+    "under a mask": (17, lambda b: normalised(b, p(b), np.linspace(0, 1, 60).reshape(1, 3, 4, 5))),
     "image too": (17, lambda b: b.op("Mul", b.op("Softmax", b.op("Relu", "x"), axis=1), "x")),
 }
 
@@ -284,9 +281,11 @@ class TestCut:
     def test_before_a_secret_layer_the_client_computes_nothing(self) -> None:
         def build(b: B) -> str:
             maps, _ = small_network(b)
-            return b.conv(b.op("Mul", maps, b.op("Exp", maps)), 4, 2, 1)
+            return b.conv(b.op("Mul", maps, b.op("Floor", maps)), 4, 2, 1)
 
-        with pytest.raises(BadModel, match=r"Exp 'exp\d+': stands before Conv 'conv\d+', which"):
+        with pytest.raises(
+            BadModel, match=r"Floor 'floor\d+': stands before Conv 'conv\d+', which"
+        ):
             import_onnx(model_of(build))
 
     def test_branches_of_an_if_belong_to_the_model(self) -> None:

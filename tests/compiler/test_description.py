@@ -22,7 +22,7 @@ from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.expression.elementwise import OperatingPoints
 from tests.support.command import Compiled, moiety
 from tests.support.nets import random_images, small_densenet
-from tests.support.onnx_models import ModelBuilder, build_model, with_metadata
+from tests.support.onnx_models import ModelBuilder, build_model, typed, with_metadata
 
 SHAPE = (3, 16, 16)
 
@@ -154,6 +154,23 @@ def test_a_wrong_count_says_both_numbers(tmp_path: Path) -> None:
         telling = classifier(tmp_path / f"{name}.onnx", **said)
         with pytest.raises(BadModel, match=rf"moiety\.{name}: {len(wrong)} of them, .* of 3 val"):
             described(telling)
+
+
+def test_labels_of_places_name_what_they_are_among(tmp_path: Path) -> None:
+    """Of an ArgMax alone, and of one beside what it is of."""
+
+    def build(b: ModelBuilder) -> list[str]:
+        pooled = b.op("Flatten", b.op("GlobalAveragePool", b.conv("x", 3, 4, 3)))
+        return [pooled, b.op("Squeeze", b.op("ArgMax", pooled, axis=1), b.ints(1))]
+
+    labels = ("a", "b", "c", "d")
+    for name, keep in (("one", 1), ("two", 0)):
+        model = typed(build_model(("N", *SHAPE), build))
+        del model.graph.output[:keep]
+        onnx.save(with_metadata(model, labels=labels), tmp_path / name)
+        assert described(tmp_path / name).labels == labels
+    with pytest.raises(BadInput, match=r"--labels: 1 of them, .* of 4 places"):
+        described(tmp_path / "one", labels=("a",))
 
 
 def test_operating_points_are_probabilities_of_a_sigmoid(tmp_path: Path) -> None:

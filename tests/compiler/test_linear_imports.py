@@ -81,6 +81,7 @@ FORMS: dict[str, Form] = {
         axis=3,
     ),
     "sum-broadcast": lambda b, x: b.op("Sum", x, b.op("GlobalAveragePool", x), constant(5)(b)),
+    "mean-of-tensors": lambda b, x: b.op("Mean", x, b.op("Relu", x), constant(4, 1, 1)(b)),
     "where": lambda b, x: b.op("Where", b.constant(np.eye(6, 5, dtype=bool)), x, b.op("Neg", x)),
     "where-constant": lambda b, x: b.op(
         "Where", b.constant(np.eye(6, 5, dtype=bool)), b.constant(-3.0, np.float32), x

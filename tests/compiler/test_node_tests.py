@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.onnx_support import (
+    FIRST,
     FIXED_POINT_ERROR,
     OUTPUT,
     Result,
@@ -29,11 +30,23 @@ def results() -> list[Result]:
 
 def test_most_pass_and_the_others_have_a_reason(results: list[Result]) -> None:
     passed = [result for result in results if result.refusal is None]
-    assert len(passed) >= 240
+    assert len(passed) >= 450
+    first = [result for result in passed if result.op in FIRST]
+    assert len(first) >= 240
     assert all(
         result.error <= 1e-3 and result.fixed_error <= FIXED_POINT_ERROR for result in passed
     )
     assert all(result.refusal for result in results if result.refusal is not None)
+
+
+PASS_NONE = {
+    "DequantizeLinear": "its tests have integers and a secret scale",
+    "QuantizeLinear": "its integers are read by a DequantizeLinear alone",
+    "GatherND": "its places are those of a mask",
+    "IsNaN": "its tests' inputs hold NaN, which calibration images do not",
+    "ScatterND": "its places are those of a mask",
+}
+"""Operators whose tests are all of what is not supported, and why."""
 
 
 def test_every_operator_with_tests_passes_some(results: list[Result]) -> None:
@@ -42,7 +55,7 @@ def test_every_operator_with_tests_passes_some(results: list[Result]) -> None:
         result.op for result in results if result.refusal is None and result.fixed_refusal is None
     }
     assert len(tested) > 30
-    assert tested - passed == set()
+    assert tested - passed == PASS_NONE.keys()
 
 
 def test_a_wrong_result_is_noticed() -> None:

@@ -95,6 +95,12 @@ def test_weights_are_those_that_are_dequantised() -> None:
         (lambda b: fake(b, "x", 127, np.int8), "cuts off all positive values"),
         (
             lambda b: b.op(
+                "QuantizeLinear", "x", b.constant(1, np.float32), b.constant(0, np.int8)
+            ),
+            "output .* holds the integers of a QuantizeLinear",
+        ),
+        (
+            lambda b: b.op(
                 "QLinearConv",
                 b.op(
                     "QuantizeLinear",

@@ -58,7 +58,7 @@ def test_case(name: str) -> None:
     wanted = [case[key] for key in sorted(case) if key.startswith("y")]
     for number, image in enumerate(case["x"][:IMAGES]):
         found = executor.run(image)
-        assert list(found) == list(compiled.program.output_names().values())
+        assert list(found) == [result.name for result in compiled.program.results()]
         for value, float_value, right in zip(
             found.values(), floats(image).values(), wanted, strict=True
         ):
@@ -100,8 +100,8 @@ def test_the_error_is_the_one_that_was_promised(
     options = CompileOptions(PlanOptions.of_choices(rounding=rounding))
     compiled = compile_model(CASES / f"{name}.onnx", case["x"][:half], options)
     executor = CleartextExecutor(compiled.program, compiled.weights, np.random.default_rng(0))
-    (value,) = compiled.program.output_names().values()
-    found = np.stack([executor.run(image)[value] for image in case["x"][half:]])
+    (result,) = compiled.program.results()
+    found = np.stack([executor.run(image)[result.name] for image in case["x"][half:]])
     measured = float(np.sqrt(np.mean((found - case["y0"][half:]) ** 2)))
     assert compiled.report.predicted_error is not None
     assert measured <= 1.5 * compiled.report.predicted_error

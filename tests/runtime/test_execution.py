@@ -187,7 +187,10 @@ def test_results_are_computed_from_what_is_revealed_once() -> None:
             Normalise(inputs=(0,), function="softmax", axis=1),
             Arg(inputs=(0,), function="max", axis=1, keepdims=False),
         ),
-        results=(ir.Result(name="p", value=1, labels=labels), ir.Result(name="class", value=2)),
+        results=(
+            ir.Result(name="p", value=1, labels=labels),
+            ir.Result(name="class", value=2, labels=labels),
+        ),
     )
     step = ir.Input(inputs=(), shape=(3,), bits=16, scale=0.25)
     program = msgspec.structs.replace(make_program(step, preprocessing=None), expression=expression)
@@ -203,6 +206,7 @@ def test_results_are_computed_from_what_is_revealed_once() -> None:
     assert probabilities.values == pytest.approx(exponentials / exponentials.sum())
     assert (probabilities.kind, probabilities.formula) == ("probability", "softmax(out, axis 1)")
     assert (chosen.kind, chosen.shape, chosen.values) == ("integer", (), [2])
+    assert (chosen.labels, chosen.chosen) == (labels, labels[2:])
 
 
 def test_client_refuses_a_program_whose_layers_would_not_be_secure() -> None:

@@ -122,6 +122,14 @@ def test_labels_that_are_columns_or_come_twice() -> None:
     assert (row["file (0)"], row["cat"], row["cat (2)"]) == ("1.0", "2.0", "3.0")
 
 
+def test_a_place_is_shown_by_its_label() -> None:
+    output = an_output([2, 0], ("cat", "dog", "=owl"), kind="integer", chosen=("=owl", "cat"))
+    results = some_results(an_image("a.png", [output]))
+    first = rows_of(encode_csv(results))[0]
+    assert [first["output 0"], first["output 1"]] == ["'=owl", "cat"]
+    assert json.loads(encode_json(results))["images"][0]["outputs"][0]["values"] == [2, 0]
+
+
 def test_a_table_holds_no_pictures(tmp_path: Path) -> None:
     program, _ = small()
     most = max(result.size for result in program.results())

@@ -64,6 +64,8 @@ def test_bare_values_have_a_name() -> None:
         == "output 2: 4.3400, output 1: 2.0000, output 0: 1.0000"
     )
     assert largest(an_output([4.34])) == "output 0: 4.3400"
+    places = an_output([2, 0], ("cat", "dog", "owl"), kind="integer", chosen=("owl", "cat"))
+    assert largest(places) == "output 0: owl, output 1: cat"
     assert largest(an_output([float(i) for i in range(9)])).endswith(", ...")
     assert "output 2: 4.34" in shown(some_results(an_image("a.png")), 80)
 

@@ -124,6 +124,20 @@ def build_model(shape: Sequence[int | str], build: Build, opset: int = 17) -> on
     return b.model(*([built] if isinstance(built, str) else built))
 
 
+def typed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The outputs' types as ONNX infers them, where it can: some are integers."""
+    stated = [
+        onnx.ValueInfoProto.FromString(each.SerializeToString()) for each in model.graph.output
+    ]
+    for output in model.graph.output:
+        output.ClearField("type")
+    inferred = onnx.shape_inference.infer_shapes(model)
+    for output, was in zip(inferred.graph.output, stated, strict=True):
+        if not output.type.tensor_type.elem_type:
+            output.CopyFrom(was)
+    return inferred
+
+
 def run_model(model: onnx.ModelProto, feeds: Array | dict[str, Array]) -> list[Array]:
     """The model's outputs by onnxruntime, unoptimised; an array feeds the first input."""
     options = onnxruntime.SessionOptions()

@@ -29,6 +29,7 @@ def an_output(
     labels: tuple[str, ...] = (),
     name: str = "out",
     kind: ResultKind = "score",
+    chosen: tuple[str, ...] = (),
 ) -> OutputResult:
     return OutputResult(
         name=name,
@@ -37,6 +38,7 @@ def an_output(
         kind=kind,
         formula=name,
         values=[*values],
+        chosen=chosen,
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from moiety.compiler.ir.graph import Array, Shape
 from moiety.compiler.onnx_import.call import Call
-from moiety.compiler.onnx_import.public import ExpressionBuilder, Public
+from moiety.compiler.onnx_import.public import ExpressionBuilder, Public, Unsized
 from moiety.runtime.program.expression.axes import Reduce
 from moiety.runtime.program.expression.base import Kind, Misfit, Operation
 from moiety.runtime.program.expression.elementwise import (
@@ -29,7 +29,7 @@ from moiety.runtime.program.expression.layout import Expand, Reshape
 
 @dataclass
 class ClientCall(Call):
-    """A node whose operands are public values, constants, or absent."""
+    """A node whose operands are public values, ones without a size, constants, or absent."""
 
     expression: ExpressionBuilder
 
@@ -44,6 +44,11 @@ class ClientCall(Call):
         found = self._operand(index)
         if found is None:
             self.fail(f"operand {index} is absent")
+        if isinstance(found, Unsized):
+            self.fail(
+                f"operand {index} has as many elements as a mask is true at, which is not known",
+                "such elements can be computed with one by one, and put back under the same mask",
+            )
         return found if isinstance(found, Public) else self.number(found, self.proto.input[index])
 
     def publics(self) -> list[Public]:
@@ -134,7 +139,10 @@ class ClientCall(Call):
         return self.emit_operation(Reshape(inputs=(x.number,), shape=tuple(shape)))
 
 
-Translator = Callable[[ClientCall], Sequence[Public]]
+Made = Public | Unsized | Array
+"""What a translator makes of an output."""
+
+Translator = Callable[[ClientCall], Sequence[Made]]
 
 
 @dataclass(frozen=True)

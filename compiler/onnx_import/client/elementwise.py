@@ -73,8 +73,9 @@ def _unary(call: ClientCall) -> Sequence[Public]:
 def _binary(call: ClientCall) -> Sequence[Public]:
     """Any shapes that broadcast; no division of integers."""
     left, right = call.publics()
-    if call.proto.op_type == "Pow" and left.form.kind != right.form.kind:
-        right = _cast(call, right, left.form.kind)
+    if call.proto.op_type == "Pow" and "integer" in (left.form.kind, right.form.kind):
+        power = call.binary("pow", _cast(call, left, "real"), _cast(call, right, "real"))
+        return [_cast(call, power, left.form.kind)]
     return [call.binary(_BINARY[call.proto.op_type], left, right)]
 
 
@@ -121,6 +122,14 @@ def _hard_sigmoid(call: ClientCall) -> Sequence[Public]:
     return [call.binary("min", call.binary("max", line, 0), 1)]
 
 
+@translator("ThresholdedRelu", begins=lambda call: call.attrs.get("alpha", 1.0) != 0)
+def _thresholded_relu(call: ClientCall) -> Sequence[Public]:
+    """`x` where it is larger than alpha, else 0."""
+    x = call.public()
+    above = call.binary("greater", x, float(call.attrs.get("alpha", 1.0)))
+    return [call.emit_operation(Where(inputs=(above.number, x.number, call.number(0.0).number)))]
+
+
 @translator("Softsign", begins=True)
 def _softsign(call: ClientCall) -> Sequence[Public]:
     """`x / (1 + |x|)`."""
@@ -128,7 +137,7 @@ def _softsign(call: ClientCall) -> Sequence[Public]:
     return [call.binary("div", x, call.binary("add", call.unary("abs", x), 1))]
 
 
-@translator("Where", begins=True)
+@translator("Where", begins=lambda call: call.is_value(0))
 def _where(call: ClientCall) -> Sequence[Public]:
     """Any shapes that broadcast."""
     condition, yes, no = call.publics()

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from moiety.compiler.onnx_import.client.call import ClientCall, translator
+from moiety.compiler.onnx_import.client.call import ClientCall, Made, translator
+from moiety.compiler.onnx_import.client.masked import repeated
 from moiety.compiler.onnx_import.public import Public
 from moiety.compiler.onnx_import.shaping import reshape_sizes, split_sizes
 from moiety.runtime.program.expression.layout import (
@@ -130,11 +131,15 @@ def _gather_elements(call: ClientCall) -> Sequence[Public]:
 
 
 @translator("Expand")
-def _expand(call: ClientCall) -> Sequence[Public]:
-    """A constant shape."""
+def _expand(call: ClientCall) -> Sequence[Made]:
+    """A constant shape, or as many as are true of a mask."""
+    if isinstance(call.operands[1], Public):
+        return [repeated(call, call.operands[1])]
     x, wanted = call.public(), call.ints("shape", 1)
     if wanted is None:
         call.fail("the new shape is missing")
+    if np.broadcast_shapes(x.shape, wanted) == x.shape:
+        return [x]
     return [call.emit_operation(Expand(inputs=(x.number,), shape=wanted))]
 
 

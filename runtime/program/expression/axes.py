@@ -88,6 +88,9 @@ class Arg(Operation, frozen=True, tag="arg", kw_only=True):
         kept = np.asarray(found, np.int64)
         return kept if self.keepdims else kept.squeeze(self.axis)
 
+    def places(self, operands: Sequence[Form]) -> int | None:
+        return operands[0].shape[self.axis]
+
     def word(self) -> str:
         return f"arg{self.function}"
 
@@ -125,6 +128,9 @@ class Top(Operation, frozen=True, tag="top", kw_only=True):
             order = np.argsort(x, self.axis, kind="stable")
         places = np.take(order, np.arange(self.count), self.axis).astype(np.int64)
         return np.take_along_axis(x, places, self.axis) if self.part == "values" else places
+
+    def places(self, operands: Sequence[Form]) -> int | None:
+        return operands[0].shape[self.axis] if self.part == "places" else None
 
     def keeps_probabilities(self) -> bool:
         return self.part == "values"

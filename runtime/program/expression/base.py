@@ -87,6 +87,12 @@ class Operation(
         """Whether the result is probabilities."""
         return False
 
+    def places(self, operands: Sequence[Form]) -> int | None:
+        """How many places of an axis the result's integers are chosen among; None where they are
+        no places.
+        """
+        return None
+
     def word(self) -> str:
         """The operation's name, for people."""
         return str(self.__struct_config__.tag)

@@ -40,7 +40,9 @@ MAX_NAME = 200
 
 
 class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One of the model's outputs: the value numbered `value`. `labels`: names of its elements."""
+    """One of the model's outputs: the value numbered `value`. `labels`: names of its elements; of
+    places along an axis, as an argmax gives them, names of these.
+    """
 
     name: str
     value: int
@@ -50,7 +52,8 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 @dataclass(frozen=True)
 class ResultForm:
     """What is known of a result before it is computed. value: its number. shape: without the batch,
-    as `without_batch`. reads: the revealed values that it is computed from, by number.
+    as `without_batch`. places: how many its integers are chosen among, where they are places along
+    an axis. reads: the revealed values that it is computed from, by number.
     """
 
     name: str
@@ -59,11 +62,17 @@ class ResultForm:
     kind: Kind
     labels: tuple[str, ...]
     probabilities: bool
+    places: int | None
     reads: tuple[int, ...]
 
     @property
     def size(self) -> int:
         return math.prod(self.shape)
+
+    @property
+    def named(self) -> int:
+        """How many things its labels name: its elements or places."""
+        return self.size if self.places is None else self.places
 
 
 class Expression(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -114,10 +123,12 @@ class Expression(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         for result in self.results:
             if not 0 <= result.value < len(forms):
                 raise BadArtifact(f"result {result.name!r} is value {result.value}: there is none")
-            size = forms[result.value].size
-            if result.labels and len(result.labels) != size:
+            places = self._places(result.value, forms)
+            named = forms[result.value].size if places is None else places
+            if result.labels and len(result.labels) != named:
                 raise BadArtifact(
-                    f"result {result.name!r} has {len(result.labels)} labels for {size} values"
+                    f"result {result.name!r} has {len(result.labels)} labels for {named} "
+                    f"{'values' if places is None else 'places'}"
                 )
 
     def described(self, names: Sequence[str], revealed: Sequence[Shape]) -> tuple[ResultForm, ...]:
@@ -134,6 +145,7 @@ class Expression(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
                 kind=forms[result.value].kind,
                 labels=result.labels,
                 probabilities=self._are_probabilities(result.value, forms),
+                places=self._places(result.value, forms),
                 reads=self._read_by(result.value, len(revealed)),
             )
             for result in results
@@ -193,6 +205,20 @@ class Expression(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             known[number] = operation.makes_probabilities() or (
                 moved and bool(numbers) and all(known[each] for each in numbers)
             )
+        return known[value]
+
+    def _places(self, value: int, forms: Sequence[Form]) -> int | None:
+        """How many places along an axis all elements of a value are chosen among, and moved at
+        most; None where they are no such places.
+        """
+        revealed = len(forms) - len(self.operations)
+        known: dict[int, int | None] = dict.fromkeys(range(revealed))
+        for number, operation in enumerate(self.operations, revealed):
+            made = operation.places([forms[each] for each in operation.inputs])
+            if made is None and operation.keeps_probabilities():
+                moved = {known[each] for each in operation.inputs}
+                made = moved.pop() if len(moved) == 1 else None
+            known[number] = made
         return known[value]
 
 
