@@ -124,6 +124,13 @@ def build_model(shape: Sequence[int | str], build: Build, opset: int = 17) -> on
     return b.model(*([built] if isinstance(built, str) else built))
 
 
+def typed_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The outputs' types as ONNX infers them: some are integers."""
+    for output in model.graph.output:
+        output.ClearField("type")
+    return onnx.shape_inference.infer_shapes(model)
+
+
 def run_model(model: onnx.ModelProto, feeds: Array | dict[str, Array]) -> list[Array]:
     """The model's outputs by onnxruntime, unoptimised; an array feeds the first input."""
     options = onnxruntime.SessionOptions()

@@ -79,6 +79,8 @@ def _arg(call: ClientCall) -> Sequence[Public]:
 def _top(call: ClientCall) -> Sequence[Public]:
     """Any axis, a constant number; always in order."""
     x, count = call.public(), call.ints("k", 1)
+    if not call.flag("sorted", True):
+        call.builder.approximate.update(call.proto.output)  # they may come in any order
     if count is None or len(count) != 1:
         call.fail("the number of elements is not one constant")
     axis, largest = call.axis(-1), bool(call.attrs.get("largest", 1))
