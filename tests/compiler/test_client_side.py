@@ -4,6 +4,7 @@ onnxruntime's result, operator by operator.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,13 @@ from moiety.protocols.errors import BadModel
 from moiety.runtime.program import Program
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.expression.text import lines
-from tests.support.onnx_models import Build, ModelBuilder, build_model, run_model
+from tests.support.onnx_models import (
+    Build,
+    ModelBuilder,
+    build_model,
+    run_model,
+    typed_outputs,
+)
 
 SHAPE: list[int | str] = ["N", 3, 4, 5]
 B = ModelBuilder
@@ -38,15 +45,8 @@ def one(b: B, value: float) -> str:
     return b.constant(value, np.float32)
 
 
-def typed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The outputs' types as ONNX infers them: some are integers."""
-    for output in model.graph.output:
-        output.ClearField("type")
-    return onnx.shape_inference.infer_shapes(model)
-
-
 def model_of(build: Build, shape: list[int | str] = SHAPE, opset: int = 17) -> onnx.ModelProto:
-    return typed(build_model(shape, build, opset))
+    return typed_outputs(build_model(shape, build, opset))
 
 
 FORMS: dict[str, tuple[int, Build]] = {
@@ -112,7 +112,14 @@ FORMS: dict[str, tuple[int, Build]] = {
     ),
     "cast": (17, lambda b: b.op("Cast", b.op("Mul", p(b), one(b, 7.5)), to=TensorProto.INT64)),
     "cast to bool": (17, lambda b: b.op("Cast", b.op("Floor", "x"), to=TensorProto.BOOL)),
-    "reduce l1": (17, lambda b: b.op("ReduceL1", "x", axes=[1, 3])),
+    "reduce l1": (17, lambda b: b.op("ReduceL1", p(b), axes=[1, 3])),
+    **{
+        f"{op} of no axes": (
+            18,
+            lambda b, op=op: b.op(op, b.op("Abs", b.op("Tanh", "x")), noop_with_empty_axes=1),
+        )  # type: ignore[misc]
+        for op in ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare")
+    },
     "reduce l2": (17, lambda b: b.op("ReduceL2", "x", axes=[1], keepdims=0)),
     "reduce log sum exp": (17, lambda b: b.op("ReduceLogSumExp", "x", axes=[-1], keepdims=0)),
     "reduce log sum": (17, lambda b: b.op("ReduceLogSum", p(b), axes=[2])),
@@ -284,10 +291,27 @@ class TestCut:
     def test_before_a_secret_layer_the_client_computes_nothing(self) -> None:
         def build(b: B) -> str:
             maps, _ = small_network(b)
-            return b.conv(b.op("Mul", maps, b.op("Exp", maps)), 4, 2, 1)
+            return b.conv(b.op("Mul", maps, b.op("Floor", maps)), 4, 2, 1)
 
-        with pytest.raises(BadModel, match=r"Exp 'exp\d+': stands before Conv 'conv\d+', which"):
+        with pytest.raises(
+            BadModel, match=r"Floor 'floor\d+': stands before Conv 'conv\d+', which"
+        ):
             import_onnx(model_of(build))
+
+    @pytest.mark.parametrize(
+        "build",
+        [
+            lambda b, y: b.op("Pow", y, one(b, 2)),
+            lambda b, y: b.op("ReduceL1", y, axes=[1]),
+            lambda b, y: b.op("Where", b.constant([True, False] * 2), y, one(b, 0)),
+        ],
+    )
+    def test_what_a_protocol_computes_exactly_is_not_begun_with(
+        self, build: Callable[[B, str], str]
+    ) -> None:
+        """The client is not shown what a square, a sum or a mask is made of."""
+        graph = import_onnx(model_of(lambda b: build(b, small_network(b)[1])))
+        assert not graph.expression.operations
 
     def test_branches_of_an_if_belong_to_the_model(self) -> None:
         """PyTorch writes squeeze() so."""
@@ -362,7 +386,7 @@ def test_constants_are_the_model_s_and_the_rest_of_the_program_is_not() -> None:
             b.constant([0.1 * seed, 0.2, 0.3, 0.4], "f4"),
         )
         plan = PlanOptions(disclose="minimal", input_reach=5.0, activation_bits=14, weight_bits=12)
-        made.append(compile_model(typed(b.model()), images, CompileOptions(plan)).program)
+        made.append(compile_model(typed_outputs(b.model()), images, CompileOptions(plan)).program)
     first, second = made
     assert first.steps == second.steps
     assert first.expression != second.expression

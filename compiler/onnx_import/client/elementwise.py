@@ -8,6 +8,7 @@ from onnx import TensorProto
 
 from moiety.compiler.onnx_import.client.call import ClientCall, translator
 from moiety.compiler.onnx_import.fix_input import REAL, type_name
+from moiety.compiler.onnx_import.products import power_of
 from moiety.compiler.onnx_import.public import Public
 from moiety.runtime.program.expression.base import Kind
 from moiety.runtime.program.expression.elementwise import BinaryName, Cast, UnaryName, Where
@@ -64,10 +65,8 @@ def _unary(call: ClientCall) -> Sequence[Public]:
     return [call.unary(_UNARY[call.proto.op_type], call.public())]
 
 
-@translator(
-    *("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Pow"),
-    begins=True,
-)
+@translator("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", begins=True)
+@translator("Pow", begins=lambda call: power_of(call) is None)
 @translator("Div", begins=lambda call: call.is_value(1))
 @translator("Add", "And", "Mul", "Or", "Sub", "Xor")
 def _binary(call: ClientCall) -> Sequence[Public]:
@@ -128,7 +127,7 @@ def _softsign(call: ClientCall) -> Sequence[Public]:
     return [call.binary("div", x, call.binary("add", call.unary("abs", x), 1))]
 
 
-@translator("Where", begins=True)
+@translator("Where", begins=lambda call: not call.is_constant(0))
 def _where(call: ClientCall) -> Sequence[Public]:
     """Any shapes that broadcast."""
     condition, yes, no = call.publics()
