@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -246,7 +247,7 @@ def _largest(a: Array, b: Array) -> float:
         return float(np.abs(a.astype(np.float64) - b).max(initial=0.0))
 
 
-def _is_held(values: Array, kind: np.dtype[np.generic]) -> Array:
+def _is_held(values: Array, kind: np.dtype[Any]) -> Array:
     """Which of some integers or truth values a type of the model holds."""
     if kind == np.bool_ or values.dtype == np.bool_:
         return np.ones(values.shape, bool)

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from onnx import TensorProto
 
+from moiety.compiler.ir.formulas import interpreted
 from moiety.compiler.onnx_import.client.call import ClientCall, translator
 from moiety.compiler.onnx_import.fix_input import REAL, type_name
 from moiety.compiler.onnx_import.products import power_of
 from moiety.compiler.onnx_import.public import Public
+from moiety.compiler.onnx_import.smooth import formula_of
 from moiety.runtime.program.expression.base import Kind
-from moiety.runtime.program.expression.elementwise import BinaryName, Cast, UnaryName, Where
+from moiety.runtime.program.expression.elementwise import (
+    UNARY,
+    BinaryName,
+    Cast,
+    UnaryName,
+    Where,
+)
 
 _UNARY: dict[str, UnaryName] = {
     "Abs": "abs",
@@ -121,10 +130,16 @@ def _hard_sigmoid(call: ClientCall) -> Sequence[Public]:
 
 
 @translator("Softsign", begins=True)
-def _softsign(call: ClientCall) -> Sequence[Public]:
-    """`x / (1 + |x|)`."""
-    x = call.public()
-    return [call.binary("div", x, call.binary("add", call.unary("abs", x), 1))]
+@translator("Celu", "Elu", "Gelu", "HardSwish", "Mish", "Selu", "Swish")
+def _smooth(call: ClientCall) -> Sequence[Public]:
+    """Any attributes."""
+
+    def apply(name: str, operands: Sequence[Public]) -> Public:
+        if name in UNARY:
+            return call.unary(cast("UnaryName", name), *operands)
+        return call.binary(cast("BinaryName", name), *operands)
+
+    return [interpreted(formula_of(call), call.public(), call.number, apply)]
 
 
 @translator("Where", begins=lambda call: not call.is_constant(0))
