@@ -58,7 +58,7 @@ def test_case(name: str) -> None:
     wanted = [case[key] for key in sorted(case) if key.startswith("y")]
     for number, image in enumerate(case["x"][:IMAGES]):
         found = executor.run(image)
-        assert list(found) == list(compiled.program.output_names().values())
+        assert list(found) == [result.name for result in compiled.program.results()]
         for value, float_value, right in zip(
             found.values(), floats(image).values(), wanted, strict=True
         ):
