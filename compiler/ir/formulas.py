@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 import numpy as np
 
 from moiety.compiler.ir.graph import Array
-from moiety.protocols.arrays import F64
+from moiety.runtime.program.expression.elementwise import BINARY, UNARY, erf_slope
 
 Formula = tuple[str | float, ...]
 
@@ -37,46 +37,53 @@ class Operation:
     partials: Callable[..., tuple[Array | float, ...]]
 
 
-def _sigmoid(x: Array) -> Array:
-    return np.asarray(0.5 * (1 + np.tanh(0.5 * x)))
-
-
-_ERF_STEP = 1 / 256
-_ERF_GRID: F64 = np.arange(0, 6 + _ERF_STEP / 2, _ERF_STEP)
-_ERF: F64 = np.array([math.erf(at) for at in _ERF_GRID])
-
-
-def _erf_slope(x: Array) -> Array:
-    return np.asarray(2 / math.sqrt(math.pi) * np.exp(-(x**2)))
-
-
-def _erf(x: Array) -> Array:
-    """By its Taylor series of third order around the nearest point of a table: exact to 1e-11."""
-    size = np.minimum(np.abs(x), 6.0)
-    nearest = np.rint(size / _ERF_STEP).astype(np.int64)
-    at = _ERF_GRID[nearest]
-    h = size - at
-    series = _ERF[nearest] + _erf_slope(at) * h * (1 - at * h + (2 * at**2 - 1) * h**2 / 3)
-    return np.asarray(np.sign(x) * series).astype(x.dtype)
-
+_PARTIALS: Final[dict[str, Callable[..., tuple[Array | float, ...]]]] = {
+    "neg": lambda x, y: (-1.0,),
+    "abs": lambda x, y: (np.sign(x),),
+    "exp": lambda x, y: (y,),
+    "log": lambda x, y: (1 / x,),
+    "sqrt": lambda x, y: (0.5 / y,),
+    "reciprocal": lambda x, y: (-(y**2),),
+    "tanh": lambda x, y: (1 - y**2,),
+    "sigmoid": lambda x, y: (y * (1 - y),),
+    "erf": lambda x, y: (erf_slope(x),),
+    "add": lambda a, b, y: (1.0, 1.0),
+    "sub": lambda a, b, y: (1.0, -1.0),
+    "mul": lambda a, b, y: (b, a),
+    "div": lambda a, b, y: (1 / b, -y / b),
+    "max": lambda a, b, y: (a > b, a <= b),
+    "min": lambda a, b, y: (a < b, a >= b),
+}
 
 OPERATIONS: Final[dict[str, Operation]] = {
-    "neg": Operation(1, "Neg", np.negative, lambda x, y: (-1.0,)),
-    "abs": Operation(1, "Abs", np.abs, lambda x, y: (np.sign(x),)),
-    "exp": Operation(1, "Exp", np.exp, lambda x, y: (y,)),
-    "log": Operation(1, "Log", np.log, lambda x, y: (1 / x,)),
-    "sqrt": Operation(1, "Sqrt", np.sqrt, lambda x, y: (0.5 / y,)),
-    "reciprocal": Operation(1, "Reciprocal", lambda x: 1 / x, lambda x, y: (-(y**2),)),
-    "tanh": Operation(1, "Tanh", np.tanh, lambda x, y: (1 - y**2,)),
-    "sigmoid": Operation(1, "Sigmoid", _sigmoid, lambda x, y: (y * (1 - y),)),
-    "erf": Operation(1, "Erf", _erf, lambda x, y: (_erf_slope(x),)),
-    "add": Operation(2, "Add", np.add, lambda a, b, y: (1.0, 1.0)),
-    "sub": Operation(2, "Sub", np.subtract, lambda a, b, y: (1.0, -1.0)),
-    "mul": Operation(2, "Mul", np.multiply, lambda a, b, y: (b, a)),
-    "div": Operation(2, "Div", np.divide, lambda a, b, y: (1 / b, -y / b)),
-    "max": Operation(2, "Max", np.maximum, lambda a, b, y: (a > b, a <= b)),
-    "min": Operation(2, "Min", np.minimum, lambda a, b, y: (a < b, a >= b)),
+    name: Operation(
+        operands=1 if name in UNARY else 2,
+        onnx=name.capitalize(),
+        evaluate=(UNARY if name in UNARY else BINARY)[name].meaning,
+        partials=partials,
+    )
+    for name, partials in _PARTIALS.items()
 }
+"""Each is an operation of the client's expression, whose meaning it has."""
+
+
+def interpreted(
+    formula: Formula,
+    variable: T,
+    constant: Callable[[float], T],
+    apply: Callable[[str, Sequence[T]], T],
+) -> T:
+    """What a formula comes to where its variable, numbers and operations are these."""
+    stack: list[T] = []
+    for token in formula:
+        if isinstance(token, float):
+            stack.append(constant(token))
+        elif token == VARIABLE:
+            stack.append(variable)
+        else:
+            first = len(stack) - OPERATIONS[token].operands
+            stack[first:] = [apply(token, stack[first:])]
+    return stack[0]
 
 
 def operations(formula: Formula) -> set[str]:
@@ -99,58 +106,54 @@ def check(formula: Formula) -> None:
 
 def evaluate(formula: Formula, x: Array) -> Array:
     """In the dtype of x; infinite or NaN outside its domain."""
-    stack: list[Array] = []
-    for token in formula:
-        stack.append(_applied(token, stack, x))
-    return np.broadcast_to(stack[0], x.shape)
+    with np.errstate(all="ignore"):
+        value = interpreted(formula, x, _constant_like(x), _applied)
+    return np.broadcast_to(value, x.shape)
 
 
 def is_defined(formula: Formula, x: Array) -> bool:
     """Is it finite at all points of x, and nothing that it divides by of both signs on them?"""
-    stack: list[Array] = []
-    for token in formula:
-        if token in ("div", "reciprocal") and stack[-1].min() < 0 < stack[-1].max():
-            return False
-        stack.append(_applied(token, stack, x))
-    return bool(np.isfinite(stack[0]).all())
+    one_sign = True
 
+    def apply(name: str, operands: Sequence[Array]) -> Array:
+        nonlocal one_sign
+        if name in ("div", "reciprocal") and operands[-1].min() < 0 < operands[-1].max():
+            one_sign = False
+        return _applied(name, operands)
 
-def _applied(token: str | float, stack: list[Array], x: Array) -> Array:
-    """What a token makes of the operands that it takes off the stack."""
-    if isinstance(token, float):
-        return np.full((1,) * x.ndim, token, x.dtype)
-    if token == VARIABLE:
-        return x
-    operation = OPERATIONS[token]
     with np.errstate(all="ignore"):
-        return np.asarray(operation.evaluate(*_popped(stack, operation.operands)), x.dtype)
+        value = interpreted(formula, x, _constant_like(x), apply)
+    return one_sign and bool(np.isfinite(value).all())
+
+
+def _constant_like(x: Array) -> Callable[[float], Array]:
+    return lambda value: np.full((1,) * x.ndim, value, x.dtype)
+
+
+def _applied(name: str, operands: Sequence[Array]) -> Array:
+    """An operation, in its operands' dtype."""
+    return np.asarray(OPERATIONS[name].evaluate(*operands), operands[0].dtype)
 
 
 def derivative(formula: Formula, x: Array) -> Array:
     """By forward differentiation, in the dtype of x; at a corner one of the two slopes."""
-    stack: list[tuple[Array, Array]] = []
+    constant_like = _constant_like(x)
+
+    def apply(name: str, duals: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
+        operands = [value for value, _ in duals]
+        result = _applied(name, operands)
+        partials = OPERATIONS[name].partials(*operands, result)
+        total = sum(p * slope for p, (_, slope) in zip(partials, duals, strict=True))
+        return result, np.asarray(total, x.dtype)
+
     with np.errstate(all="ignore"):
-        for token in formula:
-            if isinstance(token, float):
-                constant = np.full((1,) * x.ndim, token, x.dtype)
-                stack.append((constant, np.zeros_like(constant)))
-            elif token == VARIABLE:
-                stack.append((x, np.ones((1,) * x.ndim, x.dtype)))
-            else:
-                operation = OPERATIONS[token]
-                duals = _popped(stack, operation.operands)
-                operands = [value for value, _ in duals]
-                result = np.asarray(operation.evaluate(*operands), x.dtype)
-                partials = operation.partials(*operands, result)
-                total = sum(p * slope for p, (_, slope) in zip(partials, duals, strict=True))
-                stack.append((result, np.asarray(total, x.dtype)))
-    return np.broadcast_to(stack[0][1], x.shape)
-
-
-def _popped(stack: list[T], count: int) -> list[T]:
-    operands = stack[-count:]
-    del stack[-count:]
-    return operands
+        _, slope = interpreted(
+            formula,
+            (x, constant_like(1.0)),
+            lambda value: (constant_like(value), constant_like(0.0)),
+            apply,
+        )
+    return np.broadcast_to(slope, x.shape)
 
 
 def compose(outer: Formula, inner: Formula) -> Formula:
@@ -180,13 +183,18 @@ def _softplus() -> Formula:
     return ("x", "abs", "neg", "exp", 1.0, "add", "log", "x", 0.0, "max", "add")
 
 
+def _number(value: float) -> float:
+    """As ONNX models hold it, so that a formula is the same whether it was one node or several."""
+    return float(np.float32(value))
+
+
 def _gelu() -> Formula:
-    return ("x", 0.5, "mul", "x", math.sqrt(0.5), "mul", "erf", 1.0, "add", "mul")
+    return ("x", 0.5, "mul", "x", _number(math.sqrt(0.5)), "mul", "erf", 1.0, "add", "mul")
 
 
 def _gelu_tanh() -> Formula:
-    cubic: Formula = ("x", "x", "x", "mul", "x", "mul", 0.044715, "mul", "add")
-    inner = (*cubic, math.sqrt(2 / math.pi), "mul", "tanh", 1.0, "add")
+    cubic: Formula = ("x", "x", "x", "mul", "x", "mul", _number(0.044715), "mul", "add")
+    inner = (*cubic, _number(math.sqrt(2 / math.pi)), "mul", "tanh", 1.0, "add")
     return ("x", 0.5, "mul", *inner, "mul")
 
 
@@ -200,7 +208,7 @@ NAMED: Final[dict[str, Formula]] = {
     "reciprocal": ("x", "reciprocal"),
     "rsqrt": ("x", "sqrt", "reciprocal"),
     "silu": ("x", "x", "sigmoid", "mul"),
-    "hardswish": ("x", "x", 1 / 6, "mul", 0.5, "add", 0.0, "max", 1.0, "min", "mul"),
+    "hardswish": ("x", "x", _number(1 / 6), "mul", 0.5, "add", 0.0, "max", 1.0, "min", "mul"),
     "softplus": _softplus(),
     "softsign": ("x", "x", "abs", 1.0, "add", "div"),
     "mish": ("x", *_softplus(), "tanh", "mul"),

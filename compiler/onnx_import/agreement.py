@@ -1,9 +1,10 @@
 """Does the imported Graph compute what the ONNX model computes? onnxruntime is asked, once per
 import, about every node.
 
-Each Graph value that stands for an ONNX value is computed from onnxruntime's own operands and
-compared with onnxruntime's own result, so that rounding does not add up over the network, and the
-first node that differs is the one that was imported wrongly.
+Each value of the Graph or of the client's expression that stands for an ONNX value is computed from
+onnxruntime's own operands and compared with onnxruntime's own result, so that rounding does not add
+up over the network, nor move anything across a step, and the first node that differs is the one
+that was imported wrongly.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,9 +23,7 @@ from moiety.compiler.ir.evaluate import random_feeds
 from moiety.compiler.ir.graph import Array, Graph
 from moiety.compiler.ir.onnx_session import RunningModel
 from moiety.compiler.ir.ops import OPS
-from moiety.compiler.ir.queries import result_forms
 from moiety.protocols.errors import BadInput, BadModel, ContractViolation
-from moiety.runtime.program.expression.expression import without_batch
 
 TOLERANCE = 1e-4
 """Largest difference at a node, in units of the largest magnitude there: float32 sums of some
@@ -43,19 +43,22 @@ AT_ONCE = 1 << 24
 
 
 def check_against_onnxruntime(
-    model: onnx.ModelProto, graph: Graph, values: Mapping[str, str], approximate: Collection[str]
+    model: onnx.ModelProto,
+    graph: Graph,
+    values: Mapping[str, str | int],
+    approximate: Collection[str],
 ) -> None:
-    """ContractViolation names the first ONNX value that the Graph computes otherwise, on a random
-    input; BadModel where onnxruntime cannot run the model, or both say NaN or infinity.
+    """ContractViolation names the first ONNX value that the Graph or its expression computes
+    otherwise, on a random input; BadModel where onnxruntime cannot run the model, or both say NaN
+    or infinity.
 
-    What the client computes from the Graph's outputs is compared with the model's own.
-
-    model: its outputs are replaced. values: what the Graph calls the ONNX values. approximate: ONNX
-    values that the import means to change a little.
+    model: its outputs are replaced. values: what the Graph calls the ONNX values, and the numbers
+    that the expression has for those that are the client's. approximate: ONNX values that the
+    import means to change a little.
     """
-    traced: dict[str, list[str]] = {}
+    traced: dict[str | int, list[str]] = {}
     for name in (name for node in model.graph.node for name in node.output):
-        if values.get(name) in graph.shapes:
+        if name in values:
             traced.setdefault(values[name], []).append(name)
     feeds = random_feeds(graph, np.random.default_rng(0))
     with threadpool_limits(1, "blas"), np.errstate(all="ignore"):
@@ -64,11 +67,13 @@ def check_against_onnxruntime(
 
 @dataclass
 class _Comparison:
-    """model: the ONNX model; traced: the ONNX values that each value of the Graph stands for."""
+    """model: the ONNX model; traced: the ONNX values that each value of the Graph, or number of the
+    expression, stands for.
+    """
 
     model: onnx.ModelProto
     graph: Graph
-    traced: Mapping[str, Sequence[str]]
+    traced: Mapping[str | int, Sequence[str]]
     approximate: Collection[str]
 
     def __post_init__(self) -> None:
@@ -76,8 +81,6 @@ class _Comparison:
         self.makers = {name: node for node in self.model.graph.node for name in node.output}
 
     def run(self, feeds: Mapping[str, Array]) -> None:
-        results = [output.name for output in self.model.graph.output]
-        expected = self._run(feeds)
         theirs = self._answers(feeds)
         last_use = self._last_use()
         known = dict(feeds)
@@ -89,31 +92,20 @@ class _Comparison:
             for value in [value for value in known if last_use.get(value, index) <= index]:
                 if value not in self.graph.outputs:
                     del known[value]
-        self._compare_results(dict(zip(results, expected, strict=True)), known)
+        self._run_expression([known[value] for value in self.graph.outputs], theirs)
 
-    def _compare_results(self, expected: Mapping[str, Array], known: Mapping[str, Array]) -> None:
-        """What the client makes of the first image's revealed values, and onnxruntime."""
-        shown = [known[value][0].astype(np.float64) for value in self.graph.outputs]
-        made = self.graph.expression.evaluate(shown)
-        for form, own in zip(result_forms(self.graph), made, strict=True):
-            theirs = without_batch(expected[form.name])
-            if own.shape != theirs.shape:
-                raise self._differs(form.name, f"its shape is {own.shape}, not {theirs.shape}")
-            if np.issubdtype(theirs.dtype, np.floating):
-                self._agree_as_numbers(form.name, own, theirs)
-            elif not np.array_equal(own.astype(theirs.dtype), theirs):
-                raise self._differs(form.name, "its integers are others")
-
-    def _agree_as_numbers(self, name: str, own: Array, theirs: Array) -> None:
-        """Where both are finite, within the tolerance of the largest; elsewhere, nowhere alone."""
-        both = np.isfinite(own) & np.isfinite(theirs)
-        if not np.array_equal(np.isnan(own), np.isnan(theirs)):
-            raise self._differs(name, "it is NaN elsewhere")
-        size = float(np.abs(theirs[both]).max(initial=0.0))
-        difference = _largest(own[both], theirs[both])
-        tolerance = TOLERANCE_HALF if self.rounded or theirs.dtype == np.float16 else TOLERANCE
-        if not difference <= 10 * tolerance * max(size, 1e-6):
-            raise self._differs(name, f"it is off by {difference:.3g}, its largest is {size:.3g}")
+    def _run_expression(self, revealed: Sequence[Array], theirs: Iterator[Array]) -> None:
+        """The client's part, on the revealed values."""
+        values: list[Array] = []
+        for number in range(len(revealed) + len(self.graph.expression.operations)):
+            operation = self.graph.expression.operation(number, len(revealed))
+            if operation is None:
+                own = revealed[number].astype(np.float64)
+            else:
+                own = operation.evaluate([values[value] for value in operation.inputs])
+            for name in self.traced.get(number, ()):
+                own = self._settled_result(name, own, next(theirs))
+            values.append(own)
 
     def _answers(self, feeds: Mapping[str, Array]) -> Iterator[Array]:
         """onnxruntime's results of all traced ONNX values, in the Graph's order."""
@@ -135,15 +127,23 @@ class _Comparison:
         """The traced ONNX values, as many together as may be in memory."""
         names: list[str] = []
         elements = 0
-        for node in self.graph.nodes:
-            for name in self.traced.get(node.output, ()):
-                elements += math.prod(self.graph.shapes[node.output])
+        for value, size in self._sizes():
+            for name in self.traced.get(value, ()):
+                elements += size
                 if names and elements > AT_ONCE:
                     yield names
-                    names, elements = [], math.prod(self.graph.shapes[node.output])
+                    names, elements = [], size
                 names.append(name)
         if names:
             yield names
+
+    def _sizes(self) -> Iterator[tuple[str | int, int]]:
+        """The values of the Graph and then the numbers of the expression, with their elements."""
+        for node in self.graph.nodes:
+            yield node.output, math.prod(self.graph.shapes[node.output])
+        shown = [self.graph.shapes[value][1:] for value in self.graph.outputs]
+        for number, form in enumerate(self.graph.expression.forms(shown)):
+            yield number, form.size
 
     def _last_use(self) -> dict[str, int]:
         """The last node that a settled value is needed at, be it for computing one that is not
@@ -191,6 +191,31 @@ class _Comparison:
                 )
         return theirs
 
+    def _settled_result(self, name: str, own: Array, theirs: Array) -> Array:
+        """As `_settled`, of the client's values. Where the model's type holds none of what comes
+        out, whatever it has instead is no difference.
+        """
+        if own.shape != theirs.shape:
+            raise self._differs(name, f"its shape is {own.shape}, onnxruntime's {theirs.shape}")
+        settled = theirs.astype(own.dtype)
+        if name in self.approximate:
+            return settled
+        if not np.issubdtype(theirs.dtype, np.floating):
+            if np.any((settled != own) & _is_held(own, theirs.dtype)):
+                raise self._differs(name, f"its {theirs.dtype} values are others")
+            return settled
+        both = np.isfinite(own) & np.isfinite(theirs)
+        if np.any(~both & ~np.isinf(theirs) & ~(np.isnan(own) & np.isnan(theirs))):
+            raise self._differs(name, "it is NaN or infinite elsewhere")
+        half = theirs.dtype == np.float16 or self.rounded
+        size = float(np.abs(settled[both]).max(initial=0.0))
+        difference = _largest(own[both], settled[both])
+        if not difference <= (TOLERANCE_HALF if half else TOLERANCE) * size:
+            raise self._differs(
+                name, f"it is off by {difference:.3g}, its largest value is {size:.3g}"
+            )
+        return settled
+
     def _again(self, value: str, known: Mapping[str, Array], kind: type[np.floating]) -> Array:
         """A value from the settled ones in another precision."""
         node = self.graph.producer(value)
@@ -218,3 +243,11 @@ def _largest(a: Array, b: Array) -> float:
     """Difference; NaN where either is not finite."""
     with np.errstate(invalid="ignore"):
         return float(np.abs(a.astype(np.float64) - b).max(initial=0.0))
+
+
+def _is_held(values: Array, kind: np.dtype[Any]) -> Array:
+    """Which of some integers or truth values a type of the model holds."""
+    if kind == np.bool_ or values.dtype == np.bool_:
+        return np.ones(values.shape, bool)
+    limits = np.iinfo(kind)
+    return (limits.min <= values) & (values <= limits.max)

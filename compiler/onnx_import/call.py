@@ -73,6 +73,10 @@ class Call:
         """Is operand `index` computed from the input?"""
         return isinstance(self._operand(index), str)
 
+    def is_constant(self, index: int) -> bool:
+        """Is operand `index` a folded constant?"""
+        return isinstance(self._operand(index), np.ndarray)
+
     def value(self, index: int = 0) -> str:
         """Operand `index`, which must be computed from the input."""
         operand = self._operand(index)

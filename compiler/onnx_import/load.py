@@ -35,7 +35,7 @@ class Imported:
 
     model: onnx.ModelProto
     graph: Graph
-    values: Mapping[str, str]
+    values: Mapping[str, str | int]
     approximate: Collection[str]
     notes: Sequence[str]
 

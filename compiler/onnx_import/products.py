@@ -33,23 +33,36 @@ def multiplied(call: Call, left: str, right: str) -> str:
     return call.emit("Mul", [enlarged(call, left, shape), right])
 
 
+def power_of(call: Call) -> int | None:
+    """The exponent of a Pow that products compute; None where it is another, or a tensor."""
+    if not call.is_constant(1):
+        return None
+    exponents = np.unique(call.weight(1, "the exponent"))
+    whole = [power for power in range(1, MAX_POWER + 1) if np.array_equal(exponents, [power])]
+    return whole[0] if whole else None
+
+
 @importer("Pow")
 def _pow(call: Call) -> Sequence[str]:
     """A whole constant exponent from 1 to 4, as products; 0.5, -0.5 and -1 fitted by straight
     pieces.
     """
-    exponents = np.unique(call.weight(1, "the exponent"))
-    if len(exponents) == 1 and float(exponents[0]) in _FITTED:
-        formula = NAMED[_FITTED[float(exponents[0])]]
-        return [call.emit("Activation", [call.value()], formula=formula)]
-    power = int(exponents[0]) if len(exponents) == 1 else 0
-    if power not in range(1, MAX_POWER + 1) or power != exponents[0]:
-        call.fail(
-            f"exponents from {exponents.min():g} to {exponents.max():g}",
-            f"one for all elements, a whole number from 1 to {MAX_POWER}, is supported",
-        )
+    power = power_of(call)
+    if power is None:
+        return [_fitted_power(call)]
     value = call.value()
     square = value if power == 1 else multiplied(call, value, value)
     if power <= 2:
         return [square]
     return [multiplied(call, square, value if power == 3 else square)]
+
+
+def _fitted_power(call: Call) -> str:
+    exponents = np.unique(call.weight(1, "the exponent"))
+    if len(exponents) != 1 or float(exponents[0]) not in _FITTED:
+        call.fail(
+            f"exponents from {exponents.min():g} to {exponents.max():g}",
+            f"one for all elements, a whole number from 1 to {MAX_POWER}, is supported",
+        )
+    formula = NAMED[_FITTED[float(exponents[0])]]
+    return call.emit("Activation", [call.value()], formula=formula)

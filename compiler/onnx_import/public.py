@@ -90,9 +90,11 @@ class ExpressionBuilder:
         """Appends it. Misfit where its operands do not fit."""
         return self._new(operation, operation.form([self.forms[v] for v in operation.inputs]))
 
-    def finish(self, outputs: Sequence[tuple[str, Public]]) -> tuple[tuple[str, ...], Expression]:
+    def finish(
+        self, outputs: Sequence[tuple[str, Public]]
+    ) -> tuple[tuple[str, ...], Expression, dict[int, int]]:
         """The values to reveal, and the expression with the outputs, (name, value) each, as its
-        results: only what these are made of is left.
+        results: only what these are made of is left. The new numbers by the old ones.
         """
         needed = self._needed([value.number for _, value in outputs])
         revealed = [n for n in needed if isinstance(self.values[n], str)]
@@ -102,7 +104,7 @@ class ExpressionBuilder:
             operations=tuple(self._renumbered(n, numbers) for n in operations),
             results=tuple(Result(name=name, value=numbers[v.number]) for name, v in outputs),
         )
-        return tuple(str(self.values[n]) for n in revealed), expression
+        return tuple(str(self.values[n]) for n in revealed), expression, numbers
 
     def _once(self, key: object, value: str | Operation, form: Form) -> Public:
         if key not in self._known:

@@ -25,9 +25,8 @@ def _reducing(reduction: Reduction) -> Importer:
     @wraps(reduction)
     def imported(call: Call) -> Sequence[str]:
         shape, given = call.shape(), call.ints("axes", 1)
-        if not given and call.flag("noop_with_empty_axes"):
-            return [call.value()]
-        axes = sorted({axis % len(shape) for axis in given}) if given else [*range(len(shape))]
+        everything = () if call.flag("noop_with_empty_axes") else range(len(shape))
+        axes = sorted({axis % len(shape) for axis in given or everything})
         if 0 in axes:
             call.fail(f"over axes {axes} of {shape}", "the batch axis cannot be reduced")
         value = reduction(call, call.value(), axes)
@@ -41,6 +40,8 @@ def _reducing(reduction: Reduction) -> Importer:
 def _pooled(call: Call, op: str, value: str, axes: list[int]) -> str:
     """A pool with full windows over axes, which stay with size 1."""
     shape = call.builder.shapes[value]
+    if not axes:
+        return value
     if len(shape) == 4 and set(axes) <= {2, 3}:
         kernel = (shape[2] if 2 in axes else 1, shape[3] if 3 in axes else 1)
         return _full_pool(call, op, value, kernel)

@@ -2,61 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from moiety.compiler.ir import formulas
 from moiety.compiler.onnx_import.call import Call, importer
 
 
-def emit_formula(call: Call, formula: formulas.Formula) -> list[str]:
-    return [call.emit("Activation", [call.value()], formula=formula)]
-
-
-_NAMES = {
-    "Erf": "erf",
-    "Exp": "exp",
-    "HardSwish": "hardswish",
-    "Log": "log",
-    "Mish": "mish",
-    "Reciprocal": "reciprocal",
-    "Sigmoid": "sigmoid",
-    "Softplus": "softplus",
-    "Softsign": "softsign",
-    "Sqrt": "sqrt",
-    "Tanh": "tanh",
-}
-
-
-@importer(*_NAMES)
-def _named(call: Call) -> Sequence[str]:
-    """Any shape; fitted by straight pieces over the calibrated range, in which it must be
-    finite.
-    """
-    return emit_formula(call, formulas.NAMED[_NAMES[call.proto.op_type]])
-
-
-@importer("Gelu")
-def _gelu(call: Call) -> Sequence[str]:
-    """Either form; fitted by straight pieces over the calibrated range."""
-    tanh = call.text("approximate", "none") == "tanh"
-    return emit_formula(call, formulas.NAMED["gelu-tanh" if tanh else "gelu"])
-
-
-@importer("Swish")
-def _swish(call: Call) -> Sequence[str]:
-    """Any alpha; fitted by straight pieces over the calibrated range."""
+def _swish(call: Call) -> formulas.Formula:
     alpha = float(call.attrs.get("alpha", 1.0))
-    return emit_formula(call, ("x", *formulas.affine(("x",), alpha, 0.0), "sigmoid", "mul"))
+    return ("x", *formulas.affine(("x",), alpha, 0.0), "sigmoid", "mul")
 
 
-@importer("Elu", "Celu", "Selu")
-def _exponential_unit(call: Call) -> Sequence[str]:
-    """Any parameters; fitted by straight pieces over the calibrated range."""
+def _gelu(call: Call) -> formulas.Formula:
+    tanh = call.text("approximate", "none") == "tanh"
+    return formulas.NAMED["gelu-tanh" if tanh else "gelu"]
+
+
+def _exponential_unit(call: Call) -> formulas.Formula:
     kind = call.proto.op_type
     alpha = float(call.attrs.get("alpha", 1.67326319217681884765625 if kind == "Selu" else 1.0))
     gamma = float(call.attrs.get("gamma", 1.05070102214813232421875)) if kind == "Selu" else 1.0
     stretch = alpha if kind == "Celu" else 1.0
-    return emit_formula(call, formulas.exponential_unit(gamma, alpha, stretch))
+    return formulas.exponential_unit(gamma, alpha, stretch)
+
+
+_WITH_ATTRIBUTES: dict[str, Callable[[Call], formulas.Formula]] = {
+    "Celu": _exponential_unit,
+    "Elu": _exponential_unit,
+    "Gelu": _gelu,
+    "Selu": _exponential_unit,
+    "Swish": _swish,
+}
+_PLAIN = (
+    *("Erf", "Exp", "HardSwish", "Log", "Mish", "Reciprocal"),
+    *("Sigmoid", "Softplus", "Softsign", "Sqrt", "Tanh"),
+)
+
+
+def formula_of(call: Call) -> formulas.Formula:
+    """What the node does to each element."""
+    op_type = call.proto.op_type
+    if op_type in _WITH_ATTRIBUTES:
+        return _WITH_ATTRIBUTES[op_type](call)
+    return formulas.NAMED[op_type.lower()]
+
+
+@importer(*_PLAIN, *_WITH_ATTRIBUTES)
+def _smooth(call: Call) -> Sequence[str]:
+    """Any shape and attributes; fitted by straight pieces over the calibrated range, in which it
+    must be finite.
+    """
+    return [call.emit("Activation", [call.value()], formula=formula_of(call))]
 
 
 @importer("ThresholdedRelu")

@@ -28,8 +28,8 @@ class Walk:
     """One import: what every ONNX name stands for, and the Graph as far as it is built.
 
     `sources` are the model's data inputs, whose shapes are fixed; `batch` is the batch size that
-    stood there (0: open). `values`, once it is built: the Graph's value of every ONNX value that
-    depends on an input, by the names of both.
+    stood there (0: open). `values`, once it is built: of every ONNX value that depends on an
+    input, the name of the Graph's value or its number in the client's expression.
     """
 
     def __init__(self, model: onnx.ModelProto, sources: Sequence[str], batch: int) -> None:
@@ -37,7 +37,7 @@ class Walk:
         self.environment: dict[str, str | Array | Public | Unsized] = {
             source: source for source in sources
         }
-        self.values: dict[str, str] = {}
+        self.values: dict[str, str | int] = {}
         self.cut, self.expression = Cut(model.graph), ExpressionBuilder()
         readers = _readers(model.graph)
         self.builder = Builder(
@@ -59,17 +59,17 @@ class Walk:
         outputs = [(output.name, self._output(output.name)) for output in self.model.graph.output]
         if not outputs:
             raise BadModel(f"model {name!r} has no output")
-        revealed, expression = self.expression.finish(outputs)
+        revealed, expression, numbers = self.expression.finish(outputs)
         try:
             expression.check([self.builder.shapes[value][1:] for value in revealed])
         except BadArtifact as error:
             raise BadModel(f"model {name!r}: {error}") from None
         graph, names = self.builder.finish(name, revealed, expression)
-        self.values = {
-            onnx_name: names.get(value, value)
-            for onnx_name, value in self.environment.items()
-            if isinstance(value, str)
-        }
+        for onnx_name, value in self.environment.items():
+            if isinstance(value, str) and names.get(value, value) in graph.shapes:
+                self.values[onnx_name] = names.get(value, value)
+            elif isinstance(value, Public) and value.number in numbers:
+                self.values[onnx_name] = numbers[value.number]
         return graph
 
     def _visit_all(self, graph: onnx.GraphProto) -> None:

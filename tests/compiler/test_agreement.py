@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -12,9 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from moiety.compiler.onnx_import import agreement
 from moiety.compiler.onnx_import.call import IMPORTERS, Call
+from moiety.compiler.onnx_import.client.call import TRANSLATORS, ClientCall, Entry
 from moiety.compiler.onnx_import.load import import_onnx
+from moiety.compiler.onnx_import.public import Public
 from moiety.protocols.errors import BadModel, ContractViolation
-from tests.support.onnx_models import Build, ModelBuilder, build_model
+from tests.support.onnx_models import Build, ModelBuilder, build_model, typed
 
 IMAGE: list[int | str] = ["N", 4, 9, 8]
 
@@ -62,6 +65,69 @@ def test_the_first_node_that_differs_is_named(
     monkeypatch.setitem(IMPORTERS, op_type, wrong(change, op_type))
     with pytest.raises(ContractViolation, match=message):
         import_onnx(model)
+
+
+def head(b: ModelBuilder) -> list[str]:
+    """What the client computes, with steps: a mask, levels, places."""
+    y = b.op("Sigmoid", b.conv("x", 4, 6, 3))
+    mask = b.op("Greater", y, b.constant(0.5, np.float32))
+    levels = b.op("Floor", b.op("Mul", y, b.constant(255, np.float32)))
+    return [mask, levels, b.op("ArgMax", b.op("Softmax", y, axis=1), axis=1)]
+
+
+def altered(change: Callable[[ClientCall, Public], Public], op_type: str) -> Entry:
+    """A translator that changes what the right one makes."""
+    entry = TRANSLATORS[op_type]
+    return replace(entry, translate=lambda call: [change(call, x) for x in entry.translate(call)])
+
+
+@pytest.mark.parametrize(
+    ("op_type", "change", "message"),
+    [
+        ("Sigmoid", lambda call, x: call.binary("mul", x, 1.001), "Sigmoid 'sigmoid1'.*off by"),
+        ("Greater", lambda call, x: call.unary("not", x), "Greater 'greater2'.*bool values"),
+        ("Floor", lambda call, x: call.binary("add", x, 1.0), "Floor 'floor4'.*off by"),
+        ("Softmax", lambda call, x: call.unary("log", call.unary("neg", x)), "Softmax.*NaN"),
+        ("ArgMax", lambda call, x: call.binary("mul", x, 2), "ArgMax 'argmax6'.*int64 values"),
+        ("ArgMax", lambda call, x: call.reshaped(x, (1, 42)), "ArgMax .*its shape is"),
+    ],
+)
+def test_so_is_the_clients_part(
+    monkeypatch: pytest.MonkeyPatch,
+    op_type: str,
+    change: Callable[[ClientCall, Public], Public],
+    message: str,
+) -> None:
+    model = typed(build_model(IMAGE, head))
+    import_onnx(model)
+    monkeypatch.setitem(TRANSLATORS, op_type, altered(change, op_type))
+    with pytest.raises(ContractViolation, match=message):
+        import_onnx(model)
+
+
+def test_what_rounding_moves_across_a_step_is_no_difference() -> None:
+    """Probabilities of float16 are alike where the client's float64 ones are not; and float32 says
+    that a sigmoid is 1 where it is not.
+    """
+
+    def build(b: ModelBuilder) -> list[str]:
+        y = b.op("Cast", b.conv("x", 4, 40, 3), to=TensorProto.FLOAT16)
+        best = b.op("ArgMax", b.op("Softmax", y, axis=1), axis=1)
+        large = b.op("Mul", b.conv("x", 4, 40, 3), b.constant(9, np.float32))
+        levels = b.op("Mul", b.op("Sigmoid", large), b.constant(255, np.float32))
+        rows = b.multi_op(2, "TopK", y, b.ints(30), axis=1, sorted=0)
+        return [best, b.op("Cast", levels, to=TensorProto.UINT8), *rows]
+
+    import_onnx(typed(build_model(IMAGE, build)))
+
+
+def test_a_client_s_value_may_be_a_revealed_one() -> None:
+    def build(b: ModelBuilder) -> list[str]:
+        y = b.op("ReduceLogSumExp", b.conv("x", 4, 6, 3), noop_with_empty_axes=1)
+        return [y, b.op("Softmax", y)]
+
+    graph = import_onnx(build_model(IMAGE, build, opset=18))
+    assert [result.value for result in graph.expression.results] == [0, 1]
 
 
 def cancelling(b: ModelBuilder) -> str:

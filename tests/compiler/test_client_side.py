@@ -4,6 +4,8 @@ onnxruntime's result, operator by operator.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -43,6 +45,14 @@ def model_of(build: Build, shape: list[int | str] = SHAPE, opset: int = 17) -> o
     return typed(build_model(shape, build, opset))
 
 
+def of_no_axes(b: B, op: str) -> str:
+    return b.op(op, b.op("Abs", b.op("Tanh", "x")), noop_with_empty_axes=1)
+
+
+def smooth(b: B, op: str) -> str:
+    return b.op(op, b.op("Neg", b.op("Softsign", "x")))
+
+
 FORMS: dict[str, tuple[int, Build]] = {
     **{
         op.lower(): (17, lambda b, op=op: b.op(op, "x"))  # type: ignore[misc]
@@ -56,6 +66,12 @@ FORMS: dict[str, tuple[int, Build]] = {
         f"{op.lower()} behind": (17, lambda b, op=op: b.op(op, b.op("Tanh", "x")))  # type: ignore[misc]
         for op in ("Abs", "Neg", "Relu", "Identity", "LeakyRelu", "HardSigmoid")
     },
+    "softsign behind": (17, lambda b: b.op("Softsign", b.op("Tanh", "x"))),
+    **{
+        f"{op.lower()} behind": (20, partial(smooth, op=op))
+        for op in ("Celu", "Elu", "Gelu", "HardSwish", "Mish", "Selu")
+    },
+    "gelu tanh behind": (20, lambda b: b.op("Gelu", b.op("Tanh", "x"), approximate="tanh")),
     "prelu": (17, lambda b: b.op("PRelu", b.op("Tanh", "x"), b.constant(b.normal(3, 1, 1)))),
     "one minus": (17, lambda b: b.op("Sub", one(b, 1), p(b))),
     "per label": (17, lambda b: b.op("Mul", p(b), b.constant(b.normal(3, 1, 1)))),
@@ -108,7 +124,11 @@ FORMS: dict[str, tuple[int, Build]] = {
     ),
     "cast": (17, lambda b: b.op("Cast", b.op("Mul", p(b), one(b, 7.5)), to=TensorProto.INT64)),
     "cast to bool": (17, lambda b: b.op("Cast", b.op("Floor", "x"), to=TensorProto.BOOL)),
-    "reduce l1": (17, lambda b: b.op("ReduceL1", "x", axes=[1, 3])),
+    "reduce l1": (17, lambda b: b.op("ReduceL1", p(b), axes=[1, 3])),
+    **{
+        f"{op} of no axes": (18, partial(of_no_axes, op=op))
+        for op in ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare")
+    },
     "reduce l2": (17, lambda b: b.op("ReduceL2", "x", axes=[1], keepdims=0)),
     "reduce log sum exp": (17, lambda b: b.op("ReduceLogSumExp", "x", axes=[-1], keepdims=0)),
     "reduce log sum": (17, lambda b: b.op("ReduceLogSum", p(b), axes=[2])),
@@ -183,7 +203,7 @@ def test_every_translator_has_a_form() -> None:
         for opset, build in FORMS.values()
         for node in model_of(build, opset=opset).graph.node
     }
-    assert TRANSLATORS.keys() - tried == {"CastLike", "Dropout"}
+    assert TRANSLATORS.keys() - tried == {"CastLike", "Dropout", "Swish"}
 
 
 def small_network(b: B) -> tuple[str, str]:
@@ -287,6 +307,21 @@ class TestCut:
             BadModel, match=r"Floor 'floor\d+': stands before Conv 'conv\d+', which"
         ):
             import_onnx(model_of(build))
+
+    @pytest.mark.parametrize(
+        "build",
+        [
+            lambda b, y: b.op("Pow", y, one(b, 2)),
+            lambda b, y: b.op("ReduceL1", y, axes=[1]),
+            lambda b, y: b.op("Where", b.constant([True, False] * 2), y, one(b, 0)),
+        ],
+    )
+    def test_what_a_protocol_computes_exactly_is_not_begun_with(
+        self, build: Callable[[B, str], str]
+    ) -> None:
+        """The client is not shown what a square, a sum or a mask is made of."""
+        graph = import_onnx(model_of(lambda b: build(b, small_network(b)[1])))
+        assert not graph.expression.operations
 
     def test_branches_of_an_if_belong_to_the_model(self) -> None:
         """PyTorch writes squeeze() so."""

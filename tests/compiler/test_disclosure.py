@@ -16,7 +16,7 @@ import pytest
 from moiety.compiler.compile import Compiled, CompileOptions, compile_model
 from moiety.compiler.planning.options import PlanOptions
 from moiety.protocols.errors import BadPlan
-from moiety.runtime.program import AnyStep, Preprocessing, Program, Reduce
+from moiety.runtime.program import AnyStep, Gates, Preprocessing, Program, Reduce, Reshape
 from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support import nets
 from tests.support.programs import uncommitted
@@ -78,19 +78,28 @@ def compiled(folder: Path, family: str, seed: int, gammas: str, options: PlanOpt
     return compile_model(folder / "model.onnx", images, described)
 
 
-def without_reduces(program: Program) -> Program:
-    """Where two rings follow from the shifts, a Reduce stands between them:
-    it says no more than they do.
+def without_what_follows(program: Program) -> Program:
+    """Less the steps that say no more than what stands around them. Where two rings follow from
+    the shifts, a Reduce stands between them; knots that one comparison does not carry get further
+    Gates of the same value, which are joined to the first ones.
     """
     where: dict[int, int] = {}
     steps: list[AnyStep] = []
+    further: set[int] = set()
+    compared: set[int] = set()
     for index, step in enumerate(program.steps):
-        inputs = tuple(where[i] for i in step.inputs)
-        if isinstance(step, Reduce):
-            where[index] = inputs[0]
+        if (isinstance(step, Gates) and step.inputs[0] in compared) or (
+            isinstance(step, Reshape) and step.inputs[0] in further
+        ):
+            further.add(index)
+        elif isinstance(step, Reduce) or further.intersection(step.inputs):
+            where[index] = where[step.inputs[0]]
         else:
             where[index] = len(steps)
+            inputs = tuple(where[i] for i in step.inputs)
             steps.append(msgspec.structs.replace(step, inputs=inputs))
+        if isinstance(step, Gates):
+            compared.update(step.inputs)
     return msgspec.structs.replace(program, steps=tuple(steps))
 
 
@@ -99,7 +108,7 @@ def differences(one: Program, other: Program) -> set[tuple[str, str]]:
     commitment, which hides what it commits to; ("program", field) outside steps.
     """
     found = set()
-    one, other = without_reduces(one), without_reduces(other)
+    one, other = without_what_follows(one), without_what_follows(other)
     for field in Program.__struct_fields__:
         if field not in ("steps", "disclosed", "commitment") and getattr(one, field) != getattr(
             other, field

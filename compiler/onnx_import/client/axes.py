@@ -22,11 +22,10 @@ _REDUCTIONS = {"ReduceMax": "max", "ReduceMean": "mean", "ReduceMin": "min", "Re
 def _reduce(call: ClientCall) -> Sequence[Public]:
     """Any axes."""
     op, x, axes = call.proto.op_type, call.public(), _axes(call)
-    if axes is None:
-        return [x]
     if op in _BEFORE:
         x = _BEFORE[op](call, x)
-    x = call.reduced(_REDUCTIONS.get(op, "sum"), x, axes, _keepdims(call))
+    if axes:
+        x = call.reduced(_REDUCTIONS.get(op, "sum"), x, axes, _keepdims(call))
     if op == "ReduceL2":
         x = call.unary("sqrt", x)
     return [call.unary("log", x) if op == "ReduceLogSum" else x]
@@ -36,7 +35,7 @@ def _reduce(call: ClientCall) -> Sequence[Public]:
 def _log_sum_exp(call: ClientCall) -> Sequence[Public]:
     """Any axes: from the largest on, so that nothing overflows."""
     x, axes = call.public(), _axes(call)
-    if axes is None:
+    if not axes:
         return [x]
     largest = call.reduced("max", x, axes, True)
     total = call.reduced("sum", call.unary("exp", call.binary("sub", x, largest)), axes, True)
@@ -46,12 +45,12 @@ def _log_sum_exp(call: ClientCall) -> Sequence[Public]:
     return [call.reshaped(made, [n for axis, n in enumerate(made.shape) if axis not in axes])]
 
 
-def _axes(call: ClientCall) -> tuple[int, ...] | None:
-    """As attribute or operand; all, where there are none, or (None) none at all."""
+def _axes(call: ClientCall) -> tuple[int, ...]:
+    """As attribute or operand; where none are given all, or none at all."""
     given, rank = call.ints("axes", 1), len(call.shape())
     if given:
         return tuple(call.from_front(axis, rank) for axis in given)
-    return None if call.attrs.get("noop_with_empty_axes", 0) else tuple(range(rank))
+    return () if call.flag("noop_with_empty_axes") else tuple(range(rank))
 
 
 def _keepdims(call: ClientCall) -> bool:
@@ -79,6 +78,8 @@ def _arg(call: ClientCall) -> Sequence[Public]:
 def _top(call: ClientCall) -> Sequence[Public]:
     """Any axis, a constant number; always in order."""
     x, count = call.public(), call.ints("k", 1)
+    if not call.flag("sorted", True):
+        call.builder.approximate.update(call.proto.output)  # they may come in any order
     if count is None or len(count) != 1:
         call.fail("the number of elements is not one constant")
     axis, largest = call.axis(-1), bool(call.attrs.get("largest", 1))

@@ -148,7 +148,7 @@ Translator = Callable[[ClientCall], Sequence[Made]]
 @dataclass(frozen=True)
 class Entry:
     """begins: the client's part of a model may begin with it (of some operands at least), for no
-    protocol computes it; else it is the client's only behind one that is.
+    protocol computes it exactly; else it is the client's only behind one that is.
     """
 
     translate: Translator

@@ -1,8 +1,9 @@
 """Where the secret part of a model ends and the client's begins.
 
-The client's part begins at nodes that no protocol computes (a Softmax, an ArgMax) from which no way
-leads to a node that must stay secret (a Conv: its weights are the vendor's). All that follows such
-a node is the client's. What both could compute (a Relu, a Reshape) stays secret before it.
+The client's part begins at nodes that no protocol computes (a Softmax, an ArgMax), or none exactly
+(a Sigmoid), from which no way leads to a node that must stay secret (a Conv: its weights are the
+vendor's). All that follows such a node is the client's. What both compute exactly (a Relu, a
+Reshape, a square) stays secret before it.
 """
 
 from __future__ import annotations

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from onnx import TensorProto
 
+from moiety.compiler.ir.formulas import interpreted
 from moiety.compiler.onnx_import.client.call import ClientCall, translator
 from moiety.compiler.onnx_import.fix_input import REAL, type_name
+from moiety.compiler.onnx_import.products import power_of
 from moiety.compiler.onnx_import.public import Public
+from moiety.compiler.onnx_import.smooth import formula_of
 from moiety.runtime.program.expression.base import Kind
-from moiety.runtime.program.expression.elementwise import BinaryName, Cast, UnaryName, Where
+from moiety.runtime.program.expression.elementwise import (
+    UNARY,
+    BinaryName,
+    Cast,
+    UnaryName,
+    Where,
+)
 
 _UNARY: dict[str, UnaryName] = {
     "Abs": "abs",
@@ -64,10 +74,8 @@ def _unary(call: ClientCall) -> Sequence[Public]:
     return [call.unary(_UNARY[call.proto.op_type], call.public())]
 
 
-@translator(
-    *("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Pow"),
-    begins=True,
-)
+@translator("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", begins=True)
+@translator("Pow", begins=lambda call: power_of(call) is None)
 @translator("Div", begins=lambda call: call.is_value(1))
 @translator("Add", "And", "Mul", "Or", "Sub", "Xor")
 def _binary(call: ClientCall) -> Sequence[Public]:
@@ -131,13 +139,19 @@ def _thresholded_relu(call: ClientCall) -> Sequence[Public]:
 
 
 @translator("Softsign", begins=True)
-def _softsign(call: ClientCall) -> Sequence[Public]:
-    """`x / (1 + |x|)`."""
-    x = call.public()
-    return [call.binary("div", x, call.binary("add", call.unary("abs", x), 1))]
+@translator("Celu", "Elu", "Gelu", "HardSwish", "Mish", "Selu", "Swish")
+def _smooth(call: ClientCall) -> Sequence[Public]:
+    """Any attributes."""
+
+    def apply(name: str, operands: Sequence[Public]) -> Public:
+        if name in UNARY:
+            return call.unary(cast("UnaryName", name), *operands)
+        return call.binary(cast("BinaryName", name), *operands)
+
+    return [interpreted(formula_of(call), call.public(), call.number, apply)]
 
 
-@translator("Where", begins=lambda call: call.is_value(0))
+@translator("Where", begins=lambda call: not call.is_constant(0))
 def _where(call: ClientCall) -> Sequence[Public]:
     """Any shapes that broadcast."""
     condition, yes, no = call.publics()

@@ -9,6 +9,7 @@ from typing import ClassVar, Final, Literal
 
 import numpy as np
 
+from moiety.protocols.arrays import F64
 from moiety.runtime.program.expression.base import (
     DTYPES,
     Array,
@@ -54,8 +55,24 @@ def sigmoid(x: Array) -> Array:
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x)))
 
 
+_ERF_STEP = 1 / 256
+_ERF_GRID: F64 = np.arange(0, 6 + _ERF_STEP / 2, _ERF_STEP)
+_ERF: F64 = np.array([math.erf(at) for at in _ERF_GRID])
+
+
+def erf_slope(x: Array) -> Array:
+    """The error function's derivative."""
+    return np.asarray(2 / math.sqrt(math.pi) * np.exp(-(x**2)))
+
+
 def _erf(x: Array) -> Array:
-    return np.asarray(np.vectorize(math.erf, otypes=[np.float64])(x))
+    """By its Taylor series of third order around the nearest point of a table: exact to 1e-11."""
+    size = np.minimum(np.abs(x), 6.0)
+    nearest = np.rint(np.nan_to_num(size) / _ERF_STEP).astype(np.int64)
+    at = _ERF_GRID[nearest]
+    h = size - at
+    series = _ERF[nearest] + erf_slope(at) * h * (1 - at * h + (2 * at**2 - 1) * h**2 / 3)
+    return np.asarray(np.sign(x) * series).astype(x.dtype)
 
 
 UnaryName = (
