@@ -243,7 +243,7 @@ def calibration_ranges(
     if not isinstance(calibration, Samples):
         calibration = Samples(calibration, graph.shapes[graph.inputs[0]][1:])
     graph = fully_relieved(graph)
-    ranges = calibrate(graph, calibration, progress)
+    ranges = calibrate(graph, calibration, progress, calibration.ranged)
     if not responses:
         return ranges
     measured = measure_responses(graph, ranges, calibration.kept, progress=progress)
