@@ -290,7 +290,7 @@ def calibration_ranges(
     if not isinstance(calibration, Samples):
         calibration = Samples(calibration, graph)
     graph = fully_relieved(graph)
-    ranges = calibrate(graph, calibration, progress)
+    ranges = calibrate(graph, calibration, progress, calibration.ranged)
     if not responses:
         return ranges
     measured = measure_responses(graph, ranges, calibration.kept, progress=progress)

@@ -40,6 +40,11 @@ from moiety.runtime.program.expression.told import told
 
 READING = "reading images"
 
+WELL_ABOVE = 2.0
+"""So many times the probability of an overflow that was asked for is worth a warning. Below that,
+the estimate is no better (docs/decisions/0031-margins-from-tails.md).
+"""
+
 
 @dataclass(frozen=True)
 class Pictures:
@@ -259,7 +264,7 @@ def _say_margins(report: PlanReport) -> None:
         f"headroom: {min(least):.1f} to {max(least):.1f} bits beyond the calibrated ranges; by "
         f"{report.calibration_images} images, one overflows with a probability of {found:.2g}"
     )
-    if wanted is not None and found > wanted * (1 + 1e-6):
+    if wanted is not None and found > WELL_ABOVE * wanted:
         ui.warn(
             f"margins: too-few-images: {report.calibration_images} calibration images do not allow "
             f"a probability of {wanted:g} at any width; give {report.images_wanted} or more, like "

@@ -1,6 +1,6 @@
-"""The calibration images as they are divided: most are calibrated on; of those a few are kept for
-what else is measured on images; and a few are held out, for the error to be measured on images that
-nothing was chosen by.
+"""The calibration images as they are divided. All of them say how far values reach; most say all
+else that a plan is chosen by, on a few of which sensitivities are measured; and a few are held out
+from that, for the error to be measured on.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ HELD_OUT_OF: Final = 4
 """One image of so many is held out."""
 
 ENOUGH: Final = 16
-"""Of fewer images none is held out: ranges need them all."""
+"""Of fewer images none is held out: means need them all."""
 
 
 class Samples:
     """Images float `(C,H,W)`, or tensors by the inputs' names, read once, when this is iterated
-    over: it yields those to calibrate on, by the inputs' names. kept: those of them that are kept,
-    evenly spaced where their number is known, else the first. held_out: the others, evenly spaced;
-    none where their number is not known.
+    over: it yields them by the inputs' names. ranged: the numbers of those that only ranges may
+    follow from, evenly spaced; none where their number is not known. After that, held_out: these
+    images; kept: some of the others, evenly spaced where their number is known, else the first.
 
     BadInput for an image that does not fit the Graph's inputs, or with NaN or infinity.
     """
@@ -41,22 +41,22 @@ class Samples:
         self.total = len(images) if isinstance(images, Sized) else 0
         self.kept: list[Feeds] = []
         self.held_out: list[Feeds] = []
-        self._others = _spread(self.total)
+        self.ranged = _spread(self.total)
 
     def __len__(self) -> int:
-        return self.total - len(self._others)
+        return self.total
 
     def __iter__(self) -> Iterator[Feeds]:
-        step, seen = max(1, len(self) // IMAGES), 0
+        step, seen = max(1, (self.total - len(self.ranged)) // IMAGES), 0
         for number, given in enumerate(self.images):
             feeds = checked_feeds(number, given, self.graph)
             image = {name: tensor[0] for name, tensor in feeds.items()}
-            if number in self._others:
+            if number in self.ranged:
                 self.held_out.append(image)
-                continue
-            if seen % step == 0 and len(self.kept) < IMAGES:
-                self.kept.append(image)
-            seen += 1
+            else:
+                if seen % step == 0 and len(self.kept) < IMAGES:
+                    self.kept.append(image)
+                seen += 1
             yield image
 
     @property

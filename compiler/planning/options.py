@@ -35,12 +35,13 @@ CHOSEN_WIDTHS: Final = frozenset({"bits", "scale", "activation_bits", "weight_bi
 class PlanOptions:
     """Widths of the fixed-point Program.
 
-    activation_bits: signed bits that the calibrated range of a channel fills. margin_bits:
-    further bits above it, for images beyond the calibrated range. weight_bits: signed bits of a
-    weight. rounding: of every truncation; exact, linear layers have guard bits (`guards`).
-    output_frac: fractional bits of the revealed values. floor_fraction: a channel's range is
-    taken to be at least this part of its tensor's, so that a channel that is quiet on the
-    calibration images keeps room.
+    activation_bits: signed bits that the calibrated range of a channel fills. margin_bits: further
+    bits above it, for images beyond the calibrated range. headroom: by value where a scale begins,
+    where `margins` chose it, what its ring holds as a multiple of that range. overflow_probability:
+    what they are chosen for. weight_bits: signed bits of a weight. rounding: of every truncation;
+    exact, linear layers have guard bits (`guards`). output_frac: fractional bits of the revealed
+    values. floor_fraction: a channel's range is taken to be at least this part of its tensor's, so
+    that a channel that is quiet on the calibration images keeps room.
 
     share_gates: comparisons of one tensor with several thresholds run together
     (compiler/lowering/share_gates.py); off, every ReLU compares by itself.
@@ -68,7 +69,7 @@ class PlanOptions:
     activation_bits: int = 12
     weight_bits: int = 12
     margin_bits: int = 1
-    headroom: Mapping[str, float] = field(default_factory=dict)
+    headroom: Mapping[str, float] = field(default_factory=dict, hash=False)
     overflow_probability: float | None = None
     rounding: Rounding = "exact"
     output_frac: int = 14

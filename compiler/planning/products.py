@@ -8,7 +8,8 @@ channel fits the bits that it is to fill. Minimal disclosure takes the one at wh
 ranges: that of operands which fill their bits.
 
 Margins that follow from images are the product's own, like any tensor's (`margins`). Where they are
-given, its ring has those of both operands.
+given, its ring has those of both operands: if they grow to twice their ranges, it grows to four
+times its own.
 """
 
 from __future__ import annotations
@@ -79,18 +80,29 @@ def with_product(graph: Graph, units: Units, options: PlanOptions, node: Node) -
     ids = units.scales.sources[node.output]
     x, y = node.inputs
     steps = units.of(graph, x) * units.of(graph, y)
-    shift = _shift_of_range(units, node, steps, options.margin_bits)
-    if options.disclose == "minimal" or math.isinf(shift):
-        shift = _shift_of_full_operands(graph, units, node)
-    dropped = max(int(shift), 0)
+    dropped = max(_shift(graph, units, options, node, steps), 0)
+    both = units.margin_of(graph, x) + units.margin_of(graph, y)
     unit, bits = units.unit.copy(), units.bits.copy()
     unit[ids] = steps * 2.0**dropped
-    bits[ids] = units.filled[ids] + options.margin_bits
-    if options.overflow_probability is None:
-        # Of two operands that grow twice beyond their ranges, the product grows four times.
-        margins = units.margin_of(graph, x) + units.margin_of(graph, y)
-        bits[ids] += margins - options.margin_bits
+    bits[ids] = units.filled[ids] + (both if _given_margins(options) else options.margin_bits)
     return replace(units, unit=unit, bits=bits, shifts={**units.shifts, node.output: dropped})
+
+
+def _given_margins(options: PlanOptions) -> bool:
+    return options.overflow_probability is None
+
+
+def _shift(graph: Graph, units: Units, options: PlanOptions, node: Node, steps: F64) -> int:
+    """Of given margins never more than that of operands which fill their bits, though quiet
+    channels are taken to reach farther than theirs multiply to.
+    """
+    full = _shift_of_full_operands(graph, units, node)
+    if options.disclose == "minimal":
+        return full
+    shift = _shift_of_range(units, node, steps, options.margin_bits)
+    if _given_margins(options) or math.isinf(shift):
+        shift = min(shift, full)
+    return int(shift)
 
 
 def _shift_of_range(units: Units, node: Node, steps: F64, margin_bits: int) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,12 +63,12 @@ class Responses:
 
 @dataclass(frozen=True, eq=False)
 class Ranges:
-    """Statistics of each channel (axis 1) over `images` images, float64 `(C,)`, by value name.
+    """Statistics of each channel (axis 1) over images, float64 `(C,)`, by value name.
 
-    low, high: smallest and largest value. mean: of the operands of linear layers and activations.
-    open: of ReLUs that absorbed a batch norm, the part of elements above 0. square: of the operands
-    of activations, the mean square. responses: what a plan that is searched for needs; None in
-    ranges of earlier versions.
+    low, high: smallest and largest value over all `images` images. mean: of the operands of linear
+    layers and activations. open: of ReLUs that absorbed a batch norm, the part of elements above 0.
+    square: of the operands of activations, the mean square; all three without images held out.
+    responses: what a plan that is searched for needs; None in ranges of earlier versions.
 
     second_low, second_high: smallest and largest value over all other images than the one, number
     low_image or high_image, that has the smallest or largest; what margins need (`margins`).
@@ -217,9 +217,15 @@ def measurements(graph: Graph) -> list[tuple[str, str, int]]:
     return [(kind, value, graph.shapes[value][1]) for kind, value in dict.fromkeys(wanted)]
 
 
-def calibrate(graph: Graph, images: Iterable[Case], progress: Progress | None = None) -> Ranges:
+def calibrate(
+    graph: Graph,
+    images: Iterable[Case],
+    progress: Progress | None = None,
+    ranged: Collection[int] = (),
+) -> Ranges:
     """Statistics of `graph` over images, each float `(C,H,W)` (an array `(n,C,H,W)` is an
-    iterable of such), or tensors by the inputs' names.
+    iterable of such), or tensors by the inputs' names. ranged: the numbers of those that are left
+    out of means.
 
     BadInput if there is no image, or one has a wrong shape or holds NaN or infinity, or makes the
     model overflow.
@@ -238,7 +244,8 @@ def calibrate(graph: Graph, images: Iterable[Case], progress: Progress | None = 
                 raise BadInput(
                     f"the model gives NaN or infinity at {key[1]!r} for a calibration image"
                 )
-            found[key].add(np.asarray(array[0], np.float64), count)
+            if key[0] in _SIGNS or count not in ranged:
+                found[key].add(np.asarray(array[0], np.float64), count)
         count += 1
         if progress is not None:
             progress("calibrating, image", count, total)
@@ -285,12 +292,14 @@ class _Sum:
 
     def __init__(self) -> None:
         self.sum: F64 = np.zeros(())
+        self.count = 0
 
     def add(self, values: F64, image: int) -> None:
         self.sum = self.sum + values
+        self.count += 1
 
     def result(self, kind: str, count: int) -> dict[str, F64]:
-        return {kind: self.sum / count}
+        return {kind: self.sum / self.count}
 
 
 _SIGNS = {"low": -1, "high": 1}

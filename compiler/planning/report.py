@@ -83,7 +83,7 @@ class GateRow(msgspec.Struct, frozen=True):
 
 class Measured(msgspec.Struct, frozen=True):
     """The error of the results as measured, against the float model. error: root mean square over
-    images and results; largest: of all. images: how many; held_out: the calibration did not see
+    images and results; largest: of all. images: how many; held_out: nothing but ranges followed
     them. overflows: values of theirs that left their rings, or pixels that were clipped.
     """
 

@@ -78,7 +78,13 @@ def head(b: ModelBuilder) -> list[str]:
 def altered(change: Callable[[ClientCall, Public], Public], op_type: str) -> Entry:
     """A translator that changes what the right one makes."""
     entry = TRANSLATORS[op_type]
-    return replace(entry, translate=lambda call: [change(call, x) for x in entry.translate(call)])
+    return replace(
+        entry,
+        translate=lambda call: [
+            change(call, made) if isinstance(made, Public) else made
+            for made in entry.translate(call)
+        ],
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from moiety.compiler.compile import Compiled, CompileOptions, compile_model
-from moiety.compiler.planning.options import PlanOptions
+from moiety.compiler.planning.options import USUAL_OVERFLOW, PlanOptions
 from moiety.protocols.arrays import F32
 from moiety.runtime import program as ir
 from moiety.runtime.cost.traffic import image_cost
@@ -29,7 +29,9 @@ CALIBRATION, IMAGES = (
 def compiled(model: onnx.ModelProto, folder: Path, images: F32) -> Compiled:
     onnx.save(model, folder / "model.onnx")
     return compile_model(
-        folder / "model.onnx", images, CompileOptions(PlanOptions(rounding="exact"))
+        folder / "model.onnx",
+        images,
+        CompileOptions(PlanOptions(overflow_probability=USUAL_OVERFLOW)),
     )
 
 

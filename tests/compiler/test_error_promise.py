@@ -8,12 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moiety.compiler.compile import Compiled, CompileOptions, compile_graph
+from moiety.compiler.compile import (
+    Compiled,
+    CompileOptions,
+    calibration_ranges,
+    compile_graph,
+)
 from moiety.compiler.compile_files import error_lines, plan_warnings
 from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.graph import Graph
@@ -22,6 +28,7 @@ from moiety.compiler.passes.legalise import legalise
 from moiety.compiler.planning.error import predicted_error
 from moiety.compiler.planning.options import USUAL_ERROR, PlanOptions
 from moiety.compiler.planning.plan import Plan
+from moiety.compiler.planning.ranges import calibrate
 from moiety.compiler.planning.report import Measured
 from moiety.compiler.planning.search.searched_plan import searched_plan
 from moiety.compiler.planning.starved import averages_rescaled, fully_relieved, relieved
@@ -162,28 +169,27 @@ class TestPromise:
 
 
 class TestOverflow:
-    def images(self) -> F32:
-        """One of those held out is a hundred times as bright."""
-        images = GraphMaker(2, 8, 8).images(16)
-        images[2] *= 100
-        return images
-
-    def graph(self) -> Graph:
-        maker = GraphMaker(2, 8, 8, seed=1)
-        maker.conv(maker.add("Relu", maker.conv("x", 3)), 2)
-        return maker.graph()
-
     def test_a_bound_that_it_breaks_is_refused(self) -> None:
         """Without trying wider and wider activations."""
-        with pytest.raises(BadPlan, match=r"leave their rings .*--margin-bits"):
-            compile_graph(
-                self.graph(), self.images(), CompileOptions(PlanOptions(target_error=0.01))
-            )
+        graph, ranges, _ = small_graph()
+        measured: list[Plan] = []
+
+        def measure(plan: Plan) -> Measured:
+            measured.append(plan)
+            return Measured(1.0, 9.0, 8, True, overflows=3)
+
+        with pytest.raises(BadPlan, match=r"3 values .* leave their rings .*--margin-bits"):
+            searched_plan(graph, ranges, PlanOptions(target_error=0.01), measure=measure)
+        assert len(measured) == 1
 
     def test_it_is_said(self) -> None:
-        for options in (DEFAULT, PlanOptions()):
-            report = compile_graph(self.graph(), self.images(), CompileOptions(options)).report
-            assert any(line.startswith("overflow: ") for line in plan_warnings(report))
+        graph, _, images = small_graph()
+        report = compile_graph(graph, images, CompileOptions(PlanOptions())).report
+        overflowed = msgspec.structs.replace(
+            report, measured_error=Measured(1.0, 9.0, 8, True, overflows=3)
+        )
+        assert not list(plan_warnings(report))
+        assert any(line.startswith("overflow: 3 ") for line in plan_warnings(overflowed))
 
 
 def graph_of(shape: tuple[int, int, int]) -> Graph:
@@ -197,13 +203,27 @@ class TestSamples:
         for total in (1, ENOUGH - 1, ENOUGH, 24, 200):
             images = np.arange(total, dtype=np.float32).reshape(-1, 1, 1, 1)
             samples = Samples(images, graph_of((1, 1, 1)))
-            calibrated = [float(image["x"][0, 0, 0]) for image in samples]
-            held_out = [float(image["x"][0, 0, 0]) for image in samples.held_out]
-            assert sorted(calibrated + held_out) == list(range(total))
-            assert len(samples) == len(calibrated)
+            assert [float(image["x"][0, 0, 0]) for image in samples] == list(range(total))
+            held_out = {float(image["x"][0, 0, 0]) for image in samples.held_out}
+            assert held_out == samples.ranged
             assert len(held_out) == (min(HELD_OUT, total // HELD_OUT_OF) if total >= ENOUGH else 0)
-            assert {float(image["x"][0, 0, 0]) for image in samples.kept} <= set(calibrated)
+            assert held_out.isdisjoint(float(image["x"][0, 0, 0]) for image in samples.kept)
             assert samples.measured is (samples.held_out or samples.kept)
+
+    def test_ranges_alone_follow_from_those_held_out(self) -> None:
+        maker = GraphMaker(2, 8, 8, seed=1)
+        maker.conv(maker.add("Relu", maker.conv("x", 3)), 2)
+        graph, images = maker.graph(), maker.images(20)
+        samples = Samples(images, (2, 8, 8))
+        found = calibration_ranges(graph, samples)
+        others = [image for n, image in enumerate(images) if n not in samples.ranged]
+        everything, without = calibrate(graph, images), calibrate(graph, others)
+        assert found.images == 20
+        for value, low in everything.low.items():
+            np.testing.assert_array_equal(found.low[value], low)
+            np.testing.assert_array_equal(found.high[value], everything.high[value])
+        for value, mean in without.mean.items():
+            np.testing.assert_array_equal(found.mean[value], mean)
 
     def test_an_unknown_number(self) -> None:
         def images() -> Iterator[F32]:
@@ -223,12 +243,11 @@ class TestSamples:
 
 class TestMeasurement:
     def test_it_is_the_executors_error(self) -> None:
-        """Over all outputs, before the client's own steps."""
+        """Over all outputs."""
         maker = GraphMaker(2, 8, 8, seed=4)
         a = maker.conv("x", 3)
         b = maker.conv(maker.add("Relu", a), 2)
-        soft = maker.add("Softmax", b, axis=1)
-        graph, images = maker.graph(soft, a), maker.images(4)
+        graph, images = maker.graph(b, a), maker.images(4)
         compiled = compile_graph(graph, images, CompileOptions(PlanOptions()))
         measured = Measurement(legalise(graph), list(images), False).of(
             compiled.program, compiled.weights

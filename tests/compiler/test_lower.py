@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from moiety.compiler.compile import CompileOptions, compile_graph, compile_model
 from moiety.compiler.passes.manager import dump_to
-from moiety.compiler.planning.options import PlanOptions
+from moiety.compiler.planning.options import USUAL_OVERFLOW, PlanOptions
 from moiety.protocols.errors import BadInput
 from moiety.runtime import program as ir
 from moiety.runtime.program.artifacts import load_vendor, program_file
@@ -221,7 +222,8 @@ class TestNetworks:
         onnx.save(model, tmp_path / "m.onnx")
         size = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
         images = nets.random_images((3, size, size), n=24, seed=1)
-        compiled = compile_model(tmp_path / "m.onnx", images, CompileOptions(PRECISE))
+        options = CompileOptions(replace(PRECISE, overflow_probability=USUAL_OVERFLOW))
+        compiled = compile_model(tmp_path / "m.onnx", images, options)
         executor = CleartextExecutor(compiled.program, compiled.weights, np.random.default_rng(2))
         test = nets.random_images((3, size, size), n=3, seed=77)
         expected = nets.run_onnx(model, test)
