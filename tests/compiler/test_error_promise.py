@@ -214,7 +214,7 @@ class TestSamples:
         maker = GraphMaker(2, 8, 8, seed=1)
         maker.conv(maker.add("Relu", maker.conv("x", 3)), 2)
         graph, images = maker.graph(), maker.images(20)
-        samples = Samples(images, (2, 8, 8))
+        samples = Samples(images, graph)
         found = calibration_ranges(graph, samples)
         others = [image for n, image in enumerate(images) if n not in samples.ranged]
         everything, without = calibrate(graph, images), calibrate(graph, others)
