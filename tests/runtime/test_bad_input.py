@@ -101,9 +101,9 @@ MODELS: dict[str, tuple[Callable[[], bytes], int, tuple[str, ...]]] = {
         ("NaN", "w"),
     ),
     "unsupported op": (
-        lambda: conv_model(ordinary_weight(), op="Erf").SerializeToString(),
+        lambda: conv_model(ordinary_weight(), op="Hardmax").SerializeToString(),
         BadModel.exit_code,
-        ("Erf", "second"),
+        ("Hardmax", "second"),
     ),
     "dynamic shape": (
         lambda: conv_model(ordinary_weight(), size="S").SerializeToString(),
