@@ -34,7 +34,7 @@ step is 1/16 of the result's last place, a squared error 40 times below that of 
 UNAFFORDABLE = 1e15
 """Price of a layer that no RLWE parameters hold: days."""
 
-ANCHORS: Final = ((18, 6), (26, 12))
+ANCHORS: Final = ((18, 6), (26, 12), (36, 14))
 """Bits and weight bits of the layouts that a layer is priced in."""
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -35,7 +35,9 @@ BISECTIONS, DECADES = 14, 4.0
 """Of the multiplier, and how far from its first guess it is looked for."""
 
 BISECTIONS_AGAIN, DECADES_AGAIN = 9, 0.25
-"""The same where the multiplier of a bound that is nearly the same is known."""
+NEARBY = 2.0
+"""The same where the multiplier of a bound is known from which it differs by this factor at most.
+"""
 
 
 class Unreachable(BadPlan):
@@ -85,7 +87,7 @@ class Search:
         there is none.
         """
         bound = max(target**2, 1e-300)
-        walk = self._most_precise()
+        walk = _Walk(self.objective, self._most_precise)
         if walk.squared_error > bound:
             raise Unreachable(target, walk)
         best, price = tuple(walk.state), walk.price
@@ -105,18 +107,22 @@ class Search:
         self.spend(walk, around, bound)
         return walk.state
 
-    def _most_precise(self) -> _Walk:
+    @cached_property
+    def _most_precise(self) -> State:
         """Of the states of one width everywhere, that of the least error; the widest as a rule, but
         a layer whose ring is full has the less left for its weights, the wider its operand is.
         """
         state = self.objective.variables.state
         walks = [_Walk(self.objective, state(width, width)) for width in self.tried]
-        return min(walks, key=lambda walk: walk.squared_error)
+        return min(walks, key=lambda walk: walk.squared_error).state
 
     def _bracket(self, bound: float, guess: float) -> tuple[float, float, int]:
-        """Least and largest log10 of the multiplier, and how often to halve what lies between."""
-        if self._known is not None and 0.9 < bound / self._known[0] < 1.1:
-            near = self._known[1]
+        """Least and largest log10 of the multiplier, and how often to halve what lies between. It
+        is the slope of the price, which is about linear in bits, so about inverse to the bound.
+        """
+        if self._known is not None and 1 / NEARBY < bound / self._known[0] < NEARBY:
+            known, multiplier = self._known
+            near = multiplier + math.log10(known / bound)
             return near - DECADES_AGAIN, near + DECADES_AGAIN, BISECTIONS_AGAIN
         near = math.log10(guess)
         return near - DECADES, near + DECADES, BISECTIONS
