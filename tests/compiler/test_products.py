@@ -22,7 +22,8 @@ from moiety.compiler.ir.scales import propagate
 from moiety.compiler.lowering.lower import lower
 from moiety.compiler.passes.legalise import legalise
 from moiety.compiler.planning.error import error_variances, predicted_error
-from moiety.compiler.planning.options import PlanOptions
+from moiety.compiler.planning.margins import with_margins
+from moiety.compiler.planning.options import USUAL_OVERFLOW, PlanOptions
 from moiety.compiler.planning.plan import Plan, make_plan
 from moiety.compiler.planning.product_price import product_price, square_price
 from moiety.compiler.planning.ranges import Ranges, calibrate
@@ -346,6 +347,23 @@ class TestErrorModelAndSearch:
                 ratios.append(measured_error(plan) / predicted_error(plan))
         assert 0.75 < np.sqrt(np.mean(np.square(ratios))) < 1.25
         assert max(ratios) < 2.5
+
+    @pytest.mark.parametrize("name", MAKERS)
+    def test_margins_from_images(self, name: str) -> None:
+        """The product's own, not both operands': nothing overflows, and the search knows."""
+        graph, ranges = calibrated(MAKERS[name]())
+        options = PlanOptions(overflow_probability=USUAL_OVERFLOW)
+        options = with_margins(graph, ranges, options)
+        objective = Objective(make_plan(graph, ranges, options).formats)
+        search = Search(objective)
+        for width in (9, 11):
+            state = objective.variables.state(width, 12)
+            plan = make_plan(graph, ranges, options, search.widths(state))
+            for value, factors in objective.factors.items():
+                made = plan.products[value]
+                assert factors.widths(state) == (made.shift, made.bits)
+                assert plan.formats.bits(value) == width + options.margin_bits
+            assert measured_error(plan) < 2.5 * predicted_error(plan)
 
     def test_the_truncation_is_a_part_of_the_error(self) -> None:
         graph, ranges = calibrated(square())
