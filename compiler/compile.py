@@ -59,17 +59,19 @@ class CompileOptions:
     """How to compile.
 
     plan: what the planner may do. input_shape `(C,H,W)`: of a model whose input size is open; by
-    name where it has several inputs. preprocessing: how pictures become its input, kept in the
-    Program. pictures: of several inputs those that pictures become, first the one that names a
-    case; if none is named, the first that can be a picture, else the largest. labels: names of its
-    one output's values, for people. op_threshs: operating points of these values, see `Output`.
-    name, version: the model's, for people, kept in the Program; its graph's name if there is none.
-    pipeline: the passes, as `passes.manager` reads them. dump_after: called with the Graph after
-    every pass, see there. note: told what the model's owner should know of the import.
+    name where it has several inputs. batch_axis: whether the model has one. preprocessing: how
+    pictures become its input, kept in the Program. pictures: of several inputs those that pictures
+    become, first the one that names a case; if none is named, the first that can be a picture, else
+    the largest. labels: names of its one output's values, or of the places that they are, for
+    people. op_threshs: operating points of these values, see `Output`. name, version: the model's,
+    for people, kept in the Program; its graph's name if there is none. pipeline: the passes, as
+    `passes.manager` reads them. dump_after: called with the Graph after every pass, see there.
+    note: told what the model's owner should know of the import.
     """
 
     plan: PlanOptions = field(default_factory=PlanOptions)
     input_shape: InputShape | None = None
+    batch_axis: bool = True
     preprocessing: Preprocessing | None = None
     pictures: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
@@ -130,7 +132,7 @@ def normal_form(
     """
     note = progress or _silent
     note("importing", 0, 1)
-    graph = import_onnx(model, options.input_shape, options.note)
+    graph = import_onnx(model, options.input_shape, options.note, options.batch_axis)
     graph = _pictures_first(graph, options.pictures)
     note("optimising", 0, 1)
     return optimise(graph, options.pipeline, dump_after=options.dump_after)

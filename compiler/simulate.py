@@ -69,15 +69,18 @@ class Floats:
 NO_FLOATS = Floats({}, {})
 
 
-def simulate(folder: Path, given: Given, model: Path | None, seed: int) -> None:
+def simulate(
+    folder: Path, given: Given, model: Path | None, seed: int, batch_axis: bool = True
+) -> None:
     """Print, per image, the fixed-point result, the float model's, their difference,
-    and overflows. Raises `BadPlan` where there are any, after all is printed.
+    and overflows. Raises `BadPlan` where there are any, after all is printed. batch_axis: whether
+    the float model has one.
     """
     program, weights = load_vendor(folder)
     collected = given.collected()
     reader = Reader.of(program, given.bit_depth, collected.rows)
     paths = given.admitted(reader, collected).files
-    reference = FloatModel(model, program) if model is not None else None
+    reference = FloatModel(model, program, batch_axis) if model is not None else None
     executor = CleartextExecutor(program, weights, np.random.default_rng(seed))
     compared = reference.columns if reference else ()
     rows = ui.table("", *COLUMNS, *compared, "overflows", right=len(compared) + 2)
@@ -170,14 +173,14 @@ class FloatModel:
     these are others.
     """
 
-    def __init__(self, model: Path, program: Program) -> None:
+    def __init__(self, model: Path, program: Program, batch_axis: bool = True) -> None:
         self._program = program
         self._revealed: dict[int, str] = {}
-        if program.expression.operations:
+        if program.expression.operations or not batch_axis:
             shapes: InputShape = {step.name: step.shape for step in program.inputs}
             if len(program.inputs) == 1:
                 shapes = program.input.shape
-            imported = read_onnx(model, shapes)
+            imported = read_onnx(model, shapes, batch_axis)
             self._revealed = _onnx_names(imported, program)
             self._names = _show(imported.model.graph, self._revealed.values())
             self._model = RunningModel(imported.model, str(model))

@@ -32,6 +32,7 @@ from moiety.runtime.cli.options import (
     NETWORK_WORDS,
     BitDepthOption,
     KeepGoingOption,
+    NoBatchAxisOption,
     RecursiveOption,
     RoundingOption,
     numbers,
@@ -143,6 +144,7 @@ def command(
             help="For a model whose input size is open; of several inputs for each, with its name.",
         ),
     ] = None,
+    no_batch_axis: NoBatchAxisOption = False,
     picture: Annotated[
         list[str] | None,
         pictured(
@@ -247,6 +249,7 @@ def command(
     options = CompileOptions(
         plan,
         input_shape=shapes(input_shape, "--input-shape"),
+        batch_axis=not no_batch_axis,
         pictures=tuple(picture or ()),
         labels=names(labels),
         name=name,

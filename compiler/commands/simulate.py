@@ -19,6 +19,7 @@ from moiety.runtime.cli.options import (
     ImagesArgument,
     InputOption,
     KeepGoingOption,
+    NoBatchAxisOption,
     RecursiveOption,
     assignments,
 )
@@ -42,6 +43,7 @@ def command(
             show_default=False,
         ),
     ] = None,
+    no_batch_axis: NoBatchAxisOption = False,
     seed: Annotated[
         int,
         typer.Option(min=0, metavar="N", help="For the drawn roundings of a stochastic Program."),
@@ -51,4 +53,4 @@ def command(
     bit_depth: BitDepthOption = None,
 ) -> None:
     given = Given(images, recursive, keep_going, bit_depth, assignments(beside))
-    simulate(folder, given, model, seed)
+    simulate(folder, given, model, seed, batch_axis=not no_batch_axis)

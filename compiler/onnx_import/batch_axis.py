@@ -186,6 +186,20 @@ def _broadcast(at: _Rewriting, node: onnx.NodeProto) -> None:
     at.keep(node, [at.of_rank(name, rank) for name in node.input])
 
 
+@_rule("AveragePool", "BatchNormalization", "Conv", "ConvTranspose", "GlobalAveragePool")
+@_rule("GlobalMaxPool", "MaxPool", "Resize", "Upsample")
+def _of_one_image(at: _Rewriting, node: onnx.NodeProto) -> None:
+    """What knows a batch itself: the model has made one, of one image."""
+    source, target = node.input[0], node.output[0]
+    shape = at.shape(source)
+    if shape[:1] != (1,) or not at.batched.isdisjoint(node.input[1:]):
+        at.fail(node, f"its operand of shape {shape} is no batch of one image")
+    image = at.reshaped(source, shape[1:])
+    at.keep(node, [image, *node.input[1:]])
+    at.nodes[-1].output[0] = made = f"{target}::image"
+    at.reshaped(made, at.shape(target), target)
+
+
 @_rule("Shape", "Size")
 def _of_shape(at: _Rewriting, node: onnx.NodeProto) -> None:
     at.fail(node, "asks for a shape")

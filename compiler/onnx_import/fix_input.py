@@ -77,7 +77,8 @@ def _fixed_shape(value: onnx.ValueInfoProto, given: Mapping[str, Shape], inputs:
     if stated and len(dims) < 2:
         raise BadModel(
             f"input {value.name!r} has {len(dims)} dimensions; "
-            "needs a batch first, for example (N, C, H, W)"
+            "needs a batch first, for example (N, C, H, W); of a model without one say "
+            "--no-batch-axis"
         )
     chosen = given.get(value.name)
     if chosen is not None:

@@ -13,6 +13,7 @@ from onnx import TensorProto, external_data_helper, helper, inliner, shape_infer
 
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.onnx_import.agreement import check_against_onnxruntime
+from moiety.compiler.onnx_import.batch_axis import with_batch_axis
 from moiety.compiler.onnx_import.fix_input import InputShape, fix_inputs
 from moiety.compiler.onnx_import.order import sort_nodes
 from moiety.compiler.onnx_import.walk import Walk
@@ -44,6 +45,7 @@ def import_onnx(
     path_or_proto: str | Path | onnx.ModelProto,
     input_shape: InputShape | None = None,
     note: Callable[[str], None] = no_note,
+    batch_axis: bool = True,
 ) -> Graph:
     """Import an ONNX model as a Graph of float32 constants, batch 1, that computes what onnxruntime
     does.
@@ -53,8 +55,9 @@ def import_onnx(
     for anything the compiler cannot take, naming the op, the node and what could be done; BadInput
     when the file cannot be read or `input_shape` makes no sense; ContractViolation where the import
     is wrong, which would be a defect here. note: is told what the model's owner should know.
+    batch_axis: whether the model has one; if not, it is given one.
     """
-    imported = read_onnx(path_or_proto, input_shape)
+    imported = read_onnx(path_or_proto, input_shape, batch_axis)
     for text in imported.notes:
         note(text)
     check_against_onnxruntime(imported.model, imported.graph, imported.values, imported.approximate)
@@ -62,7 +65,9 @@ def import_onnx(
 
 
 def read_onnx(
-    path_or_proto: str | Path | onnx.ModelProto, input_shape: InputShape | None = None
+    path_or_proto: str | Path | onnx.ModelProto,
+    input_shape: InputShape | None = None,
+    batch_axis: bool = True,
 ) -> Imported:
     """As `import_onnx`, without asking onnxruntime whether the import is right."""
     if isinstance(path_or_proto, onnx.ModelProto):
@@ -76,6 +81,8 @@ def read_onnx(
     if model.functions:
         model = inliner.inline_local_functions(model)
         sort_nodes(model.graph)
+    if not batch_axis:
+        model = with_batch_axis(model)
     _name_all_parts(model.graph)
     sources, batch = fix_inputs(model, name, input_shape)
     _infer(model, name)

@@ -140,6 +140,14 @@ InsecureOption = Annotated[
     ),
 ]
 
+NoBatchAxisOption = Annotated[
+    bool,
+    typer.Option(
+        "--no-batch-axis",
+        help="The model's first axis is data, as in (C, H, W); its sizes must be fixed.",
+        rich_help_panel="Input and output",
+    ),
+]
 RoundingOption = Annotated[
     Rounding,
     typer.Option(

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
+from moiety.compiler.compile import CompileOptions
+from moiety.compiler.compile_files import Pictures, compile_files
+from moiety.compiler.description import Described
 from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.onnx_import.batch_axis import with_batch_axis
 from moiety.compiler.onnx_import.load import import_onnx
+from moiety.compiler.planning.options import PlanOptions
+from moiety.compiler.simulate import simulate
 from moiety.protocols.errors import BadModel
+from moiety.runtime.cli.verdicts import Given
 from tests.support.onnx_models import ModelBuilder as B
-from tests.support.onnx_models import run_model
+from tests.support.onnx_models import build_model, run_model
+
+
+def small_network(b: B) -> str:
+    """Which makes a batch by itself."""
+    image = b.op("Unsqueeze", "x", b.ints(0))
+    maps = b.op("Relu", b.batchnorm(b.conv(image, 3, 4, 3, bias=True), 4))
+    pooled = b.op("GlobalAveragePool", b.op("MaxPool", maps, kernel_shape=[2, 2]))
+    return b.op("Squeeze", b.gemm(b.op("Flatten", pooled), 4, 2), b.ints(0))
+
 
 FORMS: dict[str, tuple[Sequence[int], Callable[[B], str]]] = {
+    "image": ([3, 9, 8], lambda b: small_network(b)),
     "vector": ([5], lambda b: b.op("Relu", b.op("Add", "x", b.constant(b.normal(5))))),
     "larger-constant": ([4, 5], lambda b: b.op("Mul", "x", b.constant(b.normal(3, 4, 5)))),
     "ranks": (
@@ -81,7 +99,7 @@ def test_rewritten(name: str) -> None:
         (
             [2, 3, 4, 4],
             lambda b: b.op("MaxPool", "x", kernel_shape=[2, 2]),
-            "MaxPool 'maxpool0': has no form",
+            "MaxPool 'maxpool0': its operand .* is no batch",
         ),
         (["N", 3], lambda b: b.op("Squeeze", b.op("Neg", "x")), "must fix all sizes"),
         (
@@ -95,3 +113,19 @@ def test_refusals(shape: list[int | str], build: Callable[[B], str], message: st
     b = B(shape)
     with pytest.raises(BadModel, match=message):
         with_batch_axis(b.model(build(b)))
+
+
+def test_the_command_gives_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Compiled, and compared with the model as it is."""
+    onnx.save(build_model([3, 9, 8], small_network), tmp_path / "m.onnx")
+    files = [tmp_path / f"{number}.npy" for number in range(4)]
+    for number, file in enumerate(files):
+        np.save(file, np.random.default_rng(number).standard_normal((3, 9, 8), np.float32))
+    folder, widths = tmp_path / "compiled", PlanOptions(activation_bits=14, weight_bits=12)
+    given = Pictures(files, Described("none"))
+    with pytest.raises(BadModel):
+        compile_files(tmp_path / "m.onnx", folder, given, CompileOptions(widths))
+    compile_files(tmp_path / "m.onnx", folder, given, CompileOptions(widths, batch_axis=False))
+    simulate(folder, Given(files), tmp_path / "m.onnx", seed=0, batch_axis=False)
+    said = capsys.readouterr().out
+    assert 0 < float(said.split("from the float model: ")[1].split()[0]) < 0.01
