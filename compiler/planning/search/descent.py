@@ -107,6 +107,11 @@ class Search:
         self.spend(walk, around, bound)
         return walk.state
 
+    @property
+    def least_error(self) -> float:
+        """The least that is predicted of any state tried."""
+        return math.sqrt(_Walk(self.objective, self._most_precise).squared_error)
+
     @cached_property
     def _most_precise(self) -> State:
         """Of the states of one width everywhere, that of the least error; the widest as a rule, but

@@ -96,7 +96,10 @@ def searched_plan(
     closest: Found | None = None
     for extra in EXTRA_BITS:
         level = _Level.of(graph, ranges, _wider(options, extra), extra, bound, progress, measure)
-        found = level.within(bound, 1.0 if closest is None else closest.trust)
+        trust = 1.0 if closest is None else closest.trust
+        if level.search.least_error > trust * bound and extra != EXTRA_BITS[-1]:
+            continue  # wider ones must do: none of these is worth a search
+        found = level.within(bound, trust)
         if found.error <= bound:
             return found.plan
         if closest is None or found.error < closest.error:
