@@ -12,6 +12,9 @@ from moiety.compiler.ir.graph import Node
 from moiety.compiler.onnx_import.call import Call
 
 _POLYNOMIAL = frozenset({"add", "sub", "mul", "neg"})
+Axes = tuple[int, ...]
+"""An order of axes; none is the one that they have."""
+
 _BINARY = {"Add": "add", "Sub": "sub", "Mul": "mul"}
 
 
@@ -59,31 +62,37 @@ def _maker(producers: dict[str, Node], value: str) -> Node | None:
 
 
 def _pointwise(node: Node) -> bool:
-    return node.op in _BINARY or own_formula(node) is not None
+    return node.op in {*_BINARY, "Transpose"} or own_formula(node) is not None
 
 
 def _binary(
-    producers: dict[str, Node], operation: str, left: str, right: str, base: str
+    producers: dict[str, Node], operation: str, left: str, right: str, base: str, axes: Axes = ()
 ) -> Formula | None:
-    first = _formula(producers, left, base)
-    second = None if first is None else _formula(producers, right, base)
+    first = _formula(producers, left, base, axes)
+    second = None if first is None else _formula(producers, right, base, axes)
     if first is None or second is None or len(first) + len(second) >= MAX_TOKENS:
         return None
     return (*first, *second, operation)
 
 
-def _formula(producers: dict[str, Node], value: str, base: str) -> Formula | None:
-    """`value` as a function of `base`; None where it is none, or too long."""
-    if value == base:
+def _formula(producers: dict[str, Node], value: str, base: str, axes: Axes = ()) -> Formula | None:
+    """`value`, its axes in the order `axes`, as a function of `base`; None where it is none, or too
+    long. Transposes in between must undo each other.
+    """
+    if value == base and axes == tuple(range(len(axes))):
         return ("x",)
     node = _maker(producers, value)
     if node is None:
         return None
+    if node.op == "Transpose":
+        perm: Axes = tuple(node.attrs["perm"])
+        moved = tuple(perm[axis] for axis in axes) or perm
+        return _formula(producers, node.inputs[0], base, moved)
     if node.op in _BINARY:
         left, right = node.inputs
-        return _binary(producers, _BINARY[node.op], left, right, base)
+        return _binary(producers, _BINARY[node.op], left, right, base, axes)
     outer = own_formula(node)
-    inner = None if outer is None else _formula(producers, node.inputs[0], base)
+    inner = None if outer is None else _formula(producers, node.inputs[0], base, axes)
     if outer is None or inner is None:
         return None
     composed = compose(outer, inner)
