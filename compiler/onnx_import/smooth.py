@@ -18,10 +18,8 @@ _NAMES = {
     "HardSwish": "hardswish",
     "Log": "log",
     "Mish": "mish",
-    "Reciprocal": "reciprocal",
     "Softplus": "softplus",
     "Softsign": "softsign",
-    "Sqrt": "sqrt",
     "Tanh": "tanh",
 }
 

@@ -91,5 +91,6 @@ def _product_widths(
 ) -> ProductWidths:
     x, y = (formats.bits(operand) for operand in operands)
     room = SQUARE_ROOM if len(set(operands)) == 1 else 0
-    shift = formats.shift(value)
-    return product_widths(formats.bits(value), max(asked, default=0), shift, max(x, y) + room)
+    shift, free = formats.shift(value), formats.graph.producer(value).op == "Mul"
+    wanted = max(asked, default=0) if free else 0
+    return product_widths(formats.bits(value), wanted, shift, max(x, y) + room)

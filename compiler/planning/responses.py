@@ -17,11 +17,12 @@ import numpy.typing as npt
 
 from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.graph import Array, Graph, Node, channelwise
-from moiety.compiler.ir.ops import LINEAR, OPS, PRODUCTS, SPLINES
+from moiety.compiler.ir.ops import LINEAR, OPS, POWERS, PRODUCTS, SPLINES
 from moiety.compiler.ir.ops.base import PRICED_BY_TRAIT
 from moiety.compiler.ir.queries import revealed
 from moiety.compiler.ir.scales import propagate
 from moiety.compiler.planning.options import PlanOptions
+from moiety.compiler.planning.powers import fitted_power, span
 from moiety.compiler.planning.ranges import FINER, Progress, Ranges, Responses
 from moiety.compiler.planning.spline_choice import fit_error, fitted_to
 from moiety.compiler.planning.splines import KNOTS
@@ -101,8 +102,9 @@ class _SquaredDerivatives:
             operand, result = values[node.inputs[0]], values[node.output]
             _accumulate(self.sums.pool, node.output, self.of_bias(node, operand, result, grad))
         if node.op in SPLINES:
-            operand = values[node.inputs[0]]
-            _accumulate(self.sums.fit, node.output, self.of_fits(node, operand, grad))
+            operand, result = values[node.inputs[0]], values[node.output]
+            of_fits = self.of_power_fits if node.op in POWERS else self.of_fits
+            _accumulate(self.sums.fit, node.output, of_fits(node, operand, result, grad))
         if node.op in LINEAR:
             squares = self.of_weights(node, values[node.inputs[0]], grad)
             _accumulate(self.sums.weight, node.output, squares)
@@ -135,7 +137,16 @@ class _SquaredDerivatives:
             squares.append(total / len(PHASES))
         return np.concatenate(squares)
 
-    def of_fits(self, node: Node, operand: Array, grad: Array) -> F64:
+    def of_power_fits(self, node: Node, operand: Array, result: Array, grad: Array) -> F64:
+        """The fit of a power has an error in proportion to the result, of either sign as its
+        operand lies between two knots. For each of KNOTS.
+        """
+        exponent = node.attrs["exponent"]
+        first, last = span(self.graph, self.ranges, PlanOptions(), self.units, node).tolist()
+        fits = [fitted_power(exponent, last / first, count).rms for count in KNOTS]
+        return np.array(fits) ** 2 * float(_per_channel((grad * result) ** 2).sum())
+
+    def of_fits(self, node: Node, operand: Array, result: Array, grad: Array) -> F64:
         """The fit of an activation errs alike wherever its operand is alike, so its error is summed
         over a channel before it is squared. For each of KNOTS; plans take the mean of a channel
         off.

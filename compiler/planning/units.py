@@ -18,8 +18,9 @@ from moiety.protocols.arrays import F64, I64
 @dataclass(frozen=True, eq=False)
 class Units:
     """By class id: `reach`, the largest calibrated distance from the zero; `room`, 1 or 2, the
-    factor that is needed beyond it; `unit`; `zero`, the real number that integer 0 stands for;
-    `filled`, the signed bits that reach and room fill; `bits`, the ring that holds the integers.
+    factor that is needed beyond it, or less than 1 where the unit is to be finer; `unit`; `zero`,
+    the real number that integer 0 stands for; `filled`, the signed bits that reach and room fill;
+    `bits`, the ring that holds the integers.
 
     shifts: by product of two values, the bits dropped after it, from which its unit follows.
     """
@@ -66,6 +67,11 @@ class Units:
     def zero_of(self, graph: Graph, value: str) -> F64:
         """Zero of each channel of `value`, a linear layer's result or a gate's operand, `(C,)`."""
         return _channels(self.zero[self.scales.fields[value].ids], graph, value)
+
+
+def finer_bits(room: F64) -> I64:
+    """Bits that a class has beyond those it fills, for the sake of a finer unit."""
+    return np.maximum(-np.log2(room), 0).astype(np.int64)
 
 
 def _channels(array: F64, graph: Graph, value: str) -> F64:
