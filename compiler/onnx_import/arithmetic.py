@@ -8,6 +8,7 @@ from functools import reduce
 
 import numpy as np
 
+from moiety.compiler.ir.formulas import affine
 from moiety.compiler.ir.graph import Array
 from moiety.compiler.ir.ops import ELEMENTWISE
 from moiety.compiler.onnx_import.axes import enlarged
@@ -58,7 +59,10 @@ def scaled(call: Call, value: str, factors: Array) -> str:
     scale = np.broadcast_to(factors.reshape(-1), (channels,)).astype(np.float32)
     result = call.emit("Scale", [joined], scale=scale, shift=np.zeros_like(scale))
     back = tuple(order.index(axis) for axis in range(len(shape)))
-    return call.transpose(call.reshape(result, sizes), back)
+    made = call.transpose(call.reshape(result, sizes), back)
+    if factors.size == 1:
+        call.builder.elementwise[made] = value, affine(("x",), float(factors.reshape(())), 0.0)
+    return made
 
 
 def added(call: Call, value: str, constant: Array) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx
 
+from moiety.compiler.ir.formulas import Formula
 from moiety.compiler.ir.graph import Array, Graph, Node, Shape
 from moiety.compiler.ir.ops import FINAL
 from moiety.compiler.ir.shapes import infer_shape, rebuilt
@@ -43,6 +44,12 @@ class Builder:
 
     approximate: set[str] = field(default_factory=set)
     """ONNX values whose importer means to differ a little from the operator."""
+
+    elementwise: dict[str, tuple[str, Formula]] = field(default_factory=dict)
+    """Graph values that are a formula of each element of another, whatever nodes make them."""
+
+    vectors: set[str] = field(default_factory=set)
+    """ONNX values without a batch axis, whose Graph values have one in front."""
 
     quantised: dict[str, tuple[np.float32, np.generic]] = field(default_factory=dict)
     """ONNX values that are integers, with their scale and zero point."""

@@ -35,8 +35,18 @@ def normalised(call: Call, value: str, axes: list[int], centred: bool = True) ->
     epsilon = float(call.attrs.get("epsilon", 1e-5))
     if centred:
         value = combined(call, "Sub", value, mean(call, value, axes))
-    variance = biased(call, mean_of_products(call, value, value, axes), epsilon)
-    return multiplied(call, value, powered(call, variance, -0.5))
+    variance = mean_of_products(call, value, value, axes)
+    return multiplied(call, value, _inverse_root(call, variance, epsilon))
+
+
+def _inverse_root(call: Call, variance: str, epsilon: float) -> str:
+    """`1 / sqrt(variance + epsilon)`. Where there are several in a channel, one for each pixel say,
+    they are pixels of one channel here: they have one scale.
+    """
+    shape = call.builder.shapes[variance]
+    several = math.prod(shape[2:]) > 1
+    joined = call.reshape(variance, (1, 1, math.prod(shape), 1)) if several else variance
+    return call.reshape(powered(call, biased(call, joined, epsilon), -0.5), shape)
 
 
 def _scaled_by_operands(call: Call, value: str, shape: Sequence[int]) -> str:

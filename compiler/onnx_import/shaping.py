@@ -132,7 +132,20 @@ def _reshape(call: Call) -> Sequence[str]:
         sizes[sizes.index(-1)] = math.prod(shape) // known if known else 0
     if min(sizes, default=0) < 1 or math.prod(sizes) != math.prod(shape):
         call.fail(f"{shape} cannot become {wanted}")
+    if len(sizes) == 1 and _only_gathered(call):
+        return [call.reshape(call.value(), (1, *sizes))]
     return _reshaped(call, sizes)
+
+
+def _only_gathered(call: Call) -> bool:
+    """Is the result only read by Gathers? PyTorch's exporter writes a strided view as a Reshape to
+    a vector and a Gather of its elements. The Gather knows that there is no batch axis (copying).
+    """
+    readers = call.builder.readers.get(call.proto.output[0], ())
+    vector = bool(readers) and all(reader.op_type == "Gather" for reader in readers)
+    if vector:
+        call.builder.vectors.add(call.proto.output[0])
+    return vector
 
 
 @importer("Squeeze")

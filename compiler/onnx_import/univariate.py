@@ -20,12 +20,21 @@ def as_activation(call: Call, operation: str, left: str, right: str) -> str | No
     functions of, element by element; None where there is no such value, or where the result is a
     polynomial, which products compute exactly.
     """
-    producers = {node.output: node for node in call.builder.nodes}
+    producers = _producers(call)
     for base in _ancestors(producers, left):
         formula = _binary(producers, operation, left, right, base)
         if formula is not None and not _POLYNOMIAL.issuperset(operations(formula)):
             return call.emit("Activation", [base], formula=formula)
     return None
+
+
+def _producers(call: Call) -> dict[str, Node]:
+    """By value, the node that makes it, or one that says which formula it is."""
+    nodes = {node.output: node for node in call.builder.nodes}
+    return nodes | {
+        value: Node("Activation", call.label, (base,), value, {"formula": formula})
+        for value, (base, formula) in call.builder.elementwise.items()
+    }
 
 
 def _ancestors(producers: dict[str, Node], value: str) -> Iterator[str]:

@@ -53,7 +53,7 @@ class Walk:
         self.values = {
             onnx_name: names.get(value, value)
             for onnx_name, value in self.environment.items()
-            if isinstance(value, str)
+            if isinstance(value, str) and onnx_name not in self.builder.vectors
         }
         return graph
 

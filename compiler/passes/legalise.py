@@ -165,7 +165,7 @@ def _after_averages(graph: Graph) -> Graph:
 
 def _lowered(graph: Graph, edges: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
     """Edges into a Reshape that makes fewer channels of many, moved behind it: a mean for every
-    pixel is then one layer's channel instead of a channel each.
+    pixel is then a pixel of one channel, instead of a channel.
     """
     lowered: set[tuple[str, str]] = set()
     pending = list(edges)
@@ -247,7 +247,7 @@ def _after_derived(graph: Graph) -> Graph:
         for reader in graph.consumers(node.output)
         if reader.op not in LINEAR
     }
-    return rescaled(graph, _lowered(graph, edges))
+    return rescaled(graph, edges)
 
 
 def _before_outputs(graph: Graph) -> Graph:

@@ -33,8 +33,10 @@ from moiety.protocols.arrays import F64
 from moiety.protocols.errors import BadModel
 from moiety.runtime.program.steps.local import MAX_SUM_BITS
 
-SPARE: Final = math.sqrt(2)
-"""By so much the result may leave its calibrated range before the fit does no longer follow."""
+SPARE: Final = 4.0
+"""By this factor may the operand leave its calibrated range, either way, before the fit does no
+longer follow: that of a variance, if pictures have twice the contrast, or half of it.
+"""
 
 LEAST: Final = 8.0
 """Integers below it say too little of the value."""
@@ -72,8 +74,8 @@ def span(graph: Graph, ranges: Ranges, options: PlanOptions, units: Units, node:
     """The ends of the range that the fit of a power is for, in integers of its operand. BadModel
     where that is not positive.
     """
-    (value,), spare = node.inputs, SPARE ** (1 / abs(node.attrs["exponent"]))
-    low, high = (getattr(ranges, bound)[value] for bound in ("low", "high"))
+    (value,) = node.inputs
+    low, high = ranges.low[value], ranges.high[value]
     if low.min() < 0 or high.max() <= 0:
         raise BadModel(
             f"Power {node.name!r}: its operand lies between {low.min():.4g} and {high.max():.4g}, "
@@ -82,9 +84,9 @@ def span(graph: Graph, ranges: Ranges, options: PlanOptions, units: Units, node:
     unit = units.of(graph, value)
     if options.disclose == "minimal":
         largest = 2.0 ** float(units.reached_of(graph, value).max() - 1)
-        return np.array([max(largest / FIXED_RATIO, LEAST), spare * largest])
-    last = spare * float((high / unit).max())
-    first = max(float((low / unit).min()) / spare, last / MAX_RATIO, LEAST)
+        return np.array([max(largest / FIXED_RATIO, LEAST), SPARE * largest])
+    last = SPARE * float((high / unit).max())
+    first = max(float((low / unit).min()) / SPARE, last / MAX_RATIO, LEAST)
     return np.array([min(first, last / 2), last])
 
 

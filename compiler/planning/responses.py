@@ -21,6 +21,7 @@ from moiety.compiler.ir.ops import LINEAR, OPS, POWERS, PRODUCTS, SPLINES
 from moiety.compiler.ir.ops.base import PRICED_BY_TRAIT
 from moiety.compiler.ir.queries import revealed
 from moiety.compiler.ir.scales import propagate
+from moiety.compiler.planning.layers import as_image
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.powers import fitted_power, span
 from moiety.compiler.planning.ranges import FINER, Progress, Ranges, Responses
@@ -210,8 +211,7 @@ def _squared_weight_gradient(node: Node, operand: Array, grad: Array) -> F64:
     and operand per tap of the kernel.
     """
     layer = OPS[node.op].convolution(node)
-    if operand.ndim == 2:
-        operand, grad = operand[:, :, None, None], grad[:, :, None, None]
+    operand, grad = (each.reshape(1, *as_image(each.shape[1:])) for each in (operand, grad))
     filters, depth, kh, kw = layer.weight.shape
     (top, left, bottom, right), (dh, dw), groups = layer.pads, layer.dilations, layer.groups
     height, width = grad.shape[2:]

@@ -122,7 +122,9 @@ def _filling_units(
     unit[image] = 2.0 ** np.ceil(np.log2(unit[image]))
     for layer in result_layers(graph):
         unit[scales.sources[layer]] = 2.0**-options.output_frac
-    bits = filled + options.margin_bits + finer_bits(found.room)
+    # Of a variance the margin is twice that of what it is the variance of.
+    margins = options.margin_bits * np.where(found.room < 1, 2, 1)
+    bits = filled + margins + finer_bits(found.room)
     units = Units(scales, found.reach, found.room, unit, found.zero, filled, bits)
     return with_derived(graph, units, options)
 
