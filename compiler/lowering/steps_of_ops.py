@@ -225,10 +225,9 @@ def _mul(out: Emitter, node: Node) -> None:
     common: dict[str, Any] = {"shape": out.shape(value), "name": node.name}
     index = _multiplied(out, node)
     if node.op == "MeanProduct":
-        kernel = out.shape(node.inputs[0])[1:]
-        window = {"kernel": kernel, "strides": (1, 1), "pads": (0, 0, 0, 0)}
+        window: dict[str, Any] = {"kernel": out.shape(node.inputs[0])[1:], "strides": (1, 1)}
         ring = out.steps[index].bits
-        index = out.add(SumPool(inputs=(index,), bits=ring, **common, **window))
+        index = out.add(SumPool(inputs=(index,), bits=ring, pads=(0, 0, 0, 0), **window, **common))
     if out.steps[index].bits > bits:
         index = out.add(Reduce(inputs=(index,), bits=bits, **common))
     if shift and out.plan.options.rounding == "exact":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
@@ -14,7 +15,7 @@ from moiety.compiler.ir.ops import ELEMENTWISE
 from moiety.compiler.onnx_import.axes import enlarged
 from moiety.compiler.onnx_import.builder import Builder
 from moiety.compiler.onnx_import.call import Call, importer
-from moiety.compiler.onnx_import.powers import divided, powered
+from moiety.compiler.onnx_import.powers import divided, fitted_power
 from moiety.compiler.onnx_import.products import multiplied
 from moiety.compiler.onnx_import.univariate import as_activation
 from moiety.protocols.arrays import F32
@@ -155,7 +156,9 @@ def _div(call: Call) -> Sequence[str]:
         return [fused or divided(call, call.value(0), call.value(1))]
     if call.is_value(1):
         value, constant = fit(call, 0)
-        return [scaled(call, powered(call, value, -1.0), constant)]
+        inverse = fitted_power(replace(call, operands=(value,)), -1.0)
+        assert inverse is not None
+        return [scaled(call, inverse, constant)]
     value, divisor = fit(call, 1)
     with np.errstate(divide="ignore", over="ignore"):
         factors = call.finite(1.0 / divisor.astype(np.float64), f"1 / {call.proto.input[1]}")

@@ -30,9 +30,11 @@ from moiety.compiler.onnx_import.reductions import (
 )
 
 
-def normalised(call: Call, value: str, axes: list[int], centred: bool = True) -> str:
+def normalised(
+    call: Call, value: str, axes: list[int], centred: bool = True, epsilon: float = 1e-5
+) -> str:
     """`value`, less its mean over `axes` if `centred`, over its root mean square there."""
-    epsilon = float(call.attrs.get("epsilon", 1e-5))
+    epsilon = float(call.attrs.get("epsilon", epsilon))
     if centred:
         value = combined(call, "Sub", value, mean(call, value, axes))
     variance = mean_of_products(call, value, value, axes)
@@ -82,15 +84,13 @@ def _instance(call: Call) -> Sequence[str]:
 
 @importer("GroupNormalization")
 def _group(call: Call) -> Sequence[str]:
-    """Any groups; scale and bias per group (opset 18) or per channel (since opset 21)."""
+    """Any groups; scale and bias per channel."""
     whole, shape, groups = call.shape(), _per_channel(call), int(call.attrs["num_groups"])
     if groups < 1 or shape[1] % groups:
         call.fail(f"num_groups={groups} for {shape[1]} channels", "export the model again")
     grouped = call.reshape(call.value(), (1, groups, math.prod(whole[1:]) // groups, 1))
-    value = normalised(call, grouped, [2, 3])
-    if call.opset < 21:
-        return [call.reshape(_scaled_by_operands(call, value, (1, groups, 1, 1)), whole)]
-    return [_scaled_by_operands(call, call.reshape(value, whole), shape)]
+    value = call.reshape(normalised(call, grouped, [2, 3]), whole)
+    return [_scaled_by_operands(call, value, shape)]
 
 
 @importer("LayerNormalization")
@@ -118,13 +118,12 @@ def _over_last(call: Call, centred: bool) -> str:
 
 @importer("MeanVarianceNormalization")
 def _mean_variance(call: Call) -> Sequence[str]:
-    """Over any axes but the batch."""
+    """Over any axes but the batch; over it, too, in a model of one image."""
     shape = call.shape()
-    axes = sorted({axis % len(shape) for axis in call.ints("axes") or (0, 2, 3)})
-    if 0 in axes and shape[0] == 1:
-        axes.remove(0)  # a batch of one image
-    call.attrs = {**call.attrs, "epsilon": 1e-9}
-    return [normalised(call, call.value(), axes)]
+    axes = {axis % len(shape) for axis in call.ints("axes") or (0, 2, 3)}
+    if 0 in axes and call.builder.batch != 1:
+        call.fail("is over the batch axis, too", "export the model with a batch of one image")
+    return [normalised(call, call.value(), sorted(axes - {0}), epsilon=1e-9)]
 
 
 @importer("LpNormalization")

@@ -11,6 +11,8 @@ from moiety.compiler.onnx_import.call import Call, importer
 from moiety.compiler.onnx_import.products import multiplied
 
 MAX_POWER = 4
+_ALONG = {"AddConst", "Clip", "LinearMap", "Relu", "Reshape", "Scale", "Slice", "Transpose"}
+_FITTED = {0.5: "sqrt", -0.5: "rsqrt", -1.0: "reciprocal"}
 
 
 def powered(call: Call, value: str, exponent: float) -> str:
@@ -32,43 +34,58 @@ def biased(call: Call, value: str, constant: float) -> str:
     return call.emit("Scale", [value], scale=scale, shift=np.full(channels, constant, np.float32))
 
 
-@importer("Sqrt")
-def _sqrt(call: Call) -> Sequence[str]:
-    """Any shape; fitted by straight pieces over the calibrated range."""
-    return [powered(call, call.value(), 0.5)]
-
-
-@importer("Reciprocal")
-def _reciprocal(call: Call) -> Sequence[str]:
-    """Any shape; fitted by straight pieces over the calibrated range, in which it must be
-    finite.
-    """
-    value = call.value()
-    node = call.builder.producer(value)
-    if node is not None and node.op == "Power":
-        return [powered(call, value, -1.0)]
-    return [call.emit("Activation", [value], formula=NAMED["reciprocal"])]
-
-
 def divided(call: Call, value: str, divisor: str) -> str:
     """`value / divisor`, the divisor positive."""
     return multiplied(call, value, powered(call, divisor, -1.0))
 
 
+def is_size(call: Call, value: str) -> bool:
+    """Is `value` made of means of squares alone, or of powers of such? It is positive then, there
+    are few of it, and its error counts in proportion.
+    """
+    node = call.builder.producer(value)
+    while node is not None and node.op in _ALONG:
+        node = call.builder.producer(node.inputs[0])
+    return node is not None and node.op in ("MeanProduct", "Power")
+
+
+def fitted_power(call: Call, exponent: float) -> str | None:
+    """A power of the operand, as the kind of values asks for; None where it has none."""
+    value = call.value()
+    if is_size(call, value):
+        return powered(call, value, exponent)
+    if exponent not in _FITTED:
+        return None
+    return call.emit("Activation", [value], formula=NAMED[_FITTED[exponent]])
+
+
+@importer("Sqrt", "Reciprocal")
+def _root(call: Call) -> Sequence[str]:
+    """Any shape; fitted by straight pieces over the calibrated range, in which it must be
+    finite.
+    """
+    made = fitted_power(call, 0.5 if call.proto.op_type == "Sqrt" else -1.0)
+    assert made is not None
+    return [made]
+
+
 @importer("Pow")
 def _pow(call: Call) -> Sequence[str]:
-    """A constant exponent: a whole one from 1 to 4, as products; any other of values that are
-    positive on all calibration images.
+    """A constant exponent: a whole one from 1 to 4, as products; 0.5, -0.5 and -1 fitted by
+    straight pieces, and any other of a mean of squares.
     """
     exponents = np.unique(call.weight(1, "the exponent"))
-    if len(exponents) != 1 or exponents[0] == 0:
+    exponent, value = float(exponents[0]), call.value()
+    whole = exponent in range(1, MAX_POWER + 1)
+    if len(exponents) == 1 and exponent != 0 and not whole:
+        made = fitted_power(call, exponent)
+        if made is not None:
+            return [made]
+    if len(exponents) != 1 or not whole:
         call.fail(
             f"exponents from {exponents.min():g} to {exponents.max():g}",
-            "one for all elements, and not 0, is supported",
+            f"one for all elements, a whole number from 1 to {MAX_POWER}, is supported",
         )
-    exponent, value = float(exponents[0]), call.value()
-    if exponent not in range(1, MAX_POWER + 1):
-        return [powered(call, value, exponent)]
     square = value if exponent == 1 else multiplied(call, value, value)
     if exponent <= 2:
         return [square]

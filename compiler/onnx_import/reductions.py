@@ -50,7 +50,8 @@ def _pooled(call: Call, op: str, value: str, axes: list[int]) -> str:
         moved = call.transpose(value, (0, 3, 1, 2))
         return call.transpose(_full_pool(call, op, moved, (shape[1], shape[2])), (0, 2, 3, 1))
     image = _mixed(call, value, axes)
-    pooled = _full_pool(call, op, image, call.builder.shapes[image][2:])
+    mixed = call.builder.shapes[image][2]
+    pooled = _full_pool(call, op, image, (mixed, 1))
     return call.reshape(pooled, _reduced(shape, axes))
 
 
@@ -75,7 +76,8 @@ def mean(call: Call, value: str, axes: list[int]) -> str:
     node = call.builder.producer(value)
     if node is None or node.op != "Mul" or not _of_one_shape(call, node):
         return _pooled(call, "AvgPool", value, axes)
-    return mean_of_products(call, *node.inputs, axes)
+    left, right = node.inputs
+    return mean_of_products(call, left, right, axes)
 
 
 def _of_one_shape(call: Call, node: Node) -> bool:

@@ -40,5 +40,5 @@ def with_derived(graph: Graph, units: Units, options: PlanOptions) -> Units:
 def with_derived_unit(graph: Graph, units: Units, options: PlanOptions, node: Node) -> Units:
     """The units with that of one product or power made to follow from its operands'."""
     if node.op in POWERS:
-        return with_power(graph, units, node)
+        return with_power(graph, units, options, node)
     return with_product(graph, units, options, node)

@@ -82,7 +82,8 @@ def _demands_and_products(
             layers[reader].bits if reader in layers else products[reader].bits for reader in readers
         )
         if value in found.factors:
-            products[value] = _product_widths(formats, found.factors[value], value, demands[value])
+            asked = demands[value] if value in found.free else frozenset[int]()
+            products[value] = _product_widths(formats, found.factors[value], value, asked)
     return demands, dict(reversed(products.items()))
 
 
@@ -91,6 +92,5 @@ def _product_widths(
 ) -> ProductWidths:
     x, y = (formats.bits(operand) for operand in operands)
     room = SQUARE_ROOM if len(set(operands)) == 1 else 0
-    shift, free = formats.shift(value), formats.graph.producer(value).op == "Mul"
-    wanted = max(asked, default=0) if free else 0
-    return product_widths(formats.bits(value), wanted, shift, max(x, y) + room)
+    shift = formats.shift(value)
+    return product_widths(formats.bits(value), max(asked, default=0), shift, max(x, y) + room)

@@ -33,9 +33,9 @@ from moiety.protocols.arrays import F64
 from moiety.protocols.errors import BadModel
 from moiety.runtime.program.steps.local import MAX_SUM_BITS
 
-SPARE: Final = 4.0
-"""By this factor may the operand leave its calibrated range, either way, before the fit does no
-longer follow: that of a variance, if pictures have twice the contrast, or half of it.
+SPARE: Final = 1.95
+"""By this factor may the result leave its calibrated range before the fit does no longer follow, as
+if pictures had twice the contrast, or half of it. It must stay within the result's margin bit.
 """
 
 LEAST: Final = 8.0
@@ -44,8 +44,8 @@ LEAST: Final = 8.0
 MAX_RATIO: Final = 2.0**20
 """Between the ends of the range."""
 
-FIXED_RATIO: Final = 2.0**16
-"""With minimal disclosure, where the range must not be told."""
+FIXED_RATIO: Final = 2.0**10
+"""The same, with minimal disclosure, where the range must not be told."""
 
 SLOPES_COARSER: Final = 3
 """Bits by which slopes of powers have fewer than their operand: sign, a margin, and pieces that are
@@ -58,15 +58,19 @@ USUAL_SLACK: Final = 2
 """
 
 
-def with_power(graph: Graph, units: Units, node: Node) -> Units:
+def with_power(graph: Graph, units: Units, options: PlanOptions, node: Node) -> Units:
     """The units with that of a power's result made to follow from its operand's: by the least
-    factor k with which the calibrated range of every channel fits its bits.
+    factor k with which the calibrated range of every channel fits its bits; with minimal
+    disclosure, the range that is fitted then.
     """
-    ids = units.scales.sources[node.output]
-    steps = units.of(graph, node.inputs[0])[: len(ids)] ** node.attrs["exponent"]
-    wanted = units.reach[ids] * units.room[ids] / 2.0 ** (units.filled[ids] - 1)
+    (value,), ids, exponent = node.inputs, units.scales.sources[node.output], node.attrs["exponent"]
+    steps = units.of(graph, value)[: len(ids)] ** exponent
+    largest = units.reach[ids] / steps
+    if options.disclose == "minimal":
+        largest = np.full(len(ids), max(_fixed_span(graph, units, value) ** exponent))
+    filled = 2.0 ** (units.filled[ids] - 1) / units.room[ids]
     unit = units.unit.copy()
-    unit[ids] = steps * max(float((wanted / steps).max()), 1e-300)
+    unit[ids] = steps * max(float((largest / filled).max()), 1e-300)
     return replace(units, unit=unit)
 
 
@@ -74,7 +78,7 @@ def span(graph: Graph, ranges: Ranges, options: PlanOptions, units: Units, node:
     """The ends of the range that the fit of a power is for, in integers of its operand. BadModel
     where that is not positive.
     """
-    (value,) = node.inputs
+    (value,), spare = node.inputs, SPARE ** (1 / abs(node.attrs["exponent"]))
     low, high = ranges.low[value], ranges.high[value]
     if low.min() < 0 or high.max() <= 0:
         raise BadModel(
@@ -83,11 +87,16 @@ def span(graph: Graph, ranges: Ranges, options: PlanOptions, units: Units, node:
         )
     unit = units.of(graph, value)
     if options.disclose == "minimal":
-        largest = 2.0 ** float(units.reached_of(graph, value).max() - 1)
-        return np.array([max(largest / FIXED_RATIO, LEAST), SPARE * largest])
-    last = SPARE * float((high / unit).max())
-    first = max(float((low / unit).min()) / SPARE, last / MAX_RATIO, LEAST)
+        return _fixed_span(graph, units, value)
+    last = spare * float((high / unit).max())
+    first = max(float((low / unit).min()) / spare, last / MAX_RATIO, LEAST)
     return np.array([min(first, last / 2), last])
+
+
+def _fixed_span(graph: Graph, units: Units, value: str) -> F64:
+    """Of integers that fill their bits, whatever the images."""
+    largest = 2.0 ** float(units.reached_of(graph, value).max() - 1)
+    return np.array([max(largest / FIXED_RATIO, LEAST), largest])
 
 
 @lru_cache(maxsize=1 << 12)
