@@ -18,9 +18,10 @@ from moiety.compiler.onnx_import.arithmetic import (
     broadcast_constant,
     combined,
     scaled,
+    shifted,
 )
 from moiety.compiler.onnx_import.call import Call, importer
-from moiety.compiler.onnx_import.powers import biased, divided, powered
+from moiety.compiler.onnx_import.powers import divided, powered
 from moiety.compiler.onnx_import.products import multiplied
 from moiety.compiler.onnx_import.reductions import (
     mean,
@@ -34,21 +35,16 @@ def normalised(
     call: Call, value: str, axes: list[int], centred: bool = True, epsilon: float = 1e-5
 ) -> str:
     """`value`, less its mean over `axes` if `centred`, over its root mean square there."""
-    epsilon = float(call.attrs.get("epsilon", epsilon))
     if centred:
         value = combined(call, "Sub", value, mean(call, value, axes))
-    variance = mean_of_products(call, value, value, axes)
-    return multiplied(call, value, _inverse_root(call, variance, epsilon))
+    return multiplied(call, value, inverse_deviation(call, value, axes, epsilon))
 
 
-def _inverse_root(call: Call, variance: str, epsilon: float) -> str:
-    """`1 / sqrt(variance + epsilon)`. Where there are several in a channel, one for each pixel say,
-    they are pixels of one channel here: they have one scale.
-    """
-    shape = call.builder.shapes[variance]
-    several = math.prod(shape[2:]) > 1
-    joined = call.reshape(variance, (1, 1, math.prod(shape), 1)) if several else variance
-    return call.reshape(powered(call, biased(call, joined, epsilon), -0.5), shape)
+def inverse_deviation(call: Call, centred: str, axes: list[int], epsilon: float = 1e-5) -> str:
+    """One over the root mean square over `axes`."""
+    variance = mean_of_products(call, centred, centred, axes)
+    epsilon = float(call.attrs.get("epsilon", epsilon))
+    return powered(call, shifted(call, variance, epsilon), -0.5)
 
 
 def _scaled_by_operands(call: Call, value: str, shape: Sequence[int]) -> str:
@@ -95,25 +91,29 @@ def _group(call: Call) -> Sequence[str]:
 
 @importer("LayerNormalization")
 def _layer(call: Call) -> Sequence[str]:
-    """Over all axes from any one on; its first output."""
-    call.only_first_output()
-    return [_over_last(call, centred=True)]
+    """Over all axes from any one on; all outputs."""
+    axes, shape = _last_axes(call)
+    average = mean(call, call.value(), axes)
+    centred = combined(call, "Sub", call.value(), average)
+    inverse = inverse_deviation(call, centred, axes)
+    return [_scaled_by_operands(call, multiplied(call, centred, inverse), shape), average, inverse]
 
 
 @importer("RMSNormalization")
 def _root_mean_square(call: Call) -> Sequence[str]:
     """Over all axes from any one on."""
-    return [_over_last(call, centred=False)]
+    axes, shape = _last_axes(call)
+    return [_scaled_by_operands(call, normalised(call, call.value(), axes, False), shape)]
 
 
-def _over_last(call: Call, centred: bool) -> str:
+def _last_axes(call: Call) -> tuple[list[int], tuple[int, ...]]:
+    """The axes from `axis` on, and the shape of the scale with all of the operand's axes."""
     shape = call.shape()
     first = int(call.attrs.get("axis", -1)) % len(shape)
     if first == 0:
         call.fail("is over the batch axis, too", "export the model with axis 1 or more")
-    value = normalised(call, call.value(), list(range(first, len(shape))), centred)
     given = call.shapes()[1] or ()
-    return _scaled_by_operands(call, value, (1,) * (len(shape) - len(given)) + given)
+    return list(range(first, len(shape))), (1,) * (len(shape) - len(given)) + given
 
 
 @importer("MeanVarianceNormalization")

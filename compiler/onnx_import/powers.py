@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from moiety.compiler.ir.formulas import NAMED
+from moiety.compiler.ir.graph import Node
 from moiety.compiler.onnx_import.call import Call, importer
 from moiety.compiler.onnx_import.products import multiplied
 
@@ -16,22 +18,38 @@ _FITTED = {0.5: "sqrt", -0.5: "rsqrt", -1.0: "reciprocal"}
 
 
 def powered(call: Call, value: str, exponent: float) -> str:
-    """`value^exponent`, of positive values; a power of a power is one."""
+    """`value^exponent`, of positive values; a power of a power is one. Where there are several
+    values in a channel, one for each pixel say, they are pixels of one channel here: they have one
+    scale. A constant is added by a layer, for what a power is taken of needs a scale of its own.
+    """
+    shape = call.builder.shapes[value]
     node = call.builder.producer(value)
-    if node is not None and node.op == "Power":
-        return powered(call, node.inputs[0], exponent * node.attrs["exponent"])
+    below = _producer_before_reshape(call, node)
+    if below is not None and below.op == "Power":
+        exponent, value = exponent * below.attrs["exponent"], below.inputs[0]
+        return call.reshape(_power(call, value, exponent), shape)
+    constant = 0.0
     if node is not None and node.op == "AddConst" and node.consts["value"].size == 1:
-        value = biased(call, node.inputs[0], float(node.consts["value"].reshape(())))
-    if exponent == 1:
-        return value
-    return call.emit("Power", [value], exponent=float(exponent))
+        value, constant = node.inputs[0], float(node.consts["value"].reshape(()))
+    if math.prod(shape[2:]) > 1:
+        value = call.reshape(value, (1, 1, math.prod(shape), 1))
+    return call.reshape(_power(call, _biased(call, value, constant), exponent), shape)
 
 
-def biased(call: Call, value: str, constant: float) -> str:
-    """`value + constant`, as a layer: what a power is taken of needs a scale of its own."""
+def _producer_before_reshape(call: Call, node: Node | None) -> Node | None:
+    if node is not None and node.op == "Reshape":
+        return call.builder.producer(node.inputs[0])
+    return node
+
+
+def _power(call: Call, value: str, exponent: float) -> str:
+    return value if exponent == 1 else call.emit("Power", [value], exponent=float(exponent))
+
+
+def _biased(call: Call, value: str, constant: float) -> str:
     channels = call.builder.shapes[value][1]
-    scale = np.ones(channels, np.float32)
-    return call.emit("Scale", [value], scale=scale, shift=np.full(channels, constant, np.float32))
+    scale, shift = np.ones(channels, np.float32), np.full(channels, constant, np.float32)
+    return call.emit("Scale", [value], scale=scale, shift=shift) if constant else value
 
 
 def divided(call: Call, value: str, divisor: str) -> str:

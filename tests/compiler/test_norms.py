@@ -57,7 +57,7 @@ IMAGE, ROW, VOLUME = (1, 6, 5, 4), (1, 6, 10), (1, 6, 3, 4, 2)
 
 CASES: dict[str, tuple[tuple[int, ...], int, Build]] = {
     "instance": (IMAGE, 17, lambda b: b.op("InstanceNormalization", "x", *_affine(b, 6))),
-    "instance-row": (ROW, 9, lambda b: b.op("InstanceNormalization", "x", *_affine(b, 6))),
+    "instance-row": (ROW, 7, lambda b: b.op("InstanceNormalization", "x", *_affine(b, 6))),
     "instance-volume": (VOLUME, 17, lambda b: b.op("InstanceNormalization", "x", *_affine(b, 6))),
     "group": (
         IMAGE,
@@ -81,12 +81,16 @@ CASES: dict[str, tuple[tuple[int, ...], int, Build]] = {
         23,
         lambda b: b.op("RMSNormalization", "x", b.constant(b.normal(5, 4)), axis=2),
     ),
-    "mean-variance": (IMAGE, 13, lambda b: b.op("MeanVarianceNormalization", "x", axes=[2, 3])),
-    "lp-1": (IMAGE, 17, lambda b: b.op("LpNormalization", "x", axis=1, p=1)),
+    "mean-variance": (IMAGE, 9, lambda b: b.op("MeanVarianceNormalization", "x", axes=[2, 3])),
+    "lp-1": (IMAGE, 7, lambda b: b.op("LpNormalization", "x", axis=1, p=1)),
     "lp-2": (IMAGE, 17, lambda b: b.op("LpNormalization", "x", axis=-1)),
     "response": (IMAGE, 17, _response_norm),
-    "l2": (VOLUME, 17, lambda b: b.op("ReduceL2", "x", axes=[2, 3, 4], keepdims=1)),
-    "sum-square": (IMAGE, 12, lambda b: b.op("ReduceSumSquare", "x", axes=[1], keepdims=0)),
+    "l2": (VOLUME, 7, lambda b: b.op("ReduceL2", "x", axes=[2, 3, 4], keepdims=1)),
+    "l2-of-operand": (IMAGE, 18, lambda b: b.op("ReduceL2", "x", b.ints(2, 3))),
+    "sum-square-of-operand": (IMAGE, 18, lambda b: b.op("ReduceSumSquare", "x", b.ints(1))),
+    "root-of-sum": (IMAGE, 7, lambda b: b.op("Sqrt", b.op("ReduceSumSquare", "x", axes=[1]))),
+    "inverse": (IMAGE, 7, lambda b: b.op("Reciprocal", b.op("ReduceL2", "x", axes=[1]))),
+    "sum-square": (IMAGE, 7, lambda b: b.op("ReduceSumSquare", "x", axes=[1], keepdims=0)),
 }
 
 

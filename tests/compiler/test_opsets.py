@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import onnx
@@ -12,6 +12,7 @@ from onnx import defs
 from moiety.compiler.ir.onnx_session import open_session
 from moiety.compiler.onnx_import.call import supported_ops
 from moiety.compiler.onnx_import.load import NEWEST_OPSET, OLDEST_OPSET, import_onnx
+from tests.compiler.test_norms import CASES as NORMS
 from tests.compiler.test_onnx_import import FORMS, FORMS_OF_OPSETS, IMAGE
 from tests.support.onnx_models import ModelBuilder, build_model
 
@@ -21,10 +22,11 @@ def quantised(b: ModelBuilder) -> str:
     return b.op("DequantizeLinear", b.op("QuantizeLinear", "x", *parameters), *parameters)
 
 
-ALL_FORMS = [
+ALL_FORMS: list[tuple[int, Sequence[int | str], Callable[[ModelBuilder], str]]] = [
     *((OLDEST_OPSET, *form) for form in FORMS.values()),
     *FORMS_OF_OPSETS,
     (10, IMAGE, quantised),
+    *((opset, ["N", *shape[1:]], build) for shape, opset, build in NORMS.values()),
 ]
 
 
