@@ -43,7 +43,8 @@ def test_every_operator_with_tests_passes_some(results: list[Result]) -> None:
     }
     assert len(tested) > 30
     integers = {"QuantizeLinear", "DequantizeLinear"}  # supported as a pair alone
-    assert tested - passed == integers | {"Pow"}  # its node tests have a power per element
+    of_batches = {"MeanVarianceNormalization"}  # its node test has a mean over three images
+    assert tested - passed == integers | of_batches
 
 
 def test_a_wrong_result_is_noticed() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import onnx
@@ -22,11 +22,15 @@ def quantised(b: ModelBuilder) -> str:
     return b.op("DequantizeLinear", b.op("QuantizeLinear", "x", *parameters), *parameters)
 
 
-ALL_FORMS: list[tuple[int, Sequence[int | str], Callable[[ModelBuilder], str]]] = [
+def open_batch(shape: tuple[int, ...]) -> list[int | str]:
+    return ["N", *shape[1:]]
+
+
+ALL_FORMS = [
     *((OLDEST_OPSET, *form) for form in FORMS.values()),
     *FORMS_OF_OPSETS,
     (10, IMAGE, quantised),
-    *((opset, ["N", *shape[1:]], build) for shape, opset, build in NORMS.values()),
+    *((opset, open_batch(shape), build) for shape, opset, build in NORMS.values()),
 ]
 
 
