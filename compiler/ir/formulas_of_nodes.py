@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from moiety.compiler.ir.formulas import Formula, affine
+from moiety.compiler.ir.formulas import NAMED, Formula, affine
 from moiety.compiler.ir.graph import Array, Node
+
+POWERS: Mapping[float, Formula] = {
+    0.5: NAMED["sqrt"],
+    -0.5: NAMED["rsqrt"],
+    -1.0: NAMED["reciprocal"],
+}
 
 
 def own_formula(node: Node) -> Formula | None:
@@ -14,6 +22,8 @@ def own_formula(node: Node) -> Formula | None:
         case "Activation":
             formula: Formula = node.attrs["formula"]
             return formula
+        case "Power":
+            return POWERS.get(node.attrs["exponent"])
         case "Relu":
             return ("x", 0.0, "max")
         case "Clip":

@@ -125,17 +125,20 @@ def _emit_relu(out: Emitter, node: Node, affine: bool) -> int:
     return out.emit(node.output, Relu(**common, affine=affine))
 
 
-@lowers("Activation")
+@lowers("Activation", "Power")
 def _activation(out: Emitter, node: Node) -> None:
     """All its ReLUs as one, of copies of the operand one after the other, into the ring of the
     sum.
     """
     made, bits, name = out.plan.splines[node.output], out.formats.bits(node.output), node.name
+    given = out.formats.bits(node.inputs[0])
     shape, wide, count = out.shape(node.output), bits + made.shift, len(made.factors)
     stacked = (count * shape[0], *shape[1:])
-    operand = out.get(node.inputs[0], bits)
-    gates = _knot_gates(out, node, operand) if made.low else ()
-    copies = out.add(Concat(inputs=(operand,) * count, shape=stacked, bits=bits, name=name, axis=0))
+    operand = out.get(node.inputs[0], given)
+    gates = _knot_gates(out, node, operand) if made.low or count > MAX_THRESHOLDS else ()
+    copies = out.add(
+        Concat(inputs=(operand,) * count, shape=stacked, bits=given, name=name, axis=0)
+    )
     opened = out.add(
         Relu(inputs=(copies, *gates), shape=stacked, bits=wide, name=name, affine=True)
     )
@@ -147,7 +150,6 @@ def _activation(out: Emitter, node: Node) -> None:
     )
     shifted = out.add(AddConst(inputs=(total,), shape=shape, bits=wide, name=name))
     out.tensors[f"const.{shifted}"] = made.constant.reshape(-1, *(1,) * (len(shape) - 1))
-    rounding = out.plan.options.rounding
     out.emit(
         node.output,
         Truncate(
@@ -156,7 +158,7 @@ def _activation(out: Emitter, node: Node) -> None:
             bits=bits,
             name=name,
             shift=made.shift,
-            rounding=rounding,
+            rounding=out.plan.options.rounding,
         ),
     )
 
@@ -169,16 +171,18 @@ def _knot_gates(out: Emitter, node: Node, operand: int) -> tuple[int]:
     bits, knots = out.formats.compared_bits(node.inputs[0]), made.threshold >> made.low
     if bits < out.steps[operand].bits:
         operand = out.add(Reduce(inputs=(operand,), shape=shape, bits=bits, name=name))
-    floor = out.add(
-        Truncate(
-            inputs=(operand,),
-            shape=shape,
-            bits=bits - made.low,
-            name=name,
-            shift=made.low,
-            rounding="exact",
+    floor = operand
+    if made.low:
+        floor = out.add(
+            Truncate(
+                inputs=(operand,),
+                shape=shape,
+                bits=bits - made.low,
+                name=name,
+                shift=made.low,
+                rounding="exact",
+            )
         )
-    )
     opened = []
     for first in range(0, len(knots), MAX_THRESHOLDS):
         together = knots[first : first + MAX_THRESHOLDS]
@@ -189,7 +193,7 @@ def _knot_gates(out: Emitter, node: Node, operand: int) -> tuple[int]:
                 bits=GATE_BITS,
                 name=name,
                 compared=bits - made.low,
-                joint=first == 0,
+                joint=first == 0 and made.low > 0,
             )
         )
         out.tensors[f"gates.{gates}.threshold"] = np.repeat(together[:, None], shape[0], axis=1)
@@ -211,15 +215,19 @@ def _max_pool(out: Emitter, node: Node) -> None:
 # --- products -------------------------------------------------------------------------------------
 
 
-@lowers("Mul")
+@lowers("Mul", "MeanProduct")
 def _mul(out: Emitter, node: Node) -> None:
-    """A product in its own ring, and after it the truncation, to nearest where that is exact: down
-    to the ring between layers, or the widest that is asked for.
+    """A product in its own ring, or the sum of such, and after it the truncation, to nearest where
+    that is exact: down to the ring between layers, or the widest that is asked for.
     """
     value, (_, shift, out_bits) = node.output, out.plan.products[node.output]
     bits = out_bits + shift
     common: dict[str, Any] = {"shape": out.shape(value), "name": node.name}
-    index = _multiplied(out, node, common)
+    index = _multiplied(out, node)
+    if node.op == "MeanProduct":
+        window: dict[str, Any] = {"kernel": out.shape(node.inputs[0])[1:], "strides": (1, 1)}
+        ring = out.steps[index].bits
+        index = out.add(SumPool(inputs=(index,), bits=ring, pads=(0, 0, 0, 0), **window, **common))
     if out.steps[index].bits > bits:
         index = out.add(Reduce(inputs=(index,), bits=bits, **common))
     if shift and out.plan.options.rounding == "exact":
@@ -230,9 +238,10 @@ def _mul(out: Emitter, node: Node) -> None:
     out.carry(value, index)
 
 
-def _multiplied(out: Emitter, node: Node, common: dict[str, Any]) -> int:
+def _multiplied(out: Emitter, node: Node) -> int:
     """The product of integers; a square needs no wide operand."""
     wide, narrow = out.factors[node.output]
+    common: dict[str, Any] = {"shape": out.shape(wide), "name": node.name}
     bits = out.plan.products[node.output].bits
     y = out.get(narrow, out.formats.bits(narrow))
     if wide == narrow:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
@@ -13,6 +14,7 @@ from moiety.compiler.ir.ops import ELEMENTWISE
 from moiety.compiler.onnx_import.axes import enlarged
 from moiety.compiler.onnx_import.builder import Builder
 from moiety.compiler.onnx_import.call import Call, importer
+from moiety.compiler.onnx_import.powers import divided, fitted_power
 from moiety.compiler.onnx_import.products import multiplied
 from moiety.compiler.onnx_import.univariate import as_activation
 from moiety.protocols.arrays import F32
@@ -104,7 +106,9 @@ def combined(call: Call, op: str, left: str, right: str) -> str:
             "they must have one rank, and sizes that are equal or 1",
         )
     shape = np.broadcast_shapes(*shapes)
-    return call.emit(op, [enlarged(call, value, shape) for value in (left, right)])
+    if shapes[1] == shape != shapes[0] and op == "Add":
+        left, right = right, left
+    return call.emit(op, [enlarged(call, left, shape), right])
 
 
 def _binary(call: Call, op: str) -> str:
@@ -145,13 +149,17 @@ def _mul(call: Call) -> Sequence[str]:
 
 @importer("Div")
 def _div(call: Call) -> Sequence[str]:
-    """By a constant, broadcast; two tensors that are functions of each element of one."""
+    """By a constant, broadcast, or by a tensor that is positive on all calibration images; two
+    tensors that are functions of each element of one, as one activation.
+    """
     if call.is_value(0) and call.is_value(1):
         fused = as_activation(call, "div", call.value(0), call.value(1))
-        if fused is not None:
-            return [fused]
+        return [fused or divided(call, call.value(0), call.value(1))]
     if call.is_value(1):
-        call.fail("divides by a secret tensor", "only division by a constant is supported")
+        value, constant = fit(call, 0)
+        inverse = fitted_power(replace(call, operands=(value,)), -1.0)
+        assert inverse is not None
+        return [scaled(call, inverse, constant)]
     value, divisor = fit(call, 1)
     with np.errstate(divide="ignore", over="ignore"):
         factors = call.finite(1.0 / divisor.astype(np.float64), f"1 / {call.proto.input[1]}")

@@ -42,6 +42,9 @@ class Builder:
     approximate: set[str] = field(default_factory=set)
     """ONNX values whose importer means to differ a little from the operator."""
 
+    vectors: set[str] = field(default_factory=set)
+    """ONNX values without a batch axis, whose Graph values have one in front."""
+
     quantised: dict[str, tuple[np.float32, np.generic]] = field(default_factory=dict)
     """ONNX values that are integers, with their scale and zero point."""
 

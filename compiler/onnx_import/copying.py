@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from moiety.compiler.ir.graph import Array
 from moiety.compiler.onnx_import.axes import copied, enlarged, taken
 from moiety.compiler.onnx_import.call import Call, importer
 
@@ -15,6 +16,8 @@ def _gather(call: Call) -> Sequence[str]:
     """Constant indices, any axis but the batch."""
     shape, indices = call.shape(), call.constant(1)
     axis = int(call.attrs.get("axis", 0)) % len(shape)
+    if call.proto.input[0] in call.builder.vectors:
+        return [_of_vector(call, indices)]
     if indices is None or indices.size == 0:
         call.fail("the indices must be a constant that is not empty")
     if axis == 0:
@@ -24,6 +27,17 @@ def _gather(call: Call) -> Sequence[str]:
         call.fail(f"indices {chosen.min()} to {chosen.max()} are outside axis {axis} of {shape}")
     value = taken(call, call.value(), axis, chosen % shape[axis])
     return [call.reshape(value, [*shape[:axis], *indices.shape, *shape[axis + 1 :]])]
+
+
+def _of_vector(call: Call, indices: Array | None) -> str:
+    """Elements of a vector without a batch axis, which the indices give it again."""
+    (_, size) = call.shape()
+    if indices is None or indices.ndim < 2 or indices.shape[0] != 1:
+        call.fail("takes elements of a vector without a batch axis", "keep the batch first")
+    chosen = np.asarray(indices, np.int64).reshape(-1)
+    if chosen.min() < -size or chosen.max() >= size:
+        call.fail(f"indices {chosen.min()} to {chosen.max()} are outside a vector of {size}")
+    return call.reshape(taken(call, call.value(), 1, chosen % size), indices.shape)
 
 
 @importer("Tile")

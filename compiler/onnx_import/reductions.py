@@ -9,10 +9,12 @@ from functools import wraps
 import numpy as np
 
 from moiety.compiler.ir.axis_map import AxisMap
+from moiety.compiler.ir.graph import Node, Shape
 from moiety.compiler.onnx_import.activations import absolute
-from moiety.compiler.onnx_import.arithmetic import negated
+from moiety.compiler.onnx_import.arithmetic import negated, scaled
 from moiety.compiler.onnx_import.axes import mapped
 from moiety.compiler.onnx_import.call import Call, Importer, importer
+from moiety.compiler.onnx_import.powers import powered
 from moiety.compiler.onnx_import.windows import NO_PADS
 
 Reduction = Callable[[Call, str, list[int]], str]
@@ -48,11 +50,47 @@ def _pooled(call: Call, op: str, value: str, axes: list[int]) -> str:
     if len(shape) == 4 and axes == [1, 2]:  # channels last
         moved = call.transpose(value, (0, 3, 1, 2))
         return call.transpose(_full_pool(call, op, moved, (shape[1], shape[2])), (0, 2, 3, 1))
+    image = _mixed(call, value, axes)
+    mixed = call.builder.shapes[image][2]
+    pooled = _full_pool(call, op, image, (mixed, 1))
+    return call.reshape(pooled, _reduced(shape, axes))
+
+
+def _reduced(shape: Shape, axes: list[int]) -> list[int]:
+    return [1 if axis in axes else size for axis, size in enumerate(shape)]
+
+
+def _mixed(call: Call, value: str, axes: list[int]) -> str:
+    """As an image whose height and width are what is mixed, and its channels what is not."""
+    shape = call.builder.shapes[value]
+    if len(shape) == 4 and axes == [2, 3]:
+        return value
     kept = [axis for axis in range(len(shape)) if axis not in axes]
     count, mixed = (math.prod(shape[axis] for axis in part) for part in (kept, axes))
-    image = call.reshape(call.transpose(value, (*kept, *axes)), (1, count, mixed, 1))
-    reduced = [1 if axis in axes else size for axis, size in enumerate(shape)]
-    return call.reshape(_full_pool(call, op, image, (mixed, 1)), reduced)
+    return call.reshape(call.transpose(value, (*kept, *axes)), (1, count, mixed, 1))
+
+
+def mean(call: Call, value: str, axes: list[int]) -> str:
+    """Over axes, which stay with size 1. Of products that nobody else reads, the products are
+    summed up before they are rounded.
+    """
+    node = call.builder.producer(value)
+    if node is None or node.op != "Mul" or not _of_one_shape(call, node):
+        return _pooled(call, "AvgPool", value, axes)
+    left, right = node.inputs
+    return mean_of_products(call, left, right, axes)
+
+
+def _of_one_shape(call: Call, node: Node) -> bool:
+    left, right = (call.builder.shapes[value] for value in node.inputs)
+    return left == right
+
+
+def mean_of_products(call: Call, left: str, right: str, axes: list[int]) -> str:
+    """Of two tensors of one shape, over axes, which stay with size 1."""
+    shape = call.builder.shapes[left]
+    images = [_mixed(call, value, axes) for value in (left, right)]
+    return call.reshape(call.emit("MeanProduct", images), _reduced(shape, axes))
 
 
 def _full_pool(call: Call, op: str, value: str, kernel: tuple[int, int]) -> str:
@@ -64,7 +102,7 @@ def _full_pool(call: Call, op: str, value: str, kernel: tuple[int, int]) -> str:
 @_reducing
 def _mean(call: Call, value: str, axes: list[int]) -> str:
     """Over any axes but the batch; keepdims."""
-    return _pooled(call, "AvgPool", value, axes)
+    return mean(call, value, axes)
 
 
 @importer("ReduceMax")
@@ -81,7 +119,8 @@ def _min(call: Call, value: str, axes: list[int]) -> str:
     return negated(call, _pooled(call, "MaxPool", negated(call, value), axes))
 
 
-def _summed(call: Call, value: str, axes: list[int]) -> str:
+def summed(call: Call, value: str, axes: list[int]) -> str:
+    """Over axes, which stay with size 1."""
     for axis in axes:
         size = call.builder.shapes[value][axis]
         if size > 1:
@@ -93,14 +132,36 @@ def _summed(call: Call, value: str, axes: list[int]) -> str:
 @_reducing
 def _sum(call: Call, value: str, axes: list[int]) -> str:
     """Over any axes but the batch; keepdims."""
-    return _summed(call, value, axes)
+    return summed(call, value, axes)
+
+
+@importer("ReduceSumSquare")
+@_reducing
+def _sum_square(call: Call, value: str, axes: list[int]) -> str:
+    """Over any axes but the batch; keepdims."""
+    return sum_of_squares(call, value, axes)
+
+
+def sum_of_squares(call: Call, value: str, axes: list[int]) -> str:
+    """Over axes, which stay with size 1."""
+    shape = call.builder.shapes[value]
+    count = math.prod(shape[axis] for axis in axes)
+    found = mean_of_products(call, value, value, axes)
+    return scaled(call, found, np.full((1,) * len(shape), count, np.float32))
+
+
+@importer("ReduceL2")
+@_reducing
+def _l2(call: Call, value: str, axes: list[int]) -> str:
+    """The root of ReduceSumSquare."""
+    return powered(call, sum_of_squares(call, value, axes), 0.5)
 
 
 @importer("ReduceL1")
 @_reducing
 def _l1(call: Call, value: str, axes: list[int]) -> str:
     """The sum of absolute values, as ReduceSum."""
-    return _summed(call, absolute(call, value), axes)
+    return summed(call, absolute(call, value), axes)
 
 
 @importer("CumSum")

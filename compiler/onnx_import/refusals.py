@@ -15,14 +15,7 @@ RANDOM = (
 CONTROL_FLOW = ("If", "Loop", "Scan")
 
 _ADVICE: Mapping[tuple[str, ...], str] = {
-    (
-        "LayerNormalization",
-        "InstanceNormalization",
-        "GroupNormalization",
-        "LRN",
-        "MeanVarianceNormalization",
-        "LpNormalization",
-    ): "it divides by a secret value; train with batch normalization instead",
+    ("LRN",): "it divides by a power of every element; train with batch normalization instead",
     (
         "GatherElements",
         "GatherND",
@@ -31,14 +24,12 @@ _ADVICE: Mapping[tuple[str, ...], str] = {
         "GridSample",
     ): "where it reads depends on numbers; use Slice, Gather or Resize with constants",
     (
-        "ReduceL2",
-        "ReduceSumSquare",
         "ReduceLogSum",
         "ReduceLogSumExp",
         "ReduceProd",
         "GlobalLpPool",
         "LpPool",
-    ): "it is no linear map; use ReduceMean, ReduceSum, ReduceMax or ReduceL1",
+    ): "it is no linear map; use ReduceMean, ReduceSum, ReduceMax, ReduceL1 or ReduceL2",
     (
         "LSTM",
         "GRU",

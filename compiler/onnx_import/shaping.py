@@ -122,7 +122,10 @@ def _flatten(call: Call) -> Sequence[str]:
 @importer("Reshape")
 def _reshape(call: Call) -> Sequence[str]:
     """Constant shape that keeps the batch first."""
-    return _reshaped(call, reshape_sizes(call))
+    sizes = reshape_sizes(call)
+    if len(sizes) == 1 and _only_gathered(call):
+        return [call.reshape(call.value(), (1, *sizes))]
+    return _reshaped(call, sizes)
 
 
 def reshape_sizes(call: Call) -> list[int]:
@@ -144,6 +147,17 @@ def reshape_sizes(call: Call) -> list[int]:
     if min(sizes, default=0) < 1 or math.prod(sizes) != math.prod(shape):
         call.fail(f"{shape} cannot become {wanted}")
     return sizes
+
+
+def _only_gathered(call: Call) -> bool:
+    """Is the result only read by Gathers? PyTorch's exporter writes a strided view as a Reshape to
+    a vector and a Gather of its elements. The Gather knows that there is no batch axis (copying).
+    """
+    readers = call.builder.readers.get(call.proto.output[0], ())
+    vector = bool(readers) and all(reader.op_type == "Gather" for reader in readers)
+    if vector:
+        call.builder.vectors.add(call.proto.output[0])
+    return vector
 
 
 @importer("Squeeze")

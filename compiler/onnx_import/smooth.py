@@ -34,8 +34,8 @@ _WITH_ATTRIBUTES: dict[str, Callable[[Call], formulas.Formula]] = {
     "Swish": _swish,
 }
 _PLAIN = (
-    *("Erf", "Exp", "HardSwish", "Log", "Mish", "Reciprocal"),
-    *("Sigmoid", "Softplus", "Softsign", "Sqrt", "Tanh"),
+    *("Erf", "Exp", "HardSwish", "Log", "Mish"),
+    *("Sigmoid", "Softplus", "Softsign", "Tanh"),
 )
 
 

@@ -39,26 +39,9 @@ def _ancestors(producers: dict[str, Node], value: str) -> Iterator[str]:
             return
         value = pending.pop(0)
         yield value
-        node = _maker(producers, value)
+        node = producers.get(value)
         if node is not None and _pointwise(node):
             pending.extend(operand for operand in node.inputs if operand not in pending)
-
-
-def _maker(producers: dict[str, Node], value: str) -> Node | None:
-    """The node that makes a value; where Transposes before and behind it cancel, as around a Scale
-    of channels that are last, without them.
-    """
-    last = producers.get(value)
-    if last is None or last.op != "Transpose":
-        return last
-    node = producers.get(last.inputs[0])
-    if node is None or len(node.inputs) != 1:
-        return last
-    first = producers.get(node.inputs[0])
-    if first is None or first.op != "Transpose":
-        return last
-    order = [first.attrs["perm"][axis] for axis in last.attrs["perm"]]
-    return node.with_(inputs=first.inputs) if order == sorted(order) else last
 
 
 def _pointwise(node: Node) -> bool:
@@ -81,7 +64,7 @@ def _formula(producers: dict[str, Node], value: str, base: str, axes: Axes = ())
     """
     if value == base and axes == tuple(range(len(axes))):
         return ("x",)
-    node = _maker(producers, value)
+    node = producers.get(value)
     if node is None:
         return None
     if node.op == "Transpose":

@@ -66,6 +66,8 @@ class Walk:
             raise BadModel(f"model {name!r}: {error}") from None
         graph, names = self.builder.finish(name, revealed, expression)
         for onnx_name, value in self.environment.items():
+            if onnx_name in self.builder.vectors:
+                continue
             if isinstance(value, str) and names.get(value, value) in graph.shapes:
                 self.values[onnx_name] = names.get(value, value)
             elif isinstance(value, Public) and value.number in numbers:

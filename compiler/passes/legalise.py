@@ -13,7 +13,16 @@ from dataclasses import replace
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import LINEAR, OPS, PRODUCTS, REINDEXING, SPLINES, SUMS
+from moiety.compiler.ir.ops import (
+    LINEAR,
+    MOVEMENT,
+    OPS,
+    POWERS,
+    PRODUCTS,
+    REINDEXING,
+    SPLINES,
+    SUMS,
+)
 from moiety.compiler.ir.queries import output_layers, reaches_linear_only
 from moiety.compiler.ir.scales import propagate
 from moiety.compiler.ir.shapes import rebuilt
@@ -36,7 +45,7 @@ def legalise(graph: Graph) -> Graph:
     """
     check_normal_form(graph)
     _check(graph)
-    for rule in (_after_averages, _inputs_of_sums, _after_products, _before_outputs):
+    for rule in (_after_averages, _inputs_of_sums, _before_powers, _after_derived, _before_outputs):
         graph = rule(graph)
     verify(graph)
     return graph
@@ -149,7 +158,24 @@ def _after_averages(graph: Graph) -> Graph:
         if factor > 1:
             readers = graph.consumers(node.output)
             edges |= {(node.output, each.output) for each in readers if not _takes(graph, each)}
-    return rescaled(graph, edges)
+    return rescaled(graph, _lowered(graph, edges))
+
+
+def _lowered(graph: Graph, edges: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Edges into a Reshape that makes fewer channels of many, moved behind it: a mean for every
+    pixel is then a pixel of one channel, instead of a channel.
+    """
+    lowered: set[tuple[str, str]] = set()
+    pending = list(edges)
+    while pending:
+        value, reader = pending.pop()
+        node = graph.producer(reader)
+        fewer = graph.shapes[reader][1] < graph.shapes[value][1]
+        if node is not None and node.op == "Reshape" and fewer and reader not in graph.outputs:
+            pending += [(reader, each.output) for each in graph.consumers(reader)]
+        else:
+            lowered.add((value, reader))
+    return lowered
 
 
 def _mixes(node: Node, enlarged: Mapping[str, int]) -> bool:
@@ -193,11 +219,24 @@ def _inputs_of_sums(graph: Graph) -> Graph:
     return rescaled(graph, edges)
 
 
-def _after_products(graph: Graph) -> Graph:
-    """The scale of a product follows from its operands': where something else ties it (a residual
-    sum, say), that gets a scale of its own from a layer.
+def _before_powers(graph: Graph) -> Graph:
+    """What a power is taken of has more bits than other values, so it needs a scale of its own."""
+    scales = propagate(graph)
+    edges: set[tuple[str, str]] = set()
+    for node in graph.nodes_of(*POWERS):
+        value = below = node.inputs[0]
+        while (maker := graph.producer(below)) is not None and maker.op in MOVEMENT:
+            below = maker.inputs[0]
+        if maker is None or maker.op not in LINEAR or not scales.alone(below):
+            edges.add((value, node.output))
+    return rescaled(graph, edges)
+
+
+def _after_derived(graph: Graph) -> Graph:
+    """The scale of a product or a power follows from its operands': where something else ties it (a
+    residual sum, say), that gets a scale of its own from a layer.
     """
-    products = graph.nodes_of(*PRODUCTS)
+    products = graph.nodes_of(*PRODUCTS, *POWERS)
     scales = propagate(graph)
     edges = {
         (node.output, reader.output)

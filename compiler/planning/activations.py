@@ -1,9 +1,11 @@
 """Activations in a plan: the spline that each one becomes, and its integers.
 
-Operand and result share one unit, so slopes are numbers without units: public integers over
-2^shift. Knots are multiples of 2^low units: the operand's lower bits are then compared once for all
-knots, and only the others with each of them. The constant of each channel is a secret; it also
-takes what the fit leaves in the mean over the channel's values.
+Operand and result of an Activation share one unit, so slopes are numbers without units: public
+integers over 2^shift. Knots are multiples of 2^low units: the operand's lower bits are then
+compared once for all knots, and only the others with each of them. The constant of each channel is
+a secret; it also takes what the fit leaves in the mean over the channel's values.
+
+A Power (`powers`) has the same steps and integers, from and to units of its own.
 """
 
 from __future__ import annotations
@@ -16,8 +18,15 @@ import numpy as np
 
 from moiety.compiler.ir import formulas
 from moiety.compiler.ir.graph import Node
-from moiety.compiler.ir.ops import SPLINES
+from moiety.compiler.ir.ops import POWERS, SPLINES
 from moiety.compiler.planning.formats import Formats
+from moiety.compiler.planning.powers import (
+    fitted_power,
+    in_integers,
+    power_slope_bits,
+    span,
+    usual_knots,
+)
 from moiety.compiler.planning.spline_choice import density_of, spline_of, typical_values
 from moiety.compiler.planning.splines import Spline, fitted
 from moiety.protocols.arrays import F64, I64, U8
@@ -48,9 +57,9 @@ class FinalSpline:
 
 @dataclass(frozen=True, eq=False)
 class SplineIntegers:
-    """Integers of one Activation: `sum_k factors[k] * gate_k(x + threshold_k) + constant`, then
-    truncated by `shift` bits. threshold: int64 `(K,)`, multiples of 2^low. flip: uint8 `(K,)`, 1
-    for the gate that opens below its threshold. constant: int64 `(C,)`. spline: what they are.
+    """Integers of one Activation or Power: `sum_k factors[k] * gate_k(x + threshold_k) + constant`,
+    then truncated by `shift` bits. threshold: int64 `(K,)`, multiples of 2^low. flip: uint8 `(K,)`,
+    1 for the gate that opens below its threshold. constant: int64 `(C,)`. spline: what they are.
     """
 
     spline: Spline
@@ -73,6 +82,8 @@ def final_spline(formats: Formats, node: Node) -> FinalSpline:
     """The spline of an Activation with its knots on the coarsest grid that loses little, or on the
     finest that is tried. With minimal disclosure anywhere: a grid would tell the unit.
     """
+    if node.op in POWERS:
+        return _final_power(formats, node)
     ranges, options = formats.ranges, formats.options
     free = spline_of(node, ranges, options, formats.widths.knots)
     bits, unit = formats.compared_bits(node.inputs[0]), float(formats.unit(node.output)[0])
@@ -90,15 +101,28 @@ def final_spline(formats: Formats, node: Node) -> FinalSpline:
     return made
 
 
+def _final_power(formats: Formats, node: Node) -> FinalSpline:
+    """The spline of a Power, from integers to integers; all bits of its operand are compared."""
+    exponent, (value,) = node.attrs["exponent"], node.inputs
+    first, last = span(formats.graph, formats.ranges, formats.options, formats.units, node).tolist()
+    count = formats.widths.knots.get(node.output)
+    count = count or usual_knots(exponent, last / first, formats.options)
+    factor = formats.unit(value)[0] ** exponent / formats.unit(node.output)[0]
+    spline = in_integers(fitted_power(exponent, last / first, count), first, exponent, factor)
+    return FinalSpline(spline, formats.compared_bits(value), 0)
+
+
 def quantise_splines(formats: Formats) -> dict[str, SplineIntegers]:
-    """By result, the integers of every Activation, in the Graph's order."""
+    """By result, the integers of every Activation and Power, in the Graph's order."""
     return {node.output: _quantise(formats, node) for node in formats.graph.nodes_of(*SPLINES)}
 
 
 def _quantise(formats: Formats, node: Node) -> SplineIntegers:
     made = final_spline(formats, node)
-    spline, unit = made.spline, float(formats.unit(node.output)[0])
-    shift = slope_bits(formats.compared_bits(node.output))
+    spline, power = made.spline, node.op in POWERS
+    unit = 1.0 if power else float(formats.unit(node.output)[0])
+    bits = formats.compared_bits(node.inputs[0])
+    shift = power_slope_bits(bits, formats.bits(node.output), spline) if power else slope_bits(bits)
     slopes = _rounded_slopes(spline, shift)
     bends = np.diff(slopes)
     bends[0] = slopes[1]
@@ -108,7 +132,10 @@ def _quantise(formats: Formats, node: Node) -> SplineIntegers:
         places, factors = np.append(places, spline.knots[0]), np.append(factors, slopes[0])
         flip = np.append(flip, np.uint8(1))
     threshold = -np.rint(places / unit).astype(np.int64)
-    constant = _constant(formats, node, threshold * unit, factors * 2.0**-shift, flip)
+    if power:
+        constant = np.full(formats.graph.shapes[node.output][1], spline.start)
+    else:
+        constant = _constant(formats, node, threshold * unit, factors * 2.0**-shift, flip)
     half = 1 << (shift - 1) if formats.options.rounding == "exact" else 0
     return SplineIntegers(
         spline=spline,

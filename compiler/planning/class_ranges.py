@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import KEEPS_ZERO, LINEAR, SPLINES
+from moiety.compiler.ir.ops import KEEPS_ZERO, LINEAR, MOVEMENT, POWERS, SPLINES
 from moiety.compiler.ir.scale_fields import ScaleMap
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.ranges import Ranges
@@ -22,11 +23,20 @@ from moiety.compiler.planning.spline_choice import spline_of
 from moiety.compiler.planning.units import gate_ids, gate_thresholds
 from moiety.protocols.arrays import F64
 
+FINE_BITS: Final = 8
+"""By so many bits are means of products, and what powers are taken of, finer than other values."""
+
+FINE_FLOOR: Final = 2.0**-10
+"""The part of its tensor's range that a channel of these is taken to have at least: by as much may
+one that was quiet on the calibration images grow.
+"""
+
 
 @dataclass(frozen=True, eq=False)
 class ClassRanges:
     """By class id. reach: largest distance from the zero that there is room for, margins included.
-    room: the factor needed beyond it. zero: the real number that integer 0 stands for.
+    room: the factor needed beyond it; less than 1, how much finer the unit is to be. zero: the real
+    number that integer 0 stands for.
     """
 
     reach: F64
@@ -56,9 +66,12 @@ class TensorRule:
 def tensor_rules(graph: Graph, scales: ScaleMap, options: PlanOptions) -> dict[str, TensorRule]:
     """By value where a scale begins."""
     gain = _largest_gains(graph, scales, len(scales.classes.roots()))
+    fine = _spread_over_decades(graph)
     return {
         value: TensorRule(
-            options.uniform is None and only_gated(graph, value), gain[ids], options.floor_fraction
+            gated=options.uniform is None and only_gated(graph, value),
+            gain=gain[ids],
+            floor_fraction=FINE_FLOOR if value in fine else options.floor_fraction,
         )
         for value, ids in scales.sources.items()
     }
@@ -82,11 +95,14 @@ def class_ranges(
             low, high = low.min(keepdims=True), high.max(keepdims=True)
         reach[ids], zero[ids] = rule.reach(low, high)
         headroom[ids] = options.headroom_of(value)
+    room = _room(graph, scales, count)
+    # Of a variance the margin is twice that of what it is the variance of.
+    twice = 4.0**options.margin_bits
+    headroom = np.where(room < 1, np.maximum(headroom, twice), headroom)
     reach *= headroom
     compared = _compared_reach(graph, scales, ranges, reach, zero, headroom)
     split = _knots_reach(graph, scales, ranges, options, knots, headroom)
-    reach = np.maximum(np.maximum(reach, compared), split)
-    return ClassRanges(reach, _room(graph, scales, count), zero)
+    return ClassRanges(np.maximum(np.maximum(reach, compared), split), room, zero)
 
 
 def only_gated(graph: Graph, value: str) -> bool:
@@ -155,7 +171,7 @@ def _knots_reach(
 ) -> F64:
     """By class id, the reach of `x - t` for all knots t of activations."""
     reach = np.zeros(len(scales.classes.roots()))
-    for node in graph.nodes_of(*SPLINES):
+    for node in graph.nodes_of(*SPLINES - POWERS):
         (value,) = node.inputs
         places = spline_of(node, ranges, options, knots).knots
         ids = np.broadcast_to(scales.fields[value].ids.reshape(-1), ranges.low[value].shape)
@@ -165,13 +181,36 @@ def _knots_reach(
     return reach
 
 
+def _fine(graph: Graph) -> list[str]:
+    """Means of products, and what powers are taken of."""
+    means = [node.output for node in graph.nodes_of("MeanProduct")]
+    return means + [node.inputs[0] for node in graph.nodes_of(*POWERS)]
+
+
+def _spread_over_decades(graph: Graph) -> set[str]:
+    """The values where scales begin of which a quiet channel matters as much as a loud one: means
+    of products, the operands of powers, and the powers.
+    """
+    found = {node.output for node in graph.nodes_of("MeanProduct", *POWERS)}
+    for node in graph.nodes_of(*POWERS):
+        below = graph.producer(node.inputs[0])
+        while below is not None and below.op in MOVEMENT:
+            below = graph.producer(below.inputs[0])
+        if below is not None:
+            found.add(below.output)
+    return found
+
+
 def _room(graph: Graph, scales: ScaleMap, count: int) -> F64:
     """By class id, 2 where a protocol wants one headroom bit: of what a max-pool compares, and of
-    the narrow operand of a product.
+    the narrow operand of a product. Means of products, and what powers are taken of, are few and
+    spread over decades: they have FINE_BITS more.
     """
     narrow = [factors[1] for factors in widening(graph).factors.values()]
     pooled = [node.inputs[0] for node in graph.nodes_of("MaxPool")]
     room = np.ones(count)
     for value in (*narrow, *pooled):
         room[scales.ids_in(value)] = 2.0
+    for value in _fine(graph):
+        room[scales.ids_in(value)] = 2.0**-FINE_BITS
     return room

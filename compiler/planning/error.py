@@ -17,7 +17,7 @@ import math
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import LINEAR, PRODUCTS, SPLINES
+from moiety.compiler.ir.ops import LINEAR, POWERS, PRODUCTS, SPLINES
 from moiety.compiler.planning.activations import final_spline
 from moiety.compiler.planning.formats import Formats
 from moiety.compiler.planning.options import PlanOptions
@@ -96,6 +96,10 @@ def fit_square(formats: Formats, node: Node) -> float:
     """What the fit of an activation adds: as measured for its number of knots, and more as its
     knots are on a grid.
     """
+    if node.op in POWERS:
+        count = len(final_spline(formats, node).spline.knots)
+        measured = formats.ranges.fit_responses(node.output)
+        return float(np.interp(count, KNOTS, measured))
     free = spline_of(node, formats.ranges, formats.options, formats.widths.knots)
     measured = formats.ranges.fit_responses(node.output)[KNOTS.index(len(free.knots))]
     rounded = final_spline(formats, node).spline

@@ -82,7 +82,8 @@ def _demands_and_products(
             layers[reader].bits if reader in layers else products[reader].bits for reader in readers
         )
         if value in found.factors:
-            products[value] = _product_widths(formats, found.factors[value], value, demands[value])
+            asked = demands[value] if value in found.free else frozenset[int]()
+            products[value] = _product_widths(formats, found.factors[value], value, asked)
     return demands, dict(reversed(products.items()))
 
 

@@ -10,6 +10,9 @@ ranges: that of operands which fill their bits.
 Margins that follow from images are the product's own, like any tensor's (`margins`). Where they are
 given, its ring has those of both operands: if they grow to twice their ranges, it grows to four
 times its own.
+
+The mean of products (a variance) is their sum, and its unit that much smaller, before it is
+truncated.
 """
 
 from __future__ import annotations
@@ -21,12 +24,10 @@ from typing import NamedTuple
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import PRODUCTS
-from moiety.compiler.ir.scale_fields import ScaleMap
+from moiety.compiler.ir.ops.products import summands
 from moiety.compiler.planning.options import MAX_RING_BITS, PlanOptions
-from moiety.compiler.planning.units import Units
-from moiety.protocols.arrays import BOOL, F64
-from moiety.protocols.errors import ContractViolation
+from moiety.compiler.planning.units import Units, finer_bits
+from moiety.protocols.arrays import F64
 
 SLACK = 1e-4
 """Bits by which a range may exceed what it is to fill: ranges are measured in single precision."""
@@ -54,37 +55,19 @@ def product_widths(ring: int, asked: int, shift: int, least: int) -> ProductWidt
     return ProductWidths(max(out_bits + shift, least), shift, out_bits)
 
 
-def product_ids(graph: Graph, scales: ScaleMap) -> BOOL:
-    """By class id: is its unit that of a product? ContractViolation where it is of something else,
-    too.
-    """
-    found = np.zeros(len(scales.classes.roots()), bool)
-    for node in graph.nodes_of(*PRODUCTS):
-        if not scales.alone(node.output):
-            raise ContractViolation(
-                f"{node.op} {node.name!r}: its scale is tied to others; legalise first"
-            )
-        found[scales.sources[node.output]] = True
-    return found
-
-
-def with_products(graph: Graph, units: Units, options: PlanOptions) -> Units:
-    """The units with those of all products made to follow from their operands'."""
-    for node in graph.nodes_of(*PRODUCTS):
-        units = with_product(graph, units, options, node)
-    return units
-
-
 def with_product(graph: Graph, units: Units, options: PlanOptions, node: Node) -> Units:
     """The units with that of one product made to follow from its operands'."""
     ids = units.scales.sources[node.output]
     x, y = node.inputs
-    steps = units.of(graph, x) * units.of(graph, y)
+    steps = (units.of(graph, x) * units.of(graph, y))[: len(ids)] / _summed(graph, node)
     dropped = max(_shift(graph, units, options, node, steps), 0)
-    both = units.margin_of(graph, x) + units.margin_of(graph, y)
+    held = units.held_bits(options.margin_bits)[ids]
+    if _given_margins(options):
+        both = units.margin_of(graph, x) + units.margin_of(graph, y)
+        held = units.filled[ids] + both[: len(ids)]
     unit, bits = units.unit.copy(), units.bits.copy()
     unit[ids] = steps * 2.0**dropped
-    bits[ids] = units.filled[ids] + (both if _given_margins(options) else options.margin_bits)
+    bits[ids] = held + finer_bits(units.room[ids])
     return replace(units, unit=unit, bits=bits, shifts={**units.shifts, node.output: dropped})
 
 
@@ -110,7 +93,8 @@ def _shift_of_range(units: Units, node: Node, steps: F64, margin_bits: int) -> f
     where the product was 0 on all images, which says nothing of others.
     """
     ids = units.scales.sources[node.output]
-    wanted = units.reach[ids] * units.room[ids] / 2.0 ** (units.filled[ids] + margin_bits - 1)
+    held = units.held_bits(margin_bits)[ids]
+    wanted = units.reach[ids] * units.room[ids] / 2.0 ** (held - 1)
     coarser = float((wanted / steps).max())
     return math.ceil(math.log2(coarser) - SLACK) if coarser > 0 else math.inf
 
@@ -118,5 +102,11 @@ def _shift_of_range(units: Units, node: Node, steps: F64, margin_bits: int) -> f
 def _shift_of_full_operands(graph: Graph, units: Units, node: Node) -> int:
     """The least shift at which the product of operands fits its bits, whatever fills theirs."""
     ids = units.scales.sources[node.output]
-    x, y = (units.reached_of(graph, value) for value in node.inputs)
-    return int((x + y - 1 - units.filled[ids] + np.log2(units.room[ids])).max())
+    x, y = (units.reached_of(graph, value)[: len(ids)] for value in node.inputs)
+    summed = math.ceil(math.log2(_summed(graph, node)))
+    return int((x + y - 1 - units.filled[ids] + np.log2(units.room[ids])).max()) + summed
+
+
+def _summed(graph: Graph, node: Node) -> int:
+    """Products that are summed up before the truncation."""
+    return summands(graph.shapes[node.inputs[0]]) if node.op == "MeanProduct" else 1

@@ -13,7 +13,7 @@ import safetensors.numpy
 from onnx import TensorProto, helper
 
 from moiety.compiler.ir.graph import Array, Graph
-from moiety.compiler.ir.ops import LINEAR, PRODUCTS, SPLINES, SUMS
+from moiety.compiler.ir.ops import LINEAR, POWERS, PRODUCTS, SPLINES, SUMS
 from moiety.compiler.ir.to_onnx import to_onnx
 from moiety.compiler.planning.feeds import feeds_of
 from moiety.compiler.planning.splines import KNOTS
@@ -207,8 +207,8 @@ def measurements(graph: Graph) -> list[tuple[str, str, int]]:
     bounded = [*graph.inputs, *(node.output for node in measured)]
     bounded += [gate.inputs[0] for gate in gates]
     fitted = list(graph.nodes_of(*SPLINES))
-    spread = [node.inputs[0] for node in fitted]
-    bounded += [*spread, *(node.output for node in fitted)]
+    bounded += [value for node in fitted for value in (node.inputs[0], node.output)]
+    spread = [node.inputs[0] for node in fitted if node.op not in POWERS]
     averaged = [*(layer.inputs[0] for layer in layers), *spread]
     gated = [gate.output for gate in gates]
     wanted = [("low", value) for value in bounded] + [("high", value) for value in bounded]

@@ -11,7 +11,7 @@ import numpy as np
 
 from moiety.compiler.ir.formulas import describe
 from moiety.compiler.ir.graph import Node
-from moiety.compiler.ir.ops import LINEAR, PRODUCTS, SPLINES
+from moiety.compiler.ir.ops import LINEAR, POWERS, PRODUCTS, SPLINES
 from moiety.compiler.planning.error import predicted_error
 from moiety.compiler.planning.margins import images_wanted, overflow_probability
 from moiety.compiler.planning.options import USUAL_OVERFLOW
@@ -96,7 +96,7 @@ class Measured(msgspec.Struct, frozen=True):
 
 class ActivationRow(msgspec.Struct, frozen=True):
     """One activation: what it computes, its straight pieces' knots, and by how much they miss it
-    over the calibrated density (root mean square) and range (largest).
+    over the calibrated density (root mean square) and range (largest); of a power, relative to it.
     """
 
     value: str
@@ -210,10 +210,10 @@ def _gate(value: str, gate: GateIntegers) -> GateRow:
 
 
 def _activation(plan: Plan, node: Node) -> ActivationRow:
-    made = plan.splines[node.output]
+    made, power = plan.splines[node.output], node.op in POWERS
     return ActivationRow(
         value=node.output,
-        function=describe(node.attrs["formula"]),
+        function=f"x^{node.attrs['exponent']:g}" if power else describe(node.attrs["formula"]),
         knots=len(made.spline.knots),
         slope_bits=made.shift,
         rms_error=made.spline.rms,

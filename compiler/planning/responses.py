@@ -16,11 +16,13 @@ import numpy as np
 
 from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.graph import Array, Graph, Node, channelwise
-from moiety.compiler.ir.ops import LINEAR, OPS, PRODUCTS, SPLINES
+from moiety.compiler.ir.ops import LINEAR, OPS, POWERS, PRODUCTS, SPLINES
 from moiety.compiler.ir.ops.base import PRICED_BY_TRAIT
 from moiety.compiler.ir.scales import propagate
 from moiety.compiler.planning.feeds import feeds_of
+from moiety.compiler.planning.layers import as_image
 from moiety.compiler.planning.options import PlanOptions
+from moiety.compiler.planning.powers import fitted_power, span
 from moiety.compiler.planning.ranges import FINER, Progress, Ranges, Responses
 from moiety.compiler.planning.spline_choice import fit_error, fitted_to
 from moiety.compiler.planning.splines import KNOTS
@@ -101,8 +103,9 @@ class _SquaredDerivatives:
             operand, result = values[node.inputs[0]], values[node.output]
             _accumulate(self.sums.pool, node.output, self.of_bias(node, operand, result, grad))
         if node.op in SPLINES:
-            operand = values[node.inputs[0]]
-            _accumulate(self.sums.fit, node.output, self.of_fits(node, operand, grad))
+            operand, result = values[node.inputs[0]], values[node.output]
+            of_fits = self.of_power_fits if node.op in POWERS else self.of_fits
+            _accumulate(self.sums.fit, node.output, of_fits(node, operand, result, grad))
         if node.op in LINEAR:
             squares = self.of_weights(node, values[node.inputs[0]], grad)
             _accumulate(self.sums.weight, node.output, squares)
@@ -135,7 +138,16 @@ class _SquaredDerivatives:
             squares.append(total / len(PHASES))
         return np.concatenate(squares)
 
-    def of_fits(self, node: Node, operand: Array, grad: Array) -> F64:
+    def of_power_fits(self, node: Node, operand: Array, result: Array, grad: Array) -> F64:
+        """The fit of a power has an error in proportion to the result, of either sign as its
+        operand lies between two knots. For each of KNOTS.
+        """
+        exponent = node.attrs["exponent"]
+        first, last = span(self.graph, self.ranges, PlanOptions(), self.units, node).tolist()
+        fits = [fitted_power(exponent, last / first, count).rms for count in KNOTS]
+        return np.array(fits) ** 2 * float(_per_channel((grad * result) ** 2).sum())
+
+    def of_fits(self, node: Node, operand: Array, result: Array, grad: Array) -> F64:
         """The fit of an activation errs alike wherever its operand is alike, so its error is summed
         over a channel before it is squared. For each of KNOTS; plans take the mean of a channel
         off.
@@ -199,8 +211,7 @@ def _squared_weight_gradient(node: Node, operand: Array, grad: Array) -> F64:
     and operand per tap of the kernel.
     """
     layer = OPS[node.op].convolution(node)
-    if operand.ndim == 2:
-        operand, grad = operand[:, :, None, None], grad[:, :, None, None]
+    operand, grad = (each.reshape(1, *as_image(each.shape[1:])) for each in (operand, grad))
     filters, depth, kh, kw = layer.weight.shape
     (top, left, bottom, right), (dh, dw), groups = layer.pads, layer.dilations, layer.groups
     height, width = grad.shape[2:]

@@ -87,7 +87,8 @@ class Widening:
     """Which values are made in a wide ring when a linear layer or a product asks for one.
 
     free: in any ring, for a ReLU extends as it goes, the image belongs to the client, and a product
-    in a wider ring costs less than its extension.
+    in a wider ring costs less than its extension (a mean of products not: its extension is of
+    few values).
     wide: free, or their operands are extended: that of a pool (a sum does not fit the narrow ring),
     and the parts of a concatenation or the inside of a padding (smaller than the whole). Everything
     else is extended after it is made. factors: of every product of two values, the operand that it
@@ -117,7 +118,11 @@ def widening(graph: Graph) -> Widening:
 
 
 def _widens_freely(node: Node, free: set[str]) -> bool:
-    return node.op in RELUS | PRODUCTS or (node.op in ANY_RING and free.issuperset(node.inputs))
+    return (
+        node.op in RELUS
+        or node.op == "Mul"
+        or (node.op in ANY_RING and free.issuperset(node.inputs))
+    )
 
 
 def _factors(graph: Graph, node: Node, free: set[str]) -> tuple[str, str]:

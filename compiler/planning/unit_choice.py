@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph
-from moiety.compiler.ir.ops import PRODUCTS
+from moiety.compiler.ir.ops import POWERS, PRODUCTS
 from moiety.compiler.ir.scale_fields import ScaleMap
 from moiety.compiler.ir.scales import propagate
 from moiety.compiler.planning.class_ranges import class_ranges
+from moiety.compiler.planning.derived_units import with_derived
 from moiety.compiler.planning.layers import result_layers
 from moiety.compiler.planning.options import PlanOptions
-from moiety.compiler.planning.products import with_products
 from moiety.compiler.planning.ranges import Ranges
 from moiety.compiler.planning.unit_refinements import (
     aligned,
@@ -26,7 +26,7 @@ from moiety.compiler.planning.unit_refinements import (
     frozen_gates,
     image_class,
 )
-from moiety.compiler.planning.units import Units
+from moiety.compiler.planning.units import Units, finer_bits, held_bits
 from moiety.protocols.arrays import I64
 from moiety.protocols.errors import BadPlan
 
@@ -61,13 +61,14 @@ def choose_units(
     units = aligned(graph, ranges, coarsened(graph, first, options))
     if options.disclose == "minimal":
         units = fitted(graph, units, options)
-    return graph, with_products(graph, units, options)
+    return graph, with_derived(graph, units, options)
 
 
 def _uniform_units(
     graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOptions, widths: Widths
 ) -> Units:
     """The same unit everywhere. BadPlan where a range and its margin leave the ring."""
+    _check_uniform(graph)
     frac = options.uniform or 0
     found = class_ranges(graph, scales, ranges, options, widths.knots)
     filled, room = found.reach * found.room, 2.0 ** (options.ring_bits - 1 - frac)
@@ -93,6 +94,16 @@ def _uniform_units(
     )
 
 
+def _check_uniform(graph: Graph) -> None:
+    """BadPlan for what needs a unit of its own."""
+    for node in graph.nodes:
+        if node.op in POWERS or node.op == "MeanProduct":
+            raise BadPlan(
+                f"{node.op} {node.name!r}, a part of a norm, needs a scale of its own, which the "
+                "uniform style has not: leave bits and scale out"
+            )
+
+
 def _filling_units(
     graph: Graph, scales: ScaleMap, ranges: Ranges, options: PlanOptions, widths: Widths
 ) -> Units:
@@ -103,8 +114,8 @@ def _filling_units(
     filled = _filled(scales, options, widths)
     roots, of_class = scales.classes.roots(), np.zeros(len(filled))
     np.maximum.at(of_class, roots, found.reach * found.room)
-    bits = filled + options.margin_bits
-    unit = np.where(of_class > 0, of_class, 1.0)[roots] / 2.0 ** (bits - 1)
+    held = held_bits(filled, found.room, options.margin_bits)
+    unit = np.where(of_class > 0, of_class, 1.0)[roots] / 2.0 ** (held - 1)
     if options.input_reach is not None:
         image = roots == roots[scales.sources[graph.inputs[0]][0]]
         reach = options.input_reach * found.room[image]
@@ -113,8 +124,9 @@ def _filling_units(
     unit[public] = 2.0 ** np.ceil(np.log2(unit[public]))
     for layer in result_layers(graph):
         unit[scales.sources[layer]] = 2.0**-options.output_frac
+    bits = held + finer_bits(found.room)
     units = Units(scales, found.reach, found.room, unit, found.zero, filled, bits)
-    return with_products(graph, units, options)
+    return with_derived(graph, units, options)
 
 
 def _filled(scales: ScaleMap, options: PlanOptions, widths: Widths) -> I64:

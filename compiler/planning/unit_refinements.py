@@ -18,14 +18,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import LINEAR, OPS, PRODUCTS
+from moiety.compiler.ir.ops import LINEAR, OPS
 from moiety.compiler.ir.scale_fields import ScaleMap
 from moiety.compiler.ir.shapes import rebuilt
 from moiety.compiler.planning import shifts
 from moiety.compiler.planning.class_ranges import only_gated
+from moiety.compiler.planning.derived_units import DERIVED, derived_ids, with_derived_unit
 from moiety.compiler.planning.layers import result_layers
 from moiety.compiler.planning.options import PlanOptions
-from moiety.compiler.planning.products import product_ids, with_product
 from moiety.compiler.planning.ranges import Ranges
 from moiety.compiler.planning.units import Units, gate_ids, gate_thresholds, ideal_weights
 from moiety.protocols.arrays import BOOL, F64, I64
@@ -72,9 +72,9 @@ def coarsened(graph: Graph, units: Units, options: PlanOptions) -> Units:
     layer after layer.
     """
     fixed, results = image_class(graph, units.scales), set(result_layers(graph))
-    for node in graph.nodes_of(*LINEAR, *PRODUCTS):
-        if node.op in PRODUCTS:
-            units = with_product(graph, units, options, node)
+    for node in graph.nodes_of(*LINEAR, *DERIVED):
+        if node.op in DERIVED:
+            units = with_derived_unit(graph, units, options, node)
         elif node.output not in results:
             norms = np.sqrt((ideal_weights(graph, units, node) ** 2).sum(axis=(1, 2, 3)))
             growth = _by_class(units.scales, node.output, norms / NOISE_GAIN)
@@ -90,9 +90,9 @@ def fitted(graph: Graph, units: Units, options: PlanOptions) -> Units:
     """
     for _ in range(len(graph.nodes)):
         before = units.unit
-        for node in graph.nodes_of(*LINEAR, *PRODUCTS):
-            if node.op in PRODUCTS:
-                units = with_product(graph, units, options, node)
+        for node in graph.nodes_of(*LINEAR, *DERIVED):
+            if node.op in DERIVED:
+                units = with_derived_unit(graph, units, options, node)
                 continue
             excess = _excess(graph, units, node, options)
             growth = _by_class(units.scales, node.output, excess * (1 + 1e-9))
@@ -194,11 +194,9 @@ def _free_zeros(graph: Graph, scales: ScaleMap) -> BOOL:
 
 
 def _fixed_units(graph: Graph, scales: ScaleMap) -> BOOL:
-    """By class id: the units of the inputs and of the results, which are public, and of
-    products.
-    """
+    """By class id: the units of the inputs and of the results, which are public, and derived."""
     results = np.zeros(len(scales.classes.roots()), bool)
     for layer in result_layers(graph):
         results[scales.sources[layer]] = True
     public = image_class(graph, scales) | results[scales.classes.roots()]
-    return np.asarray(public | product_ids(graph, scales))
+    return np.asarray(public | derived_ids(graph, scales))

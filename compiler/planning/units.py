@@ -18,9 +18,9 @@ from moiety.protocols.arrays import F64, I64
 @dataclass(frozen=True, eq=False)
 class Units:
     """By class id: `reach`, the largest distance from the zero that there is room for; `room`, 1 or
-    2, the factor that is needed beyond it; `unit`; `zero`, the real number that integer 0 stands
-    for; `filled`, the signed bits that the calibrated range fills, about; `bits`, the ring that
-    holds reach and room.
+    2, the factor that is needed beyond it, or less than 1 where the unit is to be finer; `unit`;
+    `zero`, the real number that integer 0 stands for; `filled`, the signed bits that the calibrated
+    range fills, about; `bits`, the ring that holds the integers.
 
     shifts: by product of two values, the bits dropped after it, from which its unit follows.
     """
@@ -54,6 +54,10 @@ class Units:
         room = np.log2(self.room).astype(np.int64)
         return self._widest(self.filled - room, graph, value)
 
+    def held_bits(self, margin_bits: int) -> I64:
+        """See there."""
+        return held_bits(self.filled, self.room, margin_bits)
+
     def margin_of(self, graph: Graph, value: str) -> I64:
         """Bits of the ring beyond those that each channel of `value` fills, `(C,)`."""
         return self._widest(self.bits - self.filled, graph, value)
@@ -67,6 +71,19 @@ class Units:
     def zero_of(self, graph: Graph, value: str) -> F64:
         """Zero of each channel of `value`, a linear layer's result or a gate's operand, `(C,)`."""
         return _channels(self.zero[self.scales.fields[value].ids], graph, value)
+
+
+def held_bits(filled: I64, room: F64, margin_bits: int) -> I64:
+    """The signed bits that reach and room fill at the unit of a class that is not finer: margins
+    are beyond the bits that the calibrated range fills, and twice as many of what has the size of a
+    square.
+    """
+    return filled + margin_bits * np.where(room < 1, 2, 1)
+
+
+def finer_bits(room: F64) -> I64:
+    """Bits that a class has beyond those it fills, for the sake of a finer unit."""
+    return np.maximum(-np.log2(room), 0).astype(np.int64)
 
 
 def _channels(array: F64, graph: Graph, value: str) -> F64:

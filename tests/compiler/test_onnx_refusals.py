@@ -101,11 +101,6 @@ IMAGE: list[int | str] = ["N", 4, 9, 8]
         (IMAGE, lambda b: b.op("Dropout", "x", "", b.constant(True)), "training mode"),
         (
             IMAGE,
-            lambda b: b.op("InstanceNormalization", "x", *[b.constant(b.normal(4))] * 2),
-            "batch normalization",
-        ),
-        (
-            IMAGE,
             lambda b: [b.op("Neg", "x"), b.op("Relu", b.constant(b.normal(3)))],
             "does not depend on the input",
         ),

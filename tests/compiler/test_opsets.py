@@ -84,6 +84,7 @@ ALL_FORMS: list[tuple[int, list[int | str], Build]] = [
     ),
     *FORMS_OF_OPSETS,
     *OF_VERSIONS,
+    *((opset, ["N", *shape[1:]], build) for shape, opset, build in NORMS.values()),
 ]
 """(first opset, input shape, what is built); what an opset does not have is left out by ONNX's
 checker.

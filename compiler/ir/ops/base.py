@@ -81,7 +81,12 @@ class Trait(Flag):
 
     SPLINE = auto()
     """A smooth function of each element, which planning turns into a sum of shifted ReLUs; its
-    operand and its result are in one class of scales.
+    operand and its result are in one class of scales, unless it is a power.
+    """
+
+    POWER = auto()
+    """A power of each element, all of them positive: its scale follows from the operand's, and a
+    fit of it errs alike, in proportion, whatever their size.
     """
 
 

@@ -22,6 +22,22 @@ def same_shape(shapes: Sequence[Shape]) -> Shape:
     return shapes[0]
 
 
+def broadcast_shape(shapes: Sequence[Shape]) -> Shape:
+    """The first operand's shape, to which the second broadcasts: each of its axes is as long as the
+    first's, or 1. ShapeError where one is not.
+    """
+    x, y = shapes
+    fits = len(x) == len(y) and all(b in (1, a) for a, b in zip(x, y, strict=True))
+    require(fits, f"the second operand, of shape {y}, does not broadcast to {x}")
+    return x
+
+
+def summed_to(shape: Shape, grad: Array) -> Array:
+    """Summed over the axes along which an operand of `shape` was broadcast."""
+    axes = tuple(axis for axis, size in enumerate(shape) if size < grad.shape[axis])
+    return np.asarray(grad.sum(axis=axes, keepdims=True))
+
+
 class _Affine(Op):
     """`scale*x + shift` per channel (axis 1), constants `(C,)`: what Scale and AffineRelu share."""
 
@@ -187,13 +203,13 @@ class _Sum(Op):
 
 @operator
 class Add(_Sum):
-    """`x + y`, of one shape."""
+    """`x + y`, of one shape, or each axis of y of x's size or 1."""
 
     operands = 2
     traits = _Sum.traits | Trait.ANY_RING
 
     def infer(self, node: Node, shapes: Sequence[Shape]) -> Shape:
-        return same_shape(shapes)
+        return broadcast_shape(shapes)
 
     def evaluate(self, node: Node, operands: Sequence[Array]) -> Array:
         return np.asarray(operands[0] + operands[1])
@@ -204,18 +220,18 @@ class Add(_Sum):
     def adjoint(
         self, node: Node, operands: Sequence[Array], result: Array, grad: Array
     ) -> Sequence[Array]:
-        return [grad, grad]
+        return [grad, summed_to(operands[1].shape, grad)]
 
 
 @operator
 class Sub(_Sum):
-    """`x - y`, of one shape."""
+    """`x - y`, of one shape, or each axis of y of x's size or 1."""
 
     operands = 2
     traits = _Sum.traits | Trait.ANY_RING
 
     def infer(self, node: Node, shapes: Sequence[Shape]) -> Shape:
-        return same_shape(shapes)
+        return broadcast_shape(shapes)
 
     def evaluate(self, node: Node, operands: Sequence[Array]) -> Array:
         return np.asarray(operands[0] - operands[1])
@@ -226,7 +242,7 @@ class Sub(_Sum):
     def adjoint(
         self, node: Node, operands: Sequence[Array], result: Array, grad: Array
     ) -> Sequence[Array]:
-        return [grad, -grad]
+        return [grad, summed_to(operands[1].shape, -grad)]
 
 
 @operator

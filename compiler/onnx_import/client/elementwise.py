@@ -10,7 +10,7 @@ from onnx import TensorProto
 from moiety.compiler.ir.formulas import interpreted
 from moiety.compiler.onnx_import.client.call import ClientCall, translator
 from moiety.compiler.onnx_import.fix_input import REAL, type_name
-from moiety.compiler.onnx_import.products import power_of
+from moiety.compiler.onnx_import.powers import power_of
 from moiety.compiler.onnx_import.public import Public
 from moiety.compiler.onnx_import.smooth import formula_of
 from moiety.runtime.program.expression.base import Kind

@@ -8,11 +8,12 @@ import math
 from typing import Final
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import SPLINES
+from moiety.compiler.ir.ops import POWERS, SPLINES
 from moiety.compiler.planning.activations import USUAL_HIGH
+from moiety.compiler.planning.class_ranges import FINE_BITS
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.ranges import Ranges
-from moiety.compiler.planning.search.terms import pieces_price
+from moiety.compiler.planning.search.terms import pieces_price, power_pieces_price
 from moiety.compiler.planning.spline_choice import counts_near, fitted_to
 from moiety.compiler.planning.splines import KNOTS
 from moiety.protocols.network import NETWORKS
@@ -53,6 +54,14 @@ def _offers(graph: Graph, node: Node, ranges: Ranges, options: PlanOptions) -> d
     values = math.prod(graph.shapes[node.output])
     errors = dict(zip(KNOTS, ranges.fit_responses(node.output).tolist(), strict=True))
     network = NETWORKS[options.network]
+    if node.op in POWERS:
+        bits = options.ring_bits
+        wide = bits + FINE_BITS
+
+        def power_price(count: int) -> float:
+            return power_pieces_price(values, count, wide, bits, options.rounding, network)
+
+        return {count: (power_price(count), errors[count]) for count in KNOTS}
 
     def price(count: int) -> float:
         gates = fitted_to(node, ranges, options, count).gates

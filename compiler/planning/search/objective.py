@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from moiety.compiler.ir.graph import Graph, Node
-from moiety.compiler.ir.ops import LINEAR, OPS, PRODUCTS, RELUS, SPLINES
+from moiety.compiler.ir.ops import LINEAR, OPS, POWERS, PRODUCTS, RELUS, SPLINES
 from moiety.compiler.ir.ops.base import PRICED_BY_TRAIT, Trait
 from moiety.compiler.planning.activations import final_spline
 from moiety.compiler.planning.error import (
@@ -43,6 +43,7 @@ from moiety.compiler.planning.search.terms import (
     Multiplexer,
     Multiplication,
     Pieces,
+    PowerPieces,
     Product,
     Ring,
     Rounding,
@@ -78,6 +79,7 @@ class Objective:
             *self._biases(),
             *self._products(),
             *self._activations(),
+            *self._powers(),
             *self._multiplications(),
             *self._multiplexers_and_pairs(),
             *self._comparisons(),
@@ -124,7 +126,7 @@ class Objective:
             y,
             out,
             ring=self._ring(node.output),
-            readers=self._asking(node.output),
+            readers=self._asking(node.output) if node.output in self.widening.free else (),
             shift=self.formats.shift(node.output) - self.formats.options.activation_bits,
             operands=(self._ring(first), self._ring(second)),
             room=SQUARE_ROOM if first == second else 0,
@@ -204,12 +206,24 @@ class Objective:
             )
 
     def _activations(self) -> Iterator[Pieces]:
-        for node in self.graph.nodes_of(*SPLINES):
+        for node in self.graph.nodes_of(*SPLINES - POWERS):
             made = final_spline(self.formats, node)
             yield Pieces(
                 values=math.prod(self.graph.shapes[node.output]),
                 gates=made.spline.gates,
                 high=made.high,
+                ring=self._ring(node.output),
+                squared_error=fit_square(self.formats, node),
+                mode=self.formats.options.rounding,
+                network=self.network,
+            )
+
+    def _powers(self) -> Iterator[PowerPieces]:
+        for node in self.graph.nodes_of(*POWERS):
+            yield PowerPieces(
+                values=math.prod(self.graph.shapes[node.output]),
+                gates=final_spline(self.formats, node).spline.gates,
+                operand=self._ring(node.inputs[0]),
                 ring=self._ring(node.output),
                 squared_error=fit_square(self.formats, node),
                 mode=self.formats.options.rounding,
@@ -225,7 +239,8 @@ class Objective:
             state = self.variables.state(options.activation_bits, options.weight_bits)
             yield Multiplication(
                 factors=factors,
-                values=math.prod(self.graph.shapes[value]),
+                values=math.prod(self.graph.shapes[wide]),
+                results=math.prod(self.graph.shapes[value]),
                 gates=None if square else math.prod(self.graph.shapes[narrow]),
                 narrow=self._ring(narrow),
                 extended=None if square or wide in found.free else self._ring(wide),

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 from moiety.compiler.planning import shifts
 from moiety.compiler.planning.activations import slope_bits
 from moiety.compiler.planning.guards import comparison_price, guarded_price
+from moiety.compiler.planning.powers import power_slope_bits
 from moiety.compiler.planning.product_price import product_price, square_price
 from moiety.compiler.planning.products import product_widths
 from moiety.compiler.planning.search.variables import State
@@ -191,13 +192,14 @@ class Factors:
 @dataclass(frozen=True)
 class Multiplication:
     """A Term: a product of two values, its truncation, and the extension of its wide operand.
-    values: number of them. gates: number of those of the narrow operand; None of a square. narrow:
-    its ring. extended: as of a Product. squared_error: of the truncation, with a result of unit 1
-    (`Factors.log_unit`).
+    values: number of products. results: of them, or of their means. gates: number of those of the
+    narrow operand; None of a square. narrow: its ring. extended: as of a Product. squared_error: of
+    the truncation, with a result of unit 1 (`Factors.log_unit`).
     """
 
     factors: Factors
     values: int
+    results: int
     gates: int | None
     narrow: Ring
     extended: Ring | None
@@ -217,7 +219,7 @@ class Multiplication:
         else:
             ns = product_price(self.values, self.gates, bits, narrow, self.network)
         if self.mode == "exact" and shift:
-            ns += comparison_price(self.values, shift, 1, self.network)
+            ns += comparison_price(self.results, shift, 1, self.network)
         ns += extension_price(self.values, self.extended, bits, state, self.network)
         return ns, self.squared_error * 4.0 ** self.factors.log_unit(state) if shift else 0.0
 
@@ -284,6 +286,43 @@ def pieces_price(
         ns += comparison_price(values, bits - low - 1, together, network)
     ns += comparison_price(values, low, 1, network) if low else 0.0
     ns += values * gates * multiplexer_price(bits, bits + shift, network)
+    return ns + (comparison_price(values, shift, 1, network) if mode == "exact" else 0.0)
+
+
+@dataclass(frozen=True)
+class PowerPieces:
+    """A Term: as Pieces, of a power, whose operand has a ring of its own and is compared whole."""
+
+    values: int
+    gates: int
+    operand: Ring
+    ring: Ring
+    squared_error: float
+    mode: RoundingMode
+    network: Network
+
+    @property
+    def depends(self) -> frozenset[int]:
+        return self.operand.depends | self.ring.depends
+
+    def evaluate(self, state: State) -> tuple[float, float]:
+        rings = self.operand.bits(state), self.ring.bits(state)
+        price = power_pieces_price(self.values, self.gates, *rings, self.mode, self.network)
+        return price, self.squared_error
+
+
+@lru_cache(maxsize=1 << 14)
+def power_pieces_price(
+    values: int, gates: int, operand: int, bits: int, mode: RoundingMode, network: Network
+) -> float:
+    """Nanoseconds of a power of `values` elements in a ring of `operand` bits, into one of `bits`
+    bits.
+    """
+    shift = power_slope_bits(operand, bits)
+    ns = values * gates * multiplexer_price(operand, bits + shift, network)
+    for first in range(0, gates, MAX_THRESHOLDS):
+        together = min(MAX_THRESHOLDS, gates - first)
+        ns += comparison_price(values, operand - 1, together, network)
     return ns + (comparison_price(values, shift, 1, network) if mode == "exact" else 0.0)
 
 

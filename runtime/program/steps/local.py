@@ -28,7 +28,9 @@ MAX_SUM_BITS = 63
 
 
 class Add(LocalStep, frozen=True, tag="add", kw_only=True):
-    """Sum of the operands with public signs (+1 or -1); same shape and ring."""
+    """Sum of the operands with public signs (+1 or -1), in one ring. All have the first one's rank,
+    and on each axis as many elements or one, which then serves all of the first one's.
+    """
 
     signs: tuple[int, ...]
 
@@ -37,7 +39,12 @@ class Add(LocalStep, frozen=True, tag="add", kw_only=True):
 
     def result_shape(self, claim: Claim) -> Shape:
         x = claim.operands[0].shape
-        claim.require(all(y.shape == x for y in claim.operands), "operands have different shapes")
+        for y in claim.operands:
+            claim.require(
+                len(y.shape) == len(x)
+                and all(b in (1, a) for a, b in zip(x, y.shape, strict=True)),
+                f"an operand of shape {y.shape} does not spread over {x}",
+            )
         claim.require(
             len(self.signs) == len(claim.operands), "there are not as many signs as operands"
         )
