@@ -39,8 +39,6 @@ _ADVICE: Mapping[tuple[str, ...], str] = {
     ): "only convolutional networks are supported",
     (
         "QLinearConv",
-        "QuantizeLinear",
-        "DequantizeLinear",
         "QLinearMatMul",
         "ConvInteger",
         "MatMulInteger",
@@ -52,11 +50,14 @@ _ADVICE: Mapping[tuple[str, ...], str] = {
     (
         "NonZero",
         "NonMaxSuppression",
-        "TopK",
         "Unique",
         "Compress",
-        "ArgMax",
     ): "cut it off the model and apply it to the revealed output",
+    (
+        "ArgMax",
+        "ArgMin",
+        "TopK",
+    ): "which places are largest is secret there; choose behind the last layer",
     RANDOM: "export the model in inference mode",
 }
 

@@ -21,6 +21,7 @@ from moiety.compiler.onnx_import.load import NEWEST_OPSET, OLDEST_OPSET, import_
 from moiety.compiler.onnx_import.supported import supported_ops
 from moiety.protocols.errors import BadModel
 from tests.compiler import test_activations, test_client_side, test_linear_imports
+from tests.compiler.test_norms import CASES as NORMS
 from tests.compiler.test_onnx_import import FORMS, FORMS_OF_OPSETS, IMAGE
 from tests.support.onnx_models import Build, ModelBuilder, build_model, typed
 

@@ -75,8 +75,8 @@ THINGS = (
         ("compiler/onnx_import", "compiler/onnx_import/client"),
         {
             "compiler/onnx_import/client/<family>.py": "a function under `@translator`, with "
-            "`begins=True` where no protocol computes the op; its docstring says in one line what "
-            "is supported",
+            "`begins=True` where no protocol computes the op exactly; its docstring says in one "
+            "line what is supported",
         },
     ),
     Thing(
