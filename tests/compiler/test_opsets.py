@@ -75,6 +75,11 @@ def of_x(form: test_linear_imports.Form) -> Build:
 
 PIXELS: list[int | str] = [1, 4, 6, 5]
 
+
+def open_batch(shape: tuple[int, ...]) -> list[int | str]:
+    return ["N", *shape[1:]]
+
+
 ALL_FORMS: list[tuple[int, list[int | str], Build]] = [
     *((OLDEST_OPSET, *form) for form in FORMS.values()),
     *((OLDEST_OPSET, IMAGE, build) for _, build in test_activations.FORMS.values()),
@@ -85,7 +90,7 @@ ALL_FORMS: list[tuple[int, list[int | str], Build]] = [
     ),
     *FORMS_OF_OPSETS,
     *OF_VERSIONS,
-    *((opset, ["N", *shape[1:]], build) for shape, opset, build in NORMS.values()),
+    *((opset, open_batch(shape), build) for shape, opset, build in NORMS.values()),
 ]
 """(first opset, input shape, what is built); what an opset does not have is left out by ONNX's
 checker.

@@ -17,8 +17,8 @@ _BEFORE: dict[str, Callable[[ClientCall, Public], Public]] = {
 _REDUCTIONS = {"ReduceMax": "max", "ReduceMean": "mean", "ReduceMin": "min", "ReduceProd": "prod"}
 
 
-@translator("ReduceL2", "ReduceLogSum", "ReduceProd", "ReduceSumSquare", begins=True)
-@translator("ReduceL1", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum")
+@translator("ReduceL2", "ReduceLogSum", "ReduceProd", begins=True)
+@translator("ReduceL1", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "ReduceSumSquare")
 def _reduce(call: ClientCall) -> Sequence[Public]:
     """Any axes."""
     op, x, axes = call.proto.op_type, call.public(), _axes(call)
