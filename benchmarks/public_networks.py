@@ -6,10 +6,11 @@
 
 Every ONNX file of the folder is compiled in a process of its own, calibrated on real x-rays where
 the data folder is there (drawn ones else), and run by the cleartext executor on other x-rays
-against onnxruntime; what the newer exporter wrote is only imported, compared with onnxruntime node
-by node, and brought into the form that is planned, where the other exporter's file is measured. Exact rounding, the same widths everywhere. One row of JSON a file; a file
-whose row is there is left out. Bytes, flights and seconds are those of one image on a LAN, bytes
-and flights as declared, seconds predicted for this machine.
+against onnxruntime. What the newer exporter wrote is only imported, compared with onnxruntime node
+by node, and brought into the form that is planned, where the other exporter's file is measured.
+Exact rounding, the same widths everywhere. One row of JSON a file; a file whose row is there is
+left out. Bytes, flights and seconds are those of one image on a LAN, bytes and flights as declared,
+seconds predicted for this machine.
 """
 
 from __future__ import annotations
