@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks import architectures, pareto
+from benchmarks import pareto, public_networks
 from tests.support.command import Compiled
 
 
@@ -26,9 +26,27 @@ def test_the_front_has_searched_and_uniform_plans(compiled: Compiled, tmp_path: 
 
 
 def test_a_network_in_the_clear_is_near_the_float_one(compiled: Compiled, tmp_path: Path) -> None:
-    file = tmp_path / "rows.json"
-    architectures.main([str(compiled.model), "--images", "1", "--json", str(file)])
-    row = json.loads(file.read_text())
-    assert row["model"] == compiled.model.name
-    assert 0 < row["max_relative_error"] < 0.2
-    assert row["bytes_client_to_server"] > 0
+    row = public_networks.measure(compiled.model)
+    assert row["file"] == compiled.model.name
+    assert row["accepted"]
+    assert 0 < row["relative_error"] < 0.05
+    assert row["overflows"] == 0
+    assert row["bytes"] > 0
+
+
+def test_the_table_has_what_is_accepted_and_why_others_are_not() -> None:
+    first, second = public_networks.ARCHITECTURES[:2]
+    measured = {"relative_error": 0.001, "overflows": 0, "bytes": 10**6, "flights": 9}
+    rows = {
+        first.file("torchscript"): {"accepted": True, "predicted_s": 1.0, **measured},
+        first.file("dynamo"): {"accepted": True},
+        second.file("torchscript"): {"accepted": False, "why": "Op 'x' | not supported"},
+    }
+    accepted, refused = "\n".join(public_networks.table(rows)).split("\n\n")
+    assert (
+        f"| {first.name} | {first.library} | TorchScript, dynamo | 0.10% | 0 | 1 | 9 | 1.0 |"
+        in (accepted)
+    )
+    assert (
+        f"| {second.name} | {second.library} | TorchScript | Op 'x' \\| not supported |" in refused
+    )

@@ -124,7 +124,13 @@ PARTY = (
 NOT_IN_A_PARTY = {"networkx", "onnx", "onnxruntime", "scipy", "sklearn", "sympy", "torch"}
 
 # torch is an extra: these modules need it, and nothing else imports them.
-TORCH = ("models.densenet", "models.export", "models.train", "models.zoo")
+TORCH = (
+    "benchmarks.export_networks",
+    "models.densenet",
+    "models.export",
+    "models.train",
+    "models.zoo",
+)
 SOCKETS = (
     "runtime.operation.health",
     "runtime.party.endpoints",
