@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.ir.queries import result_forms
 from moiety.compiler.planning.plan import Plan
+from moiety.compiler.planning.result_ranges import expected_integers
 from moiety.compiler.planning.rings import RESULT_INTEGER_BITS
 from moiety.compiler.planning.starved import averages_rescaled
 from moiety.runtime.program.expression.elementwise import Constant
@@ -73,6 +74,11 @@ def _facts(plan: Plan) -> Iterator[str]:
             "values lie over the calibration images, and their unit"
         )
     yield from _of_expression(plan.graph)
+    if any(expected_integers(formats, value) for value in plan.graph.outputs):
+        yield (
+            "where the revealed values are expected: their range over the calibration images and "
+            "the margin beyond it, to two significant bits"
+        )
     constant = options.output_frac + RESULT_INTEGER_BITS
     if any(bits > constant for bits in formats.output_bits.values()):
         yield "ring width of an output: the range of the model's results, up to a power of two"

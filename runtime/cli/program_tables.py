@@ -17,7 +17,7 @@ from moiety.protocols.setup import open_session_cost
 from moiety.runtime.cli.ui import TRAFFIC_COLUMNS, megabytes, table, traffic_cells
 from moiety.runtime.cost.traffic import image_cost, key_cost, step_costs
 from moiety.runtime.intake.text import printable
-from moiety.runtime.program import Input, Linear, Preprocessing, Program, Relu
+from moiety.runtime.program import Input, Linear, Output, Preprocessing, Program, Relu
 from moiety.runtime.program.expression.text import lines
 from moiety.runtime.program.linear_layers import linear_specs
 
@@ -61,7 +61,7 @@ def summary(program: Program) -> Table:
     for name, value in rows.items():
         shown.add_row(name, Text(value))
     for index, name in program.output_names().items():
-        shown.add_row("revealed", f"{printable(name)} {_shape(program.outputs[index].shape)}")
+        shown.add_row("revealed", f"{printable(name)} {_revealed(program.outputs[index])}")
     for result in program.results():
         labels = f": {', '.join(result.labels)}" if result.labels else ""
         kind = "" if result.kind == "real" else f", {result.kind}"
@@ -169,6 +169,13 @@ def _input(step: Input, inputs: int) -> str:
     """Where there are several, with its name."""
     shown = f"{_shape(step.shape)}, scale {step.scale:.3g}"
     return shown if inputs == 1 else f"{printable(step.name)} {shown}"
+
+
+def _revealed(step: Output) -> str:
+    """Its shape, and where its values are expected."""
+    expected = step.expected_range()
+    range_ = "" if expected is None else f", expected within {expected[0]:g} to {expected[1]:g}"
+    return f"{_shape(step.shape)}{range_}"
 
 
 def _pictures(program: Program) -> str:

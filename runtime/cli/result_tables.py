@@ -43,7 +43,7 @@ def result_table(results: Results, terminal: Console) -> Table:
 
 
 def result_lines(image: ImageResult) -> Iterator[str]:
-    """One for each output; warnings were said before anything was sent."""
+    """One for each output; warnings were said before anything was sent, or with the result."""
     for output in image.outputs:
         yield (
             largest(output)
