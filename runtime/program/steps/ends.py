@@ -109,6 +109,10 @@ class Output(Step, frozen=True, tag="output", kw_only=True):
         low, high = self.expected
         return low * self.scale, high * self.scale
 
+    def details(self) -> str:
+        expected = self.expected_range()
+        return "" if expected is None else f"expected within {expected[0]:g} to {expected[1]:g}"
+
     def meaning(self, operands: Sequence[I64], at: Evaluation) -> I64:
         return operands[0]
 
