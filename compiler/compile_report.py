@@ -156,7 +156,7 @@ def plan_warnings(report: PlanReport) -> Iterator[str]:
     if _too_few_images(report):
         wanted, images = report.options["overflow_probability"], report.calibration_images
         yield (
-            f"margins: too-few-images: no width keeps overflows to a probability of {wanted:g} with "
-            f"{ui.images(images)} of calibration; give {report.images_wanted} or more, like the "
-            "ones to come"
+            "margins: too-few-images: no width keeps overflows to a probability of "
+            f"{wanted:g} with {ui.images(images)} of calibration; give {report.images_wanted} or "
+            "more, like the ones to come"
         )
