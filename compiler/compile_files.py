@@ -1,4 +1,4 @@
-"""What `moiety compile` does: a model and pictures to a folder, and what is said of it.
+"""What `moiety compile` does: a model and pictures to a folder.
 
 `compile` takes tensors and is silent; this file knows pictures, the metadata of ONNX files and the
 terminal. The demo and the benchmarks compile by it, too.
@@ -16,34 +16,24 @@ import msgspec
 
 from moiety.compiler.compile import (
     Calibration,
-    Compiled,
     CompileOptions,
     compile_graph,
     normal_form,
 )
+from moiety.compiler.compile_report import say
 from moiety.compiler.description import Described, output_labels, output_op_threshs
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.onnx_import.metadata import read_version
-from moiety.compiler.planning.report import PlanReport
 from moiety.protocols.errors import BadInput
 from moiety.runtime.cli import ui
-from moiety.runtime.cli.options import warn_of
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.cli.verdicts import Given
 from moiety.runtime.intake.admission import Intake
 from moiety.runtime.intake.loader import Reader, load
-from moiety.runtime.intake.text import printable
 from moiety.runtime.program import Case, Program
-from moiety.runtime.program.artifacts import VENDOR, check_free, file_name
-from moiety.runtime.program.expression.text import lines
-from moiety.runtime.program.expression.told import told
+from moiety.runtime.program.artifacts import check_free
 
 READING = "reading images"
-
-WELL_ABOVE = 2.0
-"""So many times the probability of an overflow that was asked for is worth a warning. Below that,
-the estimate is no better (docs/decisions/0031-margins-from-tails.md).
-"""
 
 
 @dataclass(frozen=True)
@@ -120,7 +110,7 @@ def compile_files(
     if save_ranges is not None:
         with writing(save_ranges):
             compiled.ranges.save(save_ranges)
-    _say(compiled, folder)
+    say(compiled, folder)
     return compiled.program
 
 
@@ -140,9 +130,11 @@ def calibration_images(intake: Intake, reader: Reader) -> CalibrationImages:
     """The accepted images. Warns where they cannot differ, for ranges are no better than they."""
     different = {image.identity.pixel_sha256 for image in intake.accepted}
     if len(different) == 1:
+        count = len(intake.accepted)
+        given = f", given {count} times" if count > 1 else ""
         ui.warn(
-            f"calibration: one-image: the ranges are those of a single image, given "
-            f"{len(intake.accepted)} times; some dozens are needed, like the ones to come"
+            f"calibration: one-image: the ranges are those of a single image{given}; some dozens "
+            "are needed, like the ones to come"
         )
     empty = [
         image for image in intake.accepted if any(w.code == "constant" for w in image.warnings)
@@ -181,99 +173,6 @@ def with_depth(options: CompileOptions, bit_depth: int | None) -> CompileOptions
         return options
     stated = msgspec.structs.replace(options.preprocessing, bit_depth=bit_depth)
     return replace(options, preprocessing=stated)
-
-
-def _say(compiled: Compiled, folder: Path) -> None:
-    program = compiled.program
-    ui.say(
-        f"{folder}: {len(program.steps)} steps, {program.rounding} rounding, Program "
-        f"{program.digest()[:16]}..."
-    )
-    for line in error_lines(compiled.report):
-        ui.say(line)
-    for warning in plan_warnings(compiled.report):
-        ui.warn(warning)
-    _say_margins(compiled.report)
-    first, *others = program.input_names()
-    if others:
-        ui.say(f"images are given for {first!r}, and beside each: {', '.join(map(repr, others))}")
-    _say_what_the_client_computes(program)
-    warn_of(program.rounding)
-    ui.say(f"give {folder / file_name(program)} to the hospital; {folder / VENDOR} stays with you")
-
-
-def error_lines(report: PlanReport) -> Iterator[str]:
-    """The error of the results as measured and as predicted, and what was asked for."""
-    measured, predicted = report.measured_error, report.predicted_error
-    if measured is not None:
-        which = "that were held out" if measured.held_out else "of the calibration"
-        yield (
-            f"error of the results: {measured.error:.3g} (root mean square, measured on "
-            f"{measured.images} images {which}; the largest is {measured.largest:.3g})"
-        )
-    if predicted is not None:
-        asked = "" if report.asked_error is None else f"; {report.asked_error:.3g} was asked for"
-        not_measured = "" if measured is not None else "; not measured, for want of images"
-        yield f"predicted error: {predicted:.3g}{asked}{not_measured}"
-
-
-def plan_warnings(report: PlanReport) -> Iterator[str]:
-    """Where a plan falls short of what was asked for."""
-    measured, asked = report.measured_error, report.asked_error
-    reached = max(report.predicted_error or 0.0, measured.error if measured is not None else 0.0)
-    if asked is not None and reached > asked:
-        yield (
-            f"accuracy: out-of-reach: no widths make an error of {asked:.3g}; the plan is near the "
-            f"best that was found, {reached:.3g}"
-        )
-    if measured is not None and measured.overflows:
-        yield (
-            f"overflow: {measured.overflows} values of the images measured left their rings (or "
-            "pixels were clipped): give more --margin-bits, or calibrate on more images"
-        )
-    for layer in report.layers:
-        if layer.missing_bits and asked is None:
-            yield (
-                f"weights: {layer.op} {layer.value!r} has weights of {layer.largest_weight_bits} "
-                f"bits, {layer.missing_bits} fewer than planned, for its ring is full "
-                f"({layer.ring_bits} bits): fewer --activation-bits would leave them more"
-            )
-
-
-def _say_what_the_client_computes(program: Program) -> None:
-    """Its expression, what it is shown for that, and where that tells more than the result."""
-    revealed = tuple(program.output_names().values())
-    computed = lines(program.expression, revealed)
-    if computed:
-        ui.say(f"the client is shown {', '.join(map(printable, revealed))} and computes by itself:")
-    for line in computed:
-        ui.say(f"  {printable(line)}")
-    enough = told(program.expression, len(revealed))
-    for result in program.results():
-        if result.value not in enough:
-            ui.say(f"what it is shown tells more than {printable(result.name)} does (security.md)")
-
-
-def _say_margins(report: PlanReport) -> None:
-    """How much room rings have beyond the calibrated ranges, and what that promises."""
-    found, wanted = report.overflow_probability, report.options["overflow_probability"]
-    if found is None:
-        return
-    least = [row.headroom for row in report.tensors if row.op != "Input"]
-    ui.say(
-        f"headroom: {min(least):.1f} to {max(least):.1f} bits beyond the calibrated ranges; by "
-        f"{report.calibration_images} images, one overflows with a probability of {found:.2g}"
-    )
-    if wanted is not None and found > WELL_ABOVE * wanted:
-        ui.warn(
-            f"margins: too-few-images: {report.calibration_images} calibration images do not allow "
-            f"a probability of {wanted:g} at any width; give {report.images_wanted} or more, like "
-            "the ones to come"
-        )
-    elif report.calibration_images < report.images_wanted:
-        ui.say(
-            f"with {report.images_wanted} calibration images or more the margins would be smaller"
-        )
 
 
 @contextmanager

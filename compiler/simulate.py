@@ -23,6 +23,7 @@ from moiety.runtime.intake.text import printable
 from moiety.runtime.program import Case, Program, tensors_of
 from moiety.runtime.program.artifacts import load_vendor
 from moiety.runtime.program.cleartext import CleartextExecutor
+from moiety.runtime.program.doubts import OUTPUT_RANGE, doubts
 from moiety.runtime.program.expression.elementwise import OperatingPoints
 from moiety.runtime.program.expression.expression import ResultForm
 
@@ -94,6 +95,8 @@ def simulate(
             integers = executor.run_integers(case)
             floats = reference.run(case) if reference else NO_FLOATS
             overflows = sum(executor.overflows.values()) - before
+            for text in doubts(program, integers):
+                ui.warn(f"{printable(path)}: {OUTPUT_RANGE}: {printable(text)}")
             for outcome in _outcomes(program, integers, floats):
                 worst = max(worst, outcome.difference or 0.0)
                 worst_revealed = max(worst_revealed, outcome.of_revealed or 0.0)

@@ -4,11 +4,12 @@ the architecture and the options.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.ir.queries import result_forms
 from moiety.compiler.planning.plan import Plan
+from moiety.compiler.planning.result_ranges import expected_integers
 from moiety.compiler.planning.rings import RESULT_INTEGER_BITS
 from moiety.compiler.planning.starved import averages_rescaled
 from moiety.runtime.program.expression.elementwise import Constant
@@ -33,7 +34,7 @@ def _facts(plan: Plan) -> Iterator[str]:
         shifts = [layer.shift for layer in plan.layers.values()]
         yield (
             f"shift of each of the {len(shifts)} linear layers (the bits dropped after it, "
-            f"{min(shifts, default=0)} to {max(shifts, default=0)}; it sets the layer's "
+            f"{_spread(shifts)}; it sets the layer's "
             "ring, too): the size of its largest weight relative to the ranges before and after "
             "it, up to a power of two"
         )
@@ -46,7 +47,7 @@ def _facts(plan: Plan) -> Iterator[str]:
         dropped = formats.units.shifts.values()
         yield (
             f"shift of each of the {len(dropped)} products of two values (the bits dropped after "
-            f"it, {min(dropped)} to {max(dropped)}; it sets the product's ring, too): the range of "
+            f"it, {_spread(dropped)}; it sets the product's ring, too): the range of "
             "the product relative to those of its operands, up to a power of two"
         )
     if formats.widths.activation and (options.searching or formats.widths.weight):
@@ -69,13 +70,24 @@ def _facts(plan: Plan) -> Iterator[str]:
         pieces = [len(spline.factors) for spline in plan.splines.values()]
         yield (
             f"number and slopes of the straight pieces of each of the {len(pieces)} activations "
-            f"({min(pieces)} to {max(pieces)}), and the grid of its knots: where its operand's "
+            f"({_spread(pieces)}), and the grid of its knots: where its operand's "
             "values lie over the calibration images, and their unit"
         )
     yield from _of_expression(plan.graph)
+    if any(expected_integers(formats, value) for value in plan.graph.outputs):
+        yield (
+            "where the revealed values are expected: their range over the calibration images and "
+            "the margin beyond it, to two significant bits"
+        )
     constant = options.output_frac + RESULT_INTEGER_BITS
     if any(bits > constant for bits in formats.output_bits.values()):
         yield "ring width of an output: the range of the model's results, up to a power of two"
+
+
+def _spread(numbers: Collection[int]) -> str:
+    """Smallest and largest."""
+    low, high = min(numbers, default=0), max(numbers, default=0)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def _of_expression(graph: Graph) -> Iterator[str]:

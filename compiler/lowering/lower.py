@@ -18,6 +18,7 @@ from moiety.compiler.lowering.fuse_shifts import fuse_shifts
 from moiety.compiler.lowering.share_gates import share_gates
 from moiety.compiler.lowering.steps_of_ops import lower_node
 from moiety.compiler.planning.plan import Plan
+from moiety.compiler.planning.result_ranges import expected_integers
 from moiety.runtime.program import Expression, Input, Output, Preprocessing, Program, Result
 from moiety.runtime.program.expression.elementwise import OperatingPoints
 from moiety.runtime.program.weights import Weights, check_weights
@@ -88,6 +89,7 @@ def _outputs(out: Emitter) -> None:
                 bits=out.steps[source].bits,
                 name=output,
                 scale=out.formats.output_unit,
+                expected=expected_integers(out.formats, output),
             )
         )
 

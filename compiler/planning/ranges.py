@@ -204,7 +204,7 @@ def measurements(graph: Graph) -> list[tuple[str, str, int]]:
     """
     gates, layers = list(graph.nodes_of("AffineRelu")), graph.nodes_of(*LINEAR)
     measured = graph.nodes_of(*LINEAR, *PRODUCTS, *SUMS)
-    bounded = [*graph.inputs, *(node.output for node in measured)]
+    bounded = [*graph.inputs, *(node.output for node in measured), *graph.outputs]
     bounded += [gate.inputs[0] for gate in gates]
     fitted = list(graph.nodes_of(*SPLINES))
     bounded += [value for node in fitted for value in (node.inputs[0], node.output)]

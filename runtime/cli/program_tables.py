@@ -14,7 +14,7 @@ from rich.text import Text
 
 from moiety.protocols.cost import Cost
 from moiety.protocols.setup import open_session_cost
-from moiety.runtime.cli.ui import TRAFFIC_COLUMNS, megabytes, table, traffic_cells
+from moiety.runtime.cli.ui import TRAFFIC_COLUMNS, facts, megabytes, table, traffic_cells
 from moiety.runtime.cost.traffic import image_cost, key_cost, step_costs
 from moiety.runtime.intake.text import printable
 from moiety.runtime.program import Input, Linear, Preprocessing, Program, Relu
@@ -33,16 +33,7 @@ def report(program: Program, steps: bool) -> Iterator[Table | Text]:
 
 def summary(program: Program) -> Table:
     """Name, digest, ends and totals."""
-    shown = Table(
-        show_header=False,
-        box=None,
-        pad_edge=False,
-        title=Text(f"Program {program.name}"),
-        title_justify="left",
-        title_style="bold",
-    )
-    shown.add_column(no_wrap=True)
-    shown.add_column(overflow="fold")
+    shown = facts(f"Program {printable(program.name)}")
     elements = sum(math.prod(step.shape) for step in program.steps if isinstance(step, Relu))
     kinds = ", ".join(
         f"{n} {kind}" for kind, n in Counter(step.kind for step in program.steps).most_common()
@@ -61,13 +52,17 @@ def summary(program: Program) -> Table:
     for name, value in rows.items():
         shown.add_row(name, Text(value))
     for index, name in program.output_names().items():
-        shown.add_row("revealed", f"{printable(name)} {_shape(program.outputs[index].shape)}")
+        step = program.outputs[index]
+        details = f", {step.details()}" if step.details() else ""
+        shown.add_row("revealed", Text(f"{printable(name)} {_shape(step.shape)}{details}"))
     for result in program.results():
         labels = f": {', '.join(result.labels)}" if result.labels else ""
         kind = "" if result.kind == "real" else f", {result.kind}"
-        shown.add_row("output", f"{printable(result.name)} {_shape(result.shape)}{kind}{labels}")
+        shown.add_row(
+            "output", Text(f"{printable(result.name)} {_shape(result.shape)}{kind}{labels}")
+        )
     for line in lines(program.expression, tuple(program.output_names().values())):
-        shown.add_row("client computes", printable(line))
+        shown.add_row("computes", Text(printable(line)))
     return shown
 
 
@@ -156,13 +151,14 @@ def _traffic_by_kind(program: Program) -> Table:
     return shown
 
 
-def _disclosed(program: Program) -> Text:
+def _disclosed(program: Program) -> Table | Text:
     """Everything the Program tells about the weights beyond the architecture."""
     if not program.disclosed:
         return Text("Disclosed about the weights: nothing but the architecture and the sizes above")
-    return Text(
-        "\n".join(("Disclosed about the weights:", *(f"  {entry}" for entry in program.disclosed)))
-    )
+    shown = facts("Disclosed about the weights")
+    for entry in program.disclosed:
+        shown.add_row("-", Text(printable(entry)))
+    return shown
 
 
 def _input(step: Input, inputs: int) -> str:
@@ -203,7 +199,7 @@ def _cells(cost: Cost) -> tuple[str, str, str]:
 
 
 def _shape(dimensions: tuple[int, ...]) -> str:
-    return "x".join(map(str, dimensions))
+    return "x".join(map(str, dimensions)) or "scalar"
 
 
 def _joined(values: tuple[float, ...]) -> str:

@@ -43,7 +43,7 @@ def result_table(results: Results, terminal: Console) -> Table:
 
 
 def result_lines(image: ImageResult) -> Iterator[str]:
-    """One for each output; warnings were said before anything was sent."""
+    """One for each output; warnings were said before anything was sent, or with the result."""
     for output in image.outputs:
         yield (
             largest(output)
@@ -97,5 +97,4 @@ def verdict_line(results: Results) -> str:
         "skipped": len(results.skipped),
     }
     told = [f"{count} {what}" for what, count in counts.items() if count]
-    images = len(results.images)
-    return ", ".join([f"{images} image" if images == 1 else f"{images} images", *told])
+    return ", ".join([ui.images(len(results.images)), *told])

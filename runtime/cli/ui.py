@@ -132,6 +132,21 @@ def table(title: str, *columns: str, right: int = 0) -> Table:
     return made
 
 
+def facts(title: str = "") -> Table:
+    """A name and its value a row, without lines."""
+    made = Table(
+        show_header=False,
+        box=None,
+        pad_edge=False,
+        title=Text(title) if title else None,
+        title_justify="left",
+        title_style="bold",
+    )
+    made.add_column(no_wrap=True)
+    made.add_column(overflow="fold")
+    return made
+
+
 def literal(text: str) -> Text:
     """A cell of a table as it is: names from outside are not markup."""
     return Text(text)
@@ -148,6 +163,11 @@ def traffic_cells(up: int, down: int, flights: int) -> tuple[str, str, str]:
 def megabytes(nbytes: float) -> str:
     """A number of bytes for people."""
     return f"{nbytes / 1e6:,.2f} MB"
+
+
+def images(count: int) -> str:
+    """That many."""
+    return f"{count} image" if count == 1 else f"{count} images"
 
 
 def examples(*lines: str) -> str:

@@ -4,6 +4,7 @@ reason; files of a folder that are no images are skipped.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,12 @@ from moiety.runtime.program import Case
 Verdict = Literal["accepted", "accepted with warnings", "refused"]
 
 
+def verdict_of(warnings: Iterable[Warned]) -> Verdict:
+    """Of an image that is used; notes are no reason to doubt it."""
+    doubted = any(not warning.note for warning in warnings)
+    return "accepted with warnings" if doubted else "accepted"
+
+
 @dataclass(frozen=True)
 class Accepted:
     """An image that will be used, and what the user should know of it."""
@@ -26,8 +33,7 @@ class Accepted:
 
     @property
     def verdict(self) -> Verdict:
-        doubted = any(not warning.note for warning in self.warnings)
-        return "accepted with warnings" if doubted else "accepted"
+        return verdict_of(self.warnings)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -17,7 +17,7 @@ from moiety.protocols.errors import MoietyError
 from moiety.runtime.intake.admission import Intake
 from moiety.runtime.intake.loader import Reader, load
 from moiety.runtime.intake.text import legible
-from moiety.runtime.intake.verdicts import Accepted
+from moiety.runtime.intake.verdicts import Accepted, verdict_of
 from moiety.runtime.operation.events import Begun, Finished, Image, Peer
 from moiety.runtime.operation.recorder import NOWHERE, Recorder
 from moiety.runtime.party import handshake
@@ -94,9 +94,7 @@ def run_files(
             recorder.record(_begun(connection, taken))
             revealed, cost, served = connection.infer_batch([each.case for each in taken])
             done = [
-                _result(
-                    file, each, image_result(legible(file), program, revealed[i], cost, served, i)
-                )
+                with_file(each, image_result(legible(file), program, revealed[i], cost, served, i))
                 for i, (file, each) in enumerate(zip(group, taken, strict=True))
             ]
             results.images += done
@@ -149,10 +147,10 @@ def _finished(connection: Connection, cost: RunCost) -> Finished:
     )
 
 
-def _result(file: Path, taken: Accepted, result: ImageResult) -> ImageResult:
-    """With what the intake said of its file."""
-    result.verdict = taken.verdict
-    result.warnings = taken.warnings
+def with_file(taken: Accepted, result: ImageResult) -> ImageResult:
+    """With what the intake said of its file, before what there is to say of its result."""
+    result.warnings = (*taken.warnings, *result.warnings)
+    result.verdict = verdict_of(result.warnings)
     result.identity = taken.identity
     return result
 

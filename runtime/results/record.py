@@ -6,20 +6,23 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
 import numpy as np
 
+from moiety.protocols.arrays import I64
 from moiety.protocols.network import Network
 from moiety.runtime.intake.picture import Identity, Warned
 from moiety.runtime.intake.text import legible
+from moiety.runtime.intake.verdicts import verdict_of
 from moiety.runtime.party.handshake import Served
 from moiety.runtime.party.metering import RunCost, StepCost
 from moiety.runtime.party.sides import Revealed
 from moiety.runtime.program import Preprocessing, Program
+from moiety.runtime.program.doubts import OUTPUT_RANGE, doubts
 from moiety.runtime.program.expression.base import Array
 from moiety.runtime.program.expression.expression import ResultForm
 
@@ -31,11 +34,15 @@ SKIPPED = "skipped"
 
 
 class RevealedResult(msgspec.Struct, kw_only=True):
-    """What the network computed, row-major."""
+    """What the network computed, row-major. `expected`: where the vendor expects it, smallest and
+    largest; None: nothing is said. `outside`: how many values are not there.
+    """
 
     name: str
     shape: tuple[int, ...]
     values: list[float]
+    expected: tuple[float, float] | None = None
+    outside: int = 0
 
 
 class OutputResult(msgspec.Struct, kw_only=True):
@@ -61,7 +68,8 @@ class OutputResult(msgspec.Struct, kw_only=True):
 
 class ImageResult(msgspec.Struct, kw_only=True):
     """One image: what was asked of it, its outputs and what it cost this side; `server` is what the
-    server says it cost there. `time`: UTC, when its outputs were read.
+    server says it cost there. `warnings`: of the file, and of what was revealed. `time`: UTC, when
+    its outputs were read.
 
     Of a run of `batch` images each is charged its part of time and bytes; all of them waited for
     the `flights`.
@@ -82,6 +90,10 @@ class ImageResult(msgspec.Struct, kw_only=True):
     by_step_kind: dict[str, StepCost]
     server: Served
     batch: int = 1
+
+    def doubts(self) -> tuple[Warned, ...]:
+        """The warnings of what was revealed."""
+        return tuple(each for each in self.warnings if each.code == OUTPUT_RANGE)
 
 
 class LeftOut(msgspec.Struct, frozen=True):
@@ -161,19 +173,24 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def revealed_results(revealed: Sequence[Revealed]) -> list[RevealedResult]:
+def revealed_results(program: Program, revealed: Sequence[Revealed]) -> list[RevealedResult]:
     """Of one image."""
+    steps = program.outputs
     return [
         RevealedResult(
-            name=legible(each.name), shape=each.values.shape, values=each.values.ravel().tolist()
+            name=legible(each.name),
+            shape=each.values.shape,
+            values=each.values.ravel().tolist(),
+            expected=steps[each.index].expected_range(),
+            outside=int(steps[each.index].unexpected(each.integers).sum()),
         )
         for each in revealed
     ]
 
 
-def output_results(program: Program, revealed: Sequence[Revealed]) -> list[OutputResult]:
-    """Of one image."""
-    computed = program.compute({each.index: each.integers for each in revealed})
+def output_results(program: Program, integers: Mapping[int, I64]) -> list[OutputResult]:
+    """Of one image, from what is revealed."""
+    computed = program.compute(integers)
     return [
         _output_result(form, formula, computed[form.name])
         for form, formula in zip(program.results(), program.formulas(), strict=True)
@@ -229,11 +246,15 @@ def image_result(
         )
         for kind, c in cost.by_kind.items()
     }
+    integers = {each.index: each.integers for each in revealed}
+    warnings = tuple(Warned(OUTPUT_RANGE, text) for text in doubts(program, integers))
     return ImageResult(
         file=file,
+        verdict=verdict_of(warnings),
+        warnings=warnings,
         time=utc_now(),
-        revealed=revealed_results(revealed),
-        outputs=output_results(program, revealed),
+        revealed=revealed_results(program, revealed),
+        outputs=output_results(program, integers),
         seconds=cost.total.seconds / batch,
         cpu_seconds=cost.total.cpu_seconds / batch,
         bytes_sent=part(cost.total.sent),

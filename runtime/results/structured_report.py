@@ -111,7 +111,7 @@ class Reports:
         self.without = []
         for file in files:
             try:
-                encoded(results, outputs, header_of(file), generate_uid(None), 1)
+                encoded(results, outputs, header_of(file), generate_uid(None), 1, False)
             except NoReport as why:
                 self.without.append(LeftOut(legible(file), str(why)))
         return self.without
@@ -126,7 +126,8 @@ class Reports:
             header = header_of(file)
             study = str(header.StudyInstanceUID)
             series = self._series.setdefault(study, generate_uid(None))
-            uid, data = encoded(results, image.outputs, header, series, self._written + 1)
+            number, doubted = self._written + 1, bool(image.doubts())
+            uid, data = encoded(results, image.outputs, header, series, number, doubted)
         except NoReport as why:
             if all(image.file != left.file for left in self.without):
                 self.without.append(LeftOut(image.file, str(why)))
@@ -226,15 +227,22 @@ def is_valid(kind: Callable[[str], object], value: str) -> bool:
 
 
 def encoded(
-    results: Results, outputs: Sequence[OutputResult], header: Dataset, series: UID, number: int
+    results: Results,
+    outputs: Sequence[OutputResult],
+    header: Dataset,
+    series: UID,
+    number: int,
+    doubted: bool,
 ) -> tuple[UID, bytes]:
-    """A report, its UID and its file. Raises `NoReport`."""
+    """A report, its UID and its file. doubted: what was revealed is out of range. Raises
+    `NoReport`.
+    """
     uid = generate_uid(None)
     with quiet():
         content = hd.sr.MeasurementReport(
             observation_context=observation_context(results),
             procedure_reported=CHEST_RADIOGRAPH,
-            imaging_measurements=list(groups(results, outputs, header)),
+            imaging_measurements=list(groups(results, outputs, header, doubted)),
         )
     with quiet(), header_errors():
         report = hd.sr.Comprehensive3DSR(
@@ -280,7 +288,7 @@ def model_of(results: Results) -> str:
 
 
 def groups(
-    results: Results, outputs: Sequence[OutputResult], header: Dataset
+    results: Results, outputs: Sequence[OutputResult], header: Dataset, doubted: bool
 ) -> Iterator[hd.sr.MeasurementsAndQualitativeEvaluations]:
     """One for each label of each output. The label is the tracking identifier, in the vendor's own
     words: a code would be a guess at what the vendor means (docs/decisions/0021).
@@ -299,7 +307,7 @@ def groups(
                 ),
                 finding_sites=[hd.sr.FindingSite(CHEST)],
                 algorithm_id=algorithm(results),
-                measurements=[measurement(output, value)],
+                measurements=[measurement(output, value, doubted)],
                 source_images=[source],
             )
 
@@ -310,15 +318,16 @@ def long_string(text: str) -> str:
     return short.decode(errors="ignore").strip() or "unnamed"
 
 
-def measurement(output: OutputResult, value: float) -> hd.sr.Measurement:
+def measurement(output: OutputResult, value: float, doubted: bool) -> hd.sr.Measurement:
     """A probability as certainty in percent; anything else, as one whose operating point was moved,
-    as a score without a unit.
+    as a score without a unit. One that is doubted is qualified.
     """
+    qualifier = codes.DCM.ValueOutOfRange if doubted else None
     if output.kind == "probability":
-        return hd.sr.Measurement(
-            name=codes.DCM.CertaintyOfFinding, value=100 * value, unit=codes.UCUM.Percent
-        )
-    return hd.sr.Measurement(name=SCORE, value=value, unit=codes.UCUM.NoUnits)
+        name, value, unit = codes.DCM.CertaintyOfFinding, 100 * value, codes.UCUM.Percent
+    else:
+        name, unit = SCORE, codes.UCUM.NoUnits
+    return hd.sr.Measurement(name=name, value=value, unit=unit, qualifier=qualifier)
 
 
 def algorithm(results: Results) -> hd.sr.AlgorithmIdentification:

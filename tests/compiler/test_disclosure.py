@@ -42,6 +42,7 @@ WIDTHS = "ring widths of activations"
 WEIGHTS = "weight_bits of each linear layer"
 RESULT = "ring width of an output"
 RESCALED = "the rescaling layers behind"
+EXPECTED = "where the revealed values are expected"
 PIECES = "number and slopes of the straight pieces"
 RINGS = (SHIFT, WIDTHS, RESULT, PIECES)
 ACCOUNTS: dict[tuple[str, str], tuple[str, ...]] = {
@@ -58,6 +59,7 @@ ACCOUNTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("gates", "compared"): (WIDTHS, PIECES),
     ("output", "bits"): (RESULT, WIDTHS),
     ("output", "scale"): (WIDTHS,),
+    ("output", "expected"): (EXPECTED,),
 }
 
 

@@ -20,7 +20,7 @@ from moiety.compiler.compile import (
     calibration_ranges,
     compile_graph,
 )
-from moiety.compiler.compile_files import error_lines, plan_warnings
+from moiety.compiler.compile_report import plan_warnings, promise_rows
 from moiety.compiler.ir.evaluate import run_graph
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.measure import Measurement
@@ -266,17 +266,25 @@ class TestMeasurement:
     def test_what_is_said(self) -> None:
         graph, ranges, images = small_graph()
         given = compile_graph(graph, images, CompileOptions(PlanOptions()))
-        (line,) = error_lines(given.report)
-        assert "measured on 8 images of the calibration" in line
+        assert " on 8 images of the calibration, the largest" in said(given)["error"]
         searched = compile_graph(
             graph, GraphMaker(2, 8, 8).images(16), CompileOptions(PlanOptions(target_error=0.05))
         )
-        first, second = error_lines(searched.report)
-        assert "measured on 4 images that were held out" in first
-        assert "0.05 was asked for" in second
+        assert " on 4 images held out, the largest" in said(searched)["error"]
+        assert said(searched)["error"].endswith(", asked for 0.05")
         unmeasured = compile_graph(graph, ranges, CompileOptions(PlanOptions(target_error=0.05)))
-        (line,) = error_lines(unmeasured.report)
-        assert line.endswith("not measured, for want of images")
+        assert said(unmeasured)["error"].startswith("not measured, for want of images; predicted")
+
+
+def said(compiled: Compiled) -> dict[str, str]:
+    """The promises, by name."""
+    found: dict[str, str] = {}
+    for name, value in promise_rows(compiled.report):
+        if name:
+            last, found[name] = name, value
+        else:
+            found[last] += f"; {value}"
+    return found
 
 
 class TestStarvedLayers:

@@ -43,7 +43,7 @@ FLOORS = (
     ("compiler.lowering",),
     ("compiler.measure", "compiler.samples"),
     ("compiler.compile",),
-    ("compiler.description",),
+    ("compiler.compile_report", "compiler.description"),
     ("compiler.compile_files", "compiler.simulate"),
     ("compiler.commands",),
     ("models",),
@@ -75,6 +75,7 @@ NO_MORE = {
     "compiler": PLANS,
     "compiler.description": ("runtime.intake", *PLANS),
     "compiler.compile_files": TALKS,
+    "compiler.compile_report": TALKS,
     "compiler.simulate": TALKS,
     "compiler.commands": TALKS,
 }

@@ -214,7 +214,7 @@ def test_inspect(compiled: Compiled) -> None:
         assert "Steps" not in shown
         assert "Disclosed about the weights" in shown
         for entry in program.disclosed:
-            assert entry in shown.replace("\n", " ")
+            assert entry in " ".join(shown.split())
     assert "none:" not in shown
     steps = moiety("inspect", compiled.public, "--steps").check().stdout
     assert ", 1 guard bit " in steps

@@ -17,6 +17,8 @@ from pydicom.dataset import Dataset
 
 from moiety.models.xrays import data_folder
 from moiety.protocols.errors import BadInput
+from moiety.runtime.intake.picture import Warned
+from moiety.runtime.program.doubts import OUTPUT_RANGE
 from moiety.runtime.results import outputs as outputs_module
 from moiety.runtime.results import structured_report as sr
 from moiety.runtime.results.outputs import Outputs, open_outputs
@@ -84,6 +86,22 @@ def test_what_is_no_probability_is_a_score(tmp_path: Path) -> None:
     (path,) = report_of(tmp_path / "sr", a_source(tmp_path), kind="score")
     scores = [item for name, item in items(dcmread(path)) if name == "Score"]
     assert float(scores[1].MeasuredValueSequence[0].NumericValue) == 0.5
+
+
+def doubtful_report(folder: Path) -> Path:
+    source = a_source(folder)
+    image = an_answer(source)
+    image.warnings = (Warned(OUTPUT_RANGE, "1 of 3 values lie outside"),)
+    sr.open_reports(f"{folder}/sr/").save(some_results(image), [source], last=True)
+    (path,) = (folder / "sr").iterdir()
+    return path
+
+
+def test_every_measurement_of_a_doubtful_result_is_qualified(tmp_path: Path) -> None:
+    path = doubtful_report(tmp_path)
+    found = [item for name, item in items(dcmread(path)) if name == "Certainty of Finding"]
+    qualifiers = [item.NumericValueQualifierCodeSequence[0].CodeMeaning for item in found]
+    assert qualifiers == ["Value out of range"] * 3
 
 
 def test_of_the_source_it_has_patient_and_study_alone(tmp_path: Path) -> None:
@@ -255,6 +273,9 @@ class TestDciodvfy:
     def test_says_nothing(self, tmp_path: Path, kind: ResultKind) -> None:
         (path,) = report_of(tmp_path / "sr", a_source(tmp_path), kind=kind)
         assert said_by_dciodvfy(path) == []
+
+    def test_says_nothing_of_a_doubtful_result(self, tmp_path: Path) -> None:
+        assert said_by_dciodvfy(doubtful_report(tmp_path)) == []
 
     def test_would_say_something(self, tmp_path: Path) -> None:
         (path,) = report_of(tmp_path / "sr", a_source(tmp_path))

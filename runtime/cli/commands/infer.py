@@ -223,6 +223,8 @@ class Told:
         self.done += 1
         file = printable(result.file)
         ui.say(f"{self.done} of {self.total}: {file} in {result.seconds:.2f} s")
+        for warning in result.doubts():
+            ui.warn(f"{file}: {warning.code}: {printable(warning.text)}")
 
 
 def report(results: Results, outputs: Outputs) -> None:

@@ -72,12 +72,21 @@ class Input(Step, frozen=True, tag="input", kw_only=True):
 class Output(Step, frozen=True, tag="output", kw_only=True):
     """Reveal to the client: signed integers times `scale`. Shape and ring of the operand. What the
     client computes from it is the Program's expression.
+
+    `expected`: the smallest and the largest integer that is no reason to doubt an image: the
+    calibrated range and its margin (None: all of the ring).
     """
 
     scale: float
+    expected: tuple[int, int] | None = None
 
     def check_fields(self, claim: Claim) -> None:
         _check_scale(self.scale, claim)
+        if self.expected is not None:
+            (low, high), half = self.expected, 1 << (self.bits - 1)
+            claim.require(
+                -half <= low <= high < half, f"the range {low} to {high} is none of its ring"
+            )
 
     def check_reader(self, claim: Claim) -> None:
         claim.fail("an output is not an operand")
@@ -85,6 +94,24 @@ class Output(Step, frozen=True, tag="output", kw_only=True):
     def dequantise(self, values: I64) -> F64:
         """What the client reads from the revealed signed integers."""
         return values.astype(np.float64) * self.scale
+
+    def unexpected(self, values: I64) -> BOOL:
+        """Which revealed signed integers are a reason to doubt their image."""
+        if self.expected is None:
+            return np.zeros(values.shape, np.bool_)
+        low, high = self.expected
+        return (values < low) | (values > high)
+
+    def expected_range(self) -> tuple[float, float] | None:
+        """What `expected` stands for."""
+        if self.expected is None:
+            return None
+        low, high = self.expected
+        return low * self.scale, high * self.scale
+
+    def details(self) -> str:
+        expected = self.expected_range()
+        return "" if expected is None else f"expected within {expected[0]:g} to {expected[1]:g}"
 
     def meaning(self, operands: Sequence[I64], at: Evaluation) -> I64:
         return operands[0]
