@@ -58,17 +58,21 @@ def summary(program: Program) -> Table:
         "multiply-adds": f"{_multiply_adds(program):,}",
         "widths, bits": _widths(program),
     }
-    for name, value in rows.items():
+    for name, value in (*rows.items(), *_revealed_and_computed(program)):
         shown.add_row(name, Text(value))
-    for index, name in program.output_names().items():
-        shown.add_row("revealed", f"{printable(name)} {_shape(program.outputs[index].shape)}")
-    for result in program.results():
-        labels = f": {', '.join(result.labels)}" if result.labels else ""
-        kind = "" if result.kind == "real" else f", {result.kind}"
-        shown.add_row("output", f"{printable(result.name)} {_shape(result.shape)}{kind}{labels}")
-    for line in lines(program.expression, tuple(program.output_names().values())):
-        shown.add_row("client computes", printable(line))
     return shown
+
+
+def _revealed_and_computed(program: Program) -> Iterator[tuple[str, str]]:
+    """A row for each value that is revealed, each result and each formula."""
+    for index, name in program.output_names().items():
+        yield "revealed", f"{printable(name)} {_shape(program.outputs[index].shape)}"
+    for result in program.results():
+        labels = f": {', '.join(map(printable, result.labels))}" if result.labels else ""
+        kind = "" if result.kind == "real" else f", {result.kind}"
+        yield "output", f"{printable(result.name)} {_shape(result.shape)}{kind}{labels}"
+    for line in lines(program.expression, tuple(program.output_names().values())):
+        yield "client computes", printable(line)
 
 
 def _widths(program: Program) -> str:
@@ -97,7 +101,7 @@ def _steps(program: Program) -> Table:
         shown.add_row(
             str(index),
             step.kind,
-            Text(step.name),
+            Text(printable(step.name)),
             operands,
             _shape(step.shape),
             str(step.bits),
@@ -161,7 +165,12 @@ def _disclosed(program: Program) -> Text:
     if not program.disclosed:
         return Text("Disclosed about the weights: nothing but the architecture and the sizes above")
     return Text(
-        "\n".join(("Disclosed about the weights:", *(f"  {entry}" for entry in program.disclosed)))
+        "\n".join(
+            (
+                "Disclosed about the weights:",
+                *(f"  {printable(entry)}" for entry in program.disclosed),
+            )
+        )
     )
 
 
