@@ -193,8 +193,8 @@ class _Comparison:
         return theirs
 
     def _settled_result(self, name: str, own: Array, rounded: Array, theirs: Array) -> Array:
-        """As `_settled`, of the client's values; rounded: made from operands of float32. Where the model's type holds none of what comes
-        out, whatever it has instead is no difference.
+        """As `_settled`, of the client's values; rounded: made from operands of float32. Where the
+        model's type holds none of what comes out, whatever it has instead is no difference.
         """
         if own.shape != theirs.shape:
             raise self._differs(name, f"its shape is {own.shape}, onnxruntime's {theirs.shape}")
