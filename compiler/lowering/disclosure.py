@@ -55,6 +55,13 @@ def _facts(plan: Plan) -> Iterator[str]:
             "ring widths of activations, the image and the results among them: how much rounding a "
             "tensor moves the results over the calibration images, against what its bits cost"
         )
+    if options.headroom and options.uniform is None:
+        times = options.headroom.values()
+        yield (
+            f"headroom of each of {len(times)} tensors above its calibrated range "
+            f"({min(times):.3g} to {max(times):.3g} times, which rings hold): how far the "
+            "calibration images differ in it, up to a power of two"
+        )
     # Two of them follow from the options: that of most layers, and that of those of the results.
     several = len({layer.weight_bits for layer in plan.layers.values()}) > 2
     if formats.widths.weight:

@@ -24,7 +24,7 @@ t1 = v1,
     v^2 = (t0 - h)^2 + t1^2 - 2*h*t1 + 2*t0*v1 + 2^(b+1) * n0*n1 * (t0 + t1 + h)
 
 so that the client chooses for `t0*v1` by the bits of v1, the server for `n1*t1` alone, and v need
-not be extended first.
+not be extended first. The shares are fresh but for their lowest bits, which are those of v's.
 
 Flights: C S C, and S C more for every further CHUNK of values. Bits: for every y and direction, b
 correlations of width 1 and as many choices; for every x and direction `b * (2*bits - b + 1) / 2` of

@@ -19,6 +19,7 @@ from moiety.runtime.cost.clock import Time, predict, total
 from moiety.runtime.cost.formulas import Formula, formulas, readable, readable_draws
 from moiety.runtime.cost.machine import find_machine
 from moiety.runtime.cost.traffic import key_cost, step_costs
+from moiety.runtime.intake.text import printable
 from moiety.runtime.party.generator_choice import agreed, parse_ot, soonest
 from moiety.runtime.program import Program
 
@@ -138,7 +139,7 @@ def _by_layer(predicted: Prediction) -> Table:
     shown = table("Predicted cost of one image, by layer", "step", "kind", *COLUMNS, right=7)
     for line in predicted.lines:
         if line.wire.total or line.time.total >= 1e-3:
-            shown.add_row(Text(line.name or line.kind), line.kind, *_cells([line]))
+            shown.add_row(Text(printable(line.name) or line.kind), line.kind, *_cells([line]))
     return shown
 
 

@@ -49,21 +49,23 @@ def summary(program: Program) -> Table:
         "multiply-adds": f"{_multiply_adds(program):,}",
         "widths, bits": _widths(program),
     }
-    for name, value in rows.items():
+    for name, value in (*rows.items(), *_revealed_and_computed(program)):
         shown.add_row(name, Text(value))
+    return shown
+
+
+def _revealed_and_computed(program: Program) -> Iterator[tuple[str, str]]:
+    """A row for each value that is revealed, each result and each formula."""
     for index, name in program.output_names().items():
         step = program.outputs[index]
         details = f", {step.details()}" if step.details() else ""
-        shown.add_row("revealed", Text(f"{printable(name)} {_shape(step.shape)}{details}"))
+        yield "revealed", f"{printable(name)} {_shape(step.shape)}{details}"
     for result in program.results():
-        labels = f": {', '.join(result.labels)}" if result.labels else ""
+        labels = f": {', '.join(map(printable, result.labels))}" if result.labels else ""
         kind = "" if result.kind == "real" else f", {result.kind}"
-        shown.add_row(
-            "output", Text(f"{printable(result.name)} {_shape(result.shape)}{kind}{labels}")
-        )
+        yield "output", f"{printable(result.name)} {_shape(result.shape)}{kind}{labels}"
     for line in lines(program.expression, tuple(program.output_names().values())):
-        shown.add_row("computes", Text(printable(line)))
-    return shown
+        yield "computes", printable(line)
 
 
 def _widths(program: Program) -> str:
@@ -92,7 +94,7 @@ def _steps(program: Program) -> Table:
         shown.add_row(
             str(index),
             step.kind,
-            Text(step.name),
+            Text(printable(step.name)),
             operands,
             _shape(step.shape),
             str(step.bits),

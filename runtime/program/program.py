@@ -119,7 +119,10 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             program = msgspec.json.decode(data, type=cls)
         except UNREADABLE as error:
             raise BadArtifact(f"the Program is damaged: {error}") from None
-        program.check()
+        try:
+            program.check()
+        except ValueError as error:  # a number of thousands of digits, put into words
+            raise BadArtifact(f"the Program is damaged: {error}") from None
         return program
 
     def check(self) -> None:

@@ -44,7 +44,8 @@ RESULT = "ring width of an output"
 RESCALED = "the rescaling layers behind"
 EXPECTED = "where the revealed values are expected"
 PIECES = "number and slopes of the straight pieces"
-RINGS = (SHIFT, WIDTHS, RESULT, PIECES)
+HEADROOM = "headroom of each of"
+RINGS = (SHIFT, WIDTHS, RESULT, PIECES, HEADROOM)
 ACCOUNTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("program", "steps"): (RESCALED,),
     ("input", "scale"): ("input scale",),
@@ -154,6 +155,24 @@ def test_a_searched_plan_lists_its_widths(tmp_path: Path) -> None:
     other = compiled(tmp_path, "small_resnet", 2, "ordinary", options).program
     assert any(sentence.startswith(WIDTHS) for sentence in one.disclosed)
     assert not unaccounted(one, other)
+
+
+@pytest.mark.parametrize("probability", [1e-6, None])
+def test_headroom_that_follows_from_images_is_listed(
+    probability: float | None, tmp_path: Path
+) -> None:
+    """Sets of images with the same ranges, of which one set differs little and one much."""
+    onnx.save(nets.small_resnet(), tmp_path / "model.onnx")
+    images = nets.random_images((3, 16, 16), 6, seed=3)
+    programs = []
+    for contrasts in ((0.99, 0.98, 0.97), (0.5, 0.2, 0.1)):
+        calibration = np.concatenate([images, *(images * np.float32(each) for each in contrasts)])
+        options = CompileOptions(PlanOptions(overflow_probability=probability))
+        programs.append(compile_model(tmp_path / "model.onnx", calibration, options).program)
+    listed = [any(each.startswith(HEADROOM) for each in made.disclosed) for made in programs]
+    assert listed == [probability is not None] * 2
+    rings = [{step.name: step.bits for step in made.steps} for made in programs]
+    assert (rings[0] != rings[1]) == (probability is not None)
 
 
 def test_the_comparison_notices_what_is_not_listed(tmp_path: Path) -> None:

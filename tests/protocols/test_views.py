@@ -15,6 +15,7 @@ import pytest
 
 from moiety.protocols import kernels, ring
 from moiety.protocols.arrays import F32, I64, U8, U32, U64
+from moiety.protocols.compare.product import product, square
 from moiety.protocols.linear import client as client_side
 from moiety.protocols.linear.client import rounded_phase
 from moiety.protocols.linear.placement import add_messages, chunks
@@ -115,6 +116,26 @@ def test_messages_of_products_are_uniform_for_any_image(
             assert chi_square(octets) < 255 + 8 * 22.6, (party, kind)
     sent = words(tapped.messages)
     assert len(np.unique(sent)) == len(sent)
+
+
+@GENERATORS
+def test_shares_of_products_are_fresh(silent_from: int) -> None:
+    """Whatever the operands' shares, here all alike; of a square but for its lowest bits."""
+    n, bits = 1 << 12, 20
+
+    def party(share: int) -> Callable[[Session], list[U64]]:
+        y, x = (np.full(n, share & (1 << width) - 1, np.uint64) for width in (8, bits))
+        return lambda s: [product(s, x[:, None], y, bits, 8)[:, 0], square(s, y, 8, bits)]
+
+    operands = 0x5A5A5, 0xFFFFF
+    mine, theirs = map(party, operands)
+    outcome = run_two_party(mine, theirs, silent_from=silent_from)
+    places = np.arange(bits, dtype=np.uint64)
+    for share, (products, squares) in zip(operands, outcome, strict=True):
+        assert np.all(squares & np.uint64(1) == share & 1)
+        for made, known in ((products, 0), (squares, 1)):
+            ones = (made[:, None] >> places[known:] & np.uint64(1)).sum(axis=0).astype(np.float64)
+            assert np.all(np.abs(ones - n / 2) < 7 * np.sqrt(n / 4))
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4])

@@ -31,6 +31,7 @@ from moiety.runtime.program.expression.elementwise import (
 )
 from moiety.runtime.program.expression.expression import (
     MAX_CONSTANTS,
+    MAX_OPERANDS,
     MAX_OPERATIONS,
     MAX_RESULTS,
     Expression,
@@ -234,11 +235,14 @@ DOUBLED = [
         ([{"op": "normalise", "inputs": [0], "function": "softmax", "axis": 2}], [], "no axis 2"),
         ([{"op": "reduce", "inputs": [0], "function": "sum", "axes": [1, 1]}], [], "one twice"),
         ([{"op": "reshape", "inputs": [0], "shape": [2, 2]}], [], "cannot become"),
-        ([{"op": "reshape", "inputs": [0], "shape": [-1, -3]}], [], "cannot become"),
+        ([{"op": "reshape", "inputs": [0], "shape": [-1, -3]}], [], "has an empty axis"),
+        ([{"op": "reshape", "inputs": [0], "shape": [1 << 62] * 50_000}], [], "of 50000 axes"),
+        ([{"op": "constant", "shape": [3] * 50_000, "values": [0.5]}], [], "of 50000 axes"),
+        ([{"op": "expand", "inputs": [0], "shape": [1] * 40 + [3]}], [], "of 41 axes"),
         ([{"op": "transpose", "inputs": [0], "perm": [0, 0]}], [], "no order of the axes"),
         ([{"op": "expand", "inputs": [0], "shape": [10**30, 3]}], [], "a very long one"),
         ([{"op": "expand", "inputs": [0], "shape": [1 << 25, 3]}], [], "has 100663296 elements"),
-        ([{"op": "expand", "inputs": [0], "shape": [1] * 8 + [3]}], [], "has 9 axes"),
+        ([{"op": "expand", "inputs": [0], "shape": [1] * 8 + [3]}], [], "of 9 axes"),
         (
             [{"op": "slice", "inputs": [0], "axis": 1, "start": 0, "count": 1, "step": 10**30}],
             [],
@@ -281,6 +285,16 @@ DOUBLED = [
             "operations; at most",
         ),
         (DOUBLED, [], "elements"),
+        (
+            [{"op": "concat", "inputs": [0] * 4096, "axis": 1}] * (MAX_OPERANDS // 4096 + 1),
+            [],
+            f"more than {MAX_OPERANDS} operands",
+        ),
+        (
+            [{"op": "expand", "inputs": [0], "shape": [1 << 20, 3]}],
+            [{"name": str(n), "value": 1} for n in range(11)],
+            "the results together have more than",
+        ),
         ([], [{"name": "y", "value": 1}], "there is none"),
         ([], [{"name": "y", "value": -1}], "there is none"),
         ([], [{"name": "y", "value": 0}] * 2, "the same name"),

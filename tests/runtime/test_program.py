@@ -40,6 +40,10 @@ def test_digest_ignores_layout_of_the_file(tmp_path: Path) -> None:
     assert ir.Program.load(path).digest() == program.digest()
 
 
+LONG = 10**4300 - 1
+"""Of as many digits as a number may have that is read or put into words."""
+
+
 def _edited(edit: Callable[[dict[str, Any]], None]) -> bytes:
     tree = json.loads(small_program().encode())
     edit(tree)
@@ -102,6 +106,7 @@ def _stochastic(guarded: int) -> Callable[[dict[str, Any]], None]:
         (_set(10, axis=3), "axis"),
         (_set(12, kernel=[9, 9]), "larger than its operand"),
         (_set(13, stops=[9, 2, 2]), "limits"),
+        (_set(14, pads=[[LONG, LONG]] * 3), "damaged"),
         (_set(15, perm=[0, 0, 2]), "permutation"),
         (_set(16, shape=[23, 1, 1]), "shape"),
         (_rlwe(degree=2048), "128-bit security"),

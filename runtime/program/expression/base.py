@@ -102,6 +102,15 @@ class Operation(
         return ""
 
 
+def is_shape(shape: Shape) -> None:
+    """Misfit unless a value could have it, before anything is computed of it."""
+    require(len(shape) <= MAX_RANK, f"a shape of {len(shape)} axes")
+    require(
+        all(1 <= size <= MAX_ELEMENTS for size in shape),
+        f"shape {shape} has an empty axis, or a very long one",
+    )
+
+
 def axis_of(axis: int, form: Form) -> None:
     """Misfit unless `form` has this axis; they are counted from 0."""
     require(0 <= axis < len(form.shape), f"there is no axis {axis} in {form.shape}")

@@ -19,6 +19,7 @@ from moiety.runtime.program.expression.base import (
     Shape,
     broadcast,
     is_kind,
+    is_shape,
     require,
     same_kind,
 )
@@ -133,7 +134,7 @@ class Constant(Operation, frozen=True, tag="constant", kw_only=True):
     ARITY: ClassVar[tuple[int, int]] = (0, 0)
 
     def form(self, operands: Sequence[Form]) -> Form:
-        require(all(size >= 1 for size in self.shape), f"shape {self.shape} has an empty axis")
+        is_shape(self.shape)
         require(
             math.prod(self.shape) == len(self.values),
             f"{len(self.values)} numbers for the shape {self.shape}",

@@ -35,6 +35,8 @@ MAX_CONSTANTS = 1 << 16
 """Numbers in all constants together."""
 MAX_WORK = 1 << 28
 """Elements that all operations read and make."""
+MAX_OPERANDS = 1 << 16
+"""Of all operations together."""
 MAX_RESULTS = 256
 MAX_NAME = 200
 
@@ -93,6 +95,10 @@ class Expression(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
                 f"the client's expression has {len(self.operations)} operations; at most "
                 f"{MAX_OPERATIONS} are possible"
             )
+        if sum(len(operation.inputs) for operation in self.operations) > MAX_OPERANDS:
+            raise BadArtifact(
+                f"the operations of the client's expression have more than {MAX_OPERANDS} operands"
+            )
         forms = [Form((1, *shape)) for shape in revealed]
         work = constants = 0
         for number, operation in enumerate(self.operations):
@@ -120,20 +126,25 @@ class Expression(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         names = [result.name for result in self.results]
         if len(set(names)) != len(names) or max(map(len, names), default=0) > MAX_NAME:
             raise BadArtifact("two results have the same name, or one a very long one")
+        places = self._places(forms)
         for result in self.results:
             if not 0 <= result.value < len(forms):
                 raise BadArtifact(f"result {result.name!r} is value {result.value}: there is none")
-            places = self._places(result.value, forms)
-            named = forms[result.value].size if places is None else places
+            among = places[result.value]
+            named = forms[result.value].size if among is None else among
             if result.labels and len(result.labels) != named:
                 raise BadArtifact(
                     f"result {result.name!r} has {len(result.labels)} labels for {named} "
-                    f"{'values' if places is None else 'places'}"
+                    f"{'values' if among is None else 'places'}"
                 )
+        most = max(MAX_ELEMENTS, sum(form.size for form in forms[: len(revealed)]))
+        if sum(forms[result.value].size for result in self.results) > most:
+            raise BadArtifact(f"the results together have more than {most} elements")
 
     def described(self, names: Sequence[str], revealed: Sequence[Shape]) -> tuple[ResultForm, ...]:
         """The results, for revealed values of these names and shapes."""
         forms = self.forms(revealed)
+        probabilities, places = self._probabilities(forms), self._places(forms)
         results = self.results or [
             Result(name=name, value=number) for number, name in enumerate(names)
         ]
@@ -144,8 +155,8 @@ class Expression(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
                 shape=shape_without_batch(forms[result.value].shape),
                 kind=forms[result.value].kind,
                 labels=result.labels,
-                probabilities=self._are_probabilities(result.value, forms),
-                places=self._places(result.value, forms),
+                probabilities=probabilities[result.value],
+                places=places[result.value],
                 reads=self._read_by(result.value, len(revealed)),
             )
             for result in results
@@ -195,8 +206,10 @@ class Expression(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             pending.extend(new)
         return tuple(sorted(each for each in seen if each < revealed))
 
-    def _are_probabilities(self, value: int, forms: Sequence[Form]) -> bool:
-        """Whether all elements of a value are made by a sigmoid or a softmax, and moved at most."""
+    def _probabilities(self, forms: Sequence[Form]) -> dict[int, bool]:
+        """By value: whether all its elements are made by a sigmoid or a softmax, and moved at
+        most.
+        """
         revealed = len(forms) - len(self.operations)
         known: dict[int, bool] = dict.fromkeys(range(revealed), False)
         for number, operation in enumerate(self.operations, revealed):
@@ -205,10 +218,10 @@ class Expression(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             known[number] = operation.makes_probabilities() or (
                 moved and bool(numbers) and all(known[each] for each in numbers)
             )
-        return known[value]
+        return known
 
-    def _places(self, value: int, forms: Sequence[Form]) -> int | None:
-        """How many places along an axis all elements of a value are chosen among, and moved at
+    def _places(self, forms: Sequence[Form]) -> dict[int, int | None]:
+        """By value: how many places along an axis all its elements are chosen among, and moved at
         most; None where they are no such places.
         """
         revealed = len(forms) - len(self.operations)
@@ -219,7 +232,7 @@ class Expression(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
                 moved = {known[each] for each in operation.inputs}
                 made = moved.pop() if len(moved) == 1 else None
             known[number] = made
-        return known[value]
+        return known
 
 
 AS_REVEALED: Final = Expression()

@@ -9,7 +9,6 @@ from typing import ClassVar
 import numpy as np
 
 from moiety.runtime.program.expression.base import (
-    MAX_ELEMENTS,
     Array,
     Form,
     Operation,
@@ -17,6 +16,7 @@ from moiety.runtime.program.expression.base import (
     axis_of,
     broadcast,
     is_kind,
+    is_shape,
     require,
     same_kind,
 )
@@ -38,10 +38,8 @@ class Reshape(_Layout, frozen=True, tag="reshape", kw_only=True):
 
     def form(self, operands: Sequence[Form]) -> Form:
         (x,) = operands
-        require(
-            all(size >= 1 for size in self.shape) and math.prod(self.shape) == x.size,
-            f"{x.shape} cannot become {self.shape}",
-        )
+        is_shape(self.shape)
+        require(math.prod(self.shape) == x.size, f"{x.shape} cannot become {self.shape}")
         return Form(self.shape, x.kind)
 
     def evaluate(self, operands: Sequence[Array]) -> Array:
@@ -147,10 +145,7 @@ class Expand(_Layout, frozen=True, tag="expand", kw_only=True):
 
     def form(self, operands: Sequence[Form]) -> Form:
         (x,) = operands
-        require(
-            all(1 <= size <= MAX_ELEMENTS for size in self.shape),
-            f"shape {self.shape} has an empty axis, or a very long one",
-        )
+        is_shape(self.shape)
         return Form(broadcast([x, Form(self.shape)]), x.kind)
 
     def evaluate(self, operands: Sequence[Array]) -> Array:
