@@ -19,6 +19,7 @@ from moiety.protocols.errors import BadModel, ContractViolation
 LARGEST = 1 << 28
 """Elements of a value, at most."""
 
+
 class MovesBatch(BadModel):
     """Of secret values, the first axis is the batch: the node would move, cut or reduce it."""
 
