@@ -60,9 +60,18 @@ def check_against_onnxruntime(
     for name in (name for node in model.graph.node for name in node.output):
         if name in values:
             traced.setdefault(values[name], []).append(name)
-    feeds = random_feeds(graph, np.random.default_rng(0))
+    feeds = _as_held(model, random_feeds(graph, np.random.default_rng(0)))
     with threadpool_limits(1, "blas"), np.errstate(all="ignore"):
         _Comparison(model, graph, traced, approximate).run(feeds)
+
+
+def _as_held(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """The feeds as inputs of the model's types hold them, float16 for one."""
+    kinds = {
+        value.name: helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        for value in model.graph.input
+    }
+    return {name: feed.astype(kinds[name]).astype(feed.dtype) for name, feed in feeds.items()}
 
 
 @dataclass

@@ -19,6 +19,11 @@ from moiety.protocols.errors import BadModel, ContractViolation
 LARGEST = 1 << 28
 """Elements of a value, at most."""
 
+
+class MovesBatch(BadModel):
+    """Of secret values, the first axis is the batch: the node would move, cut or reduce it."""
+
+
 Operand = str | Array | Public | Unsized | None
 
 
@@ -48,6 +53,13 @@ class Call:
         raise BadModel(
             f"{self.proto.op_type} {self.label!r}: {problem}" + (f"; {advice}" if advice else "")
         )
+
+    def fail_on_batch(self, problem: str, advice: str) -> NoReturn:
+        """Raise MovesBatch that names the node."""
+        try:
+            self.fail(problem, advice)
+        except BadModel as error:
+            raise MovesBatch(str(error)) from None
 
     def only_first_output(self) -> None:
         """Fail where another output of the node is used."""

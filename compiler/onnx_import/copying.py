@@ -21,7 +21,7 @@ def _gather(call: Call) -> Sequence[str]:
     if indices is None or indices.size == 0:
         call.fail("the indices must be a constant that is not empty")
     if axis == 0:
-        call.fail("takes images out of the batch", "gather along another axis")
+        call.fail_on_batch("takes images out of the batch", "gather along another axis")
     chosen = np.asarray(indices, np.int64).reshape(-1)
     if chosen.min() < -shape[axis] or chosen.max() >= shape[axis]:
         call.fail(f"indices {chosen.min()} to {chosen.max()} are outside axis {axis} of {shape}")

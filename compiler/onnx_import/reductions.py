@@ -30,7 +30,7 @@ def _reducing(reduction: Reduction) -> Importer:
         everything = () if call.flag("noop_with_empty_axes") else range(len(shape))
         axes = sorted({axis % len(shape) for axis in given or everything})
         if 0 in axes:
-            call.fail(f"over axes {axes} of {shape}", "the batch axis cannot be reduced")
+            call.fail_on_batch(f"over axes {axes} of {shape}", "the batch axis cannot be reduced")
         value = reduction(call, call.value(), axes)
         if call.flag("keepdims", True):
             return [value]
@@ -172,7 +172,7 @@ def _running_sum(call: Call) -> Sequence[str]:
         call.fail("the axis is missing")
     axis = given[0] % len(shape)
     if axis == 0:
-        call.fail("sums up over the batch axis", "choose another axis")
+        call.fail_on_batch("sums up over the batch axis", "choose another axis")
     matrix = np.tri(shape[axis], k=-int(call.flag("exclusive")))
     if call.flag("reverse"):
         matrix = matrix.T

@@ -49,6 +49,8 @@ def _concat(call: Call) -> Sequence[str]:
     """Any axis but the batch."""
     values = [call.value(index) for index in range(len(call.operands))]
     axis = int(call.attrs["axis"]) % len(call.shape())
+    if axis == 0:
+        call.fail_on_batch("joins images of the batch", "join along another axis")
     return [call.emit("Concat", values, axis=axis) if len(values) > 1 else values[0]]
 
 
@@ -101,7 +103,7 @@ def _slice(call: Call) -> Sequence[str]:
 
 def _reshaped(call: Call, shape: Sequence[int]) -> list[str]:
     if not shape or shape[0] != 1:
-        call.fail(
+        call.fail_on_batch(
             f"turns {call.shape()} into {tuple(shape)}, which does not keep the batch first",
             "flatten from axis 1 on",
         )
@@ -170,7 +172,7 @@ def _squeeze(call: Call) -> Sequence[str]:
         else {axis for axis, size in enumerate(shape) if size == 1}
     )
     if 0 in axes:
-        call.fail("removes the batch axis", "name the axes to squeeze, or use Flatten")
+        call.fail_on_batch("removes the batch axis", "name the axes to squeeze, or use Flatten")
     if any(shape[axis] != 1 for axis in axes):
         call.fail(f"axes {sorted(axes)} of {shape} are not all 1")
     return _reshaped(call, [size for axis, size in enumerate(shape) if axis not in axes])
@@ -196,7 +198,7 @@ def _transpose(call: Call) -> Sequence[str]:
     """The batch stays first."""
     perm = call.ints("perm") or tuple(reversed(range(len(call.shape()))))
     if perm[0] != 0:
-        call.fail(f"perm {perm} moves the batch axis", "keep the batch first")
+        call.fail_on_batch(f"perm {perm} moves the batch axis", "keep the batch first")
     return [call.transpose(call.value(), perm)]
 
 

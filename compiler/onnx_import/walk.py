@@ -13,7 +13,7 @@ from onnx import helper
 
 from moiety.compiler.ir.graph import Array, Graph, Shape
 from moiety.compiler.onnx_import.builder import Builder
-from moiety.compiler.onnx_import.call import IMPORTERS, Call
+from moiety.compiler.onnx_import.call import IMPORTERS, Call, MovesBatch
 from moiety.compiler.onnx_import.client.call import TRANSLATORS, ClientCall, Made
 from moiety.compiler.onnx_import.client.cut import Cut
 from moiety.compiler.onnx_import.client.masked import is_unsized, under_a_mask
@@ -96,7 +96,7 @@ class Walk:
             self.environment.update(zip(proto.output, fold(call), strict=False))
         else:
             self._require_importer(call)
-            for name, value in zip(proto.output, _imported(call), strict=False):
+            for name, value in zip(proto.output, self._made(call), strict=False):
                 if name:
                     self.environment[name] = value
 
@@ -138,6 +138,17 @@ class Walk:
                 advice(call.proto.op_type),
             )
         call.fail("not supported", advice(call.proto.op_type))
+
+    def _made(self, call: Call) -> Sequence[str | Made]:
+        """What the node's importer makes. Where the batch axis moves, which values of the Graph
+        have first, it is the client's if nothing secret follows.
+        """
+        try:
+            return _imported(call)
+        except MovesBatch:
+            if not self.cut.may_begin(call.proto):
+                raise
+            return _translated(self._client_call(call))
 
     def _client_call(self, call: Call) -> ClientCall:
         """A node that the client computes, its secret operands revealed."""

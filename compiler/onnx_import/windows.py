@@ -154,6 +154,12 @@ def transposed_pads(call: Call, kernel: Sequence[int]) -> tuple[Pads, tuple[int,
         strides[i] * (sizes[i] - 1) + extra[i] + (kernel[i] - 1) * dilations[i] + 1 - size
         for i, size in enumerate(wanted[-2:])
     ]
+    if min(cut) < 0 and call.ints("output_shape") is None:
+        call.fail(
+            f"auto_pad with strides {strides} beyond the kernel makes results of different sizes "
+            "in different runtimes",
+            "write the pads and output_padding out",
+        )
     # A result larger than the windows reach ends in the bias.
     rows, columns = (extra[i] + max(0, -cut[i]) for i in range(2))
     return halved([max(0, total) for total in cut], mode == "SAME_UPPER"), (rows, columns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from statistics import NormalDist
 from typing import Final
 
@@ -12,7 +13,7 @@ from moiety.compiler.ir import formulas
 from moiety.compiler.ir.graph import Node, channelwise
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.ranges import Ranges
-from moiety.compiler.planning.splines import FIXED, KNOTS, Density, Spline, fitted
+from moiety.compiler.planning.splines import FIXED, KNOTS, Density, Spline, fitted, is_defined_on
 from moiety.protocols.arrays import F64
 from moiety.protocols.errors import BadModel, BadPlan
 
@@ -79,13 +80,20 @@ def counts_near(node: Node, ranges: Ranges, options: PlanOptions) -> list[int]:
 
 
 def density_of(node: Node, ranges: Ranges, options: PlanOptions) -> Density:
-    """Where the operand's values lie; with minimal disclosure, for all models alike."""
+    """Where the operand's values lie, and may lie on other images as far as the function is defined
+    there; with minimal disclosure, for all models alike.
+    """
     if options.disclose == "minimal":
         return FIXED
     (value,) = node.inputs
-    return Density.of(
+    seen = Density.of(
         ranges.low[value], ranges.high[value], ranges.mean[value], ranges.square[value]
     )
+    below, above = (
+        longer if is_defined_on(node.attrs["formula"], longer) else seen
+        for longer in seen.with_tails()
+    )
+    return replace(seen, low=below.low, high=above.high)
 
 
 def typical_values(node: Node, ranges: Ranges) -> F64:

@@ -40,6 +40,9 @@ CANDIDATES = 161
 straight pieces fit worst.
 """
 
+TAIL = 5.0
+"""Deviations from its channel's mean up to which a value is expected, however few were seen."""
+
 FAR = 64.0
 """How many ranges outside the range the slopes are taken that the fit has beyond its knots."""
 
@@ -65,6 +68,15 @@ class Density:
     @property
     def span(self) -> float:
         return self.high - self.low
+
+    def with_tails(self) -> tuple[Density, Density]:
+        """With a longer range below, and above: as far as the channels' deviations let values come,
+        and at most by half of it, which any ring has room for.
+        """
+        means, deviations = np.array(self.means), np.array(self.deviations)
+        low = max(float((means - TAIL * deviations).min()), self.low - self.span / 2)
+        high = min(float((means + TAIL * deviations).max()), self.high + self.span / 2)
+        return replace(self, low=min(low, self.low)), replace(self, high=max(high, self.high))
 
     def on(self, grid: F64) -> F64:
         """Weights of points of the range, which sum to 1."""
@@ -165,6 +177,12 @@ def _problem(formula: Formula, density: Density, cell: float) -> _Problem:
     rays = (_spreads((values - slope * (grid - low)) / size, weights, places) for slope in outer)
     (left, _), (_, right) = rays
     return _Problem(grid, values, weights, outer, places, pieces, left, right)
+
+
+def is_defined_on(formula: Formula, density: Density) -> bool:
+    """Is the function finite all over the density's range?"""
+    grid, _ = _points(density, 0.0)
+    return formulas.is_defined(formula, grid)
 
 
 def _points(density: Density, cell: float) -> tuple[F64, I64 | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -21,6 +22,7 @@ from moiety.compiler.planning.activations import slope_bits
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.plan import make_plan
 from moiety.compiler.planning.ranges import calibrate
+from moiety.compiler.planning.spline_choice import density_of
 from moiety.compiler.planning.splines import KNOTS, Density, fitted
 from moiety.protocols.arrays import F32
 from moiety.protocols.errors import BadModel, BadPlan
@@ -243,6 +245,25 @@ def test_beyond_the_range_a_fit_goes_on_as_its_function(name: str, slopes: tuple
     np.testing.assert_allclose(spline.slopes[[0, -1]], slopes, atol=1e-3)
     far = np.array([-30.0, 30.0])
     assert np.abs(spline(far) - formulas.evaluate(FORMULAS[name], far)).max() < 0.05
+
+
+def test_a_fit_reaches_beyond_what_few_values_were_seen_of() -> None:
+    """A vector's channel has one value per image; with maps nothing changes."""
+    maker = GraphMaker(4, 1, 1, seed=3)
+    maker.gemm(maker.add("Activation", maker.gemm(maker.flatten("x"), 4), formula=NAMED["tanh"]), 2)
+    graph = maker.graph()
+    (node,) = graph.nodes_of("Activation")
+    images = np.random.default_rng(0).standard_normal((6, 4, 1, 1)).astype(np.float32)
+    ranges = calibrate(graph, images)
+    found = density_of(node, ranges, PlanOptions())
+    (value,) = node.inputs
+    low, high = float(ranges.low[value].min()), float(ranges.high[value].max())
+    half = (high - low) / 2
+    assert low - half <= found.low < low < high < found.high <= high + half
+    x = np.linspace(found.low, found.high, 101)
+    assert np.abs(fitted(NAMED["tanh"], found, 12)(x) - np.tanh(x)).max() < 0.05
+    positive = replace(node, attrs={"formula": NAMED["log"]})
+    assert density_of(positive, ranges, PlanOptions()).low == low
 
 
 # --- plans ----------------------------------------------------------------------------------------

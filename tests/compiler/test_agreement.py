@@ -23,7 +23,11 @@ IMAGE: list[int | str] = ["N", 4, 9, 8]
 
 
 def network(b: ModelBuilder) -> str:
-    first = b.op("Relu", b.batchnorm(b.conv("x", 4, 6, 3), 6))
+    return network_of(b, "x")
+
+
+def network_of(b: ModelBuilder, image: str) -> str:
+    first = b.op("Relu", b.batchnorm(b.conv(image, 4, 6, 3), 6))
     second = b.op("LeakyRelu", b.conv(first, 6, 6, 3, pads=[1, 1, 1, 1]), alpha=0.3)
     return b.op("GlobalAveragePool", b.op("Add", first, second))
 
@@ -172,6 +176,13 @@ def test_models_of_other_types(kind: int) -> None:
         tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         value.type.tensor_type.elem_type = kind
+    assert import_onnx(model).outputs == (model.graph.output[0].name,)
+
+
+def test_inputs_are_rounded_as_the_models_type_rounds_them() -> None:
+    """A float16 input, cast to float32 at once: nothing else is of half precision."""
+    model = build_model(IMAGE, lambda b: network_of(b, b.op("Cast", "x", to=TensorProto.FLOAT)))
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
     assert import_onnx(model).outputs == (model.graph.output[0].name,)
 
 

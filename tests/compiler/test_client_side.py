@@ -174,6 +174,20 @@ FORMS: dict[str, tuple[int, Build]] = {
         ),
     ),
     "under a mask": (17, lambda b: normalised(b, p(b), np.linspace(0, 1, 60).reshape(1, 3, 4, 5))),
+    **{
+        f"{name} of the batch": (17, build)
+        for name, build in {
+            "squeeze": lambda b: b.op("Squeeze", b.op("Relu", "x"), b.ints(0)),
+            "reshape": lambda b: b.op("Reshape", b.op("Relu", "x"), b.ints(-1)),
+            "softmax of places": lambda b: b.op("Softmax", b.op("Reshape", "x", b.ints(-1, 5))),
+            "flatten": lambda b: b.op("Flatten", "x", axis=3),
+            "transpose": lambda b: b.op("Transpose", "x", perm=[1, 2, 3, 0]),
+            "gather": lambda b: b.op("Gather", "x", b.constant(0, np.int64), axis=0),
+            "concat": lambda b: b.op("Concat", "x", b.op("Relu", "x"), axis=0),
+            "mean": lambda b: b.op("ReduceMean", "x", keepdims=0),
+            "sum": lambda b: b.op("ReduceSum", "x", b.ints(0, 2), keepdims=0),
+        }.items()
+    },
     "image too": (17, lambda b: b.op("Mul", b.op("Softmax", b.op("Relu", "x"), axis=1), "x")),
 }
 

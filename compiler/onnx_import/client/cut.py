@@ -3,7 +3,8 @@
 The client's part begins at nodes that no protocol computes (a Softmax, an ArgMax), or none exactly
 (a Sigmoid), from which no way leads to a node that must stay secret (a Conv: its weights are the
 vendor's). All that follows such a node is the client's. What both compute exactly (a Relu, a
-Reshape, a square) stays secret before it.
+Reshape, a square) stays secret before it. What moves the batch axis,
+which every secret value has first, begins the client's part, too.
 """
 
 from __future__ import annotations
@@ -45,7 +46,11 @@ class Cut:
         if entry is None:
             return False
         begins = entry.begins(call) if callable(entry.begins) else entry.begins
-        return begins and self.blocker(call.proto) is None
+        return begins and self.may_begin(call.proto)
+
+    def may_begin(self, node: onnx.NodeProto) -> bool:
+        """Could the client's part begin with this node?"""
+        return node.op_type in TRANSLATORS and self.blocker(node) is None
 
     def blocker(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
         """A node behind this one that must stay secret; None where there is none."""

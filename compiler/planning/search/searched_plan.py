@@ -95,8 +95,9 @@ def searched_plan(
     bound = error_bound(graph, ranges, options)
     closest: Found | None = None
     for extra in EXTRA_BITS:
-        level = _Level.of(graph, ranges, _wider(options, extra), extra, bound, progress, measure)
         trust = 1.0 if closest is None else closest.trust
+        wider = _wider(options, extra)
+        level = _Level.of(graph, ranges, wider, extra, trust * bound, progress, measure)
         if level.search.least_error > trust * bound and extra != EXTRA_BITS[-1]:
             continue  # wider ones must do: none of these is worth a search
         found = level.within(bound, trust)
@@ -156,13 +157,13 @@ class _Level:
         ranges: Ranges,
         options: PlanOptions,
         extra: int,
-        bound: float,
+        aim: float,
         progress: Progress | None,
         measure: Measure | None,
     ) -> _Level:
-        """Knots of activations are chosen before the widths, for the bound on the error."""
+        """Knots of activations are chosen before the widths, for the error that is aimed at."""
         graph = relieved(graph, ranges, options)
-        knots = cheapest_knots(graph, ranges, options, bound)
+        knots = cheapest_knots(graph, ranges, options, aim)
         reference = make_plan(graph, ranges, options, Widths(knots=knots))
         search = Search(Objective(reference.formats), NARROWEST, WIDEST + extra)
         return cls(graph, ranges, options, search, progress, measure)
