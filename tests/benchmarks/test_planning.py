@@ -8,6 +8,8 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks import pareto, public_networks
+from benchmarks.support.harness import Row
+from benchmarks.support.public_networks import ARCHITECTURES
 from tests.support.command import Compiled
 
 
@@ -35,9 +37,9 @@ def test_a_network_in_the_clear_is_near_the_float_one(compiled: Compiled, tmp_pa
 
 
 def test_the_table_has_what_is_accepted_and_why_others_are_not() -> None:
-    first, second = public_networks.ARCHITECTURES[:2]
+    first, second = ARCHITECTURES[:2]
     measured = {"relative_error": 0.001, "overflows": 0, "bytes": 10**6, "flights": 9}
-    rows = {
+    rows: dict[str, Row] = {
         first.file("torchscript"): {"accepted": True, "predicted_s": 1.0, **measured},
         first.file("dynamo"): {"accepted": True},
         second.file("torchscript"): {"accepted": False, "why": "Op 'x' | not supported"},
