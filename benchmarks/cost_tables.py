@@ -21,7 +21,7 @@ from benchmarks.support import command_line
 from benchmarks.support.documents import Section
 from benchmarks.support.harness import ROOT
 from moiety.protocols.compare.convert import bit_to_ring_cost, carry_to_ring_cost
-from moiety.protocols.compare.extend import extend_cost
+from moiety.protocols.compare.extend import extend_cost, extend_with_headroom_cost
 from moiety.protocols.compare.joint import truncate_with_gates_cost
 from moiety.protocols.compare.joint_plan import plan_one_tree, plan_separate
 from moiety.protocols.compare.maxpool import maxpool_cost
@@ -67,6 +67,9 @@ PROTOCOLS: dict[str, Formula] = {
     "multiplexer alone, 13 bits to 24": partial(multiplex_cost, bits=13, out_bits=24),
     "multiplexer alone, 13 bits": partial(multiplex_cost, bits=13, out_bits=13),
     "extension, 16 bits to 28": partial(extend_cost, bits=16, out_bits=28),
+    "extension, 16 bits to 28, with headroom": partial(
+        extend_with_headroom_cost, bits=16, out_bits=28
+    ),
     "exact truncation, 28 bits by 12": partial(truncate_exact_cost, bits_in=28, shift=12),
     **{
         f"exact truncation, 30 bits by 15, with {gates}, {way}": partial(

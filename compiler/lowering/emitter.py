@@ -82,11 +82,21 @@ class Emitter:
             shape, name = self.steps[index].shape, self.steps[index].name
             if widest < bits:
                 widest = max(bits, self.widest(value))
-                extend = Extend(inputs=(index,), shape=shape, bits=widest, name=name)
-                index = self.emit(value, extend)
+                index = self._extended(value, index, widest)
             if widest > bits:
                 self.emit(value, Reduce(inputs=(index,), shape=shape, bits=bits, name=name))
         return made[bits]
+
+    def _extended(self, value: str, index: int, bits: int) -> int:
+        step = self.steps[index]
+        extend = Extend(
+            inputs=(index,),
+            shape=step.shape,
+            bits=bits,
+            name=step.name,
+            headroom=self.formats.has_headroom(value),
+        )
+        return self.emit(value, extend)
 
     def operands(self, node: Node, bits: int) -> dict[str, Any]:
         """The fields that every step of a node has, with its operands in a ring of `bits` bits."""

@@ -106,7 +106,7 @@ def _linear(out: Emitter, node: Node) -> None:
 
 @lowers("Relu")
 def _relu(out: Emitter, node: Node) -> None:
-    """From the narrow ring straight into the widest that is asked for."""
+    """From the operand's ring straight into the widest that is asked for."""
     _emit_relu(out, node, affine=False)
 
 
@@ -119,19 +119,19 @@ def _affine_relu(out: Emitter, node: Node) -> None:
 
 
 def _emit_relu(out: Emitter, node: Node, affine: bool) -> int:
-    narrow = out.formats.bits(node.output)
-    common = out.operands(node, narrow)
-    common["bits"] = max(narrow, out.widest(node.output))
+    given, bits = (out.formats.bits(value) for value in (node.inputs[0], node.output))
+    common = out.operands(node, min(given, bits))
+    common["bits"] = max(bits, out.widest(node.output))
     return out.emit(node.output, Relu(**common, affine=affine))
 
 
 @lowers("Activation", "Power")
 def _activation(out: Emitter, node: Node) -> None:
-    """All its ReLUs as one, of copies of the operand one after the other, into the ring of the
-    sum.
+    """All its ReLUs as one, of copies of the operand one after the other, from the ring that holds
+    it into that of the sum.
     """
     made, bits, name = out.plan.splines[node.output], out.formats.bits(node.output), node.name
-    given = out.formats.bits(node.inputs[0])
+    given = out.formats.compared_bits(node.inputs[0])
     shape, wide, count = out.shape(node.output), bits + made.shift, len(made.factors)
     stacked = (count * shape[0], *shape[1:])
     operand = out.get(node.inputs[0], given)
@@ -168,9 +168,7 @@ def _knot_gates(out: Emitter, node: Node, operand: int) -> tuple[int]:
     comparison makes that floor and the signs, of as many knots as can share it.
     """
     made, shape, name = out.plan.splines[node.output], out.shape(node.output), node.name
-    bits, knots = out.formats.compared_bits(node.inputs[0]), made.threshold >> made.low
-    if bits < out.steps[operand].bits:
-        operand = out.add(Reduce(inputs=(operand,), shape=shape, bits=bits, name=name))
+    bits, knots = out.steps[operand].bits, made.threshold >> made.low
     floor = operand
     if made.low:
         floor = out.add(

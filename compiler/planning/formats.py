@@ -16,7 +16,7 @@ from moiety.compiler.ir.graph import Graph
 from moiety.compiler.ir.ops import PRODUCTS
 from moiety.compiler.planning.options import MAX_RING_BITS, PlanOptions
 from moiety.compiler.planning.ranges import Ranges
-from moiety.compiler.planning.rings import result_widths, ring_widths
+from moiety.compiler.planning.rings import result_widths, ring_widths, widening
 from moiety.compiler.planning.unit_choice import Widths, choose_units
 from moiety.compiler.planning.units import Units
 from moiety.protocols.arrays import F64
@@ -72,6 +72,13 @@ class Formats:
         """Bits dropped after a product of two values."""
         return self.units.shifts[product]
 
+    def has_headroom(self, value: str) -> bool:
+        """Does `value` lie in the inner half of its ring? Of results, whose rings are chosen for
+        what they show, nothing is said.
+        """
+        roomy = int(self.units.roomy_bits_of(self.graph, value).max())
+        return value not in self.output_bits and roomy <= self.rings[value]
+
     def compared_bits(self, value: str) -> int:
         """Width of a ring that holds `value` itself: comparisons need no wider one."""
         return min(own_bits(self.graph, self.units, value), self.rings[value])
@@ -88,6 +95,8 @@ def choose_formats(
     graph, units = choose_units(graph, ranges, options, widths)
     output_bits = result_widths(graph, ranges, options)
     needed = {value: own_bits(graph, units, value) for value in graph.shapes}
+    if options.uniform is None:
+        needed |= _roomy_bits(graph, units)
     formats = Formats(
         graph=graph,
         options=options,
@@ -99,6 +108,15 @@ def choose_formats(
     )
     _check_products(formats)
     return formats
+
+
+def _roomy_bits(graph: Graph, units: Units) -> dict[str, int]:
+    """Rings with a headroom bit, of the values that are extended: it costs every value of the ring
+    a bit or two, and saves each of these a comparison.
+    """
+    return {
+        value: int(units.roomy_bits_of(graph, value).max()) for value in widening(graph).extended
+    }
 
 
 def _check_products(formats: Formats) -> None:

@@ -102,6 +102,12 @@ class Widening:
     factors: Mapping[str, tuple[str, str]]
     readers: Mapping[str, frozenset[str]]
 
+    @property
+    def extended(self) -> frozenset[str]:
+        """The values that are extended after they are made."""
+        asked = (value for value, readers in self.readers.items() if readers)
+        return frozenset(asked) - self.wide
+
 
 def widening(graph: Graph) -> Widening:
     """Where the values of a legalised Graph are widened."""

@@ -47,6 +47,10 @@ class Units:
         """
         return self._widest(self.bits, graph, value)
 
+    def roomy_bits_of(self, graph: Graph, value: str) -> I64:
+        """Likewise, with a headroom bit: there is one where there is room for twice the reach."""
+        return self._widest(self.bits + (self.room < 2), graph, value)
+
     def reached_of(self, graph: Graph, value: str) -> I64:
         """Signed bits that the calibrated range of each channel of `value` takes at most, `(C,)`:
         those that are filled, without the room.

@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from moiety.protocols.compare.digits import DigitPlan, plan_digits
-from moiety.protocols.compare.extend import extend_cost
+from moiety.protocols.compare.extend import extend_cost, extend_with_headroom_cost
 from moiety.protocols.compare.joint import truncate_with_gates_cost
 from moiety.protocols.compare.joint_plan import TreePlan, plan_joint
 from moiety.protocols.compare.maxpool import maxima_cost, maxpool_pairs
@@ -259,14 +259,20 @@ def _maxpool(step: MaxPool, at: Setting) -> Iterator[Call]:
 
 @calls_of(Extend)
 def _extend(step: Extend, at: Setting) -> Iterator[Call]:
+    """The size that counts is that of the bits which are added."""
     n, bits = at.elements(step), at.operand.bits
-    if bits != step.bits:
-        digits = plan_digits(bits, 1, n, at.network)
+    if bits == step.bits:
+        return
+    what, digits = f"{bits} bits, with headroom", None
+    if not step.headroom:
+        what, digits = f"{bits} bits", plan_digits(bits, 1, n, at.network)
 
-        def cost(n: int, out_bits: int) -> Cost:
-            return extend_cost(n, bits, bits + out_bits, digits)
+    def cost(n: int, out_bits: int) -> Cost:
+        if digits is None:
+            return extend_with_headroom_cost(n, bits, bits + out_bits)
+        return extend_cost(n, bits, bits + out_bits, digits)
 
-        yield Call(cost, {"n": n, "out_bits": step.bits - bits}, f"{bits} bits", digits, True)
+    yield Call(cost, {"n": n, "out_bits": step.bits - bits}, what, digits, True)
 
 
 @calls_of(Output)

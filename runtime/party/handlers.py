@@ -17,7 +17,7 @@ import numpy.typing as npt
 from moiety.protocols import ring
 from moiety.protocols.arrays import U8, U64
 from moiety.protocols.compare import joint
-from moiety.protocols.compare.extend import extend
+from moiety.protocols.compare.extend import extend, extend_with_headroom
 from moiety.protocols.compare.maxpool import maxpool
 from moiety.protocols.compare.product import product, square
 from moiety.protocols.compare.relu import GateSecrets, gates, multiplex, relu
@@ -134,7 +134,8 @@ def _truncate(turn: Turn[Truncate]) -> U64:
 @executes(Extend)
 def _extend(turn: Turn[Extend]) -> U64:
     bits, out_bits = turn.operand_bits, turn.step.bits
-    return _in_lanes(turn, lambda lane, x: extend(lane, x, bits, out_bits))
+    protocol = extend_with_headroom if turn.step.headroom else extend
+    return _in_lanes(turn, lambda lane, x: protocol(lane, x, bits, out_bits))
 
 
 def _in_lanes(turn: Turn[Any], protocol: Callable[[Session, U64], U64]) -> U64:

@@ -64,7 +64,8 @@ class TestSteps:
         (step,) = only(program, ir.Relu)
         layers = only(program, ir.Linear)[1:3]
         assert step.bits == max(layer.operand_bits for layer in layers)
-        assert PRECISE.ring_bits in {x.bits for x in only(program, ir.Reduce)}
+        (extend,), (narrow,) = only(program, ir.Extend), only(program, ir.Reduce)
+        assert narrow.bits == program.operands(extend)[0].bits
 
     def test_extend_where_no_relu_does_it(self) -> None:
         maker = GraphMaker(2, 6, 6)
@@ -72,6 +73,27 @@ class TestSteps:
         program = compile_and_compare(maker)[0].program
         (extend,) = only(program, ir.Extend)
         assert extend.bits == only(program, ir.Linear)[1].operand_bits
+        assert extend.headroom
+        assert program.operands(extend)[0].bits == PRECISE.ring_bits + 1
+
+    def test_what_is_pooled_has_its_headroom_in_the_unit(self) -> None:
+        maker = GraphMaker(2, 6, 6)
+        maker.conv(maker.pool("MaxPool", maker.conv("x", 3)), 2)
+        program = compile_and_compare(maker)[0].program
+        (extend,) = only(program, ir.Extend)
+        assert extend.headroom
+        assert program.operands(extend)[0].bits == PRECISE.ring_bits
+
+    @pytest.mark.parametrize("pooled", [False, True])
+    def test_a_uniform_ring_is_not_widened(self, pooled: bool) -> None:
+        """What fills it is extended by a comparison."""
+        maker, options = GraphMaker(2, 6, 6), PlanOptions(bits=42, scale=12)
+        x = maker.conv("x", 3)
+        maker.conv(maker.pool("MaxPool", x) if pooled else x, 2)
+        program = compile_and_compare(maker, options=options)[0].program
+        (extend,) = only(program, ir.Extend)
+        assert extend.headroom == pooled
+        assert program.operands(extend)[0].bits == options.ring_bits
 
     def test_pool_sums_in_the_wide_ring(self) -> None:
         """Even where a reshape stands between the pool and the layer, and nothing

@@ -17,7 +17,7 @@ from moiety.protocols import ring
 from moiety.protocols.arrays import U8, U64
 from moiety.protocols.compare.convert import bit_to_ring, carry_to_ring
 from moiety.protocols.compare.digits import plan_digits
-from moiety.protocols.compare.extend import extend
+from moiety.protocols.compare.extend import extend, extend_with_headroom
 from moiety.protocols.compare.joint import truncate_with_gates
 from moiety.protocols.compare.joint_plan import TreePlan, plan_one_tree, plan_separate
 from moiety.protocols.compare.maxpool import maxpool
@@ -266,6 +266,19 @@ def extend_case(bits: int, out_bits: int, n: int = 300, file: str | None = None)
     )
 
 
+def extend_with_headroom_case(
+    bits: int, out_bits: int, n: int = 300, file: str | None = None
+) -> Case:
+    return Case(
+        (extend_with_headroom, TransferSender.widen, TransferReceiver.widen),
+        lambda s, x: extend_with_headroom(s, x, bits, out_bits),
+        lambda rng: share(ring.from_signed(half_ring(bits, rng, n), bits), bits, rng),
+        opens_to(bits, out_bits, lambda x: x),
+        declared(extend_with_headroom, n, bits, out_bits),
+        Pinned(file, (n,), bits) if file else None,
+    )
+
+
 def product_case(n: int, group: int, bits: int, y_bits: int, file: str | None = None) -> Case:
     """Each input is rows of x, with y as their last column."""
 
@@ -500,6 +513,10 @@ def _cases() -> Iterator[tuple[str, Case]]:
     yield "extend 16 to 28", extend_case(16, 28, 33, WIRE)
     for bits, out_bits in ((2, 3), (16, 16), (29, 41), (12, 64)):
         yield f"extend {bits} to {out_bits}", extend_case(bits, out_bits)
+    yield "extend 16 to 28 with headroom", extend_with_headroom_case(16, 28, 33, MORE)
+    for bits, out_bits in ((2, 3), (2, 64), (16, 16), (29, 41), (63, 64), (64, 64)):
+        name = f"extend {bits} to {out_bits} with headroom"
+        yield name, extend_with_headroom_case(bits, out_bits)
     yield "product 24 by 10 bits", product_case(130, 1, 24, 10, MORE)
     yield "product of 7 groups of 100", product_case(7, 100, 26, 12, MORE)
     for n, group, bits, y_bits in (

@@ -19,7 +19,7 @@ import sympy
 
 from moiety import protocols
 from moiety.protocols.compare.digits import plan_digits
-from moiety.protocols.compare.extend import extend_cost
+from moiety.protocols.compare.extend import extend_cost, extend_with_headroom_cost
 from moiety.protocols.compare.millionaires import less_than_cost
 from moiety.protocols.compare.relu import relu_cost
 from moiety.protocols.compare.truncate import truncate_exact_cost
@@ -112,6 +112,7 @@ def test_conversions_and_extensions_add_no_flight() -> None:
     assert flights(less_than_cost(300, 12)) == "CSC"
     assert flights(truncate_exact_cost(300, 28, 12)) == "CSCSC"
     assert flights(extend_cost(300, 12, 28)) == "CSCSC"
+    assert flights(extend_with_headroom_cost(300, 12, 28)) == "SC"
     assert flights(relu_cost(300, 13, 13)) == flights(relu_cost(300, 13, 24)) == "CSCSCSC"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from moiety.protocols import ring
 from moiety.protocols.arrays import U8, U64
-from moiety.protocols.compare.extend import extend
+from moiety.protocols.compare.extend import extend, extend_with_headroom
 from moiety.protocols.compare.maxpool import maxpool
 from moiety.protocols.compare.millionaires import less_than, wrap
 from moiety.protocols.compare.product import product, square
@@ -137,6 +137,19 @@ def inner_shares(bits: int) -> tuple[U64, U64]:
     x = ring.to_signed(ring.reduce(x0 + x1, bits), bits)
     inner = (x >= -(1 << (bits - 2))) & (x < 1 << (bits - 2))
     return x0[inner], x1[inner]
+
+
+@pytest.mark.parametrize("bits", [2, 3, 6])
+def test_every_extension_with_headroom(bits: int) -> None:
+    x0, x1 = inner_shares(bits)
+    rings = (bits + 1, 17, 64)
+    server, client = run_two_party(
+        lambda s: [extend_with_headroom(s, x0, bits, out) for out in rings],
+        lambda s: [extend_with_headroom(s, x1, bits, out) for out in rings],
+    )
+    x = ring.to_signed(ring.reduce(x0 + x1, bits), bits)
+    for out, mine, theirs in zip(rings, server, client, strict=True):
+        assert np.array_equal(ring.reduce(mine + theirs, out), ring.from_signed(x, out))
 
 
 @pytest.mark.parametrize(("bits", "y_bits"), [(2, 2), (4, 2), (4, 3), (3, 3), (5, 4), (64, 5)])

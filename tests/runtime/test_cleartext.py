@@ -235,6 +235,15 @@ def test_max_pool_pads_with_the_lowest_value_and_counts_lost_headroom() -> None:
     assert executor.overflows == {1: 2}
 
 
+def test_extension_counts_lost_headroom() -> None:
+    for headroom, overflows in ((True, {1: 2}), (False, {})):
+        extend = ir.Extend(inputs=(0,), shape=(4,), bits=20, headroom=headroom)
+        program = make_program(_input((4,), 6), extend)
+        result, executor = run(program, Weights({}), [-17, -16, 15, 16])
+        assert result.tolist() == [-17, -16, 15, 16]
+        assert executor.overflows == overflows
+
+
 def test_add_sum_pool_and_reduce_count() -> None:
     pool = ir.SumPool(
         inputs=(0,), shape=(1, 1, 1), bits=8, kernel=(2, 2), strides=(1, 1), pads=(0, 0, 0, 0)

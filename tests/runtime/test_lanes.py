@@ -46,10 +46,11 @@ def comparing_program() -> tuple[ir.Program, Weights]:
     steps += [
         ir.Relu(inputs=(last,), shape=SHAPE, bits=16, affine=True),
         ir.Extend(inputs=(last + 1,), shape=SHAPE, bits=18),
+        ir.Extend(inputs=(last + 2,), shape=SHAPE, bits=20, headroom=True),
         ir.MaxPool(
-            inputs=(last + 2,),
+            inputs=(last + 3,),
             shape=half,
-            bits=18,
+            bits=20,
             kernel=(2, 2),
             strides=(2, 2),
             pads=(0, 0, 0, 0),

@@ -128,7 +128,7 @@ def products() -> ir.Program:
             inputs=(0,), shape=gates, bits=16, kernel=window, strides=window, pads=(0, 0, 0, 0)
         ),
         ir.Truncate(inputs=(1,), shape=gates, bits=8, shift=8, rounding="exact"),
-        ir.Extend(inputs=(0,), shape=shape, bits=20),
+        ir.Extend(inputs=(0,), shape=shape, bits=20, headroom=True),
         ir.Product(inputs=(3, 2), shape=shape, bits=20),
         ir.Reduce(inputs=(0,), shape=shape, bits=12),
         ir.Square(inputs=(5,), shape=shape, bits=24),

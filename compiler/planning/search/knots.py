@@ -13,7 +13,7 @@ from moiety.compiler.planning.activations import USUAL_HIGH
 from moiety.compiler.planning.class_ranges import FINE_BITS
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.ranges import Ranges
-from moiety.compiler.planning.search.terms import pieces_price, power_pieces_price
+from moiety.compiler.planning.search.pieces import pieces_price, power_pieces_price
 from moiety.compiler.planning.spline_choice import counts_near, fitted_to
 from moiety.compiler.planning.splines import KNOTS
 from moiety.protocols.network import NETWORKS
@@ -66,7 +66,7 @@ def _offers(graph: Graph, node: Node, ranges: Ranges, options: PlanOptions) -> d
     def price(count: int) -> float:
         gates = fitted_to(node, ranges, options, count).gates
         bits = options.ring_bits
-        return pieces_price(values, gates, USUAL_HIGH, bits, options.rounding, network)
+        return pieces_price(values, gates, USUAL_HIGH, bits, bits, options.rounding, network)
 
     return {count: (price(count), errors[count]) for count in counts_near(node, ranges, options)}
 

@@ -32,18 +32,18 @@ from moiety.compiler.planning.layers import averaged_bits, layer_geometry
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.products import SQUARE_ROOM
 from moiety.compiler.planning.rings import tied_rings, widening
+from moiety.compiler.planning.search.pieces import Pieces, PowerPieces
 from moiety.compiler.planning.search.terms import (
     EXTRA_BITS,
     NARROWEST,
     WIDEST,
     Bias,
     Comparison,
+    Extension,
     Factors,
     Layer,
     Multiplexer,
     Multiplication,
-    Pieces,
-    PowerPieces,
     Product,
     Ring,
     Rounding,
@@ -70,8 +70,9 @@ class Objective:
         self.responses = reference.ranges.required_responses()
         self.variables = Variables(reference)
         self.rings = tied_rings(self.graph)
-        self.layers = {n.output: self._layer(n) for n in self.graph.nodes_of(*LINEAR)}
         self.widening = widening(self.graph)
+        self.extended = self.widening.extended
+        self.layers = {n.output: self._layer(n) for n in self.graph.nodes_of(*LINEAR)}
         self.readers: dict[str, Layer | Factors] = dict(self.layers)
         self.factors = self._all_factors()
         self.terms: tuple[Term, ...] = (
@@ -98,12 +99,26 @@ class Objective:
         fixed = self.formats.output_bits.get(value)
         if fixed is not None:
             return Ring((), fixed=fixed)
-        return self._widest(*self.rings[value])
+        beyond: dict[int, int] = {}
+        for each in self.rings[value]:
+            for number, bits in self._own_ring(each, each in self.extended).members:
+                beyond[number] = max(beyond.get(number, 0), bits)
+        return Ring(tuple(sorted(beyond.items())))
 
-    def _widest(self, *values: str) -> Ring:
-        """A ring that holds all of these."""
-        members = frozenset().union(*map(self.variables.inside, values))
-        return Ring(tuple((number, self.variables.margins[number]) for number in sorted(members)))
+    def _own_ring(self, value: str, roomy: bool = False) -> Ring:
+        """One that holds a value itself; roomy: and a headroom bit beside it."""
+        margins, inside = self.variables.margins, sorted(self.variables.inside(value))
+        without = self.variables.without_headroom(value) if roomy else frozenset[int]()
+        return Ring(tuple((number, margins[number] + (number in without)) for number in inside))
+
+    def _extension(self, value: str) -> Extension:
+        """Of a whole value; whatever is no result has a headroom bit where it is extended."""
+        return Extension(
+            math.prod(self.graph.shapes[value]),
+            self._ring(value),
+            headroom=value not in self.formats.output_bits,
+            network=self.network,
+        )
 
     def _all_factors(self) -> dict[str, Factors]:
         """From the results on, for the ring of a product depends on what reads it."""
@@ -199,8 +214,7 @@ class Objective:
             yield Product(
                 layer=self.layers[node.output],
                 geometry=layer_geometry(self.graph, node),
-                extended=None if operand in free else self._ring(operand),
-                inputs=math.prod(self.graph.shapes[operand]),
+                extended=None if operand in free else self._extension(operand),
                 mode=options.rounding,
                 network=self.network,
             )
@@ -212,6 +226,7 @@ class Objective:
                 values=math.prod(self.graph.shapes[node.output]),
                 gates=made.spline.gates,
                 high=made.high,
+                operand=self._own_ring(node.inputs[0]),
                 ring=self._ring(node.output),
                 squared_error=fit_square(self.formats, node),
                 mode=self.formats.options.rounding,
@@ -223,7 +238,7 @@ class Objective:
             yield PowerPieces(
                 values=math.prod(self.graph.shapes[node.output]),
                 gates=final_spline(self.formats, node).spline.gates,
-                operand=self._ring(node.inputs[0]),
+                operand=self._own_ring(node.inputs[0]),
                 ring=self._ring(node.output),
                 squared_error=fit_square(self.formats, node),
                 mode=self.formats.options.rounding,
@@ -243,7 +258,7 @@ class Objective:
                 results=math.prod(self.graph.shapes[value]),
                 gates=None if square else math.prod(self.graph.shapes[narrow]),
                 narrow=self._ring(narrow),
-                extended=None if square or wide in found.free else self._ring(wide),
+                extended=None if square or wide in found.free else self._extension(wide),
                 squared_error=TRUNCATION * float(squares) / 4.0 ** factors.log_unit(state),
                 mode=options.rounding,
                 network=self.network,
@@ -259,12 +274,12 @@ class Objective:
             op, ring = OPS[node.op], self._ring(node.output)
             operand, result = self.graph.shapes[node.inputs[0]], self.graph.shapes[node.output]
             if Trait.RELU in op.traits:
-                asking = self._asking(node.output)
-                yield Multiplexer(math.prod(result), ring, asking, self.network)
+                asking, given = self._asking(node.output), self._ring(node.inputs[0])
+                yield Multiplexer(math.prod(result), given, ring, asking, self.network)
             elif not op.traits & PRICED_BY_TRAIT:
                 pairs = op.comparisons(node, operand, result)
                 yield Comparison(pairs, 1, ring, self.network)
-                yield Multiplexer(pairs, ring, (), self.network)
+                yield Multiplexer(pairs, ring, ring, (), self.network)
 
     def _comparisons(self) -> Iterator[Comparison]:
         """Of ReLUs: one for each part of their operands, in its own ring, shared by
@@ -278,7 +293,7 @@ class Objective:
         for part, count in Counter(parts).items():
             values = math.prod(self.graph.shapes[part])
             if self.formats.options.share_gates and count <= digits.MAX_THRESHOLDS:
-                yield Comparison(values, count, self._widest(part), self.network)
+                yield Comparison(values, count, self._own_ring(part), self.network)
             else:
                 yield Comparison(values * count, 1, self._ring(part), self.network)
 

@@ -14,13 +14,11 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from moiety.compiler.planning import shifts
-from moiety.compiler.planning.activations import slope_bits
 from moiety.compiler.planning.guards import comparison_price, guarded_price
-from moiety.compiler.planning.powers import power_slope_bits
 from moiety.compiler.planning.product_price import product_price, square_price
 from moiety.compiler.planning.products import product_widths
 from moiety.compiler.planning.search.variables import State
-from moiety.protocols.compare.digits import MAX_THRESHOLDS, DigitPlan, digits_price
+from moiety.protocols.compare.digits import DigitPlan, digits_price
 from moiety.protocols.linear.layout import Geometry
 from moiety.protocols.network import Network
 from moiety.runtime.program import Rounding as RoundingMode
@@ -190,11 +188,37 @@ class Factors:
 
 
 @dataclass(frozen=True)
+class Extension:
+    """Of `values` values of a ring, into that of the layer or product that reads them, after they
+    are made. headroom: whether their ring has a bit to spare.
+    """
+
+    values: int
+    ring: Ring
+    headroom: bool
+    network: Network
+
+    @property
+    def depends(self) -> frozenset[int]:
+        return self.ring.depends
+
+    def price(self, bits: int, state: State) -> float:
+        """Nanoseconds of extending them to `bits` bits."""
+        narrow = self.ring.bits(state)
+        if narrow >= bits:
+            return 0.0
+        if self.headroom:
+            return self.values * transfers_price((bits - narrow,), self.network)
+        return comparison_price(self.values, narrow, 1, self.network)
+
+
+@dataclass(frozen=True)
 class Multiplication:
     """A Term: a product of two values, its truncation, and the extension of its wide operand.
     values: number of products. results: of them, or of their means. gates: number of those of the
-    narrow operand; None of a square. narrow: its ring. extended: as of a Product. squared_error: of
-    the truncation, with a result of unit 1 (`Factors.log_unit`).
+    narrow operand; None of a square. narrow: its ring. extended: None where the wide operand can be
+    made in the product's ring for nothing. squared_error: of the truncation, with a result of unit
+    1 (`Factors.log_unit`).
     """
 
     factors: Factors
@@ -202,7 +226,7 @@ class Multiplication:
     results: int
     gates: int | None
     narrow: Ring
-    extended: Ring | None
+    extended: Extension | None
     squared_error: float
     mode: RoundingMode
     network: Network
@@ -220,21 +244,21 @@ class Multiplication:
             ns = product_price(self.values, self.gates, bits, narrow, self.network)
         if self.mode == "exact" and shift:
             ns += comparison_price(self.results, shift, 1, self.network)
-        ns += extension_price(self.values, self.extended, bits, state, self.network)
+        if self.extended:
+            ns += self.extended.price(bits, state)
         return ns, self.squared_error * 4.0 ** self.factors.log_unit(state) if shift else 0.0
 
 
 @dataclass(frozen=True)
 class Product:
     """A Term: a layer's homomorphic product, its truncation (where that compares), and the
-    extension of its operand. extended: the operand's ring, where it cannot be made in the layer's
-    ring for nothing. inputs: number of its values. mode: of truncations.
+    extension of its operand. extended: None where it can be made in the layer's ring for nothing.
+    mode: of truncations.
     """
 
     layer: Layer
     geometry: Geometry
-    extended: Ring | None
-    inputs: int
+    extended: Extension | None
     mode: RoundingMode
     network: Network
 
@@ -245,85 +269,9 @@ class Product:
     def evaluate(self, state: State) -> tuple[float, float]:
         (shift, weight_bits), bits = self.layer.widths(state)
         ns = guarded_price(self.geometry, bits, weight_bits, shift, self.mode, self.network).ns
-        ns += extension_price(self.inputs, self.extended, bits, state, self.network)
+        if self.extended:
+            ns += self.extended.price(bits, state)
         return ns, self.layer.squared_error(state, shift)
-
-
-@dataclass(frozen=True)
-class Pieces:
-    """A Term: an activation of `values` elements, fitted by the sum of so many gates: a multiplexer
-    for each, a comparison of the operand's `high` upper bits with all knots and of the others with
-    none, and the truncation of the sum. squared_error: of the fit, whatever the widths.
-    """
-
-    values: int
-    gates: int
-    high: int
-    ring: Ring
-    squared_error: float
-    mode: RoundingMode
-    network: Network
-
-    @property
-    def depends(self) -> frozenset[int]:
-        return self.ring.depends
-
-    def evaluate(self, state: State) -> tuple[float, float]:
-        bits = self.ring.bits(state)
-        price = pieces_price(self.values, self.gates, self.high, bits, self.mode, self.network)
-        return price, self.squared_error
-
-
-@lru_cache(maxsize=1 << 14)
-def pieces_price(
-    values: int, gates: int, high: int, bits: int, mode: RoundingMode, network: Network
-) -> float:
-    """Nanoseconds of an activation of `values` elements in a ring of `bits` bits."""
-    shift, low = slope_bits(bits), max(bits - high, 0)
-    ns = 0.0
-    for first in range(0, gates, MAX_THRESHOLDS):
-        together = min(MAX_THRESHOLDS, gates - first)
-        ns += comparison_price(values, bits - low - 1, together, network)
-    ns += comparison_price(values, low, 1, network) if low else 0.0
-    ns += values * gates * multiplexer_price(bits, bits + shift, network)
-    return ns + (comparison_price(values, shift, 1, network) if mode == "exact" else 0.0)
-
-
-@dataclass(frozen=True)
-class PowerPieces:
-    """A Term: as Pieces, of a power, whose operand has a ring of its own and is compared whole."""
-
-    values: int
-    gates: int
-    operand: Ring
-    ring: Ring
-    squared_error: float
-    mode: RoundingMode
-    network: Network
-
-    @property
-    def depends(self) -> frozenset[int]:
-        return self.operand.depends | self.ring.depends
-
-    def evaluate(self, state: State) -> tuple[float, float]:
-        rings = self.operand.bits(state), self.ring.bits(state)
-        price = power_pieces_price(self.values, self.gates, *rings, self.mode, self.network)
-        return price, self.squared_error
-
-
-@lru_cache(maxsize=1 << 14)
-def power_pieces_price(
-    values: int, gates: int, operand: int, bits: int, mode: RoundingMode, network: Network
-) -> float:
-    """Nanoseconds of a power of `values` elements in a ring of `operand` bits, into one of `bits`
-    bits.
-    """
-    shift = power_slope_bits(operand, bits)
-    ns = values * gates * multiplexer_price(operand, bits + shift, network)
-    for first in range(0, gates, MAX_THRESHOLDS):
-        together = min(MAX_THRESHOLDS, gates - first)
-        ns += comparison_price(values, operand - 1, together, network)
-    return ns + (comparison_price(values, shift, 1, network) if mode == "exact" else 0.0)
 
 
 @dataclass(frozen=True)
@@ -346,35 +294,37 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Multiplexer:
-    """A Term: `values` values times bits, into their ring or the widest that a reader asks for."""
+    """A Term: `values` values times bits, from their ring or, if that is narrower, their result's,
+    into the widest that a reader asks for.
+    """
 
     values: int
+    operand: Ring
     ring: Ring
     readers: tuple[Layer | Factors, ...]
     network: Network
 
     @property
     def depends(self) -> frozenset[int]:
-        return self.ring.depends.union(*(reader.depends for reader in self.readers))
+        own = self.operand.depends | self.ring.depends
+        return own.union(*(reader.depends for reader in self.readers))
 
     def evaluate(self, state: State) -> tuple[float, float]:
         bits = self.ring.bits(state)
+        given = min(self.operand.bits(state), bits)
         asked = [reader.widths(state)[1] for reader in self.readers]
-        return self.values * multiplexer_price(bits, max([bits, *asked]), self.network), 0.0
+        return self.values * multiplexer_price(given, max([bits, *asked]), self.network), 0.0
 
 
-def extension_price(
-    values: int, ring: Ring | None, bits: int, state: State, network: Network
-) -> float:
-    """Nanoseconds of extending values of a ring to `bits` bits; None: they are made there."""
-    narrow = bits if ring is None else ring.bits(state)
-    return comparison_price(values, narrow, 1, network) if narrow < bits else 0.0
+def multiplexer_price(bits: int, out_bits: int, network: Network) -> float:
+    """Nanoseconds of gating one value of `bits` bits and extending it to out_bits."""
+    extended = (out_bits - bits,) if out_bits > bits else ()
+    return transfers_price((bits, bits, *extended), network)
 
 
 @lru_cache(maxsize=1 << 12)
-def multiplexer_price(bits: int, out_bits: int, network: Network) -> float:
-    """Nanoseconds of gating one value of `bits` bits and extending it to out_bits."""
+def transfers_price(entries: tuple[int, ...], network: Network) -> float:
+    """Nanoseconds of 1-of-2 transfers with entries of so many bits."""
     # A digit of one bit against one threshold is a 1-of-2 transfer of one bit.
     transfer = digits_price(DigitPlan((1,), ()), 1, None, network)
-    entries = [bits, bits] + [out_bits - bits] * (out_bits > bits)
     return sum(transfer + (entry - 1) * network.bit for entry in entries) / 1000

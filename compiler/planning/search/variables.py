@@ -75,6 +75,12 @@ class Variables:
         ids = self.formats.units.scales.fields[value].ids
         return frozenset(np.unique(self._of_class[ids]).tolist())
 
+    def without_headroom(self, value: str) -> frozenset[int]:
+        """Those of elements whose unit leaves no headroom bit."""
+        ids = self.formats.units.scales.fields[value].ids
+        bare = ids[self.formats.units.room[ids] < 2]
+        return frozenset(np.unique(self._of_class[bare]).tolist())
+
 
 def _searched_together(formats: Formats) -> list[tuple[str, ...]]:
     """The values where scales begin, those together of which channels are in one class, or in one

@@ -59,13 +59,25 @@ class Truncate(Step, frozen=True, tag="truncate", kw_only=True):
 
 
 class Extend(Step, frozen=True, tag="extend", kw_only=True):
-    """Signed extension to a wider ring."""
+    """Signed extension to a wider ring.
+
+    headroom: every value lies in `[-2^(b-2), 2^(b-2))` for the operand's b bits (one headroom bit),
+    so that one transfer does where another value takes a comparison.
+    """
+
+    headroom: bool = False
 
     def result_bits(self, claim: Claim) -> int:
         return wider(self, claim)
 
     def meaning(self, operands: Sequence[I64], at: Evaluation) -> I64:
-        return operands[0]
+        (x,) = operands
+        if self.headroom:
+            at.count_headroom(x, at.operand_bits)
+        return x
+
+    def details(self) -> str:
+        return "with a headroom bit" if self.headroom else ""
 
 
 class Reduce(LocalStep, frozen=True, tag="reduce", kw_only=True):
