@@ -143,10 +143,13 @@ class _Problem:
 
 
 EXACT: Final = 1e-6
-"""The error, as a part of its values, that a fit is taken to have at least: fits are compared by
-their ratio, and of one that meets its function at all points of the grid (ELU, of values that are
-seldom negative) that would say what no value between them does.
+"""The error, as a part of the spread of its values, that a fit is taken to have at least: fits are
+compared by their ratio, and of one that meets its function at all points of the grid (ELU, of
+values that are seldom negative) that would say what no value between them does.
 """
+
+ROUNDING: Final = 1e-12
+"""The same, as a part of the values themselves: what float64 leaves."""
 
 
 @lru_cache(maxsize=1 << 12)
@@ -161,10 +164,10 @@ def fitted(formula: Formula, density: Density, count: int, cell: float = 0.0) ->
     inner = np.diff(ordinates) / np.diff(knots)
     made = Spline(knots, np.array([on.outer[0], *inner, on.outer[1]]), float(ordinates[0]))
     error = made(on.grid) - on.values
-    noise = EXACT * max(float(np.abs(on.values).max()), density.span)
     rms, largest = float(np.sqrt(on.weights @ error**2)), float(np.abs(error).max())
     spread = float(np.sqrt(on.weights @ (on.values - on.weights @ on.values) ** 2))
-    return replace(made, rms=max(rms, noise), largest=largest, spread=spread)
+    rms += EXACT * spread + ROUNDING * float(np.abs(on.values).max())
+    return replace(made, rms=rms, largest=largest, spread=spread)
 
 
 @lru_cache(maxsize=1 << 10)

@@ -252,7 +252,8 @@ def test_an_exact_fit_is_exact_on_any_grid() -> None:
     """ELU of positive values: what rounding leaves is no reason to call other knots worse."""
     positive = Density(0.0, 6.0, (1.0,), (1.0,))
     free, on_grid = (fitted(FORMULAS["elu"], positive, 4, cell) for cell in (0.0, 0.25))
-    assert free.rms == on_grid.rms < 1e-5
+    assert free.rms == pytest.approx(on_grid.rms, rel=1e-3)
+    assert on_grid.rms < 1e-5
 
 
 def test_a_fit_reaches_beyond_what_few_values_were_seen_of() -> None:

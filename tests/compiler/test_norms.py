@@ -85,6 +85,7 @@ CASES: dict[str, tuple[tuple[int, ...], int, Build]] = {
     "lp-1": (IMAGE, 7, lambda b: b.op("LpNormalization", "x", axis=1, p=1)),
     "lp-2": (IMAGE, 17, lambda b: b.op("LpNormalization", "x", axis=-1)),
     "local-response": (IMAGE, 7, lambda b: b.op("LRN", "x", size=3, alpha=0.01)),
+    "local-response-usual": (IMAGE, 13, lambda b: b.op("LRN", "x", size=5)),
     "local-response-of-all": (
         IMAGE,
         13,
