@@ -159,12 +159,16 @@ def run(op: str, case: Any) -> Result:
 
 
 def _imported(case: Any) -> tuple[_Case, Graph]:
-    """The first axis taken for the batch; where that is refused, and of vectors, for data."""
+    """The first axis taken for the batch; where that is refused, results do not have it, and of
+    vectors, for data.
+    """
     refusal = None
     if np.ndim(case.data_sets[0][0][_floating(case)[0]]) > 1:
         try:
             given = _secret_case(case, batched=True)
-            return given, import_onnx(given.model)
+            graph = import_onnx(given.model)
+            if all(each.shape[:1] == given.secret.shape[:1] for each in given.expected):
+                return given, graph
         except (BadModel, BadInput) as error:
             refusal = error
     try:

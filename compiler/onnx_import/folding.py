@@ -20,7 +20,8 @@ from moiety.compiler.ir.onnx_session import (
     reason,
 )
 from moiety.compiler.onnx_import.call import Call
-from moiety.compiler.onnx_import.refusals import CONTROL_FLOW, RANDOM
+from moiety.compiler.onnx_import.order import names_read
+from moiety.compiler.onnx_import.refusals import RANDOM
 from moiety.protocols.errors import BadModel
 
 OF_SHAPES = ("Shape", "Size")
@@ -57,7 +58,8 @@ def folds(call: Call) -> bool:
     """Is the node's result a constant of the model?"""
     if call.proto.op_type in OF_SHAPES:
         return True
-    return call.proto.op_type not in (*RANDOM, *CONTROL_FLOW) and not any(
+    alone = set(names_read(call.proto)) <= set(call.proto.input)  # the graphs inside read nothing
+    return (alone and call.proto.op_type not in RANDOM) and not any(
         isinstance(operand, str) for operand in call.operands
     )
 

@@ -11,6 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
+from moiety.compiler.ir.axis_map import AxisMap
 from moiety.compiler.ir.graph import Array
 from moiety.compiler.onnx_import.activations import absolute
 from moiety.compiler.onnx_import.arithmetic import (
@@ -20,6 +23,7 @@ from moiety.compiler.onnx_import.arithmetic import (
     scaled,
     shifted,
 )
+from moiety.compiler.onnx_import.axes import mapped
 from moiety.compiler.onnx_import.call import Call, importer
 from moiety.compiler.onnx_import.powers import divided, powered
 from moiety.compiler.onnx_import.products import multiplied
@@ -124,6 +128,24 @@ def _mean_variance(call: Call) -> Sequence[str]:
     if 0 in axes and call.builder.batch != 1:
         call.fail("is over the batch axis, too", "export the model with a batch of one image")
     return [normalised(call, call.value(), sorted(axes - {0}), epsilon=1e-9)]
+
+
+@importer("LRN")
+def _local_response(call: Call) -> Sequence[str]:
+    """Any attributes; the power of what it divides by is fitted by straight pieces over the
+    calibrated range.
+    """
+    value, channels, size = call.value(), np.arange(call.shape()[1]), int(call.attrs["size"])
+    alpha, beta, bias = (
+        float(call.attrs.get(name, default))
+        for name, default in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0))
+    )
+    offset = np.subtract.outer(channels, channels).T
+    near = (-((size - 1) // 2) <= offset) & (offset <= size // 2)
+    sums = mapped(call, multiplied(call, value, value), 1, AxisMap.of(near.astype(np.float64)))
+    means = scaled(call, sums, np.full((1,) * len(call.shape()), alpha / size, np.float32))
+    power = ("x", bias, "add", "log", -beta, "mul", "exp")
+    return [multiplied(call, value, call.emit("Activation", [means], formula=power))]
 
 
 @importer("LpNormalization")

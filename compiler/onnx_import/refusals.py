@@ -15,7 +15,6 @@ RANDOM = (
 CONTROL_FLOW = ("If", "Loop", "Scan")
 
 _ADVICE: Mapping[tuple[str, ...], str] = {
-    ("LRN",): "it divides by a power of every element; train with batch normalization instead",
     (
         "GatherElements",
         "GatherND",

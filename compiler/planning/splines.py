@@ -142,6 +142,16 @@ class _Problem:
     right: F64
 
 
+EXACT: Final = 1e-6
+"""The error, as a part of the spread of its values, that a fit is taken to have at least: fits are
+compared by their ratio, and of one that meets its function at all points of the grid (ELU, of
+values that are seldom negative) that would say what no value between them does.
+"""
+
+ROUNDING: Final = 1e-12
+"""The same, as a part of the values themselves: what float64 leaves."""
+
+
 @lru_cache(maxsize=1 << 12)
 def fitted(formula: Formula, density: Density, count: int, cell: float = 0.0) -> Spline:
     """The best spline found of `count` knots, all of them multiples of `cell` where one is given;
@@ -156,6 +166,7 @@ def fitted(formula: Formula, density: Density, count: int, cell: float = 0.0) ->
     error = made(on.grid) - on.values
     rms, largest = float(np.sqrt(on.weights @ error**2)), float(np.abs(error).max())
     spread = float(np.sqrt(on.weights @ (on.values - on.weights @ on.values) ** 2))
+    rms += EXACT * spread + ROUNDING * float(np.abs(on.values).max())
     return replace(made, rms=rms, largest=largest, spread=spread)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from moiety.compiler.ir.graph import Array
 from moiety.compiler.onnx_import.load import import_onnx
@@ -131,3 +132,26 @@ def test_a_thousand_constant_nodes() -> None:
         return b.op("Cast", value, to=TensorProto.FLOAT)
 
     assert (added(build, 17) == 1000).all()
+
+
+def test_a_loop_that_reads_constants_alone() -> None:
+    def tensor(name: str, kind: int, shape: list[int]) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, kind, shape)
+
+    body = helper.make_graph(
+        [helper.make_node("Add", ["a", "a"], ["twice"]), helper.make_node("Not", ["b"], ["on"])],
+        "body",
+        [
+            tensor("i", TensorProto.INT64, []),
+            tensor("b", TensorProto.BOOL, []),
+            tensor("a", TensorProto.FLOAT, [3, 4, 4]),
+        ],
+        [tensor("on", TensorProto.BOOL, []), tensor("twice", TensorProto.FLOAT, [3, 4, 4])],
+    )
+
+    def build(b: ModelBuilder) -> str:
+        return b.op(
+            "Loop", b.constant(5), b.constant(True), b.constant(b.normal(3, 4, 4)), body=body
+        )
+
+    assert added(build, 17).shape == (3, 4, 4)

@@ -84,6 +84,13 @@ CASES: dict[str, tuple[tuple[int, ...], int, Build]] = {
     "mean-variance": (IMAGE, 9, lambda b: b.op("MeanVarianceNormalization", "x", axes=[2, 3])),
     "lp-1": (IMAGE, 7, lambda b: b.op("LpNormalization", "x", axis=1, p=1)),
     "lp-2": (IMAGE, 17, lambda b: b.op("LpNormalization", "x", axis=-1)),
+    "local-response": (IMAGE, 7, lambda b: b.op("LRN", "x", size=3, alpha=0.01)),
+    "local-response-usual": (IMAGE, 13, lambda b: b.op("LRN", "x", size=5)),
+    "local-response-of-all": (
+        IMAGE,
+        13,
+        lambda b: b.op("LRN", "x", size=13, alpha=0.02, beta=0.5, bias=2.0),
+    ),
     "response": (IMAGE, 17, _response_norm),
     "l2": (VOLUME, 7, lambda b: b.op("ReduceL2", "x", axes=[2, 3, 4], keepdims=1)),
     "l2-of-operand": (IMAGE, 18, lambda b: b.op("ReduceL2", "x", b.ints(2, 3))),
