@@ -50,7 +50,7 @@ APART, OTHER = "-dynamo", "-torchscript"
 
 PLAN = PlanOptions(activation_bits=14, weight_bits=14, overflow_probability=USUAL_OVERFLOW)
 CALIBRATION, HELD_OUT = 8, 2
-SECTION = Section("public networks")
+SECTION = Section("architectures")
 TITLES: dict[str, str] = {"torchscript": "TorchScript", "dynamo": "dynamo"}
 
 
