@@ -17,6 +17,7 @@ from moiety.compiler.compile import calibration_ranges
 from moiety.compiler.onnx_import.load import import_onnx
 from moiety.compiler.passes.legalise import legalise
 from moiety.compiler.passes.manager import optimise
+from moiety.compiler.planning.ranges import Ranges
 from moiety.compiler.planning.responses import biased
 from moiety.models import demo_model_path, demo_ranges_path, synthetic
 from moiety.models.onnx_file import IMAGENET, get_metadata
@@ -102,3 +103,8 @@ def test_shipped_ranges_fit_the_shipped_model() -> None:
     assert ranges.images == 200
     for pool in biased(graph):
         assert ranges.bias_responses(pool.output, graph.shapes[pool.output][1]).any()
+
+
+def test_the_shipped_ranges_say_what_margins_need() -> None:
+    """The demo compiles from them with the default options."""
+    Ranges.load(demo_ranges_path()).check_spread()
