@@ -8,14 +8,14 @@ import sys
 import pytest
 
 from benchmarks.support.harness import ROOT
+from tests.support.imports import NEEDS_TORCH
 
-NEEDS_TORCH = {"export_networks"}
 ENTRY_POINTS = sorted(path.stem for path in (ROOT / "benchmarks").glob("[a-z]*.py"))
 
 
 @pytest.mark.parametrize("name", ENTRY_POINTS)
 def test_help_explains(name: str) -> None:
-    if name in NEEDS_TORCH:
+    if f"benchmarks.{name}" in NEEDS_TORCH:
         pytest.importorskip("torch")
     done = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{name}", "--help"],

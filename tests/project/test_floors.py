@@ -9,7 +9,7 @@ import ast
 import sys
 from pathlib import Path
 
-from tests.support.imports import INSTALLED, Checkout, Import, circles, within
+from tests.support.imports import INSTALLED, NEEDS_TORCH, Checkout, Import, circles, within
 
 ROOT = Path(__file__).resolve().parents[2]
 HOUSE = Checkout(ROOT)
@@ -125,13 +125,7 @@ PARTY = (
 NOT_IN_A_PARTY = {"networkx", "onnx", "onnxruntime", "scipy", "sklearn", "sympy", "torch"}
 
 # torch is an extra: these modules need it, and nothing else imports them.
-TORCH = (
-    "benchmarks.export_networks",
-    "models.densenet",
-    "models.export",
-    "models.train",
-    "models.zoo",
-)
+TORCH = NEEDS_TORCH
 SOCKETS = (
     "runtime.operation.health",
     "runtime.party.endpoints",

@@ -15,6 +15,7 @@ import pytest
 import typer.main
 
 from moiety.runtime import program
+from tests.support.imports import NEEDS_TORCH
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST = 600
@@ -210,9 +211,6 @@ def test_documents_teach_commands() -> None:
     assert commands >= {"compile", "inspect", "simulate", "serve", "infer", "demo"}
 
 
-NEEDS_TORCH = {"export_networks"}
-
-
 @pytest.mark.parametrize(
     ("name", "command"), [pytest.param(n, c, id=f"{n}: {c[:60]}") for n, c in command_lines()]
 )
@@ -232,7 +230,7 @@ def test_documented_commands_exist(name: str, command: str) -> None:
         assert options <= taken | {"--help"}
     else:
         module = command.split()[2]
-        if module.startswith("benchmarks.") and module.split(".")[1] not in NEEDS_TORCH:
+        if module.startswith("benchmarks.") and module not in NEEDS_TORCH:
             known_options = importlib.import_module(module).parser().format_help()
         else:  # needs PyTorch: read, not imported
             path = ROOT / (module.removeprefix("moiety.").replace(".", "/") + ".py")

@@ -17,6 +17,15 @@ import networkx
 INSTALLED = ("compiler", "models", "protocols", "runtime")
 ROOMS = (*INSTALLED, "benchmarks")
 
+NEEDS_TORCH = (
+    "benchmarks.export_networks",
+    "models.densenet",
+    "models.export",
+    "models.train",
+    "models.zoo",
+)
+"""The modules that need torch, an extra."""
+
 Place = Literal["module", "function", "type checking"]
 
 
