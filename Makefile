@@ -12,6 +12,7 @@ BENCH_OUT ?= out/bench
 
 VENV := .venv
 VENV_TEST := .venv-test
+VENV_EXTRAS := .venv-extras
 VENV_LINT := .venv-lint
 PACKAGES := compiler runtime protocols models
 NATIVE := $(shell find native -name '*.?pp')
@@ -25,7 +26,7 @@ export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-reference lint format types bench clean
+.PHONY: help demo test test-extras test-reference lint format types bench clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +36,9 @@ demo: $(VENV)/.installed  ## Private inference of the shipped DenseNet-121, two 
 
 test: $(VENV_TEST)/.installed  ## The whole test suite, against the installed package
 	$(VENV_TEST)/bin/python -m pytest -o addopts= $(PYTEST_ARGS)
+
+test-extras: $(VENV_EXTRAS)/.installed  ## What needs Ray, a browser or the documentation site's tools
+	$(VENV_EXTRAS)/bin/python -m pytest -o addopts= $(PYTEST_ARGS) tests/extras
 
 test-reference: $(VENV_TEST)/.installed  ## The same suite on the NumPy reference kernels (slow)
 	MOIETY_KERNELS=reference $(VENV_TEST)/bin/python -m pytest -o addopts= $(PYTEST_ARGS)
@@ -70,7 +74,7 @@ bench: $(VENV_TEST)/.installed  ## All benchmarks at full size, most of an hour;
 		--plot $(BENCH_OUT)/accuracy.png
 
 clean:  ## Remove environments and build folders
-	rm -rf $(VENV) $(VENV_TEST) $(VENV_LINT) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV_TEST) $(VENV_EXTRAS) $(VENV_LINT) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/.installed: $(SOURCES)
 	$(call environment,$(VENV))
@@ -80,6 +84,11 @@ $(VENV)/.installed: $(SOURCES)
 $(VENV_TEST)/.installed: $(SOURCES)
 	$(call environment,$(VENV_TEST))
 	$(VENV_TEST)/bin/pip install -q -C build-dir=$(VENV_TEST)/build '.[test]'
+	@touch $@
+
+$(VENV_EXTRAS)/.installed: $(SOURCES)
+	$(call environment,$(VENV_EXTRAS))
+	$(VENV_EXTRAS)/bin/pip install -q -C build-dir=$(VENV_TEST)/build '.[extras]'
 	@touch $@
 
 $(VENV_LINT)/.installed: pyproject.toml

@@ -29,6 +29,7 @@ from moiety.runtime.program.decoding import UNREADABLE
 from moiety.runtime.program.expression.base import Array
 from moiety.runtime.program.expression.expression import AS_REVEALED, Expression, ResultForm
 from moiety.runtime.program.expression.text import formulas
+from moiety.runtime.program.policy import ALL_SCORES, Policy
 from moiety.runtime.program.preprocessing import Preprocessing
 from moiety.runtime.program.steps import AnyStep
 from moiety.runtime.program.steps.base import MAX_STEPS, Claim, Rounding, Step
@@ -36,7 +37,7 @@ from moiety.runtime.program.steps.ends import Input, Output
 from moiety.runtime.program.steps.gates import Gates
 
 FORMAT = "moiety-program"
-VERSION = 4
+VERSION = 5
 
 MAX_ELEMENTS = 1 << 28
 MAX_WORDS = 200
@@ -53,7 +54,7 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     (protocols/compare/digits). `name` and `model_version` are the vendor's words for the model.
     `expression`: what the client computes from the revealed values, the results.
     `commitment` ties the Program to one vendor's Weights without telling anything of them
-    (weights.py); empty in a Program that never had any.
+    (weights.py); empty in a Program that never had any. `policy`: what of the results is revealed.
     """
 
     format: Literal["moiety-program"] = "moiety-program"
@@ -68,6 +69,7 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     disclosed: tuple[str, ...]
     network: NetworkName = "lan"
     pictures: tuple[str, ...] = ()
+    policy: Policy = ALL_SCORES
 
     def encode(self) -> bytes:
         """Canonical bytes: JSON with fields in declaration order. The digest is over these."""
@@ -129,6 +131,7 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         """BadArtifact, naming the step, unless the Program is sound."""
         steps = self.steps
         self._check_words()
+        self.policy.check()
         if not 2 <= len(steps) <= MAX_STEPS:
             raise BadArtifact(f"the Program has {len(steps)} steps; 2 to {MAX_STEPS} are possible")
         outputs = list(self.outputs)

@@ -1,0 +1,52 @@
+"""What the client may learn of the model's scores: chosen by the vendor, said in the Program, kept
+by both parties.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from moiety.protocols.errors import BadArtifact
+
+Reveal = Literal["scores", "probabilities", "top-1", "decision", "aggregate"]
+
+MAX_COHORT = 4096
+"""Images of one aggregate: all pairs of them are compared, and the sums fit rings of 64 bits."""
+
+
+class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`reveal`, of each image:
+
+    - scores: the network's last values, as they are (logits, usually)
+    - probabilities: these after a sigmoid that is computed on shares, in few bits
+    - top-1: which of the values is the largest
+    - decision: which of the values are above the vendor's thresholds, which stay secret
+    - aggregate: nothing. Scores stay shared through a cohort, and of each label the area under
+      the ROC curve and its standard error (DeLong) are revealed to the client, if among the
+      cohort's images are at least `positives` with the label and `negatives` without, and at most
+      `images` in all. `cohorts`: how many a client may ask for; None: the access file says.
+    """
+
+    reveal: Reveal = "scores"
+    positives: int = 10
+    negatives: int = 10
+    images: int = 1024
+    cohorts: int | None = None
+
+    def check(self) -> None:
+        """BadArtifact unless the numbers make sense."""
+        for what, number in (("positives", self.positives), ("negatives", self.negatives)):
+            if number < 2:
+                raise BadArtifact(f"the Program's policy asks for {number} {what}; at least 2")
+        if not self.positives + self.negatives <= self.images <= MAX_COHORT:
+            raise BadArtifact(
+                f"the Program's policy allows {self.images} images in a cohort; from "
+                f"{self.positives + self.negatives} to {MAX_COHORT} are possible"
+            )
+        if self.cohorts is not None and self.cohorts < 1:
+            raise BadArtifact("the Program's policy allows no cohort")
+
+
+ALL_SCORES = Policy()

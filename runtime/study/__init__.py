@@ -1,0 +1,1 @@
+"""A cohort through two parties: its list, its journal, the runs, the statistics and the report."""

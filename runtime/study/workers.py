@@ -1,0 +1,53 @@
+"""Who runs images: the contract between the runner, which hands out work and writes the journal,
+and what runs it: a process of this machine, or one of a cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from moiety.protocols.errors import NetworkFailure
+from moiety.runtime.results.record import ImageResult
+
+
+class WorkerLost(NetworkFailure):
+    """The process that ran a task, or its machine, is gone; another worker may take the task."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Images that go through one run together: `numbers`, their rows in the cohort, and `files`."""
+
+    numbers: tuple[int, ...]
+    files: tuple[Path, ...]
+
+
+class Worker(Protocol):
+    """One connection to the server, in a process of its own. Used by one thread at a time. `name`:
+    for people.
+    """
+
+    name: str
+
+    def run(self, task: Task) -> Sequence[ImageResult]:
+        """A result for each image, in order. Raises what `Connection.infer_batch` raises;
+        `WorkerLost` where the process or its machine is gone.
+        """
+
+    def close(self) -> None:
+        """Says goodbye to the server; nothing where the worker is lost."""
+
+
+class Workers(Protocol):
+    """Makes workers. `wanted`: how many at a time."""
+
+    wanted: int
+
+    def start(self) -> Worker:
+        """A new worker with an open session. Raises `NetworkFailure` as `Client.connect`."""
+
+    def close(self) -> None:
+        """Ends all that it has started."""
