@@ -1,0 +1,1 @@
+"""The numbers of a study: discrimination, agreement, calibration, decisions, resources."""
