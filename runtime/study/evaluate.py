@@ -8,6 +8,7 @@ import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,6 +27,9 @@ from moiety.runtime.study.runner import Runner, Unwatched, Watcher, tasks_of
 from moiety.runtime.study.session import SessionPlan
 from moiety.runtime.study.table import Study
 from moiety.runtime.study.workers import Workers
+
+if TYPE_CHECKING:  # it needs the extra `study`, which the rest does not
+    from moiety.runtime.study.statistics.analysis import Analysis
 
 STATISTICS = "moiety.runtime.study.statistics"
 REPORT = "moiety.runtime.study.report"
@@ -121,8 +125,8 @@ def _check_same(prepared: Prepared, found: Journal, folder: Path) -> None:
         )
         raise BadInput(
             f"{here} cohort: {len(absent)} of its {len(found.images)} finished images are not in "
-            f"this list, or have changed (the first is {some}). Images may be added to a study, not "
-            "taken away; give another folder"
+            f"this list, or have changed (the first is {some}). Images may be added to a study, "
+            "not taken away; give another folder"
         )
 
 
@@ -220,10 +224,10 @@ def study_of(prepared: Prepared, journal: Journal) -> Study:
     )
 
 
-def write(study: Study, folder: Path) -> object:
-    """The report of a study, in its folder; returns the numbers in it (statistics.Analysis). Raises
-    `BadInput` where it cannot be written.
+def write(study: Study, folder: Path) -> Analysis:
+    """The report of a study, in its folder; returns the numbers in it. Raises `BadInput` where it
+    cannot be written.
     """
-    analysis = extras.load(STATISTICS, "the report of a study").analyse(study)
+    analysis: Analysis = extras.load(STATISTICS, "the report of a study").analyse(study)
     extras.load(REPORT, "the report of a study").write_report(study, analysis, folder)
     return analysis

@@ -93,13 +93,12 @@ def command(
         typer.Option("--dry-run", help="Check all and say what it would take; send nothing."),
     ] = False,
     status: Annotated[
-        bool, typer.Option("--status", help="Say how far the study in FOLDER has come; run nothing.")
+        bool,
+        typer.Option("--status", help="Say how far the study in FOLDER has come; run nothing."),
     ] = False,
     report_only: Annotated[
         bool,
-        typer.Option(
-            "--report-only", help="Make the report again from the journal; run nothing."
-        ),
+        typer.Option("--report-only", help="Make the report again from the journal; run nothing."),
     ] = False,
     images: Annotated[
         Path | None,
