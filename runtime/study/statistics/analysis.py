@@ -52,16 +52,17 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Area(msgspec.Struct, frozen=True, kw_only=True):
-    """AUROC with DeLong's standard error. `interval`: which rule gave low and high, "logit" (DeLong
-    on the logit scale) or "boundary" (at exactly 0 and 1, where DeLong's error is 0). `resampled`:
-    percentile interval of the bootstrap.
+    """AUROC with DeLong's standard error, None where a class has one image. `interval`: which rule
+    gave low and high, "logit" (DeLong on the logit scale) or "newcombe" (where DeLong's error is 0,
+    as at exactly 0 and 1, or unknown). `resampled`: percentile interval of the bootstrap, None
+    where too few resamples have both classes.
     """
 
     auroc: float
     standard_error: float | None
     low: float
     high: float
-    interval: Literal["logit", "boundary"]
+    interval: Literal["logit", "newcombe"]
     resampled: Interval | None = None
 
 
