@@ -102,13 +102,16 @@ def reveal(session: Session, sealed: Sealed) -> list[Sums | None] | None:
     if opened is None:
         return None
     sums = [Sums(*column) for column in opened.T.tolist()]
-    return [
-        None if key is None else each for key, each in zip(sealed.keys, sums, strict=True)
-    ]
+    return [_told(key, each) for key, each in zip(sealed.keys, sums, strict=True)]
+
+
+def _told(key: Key | None, sums: Sums) -> Sums | None:
+    """Without the key they are still masked: noise."""
+    return None if key is None else sums
 
 
 def _mask(key: Key | None) -> U64:
-    """Two words; of a key that is not there zeros: what comes out is noise, and is dropped."""
+    """Two words of a key; zeros where there is none."""
     return np.frombuffer(key or bytes(16), "<u8")[:2]
 
 

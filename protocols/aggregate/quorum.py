@@ -67,9 +67,7 @@ def share_keys(
     return [_client_key(row, mine, least) for row, mine in zip(taken, marks, strict=True)]
 
 
-def _server_keys(
-    prg: Prg, labels: int, images: int, least: Quorum
-) -> tuple[list[Key | None], U64]:
+def _server_keys(prg: Prg, labels: int, images: int, least: Quorum) -> tuple[list[Key | None], U64]:
     """The keys, and of each image and half of its shares a row of what the client chooses in."""
     keys: list[Key | None] = []
     table = np.zeros((labels, images, HALVES, 4), np.uint64)
