@@ -32,15 +32,15 @@ def weigh(session: Session, x: U64, bits: int, weight_bits: int, weights: U64 | 
     total = np.zeros_like(x)
     if weights is None:
         nothing = np.zeros(x.size, np.uint8)
-        for place, batch in enumerate(session.sender.accept_rows(weight_bits, x.size, 1)):
+        for place, accepted in enumerate(session.sender.accept_rows(weight_bits, x.size, 1)):
             entries = ring.reduce(x, bits - place)
-            made = session.sender.multiply(batch, entries, nothing, bits - place)
+            made = session.sender.multiply(accepted, entries, nothing, bits - place)
             total += made << np.uint64(place)
         return ring.reduce(total, bits)
     places = np.arange(weight_bits, dtype=np.uint64)[:, None]
     choices = (weights >> places & np.uint64(1)).astype(np.uint8)
-    for place, batch in enumerate(session.receiver.choose_rows(choices, 1)):
-        total += session.receiver.additive(batch, bits - place) << np.uint64(place)
+    for place, chosen in enumerate(session.receiver.choose_rows(choices, 1)):
+        total += session.receiver.additive(chosen, bits - place) << np.uint64(place)
     return ring.reduce(weights * x + total, bits)
 
 

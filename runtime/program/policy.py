@@ -35,6 +35,11 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     images: int = 1024
     cohorts: int | None = None
 
+    @property
+    def keeps_shares(self) -> bool:
+        """Whether the outputs of an image stay shared, and nothing of it is revealed."""
+        return self.reveal == "aggregate"
+
     def check(self) -> None:
         """BadArtifact unless the numbers make sense."""
         for what, number in (("positives", self.positives), ("negatives", self.negatives)):
