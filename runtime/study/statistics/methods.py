@@ -73,7 +73,7 @@ def methods(study: Study) -> dict[str, str]:
             "interval": DISCRIMINATION["interval"],
         }
     if study.policy.reveal in ("decision", "top-1"):
-        return {**DECISIONS, "sites": DISCRIMINATION["sites"], **PROPORTIONS}
+        return DECISIONS | PROPORTIONS
     used = {**DISCRIMINATION, "bootstrap": _bootstrap(study, unit_of(study.table))}
     if study.table.reference is not None:
         used |= COMPARISON | AGREEMENT
