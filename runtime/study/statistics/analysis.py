@@ -220,8 +220,8 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """One label in one place, where scores are decisions or choices. `agreeing`: images where secure
-    and cleartext decide alike. `reason`: where one class is missing.
+    """One label in one place, where scores are decisions or choices. `agreeing`: images where
+    secure and cleartext decide alike. `reason`: where one class is missing.
     """
 
     counts: Counts

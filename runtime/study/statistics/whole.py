@@ -36,9 +36,8 @@ def analyse(study: Study) -> Analysis:
     """
     if study.table is not None:
         kind = KIND_OF_POLICY.get(study.policy.reveal, study.table.kind)
-        study = replace(study, table=replace(study.table, kind=kind))
-        assert study.table is not None
-        return _of_table(study, study.table)
+        table = replace(study.table, kind=kind)
+        return _of_table(replace(study, table=table), table)
     if study.aggregate is None:
         raise ContractViolation("a study has a table or an aggregate")
     return Analysis(
