@@ -51,6 +51,8 @@ from moiety.protocols.session import Session
 
 BLOCK = 1 << 17
 """Pairs that are compared at once."""
+MAX_BITS = 63
+"""Of scores, whose differences need one bit more."""
 PASSES = 6
 """Over the pairs, by both parties: differences, and sums by image."""
 

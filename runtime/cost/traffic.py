@@ -18,7 +18,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+<<<<<<< HEAD
 from moiety.protocols.aggregate.auroc import reveal_cost, sum_up_cost
+=======
+from moiety.protocols.compare.argmax import argmax_passes, place_bits
+from moiety.protocols.compare.convert import bit_to_ring_cost
+>>>>>>> w-A
 from moiety.protocols.compare.digits import DigitPlan, plan_digits
 from moiety.protocols.compare.extend import extend_cost, extend_with_headroom_cost
 from moiety.protocols.compare.joint import truncate_with_gates_cost
@@ -33,12 +38,15 @@ from moiety.protocols.lanes import in_lanes_cost
 from moiety.protocols.linear.cost import linear_cost, query_cost
 from moiety.protocols.linear.spec import LinearSpec
 from moiety.protocols.network import Network
+from moiety.protocols.session import Role
 from moiety.runtime.program import (
     Add,
     AddConst,
     AnyStep,
+    Argmax,
     Combine,
     Concat,
+    Count,
     Extend,
     Gates,
     Input,
@@ -154,7 +162,7 @@ def protocol_calls(program: Program, images: int = 1) -> Iterator[list[Call]]:
     for index, step in enumerate(program.steps):
         operands = program.operands(step) or (step,)
         joint = program.joint_gates(index)
-        keeps = program.policy.keeps_shares
+        keeps = not program.policy.tells_of_images
         setting = Setting(index, operands, joint, program.planned_for, images, specs, keeps)
         yield list(CALLS[type(step)](step, setting))
 
@@ -264,9 +272,32 @@ def _maxpool(step: MaxPool, at: Setting) -> Iterator[Call]:
     channels, height, width = at.operand.shape
     shape = (at.images * channels, height, width)
     for pairs in maxpool_pairs(shape, step.kernel, step.strides, step.pads):
-        digits = plan_digits(step.bits - 1, 1, pairs, at.network)
-        sizes = {"n": pairs, "bits": step.bits}
-        yield Call(partial(maxima_cost, network=digits), sizes, f"{step.bits} bits", digits, True)
+        yield _maxima(pairs, step.bits, at.network)
+
+
+def _maxima(pairs: int, bits: int, network: Network) -> Call:
+    """One level of the trees."""
+    digits = plan_digits(bits - 1, 1, pairs, network)
+    sizes = {"n": pairs, "bits": bits}
+    return Call(partial(maxima_cost, network=digits), sizes, f"{bits} bits", digits, True)
+
+
+@calls_of(Argmax)
+def _argmax(step: Argmax, at: Setting) -> Iterator[Call]:
+    """The levels of a max-pool over all values."""
+    n, count = at.elements(step), at.operand.shape[0]
+    yield Call(partial(argmax_passes, n, count), {})
+    for pairs in maxpool_pairs((n, 1, count), (1, count), (1, 1), (0, 0, 0, 0)):
+        yield _maxima(pairs, at.operand.bits + place_bits(count), at.network)
+
+
+@calls_of(Count)
+def _count(step: Count, at: Setting) -> Iterator[Call]:
+    """A bit conversion of each."""
+    n = at.elements(at.operand)
+    cost = partial(bit_to_ring_cost, sender=Role.SERVER)
+    yield Call(cost, {"n": n, "bits": step.bits}, "bits to numbers", None, True)
+    yield _passes(n)
 
 
 @calls_of(Extend)

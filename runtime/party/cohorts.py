@@ -85,7 +85,7 @@ def run_ids(binding: bytes, index: int, images: int) -> list[bytes]:
 
 def check_reveals_images(program: Program) -> None:
     """Raises `BadInput` where no image has results of its own."""
-    if program.policy.keeps_shares:
+    if not program.policy.tells_of_images:
         raise BadInput(
             "this Program's policy is `aggregate`: no image has results of its own, so there is "
             "nothing to infer; run a whole cohort with its labels through moiety evaluate"

@@ -216,7 +216,7 @@ class ServerExecutor:
         if images not in self._layers:
             raise ContractViolation(f"prepare() has not run for {images} images")
         seed = public_seed(self.program, images)
-        keeps = self.program.policy.keeps_shares
+        keeps = not self.program.policy.tells_of_images
         side = ServerSide(images, self._layers[images], self._tensors, seed, keeps)
         cost = _run(self.program, self._stages, session, side, progress)
         return _rows(side.kept), cost
@@ -313,7 +313,7 @@ class ClientExecutor:
 
     def check_keeping(self, cohort: str) -> None:
         """Raises `BadInput` unless shares can be kept under this id."""
-        if not self.program.policy.keeps_shares:
+        if self.program.policy.tells_of_images:
             raise BadInput(
                 "this Program's policy reveals the results of each image, so none are kept for a "
                 "whole cohort; run its images one by one"

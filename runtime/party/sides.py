@@ -133,7 +133,7 @@ class ClientSide(Side):
 
     def __post_init__(self) -> None:
         self.images = len(self.cases)
-        self.keeps = self.program.policy.keeps_shares
+        self.keeps = not self.program.policy.tells_of_images
         self.revealed = [[] for _ in self.cases]
         names = self.program.input_names()
         self._tensors = [tensors_of(case, names) for case in self.cases]

@@ -36,9 +36,9 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     cohorts: int | None = None
 
     @property
-    def keeps_shares(self) -> bool:
-        """Whether the outputs of an image stay shared, and nothing of it is revealed."""
-        return self.reveal == "aggregate"
+    def tells_of_images(self) -> bool:
+        """Whether anything of a single image is revealed."""
+        return self.reveal != "aggregate"
 
     def check(self) -> None:
         """BadArtifact unless the numbers make sense."""

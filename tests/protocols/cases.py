@@ -19,6 +19,7 @@ from moiety.protocols.aggregate.placements import placement_bits, placements
 from moiety.protocols.aggregate.quorum import Quorum, share_keys
 from moiety.protocols.aggregate.weigh import weigh
 from moiety.protocols.arrays import U8, U64
+from moiety.protocols.compare.argmax import argmax, place_bits
 from moiety.protocols.compare.convert import bit_to_ring, carry_to_ring
 from moiety.protocols.compare.digits import plan_digits
 from moiety.protocols.compare.extend import extend, extend_with_headroom
@@ -196,6 +197,26 @@ def maxpool_case(shape: Shape, bits: int, *window: Any, file: str | None = None)
         pool_values(shape, bits),
         opens_to(bits, bits, lambda v: pool_meaning(v, bits, *window)),
         declared(maxpool, shape, bits, *window),
+        Pinned(file, shape, bits) if file else None,
+    )
+
+
+def argmax_case(shape: Shape, bits: int, file: str | None = None) -> Case:
+    """Of few different values, so that many are equal, and of the ends of what it takes."""
+    count, n = shape
+    quarter = 1 << (bits - 2)
+
+    def inputs(rng: Rng) -> Pair:
+        values = rng.integers(-min(quarter, 3), min(quarter, 3), shape)
+        values[:, n // 2 :] = rng.choice([-quarter, quarter - 1, 0], (count, n - n // 2))
+        return share(ring.from_signed(values, bits), bits, rng)
+
+    return Case(
+        (argmax,),
+        lambda s, x: argmax(s, x, bits),
+        inputs,
+        opens_to(bits, place_bits(count), lambda v: np.argmax(v, axis=0)),
+        declared(argmax, n, count, bits),
         Pinned(file, shape, bits) if file else None,
     )
 
@@ -582,6 +603,9 @@ def _cases() -> Iterator[tuple[str, Case]]:
         window = f"{kernel[0]}x{kernel[1]}/{strides[0]}x{strides[1]}"
         yield f"maxpool {window} padded {pads}", maxpool_case((3, 9, 8), 12, kernel, strides, pads)
     yield "maxpool in lanes", maxpool_case((16, 24, 24), 12, *POOL)
+    yield "argmax of 14", argmax_case((14, 9), 25, MORE)
+    for count, bits in ((2, 2), (3, 61), (5, 4), (33, 16)):
+        yield f"argmax of {count}, {bits} bits", argmax_case((count, 30), bits)
     yield "truncate_exact 28 by 12", truncate_exact_case(28, 12, 301, WIRE)
     for bits, shift in ((41, 12), (20, 1), (64, 30), (9, 8), (16, 0)):
         yield f"truncate_exact {bits} by {shift}", truncate_exact_case(bits, shift)

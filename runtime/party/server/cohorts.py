@@ -50,7 +50,7 @@ _FOLDER = 0o700
 
 def check_shelves(program: Program, cohorts: Cohorts | None) -> None:
     """Raises `BadInput` where shares must be kept, and there is no place for them."""
-    if program.policy.keeps_shares and cohorts is None:
+    if not program.policy.tells_of_images and cohorts is None:
         raise BadInput(
             "this Program's policy is `aggregate`: shares of a client's images are kept until its "
             "cohort is complete, and no folder is given for them (--cohorts DIR)"

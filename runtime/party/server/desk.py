@@ -50,7 +50,7 @@ class House:
     ) -> House:
         """Raises `BadInput` where shares must be kept, and there is no place for them."""
         check_shelves(executor.program, cohorts)
-        keeps = executor.program.policy.keeps_shares
+        keeps = not executor.program.policy.tells_of_images
         return cls(
             executor,
             options,
