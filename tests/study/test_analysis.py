@@ -25,7 +25,7 @@ from moiety.runtime.study.statistics.curves import GRID, on_grid
 from moiety.runtime.study.statistics.decisions import largest
 from moiety.runtime.study.table import AggregateResult, StudyTable
 from tests.support.data import DATA, needs
-from tests.support.studies import LABELS, aggregate_study, drawn_table, study_of
+from tests.support.tables import LABELS, aggregate_study, drawn_table, study_of
 
 TEST_SPLIT = (
     "no_finding",
