@@ -252,6 +252,7 @@ def test_images_without_names_or_results() -> None:
         ("scores", np.inf, "scores", "secure scores of 'edema' of 1 of 240 images is not a finite"),
         ("scores", np.nan, "scores", "secure scores of 'edema' of 1 of 240 images is not a finite"),
         ("reference", np.nan, "scores", "reference scores of 'edema' of 1 of 240"),
+        ("reference", -1e200, "scores", "reference scores of 'edema' of 1 of 240"),
         ("truth", 2, "scores", "truth of 'edema' of 1 of 240 images is not 0 or 1"),
         ("scores", 0.5, "decision", "secure scores of 'e.*' of .* of 240 images is not 0 or 1"),
         ("scores", 0.5, "top-1", "secure scores of 'e.*' of .* of 240 images is not 0 or 1"),
