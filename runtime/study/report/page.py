@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from moiety.runtime.intake.text import printable
 from moiety.runtime.study.report.palette import COLOURS
 from moiety.runtime.study.report.table import Table
+
+_MINUS = re.compile(r"(?<![\w-])-(?=\d)")
+_JOINT = re.compile(r"[_/.]")
 
 
 @dataclass(frozen=True)
@@ -118,11 +122,19 @@ def render(page: Page) -> bytes:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        finalize=_one_line,
+        finalize=_typeset,
     )
+    made.filters["breaking"] = _breaking
     return made.get_template("report.html.jinja").render(page=page, colours=COLOURS).encode()
 
 
-def _one_line(value: object) -> object:
-    """Names from outside move no cursor and turn no line around."""
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+def _typeset(value: object) -> object:
+    """Names from outside move no cursor and turn no line around; a number keeps its sign."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return _MINUS.sub("\N{MINUS SIGN}", printable(value)).replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def _breaking(name: str) -> Markup:
+    """A name that may go on in another line behind what joins its parts."""
+    return Markup(_JOINT.sub(r"\g<0><wbr>", str(escape(_typeset(name)))))

@@ -132,7 +132,7 @@ def _agreement(analysis: Analysis) -> list[str]:
     if not analysis.agreement:
         return []
     largest = max(each.largest for each in analysis.agreement)
-    return [f"No score of an image is further from its cleartext one than {largest:.4g}."]
+    return [f"No score of an image is further from its cleartext one than {largest:.2g}."]
 
 
 def _cost(analysis: Analysis) -> str:

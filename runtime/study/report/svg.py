@@ -63,9 +63,9 @@ def drawing() -> Iterator[None]:
         yield
 
 
-def figure(width: int, height: int) -> Figure:
+def figure(width: int, height: int, layout: str = "constrained") -> Figure:
     """An empty one, sizes in pixels of the page."""
-    return Figure(figsize=(width / INCH, height / INCH), layout="constrained")
+    return Figure(figsize=(width / INCH, height / INCH), layout=layout)
 
 
 def picture(drawn: Figure, key: str, title: str, description: str) -> Markup:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from moiety.runtime.study.report.table import Column, Value
-from moiety.runtime.study.report.words import count, fixed, said
+from moiety.runtime.study.report.words import count, fixed, probability, said, signed
 from moiety.runtime.study.statistics.analysis import Counts, Interval, Proportion
 
 ALL_IMAGES = "All images"
@@ -11,6 +11,8 @@ NOT_NAMED = "(no site named)"
 
 AREA = said(fixed(4))
 ERROR = said(fixed(5))
+DIFFERENCE = said(signed(5))
+P = said(probability)
 SHARE = said(str)
 """Text in a column of numbers, such as `3 of 5`."""
 PERCENT = said(lambda value: f"{100 * value:.1f} %")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 
-from moiety.runtime.study.report.forests import Estimate, Line, forest
+from moiety.runtime.study.report.forests import Estimate, Line, Scale, forest
 from moiety.runtime.study.report.page import Block, Gallery, Heading, Picture, Prose, Section
 from moiety.runtime.study.report.sections.columns import (
     LABEL,
@@ -56,7 +56,9 @@ def _forests(whole: Sequence[Decision]) -> Gallery:
             for each in whole
         ]
         name = _MEASURES[measure]
-        pictures.append(Picture(forest(measure, f"{name} by label", name, lines), name))
+        pictures.append(
+            Picture(forest(measure, f"{name} by label", name, lines, Scale.of(lines)), name)
+        )
     legend = (SECURE, CLEARTEXT) if any(each.cleartext for each in whole) else (SECURE,)
     return Gallery("With 95 % CI (Wilson), all images together.", pictures, legend)
 
