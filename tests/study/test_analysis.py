@@ -165,6 +165,15 @@ def test_numbers_of_a_label() -> None:
     assert calibration.brier_interval.low < expected < calibration.brier_interval.high
 
 
+def test_without_a_bootstrap() -> None:
+    found = analyse(study_of(drawn_table(), bootstrap=0))
+    area = at(found, "effusion").secure
+    assert area is not None
+    assert area.resampled is None
+    assert found.calibration[0].brier_interval is None
+    assert found.methods["bootstrap"] == "No bootstrap was asked for."
+
+
 def test_identical_scores_change_nothing() -> None:
     found = analyse(study_of(drawn_table(change=0)))
     for each in found.discrimination:
@@ -330,7 +339,7 @@ def test_aggregates() -> None:
     assert boundary.secure.interval == "newcombe"
     assert none.reason is not None
     assert found.images == 50
-    assert not (found.curves or found.histograms or found.calibration)
+    assert not any((found.curves, found.histograms, found.calibration))
     assert "bootstrap" not in found.methods
 
 

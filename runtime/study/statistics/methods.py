@@ -81,6 +81,8 @@ def methods(study: Study) -> dict[str, str]:
 
 
 def _bootstrap(study: Study, unit: Unit) -> str:
+    if not study.bootstrap:
+        return "No bootstrap was asked for."
     drawn = "patients, each with all their images" if unit == "patient" else "images"
     return (
         f"Bootstrap intervals are percentiles of {study.bootstrap} resamples of {drawn}, from seed "
