@@ -13,7 +13,7 @@ from moiety.runtime.study.table import StudyTable
 
 
 def decisions(columns: tuple[Column, ...]) -> tuple[Decision, ...]:
-    """Every label over all images and at each site."""
+    """Every label over all images and at each site, on its own images alone."""
     return tuple(
         Decision(
             counts=counts,

@@ -73,7 +73,7 @@ def methods(study: Study) -> dict[str, str]:
             "interval": DISCRIMINATION["interval"],
         }
     if study.policy.reveal in ("decision", "top-1"):
-        return {**DECISIONS, "sites": DISCRIMINATION["sites"], **PROPORTIONS}
+        return DECISIONS | PROPORTIONS
     used = {**DISCRIMINATION, "bootstrap": _bootstrap(study, unit_of(study.table))}
     if study.table.reference is not None:
         used |= COMPARISON | AGREEMENT
@@ -81,6 +81,8 @@ def methods(study: Study) -> dict[str, str]:
 
 
 def _bootstrap(study: Study, unit: Unit) -> str:
+    if not study.bootstrap:
+        return "No bootstrap was asked for."
     drawn = "patients, each with all their images" if unit == "patient" else "images"
     return (
         f"Bootstrap intervals are percentiles of {study.bootstrap} resamples of {drawn}, from seed "

@@ -54,17 +54,18 @@ class Column:
             self.units[chosen],
         )
 
-    def places(self) -> Iterator[tuple[Counts, Column]]:
+    def places(self, lend: bool = False) -> Iterator[tuple[Counts, Column]]:
         """All images, then each site where there are several: what is there, and the images of
-        known truth that are judged. A site without negatives of its own is judged against those of
-        all other sites: it could not be judged otherwise, and `outside_negatives` says so.
+        known truth that are judged. With `lend`, a site without negatives of its own is judged
+        against those of all other sites: it could not be judged otherwise, and `outside_negatives`
+        says so.
         """
         yield self._counts(None, self.negative), self.at(self.known)
         names = site_names(self.sites)
         for site in names if len(names) > 1 else ():
             here = self.sites == site
             negative = self.negative & here
-            if not negative.any() and (self.positive & here).any():
+            if lend and not negative.any() and (self.positive & here).any():
                 negative = self.negative
             yield self._counts(site, negative), self.at((self.positive & here) | negative)
 

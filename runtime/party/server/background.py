@@ -1,0 +1,47 @@
+"""A server in a process of its own, for a program that goes on meanwhile."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from moiety.protocols.errors import ContractViolation, MoietyError
+from moiety.runtime.party.server import processes, reports
+from moiety.runtime.party.server.loop import Loop
+
+
+@dataclass(frozen=True)
+class Background:
+    """A process that serves until `end`, or until the process that started it is gone."""
+
+    child: processes.Child
+
+    @classmethod
+    def start(cls, serve: Callable[[], None]) -> Background:
+        """`serve` in a process of its own. Raises `OSError` where the system has none to give."""
+
+        def work(line: processes.Line) -> None:
+            processes.Leash(line)
+            try:
+                serve()
+            except MoietyError as error:
+                line.send(reports.Failed.of(error))
+
+        return cls(processes.start(work, Loop()))
+
+    def end(self) -> None:
+        """Stops it as SIGTERM does, and waits. Raises what had ended it before."""
+        self.child.signal(signal.SIGTERM)
+        failed = [word for word in self._last_words() if isinstance(word, reports.Failed)]
+        if why := self.child.reap():
+            raise ContractViolation(f"the server failed: {why}")
+        if failed:
+            raise failed[0].exception()
+
+    def _last_words(self) -> list[reports.Spoken | reports.Order]:
+        """All that it says until it ends."""
+        words = []
+        while (said := self.child.line.receive()) is not None:
+            words += said
+        return words
