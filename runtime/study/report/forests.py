@@ -99,7 +99,7 @@ def _room(lines: Sequence[Line]) -> float:
 
 def _rows(lines: Sequence[Line], room: float) -> tuple[Figure, Axes]:
     height = _TOP + _BOTTOM + _ROW * len(lines)
-    made = figure(WIDTH, height, layout="none")
+    made = figure(WIDTH, height, arranged=False)
     made.subplots_adjust(
         left=room / WIDTH, right=1 - 12 / WIDTH, top=1 - _TOP / height, bottom=_BOTTOM / height
     )
@@ -137,5 +137,5 @@ def _spoken(lines: Sequence[Line], digits: int = 3) -> str:
             for whose, e in (("secure", line.secure), ("cleartext", line.cleartext))
             if e
         ]
-        parts.append(f"{printable(line.name)}: {', '.join(said) or 'not computed'}")
+        parts.append(f"{line.name}: {', '.join(said) or 'not computed'}")
     return "; ".join(parts) + "."

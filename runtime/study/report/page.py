@@ -103,12 +103,15 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Page:
-    """`lead`: what was found, in paragraphs. `numbers`: a few, each with its words."""
+    """`findings`: paragraphs. `numbers`: a few results, each with its words; `cost` likewise, which
+    alone depends on more than results, beside the section `resources`.
+    """
 
     title: str
     kicker: str
-    lead: Sequence[str]
+    findings: Sequence[str]
     numbers: Sequence[tuple[str, str]]
+    cost: Sequence[tuple[str, str]]
     verdicts: Sequence[Verdict]
     sections: Sequence[Section]
 

@@ -12,7 +12,15 @@ from moiety.runtime.study.report.page import (
     Section,
     Swatch,
 )
-from moiety.runtime.study.report.sections.columns import DIFFERENCE, ERROR, IMAGES, LABEL, P, pair
+from moiety.runtime.study.report.sections.columns import (
+    DIFFERENCE,
+    ERROR,
+    IMAGES,
+    LABEL,
+    P,
+    label_name,
+    pair,
+)
 from moiety.runtime.study.report.table import Column, Row, Table
 from moiety.runtime.study.report.words import Value, fixed, said
 from moiety.runtime.study.statistics.analysis import Agreement, Analysis
@@ -90,7 +98,10 @@ def _sizes(analysis: Analysis) -> Table:
 def _plots(analysis: Analysis) -> Gallery:
     limits = {each.label: each.limits for each in analysis.agreement}
     drawn = [
-        Picture(plots.bland_altman(f"difference-{n}", each, limits.get(each.label)), each.label)
+        Picture(
+            plots.bland_altman(f"difference-{n}", each, limits.get(each.label)),
+            label_name(each.label),
+        )
         for n, each in enumerate(analysis.differences)
     ]
     caption = (

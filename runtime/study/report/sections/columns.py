@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from moiety.runtime.study.report.table import Column, Value
-from moiety.runtime.study.report.words import count, fixed, probability, said, signed
+from moiety.runtime.study.report.table import Column
+from moiety.runtime.study.report.words import Value, count, fixed, probability, said, signed
 from moiety.runtime.study.statistics.analysis import Counts, Interval, Proportion
 
 ALL_IMAGES = "All images"
+ALL_LABELS = "All labels"
 NOT_NAMED = "(no site named)"
 
 AREA = said(fixed(4))
@@ -23,7 +24,12 @@ def site_name(site: Value) -> str:
     return ALL_IMAGES if site is None else str(site) or NOT_NAMED
 
 
-LABEL = Column("label", "Label")
+def label_name(label: Value) -> str:
+    """As a row says it."""
+    return ALL_LABELS if label == "" else str(label)
+
+
+LABEL = Column("label", "Label", label_name)
 SITE = Column("site", "Site", site_name)
 IMAGES = Column("images", "Images", count)
 POSITIVES = Column("positives", "Positive", count)

@@ -28,7 +28,7 @@ _INTENDED = (
 
 
 def section(study: Study, analysis: Analysis) -> Section:
-    topics = [(topic.replace("_", " "), text) for topic, text in analysis.methods.items()]
+    topics = [(_topic(name), text) for name, text in analysis.methods.items()]
     limits = [("Sites", _CONFOUNDED), ("Many tests", _MANY), ("Equivalence", _EQUIVALENT)]
     blocks: list[Block] = [
         Points(topics),
@@ -36,6 +36,10 @@ def section(study: Study, analysis: Analysis) -> Section:
         Points([*limits, ("Use", _INTENDED)]),
     ]
     return Section("methods", "Methods and limits", blocks)
+
+
+def _topic(name: str) -> str:
+    return {"auroc": "AUROC", "ks": "Kolmogorov and Smirnov"}.get(name, name.capitalize())
 
 
 def reproduction(study: Study, analysis: Analysis) -> Section:
