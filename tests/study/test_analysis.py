@@ -25,7 +25,7 @@ from moiety.runtime.study.statistics.curves import GRID, on_grid
 from moiety.runtime.study.statistics.decisions import largest
 from moiety.runtime.study.table import AggregateResult, StudyTable
 from tests.support.data import DATA, needs
-from tests.support.studies import LABELS, aggregate_study, drawn_table, study_of
+from tests.support.tables import LABELS, aggregate_study, drawn_table, study_of
 
 TEST_SPLIT = (
     "no_finding",
@@ -274,7 +274,6 @@ def test_probabilities_are_taken_as_they_are() -> None:
         table,
         scores=1 / (1 + np.exp(-table.scores)),
         reference=1 / (1 + np.exp(-table.reference)),
-        probabilities=True,
     )
     logits = analyse(study_of(table))
     found = analyse(study_of(given_probabilities, Policy(reveal="probabilities")))
@@ -284,7 +283,7 @@ def test_probabilities_are_taken_as_they_are() -> None:
         [each.brier for each in logits.calibration]
     )
     with pytest.raises(BadInput, match="are not between 0 and 1"):
-        analyse(study_of(replace(table, probabilities=True)))
+        analyse(study_of(replace(table, kind="probabilities")))
 
 
 def test_decisions() -> None:
@@ -316,6 +315,7 @@ def test_top_one() -> None:
     chosen = replace(table, scores=largest(table.scores))
     found = analyse(study_of(chosen, Policy(reveal="top-1"))).top_one
     assert found is not None
+    assert analyse(study_of(replace(chosen, kind="choices"))).top_one == found
     suitable = table.truth.sum(axis=1) == 1
     right = table.truth[suitable].argmax(axis=1) == table.scores[suitable].argmax(axis=1)
     assert found.accuracy.value == right.mean()

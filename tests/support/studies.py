@@ -1,69 +1,71 @@
-"""Studies to make statistics of, drawn without any computation between parties."""
+"""A small cohort of a small Program, with labels, sites and patients; all of it on disk."""
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
 import numpy as np
 
-from moiety.runtime.party.metering import StepCost
-from moiety.runtime.program.policy import Policy
-from moiety.runtime.study.table import AggregateResult, Names, Resources, Study, StudyTable
+from moiety.runtime.program import Program, artifacts
+from moiety.runtime.program.expression.expression import Expression, Result
+from moiety.runtime.program.weights import Weights, commit
+from tests.support.programs import random_weights, small_program
+from tests.support.runnable import runnable, save, save_images
 
-LABELS = ("effusion", "edema")
+LABELS = ("Effusion", "Edema", "Mass")
 
 
-def drawn_table(images: int = 240, change: float = 0.01, seed: int = 0) -> StudyTable:
-    """Two labels at two sites, two images of a patient, one truth of eight unknown; secure scores
-    are the cleartext ones, changed by noise of this size.
-    """
-    rng = np.random.default_rng(seed)
-    truth = (rng.random((images, 2)) < (0.3, 0.5)).astype(float)
-    reference = rng.normal(size=(images, 2)) + 1.2 * truth - 0.5
-    secure = reference + change * rng.normal(size=(images, 2))
-    truth[rng.random((images, 2)) < 0.125] = np.nan
-    return StudyTable(
-        LABELS,
-        truth,
-        secure,
-        reference,
-        np.array(["north", "south"])[(rng.random(images) < 0.4).astype(int)],
-        np.array([f"patient {number // 2}" for number in range(images)]),
+@dataclass(frozen=True)
+class SmallStudy:
+    """compiled: the vendor's folder; list: the cohort's CSV, with `files` beside it."""
+
+    program: Program
+    weights: Weights
+    compiled: Path
+    list: Path
+    files: Sequence[Path]
+
+    @property
+    def public(self) -> Path:
+        return artifacts.program_file(self.compiled)
+
+
+def labelled() -> tuple[Program, Weights]:
+    """The small Program, its three values named."""
+    result = Result(name="findings", value=0, labels=LABELS)
+    program = msgspec.structs.replace(
+        runnable(small_program()), name="small", expression=Expression(results=(result,))
     )
+    return commit(program, random_weights(program, np.random.default_rng(5)).tensors)
 
 
-def resources(sites: Names) -> Resources:
-    """Of as many images: i, i + 1 and so on of everything."""
-    numbers = np.arange(1.0, len(sites) + 1)
-    by_kind = {"linear": StepCost(3, 2, 10, 20, 4), "relu": StepCost(9, 6, 30, 40, 8)}
-    return Resources(
-        numbers,
-        numbers + 1,
-        numbers + 2,
-        numbers * 1000,
-        numbers * 2000,
-        numbers * 10,
-        sites,
-        by_kind,
-        client_memory=7,
-        server_memory=8,
-        wall_seconds=99.0,
-        sessions=2,
-    )
+def small_study(folder: Path, images: int) -> SmallStudy:
+    """Truths drawn; two sites; a patient has two images; some truths unknown."""
+    program, weights = labelled()
+    save(folder / "compiled", program, weights)
+    files = save_images(folder / "images", images)
+    rng = np.random.default_rng(7)
+    path = folder / "cohort.csv"
+    rows = [
+        [f"images/{file.name}", f"site{n % 2}", f"p{n // 2}", *_truths(rng, n)]
+        for n, file in enumerate(files)
+    ]
+    write_csv(path, ["file", "site", "patient", *LABELS], rows)
+    return SmallStudy(program, weights, folder / "compiled", path, files)
 
 
-def study_of(table: StudyTable, policy: Policy | None = None, bootstrap: int = 60) -> Study:
-    """With few resamples, so that it is quick."""
-    facts = {"model": "a model"}
-    return Study(
-        "a study",
-        policy or Policy(),
-        facts,
-        resources(table.sites),
-        table,
-        excluded={"no image": 3},
-        bootstrap=bootstrap,
-    )
+def _truths(rng: np.random.Generator, number: int) -> list[str]:
+    drawn = [str(value) for value in rng.integers(0, 2, len(LABELS))]
+    if number < 2:  # both classes of every label are there, however few images are
+        drawn = [str(number)] * len(LABELS)
+    return drawn if number % 5 != 4 else ["", *drawn[1:]]
 
 
-def aggregate_study(results: tuple[AggregateResult, ...], sites: Names) -> Study:
-    """What an aggregate policy leaves."""
-    return Study("a study", Policy(reveal="aggregate"), {}, resources(sites), aggregate=results)
+def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path

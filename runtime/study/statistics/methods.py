@@ -59,7 +59,7 @@ AGGREGATE = {
     "site.",
 }
 DECISIONS = {
-    "decisions": "The policy reveals decisions alone, so sensitivity, specificity and predictive "
+    "decisions": "Decisions are known, and no scores, so sensitivity, specificity and predictive "
     "values stand for AUROC. Predictive values depend on how common the label is in this cohort.",
 }
 
@@ -72,7 +72,7 @@ def methods(study: Study) -> dict[str, str]:
             "auroc": DISCRIMINATION["auroc"],
             "interval": DISCRIMINATION["interval"],
         }
-    if study.policy.reveal in ("decision", "top-1"):
+    if study.table.kind in ("decisions", "choices"):
         return DECISIONS | PROPORTIONS
     used = {**DISCRIMINATION, "bootstrap": _bootstrap(study, unit_of(study.table))}
     if study.table.reference is not None:
@@ -94,7 +94,7 @@ def _bootstrap(study: Study, unit: Unit) -> str:
 def _calibration(table: StudyTable) -> str:
     scores = (
         "Scores are probabilities already"
-        if table.probabilities
+        if table.kind == "probabilities"
         else "Scores are taken for logits, and probabilities are their sigmoid"
     )
     return (

@@ -9,7 +9,6 @@ import numpy as np
 
 from moiety.protocols.arrays import BOOL, F64
 from moiety.protocols.errors import BadInput
-from moiety.runtime.program.policy import Reveal
 from moiety.runtime.study.statistics.analysis import Counts, Unit
 from moiety.runtime.study.table import Names, StudyTable
 
@@ -131,7 +130,7 @@ def columns(table: StudyTable) -> tuple[Column, ...]:
     )
 
 
-def check(table: StudyTable, reveal: Reveal) -> None:
+def check(table: StudyTable) -> None:
     """BadInput, naming the label, for what no statistic can be made of: truths that are not 0, 1
     or unknown; scores, secure or cleartext, that are infinite or missing where the image has
     others; decisions that are not 0 or 1.
@@ -147,8 +146,8 @@ def check(table: StudyTable, reveal: Reveal) -> None:
     there = ~np.isnan(table.scores).all(axis=1)
     for what, values in list(given.items())[1:]:
         _refuse(table.labels, ~np.isfinite(values[there]), what, "a finite number")
-    bits = {"decision": ["secure scores", "reference scores"], "top-1": ["secure scores"]}
-    for what in bits.get(reveal, []):
+    bits = {"decisions": ["secure scores", "reference scores"], "choices": ["secure scores"]}
+    for what in bits.get(table.kind, []):
         if what in given:
             _refuse(table.labels, ~np.isin(given[what][there], (0, 1)), what, "0 or 1")
 
