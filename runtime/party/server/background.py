@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from moiety.protocols.errors import ContractViolation, MoietyError
 from moiety.runtime.party.server import processes, reports
 from moiety.runtime.party.server.loop import Loop
-<<<<<<< HEAD
-=======
 from moiety.runtime.party.signals import Stopped
 
 
@@ -19,7 +17,6 @@ def _failure(error: BaseException | None) -> MoietyError | None:
     while error is not None and not isinstance(error, MoietyError):
         error = error.__context__
     return error
->>>>>>> w-C
 
 
 @dataclass(frozen=True)
@@ -36,14 +33,9 @@ class Background:
             processes.Leash(line)
             try:
                 serve()
-<<<<<<< HEAD
-            except MoietyError as error:
-                line.send(reports.Failed.of(error))
-=======
             except (MoietyError, Stopped) as error:
                 if failure := _failure(error):
                     line.send(reports.Failed.of(failure))
->>>>>>> w-C
 
         return cls(processes.start(work, Loop()))
 
