@@ -60,8 +60,15 @@ def shortened(name: str) -> str:
     return text if len(text) <= _LONGEST_NAME else text[: _LONGEST_NAME - 1] + "…"
 
 
-def forest(key: str, title: str, axis: str, lines: Sequence[Line], scale: Scale) -> Markup:
-    """Values up to 1; a line at 0.5, where guessing is."""
+def forest(
+    key: str,
+    title: str,
+    axis: str,
+    lines: Sequence[Line],
+    scale: Scale,
+    guess: float | None = None,
+) -> Markup:
+    """Values up to 1; a line where a guess would be."""
     with drawing():
         made, axes = _rows(lines, scale.room)
         both = any(line.cleartext for line in lines)
@@ -69,8 +76,8 @@ def forest(key: str, title: str, axis: str, lines: Sequence[Line], scale: Scale)
             shift = 0.17 if both else 0.0
             _mark(axes, place - shift, line.secure, "secure", "o")
             _mark(axes, place + shift, line.cleartext, "cleartext", "s")
-        if scale.start < 0.5:
-            axes.axvline(0.5, color=light("muted"), linewidth=1, linestyle=(0, (2, 2)))
+        if guess is not None and scale.start < guess:
+            axes.axvline(guess, color=light("muted"), linewidth=1, linestyle=(0, (2, 2)))
         axes.set_xlim(scale.start, 1 + 0.03 * (1 - scale.start))
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel(axis)

@@ -15,6 +15,8 @@ from moiety.runtime.study.report.palette import COLOURS
 from moiety.runtime.study.report.table import Table
 
 _MINUS = re.compile(r"(?<![\w-])-(?=\d)")
+_KEPT = re.compile(r" (?=%)| (?=[<=] \d)|(?<= [<=]) (?=\d)")
+"""Spaces at which no line ends: before a percent sign, around a relation."""
 _JOINT = re.compile(r"[_/.]")
 
 
@@ -135,7 +137,7 @@ def _typeset(value: object) -> object:
     """Names from outside move no cursor and turn no line around; a number keeps its sign."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    return _MINUS.sub("\N{MINUS SIGN}", printable(value)).replace(" %", "\N{NO-BREAK SPACE}%")
+    return _KEPT.sub("\N{NO-BREAK SPACE}", _MINUS.sub("\N{MINUS SIGN}", printable(value)))
 
 
 def _breaking(name: str) -> Markup:

@@ -67,7 +67,7 @@ def verdicts(analysis: Analysis) -> list[Verdict]:
         if each.comparison is not None:
             tost = each.comparison.equivalence
             found.append(Verdict(label, tost.equivalent, tost.statement))
-        elif analysis.policy in ("scores", "probabilities") and each.reason:
+        elif each.secure is None and each.reason:
             found.append(Verdict(label, None, f"Not computed: {each.reason}."))
     return found
 

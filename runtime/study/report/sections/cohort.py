@@ -55,19 +55,20 @@ def _by_label(analysis: Analysis) -> Table:
     """A row for each label; for each site its positives of those whose label is known."""
     found = _counts(analysis)
     at = {(each.label, each.site): each for each in found}
+    apart = [site for site in analysis.sites if any(each.site == site for each in found)]
     rows = [
         Row(
             (
                 *(each.label, each.positives, each.negatives, each.unknown),
-                *(_share(at.get((each.label, site))) for site in analysis.sites),
+                *(_share(at.get((each.label, site))) for site in apart),
             )
         )
         for each in found
         if each.site is None
     ]
     sites = [
-        Column(f"site_{site}", f"{site_name(site)} ({images})", SHARE)
-        for site, images in analysis.sites.items()
+        Column(f"site_{site}", f"{site_name(site)} ({analysis.sites[site]})", SHARE)
+        for site in apart
     ]
     caption = "Images by label"
     if sites:

@@ -69,7 +69,7 @@ def section(study: Study, analysis: Analysis) -> Section | None:
     if not found:
         return None
     whole = overall(analysis)
-    blocks: list[Block] = [_forests(analysis, whole), *_tables(whole)]
+    blocks: list[Block] = [*_forests(analysis, whole), *_tables(whole)]
     if analysis.curves:
         blocks += [Heading("ROC curves"), *_curves(analysis)]
     if len(found) > len(whole):
@@ -94,24 +94,25 @@ def _by_site(found: Sequence[Discrimination]) -> bool:
     return any(each.counts.site is not None for each in found)
 
 
-def _forests(analysis: Analysis, whole: Sequence[Discrimination]) -> Gallery:
-    lines = [_line(each, each.counts.label) for each in whole]
-    pictures = [
-        Picture(forest("forest", "AUROC by label", "AUROC", lines, Scale.of(lines)), "AUROC")
-    ]
-    if not _compared(whole):
-        return Gallery("AUROC with 95 % CI, all images together.", pictures, (SECURE,))
-    named = "AUROC, secure minus cleartext"
-    differences = [_difference(each) for each in whole]
-    pictures.append(
-        Picture(margins("margin", named, named, differences, analysis.margin), "Difference")
+def _forests(analysis: Analysis, whole: Sequence[Discrimination]) -> list[Gallery]:
+    judged = [each for each in whole if each.secure is not None]
+    if not judged:
+        return []
+    lines = [_line(each, each.counts.label) for each in judged]
+    areas = Picture(
+        forest("forest", "AUROC by label", "AUROC", lines, Scale.of(lines), 0.5), "AUROC"
     )
+    if not _compared(judged):
+        return [Gallery("AUROC with 95 % CI, all images together.", [areas], (SECURE,))]
+    named = "AUROC, secure minus cleartext"
+    differences = [_difference(each) for each in judged]
+    changes = Picture(margins("margin", named, named, differences, analysis.margin), "Difference")
     caption = (
-        "All images together. Left, AUROC with 95 % CI. Right, the difference with its 90 % CI: an "
-        f"interval inside the band of ±{analysis.margin:g} shows equivalence."
+        "All images together: AUROC with 95 % CI, and the difference with its 90 % CI. An interval "
+        f"inside the band of ±{analysis.margin:g} shows equivalence."
     )
     legend = (SECURE, CLEARTEXT, Swatch("margin", "band", "margin of equivalence"))
-    return Gallery(caption, pictures, legend)
+    return [Gallery(caption, [areas, changes], legend)]
 
 
 def _estimate(area: Area | None) -> Estimate | None:
@@ -141,7 +142,9 @@ def _tables(found: Sequence[Discrimination]) -> list[Table]:
         compared = [_comparison(each.comparison) for each in found]
         tables.append(_table(f"differences{suffix}", caption, _DIFFERENCES, found, compared))
     if found:
-        caption = f"Standard errors (DeLong) and bootstrap intervals, {where}"
+        resampled = any(each.secure.resampled for each in found if each.secure)
+        what = "Standard errors (DeLong)" + " and bootstrap intervals" * resampled
+        caption = f"{what}, {where}"
         errors = [_errors(each) for each in found]
         tables.append(_table(f"errors{suffix}", caption, _ERRORS, found, errors))
     return tables
@@ -222,7 +225,7 @@ def _site_forests(found: Sequence[Discrimination]) -> list[Block]:
         return []
     scale = Scale.of([row for rows in lines.values() for row in rows])
     pictures = [
-        Picture(forest(f"sites-{n}", f"AUROC of {label} by site", "AUROC", rows, scale), label)
+        Picture(forest(f"sites-{n}", f"AUROC of {label} by site", "AUROC", rows, scale, 0.5), label)
         for n, (label, rows) in enumerate(lines.items())
     ]
     legend = (SECURE, CLEARTEXT) if _compared(found) else (SECURE,)
