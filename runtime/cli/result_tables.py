@@ -53,11 +53,11 @@ def result_lines(image: ImageResult) -> Iterator[str]:
 
 
 def largest(output: OutputResult) -> str:
-    """The largest values with their names, in one line; of integers and truth values the first, as
-    they are or with the labels that they chose.
+    """The largest values with their names, in one line, of truth values what is true; of integers
+    the first, as they are or with the labels that they chose.
     """
     order = list(range(len(output.values)))
-    if output.kind in ("score", "probability"):
+    if output.kind != "integer":
         order.sort(key=lambda index: _rank(output.values[index]), reverse=True)
     names = output.names()
     shown = [printable(each) for each in output.chosen] or [*map(number, output.values)]

@@ -155,6 +155,8 @@ def command(
     given = Given(images, recursive, keep_going, bit_depth, assignments(beside))
     outputs = Outputs(open_outputs(output or (), format), ui.warn)
     program = artifacts.load_program(folder)
+    if program.policy.reveal != "scores":
+        ui.say(f"reveals {program.policy_in_words()}")
     found = given.collected()
     reader = Reader.of(program, bit_depth, found.rows)
     cohort = Cohort.of(given.admitted(reader, found))
