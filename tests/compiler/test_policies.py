@@ -4,6 +4,7 @@ that cannot carry one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -287,6 +288,36 @@ def test_choices_that_do_not_go_together(choices: Any, message: str) -> None:
 def test_thresholds_that_do_not_fit(thresholds: Any, labels: Any, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         compiled_of(labels=labels, revealing=revealing("decision", thresholds))
+
+
+@pytest.mark.parametrize(
+    ("last", "chosen", "told"),
+    [
+        ((), revealing("decision", (0.5,)), "in its own units"),
+        ((), revealing("probabilities"), "is taken for logits"),
+        ((), revealing("top-1"), ""),
+        (("Sigmoid",), revealing("decision", (0.5,)), ""),
+        (("Sigmoid",), revealing("probabilities"), ""),
+    ],
+)
+def test_the_owner_is_told_how_results_are_taken(
+    last: tuple[str, ...], chosen: Revealing, told: str
+) -> None:
+    notes: list[str] = []
+    compiled_of(*last, revealing=chosen, note=notes.append)
+    about_results = [note for note in notes if re.search("own units|taken for logits", note)]
+    assert [told in note for note in about_results] == [True] * bool(told)
+
+
+def test_the_search_measures_scores_whatever_is_revealed() -> None:
+    plan = PlanOptions(relative_error=0.01)
+    graph = normal_form(model_of(()), CompileOptions(plan))
+    scored, decided = (
+        compile_graph(graph, list(IMAGES), CompileOptions(plan, revealing=chosen)).report
+        for chosen in (Revealing(), revealing("decision", (0.1,)))
+    )
+    assert scored.measured_error is not None
+    assert scored.measured_error == decided.measured_error
 
 
 def test_thresholds_are_read_as_numbers_or_by_label(tmp_path: Any) -> None:
