@@ -155,8 +155,6 @@ def command(
     given = Given(images, recursive, keep_going, bit_depth, assignments(beside))
     outputs = Outputs(open_outputs(output or (), format), ui.warn)
     program = artifacts.load_program(folder)
-    if program.policy.reveal != "scores":
-        ui.say(f"reveals {program.policy_in_words()}")
     found = given.collected()
     reader = Reader.of(program, bit_depth, found.rows)
     cohort = Cohort.of(given.admitted(reader, found))
@@ -165,6 +163,8 @@ def command(
             ui.say(line)
     recorder = Recorder("client", program.digest(), AuditLog(audit) if audit else None)
     recorder.record(Started(release=package_version()))
+    if program.policy.reveal != "scores":
+        ui.say(f"reveals {program.policy_in_words()}")
     told = Told(len(cohort.files))
     try:
         with watching("inference") as watch:
