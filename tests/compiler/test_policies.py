@@ -7,10 +7,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,8 +27,10 @@ from moiety.protocols.errors import BadInput, BadModel
 from moiety.runtime import program as ir
 from moiety.runtime.cost.traffic import image_cost
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
+from moiety.runtime.program.artifacts import program_file
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.policy import Policy, Reveal
+from tests.support.command import moiety
 from tests.support.onnx_models import ModelBuilder, build_model, typed
 from tests.support.two_party import run_two_party
 
@@ -331,3 +335,17 @@ def test_thresholds_are_read_as_numbers_or_by_label(tmp_path: Any) -> None:
     for wrong in ("a=1,0.5", "a=1,a=2", "a=b", "=1"):
         with pytest.raises(BadInput, match="--thresholds"):
             parse_thresholds(wrong)
+
+
+def test_the_command_compiles_and_inspects_a_policy(tmp_path: Path) -> None:
+    onnx.save(model_of(("Sigmoid",)), tmp_path / "model.onnx")
+    ranges_of(("Sigmoid",)).save(tmp_path / "ranges.safetensors")
+    options = ("--calibration", tmp_path / "ranges.safetensors", "--activation-bits", 12)
+    policy = ("--reveal", "decision", "--thresholds", "0.5", "--preprocessing", "none")
+    made = moiety("compile", tmp_path / "model.onnx", "-o", tmp_path / "out", *options, *policy)
+    assert made.code == 0, made.stderr
+    shown = moiety("inspect", tmp_path / "out")
+    assert "decision: of each image, which values are above the vendor's secret" in shown.stdout
+    assert "decision of" in shown.stdout
+    program = ir.Program.load(program_file(tmp_path / "out"))
+    assert program.policy == Policy(reveal="decision")

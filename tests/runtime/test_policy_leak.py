@@ -53,7 +53,8 @@ def test_a_deviating_client_finds_scores_by_bisection(monkeypatch: pytest.Monkey
     server = ServerExecutor(program, weights)
     server.prepare()
     added = np.zeros(scores.shape, np.int64)
-    honest = handlers.HANDLERS[ir.Gates]
+    kind: type[ir.Step] = ir.Gates
+    honest = handlers.HANDLERS[kind]
 
     def deviating(turn: Turn[Any]) -> Share:
         """The last Gates, with a client that has moved what it compares."""
@@ -70,7 +71,7 @@ def test_a_deviating_client_finds_scores_by_bisection(monkeypatch: pytest.Monkey
 
     above = decisions()
     assert np.array_equal(above, scores >= THRESHOLDS[0])
-    monkeypatch.setitem(handlers.HANDLERS, ir.Gates, deviating)
+    monkeypatch.setitem(handlers.HANDLERS, kind, deviating)
     low, high = np.full(scores.shape, -(1 << 23)), np.full(scores.shape, 1 << 23)
     queries = 0
     while (high - low > 1).any():
