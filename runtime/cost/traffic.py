@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+from moiety.protocols.aggregate.auroc import reveal_cost, sum_up_cost
 from moiety.protocols.compare.argmax import argmax_passes, place_bits
 from moiety.protocols.compare.convert import bit_to_ring_cost
 from moiety.protocols.compare.digits import DigitPlan, plan_digits
@@ -91,6 +92,14 @@ def run_cost(program: Program, images: int) -> Cost:
     return sum(step_costs(program, images), key_cost(program, images))
 
 
+def aggregate_cost(program: Program, images: int) -> Cost:
+    """What an `aggregate` policy reveals of a cohort of so many images, beside their runs."""
+    output = next(iter(program.outputs.values()))
+    labels = math.prod(output.shape)
+    summed = sum_up_cost(labels, images, output.bits, program.planned_for)
+    return summed + reveal_cost(labels)
+
+
 # --- what a step calls ----------------------------------------------------------------------------
 
 
@@ -122,7 +131,8 @@ class Call:
 class Setting:
     """What a step's cost depends on besides the step. operands: the steps that make its operands
     (an Input's: itself). joint: the Gates that are made together with it (Gates.joint).
-    specs: what the homomorphic protocol must know of the Linear steps, by index.
+    specs: what the homomorphic protocol must know of the Linear steps, by index. keeps: the outputs
+    stay shared.
     """
 
     index: int
@@ -131,6 +141,7 @@ class Setting:
     network: Network
     images: int
     specs: Mapping[int, LinearSpec]
+    keeps: bool = False
 
     @property
     def operand(self) -> AnyStep:
@@ -148,7 +159,8 @@ def protocol_calls(program: Program, images: int = 1) -> Iterator[list[Call]]:
     for index, step in enumerate(program.steps):
         operands = program.operands(step) or (step,)
         joint = program.joint_gates(index)
-        setting = Setting(index, operands, joint, program.planned_for, images, specs)
+        keeps = not program.policy.tells_of_images
+        setting = Setting(index, operands, joint, program.planned_for, images, specs, keeps)
         yield list(CALLS[type(step)](step, setting))
 
 
@@ -305,7 +317,8 @@ def _extend(step: Extend, at: Setting) -> Iterator[Call]:
 
 @calls_of(Output)
 def _output(step: Output, at: Setting) -> Iterator[Call]:
-    yield Call(reveal_to_client_cost, {"n": at.elements(step), "bits": step.bits})
+    if not at.keeps:
+        yield Call(reveal_to_client_cost, {"n": at.elements(step), "bits": step.bits})
 
 
 @calls_of(Input, Reshape)

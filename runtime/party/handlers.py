@@ -113,6 +113,8 @@ def _linear(turn: Turn[Linear]) -> U64:
 
 @executes(Output)
 def _output(turn: Turn[Output]) -> U64:
+    if turn.side.keeps:
+        return turn.side.keep(turn.operands[0])
     return turn.side.output(turn.session, turn.index, turn.step, turn.operands[0])
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
+from moiety.protocols.aggregate.placements import MAX_BITS
 from moiety.protocols.errors import BadArtifact
 from moiety.runtime.program.expression.base import SCORES, Reading
 from moiety.runtime.program.expression.expression import ResultForm
@@ -60,6 +61,8 @@ def check_revealed(policy: Policy, ends: Sequence[End]) -> None:
     if policy.reveal == "aggregate":
         if len(end.output.shape) != 1:
             _refuse(policy, end, f"has the shape {end.output.shape}, and is no vector")
+        if end.output.bits > MAX_BITS:
+            _refuse(policy, end, f"has {end.output.bits} bits, which leaves none for differences")
     else:
         _check_told(policy, end)
 

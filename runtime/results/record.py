@@ -18,6 +18,7 @@ from moiety.protocols.network import Network
 from moiety.runtime.intake.picture import Identity, Warned
 from moiety.runtime.intake.text import legible
 from moiety.runtime.intake.verdicts import verdict_of
+from moiety.runtime.party.cohorts import Kept
 from moiety.runtime.party.handshake import Served
 from moiety.runtime.party.metering import RunCost, StepCost
 from moiety.runtime.party.sides import Revealed
@@ -74,6 +75,9 @@ class ImageResult(msgspec.Struct, kw_only=True):
 
     Of a run of `batch` images each is charged its part of time and bytes; all of them waited for
     the `flights`.
+
+    `kept`: this side's share of the outputs where an `aggregate` policy reveals none; nothing but
+    the journal of a study holds it.
     """
 
     file: str
@@ -91,6 +95,7 @@ class ImageResult(msgspec.Struct, kw_only=True):
     by_step_kind: dict[str, StepCost]
     server: Served
     batch: int = 1
+    kept: Kept | None = None
 
     def doubts(self) -> tuple[Warned, ...]:
         """The warnings of what was revealed."""

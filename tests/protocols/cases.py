@@ -35,6 +35,7 @@ from moiety.protocols.network import LAN
 from moiety.protocols.ot.transfers import TransferReceiver, TransferSender
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import open_session
+from tests.protocols.cohort_cases import cohort_cases
 from tests.protocols.conformance import (
     Case,
     Pair,
@@ -568,6 +569,7 @@ def _cases() -> Iterator[tuple[str, Case]]:
     for guard in GUARDS:
         yield f"linear, {guard} guard bits", linear_case(guard, MORE)
     yield "set-up", setup_case(MORE)
+    yield from cohort_cases()
 
 
 CASES = dict(_cases())
