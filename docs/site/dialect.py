@@ -6,7 +6,7 @@ import re
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """A list may follow its paragraph's last line; in the code of a table's cell a bar is escaped."""
+    """A list may follow a paragraph's last line; in the code of a table's cell bars are escaped."""
     lines: list[str] = []
     fenced = False
     for line in markdown.splitlines():

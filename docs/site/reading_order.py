@@ -1,5 +1,5 @@
-"""Navigation is the reading order of docs/README.md: its sections, their links, each page where it is
-named first. What is linked above the sections is for reference, and so are the decisions. A page
+"""Navigation is the reading order of docs/README.md: its sections, their links, each page where it
+is named first. What is linked above the sections is for reference, and so are the decisions. A page
 that the reading order does not name is named by mkdocs, and `--strict` makes that an error.
 """
 

@@ -66,9 +66,7 @@ def rewritten(text: str, moved: Callable[[str], str]) -> str:
         return match[0] if "://" in match[0] or match[0].startswith("#") else moved(match[0])
 
     parts = FENCED.split(text)
-    return "".join(
-        part if FENCED.fullmatch(part) else LINK.sub(each, part) for part in parts
-    )
+    return "".join(part if FENCED.fullmatch(part) else LINK.sub(each, part) for part in parts)
 
 
 def targets(text: str, path: str) -> list[str]:
