@@ -97,8 +97,8 @@ def parameters(signature: inspect.Signature) -> Iterator[str]:
 
 
 def bare(signature: inspect.Signature, written: Mapping[str, Any]) -> inspect.Signature:
-    """Annotations as in the source, without quotes, the instance and what is private left out. `written`: of a
-    class its fields', which a Struct's signature has resolved.
+    """Annotations as in the source, without quotes; the instance and what is private left out.
+    `written`: of a class its fields', which a Struct's signature has resolved.
     """
     kept = [
         each.replace(
