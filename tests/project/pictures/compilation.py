@@ -33,7 +33,7 @@ def shares(of: Example) -> Shares:
     program, weights = of.compiled.program, of.compiled.weights
     held: Shares = {Role.SERVER: {}, Role.CLIENT: {}}
 
-    def noting(turn: Turn) -> Any:
+    def noting(turn: Turn[Any]) -> Any:
         value = execute(turn)
         flat = value.reshape(-1)
         held[turn.session.role][turn.index] = int(flat[flat.size // 2])

@@ -4,7 +4,7 @@ arrow for each way in which one part imports another.
 
 from __future__ import annotations
 
-from tests.project.pictures.svg import Picture
+from tests.project.pictures.svg import Picture, Point
 from tests.project.test_floors import FLOORS, HOUSE, house_imports, short
 
 WIDTH, LEFT, RIGHT, GAP = 960, 30, 640, 6
@@ -125,7 +125,7 @@ def _arrows(picture: Picture, found: set[tuple[str, str]], top: dict[str, float]
     """Each arrow of the drawing is one of the source; all that are not drawn follow from these."""
     left, right = LEFT + TOWER / 2, LEFT + TOWER + 64 + TOWER / 2
     middle = LEFT + TOWER + 32
-    drawn = {
+    drawn: dict[tuple[str, str], list[Point]] = {
         ("benchmarks", "compiler"): [(left, top["roof"] + 40), (left, top["towers"] - 2)],
         ("models", "runtime"): [(right, top["roof"] + 40), (right, top["towers"] - 2)],
         ("models", "compiler"): [

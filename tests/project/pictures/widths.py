@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from moiety.runtime.program import Linear, Program, Relu, Truncate
+from moiety.runtime.program import Input, Linear, Program, Relu, Truncate
 from tests.project.pictures.example import example
 from tests.project.pictures.svg import Picture
 
@@ -29,10 +29,11 @@ def rows(program: Program) -> list[Row]:
     """
     found: list[Row] = []
     place, narrow = 0, 0
+    parts: tuple[tuple[int, str, str], ...]
     for step in program.steps:
         operand = program.steps[step.inputs[0]] if step.inputs else step
-        if step.kind == "input":
-            narrow = step.value_bits  # type: ignore[union-attr]
+        if isinstance(step, Input):
+            narrow = step.value_bits or step.bits
             above = (step.bits - narrow, "plain", "room for the sums")
             parts = ((narrow, "hospital", "pixel"), above)
             found.append(Row("input", f"ring of {step.bits} bits", place, parts))
