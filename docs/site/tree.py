@@ -17,6 +17,7 @@ from mkdocs.structure.pages import Page
 DOCS = "docs/"
 TREE = "tree/"
 LANGUAGES = {".py": "python", ".toml": "toml", ".hpp": "cpp", ".yml": "yaml", ".service": "ini"}
+AS_THEY_ARE = (".csv", ".ipynb", ".pdf", ".png", ".svg")
 FENCED = re.compile(r"(^ *```.*?^ *```\s*?$)", re.M | re.S)
 LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))|(?<=src=\")([^\"]+)(?=\")")
 
@@ -36,10 +37,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             seen.add(target)
             waiting.append(readme_of(root, target))
             if (page := page_of(root, target)) not in files.src_uris:
-                made = File.generated(
-                    config, page, content=content(root, target), inclusion=InclusionLevel.NOT_IN_NAV
-                )
-                files.append(made)
+                text, level = content(root, target), InclusionLevel.NOT_IN_NAV
+                files.append(File.generated(config, page, content=text, inclusion=level))
     return files
 
 
@@ -47,14 +46,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Its links, from where it is on the site to where their targets are."""
     root = Path(config.docs_dir).parent
     here = page.file.src_uri
+    folder = str(PurePosixPath(here).parent)
     path = here.removeprefix(TREE) if here.startswith(TREE) else f"{DOCS}{here}"
-    if here.startswith(TREE) and not path.endswith("index.md") and not (root / path).is_file():
-        path = path.removesuffix(".md")
 
     def moved(link: str) -> str:
-        target, _, anchor = link.partition("#")
-        there = page_of(root, resolved(target, path))
-        return relpath(there, str(PurePosixPath(here).parent)) + (f"#{anchor}" if anchor else "")
+        target, mark, anchor = link.partition("#")
+        return relpath(page_of(root, resolved(target, path)), folder) + mark + anchor
 
     return rewritten(markdown, moved)
 
@@ -101,12 +98,14 @@ def page_of(root: Path, path: str) -> str:
         path = f"{path}/README.md"
     if path.startswith(DOCS):
         return path.removeprefix(DOCS)
-    return f"{TREE}{path}" if path.endswith(".md") else f"{TREE}{path}.md"
+    return f"{TREE}{path}" if path.endswith((".md", *AS_THEY_ARE)) else f"{TREE}{path}.md"
 
 
-def content(root: Path, path: str) -> str:
+def content(root: Path, path: str) -> str | bytes:
     """Of the page of a file or a folder, its links as they are in the tree."""
     whole = root / readme_of(root, path)
+    if whole.suffix in AS_THEY_ARE:
+        return whole.read_bytes()
     if whole.is_dir():
         entries = sorted(each.name for each in whole.iterdir() if each.is_file())
         lines = [f"- [{name}]({name}){title(whole / name)}" for name in entries]

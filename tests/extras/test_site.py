@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.command import Command
 from selenium.webdriver.support.expected_conditions import (
     element_to_be_clickable,
     presence_of_all_elements_located,
@@ -116,7 +117,7 @@ def test_no_page_complains(site: Path, browser: Chrome) -> None:
     """Neither of an error nor of something that it could not load."""
     for page in PAGES:
         browser.get(f"file://{site}/{page}.html")
-        messages = browser.get_log("browser")  # type: ignore[no-untyped-call]
+        messages = browser.execute(Command.GET_LOG, {"type": "browser"})["value"]
         assert not [each for each in messages if each["level"] == "SEVERE"]
         loaded = browser.execute_script(
             "return performance.getEntriesByType('resource').map(each => each.name)"
