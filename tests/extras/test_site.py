@@ -29,7 +29,15 @@ FROM_ELSEWHERE = re.compile(
     r'|<link[^>]+rel="(?:stylesheet|preconnect|preload|icon)"[^>]+href="(?:https?:)?//[^"]*"'
     r"""|@import\s*["'u]|url\(["']?(?:https?:)?//"""
 )
-PAGES = ("index", "start", "how-it-works", "build-it-up", "api", "architecture", "tree/SECURITY")
+PAGES = (
+    "index",
+    "start",
+    "how-it-works",
+    "build-it-up",
+    "api/runtime",
+    "architecture",
+    "tree/SECURITY",
+)
 WIDTHS = {"phone": 360, "desktop": 1280}
 
 

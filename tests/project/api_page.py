@@ -1,9 +1,9 @@
-"""The page of the packages' faces, docs/api.md, from their docstrings.
+"""The pages of the packages' faces, docs/api, from their docstrings.
 
-    python -m tests.project.api_page             print what stands between its markers
-    python -m tests.project.api_page --write     put it into the page
+    python -m tests.project.api_page             name those that are out of date
+    python -m tests.project.api_page --write     write them anew
 
-A test holds the page to it.
+A test holds the pages to the source.
 """
 
 from __future__ import annotations
@@ -17,28 +17,37 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.support.documents import Section
-
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "api.md"
-SECTION = Section("api")
-FACES = ("moiety.compiler", "moiety.runtime", "moiety.protocols")
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "api"
+FACES = ("compiler", "runtime", "protocols")
 WIDTH = 88
 LONGEST = 20
 """Of a text that is shown as a default."""
 
 
-def page() -> Iterator[str]:
-    """The lines of all faces."""
-    for face in map(importlib.import_module, FACES):
-        first = (face.__doc__ or "").partition("\n\n")[0]
-        yield from (f"## {face.__name__}", "", first, "")
-        for name in face.__all__:
-            yield from entry(name, getattr(face, name))
+def page(name: str) -> str:
+    """The page of a face."""
+    face = importlib.import_module(f"moiety.{name}")
+    first = (face.__doc__ or "").partition("\n\n")[0]
+    entries = [line for each in face.__all__ for line in entry(each, getattr(face, each))]
+    lines = [
+        f"# {face.__name__}",
+        "",
+        "<!-- api: begin -->",
+        "",
+        " ".join(first.split()),
+        "",
+        *entries,
+        "<!-- api: end -->",
+        "",
+        "Written by `python -m tests.project.api_page --write` from the docstrings.",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def entry(name: str, thing: Any) -> Iterator[str]:
     """A class with its public methods, an item each, or a function."""
-    yield from (f"### {name}", "", "```text", *declaration(name, thing), "```", "", *prose(thing))
+    yield from (f"## {name}", "", "```text", *declaration(name, thing), "```", "", *prose(thing))
     if inspect.isclass(thing) and not issubclass(thing, BaseException):
         items = list(members(thing))
         yield from ("", *items) if items else ()
@@ -150,16 +159,14 @@ def prose(thing: Any) -> list[str]:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--write", action="store_true", help="change the page")
-    if parser.parse_args().write:
-        PAGE.write_text(updated(), encoding="utf-8")
-    else:
-        print("\n".join(page()))
-
-
-def updated() -> str:
-    """The page as it should be."""
-    return SECTION.replaced(PAGE.read_text(encoding="utf-8"), page())
+    parser.add_argument("--write", action="store_true", help="change the pages")
+    write = parser.parse_args().write
+    for name in FACES:
+        path, text = FOLDER / f"{name}.md", page(name)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            print(path.name)
+            if write:
+                path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ from tests.project import api_page
 from tests.project.pictures.__main__ import FOLDER, PICTURES
 
 
-def test_the_page_of_the_faces_is_up_to_date() -> None:
-    before = api_page.PAGE.read_text(encoding="utf-8")
-    assert before == api_page.updated(), "python -m tests.project.api_page --write"
+@pytest.mark.parametrize("name", api_page.FACES)
+def test_the_page_of_a_face_is_up_to_date(name: str) -> None:
+    before = (api_page.FOLDER / f"{name}.md").read_text(encoding="utf-8")
+    assert before == api_page.page(name), "python -m tests.project.api_page --write"
 
 
 @pytest.mark.parametrize("name", PICTURES)
