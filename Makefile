@@ -13,6 +13,7 @@ BENCH_OUT ?= out/bench
 VENV := .venv
 VENV_TEST := .venv-test
 VENV_EXTRAS := .venv-extras
+VENV_DOCS := .venv-docs
 VENV_LINT := .venv-lint
 PACKAGES := compiler runtime protocols models
 NATIVE := $(shell find native -name '*.?pp')
@@ -26,7 +27,7 @@ export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-extras test-reference lint format types bench clean
+.PHONY: help demo test test-extras test-reference docs lint format types bench clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +43,9 @@ test-extras: $(VENV_EXTRAS)/.installed  ## What needs Ray, a browser or the docu
 
 test-reference: $(VENV_TEST)/.installed  ## The same suite on the NumPy reference kernels (slow)
 	MOIETY_KERNELS=reference $(VENV_TEST)/bin/python -m pytest -o addopts= $(PYTEST_ARGS)
+
+docs: $(VENV_DOCS)/.installed  ## The documentation as a site, for any browser: build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(VENV_DOCS)/bin/mkdocs build --strict --quiet
 
 lint: types $(VENV_LINT)/.installed  ## Formatting, lint rules and types, changing nothing
 	$(VENV_LINT)/bin/ruff format --check .
@@ -74,7 +78,7 @@ bench: $(VENV_TEST)/.installed  ## All benchmarks at full size, most of an hour;
 		--plot $(BENCH_OUT)/accuracy.png
 
 clean:  ## Remove environments and build folders
-	rm -rf $(VENV) $(VENV_TEST) $(VENV_EXTRAS) $(VENV_LINT) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV_TEST) $(VENV_EXTRAS) $(VENV_DOCS) $(VENV_LINT) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/.installed: $(SOURCES)
 	$(call environment,$(VENV))
@@ -91,13 +95,20 @@ $(VENV_EXTRAS)/.installed: $(SOURCES)
 	$(VENV_EXTRAS)/bin/pip install -q -C build-dir=$(VENV_TEST)/build '.[extras]'
 	@touch $@
 
+# The site and the checkers need no Moiety, only what pyproject.toml lists for them.
+$(VENV_DOCS)/.installed: pyproject.toml
+	$(call environment,$(VENV_DOCS))
+	$(VENV_DOCS)/bin/pip install -q $(call listed,p['optional-dependencies']['docs'])
+	@touch $@
+
 $(VENV_LINT)/.installed: pyproject.toml
 	$(call environment,$(VENV_LINT))
-	$(VENV_LINT)/bin/pip install -q $(shell $(PYTHON) -c "import tomllib; \
-		p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-		print(*('\'%s\'' % r for r in p['dependencies'] + p['optional-dependencies']['dev']))" \
-		2>/dev/null)
+	$(VENV_LINT)/bin/pip install -q $(call listed,p['dependencies'] + p['optional-dependencies']['dev'])
 	@touch $@
+
+listed = $(shell $(PYTHON) -c "import tomllib; \
+	p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+	print(*('\'%s\'' % r for r in $(1)))" 2>/dev/null)
 
 define environment
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
