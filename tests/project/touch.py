@@ -261,6 +261,23 @@ THINGS = (
         },
     ),
     Thing(
+        "A column of a cohort's list",
+        ("runtime/study",),
+        {
+            "runtime/study/cohort.py": "how it is found and read; complaints name line and column",
+            "runtime/study/assemble.py": "where it goes in the table of a study",
+            "docs/study.md": "what may stand in it",
+        },
+    ),
+    Thing(
+        "A way to run a study's images",
+        ("runtime/study",),
+        {
+            "runtime/study/<name>.py": "a class of `Workers`, as `local.py` has one",
+            "runtime/cli/commands/evaluate.py": "the option that chooses it",
+        },
+    ),
+    Thing(
         "A preset of preprocessing",
         ("runtime/intake",),
         {

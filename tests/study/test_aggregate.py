@@ -62,7 +62,8 @@ class Stopping(Unwatched):
         self.left = images
 
     def image(self, image: Image) -> None:
-        assert image.result.outputs == image.result.revealed == []
+        assert not image.result.outputs
+        assert not image.result.revealed
         assert image.result.kept is not None
         self.left -= 1
         if not self.left:

@@ -1,4 +1,4 @@
-"""The runner with workers that fail as a test says: what is tried again, what is kept, what ends."""
+"""The runner with workers that fail as a test says: what is tried again, what is kept."""
 
 from __future__ import annotations
 
