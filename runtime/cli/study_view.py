@@ -18,6 +18,7 @@ from rich.table import Table
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.study_tables import duration, traffic
 from moiety.runtime.intake.text import printable
+from moiety.runtime.results.record import ImageResult
 from moiety.runtime.study.forecast import Prices
 from moiety.runtime.study.journal import Image, Journal
 from moiety.runtime.study.prepare import Prepared
@@ -61,6 +62,8 @@ class View:
         """Before its first image."""
         pending = prepared.pending(journal)
         view = cls(len(pending), len(journal.images), prices)
+        for image in journal.images.values():
+            view.charge(image.result)
         for number, _ in pending:
             site = prepared.lines[number].site
             view.site_of[prepared.keys[number]] = site
@@ -78,9 +81,7 @@ class View:
     def image(self, image: Image) -> None:
         result = image.result
         self.done += 1
-        self.seconds += result.seconds
-        self.sent += result.bytes_sent
-        self.received += result.bytes_received
+        self.charge(result)
         self.sites[self.site_of[image.key]][0] += 1
         speed = self.sessions.setdefault(image.worker, Speed())
         speed.images += 1
@@ -92,6 +93,12 @@ class View:
             self.live.update(self.shown())
         elif self._due():
             ui.say(self.line())
+
+    def charge(self, result: ImageResult) -> None:
+        """To what the study has taken so far."""
+        self.seconds += result.seconds
+        self.sent += result.bytes_sent
+        self.received += result.bytes_received
 
     def _due(self) -> bool:
         now = time.monotonic()
@@ -121,12 +128,13 @@ class View:
         return ", ".join(parts)
 
     def cost(self) -> float:
-        """Of this part."""
+        """Of all images that are done."""
         return self.prices.of(self.seconds, self.sent + self.received)
 
     def shown(self) -> Group:
         """The live view."""
-        bar = ProgressBar(total=max(1, self.total), completed=self.done, width=40)
+        bar = Table.grid()
+        bar.add_row(ProgressBar(total=max(1, self.total), completed=self.done, width=40))
         return Group(self.line(), bar, self._sites(), self._sessions())
 
     def _sites(self) -> Table:

@@ -74,7 +74,7 @@ def digest_of(finished: Finished) -> str:
     return state.hexdigest()
 
 
-def reveal(
+def ask(
     prepared: Prepared,
     journal: Journal,
     retries: Retries,

@@ -18,10 +18,9 @@ from moiety.runtime.intake import extras
 from moiety.runtime.intake.text import printable
 from moiety.runtime.operation.events import Started
 from moiety.runtime.party.handshake import package_version
-from moiety.runtime.program.progress import Progress, no_progress
 from moiety.runtime.results.record import utc_now
 from moiety.runtime.results.retry import Retries
-from moiety.runtime.study.aggregate import check_policy, check_unrevealed, reveal
+from moiety.runtime.study.aggregate import ask, check_policy, check_unrevealed
 from moiety.runtime.study.assemble import facts_of, finished_of, resources_of, table_of
 from moiety.runtime.study.journal import NAME, Head, Journal, Part
 from moiety.runtime.study.local import LocalWorkers
@@ -71,8 +70,8 @@ def evaluate(
     try:
         made = workers(prepared.plan) if workers else local_workers(prepared)
         run(prepared, journal, made, retries, watcher)
-        if not prepared.pending(journal):
-            finish(prepared, journal, retries)
+        if aggregate_is_due(prepared, journal):
+            ask(prepared, journal, retries)
         study = study_of(prepared, journal)
         write(study, folder)
     finally:
@@ -214,17 +213,10 @@ def run(
     runner.run(tasks_of(pending, plan.batch))
 
 
-def finish(
-    prepared: Prepared,
-    journal: Journal,
-    retries: Retries = AS_USUAL,
-    progress: Progress = no_progress,
-) -> None:
-    """What is due when all images are done: of an aggregate policy, the aggregate. Raises as
-    `reveal`.
-    """
-    if not prepared.plan.program.policy.tells_of_images:
-        reveal(prepared, journal, retries, progress)
+def aggregate_is_due(prepared: Prepared, journal: Journal) -> bool:
+    """Whether nothing else is left to do."""
+    revealed = prepared.plan.program.policy.tells_of_images
+    return not revealed and not prepared.pending(journal)
 
 
 def study_of(prepared: Prepared, journal: Journal) -> Study:

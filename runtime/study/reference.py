@@ -21,6 +21,8 @@ from moiety.runtime.study.cohort import ID, CohortList, Listed
 from moiety.runtime.study.lists import FILES, UIDS, CsvList, Line
 
 WHAT = "a list of reference scores"
+SCORES = ("logit", "score", "probability")
+"""What may stand before a label in the name of its column."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def _column(table: CsvList, label: str, columns: Mapping[str, str]) -> int:
     if label in columns:
         option = f"--reference-label {label}={columns[label]}"
         return table.column(columns[label], option)
-    found = table.find([label])
+    found = table.find([label, *(f"{word}_{label}" for word in SCORES)])
     if found is None:
         raise BadInput(
             f"{printable(table.path)}, line {table.header}: no column for the label "

@@ -140,7 +140,7 @@ def scores(folder: Path, text: str, list_text: str = PLAIN, **columns: str) -> R
     ("text", "list_text"),
     [
         ("file,Effusion,Pleural Thickening\nb.npy,3,4\na.npy,-1.5,2e1\n", PLAIN),
-        ("id;pleural-thickening;effusion\nb;4;3\na;20;-1.5\n", PLAIN),
+        ("id;logit pleural-thickening;effusion\nb;4;3\na;20;-1.5\n", PLAIN),
         (
             "id,Effusion,Pleural Thickening\ny,3,4\nx,-1.5,20\nz,0,0\n",
             PLAIN.replace("file,", "id,file,").replace("a.npy", "x,a.npy").replace("b.n", "y,b.n"),

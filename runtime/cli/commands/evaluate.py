@@ -65,6 +65,7 @@ from moiety.runtime.party.signals import Stopped
 from moiety.runtime.program import artifacts
 from moiety.runtime.results.retry import Retries
 from moiety.runtime.study import evaluate as study
+from moiety.runtime.study.aggregate import ask
 from moiety.runtime.study.cohort import Columns
 from moiety.runtime.study.forecast import Prices, forecast
 from moiety.runtime.study.journal import Journal
@@ -239,9 +240,9 @@ def _run(
     try:
         if not report_only:
             _run_images(prepared, journal, retries, prices)
-            if not prepared.pending(journal):
+            if study.aggregate_is_due(prepared, journal):
                 with watching("the aggregate") as watch:
-                    study.finish(prepared, journal, retries, watch)
+                    ask(prepared, journal, retries, watch)
         made = study.study_of(prepared, journal)
         with watching("statistics and report") as watch:
             watch(0, 0, "computing")
