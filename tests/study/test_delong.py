@@ -13,6 +13,7 @@ from scipy.stats import chi2, norm
 from moiety.protocols.arrays import BOOL, F64
 from moiety.runtime.study.statistics.delong import Placements
 from moiety.runtime.study.statistics.intervals import Z_95, area, compared
+from tests.study import asah
 from tests.support.data import DATA, needs
 
 # DeLong, DeLong, Clarke-Pearson, Biometrics 1988: patients with ovarian cancer, the 43 without
@@ -62,6 +63,18 @@ def test_the_example_of_the_paper() -> None:
     assert comparison is not None
     assert comparison.p == pytest.approx(0.9102, abs=5e-5)
     assert (comparison.low, comparison.high) == pytest.approx((-0.1761, 0.1976), abs=5e-5)
+
+
+def test_published_areas_and_their_comparison() -> None:
+    """As pROC and others publish them for these patients."""
+    predictors = (asah.WFNS, asah.S100B, asah.NDKA)
+    scores = np.array([[float(rank) for rank in text.split()] for text in predictors])
+    placements = Placements.of(scores, np.array(asah.POOR.split()) == "1")
+    areas = placements.areas()
+    assert areas.round(6) == pytest.approx([0.823679, 0.731369, 0.611958], abs=1e-12)
+    z = (areas[0] - areas[1]) / placements.difference_error()
+    assert round(z, 6) == 2.208984
+    assert round(2 * norm.sf(z), 7) == 0.0271758
 
 
 @needs("dicom/golden")
