@@ -13,6 +13,8 @@ EXTRAS = {
     "highdicom": "sr",
     "pynetdicom": "net",
     "torch": "train",
+    "jinja2": "study",
+    "matplotlib": "study",
 }
 """Library -> the extra of this distribution that installs it."""
 

@@ -46,6 +46,7 @@ FLOORS = (
     ("compiler.compile",),
     ("compiler.compile_report", "compiler.description"),
     ("compiler.compile_files", "compiler.simulate"),
+    ("compiler.sweep",),
     ("compiler.commands",),
     ("models",),
     ("benchmarks",),
@@ -78,6 +79,7 @@ NO_MORE = {
     "compiler.compile_files": TALKS,
     "compiler.compile_report": TALKS,
     "compiler.simulate": TALKS,
+    "compiler.sweep": ("protocols.ot.generators", *TALKS),
     "compiler.commands": TALKS,
 }
 
@@ -116,6 +118,8 @@ LIBRARIES = {
         "threadpoolctl",
     ),
     "compiler.commands": ("msgspec", "numpy", "onnx", "onnxruntime", "rich", "typer"),
+    "compiler.sweep": ("msgspec", "numpy", "rich", "scipy"),
+    "compiler.sweep.plot": ("matplotlib",),
 }
 
 # Where a party's process begins; what it must never load.

@@ -134,6 +134,16 @@ THINGS = (
         },
     ),
     Thing(
+        "A quantity that a sweep tells of each plan",
+        ("compiler/sweep",),
+        {
+            "compiler/sweep/rows.py": "the field of `PlanRow`, which is its column in CSV",
+            "compiler/sweep/judgement.py": "its value, from the results of all images",
+            "compiler/sweep/table.py": "its column in the terminal",
+            "compiler/sweep/plot.py": "its panel, if it is to be seen",
+        },
+    ),
+    Thing(
         "A protocol",
         ("protocols", "protocols/compare"),
         {
