@@ -26,7 +26,7 @@ from pathlib import Path
 
 from benchmarks.support import command_line, harness, judgement
 from benchmarks.support.corpus import read_corpus
-from benchmarks.support.documents import Section
+from benchmarks.support.documents import Section, paragraph
 from benchmarks.support.harness import ROOT
 from moiety.compiler.compile import CompileOptions
 from moiety.compiler.compile_files import Pictures
@@ -43,7 +43,7 @@ from moiety.runtime.cli.progress import watching
 DOCUMENT = ROOT / "docs" / "accuracy.md"
 DATA = ROOT / "docs" / "data" / "accuracy-vs-bits"
 PICTURE = ROOT / "docs" / "pictures" / "accuracy-vs-bits.svg"
-SECTION = Section("accuracy against bits")
+SECTION = Section("sweep")
 FACTS = "run.json"
 """What the tables do not say: model, split, machine, versions."""
 
@@ -124,8 +124,9 @@ def write_facts(options: argparse.Namespace, images: int) -> None:
         "images": images,
         "bootstrap": options.bootstrap,
         "seed": options.seed,
+        "cpu": harness.machine()["cpu"],
         "processes": options.processes,
-        **harness.environment(),
+        "versions": harness.versions(),
     }
     (options.output / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
 
@@ -161,12 +162,11 @@ def write(rows: Sequence[PlanRow], folder: Path) -> None:
 
 def section(rows: Sequence[PlanRow], facts: harness.Row) -> Iterator[str]:
     """Lines of Markdown: what ran, and a line per plan."""
-    yield (
+    yield from paragraph(
         f"`{facts['model']}`, {facts['images']} images of the {facts['split']} split, "
         f"{facts['bootstrap']} resamples; Moiety {facts['versions']['moiety']} "
-        f"({facts['versions']['commit']}), {facts['machine']['cpu']}."
+        f"({facts['versions']['commit']}), {facts['cpu']}. The planner's choices are bold."
     )
-    yield ""
     yield (
         "| rounding | activation bits | weight bits | largest AUROC change | 95 % interval | of | "
         "logit error, rms | largest | overflows | MB | flights |"

@@ -151,7 +151,16 @@ def _star(axis: Any, row: PlanRow, panel: Panel, column: Column, colour: str) ->
     axis.axhline(value, color=colour, linewidth=0.8, linestyle=(0, (1, 3)), zorder=1)
     if ends is not None:
         axis.vlines(width, *ends, color=colour, linewidth=1.2, zorder=4)
-    axis.plot(width, value, "*", color=colour, markersize=13, markeredgecolor="white", zorder=5)
+    axis.plot(
+        width,
+        value,
+        "*",
+        color=colour,
+        markersize=13,
+        markeredgecolor="white",
+        zorder=5,
+        clip_on=False,
+    )
 
 
 def _line(
@@ -169,7 +178,9 @@ def _line(
     if banded:
         axis.fill_between(*zip(*banded, strict=True), color=colour, alpha=0.16, linewidth=0)
     values = [panel.value(row) for row in known]
-    axis.plot(widths, values, color=colour, marker=marker, markersize=4.5, linewidth=1.4)
+    axis.plot(
+        widths, values, color=colour, marker=marker, markersize=4.5, linewidth=1.4, clip_on=False
+    )
     over = [
         (width, value)
         for width, value, row in zip(widths, values, known, strict=True)

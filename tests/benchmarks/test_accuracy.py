@@ -67,7 +67,7 @@ def test_accuracy_sweep(
         assert row.images == 12
         assert row.labels["owl"].images == 3
     document = tmp_path / "accuracy.md"
-    document.write_text("# Head\n\n<!-- accuracy against bits: begin -->\n")
+    document.write_text("# Head\n\n<!-- sweep: begin -->\n")
     for name, place in (
         ("DOCUMENT", document),
         ("DATA", tmp_path),
