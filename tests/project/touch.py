@@ -203,6 +203,15 @@ THINGS = (
         },
     ),
     Thing(
+        "A column of the drawn Program",
+        ("runtime/cli/page",),
+        {
+            "runtime/cli/page/layers.py": "what it says of a layer",
+            "runtime/cli/page/drawing.py": "its place in a row, and its head",
+            "runtime/cli/page/tables.py": "its cell in the table",
+        },
+    ),
+    Thing(
         "A figure of the machine",
         ("runtime/cost", "runtime/measure"),
         {
