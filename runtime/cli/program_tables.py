@@ -55,6 +55,7 @@ def summary_rows(program: Program) -> Iterator[tuple[str, str]]:
         "ReLU elements": f"{elements:,}",
         "multiply-adds": f"{_multiply_adds(program):,}",
         "widths, bits": _widths(program),
+        "policy": program.policy_in_words(),
     }
     yield from rows.items()
     yield from _revealed_and_computed(program)
@@ -65,7 +66,8 @@ def _revealed_and_computed(program: Program) -> Iterator[tuple[str, str]]:
     for index, name in program.output_names().items():
         step = program.outputs[index]
         details = f", {step.details()}" if step.details() else ""
-        yield "revealed", f"{printable(name)} {_shape(step.shape)}{details}"
+        verb = "revealed" if program.policy.tells_of_images else "kept shared"
+        yield verb, f"{printable(name)} {_shape(step.shape)}{details}"
     for result in program.results():
         labels = f": {', '.join(map(printable, result.labels))}" if result.labels else ""
         kind = "" if result.kind == "real" else f", {result.kind}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+from collections.abc import Iterable
 from types import ModuleType
 
 from moiety.protocols.errors import BadInput
@@ -11,7 +13,12 @@ EXTRAS = {
     "gdcm": "dicom",
     "pydicom": "dicom",
     "highdicom": "sr",
+    "jinja2": "study",
+    "matplotlib": "study",
     "pynetdicom": "net",
+    "scipy": "study",
+    "sklearn": "study",
+    "statsmodels": "study",
     "torch": "train",
     "jinja2": "study",
     "matplotlib": "study",
@@ -25,6 +32,13 @@ def missing(what: str, error: ModuleNotFoundError) -> BadInput:
     library = absent if absent.startswith("moiety.") else absent.partition(".")[0]
     advice = f"; pip install 'moiety[{EXTRAS[library]}]'" if library in EXTRAS else ""
     return BadInput(f"{what} needs {library}, which is not installed{advice}")
+
+
+def require(libraries: Iterable[str], what: str) -> None:
+    """Raises `BadInput` where one of these is absent; loads none of them."""
+    for library in libraries:
+        if importlib.util.find_spec(library) is None:
+            raise missing(what, ModuleNotFoundError(name=library))
 
 
 def load(module: str, what: str) -> ModuleType:

@@ -8,15 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from moiety.protocols.arrays import F64
+from moiety.runtime.party.cohorts import AggregateResult
 from moiety.runtime.party.metering import StepCost
 from moiety.runtime.program.policy import Policy
 
+__all__ = ["AggregateResult", "Kind", "Names", "Resources", "Study", "StudyTable"]
+
 Names = npt.NDArray[np.str_]
+
+Kind = Literal["logits", "probabilities", "decisions", "choices"]
+"""Of scores: any numbers, whose sigmoid is a probability; probabilities; 0 and 1 for each label by
+itself; 1 for the label that was largest, and 0 for the others.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +34,7 @@ class StudyTable:
     what the secure computation gave: scores, probabilities, or of a `decision` policy 0 and 1; of
     `top-1` 1 in the column that was largest. reference, `(n, L)`: the cleartext model's, where the
     hospital was given them. sites, patients, `(n,)`: "" where the cohort's list names none.
+    kind: what scores are.
     """
 
     labels: tuple[str, ...]
@@ -33,24 +43,11 @@ class StudyTable:
     reference: F64 | None
     sites: Names
     patients: Names
+    kind: Kind = "logits"
 
     @property
     def images(self) -> int:
         return self.truth.shape[0]
-
-
-@dataclass(frozen=True)
-class AggregateResult:
-    """Of one `label`, what an `aggregate` policy reveals: `auroc`, its DeLong `standard_error`, and
-    how many `positives` and `negatives` stood behind it (the hospital's own labels). None where it
-    has too few for the policy.
-    """
-
-    label: str
-    positives: int
-    negatives: int
-    auroc: float | None
-    standard_error: float | None
 
 
 @dataclass(frozen=True, eq=False)

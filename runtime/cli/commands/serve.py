@@ -22,7 +22,9 @@ from moiety.runtime.cli.logs import LogFormat, start_log
 from moiety.runtime.cli.operation import (
     AccessOption,
     AuditOption,
+    CohortsOption,
     CountsOption,
+    KeepCohortsOption,
     LogFileOption,
     LogFormatOption,
     MetricsOption,
@@ -51,6 +53,7 @@ from moiety.runtime.party.generator_choice import parse_ot
 from moiety.runtime.party.handshake import package_version
 from moiety.runtime.party.memory import keep_freed
 from moiety.runtime.party.server import Server, ServerOptions
+from moiety.runtime.party.server.cohorts import Cohorts, check_shelves
 from moiety.runtime.party.server.operation import Door, Watch
 from moiety.runtime.party.signals import Stopped, stay_on_hangup
 from moiety.runtime.program import artifacts
@@ -61,6 +64,7 @@ EXAMPLES = (
     "moiety serve compiled/ --listen 0.0.0.0:7700",
     "moiety serve compiled/ --listen 127.0.0.1:0 --once     [dim](any free port; prints it)[/dim]",
     "moiety serve compiled/ --sessions 4 --batch 4,16 --threads 2",
+    "moiety serve compiled/ --cohorts cohorts/              [dim](policy aggregate)[/dim]",
     "moiety serve compiled/ --listen 0.0.0.0:7700 --cert vendor.pem --key vendor.key --ca pki.pem",
 )
 
@@ -159,6 +163,8 @@ def command(
     insecure: InsecureOption = False,
     access: AccessOption = None,
     counts: CountsOption = None,
+    cohorts: CohortsOption = None,
+    keep_cohorts: KeepCohortsOption = 30.0,
     audit: AuditOption = None,
     no_audit: Annotated[
         bool,
@@ -182,10 +188,12 @@ def command(
     if health is not None:
         log.info("health and metrics at %s", health.address)
     allowed = access_list(access, counts)
+    shelves = Cohorts.at(cohorts, keep_cohorts) if cohorts else None
     batches = tuple(sorted({1, *(sizes(batch, "--batch") or ())}))
     generator = parse_ot(ot)
     program, weights = artifacts.load_vendor(folder)
     executor = ServerExecutor(program, weights, batches)
+    check_shelves(program, shelves)
     warn_of(program.rounding)
     audit_log = audit_of_server(folder, audit, not no_audit)
     recorder = Recorder("server", program.digest(), audit_log, health)
@@ -209,7 +217,9 @@ def command(
         ot=generator,
         threads=threads,
     )
-    server = Server(executor, listener, options, Door(recorder, allowed), Watch(recorder))
+    server = Server(
+        executor, listener, options, Door(recorder, allowed), Watch(recorder), cohorts=shelves
+    )
 
     def prepare() -> None:
         with watching("preparing") as watch, Workers(threads) as workers:
