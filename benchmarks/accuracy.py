@@ -22,7 +22,7 @@ from benchmarks.support import command_line, harness, judgement
 from benchmarks.support.corpus import read_corpus
 from benchmarks.support.harness import Row
 from moiety.compiler.sweep import execution
-from moiety.compiler.sweep.table import number
+from moiety.compiler.sweep.table import interval, number
 from moiety.protocols.errors import BadInput
 from moiety.runtime.program.artifacts import load_program
 
@@ -77,10 +77,9 @@ def table(row: Row) -> Iterator[str]:
         if entry["auroc"] is None:
             yield f"| {label} | {counts} | one class | | | |"
             continue
-        low, high = (f"{entry[end]:+.4f}" for end in ("change_low", "change_high"))
         yield (
             f"| {label} | {counts} | {entry['auroc']:.4f} | {entry['auroc_float']:.4f} | "
-            f"{entry['change']:+.4f} | {low} to {high} |"
+            f"{entry['change']:+.4f} | {interval(entry['change_low'], entry['change_high'])} |"
         )
 
 

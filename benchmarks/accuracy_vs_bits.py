@@ -35,7 +35,7 @@ from moiety.compiler.sweep.grid import ROUNDINGS, Grid
 from moiety.compiler.sweep.rows import PlanRow, made, read_plans
 from moiety.compiler.sweep.run import Sweep
 from moiety.compiler.sweep.subject import Subject
-from moiety.compiler.sweep.table import in_short, number
+from moiety.compiler.sweep.table import in_short, interval, number
 from moiety.models import demo_ranges_path
 from moiety.protocols.errors import BadInput
 from moiety.runtime.cli.progress import watching
@@ -181,7 +181,7 @@ def line(row: PlanRow) -> str:
         widths = f"**{row.activation_bits:g}** | **{row.weight_bits:g}**"
     return (
         f"| {row.rounding} | {widths} | {number(row.largest_change)} | "
-        f"{number(row.largest_change_low)} to {number(row.largest_change_high)} | "
+        f"{interval(row.largest_change_low, row.largest_change_high)} | "
         f"{row.largest_label} | {number(row.error_rms)} | {number(row.error_max)} | "
         f"{row.overflows:,} | {row.bytes_total / 1e6:,.0f} | {row.flights} |"
     )

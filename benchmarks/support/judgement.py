@@ -20,6 +20,7 @@ from moiety.models.xrays import HOW_TO_GIVE_DATA, data_folder
 from moiety.protocols.errors import BadInput
 from moiety.runtime.intake.loader import Reader
 from moiety.runtime.program.artifacts import load_program
+from moiety.runtime.study.statistics.resampling import Bootstrap
 
 
 def add_options(p: argparse.ArgumentParser, images: int) -> None:
@@ -67,7 +68,7 @@ def measured(
     floats = execution.float_results(FloatModel(model, program), program, corpus.files, reader)
     ran = execution.joined([part.result() for part in parts])
     columns = execution.label_columns(program, corpus.labels)
-    judge = Judge(corpus, options.bootstrap, options.seed)
+    judge = Judge(corpus, Bootstrap(options.bootstrap, options.seed))
     return {
         **msgspec.to_builtins(judge.judged(ran.values, floats, columns)),
         "overflows": ran.overflows,

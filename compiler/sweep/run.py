@@ -32,6 +32,7 @@ from moiety.protocols.errors import BadInput, BadPlan
 from moiety.protocols.ot.generators import ALWAYS_SILENT, Mixed
 from moiety.runtime.cost.traffic import image_cost
 from moiety.runtime.intake.loader import Reader
+from moiety.runtime.study.statistics.resampling import Bootstrap
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Sweep:
 
     def __post_init__(self) -> None:
         self._clock = Clock(len(self.corpus.files))
-        self._judge = Judge(self.corpus, self.resamples, self.seed)
+        self._judge = Judge(self.corpus, Bootstrap(self.resamples, self.seed))
         self._common = (
             self.subject.digest,
             self.corpus.digest(),

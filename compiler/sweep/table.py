@@ -30,7 +30,7 @@ def table(rows: Sequence[PlanRow]) -> Table:
     for row in made(rows):
         change = (
             number(row.largest_change),
-            f"{number(row.largest_change_low)} to {number(row.largest_change_high)}",
+            interval(row.largest_change_low, row.largest_change_high),
             ui.literal(row.largest_label),
         )
         shown.add_row(
@@ -60,6 +60,11 @@ def in_short(row: PlanRow) -> str:
         f"{plan}: {change}error {number(row.error_rms)}, {row.overflows:,} overflows, "
         f"{row.bytes_total / 1e6:,.1f} MB"
     )
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """Of 95 %; empty where there is none."""
+    return "" if low is None or high is None else f"{number(low)} to {number(high)}"
 
 
 def number(value: float | None) -> str:

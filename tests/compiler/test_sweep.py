@@ -12,20 +12,18 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image
-from sklearn.metrics import roc_auc_score
 
 from moiety.compiler.sweep import plot
 from moiety.compiler.sweep.corpus import Corpus, corpus_of
 from moiety.compiler.sweep.grid import Grid, Widths
 from moiety.compiler.sweep.journal import Journal
-from moiety.compiler.sweep.judgement import Judge, auroc, weighted_aurocs
+from moiety.compiler.sweep.judgement import Judge
 from moiety.compiler.sweep.rows import PlanRow, read_plans, write_plans
 from moiety.protocols.errors import BadInput
 from moiety.runtime.intake.beside import Row
+from moiety.runtime.study.statistics.resampling import Bootstrap
 from tests.support.command import COMMAND, ENVIRONMENT, Compiled, moiety
 
 # --- which plans ----------------------------------------------------------------------------------
@@ -47,18 +45,6 @@ def test_a_cross_around_the_planners_choice() -> None:
 # --- how they are judged --------------------------------------------------------------------------
 
 
-@given(st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.integers(0, 3)), max_size=12))
-def test_a_weighted_auroc_is_that_of_repeated_images(images: list[tuple[int, bool, int]]) -> None:
-    images = [*images, (2, True, 1), (1, False, 2)]
-    scores = np.array([score for score, _, _ in images], float)
-    positive = np.array([truth for _, truth, _ in images])
-    counts = np.array([count for _, _, count in images])
-    (found,) = weighted_aurocs(scores, positive, counts[None].astype(float))
-    repeated = np.repeat(scores, counts), np.repeat(positive, counts)
-    assert found == pytest.approx(auroc(*repeated))
-    assert found == pytest.approx(roc_auc_score(repeated[1], repeated[0]))
-
-
 def random_corpus(n: int = 40) -> Corpus:
     rng = np.random.default_rng(3)
     truth = rng.integers(0, 2, (n, 2)).astype(float)
@@ -70,7 +56,7 @@ def random_corpus(n: int = 40) -> Corpus:
 def test_equal_scores_change_nothing() -> None:
     corpus, rng = random_corpus(), np.random.default_rng(1)
     scores = rng.normal(size=(40, 3))
-    judged = Judge(corpus, 50, seed=0).judged(scores, scores, [0, 2])
+    judged = Judge(corpus, Bootstrap(50, 0)).judged(scores, scores, [0, 2])
     assert judged["largest_change"] == judged["largest_change_high"] == 0
     assert judged["error_max"] == judged["error_rms_high"] == 0
     assert judged["labels"]["dog"].images == 32
@@ -80,7 +66,9 @@ def test_a_change_has_its_interval_and_one_class_has_none() -> None:
     corpus, rng = random_corpus(), np.random.default_rng(1)
     corpus.truth[:, 1] = np.where(np.isnan(corpus.truth[:, 1]), np.nan, 1)
     floats = rng.normal(size=(40, 2)) + 2 * np.nan_to_num(corpus.truth)
-    judged = Judge(corpus, 200, seed=0).judged(floats + rng.normal(size=(40, 2)), floats, [0, 1])
+    judged = Judge(corpus, Bootstrap(200, 0)).judged(
+        floats + rng.normal(size=(40, 2)), floats, [0, 1]
+    )
     cat, dog = judged["labels"]["cat"], judged["labels"]["dog"]
     assert cat.change_low < cat.change < 0
     assert judged["largest_change"] == pytest.approx(cat.auroc_float - cat.auroc)

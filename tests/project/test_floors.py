@@ -80,7 +80,7 @@ NO_MORE = {
     "compiler.compile_files": TALKS,
     "compiler.compile_report": TALKS,
     "compiler.simulate": TALKS,
-    "compiler.sweep": ("protocols.ot.generators", *TALKS),
+    "compiler.sweep": ("protocols.ot.generators", "runtime.study.statistics", *TALKS),
     "compiler.commands": TALKS,
 }
 
@@ -119,7 +119,7 @@ LIBRARIES = {
         "threadpoolctl",
     ),
     "compiler.commands": ("msgspec", "numpy", "onnx", "onnxruntime", "rich", "typer"),
-    "compiler.sweep": ("msgspec", "numpy", "rich", "scipy"),
+    "compiler.sweep": ("msgspec", "numpy", "rich"),
     "compiler.sweep.plot": ("matplotlib",),
 }
 
