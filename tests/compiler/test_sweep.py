@@ -6,6 +6,7 @@ import csv
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -216,3 +217,21 @@ def test_without_labels_there_is_no_auroc(compiled: Compiled, tmp_path: Path) ->
     assert "AUROC" not in done.stdout
     assert not (tmp_path / "sweep" / "labels.csv").exists()
     moiety(*command, "--plot", "figure.doc").refused(5, "a figure is .svg, .png or .pdf")
+
+
+def test_a_sweep_needs_no_extra() -> None:
+    """But for its figure, which says what is missing before anything is done."""
+    absent = ("matplotlib", "jinja2", "statsmodels", "ray")
+    lines = [
+        "import sys",
+        f"sys.modules.update(dict.fromkeys({absent}))",
+        "from pathlib import Path",
+        "from moiety.compiler.commands.sweep import drawing",
+        "drawing(None)",
+        "drawing(Path('a.svg'))",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False
+    )
+    assert "BadInput: --plot needs matplotlib" in done.stderr
+    assert "pip install 'moiety[study]'" in done.stderr

@@ -148,6 +148,7 @@ FINDERS = (
     "protocols.kernels",
     "runtime.cli.app",
     "runtime.intake.extras",
+    "runtime.study.statistics",
 )
 
 
