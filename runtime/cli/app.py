@@ -41,6 +41,7 @@ ORDER = (
     "access",
     "receive",
     "infer",
+    "evaluate",
     "audit",
     "calibrate-machine",
     "demo",
