@@ -101,7 +101,7 @@ def test_a_journal_forgets_only_the_line_that_a_crash_cut(tmp_path: Path) -> Non
     for key in "ab":
         journal.add(PlanRow(key=key, rounding="exact", chosen=False))
     whole = file.read_bytes()
-    for cut in range(1, len(whole)):
+    for cut in (*range(1, len(whole), 31), len(whole) - 1):
         file.write_bytes(whole[:cut])
         again = Journal.open(file)
         assert len(again.rows) == whole[:cut].count(b"\n")
