@@ -74,8 +74,8 @@ bench: $(VENV_TEST)/.installed  ## All benchmarks at full size, most of an hour;
 		--json $(BENCH_OUT)/inference-exact.json
 	$(VENV_TEST)/bin/python -m benchmarks.inference --rounding stochastic --runs 3 \
 		--json $(BENCH_OUT)/inference-stochastic.json
-	$(VENV_TEST)/bin/python -m benchmarks.accuracy_vs_bits --csv $(BENCH_OUT)/accuracy.csv \
-		--plot $(BENCH_OUT)/accuracy.png
+	$(VENV_TEST)/bin/python -m benchmarks.accuracy_vs_bits -o $(BENCH_OUT)/bits \
+		--plot $(BENCH_OUT)/accuracy.svg
 
 clean:  ## Remove environments and build folders
 	rm -rf $(VENV) $(VENV_TEST) $(VENV_EXTRAS) $(VENV_DOCS) $(VENV_LINT) build .mypy_cache .ruff_cache .pytest_cache .hypothesis

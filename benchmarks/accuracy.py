@@ -7,23 +7,22 @@ float model.
 Each folder is what `moiety compile` wrote, the very Program that is served. By default all images
 of the split run through the cleartext executor, which with exact rounding is the secure run bit for
 bit and with stochastic rounding in distribution (`benchmarks.inference` and `benchmarks.sites` hold
-that): 0.3 s of processor time per image of DenseNet-121. Per label: AUROC with DeLong's interval,
-and its change with a paired bootstrap interval over patients. What widths do is in
+that): 0.3 s of processor time per image of DenseNet-121. Per label: AUROC and its change, with
+intervals by bootstrap over patients. What widths do is in
 `benchmarks.accuracy_vs_bits`.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from benchmarks.support import command_line, harness, judgement
 from benchmarks.support.corpus import read_corpus
 from benchmarks.support.harness import Row
+from moiety.compiler.sweep import execution
+from moiety.compiler.sweep.table import interval, number
 from moiety.protocols.errors import BadInput
 from moiety.runtime.program.artifacts import load_program
 
@@ -53,12 +52,8 @@ def measured(folder: Path, options: argparse.Namespace) -> Row:
         raise BadInput(f"{folder} does not name its outputs, so they cannot be compared")
     data = judgement.labelled_folder(options)
     corpus = read_corpus(data, options.split, output.labels, options.images or None)
-    reference = judgement.float_logits(options.model, program, corpus)
-    started = time.perf_counter()
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(options.processes, spawn, harness.one_thread) as pool:
-        logits, overflows = judgement.swept(pool, folder, corpus, options.seed)
-    seconds = time.perf_counter() - started
+    with execution.processes(options.processes) as pool:
+        judged = judgement.measured(pool, folder, options.model, corpus, options)
     return {
         "benchmark": "accuracy",
         **harness.environment(),
@@ -68,30 +63,31 @@ def measured(folder: Path, options: argparse.Namespace) -> Row:
         "split": options.split,
         "seed": options.seed,
         "images": len(corpus.files),
-        **judgement.judged(corpus, logits, reference, options),
-        "overflows": overflows,
-        "seconds_per_image": options.processes * seconds / len(corpus.files),
+        **judged,
     }
 
 
 def table(row: Row) -> Iterator[str]:
-    """In Markdown."""
+    """In Markdown. A label with one class alone has no AUROC."""
     yield f"{row['rounding']}, {row['images']} images of {row['split']}: {summary(row)}"
     yield "| label | positives | AUROC | float | change | 95 % interval of the change |"
     yield "|---|--:|--:|--:|--:|---|"
     for label, entry in row["labels"].items():
+        counts = f"{entry['positives']} of {entry['images']}"
+        if entry["auroc"] is None:
+            yield f"| {label} | {counts} | one class | | | |"
+            continue
         yield (
-            f"| {label} | {entry['positives']} of {entry['n']} | {entry['auroc']:.4f} | "
-            f"{entry['auroc_float']:.4f} | {entry['change']:+.4f} | {entry['change_low']:+.4f} to "
-            f"{entry['change_high']:+.4f} |"
+            f"| {label} | {counts} | {entry['auroc']:.4f} | {entry['auroc_float']:.4f} | "
+            f"{entry['change']:+.4f} | {interval(entry['change_low'], entry['change_high'])} |"
         )
 
 
 def summary(row: Row) -> str:
     return (
-        f"largest AUROC change {row['largest_change']:.4f}; error of a logit at most "
-        f"{row['logit_error_max']:.3f}, mean {row['logit_error_mean']:.4f}, root mean square "
-        f"{row['logit_error_rms']:.4f}; {row['overflows']} overflows"
+        f"largest AUROC change {number(row['largest_change'])}; error of a logit at most "
+        f"{number(row['error_max'])}, mean {number(row['error_mean'])}, root mean square "
+        f"{number(row['error_rms'])}; {row['overflows']} overflows"
     )
 
 

@@ -215,11 +215,18 @@ def _label(result: ResultForm, index: int, value: float) -> str:
 
 
 def _difference(values: F64, model: F64) -> float:
-    """The largest: none between what is equal, NaN too, and infinite between NaN and a number."""
+    """The largest."""
+    return float(apart(values, model).max())
+
+
+def apart(values: F64, model: F64) -> F64:
+    """Differences in size: none between what is equal, NaN too, and infinite between NaN and a
+    number.
+    """
     same = (values == model) | (np.isnan(values) & np.isnan(model))
     with np.errstate(invalid="ignore"):
-        apart = np.where(same, 0.0, np.abs(values - model))
-    return float(np.nan_to_num(apart, nan=np.inf, posinf=np.inf).max())
+        differences = np.where(same, 0.0, np.abs(values - model))
+    return np.nan_to_num(differences, nan=np.inf, posinf=np.inf)
 
 
 def _print_overflows(executor: CleartextExecutor) -> None:

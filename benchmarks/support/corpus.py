@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from moiety.compiler.sweep.corpus import Corpus
 from moiety.models.xrays import HOW_TO_GIVE_DATA
-from moiety.protocols.arrays import F64
 from moiety.protocols.errors import BadInput
 
 
@@ -48,16 +46,6 @@ def _rows(folder: Path, split: str) -> list[dict[str, str]]:
     if not rows:
         raise BadInput(f"{table} has no image of split {split!r}")
     return rows
-
-
-@dataclass(frozen=True, eq=False)
-class Corpus:
-    """Images of one split. `truth` float64 `(images, labels)`: 0, 1, or nan where unknown."""
-
-    files: list[Path]
-    groups: npt.NDArray[np.str_]
-    truth: F64
-    labels: tuple[str, ...]
 
 
 def read_corpus(

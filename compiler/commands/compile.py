@@ -65,24 +65,72 @@ policy = partial(typer.Option, rich_help_panel="Output policy", show_default=Fal
 expert = partial(typer.Option, rich_help_panel="Compiler", show_default=False)
 
 
+# Options that `moiety sweep` has, too.
+ModelArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MODEL.onnx",
+        help="An ONNX classifier: convolutions, batch norms, ReLUs, pools, ...",
+        show_default=False,
+    ),
+]
+CalibrationOption = Annotated[
+    list[Path],
+    typer.Option(
+        metavar="IMAGES",
+        help="Pictures like the ones to come (some dozens; files, folders, CSV lists), or a "
+        "file of ranges saved before. They stay on this machine.",
+        show_default=False,
+    ),
+]
+InputShapeOption = Annotated[
+    list[str] | None,
+    ends(
+        metavar="[NAME=]C,H,W",
+        help="For a model whose input size is open; of several inputs for each, with its name.",
+    ),
+]
+PreprocessingOption = Annotated[
+    str | None,
+    pictured(
+        metavar="NAME|FILE",
+        help=f"What the model was trained with: {', '.join(PRESETS)}; a JSON file "
+        "(docs/preprocessing.md); or none, for a Program that takes NPY tensors alone. "
+        "Default: the model's metadata.",
+    ),
+]
+MeanOption = Annotated[
+    str | None,
+    pictured(
+        metavar="M[,M,M]",
+        help="Mean per channel, of pixels 0 to 1, instead of what the above say. With --std "
+        "it is enough: the short side is resized then, and the centre cropped.",
+    ),
+]
+StdOption = Annotated[
+    str | None, pictured(metavar="S[,S,S]", help="Standard deviation per channel, likewise.")
+]
+ExactSizeOption = Annotated[
+    bool,
+    pictured(
+        "--exact-size",
+        help="Refuse pictures of another size instead of resizing them.",
+        show_default=True,
+    ),
+]
+LabelsOption = Annotated[
+    str | None,
+    ends(
+        metavar="A,B,...",
+        help="Names of the outputs, public; or a text file with one per line. Default: the "
+        "model's metadata.",
+    ),
+]
+
+
 def command(
-    model: Annotated[
-        Path,
-        typer.Argument(
-            metavar="MODEL.onnx",
-            help="An ONNX classifier: convolutions, batch norms, ReLUs, pools, ...",
-            show_default=False,
-        ),
-    ],
-    calibration: Annotated[
-        list[Path],
-        typer.Option(
-            metavar="IMAGES",
-            help="Pictures like the ones to come (some dozens; files, folders, CSV lists), or a "
-            "file of ranges saved before. They stay on this machine.",
-            show_default=False,
-        ),
-    ],
+    model: ModelArgument,
+    calibration: CalibrationOption,
     output: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="DIR", help="Folder to write.", show_default=False),
@@ -142,13 +190,7 @@ def command(
     scale: Annotated[
         int | None, widths(help="Uniform style: fractional bits of everything; with --bits.")
     ] = None,
-    input_shape: Annotated[
-        list[str] | None,
-        ends(
-            metavar="[NAME=]C,H,W",
-            help="For a model whose input size is open; of several inputs for each, with its name.",
-        ),
-    ] = None,
+    input_shape: InputShapeOption = None,
     no_batch_axis: NoBatchAxisOption = False,
     picture: Annotated[
         list[str] | None,
@@ -159,42 +201,11 @@ def command(
             "first that can be a picture, alone.",
         ),
     ] = None,
-    preprocessing: Annotated[
-        str | None,
-        pictured(
-            metavar="NAME|FILE",
-            help=f"What the model was trained with: {', '.join(PRESETS)}; a JSON file "
-            "(docs/preprocessing.md); or none, for a Program that takes NPY tensors alone. "
-            "Default: the model's metadata.",
-        ),
-    ] = None,
-    mean: Annotated[
-        str | None,
-        pictured(
-            metavar="M[,M,M]",
-            help="Mean per channel, of pixels 0 to 1, instead of what the above say. With --std "
-            "it is enough: the short side is resized then, and the centre cropped.",
-        ),
-    ] = None,
-    std: Annotated[
-        str | None, pictured(metavar="S[,S,S]", help="Standard deviation per channel, likewise.")
-    ] = None,
-    exact_size: Annotated[
-        bool,
-        pictured(
-            "--exact-size",
-            help="Refuse pictures of another size instead of resizing them.",
-            show_default=True,
-        ),
-    ] = False,
-    labels: Annotated[
-        str | None,
-        ends(
-            metavar="A,B,...",
-            help="Names of the outputs, public; or a text file with one per line. Default: the "
-            "model's metadata.",
-        ),
-    ] = None,
+    preprocessing: PreprocessingOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    exact_size: ExactSizeOption = False,
+    labels: LabelsOption = None,
     name: Annotated[
         str,
         ends(metavar="TEXT", help="The model's name, public. Default: that of its graph."),

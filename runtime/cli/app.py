@@ -35,6 +35,7 @@ ORDER = (
     "compile",
     "inspect",
     "simulate",
+    "sweep",
     "keys",
     "serve",
     "access",

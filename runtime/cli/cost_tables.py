@@ -74,7 +74,7 @@ def report(program: Program, predicted: Prediction, layers: bool) -> Iterator[Ta
     yield _by_kind(predicted)
     if layers:
         yield _by_layer(predicted)
-    yield _headline(predicted)
+    yield Text(headline(predicted))
 
 
 def _formulas(rows: Sequence[Formula]) -> Table:
@@ -143,11 +143,11 @@ def _by_layer(predicted: Prediction) -> Table:
     return shown
 
 
-def _headline(predicted: Prediction) -> Text:
+def headline(predicted: Prediction) -> str:
     """The seconds, and for what network, generator and machine."""
     generator = in_words(predicted.silent_from)
     network = f"{1e3 * predicted.network.rtt:g} ms and {predicted.network.up / 1e6:,g} Mbit/s"
-    return Text(
+    return (
         f"One image takes about {predicted.time.total:.2f} s at {network} "
         f"(correlations: {generator}; one core per party; {predicted.source})"
     )

@@ -34,6 +34,13 @@ def report(program: Program, steps: bool) -> Iterator[Table | Text]:
 def summary(program: Program) -> Table:
     """Name, digest, ends and totals."""
     shown = facts(f"Program {printable(program.name)}")
+    for name, value in summary_rows(program):
+        shown.add_row(name, Text(value))
+    return shown
+
+
+def summary_rows(program: Program) -> Iterator[tuple[str, str]]:
+    """Fact and value."""
     elements = sum(math.prod(step.shape) for step in program.steps if isinstance(step, Relu))
     kinds = ", ".join(
         f"{n} {kind}" for kind, n in Counter(step.kind for step in program.steps).most_common()
@@ -50,9 +57,8 @@ def summary(program: Program) -> Table:
         "widths, bits": _widths(program),
         "policy": program.policy_in_words(),
     }
-    for name, value in (*rows.items(), *_revealed_and_computed(program)):
-        shown.add_row(name, Text(value))
-    return shown
+    yield from rows.items()
+    yield from _revealed_and_computed(program)
 
 
 def _revealed_and_computed(program: Program) -> Iterator[tuple[str, str]]:

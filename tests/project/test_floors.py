@@ -47,6 +47,7 @@ FLOORS = (
     ("compiler.compile",),
     ("compiler.compile_report", "compiler.description"),
     ("compiler.compile_files", "compiler.simulate"),
+    ("compiler.sweep",),
     ("compiler.commands",),
     ("models",),
     ("benchmarks",),
@@ -79,6 +80,7 @@ NO_MORE = {
     "compiler.compile_files": TALKS,
     "compiler.compile_report": TALKS,
     "compiler.simulate": TALKS,
+    "compiler.sweep": ("protocols.ot.generators", "runtime.study.statistics", *TALKS),
     "compiler.commands": TALKS,
 }
 
@@ -117,6 +119,8 @@ LIBRARIES = {
         "threadpoolctl",
     ),
     "compiler.commands": ("msgspec", "numpy", "onnx", "onnxruntime", "rich", "typer"),
+    "compiler.sweep": ("msgspec", "numpy", "rich"),
+    "compiler.sweep.plot": ("matplotlib",),
 }
 
 # Where a party's process begins; what it must never load.
@@ -144,6 +148,7 @@ FINDERS = (
     "protocols.kernels",
     "runtime.cli.app",
     "runtime.intake.extras",
+    "runtime.study.statistics",
 )
 
 

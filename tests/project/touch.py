@@ -135,6 +135,16 @@ THINGS = (
         },
     ),
     Thing(
+        "A quantity that a sweep tells of each plan",
+        ("compiler/sweep",),
+        {
+            "compiler/sweep/rows.py": "the field of `PlanRow`, which is its column in CSV",
+            "compiler/sweep/judgement.py": "its value, from the results of all images",
+            "compiler/sweep/table.py": "its column in the terminal",
+            "compiler/sweep/plot.py": "its panel, if it is to be seen",
+        },
+    ),
+    Thing(
         "A protocol",
         ("protocols", "protocols/compare"),
         {
@@ -201,6 +211,15 @@ THINGS = (
         {
             "runtime/cli/commands/<name>.py": "the function `command`, its parameters, `EXAMPLES`; "
             "in `compiler/commands` if it compiles, in `models/commands` if it needs the model",
+        },
+    ),
+    Thing(
+        "A column of the drawn Program",
+        ("runtime/cli/page",),
+        {
+            "runtime/cli/page/layers.py": "what it says of a layer",
+            "runtime/cli/page/drawing.py": "its place in a row, and its head",
+            "runtime/cli/page/tables.py": "its cell in the table",
         },
     ),
     Thing(

@@ -1,0 +1,1 @@
+"""A Program drawn: one HTML file that needs nothing else."""
