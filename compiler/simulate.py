@@ -14,7 +14,7 @@ from moiety.compiler.ir.onnx_session import RunningModel
 from moiety.compiler.onnx_import.fix_input import InputShape
 from moiety.compiler.onnx_import.load import Imported, read_onnx
 from moiety.protocols.arrays import F64, I64
-from moiety.protocols.errors import BadModel, BadPlan
+from moiety.protocols.errors import BadInput, BadModel, BadPlan
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.cli.verdicts import Given
@@ -78,6 +78,11 @@ def simulate(
     the float model has one.
     """
     program, weights = load_vendor(folder)
+    if model is not None and (reveal := program.policy.reveal) != "scores":
+        raise BadInput(
+            f"--model compares scores, and this Program is to reveal {reveal}: compile with "
+            "--reveal scores to compare, or leave --model out"
+        )
     collected = given.collected()
     reader = Reader.of(program, given.bit_depth, collected.rows)
     paths = given.admitted(reader, collected).files
