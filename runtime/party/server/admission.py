@@ -7,23 +7,25 @@ hears of everything in the server's own process, in order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from moiety.protocols.errors import MoietyError
-from moiety.runtime.party.server.reports import Report
+from moiety.runtime.party.server.reports import Began, Done, Ended, Report
 
 
 @dataclass(frozen=True)
 class Caller:
     """Who is at the other end: the address and the port that the connection comes from and, where a
-    certificate says so, a fingerprint; `name` is what the vendor calls it.
+    certificate says so, a fingerprint; `name` is what the vendor calls it. `ticket`: what it has
+    shown to a worker.
     """
 
     address: str
     port: int = 0
     fingerprint: str | None = None
     name: str | None = None
+    ticket: str = field(default="", compare=False, repr=False)
 
     @property
     def owner(self) -> str:
@@ -49,6 +51,11 @@ class Admission(Protocol):
     def take(self, caller: Caller, images: int) -> None:
         """Before a run begins: counts its images, so that they are paid for however it ends."""
 
+    def hear(self, report: Began | Done | Ended) -> None:
+        """In the process of the connection, of each run and of the end. Raises `NetworkFailure`
+        where who must hear of a run does not.
+        """
+
 
 class Recorder(Protocol):
     """Hears of each event once, when it has happened; must not raise, and not wait."""
@@ -67,6 +74,9 @@ class Everybody:
         return caller
 
     def take(self, caller: Caller, images: int) -> None:
+        pass
+
+    def hear(self, report: Began | Done | Ended) -> None:
         pass
 
 

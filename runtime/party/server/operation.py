@@ -63,6 +63,9 @@ class Door:
                 raise Denied(denied.message)
         self.recorder.record(events.Begun(peer=peer_of(caller), count=images))
 
+    def hear(self, report: reports.Began | reports.Done | reports.Ended) -> None:
+        pass  # the server's own process hears it, and tells `Watch`
+
 
 @dataclass
 class _Session:
@@ -102,6 +105,8 @@ class Watch:
                 self._tell(events.Joined(peer=peer))
             case reports.Done():
                 self._finished(caller, peer, report)
+            case reports.Ended(outcome="sent"):
+                pass  # it goes on at a worker
             case reports.Ended(outcome=outcome, why=why, reason=reason):
                 self._over(caller, peer, outcome, why, reason)
             case reports.Lost(why=why):

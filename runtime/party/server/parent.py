@@ -24,48 +24,22 @@ from moiety.runtime.party.server.loop import Loop
 from moiety.runtime.party.server.options import ServerOptions, Summary
 from moiety.runtime.party.server.places import Places
 from moiety.runtime.party.server.visit import House, receive
+from moiety.runtime.party.server.visitor import GRACE, Visitor
 from moiety.runtime.program import Program
 from moiety.runtime.program.weights import Weights
 
 log = logging.getLogger("moiety.server")
 
 TICK = 0.25
-GRACE = 10.0
-"""Seconds that a process has to end by itself: after its deadline, and again after SIGTERM."""
 HURRY = 2.0
 """Seconds after which a handshake gives way where others need its process."""
-
-
-@dataclass(eq=False)
-class Visitor:
-    """A connection and its process, as the server sees it. `until`: when it is overdue, None for a
-    client that waits for its turn.
-    """
-
-    incoming: Incoming
-    child: processes.Child
-    until: float | None
-    caller: Caller
-    begun: float = field(default_factory=time.monotonic)
-    shaking_hands: bool = True
-    served: bool = False
-    ended: bool = False
-    told: bool = False
-
-    def allow(self, seconds: float) -> None:
-        self.until = time.monotonic() + seconds + GRACE
-
-    def hurry(self) -> None:
-        """It is overdue: asked to end, and the next time made to."""
-        self.child.signal(signal.SIGKILL if self.told else signal.SIGTERM)
-        self.told = True
-        self.until = time.monotonic() + GRACE
 
 
 @dataclass
 class Server:
     """One listening server. `run` serves until `max_clients` were served or a signal stops it, and
     raises nothing for a client's sake. `loop` may watch other sockets of this process, too.
+    `sends`: its clients go to workers (front.py).
     """
 
     executor: ServerExecutor
@@ -75,6 +49,7 @@ class Server:
     recorder: Recorder = field(default_factory=Nobody)
     summary: Summary = field(default_factory=Summary)
     loop: Loop = field(default_factory=Loop)
+    sends: bool = False
     _visitors: list[Visitor] = field(default_factory=list)
     _held_up: list[Incoming] = field(default_factory=list)
     _session_seconds: float = 0.0
@@ -107,6 +82,7 @@ class Server:
             self.admission,
             {images: executor.layout(images) for images in executor.batches},
             {images: run_seconds(executor.program, images, options) for images in executor.batches},
+            self.sends,
         )
 
     def run(self, prepare: Callable[[], None] | None = None) -> None:
@@ -282,6 +258,11 @@ class Server:
                     self._account(word)
                 case reports.Ended():
                     self._ended(visitor, word)
+                case _:
+                    self._hear_more(visitor, word)
+
+    def _hear_more(self, visitor: Visitor, word: reports.Spoken | reports.Order) -> None:
+        """What processes of other servers say, too."""
 
     def _wants(self, visitor: Visitor, wants: reports.Wants) -> None:
         visitor.caller = replace(visitor.caller, fingerprint=wants.fingerprint, name=wants.name)
@@ -306,16 +287,20 @@ class Server:
             visitor.begun = time.monotonic()
             visitor.allow(self.options.setup_seconds + self.options.idle_seconds)
             self.recorder.record(visitor.caller, reports.Go())
-            visitor.child.line.send(reports.Go())
+            visitor.child.line.send(self._go(visitor))
         for visitor in self._places.order():
             ahead = self._places.ahead(visitor)
             seconds = self._until_place(ahead)
             if not visitor.child.line.send(reports.Place(ahead=ahead, seconds=seconds)):
                 visitor.hurry()
 
+    def _go(self, visitor: Visitor) -> reports.Go:
+        """Where it is served: here."""
+        return reports.Go()
+
     def _until_place(self, ahead: int) -> float:
         """Seconds until so many sessions have ended, as they have been lately; 0: nobody knows."""
-        return self._session_seconds * ahead / self.options.sessions
+        return self._session_seconds * ahead / max(1, self._places.sessions)
 
     def _account(self, done: reports.Done) -> None:
         summary = self.summary

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from moiety.protocols import kernels
 from moiety.protocols.errors import (
@@ -21,15 +21,17 @@ from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import open_session
 from moiety.runtime.party import handshake
-from moiety.runtime.party.endpoints import Incoming
+from moiety.runtime.party.endpoints import Incoming, parse_address
 from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.framing import Line, PeerClosed, PeerError
 from moiety.runtime.party.generator_choice import settle_server
 from moiety.runtime.party.metering import RunCost
 from moiety.runtime.party.server import processes, reports
 from moiety.runtime.party.server.admission import Admission, Caller, Denied
+from moiety.runtime.party.server.escort import Escort, check_worker
 from moiety.runtime.party.server.limits import Alarm, Overdue
 from moiety.runtime.party.server.options import ServerOptions
+from moiety.runtime.party.server.words import busy_words, named
 from moiety.runtime.party.signals import Stopped
 from moiety.runtime.party.transport import TcpChannel
 
@@ -39,7 +41,8 @@ log = logging.getLogger("moiety.server")
 @dataclass(frozen=True)
 class House:
     """What all visits have in common. `offer`: numbers of images that may share a run -> digest of
-    their layouts; `run_seconds`: of each number, what a run may take.
+    their layouts; `run_seconds`: of each number, what a run may take. `sends`: clients go to
+    workers of this server.
     """
 
     executor: ServerExecutor
@@ -47,6 +50,7 @@ class House:
     admission: Admission
     offer: Mapping[int, str]
     run_seconds: Mapping[int, float]
+    sends: bool = False
 
 
 class Turned(Exception):
@@ -85,6 +89,7 @@ class Visit:
         self._hellos: tuple[handshake.Hello, handshake.Hello] | None = None
         self._greeted = False
         self._images = 0
+        self._over = False
 
     def run(self) -> None:
         """To its end, whatever that is; only a signal to stop passes through."""
@@ -111,10 +116,16 @@ class Visit:
             with self._alarm.within(self._options.handshake_seconds, "the handshake"):
                 self._handshake()
             self._greeted = True
+            if self._is_worker:
+                check_worker(self._channel, self._house.sends)
+                return True
             self._caller = self._house.admission.admit(
                 self._caller, self._house.executor.program.digest()
             )
-            self._wait()
+            go = self._wait()
+            if go.worker:
+                self._send_to(go)
+                return False
         except PeerMismatch as error:
             self._refuse("mismatch", str(error))
         except Denied as error:
@@ -142,8 +153,13 @@ class Visit:
         )
         theirs = handshake.meet(self._channel, ours, self._options.handshake_seconds)
         self._hellos = ours, theirs
+        self._caller = replace(self._caller, ticket=theirs.ticket)
 
-    def _wait(self) -> None:
+    @property
+    def _is_worker(self) -> bool:
+        return self._hellos is not None and self._hellos[1].role == "worker"
+
+    def _wait(self) -> reports.Go:
         """Until the server says go; the client hears how many are ahead, again and again, so that
         one that has left is noticed.
         """
@@ -157,6 +173,20 @@ class Visit:
                     raise Turned("busy", busy_words(seconds), seconds)
                 case reports.Place(ahead=ahead, seconds=seconds):
                     handshake.send(self._channel, handshake.Waiting(ahead=ahead, seconds=seconds))
+        return place
+
+    def _send_to(self, go: reports.Go) -> None:
+        """The client goes to its worker; its place stays its own."""
+        assert self._hellos is not None
+        host, port = parse_address(go.worker)
+        nonce = self._hellos[1].nonce
+        handshake.send(
+            self._channel,
+            handshake.Elsewhere(host=host, port=port, ticket=go.ticket, nonce=nonce),
+        )
+        self._alarm.stop()
+        self._report("sent", go.worker)
+        self._channel.close()
 
     def _refuse(self, reason: handshake.Reason, message: str, seconds: float | None = None) -> None:
         self._alarm.stop()
@@ -173,7 +203,10 @@ class Visit:
         log.info("%s: connected%s, served by process %d", peer, key, os.getpid())
         try:
             with self._alarm.within(self._options.session_seconds, "the session"):
-                self._runs()
+                if self._is_worker:
+                    self._escort()
+                else:
+                    self._runs()
             log.info(
                 "%s: finished, %d images, %.1f MB over the wire",
                 peer,
@@ -205,7 +238,7 @@ class Visit:
         while (begin := self._next_run()) is not None:
             self._house.admission.take(self._caller, begin.images)
             limit = self._house.run_seconds[begin.images]
-            self._line.send(reports.Began(images=begin.images, limit=limit))
+            self._tell(reports.Began(images=begin.images, limit=limit))
             with self._alarm.within(limit, "a run"):
                 cost = self._house.executor.run(session, images=begin.images)
                 served = handshake.Served(
@@ -215,6 +248,14 @@ class Visit:
                 )
                 handshake.send(self._channel, served)
             self._account(cost)
+
+    def _escort(self) -> None:
+        """A session of this server's at the worker at the other end, to its end."""
+        admission, patience = self._house.admission, self._options.session_seconds
+        escort = Escort(self._channel, self._line, self._leash, admission, patience)
+        ended = escort.run()
+        self._images = ended.images
+        self._end(ended)
 
     def _open_session(self) -> Session:
         started = time.perf_counter()
@@ -263,7 +304,7 @@ class Visit:
     def _account(self, cost: RunCost) -> None:
         self._images += cost.images
         total = cost.total
-        self._line.send(
+        self._tell(
             reports.Done(
                 images=cost.images,
                 seconds=total.seconds,
@@ -314,7 +355,7 @@ class Visit:
         return self._channel.wire_sent + self._channel.wire_received
 
     def _report(self, outcome: reports.Outcome, why: str = "", reason: str = "") -> None:
-        self._line.send(
+        self._end(
             reports.Ended(
                 outcome=outcome,
                 why=why,
@@ -324,29 +365,18 @@ class Visit:
             )
         )
 
+    def _end(self, ended: reports.Ended) -> None:
+        """Said once, whatever happens on the way out."""
+        if not self._over:
+            self._over = True
+            self._tell(ended)
+
+    def _tell(self, report: reports.Began | reports.Done | reports.Ended) -> None:
+        self._line.send(report)
+        self._house.admission.hear(report)
+
 
 def caller_of(incoming: Incoming, line: Line) -> Caller:
     """Who the client is, as far as its address and its key tell."""
     key = line.peer.digest.hex() if line.peer else None
     return Caller(incoming.address, incoming.port, key, line.name or None)
-
-
-def named(line: Line) -> str:
-    """The same in words."""
-    if line.peer is None:
-        return " over plain TCP"
-    return f" over TLS, key {line.peer}" + (f" of '{line.name}'" if line.name else "")
-
-
-def busy_words(seconds: float) -> str:
-    """For the user of a client that finds all places taken, and all places to wait in."""
-    if seconds <= 0:
-        return "the server is busy, and no more may wait for it; try again later"
-    return f"the server is busy, and no more may wait for it; try again in about {in_time(seconds)}"
-
-
-def in_time(seconds: float) -> str:
-    """Seconds for people, rounded up."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{-(-seconds // 60):.0f} min"
