@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from moiety.runtime.cli import ui
-from moiety.runtime.party.credentials import Credentials
+from moiety.runtime.party.credentials import Credentials, KeyFiles
 from moiety.runtime.party.endpoints import is_loopback
 from moiety.runtime.party.keystore import KeyStore, default_store
 
@@ -21,9 +21,23 @@ def credentials_for(
     insecure: bool,
     peer: str | None = None,
 ) -> Credentials | None:
+    """As `key_files_for`, read. Raises `BadInput`, too."""
+    files = key_files_for(host, keys, certificate, key, authorities, insecure, peer)
+    return files.read() if files else None
+
+
+def key_files_for(
+    host: str,
+    keys: Path | None,
+    certificate: Path | None,
+    key: Path | None,
+    authorities: Path | None,
+    insecure: bool,
+    peer: str | None = None,
+) -> KeyFiles | None:
     """None for plain TCP: within this machine where no key is named, and with --insecure, of which
     the user is warned. Else the files of --cert, or the key of --keys or of the user's own store.
-    Raises `BadInput`, and `typer.BadParameter` for options that contradict each other.
+    Raises `typer.BadParameter` for options that contradict each other.
     """
     if (certificate is None) != (key is None):
         raise typer.BadParameter("--cert and --key go together")
@@ -37,9 +51,13 @@ def credentials_for(
         return None
     if not named and not KeyStore(default_store()).key_file.exists():
         return None  # who connects or listens refuses it, with all ways out
-    if certificate and key:
-        return Credentials.of_files(certificate, key, authorities, keys or default_store(), peer)
-    return Credentials.of_store(keys or default_store(), peer, authorities)
+    return KeyFiles(
+        store=keys or default_store(),
+        certificate=certificate,
+        key=key,
+        authorities=authorities,
+        peer=peer,
+    )
 
 
 def in_words(credentials: Credentials | None) -> str:

@@ -180,6 +180,19 @@ def assignments(given: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(given or ())
 
 
+def pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
+    """`NAME=VALUE` each, by name. Raises `typer.BadParameter`, also where a name comes twice."""
+    found: dict[str, str] = {}
+    for word in given or ():
+        name, equals, value = word.partition("=")
+        if not equals or not name or not value:
+            raise typer.BadParameter(f"{option} takes NAME=VALUE, not '{word}'")
+        if name in found:
+            raise typer.BadParameter(f"{option} is given twice for '{name}'")
+        found[name] = value
+    return found
+
+
 def numbers(text: str | None, option: str) -> tuple[float, ...] | None:
     """`0.485,0.456,0.406` to floats. Raises `typer.BadParameter`."""
     if text is None:

@@ -11,7 +11,12 @@ EXTRAS = {
     "gdcm": "dicom",
     "pydicom": "dicom",
     "highdicom": "sr",
+    "jinja2": "study",
+    "matplotlib": "study",
     "pynetdicom": "net",
+    "scipy": "study",
+    "sklearn": "study",
+    "statsmodels": "study",
     "torch": "train",
 }
 """Library -> the extra of this distribution that installs it."""

@@ -158,6 +158,27 @@ class Credentials:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class KeyFiles:
+    """Where credentials are read from: what one process tells another of them, instead of a key.
+    `certificate` and `key`: of a PKI, both or neither; else the own key of `store`.
+    """
+
+    store: Path
+    certificate: Path | None = None
+    key: Path | None = None
+    authorities: Path | None = None
+    peer: str | None = None
+
+    def read(self) -> Credentials:
+        """Raises `BadInput`."""
+        if self.certificate and self.key:
+            return Credentials.of_files(
+                self.certificate, self.key, self.authorities, self.store, self.peer
+            )
+        return Credentials.of_store(self.store, self.peer, self.authorities)
+
+
 def _made_out_to(certificate: x509.Certificate, host: str) -> bool:
     try:
         if _is_address(host):

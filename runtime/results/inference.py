@@ -87,21 +87,14 @@ def run_files(
     """
     before = msgspec.structs.replace(results)
     results.error = None
-    program = connection.client.program
     try:
         for group in runs_of(files[len(results.images) :], connection.sizes):
-            taken = [load(file, reader) for file in group]
-            recorder.record(_begun(connection, taken))
-            revealed, cost, served = connection.infer_batch([each.case for each in taken])
-            done = [
-                with_file(each, image_result(legible(file), program, revealed[i], cost, served, i))
-                for i, (file, each) in enumerate(zip(group, taken, strict=True))
-            ]
+            done, cost = run_group(connection, group, reader, recorder)
             results.images += done
             del results.remaining[: len(done)]
             _account(results, before, connection.channel, cost)
             outputs.save(results, files)
-            recorder.record(_finished(connection, cost))
+            recorder.record(finished(connection, cost))
             for result in done:
                 on_image(result)
         results.complete = True
@@ -113,6 +106,23 @@ def run_files(
         if results.images:
             outputs.finish(results, files)
     return results
+
+
+def run_group(
+    connection: Connection, files: Sequence[Path], reader: Reader, recorder: Recorder
+) -> tuple[list[ImageResult], RunCost]:
+    """As many files as one of the connection's `sizes`, in one run that `recorder` hears of before
+    it begins.
+    """
+    program = connection.client.program
+    taken = [load(file, reader) for file in files]
+    recorder.record(_begun(connection, taken))
+    revealed, cost, served = connection.infer_batch([each.case for each in taken])
+    done = [
+        with_file(each, image_result(legible(file), program, revealed[i], cost, served, i))
+        for i, (file, each) in enumerate(zip(files, taken, strict=True))
+    ]
+    return done, cost
 
 
 def peer_of(connection: Connection) -> Peer:
@@ -137,7 +147,8 @@ def _begun(connection: Connection, group: Sequence[Accepted]) -> Begun:
     return Begun(peer=peer_of(connection), count=len(group), images=images)
 
 
-def _finished(connection: Connection, cost: RunCost) -> Finished:
+def finished(connection: Connection, cost: RunCost) -> Finished:
+    """The event of a run whose results are kept."""
     return Finished(
         peer=peer_of(connection),
         count=cost.images,

@@ -72,7 +72,7 @@ class ImageResult(msgspec.Struct, kw_only=True):
     its outputs were read.
 
     Of a run of `batch` images each is charged its part of time and bytes; all of them waited for
-    the `flights`.
+    the `flights`. `peak_rss`: largest resident size of this side's process so far, bytes.
     """
 
     file: str
@@ -90,6 +90,7 @@ class ImageResult(msgspec.Struct, kw_only=True):
     by_step_kind: dict[str, StepCost]
     server: Served
     batch: int = 1
+    peak_rss: int = 0
 
     def doubts(self) -> tuple[Warned, ...]:
         """The warnings of what was revealed."""
@@ -265,4 +266,5 @@ def image_result(
             served, seconds=served.seconds / batch, cpu_seconds=served.cpu_seconds / batch
         ),
         batch=batch,
+        peak_rss=cost.peak_rss,
     )

@@ -114,17 +114,19 @@ class Attempts:
                     self.recorder,
                 )
             except BaseException as error:
-                self.recorder.record(self._left(connection, before, error))
+                self.recorder.record(left(connection, self._done() - before, error))
                 raise
-            self.recorder.record(self._left(connection, before, None))
+            self.recorder.record(left(connection, self._done() - before, None))
             return self.results
 
-    def _left(self, connection: Connection, before: int, error: BaseException | None) -> Left:
-        return Left(
-            peer=peer_of(connection),
-            end="stopped" if isinstance(error, Stopped) else "failed" if error else "done",
-            images=self._done() - before,
-            sent=connection.channel.wire_sent,
-            received=connection.channel.wire_received,
-            reason=str(error or "")[:200],
-        )
+
+def left(connection: Connection, images: int, error: BaseException | None) -> Left:
+    """The event of a connection's end, after so many images, by `error`."""
+    return Left(
+        peer=peer_of(connection),
+        end="stopped" if isinstance(error, Stopped) else "failed" if error else "done",
+        images=images,
+        sent=connection.channel.wire_sent,
+        received=connection.channel.wire_received,
+        reason=str(error or "")[:200],
+    )

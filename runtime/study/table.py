@@ -25,6 +25,7 @@ class StudyTable:
     what the secure computation gave: scores, probabilities, or of a `decision` policy 0 and 1; of
     `top-1` 1 in the column that was largest. reference, `(n, L)`: the cleartext model's, where the
     hospital was given them. sites, patients, `(n,)`: "" where the cohort's list names none.
+    probabilities: scores are probabilities, and no logits (`ResultForm.probabilities`).
     """
 
     labels: tuple[str, ...]
@@ -33,6 +34,7 @@ class StudyTable:
     reference: F64 | None
     sites: Names
     patients: Names
+    probabilities: bool = False
 
     @property
     def images(self) -> int:

@@ -42,3 +42,13 @@ def not_an_image(path: Path) -> str | None:
     except BadInput:
         return None  # `read_dicom` will say what is wrong
     return kind
+
+
+def instance_uid(path: Path) -> str | None:
+    """The SOP Instance UID of a DICOM file; None for every other. Raises `BadInput` where pydicom
+    is not installed.
+    """
+    if not is_dicom(path):
+        return None
+    uid: str | None = extras.load(READING, f"{path}: DICOM").instance_uid(path)
+    return uid

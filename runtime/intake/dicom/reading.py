@@ -55,6 +55,16 @@ def not_an_image(path: Path) -> str | None:
         return None
 
 
+def instance_uid(path: Path) -> str | None:
+    """The SOP Instance UID of a file, its pixels unread; None where it has none, or is no DICOM."""
+    try:
+        with unheard():
+            found = pydicom.dcmread(path, specific_tags=["SOPInstanceUID"], stop_before_pixels=True)
+            return checks.sop_instance(Header(found))
+    except Exception:
+        return None
+
+
 def _bytes(path: Path) -> bytes:
     try:
         if path.stat().st_size > LARGEST_FILE:

@@ -1,0 +1,408 @@
+"""Evaluate a model on a labelled cohort without showing it to the vendor (hospital).
+
+COHORT.csv names the images (column `file`, relative to the list, or `SOPInstanceUID` with --images)
+and says what is known of them: a column per label of the model (1, 0, empty for unknown, -1 for
+uncertain with --uncertain), and where there are such, `site` and `patient`. Everything is checked
+before anything is sent.
+
+Every finished image is kept in a journal in the study's folder. Start the same command again after
+any end, kill -9 too, and it goes on with the images that have no result; at most sessions x batch
+of them are run a second time. At the end stands the report: report.html, report.json, tables/.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moiety.protocols.errors import BadInput, MoietyError
+from moiety.runtime.cli import study_tables, ui
+from moiety.runtime.cli.line import key_files_for
+from moiety.runtime.cli.operation import AuditOption
+from moiety.runtime.cli.options import (
+    NETWORK_WORDS,
+    AuthorityOption,
+    BitDepthOption,
+    CertificateOption,
+    InsecureOption,
+    KeepGoingOption,
+    KeyOption,
+    KeysOption,
+    OtOption,
+    ThreadsOption,
+    pairs,
+)
+from moiety.runtime.cli.progress import watching
+from moiety.runtime.cli.study_view import following
+from moiety.runtime.cli.verdicts import say as say_verdicts
+from moiety.runtime.intake.text import printable
+from moiety.runtime.party.endpoints import parse_address
+from moiety.runtime.party.generator_choice import parse_ot
+from moiety.runtime.party.signals import Stopped
+from moiety.runtime.program import artifacts
+from moiety.runtime.results.retry import Retries
+from moiety.runtime.study import evaluate as study
+from moiety.runtime.study.cohort import Columns, Uncertain
+from moiety.runtime.study.forecast import Prices, forecast
+from moiety.runtime.study.journal import Journal
+from moiety.runtime.study.prepare import Prepared, StudyOptions, prepare
+from moiety.runtime.study.session import SessionPlan
+
+EXAMPLES = (
+    "moiety evaluate model.moiety cohort.csv --connect vendor.example:7700 -o study/ --dry-run",
+    "moiety evaluate model.moiety cohort.csv --connect vendor.example:7700 -o study/ --sessions 4",
+    "moiety evaluate model.moiety cohort.csv -o study/ --reference scores.csv --report-only",
+    "moiety evaluate model.moiety cohort.csv -o study/ --status",
+)
+LIST, REPORT, RUN = "The cohort's list", "The report", "The run"
+
+
+def command(
+    public: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL.moiety",
+            help="The Program, as got from the vendor.",
+            show_default=False,
+        ),
+    ],
+    cohort: Annotated[
+        Path,
+        typer.Argument(
+            metavar="COHORT.csv", help="Images, labels, sites, patients.", show_default=False
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="The study's folder: its journal and its report. Made if it is not there, for its "
+            "owner alone.",
+            show_default=False,
+        ),
+    ],
+    connect: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="The vendor's server.")
+    ] = "127.0.0.1:7700",
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check all and say what it would take; send nothing."),
+    ] = False,
+    status: Annotated[
+        bool,
+        typer.Option("--status", help="Say how far the study in FOLDER has come; run nothing."),
+    ] = False,
+    report_only: Annotated[
+        bool,
+        typer.Option("--report-only", help="Make the report again from the journal; run nothing."),
+    ] = False,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where the list's files or SOP Instance UIDs are.  \\[default: the list's folder]",
+            rich_help_panel=LIST,
+            show_default=False,
+        ),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL=COLUMN",
+            help="The list's column for a label of the model, where it is not called so; may be "
+            "given several times.",
+            rich_help_panel=LIST,
+            show_default=False,
+        ),
+    ] = None,
+    uncertain: Annotated[
+        Uncertain | None,
+        typer.Option(
+            help="How -1, uncertain, is taken. There is no default: it changes the figures.",
+            rich_help_panel=LIST,
+            show_default=False,
+        ),
+    ] = None,
+    site_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Where an image is from.  \\[default: site, if there is one]",
+            rich_help_panel=LIST,
+            show_default=False,
+        ),
+    ] = None,
+    patient_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Whose it is: images of one patient are not independent.  \\[default: patient, if "
+            "there is one]",
+            rich_help_panel=LIST,
+            show_default=False,
+        ),
+    ] = None,
+    result: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Which of the model's results is studied.  \\[default: the first with labels]",
+            rich_help_panel=LIST,
+            show_default=False,
+        ),
+    ] = None,
+    bit_depth: BitDepthOption = None,
+    keep_going: KeepGoingOption = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SCORES.csv",
+            help="Cleartext scores of the same images, on the scale that the Program reveals: the "
+            "report compares. A column that names images as the list does, or `id`; one per label.",
+            rich_help_panel=REPORT,
+            show_default=False,
+        ),
+    ] = None,
+    reference_label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL=COLUMN",
+            help="The column of a label's scores, where it is not called so.",
+            rich_help_panel=REPORT,
+            show_default=False,
+        ),
+    ] = None,
+    margin: Annotated[
+        float,
+        typer.Option(
+            min=1e-6,
+            max=0.5,
+            metavar="AUROC",
+            help="Equivalent is what differs by less. To be chosen before the study.",
+            rich_help_panel=REPORT,
+        ),
+    ] = 0.01,
+    bootstrap: Annotated[
+        int,
+        typer.Option(
+            min=0, max=100_000, metavar="N", help="Resamples by patient.", rich_help_panel=REPORT
+        ),
+    ] = 2000,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Of the resamples.", rich_help_panel=REPORT),
+    ] = 0,
+    title: Annotated[
+        str,
+        typer.Option(
+            metavar="TEXT",
+            help="Of the report.  \\[default: the model's name]",
+            rich_help_panel=REPORT,
+            show_default=False,
+        ),
+    ] = "",
+    batch: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=64,
+            metavar="N",
+            help="Images that may share one run, where the server offers it.",
+            rich_help_panel=RUN,
+        ),
+    ] = 1,
+    sessions: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=256,
+            metavar="N",
+            help="Connections at a time, each with a process of this machine, where the server has "
+            "places for them (moiety serve --sessions).",
+            rich_help_panel=RUN,
+        ),
+    ] = 1,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Run the first N images of the list alone; without it, later, the others.",
+            rich_help_panel=RUN,
+            show_default=False,
+        ),
+    ] = None,
+    threads: ThreadsOption = 1,
+    ot: OtOption = "auto",
+    timeout: Annotated[
+        float,
+        typer.Option(
+            min=1.0,
+            metavar="SECONDS",
+            help="Longest silence of the server before a run is given up.",
+            rich_help_panel=RUN,
+        ),
+    ] = 60.0,
+    retries: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="New connections after one that broke, in a row without a new result. The run "
+            "that broke counts twice in a quota.",
+            rich_help_panel=RUN,
+        ),
+    ] = 3,
+    network: Annotated[
+        str,
+        typer.Option(
+            metavar=NETWORK_WORDS,
+            help="For the prediction of --dry-run.",
+            rich_help_panel=RUN,
+        ),
+    ] = "lan",
+    price_per_hour: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            metavar="MONEY",
+            help="What an hour of one session costs, in any currency: the cost is shown.",
+            rich_help_panel=RUN,
+            show_default=False,
+        ),
+    ] = None,
+    price_per_gb: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            metavar="MONEY",
+            help="What a gigabyte costs, sent or received.",
+            rich_help_panel=RUN,
+            show_default=False,
+        ),
+    ] = None,
+    keys: KeysOption = None,
+    peer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Whom of those that are trusted (moiety keys list) the server must be.",
+            show_default=False,
+        ),
+    ] = None,
+    cert: CertificateOption = None,
+    key: KeyOption = None,
+    ca: AuthorityOption = None,
+    insecure: InsecureOption = False,
+    audit: AuditOption = None,
+) -> None:
+    ui.one_thread()
+    if dry_run + status + report_only > 1:
+        raise BadInput("--dry-run, --status and --report-only exclude each other; give one of them")
+    sends = not (dry_run or status or report_only)
+    host, port = parse_address(connect)
+    files = key_files_for(host, keys, cert, key, ca, insecure, peer) if sends else None
+    if files:
+        files.read()  # what is wrong with them is known before the images are read
+    plan = SessionPlan(
+        program=artifacts.load_program(public),
+        host=host,
+        port=port,
+        timeout=timeout,
+        keys=files,
+        insecure=insecure,
+        ot=parse_ot(ot),
+        batch=batch,
+        threads=threads,
+        bit_depth=bit_depth,
+        audit=audit,
+    )
+    options = StudyOptions(
+        columns=Columns(pairs(label, "--label"), site_column, patient_column, uncertain),
+        images=images,
+        result=result,
+        reference=reference,
+        reference_labels=pairs(reference_label, "--reference-label"),
+        keep_going=keep_going is not False,
+        limit=limit,
+        sessions=sessions,
+        name=title,
+        margin=margin,
+        bootstrap=bootstrap,
+        seed=seed,
+    )
+    prices = Prices(price_per_hour, price_per_gb)
+    if sends or report_only:
+        study.require_extras()
+    prepared = _prepared(plan, cohort, options)
+    found = study.check_folder(prepared, output)
+    pending = prepared.pending(found)
+    ui.show(study_tables.cohort_table(prepared), stderr=True)
+    for line in study_tables.cohort_lines(prepared):
+        ui.say(line)
+    if found is not None:
+        ui.say(study_tables.status_line(prepared, found, prices))
+    if dry_run:
+        predicted = forecast(plan.program, network, plan.ot, min(batch, max(1, len(pending))))
+        ui.show(study_tables.forecast_table(predicted, len(pending), sessions, prices))
+    elif status:
+        _show_status(prepared, found, output)
+    else:
+        _run(prepared, output, Retries(retries, say=ui.warn), prices, report_only)
+
+
+def _prepared(plan: SessionPlan, cohort: Path, options: StudyOptions) -> Prepared:
+    with watching("reading images") as watch:
+        prepared = prepare(plan, cohort, options, lambda done, total: watch(done, total, ""))
+    say_verdicts(prepared.intake)
+    return prepared
+
+
+def _show_status(prepared: Prepared, found: Journal | None, folder: Path) -> None:
+    if found is None:
+        raise BadInput(f"{printable(folder)}: there is no study yet; begin it without --status")
+    ui.show(study_tables.status_table(prepared, found))
+
+
+def _run(
+    prepared: Prepared, folder: Path, retries: Retries, prices: Prices, report_only: bool
+) -> None:
+    if report_only:
+        journal = Journal.look(folder)
+        if journal is None:
+            raise BadInput(f"{printable(folder)}: there is no study yet to report on")
+    else:
+        journal = study.open_journal(prepared, folder, ui.warn)
+    try:
+        if not report_only:
+            _run_images(prepared, journal, retries, prices)
+        made = study.study_of(prepared, journal)
+        with watching("statistics and report") as watch:
+            watch(0, 0, "computing")
+            analysis = study.write(made, folder)
+    finally:
+        journal.close()
+    ui.show(study_tables.result_table(analysis))
+    ui.say(
+        f"{study_tables.status_line(prepared, journal, prices)}; the report is "
+        f"{printable(folder / 'report.html')}"
+    )
+
+
+def _run_images(prepared: Prepared, journal: Journal, retries: Retries, prices: Prices) -> None:
+    before = len(journal.images)
+    try:
+        with following(prepared, journal, prices) as view:
+            workers = study.local_workers(prepared, view.waits)
+            study.run(prepared, journal, workers, retries, view)
+    except (MoietyError, Stopped):
+        done = len(journal.images)
+        ui.say(
+            f"{done} of {ui.images(len(prepared.lines))} are finished ({done - before} of them "
+            "now); the same command goes on with the others"
+        )
+        raise

@@ -1,0 +1,119 @@
+"""Cleartext scores that the hospital was given, joined to its cohort image by image.
+
+    file,Effusion,Edema
+    images/1.png,0.31,-2.4
+
+Lines are found by a column that both lists have (`id`, or what names the images), else by the
+file's name without folder and ending. Scores must be on the scale that the Program reveals (logits,
+usually): what compares scores with scores means nothing otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from moiety.protocols.errors import BadInput
+from moiety.runtime.intake.text import printable
+from moiety.runtime.study.cohort import ID, CohortList, Listed
+from moiety.runtime.study.lists import FILES, UIDS, CsvList, Line
+
+WHAT = "a list of reference scores"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """scores: by the cohort's line, one for each of its labels. unused: lines of other images."""
+
+    path: Path
+    scores: Mapping[int, tuple[float, ...]]
+    unused: int
+
+
+def read_reference(path: Path, cohort: CohortList, columns: Mapping[str, str]) -> Reference:
+    """columns: label -> the column of its scores, where it is not called so. Raises `BadInput` that
+    names line and column, also where an image of the cohort has no scores.
+    """
+    table = CsvList.read(path, WHAT, (ID, *FILES, *UIDS))
+    at = [_column(table, label, columns) for label in cohort.labels]
+    key, name_of = _join(table, cohort)
+    lines = _by_key(table, key)
+    scores: dict[int, tuple[float, ...]] = {}
+    for listed in cohort.lines:
+        line = lines.pop(name_of(listed), None)
+        if line is None:
+            raise BadInput(
+                f"{cohort.place(listed)}: {printable(path)} has no scores of "
+                f"'{printable(name_of(listed))}' (column {key}); take the image out of the cohort, "
+                "or add its scores"
+            )
+        scores[listed.line] = tuple(_score(table, line, column) for column in at)
+    return Reference(path, scores, len(lines))
+
+
+def _column(table: CsvList, label: str, columns: Mapping[str, str]) -> int:
+    if label in columns:
+        option = f"--reference-label {label}={columns[label]}"
+        return table.column(columns[label], option)
+    found = table.find([label])
+    if found is None:
+        raise BadInput(
+            f"{printable(table.path)}, line {table.header}: no column for the label "
+            f"{printable(label)}; there is {', '.join(map(printable, table.columns))}. Say which "
+            f"with --reference-label '{printable(label)}=COLUMN'"
+        )
+    return table.columns.index(found)
+
+
+def _join(table: CsvList, cohort: CohortList) -> tuple[str, Callable[[Listed], str]]:
+    """The column of the scores' list that names images, and what of a cohort's line it holds."""
+    key = table.find([cohort.key])
+    if key is not None:
+        return key, _entry
+    if ID in table.columns and all(listed.name for listed in cohort.lines):
+        return ID, _name
+    for column in (ID, *FILES):
+        if column in table.columns:
+            return column, _stem
+    raise BadInput(
+        f"{printable(table.path)}, line {table.header}: no column says which image of the cohort a "
+        f"line is about: '{cohort.key}', or {ID} in both lists"
+    )
+
+
+def _entry(listed: Listed) -> str:
+    return listed.entry
+
+
+def _name(listed: Listed) -> str:
+    return listed.name
+
+
+def _stem(listed: Listed) -> str:
+    return Path(listed.entry).stem
+
+
+def _by_key(table: CsvList, key: str) -> dict[str, Line]:
+    at = table.columns.index(key)
+    lines: dict[str, Line] = {}
+    for line in table.lines:
+        name = line.cells[at]
+        if name in lines:
+            table.refuse(
+                line, f"column {key}: '{name}' has scores in line {lines[name].number}, too"
+            )
+        lines[name] = line
+    return lines
+
+
+def _score(table: CsvList, line: Line, column: int) -> float:
+    cell = line.cells[column]
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        table.refuse(line, f"column {table.columns[column]}: '{cell[:40]}' is no score")
+    return value

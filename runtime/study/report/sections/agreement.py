@@ -1,0 +1,112 @@
+"""How far secure scores are from cleartext ones, image by image."""
+
+from __future__ import annotations
+
+from moiety.runtime.study.report import plots
+from moiety.runtime.study.report.page import (
+    Block,
+    Gallery,
+    Heading,
+    Picture,
+    Prose,
+    Section,
+    Swatch,
+)
+from moiety.runtime.study.report.sections.columns import IMAGES, LABEL, pair
+from moiety.runtime.study.report.table import Column, Row, Table
+from moiety.runtime.study.report.words import Value, fixed, probability, said, signed
+from moiety.runtime.study.statistics.analysis import Agreement, Analysis
+from moiety.runtime.study.table import Study
+
+_SIZE = said(fixed(5))
+_SIGNED = said(signed(5))
+_LIMITS = (
+    Column("bias", "Bias", _SIGNED),
+    Column("bias", "95 % CI", _SIGNED, interval=True),
+    Column("standard_deviation", "Standard deviation", _SIZE),
+    Column("lower_limit", "Lower limit of agreement", _SIGNED),
+    Column("lower_limit", "95 % CI", _SIGNED, interval=True),
+    Column("upper_limit", "Upper limit of agreement", _SIGNED),
+    Column("upper_limit", "95 % CI", _SIGNED, interval=True),
+)
+_KS_ASSUMES = (
+    "The test of Kolmogorov and Smirnov (KS) assumes independent samples. Scores of the same "
+    "images by two ways of computing one network are paired, so its P is no evidence of equality; "
+    "it is given because earlier studies gave it."
+)
+
+
+def section(study: Study, analysis: Analysis) -> Section | None:
+    if not analysis.agreement:
+        return None
+    blocks: list[Block] = [
+        Prose("Secure minus cleartext score of every image, its label known or not."),
+        _limits(analysis),
+        _sizes(analysis),
+        Prose(_KS_ASSUMES),
+    ]
+    if analysis.differences:
+        blocks += [Heading("Difference plots"), _plots(analysis)]
+    return Section("agreement", "Agreement of scores", blocks)
+
+
+def _limits(analysis: Analysis) -> Table:
+    rows = [Row((each.label, each.images, *_limits_of(each))) for each in analysis.agreement]
+    caption = "Bias and limits of agreement (Bland and Altman)"
+    return Table("limits-of-agreement", caption, (LABEL, IMAGES, *_LIMITS), rows)
+
+
+def _limits_of(each: Agreement) -> tuple[Value, ...]:
+    found = each.limits
+    if found is None:
+        return (None,) * len(_LIMITS)
+    return (
+        *(found.bias, pair(found.bias_interval), found.standard_deviation),
+        *(found.lower, pair(found.lower_interval), found.upper, pair(found.upper_interval)),
+    )
+
+
+def _sizes(analysis: Analysis) -> Table:
+    quantiles = list(dict.fromkeys(q for each in analysis.agreement for q in each.quantiles))
+    columns = (
+        LABEL,
+        IMAGES,
+        *(Column(f"quantile_{q}", f"{100 * float(q):g} % within", _SIZE) for q in quantiles),
+        Column("largest", "Largest", _SIZE),
+        Column("rms", "Root mean square", _SIZE),
+        Column("correlation", "Correlation", said(fixed(6))),
+        Column("ks", "KS statistic", said(fixed(4))),
+        Column("ks_p", "KS, P", said(probability)),
+    )
+    rows = [
+        Row(
+            (
+                *(each.label, each.images, *(each.quantiles.get(q) for q in quantiles)),
+                *(each.largest, each.rms, each.correlation, each.ks, each.ks_p),
+            ),
+            "a score that is the same for all images has no correlation"
+            if each.correlation is None
+            else None,
+        )
+        for each in analysis.agreement
+    ]
+    return Table("agreement", "Size of the differences", columns, rows)
+
+
+def _plots(analysis: Analysis) -> Gallery:
+    limits = {each.label: each.limits for each in analysis.agreement}
+    drawn = [
+        Picture(plots.bland_altman(f"difference-{n}", each, limits.get(each.label)), each.label)
+        for n, each in enumerate(analysis.differences)
+    ]
+    caption = (
+        "Differences against the mean of the two scores, in groups of equally many images in place "
+        "of a point per image; at the right all differences as a histogram."
+    )
+    legend = (
+        Swatch("secure", "line", "median of a group"),
+        Swatch("secure", "haze", "95 % of a group"),
+        Swatch("ink", "line", "bias"),
+        Swatch("cleartext", "dashed", "limits of agreement, with 95 % CI"),
+    )
+    return Gallery(caption, drawn, legend)

@@ -1,0 +1,151 @@
+"""Of policies that reveal a decision or the largest label: what these are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+
+from moiety.runtime.study.report.forests import Estimate, Line, forest
+from moiety.runtime.study.report.page import Block, Gallery, Heading, Picture, Prose, Section
+from moiety.runtime.study.report.sections.columns import (
+    LABEL,
+    NEGATIVES,
+    POSITIVES,
+    SITE,
+    share,
+    share_columns,
+)
+from moiety.runtime.study.report.sections.discrimination import CLEARTEXT, SECURE
+from moiety.runtime.study.report.table import Column, Row, Table
+from moiety.runtime.study.report.words import Value, count, counted
+from moiety.runtime.study.statistics.analysis import Analysis, Decided, Decision, Proportion, TopOne
+from moiety.runtime.study.table import Study
+
+_MEASURES = {
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "positive_predictive_value": "Positive predictive value",
+    "negative_predictive_value": "Negative predictive value",
+}
+_AGREEING = share_columns("agreeing", "Decided alike")
+
+
+def section(study: Study, analysis: Analysis) -> Section | None:
+    found = analysis.decisions
+    if not found:
+        return None
+    whole = [each for each in found if each.counts.site is None]
+    blocks: list[Block] = [_forests(whole), *_tables("", whole, "all images together")]
+    if len(found) > len(whole):
+        blocks += [Heading("By site"), *_tables("-by-site", found, "by site")]
+    if analysis.top_one is not None:
+        blocks += [Heading("The largest label"), *_top_one(analysis, analysis.top_one)]
+    return Section("decisions", "Decisions", blocks)
+
+
+def _forests(whole: Sequence[Decision]) -> Gallery:
+    pictures = []
+    for measure in ("sensitivity", "specificity"):
+        read: Callable[[Decided], Proportion] = attrgetter(measure)
+        lines = [
+            Line(
+                each.counts.label,
+                _estimate(read(each.secure)),
+                _estimate(read(each.cleartext)) if each.cleartext else None,
+            )
+            for each in whole
+        ]
+        name = _MEASURES[measure]
+        pictures.append(Picture(forest(measure, f"{name} by label", name, lines), name))
+    legend = (SECURE, CLEARTEXT) if any(each.cleartext for each in whole) else (SECURE,)
+    return Gallery("With 95 % CI (Wilson), all images together.", pictures, legend)
+
+
+def _estimate(found: Proportion) -> Estimate | None:
+    if found.value is None or found.low is None or found.high is None:
+        return None
+    return Estimate(found.value, found.low, found.high)
+
+
+def _tables(suffix: str, found: Sequence[Decision], where: str) -> list[Block]:
+    tables: list[Block] = [
+        _measures(f"decisions{suffix}", f"Secure decisions, {where}", found, lambda d: d.secure)
+    ]
+    if any(each.cleartext for each in found):
+        caption = f"Cleartext decisions, {where}"
+        tables.append(
+            _measures(f"cleartext-decisions{suffix}", caption, found, lambda d: d.cleartext)
+        )
+    if any(each.agreeing for each in found):
+        caption = f"Images decided alike, secure and cleartext, {where}"
+        values = [share(each.agreeing) for each in found]
+        tables.append(_table(f"deciding-alike{suffix}", caption, _AGREEING, found, values))
+    return tables
+
+
+def _measures(
+    key: str, caption: str, found: Sequence[Decision], side: Callable[[Decision], Decided | None]
+) -> Table:
+    columns = [c for name, words in _MEASURES.items() for c in share_columns(name, words)]
+    rows = []
+    for each in found:
+        decided = side(each)
+        read = [getattr(decided, name) if decided else None for name in _MEASURES]
+        rows.append(tuple(value for proportion in read for value in share(proportion)))
+    return _table(key, caption, columns, found, rows)
+
+
+def _table(
+    key: str,
+    caption: str,
+    columns: Sequence[Column],
+    found: Sequence[Decision],
+    values: Sequence[tuple[Value, ...]],
+) -> Table:
+    by_site = any(each.counts.site is not None for each in found)
+    rows = [
+        Row(
+            (
+                *((each.counts.label, each.counts.site) if by_site else (each.counts.label,)),
+                *(each.counts.positives, each.counts.negatives, *row),
+            ),
+            each.reason,
+        )
+        for each, row in zip(found, values, strict=True)
+    ]
+    heads = (LABEL, SITE) if by_site else (LABEL,)
+    return Table(key, caption, (*heads, POSITIVES, NEGATIVES, *columns), rows, len(heads))
+
+
+def _top_one(analysis: Analysis, found: TopOne) -> list[Block]:
+    text = (
+        f"{counted(found.images, 'image')} with exactly one positive label and none unknown; "
+        f"{counted(found.unsuitable, 'image')} without."
+    )
+    sides = (
+        ("Secure", found.accuracy),
+        ("Cleartext", found.cleartext_accuracy),
+        ("Secure and cleartext alike", found.agreeing),
+    )
+    accuracy = [Row((name, *share(each))) for name, each in sides if each is not None]
+    recall = [Row((label, *share(each))) for label, each in found.recall.items()]
+    confusion = [
+        Row((label, *row)) for label, row in zip(analysis.labels, found.confusion, strict=True)
+    ]
+    largest = [Column(f"largest_{label}", label, count) for label in analysis.labels]
+    return [
+        Prose(text),
+        Table(
+            "accuracy",
+            "Accuracy",
+            (Column("of", "Of"), *share_columns("accuracy", "Right")),
+            accuracy,
+        ),
+        Table("recall", "Recall by label", (LABEL, *share_columns("recall", "Found")), recall),
+        Table(
+            "confusion",
+            "Images by true label (rows) and largest label (columns)",
+            (Column("label", "True label"), *largest),
+            confusion,
+        ),
+    ]

@@ -1,0 +1,64 @@
+"""How the numbers were made, what they do not say, and what it takes to make them again."""
+
+from __future__ import annotations
+
+from moiety.runtime.study.report.page import Block, Facts, Heading, Points, Prose, Section
+from moiety.runtime.study.report.words import counted
+from moiety.runtime.study.statistics.analysis import Analysis
+from moiety.runtime.study.table import Study
+
+_CONFOUNDED = (
+    "Sites differ in more than their patients' diagnoses. Where a site's positives are compared "
+    "with other sites' negatives, and over all images where sites have different shares of "
+    "positives, a network that tells sites apart looks as if it told diagnoses apart. The "
+    "difference between secure and cleartext is not touched by that; the AUROC itself is."
+)
+_MANY = (
+    "Every label and site is a test. P values of differences over all images are given also "
+    "adjusted for the number of labels (Holm); those of single sites, and intervals, are not."
+)
+_EQUIVALENT = (
+    "Equivalence is said against the margin that was set before the study, and of this cohort's "
+    "patients and prevalence. Where it is not shown, that is no proof of a difference."
+)
+_INTENDED = (
+    "The report compares two ways of computing one network. It is no evidence that the network is "
+    "fit for a clinical use."
+)
+SOURCES = (
+    "DeLong ER, DeLong DM, Clarke-Pearson DL. Biometrics 1988;44:837–845.",
+    "Sun X, Xu W. IEEE Signal Process Lett 2014;21:1389–1393.",
+    "Schuirmann DJ. J Pharmacokinet Biopharm 1987;15:657–680.",
+    "Bland JM, Altman DG. Lancet 1986;327:307–310.",
+    "Wilson EB. J Am Stat Assoc 1927;22:209–212.",
+    "Holm S. Scand J Stat 1979;6:65–70.",
+    "Brier GW. Mon Weather Rev 1950;78:1–3.",
+)
+
+
+def section(study: Study, analysis: Analysis) -> Section:
+    topics = [(topic.replace("_", " "), text) for topic, text in analysis.methods.items()]
+    limits = [("Sites", _CONFOUNDED), ("Many tests", _MANY), ("Equivalence", _EQUIVALENT)]
+    blocks: list[Block] = [
+        Points(topics),
+        Heading("What the report does not say"),
+        Points([*limits, ("Use", _INTENDED)]),
+        Heading("Sources"),
+        Points([("", source) for source in SOURCES]),
+    ]
+    return Section("methods", "Methods and limits", blocks)
+
+
+def reproduction(study: Study, analysis: Analysis) -> Section:
+    """What was run, to the digit, and where the seed went in."""
+    bootstrap = (
+        f"{counted(analysis.bootstrap, 'bootstrap sample')}, drawn by {analysis.resampled} from "
+        f"seed {analysis.seed}. From the same results, everything but the resources and the times "
+        "in the facts is the same again, to the byte."
+    )
+    blocks: list[Block] = [
+        Facts([(name, text) for name, text in study.facts.items()]),
+        Prose(bootstrap),
+        Prose("The numbers stand in full in report.json, the tables in tables/, as CSV."),
+    ]
+    return Section("reproduction", "Reproduction", blocks)

@@ -1,0 +1,75 @@
+"""What the study took: the one section that differs between two runs of the same study."""
+
+from __future__ import annotations
+
+from moiety.runtime.study.report import plots
+from moiety.runtime.study.report.page import Block, Gallery, Picture, Prose, Section
+from moiety.runtime.study.report.sections.columns import IMAGES, PERCENT, SITE
+from moiety.runtime.study.report.table import Column, Row, Table
+from moiety.runtime.study.report.words import Value, count, counted, duration, fixed, said, size
+from moiety.runtime.study.statistics.analysis import Analysis, PerImage, ResourceUse, Spread
+from moiety.runtime.study.table import Study
+
+_SECONDS = said(fixed(2))
+_BYTES = said(size)
+_MEASURES = (
+    Column("seconds", "Seconds", _SECONDS),
+    Column("client_cpu", "CPU s, client", _SECONDS),
+    Column("server_cpu", "CPU s, server", _SECONDS),
+    Column("sent", "Sent", _BYTES),
+    Column("received", "Received", _BYTES),
+    Column("flights", "Flights", count),
+)
+
+
+def section(study: Study, analysis: Analysis) -> Section:
+    used = analysis.resources
+    blocks: list[Block] = [Prose(_whole(used)), _per_image(used)]
+    if used.by_kind:
+        caption = "The client's seconds an image, by kind of step."
+        blocks += [Gallery(caption, [Picture(plots.kinds("kinds", used.by_kind))]), _kinds(used)]
+    return Section("resources", "Resources", blocks)
+
+
+def _whole(used: ResourceUse) -> str:
+    return (
+        f"{duration(used.wall_seconds)} in all, {counted(used.sessions, 'session')} at a time; a "
+        f"process of the client took at most {size(used.client_memory)} of memory, one of the "
+        f"server {size(used.server_memory)}."
+    )
+
+
+def _per_image(used: ResourceUse) -> Table:
+    columns = [SITE, IMAGES]
+    for each in _MEASURES:
+        columns += [
+            Column(each.name, each.heading, each.show),
+            Column(f"{each.name}_quartile", "Quartiles", each.show, interval=True),
+        ]
+    rows = [Row((each.site, each.images, *_spreads(each))) for each in used.per_image]
+    return Table("resources", "An image took (median, quartiles)", tuple(columns), rows)
+
+
+def _spreads(each: PerImage) -> list[Value]:
+    values: list[Value] = []
+    for measure in _MEASURES:
+        spread: Spread = getattr(each, measure.name)
+        values += [spread.median, (spread.lower_quartile, spread.upper_quartile)]
+    return values
+
+
+def _kinds(used: ResourceUse) -> Table:
+    columns = (
+        Column("kind", "Kind of step"),
+        Column("seconds", "Seconds", _SECONDS),
+        Column("share", "Share", PERCENT),
+        Column("cpu_seconds", "CPU s", _SECONDS),
+        Column("sent", "Sent", _BYTES),
+        Column("received", "Received", _BYTES),
+        Column("flights", "Flights", said(fixed(0))),
+    )
+    rows = [
+        Row((k.kind, k.seconds, k.share, k.cpu_seconds, k.sent, k.received, k.flights))
+        for k in used.by_kind
+    ]
+    return Table("kinds-of-step", "The client's cost an image, by kind of step", columns, rows)

@@ -1,0 +1,146 @@
+"""What stands at the top: what was asked, what was found, what it cost, in sentences."""
+
+from __future__ import annotations
+
+from moiety.runtime.program.policy import Reveal
+from moiety.runtime.study.report.page import Verdict
+from moiety.runtime.study.report.sections.discrimination import overall
+from moiety.runtime.study.report.words import counted, duration, fixed, listed, signed, size
+from moiety.runtime.study.statistics.analysis import Analysis, Discrimination
+from moiety.runtime.study.table import Study
+
+REVEALED: dict[Reveal, str] = {
+    "scores": "Of each image the scores were revealed to the hospital.",
+    "probabilities": "Of each image probabilities were revealed to the hospital, not the scores.",
+    "top-1": "Of each image the label with the largest score was revealed to the hospital, and "
+    "nothing else.",
+    "decision": "Of each image one bit for each label was revealed to the hospital: whether the "
+    "score is above the vendor's threshold, which stays secret.",
+    "aggregate": "Of single images nothing was revealed: of each label the AUROC and its standard "
+    "error alone, computed on scores that stayed shared.",
+}
+_area = fixed(4)
+_change = signed(5)
+
+
+def lead(study: Study, analysis: Analysis) -> list[str]:
+    """Paragraphs."""
+    found = [_question(analysis), *_equivalence(analysis), *_areas(analysis)]
+    found += [*_decisions(analysis), *_agreement(analysis)]
+    return [" ".join(found), f"{REVEALED[analysis.policy]} {_cost(analysis)}"]
+
+
+def numbers(analysis: Analysis) -> list[tuple[str, str]]:
+    """A few, each with its words."""
+    found = [(f"{analysis.images:,}", "images"), (str(len(analysis.labels)), "labels")]
+    largest = _largest(analysis)
+    if largest is not None and largest.comparison is not None:
+        found.append((_change(largest.comparison.difference), "largest change of an AUROC"))
+    each = analysis.resources.per_image[:1]
+    for used in each:
+        traffic = used.sent.median + used.received.median
+        found += [
+            (duration(used.seconds.median), "an image, median"),
+            (size(traffic), "an image, both ways"),
+        ]
+    return found
+
+
+def verdicts(analysis: Analysis) -> list[Verdict]:
+    """Of each label, over all images."""
+    found = []
+    for each in overall(analysis):
+        label = each.counts.label
+        if each.comparison is not None:
+            tost = each.comparison.equivalence
+            found.append(Verdict(label, tost.equivalent, tost.statement))
+        elif analysis.policy in ("scores", "probabilities") and each.reason:
+            found.append(Verdict(label, None, f"Not computed: {each.reason}."))
+    return found
+
+
+def _question(analysis: Analysis) -> str:
+    where = f" from {counted(len(analysis.sites), 'site')}" if len(analysis.sites) > 1 else ""
+    cohort = f"{counted(analysis.images, 'image')}{where}"
+    if any(each.comparison for each in overall(analysis)):
+        return (
+            f"Does secure two-party computation change what the network is worth? {cohort} went "
+            "through it and, in clear, through the network itself."
+        )
+    if any(each.cleartext for each in analysis.decisions):
+        return f"{cohort} were decided by secure two-party computation and in clear."
+    return f"{cohort} went through secure two-party computation."
+
+
+def _equivalence(analysis: Analysis) -> list[str]:
+    compared = [each for each in overall(analysis) if each.comparison]
+    largest = _largest(analysis)
+    if largest is None or largest.comparison is None:
+        return []
+    shown = [
+        each for each in compared if each.comparison and each.comparison.equivalence.equivalent
+    ]
+    without = [e.counts.label for e in compared if e not in shown]
+    within = f"within ±{analysis.margin:g} is shown"
+    text = (
+        f"Equivalence of the AUROC {within} for {len(shown)} of {counted(len(compared), 'label')}"
+    )
+    if without:
+        text += f", not for {listed(without)}"
+    c = largest.comparison
+    return [
+        f"{text}. The largest difference, secure minus cleartext, is {_change(c.difference)} "
+        f"({largest.counts.label}; 95 % CI {_change(c.low)} to {_change(c.high)})."
+    ]
+
+
+def _largest(analysis: Analysis) -> Discrimination | None:
+    compared = [each for each in overall(analysis) if each.comparison]
+    return max(
+        compared, key=lambda e: abs(e.comparison.difference) if e.comparison else 0.0, default=None
+    )
+
+
+def _areas(analysis: Analysis) -> list[str]:
+    areas = {e.counts.label: e.secure.auroc for e in overall(analysis) if e.secure is not None}
+    if not areas:
+        return []
+    lowest, highest = min(areas, key=areas.__getitem__), max(areas, key=areas.__getitem__)
+    none = len(analysis.labels) - len(areas)
+    missing = f" {counted(none, 'label')} without one: the tables say why." if none else ""
+    if len(areas) == 1:
+        return [f"The AUROC of {lowest} is {_area(areas[lowest])}.{missing}"]
+    return [
+        f"AUROCs go from {_area(areas[lowest])} ({lowest}) to {_area(areas[highest])} "
+        f"({highest}).{missing}"
+    ]
+
+
+def _decisions(analysis: Analysis) -> list[str]:
+    alike = [e.agreeing for e in analysis.decisions if e.counts.site is None and e.agreeing]
+    found = []
+    if alike:
+        hits, total = sum(e.hits for e in alike), sum(e.total for e in alike)
+        found.append(f"{hits:,} of {total:,} decisions are the same in clear.")
+    if analysis.top_one is not None:
+        right = analysis.top_one.accuracy
+        found.append(f"The largest label was right for {right.hits:,} of {right.total:,} images.")
+    return found
+
+
+def _agreement(analysis: Analysis) -> list[str]:
+    if not analysis.agreement:
+        return []
+    largest = max(each.largest for each in analysis.agreement)
+    return [f"No score of an image is further from its cleartext one than {largest:.4g}."]
+
+
+def _cost(analysis: Analysis) -> str:
+    used = analysis.resources
+    sessions = counted(used.sessions, "session")
+    whole = f"The study took {duration(used.wall_seconds)} with {sessions} at a time"
+    if not used.per_image:
+        return f"{whole}."
+    each = used.per_image[0]
+    total = size(each.sent.total + each.received.total)
+    return f"{whole} and moved {total}, both ways together."

@@ -1,0 +1,87 @@
+"""What plots are drawn from: ROC curves on a grid, histograms of scores and of differences. No
+point of theirs is an image.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.metrics import roc_curve
+
+from moiety.protocols.arrays import BOOL, F64
+from moiety.runtime.study.statistics.analysis import Curve, Differences, Histogram
+from moiety.runtime.study.statistics.bins import counted, round_edges
+from moiety.runtime.study.statistics.places import Column
+
+GRID = np.linspace(0, 1, 101)
+FEWEST = 10
+"""Images of a class below which a step of the curve would be one of them."""
+GROUP = 40
+"""Images behind one point of the plot of differences."""
+MOST_GROUPS = 20
+
+
+def curve(column: Column) -> Curve:
+    """Over all images of known truth."""
+    judged = column.at(column.known)
+    positives, negatives = int(judged.positive.sum()), int(judged.negative.sum())
+    if min(positives, negatives) < FEWEST:
+        return Curve(
+            label=column.label,
+            reason=f"{positives} positives and {negatives} negatives: fewer than {FEWEST} of a "
+            "class, so that a step of the curve would be one image",
+        )
+    secure, *cleartext = (on_grid(scores, judged.positive) for scores in judged.scores())
+    return Curve(
+        label=column.label,
+        false_positive_rate=numbers(GRID),
+        secure=secure,
+        cleartext=cleartext[0] if cleartext else None,
+    )
+
+
+def on_grid(scores: F64, positive: BOOL) -> tuple[float, ...]:
+    """True positive rate at each false positive rate of the grid: on the curve itself, at its top
+    where it rises straight up.
+    """
+    false, true, _ = roc_curve(positive, scores)
+    last = np.append(np.diff(false) > 0, True)
+    rates = np.interp(GRID, false[last], true[last])
+    return numbers(rates)
+
+
+def histogram(column: Column) -> Histogram:
+    """Scores of all images, by truth."""
+    edges = round_edges(column.scores().ravel())
+    return Histogram(
+        label=column.label,
+        edges=numbers(edges),
+        secure_positives=counted(column.secure[column.positive], edges),
+        secure_negatives=counted(column.secure[column.negative], edges),
+        secure_unknown=counted(column.secure[~column.known], edges),
+        cleartext=None if column.cleartext is None else counted(column.cleartext, edges),
+    )
+
+
+def differences(label: str, secure: F64, cleartext: F64) -> Differences:
+    """Secure minus cleartext, by size, and along the mean of the two."""
+    change = secure - cleartext
+    edges = round_edges(change)
+    order = np.argsort((secure + cleartext) / 2, kind="stable")
+    groups = np.array_split(order, min(MOST_GROUPS, change.size // GROUP) or 1)
+    groups = groups if change.size >= GROUP else []
+    low, median, high = (
+        tuple(float(np.quantile(change[group], at)) for group in groups) for at in (0.05, 0.5, 0.95)
+    )
+    return Differences(
+        label=label,
+        edges=numbers(edges),
+        counts=counted(change, edges),
+        means=tuple(float(((secure + cleartext) / 2)[group].mean()) for group in groups),
+        low=low,
+        median=median,
+        high=high,
+    )
+
+
+def numbers(values: F64) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)

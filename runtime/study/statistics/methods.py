@@ -1,0 +1,134 @@
+"""What the report says of its own methods: a sentence for each, with the source; and what a reader
+must know of this cohort.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from moiety.runtime.study.statistics.analysis import Counts, Unit
+from moiety.runtime.study.statistics.curves import FEWEST, GROUP
+from moiety.runtime.study.statistics.places import unit_of
+from moiety.runtime.study.statistics.resampling import LEAST_USABLE
+from moiety.runtime.study.table import Study, StudyTable
+
+DISCRIMINATION = {
+    "auroc": "AUROC is the share of pairs of a positive and a negative image in which the positive "
+    "has the larger score; ties count half. Its standard error is DeLong's (DeLong, DeLong, "
+    "Clarke-Pearson, Biometrics 1988), by midranks (Sun, Xu, IEEE Signal Processing Letters "
+    "2014).",
+    "interval": "95 % intervals of AUROC are DeLong's on the logit scale (Pepe, The Statistical "
+    "Evaluation of Medical Tests 2003, 5.2), so that they stay between 0 and 1. Where DeLong's "
+    "error is 0, as at an AUROC of exactly 0 or 1, or a class has one image, they are Newcombe's "
+    "(method 5; Statistics in Medicine 2006).",
+    "sites": "A site is judged on its own images. One without negatives of its own is judged "
+    "against the negatives of all other sites, and marked: the model may then have told sites "
+    "apart, not the label.",
+}
+COMPARISON = {
+    "difference": "Secure and cleartext AUROC of the same images are compared by DeLong's paired "
+    "test, with a 95 % interval of the difference; where nothing differs, Z = 0 and p = 1. p over "
+    "all images is adjusted for the number of labels (Holm, Scandinavian Journal of Statistics "
+    "1979).",
+    "equivalence": "Equivalence is judged by two one-sided tests at 5 % against a margin set "
+    "before the study (Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 1987): it is "
+    "shown where the 90 % interval of the difference lies inside the margin. No adjustment is due "
+    "where every label must be equivalent.",
+}
+AGREEMENT = {
+    "limits": "Bias and limits of agreement of secure minus cleartext scores are Bland and "
+    "Altman's, with 95 % intervals (Statistical Methods in Medical Research 1999). They take "
+    "images for independent.",
+    "ks": "The Kolmogorov-Smirnov statistic is the largest distance between the two distributions "
+    "of scores. Its p assumes independent samples, which two scores of the same images are not: it "
+    "says nothing about whether images changed places.",
+}
+CURVES = {
+    "curves": "ROC curves are drawn on a grid of 101 false positive rates, and not at all with "
+    f"fewer than {FEWEST} images of a class, since each step would be one image. AUROC is computed "
+    "from all scores, not from the grid. Histograms have round edges and open ends; the plot of "
+    f"differences shows groups of at least {GROUP} images, with 5 %, median and 95 %.",
+}
+PROPORTIONS = {
+    "proportions": "Intervals of proportions are Wilson's (Journal of the American Statistical "
+    "Association 1927).",
+}
+AGGREGATE = {
+    "policy": "Scores stayed shared between the parties. Only each label's AUROC and standard "
+    "error were revealed, so nothing here depends on single scores: no bootstrap, no curve, no "
+    "site.",
+}
+DECISIONS = {
+    "decisions": "The policy reveals decisions alone, so sensitivity, specificity and predictive "
+    "values stand for AUROC. Predictive values depend on how common the label is in this cohort.",
+}
+
+
+def methods(study: Study) -> dict[str, str]:
+    """Those that were used, in the order of the report."""
+    if study.table is None:
+        return {
+            **AGGREGATE,
+            "auroc": DISCRIMINATION["auroc"],
+            "interval": DISCRIMINATION["interval"],
+        }
+    if study.policy.reveal in ("decision", "top-1"):
+        return {**DECISIONS, "sites": DISCRIMINATION["sites"], **PROPORTIONS}
+    used = {**DISCRIMINATION, "bootstrap": _bootstrap(study, unit_of(study.table))}
+    if study.table.reference is not None:
+        used |= COMPARISON | AGREEMENT
+    return used | {"calibration": _calibration(study.table)} | CURVES | PROPORTIONS
+
+
+def _bootstrap(study: Study, unit: Unit) -> str:
+    drawn = "patients, each with all their images" if unit == "patient" else "images"
+    return (
+        f"Bootstrap intervals are percentiles of {study.bootstrap} resamples of {drawn}, from seed "
+        f"{study.seed}; none is given where fewer than {LEAST_USABLE:.0%} of the resamples have "
+        "both classes."
+    )
+
+
+def _calibration(table: StudyTable) -> str:
+    scores = (
+        "Scores are probabilities already"
+        if table.probabilities
+        else "Scores are taken for logits, and probabilities are their sigmoid"
+    )
+    return (
+        f"{scores}. The calibration curve has ten equally wide bins; the Brier score is the mean "
+        "squared difference of probability and truth (Brier, Monthly Weather Review 1950), with a "
+        "bootstrap interval."
+    )
+
+
+def notes(table: StudyTable, missing: int, counts: Iterable[Counts]) -> tuple[str, ...]:
+    """Of images without a result, `missing` of them; without a site; of patients; of labels whose
+    negatives come from other sites.
+    """
+    found = []
+    if missing:
+        found.append(f"{missing} images have no result and are left out.")
+    nameless = int((table.sites == "").sum())
+    if nameless and nameless < table.images:
+        found.append(f"{nameless} images have no site: they count over all images alone.")
+    found.append(_patients(table))
+    outside = [f"{each.label} at {each.site}" for each in counts if each.outside_negatives]
+    if outside:
+        found.append(
+            "No negatives of their own, so that the AUROC is confounded by site: "
+            f"{', '.join(outside)}."
+        )
+    return tuple(found)
+
+
+def _patients(table: StudyTable) -> str:
+    if unit_of(table) == "image":
+        return "Patients are not named: images are taken for independent everywhere."
+    patients = len(set(table.patients))
+    if patients == table.images:
+        return "Each image is of another patient."
+    return (
+        f"{table.images} images of {patients} patients: DeLong's intervals and tests take images "
+        "for independent, the bootstrap does not."
+    )
