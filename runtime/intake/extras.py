@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from types import ModuleType
 
 from moiety.protocols.errors import BadInput
@@ -14,6 +15,7 @@ EXTRAS = {
     "jinja2": "study",
     "matplotlib": "study",
     "pynetdicom": "net",
+    "ray": "ray",
     "scipy": "study",
     "sklearn": "study",
     "statsmodels": "study",
@@ -28,6 +30,12 @@ def missing(what: str, error: ModuleNotFoundError) -> BadInput:
     library = absent if absent.startswith("moiety.") else absent.partition(".")[0]
     advice = f"; pip install 'moiety[{EXTRAS[library]}]'" if library in EXTRAS else ""
     return BadInput(f"{what} needs {library}, which is not installed{advice}")
+
+
+def require(library: str, what: str) -> None:
+    """Raises `BadInput` where a library that `what` needs is absent; loads nothing."""
+    if importlib.util.find_spec(library) is None:
+        raise missing(what, ModuleNotFoundError(name=library))
 
 
 def load(module: str, what: str) -> ModuleType:

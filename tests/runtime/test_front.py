@@ -92,7 +92,7 @@ def test_the_quota_is_the_fronts_for_all_workers(
         second.infer(image(4))
     assert denied.value.exit_code == PeerRefused.DENIED
     first.close()
-    pairs.front.wait_for(": finished, 2 images")
+    pairs.front.wait_for("finished, 2 images")
     pairs.front.end()
     verify(audit)
     ends = audit_lines(audit, "left")
@@ -174,7 +174,7 @@ def test_a_worker_that_dies_costs_its_session_alone(fronted: Callable[..., Front
         fresh = pairs.start_worker()
         with pairs.connect() as fourth:
             assert worker_of(fourth) == fresh
-    pairs.front.wait_for(": finished", 3)
+    pairs.front.wait_for("worker: finished", 3)
     summary = pairs.front.end()
     assert (summary.images, summary.failed_clients) == (3, 1)
 

@@ -198,21 +198,12 @@ class Visit:
 
     def _serve(self) -> bool:
         """Session and runs; whether all went well."""
-        peer = self._channel.peer
-        key = named(self._channel.line)
-        log.info("%s: connected%s, served by process %d", peer, key, os.getpid())
         try:
             with self._alarm.within(self._options.session_seconds, "the session"):
                 if self._is_worker:
                     self._escort()
                 else:
                     self._runs()
-            log.info(
-                "%s: finished, %d images, %.1f MB over the wire",
-                peer,
-                self._images,
-                self._wire_bytes / 1e6,
-            )
         except Denied as denied:
             self._lost("denied", str(denied), str(denied))
         except Overdue as overdue:
@@ -233,6 +224,8 @@ class Visit:
 
     def _runs(self) -> None:
         """Opens the session and runs images until the client says goodbye."""
+        peer, key = self._channel.peer, named(self._channel.line)
+        log.info("%s: connected%s, served by process %d", peer, key, os.getpid())
         with self._alarm.within(self._options.setup_seconds, "the set-up"):
             session = self._open_session()
         while (begin := self._next_run()) is not None:
@@ -248,13 +241,17 @@ class Visit:
                 )
                 handshake.send(self._channel, served)
             self._account(cost)
+        wire = self._wire_bytes / 1e6
+        log.info("%s: finished, %d images, %.1f MB over the wire", peer, self._images, wire)
 
     def _escort(self) -> None:
         """A session of this server's at the worker at the other end, to its end."""
         admission, patience = self._house.admission, self._options.session_seconds
+        peer = self._channel.peer
         escort = Escort(self._channel, self._line, self._leash, admission, patience)
         ended = escort.run()
         self._images = ended.images
+        log.info("%s: the session at this worker: %s, %d images", peer, ended.outcome, ended.images)
         self._end(ended)
 
     def _open_session(self) -> Session:
