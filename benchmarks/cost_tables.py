@@ -20,6 +20,7 @@ import sympy
 from benchmarks.support import command_line
 from benchmarks.support.documents import Section
 from benchmarks.support.harness import ROOT
+from moiety.protocols.compare.argmax import argmax_cost
 from moiety.protocols.compare.convert import bit_to_ring_cost, carry_to_ring_cost
 from moiety.protocols.compare.extend import extend_cost, extend_with_headroom_cost
 from moiety.protocols.compare.joint import truncate_with_gates_cost
@@ -94,6 +95,7 @@ PROTOCOLS: dict[str, Formula] = {
 }
 
 WITHOUT_ROW: dict[Callable[..., Cost], str] = {
+    argmax_cost: "a ReLU in a wider ring for each value but one, in ceil(log2(values)) levels",
     bit_to_ring_cost: "one lookup inside an extension or a truncation",
     carry_to_ring_cost: "all that an exact truncation sends",
     drelu_cost: "the comparison of one bit less",

@@ -31,7 +31,7 @@ from moiety.runtime.party.client import Client
 from moiety.runtime.party.endpoints import Listener
 from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.server import Server, ServerOptions
-from moiety.runtime.party.server.admission import Caller, Denied
+from moiety.runtime.party.server.admission import Caller, Denied, Everybody
 from moiety.runtime.party.signals import Stopped, raise_stopped
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program import Program
@@ -46,7 +46,7 @@ DISTINCT = 4
 """Images that differ; they come again and again."""
 
 
-class Quota:
+class Quota(Everybody):
     """The caller at `GREEDY` may have one image."""
 
     def __init__(self) -> None:

@@ -18,7 +18,8 @@ from pathlib import Path
 import msgspec
 
 from moiety.compiler.ir.graph import Graph
-from moiety.compiler.lowering.lower import lower
+from moiety.compiler.lowering.lower import lower, results_of
+from moiety.compiler.lowering.revealing import AS_SCORES, Revealing, Shown, left_to_client
 from moiety.compiler.measure import Measurement
 from moiety.compiler.onnx_import.fix_input import InputShape
 from moiety.compiler.onnx_import.load import import_onnx, no_note
@@ -66,6 +67,7 @@ class CompileOptions:
     people. op_threshs: operating points of these values, see `Output`. name, version: the model's,
     for people, kept in the Program; its graph's name if there is none. pipeline: the passes, as
     `passes.manager` reads them. dump_after: called with the Graph after every pass, see there.
+    revealing: what the client may learn of the results.
     note: told what the model's owner should know of the import.
     """
 
@@ -80,6 +82,7 @@ class CompileOptions:
     op_threshs: tuple[float | None, ...] = ()
     pipeline: str = DEFAULT_PIPELINE
     dump_after: DumpAfter | None = None
+    revealing: Revealing = AS_SCORES
     note: Callable[[str], None] = no_note
 
 
@@ -176,6 +179,7 @@ def compile_graph(
         raise BadInput(
             f"picture {options.pictures[1]!r}: without preprocessing no input is made of pictures"
         )
+    _check_revealing(graph, options)
     graph, plan_options = legalise(graph), _with_reach(options)
     ranges, measurement = _calibrated(graph, calibration, progress, plan_options.searching)
     note("planning", 0, 1)
@@ -190,6 +194,15 @@ def compile_graph(
         note("writing", 0, 1)
         compiled.save(out_dir, force)
     return compiled
+
+
+def _check_revealing(graph: Graph, options: CompileOptions) -> None:
+    """BadModel, BadInput, before the work, where the model cannot carry the output policy."""
+    reveal = options.revealing.policy.reveal
+    if reveal != "scores":
+        expression = results_of(graph, options.labels, options.op_threshs)
+        shapes = [graph.shapes[value][1:] for value in graph.outputs]
+        left_to_client(Shown.of(expression, graph.outputs, shapes, reveal), options.revealing)
 
 
 Lowered = tuple[Program, Weights, Measured | None]
@@ -219,20 +232,30 @@ class _Lowering:
         return measured
 
     def _made(self, plan: Plan) -> Lowered:
+        bare, made = self._lowered(plan, self.options.revealing)
+        described = msgspec.structs.replace(bare, model_version=_words(self.options.version))
+        program, weights = commit(described, made.tensors)
+        return program, weights, self._measured(plan, program, weights)
+
+    def _lowered(self, plan: Plan, revealing: Revealing) -> tuple[Program, Weights]:
         options = self.options
-        name = _words(options.name or plan.graph.name)
-        bare, made = lower(
+        return lower(
             plan,
-            name,
+            _words(options.name or plan.graph.name),
             options.preprocessing,
             options.labels,
             options.op_threshs,
             options.pictures[1:],
+            revealing,
         )
-        described = msgspec.structs.replace(bare, model_version=_words(options.version))
-        program, weights = commit(described, made.tensors)
-        measured = self.measurement.of(program, weights) if self.measurement is not None else None
-        return program, weights, measured
+
+    def _measured(self, plan: Plan, program: Program, weights: Weights) -> Measured | None:
+        """The error of the scores, whatever is revealed of them."""
+        if self.measurement is None:
+            return None
+        if program.policy.reveal not in ("scores", "aggregate"):
+            program, weights = self._lowered(plan, AS_SCORES)
+        return self.measurement.of(program, weights)
 
 
 def _words(text: str) -> str:

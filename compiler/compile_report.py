@@ -119,7 +119,11 @@ def client_rows(program: Program) -> Iterator[Row]:
     it beside.
     """
     revealed = program.output_names()
+    if program.policy.reveal != "scores":
+        yield "policy", program.policy_in_words()
     for index, name in revealed.items():
+        if not program.policy.tells_of_images:
+            break
         details = program.outputs[index].details()
         yield "revealed", ", ".join([printable(name), *([details] if details else [])])
     enough = told(program.expression, len(revealed))

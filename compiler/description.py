@@ -232,3 +232,26 @@ def parse_op_threshs(text: str | None) -> tuple[float | None, ...]:
             f"--op-thresholds {text[:80]}: cannot be read ({error}); give a number per label, or a "
             "file of them"
         ) from None
+
+
+def parse_thresholds(text: str | None) -> dict[str, float] | tuple[float, ...]:
+    """Of --thresholds: numbers, or LABEL=NUMBER, between commas or on lines, or a file of these.
+    Raises BadInput.
+    """
+    if text is None:
+        return ()
+    try:
+        given = Path(text).read_text(encoding="utf-8") if os.path.isfile(text) else text
+        words = [word.strip() for word in re.split(r"[,\n]", given) if word.strip()]
+        named = [word.rpartition("=") for word in words]
+        if not any(equals for _, equals, _ in named):
+            return tuple(map(float, words))
+        found = {label.strip(): float(number) for label, _, number in named}
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            f"--thresholds {text[:80]}: cannot be read ({error}); give a number, LABEL=NUMBER,... "
+            "or a file of them"
+        ) from None
+    if "" in found or len(found) < len(words):
+        raise BadInput(f"--thresholds {text[:80]}: a label is missing, or there twice")
+    return found

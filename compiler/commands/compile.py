@@ -18,8 +18,9 @@ import typer
 
 from moiety.compiler.compile import CompileOptions
 from moiety.compiler.compile_files import Pictures, compile_files, writing
-from moiety.compiler.description import Described, parse_op_threshs
+from moiety.compiler.description import Described, parse_op_threshs, parse_thresholds
 from moiety.compiler.ir.graph import Graph
+from moiety.compiler.lowering.revealing import revealing_of
 from moiety.compiler.onnx_import.fix_input import InputShape
 from moiety.compiler.passes.base import Pass
 from moiety.compiler.passes.manager import DumpAfter, dump_to
@@ -39,6 +40,7 @@ from moiety.runtime.cli.options import (
     sizes,
 )
 from moiety.runtime.intake.presets import PRESETS
+from moiety.runtime.program.policy import Reveal
 
 EXAMPLES = (
     "moiety compile model.onnx --calibration x-rays/ -o compiled/",
@@ -50,6 +52,8 @@ EXAMPLES = (
     "[dim](uniform, as CrypTFlow2)[/dim]",
     "moiety compile model.onnx --calibration x-rays/ -o compiled/ --input-shape 3,224,224 "
     "--labels cat,dog",
+    "moiety compile model.onnx --calibration x-rays/ -o compiled/ --reveal decision "
+    "--thresholds 0.5",
 )
 
 
@@ -57,6 +61,7 @@ EXAMPLES = (
 widths = partial(typer.Option, metavar="N", rich_help_panel="Widths", show_default=False)
 ends = partial(typer.Option, rich_help_panel="Input and output", show_default=False)
 pictured = partial(typer.Option, rich_help_panel="Preprocessing", show_default=False)
+policy = partial(typer.Option, rich_help_panel="Output policy", show_default=False)
 expert = partial(typer.Option, rich_help_panel="Compiler", show_default=False)
 
 
@@ -207,6 +212,42 @@ def command(
             "Default: the model's metadata.",
         ),
     ] = None,
+    reveal: Annotated[
+        Reveal,
+        policy(
+            metavar="scores|probabilities|top-1|decision|aggregate",
+            help="What the hospital may learn: scores as they are; probabilities in few bits; the "
+            "largest value's name; which values are above secret thresholds; or of a cohort alone "
+            "each label's AUROC and standard error. Part of the Program; see docs/policies.md.",
+            show_default=True,
+        ),
+    ] = "scores",
+    thresholds: Annotated[
+        str | None,
+        policy(
+            metavar="X|LABEL=X,...",
+            help="Of decisions, secret, in units of the model's result: probabilities where it "
+            "ends in a Sigmoid (with operating points those that they are scaled to), else logits. "
+            "Or a file of them.",
+        ),
+    ] = None,
+    probability_bits: Annotated[
+        int | None, policy(metavar="N", help="Bits of a probability, 2 to 10. Default: 8.")
+    ] = None,
+    least_positives: Annotated[
+        int | None,
+        policy(metavar="N", help="With a label, in a cohort of an aggregate. Default: 10."),
+    ] = None,
+    least_negatives: Annotated[
+        int | None, policy(metavar="N", help="Without the label, likewise. Default: 10.")
+    ] = None,
+    cohort_images: Annotated[
+        int | None, policy(metavar="N", help="Images of a cohort, at most. Default: 1024.")
+    ] = None,
+    cohorts: Annotated[
+        int | None,
+        policy(metavar="N", help="Cohorts of a client, at most. Default: the access file says."),
+    ] = None,
     save_ranges: Annotated[
         Path | None,
         expert(
@@ -257,6 +298,15 @@ def command(
         op_threshs=parse_op_threshs(op_thresholds),
         pipeline=passes,
         dump_after=dumping(dump_after, dump_folder, passes),
+        revealing=revealing_of(
+            reveal,
+            parse_thresholds(thresholds),
+            probability_bits,
+            positives=least_positives,
+            negatives=least_negatives,
+            images=cohort_images,
+            cohorts=cohorts,
+        ),
         note=ui.warn,
     )
     described = Described(preprocessing, numbers(mean, "--mean"), numbers(std, "--std"), exact_size)

@@ -14,11 +14,12 @@ from moiety.compiler.planning.rings import RESULT_INTEGER_BITS
 from moiety.compiler.planning.starved import averages_rescaled
 from moiety.runtime.program.expression.elementwise import Constant
 from moiety.runtime.program.expression.told import told
+from moiety.runtime.program.policy import ALL_SCORES, Policy
 
 
-def disclosed(plan: Plan) -> tuple[str, ...]:
+def disclosed(plan: Plan, policy: Policy = ALL_SCORES) -> tuple[str, ...]:
     """One sentence for each thing that is told."""
-    return tuple(_facts(plan))
+    return (*_facts(plan), *_of_results(plan, policy))
 
 
 def _facts(plan: Plan) -> Iterator[str]:
@@ -80,15 +81,20 @@ def _facts(plan: Plan) -> Iterator[str]:
             f"({_spread(pieces)}), and the grid of its knots: where its operand's "
             "values lie over the calibration images, and their unit"
         )
-    yield from _of_expression(plan.graph)
-    if any(expected_integers(formats, value) for value in plan.graph.outputs):
-        yield (
-            "where the revealed values are expected: their range over the calibration images and "
-            "the margin beyond it, to two significant bits"
-        )
     constant = options.output_frac + RESULT_INTEGER_BITS
     if any(bits > constant for bits in formats.output_bits.values()):
         yield "ring width of an output: the range of the model's results, up to a power of two"
+
+
+def _of_results(plan: Plan, policy: Policy) -> Iterator[str]:
+    """What the scores tell beyond the results, where they are revealed."""
+    if policy.reveal == "scores":
+        yield from _of_expression(plan.graph)
+        if any(expected_integers(plan.formats, value) for value in plan.graph.outputs):
+            yield (
+                "where the revealed values are expected: their range over the calibration images "
+                "and the margin beyond it, to two significant bits"
+            )
 
 
 def _spread(numbers: Collection[int]) -> str:

@@ -15,11 +15,12 @@ from moiety.compiler.lowering.dead_steps import drop_dead_steps
 from moiety.compiler.lowering.disclosure import disclosed
 from moiety.compiler.lowering.emitter import Emitter
 from moiety.compiler.lowering.fuse_shifts import fuse_shifts
+from moiety.compiler.lowering.outputs import emit_outputs
+from moiety.compiler.lowering.revealing import AS_SCORES, Revealing
 from moiety.compiler.lowering.share_gates import share_gates
 from moiety.compiler.lowering.steps_of_ops import lower_node
 from moiety.compiler.planning.plan import Plan
-from moiety.compiler.planning.result_ranges import expected_integers
-from moiety.runtime.program import Expression, Input, Output, Preprocessing, Program, Result
+from moiety.runtime.program import Expression, Input, Preprocessing, Program, Result
 from moiety.runtime.program.expression.elementwise import OperatingPoints
 from moiety.runtime.program.weights import Weights, check_weights
 
@@ -31,17 +32,19 @@ def lower(
     labels: tuple[str, ...] = (),
     op_threshs: tuple[float | None, ...] = (),
     pictures: tuple[str, ...] = (),
+    revealing: Revealing = AS_SCORES,
 ) -> tuple[Program, Weights]:
     """The Program and Weights of a plan; both are checked before they are returned. `labels` name
     the values of the one output, `op_threshs` are their operating points. pictures: the inputs
-    beside the first that `preprocessing` makes.
+    beside the first that `preprocessing` makes. revealing: what the client may learn of the
+    results; BadModel where the model cannot carry it.
     """
     out = Emitter(plan)
     for source in out.graph.inputs:
         _input(out, source)
     for node in plan.graph.nodes:
         lower_node(out, node)
-    _outputs(out)
+    expression = emit_outputs(out, results_of(plan.graph, labels, op_threshs), revealing)
     fused = fuse_shifts(out.steps, out.tensors)
     steps, tensors, compared = drop_dead_steps(*fused, out.compared)
     if plan.options.share_gates:
@@ -51,10 +54,11 @@ def lower(
         rounding=plan.options.rounding,
         preprocessing=preprocessing,
         steps=steps,
-        expression=_expression(plan.graph, labels, op_threshs),
-        disclosed=disclosed(plan),
+        expression=expression,
+        disclosed=disclosed(plan, revealing.policy),
         network=plan.options.network,
         pictures=pictures,
+        policy=revealing.policy,
     )
     program.check()
     check_weights(program, tensors)
@@ -77,27 +81,12 @@ def _input(out: Emitter, source: str) -> None:
     )
 
 
-def _outputs(out: Emitter) -> None:
-    """What is revealed, each in its own ring."""
-    outputs = out.graph.outputs
-    sources = [out.get(value, out.formats.bits(value)) for value in outputs]
-    for output, source in zip(outputs, sources, strict=True):
-        out.add(
-            Output(
-                inputs=(source,),
-                shape=out.steps[source].shape,
-                bits=out.steps[source].bits,
-                name=output,
-                scale=out.formats.output_unit,
-                expected=expected_integers(out.formats, output),
-            )
-        )
-
-
-def _expression(
+def results_of(
     graph: Graph, labels: tuple[str, ...], op_threshs: tuple[float | None, ...]
 ) -> Expression:
-    """The Graph's, with what is said of its results' values; operating points are of one result."""
+    """What the client computes from the scores: the Graph's expression, with what is said of its
+    results' values; operating points are of one result.
+    """
     operations, forms = graph.expression.operations, result_forms(graph)
     results = [Result(name=form.name, value=form.value, labels=labels) for form in forms]
     if op_threshs:

@@ -35,6 +35,25 @@ CountsOption = Annotated[
         show_default=False,
     ),
 ]
+CohortsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cohorts",
+        metavar="DIR",
+        help="Where this side's shares of cohorts are kept until their aggregate is revealed, for "
+        "a Program whose policy is `aggregate`. As secret as the weights.",
+        show_default=False,
+    ),
+]
+KeepCohortsOption = Annotated[
+    float,
+    typer.Option(
+        "--keep-cohorts",
+        min=1,
+        metavar="DAYS",
+        help="After so many days without a further image the shares of a cohort are removed.",
+    ),
+]
 AuditOption = Annotated[
     Path | None,
     typer.Option(

@@ -86,7 +86,7 @@ def room_for(cluster: str | None, pairs: int, cpus: float | None, threads: int) 
     """None without --cluster. Raises `BadInput` where Ray is not installed."""
     if cluster is None:
         return None
-    extras.require("ray", EXTRA)
+    extras.require(("ray",), EXTRA)
     return Room(address=cluster, workers=pairs, cpus=float(threads) if cpus is None else cpus)
 
 
@@ -106,6 +106,7 @@ class WorkerOptions:
     """Of `moiety serve`, those that a worker has from its front."""
 
     folder: Path
+    cohorts: Path | None
     batch: str
     threads: int
     ot: str
@@ -129,6 +130,7 @@ class WorkerOptions:
             "run-seconds": self.run_seconds,
             "session-seconds": self.session_seconds,
             "min-rate": self.min_rate,
+            "cohorts": self.cohorts and self.cohorts.absolute(),
             **self._files(),
         }
         said = [f"--{name}={value}" for name, value in options.items() if value is not None]

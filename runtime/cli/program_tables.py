@@ -48,6 +48,7 @@ def summary(program: Program) -> Table:
         "ReLU elements": f"{elements:,}",
         "multiply-adds": f"{_multiply_adds(program):,}",
         "widths, bits": _widths(program),
+        "policy": program.policy_in_words(),
     }
     for name, value in (*rows.items(), *_revealed_and_computed(program)):
         shown.add_row(name, Text(value))
@@ -59,7 +60,8 @@ def _revealed_and_computed(program: Program) -> Iterator[tuple[str, str]]:
     for index, name in program.output_names().items():
         step = program.outputs[index]
         details = f", {step.details()}" if step.details() else ""
-        yield "revealed", f"{printable(name)} {_shape(step.shape)}{details}"
+        verb = "revealed" if program.policy.tells_of_images else "kept shared"
+        yield verb, f"{printable(name)} {_shape(step.shape)}{details}"
     for result in program.results():
         labels = f": {', '.join(map(printable, result.labels))}" if result.labels else ""
         kind = "" if result.kind == "real" else f", {result.kind}"

@@ -49,7 +49,7 @@ def cohort_table(prepared: Prepared) -> Table:
 
 def _sites(lines: Sequence[Listed]) -> list[tuple[str, int]]:
     counts = Counter(line.site for line in lines)
-    sites = [(f"site {printable(site) or 'unknown'}", counts[site]) for site in sorted(counts)]
+    sites = [(f"site: {printable(site) or 'not said'}", counts[site]) for site in sorted(counts)]
     if len(sites) <= MANY_SITES:
         return sites
     rest = sites[MANY_SITES:]
@@ -124,7 +124,7 @@ def status_table(prepared: Prepared, journal: Journal) -> Table:
                 if line.site == site
             ),
         )
-        name = f"site {printable(site)}" if site else "no site"
+        name = f"site: {printable(site) or 'not said'}"
         shown.add_row(escape(name), str(done[site]), str(count), *_taken(of_site))
     shown.add_section()
     shown.add_row("all", str(len(finished.lines)), str(len(prepared.lines)), *_taken(finished))
@@ -194,10 +194,10 @@ def traffic(up: float, down: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`45 s`, `12 min`, `3 h 20 min`."""
+    """`2.5 s`, `45 s`, `12 min`, `3 h 20 min`."""
     minutes = round(seconds / 60)
     if seconds < 120:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.{0 if seconds >= 10 else 1}f} s"
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
 
 

@@ -132,7 +132,7 @@ class View:
     def _sites(self) -> Table:
         shown = ui.facts()
         for site, (done, total) in sorted(self.sites.items())[:12]:
-            name = f"site {site}" if site else "no site"
+            name = f"site: {site or 'not said'}"
             shown.add_row(ui.literal(printable(name)), f"{done} of {total}")
         return shown
 

@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+from moiety.protocols.aggregate.auroc import reveal_cost, sum_up_cost
+from moiety.protocols.compare.argmax import argmax_passes, place_bits
+from moiety.protocols.compare.convert import bit_to_ring_cost
 from moiety.protocols.compare.digits import DigitPlan, plan_digits
 from moiety.protocols.compare.extend import extend_cost, extend_with_headroom_cost
 from moiety.protocols.compare.joint import truncate_with_gates_cost
@@ -32,12 +35,15 @@ from moiety.protocols.lanes import in_lanes_cost
 from moiety.protocols.linear.cost import linear_cost, query_cost
 from moiety.protocols.linear.spec import LinearSpec
 from moiety.protocols.network import Network
+from moiety.protocols.session import Role
 from moiety.runtime.program import (
     Add,
     AddConst,
     AnyStep,
+    Argmax,
     Combine,
     Concat,
+    Count,
     Extend,
     Gates,
     Input,
@@ -86,6 +92,14 @@ def run_cost(program: Program, images: int) -> Cost:
     return sum(step_costs(program, images), key_cost(program, images))
 
 
+def aggregate_cost(program: Program, images: int) -> Cost:
+    """What an `aggregate` policy reveals of a cohort of so many images, beside their runs."""
+    output = next(iter(program.outputs.values()))
+    labels = math.prod(output.shape)
+    summed = sum_up_cost(labels, images, output.bits, program.planned_for)
+    return summed + reveal_cost(labels)
+
+
 # --- what a step calls ----------------------------------------------------------------------------
 
 
@@ -117,7 +131,8 @@ class Call:
 class Setting:
     """What a step's cost depends on besides the step. operands: the steps that make its operands
     (an Input's: itself). joint: the Gates that are made together with it (Gates.joint).
-    specs: what the homomorphic protocol must know of the Linear steps, by index.
+    specs: what the homomorphic protocol must know of the Linear steps, by index. keeps: the outputs
+    stay shared.
     """
 
     index: int
@@ -126,6 +141,7 @@ class Setting:
     network: Network
     images: int
     specs: Mapping[int, LinearSpec]
+    keeps: bool = False
 
     @property
     def operand(self) -> AnyStep:
@@ -143,7 +159,8 @@ def protocol_calls(program: Program, images: int = 1) -> Iterator[list[Call]]:
     for index, step in enumerate(program.steps):
         operands = program.operands(step) or (step,)
         joint = program.joint_gates(index)
-        setting = Setting(index, operands, joint, program.planned_for, images, specs)
+        keeps = not program.policy.tells_of_images
+        setting = Setting(index, operands, joint, program.planned_for, images, specs, keeps)
         yield list(CALLS[type(step)](step, setting))
 
 
@@ -252,9 +269,32 @@ def _maxpool(step: MaxPool, at: Setting) -> Iterator[Call]:
     channels, height, width = at.operand.shape
     shape = (at.images * channels, height, width)
     for pairs in maxpool_pairs(shape, step.kernel, step.strides, step.pads):
-        digits = plan_digits(step.bits - 1, 1, pairs, at.network)
-        sizes = {"n": pairs, "bits": step.bits}
-        yield Call(partial(maxima_cost, network=digits), sizes, f"{step.bits} bits", digits, True)
+        yield _maxima(pairs, step.bits, at.network)
+
+
+def _maxima(pairs: int, bits: int, network: Network) -> Call:
+    """One level of the trees."""
+    digits = plan_digits(bits - 1, 1, pairs, network)
+    sizes = {"n": pairs, "bits": bits}
+    return Call(partial(maxima_cost, network=digits), sizes, f"{bits} bits", digits, True)
+
+
+@calls_of(Argmax)
+def _argmax(step: Argmax, at: Setting) -> Iterator[Call]:
+    """The levels of a max-pool over all values."""
+    n, count = at.elements(step), at.operand.shape[0]
+    yield Call(partial(argmax_passes, n, count), {})
+    for pairs in maxpool_pairs((n, 1, count), (1, count), (1, 1), (0, 0, 0, 0)):
+        yield _maxima(pairs, at.operand.bits + place_bits(count), at.network)
+
+
+@calls_of(Count)
+def _count(step: Count, at: Setting) -> Iterator[Call]:
+    """A bit conversion of each."""
+    n = at.elements(at.operand)
+    cost = partial(bit_to_ring_cost, sender=Role.SERVER)
+    yield Call(cost, {"n": n, "bits": step.bits}, "bits to numbers", None, True)
+    yield _passes(n)
 
 
 @calls_of(Extend)
@@ -277,7 +317,8 @@ def _extend(step: Extend, at: Setting) -> Iterator[Call]:
 
 @calls_of(Output)
 def _output(step: Output, at: Setting) -> Iterator[Call]:
-    yield Call(reveal_to_client_cost, {"n": at.elements(step), "bits": step.bits})
+    if not at.keeps:
+        yield Call(reveal_to_client_cost, {"n": at.elements(step), "bits": step.bits})
 
 
 @calls_of(Input, Reshape)

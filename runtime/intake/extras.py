@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Iterable
 from types import ModuleType
 
 from moiety.protocols.errors import BadInput
@@ -32,10 +33,11 @@ def missing(what: str, error: ModuleNotFoundError) -> BadInput:
     return BadInput(f"{what} needs {library}, which is not installed{advice}")
 
 
-def require(library: str, what: str) -> None:
-    """Raises `BadInput` where a library that `what` needs is absent; loads nothing."""
-    if importlib.util.find_spec(library) is None:
-        raise missing(what, ModuleNotFoundError(name=library))
+def require(libraries: Iterable[str], what: str) -> None:
+    """Raises `BadInput` where one of these is absent; loads none of them."""
+    for library in libraries:
+        if importlib.util.find_spec(library) is None:
+            raise missing(what, ModuleNotFoundError(name=library))
 
 
 def load(module: str, what: str) -> ModuleType:

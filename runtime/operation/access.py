@@ -4,12 +4,14 @@
     fingerprint = "MFZWI3D-..."
     images-per-day = 200
     images-in-total = 5000
+    cohorts-in-total = 4
     programs = ["5f0c9a..."]
 
 Only `fingerprint` must be there: a limit that is left out does not limit, and without `programs`
 (the beginnings of Programs' digests, as `moiety inspect` shows them) a client may ask for whatever
-is served. The file is looked at all the time, and before every session and every run. One that
-cannot be read changes nothing: the last good one stays in force, and the log says so.
+is served. `cohorts-in-total`: of how many cohorts it gets the aggregate, where the Program's policy
+reveals no more. The file is looked at all the time, and before every session and every run. One
+that cannot be read changes nothing: the last good one stays in force, and the log says so.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_un
     fingerprint: str
     images_per_day: int | None = None
     images_in_total: int | None = None
+    cohorts_in_total: int | None = None
     programs: tuple[str, ...] | None = None
 
 
@@ -83,10 +86,14 @@ def read(path: Path) -> dict[str, tuple[str, Entry]]:
 
 def _checked(path: Path, name: str, entry: Entry) -> str:
     """The fingerprint of an entry that makes sense."""
-    limits = {"per-day": entry.images_per_day, "in-total": entry.images_in_total}
+    limits = {
+        "images-per-day": entry.images_per_day,
+        "images-in-total": entry.images_in_total,
+        "cohorts-in-total": entry.cohorts_in_total,
+    }
     for limit, value in limits.items():
         if value is not None and value < 0:
-            raise BadInput(f"{path}: {name}: images-{limit} is {value}; write 0 or more")
+            raise BadInput(f"{path}: {name}: {limit} is {value}; write 0 or more")
     for program in entry.programs or ():
         if not re.fullmatch(r"[0-9a-f]{8,64}", program):
             raise BadInput(
@@ -154,6 +161,22 @@ class AccessList:
 
         self.counters.take(fingerprint, images, allowed)
         return denied[0] if denied else None
+
+    def images_left(self, fingerprint: str) -> int | None:
+        """How many images the client may ask for today; None: no limit. Raises `BadInput` where
+        the counts are damaged.
+        """
+        found = self._find(fingerprint)
+        if found is None:
+            return 0
+        count, entry = self.counters.of(fingerprint), found[1]
+        limits = ((entry.images_in_total, count.total), (entry.images_per_day, count.today))
+        return min((max(0, most - had) for most, had in limits if most is not None), default=None)
+
+    def cohorts(self, fingerprint: str) -> int | None:
+        """Of how many cohorts in all the client gets the aggregate; None: no limit."""
+        found = self._find(fingerprint)
+        return 0 if found is None else found[1].cohorts_in_total
 
     def standing(self) -> list[tuple[str, str, Entry, Count]]:
         """Name, fingerprint, limits and counts of every client."""

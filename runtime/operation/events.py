@@ -100,6 +100,14 @@ class Finished(Event, frozen=True, kw_only=True):
     received: int
 
 
+class Aggregated(Event, frozen=True, kw_only=True):
+    """The aggregate of a cohort of so many images is about to be revealed; once for a cohort."""
+
+    peer: Peer
+    cohort: str
+    images: int
+
+
 End = Literal["done", "failed", "denied", "stopped"]
 
 
@@ -114,7 +122,19 @@ class Left(Event, frozen=True, kw_only=True):
     reason: str = ""
 
 
-AnyEvent = Started | Ready | Stopping | Queue | Refused | Dropped | Joined | Begun | Finished | Left
+AnyEvent = (
+    Started
+    | Ready
+    | Stopping
+    | Queue
+    | Refused
+    | Dropped
+    | Joined
+    | Begun
+    | Finished
+    | Aggregated
+    | Left
+)
 
 COUNTED_ALONE = (Queue, Dropped)
 """What no audit log keeps."""

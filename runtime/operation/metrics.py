@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from moiety.runtime.operation.events import (
+    Aggregated,
     AnyEvent,
     Begun,
     Dropped,
@@ -40,6 +41,9 @@ class Metrics:
         )
         self.begun = Counter("moiety_images_begun", "Images that were begun", registry=registry)
         self.images = Counter("moiety_images", "Images that were finished", registry=registry)
+        self.aggregates = Counter(
+            "moiety_aggregates", "Cohorts whose aggregate was revealed", registry=registry
+        )
         self.traffic = Counter(
             "moiety_bytes", "Bytes of finished runs", ["direction"], registry=registry
         )
@@ -72,6 +76,8 @@ class Metrics:
                 self.traffic.labels("sent").inc(event.sent)
                 self.traffic.labels("received").inc(event.received)
                 self.seconds.observe(event.seconds)
+            case Aggregated():
+                self.aggregates.inc()
             case Left(end=end):
                 self.active.dec()
                 self.sessions.labels(end).inc()

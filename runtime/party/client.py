@@ -9,8 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
+
+from moiety.protocols.aggregate.marks import marks_of
+from moiety.protocols.arrays import BOOL, U64
 from moiety.protocols.errors import NetworkFailure, UntrustedPeer
 from moiety.protocols.network import Network
 from moiety.protocols.parallel import Workers
@@ -19,6 +23,15 @@ from moiety.protocols.setup import open_session
 from moiety.runtime.cost.traffic import image_cost
 from moiety.runtime.operation.fingerprint import Fingerprint
 from moiety.runtime.party import handshake
+from moiety.runtime.party.cohorts import (
+    AggregateResult,
+    Kept,
+    aggregate,
+    check_cohort,
+    label_names,
+    results_of,
+    run_ids,
+)
 from moiety.runtime.party.credentials import Credentials
 from moiety.runtime.party.endpoints import connect
 from moiety.runtime.party.executor import ClientExecutor
@@ -30,7 +43,7 @@ from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program import Case, Program
 from moiety.runtime.program.progress import Progress, no_progress
 
-Met = tuple[handshake.Hello, handshake.Hello]
+Met = tuple[handshake.Hello, handshake.Hello, handshake.Ready]
 
 
 @dataclass(frozen=True)
@@ -99,32 +112,44 @@ class Client:
                     f"{channel.peer} sends this client on to {met.host}:{met.port}, where it "
                     "cannot follow: it was sent there by another server, or given a connection"
                 )
-            ours, server = met
+            ours, server, ready = met
             with peer_errors():
                 sizes = handshake.batch_sizes(server.batches, self.batch, executor.layout)
                 started = time.perf_counter()
                 silent_from, network = settle_client(
                     channel, self.ot, server.ot, image_cost(self.program)
                 )
+                binding = handshake.binding(channel.line, ours, server)
                 session = open_session(
                     Role.CLIENT,
                     channel,
                     silent_from=silent_from,
                     workers=workers,
                     network=self.program.planned_for,
-                    binding=handshake.binding(channel.line, ours, server),
+                    binding=binding,
                 )
             took = time.perf_counter() - started
         except BaseException as error:
             _leave(channel, workers, error)
             raise
         return Connection(
-            self, executor, channel, session, server, took, silent_from, network, sizes
+            self,
+            executor,
+            channel,
+            session,
+            server,
+            took,
+            silent_from,
+            network,
+            sizes,
+            ready.images_left,
+            ready.cohorts_left,
+            binding,
         )
 
     def shake_hands(self, channel: TcpChannel, ticket: str = "") -> Met | handshake.Elsewhere:
-        """Compare with the server, then wait for the turn. Returns both Hellos, the server's
-        last, or where the server sends this client. `ticket`: what it was given for a worker.
+        """Compare with the server, then wait for the turn. Returns both Hellos, this side's
+        first, and with what the turn began; or where the server sends this client. `ticket`: what it was given for a worker.
         """
         ours = handshake.hello(Role.CLIENT, self.program, self.ot, ticket=ticket)
         theirs = handshake.meet(channel, ours, handshake.HANDSHAKE_SECONDS)
@@ -136,7 +161,7 @@ class Client:
                 self.on_wait(message.ahead)
         assert isinstance(message, handshake.Ready | handshake.Elsewhere)
         handshake.check_fresh(message, ours)
-        return message if isinstance(message, handshake.Elsewhere) else (ours, theirs)
+        return message if isinstance(message, handshake.Elsewhere) else (ours, theirs, message)
 
 
 @dataclass
@@ -146,7 +171,9 @@ class Connection:
     that the client stopped where an exception passes.
 
     `setup_seconds` is the base transfers' time. `silent_from`: choices of at least so many bits
-    take silent correlations; `network`: what was measured to decide it.
+    take silent correlations; `network`: what was measured to decide it. `images_left` and
+    `cohorts_left`: what the server said at the beginning that this client may still ask for; None:
+    there is no limit.
     """
 
     client: Client
@@ -158,6 +185,9 @@ class Connection:
     silent_from: int
     network: Network | None
     sizes: tuple[int, ...] = (1,)
+    images_left: int | None = None
+    cohorts_left: int | None = None
+    _binding: bytes = field(default=b"", repr=False)
     _index: int = 0
 
     def infer(self, case: Case) -> tuple[list[Revealed], RunCost, handshake.Served]:
@@ -171,12 +201,66 @@ class Connection:
         """The outputs for each of several cases in one run; this side's cost of the run, and
         the server's.
         """
+        self.executor.check_revealing()
         with peer_errors():
-            begin = handshake.Begin(index=self._index, images=len(cases))
-            handshake.send(self.channel, begin)
-            self._index += len(cases)
+            self._begin(len(cases))
             outputs, cost = self.executor.run_batch(self.session, cases, self.client.progress)
             return outputs, cost, handshake.receive(self.channel, handshake.Served)
+
+    def keep_batch(
+        self, cases: Sequence[Case], cohort: str
+    ) -> tuple[list[Kept], RunCost, handshake.Served]:
+        """Runs several cases whose outputs stay shared: this side's share of each, to be kept for
+        the `aggregate` of the `cohort`, 32 random hexadecimal digits; this side's cost, and the
+        server's. Raises `BadInput` unless the Program's policy is `aggregate`.
+        """
+        self.executor.check_keeping(cohort)
+        with peer_errors():
+            runs = run_ids(self._binding, self._index, len(cases))
+            self._begin(len(cases), cohort)
+            shares, cost = self.executor.keep_batch(self.session, cases, self.client.progress)
+            served = handshake.receive(self.channel, handshake.Served)
+        kept = [
+            Kept(run=run.hex(), share=tuple(share))
+            for run, share in zip(runs, shares.tolist(), strict=True)
+        ]
+        return kept, cost, served
+
+    def aggregate(
+        self,
+        cohort: str,
+        runs: Sequence[str],
+        shares: U64,
+        positives: BOOL,
+        negatives: BOOL,
+        progress: Progress = no_progress,
+    ) -> tuple[AggregateResult, ...]:
+        """What the policy reveals of a cohort: of each label of the Program, in order, AUROC and
+        standard error, or neither where too few images are known to be positive or negative.
+
+        `runs` are the ids of the images as `keep_batch` gave them, `shares` uint64 `(n, L)` their
+        shares, `positives` and `negatives` `(n, L)` this side's labels; neither: unknown. Once for
+        a cohort: before anything is revealed the server destroys its shares, so that these are
+        worth nothing afterwards, also where the answer is lost. Raises `BadInput` for what cannot
+        be a cohort, and `PeerRefused` where the server denies it.
+        """
+        self.executor.check_keeping(cohort)
+        check_cohort(self.client.program, runs, shares, positives, negatives)
+        marks = marks_of(positives, negatives).T.copy()
+        with peer_errors():
+            asked = handshake.Aggregate(cohort=cohort, images=len(runs))
+            handshake.send(self.channel, asked)
+            self.channel.send(np.frombuffer(bytes.fromhex("".join(runs)), np.uint8))
+            told, _ = aggregate(self.session, self.client.program, shares, marks, progress=progress)
+            handshake.receive(self.channel, handshake.Served)
+        assert told is not None
+        return tuple(results_of(label_names(self.client.program), told, marks))
+
+    def _begin(self, images: int, cohort: str = "") -> None:
+        """Announces the next run."""
+        begin = handshake.Begin(index=self._index, images=images, cohort=cohort)
+        handshake.send(self.channel, begin)
+        self._index += images
 
     @property
     def own_fingerprint(self) -> Fingerprint | None:

@@ -18,13 +18,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from moiety.protocols.arrays import U32
+from moiety.protocols.arrays import U32, U64
 from moiety.protocols.errors import BadArtifact, BadInput, ContractViolation
 from moiety.protocols.linear.rlwe import Ring
 from moiety.protocols.linear.server import ServerLinear
 from moiety.protocols.linear.spec import LinearSpec, check_spec
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Session
+from moiety.runtime.party.cohorts import check_reveals_images, is_id
 from moiety.runtime.party.handlers import Turn, execute, truncate_with_gates
 from moiety.runtime.party.hints import HintFile
 from moiety.runtime.party.metering import KEYS, RunCost, StepWatch, peak_rss
@@ -204,11 +205,21 @@ class ServerExecutor:
         """One run of `images` images, whatever the client's are, on a session that was opened for
         the Program's `planned_for`.
         """
+        return self.run_keeping(session, progress, images)[1]
+
+    def run_keeping(
+        self, session: Session, progress: Progress = no_progress, images: int = 1
+    ) -> tuple[U64 | None, RunCost]:
+        """As `run`; where the policy reveals nothing, also this side's share of the outputs, uint64
+        `(images, L)`.
+        """
         if images not in self._layers:
             raise ContractViolation(f"prepare() has not run for {images} images")
         seed = public_seed(self.program, images)
-        side = ServerSide(images, self._layers[images], self._tensors, seed)
-        return _run(self.program, self._stages, session, side, progress)
+        keeps = not self.program.policy.tells_of_images
+        side = ServerSide(images, self._layers[images], self._tensors, seed, keeps)
+        cost = _run(self.program, self._stages, session, side, progress)
+        return _rows(side.kept), cost
 
 
 def _adopt(layers: dict[int, ServerLinear], kept: dict[int, U32], file: HintFile) -> bool:
@@ -278,9 +289,46 @@ class ClientExecutor:
         self, session: Session, cases: Sequence[Case], progress: Progress = no_progress
     ) -> tuple[list[list[Revealed]], RunCost]:
         """The outputs of every case, all in one run; the server must have prepared for that many,
-        and the session be open for the Program's `planned_for`.
+        and the session be open for the Program's `planned_for`. Raises `BadInput` where the policy
+        reveals none.
         """
+        self.check_revealing()
+        side, cost = self._walk(session, cases, progress)
+        return side.revealed, cost
+
+    def keep_batch(
+        self, session: Session, cases: Sequence[Case], progress: Progress = no_progress
+    ) -> tuple[U64, RunCost]:
+        """As `run_batch`, where the policy reveals nothing: this side's share of the outputs,
+        uint64 `(images, L)`.
+        """
+        side, cost = self._walk(session, cases, progress)
+        kept = _rows(side.kept)
+        assert kept is not None
+        return kept, cost
+
+    def check_revealing(self) -> None:
+        """Raises `BadInput` where no image has results of its own."""
+        check_reveals_images(self.program)
+
+    def check_keeping(self, cohort: str) -> None:
+        """Raises `BadInput` unless shares can be kept under this id."""
+        if self.program.policy.tells_of_images:
+            raise BadInput(
+                "this Program's policy reveals the results of each image, so none are kept for a "
+                "whole cohort; run its images one by one"
+            )
+        if not is_id(cohort):
+            raise BadInput("the id of a cohort is 32 random hexadecimal digits")
+
+    def _walk(
+        self, session: Session, cases: Sequence[Case], progress: Progress
+    ) -> tuple[ClientSide, RunCost]:
         specs, seed = self._checked_specs(len(cases)), public_seed(self.program, len(cases))
         side = ClientSide(self.program, cases, specs, seed)
-        cost = _run(self.program, self._stages, session, side, progress)
-        return side.revealed, cost
+        return side, _run(self.program, self._stages, session, side, progress)
+
+
+def _rows(kept: U64 | None) -> U64 | None:
+    """A row of what is kept for each image."""
+    return None if kept is None else kept.reshape(len(kept), -1)

@@ -17,6 +17,8 @@ import numpy.typing as npt
 from moiety.protocols import ring
 from moiety.protocols.arrays import U8, U64
 from moiety.protocols.compare import joint
+from moiety.protocols.compare.argmax import argmax
+from moiety.protocols.compare.convert import bit_to_ring
 from moiety.protocols.compare.extend import extend, extend_with_headroom
 from moiety.protocols.compare.maxpool import maxpool
 from moiety.protocols.compare.product import product, square
@@ -24,11 +26,13 @@ from moiety.protocols.compare.relu import GateSecrets, gates, multiplex, relu
 from moiety.protocols.compare.truncate import truncate_exact, truncate_stochastic
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.lanes import each_lane, in_lanes
-from moiety.protocols.session import Session
+from moiety.protocols.session import Role, Session
 from moiety.runtime.party.sides import Secrets, Share, Side
 from moiety.runtime.program import (
     KINDS,
     AddConst,
+    Argmax,
+    Count,
     Extend,
     Gates,
     Input,
@@ -73,6 +77,9 @@ class Turn(Generic[S]):
 Handler = Callable[[Turn[Any]], Share]
 HANDLERS: dict[type[Step], Handler] = {}
 
+COUNTS = Role.SERVER
+"""Who answers when bits become numbers: the party that reveals them next."""
+
 
 def executes(*kinds: type[Step]) -> Callable[[Handler], Handler]:
     """Registers the decorated function as how both parties execute these kinds of step: it returns
@@ -106,6 +113,8 @@ def _linear(turn: Turn[Linear]) -> U64:
 
 @executes(Output)
 def _output(turn: Turn[Output]) -> U64:
+    if turn.side.keeps:
+        return turn.side.keep(turn.operands[0])
     return turn.side.output(turn.session, turn.index, turn.step, turn.operands[0])
 
 
@@ -255,3 +264,22 @@ def _by_image(bits: U8, shape: tuple[int, ...]) -> Share:
     """`(K, n)` -> `(images, K, C, ...)`."""
     bits = bits.reshape(-1, *shape)
     return np.ascontiguousarray(bits.swapaxes(0, 1))
+
+
+@executes(Count)
+def _count(turn: Turn[Count]) -> U64:
+    """The server answers, for it is the one to reveal."""
+    step, operand = turn.step, turn.operands[0]
+    flat = operand.reshape(-1)
+    numbers = in_lanes(
+        turn.session, flat.size, lambda lane, at: bit_to_ring(lane, COUNTS, flat[at], step.bits)
+    )
+    return ring.reduce(numbers.reshape(operand.shape).sum(axis=1, dtype=np.uint64), step.bits)
+
+
+@executes(Argmax)
+def _argmax(turn: Turn[Argmax]) -> U64:
+    """Images are further places to look at."""
+    x, step = turn.operands[0], turn.step
+    rows = np.ascontiguousarray(x.swapaxes(0, 1)).reshape(x.shape[1], -1)
+    return argmax(turn.session, rows, turn.operand_bits).reshape(len(x), *step.shape)

@@ -10,7 +10,10 @@
       Begin  ──────────────────────▶          one per run of one or several images
       ═══════ one inference (protocol bytes) ══════
              ◀──────────────────────  Served  what it cost the server
-      GOODBYE, or Begin again
+      GOODBYE, or Begin again; or where the policy is `aggregate`, once for a cohort
+      Aggregate  ──────────────────▶          and the ids of its runs, as protocol bytes
+      ═══════ the aggregate (protocol bytes) ══════
+             ◀──────────────────────  Served
 
 A server that has workers computes nothing itself: its Elsewhere names the worker of this client and
 a ticket that it takes. The client connects there, shows the ticket in its Hello, and all goes on as
@@ -42,7 +45,7 @@ from moiety.runtime.program import Program
 from moiety.runtime.program.decoding import UNREADABLE
 from moiety.runtime.program.linear_layers import MAX_BATCH
 
-PROTOCOL = 3
+PROTOCOL = 4
 HANDSHAKE_SECONDS = 10.0
 LONGEST_WAIT = 24 * 3600.0
 """Seconds that a busy server may ask a client to wait."""
@@ -92,9 +95,14 @@ class Waiting(Message, frozen=True, tag="waiting", kw_only=True):
 
 
 class Ready(Message, frozen=True, tag="ready", kw_only=True):
-    """It is this client's turn; `nonce` is that of its Hello, so that a recorded Ready is none."""
+    """It is this client's turn; `nonce` is that of its Hello, so that a recorded Ready is none.
+    `images_left`, `cohorts_left`: how many it may still ask for, of cohorts the aggregates; None:
+    there is no limit.
+    """
 
     nonce: str
+    images_left: int | None = None
+    cohorts_left: int | None = None
 
 
 class Elsewhere(Message, frozen=True, tag="elsewhere", kw_only=True):
@@ -110,16 +118,27 @@ class Elsewhere(Message, frozen=True, tag="elsewhere", kw_only=True):
 
 class Begin(Message, frozen=True, tag="begin", kw_only=True):
     """The client is about to run its images from number `index` (counted from 0) of this
-    connection, `images` of them together.
+    connection, `images` of them together. `cohort`: where the policy reveals nothing of them, 32
+    hexadecimal digits of the client's choice under which their shares are kept.
     """
 
     index: int
     images: int = 1
+    cohort: str = ""
+
+
+class Aggregate(Message, frozen=True, tag="aggregate", kw_only=True):
+    """The client asks for what is revealed of a cohort, of so many of its `images`; their runs' ids
+    follow, 16 bytes each (cohorts.run_ids).
+    """
+
+    cohort: str
+    images: int
 
 
 class Served(Message, frozen=True, tag="served", kw_only=True):
-    """The server's cost of one run: wall and CPU seconds, and the peak resident bytes of its
-    process so far.
+    """The server's cost of one run, or of an aggregate: wall and CPU seconds, and the peak resident
+    bytes of its process so far.
     """
 
     seconds: float
@@ -140,7 +159,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float | None = None
 
 
-AnyMessage = Hello | Waiting | Ready | Elsewhere | Begin | Served
+AnyMessage = Hello | Waiting | Ready | Elsewhere | Begin | Aggregate | Served
 _M = TypeVar("_M", bound=Message)
 _decoder = msgspec.json.Decoder(AnyMessage)
 

@@ -31,9 +31,13 @@ Secrets = Mapping[str, npt.NDArray[Any]]
 
 
 class Side(ABC):
-    """What one party does in its own way. `images` go through the run together."""
+    """What one party does in its own way. `images` go through the run together. `keeps`: nothing of
+    them is revealed; `kept`, `(images, ...)`, is then this party's share of the output.
+    """
 
     images: int
+    keeps: bool
+    kept: U64 | None = None
 
     @abstractmethod
     def exchange_keys(self, session: Session) -> None:
@@ -55,6 +59,13 @@ class Side(ABC):
     def output(self, session: Session, index: int, step: Output, x: U64) -> U64:
         """Reveal to the client the value of which x is this party's share."""
 
+    def keep(self, x: U64) -> U64:
+        """Instead of `output`, where nothing is revealed."""
+        if self.kept is not None:
+            raise ContractViolation("a Program that keeps its output has one alone")
+        self.kept = x
+        return x
+
 
 @dataclass
 class ServerSide(Side):
@@ -66,6 +77,7 @@ class ServerSide(Side):
     layers: dict[int, ServerLinear]
     tensors: list[dict[str, npt.NDArray[Any]]]
     seed: bytes
+    keeps: bool = False
 
     def exchange_keys(self, session: Session) -> None:
         specs = [layer.spec for layer in self.layers.values()]
@@ -117,9 +129,11 @@ class ClientSide(Side):
     seed: bytes
     revealed: list[list[Revealed]] = field(init=False)
     images: int = field(init=False)
+    keeps: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.images = len(self.cases)
+        self.keeps = not self.program.policy.tells_of_images
         self.revealed = [[] for _ in self.cases]
         names = self.program.input_names()
         self._tensors = [tensors_of(case, names) for case in self.cases]

@@ -9,6 +9,7 @@ from moiety.runtime.program.program import FORMAT, VERSION, Program
 from moiety.runtime.program.steps import (
     KINDS,
     AnyStep,
+    decisions,
     ends,
     gates,
     linear,
@@ -19,6 +20,7 @@ from moiety.runtime.program.steps import (
     rounding,
 )
 from moiety.runtime.program.steps.base import LocalStep, Rounding, SecretTensor, Step
+from moiety.runtime.program.steps.decisions import *
 from moiety.runtime.program.steps.ends import *
 from moiety.runtime.program.steps.gates import *
 from moiety.runtime.program.steps.linear import *
@@ -48,6 +50,7 @@ __all__ = [
     "tensors_of",
     "write_atomically",
 ]
+__all__ += decisions.__all__
 __all__ += ends.__all__
 __all__ += gates.__all__
 __all__ += linear.__all__

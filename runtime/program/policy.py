@@ -35,6 +35,11 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     images: int = 1024
     cohorts: int | None = None
 
+    @property
+    def tells_of_images(self) -> bool:
+        """Whether anything of a single image is revealed."""
+        return self.reveal != "aggregate"
+
     def check(self) -> None:
         """BadArtifact unless the numbers make sense."""
         for what, number in (("positives", self.positives), ("negatives", self.negatives)):

@@ -26,15 +26,17 @@ from moiety.protocols.errors import BadArtifact
 from moiety.protocols.network import NETWORKS, Network, NetworkName
 from moiety.runtime.program.atomic import write_atomically
 from moiety.runtime.program.decoding import UNREADABLE
-from moiety.runtime.program.expression.base import Array
+from moiety.runtime.program.expression.base import DTYPES, Array, Reading
 from moiety.runtime.program.expression.expression import AS_REVEALED, Expression, ResultForm
 from moiety.runtime.program.expression.text import formulas
 from moiety.runtime.program.policy import ALL_SCORES, Policy
 from moiety.runtime.program.preprocessing import Preprocessing
+from moiety.runtime.program.revealed import End, check_results, check_revealed, in_words, reading
 from moiety.runtime.program.steps import AnyStep
 from moiety.runtime.program.steps.base import MAX_STEPS, Claim, Rounding, Step
 from moiety.runtime.program.steps.ends import Input, Output
 from moiety.runtime.program.steps.gates import Gates
+from moiety.runtime.program.steps.local import Reshape
 
 FORMAT = "moiety-program"
 VERSION = 5
@@ -131,7 +133,6 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         """BadArtifact, naming the step, unless the Program is sound."""
         steps = self.steps
         self._check_words()
-        self.policy.check()
         if not 2 <= len(steps) <= MAX_STEPS:
             raise BadArtifact(f"the Program has {len(steps)} steps; 2 to {MAX_STEPS} are possible")
         outputs = list(self.outputs)
@@ -140,7 +141,9 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         self._check_inputs()
         for index in range(len(steps)):
             self._check_step(index)
-        self.expression.check(self._revealed_shapes())
+        self._check_policy()
+        self.expression.check(self._revealed_shapes(), self._read_as())
+        check_results(self.policy, self.results(), self._revealed_shapes())
         self._check_preprocessing()
 
     def _check_words(self) -> None:
@@ -162,6 +165,29 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         names = self.input_names()
         if len(names) > 1 and (len(set(names)) < len(names) or "" in names):
             raise BadArtifact(f"the Program's inputs {', '.join(map(repr, names))} need names")
+
+    def _check_policy(self) -> None:
+        """What is revealed is what the policy says."""
+        self.policy.check()
+        check_revealed(self.policy, self._ends())
+
+    def _ends(self) -> list[End]:
+        """What the outputs reveal; another shape of it is the same."""
+        ends = []
+        for output in self.outputs.values():
+            source = self.first_operand(output)
+            while isinstance(source, Reshape):
+                source = self.first_operand(source)
+            ends.append(End(output, source, self.first_operand(source)))
+        return ends
+
+    def _read_as(self) -> Reading:
+        """What the revealed numbers stand for."""
+        return reading(self.policy, self._ends())
+
+    def policy_in_words(self) -> str:
+        """What the client learns of the network's scores, for people."""
+        return in_words(self.policy, self._ends())
 
     def _check_preprocessing(self) -> None:
         """It makes every input that is said to be a picture."""
@@ -256,7 +282,7 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     def results(self) -> tuple[ResultForm, ...]:
         """What is known of each result, in order; their names are unique."""
         names = tuple(self.output_names().values())
-        return self.expression.described(names, self._revealed_shapes())
+        return self.expression.described(names, self._revealed_shapes(), self._read_as())
 
     def formulas(self) -> tuple[str, ...]:
         """How each result is computed, for people, in order."""
@@ -266,7 +292,10 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         """Result name -> its values, from the revealed integers of one image by output step: real
         numbers, integers or truth values.
         """
-        revealed = [step.dequantise(integers[index]) for index, step in self.outputs.items()]
+        made = DTYPES[self._read_as().kind]
+        revealed: list[Array] = [
+            step.dequantise(integers[index]).astype(made) for index, step in self.outputs.items()
+        ]
         names = (result.name for result in self.results())
         return dict(zip(names, self.expression.evaluate(revealed), strict=True))
 

@@ -18,6 +18,7 @@ from moiety.protocols.network import Network
 from moiety.runtime.intake.picture import Identity, Warned
 from moiety.runtime.intake.text import legible
 from moiety.runtime.intake.verdicts import verdict_of
+from moiety.runtime.party.cohorts import Kept
 from moiety.runtime.party.handshake import Served
 from moiety.runtime.party.metering import RunCost, StepCost
 from moiety.runtime.party.sides import Revealed
@@ -73,6 +74,9 @@ class ImageResult(msgspec.Struct, kw_only=True):
 
     Of a run of `batch` images each is charged its part of time and bytes; all of them waited for
     the `flights`. `peak_rss`: largest resident size of this side's process so far, bytes.
+
+    `kept`: this side's share of the outputs where an `aggregate` policy reveals none; nothing but
+    the journal of a study holds it.
     """
 
     file: str
@@ -91,6 +95,7 @@ class ImageResult(msgspec.Struct, kw_only=True):
     server: Served
     batch: int = 1
     peak_rss: int = 0
+    kept: Kept | None = None
 
     def doubts(self) -> tuple[Warned, ...]:
         """The warnings of what was revealed."""

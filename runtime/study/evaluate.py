@@ -33,6 +33,8 @@ if TYPE_CHECKING:  # it needs the extra `study`, which the rest does not
 
 STATISTICS = "moiety.runtime.study.statistics"
 REPORT = "moiety.runtime.study.report"
+LIBRARIES = ("jinja2", "matplotlib", "scipy", "sklearn", "statsmodels")
+"""That statistics and report load when the images are run."""
 FOLDER_MODE = 0o700
 RECORD_BYTES = 16 << 10
 """Of an image in the journal, at most; usually a third of it."""
@@ -76,8 +78,7 @@ def require_extras() -> None:
     """Raises `BadInput`, with the command that installs it, where a library of the report is
     absent.
     """
-    for module in (STATISTICS, REPORT):
-        extras.load(module, "the report of a study")
+    extras.require(LIBRARIES, "the report of a study")
 
 
 def local_workers(
@@ -91,11 +92,11 @@ def check_folder(prepared: Prepared, folder: Path) -> Journal | None:
     """What the journal holds that is there already. Raises `BadInput` where the study cannot be
     kept in `folder`, or another one is. Changes nothing.
     """
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"{printable(folder)}: is a file; give a folder for the study")
     found = Journal.look(folder)
     if found is not None:
         _check_same(prepared, found, folder)
-    elif folder.exists() and not folder.is_dir():
-        raise BadInput(f"{printable(folder)}: is a file; give a folder for the study")
     elif folder.is_dir() and any(each.name != NAME for each in folder.iterdir()):
         raise BadInput(
             f"{printable(folder)}: holds other files and no study; give a new or an empty folder"

@@ -13,8 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from moiety.protocols.arrays import F64
+from moiety.runtime.party.cohorts import AggregateResult
 from moiety.runtime.party.metering import StepCost
 from moiety.runtime.program.policy import Policy
+
+__all__ = ["AggregateResult", "Names", "Resources", "Study", "StudyTable"]
 
 Names = npt.NDArray[np.str_]
 
@@ -39,20 +42,6 @@ class StudyTable:
     @property
     def images(self) -> int:
         return self.truth.shape[0]
-
-
-@dataclass(frozen=True)
-class AggregateResult:
-    """Of one `label`, what an `aggregate` policy reveals: `auroc`, its DeLong `standard_error`, and
-    how many `positives` and `negatives` stood behind it (the hospital's own labels). None where it
-    has too few for the policy.
-    """
-
-    label: str
-    positives: int
-    negatives: int
-    auroc: float | None
-    standard_error: float | None
 
 
 @dataclass(frozen=True, eq=False)

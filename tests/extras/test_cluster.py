@@ -4,7 +4,6 @@ machine, also where actors are killed on both sides.
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -29,6 +29,7 @@ FLOORS = (
     ("protocols.session",),
     ("protocols.lanes", "protocols.setup"),
     ("protocols.compare", "protocols.linear"),
+    ("protocols.aggregate",),
     ("runtime.program",),
     ("runtime.cost",),
     ("runtime.intake",),

@@ -6,7 +6,7 @@ A protocol without a row here is named by `test_declared_costs.test_every_protoc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -14,7 +14,12 @@ from typing import Any
 import numpy as np
 
 from moiety.protocols import ring
+from moiety.protocols.aggregate.auroc import reveal, sum_up
+from moiety.protocols.aggregate.placements import placement_bits, placements
+from moiety.protocols.aggregate.quorum import Quorum, share_keys
+from moiety.protocols.aggregate.weigh import weigh
 from moiety.protocols.arrays import U8, U64
+from moiety.protocols.compare.argmax import argmax, place_bits
 from moiety.protocols.compare.convert import bit_to_ring, carry_to_ring
 from moiety.protocols.compare.digits import plan_digits
 from moiety.protocols.compare.extend import extend, extend_with_headroom
@@ -53,6 +58,7 @@ from tests.protocols.conformance import (
     relu_meaning,
     shares,
 )
+from tests.support.cohorts import doubled_placements, drawn_marks, sums_of
 from tests.support.convolutions import (
     GUARDS,
     SEED,
@@ -191,6 +197,26 @@ def maxpool_case(shape: Shape, bits: int, *window: Any, file: str | None = None)
         pool_values(shape, bits),
         opens_to(bits, bits, lambda v: pool_meaning(v, bits, *window)),
         declared(maxpool, shape, bits, *window),
+        Pinned(file, shape, bits) if file else None,
+    )
+
+
+def argmax_case(shape: Shape, bits: int, file: str | None = None) -> Case:
+    """Of few different values, so that many are equal, and of the ends of what it takes."""
+    count, n = shape
+    quarter = 1 << (bits - 2)
+
+    def inputs(rng: Rng) -> Pair:
+        values = rng.integers(-min(quarter, 3), min(quarter, 3), shape)
+        values[:, n // 2 :] = rng.choice([-quarter, quarter - 1, 0], (count, n - n // 2))
+        return share(ring.from_signed(values, bits), bits, rng)
+
+    return Case(
+        (argmax,),
+        lambda s, x: argmax(s, x, bits),
+        inputs,
+        opens_to(bits, place_bits(count), lambda v: np.argmax(v, axis=0)),
+        declared(argmax, n, count, bits),
         Pinned(file, shape, bits) if file else None,
     )
 
@@ -448,7 +474,99 @@ def setup_case(file: str | None = None) -> Case:
     )
 
 
+def placements_case(labels: int, images: int, bits: int, file: str | None = None) -> Case:
+    shape, marks = (labels, images), drawn_marks(labels, images)
+
+    def check(inputs: Pair, results: Pair) -> None:
+        scores = ring.to_signed(opened(inputs, bits), bits)
+        placed = opened(results, placement_bits(images))
+        assert np.array_equal(placed, doubled_placements(scores, marks))
+
+    return Case(
+        (placements, *CHOICES, TransferSender.multiply, TransferReceiver.additive),
+        lambda s, x: placements(s, x, bits, None if s.is_server else marks),
+        close_scores(shape, bits),
+        check,
+        declared(placements, labels, images, bits),
+        Pinned(file, shape, bits) if file else None,
+    )
+
+
+def close_scores(shape: Shape, bits: int) -> Callable[[Rng], Pair]:
+    """Shares of values with ties, and with both ends of the ring."""
+
+    def make(rng: Rng) -> Pair:
+        size = int(np.prod(shape))
+        return share(rng.choice(edge_values(bits, rng, max(2, size // 2)), shape), bits, rng)
+
+    return make
+
+
+def weigh_case(bits: int, weight_bits: int, n: int = 130, file: str | None = None) -> Case:
+    weights = ring.reduce(edge_values(64, np.random.default_rng(bits), n), weight_bits)
+
+    def check(inputs: Pair, results: Pair) -> None:
+        products = ring.reduce(opened(inputs, bits) * weights, bits)
+        assert np.array_equal(opened(results, bits), products)
+
+    return Case(
+        (weigh, *ROWS),
+        lambda s, x: weigh(s, x, bits, weight_bits, None if s.is_server else weights),
+        shares((n,), bits),
+        check,
+        declared(weigh, n, bits, weight_bits),
+        Pinned(file, (n,), bits) if file else None,
+    )
+
+
+def share_keys_case(least: Quorum, file: str | None = None) -> Case:
+    """Nothing is computed of the inputs."""
+    labels, images = 3, 20
+    marks = drawn_marks(labels, images)
+
+    def check(inputs: Pair, results: Pair) -> None:
+        enough = [
+            np.sum(row == 1) >= least.positives and np.sum(row == 2) >= least.negatives
+            for row in marks
+        ]
+        assert results[1] == [
+            key if given else None for key, given in zip(results[0], enough, strict=True)
+        ]
+        assert len(set(results[0])) == labels
+
+    return Case(
+        (share_keys, *CHOICES, TransferSender.additive, TransferReceiver.additive),
+        lambda s, x: share_keys(s, labels, images, least, None if s.is_server else marks),
+        shares((1,), 1),
+        check,
+        declared(share_keys, labels, images),
+        Pinned(file, (1,), 1) if file else None,
+    )
+
+
+def auroc_case(shape: tuple[int, int], bits: int, least: Quorum, file: str | None = None) -> Case:
+    marks = drawn_marks(*shape)
+
+    def check(inputs: Pair, results: Pair) -> None:
+        scores = ring.to_signed(opened(inputs, bits), bits)
+        assert results == (None, sums_of(scores, marks, least))
+
+    def body(session: Session, x: U64) -> Any:
+        mine = None if session.is_server else marks
+        return reveal(session, sum_up(session, x, bits, least, mine))
+
+    return Case(
+        (sum_up, reveal),
+        body,
+        close_scores(shape, bits),
+        check,
+        declared(sum_up, *shape, bits) + declared(reveal, shape[0]),
+        Pinned(file, shape, bits) if file else None,
+    )
+
+
 WIRE, MORE = "wire", "layers_and_transfers"
+COHORTS = "aggregates"
 POOL = ((3, 3), (2, 2), (1, 1, 1, 1))
 
 
@@ -485,6 +603,9 @@ def _cases() -> Iterator[tuple[str, Case]]:
         window = f"{kernel[0]}x{kernel[1]}/{strides[0]}x{strides[1]}"
         yield f"maxpool {window} padded {pads}", maxpool_case((3, 9, 8), 12, kernel, strides, pads)
     yield "maxpool in lanes", maxpool_case((16, 24, 24), 12, *POOL)
+    yield "argmax of 14", argmax_case((14, 9), 25, MORE)
+    for count, bits in ((2, 2), (3, 61), (5, 4), (33, 16)):
+        yield f"argmax of {count}, {bits} bits", argmax_case((count, 30), bits)
     yield "truncate_exact 28 by 12", truncate_exact_case(28, 12, 301, WIRE)
     for bits, shift in ((41, 12), (20, 1), (64, 30), (9, 8), (16, 0)):
         yield f"truncate_exact {bits} by {shift}", truncate_exact_case(bits, shift)
@@ -544,6 +665,18 @@ def _cases() -> Iterator[tuple[str, Case]]:
     for guard in GUARDS:
         yield f"linear, {guard} guard bits", linear_case(guard, MORE)
     yield "set-up", setup_case(MORE)
+    yield "placements of 13 images, 12 bits", placements_case(3, 13, 12, COHORTS)
+    for labels, images, bits in ((1, 2, 1), (1, 100, 8), (2, 33, 63), (1, 600, 20)):
+        name = f"placements of {labels} by {images} images, {bits} bits"
+        yield name, placements_case(labels, images, bits)
+    yield "weigh 64 by 20", weigh_case(64, 20, 130, COHORTS)
+    for bits, weight_bits in ((1, 1), (7, 7), (64, 64), (30, 2)):
+        yield f"weigh {bits} by {weight_bits}", weigh_case(bits, weight_bits)
+    for least in (Quorum(2, 2), Quorum(7, 7), Quorum(20, 2)):
+        yield f"keys of {least}", share_keys_case(least, COHORTS)
+    yield "AUROC of 3 by 24 images", auroc_case((3, 24), 14, Quorum(7, 7), COHORTS)
+    for shape, bits in (((1, 2), 10), ((1, 4), 1), ((2, 70), 63)):
+        yield f"AUROC of {shape}, {bits} bits", auroc_case(shape, bits, Quorum(2, 2))
 
 
 CASES = dict(_cases())

@@ -28,6 +28,7 @@ from moiety.protocols.session import Session
 from moiety.runtime import program as ir
 from moiety.runtime.program.linear_layers import linear_specs
 from tests.support.convolutions import SEED, Party, layer_parties, replanned
+from tests.support.programs import counted, largest, random_weights
 from tests.support.runnable import multiplying, small
 from tests.support.two_party import run_two_party
 from tests.support.wiretap import GENERATORS, Tapped, brightest, chi_square, run, words, zeros
@@ -116,6 +117,29 @@ def test_messages_of_products_are_uniform_for_any_image(
             assert chi_square(octets) < 255 + 8 * 22.6, (party, kind)
     sent = words(tapped.messages)
     assert len(np.unique(sent)) == len(sent)
+
+
+@GENERATORS
+@pytest.mark.parametrize("picture", [zeros, brightest])
+def test_messages_are_uniform_whatever_is_told(
+    silent_from: int, picture: Callable[[ir.Program], F32]
+) -> None:
+    """All values are equal here, and so are all decisions; the client's view has what is revealed,
+    and the server's shares of it alone are uniform.
+    """
+    for program in (counted(31, 60), largest(60)):
+        weights = random_weights(program, np.random.default_rng(1))
+        tapped = run(program, weights, [picture(program)] * 6, silent_from)
+        seen: dict[str, list[U8]] = defaultdict(list)
+        for what, octets in views(tapped):
+            seen[what].append(octets)
+        kind = program.steps[-2].kind
+        for party in ("client", "server"):
+            octets = np.concatenate(seen[f"{party} {kind}"])
+            assert octets.size >= 5 * 256
+            assert chi_square(octets) < 255 + 8 * 22.6, (party, kind)
+        sent = words(tapped.messages)
+        assert len(np.unique(sent)) == len(sent)
 
 
 @GENERATORS

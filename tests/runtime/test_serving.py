@@ -285,14 +285,14 @@ def test_internal_failure_ends_one_session_and_tells_no_secret(
     files = save_images(tmp_path, 1)
     marker = tmp_path / "broken"
     marker.touch()
-    whole = executor.run
+    whole = executor.run_keeping
 
     def broken(session: Session, **options: Any) -> object:
         if marker.exists():
             raise ValueError("weight 123 is odd")
         return whole(session, **options)
 
-    monkeypatch.setattr(executor, "run", broken)
+    monkeypatch.setattr(executor, "run_keeping", broken)
     running = serve()
     with pytest.raises(NetworkFailure, match="internal failure at the server") as caught:
         infer(running.connect(), executor.program, files, tmp_path / "r.json")

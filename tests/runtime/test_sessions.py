@@ -25,7 +25,7 @@ from moiety.runtime.party.client import Client, Connection
 from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.framing import HEADER, MAGIC, Frame
 from moiety.runtime.party.server import ServerOptions
-from moiety.runtime.party.server.admission import Caller, Denied
+from moiety.runtime.party.server.admission import Caller, Denied, Everybody
 from moiety.runtime.party.server.reports import Report
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program.cleartext import CleartextExecutor
@@ -250,7 +250,7 @@ def test_those_who_begin_a_handshake_and_stop_lock_nobody_out(
         running.wait_for("lost: its process was killed by SIGKILL")
 
 
-class AtMost:
+class AtMost(Everybody):
     """An Admission that counts in a file, as processes must."""
 
     def __init__(self, file: Path, images: int, welcome: bool = True) -> None:

@@ -15,13 +15,22 @@ from moiety.runtime.cost.traffic import step_costs
 from moiety.runtime.party.handlers import HANDLERS
 from moiety.runtime.program.steps.evaluation import Evaluation
 from moiety.runtime.program.weights import step_secrets
-from tests.support.programs import make_program, products, random_weights, small_program
+from tests.support.programs import (
+    counted,
+    largest,
+    make_program,
+    products,
+    random_weights,
+    small_program,
+)
 
 UNREMARKABLE = {"input", "output", "extend", "reduce", "addconst", "concat", "slice", "reshape"} | {
     "transpose",
     "pad",
     "product",
     "square",
+    "count",
+    "argmax",
 }
 """Kinds of which `inspect` has no more to say than ring and shape do."""
 
@@ -137,6 +146,8 @@ EXAMPLES = [
     mapped(),
     combined(),
     products(),
+    counted(),
+    largest(),
 ]
 
 
@@ -177,4 +188,4 @@ def test_the_file_format_knows_exactly_the_kinds() -> None:
     assert set(get_args(ir.AnyStep)) == set(ir.KINDS)
     tags = [kind.__struct_config__.tag for kind in ir.KINDS]
     assert tags == [kind.__name__.lower() for kind in ir.KINDS]
-    assert len(set(tags)) == 21
+    assert len(set(tags)) == 23

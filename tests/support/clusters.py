@@ -75,7 +75,7 @@ def local_cluster() -> Iterator[Cluster]:
             "temp-dir": folder,
             "port": port,
         }
-        command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block"]
+        command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"]
         with (
             log.open("wb") as output,
             subprocess.Popen(

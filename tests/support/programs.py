@@ -10,8 +10,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from moiety.protocols.compare.argmax import place_bits
 from moiety.protocols.linear.parameters import ntt_primes
 from moiety.runtime import program as ir
+from moiety.runtime.program.policy import Policy, Reveal
 from moiety.runtime.program.weights import Weights, step_secrets
 
 GUARD = 2
@@ -135,6 +137,39 @@ def products() -> ir.Program:
         ir.Reduce(inputs=(6,), shape=shape, bits=20),
         ir.Product(inputs=(4, 5), shape=shape, bits=20),
         ir.Add(inputs=(7, 8), shape=shape, bits=20, signs=(1, -1)),
+    )
+
+
+def counted(thresholds: int = 1, labels: int = 4, bits: int = 16, **fields: Any) -> ir.Program:
+    """How many of so many secret thresholds each value reaches: a decision, or a probability."""
+    shape = (labels,)
+    gates = (thresholds, labels)
+    reveal: Reveal = "decision" if thresholds == 1 else "probabilities"
+    made = make_program(
+        ir.Input(inputs=(), shape=shape, bits=bits, scale=1.0, value_bits=bits - 1),
+        ir.Gates(inputs=(0,), shape=gates, bits=1, compared=bits),
+        ir.Count(inputs=(1,), shape=shape, bits=1 + thresholds.bit_length()),
+        policy=Policy(reveal=reveal),
+        **fields,
+    )
+    return with_output(made, scale=1 / thresholds)
+
+
+def largest(labels: int = 4, bits: int = 16, **fields: Any) -> ir.Program:
+    """Which of some values is the largest."""
+    return make_program(
+        ir.Input(inputs=(), shape=(labels,), bits=bits, scale=1.0, value_bits=bits - 1),
+        ir.Argmax(inputs=(0,), shape=(1,), bits=place_bits(labels)),
+        policy=Policy(reveal="top-1"),
+        **fields,
+    )
+
+
+def with_output(program: ir.Program, **fields: Any) -> ir.Program:
+    """With other fields of its last output."""
+    *steps, output = program.steps
+    return msgspec.structs.replace(
+        program, steps=(*steps, msgspec.structs.replace(output, **fields))
     )
 
 

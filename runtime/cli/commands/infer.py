@@ -45,6 +45,7 @@ from moiety.runtime.operation.audit import AuditLog
 from moiety.runtime.operation.events import Started
 from moiety.runtime.operation.recorder import Recorder
 from moiety.runtime.party.client import Client
+from moiety.runtime.party.cohorts import check_reveals_images
 from moiety.runtime.party.endpoints import parse_address
 from moiety.runtime.party.framing import Limits
 from moiety.runtime.party.generator_choice import parse_ot
@@ -155,6 +156,7 @@ def command(
     given = Given(images, recursive, keep_going, bit_depth, assignments(beside))
     outputs = Outputs(open_outputs(output or (), format), ui.warn)
     program = artifacts.load_program(folder)
+    check_reveals_images(program)
     found = given.collected()
     reader = Reader.of(program, bit_depth, found.rows)
     cohort = Cohort.of(given.admitted(reader, found))

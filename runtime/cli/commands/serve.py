@@ -23,7 +23,9 @@ from moiety.runtime.cli.logs import LogFormat, start_log
 from moiety.runtime.cli.operation import (
     AccessOption,
     AuditOption,
+    CohortsOption,
     CountsOption,
+    KeepCohortsOption,
     LogFileOption,
     LogFormatOption,
     MetricsOption,
@@ -65,6 +67,7 @@ from moiety.runtime.party.handshake import package_version
 from moiety.runtime.party.memory import keep_freed
 from moiety.runtime.party.server import Server, ServerOptions
 from moiety.runtime.party.server.admission import Admission
+from moiety.runtime.party.server.cohorts import Cohorts, check_shelves
 from moiety.runtime.party.server.front import Front
 from moiety.runtime.party.server.operation import Door, Watch
 from moiety.runtime.party.server.worker import AtFront
@@ -78,6 +81,7 @@ EXAMPLES = (
     "moiety serve compiled/ --listen 127.0.0.1:0 --once     [dim](any free port; prints it)[/dim]",
     "moiety serve compiled/ --listen 0.0.0.0:7700 --cluster auto --pairs 16",
     "moiety serve compiled/ --sessions 4 --batch 4,16 --threads 2",
+    "moiety serve compiled/ --cohorts cohorts/              [dim](policy aggregate)[/dim]",
     "moiety serve compiled/ --listen 0.0.0.0:7700 --cert vendor.pem --key vendor.key --ca pki.pem",
 )
 
@@ -176,6 +180,8 @@ def command(
     insecure: InsecureOption = False,
     access: AccessOption = None,
     counts: CountsOption = None,
+    cohorts: CohortsOption = None,
+    keep_cohorts: KeepCohortsOption = 30.0,
     audit: AuditOption = None,
     no_audit: Annotated[
         bool,
@@ -210,10 +216,12 @@ def command(
     if health is not None:
         log.info("health and metrics at %s", health.address)
     allowed = access_list(access, counts)
+    shelves = Cohorts.at(cohorts, keep_cohorts) if cohorts else None
     batches = tuple(sorted({1, *(sizes(batch, "--batch") or ())}))
     generator = parse_ot(ot)
     program, weights = artifacts.load_vendor(folder)
     executor = ServerExecutor(program, weights, batches)
+    check_shelves(program, shelves)
     warn_of(program.rounding)
     audit_log = audit_of_server(folder, audit, not no_audit) if front is None else None
     recorder = Recorder("server", program.digest(), audit_log, health)
@@ -242,10 +250,11 @@ def command(
     if front is not None:
         door = AtFront(program, *parse_address(front), credentials, insecure)
     if room is None:
-        server = Server(executor, listener, options, door, Watch(recorder))
+        server = Server(executor, listener, options, door, Watch(recorder), cohorts=shelves)
     else:
         of_workers = WorkerOptions(
             folder=folder,
+            cohorts=cohorts,
             batch=batch,
             threads=threads,
             ot=ot,
@@ -259,7 +268,9 @@ def command(
             insecure=insecure,
         )
         place = placer(room, (host, listener.port), of_workers)
-        server = Front(executor, listener, options, door, Watch(recorder), place=place)
+        server = Front(
+            executor, listener, options, door, Watch(recorder), cohorts=shelves, place=place
+        )
     if stop_with_stdin:
         watch_stdin(server.loop)
 

@@ -33,6 +33,16 @@ class Caller:
         return self.fingerprint or self.address
 
 
+@dataclass(frozen=True)
+class Allowance:
+    """What a client may ask for: so many `images` more, and so many `cohorts` in all; None: as many
+    as it likes.
+    """
+
+    images: int | None = None
+    cohorts: int | None = None
+
+
 class Denied(MoietyError):
     """A client may not ask, or not any more; the message is for its user."""
 
@@ -50,6 +60,12 @@ class Admission(Protocol):
 
     def take(self, caller: Caller, images: int) -> None:
         """Before a run begins: counts its images, so that they are paid for however it ends."""
+
+    def allowance(self, caller: Caller) -> Allowance:
+        """What is left to an admitted caller, by its limits alone."""
+
+    def aggregate(self, caller: Caller, cohort: str, images: int) -> None:
+        """Before the aggregate of a cohort of so many images is revealed."""
 
     def hear(self, report: Began | Done | Ended) -> None:
         """In the process of the connection, of each run and of the end. Raises `NetworkFailure`
@@ -74,6 +90,12 @@ class Everybody:
         return caller
 
     def take(self, caller: Caller, images: int) -> None:
+        pass
+
+    def allowance(self, caller: Caller) -> Allowance:
+        return Allowance()
+
+    def aggregate(self, caller: Caller, cohort: str, images: int) -> None:
         pass
 
     def hear(self, report: Began | Done | Ended) -> None:

@@ -8,9 +8,17 @@ from dataclasses import dataclass, replace
 
 from moiety.protocols.errors import ContractViolation, NetworkFailure, PeerMismatch, UntrustedPeer
 from moiety.runtime.party import handshake
+from moiety.runtime.party.endpoints import parse_address
 from moiety.runtime.party.server import processes, reports, worker_line
 from moiety.runtime.party.server.admission import Admission, Caller, Denied
-from moiety.runtime.party.server.worker_line import Redeem, Redeemed, Take, Taken, Told
+from moiety.runtime.party.server.worker_line import (
+    Redeem,
+    Redeemed,
+    Reveal,
+    Take,
+    Taken,
+    Told,
+)
 from moiety.runtime.party.transport import TcpChannel
 
 ANSWER_SECONDS = 10.0
@@ -33,6 +41,13 @@ def check_worker(channel: TcpChannel, is_front: bool) -> None:
         )
 
 
+def send_elsewhere(channel: TcpChannel, go: reports.Go, nonce: str) -> None:
+    """Tells the client at the other end, of this `nonce`, of its worker."""
+    host, port = parse_address(go.worker)
+    elsewhere = handshake.Elsewhere(host=host, port=port, ticket=go.ticket, nonce=nonce)
+    handshake.send(channel, elsewhere)
+
+
 @dataclass
 class Escort:
     """Of the worker at the other end of `channel`. `line`, `leash`: to the front's own process, and
@@ -47,19 +62,20 @@ class Escort:
 
     def run(self) -> reports.Ended:
         """The session's end, as the worker tells it. Raises `NetworkFailure` where the worker is
-        gone before, or says what it should not, and what `Admission.take` raises but `Denied`.
+        gone before, or says what it should not; and what the admission raises but `Denied`.
         """
         self.channel.limits = replace(self.channel.limits, patience=self.patience)
         caller = self._redeemed()
         while True:
-            message = handshake.receive(self.channel, Take, Told, decoder=worker_line.DECODER)
-            if isinstance(message, Take):
-                self._take(caller, message.images)
-                continue
-            assert isinstance(message, Told)
-            if isinstance(message.report, reports.Ended):
+            expected = (Take, Reveal, Told)
+            message = handshake.receive(self.channel, *expected, decoder=worker_line.DECODER)
+            if not isinstance(message, Told):
+                assert isinstance(message, Take | Reveal)
+                self._answer(caller, message)
+            elif isinstance(message.report, reports.Ended):
                 return message.report
-            self.line.send(message.report)
+            else:
+                self.line.send(message.report)
 
     def _redeemed(self) -> Caller:
         """The client whose ticket the worker has shown."""
@@ -71,12 +87,18 @@ class Escort:
             raise NetworkFailure(f"{self.channel.peer}: a ticket that is not good")
         if not isinstance(order, reports.Escorts):
             raise ContractViolation(f"the server answered a ticket with {order}")
-        handshake.send(self.channel, Redeemed(name=order.name))
-        return Caller(order.address, order.port, order.fingerprint, order.name)
+        caller = Caller(order.address, order.port, order.fingerprint, order.name)
+        left = self.admission.allowance(caller)
+        answer = Redeemed(name=order.name, images_left=left.images, cohorts=left.cohorts)
+        handshake.send(self.channel, answer)
+        return caller
 
-    def _take(self, caller: Caller, images: int) -> None:
+    def _answer(self, caller: Caller, asked: Take | Reveal) -> None:
         try:
-            self.admission.take(caller, images)
+            if isinstance(asked, Take):
+                self.admission.take(caller, asked.images)
+            else:
+                self.admission.aggregate(caller, asked.cohort, asked.images)
         except Denied as denied:
             handshake.send(self.channel, Taken(denied=str(denied)))
         else:

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from moiety.protocols.cost import Cost
 from moiety.protocols.errors import NetworkFailure
 from moiety.protocols.ot.generators import ALWAYS_SILENT, NEVER_SILENT
 from moiety.runtime.cost.clock import predict, total
 from moiety.runtime.cost.machine import REFERENCE_MACHINE
-from moiety.runtime.cost.traffic import run_cost
+from moiety.runtime.cost.traffic import aggregate_cost, run_cost
 from moiety.runtime.party.server.options import ServerOptions
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program import Program
@@ -34,9 +35,17 @@ def run_seconds(program: Program, images: int, options: ServerOptions) -> float:
     predicts on the reference machine and the network it is planned for, and its bytes at the
     smallest rate that is not a stall.
     """
+    return _allowed(run_cost(program, images), program, options)
+
+
+def aggregate_seconds(program: Program, images: int, options: ServerOptions) -> float:
+    """The same of the aggregate of a cohort of so many images."""
+    return _allowed(aggregate_cost(program, images), program, options)
+
+
+def _allowed(cost: Cost, program: Program, options: ServerOptions) -> float:
     if options.run_seconds is not None:
         return options.run_seconds
-    cost = run_cost(program, images)
     predicted = max(
         total(predict([cost], REFERENCE_MACHINE, program.planned_for, silent_from)).total
         for silent_from in (ALWAYS_SILENT, NEVER_SILENT)

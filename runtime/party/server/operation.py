@@ -15,7 +15,7 @@ from moiety.runtime.operation import access, events
 from moiety.runtime.operation.access import AccessList
 from moiety.runtime.operation.recorder import Recorder
 from moiety.runtime.party.server import reports
-from moiety.runtime.party.server.admission import Caller, Denied
+from moiety.runtime.party.server.admission import Allowance, Caller, Denied
 
 log = logging.getLogger("moiety.server")
 
@@ -62,6 +62,18 @@ class Door:
             if denied is not None:
                 raise Denied(denied.message)
         self.recorder.record(events.Begun(peer=peer_of(caller), count=images))
+
+    def allowance(self, caller: Caller) -> Allowance:
+        if self.access is None or caller.fingerprint is None:
+            return Allowance()
+        return Allowance(
+            self.access.images_left(caller.fingerprint), self.access.cohorts(caller.fingerprint)
+        )
+
+    def aggregate(self, caller: Caller, cohort: str, images: int) -> None:
+        """Raises `BadInput` where it cannot be recorded: nothing must be revealed."""
+        aggregated = events.Aggregated(peer=peer_of(caller), cohort=cohort, images=images)
+        self.recorder.record(aggregated)
 
     def hear(self, report: reports.Began | reports.Done | reports.Ended) -> None:
         pass  # the server's own process hears it, and tells `Watch`

@@ -18,12 +18,13 @@ from moiety.runtime.party.endpoints import Incoming, Listener, OutOfDescriptors
 from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.server import processes, reports
 from moiety.runtime.party.server.admission import Admission, Caller, Everybody, Nobody, Recorder
-from moiety.runtime.party.server.limits import run_seconds
+from moiety.runtime.party.server.cohorts import Cohorts
+from moiety.runtime.party.server.desk import House
 from moiety.runtime.party.server.lobby import Lobby
 from moiety.runtime.party.server.loop import Loop
 from moiety.runtime.party.server.options import ServerOptions, Summary
 from moiety.runtime.party.server.places import Places
-from moiety.runtime.party.server.visit import House, receive
+from moiety.runtime.party.server.visit import receive
 from moiety.runtime.party.server.visitor import GRACE, Visitor
 from moiety.runtime.program import Program
 from moiety.runtime.program.weights import Weights
@@ -39,6 +40,8 @@ HURRY = 2.0
 class Server:
     """One listening server. `run` serves until `max_clients` were served or a signal stops it, and
     raises nothing for a client's sake. `loop` may watch other sockets of this process, too.
+    `cohorts`: where shares are kept for a Program whose policy is `aggregate`; making one without
+    them raises `BadInput`.
     `sends`: its clients go to workers (front.py).
     """
 
@@ -49,6 +52,7 @@ class Server:
     recorder: Recorder = field(default_factory=Nobody)
     summary: Summary = field(default_factory=Summary)
     loop: Loop = field(default_factory=Loop)
+    cohorts: Cohorts | None = None
     sends: bool = False
     _visitors: list[Visitor] = field(default_factory=list)
     _held_up: list[Incoming] = field(default_factory=list)
@@ -76,14 +80,7 @@ class Server:
         options, executor = self.options, self.executor
         self._places = Places(options.sessions, options.waiting)
         self._lobby = Lobby(options.silent, options.silent_per_address, options.handshake_seconds)
-        self._house = House(
-            executor,
-            options,
-            self.admission,
-            {images: executor.layout(images) for images in executor.batches},
-            {images: run_seconds(executor.program, images, options) for images in executor.batches},
-            self.sends,
-        )
+        self._house = House.of(executor, options, self.admission, self.cohorts, self.sends)
 
     def run(self, prepare: Callable[[], None] | None = None) -> None:
         """`prepare` prepares the executor, in a process of its own; clients wait for it. Without it

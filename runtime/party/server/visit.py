@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from moiety.protocols import kernels
 from moiety.protocols.errors import (
@@ -21,36 +20,21 @@ from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import open_session
 from moiety.runtime.party import handshake
-from moiety.runtime.party.endpoints import Incoming, parse_address
-from moiety.runtime.party.executor import ServerExecutor
-from moiety.runtime.party.framing import Line, PeerClosed, PeerError
+from moiety.runtime.party.cohorts import is_id
+from moiety.runtime.party.endpoints import Incoming
+from moiety.runtime.party.framing import PeerClosed, PeerError
 from moiety.runtime.party.generator_choice import settle_server
 from moiety.runtime.party.metering import RunCost
 from moiety.runtime.party.server import processes, reports
-from moiety.runtime.party.server.admission import Admission, Caller, Denied
-from moiety.runtime.party.server.escort import Escort, check_worker
-from moiety.runtime.party.server.limits import Alarm, Overdue
-from moiety.runtime.party.server.options import ServerOptions
-from moiety.runtime.party.server.words import busy_words, named
+from moiety.runtime.party.server.admission import Denied
+from moiety.runtime.party.server.desk import Desk, House
+from moiety.runtime.party.server.escort import Escort, check_worker, send_elsewhere
+from moiety.runtime.party.server.limits import Alarm, Overdue, aggregate_seconds
+from moiety.runtime.party.server.words import busy_words, caller_of, named
 from moiety.runtime.party.signals import Stopped
 from moiety.runtime.party.transport import TcpChannel
 
 log = logging.getLogger("moiety.server")
-
-
-@dataclass(frozen=True)
-class House:
-    """What all visits have in common. `offer`: numbers of images that may share a run -> digest of
-    their layouts; `run_seconds`: of each number, what a run may take. `sends`: clients go to
-    workers of this server.
-    """
-
-    executor: ServerExecutor
-    options: ServerOptions
-    admission: Admission
-    offer: Mapping[int, str]
-    run_seconds: Mapping[int, float]
-    sends: bool = False
 
 
 class Turned(Exception):
@@ -88,6 +72,7 @@ class Visit:
         self._caller = caller_of(incoming, channel.line)
         self._hellos: tuple[handshake.Hello, handshake.Hello] | None = None
         self._greeted = False
+        self._desk: Desk | None = None
         self._images = 0
         self._over = False
 
@@ -178,12 +163,7 @@ class Visit:
     def _send_to(self, go: reports.Go) -> None:
         """The client goes to its worker; its place stays its own."""
         assert self._hellos is not None
-        host, port = parse_address(go.worker)
-        nonce = self._hellos[1].nonce
-        handshake.send(
-            self._channel,
-            handshake.Elsewhere(host=host, port=port, ticket=go.ticket, nonce=nonce),
-        )
+        send_elsewhere(self._channel, go, self._hellos[1].nonce)
         self._alarm.stop()
         self._report("sent", go.worker)
         self._channel.close()
@@ -228,21 +208,46 @@ class Visit:
         log.info("%s: connected%s, served by process %d", peer, key, os.getpid())
         with self._alarm.within(self._options.setup_seconds, "the set-up"):
             session = self._open_session()
-        while (begin := self._next_run()) is not None:
-            self._house.admission.take(self._caller, begin.images)
-            limit = self._house.run_seconds[begin.images]
-            self._tell(reports.Began(images=begin.images, limit=limit))
-            with self._alarm.within(limit, "a run"):
-                cost = self._house.executor.run(session, images=begin.images)
-                served = handshake.Served(
-                    seconds=cost.total.seconds,
-                    cpu_seconds=cost.total.cpu_seconds,
-                    peak_rss=cost.peak_rss,
-                )
-                handshake.send(self._channel, served)
-            self._account(cost)
+        while (asked := self._next()) is not None:
+            if isinstance(asked, handshake.Begin):
+                self._run(session, asked)
+            else:
+                self._aggregate(session, asked)
         wire = self._wire_bytes / 1e6
         log.info("%s: finished, %d images, %.1f MB over the wire", peer, self._images, wire)
+
+    def _run(self, session: Session, begin: handshake.Begin) -> None:
+        if self._desk is not None:
+            self._desk.check_open(begin.cohort)
+        self._house.admission.take(self._caller, begin.images)
+        limit = self._house.run_seconds[begin.images]
+        self._tell(reports.Began(images=begin.images, limit=limit))
+        with self._alarm.within(limit, "a run"):
+            kept, cost = self._house.executor.run_keeping(session, images=begin.images)
+            if self._desk is not None and kept is not None:
+                self._desk.keep(begin.cohort, begin.index, kept)
+            self._served(cost)
+        self._account(cost)
+
+    def _aggregate(self, session: Session, asked: handshake.Aggregate) -> None:
+        assert self._desk is not None
+        with self._alarm.within(self._options.idle_seconds, "the naming of a cohort's runs"):
+            cohort = self._desk.open(self._channel, asked)
+        limit = aggregate_seconds(self._house.executor.program, asked.images, self._options)
+        self._tell(reports.Began(images=0, limit=limit))
+        with self._alarm.within(limit, "an aggregate"):
+            cost = self._desk.aggregate(session, cohort)
+            self._served(cost)
+        self._account(cost)
+
+    def _served(self, cost: RunCost) -> None:
+        """Tells the client what it cost."""
+        served = handshake.Served(
+            seconds=cost.total.seconds,
+            cpu_seconds=cost.total.cpu_seconds,
+            peak_rss=cost.peak_rss,
+        )
+        handshake.send(self._channel, served)
 
     def _escort(self) -> None:
         """A session of this server's at the worker at the other end, to its end."""
@@ -258,7 +263,9 @@ class Visit:
         started = time.perf_counter()
         assert self._hellos is not None
         ours, theirs = self._hellos
-        handshake.send(self._channel, handshake.Ready(nonce=theirs.nonce))
+        binding = handshake.binding(self._channel.line, ours, theirs)
+        self._desk = Desk.of(self._house, self._caller, binding)
+        handshake.send(self._channel, self._ready(theirs.nonce))
         silent_from = settle_server(self._channel, ours.ot, theirs.ot)
         session = open_session(
             Role.SERVER,
@@ -266,7 +273,7 @@ class Visit:
             silent_from=silent_from,
             workers=Workers(self._options.threads),
             network=self._house.executor.program.planned_for,
-            binding=handshake.binding(self._channel.line, ours, theirs),
+            binding=binding,
         )
         log.info(
             "%s: session open after %.2f s (kernels: %s; correlations: %s)",
@@ -277,17 +284,34 @@ class Visit:
         )
         return session
 
-    def _next_run(self) -> handshake.Begin | None:
+    def _ready(self, nonce: str) -> handshake.Ready:
+        """With what the client may still ask for."""
+        allowed = self._house.admission.allowance(self._caller)
+        cohorts = None if self._desk is None else self._desk.left()
+        return handshake.Ready(nonce=nonce, images_left=allowed.images, cohorts_left=cohorts)
+
+    def _next(self) -> handshake.Begin | handshake.Aggregate | None:
         """What the client announces, None for a goodbye. Raises `NetworkFailure` for another image
         than the one that is due, and for a run that was not offered.
         """
         try:
             with self._alarm.within(self._options.idle_seconds, "the time between two runs"):
-                begin = handshake.receive(self._channel, handshake.Begin)
+                expected = (handshake.Begin, handshake.Aggregate)
+                asked = handshake.receive(self._channel, *expected)
         except PeerClosed as closed:
             if closed.orderly:
                 return None
             raise
+        assert isinstance(asked, handshake.Begin | handshake.Aggregate)
+        if self._desk is not None and not is_id(asked.cohort):
+            raise NetworkFailure("out of step: no cohort is named, and nothing else is revealed")
+        if self._desk is None and (asked.cohort or isinstance(asked, handshake.Aggregate)):
+            raise NetworkFailure("out of step: a cohort is named, and no shares are kept")
+        if isinstance(asked, handshake.Begin):
+            self._check_begin(asked)
+        return asked
+
+    def _check_begin(self, begin: handshake.Begin) -> None:
         if begin.index != self._images:
             raise NetworkFailure(
                 f"out of step: image {begin.index} announced where {self._images} was due"
@@ -296,7 +320,6 @@ class Visit:
             raise NetworkFailure(
                 f"out of step: a run of {begin.images} images, which was not offered"
             )
-        return begin
 
     def _account(self, cost: RunCost) -> None:
         self._images += cost.images
@@ -371,9 +394,3 @@ class Visit:
     def _tell(self, report: reports.Began | reports.Done | reports.Ended) -> None:
         self._line.send(report)
         self._house.admission.hear(report)
-
-
-def caller_of(incoming: Incoming, line: Line) -> Caller:
-    """Who the client is, as far as its address and its key tell."""
-    key = line.peer.digest.hex() if line.peer else None
-    return Caller(incoming.address, incoming.port, key, line.name or None)

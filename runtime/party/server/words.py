@@ -1,8 +1,16 @@
-"""What a server says of its clients and to them, where that takes more than a line."""
+"""Who a client is and what it is told, where that takes more than a line."""
 
 from __future__ import annotations
 
+from moiety.runtime.party.endpoints import Incoming
 from moiety.runtime.party.framing import Line
+from moiety.runtime.party.server.admission import Caller
+
+
+def caller_of(incoming: Incoming, line: Line) -> Caller:
+    """Who the client is, as far as its address and its key tell."""
+    key = line.peer.digest.hex() if line.peer else None
+    return Caller(incoming.address, incoming.port, key, line.name or None)
 
 
 def named(line: Line) -> str:

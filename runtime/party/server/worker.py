@@ -15,8 +15,15 @@ from moiety.runtime.party import handshake
 from moiety.runtime.party.credentials import OWN, Credentials
 from moiety.runtime.party.endpoints import connect
 from moiety.runtime.party.server import reports, worker_line
-from moiety.runtime.party.server.admission import Caller, Denied
-from moiety.runtime.party.server.worker_line import Redeem, Redeemed, Take, Taken, Told
+from moiety.runtime.party.server.admission import Allowance, Caller, Denied
+from moiety.runtime.party.server.worker_line import (
+    Redeem,
+    Redeemed,
+    Reveal,
+    Take,
+    Taken,
+    Told,
+)
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program import Program
 
@@ -33,6 +40,7 @@ class AtFront:
     credentials: Credentials | None = None
     insecure: bool = False
     _channel: TcpChannel | None = None
+    _allowance: Allowance = Allowance()
 
     def refresh(self) -> None:
         pass
@@ -51,12 +59,24 @@ class AtFront:
             channel.close()
             raise Denied(answer.denied)
         self._channel = channel
+        self._allowance = Allowance(answer.images_left, answer.cohorts)
         return replace(caller, name=answer.name)
 
     def take(self, caller: Caller, images: int) -> None:
         """Raises `NetworkFailure` where the front cannot be asked: the run must not begin then."""
+        self._ask(Take(images=images))
+
+    def allowance(self, caller: Caller) -> Allowance:
+        """As the front has said when the session began."""
+        return self._allowance
+
+    def aggregate(self, caller: Caller, cohort: str, images: int) -> None:
+        """As `take`."""
+        self._ask(Reveal(cohort=cohort, images=images))
+
+    def _ask(self, question: Take | Reveal) -> None:
         assert self._channel is not None
-        handshake.send(self._channel, Take(images=images))
+        handshake.send(self._channel, question)
         answer = handshake.receive(self._channel, Taken, decoder=worker_line.DECODER)
         if answer.denied:
             raise Denied(answer.denied)

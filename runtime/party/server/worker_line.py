@@ -32,9 +32,13 @@ class Redeem(Message, frozen=True, tag="redeem", kw_only=True):
 
 
 class Redeemed(Message, frozen=True, tag="redeemed", kw_only=True):
-    """The ticket was good, and the client is called so; or why it is `denied`."""
+    """The ticket was good; what the client is called, and how many images and cohorts it may still
+    ask for (None: no limit). Or why it is `denied`.
+    """
 
     name: str | None = None
+    images_left: int | None = None
+    cohorts: int | None = None
     denied: str = ""
 
 
@@ -44,8 +48,15 @@ class Take(Message, frozen=True, tag="take", kw_only=True):
     images: int
 
 
+class Reveal(Message, frozen=True, tag="reveal", kw_only=True):
+    """The aggregate of a cohort of so many images is about to be revealed; answered by Taken."""
+
+    cohort: str
+    images: int
+
+
 class Taken(Message, frozen=True, tag="taken", kw_only=True):
-    """They are counted; or why they are `denied`."""
+    """It is counted, and written down; or why it is `denied`."""
 
     denied: str = ""
 
@@ -56,6 +67,5 @@ class Told(Message, frozen=True, tag="told", kw_only=True):
     report: Began | Done | Ended
 
 
-DECODER: msgspec.json.Decoder[Hello | Redeem | Redeemed | Take | Taken | Told] = (
-    msgspec.json.Decoder(Hello | Redeem | Redeemed | Take | Taken | Told)
-)
+AnyMessage = Hello | Redeem | Redeemed | Take | Reveal | Taken | Told
+DECODER: msgspec.json.Decoder[AnyMessage] = msgspec.json.Decoder(AnyMessage)

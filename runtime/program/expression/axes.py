@@ -164,6 +164,9 @@ class Normalise(Operation, frozen=True, tag="normalise", kw_only=True):
     def makes_probabilities(self) -> bool:
         return self.function == "softmax"
 
+    def keeps_order(self) -> bool:
+        return self.axis == 1
+
     def word(self) -> str:
         return self.function
 

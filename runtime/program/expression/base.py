@@ -53,6 +53,20 @@ class Form:
         return math.prod(self.shape)
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What the revealed numbers stand for. probabilities: they are some. places: how many they are
+    chosen among, where they are places along an axis.
+    """
+
+    kind: Kind = "real"
+    probabilities: bool = False
+    places: int | None = None
+
+
+SCORES: Final = Reading()
+
+
 class Operation(
     msgspec.Struct, frozen=True, tag_field="op", forbid_unknown_fields=True, kw_only=True
 ):
@@ -85,6 +99,16 @@ class Operation(
 
     def makes_probabilities(self) -> bool:
         """Whether the result is probabilities."""
+        return False
+
+    def rises(self) -> bool:
+        """Whether every element of the result is a function of the operand's element at its place,
+        row-major, that never falls, and of nothing else.
+        """
+        return False
+
+    def keeps_order(self) -> bool:
+        """Whether the elements along axis 1 are in the operand's order."""
         return False
 
     def places(self, operands: Sequence[Form]) -> int | None:

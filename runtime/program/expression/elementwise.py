@@ -43,6 +43,8 @@ class _Function:
     one_to_one: bool = False
     truth: bool = False
     """It makes truth values; else its result is of its operands' kind."""
+    rises: bool = False
+    """It never falls."""
 
 
 _REAL: Final[tuple[Kind, ...]] = ("real",)
@@ -81,21 +83,21 @@ UnaryName = (
     | Literal["floor", "ceil", "round", "neg", "abs", "sign", "relu", "not"]
 )
 UNARY: Final[dict[str, _Function]] = {
-    "sigmoid": _Function(sigmoid, _REAL, True),
-    "tanh": _Function(np.tanh, _REAL, True),
-    "exp": _Function(np.exp, _REAL, True),
+    "sigmoid": _Function(sigmoid, _REAL, True, rises=True),
+    "tanh": _Function(np.tanh, _REAL, True, rises=True),
+    "exp": _Function(np.exp, _REAL, True, rises=True),
     "log": _Function(np.log, _REAL),
     "sqrt": _Function(np.sqrt, _REAL),
     "reciprocal": _Function(lambda x: 1.0 / x, _REAL, True),
-    "softplus": _Function(lambda x: np.logaddexp(0.0, x), _REAL, True),
-    "erf": _Function(_erf, _REAL, True),
-    "floor": _Function(np.floor, _REAL),
-    "ceil": _Function(np.ceil, _REAL),
-    "round": _Function(np.rint, _REAL),
+    "softplus": _Function(lambda x: np.logaddexp(0.0, x), _REAL, True, rises=True),
+    "erf": _Function(_erf, _REAL, True, rises=True),
+    "floor": _Function(np.floor, _REAL, rises=True),
+    "ceil": _Function(np.ceil, _REAL, rises=True),
+    "round": _Function(np.rint, _REAL, rises=True),
     "neg": _Function(np.negative, _NUMBER, True),
     "abs": _Function(np.abs, _NUMBER),
     "sign": _Function(np.sign, _NUMBER),
-    "relu": _Function(lambda x: np.maximum(x, 0), _NUMBER),
+    "relu": _Function(lambda x: np.maximum(x, 0), _NUMBER, rises=True),
     "not": _Function(np.logical_not, _TRUTH, True),
     "isnan": _Function(np.isnan, _REAL, truth=True),
 }
@@ -183,6 +185,12 @@ class Unary(Operation, frozen=True, tag="unary", kw_only=True):
 
     def makes_probabilities(self) -> bool:
         return self.function == "sigmoid"
+
+    def rises(self) -> bool:
+        return UNARY[self.function].rises
+
+    def keeps_order(self) -> bool:
+        return UNARY[self.function].rises and UNARY[self.function].one_to_one
 
     def word(self) -> str:
         return self.function
@@ -278,3 +286,6 @@ class OperatingPoints(Operation, frozen=True, tag="operating_points", kw_only=Tr
 
     def keeps_all(self, constants: Sequence[Array]) -> bool:
         return all(point is not None for point in self.points)
+
+    def rises(self) -> bool:
+        return True

@@ -14,16 +14,17 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from moiety.protocols.arrays import F64
 from moiety.protocols.errors import BadArtifact, ContractViolation
 from moiety.runtime.program.expression.base import (
     MAX_ELEMENTS,
     MAX_RANK,
+    SCORES,
     Array,
     Form,
     Kind,
     Misfit,
     Operation,
+    Reading,
     Shape,
     require,
 )
@@ -86,7 +87,7 @@ class Expression(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     operations: tuple[AnyOperation, ...] = ()
     results: tuple[Result, ...] = ()
 
-    def forms(self, revealed: Sequence[Shape]) -> list[Form]:
+    def forms(self, revealed: Sequence[Shape], read_as: Reading = SCORES) -> list[Form]:
         """Of all values, for revealed ones of these shapes, without batch. BadArtifact, naming the
         operation, unless the expression is sound.
         """
@@ -99,7 +100,7 @@ class Expression(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             raise BadArtifact(
                 f"the operations of the client's expression have more than {MAX_OPERANDS} operands"
             )
-        forms = [Form((1, *shape)) for shape in revealed]
+        forms = [Form((1, *shape), read_as.kind) for shape in revealed]
         work = constants = 0
         for number, operation in enumerate(self.operations):
             try:
@@ -115,9 +116,9 @@ class Expression(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             forms.append(made)
         return forms
 
-    def check(self, revealed: Sequence[Shape]) -> None:
+    def check(self, revealed: Sequence[Shape], read_as: Reading = SCORES) -> None:
         """BadArtifact unless it is sound for revealed values of these shapes."""
-        forms = self.forms(revealed)
+        forms = self.forms(revealed, read_as)
         if len(self.results) > MAX_RESULTS:
             raise BadArtifact(
                 f"the client's expression has {len(self.results)} results; at most {MAX_RESULTS} "
@@ -126,7 +127,7 @@ class Expression(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         names = [result.name for result in self.results]
         if len(set(names)) != len(names) or max(map(len, names), default=0) > MAX_NAME:
             raise BadArtifact("two results have the same name, or one a very long one")
-        places = self._places(forms)
+        places = self._places(forms, read_as)
         for result in self.results:
             if not 0 <= result.value < len(forms):
                 raise BadArtifact(f"result {result.name!r} is value {result.value}: there is none")
@@ -141,10 +142,12 @@ class Expression(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         if sum(forms[result.value].size for result in self.results) > most:
             raise BadArtifact(f"the results together have more than {most} elements")
 
-    def described(self, names: Sequence[str], revealed: Sequence[Shape]) -> tuple[ResultForm, ...]:
+    def described(
+        self, names: Sequence[str], revealed: Sequence[Shape], read_as: Reading = SCORES
+    ) -> tuple[ResultForm, ...]:
         """The results, for revealed values of these names and shapes."""
-        forms = self.forms(revealed)
-        probabilities, places = self._probabilities(forms), self._places(forms)
+        forms = self.forms(revealed, read_as)
+        probabilities, places = self._probabilities(forms, read_as), self._places(forms, read_as)
         results = self.results or [
             Result(name=name, value=number) for number, name in enumerate(names)
         ]
@@ -162,7 +165,7 @@ class Expression(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             for result in results
         )
 
-    def evaluate(self, revealed: Sequence[F64]) -> list[Array]:
+    def evaluate(self, revealed: Sequence[Array]) -> list[Array]:
         """The results, in order, from the revealed values of one image."""
         values: list[Array | None] = [value[None] for value in revealed]
         first = len(values)
@@ -206,12 +209,12 @@ class Expression(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             pending.extend(new)
         return tuple(sorted(each for each in seen if each < revealed))
 
-    def _probabilities(self, forms: Sequence[Form]) -> dict[int, bool]:
+    def _probabilities(self, forms: Sequence[Form], read_as: Reading) -> dict[int, bool]:
         """By value: whether all its elements are made by a sigmoid or a softmax, and moved at
         most.
         """
         revealed = len(forms) - len(self.operations)
-        known: dict[int, bool] = dict.fromkeys(range(revealed), False)
+        known: dict[int, bool] = dict.fromkeys(range(revealed), read_as.probabilities)
         for number, operation in enumerate(self.operations, revealed):
             numbers = [each for each in operation.inputs if forms[each].kind != "integer"]
             moved = operation.keeps_probabilities() and forms[number].kind == "real"
@@ -220,12 +223,12 @@ class Expression(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             )
         return known
 
-    def _places(self, forms: Sequence[Form]) -> dict[int, int | None]:
+    def _places(self, forms: Sequence[Form], read_as: Reading) -> dict[int, int | None]:
         """By value: how many places along an axis all its elements are chosen among, and moved at
         most; None where they are no such places.
         """
         revealed = len(forms) - len(self.operations)
-        known: dict[int, int | None] = dict.fromkeys(range(revealed))
+        known: dict[int, int | None] = dict.fromkeys(range(revealed), read_as.places)
         for number, operation in enumerate(self.operations, revealed):
             made = operation.places([forms[each] for each in operation.inputs])
             if made is None and operation.keeps_probabilities():

@@ -48,6 +48,9 @@ class Reshape(_Layout, frozen=True, tag="reshape", kw_only=True):
     def keeps_all(self, constants: Sequence[Array]) -> bool:
         return True
 
+    def rises(self) -> bool:
+        return True
+
     def details(self) -> str:
         return str(self.shape)
 

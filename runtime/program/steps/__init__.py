@@ -11,6 +11,7 @@ from operator import or_
 from typing import TYPE_CHECKING
 
 from moiety.runtime.program.steps import (
+    decisions,
     ends,
     gates,
     linear,
@@ -22,7 +23,7 @@ from moiety.runtime.program.steps import (
 )
 from moiety.runtime.program.steps.base import Step
 
-FAMILIES = (ends, linear, rounding, gates, products, pooling, maps, local)
+FAMILIES = (ends, linear, rounding, gates, products, pooling, decisions, maps, local)
 
 KINDS: tuple[type[Step], ...] = tuple(
     getattr(family, name) for family in FAMILIES for name in family.__all__

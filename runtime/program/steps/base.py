@@ -100,7 +100,8 @@ class Step(msgspec.Struct, frozen=True, tag_field="kind", forbid_unknown_fields=
         """Refuse a step, the claim's, that reads this one and must not."""
 
     def _check_gate_bits(self, claim: Claim) -> None:
-        """XOR-shared bits: made by Gates from ring elements, reindexed, and read by Relu."""
+        """XOR-shared bits: made by Gates from ring elements, reindexed, and read by Relu
+        and Count."""
         claim.require(self.bits == GATE_BITS, "gate bits have ring width 1")
         claim.require(self.TAKES_GATE_BITS, "gate bits can only be reindexed")
         claim.require(

@@ -89,8 +89,8 @@ class Gates(Step, frozen=True, tag="gates", kw_only=True):
     k < K, `(C, ...) -> (K, C, ...)`.
 
     The result is XOR-shared bits, not ring elements: `bits` is 1, and only Slice, Reshape and
-    Concat may follow, up to the Relu that takes it as its second operand. Weights file:
-    `gates.{step}.threshold` int64 `(K, C)`.
+    Concat may follow, up to the Relu that takes it as its second operand, or the Count. Weights
+    file: `gates.{step}.threshold` int64 `(K, C)`.
 
     compared: the ring that x and x + c_k are known to fit, no wider than x's; both parties drop
     the bits above. joint: x is the result of the exact Truncate right before, and both are made

@@ -1,0 +1,3 @@
+"""Statistics of a cohort on shares: of each label the area under the ROC curve and its standard
+error, and nothing of any image.
+"""

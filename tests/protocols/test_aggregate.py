@@ -1,0 +1,200 @@
+"""AUROC and DeLong's error on shares: against the definition for any scores and labels, against
+others' implementations, and what either party sees.
+"""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from moiety.protocols import ring
+from moiety.protocols.aggregate import auroc
+from moiety.protocols.aggregate.auroc import (
+    MAX_IMAGES,
+    SUM_BITS,
+    Auroc,
+    Sums,
+    auroc_of,
+    reveal,
+    sum_up,
+    weight_bits,
+    weights_of,
+)
+from moiety.protocols.aggregate.marks import NEGATIVE, POSITIVE, UNKNOWN, marks_of
+from moiety.protocols.aggregate.placements import placement_bits
+from moiety.protocols.aggregate.quorum import Quorum
+from moiety.protocols.arrays import F64, I64, U8, U64
+from moiety.protocols.session import Role, Session
+from moiety.protocols.setup import open_session
+from tests.support.cohorts import sums_of
+from tests.support.data import DATA, needs
+from tests.support.two_party import Pipe, run_both, run_two_party, share
+from tests.support.wiretap import Wiretap, chi_square
+
+TWO = Quorum(2, 2)
+
+
+def aggregate(scores: I64, bits: int, marks: U8, least: Quorum) -> Any:
+    """What the client is told, of shares of the scores."""
+    mine = share(ring.from_signed(scores, bits), bits, np.random.default_rng(3))
+
+    def body(session: Session) -> Any:
+        known = None if session.is_server else marks
+        return reveal(session, sum_up(session, mine[session.role], bits, least, known))
+
+    outcome = run_two_party(body, body)
+    assert outcome.server is None
+    return outcome.client
+
+
+@st.composite
+def cohorts(draw: st.DrawFn) -> tuple[int, I64, U8, Quorum]:
+    """Few scores of many images, so that there are ties; the ends of the ring among them."""
+    bits = draw(st.integers(1, 63))
+    labels, images = draw(st.integers(1, 3)), draw(st.integers(2, 12))
+    half = 1 << (bits - 1)
+    values = st.sampled_from([-half, half - 1]) | st.integers(-half, half - 1)
+    scores = draw(st.lists(values, min_size=1, max_size=5))
+    size = labels * images
+    chosen = draw(st.lists(st.sampled_from(scores), min_size=size, max_size=size))
+    marks = draw(st.lists(st.integers(0, 2), min_size=size, max_size=size))
+    least = Quorum(draw(st.integers(2, 4)), draw(st.integers(2, 4)))
+    shape = (labels, images)
+    return (
+        bits,
+        np.array(chosen, np.int64).reshape(shape),
+        np.array(marks, np.uint8).reshape(shape),
+        least,
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(cohorts())
+def test_sums_are_those_of_the_definition(cohort: tuple[int, I64, U8, Quorum]) -> None:
+    bits, scores, marks, least = cohort
+    assert aggregate(scores, bits, marks, least) == sums_of(scores, marks, least)
+
+
+def delong_by_definition(positive: F64, negative: F64) -> tuple[float, float]:
+    """AUROC and variance from all pairs (DeLong, DeLong and Clarke-Pearson, 1988)."""
+    won = (positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)
+    above, below = won.mean(axis=1), won.mean(axis=0)
+    variance = above.var(ddof=1) / len(positive) + below.var(ddof=1) / len(negative)
+    return float(won.mean()), float(variance)
+
+
+@pytest.mark.parametrize("images", [7, 41, 300])
+def test_auroc_and_variance_follow_from_the_sums(images: int) -> None:
+    rng = np.random.default_rng(images)
+    scores = rng.integers(-12, 12, images)
+    marks = rng.permutation(np.arange(images) % 3).astype(np.uint8)
+    found = result(scores, marks)
+    known = marks != UNKNOWN
+    assert float(found.area) == pytest.approx(
+        roc_auc_score(marks[known] == POSITIVE, scores[known]), abs=1e-15
+    )
+    positive, negative = (scores[marks == each].astype(float) for each in (POSITIVE, NEGATIVE))
+    area, variance = delong_by_definition(positive, negative)
+    assert float(found.area) == pytest.approx(area, abs=1e-15)
+    assert float(found.variance) == pytest.approx(variance, rel=1e-12, abs=1e-15)
+
+
+def result(scores: I64, marks: U8) -> Auroc:
+    """Of one label, in the clear."""
+    (sums,) = sums_of(scores[None], marks[None], TWO)
+    assert sums is not None
+    return auroc_of(sums, int(np.sum(marks == POSITIVE)), int(np.sum(marks == NEGATIVE)))
+
+
+def test_a_perfect_score_has_no_variance() -> None:
+    marks = np.array([1, 1, 1, 2, 2], np.uint8)
+    assert result(np.array([5, 6, 7, 1, 2]), marks) == Auroc(Fraction(1), Fraction(0))
+
+
+@needs("dicom/golden")
+def test_published_fixture_on_shares() -> None:
+    """Scores of two decimals are whole numbers of hundredths."""
+    fixture = json.loads((DATA / "dicom" / "golden" / "delong_fixture.json").read_text())
+    names = ("a", "b", "c")
+    scores = np.rint([np.multiply(fixture[name], 100.0) for name in names]).astype(np.int64)
+    positives = np.tile(np.array(fixture["y"]) == 1, (3, 1))
+    marks = marks_of(positives, ~positives)
+    m, k = int(positives[0].sum()), int((~positives[0]).sum())
+    for name, sums in zip(names, aggregate(scores, 12, marks, Quorum(10, 10)), strict=True):
+        found, expected = auroc_of(sums, m, k), fixture["auc"][name]
+        assert float(found.area) == pytest.approx(expected["auc"], abs=1e-15)
+        assert float(found.variance) == pytest.approx(expected["var"], rel=1e-12)
+
+
+# --- nothing wraps --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("images", [2, 3, 1024, MAX_IMAGES])
+def test_the_largest_sums_fit_their_rings(images: int) -> None:
+    """Of a perfect score, whatever the classes' sizes are."""
+    largest = 2 * (images - 1)
+    assert largest < 1 << (placement_bits(images) - 2)
+    for m in {1, 2, images // 3, images // 2, images - 1}:
+        k = images - m
+        marks = np.repeat(np.array([POSITIVE, NEGATIVE], np.uint8), [m, k])[None]
+        assert int(weights_of(marks).max()) < 1 << weight_bits(images)
+        spread = m * (k - 1) * m * (2 * k) ** 2 + k * (m - 1) * k * (2 * m) ** 2
+        assert max(spread, 4 * m * k) < 1 << SUM_BITS
+
+
+# --- what either party sees -----------------------------------------------------------------------
+
+
+def tapped(marks: U8, least: Quorum) -> tuple[dict[Role, U8], Any, list[U64]]:
+    """What either party has sent before the revealing, the last bytes of messages aside; what the
+    client was told; and both parties' shares of the sums. Scores and their shares are zeros.
+    """
+    down, up = Pipe(), Pipe()
+    taps = Wiretap(down, up, 60.0), Wiretap(up, down, 60.0)
+    sent: dict[Role, U8] = {}
+    sums: dict[Role, U64] = {}
+
+    def side(role: Role) -> Any:
+        session = open_session(role, taps[role])
+        begin = len(taps[role].messages)
+        known = None if session.is_server else marks
+        sealed = sum_up(session, np.zeros(marks.shape, np.uint64), 12, least, known)
+        session.channel.flush()
+        octets = [np.frombuffer(data, np.uint8)[:-1] for _, data in taps[role].messages[begin:]]
+        sent[role], sums[role] = np.concatenate(octets), sealed.shares
+        return reveal(session, sealed)
+
+    _, told = run_both(partial(side, Role.SERVER), partial(side, Role.CLIENT), taps)
+    return sent, told, [sums[Role.SERVER], sums[Role.CLIENT]]
+
+
+@pytest.mark.parametrize("mark", [UNKNOWN, POSITIVE, NEGATIVE])
+def test_messages_are_uniform_for_any_labels(mark: int) -> None:
+    sent, told, _ = tapped(np.full((2, 120), mark, np.uint8), TWO)
+    assert told == [None, None]
+    for octets in sent.values():
+        assert octets.size > 1 << 18
+        assert chi_square(octets) < 255 + 8 * 22.6
+
+
+def test_what_too_few_labels_stand_behind_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that takes what it is told for sums has noise, though it knows its shares."""
+    monkeypatch.setattr(auroc, "_told", lambda key, sums: sums)
+    marks = np.array([[1, 1, 2, 2, 0], [1, 2, 2, 2, 2]], np.uint8)
+    _, told, (server, client) = tapped(marks, TWO)
+    sums = [Sums(*column) for column in (server + client).T.tolist()]
+    assert told[0] == sums[0] == sums_of(np.zeros((2, 5), np.int64), marks, TWO)[0]
+    assert not set(told[1]) & set(sums[1])
+
+
+def test_marks_are_one_of_three() -> None:
+    positives, negatives = np.array([True, False, False]), np.array([False, True, False])
+    assert marks_of(positives, negatives).tolist() == [POSITIVE, NEGATIVE, UNKNOWN]

@@ -1,0 +1,174 @@
+"""The cohort's list and the reference scores: what is read, and what is refused and where."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moiety.protocols.errors import BadInput
+from moiety.runtime.study.cohort import CohortList, Columns, read_cohort
+from moiety.runtime.study.reference import Reference, read_reference
+from moiety.runtime.study.uids import files_of_uids
+from tests.support.dicom import radiograph, saved
+
+LABELS = ("Effusion", "Pleural Thickening")
+PLAIN = "file,Effusion,pleural_thickening\na.npy,1,0\nb.npy,,1.0\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a.npy", "b.npy"):
+        np.save(tmp_path / name, np.zeros(1, np.float32))
+    return tmp_path
+
+
+def cohort(folder: Path, text: str | bytes, columns: Columns | None = None) -> CohortList:
+    path = folder / "cohort.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_cohort(
+        path, LABELS, columns or Columns(), None, lambda wanted: files_of_uids(wanted, None)
+    )
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        PLAIN.encode(),
+        b"\xef\xbb\xbf" + PLAIN.encode(),
+        PLAIN.replace(",", ";").replace("\n", "\r\n").encode(),
+        PLAIN.replace(",", "\t").encode("utf-16"),
+        ("\n" + PLAIN.replace("a.npy", '"a.npy"') + "\n\n").encode(),
+    ],
+    ids=["plain", "byte order mark", "semicolons", "UTF-16 with tabs", "quotes and blank lines"],
+)
+def test_lists_as_programs_export_them(folder: Path, encoded: bytes) -> None:
+    """Labels are found however their columns are written; an empty cell is unknown."""
+    found = cohort(folder, encoded)
+    assert found.labels == LABELS
+    assert [line.file.name for line in found.lines] == ["a.npy", "b.npy"]
+    assert found.lines[0].truth == (1.0, 0.0)
+    assert math.isnan(found.lines[1].truth[0])
+    assert (found.sites, found.patients, found.missing) == (False, False, ())
+
+
+def test_sites_patients_and_named_columns(folder: Path) -> None:
+    text = "image,where,patient_id,E\na.npy,north,p1,1\nb.npy,south,,0\n"
+    found = cohort(folder, text, Columns({"Effusion": "E"}, site="where"))
+    assert found.labels == ("Effusion",)
+    assert found.missing == ("Pleural Thickening",)
+    assert [(line.site, line.patient) for line in found.lines] == [("north", "p1"), ("south", "")]
+
+
+@pytest.mark.parametrize(("taken", "value"), [("positive", 1.0), ("negative", 0.0)])
+def test_uncertain_is_taken_as_the_user_says(folder: Path, taken: str, value: float) -> None:
+    text = "file,Effusion\na.npy,-1\nb.npy,-1.0\n"
+    found = cohort(folder, text, Columns(uncertain=taken))  # type: ignore[arg-type]
+    assert [line.truth for line in found.lines] == [(value,), (value,)]
+    assert found.uncertain == 2
+    unknown = cohort(folder, text, Columns(uncertain="unknown"))
+    assert all(math.isnan(line.truth[0]) for line in unknown.lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "a cohort's list is empty"),
+        ("name,Effusion\na.npy,1\n", "line 1: the header of a cohort's list must have a column"),
+        ("\nfile,Effusion\n", "line 2: a header and no line below it"),
+        ("file,Effusion\na.npy,1\nb.npy\n", "line 3: 1 cells under 2 columns"),
+        ("file,Effusion\na.npy,yes\n", "line 2: column Effusion: 'yes' is no label"),
+        ("file,Effusion\na.npy,1\nb.npy,-1\n", "line 3: column Effusion: -1, uncertain"),
+        ("file,Effusion\na.npy,1\n\nc.npy,1\n", "line 4: 'c.npy' is not an image file"),
+        ("file,Effusion\n,1\n", "line 2: column file: no image is named"),
+        ("file,Effusion\na.npy,1\na.npy,0\n", "line 3: column file: 'a.npy' is in line 2, too"),
+        ("file,Effusion,Effusion\na.npy,1,0\n", "line 1: two columns are called 'Effusion'"),
+        ("file,EFFUSION,effusion\na.npy,1,0\n", "both may be 'Effusion'"),
+        ("file,other\na.npy,1\n", "no column for any of the model's labels (Effusion, Pleural"),
+        ('file,Effusion\na.npy,"1\n', "line 2: no CSV"),
+        (b"file,Effusion\n\xe4.npy,1\n", "line 2: not UTF-8"),
+        ("uid,Effusion\n1.2.3,1\n", "line 2: images are named by UID; say with --images"),
+    ],
+)
+def test_a_bad_list_is_refused_with_its_place(folder: Path, text: str | bytes, said: str) -> None:
+    with pytest.raises(BadInput) as refusal:
+        cohort(folder, text)
+    assert said in str(refusal.value)
+    assert str(refusal.value).startswith(str(folder / "cohort.csv"))
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (Columns({"Cough": "x"}), "--label Cough=...: the model has no such label"),
+        (Columns({"Effusion": "x"}), "no column 'x', which --label Effusion=x names"),
+        (Columns(site="ward"), "no column 'ward', which --site-column names"),
+        (Columns(patient="who"), "no column 'who', which --patient-column names"),
+    ],
+)
+def test_a_column_that_is_not_there(folder: Path, columns: Columns, said: str) -> None:
+    with pytest.raises(BadInput, match="line 1|--label") as refusal:
+        cohort(folder, PLAIN, columns)
+    assert said in str(refusal.value)
+
+
+def test_images_by_uid(tmp_path: Path) -> None:
+    """Found in folders inside folders; a UID in two files, or in none, is refused."""
+    inside = tmp_path / "pacs" / "deep"
+    inside.mkdir(parents=True)
+    uids = ["1.2.3.1", "1.2.3.2"]
+    for n, uid in enumerate(uids, 1):
+        saved(radiograph(SOPInstanceUID=uid), inside / f"{n}.dcm")
+    found = files_of_uids([("line 2", uids[1]), ("line 3", uids[0])], tmp_path / "pacs")
+    assert [file.name for file in found] == ["2.dcm", "1.dcm"]
+    with pytest.raises(BadInput, match="1 of 1 images are in no file of .*line 9: 1.2.3.4"):
+        files_of_uids([("line 9", "1.2.3.4")], tmp_path / "pacs")
+    (tmp_path / "pacs" / "copy.dcm").write_bytes((inside / "1.dcm").read_bytes())
+    with pytest.raises(BadInput, match="both have the SOPInstanceUID"):
+        files_of_uids([("line 2", uids[0])], tmp_path / "pacs")
+
+
+def scores(folder: Path, text: str, list_text: str = PLAIN, **columns: str) -> Reference:
+    path = folder / "scores.csv"
+    path.write_text(text)
+    return read_reference(path, cohort(folder, list_text), columns)
+
+
+@pytest.mark.parametrize(
+    ("text", "list_text"),
+    [
+        ("file,Effusion,Pleural Thickening\nb.npy,3,4\na.npy,-1.5,2e1\n", PLAIN),
+        ("id;pleural-thickening;effusion\nb;4;3\na;20;-1.5\n", PLAIN),
+        (
+            "id,Effusion,Pleural Thickening\ny,3,4\nx,-1.5,20\nz,0,0\n",
+            PLAIN.replace("file,", "id,file,").replace("a.npy", "x,a.npy").replace("b.n", "y,b.n"),
+        ),
+    ],
+    ids=["by file", "by the file's stem", "by id"],
+)
+def test_reference_scores_are_joined(folder: Path, text: str, list_text: str) -> None:
+    found = scores(folder, text, list_text)
+    assert found.scores == {2: (-1.5, 20.0), 3: (3.0, 4.0)}
+    assert found.unused == text.count("z,")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("file,Effusion\na.npy,1\n", "no column for the label Pleural Thickening"),
+        ("file,Effusion,Pleural Thickening\na.npy,1,1\n", "has no scores of 'b.npy'"),
+        ("file,Effusion,Pleural Thickening\na.npy,1,x\nb.npy,1,1\n", "line 2: column Pleural"),
+        ("file,Effusion,Pleural Thickening\na.npy,nan,1\nb.npy,1,1\n", "'nan' is no score"),
+        (
+            "file,Effusion,Pleural Thickening\na.npy,1,1\na.npy,1,1\n",
+            "line 3: column file: 'a.npy'",
+        ),
+        ("uid,Effusion,Pleural Thickening\n1.2,1,1\n", "no column says which image"),
+    ],
+)
+def test_bad_reference_scores_are_refused(folder: Path, text: str, said: str) -> None:
+    with pytest.raises(BadInput) as refusal:
+        scores(folder, text)
+    assert said in str(refusal.value)

@@ -1,0 +1,291 @@
+"""Whole studies of a small Program through real servers: results, resumption, kills, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from moiety.protocols.errors import BadInput
+from moiety.runtime.party.executor import ServerExecutor
+from moiety.runtime.party.server import ServerOptions
+from moiety.runtime.program.cleartext import CleartextExecutor
+from moiety.runtime.results.retry import Retries
+from moiety.runtime.study import evaluate as study
+from moiety.runtime.study.journal import NAME, Image, Journal
+from moiety.runtime.study.local import LocalWorker, LocalWorkers
+from moiety.runtime.study.prepare import NOT_RUN, Prepared, StudyOptions, prepare
+from moiety.runtime.study.runner import Unwatched
+from moiety.runtime.study.session import SessionPlan
+from moiety.runtime.study.workers import WorkerLost
+from tests.support.command import COMMAND, ENVIRONMENT, moiety
+from tests.support.serving import Running
+from tests.support.studies import LABELS, SmallStudy, small_study
+
+IMAGES = 12
+KILLS = 3
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
+    return small_study(tmp_path_factory.mktemp("small"), IMAGES)
+
+
+@pytest.fixture(scope="module")
+def server(small: SmallStudy) -> Iterator[Running]:
+    executor = ServerExecutor(small.program, small.weights)
+    executor.prepare()
+    running = Running(executor, ServerOptions(sessions=3))
+    yield running
+    running.end()
+
+
+@pytest.fixture
+def plan(small: SmallStudy, server: Running) -> SessionPlan:
+    return SessionPlan(program=small.program, host="127.0.0.1", port=server.listener.port)
+
+
+def prepared(plan: SessionPlan, small: SmallStudy, **options: Any) -> Prepared:
+    return prepare(plan, small.list, StudyOptions(bootstrap=20, **options))
+
+
+def expected(small: SmallStudy) -> np.ndarray:
+    """By the cleartext executor, a row per image."""
+    cleartext = CleartextExecutor(small.program, small.weights)
+    return np.array([cleartext.run(np.load(file))["findings"] for file in small.files])
+
+
+def run(made: Prepared, folder: Path, watcher: Unwatched | None = None) -> Journal:
+    """The images that `folder` does not have; the journal, closed."""
+    journal = study.open_journal(made, folder, print)
+    try:
+        workers = study.local_workers(made)
+        study.run(made, journal, workers, Retries(first=0.01), watcher or Unwatched())
+    finally:
+        journal.close()
+    return journal
+
+
+def keys_in_order(folder: Path) -> list[str]:
+    journal = Journal.look(folder)
+    assert journal is not None
+    return [*journal.images]
+
+
+def test_two_sessions_give_what_the_program_means(
+    small: SmallStudy, plan: SessionPlan, tmp_path: Path
+) -> None:
+    """Bit for bit, in the order of the list, whoever was first."""
+    made = prepared(plan, small, sessions=2)
+    journal = run(made, tmp_path)
+    found = study.study_of(made, journal)
+    assert found.table is not None
+    assert (found.table.scores == expected(small)).all()
+    assert found.table.labels == LABELS
+    assert found.table.sites.tolist() == [f"site{n % 2}" for n in range(IMAGES)]
+    assert found.table.patients.tolist() == [f"p{n // 2}" for n in range(IMAGES)]
+    assert np.isnan(found.table.truth[4, 0])
+    assert {image.worker for image in journal.images.values()} == {"session 1", "session 2"}
+    resources = found.resources
+    assert resources.sessions == 2
+    assert (resources.sent > 0).all()
+    assert resources.client_memory > 1 << 20
+    assert resources.server_memory > 1 << 20
+    assert resources.wall_seconds > 0
+    assert set(resources.by_kind) >= {"linear", "relu"}
+
+
+def test_a_limit_and_then_the_others(small: SmallStudy, plan: SessionPlan, tmp_path: Path) -> None:
+    """Nothing is computed twice; the report of a part says how many are missing."""
+    part = prepared(plan, small, limit=5)
+    found = study.study_of(part, run(part, tmp_path))
+    assert found.table is not None
+    assert found.table.images == 5
+    assert found.excluded == {NOT_RUN: 7}
+    before = (tmp_path / NAME).read_bytes()
+    rest = prepared(replace(plan, batch=4), small)
+    journal = run(rest, tmp_path)
+    assert (tmp_path / NAME).read_bytes().startswith(before)
+    whole = study.study_of(rest, journal)
+    assert whole.table is not None
+    assert (whole.table.scores == expected(small)).all()
+    assert whole.excluded == {}
+    assert len(journal.parts) == 2
+    run(rest, tmp_path)
+    assert len(journal.parts) == 2, "a start with nothing to do is no part"
+
+
+def test_a_worker_that_is_killed_is_replaced(
+    small: SmallStudy, plan: SessionPlan, tmp_path: Path
+) -> None:
+    made = prepared(plan, small, sessions=2)
+    workers = LocalWorkers(made.plan, 2)
+
+    class Killing(Unwatched):
+        def image(self, image: Image) -> None:
+            if len(journal.images) in (2, 5):
+                os.kill(workers._started[-1].pid, signal.SIGKILL)
+
+    said: list[str] = []
+    journal = study.open_journal(made, tmp_path, print)
+    study.run(made, journal, workers, Retries(first=0.01, say=said.append), Killing())
+    journal.close()
+    assert len(journal.images) == IMAGES
+    assert len(said) == 2
+    assert all("is gone (killed by SIGKILL); trying again" in each for each in said)
+    table = study.study_of(made, journal).table
+    assert table is not None
+    assert (table.scores == expected(small)).all()
+
+
+def test_a_session_ends_with_the_study(small: SmallStudy, plan: SessionPlan) -> None:
+    """Closed while it runs, its process is gone; no new one starts."""
+    workers = LocalWorkers(prepared(plan, small).plan)
+    worker = workers.start()
+    assert isinstance(worker, LocalWorker)
+    workers.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker.pid, 0)
+    with pytest.raises(WorkerLost):
+        workers.start()
+
+
+def started(small: SmallStudy, server: Running, folder: Path) -> subprocess.Popen[str]:
+    arguments = [small.public, small.list, "-o", folder, "--sessions", "2", "--bootstrap", "20"]
+    address = f"127.0.0.1:{server.listener.port}"
+    return subprocess.Popen(
+        [*COMMAND, "evaluate", *map(str, arguments), "--connect", address],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    )
+
+
+def killed(process: subprocess.Popen[str], journal: Path, lines: int, seconds: float) -> None:
+    """kill -9, so long after the journal has so many lines."""
+    until = time.monotonic() + 30
+    while not journal.exists() or journal.read_bytes().count(b"\n") < lines:
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert time.monotonic() < until
+        time.sleep(0.002)
+    time.sleep(seconds)
+    process.kill()
+    process.communicate()
+
+
+def test_killed_at_random_moments_the_report_is_the_same(
+    small: SmallStudy, server: Running, plan: SessionPlan, tmp_path: Path
+) -> None:
+    """kill -9, three times, the moments drawn anew in each run of the test. Journals only grow,
+    nothing is in them twice, and the report is the one of a study that nobody disturbed, but for
+    its resources and its date.
+    """
+    random, folder = np.random.default_rng(), tmp_path / "killed"
+    before, lines = b"", 0
+    for _ in range(KILLS):
+        # A head, a line for the part, and perhaps an image or two more than the last time.
+        lines += 1 + int(random.integers(0, 3))
+        killed(started(small, server, folder), folder / NAME, lines, random.uniform(0, 0.03))
+        now = (folder / NAME).read_bytes()
+        whole = before[: before.rfind(b"\n") + 1]
+        assert now.startswith(whole)
+        before, lines = now, now.count(b"\n") + 1
+    last = started(small, server, folder)
+    _, said = last.communicate(timeout=60)
+    assert last.returncode == 0, said
+    assert len(keys_in_order(folder)) == IMAGES
+    undisturbed = StudyOptions(sessions=1, bootstrap=20)
+    study.evaluate(plan, small.list, tmp_path / "whole", undisturbed)
+    assert results_of(folder) == results_of(tmp_path / "whole")
+
+
+def results_of(folder: Path) -> dict[str, Any]:
+    """report.json without what tells of resources, and the time stamp."""
+    report = json.loads((folder / "report.json").read_text())
+    del report["analysis"]["resources"], report["facts"]["Begun"]
+    report["summary"] = [each.partition("The study took")[0] for each in report["summary"]]
+    return report
+
+
+def test_a_dry_run_sends_nothing(small: SmallStudy, tmp_path: Path) -> None:
+    """It needs no server, makes no folder, and says what the study would take."""
+    prices = ("--price-per-hour", 3600, "--price-per-gb", 1000)
+    done = moiety(
+        "evaluate", small.public, small.list, "-o", tmp_path / "s", "--dry-run", *prices
+    ).check()
+    assert "images to run     12" in done.stdout
+    assert "MB sent" in done.stdout
+    assert "cost" in done.stdout
+    assert "Effusion" in done.stderr
+    assert not (tmp_path / "s").exists()
+
+
+REFUSALS: Sequence[tuple[Sequence[object], int, str]] = (
+    (("--reference", "nowhere.csv"), 5, "cannot read a list of reference scores"),
+    (("--result", "x"), 5, "the Program has no result 'x'; it has findings"),
+    (("--label", "Edema=x"), 5, "no column 'x', which --label Edema=x names"),
+    (("--status", "--dry-run"), 5, "exclude each other"),
+    (("--status",), 5, "there is no study yet"),
+    (("--report-only",), 5, "there is no study yet"),
+    (("--connect", "127.0.0.1:1"), 8, "refused"),
+)
+
+
+@pytest.mark.parametrize(("arguments", "code", "said"), REFUSALS)
+def test_what_is_wrong_is_said(
+    small: SmallStudy, tmp_path: Path, arguments: Sequence[object], code: int, said: str
+) -> None:
+    done = moiety("evaluate", small.public, small.list, "-o", tmp_path / "s", *arguments)
+    done.refused(code, said)
+
+
+def test_a_folder_keeps_one_study(small: SmallStudy, plan: SessionPlan, tmp_path: Path) -> None:
+    """Another Program, another cohort, another reading or other files there are refused, and what
+    differs is said; images may be added.
+    """
+    folder = tmp_path / "study"
+    made = prepared(plan, small, limit=2)
+    run(made, folder)
+    other = small_study(tmp_path / "other", 3)
+    with pytest.raises(BadInput, match="study of another Program: "):
+        study.check_folder(prepared(replace(plan, program=other.program), small), folder)
+    with pytest.raises(BadInput, match="study of another reading of its pictures: --bit-depth uns"):
+        study.check_folder(prepared(replace(plan, bit_depth=12), small), folder)
+    lines = small.list.read_text().splitlines(keepends=True)
+    shorter = small.list.with_name("shorter.csv")
+    shorter.write_text("".join([lines[0], *lines[2:]]))
+    with pytest.raises(BadInput, match="another cohort: 1 of its 2 finished images"):
+        study.check_folder(prepare(plan, shorter, StudyOptions()), folder)
+    found = study.check_folder(prepared(plan, small), folder)
+    assert found is not None
+    assert len(found.images) == 2
+    with pytest.raises(BadInput, match="holds other files and no study"):
+        study.check_folder(made, tmp_path)
+    with pytest.raises(BadInput, match="is a file"):
+        study.check_folder(made, small.list)
+
+
+def test_one_image_in_two_lines(small: SmallStudy, plan: SessionPlan, tmp_path: Path) -> None:
+    """Counted once where both lines say the same of it, refused where they do not."""
+    lines = small.list.read_text().splitlines()
+    copied = small.list.parent / "images" / "copy.npy"
+    copied.write_bytes(small.files[0].read_bytes())
+    again = small.list.with_name("again.csv")
+    same = lines[1].replace("image0.npy", "copy.npy")
+    again.write_text("\n".join([*lines, same]))
+    made = prepare(plan, again, StudyOptions())
+    assert len(made.lines) == IMAGES
+    assert made.excluded == {"the same image as an earlier line": 1}
+    again.write_text("\n".join([*lines, same.replace("site0", "site1")]))
+    with pytest.raises(BadInput, match=r"line 14: the same image as in line 2 \(images/image0"):
+        prepare(plan, again, StudyOptions())
