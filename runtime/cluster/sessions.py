@@ -141,13 +141,13 @@ class ClusterWorkers:
 
     plan: SessionPlan
     room: Room
+    wanted: int = field(init=False)
     _started: list[ClusterWorker] = field(default_factory=list)
     _closed: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    @property
-    def wanted(self) -> int:
-        return self.room.workers
+    def __post_init__(self) -> None:
+        self.wanted = self.room.workers
 
     def start(self) -> ClusterWorker:
         """Raises as `Client.connect`, and `WorkerLost` where the cluster has no room."""

@@ -148,8 +148,9 @@ class Client:
         )
 
     def shake_hands(self, channel: TcpChannel, ticket: str = "") -> Met | handshake.Elsewhere:
-        """Compare with the server, then wait for the turn. Returns both Hellos, this side's
-        first, and with what the turn began; or where the server sends this client. `ticket`: what it was given for a worker.
+        """Compare with the server, then wait for the turn. Returns both Hellos, this side's first,
+        and with what the turn began; or where the server sends this client. `ticket`: what it was
+        given for a worker.
         """
         ours = handshake.hello(Role.CLIENT, self.program, self.ot, ticket=ticket)
         theirs = handshake.meet(channel, ours, handshake.HANDSHAKE_SECONDS)

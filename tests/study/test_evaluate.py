@@ -66,7 +66,7 @@ def expected(small: SmallStudy) -> np.ndarray:
 
 def run(made: Prepared, folder: Path, watcher: Unwatched | None = None) -> Journal:
     """The images that `folder` does not have; the journal, closed."""
-    journal = study.open_journal(made, folder, print)
+    made, journal = study.begin(made, folder, print)
     try:
         workers = study.local_workers(made)
         study.run(made, journal, workers, Retries(first=0.01), watcher or Unwatched())
@@ -136,7 +136,7 @@ def test_a_worker_that_is_killed_is_replaced(
                 os.kill(workers._started[-1].pid, signal.SIGKILL)
 
     said: list[str] = []
-    journal = study.open_journal(made, tmp_path, print)
+    made, journal = study.begin(made, tmp_path, print)
     study.run(made, journal, workers, Retries(first=0.01, say=said.append), Killing())
     journal.close()
     assert len(journal.images) == IMAGES

@@ -388,10 +388,13 @@ def _run(
         if journal is None:
             raise BadInput(f"{printable(folder)}: there is no study yet to report on")
     else:
-        journal = study.open_journal(prepared, folder, ui.warn)
+        prepared, journal = study.begin(prepared, folder, ui.warn)
     try:
         if not report_only:
             _run_images(prepared, journal, retries, prices, room)
+            if not prepared.pending(journal):
+                with watching("the aggregate") as watch:
+                    study.finish(prepared, journal, retries, watch)
         made = study.study_of(prepared, journal)
         with watching("statistics and report") as watch:
             watch(0, 0, "computing")

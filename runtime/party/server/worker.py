@@ -5,7 +5,7 @@ itself. It is a `Server` with this Admission.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -40,7 +40,7 @@ class AtFront:
     credentials: Credentials | None = None
     insecure: bool = False
     _channel: TcpChannel | None = None
-    _allowance: Allowance = Allowance()
+    _allowance: Allowance = field(default_factory=Allowance)
 
     def refresh(self) -> None:
         pass
