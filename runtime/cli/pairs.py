@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,8 +20,10 @@ from moiety.runtime.party.credentials import KeyFiles
 from moiety.runtime.party.server.loop import Loop
 from moiety.runtime.party.server.processes import Line
 from moiety.runtime.party.signals import Stopped
-from moiety.runtime.study.session import SessionPlan
-from moiety.runtime.study.workers import Workers
+
+if TYPE_CHECKING:  # a server has no need of them
+    from moiety.runtime.study.session import SessionPlan
+    from moiety.runtime.study.workers import Workers
 
 PANEL = "Many machines"
 SERVERS = "moiety.runtime.cluster.servers"

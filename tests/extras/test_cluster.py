@@ -4,8 +4,10 @@ machine, also where actors are killed on both sides.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +55,14 @@ def results(folder: Path) -> dict[str, list[list[float]]]:
     }
 
 
+def report(folder: Path) -> dict[str, Any]:
+    """report.json without what tells of resources, and the time stamp."""
+    found = json.loads((folder / "report.json").read_text())
+    del found["analysis"]["resources"], found["facts"]["Begun"]
+    found["summary"] = [each.partition("The study took")[0] for each in found["summary"]]
+    return found
+
+
 def finished(folder: Path) -> int:
     file = folder / "journal.jsonl"
     return file.read_bytes().count(b"\n") if file.exists() else 0
@@ -80,6 +90,7 @@ def test_two_pairs_lose_an_actor_each_and_no_image(
         wait_for(log, "is up", 3)
     assert results(tmp_path / "many") == results(tmp_path / "one")
     assert len(results(tmp_path / "one")) == IMAGES
+    assert report(tmp_path / "many") == report(tmp_path / "one")
     verify(audit)
     assert "trying again" in said.read_text()
 
