@@ -16,6 +16,7 @@ EXTRAS = {
     "jinja2": "study",
     "matplotlib": "study",
     "pynetdicom": "net",
+    "ray": "ray",
     "scipy": "study",
     "sklearn": "study",
     "statsmodels": "study",

@@ -15,7 +15,7 @@ import numpy as np
 
 from moiety.protocols.aggregate.marks import marks_of
 from moiety.protocols.arrays import BOOL, U64
-from moiety.protocols.errors import UntrustedPeer
+from moiety.protocols.errors import NetworkFailure, UntrustedPeer
 from moiety.protocols.network import Network
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role, Session
@@ -35,13 +35,15 @@ from moiety.runtime.party.cohorts import (
 from moiety.runtime.party.credentials import Credentials
 from moiety.runtime.party.endpoints import connect
 from moiety.runtime.party.executor import ClientExecutor
-from moiety.runtime.party.framing import Limits, PeerError
+from moiety.runtime.party.framing import Limits, Line, PeerError
 from moiety.runtime.party.generator_choice import Ot, settle_client
 from moiety.runtime.party.metering import RunCost
 from moiety.runtime.party.sides import Revealed
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program import Case, Program
 from moiety.runtime.program.progress import Progress, no_progress
+
+Met = tuple[handshake.Hello, handshake.Hello, handshake.Ready]
 
 
 @dataclass(frozen=True)
@@ -71,18 +73,47 @@ class Client:
         """A connection to a server that has accepted this client, with TLS where there are
         `credentials`. Raises as endpoints.connect and `join`.
         """
-        return self.join(connect(host, port, 10.0, limits, credentials, insecure))
+        channel = connect(host, port, 10.0, limits, credentials, insecure)
+        executor, met = self._met(channel)
+        if isinstance(met, handshake.Elsewhere):
+            channel.close()
+            channel = _connect_worker(met, channel.line, limits, credentials, insecure)
+            executor, met = self._met(channel, met.ticket)
+        return self._opened(channel, executor, met)
 
     def join(self, channel: TcpChannel) -> Connection:
         """Handshake, queue, choice of the generator and base transfers with the server at the other
         end of `channel`, which is closed if they fail. Raises `PeerMismatch`, `NetworkFailure`, and
         `BadPlan` as ClientExecutor.
         """
-        workers = Workers(self.threads)
+        return self._opened(channel, *self._met(channel))
+
+    def _met(
+        self, channel: TcpChannel, ticket: str = ""
+    ) -> tuple[ClientExecutor, Met | handshake.Elsewhere]:
+        """As `shake_hands`, which comes after the Program was looked at; closes `channel` where
+        either fails.
+        """
         try:
             executor = ClientExecutor(self.program)
             with peer_errors():
-                ours, server, ready = self.shake_hands(channel)
+                return executor, self.shake_hands(channel, ticket)
+        except BaseException as error:
+            _leave(channel, None, error)
+            raise
+
+    def _opened(
+        self, channel: TcpChannel, executor: ClientExecutor, met: Met | handshake.Elsewhere
+    ) -> Connection:
+        workers = Workers(self.threads)
+        try:
+            if isinstance(met, handshake.Elsewhere):
+                raise NetworkFailure(
+                    f"{channel.peer} sends this client on to {met.host}:{met.port}, where it "
+                    "cannot follow: it was sent there by another server, or given a connection"
+                )
+            ours, server, ready = met
+            with peer_errors():
                 sizes = handshake.batch_sizes(server.batches, self.batch, executor.layout)
                 started = time.perf_counter()
                 silent_from, network = settle_client(
@@ -116,23 +147,22 @@ class Client:
             binding,
         )
 
-    def shake_hands(
-        self, channel: TcpChannel
-    ) -> tuple[handshake.Hello, handshake.Hello, handshake.Ready]:
+    def shake_hands(self, channel: TcpChannel, ticket: str = "") -> Met | handshake.Elsewhere:
         """Compare with the server, then wait for the turn. Returns both Hellos, this side's first,
-        and with what the turn began.
+        and with what the turn began; or where the server sends this client. `ticket`: what it was
+        given for a worker.
         """
-        ours = handshake.hello(Role.CLIENT, self.program, self.ot)
+        ours = handshake.hello(Role.CLIENT, self.program, self.ot, ticket=ticket)
         theirs = handshake.meet(channel, ours, handshake.HANDSHAKE_SECONDS)
         told = None
-        expected = (handshake.Waiting, handshake.Ready)
+        expected = (handshake.Waiting, handshake.Ready, handshake.Elsewhere)
         while isinstance(message := handshake.receive(channel, *expected), handshake.Waiting):
             if message.ahead != told:
                 told = message.ahead
                 self.on_wait(message.ahead)
-        assert isinstance(message, handshake.Ready)
+        assert isinstance(message, handshake.Ready | handshake.Elsewhere)
         handshake.check_fresh(message, ours)
-        return ours, theirs, message
+        return message if isinstance(message, handshake.Elsewhere) else (ours, theirs, message)
 
 
 @dataclass
@@ -264,14 +294,32 @@ class Connection:
         self.close(error)
 
 
-def _leave(channel: TcpChannel, workers: Workers, error: BaseException | None) -> None:
+def _connect_worker(
+    told: handshake.Elsewhere,
+    line: Line,
+    limits: Limits | None,
+    credentials: Credentials | None,
+    insecure: bool,
+) -> TcpChannel:
+    """To the worker that a server at the other end of `line` has told: whoever has that server's
+    key, and nobody else.
+    """
+    if not 0 < told.port < 1 << 16:
+        raise NetworkFailure(f"the server names a worker at port {told.port}, which there is not")
+    if credentials is not None and line.peer is not None:
+        credentials = credentials.only(line.peer, line.name)
+    return connect(handshake.printable(told.host), told.port, 10.0, limits, credentials, insecure)
+
+
+def _leave(channel: TcpChannel, workers: Workers | None, error: BaseException | None) -> None:
     if isinstance(error, UntrustedPeer):
         handshake.refuse(channel, "untrusted", str(error))
     elif error is not None:
         handshake.refuse(channel, "failed", "the client stopped")
     else:
         channel.close()
-    workers.close()
+    if workers is not None:
+        workers.close()
 
 
 @contextmanager

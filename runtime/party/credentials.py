@@ -9,7 +9,8 @@ that was asked for. Both ways its dates must hold.
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cryptography import x509
@@ -29,6 +30,9 @@ from moiety.runtime.party.certificates import (
     read_key,
 )
 from moiety.runtime.party.keystore import KeyStore
+
+OWN = "this side"
+"""The name of whoever has this side's own key."""
 
 
 class Distrust(UntrustedPeer):
@@ -53,7 +57,7 @@ class Shown:
 @dataclass(frozen=True)
 class Credentials:
     """`chain`: this side's certificate, and those between it and its authority. `peer`: the one
-    name of `store` that is believed, None for all.
+    name of `store` that is believed, None for all. `known`: believed beside those of `store`.
     """
 
     key: PrivateKey = field(repr=False)
@@ -61,6 +65,7 @@ class Credentials:
     store: KeyStore | None = None
     authorities: tuple[x509.Certificate, ...] = ()
     peer: str | None = None
+    known: Mapping[str, Fingerprint] = field(default_factory=dict)
 
     @classmethod
     def of_store(
@@ -106,6 +111,14 @@ class Credentials:
         """Of this side's certificate."""
         return fingerprint(self.chain[0])
 
+    def only(self, peer: Fingerprint, name: str = "") -> Credentials:
+        """The same, to believe this one peer and nobody else."""
+        return replace(self, store=None, authorities=(), peer=None, known={name or OWN: peer})
+
+    def with_own(self) -> Credentials:
+        """The same, to believe those as well who have this side's own key."""
+        return replace(self, known={**self.known, OWN: self.own})
+
     def judge(self, shown: Shown, who: str) -> str:
         """The name under which the peer is believed. Raises `Distrust`."""
         theirs = fingerprint(shown.certificate)
@@ -123,7 +136,7 @@ class Credentials:
         return name
 
     def _pinned(self) -> dict[str, Fingerprint]:
-        return self.store.trusted() if self.store else {}
+        return {**self.known, **(self.store.trusted() if self.store else {})}
 
     def _check_authority(self, shown: Shown, who: str, theirs: Fingerprint) -> None:
         if not self.authorities:

@@ -5,7 +5,7 @@
              ◀──────────────────────  Hello   at once: the client is believed, or refused here
       Hello  ──────────────────────▶          at once; both compare, both refuse in their own words
              ◀──────────────────────  Waiting while another client is served (0 or more)
-             ◀──────────────────────  Ready
+             ◀──────────────────────  Ready    or Elsewhere, which is the end of this connection
       ═══════ open_session (protocol bytes) ═══════
       Begin  ──────────────────────▶          one per run of one or several images
       ═══════ one inference (protocol bytes) ══════
@@ -14,6 +14,10 @@
       Aggregate  ──────────────────▶          and the ids of its runs, as protocol bytes
       ═══════ the aggregate (protocol bytes) ══════
              ◀──────────────────────  Served
+
+A server that has workers computes nothing itself: its Elsewhere names the worker of this client and
+a ticket that it takes. The client connects there, shows the ticket in its Hello, and all goes on as
+above (runtime/party/server/worker_line.py has what worker and server then say to each other).
 
 Every message is one MESSAGE frame of JSON; either side may send ERROR with a `Refusal` instead and
 close. Over TLS a client's handshake succeeds before the server has looked at its certificate; that
@@ -28,7 +32,7 @@ import hashlib
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -63,13 +67,13 @@ class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
 class Hello(Message, frozen=True, tag="hello", kw_only=True):
     """`batches`, a server's offer: numbers of images that may share a run -> digest of the layouts
     that it has planned for so many (linear_layers.layout_digest). `nonce`: drawn for this
-    connection.
+    connection. `ticket`: a client's, at a worker.
     """
 
     magic: Literal["moiety"] = "moiety"
     protocol: int
     package: str
-    role: Literal["server", "client"]
+    role: Literal["server", "client", "worker"]
     program: str
     program_name: str
     rounding: str
@@ -78,6 +82,7 @@ class Hello(Message, frozen=True, tag="hello", kw_only=True):
     backend: str = "unknown"
     batches: dict[int, str] = {}
     nonce: str = ""
+    ticket: str = ""
 
 
 class Waiting(Message, frozen=True, tag="waiting", kw_only=True):
@@ -98,6 +103,17 @@ class Ready(Message, frozen=True, tag="ready", kw_only=True):
     nonce: str
     images_left: int | None = None
     cohorts_left: int | None = None
+
+
+class Elsewhere(Message, frozen=True, tag="elsewhere", kw_only=True):
+    """It is this client's turn, at the worker that listens there, which takes the `ticket` once;
+    `nonce` as of Ready.
+    """
+
+    host: str
+    port: int
+    ticket: str
+    nonce: str
 
 
 class Begin(Message, frozen=True, tag="begin", kw_only=True):
@@ -143,7 +159,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float | None = None
 
 
-AnyMessage = Hello | Waiting | Ready | Begin | Aggregate | Served
+AnyMessage = Hello | Waiting | Ready | Elsewhere | Begin | Aggregate | Served
 _M = TypeVar("_M", bound=Message)
 _decoder = msgspec.json.Decoder(AnyMessage)
 
@@ -158,10 +174,14 @@ def package_version() -> str:
 
 
 def hello(
-    role: Role, program: Program, ot: str = "auto", batches: Mapping[int, str] | None = None
+    role: Role,
+    program: Program,
+    ot: str = "auto",
+    batches: Mapping[int, str] | None = None,
+    ticket: str = "",
 ) -> Hello:
     """This side's Hello; `ot` is the generator of correlations that it asks for, `batches` a
-    server's offer.
+    server's offer, `ticket` what a client shows to a worker.
     """
     return Hello(
         protocol=PROTOCOL,
@@ -175,6 +195,7 @@ def hello(
         backend=kernels.backend_name(),
         batches=dict(batches or {}),
         nonce=secrets.token_hex(16),
+        ticket=ticket,
     )
 
 
@@ -202,7 +223,7 @@ def binding(line: Line, ours: Hello, theirs: Hello) -> bytes:
     return hashed.digest()
 
 
-def check_fresh(ready: Ready, ours: Hello) -> None:
+def check_fresh(ready: Ready | Elsewhere, ours: Hello) -> None:
     """Raises `UntrustedPeer` where the server's word is not for this connection. (The set-up proves
     it; this tells it before the network is measured on recorded bytes.)
     """
@@ -222,9 +243,10 @@ def compare(ours: Hello, theirs: Hello) -> None:
     """Raises `PeerMismatch` that names the first field in which the two sides must agree and
     do not.
     """
-    if theirs.role == ours.role:
+    if "server" not in (ours.role, theirs.role) or theirs.role == ours.role:
         raise PeerMismatch(
-            f"both sides are the {ours.role}; connect `moiety infer` to `moiety serve`"
+            f"this side is the {ours.role}, the other one the {theirs.role}; connect `moiety "
+            "infer` to `moiety serve`"
         )
     for what, here, there, advice in _differences(ours, _printable_hello(theirs)):
         raise PeerMismatch(
@@ -289,7 +311,11 @@ def send(channel: TcpChannel, message: Message) -> None:
     channel.send_message(msgspec.json.encode(message))
 
 
-def receive(channel: TcpChannel, *expected: type[_M]) -> _M:
+def receive(
+    channel: TcpChannel,
+    *expected: type[_M],
+    decoder: msgspec.json.Decoder[Any] = _decoder,
+) -> _M:
     """The next message, one of the `expected` kinds. Raises what the peer refused with,
     or `NetworkFailure`.
     """
@@ -298,7 +324,7 @@ def receive(channel: TcpChannel, *expected: type[_M]) -> _M:
     except PeerError as error:
         raise refused(error) from error
     try:
-        message = _decoder.decode(payload)
+        message = decoder.decode(payload)
     except UNREADABLE as error:
         raise NetworkFailure(
             f"{channel.peer} sent a control message that is not understood: "

@@ -37,6 +37,7 @@ FLOORS = (
     ("runtime.party",),
     ("runtime.measure", "runtime.results"),
     ("runtime.study",),
+    ("runtime.cluster",),
     ("runtime.cli",),
     ("compiler.registry",),
     ("compiler.ir",),
@@ -95,6 +96,7 @@ LIBRARIES = {
     "protocols.ot.base_ot": ("nacl", "numpy"),
     "protocols.ot.confirmation": ("nacl",),
     "runtime": ("msgspec", "numpy", "safetensors"),
+    "runtime.cluster": ("ray",),
     "runtime.cost.formulas": ("sympy",),
     "runtime.intake": ("PIL", "msgspec", "numpy"),
     "runtime.intake.dicom": ("PIL", "gdcm", "numpy", "pydicom", "pynetdicom"),
@@ -130,7 +132,7 @@ PARTY = (
     "moiety.runtime.cli.commands.serve",
     "moiety.runtime.party",
 )
-NOT_IN_A_PARTY = {"networkx", "onnx", "onnxruntime", "scipy", "sklearn", "sympy", "torch"}
+NOT_IN_A_PARTY = {"networkx", "onnx", "onnxruntime", "ray", "scipy", "sklearn", "sympy", "torch"}
 
 # torch is an extra: these modules need it, and nothing else imports them.
 TORCH = NEEDS_TORCH

@@ -17,6 +17,7 @@ FORBIDDEN = (
     "networkx",
     "onnx",
     "onnxruntime",
+    "ray",
     "scipy",
     "sklearn",
     "sympy",

@@ -272,6 +272,16 @@ THINGS = (
         {"runtime/intake/dicom/words.py": "the word, in the set that it belongs to"},
     ),
     Thing(
+        "Another scheduler than Ray",
+        ("runtime/cluster",),
+        {
+            "runtime/cluster/placement.py": "how it is addressed",
+            "runtime/cluster/<name>.py": "workers: `place`, as `servers.py`; sessions: Workers of "
+            "`runtime/study/workers.py`, as `sessions.py`",
+            "runtime/cli/pairs.py": "the option that asks for it",
+        },
+    ),
+    Thing(
         "A format of results",
         ("runtime/results",),
         {

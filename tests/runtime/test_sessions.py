@@ -195,7 +195,8 @@ def test_a_process_that_no_longer_hears_is_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its alarm does not ring, and it does not heed SIGTERM: stopped, say, in a debugger."""
-    monkeypatch.setattr("moiety.runtime.party.server.parent.GRACE", 0.5)
+    for module in ("parent", "visitor"):
+        monkeypatch.setattr(f"moiety.runtime.party.server.{module}.GRACE", 0.5)
     running = serve(idle_seconds=1.0, setup_seconds=1.0)
     channel = running.connect()
     Client(executor.program).join(channel)
@@ -270,6 +271,9 @@ class AtMost(Everybody):
             raise Denied(f"{self.images} images a day are used up")
         with self.file.open("ab") as file:
             file.write(b"." * images)
+
+    def hear(self, report: object) -> None:
+        pass
 
 
 class Written:

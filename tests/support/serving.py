@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from moiety.runtime.party.client import Client
+from moiety.runtime.party.credentials import Credentials
 from moiety.runtime.party.endpoints import Listener, connect
 from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.framing import Limits
@@ -36,7 +37,7 @@ PATIENCE = 20.0
 
 class Running:
     """A server that serves until `end` and logs to a file; and how to reach it. `prepare`: as that
-    of `Server.run`; `parts`: other fields of the Server.
+    of `Server.run`; `kind` of server; `parts`: its other fields.
     """
 
     def __init__(
@@ -44,13 +45,16 @@ class Running:
         executor: ServerExecutor,
         options: ServerOptions,
         prepare: Callable[[], None] | None = None,
+        kind: type[Server] = Server,
+        credentials: Credentials | None = None,
         **parts: Any,
     ) -> None:
-        self.listener = Listener.at("127.0.0.1", 0, Limits(silence=5, patience=30, keepalive=0.5))
+        limits = Limits(silence=5, patience=30, keepalive=0.5)
+        self.listener = Listener.at("127.0.0.1", 0, limits, credentials)
         self._folder = tempfile.TemporaryDirectory(prefix="moiety-server-")
         self._log = Path(self._folder.name, "log")
         self._summary = Path(self._folder.name, "summary.json")
-        self._server = Server(executor, self.listener, options, **parts)
+        self._server = kind(executor, self.listener, options, **parts)
         self._prepare = prepare
         self._process = processes.start(self._run, Loop())
         self.pid = self._process.pid

@@ -31,8 +31,9 @@ from moiety.runtime.cli.options import (
     KeysOption,
     OtOption,
     ThreadsOption,
-    pairs,
 )
+from moiety.runtime.cli.options import pairs as assigned
+from moiety.runtime.cli.pairs import ClusterOption, CpusOption, PairsOption, room_for, workers_of
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.cli.study_options import (
     BatchOption,
@@ -58,6 +59,7 @@ from moiety.runtime.cli.study_options import (
 )
 from moiety.runtime.cli.study_view import following
 from moiety.runtime.cli.verdicts import say as say_verdicts
+from moiety.runtime.cluster.placement import Room
 from moiety.runtime.intake.text import printable
 from moiety.runtime.party.endpoints import parse_address
 from moiety.runtime.party.generator_choice import parse_ot
@@ -159,8 +161,13 @@ def command(
     ca: AuthorityOption = None,
     insecure: InsecureOption = False,
     audit: AuditOption = None,
+    cluster: ClusterOption = None,
+    pairs: PairsOption = 2,
+    worker_cpus: CpusOption = None,
 ) -> None:
     ui.one_thread()
+    room = room_for(cluster, pairs, worker_cpus, threads)
+    sessions = room.workers if room else sessions
     if dry_run + status + report_only > 1:
         raise BadInput("--dry-run, --status and --report-only exclude each other; give one of them")
     sends = not (dry_run or status or report_only)
@@ -182,11 +189,11 @@ def command(
         audit=audit,
     )
     options = StudyOptions(
-        columns=Columns(pairs(label, "--label"), site_column, patient_column, uncertain),
+        columns=Columns(assigned(label, "--label"), site_column, patient_column, uncertain),
         images=images,
         result=result,
         reference=reference,
-        reference_labels=pairs(reference_label, "--reference-label"),
+        reference_labels=assigned(reference_label, "--reference-label"),
         keep_going=keep_going is not False,
         limit=limit,
         sessions=sessions,
@@ -212,7 +219,7 @@ def command(
     elif status:
         _show_status(prepared, found, output)
     else:
-        _run(prepared, output, Retries(retries, say=ui.warn), prices, report_only)
+        _run(prepared, output, Retries(retries, say=ui.warn), prices, report_only, room)
 
 
 def _prepared(plan: SessionPlan, cohort: Path, options: StudyOptions) -> Prepared:
@@ -229,7 +236,12 @@ def _show_status(prepared: Prepared, found: Journal | None, folder: Path) -> Non
 
 
 def _run(
-    prepared: Prepared, folder: Path, retries: Retries, prices: Prices, report_only: bool
+    prepared: Prepared,
+    folder: Path,
+    retries: Retries,
+    prices: Prices,
+    report_only: bool,
+    room: Room | None,
 ) -> None:
     if report_only:
         journal = Journal.look(folder)
@@ -239,7 +251,7 @@ def _run(
         prepared, journal = study.begin(prepared, folder, ui.warn)
     try:
         if not report_only:
-            _run_images(prepared, journal, retries, prices)
+            _run_images(prepared, journal, retries, prices, room)
             if study.aggregate_is_due(prepared, journal):
                 with watching("the aggregate") as watch:
                     ask(prepared, journal, retries, watch)
@@ -256,11 +268,16 @@ def _run(
     )
 
 
-def _run_images(prepared: Prepared, journal: Journal, retries: Retries, prices: Prices) -> None:
+def _run_images(
+    prepared: Prepared, journal: Journal, retries: Retries, prices: Prices, room: Room | None
+) -> None:
     before = len(journal.images)
     try:
-        with following(prepared, journal, prices) as view:
-            workers = study.local_workers(prepared, view.waits)
+        with (
+            following(prepared, journal, prices) as view,
+            workers_of(prepared.plan, room) as elsewhere,
+        ):
+            workers = elsewhere or study.local_workers(prepared, view.waits)
             study.run(prepared, journal, workers, retries, view)
     except (MoietyError, Stopped):
         done = len(journal.images)

@@ -15,9 +15,10 @@ from typing import Annotated
 
 import typer
 
+from moiety.protocols.errors import BadInput
 from moiety.protocols.parallel import Workers
 from moiety.runtime.cli import ui
-from moiety.runtime.cli.line import credentials_for, in_words
+from moiety.runtime.cli.line import in_words, key_files_for
 from moiety.runtime.cli.logs import LogFormat, start_log
 from moiety.runtime.cli.operation import (
     AccessOption,
@@ -44,6 +45,18 @@ from moiety.runtime.cli.options import (
     sizes,
     warn_of,
 )
+from moiety.runtime.cli.pairs import (
+    ClusterOption,
+    CpusOption,
+    FrontOption,
+    PairsOption,
+    StdinOption,
+    WorkerOptions,
+    check_roles,
+    placer,
+    room_for,
+    watch_stdin,
+)
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.operation.events import Started
 from moiety.runtime.operation.recorder import Recorder
@@ -53,8 +66,11 @@ from moiety.runtime.party.generator_choice import parse_ot
 from moiety.runtime.party.handshake import package_version
 from moiety.runtime.party.memory import keep_freed
 from moiety.runtime.party.server import Server, ServerOptions
+from moiety.runtime.party.server.admission import Admission
 from moiety.runtime.party.server.cohorts import Cohorts, check_shelves
+from moiety.runtime.party.server.front import Front
 from moiety.runtime.party.server.operation import Door, Watch
+from moiety.runtime.party.server.worker import AtFront
 from moiety.runtime.party.signals import Stopped, stay_on_hangup
 from moiety.runtime.program import artifacts
 
@@ -63,6 +79,7 @@ log = logging.getLogger("moiety.server")
 EXAMPLES = (
     "moiety serve compiled/ --listen 0.0.0.0:7700",
     "moiety serve compiled/ --listen 127.0.0.1:0 --once     [dim](any free port; prints it)[/dim]",
+    "moiety serve compiled/ --listen 0.0.0.0:7700 --cluster auto --pairs 16",
     "moiety serve compiled/ --sessions 4 --batch 4,16 --threads 2",
     "moiety serve compiled/ --cohorts cohorts/              [dim](policy aggregate)[/dim]",
     "moiety serve compiled/ --listen 0.0.0.0:7700 --cert vendor.pem --key vendor.key --ca pki.pem",
@@ -176,14 +193,25 @@ def command(
     metrics: MetricsOption = None,
     log_file: LogFileOption = None,
     log_format: LogFormatOption = LogFormat.text,
+    cluster: ClusterOption = None,
+    pairs: PairsOption = 2,
+    worker_cpus: CpusOption = None,
+    front: FrontOption = None,
+    stop_with_stdin: StdinOption = False,
 ) -> None:
+    own = [("--access", access), ("--audit", audit), ("--max-clients", max_clients or once)]
+    check_roles(cluster, front, own)
+    if cluster and sessions > 1:
+        raise BadInput("--sessions is of a server that computes itself; --cluster has --pairs")
+    room = room_for(cluster, pairs, worker_cpus, threads)
     ui.one_thread()
     keep_freed()
     start_log(log_file, log_format)
     if access or log_file:
         stay_on_hangup()
     host, port = parse_address(listen)
-    credentials = credentials_for(host, keys, cert, key, ca, insecure)
+    files = key_files_for(host, keys, cert, key, ca, insecure)
+    credentials = files.read() if files else None
     health = health_at(metrics)  # before weights are read and threads begin
     if health is not None:
         log.info("health and metrics at %s", health.address)
@@ -195,10 +223,11 @@ def command(
     executor = ServerExecutor(program, weights, batches)
     check_shelves(program, shelves)
     warn_of(program.rounding)
-    audit_log = audit_of_server(folder, audit, not no_audit)
+    audit_log = audit_of_server(folder, audit, not no_audit) if front is None else None
     recorder = Recorder("server", program.digest(), audit_log, health)
     recorder.record(Started(release=package_version()))
-    listener = Listener.at(host, port, None, credentials, insecure)
+    believed = credentials.with_own() if credentials and room else credentials
+    listener = Listener.at(host, port, None, believed, insecure)
     log.info(
         "preparing '%s', Program %s..., %s rounding",
         program.name,
@@ -218,9 +247,33 @@ def command(
         ot=generator,
         threads=threads,
     )
-    server = Server(
-        executor, listener, options, Door(recorder, allowed), Watch(recorder), cohorts=shelves
-    )
+    door: Admission = Door(recorder, allowed)
+    if front is not None:
+        door = AtFront(program, *parse_address(front), credentials, insecure)
+    if room is None:
+        server = Server(executor, listener, options, door, Watch(recorder), cohorts=shelves)
+    else:
+        of_workers = WorkerOptions(
+            folder=folder,
+            cohorts=cohorts,
+            batch=batch,
+            threads=threads,
+            ot=ot,
+            hint_file=hint_file,
+            setup_seconds=setup_seconds,
+            idle_seconds=idle_seconds,
+            run_seconds=run_seconds,
+            session_seconds=session_seconds,
+            min_rate=min_rate,
+            keys=files,
+            insecure=insecure,
+        )
+        place = placer(room, (host, listener.port), of_workers)
+        server = Front(
+            executor, listener, options, door, Watch(recorder), cohorts=shelves, place=place
+        )
+    if stop_with_stdin:
+        watch_stdin(server.loop)
 
     def prepare() -> None:
         with watching("preparing") as watch, Workers(threads) as workers:
@@ -230,7 +283,7 @@ def command(
     print(f"listening {listener.address}", flush=True)
     log.info("listening at %s, %s", listener.address, in_words(credentials))
     try:
-        server.run(prepare)
+        server.run(None if room else prepare)  # a front computes nothing
     except Stopped as stopped:
         log.info("stopping: %s", stopped)
     log.info("ended: %s", server.summary.line())

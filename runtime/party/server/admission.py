@@ -7,23 +7,25 @@ hears of everything in the server's own process, in order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from moiety.protocols.errors import MoietyError
-from moiety.runtime.party.server.reports import Report
+from moiety.runtime.party.server.reports import Began, Done, Ended, Report
 
 
 @dataclass(frozen=True)
 class Caller:
     """Who is at the other end: the address and the port that the connection comes from and, where a
-    certificate says so, a fingerprint; `name` is what the vendor calls it.
+    certificate says so, a fingerprint; `name` is what the vendor calls it. `ticket`: what it has
+    shown to a worker.
     """
 
     address: str
     port: int = 0
     fingerprint: str | None = None
     name: str | None = None
+    ticket: str = field(default="", compare=False, repr=False)
 
     @property
     def owner(self) -> str:
@@ -65,6 +67,11 @@ class Admission(Protocol):
     def aggregate(self, caller: Caller, cohort: str, images: int) -> None:
         """Before the aggregate of a cohort of so many images is revealed."""
 
+    def hear(self, report: Began | Done | Ended) -> None:
+        """In the process of the connection, of each run and of the end. Raises `NetworkFailure`
+        where who must hear of a run does not.
+        """
+
 
 class Recorder(Protocol):
     """Hears of each event once, when it has happened; must not raise, and not wait."""
@@ -89,6 +96,9 @@ class Everybody:
         return Allowance()
 
     def aggregate(self, caller: Caller, cohort: str, images: int) -> None:
+        pass
+
+    def hear(self, report: Began | Done | Ended) -> None:
         pass
 
 

@@ -30,7 +30,7 @@ from moiety.runtime.program import Program
 class House:
     """What all visits have in common. `offer`: numbers of images that may share a run -> digest of
     their layouts; `run_seconds`: of each number, what a run may take. `cohorts`: where the policy
-    is `aggregate`.
+    is `aggregate`. `sends`: clients go to workers of this server.
     """
 
     executor: ServerExecutor
@@ -39,6 +39,7 @@ class House:
     offer: Mapping[int, str]
     run_seconds: Mapping[int, float]
     cohorts: Cohorts | None
+    sends: bool = False
 
     @classmethod
     def of(
@@ -47,6 +48,7 @@ class House:
         options: ServerOptions,
         admission: Admission,
         cohorts: Cohorts | None,
+        sends: bool = False,
     ) -> House:
         """Raises `BadInput` where shares must be kept, and there is no place for them."""
         check_shelves(executor.program, cohorts)
@@ -58,6 +60,7 @@ class House:
             {images: executor.layout(images) for images in executor.batches},
             {images: run_seconds(executor.program, images, options) for images in executor.batches},
             cohorts if keeps else None,
+            sends,
         )
 
 

@@ -75,6 +75,9 @@ class Door:
         aggregated = events.Aggregated(peer=peer_of(caller), cohort=cohort, images=images)
         self.recorder.record(aggregated)
 
+    def hear(self, report: reports.Began | reports.Done | reports.Ended) -> None:
+        pass  # the server's own process hears it, and tells `Watch`
+
 
 @dataclass
 class _Session:
@@ -114,6 +117,8 @@ class Watch:
                 self._tell(events.Joined(peer=peer))
             case reports.Done():
                 self._finished(caller, peer, report)
+            case reports.Ended(outcome="sent"):
+                pass  # it goes on at a worker
             case reports.Ended(outcome=outcome, why=why, reason=reason):
                 self._over(caller, peer, outcome, why, reason)
             case reports.Lost(why=why):

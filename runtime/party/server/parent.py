@@ -42,7 +42,7 @@ class Server:
     """One listening server. `run` serves until `max_clients` were served or a signal stops it, and
     raises nothing for a client's sake. `loop` may watch other sockets of this process, too.
     `cohorts`: where shares are kept for a Program whose policy is `aggregate`; making one without
-    them raises `BadInput`.
+    them raises `BadInput`. `sends`: its clients go to workers (front.py).
 
     As a context manager it does so in a process of its own, which is stopped at the end of the
     block: for a program that holds both parties.
@@ -56,6 +56,7 @@ class Server:
     summary: Summary = field(default_factory=Summary)
     loop: Loop = field(default_factory=Loop)
     cohorts: Cohorts | None = None
+    sends: bool = False
     _visitors: list[Visitor] = field(default_factory=list)
     _held_up: list[Incoming] = field(default_factory=list)
     _session_seconds: float = 0.0
@@ -83,7 +84,7 @@ class Server:
         options, executor = self.options, self.executor
         self._places = Places(options.sessions, options.waiting)
         self._lobby = Lobby(options.silent, options.silent_per_address, options.handshake_seconds)
-        self._house = House.of(executor, options, self.admission, self.cohorts)
+        self._house = House.of(executor, options, self.admission, self.cohorts, self.sends)
 
     @property
     def port(self) -> int:
@@ -276,6 +277,11 @@ class Server:
                     self._account(word)
                 case reports.Ended():
                     self._ended(visitor, word)
+                case _:
+                    self._hear_more(visitor, word)
+
+    def _hear_more(self, visitor: Visitor, word: reports.Spoken | reports.Order) -> None:
+        """What processes of other servers say, too."""
 
     def _wants(self, visitor: Visitor, wants: reports.Wants) -> None:
         visitor.caller = replace(visitor.caller, fingerprint=wants.fingerprint, name=wants.name)
@@ -300,16 +306,20 @@ class Server:
             visitor.begun = time.monotonic()
             visitor.allow(self.options.setup_seconds + self.options.idle_seconds)
             self.recorder.record(visitor.caller, reports.Go())
-            visitor.child.line.send(reports.Go())
+            visitor.child.line.send(self._go(visitor))
         for visitor in self._places.order():
             ahead = self._places.ahead(visitor)
             seconds = self._until_place(ahead)
             if not visitor.child.line.send(reports.Place(ahead=ahead, seconds=seconds)):
                 visitor.hurry()
 
+    def _go(self, visitor: Visitor) -> reports.Go:
+        """Where it is served: here."""
+        return reports.Go()
+
     def _until_place(self, ahead: int) -> float:
         """Seconds until so many sessions have ended, as they have been lately; 0: nobody knows."""
-        return self._session_seconds * ahead / self.options.sessions
+        return self._session_seconds * ahead / max(1, self._places.sessions)
 
     def _account(self, done: reports.Done) -> None:
         summary = self.summary

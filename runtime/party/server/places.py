@@ -42,9 +42,13 @@ class Places(Generic[V]):
         self._held.pop(visitor, None)
         self._queue.pop(visitor, None)
 
+    def pass_on(self, visitor: V, other: V) -> None:
+        """`other` holds the place of `visitor` from now on, for the same owner."""
+        self._held[other] = self._held.pop(visitor)
+
     def grant(self) -> V | None:
         """Who gets a free place now; None if there is none, or nobody waits."""
-        if not self.open or not self.free or not self._queue:
+        if not self.open or self.free <= 0 or not self._queue:
             return None
         visitor = self.order()[0]
         self._held[visitor] = self._queue.pop(visitor)

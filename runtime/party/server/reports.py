@@ -4,9 +4,13 @@ sockets that the two share from birth.
     process of a connection         server
       Wants  ──────────────────────▶          handshake done, the client may ask
              ◀──────────────────────  Place   0 or more: how many sessions end before its own begins
-             ◀──────────────────────  Go      or Busy, which is the end of it
+             ◀──────────────────────  Go      or Busy, which is the end of it; of a front, the
+                                              worker to send the client to, which is it, too
       Began, Done  ────────────────▶          of each run
       Ended  ──────────────────────▶          and exit
+
+A worker's connection says Redeems, and hears Escorts or Void. The process that places the workers
+says Up and Down of each.
 
 `Phase` and `Lost` the server says of itself and of a process that ended without a word; they go to
 the Recorder alone, as do all reports.
@@ -51,13 +55,13 @@ class Done(Word, frozen=True, kw_only=True):
     peak_rss: int
 
 
-Outcome = Literal["finished", "failed", "refused", "dropped", "stopped"]
+Outcome = Literal["finished", "failed", "refused", "dropped", "stopped", "sent"]
 
 
 class Ended(Word, frozen=True, kw_only=True):
     """The connection is over. finished, or failed in service; refused in words, or dropped without,
-    before it came to that; stopped at any time with the server. `wire_bytes`: everything, both
-    ways.
+    before it came to that; stopped at any time with the server; sent to a worker, where it goes on.
+    `wire_bytes`: everything, both ways.
     """
 
     outcome: Outcome
@@ -101,7 +105,10 @@ class Place(Word, frozen=True, kw_only=True):
 
 
 class Go(Word, frozen=True, kw_only=True):
-    """A place is free: begin."""
+    """A place is free: begin, or send the client to this `worker` (HOST:PORT) with this ticket."""
+
+    worker: str = ""
+    ticket: str = ""
 
 
 class Busy(Word, frozen=True, kw_only=True):
@@ -110,6 +117,39 @@ class Busy(Word, frozen=True, kw_only=True):
     seconds: float
 
 
+class Redeems(Word, frozen=True, kw_only=True):
+    """A worker was shown this ticket by a client with this certificate."""
+
+    ticket: str
+    fingerprint: str | None
+
+
+class Escorts(Word, frozen=True, kw_only=True):
+    """The ticket was given to this client, whose session begins: fields of admission.Caller."""
+
+    address: str
+    port: int
+    fingerprint: str | None
+    name: str | None
+
+
+class Void(Word, frozen=True):
+    """The ticket was given to nobody, or not to that client, or not lately, or was used."""
+
+
+class Up(Word, frozen=True, kw_only=True):
+    """A worker listens at this address, HOST:PORT."""
+
+    worker: str
+
+
+class Down(Word, frozen=True, kw_only=True):
+    """It is gone."""
+
+    worker: str
+    why: str
+
+
 Report = Wants | Go | Began | Done | Ended | Lost | Phase
-Spoken = Wants | Began | Done | Ended | Failed
-Order = Place | Go | Busy
+Spoken = Wants | Began | Done | Ended | Failed | Redeems | Up | Down
+Order = Place | Go | Busy | Escorts | Void

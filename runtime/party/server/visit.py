@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from dataclasses import replace
 
 from moiety.protocols import kernels
 from moiety.protocols.errors import (
@@ -21,13 +22,15 @@ from moiety.protocols.setup import open_session
 from moiety.runtime.party import handshake
 from moiety.runtime.party.cohorts import is_id
 from moiety.runtime.party.endpoints import Incoming
-from moiety.runtime.party.framing import Line, PeerClosed, PeerError
+from moiety.runtime.party.framing import PeerClosed, PeerError
 from moiety.runtime.party.generator_choice import settle_server
 from moiety.runtime.party.metering import RunCost
 from moiety.runtime.party.server import processes, reports
-from moiety.runtime.party.server.admission import Caller, Denied
+from moiety.runtime.party.server.admission import Denied
 from moiety.runtime.party.server.desk import Desk, House
+from moiety.runtime.party.server.escort import Escort, check_worker, send_elsewhere
 from moiety.runtime.party.server.limits import Alarm, Overdue, aggregate_seconds
+from moiety.runtime.party.server.words import busy_words, caller_of, named
 from moiety.runtime.party.signals import Stopped
 from moiety.runtime.party.transport import TcpChannel
 
@@ -71,6 +74,7 @@ class Visit:
         self._greeted = False
         self._desk: Desk | None = None
         self._images = 0
+        self._over = False
 
     def run(self) -> None:
         """To its end, whatever that is; only a signal to stop passes through."""
@@ -97,10 +101,16 @@ class Visit:
             with self._alarm.within(self._options.handshake_seconds, "the handshake"):
                 self._handshake()
             self._greeted = True
+            if self._is_worker:
+                check_worker(self._channel, self._house.sends)
+                return True
             self._caller = self._house.admission.admit(
                 self._caller, self._house.executor.program.digest()
             )
-            self._wait()
+            go = self._wait()
+            if go.worker:
+                self._send_to(go)
+                return False
         except PeerMismatch as error:
             self._refuse("mismatch", str(error))
         except Denied as error:
@@ -128,8 +138,13 @@ class Visit:
         )
         theirs = handshake.meet(self._channel, ours, self._options.handshake_seconds)
         self._hellos = ours, theirs
+        self._caller = replace(self._caller, ticket=theirs.ticket)
 
-    def _wait(self) -> None:
+    @property
+    def _is_worker(self) -> bool:
+        return self._hellos is not None and self._hellos[1].role == "worker"
+
+    def _wait(self) -> reports.Go:
         """Until the server says go; the client hears how many are ahead, again and again, so that
         one that has left is noticed.
         """
@@ -143,6 +158,15 @@ class Visit:
                     raise Turned("busy", busy_words(seconds), seconds)
                 case reports.Place(ahead=ahead, seconds=seconds):
                     handshake.send(self._channel, handshake.Waiting(ahead=ahead, seconds=seconds))
+        return place
+
+    def _send_to(self, go: reports.Go) -> None:
+        """The client goes to its worker; its place stays its own."""
+        assert self._hellos is not None
+        send_elsewhere(self._channel, go, self._hellos[1].nonce)
+        self._alarm.stop()
+        self._report("sent", go.worker)
+        self._channel.close()
 
     def _refuse(self, reason: handshake.Reason, message: str, seconds: float | None = None) -> None:
         self._alarm.stop()
@@ -154,18 +178,12 @@ class Visit:
 
     def _serve(self) -> bool:
         """Session and runs; whether all went well."""
-        peer = self._channel.peer
-        key = named(self._channel.line)
-        log.info("%s: connected%s, served by process %d", peer, key, os.getpid())
         try:
             with self._alarm.within(self._options.session_seconds, "the session"):
-                self._runs()
-            log.info(
-                "%s: finished, %d images, %.1f MB over the wire",
-                peer,
-                self._images,
-                self._wire_bytes / 1e6,
-            )
+                if self._is_worker:
+                    self._escort()
+                else:
+                    self._runs()
         except Denied as denied:
             self._lost("denied", str(denied), str(denied))
         except Overdue as overdue:
@@ -186,6 +204,8 @@ class Visit:
 
     def _runs(self) -> None:
         """Opens the session and runs images until the client says goodbye."""
+        peer, key = self._channel.peer, named(self._channel.line)
+        log.info("%s: connected%s, served by process %d", peer, key, os.getpid())
         with self._alarm.within(self._options.setup_seconds, "the set-up"):
             session = self._open_session()
         while (asked := self._next()) is not None:
@@ -193,13 +213,15 @@ class Visit:
                 self._run(session, asked)
             else:
                 self._aggregate(session, asked)
+        wire = self._wire_bytes / 1e6
+        log.info("%s: finished, %d images, %.1f MB over the wire", peer, self._images, wire)
 
     def _run(self, session: Session, begin: handshake.Begin) -> None:
         if self._desk is not None:
             self._desk.check_open(begin.cohort)
         self._house.admission.take(self._caller, begin.images)
         limit = self._house.run_seconds[begin.images]
-        self._line.send(reports.Began(images=begin.images, limit=limit))
+        self._tell(reports.Began(images=begin.images, limit=limit))
         with self._alarm.within(limit, "a run"):
             kept, cost = self._house.executor.run_keeping(session, images=begin.images)
             if self._desk is not None and kept is not None:
@@ -212,7 +234,7 @@ class Visit:
         with self._alarm.within(self._options.idle_seconds, "the naming of a cohort's runs"):
             cohort = self._desk.open(self._channel, asked)
         limit = aggregate_seconds(self._house.executor.program, asked.images, self._options)
-        self._line.send(reports.Began(images=0, limit=limit))
+        self._tell(reports.Began(images=0, limit=limit))
         with self._alarm.within(limit, "an aggregate"):
             cost = self._desk.aggregate(session, cohort)
             self._served(cost)
@@ -226,6 +248,16 @@ class Visit:
             peak_rss=cost.peak_rss,
         )
         handshake.send(self._channel, served)
+
+    def _escort(self) -> None:
+        """A session of this server's at the worker at the other end, to its end."""
+        admission, patience = self._house.admission, self._options.session_seconds
+        peer = self._channel.peer
+        escort = Escort(self._channel, self._line, self._leash, admission, patience)
+        ended = escort.run()
+        self._images = ended.images
+        log.info("%s: the session at this worker: %s, %d images", peer, ended.outcome, ended.images)
+        self._end(ended)
 
     def _open_session(self) -> Session:
         started = time.perf_counter()
@@ -292,7 +324,7 @@ class Visit:
     def _account(self, cost: RunCost) -> None:
         self._images += cost.images
         total = cost.total
-        self._line.send(
+        self._tell(
             reports.Done(
                 images=cost.images,
                 seconds=total.seconds,
@@ -341,7 +373,7 @@ class Visit:
         return self._channel.wire_sent + self._channel.wire_received
 
     def _report(self, outcome: reports.Outcome, why: str = "", reason: str = "") -> None:
-        self._line.send(
+        self._end(
             reports.Ended(
                 outcome=outcome,
                 why=why,
@@ -351,29 +383,12 @@ class Visit:
             )
         )
 
+    def _end(self, ended: reports.Ended) -> None:
+        """Said once, whatever happens on the way out."""
+        if not self._over:
+            self._over = True
+            self._tell(ended)
 
-def caller_of(incoming: Incoming, line: Line) -> Caller:
-    """Who the client is, as far as its address and its key tell."""
-    key = line.peer.digest.hex() if line.peer else None
-    return Caller(incoming.address, incoming.port, key, line.name or None)
-
-
-def named(line: Line) -> str:
-    """The same in words."""
-    if line.peer is None:
-        return " over plain TCP"
-    return f" over TLS, key {line.peer}" + (f" of '{line.name}'" if line.name else "")
-
-
-def busy_words(seconds: float) -> str:
-    """For the user of a client that finds all places taken, and all places to wait in."""
-    if seconds <= 0:
-        return "the server is busy, and no more may wait for it; try again later"
-    return f"the server is busy, and no more may wait for it; try again in about {in_time(seconds)}"
-
-
-def in_time(seconds: float) -> str:
-    """Seconds for people, rounded up."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{-(-seconds // 60):.0f} min"
+    def _tell(self, report: reports.Began | reports.Done | reports.Ended) -> None:
+        self._line.send(report)
+        self._house.admission.hear(report)
