@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +18,14 @@ from moiety.runtime.party.cohorts import AggregateResult
 from moiety.runtime.party.metering import StepCost
 from moiety.runtime.program.policy import Policy
 
-__all__ = ["AggregateResult", "Names", "Resources", "Study", "StudyTable"]
+__all__ = ["AggregateResult", "Kind", "Names", "Resources", "Study", "StudyTable"]
 
 Names = npt.NDArray[np.str_]
+
+Kind = Literal["logits", "probabilities", "decisions", "choices"]
+"""Of scores: any numbers, whose sigmoid is a probability; probabilities; 0 and 1 for each label by
+itself; 1 for the label that was largest, and 0 for the others.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +34,7 @@ class StudyTable:
     what the secure computation gave: scores, probabilities, or of a `decision` policy 0 and 1; of
     `top-1` 1 in the column that was largest. reference, `(n, L)`: the cleartext model's, where the
     hospital was given them. sites, patients, `(n,)`: "" where the cohort's list names none.
-    probabilities: scores are probabilities, and no logits (`ResultForm.probabilities`).
+    kind: what scores are.
     """
 
     labels: tuple[str, ...]
@@ -37,7 +43,7 @@ class StudyTable:
     reference: F64 | None
     sites: Names
     patients: Names
-    probabilities: bool = False
+    kind: Kind = "logits"
 
     @property
     def images(self) -> int:

@@ -250,6 +250,17 @@ THINGS = (
         },
     ),
     Thing(
+        "A number of a study's report",
+        ("runtime/study", "runtime/study/statistics"),
+        {
+            "runtime/study/statistics/analysis.py": "its field, and what it means",
+            "runtime/study/statistics/<topic>.py": "the function of columns or scores that "
+            "computes it; `runtime/study/statistics/whole.py` calls it",
+            "docs/statistics.md": "its rule; the sentence of the report, with the source, is in "
+            "`runtime/study/statistics/methods.py`",
+        },
+    ),
+    Thing(
         "A column of a cohort's list",
         ("runtime/study",),
         {

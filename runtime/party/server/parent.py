@@ -18,6 +18,7 @@ from moiety.runtime.party.endpoints import Incoming, Listener, OutOfDescriptors
 from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.server import processes, reports
 from moiety.runtime.party.server.admission import Admission, Caller, Everybody, Nobody, Recorder
+from moiety.runtime.party.server.background import Background
 from moiety.runtime.party.server.cohorts import Cohorts
 from moiety.runtime.party.server.desk import House
 from moiety.runtime.party.server.lobby import Lobby
@@ -25,42 +26,15 @@ from moiety.runtime.party.server.loop import Loop
 from moiety.runtime.party.server.options import ServerOptions, Summary
 from moiety.runtime.party.server.places import Places
 from moiety.runtime.party.server.visit import receive
+from moiety.runtime.party.server.visitor import GRACE, Visitor
 from moiety.runtime.program import Program
 from moiety.runtime.program.weights import Weights
 
 log = logging.getLogger("moiety.server")
 
 TICK = 0.25
-GRACE = 10.0
-"""Seconds that a process has to end by itself: after its deadline, and again after SIGTERM."""
 HURRY = 2.0
 """Seconds after which a handshake gives way where others need its process."""
-
-
-@dataclass(eq=False)
-class Visitor:
-    """A connection and its process, as the server sees it. `until`: when it is overdue, None for a
-    client that waits for its turn.
-    """
-
-    incoming: Incoming
-    child: processes.Child
-    until: float | None
-    caller: Caller
-    begun: float = field(default_factory=time.monotonic)
-    shaking_hands: bool = True
-    served: bool = False
-    ended: bool = False
-    told: bool = False
-
-    def allow(self, seconds: float) -> None:
-        self.until = time.monotonic() + seconds + GRACE
-
-    def hurry(self) -> None:
-        """It is overdue: asked to end, and the next time made to."""
-        self.child.signal(signal.SIGKILL if self.told else signal.SIGTERM)
-        self.told = True
-        self.until = time.monotonic() + GRACE
 
 
 @dataclass
@@ -69,6 +43,9 @@ class Server:
     raises nothing for a client's sake. `loop` may watch other sockets of this process, too.
     `cohorts`: where shares are kept for a Program whose policy is `aggregate`; making one without
     them raises `BadInput`.
+
+    As a context manager it does so in a process of its own, which is stopped at the end of the
+    block: for a program that holds both parties.
     """
 
     executor: ServerExecutor
@@ -86,6 +63,7 @@ class Server:
     _places: Places[Visitor] = field(init=False)
     _lobby: Lobby = field(init=False)
     _house: House = field(init=False)
+    _background: Background | None = None
 
     @classmethod
     def of(
@@ -106,6 +84,24 @@ class Server:
         self._places = Places(options.sessions, options.waiting)
         self._lobby = Lobby(options.silent, options.silent_per_address, options.handshake_seconds)
         self._house = House.of(executor, options, self.admission, self.cohorts)
+
+    @property
+    def port(self) -> int:
+        """Where it listens; a real one where 0 was asked for."""
+        return self.listener.port
+
+    def __enter__(self) -> Server:
+        """Forks the process that prepares the model and serves. Clients may connect at once."""
+        self._background = Background.start(partial(self.run, self.executor.prepare))
+        self.listener.close()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Stops it, and waits for that. Raises what ended it before, if something did: `BadPlan` of
+        a model that cannot be prepared, `ContractViolation`.
+        """
+        assert self._background is not None
+        self._background.end()
 
     def run(self, prepare: Callable[[], None] | None = None) -> None:
         """`prepare` prepares the executor, in a process of its own; clients wait for it. Without it
@@ -146,7 +142,7 @@ class Server:
             try:
                 prepare()
             except errors.MoietyError as error:
-                line.send(reports.Failed(error=type(error).__name__, message=str(error)))
+                line.send(reports.Failed.of(error))
 
         self._preparer = processes.start(work, self.loop)
         self.loop.watch(self._preparer.line.sock, partial(self._hear_preparer, started))
@@ -156,7 +152,7 @@ class Server:
         words = self._preparer.line.receive()
         for word in words or ():
             if isinstance(word, reports.Failed):
-                raise getattr(errors, word.error, ContractViolation)(word.message)
+                raise word.exception()
         if words is not None:
             return
         self.loop.forget(self._preparer.line.sock)

@@ -18,6 +18,9 @@ from typing import Literal
 
 import msgspec
 
+from moiety.protocols import errors
+from moiety.protocols.errors import MoietyError
+
 
 class Word(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     pass
@@ -76,10 +79,18 @@ class Phase(Word, frozen=True, kw_only=True):
 
 
 class Failed(Word, frozen=True, kw_only=True):
-    """The preparation failed: the name of an exception of protocols/errors, its message."""
+    """The process failed: the name of an exception of protocols/errors, its message."""
 
     error: str
     message: str
+
+    @classmethod
+    def of(cls, error: MoietyError) -> Failed:
+        return cls(error=type(error).__name__, message=str(error))
+
+    def exception(self) -> MoietyError:
+        """The same again, in another process."""
+        return getattr(errors, self.error, errors.ContractViolation)(self.message)
 
 
 class Place(Word, frozen=True, kw_only=True):

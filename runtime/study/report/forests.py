@@ -15,8 +15,8 @@ from moiety.runtime.study.report.palette import light
 from moiety.runtime.study.report.svg import drawing, figure, picture
 
 WIDTH = 360
-_TOP, _ROW = 46, 26
-_LONGEST_NAME = 22
+_TOP, _ROW, _BOTTOM = 4, 26, 40
+_LONGEST_NAME, _LETTER = 22, 6.1
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,27 @@ class Line:
     cleartext: Estimate | None = None
 
 
-def shortened(name: str, longest: int = _LONGEST_NAME) -> str:
+@dataclass(frozen=True)
+class Scale:
+    """Of plots that are to be compared: the axis ends at 1 and begins at `start`; names have
+    `room`, in pixels.
+    """
+
+    start: float
+    room: float
+
+    @classmethod
+    def of(cls, lines: Sequence[Line]) -> Scale:
+        """That holds all of them."""
+        found = [each for line in lines for each in (line.secure, line.cleartext) if each]
+        lowest = min([0.95, *(each.low for each in found)])
+        return cls(lowest - 0.06 * (1 - lowest), _room(lines))
+
+
+def shortened(name: str) -> str:
     """A name of any length and kind, for a place that is short."""
     text = printable(name)
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+    return text if len(text) <= _LONGEST_NAME else text[: _LONGEST_NAME - 1] + "…"
 
 
 def forest(
@@ -48,22 +65,21 @@ def forest(
     title: str,
     axis: str,
     lines: Sequence[Line],
-    chance: float | None = None,
-    floor: float | None = None,
+    scale: Scale,
+    guess: float | None = None,
 ) -> Markup:
-    """Values up to 1, from `floor` or the lowest of them; a line at `chance`, where guessing is."""
+    """Values up to 1; a line where a guess would be."""
     with drawing():
-        made, axes = _rows(lines)
+        made, axes = _rows(lines, scale.room)
         both = any(line.cleartext for line in lines)
         for place, line in enumerate(lines):
             shift = 0.17 if both else 0.0
             _mark(axes, place - shift, line.secure, "secure", "o")
             _mark(axes, place + shift, line.cleartext, "cleartext", "s")
-        lowest = _lowest(lines) if floor is None else floor
-        if chance is not None and lowest < chance + 0.05:
-            axes.axvline(chance, color=light("muted"), linewidth=1, linestyle=(0, (2, 2)))
-        reach = max(1 - lowest, 0.05)
-        axes.set_xlim(1 - 1.06 * reach, 1 + 0.03 * reach)
+        if guess is not None and scale.start < guess:
+            axes.axvline(guess, color=light("muted"), linewidth=1, linestyle=(0, (2, 2)))
+        axes.set_xlim(scale.start, 1 + 0.03 * (1 - scale.start))
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel(axis)
         return picture(made, key, title, f"{title}. {_spoken(lines)}")
 
@@ -71,7 +87,7 @@ def forest(
 def margins(key: str, title: str, axis: str, lines: Sequence[Line], margin: float) -> Markup:
     """Differences (in `secure`), and the band in which they are equivalent."""
     with drawing():
-        made, axes = _rows(lines)
+        made, axes = _rows(lines, _room(lines))
         axes.axvspan(-margin, margin, color=light("margin"), linewidth=0)
         axes.axvline(0, color=light("muted"), linewidth=1)
         for place, line in enumerate(lines):
@@ -84,20 +100,23 @@ def margins(key: str, title: str, axis: str, lines: Sequence[Line], margin: floa
         return picture(made, key, title, f"{title}. {_spoken(lines, 5)}")
 
 
-def _rows(lines: Sequence[Line]) -> tuple[Figure, Axes]:
-    made = figure(WIDTH, _TOP + _ROW * len(lines))
+def _room(lines: Sequence[Line]) -> float:
+    return 16 + _LETTER * max((len(shortened(line.name)) for line in lines), default=0)
+
+
+def _rows(lines: Sequence[Line], room: float) -> tuple[Figure, Axes]:
+    height = _TOP + _BOTTOM + _ROW * len(lines)
+    made = figure(WIDTH, height, arranged=False)
+    made.subplots_adjust(
+        left=room / WIDTH, right=1 - 12 / WIDTH, top=1 - _TOP / height, bottom=_BOTTOM / height
+    )
     axes = made.subplots()
     axes.set_yticks(range(len(lines)), [shortened(line.name) for line in lines])
-    axes.set_ylim(len(lines) - 0.4, -0.6)
+    axes.set_ylim(len(lines) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
     axes.spines["left"].set_visible(False)
     return made, axes
-
-
-def _lowest(lines: Sequence[Line]) -> float:
-    found = [each for line in lines for each in (line.secure, line.cleartext) if each]
-    return min((each.low for each in found), default=0.0)
 
 
 def _mark(axes: Axes, at: float, found: Estimate | None, colour: str, marker: str) -> None:
@@ -125,5 +144,5 @@ def _spoken(lines: Sequence[Line], digits: int = 3) -> str:
             for whose, e in (("secure", line.secure), ("cleartext", line.cleartext))
             if e
         ]
-        parts.append(f"{printable(line.name)}: {', '.join(said) or 'not computed'}")
+        parts.append(f"{line.name}: {', '.join(said) or 'not computed'}")
     return "; ".join(parts) + "."

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from moiety.runtime.intake.text import printable
 from moiety.runtime.study.report.palette import COLOURS
 from moiety.runtime.study.report.table import Table
+
+_MINUS = re.compile(r"(?<![\w-])-(?=\d)")
+_KEPT = re.compile(r" (?=%)| (?=[<=] \d)|(?<= [<=]) (?=\d)")
+"""Spaces at which no line ends: before a percent sign, around a relation."""
+_JOINT = re.compile(r"[_/.]")
 
 
 @dataclass(frozen=True)
@@ -99,12 +105,15 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Page:
-    """`lead`: what was found, in paragraphs. `numbers`: a few, each with its words."""
+    """`findings`: paragraphs. `numbers`: a few results, each with its words; `cost` likewise, which
+    alone depends on more than results, beside the section `resources`.
+    """
 
     title: str
     kicker: str
-    lead: Sequence[str]
+    findings: Sequence[str]
     numbers: Sequence[tuple[str, str]]
+    cost: Sequence[tuple[str, str]]
     verdicts: Sequence[Verdict]
     sections: Sequence[Section]
 
@@ -118,11 +127,19 @@ def render(page: Page) -> bytes:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        finalize=_one_line,
+        finalize=_typeset,
     )
+    made.filters["breaking"] = _breaking
     return made.get_template("report.html.jinja").render(page=page, colours=COLOURS).encode()
 
 
-def _one_line(value: object) -> object:
-    """Names from outside move no cursor and turn no line around."""
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+def _typeset(value: object) -> object:
+    """Names from outside move no cursor and turn no line around; a number keeps its sign."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return _KEPT.sub("\N{NO-BREAK SPACE}", _MINUS.sub("\N{MINUS SIGN}", printable(value)))
+
+
+def _breaking(name: str) -> Markup:
+    """A name that may go on in another line behind what joins its parts."""
+    return Markup(_JOINT.sub(r"\g<0><wbr>", str(escape(_typeset(name)))))

@@ -8,7 +8,6 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from moiety.runtime.intake.text import printable
 from moiety.runtime.study.report.palette import light
 from moiety.runtime.study.report.svg import drawing, figure, picture
 from moiety.runtime.study.statistics.analysis import (
@@ -33,7 +32,7 @@ def roc(key: str, curve: Curve) -> Markup:
             axes.plot(rates, curve.cleartext, color=light("cleartext"), linewidth=4.5, alpha=0.45)
         axes.plot(rates, curve.secure, color=light("secure"))
         axes.set(xlabel="False positive rate", ylabel="True positive rate")
-        return picture(made, key, f"ROC curve of {printable(curve.label)}", _roc_spoken(curve))
+        return picture(made, key, f"ROC curve of {curve.label}", _roc_spoken(curve))
 
 
 def _roc_spoken(curve: Curve) -> str:
@@ -72,7 +71,7 @@ def bland_altman(key: str, found: Differences, limits: Limits | None) -> Markup:
         )
         side.axis("off")
         axes.set(xlabel="Mean of the two scores", ylabel="Secure − cleartext")
-        name = printable(found.label)
+        name = found.label or "all labels together"
         return picture(made, key, f"Difference plot of {name}", _limits_spoken(limits))
 
 
@@ -99,28 +98,19 @@ def histogram(key: str, found: Histogram) -> Markup:
     with drawing():
         made, axes = _panel()
         below = [0] * len(found.secure_positives)
-        for counts, colour, alpha in (
-            (found.secure_negatives, "without", 0.55),
-            (found.secure_positives, "with", 0.85),
-            (found.secure_unknown, "rule", 1.0),
+        for counts, colour in (
+            (found.secure_negatives, "without"),
+            (found.secure_positives, "with"),
+            (found.secure_unknown, "rule"),
         ):
-            widths = [high - low for low, high in pairwise(found.edges)]
-            axes.bar(
-                found.edges[:-1],
-                counts,
-                widths,
-                bottom=below,
-                align="edge",
-                color=light(colour),
-                alpha=alpha,
-                linewidth=0,
-            )
-            below = [a + b for a, b in zip(below, counts, strict=True)]
+            top = [a + b for a, b in zip(below, counts, strict=True)]
+            axes.stairs(top, found.edges, baseline=below, fill=True, color=light(colour), alpha=0.8)
+            below = top
         if found.cleartext is not None:
             axes.stairs(found.cleartext, found.edges, color=light("cleartext"), linewidth=1.3)
         axes.grid(axis="x", visible=False)
         axes.set(xlabel="Score", ylabel="Images")
-        name = printable(found.label)
+        name = found.label
         return picture(made, key, f"Scores of {name}", _histogram_spoken(found))
 
 
@@ -146,13 +136,9 @@ def calibration(key: str, found: Calibration) -> Markup:
                     linewidth=1.4,
                     alpha=0.6,
                 )
-        seen = [each for each in found.bins if each.observed.value is not None]
+        seen = [(b.predicted, v) for b in found.bins if (v := b.observed.value) is not None]
         axes.plot(
-            [each.predicted for each in seen],
-            [each.observed.value for each in seen],
-            "o-",
-            color=light("secure"),
-            markersize=4.5,
+            [x for x, _ in seen], [y for _, y in seen], "o-", color=light("secure"), markersize=4.5
         )
         axes.set(xlabel="Predicted probability", ylabel="Observed share")
         spoken = "; ".join(
@@ -160,7 +146,7 @@ def calibration(key: str, found: Calibration) -> Markup:
             f"{each.observed.total}"
             for each in found.bins
         )
-        return picture(made, key, f"Calibration of {printable(found.label)}", f"By bin: {spoken}.")
+        return picture(made, key, f"Calibration of {found.label}", f"By bin: {spoken}.")
 
 
 def kinds(key: str, found: tuple[KindCost, ...]) -> Markup:

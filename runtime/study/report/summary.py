@@ -7,7 +7,6 @@ from moiety.runtime.study.report.page import Verdict
 from moiety.runtime.study.report.sections.discrimination import overall
 from moiety.runtime.study.report.words import counted, duration, fixed, listed, signed, size
 from moiety.runtime.study.statistics.analysis import Analysis, Discrimination
-from moiety.runtime.study.table import Study
 
 REVEALED: dict[Reveal, str] = {
     "scores": "Of each image the scores were revealed to the hospital.",
@@ -23,25 +22,39 @@ _area = fixed(4)
 _change = signed(5)
 
 
-def lead(study: Study, analysis: Analysis) -> list[str]:
-    """Paragraphs."""
+def findings(analysis: Analysis) -> list[str]:
+    """Paragraphs: a function of the results alone."""
     found = [_question(analysis), *_equivalence(analysis), *_areas(analysis)]
     found += [*_decisions(analysis), *_agreement(analysis)]
-    return [" ".join(found), f"{REVEALED[analysis.policy]} {_cost(analysis)}"]
+    return [" ".join(found), REVEALED[analysis.policy]]
 
 
 def numbers(analysis: Analysis) -> list[tuple[str, str]]:
-    """A few, each with its words."""
-    found = [(f"{analysis.images:,}", "images"), (str(len(analysis.labels)), "labels")]
+    """A few of the results, each with its words."""
+    found = [(f"{analysis.images:,}", _counted_word(analysis.images, "image"))]
+    if analysis.sites:
+        found.append((str(len(analysis.sites)), _counted_word(len(analysis.sites), "site")))
+    found.append((str(len(analysis.labels)), _counted_word(len(analysis.labels), "label")))
     largest = _largest(analysis)
     if largest is not None and largest.comparison is not None:
         found.append((_change(largest.comparison.difference), "largest change of an AUROC"))
-    each = analysis.resources.per_image[:1]
-    for used in each:
-        traffic = used.sent.median + used.received.median
+    return found
+
+
+def cost(analysis: Analysis) -> list[tuple[str, str]]:
+    """What it took, likewise."""
+    used = analysis.resources
+    found = [
+        (duration(used.wall_seconds), f"in all, {counted(used.sessions, 'session')} at a time")
+    ]
+    if used.per_image:
+        each = used.per_image[0]
+        total = each.sent.total + each.received.total
+        traffic = each.sent.median + each.received.median
         found += [
-            (duration(used.seconds.median), "an image, median"),
-            (size(traffic), "an image, both ways"),
+            (duration(each.seconds.median), "an image, median"),
+            (size(traffic), "an image, both ways, median"),
+            (size(total), "sent and received in all"),
         ]
     return found
 
@@ -54,7 +67,7 @@ def verdicts(analysis: Analysis) -> list[Verdict]:
         if each.comparison is not None:
             tost = each.comparison.equivalence
             found.append(Verdict(label, tost.equivalent, tost.statement))
-        elif analysis.policy in ("scores", "probabilities") and each.reason:
+        elif each.secure is None and each.reason:
             found.append(Verdict(label, None, f"Not computed: {each.reason}."))
     return found
 
@@ -132,15 +145,8 @@ def _agreement(analysis: Analysis) -> list[str]:
     if not analysis.agreement:
         return []
     largest = max(each.largest for each in analysis.agreement)
-    return [f"No score of an image is further from its cleartext one than {largest:.4g}."]
+    return [f"No score of an image is further from its cleartext one than {largest:.2g}."]
 
 
-def _cost(analysis: Analysis) -> str:
-    used = analysis.resources
-    sessions = counted(used.sessions, "session")
-    whole = f"The study took {duration(used.wall_seconds)} with {sessions} at a time"
-    if not used.per_image:
-        return f"{whole}."
-    each = used.per_image[0]
-    total = size(each.sent.total + each.received.total)
-    return f"{whole} and moved {total}, both ways together."
+def _counted_word(number: int, one: str) -> str:
+    return one if number == 1 else f"{one}s"

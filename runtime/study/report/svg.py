@@ -17,12 +17,13 @@ import matplotlib
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from moiety.runtime.intake.text import printable
 from moiety.runtime.study.report.palette import light, properties
 
 INCH = 72
 """Points: a figure's size is in inches, everything in it in points, as pixels of the page."""
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "axes.edgecolor": light("muted"),
     "axes.facecolor": "none",
     "axes.grid": True,
@@ -63,9 +64,9 @@ def drawing() -> Iterator[None]:
         yield
 
 
-def figure(width: int, height: int) -> Figure:
-    """An empty one, sizes in pixels of the page."""
-    return Figure(figsize=(width / INCH, height / INCH), layout="constrained")
+def figure(width: int, height: int, arranged: bool = True) -> Figure:
+    """An empty one, sizes in pixels of the page. `arranged`: what is in it moves until all fits."""
+    return Figure(figsize=(width / INCH, height / INCH), layout="constrained" if arranged else None)
 
 
 def picture(drawn: Figure, key: str, title: str, description: str) -> Markup:
@@ -85,7 +86,7 @@ def picture(drawn: Figure, key: str, title: str, description: str) -> Markup:
     }
     for place, (name, text) in enumerate(names.items()):
         named = Element(name, {"id": f"{key}-{name}"})
-        named.text = text
+        named.text = printable(text)
         root.insert(place, named)
     return Markup(ElementTree.tostring(root, encoding="unicode", short_empty_elements=True))
 

@@ -43,7 +43,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Cell:
-    """What the page shows; `note`: number of the footnote that says why it is a dash."""
+    """What the page shows; `note`: number of the footnote that says why it is a dash, at the
+    first of a row.
+    """
 
     shown: str
     numeric: bool
@@ -86,8 +88,9 @@ class Table:
         note = self.notes.index(row.reason) + 1 if row.reason else None
         cells = []
         for column, value in zip(self.shown, row.values[self.headers - 1 :], strict=True):
-            shown = column.show(value)
-            cells.append(Cell(shown, column.numeric, note if shown == DASH else None))
+            absent = value is None and column.show(value) == DASH
+            cells.append(Cell(column.show(value), column.numeric, note if absent else None))
+            note = None if absent else note
         return cells
 
     def as_csv(self) -> bytes:

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from moiety.protocols.errors import BadInput
+from moiety.runtime.intake.text import legible
 from moiety.runtime.program.atomic import OWNER_ALONE, write_atomically
 from moiety.runtime.program.policy import Policy
 from moiety.runtime.study.report import summary
@@ -75,10 +76,10 @@ def contents(study: Study, analysis: Analysis) -> dict[str, bytes]:
     sections = [made for each in SECTIONS if (made := each(study, analysis)) is not None]
     page = _page(study, analysis, sections)
     report = Report(
-        name=study.name,
+        name=legible(study.name),
         policy=study.policy,
-        facts=study.facts,
-        summary=tuple(page.lead),
+        facts={legible(name): legible(text) for name, text in study.facts.items()},
+        summary=tuple(page.findings),
         analysis=analysis,
     )
     tables = [table for section in sections for table in section.tables()]
@@ -93,8 +94,9 @@ def _page(study: Study, analysis: Analysis, sections: list[Section]) -> Page:
     return Page(
         title=study.name,
         kicker=f"Study report · policy: {analysis.policy}",
-        lead=summary.lead(study, analysis),
+        findings=summary.findings(analysis),
         numbers=summary.numbers(analysis),
+        cost=summary.cost(analysis),
         verdicts=summary.verdicts(analysis),
         sections=sections,
     )

@@ -220,8 +220,8 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """One label in one place, of policies `decision` and `top-1`. `agreeing`: images where secure
-    and cleartext decide alike. `reason`: where one class is missing.
+    """One label in one place, where scores are decisions or choices. `agreeing`: images where
+    secure and cleartext decide alike. `reason`: where one class is missing.
     """
 
     counts: Counts
@@ -232,7 +232,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TopOne(msgspec.Struct, frozen=True, kw_only=True):
-    """Of policy `top-1`, over images with exactly one positive label and no unknown one; the others
+    """Of choices, over images with exactly one positive label and no unknown one; the others
     are `unsuitable`. `confusion`: a row for each true label, a column for each label that was
     largest.
     """

@@ -9,15 +9,20 @@ import numpy as np
 from moiety.protocols.arrays import F64
 
 WANTED = 25
+NEGLIGIBLE = 1e-9
+"""A range that is this share of the values' size is none."""
 
 
 def round_edges(values: F64) -> F64:
     """Of about 25 bins for the middle 98 % of the values, at multiples of 1, 2 or 5 times a power
-    of ten.
+    of ten; of one or two where all values are nearly the same.
     """
-    low, high = np.quantile(values, [0.01, 0.99])
-    step = _round_step((high - low) / WANTED) if high > low else _round_step(abs(high) / 10 or 1.0)
-    return np.round(np.arange(math.floor(low / step), math.floor(high / step) + 2) * step, 12)
+    low, high = (float(each) for each in np.quantile(values, [0.01, 0.99]))
+    size = max(abs(low), abs(high))
+    wide = high - low > NEGLIGIBLE * size
+    step = _round_step((high - low) / WANTED if wide else size / 10 or 1.0)
+    multiples = range(math.floor(low / step), math.floor(high / step) + 2)
+    return np.array([float(f"{each * step:.12g}") for each in multiples])
 
 
 def counted(values: F64, edges: F64) -> tuple[int, ...]:
@@ -27,6 +32,6 @@ def counted(values: F64, edges: F64) -> tuple[int, ...]:
 
 
 def _round_step(wanted: float) -> float:
-    """The smallest round step that is not below `wanted`."""
+    """The smallest round step that is not below `wanted`, but for rounding errors."""
     power = 10.0 ** math.floor(math.log10(wanted))
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= wanted * 0.999999)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.metrics import confusion_matrix
 
 from moiety.protocols.arrays import BOOL, F64
 from moiety.runtime.study.statistics.analysis import Decided, Decision, TopOne
@@ -13,7 +12,7 @@ from moiety.runtime.study.table import StudyTable
 
 
 def decisions(columns: tuple[Column, ...]) -> tuple[Decision, ...]:
-    """Every label over all images and at each site."""
+    """Every label over all images and at each site, on its own images alone."""
     return tuple(
         Decision(
             counts=counts,
@@ -33,14 +32,12 @@ def decisions(columns: tuple[Column, ...]) -> tuple[Decision, ...]:
 
 def decided(said: BOOL, positive: BOOL) -> Decided:
     """Of the images with and without the label, and of the decisions for and against it."""
-    (true_negative, false_positive), (false_negative, true_positive) = confusion_matrix(
-        positive, said, labels=[False, True]
-    )
+    right_for, right_against = (said & positive).sum(), (~said & ~positive).sum()
     return Decided(
-        sensitivity=proportion(true_positive, true_positive + false_negative),
-        specificity=proportion(true_negative, true_negative + false_positive),
-        positive_predictive_value=proportion(true_positive, true_positive + false_positive),
-        negative_predictive_value=proportion(true_negative, true_negative + false_negative),
+        sensitivity=proportion(right_for, positive.sum()),
+        specificity=proportion(right_against, (~positive).sum()),
+        positive_predictive_value=proportion(right_for, said.sum()),
+        negative_predictive_value=proportion(right_against, (~said).sum()),
     )
 
 

@@ -24,7 +24,7 @@ def discriminated(
     found = [
         _judged(counts, judged, bootstrap, margin)
         for column in columns
-        for counts, judged in column.places()
+        for counts, judged in column.places(lend=True)
     ]
     return _adjusted(tuple(found))
 

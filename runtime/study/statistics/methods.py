@@ -18,7 +18,7 @@ DISCRIMINATION = {
     "Clarke-Pearson, Biometrics 1988), by midranks (Sun, Xu, IEEE Signal Processing Letters "
     "2014).",
     "interval": "95 % intervals of AUROC are DeLong's on the logit scale (Pepe, The Statistical "
-    "Evaluation of Medical Tests 2003, 5.2), so that they stay between 0 and 1. Where DeLong's "
+    "Evaluation of Medical Tests 2003), so that they stay between 0 and 1. Where DeLong's "
     "error is 0, as at an AUROC of exactly 0 or 1, or a class has one image, they are Newcombe's "
     "(method 5; Statistics in Medicine 2006).",
     "sites": "A site is judged on its own images. One without negatives of its own is judged "
@@ -59,7 +59,7 @@ AGGREGATE = {
     "site.",
 }
 DECISIONS = {
-    "decisions": "The policy reveals decisions alone, so sensitivity, specificity and predictive "
+    "decisions": "Decisions are known, and no scores, so sensitivity, specificity and predictive "
     "values stand for AUROC. Predictive values depend on how common the label is in this cohort.",
 }
 
@@ -72,8 +72,8 @@ def methods(study: Study) -> dict[str, str]:
             "auroc": DISCRIMINATION["auroc"],
             "interval": DISCRIMINATION["interval"],
         }
-    if study.policy.reveal in ("decision", "top-1"):
-        return {**DECISIONS, "sites": DISCRIMINATION["sites"], **PROPORTIONS}
+    if study.table.kind in ("decisions", "choices"):
+        return DECISIONS | PROPORTIONS
     used = {**DISCRIMINATION, "bootstrap": _bootstrap(study, unit_of(study.table))}
     if study.table.reference is not None:
         used |= COMPARISON | AGREEMENT
@@ -81,6 +81,8 @@ def methods(study: Study) -> dict[str, str]:
 
 
 def _bootstrap(study: Study, unit: Unit) -> str:
+    if not study.bootstrap:
+        return "No bootstrap was asked for."
     drawn = "patients, each with all their images" if unit == "patient" else "images"
     return (
         f"Bootstrap intervals are percentiles of {study.bootstrap} resamples of {drawn}, from seed "
@@ -92,7 +94,7 @@ def _bootstrap(study: Study, unit: Unit) -> str:
 def _calibration(table: StudyTable) -> str:
     scores = (
         "Scores are probabilities already"
-        if table.probabilities
+        if table.kind == "probabilities"
         else "Scores are taken for logits, and probabilities are their sigmoid"
     )
     return (

@@ -9,9 +9,11 @@ import numpy as np
 
 from moiety.protocols.arrays import BOOL, F64
 from moiety.protocols.errors import BadInput
-from moiety.runtime.program.policy import Reveal
 from moiety.runtime.study.statistics.analysis import Counts, Unit
 from moiety.runtime.study.table import Names, StudyTable
+
+TOO_LARGE = 1e100
+"""No score is; its square would be infinite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,17 +56,18 @@ class Column:
             self.units[chosen],
         )
 
-    def places(self) -> Iterator[tuple[Counts, Column]]:
+    def places(self, lend: bool = False) -> Iterator[tuple[Counts, Column]]:
         """All images, then each site where there are several: what is there, and the images of
-        known truth that are judged. A site without negatives of its own is judged against those of
-        all other sites: it could not be judged otherwise, and `outside_negatives` says so.
+        known truth that are judged. With `lend`, a site without negatives of its own is judged
+        against those of all other sites: it could not be judged otherwise, and `outside_negatives`
+        says so.
         """
         yield self._counts(None, self.negative), self.at(self.known)
         names = site_names(self.sites)
         for site in names if len(names) > 1 else ():
             here = self.sites == site
             negative = self.negative & here
-            if not negative.any() and (self.positive & here).any():
+            if lend and not negative.any() and (self.positive & here).any():
                 negative = self.negative
             yield self._counts(site, negative), self.at((self.positive & here) | negative)
 
@@ -130,7 +133,7 @@ def columns(table: StudyTable) -> tuple[Column, ...]:
     )
 
 
-def check(table: StudyTable, reveal: Reveal) -> None:
+def check(table: StudyTable) -> None:
     """BadInput, naming the label, for what no statistic can be made of: truths that are not 0, 1
     or unknown; scores, secure or cleartext, that are infinite or missing where the image has
     others; decisions that are not 0 or 1.
@@ -145,9 +148,10 @@ def check(table: StudyTable, reveal: Reveal) -> None:
     _refuse(table.labels, ~np.isin(table.truth, (0, 1)) & ~np.isnan(table.truth), "truth", "0 or 1")
     there = ~np.isnan(table.scores).all(axis=1)
     for what, values in list(given.items())[1:]:
-        _refuse(table.labels, ~np.isfinite(values[there]), what, "a finite number")
-    bits = {"decision": ["secure scores", "reference scores"], "top-1": ["secure scores"]}
-    for what in bits.get(reveal, []):
+        unusable = ~(np.abs(values[there]) < TOO_LARGE)
+        _refuse(table.labels, unusable, what, f"a finite number below {TOO_LARGE:g}")
+    bits = {"decisions": ["secure scores", "reference scores"], "choices": ["secure scores"]}
+    for what in bits.get(table.kind, []):
         if what in given:
             _refuse(table.labels, ~np.isin(given[what][there], (0, 1)), what, "0 or 1")
 

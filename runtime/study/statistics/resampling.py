@@ -37,16 +37,18 @@ class Bootstrap:
         rng = np.random.default_rng(self.seed)
         names, unit_of = np.unique(units, return_inverse=True)
         some = max(1, AT_ONCE // units.size)
-        for start in range(0, self.resamples, some):
+        for start in range(0, max(1, self.resamples), some):
             count = min(some, self.resamples - start)
             drawn = rng.multinomial(names.size, np.full(names.size, 1 / names.size), count)
             yield drawn[:, unit_of]
 
 
 def percentile(values: F64) -> Interval | None:
-    """The middle 95 %; of NaN, that resample had none. None where too few have one."""
+    """The middle 95 %; of NaN, that resample had none. None where too few have one, or there are
+    no resamples.
+    """
     known = values[np.isfinite(values)]
-    if known.size < LEAST_USABLE * values.size:
+    if not known.size or known.size < LEAST_USABLE * values.size:
         return None
     low, high = np.quantile(known, [0.025, 0.975])
     return Interval(low=float(low), high=float(high))

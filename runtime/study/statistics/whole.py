@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from moiety.protocols.errors import ContractViolation
+from moiety.runtime.program.policy import Reveal
 from moiety.runtime.study.statistics.agreement import ALL_LABELS, agreement
 from moiety.runtime.study.statistics.analysis import Agreement, Analysis, Differences
 from moiety.runtime.study.statistics.calibration import Scale, calibration
@@ -18,7 +19,14 @@ from moiety.runtime.study.statistics.methods import methods, notes
 from moiety.runtime.study.statistics.places import check, columns, unit_of, with_results
 from moiety.runtime.study.statistics.resampling import Bootstrap
 from moiety.runtime.study.statistics.resources import resource_use
-from moiety.runtime.study.table import Names, Study, StudyTable
+from moiety.runtime.study.table import Kind, Names, Study, StudyTable
+
+KIND_OF_POLICY: Final[dict[Reveal, Kind]] = {
+    "probabilities": "probabilities",
+    "decision": "decisions",
+    "top-1": "choices",
+}
+SCALES: Final[dict[Kind, Scale]] = {"logits": "sigmoid", "probabilities": "identity"}
 
 
 def analyse(study: Study) -> Analysis:
@@ -27,7 +35,9 @@ def analyse(study: Study) -> Analysis:
     statistic can be made of.
     """
     if study.table is not None:
-        return _of_table(study, study.table)
+        kind = KIND_OF_POLICY.get(study.policy.reveal, study.table.kind)
+        table = replace(study.table, kind=kind)
+        return _of_table(replace(study, table=table), table)
     if study.aggregate is None:
         raise ContractViolation("a study has a table or an aggregate")
     return Analysis(
@@ -41,14 +51,14 @@ def analyse(study: Study) -> Analysis:
 
 
 def _of_table(study: Study, given: StudyTable) -> Analysis:
-    check(given, study.policy.reveal)
+    check(given)
     table = with_results(given)
     unit = unit_of(table)
     patients = len(np.unique(table.patients)) if unit == "patient" else None
     if not table.images:
         parts, counts = {}, ()
-    elif study.policy.reveal in ("decision", "top-1"):
-        parts = _decided(study, table)
+    elif table.kind in ("decisions", "choices"):
+        parts = _decided(table)
         counts = tuple(each.counts for each in parts["decisions"])
     else:
         parts = _scored(study, table)
@@ -57,7 +67,7 @@ def _of_table(study: Study, given: StudyTable) -> Analysis:
         **_common(study, table.sites, patients),
         labels=table.labels,
         resampled=unit,
-        probabilities=_scale(study, table),
+        probabilities=SCALES.get(table.kind),
         notes=notes(table, given.images - table.images, counts),
         **parts,
     )
@@ -79,17 +89,11 @@ def _common(study: Study, sites: Names, patients: int | None) -> dict[str, Any]:
     }
 
 
-def _scale(study: Study, table: StudyTable) -> Scale | None:
-    if study.policy.reveal in ("decision", "top-1"):
-        return None
-    return "identity" if table.probabilities else "sigmoid"
-
-
 def _scored(study: Study, table: StudyTable) -> dict[str, Any]:
-    """Of policies `scores` and `probabilities`."""
+    """Of logits and probabilities."""
     bootstrap = Bootstrap(study.bootstrap, study.seed)
     of_labels = columns(table)
-    scale: Scale = "identity" if table.probabilities else "sigmoid"
+    scale = SCALES[table.kind]
     agreeing, differing = _agreeing(table)
     return {
         "discrimination": discriminated(of_labels, bootstrap, study.margin),
@@ -116,9 +120,9 @@ def _agreeing(table: StudyTable) -> tuple[tuple[Agreement, ...], tuple[Differenc
     )
 
 
-def _decided(study: Study, table: StudyTable) -> dict[str, Any]:
-    """Of policies `decision` and `top-1`; of the latter the reference's largest score counts."""
-    if study.policy.reveal == "decision":
+def _decided(table: StudyTable) -> dict[str, Any]:
+    """Of decisions and choices; of the latter the reference's largest score counts."""
+    if table.kind == "decisions":
         return {"decisions": decisions(columns(table))}
     reference = None if table.reference is None else largest(table.reference)
     table = replace(table, reference=reference)

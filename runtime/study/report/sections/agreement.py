@@ -12,27 +12,28 @@ from moiety.runtime.study.report.page import (
     Section,
     Swatch,
 )
-from moiety.runtime.study.report.sections.columns import IMAGES, LABEL, pair
+from moiety.runtime.study.report.sections.columns import (
+    DIFFERENCE,
+    ERROR,
+    IMAGES,
+    LABEL,
+    P,
+    label_name,
+    pair,
+)
 from moiety.runtime.study.report.table import Column, Row, Table
-from moiety.runtime.study.report.words import Value, fixed, probability, said, signed
+from moiety.runtime.study.report.words import Value, fixed, said
 from moiety.runtime.study.statistics.analysis import Agreement, Analysis
 from moiety.runtime.study.table import Study
 
-_SIZE = said(fixed(5))
-_SIGNED = said(signed(5))
 _LIMITS = (
-    Column("bias", "Bias", _SIGNED),
-    Column("bias", "95 % CI", _SIGNED, interval=True),
-    Column("standard_deviation", "Standard deviation", _SIZE),
-    Column("lower_limit", "Lower limit of agreement", _SIGNED),
-    Column("lower_limit", "95 % CI", _SIGNED, interval=True),
-    Column("upper_limit", "Upper limit of agreement", _SIGNED),
-    Column("upper_limit", "95 % CI", _SIGNED, interval=True),
-)
-_KS_ASSUMES = (
-    "The test of Kolmogorov and Smirnov (KS) assumes independent samples. Scores of the same "
-    "images by two ways of computing one network are paired, so its P is no evidence of equality; "
-    "it is given because earlier studies gave it."
+    Column("bias", "Bias", DIFFERENCE),
+    Column("bias", "95 % CI", DIFFERENCE, interval=True),
+    Column("standard_deviation", "Standard deviation", ERROR),
+    Column("lower_limit", "Lower limit of agreement", DIFFERENCE),
+    Column("lower_limit", "95 % CI", DIFFERENCE, interval=True),
+    Column("upper_limit", "Upper limit of agreement", DIFFERENCE),
+    Column("upper_limit", "95 % CI", DIFFERENCE, interval=True),
 )
 
 
@@ -43,8 +44,9 @@ def section(study: Study, analysis: Analysis) -> Section | None:
         Prose("Secure minus cleartext score of every image, its label known or not."),
         _limits(analysis),
         _sizes(analysis),
-        Prose(_KS_ASSUMES),
     ]
+    if "ks" in analysis.methods:
+        blocks.append(Prose(analysis.methods["ks"]))
     if analysis.differences:
         blocks += [Heading("Difference plots"), _plots(analysis)]
     return Section("agreement", "Agreement of scores", blocks)
@@ -71,12 +73,12 @@ def _sizes(analysis: Analysis) -> Table:
     columns = (
         LABEL,
         IMAGES,
-        *(Column(f"quantile_{q}", f"{100 * float(q):g} % within", _SIZE) for q in quantiles),
-        Column("largest", "Largest", _SIZE),
-        Column("rms", "Root mean square", _SIZE),
+        *(Column(f"quantile_{q}", f"{100 * float(q):g} % within", ERROR) for q in quantiles),
+        Column("largest", "Largest", ERROR),
+        Column("rms", "Root mean square", ERROR),
         Column("correlation", "Correlation", said(fixed(6))),
         Column("ks", "KS statistic", said(fixed(4))),
-        Column("ks_p", "KS, P", said(probability)),
+        Column("ks_p", "KS, P", P),
     )
     rows = [
         Row(
@@ -96,7 +98,10 @@ def _sizes(analysis: Analysis) -> Table:
 def _plots(analysis: Analysis) -> Gallery:
     limits = {each.label: each.limits for each in analysis.agreement}
     drawn = [
-        Picture(plots.bland_altman(f"difference-{n}", each, limits.get(each.label)), each.label)
+        Picture(
+            plots.bland_altman(f"difference-{n}", each, limits.get(each.label)),
+            label_name(each.label),
+        )
         for n, each in enumerate(analysis.differences)
     ]
     caption = (
@@ -105,7 +110,7 @@ def _plots(analysis: Analysis) -> Gallery:
     )
     legend = (
         Swatch("secure", "line", "median of a group"),
-        Swatch("secure", "haze", "95 % of a group"),
+        Swatch("secure", "haze", "5 % to 95 % of a group"),
         Swatch("ink", "line", "bias"),
         Swatch("cleartext", "dashed", "limits of agreement, with 95 % CI"),
     )

@@ -15,7 +15,7 @@ from moiety.runtime.study.report.sections.columns import (
     site_name,
 )
 from moiety.runtime.study.report.table import Column, Row, Table
-from moiety.runtime.study.report.words import count, counted
+from moiety.runtime.study.report.words import DASH, count, counted
 from moiety.runtime.study.statistics.analysis import Analysis, Counts
 from moiety.runtime.study.table import Study
 
@@ -55,23 +55,24 @@ def _by_label(analysis: Analysis) -> Table:
     """A row for each label; for each site its positives of those whose label is known."""
     found = _counts(analysis)
     at = {(each.label, each.site): each for each in found}
+    apart = [site for site in analysis.sites if any(each.site == site for each in found)]
     rows = [
         Row(
             (
                 *(each.label, each.positives, each.negatives, each.unknown),
-                *(_share(at.get((each.label, site))) for site in analysis.sites),
+                *(_share(at.get((each.label, site))) for site in apart),
             )
         )
         for each in found
         if each.site is None
     ]
     sites = [
-        Column(f"site_{site}", f"{site_name(site)} ({images:,})", SHARE)
-        for site, images in analysis.sites.items()
+        Column(f"site_{site}", f"{site_name(site)} ({analysis.sites[site]})", SHARE)
+        for site in apart
     ]
     caption = "Images by label"
     if sites:
-        caption += "; of each site, and its images, the positives of those known"
+        caption += "; of each site the positives of those known, – where none is"
     return Table("cohort", caption, (LABEL, POSITIVES, NEGATIVES, _UNKNOWN, *sites), rows)
 
 
@@ -80,7 +81,7 @@ def _share(counts: Counts | None) -> str:
         return ""
     own_negatives = 0 if counts.outside_negatives else counts.negatives
     known = counts.positives + own_negatives
-    return f"{counts.positives} of {known}" if known else "none"
+    return f"{counts.positives}/{known}" if known else DASH
 
 
 def _by_site(analysis: Analysis) -> Table:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from moiety.runtime.study.report.table import Column, Value
-from moiety.runtime.study.report.words import count, fixed, said
+from moiety.runtime.study.report.table import Column
+from moiety.runtime.study.report.words import Value, count, fixed, probability, said, signed
 from moiety.runtime.study.statistics.analysis import Counts, Interval, Proportion
 
 ALL_IMAGES = "All images"
+ALL_LABELS = "All labels"
 NOT_NAMED = "(no site named)"
 
 AREA = said(fixed(4))
 ERROR = said(fixed(5))
+DIFFERENCE = said(signed(5))
+P = said(probability)
 SHARE = said(str)
 """Text in a column of numbers, such as `3 of 5`."""
 PERCENT = said(lambda value: f"{100 * value:.1f} %")
@@ -21,7 +24,12 @@ def site_name(site: Value) -> str:
     return ALL_IMAGES if site is None else str(site) or NOT_NAMED
 
 
-LABEL = Column("label", "Label")
+def label_name(label: Value) -> str:
+    """As a row says it."""
+    return ALL_LABELS if label == "" else str(label)
+
+
+LABEL = Column("label", "Label", label_name)
 SITE = Column("site", "Site", site_name)
 IMAGES = Column("images", "Images", count)
 POSITIVES = Column("positives", "Positive", count)

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 
-from moiety.runtime.study.report.forests import Estimate, Line, forest
+from moiety.runtime.study.report.forests import Estimate, Line, Scale, forest
 from moiety.runtime.study.report.page import Block, Gallery, Heading, Picture, Prose, Section
 from moiety.runtime.study.report.sections.columns import (
     LABEL,
-    NEGATIVES,
-    POSITIVES,
     SITE,
     share,
     share_columns,
 )
 from moiety.runtime.study.report.sections.discrimination import CLEARTEXT, SECURE
 from moiety.runtime.study.report.table import Column, Row, Table
-from moiety.runtime.study.report.words import Value, count, counted
+from moiety.runtime.study.report.words import Value, count, counted, listed
 from moiety.runtime.study.statistics.analysis import Analysis, Decided, Decision, Proportion, TopOne
 from moiety.runtime.study.table import Study
 
-_MEASURES = {
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
+_RATES = {"sensitivity": "Sensitivity", "specificity": "Specificity"}
+_PREDICTIVE = {
     "positive_predictive_value": "Positive predictive value",
     "negative_predictive_value": "Negative predictive value",
 }
+Side = Callable[[Decision], Decided | None]
+_SECURE: Side = attrgetter("secure")
+_CLEARTEXT: Side = attrgetter("cleartext")
 _AGREEING = share_columns("agreeing", "Decided alike")
 
 
@@ -45,7 +45,7 @@ def section(study: Study, analysis: Analysis) -> Section | None:
 
 def _forests(whole: Sequence[Decision]) -> Gallery:
     pictures = []
-    for measure in ("sensitivity", "specificity"):
+    for measure, name in _RATES.items():
         read: Callable[[Decided], Proportion] = attrgetter(measure)
         lines = [
             Line(
@@ -55,8 +55,9 @@ def _forests(whole: Sequence[Decision]) -> Gallery:
             )
             for each in whole
         ]
-        name = _MEASURES[measure]
-        pictures.append(Picture(forest(measure, f"{name} by label", name, lines), name))
+        pictures.append(
+            Picture(forest(measure, f"{name} by label", name, lines, Scale.of(lines)), name)
+        )
     legend = (SECURE, CLEARTEXT) if any(each.cleartext for each in whole) else (SECURE,)
     return Gallery("With 95 % CI (Wilson), all images together.", pictures, legend)
 
@@ -68,14 +69,13 @@ def _estimate(found: Proportion) -> Estimate | None:
 
 
 def _tables(suffix: str, found: Sequence[Decision], where: str) -> list[Block]:
-    tables: list[Block] = [
-        _measures(f"decisions{suffix}", f"Secure decisions, {where}", found, lambda d: d.secure)
-    ]
-    if any(each.cleartext for each in found):
-        caption = f"Cleartext decisions, {where}"
-        tables.append(
-            _measures(f"cleartext-decisions{suffix}", caption, found, lambda d: d.cleartext)
-        )
+    tables: list[Block] = []
+    for name, side in (("secure", _SECURE), ("cleartext", _CLEARTEXT)):
+        if any(side(each) for each in found):
+            for key, measures in (("rates", _RATES), ("predictive", _PREDICTIVE)):
+                caption = f"{listed([*measures.values()]).capitalize()}, {name}, {where}"
+                key = f"{name}-{key}{suffix}"
+                tables.append(_measured(key, caption, found, side, measures))
     if any(each.agreeing for each in found):
         caption = f"Images decided alike, secure and cleartext, {where}"
         values = [share(each.agreeing) for each in found]
@@ -83,14 +83,14 @@ def _tables(suffix: str, found: Sequence[Decision], where: str) -> list[Block]:
     return tables
 
 
-def _measures(
-    key: str, caption: str, found: Sequence[Decision], side: Callable[[Decision], Decided | None]
+def _measured(
+    key: str, caption: str, found: Sequence[Decision], side: Side, measures: Mapping[str, str]
 ) -> Table:
-    columns = [c for name, words in _MEASURES.items() for c in share_columns(name, words)]
+    columns = [c for name, words in measures.items() for c in share_columns(name, words)]
     rows = []
     for each in found:
         decided = side(each)
-        read = [getattr(decided, name) if decided else None for name in _MEASURES]
+        read = [getattr(decided, name) if decided else None for name in measures]
         rows.append(tuple(value for proportion in read for value in share(proportion)))
     return _table(key, caption, columns, found, rows)
 
@@ -107,14 +107,14 @@ def _table(
         Row(
             (
                 *((each.counts.label, each.counts.site) if by_site else (each.counts.label,)),
-                *(each.counts.positives, each.counts.negatives, *row),
+                *row,
             ),
             each.reason,
         )
         for each, row in zip(found, values, strict=True)
     ]
     heads = (LABEL, SITE) if by_site else (LABEL,)
-    return Table(key, caption, (*heads, POSITIVES, NEGATIVES, *columns), rows, len(heads))
+    return Table(key, caption, (*heads, *columns), rows, len(heads))
 
 
 def _top_one(analysis: Analysis, found: TopOne) -> list[Block]:

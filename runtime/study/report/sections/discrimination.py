@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from moiety.runtime.study.report import plots
-from moiety.runtime.study.report.forests import Estimate, Line, forest, margins
+from moiety.runtime.study.report.forests import Estimate, Line, Scale, forest, margins
 from moiety.runtime.study.report.page import (
     Block,
     Gallery,
@@ -17,47 +17,50 @@ from moiety.runtime.study.report.page import (
 )
 from moiety.runtime.study.report.sections.columns import (
     AREA,
+    DIFFERENCE,
     ERROR,
     LABEL,
     NEGATIVES,
     NEGATIVES_FROM,
     POSITIVES,
     SITE,
+    P,
     negatives_from,
     pair,
     site_name,
 )
 from moiety.runtime.study.report.table import Column, Row, Table
-from moiety.runtime.study.report.words import Value, fixed, listed, probability, said, signed
-from moiety.runtime.study.statistics.analysis import Analysis, Area, Discrimination
+from moiety.runtime.study.report.words import Value, fixed, listed, said
+from moiety.runtime.study.statistics.analysis import Analysis, Area, Comparison, Discrimination
 from moiety.runtime.study.table import Study
 
 SECURE = Swatch("secure", "dot", "secure")
 CLEARTEXT = Swatch("cleartext", "ring", "cleartext")
-_DIFFERENCE = said(signed(5))
-_P = said(probability)
 
-_AREA_COLUMNS = (
+_COUNTS = (POSITIVES, NEGATIVES, NEGATIVES_FROM)
+_AREAS = (
     Column("secure_auroc", "AUROC, secure", AREA),
-    Column("secure_standard_error", "Standard error", ERROR),
     Column("secure", "95 % CI", AREA, interval=True),
-    Column("secure_bootstrap", "Bootstrap 95 % CI", AREA, interval=True),
     Column("cleartext_auroc", "AUROC, cleartext", AREA),
-    Column("cleartext_standard_error", "Standard error", ERROR),
     Column("cleartext", "95 % CI", AREA, interval=True),
-    Column("cleartext_bootstrap", "Bootstrap 95 % CI", AREA, interval=True),
 )
-_DIFFERENCE_COLUMNS = (
-    Column("difference", "Difference", _DIFFERENCE),
-    Column("standard_error", "Standard error", ERROR),
-    Column("difference", "95 % CI", _DIFFERENCE, interval=True),
-    Column("bootstrap", "Bootstrap 95 % CI", _DIFFERENCE, interval=True),
+_DIFFERENCES = (
+    Column("difference", "Difference", DIFFERENCE),
+    Column("difference", "95 % CI", DIFFERENCE, interval=True),
     Column("z", "Z", said(fixed(2))),
-    Column("p", "P", _P),
-    Column("p_holm", "P, Holm", _P),
-    Column("difference_90", "90 % CI", _DIFFERENCE, interval=True),
-    Column("p_equivalence", "P, equivalence", _P),
+    Column("p", "P", P),
+    Column("p_holm", "P, Holm", P),
+    Column("difference_90", "90 % CI", DIFFERENCE, interval=True),
+    Column("p_equivalence", "P, equivalence", P),
     Column("equivalent", "Equivalent"),
+)
+_ERRORS = (
+    Column("secure_error", "Error, secure", ERROR),
+    Column("secure_bootstrap", "Bootstrap 95 % CI", AREA, interval=True),
+    Column("cleartext_error", "Error, cleartext", ERROR),
+    Column("cleartext_bootstrap", "Bootstrap 95 % CI", AREA, interval=True),
+    Column("difference_error", "Error, difference", ERROR),
+    Column("difference_bootstrap", "Bootstrap 95 % CI", DIFFERENCE, interval=True),
 )
 
 
@@ -66,13 +69,15 @@ def section(study: Study, analysis: Analysis) -> Section | None:
     if not found:
         return None
     whole = overall(analysis)
-    blocks: list[Block] = [_forests(analysis, whole), _areas("auroc", whole, "all images together")]
-    if _compared(whole):
-        blocks.append(_comparisons("differences", whole, "all images together"))
+    blocks: list[Block] = [*_forests(analysis, whole), *_tables(whole)]
     if analysis.curves:
         blocks += [Heading("ROC curves"), *_curves(analysis)]
     if len(found) > len(whole):
-        blocks += [Heading("By site"), *_by_site(found)]
+        blocks += [
+            Heading("By site"),
+            *_site_forests(found),
+            *_tables(found),
+        ]
     return Section("discrimination", "Discrimination", blocks)
 
 
@@ -85,22 +90,29 @@ def _compared(found: Sequence[Discrimination]) -> bool:
     return any(each.comparison for each in found)
 
 
-def _forests(analysis: Analysis, whole: Sequence[Discrimination]) -> Gallery:
-    lines = [_line(each, each.counts.label) for each in whole]
-    pictures = [Picture(forest("forest", "AUROC by label", "AUROC", lines, chance=0.5), "AUROC")]
-    if not _compared(whole):
-        return Gallery("AUROC with 95 % CI, all images together.", pictures, (SECURE,))
-    named = "AUROC, secure minus cleartext"
-    differences = [_difference(each) for each in whole]
-    pictures.append(
-        Picture(margins("margin", named, named, differences, analysis.margin), "Difference")
+def _by_site(found: Sequence[Discrimination]) -> bool:
+    return any(each.counts.site is not None for each in found)
+
+
+def _forests(analysis: Analysis, whole: Sequence[Discrimination]) -> list[Gallery]:
+    judged = [each for each in whole if each.secure is not None]
+    if not judged:
+        return []
+    lines = [_line(each, each.counts.label) for each in judged]
+    areas = Picture(
+        forest("forest", "AUROC by label", "AUROC", lines, Scale.of(lines), 0.5), "AUROC"
     )
+    if not _compared(judged):
+        return [Gallery("AUROC with 95 % CI, all images together.", [areas], (SECURE,))]
+    named = "AUROC, secure minus cleartext"
+    differences = [_difference(each) for each in judged]
+    changes = Picture(margins("margin", named, named, differences, analysis.margin), "Difference")
     caption = (
-        "All images together. Left, AUROC with 95 % CI. Right, the difference with its 90 % CI: an "
-        f"interval inside the band of ±{analysis.margin:g} shows equivalence."
+        "All images together: AUROC with 95 % CI, and the difference with its 90 % CI. An interval "
+        f"inside the band of ±{analysis.margin:g} shows equivalence."
     )
     legend = (SECURE, CLEARTEXT, Swatch("margin", "band", "margin of equivalence"))
-    return Gallery(caption, pictures, legend)
+    return [Gallery(caption, [areas, changes], legend)]
 
 
 def _estimate(area: Area | None) -> Estimate | None:
@@ -118,31 +130,44 @@ def _difference(each: Discrimination) -> Line:
     return Line(each.counts.label, Estimate(each.comparison.difference, tost.low_90, tost.high_90))
 
 
-def _areas(key: str, found: Sequence[Discrimination], where: str) -> Table:
-    """Without cleartext scores their columns are left out; without a bootstrap, its."""
-    values = [(*_area_values(each.secure), *_area_values(each.cleartext)) for each in found]
-    return _table(key, f"AUROC, {where}", _AREA_COLUMNS, found, values)
+def _tables(found: Sequence[Discrimination]) -> list[Table]:
+    """By site the first table alone has all images together, and says what is missing and why."""
+    suffix, where = ("-by-site", "by site") if _by_site(found) else ("", "all images together")
+    areas = [(*_area(each.secure), *_area(each.cleartext)) for each in found]
+    tables = [_table(f"auroc{suffix}", f"AUROC, {where}", _AREAS, found, areas, counts=True)]
+    if _by_site(found):
+        found = [each for each in found if each.counts.site is not None and each.secure is not None]
+    if _compared(found):
+        caption = f"AUROC, secure minus cleartext, {where}"
+        compared = [_comparison(each.comparison) for each in found]
+        tables.append(_table(f"differences{suffix}", caption, _DIFFERENCES, found, compared))
+    if found:
+        resampled = any(each.secure.resampled for each in found if each.secure)
+        what = "Standard errors (DeLong)" + " and bootstrap intervals" * resampled
+        caption = f"{what}, {where}"
+        errors = [_errors(each) for each in found]
+        tables.append(_table(f"errors{suffix}", caption, _ERRORS, found, errors))
+    return tables
 
 
-def _area_values(area: Area | None) -> tuple[Value, ...]:
-    if area is None:
-        return (None,) * 4
-    return area.auroc, area.standard_error, (area.low, area.high), pair(area.resampled)
+def _area(area: Area | None) -> tuple[Value, Value]:
+    return (area.auroc, (area.low, area.high)) if area else (None, None)
 
 
-def _comparisons(key: str, found: Sequence[Discrimination], where: str) -> Table:
-    caption = f"AUROC, secure minus cleartext, {where}"
-    return _table(key, caption, _DIFFERENCE_COLUMNS, found, [_compare(each) for each in found])
+def _comparison(c: Comparison | None) -> tuple[Value, ...]:
+    if c is None:
+        return (None,) * len(_DIFFERENCES)
+    tost = c.equivalence
+    test = (c.difference, (c.low, c.high), c.z, c.p, c.p_holm)
+    return (*test, (tost.low_90, tost.high_90), tost.p, "yes" if tost.equivalent else "not shown")
 
 
-def _compare(each: Discrimination) -> tuple[Value, ...]:
-    if each.comparison is None:
-        return (None,) * len(_DIFFERENCE_COLUMNS)
-    c, tost = each.comparison, each.comparison.equivalence
-    return (
-        *(c.difference, c.standard_error, (c.low, c.high), pair(c.resampled), c.z, c.p, c.p_holm),
-        *((tost.low_90, tost.high_90), tost.p, "yes" if tost.equivalent else "not shown"),
+def _errors(each: Discrimination) -> tuple[Value, ...]:
+    sides = (each.secure, each.cleartext, each.comparison)
+    pairs = (
+        (side.standard_error, pair(side.resampled)) if side else (None, None) for side in sides
     )
+    return tuple(value for both in pairs for value in both)
 
 
 def _table(
@@ -151,22 +176,22 @@ def _table(
     columns: Sequence[Column],
     found: Sequence[Discrimination],
     values: Sequence[tuple[Value, ...]],
+    counts: bool = False,
 ) -> Table:
-    """A row for each, named by its label, and where sites are told apart by these too. Columns
-    that would be empty in every row are left out.
+    """A row for each, named by its label, and where sites are told apart by these too; `counts`:
+    with its images. Columns that would be empty in every row are left out.
     """
-    by_site = any(each.counts.site is not None for each in found)
-    kept = [i for i in range(len(columns)) if any(row[i] is not None for row in values)] or [0]
-    heads = (LABEL, SITE, POSITIVES, NEGATIVES, NEGATIVES_FROM)
+    by_site = _by_site(found)
+    kept = [i for i in range(len(columns)) if any(row[i] is not None for row in values)]
+    heads = [LABEL, *[SITE] * by_site, *_COUNTS[: 2 + by_site] * counts]
     rows = []
     for each, row in zip(found, values, strict=True):
-        counts = each.counts
-        head: tuple[Value, ...] = (counts.label, counts.positives, counts.negatives)
-        if by_site:
-            head = (counts.label, counts.site, *head[1:], negatives_from(counts))
+        n = each.counts
+        head: list[Value] = [n.label, *[n.site] * by_site]
+        if counts:
+            head += [n.positives, n.negatives, *[negatives_from(n)] * by_site]
         rows.append(Row((*head, *(row[i] for i in kept)), each.reason))
-    chosen = heads if by_site else (LABEL, POSITIVES, NEGATIVES)
-    return Table(key, caption, (*chosen, *(columns[i] for i in kept)), rows, 1 + by_site)
+    return Table(key, caption, (*heads, *(columns[i] for i in kept)), rows, 1 + by_site)
 
 
 def _curves(analysis: Analysis) -> list[Block]:
@@ -190,26 +215,21 @@ def _curves(analysis: Analysis) -> list[Block]:
     return blocks
 
 
-def _by_site(found: Sequence[Discrimination]) -> list[Block]:
-    pictures = []
-    lowest = min((a.low for d in found for a in (d.secure, d.cleartext) if a), default=0.5)
-    labels = dict.fromkeys(each.counts.label for each in found)
-    for number, label in enumerate(labels):
-        lines = [
-            _line(each, site_name(each.counts.site))
-            for each in found
-            if each.counts.label == label and each.secure is not None
-        ]
-        if len(lines) > 1:
-            title = f"AUROC of {label} by site"
-            drawn = forest(f"sites-{number}", title, "AUROC", lines, chance=0.5, floor=lowest)
-            pictures.append(Picture(drawn, label))
-    blocks: list[Block] = []
-    if pictures:
-        legend = (SECURE, CLEARTEXT) if _compared(found) else (SECURE,)
-        caption = "AUROC with 95 % CI; sites where it could be computed, on one scale."
-        blocks.append(Gallery(caption, pictures, legend))
-    blocks.append(_areas("auroc-by-site", found, "by site"))
-    if _compared(found):
-        blocks.append(_comparisons("differences-by-site", found, "by site"))
-    return blocks
+def _site_forests(found: Sequence[Discrimination]) -> list[Block]:
+    lines = {each.counts.label: list[Line]() for each in found}
+    for each in found:
+        if each.secure is not None:
+            lines[each.counts.label].append(_line(each, site_name(each.counts.site)))
+    lines = {label: rows for label, rows in lines.items() if len(rows) > 2}
+    if not lines:
+        return []
+    scale = Scale.of([row for rows in lines.values() for row in rows])
+    pictures = [
+        Picture(forest(f"sites-{n}", f"AUROC of {label} by site", "AUROC", rows, scale, 0.5), label)
+        for n, (label, rows) in enumerate(lines.items())
+    ]
+    legend = (SECURE, CLEARTEXT) if _compared(found) else (SECURE,)
+    caption = (
+        "AUROC with 95 % CI, on one scale, of labels that could be judged at two sites or more."
+    )
+    return [Gallery(caption, pictures, legend)]

@@ -25,28 +25,21 @@ _INTENDED = (
     "The report compares two ways of computing one network. It is no evidence that the network is "
     "fit for a clinical use."
 )
-SOURCES = (
-    "DeLong ER, DeLong DM, Clarke-Pearson DL. Biometrics 1988;44:837–845.",
-    "Sun X, Xu W. IEEE Signal Process Lett 2014;21:1389–1393.",
-    "Schuirmann DJ. J Pharmacokinet Biopharm 1987;15:657–680.",
-    "Bland JM, Altman DG. Lancet 1986;327:307–310.",
-    "Wilson EB. J Am Stat Assoc 1927;22:209–212.",
-    "Holm S. Scand J Stat 1979;6:65–70.",
-    "Brier GW. Mon Weather Rev 1950;78:1–3.",
-)
 
 
 def section(study: Study, analysis: Analysis) -> Section:
-    topics = [(topic.replace("_", " "), text) for topic, text in analysis.methods.items()]
+    topics = [(_topic(name), text) for name, text in analysis.methods.items()]
     limits = [("Sites", _CONFOUNDED), ("Many tests", _MANY), ("Equivalence", _EQUIVALENT)]
     blocks: list[Block] = [
         Points(topics),
         Heading("What the report does not say"),
         Points([*limits, ("Use", _INTENDED)]),
-        Heading("Sources"),
-        Points([("", source) for source in SOURCES]),
     ]
     return Section("methods", "Methods and limits", blocks)
+
+
+def _topic(name: str) -> str:
+    return {"auroc": "AUROC", "ks": "Kolmogorov and Smirnov"}.get(name, name.capitalize())
 
 
 def reproduction(study: Study, analysis: Analysis) -> Section:

@@ -6,14 +6,15 @@ from moiety.runtime.study.report import plots
 from moiety.runtime.study.report.page import Block, Gallery, Picture, Prose, Section
 from moiety.runtime.study.report.sections.columns import IMAGES, PERCENT, SITE
 from moiety.runtime.study.report.table import Column, Row, Table
-from moiety.runtime.study.report.words import Value, count, counted, duration, fixed, said, size
-from moiety.runtime.study.statistics.analysis import Analysis, PerImage, ResourceUse, Spread
+from moiety.runtime.study.report.words import count, counted, duration, fixed, said, size
+from moiety.runtime.study.statistics.analysis import Analysis, ResourceUse
 from moiety.runtime.study.table import Study
 
 _SECONDS = said(fixed(2))
 _BYTES = said(size)
-_MEASURES = (
+_COST = (
     Column("seconds", "Seconds", _SECONDS),
+    Column("seconds_quartiles", "Quartiles", _SECONDS, interval=True),
     Column("client_cpu", "CPU s, client", _SECONDS),
     Column("server_cpu", "CPU s, server", _SECONDS),
     Column("sent", "Sent", _BYTES),
@@ -40,22 +41,14 @@ def _whole(used: ResourceUse) -> str:
 
 
 def _per_image(used: ResourceUse) -> Table:
-    columns = [SITE, IMAGES]
-    for each in _MEASURES:
-        columns += [
-            Column(each.name, each.heading, each.show),
-            Column(f"{each.name}_quartile", "Quartiles", each.show, interval=True),
-        ]
-    rows = [Row((each.site, each.images, *_spreads(each))) for each in used.per_image]
-    return Table("resources", "An image took (median, quartiles)", tuple(columns), rows)
-
-
-def _spreads(each: PerImage) -> list[Value]:
-    values: list[Value] = []
-    for measure in _MEASURES:
-        spread: Spread = getattr(each, measure.name)
-        values += [spread.median, (spread.lower_quartile, spread.upper_quartile)]
-    return values
+    rows = []
+    for each in used.per_image:
+        seconds = each.seconds
+        time = (seconds.median, (seconds.lower_quartile, seconds.upper_quartile))
+        cpu = (each.client_cpu.median, each.server_cpu.median)
+        traffic = (each.sent.median, each.received.median, each.flights.median)
+        rows.append(Row((each.site, each.images, *time, *cpu, *traffic)))
+    return Table("resources", "An image took (medians)", (SITE, IMAGES, *_COST), rows)
 
 
 def _kinds(used: ResourceUse) -> Table:

@@ -66,7 +66,10 @@ def _calibration(analysis: Analysis) -> Gallery:
         for number, each in enumerate(analysis.calibration)
         if each.bins
     ]
-    caption = "Observed share of positives against the mean predicted probability of each bin."
+    caption = (
+        "Observed share of positives against the mean predicted probability of each bin "
+        "(tables/calibration.csv)."
+    )
     legend = (
         Swatch("secure", "dot", "secure, with 95 % CI (Wilson)"),
         Swatch("muted", "dashed", "perfect calibration"),
@@ -88,4 +91,6 @@ def _bins(analysis: Analysis) -> Table:
         for each in analysis.calibration
         for found in each.bins
     ]
-    return Table("calibration", "Calibration by bin, secure scores", columns, rows, headers=2)
+    return Table(
+        "calibration", "Calibration by bin, secure scores", columns, rows, 2, in_page=False
+    )

@@ -1,0 +1,413 @@
+"""A study to its numbers, as a whole."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from moiety.protocols.arrays import F64
+from moiety.protocols.errors import BadInput
+from moiety.runtime.program.policy import Policy
+from moiety.runtime.study.statistics import analyse
+from moiety.runtime.study.statistics.agreement import agreement
+from moiety.runtime.study.statistics.analysis import Analysis, Discrimination
+from moiety.runtime.study.statistics.bins import counted, round_edges
+from moiety.runtime.study.statistics.curves import GRID, on_grid
+from moiety.runtime.study.statistics.decisions import largest
+from moiety.runtime.study.table import AggregateResult, StudyTable
+from tests.support.data import DATA, needs
+from tests.support.tables import LABELS, aggregate_study, drawn_table, study_of
+
+TEST_SPLIT = (
+    "no_finding",
+    "pneumonia",
+    "covid19",
+    "Atelectasis",
+    "Effusion",
+    "Infiltration",
+    "Consolidation",
+    "Edema",
+)
+
+
+def at(found: Analysis, label: str, site: str | None = None) -> Discrimination:
+    (one,) = (
+        each
+        for each in found.discrimination
+        if (each.counts.label, each.counts.site) == (label, site)
+    )
+    return one
+
+
+def numbers_in(value: Any) -> list[float]:
+    """Every float of what JSON would hold."""
+    if isinstance(value, dict):
+        return [each for inner in value.values() for each in numbers_in(inner)]
+    if isinstance(value, list | tuple):
+        return [each for inner in value for each in numbers_in(inner)]
+    return [value] if isinstance(value, float) else []
+
+
+def table_of_the_test_split(change: float) -> StudyTable:
+    """The data folder's float logits as reference, and these with noise."""
+    with (DATA / "labels.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
+    with (DATA / "test_logits_float.csv").open(encoding="utf-8") as file:
+        logits = {row["id"]: row for row in csv.DictReader(file)}
+    truth = [[row.get(each, row.get(f"nih_{each}")) for each in TEST_SPLIT] for row in rows]
+    scores = [[logits[row["id"]][f"logit_{each}"] for each in TEST_SPLIT] for row in rows]
+    reference = np.array(scores, float)
+    return StudyTable(
+        TEST_SPLIT,
+        np.array([[float(each) if each else math.nan for each in row] for row in truth]),
+        reference + change * np.random.default_rng(0).normal(size=reference.shape),
+        reference,
+        np.array([row["site"] for row in rows]),
+        np.array([row["group_id"] for row in rows]),
+    )
+
+
+@needs("images/test")
+def test_the_test_split_has_its_published_areas() -> None:
+    """Areas and DeLong intervals of auroc.csv in all its digits; its bootstrap, from other draws,
+    nearly.
+    """
+    found = analyse(study_of(table_of_the_test_split(0.004), bootstrap=300))
+    with (DATA / "auroc.csv").open(encoding="utf-8") as file:
+        published = list(csv.DictReader(file))
+    judged = [each for each in found.discrimination if each.secure is not None]
+    assert len(judged) == len(published)
+    for row in published:
+        one = at(found, row["label"], None if row["scope"] == "ALL" else row["scope"])
+        area = one.cleartext
+        assert area is not None
+        assert area.standard_error is not None
+        assert one.counts.positives + one.counts.negatives == int(row["n"])
+        assert one.counts.positives == int(row["pos"])
+        assert one.counts.outside_negatives == ("confounded" in row["note"])
+        assert area.auroc == pytest.approx(float(row["auroc"]), abs=5.1e-5)
+        reach = 1.959964 * area.standard_error
+        wald = (area.auroc - reach, area.auroc + reach)
+        expected = (float(row["delong_lo"]), float(row["delong_hi"]))
+        assert wald == pytest.approx(expected, abs=5.1e-5)
+        assert area.resampled is not None
+        assert area.resampled.low == pytest.approx(float(row["boot_lo"]), abs=0.03)
+        assert area.resampled.high == pytest.approx(float(row["boot_hi"]), abs=0.03)
+        assert one.comparison is not None
+        assert one.comparison.equivalence.equivalent
+    assert found.patients == 577
+    assert any("807 images of 577 patients" in note for note in found.notes)
+    assert any("covid19 at hannover_mhh" in note for note in found.notes)
+
+
+def test_every_part_is_there_and_says_the_same_twice() -> None:
+    table = drawn_table()
+    found = analyse(study_of(table))
+    encoded = msgspec.json.encode(found)
+    assert encoded == msgspec.json.encode(analyse(study_of(table)))
+    assert msgspec.json.decode(encoded, type=Analysis) == found
+    assert all(math.isfinite(each) for each in numbers_in(msgspec.to_builtins(found)))
+    assert b"patient 1" not in encoded
+    assert [(each.counts.label, each.counts.site) for each in found.discrimination] == [
+        (label, site) for label in LABELS for site in (None, "north", "south")
+    ]
+    assert [each.label for each in found.agreement] == ["", *LABELS]
+    for part in (found.curves, found.histograms, found.calibration):
+        assert [each.label for each in part] == [*LABELS]
+    assert found.excluded == {"no image": 3}
+    assert found.resampled == "patient"
+    assert found.probabilities == "sigmoid"
+
+
+def test_numbers_of_a_label() -> None:
+    """Against scikit-learn, and counts that add up."""
+    table = drawn_table()
+    found = analyse(study_of(table))
+    known = np.isfinite(table.truth[:, 0])
+    assert table.reference is not None
+    one = at(found, "effusion")
+    assert one.counts.unknown == (~known).sum()
+    assert one.counts.positives + one.counts.negatives == known.sum()
+    for area, scores in ((one.secure, table.scores), (one.cleartext, table.reference)):
+        assert area is not None
+        assert area.auroc == pytest.approx(roc_auc_score(table.truth[known, 0], scores[known, 0]))
+        assert area.low < area.auroc < area.high
+    comparison, other = one.comparison, at(found, "edema").comparison
+    assert comparison is not None
+    assert other is not None
+    assert comparison.p_holm is not None
+    least = min(comparison.p, other.p)
+    assert min(comparison.p_holm, other.p_holm or 0) == pytest.approx(min(1, 2 * least))
+    at_site = at(found, "effusion", "north").comparison
+    assert at_site is not None
+    assert at_site.p_holm is None
+    histogram = found.histograms[0]
+    parts = (histogram.secure_positives, histogram.secure_negatives, histogram.secure_unknown)
+    assert sum(map(sum, parts)) == table.images == sum(histogram.cleartext or ())
+    calibration = found.calibration[0]
+    assert (
+        sum(each.observed.total for each in calibration.bins) == known.sum() == calibration.images
+    )
+    assert sum(each.observed.hits for each in calibration.bins) == one.counts.positives
+    given_probability = 1 / (1 + np.exp(-table.scores[known, 0]))
+    expected = np.mean((given_probability - table.truth[known, 0]) ** 2)
+    assert calibration.brier == pytest.approx(expected)
+    assert calibration.brier_interval is not None
+    assert calibration.brier_interval.low < expected < calibration.brier_interval.high
+
+
+def test_without_a_bootstrap() -> None:
+    found = analyse(study_of(drawn_table(), bootstrap=0))
+    area = at(found, "effusion").secure
+    assert area is not None
+    assert area.resampled is None
+    assert found.calibration[0].brier_interval is None
+    assert found.methods["bootstrap"] == "No bootstrap was asked for."
+
+
+def test_identical_scores_change_nothing() -> None:
+    found = analyse(study_of(drawn_table(change=0)))
+    for each in found.discrimination:
+        assert each.comparison is not None
+        assert (each.comparison.difference, each.comparison.z, each.comparison.p) == (0, 0, 1)
+        assert each.comparison.p_holm in (None, 1)
+        assert each.comparison.resampled is not None
+        assert each.comparison.resampled.low == each.comparison.resampled.high == 0
+    for agreeing in found.agreement:
+        assert (agreeing.largest, agreeing.rms, agreeing.ks, agreeing.ks_p) == (0, 0, 0, 1)
+        assert agreeing.correlation == pytest.approx(1)
+        assert agreeing.limits is not None
+        assert agreeing.limits.lower == agreeing.limits.upper == 0
+
+
+def test_a_site_of_positives_borrows_negatives_and_says_so() -> None:
+    table = drawn_table()
+    truth = table.truth.copy()
+    truth[table.sites == "south", 0] = 1
+    truth[table.sites == "south", 1] = 0
+    found = analyse(study_of(replace(table, truth=truth)))
+    borrowed = at(found, "effusion", "south")
+    assert borrowed.counts.outside_negatives
+    assert borrowed.counts.negatives == (truth[:, 0] == 0).sum()
+    assert borrowed.counts.images == (table.sites == "south").sum()
+    assert borrowed.secure is not None
+    lonely = at(found, "edema", "south")
+    assert lonely.secure is None
+    assert lonely.reason == "one class only: no image with the label"
+    assert any("effusion at south" in note for note in found.notes)
+
+
+def test_labels_of_one_class_are_null_with_a_reason() -> None:
+    table = drawn_table()
+    truth = table.truth.copy()
+    truth[:, 0], truth[:, 1] = 1, np.nan
+    found = analyse(study_of(replace(table, truth=truth)))
+    assert at(found, "effusion").reason == "one class only: no image without the label"
+    assert at(found, "edema").reason == "the label is unknown for every image"
+    assert found.curves[0].reason is not None
+    assert found.calibration[0].brier is not None
+    assert found.calibration[1].reason == "the label is unknown for every image"
+
+
+def test_no_curve_of_few_images() -> None:
+    table = drawn_table(40)
+    truth = table.truth.copy()
+    truth[:, 0] = np.arange(40) < 9
+    truth[:, 1] = np.arange(40) < 10
+    few, enough = analyse(study_of(replace(table, truth=truth))).curves
+    assert few.secure == ()
+    assert "9 positives and 31 negatives" in (few.reason or "")
+    assert len(enough.secure) == len(GRID) == len(enough.cleartext or ())
+
+
+def test_images_without_names_or_results() -> None:
+    table = drawn_table()
+    scores = table.scores.copy()
+    scores[:5] = np.nan
+    nobody = np.full(table.images, "")
+    found = analyse(study_of(replace(table, scores=scores, patients=nobody, reference=None)))
+    assert found.images == table.images - 5
+    assert found.patients is None
+    assert found.resampled == "image"
+    assert found.agreement == ()
+    assert all(each.cleartext is None for each in found.discrimination)
+    assert any(note.startswith("5 images have no result") for note in found.notes)
+    assert any("Patients are not named" in note for note in found.notes)
+    nothing = analyse(study_of(replace(table, scores=np.full_like(scores, np.nan))))
+    assert (nothing.images, nothing.discrimination) == (0, ())
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reveal", "message"),
+    [
+        ("scores", np.inf, "scores", "secure scores of 'edema' of 1 of 240 images is not a finite"),
+        ("scores", np.nan, "scores", "secure scores of 'edema' of 1 of 240 images is not a finite"),
+        ("reference", np.nan, "scores", "reference scores of 'edema' of 1 of 240"),
+        ("reference", -1e200, "scores", "reference scores of 'edema' of 1 of 240"),
+        ("truth", 2, "scores", "truth of 'edema' of 1 of 240 images is not 0 or 1"),
+        ("scores", 0.5, "decision", "secure scores of 'e.*' of .* of 240 images is not 0 or 1"),
+        ("scores", 0.5, "top-1", "secure scores of 'e.*' of .* of 240 images is not 0 or 1"),
+    ],
+)
+def test_what_is_no_number_is_refused_by_name(
+    field: str, value: float, reveal: Any, message: str
+) -> None:
+    table = drawn_table()
+    wrong = getattr(table, field).copy()
+    wrong[7, 1] = value
+    with pytest.raises(BadInput, match=message):
+        analyse(study_of(replace(table, **{field: wrong}), Policy(reveal=reveal)))
+
+
+def test_probabilities_are_taken_as_they_are() -> None:
+    table = drawn_table()
+    assert table.reference is not None
+    given_probabilities = replace(
+        table,
+        scores=1 / (1 + np.exp(-table.scores)),
+        reference=1 / (1 + np.exp(-table.reference)),
+    )
+    logits = analyse(study_of(table))
+    found = analyse(study_of(given_probabilities, Policy(reveal="probabilities")))
+    assert found.probabilities == "identity"
+    assert found.discrimination == logits.discrimination
+    assert [each.brier for each in found.calibration] == pytest.approx(
+        [each.brier for each in logits.calibration]
+    )
+    with pytest.raises(BadInput, match="are not between 0 and 1"):
+        analyse(study_of(replace(table, kind="probabilities")))
+
+
+def test_decisions() -> None:
+    table = drawn_table()
+    assert table.reference is not None
+    bits = replace(
+        table,
+        scores=(table.scores > 0).astype(float),
+        reference=(table.reference > 0).astype(float),
+    )
+    found = analyse(study_of(bits, Policy(reveal="decision")))
+    assert found.discrimination == ()
+    assert found.probabilities is None
+    one = found.decisions[0]
+    truth, said = table.truth[:, 0], bits.scores[:, 0]
+    assert one.secure.sensitivity.value == said[truth == 1].mean()
+    assert one.secure.specificity.value == 1 - said[truth == 0].mean()
+    known = np.isfinite(truth)
+    assert one.secure.positive_predictive_value.value == truth[known & (said == 1)].mean()
+    without = 1 - truth[known & (said == 0)]
+    assert one.secure.negative_predictive_value.value == without.mean()
+    assert one.agreeing is not None
+    assert one.agreeing.total == known.sum()
+    assert found.top_one is None
+
+
+def test_decisions_where_nothing_is_known() -> None:
+    """A site may know nothing of a label."""
+    table = drawn_table()
+    unknown = table.truth.copy()
+    unknown[table.sites == "north", 0] = np.nan
+    bits = replace(
+        table, truth=unknown, scores=np.where(table.scores > 0, 1.0, 0.0), reference=None
+    )
+    found = analyse(study_of(bits, Policy(reveal="decision"))).decisions
+    (north,) = (d for d in found if (d.counts.label, d.counts.site) == (LABELS[0], "north"))
+    assert north.secure.sensitivity.value is north.secure.specificity.value is None
+    assert north.reason
+
+
+def test_top_one() -> None:
+    table = drawn_table()
+    chosen = replace(table, scores=largest(table.scores))
+    found = analyse(study_of(chosen, Policy(reveal="top-1"))).top_one
+    assert found is not None
+    assert analyse(study_of(replace(chosen, kind="choices"))).top_one == found
+    suitable = table.truth.sum(axis=1) == 1
+    right = table.truth[suitable].argmax(axis=1) == table.scores[suitable].argmax(axis=1)
+    assert found.accuracy.value == right.mean()
+    assert found.unsuitable == table.images - suitable.sum()
+    assert np.sum(found.confusion) == suitable.sum()
+    assert found.agreeing is not None
+    assert found.agreeing.value == 1 or found.agreeing.hits < found.agreeing.total
+
+
+def test_aggregates() -> None:
+    results = (
+        AggregateResult("effusion", 20, 30, 0.8, 0.05),
+        AggregateResult("edema", 20, 30, 1.0, 0.0),
+        AggregateResult("hernia", 3, 47, None, None),
+    )
+    found = analyse(aggregate_study(results, np.full(50, "north")))
+    usual, boundary, none = found.discrimination
+    assert usual.secure is not None
+    assert (usual.secure.low, usual.secure.high) == pytest.approx((0.6843, 0.8807), abs=1e-4)
+    assert boundary.secure is not None
+    assert boundary.secure.interval == "newcombe"
+    assert none.reason is not None
+    assert found.images == 50
+    assert not any((found.curves, found.histograms, found.calibration))
+    assert "bootstrap" not in found.methods
+
+
+def test_resources() -> None:
+    table = drawn_table()
+    spent = analyse(study_of(table)).resources
+    whole, north, south = spent.per_image
+    assert (whole.images, whole.seconds.median, whole.seconds.total) == (240, 120.5, 28920)
+    assert north.images + south.images == 240
+    assert [each.kind for each in spent.by_kind] == ["relu", "linear"]
+    assert [each.share for each in spent.by_kind] == [0.75, 0.25]
+    assert spent.by_kind[0].sent == 30 / 240
+
+
+@needs("dicom/golden")
+def test_agreement_as_elsewhere() -> None:
+    golden = msgspec.json.decode((DATA / "dicom/golden/delong_fixture.json").read_bytes())
+    found = agreement("", np.array(golden["a"]), np.array(golden["b"]))
+    assert (found.ks, found.ks_p) == pytest.approx(
+        (golden["ks_ab"]["D"], golden["ks_ab"]["p"]), rel=1e-9
+    )
+    expected = golden["bland_altman_ab"]
+    assert found.limits is not None
+    assert found.largest == pytest.approx(expected["max_abs"])
+    assert found.limits.bias == pytest.approx(expected["bias"])
+    assert found.limits.standard_deviation == pytest.approx(expected["sd"])
+    assert [found.limits.lower, found.limits.upper] == pytest.approx(expected["loa"])
+    interval = found.limits.bias_interval
+    assert [interval.low, interval.high] == pytest.approx(expected["bias_ci"])
+    reach = found.limits.upper_interval.high - found.limits.upper
+    assert reach == pytest.approx(expected["loa_se"] * 1.990450, rel=1e-5)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60))
+@example([1e6, 1e6 + 1e-9])
+@example([0.0, 3e-17, -2e-17])
+@example([5e-324])
+def test_bins_hold_everything(values: list[float]) -> None:
+    array: F64 = np.array(values)
+    edges = round_edges(array)
+    assert (np.diff(edges) > 0).all()
+    assert sum(counted(array, edges)) == array.size
+    assert len(edges) <= 60
+
+
+def test_a_curve_on_the_grid_is_the_curve() -> None:
+    """At the grid's rates it is the largest share of positives above a threshold that as few
+    negatives pass; between two steps, on the line.
+    """
+    scores = np.array([0.9, 0.8, 0.8, 0.6, 0.4, 0.2])
+    positive = np.array([True, True, False, False, True, False])
+    found = dict(zip(GRID.round(2), on_grid(scores, positive), strict=True))
+    assert found[0.0] == pytest.approx(1 / 3)
+    assert found[0.33] == pytest.approx(1 / 3 + 0.33)
+    assert found[0.67] == pytest.approx(1)
+    assert found[1.0] == 1
