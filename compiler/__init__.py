@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from moiety.compiler.compile import Compiled, CompileOptions, compile_graph, compile_model
+    from moiety.compiler.lowering.revealing import Revealing
     from moiety.compiler.onnx_import.load import import_onnx
     from moiety.compiler.passes.manager import optimise
     from moiety.compiler.planning.options import PlanOptions
@@ -20,6 +21,7 @@ __all__ = [
     "Compiled",
     "PlanOptions",
     "Ranges",
+    "Revealing",
     "compile_graph",
     "compile_model",
     "import_onnx",
@@ -31,6 +33,7 @@ _HOMES = {
     "Compiled": "compile",
     "PlanOptions": "planning.options",
     "Ranges": "planning.ranges",
+    "Revealing": "lowering.revealing",
     "compile_graph": "compile",
     "compile_model": "compile",
     "import_onnx": "onnx_import.load",

@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -204,13 +205,25 @@ def compile_graph(
     return compiled
 
 
+TAKEN_AS: Final = {
+    "decision": "--thresholds are compared with the result '{}' in its own units; where these are "
+    "logits, that of a probability p is log(p / (1 - p))",
+    "probabilities": "the result '{}' is taken for logits, and its sigmoid is revealed",
+}
+"""What the owner of a model is told whose result is not made of probabilities."""
+
+
 def _check_revealing(graph: Graph, options: CompileOptions) -> None:
     """BadModel, BadInput, before the work, where the model cannot carry the output policy."""
     reveal = options.revealing.policy.reveal
     if reveal != "scores":
         expression = results_of(graph, options.labels, options.op_threshs)
         shapes = [graph.shapes[value][1:] for value in graph.outputs]
-        left_to_client(Shown.of(expression, graph.outputs, shapes, reveal), options.revealing)
+        shown = Shown.of(expression, graph.outputs, shapes, reveal)
+        left_to_client(shown, options.revealing)
+        probable = any(operation.makes_probabilities() for operation in shown.operations)
+        if reveal in TAKEN_AS and not probable:
+            options.note(TAKEN_AS[reveal].format(shown.form.name))
 
 
 Lowered = tuple[Program, Weights, Measured | None]

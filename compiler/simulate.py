@@ -132,6 +132,11 @@ def simulate(
     if scores is not None and model is None:
         raise BadInput("--scores are the float model's; give it with --model MODEL.onnx")
     program, weights = load_vendor(folder)
+    if model is not None and (reveal := program.policy.reveal) != "scores":
+        raise BadInput(
+            f"--model compares scores, and this Program is to reveal {reveal}: compile with "
+            "--reveal scores to compare, or leave --model out"
+        )
     collected = given.collected()
     reader = Reader.of(program, given.bit_depth, collected.rows)
     paths = given.admitted(reader, collected).files

@@ -5,6 +5,7 @@ the architecture and the options.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from typing import Final
 
 from moiety.compiler.ir.graph import Graph
 from moiety.compiler.ir.queries import result_forms
@@ -14,7 +15,7 @@ from moiety.compiler.planning.rings import RESULT_INTEGER_BITS
 from moiety.compiler.planning.starved import averages_rescaled
 from moiety.runtime.program.expression.elementwise import Constant
 from moiety.runtime.program.expression.told import told
-from moiety.runtime.program.policy import ALL_SCORES, Policy
+from moiety.runtime.program.policy import ALL_SCORES, Policy, Reveal
 
 
 def disclosed(plan: Plan, policy: Policy = ALL_SCORES) -> tuple[str, ...]:
@@ -86,9 +87,21 @@ def _facts(plan: Plan) -> Iterator[str]:
         yield "ring width of an output: the range of the model's results, up to a power of two"
 
 
+OF_POLICIES: Final[dict[Reveal, str]] = {
+    "probabilities": "probabilities in few bits: each answer, as much as they hold of its scores",
+    "top-1": "the largest score's place: each answer, on which side of the model's boundaries an "
+    "image lies",
+    "decision": "decisions: each answer, a bit for each score, of the model and its thresholds",
+    "aggregate": "AUROC and standard error of each label: each cohort, how its scores order images",
+}
+"""What the results tell of the model, where they are no scores."""
+
+
 def _of_results(plan: Plan, policy: Policy) -> Iterator[str]:
-    """What the scores tell beyond the results, where they are revealed."""
-    if policy.reveal == "scores":
+    """What the results tell; of scores, what they tell beyond them."""
+    if policy.reveal in OF_POLICIES:
+        yield OF_POLICIES[policy.reveal]
+    else:
         yield from _of_expression(plan.graph)
         if any(expected_integers(plan.formats, value) for value in plan.graph.outputs):
             yield (

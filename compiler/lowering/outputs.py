@@ -24,7 +24,6 @@ from moiety.compiler.lowering.emitter import Emitter
 from moiety.compiler.lowering.revealing import Revealing, Shown, left_to_client
 from moiety.compiler.planning.result_ranges import expected_integers
 from moiety.protocols.arrays import BOOL, F64, I64
-from moiety.protocols.compare.argmax import place_bits
 from moiety.protocols.compare.digits import MAX_THRESHOLDS
 from moiety.protocols.errors import BadModel
 from moiety.runtime.program import Argmax, Concat, Count, Expression, Gates, Output, Reshape, Slice
@@ -84,6 +83,7 @@ class _End:
         self.out, self.value, self.shown, self.revealing = out, value, shown, revealing
         self.shape, self.bits = out.shape(value), out.formats.bits(value)
         self.unit = out.formats.output_unit
+        self.name = f"{revealing.policy.reveal} of {value}"
 
     def vector(self) -> None:
         """The scores, which stay shared: a value per label."""
@@ -108,7 +108,7 @@ class _End:
 
         operand = self.out.reshaped(self._wider(), (size,))
         counted = self._counted(operand, least_integers(reached, (size,), self.bits)[None])
-        _reveal(self.out, self.value, self.out.reshaped(counted, self.shape))
+        _reveal(self.out, self.name, self.out.reshaped(counted, self.shape))
 
     def probabilities(self) -> None:
         """In equal steps, to the nearest."""
@@ -120,7 +120,7 @@ class _End:
 
         least = least_integers(reached, (steps,), self.bits)
         of_channels = np.repeat(least[:, None], self.shape[0], axis=1)
-        _reveal(self.out, self.value, self._counted(self._wider(), of_channels), 1 / steps)
+        _reveal(self.out, self.name, self._counted(self._wider(), of_channels), 1 / steps)
 
     def top(self) -> None:
         """Which is the largest, of the first axis."""
@@ -129,10 +129,10 @@ class _End:
         step = Argmax(
             inputs=(self._wider(),),
             shape=(1, *self.shape[1:]),
-            bits=place_bits(self.shape[0]),
+            bits=Argmax.ring(self.shape[0]),
             name=self.value,
         )
-        _reveal(self.out, self.value, self.out.add(step))
+        _reveal(self.out, self.name, self.out.add(step))
 
     def _wider(self) -> int:
         """The value in a ring of one bit more."""

@@ -22,13 +22,13 @@ shares, `reveal` is one flight. Flights and bits: those of the parts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from moiety.protocols import ring
 from moiety.protocols.aggregate.marks import NEGATIVE, POSITIVE
 from moiety.protocols.aggregate.placements import (
     Done,
@@ -36,7 +36,7 @@ from moiety.protocols.aggregate.placements import (
     placements,
     placements_cost,
 )
-from moiety.protocols.aggregate.quorum import Key, Quorum, share_keys, share_keys_cost
+from moiety.protocols.aggregate.quorum import Key, Keys, Quorum, share_keys, share_keys_cost
 from moiety.protocols.aggregate.weigh import weigh, weigh_cost
 from moiety.protocols.arrays import U8, U64
 from moiety.protocols.compare.extend import extend_with_headroom, extend_with_headroom_cost
@@ -66,7 +66,7 @@ class Sealed:
     """
 
     shares: U64
-    keys: list[Key | None]
+    keys: Keys
 
 
 def sum_up(
@@ -96,13 +96,14 @@ def reveal(session: Session, sealed: Sealed) -> list[Sums | None] | None:
     """Of each label the sums at the client, None where its marks are too few; None at the server,
     which sends its shares masked by the keys.
     """
-    masks = np.stack([_mask(key) for key in sealed.keys], axis=1)
-    sign = np.uint64(1) if session.is_server else ring.mask(SUM_BITS)
-    opened = reveal_to_client(session, sealed.shares + sign * masks, SUM_BITS)
-    if opened is None:
+    mine = sealed.shares + _masks(sealed.keys()) if session.is_server else sealed.shares
+    masked = reveal_to_client(session, mine, SUM_BITS)
+    if masked is None:
         return None
+    keys = sealed.keys()
+    opened = masked - _masks(keys)
     sums = [Sums(*column) for column in opened.T.tolist()]
-    return [_told(key, each) for key, each in zip(sealed.keys, sums, strict=True)]
+    return [_told(key, each) for key, each in zip(keys, sums, strict=True)]
 
 
 def _told(key: Key | None, sums: Sums) -> Sums | None:
@@ -110,9 +111,10 @@ def _told(key: Key | None, sums: Sums) -> Sums | None:
     return None if key is None else sums
 
 
-def _mask(key: Key | None) -> U64:
-    """Two words of a key; zeros where there is none."""
-    return np.frombuffer(key or bytes(16), "<u8")[:2]
+def _masks(keys: Sequence[Key | None]) -> U64:
+    """Two words of each label's key, `(2, L)`; zeros where there is none."""
+    words = [np.frombuffer(key or bytes(16), "<u8")[:2] for key in keys]
+    return np.stack(words, axis=1).astype(np.uint64)
 
 
 def weights_of(marks: U8) -> U64:

@@ -20,7 +20,8 @@ than needed are independent of their secret.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -38,6 +39,10 @@ HALVES: Final = 2
 """Words of 64 bits that hold an element of the field."""
 
 Key = bytes
+Keys = Callable[[], list[Key | None]]
+"""Of each label the key, 32 bytes; at the client None where its marks are too few. How long that
+takes depends on the marks: the client asks after the last message.
+"""
 
 
 class Quorum(NamedTuple):
@@ -49,22 +54,19 @@ class Quorum(NamedTuple):
 
 def share_keys(
     session: Session, labels: int, images: int, least: Quorum, marks: U8 | None = None
-) -> list[Key | None]:
-    """Of each label the key, 32 bytes; at the client None where its `marks`, uint8 `(L, n)`, are
-    too few.
-    """
+) -> Keys:
+    """The keys. `marks` uint8 `(L, n)` are the client's, None at the server."""
     n = labels * images
     if marks is None:
         keys, table = _server_keys(session.prg, labels, images, least)
         (accepted,) = session.sender.accept_rows(1, n, 2, HALVES)
         own = session.sender.additive(accepted, table, 64)
         reveal_to_client(session, own, 64)
-        return keys
+        return lambda: keys
     (chosen,) = session.receiver.choose_rows(marks.reshape(1, -1), 2, HALVES)
     words = reveal_to_client(session, session.receiver.additive(chosen, 64), 64)
     assert words is not None
-    taken = _elements(words.reshape(labels, images, HALVES))
-    return [_client_key(row, mine, least) for row, mine in zip(taken, marks, strict=True)]
+    return partial(_client_keys, words.reshape(labels, images, HALVES), marks, least)
 
 
 def _server_keys(prg: Prg, labels: int, images: int, least: Quorum) -> tuple[list[Key | None], U64]:
@@ -80,6 +82,11 @@ def _server_keys(prg: Prg, labels: int, images: int, least: Quorum) -> tuple[lis
             table[label, :, :, mark] = _words(shares)
         keys.append(_key(secrets))
     return keys, table.reshape(-1, 4)
+
+
+def _client_keys(words: U64, marks: U8, least: Quorum) -> list[Key | None]:
+    taken = _elements(words)
+    return [_client_key(row, mine, least) for row, mine in zip(taken, marks, strict=True)]
 
 
 def _client_key(taken: Sequence[int], marks: U8, least: Quorum) -> Key | None:

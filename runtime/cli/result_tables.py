@@ -53,16 +53,17 @@ def result_lines(image: ImageResult) -> Iterator[str]:
 
 
 def largest(output: OutputResult) -> str:
-    """The largest values with their names, in one line; of integers and truth values the first, as
-    they are or with the labels that they chose.
+    """The largest values with their names, in one line, of truth values all that is true; of
+    integers the first, as they are or with the labels that they chose.
     """
     order = list(range(len(output.values)))
-    if output.kind in ("score", "probability"):
+    if output.kind != "integer":
         order.sort(key=lambda index: _rank(output.values[index]), reverse=True)
     names = output.names()
     shown = [printable(each) for each in output.chosen] or [*map(number, output.values)]
     pairs = [f"{printable(names[index])}: {shown[index]}" for index in order]
-    return ", ".join(pairs[:SHOWN_VALUES]) + (", ..." if len(pairs) > SHOWN_VALUES else "")
+    most = max(SHOWN_VALUES, output.values.count(1) if output.kind == "boolean" else 0)
+    return ", ".join(pairs[:most]) + (", ..." if len(pairs) > most else "")
 
 
 def _rank(value: float | int | None) -> float:

@@ -4,6 +4,7 @@ from moiety.protocols.linear.parameters import RlwePlan
 from moiety.runtime.program.atomic import write_atomically
 from moiety.runtime.program.case import Case, tensors_of
 from moiety.runtime.program.expression.expression import Expression, Result
+from moiety.runtime.program.policy import Policy
 from moiety.runtime.program.preprocessing import Preprocessing, picture_shape, takes_pictures
 from moiety.runtime.program.program import FORMAT, VERSION, Program
 from moiety.runtime.program.steps import (
@@ -38,6 +39,7 @@ __all__ = [
     "Case",
     "Expression",
     "LocalStep",
+    "Policy",
     "Preprocessing",
     "Program",
     "Result",

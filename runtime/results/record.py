@@ -26,6 +26,7 @@ from moiety.runtime.program import Preprocessing, Program
 from moiety.runtime.program.doubts import OUTPUT_RANGE, doubts
 from moiety.runtime.program.expression.base import Array
 from moiety.runtime.program.expression.expression import ResultForm
+from moiety.runtime.program.policy import Policy
 
 ResultKind = Literal["score", "probability", "integer", "boolean"]
 ACCEPTED = "accepted"
@@ -131,6 +132,7 @@ class Results(msgspec.Struct, kw_only=True):
     model_name: str
     model_version: str
     rounding: str
+    policy: Policy
     preprocessing: Preprocessing | None
     preprocessing_sha256: str | None
     server: str = ""
@@ -163,6 +165,7 @@ def empty_results(program: Program, versions: dict[str, str]) -> Results:
         model_name=legible(program.name),
         model_version=program.model_version,
         rounding=program.rounding,
+        policy=program.policy,
         preprocessing=preprocessing,
         preprocessing_sha256=digest_of(preprocessing) if preprocessing else None,
         versions=versions,

@@ -4,12 +4,15 @@ that cannot carry one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,8 +27,10 @@ from moiety.protocols.errors import BadInput, BadModel
 from moiety.runtime import program as ir
 from moiety.runtime.cost.traffic import image_cost
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
+from moiety.runtime.program.artifacts import program_file
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.policy import Policy, Reveal
+from tests.support.command import moiety
 from tests.support.onnx_models import ModelBuilder, build_model, typed
 from tests.support.two_party import run_two_party
 
@@ -289,6 +294,36 @@ def test_thresholds_that_do_not_fit(thresholds: Any, labels: Any, message: str) 
         compiled_of(labels=labels, revealing=revealing("decision", thresholds))
 
 
+@pytest.mark.parametrize(
+    ("last", "chosen", "told"),
+    [
+        ((), revealing("decision", (0.5,)), "in its own units"),
+        ((), revealing("probabilities"), "is taken for logits"),
+        ((), revealing("top-1"), ""),
+        (("Sigmoid",), revealing("decision", (0.5,)), ""),
+        (("Sigmoid",), revealing("probabilities"), ""),
+    ],
+)
+def test_the_owner_is_told_how_results_are_taken(
+    last: tuple[str, ...], chosen: Revealing, told: str
+) -> None:
+    notes: list[str] = []
+    compiled_of(*last, revealing=chosen, note=notes.append)
+    about_results = [note for note in notes if re.search("own units|taken for logits", note)]
+    assert [told in note for note in about_results] == [True] * bool(told)
+
+
+def test_the_search_measures_scores_whatever_is_revealed() -> None:
+    plan = PlanOptions(relative_error=0.01)
+    graph = normal_form(model_of(()), CompileOptions(plan))
+    scored, decided = (
+        compile_graph(graph, list(IMAGES), CompileOptions(plan, revealing=chosen)).report
+        for chosen in (Revealing(), revealing("decision", (0.1,)))
+    )
+    assert scored.measured_error is not None
+    assert scored.measured_error == decided.measured_error
+
+
 def test_thresholds_are_read_as_numbers_or_by_label(tmp_path: Any) -> None:
     file = tmp_path / "thresholds.txt"
     file.write_text("a=0.5\nb = -1e3\n")
@@ -300,3 +335,17 @@ def test_thresholds_are_read_as_numbers_or_by_label(tmp_path: Any) -> None:
     for wrong in ("a=1,0.5", "a=1,a=2", "a=b", "=1"):
         with pytest.raises(BadInput, match="--thresholds"):
             parse_thresholds(wrong)
+
+
+def test_the_command_compiles_and_inspects_a_policy(tmp_path: Path) -> None:
+    onnx.save(model_of(("Sigmoid",)), tmp_path / "model.onnx")
+    ranges_of(("Sigmoid",)).save(tmp_path / "ranges.safetensors")
+    options = ("--calibration", tmp_path / "ranges.safetensors", "--activation-bits", 12)
+    policy = ("--reveal", "decision", "--thresholds", "0.5", "--preprocessing", "none")
+    made = moiety("compile", tmp_path / "model.onnx", "-o", tmp_path / "out", *options, *policy)
+    assert made.code == 0, made.stderr
+    shown = moiety("inspect", tmp_path / "out")
+    assert "decision: of each image, which values are above the vendor's secret" in shown.stdout
+    assert "decision of" in shown.stdout
+    program = ir.Program.load(program_file(tmp_path / "out"))
+    assert program.policy == Policy(reveal="decision")

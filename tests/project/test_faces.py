@@ -28,6 +28,7 @@ FACES = {
         "Compiled",
         "PlanOptions",
         "Ranges",
+        "Revealing",
         "compile_graph",
         "compile_model",
         "import_onnx",

@@ -27,6 +27,7 @@ REGISTRIES = {
     "native/<family>/<topic>.hpp": r"^void bind_\w+\(",
     "native/<family>/bindings.cpp": r"^  bind_\w+\(m\);",
     "native/<family>/family.hpp": r"^struct ",
+    "protocols/aggregate/<name>.py": r"^@cost_of\(",
     "protocols/compare/<name>.py": r"^@cost_of\(",
     "protocols/kernels/reference/<family>.py": r"^__all__ = ",
     "runtime/cost/traffic.py": r"^@calls_of\(",
@@ -142,6 +143,16 @@ THINGS = (
             "tests/protocols/cases.py": "its row for the suite: inputs, what they open to, cost, "
             "wire baseline",
             "docs/protocols.md": "its paragraph; `docs/security.md` if it shows something new",
+        },
+    ),
+    Thing(
+        "A statistic of a cohort",
+        ("protocols/aggregate",),
+        {
+            "protocols/aggregate/<name>.py": "what is summed on shares, both parties in one "
+            "function; under `@cost_of` what it sends; `auroc.py` reveals it under the key",
+            "runtime/party/cohorts.py": "what the client makes of what it is told",
+            "runtime/cost/traffic.py": "`aggregate_cost`, with what it sends",
         },
     ),
     Thing(

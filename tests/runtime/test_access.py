@@ -156,6 +156,23 @@ def test_a_refusal_names_the_limit_and_when_it_resets(tmp_path: Path) -> None:
     assert "5 images in total, of which 0 are left; it does not reset" in denied.message
 
 
+def test_what_is_left(tmp_path: Path) -> None:
+    """Of images the limit that is reached first; of cohorts the limit alone."""
+    file = access_file(
+        tmp_path, "images-per-day = 3", "images-in-total = 5", "cohorts-in-total = 2"
+    )
+    counters = Counters(tmp_path / "counts.json", today=lambda: DAY)
+    access = AccessList(file, counters)
+    assert (access.images_left(CLIENT), access.cohorts(CLIENT)) == (3, 2)
+    assert access.take(CLIENT, 3) is None
+    assert access.images_left(CLIENT) == 0
+    tomorrow = AccessList(file, Counters(counters.path, today=lambda: DAY + timedelta(days=1)))
+    assert tomorrow.images_left(CLIENT) == 2
+    assert (access.images_left(OTHER), access.cohorts(OTHER)) == (0, 0)
+    unlimited = AccessList.at(access_file(tmp_path))
+    assert (unlimited.images_left(CLIENT), unlimited.cohorts(CLIENT)) == (None, None)
+
+
 def test_the_day_resets_at_the_next_midnight_of_utc(tmp_path: Path) -> None:
     access = AccessList.at(access_file(tmp_path, "images-per-day = 0"))
     denied = access.take(CLIENT, 1)

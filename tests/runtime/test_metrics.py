@@ -12,6 +12,7 @@ import pytest
 
 from moiety.protocols.errors import BadInput, NetworkFailure
 from moiety.runtime.operation.events import (
+    Aggregated,
     AnyEvent,
     Begun,
     Dropped,
@@ -40,6 +41,7 @@ DAY: list[AnyEvent] = [
     Finished(peer=PEER, count=4, seconds=3.0, sent=100, received=200),
     Begun(peer=PEER, count=1),
     Left(peer=PEER, end="failed", images=4, sent=120, received=220, reason="silent for 60 s"),
+    Aggregated(peer=PEER, cohort="ab" * 16, images=40),
     Refused(peer=PEER, reason="quota", message="3 images a day"),
     Dropped(peer=PEER, reason="dropped"),
 ]
@@ -62,6 +64,7 @@ def check(text: str) -> None:
         'moiety_refusals_total{reason="dropped"}': 1,
         "moiety_images_begun_total": 5,
         "moiety_images_total": 4,
+        "moiety_aggregates_total": 1,
         'moiety_bytes_total{direction="sent"}': 100,
         'moiety_bytes_total{direction="received"}': 200,
         "moiety_run_seconds_count": 1,

@@ -81,6 +81,7 @@ def test_a_quota_ends_a_session_with_its_limit(
     running = serve("images-per-day = 2")
     tensor = np.load(save_images(tmp_path, 1)[0])
     connection = Client(executor.program).join(running.connect())
+    assert (connection.images_left, connection.cohorts_left) == (2, None)
     for _ in range(2):
         connection.infer(tensor)
     with pytest.raises(PeerRefused, match=r"2 images a day, of which 0 are left; it resets at"):

@@ -67,6 +67,9 @@ def test_bare_values_have_a_name() -> None:
     places = an_output([2, 0], ("cat", "dog", "owl"), kind="integer", chosen=("owl", "cat"))
     assert largest(places) == "output 0: owl, output 1: cat"
     assert largest(an_output([float(i) for i in range(9)])).endswith(", ...")
+    decisions = an_output([0, 1, 0, 1, 1, 1, 1, 1, 0], kind="boolean")
+    assert largest(decisions).count(": 1") == 6  # all that is true
+    assert largest(decisions).endswith("output 7: 1, ...")
     assert "output 2: 4.34" in shown(some_results(an_image("a.png")), 80)
 
 

@@ -40,7 +40,9 @@ def command(
     access = AccessList.at(file, counts)
     if clock_was_ahead and not access.counters.forget_later_days():
         ui.say("no image was counted on a later day than today; nothing is changed")
-    shown = ui.table("", "client", "fingerprint", "today", "a day", "in all", "in total", right=4)
+    shown = ui.table(
+        "", "client", "fingerprint", "today", "a day", "in all", "in total", "cohorts", right=5
+    )
     for name, key, entry, count in access.standing():
         shown.add_row(
             escape(name),
@@ -49,9 +51,10 @@ def command(
             _limit(entry.images_per_day),
             str(count.total),
             _limit(entry.images_in_total),
+            _limit(entry.cohorts_in_total),
         )
     ui.show(shown)
 
 
-def _limit(images: int | None) -> str:
-    return "no limit" if images is None else str(images)
+def _limit(most: int | None) -> str:
+    return "no limit" if most is None else str(most)

@@ -165,6 +165,8 @@ def command(
             ui.say(line)
     recorder = Recorder("client", program.digest(), AuditLog(audit) if audit else None)
     recorder.record(Started(release=package_version()))
+    if program.policy.reveal != "scores":
+        ui.say(f"reveals {program.policy_in_words()}")
     told = Told(len(cohort.files))
     try:
         with watching("inference") as watch:

@@ -205,6 +205,7 @@ def command(
         program.digest()[:16],
         program.rounding,
     )
+    log.info("reveals %s", program.policy_in_words())
     options = ServerOptions(
         max_clients=1 if once else max_clients,
         sessions=sessions,

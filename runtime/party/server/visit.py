@@ -302,11 +302,9 @@ class Visit:
                 peak_rss=cost.peak_rss,
             )
         )
-        done = (
-            f"image {self._images}"
-            if cost.images == 1
-            else f"images {self._images - cost.images + 1} to {self._images}"
-        )
+        done = f"images {self._images - cost.images + 1} to {self._images}"
+        if cost.images < 2:
+            done = f"image {self._images}" if cost.images else "the aggregate of a cohort"
         log.info(
             "%s: %s done in %.2f s (%.2f s CPU), %.1f MB sent, %.1f MB received",
             self._channel.peer,

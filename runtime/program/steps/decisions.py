@@ -37,15 +37,20 @@ class Count(Step, frozen=True, tag="count", kw_only=True):
 class Argmax(Step, frozen=True, tag="argmax", kw_only=True):
     """The place of the largest along the first axis, of equal ones the first:
     `(count, ...) -> (1, ...)`. Every operand must lie in `[-2^(bits-2), 2^(bits-2))` for its own
-    bits (one headroom bit). The result's ring is `place_bits(count)`.
+    bits (one headroom bit).
     """
 
     FEWEST: ClassVar[int] = 2
 
+    @staticmethod
+    def ring(count: int) -> int:
+        """Bits of the result's ring, for places among so many."""
+        return place_bits(count)
+
     def result_bits(self, claim: Claim) -> int:
         count, bits = claim.operands[0].shape[0], claim.operand_bits()
         claim.require(count >= self.FEWEST, "the largest of a single value")
-        low = place_bits(count)
+        low = self.ring(count)
         claim.require(
             bits + low <= MAX_BITS,
             f"{count} values of {bits} bits and their places take a ring of {bits + low}; "

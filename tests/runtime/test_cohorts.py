@@ -1,0 +1,335 @@
+"""An `aggregate` policy between two processes: nothing of an image is revealed, one aggregate of a
+cohort is, whatever is killed on the way.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from moiety.protocols.aggregate.auroc import Sums, auroc_of
+from moiety.protocols.aggregate.marks import NEGATIVE, POSITIVE
+from moiety.protocols.aggregate.quorum import Quorum
+from moiety.protocols.arrays import F32, U8
+from moiety.protocols.errors import BadInput, NetworkFailure
+from moiety.runtime import program as ir
+from moiety.runtime.cost.traffic import aggregate_cost
+from moiety.runtime.operation.access import AccessList
+from moiety.runtime.operation.audit import AuditLog
+from moiety.runtime.operation.recorder import Recorder
+from moiety.runtime.party import handshake
+from moiety.runtime.party.client import Client, Connection
+from moiety.runtime.party.cohorts import AggregateResult, Kept, aggregate
+from moiety.runtime.party.endpoints import parse_address
+from moiety.runtime.party.executor import ServerExecutor
+from moiety.runtime.party.framing import PeerRefused
+from moiety.runtime.party.server import Server, ServerOptions
+from moiety.runtime.party.server.cohorts import Cohorts
+from moiety.runtime.party.server.operation import Watch
+from moiety.runtime.program.cleartext import CleartextExecutor
+from moiety.runtime.program.policy import Policy
+from moiety.runtime.program.weights import Weights, commit
+from tests.runtime.test_operated_server import CLIENT, KnownDoor, audited, wait_for
+from tests.support.cohorts import sums_of
+from tests.support.command import moiety, serving
+from tests.support.programs import random_weights, small_program
+from tests.support.runnable import runnable, save, save_images
+from tests.support.serving import Running
+from tests.support.two_party import run_two_party, share
+
+LABELS = 3
+LEAST = Quorum(5, 5)
+BATCH = 8
+POLICY = Policy(reveal="aggregate", positives=5, negatives=5, images=60, cohorts=3)
+
+
+def keeping(policy: Policy = POLICY) -> tuple[ir.Program, Weights]:
+    """The small Program, whose three scores stay shared."""
+    program = runnable(msgspec.structs.replace(small_program(), policy=policy))
+    return commit(program, random_weights(program, np.random.default_rng(5)).tensors)
+
+
+@pytest.fixture(scope="module")
+def executor() -> ServerExecutor:
+    made = ServerExecutor(*keeping(), batches=(1, BATCH))
+    made.prepare()
+    return made
+
+
+@dataclass
+class Study:
+    """The hospital's side of a cohort: images, some of them twice, labels, and what is kept."""
+
+    images: F32
+    marks: U8
+    cohort: str
+    kept: list[Kept]
+
+    @classmethod
+    def of(cls, count: int) -> Study:
+        rng = np.random.default_rng(count)
+        images = rng.normal(size=(count, 2, 8, 8)).astype(np.float32)
+        images[count // 2 :: 5] = images[0]
+        marks = rng.integers(0, 3, (LABELS, count)).astype(np.uint8)
+        marks[-1] = np.where(np.cumsum(marks[-1] == POSITIVE) < LEAST.positives, marks[-1], 0)
+        return cls(images, marks, secrets.token_hex(16), [])
+
+    def run(self, connection: Connection, count: int) -> None:
+        """The next so many images."""
+        while count:
+            begin = len(self.kept)
+            size = next(each for each in connection.sizes if each <= count)
+            cases = list(self.images[begin : begin + size])
+            self.kept += connection.keep_batch(cases, self.cohort)[0]
+            count -= size
+
+    def aggregate(self, connection: Connection, **changes: Any) -> tuple[AggregateResult, ...]:
+        given = {
+            "cohort": self.cohort,
+            "runs": [each.run for each in self.kept],
+            "shares": np.array([each.share for each in self.kept], np.uint64),
+            "positives": self.marks.T[: len(self.kept)] == POSITIVE,
+            "negatives": self.marks.T[: len(self.kept)] == NEGATIVE,
+        }
+        return connection.aggregate(**(given | changes))
+
+    def expected(self, program: ir.Program, weights: Weights) -> list[AggregateResult]:
+        cleartext = CleartextExecutor(program, weights)
+        (index,) = program.outputs
+        scores = np.stack([cleartext.run_integers(image)[index] for image in self.images], axis=1)
+        told = sums_of(scores, self.marks, LEAST)
+        return [
+            self._expected(label, sums, row)
+            for label, (sums, row) in enumerate(zip(told, self.marks, strict=True))
+        ]
+
+    @staticmethod
+    def _expected(label: int, sums: Sums | None, marks: U8) -> AggregateResult:
+        m, k = (int(np.sum(marks == mark)) for mark in (POSITIVE, NEGATIVE))
+        if sums is None:
+            return AggregateResult(f"output {label}", m, k, None, None)
+        found = auroc_of(sums, m, k)
+        error = math.sqrt(found.variance)
+        return AggregateResult(f"output {label}", m, k, float(found.area), error)
+
+
+def test_a_study_over_a_server_that_is_killed(tmp_path: Path) -> None:
+    """40 images, unknown labels, one label with too few positives; two servers, one after the
+    other, over one folder of cohorts.
+    """
+    program, weights = keeping()
+    save(tmp_path / "compiled", program, weights)
+    options = ("--cohorts", tmp_path / "cohorts", "--batch", f"1,{BATCH}", "--no-audit")
+    study, client = Study.of(40), Client(program, batch=BATCH)
+    with serving(tmp_path / "compiled", *options) as server:
+        connection = client.connect(*parse_address(server.address))
+        assert (connection.images_left, connection.cohorts_left) == (None, 3)
+        study.run(connection, 17)
+        server.end(signal.SIGKILL)
+        with pytest.raises(NetworkFailure):
+            study.run(connection, 1)
+        connection.channel.abort()
+    with serving(tmp_path / "compiled", *options) as server:
+        with client.connect(*parse_address(server.address)) as connection:
+            study.run(connection, 40 - len(study.kept))
+            found = study.aggregate(connection)
+        with pytest.raises(PeerRefused, match="a cohort has one; its shares are destroyed"):
+            study.aggregate(late := client.connect(*parse_address(server.address)))
+        assert late.cohorts_left == 2
+        server.end().check()
+    assert list(found) == study.expected(program, weights)
+    assert found[0].auroc is not None
+    assert found[-1].auroc is None
+    assert found[-1].positives < LEAST.positives
+    (left,) = (tmp_path / "cohorts" / "anybody" / program.digest()).iterdir()
+    assert left.name == f"{study.cohort}.spent"
+
+
+@pytest.fixture
+def serve(executor: ServerExecutor, tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    started: list[Running] = []
+
+    def start(limits: str = "", **parts: Any) -> Running:
+        file = tmp_path / "access.toml"
+        file.write_text(f'[clients.st-mary]\nfingerprint = "{CLIENT}"\n{limits}\n')
+        audit = AuditLog(tmp_path / "audit.jsonl")
+        recorder = Recorder("server", executor.program.digest(), audit)
+        own: dict[str, Any] = {
+            "admission": KnownDoor(recorder, AccessList.at(file)),
+            "recorder": Watch(recorder),
+            "cohorts": Cohorts.at(tmp_path / "cohorts"),
+        }
+        started.append(Running(executor, ServerOptions(), **(own | parts)))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.end()
+
+
+def test_what_a_server_denies(serve: Callable[..., Running], executor: ServerExecutor) -> None:
+    running = serve("images-in-total = 40\ncohorts-in-total = 9")
+    client = Client(executor.program, batch=BATCH)
+    study, other = Study.of(12), Study.of(12)
+
+    def joined() -> Connection:
+        """One that the server ends: it has one place."""
+        return client.join(running.connect())
+
+    with joined() as connection:
+        study.run(connection, 11)
+        other.run(connection, 11)
+    strange = [*other.kept[:1], *study.kept[1:]]
+    with pytest.raises(PeerRefused, match="of 1 of the 11 images of the cohort no share is kept"):
+        study.aggregate(joined(), runs=[each.run for each in strange])
+    connection = joined()
+    assert (connection.images_left, connection.cohorts_left) == (18, 3)
+    handshake.send(connection.channel, handshake.Aggregate(cohort=study.cohort, images=11))
+    twice = bytes.fromhex(study.kept[0].run) * 11
+    connection.channel.send(np.frombuffer(twice, np.uint8))
+    with pytest.raises(PeerRefused, match="a run of the cohort is named twice"):
+        handshake.receive(connection.channel, handshake.Served)
+    connection = joined()
+    handshake.send(connection.channel, handshake.Aggregate(cohort=study.cohort, images=61))
+    with pytest.raises(PeerRefused, match="a cohort of 61 images; 2 to 60 are possible"):
+        handshake.receive(connection.channel, handshake.Served)
+    connection = joined()
+    handshake.send(connection.channel, handshake.Begin(index=0, cohort="../" + "0" * 29))
+    with pytest.raises(NetworkFailure, match="gave up on this connection"):
+        handshake.receive(connection.channel, handshake.Served)
+    with joined() as connection:
+        study.aggregate(connection)
+    with pytest.raises(PeerRefused, match="a cohort has one"):
+        study.run(joined(), 1)
+
+
+def test_cohorts_are_counted(
+    serve: Callable[..., Running], executor: ServerExecutor, tmp_path: Path
+) -> None:
+    """Of an aggregate the audit log says that it is about to be revealed."""
+    running = serve("cohorts-in-total = 1")
+    client = Client(executor.program, batch=BATCH)
+    study, late = Study.of(16), Study.of(16)
+    with client.join(running.connect()) as connection:
+        late.run(connection, 16)
+    with client.join(running.connect()) as connection:
+        assert connection.cohorts_left == 1
+        study.run(connection, 16)
+        study.aggregate(connection)
+    with pytest.raises(PeerRefused, match="had all the aggregates that it may ask for") as refused:
+        late.aggregate(client.join(running.connect()))
+    assert refused.value.exit_code == PeerRefused.DENIED
+    with pytest.raises(PeerRefused, match="had all the aggregates"):
+        Study.of(16).run(client.join(running.connect()), 1)
+    wait_for(tmp_path, "left", 4)
+    running.end()
+    (told,) = (each for each in audited(tmp_path) if each["event"] == "aggregated")
+    assert (told["cohort"], told["images"]) == (study.cohort, 16)
+    assert told["peer"]["name"] == "st-mary"
+
+
+def test_a_client_that_leaves_before_the_end_may_ask_again(
+    serve: Callable[..., Running], executor: ServerExecutor
+) -> None:
+    """Nothing was revealed."""
+    running = serve()
+    client, study = Client(executor.program, batch=BATCH), Study.of(16)
+    connection = client.join(running.connect())
+    study.run(connection, 16)
+
+    class Gone(Exception):
+        pass
+
+    def leave(done: int, total: int, what: str) -> None:
+        raise Gone
+
+    with pytest.raises(Gone):
+        study.aggregate(connection, progress=leave)
+    connection.channel.abort()
+    with client.join(running.connect()) as connection:
+        found = study.aggregate(connection)
+    assert list(found) == study.expected(executor.program, executor.weights)
+
+
+def test_the_parties_meter_what_is_declared(executor: ServerExecutor) -> None:
+    program = executor.program
+    scores = np.arange(60, dtype=np.uint64).reshape(20, LABELS)
+    shares = share(scores, 24, np.random.default_rng(2))
+    marks = np.ones((LABELS, 20), np.uint8)
+    outcome = run_two_party(
+        lambda s: aggregate(s, program, shares[0], None),
+        lambda s: aggregate(s, program, shares[1], marks),
+    )
+    cost = aggregate_cost(program, 20)
+    for (_, found), (sent, received) in zip(
+        outcome, ((cost.down, cost.up), (cost.up, cost.down)), strict=True
+    ):
+        assert (found.total.sent, found.total.received) == (sent, received)
+
+
+# --- what is refused before anything is sent ------------------------------------------------------
+
+
+def test_a_server_needs_a_folder_for_cohorts(executor: ServerExecutor, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no folder is given for them"):
+        Server(executor, None)  # type: ignore[arg-type]
+    save(tmp_path / "compiled", executor.program, executor.weights)
+    served = moiety("serve", tmp_path / "compiled", "--listen", "127.0.0.1:0")
+    served.refused(5, "--cohorts DIR")
+
+
+def test_there_is_nothing_to_infer(executor: ServerExecutor, tmp_path: Path) -> None:
+    save(tmp_path / "compiled", executor.program, executor.weights)
+    save_images(tmp_path, 1)
+    arguments = (tmp_path / "compiled", tmp_path / "image0.npy", "--connect", "127.0.0.1:1")
+    done = moiety("infer", *arguments, "-o", tmp_path / "r.json")
+    done.refused(5, "no image has results of its own", "moiety evaluate")
+
+
+def cohort_of(count: int) -> dict[str, Any]:
+    flags = np.zeros((count, LABELS), bool)
+    return {
+        "cohort": "0" * 32,
+        "runs": [f"{number:032x}" for number in range(count)],
+        "shares": np.zeros((count, LABELS), np.uint64),
+        "positives": flags,
+        "negatives": flags,
+    }
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "one image": (cohort_of(1), "a cohort of 1 images; this Program's policy allows 2 to 60"),
+    "too many": (cohort_of(61), "a cohort of 61 images"),
+    "a run twice": (cohort_of(2) | {"runs": ["0" * 32] * 2}, "each given once"),
+    "an odd run": (cohort_of(2) | {"runs": ["0" * 32, "x"]}, "32 hexadecimal digits"),
+    "an odd cohort": (cohort_of(2) | {"cohort": "../.."}, "32 random hexadecimal digits"),
+    "labels of others": (
+        cohort_of(2) | {"positives": np.zeros((2, 4), bool)},
+        r"2 images and 3 outputs are arrays \(2, 3\)",
+    ),
+    "both": (
+        cohort_of(2) | {name: np.ones((2, LABELS), bool) for name in ("positives", "negatives")},
+        "positive and negative for one label",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_what_is_no_cohort(
+    what: str, serve: Callable[..., Running], executor: ServerExecutor
+) -> None:
+    given, words = BAD[what]
+    with (
+        Client(executor.program).join(serve().connect()) as connection,
+        pytest.raises(BadInput, match=words),
+    ):
+        connection.aggregate(**given)
