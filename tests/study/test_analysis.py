@@ -315,7 +315,7 @@ def test_decisions_where_nothing_is_known() -> None:
     table = drawn_table()
     unknown = table.truth.copy()
     unknown[table.sites == "north", 0] = np.nan
-    bits = replace(table, truth=unknown, scores=(table.scores > 0) * 1.0, reference=None)
+    bits = replace(table, truth=unknown, scores=(table.scores > 0).astype(float), reference=None)
     found = analyse(study_of(bits, Policy(reveal="decision"))).decisions
     (north,) = (d for d in found if (d.counts.label, d.counts.site) == (LABELS[0], "north"))
     assert north.secure.sensitivity.value is north.secure.specificity.value is None
