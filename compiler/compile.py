@@ -120,7 +120,15 @@ def compile_model(
     progress: Progress | None = None,
 ) -> Compiled:
     """Import, optimise, calibrate, plan and lower an ONNX model; write the artifacts to `out_dir`
-    if given. Raises BadModel, BadPlan, BadInput.
+    if given.
+
+    calibration: some dozens of images as the network takes them, float `(C,H,W)` each, so an array
+    `(N,C,H,W)` will do; dicts of tensors by the inputs' names where there are several; or ranges
+    that an earlier compilation saved. progress: told what is being done, how much of it is done,
+    and of how much.
+
+    Raises BadModel for what cannot be compiled, with the node and what could be done; BadPlan where
+    no plan meets the options, or one would not be secure; BadInput for files and images.
     """
     options = options or CompileOptions()
     graph = normal_form(model, options, progress)
@@ -172,7 +180,7 @@ def compile_graph(
     force: bool = False,
 ) -> Compiled:
     """As `compile_model`, from a Graph in normal form. force: in place of a compiled model in
-    `out_dir`.
+    `out_dir`. Raises BadModel, BadPlan, BadInput.
     """
     note, options = progress or _silent, options or CompileOptions()
     if options.pictures[1:] and options.preprocessing is None:

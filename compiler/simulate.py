@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +16,15 @@ from moiety.compiler.ir.onnx_session import RunningModel
 from moiety.compiler.onnx_import.fix_input import InputShape
 from moiety.compiler.onnx_import.load import Imported, read_onnx
 from moiety.protocols.arrays import F64, I64
-from moiety.protocols.errors import BadModel, BadPlan
+from moiety.protocols.errors import BadInput, BadModel, BadPlan
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.cli.verdicts import Given
 from moiety.runtime.intake.loader import Reader, load
-from moiety.runtime.intake.text import printable
+from moiety.runtime.intake.text import legible, printable
 from moiety.runtime.program import Case, Program, tensors_of
 from moiety.runtime.program.artifacts import load_vendor
+from moiety.runtime.program.atomic import OWNER_ALONE, write_atomically
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.doubts import OUTPUT_RANGE, doubts
 from moiety.runtime.program.expression.elementwise import OperatingPoints
@@ -70,19 +73,71 @@ class Floats:
 NO_FLOATS = Floats({}, {})
 
 
+@dataclass
+class ScoreList:
+    """What `moiety evaluate --reference` takes: the float model's scores of each image, under the
+    labels of the first result that has some. An image is called by its file's name without folder
+    and ending.
+    """
+
+    path: Path
+    result: ResultForm
+    rows: list[tuple[str, F64]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, path: Path, program: Program, images: Sequence[Path]) -> ScoreList:
+        """Raises `BadInput` where two images are called the same, or it cannot be written there."""
+        first: dict[str, Path] = {}
+        for image in images:
+            if (other := first.setdefault(image.stem, image)) is not image:
+                raise BadInput(
+                    f"--scores: {printable(other)} and {printable(image)} have one name, by which "
+                    "scores are found again; give other names, or one folder at a time"
+                )
+        if path.is_dir() or not path.parent.is_dir():
+            raise BadInput(f"--scores: {printable(path)} cannot be written: no file can be there")
+        results = program.results()
+        return cls(path, next((each for each in results if each.labels), results[0]))
+
+    def add(self, image: Path, floats: Floats) -> None:
+        self.rows.append((image.stem, floats.results[self.result.name]))
+
+    def save(self) -> None:
+        """As CSV. Raises `BadInput`."""
+        labels = self.result.labels or [f"output {index}" for index in range(self.result.size)]
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["id", *map(legible, labels)])
+        writer.writerows([legible(name), *values.tolist()] for name, values in self.rows)
+        try:
+            write_atomically(self.path, text.getvalue().encode(), OWNER_ALONE)
+        except OSError as error:
+            raise BadInput(
+                f"--scores: {printable(self.path)} cannot be written: {error.strerror or error}"
+            ) from error
+
+
 def simulate(
-    folder: Path, given: Given, model: Path | None, seed: int, batch_axis: bool = True
+    folder: Path,
+    given: Given,
+    model: Path | None,
+    seed: int,
+    batch_axis: bool = True,
+    scores: Path | None = None,
 ) -> None:
     """Print, per image, the fixed-point result, the float model's, their difference,
     and overflows. Raises `BadPlan` where there are any, after all is printed. batch_axis: whether
-    the float model has one.
+    the float model has one. scores: where its own are written, as a `ScoreList`.
     """
+    if scores is not None and model is None:
+        raise BadInput("--scores are the float model's; give it with --model MODEL.onnx")
     program, weights = load_vendor(folder)
     collected = given.collected()
     reader = Reader.of(program, given.bit_depth, collected.rows)
     paths = given.admitted(reader, collected).files
     reference = FloatModel(model, program, batch_axis) if model is not None else None
     executor = CleartextExecutor(program, weights, np.random.default_rng(seed))
+    listed = ScoreList.of(scores, program, paths) if scores is not None else None
     compared = reference.columns if reference else ()
     rows = ui.table("", *COLUMNS, *compared, "overflows", right=len(compared) + 2)
     worst = worst_revealed = 0.0
@@ -94,6 +149,8 @@ def simulate(
             before = sum(executor.overflows.values())
             integers = executor.run_integers(case)
             floats = reference.run(case) if reference else NO_FLOATS
+            if listed is not None:
+                listed.add(path, floats)
             overflows = sum(executor.overflows.values()) - before
             for text in doubts(program, integers):
                 ui.warn(f"{printable(path)}: {OUTPUT_RANGE}: {printable(text)}")
@@ -102,6 +159,8 @@ def simulate(
                 worst_revealed = max(worst_revealed, outcome.of_revealed or 0.0)
                 name = ui.shortened(printable(path), longest_name)
                 rows.add_row(ui.literal(name), *outcome.cells(), str(overflows))
+    if listed is not None:
+        listed.save()
     ui.out.print(rows)
     if reference:
         print(f"largest difference from the float model: {worst:.3e}")

@@ -29,6 +29,7 @@ class Role(IntEnum):
 
     @property
     def peer(self) -> Role:
+        """The other one."""
         return Role.CLIENT if self is Role.SERVER else Role.SERVER
 
 
@@ -58,6 +59,7 @@ class Session:
 
     @property
     def is_server(self) -> bool:
+        """Whether this party holds the weights."""
         return self.role is Role.SERVER
 
     def sharing_flights(self, n: int) -> int:

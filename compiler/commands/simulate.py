@@ -28,6 +28,7 @@ from moiety.runtime.cli.verdicts import Given
 EXAMPLES = (
     "moiety simulate compiled/ x-rays/",
     "moiety simulate compiled/ x-rays/ --model model.onnx",
+    "moiety simulate compiled/ cohort.csv --model model.onnx --scores scores.csv",
 )
 
 
@@ -43,6 +44,15 @@ def command(
             show_default=False,
         ),
     ] = None,
+    scores: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv",
+            help="With --model: write the float model's scores, as moiety evaluate --reference "
+            "takes them.",
+            show_default=False,
+        ),
+    ] = None,
     no_batch_axis: NoBatchAxisOption = False,
     seed: Annotated[
         int,
@@ -53,4 +63,4 @@ def command(
     bit_depth: BitDepthOption = None,
 ) -> None:
     given = Given(images, recursive, keep_going, bit_depth, assignments(beside))
-    simulate(folder, given, model, seed, batch_axis=not no_batch_axis)
+    simulate(folder, given, model, seed, batch_axis=not no_batch_axis, scores=scores)

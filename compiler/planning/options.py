@@ -134,7 +134,8 @@ class PlanOptions:
     def of_choices(cls, **choices: Any) -> PlanOptions:
         """From options by name, where None leaves one to the planner. Without any widths or bound
         on the error they are searched for with the usual one, unless disclosure is minimal; without
-        margin bits, margins are those of the usual probability of an overflow.
+        margin bits, margins are those of the usual probability of an overflow. Raises BadPlan for
+        choices that exclude each other, or are out of range.
         """
         made = {name: choice for name, choice in choices.items() if choice is not None}
         if "margin_bits" in made and "overflow_probability" in made:

@@ -145,7 +145,7 @@ class Ranges:
         return found.reshape(len(FINER), channels)
 
     def fit_responses(self, activation: str) -> F64:
-        """Of an activation, for each of KNOTS. BadInput if there are none."""
+        """Of an activation, `(KNOTS,)`. BadInput if there are none."""
         found = self.required_responses().fit.get(activation)
         if found is None or found.shape != (len(KNOTS),):
             raise BadInput(

@@ -40,6 +40,7 @@ ORDER = (
     "access",
     "receive",
     "infer",
+    "evaluate",
     "audit",
     "calibrate-machine",
     "demo",

@@ -50,6 +50,8 @@ class Reader:
 
     @classmethod
     def of(cls, program: Program, bit_depth: int | None = None, rows: Rows | None = None) -> Reader:
+        """As a Program says. bit_depth, rows: as the fields."""
+
         def of_input(step: Input) -> Reader:
             pictured = step is program.input or step.name in program.pictures
             how = program.preprocessing if pictured else None

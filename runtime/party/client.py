@@ -162,15 +162,23 @@ class Connection:
     _index: int = 0
 
     def infer(self, case: Case) -> tuple[list[Revealed], RunCost, handshake.Served]:
-        """The outputs for one case, already preprocessed, this side's cost and the server's."""
+        """The results for one case, this side's cost of the run (seconds, bytes, flights), and the
+        server's (seconds, bytes of memory).
+
+        `case`: the image as `load` gives it, float `(C,H,W)` as the network takes it, or tensors by
+        the inputs' names. A result's `values` are float64, of its shape in the Program. Raises as
+        `infer_batch`.
+        """
         outputs, cost, served = self.infer_batch([case])
         return outputs[0], cost, served
 
     def infer_batch(
         self, cases: Sequence[Case]
     ) -> tuple[list[list[Revealed]], RunCost, handshake.Served]:
-        """The outputs for each of several cases in one run; this side's cost of the run, and
-        the server's.
+        """The outputs for each of several cases in one run, as many as one of `sizes`; this side's
+        cost of the run, and the server's. Raises `BadInput` for a case that does not fit the
+        Program, and under a policy that reveals nothing of an image; `PeerMismatch`;
+        `NetworkFailure` where the line or the server is gone.
         """
         self.executor.check_revealing()
         with peer_errors():

@@ -103,6 +103,7 @@ class Credentials:
 
     @property
     def own(self) -> Fingerprint:
+        """Of this side's certificate."""
         return fingerprint(self.chain[0])
 
     def judge(self, shown: Shown, who: str) -> str:

@@ -265,4 +265,5 @@ class Listener:
         return Incoming(sock, address[0], address[1], self._limits, self._credentials)
 
     def close(self) -> None:
+        """Nobody comes in any more; who is in stays."""
         self._sock.close()

@@ -69,7 +69,9 @@ class CleartextExecutor:
     def run_quantised(
         self, quantised: Case, trace: Callable[[int, I64], None] | None = None
     ) -> dict[int, I64]:
-        """As `run_integers`, from the integers that `Input.quantise` makes."""
+        """As `run_integers`, from the integers that `Input.quantise` makes of a case, each of its
+        input's shape.
+        """
         given = tensors_of(quantised, self.program.input_names())
         self.images += 1
         live: dict[int, I64] = {}

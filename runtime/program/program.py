@@ -250,7 +250,9 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     @property
     def input(self) -> Input:
-        """The first Input, step 0 of every valid Program: what a file becomes."""
+        """The first Input, step 0 of every valid Program: what a file becomes. Raises BadArtifact
+        where the Program is not valid.
+        """
         first = self.steps[0]
         if not isinstance(first, Input):
             raise BadArtifact("the Program's first step is not its input")
@@ -289,8 +291,8 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         return tuple(formulas(self.expression, tuple(self.output_names().values())))
 
     def compute(self, integers: Mapping[int, I64]) -> dict[str, Array]:
-        """Result name -> its values, from the revealed integers of one image by output step: real
-        numbers, integers or truth values.
+        """Result name -> its values, from the revealed integers of one image by output step, of
+        that step's shape: real numbers, integers or truth values.
         """
         made = DTYPES[self._read_as().kind]
         revealed: list[Array] = [

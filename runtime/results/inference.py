@@ -33,6 +33,7 @@ from moiety.runtime.results.record import (
     Results,
     empty_results,
     image_result,
+    kept_result,
 )
 
 
@@ -109,20 +110,29 @@ def run_files(
 
 
 def run_group(
-    connection: Connection, files: Sequence[Path], reader: Reader, recorder: Recorder
+    connection: Connection,
+    files: Sequence[Path],
+    reader: Reader,
+    recorder: Recorder,
+    cohort: str = "",
 ) -> tuple[list[ImageResult], RunCost]:
     """As many files as one of the connection's `sizes`, in one run that `recorder` hears of before
-    it begins.
+    it begins. cohort: where a Program reveals no outputs of an image, for whose aggregate they are
+    kept.
     """
     program = connection.client.program
     taken = [load(file, reader) for file in files]
     recorder.record(_begun(connection, taken))
-    revealed, cost, served = connection.infer_batch([each.case for each in taken])
-    done = [
-        with_file(each, image_result(legible(file), program, revealed[i], cost, served, i))
-        for i, (file, each) in enumerate(zip(files, taken, strict=True))
-    ]
-    return done, cost
+    cases, names = [each.case for each in taken], [legible(file) for file in files]
+    if cohort:
+        kept, cost, served = connection.keep_batch(cases, cohort)
+        results = [kept_result(n, kept[i], cost, served, i) for i, n in enumerate(names)]
+    else:
+        revealed, cost, served = connection.infer_batch(cases)
+        results = [
+            image_result(n, program, revealed[i], cost, served, i) for i, n in enumerate(names)
+        ]
+    return [with_file(each, result) for each, result in zip(taken, results, strict=True)], cost
 
 
 def peer_of(connection: Connection) -> Peer:

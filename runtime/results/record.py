@@ -8,7 +8,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -240,18 +240,6 @@ def image_result(
     position: int = 0,
 ) -> ImageResult:
     """The result for the image at `position` of a run that cost `cost`."""
-    batch = cost.images
-
-    def part(nbytes: int) -> int:
-        """The images' parts of a number of bytes sum to it."""
-        return nbytes * (position + 1) // batch - nbytes * position // batch
-
-    by_kind = {
-        kind: StepCost(
-            c.seconds / batch, c.cpu_seconds / batch, part(c.sent), part(c.received), c.flights
-        )
-        for kind, c in cost.by_kind.items()
-    }
     integers = {each.index: each.integers for each in revealed}
     warnings = tuple(Warned(OUTPUT_RANGE, text) for text in doubts(program, integers))
     return ImageResult(
@@ -261,15 +249,42 @@ def image_result(
         time=utc_now(),
         revealed=revealed_results(program, revealed),
         outputs=output_results(program, integers),
-        seconds=cost.total.seconds / batch,
-        cpu_seconds=cost.total.cpu_seconds / batch,
-        bytes_sent=part(cost.total.sent),
-        bytes_received=part(cost.total.received),
-        flights=cost.total.flights,
-        by_step_kind=by_kind,
-        server=msgspec.structs.replace(
+        **_charged(cost, served, position),
+    )
+
+
+def kept_result(
+    file: str, kept: Kept, cost: RunCost, served: Served, position: int = 0
+) -> ImageResult:
+    """Likewise where nothing is revealed of an image."""
+    return ImageResult(
+        file=file, time=utc_now(), outputs=[], kept=kept, **_charged(cost, served, position)
+    )
+
+
+def _charged(cost: RunCost, served: Served, position: int) -> dict[str, Any]:
+    """What the image at `position` is charged of a run, by field."""
+    batch = cost.images
+
+    def part(nbytes: int) -> int:
+        """The images' parts of a number of bytes sum to it."""
+        return nbytes * (position + 1) // batch - nbytes * position // batch
+
+    return {
+        "seconds": cost.total.seconds / batch,
+        "cpu_seconds": cost.total.cpu_seconds / batch,
+        "bytes_sent": part(cost.total.sent),
+        "bytes_received": part(cost.total.received),
+        "flights": cost.total.flights,
+        "by_step_kind": {
+            kind: StepCost(
+                c.seconds / batch, c.cpu_seconds / batch, part(c.sent), part(c.received), c.flights
+            )
+            for kind, c in cost.by_kind.items()
+        },
+        "server": msgspec.structs.replace(
             served, seconds=served.seconds / batch, cpu_seconds=served.cpu_seconds / batch
         ),
-        batch=batch,
-        peak_rss=cost.peak_rss,
-    )
+        "batch": batch,
+        "peak_rss": cost.peak_rss,
+    }

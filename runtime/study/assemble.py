@@ -60,6 +60,7 @@ def table_of(
         else None,
         sites=np.array(finished.sites, dtype=np.str_),
         patients=np.array([line.patient for line in finished.lines], dtype=np.str_),
+        kind=scored.kind,
     )
 
 

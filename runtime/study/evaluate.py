@@ -7,6 +7,7 @@ import platform
 import secrets
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,10 @@ from moiety.runtime.intake import extras
 from moiety.runtime.intake.text import printable
 from moiety.runtime.operation.events import Started
 from moiety.runtime.party.handshake import package_version
+from moiety.runtime.program.progress import Progress, no_progress
 from moiety.runtime.results.record import utc_now
 from moiety.runtime.results.retry import Retries
+from moiety.runtime.study.aggregate import check_policy, check_unrevealed, reveal
 from moiety.runtime.study.assemble import facts_of, finished_of, resources_of, table_of
 from moiety.runtime.study.journal import NAME, Head, Journal, Part
 from moiety.runtime.study.local import LocalWorkers
@@ -49,13 +52,13 @@ def evaluate(
     folder: Path,
     options: StudyOptions = DEFAULTS,
     retries: Retries = AS_USUAL,
-    workers: Workers | None = None,
+    workers: Callable[[SessionPlan], Workers] | None = None,
     watcher: Watcher = UNWATCHED,
     say: Callable[[str], None] = lambda message: None,
 ) -> Study:
     """Runs the cohort's list through the server of `plan`, as far as the journal in `folder` does
-    not have it yet, and writes the report there. workers: None: `options.sessions` processes of
-    this machine. `say`: of what should be known on the way.
+    not have it yet, and writes the report there. workers: who runs images, made by the plan; None:
+    `options.sessions` processes of this machine. `say`: of what should be known on the way.
 
     Raises `BadInput` for what is wrong with list, images, scores or folder, before anything is
     sent; later as `Client.connect` and `Connection.infer_batch`: then all images that were finished
@@ -64,9 +67,12 @@ def evaluate(
     require_extras()
     prepared = prepare(plan, cohort, options)
     check_folder(prepared, folder)
-    journal = open_journal(prepared, folder, say)
+    prepared, journal = begin(prepared, folder, say)
     try:
-        run(prepared, journal, workers or local_workers(prepared), retries, watcher)
+        made = workers(prepared.plan) if workers else local_workers(prepared)
+        run(prepared, journal, made, retries, watcher)
+        if not prepared.pending(journal):
+            finish(prepared, journal, retries)
         study = study_of(prepared, journal)
         write(study, folder)
     finally:
@@ -89,9 +95,11 @@ def local_workers(
 
 
 def check_folder(prepared: Prepared, folder: Path) -> Journal | None:
-    """What the journal holds that is there already. Raises `BadInput` where the study cannot be
-    kept in `folder`, or another one is. Changes nothing.
+    """What the journal holds that is there already. Raises `BadInput` where the policy reveals
+    nothing of this cohort, where the study cannot be kept in `folder`, and where another one is.
+    Changes nothing.
     """
+    check_policy(prepared)
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"{printable(folder)}: is a file; give a folder for the study")
     found = Journal.look(folder)
@@ -129,6 +137,7 @@ def _check_same(prepared: Prepared, found: Journal, folder: Path) -> None:
             f"this list, or have changed (the first is {some}). Images may be added to a study, "
             "not taken away; give another folder"
         )
+    check_unrevealed(prepared, found)
 
 
 def _check_room(folder: Path, images: int) -> None:
@@ -144,9 +153,9 @@ def _check_room(folder: Path, images: int) -> None:
         )
 
 
-def open_journal(prepared: Prepared, folder: Path, say: Callable[[str], None]) -> Journal:
-    """For writing; the folder is made where there is none. Raises as `Journal.open` and
-    `check_folder`.
+def begin(prepared: Prepared, folder: Path, say: Callable[[str], None]) -> tuple[Prepared, Journal]:
+    """The journal, for writing, and the cohort with what the two parties call it; the folder is
+    made where there is none. Raises as `Journal.open` and `check_folder`.
     """
     try:
         folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
@@ -158,7 +167,9 @@ def open_journal(prepared: Prepared, folder: Path, say: Callable[[str], None]) -
     except BaseException:
         journal.close()
         raise
-    return journal
+    if not prepared.plan.program.policy.tells_of_images:
+        prepared = replace(prepared, plan=replace(prepared.plan, cohort=journal.head.cohort))
+    return prepared, journal
 
 
 def _head(prepared: Prepared) -> Head:
@@ -203,21 +214,43 @@ def run(
     runner.run(tasks_of(pending, plan.batch))
 
 
+def finish(
+    prepared: Prepared,
+    journal: Journal,
+    retries: Retries = AS_USUAL,
+    progress: Progress = no_progress,
+) -> None:
+    """What is due when all images are done: of an aggregate policy, the aggregate. Raises as
+    `reveal`.
+    """
+    if not prepared.plan.program.policy.tells_of_images:
+        reveal(prepared, journal, retries, progress)
+
+
 def study_of(prepared: Prepared, journal: Journal) -> Study:
     """Of the images that the journal has. Raises `BadInput` where it has none."""
     finished = finished_of(prepared.lines, prepared.keys, journal)
     if not finished.lines:
         raise BadInput(f"{printable(journal.path)}: no image is finished; there is no report yet")
+    program = prepared.plan.program
+    revealed = program.policy.tells_of_images
+    if not revealed and journal.aggregate is None:
+        raise BadInput(
+            f"{printable(journal.path)}: the aggregate is not revealed before all images are "
+            "finished; there is no report yet"
+        )
     options, excluded = prepared.options, dict(prepared.excluded)
     if left := len(prepared.lines) - len(finished.lines):
         excluded[NOT_RUN] = left
-    program = prepared.plan.program
     return Study(
         name=options.name or printable(program.name),
         policy=program.policy,
         facts=facts_of(program, journal),
         resources=resources_of(finished, journal),
-        table=table_of(finished, prepared.cohort, prepared.scored, prepared.reference),
+        table=table_of(finished, prepared.cohort, prepared.scored, prepared.reference)
+        if revealed
+        else None,
+        aggregate=journal.aggregate.results if journal.aggregate else None,
         excluded=excluded,
         margin=options.margin,
         bootstrap=options.bootstrap,

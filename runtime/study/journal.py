@@ -27,6 +27,7 @@ from moiety.protocols.errors import BadArtifact, BadInput
 from moiety.runtime.intake.picture import Identity
 from moiety.runtime.intake.text import printable
 from moiety.runtime.operation.files import sync_folder, unusable, write_all
+from moiety.runtime.party.cohorts import AggregateResult
 from moiety.runtime.program.atomic import OWNER_ALONE
 from moiety.runtime.program.decoding import UNREADABLE
 from moiety.runtime.results.record import ImageResult
@@ -79,21 +80,11 @@ class Image(Record, frozen=True, kw_only=True):
     result: ImageResult
 
 
-class Revealed(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one label (table.AggregateResult)."""
-
-    label: str
-    positives: int
-    negatives: int
-    auroc: float | None
-    standard_error: float | None
-
-
 class Aggregate(Record, frozen=True, kw_only=True):
-    """What an aggregate policy has revealed of the images of `cohort` (the list's digest)."""
+    """What an aggregate policy has revealed, of the images and labels with the digest `cohort`."""
 
     cohort: str
-    results: tuple[Revealed, ...]
+    results: tuple[AggregateResult, ...]
 
 
 AnyRecord = Head | Part | Image | Aggregate
@@ -176,6 +167,42 @@ class Journal:
         except OSError as error:
             raise unusable(self.path, PURPOSE, error) from error
         self._take(record)
+
+    def forget_shares(self) -> None:
+        """Writes the whole anew without this side's shares of scores, which are worth nothing once
+        their aggregate is revealed. Raises `BadInput`, and the journal is as it was.
+        """
+        images = {
+            key: msgspec.structs.replace(
+                image, result=msgspec.structs.replace(image.result, kept=None)
+            )
+            for key, image in self.images.items()
+        }
+        try:
+            self._rewrite(images)
+        except OSError as error:
+            raise unusable(self.path, PURPOSE, error) from error
+
+    def _rewrite(self, images: dict[str, Image]) -> None:
+        """The same records with these images, in a file that is held before it takes the place of
+        the old one.
+        """
+        found = _read(self.path, self._descriptor)
+        temporary = self.path.with_name(f".{NAME}.tmp")
+        temporary.unlink(missing_ok=True)
+        fresh = Journal(self.path, self.head, _descriptor=_locked(temporary))
+        try:
+            for record in found.records:
+                fresh._append(images[record.key] if isinstance(record, Image) else record)
+            temporary.replace(self.path)
+            sync_folder(self.path.parent)
+        except BaseException:
+            os.close(fresh._descriptor)
+            temporary.unlink(missing_ok=True)
+            raise
+        os.close(self._descriptor)
+        self._descriptor, self._size = fresh._descriptor, fresh._size
+        self._checksum, self.images = fresh._checksum, images
 
     def close(self) -> None:
         """Another process may have it then."""

@@ -64,11 +64,18 @@ class Prepared:
     keys: tuple[str, ...]
     excluded: Mapping[str, int]
 
+    def within(self) -> tuple[Listed, ...]:
+        """The lines that are to be run."""
+        return self.lines[: self.options.limit]
+
     def pending(self, journal: Journal | None) -> list[tuple[int, Path]]:
         """Of the images within the limit, those that a journal does not have: number and file."""
         done = journal.images if journal else {}
-        within = list(enumerate(self.lines))[: self.options.limit]
-        return [(number, line.file) for number, line in within if self.keys[number] not in done]
+        return [
+            (number, line.file)
+            for number, line in enumerate(self.within())
+            if self.keys[number] not in done
+        ]
 
 
 def prepare(
@@ -78,6 +85,11 @@ def prepare(
     judged: Callable[[int, int], None] = lambda done, total: None,
 ) -> Prepared:
     """`judged(n, total)`: so many files are read. Raises `BadInput`."""
+    if options.reference and not plan.program.policy.tells_of_images:
+        raise BadInput(
+            "--reference: this Program's policy is to reveal aggregates, so there are no scores of "
+            "images to compare with; leave it away"
+        )
     scored = Scored.of(plan.program, options.result)
     locate = partial(files_of_uids, folder=options.images)
     cohort = read_cohort(cohort_file, scored.labels, options.columns, options.images, locate)

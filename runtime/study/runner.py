@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -123,7 +123,8 @@ class Runner:
     def _next(self, pool: ThreadPoolExecutor, lane: Lane, pause: float = 0.0) -> None:
         """A lane's next task, or the end of its session: another may wait for the place."""
         if self._waiting and self._failure is None:
-            task = self._waiting.popleft()
+            ahead = sum(len(task.numbers) for task in self._waiting)
+            task = replace(self._waiting.popleft(), ahead=ahead)
             self._flights[pool.submit(lane.run, task, pause)] = lane, task
         else:
             lane.leave()

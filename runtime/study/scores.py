@@ -11,6 +11,7 @@ from moiety.runtime.intake.text import legible, printable
 from moiety.runtime.program import Program
 from moiety.runtime.program.expression.expression import ResultForm
 from moiety.runtime.results.record import ImageResult
+from moiety.runtime.study.table import Kind
 
 MOST_LABELS = 1000
 
@@ -22,6 +23,14 @@ class Scored:
     name: str
     labels: tuple[str, ...]
     places: bool
+    probabilities: bool = False
+
+    @property
+    def kind(self) -> Kind:
+        """What a study's table takes its values for."""
+        if self.places:
+            return "choices"
+        return "probabilities" if self.probabilities else "logits"
 
     @classmethod
     def of(cls, program: Program, name: str | None = None) -> Scored:
@@ -39,7 +48,7 @@ class Scored:
         labels = tuple(map(legible, form.labels)) or tuple(
             f"output {index}" for index in range(form.named)
         )
-        return cls(legible(form.name), labels, form.places is not None)
+        return cls(legible(form.name), labels, form.places is not None, form.probabilities)
 
     def of_image(self, result: ImageResult, wanted: Sequence[str]) -> list[float]:
         """The scores of the `wanted` labels; NaN for what is no number. Where the result is a

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from moiety.protocols.errors import BadInput
 from moiety.runtime.intake.beside import Row
 from moiety.runtime.intake.loader import Reader
 from moiety.runtime.operation.audit import AuditLog
@@ -19,13 +20,15 @@ from moiety.runtime.program import Program
 from moiety.runtime.results.inference import finished, peer_of, run_group, runs_of
 from moiety.runtime.results.record import ImageResult
 from moiety.runtime.results.retry import left
+from moiety.runtime.study.workers import Task
 
 
 @dataclass(frozen=True, kw_only=True)
 class SessionPlan:
     """All that it takes: with whom and how (as `Client` and `connect`), and how files become images
     (as `Reader`; `rows`: what the cohort's list says beside them, for models of several inputs).
-    Plain data: a process tells it another. `audit`: the log that all sessions append to.
+    Plain data: a process tells it another. `audit`: the log that all sessions append to. `cohort`:
+    what the two parties call the study, where outputs stay shared (policy `aggregate`).
     """
 
     program: Program
@@ -40,6 +43,7 @@ class SessionPlan:
     bit_depth: int | None = None
     rows: tuple[tuple[Path, tuple[Row, ...]], ...] = ()
     audit: Path | None = None
+    cohort: str = ""
 
     def connect(self, on_wait: Callable[[int], None] = lambda ahead: None) -> Connection:
         """Raises as `Client.connect`."""
@@ -66,6 +70,7 @@ class Session:
     """An open one; `images`: how many it has run."""
 
     connection: Connection
+    plan: SessionPlan
     reader: Reader
     recorder: Recorder
     images: int = 0
@@ -76,19 +81,38 @@ class Session:
         recorder = plan.recorder()
         connection = plan.connect(on_wait)
         recorder.record(Joined(peer=peer_of(connection)))
-        return cls(connection, plan.reader(), recorder)
+        return cls(connection, plan, plan.reader(), recorder)
 
-    def run(self, files: Sequence[Path]) -> list[ImageResult]:
+    def run(self, task: Task) -> list[ImageResult]:
         """A result for each file, as many in one run as the server offers. Raises as
-        `Connection.infer_batch`, and `BadInput` for a file that is not as it was.
+        `Connection.infer_batch`; `BadInput` for a file that is not as it was, and where the quota
+        does not reach for what is to come.
         """
+        if not self.images:
+            self._check_quota(task.ahead)
         results: list[ImageResult] = []
-        for group in runs_of(files, self.connection.sizes):
-            done, cost = run_group(self.connection, group, self.reader, self.recorder)
+        for group in runs_of(task.files, self.connection.sizes):
+            done, cost = run_group(
+                self.connection, group, self.reader, self.recorder, self.plan.cohort
+            )
             self.recorder.record(finished(self.connection, cost))
             self.images += len(done)
             results += done
         return results
+
+    def _check_quota(self, ahead: int) -> None:
+        """Before the first image is sent."""
+        images, cohorts = self.connection.images_left, self.connection.cohorts_left
+        if images is not None and images < ahead:
+            raise BadInput(
+                f"the server lets this client run {images} more images, and {ahead} are to come: "
+                "ask the vendor for a larger quota, or take fewer with --limit"
+            )
+        if self.plan.cohort and cohorts == 0:
+            raise BadInput(
+                "the server lets this client ask for no more aggregates: ask the vendor for a "
+                "larger quota of cohorts; nothing was sent"
+            )
 
     def close(self, error: BaseException | None = None) -> None:
         """An orderly end, or one that tells the server that this side gave up."""

@@ -73,7 +73,7 @@ def _serve(orders: Orders, answers: BinaryIO) -> None:
             say(wire.Opened())
             while order := orders.next():
                 task = wire.word_of(order, Task)
-                say(wire.Done(session.run(task.files)))
+                say(wire.Done(session.run(task)))
         except BaseException as error:
             session.close(error)
             raise

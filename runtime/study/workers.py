@@ -19,10 +19,14 @@ class WorkerLost(NetworkFailure):
 
 @dataclass(frozen=True)
 class Task:
-    """Images that go through one run together: `numbers`, their rows in the cohort, and `files`."""
+    """Images that go through one run together: `numbers`, their rows in the cohort, and `files`.
+    `ahead`: how many images of the study are still to be handed out, these included: what a
+    session compares with its quota before it sends the first.
+    """
 
     numbers: tuple[int, ...]
     files: tuple[Path, ...]
+    ahead: int = 0
 
 
 class Worker(Protocol):

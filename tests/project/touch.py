@@ -259,6 +259,34 @@ THINGS = (
         },
     ),
     Thing(
+        "A number of a study's report",
+        ("runtime/study", "runtime/study/statistics"),
+        {
+            "runtime/study/statistics/analysis.py": "its field, and what it means",
+            "runtime/study/statistics/<topic>.py": "the function of columns or scores that "
+            "computes it; `runtime/study/statistics/whole.py` calls it",
+            "docs/statistics.md": "its rule; the sentence of the report, with the source, is in "
+            "`runtime/study/statistics/methods.py`",
+        },
+    ),
+    Thing(
+        "A column of a cohort's list",
+        ("runtime/study",),
+        {
+            "runtime/study/cohort.py": "how it is found and read; complaints name line and column",
+            "runtime/study/assemble.py": "where it goes in the table of a study",
+            "docs/study.md": "what may stand in it",
+        },
+    ),
+    Thing(
+        "A way to run a study's images",
+        ("runtime/study",),
+        {
+            "runtime/study/<name>.py": "a class of `Workers`, as `local.py` has one",
+            "runtime/cli/commands/evaluate.py": "the option that chooses it",
+        },
+    ),
+    Thing(
         "A preset of preprocessing",
         ("runtime/intake",),
         {

@@ -4,6 +4,7 @@ demo; two real processes over TCP.
 
 from __future__ import annotations
 
+import csv
 import importlib
 import json
 import re
@@ -34,7 +35,7 @@ from moiety.runtime.program import artifacts
 from moiety.runtime.program.artifacts import load_program, program_file
 from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.support.command import MANY, Compiled, many_images, moiety, serving
-from tests.support.nets import small_resnet
+from tests.support.nets import run_onnx, small_resnet
 
 
 def in_process(*arguments: str, columns: int = 200) -> Result:
@@ -262,6 +263,23 @@ def test_simulate(compiled: Compiled) -> None:
         "overflows"
         in moiety("simulate", compiled.folder, compiled.pictures / "0.png").check().stdout
     )
+
+
+def test_the_float_models_scores_for_a_study(compiled: Compiled, tmp_path: Path) -> None:
+    """As onnxruntime has them; without a float model there are none."""
+    command = ("simulate", compiled.folder, compiled.pictures / "0.png", compiled.pictures)
+    scores = ("--scores", tmp_path / "scores.csv")
+    moiety(*command, *scores).refused(5, "--scores are the float model's; give it with --model")
+    moiety(*command, "--model", compiled.model, *scores).refused(5, "0.png have one name")
+    moiety(command[0], command[1], command[3], "--model", compiled.model, *scores).check()
+    with (tmp_path / "scores.csv").open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["id", "cat", "dog", "owl"]
+    assert [row[0] for row in rows] == sorted(path.stem for path in compiled.pictures.iterdir())
+    program = artifacts.load_program(compiled.public)
+    taken = load(compiled.pictures / "0.png", Reader.of(program))
+    expected = run_onnx(onnx.load(compiled.model), taken.tensor[None])
+    assert [float(cell) for cell in rows[0][1:]] == pytest.approx(expected[0].tolist(), abs=1e-4)
 
 
 def test_a_long_path_leaves_room_for_the_values(compiled: Compiled, tmp_path: Path) -> None:

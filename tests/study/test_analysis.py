@@ -252,6 +252,7 @@ def test_images_without_names_or_results() -> None:
         ("scores", np.inf, "scores", "secure scores of 'edema' of 1 of 240 images is not a finite"),
         ("scores", np.nan, "scores", "secure scores of 'edema' of 1 of 240 images is not a finite"),
         ("reference", np.nan, "scores", "reference scores of 'edema' of 1 of 240"),
+        ("reference", -1e200, "scores", "reference scores of 'edema' of 1 of 240"),
         ("truth", 2, "scores", "truth of 'edema' of 1 of 240 images is not 0 or 1"),
         ("scores", 0.5, "decision", "secure scores of 'e.*' of .* of 240 images is not 0 or 1"),
         ("scores", 0.5, "top-1", "secure scores of 'e.*' of .* of 240 images is not 0 or 1"),
@@ -315,7 +316,9 @@ def test_decisions_where_nothing_is_known() -> None:
     table = drawn_table()
     unknown = table.truth.copy()
     unknown[table.sites == "north", 0] = np.nan
-    bits = replace(table, truth=unknown, scores=(table.scores > 0).astype(float), reference=None)
+    bits = replace(
+        table, truth=unknown, scores=np.where(table.scores > 0, 1.0, 0.0), reference=None
+    )
     found = analyse(study_of(bits, Policy(reveal="decision"))).decisions
     (north,) = (d for d in found if (d.counts.label, d.counts.site) == (LABELS[0], "north"))
     assert north.secure.sensitivity.value is north.secure.specificity.value is None

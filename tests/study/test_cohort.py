@@ -109,7 +109,7 @@ def test_a_bad_list_is_refused_with_its_place(folder: Path, text: str | bytes, s
     ],
 )
 def test_a_column_that_is_not_there(folder: Path, columns: Columns, said: str) -> None:
-    with pytest.raises(BadInput, match="line 1|--label") as refusal:
+    with pytest.raises(BadInput, match=r"line 1|--label") as refusal:
         cohort(folder, PLAIN, columns)
     assert said in str(refusal.value)
 
@@ -123,7 +123,7 @@ def test_images_by_uid(tmp_path: Path) -> None:
         saved(radiograph(SOPInstanceUID=uid), inside / f"{n}.dcm")
     found = files_of_uids([("line 2", uids[1]), ("line 3", uids[0])], tmp_path / "pacs")
     assert [file.name for file in found] == ["2.dcm", "1.dcm"]
-    with pytest.raises(BadInput, match="1 of 1 images are in no file of .*line 9: 1.2.3.4"):
+    with pytest.raises(BadInput, match=r"1 of 1 images are in no file of .*line 9: 1\.2\.3\.4"):
         files_of_uids([("line 9", "1.2.3.4")], tmp_path / "pacs")
     (tmp_path / "pacs" / "copy.dcm").write_bytes((inside / "1.dcm").read_bytes())
     with pytest.raises(BadInput, match="both have the SOPInstanceUID"):

@@ -1,8 +1,9 @@
-"""The runner with workers that fail as a test says: what is tried again, what is kept, what ends."""
+"""The runner with workers that fail as a test says: what is tried again, what is kept."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -149,9 +150,11 @@ def test_a_lane_that_finds_no_place_leaves_the_work_to_the_others(journal: Journ
         if number:
             raise PeerRefused("the server is busy", "busy")
 
+    def slow(task: Task) -> None:
+        time.sleep(0.05)
+
     said: list[str] = []
-    slow = threading.Event()
-    workers = FakeWorkers(2, lambda task: slow.wait(0.05) or None, one_place)
+    workers = FakeWorkers(2, slow, one_place)
     run(journal, workers, said=said)
     assert kept(journal) == [*range(IMAGES)]
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from moiety.runtime.program import Program, artifacts
 from moiety.runtime.program.expression.expression import Expression, Result
+from moiety.runtime.program.policy import ALL_SCORES, Policy
 from moiety.runtime.program.weights import Weights, commit
 from tests.support.programs import random_weights, small_program
 from tests.support.runnable import runnable, save, save_images
@@ -34,18 +35,21 @@ class SmallStudy:
         return artifacts.program_file(self.compiled)
 
 
-def labelled() -> tuple[Program, Weights]:
+def labelled(policy: Policy = ALL_SCORES) -> tuple[Program, Weights]:
     """The small Program, its three values named."""
     result = Result(name="findings", value=0, labels=LABELS)
     program = msgspec.structs.replace(
-        runnable(small_program()), name="small", expression=Expression(results=(result,))
+        runnable(small_program()),
+        name="small",
+        expression=Expression(results=(result,)),
+        policy=policy,
     )
     return commit(program, random_weights(program, np.random.default_rng(5)).tensors)
 
 
-def small_study(folder: Path, images: int) -> SmallStudy:
+def small_study(folder: Path, images: int, policy: Policy = ALL_SCORES) -> SmallStudy:
     """Truths drawn; two sites; a patient has two images; some truths unknown."""
-    program, weights = labelled()
+    program, weights = labelled(policy)
     save(folder / "compiled", program, weights)
     files = save_images(folder / "images", images)
     rng = np.random.default_rng(7)

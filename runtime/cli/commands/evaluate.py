@@ -22,7 +22,6 @@ from moiety.runtime.cli import study_tables, ui
 from moiety.runtime.cli.line import key_files_for
 from moiety.runtime.cli.operation import AuditOption
 from moiety.runtime.cli.options import (
-    NETWORK_WORDS,
     AuthorityOption,
     BitDepthOption,
     CertificateOption,
@@ -35,6 +34,28 @@ from moiety.runtime.cli.options import (
     pairs,
 )
 from moiety.runtime.cli.progress import watching
+from moiety.runtime.cli.study_options import (
+    BatchOption,
+    BootstrapOption,
+    GigabyteOption,
+    HourOption,
+    ImagesFolderOption,
+    LabelOption,
+    LimitOption,
+    MarginOption,
+    NetworkOption,
+    PatientOption,
+    ReferenceLabelOption,
+    ReferenceOption,
+    ResultOption,
+    RetriesOption,
+    SeedOption,
+    SessionsOption,
+    SiteOption,
+    TimeoutOption,
+    TitleOption,
+    UncertainOption,
+)
 from moiety.runtime.cli.study_view import following
 from moiety.runtime.cli.verdicts import say as say_verdicts
 from moiety.runtime.intake.text import printable
@@ -44,7 +65,7 @@ from moiety.runtime.party.signals import Stopped
 from moiety.runtime.program import artifacts
 from moiety.runtime.results.retry import Retries
 from moiety.runtime.study import evaluate as study
-from moiety.runtime.study.cohort import Columns, Uncertain
+from moiety.runtime.study.cohort import Columns
 from moiety.runtime.study.forecast import Prices, forecast
 from moiety.runtime.study.journal import Journal
 from moiety.runtime.study.prepare import Prepared, StudyOptions, prepare
@@ -56,7 +77,6 @@ EXAMPLES = (
     "moiety evaluate model.moiety cohort.csv -o study/ --reference scores.csv --report-only",
     "moiety evaluate model.moiety cohort.csv -o study/ --status",
 )
-LIST, REPORT, RUN = "The cohort's list", "The report", "The run"
 
 
 def command(
@@ -100,191 +120,30 @@ def command(
         bool,
         typer.Option("--report-only", help="Make the report again from the journal; run nothing."),
     ] = False,
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Where the list's files or SOP Instance UIDs are.  \\[default: the list's folder]",
-            rich_help_panel=LIST,
-            show_default=False,
-        ),
-    ] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="LABEL=COLUMN",
-            help="The list's column for a label of the model, where it is not called so; may be "
-            "given several times.",
-            rich_help_panel=LIST,
-            show_default=False,
-        ),
-    ] = None,
-    uncertain: Annotated[
-        Uncertain | None,
-        typer.Option(
-            help="How -1, uncertain, is taken. There is no default: it changes the figures.",
-            rich_help_panel=LIST,
-            show_default=False,
-        ),
-    ] = None,
-    site_column: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Where an image is from.  \\[default: site, if there is one]",
-            rich_help_panel=LIST,
-            show_default=False,
-        ),
-    ] = None,
-    patient_column: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Whose it is: images of one patient are not independent.  \\[default: patient, if "
-            "there is one]",
-            rich_help_panel=LIST,
-            show_default=False,
-        ),
-    ] = None,
-    result: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Which of the model's results is studied.  \\[default: the first with labels]",
-            rich_help_panel=LIST,
-            show_default=False,
-        ),
-    ] = None,
+    images: ImagesFolderOption = None,
+    label: LabelOption = None,
+    uncertain: UncertainOption = None,
+    site_column: SiteOption = None,
+    patient_column: PatientOption = None,
+    result: ResultOption = None,
     bit_depth: BitDepthOption = None,
     keep_going: KeepGoingOption = None,
-    reference: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="SCORES.csv",
-            help="Cleartext scores of the same images, on the scale that the Program reveals: the "
-            "report compares. A column that names images as the list does, or `id`; one per label.",
-            rich_help_panel=REPORT,
-            show_default=False,
-        ),
-    ] = None,
-    reference_label: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="LABEL=COLUMN",
-            help="The column of a label's scores, where it is not called so.",
-            rich_help_panel=REPORT,
-            show_default=False,
-        ),
-    ] = None,
-    margin: Annotated[
-        float,
-        typer.Option(
-            min=1e-6,
-            max=0.5,
-            metavar="AUROC",
-            help="Equivalent is what differs by less. To be chosen before the study.",
-            rich_help_panel=REPORT,
-        ),
-    ] = 0.01,
-    bootstrap: Annotated[
-        int,
-        typer.Option(
-            min=0, max=100_000, metavar="N", help="Resamples by patient.", rich_help_panel=REPORT
-        ),
-    ] = 2000,
-    seed: Annotated[
-        int,
-        typer.Option(min=0, metavar="N", help="Of the resamples.", rich_help_panel=REPORT),
-    ] = 0,
-    title: Annotated[
-        str,
-        typer.Option(
-            metavar="TEXT",
-            help="Of the report.  \\[default: the model's name]",
-            rich_help_panel=REPORT,
-            show_default=False,
-        ),
-    ] = "",
-    batch: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            max=64,
-            metavar="N",
-            help="Images that may share one run, where the server offers it.",
-            rich_help_panel=RUN,
-        ),
-    ] = 1,
-    sessions: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            max=256,
-            metavar="N",
-            help="Connections at a time, each with a process of this machine, where the server has "
-            "places for them (moiety serve --sessions).",
-            rich_help_panel=RUN,
-        ),
-    ] = 1,
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Run the first N images of the list alone; without it, later, the others.",
-            rich_help_panel=RUN,
-            show_default=False,
-        ),
-    ] = None,
+    reference: ReferenceOption = None,
+    reference_label: ReferenceLabelOption = None,
+    margin: MarginOption = 0.01,
+    bootstrap: BootstrapOption = 2000,
+    seed: SeedOption = 0,
+    title: TitleOption = "",
+    batch: BatchOption = 1,
+    sessions: SessionsOption = 1,
+    limit: LimitOption = None,
     threads: ThreadsOption = 1,
     ot: OtOption = "auto",
-    timeout: Annotated[
-        float,
-        typer.Option(
-            min=1.0,
-            metavar="SECONDS",
-            help="Longest silence of the server before a run is given up.",
-            rich_help_panel=RUN,
-        ),
-    ] = 60.0,
-    retries: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            metavar="N",
-            help="New connections after one that broke, in a row without a new result. The run "
-            "that broke counts twice in a quota.",
-            rich_help_panel=RUN,
-        ),
-    ] = 3,
-    network: Annotated[
-        str,
-        typer.Option(
-            metavar=NETWORK_WORDS,
-            help="For the prediction of --dry-run.",
-            rich_help_panel=RUN,
-        ),
-    ] = "lan",
-    price_per_hour: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0,
-            metavar="MONEY",
-            help="What an hour of one session costs, in any currency: the cost is shown.",
-            rich_help_panel=RUN,
-            show_default=False,
-        ),
-    ] = None,
-    price_per_gb: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0,
-            metavar="MONEY",
-            help="What a gigabyte costs, sent or received.",
-            rich_help_panel=RUN,
-            show_default=False,
-        ),
-    ] = None,
+    timeout: TimeoutOption = 60.0,
+    retries: RetriesOption = 3,
+    network: NetworkOption = "lan",
+    price_per_hour: HourOption = None,
+    price_per_gb: GigabyteOption = None,
     keys: KeysOption = None,
     peer: Annotated[
         str | None,
@@ -376,10 +235,13 @@ def _run(
         if journal is None:
             raise BadInput(f"{printable(folder)}: there is no study yet to report on")
     else:
-        journal = study.open_journal(prepared, folder, ui.warn)
+        prepared, journal = study.begin(prepared, folder, ui.warn)
     try:
         if not report_only:
             _run_images(prepared, journal, retries, prices)
+            if not prepared.pending(journal):
+                with watching("the aggregate") as watch:
+                    study.finish(prepared, journal, retries, watch)
         made = study.study_of(prepared, journal)
         with watching("statistics and report") as watch:
             watch(0, 0, "computing")

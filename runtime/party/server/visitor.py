@@ -1,4 +1,4 @@
-"""A connection and its process, as the server sees them."""
+"""A connection and its process, as the server's own process sees them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GRACE = 10.0
 
 @dataclass(eq=False)
 class Visitor:
-    """`until`: when its process is overdue, None for a client that waits for its turn."""
+    """`until`: when it is overdue, None for a client that waits for its turn."""
 
     incoming: Incoming
     child: processes.Child

@@ -18,7 +18,7 @@ DISCRIMINATION = {
     "Clarke-Pearson, Biometrics 1988), by midranks (Sun, Xu, IEEE Signal Processing Letters "
     "2014).",
     "interval": "95 % intervals of AUROC are DeLong's on the logit scale (Pepe, The Statistical "
-    "Evaluation of Medical Tests 2003, 5.2), so that they stay between 0 and 1. Where DeLong's "
+    "Evaluation of Medical Tests 2003), so that they stay between 0 and 1. Where DeLong's "
     "error is 0, as at an AUROC of exactly 0 or 1, or a class has one image, they are Newcombe's "
     "(method 5; Statistics in Medicine 2006).",
     "sites": "A site is judged on its own images. One without negatives of its own is judged "

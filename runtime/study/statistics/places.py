@@ -12,6 +12,9 @@ from moiety.protocols.errors import BadInput
 from moiety.runtime.study.statistics.analysis import Counts, Unit
 from moiety.runtime.study.table import Names, StudyTable
 
+TOO_LARGE = 1e100
+"""No score is; its square would be infinite."""
+
 
 @dataclass(frozen=True, eq=False)
 class Column:
@@ -145,7 +148,8 @@ def check(table: StudyTable) -> None:
     _refuse(table.labels, ~np.isin(table.truth, (0, 1)) & ~np.isnan(table.truth), "truth", "0 or 1")
     there = ~np.isnan(table.scores).all(axis=1)
     for what, values in list(given.items())[1:]:
-        _refuse(table.labels, ~np.isfinite(values[there]), what, "a finite number")
+        unusable = ~(np.abs(values[there]) < TOO_LARGE)
+        _refuse(table.labels, unusable, what, f"a finite number below {TOO_LARGE:g}")
     bits = {"decisions": ["secure scores", "reference scores"], "choices": ["secure scores"]}
     for what in bits.get(table.kind, []):
         if what in given:
