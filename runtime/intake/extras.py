@@ -21,8 +21,6 @@ EXTRAS = {
     "sklearn": "study",
     "statsmodels": "study",
     "torch": "train",
-    "jinja2": "study",
-    "matplotlib": "study",
 }
 """Library -> the extra of this distribution that installs it."""
 

@@ -104,7 +104,7 @@ LIBRARIES = {
     "runtime.results.structured_report": ("highdicom", "numpy", "pydicom"),
     "runtime.operation.metrics": ("prometheus_client",),
     "runtime.study": ("msgspec", "numpy", "scipy", "sklearn", "statsmodels"),
-    "runtime.study.report": ("jinja2", "matplotlib", "msgspec", "numpy"),
+    "runtime.study.report": ("jinja2", "markupsafe", "matplotlib", "msgspec"),
     "runtime.party.certificates": ("cryptography",),
     "runtime.party.credentials": ("cryptography", "service_identity"),
     "runtime.party.keystore": ("cryptography",),

@@ -19,6 +19,7 @@ WITHOUT = {
     "reference",
     "rlwe",
     "search",
+    "sections",
     "silent",
     "steps",
     "support",

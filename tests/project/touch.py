@@ -206,6 +206,15 @@ THINGS = (
         },
     ),
     Thing(
+        "A section of the report",
+        ("runtime/study", "runtime/study/report"),
+        {
+            "runtime/study/report/sections/<name>.py": "a function that returns its blocks, or "
+            "None where a study has nothing for it",
+            "runtime/study/report/write.py": "its place among the `SECTIONS`",
+        },
+    ),
+    Thing(
         "A command",
         ("runtime", "runtime/cli"),
         {

@@ -10,6 +10,7 @@ import stat
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
@@ -18,12 +19,14 @@ import pytest
 from moiety.protocols.errors import BadInput
 from moiety.runtime.program.policy import Policy
 from moiety.runtime.study.report import write_report
-from moiety.runtime.study.report.write import contents
+from moiety.runtime.study.report.write import Report, contents
 from moiety.runtime.study.statistics import analyse
 from moiety.runtime.study.table import Study, StudyTable
 from tests.support import html
 from tests.support.analyses import ONE_CLASS, Made
 
+ROOT = Path(__file__).resolve().parents[2]
+FIELD = re.compile(r"`(\w+)`")
 SHAPES = {
     "scores": Made(),
     "probabilities": Made(reveal="probabilities"),
@@ -37,6 +40,7 @@ SHAPES = {
     "decision, one class": Made(reveal="decision", single=2),
     "no sites": Made(sites=()),
     "one label": Made(labels=("Oedema",)),
+    "nothing decided": Made(reveal="top-1", single=1),
     "many decisions": Made(
         labels=[f"label {n}" for n in range(40)],
         sites=[f"site {n}" for n in range(12)],
@@ -79,6 +83,10 @@ def test_every_shape_makes_a_page_that_holds_up(shape: str) -> None:
     page = html.check(files["report.html"].decode())
     texts = [page.all("body")[0].whole_text()]
     texts += [data.decode() for name, data in files.items() if name.endswith(".csv")]
+    for row in page.all("tr"):
+        cells = [cell.whole_text() for cell in row.all("td")]
+        unexplained = "–" in cells and not row.all("a")
+        assert not unexplained, cells
     assert not any(re.search(r"\b(nan|NaN|inf|None|null)\b", text) for text in texts)
     assert json.loads(files["report.json"], parse_constant=lambda name: pytest.fail(name))
     tables = [name for name in files if name.endswith(".csv")]
@@ -241,3 +249,33 @@ def test_real_statistics_make_a_report_that_names_no_patient(reference: bool) ->
     for data in files.values():
         assert b"person-" not in data
     assert len(rows_of(files["tables/auroc-by-site.csv"])) == 6
+
+
+def structs_within(struct: type[msgspec.Struct]) -> dict[str, set[str]]:
+    """Of a struct and of all in it the fields, by name."""
+    found = {struct.__name__: {field.name for field in msgspec.structs.fields(struct)}}
+    for field in msgspec.structs.fields(struct):
+        for inner in within(field.type):
+            found |= structs_within(inner)
+    return found
+
+
+def within(kind: Any) -> list[type[msgspec.Struct]]:
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return [kind]
+    return [struct for part in get_args(kind) for struct in within(part)]
+
+
+def test_every_field_is_documented() -> None:
+    """Of the policy its own page tells."""
+    text = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
+    parts = re.findall(r"^### (\w+)\n(.*?)(?=^##|\Z)", text, re.M | re.S)
+    told = {
+        name: {
+            field for row in re.findall(r"^\|([^|]*)\|", part, re.M) for field in FIELD.findall(row)
+        }
+        for name, part in parts
+    }
+    wanted = structs_within(Report)
+    del wanted["Policy"]
+    assert told == wanted

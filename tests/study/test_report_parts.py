@@ -114,5 +114,7 @@ def test_a_picture_owes_nothing_to_the_process() -> None:
 
 
 def test_long_names_are_shortened_where_there_is_no_room() -> None:
+    assert shortened("y" * 22) == "y" * 22
     assert shortened("y" * 100) == "y" * 21 + "…"
+    assert shortened("胸" * 100) == "胸" * 12 + "…"
     assert shortened("a\nb") == "a\\nb"

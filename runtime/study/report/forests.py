@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from unicodedata import east_asian_width
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
@@ -16,7 +17,8 @@ from moiety.runtime.study.report.svg import drawing, figure, picture
 
 WIDTH = 360
 _TOP, _ROW, _BOTTOM = 4, 26, 40
-_LONGEST_NAME, _LETTER = 22, 6.1
+_WIDEST_NAME, _LETTER = 135, 6.1
+_WIDE = frozenset("mwMW@%…")
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,19 @@ class Scale:
 def shortened(name: str) -> str:
     """A name of any length and kind, for a place that is short."""
     text = printable(name)
-    return text if len(text) <= _LONGEST_NAME else text[: _LONGEST_NAME - 1] + "…"
+    if _width(text) <= _WIDEST_NAME:
+        return text
+    while _width(text) > _WIDEST_NAME - _LETTER:
+        text = text[:-1]
+    return f"{text}…"
+
+
+def _width(text: str) -> float:
+    """In pixels, and rather too much: which letters a reader's browser has is not known."""
+    return _LETTER * sum(
+        1.7 if c in _WIDE or east_asian_width(c) in "WF" else 1.25 if c.isupper() else 1
+        for c in text
+    )
 
 
 def forest(
@@ -101,7 +115,7 @@ def margins(key: str, title: str, axis: str, lines: Sequence[Line], margin: floa
 
 
 def _room(lines: Sequence[Line]) -> float:
-    return 16 + _LETTER * max((len(shortened(line.name)) for line in lines), default=0)
+    return 16 + max((_width(shortened(line.name)) for line in lines), default=0.0)
 
 
 def _rows(lines: Sequence[Line], room: float) -> tuple[Figure, Axes]:

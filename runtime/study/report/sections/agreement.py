@@ -35,6 +35,7 @@ _LIMITS = (
     Column("upper_limit", "Upper limit of agreement", DIFFERENCE),
     Column("upper_limit", "95 % CI", DIFFERENCE, interval=True),
 )
+_ONE_IMAGE = "limits of agreement need two images"
 
 
 def section(study: Study, analysis: Analysis) -> Section | None:
@@ -53,7 +54,10 @@ def section(study: Study, analysis: Analysis) -> Section | None:
 
 
 def _limits(analysis: Analysis) -> Table:
-    rows = [Row((each.label, each.images, *_limits_of(each))) for each in analysis.agreement]
+    rows = [
+        Row((each.label, each.images, *_limits_of(each)), None if each.limits else _ONE_IMAGE)
+        for each in analysis.agreement
+    ]
     caption = "Bias and limits of agreement (Bland and Altman)"
     return Table("limits-of-agreement", caption, (LABEL, IMAGES, *_LIMITS), rows)
 

@@ -15,11 +15,12 @@ from moiety.runtime.study.report.sections.columns import (
     site_name,
 )
 from moiety.runtime.study.report.table import Column, Row, Table
-from moiety.runtime.study.report.words import DASH, count, counted
+from moiety.runtime.study.report.words import count, counted
 from moiety.runtime.study.statistics.analysis import Analysis, Counts
 from moiety.runtime.study.table import Study
 
 _UNKNOWN = Column("unknown", "Unknown", count)
+_NONE_KNOWN = "the label is known of no image there"
 
 
 def section(study: Study, analysis: Analysis) -> Section:
@@ -56,32 +57,28 @@ def _by_label(analysis: Analysis) -> Table:
     found = _counts(analysis)
     at = {(each.label, each.site): each for each in found}
     apart = [site for site in analysis.sites if any(each.site == site for each in found)]
-    rows = [
-        Row(
-            (
-                *(each.label, each.positives, each.negatives, each.unknown),
-                *(_share(at.get((each.label, site))) for site in apart),
-            )
-        )
-        for each in found
-        if each.site is None
-    ]
+    rows = []
+    for each in found:
+        if each.site is None:
+            shares = [_share(at.get((each.label, site))) for site in apart]
+            values = (each.label, each.positives, each.negatives, each.unknown, *shares)
+            rows.append(Row(values, _NONE_KNOWN if None in shares else None))
     sites = [
         Column(f"site_{site}", f"{site_name(site)} ({analysis.sites[site]})", SHARE)
         for site in apart
     ]
     caption = "Images by label"
     if sites:
-        caption += "; of each site the positives of those known, – where none is"
+        caption += "; of each site the positives of those known"
     return Table("cohort", caption, (LABEL, POSITIVES, NEGATIVES, _UNKNOWN, *sites), rows)
 
 
-def _share(counts: Counts | None) -> str:
+def _share(counts: Counts | None) -> str | None:
     if counts is None:
-        return ""
+        return None
     own_negatives = 0 if counts.outside_negatives else counts.negatives
     known = counts.positives + own_negatives
-    return f"{counts.positives}/{known}" if known else DASH
+    return f"{counts.positives}/{known}" if known else None
 
 
 def _by_site(analysis: Analysis) -> Table:

@@ -24,6 +24,7 @@ _PREDICTIVE = {
     "positive_predictive_value": "Positive predictive value",
     "negative_predictive_value": "Negative predictive value",
 }
+_NOTHING = "no image that it would be a share of"
 Side = Callable[[Decision], Decided | None]
 _SECURE: Side = attrgetter("secure")
 _CLEARTEXT: Side = attrgetter("cleartext")
@@ -109,7 +110,7 @@ def _table(
                 *((each.counts.label, each.counts.site) if by_site else (each.counts.label,)),
                 *row,
             ),
-            each.reason,
+            each.reason or (_NOTHING if None in row else None),
         )
         for each, row in zip(found, values, strict=True)
     ]
@@ -127,8 +128,8 @@ def _top_one(analysis: Analysis, found: TopOne) -> list[Block]:
         ("Cleartext", found.cleartext_accuracy),
         ("Secure and cleartext alike", found.agreeing),
     )
-    accuracy = [Row((name, *share(each))) for name, each in sides if each is not None]
-    recall = [Row((label, *share(each))) for label, each in found.recall.items()]
+    accuracy = [_share_row(name, each) for name, each in sides if each is not None]
+    recall = [_share_row(label, each) for label, each in found.recall.items()]
     confusion = [
         Row((label, *row)) for label, row in zip(analysis.labels, found.confusion, strict=True)
     ]
@@ -149,3 +150,7 @@ def _top_one(analysis: Analysis, found: TopOne) -> list[Block]:
             confusion,
         ),
     ]
+
+
+def _share_row(name: str, found: Proportion) -> Row:
+    return Row((name, *share(found)), None if found.total else _NOTHING)

@@ -37,6 +37,7 @@ from moiety.runtime.study.table import Study
 SECURE = Swatch("secure", "dot", "secure")
 CLEARTEXT = Swatch("cleartext", "ring", "cleartext")
 
+_TOO_FEW = "too few images of a class"
 _COUNTS = (POSITIVES, NEGATIVES, NEGATIVES_FROM)
 _AREAS = (
     Column("secure_auroc", "AUROC, secure", AREA),
@@ -190,7 +191,9 @@ def _table(
         head: list[Value] = [n.label, *[n.site] * by_site]
         if counts:
             head += [n.positives, n.negatives, *[negatives_from(n)] * by_site]
-        rows.append(Row((*head, *(row[i] for i in kept)), each.reason))
+        shown = [row[i] for i in kept]
+        reason = each.reason or (_TOO_FEW if None in shown else None)
+        rows.append(Row((*head, *shown), reason))
     return Table(key, caption, (*heads, *(columns[i] for i in kept)), rows, 1 + by_site)
 
 
