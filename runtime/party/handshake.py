@@ -243,11 +243,12 @@ def compare(ours: Hello, theirs: Hello) -> None:
     """Raises `PeerMismatch` that names the first field in which the two sides must agree and
     do not.
     """
-    if "server" not in (ours.role, theirs.role) or theirs.role == ours.role:
+    if theirs.role == ours.role:
         raise PeerMismatch(
-            f"this side is the {ours.role}, the other one the {theirs.role}; connect `moiety "
-            "infer` to `moiety serve`"
+            f"both sides are the {ours.role}; connect `moiety infer` to `moiety serve`"
         )
+    if "server" not in (ours.role, theirs.role):
+        raise PeerMismatch(f"a {theirs.role} does not serve a {ours.role}; connect to its front")
     for what, here, there, advice in _differences(ours, _printable_hello(theirs)):
         raise PeerMismatch(
             f"the two sides differ in {what}: here {here}, at the {theirs.role} {there}; {advice}"

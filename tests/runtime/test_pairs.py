@@ -1,0 +1,51 @@
+"""The options of many machines: what is refused before anything is sent, and what workers get."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from moiety.protocols.errors import BadInput
+from moiety.runtime.cli.pairs import WorkerOptions, check_roles, room_for
+from moiety.runtime.party.credentials import KeyFiles
+
+
+def test_a_cluster_without_ray_names_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(BadInput, match=r"--cluster needs ray, .*pip install 'moiety\[ray\]'"):
+        room_for("auto", 2, None, 1)
+    assert room_for(None, 2, None, 1) is None
+
+
+def test_a_worker_has_what_is_its_own() -> None:
+    check_roles("auto", None, [("--access", "a.toml")])
+    check_roles(None, "vendor:7700", [("--access", None)])
+    with pytest.raises(BadInput, match="--access and --cluster: belong to the front"):
+        check_roles("auto", "vendor:7700", [("--access", "a.toml"), ("--audit", None)])
+
+
+def test_workers_get_the_fronts_options_with_whole_paths() -> None:
+    options = WorkerOptions(
+        folder=Path("compiled"),
+        cohorts=None,
+        batch="1,4",
+        threads=2,
+        ot="auto",
+        hint_file=True,
+        setup_seconds=1.0,
+        idle_seconds=2.0,
+        run_seconds=None,
+        session_seconds=3.0,
+        min_rate=100.0,
+        keys=KeyFiles(store=Path("keys")),
+        insecure=False,
+    )
+    folder, *said = options.arguments()
+    assert folder == str(Path("compiled").resolve())
+    assert f"--keys={Path('keys').absolute()}" in said
+    assert {"--batch=1,4", "--threads=2", "--min-rate=100.0", "--hint-file"} <= set(said)
+    assert not any(word.startswith(("--run-seconds", "--cert", "--insecure")) for word in said)
