@@ -250,20 +250,24 @@ class Connection:
         `runs` are the ids of the images as `keep_batch` gave them, `shares` uint64 `(n, L)` their
         shares, `positives` and `negatives` `(n, L)` this side's labels; neither: unknown. Once for
         a cohort: before anything is revealed the server destroys its shares, so that these are
-        worth nothing afterwards, also where the answer is lost. Raises `BadInput` for what cannot
-        be a cohort, and `PeerRefused` where the server denies it.
+        worth nothing afterwards, also where the answer is lost. The server sees the ids in their
+        own order, for this side's might tell its labels. Raises `BadInput` for what cannot be a
+        cohort, and `PeerRefused` where the server denies it.
         """
         self.executor.check_keeping(cohort)
         check_cohort(self.client.program, runs, shares, positives, negatives)
-        marks = marks_of(positives, negatives).T.copy()
+        order = np.argsort(runs)
+        named = bytes.fromhex("".join(runs[at] for at in order))
+        marks = marks_of(positives, negatives)[order].T.copy()
+        program = self.client.program
         with peer_errors():
             asked = handshake.Aggregate(cohort=cohort, images=len(runs))
             handshake.send(self.channel, asked)
-            self.channel.send(np.frombuffer(bytes.fromhex("".join(runs)), np.uint8))
-            told, _ = aggregate(self.session, self.client.program, shares, marks, progress=progress)
+            self.channel.send(np.frombuffer(named, np.uint8))
+            told, _ = aggregate(self.session, program, shares[order], marks, progress=progress)
             handshake.receive(self.channel, handshake.Served)
         assert told is not None
-        return tuple(results_of(label_names(self.client.program), told, marks))
+        return tuple(results_of(label_names(program), told, marks))
 
     def _begin(self, images: int, cohort: str = "") -> None:
         """Announces the next run."""

@@ -7,7 +7,9 @@ from __future__ import annotations
 import math
 import secrets
 import signal
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,7 +170,8 @@ def serve(executor: ServerExecutor, tmp_path: Path) -> Iterator[Callable[..., Ru
             "recorder": Watch(recorder),
             "cohorts": Cohorts.at(tmp_path / "cohorts"),
         }
-        started.append(Running(executor, ServerOptions(), **(own | parts)))
+        options = parts.pop("options", ServerOptions())
+        started.append(Running(executor, options, **(own | parts)))
         return started[-1]
 
     yield start
@@ -257,6 +260,61 @@ def test_a_client_that_leaves_before_the_end_may_ask_again(
     connection.channel.abort()
     with client.join(running.connect()) as connection:
         found = study.aggregate(connection)
+    assert list(found) == study.expected(executor.program, executor.weights)
+
+
+def test_of_two_that_ask_at_once_one_is_answered(
+    serve: Callable[..., Running], executor: ServerExecutor, tmp_path: Path
+) -> None:
+    """Both are past all checks before either is answered; one aggregate is recorded."""
+    running = serve(options=ServerOptions(sessions=2))
+    client, study = Client(executor.program, batch=BATCH), Study.of(16)
+    with client.join(running.connect()) as connection:
+        study.run(connection, 16)
+    both = threading.Barrier(2)
+
+    def ask() -> tuple[AggregateResult, ...] | PeerRefused:
+        with client.join(running.connect()) as connection:
+            try:
+                return study.aggregate(connection, progress=lambda *step: both.wait(30) and None)
+            except PeerRefused as refused:
+                return refused
+
+    with ThreadPoolExecutor(2) as pool:
+        told = [job.result() for job in [pool.submit(ask), pool.submit(ask)]]
+    (refused,) = (each for each in told if isinstance(each, PeerRefused))
+    (found,) = (each for each in told if not isinstance(each, PeerRefused))
+    assert list(found) == study.expected(executor.program, executor.weights)
+    assert "a cohort has one" in str(refused)
+    running.end()
+    assert [each["event"] for each in audited(tmp_path)].count("aggregated") == 1
+
+
+def test_the_order_of_images_does_not_tell_their_labels(
+    serve: Callable[..., Running], executor: ServerExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller that names the positive ones first: the server sees ids in their own order."""
+    client, study = Client(executor.program, batch=BATCH), Study.of(24)
+    named: list[bytes] = []
+    with client.join(serve().connect()) as connection:
+        study.run(connection, 24)
+        order = np.argsort(study.marks[0] != POSITIVE, kind="stable")
+        images = Study(
+            study.images[order],
+            study.marks[:, order],
+            study.cohort,
+            [study.kept[at] for at in order],
+        )
+        send = connection.channel.send
+
+        def kept(data: U8) -> None:
+            named.append(bytes(data))
+            send(data)
+
+        monkeypatch.setattr(connection.channel, "send", kept)
+        found = images.aggregate(connection)
+    ids = sorted(bytes.fromhex(each.run) for each in study.kept)
+    assert named[0] == b"".join(ids)
     assert list(found) == study.expected(executor.program, executor.weights)
 
 
