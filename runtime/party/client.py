@@ -15,7 +15,7 @@ import numpy as np
 
 from moiety.protocols.aggregate.marks import marks_of
 from moiety.protocols.arrays import BOOL, U64
-from moiety.protocols.errors import NetworkFailure, UntrustedPeer
+from moiety.protocols.errors import NetworkFailure, PeerMismatch, UntrustedPeer
 from moiety.protocols.network import Network
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role, Session
@@ -252,7 +252,9 @@ class Connection:
         a cohort: before anything is revealed the server destroys its shares, so that these are
         worth nothing afterwards, also where the answer is lost. The server sees the ids in their
         own order, for this side's might tell its labels. Raises `BadInput` for what cannot be a
-        cohort, and `PeerRefused` where the server denies it.
+        cohort, `PeerRefused` where the server denies it, and `PeerMismatch` for an answer that
+        cannot be one: then the connection has ended as after any other, for the server must not
+        learn that.
         """
         self.executor.check_keeping(cohort)
         check_cohort(self.client.program, runs, shares, positives, negatives)
@@ -267,7 +269,11 @@ class Connection:
             told, _ = aggregate(self.session, program, shares[order], marks, progress=progress)
             handshake.receive(self.channel, handshake.Served)
         assert told is not None
-        return tuple(results_of(label_names(program), told, marks))
+        try:
+            return tuple(results_of(label_names(program), told, marks))
+        except PeerMismatch:
+            self.close()
+            raise
 
     def _begin(self, images: int, cohort: str = "") -> None:
         """Announces the next run."""

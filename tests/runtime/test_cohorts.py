@@ -18,17 +18,18 @@ import msgspec
 import numpy as np
 import pytest
 
-from moiety.protocols.aggregate.auroc import Sums, auroc_of
+from moiety.protocols.aggregate.auroc import Sealed, Sums, auroc_of, reveal
 from moiety.protocols.aggregate.marks import NEGATIVE, POSITIVE
 from moiety.protocols.aggregate.quorum import Quorum
 from moiety.protocols.arrays import F32, U8
-from moiety.protocols.errors import BadInput, NetworkFailure
+from moiety.protocols.errors import BadInput, NetworkFailure, PeerMismatch
+from moiety.protocols.session import Session
 from moiety.runtime import program as ir
 from moiety.runtime.cost.traffic import aggregate_cost
 from moiety.runtime.operation.access import AccessList
 from moiety.runtime.operation.audit import AuditLog
 from moiety.runtime.operation.recorder import Recorder
-from moiety.runtime.party import handshake
+from moiety.runtime.party import cohorts, handshake
 from moiety.runtime.party.client import Client, Connection
 from moiety.runtime.party.cohorts import AggregateResult, Kept, aggregate
 from moiety.runtime.party.endpoints import parse_address
@@ -316,6 +317,25 @@ def test_the_order_of_images_does_not_tell_their_labels(
     ids = sorted(bytes.fromhex(each.run) for each in study.kept)
     assert named[0] == b"".join(ids)
     assert list(found) == study.expected(executor.program, executor.weights)
+
+
+def test_an_answer_that_cannot_be_one(
+    serve: Callable[..., Running], executor: ServerExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a server that reveals something else. It does not learn what became of that."""
+
+    def lying(session: Session, sealed: Sealed) -> Any:
+        sealed = Sealed(sealed.shares + session.is_server * (1 << 40), sealed.keys)
+        return reveal(session, sealed)
+
+    monkeypatch.setattr(cohorts, "reveal", lying)
+    running = serve()
+    client, study = Client(executor.program, batch=BATCH), Study.of(16)
+    with client.join(running.connect()) as connection:
+        study.run(connection, 16)
+        with pytest.raises(PeerMismatch, match="revealed of output 0 is no AUROC"):
+            study.aggregate(connection)
+    running.wait_for("finished, 16 images")
 
 
 def test_the_parties_meter_what_is_declared(executor: ServerExecutor) -> None:
