@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from moiety.protocols import ring
-from moiety.protocols.aggregate import auroc
+from moiety.protocols.aggregate import auroc, quorum
 from moiety.protocols.aggregate.auroc import (
     MAX_IMAGES,
     SUM_BITS,
@@ -225,6 +225,27 @@ def test_messages_are_as_long_and_as_many_for_any_labels() -> None:
         for case in cases
     ]
     assert all(each == lengths[0] for each in lengths)
+
+
+@pytest.mark.parametrize("images", [4, 9])
+def test_a_key_takes_the_same_work_for_any_labels(
+    images: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where there are fewer images than it takes."""
+    work: list[int] = []
+
+    def counted(points: Any) -> int:
+        work.append(len(points))
+        return 1
+
+    monkeypatch.setattr(quorum, "_interpolated", counted)
+    least, keys = Quorum(3, 5), []
+    for positives in range(images + 1):
+        marks = np.full(images, NEGATIVE, np.uint8)
+        marks[:positives] = POSITIVE
+        keys.append(quorum._client_key([7] * images, marks, least) is not None)
+    assert work == [3, min(5, images)] * (images + 1)
+    assert keys == [m >= 3 and images - m >= 5 for m in range(images + 1)]
 
 
 def test_what_too_few_labels_stand_behind_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
