@@ -32,5 +32,5 @@ def test_what_is_not_run_says_why(block: Block) -> None:
 @pytest.mark.parametrize("page", pages_to_run(slow=False))
 def test_code_in_documents_does_what_it_says(page: str, compiled: Compiled, tmp_path: Path) -> None:
     """A page that this fails for: `<!-- not run: why -->` above a block takes that one out."""
-    stage(tmp_path, compiled)
+    stage(tmp_path, compiled, page)
     run_page(page, tmp_path)

@@ -3,9 +3,9 @@
     python -m tests.support.blocks docs/start.md     run a page's blocks in the working folder
 
 Blocks of Python and of shell commands run in the page's order: Python in one namespace, commands
-in the same folder. `moiety serve` stays up to the page's end, as in a terminal of its own, and
-127.0.0.1:7700 stands for a free port. A block of text right after Python is what it prints. What
-is not run says why, in a comment on the line above:
+in the same folder. `moiety serve` stays up to the page's end, as in a terminal of its own. Port
+7700, of whichever host (`ADDRESS`), stands for a free one of this machine. A block of text right
+after Python is what it prints. What is not run says why, in a comment on the line above:
 
     <!-- not run: it needs root -->
     <!-- run by: tests/runtime/test_two_machines.py -->       a test of its own walks the page
@@ -25,14 +25,16 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 LANGUAGES = ("python", "sh")
 MARKS = ("not run", "run by", "slow")
-PORT = "127.0.0.1:7700"
+ADDRESS = re.compile(r"\b(?:127\.0\.0\.1|0\.0\.0\.0|vendor\.example):7700\b")
+PORT = "port=7700"
+"""The same in Python."""
 NOT_HERE = re.compile(r"^(pip install|python3? -m venv) .*$", re.M)
 """Lines that are left out: Moiety is installed where its documents are tested."""
 COMMAND = (sys.executable, "-m", "moiety.runtime.cli")
@@ -95,14 +97,15 @@ def main(arguments: list[str]) -> None:
     (page,) = arguments
     namespace: dict[str, Any] = {"__name__": "__main__"}
     with contextlib.ExitStack() as servers:
-        port = f"127.0.0.1:{_free_port()}"
+        port = _free_port()
         for block in blocks_of(page):
             if block.mark in ("", "slow"):
                 print(f"--- {block.place}", flush=True)
                 if block.language == "python":
-                    run_python(block, namespace)
+                    code = block.code.replace(PORT, f"port={port}")
+                    run_python(replace(block, code=code), namespace)
                 else:
-                    run_commands(block.code.replace(PORT, port), servers)
+                    run_commands(ADDRESS.sub(f"127.0.0.1:{port}", block.code), servers)
 
 
 def run_python(block: Block, namespace: dict[str, Any]) -> None:
