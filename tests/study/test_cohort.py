@@ -115,7 +115,9 @@ def test_a_column_that_is_not_there(folder: Path, columns: Columns, said: str) -
 
 
 def test_images_by_uid(tmp_path: Path) -> None:
-    """Found in folders inside folders; a UID in two files, or in none, is refused."""
+    """Found in folders inside folders; a UID in two files that differ, or in none, is refused, all
+    at once; copies of a file are one.
+    """
     inside = tmp_path / "pacs" / "deep"
     inside.mkdir(parents=True)
     uids = ["1.2.3.1", "1.2.3.2"]
@@ -126,8 +128,12 @@ def test_images_by_uid(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"1 of 1 images are in no file of .*line 9: 1\.2\.3\.4"):
         files_of_uids([("line 9", "1.2.3.4")], tmp_path / "pacs")
     (tmp_path / "pacs" / "copy.dcm").write_bytes((inside / "1.dcm").read_bytes())
-    with pytest.raises(BadInput, match="both have the SOPInstanceUID"):
-        files_of_uids([("line 2", uids[0])], tmp_path / "pacs")
+    assert files_of_uids([("line 2", uids[0])], tmp_path / "pacs")[0].name == "copy.dcm"
+    for n, uid in enumerate(uids, 1):
+        saved(radiograph(SOPInstanceUID=uid, ViewPosition="AP"), inside / f"{n}.dcm")
+    saved(radiograph(SOPInstanceUID=uids[1]), inside / "again.dcm")
+    with pytest.raises(BadInput, match=r"2 times; .*copy\.dcm and .*1\.dcm; .*2\.dcm and .*again"):
+        files_of_uids([("line 2", uids[0]), ("line 3", uids[1])], tmp_path / "pacs")
 
 
 def scores(folder: Path, text: str, list_text: str = PLAIN, **columns: str) -> Reference:
