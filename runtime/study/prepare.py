@@ -95,7 +95,7 @@ def prepare(
     locate = partial(files_of_uids, folder=options.images)
     cohort = read_cohort(cohort_file, scored.labels, options.columns, options.images, locate)
     reference = (
-        read_reference(options.reference, cohort, options.reference_labels)
+        read_reference(options.reference, cohort, options.reference_labels, scored.kind)
         if options.reference
         else None
     )

@@ -11,6 +11,7 @@ import pytest
 from moiety.protocols.errors import BadInput
 from moiety.runtime.study.cohort import CohortList, Columns, read_cohort
 from moiety.runtime.study.reference import Reference, read_reference
+from moiety.runtime.study.table import Kind
 from moiety.runtime.study.uids import files_of_uids
 from tests.support.dicom import radiograph, saved
 
@@ -136,6 +137,14 @@ def test_images_by_uid(tmp_path: Path) -> None:
         files_of_uids([("line 2", uids[0]), ("line 3", uids[1])], tmp_path / "pacs")
 
 
+def test_what_is_given_beside_an_image_lies_with_the_images(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "lists" / "cohort.csv"
+    path.parent.mkdir()
+    path.write_text("file,lateral,Effusion\na.npy,b.npy,1\n")
+    found = read_cohort(path, LABELS, Columns(), folder, lambda wanted: [])
+    assert found.rows[folder / "a.npy"][0].word("lateral", 1) == folder / "b.npy"
+
+
 def scores(folder: Path, text: str, list_text: str = PLAIN, **columns: str) -> Reference:
     path = folder / "scores.csv"
     path.write_text(text)
@@ -158,6 +167,27 @@ def test_reference_scores_are_joined(folder: Path, text: str, list_text: str) ->
     found = scores(folder, text, list_text)
     assert found.scores == {2: (-1.5, 20.0), 3: (3.0, 4.0)}
     assert found.unused == text.count("z,")
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "said"),
+    [
+        ("decisions", "0.5", "line 3: column Effusion: '0.5' is no decision, 1 or 0"),
+        ("probabilities", "-1.5", "'-1.5' is no probability, from 0 to 1"),
+        ("scores", "inf", "'inf' is no score"),
+    ],
+)
+def test_reference_scores_are_on_the_programs_scale(
+    folder: Path, kind: Kind, value: str, said: str
+) -> None:
+    """Known before anything is sent, not when the report is made."""
+    path = folder / "scores.csv"
+    path.write_text(f"file,Effusion,Pleural Thickening\nb.npy,1,0\na.npy,{value},1\n")
+    with pytest.raises(BadInput) as refusal:
+        read_reference(path, cohort(folder, PLAIN), {}, kind)
+    assert said in str(refusal.value)
+    path.write_text("file,Effusion,Pleural Thickening\nb.npy,1,0\na.npy,0,1\n")
+    assert read_reference(path, cohort(folder, PLAIN), {}, kind).scores[2] == (0, 1)
 
 
 @pytest.mark.parametrize(
