@@ -94,7 +94,9 @@ def test_a_difference_without_spread_is_not_tested(images: int) -> None:
     negatives = np.arange(float(images))
     scores = np.stack([np.r_[negatives + 0.5, negatives], np.r_[negatives - 0.5, negatives]])
     placements = Placements.of(scores, np.arange(2 * images) < images)
-    assert placements.difference() == (pytest.approx(1 / images), 0)
+    difference, error = placements.difference()
+    assert difference == pytest.approx(1 / images)
+    assert error == 0
     found, reason = compared(placements, 0.01, None)
     assert found is None
     assert reason is not None
