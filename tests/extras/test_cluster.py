@@ -59,7 +59,6 @@ def report(folder: Path) -> dict[str, Any]:
     """report.json without what tells of resources, and the time stamp."""
     found = json.loads((folder / "report.json").read_text())
     del found["analysis"]["resources"], found["facts"]["Begun"]
-    found["summary"] = [each.partition("The study took")[0] for each in found["summary"]]
     return found
 
 
