@@ -136,7 +136,7 @@ def calibration(key: str, found: Calibration) -> Markup:
         axes.plot(
             [x for x, *_ in seen],
             [y for _, y, *_ in seen],
-            "o-",
+            "o",
             color=light("secure"),
             markersize=4.5,
         )
