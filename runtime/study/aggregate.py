@@ -23,6 +23,9 @@ from moiety.runtime.study.assemble import Finished, finished_of
 from moiety.runtime.study.journal import Aggregate, Journal
 from moiety.runtime.study.prepare import Prepared
 
+ANSWER_BYTES = 1 << 20
+"""In the journal, at most; set aside before the question, because the answer comes once."""
+
 
 def check_policy(prepared: Prepared) -> None:
     """Raises `BadInput` where the policy would reveal nothing of this cohort."""
@@ -86,10 +89,11 @@ def ask(
     """
     if journal.aggregate is None:
         finished = finished_of(prepared.lines, prepared.keys, journal)
-        results = _asked(prepared, finished, retries, progress, on_wait)
-        wanted = set(prepared.cohort.labels)
-        told = tuple(each for each in results if each.label in wanted)
-        journal.add(Aggregate(cohort=digest_of(finished), results=told))
+        with journal.room(ANSWER_BYTES):
+            results = _asked(prepared, finished, retries, progress, on_wait)
+            wanted = set(prepared.cohort.labels)
+            told = tuple(each for each in results if each.label in wanted)
+            journal.add(Aggregate(cohort=digest_of(finished), results=told))
     if any(image.result.kept for image in journal.images.values()):
         journal.forget_shares()
 

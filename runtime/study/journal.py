@@ -17,7 +17,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +38,8 @@ PURPOSE = "a study's journal"
 VERSION = 1
 DIGITS = 32
 START = "0" * DIGITS
+UNUSED = b"\0"
+"""What room on the disk is filled with."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag=str.lower):
@@ -128,7 +131,7 @@ class Journal:
                     f"{printable(path)}: the last line was not finished, as after a crash; it is "
                     "dropped, and its image is computed again"
                 )
-                os.ftruncate(descriptor, found.size)
+            os.ftruncate(descriptor, found.size)
             journal = found.journal(head)
             journal._descriptor = descriptor
             if not found.records:
@@ -167,6 +170,20 @@ class Journal:
         except OSError as error:
             raise unusable(self.path, PURPOSE, error) from error
         self._take(record)
+
+    @contextmanager
+    def room(self, size: int) -> Iterator[None]:
+        """Within it a record of so many bytes does not fail for want of room on the disk. Raises
+        `BadInput` where there is none now.
+        """
+        try:
+            os.posix_fallocate(self._descriptor, self._size, size)
+        except OSError as error:
+            raise unusable(self.path, PURPOSE, error) from error
+        try:
+            yield
+        finally:
+            os.ftruncate(self._descriptor, self._size)
 
     def forget_shares(self) -> None:
         """Writes the whole anew without this side's shares of scores, which are worth nothing once
@@ -237,7 +254,9 @@ class Journal:
 
 @dataclass
 class _Found:
-    """What a file holds: whole records up to `size`; `torn`: something without an end follows."""
+    """What a file holds: whole records up to `size`; `torn`: something without an end follows, that
+    is more than room which was set aside.
+    """
 
     path: Path
     records: list[AnyRecord] = field(default_factory=list)
@@ -263,6 +282,8 @@ def _locked(path: Path) -> int:
         raise unusable(path, PURPOSE, error) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.path.samestat(os.fstat(descriptor), path.stat()):
+            raise BlockingIOError  # another process has put a new file there meanwhile
     except OSError as error:
         os.close(descriptor)
         raise BadInput(
@@ -278,7 +299,7 @@ def _read(path: Path, descriptor: int) -> _Found:
         file.seek(0)
         data = file.read()
     *lines, torn = data.split(b"\n")
-    found = _Found(path, torn=bool(torn))
+    found = _Found(path, torn=bool(torn.strip(UNUSED)))
     for number, line in enumerate(lines, 1):
         checksum, _, payload = line.partition(b" ")
         if checksum != _chained(found.checksum, payload).encode():

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import IO
 
 from moiety.protocols.errors import ContractViolation
 from moiety.runtime.results.record import ImageResult
@@ -59,11 +60,10 @@ class LocalWorker:
 
     def close(self) -> None:
         """Lets it say goodbye; ends it where it does not."""
-        self._shut()
-        try:
+        _shut(self._process.stdin)
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            self.end()
+        self.end()
 
     def end(self) -> None:
         """Whatever it does."""
@@ -73,12 +73,8 @@ class LocalWorker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._shut()
-
-    def _shut(self) -> None:
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
+        _shut(self._process.stdin)
+        _shut(self._process.stdout)
 
     def _tell(self, word: object) -> None:
         assert self._process.stdin is not None
@@ -89,7 +85,10 @@ class LocalWorker:
     def _answer(self) -> wire.AnyAnswer:
         """Raises what it says has failed; `WorkerLost` where it says nothing any more."""
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        try:
+            line = self._process.stdout.readline()
+        except ValueError:  # closed, because the study has ended it
+            line = b""
         if not line.endswith(b"\n"):
             raise WorkerLost(f"the process of {self.name} is gone ({self._how_it_ended()})")
         answer: wire.AnyAnswer = wire.answer_of(line)
@@ -100,6 +99,12 @@ class LocalWorker:
     def _how_it_ended(self) -> str:
         code = self._process.wait()
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def _shut(pipe: IO[bytes] | None) -> None:
+    assert pipe is not None
+    with contextlib.suppress(OSError):
+        pipe.close()
 
 
 @dataclass

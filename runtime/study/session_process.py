@@ -54,7 +54,8 @@ def main() -> None:
     os.dup2(2, 1)  # what a library prints is no answer
     keep_freed()
     try:
-        _serve(Orders(sys.stdin.buffer), answers)
+        with answers:
+            _serve(Orders(sys.stdin.buffer), answers)
     except Stopped as stopped:
         sys.exit(stopped.exit_code)
     except BrokenPipeError:

@@ -97,6 +97,20 @@ def test_a_changed_byte_is_noticed(tmp_path: Path) -> None:
             kept.load(COHORT, runs(2))
 
 
+def test_a_record_that_was_never_whole_costs_no_other(tmp_path: Path) -> None:
+    """As a machine without power leaves one behind: its image was never said to be done."""
+    kept = shelf(tmp_path)
+    kept.keep(COHORT, runs(2), shares(2))
+    whole = file_of(tmp_path).read_bytes()
+    size = (len(whole) - 24) // 2
+    file_of(tmp_path).write_bytes(whole[:-size] + bytes(size))
+    kept.keep(COHORT, runs(1, "b"), shares(1))
+    again = kept.load(COHORT, [*runs(1), *runs(1, "b")])
+    assert np.array_equal(again, np.concatenate([shares(2)[:1], shares(1)]))
+    with pytest.raises(Denied, match="of 1 of the 2 images"):
+        kept.load(COHORT, runs(2))
+
+
 def test_another_kind_of_file_is_not_added_to(tmp_path: Path) -> None:
     kept = shelf(tmp_path)
     kept.keep(COHORT, runs(2), shares(2))

@@ -27,7 +27,7 @@ from moiety.runtime.study.local import LocalWorker, LocalWorkers
 from moiety.runtime.study.prepare import NOT_RUN, Prepared, StudyOptions, prepare
 from moiety.runtime.study.runner import Unwatched
 from moiety.runtime.study.session import SessionPlan
-from moiety.runtime.study.workers import WorkerLost
+from moiety.runtime.study.workers import Task, WorkerLost
 from tests.support.command import COMMAND, ENVIRONMENT, moiety
 from tests.support.serving import Running
 from tests.support.studies import LABELS, SmallStudy, small_study
@@ -159,13 +159,19 @@ def test_what_is_killed_on_either_side_is_replaced(
 
 
 def test_a_session_ends_with_the_study(small: SmallStudy, plan: SessionPlan) -> None:
-    """Closed while it runs, its process is gone; no new one starts."""
-    workers = LocalWorkers(prepared(plan, small).plan)
+    """Closed while it runs, its process is gone, and no pipe to it is left; no new one starts."""
+    made = prepared(plan, small)
+    before = len(os.listdir("/proc/self/fd"))
+    workers = LocalWorkers(made.plan)
+    workers.start().close()
     worker = workers.start()
     assert isinstance(worker, LocalWorker)
     workers.close()
+    assert len(os.listdir("/proc/self/fd")) == before
     with pytest.raises(ProcessLookupError):
         os.kill(worker.pid, 0)
+    with pytest.raises(WorkerLost):
+        worker.run(Task((0,), (small.files[0],)))
     with pytest.raises(WorkerLost):
         workers.start()
 

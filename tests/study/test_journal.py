@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -178,3 +179,51 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.Mon
     found = Journal.look(tmp_path)
     assert found is not None
     assert [*found.images] == ["0"]
+
+
+def test_room_is_taken_before_it_is_needed(tmp_path: Path) -> None:
+    """What is left of it is given back, at the end, and after a crash by who opens it next."""
+    two, whole = written(tmp_path / "two", 2), written(tmp_path, 1)
+    journal, _ = opened(tmp_path)
+    with journal.room(1 << 16):
+        laid = journal.path.read_bytes()
+        journal.add(an_entry(1))
+    journal.close()
+    assert journal.path.read_bytes() == two
+    assert laid == whole + bytes(1 << 16)
+    journal.path.write_bytes(laid)
+    journal, said = opened(tmp_path)
+    journal.close()
+    assert journal.path.read_bytes() == whole
+    assert not said
+
+
+def test_no_room_is_known_before_it_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int, at: int, size: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    journal, _ = opened(tmp_path)
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(BadInput, match="No space left"), journal.room(1 << 16):
+        raise AssertionError
+    journal.close()
+
+
+def test_a_journal_that_is_replaced_while_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another process does when it forgets its shares: the old file is nobody's."""
+    written(tmp_path)
+    path, flock = tmp_path / NAME, fcntl.flock
+
+    def replaced(descriptor: int, operation: int) -> None:
+        copy = tmp_path / "copy"
+        copy.write_bytes(path.read_bytes())
+        copy.replace(path)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr("fcntl.flock", replaced)
+    with pytest.raises(BadInput, match="another process works on this study"):
+        opened(tmp_path)

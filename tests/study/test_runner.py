@@ -35,6 +35,7 @@ class FakeWorker:
 
     name: str
     before: Callable[[Task], None]
+    on_close: Callable[[], None] = lambda: None
     closed: bool = False
 
     def run(self, task: Task) -> Sequence[ImageResult]:
@@ -49,19 +50,24 @@ class FakeWorker:
 
     def close(self) -> None:
         self.closed = True
+        self.on_close()
 
 
 @dataclass
 class FakeWorkers:
+    """`left`: one of its workers was closed."""
+
     wanted: int = 1
     before: Callable[[Task], None] = lambda task: None
     on_start: Callable[[int], None] = lambda number: None
     started: list[FakeWorker] = field(default_factory=list)
     closed: threading.Event = field(default_factory=threading.Event)
+    left: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> FakeWorker:
         self.on_start(len(self.started))
-        self.started.append(FakeWorker(f"session {len(self.started) + 1}", self.before))
+        name = f"session {len(self.started) + 1}"
+        self.started.append(FakeWorker(name, self.before, self.left.set))
         return self.started[-1]
 
     def close(self) -> None:
@@ -178,17 +184,19 @@ def test_a_first_connection_that_cannot_be_is_the_end(journal: Journal, error: E
 
 def test_what_is_in_flight_is_kept_when_another_fails(journal: Journal) -> None:
     """A quota ends while another session is in the middle of its run."""
-    failed = threading.Event()
+    running, workers = threading.Event(), FakeWorkers(2)
 
     def before(task: Task) -> None:
         if task.numbers == (0,):
-            assert failed.wait(10)
-        elif task.numbers == (1,):
-            failed.set()
+            running.set()
+            assert workers.left.wait(10)
+        else:
+            assert running.wait(10)
             raise PeerRefused("the quota is used up", "denied")
 
+    workers.before = before
     with pytest.raises(PeerRefused, match="quota"):
-        run(journal, FakeWorkers(2, before))
+        run(journal, workers)
     assert kept(journal) == [0]
 
 
