@@ -270,6 +270,7 @@ def test_what_is_wrong_is_said(
 ) -> None:
     done = moiety("evaluate", small.public, small.list, "-o", tmp_path / "s", *arguments)
     done.refused(code, said)
+    assert "Fatal Python error" not in done.stderr
 
 
 def test_a_folder_keeps_one_study(small: SmallStudy, plan: SessionPlan, tmp_path: Path) -> None:
