@@ -48,8 +48,6 @@ class Orders:
 def main() -> None:
     """Its whole life."""
     raise_stopped()
-    # The study's process decides what an interrupt from the terminal means, which both get.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
     keep_freed()
