@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from moiety.runtime.cli import ui
+from moiety.runtime.cli.progress import SECONDS_BETWEEN_LINES
 from moiety.runtime.cli.study_tables import duration, traffic
 from moiety.runtime.intake.text import printable
 from moiety.runtime.results.record import ImageResult
@@ -23,7 +24,6 @@ from moiety.runtime.study.forecast import Prices
 from moiety.runtime.study.journal import Image, Journal
 from moiety.runtime.study.prepare import Prepared
 
-SECONDS_BETWEEN_LINES = 10.0
 RECENT = 50
 """So many images the speed is taken from."""
 

@@ -42,7 +42,8 @@ def admit(
         try:
             taken = load(path, reader)
             if note := known.check(path, taken.identity):
-                intake.skipped.append(Skipped(path, without_name(path, note)))
+                note = without_name(path, note)
+                intake.skipped.append(Skipped(path, note, taken.identity))
             else:
                 intake.accepted.append(Accepted(taken.path, taken.identity, taken.warnings))
         except BadInput as error:

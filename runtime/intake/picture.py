@@ -28,13 +28,16 @@ class Warned(msgspec.Struct, frozen=True):
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """What tells a picture from all others: SHA-256, hexadecimal, of its file and of its pixels
     (`pixel_hash`), and its SOP Instance UID where it has one; and of the tensors that are given
-    beside it (`tensors_hash`), where the model has further inputs.
+    beside it (`tensors_hash`), where the model has further inputs. shown_sha256: of the picture's
+    values, where they are not a function of its pixels alone: a DICOM header says how its pixels
+    are shown.
     """
 
     file_sha256: str
     pixel_sha256: str
     sop_instance_uid: str | None = None
     inputs_sha256: str | None = None
+    shown_sha256: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

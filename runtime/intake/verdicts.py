@@ -56,10 +56,13 @@ class Refused:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something in a folder that is no image. why: without its name."""
+    """Something in a folder that is no image, or an image that is there already, by its
+    `identity`. why: without its name.
+    """
 
     path: Path
     why: str
+    identity: Identity | None = None
 
 
 def without_name(path: Path, message: str) -> str:

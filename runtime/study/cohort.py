@@ -140,7 +140,7 @@ def read_cohort(
         site is not None,
         patient is not None,
         doubts.count,
-        _rows(table, listed),
+        _rows(table, listed, images),
     )
 
 
@@ -229,13 +229,13 @@ def _file(table: CsvList, line: Line, entry: str, images: Path | None) -> Path:
     return file
 
 
-def _rows(table: CsvList, listed: Sequence[Listed]) -> Rows:
-    """The lines' cells, for the model's further inputs."""
+def _rows(table: CsvList, listed: Sequence[Listed], images: Path | None) -> Rows:
+    """The lines' cells, for further inputs; files among them lie where the images do."""
     return {
         each.file: [
             Row.of(
                 f"{printable(table.path)}, line {line.number}",
-                table.path.parent,
+                images or table.path.parent,
                 zip(table.columns, line.cells, strict=True),
             )
         ]

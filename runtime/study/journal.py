@@ -94,10 +94,20 @@ AnyRecord = Head | Part | Image | Aggregate
 _decoder = msgspec.json.Decoder(AnyRecord)
 
 
-def key_of(identity: Identity) -> str:
-    """What a study knows an image by: its pixels, and what is given beside them."""
+def image_of(identity: Identity) -> str:
+    """Which image of a cohort this is, however it is shown: its pixels, and what is given beside
+    them.
+    """
     beside = f"+{identity.inputs_sha256}" if identity.inputs_sha256 else ""
     return identity.pixel_sha256 + beside
+
+
+def key_of(identity: Identity) -> str:
+    """What a study knows a result by: its image, and how that was shown. A header that was
+    corrected since makes it another one.
+    """
+    shown = f"/{identity.shown_sha256}" if identity.shown_sha256 else ""
+    return image_of(identity) + shown
 
 
 @dataclass

@@ -12,8 +12,9 @@ from pathlib import Path
 from moiety.protocols.errors import BadInput
 from moiety.runtime.intake.admission import Intake, admit
 from moiety.runtime.intake.text import printable
+from moiety.runtime.intake.verdicts import Skipped
 from moiety.runtime.study.cohort import CohortList, Columns, Listed, read_cohort
-from moiety.runtime.study.journal import Journal, key_of
+from moiety.runtime.study.journal import Journal, image_of, key_of
 from moiety.runtime.study.reference import Reference, read_reference
 from moiety.runtime.study.scores import Scored
 from moiety.runtime.study.session import SessionPlan
@@ -94,7 +95,7 @@ def prepare(
     locate = partial(files_of_uids, folder=options.images)
     cohort = read_cohort(cohort_file, scored.labels, options.columns, options.images, locate)
     reference = (
-        read_reference(options.reference, cohort, options.reference_labels)
+        read_reference(options.reference, cohort, options.reference_labels, scored.kind)
         if options.reference
         else None
     )
@@ -111,21 +112,26 @@ def prepare(
 
 
 def _distinct(cohort: CohortList, intake: Intake) -> tuple[tuple[Listed, ...], tuple[str, ...]]:
-    """The lines whose image is accepted, each image once, and their keys. Raises `BadInput` where
-    two lines say different things of one image.
+    """The lines whose image is accepted, each image once, and their keys; the others are skipped.
+    Raises `BadInput` where two lines say different things of one image.
     """
-    identities = {each.path: each.identity for each in intake.accepted}
+    accepted = {each.path: each.identity for each in intake.accepted}
+    skipped = {each.path: each.identity for each in intake.skipped if each.identity}
     first: dict[str, Listed] = {}
     for line in cohort.lines:
-        if line.file not in identities:
+        identity = accepted.get(line.file) or skipped.get(line.file)
+        if identity is None:
             continue
-        known = first.setdefault(key_of(identities[line.file]), line)
+        known = first.setdefault(image_of(identity), line)
         if _what_is_said(known) != _what_is_said(line):
             raise BadInput(
                 f"{cohort.place(line)}: the same image as in line {known.line} "
                 f"({printable(known.entry)}), with another label, site or patient; which is right?"
             )
-    return tuple(first.values()), tuple(first)
+        if known is not line and line.file not in skipped:
+            why = f"the same pixels as {printable(known.file)}, counted once"
+            intake.skipped.append(Skipped(line.file, why, identity))
+    return tuple(first.values()), tuple(key_of(accepted[line.file]) for line in first.values())
 
 
 def _what_is_said(line: Listed) -> str:

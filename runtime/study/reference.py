@@ -19,6 +19,7 @@ from moiety.protocols.errors import BadInput
 from moiety.runtime.intake.text import printable
 from moiety.runtime.study.cohort import ID, CohortList, Listed
 from moiety.runtime.study.lists import FILES, UIDS, CsvList, Line
+from moiety.runtime.study.table import Kind
 
 WHAT = "a list of reference scores"
 SCORES = ("logit", "score", "probability")
@@ -34,9 +35,12 @@ class Reference:
     unused: int
 
 
-def read_reference(path: Path, cohort: CohortList, columns: Mapping[str, str]) -> Reference:
-    """columns: label -> the column of its scores, where it is not called so. Raises `BadInput` that
-    names line and column, also where an image of the cohort has no scores.
+def read_reference(
+    path: Path, cohort: CohortList, columns: Mapping[str, str], kind: Kind = "logits"
+) -> Reference:
+    """columns: label -> the column of its scores, where it is not called so. kind: what the Program
+    reveals. Raises `BadInput` that names line and column, also where an image of the cohort has no
+    scores.
     """
     table = CsvList.read(path, WHAT, (ID, *FILES, *UIDS))
     at = [_column(table, label, columns) for label in cohort.labels]
@@ -51,7 +55,7 @@ def read_reference(path: Path, cohort: CohortList, columns: Mapping[str, str]) -
                 f"'{printable(name_of(listed))}' (column {key}); take the image out of the cohort, "
                 "or add its scores"
             )
-        scores[listed.line] = tuple(_score(table, line, column) for column in at)
+        scores[listed.line] = tuple(_score(table, line, column, kind) for column in at)
     return Reference(path, scores, len(lines))
 
 
@@ -110,12 +114,17 @@ def _by_key(table: CsvList, key: str) -> dict[str, Line]:
     return lines
 
 
-def _score(table: CsvList, line: Line, column: int) -> float:
+def _score(table: CsvList, line: Line, column: int, kind: Kind) -> float:
     cell = line.cells[column]
     try:
         value = float(cell)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
-        table.refuse(line, f"column {table.columns[column]}: '{cell[:40]}' is no score")
+    wanted = None if math.isfinite(value) else "score"
+    if kind == "decisions" and value not in (0, 1):
+        wanted = "decision, 1 or 0, which is what the Program reveals"
+    if kind == "probabilities" and not 0 <= value <= 1:
+        wanted = "probability, from 0 to 1, which is what the Program reveals"
+    if wanted:
+        table.refuse(line, f"column {table.columns[column]}: '{cell[:40]}' is no {wanted}")
     return value

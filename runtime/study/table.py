@@ -22,9 +22,9 @@ __all__ = ["AggregateResult", "Kind", "Names", "Resources", "Study", "StudyTable
 
 Names = npt.NDArray[np.str_]
 
-Kind = Literal["logits", "probabilities", "decisions", "choices"]
-"""Of scores: any numbers, whose sigmoid is a probability; probabilities; 0 and 1 for each label by
-itself; 1 for the label that was largest, and 0 for the others.
+Kind = Literal["logits", "probabilities", "scores", "decisions", "choices"]
+"""Of scores: any numbers, whose sigmoid is a probability; probabilities; any other numbers; 0 and 1
+for each label by itself; 1 for the label that was largest, and 0 for the others.
 """
 
 

@@ -7,22 +7,12 @@ from pathlib import Path
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from tests.support.browser import open_browser
 from tests.support.command import Compiled, moiety
 
-OPTIONS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
 
 
@@ -34,19 +24,11 @@ def file(compiled: Compiled, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def browser(file: Path, tmp_path: Path) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
-    for option in (*OPTIONS, f"--user-data-dir={tmp_path / 'browser'}"):
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    started = webdriver.Chrome(options, Service("/usr/bin/chromedriver"))
-    try:
-        started.get(file.as_uri())
-        yield started
-        assert started.get_log("browser") == []  # type: ignore[no-untyped-call]
-    finally:
-        started.quit()
+def browser(file: Path) -> Iterator[webdriver.Chrome]:
+    with open_browser() as opened:
+        opened.get(file.as_uri())
+        yield opened
+        assert opened.get_log("browser") == []  # type: ignore[no-untyped-call]
 
 
 def shown(browser: webdriver.Chrome, name: str) -> str:

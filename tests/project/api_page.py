@@ -8,7 +8,6 @@ A test holds the pages to the source.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import enum
 import importlib
@@ -16,6 +15,8 @@ import inspect
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from tests.project.made import bring_up_to_date
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "api"
 FACES = ("compiler", "runtime", "protocols")
@@ -158,15 +159,8 @@ def prose(thing: Any) -> list[str]:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--write", action="store_true", help="change the pages")
-    write = parser.parse_args().write
-    for name in FACES:
-        path, text = FOLDER / f"{name}.md", page(name)
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            print(path.name)
-            if write:
-                path.write_text(text, encoding="utf-8")
+    files = ((FOLDER / f"{name}.md", page(name)) for name in FACES)
+    bring_up_to_date(__doc__ or "", files)
 
 
 if __name__ == "__main__":

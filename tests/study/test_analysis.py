@@ -287,6 +287,16 @@ def test_probabilities_are_taken_as_they_are() -> None:
         analyse(study_of(replace(table, kind="probabilities")))
 
 
+def test_scores_of_which_no_probability_is_known() -> None:
+    """All but calibration, whatever the policy."""
+    table = drawn_table()
+    logits = analyse(study_of(table))
+    found = analyse(study_of(replace(table, kind="scores"), Policy(reveal="probabilities")))
+    assert (found.probabilities, found.calibration) == (None, ())
+    assert found.discrimination == logits.discrimination
+    assert found.methods["calibration"].startswith("None: ")
+
+
 def test_decisions() -> None:
     table = drawn_table()
     assert table.reference is not None

@@ -11,6 +11,7 @@ import pytest
 from moiety.protocols.errors import BadInput
 from moiety.runtime.study.cohort import CohortList, Columns, read_cohort
 from moiety.runtime.study.reference import Reference, read_reference
+from moiety.runtime.study.table import Kind
 from moiety.runtime.study.uids import files_of_uids
 from tests.support.dicom import radiograph, saved
 
@@ -115,7 +116,9 @@ def test_a_column_that_is_not_there(folder: Path, columns: Columns, said: str) -
 
 
 def test_images_by_uid(tmp_path: Path) -> None:
-    """Found in folders inside folders; a UID in two files, or in none, is refused."""
+    """Found in folders inside folders; a UID in two files that differ, or in none, is refused, all
+    at once; copies of a file are one.
+    """
     inside = tmp_path / "pacs" / "deep"
     inside.mkdir(parents=True)
     uids = ["1.2.3.1", "1.2.3.2"]
@@ -126,8 +129,20 @@ def test_images_by_uid(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"1 of 1 images are in no file of .*line 9: 1\.2\.3\.4"):
         files_of_uids([("line 9", "1.2.3.4")], tmp_path / "pacs")
     (tmp_path / "pacs" / "copy.dcm").write_bytes((inside / "1.dcm").read_bytes())
-    with pytest.raises(BadInput, match="both have the SOPInstanceUID"):
-        files_of_uids([("line 2", uids[0])], tmp_path / "pacs")
+    assert files_of_uids([("line 2", uids[0])], tmp_path / "pacs")[0].name == "copy.dcm"
+    for n, uid in enumerate(uids, 1):
+        saved(radiograph(SOPInstanceUID=uid, ViewPosition="AP"), inside / f"{n}.dcm")
+    saved(radiograph(SOPInstanceUID=uids[1]), inside / "again.dcm")
+    with pytest.raises(BadInput, match=r"2 times; .*copy\.dcm and .*1\.dcm; .*2\.dcm and .*again"):
+        files_of_uids([("line 2", uids[0]), ("line 3", uids[1])], tmp_path / "pacs")
+
+
+def test_what_is_given_beside_an_image_lies_with_the_images(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "lists" / "cohort.csv"
+    path.parent.mkdir()
+    path.write_text("file,lateral,Effusion\na.npy,b.npy,1\n")
+    found = read_cohort(path, LABELS, Columns(), folder, lambda wanted: [])
+    assert found.rows[folder / "a.npy"][0].word("lateral", 1) == folder / "b.npy"
 
 
 def scores(folder: Path, text: str, list_text: str = PLAIN, **columns: str) -> Reference:
@@ -152,6 +167,27 @@ def test_reference_scores_are_joined(folder: Path, text: str, list_text: str) ->
     found = scores(folder, text, list_text)
     assert found.scores == {2: (-1.5, 20.0), 3: (3.0, 4.0)}
     assert found.unused == text.count("z,")
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "said"),
+    [
+        ("decisions", "0.5", "line 3: column Effusion: '0.5' is no decision, 1 or 0"),
+        ("probabilities", "-1.5", "'-1.5' is no probability, from 0 to 1"),
+        ("scores", "inf", "'inf' is no score"),
+    ],
+)
+def test_reference_scores_are_on_the_programs_scale(
+    folder: Path, kind: Kind, value: str, said: str
+) -> None:
+    """Known before anything is sent, not when the report is made."""
+    path = folder / "scores.csv"
+    path.write_text(f"file,Effusion,Pleural Thickening\nb.npy,1,0\na.npy,{value},1\n")
+    with pytest.raises(BadInput) as refusal:
+        read_reference(path, cohort(folder, PLAIN), {}, kind)
+    assert said in str(refusal.value)
+    path.write_text("file,Effusion,Pleural Thickening\nb.npy,1,0\na.npy,0,1\n")
+    assert read_reference(path, cohort(folder, PLAIN), {}, kind).scores[2] == (0, 1)
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ def shape(layer: Layer) -> str:
 
 def megabytes(nbytes: int) -> str:
     """With the unit; blank for none."""
-    return f"{nbytes / 1e6:,.2f} MB" if nbytes else ""
+    return ui.megabytes(nbytes) if nbytes else ""
 
 
 def milliseconds(seconds: float) -> str:

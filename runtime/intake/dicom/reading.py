@@ -122,6 +122,7 @@ def _picture(data: bytes, header: Header, grey_value: GreyValue) -> Picture:
         file_sha256=hashlib.sha256(data).hexdigest(),
         pixel_sha256=pixel_hash(stored),
         sop_instance_uid=uid,
+        shown_sha256=pixel_hash(values),
     )
     return Picture(values, identity, tuple(said))
 

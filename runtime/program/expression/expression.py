@@ -56,7 +56,8 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 class ResultForm:
     """What is known of a result before it is computed. value: its number. shape: without the batch,
     as `without_batch`. places: how many its integers are chosen among, where they are places along
-    an axis. reads: the revealed values that it is computed from, by number.
+    an axis. reads: the revealed values that it is computed from, by number. revealed: its
+    elements are revealed ones, moved or chosen at most.
     """
 
     name: str
@@ -67,6 +68,7 @@ class ResultForm:
     probabilities: bool
     places: int | None
     reads: tuple[int, ...]
+    revealed: bool
 
     @property
     def size(self) -> int:
@@ -147,7 +149,8 @@ class Expression(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     ) -> tuple[ResultForm, ...]:
         """The results, for revealed values of these names and shapes."""
         forms = self.forms(revealed, read_as)
-        probabilities, places = self._probabilities(forms, read_as), self._places(forms, read_as)
+        probabilities = self._moved(forms, read_as.probabilities, made=True)
+        scores, places = self._moved(forms, True, made=False), self._places(forms, read_as)
         results = self.results or [
             Result(name=name, value=number) for number, name in enumerate(names)
         ]
@@ -161,6 +164,7 @@ class Expression(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
                 probabilities=probabilities[result.value],
                 places=places[result.value],
                 reads=self._read_by(result.value, len(revealed)),
+                revealed=scores[result.value],
             )
             for result in results
         )
@@ -209,16 +213,16 @@ class Expression(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             pending.extend(new)
         return tuple(sorted(each for each in seen if each < revealed))
 
-    def _probabilities(self, forms: Sequence[Form], read_as: Reading) -> dict[int, bool]:
-        """By value: whether all its elements are made by a sigmoid or a softmax, and moved at
-        most.
+    def _moved(self, forms: Sequence[Form], of_revealed: bool, made: bool) -> dict[int, bool]:
+        """By value: whether all its elements are of one sort, and moved at most. The sort is that
+        of the revealed values if `of_revealed`, and what a sigmoid or a softmax makes if `made`.
         """
         revealed = len(forms) - len(self.operations)
-        known: dict[int, bool] = dict.fromkeys(range(revealed), read_as.probabilities)
+        known: dict[int, bool] = dict.fromkeys(range(revealed), of_revealed)
         for number, operation in enumerate(self.operations, revealed):
             numbers = [each for each in operation.inputs if forms[each].kind != "integer"]
             moved = operation.keeps_probabilities() and forms[number].kind == "real"
-            known[number] = operation.makes_probabilities() or (
+            known[number] = (made and operation.makes_probabilities()) or (
                 moved and bool(numbers) and all(known[each] for each in numbers)
             )
         return known

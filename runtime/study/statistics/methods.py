@@ -92,6 +92,11 @@ def _bootstrap(study: Study, unit: Unit) -> str:
 
 
 def _calibration(table: StudyTable) -> str:
+    if table.kind == "scores":
+        return (
+            "None: the model's results are neither logits nor probabilities, so what probability "
+            "a score stands for is not known."
+        )
     scores = (
         "Scores are probabilities already"
         if table.kind == "probabilities"

@@ -35,8 +35,9 @@ def analyse(study: Study) -> Analysis:
     statistic can be made of.
     """
     if study.table is not None:
-        kind = KIND_OF_POLICY.get(study.policy.reveal, study.table.kind)
-        table = replace(study.table, kind=kind)
+        table = study.table
+        if table.kind == "logits":
+            table = replace(table, kind=KIND_OF_POLICY.get(study.policy.reveal, "logits"))
         return _of_table(replace(study, table=table), table)
     if study.aggregate is None:
         raise ContractViolation("a study has a table or an aggregate")
@@ -93,7 +94,7 @@ def _scored(study: Study, table: StudyTable) -> dict[str, Any]:
     """Of logits and probabilities."""
     bootstrap = Bootstrap(study.bootstrap, study.seed)
     of_labels = columns(table)
-    scale = SCALES[table.kind]
+    scale = SCALES.get(table.kind)
     agreeing, differing = _agreeing(table)
     return {
         "discrimination": discriminated(of_labels, bootstrap, study.margin),
@@ -101,7 +102,9 @@ def _scored(study: Study, table: StudyTable) -> dict[str, Any]:
         "curves": tuple(curve(column) for column in of_labels),
         "histograms": tuple(histogram(column) for column in of_labels),
         "differences": differing,
-        "calibration": tuple(calibration(column, scale, bootstrap) for column in of_labels),
+        "calibration": tuple(calibration(column, scale, bootstrap) for column in of_labels)
+        if scale
+        else (),
     }
 
 

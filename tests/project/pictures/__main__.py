@@ -6,10 +6,10 @@ python -m tests.project.pictures --write     draw them anew
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.project.made import bring_up_to_date
 from tests.project.pictures import compilation, house, layer, relu, widths
 from tests.project.pictures.svg import Picture
 
@@ -25,15 +25,8 @@ PICTURES: dict[str, Callable[[], Picture]] = {
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--write", action="store_true", help="change the files")
-    write = parser.parse_args().write
-    for name, draw in PICTURES.items():
-        path, text = FOLDER / f"{name}.svg", draw().svg()
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            print(path.name)
-            if write:
-                path.write_text(text, encoding="utf-8")
+    files = ((FOLDER / f"{name}.svg", draw().svg()) for name, draw in PICTURES.items())
+    bring_up_to_date(__doc__ or "", files)
 
 
 if __name__ == "__main__":
