@@ -37,6 +37,7 @@ class LocalWorker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **ONE_THREAD},
+            start_new_session=True,  # Ctrl-C is for the study's process, which ends this one
         )
 
     @property

@@ -48,14 +48,14 @@ class Orders:
 def main() -> None:
     """Its whole life."""
     raise_stopped()
-    # The study's process decides what an interrupt from the terminal means, which both get.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
     keep_freed()
     try:
         with answers:
-            _serve(Orders(sys.stdin.buffer), answers)
+            # A reader of its own: the interpreter closes `sys.stdin` at its end, and must not wait
+            # for a thread that reads.
+            _serve(Orders(open(0, "rb", closefd=False)), answers)
     except Stopped as stopped:
         sys.exit(stopped.exit_code)
     except BrokenPipeError:

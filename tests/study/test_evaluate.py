@@ -128,7 +128,9 @@ def test_a_limit_and_then_the_others(small: SmallStudy, plan: SessionPlan, tmp_p
 
 
 def children_of(pid: int) -> list[int]:
-    return [*map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+    """Of all its threads."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for each in lists for child in each.read_text().split()]
 
 
 def test_what_is_killed_on_either_side_is_replaced(
@@ -187,7 +189,31 @@ def started(small: SmallStudy, server: Running, folder: Path) -> subprocess.Pope
         stderr=subprocess.PIPE,
         text=True,
         env=ENVIRONMENT,
+        start_new_session=True,
     )
+
+
+def imports(pid: int) -> bool:
+    """Whether a session's process is as far as NumPy."""
+    try:
+        command, maps = (Path(f"/proc/{pid}/{name}").read_text() for name in ("cmdline", "maps"))
+    except OSError:
+        return False
+    return "session_process" in command and "numpy" in maps
+
+
+def test_ctrl_c_ends_a_study_in_one_line(
+    small: SmallStudy, server: Running, tmp_path: Path
+) -> None:
+    """A terminal sends it to all that the command has started, too, here while they begin."""
+    process = started(small, server, tmp_path / "study")
+    while process.poll() is None and not any(map(imports, children_of(process.pid))):
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert said.endswith("the same command goes on with the others\nstopped by SIGINT\n")
 
 
 def killed(
@@ -289,6 +315,7 @@ def test_what_is_wrong_is_said(
 ) -> None:
     done = moiety("evaluate", small.public, small.list, "-o", tmp_path / "s", *arguments)
     done.refused(code, said)
+    assert "Fatal Python error" not in done.stderr
 
 
 def test_a_folder_keeps_one_study(small: SmallStudy, plan: SessionPlan, tmp_path: Path) -> None:
