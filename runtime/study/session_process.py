@@ -22,7 +22,9 @@ from moiety.runtime.study.workers import Task
 
 
 class Orders:
-    """Lines of standard input, read by a thread, so that their end is seen at any moment."""
+    """Lines of a pipe, read by a thread, so that their end is seen at any moment. The pipe is this
+    object's alone: Python cannot end while a thread holds `sys.stdin`.
+    """
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -55,7 +57,7 @@ def main() -> None:
         with answers:
             # A reader of its own: the interpreter closes `sys.stdin` at its end, and must not wait
             # for a thread that reads.
-            _serve(Orders(open(0, "rb", closefd=False)), answers)
+            _serve(Orders(os.fdopen(os.dup(0), "rb")), answers)
     except Stopped as stopped:
         sys.exit(stopped.exit_code)
     except BrokenPipeError:

@@ -174,7 +174,7 @@ def test_a_session_ends_with_the_study(small: SmallStudy, plan: SessionPlan) -> 
     assert len(os.listdir("/proc/self/fd")) == before
     with pytest.raises(ProcessLookupError):
         os.kill(worker.pid, 0)
-    with pytest.raises(WorkerLost):
+    with pytest.raises(WorkerLost, match="exit code 143"):
         worker.run(Task((0,), (small.files[0],)))
     with pytest.raises(WorkerLost):
         workers.start()
