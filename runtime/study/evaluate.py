@@ -113,7 +113,11 @@ def check_folder(prepared: Prepared, folder: Path) -> Journal | None:
 
 
 def _check_same(prepared: Prepared, found: Journal, folder: Path) -> None:
-    """The journal is of this Program and of these images, of which there may be more by now."""
+    """The journal is of this Program and of these images, of which there may be more by now; or it
+    has no image, and may be begun anew.
+    """
+    if not found.images:
+        return
     program, depth = prepared.plan.program.digest(), prepared.plan.bit_depth
     here = f"{printable(folder)} has a study of another"
     if found.head.program != program:
