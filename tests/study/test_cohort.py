@@ -190,7 +190,7 @@ def test_reference_scores_are_on_the_programs_scale(
     if kind == "decisions":
         assert read_reference(path, cohort(folder, PLAIN), {}, kind).scores[2] == (0, 1)
     else:
-        with pytest.raises(BadInput, match="scores.csv: all that it has .* is 0 or 1: labels"):
+        with pytest.raises(BadInput, match=r"scores\.csv: all that it has .* is 0 or 1: labels"):
             read_reference(path, cohort(folder, PLAIN), {}, kind)
 
 
