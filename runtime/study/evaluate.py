@@ -218,9 +218,8 @@ def run(
 
 
 def aggregate_is_due(prepared: Prepared, journal: Journal) -> bool:
-    """Whether nothing else is left to do."""
-    revealed = prepared.plan.program.policy.tells_of_images
-    return not revealed and not prepared.pending(journal)
+    """Whether nothing else is left to do; not where a limit leaves images for another time."""
+    return not prepared.plan.program.policy.tells_of_images and prepared.is_whole(journal)
 
 
 def study_of(prepared: Prepared, journal: Journal) -> Study:
@@ -233,7 +232,8 @@ def study_of(prepared: Prepared, journal: Journal) -> Study:
     if not revealed and journal.aggregate is None:
         raise BadInput(
             f"{printable(journal.path)}: the aggregate is not revealed before all images are "
-            "finished; there is no report yet"
+            f"finished, and {len(finished.lines)} of {len(prepared.lines)} are; there is no report "
+            "yet"
         )
     options, excluded = prepared.options, dict(prepared.excluded)
     if left := len(prepared.lines) - len(finished.lines):

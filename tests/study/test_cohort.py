@@ -207,7 +207,7 @@ def test_reference_scores_are_on_the_programs_scale(
 def test_a_column_says_what_its_scores_are(
     folder: Path, named: str, kind: Kind, refused: bool
 ) -> None:
-    """Probabilities beside logits would give an area that fits, and differences that mean nothing."""
+    """Probabilities beside logits: areas that fit, differences that say nothing."""
     path = folder / "scores.csv"
     path.write_text(f"file,{named}_Effusion,Pleural Thickening\na.npy,0.5,0\nb.npy,0.25,1\n")
     if refused:
