@@ -175,7 +175,7 @@ def _area_row(each: Discrimination) -> tuple[str, ...]:
 
 
 def _decision_table(decisions: Sequence[Decision]) -> Table:
-    columns = ("label", "positive", "negative", "sensitivity", "specificity")
+    columns = ("label", "pos.", "neg.", "sensitivity", "specificity")
     shown = ui.table("The model's decisions on this cohort", *columns, right=4)
     for each in decisions:
         if each.counts.site is None:

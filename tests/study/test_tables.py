@@ -6,16 +6,19 @@ import pytest
 from rich.console import Console
 
 from moiety.runtime.cli.study_tables import money, result_table
+from moiety.runtime.program.policy import Reveal
 from tests.support.analyses import Made
 
 
+@pytest.mark.parametrize("reveal", ["scores", "decision", "top-1"])
 @pytest.mark.parametrize("reference", [False, True])
-def test_a_comparison_fits_80_columns(reference: bool) -> None:
+def test_results_fit_80_columns(reveal: Reveal, reference: bool) -> None:
     """Each label in one line, each head in one word."""
     labels = ("Cardiomegaly", "Effusion")
     console = Console(width=80)
+    made = Made(labels=labels, reference=reference, reveal=reveal)
     with console.capture() as shown:
-        console.print(result_table(Made(labels=labels, reference=reference).analysis()))
+        console.print(result_table(made.analysis()))
     text = shown.get()
     assert len(text.splitlines()) == 1 + 3 + len(labels) + 1, text
 
