@@ -247,10 +247,11 @@ def parse_thresholds(text: str | None) -> dict[str, float] | tuple[float, ...]:
         if not any(equals for _, equals, _ in named):
             return tuple(map(float, words))
         found = {label.strip(): float(number) for label, _, number in named}
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise BadInput(f"--thresholds {text[:80]}: cannot be read ({error.strerror})") from None
+    except ValueError:
         raise BadInput(
-            f"--thresholds {text[:80]}: cannot be read ({error}); give a number, LABEL=NUMBER,... "
-            "or a file of them"
+            f"--thresholds {text[:80]}: is no number, no LABEL=NUMBER,... and no file of these"
         ) from None
     if "" in found or len(found) < len(words):
         raise BadInput(f"--thresholds {text[:80]}: a label is missing, or there twice")

@@ -25,7 +25,7 @@ from moiety.compiler.lowering.revealing import Revealing, Shown, left_to_client
 from moiety.compiler.planning.result_ranges import expected_integers
 from moiety.protocols.arrays import BOOL, F64, I64
 from moiety.protocols.compare.digits import MAX_THRESHOLDS
-from moiety.protocols.errors import BadModel
+from moiety.protocols.errors import BadInput, BadModel
 from moiety.runtime.program import Argmax, Concat, Count, Expression, Gates, Output, Reshape, Slice
 from moiety.runtime.program.expression.elementwise import sigmoid
 from moiety.runtime.program.steps.base import GATE_BITS
@@ -101,14 +101,29 @@ class _End:
         size = math.prod(self.shape)
         limits = self.revealing.threshold_of_each(self.shown.form.labels, size)
 
-        def reached(integers: I64) -> BOOL:
+        def results(integers: I64) -> F64:
             scores = (integers * self.unit).reshape(self.shape)
             (result,) = self.shown.expression.evaluate([scores])
-            return np.asarray(result.ravel() > limits)
+            return np.asarray(result.ravel(), np.float64)
 
+        self._check_telling(results, limits)
         operand = self.out.reshaped(self._wider(), (size,))
-        counted = self._counted(operand, least_integers(reached, (size,), self.bits)[None])
+        least = least_integers(lambda each: results(each) > limits, (size,), self.bits)
+        counted = self._counted(operand, least[None])
         _reveal(self.out, self.name, self.out.reshaped(counted, self.shape))
+
+    def _check_telling(self, results: Callable[[I64], F64], limits: F64) -> None:
+        """BadInput where a result depends on its score, and the decision on it does not."""
+        half, form = 1 << (self.bits - 1), self.shown.form
+        smallest, largest = (results(np.full(len(limits), end)) for end in (-half, half - 1))
+        always, never = smallest > limits, largest <= limits
+        for number in np.flatnonzero((smallest < largest) & (always | never))[:1].tolist():
+            label = form.labels[number] if len(form.labels) == len(limits) else str(number)
+            raise BadInput(
+                f"--thresholds: {'every' if always[number] else 'no'} result of {label!r} is above "
+                f"{limits[number]:g}, so the decision would always be the same; thresholds are in "
+                f"the units of the result '{form.name}', not in percent"
+            )
 
     def probabilities(self) -> None:
         """In equal steps, to the nearest."""

@@ -141,7 +141,8 @@ LimitOption = Annotated[
     typer.Option(
         min=1,
         metavar="N",
-        help="Run the first N images of the list alone; without it, later, the others.",
+        help="Run the first N images of the list alone; without it, later, the others. An "
+        "aggregate is of the whole list.",
         rich_help_panel=RUN,
         show_default=False,
     ),

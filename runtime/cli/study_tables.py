@@ -60,13 +60,20 @@ def cohort_lines(prepared: Prepared) -> Iterator[str]:
     """What the table cannot show."""
     cohort = prepared.cohort
     if cohort.missing:
-        yield f"left out, because the list has no column for them: {_listed(cohort.missing)}"
+        yield (
+            f"left out, because the list has no column for them: {_listed(cohort.missing)} "
+            "(--label LABEL=COLUMN where one has another name)"
+        )
     if cohort.uncertain:
         taken = prepared.options.columns.uncertain
         yield f"{cohort.uncertain} uncertain values are taken as {taken}"
-    for what, there in (("site", cohort.sites), ("patient", cohort.patients)):
-        if not there:
-            yield f"the list has no column for the {what} (--{what}-column)"
+    if not cohort.sites:
+        yield "no column says the site (--site-column): the report has no figures by site"
+    if not cohort.patients:
+        yield (
+            "no column says the patient (--patient-column): images count as independent, and "
+            "intervals are too narrow where some are of one person"
+        )
     for reason, count in prepared.excluded.items():
         yield f"{ui.images(count)} left out: {reason}"
     reference = prepared.reference
@@ -78,10 +85,10 @@ def cohort_lines(prepared: Prepared) -> Iterator[str]:
 def forecast_table(predicted: Forecast, images: int, sessions: int, prices: Prices) -> Table:
     """For so many images that are still to run."""
     network = predicted.network
-    line = f"{1e3 * network.rtt:g} ms and {network.up / 1e6:,g} Mbit/s"
+    line = f"{network.up / 1e6:,g} Mbit/s, {1e3 * network.rtt:g} ms there and back (--network)"
     shown = ui.facts("What it would take")
     shown.add_row("images to run", str(images))
-    shown.add_row("seconds an image", f"{predicted.seconds:.2f} at {line}, {predicted.source}")
+    shown.add_row("seconds an image", f"{predicted.seconds:.2f} over {line}; {predicted.source}")
     shown.add_row("traffic an image", traffic(predicted.up, predicted.down))
     shown.add_row("in all", traffic(predicted.up * images, predicted.down * images))
     places = min(sessions, images) or 1
@@ -89,7 +96,7 @@ def forecast_table(predicted: Forecast, images: int, sessions: int, prices: Pric
     shown.add_row("time", f"{duration(predicted.wall(images, sessions))} in {of}")
     if prices.known:
         cost = prices.of(predicted.seconds * images, predicted.nbytes(images))
-        shown.add_row("cost", f"{cost:,.2f}")
+        shown.add_row("cost", money(cost))
     return shown
 
 
@@ -106,7 +113,7 @@ def status_line(prepared: Prepared, journal: Journal, prices: Prices) -> str:
         f"{traffic(sent, received)}",
     ]
     if prices.known:
-        parts.append(f"cost {prices.of(seconds, sent + received):,.2f}")
+        parts.append(f"cost {money(prices.of(seconds, sent + received))}")
     return ", ".join(parts)
 
 
@@ -145,9 +152,9 @@ def result_table(analysis: Analysis) -> Table:
     """The worth of each label over all images; the report has the rest."""
     if not analysis.discrimination:
         return _decision_table(analysis.decisions)
-    columns = ["label", "positive", "negative", "AUROC", "95 %"]
+    columns = ["label", "pos.", "neg.", "AUROC", "95 % interval"]
     compared = any(each.comparison for each in analysis.discrimination)
-    columns += ["cleartext", "difference"] if compared else []
+    columns += ["cleartext", "change"] if compared else []
     shown = ui.table("The model on this cohort", *columns, right=len(columns) - 1)
     for each in analysis.discrimination:
         if each.counts.site is None:
@@ -168,7 +175,7 @@ def _area_row(each: Discrimination) -> tuple[str, ...]:
 
 
 def _decision_table(decisions: Sequence[Decision]) -> Table:
-    columns = ("label", "positive", "negative", "sensitivity", "specificity")
+    columns = ("label", "pos.", "neg.", "sensitivity", "specificity")
     shown = ui.table("The model's decisions on this cohort", *columns, right=4)
     for each in decisions:
         if each.counts.site is None:
@@ -191,6 +198,11 @@ def _proportion(found: Proportion) -> str:
 def traffic(up: float, down: float) -> str:
     """Bytes to the vendor and back."""
     return f"{ui.megabytes(up)} sent, {ui.megabytes(down)} received"
+
+
+def money(amount: float) -> str:
+    """In hundredths; of less than one of them two digits."""
+    return f"{amount:,.2f}" if amount >= 0.01 or amount == 0 else f"{amount:.2g}"
 
 
 def duration(seconds: float) -> str:

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.progress import SECONDS_BETWEEN_LINES
-from moiety.runtime.cli.study_tables import duration, traffic
+from moiety.runtime.cli.study_tables import duration, money, traffic
 from moiety.runtime.intake.text import printable
 from moiety.runtime.results.record import ImageResult
 from moiety.runtime.study.forecast import Prices
@@ -124,7 +124,7 @@ class View:
         if left is not None and self.done < self.total:
             parts.append(f"{duration(left)} left")
         if self.prices.known:
-            parts.append(f"cost so far {self.cost():,.2f}")
+            parts.append(f"cost so far {money(self.cost())}")
         return ", ".join(parts)
 
     def cost(self) -> float:

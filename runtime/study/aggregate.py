@@ -28,14 +28,16 @@ ANSWER_BYTES = 1 << 20
 
 
 def check_policy(prepared: Prepared) -> None:
-    """Raises `BadInput` where the policy would reveal nothing of this cohort."""
-    policy, lines = prepared.plan.program.policy, prepared.within()
+    """Raises `BadInput` where the policy would reveal nothing of this cohort, which is the whole
+    list: a limit only interrupts it, because the aggregate comes once.
+    """
+    policy, lines = prepared.plan.program.policy, prepared.lines
     if policy.tells_of_images:
         return
     if len(lines) > policy.images:
         raise BadInput(
             f"a cohort of {len(lines)} images; this Program's policy allows {policy.images}: take "
-            f"fewer with --limit {policy.images}"
+            "images out of the list"
         )
     counts = [
         (sum(line.truth[at] == 1 for line in lines), sum(line.truth[at] == 0 for line in lines))
@@ -61,7 +63,7 @@ def check_unrevealed(prepared: Prepared, journal: Journal) -> None:
     if journal.aggregate is None:
         return
     finished = finished_of(prepared.lines, prepared.keys, journal)
-    if prepared.pending(journal) or journal.aggregate.cohort != digest_of(finished):
+    if not prepared.is_whole(journal) or journal.aggregate.cohort != digest_of(finished):
         raise BadInput(
             f"{printable(journal.path.parent)}: the aggregate of this study is revealed, and the "
             "list has other images or labels by now. Give another folder: that is another cohort, "

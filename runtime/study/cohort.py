@@ -184,8 +184,8 @@ class _Doubts:
             line, column = self.first
             table.refuse(
                 line,
-                f"column {column}: -1, uncertain ({self.count} such values in the list); say how "
-                f"they are taken: --uncertain {'|'.join(UNCERTAIN)}",
+                f"column {column}: -1, uncertain, which the list has in {self.count} places; say "
+                f"how that is taken: --uncertain {'|'.join(UNCERTAIN)}",
             )
 
 
@@ -213,7 +213,10 @@ def _entries(table: CsvList, key: str) -> list[tuple[Line, str]]:
         if not entry:
             table.refuse(line, f"column {key}: no image is named")
         if entry in first:
-            table.refuse(line, f"column {key}: '{entry}' is in line {first[entry].number}, too")
+            table.refuse(
+                line,
+                f"column {key}: '{entry}' is in line {first[entry].number}, too; leave it in one",
+            )
         first[entry] = line
     return [(line, line.cells[at]) for line in table.lines]
 

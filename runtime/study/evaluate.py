@@ -113,7 +113,11 @@ def check_folder(prepared: Prepared, folder: Path) -> Journal | None:
 
 
 def _check_same(prepared: Prepared, found: Journal, folder: Path) -> None:
-    """The journal is of this Program and of these images, of which there may be more by now."""
+    """The journal is of this Program and of these images, of which there may be more by now; or it
+    has no image, and may be begun anew.
+    """
+    if not found.images:
+        return
     program, depth = prepared.plan.program.digest(), prepared.plan.bit_depth
     here = f"{printable(folder)} has a study of another"
     if found.head.program != program:
@@ -215,9 +219,8 @@ def run(
 
 
 def aggregate_is_due(prepared: Prepared, journal: Journal) -> bool:
-    """Whether nothing else is left to do."""
-    revealed = prepared.plan.program.policy.tells_of_images
-    return not revealed and not prepared.pending(journal)
+    """Whether nothing else is left to do; not where a limit leaves images for another time."""
+    return not prepared.plan.program.policy.tells_of_images and prepared.is_whole(journal)
 
 
 def study_of(prepared: Prepared, journal: Journal) -> Study:
@@ -230,7 +233,8 @@ def study_of(prepared: Prepared, journal: Journal) -> Study:
     if not revealed and journal.aggregate is None:
         raise BadInput(
             f"{printable(journal.path)}: the aggregate is not revealed before all images are "
-            "finished; there is no report yet"
+            f"finished, and {len(finished.lines)} of {len(prepared.lines)} are; there is no report "
+            "yet"
         )
     options, excluded = prepared.options, dict(prepared.excluded)
     if left := len(prepared.lines) - len(finished.lines):

@@ -130,7 +130,8 @@ class Journal:
 
     @classmethod
     def open(cls, folder: Path, head: Head, say: Callable[[str], None]) -> Journal:
-        """The journal of a folder, for writing; begun with `head` where there is none. Raises
+        """The journal of a folder, for writing; begun with `head` where there is none, and where
+        another study was begun there that has no image, as after a wrong Program's file. Raises
         `BadInput` where another process has it or it cannot be written, `BadArtifact` where it is
         damaged.
         """
@@ -143,6 +144,8 @@ class Journal:
                     f"{printable(path)}: the last line was not finished, as after a crash; it is "
                     "dropped, and its image is computed again"
                 )
+            if found.is_no_study_of(head):
+                found = _Found(path)
             os.ftruncate(descriptor, found.size)
             journal = found.journal(head)
             journal._descriptor = descriptor
@@ -275,6 +278,12 @@ class _Found:
     size: int = 0
     checksum: str = START
     torn: bool = False
+
+    def is_no_study_of(self, head: Head) -> bool:
+        """Of another Program or reading, and without an image that would be lost."""
+        first = self.journal(head).head
+        other = (first.program, first.bit_depth) != (head.program, head.bit_depth)
+        return other and not any(isinstance(each, Image) for each in self.records)
 
     def journal(self, head: AnyRecord) -> Journal:
         first = self.records[0] if self.records else head

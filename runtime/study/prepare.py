@@ -65,18 +65,18 @@ class Prepared:
     keys: tuple[str, ...]
     excluded: Mapping[str, int]
 
-    def within(self) -> tuple[Listed, ...]:
-        """The lines that are to be run."""
-        return self.lines[: self.options.limit]
-
     def pending(self, journal: Journal | None) -> list[tuple[int, Path]]:
         """Of the images within the limit, those that a journal does not have: number and file."""
         done = journal.images if journal else {}
         return [
             (number, line.file)
-            for number, line in enumerate(self.within())
+            for number, line in enumerate(self.lines[: self.options.limit])
             if self.keys[number] not in done
         ]
+
+    def is_whole(self, journal: Journal) -> bool:
+        """Whether it has all images, those beyond the limit, too."""
+        return journal.images.keys() >= {*self.keys}
 
 
 def prepare(

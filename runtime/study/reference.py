@@ -22,8 +22,12 @@ from moiety.runtime.study.lists import FILES, UIDS, CsvList, Line
 from moiety.runtime.study.table import Kind
 
 WHAT = "a list of reference scores"
-SCORES = ("logit", "score", "probability")
-"""What may stand before a label in the name of its column."""
+SCORES: Mapping[str, Kind | None] = {
+    "logit": "logits",
+    "score": None,
+    "probability": "probabilities",
+}
+"""What may stand before a label in the name of its column, and what it says the scores are."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ def read_reference(
     scores.
     """
     table = CsvList.read(path, WHAT, (ID, *FILES, *UIDS))
-    at = [_column(table, label, columns) for label in cohort.labels]
+    at = [_column(table, label, columns, kind) for label in cohort.labels]
     key, name_of = _join(table, cohort)
     lines = _by_key(table, key)
     scores: dict[int, tuple[float, ...]] = {}
@@ -56,19 +60,31 @@ def read_reference(
                 "or add its scores"
             )
         scores[listed.line] = tuple(_score(table, line, column, kind) for column in at)
+    if kind not in ("decisions", "choices") and set().union(*scores.values()) <= {0.0, 1.0}:
+        raise BadInput(
+            f"{printable(path)}: all that it has of this cohort is 0 or 1: labels, it seems, and "
+            "no scores of a model"
+        )
     return Reference(path, scores, len(lines))
 
 
-def _column(table: CsvList, label: str, columns: Mapping[str, str]) -> int:
+def _column(table: CsvList, label: str, columns: Mapping[str, str], kind: Kind) -> int:
     if label in columns:
         option = f"--reference-label {label}={columns[label]}"
         return table.column(columns[label], option)
-    found = table.find([label, *(f"{word}_{label}" for word in SCORES)])
+    called = {f"{word}_{label}": says for word, says in SCORES.items()}
+    found = table.find([label, *called])
     if found is None:
         raise BadInput(
             f"{printable(table.path)}, line {table.header}: no column for the label "
             f"{printable(label)}; there is {', '.join(map(printable, table.columns))}. Say which "
             f"with --reference-label '{printable(label)}=COLUMN'"
+        )
+    says = next((called[name] for name in called if table.find([name]) == found), None)
+    if {says, kind} == {"logits", "probabilities"}:
+        raise BadInput(
+            f"{printable(table.path)}, line {table.header}: column {printable(found)} has {says}, "
+            f"and the Program reveals {kind}; give {kind}, because their differences are compared"
         )
     return table.columns.index(found)
 

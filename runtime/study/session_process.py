@@ -57,7 +57,7 @@ def main() -> None:
         with answers:
             # A reader of its own: the interpreter closes `sys.stdin` at its end, and must not wait
             # for a thread that reads.
-            _serve(Orders(os.fdopen(os.dup(0), "rb")), answers)
+            _serve(Orders(os.fdopen(0, "rb", closefd=False)), answers)
     except Stopped as stopped:
         sys.exit(stopped.exit_code)
     except BrokenPipeError:

@@ -108,8 +108,6 @@ def revealed_to(found: Compiled, image: Result) -> dict[int, list[int]]:
     ("last", "thresholds", "points"),
     [
         ((), (0.1,), ()),
-        ((), (1e9,), ()),
-        ((), (-1e9,), ()),
         (("Sigmoid",), THRESHOLDS, ()),
         (("Sigmoid",), (0.5,), POINTS),
         (("Tanh",), (0.2, -0.1, 0.0, 0.4, 0.9), ()),
@@ -292,6 +290,27 @@ def test_choices_that_do_not_go_together(choices: Any, message: str) -> None:
 def test_thresholds_that_do_not_fit(thresholds: Any, labels: Any, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         compiled_of(labels=labels, revealing=revealing("decision", thresholds))
+
+
+@pytest.mark.parametrize(
+    ("last", "threshold", "message"),
+    [
+        (("Sigmoid",), 50.0, "no result of 'a' is above 50, so .* would always be the same"),
+        (("Sigmoid",), -0.1, "every result of 'a' is above -0.1"),
+        ((), 1e9, r"no result of 'a' is above 1e\+09"),
+    ],
+)
+def test_a_threshold_that_nothing_passes_or_all(
+    last: tuple[str, ...], threshold: float, message: str
+) -> None:
+    """Percent, most likely."""
+    with pytest.raises(BadInput, match=message):
+        compiled_of(*last, revealing=revealing("decision", (threshold,)))
+
+
+def test_thresholds_are_numbers() -> None:
+    with pytest.raises(BadInput, match=r"--thresholds high\.txt: is no number, no LABEL=NUMBER"):
+        parse_thresholds("high.txt")
 
 
 @pytest.mark.parametrize(

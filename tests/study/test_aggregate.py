@@ -25,6 +25,7 @@ from moiety.runtime.study.journal import NAME, Image
 from moiety.runtime.study.prepare import Prepared, StudyOptions, prepare
 from moiety.runtime.study.runner import Unwatched
 from moiety.runtime.study.session import SessionPlan
+from tests.support.command import moiety
 from tests.support.serving import Running
 from tests.support.studies import LABELS, SmallStudy, small_study
 
@@ -94,6 +95,22 @@ def test_the_aggregate_of_a_study_that_was_interrupted(
         study.check_folder(changed_label(plan, small, tmp_path), folder)
 
 
+def test_a_limit_does_not_spend_the_cohort(
+    small: SmallStudy, plan: SessionPlan, tmp_path: Path
+) -> None:
+    """A first try of a few images, and then the others: one aggregate, of all."""
+    folder = tmp_path / "study"
+    address = f"127.0.0.1:{plan.port}"
+    arguments = ("evaluate", small.public, small.list, "-o", folder, "--connect", address)
+    part = moiety(*arguments, "--limit", 3).check()
+    assert "the aggregate is asked for when all are" in part.stderr
+    assert not (folder / "report.html").exists()
+    with pytest.raises(BadInput, match="before all images are finished, and 3 of 12 are"):
+        study.evaluate(plan, small.list, folder, StudyOptions(limit=3))
+    made = prepared(plan, small)
+    check_areas(small, made, study.evaluate(plan, small.list, folder, made.options).aggregate)
+
+
 def check_areas(small: SmallStudy, made: Prepared, found: Any) -> None:
     """Against the cleartext executor; a label that has too few images has no figure."""
     open_program = msgspec.structs.replace(small.program, policy=ALL_SCORES)
@@ -128,7 +145,7 @@ def changed_label(plan: SessionPlan, small: SmallStudy, folder: Path) -> Prepare
         (Policy(reveal="aggregate", positives=11, negatives=2), "no label has so many: Effusion 6"),
         (
             Policy(reveal="aggregate", positives=2, negatives=2, images=6),
-            "a cohort of 12 images; this Program's policy allows 6: take fewer with --limit 6",
+            "a cohort of 12 images; this Program's policy allows 6: take images out of the list",
         ),
     ],
 )

@@ -187,7 +187,34 @@ def test_reference_scores_are_on_the_programs_scale(
         read_reference(path, cohort(folder, PLAIN), {}, kind)
     assert said in str(refusal.value)
     path.write_text("file,Effusion,Pleural Thickening\nb.npy,1,0\na.npy,0,1\n")
-    assert read_reference(path, cohort(folder, PLAIN), {}, kind).scores[2] == (0, 1)
+    if kind == "decisions":
+        assert read_reference(path, cohort(folder, PLAIN), {}, kind).scores[2] == (0, 1)
+    else:
+        with pytest.raises(BadInput, match=r"scores\.csv: all that it has .* is 0 or 1: labels"):
+            read_reference(path, cohort(folder, PLAIN), {}, kind)
+
+
+@pytest.mark.parametrize(
+    ("named", "kind", "refused"),
+    [
+        ("probability", "logits", True),
+        ("logit", "probabilities", True),
+        ("logit", "logits", False),
+        ("score", "logits", False),
+        ("probability", "scores", False),
+    ],
+)
+def test_a_column_says_what_its_scores_are(
+    folder: Path, named: str, kind: Kind, refused: bool
+) -> None:
+    """Probabilities beside logits: areas that fit, differences that say nothing."""
+    path = folder / "scores.csv"
+    path.write_text(f"file,{named}_Effusion,Pleural Thickening\na.npy,0.5,0\nb.npy,0.25,1\n")
+    if refused:
+        with pytest.raises(BadInput, match=f"line 1: column {named}_Effusion .* reveals {kind}"):
+            read_reference(path, cohort(folder, PLAIN), {}, kind)
+    else:
+        assert read_reference(path, cohort(folder, PLAIN), {}, kind).scores[2] == (0.5, 0)
 
 
 @pytest.mark.parametrize(

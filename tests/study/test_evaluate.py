@@ -344,6 +344,19 @@ def test_a_folder_keeps_one_study(small: SmallStudy, plan: SessionPlan, tmp_path
         study.check_folder(made, small.list)
 
 
+def test_a_study_without_an_image_is_begun_anew(small: SmallStudy, tmp_path: Path) -> None:
+    """A server refuses the wrong Program when the folder is made already: it is free again."""
+    other = small_study(tmp_path / "other", 3)
+    folder = tmp_path / "study"
+    for each in (other, small):
+        made = prepared(SessionPlan(program=each.program, host="127.0.0.1", port=1), each)
+        study.check_folder(made, folder)
+        study.begin(made, folder, print)[1].close()
+        journal = Journal.look(folder)
+        assert journal is not None
+        assert journal.head.program == each.program.digest()
+
+
 def test_one_image_in_two_lines(small: SmallStudy, plan: SessionPlan, tmp_path: Path) -> None:
     """Counted once where both lines say the same of it, refused where they do not."""
     lines = small.list.read_text().splitlines()

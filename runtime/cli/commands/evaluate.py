@@ -255,6 +255,10 @@ def _run(
             if study.aggregate_is_due(prepared, journal):
                 with watching("the aggregate") as watch:
                     ask(prepared, journal, retries, watch)
+            elif not prepared.plan.program.policy.tells_of_images:
+                ui.say(study_tables.status_line(prepared, journal, prices))
+                ui.say("the aggregate is asked for when all are: the same command without --limit")
+                return
         made = study.study_of(prepared, journal)
         with watching("statistics and report") as watch:
             watch(0, 0, "computing")
