@@ -215,6 +215,8 @@ def test_a_sweep_goes_on_after_kill_9(compiled: Compiled, labelled: Path, tmp_pa
 
 def test_without_labels_there_is_no_auroc(compiled: Compiled, tmp_path: Path) -> None:
     command = arguments(compiled, compiled.pictures, tmp_path / "sweep")
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "labels.csv").write_text("of another sweep")
     done = moiety(*command, "--margin-bits", "2").check()
     assert "AUROC" not in done.stdout
     assert not (tmp_path / "sweep" / "labels.csv").exists()
