@@ -34,7 +34,7 @@ from moiety.compiler.compile import CompileOptions
 from moiety.compiler.compile_files import Pictures
 from moiety.compiler.description import Described
 from moiety.compiler.sweep.corpus import Corpus, corpus_of
-from moiety.compiler.sweep.files import PLANS, journal_of, kept
+from moiety.compiler.sweep.files import LABELS, PLANS, journal_of, kept
 from moiety.compiler.sweep.grid import ROUNDINGS, Grid
 from moiety.compiler.sweep.rows import PlanRow
 from moiety.compiler.sweep.run import Sweep
@@ -54,6 +54,7 @@ from moiety.runtime.cli.progress import watching
 from moiety.runtime.cli.verdicts import Given
 from moiety.runtime.intake import extras
 from moiety.runtime.intake.loader import Reader
+from moiety.runtime.intake.text import printable
 
 EXAMPLES = (
     "moiety sweep model.onnx --calibration x-rays/ --images held-out/ -o sweep/",
@@ -153,10 +154,12 @@ def command(
         corpus, reader = judged_images(Given(images, recursive, keep_going, bit_depth), subject)
         sweep = Sweep(subject, corpus, reader, grid, journal, processes, bootstrap, seed, progress)
         rows = kept(sweep, output, lambda row: ui.say(in_short(row)))
-    ui.out.print(table(rows))
-    ui.say(f"tables: {output / PLANS} and beside it")
+    ui.out.print(table(rows, ui.out.width))
+    tables = (PLANS, LABELS) if corpus.labels else (PLANS,)
+    ui.say(f"all figures: {', '.join(str(output / each) for each in tables)}")
     if plot is not None:
         draw(rows, plot, f"{model.name}, {ui.images(len(corpus.files))}")
+        ui.say(f"figure: {plot}")
 
 
 def judged_images(given: Given, subject: Subject) -> tuple[Corpus, Reader]:
@@ -166,7 +169,10 @@ def judged_images(given: Given, subject: Subject) -> tuple[Corpus, Reader]:
     intake = given.admitted(reader, found)
     corpus = corpus_of(intake.files, found.rows, subject.labels)
     if found.rows and not corpus.labels:
-        ui.say("the list has no column of an output's name: errors alone, no AUROC")
+        names_of = ", ".join(map(printable, subject.labels)) or "none known; --labels names them"
+        ui.say(f"no column of the list has an output's name ({names_of}): errors alone, no AUROC")
+    elif missing := [each for each in subject.labels if found.rows and each not in corpus.labels]:
+        ui.say(f"no column of the list, no AUROC: {', '.join(map(printable, missing))}")
     return corpus, reader
 
 

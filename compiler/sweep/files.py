@@ -29,5 +29,7 @@ def kept(sweep: Sweep, folder: Path, note: Callable[[PlanRow], None]) -> list[Pl
             write_plans(rows, folder / PLANS)
             if sweep.corpus.labels:
                 write_labels(rows, folder / LABELS)
+            else:  # of other images, with labels
+                (folder / LABELS).unlink(missing_ok=True)
         note(row)
     return rows

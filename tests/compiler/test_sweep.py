@@ -15,13 +15,15 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
+from rich.console import Console
 
 from moiety.compiler.sweep import plot
 from moiety.compiler.sweep.corpus import Corpus, corpus_of
 from moiety.compiler.sweep.grid import Grid, Widths
 from moiety.compiler.sweep.journal import Journal
 from moiety.compiler.sweep.judgement import Judge
-from moiety.compiler.sweep.rows import PlanRow, read_plans, write_plans
+from moiety.compiler.sweep.rows import LabelRow, PlanRow, read_plans, write_plans
+from moiety.compiler.sweep.table import WIDE, table
 from moiety.protocols.errors import BadInput
 from moiety.runtime.intake.beside import Row
 from moiety.runtime.study.statistics.resampling import Bootstrap
@@ -213,6 +215,8 @@ def test_a_sweep_goes_on_after_kill_9(compiled: Compiled, labelled: Path, tmp_pa
 
 def test_without_labels_there_is_no_auroc(compiled: Compiled, tmp_path: Path) -> None:
     command = arguments(compiled, compiled.pictures, tmp_path / "sweep")
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "labels.csv").write_text("of another sweep")
     done = moiety(*command, "--margin-bits", "2").check()
     assert "AUROC" not in done.stdout
     assert not (tmp_path / "sweep" / "labels.csv").exists()
@@ -235,3 +239,34 @@ def test_a_sweep_needs_no_extra() -> None:
     )
     assert "BadInput: --plot needs matplotlib" in done.stderr
     assert "pip install 'moiety[study]'" in done.stderr
+
+
+@pytest.mark.parametrize(("width", "interval"), [(80, False), (WIDE, True)])
+def test_a_table_of_plans_has_a_line_for_each(width: int, interval: bool) -> None:
+    """In a narrow terminal, too, where the CSV file has the rest."""
+    plan = PlanRow(
+        key="k",
+        rounding="stochastic",
+        chosen=True,
+        activation_bits=12.83,
+        weight_bits=13.55,
+        largest_change=0.0235,
+        largest_change_low=0.0056,
+        largest_change_high=0.1429,
+        largest_label="Infiltration",
+        error_rms=0.0021,
+        error_max=0.0068,
+        overflows=1,
+        bytes_up=1_000_000_000,
+        bytes_down=536_800_000,
+        flights=1202,
+        labels={"Infiltration": LabelRow(images=40, positives=5)},
+    )
+    console = Console(width=width)
+    with console.capture() as shown:
+        console.print(table([plan], width))
+    text = shown.get()
+    assert ("0.0056 to 0.1429" in text) == interval
+    assert "1,536.8" in text
+    assert len([line for line in text.splitlines() if "│" in line and "stochastic" in line]) == 1
+    assert len(text.splitlines()) <= 8, text
