@@ -131,6 +131,16 @@ def weight_bits(images: int) -> int:
     return max(1, (images * images // 4).bit_length())
 
 
+def possible(sums: Sums, positives: int, negatives: int) -> bool:
+    """Whether any scores of so many images have these sums; at least two of either class. Noise
+    has not, but for a few in 2^40.
+    """
+    m, k = positives, negatives
+    pairs = 4 * m * k
+    bound = pairs * m * k * (m + k)
+    return sums.doubled <= pairs and sums.spread <= bound and auroc_of(sums, m, k).variance >= 0
+
+
 class Auroc(NamedTuple):
     """A label's AUROC and its DeLong variance, exact."""
 

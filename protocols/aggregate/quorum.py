@@ -40,8 +40,8 @@ HALVES: Final = 2
 
 Key = bytes
 Keys = Callable[[], list[Key | None]]
-"""Of each label the key, 32 bytes; at the client None where its marks are too few. How long that
-takes depends on the marks: the client asks after the last message.
+"""Of each label the key, 32 bytes; at the client None where its marks are too few. That takes a
+while, so the client asks after the last message; it does the same work whatever the marks are.
 """
 
 
@@ -90,13 +90,14 @@ def _client_keys(words: U64, marks: U8, least: Quorum) -> list[Key | None]:
 
 
 def _client_key(taken: Sequence[int], marks: U8, least: Quorum) -> Key | None:
-    secrets = []
+    """Where marks are missing, other images stand in for them, so that no time tells of it."""
+    secrets, enough = [], True
     for mark, needed in ((POSITIVE, least.positives), (NEGATIVE, least.negatives)):
-        images = np.flatnonzero(marks == mark)[:needed]
-        if images.size < needed:
-            return None
+        images = np.argsort(marks != mark, kind="stable")[:needed]
         secrets.append(_interpolated([(int(at) + 1, taken[at]) for at in images]))
-    return _key(secrets)
+        enough &= int(np.sum(marks == mark)) >= needed
+    key = _key(secrets)
+    return key if enough else None
 
 
 def _key(secrets: Sequence[int]) -> Key:

@@ -17,6 +17,7 @@ from moiety.protocols.errors import BadInput
 from moiety.runtime.cluster.placement import EXTRA, Room, Servers
 from moiety.runtime.intake import extras
 from moiety.runtime.party.credentials import KeyFiles
+from moiety.runtime.party.endpoints import parse_listen
 from moiety.runtime.party.server.loop import Loop
 from moiety.runtime.party.server.processes import Line
 from moiety.runtime.party.signals import Stopped
@@ -63,6 +64,16 @@ CpusOption = Annotated[
         show_default=False,
     ),
 ]
+WorkerPortsOption = Annotated[
+    str,
+    typer.Option(
+        "--worker-ports",
+        metavar="FIRST-LAST",
+        help="With --cluster: ports of its nodes, for a firewall; each worker listens at a free "
+        "one. 0: at any.",
+        rich_help_panel=PANEL,
+    ),
+]
 FrontOption = Annotated[
     str | None,
     typer.Option(
@@ -90,6 +101,21 @@ def room_for(cluster: str | None, pairs: int, cpus: float | None, threads: int) 
         return None
     extras.require(("ray",), EXTRA)
     return Room(address=cluster, workers=pairs, cpus=float(threads) if cpus is None else cpus)
+
+
+def check_ports(ports: str, room: Room | None) -> None:
+    """Raises `BadInput` unless these are ports, and enough for all workers on one node."""
+    try:
+        _, found = parse_listen(f":{ports}")
+    except BadInput as error:
+        raise BadInput(f"--worker-ports '{ports}': write FIRST-LAST, like 7701-7799") from error
+    if found != range(1) and room is not None and len(found) < room.workers:
+        raise BadInput(
+            f"--worker-ports {ports}: {len(found)} ports, and all {room.workers} workers may come "
+            "to be on one node; give as many"
+        )
+    if found != range(1) and room is None:
+        raise BadInput(f"--worker-ports is for workers that {EXTRA} places; give both or neither")
 
 
 def check_roles(cluster: str | None, front: str | None, own: Sequence[tuple[str, object]]) -> None:
@@ -152,9 +178,12 @@ class WorkerOptions:
         return {name: file and file.absolute() for name, file in files.items()}
 
 
-def placer(room: Room, front: tuple[str, int], options: WorkerOptions) -> Callable[[Line], None]:
+def placer(
+    room: Room, front: tuple[str, int], options: WorkerOptions, ports: str
+) -> Callable[[Line], None]:
     """What a Front starts and looks after its workers with; a process without Ray may hold it."""
-    return partial(_place, Servers(room=room, front=front, arguments=options.arguments()))
+    arguments = options.arguments()
+    return partial(_place, Servers(room=room, front=front, arguments=arguments, ports=ports))
 
 
 def _place(servers: Servers, line: Line) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 
 from moiety.protocols.errors import BadInput, NetworkFailure
 from moiety.runtime.cluster.placement import Room
@@ -78,5 +78,7 @@ def why_lost(error: RayError) -> str:
     """
     if isinstance(error, RayTaskError):
         raise error
+    if isinstance(error, ActorUnavailableError):
+        return "its process, or the node that it is on, does not answer"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

@@ -21,9 +21,11 @@ class Room:
 @dataclass(frozen=True, kw_only=True)
 class Servers:
     """Workers of the server that listens at `front`. `arguments`: of `moiety serve` on every node,
-    without the front and the address to listen at; paths are as the nodes see them.
+    without the front and the address to listen at; paths are as the nodes see them. `ports`: of
+    each node, FIRST-LAST, of which workers listen at a free one each; 0: at any.
     """
 
     room: Room
     front: tuple[str, int]
     arguments: tuple[str, ...]
+    ports: str = "0"

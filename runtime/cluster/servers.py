@@ -43,10 +43,10 @@ class ServerProcess:
         self._process: subprocess.Popen[str] | None = None
         self._last: deque[str] = deque(maxlen=5)
 
-    def start(self, arguments: Sequence[str]) -> tuple[str, str]:
+    def start(self, arguments: Sequence[str], ports: str) -> tuple[str, str]:
         """Where it listens, and ""; or "", and why it does not."""
         command = [sys.executable, "-m", "moiety.runtime.cli", "serve", *arguments]
-        listen = ["--listen", f"{address_of_node()}:0", "--stop-with-stdin"]
+        listen = ["--listen", f"{address_of_node()}:{ports}", "--stop-with-stdin"]
         pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         self._process = subprocess.Popen([*command, *listen], text=True, **pipes)
         reader = threading.Thread(target=self._read_log, name="moiety-log", daemon=True)
@@ -114,7 +114,8 @@ class Placing:
         while self._due and self._due[0] <= time.monotonic():
             self._due.popleft()
             actor = actors(ServerProcess, self.servers.room).remote()
-            self._pending[actor.start.remote(self._arguments())] = actor, ""
+            started = actor.start.remote(self._arguments(), self.servers.ports)
+            self._pending[started] = actor, ""
 
     def _arguments(self) -> tuple[str, ...]:
         host, port = self.servers.front

@@ -15,7 +15,7 @@ import numpy as np
 
 from moiety.protocols.aggregate.marks import marks_of
 from moiety.protocols.arrays import BOOL, U64
-from moiety.protocols.errors import NetworkFailure, UntrustedPeer
+from moiety.protocols.errors import NetworkFailure, PeerMismatch, UntrustedPeer
 from moiety.protocols.network import Network
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role, Session
@@ -250,20 +250,30 @@ class Connection:
         `runs` are the ids of the images as `keep_batch` gave them, `shares` uint64 `(n, L)` their
         shares, `positives` and `negatives` `(n, L)` this side's labels; neither: unknown. Once for
         a cohort: before anything is revealed the server destroys its shares, so that these are
-        worth nothing afterwards, also where the answer is lost. Raises `BadInput` for what cannot
-        be a cohort, and `PeerRefused` where the server denies it.
+        worth nothing afterwards, also where the answer is lost. The server sees the ids in their
+        own order, for this side's might tell its labels. Raises `BadInput` for what cannot be a
+        cohort, `PeerRefused` where the server denies it, and `PeerMismatch` for an answer that
+        cannot be one: then the connection has ended as after any other, for the server must not
+        learn that.
         """
         self.executor.check_keeping(cohort)
         check_cohort(self.client.program, runs, shares, positives, negatives)
-        marks = marks_of(positives, negatives).T.copy()
+        order = np.argsort(runs)
+        named = bytes.fromhex("".join(runs[at] for at in order))
+        marks = marks_of(positives, negatives)[order].T.copy()
+        program = self.client.program
         with peer_errors():
             asked = handshake.Aggregate(cohort=cohort, images=len(runs))
             handshake.send(self.channel, asked)
-            self.channel.send(np.frombuffer(bytes.fromhex("".join(runs)), np.uint8))
-            told, _ = aggregate(self.session, self.client.program, shares, marks, progress=progress)
+            self.channel.send(np.frombuffer(named, np.uint8))
+            told, _ = aggregate(self.session, program, shares[order], marks, progress=progress)
             handshake.receive(self.channel, handshake.Served)
         assert told is not None
-        return tuple(results_of(label_names(self.client.program), told, marks))
+        try:
+            return tuple(results_of(label_names(program), told, marks))
+        except PeerMismatch:
+            self.close()
+            raise
 
     def _begin(self, images: int, cohort: str = "") -> None:
         """Announces the next run."""

@@ -16,13 +16,14 @@ import numpy as np
 from moiety.protocols.aggregate.auroc import (
     Sums,
     auroc_of,
+    possible,
     reveal,
     sum_up,
 )
 from moiety.protocols.aggregate.marks import NEGATIVE, POSITIVE
 from moiety.protocols.aggregate.quorum import Quorum
 from moiety.protocols.arrays import BOOL, U8, U64
-from moiety.protocols.errors import BadInput
+from moiety.protocols.errors import BadInput, PeerMismatch
 from moiety.protocols.session import Session
 from moiety.runtime.party.metering import RunCost, StepWatch, peak_rss
 from moiety.runtime.program import Output, Program
@@ -162,11 +163,19 @@ def aggregate(
 def results_of(
     names: Sequence[str], told: Sequence[Sums | None], marks: U8
 ) -> Iterator[AggregateResult]:
-    """What the client makes of what it was told, label by label."""
+    """What the client makes of what it was told, label by label. Raises `PeerMismatch` for sums
+    that no scores have.
+    """
     for name, sums, row in zip(names, told, marks, strict=True):
         positives, negatives = (int(np.sum(row == mark)) for mark in (POSITIVE, NEGATIVE))
         area = error = None
         if sums is not None:
+            if not possible(sums, positives, negatives):
+                raise PeerMismatch(
+                    f"what was revealed of {name} is no AUROC: the two sides' shares do not belong "
+                    "together, or the server does not follow the protocol. The cohort is spent; "
+                    "ask the vendor"
+                )
             found = auroc_of(sums, positives, negatives)
             area, error = float(found.area), math.sqrt(found.variance)
         yield AggregateResult(name, positives, negatives, area, error)

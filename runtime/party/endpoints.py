@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import re
 import socket
 from dataclasses import dataclass, replace
 
-from moiety.protocols.errors import BadInput, NetworkFailure, UntrustedPeer
+from moiety.protocols.errors import BadInput, ContractViolation, NetworkFailure, UntrustedPeer
 from moiety.runtime.party import handshake
 from moiety.runtime.party.certificates import fingerprint
 from moiety.runtime.party.credentials import Credentials, Distrust
@@ -15,6 +16,7 @@ from moiety.runtime.party.framing import MAGIC, Limits, Line
 from moiety.runtime.party.tls import NotTls, TlsStream, context_of
 from moiety.runtime.party.transport import TcpChannel, reason
 
+_PORTS = re.compile(r"(.*:[0-9]+)-([0-9]{1,5})")
 _TICK = 0.5
 """Seconds after which a blocked call looks at its clocks."""
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -31,6 +33,16 @@ def parse_address(text: str) -> tuple[str, int]:
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise BadInput(f"'{text}' is not an address; write HOST:PORT, for example 127.0.0.1:7700")
     return host or "127.0.0.1", int(port)
+
+
+def parse_listen(text: str) -> tuple[str, range]:
+    """As `parse_address`, or `HOST:FIRST-LAST`: the ports of which one is to be taken."""
+    found = _PORTS.fullmatch(text)
+    host, first = parse_address(found[1] if found else text)
+    last = int(found[2]) if found else first
+    if not (found is None or 0 < first <= last <= 65535):
+        raise BadInput(f"'{text}' is not a range of ports; write HOST:7701-7799, for example")
+    return host, range(first, last + 1)
 
 
 def is_loopback(host: str) -> bool:
@@ -202,6 +214,24 @@ class Incoming:
         self.sock.close()
 
 
+def _listening(host: str, ports: range) -> socket.socket:
+    """At the first of the ports that is free. Raises `NetworkFailure`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for port in ports:
+        try:
+            sock = socket.create_server((host, port), family=family, backlog=128)
+        except (OSError, OverflowError) as error:
+            taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+            if taken and port != ports[-1]:
+                continue
+            raise NetworkFailure(
+                f"cannot listen at {host}:{port}: {reason(error)}; choose another --listen address"
+            ) from error
+        sock.settimeout(_TICK)
+        return sock
+    raise ContractViolation("no port to listen at")
+
+
 class Listener:
     """The server's listening socket, for TLS where there are `credentials`. `port` and `address`
     (for `parse_address`) are real where 0 was asked for.
@@ -220,24 +250,17 @@ class Listener:
     def at(
         cls,
         host: str,
-        port: int,
+        ports: int | range,
         limits: Limits | None = None,
         credentials: Credentials | None = None,
         insecure: bool = False,
     ) -> Listener:
-        """Listens; port 0 takes any free one. Without `credentials` only within this machine, or if
-        `insecure`. Raises `NetworkFailure` when the address is taken or not this machine's,
-        `BadInput`.
+        """Listens; port 0 takes any free one, a range its first free one. Without `credentials`
+        only within this machine, or if `insecure`. Raises `NetworkFailure` when the address is
+        taken or not this machine's, `BadInput`.
         """
         _check_line(host, credentials, insecure)
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        try:
-            sock = socket.create_server((host, port), family=family, backlog=128)
-        except (OSError, OverflowError) as error:
-            raise NetworkFailure(
-                f"cannot listen at {host}:{port}: {reason(error)}; choose another --listen address"
-            ) from error
-        sock.settimeout(_TICK)
+        sock = _listening(host, range(ports, ports + 1) if isinstance(ports, int) else ports)
         return cls(sock, limits or Limits(), credentials)
 
     @property

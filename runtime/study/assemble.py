@@ -11,10 +11,10 @@ import numpy as np
 from moiety.protocols.arrays import F64
 from moiety.runtime.intake.text import printable
 from moiety.runtime.party.metering import StepCost
-from moiety.runtime.program import Program
 from moiety.runtime.results.record import ImageResult
 from moiety.runtime.study.cohort import CohortList, Listed
 from moiety.runtime.study.journal import Image, Journal
+from moiety.runtime.study.prepare import Prepared
 from moiety.runtime.study.reference import Reference
 from moiety.runtime.study.scores import Scored
 from moiety.runtime.study.table import Resources, StudyTable
@@ -87,9 +87,9 @@ def resources_of(finished: Finished, journal: Journal) -> Resources:
     )
 
 
-def facts_of(program: Program, journal: Journal) -> Mapping[str, str]:
+def facts_of(prepared: Prepared, journal: Journal) -> Mapping[str, str]:
     """The head of a report, in order."""
-    head = journal.head
+    head, program = journal.head, prepared.plan.program
     releases = ", ".join(f"{what} {release}" for what, release in head.releases.items())
     return {
         "Model": printable(program.name),
@@ -97,10 +97,27 @@ def facts_of(program: Program, journal: Journal) -> Mapping[str, str]:
         "Program": program.digest(),
         "Rounding": program.rounding,
         "Revealed to the hospital": program.policy.reveal,
+        "Uncertain labels (-1)": _uncertain(prepared),
+        "Margin of equivalence": _margin(prepared.options.margin, head.margin),
         "Begun": head.started,
         "Machine": head.machine,
         "Releases": releases,
     }
+
+
+def _uncertain(prepared: Prepared) -> str:
+    """How many of the whole list, and how they were taken."""
+    count = prepared.cohort.uncertain
+    return f"{count}, taken as {prepared.options.columns.uncertain}" if count else "none"
+
+
+def _margin(margin: float, begun: float | None) -> str:
+    """A margin that is chosen after the results are known shows nothing: the reader is told."""
+    if begun is None:
+        return f"±{margin:g} in AUROC; not known whether from the beginning"
+    if margin == begun:
+        return f"±{margin:g} in AUROC, from the beginning of the study"
+    return f"±{margin:g} in AUROC, chosen later: the study was begun with ±{begun:g}"
 
 
 def _matrix(rows: Sequence[Sequence[float]], wide: int) -> F64:

@@ -186,6 +186,7 @@ def _head(prepared: Prepared) -> Head:
             "python": platform.python_version(),
             "numpy": np.__version__,
         },
+        margin=prepared.options.margin,
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
     )
 
@@ -241,7 +242,7 @@ def study_of(prepared: Prepared, journal: Journal) -> Study:
     return Study(
         name=options.name or printable(program.name),
         policy=program.policy,
-        facts=facts_of(program, journal),
+        facts=facts_of(prepared, journal),
         resources=resources_of(finished, journal),
         table=table_of(finished, prepared.cohort, prepared.scored, prepared.reference)
         if revealed

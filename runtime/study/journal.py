@@ -49,7 +49,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag=
 class Head(Record, frozen=True, kw_only=True):
     """What cannot change within a study. `program`: its digest; `bit_depth`: how deep pictures are
     read; `cohort`: 128 random bits in hex, by which the two parties call this study; `releases`,
-    `machine`: software that began it, and where. `started`: UTC.
+    `machine`: software that began it, and where. `started`: UTC. `margin`: of equivalence, as it
+    was said then.
     """
 
     format: str = "moiety-study"
@@ -60,6 +61,7 @@ class Head(Record, frozen=True, kw_only=True):
     started: str
     releases: dict[str, str]
     machine: str
+    margin: float | None = None
 
 
 class Part(Record, frozen=True, kw_only=True):

@@ -151,7 +151,7 @@ class Runner:
         lane.failures += 1
         others = bool(self._flights)
         met = lane.met or any(each.met for each, _ in self._flights.values()) or self._done
-        if not passing(error, met):
+        if not passing(error, met or isinstance(error, WorkerLost)):
             self._failure = self._failure or error
         elif lane.failures <= self.retries.times:
             pause = self.retries.pause(error, lane.failures)

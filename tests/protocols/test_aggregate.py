@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from moiety.protocols import ring
-from moiety.protocols.aggregate import auroc
+from moiety.protocols.aggregate import auroc, quorum
 from moiety.protocols.aggregate.auroc import (
     MAX_IMAGES,
     SUM_BITS,
     Auroc,
     Sums,
     auroc_of,
+    possible,
     reveal,
     sum_up,
     weight_bits,
@@ -34,6 +35,7 @@ from moiety.protocols.aggregate.quorum import Quorum
 from moiety.protocols.arrays import F64, I64, U8, U64
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import open_session
+from moiety.runtime.study.statistics.delong import Placements
 from tests.support.cohorts import sums_of
 from tests.support.data import DATA, needs
 from tests.support.two_party import Pipe, run_both, run_two_party, share
@@ -42,13 +44,17 @@ from tests.support.wiretap import Wiretap, chi_square
 TWO = Quorum(2, 2)
 
 
-def aggregate(scores: I64, bits: int, marks: U8, least: Quorum) -> Any:
-    """What the client is told, of shares of the scores."""
+def aggregate(scores: I64, bits: int, marks: U8, least: Quorum, added: I64 | None = None) -> Any:
+    """What the client is told, of shares of the scores; `added`: what one that deviates adds to its
+    own.
+    """
     mine = share(ring.from_signed(scores, bits), bits, np.random.default_rng(3))
 
     def body(session: Session) -> Any:
-        known = None if session.is_server else marks
-        return reveal(session, sum_up(session, mine[session.role], bits, least, known))
+        own, known = mine[session.role], None if session.is_server else marks
+        if added is not None and not session.is_server:
+            own = ring.reduce(own + ring.from_signed(added, bits), bits)
+        return reveal(session, sum_up(session, own, bits, least, known))
 
     outcome = run_two_party(body, body)
     assert outcome.server is None
@@ -78,9 +84,28 @@ def cohorts(draw: st.DrawFn) -> tuple[int, I64, U8, Quorum]:
 
 @settings(max_examples=25, deadline=None)
 @given(cohorts())
-def test_sums_are_those_of_the_definition(cohort: tuple[int, I64, U8, Quorum]) -> None:
+def test_two_parties_say_what_the_definition_and_the_studys_own_delong_say(
+    cohort: tuple[int, I64, U8, Quorum],
+) -> None:
+    """That of studies of scores in the clear, which goes by midranks."""
     bits, scores, marks, least = cohort
-    assert aggregate(scores, bits, marks, least) == sums_of(scores, marks, least)
+    told = aggregate(scores, bits, marks, least)
+    assert told == sums_of(scores, marks, least)
+    for row, mark, sums in zip(scores, marks, told, strict=True):
+        if sums is not None:
+            check_against_delong(row, mark, sums)
+
+
+def check_against_delong(scores: I64, marks: U8, sums: Sums) -> None:
+    m, k = (int(np.sum(marks == each)) for each in (POSITIVE, NEGATIVE))
+    known = marks != UNKNOWN
+    # Scores of 63 bits are none of float64: their ranks.
+    ranks = np.unique(scores, return_inverse=True)[1].astype(float)
+    clear = Placements.of(ranks[None, known], marks[known] == POSITIVE)
+    found, variance = auroc_of(sums, m, k), float(clear.covariance()[0, 0])
+    assert float(found.area) == pytest.approx(clear.areas()[0], rel=0, abs=1e-15)
+    assert float(found.variance) == pytest.approx(variance, rel=1e-12, abs=1e-15)
+    assert possible(sums, m, k)
 
 
 def delong_by_definition(positive: F64, negative: F64) -> tuple[float, float]:
@@ -134,6 +159,15 @@ def test_published_fixture_on_shares() -> None:
         assert float(found.variance) == pytest.approx(expected["var"], rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    "sums",
+    [Sums(0, 0), Sums(36, 0), Sums(37, 2000), Sums(36, 4 * 81 * 6 + 1), Sums(1 << 63, 1 << 63)],
+)
+def test_sums_that_no_scores_have(sums: Sums) -> None:
+    """Of three positive and three negative images; all below have 0 and 0, none 36 and 0."""
+    assert possible(sums, 3, 3) == (sums == (0, 0))
+
+
 # --- nothing wraps --------------------------------------------------------------------------------
 
 
@@ -153,13 +187,13 @@ def test_the_largest_sums_fit_their_rings(images: int) -> None:
 # --- what either party sees -----------------------------------------------------------------------
 
 
-def tapped(marks: U8, least: Quorum) -> tuple[dict[Role, U8], Any, list[U64]]:
-    """What either party has sent before the revealing, the last bytes of messages aside; what the
-    client was told; and both parties' shares of the sums. Scores and their shares are zeros.
+def tapped(marks: U8, least: Quorum) -> tuple[dict[Role, list[U8]], Any, list[U64]]:
+    """The messages that either party has sent before the revealing; what the client was told; and
+    both parties' shares of the sums. Scores and their shares are zeros.
     """
     down, up = Pipe(), Pipe()
     taps = Wiretap(down, up, 60.0), Wiretap(up, down, 60.0)
-    sent: dict[Role, U8] = {}
+    sent: dict[Role, list[U8]] = {}
     sums: dict[Role, U64] = {}
 
     def side(role: Role) -> Any:
@@ -168,8 +202,8 @@ def tapped(marks: U8, least: Quorum) -> tuple[dict[Role, U8], Any, list[U64]]:
         known = None if session.is_server else marks
         sealed = sum_up(session, np.zeros(marks.shape, np.uint64), 12, least, known)
         session.channel.flush()
-        octets = [np.frombuffer(data, np.uint8)[:-1] for _, data in taps[role].messages[begin:]]
-        sent[role], sums[role] = np.concatenate(octets), sealed.shares
+        octets = [np.frombuffer(data, np.uint8) for _, data in taps[role].messages[begin:]]
+        sent[role], sums[role] = octets, sealed.shares
         return reveal(session, sealed)
 
     _, told = run_both(partial(side, Role.SERVER), partial(side, Role.CLIENT), taps)
@@ -178,11 +212,44 @@ def tapped(marks: U8, least: Quorum) -> tuple[dict[Role, U8], Any, list[U64]]:
 
 @pytest.mark.parametrize("mark", [UNKNOWN, POSITIVE, NEGATIVE])
 def test_messages_are_uniform_for_any_labels(mark: int) -> None:
+    """But for their last bytes, which may be filled up with zeros."""
     sent, told, _ = tapped(np.full((2, 120), mark, np.uint8), TWO)
     assert told == [None, None]
-    for octets in sent.values():
+    for messages in sent.values():
+        octets = np.concatenate([message[:-1] for message in messages])
         assert octets.size > 1 << 18
         assert chi_square(octets) < 255 + 8 * 22.6
+
+
+def test_messages_are_as_long_and_as_many_for_any_labels() -> None:
+    cases = [np.full((2, 9), mark, np.uint8) for mark in (UNKNOWN, POSITIVE)]
+    cases.append(np.random.default_rng(4).integers(0, 3, (2, 9)).astype(np.uint8))
+    lengths = [
+        {role: [each.size for each in messages] for role, messages in tapped(case, TWO)[0].items()}
+        for case in cases
+    ]
+    assert all(each == lengths[0] for each in lengths)
+
+
+@pytest.mark.parametrize("images", [4, 9])
+def test_a_key_takes_the_same_work_for_any_labels(
+    images: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where there are fewer images than it takes."""
+    work: list[int] = []
+
+    def counted(points: Any) -> int:
+        work.append(len(points))
+        return 1
+
+    monkeypatch.setattr(quorum, "_interpolated", counted)
+    least, keys = Quorum(3, 5), []
+    for positives in range(images + 1):
+        marks = np.full(images, NEGATIVE, np.uint8)
+        marks[:positives] = POSITIVE
+        keys.append(quorum._client_key([7] * images, marks, least) is not None)
+    assert work == [3, min(5, images)] * (images + 1)
+    assert keys == [m >= 3 and images - m >= 5 for m in range(images + 1)]
 
 
 def test_what_too_few_labels_stand_behind_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,6 +260,20 @@ def test_what_too_few_labels_stand_behind_is_masked(monkeypatch: pytest.MonkeyPa
     sums = [Sums(*column) for column in (server + client).T.tolist()]
     assert told[0] == sums[0] == sums_of(np.zeros((2, 5), np.int64), marks, TWO)[0]
     assert not set(told[1]) & set(sums[1])
+
+
+def test_a_deviating_client_finds_a_difference_of_scores() -> None:
+    """What docs/security.md says of aggregates and shares that nobody checks: of 12 runs of one
+    image and 15 of another, one aggregate tells how far apart their scores are, among 180 values:
+    its pairs compare the difference with 180 numbers in a row.
+    """
+    m, k, scores = 12, 15, (-70_061, -70_000)
+    values = np.repeat(np.array([scores], np.int64), [m, k], axis=1)
+    marks = np.repeat(np.array([[POSITIVE, NEGATIVE]], np.uint8), [m, k], axis=1)
+    added = np.concatenate([k * np.arange(m), np.arange(k)])[None]
+    (sums,) = aggregate(values, 24, marks, Quorum(10, 10), added)
+    smallest, reached = -k * (m - 1), (sums.doubled // 2 - 1) // 2
+    assert smallest + reached == scores[0] - scores[1]
 
 
 def test_marks_are_one_of_three() -> None:

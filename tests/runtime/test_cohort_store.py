@@ -157,6 +157,21 @@ def test_a_marker_alone_ends_a_cohort(tmp_path: Path) -> None:
         kept.load(COHORT, runs(2))
 
 
+def test_shares_that_are_put_back_are_not_used(tmp_path: Path) -> None:
+    """And they are removed when the server starts, as those that a crash has left are."""
+    kept = shelf(tmp_path)
+    kept.keep(COHORT, runs(2), shares(2))
+    before = file_of(tmp_path).read_bytes()
+    kept.spend(COHORT, None, None)
+    file_of(tmp_path).write_bytes(before)
+    for again in (lambda: kept.load(COHORT, runs(2)), lambda: kept.spend(COHORT, None, None)):
+        with pytest.raises(Denied, match="a cohort has one"):
+            again()
+    shelf(tmp_path)
+    assert not file_of(tmp_path).exists()
+    assert kept.count() == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("of_program", "of_all", "left"),
     [(None, None, None), (2, None, 1), (None, 2, 0), (5, 3, 1), (1, 9, 0), (0, 0, 0)],
@@ -167,14 +182,18 @@ def test_cohorts_left(of_program: int | None, of_all: int | None, left: int | No
 
 
 def test_the_last_cohort_is_denied_to_the_next(tmp_path: Path) -> None:
+    """And what is denied is not recorded."""
     kept = shelf(tmp_path)
-    kept.spend(COHORT, 2, 2)
+    recorded: list[str] = []
+    kept.spend(COHORT, 2, 2, lambda: recorded.append("first"))
     shelf(tmp_path, program="34" * 32).spend(COHORT, 2, 2)
     assert kept.count() == (1, 2)
-    with pytest.raises(Denied, match="all the aggregates that it may ask for"):
-        kept.spend(OTHER, 2, 2)
-    kept.spend(OTHER, 2, None)
+    for cohort, words in ((OTHER, "all the aggregates that it may ask for"), (COHORT, "has one")):
+        with pytest.raises(Denied, match=words):
+            kept.spend(cohort, 2, 2, lambda: recorded.append("denied"))
+    kept.spend(OTHER, 2, None, lambda: recorded.append("last"))
     assert kept.count() == (2, 3)
+    assert recorded == ["first", "last"]
 
 
 # --- the folder -----------------------------------------------------------------------------------

@@ -4,58 +4,41 @@ cohort is, whatever is killed on the way.
 
 from __future__ import annotations
 
-import math
-import secrets
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 
-from moiety.protocols.aggregate.auroc import Sums, auroc_of
-from moiety.protocols.aggregate.marks import NEGATIVE, POSITIVE
-from moiety.protocols.aggregate.quorum import Quorum
-from moiety.protocols.arrays import F32, U8
-from moiety.protocols.errors import BadInput, NetworkFailure
-from moiety.runtime import program as ir
+from moiety.protocols.aggregate.auroc import Sealed, reveal
+from moiety.protocols.aggregate.marks import POSITIVE
+from moiety.protocols.arrays import U8
+from moiety.protocols.errors import BadInput, NetworkFailure, PeerMismatch
+from moiety.protocols.session import Session
 from moiety.runtime.cost.traffic import aggregate_cost
 from moiety.runtime.operation.access import AccessList
 from moiety.runtime.operation.audit import AuditLog
 from moiety.runtime.operation.recorder import Recorder
-from moiety.runtime.party import handshake
+from moiety.runtime.party import cohorts, handshake
 from moiety.runtime.party.client import Client, Connection
-from moiety.runtime.party.cohorts import AggregateResult, Kept, aggregate
+from moiety.runtime.party.cohorts import AggregateResult, aggregate
 from moiety.runtime.party.endpoints import parse_address
 from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.framing import PeerRefused
 from moiety.runtime.party.server import Server, ServerOptions
-from moiety.runtime.party.server.cohorts import Cohorts
+from moiety.runtime.party.server.cohorts import Cohorts, Shelf
 from moiety.runtime.party.server.operation import Watch
-from moiety.runtime.program.cleartext import CleartextExecutor
-from moiety.runtime.program.policy import Policy
-from moiety.runtime.program.weights import Weights, commit
 from tests.runtime.test_operated_server import CLIENT, KnownDoor, audited, wait_for
-from tests.support.cohorts import sums_of
 from tests.support.command import moiety, serving
-from tests.support.programs import random_weights, small_program
-from tests.support.runnable import runnable, save, save_images
+from tests.support.kept import BATCH, LABELS, LEAST, Study, keeping
+from tests.support.runnable import save, save_images
 from tests.support.serving import Running
 from tests.support.two_party import run_two_party, share
-
-LABELS = 3
-LEAST = Quorum(5, 5)
-BATCH = 8
-POLICY = Policy(reveal="aggregate", positives=5, negatives=5, images=60, cohorts=3)
-
-
-def keeping(policy: Policy = POLICY) -> tuple[ir.Program, Weights]:
-    """The small Program, whose three scores stay shared."""
-    program = runnable(msgspec.structs.replace(small_program(), policy=policy))
-    return commit(program, random_weights(program, np.random.default_rng(5)).tensors)
 
 
 @pytest.fixture(scope="module")
@@ -63,63 +46,6 @@ def executor() -> ServerExecutor:
     made = ServerExecutor(*keeping(), batches=(1, BATCH))
     made.prepare()
     return made
-
-
-@dataclass
-class Study:
-    """The hospital's side of a cohort: images, some of them twice, labels, and what is kept."""
-
-    images: F32
-    marks: U8
-    cohort: str
-    kept: list[Kept]
-
-    @classmethod
-    def of(cls, count: int) -> Study:
-        rng = np.random.default_rng(count)
-        images = rng.normal(size=(count, 2, 8, 8)).astype(np.float32)
-        images[count // 2 :: 5] = images[0]
-        marks = rng.integers(0, 3, (LABELS, count)).astype(np.uint8)
-        marks[-1] = np.where(np.cumsum(marks[-1] == POSITIVE) < LEAST.positives, marks[-1], 0)
-        return cls(images, marks, secrets.token_hex(16), [])
-
-    def run(self, connection: Connection, count: int) -> None:
-        """The next so many images."""
-        while count:
-            begin = len(self.kept)
-            size = next(each for each in connection.sizes if each <= count)
-            cases = list(self.images[begin : begin + size])
-            self.kept += connection.keep_batch(cases, self.cohort)[0]
-            count -= size
-
-    def aggregate(self, connection: Connection, **changes: Any) -> tuple[AggregateResult, ...]:
-        given = {
-            "cohort": self.cohort,
-            "runs": [each.run for each in self.kept],
-            "shares": np.array([each.share for each in self.kept], np.uint64),
-            "positives": self.marks.T[: len(self.kept)] == POSITIVE,
-            "negatives": self.marks.T[: len(self.kept)] == NEGATIVE,
-        }
-        return connection.aggregate(**(given | changes))
-
-    def expected(self, program: ir.Program, weights: Weights) -> list[AggregateResult]:
-        cleartext = CleartextExecutor(program, weights)
-        (index,) = program.outputs
-        scores = np.stack([cleartext.run_integers(image)[index] for image in self.images], axis=1)
-        told = sums_of(scores, self.marks, LEAST)
-        return [
-            self._expected(label, sums, row)
-            for label, (sums, row) in enumerate(zip(told, self.marks, strict=True))
-        ]
-
-    @staticmethod
-    def _expected(label: int, sums: Sums | None, marks: U8) -> AggregateResult:
-        m, k = (int(np.sum(marks == mark)) for mark in (POSITIVE, NEGATIVE))
-        if sums is None:
-            return AggregateResult(f"output {label}", m, k, None, None)
-        found = auroc_of(sums, m, k)
-        error = math.sqrt(found.variance)
-        return AggregateResult(f"output {label}", m, k, float(found.area), error)
 
 
 def test_a_study_over_a_server_that_is_killed(tmp_path: Path) -> None:
@@ -168,7 +94,8 @@ def serve(executor: ServerExecutor, tmp_path: Path) -> Iterator[Callable[..., Ru
             "recorder": Watch(recorder),
             "cohorts": Cohorts.at(tmp_path / "cohorts"),
         }
-        started.append(Running(executor, ServerOptions(), **(own | parts)))
+        options = parts.pop("options", ServerOptions())
+        started.append(Running(executor, options, **(own | parts)))
         return started[-1]
 
     yield start
@@ -258,6 +185,121 @@ def test_a_client_that_leaves_before_the_end_may_ask_again(
     with client.join(running.connect()) as connection:
         found = study.aggregate(connection)
     assert list(found) == study.expected(executor.program, executor.weights)
+
+
+@pytest.mark.parametrize("moment", ["before the marker", "beside the shares", "before the answer"])
+def test_a_server_that_is_killed_about_to_reveal(
+    moment: str,
+    serve: Callable[..., Running],
+    executor: ServerExecutor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Until the marker nothing has happened; from then on the cohort is over."""
+    honest, died = Shelf.spend, tmp_path / "died"
+
+    def spend(shelf: Shelf, cohort: str, *limits: Any) -> None:
+        if died.exists():
+            return honest(shelf, cohort, *limits)
+        died.touch()
+        if moment == "beside the shares":
+            shelf._path(cohort, ".spent").touch()
+        elif moment == "before the answer":
+            honest(shelf, cohort, *limits)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(Shelf, "spend", spend)
+    running = serve()
+    client, study = Client(executor.program, batch=BATCH), Study.of(16)
+    connection = client.join(running.connect())
+    study.run(connection, 16)
+    with pytest.raises(NetworkFailure):
+        study.aggregate(connection)
+    connection.channel.abort()
+    with client.join(running.connect()) as connection:
+        if moment == "before the marker":
+            found = study.aggregate(connection)
+            assert list(found) == study.expected(executor.program, executor.weights)
+        else:
+            with pytest.raises(PeerRefused, match="a cohort has one"):
+                study.aggregate(connection)
+    Cohorts.at(tmp_path / "cohorts")
+    (left,) = (tmp_path / "cohorts").glob("*/*/*")
+    assert left.name == f"{study.cohort}.spent"
+
+
+def test_of_two_that_ask_at_once_one_is_answered(
+    serve: Callable[..., Running], executor: ServerExecutor, tmp_path: Path
+) -> None:
+    """Both are past all checks before either is answered; one aggregate is recorded."""
+    running = serve(options=ServerOptions(sessions=2))
+    client, study = Client(executor.program, batch=BATCH), Study.of(16)
+    with client.join(running.connect()) as connection:
+        study.run(connection, 16)
+    both = threading.Barrier(2)
+
+    def ask() -> tuple[AggregateResult, ...] | PeerRefused:
+        with client.join(running.connect()) as connection:
+            try:
+                return study.aggregate(connection, progress=lambda *step: both.wait(30) and None)
+            except PeerRefused as refused:
+                return refused
+
+    with ThreadPoolExecutor(2) as pool:
+        told = [job.result() for job in [pool.submit(ask), pool.submit(ask)]]
+    (refused,) = (each for each in told if isinstance(each, PeerRefused))
+    (found,) = (each for each in told if not isinstance(each, PeerRefused))
+    assert list(found) == study.expected(executor.program, executor.weights)
+    assert "a cohort has one" in str(refused)
+    running.end()
+    assert [each["event"] for each in audited(tmp_path)].count("aggregated") == 1
+
+
+def test_the_order_of_images_does_not_tell_their_labels(
+    serve: Callable[..., Running], executor: ServerExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller that names the positive ones first: the server sees ids in their own order."""
+    client, study = Client(executor.program, batch=BATCH), Study.of(24)
+    named: list[bytes] = []
+    with client.join(serve().connect()) as connection:
+        study.run(connection, 24)
+        order = np.argsort(study.marks[0] != POSITIVE, kind="stable")
+        images = Study(
+            study.images[order],
+            study.marks[:, order],
+            study.cohort,
+            [study.kept[at] for at in order],
+        )
+        send = connection.channel.send
+
+        def kept(data: U8) -> None:
+            named.append(bytes(data))
+            send(data)
+
+        monkeypatch.setattr(connection.channel, "send", kept)
+        found = images.aggregate(connection)
+    ids = sorted(bytes.fromhex(each.run) for each in study.kept)
+    assert named[0] == b"".join(ids)
+    assert list(found) == study.expected(executor.program, executor.weights)
+
+
+def test_an_answer_that_cannot_be_one(
+    serve: Callable[..., Running], executor: ServerExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a server that reveals something else. It does not learn what became of that."""
+
+    def lying(session: Session, sealed: Sealed) -> Any:
+        sealed = Sealed(sealed.shares + session.is_server * (1 << 40), sealed.keys)
+        return reveal(session, sealed)
+
+    monkeypatch.setattr(cohorts, "reveal", lying)
+    running = serve()
+    client, study = Client(executor.program, batch=BATCH), Study.of(16)
+    with client.join(running.connect()) as connection:
+        study.run(connection, 16)
+        with pytest.raises(PeerMismatch, match="revealed of output 0 is no AUROC"):
+            study.aggregate(connection)
+    running.wait_for("finished, 16 images")
 
 
 def test_the_parties_meter_what_is_declared(executor: ServerExecutor) -> None:

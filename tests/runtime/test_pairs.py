@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from moiety.protocols.errors import BadInput
-from moiety.runtime.cli.pairs import WorkerOptions, check_roles, room_for
+from moiety.runtime.cli.pairs import WorkerOptions, check_ports, check_roles, room_for
+from moiety.runtime.cluster.placement import Room
 from moiety.runtime.party.credentials import KeyFiles
 
 
@@ -26,6 +27,25 @@ def test_a_worker_has_what_is_its_own() -> None:
     check_roles(None, "vendor:7700", [("--access", None)])
     with pytest.raises(BadInput, match="--access and --cluster: belong to the front"):
         check_roles("auto", "vendor:7700", [("--access", "a.toml"), ("--audit", None)])
+
+
+@pytest.mark.parametrize(
+    ("ports", "workers", "said"),
+    [
+        ("7701", 2, "1 ports, and all 2 workers may come to be on one node"),
+        ("7701-7702", None, "is for workers that --cluster places"),
+        ("7702-7701", 2, "write FIRST-LAST"),
+        ("0-9", 2, "write FIRST-LAST"),
+        ("7701-70000", 2, "write FIRST-LAST"),
+        ("any", 2, "write FIRST-LAST"),
+    ],
+)
+def test_ports_that_cannot_be_the_workers(ports: str, workers: int | None, said: str) -> None:
+    room = None if workers is None else Room(address="auto", workers=workers)
+    with pytest.raises(BadInput, match=said):
+        check_ports(ports, room)
+    check_ports("7701-7702", Room(address="auto", workers=2))
+    check_ports("0", room)
 
 
 def test_workers_get_the_fronts_options_with_whole_paths() -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 from moiety.protocols.errors import BadInput, NetworkFailure
-from moiety.runtime.party.endpoints import Listener, connect, parse_address
+from moiety.runtime.party.endpoints import Listener, connect, parse_address, parse_listen
 from moiety.runtime.party.framing import Frame, Limits, PeerClosed, PeerError
 from moiety.runtime.party.transport import TcpChannel
 from tests.support.lines import joined, two_credentials
@@ -270,6 +271,23 @@ def test_address_taken() -> None:
     with pytest.raises(NetworkFailure, match="cannot listen"):
         Listener.at("127.0.0.1", listener.port)
     listener.close()
+
+
+def test_the_first_free_port_of_a_range() -> None:
+    taken = Listener.at("127.0.0.1", 0)
+    ports = range(taken.port, taken.port + 10)
+    with closing(taken), closing(Listener.at("127.0.0.1", ports)) as listener:
+        assert listener.port in ports[1:]
+        with pytest.raises(NetworkFailure, match=f"cannot listen at 127.0.0.1:{listener.port}"):
+            Listener.at("127.0.0.1", range(listener.port, listener.port + 1))
+
+
+@pytest.mark.parametrize("text", ["host:7-6", "host:0-9", "host:1-65536", "host:1-2-3", "1-2"])
+def test_what_is_no_range_of_ports(text: str) -> None:
+    with pytest.raises(BadInput):
+        parse_listen(text)
+    assert parse_listen("my-host:7700-7702") == ("my-host", range(7700, 7703))
+    assert parse_listen("[::1]:0") == ("::1", range(1))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])

@@ -72,7 +72,7 @@ def test_published_areas_and_their_comparison() -> None:
     placements = Placements.of(scores, np.array(asah.POOR.split()) == "1")
     areas = placements.areas()
     assert areas.round(6) == pytest.approx([0.823679, 0.731369, 0.611958], abs=1e-12)
-    z = (areas[0] - areas[1]) / placements.difference_error()
+    z = (areas[0] - areas[1]) / placements.difference()[1]
     assert round(z, 6) == 2.208984
     assert round(2 * norm.sf(z), 7) == 0.0271758
 
@@ -142,8 +142,8 @@ def test_a_difference_has_the_error_of_its_covariance(
     scores, positive = drawn(case)
     found = Placements.of(scores, positive)
     (a, c), (_, b) = found.covariance()
-    assert found.difference_error() ** 2 == pytest.approx(a + b - 2 * c, rel=1e-9, abs=1e-12)
-    assert Placements.of(scores[[0, 0]], positive).difference_error() == 0
+    assert found.difference()[1] ** 2 == pytest.approx(a + b - 2 * c, rel=1e-9, abs=1e-12)
+    assert Placements.of(scores[[0, 0]], positive).difference() == (0, 0)
 
 
 def test_variance_is_what_a_jackknife_gives() -> None:

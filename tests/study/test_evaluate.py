@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -22,18 +22,20 @@ from moiety.runtime.party.server import ServerOptions
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.results.retry import Retries
 from moiety.runtime.study import evaluate as study
+from moiety.runtime.study.cohort import Columns
 from moiety.runtime.study.journal import NAME, Image, Journal
 from moiety.runtime.study.local import LocalWorker, LocalWorkers
 from moiety.runtime.study.prepare import NOT_RUN, Prepared, StudyOptions, prepare
 from moiety.runtime.study.runner import Unwatched
 from moiety.runtime.study.session import SessionPlan
+from moiety.runtime.study.statistics import analyse
 from moiety.runtime.study.workers import Task, WorkerLost
 from tests.support.command import COMMAND, ENVIRONMENT, moiety
 from tests.support.serving import Running
 from tests.support.studies import LABELS, SmallStudy, small_study
 
 IMAGES = 12
-KILLS = 3
+KILLS = 2
 
 
 @pytest.fixture(scope="module")
@@ -235,9 +237,9 @@ def killed(
 def test_killed_at_random_moments_the_report_is_the_same(
     small: SmallStudy, server: Running, plan: SessionPlan, tmp_path: Path
 ) -> None:
-    """kill -9, three times, the moments drawn anew in each run of the test, and a SIGTERM. Journals
-    only grow, nothing is in them twice, and the report is the one of a study that nobody disturbed,
-    but for its resources and its date.
+    """kill -9, twice, the moments drawn anew in each run of the test, and a SIGTERM. Journals only
+    grow, nothing is in them twice, and what a report is made from is the same as of a study that
+    nobody disturbed, but for resources and date.
     """
     random, folder = np.random.default_rng(), tmp_path / "killed"
     before, lines = b"", 0
@@ -252,21 +254,38 @@ def test_killed_at_random_moments_the_report_is_the_same(
     stopped = started(small, server, folder)
     killed(stopped, folder / NAME, lines, 0, signal.SIGTERM)
     assert stopped.returncode == 128 + signal.SIGTERM
-    last = started(small, server, folder)
-    _, said = last.communicate(timeout=60)
-    assert last.returncode == 0, said
+    made = prepared(plan, small)
+    resumed, undisturbed = run(made, folder), run(made, tmp_path / "whole")
     assert len(keys_in_order(folder)) == IMAGES
-    undisturbed = StudyOptions(sessions=1, bootstrap=20)
-    study.evaluate(plan, small.list, tmp_path / "whole", undisturbed)
-    assert results_of(folder) == results_of(tmp_path / "whole")
+    assert results_of(made, resumed) == results_of(made, undisturbed)
 
 
-def results_of(folder: Path) -> dict[str, Any]:
-    """report.json without what tells of resources, and the time stamp."""
-    report = json.loads((folder / "report.json").read_text())
-    del report["analysis"]["resources"], report["facts"]["Begun"]
-    report["summary"] = [each.partition("The study took")[0] for each in report["summary"]]
-    return report
+def results_of(made: Prepared, journal: Journal) -> tuple[bytes, dict[str, str]]:
+    """All that a report is made from, but resources and the time stamp."""
+    found = study.study_of(made, journal)
+    nothing = replace(found.resources, by_kind={}, wall_seconds=0.0, sessions=0)
+    numbers = msgspec.to_builtins(analyse(replace(found, resources=nothing)))
+    del numbers["resources"]
+    return msgspec.json.encode(numbers), {**found.facts, "Begun": ""}
+
+
+def test_the_report_says_whose_margin_it_is(
+    small: SmallStudy, plan: SessionPlan, tmp_path: Path
+) -> None:
+    """One that was chosen when the results were known is said to be that; -1 likewise."""
+    begun = prepared(plan, small, limit=2)
+    journal = run(begun, tmp_path)
+    name = "Margin of equivalence"
+    facts = study.study_of(begun, journal).facts
+    assert facts[name] == "±0.01 in AUROC, from the beginning of the study"
+    assert facts["Uncertain labels (-1)"] == "none"
+    later = study.study_of(prepared(plan, small, limit=2, margin=0.05), journal).facts
+    assert later[name] == "±0.05 in AUROC, chosen later: the study was begun with ±0.01"
+    doubted = small.list.with_name("doubted.csv")
+    doubted.write_text(small.list.read_text().replace(",1,", ",-1,", 1))
+    options = StudyOptions(columns=Columns(uncertain="negative"), limit=2)
+    facts = study.study_of(prepare(plan, doubted, options), journal).facts
+    assert facts["Uncertain labels (-1)"] == "1, taken as negative"
 
 
 def test_a_dry_run_sends_nothing(small: SmallStudy, tmp_path: Path) -> None:

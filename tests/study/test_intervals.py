@@ -63,9 +63,59 @@ def test_identical_scores_do_not_differ(values: list[int]) -> None:
     found, reason = compared(Placements.of(scores, positive), 0.01, None)
     assert found is not None
     assert reason is None
-    assert (found.difference, found.z, found.p) == (0, 0, 1)
-    assert found.equivalence.equivalent
-    assert "changed places" in found.equivalence.statement
+    assert (found.difference, found.standard_error, found.z, found.p) == (0, 0, 0, 1)
+    assert found.low < 0 < found.high
+    assert "no positive and negative image changed places" in found.equivalence.statement
+
+
+@pytest.mark.parametrize(("images", "shown"), [(3, False), (12, False), (16, True), (200, True)])
+def test_few_images_that_keep_their_places_show_no_equivalence(images: int, shown: bool) -> None:
+    """The scores of two networks that have nothing in common may both be 1 on six images. DeLong's
+    error with one pair changed is what the interval is made of.
+    """
+    places = np.arange(2.0 * images)
+    positive = places >= images
+    both = Placements.of(np.stack([places, places**3]), positive)
+    found, _ = compared(both, 0.01, None)
+    assert found is not None
+    assert found.equivalence.equivalent == shown
+    swapped = places.copy()
+    swapped[[images - 1, images]] = swapped[[images, images - 1]]
+    _, error = Placements.of(np.stack([places, swapped]), positive).difference()
+    assert both.least_error() == pytest.approx(error)
+    assert found.equivalence.high_90 == pytest.approx(norm.ppf(0.95) * error)
+
+
+@pytest.mark.parametrize("images", range(2, 40))
+def test_a_difference_without_spread_is_not_tested(images: int) -> None:
+    """Every positive passes one negative more: no rounding of 1 / n makes an error, and a Z of
+    1e15, of it.
+    """
+    negatives = np.arange(float(images))
+    scores = np.stack([np.r_[negatives + 0.5, negatives], np.r_[negatives - 0.5, negatives]])
+    placements = Placements.of(scores, np.arange(2 * images) < images)
+    difference, error = placements.difference()
+    assert difference == pytest.approx(1 / images)
+    assert error == 0
+    found, reason = compared(placements, 0.01, None)
+    assert found is None
+    assert reason is not None
+
+
+@pytest.mark.parametrize(
+    ("difference", "error", "said"),
+    [
+        (0.001, 0.004, "-0.0056 to +0.0076"),
+        (0.0, 1e-6, "-0.000002 to +0.000002"),
+        (0.0, 0.00999 / 1.6448536, "-0.00999 to +0.00999"),
+        (1e-14, 1e-15, "+0.00000000000 to +0.00000000000"),
+    ],
+)
+def test_an_interval_is_said_in_digits_that_tell(
+    difference: float, error: float, said: str
+) -> None:
+    """Neither as zeros nor as the margin that it is inside of."""
+    assert said in equivalence(difference, error, 0.01).statement
 
 
 def test_what_cannot_be_compared_says_why() -> None:
@@ -81,7 +131,7 @@ def test_what_cannot_be_compared_says_why() -> None:
     assert "error of the difference is 0" in reason
 
 
-@given(st.floats(-0.05, 0.05), st.floats(0, 0.05), st.floats(0.001, 0.1))
+@given(st.floats(-0.05, 0.05), st.floats(1e-6, 0.05), st.floats(0.001, 0.1))
 def test_equivalence_is_the_interval_in_the_margin(
     difference: float, error: float, margin: float
 ) -> None:

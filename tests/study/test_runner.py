@@ -182,6 +182,18 @@ def test_a_first_connection_that_cannot_be_is_the_end(journal: Journal, error: E
     assert kept(journal) == []
 
 
+def test_a_first_worker_that_is_lost_is_replaced(journal: Journal) -> None:
+    """That says nothing of the server, which was not met yet."""
+    lost = [WorkerLost("the process of session 1 is gone (killed by SIGKILL)")]
+
+    def once(number: int) -> None:
+        if lost:
+            raise lost.pop()
+
+    run(journal, FakeWorkers(1, on_start=once))
+    assert kept(journal) == [*range(IMAGES)]
+
+
 def test_what_is_in_flight_is_kept_when_another_fails(journal: Journal) -> None:
     """A quota ends while another session is in the middle of its run."""
     running, workers = threading.Event(), FakeWorkers(2)

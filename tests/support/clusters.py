@@ -20,7 +20,7 @@ from tests.support.command import COMMAND, ENVIRONMENT
 
 CPUS = 0.5
 """Of a worker, so that two pairs fit into two processors."""
-PATIENCE = 60.0
+PATIENCE = 240.0
 
 
 @dataclass(frozen=True)

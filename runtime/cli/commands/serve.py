@@ -52,6 +52,8 @@ from moiety.runtime.cli.pairs import (
     PairsOption,
     StdinOption,
     WorkerOptions,
+    WorkerPortsOption,
+    check_ports,
     check_roles,
     placer,
     room_for,
@@ -60,7 +62,7 @@ from moiety.runtime.cli.pairs import (
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.operation.events import Started
 from moiety.runtime.operation.recorder import Recorder
-from moiety.runtime.party.endpoints import Listener, parse_address
+from moiety.runtime.party.endpoints import Listener, parse_address, parse_listen
 from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.generator_choice import parse_ot
 from moiety.runtime.party.handshake import package_version
@@ -92,8 +94,8 @@ def command(
         str,
         typer.Option(
             metavar="HOST:PORT",
-            help="Where to listen; port 0 takes any free one. 0.0.0.0 is every network of this "
-            "machine.",
+            help="Where to listen; port 0 takes any free one, 7700-7709 the first free one. "
+            "0.0.0.0 is every network of this machine.",
         ),
     ] = "127.0.0.1:7700",
     once: Annotated[
@@ -196,6 +198,7 @@ def command(
     cluster: ClusterOption = None,
     pairs: PairsOption = 2,
     worker_cpus: CpusOption = None,
+    worker_ports: WorkerPortsOption = "0",
     front: FrontOption = None,
     stop_with_stdin: StdinOption = False,
 ) -> None:
@@ -204,12 +207,13 @@ def command(
     if cluster and sessions > 1:
         raise BadInput("--sessions is of a server that computes itself; --cluster has --pairs")
     room = room_for(cluster, pairs, worker_cpus, threads)
+    check_ports(worker_ports, room)
     ui.one_thread()
     keep_freed()
     start_log(log_file, log_format)
     if access or log_file:
         stay_on_hangup()
-    host, port = parse_address(listen)
+    host, ports = parse_listen(listen)
     files = key_files_for(host, keys, cert, key, ca, insecure)
     credentials = files.read() if files else None
     health = health_at(metrics)  # before weights are read and threads begin
@@ -227,7 +231,7 @@ def command(
     recorder = Recorder("server", program.digest(), audit_log, health)
     recorder.record(Started(release=package_version()))
     believed = credentials.with_own() if credentials and room else credentials
-    listener = Listener.at(host, port, None, believed, insecure)
+    listener = Listener.at(host, ports, None, believed, insecure)
     log.info(
         "preparing '%s', Program %s..., %s rounding",
         program.name,
@@ -268,7 +272,7 @@ def command(
             keys=files,
             insecure=insecure,
         )
-        place = placer(room, (host, listener.port), of_workers)
+        place = placer(room, (host, listener.port), of_workers, worker_ports)
         server = Front(
             executor, listener, options, door, Watch(recorder), cohorts=shelves, place=place
         )

@@ -20,7 +20,7 @@ import os
 import stat
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,14 +86,17 @@ class Cohorts:
         return Shelf(self, self.root / (client or "anybody"), program)
 
     def expire(self) -> None:
-        """Removes what nobody has added to for so long. Raises `BadInput`."""
+        """Removes shares that nobody has added to for so long, and what a crash has left of spent
+        cohorts. Raises `BadInput`.
+        """
         until = time.time() - self.days * DAY
         for folder in self.root.iterdir():
             if not folder.is_dir():
                 continue
             with locked(folder / "lock", PURPOSE):
                 for path in folder.glob(f"*/*{SHARES}"):
-                    if path.stat().st_mtime < until:
+                    spent = path.with_suffix(SPENT).exists()
+                    if spent or path.stat().st_mtime < until:
                         path.unlink()
 
 
@@ -159,16 +162,23 @@ class Shelf:
         with self._held():
             return self._count()
 
-    def spend(self, cohort: str, of_program: int | None, of_all: int | None) -> None:
-        """The cohort is over from now on, whatever happens; its marker counts. `Denied` where it is
-        over already, or so many cohorts of the Program, or of all Programs, were all that the
-        client may ask for.
+    def spend(
+        self,
+        cohort: str,
+        of_program: int | None,
+        of_all: int | None,
+        record: Callable[[], None] = lambda: None,
+    ) -> None:
+        """The cohort is over from now on, whatever happens; its marker counts. `record` runs
+        before, when nothing denies it any more. `Denied` where it is over already, or so many
+        cohorts of the Program, or of all Programs, were all that the client may ask for.
         """
         with self._held():
             self.check_open(cohort)
             spent = self._count()
             if none_left(spent, of_program, of_all):
                 raise Denied(NO_COHORT_LEFT)
+            record()
             marker = self._path(cohort, SPENT)
             try:
                 descriptor = os.open(marker, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ALONE)

@@ -119,9 +119,11 @@ class Desk:
     def aggregate(self, session: Session, opened: Opened) -> RunCost:
         """The server's part; the cohort is over before anything is revealed."""
 
-        def spend() -> None:
+        def record() -> None:
             self.admission.aggregate(self.caller, opened.cohort, len(opened.shares))
-            self.shelf.spend(opened.cohort, *self._limits())
+
+        def spend() -> None:
+            self.shelf.spend(opened.cohort, *self._limits(), record)
 
         _, cost = aggregate(session, self.program, opened.shares, None, spend)
         return cost

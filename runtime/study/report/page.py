@@ -45,6 +45,14 @@ class Facts:
 
 
 @dataclass(frozen=True)
+class Numbers:
+    """A few that matter, large, each with its words."""
+
+    kind: ClassVar = "numbers"
+    items: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
 class Swatch:
     """An entry of a legend: a colour of the palette, as a `line`, `dashed`, `band` or `dot`."""
 
@@ -79,7 +87,7 @@ class Heading:
     text: str
 
 
-Block = Prose | Points | Facts | Gallery | Heading | Table
+Block = Prose | Points | Facts | Numbers | Gallery | Heading | Table
 
 
 @dataclass(frozen=True)
@@ -105,15 +113,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Page:
-    """`findings`: paragraphs. `numbers`: a few results, each with its words; `cost` likewise, which
-    alone depends on more than results, beside the section `resources`.
+    """`findings`: paragraphs. `numbers`: a few results, each with its words. The section
+    `resources` alone depends on more than results.
     """
 
     title: str
     kicker: str
     findings: Sequence[str]
     numbers: Sequence[tuple[str, str]]
-    cost: Sequence[tuple[str, str]]
     verdicts: Sequence[Verdict]
     sections: Sequence[Section]
 

@@ -126,25 +126,26 @@ def calibration(key: str, found: Calibration) -> Markup:
     with drawing():
         made, axes = _square()
         axes.plot([0, 1], [0, 1], color=light("muted"), linewidth=1, linestyle=_DASHED)
-        for each in found.bins:
-            if each.observed.low is not None and each.observed.high is not None:
-                axes.vlines(
-                    each.predicted,
-                    each.observed.low,
-                    each.observed.high,
-                    color=light("secure"),
-                    linewidth=1.4,
-                    alpha=0.6,
-                )
-        seen = [(b.predicted, v) for b in found.bins if (v := b.observed.value) is not None]
+        seen = [
+            (x, o.hits / o.total, o.low, o.high)
+            for x, o in ((each.predicted, each.observed) for each in found.bins)
+            if x is not None and o.low is not None and o.high is not None
+        ]
+        for x, _, low, high in seen:
+            axes.vlines(x, low, high, color=light("secure"), linewidth=1.4, alpha=0.6)
         axes.plot(
-            [x for x, _ in seen], [y for _, y in seen], "o-", color=light("secure"), markersize=4.5
+            [x for x, *_ in seen],
+            [y for _, y, *_ in seen],
+            "o",
+            color=light("secure"),
+            markersize=4.5,
         )
         axes.set(xlabel="Predicted probability", ylabel="Observed share")
         spoken = "; ".join(
             f"predicted {each.predicted:.2f}, observed {each.observed.hits} of "
             f"{each.observed.total}"
             for each in found.bins
+            if each.predicted is not None
         )
         return picture(made, key, f"Calibration of {found.label}", f"By bin: {spoken}.")
 

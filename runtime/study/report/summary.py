@@ -1,12 +1,12 @@
-"""What stands at the top: what was asked, what was found, what it cost, in sentences."""
+"""What stands at the top: what was asked and what was found, in sentences."""
 
 from __future__ import annotations
 
 from moiety.runtime.program.policy import Reveal
 from moiety.runtime.study.report.page import Verdict
 from moiety.runtime.study.report.sections.discrimination import overall
-from moiety.runtime.study.report.words import counted, duration, fixed, listed, signed, size
-from moiety.runtime.study.statistics.analysis import Analysis, Discrimination
+from moiety.runtime.study.report.words import counted, fixed, listed, signed
+from moiety.runtime.study.statistics.analysis import Analysis, Area, Counts, Discrimination
 
 REVEALED: dict[Reveal, str] = {
     "scores": "Of each image the scores were revealed to the hospital.",
@@ -41,24 +41,6 @@ def numbers(analysis: Analysis) -> list[tuple[str, str]]:
     return found
 
 
-def cost(analysis: Analysis) -> list[tuple[str, str]]:
-    """What it took, likewise."""
-    used = analysis.resources
-    found = [
-        (duration(used.wall_seconds), f"in all, {counted(used.sessions, 'session')} at a time")
-    ]
-    if used.per_image:
-        each = used.per_image[0]
-        total = each.sent.total + each.received.total
-        traffic = each.sent.median + each.received.median
-        found += [
-            (duration(each.seconds.median), "an image, median"),
-            (size(traffic), "an image, both ways, median"),
-            (size(total), "sent and received in all"),
-        ]
-    return found
-
-
 def verdicts(analysis: Analysis) -> list[Verdict]:
     """Of each label, over all images."""
     found = []
@@ -67,8 +49,9 @@ def verdicts(analysis: Analysis) -> list[Verdict]:
         if each.comparison is not None:
             tost = each.comparison.equivalence
             found.append(Verdict(label, tost.equivalent, tost.statement))
-        elif each.secure is None and each.reason:
-            found.append(Verdict(label, None, f"Not computed: {each.reason}."))
+        elif each.reason:
+            what = "Not compared" if each.secure else "Not computed"
+            found.append(Verdict(label, None, f"{what}: {each.reason}."))
     return found
 
 
@@ -99,7 +82,7 @@ def _equivalence(analysis: Analysis) -> list[str]:
         f"Equivalence of the AUROC {within} for {len(shown)} of {counted(len(compared), 'label')}"
     )
     if without:
-        text += f", not for {listed(without)}"
+        text += f", not for {listed(without)}, which alone is no evidence of a difference"
     c = largest.comparison
     return [
         f"{text}. The largest difference, secure minus cleartext, is {_change(c.difference)} "
@@ -115,18 +98,24 @@ def _largest(analysis: Analysis) -> Discrimination | None:
 
 
 def _areas(analysis: Analysis) -> list[str]:
-    areas = {e.counts.label: e.secure.auroc for e in overall(analysis) if e.secure is not None}
+    areas = [(e.counts, e.secure) for e in overall(analysis) if e.secure is not None]
     if not areas:
         return []
-    lowest, highest = min(areas, key=areas.__getitem__), max(areas, key=areas.__getitem__)
+    areas.sort(key=lambda each: each[1].auroc)
+    lowest, highest = _told(*areas[0]), _told(*areas[-1])
     none = len(analysis.labels) - len(areas)
-    missing = f" {counted(none, 'label')} without one: the tables say why." if none else ""
+    missing = f" Of {counted(none, 'label')} there is none: the tables say why." if none else ""
     if len(areas) == 1:
-        return [f"The AUROC of {lowest} is {_area(areas[lowest])}.{missing}"]
-    return [
-        f"AUROCs go from {_area(areas[lowest])} ({lowest}) to {_area(areas[highest])} "
-        f"({highest}).{missing}"
-    ]
+        return [f"The AUROC is {lowest}.{missing}"]
+    return [f"AUROCs go from {lowest} to {highest}.{missing}"]
+
+
+def _told(counts: Counts, area: Area) -> str:
+    """An area, and how much it rests on."""
+    interval = f"95 % CI {_area(area.low)} to {_area(area.high)}"
+    return (
+        f"{_area(area.auroc)} ({counts.label}, {counted(counts.positives, 'positive')}; {interval})"
+    )
 
 
 def _decisions(analysis: Analysis) -> list[str]:
@@ -145,7 +134,7 @@ def _agreement(analysis: Analysis) -> list[str]:
     if not analysis.agreement:
         return []
     largest = max(each.largest for each in analysis.agreement)
-    return [f"No score of an image is further from its cleartext one than {largest:.2g}."]
+    return [f"The largest difference of a score from its cleartext one is {largest:.2g}."]
 
 
 def _counted_word(number: int, one: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 
 Value = str | int | float | tuple[float, float] | None
 """Of one cell; a pair is an interval."""
@@ -28,8 +29,8 @@ def said(show: Callable[[float], str]) -> Shown:
 
 
 def fixed(digits: int) -> Callable[[float], str]:
-    """So many digits behind the point."""
-    return lambda value: f"{value:.{digits}f}".replace("-", _MINUS)
+    """So many digits behind the point; no sign before zeros alone."""
+    return lambda value: f"{value:z.{digits}f}".replace("-", _MINUS)
 
 
 def signed(digits: int) -> Callable[[float], str]:
@@ -40,6 +41,21 @@ def signed(digits: int) -> Callable[[float], str]:
         return text[1:] if float(text) == 0 else text.replace("-", _MINUS)
 
     return show
+
+
+def scaled(sizes: Iterable[float]) -> tuple[Callable[[float], str], Callable[[float], str]]:
+    """How sizes like these are said, and how differences are: with three digits of the smallest
+    that is not 0, in powers of ten where that is too long.
+    """
+    known = [size for size in sizes if size > 0]
+    digits = max(2 - math.floor(math.log10(min(known))), 0) if known else 5
+    if known and (digits > 9 or max(known) >= 1e9):
+        return _power, lambda value: f"{'+' * (value > 0)}{_power(value)}"
+    return fixed(digits), signed(digits)
+
+
+def _power(value: float) -> str:
+    return f"{value:.2e}".replace("-", _MINUS) if value else "0"
 
 
 def probability(value: float) -> str:

@@ -96,7 +96,6 @@ def _page(study: Study, analysis: Analysis, sections: list[Section]) -> Page:
         kicker=f"Study report · policy: {analysis.policy}",
         findings=summary.findings(analysis),
         numbers=summary.numbers(analysis),
-        cost=summary.cost(analysis),
         verdicts=summary.verdicts(analysis),
         sections=sections,
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from scipy.stats import ks_2samp, pearsonr, t
 
@@ -17,32 +15,31 @@ ALL_LABELS = ""
 
 
 def agreement(label: str, secure: F64, cleartext: F64) -> Agreement:
-    """Of two scores of each image, `(n,)`, at least one."""
+    """Of two scores of each image, `(n,)`, or of all labels', `(n, L)`; at least one."""
+    images = secure.shape[0]
+    secure, cleartext = secure.ravel(), cleartext.ravel()
     change = secure - cleartext
     size = np.abs(change)
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # where scipy's exact p is out of reach it takes the limit's
-        ks = ks_2samp(secure, cleartext)
+    # Its exact p is above 1 by rounding errors, and refused by itself, where nothing is to be seen.
+    ks = ks_2samp(secure, cleartext, method="asymp" if change.size > 1 else "exact")
     return Agreement(
         label=label,
-        images=change.size,
+        images=images,
         largest=float(size.max()),
         rms=float(np.sqrt(np.mean(change**2))),
         quantiles={f"{at:g}": float(np.quantile(size, at)) for at in QUANTILES},
         correlation=_correlation(secure, cleartext),
         ks=float(ks.statistic),
         ks_p=float(ks.pvalue),
-        limits=limits(change) if change.size > 1 else None,
+        limits=limits(change, images) if images > 1 else None,
     )
 
 
-def limits(change: F64) -> Limits:
+def limits(change: F64, count: int) -> Limits:
     """Bland and Altman (Statistical Methods in Medical Research 1999): bias and limits, with
-    intervals on Student's t, the limits' error being s * sqrt(1/n + z^2 / (2 (n - 1))).
+    intervals on Student's t, the limits' error being s * sqrt(1/n + z^2 / (2 (n - 1))). n is the
+    `count` of images, of however many labels each has a change: these are not independent.
     """
-    count = change.size
     bias, deviation = float(change.mean()), float(change.std(ddof=1))
     quantile = float(t.ppf(0.975, count - 1))
     of_bias = quantile * deviation / np.sqrt(count)

@@ -84,8 +84,10 @@ class Equivalence(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """AUROC secure minus cleartext on the same images: DeLong's paired test. `p_holm`: adjusted for
-    all labels over all images (Holm), None at single sites. `resampled`: of the difference.
+    """AUROC secure minus cleartext on the same images: DeLong's paired test. `standard_error`: 0
+    where no pair changed places; `low`, `high` and `equivalence` then are those of a single pair
+    that did. `p_holm`: adjusted for all labels over all images (Holm), None at single sites.
+    `resampled`: of the difference.
     """
 
     difference: float
@@ -126,10 +128,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Agreement(msgspec.Struct, frozen=True, kw_only=True):
-    """Secure and cleartext scores of the same `images`, labels unknown or not. `largest`, `rms`:
-    of the difference; `quantiles`: of its size, by probability. `correlation`: Pearson's, None
-    where one of the two is constant. `ks`: Kolmogorov and Smirnov's statistic, with its p, which
-    assumes independent samples that these are not (`Analysis.methods["ks"]`).
+    """Secure and cleartext scores of the same `images`, labels unknown or not; of all labels
+    together each image has several. `largest`, `rms`: of the difference; `quantiles`: of its size,
+    by probability. `correlation`: Pearson's, None where one of the two is constant. `ks`:
+    Kolmogorov and Smirnov's statistic, with its p, which assumes independent samples that these are
+    not (`Analysis.methods["ks"]`).
     """
 
     label: str
@@ -157,21 +160,24 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
 
 class Histogram(msgspec.Struct, frozen=True, kw_only=True):
     """Images by score, in bins that secure and cleartext share; `edges` has one more. The first
-    and the last bin are open: what is beyond the edges is in them.
+    and the last bin are open: what is beyond the edges is in them. `reason`: why positives and
+    negatives are among the unknown, a class having too few images to be shown apart; or, without
+    edges, why there is no histogram.
     """
 
     label: str
-    edges: tuple[float, ...]
-    secure_positives: tuple[int, ...]
-    secure_negatives: tuple[int, ...]
-    secure_unknown: tuple[int, ...]
-    cleartext: tuple[int, ...] | None
+    edges: tuple[float, ...] = ()
+    secure_positives: tuple[int, ...] = ()
+    secure_negatives: tuple[int, ...] = ()
+    secure_unknown: tuple[int, ...] = ()
+    cleartext: tuple[int, ...] | None = None
+    reason: str | None = None
 
 
 class Differences(msgspec.Struct, frozen=True, kw_only=True):
     """Secure minus cleartext: a histogram (`edges`, `counts`; first and last bin open), and by
     groups of equally many images in order of the mean of the two (`means`, the groups' middles) the
-    differences' `low` (2.5 %), `median`, `high` (97.5 %): what a plot of Bland and Altman shows,
+    differences' `low` (5 %), `median`, `high` (95 %): what a plot of Bland and Altman shows,
     without a point per image.
     """
 
@@ -185,13 +191,13 @@ class Differences(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CalibrationBin(msgspec.Struct, frozen=True, kw_only=True):
-    """Images whose probability is in [`low`, `high`): the `predicted` mean, and the `observed`
-    positives.
+    """Images whose probability is in [`low`, `high`): the `predicted` mean, None where these are so
+    few that it would tell theirs, and the `observed` positives.
     """
 
     low: float
     high: float
-    predicted: float
+    predicted: float | None
     observed: Proportion
 
 

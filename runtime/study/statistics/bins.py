@@ -11,6 +11,8 @@ from moiety.protocols.arrays import F64
 WANTED = 25
 NEGLIGIBLE = 1e-9
 """A range that is this share of the values' size is none."""
+SMALLEST = 1e-300
+"""A range below it cannot be divided."""
 
 
 def round_edges(values: F64) -> F64:
@@ -19,8 +21,8 @@ def round_edges(values: F64) -> F64:
     """
     low, high = (float(each) for each in np.quantile(values, [0.01, 0.99]))
     size = max(abs(low), abs(high))
-    wide = high - low > NEGLIGIBLE * size
-    step = _round_step((high - low) / WANTED if wide else size / 10 or 1.0)
+    wide = high - low > max(NEGLIGIBLE * size, SMALLEST)
+    step = _round_step((high - low) / WANTED if wide else max(size / 10, SMALLEST) if size else 1.0)
     multiples = range(math.floor(low / step), math.floor(high / step) + 2)
     return np.array([float(f"{each * step:.12g}") for each in multiples])
 

@@ -10,13 +10,10 @@ from sklearn.metrics import roc_curve
 from moiety.protocols.arrays import BOOL, F64
 from moiety.runtime.study.statistics.analysis import Curve, Differences, Histogram
 from moiety.runtime.study.statistics.bins import counted, round_edges
+from moiety.runtime.study.statistics.disclosure import FEWEST, GROUP, few
 from moiety.runtime.study.statistics.places import Column
 
 GRID = np.linspace(0, 1, 101)
-FEWEST = 10
-"""Images of a class below which a step of the curve would be one of them."""
-GROUP = 40
-"""Images behind one point of the plot of differences."""
 MOST_GROUPS = 20
 
 
@@ -50,15 +47,22 @@ def on_grid(scores: F64, positive: BOOL) -> tuple[float, ...]:
 
 
 def histogram(column: Column) -> Histogram:
-    """Scores of all images, by truth."""
+    """Scores of all images, by truth; of few images none."""
+    if column.truth.size < FEWEST:
+        return Histogram(
+            label=column.label, reason=f"{column.truth.size} images: fewer than {FEWEST}"
+        )
     edges = round_edges(column.scores().ravel())
+    reason = few(int(column.positive.sum()), int(column.negative.sum()))
+    apart = np.full(column.truth.size, reason is None)
     return Histogram(
         label=column.label,
         edges=numbers(edges),
-        secure_positives=counted(column.secure[column.positive], edges),
-        secure_negatives=counted(column.secure[column.negative], edges),
-        secure_unknown=counted(column.secure[~column.known], edges),
+        secure_positives=counted(column.secure[column.positive & apart], edges),
+        secure_negatives=counted(column.secure[column.negative & apart], edges),
+        secure_unknown=counted(column.secure[~(column.known & apart)], edges),
         cleartext=None if column.cleartext is None else counted(column.cleartext, edges),
+        reason=reason,
     )
 
 

@@ -44,16 +44,24 @@ class Placements:
 
     def covariance(self) -> F64:
         """Of the AUROCs, `(k, k)`. Wants two images or more of each class."""
-        return _covariance(self.above / self.negatives) + _covariance(self.below / self.positives)
+        return _covariance(self.above, self.negatives) + _covariance(self.below, self.positives)
 
-    def difference_error(self) -> float:
-        """Standard error of the first area minus the second: exactly 0 where they place alike."""
+    def difference(self) -> tuple[float, float]:
+        """The first area minus the second, and its standard error: both exactly 0 where they place
+        alike.
+        """
         change = Placements(self.above[:1] - self.above[1:2], self.below[:1] - self.below[1:2])
-        return float(np.sqrt(change.covariance()[0, 0]))
+        return float(change.areas()[0]), float(np.sqrt(change.covariance()[0, 0]))
+
+    def least_error(self) -> float:
+        """What `difference` would give as an error where a single pair of images changed places."""
+        return float(np.sqrt(2)) / (self.positives * self.negatives)
 
 
-def _covariance(values: F64) -> F64:
-    """Of the rows' means."""
-    count = values.shape[1]
-    centred = values - values.mean(axis=1, keepdims=True)
-    return centred @ centred.T / (count - 1) / count
+def _covariance(counts: F64, others: int) -> F64:
+    """Of the means of the rows' shares of `others`. Centred while they are counts, halves at most,
+    so that rows that are constant have exactly 0.
+    """
+    size = counts.shape[1]
+    centred = (counts * size - counts.sum(axis=1, keepdims=True)) / (size * others)
+    return centred @ centred.T / (size - 1) / size

@@ -9,11 +9,11 @@ import numpy as np
 from statsmodels.stats.multitest import multipletests
 
 from moiety.protocols.arrays import F64, I64
-from moiety.runtime.study.statistics.analysis import Area, Counts, Discrimination
+from moiety.runtime.study.statistics.analysis import Area, Counts, Discrimination, Interval
 from moiety.runtime.study.statistics.delong import Placements
 from moiety.runtime.study.statistics.intervals import area, compared
 from moiety.runtime.study.statistics.places import Column, one_class
-from moiety.runtime.study.statistics.resampling import Bootstrap, percentile, weighted_areas
+from moiety.runtime.study.statistics.resampling import Bootstrap, interval, weighted_areas
 from moiety.runtime.study.table import AggregateResult
 
 
@@ -34,15 +34,15 @@ def _judged(counts: Counts, column: Column, bootstrap: Bootstrap, margin: float)
         return Discrimination(counts=counts, reason=reason)
     placements = Placements.of(column.scores(), column.positive)
     resampled = bootstrap.of(column.units, lambda drawn: _areas(column, drawn))
-    secure = _area(placements, resampled, 0)
+    secure = _area(placements, interval(column.units, resampled[:, 0]), 0)
     if column.cleartext is None:
         return Discrimination(counts=counts, secure=secure)
-    change = percentile(resampled[:, 0] - resampled[:, 1])
+    change = interval(column.units, resampled[:, 0] - resampled[:, 1])
     comparison, reason = compared(placements, margin, change)
     return Discrimination(
         counts=counts,
         secure=secure,
-        cleartext=_area(placements, resampled, 1),
+        cleartext=_area(placements, interval(column.units, resampled[:, 1]), 1),
         comparison=comparison,
         reason=reason,
     )
@@ -54,7 +54,7 @@ def _areas(column: Column, drawn: I64) -> F64:
     )
 
 
-def _area(placements: Placements, resampled: F64, number: int) -> Area:
+def _area(placements: Placements, resampled: Interval | None, number: int) -> Area:
     positives, negatives = placements.positives, placements.negatives
     error = None
     if min(positives, negatives) > 1:
@@ -64,7 +64,7 @@ def _area(placements: Placements, resampled: F64, number: int) -> Area:
         error,
         positives,
         negatives,
-        percentile(resampled[:, number]),
+        resampled,
     )
 
 
@@ -91,15 +91,15 @@ def _adjusted(found: tuple[Discrimination, ...]) -> tuple[Discrimination, ...]:
     )
 
 
-def of_aggregate(result: AggregateResult) -> Discrimination:
-    """What an aggregate policy lets be known of a label: over all images alone."""
+def of_aggregate(result: AggregateResult, images: int) -> Discrimination:
+    """What an aggregate policy lets be known of a label: over all `images` alone."""
     counts = Counts(
         label=result.label,
         site=None,
-        images=result.positives + result.negatives,
+        images=images,
         positives=result.positives,
         negatives=result.negatives,
-        unknown=0,
+        unknown=images - result.positives - result.negatives,
     )
     if result.auroc is None:
         return Discrimination(

@@ -74,35 +74,39 @@ def compared(
     placements: Placements, margin: float, resampled: Interval | None
 ) -> tuple[Comparison | None, str | None]:
     """The first area minus the second; or None, and why that cannot be judged. Areas that do not
-    differ at all have Z = 0 and p = 1, as in pROC.
+    differ at all have Z = 0 and p = 1, as in pROC. Their intervals are those of a single pair that
+    changed places: a cohort without any says no more, and the fewer its images, the less.
     """
-    first, second = (float(each) for each in placements.areas())
-    difference = first - second
     if min(placements.positives, placements.negatives) < 2:
         return None, "one image of a class: the error of a difference cannot be estimated"
-    error = placements.difference_error()
+    difference, error = placements.difference()
     if error == 0 and difference != 0:
         return None, "DeLong's error of the difference is 0: the difference cannot be tested"
     z = difference / error if error else 0.0
+    spread = error or placements.least_error()
     comparison = Comparison(
         difference=difference,
         standard_error=error,
-        low=difference - Z_95 * error,
-        high=difference + Z_95 * error,
+        low=difference - Z_95 * spread,
+        high=difference + Z_95 * spread,
         z=z,
         p=float(2 * norm.sf(abs(z))),
         p_holm=None,
         resampled=resampled,
-        equivalence=equivalence(difference, error, margin),
+        equivalence=equivalence(difference, spread, margin, changed=error > 0),
     )
     return comparison, None
 
 
-def equivalence(difference: float, error: float, margin: float) -> Equivalence:
-    """Two one-sided tests (Schuirmann 1987), which agree with the 90 % interval."""
+def equivalence(
+    difference: float, error: float, margin: float, changed: bool = True
+) -> Equivalence:
+    """Two one-sided tests (Schuirmann 1987), which agree with the 90 % interval. `error` is above
+    0; `changed`: whether any pair of images changed places.
+    """
     low, high = difference - Z_90 * error, difference + Z_90 * error
     p_lower, p_upper = (
-        _upper_tail(distance, error) for distance in (difference + margin, margin - difference)
+        float(norm.sf(distance / error)) for distance in (difference + margin, margin - difference)
     )
     p = max(p_lower, p_upper)
     return Equivalence(
@@ -113,25 +117,28 @@ def equivalence(difference: float, error: float, margin: float) -> Equivalence:
         p_upper=p_upper,
         p=p,
         equivalent=p < SIGNIFICANCE,
-        statement=_statement(low, high, margin, p),
+        statement=_statement(low, high, margin, p, changed),
     )
 
 
-def _upper_tail(distance: float, error: float) -> float:
-    """Of `distance` above the bound; without an error it is certain."""
-    if error == 0:
-        return 0.0 if distance > 0 else 1.0
-    return float(norm.sf(distance / error))
-
-
-def _statement(low: float, high: float, margin: float, p: float) -> str:
-    interval = f"the 90 % interval of the difference, {low:+.4f} to {high:+.4f},"
+def _statement(low: float, high: float, margin: float, p: float, changed: bool) -> str:
+    digits = _digits((low, high), margin)
+    interval = f"the 90 % interval of the difference, {low:+.{digits}f} to {high:+.{digits}f},"
     tests = f"two one-sided tests, p {'< 0.0001' if p < 1e-4 else f'= {p:.4f}'}"
-    if low == high == 0:
-        interval = "no positive and negative changed places, so the interval of the difference, 0,"
+    if not changed:
+        interval = f"no positive and negative image changed places, and {interval}"
     if p < SIGNIFICANCE:
         return f"Equivalent within ±{margin:g}: {interval} lies inside the margin ({tests})."
     return (
         f"Equivalence within ±{margin:g} is not shown: {interval} is not inside the margin "
         f"({tests}). This alone is no evidence of a difference."
     )
+
+
+def _digits(ends: tuple[float, float], margin: float) -> int:
+    """Behind the point: so many that no end of an interval is said as 0 or as the margin itself."""
+    for digits in range(4, 12):
+        told = [abs(round(end, digits)) for end in ends]
+        if not {0.0, round(margin, digits)} & {*told} or digits == 11:
+            break
+    return digits

@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from moiety.runtime.study.statistics.analysis import Counts, Unit
-from moiety.runtime.study.statistics.curves import FEWEST, GROUP
+from moiety.runtime.study.statistics.disclosure import FEWEST, GROUP
 from moiety.runtime.study.statistics.places import unit_of
-from moiety.runtime.study.statistics.resampling import LEAST_USABLE
+from moiety.runtime.study.statistics.resampling import LEAST_UNITS, LEAST_USABLE
 from moiety.runtime.study.table import Study, StudyTable
 
 DISCRIMINATION = {
@@ -20,43 +20,47 @@ DISCRIMINATION = {
     "interval": "95 % intervals of AUROC are DeLong's on the logit scale (Pepe, The Statistical "
     "Evaluation of Medical Tests 2003), so that they stay between 0 and 1. Where DeLong's "
     "error is 0, as at an AUROC of exactly 0 or 1, or a class has one image, they are Newcombe's "
-    "(method 5; Statistics in Medicine 2006).",
+    "(method 5; Statistics in Medicine 2006). DeLong's are for large samples: with about ten "
+    "images of a class or fewer they are too narrow.",
     "sites": "A site is judged on its own images. One without negatives of its own is judged "
     "against the negatives of all other sites, and marked: the model may then have told sites "
     "apart, not the label.",
 }
 COMPARISON = {
     "difference": "Secure and cleartext AUROC of the same images are compared by DeLong's paired "
-    "test, with a 95 % interval of the difference; where nothing differs, Z = 0 and p = 1. p over "
-    "all images is adjusted for the number of labels (Holm, Scandinavian Journal of Statistics "
-    "1979).",
-    "equivalence": "Equivalence is judged by two one-sided tests at 5 % against a margin set "
-    "before the study (Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 1987): it is "
-    "shown where the 90 % interval of the difference lies inside the margin. No adjustment is due "
-    "where every label must be equivalent.",
+    "test, with a 95 % interval of the difference. Where no positive and negative image changed "
+    "places, Z = 0, p = 1, and the intervals are those of a single pair that did, since DeLong's "
+    "error would be 0 however few the images. p over all images is adjusted for the number of "
+    "labels (Holm, Scandinavian Journal of Statistics 1979).",
+    "equivalence": "Equivalence is judged by two one-sided tests at 5 % against a margin "
+    "(Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 1987), which must be set before "
+    "the study: it is shown where the 90 % interval of the difference lies inside the margin. No "
+    "adjustment is due where every label must be equivalent; of labels taken singly each has its "
+    "own 5 %.",
 }
 AGREEMENT = {
     "limits": "Bias and limits of agreement of secure minus cleartext scores are Bland and "
     "Altman's, with 95 % intervals (Statistical Methods in Medical Research 1999). They take "
-    "images for independent.",
+    "images for independent; in those of all labels together an image counts once.",
     "ks": "The Kolmogorov-Smirnov statistic is the largest distance between the two distributions "
-    "of scores. Its p assumes independent samples, which two scores of the same images are not: it "
-    "says nothing about whether images changed places.",
+    "of scores. Its p, of large samples, assumes independent samples, which two scores of the same "
+    "images are not: it says nothing about whether images changed places.",
 }
 CURVES = {
     "curves": "ROC curves are drawn on a grid of 101 false positive rates, and not at all with "
     f"fewer than {FEWEST} images of a class, since each step would be one image. AUROC is computed "
-    "from all scores, not from the grid. Histograms have round edges and open ends; the plot of "
+    "from all scores, not from the grid. Histograms have round edges and open ends, "
+    f"and do not tell classes apart one of which has fewer than {FEWEST} images; the plot of "
     f"differences shows groups of at least {GROUP} images, with 5 %, median and 95 %.",
 }
 PROPORTIONS = {
     "proportions": "Intervals of proportions are Wilson's (Journal of the American Statistical "
-    "Association 1927).",
+    "Association 1927). They take images for independent.",
 }
 AGGREGATE = {
     "policy": "Scores stayed shared between the parties. Only each label's AUROC and standard "
     "error were revealed, so nothing here depends on single scores: no bootstrap, no curve, no "
-    "site.",
+    "site. Images are taken for independent.",
 }
 DECISIONS = {
     "decisions": "Decisions are known, and no scores, so sensitivity, specificity and predictive "
@@ -83,11 +87,14 @@ def methods(study: Study) -> dict[str, str]:
 def _bootstrap(study: Study, unit: Unit) -> str:
     if not study.bootstrap:
         return "No bootstrap was asked for."
-    drawn = "patients, each with all their images" if unit == "patient" else "images"
+    of = f"{unit}s"
+    drawn = f"{of}, each with all their images" if unit == "patient" else of
     return (
         f"Bootstrap intervals are percentiles of {study.bootstrap} resamples of {drawn}, from seed "
-        f"{study.seed}; none is given where fewer than {LEAST_USABLE:.0%} of the resamples have "
-        "both classes."
+        f"{study.seed}; none is given of fewer than {LEAST_UNITS} {of}, or where fewer than "
+        f"{LEAST_USABLE:.0%} of the resamples have both classes. At an AUROC of exactly 0 or 1, "
+        "and where nothing changed places, all resamples are alike: that interval is a point, and "
+        "says nothing."
     )
 
 
@@ -103,7 +110,8 @@ def _calibration(table: StudyTable) -> str:
         else "Scores are taken for logits, and probabilities are their sigmoid"
     )
     return (
-        f"{scores}. The calibration curve has ten equally wide bins; the Brier score is the mean "
+        f"{scores}. The calibration curve has ten equally wide bins, and no point for one of fewer "
+        f"than {FEWEST} images; the Brier score is the mean "
         "squared difference of probability and truth (Brier, Monthly Weather Review 1950), with a "
         "bootstrap interval."
     )
@@ -135,7 +143,10 @@ def _patients(table: StudyTable) -> str:
     patients = len(set(table.patients))
     if patients == table.images:
         return "Each image is of another patient."
+    several = f"{table.images} images of {patients} patient{'s' * (patients > 1)}"
+    if table.kind in ("decisions", "choices"):
+        return f"{several}: Wilson's intervals take images for independent."
     return (
-        f"{table.images} images of {patients} patients: DeLong's intervals and tests take images "
-        "for independent, the bootstrap does not."
+        f"{several}: DeLong's intervals and tests, limits of agreement and Wilson's intervals take "
+        "images for independent, the bootstrap does not."
     )

@@ -16,6 +16,10 @@ from moiety.runtime.study.table import Names
 
 AT_ONCE = 1 << 21
 """Numbers held at a time."""
+LEAST_UNITS = 10
+"""Patients or images below which no interval is given: of one patient all resamples are the same,
+and an interval of them would be a point.
+"""
 LEAST_USABLE = 0.9
 """Share of resamples with images of both classes below which no interval is given."""
 
@@ -41,6 +45,11 @@ class Bootstrap:
             count = min(some, self.resamples - start)
             drawn = rng.multinomial(names.size, np.full(names.size, 1 / names.size), count)
             yield drawn[:, unit_of]
+
+
+def interval(units: Names, values: F64) -> Interval | None:
+    """`percentile` of what resamples of `units` gave; None where there are too few of these."""
+    return percentile(values) if len(np.unique(units)) >= LEAST_UNITS else None
 
 
 def percentile(values: F64) -> Interval | None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from moiety.protocols.errors import ContractViolation
+from moiety.protocols.errors import BadInput, ContractViolation
 from moiety.runtime.program.policy import Reveal
 from moiety.runtime.study.statistics.agreement import ALL_LABELS, agreement
 from moiety.runtime.study.statistics.analysis import Agreement, Analysis, Differences
@@ -34,6 +34,8 @@ def analyse(study: Study) -> Analysis:
     of its results alone. BadInput, naming the label, for scores, truths or decisions that no
     statistic can be made of.
     """
+    if not study.margin > 0:
+        raise BadInput(f"a margin of equivalence of {study.margin:g}: it must be above 0")
     if study.table is not None:
         table = study.table
         if table.kind == "logits":
@@ -47,7 +49,9 @@ def analyse(study: Study) -> Analysis:
         resampled="image",
         probabilities=None,
         notes=(),
-        discrimination=tuple(of_aggregate(each) for each in study.aggregate),
+        discrimination=tuple(
+            of_aggregate(each, study.resources.sites.size) for each in study.aggregate
+        ),
     )
 
 
@@ -112,14 +116,14 @@ def _agreeing(table: StudyTable) -> tuple[tuple[Agreement, ...], tuple[Differenc
     """Of all labels together, then of each."""
     if table.reference is None:
         return (), ()
-    pairs = [(ALL_LABELS, table.scores.ravel(), table.reference.ravel())]
+    pairs = [(ALL_LABELS, table.scores, table.reference)]
     pairs += [
         (label, table.scores[:, number], table.reference[:, number])
         for number, label in enumerate(table.labels)
     ]
     return (
         tuple(agreement(*pair) for pair in pairs),
-        tuple(differences(*pair) for pair in pairs),
+        tuple(differences(label, *map(np.ravel, both)) for label, *both in pairs),
     )
 
 

@@ -13,8 +13,6 @@ from moiety.runtime.study.report.page import (
     Swatch,
 )
 from moiety.runtime.study.report.sections.columns import (
-    DIFFERENCE,
-    ERROR,
     IMAGES,
     LABEL,
     P,
@@ -22,19 +20,10 @@ from moiety.runtime.study.report.sections.columns import (
     pair,
 )
 from moiety.runtime.study.report.table import Column, Row, Table
-from moiety.runtime.study.report.words import Value, fixed, said
+from moiety.runtime.study.report.words import Value, fixed, said, scaled
 from moiety.runtime.study.statistics.analysis import Agreement, Analysis
 from moiety.runtime.study.table import Study
 
-_LIMITS = (
-    Column("bias", "Bias", DIFFERENCE),
-    Column("bias", "95 % CI", DIFFERENCE, interval=True),
-    Column("standard_deviation", "Standard deviation", ERROR),
-    Column("lower_limit", "Lower limit of agreement", DIFFERENCE),
-    Column("lower_limit", "95 % CI", DIFFERENCE, interval=True),
-    Column("upper_limit", "Upper limit of agreement", DIFFERENCE),
-    Column("upper_limit", "95 % CI", DIFFERENCE, interval=True),
-)
 _ONE_IMAGE = "limits of agreement need two images"
 
 
@@ -42,7 +31,10 @@ def section(study: Study, analysis: Analysis) -> Section | None:
     if not analysis.agreement:
         return None
     blocks: list[Block] = [
-        Prose("Secure minus cleartext score of every image, its label known or not."),
+        Prose(
+            "Secure minus cleartext score of every image, its label known or not. An image counts "
+            "once in the intervals of all labels together."
+        ),
         _limits(analysis),
         _sizes(analysis),
     ]
@@ -54,18 +46,29 @@ def section(study: Study, analysis: Analysis) -> Section | None:
 
 
 def _limits(analysis: Analysis) -> Table:
+    spreads = [e.limits.standard_deviation for e in analysis.agreement if e.limits]
+    size, difference = map(said, scaled(spreads))
+    columns = (
+        Column("bias", "Bias", difference),
+        Column("bias", "95 % CI", difference, interval=True),
+        Column("standard_deviation", "Standard deviation", size),
+        Column("lower_limit", "Lower limit of agreement", difference),
+        Column("lower_limit", "95 % CI", difference, interval=True),
+        Column("upper_limit", "Upper limit of agreement", difference),
+        Column("upper_limit", "95 % CI", difference, interval=True),
+    )
     rows = [
         Row((each.label, each.images, *_limits_of(each)), None if each.limits else _ONE_IMAGE)
         for each in analysis.agreement
     ]
     caption = "Bias and limits of agreement (Bland and Altman)"
-    return Table("limits-of-agreement", caption, (LABEL, IMAGES, *_LIMITS), rows)
+    return Table("limits-of-agreement", caption, (LABEL, IMAGES, *columns), rows)
 
 
 def _limits_of(each: Agreement) -> tuple[Value, ...]:
     found = each.limits
     if found is None:
-        return (None,) * len(_LIMITS)
+        return (None,) * 7
     return (
         *(found.bias, pair(found.bias_interval), found.standard_deviation),
         *(found.lower, pair(found.lower_interval), found.upper, pair(found.upper_interval)),
@@ -74,12 +77,13 @@ def _limits_of(each: Agreement) -> tuple[Value, ...]:
 
 def _sizes(analysis: Analysis) -> Table:
     quantiles = list(dict.fromkeys(q for each in analysis.agreement for q in each.quantiles))
+    size = said(scaled([each.rms for each in analysis.agreement])[0])
     columns = (
         LABEL,
         IMAGES,
-        *(Column(f"quantile_{q}", f"{100 * float(q):g} % within", ERROR) for q in quantiles),
-        Column("largest", "Largest", ERROR),
-        Column("rms", "Root mean square", ERROR),
+        *(Column(f"quantile_{q}", f"{100 * float(q):g} % within", size) for q in quantiles),
+        Column("largest", "Largest", size),
+        Column("rms", "Root mean square", size),
         Column("correlation", "Correlation", said(fixed(6))),
         Column("ks", "KS statistic", said(fixed(4))),
         Column("ks_p", "KS, P", P),

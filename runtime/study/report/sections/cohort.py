@@ -28,7 +28,7 @@ def section(study: Study, analysis: Analysis) -> Section:
     if analysis.excluded:
         columns = (Column("left_out_for", "Reason"), Column("images", "Images", count))
         rows = [Row((reason, number)) for reason, number in analysis.excluded.items()]
-        blocks.append(Table("excluded", "Left out before anything was sent", columns, rows))
+        blocks.append(Table("excluded", "Left out", columns, rows))
     if analysis.notes:
         blocks.append(Points([("", note) for note in analysis.notes]))
     return Section("cohort", "Cohort", blocks)

@@ -37,7 +37,7 @@ from moiety.runtime.study.table import Study
 SECURE = Swatch("secure", "dot", "secure")
 CLEARTEXT = Swatch("cleartext", "ring", "cleartext")
 
-_TOO_FEW = "too few images of a class"
+_TOO_FEW = "too few images of a class, or too few patients"
 _COUNTS = (POSITIVES, NEGATIVES, NEGATIVES_FROM)
 _AREAS = (
     Column("secure_auroc", "AUROC, secure", AREA),

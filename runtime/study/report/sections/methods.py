@@ -18,8 +18,9 @@ _MANY = (
     "adjusted for the number of labels (Holm); those of single sites, and intervals, are not."
 )
 _EQUIVALENT = (
-    "Equivalence is said against the margin that was set before the study, and of this cohort's "
-    "patients and prevalence. Where it is not shown, that is no proof of a difference."
+    "Equivalence is said against the margin, whose choice the section on reproduction tells, and "
+    "of this cohort's patients and prevalence. Where it is not shown, that is no proof of a "
+    "difference."
 )
 _INTENDED = (
     "The report compares two ways of computing one network. It is no evidence that the network is "
@@ -29,7 +30,11 @@ _INTENDED = (
 
 def section(study: Study, analysis: Analysis) -> Section:
     topics = [(_topic(name), text) for name, text in analysis.methods.items()]
-    limits = [("Sites", _CONFOUNDED), ("Many tests", _MANY), ("Equivalence", _EQUIVALENT)]
+    limits = []
+    if "auroc" in analysis.methods and len(analysis.sites) > 1:
+        limits.append(("Sites", _CONFOUNDED))
+    if "equivalence" in analysis.methods:
+        limits += [("Many tests", _MANY), ("Equivalence", _EQUIVALENT)]
     blocks: list[Block] = [
         Points(topics),
         Heading("What the report does not say"),
@@ -44,14 +49,16 @@ def _topic(name: str) -> str:
 
 def reproduction(study: Study, analysis: Analysis) -> Section:
     """What was run, to the digit, and where the seed went in."""
-    bootstrap = (
-        f"{counted(analysis.bootstrap, 'bootstrap sample')}, drawn by {analysis.resampled} from "
-        f"seed {analysis.seed}. From the same results, everything but the resources and the times "
-        "in the facts is the same again, to the byte."
+    again = (
+        "From the same results, everything but the section on resources and the times in the facts "
+        "is the same again, to the byte."
     )
+    if "bootstrap" in analysis.methods and analysis.bootstrap:
+        samples = counted(analysis.bootstrap, "bootstrap sample")
+        again = f"{samples}, drawn by {analysis.resampled} from seed {analysis.seed}. {again}"
     blocks: list[Block] = [
         Facts([(name, text) for name, text in study.facts.items()]),
-        Prose(bootstrap),
+        Prose(again),
         Prose("The numbers stand in full in report.json, the tables in tables/, as CSV."),
     ]
     return Section("reproduction", "Reproduction", blocks)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from moiety.runtime.study.report import plots
-from moiety.runtime.study.report.page import Block, Gallery, Picture, Prose, Section
+from moiety.runtime.study.report.page import Block, Gallery, Numbers, Picture, Prose, Section
 from moiety.runtime.study.report.sections.columns import IMAGES, PERCENT, SITE
 from moiety.runtime.study.report.table import Column, Row, Table
 from moiety.runtime.study.report.words import count, counted, duration, fixed, said, size
@@ -25,19 +25,32 @@ _COST = (
 
 def section(study: Study, analysis: Analysis) -> Section:
     used = analysis.resources
-    blocks: list[Block] = [Prose(_whole(used)), _per_image(used)]
+    blocks: list[Block] = [Prose(_memory(used)), Numbers(_numbers(used)), _per_image(used)]
     if used.by_kind:
         caption = "The client's seconds an image, by kind of step."
         blocks += [Gallery(caption, [Picture(plots.kinds("kinds", used.by_kind))]), _kinds(used)]
     return Section("resources", "Resources", blocks)
 
 
-def _whole(used: ResourceUse) -> str:
+def _memory(used: ResourceUse) -> str:
     return (
-        f"{duration(used.wall_seconds)} in all, {counted(used.sessions, 'session')} at a time; a "
-        f"process of the client took at most {size(used.client_memory)} of memory, one of the "
-        f"server {size(used.server_memory)}."
+        f"A process of the client took at most {size(used.client_memory)} of memory, one of the "
+        f"server {size(used.server_memory)}. Alone in this report, this section depends on more "
+        "than results: on machines, network and how often the study was interrupted."
     )
+
+
+def _numbers(used: ResourceUse) -> list[tuple[str, str]]:
+    sessions = f"in all, {counted(used.sessions, 'session')} at a time"
+    found = [(duration(used.wall_seconds), sessions)]
+    if used.per_image:
+        each = used.per_image[0]
+        found += [
+            (duration(each.seconds.median), "an image, median"),
+            (size(each.sent.median + each.received.median), "an image, both ways, median"),
+            (size(each.sent.total + each.received.total), "sent and received in all"),
+        ]
+    return found
 
 
 def _per_image(used: ResourceUse) -> Table:
