@@ -110,6 +110,18 @@ def test_pages_fit_their_width(site: Path, browser: Chrome, width: int) -> None:
         assert across <= width, f"{page} is {across} pixels wide"
 
 
+def test_colours_follow_the_system(site: Path, browser: Chrome) -> None:
+    """At every visit, not as they were at the first."""
+    for wanted, scheme in (("light", "default"), ("dark", "slate"), ("light", "default")):
+        preference = {"name": "prefers-color-scheme", "value": wanted}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [preference]})
+        browser.get(f"file://{site}/start.html")
+        body = browser.find_element(By.TAG_NAME, "body")
+        WebDriverWait(browser, 20).until(
+            lambda _, body=body, scheme=scheme: body.get_attribute("data-md-color-scheme") == scheme
+        )
+
+
 def test_search_finds_from_a_folder(site: Path, browser: Chrome) -> None:
     """Where browsers allow no workers."""
     browser.get(f"file://{site}/index.html")
