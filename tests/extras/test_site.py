@@ -116,10 +116,8 @@ def test_colours_follow_the_system(site: Path, browser: Chrome) -> None:
         preference = {"name": "prefers-color-scheme", "value": wanted}
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [preference]})
         browser.get(f"file://{site}/start.html")
-        body = browser.find_element(By.TAG_NAME, "body")
-        WebDriverWait(browser, 20).until(
-            lambda _, body=body, scheme=scheme: body.get_attribute("data-md-color-scheme") == scheme
-        )
+        coloured = (By.CSS_SELECTOR, f"body[data-md-color-scheme={scheme}]")
+        WebDriverWait(browser, 20).until(presence_of_all_elements_located(coloured))
 
 
 def test_search_finds_from_a_folder(site: Path, browser: Chrome) -> None:
