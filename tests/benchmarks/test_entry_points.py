@@ -8,15 +8,16 @@ import sys
 import pytest
 
 from benchmarks.support.harness import ROOT
-from tests.support.imports import NEEDS_TORCH
+from tests.support.imports import NEEDS_RAY, NEEDS_TORCH
 
 ENTRY_POINTS = sorted(path.stem for path in (ROOT / "benchmarks").glob("[a-z]*.py"))
 
 
 @pytest.mark.parametrize("name", ENTRY_POINTS)
 def test_help_explains(name: str) -> None:
-    if f"benchmarks.{name}" in NEEDS_TORCH:
-        pytest.importorskip("torch")
+    for library, needed_by in (("torch", NEEDS_TORCH), ("ray", NEEDS_RAY)):
+        if f"benchmarks.{name}" in needed_by:
+            pytest.importorskip(library)
     done = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{name}", "--help"],
         cwd=ROOT,

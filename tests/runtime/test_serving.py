@@ -240,6 +240,7 @@ def test_server_survives_a_client_that_vanishes(
             connection.infer(np.zeros((2, 8, 8), np.float32))
     files = save_images(tmp_path, 1)
     assert infer(running.connect(), executor.program, files, tmp_path / "r.json").complete
+    running.wait_for(r"finished, 1 images")
     summary = running.end()
     assert (summary.images, summary.failed_clients) == (1, 1)
 

@@ -17,6 +17,9 @@ import networkx
 INSTALLED = ("compiler", "models", "protocols", "runtime")
 ROOMS = (*INSTALLED, "benchmarks")
 
+NEEDS_RAY = ("benchmarks.pairs",)
+"""The modules beside runtime.cluster that need Ray, an extra."""
+
 NEEDS_TORCH = (
     "benchmarks.export_networks",
     "models.densenet",
