@@ -92,10 +92,9 @@ def test_the_quota_is_the_fronts_for_all_workers(
         second.infer(image(4))
     assert denied.value.exit_code == PeerRefused.DENIED
     first.close()
-    pairs.front.wait_for("finished, 2 images")
+    ends = audit_lines(audit, "left", count=2)
     pairs.front.end()
     verify(audit)
-    ends = audit_lines(audit, "left")
     assert len(audit_lines(audit, "begun")) == len(audit_lines(audit, "finished")) == 3
     assert {("denied" in line, '"images":2' in line) for line in ends} == {
         (True, False),

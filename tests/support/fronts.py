@@ -16,7 +16,7 @@ from moiety.runtime.party.server.front import Front
 from moiety.runtime.party.server.processes import Line
 from moiety.runtime.party.server.reports import Down, Up
 from moiety.runtime.party.server.worker import AtFront
-from tests.support.serving import Running
+from tests.support.serving import PATIENCE, Running
 
 
 class Fronted:
@@ -88,5 +88,12 @@ def worker_of(connection: Connection) -> str:
     return connection.channel.peer.removeprefix("server ")
 
 
-def audit_lines(file: Path, event: str) -> list[str]:
-    return [line for line in file.read_text().splitlines() if f'"event":"{event}"' in line]
+def audit_lines(file: Path, event: str, count: int = 0) -> list[str]:
+    """Of one event, once there are at least `count`."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        lines = file.read_text().splitlines()
+        found = [line for line in lines if f'"event":"{event}"' in line]
+        if len(found) >= count or time.monotonic() > until:
+            return found
+        time.sleep(0.02)
