@@ -26,6 +26,8 @@ from moiety.runtime.party.framing import PeerRefused
 from moiety.runtime.party.server import ServerOptions
 from moiety.runtime.party.server.admission import Caller
 from moiety.runtime.party.server.operation import Door, Watch
+from moiety.runtime.party.server.processes import Line
+from moiety.runtime.party.server.reports import Ended, Word
 from tests.support.command import moiety, serving
 from tests.support.runnable import save_images, save_small
 from tests.support.serving import Running
@@ -225,3 +227,33 @@ def found(log: Path, word: str) -> dict[str, Any]:
                 return record
         time.sleep(0.05)
     raise AssertionError(f"{word} is not in the log")
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_stop_while_a_session_says_its_end_leaves_one_record(
+    serve: Callable[..., Running],
+    executor: ServerExecutor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+) -> None:
+    """A signal to stop may come at any moment; the audit log has every session's end once."""
+    send, signalled = Line.send, []
+
+    def interrupted(line: Line, word: Word) -> bool:
+        if not isinstance(word, Ended) or signalled:
+            return send(line, word)
+        signalled.append(word)
+        sent = send(line, word) if moment == "after" else False
+        signal.raise_signal(signal.SIGTERM)
+        return sent
+
+    monkeypatch.setattr(Line, "send", interrupted)
+    running = serve("")
+    with Client(executor.program).join(running.connect()) as connection:
+        connection.infer(np.zeros((2, 8, 8), np.float32))
+    running.wait_for("finished, 1 images")
+    wait_for(tmp_path, "left")
+    running.end()
+    (left,) = [line for line in audited(tmp_path) if line["event"] == "left"]
+    assert (left["end"], left["images"]) in (("done", 1), ("stopped", 1)), left

@@ -265,6 +265,8 @@ class Server:
             self._gone(visitor)
             return
         for word in words:
+            if visitor.ended:
+                return
             if isinstance(word, reports.Report):
                 self.recorder.record(visitor.caller, word)
             match word:

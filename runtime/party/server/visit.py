@@ -81,16 +81,16 @@ class Visit:
         self._alarm.start()
         try:
             served = self._enter() and self._serve()
+            self._alarm.stop()
+            if served:
+                self._report("finished")
+                self._channel.close()
         except Stopped:
             self._alarm.stop()
             self._report("stopped", "the server was stopped")
             message = "the server is shutting down; try again later"
             handshake.refuse(self._channel, "stopping", message)
             raise
-        self._alarm.stop()
-        if served:
-            self._report("finished")
-            self._channel.close()
 
     # --- before a place ---------------------------------------------------------------------------
 
@@ -384,10 +384,12 @@ class Visit:
         )
 
     def _end(self, ended: reports.Ended) -> None:
-        """Said once, whatever happens on the way out."""
+        """Said whatever happens on the way out: where a signal to stop comes in between, rather
+        twice than never. The server's own process takes the first.
+        """
         if not self._over:
-            self._over = True
             self._tell(ended)
+            self._over = True
 
     def _tell(self, report: reports.Began | reports.Done | reports.Ended) -> None:
         self._line.send(report)
