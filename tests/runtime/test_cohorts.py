@@ -36,7 +36,7 @@ from moiety.runtime.party.server.operation import Watch
 from tests.runtime.test_operated_server import CLIENT, KnownDoor, audited, wait_for
 from tests.support.command import moiety, serving
 from tests.support.kept import BATCH, LABELS, LEAST, Study, keeping
-from tests.support.runnable import save, save_images
+from tests.support.runnable import save, save_images, save_small
 from tests.support.serving import Running
 from tests.support.two_party import run_two_party, share
 
@@ -327,6 +327,12 @@ def test_a_server_needs_a_folder_for_cohorts(executor: ServerExecutor, tmp_path:
     save(tmp_path / "compiled", executor.program, executor.weights)
     served = moiety("serve", tmp_path / "compiled", "--listen", "127.0.0.1:0")
     served.refused(5, "--cohorts DIR")
+
+
+def test_a_folder_for_cohorts_that_nothing_needs_is_said(tmp_path: Path) -> None:
+    save_small(tmp_path / "compiled")
+    with serving(tmp_path / "compiled", "--cohorts", tmp_path / "cohorts") as running:
+        assert "is not used" in running.end().stderr
 
 
 def test_there_is_nothing_to_infer(executor: ServerExecutor, tmp_path: Path) -> None:

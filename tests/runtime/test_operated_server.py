@@ -238,7 +238,8 @@ def test_a_stop_while_a_session_says_its_end_leaves_one_record(
     moment: str,
 ) -> None:
     """A signal to stop may come at any moment; the audit log has every session's end once."""
-    send, signalled = Line.send, []
+    send = Line.send
+    signalled: list[Word] = []
 
     def interrupted(line: Line, word: Word) -> bool:
         if not isinstance(word, Ended) or signalled:

@@ -135,6 +135,12 @@ def test_equivalence_that_is_not_shown_is_said_so() -> None:
     assert rows_of(files["tables/differences.csv"])[0]["equivalent"] == "not shown"
 
 
+def test_one_class_alone_keeps_its_column_and_reason() -> None:
+    (row,) = rows_of(shaped("one class alone")["tables/auroc.csv"])
+    assert row["secure_auroc"] == ""
+    assert row["reason"].startswith("one class only")
+
+
 def test_one_class_is_a_dash_with_its_reason() -> None:
     files = shaped("one class")
     page = html.read(files["report.html"].decode())

@@ -60,6 +60,7 @@ from moiety.runtime.cli.pairs import (
     watch_stdin,
 )
 from moiety.runtime.cli.progress import watching
+from moiety.runtime.intake.text import printable
 from moiety.runtime.operation.events import Started
 from moiety.runtime.operation.recorder import Recorder
 from moiety.runtime.party.endpoints import Listener, parse_address, parse_listen
@@ -226,6 +227,11 @@ def command(
     program, weights = artifacts.load_vendor(folder)
     executor = ServerExecutor(program, weights, batches)
     check_shelves(program, shelves)
+    if cohorts and program.policy.tells_of_images:
+        ui.warn(
+            f"--cohorts {printable(cohorts)} is not used: it is for Programs of the policy "
+            f"`aggregate`, and this one's is `{program.policy.reveal}`"
+        )
     warn_of(program.rounding)
     audit_log = audit_of_server(folder, audit, not no_audit) if front is None else None
     recorder = Recorder("server", program.digest(), audit_log, health)

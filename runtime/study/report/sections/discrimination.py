@@ -180,10 +180,10 @@ def _table(
     counts: bool = False,
 ) -> Table:
     """A row for each, named by its label, and where sites are told apart by these too; `counts`:
-    with its images. Columns that would be empty in every row are left out.
+    with its images. Columns after the first that would be empty in every row are left out.
     """
     by_site = _by_site(found)
-    kept = [i for i in range(len(columns)) if any(row[i] is not None for row in values)]
+    kept = [i for i in range(len(columns)) if i == 0 or any(row[i] is not None for row in values)]
     heads = [LABEL, *[SITE] * by_site, *_COUNTS[: 2 + by_site] * counts]
     rows = []
     for each, row in zip(found, values, strict=True):
