@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from moiety.runtime.results.record import ImageResult
 from moiety.runtime.study import wire
 from moiety.runtime.study.local import LocalWorker
 from moiety.runtime.study.session import SessionPlan
-from moiety.runtime.study.workers import Task, WorkerLost
+from moiety.runtime.study.workers import Roster, Task, WorkerLost
 
 ROOM_SECONDS = 120.0
 """In which the cluster must have room for one more actor."""
@@ -84,9 +83,9 @@ def _answer(work: Callable[[], wire.Answer]) -> bytes:
         return wire.line_of(wire.failed(error))
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class ClusterWorker:
-    """A session somewhere in the cluster (workers.Worker)."""
+    """A session somewhere in the cluster (workers.Worker). Its `name` says where, once open."""
 
     name: str
     actor: Any
@@ -137,41 +136,32 @@ class ClusterWorker:
 
 @dataclass
 class ClusterWorkers:
-    """As many sessions as `room` has workers, all by one plan (workers.Workers)."""
+    """As many sessions as `room` has workers, all by one plan (workers.Workers). `roster`: those
+    that were started.
+    """
 
     plan: SessionPlan
     room: Room
     wanted: int = field(init=False)
-    _started: list[ClusterWorker] = field(default_factory=list)
-    _closed: bool = False
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    roster: Roster[ClusterWorker] = field(default_factory=Roster)
 
     def __post_init__(self) -> None:
         self.wanted = self.room.workers
 
     def start(self) -> ClusterWorker:
         """Raises as `Client.connect`, and `WorkerLost` where the cluster has no room."""
-        with self._lock:
-            if self._closed:
-                raise WorkerLost("the study is stopped")
-            name = f"session {len(self._started) + 1}"
-            worker = ClusterWorker(name, actors(SessionProcess, self.room).remote(name))
-            self._started.append(worker)
-        try:
-            node = worker.node(ROOM_SECONDS)
-            worker.open(self.plan)
-        except BaseException:
-            worker.end()
-            raise
-        return ClusterWorker(f"{name} on {node}", worker.actor)
+        return self.roster.begin(self._made, self._open)
+
+    def _made(self, name: str) -> ClusterWorker:
+        return ClusterWorker(name, actors(SessionProcess, self.room).remote(name))
+
+    def _open(self, worker: ClusterWorker) -> None:
+        worker.name += f" on {worker.node(ROOM_SECONDS)}"
+        worker.open(self.plan)
 
     def close(self) -> None:
         """Ends them all, in the middle of a run where they are in one."""
-        with self._lock:
-            self._closed = True
-            started = list(self._started)
-        for worker in started:
-            worker.end()
+        self.roster.close()
 
 
 @contextmanager

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import IO
@@ -18,7 +17,7 @@ from moiety.protocols.errors import ContractViolation
 from moiety.runtime.results.record import ImageResult
 from moiety.runtime.study import wire
 from moiety.runtime.study.session import SessionPlan
-from moiety.runtime.study.workers import Task, WorkerLost
+from moiety.runtime.study.workers import Roster, Task, WorkerLost
 
 COMMAND = (sys.executable, "-m", "moiety.runtime.study.session_process")
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -111,34 +110,18 @@ def _shut(pipe: IO[bytes] | None) -> None:
 @dataclass
 class LocalWorkers:
     """As many sessions as `wanted`, all by one plan (workers.Workers). `on_wait(name, ahead)`: a
-    session waits for its turn at the server.
+    session waits for its turn at the server. `roster`: those that were started.
     """
 
     plan: SessionPlan
     wanted: int = 1
     on_wait: Callable[[str, int], None] = lambda name, ahead: None
-    _started: list[LocalWorker] = field(default_factory=list)
-    _closed: bool = False
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    roster: Roster[LocalWorker] = field(default_factory=Roster)
 
     def start(self) -> LocalWorker:
         """Raises as `LocalWorker.open`."""
-        with self._lock:
-            if self._closed:
-                raise WorkerLost("the study is stopped")
-            worker = LocalWorker(f"session {len(self._started) + 1}")
-            self._started.append(worker)
-        try:
-            worker.open(self.plan, self.on_wait)
-        except BaseException:
-            worker.end()
-            raise
-        return worker
+        return self.roster.begin(LocalWorker, lambda worker: worker.open(self.plan, self.on_wait))
 
     def close(self) -> None:
         """Ends them all, in the middle of a run where they are in one."""
-        with self._lock:
-            self._closed = True
-            started = list(self._started)
-        for worker in started:
-            worker.end()
+        self.roster.close()

@@ -4,10 +4,11 @@ and what runs it: a process of this machine, or one of a cluster.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from moiety.protocols.errors import NetworkFailure
 from moiety.runtime.results.record import ImageResult
@@ -55,3 +56,46 @@ class Workers(Protocol):
 
     def close(self) -> None:
         """Ends all that it has started."""
+
+
+class Endable(Protocol):
+    """What can be ended from another thread."""
+
+    def end(self) -> None:
+        """At once, in the middle of a run where it is in one; again is no harm."""
+
+
+W = TypeVar("W", bound=Endable)
+
+
+@dataclass
+class Roster(Generic[W]):
+    """All workers that were ever started, named by their numbers, so that all can be ended."""
+
+    started: list[W] = field(default_factory=list)
+    _closed: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def begin(self, make: Callable[[str], W], open_: Callable[[W], None]) -> W:
+        """The next one, made by its name and opened. Raises what these raise, and `WorkerLost`
+        after `close`.
+        """
+        with self._lock:
+            if self._closed:
+                raise WorkerLost("the study is stopped")
+            worker = make(f"session {len(self.started) + 1}")
+            self.started.append(worker)
+        try:
+            open_(worker)
+        except BaseException:
+            worker.end()
+            raise
+        return worker
+
+    def close(self) -> None:
+        """Ends them all, in the middle of a run where they are in one."""
+        with self._lock:
+            self._closed = True
+            started = list(self.started)
+        for worker in started:
+            worker.end()

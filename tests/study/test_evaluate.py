@@ -143,7 +143,7 @@ def test_what_is_killed_on_either_side_is_replaced(
     class Killing(Unwatched):
         def image(self, image: Image) -> None:
             if len(journal.images) == 2:
-                os.kill(workers._started[-1].pid, signal.SIGKILL)
+                os.kill(workers.roster.started[-1].pid, signal.SIGKILL)
             if len(journal.images) == 7:
                 for child in children_of(server.pid):
                     with contextlib.suppress(ProcessLookupError):
