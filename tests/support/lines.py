@@ -187,9 +187,9 @@ def play_to_server(recorded: bytes, address: tuple[str, int]) -> bytes:
     heard = bytearray()
     with socket.create_connection(address) as sock:
         sock.settimeout(20)
-        sock.sendall(recorded)
-        sock.shutdown(socket.SHUT_WR)
-        try:
+        try:  # a server that refuses may have closed before it is told all
+            sock.sendall(recorded)
+            sock.shutdown(socket.SHUT_WR)
             while data := sock.recv(1 << 16):
                 heard += data
         except ConnectionError:
