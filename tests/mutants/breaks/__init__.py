@@ -1,0 +1,1 @@
+"""One module an area: what is broken, and who must notice."""

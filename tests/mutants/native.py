@@ -1,0 +1,44 @@
+"""Building a copy's compiled kernels."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.mutants.tree import Tree
+
+
+def build(tree: Tree) -> None:
+    """Build what has changed since the last time, and put it where the copy imports it from.
+
+    Raises RuntimeError with the compiler's words where it does not compile: then nothing is broken.
+    """
+    folder = tree.folder / "build"
+    if not folder.exists():
+        _run(
+            "cmake",
+            "-S",
+            tree.folder,
+            "-B",
+            folder,
+            "-DCMAKE_BUILD_TYPE=Release",
+            f"-DPython_EXECUTABLE={sys.executable}",
+        )
+    _run("cmake", "--build", folder, "--parallel")
+    shutil.copy(next(folder.glob("_native*.so")), tree.module)
+
+
+def _run(*command: object) -> None:
+    program, *arguments = map(str, command)
+    beside = Path(sys.executable).with_name(program)  # the wheel's, where it is installed
+    done = subprocess.run(
+        [str(beside) if beside.exists() else program, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(done.stdout)

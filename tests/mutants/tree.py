@@ -1,0 +1,81 @@
+"""A copy of the tree in which code can be broken, and tests run against it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Sequence
+from pathlib import Path
+
+from moiety.protocols import kernels
+from tests.mutants.mutant import ROOT, Mutant
+
+PACKAGES = ("compiler", "runtime", "protocols", "models")
+SKIPPED = (".git", ".venv*", "build", "__pycache__", ".*_cache", ".hypothesis", "out", "*.so")
+SECONDS = 240
+"""After which a run counts as hung."""
+
+
+class Tree:
+    """The tree of this checkout, copied to `folder`, with the compiled kernels of the package that
+    runs this.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*SKIPPED))
+        # Both names of a package's folder: the tree's, which documents and tests read, and the
+        # installed one, which is what is imported.
+        (folder / "moiety").mkdir()
+        for package in PACKAGES:
+            (folder / "moiety" / package).symlink_to(Path("..") / package)
+        self.module = folder / "protocols" / "kernels" / native_module().name
+        shutil.copy(native_module(), self.module)
+
+    def write(self, mutant: Mutant) -> None:
+        """Break the code."""
+        self._replace(mutant.file, (ROOT / mutant.file).read_text(encoding="utf-8"), mutant)
+
+    def restore(self, mutant: Mutant) -> None:
+        """Make it whole again."""
+        self._replace(mutant.file, (ROOT / mutant.file).read_text(encoding="utf-8"), None)
+
+    def _replace(self, file: str, text: str, mutant: Mutant | None) -> None:
+        path = self.folder / file
+        path.write_text(text if mutant is None else text.replace(mutant.old, mutant.new), "utf-8")
+        # Python compares compiled files by size and second of the source alone.
+        for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
+            compiled.unlink()
+
+    def run(self, tests: Sequence[str]) -> tuple[int, str]:
+        """pytest's exit code (-1 where it hung) and what it printed."""
+        data = os.environ.get("MOIETY_DATA", str(ROOT.parent / "shared" / "data"))
+        command = [sys.executable, "-m", "pytest", "-o", "addopts=", "-q", "-x", "-n", "0"]
+        command += ["-p", "no:cacheprovider", f"--timeout={SECONDS}", *tests]
+        environment = {**os.environ, "PYTHONPATH": str(self.folder), "MOIETY_DATA": data}
+        try:
+            done = subprocess.run(
+                command,
+                cwd=self.folder,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=SECONDS + 30,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as late:
+            return -1, str(late.stdout or "")
+        return done.returncode, done.stdout
+
+
+def native_module() -> Path:
+    """The file of the compiled kernels that the installed package uses."""
+    folder = Path(str(kernels.__file__)).parent
+    found = sorted(folder.glob(f"_native*{sysconfig.get_config_var('EXT_SUFFIX')}"))
+    if not found:
+        raise SystemExit(f"the compiled kernels are not in {folder}: run `make test` once")
+    return found[0]
