@@ -9,10 +9,12 @@ PYTHON ?= python3
 PYTEST_ARGS ?= -n 2
 DEMO_ARGS ?=
 BENCH_OUT ?= out/bench
+FUZZ_ARGS ?= --seconds 600
 
 VENV := .venv
 VENV_TEST := .venv-test
 VENV_EXTRAS := .venv-extras
+VENV_FUZZ := .venv-fuzz
 VENV_DOCS := .venv-docs
 VENV_LINT := .venv-lint
 PACKAGES := compiler runtime protocols models
@@ -27,7 +29,7 @@ export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-extras test-reference docs lint format types bench clean
+.PHONY: help demo test test-extras test-reference fuzz docs lint format types bench clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +45,9 @@ test-extras: $(VENV_EXTRAS)/.installed  ## What needs Ray, a browser or the docu
 
 test-reference: $(VENV_TEST)/.installed  ## The same suite on the NumPy reference kernels (slow)
 	MOIETY_KERNELS=reference $(VENV_TEST)/bin/python -m pytest -o addopts= $(PYTEST_ARGS)
+
+fuzz: $(VENV_FUZZ)/.installed  ## Ten minutes of changed inputs for each reader of foreign files and bytes
+	$(VENV_FUZZ)/bin/python -m tests.fuzz --out out/fuzz $(FUZZ_ARGS)
 
 docs: $(VENV_DOCS)/.installed  ## The documentation as a site, for any browser: build/site/index.html
 	NO_MKDOCS_2_WARNING=1 $(VENV_DOCS)/bin/mkdocs build --strict --quiet
@@ -78,7 +83,7 @@ bench: $(VENV_TEST)/.installed  ## All benchmarks at full size, most of an hour;
 		--plot $(BENCH_OUT)/accuracy.svg
 
 clean:  ## Remove environments and build folders
-	rm -rf $(VENV) $(VENV_TEST) $(VENV_EXTRAS) $(VENV_DOCS) $(VENV_LINT) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV_TEST) $(VENV_EXTRAS) $(VENV_FUZZ) $(VENV_DOCS) $(VENV_LINT) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/.installed: $(SOURCES)
 	$(call environment,$(VENV))
@@ -93,6 +98,11 @@ $(VENV_TEST)/.installed: $(SOURCES)
 $(VENV_EXTRAS)/.installed: $(SOURCES)
 	$(call environment,$(VENV_EXTRAS))
 	$(VENV_EXTRAS)/bin/pip install -q -C build-dir=$(VENV_TEST)/build '.[extras]'
+	@touch $@
+
+$(VENV_FUZZ)/.installed: $(SOURCES)
+	$(call environment,$(VENV_FUZZ))
+	$(VENV_FUZZ)/bin/pip install -q -C build-dir=$(VENV_TEST)/build '.[fuzz]'
 	@touch $@
 
 # The site and the checkers need no Moiety, only what pyproject.toml lists for them.

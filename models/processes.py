@@ -12,8 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from moiety.protocols.errors import NetworkFailure
+from moiety.protocols.errors import BadArtifact, NetworkFailure
 from moiety.runtime.program.artifacts import program_file
+from moiety.runtime.program.decoding import UNREADABLE
 from moiety.runtime.results.record import Results
 
 MOIETY = (sys.executable, "-m", "moiety.runtime.cli")
@@ -64,5 +65,8 @@ def ended(server: subprocess.Popen[str]) -> Iterator[None]:
 
 
 def read_results(output: Path) -> Results:
-    """The file that `moiety infer -o` wrote."""
-    return msgspec.json.decode(output.read_bytes(), type=Results)
+    """The file that `moiety infer -o` wrote. Raises `BadArtifact`."""
+    try:
+        return msgspec.json.decode(output.read_bytes(), type=Results)
+    except UNREADABLE as error:
+        raise BadArtifact(f"{output}: not the results of a run: {error}") from None

@@ -15,10 +15,28 @@ traceback and exits with `exit_code`.
 """
 
 
+LONGEST = 3000
+"""Characters of a message."""
+
+
 class MoietyError(Exception):
-    """Everything that Moiety raises on purpose. `exit_code`: of the command that ends by it."""
+    """Everything that Moiety raises on purpose. `exit_code`: of the command that ends by it.
+
+    Messages quote files and peers. Read as text, nothing in one moves a cursor or rings a bell, and
+    none is too long to be read.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        said = super().__str__()
+        if len(said) > LONGEST:
+            said = f"{said[: LONGEST // 2]} ... {said[-LONGEST // 4 :]}"
+        return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in said)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 class BadModel(MoietyError):

@@ -22,6 +22,7 @@ from moiety.compiler.ir.onnx_session import (
 from moiety.compiler.onnx_import.call import Call
 from moiety.compiler.onnx_import.order import names_read
 from moiety.compiler.onnx_import.refusals import RANDOM
+from moiety.compiler.onnx_import.room import check_constant
 from moiety.protocols.errors import BadModel
 
 OF_SHAPES = ("Shape", "Size")
@@ -77,6 +78,7 @@ def fold(call: Call) -> list[Array]:
         for name, operand in zip(call.proto.input, call.operands, strict=True)
         if isinstance(operand, np.ndarray)
     }
+    check_constant(call.proto, call.opset, feeds)
     try:
         return _computed(call, feeds)
     except Exception as error:  # onnxruntime's exceptions share no base class

@@ -16,6 +16,7 @@ from moiety.compiler.onnx_import.agreement import check_against_onnxruntime
 from moiety.compiler.onnx_import.batch_axis import with_batch_axis
 from moiety.compiler.onnx_import.fix_input import InputShape, fix_inputs
 from moiety.compiler.onnx_import.order import sort_nodes
+from moiety.compiler.onnx_import.room import check_graph, counts
 from moiety.compiler.onnx_import.walk import Walk
 from moiety.protocols.errors import BadInput, BadModel
 
@@ -88,6 +89,7 @@ def read_onnx(
     _infer(model, name)
     walk = Walk(model, sources, batch)
     graph = walk.build(name)
+    check_graph(graph)
     made = walk.builder
     notes = (*_unread(model, sources), *made.notes)
     return Imported(model, graph, walk.values, made.approximate, notes)
@@ -216,7 +218,8 @@ def _infer(model: onnx.ModelProto, name: str) -> None:
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")
     try:
-        shape_inference.infer_shapes(_without_weights(model), data_prop=True)
+        thin = _without_weights(model)
+        shape_inference.infer_shapes(thin, data_prop=not counts(thin.graph))
     except Exception as error:  # onnx raises its own InferenceError, RuntimeError or ValueError
         raise BadModel(
             f"model {name!r}: its shapes do not fit together: {_first_line(error)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,7 +110,7 @@ class Ranges:
             kind, _, value = name.partition(".")
             found.setdefault(kind, {})[value] = array
         images = metadata.get("images", "")
-        if not (images.isdigit() and int(images) > 0 and _sound(found)):
+        if not (re.fullmatch("[1-9][0-9]{0,8}", images) and _sound(found)):
             raise BadArtifact(
                 f"{path}: the ranges file is damaged: its numbers do not belong together"
             )

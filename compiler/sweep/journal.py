@@ -10,6 +10,7 @@ import msgspec
 
 from moiety.compiler.sweep.rows import PlanRow
 from moiety.protocols.errors import BadInput
+from moiety.runtime.program.decoding import UNREADABLE
 
 
 @dataclass
@@ -37,7 +38,7 @@ class Journal:
         for number, line in enumerate(whole.splitlines(), 1):
             try:
                 row = msgspec.json.decode(line, type=PlanRow)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except UNREADABLE as error:
                 raise BadInput(
                     f"{path}, line {number}, is no row of a sweep ({error}); give another folder"
                 ) from None

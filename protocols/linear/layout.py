@@ -104,6 +104,13 @@ class Geometry:
         """
         return max(self.in_shape[1] + max(self.pads[0], self.pads[2]), self.out_shape[1])
 
+    def tiles(self, tile: tuple[int, int]) -> int:
+        """How many tiles of such a size the plane is cut into, at most; nothing as large is
+        made.
+        """
+        _, height, width = self.flat.out_shape
+        return -(-height // tile[0]) * -(-width // tile[1])
+
     @cached_property
     def flat(self) -> Geometry:
         """One plane for all images: of a single row where the layer is pointwise, else the images

@@ -25,6 +25,7 @@ import typer
 
 from moiety.protocols.errors import BadInput
 from moiety.runtime.cli import ui
+from moiety.runtime.program.decoding import NO_TOML
 
 HERE, OWN = Path("moiety.toml"), Path("moiety", "config.toml")
 
@@ -45,7 +46,7 @@ def read(path: Path, commands: Collection[str]) -> dict[str, dict[str, Any]]:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInput(f"{path}: cannot read the config file: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except NO_TOML as error:
         raise BadInput(f"{path}: not a config file: {error}") from error
     for name, table in tables.items():
         if name not in commands:

@@ -75,14 +75,13 @@ def read_contents(path: Path) -> bytes:
     if obstacle := what_is_in_the_way(path):
         raise BadInput(f"{obstacle}, not an image file")
     try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_FILE + 1)
+        if path.stat().st_size > LARGEST_FILE:
+            raise BadInput(f"larger than {LARGEST_FILE >> 20} MiB, too large for one image")
+        data = path.read_bytes()
     except OSError as error:
         raise BadInput(f"cannot be read ({error.strerror or error})") from error
     if not data:
         raise BadInput("is empty (0 bytes)")
-    if len(data) > LARGEST_FILE:
-        raise BadInput(f"larger than {LARGEST_FILE >> 20} MiB, too large for one image")
     return data
 
 

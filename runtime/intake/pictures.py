@@ -21,6 +21,7 @@ from moiety.protocols.errors import BadInput
 from moiety.runtime.intake.complaints import heard
 from moiety.runtime.intake.depth import CONTAINER_BITS, picture_of
 from moiety.runtime.intake.picture import Picture, Warned
+from moiety.runtime.intake.room import check_picture
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 GREY, DEEP, COLOURED = ("1", "L", "LA"), ("I;16", "I;16B"), ("P", "PA", "RGB", "RGBA")
@@ -44,6 +45,7 @@ def read_picture(data: bytes, file_sha256: str, bit_depth: int | None) -> Pictur
         picture = Image.open(io.BytesIO(data), formats=FORMATS)
         _check_pages(picture)
         _check_kind(picture)
+        check_picture(picture.height, picture.width)
         inverted, bits = _stored_inverted(picture), bit_depth or _bits_of_file(picture)
         notes += _orientation_note(picture)
         picture.load()

@@ -30,6 +30,7 @@ import msgspec
 from moiety.protocols.errors import BadInput
 from moiety.runtime.operation.counters import Count, Counters, utc_today
 from moiety.runtime.operation.fingerprint import Fingerprint
+from moiety.runtime.program.decoding import NO_TOML
 
 log = logging.getLogger("moiety.access")
 
@@ -73,7 +74,7 @@ def read(path: Path) -> dict[str, tuple[str, Entry]]:
         file = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), _File)
     except OSError as error:
         raise BadInput(f"{path}: cannot read the access file: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+    except (*NO_TOML, msgspec.ValidationError) as error:
         raise BadInput(f"{path}: not an access file: {error}") from error
     found: dict[str, tuple[str, Entry]] = {}
     for name, entry in file.clients.items():

@@ -25,6 +25,7 @@ import msgspec
 
 from moiety.protocols.errors import BadInput
 from moiety.runtime.operation.files import locked, sync_folder, unusable, write_all
+from moiety.runtime.program.decoding import UNREADABLE
 
 GENESIS = "0" * 64
 PURPOSE = "an audit log"
@@ -122,7 +123,7 @@ def _end_of(descriptor: int, path: Path) -> tuple[Head, bytes]:
 def _read(line: bytes, path: Path) -> Link:
     try:
         return _link.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise BadInput(
             f"{path}: the last line is not one of an audit log ({error}); nothing was added. "
             f"`moiety audit verify {path}` says where it breaks; move the file away to begin anew"
@@ -173,7 +174,7 @@ def _check(path: Path, line: bytes, at: Head) -> None:
     number = at.lines + 1
     try:
         link = _link.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise BadInput(f"{path}: line {number} cannot be read: {error}") from error
     if link.previous != at.sha256:
         where = f"line {number - 1} was changed, or lines between" if at.lines else "lines before"

@@ -25,6 +25,7 @@ import msgspec
 from moiety.protocols.errors import BadInput
 from moiety.runtime.operation.files import locked, sync_folder, unusable
 from moiety.runtime.program.atomic import OWNER_ALONE, replacing
+from moiety.runtime.program.decoding import UNREADABLE
 
 PURPOSE = "the counts of images"
 
@@ -134,7 +135,7 @@ class Counters:
             return _State()
         try:
             state = _decoder.decode(self.path.read_bytes())
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise self._damaged(f"{self.path} cannot be read ({error})") from error
         if state.sha256 != state.checksum():
             raise self._damaged(f"{self.path} was changed: its checksum does not fit")

@@ -25,6 +25,7 @@ from moiety.protocols.linear.server import ServerLinear
 from moiety.protocols.linear.spec import LinearSpec, check_spec
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Session
+from moiety.runtime.cost.memory import check_run_memory
 from moiety.runtime.party.cohorts import check_reveals_images, is_id
 from moiety.runtime.party.handlers import Turn, execute, truncate_with_gates
 from moiety.runtime.party.hints import HintFile
@@ -250,7 +251,7 @@ def _adopt(layers: dict[int, ServerLinear], kept: dict[int, U32], file: HintFile
 @dataclass
 class ClientExecutor:
     """The hospital's side. Raises `BadPlan` when a layer of the vendor's Program would not be
-    secure or not decrypt.
+    secure or not decrypt, `BadArtifact` when a run would take more memory than is allowed.
     """
 
     program: Program
@@ -258,6 +259,7 @@ class ClientExecutor:
     _stages: list[_Stage] = field(init=False)
 
     def __post_init__(self) -> None:
+        check_run_memory(self.program)
         self._checked_specs(1)
         self._stages = _stages(self.program)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ class HintFile:
         if any(tensor.dtype != np.uint32 for tensor in tensors.values()):
             raise BadArtifact("it holds something else than uint32")
         names = {name: name.removeprefix("hint.") for name in tensors}
-        if not all(number.isdecimal() for number in names.values()):
+        if not all(re.fullmatch("[0-9]{1,9}", number) for number in names.values()):
             raise BadArtifact("it holds tensors of unknown names")
         hints = {int(names[name]): tensor for name, tensor in tensors.items()}
         if metadata.get("contents") != _digest(hints):

@@ -278,8 +278,9 @@ class TcpChannel(Channel):
         """The payload of the next MESSAGE frame. Raises `PeerClosed` when the peer ends instead."""
         self.flush()
         if self._left_in_frame:
-            raise ContractViolation(
-                f"{self._left_in_frame} protocol bytes unread before a control message"
+            raise NetworkFailure(
+                f"{self.peer} is out of step: "
+                f"{self._left_in_frame} protocol bytes more than were due"
             )
         return self._control(
             self._next_frame(time.monotonic() + self.limits.patience, Frame.MESSAGE)

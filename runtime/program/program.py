@@ -36,12 +36,15 @@ from moiety.runtime.program.steps import AnyStep
 from moiety.runtime.program.steps.base import MAX_STEPS, Claim, Rounding, Step
 from moiety.runtime.program.steps.ends import Input, Output
 from moiety.runtime.program.steps.gates import Gates
+from moiety.runtime.program.steps.linear import Linear
 from moiety.runtime.program.steps.local import Reshape
 
 FORMAT = "moiety-program"
 VERSION = 5
 
 MAX_ELEMENTS = 1 << 28
+MAX_TILES = 1 << 16
+"""Of all linear layers together; what is planned and sent is planned tile by tile."""
 MAX_WORDS = 200
 
 
@@ -141,6 +144,7 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         self._check_inputs()
         for index in range(len(steps)):
             self._check_step(index)
+        self._check_tiles()
         self._check_policy()
         self.expression.check(self._revealed_shapes(), self._read_as())
         check_results(self.policy, self.results(), self._revealed_shapes())
@@ -223,6 +227,19 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         step.check(claim)
         for operand in operands:
             operand.check_reader(claim)
+
+    def _check_tiles(self) -> None:
+        """BadArtifact where the layers' plans are larger than any that the compiler makes."""
+        tiles = sum(
+            step.spec(self.first_operand(step).shape).geometry.tiles(step.rlwe.tile)
+            for step in self.steps
+            if isinstance(step, Linear)
+        )
+        if tiles > MAX_TILES:
+            raise BadArtifact(
+                f"the Program's linear layers are cut into {tiles} tiles; at most {MAX_TILES} are "
+                "possible"
+            )
 
     def operands(self, step: Step) -> tuple[AnyStep, ...]:
         """The steps that make the values a step reads."""

@@ -26,7 +26,8 @@ from pydicom.uid import (
 
 from moiety.protocols.errors import BadInput
 from moiety.runtime.intake.complaints import heard
-from moiety.runtime.intake.dicom import is_dicom, read_dicom, reading
+from moiety.runtime.intake.dicom import is_dicom, read_dicom
+from moiety.runtime.program.bounds import VARIABLE
 from tests.support.dicom import COLLECTION, PATIENT, code, lut, radiograph, saved, taken, verdict
 
 BODY = "BodyPartExamined"
@@ -344,11 +345,13 @@ def test_what_inflates_without_end_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = encoded(DeflatedExplicitVRLittleEndian, tmp_path)
-    monkeypatch.setattr(reading, "LARGEST_FILE", 1 << 20)
+    monkeypatch.setenv(VARIABLE, "3M")
     assert verdict(path)[0] == "accepted"
     bomb = radiograph(np.zeros((1000, 1000), np.uint16))
     bomb.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
-    assert "inflates to more than 1 MiB" in verdict(saved(bomb, tmp_path / "bomb.dcm"))[1]
+    refused = verdict(saved(bomb, tmp_path / "bomb.dcm"))[1]
+    assert "inflated, would take about" in refused
+    assert "the limit is 3 MiB" in refused
 
 
 def test_an_absent_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from PIL import Image
 from moiety.protocols.arrays import F64, U8
 from moiety.runtime.intake.dicom.header import Header, Refused
 from moiety.runtime.intake.picture import Warned
+from moiety.runtime.intake.room import check_radiograph
 
 SPACINGS = ("PixelAspectRatio", "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 """Vertical, then horizontal; the first that is given, and not zero, counts."""
@@ -24,6 +25,7 @@ def squared(values: U8 | F64, header: Header) -> tuple[U8 | F64, list[Warned]]:
         raise Refused(f"pixels {ratio:.3g} times as high as wide; {LARGEST:g} times are taken")
     rows, columns = values.shape
     size = (round(columns / min(ratio, 1)), round(rows * max(ratio, 1)))
+    check_radiograph(size[1], size[0])
     depth = values if values.dtype == np.uint8 else values.astype(np.float32)
     stretched = np.asarray(Image.fromarray(depth).resize(size, Image.Resampling.BILINEAR))
     said = Warned(

@@ -26,6 +26,7 @@ from moiety.runtime.intake.complaints import heard
 from moiety.runtime.intake.dicom import codestreams
 from moiety.runtime.intake.dicom.header import Header, Refused, is_uid, named, unheard
 from moiety.runtime.intake.dicom.words import shown
+from moiety.runtime.intake.room import check_radiograph
 
 LARGEST = 1 << 27
 """Pixels of an image; the largest detectors have an eighth of it."""
@@ -114,6 +115,7 @@ def read_form(header: Header) -> Form:
     rows, columns = header.needed("Rows"), header.needed("Columns")
     if rows < 1 or columns < 1 or rows * columns > LARGEST:
         raise Refused(f"Rows {rows}, Columns {columns}: between 1 and {LARGEST} pixels are taken")
+    check_radiograph(rows, columns)
     allocated, bits = header.needed("BitsAllocated"), header.needed("BitsStored")
     if allocated not in (8, 16) or not 1 <= bits <= allocated:
         raise Refused(f"BitsAllocated {allocated}, BitsStored {bits}: 8 or 16 bits are taken")

@@ -26,10 +26,14 @@ from moiety.runtime.intake.dicom.display import grey
 from moiety.runtime.intake.dicom.header import Header, Refused, unheard
 from moiety.runtime.intake.dicom.pixels import decode, read_form, transfer_syntax
 from moiety.runtime.intake.picture import Identity, Picture, Warned, pixel_hash
+from moiety.runtime.program.bounds import check_memory, memory_limit
 from moiety.runtime.program.preprocessing import GreyValue
 
 LARGEST_FILE = 1 << 30
-"""Bytes of a file, and of what one inflates to."""
+"""Bytes of a file."""
+INFLATED = 3
+"""Copies of a data set that came deflated."""
+PART = 1 << 20
 
 META_BEGINS = 128 + 4 + 12
 """Preamble, magic, and the element that gives the length of the file meta information."""
@@ -42,7 +46,7 @@ def read_dicom(path: Path, grey_value: GreyValue = "voi") -> Picture:
     try:
         data = _bytes(path)
         return _picture(data, Header(_dataset(path, data)), grey_value)
-    except Refused as refusal:
+    except (Refused, BadInput) as refusal:
         raise BadInput(f"{path}: {refusal}") from None
 
 
@@ -84,7 +88,7 @@ def _dataset(path: Path, data: bytes) -> pydicom.FileDataset:
             return pydicom.dcmread(io.BytesIO(data))
     except InvalidDicomError:
         raise Refused("not a DICOM file: no preamble that ends in the letters DICM") from None
-    except Refused:
+    except (Refused, BadInput):
         raise
     except Exception:  # pydicom raises what it happens upon, and quotes values
         raise Refused("damaged: its DICOM elements cannot be read") from None
@@ -95,10 +99,18 @@ def _check_inflated(path: Path, data: bytes) -> None:
     meta = read_file_meta_info(path)
     if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
         start = META_BEGINS + meta.FileMetaInformationGroupLength
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        inflater.decompress(data[start:], LARGEST_FILE)
-        if inflater.unconsumed_tail:
-            raise Refused(f"inflates to more than {LARGEST_FILE >> 20} MiB")
+        check_memory("its data set, inflated,", INFLATED * _inflated(data[start:]))
+
+
+def _inflated(data: bytes) -> int:
+    """Bytes that they inflate to, of which few are there at a time; no more are counted than are
+    allowed.
+    """
+    inflater, size, most = zlib.decompressobj(-zlib.MAX_WBITS), 0, memory_limit()
+    while size <= most and data and not inflater.eof:
+        size += len(inflater.decompress(data, PART))
+        data = inflater.unconsumed_tail
+    return size
 
 
 def _picture(data: bytes, header: Header, grey_value: GreyValue) -> Picture:

@@ -1,0 +1,1 @@
+"""Fuzzing: whatever a stranger can hand to a party, changed by a machine that follows coverage."""
