@@ -66,14 +66,14 @@ def beside(order: int) -> bytes:
     return sodium.crypto_core_ed25519_add(point, bytes.fromhex(SMALL_ORDER[order]))
 
 
-@pytest.mark.parametrize(
-    "point",
-    [
-        *(bytes.fromhex(small) for small in SMALL_ORDER.values()),
-        *(beside(order) for order in (2, 4, 8)),
-        b"\xff" * 32,
-    ],
-)
+OUTSIDE = {
+    **{f"of order {order}": bytes.fromhex(small) for order, small in SMALL_ORDER.items()},
+    **{f"with a part of order {order}": beside(order) for order in (2, 4, 8)},
+    "not on the curve": b"\xff" * 32,
+}
+
+
+@pytest.mark.parametrize("point", OUTSIDE.values(), ids=OUTSIDE)
 def test_points_outside_the_prime_order_group_are_refused(point: bytes) -> None:
     """By either party, in any place: of small order, with a part of small order, and no point."""
     receiver = base_ot.BaseReceiver.start(b"t", np.zeros(2, np.uint8), Prg.from_os())

@@ -42,13 +42,15 @@ PARTS = {
 SMALL_SHARES = [
     bytes.fromhex(point)
     for point in (
+        "00" * 32,
+        "01" + "00" * 31,
         "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
         "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
         "ec" + "ff" * 30 + "7f",
         "ed" + "ff" * 30 + "7f",
     )
 ]
-"""Of order 8, and -1, 0 of Curve25519 in other encodings."""
+"""Of small order on the curve or on its twist, zero in both its encodings."""
 
 
 class Changing(MemoryChannel):
@@ -233,7 +235,7 @@ def test_the_secret_of_a_set_up_has_all_its_entropy() -> None:
         assert secret.share == sodium.crypto_scalarmult_base(secret.scalar)
 
 
-@pytest.mark.parametrize("share", [bytes(32), b"\1" + bytes(31), *SMALL_SHARES])
+@pytest.mark.parametrize("share", SMALL_SHARES, ids=bytes.hex)
 def test_a_share_of_small_order_is_refused(share: bytes) -> None:
     with pytest.raises(NetworkFailure, match="invalid share"):
         Secret.fresh(Prg.from_os()).shared(share)

@@ -226,10 +226,8 @@ MUTANTS = (
         name="a_refills_seeds_are_given_out",
         breaks="what the next refill starts from is known from transfers",
         file="protocols/ot/silent.py",
-        old=(
-            "forest = Forest.side_by_side(forests[at : at + _SIDE], self.parameters.released_trees)"
-        ),
-        new="forest = Forest.side_by_side(forests[at : at + _SIDE], self.parameters.trees)",
+        old="self._expand(forest, slice(p.released_trees, p.trees), rows)",
+        new="self._expand(forest, slice(0, p.trees - p.released_trees), rows)",
         tests=("tests/protocols/test_silent.py::test_bases_are_never_released",),
     ),
     Mutant(
