@@ -103,7 +103,7 @@ MUTANTS = (
             "_REFILLS), silent_from, workers"
         ),
         tests=(
-            "tests/protocols/test_fresh_sessions.py::test_every_stream_of_a_session_is_one_of_its_own",
+            "tests/protocols/test_fresh_sessions.py::test_every_secret_of_a_set_up_is_drawn_for_it_alone",
         ),
     ),
     Mutant(
