@@ -20,6 +20,7 @@ from moiety.protocols.ot.confirmation import Secret
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import open_session
+from tests.protocols.oracles import nibbles
 from tests.support.two_party import channel_pair, run_both
 from tests.support.wiretap import Wiretap
 
@@ -132,6 +133,17 @@ def test_no_secret_of_a_set_up_comes_twice(four: list[Opened]) -> None:
     assert distinct(secrets)
     sent = b"".join(each.sent for each in four)
     assert not any(secret in sent for secret in secrets)
+
+
+def test_parties_have_the_same_trees_but_for_the_holes(four: list[Opened]) -> None:
+    """In both directions: what the one grew, the other has, in the order of its delta."""
+    for server, client in (four[:2], four[2:]):
+        for sender, receiver in ((server, client), (client, server)):
+            held = sender.session.sender._vole.softspoken._leaves  # type: ignore[attr-defined]
+            grown, holes = receiver.leaves().reshape(TREES, 16, 16), nibbles(sender.delta())
+            order = np.arange(1, 16)[None, :] ^ holes[:, None]
+            assert np.array_equal(held[:, 1:], grown[np.arange(TREES)[:, None], order])
+            assert not held[:, 0].any()
 
 
 def test_every_stream_of_a_session_is_one_of_its_own(four: list[Opened]) -> None:
