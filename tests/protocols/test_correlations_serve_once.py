@@ -140,6 +140,18 @@ def test_no_block_of_a_leaf_serves_two_correlations(
     assert len(used["vole_receiver"]) == len(used["vole_sender"]) + 2 >= 11 + 2
 
 
+@pytest.mark.parametrize(("n", "k"), [(0, 4), (-1, 1), (10, 0), (10, 5)])
+def test_no_extension_of_nothing_or_of_more_than_an_element(n: int, k: int) -> None:
+    server, client = channel_pair()
+    leaves = np.zeros((32, 16, 16), np.uint8)
+    for endpoint in (
+        SoftSpokenReceiver(client, leaves),
+        SoftSpokenSender(server, leaves, np.zeros(16, np.uint8)),
+    ):
+        with pytest.raises(ContractViolation, match="no extension"):
+            endpoint.extend(n, k)
+
+
 # --- batches of transfers -------------------------------------------------------------------------
 
 
