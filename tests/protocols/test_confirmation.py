@@ -223,6 +223,7 @@ def test_each_role_each_secret_and_each_transcript_has_its_own_tag() -> None:
     }
     assert len(tags) == 8
     assert {len(tag) for tag in tags} == {32}
+    assert len({tag[at : at + 8] for tag in tags for at in range(0, 32, 8)}) == 4 * 8
     assert "scalar" not in repr(ours)
 
 
