@@ -1,12 +1,14 @@
 """AES, the field F_16 and the integers behind residues, by other means than the kernels': what
-these are compared with.
+these are compared with; and what randomness is judged by.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from moiety.protocols.arrays import U8, U32
@@ -47,3 +49,34 @@ def from_residues(x: U32, primes: tuple[int, ...]) -> list[int]:
     q = math.prod(primes)
     basis = [q // p * pow(q // p, -1, p) for p in primes]
     return [sum(int(v) * b for v, b in zip(column, basis, strict=True)) % q for column in x.T]
+
+
+# --- what randomness is judged by -----------------------------------------------------------------
+
+
+def affine_rank(blocks: U8) -> int:
+    """Rank over F_2 of rows uint8 `(n, bytes)` with a one before each. Below `8*bytes + 1` there
+    is a sum of bits that is the same in all rows: a bit that is fixed, a half that repeats another.
+    Of n independent uniform rows it is below with probability `2^(8*bytes + 1 - n)`.
+    """
+    basis: dict[int, int] = {}
+    for row in blocks:
+        value = int.from_bytes(row.tobytes(), "little") << 1 | 1
+        while value and value.bit_length() in basis:
+            value ^= basis[value.bit_length()]
+        if value:
+            basis[value.bit_length()] = value
+    return len(basis)
+
+
+def unevenness(values: npt.NDArray[Any], cells: int) -> float:
+    """How far the counts of values below `cells` are from equal: chi-square as a standard normal
+    deviate (Wilson and Hilferty). Above 6 once in 10^9 uniform samples.
+    """
+    counts = np.bincount(values.reshape(-1).astype(np.int64), minlength=cells)
+    assert counts.size == cells, "a value is out of range"
+    mean, degrees = values.size / cells, cells - 1
+    assert mean >= 5, f"{values.size} values are too few for {cells} cells"
+    chi_square = float(((counts - mean) ** 2 / mean).sum())
+    deviation = 2 / (9 * degrees)
+    return ((chi_square / degrees) ** (1 / 3) - 1 + deviation) / math.sqrt(deviation)

@@ -104,6 +104,26 @@ def test_labels_and_messages_make_other_keys() -> None:
     assert made(b"xy") == made(b"x", b"y")  # lengths are public constants
 
 
+def test_keys_are_bound_to_what_was_agreed_and_to_every_byte() -> None:
+    """Of a message of any length, and of what came before it."""
+
+    def made(context: bytes, *messages: bytes) -> bytes:
+        transcript = Transcript(context)
+        for message in messages:
+            transcript.add(message)
+        return transcript.keys(b"label", 1).tobytes() + transcript.digest()
+
+    messages = [bytes(32), bytes(4096), bytes(8192)]
+    seen = [made(bytes(32), *messages), made(b"\1" + bytes(31), *messages)]
+    for index, message in enumerate(messages):
+        for at in sorted({0, len(message) // 2, len(message) - 1}):
+            changed = bytearray(message)
+            changed[at] = 1
+            seen.append(made(bytes(32), *messages[:index], bytes(changed), *messages[index + 1 :]))
+    for part in (slice(0, 16), slice(16, 48)):
+        assert len({each[part] for each in seen}) == len(seen) == 11
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 2000), st.integers(1, 4)), max_size=8),
     st.binary(min_size=16, max_size=16),

@@ -272,10 +272,20 @@ def test_every_refill_has_a_code_of_the_receivers(monkeypatch: pytest.MonkeyPatc
 # --- parameters, misuse, wire ---------------------------------------------------------------------
 
 
+def test_the_sets_are_the_documented_ones() -> None:
+    """docs/security.md: (870400, 81920, 850), over F_2 and F_16, and 128-bit nonces."""
+    for parameters, width in ((lpn.BITS, 1), (lpn.NIBBLES, 4)):
+        sizes = (parameters.length, parameters.seeds, parameters.trees, parameters.width)
+        assert sizes == (870_400, 81_920, 850, width)
+    assert [lpn.parameters_for(k).width for k in (1, 2, 3, 4)] == [1, 4, 4, 4]
+    assert lpn.NONCE_BYTES == 16
+
+
 def test_the_sets_hold_128_bits_by_the_estimate() -> None:
-    assert lpn.BITS.decoding_bits() > 131
-    assert lpn.NIBBLES.decoding_bits() > 136
-    assert lpn.NIBBLES.projected_bits() > 256
+    """And no more than it says: an estimate that is too high is as wrong."""
+    assert 131.7 < lpn.BITS.decoding_bits() < 131.8
+    assert 139.0 < lpn.NIBBLES.decoding_bits() < 139.1
+    assert 311 < lpn.NIBBLES.projected_bits() < 312
 
 
 @pytest.mark.parametrize("full", [lpn.BITS, lpn.NIBBLES])
