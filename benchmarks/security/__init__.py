@@ -1,0 +1,1 @@
+"""Estimates of what the protocols' parameters are worth, each computed here."""
