@@ -67,16 +67,25 @@ def check_spread(rows: I64, variance: float) -> None:
 
 
 def check_apart(rows: Sequence[I64]) -> None:
-    """No two polynomials have to do with each other, as they are or moved by a coefficient."""
+    """No two polynomials have to do with each other, and no 64 coefficients in a row occur twice,
+    whatever their sign.
+    """
     width = min(row.shape[-1] for row in rows)
     table = np.concatenate([row.reshape(-1, row.shape[-1])[:, :width] for row in rows])
     unit: F64 = (table - table.mean(axis=1, keepdims=True)).astype(np.float64)
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    for moved in (0, 1):
-        like = unit[:, moved:] @ unit[:, : width - moved].T
-        if not moved:
-            np.fill_diagonal(like, 0)
-        assert np.abs(like).max() < 8.5 / math.sqrt(width), moved
+    like = unit @ unit.T
+    np.fill_diagonal(like, 0)
+    assert np.abs(like).max() < 8.5 / math.sqrt(width)
+    # Windows, at every eighth coefficient, by a random linear form modulo 2^64.
+    factors = np.random.default_rng().integers(1 << 63, size=64, dtype=np.uint64) * 2 + 1
+    hashed = []
+    for row in rows:
+        windows = np.lib.stride_tricks.sliding_window_view(row.view(np.uint64), 64, axis=-1)
+        form = windows[..., ::8, :] @ factors
+        hashed.append(np.minimum(form, np.uint64(0) - form).reshape(-1))
+    found = np.concatenate(hashed)
+    assert len(np.unique(found)) == len(found)
 
 
 def check_rounding(errors: Sequence[I64], fractions: Sequence[F64]) -> None:
@@ -156,13 +165,9 @@ def test_every_answer_has_an_encryption_of_zero_of_its_own(server_runs: list[Ans
         for rows in draws:
             check_frequencies(rows, probabilities)
             check_spread(rows, variance)
+        check_apart(draws)
     for run in server_runs:
-        check_apart([draw[:, :400] for draw in (*flat(run.u), *flat(run.first), *flat(run.second))])
-    first, second = (
-        [tile[0] for tile in itertools.chain(flat(run.u), flat(run.first), flat(run.second))]
-        for run in server_runs
-    )
-    check_apart([row[:400] for row in (*first, *second)])
+        check_apart([draw[::7] for draw in (*flat(run.u), *flat(run.first), *flat(run.second))])
 
 
 def test_masks_are_uniform_and_serve_one_output(server_runs: list[Answered]) -> None:
@@ -283,3 +288,11 @@ def test_public_polynomials_are_uniform_and_all_different() -> None:
             windows.append(np.ascontiguousarray(row[:, :64]).view("V16").reshape(-1))
     found = np.concatenate(windows)
     assert len(np.unique(found)) == len(found)
+
+
+def test_every_layer_and_tile_has_public_polynomials_of_its_own() -> None:
+    """Layers and tiles of one digit to three: no name of one is that of another."""
+    ring, numbers = Ring.of(2048, PRIMES), (*range(20), 64, 100, 111, 116, 164, 256)
+    made = [ciphertext_a(ring, SEED, layer, tile, 1) for layer in numbers for tile in numbers[::2]]
+    first = np.concatenate(made, axis=1)[:, :, :8].swapaxes(0, 1).reshape(len(made), -1)
+    assert len(np.unique(first, axis=0)) == len(made)
