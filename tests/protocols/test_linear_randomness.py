@@ -17,9 +17,12 @@ import pytest
 
 from moiety.protocols import kernels
 from moiety.protocols.arrays import F64, I64, U8
+from moiety.protocols.errors import ContractViolation
+from moiety.protocols.linear.client import linear_client, new_query_client
 from moiety.protocols.linear.parameters import ntt_primes
 from moiety.protocols.linear.rlwe import Ring, ciphertext_a, public_key_a
-from moiety.protocols.linear.spec import LinearSpec
+from moiety.protocols.linear.server import new_query_server
+from moiety.protocols.linear.spec import LinearSpec, download_bytes, parameter_sets, query_bytes
 from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Role, Session
@@ -37,6 +40,7 @@ from tests.support.lattice_wire import (
     prepared,
     random_inputs,
     uploaded,
+    wide,
 )
 from tests.support.wiretap import chi_square
 
@@ -139,6 +143,43 @@ def test_the_clients_encodings_are_rounded_without_bias() -> None:
     session, peer = alone(Role.CLIENT)
     run = uploaded(random_inputs(1), session, peer)
     check_rounding(list(flat(run.errors)), list(flat(run.fractions)))
+
+
+def test_a_secret_encrypts_for_a_layer_once() -> None:
+    """The second time is an error before anything is sent."""
+    session, peer = alone(Role.CLIENT)
+    spec, x1 = SPECS[2], no_inputs()[2]
+    for _ in range(2):
+        peer.send(bytes(download_bytes(spec)))
+    peer.flush()
+    new_query_client(session, [spec], SEED)
+    linear_client(session, spec, 5, SEED, x1)
+    sent = session.channel.meter.total.sent
+    with pytest.raises(ContractViolation, match="already encrypted for layer 5"):
+        linear_client(session, spec, 5, SEED, x1)
+    assert session.channel.meter.total.sent == sent
+
+
+def test_keys_serve_one_query_and_one_ring() -> None:
+    """Also those of rings that the next query does not use, and of rings of one degree."""
+    other = wide(2048, 1, 10, 10, primes=PRIMES[:1])
+    session, peer = alone(Role.CLIENT)
+    server, client = alone(Role.SERVER)
+    for specs in ((*SPECS, other), SPECS[:1]):
+        new_query_client(session, specs, SEED)
+        session.channel.flush()
+        client.send(peer.recv(query_bytes(specs)))
+        client.flush()
+        new_query_server(server, specs, SEED)
+        for keys in (session.secret_keys, server.public_keys):
+            held = [(key.ring.degree, key.ring.primes) for key in keys]
+            assert held == list(parameter_sets(specs))
+        secrets = [key.secret.astype(np.int64) for key in session.secret_keys]
+        check_apart(secrets)
+        for missing in {(s.rlwe.degree, s.rlwe.primes) for s in (*SPECS, other)} - set(held):
+            for keys in (session.secret_keys, server.public_keys):
+                with pytest.raises(ContractViolation, match="new_query comes first"):
+                    keys.of(*missing)
 
 
 # --- the server -----------------------------------------------------------------------------------

@@ -46,12 +46,14 @@ and e.
 """
 
 
-def wide(degree: int, channels: int, pixels: int, tile: int) -> LinearSpec:
+def wide(
+    degree: int, channels: int, pixels: int, tile: int, primes: tuple[int, ...] = PRIMES
+) -> LinearSpec:
     """A pointwise layer of as many filters as channels, one of each per polynomial."""
     conv = Conv(channels, (1, pixels), channels)
     plan = RlwePlan(
         degree=degree,
-        primes=PRIMES,
+        primes=primes,
         channels_per_ciphertext=1,
         filters_per_answer=1,
         tile=(1, tile),
