@@ -70,6 +70,16 @@ def check_spread(rows: I64, variance: float) -> None:
         assert np.abs(found / variance - 1).max() < 9 * math.sqrt(2 / n) + 40 / n
 
 
+def check_serial(rows: Sequence[I64]) -> None:
+    """Coefficients near one another, or half a polynomial apart, have nothing to do with each
+    other.
+    """
+    for lag in (1, 2, 4, rows[0].shape[-1] // 2):
+        products = [(row[..., lag:] * row[..., :-lag]).reshape(-1) for row in rows]
+        found = np.concatenate(products)
+        assert abs(found.mean()) < 7 * found.std() / math.sqrt(found.size), lag
+
+
 def check_apart(rows: Sequence[I64]) -> None:
     """No two polynomials have to do with each other, and no 64 coefficients in a row occur twice,
     whatever their sign.
@@ -120,6 +130,7 @@ def test_secrets_are_ternary_and_serve_one_ring_and_run(client_runs: list[Upload
     for secret in secrets:
         check_frequencies(secret, [1 / 3] * 3)
         assert abs((secret == 0).mean() - 1 / 3) < 7 / math.sqrt(secret.size)
+    check_serial(secrets)
     check_apart(secrets)
 
 
@@ -136,6 +147,8 @@ def test_public_keys_and_ciphertexts_have_errors_of_their_own(client_runs: list[
     for errors in tiles:
         check_frequencies(errors, SMALL)
         check_spread(errors, VARIANCE)
+    check_frequencies(np.concatenate([errors.reshape(-1) for errors in tiles]), SMALL)
+    check_serial(tiles)
     check_apart([*keys, *tiles])
 
 
@@ -206,6 +219,8 @@ def test_every_answer_has_an_encryption_of_zero_of_its_own(server_runs: list[Ans
         for rows in draws:
             check_frequencies(rows, probabilities)
             check_spread(rows, variance)
+        check_frequencies(np.concatenate([rows.reshape(-1) for rows in draws]), probabilities)
+        check_serial(draws)
         check_apart(draws)
     for run in server_runs:
         check_apart([draw[::7] for draw in (*flat(run.u), *flat(run.first), *flat(run.second))])
