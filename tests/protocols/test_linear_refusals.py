@@ -136,7 +136,7 @@ def test_planned_layers_decrypt_and_a_bit_less_would_not(images: int, guard: int
             log_q = math.log2(math.prod(spec.rlwe.primes))
             noise = spec.layout.noise(width)
             found = [f(log_q, spec.rlwe.answer_bits) for f in (noise.deviation, noise.bound)]
-            assert found == pytest.approx(bound(spec), rel=1e-9)
+            assert found == pytest.approx(bound(spec), rel=1e-10, abs=0)
             short = replanned(spec, answer_bits=spec.rlwe.answer_bits - 1)
             assert not decrypts(short) or spec.rlwe.answer_bits == 25 + guard
             with pytest.raises(BadPlan, match="answers need"):
