@@ -10,6 +10,9 @@ CLIENT = "protocols/linear/client.py"
 RANDOMNESS = "tests/protocols/test_linear_randomness.py::"
 REFUSALS = "tests/protocols/test_linear_refusals.py::"
 ENCRYPTION = "tests/protocols/test_rlwe.py::"
+HINTS = "runtime/party/hints.py"
+EXECUTOR = "runtime/party/executor.py"
+KEPT = "tests/runtime/test_hints.py::"
 
 MUTANTS = (
     Mutant(
@@ -242,5 +245,53 @@ MUTANTS = (
         old="    secret: I8 = field(repr=False)",
         new="    secret: I8 = field()",
         tests=(ENCRYPTION + "test_a_secret_serves_a_layer_once",),
+    ),
+    Mutant(
+        name="hints_of_anything",
+        breaks="hints of another Program, weights or layout",
+        file=HINTS,
+        old="                if metadata.get(what) != expected:",
+        new="                if metadata.get(what) is None:",
+        tests=(KEPT + "test_damaged_or_foreign_hints_are_made_again",),
+    ),
+    Mutant(
+        name="hints_without_weights",
+        breaks="hints of other weights",
+        file=HINTS,
+        old=', "weights": self.weights,',
+        new=",",
+        tests=(KEPT + "test_damaged_or_foreign_hints_are_made_again",),
+    ),
+    Mutant(
+        name="hints_without_digest",
+        breaks="damaged hints",
+        file=HINTS,
+        old='        if metadata.get("contents") != _digest(hints):',
+        new='        if "contents" not in metadata:',
+        tests=(KEPT + "test_damaged_or_foreign_hints_are_made_again",),
+    ),
+    Mutant(
+        name="hints_of_any_name",
+        breaks="a traceback for a file with another tensor",
+        file=HINTS,
+        old="        if not all(number.isdecimal() for number in names.values()):",
+        new="        if False:",
+        tests=(KEPT + "test_damaged_or_foreign_hints_are_made_again",),
+    ),
+    Mutant(
+        name="hints_of_other_layers",
+        breaks="a traceback, or hints of layers that there are not",
+        file=EXECUTOR,
+        old="    if kept.keys() != layers.keys():",
+        new="    if not kept.keys() >= layers.keys():",
+        tests=(KEPT + "test_damaged_or_foreign_hints_are_made_again",),
+    ),
+    Mutant(
+        name="hints_not_probed",
+        breaks="hints that another release derived otherwise",
+        file=EXECUTOR,
+        old="        if not np.array_equal(layers[probe].hint_array(), kept[probe]):",
+        new="        if False:",
+        tests=(KEPT + "test_a_consistent_file_with_other_hints_is_found_out",),
     ),
 )
