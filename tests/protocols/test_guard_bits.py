@@ -79,6 +79,18 @@ def test_the_budget_is_not_idle(guard: int) -> None:
     assert min(f.min() for f in deviations(3, guard, range(-beyond - 3, -beyond - 2))) == -1
 
 
+@pytest.mark.parametrize("guard", [-3, -2, -1, 0])
+def test_what_is_left_behind_is_rounded_without_bias(guard: int) -> None:
+    """On average over all phases the parties' roundings together neither add nor take, but for half
+    of the last place that the phases here have, at each.
+    """
+    bits = 5
+    found = np.stack(list(deviations(bits, guard, range(1)))).astype(float)
+    dropped = np.arange(1 << bits) % (1 << -guard) / (1 << -guard)
+    mean = found.mean(axis=1) - dropped
+    assert np.abs(mean).max() <= 1 / 8
+
+
 # --- two parties ----------------------------------------------------------------------------------
 
 

@@ -474,13 +474,14 @@ def test_windows_cover_the_output_once() -> None:
 def test_correlate_stays_exact_when_sums_outgrow_float64(weight_bits: int) -> None:
     rng = np.random.default_rng(weight_bits)
     prime, degree, channels = ntt_primes(27, 1)[0], 512, 256
-    x = np.full((1, 2, degree), prime - 1, np.uint32)
-    weight = np.full((1, 1, 2, 3, 2 * channels), 2 ** (weight_bits - 1), np.int32)
+    # Odd, so that sums beyond 2^53 lose their last bit.
+    x = np.full((1, 2, degree), prime - 2, np.uint32)
+    weight = np.full((1, 1, 2, 3, 2 * channels), 2 ** (weight_bits - 1) - 1, np.int32)
     weight[..., 0] = rng.integers(-5, 5, 3)
     monomials = Monomials(stride=1, taps=(0, 1), shifts=[[0]], length=100)
     got = correlate(x, weight, monomials, prime=prime, weight_bits=weight_bits)
     # No wrap: coefficients up to 99 + 255 + 1 are below N.
-    total = weight[0, 0].astype(object).sum(axis=(0, 2)) * (prime - 1)
+    total = weight[0, 0].astype(object).sum(axis=(0, 2)) * (prime - 2)
     assert got.shape == (1, 3, 1, 100)
     for answer in range(3):
         assert (got[0, answer, 0] == int(total[answer]) % prime).all()

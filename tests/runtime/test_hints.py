@@ -27,6 +27,8 @@ from tests.support.runnable import save, save_small
 
 HINTS = "hints.safetensors"
 
+Tensors = dict[str, np.ndarray]
+
 
 class Model:
     """A compiled folder, and what preparing it computes."""
@@ -116,6 +118,19 @@ def rewrite(file: Path, **changes: str) -> None:
     safetensors.numpy.save_file(tensors, file, {**metadata, **changes})
 
 
+def replace_tensors(file: Path, change: Callable[[Tensors], Tensors]) -> None:
+    """Other tensors under the same metadata, with the digest that belongs to them."""
+    with safetensors.safe_open(file, framework="numpy") as opened:
+        metadata = opened.metadata()
+        tensors = change({name: opened.get_tensor(name) for name in opened.keys()})  # noqa: SIM118
+    hints = {
+        int(name.removeprefix("hint.")): tensor
+        for name, tensor in tensors.items()
+        if name.startswith("hint.")
+    }
+    safetensors.numpy.save_file(tensors, file, {**metadata, "contents": _digest(hints)})
+
+
 def flip(file: Path, at: int) -> None:
     data = bytearray(file.read_bytes())
     data[at] ^= 1
@@ -129,9 +144,22 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "a bit of the last hint": lambda file: flip(file, -1),
     "a bit in the middle": lambda file: flip(file, file.stat().st_size // 2),
     "another Program's": lambda file: rewrite(file, program="0" * 64),
+    "other weights' bytes": lambda file: rewrite(file, weights="0" * 64),
     "other layouts": lambda file: rewrite(file, layout="0" * 64),
     "another kind of file": lambda file: rewrite(file, format="moiety-weights"),
     "another version": lambda file: rewrite(file, version="0"),
+    "a tensor of another name": lambda file: replace_tensors(
+        file, lambda tensors: {**tensors, "else": np.zeros(1, np.uint32)}
+    ),
+    "a tensor of another type": lambda file: replace_tensors(
+        file, lambda tensors: {name: tensor.astype(np.int32) for name, tensor in tensors.items()}
+    ),
+    "a layer too few": lambda file: replace_tensors(
+        file, lambda tensors: dict(sorted(tensors.items())[1:])
+    ),
+    "a layer too many": lambda file: replace_tensors(
+        file, lambda tensors: {**tensors, "hint.999": np.zeros(1, np.uint32)}
+    ),
 }
 
 
