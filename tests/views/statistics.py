@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy import stats
@@ -66,8 +67,14 @@ def places(left: U8, right: U8) -> float:
     ones = [np.unpackbits(x, axis=1).sum(axis=0).astype(int) for x in (left, right)]
     n, m = len(left), len(right)
     found = {(int(a), int(b)) for a, b in zip(*ones, strict=True)}
-    least = min(stats.fisher_exact([[a, n - a], [b, m - b]]).pvalue for a, b in found)
+    least = min(fisher(a, n, b, m) for a, b in found)
     return float(min(1.0, least * ones[0].size))
+
+
+@cache
+def fisher(a: int, n: int, b: int, m: int) -> float:
+    """That a of n and b of m are of one probability."""
+    return float(stats.fisher_exact([[a, n - a], [b, m - b]]).pvalue)
 
 
 def neighbours(field: U8, lag: tuple[int, int]) -> np.ndarray:
