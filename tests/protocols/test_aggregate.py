@@ -164,7 +164,14 @@ def test_published_fixture_on_shares() -> None:
 
 @pytest.mark.parametrize(
     "sums",
-    [Sums(0, 0), Sums(36, 0), Sums(37, 2000), Sums(36, 4 * 81 * 6 + 1), Sums(1 << 63, 1 << 63)],
+    [
+        Sums(0, 0),
+        Sums(36, 0),
+        Sums(37, 1900),
+        Sums(37, 2000),
+        Sums(36, 4 * 81 * 6 + 1),
+        Sums(1 << 63, 1 << 63),
+    ],
 )
 def test_sums_that_no_scores_have(sums: Sums) -> None:
     """Of three positive and three negative images; all below have 0 and 0, none 36 and 0."""
@@ -271,6 +278,18 @@ def secret(shares: list[int], chosen: tuple[int, ...]) -> int:
     return quorum._interpolated([(image + 1, shares[image]) for image in chosen])
 
 
+def coefficients(shares: list[int], least: int) -> list[int]:
+    """Of the polynomial that these are values of, from the constant one up."""
+    values, found = shares, []
+    for degree in reversed(range(least)):
+        found.append(secret(values, tuple(range(degree + 1))))
+        values = [
+            (value - found[-1]) * pow(image + 1, -1, quorum.FIELD) % quorum.FIELD
+            for image, value in enumerate(values)
+        ]
+    return found
+
+
 def test_a_key_takes_as_many_images_as_its_quorum(cut: Any) -> None:
     """Any so many give both secrets, and the key that is their hash; one fewer gives another
     number, for any choice of them; what an unknown image gives is zero.
@@ -290,12 +309,18 @@ def test_a_key_takes_as_many_images_as_its_quorum(cut: Any) -> None:
         assert key == hashlib.sha256(b"moiety quorum" + b"".join(found)).digest()
 
 
-def test_no_share_of_a_key_is_used_twice(cut: Any) -> None:
-    """Nor a coefficient: all are drawn, those of 127 bits, for every label and class anew."""
+def test_all_coefficients_are_drawn(cut: Any) -> None:
+    """Every coefficient is drawn, of 127 bits, for every label and class anew."""
     keys, tables = cut
-    shares = [share for label in tables for mark in (1, 2) for share in label[mark]]
+    drawn = [
+        each
+        for label in tables
+        for mark, least in ((POSITIVE, LEAST.positives), (NEGATIVE, LEAST.negatives))
+        for each in coefficients(label[mark], least)
+    ]
     assert len(set(keys)) == 2
-    assert len(set(shares)) == len(shares)
+    assert len(set(drawn)) == len(drawn) == 16
+    assert min(drawn) > 1 << 64
     again = quorum._server_keys(Prg.from_os(), 2, POINTS, LEAST)[0]
     assert not set(keys) & set(again)
     drawn = quorum._random_elements(Prg.from_os(), 400)

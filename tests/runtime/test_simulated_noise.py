@@ -12,8 +12,10 @@ import pytest
 
 from moiety.protocols.arrays import I64
 from moiety.runtime import program as ir
+from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.steps.evaluation import Evaluation
-from tests.support.programs import rlwe_plan
+from moiety.runtime.program.weights import Weights
+from tests.support.programs import make_program, rlwe_plan
 
 MANY = 60_000
 
@@ -94,3 +96,12 @@ def test_what_has_no_headroom_is_counted_by_argmax_and_pools() -> None:
     at = Evaluation((40, 16), {}, False, None)
     ir.Product(inputs=(0, 1), shape=(5,), bits=40).meaning([np.zeros(5, np.int64), values], at)
     assert at.overflows == 2
+
+
+def test_overflows_of_all_images_add_up() -> None:
+    source = ir.Input(inputs=(), shape=(3,), bits=8, scale=1.0)
+    total = ir.Add(inputs=(0, 0), shape=(3,), bits=8, signs=(1, 1))
+    executor = CleartextExecutor(make_program(source, total), Weights({}))
+    for image in ([100, -100, 1], [1, 1, -100], [1, 2, 3]):
+        executor.run(np.array(image, np.float32))
+    assert (executor.overflows, executor.images) == ({1: 3}, 3)

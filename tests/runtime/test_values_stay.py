@@ -14,7 +14,7 @@ from moiety.protocols.session import Session
 from moiety.runtime import program as ir
 from moiety.runtime.party import executor as parties
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
-from moiety.runtime.party.handlers import Turn
+from moiety.runtime.party.handlers import Turn, execute, truncate_with_gates
 from moiety.runtime.party.sides import Share
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.weights import Weights
@@ -70,14 +70,13 @@ def freeze(_: int, values: I64) -> None:
 def test_no_party_writes_to_a_share(program: ir.Program, monkeypatch: pytest.MonkeyPatch) -> None:
     """All shares of both parties are frozen as soon as they are made."""
     made: list[str] = []
-    execute, joint = parties.execute, parties.truncate_with_gates
 
     def freezing(turn: Turn[Any]) -> Share:
         made.append(turn.step.kind)
         return frozen(execute(turn))
 
     def freezing_both(turn: Turn[Any], compare: Turn[ir.Gates]) -> tuple[Share, Share]:
-        value, bits = joint(turn, compare)
+        value, bits = truncate_with_gates(turn, compare)
         made.extend((turn.step.kind, compare.step.kind))
         return frozen(value), frozen(bits)
 
