@@ -113,8 +113,10 @@ def test_truncate_stochastic_of_shares_of_zero_stays_in_its_ring() -> None:
     """The server's 1 carries out of a share that was all ones."""
     zeros, x = np.zeros(5, np.uint64), np.arange(5, dtype=np.uint64) << np.uint64(10)
     for mine, theirs in ((zeros, x), (x, zeros)):
-        parties = [partial(truncate_stochastic, x=x, bits_in=28, shift=10) for x in (mine, theirs)]
-        outcome = run_two_party(*parties)
+        outcome = run_two_party(
+            partial(truncate_stochastic, x=mine, bits_in=28, shift=10),
+            partial(truncate_stochastic, x=theirs, bits_in=28, shift=10),
+        )
         assert opened((*outcome,), 18).tolist() == [0, 1, 2, 3, 4]
 
 

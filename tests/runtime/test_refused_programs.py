@@ -132,6 +132,14 @@ WRONG = [
         vector(ir.Argmax(inputs=(0,), shape=(1,), bits=3), bits=62),
         "4 values of 62 bits and their places take a ring of 65",
     ),
+    (
+        make_program(
+            *SMALL.steps[:2],
+            ir.Extend(inputs=(0,), shape=(2, 8, 8), bits=28),
+            ir.Concat(inputs=(2, 1), shape=(6, 8, 8), bits=28, axis=0),
+        ),
+        "step 3 (concat): it reads a linear layer",
+    ),
     (edited(SMALL, 0, shape=(1 << 14, 1 << 14, 2)), "too many elements"),
     (edited(SMALL, OUTPUT, inputs=(OUTPUT,)), "are not all earlier steps"),
     (
