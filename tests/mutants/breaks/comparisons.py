@@ -25,7 +25,7 @@ MUTANTS = (
     ),
     Mutant(
         name="extend_with_headroom_writes_to_its_operand",
-        breaks="likewise",
+        breaks="another reader of the value gets it shifted by half a ring",
         file="protocols/compare/extend.py",
         old="        y = ring.reduce(flat + quarter, bits)\n",
         new=("        flat += quarter\n        flat &= ring.mask(bits)\n        y = flat\n"),
@@ -47,7 +47,7 @@ MUTANTS = (
     ),
     Mutant(
         name="stochastic_truncation_in_place",
-        breaks="likewise",
+        breaks="the layer's result is gone for its other readers",
         file="protocols/compare/truncate.py",
         old="    lowered = ring.reduce(x - one, bits_in)",
         new=("    x -= one\n    lowered = ring.reduce(x, bits_in)"),
@@ -126,7 +126,7 @@ MUTANTS = (
     ),
     Mutant(
         name="stochastic_shares_not_reduced",
-        breaks="likewise",
+        breaks="a share beyond its ring, which a later step takes for more",
         file="protocols/compare/truncate.py",
         old="    return ring.reduce((lowered >> np.uint64(shift)) + one, bits_in - shift)",
         new="    return (lowered >> np.uint64(shift)) + one",
@@ -137,7 +137,7 @@ MUTANTS = (
     ),
     Mutant(
         name="extended_shares_not_reduced",
-        breaks="likewise",
+        breaks="a share beyond its ring, which a later step takes for more",
         file="protocols/compare/extend.py",
         old="    return ring.reduce(lifted - half if session.is_server else lifted, out_bits)",
         new="    return lifted - half if session.is_server else lifted",
@@ -148,7 +148,7 @@ MUTANTS = (
     ),
     Mutant(
         name="multiplexed_shares_not_reduced",
-        breaks="likewise",
+        breaks="a share beyond its ring, which a later step takes for more",
         file="protocols/compare/relu.py",
         old="session.workers.fill(z, lambda at: ring.reduce(own[at] + theirs[at], bits))",
         new="session.workers.fill(z, lambda at: own[at] + theirs[at])",
@@ -174,7 +174,7 @@ MUTANTS = (
     ),
     Mutant(
         name="places_not_reduced",
-        breaks="likewise",
+        breaks="the client reads sums of shares",
         file="protocols/compare/argmax.py",
         old="    return ring.reduce(last - largest, low)",
         new="    return last - largest",
@@ -185,7 +185,7 @@ MUTANTS = (
     ),
     Mutant(
         name="maxima_not_reduced",
-        breaks="likewise",
+        breaks="the client reads sums of shares",
         file="protocols/compare/maxpool.py",
         old=(
             "        larger = ring.reduce(b + _positive_part(session, ring.reduce(a - "
@@ -199,7 +199,7 @@ MUTANTS = (
     ),
     Mutant(
         name="products_not_reduced",
-        breaks="likewise",
+        breaks="the client reads sums of shares",
         file="protocols/compare/product.py",
         old=(
             "    return ring.reduce(alone + _crossed(session, choices, rows, "
@@ -213,7 +213,7 @@ MUTANTS = (
     ),
     Mutant(
         name="weighted_shares_not_reduced",
-        breaks="likewise",
+        breaks="the client reads sums of shares",
         file="protocols/aggregate/weigh.py",
         old="    return ring.reduce(weights * x + total, bits)",
         new="    return weights * x + total",
@@ -317,7 +317,7 @@ MUTANTS = (
     ),
     Mutant(
         name="one_coefficient_for_all",
-        breaks="likewise",
+        breaks="two images give a key that takes a quorum",
         file="protocols/aggregate/quorum.py",
         old="            polynomial = _random_elements(prg, needed)",
         new="            polynomial = _random_elements(prg, 1) * needed",
@@ -407,7 +407,7 @@ MUTANTS = (
     ),
     Mutant(
         name="negative_variances_pass",
-        breaks="likewise",
+        breaks="a standard error of no scores",
         file="protocols/aggregate/auroc.py",
         old=" and auroc_of(sums, m, k).variance >= 0",
         new="",

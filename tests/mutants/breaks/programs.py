@@ -97,7 +97,7 @@ MUTANTS = (
     ),
     Mutant(
         name="joint_from_afar",
-        breaks="likewise",
+        breaks="gates of another value than the truncation's",
         file="runtime/program/steps/gates.py",
         old="                and self.inputs == (claim.index - 1,)",
         new="                and True",
@@ -196,7 +196,7 @@ MUTANTS = (
     ),
     Mutant(
         name="noise_of_left_bits_not_simulated",
-        breaks="likewise",
+        breaks="a measured error that is too low",
         file="runtime/program/steps/linear.py",
         old="    noise = rng.normal(0.0, math.sqrt(1 + 2 / 12), total.shape)",
         new="    noise = 0.0",
@@ -404,7 +404,7 @@ MUTANTS = (
     ),
     Mutant(
         name="salt_is_known",
-        breaks="likewise",
+        breaks="the hospital tests guesses of the weights",
         file="runtime/program/weights.py",
         old="secrets.token_bytes(SALT_BYTES)",
         new="bytes(SALT_BYTES)",
