@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from moiety.compiler.ir.graph import Graph
 from moiety.compiler.onnx_import import agreement
 from moiety.compiler.onnx_import.call import IMPORTERS, Call
 from moiety.compiler.onnx_import.client.call import TRANSLATORS, ClientCall, Entry
@@ -20,6 +22,33 @@ from moiety.protocols.errors import BadModel, ContractViolation
 from tests.support.onnx_models import Build, ModelBuilder, build_model, typed
 
 IMAGE: list[int | str] = ["N", 4, 9, 8]
+
+
+@pytest.fixture(autouse=True)
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ONNX values compared so far: an import that nobody compares agrees with anything."""
+    found: list[str] = []
+
+    def noting(method: str) -> Callable[..., Any]:
+        real = getattr(agreement._Comparison, method)
+
+        def settled(self: Any, value: str, *rest: Any) -> Any:
+            result = real(self, value, *rest)
+            found.append(value)
+            return result
+
+        return settled
+
+    for method in ("_settled", "_settled_result"):
+        monkeypatch.setattr(agreement._Comparison, method, noting(method))
+    return found
+
+
+def check_imported(model: onnx.ModelProto, compared: list[str]) -> Graph:
+    """The import, of which every output was compared, at the least."""
+    graph = import_onnx(model)
+    assert {value.name for value in model.graph.output} <= set(compared)
+    return graph
 
 
 def network(b: ModelBuilder) -> str:
@@ -72,14 +101,16 @@ def test_the_first_node_that_differs_is_named(
 
 
 @pytest.mark.parametrize("op_type", ["Sigmoid", "Tanh", "Softplus"])
-def test_small_results_of_the_clients_are_not_off_by_rounding(op_type: str) -> None:
+def test_small_results_of_the_clients_are_not_off_by_rounding(
+    op_type: str, compared: list[str]
+) -> None:
     """onnxruntime's sigmoid is off by a few 1e-8, however small it is."""
 
     def unlikely(b: ModelBuilder) -> str:
         logits = b.op("GlobalAveragePool", b.conv("x", 4, 6, 3))
         return b.op(op_type, b.op("Sub", logits, b.constant(15, np.float32)))
 
-    import_onnx(build_model(IMAGE, unlikely))
+    check_imported(build_model(IMAGE, unlikely), compared)
 
 
 def head(b: ModelBuilder) -> list[str]:
@@ -126,7 +157,7 @@ def test_so_is_the_clients_part(
         import_onnx(model)
 
 
-def test_what_rounding_moves_across_a_step_is_no_difference() -> None:
+def test_what_rounding_moves_across_a_step_is_no_difference(compared: list[str]) -> None:
     """Probabilities of float16 are alike where the client's float64 ones are not; and float32 says
     that a sigmoid is 1 where it is not.
     """
@@ -139,15 +170,15 @@ def test_what_rounding_moves_across_a_step_is_no_difference() -> None:
         rows = b.multi_op(2, "TopK", y, b.ints(30), axis=1, sorted=0)
         return [best, b.op("Cast", levels, to=TensorProto.UINT8), *rows]
 
-    import_onnx(typed(build_model(IMAGE, build)))
+    check_imported(typed(build_model(IMAGE, build)), compared)
 
 
-def test_a_client_s_value_may_be_a_revealed_one() -> None:
+def test_a_client_s_value_may_be_a_revealed_one(compared: list[str]) -> None:
     def build(b: ModelBuilder) -> list[str]:
         y = b.op("ReduceLogSumExp", b.conv("x", 4, 6, 3), noop_with_empty_axes=1)
         return [y, b.op("Softmax", y)]
 
-    graph = import_onnx(build_model(IMAGE, build, opset=18))
+    graph = check_imported(build_model(IMAGE, build, opset=18), compared)
     assert [result.value for result in graph.expression.results] == [0, 1]
 
 
@@ -163,12 +194,12 @@ def cancelling(b: ModelBuilder) -> str:
     )
 
 
-def test_what_float32_cannot_say_is_no_difference() -> None:
-    import_onnx(build_model(IMAGE, cancelling))
+def test_what_float32_cannot_say_is_no_difference(compared: list[str]) -> None:
+    check_imported(build_model(IMAGE, cancelling), compared)
 
 
 @pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16])
-def test_models_of_other_types(kind: int) -> None:
+def test_models_of_other_types(kind: int, compared: list[str]) -> None:
     """onnxruntime has no convolution of doubles, nor of bfloat16."""
     model = build_model(IMAGE, network)
     for tensor in model.graph.initializer:
@@ -176,22 +207,22 @@ def test_models_of_other_types(kind: int) -> None:
         tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         value.type.tensor_type.elem_type = kind
-    assert import_onnx(model).outputs == (model.graph.output[0].name,)
+    assert check_imported(model, compared).outputs == (model.graph.output[0].name,)
 
 
-def test_inputs_are_rounded_as_the_models_type_rounds_them() -> None:
+def test_inputs_are_rounded_as_the_models_type_rounds_them(compared: list[str]) -> None:
     """A float16 input, cast to float32 at once: nothing else is of half precision."""
     model = build_model(IMAGE, lambda b: network_of(b, b.op("Cast", "x", to=TensorProto.FLOAT)))
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
-    assert import_onnx(model).outputs == (model.graph.output[0].name,)
+    assert check_imported(model, compared).outputs == (model.graph.output[0].name,)
 
 
-def test_half_precision_may_overflow_where_the_graph_does_not() -> None:
+def test_half_precision_may_overflow_where_the_graph_does_not(compared: list[str]) -> None:
     def build(b: ModelBuilder) -> str:
         large = b.op("Mul", b.op("Cast", "x", to=TensorProto.FLOAT16), b.constant(6e4, np.float16))
         return b.op("Cast", b.op("Relu", large), to=TensorProto.FLOAT)
 
-    assert import_onnx(build_model(IMAGE, build)).outputs
+    assert check_imported(build_model(IMAGE, build), compared).outputs
 
 
 def test_infinite_results_name_their_node() -> None:
@@ -203,12 +234,17 @@ def test_infinite_results_name_their_node() -> None:
         import_onnx(build_model(IMAGE, build))
 
 
-def test_a_fixed_batch_is_compared_as_written() -> None:
+def test_a_fixed_batch_is_compared_as_written(
+    monkeypatch: pytest.MonkeyPatch, compared: list[str]
+) -> None:
     def build(b: ModelBuilder) -> str:
         return b.gemm(b.op("Reshape", b.op("Relu", "x"), b.ints(8, 288)), 288, 3)
 
     model = build_model([8, 4, 9, 8], build)
-    assert import_onnx(model).shapes["x"] == (1, 4, 9, 8)
+    assert check_imported(model, compared).shapes["x"] == (1, 4, 9, 8)
+    monkeypatch.setitem(IMPORTERS, "Gemm", wrong(scaled, "Gemm"))
+    with pytest.raises(ContractViolation, match=r"Gemm .*off by"):
+        import_onnx(model)
 
 
 def shuffled(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -218,13 +254,13 @@ def shuffled(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def test_unsorted_nodes_are_sorted() -> None:
-    expected = import_onnx(build_model(IMAGE, network))
-    found = import_onnx(shuffled(build_model(IMAGE, network)))
+def test_unsorted_nodes_are_sorted(compared: list[str]) -> None:
+    expected = check_imported(build_model(IMAGE, network), compared)
+    found = check_imported(shuffled(build_model(IMAGE, network)), compared)
     assert sorted(node.name for node in found.nodes) == sorted(n.name for n in expected.nodes)
 
 
-def test_a_branch_reads_what_a_later_node_makes() -> None:
+def test_a_branch_reads_what_a_later_node_makes(compared: list[str]) -> None:
     def build(b: ModelBuilder) -> str:
         doubled = b.op("Add", "x", "x")
         inner = helper.make_node("Relu", [doubled], ["inner"])
@@ -234,7 +270,7 @@ def test_a_branch_reads_what_a_later_node_makes() -> None:
         condition = b.constant(True)
         return b.op("Neg", b.op("If", condition, then_branch=branch, else_branch=branch))
 
-    assert len(import_onnx(shuffled(build_model(IMAGE, build))).nodes) == 3
+    assert len(check_imported(shuffled(build_model(IMAGE, build)), compared).nodes) == 3
 
 
 def test_a_cycle_is_named() -> None:
@@ -246,10 +282,10 @@ def test_a_cycle_is_named() -> None:
         import_onnx(build_model(IMAGE, build))
 
 
-def test_outputs_without_a_shape() -> None:
+def test_outputs_without_a_shape(compared: list[str]) -> None:
     model = build_model(IMAGE, network)
     model.graph.output[0].type.tensor_type.ClearField("shape")
-    assert import_onnx(model).outputs == (model.graph.output[0].name,)
+    assert check_imported(model, compared).outputs == (model.graph.output[0].name,)
 
 
 @pytest.mark.parametrize(
@@ -263,13 +299,15 @@ def test_outputs_without_a_shape() -> None:
 )
 @pytest.mark.parametrize("size", range(4, 9))
 @pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
-def test_windows_of_ceil_mode_in_the_padding(op: str, size: int, attrs: dict[str, int]) -> None:
+def test_windows_of_ceil_mode_in_the_padding(
+    op: str, size: int, attrs: dict[str, int], compared: list[str]
+) -> None:
     """A layer behind the pool, too: ONNX's own inference still has the window there."""
     build: Build = lambda b: b.op("Relu", b.op(op, "x", ceil_mode=1, **attrs))  # noqa: E731
-    assert import_onnx(build_model(["N", 2, size, size], build)).nodes
+    assert check_imported(build_model(["N", 2, size, size], build), compared).nodes
 
 
-def test_a_part_of_a_split_without_a_name() -> None:
+def test_a_part_of_a_split_without_a_name(compared: list[str]) -> None:
     """onnxruntime dies of it, so it gets one."""
 
     def build(b: ModelBuilder) -> str:
@@ -277,4 +315,6 @@ def test_a_part_of_a_split_without_a_name() -> None:
         b.nodes[-1].output[0] = ""
         return second
 
-    assert [node.op for node in import_onnx(build_model(IMAGE, build)).nodes] == ["Slice"]
+    assert [node.op for node in check_imported(build_model(IMAGE, build), compared).nodes] == [
+        "Slice"
+    ]

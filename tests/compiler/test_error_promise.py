@@ -11,7 +11,7 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from moiety.compiler.compile import (
@@ -113,6 +113,7 @@ class TestPromise:
 
     @settings(max_examples=8, deadline=None, derandomize=True)
     @given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 11), min_size=2, max_size=5))
+    @example(0, [5, 7, 7]).via("an average of an average")
     def test_random_graphs(self, seed: int, choices: list[int]) -> None:
         maker, result = random_chain(seed, choices)
         report = compile_graph(maker.graph(result), maker.images(), CompileOptions(DEFAULT)).report

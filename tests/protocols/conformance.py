@@ -56,7 +56,10 @@ class Run(NamedTuple):
 
 
 def run(case: Case, inputs: Pair, seed: int | None = None) -> Run:
-    """Both parties; with a seed their channels' digests depend on inputs and seed alone."""
+    """Both parties; with a seed their channels' digests depend on inputs and seed alone. Inputs are
+    frozen: a protocol that writes to its own raises.
+    """
+    inputs = frozen(inputs)
 
     def side(mine: Any) -> Callable[[Session], tuple[Any, Traffic]]:
         def metered(session: Session) -> tuple[Any, Traffic]:
@@ -74,6 +77,15 @@ def run(case: Case, inputs: Pair, seed: int | None = None) -> Run:
     outcome = run_two_party(side(inputs[0]), side(inputs[1]), seed)
     (server, down), (client, up) = outcome
     return Run(Outcome(server, client, outcome.channels), (down, up))
+
+
+def frozen(value: Any) -> Any:
+    """The same arrays, views that cannot be written to, in tuples as they come."""
+    if isinstance(value, tuple):
+        return tuple(frozen(each) for each in value)
+    view = value.view()
+    view.flags.writeable = False
+    return view
 
 
 def check_traffic(case: Case, made: Run) -> None:
@@ -150,7 +162,8 @@ def pool_values(shape: Shape, bits: int) -> Callable[[Rng], Pair]:
 
 
 def opened(pair: Pair, bits: int) -> U64:
-    """Additive shares, put together."""
+    """Additive shares, put together; both must be elements of their ring."""
+    assert all(share.max(initial=0) <= ring.mask(bits) for share in pair), "shares are not reduced"
     return ring.reduce(pair[0] + pair[1], bits)
 
 

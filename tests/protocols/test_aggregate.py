@@ -4,6 +4,8 @@ others' implementations, and what either party sees.
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 from fractions import Fraction
 from functools import partial
@@ -33,6 +35,7 @@ from moiety.protocols.aggregate.marks import NEGATIVE, POSITIVE, UNKNOWN, marks_
 from moiety.protocols.aggregate.placements import placement_bits
 from moiety.protocols.aggregate.quorum import Quorum
 from moiety.protocols.arrays import F64, I64, U8, U64
+from moiety.protocols.prg import Prg
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import open_session
 from moiety.runtime.study.statistics.delong import Placements
@@ -161,7 +164,14 @@ def test_published_fixture_on_shares() -> None:
 
 @pytest.mark.parametrize(
     "sums",
-    [Sums(0, 0), Sums(36, 0), Sums(37, 2000), Sums(36, 4 * 81 * 6 + 1), Sums(1 << 63, 1 << 63)],
+    [
+        Sums(0, 0),
+        Sums(36, 0),
+        Sums(37, 1900),
+        Sums(37, 2000),
+        Sums(36, 4 * 81 * 6 + 1),
+        Sums(1 << 63, 1 << 63),
+    ],
 )
 def test_sums_that_no_scores_have(sums: Sums) -> None:
     """Of three positive and three negative images; all below have 0 and 0, none 36 and 0."""
@@ -252,6 +262,74 @@ def test_a_key_takes_the_same_work_for_any_labels(
     assert keys == [m >= 3 and images - m >= 5 for m in range(images + 1)]
 
 
+POINTS = 9
+LEAST = Quorum(3, 5)
+
+
+@pytest.fixture(scope="module")
+def cut() -> tuple[list[bytes | None], list[list[list[int]]]]:
+    """The keys of two labels; of each, by image, the four numbers that the client chooses among."""
+    keys, table = quorum._server_keys(Prg.from_os(), 2, POINTS, LEAST)
+    words = table.reshape(2, POINTS, quorum.HALVES, 4).transpose(0, 3, 1, 2)
+    return keys, [quorum._elements(label) for label in words]
+
+
+def secret(shares: list[int], chosen: tuple[int, ...]) -> int:
+    return quorum._interpolated([(image + 1, shares[image]) for image in chosen])
+
+
+def coefficients(shares: list[int], least: int) -> list[int]:
+    """Of the polynomial that these are values of, from the constant one up."""
+    values, found = shares, []
+    for degree in reversed(range(least)):
+        found.append(secret(values, tuple(range(degree + 1))))
+        values = [
+            (value - found[-1]) * pow(image + 1, -1, quorum.FIELD) % quorum.FIELD
+            for image, value in enumerate(values)
+        ]
+    return found
+
+
+def test_a_key_takes_as_many_images_as_its_quorum(cut: Any) -> None:
+    """Any so many give both secrets, and the key that is their hash; one fewer gives another
+    number, for any choice of them; what an unknown image gives is zero.
+    """
+    keys, tables = cut
+    for key, (unknown, positive, negative, fourth) in zip(keys, tables, strict=True):
+        assert unknown == fourth == [0] * POINTS
+        found = []
+        for shares, least in ((positive, 3), (negative, 5)):
+            ways = [tuple(range(at, at + least)) for at in range(POINTS - least + 1)]
+            (one,) = {secret(shares, way) for way in ways}
+            fewer = [
+                secret(shares, way) for way in itertools.combinations(range(POINTS), least - 1)
+            ]
+            assert one not in fewer
+            found.append(one.to_bytes(16, "little"))
+        assert key == hashlib.sha256(b"moiety quorum" + b"".join(found)).digest()
+
+
+def test_all_coefficients_are_drawn(cut: Any) -> None:
+    """Every coefficient is drawn, of 127 bits, for every label and class anew."""
+    keys, tables = cut
+    drawn = [
+        each
+        for label in tables
+        for mark, least in ((POSITIVE, LEAST.positives), (NEGATIVE, LEAST.negatives))
+        for each in coefficients(label[mark], least)
+    ]
+    assert len(set(keys)) == 2
+    assert len(set(drawn)) == len(drawn) == 16
+    assert min(drawn) > 1 << 64
+    again = quorum._server_keys(Prg.from_os(), 2, POINTS, LEAST)[0]
+    assert not set(keys) & set(again)
+    drawn = quorum._random_elements(Prg.from_os(), 400)
+    assert len(set(drawn)) == 400
+    ones = np.sum([[number >> bit & 1 for bit in range(127)] for number in drawn], axis=0)
+    assert np.abs(ones - 200).max() < 70
+    assert max(drawn) < (1 << 127) - 1
+
+
 def test_what_too_few_labels_stand_behind_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that takes what it is told for sums has noise, though it knows its shares."""
     monkeypatch.setattr(auroc, "_told", lambda key, sums: sums)
@@ -260,6 +338,9 @@ def test_what_too_few_labels_stand_behind_is_masked(monkeypatch: pytest.MonkeyPa
     sums = [Sums(*column) for column in (server + client).T.tolist()]
     assert told[0] == sums[0] == sums_of(np.zeros((2, 5), np.int64), marks, TWO)[0]
     assert not set(told[1]) & set(sums[1])
+    # Each sum by a mask of its own: the same one would tell their difference.
+    masks = [a - b for a, b in zip(told[1], sums[1], strict=True)]
+    assert len({mask % (1 << SUM_BITS) for mask in masks}) == 2
 
 
 def test_a_deviating_client_finds_a_difference_of_scores() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -105,6 +107,17 @@ def test_truncate_stochastic_rounds_without_bias() -> None:
     assert np.abs(error).max() < 1
     assert abs(error.mean()) < 5 * np.sqrt(1 / 6 / n)
     assert outcome.channels[0].meter.by_label.keys() == {"setup"}
+
+
+def test_truncate_stochastic_of_shares_of_zero_stays_in_its_ring() -> None:
+    """The server's 1 carries out of a share that was all ones."""
+    zeros, x = np.zeros(5, np.uint64), np.arange(5, dtype=np.uint64) << np.uint64(10)
+    for mine, theirs in ((zeros, x), (x, zeros)):
+        outcome = run_two_party(
+            partial(truncate_stochastic, x=mine, bits_in=28, shift=10),
+            partial(truncate_stochastic, x=theirs, bits_in=28, shift=10),
+        )
+        assert opened((*outcome,), 18).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_a_batch_answers_once() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import safetensors.numpy
 
 from moiety.protocols.errors import BadArtifact, BadInput
 from moiety.runtime import program as ir
+from moiety.runtime.program import weights as weights_module
 from moiety.runtime.program.weights import Weights, commit
 from tests.support.programs import make_program, random_weights, small_program
 
@@ -193,11 +196,51 @@ class TestWeights:
     def test_round_trip(self, tmp_path: Path) -> None:
         program, weights = committed()
         weights.save(tmp_path / "w.safetensors", program)
+        assert stat.S_IMODE((tmp_path / "w.safetensors").stat().st_mode) == 0o600
         loaded = Weights.load(tmp_path / "w.safetensors", program)
         assert loaded.tensors.keys() == weights.tensors.keys()
         for name, array in weights.tensors.items():
             assert loaded.tensors[name].dtype == array.dtype
             np.testing.assert_array_equal(loaded.tensors[name], array)
+
+    def test_a_commitment_is_of_every_number_and_its_salt(self) -> None:
+        """Each tensor's last number, name, type and shape; a salt of 32 bytes, new every time."""
+        program, weights = committed()
+        again, other = committed()
+        assert len(weights.salt) == len(other.salt) == 32
+        assert len({weights.salt, other.salt, bytes(32)}) == 3
+        assert re.fullmatch("[0-9a-f]{64}", program.commitment)
+        found = {program.commitment, again.commitment, weights_module._commitment(Weights({}))}
+        assert len(found) == 3
+
+        def commitment(name: str, array: Any) -> str:
+            tensors = {**weights.tensors, name: array}
+            return weights_module._commitment(Weights(tensors, weights.salt))
+
+        for name, array in weights.tensors.items():
+            changed = array.copy()
+            changed.flat[-1] ^= 1
+            others = {
+                commitment(name, array),
+                commitment(name, changed),
+                commitment(name, array[None]),
+                commitment(name, array.view(array.dtype.str.replace("i", "u"))),
+            }
+            assert program.commitment in others
+            assert len(others) == (4 if array.dtype.kind == "i" else 3)
+
+    def test_other_weights_than_committed_to_are_not_read(self, tmp_path: Path) -> None:
+        program, weights = committed()
+        weights.save(tmp_path / "w", program)
+        tensors = safetensors.numpy.load_file(tmp_path / "w")
+        tensors["linear.1.weight"].flat[-1] ^= 1
+        with safetensors.safe_open(tmp_path / "w", framework="numpy") as file:
+            metadata = file.metadata()
+        safetensors.numpy.save_file(tensors, tmp_path / "w", metadata)
+        with pytest.raises(BadArtifact, match="not the weights that the Program was compiled with"):
+            Weights.load(tmp_path / "w", program)
+        with pytest.raises(BadArtifact, match="not the weights that the Program was compiled with"):
+            Weights(tensors, weights.salt).save(tmp_path / "x", program)
 
     def test_of_another_program(self, tmp_path: Path) -> None:
         program, weights = committed()

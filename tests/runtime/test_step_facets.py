@@ -116,6 +116,18 @@ def gated() -> ir.Program:
     )
 
 
+def joined() -> ir.Program:
+    """Gates that are made together with the truncation before them."""
+    shape = (4, 3, 3)
+    return make_program(
+        ir.Input(inputs=(), shape=shape, bits=24, scale=1.0),
+        ir.Truncate(inputs=(0,), shape=shape, bits=16, shift=8, rounding="exact"),
+        ir.Gates(inputs=(1,), shape=(1, *shape), bits=1, compared=16, joint=True),
+        ir.Reshape(inputs=(2,), shape=shape, bits=1),
+        ir.Relu(inputs=(1, 3), shape=shape, bits=20, affine=False),
+    )
+
+
 def mapped() -> ir.Program:
     """A linear map along an axis."""
     return make_program(
@@ -143,6 +155,7 @@ EXAMPLES = [
     small_program("exact"),
     small_program("stochastic"),
     gated(),
+    joined(),
     mapped(),
     combined(),
     products(),

@@ -198,6 +198,23 @@ def clinical_program(**fields: Any) -> ir.Program:
     )
 
 
+def gate_bits(*steps: ir.AnyStep) -> ir.Program:
+    """Steps after an input (4, 3) and one gate of each of its elements, (1, 4, 3)."""
+    return make_program(
+        ir.Input(inputs=(), shape=(4, 3), bits=16, scale=1.0),
+        ir.Gates(inputs=(0,), shape=(1, 4, 3), bits=1, compared=16),
+        *steps,
+    )
+
+
+def expecting() -> ir.Program:
+    """An output that says where its values are expected."""
+    program = make_program(ir.Input(inputs=(), shape=(3,), bits=16, scale=1.0))
+    *steps, output = program.steps
+    output = msgspec.structs.replace(output, expected=(-100, 200))
+    return msgspec.structs.replace(program, steps=(*steps, output))
+
+
 def append_opened_relu(steps: list[ir.AnyStep], gates: int, which: int, bits: int) -> None:
     """A ReLU of what the Gates at index `gates` compare, opened by the gate of number `which`."""
     source = steps[gates].inputs[0]

@@ -107,6 +107,26 @@ def words(messages: list[tuple[str, bytes]]) -> U64:
     return np.concatenate([np.frombuffer(data, np.uint64, len(data) // 8) for _, data in messages])
 
 
+LEAST_BYTES = 40
+"""Of bytes that can be judged at all."""
+
+
+def deviates(octets: U8) -> bool:
+    """Whether some bytes are not uniform, by the finest histogram that they fill: of bytes, of half
+    bytes, or of bits; at least LEAST_BYTES. Of uniform bytes it is so less than
+    once in 10^9 times.
+    """
+    assert octets.size >= LEAST_BYTES, f"{octets.size} bytes are too few to be judged"
+    if octets.size >= 20 * 256:
+        return chi_square(octets) > 436
+    bits = np.unpackbits(octets)
+    if octets.size < 20 * 8:
+        return abs(int(bits.sum()) - bits.size / 2) > 6.2 * np.sqrt(bits.size) / 2
+    counts = np.bincount(np.concatenate([octets >> 4, octets & 15]), minlength=16)
+    expected = octets.size / 8
+    return float(((counts - expected) ** 2 / expected).sum()) > 73
+
+
 def chi_square(octets: U8) -> float:
     """Of a histogram of bytes against the uniform one: mean 255, deviation 22.6."""
     counts = np.bincount(octets, minlength=256)
