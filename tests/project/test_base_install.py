@@ -4,6 +4,7 @@ that is missing.
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 import tomllib
@@ -33,6 +34,13 @@ COMMAND = f"{HIDE}\nfrom moiety.runtime.cli.app import main\nmain()\n"
 PARTY = ("serve", "infer", "evaluate", "inspect", "keys", "access", "audit", "calibrate-machine")
 
 
+@functools.cache
+def owners() -> dict[str, set[str]]:
+    """Top-level module -> the installed distributions that it is of."""
+    found = metadata.packages_distributions()
+    return {module: set(map(canonicalize_name, each)) for module, each in found.items()}
+
+
 def names(requirements: list[str]) -> set[str]:
     return {canonicalize_name(Requirement(text).name) for text in requirements}
 
@@ -40,11 +48,7 @@ def names(requirements: list[str]) -> set[str]:
 def libraries(requirements: list[str]) -> set[str]:
     """The top-level modules of these distributions, without those that they need."""
     wanted = names(requirements)
-    return {
-        module
-        for module, owners in metadata.packages_distributions().items()
-        if wanted & set(map(canonicalize_name, owners))
-    }
+    return {module for module, found in owners().items() if wanted & found}
 
 
 def foreign(roots: list[str]) -> set[str]:
@@ -86,9 +90,8 @@ def test_every_base_dependency_is_imported_by_a_party() -> None:
 
 def test_every_extra_that_a_message_names_installs_the_library() -> None:
     for library, extra in EXTRAS.items():
-        owners = metadata.packages_distributions().get(library, [])
-        if owners:
-            assert set(map(canonicalize_name, owners)) & names(OPTIONAL[extra]), library
+        if library in owners():
+            assert owners()[library] & names(OPTIONAL[extra]), library
 
 
 def test_two_parties_and_the_public_file_need_the_base_alone(tmp_path: Path) -> None:
@@ -146,3 +149,16 @@ def test_from_python_the_compiler_says_it_too() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "BadInput: moiety.compiler.compile_model needs" in done.stderr
     assert "pip install 'moiety[compiler]'" in done.stderr
+
+
+def test_a_missing_onnx_is_named_with_its_extra() -> None:
+    """Whatever is imported first."""
+    code = (
+        "from moiety.runtime.intake import extras\n"
+        "for library in ('onnx', 'onnxruntime', 'networkx', 'sympy', 'google.protobuf'):\n"
+        "    print(extras.missing('it', ModuleNotFoundError(name=library)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 5
+    assert all(line.endswith("pip install 'moiety[compiler]'") for line in lines)
