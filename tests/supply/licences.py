@@ -86,8 +86,8 @@ WORDS = {
 
 
 def said_by(found: metadata.PackageMetadata) -> str:
-    """A distribution's licence as its metadata say it: by expression, else by all its classifiers, else
-    in the first line of their text; "" where they say nothing.
+    """A distribution's licence as its metadata say it: by expression, else by all its classifiers,
+    else in the first line of their text; "" where they say nothing.
     """
     if expressions := found.get_all("License-Expression"):
         return str(expressions[0])

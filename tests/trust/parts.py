@@ -108,7 +108,7 @@ PARTS: Sequence[Part] = (
         "The CycloneDX documents list the locked distributions, and are the same twice.",
         module("tests.supply.sbom", "--check"),
         "docs/dependencies.md",
-        120,
+        180,
         (library("cyclonedx_py", "trust"),),
     ),
     Part(
