@@ -32,8 +32,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export LOCK
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-extras test-reference trust wheel sbom lock docs lint format types \
-	bench clean
+.PHONY: help demo test test-extras test-reference trust wheel sbom lock docs lint format types bench clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
