@@ -91,7 +91,7 @@ PARTS: Sequence[Part] = (
     ),
     Part(
         "claims",
-        "Each test, file and line that SECURITY.md and docs/security.md name exists.",
+        "Each test that SECURITY.md, docs/security.md and docs/trust.md name exists.",
         pytest("tests/project/test_claims.py"),
         "SECURITY.md",
         60,
