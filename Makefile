@@ -2,21 +2,24 @@
 # the targets.
 #
 # Each target has its own virtual environment and installs Moiety in it as a user would
-# (`pip install .`, with build isolation: nanobind, and cmake where the system has none or an old
-# one, come as wheels). A stamp file makes the next run start at once.
+# (`pip install .`). Those of the tests take the distributions that requirements/*.lock name, where
+# these fit this Python, and compare each file's hash (docs/dependencies.md); LOCK=no takes the
+# newest instead. A stamp file makes the next run start at once.
 
 PYTHON ?= python3
 PYTEST_ARGS ?= -n 2
 DEMO_ARGS ?=
+TRUST_ARGS ?=
 BENCH_OUT ?= out/bench
 FUZZ_ARGS ?= --seconds 600
 
 VENV := .venv
 VENV_TEST := .venv-test
 VENV_EXTRAS := .venv-extras
-VENV_FUZZ := .venv-fuzz
 VENV_DOCS := .venv-docs
 VENV_LINT := .venv-lint
+VENV_TRUST := .venv-trust
+LOCKS := $(wildcard requirements/*)
 PACKAGES := compiler runtime protocols models
 NATIVE := $(shell find native -name '*.?pp')
 SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE \
@@ -27,9 +30,10 @@ SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE \
 export OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export LOCK
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-extras test-reference fuzz docs lint format types bench clean
+.PHONY: help demo test test-extras test-reference trust fuzz wheel sbom lock docs lint format types bench clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,8 +50,20 @@ test-extras: $(VENV_EXTRAS)/.installed  ## What needs Ray, a browser or the docu
 test-reference: $(VENV_TEST)/.installed  ## The same suite on the NumPy reference kernels (slow)
 	MOIETY_KERNELS=reference $(VENV_TEST)/bin/python -m pytest -o addopts= $(PYTEST_ARGS)
 
-fuzz: $(VENV_FUZZ)/.installed  ## Ten minutes of changed inputs for each reader of foreign files and bytes
-	$(VENV_FUZZ)/bin/python -m tests.fuzz --out out/fuzz $(FUZZ_ARGS)
+fuzz: $(VENV_TRUST)/.installed  ## Ten minutes of changed inputs for each reader of foreign files and bytes
+	$(VENV_TRUST)/bin/python -m tests.fuzz --out out/fuzz $(FUZZ_ARGS)
+
+trust: $(VENV_TRUST)/.installed  ## Every check of what Moiety claims, at most 30 minutes: out/trust/trust.md
+	$(VENV_TRUST)/bin/python -m tests.trust $(TRUST_ARGS)
+
+wheel: $(VENV_TRUST)/.installed  ## The reproducible wheel, under the oldest Linux it runs on: out/wheel
+	$(VENV_TRUST)/bin/python -m tests.supply.wheel
+
+sbom: $(VENV_TRUST)/.installed  ## Bills of materials of the lock files: out/sbom
+	$(VENV_TRUST)/bin/python -m tests.supply.sbom
+
+lock: $(VENV_LINT)/.installed  ## Write requirements/*.lock anew, with the newest versions that fit
+	$(VENV_LINT)/bin/python -m tests.supply.lock
 
 docs: $(VENV_DOCS)/.installed  ## The documentation as a site, for any browser: build/site/index.html
 	NO_MKDOCS_2_WARNING=1 $(VENV_DOCS)/bin/mkdocs build --strict --quiet
@@ -83,26 +99,26 @@ bench: $(VENV_TEST)/.installed  ## All benchmarks at full size, most of an hour;
 		--plot $(BENCH_OUT)/accuracy.svg
 
 clean:  ## Remove environments and build folders
-	rm -rf $(VENV) $(VENV_TEST) $(VENV_EXTRAS) $(VENV_FUZZ) $(VENV_DOCS) $(VENV_LINT) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV_TEST) $(VENV_EXTRAS) $(VENV_TRUST) $(VENV_DOCS) $(VENV_LINT) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/.installed: $(SOURCES)
 	$(call environment,$(VENV))
-	$(VENV)/bin/pip install -q -C build-dir=$(VENV)/build '.[dicom]'
+	$(VENV)/bin/pip install -q -C build-dir=$(VENV)/build '.[compiler,dicom]'
 	@touch $@
 
-$(VENV_TEST)/.installed: $(SOURCES)
+$(VENV_TEST)/.installed: $(SOURCES) $(LOCKS)
 	$(call environment,$(VENV_TEST))
-	$(VENV_TEST)/bin/pip install -q -C build-dir=$(VENV_TEST)/build '.[test]'
+	$(call install,$(VENV_TEST),test)
 	@touch $@
 
-$(VENV_EXTRAS)/.installed: $(SOURCES)
+$(VENV_EXTRAS)/.installed: $(SOURCES) $(LOCKS)
 	$(call environment,$(VENV_EXTRAS))
-	$(VENV_EXTRAS)/bin/pip install -q -C build-dir=$(VENV_TEST)/build '.[extras]'
+	$(call install,$(VENV_EXTRAS),extras)
 	@touch $@
 
-$(VENV_FUZZ)/.installed: $(SOURCES)
-	$(call environment,$(VENV_FUZZ))
-	$(VENV_FUZZ)/bin/pip install -q -C build-dir=$(VENV_TEST)/build '.[fuzz]'
+$(VENV_TRUST)/.installed: $(SOURCES) $(LOCKS)
+	$(call environment,$(VENV_TRUST))
+	$(call install,$(VENV_TRUST),trust)
 	@touch $@
 
 # The site and the checkers need no Moiety, only what pyproject.toml lists for them.
@@ -113,12 +129,16 @@ $(VENV_DOCS)/.installed: pyproject.toml
 
 $(VENV_LINT)/.installed: pyproject.toml
 	$(call environment,$(VENV_LINT))
-	$(VENV_LINT)/bin/pip install -q $(call listed,p['dependencies'] + p['optional-dependencies']['dev'])
+	$(VENV_LINT)/bin/pip install -q $(call listed,p['dependencies'] + \
+		p['optional-dependencies']['compiler'] + p['optional-dependencies']['dev'])
 	@touch $@
 
 listed = $(shell $(PYTHON) -c "import tomllib; \
 	p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
 	print(*('\'%s\'' % r for r in $(1)))" 2>/dev/null)
+
+# Environment, lock file and extra. The environments of the tests share a build folder.
+install = $(PYTHON) requirements/install.py $(1) $(2) --build-dir $(VENV_TEST)/build
 
 define environment
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \

@@ -40,12 +40,21 @@ _HOMES = {
     "optimise": "passes.manager",
 }
 
+EXTRAS = "moiety.runtime.intake.extras"
+"""Says what to install; loaded where something is missing."""
+
 
 def __getattr__(name: str) -> object:
-    """Loaded when asked for: who imports one room loads none of the others."""
+    """Loaded when asked for: who imports one room loads none of the others. Raises `BadInput` where
+    the extra `compiler` is not installed.
+    """
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    try:
+        module = import_module(f"{__name__}.{_HOMES[name]}")
+    except ModuleNotFoundError as error:
+        raise import_module(EXTRAS).missing(f"moiety.compiler.{name}", error) from error
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:

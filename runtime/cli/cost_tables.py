@@ -1,10 +1,10 @@
-"""`moiety inspect --cost`: formulas, and predicted bytes, flights and seconds by kind of step and
-by layer. Imported by that command alone: the formulas need sympy.
+"""`moiety inspect --cost`: predicted bytes, flights and seconds by kind of step and by layer; the
+formulas in front of them are in formula_tables, which needs sympy, of an extra.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +14,16 @@ from rich.text import Text
 from moiety.protocols.cost import Cost, Wire
 from moiety.protocols.network import Network, parse_network
 from moiety.protocols.ot.generators import Mixed, in_words
-from moiety.runtime.cli.ui import TRAFFIC_COLUMNS, megabytes, table, traffic_cells
+from moiety.runtime.cli.ui import TRAFFIC_COLUMNS, table, traffic_cells
 from moiety.runtime.cost.clock import Time, predict, total
-from moiety.runtime.cost.formulas import Formula, formulas, readable, readable_draws
 from moiety.runtime.cost.machine import find_machine
 from moiety.runtime.cost.traffic import key_cost, step_costs
+from moiety.runtime.intake import extras
 from moiety.runtime.intake.text import printable
 from moiety.runtime.party.generator_choice import agreed, parse_ot, soonest
 from moiety.runtime.program import Program
 
+FORMULAS = "moiety.runtime.cli.formula_tables"
 COLUMNS = (*TRAFFIC_COLUMNS, "seconds", "server's work", "client's work", "network")
 
 
@@ -68,55 +69,13 @@ def prediction(program: Program, network: str, ot: str, machine_file: Path | Non
     return Prediction(lines, whole, total(times), silent_from, between, source)
 
 
-def report(program: Program, predicted: Prediction, layers: bool) -> Iterator[Table | Text]:
-    """Everything that is printed, in order."""
-    yield _formulas(formulas(program))
-    yield _by_kind(predicted)
+def report(program: Program, predicted: Prediction, layers: bool) -> list[Table | Text]:
+    """Everything that is printed, in order. Raises `BadInput` where sympy is not installed."""
+    parts: list[Table | Text] = [extras.load(FORMULAS, "--cost").formula_table(program)]
+    parts.append(_by_kind(predicted))
     if layers:
-        yield _by_layer(predicted)
-    yield Text(headline(predicted))
-
-
-def _formulas(rows: Sequence[Formula]) -> Table:
-    """Bytes without the rounding up; correlations apart, because the generator decides what
-    they send.
-    """
-    shown = table(
-        "Formulas: bytes, and correlations to draw (by whom they are received)",
-        "kind",
-        "of",
-        "steps",
-        "n",
-        "up",
-        "down",
-        "correlations",
-    )
-    for row in rows:
-        shown.add_row(
-            row.kind,
-            row.what,
-            str(len(row.sizes)),
-            f"{row.elements:,}" if row.elements else "",
-            readable(row.up),
-            readable(row.down),
-            readable_draws(row),
-        )
-    shown.add_section()
-    up, down = sum(row.total(row.up) for row in rows), sum(row.total(row.down) for row in rows)
-    shown.add_row(
-        "all", "without correlations", "", "", megabytes(up), megabytes(down), _drawn(rows)
-    )
-    return shown
-
-
-def _drawn(rows: Sequence[Formula]) -> str:
-    counts: dict[tuple[str, int], int] = {}
-    for row in rows:
-        for drawn, amount in row.draws.items():
-            counts[drawn] = counts.get(drawn, 0) + row.total(amount)
-    return ", ".join(
-        f"{n / 1e6:,.2f} M of {k} {receiver}" for (receiver, k), n in sorted(counts.items())
-    )
+        parts.append(_by_layer(predicted))
+    return [*parts, Text(headline(predicted))]
 
 
 def _by_kind(predicted: Prediction) -> Table:

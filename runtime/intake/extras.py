@@ -11,15 +11,21 @@ from moiety.protocols.errors import BadInput
 
 EXTRAS = {
     "gdcm": "dicom",
-    "pydicom": "dicom",
+    "google": "compiler",
     "highdicom": "sr",
     "jinja2": "study",
+    "markupsafe": "study",
     "matplotlib": "study",
+    "networkx": "compiler",
+    "onnx": "compiler",
+    "onnxruntime": "compiler",
+    "pydicom": "dicom",
     "pynetdicom": "net",
     "ray": "ray",
     "scipy": "study",
     "sklearn": "study",
     "statsmodels": "study",
+    "sympy": "compiler",
     "torch": "train",
 }
 """Library -> the extra of this distribution that installs it."""

@@ -9,7 +9,7 @@ processor and 1 GiB of memory. Everything else is a finding: its input, and what
 written to `--out`. To fix one, keep the input under tests/fuzz/corpus/TARGET: the ordinary suite
 tries those that are kept (tests/fuzz/test_corpus), without atheris.
 
-Exit code 0 only where there is no finding, 3 without atheris (`pip install 'moiety[fuzz]'`); the
+Exit code 0 only where there is no finding, 3 without atheris (`pip install 'moiety[trust]'`); the
 last line says what was done.
 """
 
@@ -113,7 +113,7 @@ def main() -> int:
         print("\n".join(names))
         return 0
     if importlib.util.find_spec("atheris") is None:
-        print("nothing was tried: atheris is not installed; pip install 'moiety[fuzz]'")
+        print("nothing was tried: atheris is not installed; pip install 'moiety[trust]'")
         return MISSING
     out = options.out or Path(tempfile.mkdtemp(prefix="fuzz-"))
     outcomes = []

@@ -134,7 +134,9 @@ def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     error = in_process("simulate", "--help").exception
     assert isinstance(error, BadInput)
-    assert str(error) == "moiety simulate needs onnxruntime, which is not installed"
+    assert str(error) == (
+        "moiety simulate needs onnxruntime, which is not installed; pip install 'moiety[compiler]'"
+    )
 
 
 def test_a_room_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

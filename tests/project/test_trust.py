@@ -1,0 +1,124 @@
+"""`make trust` itself: a part passes only if its command ends well and says what it saw."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tests.trust import __main__ as trust
+from tests.trust.parts import PARTS, ROOT, Part, debian, library
+from tests.trust.run import FAILED, NOT_RUN, PASSED, run
+
+
+def part(code: str, seconds: int = 60, name: str = "tried", **more: object) -> Part:
+    command = (sys.executable, "-c", code)
+    return Part(name, "It holds.", command, "README.md", seconds, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("code", "result", "summary"),
+    [
+        ("print('first'); print('12 of 12 hold')", PASSED, "12 of 12 hold"),
+        ("print('11 of 12 hold'); raise SystemExit(1)", FAILED, "exit code 1: 11 of 12 hold"),
+        ("print('no such tool'); raise SystemExit(3)", NOT_RUN, "no such tool"),
+        ("raise SystemExit(3)", NOT_RUN, "it does not say why"),
+        ("pass", FAILED, "it printed no summary"),
+        ("import sys; print('not here', file=sys.stderr)", FAILED, "it printed no summary"),
+        ("import os; print('ended', flush=True); os.abort()", FAILED, "exit code -6: ended"),
+    ],
+)
+def test_what_becomes_of_a_part(code: str, result: str, summary: str, tmp_path: Path) -> None:
+    outcome = run(part(code), tmp_path, 60)
+    assert (outcome.result, outcome.summary) == (result, summary)
+
+
+def test_what_a_part_prints_is_kept(tmp_path: Path) -> None:
+    code = "import sys; print('saw this'); print('and that', file=sys.stderr); raise SystemExit(2)"
+    run(part(code, name="two words"), tmp_path, 60)
+    kept = (tmp_path / "two-words.log").read_text()
+    assert "saw this" in kept
+    assert "and that" in kept
+    assert [file.name for file in tmp_path.iterdir()] == ["two-words.log"]
+
+
+def test_a_part_that_takes_too_long_has_failed_and_its_children_are_gone(tmp_path: Path) -> None:
+    child = f"import time, pathlib; time.sleep(2.5); pathlib.Path({str(tmp_path / 'x')!r}).touch()"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}]); print('ok')"
+    outcome = run(part(code, seconds=1), tmp_path, 60)
+    assert outcome.result == FAILED
+    assert "not done after" in outcome.summary
+    time.sleep(2.5)
+    assert not (tmp_path / "x").exists()
+
+
+def test_no_part_begins_when_the_time_is_over(tmp_path: Path) -> None:
+    parts = [part("import time; time.sleep(9)", name=name) for name in ("first", "second")]
+    console = Console(file=(tmp_path / "said").open("w"))
+    outcomes = trust.run_all(parts, tmp_path, console, limit=0.0001)
+    assert [outcome.result for outcome in outcomes] == [FAILED, FAILED]
+    assert outcomes[1].summary == "no time was left for it"
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    wants = (debian("no-such-program", "its-package"), library("no_such_module", "trust"))
+    outcome = run(part("print('done')", wants=wants), tmp_path, 60)
+    assert outcome.result == NOT_RUN
+    assert "no-such-program is not installed (Debian: apt-get install its-package)" in (
+        outcome.summary
+    )
+    assert "pip install 'moiety[trust]'" in outcome.summary
+    assert library("json", "trust")() is None
+    assert debian("sh", "dash")() is None
+
+
+GOOD, BAD, ABSENT = "print('holds')", "print('no'); exit(1)", "print('no tool'); exit(3)"
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [((GOOD, GOOD), 0), ((GOOD, ABSENT), 3), ((ABSENT, BAD), 1), ((BAD, GOOD), 1)],
+)
+def test_the_whole_is_as_good_as_its_worst_part(
+    codes: tuple[str, ...], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = [part(code, name=f"p{index}") for index, code in enumerate(codes)]
+    monkeypatch.setattr(sys, "argv", ["trust", "-o", str(tmp_path / "out")])
+    assert trust.main(parts) == expected
+    written = json.loads((tmp_path / "out" / "trust.json").read_text())
+    assert [row["part"] for row in written["parts"]] == ["p0", "p1"]
+    assert re.fullmatch(r"[0-9a-f]{40}( \(changed\))?|unknown", written["commit"])
+    rows = (tmp_path / "out" / "trust.md").read_text().splitlines()
+    for row in written["parts"]:
+        assert any(row["result"] in line and row["summary"] in line for line in rows)
+
+
+def test_nothing_run_is_nothing_passed() -> None:
+    assert trust.exit_code([]) == 1
+
+
+@pytest.mark.parametrize("one", PARTS, ids=lambda one: one.name)
+def test_a_part_can_be_begun_and_its_section_is_there(one: Part) -> None:
+    _, flag, module, *arguments = one.command
+    assert flag == "-m"
+    assert importlib.util.find_spec(module)
+    paths = [text for text in arguments if text.startswith("tests/")]
+    assert paths or module != "pytest"
+    assert not [path for path in paths if not (ROOT / path).exists()]
+    file, _, heading = one.document.partition("#")
+    headings = re.findall(r"^#+ (.*)$", (ROOT / file).read_text(encoding="utf-8"), re.M)
+    anchors = {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings}
+    assert not heading or heading in anchors
+
+
+def test_parts_have_names_of_their_own_and_a_page() -> None:
+    names = [one.name for one in PARTS]
+    assert len(set(names)) == len(names)
+    page = (ROOT / "docs" / "trust.md").read_text(encoding="utf-8")
+    assert not [name for name in names if f"**{name}**" not in page]

@@ -1,0 +1,1 @@
+"""All checks of what this project claims about itself, run one after the other."""

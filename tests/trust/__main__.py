@@ -1,0 +1,74 @@
+"""Run every check of what this project claims about itself, and write one table of them:
+
+    python -m tests.trust                    # all parts (make trust)
+    python -m tests.trust mutants wheel      # some
+    python -m tests.trust --list
+
+The table goes to the terminal, to out/trust/trust.md and to out/trust/trust.json; what a part
+printed is in out/trust/PART.log. Exit code 0 if all parts passed; 1 if one failed; 3 if none failed
+and one was not run, since a check that was not made is not one that passed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from tests.trust.parts import PARTS, Part
+from tests.trust.run import FAILED, NOT_RUN, Outcome, run
+from tests.trust.table import as_json, as_markdown, as_table
+
+LIMIT = 30 * 60
+"""Seconds of all parts together: what is left when it is over fails for want of time."""
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    """Of the whole: the worst of its parts."""
+    results = {outcome.result for outcome in outcomes}
+    if FAILED in results or not outcomes:
+        return 1
+    return 3 if NOT_RUN in results else 0
+
+
+def run_all(parts: Sequence[Part], folder: Path, console: Console, limit: float) -> list[Outcome]:
+    """In order; `limit` seconds in all."""
+    outcomes: list[Outcome] = []
+    for part in parts:
+        console.print(f"[bold]{part.name}[/bold]: {part.claim}", highlight=False)
+        left = limit - sum(outcome.seconds for outcome in outcomes)
+        outcomes.append(run(part, folder, left))
+        last = outcomes[-1]
+        console.print(f"  {last.result} in {last.seconds:.0f} s: {last.summary}", markup=False)
+    return outcomes
+
+
+def main(parts: Sequence[Part] = PARTS) -> int:
+    parser = argparse.ArgumentParser(
+        description=str(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", nargs="*", help="all, if none is named")
+    parser.add_argument("--list", action="store_true", help="the parts and what they claim")
+    parser.add_argument("-o", "--output", type=Path, default=Path("out/trust"))
+    options = parser.parse_args()
+    console = Console()
+    if options.list:
+        for part in parts:
+            console.print(f"{part.name}: {part.claim}", markup=False, highlight=False)
+        return 0
+    if unknown := set(options.part) - {part.name for part in parts}:
+        parser.error(f"no part {', '.join(sorted(unknown))}; see --list")
+    chosen = [part for part in parts if not options.part or part.name in options.part]
+    options.output.mkdir(parents=True, exist_ok=True)
+    outcomes = run_all(chosen, options.output, console, LIMIT)
+    (options.output / "trust.md").write_text(as_markdown(outcomes), encoding="utf-8")
+    (options.output / "trust.json").write_text(as_json(outcomes), encoding="utf-8")
+    console.print(as_table(outcomes))
+    return exit_code(outcomes)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""The parts of `make trust`: what each claims, what decides it, and the document that says so."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+Judge = Callable[[], str | None]
+"""What is missing, in words with the way to install it; None where nothing is."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """`command` exits 0 only if `claim` holds, and the last line that it prints on standard output
+    says what it saw. Exit code 3 means that it could not be tried.
+
+    document: the section that the claim supports, `file#heading` or `file`. seconds: after which
+    the part has failed. wants: what must be there before it is begun.
+    """
+
+    name: str
+    claim: str
+    command: tuple[str, ...]
+    document: str
+    seconds: int
+    wants: tuple[Judge, ...] = ()
+
+    def missing(self) -> str | None:
+        """All that it lacks."""
+        return "; ".join(filter(None, (judge() for judge in self.wants))) or None
+
+
+def debian(program: str, package: str) -> Judge:
+    """A program that Debian's package installs."""
+    return lambda: (
+        None
+        if shutil.which(program)
+        else f"{program} is not installed (Debian: apt-get install {package})"
+    )
+
+
+def library(module: str, extra: str) -> Judge:
+    """A Python module of an extra."""
+    return lambda: (
+        None
+        if importlib.util.find_spec(module)
+        else f"{module} is not installed (pip install 'moiety[{extra}]')"
+    )
+
+
+def module(name: str, *arguments: str) -> tuple[str, ...]:
+    """A module of this checkout as a command."""
+    return (sys.executable, "-m", name, *arguments)
+
+
+def pytest(*paths: str) -> tuple[str, ...]:
+    """Tests as a command; pytest's last line is the summary."""
+    options = ("-o", "addopts=", "-q", "-n", "0", "-p", "no:cacheprovider")
+    return module("pytest", *options, *paths)
+
+
+CLANG = debian("clang-14", "clang-14 libclang-rt-14-dev")
+VALGRIND = debian("valgrind", "valgrind")
+
+PARTS: Sequence[Part] = (
+    Part(
+        "mutants",
+        "Each listed break of a protocol or a check makes the test fail that is named with it.",
+        module("tests.mutants"),
+        "docs/trust.md",
+        600,
+    ),
+    Part(
+        "views",
+        "What a party receives is distributed alike whatever the other one puts in.",
+        pytest("tests/protocols/test_views.py", "tests/protocols/test_uniform_messages.py"),
+        "docs/security.md#what-each-protocol-shows-its-parties",
+        120,
+    ),
+    Part(
+        "known answers",
+        "Kernels and primitives give the published vectors.",
+        pytest("tests/protocols/test_symmetric_kernels.py", "tests/protocols/test_base_ot.py"),
+        "docs/security.md#parameters",
+        120,
+    ),
+    Part(
+        "claims",
+        "Each test that SECURITY.md, docs/security.md and docs/trust.md name exists.",
+        pytest("tests/project/test_claims.py"),
+        "SECURITY.md",
+        60,
+    ),
+    Part(
+        "licences",
+        "Every locked distribution has a licence that is allowed, and none is under the GPL.",
+        module("tests.supply.licences"),
+        "docs/dependencies.md",
+        60,
+    ),
+    Part(
+        "bill of materials",
+        "The CycloneDX documents list the locked distributions, and are the same twice.",
+        module("tests.supply.sbom", "--check"),
+        "docs/dependencies.md",
+        180,
+        (library("cyclonedx_py", "trust"),),
+    ),
+    Part(
+        "wheel",
+        "Two builds in different folders and years give the same wheel, which runs an inference.",
+        module("tests.supply.wheel", "--check"),
+        "docs/dependencies.md",
+        600,
+        (library("auditwheel", "trust"),),
+    ),
+)
