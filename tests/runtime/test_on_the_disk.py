@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from moiety.protocols.aggregate.auroc import reveal
 from moiety.protocols.errors import BadInput
 from moiety.runtime.intake.loader import Reader
 from moiety.runtime.operation.access import AccessList
@@ -24,7 +25,7 @@ from moiety.runtime.operation.files import write_all
 from moiety.runtime.operation.recorder import Recorder
 from moiety.runtime.party import cohorts
 from moiety.runtime.party.client import Client, Connection
-from moiety.runtime.party.cohorts import reveal, run_ids
+from moiety.runtime.party.cohorts import run_ids
 from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.server import ServerOptions
 from moiety.runtime.party.server.cohorts import Cohorts
@@ -274,7 +275,7 @@ def test_counted_then_written_down_then_run_then_answered(
         ServerExecutor, "run_keeping", noted.before("run", ServerExecutor.run_keeping)
     )
     monkeypatch.setattr(Visit, "_served", noted.before("answer", Visit._served))
-    monkeypatch.setattr(cohorts, "reveal", noted.before("reveal", cohorts.reveal))
+    monkeypatch.setattr(cohorts, "reveal", noted.before("reveal", reveal))
     server = Running(
         executor,
         ServerOptions(),

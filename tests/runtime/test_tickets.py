@@ -27,6 +27,7 @@ from moiety.runtime.party.client import _connect_worker
 from moiety.runtime.party.endpoints import Listener
 from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.framing import Limits, Line, PeerClosed
+from moiety.runtime.party.keystore import KeyStore
 from moiety.runtime.party.server import reports
 from moiety.runtime.party.server.admission import Admission, Allowance, Caller, Denied, Everybody
 from moiety.runtime.party.server.escort import Escort, check_worker
@@ -325,6 +326,9 @@ def connecting(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_whom_a_client_believes_at_a_worker(connecting: list[Any], tmp_path: Path) -> None:
     """Its server alone, whoever else it trusts."""
     vendor, hospital = two_credentials(tmp_path)
+    assert hospital.store is not None
+    hospital.store.trust("other", KeyStore(tmp_path / "other").new("other", 1))
+    hospital = replace(hospital, authorities=vendor.chain, peer="vendor")
     told = handshake.Elsewhere(host="10.0.0.7", port=7701, ticket="t", nonce="n")
     with pytest.raises(Connected):
         _connect_worker(told, Line(hospital.own, vendor.own, "vendor"), None, hospital, False)

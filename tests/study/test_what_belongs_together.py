@@ -50,7 +50,11 @@ class Answering:
         (index,) = self.client.program.outputs
         shape = self.client.program.outputs[index].shape
         values = [np.full(shape, round(float(np.sum(case)))) for case in cases]
-        return [[self._revealed(index, each)] for each in values], RunCost(len(cases)), SERVED
+        return (
+            [[self._revealed(index, each)] for each in values],
+            RunCost(images=len(cases)),
+            SERVED,
+        )
 
     def _revealed(self, index: int, integers: Any) -> Revealed:
         return Revealed(index, "out", integers, integers.astype(float))
@@ -59,7 +63,7 @@ class Answering:
         kept = [
             Kept(run=f"{number:032}", share=(mark_of(case),)) for number, case in enumerate(cases)
         ]
-        return kept, RunCost(len(cases)), SERVED
+        return kept, RunCost(images=len(cases)), SERVED
 
 
 def mark_of(case: Any) -> int:
@@ -142,7 +146,7 @@ def test_a_quota_that_does_not_reach_is_said_before_anything_is_sent(
 
     def run(*arguments: Any) -> Any:
         runs.append(arguments)
-        return [an_image("a.npy")], RunCost(1)
+        return [an_image("a.npy")], RunCost(images=1)
 
     monkeypatch.setattr("moiety.runtime.study.session.run_group", run)
     monkeypatch.setattr("moiety.runtime.study.session.finished", Mock())
