@@ -10,7 +10,7 @@ DIR: the same command goes on where it was stopped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -53,6 +53,7 @@ from moiety.runtime.cli.options import (
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.cli.verdicts import Given
 from moiety.runtime.intake import extras
+from moiety.runtime.intake.admission import Intake
 from moiety.runtime.intake.loader import Reader
 from moiety.runtime.intake.text import printable
 
@@ -167,6 +168,7 @@ def judged_images(given: Given, subject: Subject) -> tuple[Corpus, Reader]:
     found = given.collected()
     reader = replace(subject.reader, rows=found.rows)
     intake = given.admitted(reader, found)
+    warn_of_calibration(intake, subject.calibrated)
     corpus = corpus_of(intake.files, found.rows, subject.labels)
     if found.rows and not corpus.labels:
         names_of = ", ".join(map(printable, subject.labels)) or "none known; --labels names them"
@@ -174,6 +176,17 @@ def judged_images(given: Given, subject: Subject) -> tuple[Corpus, Reader]:
     elif missing := [each for each in subject.labels if found.rows and each not in corpus.labels]:
         ui.say(f"no column of the list, no AUROC: {', '.join(map(printable, missing))}")
     return corpus, reader
+
+
+def warn_of_calibration(intake: Intake, calibrated: Collection[str]) -> None:
+    """Says how many images the plans have seen already: by their pixels, whatever their names."""
+    again = [each.path for each in intake.accepted if each.identity.pixel_sha256 in calibrated]
+    if again:
+        ui.warn(
+            f"{len(again)} of {len(intake.accepted)} images of --images are calibration images, "
+            f"the first is {printable(again[0])}: the plans have seen them, so errors and changes "
+            "are smaller than on images to come; give other images"
+        )
 
 
 Draw = Callable[[Sequence[PlanRow], Path, str], None]

@@ -42,7 +42,8 @@ from moiety.runtime.intake.loader import Reader
 @dataclass(frozen=True, eq=False)
 class Subject:
     """digest: of the model, the calibration and all options but widths. ranges_file: where ranges
-    are kept.
+    are kept. calibrated: hashes of the pixels of the calibration images; none where the ranges were
+    saved before.
     """
 
     model: Path
@@ -52,6 +53,7 @@ class Subject:
     calibration: Calibration
     digest: str
     ranges_file: Path
+    calibrated: frozenset[str] = frozenset()
 
     @classmethod
     def of(
@@ -69,6 +71,7 @@ class Subject:
         options = with_depth(with_description(model, graph, pictures, options), pictures.bit_depth)
         reader = reader_of(graph, options, pictures.bit_depth)
         calibration: Calibration
+        seen: frozenset[str] = frozenset()
         if (saved := pictures.saved_ranges()) is not None:
             calibration, files = saved, [saved]
         else:
@@ -77,6 +80,7 @@ class Subject:
             rows_too = replace(reader, rows=found.rows)
             intake = given.judged(found, rows_too, partial(progress, READING))
             calibration, files = calibration_images(intake, rows_too), list(intake.files)
+            seen = frozenset(image.identity.pixel_sha256 for image in intake.accepted)
         described = {
             each.name: getattr(options, each.name)
             for each in fields(options)
@@ -84,7 +88,7 @@ class Subject:
         }
         digest = hashlib.sha256(f"{digest_of([model, *files])} {described}".encode()).hexdigest()
         kept = folder / f"ranges-{digest[:16]}.safetensors"
-        return cls(model, graph, options, reader, calibration, digest, kept)
+        return cls(model, graph, options, reader, calibration, digest, kept, seen)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -1,5 +1,5 @@
 """`python -m moiety.runtime.cli`: the same as the command `moiety`."""
 
-from moiety.runtime.cli.app import main
+from moiety.runtime.cli.start import main
 
 main()

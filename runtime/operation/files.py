@@ -45,6 +45,17 @@ def write_all(descriptor: int, data: bytes, at: int) -> None:
     os.fsync(descriptor)
 
 
+def make_folder(folder: Path, mode: int) -> None:
+    """`folder`, with this mode, and what is missing above it; they are on the disk when this
+    returns. Nothing where it is there. Raises `OSError`.
+    """
+    if not folder.is_dir():
+        if not folder.parent.is_dir():
+            make_folder(folder.parent, 0o777)
+        folder.mkdir(mode, exist_ok=True)
+        sync_folder(folder.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """What was made or renamed in `folder` is on the disk when this returns."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

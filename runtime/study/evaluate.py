@@ -17,6 +17,7 @@ from moiety.protocols.errors import BadInput
 from moiety.runtime.intake import extras
 from moiety.runtime.intake.text import printable
 from moiety.runtime.operation.events import Started
+from moiety.runtime.operation.files import make_folder
 from moiety.runtime.party.handshake import package_version
 from moiety.runtime.results.record import utc_now
 from moiety.runtime.results.retry import Retries
@@ -161,7 +162,7 @@ def begin(prepared: Prepared, folder: Path, say: Callable[[str], None]) -> tuple
     made where there is none. Raises as `Journal.open` and `check_folder`.
     """
     try:
-        folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        make_folder(folder, FOLDER_MODE)
     except OSError as error:
         raise BadInput(f"{printable(folder)}: cannot be made: {error.strerror}") from error
     journal = Journal.open(folder, _head(prepared), say)

@@ -219,6 +219,8 @@ def test_without_labels_there_is_no_auroc(compiled: Compiled, tmp_path: Path) ->
     (tmp_path / "sweep" / "labels.csv").write_text("of another sweep")
     done = moiety(*command, "--margin-bits", "2").check()
     assert "AUROC" not in done.stdout
+    count = len([*compiled.pictures.iterdir()])
+    assert f"warning: {count} of {count} images of --images are calibration images" in done.stderr
     assert not (tmp_path / "sweep" / "labels.csv").exists()
     moiety(*command, "--plot", "figure.doc").refused(5, "a figure is .svg, .png or .pdf")
 

@@ -149,6 +149,7 @@ FINDERS = (
     "compiler.registry",
     "protocols.kernels",
     "runtime.cli.app",
+    "runtime.cli.start",
     "runtime.intake.extras",
     "runtime.study.statistics",
 )

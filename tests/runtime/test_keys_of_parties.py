@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moiety.protocols.errors import BadInput
+from moiety.protocols.errors import BadInput, UntrustedPeer
 from moiety.runtime.operation.fingerprint import Fingerprint
 from moiety.runtime.party.certificates import certificate_bytes, fingerprint
-from moiety.runtime.party.credentials import Credentials
+from moiety.runtime.party.credentials import Credentials, Shown
 from moiety.runtime.party.keystore import KeyStore, default_store
+from moiety.runtime.party.tls import TlsStream
 from tests.support.command import ENVIRONMENT, moiety
+from tests.support.lines import joined, two_credentials
 
 SYNCTHING = "P56IOI7-MZJNU2Y-IQGDREY-DM2MGTI-MGL3BXN-PQ6W5BM-TBBZ4TJ-XZWICQ2"
 """From the tests of Syncthing's device IDs, and the same without its check characters."""
@@ -175,3 +177,28 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = moiety("keys", "trust", "vendor", pem).check()
     assert "compare this fingerprint" in said.stderr
     assert moiety("keys", "list").check().stdout == f"{made}  vendor\n"
+
+
+# --- whom a connection believes ----------------------------------------------------------------
+
+
+def test_a_key_that_is_almost_a_trusted_one_is_not(tmp_path: Path) -> None:
+    """Fingerprints are compared to their last byte."""
+    vendor, hospital = two_credentials(tmp_path)
+    digest = vendor.own.digest
+    for known in (digest[:-1] + bytes([digest[-1] ^ 1]), bytes([digest[0] ^ 1]) + digest[1:]):
+        alone = hospital.only(Fingerprint(known), "vendor")
+        with pytest.raises(UntrustedPeer, match="is not trusted here"):
+            alone.judge(Shown(vendor.chain[0], ""), "server")
+    assert hospital.only(vendor.own, "vendor").judge(Shown(vendor.chain[0], ""), "s") == "vendor"
+
+
+def test_the_best_suite_alone_is_first(tmp_path: Path) -> None:
+    vendor, hospital = two_credentials(tmp_path)
+    server, client = joined(vendor, hospital)
+    for channel in (server, client):
+        assert isinstance(channel._sock, TlsStream)
+        tls = channel._sock._tls
+        assert tls.get_cipher_name() == "TLS_AES_128_GCM_SHA256"
+        assert tls.get_protocol_version_name() == "TLSv1.3"
+        channel.abort()

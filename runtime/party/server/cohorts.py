@@ -29,7 +29,13 @@ import numpy as np
 
 from moiety.protocols.arrays import U64
 from moiety.protocols.errors import BadInput
-from moiety.runtime.operation.files import locked, sync_folder, unusable, write_all
+from moiety.runtime.operation.files import (
+    locked,
+    make_folder,
+    sync_folder,
+    unusable,
+    write_all,
+)
 from moiety.runtime.party.cohorts import ID_BYTES
 from moiety.runtime.party.server.admission import Denied
 from moiety.runtime.program import Program
@@ -69,7 +75,7 @@ class Cohorts:
         """The folder, made if it is missing, without what has expired. Raises `BadInput`."""
         made = cls(root, days)
         try:
-            root.mkdir(mode=_FOLDER, parents=True, exist_ok=True)
+            make_folder(root, _FOLDER)
             mode = stat.S_IMODE(root.stat().st_mode)
         except OSError as error:
             raise unusable(root, PURPOSE, error) from error
@@ -228,9 +234,7 @@ class Shelf:
     def _held(self) -> Iterator[None]:
         try:
             for folder in (self.folder, self.folder / self.program):
-                if not folder.exists():
-                    folder.mkdir(mode=_FOLDER, exist_ok=True)
-                    sync_folder(folder.parent)
+                make_folder(folder, _FOLDER)
         except OSError as error:
             raise unusable(self.folder, PURPOSE, error) from error
         with locked(self.folder / "lock", PURPOSE):
