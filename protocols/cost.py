@@ -47,6 +47,13 @@ def correction_bytes(n: Size, k: int) -> Size:
     return 31 * k * 16 * _ceil(n, BATCH)
 
 
+def extension_bytes(n: Size, k: int) -> Size:
+    """Bytes of one SoftSpoken extension: corrections, also of the rows that mask the check, k
+    hashes of u, and a digest.
+    """
+    return correction_bytes(n, k) + correction_bytes(BATCH, k) + 16 * k + 32
+
+
 @dataclass(frozen=True)
 class Work:
     """`amount` units of local work of the kind `figure` (prices.FIGURES says what a unit is)."""
@@ -105,7 +112,7 @@ class SoftSpoken:
     """The generator that every session has, and that bytes are quoted with where none is named."""
 
     def draw(self, demand: Draw) -> Iterator[Send]:
-        yield Send(demand.receiver, correction_bytes(demand.n, demand.k))
+        yield Send(demand.receiver, extension_bytes(demand.n, demand.k))
 
 
 def other(party: Party) -> Party:

@@ -24,7 +24,7 @@ from moiety.protocols.cost import (
     Send,
     Work,
     Works,
-    correction_bytes,
+    extension_bytes,
     other,
 )
 from moiety.protocols.network import Network
@@ -184,7 +184,7 @@ class Timeline:
 
     def _softspoken(self, receiver: Party, lane: int, n: float, k: int) -> None:
         made, read = (Work(f"vole_recv_{k}", n),), (Work(f"vole_send_{k}", n),)
-        self._send(receiver, lane, correction_bytes(n, k), made, read)
+        self._send(receiver, lane, extension_bytes(n, k), made, read)
 
     def _refill(
         self, receiver: Party, lane: int, parameters: LpnParameters, made: Extension

@@ -45,7 +45,7 @@ from moiety.runtime.program import Program
 from moiety.runtime.program.decoding import UNREADABLE
 from moiety.runtime.program.linear_layers import MAX_BATCH
 
-PROTOCOL = 4
+PROTOCOL = 5
 HANDSHAKE_SECONDS = 10.0
 LONGEST_WAIT = 24 * 3600.0
 """Seconds that a busy server may ask a client to wait."""
@@ -56,6 +56,7 @@ CRYPTOGRAPHY = {
     "hash": "mmo-aes128, keyed by the set-up, 2^10 blocks a key",
     "base_ot": "endemic-edwards25519",
     "confirmation": "x25519 hmac-sha256",
+    "checks": "columns over 2^128, challenge sha256",
     "rlwe": "hint-1",
 }
 
