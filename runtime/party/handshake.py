@@ -37,7 +37,13 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from moiety.protocols import kernels
-from moiety.protocols.errors import MoietyError, NetworkFailure, PeerMismatch, UntrustedPeer
+from moiety.protocols.errors import (
+    DeviatingPeer,
+    MoietyError,
+    NetworkFailure,
+    PeerMismatch,
+    UntrustedPeer,
+)
 from moiety.protocols.session import Role
 from moiety.runtime.party.framing import Line, PeerError, PeerRefused
 from moiety.runtime.party.transport import TcpChannel
@@ -147,7 +153,7 @@ class Served(Message, frozen=True, tag="served", kw_only=True):
     peak_rss: int
 
 
-Reason = Literal["mismatch", "untrusted", "busy", "denied", "stopping", "failed"]
+Reason = Literal["mismatch", "untrusted", "busy", "denied", "stopping", "deviating", "failed"]
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -237,6 +243,8 @@ def check_fresh(ready: Ready | Elsewhere, ours: Hello) -> None:
 
 def refusal_of(error: MoietyError) -> Reason:
     """Why this side ends the connection, when it ends by `error`."""
+    if isinstance(error, DeviatingPeer):
+        return "deviating"
     return "untrusted" if isinstance(error, UntrustedPeer) else "failed"
 
 
@@ -358,6 +366,8 @@ def refused(error: PeerError) -> MoietyError:
         return PeerMismatch(f"the peer refuses: {text}")
     if refusal.reason == "untrusted":
         return UntrustedPeer(f"the peer refuses: {text}")
+    if refusal.reason == "deviating":
+        return DeviatingPeer(f"the peer refuses: {text}")
     return PeerRefused(f"the peer ended the connection: {text}", refusal.reason, _wait_of(refusal))
 
 
