@@ -98,16 +98,21 @@ def open_session(
     def keys(tag: bytes, use: bytes) -> HashKeys:
         return HashKeys(transcript.keys(tag + use, 1)[0])
 
-    def chain(tag: bytes) -> Chain:
-        return Chain(transcript.keys(tag + _CHECKS, 2).tobytes())
+    def chain(tag: bytes, use: bytes = b"") -> Chain:
+        return Chain(transcript.keys(tag + _CHECKS + use, 2).tobytes())
+
+    def chains(tag: bytes) -> list[Chain]:
+        return [chain(tag, use) for use in (b" bits", b" nibbles")]
 
     out, back = (_TO_CLIENT, _TO_SERVER) if role is Role.SERVER else (_TO_SERVER, _TO_CLIENT)
     sender = SoftSpokenSender(channel, leaves, chain(out), delta, workers)
     receiver = SoftSpokenReceiver(channel, whole, chain(back), workers)
     # Both generators of a direction start from its one set-up, and so have the same delta.
-    mixed_s = mixed_sender(channel, sender, prg.fork(), keys(out, _REFILLS), silent_from, workers)
+    mixed_s = mixed_sender(
+        channel, sender, prg.fork(), keys(out, _REFILLS), silent_from, chains(out), workers
+    )
     mixed_r = mixed_receiver(
-        channel, receiver, prg.fork(), keys(back, _REFILLS), silent_from, workers
+        channel, receiver, prg.fork(), keys(back, _REFILLS), silent_from, chains(back), workers
     )
     to_peer = TransferSender(channel, mixed_s, keys(out, _PADS), workers)
     from_peer = TransferReceiver(channel, mixed_r, keys(back, _PADS), workers)

@@ -46,6 +46,11 @@ class Chain:
         """The next messages, or their hashes; each of a length that is known."""
         self._state = hashlib.sha256(b"moiety chain" + self._state + b"".join(messages)).digest()
 
+    @property
+    def state(self) -> bytes:
+        """The hash itself, to add to another chain."""
+        return self._state
+
     def points(self, count: int) -> list[U8]:
         """Points for so many hashes, uint8 `(16,)`; they belong to what was added last."""
         return [
