@@ -109,34 +109,36 @@ void place_columns(const u8* rows, std::size_t width, std::size_t blocks, u8* co
   }
 }
 
-// powers: those of the point from kHashed down to 1.
+// powers: those of the point from kHashed down to 1; sums: of the two halves of each, in both halves.
 void add_chunk(const u8* columns, std::size_t count, std::size_t blocks, const u8* powers,
-               u8* hash) {
+               const u8* sums, u8* hash) {
   constexpr int kRegs = kHashed / kB;
+  const __m128i first = Lanes<1>::load(powers + 16 * (kHashed - blocks));
   for (std::size_t c = 0; c < count; c++) {
-    alignas(64) u8 column[kHashedBytes];
-    std::memcpy(column, columns + c * kHashedBytes, kHashedBytes);
-    u8* first = column + 16 * (kHashed - blocks);
-    const __m128i state = Lanes<1>::load(hash + 16 * c);
-    Lanes<1>::store(first, _mm_xor_si128(Lanes<1>::load(first), state));
+    const u8* column = columns + c * kHashedBytes;
     Reg low = V::set64(0), middle = low, high = low;
     MOIETY_UNROLL
-    for (int r = 0; r < kRegs; r++) {
-      const Reg x = V::load(column + r * kVecBytes), p = V::load(powers + r * kVecBytes);
+    for (int r = 0; r < kRegs; r++) {  // Karatsuba: the products of the halves' sums
+      const Reg x = V::load(column + r * kVecBytes);
+      const Reg p = V::load(powers + r * kVecBytes), s = V::load(sums + r * kVecBytes);
       low = V::bxor(low, V::template clmul<0x00>(x, p));
-      middle = V::xor3(middle, V::template clmul<0x01>(x, p), V::template clmul<0x10>(x, p));
       high = V::bxor(high, V::template clmul<0x11>(x, p));
+      middle = V::bxor(middle, V::template clmul<0x00>(V::bxor(x, V::swap64(x)), s));
     }
-    Lanes<1>::store(hash + 16 * c, reduced(folded(low), folded(middle), folded(high)));
+    middle = V::xor3(middle, low, high);
+    const __m128i state = product(Lanes<1>::load(hash + 16 * c), first);
+    const __m128i made = reduced(folded(low), folded(middle), folded(high));
+    Lanes<1>::store(hash + 16 * c, _mm_xor_si128(state, made));
   }
 }
 
 void column_hash(const u8* rows, std::size_t n, std::size_t width, const u8* point, u8* hash) {
-  alignas(64) u8 powers[kHashedBytes];
+  alignas(64) u8 powers[kHashedBytes], sums[kHashedBytes];
   const __m128i p = Lanes<1>::load(point);
   __m128i power = p;
   for (int i = kHashed - 1; i >= 0; i--) {
     Lanes<1>::store(powers + 16 * i, power);
+    Lanes<1>::store(sums + 16 * i, _mm_xor_si128(power, _mm_shuffle_epi32(power, 0x4e)));
     power = product(power, p);
   }
   std::memset(hash, 0, 128 * width);
@@ -146,7 +148,7 @@ void column_hash(const u8* rows, std::size_t n, std::size_t width, const u8* poi
   const auto add = [&](const u8* from, std::size_t blocks) {
     if (blocks < kHashed) std::memset(columns, 0, sizeof columns);
     place_columns(from, width, blocks, columns);
-    add_chunk(columns, 8 * width, blocks, powers, hash);
+    add_chunk(columns, 8 * width, blocks, powers, sums, hash);
   };
   for (std::size_t row = 0; row < 128 * whole; row += chunk_rows) {
     add(rows + width * row, least(kHashed, whole - row / 128));

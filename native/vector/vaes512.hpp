@@ -23,6 +23,7 @@ struct Vector : Lanes<4> {
 
   static Reg unpack_lo64(Reg a, Reg b) { return _mm512_unpacklo_epi64(a, b); }
   static Reg unpack_hi64(Reg a, Reg b) { return _mm512_unpackhi_epi64(a, b); }
+  static Reg swap64(Reg x) { return _mm512_shuffle_epi32(x, _MM_PERM_BADC); }
   template <int Halves>
   static Reg clmul(Reg a, Reg b) {
     return _mm512_clmulepi64_epi128(a, b, Halves);

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from moiety.protocols import kernels
+from moiety.protocols.arrays import U8
 from moiety.protocols.errors import DeviatingPeer
+from moiety.protocols.ot import consistency, softspoken
 from moiety.protocols.parallel import STREAMED
 from tests.attacks.deltas import DELTA, Guess, connect, extend, nibbles_of, related, survives
 
@@ -131,3 +133,78 @@ def test_no_challenge_comes_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     # Two parts; each party hashes v or w, the receiver u besides.
     assert {points.count(point) for point in points} == {3}
     assert len(set(points)) == 8
+
+
+def test_the_challenge_follows_from_every_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A correction that is changed on the way, wherever, leaves the two parties other points: what
+    the peer sends last is part of what it is asked about.
+    """
+    for part, at in ((0, 0), (0, 31 * 2 * 16 * 3 - 1), (1, 0), (1, 31 * 2 * 16 - 1)):
+        points: dict[bool, list[bytes]] = {}
+        for changed in (False, True):
+            with monkeypatch.context() as patch:
+                points[changed] = _points_of(patch, part, at if changed else None)
+        assert points[False][0] != points[True][0]
+
+
+def _points_of(patch: pytest.MonkeyPatch, part: int, at: int | None) -> list[bytes]:
+    """Of an extension by 300 correlations of two bits, one correction of which is changed."""
+    points: list[bytes] = []
+    honest, honest_hash = kernels.vole_receiver, kernels.column_hash
+    calls = 0
+
+    def deviating(keys: U8, counter: int, k: int, nblocks: int) -> tuple[U8, U8, U8]:
+        nonlocal calls
+        u, v, corrections = honest(keys, counter, k, nblocks)
+        if calls == part and at is not None:
+            corrections = corrections.copy()
+            corrections[at] ^= 1
+        calls += 1
+        return u, v, corrections
+
+    def noting(rows: U8, point: U8) -> U8:
+        points.append(point.tobytes())
+        return honest_hash(rows, point)
+
+    patch.setattr(kernels, "vole_receiver", deviating)
+    patch.setattr(kernels, "column_hash", noting)
+    survives(lambda: extend(300, 2))
+    return points
+
+
+def test_the_hash_of_u_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is shown of u, less the hash of the u that are used, is the u of 128 rows that are not
+    among those that any extension gives out.
+    """
+    made: list[U8] = []
+    honest = kernels.vole_receiver
+
+    def noting(keys: U8, counter: int, k: int, nblocks: int) -> tuple[U8, U8, U8]:
+        u, v, corrections = honest(keys, counter, k, nblocks)
+        made.append(v.copy())
+        return u, v, corrections
+
+    monkeypatch.setattr(kernels, "vole_receiver", noting)
+    shown: list[bytes] = []
+    honest_delta = consistency.times_delta
+
+    def seeing(planes: U8, delta: U8) -> U8:
+        shown.append(planes.tobytes())
+        return honest_delta(planes, delta)
+
+    monkeypatch.setattr(softspoken, "times_delta", seeing)
+    points: list[U8] = []
+    honest_hash = kernels.column_hash
+
+    def hashing(rows: U8, point: U8) -> U8:
+        if rows.shape[1] == 1:
+            points.append(honest_hash(rows, point))
+        return honest_hash(rows, point)
+
+    monkeypatch.setattr(kernels, "column_hash", hashing)
+    extend(100, 4, times=3)
+    rows = [row.tobytes() for part in made for row in part]
+    assert len(set(rows)) == len(rows) == 3 * (128 + 128)
+    for planes, bare in zip(shown, points, strict=True):
+        mask = np.frombuffer(planes, np.uint8) ^ bare[:4].reshape(-1)
+        assert 16 < np.count_nonzero(mask) <= 64

@@ -5,6 +5,7 @@ party, before anything is opened.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -16,9 +17,12 @@ from moiety.protocols.compare.reveal import reveal_to_client
 from moiety.protocols.errors import DeviatingPeer
 from moiety.protocols.ot.generators import ALWAYS_SILENT
 from moiety.protocols.ot.silent import SilentReceiver, SilentSender
+from moiety.protocols.ot.tally import Tally
 from moiety.protocols.session import Role, Session
 from moiety.protocols.settlement import settle
+from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
 from tests.protocols.oracles import multiples
+from tests.support.kept import keeping
 from tests.support.two_party import run_two_party
 
 ROWS = 2048
@@ -203,3 +207,47 @@ def test_what_is_settled_is_not_settled_again() -> None:
     assert client == [0, 31 * 4 * 16 * 2 + 4 * 16 + 32 + 4 * 16, 0]
     server, client = run_two_party(body, body)
     assert server == client == [0, 0, 0]
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_the_challenge_follows_from_the_answer(monkeypatch: pytest.MonkeyPatch, k: int) -> None:
+    """A sender that changes its answer, with all else as before, changes the points of the rows."""
+    honest = Tally.add
+    points: dict[bool, list[bytes]] = {False: [], True: []}
+
+    def noting(tally: Tally, rows: U8, elements: U8 | None = None) -> None:
+        honest(tally, rows, elements)
+        points[changed].extend(point.tobytes() for point in tally.chain.points(1))
+
+    for changed in points:
+        with monkeypatch.context() as patch:
+            if changed:
+                deviating(patch, changed_sum, Role.SERVER)
+            patch.setattr(Tally, "add", noting)
+            with contextlib.suppress(DeviatingPeer):
+                used(Role.SERVER, ROWS, k, 1, {})
+    assert [len(set(of_run)) for of_run in points.values()] == [1, 1]  # both parties have one
+    assert points[False] != points[True]
+
+
+def test_a_kept_share_is_settled_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the policy is `aggregate` nothing is revealed in a run; the server keeps no share that
+    depends on a client's guess.
+    """
+    deviating(monkeypatch, changed_sum, Role.CLIENT)
+    program, weights = keeping()
+    server, client = ServerExecutor(program, weights), ClientExecutor(program)
+    server.prepare()
+    kept: list[object] = []
+
+    def vendor(session: Session) -> None:
+        mark(session)
+        kept.append(server.run_keeping(session))
+
+    def hospital(session: Session) -> None:
+        mark(session)
+        client.keep_batch(session, [np.ones((2, 8, 8), np.float32)])
+
+    with pytest.raises(DeviatingPeer, match="silent correlations"):
+        run_two_party(vendor, hospital, silent_from=ALWAYS_SILENT)
+    assert not kept
