@@ -123,6 +123,23 @@ def test_a_wrong_sum_is_caught(monkeypatch: pytest.MonkeyPatch, who: Role, k: in
     assert not related(kept)
 
 
+@pytest.mark.parametrize("tree", [40, 99])
+def test_a_wrong_sum_is_caught_in_every_piece(monkeypatch: pytest.MonkeyPatch, tree: int) -> None:
+    """Rows are hashed in pieces of 2^16, and lie 2^11 a tree of both iterations."""
+
+    def later_sum(sender: SilentSender, answer: U8) -> None:
+        answer[tree, 4, 0] ^= 1
+
+    kept: dict[str, Any] = {}
+    with monkeypatch.context() as patch:
+        deviating(patch, later_sum, Role.SERVER)
+        used(Role.SERVER, tree * ROWS, 4, 1, kept)
+    assert related(kept)
+    deviating(monkeypatch, later_sum, Role.SERVER)
+    with pytest.raises(DeviatingPeer):
+        used(Role.SERVER, (tree + 1) * ROWS, 4, 1, kept)
+
+
 @pytest.mark.parametrize("k", [1, 4])
 def test_a_row_that_nobody_takes_need_not_be_right(monkeypatch: pytest.MonkeyPatch, k: int) -> None:
     """Those of the first reserved tree are what the next iteration starts from."""
