@@ -110,13 +110,12 @@ have a row.
 
 
 def per_element(formula: Formula) -> tuple[sympy.Rational, sympy.Rational, Cost]:
-    """Bits per element up and down (exact for n a multiple of 128), and the cost as
-    formulas in n.
-    """
+    """Bits per element up and down for many elements, and the cost as formulas in n."""
     batches = sympy.Symbol("m", positive=True, integer=True)
     cost = formula(128 * batches)
     up, down = (
-        sympy.simplify(8 * sympy.sympify(side) / (128 * batches)) for side in (cost.up, cost.down)
+        sympy.limit(8 * sympy.sympify(side) / (128 * batches), batches, sympy.oo)
+        for side in (cost.up, cost.down)
     )
     return up, down, cost
 

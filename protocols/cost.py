@@ -23,6 +23,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, TypeVar
 
+from moiety.protocols.errors import ContractViolation
+
 Size = Any  # int or sympy.Expr
 Party = Literal["C", "S"]
 
@@ -45,6 +47,13 @@ def correction_bytes(n: Size, k: int) -> Size:
     blocks of 128.
     """
     return 31 * k * 16 * _ceil(n, BATCH)
+
+
+def extension_bytes(n: Size, k: int) -> Size:
+    """Bytes of one SoftSpoken extension: corrections, also of the rows that mask the check, k
+    hashes of u, and a digest.
+    """
+    return correction_bytes(n, k) + correction_bytes(BATCH, k) + 16 * k + 32
 
 
 @dataclass(frozen=True)
@@ -92,7 +101,12 @@ class Draw:
     lane: int = 0
 
 
-Event = Send | Draw | Local
+@dataclass(frozen=True)
+class Settle:
+    """Everything that was drawn since the last one is checked, as far as that has to wait."""
+
+
+Event = Send | Draw | Local | Settle
 
 
 class Generator(Protocol):
@@ -100,12 +114,18 @@ class Generator(Protocol):
 
     def draw(self, demand: Draw) -> Iterable[Send]: ...
 
+    def settle(self) -> Iterable[Send]: ...
+
 
 class SoftSpoken:
     """The generator that every session has, and that bytes are quoted with where none is named."""
 
     def draw(self, demand: Draw) -> Iterator[Send]:
-        yield Send(demand.receiver, correction_bytes(demand.n, demand.k))
+        yield Send(demand.receiver, extension_bytes(demand.n, demand.k))
+
+    def settle(self) -> Iterator[Send]:
+        """Nothing: what is drawn is checked at once."""
+        yield from ()
 
 
 def other(party: Party) -> Party:
@@ -152,9 +172,7 @@ class Cost:
         down: Size = 0
         flights: list[str] = []
         for event in self.events:
-            if isinstance(event, Local):
-                continue
-            for message in generator.draw(event) if isinstance(event, Draw) else (event,):
+            for message in _messages(event, generator):
                 if message.nbytes == 0:
                     continue
                 if message.sender == "C":
@@ -182,6 +200,19 @@ class Cost:
         return self.on(SoftSpoken()).total
 
 
+def _messages(event: Event, generator: Generator) -> Iterable[Send]:
+    """What an event sends."""
+    match event:
+        case Local():
+            return ()
+        case Send():
+            return (event,)
+        case Draw():
+            return generator.draw(event)
+        case Settle():
+            return generator.settle()
+
+
 def side_by_side(*lanes: Cost) -> Cost:
     """Protocols of the same flights in lanes (protocols/lanes): each party's events in the order in
     which it turns from lane to lane.
@@ -194,11 +225,13 @@ def side_by_side(*lanes: Cost) -> Cost:
     return Cost(tuple(event for _, event in sorted(timed, key=lambda each: each[0])))
 
 
-def _turns(cost: Cost) -> Iterator[tuple[int, Event]]:
+def _turns(cost: Cost) -> Iterator[tuple[int, Send | Draw | Local]]:
     """The events of one lane, each with the number of the flight that its party then makes."""
     flight, sender = 0, None
     for event in cost.events:
         match event:
+            case Settle():
+                raise ContractViolation("what is settled concerns all lanes")
             case Local(party):
                 yield (flight if party == sender else flight + 1), event
                 continue

@@ -7,6 +7,7 @@ MoietyError
 │   └── BadArtifact
 ├── PeerMismatch
 ├── UntrustedPeer
+├── DeviatingPeer
 ├── NetworkFailure
 └── ContractViolation
 
@@ -75,6 +76,14 @@ class UntrustedPeer(MoietyError):
     """
 
     exit_code = 9
+
+
+class DeviatingPeer(MoietyError):
+    """A consistency check failed: the peer does not follow the protocol. What it tried to learn it
+    has learned only if its guess was right (docs/security.md), and the check passed then.
+    """
+
+    exit_code = 10
 
 
 class NetworkFailure(MoietyError):

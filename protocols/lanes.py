@@ -45,7 +45,7 @@ LANES_FROM = 1 << 12
 
 def halves(n: int) -> list[slice]:
     """The lanes of n elements. Cut where the correlations' blocks and every packed message are
-    whole: the halves' bytes add up to those of the whole.
+    whole: the halves' bytes add up to those of the whole, but for the checks of what they draw.
     """
     if n < LANES_FROM:
         return [slice(0, n)]

@@ -3,10 +3,10 @@ both parties have seen the same messages.
 
 Functionality: both directions of transfer get a fresh delta, known to the direction's sender alone,
 and the trees that SoftSpoken expands (ot/base_ot, ot/softspoken). Both parties also get the
-connection's public keys, which follow from all messages (ot/keys). Nothing else is learned;
-semi-honest, and invalid group elements are refused.
+connection's public keys, which follow from all messages (ot/keys). Nothing else is learned: invalid
+group elements are refused, and trees that do not fit together.
 
-Three flights, S C S, 12384 bytes each way. The server's `delta` (direction server -> client) is
+Three flights, S C S, 13440 bytes each way. The server's `delta` (direction server -> client) is
 fixed by its base transfer choices in flight 1, the client's in flight 2; each is answered in the
 next flight. A party begins with a fresh share of a secret, and ends its last flight with a tag over
 all messages (ot/confirmation): bytes of another connection, or changed ones, end the set-up before
@@ -16,6 +16,8 @@ the server has answered, or the client has used, any of them.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from functools import partial
 
 from moiety.protocols.arrays import U8
 from moiety.protocols.channel import Channel
@@ -23,6 +25,7 @@ from moiety.protocols.cost import Cost, cost_of
 from moiety.protocols.network import LAN, Network
 from moiety.protocols.ot import base_ot, confirmation
 from moiety.protocols.ot.confirmation import SHARE_BYTES, TAG_BYTES, Secret, tag_of
+from moiety.protocols.ot.consistency import Chain
 from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.protocols.ot.keys import HashKeys, Transcript
 from moiety.protocols.ot.mixed import mixed_receiver, mixed_sender
@@ -42,7 +45,7 @@ from moiety.protocols.prg import Prg
 from moiety.protocols.session import Role, Session
 
 _TO_CLIENT, _TO_SERVER = b"server->client", b"client->server"
-_TREES, _REFILLS, _PADS = b" trees", b" refills", b" pads"
+_TREES, _REFILLS, _PADS, _CHECKS = b" trees", b" refills", b" pads", b" checks"
 """What a direction's keys are for."""
 
 OPENING_BYTES = base_ot.receiver_bytes(TRANSFERS)
@@ -64,7 +67,7 @@ def open_session(
     of all that they agreed on before; with `silent_from` it goes into every key.
 
     Raises `NetworkFailure` when the peer is gone or sends invalid group elements, `UntrustedPeer`
-    when it has not seen the same messages and `binding`.
+    when it has not seen the same messages and `binding`, `DeviatingPeer` for inconsistent trees.
     """
     prg, workers = prg or Prg.from_os(), workers or Workers()
     context = hashlib.sha256(binding + silent_from.to_bytes(4, "little")).digest()
@@ -74,30 +77,42 @@ def open_session(
             _send(secret.share, channel, transcript)
             start, delta = _puncture(_TO_CLIENT + context, channel, prg, transcript)
             shared = secret.shared(_recv(SHARE_BYTES, channel, transcript))
-            sender = _punctured(start, delta, channel, transcript, workers)
+            trees = _punctured(start, delta, channel, transcript)
             asked = _recv(OPENING_BYTES, channel, transcript)
             _check(Role.CLIENT, shared, channel, transcript)
-            receiver = _grow(_TO_SERVER + context, asked, channel, prg, transcript, workers)
+            leaves = trees()
+            whole = _grow(_TO_SERVER + context, asked, channel, prg, transcript)
             _confirm(Role.SERVER, shared, channel, transcript)
         else:
             shared = secret.shared(_recv(SHARE_BYTES, channel, transcript))
             asked = _recv(OPENING_BYTES, channel, transcript)
             _send(secret.share, channel, transcript)
-            receiver = _grow(_TO_CLIENT + context, asked, channel, prg, transcript, workers)
+            whole = _grow(_TO_CLIENT + context, asked, channel, prg, transcript)
             start, delta = _puncture(_TO_SERVER + context, channel, prg, transcript)
             _confirm(Role.CLIENT, shared, channel, transcript)
-            sender = _punctured(start, delta, channel, transcript, workers)
+            trees = _punctured(start, delta, channel, transcript)
             _check(Role.SERVER, shared, channel, transcript)
+            leaves = trees()
         channel.flush()
 
     def keys(tag: bytes, use: bytes) -> HashKeys:
         return HashKeys(transcript.keys(tag + use, 1)[0])
 
+    def chain(tag: bytes, use: bytes = b"") -> Chain:
+        return Chain(transcript.keys(tag + _CHECKS + use, 2).tobytes())
+
+    def chains(tag: bytes) -> list[Chain]:
+        return [chain(tag, use) for use in (b" bits", b" nibbles")]
+
     out, back = (_TO_CLIENT, _TO_SERVER) if role is Role.SERVER else (_TO_SERVER, _TO_CLIENT)
+    sender = SoftSpokenSender(channel, leaves, chain(out), delta, workers)
+    receiver = SoftSpokenReceiver(channel, whole, chain(back), workers)
     # Both generators of a direction start from its one set-up, and so have the same delta.
-    mixed_s = mixed_sender(channel, sender, prg.fork(), keys(out, _REFILLS), silent_from, workers)
+    mixed_s = mixed_sender(
+        channel, sender, prg.fork(), keys(out, _REFILLS), silent_from, chains(out), workers
+    )
     mixed_r = mixed_receiver(
-        channel, receiver, prg.fork(), keys(back, _REFILLS), silent_from, workers
+        channel, receiver, prg.fork(), keys(back, _REFILLS), silent_from, chains(back), workers
     )
     to_peer = TransferSender(channel, mixed_s, keys(out, _PADS), workers)
     from_peer = TransferReceiver(channel, mixed_r, keys(back, _PADS), workers)
@@ -154,14 +169,14 @@ def _punctured(
     delta: U8,
     channel: Channel,
     transcript: Transcript,
-    workers: Workers,
-) -> SoftSpokenSender:
-    """It takes the answer, and has its generator."""
+) -> Callable[[], U8]:
+    """It takes the answer. Returns what gives its leaves, or raises `DeviatingPeer`: to be called
+    once the peer has confirmed that these are its messages.
+    """
     answer = _recv(base_ot.SENDER_BYTES, channel, transcript)
     doubling = transcript.keys(start.tag + _TREES, 2)
     message = _recv(PUNCTURE_BYTES, channel, transcript)
-    leaves = punctured_trees(delta, message, start.finish(answer), doubling)
-    return SoftSpokenSender(channel, leaves, delta, workers)
+    return partial(punctured_trees, delta, message, start.finish(answer), doubling)
 
 
 def _grow(
@@ -170,14 +185,13 @@ def _grow(
     channel: Channel,
     prg: Prg,
     transcript: Transcript,
-    workers: Workers,
-) -> SoftSpokenReceiver:
+) -> U8:
     """The coming transfer receiver grows whole trees, and answers the peer's opening as the base
-    transfers' sender.
+    transfers' sender. Returns its leaves.
     """
     answer, keys = base_ot.send(tag, asked, prg)
     _send(answer, channel, transcript)
     doubling = transcript.keys(tag + _TREES, 2)
     message, leaves = full_trees(prg.bytes(16 * TREES).reshape(TREES, 16), keys, doubling)
     _send(message, channel, transcript)
-    return SoftSpokenReceiver(channel, leaves, workers)
+    return leaves

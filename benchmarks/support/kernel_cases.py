@@ -284,6 +284,11 @@ def _(rng: Rng, n: int) -> Made:
     return Made(arguments, n, "block", "copy", 16.5)
 
 
+@case("column_hash")
+def _(rng: Rng, n: int) -> Made:
+    return Made((octets(rng, n, 16), octets(rng, 16)), n, "row", "copy", 16)
+
+
 @case("hash_blocks")
 def _(rng: Rng, n: int) -> Made:
     return Made((octets(rng, n, 16), KEY), n, "block", "aes", 1)

@@ -7,7 +7,6 @@ namespace moiety {
 namespace {
 
 struct V : Vector {
-  static Reg swap64(Reg x) { return _mm_shuffle_epi32(x, 0x4e); }
   static Reg high(Reg x) { return _mm_and_si128(x, _mm_set_epi64x(-1, 0)); }
   static Reg parents(u64 first) { return set64(first / 2); }
   static __m128i fold(Reg x) { return x; }

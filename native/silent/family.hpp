@@ -2,7 +2,7 @@
 // specifies them. How a topic's file is divided is said in symmetric/family.hpp.
 //
 // V is a `Vector` (vector/aes.hpp) that has besides:
-//   swap64(x), high(x)   64-bit halves of every lane exchanged; the low halves cleared
+//   high(x)              the low half of every lane cleared
 //   fold(x)              XOR of all lanes
 //   parents(first)       lane indices / 2, from `first`, an index of the same parity as the lanes'
 //   times32, left32, odd32   on 32-bit words: products of the even ones, 64 bits each; shifts; the

@@ -7,7 +7,6 @@ namespace moiety {
 namespace {
 
 struct V : Vector {
-  static Reg swap64(Reg x) { return _mm512_shuffle_epi32(x, _MM_PERM_BADC); }
   static Reg high(Reg x) { return _mm512_maskz_mov_epi64(0xaa, x); }
   static Reg parents(u64 first) {  // of children first .. first + 3
     return _mm512_add_epi64(set64(first / 2), _mm512_set_epi64(1, 1, 1, 1, 0, 0, 0, 0));

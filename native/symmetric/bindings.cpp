@@ -1,5 +1,5 @@
 // Python functions of the symmetric kernels, and the choice of their instruction set.
-// reference/{symmetric,gates,digits,streams}.py specify them.
+// reference/{symmetric,gates,digits,streams,columns}.py specify them.
 #include "dispatch.hpp"
 #include "symmetric/family.hpp"
 
@@ -32,6 +32,7 @@ const LookupKernels& lookup_kernels() { return dispatch().active().lookup; }
 const GateKernels& gate_kernels() { return dispatch().active().gates; }
 const DigitKernels& digit_kernels() { return dispatch().active().digits; }
 const StreamKernels& stream_kernels() { return dispatch().active().streams; }
+const ColumnKernels& column_kernels() { return dispatch().active().columns; }
 
 void bind_symmetric(nb::module_& m) {
   dispatch().bind(m, "symmetric");
@@ -44,6 +45,7 @@ void bind_symmetric(nb::module_& m) {
   bind_gates(m);
   bind_digits(m);
   bind_streams(m);
+  bind_columns(m);
 }
 
 }  // namespace moiety

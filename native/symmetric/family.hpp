@@ -1,11 +1,12 @@
 // The symmetric kernels: the tables of all topics, once per instruction set.
-// reference/{symmetric,gates,digits,streams}.py specify them.
+// reference/{symmetric,gates,digits,streams,columns}.py specify them.
 //
 // A topic's file holds all of its kernels' native side: the table, the loops (compiled by the files
 // that define MOIETY_LOOPS, each with the flags of one instruction set) and the Python functions
 // (compiled once, by bindings.cpp). Loops have internal linkage: see vector/aes.hpp.
 #pragma once
 
+#include "symmetric/columns.hpp"
 #include "symmetric/digits.hpp"
 #include "symmetric/gates.hpp"
 #include "symmetric/lookup.hpp"
@@ -23,6 +24,7 @@ struct SymmetricKernels {
   GateKernels gates;
   DigitKernels digits;
   StreamKernels streams;
+  ColumnKernels columns;
 };
 
 #if defined(__x86_64__)
@@ -40,7 +42,8 @@ constexpr SymmetricKernels kKernels{.name = V::kName,
                                     .lookup = kLookup,
                                     .gates = kGates,
                                     .digits = kDigits,
-                                    .streams = kStreams};
+                                    .streams = kStreams,
+                                    .columns = kColumns};
 
 }  // namespace
 #endif

@@ -8,7 +8,10 @@
 //   bcast(p)            a block to all lanes
 //   lo64(x)             x in the low halves of the lanes, zero above
 //   count()             every lane's index in its low half
-//   aesenc, aesenclast, unpack_lo8, unpack_hi8   the instructions of these names, lane by lane
+//   aesenc, aesenclast, unpack_lo8, unpack_hi8, unpack_lo64, unpack_hi64, clmul<H>
+//                       the instructions of these names, lane by lane
+//   swap64(x)           64-bit halves of every lane exchanged
+//   load_lanes<S>       lane l from p + l*S
 //   store_lanes<S>      lane l to p + l*S
 //   interleave(x, y)    all lanes x0 y0 x1 y1 .. to (x, y)
 //   even_odd(x, y)      from lanes (x, y) in order to the even ones in x, the odd ones in y

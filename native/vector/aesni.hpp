@@ -19,6 +19,18 @@ struct Vector : Lanes<1> {
   static Reg unpack_lo8(Reg a, Reg b) { return _mm_unpacklo_epi8(a, b); }
   static Reg unpack_hi8(Reg a, Reg b) { return _mm_unpackhi_epi8(a, b); }
 
+  static Reg unpack_lo64(Reg a, Reg b) { return _mm_unpacklo_epi64(a, b); }
+  static Reg unpack_hi64(Reg a, Reg b) { return _mm_unpackhi_epi64(a, b); }
+  static Reg swap64(Reg x) { return _mm_shuffle_epi32(x, 0x4e); }
+  template <int Halves>
+  static Reg clmul(Reg a, Reg b) {
+    return _mm_clmulepi64_si128(a, b, Halves);
+  }
+
+  template <int Stride>
+  static Reg load_lanes(const u8* p) {
+    return load(p);
+  }
   template <int Stride>
   static void store_lanes(u8* p, Reg x) {
     store(p, x);

@@ -21,6 +21,19 @@ struct Vector : Lanes<2> {
   static Reg unpack_lo8(Reg a, Reg b) { return _mm256_unpacklo_epi8(a, b); }
   static Reg unpack_hi8(Reg a, Reg b) { return _mm256_unpackhi_epi8(a, b); }
 
+  static Reg unpack_lo64(Reg a, Reg b) { return _mm256_unpacklo_epi64(a, b); }
+  static Reg unpack_hi64(Reg a, Reg b) { return _mm256_unpackhi_epi64(a, b); }
+  static Reg swap64(Reg x) { return _mm256_shuffle_epi32(x, 0x4e); }
+  template <int Halves>
+  static Reg clmul(Reg a, Reg b) {
+    return _mm256_clmulepi64_epi128(a, b, Halves);
+  }
+
+  template <int Stride>
+  static Reg load_lanes(const u8* p) {
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(Lanes<1>::load(p)),
+                                   Lanes<1>::load(p + Stride), 1);
+  }
   template <int Stride>
   static void store_lanes(u8* p, Reg x) {
     Lanes<1>::store(p, _mm256_castsi256_si128(x));

@@ -21,12 +21,27 @@ struct Vector : Lanes<4> {
   static Reg unpack_lo8(Reg a, Reg b) { return _mm512_unpacklo_epi8(a, b); }
   static Reg unpack_hi8(Reg a, Reg b) { return _mm512_unpackhi_epi8(a, b); }
 
+  static Reg unpack_lo64(Reg a, Reg b) { return _mm512_unpacklo_epi64(a, b); }
+  static Reg unpack_hi64(Reg a, Reg b) { return _mm512_unpackhi_epi64(a, b); }
+  static Reg swap64(Reg x) { return _mm512_shuffle_epi32(x, _MM_PERM_BADC); }
+  template <int Halves>
+  static Reg clmul(Reg a, Reg b) {
+    return _mm512_clmulepi64_epi128(a, b, Halves);
+  }
+
   // The affine map takes its matrix rows from the highest byte down, hence kReversed; its argument,
   // the unit vectors, reads off the columns.
   static Reg transpose8x8(Reg x) {
     return _mm512_gf2p8affine_epi64_epi8(set64(0x8040201008040201ull), x, 0);
   }
 
+  template <int Stride>
+  static Reg load_lanes(const u8* p) {
+    const Reg low = _mm512_inserti32x4(_mm512_castsi128_si512(Lanes<1>::load(p)),
+                                       Lanes<1>::load(p + Stride), 1);
+    return _mm512_inserti32x4(_mm512_inserti32x4(low, Lanes<1>::load(p + 2 * Stride), 2),
+                              Lanes<1>::load(p + 3 * Stride), 3);
+  }
   template <int Stride>
   static void store_lanes(u8* p, Reg x) {
     Lanes<1>::store(p, _mm512_castsi512_si128(x));

@@ -24,9 +24,18 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Literal, cast
 
-from moiety.protocols.kernels.reference import digits, gates, rlwe, silent, streams, symmetric
+from moiety.protocols.kernels.reference import (
+    columns,
+    digits,
+    gates,
+    rlwe,
+    silent,
+    streams,
+    symmetric,
+)
 
 # The kernels by name, for their static types: `set_backend` rebinds each to the twin in use.
+from moiety.protocols.kernels.reference.columns import *  # noqa: F403
 from moiety.protocols.kernels.reference.digits import *  # noqa: F403
 from moiety.protocols.kernels.reference.gates import *  # noqa: F403
 from moiety.protocols.kernels.reference.pool import Pool as Pool
@@ -37,7 +46,15 @@ from moiety.protocols.kernels.reference.symmetric import *  # noqa: F403
 
 Backend = Literal["native", "reference"]
 
-FAMILIES: tuple[ModuleType, ...] = (symmetric, gates, digits, streams, silent, rlwe)
+FAMILIES: tuple[ModuleType, ...] = (
+    symmetric,
+    gates,
+    digits,
+    streams,
+    columns,
+    silent,
+    rlwe,
+)
 """The modules whose `__all__` names the kernels."""
 
 _active: Backend = "reference"

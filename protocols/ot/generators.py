@@ -9,13 +9,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from moiety.protocols.cost import Draw, Generator, Party, Send, SoftSpoken, other
+from moiety.protocols.cost import (
+    BATCH,
+    Draw,
+    Generator,
+    Party,
+    Send,
+    SoftSpoken,
+    extension_bytes,
+    other,
+)
 from moiety.protocols.ot.lpn import Pool, parameters_for
 
 ALWAYS_SILENT, NEVER_SILENT = 1, 5
 """The `silent_from` of a session whose every correlation is silent, and of one without silent
 generation: a choice has one to four bits.
 """
+
+
+DIGEST_BYTES = 32
+SHOWN_BYTES = int(extension_bytes(BATCH, 4)) + 4 * 16
+"""Of a receiver that settles: the rows that mask its hash of u, and that hash."""
 
 
 def in_words(silent_from: int) -> str:
@@ -32,6 +46,8 @@ class Silent:
 
     batch: int = 2
     pools: dict[tuple[Party, int], Pool] = field(default_factory=dict)
+    unsettled: set[Party] = field(default_factory=set)
+    """Receivers of rows that wait for their check."""
 
     def pool(self, receiver: Party, k: int) -> Pool:
         """What this receiver has at hand for k-bit choices."""
@@ -42,10 +58,21 @@ class Silent:
         return self.pools[key]
 
     def draw(self, demand: Draw) -> Iterator[Send]:
+        self.unsettled.add(demand.receiver)
         made = self.pool(demand.receiver, demand.k).take(demand.n, demand.k)
         yield Send(demand.receiver, made.shifts)
         yield Send(other(demand.receiver), made.answer, ahead=True)
         yield Send(demand.receiver, made.high)
+
+    def settle(self) -> Iterator[Send]:
+        """See protocols/settlement."""
+        for receiver in ("C", "S"):
+            if receiver in self.unsettled:
+                yield Send(receiver, SHOWN_BYTES)
+        for receiver in ("C", "S"):
+            if receiver in self.unsettled:
+                yield Send(other(receiver), DIGEST_BYTES)
+        self.unsettled.clear()
 
 
 @dataclass
@@ -59,3 +86,6 @@ class Mixed:
     def draw(self, demand: Draw) -> Iterable[Send]:
         generator: Generator = self.silent if demand.k >= self.silent_from else self.softspoken
         return generator.draw(demand)
+
+    def settle(self) -> Iterable[Send]:
+        return self.silent.settle()

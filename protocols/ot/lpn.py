@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import comb, inf, log2
 
-from moiety.protocols.cost import correction_bytes, packed
+from moiety.protocols.cost import extension_bytes, packed
 from moiety.protocols.errors import ContractViolation
 
 NONCE_BYTES = 16
@@ -107,7 +107,7 @@ class LpnParameters:
 
     def bootstrap_bytes(self) -> int:
         """Bytes receiver -> sender of the SoftSpoken correlations of the first iteration."""
-        return int(correction_bytes(self.reserved, self.width))
+        return int(extension_bytes(self.reserved, self.width))
 
     def high_bytes(self, n: int, k: int) -> int:
         """Bytes receiver -> sender of the bits of u that n correlations for k-bit choices

@@ -8,14 +8,25 @@ generator for the same call because k is public.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from moiety.protocols.arrays import U8
 from moiety.protocols.channel import Channel
+from moiety.protocols.ot.consistency import (
+    DIGEST_BYTES,
+    PLANE_BYTES,
+    ROWS,
+    Chain,
+    compare,
+    planes_of,
+    summed,
+    times_delta,
+)
 from moiety.protocols.ot.keys import HashKeys
 from moiety.protocols.ot.lpn import BITS, NIBBLES
 from moiety.protocols.ot.silent import SilentReceiver, SilentSender
+from moiety.protocols.ot.tally import WIDTH, Tally
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
 from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
@@ -25,17 +36,34 @@ from moiety.protocols.prg import Prg
 class MixedSender(VoleSender):
     """Sender's half; all generators have the same delta."""
 
+    channel: Channel
     softspoken: VoleSender
-    bits: VoleSender
-    nibbles: VoleSender
+    bits: SilentSender
+    nibbles: SilentSender
     silent_from: int
     delta: U8 = field(init=False)
+    _masked: U8 = field(init=False)
+    _shown: U8 = field(init=False)
 
     def __post_init__(self) -> None:
         self.delta = self.softspoken.delta
 
     def extend(self, n: int, k: int) -> U8:
         return self._for(k).extend(n, k)
+
+    def hear(self) -> None:
+        if not (self.bits.tally.owes or self.nibbles.tally.owes):
+            return
+        self._masked = self.softspoken.extend(ROWS, WIDTH)
+        self._shown = self.channel.recv(WIDTH * PLANE_BYTES).reshape(WIDTH, PLANE_BYTES)
+
+    def tell(self) -> None:
+        tallies = self.bits.tally, self.nibbles.tally
+        if not any(tally.owes for tally in tallies):
+            return
+        rows = summed([tally.rows for tally in tallies], self._masked)
+        hashes = rows ^ times_delta(self._shown, self.delta)
+        self.channel.send(_digest(tallies, hashes))
 
     def _for(self, k: int) -> VoleSender:
         if k < self.silent_from:
@@ -47,16 +75,36 @@ class MixedSender(VoleSender):
 class MixedReceiver(VoleReceiver):
     """Receiver's half."""
 
+    channel: Channel
     softspoken: VoleReceiver
-    bits: VoleReceiver
-    nibbles: VoleReceiver
+    bits: SilentReceiver
+    nibbles: SilentReceiver
     silent_from: int
+    _masked: U8 = field(init=False)
 
     def extend(self, n: int, k: int) -> tuple[U8, U8]:
         return self._for(k).extend(n, k)
 
     def begin(self, n: int, k: int) -> tuple[U8, Callable[[], U8]]:
         return self._for(k).begin(n, k)
+
+    def show(self) -> None:
+        self.bits.make_all()
+        self.nibbles.make_all()
+        tallies = self.bits.tally, self.nibbles.tally
+        if not any(tally.owes for tally in tallies):
+            return
+        u, self._masked = self.softspoken.extend(ROWS, WIDTH)
+        mask = planes_of(u[:, None])[:WIDTH]
+        self.channel.send(tallies[0].elements ^ tallies[1].elements ^ mask)
+
+    def confirm(self) -> None:
+        tallies = self.bits.tally, self.nibbles.tally
+        if not any(tally.owes for tally in tallies):
+            return
+        expected = _digest(tallies, summed([tally.rows for tally in tallies], self._masked))
+        received = self.channel.recv(DIGEST_BYTES).tobytes()
+        compare(expected, received, "silent correlations")
 
     def _for(self, k: int) -> VoleReceiver:
         if k < self.silent_from:
@@ -70,16 +118,19 @@ def mixed_sender(
     prg: Prg,
     keys: HashKeys,
     silent_from: int,
+    chains: Sequence[Chain],
     workers: Workers | None = None,
 ) -> MixedSender:
     """Silent generation for choices of at least `silent_from` bits, from ALWAYS_SILENT to
-    NEVER_SILENT (ot/generators); `keys` are its refills'.
+    NEVER_SILENT (ot/generators); `keys` are its refills', `chains` those of its checks.
     """
     bits, nibbles = (
-        SilentSender(channel, softspoken, prg.fork(), keys, parameters, workers=workers)
-        for parameters in (BITS, NIBBLES)
+        SilentSender(
+            channel, softspoken, prg.fork(), keys, parameters, chain=chain, workers=workers
+        )
+        for parameters, chain in zip((BITS, NIBBLES), chains, strict=True)
     )
-    return MixedSender(softspoken, bits, nibbles, silent_from)
+    return MixedSender(channel, softspoken, bits, nibbles, silent_from)
 
 
 def mixed_receiver(
@@ -88,11 +139,23 @@ def mixed_receiver(
     prg: Prg,
     keys: HashKeys,
     silent_from: int,
+    chains: Sequence[Chain],
     workers: Workers | None = None,
 ) -> MixedReceiver:
     """As `mixed_sender`, for the other half."""
     bits, nibbles = (
-        SilentReceiver(channel, softspoken, prg.fork(), keys, parameters, workers=workers)
-        for parameters in (BITS, NIBBLES)
+        SilentReceiver(
+            channel, softspoken, prg.fork(), keys, parameters, chain=chain, workers=workers
+        )
+        for parameters, chain in zip((BITS, NIBBLES), chains, strict=True)
     )
-    return MixedReceiver(softspoken, bits, nibbles, silent_from)
+    return MixedReceiver(channel, softspoken, bits, nibbles, silent_from)
+
+
+def _digest(tallies: Sequence[Tally], hashes: U8) -> bytes:
+    """What settles both tallies; they begin anew."""
+    first, second = tallies
+    first.chain.add(second.chain.state)
+    for tally in tallies:
+        tally.clear()
+    return first.chain.digest_of(hashes)

@@ -1,4 +1,4 @@
-"""Silent VOLE over F_2 and F_16 from regular primal LPN, semi-honest: correlations at about 1.4
+"""Silent VOLE over F_2 and F_16 from regular primal LPN: correlations at about 1.4
 bits each over F_2 and 1.7 over F_16, instead of SoftSpoken's 31 per bit of the choice.
 
 One *iteration* turns K + t*h (F_16: t*(h+1)) correlations `w = v + u*delta` into n = t * 2^h (Yang,
@@ -44,7 +44,9 @@ code serves against another refill. The transfers inside a refill are hashed und
 connection, apart from those of the transfers above (ot/keys).
 
 What leaks: nothing under LPN and the circular correlation robustness of the hash: the receiver is
-shown hashes plus multiples of delta (kernels' reference, blocks.sigma). Preconditions: both
+shown hashes plus multiples of delta (kernels' reference, blocks.sigma). A receiver that deviates in
+its shifts has other noise and nothing else, as the base correlations are checked; a sender that
+deviates in its answers is caught by the tally (ot/tally). Preconditions: both
 endpoints get the same calls in the same order, and `HashKeys` at the same count.
 """
 
@@ -60,10 +62,12 @@ import numpy as np
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8, U16
 from moiety.protocols.channel import Channel
+from moiety.protocols.ot.consistency import Chain
 from moiety.protocols.ot.forest import Forest
 from moiety.protocols.ot.keys import HashKeys
 from moiety.protocols.ot.lpn import NIBBLES, NONCE_BYTES, LpnParameters, Pool
 from moiety.protocols.ot.stock import Make, Source, Stock
+from moiety.protocols.ot.tally import Tally, answer_hash
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
 from moiety.protocols.parallel import Workers, pieces
 from moiety.protocols.prg import Prg
@@ -82,9 +86,11 @@ class _Silent:
         keys: HashKeys,
         parameters: LpnParameters,
         batch: int,
+        chain: Chain | None,
         workers: Workers | None,
     ) -> None:
         self.parameters = parameters
+        self.tally = Tally(chain or Chain(bytes(32)), workers or Workers())
         self._channel = channel
         self._prg = prg
         self._keys = keys
@@ -135,16 +141,18 @@ class SilentSender(_Silent, VoleSender):
         keys: HashKeys,
         parameters: LpnParameters = NIBBLES,
         batch: int = 2,
+        chain: Chain | None = None,
         workers: Workers | None = None,
     ) -> None:
         """`bootstrap`: the SoftSpoken sender whose delta this one keeps; it is called once, by the
-        first `extend`. `parameters` and `batch` (the iterations that a refill makes at least) must
-        be the peer's.
+        first `extend`. `parameters`, `batch` (the iterations that a refill makes at least) and
+        `chain` must be the peer's.
         """
-        super().__init__(channel, prg, keys, parameters, batch, workers)
+        super().__init__(channel, prg, keys, parameters, batch, chain, workers)
         self._bootstrap = bootstrap
         self.delta = bootstrap.delta
         self._base = np.zeros((0, 16), np.uint8)
+        self._sent: list[U8] = []  # the answer of the latest refill
 
     def extend(self, n: int, k: int) -> U8:
         """w uint8 `(n,16)`, of which k says how many bits u has."""
@@ -157,6 +165,7 @@ class SilentSender(_Silent, VoleSender):
             high = self._channel.recv(p.high_bytes(n, k))
             upper = kernels.unpack8(high, n, p.width - k, self._threads) << np.uint8(k)
             kernels.add_multiples(w, self.delta, upper, self._threads)
+        self.tally.add(w)
         return w
 
     def _refill(self, iterations: int) -> None:
@@ -171,7 +180,9 @@ class SilentSender(_Silent, VoleSender):
         nonce = self._prg.bytes(NONCE_BYTES)
         keys = self._tree_keys(nonce, iterations)
         self._channel.send(nonce, ahead=True)
+        self._sent = [nonce]
         self._release([self._iterate(code, keys[i], shifts[i]) for i in range(iterations)])
+        self.tally.refilled(code, answer_hash(self._sent))
 
     def _iterate(self, code: U8, keys: U8, shifts: U8) -> Forest:
         """One iteration from `_base`: sends its answer ahead, uint8 `(t, tree_blocks, 16)`."""
@@ -183,7 +194,9 @@ class SilentSender(_Silent, VoleSender):
         roots = self._prg.bytes(16 * p.trees).reshape(p.trees, 16)
         sums = kernels.tree_sums(keys, self.delta, roots, p.depth, p.width, self._threads)
 
-        self._channel.send(self._answer(sums, base.reshape(p.trees, p.levels, 16)), ahead=True)
+        answer = self._answer(sums, base.reshape(p.trees, p.levels, 16))
+        self._channel.send(answer, ahead=True)
+        self._sent.append(answer)
         forest = Forest((keys, roots), seeds, code)
         self._base = self._reserved(forest)
         return forest
@@ -228,10 +241,11 @@ class SilentReceiver(_Silent, VoleReceiver):
         keys: HashKeys,
         parameters: LpnParameters = NIBBLES,
         batch: int = 2,
+        chain: Chain | None = None,
         workers: Workers | None = None,
     ) -> None:
         """Arguments as `SilentSender`'s."""
-        super().__init__(channel, prg, keys, parameters, batch, workers)
+        super().__init__(channel, prg, keys, parameters, batch, chain, workers)
         self._bootstrap = bootstrap
         self._base_u = np.zeros(0, np.uint8)
         self._base_v = np.zeros((0, 16), np.uint8)
@@ -253,7 +267,12 @@ class SilentReceiver(_Silent, VoleReceiver):
         if k < p.width:
             u = self._send_high(u, k)
         late: list[U8] = []
-        self._unmade.append(lambda: late.append(self._rows.take(n)))
+
+        def rows() -> None:
+            late.append(self._rows.take(n))
+            self.tally.add(late[0], u)
+
+        self._unmade.append(rows)
 
         def make() -> U8:
             while not late:
@@ -261,6 +280,11 @@ class SilentReceiver(_Silent, VoleReceiver):
             return late[0]
 
         return u, make
+
+    def make_all(self) -> None:
+        """All rows that were begun, so that the tally has them."""
+        while self._unmade:
+            self._unmade.popleft()()
 
     def _send_high(self, u: U8, k: int) -> U8:
         """Gives away the bits of u that a k-bit choice does not need; returns the others."""
@@ -356,6 +380,7 @@ class SilentReceiver(_Silent, VoleReceiver):
         blocks = answer[NONCE_BYTES:].reshape(
             len(holes), self.parameters.trees, self.parameters.tree_blocks, 16
         )
+        self.tally.refilled(code, answer_hash([answer]))
         iterations = zip(keys, holes, blocks, strict=True)
         self._release([self._iterate(code, *iteration) for iteration in iterations])
 

@@ -72,6 +72,14 @@ class TransferSender(_Endpoint):
         super().__init__(channel, keys, workers)
         self._vole = vole
 
+    def hear(self) -> None:
+        """Half of settling (protocols/settlement)."""
+        self._vole.hear()
+
+    def tell(self) -> None:
+        """The other half."""
+        self._vole.tell()
+
     def accept(self, n: int, k: int) -> SentBatch:
         """Receive the choices of `n` 1-of-2^k transfers."""
         (batch,) = self.accept_rows(1, n, k)
@@ -219,6 +227,14 @@ class TransferReceiver(_Endpoint):
         """Arguments as `TransferSender`'s."""
         super().__init__(channel, keys, workers)
         self._vole = vole
+
+    def show(self) -> None:
+        """Half of settling (protocols/settlement)."""
+        self._vole.show()
+
+    def confirm(self) -> None:
+        """The other half. Raises `DeviatingPeer`."""
+        self._vole.confirm()
 
     def choose(self, choices: U8, k: int) -> ReceivedBatch:
         """Open a batch with `choices` uint8 `(n,)` of k bits."""

@@ -26,6 +26,14 @@ class VoleReceiver(Protocol):
         u, v = self.extend(n, k)
         return u, lambda: v
 
+    def show(self) -> None:
+        """Begins the check of all rows that wait for one (protocols/settlement)."""
+        return None
+
+    def confirm(self) -> None:
+        """Reads the sender's word, and ends it. Raises `DeviatingPeer`."""
+        return None
+
 
 class VoleSender(Protocol):
     """Sender's half. `delta`: uint8 `(16,)`, the same for all correlations of a session and
@@ -37,3 +45,11 @@ class VoleSender(Protocol):
     def extend(self, n: int, k: int) -> U8:
         """w uint8 `(n,16)` of the receiver's call with the same arguments."""
         ...
+
+    def hear(self) -> None:
+        """What the receiver shows."""
+        return None
+
+    def tell(self) -> None:
+        """Answers it."""
+        return None

@@ -163,7 +163,7 @@ STOCHASTIC = (
     "(to 5 % after 300 queries of a small network, to 3 % after 1200). Use it between parties that "
     "may know the weights; --rounding exact, the default, has no such leak. See SECURITY.md."
 )
-"""What `--rounding stochastic` costs the vendor (tests/runtime/test_rounding_leak.py)."""
+"""What `--rounding stochastic` costs the vendor (tests/attacks/test_rounding_leak.py)."""
 
 
 def warn_of(rounding: Rounding) -> None:

@@ -22,9 +22,10 @@ from moiety.protocols.cost import (
     Local,
     Party,
     Send,
+    Settle,
     Work,
     Works,
-    correction_bytes,
+    extension_bytes,
     other,
 )
 from moiety.protocols.network import Network
@@ -89,6 +90,10 @@ class Timeline:
                 case Local(party, work, lane):
                     self._read(party, lane)
                     self._works(party, work)
+                case Settle():
+                    for message in self.generator.settle():
+                        self._read(message.sender, 0)
+                        self._send(message.sender, 0, message.nbytes)
                 case Draw(receiver, lane=lane):
                     self._read(receiver, lane)
                     self._draw(event)
@@ -169,6 +174,7 @@ class Timeline:
         if k < self.silent_from:
             self._softspoken(receiver, lane, n, k)
             return
+        self.generator.silent.unsettled.add(receiver)
         pool = self.generator.silent.pool(receiver, k)
         made, sender, field = pool.take(n, k), other(receiver), pool.parameters.width
         if made.iterations:
@@ -184,7 +190,7 @@ class Timeline:
 
     def _softspoken(self, receiver: Party, lane: int, n: float, k: int) -> None:
         made, read = (Work(f"vole_recv_{k}", n),), (Work(f"vole_send_{k}", n),)
-        self._send(receiver, lane, correction_bytes(n, k), made, read)
+        self._send(receiver, lane, extension_bytes(n, k), made, read)
 
     def _refill(
         self, receiver: Party, lane: int, parameters: LpnParameters, made: Extension

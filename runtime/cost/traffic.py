@@ -36,6 +36,7 @@ from moiety.protocols.linear.cost import linear_cost, query_cost
 from moiety.protocols.linear.spec import LinearSpec
 from moiety.protocols.network import Network
 from moiety.protocols.session import Role
+from moiety.protocols.settlement import settle_cost
 from moiety.runtime.program import (
     Add,
     AddConst,
@@ -317,7 +318,9 @@ def _extend(step: Extend, at: Setting) -> Iterator[Call]:
 
 @calls_of(Output)
 def _output(step: Output, at: Setting) -> Iterator[Call]:
-    if not at.keeps:
+    if at.keeps:
+        yield Call(settle_cost, {})
+    else:
         yield Call(reveal_to_client_cost, {"n": at.elements(step), "bits": step.bits})
 
 

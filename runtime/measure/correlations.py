@@ -1,4 +1,6 @@
-"""Figures of correlations: SoftSpoken's two kernels; of silent generation, refills and rows."""
+"""Figures of correlations: SoftSpoken's kernels and their check; of silent generation, refills and
+rows.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ import numpy as np
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8
 from moiety.protocols.cost import BATCH
+from moiety.protocols.ot.consistency import hash_of
 from moiety.protocols.ot.keys import HashKeys
 from moiety.protocols.ot.lpn import BITS, NIBBLES, LpnParameters
 from moiety.protocols.ot.silent import SilentReceiver, SilentSender
@@ -30,16 +33,29 @@ _PIECE = 1 << 16
 
 
 def correlations(bench: Bench) -> None:
-    """SoftSpoken: the two kernels, without the channel's part."""
+    """SoftSpoken: its kernels and the check, without the channel's part."""
     leaves, delta = bench.bytes(TREES, LEAVES, 16), bench.bytes(16)
     blocks = -(-bench.elements // BATCH)
     n = blocks * BATCH
     for k in WIDTHS:
-        receive = partial(kernels.vole_receiver, leaves, 0, k, blocks)
-        *_, corrections = receive()
-        send = partial(kernels.vole_sender, leaves, delta, 0, k, blocks, corrections)
+        receive = partial(_received, leaves, k, blocks)
         bench.per(f"vole_recv_{k}", n, receive)
-        bench.per(f"vole_send_{k}", n, send)
+        bench.per(f"vole_send_{k}", n, partial(_sent, leaves, delta, k, blocks, receive()))
+
+
+def _received(leaves: U8, k: int, blocks: int) -> U8:
+    """Corrections, and what their check takes."""
+    u, v, corrections = kernels.vole_receiver(leaves, 0, k, blocks)
+    hash_of(corrections)
+    for rows in (u[:, None], v):
+        kernels.column_hash(rows, leaves[0, 0])
+    return corrections
+
+
+def _sent(leaves: U8, delta: U8, k: int, blocks: int, corrections: U8) -> None:
+    w = kernels.vole_sender(leaves, delta, 0, k, blocks, corrections)
+    hash_of(corrections)
+    kernels.column_hash(w, leaves[0, 0])
 
 
 @dataclass

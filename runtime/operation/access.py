@@ -5,12 +5,15 @@
     images-per-day = 200
     images-in-total = 5000
     cohorts-in-total = 4
+    failed-checks-in-total = 3
     programs = ["5f0c9a..."]
 
 Only `fingerprint` must be there: a limit that is left out does not limit, and without `programs`
 (the beginnings of Programs' digests, as `moiety inspect` shows them) a client may ask for whatever
 is served. `cohorts-in-total`: of how many cohorts it gets the aggregate, where the Program's policy
-reveals no more. The file is looked at all the time, and before every session and every run. One
+reveals no more. `failed-checks-in-total`: after how many failed checks of what it sent a client is
+served no more, 3 where nothing is written; to serve it again, write a larger number. The file is
+looked at all the time, and before every session and every run. One
 that cannot be read changes nothing: the last good one stays in force, and the log says so.
 """
 
@@ -34,7 +37,10 @@ from moiety.runtime.program.decoding import NO_TOML
 
 log = logging.getLogger("moiety.access")
 
-Reason = Literal["unknown", "program", "quota"]
+Reason = Literal["unknown", "program", "quota", "deviating"]
+
+FAILED_CHECKS = 3
+"""After which a client is served no more. An honest one has none, but for faulty memory."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True):
@@ -44,6 +50,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_un
     images_per_day: int | None = None
     images_in_total: int | None = None
     cohorts_in_total: int | None = None
+    failed_checks_in_total: int = FAILED_CHECKS
     programs: tuple[str, ...] | None = None
 
 
@@ -91,6 +98,7 @@ def _checked(path: Path, name: str, entry: Entry) -> str:
         "images-per-day": entry.images_per_day,
         "images-in-total": entry.images_in_total,
         "cohorts-in-total": entry.cohorts_in_total,
+        "failed-checks-in-total": entry.failed_checks_in_total,
     }
     for limit, value in limits.items():
         if value is not None and value < 0:
@@ -144,7 +152,25 @@ class AccessList:
         name, entry = found
         if entry.programs is not None and not program.startswith(entry.programs):
             return Denied("program", f"{name} may not ask for the Program {program[:16]}...")
-        return Admitted(name)
+        return self._trusted(fingerprint, name, entry) or Admitted(name)
+
+    def deviated(self, fingerprint: str) -> int:
+        """Counts a check that has failed, and returns how many there are by now. Raises `BadInput`
+        where it cannot be counted.
+        """
+        return self.counters.fail(fingerprint)
+
+    def _trusted(self, fingerprint: str, name: str, entry: Entry) -> Denied | None:
+        """None unless too many of its checks have failed."""
+        failed = self.counters.failures(fingerprint)
+        if failed < entry.failed_checks_in_total:
+            return None
+        return Denied(
+            "deviating",
+            f"{failed} checks of what {name} sent have failed, and it is served no more: its "
+            "software was changed, or its memory is faulty. Settle it with the vendor, who may "
+            "allow more in the access file (failed-checks-in-total)",
+        )
 
     def take(self, fingerprint: str, images: int) -> Denied | None:
         """Counts `images` that are about to be run together, all or none; a run that breaks stays
@@ -154,6 +180,8 @@ class AccessList:
         if found is None:
             return Denied("unknown", "the vendor has taken this client from the access file")
         name, entry = found
+        if (distrusted := self._trusted(fingerprint, name, entry)) is not None:
+            return distrusted
         denied: list[Denied] = []
 
         def allowed(count: Count) -> bool:

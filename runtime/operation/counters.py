@@ -1,4 +1,5 @@
-"""How many images each client has had: counts on disk that no crash and no second process undoes.
+"""How many images each client has had, and how many checks of what it sent have failed: counts on
+disk that no crash and no second process undoes.
 
 Two files beside each other. `X.counts.json` has the counts under a checksum, and a serial number
 that rises with every change; it is replaced as a whole. `X.counts.lock` is locked while that
@@ -46,13 +47,16 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _State(msgspec.Struct, kw_only=True):
-    """`day`: the latest on which anything was counted. `clients`: by fingerprint."""
+    """`day`: the latest on which anything was counted. `clients`, `failures`: by fingerprint. The
+    latter are not there until there are any, so that files of earlier releases keep their checksum.
+    """
 
     format: str = "moiety-counts"
     version: int = 1
     serial: int = 0
     day: date = date.min
     clients: dict[str, Count] = {}
+    failures: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
     sha256: str = ""
 
     def checksum(self) -> str:
@@ -97,9 +101,25 @@ class Counters:
             if not allowed(count):
                 return False
             count = count.plus(images)
-            clients = state.clients | {client: count}
-            self._write(descriptor, _State(serial=state.serial + 1, day=count.day, clients=clients))
+            state.clients, state.day = state.clients | {client: count}, count.day
+            self._write(descriptor, state)
             return True
+
+    def failures(self, client: str) -> int:
+        """How many checks of what a client sent have failed. Raises as `check`."""
+        with self._held() as (_, state):
+            return (state.failures or {}).get(client, 0)
+
+    def fail(self, client: str) -> int:
+        """Counts one more, and returns how many there are; they are on the disk then. Raises
+        `BadInput`.
+        """
+        with self._held() as (descriptor, state):
+            failures = state.failures or {}
+            count = failures.get(client, 0) + 1
+            state.failures = failures | {client: count}
+            self._write(descriptor, state)
+            return count
 
     def forget_later_days(self) -> bool:
         """Takes a clock that was ahead for what it was: what was counted on days that have not come
@@ -113,7 +133,8 @@ class Counters:
                 name: msgspec.structs.replace(count, day=min(count.day, today))
                 for name, count in state.clients.items()
             }
-            self._write(descriptor, _State(serial=state.serial + 1, day=today, clients=clients))
+            state.clients, state.day = clients, today
+            self._write(descriptor, state)
             return True
 
     def _count(self, state: _State, client: str) -> Count:
@@ -153,6 +174,7 @@ class Counters:
         )
 
     def _write(self, descriptor: int, state: _State) -> None:
+        state.serial += 1
         state.sha256 = state.checksum()
         data = msgspec.json.format(msgspec.json.encode(state), indent=1) + b"\n"
         try:

@@ -100,6 +100,16 @@ class Finished(Event, frozen=True, kw_only=True):
     received: int
 
 
+class Deviated(Event, frozen=True, kw_only=True):
+    """A consistency check of what the peer sent has failed; the connection is over. `failures`: how
+    many of this client's by now, 0 where nobody counts.
+    """
+
+    peer: Peer
+    failures: int
+    reason: str
+
+
 class Aggregated(Event, frozen=True, kw_only=True):
     """The aggregate of a cohort of so many images is about to be revealed; once for a cohort."""
 
@@ -132,6 +142,7 @@ AnyEvent = (
     | Joined
     | Begun
     | Finished
+    | Deviated
     | Aggregated
     | Left
 )

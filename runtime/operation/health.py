@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import msgspec
 
 from moiety.protocols.errors import BadInput, NetworkFailure
-from moiety.runtime.operation.events import AnyEvent, Event, Left, Refused
+from moiety.runtime.operation.events import AnyEvent, Deviated, Event, Left, Refused
 from moiety.runtime.operation.metrics import Metrics
 
 SECONDS_FOR_A_REQUEST = 5.0
@@ -104,7 +104,7 @@ def _short(event: Event) -> Event:
     """Without the words that no metric counts: a pipe takes 4096 bytes in one piece."""
     if isinstance(event, Refused):
         return msgspec.structs.replace(event, message="")
-    if isinstance(event, Left):
+    if isinstance(event, Left | Deviated):
         return msgspec.structs.replace(event, reason="")
     return event
 

@@ -8,6 +8,7 @@ from moiety.runtime.operation.events import (
     Aggregated,
     AnyEvent,
     Begun,
+    Deviated,
     Dropped,
     Finished,
     Joined,
@@ -44,6 +45,9 @@ class Metrics:
         self.aggregates = Counter(
             "moiety_aggregates", "Cohorts whose aggregate was revealed", registry=registry
         )
+        self.deviations = Counter(
+            "moiety_failed_checks", "Sessions that a failed check has ended", registry=registry
+        )
         self.traffic = Counter(
             "moiety_bytes", "Bytes of finished runs", ["direction"], registry=registry
         )
@@ -76,6 +80,8 @@ class Metrics:
                 self.traffic.labels("sent").inc(event.sent)
                 self.traffic.labels("received").inc(event.received)
                 self.seconds.observe(event.seconds)
+            case Deviated():
+                self.deviations.inc()
             case Aggregated():
                 self.aggregates.inc()
             case Left(end=end):

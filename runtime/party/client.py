@@ -15,7 +15,7 @@ import numpy as np
 
 from moiety.protocols.aggregate.marks import marks_of
 from moiety.protocols.arrays import BOOL, U64
-from moiety.protocols.errors import NetworkFailure, PeerMismatch, UntrustedPeer
+from moiety.protocols.errors import DeviatingPeer, NetworkFailure, PeerMismatch, UntrustedPeer
 from moiety.protocols.network import Network
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role, Session
@@ -322,8 +322,8 @@ def _connect_worker(
 
 
 def _leave(channel: TcpChannel, workers: Workers | None, error: BaseException | None) -> None:
-    if isinstance(error, UntrustedPeer):
-        handshake.refuse(channel, "untrusted", str(error))
+    if isinstance(error, UntrustedPeer | DeviatingPeer):
+        handshake.refuse(channel, handshake.refusal_of(error), str(error))
     elif error is not None:
         handshake.refuse(channel, "failed", "the client stopped")
     else:

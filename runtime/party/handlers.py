@@ -27,6 +27,7 @@ from moiety.protocols.compare.truncate import truncate_exact, truncate_stochasti
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.lanes import each_lane, in_lanes
 from moiety.protocols.session import Role, Session
+from moiety.protocols.settlement import settle
 from moiety.runtime.party.sides import Secrets, Share, Side
 from moiety.runtime.program import (
     KINDS,
@@ -114,6 +115,7 @@ def _linear(turn: Turn[Linear]) -> U64:
 @executes(Output)
 def _output(turn: Turn[Output]) -> U64:
     if turn.side.keeps:
+        settle(turn.session)
         return turn.side.keep(turn.operands[0])
     return turn.side.output(turn.session, turn.index, turn.step, turn.operands[0])
 

@@ -37,7 +37,13 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from moiety.protocols import kernels
-from moiety.protocols.errors import MoietyError, NetworkFailure, PeerMismatch, UntrustedPeer
+from moiety.protocols.errors import (
+    DeviatingPeer,
+    MoietyError,
+    NetworkFailure,
+    PeerMismatch,
+    UntrustedPeer,
+)
 from moiety.protocols.session import Role
 from moiety.runtime.party.framing import Line, PeerError, PeerRefused
 from moiety.runtime.party.transport import TcpChannel
@@ -45,7 +51,7 @@ from moiety.runtime.program import Program
 from moiety.runtime.program.decoding import UNREADABLE
 from moiety.runtime.program.linear_layers import MAX_BATCH
 
-PROTOCOL = 4
+PROTOCOL = 5
 HANDSHAKE_SECONDS = 10.0
 LONGEST_WAIT = 24 * 3600.0
 """Seconds that a busy server may ask a client to wait."""
@@ -56,6 +62,7 @@ CRYPTOGRAPHY = {
     "hash": "mmo-aes128, keyed by the set-up, 2^10 blocks a key",
     "base_ot": "endemic-edwards25519",
     "confirmation": "x25519 hmac-sha256",
+    "checks": "columns over 2^128, challenge sha256",
     "rlwe": "hint-1",
 }
 
@@ -146,7 +153,7 @@ class Served(Message, frozen=True, tag="served", kw_only=True):
     peak_rss: int
 
 
-Reason = Literal["mismatch", "untrusted", "busy", "denied", "stopping", "failed"]
+Reason = Literal["mismatch", "untrusted", "busy", "denied", "stopping", "deviating", "failed"]
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -236,6 +243,8 @@ def check_fresh(ready: Ready | Elsewhere, ours: Hello) -> None:
 
 def refusal_of(error: MoietyError) -> Reason:
     """Why this side ends the connection, when it ends by `error`."""
+    if isinstance(error, DeviatingPeer):
+        return "deviating"
     return "untrusted" if isinstance(error, UntrustedPeer) else "failed"
 
 
@@ -357,6 +366,8 @@ def refused(error: PeerError) -> MoietyError:
         return PeerMismatch(f"the peer refuses: {text}")
     if refusal.reason == "untrusted":
         return UntrustedPeer(f"the peer refuses: {text}")
+    if refusal.reason == "deviating":
+        return DeviatingPeer(f"the peer refuses: {text}")
     return PeerRefused(f"the peer ended the connection: {text}", refusal.reason, _wait_of(refusal))
 
 

@@ -27,6 +27,7 @@ FLOORS = (
     ("protocols.linear.parameters",),
     ("protocols.linear.rlwe",),
     ("protocols.session",),
+    ("protocols.settlement",),
     ("protocols.lanes", "protocols.setup"),
     ("protocols.compare", "protocols.linear"),
     ("protocols.aggregate",),

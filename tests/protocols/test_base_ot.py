@@ -12,9 +12,10 @@ from nacl import bindings as sodium
 
 from moiety.protocols import setup
 from moiety.protocols.arrays import U8
-from moiety.protocols.cost import correction_bytes
+from moiety.protocols.cost import extension_bytes
 from moiety.protocols.errors import NetworkFailure
 from moiety.protocols.ot import base_ot
+from moiety.protocols.ot.consistency import Chain
 from moiety.protocols.ot.keys import Transcript
 from moiety.protocols.ot.softspoken import (
     LEAVES,
@@ -167,8 +168,10 @@ def test_correlations_hold(k: int) -> None:
     doubling = Prg.from_os().bytes(32).reshape(2, 16)
     message, leaves = full_trees(Prg.from_os().bytes(16 * TREES).reshape(-1, 16), keys, doubling)
     server, client = channel_pair()
-    receiver = SoftSpokenReceiver(client, leaves)
-    sender = SoftSpokenSender(server, punctured_trees(delta, message, got, doubling), delta)
+    receiver = SoftSpokenReceiver(client, leaves, Chain(bytes(32)))
+    sender = SoftSpokenSender(
+        server, punctured_trees(delta, message, got, doubling), Chain(bytes(32)), delta
+    )
     seen = []
     for n in (1, 128, 300):
         u, v = receiver.extend(n, k)
@@ -177,7 +180,7 @@ def test_correlations_hold(k: int) -> None:
         assert u.max() < 1 << k
         seen.append(v[0].tobytes())
     assert len(set(seen)) == 3
-    assert client.meter.total.sent == sum(correction_bytes(n, k) for n in (1, 128, 300))
+    assert client.meter.total.sent == sum(extension_bytes(n, k) for n in (1, 128, 300))
 
 
 def test_delta_has_all_its_entropy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from moiety.runtime.operation.events import (
     Aggregated,
     AnyEvent,
     Begun,
+    Deviated,
     Dropped,
     Event,
     Finished,
@@ -42,6 +43,7 @@ DAY: list[AnyEvent] = [
     Begun(peer=PEER, count=1),
     Left(peer=PEER, end="failed", images=4, sent=120, received=220, reason="silent for 60 s"),
     Aggregated(peer=PEER, cohort="ab" * 16, images=40),
+    Deviated(peer=PEER, failures=1, reason="corrections do not fit together"),
     Refused(peer=PEER, reason="quota", message="3 images a day"),
     Dropped(peer=PEER, reason="dropped"),
 ]
@@ -65,6 +67,7 @@ def check(text: str) -> None:
         "moiety_images_begun_total": 5,
         "moiety_images_total": 4,
         "moiety_aggregates_total": 1,
+        "moiety_failed_checks_total": 1,
         'moiety_bytes_total{direction="sent"}': 100,
         'moiety_bytes_total{direction="received"}': 200,
         "moiety_run_seconds_count": 1,

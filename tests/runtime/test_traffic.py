@@ -11,7 +11,7 @@ import pytest
 from moiety.compiler.planning.options import PlanOptions
 from moiety.protocols.channel import Meter
 from moiety.protocols.compare.relu import relu_cost
-from moiety.protocols.cost import Draw, correction_bytes
+from moiety.protocols.cost import Draw, extension_bytes
 from moiety.protocols.errors import BadInput, BadPlan
 from moiety.protocols.network import LAN, NETWORKS, NetworkName
 from moiety.protocols.ot.generators import NEVER_SILENT, Mixed
@@ -83,7 +83,7 @@ def test_formulas_add_up_to_the_steps(rounding: ir.Rounding) -> None:
     # Without correlations, and these by width: what another generator starts from.
     bare = sum(row.total(row.up) + row.total(row.down) for row in rows)
     drawn = [event for event in whole.events if isinstance(event, Draw)]
-    assert bare == whole.total - sum(correction_bytes(each.n, each.k) for each in drawn)
+    assert bare == whole.total - sum(extension_bytes(each.n, each.k) for each in drawn)
     for receiver, k in {(each.receiver, each.k) for each in drawn}:
         by_rows = sum(
             row.total(row.draws[receiver, k]) for row in rows if (receiver, k) in row.draws

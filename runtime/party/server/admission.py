@@ -7,11 +7,14 @@ hears of everything in the server's own process, in order.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from moiety.protocols.errors import MoietyError
+from moiety.protocols.errors import DeviatingPeer, MoietyError
 from moiety.runtime.party.server.reports import Began, Done, Ended, Report
+
+log = logging.getLogger("moiety.server")
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,9 @@ class Admission(Protocol):
     def aggregate(self, caller: Caller, cohort: str, images: int) -> None:
         """Before the aggregate of a cohort of so many images is revealed."""
 
+    def deviated(self, caller: Caller, why: str) -> None:
+        """Before the connection ends by a failed check of what the client sent: counts it."""
+
     def hear(self, report: Began | Done | Ended) -> None:
         """In the process of the connection, of each run and of the end. Raises `NetworkFailure`
         where who must hear of a run does not.
@@ -78,6 +84,14 @@ class Recorder(Protocol):
 
     def record(self, caller: Caller | None, event: Report) -> None:
         """`caller` is None for what concerns the server as a whole."""
+
+
+def count_failure(admission: Admission, caller: Caller, error: DeviatingPeer) -> None:
+    """Counts a check that has failed, before the client can know that its guess was wrong."""
+    try:
+        admission.deviated(caller, str(error))
+    except MoietyError as unable:
+        log.error("%s: a failed check was not counted: %s", caller.address, unable)
 
 
 class Everybody:
@@ -96,6 +110,9 @@ class Everybody:
         return Allowance()
 
     def aggregate(self, caller: Caller, cohort: str, images: int) -> None:
+        pass
+
+    def deviated(self, caller: Caller, why: str) -> None:
         pass
 
     def hear(self, report: Began | Done | Ended) -> None:

@@ -12,6 +12,7 @@ from moiety.runtime.party.endpoints import parse_address
 from moiety.runtime.party.server import processes, reports, worker_line
 from moiety.runtime.party.server.admission import Admission, Caller, Denied
 from moiety.runtime.party.server.worker_line import (
+    Failed,
     Redeem,
     Redeemed,
     Reveal,
@@ -67,10 +68,10 @@ class Escort:
         self.channel.limits = replace(self.channel.limits, patience=self.patience)
         caller = self._redeemed()
         while True:
-            expected = (Take, Reveal, Told)
+            expected = (Take, Reveal, Failed, Told)
             message = handshake.receive(self.channel, *expected, decoder=worker_line.DECODER)
             if not isinstance(message, Told):
-                assert isinstance(message, Take | Reveal)
+                assert isinstance(message, Take | Reveal | Failed)
                 self._answer(caller, message)
             elif isinstance(message.report, reports.Ended):
                 return message.report
@@ -93,10 +94,12 @@ class Escort:
         handshake.send(self.channel, answer)
         return caller
 
-    def _answer(self, caller: Caller, asked: Take | Reveal) -> None:
+    def _answer(self, caller: Caller, asked: Take | Reveal | Failed) -> None:
         try:
             if isinstance(asked, Take):
                 self.admission.take(caller, asked.images)
+            elif isinstance(asked, Failed):
+                self.admission.deviated(caller, asked.why)
             else:
                 self.admission.aggregate(caller, asked.cohort, asked.images)
         except Denied as denied:

@@ -75,6 +75,13 @@ class Door:
         aggregated = events.Aggregated(peer=peer_of(caller), cohort=cohort, images=images)
         self.recorder.record(aggregated)
 
+    def deviated(self, caller: Caller, why: str) -> None:
+        """Raises `BadInput` where it cannot be counted or recorded."""
+        failures = 0
+        if self.access is not None and caller.fingerprint is not None:
+            failures = self.access.deviated(caller.fingerprint)
+        self.recorder.record(events.Deviated(peer=peer_of(caller), failures=failures, reason=why))
+
     def hear(self, report: reports.Began | reports.Done | reports.Ended) -> None:
         pass  # the server's own process hears it, and tells `Watch`
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from moiety.protocols import kernels
 from moiety.protocols.errors import (
     ContractViolation,
+    DeviatingPeer,
     MoietyError,
     NetworkFailure,
     PeerMismatch,
@@ -26,7 +27,7 @@ from moiety.runtime.party.framing import PeerClosed, PeerError
 from moiety.runtime.party.generator_choice import settle_server
 from moiety.runtime.party.metering import RunCost
 from moiety.runtime.party.server import processes, reports
-from moiety.runtime.party.server.admission import Denied
+from moiety.runtime.party.server.admission import Denied, count_failure
 from moiety.runtime.party.server.desk import Desk, House
 from moiety.runtime.party.server.escort import Escort, check_worker, send_elsewhere
 from moiety.runtime.party.server.limits import Alarm, Overdue, aggregate_seconds
@@ -192,6 +193,10 @@ class Visit:
             self._internal_failure()
         except PeerError as error:
             self._lost("failed", str(handshake.refused(error)))
+        except DeviatingPeer as error:
+            self._alarm.stop()
+            count_failure(self._house.admission, self._caller, error)
+            self._lost("deviating", str(error), str(error))
         except UntrustedPeer as error:
             self._lost("untrusted", str(error), str(error))
         except MoietyError as error:
@@ -365,8 +370,7 @@ class Visit:
         self._alarm.stop()
         log.exception("%s: internal failure; the server goes on", self._channel.peer)
         self._report("failed", "internal failure")
-        message = "internal failure at the server; its log says more"
-        handshake.refuse(self._channel, "failed", message)
+        handshake.refuse(self._channel, "failed", "internal failure at the server; see its log")
 
     @property
     def _wire_bytes(self) -> int:

@@ -17,6 +17,7 @@ from moiety.runtime.party.endpoints import connect
 from moiety.runtime.party.server import reports, worker_line
 from moiety.runtime.party.server.admission import Allowance, Caller, Denied
 from moiety.runtime.party.server.worker_line import (
+    Failed,
     Redeem,
     Redeemed,
     Reveal,
@@ -74,7 +75,11 @@ class AtFront:
         """As `take`."""
         self._ask(Reveal(cohort=cohort, images=images))
 
-    def _ask(self, question: Take | Reveal) -> None:
+    def deviated(self, caller: Caller, why: str) -> None:
+        """As `take`."""
+        self._ask(Failed(why=why))
+
+    def _ask(self, question: Take | Reveal | Failed) -> None:
         assert self._channel is not None
         handshake.send(self._channel, question)
         answer = handshake.receive(self._channel, Taken, decoder=worker_line.DECODER)

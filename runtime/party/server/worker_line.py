@@ -10,6 +10,8 @@ messages of JSON over TLS with the vendor's one key at both ends.
             ◀─────────────────────────────────────────  Ready
                               ◀──────────────────────  Take       before each run: counted, written
                         Taken     ───────────────────▶            to the audit log, or denied
+                              ◀──────────────────────  Failed     a check of what the client sent
+                        Taken     ───────────────────▶            has failed: counted, written
                               ◀──────────────────────  Told       Began, Done of each run; Ended
 
 So who may ask, how much, and what has happened is known in one place, the front, and a worker that
@@ -55,6 +57,12 @@ class Reveal(Message, frozen=True, tag="reveal", kw_only=True):
     images: int
 
 
+class Failed(Message, frozen=True, tag="failed", kw_only=True):
+    """A check of what the client sent has failed; answered by Taken."""
+
+    why: str
+
+
 class Taken(Message, frozen=True, tag="taken", kw_only=True):
     """It is counted, and written down; or why it is `denied`."""
 
@@ -67,5 +75,5 @@ class Told(Message, frozen=True, tag="told", kw_only=True):
     report: Began | Done | Ended
 
 
-AnyMessage = Hello | Redeem | Redeemed | Take | Reveal | Taken | Told
+AnyMessage = Hello | Redeem | Redeemed | Take | Reveal | Failed | Taken | Told
 DECODER: msgspec.json.Decoder[AnyMessage] = msgspec.json.Decoder(AnyMessage)

@@ -1,0 +1,162 @@
+"""What a failed check costs whoever bets on a delta: the connection, a line in the vendor's audit
+log, and one of the few that its key has.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moiety.protocols import kernels
+from moiety.protocols.arrays import U8
+from moiety.protocols.errors import DeviatingPeer
+from moiety.runtime.operation.access import FAILED_CHECKS, AccessList, Admitted, Denied
+from moiety.runtime.operation.audit import AuditLog, verify
+from moiety.runtime.operation.counters import Counters
+from moiety.runtime.operation.recorder import Recorder
+from moiety.runtime.party.client import Client
+from moiety.runtime.party.executor import ServerExecutor
+from moiety.runtime.party.framing import PeerRefused
+from moiety.runtime.party.server import ServerOptions
+from moiety.runtime.party.server.admission import Caller
+from moiety.runtime.party.server.operation import Door, Watch
+from tests.support.runnable import save_images, small
+from tests.support.serving import Running
+
+CLIENT = sha256(b"client").hexdigest()
+PROGRAM = "5f" * 32
+
+
+class KnownDoor(Door):
+    """The Door, for a client whose certificate a test without TLS can only assume."""
+
+    def admit(self, caller: Caller, program: str) -> Caller:
+        return super().admit(replace(caller, fingerprint=CLIENT), program)
+
+
+def access_list(folder: Path, limits: str = "") -> AccessList:
+    file = folder / "access.toml"
+    file.write_text(f'[clients.st-mary]\nfingerprint = "{CLIENT}"\n{limits}\n')
+    return AccessList.at(file)
+
+
+def lines(folder: Path) -> list[dict[str, object]]:
+    verify(folder / "audit.jsonl")
+    return [json.loads(each) for each in (folder / "audit.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def executor() -> ServerExecutor:
+    made = ServerExecutor(*small())
+    made.prepare()
+    return made
+
+
+@pytest.fixture
+def running(executor: ServerExecutor, tmp_path: Path) -> Iterator[Callable[[str], Running]]:
+    started: list[Running] = []
+
+    def start(limits: str) -> Running:
+        recorder = Recorder("server", PROGRAM, AuditLog(tmp_path / "audit.jsonl"))
+        door = KnownDoor(recorder, access_list(tmp_path, limits))
+        started.append(Running(executor, ServerOptions(), admission=door, recorder=Watch(recorder)))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.end()
+
+
+def deviate_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process, the client's, gives the last tree another u; the server's do not."""
+    honest, here = kernels.vole_receiver, os.getpid()
+
+    def deviating(keys: U8, counter: int, k: int, nblocks: int) -> tuple[U8, U8, U8]:
+        u, v, corrections = honest(keys, counter, k, nblocks)
+        if os.getpid() == here:
+            corrections = corrections.copy()
+            corrections[-16 * nblocks] ^= 1  # and nothing else: a bet on the nibble 0
+            corrections[-1] ^= 1
+        return u, v, corrections
+
+    monkeypatch.setattr(kernels, "vole_receiver", deviating)
+
+
+def test_a_key_whose_checks_fail_is_served_no_more(
+    running: Callable[[str], Running],
+    executor: ServerExecutor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each attempt is a connection with a delta of its own, and ends with the error that says what
+    it was; after two, where two are allowed, the key gets nothing, even from an honest program.
+    """
+    server, program = running("failed-checks-in-total = 2"), executor.program
+    tensor = np.load(save_images(tmp_path, 1)[0])
+    failures = 0
+    with monkeypatch.context() as patch:
+        deviate_here(patch)
+        while failures < 2:  # a bet may be won, with one in sixteen
+            with Client(program).join(server.connect()) as connection:
+                try:
+                    connection.infer(tensor)
+                except DeviatingPeer:
+                    failures += 1
+    with pytest.raises(PeerRefused, match="2 checks of what st-mary sent have failed") as refused:
+        Client(program).join(server.connect())
+    assert refused.value.reason == "denied"
+    server.end()
+    deviated = [each for each in lines(tmp_path) if each["event"] == "deviated"]
+    assert [each["failures"] for each in deviated] == [1, 2]
+    assert all("do not fit together" in str(each["reason"]) for each in deviated)
+    assert [each["reason"] for each in lines(tmp_path) if each["event"] == "refused"] == [
+        "deviating"
+    ]
+
+
+def test_failures_are_counted_for_good(tmp_path: Path) -> None:
+    """Not by the day, and whatever process asks; a key that is taken out and put back has them."""
+    access = access_list(tmp_path)
+    for count in range(1, FAILED_CHECKS + 1):
+        assert isinstance(access.admit(CLIENT, PROGRAM), Admitted)
+        assert access.deviated(CLIENT) == count
+    for again in (access, access_list(tmp_path)):
+        denied = again.admit(CLIENT, PROGRAM)
+        assert isinstance(denied, Denied)
+        assert denied.reason == "deviating"
+        in_a_run = again.take(CLIENT, 1)
+        assert in_a_run is not None
+        assert in_a_run.reason == "deviating"
+    more = access_list(tmp_path, f"failed-checks-in-total = {FAILED_CHECKS + 1}")
+    assert isinstance(more.admit(CLIENT, PROGRAM), Admitted)
+    assert FAILED_CHECKS == 3
+
+
+def test_a_quota_and_a_clock_leave_failures_alone(tmp_path: Path) -> None:
+    access = access_list(tmp_path)
+    access.deviated(CLIENT)
+    access.take(CLIENT, 2)
+    assert access.counters.failures(CLIENT) == 1
+    assert access.counters.of(CLIENT).total == 2
+    later = Counters(access.counters.path, today=lambda: access.counters.today().replace(year=2999))
+    later.take(CLIENT, 1, lambda count: True)
+    assert access.counters.forget_later_days()
+    assert access.counters.failures(CLIENT) == 1
+    assert access.counters.of(CLIENT).total == 3
+
+
+def test_counts_of_a_release_without_failures_are_read(tmp_path: Path) -> None:
+    """Their checksum is over what they say."""
+    counters = Counters(tmp_path / "a.counts.json")
+    counters.take(CLIENT, 5, lambda count: True)
+    assert "failures" not in counters.path.read_text()
+    assert counters.failures(CLIENT) == 0
+    assert counters.fail(CLIENT) == 1
+    assert Counters(counters.path).of(CLIENT).total == 5

@@ -1,0 +1,270 @@
+"""A sender of silent correlations whose trees are wrong for some places of the receiver's noise:
+whether that shows is a bit of the noise. It is caught where a row that is wrong was used, by either
+party, before anything is opened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from moiety.protocols.arrays import U8, U16
+from moiety.protocols.compare.reveal import reveal_to_client
+from moiety.protocols.errors import DeviatingPeer
+from moiety.protocols.ot.generators import ALWAYS_SILENT
+from moiety.protocols.ot.silent import SilentReceiver, SilentSender
+from moiety.protocols.ot.tally import Tally
+from moiety.protocols.session import Role, Session
+from moiety.protocols.settlement import settle
+from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
+from tests.protocols.oracles import multiples
+from tests.support.kept import keeping
+from tests.support.two_party import run_two_party
+
+ROWS = 2048
+"""Those of the first tree of either iteration of a refill."""
+
+Change = Callable[[SilentSender, U8], None]
+
+
+def right_leaves(sender: SilentSender, answer: U8) -> None:
+    """The sum of the right leaves of the first tree, which half of the receivers open."""
+    answer[0, -2, 3] ^= 1
+
+
+def deviating(monkeypatch: pytest.MonkeyPatch, change: Change, who: Role) -> dict[str, Any]:
+    """Installs it at one party, in the first iteration; what the receiver's noise was."""
+    honest_answer, honest_choose = SilentSender._answer, SilentReceiver._choose
+    seen: dict[str, Any] = {"answered": False}
+
+    def answer(self: SilentSender, sums: U8, w: U8) -> U8:
+        made = honest_answer(self, sums, w)
+        if self._role is who and not seen["answered"]:  # type: ignore[attr-defined]
+            seen["answered"] = True
+            made = made.copy()
+            change(self, made)
+        return made
+
+    def choose(self: SilentReceiver, u: U8) -> tuple[U16, U8, U8]:
+        alpha, beta, shifts = honest_choose(self, u)
+        seen.setdefault("alpha", []).append(alpha)
+        return alpha, beta, shifts
+
+    monkeypatch.setattr(SilentSender, "_answer", answer)
+    monkeypatch.setattr(SilentReceiver, "_choose", choose)
+    return seen
+
+
+def mark(session: Session) -> None:
+    for generator in (session.sender._vole.bits, session.sender._vole.nibbles):  # type: ignore[attr-defined]
+        generator._role = session.role
+
+
+def used(who: Role, n: int, k: int, seed: int, kept: dict[str, Any]) -> None:
+    """`who` is the sender of n correlations, which both parties note; then all is settled."""
+
+    def body(session: Session) -> None:
+        mark(session)
+        if session.role is who:
+            vole = session.sender._vole
+            kept["w"], kept["delta"] = vole.extend(n, k), vole.delta
+            session.channel.send(b"0")
+        else:
+            kept["u"], later = session.receiver._vole.begin(n, k)
+            session.channel.recv(1)
+            kept["v"] = later()
+        settle(session)
+
+    run_two_party(body, body, seed, silent_from=ALWAYS_SILENT)
+
+
+def related(kept: dict[str, Any]) -> bool:
+    return np.array_equal(kept["w"], kept["v"] ^ multiples(kept["u"], kept["delta"]))
+
+
+@pytest.mark.parametrize("who", Role)
+def test_a_bet_on_the_noise_is_caught_where_it_is_lost(
+    monkeypatch: pytest.MonkeyPatch, who: Role
+) -> None:
+    """Over F_16, where a tree's last level is two messages of which the receiver opens one."""
+    outcomes = set()
+    for seed in range(4):
+        kept: dict[str, Any] = {}
+        with monkeypatch.context() as patch:
+            seen = deviating(patch, right_leaves, who)
+            try:
+                used(who, ROWS, 4, seed, kept)
+                caught = False
+            except DeviatingPeer:
+                caught = True
+        opens_right = not seen["alpha"][0][0] & 1
+        assert caught is opens_right
+        assert caught is not related(kept)
+        outcomes.add(caught)
+    assert outcomes == {True, False}
+
+
+def changed_sum(sender: SilentSender, answer: U8) -> None:
+    """A level's sum of the first tree."""
+    answer[0, 4, 0] ^= 128
+
+
+@pytest.mark.parametrize("who", Role)
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_a_wrong_sum_is_caught(monkeypatch: pytest.MonkeyPatch, who: Role, k: int) -> None:
+    kept: dict[str, Any] = {}
+    deviating(monkeypatch, changed_sum, who)
+    with pytest.raises(DeviatingPeer, match="silent correlations do not fit"):
+        used(who, ROWS, k, 1, kept)
+    assert not related(kept)
+
+
+@pytest.mark.parametrize("tree", [40, 99])
+def test_a_wrong_sum_is_caught_in_every_piece(monkeypatch: pytest.MonkeyPatch, tree: int) -> None:
+    """Rows are hashed in pieces of 2^16, and lie 2^11 a tree of both iterations."""
+
+    def later_sum(sender: SilentSender, answer: U8) -> None:
+        answer[tree, 4, 0] ^= 1
+
+    kept: dict[str, Any] = {}
+    with monkeypatch.context() as patch:
+        deviating(patch, later_sum, Role.SERVER)
+        used(Role.SERVER, tree * ROWS, 4, 1, kept)
+    assert related(kept)
+    deviating(monkeypatch, later_sum, Role.SERVER)
+    with pytest.raises(DeviatingPeer):
+        used(Role.SERVER, (tree + 1) * ROWS, 4, 1, kept)
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_a_row_that_nobody_takes_need_not_be_right(monkeypatch: pytest.MonkeyPatch, k: int) -> None:
+    """Those of the first reserved tree are what the next iteration starts from."""
+
+    def reserved_tree(sender: SilentSender, answer: U8) -> None:
+        answer[sender.parameters.released_trees, 0, 0] ^= 1
+
+    deviating(monkeypatch, reserved_tree, Role.SERVER)
+    kept: dict[str, Any] = {}
+    used(Role.SERVER, 100, k, 1, kept)
+    assert related(kept)
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_an_error_in_what_a_refill_starts_from_is_caught_in_its_rows(
+    monkeypatch: pytest.MonkeyPatch, k: int
+) -> None:
+    """The reserved rows of the first iteration are the base of the second."""
+
+    def reserved_tree(sender: SilentSender, answer: U8) -> None:
+        answer[sender.parameters.released_trees, 0, 0] ^= 1
+
+    deviating(monkeypatch, reserved_tree, Role.CLIENT)
+    kept: dict[str, Any] = {}
+    with pytest.raises(DeviatingPeer):
+        used(Role.CLIENT, 200_000, k, 1, kept)
+    assert not related(kept)
+
+
+def test_nothing_is_opened_before_it_is_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that deviates gets no result."""
+    deviating(monkeypatch, changed_sum, Role.CLIENT)
+    opened: list[object] = []
+    before: list[int] = []
+
+    def server(session: Session) -> None:
+        mark(session)
+        _, later = session.receiver._vole.begin(ROWS, 1)
+        session.channel.recv(1)
+        later()
+        try:
+            reveal_to_client(session, np.zeros(1000, np.uint64), 64)
+        finally:
+            before.append(session.channel.meter.total.sent)
+
+    def client(session: Session) -> None:
+        mark(session)
+        session.sender._vole.extend(ROWS, 1)
+        session.channel.send(b"0")
+        sent = session.channel.meter.total.received
+        before.append(sent)
+        opened.append(reveal_to_client(session, np.zeros(1000, np.uint64), 64))
+
+    with pytest.raises(DeviatingPeer):
+        run_two_party(server, client, silent_from=ALWAYS_SILENT)
+    assert not opened
+    shown = before[1] - before[0]
+    assert shown < 8000, "the result would be as much by itself"
+
+
+def test_what_is_settled_is_not_settled_again() -> None:
+    """And nothing where nothing was used, or all of it was SoftSpoken's."""
+
+    def body(session: Session) -> list[int]:
+        mark(session)
+        sent = [session.channel.meter.total.sent]
+        for draws in (False, True, False):
+            if draws and session.is_server:
+                session.sender._vole.extend(5, 1)
+                session.channel.send(b"0")
+            elif draws:
+                _, later = session.receiver._vole.begin(5, 1)
+                session.channel.recv(1)
+                later()
+            before = session.channel.meter.total.sent
+            settle(session)
+            sent.append(session.channel.meter.total.sent - before)
+        return sent[1:]
+
+    server, client = run_two_party(body, body, silent_from=ALWAYS_SILENT)
+    assert server == [0, 32, 0]
+    assert client == [0, 31 * 4 * 16 * 2 + 4 * 16 + 32 + 4 * 16, 0]
+    server, client = run_two_party(body, body)
+    assert server == client == [0, 0, 0]
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_the_challenge_follows_from_the_answer(monkeypatch: pytest.MonkeyPatch, k: int) -> None:
+    """A sender that changes its answer, with all else as before, changes the points of the rows."""
+    honest = Tally.add
+    points: dict[bool, list[bytes]] = {False: [], True: []}
+
+    def noting(tally: Tally, rows: U8, elements: U8 | None = None) -> None:
+        honest(tally, rows, elements)
+        points[changed].extend(point.tobytes() for point in tally.chain.points(1))
+
+    for changed in points:
+        with monkeypatch.context() as patch:
+            if changed:
+                deviating(patch, changed_sum, Role.SERVER)
+            patch.setattr(Tally, "add", noting)
+            with contextlib.suppress(DeviatingPeer):
+                used(Role.SERVER, ROWS, k, 1, {})
+    assert [len(set(of_run)) for of_run in points.values()] == [1, 1]  # both parties have one
+    assert points[False] != points[True]
+
+
+def test_a_kept_share_is_settled_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the policy is `aggregate` nothing is revealed in a run; the server keeps no share that
+    depends on a client's guess.
+    """
+    deviating(monkeypatch, changed_sum, Role.CLIENT)
+    program, weights = keeping()
+    server, client = ServerExecutor(program, weights), ClientExecutor(program)
+    server.prepare()
+    kept: list[object] = []
+
+    def vendor(session: Session) -> None:
+        mark(session)
+        kept.append(server.run_keeping(session))
+
+    def hospital(session: Session) -> None:
+        mark(session)
+        client.keep_batch(session, [np.ones((2, 8, 8), np.float32)])
+
+    with pytest.raises(DeviatingPeer, match="silent correlations"):
+        run_two_party(vendor, hospital, silent_from=ALWAYS_SILENT)
+    assert not kept
