@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "rlwe/modular.hpp"
-#else
+#elif defined(MOIETY_BINDINGS)
 #include "rlwe/arguments.hpp"
 #endif
 
@@ -118,32 +118,30 @@ void add_products(const double* factors, const double* rows, std::size_t width, 
 constexpr ProductKernels kProducts{.add_products = add_products};
 
 }  // namespace
-#else
+#elif defined(MOIETY_BINDINGS)
 
 const ProductKernels& product_kernels();  // of the instruction set in use
 
 namespace {
 
-void add_products(const nb::ndarray<double, nb::c_contig, nb::device::cpu>& sums,
-                  const In<double>& factors, const In<double>& rows, std::size_t term,
-                  std::size_t start) {
-  check_ndim("sums", sums, 3);
-  check_ndim("factors", factors, 3);
-  check_ndim("rows", rows, 3);
+void add_products(const Target& sums, const Array& factors, const Array& rows, u64 term,
+                  u64 start) {
+  double* to = checked<double>("sums", sums, {kAny, kAny, kAny});
   const std::size_t bundles = sums.shape(0), answers = sums.shape(1), length = sums.shape(2);
+  const double* times = checked<double>("factors", factors, {bundles, answers, kAny});
+  const double* from = checked<double>("rows", rows, {bundles, kAny, kAny});
   const std::size_t terms = factors.shape(2), all = rows.shape(1), width = rows.shape(2);
-  check_size("factors", factors.size(), bundles * answers * terms);
-  check_size("rows", rows.size(), bundles * all * width);
   check_range("term", term, 0, all);
   check_range("term + terms", term + terms, 0, all);
   check_range("start", start, 0, width);
   check_range("start + length", start + length, 0, width);
+  check_apart("sums", sums, {&factors, &rows});
   const ProductKernels& kernels = product_kernels();
+  if (sums.size() == 0) return;
   without_gil([&] {
     for (std::size_t b = 0; b < bundles; b++) {
-      kernels.add_products(factors.data() + b * answers * terms,
-                           rows.data() + (b * all + term) * width + start, width, answers, terms,
-                           length, sums.data() + b * answers * length);
+      kernels.add_products(times + b * answers * terms, from + (b * all + term) * width + start,
+                           width, answers, terms, length, to + b * answers * length);
     }
   });
 }
