@@ -33,11 +33,16 @@ constexpr std::size_t kLanes = 2, kTileAnswers = 4;
 constexpr std::size_t kTileVectors = 3, kTileLength = kTileVectors * kLanes;
 constexpr std::size_t kPanelTerms = 128;  // whose tile fits the first-level cache
 
-using Doubles [[gnu::vector_size(8 * kLanes), gnu::aligned(8), gnu::may_alias]] = double;
+using Doubles [[gnu::vector_size(8 * kLanes)]] = double;
 
-MOIETY_INLINE Doubles& at(double* p, std::size_t i) { return reinterpret_cast<Doubles*>(p)[i]; }
-MOIETY_INLINE const Doubles& at(const double* p, std::size_t i) {
-  return reinterpret_cast<const Doubles*>(p)[i];
+// Vector number i of what begins at p, which need not be aligned to one.
+MOIETY_INLINE Doubles load(const double* p, std::size_t i) {
+  Doubles x;
+  std::memcpy(&x, p + i * kLanes, sizeof x);
+  return x;
+}
+MOIETY_INLINE void store(double* p, std::size_t i, Doubles x) {
+  std::memcpy(p + i * kLanes, &x, sizeof x);
 }
 
 // Adds to sums (Answers, kTileLength), `apart` apart, the products with `terms` rows of a panel.
@@ -48,20 +53,20 @@ void add_tile(const double* factors, std::size_t stride, const double* panel, st
   MOIETY_UNROLL
   for (std::size_t a = 0; a < Answers; a++) {
     MOIETY_UNROLL
-    for (std::size_t v = 0; v < kTileVectors; v++) tile[a][v] = at(sums + a * apart, v);
+    for (std::size_t v = 0; v < kTileVectors; v++) tile[a][v] = load(sums + a * apart, v);
   }
   for (std::size_t t = 0; t < terms; t++, panel += kTileLength) {
     MOIETY_UNROLL
     for (std::size_t a = 0; a < Answers; a++) {
       const double factor = factors[a * stride + t];
       MOIETY_UNROLL
-      for (std::size_t v = 0; v < kTileVectors; v++) tile[a][v] += factor * at(panel, v);
+      for (std::size_t v = 0; v < kTileVectors; v++) tile[a][v] += factor * load(panel, v);
     }
   }
   MOIETY_UNROLL
   for (std::size_t a = 0; a < Answers; a++) {
     MOIETY_UNROLL
-    for (std::size_t v = 0; v < kTileVectors; v++) at(sums + a * apart, v) = tile[a][v];
+    for (std::size_t v = 0; v < kTileVectors; v++) store(sums + a * apart, v, tile[a][v]);
   }
 }
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from moiety.protocols import kernels
+from tests.native.secrets import SECRETS
 from tests.protocols.kernel_calls import Cases
 from tests.protocols.wrong_calls import Call, wrong_calls
 
@@ -43,8 +44,9 @@ def same(ours: object, theirs: object) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
-def test_the_calls_are_all_kernels() -> None:
+def test_tables_have_all_kernels() -> None:
     assert sorted(Cases(1, 1, 1, 0).all()) == sorted(kernels.kernel_names())
+    assert sorted(SECRETS) == sorted(kernels.kernel_names())
 
 
 @pytest.mark.parametrize("name", kernels.kernel_names())

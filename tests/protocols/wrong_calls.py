@@ -1,8 +1,8 @@
 """Calls of kernels with something wrong, made from right ones.
 
 What decides how much memory a kernel touches is checked: dtypes, shapes, public integers, overlaps.
-The values of arrays are not varied here: those of secrets are the caller's part, and decide nothing
-of the kind.
+Of values that is done for public ones alone: those of secrets are the caller's part, and decide
+nothing of the kind.
 """
 
 from __future__ import annotations
@@ -25,6 +25,14 @@ NOTHINGS: tuple[object, ...] = (None, "1", 1.5, [], object())
 DTYPES = tuple(map(np.dtype, ("?", "i1", "u1", "u2", "i4", "u4", "i8", "u8", "f8", ">u8")))
 UNHURRIED = {"nbytes": 2**30, "count": 2**30, "length": 2**30}
 """Integers that are right and would have gigabytes made."""
+PUBLIC = {
+    "primes": (0, 1, 2, 2**30, 2**32 - 1),
+    "inverses": (2**30, 2**32 - 1),
+    "shifts": (2, 4, 16, 255),
+    "elements": (16, 255),
+    "holes": (32, 2**16 - 1),
+}
+"""Values of arrays that are checked, or, as holes of noise, do nothing."""
 TARGETS = ("target", "rows", "sums")
 
 
@@ -47,6 +55,10 @@ def variants(name: str, value: object) -> Iterator[tuple[str, object]]:
             yield f"is {nothing!r:.20}", nothing
     if isinstance(value, np.ndarray):
         yield from arrays(value)
+        for bad in PUBLIC.get(name, ()) if value.size else ():
+            held = value.copy()
+            held.flat[-1] = bad
+            yield f"holds {bad}", held
     elif isinstance(value, list):
         yield from sequences(value)
     elif isinstance(value, int) and not isinstance(value, bool):

@@ -213,9 +213,9 @@ def torus_round(x: U32, primes: U32, inverses: U32, bits: int) -> U64:
 def shifted_rows(x: U32, offset: int, stride: int, count: int, length: int) -> F64:
     """Windows of polynomials, negacyclically continued: `float64 (n * count, length)`.
 
-    x: `uint32 (n, N)`, any N. Row `(i, c)` holds the coefficients `offset + c*stride + (0 .. length-1)` of
-    x_i, where coefficient `N + k` is minus coefficient k (and k may be negative). Nothing is above
-    2^31 in size.
+    x: `uint32 (n, N)`, any N. Row `(i, c)` holds the coefficients
+    `offset + c*stride + (0 .. length-1)` of x_i, where coefficient `N + k` is minus coefficient k
+    (and k may be negative). No number is above 2^31 in size.
     """
     check_array("x", x, np.uint32, None, None)
     degree = x.shape[1]
