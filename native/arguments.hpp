@@ -1,5 +1,7 @@
 // Arguments and results of the bound kernels: checked numpy arrays in, arrays that numpy owns out.
-// The checks are those of reference/checks.py.
+// The checks are those of reference/checks.py. No argument, however wrong, makes a kernel read or
+// write memory that is not its own: what decides how much of it is touched is checked here, and the
+// values of secrets, which are not checked, decide nothing of the kind.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -10,7 +12,9 @@
 #endif
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
+#include <functional>
 #include <initializer_list>
 #include <new>
 #include <string>
@@ -29,13 +33,10 @@ using namespace nanobind::literals;
 // end.
 inline constexpr std::size_t kSlack = 512;
 
-// Read; the dtype is checked by `checked`, never converted.
+// Read; the dtype is checked by `checked`, never converted. Strided arrays are copied.
 using Array = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
 // Written to: bound with `noconvert()`, since a converted copy would lose what is written.
 using Target = nb::ndarray<nb::c_contig, nb::device::cpu>;
-// Read, of a dtype that nanobind checks, or converts to.
-template <class T>
-using In = nb::ndarray<const T, nb::c_contig, nb::device::cpu>;
 // A result.
 template <class T>
 using Out = nb::ndarray<nb::numpy, T>;
@@ -49,15 +50,41 @@ inline void check_range(const char* name, u64 value, u64 low, u64 high) {
   }
 }
 
+inline void check_range(const char* name, i64 value, i64 low, i64 high) {
+  if (value < low || value > high) {
+    refuse(std::string(name) + " must be in " + std::to_string(low) + ".." + std::to_string(high) +
+           ", got " + std::to_string(value));
+  }
+}
+
 inline constexpr std::size_t kAny = ~std::size_t{0};
 
-// The data of an `Array` or `Target` of dtype T and the given shape, in which kAny is any extent.
+template <class T>
+std::string dtype_name() {
+  const char* kind = std::is_floating_point_v<T> ? "float" : std::is_signed_v<T> ? "int" : "uint";
+  return kind + std::to_string(8 * sizeof(T));
+}
+
+// The data of an `Array` or `Target` of dtype T, which need not have any certain shape.
+template <class T, class A>
+auto* checked(const char* name, const A& array) {
+  if (array.dtype() != nb::dtype<T>()) {
+    throw nb::type_error((std::string(name) + " must be " + dtype_name<T>()).c_str());
+  }
+  if (reinterpret_cast<std::uintptr_t>(array.data()) % alignof(T)) {
+    refuse(std::string(name) + " must be aligned in memory: copy it");
+  }
+  if constexpr (std::is_same_v<A, Target>) {
+    return static_cast<T*>(array.data());
+  } else {
+    return static_cast<const T*>(array.data());
+  }
+}
+
+// The same of the given shape, in which kAny is any extent.
 template <class T, class A>
 auto* checked(const char* name, const A& array, std::initializer_list<std::size_t> shape) {
-  if (array.dtype() != nb::dtype<T>()) {
-    const std::string wanted = "uint" + std::to_string(8 * sizeof(T));
-    throw nb::type_error((std::string(name) + " must be " + wanted).c_str());
-  }
+  auto* data = checked<T>(name, array);
   bool same = array.ndim() == shape.size();
   std::string wanted, got;
   std::size_t axis = 0;
@@ -69,10 +96,17 @@ auto* checked(const char* name, const A& array, std::initializer_list<std::size_
     got += (axis ? ", " : "") + std::to_string(array.shape(axis));
   }
   if (!same) refuse(std::string(name) + " must have shape (" + wanted + "), got (" + got + ")");
-  if constexpr (std::is_same_v<A, Target>) {
-    return static_cast<T*>(array.data());
-  } else {
-    return static_cast<const T*>(array.data());
+  return data;
+}
+
+// A target shares no memory with what is read while it is written to.
+inline void check_apart(const char* name, const Target& target,
+                        std::initializer_list<const Array*> others) {
+  const auto* from = static_cast<const u8*>(target.data());
+  for (const Array* other : others) {
+    const auto* data = static_cast<const u8*>(other->data());
+    if (std::less<>()(from, data + other->nbytes()) && std::less<>()(data, from + target.nbytes()))
+      refuse(std::string(name) + " must share no memory with other arguments");
   }
 }
 
@@ -85,6 +119,18 @@ bool exceeds(const T* values, std::size_t n, int bits) {
   T all = 0;
   for (std::size_t i = 0; i < n; i++) all |= values[i];
   return all >> bits;
+}
+
+// How many elements an array of this shape has. No result has 2^58 bytes or more.
+inline std::size_t elements_of(const std::vector<std::size_t>& shape, std::size_t size) {
+  constexpr std::size_t kMost = std::size_t{1} << 58;
+  std::size_t count = 1;
+  bool fits = true;
+  for (const std::size_t extent : shape)
+    fits = !__builtin_mul_overflow(count, extent, &count) && fits;
+  if (std::find(shape.begin(), shape.end(), 0) != shape.end()) return 0;
+  if (!fits || count > kMost / size) refuse("the result would be too large");
+  return count;
 }
 
 // Large results are touched once, and first-touch faults on small pages would cost more than most
@@ -111,17 +157,17 @@ template <class T>
 class Output {
  public:
   explicit Output(std::vector<std::size_t> shape, std::size_t slack = kSlack)
-      : shape_(std::move(shape)) {
-    std::size_t count = 1;
-    for (const std::size_t extent : shape_) count *= extent;
-    data_ = static_cast<T*>(allocate(count * sizeof(T) + slack));
+      : shape_(std::move(shape)), size_(elements_of(shape_, sizeof(T))) {
+    data_ = static_cast<T*>(allocate(size_ * sizeof(T) + slack));
     owner_ = nb::capsule(data_, [](void* p) noexcept { std::free(p); });
   }
   T* data() const { return data_; }
+  std::size_t size() const { return size_; }
   Out<T> array() const { return {data_, shape_.size(), shape_.data(), owner_}; }
 
  private:
   std::vector<std::size_t> shape_;
+  std::size_t size_;
   T* data_;
   nb::capsule owner_;
 };
@@ -136,6 +182,7 @@ void without_gil(Run run) {
 // The same of work that the pool's threads share, range by range; without a pool, all at once.
 template <class Run>
 void without_gil(Pool* pool, const Work& work, const Run& run) {
+  if (work.n == 0) return;
   nb::gil_scoped_release release;
   if (pool == nullptr) return run(Range{0, work.n, 0});
   pool->share(work, run);

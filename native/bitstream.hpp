@@ -84,6 +84,39 @@ inline void get_group(const u8* from, u64* fields, std::size_t have, int bits) {
   for (std::size_t i = 0; i < have; i++) fields[i] = read_bits(from, i * bits, bits);
 }
 
+// Writes n fields, and up to 8 bytes past their end.
+inline void pack64(const u64* values, std::size_t n, int bits, u8* out) {
+  const u64 mask = low_mask(bits);
+  BitWriter to(out);
+  for (std::size_t i = 0; i < n; i++) to.put_wide(values[i] & mask, bits);
+}
+
+// Reads n fields, and up to 16 bytes past their end.
+inline void unpack64(const u8* from, std::size_t n, int bits, u64* out) {
+  if (bits <= 56) {
+    const u64 mask = low_mask(bits);
+    for (std::size_t i = 0; i < n; i++)
+      out[i] = load64(from + (i * bits >> 3)) >> (i * bits & 7) & mask;
+  } else {
+    for (std::size_t i = 0; i < n; i++) out[i] = read_bits(from, i * bits, bits);
+  }
+}
+
+// Calls `read(bytes, first, count)` for groups of fields of which 16 bytes past the end may be
+// read.
+template <class Read>
+void groups(const u8* data, std::size_t n, int bits, Read read) {
+  constexpr std::size_t kStep = 4096;
+  std::size_t at = 0;
+  const std::size_t margin = (128 + bits - 1) / bits;
+  for (; at + kStep + margin <= n; at += kStep) read(data + at / 8 * bits, at, kStep);
+  const std::size_t rest = (n * bits + 7) / 8 - at / 8 * bits;
+  u8 padded[(kStep + 128) * 8 + 16];
+  if (rest > 0) std::memcpy(padded, data + at / 8 * bits, rest);
+  std::memset(padded + rest, 0, 16);
+  read(padded, at, n - at);
+}
+
 inline void finish_stream(u8* stream, std::size_t nbits) {
   if (nbits & 7) stream[nbits >> 3] &= static_cast<u8>((1u << (nbits & 7)) - 1);
 }

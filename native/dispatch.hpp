@@ -12,30 +12,9 @@
 #include <vector>
 
 #include "arguments.hpp"
+#include "processor.hpp"
 
 namespace moiety {
-
-// The groups of instructions that files are compiled for (CMakeLists.txt): which of them run here.
-struct Processor {
-  bool aesni = false, vaes256 = false, vaes512 = false, avx2 = false, avx512 = false;
-
-  Processor() {
-#if defined(__x86_64__)
-    __builtin_cpu_init();
-    aesni = __builtin_cpu_supports("aes") && __builtin_cpu_supports("pclmul") &&
-            __builtin_cpu_supports("sse4.1") &&
-            __builtin_cpu_supports("ssse3");
-    const bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    vaes256 = aesni && __builtin_cpu_supports("vaes") && __builtin_cpu_supports("vpclmulqdq") &&
-              __builtin_cpu_supports("avx2") &&
-              __builtin_cpu_supports("bmi2");
-    vaes512 = vaes256 && wide && __builtin_cpu_supports("gfni");
-    avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    avx512 = avx2 && wide && __builtin_cpu_supports("avx512vpopcntdq");
-#endif
-  }
-};
 
 // `Kernels` is a family's table of functions, `name` its instruction set.
 template <class Kernels>

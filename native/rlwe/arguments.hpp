@@ -1,8 +1,7 @@
-// Arguments of the RLWE kernels: residues have the prime index first, (L, ..). Primes and shapes
+// Arguments of the RLWE kernels: residues have the prime index first, (L, ..). Primes and degrees
 // are checked as reference/rlwe.py states them.
 #pragma once
 
-#include <string>
 #include <vector>
 
 #include "arguments.hpp"
@@ -11,36 +10,33 @@
 namespace moiety {
 namespace {
 
-template <class A>
-void check_ndim(const char* name, const A& array, std::size_t ndim) {
-  if (array.ndim() != ndim) {
-    refuse(std::string(name) + " must have " + std::to_string(ndim) + " dimensions");
-  }
+void check_prime(u64 prime) { check_range("a prime", prime, 3, kPrimeLimit - 1); }
+
+struct Primes {
+  const u32* data;
+  std::size_t count;
+
+  u32 operator[](std::size_t i) const { return data[i]; }
+};
+
+Primes checked_primes(const Array& primes) {
+  const Primes p{checked<u32>("primes", primes, {kAny}), primes.shape(0)};
+  check_range("the number of primes", u64{p.count}, 1, kMaxPrimes);
+  for (std::size_t i = 0; i < p.count; i++) check_prime(p[i]);
+  return p;
 }
 
-void check_prime(u32 prime) {
-  if (prime < 3 || prime >= kPrimeLimit) refuse("primes must be below 2^30");
+// One public residue of each prime.
+const u32* checked_residues(const char* name, const Array& array, const Primes& primes) {
+  const u32* residues = checked<u32>(name, array, {primes.count});
+  for (std::size_t i = 0; i < primes.count; i++)
+    check_range(name, u64{residues[i]}, 0, primes[i] - 1);
+  return residues;
 }
 
-std::size_t check_primes(const In<u32>& primes, std::size_t count) {
-  check_ndim("primes", primes, 1);
-  if (primes.shape(0) != count || count > kMaxPrimes) {
-    refuse("there must be one prime per row of residues, at most 8");
-  }
-  for (std::size_t i = 0; i < count; i++) check_prime(primes.data()[i]);
-  return count;
-}
-
-void check_size(const char* name, std::size_t got, std::size_t wanted) {
-  if (got != wanted) {
-    refuse(std::string(name) + " has " + std::to_string(got) + " elements, expected " +
-           std::to_string(wanted));
-  }
-}
-
-void check_bits(int bits, int most) {
-  if (bits < 1 || bits > most) {
-    refuse("bits must be in 1.." + std::to_string(most) + ", got " + std::to_string(bits));
+void check_degree(std::size_t degree) {
+  if (degree < 256 || (degree & (degree - 1))) {
+    refuse("the degree must be a power of two, at least 256, got " + std::to_string(degree));
   }
 }
 
@@ -48,8 +44,7 @@ void check_bits(int bits, int most) {
 template <class Run>
 Out<u32> per_prime(const std::vector<std::size_t>& shape, Run run) {
   const Output<u32> out(shape);
-  std::size_t row = 1;
-  for (std::size_t axis = 1; axis < shape.size(); axis++) row *= shape[axis];
+  const std::size_t row = out.size() / shape[0];
   without_gil([&] {
     for (std::size_t i = 0; i < shape[0]; i++) run(i, out.data() + i * row);
   });

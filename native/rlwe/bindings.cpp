@@ -1,5 +1,6 @@
 // Python functions of the RLWE kernels, and the choice of their instruction set. reference/rlwe.py
 // specifies them.
+#define MOIETY_BINDINGS
 #include "dispatch.hpp"
 #include "rlwe/family.hpp"
 

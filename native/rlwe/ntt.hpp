@@ -7,7 +7,7 @@
 #endif
 
 #include "rlwe/modular.hpp"
-#else
+#elif defined(MOIETY_BINDINGS)
 #include "rlwe/arguments.hpp"
 #endif
 
@@ -234,44 +234,44 @@ constexpr NttKernels kNtt{
     .ntt_forward = ntt_forward, .ntt_inverse = ntt_inverse, .multiply_mod = multiply_mod};
 
 }  // namespace
-#else
+#elif defined(MOIETY_BINDINGS)
 
 const NttKernels& ntt_kernels();  // of the instruction set in use
 
 namespace {
 
 template <class Transform>
-Out<u32> transform(Transform kernel, const In<u32>& x, const In<u32>& primes,
-                   const In<u32>& tables) {
-  check_ndim("x", x, 3);
-  const std::size_t count = check_primes(primes, x.shape(0)), n = x.shape(1), degree = x.shape(2);
-  if (degree < 256 || (degree & (degree - 1))) {
-    refuse("the degree must be a power of two, at least 256");
-  }
-  check_size("tables", tables.size(), count * 4 * degree);
-  return per_prime({count, n, degree}, [&](std::size_t i, u32* out) {
-    std::copy_n(x.data() + i * n * degree, n * degree, out);
-    kernel(out, n, degree, primes.data()[i], tables.data() + i * 4 * degree);
+Out<u32> transform(Transform kernel, const Array& x, const Array& primes, const Array& tables) {
+  const Primes p = checked_primes(primes);
+  const u32* from = checked<u32>("x", x, {p.count, kAny, kAny});
+  const std::size_t n = x.shape(1), degree = x.shape(2);
+  check_degree(degree);
+  const u32* roots = checked<u32>("tables", tables, {p.count, 4, degree});
+  return per_prime({p.count, n, degree}, [&](std::size_t i, u32* out) {
+    std::copy_n(from + i * n * degree, n * degree, out);
+    kernel(out, n, degree, p[i], roots + i * 4 * degree);
   });
 }
 
-Out<u32> ntt_forward(const In<u32>& x, const In<u32>& primes, const In<u32>& tables) {
+Out<u32> ntt_forward(const Array& x, const Array& primes, const Array& tables) {
   return transform(ntt_kernels().ntt_forward, x, primes, tables);
 }
 
-Out<u32> ntt_inverse(const In<u32>& x, const In<u32>& primes, const In<u32>& tables) {
+Out<u32> ntt_inverse(const Array& x, const Array& primes, const Array& tables) {
   return transform(ntt_kernels().ntt_inverse, x, primes, tables);
 }
 
-Out<u32> multiply_mod(const In<u32>& x, const In<u32>& y, const In<u32>& primes) {
-  check_ndim("x", x, 3);
-  const std::size_t count = check_primes(primes, x.shape(0)), n = x.shape(1), degree = x.shape(2);
-  check_size("y", y.size(), count * degree);
+Out<u32> multiply_mod(const Array& x, const Array& y, const Array& primes) {
+  const Primes p = checked_primes(primes);
+  const u32* one = checked<u32>("x", x, {p.count, kAny, kAny});
+  const std::size_t n = x.shape(1), degree = x.shape(2);
+  check_degree(degree);
+  const u32* other = checked<u32>("y", y, {p.count, degree});
   const NttKernels& kernels = ntt_kernels();
   std::vector<u32> scratch(degree);
-  return per_prime({count, n, degree}, [&](std::size_t i, u32* out) {
-    kernels.multiply_mod(x.data() + i * n * degree, y.data() + i * degree, n, degree,
-                         primes.data()[i], scratch.data(), out);
+  return per_prime({p.count, n, degree}, [&](std::size_t i, u32* out) {
+    kernels.multiply_mod(one + i * n * degree, other + i * degree, n, degree, p[i], scratch.data(),
+                         out);
   });
 }
 

@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "rlwe/modular.hpp"
-#else
+#elif defined(MOIETY_BINDINGS)
 #include "rlwe/arguments.hpp"
 #endif
 
@@ -33,11 +33,16 @@ constexpr std::size_t kLanes = 2, kTileAnswers = 4;
 constexpr std::size_t kTileVectors = 3, kTileLength = kTileVectors * kLanes;
 constexpr std::size_t kPanelTerms = 128;  // whose tile fits the first-level cache
 
-using Doubles [[gnu::vector_size(8 * kLanes), gnu::aligned(8), gnu::may_alias]] = double;
+using Doubles [[gnu::vector_size(8 * kLanes)]] = double;
 
-MOIETY_INLINE Doubles& at(double* p, std::size_t i) { return reinterpret_cast<Doubles*>(p)[i]; }
-MOIETY_INLINE const Doubles& at(const double* p, std::size_t i) {
-  return reinterpret_cast<const Doubles*>(p)[i];
+// Vector number i of what begins at p, which need not be aligned to one.
+MOIETY_INLINE Doubles load(const double* p, std::size_t i) {
+  Doubles x;
+  std::memcpy(&x, p + i * kLanes, sizeof x);
+  return x;
+}
+MOIETY_INLINE void store(double* p, std::size_t i, Doubles x) {
+  std::memcpy(p + i * kLanes, &x, sizeof x);
 }
 
 // Adds to sums (Answers, kTileLength), `apart` apart, the products with `terms` rows of a panel.
@@ -48,20 +53,20 @@ void add_tile(const double* factors, std::size_t stride, const double* panel, st
   MOIETY_UNROLL
   for (std::size_t a = 0; a < Answers; a++) {
     MOIETY_UNROLL
-    for (std::size_t v = 0; v < kTileVectors; v++) tile[a][v] = at(sums + a * apart, v);
+    for (std::size_t v = 0; v < kTileVectors; v++) tile[a][v] = load(sums + a * apart, v);
   }
   for (std::size_t t = 0; t < terms; t++, panel += kTileLength) {
     MOIETY_UNROLL
     for (std::size_t a = 0; a < Answers; a++) {
       const double factor = factors[a * stride + t];
       MOIETY_UNROLL
-      for (std::size_t v = 0; v < kTileVectors; v++) tile[a][v] += factor * at(panel, v);
+      for (std::size_t v = 0; v < kTileVectors; v++) tile[a][v] += factor * load(panel, v);
     }
   }
   MOIETY_UNROLL
   for (std::size_t a = 0; a < Answers; a++) {
     MOIETY_UNROLL
-    for (std::size_t v = 0; v < kTileVectors; v++) at(sums + a * apart, v) = tile[a][v];
+    for (std::size_t v = 0; v < kTileVectors; v++) store(sums + a * apart, v, tile[a][v]);
   }
 }
 
@@ -118,32 +123,30 @@ void add_products(const double* factors, const double* rows, std::size_t width, 
 constexpr ProductKernels kProducts{.add_products = add_products};
 
 }  // namespace
-#else
+#elif defined(MOIETY_BINDINGS)
 
 const ProductKernels& product_kernels();  // of the instruction set in use
 
 namespace {
 
-void add_products(const nb::ndarray<double, nb::c_contig, nb::device::cpu>& sums,
-                  const In<double>& factors, const In<double>& rows, std::size_t term,
-                  std::size_t start) {
-  check_ndim("sums", sums, 3);
-  check_ndim("factors", factors, 3);
-  check_ndim("rows", rows, 3);
+void add_products(const Target& sums, const Array& factors, const Array& rows, u64 term,
+                  u64 start) {
+  double* to = checked<double>("sums", sums, {kAny, kAny, kAny});
   const std::size_t bundles = sums.shape(0), answers = sums.shape(1), length = sums.shape(2);
+  const double* times = checked<double>("factors", factors, {bundles, answers, kAny});
+  const double* from = checked<double>("rows", rows, {bundles, kAny, kAny});
   const std::size_t terms = factors.shape(2), all = rows.shape(1), width = rows.shape(2);
-  check_size("factors", factors.size(), bundles * answers * terms);
-  check_size("rows", rows.size(), bundles * all * width);
   check_range("term", term, 0, all);
   check_range("term + terms", term + terms, 0, all);
   check_range("start", start, 0, width);
   check_range("start + length", start + length, 0, width);
+  check_apart("sums", sums, {&factors, &rows});
   const ProductKernels& kernels = product_kernels();
+  if (sums.size() == 0) return;
   without_gil([&] {
     for (std::size_t b = 0; b < bundles; b++) {
-      kernels.add_products(factors.data() + b * answers * terms,
-                           rows.data() + (b * all + term) * width + start, width, answers, terms,
-                           length, sums.data() + b * answers * length);
+      kernels.add_products(times + b * answers * terms, from + (b * all + term) * width + start,
+                           width, answers, terms, length, to + b * answers * length);
     }
   });
 }

@@ -6,7 +6,9 @@
 #include <cstring>
 
 #include "rlwe/modular.hpp"
-#else
+#elif defined(MOIETY_BINDINGS)
+#include <numeric>
+
 #include "rlwe/arguments.hpp"
 #endif
 
@@ -157,99 +159,118 @@ constexpr ResidueKernels kResidues{.add_mod = add_mod,
                                    .crt_signed = crt_signed};
 
 }  // namespace
-#else
+#elif defined(MOIETY_BINDINGS)
 
 const ResidueKernels& residue_kernels();  // of the instruction set in use
 
 namespace {
 
-Out<u32> add_mod(const In<u32>& x, const In<u32>& y, const In<u32>& primes) {
-  check_ndim("x", x, 2);
-  const std::size_t count = check_primes(primes, x.shape(0)), n = x.shape(1);
-  check_ndim("y", y, 2);
-  check_size("y", y.size(), count * n);
+Out<u32> add_mod(const Array& x, const Array& y, const Array& primes) {
+  const Primes p = checked_primes(primes);
+  const u32* one = checked<u32>("x", x, {p.count, kAny});
+  const std::size_t n = x.shape(1);
+  const u32* other = checked<u32>("y", y, {p.count, n});
   const ResidueKernels& kernels = residue_kernels();
-  return per_prime({count, n}, [&](std::size_t i, u32* out) {
-    kernels.add_mod(x.data() + i * n, y.data() + i * n, n, primes.data()[i], out);
+  return per_prime({p.count, n}, [&](std::size_t i, u32* out) {
+    kernels.add_mod(one + i * n, other + i * n, n, p[i], out);
   });
 }
 
-Out<u32> lift_small(const In<i8>& values, const In<u32>& primes) {
-  check_ndim("values", values, 1);
-  const std::size_t count = check_primes(primes, primes.size()), n = values.shape(0);
+Out<u32> lift_small(const Array& values, const Array& primes) {
+  const Primes p = checked_primes(primes);
+  const i8* from = checked<i8>("values", values, {kAny});
+  const std::size_t n = values.shape(0);
   const ResidueKernels& kernels = residue_kernels();
-  return per_prime({count, n}, [&](std::size_t i, u32* out) {
-    kernels.lift_small(values.data(), n, primes.data()[i], out);
+  return per_prime({p.count, n},
+                   [&](std::size_t i, u32* out) { kernels.lift_small(from, n, p[i], out); });
+}
+
+Out<u32> lift_centred(const Array& x, u64 bits, const Array& primes) {
+  const Primes p = checked_primes(primes);
+  const u64* from = checked<u64>("x", x, {kAny});
+  check_range("bits", bits, 1, 60);
+  const std::size_t n = x.shape(0);
+  const ResidueKernels& kernels = residue_kernels();
+  return per_prime({p.count, n}, [&](std::size_t i, u32* out) {
+    kernels.lift_centred(from, n, static_cast<int>(bits), p[i], out);
   });
 }
 
-Out<u32> lift_centred(const In<u64>& x, int bits, const In<u32>& primes) {
-  check_ndim("x", x, 1);
-  const std::size_t count = check_primes(primes, primes.size()), n = x.shape(0);
-  check_bits(bits, 60);
+Out<u32> encode_residues(const Array& x, const Array& dither, u64 bits, u64 q_low,
+                         const Array& inverses, const Array& primes) {
+  const Primes p = checked_primes(primes);
+  const u64* from = checked<u64>("x", x, {kAny});
+  const std::size_t n = x.shape(0);
+  const u64* noise = checked<u64>("dither", dither, {n});
+  check_range("bits", bits, 1, 60);
+  const u32* inverse = checked_residues("inverses", inverses, p);
   const ResidueKernels& kernels = residue_kernels();
-  return per_prime({count, n}, [&](std::size_t i, u32* out) {
-    kernels.lift_centred(x.data(), n, bits, primes.data()[i], out);
+  return per_prime({p.count, n}, [&](std::size_t i, u32* out) {
+    kernels.encode_residues(from, noise, n, static_cast<int>(bits), q_low, inverse[i], p[i], out);
   });
 }
 
-Out<u32> encode_residues(const In<u64>& x, const In<u64>& dither, int bits, u64 q_low,
-                         const In<u32>& inverses, const In<u32>& primes) {
-  check_ndim("x", x, 1);
-  const std::size_t count = check_primes(primes, inverses.size()), n = x.shape(0);
-  check_size("dither", dither.size(), n);
-  check_bits(bits, 60);
-  const ResidueKernels& kernels = residue_kernels();
-  return per_prime({count, n}, [&](std::size_t i, u32* out) {
-    kernels.encode_residues(x.data(), dither.data(), n, bits, q_low, inverses.data()[i],
-                            primes.data()[i], out);
-  });
-}
-
-Out<u64> torus_round(const In<u32>& x, const In<u32>& primes, const In<u32>& inverses, int bits) {
-  check_ndim("x", x, 2);
-  const std::size_t count = check_primes(primes, x.shape(0)), n = x.shape(1);
-  check_size("inverses", inverses.size(), count);
-  check_bits(bits, 63);
+Out<u64> torus_round(const Array& x, const Array& primes, const Array& inverses, u64 bits) {
+  const Primes p = checked_primes(primes);
+  const u32* from = checked<u32>("x", x, {p.count, kAny});
+  const u32* inverse = checked_residues("inverses", inverses, p);
+  check_range("bits", bits, 1, 63);
+  const std::size_t n = x.shape(1);
   const ResidueKernels& kernels = residue_kernels();
   const Output<u64> out({n});
   without_gil([&] {
-    kernels.torus_round(x.data(), n, static_cast<int>(count), primes.data(), inverses.data(), bits,
+    kernels.torus_round(from, n, static_cast<int>(p.count), p.data, inverse, static_cast<int>(bits),
                         out.data());
   });
   return out.array();
 }
 
-Out<double> shifted_rows(const In<u32>& x, i64 offset, i64 stride, std::size_t count,
-                         std::size_t length) {
-  check_ndim("x", x, 2);
+// Windows begin, and end, within so many coefficients.
+constexpr i64 kFar = i64{1} << 31;
+
+Out<double> shifted_rows(const Array& x, i64 offset, i64 stride, u64 count, u64 length) {
+  const u32* from = checked<u32>("x", x, {kAny, kAny});
+  const std::size_t n = x.shape(0), degree = x.shape(1);
+  check_range("the degree", u64{degree}, 1, u64{kFar});
+  check_range("offset", offset, -kFar, kFar);
+  check_range("stride", stride, -kFar, kFar);
+  check_range("count", count, 0, u64{kFar});
+  check_range("length", length, 0, u64{kFar});
   const ResidueKernels& kernels = residue_kernels();
-  const Output<double> out({x.shape(0) * count, length});
-  without_gil([&] {
-    kernels.shifted_rows(x.data(), x.shape(0), x.shape(1), offset, stride, count, length,
-                         out.data());
-  });
+  const Output<double> out({elements_of({n, count}, 1), length});
+  if (out.size() == 0) return out.array();
+  without_gil(
+      [&] { kernels.shifted_rows(from, n, degree, offset, stride, count, length, out.data()); });
   return out.array();
 }
 
-Out<u32> reduce_products(const In<double>& x, u32 prime) {
+Out<u32> reduce_products(const Array& x, u64 prime) {
+  const double* from = checked<double>("x", x);
   check_prime(prime);
   std::vector<std::size_t> shape;
   for (std::size_t i = 0; i < x.ndim(); i++) shape.push_back(x.shape(i));
   const ResidueKernels& kernels = residue_kernels();
   const Output<u32> out(shape);
-  without_gil([&] { kernels.reduce_products(x.data(), x.size(), prime, out.data()); });
+  without_gil(
+      [&] { kernels.reduce_products(from, out.size(), static_cast<u32>(prime), out.data()); });
   return out.array();
 }
 
-Out<u64> crt_signed(const In<u32>& x, const In<u32>& primes, int bits) {
-  check_ndim("x", x, 2);
-  const std::size_t count = check_primes(primes, x.shape(0)), n = x.shape(1);
-  check_bits(bits, 63);
+Out<u64> crt_signed(const Array& x, const Array& primes, u64 bits) {
+  const Primes p = checked_primes(primes);
+  const u32* from = checked<u32>("x", x, {p.count, kAny});
+  check_range("bits", bits, 1, 63);
+  for (std::size_t i = 0; i < p.count; i++) {
+    for (std::size_t j = 0; j < i; j++) {
+      if (std::gcd(p[i], p[j]) != 1) refuse("primes must have no common factor");
+    }
+  }
+  const std::size_t n = x.shape(1);
   const ResidueKernels& kernels = residue_kernels();
   const Output<u64> out({n});
   without_gil([&] {
-    kernels.crt_signed(x.data(), n, static_cast<int>(count), primes.data(), bits, out.data());
+    kernels.crt_signed(from, n, static_cast<int>(p.count), p.data, static_cast<int>(bits),
+                       out.data());
   });
   return out.array();
 }

@@ -4,7 +4,7 @@
 
 #include <bit>
 
-#if !defined(MOIETY_LOOPS)
+#if defined(MOIETY_BINDINGS)
 #include "rlwe/arguments.hpp"
 #endif
 #include "common.hpp"
@@ -61,33 +61,39 @@ constexpr SamplerKernels kSamplers{.sample_ternary = sample_ternary,
                                    .uniform_residues = uniform_residues};
 
 }  // namespace
-#else
+#elif defined(MOIETY_BINDINGS)
 
 const SamplerKernels& sampler_kernels();  // of the instruction set in use
 
 namespace {
 
-Out<i8> sample_ternary(const In<u64>& words) {
+Out<i8> sample_ternary(const Array& words) {
+  const u64* from = checked<u64>("words", words, {kAny});
+  const std::size_t n = words.shape(0);
   const SamplerKernels& kernels = sampler_kernels();
-  const Output<i8> out({4 * words.size()});
-  without_gil([&] { kernels.sample_ternary(words.data(), words.size(), out.data()); });
+  const Output<i8> out({4 * n});
+  without_gil([&] { kernels.sample_ternary(from, n, out.data()); });
   return out.array();
 }
 
-Out<i8> sample_binomial(const In<u64>& words) {
+Out<i8> sample_binomial(const Array& words) {
+  const u64* from = checked<u64>("words", words, {kAny});
+  const std::size_t n = words.shape(0);
   const SamplerKernels& kernels = sampler_kernels();
-  const Output<i8> out({words.size()});
-  without_gil([&] { kernels.sample_binomial(words.data(), words.size(), out.data()); });
+  const Output<i8> out({n});
+  without_gil([&] { kernels.sample_binomial(from, n, out.data()); });
   return out.array();
 }
 
-Out<u32> uniform_residues(const In<u32>& words, u32 prime, std::size_t count) {
+Out<u32> uniform_residues(const Array& words, u64 prime, u64 count) {
+  const u32* from = checked<u32>("words", words, {kAny});
   check_prime(prime);
+  const std::size_t n = words.shape(0), room = least(count, n);
   const SamplerKernels& kernels = sampler_kernels();
-  const Output<u32> out({count});
+  const Output<u32> out({room});
   std::size_t found;
   without_gil([&] {
-    found = kernels.uniform_residues(words.data(), words.size(), prime, count, out.data());
+    found = kernels.uniform_residues(from, n, static_cast<u32>(prime), room, out.data());
   });
   if (found < count) {
     refuse(std::to_string(count) + " residues asked for, " + std::to_string(found) + " found");

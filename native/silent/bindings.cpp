@@ -1,5 +1,6 @@
 // Python functions of the silent-VOLE kernels, and the choice of their instruction set.
 // reference/silent.py specifies them.
+#define MOIETY_BINDINGS
 #include "dispatch.hpp"
 #include "silent/family.hpp"
 

@@ -5,7 +5,7 @@
 #if defined(MOIETY_LOOPS)
 #include "field.hpp"
 #include "vector/aes.hpp"
-#else
+#elif defined(MOIETY_BINDINGS)
 #include "arguments.hpp"
 #endif
 #include "common.hpp"
@@ -66,7 +66,7 @@ void add_multiples(u8* target, const u8* delta, const u8* elements, std::size_t 
 constexpr BlockKernels kBlockKernels{.hash_blocks = hash_blocks, .add_multiples = add_multiples};
 
 }  // namespace
-#else
+#elif defined(MOIETY_BINDINGS)
 
 const BlockKernels& block_kernels();  // of the instruction set in use
 
@@ -88,6 +88,7 @@ void add_multiples(const Target& target, const Array& delta, const Array& elemen
   const u8* d = checked<u8>("delta", delta, {16});
   const u8* e = checked<u8>("elements", elements, {n});
   if (exceeds(e, n, 4)) refuse("elements must be below 16");
+  check_apart("target", target, {&delta, &elements});
   const BlockKernels& kernels = block_kernels();
   without_gil(pool, {n, 1}, [&](Range at) noexcept {
     kernels.add_multiples(to + 16 * at.start, d, e + at.start, at.size());

@@ -230,11 +230,14 @@ void encode_elements(const u8* seeds, const Code& code, int width, std::size_t n
 constexpr CodeKernels kCode{.encode_elements = encode_elements};
 
 }  // namespace
-#else
+#elif defined(MOIETY_BINDINGS)
 
 const CodeKernels& code_kernels();  // of the instruction set in use
 
 namespace {
+
+// Of a code.
+constexpr u64 kOutputs = u64{1} << 40;
 
 void check_width(u64 width) {
   if (width != 1 && width != 4) refuse("width must be 1 or 4, got " + std::to_string(width));
@@ -242,7 +245,7 @@ void check_width(u64 width) {
 
 Code checked_code(const Array& key, u64 start, std::size_t size) {
   const u8* k = checked<u8>("code", key, {16});
-  check_range("start", start, 0, u64{1} << 40);
+  check_range("start", start, 0, kOutputs);
   check_range("size", size, 1, u64{1} << 20);
   return {k, start, static_cast<u32>(size)};
 }
@@ -260,7 +263,8 @@ Out<u8> encode_elements(const Array& seeds, const Array& code, u64 start, u64 n,
                     .holes = checked<u16>("holes", holes, {kAny, kAny}),
                     .values = checked<u8>("values", values, {count, blocks})};
   check_range("n", n, 0, u64{1} << 32);
-  check_range("start + n", start + n, 0, u64{blocks} << depth);
+  check_range("start + n", start + n, 0,
+              least(kOutputs, elements_of({blocks, u64{1} << depth}, 1)));
   const CodeKernels& kernels = code_kernels();
   const Output<u8> out({n});
   without_gil(pool, {n, 2}, [&](Range at) noexcept {

@@ -258,7 +258,7 @@ constexpr TreeKernels kTreeKernels{
     .tree_sums = tree_sums, .expand_full = expand_full, .expand_punctured = expand_punctured};
 
 }  // namespace
-#else
+#elif defined(MOIETY_BINDINGS)
 
 const TreeKernels& tree_kernels();  // of the instruction set in use
 
@@ -273,11 +273,12 @@ Trees checked_trees(const Array& keys, u64 depth, u64 width) {
 }
 
 // Of seeds of one or two instances, whose trees alternate.
-Code checked_code(const Array& key, u64 start, const Array& seeds, std::size_t trees) {
+Code checked_code(const Array& key, u64 start, const Array& seeds, const Trees& trees) {
   Code code = checked_code(key, start, seeds.shape(0));
   if (seeds.shape(1) != 16 && seeds.shape(1) != 32) refuse("seeds must have 16 or 32 columns");
   code.side = static_cast<int>(seeds.shape(1) / 16);
-  if (trees % code.side) refuse("trees of two instances must be as many of either");
+  if (trees.count % code.side) refuse("trees of two instances must be as many of either");
+  check_range("the last output", start + (trees.count / code.side << trees.depth), 0, kOutputs);
   return code;
 }
 
@@ -315,8 +316,9 @@ void expand_full(const Array& keys, const Array& offset, const Array& roots, u64
   const u8* o = checked<u8>("offset", offset, {16});
   const u8* r = checked<u8>("roots", roots, {trees.count, 16});
   const u8* s = checked<u8>("seeds", seeds, {kAny, kAny});
-  const Code c = checked_code(code, start, seeds, trees.count);
+  const Code c = checked_code(code, start, seeds, trees);
   u8* to = checked<u8>("rows", rows, {trees.count << depth, 16});
+  check_apart("rows", rows, {&keys, &offset, &roots, &seeds, &code});
   const TreeKernels& kernels = tree_kernels();
   without_gil(pool, tree_work(trees, 6, c.side), [&](Range at) noexcept {
     kernels.expand_full(trees.part(at), o, r + 16 * at.start, s, code_of(c, trees, at.start),
@@ -334,8 +336,9 @@ void expand_punctured(const Array& keys, const Array& holes, const Array& sums, 
     refuse("holes must be below 2^" + std::to_string(depth));
   }
   const u8* s = checked<u8>("seeds", seeds, {kAny, kAny});
-  const Code c = checked_code(code, start, seeds, trees.count);
+  const Code c = checked_code(code, start, seeds, trees);
   u8* to = checked<u8>("rows", rows, {trees.count << depth, 16});
+  check_apart("rows", rows, {&keys, &holes, &sums, &seeds, &code});
   const TreeKernels& kernels = tree_kernels();
   without_gil(pool, tree_work(trees, 6, c.side), [&](Range at) noexcept {
     kernels.expand_punctured(trees.part(at), h + at.start, given + 16 * trees.levels() * at.start,

@@ -1,5 +1,6 @@
 // Python functions of the symmetric kernels, and the choice of their instruction set.
 // reference/{symmetric,gates,digits,streams,columns}.py specify them.
+#define MOIETY_BINDINGS
 #include "dispatch.hpp"
 #include "symmetric/family.hpp"
 

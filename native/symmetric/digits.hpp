@@ -2,7 +2,7 @@
 // cryptography, but loops that want the vectors. reference/digits.py specifies them.
 #pragma once
 
-#if !defined(MOIETY_LOOPS)
+#if defined(MOIETY_BINDINGS)
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/vector.h>
 
@@ -69,7 +69,7 @@ void gather_bits(const u8* part, std::size_t n, u8 mask, int by, u8* __restrict 
 constexpr DigitKernels kDigits{.cut_digits = cut_digits, .gather_bits = gather_bits};
 
 }  // namespace
-#else
+#elif defined(MOIETY_BINDINGS)
 
 const DigitKernels& digit_kernels();  // of the instruction set in use
 
@@ -82,7 +82,7 @@ Out<u8> cut_digits(const Array& x, const std::optional<Array>& added, u64 shift,
   const u64* others = added ? checked<u64>("added", *added, {kAny, n}) : nullptr;
   const std::size_t rows = added ? added->shape(0) : 1;
   check_range("shift", shift, 0, 63);
-  for (const int size : sizes) check_range("a digit's bits", static_cast<u64>(size), 1, 8);
+  for (const int size : sizes) check_range("a digit's bits", i64{size}, 1, 8);
   check_range("the digits' bits", std::accumulate(sizes.begin(), sizes.end(), u64{0}), 0, 64);
   const Cut cut{.shift = static_cast<int>(shift),
                 .flip = complement ? ~u64{0} : 0,
@@ -108,7 +108,7 @@ Out<u8> gather_bits(const std::vector<Array>& parts, const std::vector<int>& mas
   u64 together = 0;
   for (std::size_t i = 0; i < parts.size(); i++) {
     from.push_back(checked<u8>("a part", parts[i], {n}));
-    check_range("a mask", static_cast<u64>(masks[i]), 1, 3);
+    check_range("a mask", i64{masks[i]}, 1, 3);
     together += masks[i] == 3 ? 2 : 1;
   }
   check_range("the bits together", together, 1, 8);

@@ -208,7 +208,7 @@ constexpr GateKernels kGates{.leaves_send = leaves_send,
                              .widen_recv = widen_recv};
 
 }  // namespace
-#else
+#elif defined(MOIETY_BINDINGS)
 
 const GateKernels& gate_kernels();  // of the instruction set in use
 

@@ -204,7 +204,7 @@ constexpr LookupKernels kLookup{.lookup_send = lookup_send,
                                 .arith_recv = arith_recv};
 
 }  // namespace
-#else
+#elif defined(MOIETY_BINDINGS)
 
 const LookupKernels& lookup_kernels();  // of the instruction set in use
 

@@ -4,7 +4,7 @@
 
 #if defined(MOIETY_LOOPS)
 #include "vector/aes.hpp"
-#else
+#elif defined(MOIETY_BINDINGS)
 #include "arguments.hpp"
 #endif
 #include "common.hpp"
@@ -68,7 +68,7 @@ void ggm_expand(const u8* seeds, const u8* keys, std::size_t m, u8* out) {
 constexpr PrgKernels kPrg{.aes_ctr = aes_ctr, .ggm_expand = ggm_expand};
 
 }  // namespace
-#else
+#elif defined(MOIETY_BINDINGS)
 
 const PrgKernels& prg_kernels();  // of the instruction set in use
 

@@ -4,7 +4,7 @@
 
 #if defined(MOIETY_LOOPS)
 #include <immintrin.h>
-#else
+#elif defined(MOIETY_BINDINGS)
 #include "arguments.hpp"
 #endif
 #include "bitstream.hpp"
@@ -78,32 +78,11 @@ void unpack8(const u8* stream, std::size_t n, int bits, u8* out) {
 constexpr StreamKernels kStreams{.pack8 = pack8, .unpack8 = unpack8};
 
 }  // namespace
-#else
+#elif defined(MOIETY_BINDINGS)
 
 const StreamKernels& stream_kernels();  // of the instruction set in use
 
 namespace {
-
-void pack64(const u64* values, std::size_t n, int bits, u8* out) {
-  const u64 mask = low_mask(bits);
-  BitWriter to(out);
-  for (std::size_t i = 0; i < n; i++) to.put_wide(values[i] & mask, bits);
-}
-
-// Calls `read(bytes, first, count)` for groups of fields of which 16 bytes past the end may be
-// read.
-template <class Read>
-void groups(const u8* data, std::size_t n, int bits, Read read) {
-  constexpr std::size_t kStep = 4096;
-  std::size_t at = 0;
-  const std::size_t margin = (128 + bits - 1) / bits;
-  for (; at + kStep + margin <= n; at += kStep) read(data + at / 8 * bits, at, kStep);
-  const std::size_t rest = (n * bits + 7) / 8 - at / 8 * bits;
-  u8 padded[(kStep + 128) * 8 + 16];
-  if (rest > 0) std::memcpy(padded, data + at / 8 * bits, rest);
-  std::memset(padded + rest, 0, 16);
-  read(padded, at, n - at);
-}
 
 // Writes the fields of a range by `write(values, n, out)`, which may write 8 bytes past their end:
 // where another range's begin, the last ones make a detour.
@@ -163,14 +142,7 @@ Out<u64> unpack(const Array& data, u64 n, u64 bits, Pool* pool) {
   without_gil(pool, {n, kWordCost}, [&](Range range) noexcept {
     const u8* stream = from + range.start / 8 * bits;
     groups(stream, range.size(), width, [&](const u8* bytes, std::size_t at, std::size_t count) {
-      u64* to = out.data() + range.start + at;
-      if (width <= 56) {
-        const u64 mask = low_mask(width);
-        for (std::size_t i = 0; i < count; i++)
-          to[i] = load64(bytes + (i * width >> 3)) >> (i * width & 7) & mask;
-      } else {
-        for (std::size_t i = 0; i < count; i++) to[i] = read_bits(bytes, i * width, width);
-      }
+      unpack64(bytes, count, width, out.data() + range.start + at);
     });
   });
   return out.array();

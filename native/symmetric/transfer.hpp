@@ -7,7 +7,7 @@
 #include "field.hpp"
 #include "symmetric/width.hpp"
 #include "vector/aes.hpp"
-#else
+#elif defined(MOIETY_BINDINGS)
 #include "arguments.hpp"
 #endif
 #include "common.hpp"
@@ -283,7 +283,7 @@ MOIETY_INLINE void receive_pairs(Lookup job, Receiver side, Keep keep) {
 }
 
 }  // namespace
-#else
+#elif defined(MOIETY_BINDINGS)
 namespace {
 
 Lookup checked_lookup(u64 k, u64 bits, u64 max_bits, const Array& key, std::size_t n) {

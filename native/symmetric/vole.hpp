@@ -4,7 +4,7 @@
 #if defined(MOIETY_LOOPS)
 #include "symmetric/width.hpp"
 #include "vector/aes.hpp"
-#else
+#elif defined(MOIETY_BINDINGS)
 #include "arguments.hpp"
 #endif
 #include "common.hpp"
@@ -281,7 +281,7 @@ void vole_sender(const u8* keys, const u8* delta, u64 counter, int k, std::size_
 constexpr VoleKernels kVole{.vole_receiver = vole_receiver, .vole_sender = vole_sender};
 
 }  // namespace
-#else
+#elif defined(MOIETY_BINDINGS)
 
 const VoleKernels& vole_kernels();  // of the instruction set in use
 
@@ -294,7 +294,7 @@ constexpr std::size_t kRowSlack = 3 * 128 * 16;
 void check_vole(u64 counter, u64 k, u64 nblocks) {
   check_range("k", k, 1, 4);
   check_range("nblocks", nblocks, 0, u64{1} << 40);
-  if (k * nblocks > 0) check_range("counter", counter, 0, 0 - k * nblocks);
+  if (nblocks > 0) check_range("counter", counter, 0, 0 - k * nblocks);
 }
 
 nb::tuple vole_receiver(const Array& keys, u64 counter, u64 k, u64 nblocks) {

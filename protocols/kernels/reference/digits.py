@@ -61,11 +61,15 @@ def gather_bits(parts: Sequence[U8], masks: Sequence[int]) -> U8:
     parts: `uint8 (n,)` each, of two bits; masks: of each part the bits that are taken, 1, 2 or 3;
     at most 8 bits together.
     """
+    for mask in masks:
+        check_range("a mask", mask, 1, 3)
     check_range("the bits together", sum(mask.bit_count() for mask in masks), 1, 8)
+    if len(parts) != len(masks):
+        raise ValueError("there must be a mask for every part")
+    check_bytes("a part", parts[0], None)
     choice, at = np.zeros_like(parts[0]), 0
     for part, mask in zip(parts, masks, strict=True):
         check_bytes("a part", part, len(parts[0]))
-        check_range("a mask", mask, 1, 3)
         field = (part & np.uint8(mask)) >> np.uint8(mask == 2)
         choice, at = choice | field << np.uint8(at), at + mask.bit_count()
     return choice

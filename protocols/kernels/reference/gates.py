@@ -10,7 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from moiety.protocols.arrays import U8, U64
-from moiety.protocols.kernels.reference.checks import check_bytes, check_range, check_width
+from moiety.protocols.kernels.reference.checks import (
+    check_array,
+    check_bytes,
+    check_range,
+    check_width,
+)
 from moiety.protocols.kernels.reference.pool import Pool
 from moiety.protocols.kernels.reference.streams import pack
 from moiety.protocols.kernels.reference.symmetric import arith_recv, arith_send, lookup_send
@@ -49,8 +54,9 @@ def leaves_send(
     `with_eq`) count bits `digit == j`. Returns (messages, share `uint8 (count, n)` with lt in bit 0
     and eq in bit 1).
     """
-    count = _check_count(digits, len(w))
+    check_bytes("w", w, None, 16)
     check_width(k)
+    count = _check_count(digits, len(w))
     options = np.arange(1 << k, dtype=np.uint8)
     place = np.arange(count, dtype=np.uint64)[:, None, None]
     table = ((digits[:, :, None] < options).astype(np.uint64) << place).sum(axis=0, dtype=np.uint64)
@@ -101,6 +107,8 @@ def join_send(
     As `lookup_send`; own: the sender's shares, `uint8 (n,)` below `2^k`; function: `uint8 (2^k,)`.
     """
     check_width(k)
+    check_bytes("w", w, None, 16)
+    check_bytes("own", own, len(w))
     check_bytes("function", function, 1 << k)
     argument = own[:, None] ^ np.arange(1 << k, dtype=np.uint8)
     table = np.zeros_like(argument)
@@ -118,6 +126,7 @@ def mux_send(
     x: `uint64 (n,)` below `2^bits`; gate: `uint8 (n,)` of 0 and 1; bits: 1..64. Returns (messages,
     share `uint64 (n,)`).
     """
+    _check_values(w, x=x, gate=gate)
     table = np.stack([x * gate, x * (gate ^ np.uint8(1))], axis=1)
     return arith_send(w, delta, 1, key, shifts, table, bits)
 
@@ -139,6 +148,7 @@ def mux_send_adding(
     theirs: `uint64 (n,)` below `2^bits`; flip: `uint8 (n,)` of 0 and 1, taken off. Returns
     (messages, z `uint64 (n,)`, sign `uint8 (n,)`): the sum modulo `2^bits` and `msb(z) ^ flip`.
     """
+    _check_values(w, theirs=theirs, flip=flip)
     messages, share = mux_send(w, delta, key, shifts, x, gate, bits)
     z = (share + theirs - flip) & low_bits(bits)
     return messages, z, (z >> np.uint64(bits - 1)).astype(np.uint8) ^ flip
@@ -164,6 +174,7 @@ def widen_send(
     the entry.
     """
     _check_widths(bits, out_bits)
+    _check_values(w, own=own, theirs=theirs)
     x = (own + theirs) & low_bits(bits)
     sign = x >> np.uint64(bits - 1)
     table = np.stack([np.zeros_like(sign), sign], axis=1)
@@ -191,17 +202,24 @@ def widen_recv(
     back.
     """
     _check_widths(bits, out_bits)
+    _check_values(v, x=x, flip=flip)
     opened = arith_recv(v, 1, key, choices, u, out_bits - bits, messages)
     carry = opened - (flip & choices)
     return (_lift(x, bits) + (carry << np.uint64(bits)) + flip) & low_bits(out_bits)
 
 
 def _check_count(digits: U8, n: int) -> int:
-    if digits.ndim != 2 or not 1 <= digits.shape[0] <= 32 or digits.shape[1] != n:
-        raise ValueError(
-            f"digits must have shape (count, {n}) with count in 1..32, got {digits.shape}"
-        )
-    return digits.shape[0]
+    check_bytes("digits", digits, None, n)
+    check_range("the number of rows of digits", len(digits), 1, 32)
+    return len(digits)
+
+
+def _check_values(blocks: U8, **values: U8 | U64) -> None:
+    """A number or a bit (`gate`, `flip`) of every block."""
+    check_bytes("blocks", blocks, None, 16)
+    for name, array in values.items():
+        dtype = np.uint8 if name in ("gate", "flip") else np.uint64
+        check_array(name, array, dtype, len(blocks))
 
 
 def _check_widths(bits: int, out_bits: int) -> None:

@@ -3,8 +3,8 @@
 There are `L` primes, `uint32 (L,)`, at most 8, each below 2^30; `N` is the degree, a power of two
 of at least 256. Residues are uint32 arrays with the prime index first, `(L, .., N)`, always
 canonical (`0 <= x < p`). Powers of the roots come in as tables (protocols/linear/rlwe.ntt_tables),
-so no kernel keeps state. Inputs are the callers' own and hold this contract: these twins do not
-check it.
+so no kernel keeps state. That `primes` are prime, and secret residues canonical, is the caller's
+part: values that are not give meaningless results.
 """
 
 from __future__ import annotations
@@ -12,6 +12,12 @@ from __future__ import annotations
 import numpy as np
 
 from moiety.protocols.arrays import F64, I8, U32, U64
+from moiety.protocols.kernels.reference.checks import (
+    check_array,
+    check_dtype,
+    check_range,
+    check_target,
+)
 
 __all__ = [
     "add_mod",
@@ -33,6 +39,8 @@ __all__ = [
 
 _BINOMIAL = 21
 _TRITS_PER_WORD = 4
+_FAR = 2**31
+"""Windows begin, and end, within so many coefficients."""
 
 
 def ntt_forward(x: U32, primes: U32, tables: U32) -> U32:
@@ -41,8 +49,10 @@ def ntt_forward(x: U32, primes: U32, tables: U32) -> U32:
     Longa, Naehrig 2016, algorithm 1. x: `uint32 (L, n, N)`; tables: `uint32 (L, 4, N)`.
     Returns `uint32 (L, n, N)`.
     """
-    out = np.empty_like(x)
+    _check_polynomials(x, primes)
     count, degree = x.shape[1:]
+    check_array("tables", tables, np.uint32, len(primes), 4, degree)
+    out = np.empty_like(x)
     for i, p in enumerate(primes.astype(np.uint64)):
         v = x[i].astype(np.uint64)
         m, t = 1, degree
@@ -62,8 +72,10 @@ def ntt_inverse(x: U32, primes: U32, tables: U32) -> U32:
 
     Longa, Naehrig 2016, algorithm 2; shapes as there.
     """
-    out = np.empty_like(x)
+    _check_polynomials(x, primes)
     count, degree = x.shape[1:]
+    check_array("tables", tables, np.uint32, len(primes), 4, degree)
+    out = np.empty_like(x)
     for i, p in enumerate(primes.astype(np.uint64)):
         v = x[i].astype(np.uint64)
         h, t = degree // 2, 1
@@ -82,18 +94,25 @@ def multiply_mod(x: U32, y: U32, primes: U32) -> U32:
 
     x: `uint32 (L, n, N)`; y: `uint32 (L, N)`. Returns `uint32 (L, n, N)`.
     """
+    _check_polynomials(x, primes)
+    check_array("y", y, np.uint32, len(primes), x.shape[2])
     product = x.astype(np.uint64) * y[:, None]
     return (product % primes.astype(np.uint64)[:, None, None]).astype(np.uint32)
 
 
 def add_mod(x: U32, y: U32, primes: U32) -> U32:
     """`x + y mod p`, both `uint32 (L, n)`, to the same shape."""
+    _check_primes(primes)
+    check_array("x", x, np.uint32, len(primes), None)
+    check_array("y", y, np.uint32, *x.shape)
     total = x + y
     return np.minimum(total, total - primes[:, None])
 
 
 def lift_small(values: I8, primes: U32) -> U32:
     """Residues `uint32 (L, n)` of small signed integers `int8 (n,)`."""
+    _check_primes(primes)
+    check_array("values", values, np.int8, None)
     wide = values.astype(np.int64)
     return (wide[None] % primes.astype(np.int64)[:, None]).astype(np.uint32)
 
@@ -104,6 +123,7 @@ def sample_ternary(words: U64) -> I8:
     The digits base 3 of the word read as a fraction: multiply by 3, take the integer part, go on
     with the rest. words: `uint64 (n,)`. Returns `int8 (4n,)`.
     """
+    check_array("words", words, np.uint64, None)
     out = np.empty((words.size, _TRITS_PER_WORD), np.int8)
     low_mask = np.uint64(0xFFFFFFFF)
     high, low = words >> np.uint64(32), words & low_mask
@@ -121,6 +141,7 @@ def sample_binomial(words: U64) -> I8:
     The number of ones among bits 0..20 minus that among bits 21..41. words: `uint64 (n,)`.
     Returns `int8 (n,)`.
     """
+    check_array("words", words, np.uint64, None)
     ones = np.uint64((1 << _BINOMIAL) - 1)
     plus = np.bitwise_count(words & ones).astype(np.int8)
     minus = np.bitwise_count(words >> np.uint64(_BINOMIAL) & ones).astype(np.int8)
@@ -133,6 +154,9 @@ def uniform_residues(words: U32, prime: int, count: int) -> U32:
     Public data: rejection may show. words: `uint32 (n,)`. Returns `uint32 (count,)`; raises
     ValueError when there are not enough.
     """
+    check_array("words", words, np.uint32, None)
+    _check_prime(prime)
+    check_range("count", count, 0, 2**64 - 1)
     masked = words & np.uint32((1 << prime.bit_length()) - 1)
     accepted = masked[masked < prime]
     if accepted.size < count:
@@ -150,6 +174,12 @@ def encode_residues(x: U64, dither: U64, bits: int, q_low: int, inverses: U32, p
     With `t = q*x mod 2^bits` the floor is `(q*x - t) / 2^bits`, whose residue is `-t * 2^-bits`, as
     q is 0 modulo p.
     """
+    _check_primes(primes)
+    check_array("x", x, np.uint64, None)
+    check_array("dither", dither, np.uint64, len(x))
+    check_range("bits", bits, 1, 60)
+    check_range("q_low", q_low, 0, 2**64 - 1)
+    _check_residues("inverses", inverses, primes)
     low = np.uint64((1 << bits) - 1)
     t = (x * np.uint64(q_low)) & low
     up = (dither & low) < t
@@ -167,6 +197,10 @@ def torus_round(x: U32, primes: U32, inverses: U32, bits: int) -> U64:
     `x / q = sum_i y_i / p_i mod 1` with `y_i = x_i * inverse_i mod p_i`; each fraction is floored
     to 64 bits, so the sum is low by less than L * 2^-64.
     """
+    _check_primes(primes)
+    check_array("x", x, np.uint32, len(primes), None)
+    _check_residues("inverses", inverses, primes)
+    check_range("bits", bits, 1, 63)
     total = np.zeros(x.shape[1], np.uint64)
     half_word = np.uint64(32)
     for i, p in enumerate(primes.astype(np.uint64)):
@@ -179,10 +213,17 @@ def torus_round(x: U32, primes: U32, inverses: U32, bits: int) -> U64:
 def shifted_rows(x: U32, offset: int, stride: int, count: int, length: int) -> F64:
     """Windows of polynomials, negacyclically continued: `float64 (n * count, length)`.
 
-    x: `uint32 (n, N)`. Row `(i, c)` holds the coefficients `offset + c*stride + (0 .. length-1)` of
-    x_i, where coefficient `N + k` is minus coefficient k (and k may be negative).
+    x: `uint32 (n, N)`, any N. Row `(i, c)` holds the coefficients
+    `offset + c*stride + (0 .. length-1)` of x_i, where coefficient `N + k` is minus coefficient k
+    (and k may be negative). No number is above 2^31 in size.
     """
+    check_array("x", x, np.uint32, None, None)
     degree = x.shape[1]
+    check_range("the degree", degree, 1, _FAR)
+    check_range("offset", offset, -_FAR, _FAR)
+    check_range("stride", stride, -_FAR, _FAR)
+    check_range("count", count, 0, _FAR)
+    check_range("length", length, 0, _FAR)
     index = offset + stride * np.arange(count)[:, None] + np.arange(length)[None, :]
     sign = 1.0 - 2.0 * (index // degree % 2)
     return (x[:, index % degree] * sign).reshape(x.shape[0] * count, length)
@@ -196,12 +237,21 @@ def add_products(sums: F64, factors: F64, rows: F64, term: int, start: int) -> N
     from element `start` on. All are integers, and so small that every sum is below 2^53: the order
     of additions does not matter.
     """
-    terms, length = factors.shape[2], sums.shape[2]
+    check_target("sums", sums, np.float64, (None, None, None))
+    bundles, answers, length = sums.shape
+    check_array("factors", factors, np.float64, bundles, answers, None)
+    check_array("rows", rows, np.float64, bundles, None, None)
+    check_target("sums", sums, np.float64, sums.shape, factors, rows)
+    terms = factors.shape[2]
+    check_range("term", term, 0, rows.shape[1] - terms)
+    check_range("start", start, 0, rows.shape[2] - length)
     sums += factors @ rows[:, term : term + terms, start : start + length]
 
 
 def reduce_products(x: F64, prime: int) -> U32:
     """Integers `|x| < 2^53` held in float64, modulo the prime: uint32 of the same, any shape."""
+    check_dtype("x", x, np.float64)
+    _check_prime(prime)
     return (x.astype(np.int64) % prime).astype(np.uint32)
 
 
@@ -210,6 +260,9 @@ def lift_centred(x: U64, bits: int, primes: U32) -> U32:
 
     x: `uint64 (n,)`, whose higher bits are ignored; bits: 1..60.
     """
+    _check_primes(primes)
+    check_array("x", x, np.uint64, None)
+    check_range("bits", bits, 1, 60)
     shift = np.uint64(64 - bits)
     signed = (x << shift).view(np.int64) >> np.int64(64 - bits)
     return (signed[None] % primes.astype(np.int64)[:, None]).astype(np.uint32)
@@ -220,6 +273,9 @@ def crt_signed(x: U32, primes: U32, bits: int) -> U64:
 
     Garner's mixed radix. x: `uint32 (L, n)`; bits: 1..63.
     """
+    _check_primes(primes)
+    check_array("x", x, np.uint32, len(primes), None)
+    check_range("bits", bits, 1, 63)
     p = [int(v) for v in primes]
     total = np.zeros(x.shape[1], np.uint64)
     digits: list[U64] = []
@@ -236,3 +292,35 @@ def crt_signed(x: U32, primes: U32, bits: int) -> U64:
     negative = digits[-1] > np.uint64(p[-1] // 2)
     total -= negative * np.uint64(radix % (1 << 64))
     return total & np.uint64((1 << bits) - 1)
+
+
+# --- checks ---------------------------------------------------------------------------------------
+
+
+def _check_prime(prime: int) -> None:
+    check_range("a prime", prime, 3, 2**30 - 1)
+
+
+def _check_primes(primes: U32) -> None:
+    check_array("primes", primes, np.uint32, None)
+    check_range("the number of primes", len(primes), 1, 8)
+    for prime in primes:
+        _check_prime(prime)
+
+
+def _check_residues(name: str, residues: U32, primes: U32) -> None:
+    """One public residue of each prime."""
+    check_array(name, residues, np.uint32, len(primes))
+    for residue, prime in zip(residues, primes, strict=True):
+        check_range(name, residue, 0, int(prime) - 1)
+
+
+def _check_polynomials(x: U32, primes: U32) -> None:
+    _check_primes(primes)
+    check_array("x", x, np.uint32, len(primes), None, None)
+    _check_degree(x.shape[2])
+
+
+def _check_degree(degree: int) -> None:
+    if degree < 256 or degree & (degree - 1):
+        raise ValueError(f"the degree must be a power of two, at least 256, got {degree}")

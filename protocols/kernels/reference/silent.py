@@ -63,9 +63,9 @@ def add_multiples(target: U8, delta: U8, elements: U8, pool: Pool | None = None)
     target: `uint8 (n, 16)`, written to; delta: `uint8 (16,)`, secret; elements: `uint8 (n,)`
     below 16, public.
     """
-    check_target("target", target, None, 16)
     check_bytes("delta", delta, 16)
-    check_bytes("elements", elements, len(target))
+    check_bytes("elements", elements, None)
+    check_target("target", target, np.uint8, (len(elements), 16), delta, elements)
     if elements.size and int(elements.max()) > 15:
         raise ValueError("elements must be below 16")
     target ^= multiples(delta, 4)[elements]
@@ -113,7 +113,7 @@ def expand_full(
     rows: `uint8 (t << depth, 16)`, written to.
     """
     _, leaves = _grow(keys, offset, roots, depth, width)
-    _expand(leaves, depth, width, seeds, code, start, rows)
+    _expand(leaves, depth, width, seeds, code, start, rows, keys, offset, roots)
 
 
 def expand_punctured(
@@ -154,7 +154,7 @@ def expand_punctured(
         nodes = _interleave(left, left ^ nodes)
     if width == 4:
         nodes = _last_punctured(keys, holes, sums, depth, nodes)
-    _expand(nodes, depth, width, seeds, code, start, rows)
+    _expand(nodes, depth, width, seeds, code, start, rows, keys, holes, sums)
 
 
 def _grow(keys: U8, offset: U8, roots: U8, depth: int, width: int) -> tuple[U8, U8]:
@@ -221,7 +221,7 @@ def _at(index: U16, size: int) -> U8:
 def code_positions(code: U8, start: int, n: int, size: int) -> U32:
     """Public positions of the ten entries of the code's outputs `start .. start + n - 1`.
 
-    code: `uint8 (16,)`; start: at most 2^40; n: at most 2^32; size: 1..2^20. The AES-CTR stream of
+    code: `uint8 (16,)`; start + n: at most 2^40; size: 1..2^20. The AES-CTR stream of
     `code` is cut into 32-bit words (little-endian): word `10*i + j` is the j-th entry of output i,
     and word x has position `x*size >> 32`.
 
@@ -230,10 +230,7 @@ def code_positions(code: U8, start: int, n: int, size: int) -> U32:
 
     Returns `uint32 (n, 10)` below `size`.
     """
-    check_bytes("code", code, 16)
-    check_range("start", start, 0, 2**40)
-    check_range("n", n, 0, 2**32)
-    check_range("size", size, 1, 2**20)
+    _check_code(code, start, n, size)
     block, skip = divmod(start * DEGREE, 4)
     blocks = -(-(skip + n * DEGREE) // 4)
     stream = keystream(code.tobytes(), block, blocks).reshape(-1).view("<u4")
@@ -265,6 +262,8 @@ def encode_elements(
     check_range("depth", depth, 0, MAX_DEPTH)
     check_array("holes", holes, np.uint16, None, None)
     check_bytes("values", values, *holes.shape)
+    check_range("n", n, 0, 2**32)
+    _check_code(code, start, n, len(seeds))
     check_range("start + n", start + n, 0, holes.shape[1] << depth)
     out = np.empty(n, np.uint8)
     for at in range(0, n, _TILE):
@@ -277,9 +276,19 @@ def encode_elements(
     return out
 
 
-def _expand(leaves: U8, depth: int, width: int, seeds: U8, code: U8, start: int, rows: U8) -> None:
+def _expand(
+    leaves: U8,
+    depth: int,
+    width: int,
+    seeds: U8,
+    code: U8,
+    start: int,
+    rows: U8,
+    *others: U8 | U16,
+) -> None:
     side = _instances(seeds, len(leaves))
-    check_target("rows", rows, len(leaves) << depth, 16)
+    _check_code(code, start, len(leaves) // side << depth, len(seeds))
+    check_target("rows", rows, np.uint8, (len(leaves) << depth, 16), *others, seeds, code)
     rows[:] = leaves.reshape(-1, 16)
     outputs = rows.reshape(-1, side, 1 << depth, 16).swapaxes(1, 2)  # the same for all instances
     trees = max(1, _TILE >> depth)
@@ -318,6 +327,13 @@ def _instances(seeds: U8, trees: int) -> int:
     if trees % side:
         raise ValueError("trees of two instances must be as many of either")
     return side
+
+
+def _check_code(code: U8, start: int, n: int, size: int) -> None:
+    check_bytes("code", code, 16)
+    check_range("start", start, 0, 2**40)
+    check_range("start + n", start + n, 0, 2**40)
+    check_range("size", size, 1, 2**20)
 
 
 def _check_trees(keys: U8, depth: int, width: int) -> None:

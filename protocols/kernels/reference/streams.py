@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 
 from moiety.protocols.arrays import U8, U64
-from moiety.protocols.kernels.reference.checks import check_bytes, check_range
+from moiety.protocols.kernels.reference.checks import check_array, check_bytes, check_range
 from moiety.protocols.kernels.reference.pool import Pool
 
 __all__ = ["pack", "unpack", "unpack8"]
@@ -19,10 +19,8 @@ def pack(values: U8 | U64, bits: int, pool: Pool | None = None) -> U8:
     values: uint8 or uint64 `(n,)`; bits: 1..8 for uint8, 1..64 for uint64. Spare bits of the last
     byte are zero.
     """
-    if values.dtype not in (np.uint8, np.uint64):
-        raise TypeError(f"values must be uint8 or uint64, got {values.dtype}")
-    if values.ndim != 1:
-        raise ValueError(f"values must have shape (n,), got {values.shape}")
+    words = isinstance(values, np.ndarray) and values.dtype == np.uint64
+    check_array("values", values, np.uint64 if words else np.uint8, None)
     check_range("bits", bits, 1, 8 * values.itemsize)
     little_endian = values.astype(values.dtype.newbyteorder("<"))
     octets = little_endian.view(np.uint8).reshape(len(values), values.itemsize)

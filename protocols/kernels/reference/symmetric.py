@@ -162,7 +162,7 @@ def _check_vole(counter: int, k: int, nblocks: int) -> None:
     check_width(k)
     check_range("nblocks", nblocks, 0, 2**40)
     # A counter that wrapped would repeat the stream, and with it the correlations.
-    check_range("counter", counter, 0, 2**64 - k * nblocks)
+    check_range("counter", counter, 0, 2**64 - max(1, k * nblocks))
 
 
 # --- lookups --------------------------------------------------------------------------------------
@@ -180,6 +180,7 @@ def lookup_send(
     `uint8 (ceil(n*(2^k - 1)*bits/8),)`, and `share`, `uint8 (n,)`.
     """
     check_width(k)
+    check_bytes("w", w, None, 16)
     check_bytes("table", table, len(w), 1 << k)
     check_range("bits", bits, 1, 8)
     pads = sender_pads(w, delta, k, key, shifts)
@@ -211,6 +212,7 @@ def arith_send(
     with `share_i = table[i, 0] + pad_0`.
     """
     check_width(k)
+    check_bytes("w", w, None, 16)
     check_array("table", table, np.uint64, len(w), 1 << k)
     mask = low_bits(bits)
     fields = sender_pads(w, delta, k, key, shifts) + table

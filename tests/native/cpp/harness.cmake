@@ -1,0 +1,25 @@
+# Programs of `python -m tests.native` over the kernels' loops, without Python. Included by
+# CMakeLists.txt, in whose folder the flags of the instruction sets are set.
+file(GLOB MOIETY_LOOPS "${CMAKE_SOURCE_DIR}/native/*/*.cpp")
+list(FILTER MOIETY_LOOPS EXCLUDE REGEX "bindings.cpp$")
+add_library(moiety_loops OBJECT EXCLUDE_FROM_ALL ${MOIETY_LOOPS})
+target_include_directories(moiety_loops PUBLIC native tests/native/cpp)
+target_compile_options(moiety_loops PUBLIC ${MOIETY_OPTIONS} ${MOIETY_PROGRAM_OPTIONS})
+if(MOIETY_COMPILER_HAS_VAES)
+  target_compile_definitions(moiety_loops PUBLIC MOIETY_VAES)
+endif()
+
+function(moiety_program NAME)
+  list(TRANSFORM ARGN PREPEND "${CMAKE_SOURCE_DIR}/tests/native/cpp/")
+  add_executable(${NAME} EXCLUDE_FROM_ALL ${ARGN})
+  target_link_libraries(${NAME} PRIVATE moiety_loops Threads::Threads)
+endfunction()
+
+set(CASES symmetric_cases.cpp silent_cases.cpp rlwe_cases.cpp planted_cases.cpp)
+moiety_program(constant_time constant_time.cpp ${CASES})
+moiety_program(timing timing.cpp ${CASES})
+moiety_program(fuzz_streams fuzz_streams.cpp)
+moiety_program(fuzz_residues fuzz_residues.cpp)
+target_link_options(fuzz_streams PRIVATE ${MOIETY_PROGRAM_LINK})
+target_link_options(fuzz_residues PRIVATE ${MOIETY_PROGRAM_LINK})
+moiety_program(planted_faults planted_faults.cpp)
