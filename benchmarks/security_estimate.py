@@ -5,9 +5,9 @@
 
 Lattices of all linear layers (primal and dual attack), the codes of the silent correlations
 (decoding, parity checks, the algebraic attack), pads, key streams, noise. Formulas are first held
-against figures that public estimators have published (`security/published.json`): block sizes must
-be theirs within two, and what the algebraic attack is over-rated by on the sets of others is taken
-off ours. Bits are of operations: the attack that costs least counts. Exit code 1 where one has
+against figures that public estimators have published (`support/published_estimates.json`): block
+sizes must be theirs within two, and what the algebraic attack is over-rated by on the sets of
+others is taken off ours. Bits are of operations: the attack that costs least counts. Exit code 1 where one has
 fewer than 128, or a statistical term fewer than 40. The last line is the summary.
 """
 
@@ -20,14 +20,16 @@ from dataclasses import dataclass
 from math import log2, prod, sqrt
 from pathlib import Path
 
-from benchmarks.security import codes, lattice, terms
 from benchmarks.support import command_line
+from benchmarks.support import security_codes as codes
+from benchmarks.support import security_lattice as lattice
+from benchmarks.support import security_terms as terms
 from moiety.protocols.linear.parameters import ERROR_VARIANCE, MAX_LOG2_Q
 from moiety.protocols.ot.lpn import BITS, NIBBLES, LpnParameters
 from moiety.runtime.program.artifacts import load_program
 from moiety.runtime.program.linear_layers import linear_specs
 
-PUBLISHED = Path(__file__).with_name("security") / "published.json"
+PUBLISHED = Path(__file__).parent / "support" / "published_estimates.json"
 COMPUTATIONAL, STATISTICAL = 128, 40
 TERNARY = sqrt(2 / 3)
 RUN = terms.Run(images=1 << 16, linear_layers=1 << 8, pads=1 << 43)

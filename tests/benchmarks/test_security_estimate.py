@@ -9,7 +9,6 @@ from math import sqrt
 
 import pytest
 
-from benchmarks.security import codes, lattice, terms
 from benchmarks.security_estimate import (
     PUBLISHED,
     RUN,
@@ -19,6 +18,9 @@ from benchmarks.security_estimate import (
     planned,
     silent,
 )
+from benchmarks.support import security_codes as codes
+from benchmarks.support import security_lattice as lattice
+from benchmarks.support import security_terms as terms
 from moiety.protocols.linear.parameters import ERROR_VARIANCE
 from moiety.protocols.ot.lpn import BITS, NIBBLES, LpnParameters
 

@@ -77,7 +77,7 @@ def texts() -> dict[str, str]:
     return {
         str(p.relative_to(ROOT)): p.read_text(encoding="utf-8")
         for p in tracked()
-        if p.suffix in TEXT and p.stat().st_size < 1 << 20
+        if p.suffix in TEXT and p.stat().st_size < 1 << 20 and "corpus" not in p.parts
     }
 
 

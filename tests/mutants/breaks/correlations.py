@@ -9,8 +9,11 @@ MUTANTS = (
         name="both_generators_draw_alike",
         breaks="noise over F_2 and over F_16 is the same stream",
         file="protocols/ot/mixed.py",
-        old="SilentReceiver(channel, softspoken, prg.fork(), keys",
-        new="SilentReceiver(channel, softspoken, Prg(prg._key.tobytes(), prg._upper), keys",
+        old=("        SilentReceiver(\n            channel, softspoken, prg.fork(), keys"),
+        new=(
+            "        SilentReceiver(\n"
+            "            channel, softspoken, Prg(prg._key.tobytes(), prg._upper), keys"
+        ),
         tests=(
             "tests/protocols/test_fresh_sessions.py::test_every_stream_of_a_session_is_one_of_its_own",
         ),
@@ -19,8 +22,8 @@ MUTANTS = (
         name="a_generator_of_a_constant_seed",
         breaks="the sender's trees are known",
         file="protocols/ot/mixed.py",
-        old="SilentSender(channel, softspoken, prg.fork(), keys",
-        new="SilentSender(channel, softspoken, Prg(bytes(16)), keys",
+        old="        SilentSender(\n            channel, softspoken, prg.fork(), keys",
+        new="        SilentSender(\n            channel, softspoken, Prg(bytes(16)), keys",
         tests=(
             "tests/protocols/test_fresh_sessions.py::test_every_stream_of_a_session_is_one_of_its_own",
         ),
@@ -265,11 +268,11 @@ MUTANTS = (
         breaks="correlations repeat every 2^16",
         file="protocols/ot/softspoken.py",
         old=(
-            "            parts.append((size, self._counter))\n"
+            "            parts.append(Part(size, self._counter))\n"
             "            self._counter += k * blocks(size)"
         ),
         new=(
-            "            parts.append((size, self._counter))\n"
+            "            parts.append(Part(size, self._counter))\n"
             "        self._counter += k * blocks(n)"
         ),
         tests=(

@@ -274,7 +274,7 @@ MUTANTS = (
         name="hints_of_any_name",
         breaks="a traceback for a file with another tensor",
         file=HINTS,
-        old="        if not all(number.isdecimal() for number in names.values()):",
+        old='        if not all(re.fullmatch("[0-9]{1,9}", number) for number in names.values()):',
         new="        if False:",
         tests=(KEPT + "test_damaged_or_foreign_hints_are_made_again",),
     ),

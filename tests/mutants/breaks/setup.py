@@ -97,10 +97,13 @@ MUTANTS = (
         name="a_generator_goes_on_in_the_sessions_stream",
         breaks="a mask of the session is noise of the generator",
         file="protocols/setup.py",
-        old=("        channel, receiver, prg.fork(), keys(back, _REFILLS), silent_from, workers"),
+        old=(
+            "        channel, receiver, prg.fork(), keys(back, _REFILLS), silent_from, "
+            "chains(back), workers"
+        ),
         new=(
             "        channel, receiver, Prg(prg._key.tobytes(), prg._upper), keys(back, "
-            "_REFILLS), silent_from, workers"
+            "_REFILLS), silent_from, chains(back), workers"
         ),
         tests=(
             "tests/protocols/test_fresh_sessions.py::test_every_secret_of_a_set_up_is_drawn_for_it_alone",

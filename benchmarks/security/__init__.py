@@ -1,1 +1,0 @@
-"""Estimates of what the protocols' parameters are worth, each computed here."""
