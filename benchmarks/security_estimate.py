@@ -7,8 +7,8 @@ Lattices of all linear layers (primal and dual attack), the codes of the silent 
 (decoding, parity checks, the algebraic attack), pads, key streams, noise. Formulas are first held
 against figures that public estimators have published (`support/published_estimates.json`): block
 sizes must be theirs within two, and what the algebraic attack is over-rated by on the sets of
-others is taken off ours. Bits are of operations: the attack that costs least counts. Exit code 1 where one has
-fewer than 128, or a statistical term fewer than 40. The last line is the summary.
+others is taken off ours. Bits are of operations: the attack that costs least counts. Exit code 1
+where one has fewer than 128, or a statistical term fewer than 40. The last line is the summary.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def test_one_query_a_feature_reads_the_last_layer(
         moved = ring.reduce(turn.operands[0] + ring.from_signed(added, bits), bits)
         return honest(replace(turn, operands=(moved,)))
 
-    monkeypatch.setitem(handlers.HANDLERS, ir.Linear, deviating)
+    monkeypatch.setitem(handlers.HANDLERS, ir.Linear, deviating)  # type: ignore[misc]
     queries = 0
 
     def answer() -> I64:

@@ -19,6 +19,7 @@ from moiety.protocols.errors import ContractViolation
 from moiety.protocols.kernels.reference.blocks import count_key
 from moiety.protocols.ot import softspoken
 from moiety.protocols.ot.batches import SentBatch
+from moiety.protocols.ot.consistency import Chain
 from moiety.protocols.ot.keys import HashKeys
 from moiety.protocols.ot.softspoken import SoftSpokenReceiver, SoftSpokenSender
 from moiety.protocols.ot.stock import Source, Stock
@@ -126,8 +127,8 @@ def test_no_block_of_a_leaf_serves_two_correlations(
     relative = leaves[np.arange(32)[:, None], order]
     server, client = channel_pair()
     with Workers(threads) as workers:
-        receiver = SoftSpokenReceiver(client, leaves, workers)
-        sender = SoftSpokenSender(server, relative, delta, workers)
+        receiver = SoftSpokenReceiver(client, leaves, Chain(bytes(32)), workers)
+        sender = SoftSpokenSender(server, relative, Chain(bytes(32)), delta, workers)
         for n, k in ((1000, 4), (1, 1), (129, 3), (256, 2), (700, 1), (130, 4)):
             u, v = receiver.extend(n, k)
             assert np.array_equal(sender.extend(n, k) ^ v, multiples(u, delta))
@@ -137,7 +138,9 @@ def test_no_block_of_a_leaf_serves_two_correlations(
                 receiver.extend(100, 2)
     for ranges in used.values():
         assert all(one[1] <= other[0] for one, other in itertools.pairwise(sorted(ranges)))
-    assert len(used["vole_receiver"]) == len(used["vole_sender"]) + 2 >= 11 + 2
+    assert len(used["vole_sender"]) >= 11
+    # An extension that was interrupted has used up its blocks, those of its check among them.
+    assert len(used["vole_receiver"]) >= len(used["vole_sender"]) + 2
 
 
 @pytest.mark.parametrize(("n", "k"), [(0, 4), (-1, 1), (10, 0), (10, 5)])
@@ -145,8 +148,8 @@ def test_no_extension_of_nothing_or_of_more_than_an_element(n: int, k: int) -> N
     server, client = channel_pair()
     leaves = np.zeros((32, 16, 16), np.uint8)
     for endpoint in (
-        SoftSpokenReceiver(client, leaves),
-        SoftSpokenSender(server, leaves, np.zeros(16, np.uint8)),
+        SoftSpokenReceiver(client, leaves, Chain(bytes(32))),
+        SoftSpokenSender(server, leaves, Chain(bytes(32)), np.zeros(16, np.uint8)),
     ):
         with pytest.raises(ContractViolation, match="no extension"):
             endpoint.extend(n, k)

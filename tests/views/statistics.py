@@ -39,8 +39,8 @@ def of_field(label: str, left: U8, right: U8) -> Iterator[Judged]:
     if left.size >= 5 * 256:
         yield Judged(f"{label}: histograms of bytes", two_samples(left, right, 256))
     elif 2 * left.size >= LEAST:
-        halves = [np.concatenate([x & 15, x >> 4]) for x in (left, right)]
-        yield Judged(f"{label}: histograms of half bytes", two_samples(*halves, 16))
+        low, high = (np.concatenate([x & 15, x >> 4]) for x in (left, right))
+        yield Judged(f"{label}: histograms of half bytes", two_samples(low, high, 16))
     if len(left) >= 8:
         yield Judged(f"{label}: bits at each place", places(left, right))
     for name, lag in (("a run", (0, 1)), ("time", (1, 0))):
