@@ -19,14 +19,11 @@ from moiety.protocols.ot.consistency import (
     ROWS,
     Chain,
     compare,
-    planes_of,
-    summed,
-    times_delta,
 )
 from moiety.protocols.ot.keys import HashKeys
 from moiety.protocols.ot.lpn import BITS, NIBBLES
 from moiety.protocols.ot.silent import SilentReceiver, SilentSender
-from moiety.protocols.ot.tally import WIDTH, Tally
+from moiety.protocols.ot.tally import WIDTH, Tally, masked, of_delta
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
 from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
@@ -61,9 +58,8 @@ class MixedSender(VoleSender):
         tallies = self.bits.tally, self.nibbles.tally
         if not any(tally.owes for tally in tallies):
             return
-        rows = summed([tally.rows for tally in tallies], self._masked)
-        hashes = rows ^ times_delta(self._shown, self.delta)
-        self.channel.send(_digest(tallies, hashes))
+        sum_of_rows = masked(tallies, self._masked)[0] ^ of_delta(self._shown, self.delta)
+        self.channel.send(_digest(tallies, sum_of_rows))
 
     def _for(self, k: int) -> VoleSender:
         if k < self.silent_from:
@@ -80,7 +76,7 @@ class MixedReceiver(VoleReceiver):
     bits: SilentReceiver
     nibbles: SilentReceiver
     silent_from: int
-    _masked: U8 = field(init=False)
+    _sums: U8 = field(init=False)
 
     def extend(self, n: int, k: int) -> tuple[U8, U8]:
         return self._for(k).extend(n, k)
@@ -94,15 +90,15 @@ class MixedReceiver(VoleReceiver):
         tallies = self.bits.tally, self.nibbles.tally
         if not any(tally.owes for tally in tallies):
             return
-        u, self._masked = self.softspoken.extend(ROWS, WIDTH)
-        mask = planes_of(u[:, None])[:WIDTH]
-        self.channel.send(tallies[0].elements ^ tallies[1].elements ^ mask)
+        u, v = self.softspoken.extend(ROWS, WIDTH)
+        self._sums = masked(tallies, v, u)
+        self.channel.send(self._sums[1:])
 
     def confirm(self) -> None:
         tallies = self.bits.tally, self.nibbles.tally
         if not any(tally.owes for tally in tallies):
             return
-        expected = _digest(tallies, summed([tally.rows for tally in tallies], self._masked))
+        expected = _digest(tallies, self._sums[0])
         received = self.channel.recv(DIGEST_BYTES).tobytes()
         compare(expected, received, "silent correlations")
 
@@ -152,10 +148,10 @@ def mixed_receiver(
     return MixedReceiver(channel, softspoken, bits, nibbles, silent_from)
 
 
-def _digest(tallies: Sequence[Tally], hashes: U8) -> bytes:
+def _digest(tallies: Sequence[Tally], sum_of_rows: U8) -> bytes:
     """What settles both tallies; they begin anew."""
     first, second = tallies
     first.chain.add(second.chain.state)
     for tally in tallies:
         tally.clear()
-    return first.chain.digest_of(hashes)
+    return first.chain.digest_of(sum_of_rows)

@@ -47,7 +47,8 @@ def test_one_query_a_feature_reads_the_last_layer(
     server = ServerExecutor(program, weights)
     server.prepare()
     added = np.zeros((true.shape[1], 1, 1), np.int64)
-    honest = handlers.HANDLERS[ir.Linear]
+    kind: type[ir.Step] = ir.Linear
+    honest = handlers.HANDLERS[kind]
 
     def deviating(turn: Turn[Any]) -> Share:
         if turn.session.is_server or turn.index != index:
@@ -56,7 +57,7 @@ def test_one_query_a_feature_reads_the_last_layer(
         moved = ring.reduce(turn.operands[0] + ring.from_signed(added, bits), bits)
         return honest(replace(turn, operands=(moved,)))
 
-    monkeypatch.setitem(handlers.HANDLERS, ir.Linear, deviating)  # type: ignore[misc]
+    monkeypatch.setitem(handlers.HANDLERS, kind, deviating)
     queries = 0
 
     def answer() -> I64:

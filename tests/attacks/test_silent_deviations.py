@@ -15,6 +15,8 @@ import pytest
 from moiety.protocols.arrays import U8, U16
 from moiety.protocols.compare.reveal import reveal_to_client
 from moiety.protocols.errors import DeviatingPeer
+from moiety.protocols.ot import mixed
+from moiety.protocols.ot import tally as tally_module
 from moiety.protocols.ot.generators import ALWAYS_SILENT
 from moiety.protocols.ot.silent import SilentReceiver, SilentSender
 from moiety.protocols.ot.tally import Tally
@@ -232,7 +234,7 @@ def test_the_challenge_follows_from_the_answer(monkeypatch: pytest.MonkeyPatch, 
     honest = Tally.add
     points: dict[bool, list[bytes]] = {False: [], True: []}
 
-    def noting(tally: Tally, rows: U8, elements: U8 | None = None) -> None:
+    def noting(tally: Tally, rows: U8, elements: U8 = tally_module.NONE) -> None:
         honest(tally, rows, elements)
         points[changed].extend(point.tobytes() for point in tally.chain.points(1))
 
@@ -268,3 +270,26 @@ def test_a_kept_share_is_settled_too(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DeviatingPeer, match="silent correlations"):
         run_two_party(vendor, hospital, silent_from=ALWAYS_SILENT)
     assert not kept
+
+
+def test_the_sums_of_u_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a receiver shows, less the sums of the u that were used, has no bit that is the same in
+    every run: it is made of 128 rows of SoftSpoken, whose u nobody sees otherwise.
+    """
+    shown, bare = [], []
+    honest = tally_module.masked
+
+    def noting(tallies: Any, rows: U8, elements: U8 = tally_module.NONE) -> U8:
+        made = honest(tallies, rows, elements)
+        if elements.size:
+            shown.append(made[1:])
+            bare.append(tallies[0].sums[1:] ^ tallies[1].sums[1:])
+        return made
+
+    monkeypatch.setattr(mixed, "masked", noting)
+    for seed in range(12):
+        used(Role.SERVER, 10, 4, seed, {})
+    masks = np.unpackbits(np.stack(shown) ^ np.stack(bare), axis=2).reshape(12, -1)
+    assert masks.any(axis=0).mean() > 0.99
+    assert not masks.all(axis=0).mean() > 0.01
+    assert np.stack(bare).any()
