@@ -31,8 +31,8 @@ from tests.faults.parties import Clocks
 from tests.faults.parts import Part, faulty, soaked
 from tests.faults.sessions import BAD, GOOD
 
-SESSIONS = 200
-IMAGES = 800
+SESSIONS = 300
+IMAGES = 1000
 CLIENTS = 8
 
 

@@ -36,7 +36,7 @@ PLACES = 24
 DEADLINE = 90.0
 """Seconds after which a party that has not ended hangs: more than all of its limits together, on a
 machine that has other things to do."""
-RESTING = 40.0
+RESTING = 25.0
 """Seconds in which the processes of sessions that are over must be gone, of such a machine."""
 
 

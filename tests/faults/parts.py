@@ -15,6 +15,8 @@ from tests.faults.parties import Clocks, Health, House
 from tests.faults.sessions import Outcome, Tally, all_sessions, measured
 from tests.faults.soak import Soak
 
+PATIENT = 10.0
+
 
 @dataclass(frozen=True)
 class Part:
@@ -57,9 +59,9 @@ def faulty(folder: Path, tls: bool, count: int, number: int, clocks: Clocks) -> 
 
 
 def soaked(folder: Path, images: int, clients: int, number: int, clocks: Clocks) -> Part:
-    """So many images, with TLS."""
+    """So many images, with TLS. Nothing fails here, so all may take longer."""
     begun = time.monotonic()
-    house = House(folder, True, clocks)
+    house = House(folder, True, clocks.slower(PATIENT))
     soak = Soak(house, images, random.Random(number))
     try:
         asyncio.run(soak.run(clients))

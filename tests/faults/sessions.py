@@ -22,7 +22,7 @@ IMAGES = 2
 """In a session."""
 REFUSALS = (7, 8, 9, 10)
 """Exit codes of a client that a line may end: mismatch, network, not trusted, denied."""
-AT_ONCE = 8
+AT_ONCE = 12
 BATCH = 50
 """Sessions after which the server is looked at."""
 CLEAN_TRIES = 4
@@ -118,6 +118,8 @@ async def all_sessions(house: House, faults: Sequence[Fault], at_once: int = AT_
             while waiting:
                 tally.outcomes.append(await session(house, waiting.pop(), name))
 
+        if tally.unsound:
+            break
         await asyncio.gather(*(work(f"client-{number}") for number in range(at_once)))
         await look(house, tally)
     tally.unsound += server_faults(house) + settled(tally.healths)

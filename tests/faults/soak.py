@@ -14,6 +14,8 @@ SESSION = (25, 50)
 """Images of a session, at least and at most."""
 KILLED = 8
 """Of so many sessions one is killed, when its client may be anywhere."""
+LONGEST = 600.0
+"""Seconds of a session, on a machine that has other things to do."""
 MANY = 5
 """Sessions that fail, after which it is over."""
 LATEST = 4.0
@@ -60,7 +62,7 @@ class Soak:
         if to_be_killed:
             after = self.chance.uniform(0, LATEST)
             killer = asyncio.get_running_loop().call_later(after, client.kill)
-        ended = await client.wait()
+        ended = await client.wait(LONGEST)
         if to_be_killed:
             killer.cancel()
         right, wrong = self.house.count(self.house.results(name))
