@@ -12,6 +12,7 @@ it is, is for `Credentials.judge`, before anything else is sent or read (endpoin
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import threading
 import time
@@ -191,10 +192,16 @@ class TlsStream:
         return 0 if self._unsent else self._stands_for
 
     def recv_into(self, buffer: memoryview, /) -> int:
-        """Some bytes, 0 at the end."""
+        """Some bytes, 0 at the end. Raises `TimeoutError` where no record is whole in time: bytes
+        of one that keep coming do not put it off.
+        """
+        seconds = self._sock.gettimeout()
+        until = math.inf if seconds is None else time.monotonic() + seconds
         while not (done := self._decrypted(buffer)):
             if self._tls.get_shutdown() & SSL.RECEIVED_SHUTDOWN:
                 return 0
+            if time.monotonic() > until:
+                raise TimeoutError("no whole record")
             count = self._sock.recv_into(self._arrived)
             if not count:
                 return 0

@@ -7,8 +7,9 @@ beyond the bound is held back until the network has taken some. Receiving is don
 thread, straight into the buffer that is returned: nothing is copied on the way.
 
 Two clocks guard a wait. *Silence*: no frame at all, not even a keep-alive, for `Limits.silence`
-seconds: the peer or the network is dead. *Patience*: keep-alives come, but not the awaited data (or
-the peer does not read): it hangs, or computes for longer than anything does.
+seconds: the peer or the network is dead. *Patience*: keep-alives come, but not the awaited data, or
+the peer does not read, or what it has begun is not complete: it hangs, or computes for longer than
+anything does, or the network is too slow.
 
 The transport takes any connected stream that one thread may read while another one writes
 (framing.Stream): a socket, or TLS over one (tls.py); runtime/party/endpoints makes them.
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import select
 import socket
 import threading
@@ -29,7 +31,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from moiety.protocols.channel import Channel
-from moiety.protocols.errors import ContractViolation, NetworkFailure
+from moiety.protocols.errors import ContractViolation, NetworkFailure, UntrustedPeer
 from moiety.runtime.party.framing import (
     HEADER,
     MAGIC,
@@ -84,7 +86,7 @@ class TcpChannel(Channel):
         self._last_put = time.monotonic()
         self._finishing = False
         self._closed = False
-        self._write_failure: NetworkFailure | None = None
+        self._write_failure: NetworkFailure | UntrustedPeer | None = None
         self._left_in_frame = 0
         self._receiving = False
         self._deadline: float | None = None
@@ -202,7 +204,7 @@ class TcpChannel(Channel):
                     self._putting = False
                     self._count_put(data.nbytes)
                     self._wake.notify_all()
-        except NetworkFailure as failure:
+        except (NetworkFailure, UntrustedPeer) as failure:
             with self._wake:
                 self._write_failure = failure
                 self._queue.clear()
@@ -339,11 +341,12 @@ class TcpChannel(Channel):
 
     def _fill(self, target: memoryview, at_boundary: bool = False) -> None:
         done, heard = 0, time.monotonic()
+        begun = math.inf
         while done < target.nbytes:
             try:
                 count = self._sock.recv_into(target[done:])
             except TimeoutError:
-                self._check_clocks(heard)
+                self._check_clocks(heard, begun)
                 continue
             except OSError as error:
                 raise PeerClosed(
@@ -361,10 +364,10 @@ class TcpChannel(Channel):
             done += count
             self.wire_received += count
             heard = time.monotonic()
-            if self._deadline is not None:
-                self._check_clocks(heard)
+            begun = min(begun, heard)
+            self._check_clocks(heard, begun)
 
-    def _check_clocks(self, heard: float) -> None:
+    def _check_clocks(self, heard: float, begun: float) -> None:
         now = time.monotonic()
         if self._deadline is not None and now > self._deadline:
             raise NetworkFailure(
@@ -375,6 +378,11 @@ class TcpChannel(Channel):
                 f"{self.peer} has been silent for {self.limits.silence:g} s: "
                 "its machine or the network is down"
             )
+        if now - begun > self.limits.patience:
+            raise NetworkFailure(
+                f"{self.peer} is too slow: what it has begun is not complete after "
+                f"{self.limits.patience:g} s"
+            )
 
     # --- ending -----------------------------------------------------------------------------------
 
@@ -384,7 +392,7 @@ class TcpChannel(Channel):
         """
         if self._closed:
             return
-        with contextlib.suppress(NetworkFailure):
+        with contextlib.suppress(NetworkFailure, UntrustedPeer):
             self.send_message(
                 error if error is not None else b"", Frame.GOODBYE if error is None else Frame.ERROR
             )
@@ -396,7 +404,7 @@ class TcpChannel(Channel):
         self._closed = True
         # Closing with unread data makes the kernel send a reset, which can overtake our last frame.
         # So read the rest first.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, NetworkFailure, UntrustedPeer):
             self._sock.shutdown(socket.SHUT_WR)
             until = time.monotonic() + 1.0
             scrap = bytearray(1 << 16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
@@ -19,6 +20,7 @@ import pytest
 from moiety.protocols.errors import BadInput, NetworkFailure
 from moiety.runtime.party.endpoints import Listener, connect, parse_address, parse_listen
 from moiety.runtime.party.framing import Frame, Limits, PeerClosed, PeerError
+from moiety.runtime.party.tls import TlsStream
 from moiety.runtime.party.transport import TcpChannel
 from tests.support.lines import joined, two_credentials
 
@@ -64,6 +66,23 @@ def raw() -> Iterator[tuple[TcpChannel, socket.socket]]:
     channel.abort()
     sock.close()
     listener.close()
+
+
+def trickled(sock: socket.socket, start: bytes, stop: threading.Event) -> threading.Thread:
+    """`start`, and then a byte every now and then, until `stop` or for ten seconds."""
+
+    def trickle() -> None:
+        sock.sendall(start)
+        with contextlib.suppress(OSError):
+            for _ in range(200):
+                if stop.wait(0.05):
+                    return
+                sock.send(b"x")
+            sock.shutdown(socket.SHUT_RDWR)
+
+    thread = threading.Thread(target=trickle)
+    thread.start()
+    return thread
 
 
 def both(first: Callable[[], Any], second: Callable[[], Any]) -> tuple[Any, Any]:
@@ -176,27 +195,70 @@ def test_peer_that_only_keeps_alive_exhausts_patience(pair: tuple[TcpChannel, Tc
     server, client = pair
     server.send_message(b"{}")
     client.receive_message()
+    at_last = threading.Timer(10.0, server.abort)
+    at_last.start()
     with pytest.raises(NetworkFailure, match="alive but has sent nothing"):
         client.recv(1)
+    at_last.cancel()
 
 
 def test_deadline_stops_a_trickle(raw: tuple[TcpChannel, socket.socket]) -> None:
     channel, sock = raw
     stop = threading.Event()
-
-    def trickle() -> None:
-        sock.sendall(struct.pack("<3sBI", b"MOI", Frame.MESSAGE, 1000))
-        while not stop.wait(0.05):
-            sock.sendall(b"x")
-
-    thread = threading.Thread(target=trickle)
-    thread.start()
+    thread = trickled(sock, struct.pack("<3sBI", b"MOI", Frame.MESSAGE, 1000), stop)
     try:
-        with pytest.raises(NetworkFailure, match="too slow"), channel.deadline(0.5):
+        with pytest.raises(NetworkFailure, match="nothing complete"), channel.deadline(0.5):
             channel.receive_message()
     finally:
         stop.set()
         thread.join()
+
+
+def test_patience_ends_with_a_frame_that_trickles(raw: tuple[TcpChannel, socket.socket]) -> None:
+    """Bytes that keep coming do not put it off: nothing else ends a client's wait."""
+    channel, sock = raw
+    stop = threading.Event()
+    thread = trickled(sock, struct.pack("<3sBI", b"MOI", Frame.DATA, 10_000), stop)
+    try:
+        with pytest.raises(NetworkFailure, match=r"begun is not complete after 2\.5 s"):
+            channel.recv(10_000)
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("deadline", [None, 0.5])
+def test_a_record_that_trickles_is_silence(deadline: float | None, tmp_path: Path) -> None:
+    """Of a TLS record there is nothing to read before it is whole, and the clocks go on."""
+    server, client = joined(*two_credentials(tmp_path), QUICK)
+    stream = server._sock
+    assert isinstance(stream, TlsStream)
+    stop = threading.Event()
+    thread = trickled(stream._sock, struct.pack(">BHH", 23, 0x303, 10_000), stop)
+    allowed = contextlib.nullcontext() if deadline is None else client.deadline(deadline)
+    try:
+        words = "silent for 1.5 s" if deadline is None else "was too slow"
+        with pytest.raises(NetworkFailure, match=words), allowed:
+            client.receive_message()
+    finally:
+        stop.set()
+        thread.join()
+        for end in (server, client):
+            end.abort()
+
+
+def test_nothing_that_comes_last_keeps_a_channel_open(tmp_path: Path) -> None:
+    """What was done is done: bytes that were changed after it are not looked at, nor do they keep
+    the handle.
+    """
+    server, client = joined(*two_credentials(tmp_path), QUICK)
+    stream, other = server._sock, client._sock
+    assert isinstance(stream, TlsStream)
+    assert isinstance(other, TlsStream)
+    stream._sock.sendall(struct.pack(">BHH", 23, 0x303, 40) + bytes(40))
+    client.close()
+    assert other.fileno() == -1
+    server.abort()
 
 
 def test_goodbye_is_told_from_a_lost_connection(pair: tuple[TcpChannel, TcpChannel]) -> None:

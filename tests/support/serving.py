@@ -33,6 +33,7 @@ from moiety.runtime.results.outputs import Outputs, open_outputs
 from moiety.runtime.results.record import ImageResult, Results
 
 PATIENCE = 20.0
+LIMITS = Limits(silence=5, patience=30, keepalive=0.5)
 
 
 class Running:
@@ -47,9 +48,9 @@ class Running:
         prepare: Callable[[], None] | None = None,
         kind: type[Server] = Server,
         credentials: Credentials | None = None,
+        limits: Limits = LIMITS,
         **parts: Any,
     ) -> None:
-        limits = Limits(silence=5, patience=30, keepalive=0.5)
         self.listener = Listener.at("127.0.0.1", 0, limits, credentials)
         self._folder = tempfile.TemporaryDirectory(prefix="moiety-server-")
         self._log = Path(self._folder.name, "log")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from moiety.protocols.errors import NetworkFailure
+from moiety.protocols.errors import NetworkFailure, UntrustedPeer
 from moiety.protocols.session import Role
 from moiety.runtime.party import handshake
 from moiety.runtime.party.credentials import OWN, Credentials
@@ -93,7 +93,7 @@ class AtFront:
         if not isinstance(report, reports.Ended):
             handshake.send(self._channel, Told(report=report))
             return
-        with contextlib.suppress(NetworkFailure):
+        with contextlib.suppress(NetworkFailure, UntrustedPeer):
             handshake.send(self._channel, Told(report=report))
             self._channel.close()
 

@@ -1,0 +1,1 @@
+"""Sessions over a line that fails on purpose, and many sessions on one that does not."""
