@@ -10,6 +10,7 @@
 #elif defined(MOIETY_BINDINGS)
 #include "rlwe/arguments.hpp"
 #endif
+#include "common.hpp"
 
 namespace moiety {
 

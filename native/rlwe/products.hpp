@@ -9,6 +9,7 @@
 #elif defined(MOIETY_BINDINGS)
 #include "rlwe/arguments.hpp"
 #endif
+#include "common.hpp"
 
 namespace moiety {
 

@@ -11,6 +11,7 @@
 
 #include "rlwe/arguments.hpp"
 #endif
+#include "common.hpp"
 
 namespace moiety {
 

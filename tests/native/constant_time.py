@@ -46,10 +46,12 @@ def wide(folder: Path) -> Passed:
 
 def watched(name: str, command: Sequence[object], isas: Sequence[str]) -> Passed:
     """The planted leaks are reported, and nothing else. Raises Failed."""
-    planted = rows(said(*command, "--planted"))
+    # Reports are counted by the program; the sanitizer is to make nothing else of them.
+    quiet = {"MSAN_OPTIONS": "exit_code=0"}
+    planted = rows(said(*command, "--planted", env=quiet))
     if blind := [row.kernel for row in planted if not row.reports]:
         raise Failed(f"{name} does not report {', '.join(blind)}: it sees nothing")
-    seen = rows(said(*command, *isas))
+    seen = rows(said(*command, *isas, env=quiet))
     check(seen, set(kernels.kernel_names()))
     absent = sorted(set(isas) - {row.isa for row in seen})
     return Passed(

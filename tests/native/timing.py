@@ -15,8 +15,10 @@ from moiety.protocols import kernels
 from tests.native.builds import RELEASE, Failed, Passed, built, said
 
 CALLS = 20_000
-LIMIT = 5.0
-"""Of |t|, in three measurements in a row: by chance in one run of a hundred thousand."""
+LIMIT = 10.0
+"""Of |t|, dudect's own, in three measurements in a row. Effects of 0.1 % of a call and less, of the
+secrets' being copied before it, reach 4.
+"""
 
 
 @dataclass(frozen=True)

@@ -208,11 +208,11 @@ MUTANTS = (
         tests=(RLWE + "test_conversions_against_big_integers",),
     ),
     Mutant(
-        name="ranges_that_begin_anywhere",
-        breaks="threads' messages begin within a byte, and overwrite one another",
+        name="last_element_left_out",
+        breaks="the last range ends before its last element: a share of what was in memory",
         file="native/pool.hpp",
-        old="work.n * at / count / work.grain * work.grain;",
-        new="work.n * at / count;",
+        old="return at == count ? work.n :",
+        new="return at == count ? work.n - 1 :",
         tests=(POOL + "test_no_kernel_depends_on_threads",),
     ),
     Mutant(
