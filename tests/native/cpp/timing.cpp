@@ -21,7 +21,7 @@
 namespace moiety::harness {
 namespace {
 
-constexpr std::size_t kImages = 16;  // of each class: both come from as much memory
+constexpr std::size_t kImages = 16;
 constexpr double kThreshold = 10;  // dudect's
 
 u64 begin() {
@@ -66,12 +66,11 @@ struct Measured {
   std::vector<Sample> samples;
 };
 
-// Images of the secrets: those of class 0 are all the same.
-std::vector<std::vector<u8>> images(const Call& call, bool random, Random& source) {
+// Random values of all secrets of a call, one after the other.
+std::vector<std::vector<u8>> images(const Call& call, Random& source) {
   std::size_t bytes = 0;
   for (const Call::Secret& each : call.secrets()) bytes += each.bytes;
-  std::vector<std::vector<u8>> made(kImages, std::vector<u8>(bytes, 0));
-  if (!random) return made;
+  std::vector<std::vector<u8>> made(kImages, std::vector<u8>(bytes));
   for (std::vector<u8>& image : made) {
     u8* at = image.data();
     for (const Call::Secret& each : call.secrets()) {
@@ -82,37 +81,40 @@ std::vector<std::vector<u8>> images(const Call& call, bool random, Random& sourc
   return made;
 }
 
+// Secrets of an image, or zeros that are made of it: both classes read and write the same memory,
+// else where it lies would tell them apart.
+void set(const Call& call, const u8* image, bool random) {
+  const u8 mask = static_cast<u8>(-static_cast<int>(random));
+  for (const Call::Secret& secret : call.secrets()) {
+    u8* to = static_cast<u8*>(secret.data);
+    for (std::size_t i = 0; i < secret.bytes; i++) to[i] = image[i] & mask;
+    image += secret.bytes;
+  }
+}
+
 // The clock may tick in steps of many cycles: so many calls are timed together.
 constexpr u64 kLeastCycles = 20000;
 
 std::size_t runs_of(const Call& call) {
-  std::size_t runs = 1;
-  for (u64 cycles = 0; cycles < kLeastCycles; runs *= 2) {
+  for (std::size_t runs = 1;; runs *= 2) {
     const u64 start = begin();
-    for (std::size_t i = 0; i < 2 * runs; i++) call.run();
-    cycles = (end() - start) / 2;
-    if (cycles >= kLeastCycles) break;
+    for (std::size_t i = 0; i < runs; i++) call.run();
+    if (end() - start >= kLeastCycles) return runs;
   }
-  return runs;
 }
 
 Measured measured(const Case& each, std::size_t calls, u64 seed) {
   Random random(seed);
   Call call(random);
   each.make(call, {160, 3, 13});
-  const std::vector<std::vector<u8>> classes[2] = {images(call, false, random),
-                                                   images(call, true, random)};
+  const std::vector<std::vector<u8>> all = images(call, random);
   for (int i = 0; i < 200; i++) call.run();  // warms up
   Measured made{runs_of(call), {}};
   made.samples.reserve(calls);
   for (std::size_t i = 0; i < calls; i++) {
     const u64 choice = random.next();
     const bool which = choice & 1;
-    const u8* at = classes[which][choice >> 1 & (kImages - 1)].data();
-    for (const Call::Secret& secret : call.secrets()) {
-      std::memcpy(secret.data, at, secret.bytes);
-      at += secret.bytes;
-    }
+    set(call, all[choice >> 1 & (kImages - 1)].data(), which);
     const u64 start = begin();
     for (std::size_t run = 0; run < made.runs; run++) call.run();
     made.samples.push_back({which, end() - start});
