@@ -15,7 +15,6 @@ Everything but ContractViolation is a user's matter: the command line prints its
 traceback and exits with `exit_code`.
 """
 
-
 LONGEST = 3000
 """Characters of a message."""
 

@@ -11,6 +11,7 @@ so where another Python installs ranges instead.
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 import tempfile
@@ -37,7 +38,8 @@ def resolved(requirements: Sequence[str], *options: str) -> str:
         done = subprocess.run([*command, "-o", found, asked], cwd=folder, check=False)
         if done.returncode:
             raise SystemExit(done.returncode)
-        return found.read_text(encoding="utf-8")
+        # The one platform of the lock meets all markers.
+        return re.sub(r"(?m)^(\S+==\S+) ;[^\\\n]*", r"\1 ", found.read_text(encoding="utf-8"))
 
 
 def common() -> list[str]:
