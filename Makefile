@@ -16,7 +16,7 @@ VENV_EXTRAS := .venv-extras
 VENV_DOCS := .venv-docs
 VENV_LINT := .venv-lint
 PACKAGES := compiler runtime protocols models
-NATIVE := $(shell find native -name '*.?pp')
+NATIVE := $(shell find native tests/native -name '*.?pp')
 SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE \
 	$(shell find $(PACKAGES) native -type f ! -name '*.pyc' ! -name '.*' ! -name README.md 2>/dev/null)
 
