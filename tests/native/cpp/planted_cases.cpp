@@ -13,6 +13,13 @@ MOIETY_NOINLINE std::size_t equal_bytes(const u8* x, const u8* y, std::size_t n)
   return i;
 }
 
+// As one step more, of many.
+MOIETY_NOINLINE u64 stepped(const u8* x, std::size_t n) {
+  u64 sum = 1;
+  for (std::size_t i = 0, steps = n + n / 32 * (x[0] != 0); i < steps; i++) sum += sum >> 3 ^ i;
+  return sum;
+}
+
 // As a table of an S-box.
 MOIETY_NOINLINE u64 looked_up(const u8* x, std::size_t n, const u64* table) {
   u64 sum = 0;
@@ -29,6 +36,11 @@ std::vector<Case> planted_cases() {
          const u8* x = call.secret<u8>("x", s.n);
          const u8* y = call.room<u8>(s.n);
          call.run = [=] { sink = equal_bytes(x, y, s.n); };
+       }},
+      {"planted_steps", "portable",
+       [](Call& call, const Shape& s) {
+         const u8* x = call.secret<u8>("x", s.n);
+         call.run = [=] { sink = stepped(x, s.n); };
        }},
       {"planted_index", "portable",
        [](Call& call, const Shape& s) {
