@@ -21,6 +21,8 @@ SECRETS: dict[str, str] = {
     "mux_send_adding": "w,delta,x,theirs,gate,flip",
     "widen_send": "w,delta,own,theirs",
     "widen_recv": "v,choices,x,flip",
+    "column_hash": "rows",
+    "row_hash": "rows,elements",
     "cut_digits": "x,added",
     "gather_bits": "parts",
     "pack": "values,values",  # as words, and as bytes

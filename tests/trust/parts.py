@@ -85,7 +85,9 @@ PARTS: Sequence[Part] = (
     Part(
         "known answers",
         "Kernels and primitives give the published vectors.",
-        pytest("tests/protocols/test_known_answers.py", "tests/protocols/test_symmetric_kernels.py"),
+        pytest(
+            "tests/protocols/test_known_answers.py", "tests/protocols/test_symmetric_kernels.py"
+        ),
         "docs/security.md#parameters",
         120,
     ),
