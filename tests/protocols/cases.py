@@ -34,6 +34,7 @@ from moiety.protocols.linear.server import ServerLinear, linear_server, new_quer
 from moiety.protocols.network import LAN
 from moiety.protocols.ot.transfers import TransferReceiver, TransferSender
 from moiety.protocols.session import Role, Session
+from moiety.protocols.settlement import settle
 from moiety.protocols.setup import open_session
 from tests.protocols.cohort_cases import cohort_cases
 from tests.protocols.conformance import (
@@ -93,6 +94,22 @@ def less_than_case(bits: int, n: int = 300, file: str | None = None) -> Case:
         is_xor_of(lambda inputs: inputs[0] < inputs[1]),
         declared(less_than, n, bits),
         Pinned(file, (n,), bits) if file else None,
+    )
+
+
+def settled_case(bits: int, n: int = 300) -> Case:
+    """Without silent correlations there is nothing to settle; with them, test_silent_deviations."""
+
+    def body(session: Session, x: U64) -> U8:
+        result: U8 = less_than(session, x[None], bits)[0]
+        settle(session)
+        return result
+
+    return replace(
+        less_than_case(bits, n),
+        protocols=(settle,),
+        body=body,
+        cost=declared(less_than, n, bits) + declared(settle),
     )
 
 
@@ -479,6 +496,7 @@ def _cases() -> Iterator[tuple[str, Case]]:
         yield f"less_than {bits}", less_than_case(bits, n, WIRE)
     for bits in (2, 3, 4, 5, 8, 11, 12, 16, 19, 20, 27, 31, 63, 64):
         yield f"less_than {bits}", less_than_case(bits)
+    yield "less_than 16, settled", settled_case(16)
     yield "drelu 16", drelu_case(16, 129, WIRE)
     for bits in (2, 3, 17, 32, 64):
         yield f"drelu {bits}", drelu_case(bits)

@@ -44,10 +44,10 @@ def column_hash(rows: U8, point: U8) -> U8:
 
 
 def row_hash(rows: U8, elements: U8, width: int, point: U8) -> U8:
-    """Hash `rows`, `uint8 (n, 16)`, as elements of the field of 2^128 elements, and the bits of
-    `elements`, `uint8 (n,)` or none, with the same coefficients.
+    """Hash rows as elements of a field, and the bits of elements, with the same coefficients.
 
-    The coefficient of row t is `p^(n - t)` at the point p, `uint8 (16,)`. Returns `uint8 (1 +
+    rows: `uint8 (n, 16)`, of the field of 2^128 elements; elements: `uint8 (n,)`, or none. The
+    coefficient of row t is `p^(n - t)` at the point p, `uint8 (16,)`. Returns `uint8 (1 +
     width, 16)`, width 0..4: the sum of all rows times their coefficients; then, for each bit b of
     the elements, the sum of the coefficients of those that have it. Where `rows` has multiples
     `x*delta` in F_16, nibble by nibble, of these elements x, its hash is the sum of the others
