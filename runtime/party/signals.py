@@ -5,10 +5,15 @@ a process in good order.
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+_held = False
+_waiting: Stopped | None = None
+"""What is raised when signals are held no more."""
 
 
 class Stopped(BaseException):
@@ -30,13 +35,34 @@ def stay_on_hangup() -> None:
 
 def raise_stopped() -> None:
     """Turn the first of the two signals into `Stopped`; a second one ends the process at once. Main
-    thread only.
+    thread only. A process that is forked off while signals are held begins anew with this.
     """
+    global _held, _waiting
+    _held, _waiting = False, None
 
-    def handle(number: int, frame: FrameType | None) -> NoReturn:
+    def handle(number: int, frame: FrameType | None) -> None:
+        global _waiting
         for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)
-        raise Stopped(number)
+        if not _held:
+            raise Stopped(number)
+        _waiting = Stopped(number)
 
     for each in SIGNALS:
         signal.signal(each, handle)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """`Stopped` is not raised in here but at the end: what is begun is done. Main thread only, and
+    not within itself.
+    """
+    global _held, _waiting
+    _held = True
+    try:
+        yield
+    finally:
+        _held = False
+        stopped, _waiting = _waiting, None
+        if stopped is not None:
+            raise stopped

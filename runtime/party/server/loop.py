@@ -7,6 +7,8 @@ import selectors
 from collections.abc import Callable
 from typing import Protocol
 
+from moiety.runtime.party.signals import held
+
 
 class Watched(Protocol):
     """A socket, or what else the system can wait for."""
@@ -40,11 +42,15 @@ class Loop:
             self._selector.unregister(sock)
 
     def turn(self, seconds: float) -> None:
-        """Wait for at most so long, and do what is to be done."""
-        for key, _ in self._selector.select(seconds):
-            # What came before in this turn may have closed it.
-            if key.fileobj in self._selector.get_map():
-                key.data()
+        """Wait for at most so long, and do what is to be done. A signal to stop is heard before or
+        after that: a word that has been taken from a socket would else be lost.
+        """
+        ready = self._selector.select(seconds)
+        with held():
+            for key, _ in ready:
+                # What came before in this turn may have closed it.
+                if key.fileobj in self._selector.get_map():
+                    key.data()
 
     def close(self, keep: Watched | None = None) -> None:
         """Close everything that is watched or rests, but `keep`."""

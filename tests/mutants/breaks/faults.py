@@ -125,4 +125,15 @@ MUTANTS = (
         new="    os.dup(ours.fileno())\n    return Child(pid, Line(ours))",
         tests=(SESSIONS,),
     ),
+    Mutant(
+        name="a_signal_cuts_a_word_in_two",
+        breaks="a session that ended well is counted as lost when the server stops",
+        file="runtime/party/server/loop.py",
+        old="        with held():",
+        new="        with contextlib.nullcontext():",
+        tests=(
+            "tests/runtime/test_signals.py::"
+            "test_a_word_that_was_taken_is_heard_before_the_server_stops",
+        ),
+    ),
 )
