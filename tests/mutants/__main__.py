@@ -76,7 +76,7 @@ def outcomes(chosen: Sequence[tuple[str, Mutant]], processes: int) -> Iterator[O
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder, contextlib.ExitStack() as stack:
         trees: queue.SimpleQueue[Tree] = queue.SimpleQueue()
         for index in range(processes):
-            trees.put(Tree(Path(folder) / str(index)))
+            trees.put(stack.enter_context(contextlib.closing(Tree(Path(folder) / str(index)))))
         pool = stack.enter_context(ThreadPoolExecutor(processes))
 
         def run(one: tuple[str, Mutant]) -> Outcome:
@@ -98,12 +98,16 @@ def whole(chosen: Sequence[tuple[str, Mutant]], processes: int) -> str:
     """What fails on code that is not broken; empty where all tests pass."""
     tests = sorted({test for _, mutant in chosen for test in mutant.tests})
     parts = [tests[index::processes] for index in range(processes) if tests[index::processes]]
-    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        tree = Tree(Path(folder) / "whole")
-        with ThreadPoolExecutor(len(parts)) as pool:
-            for code, printed in pool.map(tree.run, parts):
-                if code:
-                    return printed
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mutants-")))
+        pool = stack.enter_context(ThreadPoolExecutor(len(parts)))
+        trees = [
+            stack.enter_context(contextlib.closing(Tree(folder / str(index))))
+            for index in range(len(parts))
+        ]
+        for code, printed in pool.map(lambda tree, part: tree.run(part), trees, parts):
+            if code:
+                return printed
     return ""
 
 

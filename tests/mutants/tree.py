@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,8 +16,6 @@ from tests.mutants.mutant import ROOT, Mutant
 
 PACKAGES = ("compiler", "runtime", "protocols", "models")
 SKIPPED = (".git", ".venv*", "build", "__pycache__", ".*_cache", ".hypothesis", "out", "*.so")
-SECONDS = 240
-"""After which a run counts as hung."""
 
 
 class Tree:
@@ -26,6 +25,7 @@ class Tree:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._runner: subprocess.Popen[str] | None = None
         shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*SKIPPED))
         # Both names of a package's folder: the tree's, which documents and tests read, and the
         # installed one, which is what is imported.
@@ -52,24 +52,27 @@ class Tree:
 
     def run(self, tests: Sequence[str]) -> tuple[int, str]:
         """pytest's exit code (-1 where it hung) and what it printed."""
-        data = os.environ.get("MOIETY_DATA", str(ROOT.parent / "shared" / "data"))
-        command = [sys.executable, "-m", "pytest", "-o", "addopts=", "-q", "-x", "-n", "0"]
-        command += ["-p", "no:cacheprovider", f"--timeout={SECONDS}", *tests]
-        environment = {**os.environ, "PYTHONPATH": str(self.folder), "MOIETY_DATA": data}
-        try:
-            done = subprocess.run(
-                command,
+        if self._runner is None:
+            data = os.environ.get("MOIETY_DATA", str(ROOT.parent / "shared" / "data"))
+            self._runner = subprocess.Popen(
+                [sys.executable, "-m", "tests.mutants.runner"],
                 cwd=self.folder,
-                env=environment,
+                env={**os.environ, "PYTHONPATH": str(self.folder), "MOIETY_DATA": data},
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
                 text=True,
-                timeout=SECONDS + 30,
-                check=False,
             )
-        except subprocess.TimeoutExpired as late:
-            return -1, str(late.stdout or "")
-        return done.returncode, done.stdout
+        assert self._runner.stdin is not None
+        assert self._runner.stdout is not None
+        self._runner.stdin.write(json.dumps(list(tests)) + "\n")
+        self._runner.stdin.flush()
+        code, printed = json.loads(self._runner.stdout.readline())
+        return code, printed
+
+    def close(self) -> None:
+        """End the process that runs its tests."""
+        if self._runner is not None:
+            self._runner.communicate()
 
 
 def native_module() -> Path:
