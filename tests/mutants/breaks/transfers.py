@@ -210,7 +210,7 @@ MUTANTS = (
         breaks="trees replaced on the way are not noticed",
         file="protocols/ot/keys.py",
         old="        self._hash.update(message)",
-        new=("        if len(message) != 4096:\n            self._hash.update(message)"),
+        new=("        if len(message) != 5152:\n            self._hash.update(message)"),
         tests=(
             "tests/protocols/test_confirmation.py::test_a_valid_message_of_another_set_up_is_refused",
         ),
