@@ -6,8 +6,9 @@ A view is all messages that arrive and what the protocol gives to the party. Bet
 the other one, lengths and order must be equal, and no test of any field may tell them apart:
 histograms, the mean of every bit at every place, correlations of neighbours in a message and from
 run to run. All tests together reject sound code with probability 1e-6 (Holm). To show that they
-can fail, the same tests are first run on views into which single bits of the other's input were
-put. The last line is the summary; exit code 1 for a difference.
+can fail, the same tests are first run on views into which a single bit of the other's input was
+put; and of the one protocol that opens something, the client's views must differ. The last line is
+the summary; exit code 1 for a difference.
 
 A test of distributions sees what is gross: a mask that is missing, constant, or reused. It cannot
 see a weak generator.
@@ -23,6 +24,7 @@ from dataclasses import replace
 import numpy as np
 
 from moiety.protocols.arrays import U8
+from moiety.protocols.compare.reveal import reveal_to_client
 from tests.protocols.cases import CASES
 from tests.protocols.conformance import Case, Pair
 from tests.views.collect import View, views
@@ -77,14 +79,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("a bit in clear is not seen with so few runs")
         return 1
     tests: list[Judged] = []
+    opened: list[Judged] = []
     wrong: list[str] = []
     names = [name for name in CASES if not options.only or options.only in name]
     for name in names:
         try:
-            tests += judged(name, CASES[name], options.runs)
+            opens = reveal_to_client in CASES[name].protocols
+            for each in judged(name, CASES[name], options.runs):
+                (opened if opens and "client's view" in each.what else tests).append(each)
         except AssertionError as error:
             wrong.append(f"{name}: {error}")
     wrong += [f"{each.what}: p = {each.p:.1e}" for each in rejected(tests, SIGNIFICANCE)]
+    if opened and not rejected(opened, SIGNIFICANCE):
+        wrong.append("what is opened to the client is not seen")
     for each in wrong:
         print(each)
     least = min((each.p for each in tests), default=1.0)
