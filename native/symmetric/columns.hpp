@@ -3,7 +3,7 @@
 
 #if defined(MOIETY_LOOPS)
 #include "symmetric/vole.hpp"
-#else
+#elif defined(MOIETY_BINDINGS)
 #include "arguments.hpp"
 #endif
 #include "common.hpp"
@@ -241,7 +241,7 @@ void row_hash(const u8* rows, const u8* elements, std::size_t n, int width, cons
 constexpr ColumnKernels kColumns{.column_hash = column_hash, .row_hash = row_hash};
 
 }  // namespace
-#else
+#elif defined(MOIETY_BINDINGS)
 
 const ColumnKernels& column_kernels();  // of the instruction set in use
 
