@@ -100,7 +100,9 @@ def chosen(names: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        description=str(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tests.fuzz",
+        description=str(__doc__),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("target", nargs="*", help="which; all of them where none is named")
     parser.add_argument("--seconds", type=int, default=60, help="of each target")
@@ -109,6 +111,8 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="name the targets, and end")
     options = parser.parse_args()
     names = chosen(options.target, parser)
+    if options.seconds < 1 or options.processes < 1:
+        parser.error("--seconds, --processes: at least one")
     if options.list:
         print("\n".join(names))
         return 0

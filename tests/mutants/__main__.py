@@ -113,7 +113,9 @@ def whole(chosen: Sequence[tuple[str, Mutant]], processes: int) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        description=str(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tests.mutants",
+        description=str(__doc__),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("what", nargs="*", help="areas; with --file, tests")
     parser.add_argument("--name", action="append", help="only these mutants")
@@ -124,6 +126,11 @@ def main() -> int:
     parser.add_argument("--show", action="store_true", help="print what pytest printed")
     parser.add_argument("--json", type=Path, help="write a row a mutant to this file")
     options = parser.parse_args()
+    own = (options.file, options.old, options.new)
+    if any(each is not None for each in own) and (not options.old or None in own):
+        parser.error("--file, --old and --new belong together")
+    if options.processes < 1:
+        parser.error("--processes: at least one")
     if options.file:
         one = Mutant("tried", "", options.file, options.old, options.new, tuple(options.what))
         chosen = [("tried", one)]

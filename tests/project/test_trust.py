@@ -7,14 +7,18 @@ import json
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from tests.fuzz import __main__ as fuzz
+from tests.mutants import __main__ as mutants
 from tests.trust import __main__ as trust
 from tests.trust.parts import PARTS, ROOT, Part, debian, library
 from tests.trust.run import FAILED, NOT_RUN, PASSED, run
+from tests.views import __main__ as views
 
 
 def part(code: str, seconds: int = 60, name: str = "tried", **more: object) -> Part:
@@ -122,3 +126,30 @@ def test_parts_have_names_of_their_own_and_a_page() -> None:
     assert len(set(names)) == len(names)
     page = (ROOT / "docs" / "trust.md").read_text(encoding="utf-8")
     assert not [name for name in names if f"**{name}**" not in page]
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "said"),
+    [
+        (views.main, "--only nosuch", "no protocol has 'nosuch' in its name"),
+        (views.main, "--runs 0", "--runs: at least one"),
+        (fuzz.main, "keys --seconds 0", "at least one"),
+        (fuzz.main, "keys --processes 0", "at least one"),
+        (mutants.main, "linear --processes 0", "--processes: at least one"),
+        (mutants.main, "--old x", "--file, --old and --new belong together"),
+        (mutants.main, "--file README.md --new x", "--file, --old and --new belong together"),
+        (mutants.main, "--name nosuch", "no such mutant"),
+    ],
+)
+def test_a_command_that_would_try_nothing_or_something_else_is_refused(
+    command: Callable[[], int],
+    arguments: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tried", *arguments.split()])
+    with pytest.raises(SystemExit) as stopped:
+        command()
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err

@@ -48,7 +48,9 @@ def run_all(parts: Sequence[Part], folder: Path, console: Console, limit: float)
 
 def main(parts: Sequence[Part] = PARTS) -> int:
     parser = argparse.ArgumentParser(
-        description=str(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tests.trust",
+        description=str(__doc__),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("part", nargs="*", help="all, if none is named")
     parser.add_argument("--list", action="store_true", help="the parts and what they claim")

@@ -70,18 +70,24 @@ LEAKING = next(iter(CASES))
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        description=str(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tests.views",
+        description=str(__doc__),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--runs", type=int, default=32, help="of each input (default 32)")
     parser.add_argument("--only", help="protocols whose name contains this")
     options = parser.parse_args(arguments)
+    names = [name for name in CASES if not options.only or options.only in name]
+    if not names:
+        parser.error(f"no protocol has {options.only!r} in its name; there are {', '.join(CASES)}")
+    if options.runs < 1:
+        parser.error("--runs: at least one")
     if not sees_a_leak(options.runs):
         print("a bit in clear is not seen with so few runs")
         return 1
     tests: list[Judged] = []
     opened: list[Judged] = []
     wrong: list[str] = []
-    names = [name for name in CASES if not options.only or options.only in name]
     for name in names:
         try:
             opens = reveal_to_client in CASES[name].protocols
