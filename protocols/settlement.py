@@ -2,14 +2,14 @@
 
 Functionality: none but an end. If a sender of silent correlations has deviated in a refill, and a
 row that was used is wrong for it, the receiver's side raises `DeviatingPeer`, but for a probability
-of 2^-100 (ot/consistency). Nothing leaks to a receiver; a sender that deviates learns from the end
-whether the receiver's noise was what it bet on.
+of `q * 2^-119` where the sender tries q answers (ot/consistency). Nothing leaks to a receiver; a
+sender that deviates learns from the end whether the receiver's noise was what it bet on.
 
 Each direction that has used any: the receiver draws 128 rows of SoftSpoken, with their check, and
-sends its sums of u, masked by theirs; the sender answers with a digest of what its w and delta say
-that the receiver's sum of v is. The digest is of 128 unknown bits of delta at once where u is not
-what it was, so a receiver that lies about it is told nothing. Three flights, C S C, of which the
-first continues what the client sends; none where all correlations are SoftSpoken's.
+sends its hash of u, masked by theirs; the sender answers with a digest of what its w and delta say
+that the receiver's hash of v is. The digest is of 128 unknown bits of delta at once where u is not
+what it was, so a receiver that lies about it is told nothing (ot/tally). Three flights, C S C, of
+which the first continues what the client sends; none where all correlations are SoftSpoken's.
 """
 
 from __future__ import annotations

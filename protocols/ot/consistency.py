@@ -13,7 +13,7 @@ from a SHA-256 of all messages that fix them (Fiat, Shamir): a challenge that th
 drew would cost a round trip for every draw of correlations, since the rows must be checked before
 anything is answered under them. The price is that a peer can try messages until it likes the
 challenge. Hence 128 bits and not the 40 or 64 that a challenge of the other party's would do with:
-q hashes meet a bad one with probability `q * n/128 * 2^-128`.
+q tries meet a bad one with probability `q * n/128 * 2^-128`, n the rows of one point.
 """
 
 from __future__ import annotations
@@ -56,6 +56,13 @@ class Chain:
         return [
             np.frombuffer(self._derived(b"point", index)[:16], np.uint8) for index in range(count)
         ]
+
+    def offsets(self, n: int, start: int = 0) -> U8:
+        """What is added to n rows from number `start` on, uint8 `(n, 16)`: known to nobody before
+        the rows are fixed.
+        """
+        key = np.frombuffer(self._derived(b"offsets", 0)[:16], np.uint8)
+        return kernels.aes_ctr(key, start, 16 * n).reshape(n, 16)
 
     def digest_of(self, planes: U8) -> bytes:
         """What is sent of hashes that the peer can compute."""

@@ -19,11 +19,12 @@ from moiety.protocols.ot.consistency import (
     ROWS,
     Chain,
     compare,
+    times_delta,
 )
 from moiety.protocols.ot.keys import HashKeys
 from moiety.protocols.ot.lpn import BITS, NIBBLES
 from moiety.protocols.ot.silent import SilentReceiver, SilentSender
-from moiety.protocols.ot.tally import WIDTH, Tally, masked, of_delta
+from moiety.protocols.ot.tally import WIDTH, Tally, masked_elements, masked_rows
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
 from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
@@ -58,8 +59,8 @@ class MixedSender(VoleSender):
         tallies = self.bits.tally, self.nibbles.tally
         if not any(tally.owes for tally in tallies):
             return
-        sum_of_rows = masked(tallies, self._masked)[0] ^ of_delta(self._shown, self.delta)
-        self.channel.send(_digest(tallies, sum_of_rows))
+        hashes = masked_rows(tallies, self._masked) ^ times_delta(self._shown, self.delta)
+        self.channel.send(_digest(tallies, hashes))
 
     def _for(self, k: int) -> VoleSender:
         if k < self.silent_from:
@@ -76,7 +77,7 @@ class MixedReceiver(VoleReceiver):
     bits: SilentReceiver
     nibbles: SilentReceiver
     silent_from: int
-    _sums: U8 = field(init=False)
+    _hashes: U8 = field(init=False)
 
     def extend(self, n: int, k: int) -> tuple[U8, U8]:
         return self._for(k).extend(n, k)
@@ -91,14 +92,14 @@ class MixedReceiver(VoleReceiver):
         if not any(tally.owes for tally in tallies):
             return
         u, v = self.softspoken.extend(ROWS, WIDTH)
-        self._sums = masked(tallies, v, u)
-        self.channel.send(self._sums[1:])
+        self._hashes = masked_rows(tallies, v)
+        self.channel.send(masked_elements(tallies, u))
 
     def confirm(self) -> None:
         tallies = self.bits.tally, self.nibbles.tally
         if not any(tally.owes for tally in tallies):
             return
-        expected = _digest(tallies, self._sums[0])
+        expected = _digest(tallies, self._hashes)
         received = self.channel.recv(DIGEST_BYTES).tobytes()
         compare(expected, received, "silent correlations")
 
@@ -148,10 +149,10 @@ def mixed_receiver(
     return MixedReceiver(channel, softspoken, bits, nibbles, silent_from)
 
 
-def _digest(tallies: Sequence[Tally], sum_of_rows: U8) -> bytes:
+def _digest(tallies: Sequence[Tally], hashes: U8) -> bytes:
     """What settles both tallies; they begin anew."""
     first, second = tallies
     first.chain.add(second.chain.state)
     for tally in tallies:
         tally.clear()
-    return first.chain.digest_of(sum_of_rows)
+    return first.chain.digest_of(hashes)

@@ -90,7 +90,7 @@ class _Silent:
         workers: Workers | None,
     ) -> None:
         self.parameters = parameters
-        self.tally = Tally(chain or Chain(bytes(32)), workers or Workers(), parameters.width)
+        self.tally = Tally(chain or Chain(bytes(32)), workers or Workers())
         self._channel = channel
         self._prg = prg
         self._keys = keys

@@ -16,6 +16,13 @@ and delta. Where t trees have an e that no common u explains, the digest fits on
 what the receiver bets on in all t: with probability 16^-t. A bet that fails ends the connection,
 before anything was answered.
 
+A receiver chooses the roots of its trees, and each nibble of v comes from a tree of its own: with
+sixteen tries a tree it has two equal rows, whose pads are equal under one key (of two trees of a
+silent refill they tell delta: tests/attacks/test_equal_rows). So both parties add the same random
+block to v and w of a row, which follows from all messages of the set-up and of the draw and which
+nobody knows when roots are chosen. Then rows are equal with probability 2^-128 for each pair, and
+who tries other roots has all other blocks.
+
 The trees are checked when they come (Roy, section 5; Boyle et al., CRYPTO 2019, Figure 5): every
 leaf is hashed to 32 bytes for the check and, apart from them, to its key. The receiver sends for
 each tree the sum of the 32 bytes, which gives the sender those of its missing leaf, and one digest
@@ -47,7 +54,7 @@ from moiety.protocols.ot.consistency import (
     times_delta,
 )
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
-from moiety.protocols.parallel import STREAMED, Workers
+from moiety.protocols.parallel import STREAMED, Workers, pieces
 
 TREES = 32
 """One for each nibble of delta."""
@@ -193,6 +200,15 @@ class _Stream:
             list(self._workers.map(lambda pair: kernels.column_hash(*pair), pairs)), parts[-1]
         )
 
+    def _moved(self, rows: U8) -> U8:
+        """The rows, each plus its block."""
+
+        def add(at: slice) -> None:
+            rows[at] ^= self._chain.offsets(at.stop - at.start, at.start)
+
+        self._workers.each(add, pieces(len(rows)))
+        return rows
+
 
 class SoftSpokenReceiver(_Stream, VoleReceiver):
     """Knows all leaves."""
@@ -218,7 +234,7 @@ class SoftSpokenReceiver(_Stream, VoleReceiver):
         shown = self._hashed([u[:, None] for u in us], points)[:k]
         self._channel.send(shown)
         self._channel.send(self._chain.digest_of(self._hashed(vs, points)))
-        return joined(us[:-1]), joined(vs[:-1])
+        return joined(us[:-1]), self._moved(joined(vs[:-1]))
 
 
 class SoftSpokenSender(_Stream, VoleSender):
@@ -257,7 +273,7 @@ class SoftSpokenSender(_Stream, VoleSender):
         received = self._channel.recv(DIGEST_BYTES).tobytes()
         hashes = self._hashed(ws, points) ^ times_delta(shown, self.delta)
         compare(self._chain.digest_of(hashes), received, "corrections of correlations")
-        return joined(ws[:-1])
+        return self._moved(joined(ws[:-1]))
 
 
 def joined(parts: Sequence[U8]) -> U8:

@@ -2,12 +2,17 @@
 
 A sender that deviates in a refill gives the receiver trees that are wrong for some places of the
 noise and right for others; whether anything went wrong then says where the noise is, and enough of
-that is the receiver's u. So the rows that were used are compared: one random sum of all w, and that
-of all v with u times delta, in the field of 2^128 elements (Ferret, CCS 2020, and Wolverine, S&P
-2021, compare the leaves instead, each of which would have to be made once more; a row that nobody
-takes need not be right). Rows are hashed as they are, not column by column as SoftSpoken's: here
-the one who checks is the one who has u, and shows the peer honest sums of it, so there is nothing
-to choose for who deviates but its rows, before it knows the coefficients (ot/consistency).
+that is the receiver's u. So the rows that were used are compared, by hashes of their columns as
+SoftSpoken's are (ot/consistency): that of all w, and that of all v with the hash of u times delta
+(Ferret, CCS 2020, and Wolverine, S&P 2021, compare the leaves instead, each of which would have to
+be made once more; a row that nobody takes need not be right).
+
+The one who compares is the receiver, so one that lies about its hash of u is not noticed, and gets
+a digest of what it knows plus its lie times delta. Column by column that is the product of delta
+with a vector over F_16, for any but zero a bijection of delta: a digest of 128 unknown bits. (With
+rows as elements of the field of 2^128 elements, half the work, it is a sum of four products in that
+field, of `delta`, `X*delta`, .., and lies exist for which it has 32 unknown bits and so is found by
+trying: tests/attacks/test_lying_in_settling.)
 
 The receiver needs the sender's word, which may come late: until then the sender sees of all that
 depends on v what is masked by a fresh u, or by a pad of the other direction, whatever v is. It must
@@ -24,27 +29,26 @@ import numpy as np
 
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8
-from moiety.protocols.ot.consistency import Chain, hash_of
+from moiety.protocols.ot.consistency import PLANE_BYTES, Chain, hash_of, planes_of, summed
 from moiety.protocols.parallel import Workers, pieces
 
 WIDTH = 4
 """Bits of an element of F_16."""
 NONE = np.zeros(0, np.uint8)
-_MASKED = np.array([2] + 15 * [0], np.uint8)
-"""The point z, at which the coefficients of 128 rows are a basis: sums of random u are uniform."""
+COLUMNS = 128
 
 
 @dataclass
 class Tally:
-    """Of one generator in one direction, at one party. `sums`, uint8 `(1 + WIDTH, 16)`: of the
-    rows, and a receiver's of the coefficients of the rows whose u has each bit. `chain`: as the
-    peer's; the challenge for rows follows from the sender's answers so far. `width`: bits of u.
+    """Of one generator in one direction, at one party. `rows`, uint8 `(128, 16)`: the hash of its
+    rows; `elements`, uint8 `(WIDTH, 16)`: a receiver's of u. `chain`: as the peer's; the challenge
+    for rows follows from the sender's answers so far.
     """
 
     chain: Chain
     workers: Workers
-    width: int = WIDTH
-    sums: U8 = field(init=False)
+    rows: U8 = field(init=False)
+    elements: U8 = field(init=False)
     owes: bool = False
 
     def __post_init__(self) -> None:
@@ -52,7 +56,8 @@ class Tally:
 
     def clear(self) -> None:
         """What there was has been compared."""
-        self.sums = np.zeros((1 + WIDTH, 16), np.uint8)
+        self.rows = np.zeros((COLUMNS, PLANE_BYTES), np.uint8)
+        self.elements = np.zeros((WIDTH, PLANE_BYTES), np.uint8)
         self.owes = False
 
     def refilled(self, code: U8, answer: bytes) -> None:
@@ -64,37 +69,29 @@ class Tally:
         self.owes = True
         self.chain.add(len(rows).to_bytes(8, "little"))
         parts = pieces(len(rows))
-        width = self.width if elements.size else 0
 
-        def summed(job: tuple[slice, U8]) -> U8:
+        def hashed(job: tuple[slice, U8]) -> tuple[U8, U8]:
             at, point = job
-            return kernels.row_hash(rows[at], elements[at], width, point)
+            return (
+                kernels.column_hash(rows[at], point),
+                kernels.column_hash(elements[at][:, None], point)[:WIDTH],
+            )
 
         jobs = list(zip(parts, self.chain.points(len(parts)), strict=True))
-        for sums in self.workers.map(summed, jobs):
-            self.sums[: 1 + width] ^= sums
+        for of_rows, of_elements in self.workers.map(hashed, jobs):
+            self.rows ^= of_rows
+            self.elements ^= of_elements
 
 
-def masked(tallies: Sequence[Tally], rows: U8, elements: U8 = NONE) -> U8:
-    """The sums of both tallies and of 128 rows, uint8 `(1 + WIDTH, 16)`; a sender's of the rows
-    alone.
-    """
-    width = WIDTH if elements.size else 0
-    mask = np.zeros((1 + WIDTH, 16), np.uint8)
-    mask[: 1 + width] = kernels.row_hash(rows, elements, width, _MASKED)
-    return np.bitwise_xor.reduce(np.stack([mask, *(tally.sums for tally in tallies)]))
+def masked_rows(tallies: Sequence[Tally], mask: U8) -> U8:
+    """The hash of the rows of both tallies and of 128 more, uint8 `(128, 16)`."""
+    return summed([tally.rows for tally in tallies], mask)
 
 
-def of_delta(shown: U8, delta: U8) -> U8:
-    """What a receiver's sums, uint8 `(WIDTH, 16)`, add to those of the rows: each times
-    `X^b*delta`.
-    """
-    powers = np.zeros((WIDTH, 16), np.uint8)
-    kernels.add_multiples(powers, delta, np.uint8(1) << np.arange(WIDTH, dtype=np.uint8))
-    products = [
-        kernels.row_hash(row[None], NONE, 0, s)[0] for row, s in zip(powers, shown, strict=True)
-    ]
-    return np.bitwise_xor.reduce(np.stack(products))
+def masked_elements(tallies: Sequence[Tally], mask: U8) -> U8:
+    """The hash of a receiver's u, likewise, uint8 `(WIDTH, 16)`: it is shown."""
+    bare = np.bitwise_xor.reduce(np.stack([tally.elements for tally in tallies]))
+    return bare ^ planes_of(mask[:, None])[:WIDTH]
 
 
 def answer_hash(messages: list[U8]) -> bytes:

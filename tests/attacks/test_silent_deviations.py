@@ -272,21 +272,20 @@ def test_a_kept_share_is_settled_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not kept
 
 
-def test_the_sums_of_u_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a receiver shows, less the sums of the u that were used, has no bit that is the same in
+def test_the_hash_of_u_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a receiver shows, less the hash of the u that were used, has no bit that is the same in
     every run: it is made of 128 rows of SoftSpoken, whose u nobody sees otherwise.
     """
     shown, bare = [], []
-    honest = tally_module.masked
+    honest = tally_module.masked_elements
 
-    def noting(tallies: Any, rows: U8, elements: U8 = tally_module.NONE) -> U8:
-        made = honest(tallies, rows, elements)
-        if elements.size:
-            shown.append(made[1:])
-            bare.append(tallies[0].sums[1:] ^ tallies[1].sums[1:])
+    def noting(tallies: Any, mask: U8) -> U8:
+        made = honest(tallies, mask)
+        shown.append(made)
+        bare.append(tallies[0].elements ^ tallies[1].elements)
         return made
 
-    monkeypatch.setattr(mixed, "masked", noting)
+    monkeypatch.setattr(mixed, "masked_elements", noting)
     for seed in range(12):
         used(Role.SERVER, 10, 4, seed, {})
     masks = np.unpackbits(np.stack(shown) ^ np.stack(bare), axis=2).reshape(12, -1)

@@ -21,6 +21,7 @@ from moiety.protocols.linear import server as server_side
 from moiety.protocols.linear.parameters import ntt_primes
 from moiety.protocols.linear.rlwe import Ring, ciphertext_a, public_key_a
 from moiety.protocols.ot import silent
+from moiety.protocols.ot.consistency import Chain
 from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.protocols.prg import Prg
 from moiety.runtime.program import Program
@@ -159,7 +160,12 @@ def test_no_randomness_is_used_twice(monkeypatch: pytest.MonkeyPatch, silent_fro
         public.add(nonce.tobytes())
         return real_tree_keys(self, nonce, iterations)
 
-    real_tree_keys = silent._Silent._tree_keys
+    def offsets(self: Chain, n: int, start: int = 0) -> U8:
+        public.add(self._derived(b"offsets", 0)[:16])
+        return real_offsets(self, n, start)
+
+    real_tree_keys, real_offsets = silent._Silent._tree_keys, Chain.offsets
+    monkeypatch.setattr(Chain, "offsets", offsets)
     monkeypatch.setattr(rlwe, "Prg", public_stream)
     monkeypatch.setattr(silent._Silent, "_tree_keys", tree_keys)
     program, weights = small("stochastic")

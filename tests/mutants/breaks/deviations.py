@@ -12,6 +12,8 @@ TALLY, MIXED, SETTLEMENT = (
 )
 GUESSING, TREES = "tests/attacks/test_guessing_delta.py", "tests/attacks/test_trees.py"
 SILENT, ABORTS = "tests/attacks/test_silent_deviations.py", "tests/attacks/test_selective_aborts.py"
+EQUAL = "tests/attacks/test_equal_rows.py"
+LYING = "tests/attacks/test_lying_in_settling.py"
 ONE_OF_SIXTEEN = f"{GUESSING}::test_one_guess_of_sixteen_survives"
 EVERY_ROW = f"{GUESSING}::test_every_row_is_checked"
 KNOWN_CHALLENGE = f"{GUESSING}::test_errors_that_cancel_at_a_known_challenge_are_caught"
@@ -118,6 +120,14 @@ MUTANTS = (
         tests=(f"{GUESSING}::test_a_right_guess_leaves_no_trace",),
     ),
     Mutant(
+        name="rows_are_as_the_receiver_made_them",
+        breaks="equal rows, which a receiver finds with sixteen tries a tree, have equal pads",
+        file=CONSISTENCY,
+        old="        return kernels.aes_ctr(key, start, 16 * n).reshape(n, 16)",
+        new="        return np.zeros((n, 16), np.uint8)",
+        tests=(f"{EQUAL}::test_rows_that_a_receiver_made_equal_are_not",),
+    ),
+    Mutant(
         name="the_trees_are_not_compared",
         breaks="a bit of delta for each wrong sum",
         file=SOFTSPOKEN,
@@ -145,8 +155,8 @@ MUTANTS = (
         name="silent_rows_are_not_added",
         breaks="a sender's wrong trees pass",
         file=TALLY,
-        old="            self.sums[: 1 + width] ^= sums",
-        new="            self.sums[1 : 1 + width] ^= sums[1:]",
+        old="            self.rows ^= of_rows\n",
+        new="",
         tests=(f"{SILENT}::test_a_bet_on_the_noise_is_caught_where_it_is_lost",),
     ),
     Mutant(
@@ -158,20 +168,20 @@ MUTANTS = (
         tests=(f"{SILENT}::test_a_wrong_sum_is_caught_in_every_piece",),
     ),
     Mutant(
-        name="the_sums_of_u_are_not_masked",
+        name="the_silent_hash_of_u_is_not_masked",
         breaks="128 equations in the masks of choices each query",
         file=TALLY,
-        old="np.stack([mask, *(tally.sums for tally in tallies)])",
-        new="np.stack([mask * 0, *(tally.sums for tally in tallies)])",
-        tests=(f"{SILENT}::test_the_sums_of_u_are_masked",),
+        old="    return bare ^ planes_of(mask[:, None])[:WIDTH]",
+        new="    return bare",
+        tests=(f"{SILENT}::test_the_hash_of_u_is_masked",),
     ),
     Mutant(
-        name="the_mask_hides_one_bit_in_128",
-        breaks="its coefficients are all one element: the rest of the sums of u is bare",
-        file=TALLY,
-        old="_MASKED = np.array([2] + 15 * [0], np.uint8)",
-        new="_MASKED = np.array([1] + 15 * [0], np.uint8)",
-        tests=(f"{SILENT}::test_the_sums_of_u_are_masked",),
+        name="a_lie_about_u_is_digested_in_part",
+        breaks="the digest of a sender that settles is found by trying: 64 bits of its delta",
+        file=CONSISTENCY,
+        old="    return np.bitwise_xor.reduce(present[:, :, None] & planes[:, None, :])",
+        new="    return np.bitwise_xor.reduce((present[:, :, None] & planes[:, None, :])[:2])",
+        tests=(f"{LYING}::test_the_digest_has_all_bits_of_delta",),
     ),
     Mutant(
         name="silent_correlations_are_not_compared",
