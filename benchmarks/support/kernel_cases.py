@@ -289,12 +289,6 @@ def _(rng: Rng, n: int) -> Made:
     return Made((octets(rng, n, 16), octets(rng, 16)), n, "row", "copy", 16)
 
 
-@case("row_hash")
-def _(rng: Rng, n: int) -> Made:
-    arguments = (octets(rng, n, 16), octets(rng, n, below=16), 4, octets(rng, 16))
-    return Made(arguments, n, "row", "copy", 17)
-
-
 @case("hash_blocks")
 def _(rng: Rng, n: int) -> Made:
     return Made((octets(rng, n, 16), KEY), n, "block", "aes", 1)

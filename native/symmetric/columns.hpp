@@ -1,4 +1,4 @@
-// Universal hashes of columns and of rows. reference/columns.py specifies them.
+// A universal hash of columns. reference/columns.py specifies them.
 #pragma once
 
 #if defined(MOIETY_LOOPS)
@@ -13,8 +13,6 @@ namespace moiety {
 // `width` is 1 or 16 bytes a row; hash: 8*width blocks.
 struct ColumnKernels {
   void (*column_hash)(const u8* rows, std::size_t n, std::size_t width, const u8* point, u8* hash);
-  void (*row_hash)(const u8* rows, const u8* elements, std::size_t n, int width, const u8* point,
-                   u8* hash);
 };
 
 #if defined(MOIETY_LOOPS)
@@ -162,83 +160,7 @@ void column_hash(const u8* rows, std::size_t n, std::size_t width, const u8* poi
   }
 }
 
-constexpr int kSummed = 128;  // rows that are multiplied before one reduction
-constexpr int kSummedRegs = kSummed / kB;
-
-// Rows of one chunk, the powers of the point from that of the first on; the hash goes on.
-template <int Width>
-void add_rows(const u8* rows, const u8* elements, const u8* powers, const u8* sums,
-              std::size_t regs, u8* hash) {
-  const __m128i first = Lanes<1>::load(powers);
-  Reg low = V::set64(0), middle = low, high = low;
-  Reg of_bit[Width + 1];
-  for (int b = 0; b <= Width; b++) of_bit[b] = low;
-  for (std::size_t r = 0; r < regs; r++) {  // Karatsuba: the products of the halves' sums
-    const Reg x = V::load(rows + r * kVecBytes);
-    const Reg p = V::load(powers + r * kVecBytes), s = V::load(sums + r * kVecBytes);
-    low = V::bxor(low, V::template clmul<0x00>(x, p));
-    high = V::bxor(high, V::template clmul<0x11>(x, p));
-    middle = V::bxor(middle, V::template clmul<0x00>(V::bxor(x, V::swap64(x)), s));
-    if constexpr (Width > 0) {
-      const Reg element = V::spread_bytes(elements + r * kB);
-      MOIETY_UNROLL
-      for (int b = 0; b < Width; b++) {
-        const Reg bit = V::set64(u64{1} << b);
-        const Reg mask = V::equal64(V::band(element, bit), bit);
-        of_bit[b] = V::bxor(of_bit[b], V::band(mask, p));
-      }
-    }
-  }
-  middle = V::xor3(middle, low, high);
-  const auto add = [&](u8* to, __m128i sum) {
-    Lanes<1>::store(to, _mm_xor_si128(product(Lanes<1>::load(to), first), sum));
-  };
-  add(hash, reduced(folded(low), folded(middle), folded(high)));
-  for (int b = 0; b < Width; b++) add(hash + 16 * (1 + b), folded(of_bit[b]));
-}
-
-template <int Width>
-void row_hash(const u8* rows, const u8* elements, std::size_t n, const u8* powers, const u8* sums,
-              u8* hash) {
-  const std::size_t whole = n / kSummed * kSummed, rest = n - whole;
-  for (std::size_t t = 0; t < whole; t += kSummed) {
-    add_rows<Width>(rows + 16 * t, elements + t, powers, sums, kSummedRegs, hash);
-  }
-  if (rest == 0) return;
-  // Zeros before them have no part in a sum; the first row's power takes the hash along.
-  alignas(64) u8 edge[16 * kSummed] = {};
-  u8 last[kSummed] = {};
-  std::memcpy(edge + 16 * (kSummed - rest), rows + 16 * whole, 16 * rest);
-  if (Width > 0) std::memcpy(last + kSummed - rest, elements + whole, rest);
-  const __m128i power = Lanes<1>::load(powers + 16 * (kSummed - rest));
-  alignas(16) u8 part[16 * (1 + Width)] = {};
-  add_rows<Width>(edge, last, powers, sums, kSummedRegs, part);
-  for (int b = 0; b <= Width; b++) {
-    const __m128i before = product(Lanes<1>::load(hash + 16 * b), power);
-    Lanes<1>::store(hash + 16 * b, _mm_xor_si128(before, Lanes<1>::load(part + 16 * b)));
-  }
-}
-
-void row_hash(const u8* rows, const u8* elements, std::size_t n, int width, const u8* point,
-              u8* hash) {
-  alignas(64) u8 powers[16 * kSummed], sums[16 * kSummed];
-  const __m128i p = Lanes<1>::load(point);
-  __m128i power = p;
-  for (int i = kSummed - 1; i >= 0; i--) {
-    Lanes<1>::store(powers + 16 * i, power);
-    Lanes<1>::store(sums + 16 * i, _mm_xor_si128(power, _mm_shuffle_epi32(power, 0x4e)));
-    power = product(power, p);
-  }
-  std::memset(hash, 0, 16 * static_cast<std::size_t>(1 + width));
-  const auto run = width == 0   ? row_hash<0>
-                   : width == 1 ? row_hash<1>
-                   : width == 2 ? row_hash<2>
-                   : width == 3 ? row_hash<3>
-                                : row_hash<4>;
-  run(rows, elements, n, powers, sums, hash);
-}
-
-constexpr ColumnKernels kColumns{.column_hash = column_hash, .row_hash = row_hash};
+constexpr ColumnKernels kColumns{.column_hash = column_hash};
 
 }  // namespace
 #elif defined(MOIETY_BINDINGS)
@@ -260,21 +182,8 @@ Out<u8> column_hash(const Array& rows, const Array& point) {
   return hash.array();
 }
 
-Out<u8> row_hash(const Array& rows, const Array& elements, u64 width, const Array& point) {
-  const u8* from = checked<u8>("rows", rows, {kAny, 16});
-  const std::size_t n = rows.shape(0);
-  check_range("width", width, 0, 4);
-  const u8* bits = checked<u8>("elements", elements, {width == 0 ? 0 : n});
-  const u8* p = checked<u8>("point", point, {16});
-  const ColumnKernels& kernels = column_kernels();
-  const Output<u8> hash({1 + width, 16});
-  without_gil([&] { kernels.row_hash(from, bits, n, static_cast<int>(width), p, hash.data()); });
-  return hash.array();
-}
-
 void bind_columns(nb::module_& m) {
   m.def("column_hash", &column_hash, "rows"_a, "point"_a);
-  m.def("row_hash", &row_hash, "rows"_a, "elements"_a, "width"_a, "point"_a);
 }
 
 }  // namespace

@@ -11,7 +11,6 @@
 //   aesenc, aesenclast, unpack_lo8, unpack_hi8, unpack_lo64, unpack_hi64, clmul<H>
 //                       the instructions of these names, lane by lane
 //   swap64(x)           64-bit halves of every lane exchanged
-//   spread_bytes(p)     byte l to both halves of lane l
 //   load_lanes<S>       lane l from p + l*S
 //   store_lanes<S>      lane l to p + l*S
 //   interleave(x, y)    all lanes x0 y0 x1 y1 .. to (x, y)

@@ -24,10 +24,6 @@ struct Vector : Lanes<2> {
   static Reg unpack_lo64(Reg a, Reg b) { return _mm256_unpacklo_epi64(a, b); }
   static Reg unpack_hi64(Reg a, Reg b) { return _mm256_unpackhi_epi64(a, b); }
   static Reg swap64(Reg x) { return _mm256_shuffle_epi32(x, 0x4e); }
-  static Reg spread_bytes(const u8* p) {
-    const __m128i two = _mm_cvtsi32_si128(p[0] | p[1] << 8);
-    return _mm256_cvtepu8_epi64(_mm_unpacklo_epi8(two, two));
-  }
   template <int Halves>
   static Reg clmul(Reg a, Reg b) {
     return _mm256_clmulepi64_epi128(a, b, Halves);

@@ -24,12 +24,6 @@ struct Vector : Lanes<4> {
   static Reg unpack_lo64(Reg a, Reg b) { return _mm512_unpacklo_epi64(a, b); }
   static Reg unpack_hi64(Reg a, Reg b) { return _mm512_unpackhi_epi64(a, b); }
   static Reg swap64(Reg x) { return _mm512_shuffle_epi32(x, _MM_PERM_BADC); }
-  static Reg spread_bytes(const u8* p) {
-    int bytes;
-    std::memcpy(&bytes, p, 4);
-    const __m128i four = _mm_cvtsi32_si128(bytes);
-    return _mm512_cvtepu8_epi64(_mm_unpacklo_epi8(four, four));
-  }
   template <int Halves>
   static Reg clmul(Reg a, Reg b) {
     return _mm512_clmulepi64_epi128(a, b, Halves);

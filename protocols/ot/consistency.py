@@ -106,6 +106,6 @@ def compare(expected: bytes, received: bytes, what: str) -> None:
     if not hmac.compare_digest(expected, received):
         raise DeviatingPeer(
             f"the peer's {what} do not fit together: it does not follow the protocol, or its "
-            "memory is faulty. Nothing was answered under them, and the connection is over. Is "
+            "memory is faulty. Nothing was revealed under them, and the connection is over. Is "
             "it an unchanged Moiety peer of this version?"
         )

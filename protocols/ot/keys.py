@@ -4,9 +4,9 @@ The hash of the set-up's messages is the source of all AES keys that the transfe
 (kernels/reference/blocks.mmo) and that grow SoftSpoken's trees. Both parties' messages hold group
 elements that they have just drawn, 252 bits each and hundreds of them, so either party's own
 freshness makes every key fresh: work that somebody does before the connection, or for another one,
-is lost. Whoever speaks last can try answers and so choose among as many keys as it has tried, but
-not hit one of T keys that it has prepared for but with probability T/2^128 a try; a semi-honest
-party does not try at all, which is why no commitment comes before.
+is lost. Whoever speaks last can try answers, and so choose among as many keys as it has tried: q
+tries hit one of T keys that it has prepared for with probability q*T/2^128. No commitment comes
+before, because preparing one key (tables of its blocks) costs as much as the search it would spare.
 
 A changed message makes the two parties' keys, and with them everything that follows, independent:
 nothing opens to what it should. The set-up's last messages detect it (ot/confirmation).

@@ -124,7 +124,6 @@ class Cases:
             "vole_sender": (keys, self.block, 5, k, nblocks, corrections),
             "hash_blocks": (self.bytes(self.n, 16), self.key),
             "column_hash": (self.bytes(self.n, 16), self.key),
-            "row_hash": (self.bytes(self.n, 16), self.bytes(self.n, below=16), 4, self.key),
             "gather_bits": ([self.bytes(self.n, below=4) for _ in masks], masks),
         }
 

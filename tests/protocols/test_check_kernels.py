@@ -15,7 +15,7 @@ from tests.protocols.twins import KernelFamily
 
 FAMILY = KernelFamily("symmetric", columns)
 BLOCK = np.zeros(16, np.uint8)
-BLOCKS, BYTES = np.zeros((4, 16), np.uint8), np.zeros(4, np.uint8)
+BLOCKS = np.zeros((4, 16), np.uint8)
 
 
 @pytest.fixture(params=FAMILY.twins)
@@ -71,35 +71,6 @@ def test_column_hash_is_linear_over_the_small_field(twin: SimpleNamespace) -> No
         np.testing.assert_array_equal(of_scaled, _transposed(hashed))
 
 
-@pytest.mark.parametrize("width", range(5))
-@pytest.mark.parametrize("n", [0, 1, 3, 4, 5, 127, 128, 129, 300])
-def test_row_hash_is_a_polynomial_at_the_point(twin: SimpleNamespace, width: int, n: int) -> None:
-    """Computed with integers."""
-    rng = np.random.default_rng(n + width)
-    rows, point = octets(rng, n, 16), octets(rng, 16)
-    elements = octets(rng, n if width else 0)
-    p = int.from_bytes(point.tobytes(), "little")
-    sums = [0] * (1 + width)
-    for t in range(n):
-        terms = [int.from_bytes(rows[t].tobytes(), "little")]
-        terms += [int(elements[t]) >> b & 1 for b in range(width)]
-        sums = [gf128(each ^ term, p) for each, term in zip(sums, terms, strict=True)]
-    hashed = twin.row_hash(rows, elements, width, point)
-    assert [int.from_bytes(row.tobytes(), "little") for row in hashed] == sums
-
-
-def test_row_hash_of_multiples(twin: SimpleNamespace) -> None:
-    """With `rows = elements * delta`, it is the sum of the others times `X^b * delta`."""
-    rng = np.random.default_rng(6)
-    elements, delta, point = octets(rng, 200) & np.uint8(15), octets(rng, 16), octets(rng, 16)
-    of_rows, *of_bits = twin.row_hash(multiples(elements, delta), elements, 4, point)
-    powers = multiples(np.array([1, 2, 4, 8], np.uint8), delta)
-    total = 0
-    for of_bit, power in zip(of_bits, powers, strict=True):
-        total ^= gf128(*(int.from_bytes(each.tobytes(), "little") for each in (of_bit, power)))
-    assert int.from_bytes(of_rows.tobytes(), "little") == total
-
-
 def _transposed(blocks: U8) -> U8:
     """128 blocks as a matrix of bits."""
     return np.packbits(
@@ -113,10 +84,6 @@ def _transposed(blocks: U8) -> U8:
         lambda t: t.column_hash(BLOCKS[:, :2], BLOCK),
         lambda t: t.column_hash(BLOCKS, BLOCK[:15]),
         lambda t: t.column_hash(BLOCK, BLOCK),
-        lambda t: t.row_hash(BLOCKS, BYTES[1:], 1, BLOCK),
-        lambda t: t.row_hash(BLOCKS, BYTES[:0], 5, BLOCK),
-        lambda t: t.row_hash(BLOCKS, BYTES, 0, BLOCK),
-        lambda t: t.row_hash(BLOCKS, BYTES[:0], 0, BLOCK[1:]),
     ],
 )
 def test_bad_arguments(twin: SimpleNamespace, call: Callable[[SimpleNamespace], object]) -> None:

@@ -1,4 +1,4 @@
-"""Universal hashes for the checks of correlations: of the columns of a matrix of bits, and of rows.
+"""A universal hash for the checks of correlations: of the columns of a matrix of bits.
 
 Specifies native/symmetric/columns.hpp; conventions are those of the package.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from moiety.protocols.arrays import U8
-from moiety.protocols.kernels.reference.checks import check_bytes, check_range
+from moiety.protocols.kernels.reference.checks import check_bytes
 
-__all__ = ["column_hash", "row_hash"]
+__all__ = ["column_hash"]
 
 BITS = 128
 _MODULUS = 0x87
@@ -41,32 +41,6 @@ def column_hash(rows: U8, point: U8) -> U8:
     for block in bits:
         state = (times_point @ (state ^ block).astype(np.float32)).astype(np.uint8) & np.uint8(1)
     return np.packbits(state.T, axis=1, bitorder="little")
-
-
-def row_hash(rows: U8, elements: U8, width: int, point: U8) -> U8:
-    """Hash rows as elements of a field, and the bits of elements, with the same coefficients.
-
-    rows: `uint8 (n, 16)`, of the field of 2^128 elements; elements: `uint8 (n,)`, or none. The
-    coefficient of row t is `p^(n - t)` at the point p, `uint8 (16,)`. Returns `uint8 (1 +
-    width, 16)`, width 0..4: the sum of all rows times their coefficients; then, for each bit b of
-    the elements, the sum of the coefficients of those that have it. Where `rows` has multiples
-    `x*delta` in F_16, nibble by nibble, of these elements x, its hash is the sum of the others
-    times `X^b*delta`.
-    """
-    check_bytes("rows", rows, None, 16)
-    check_range("width", width, 0, 4)
-    check_bytes("elements", elements, len(rows) if width else 0)
-    check_bytes("point", point, 16)
-    times_point = _multiplication(point)
-    state = np.zeros((BITS, 1 + width), np.float32)
-    bits = np.unpackbits(rows, axis=1, bitorder="little")
-    for row, element in zip(
-        bits, elements if width else np.zeros(len(rows), np.uint8), strict=True
-    ):
-        state[:, 0] += row
-        state[0, 1:] += element >> np.arange(width, dtype=np.uint8) & np.uint8(1)
-        state = (times_point @ (state % 2)) % 2
-    return np.packbits(state.astype(np.uint8).T, axis=1, bitorder="little")
 
 
 def _multiplication(point: U8) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:

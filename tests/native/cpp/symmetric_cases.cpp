@@ -223,13 +223,6 @@ void columns(std::vector<Case>& cases, const Kernels& kernels) {
                      u8* hash = call.room<u8>(16 * 128);
                      call.run = [=, &t] { t.column_hash(rows, s.n, 16, point, hash); };
                    }});
-  cases.push_back({"row_hash", kernels.name, [&t](Call& call, const Shape& s) {
-                     const u8 *rows = call.secret<u8>("rows", 16 * s.n),
-                              *elements = call.secret<u8>("elements", s.n, 16),
-                              *point = call.open<u8>("point", 16);
-                     u8* hash = call.room<u8>(16 * 5);
-                     call.run = [=, &t] { t.row_hash(rows, elements, s.n, 4, point, hash); };
-                   }});
 }
 
 }  // namespace
