@@ -121,6 +121,20 @@ def test_a_key_whose_checks_fail_is_served_no_more(
     ]
 
 
+def test_an_accusation_is_no_failed_check(
+    running: Callable[[str], Running], executor: ServerExecutor, tmp_path: Path
+) -> None:
+    """A client that says that its own check has failed is believed or not, and is served again."""
+    server = running("failed-checks-in-total = 1")
+    connection = Client(executor.program).join(server.connect())
+    connection.close(DeviatingPeer("the peer's trees do not fit together"))
+    server.wait_for("ended early.*the peer refuses: the peer's trees")
+    with Client(executor.program).join(server.connect()) as again:
+        again.infer(np.load(save_images(tmp_path, 1)[0]))
+    server.end()
+    assert [each for each in lines(tmp_path) if each["event"] == "deviated"] == []
+
+
 def test_failures_are_counted_for_good(tmp_path: Path) -> None:
     """Not by the day, and whatever process asks; a key that is taken out and put back has them."""
     access = access_list(tmp_path)

@@ -161,4 +161,12 @@ MUTANTS = (
         new="                raise Overdue(why)",
         tests=(f"{INTERRUPTED}::test_a_signal_waits_until_it_is_known_what_has_left",),
     ),
+    Mutant(
+        name="an_accusation_is_counted",
+        breaks="a client that has caught a server loses one of its key's failed checks",
+        file="runtime/party/handshake.py",
+        old="        return PeerAccuses(",
+        new="        return DeviatingPeer(",
+        tests=("tests/attacks/test_selective_aborts.py::test_an_accusation_is_no_failed_check",),
+    ),
 )
