@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from moiety.protocols import kernels
 from moiety.protocols.errors import (
+    BadInput,
     ContractViolation,
     DeviatingPeer,
     MoietyError,
@@ -124,6 +125,8 @@ class Visit:
             log.warning("%s: %s: %s", peer, when, error)
             self._channel.abort()
             self._report("dropped", str(error))
+        except (BadInput, PeerAccuses) as error:
+            self._lost("failed", str(error))
         except Exception as error:
             self._alarm.stop()
             log.exception("%s: the handshake failed", peer)
