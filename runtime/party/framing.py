@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
-from moiety.protocols.errors import NetworkFailure
+from moiety.protocols.errors import DeviatingPeer, NetworkFailure
 from moiety.runtime.operation.fingerprint import Fingerprint
 
 MAGIC = b"MOI"
@@ -102,6 +102,12 @@ class PeerRefused(NetworkFailure):
         self.seconds = seconds
         if reason == "denied":
             self.exit_code = self.DENIED
+
+
+class PeerAccuses(DeviatingPeer):
+    """The peer ended the connection and said that a check of what this side sent has failed. This
+    side has found nothing.
+    """
 
 
 class PeerClosed(NetworkFailure):

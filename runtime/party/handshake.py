@@ -45,7 +45,7 @@ from moiety.protocols.errors import (
     UntrustedPeer,
 )
 from moiety.protocols.session import Role
-from moiety.runtime.party.framing import Line, PeerError, PeerRefused
+from moiety.runtime.party.framing import Line, PeerAccuses, PeerError, PeerRefused
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program import Program
 from moiety.runtime.program.decoding import UNREADABLE
@@ -367,7 +367,7 @@ def refused(error: PeerError) -> MoietyError:
     if refusal.reason == "untrusted":
         return UntrustedPeer(f"the peer refuses: {text}")
     if refusal.reason == "deviating":
-        return DeviatingPeer(f"the peer refuses: {text}")
+        return PeerAccuses(f"the peer refuses: {text}")
     return PeerRefused(f"the peer ended the connection: {text}", refusal.reason, _wait_of(refusal))
 
 

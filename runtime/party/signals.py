@@ -1,19 +1,21 @@
 """SIGINT and SIGTERM as one exception, raised where the main thread happens to be, so that both end
-a process in good order.
+a process in good order; and what neither this one nor another signal's may cut in two.
 """
 
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-_held = False
-_waiting: Stopped | None = None
-"""What is raised when signals are held no more."""
+_holds = 0
+"""How many blocks of `held` the main thread is in."""
+_waiting: Exception | Stopped | None = None
+"""What is raised at the end of the outermost."""
 
 
 class Stopped(BaseException):
@@ -37,32 +39,45 @@ def raise_stopped() -> None:
     """Turn the first of the two signals into `Stopped`; a second one ends the process at once. Main
     thread only. A process that is forked off while signals are held begins anew with this.
     """
-    global _held, _waiting
-    _held, _waiting = False, None
+    global _holds, _waiting
+    _holds, _waiting = 0, None
 
     def handle(number: int, frame: FrameType | None) -> None:
-        global _waiting
         for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)
-        if not _held:
-            raise Stopped(number)
-        _waiting = Stopped(number)
+        strike(Stopped(number))
 
     for each in SIGNALS:
         signal.signal(each, handle)
 
 
+def strike(error: Exception | Stopped) -> None:
+    """For the handler of a signal: raises `error`, where signals are held at the end of that. Of
+    several that wait, `Stopped` is raised, or the last.
+    """
+    global _waiting
+    if not _holds:
+        raise error
+    if not isinstance(_waiting, Stopped):
+        _waiting = error
+
+
 @contextmanager
 def held() -> Iterator[None]:
-    """`Stopped` is not raised in here but at the end: what is begun is done. Main thread only, and
-    not within itself.
+    """Nothing that a signal raises by `strike` is raised in here, but at the end: what is begun is
+    done. It may be within itself; other threads than the main one, which signals do not reach, pass
+    through.
     """
-    global _held, _waiting
-    _held = True
+    global _holds, _waiting
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _holds += 1
     try:
         yield
     finally:
-        _held = False
-        stopped, _waiting = _waiting, None
-        if stopped is not None:
-            raise stopped
+        _holds -= 1
+        if not _holds:
+            error, _waiting = _waiting, None
+            if error is not None:
+                raise error

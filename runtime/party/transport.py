@@ -44,6 +44,7 @@ from moiety.runtime.party.framing import (
     Stream,
     looks_like,
 )
+from moiety.runtime.party.signals import held
 
 _COALESCE = 16 * 1024
 """Bytes after which messages leave: so soon that the peer works on the first part of a flight while
@@ -174,14 +175,30 @@ class TcpChannel(Channel):
         """
         with contextlib.suppress(OSError):
             while self._queue and not self._putting and self._writable.poll(0):
-                count = self._send_first()
-                self._count_put(count)
-                while count and count >= self._queue[0].nbytes:
-                    count -= self._queue.popleft().nbytes
-                if count:
-                    self._queue[0] = self._queue[0][count:]
+                with held():
+                    self._put_some()
         if self._queue:
             self._wake.notify_all()
+
+    def _put_some(self) -> None:
+        """With the lock held: give the socket what is first, and keep the rest. What a frame that
+        leaves twice does at the peer is a failed check, which counts against this side's key. So
+        signals are held; and where all the same something comes in between, such as the
+        KeyboardInterrupt of a program that has not asked for `Stopped`, nobody knows what has left,
+        and nothing may follow it.
+        """
+        try:
+            count = self._send_first()
+            self._count_put(count)
+            while count and count >= self._queue[0].nbytes:
+                count -= self._queue.popleft().nbytes
+            if count:
+                self._queue[0] = self._queue[0][count:]
+        except OSError:
+            raise  # the socket has taken nothing
+        except BaseException:
+            self.abort()
+            raise
 
     def _send_first(self) -> int:
         """Gives the socket what is first in the queue; returns how many bytes it took. A header
@@ -387,11 +404,14 @@ class TcpChannel(Channel):
     # --- ending -----------------------------------------------------------------------------------
 
     def close(self, error: bytes | None = None) -> None:
-        """Send what is queued, then a goodbye (or `error`), and close. Never raises; waits a few
-        seconds at most.
+        """Send what is queued, then a goodbye, and close; or `error`, before which no flight is
+        completed: what broke it may have left a part of it. Never raises; waits a few seconds at
+        most.
         """
         if self._closed:
             return
+        if error is not None:
+            self._pending, self._pending_bytes = [], 0
         with contextlib.suppress(NetworkFailure, UntrustedPeer):
             self.send_message(
                 error if error is not None else b"", Frame.GOODBYE if error is None else Frame.ERROR

@@ -21,6 +21,7 @@ from moiety.runtime.operation.access import FAILED_CHECKS, AccessList, Admitted,
 from moiety.runtime.operation.audit import AuditLog, verify
 from moiety.runtime.operation.counters import Counters
 from moiety.runtime.operation.recorder import Recorder
+from moiety.runtime.party import handshake
 from moiety.runtime.party.client import Client
 from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.framing import PeerRefused
@@ -119,6 +120,23 @@ def test_a_key_whose_checks_fail_is_served_no_more(
     assert [each["reason"] for each in lines(tmp_path) if each["event"] == "refused"] == [
         "deviating"
     ]
+
+
+def test_an_accusation_is_no_failed_check(
+    running: Callable[[str], Running], executor: ServerExecutor, tmp_path: Path
+) -> None:
+    """A client that says that its own check has failed is believed or not, and is served again."""
+    server = running("failed-checks-in-total = 1")
+    before = server.connect()
+    handshake.refuse(before, "deviating", "trees that do not fit")
+    connection = Client(executor.program).join(server.connect())
+    connection.close(DeviatingPeer("the peer's trees do not fit together"))
+    server.wait_for("ended early.*the peer refuses: trees")
+    server.wait_for("ended early.*the peer refuses: the peer's trees")
+    with Client(executor.program).join(server.connect()) as again:
+        again.infer(np.load(save_images(tmp_path, 1)[0]))
+    server.end()
+    assert [each for each in lines(tmp_path) if each["event"] == "deviated"] == []
 
 
 def test_failures_are_counted_for_good(tmp_path: Path) -> None:

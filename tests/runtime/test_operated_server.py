@@ -173,6 +173,21 @@ def test_nothing_runs_that_cannot_be_recorded(
     assert "not one of an audit log" in running.log
 
 
+def test_nobody_enters_whose_counts_cannot_be_read(
+    serve: Callable[..., Running], executor: ServerExecutor, tmp_path: Path
+) -> None:
+    """The server has failed its client, and says so; the vendor alone hears why."""
+    running = serve("")
+    (tmp_path / "access.counts.json").write_text("a letter\n")
+    with pytest.raises(PeerRefused, match=r"gave up on this connection$") as refused:
+        Client(executor.program).join(running.connect())
+    assert refused.value.reason == "failed"
+    running.end()
+    assert "ended early after 0 images" in running.log
+    assert "access.counts.json cannot be read" in running.log
+    assert "Traceback" not in running.log
+
+
 def test_the_command_serves_health_metrics_and_a_log(tmp_path: Path) -> None:
     """Two processes: options from a config file, a JSON log, the audit logs of both sides."""
     save_small(tmp_path / "compiled")

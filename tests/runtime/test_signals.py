@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
 
 from moiety.runtime.party.server.loop import Loop
-from moiety.runtime.party.signals import SIGNALS, Stopped, held, raise_stopped
+from moiety.runtime.party.signals import SIGNALS, Stopped, held, raise_stopped, strike
 
 
 @pytest.fixture(autouse=True)
@@ -52,3 +53,47 @@ def test_what_is_held_is_raised_once() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
     with held():
         pass
+
+
+def test_what_is_held_waits_for_the_outermost() -> None:
+    passed = []
+
+    def hold() -> None:
+        with held():
+            with held():
+                os.kill(os.getpid(), signal.SIGTERM)
+                passed.append("inner")
+            passed.append("outer")
+
+    with pytest.raises(Stopped):
+        hold()
+    assert passed == ["inner", "outer"]
+
+
+STOP, OVERDUE = Stopped(signal.SIGTERM), TimeoutError("overdue")
+
+
+@pytest.mark.parametrize("waiting", [(STOP, OVERDUE), (OVERDUE, STOP)])
+def test_a_stop_is_what_comes_of_several(waiting: tuple[Exception | Stopped, ...]) -> None:
+    with pytest.raises(Stopped), held():
+        list(map(strike, waiting))
+
+
+def test_another_thread_holds_nothing() -> None:
+    """Signals do not reach it, and the main thread may be stopped meanwhile."""
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with held():
+            entered.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    entered.wait(10)
+    try:
+        with pytest.raises(Stopped):
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        leave.set()
+        thread.join()

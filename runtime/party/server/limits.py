@@ -17,6 +17,7 @@ from moiety.runtime.cost.clock import predict, total
 from moiety.runtime.cost.machine import REFERENCE_MACHINE
 from moiety.runtime.cost.traffic import aggregate_cost, run_cost
 from moiety.runtime.party.server.options import ServerOptions
+from moiety.runtime.party.signals import strike
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program import Program
 
@@ -88,7 +89,8 @@ class Alarm:
         now = time.monotonic()
         for limit, why in self._limits:
             if now > limit:
-                raise Overdue(why)
+                strike(Overdue(why))
+                return
         self._look_at_transfer(now)
 
     def _look_at_transfer(self, now: float) -> None:
@@ -107,6 +109,5 @@ class Alarm:
         rate = self._moved / self._seconds
         self._seconds, self._moved = 0.0, 0
         if rate < self._options.min_rate:
-            raise Overdue(
-                f"{rate:.0f} bytes a second where at least {self._options.min_rate:.0f} are due"
-            )
+            why = f"{rate:.0f} bytes a second where at least {self._options.min_rate:.0f} are due"
+            strike(Overdue(why))

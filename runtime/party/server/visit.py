@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from moiety.protocols import kernels
 from moiety.protocols.errors import (
+    BadInput,
     ContractViolation,
     DeviatingPeer,
     MoietyError,
@@ -23,7 +24,7 @@ from moiety.protocols.setup import open_session
 from moiety.runtime.party import handshake
 from moiety.runtime.party.cohorts import is_id
 from moiety.runtime.party.endpoints import Incoming
-from moiety.runtime.party.framing import PeerClosed, PeerError
+from moiety.runtime.party.framing import PeerAccuses, PeerClosed, PeerError
 from moiety.runtime.party.generator_choice import settle_server
 from moiety.runtime.party.metering import RunCost
 from moiety.runtime.party.server import processes, reports
@@ -124,6 +125,8 @@ class Visit:
             log.warning("%s: %s: %s", peer, when, error)
             self._channel.abort()
             self._report("dropped", str(error))
+        except (BadInput, PeerAccuses) as error:
+            self._lost("failed", str(error))
         except Exception as error:
             self._alarm.stop()
             log.exception("%s: the handshake failed", peer)
@@ -193,6 +196,8 @@ class Visit:
             self._internal_failure()
         except PeerError as error:
             self._lost("failed", str(handshake.refused(error)))
+        except PeerAccuses as error:
+            self._lost("failed", str(error))
         except DeviatingPeer as error:
             self._alarm.stop()
             count_failure(self._house.admission, self._caller, error)

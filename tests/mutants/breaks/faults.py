@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 
 SESSIONS = "tests/runtime/test_faults.py::test_every_kind_of_fault_ends_well[TLS]"
+INTERRUPTED = "tests/runtime/test_interrupted_sends.py"
 TCP, TLS = "tests/runtime/test_tcp.py::", "tests/runtime/test_tls.py::"
 
 MUTANTS = (
@@ -135,5 +136,37 @@ MUTANTS = (
             "tests/runtime/test_signals.py::"
             "test_a_word_that_was_taken_is_heard_before_the_server_stops",
         ),
+    ),
+    Mutant(
+        name="a_signal_sends_a_frame_twice",
+        breaks="a server that is stopped while it sends looks like one that deviates",
+        file="runtime/party/transport.py",
+        old="                with held():\n                    self._put_some()",
+        new="                self._put_some()",
+        tests=(f"{INTERRUPTED}::test_a_signal_waits_until_it_is_known_what_has_left",),
+    ),
+    Mutant(
+        name="an_interrupt_sends_a_frame_twice",
+        breaks="a failed check is counted against a client that was interrupted",
+        file="runtime/party/transport.py",
+        old="        except BaseException:\n            self.abort()\n            raise",
+        new="        except BaseException:\n            raise",
+        tests=(f"{INTERRUPTED}::test_nothing_follows_what_nobody_knows_of",),
+    ),
+    Mutant(
+        name="an_overdue_client_gets_a_frame_twice",
+        breaks="a client that took too long sees a server that deviates",
+        file="runtime/party/server/limits.py",
+        old="                strike(Overdue(why))",
+        new="                raise Overdue(why)",
+        tests=(f"{INTERRUPTED}::test_a_signal_waits_until_it_is_known_what_has_left",),
+    ),
+    Mutant(
+        name="an_accusation_is_counted",
+        breaks="a client that has caught a server loses one of its key's failed checks",
+        file="runtime/party/handshake.py",
+        old="        return PeerAccuses(",
+        new="        return DeviatingPeer(",
+        tests=("tests/attacks/test_selective_aborts.py::test_an_accusation_is_no_failed_check",),
     ),
 )
