@@ -27,6 +27,7 @@ from typer.core import TyperCommand, TyperGroup
 from moiety.protocols.errors import BadInput
 from moiety.runtime.cli import config, ui
 from moiety.runtime.party.signals import raise_stopped
+from moiety.runtime.program.bounds import memory_limit
 
 ROOMS = ("moiety.compiler.commands", "moiety.runtime.cli.commands", "moiety.models.commands")
 """Packages of commands, as text: nothing of the runtime imports the compiler or the models."""
@@ -116,7 +117,9 @@ def load(name: str) -> TyperCommand | TyperGroup:
 
 
 def configurable(command: Callable[..., None]) -> Callable[..., None]:
-    """A command with one option more, whose file gives the others their defaults."""
+    """A command with one option more, whose file gives the others their defaults. Whatever it is,
+    a limit of memory that is none is refused before it begins.
+    """
 
     def use(context: typer.Context, file: Path | None) -> None:
         config.use(context, file, find_commands())
@@ -133,6 +136,7 @@ def configurable(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(*arguments: Any, config: Path | None = None, **options: Any) -> None:
+        memory_limit()
         command(*arguments, **options)
 
     signature = inspect.signature(command, eval_str=True)
