@@ -19,6 +19,12 @@ from moiety.runtime.party.server.admission import Allowance, Caller, Denied
 
 log = logging.getLogger("moiety.server")
 
+UNCOUNTED = (
+    "the server cannot keep its counts at the moment, and serves nobody that it cannot count; tell "
+    "the vendor, whose log says what is wrong"
+)
+"""What a client hears of it."""
+
 _END: dict[str, events.End] = {"finished": "done", "failed": "failed", "stopped": "stopped"}
 
 
@@ -44,9 +50,18 @@ class Door:
             self.access.refresh()
 
     def admit(self, caller: Caller, program: str) -> Caller:
+        """Raises `BadInput` where a refusal cannot be recorded."""
         if self.access is None:
             return caller
-        found = self.access.admit(caller.fingerprint, program)
+        try:
+            found = self.access.admit(caller.fingerprint, program)
+        except BadInput as error:
+            log.error(
+                "%s: refused, for a failed check of what it sends could not be counted: %s",
+                caller.address,
+                error,
+            )
+            found = access.Denied("uncounted", UNCOUNTED)
         if isinstance(found, access.Denied):
             refused = events.Refused(
                 peer=peer_of(caller), reason=found.reason, message=found.message

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from moiety.protocols import kernels
 from moiety.protocols.errors import (
+    BadInput,
     ContractViolation,
     DeviatingPeer,
     MoietyError,
@@ -36,6 +37,12 @@ from moiety.runtime.party.signals import Stopped
 from moiety.runtime.party.transport import TcpChannel
 
 log = logging.getLogger("moiety.server")
+
+UNRECORDED = (
+    "the server cannot record who asks at the moment, and serves nobody; tell the vendor, whose "
+    "log says what is wrong"
+)
+"""What a client hears then."""
 
 
 class Turned(Exception):
@@ -118,6 +125,9 @@ class Visit:
             self._refuse("denied", str(error))
         except Turned as turned:
             self._refuse(turned.reason, str(turned), turned.seconds)
+        except BadInput as error:
+            log.error("%s: cannot be admitted: %s", peer, error)
+            self._refuse("denied", UNRECORDED)
         except (NetworkFailure, UntrustedPeer) as error:
             self._alarm.stop()
             when = "left while waiting" if self._greeted else "dropped before the handshake"
