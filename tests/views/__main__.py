@@ -98,8 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wrong += [f"{each.what}: p = {each.p:.1e}" for each in rejected(tests, SIGNIFICANCE)]
     if opened and not rejected(opened, SIGNIFICANCE):
         wrong.append("what is opened to the client is not seen")
-    for each in wrong:
-        print(each)
+    for line in wrong:
+        print(line)
     least = min((each.p for each in tests), default=1.0)
     print(
         f"{len(names)} protocols, {len(tests)} tests of views, least p {least:.1e}, "
