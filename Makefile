@@ -9,6 +9,7 @@
 PYTHON ?= python3
 PYTEST_ARGS ?= -n 2
 DEMO_ARGS ?=
+# Parts by name; one with a space in its name within quotes: TRUST_ARGS="wheel 'known answers'".
 TRUST_ARGS ?=
 BENCH_OUT ?= out/bench
 FUZZ_ARGS ?= --seconds 600
@@ -53,7 +54,7 @@ test-reference: $(VENV_TEST)/.installed  ## The same suite on the NumPy referenc
 fuzz: $(VENV_TRUST)/.installed  ## Ten minutes of changed inputs for each reader of foreign files and bytes
 	$(VENV_TRUST)/bin/python -m tests.fuzz --out out/fuzz $(FUZZ_ARGS)
 
-trust: $(VENV_TRUST)/.installed  ## Every check of what Moiety claims, at most 30 minutes: out/trust/trust.md
+trust: $(VENV_TRUST)/.installed  ## Every check of what Moiety claims, ended after 30 minutes: out/trust/trust.md
 	$(VENV_TRUST)/bin/python -m tests.trust $(TRUST_ARGS)
 
 wheel: $(VENV_TRUST)/.installed  ## The reproducible wheel, under the oldest Linux it runs on: out/wheel

@@ -12,19 +12,11 @@ import os.path
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moiety.compiler.compile import CompileOptions
-from moiety.compiler.compile_files import Pictures, compile_files, writing
-from moiety.compiler.description import Described, parse_op_threshs, parse_thresholds
-from moiety.compiler.ir.graph import Graph
 from moiety.compiler.lowering.revealing import revealing_of
-from moiety.compiler.onnx_import.fix_input import InputShape
-from moiety.compiler.passes.base import Pass
-from moiety.compiler.passes.manager import DumpAfter, dump_to
-from moiety.compiler.passes.pipeline import DEFAULT_PIPELINE, parse_pipeline
 from moiety.compiler.planning.options import Disclose, PlanOptions
 from moiety.protocols.errors import BadInput
 from moiety.protocols.network import NetworkName, parse_network, planned_for
@@ -39,8 +31,25 @@ from moiety.runtime.cli.options import (
     numbers,
     sizes,
 )
+from moiety.runtime.intake import extras
 from moiety.runtime.intake.presets import PRESETS
 from moiety.runtime.program.policy import Reveal
+
+if TYPE_CHECKING:
+    from moiety.compiler import compile as compiling
+    from moiety.compiler import compile_files as files
+    from moiety.compiler import description
+    from moiety.compiler.ir.graph import Graph
+    from moiety.compiler.onnx_import.fix_input import InputShape
+    from moiety.compiler.passes import manager
+    from moiety.compiler.passes import pipeline as pipelines
+    from moiety.compiler.passes.base import Pass
+else:
+    compiling = extras.Later("moiety.compiler.compile", "moiety compile")
+    files = extras.Later("moiety.compiler.compile_files", "moiety compile")
+    description = extras.Later("moiety.compiler.description", "moiety compile")
+    manager = extras.Later("moiety.compiler.passes.manager", "moiety compile")
+    pipelines = extras.Later("moiety.compiler.passes.pipeline", "moiety compile")
 
 EXAMPLES = (
     "moiety compile model.onnx --calibration x-rays/ -o compiled/",
@@ -285,7 +294,7 @@ def command(
     keep_going: KeepGoingOption = None,
     bit_depth: BitDepthOption = None,
 ) -> None:
-    passes = pipeline or DEFAULT_PIPELINE
+    passes = pipeline or pipelines.DEFAULT_PIPELINE
     plan = PlanOptions.of_choices(
         bits=bits,
         scale=scale,
@@ -298,7 +307,7 @@ def command(
         rounding=rounding,
         network=chosen_network(network),
     )
-    options = CompileOptions(
+    options = compiling.CompileOptions(
         plan,
         input_shape=shapes(input_shape, "--input-shape"),
         batch_axis=not no_batch_axis,
@@ -306,12 +315,12 @@ def command(
         labels=names(labels),
         name=name,
         version=model_version,
-        op_threshs=parse_op_threshs(op_thresholds),
+        op_threshs=description.parse_op_threshs(op_thresholds),
         pipeline=passes,
         dump_after=dumping(dump_after, dump_folder, passes),
         revealing=revealing_of(
             reveal,
-            parse_thresholds(thresholds),
+            description.parse_thresholds(thresholds),
             probability_bits,
             positives=least_positives,
             negatives=least_negatives,
@@ -320,9 +329,11 @@ def command(
         ),
         note=ui.warn,
     )
-    described = Described(preprocessing, numbers(mean, "--mean"), numbers(std, "--std"), exact_size)
-    pictures = Pictures(calibration, described, recursive, keep_going, bit_depth)
-    compile_files(model, output, pictures, options, save_ranges, force)
+    described = description.Described(
+        preprocessing, numbers(mean, "--mean"), numbers(std, "--std"), exact_size
+    )
+    pictures = files.Pictures(calibration, described, recursive, keep_going, bit_depth)
+    files.compile_files(model, output, pictures, options, save_ranges, force)
 
 
 def shapes(given: Sequence[str] | None, option: str) -> InputShape | None:
@@ -361,21 +372,21 @@ def names(text: str | None) -> tuple[str, ...]:
     return tuple(label.strip() for label in found if label.strip())
 
 
-def dumping(wanted: str | None, folder: Path, pipeline: str) -> DumpAfter | None:
+def dumping(wanted: str | None, folder: Path, pipeline: str) -> manager.DumpAfter | None:
     """What --dump-after asks for: the Graph after the pass `wanted`, or after "all", into `folder`;
     None when it was not given. Raises `BadInput` for an unknown pass, and where it cannot write.
     """
     if wanted is None:
         return None
-    if wanted != "all" and wanted not in {each.name for each in parse_pipeline(pipeline)}:
+    if wanted != "all" and wanted not in {each.name for each in pipelines.parse_pipeline(pipeline)}:
         raise BadInput(f"--dump-after: '{wanted}' is not in the pipeline {pipeline}")
     ui.say(f"pipeline: {pipeline}")
-    with writing(folder):
-        dump = dump_to(folder)
+    with files.writing(folder):
+        dump = manager.dump_to(folder)
 
     def chosen(index: int, each: Pass, graph: Graph) -> None:
         if wanted == "all" or (index and each.name == wanted):
-            with writing(folder):
+            with files.writing(folder):
                 dump(index, each, graph)
 
     return chosen

@@ -8,11 +8,10 @@ overflows, the exit code is 4.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moiety.compiler.simulate import simulate
 from moiety.runtime.cli.options import (
     BitDepthOption,
     CompiledArgument,
@@ -24,6 +23,12 @@ from moiety.runtime.cli.options import (
     assignments,
 )
 from moiety.runtime.cli.verdicts import Given
+from moiety.runtime.intake import extras
+
+if TYPE_CHECKING:
+    from moiety.compiler import simulate as simulation
+else:
+    simulation = extras.Later("moiety.compiler.simulate", "moiety simulate")
 
 EXAMPLES = (
     "moiety simulate compiled/ x-rays/",
@@ -63,4 +68,4 @@ def command(
     bit_depth: BitDepthOption = None,
 ) -> None:
     given = Given(images, recursive, keep_going, bit_depth, assignments(beside))
-    simulate(folder, given, model, seed, batch_axis=not no_batch_axis, scores=scores)
+    simulation.simulate(folder, given, model, seed, batch_axis=not no_batch_axis, scores=scores)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -30,15 +30,9 @@ from moiety.compiler.commands.compile import (
     names,
     shapes,
 )
-from moiety.compiler.compile import CompileOptions
-from moiety.compiler.compile_files import Pictures
-from moiety.compiler.description import Described
 from moiety.compiler.sweep.corpus import Corpus, corpus_of
-from moiety.compiler.sweep.files import LABELS, PLANS, journal_of, kept
 from moiety.compiler.sweep.grid import ROUNDINGS, Grid
 from moiety.compiler.sweep.rows import PlanRow
-from moiety.compiler.sweep.run import Sweep
-from moiety.compiler.sweep.subject import Subject
 from moiety.compiler.sweep.table import in_short, table
 from moiety.protocols.errors import BadInput
 from moiety.runtime.cli import ui
@@ -56,6 +50,19 @@ from moiety.runtime.intake import extras
 from moiety.runtime.intake.admission import Intake
 from moiety.runtime.intake.loader import Reader
 from moiety.runtime.intake.text import printable
+
+if TYPE_CHECKING:
+    from moiety.compiler import compile as compiling
+    from moiety.compiler import compile_files, description
+    from moiety.compiler.sweep import files, run
+    from moiety.compiler.sweep import subject as subjects
+else:
+    compiling = extras.Later("moiety.compiler.compile", "moiety sweep")
+    compile_files = extras.Later("moiety.compiler.compile_files", "moiety sweep")
+    description = extras.Later("moiety.compiler.description", "moiety sweep")
+    files = extras.Later("moiety.compiler.sweep.files", "moiety sweep")
+    run = extras.Later("moiety.compiler.sweep.run", "moiety sweep")
+    subjects = extras.Later("moiety.compiler.sweep.subject", "moiety sweep")
 
 EXAMPLES = (
     "moiety sweep model.onnx --calibration x-rays/ --images held-out/ -o sweep/",
@@ -137,33 +144,37 @@ def command(
         sizes(weight_bits, "--weight-bits"),
         margin_bits,
     )
-    described = Described(preprocessing, numbers(mean, "--mean"), numbers(std, "--std"), exact_size)
-    pictures = Pictures(calibration, described, recursive, keep_going, bit_depth)
-    options = CompileOptions(
+    described = description.Described(
+        preprocessing, numbers(mean, "--mean"), numbers(std, "--std"), exact_size
+    )
+    pictures = compile_files.Pictures(calibration, described, recursive, keep_going, bit_depth)
+    options = compiling.CompileOptions(
         input_shape=shapes(input_shape, "--input-shape"),
         batch_axis=not no_batch_axis,
         labels=names(labels),
         note=ui.warn,
     )
-    journal = journal_of(output)
+    journal = files.journal_of(output)
     with watching("sweep") as watch:
 
         def progress(what: str, done: int, total: int) -> None:
             watch(done, total, what)
 
-        subject = Subject.of(model, pictures, options, output, progress)
+        subject = subjects.Subject.of(model, pictures, options, output, progress)
         corpus, reader = judged_images(Given(images, recursive, keep_going, bit_depth), subject)
-        sweep = Sweep(subject, corpus, reader, grid, journal, processes, bootstrap, seed, progress)
-        rows = kept(sweep, output, lambda row: ui.say(in_short(row)))
+        sweep = run.Sweep(
+            subject, corpus, reader, grid, journal, processes, bootstrap, seed, progress
+        )
+        rows = files.kept(sweep, output, lambda row: ui.say(in_short(row)))
     ui.out.print(table(rows, ui.out.width))
-    tables = (PLANS, LABELS) if corpus.labels else (PLANS,)
+    tables = (files.PLANS, files.LABELS) if corpus.labels else (files.PLANS,)
     ui.say(f"all figures: {', '.join(str(output / each) for each in tables)}")
     if plot is not None:
         draw(rows, plot, f"{model.name}, {ui.images(len(corpus.files))}")
         ui.say(f"figure: {plot}")
 
 
-def judged_images(given: Given, subject: Subject) -> tuple[Corpus, Reader]:
+def judged_images(given: Given, subject: subjects.Subject) -> tuple[Corpus, Reader]:
     """The images that are accepted, with their labels, and how they are read. Raises `BadInput`."""
     found = given.collected()
     reader = replace(subject.reader, rows=found.rows)

@@ -8,12 +8,17 @@ float model; time, bytes each way, and rounds. Not for clinical use.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moiety.models.demo import run
 from moiety.runtime.cli.options import RoundingOption
+from moiety.runtime.intake import extras
+
+if TYPE_CHECKING:
+    from moiety.models import demo
+else:
+    demo = extras.Later("moiety.models.demo", "moiety demo")
 
 EXAMPLES = (
     "moiety demo",
@@ -52,4 +57,4 @@ def command(
         ),
     ] = None,
 ) -> None:
-    run(image, model, rounding, keep)
+    demo.run(image, model, rounding, keep)

@@ -24,6 +24,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Literal, cast
 
+from moiety.protocols.errors import BadInput
 from moiety.protocols.kernels.reference import (
     columns,
     digits,
@@ -43,6 +44,9 @@ from moiety.protocols.kernels.reference.rlwe import *  # noqa: F403
 from moiety.protocols.kernels.reference.silent import *  # noqa: F403
 from moiety.protocols.kernels.reference.streams import *  # noqa: F403
 from moiety.protocols.kernels.reference.symmetric import *  # noqa: F403
+
+VARIABLE = "MOIETY_KERNELS"
+"""Of the environment: the twin that is asked for."""
 
 Backend = Literal["native", "reference"]
 
@@ -126,16 +130,21 @@ def _load_native() -> tuple[Any, str]:
 
 
 def _choose() -> None:
-    """The twin asked for by `MOIETY_KERNELS`, or the best that runs."""
-    asked = os.environ.get("MOIETY_KERNELS")
-    if asked is not None:
-        set_backend(cast(Backend, asked))
+    """The twin asked for by `MOIETY_KERNELS`, or the best that runs. Raises `BadInput` where there
+    is no such twin, or it cannot run.
+    """
+    asked = os.environ.get(VARIABLE, "")
+    if asked:
+        try:
+            set_backend(cast(Backend, asked))
+        except (ValueError, RuntimeError) as error:
+            raise BadInput(f"{VARIABLE}={asked[:40]}: {error}") from None
     elif not _refusal:
         set_backend("native")
     else:
         warnings.warn(
             f"the NumPy reference kernels run, many times slower than the native ones: {_refusal}. "
-            "Set MOIETY_KERNELS=reference to choose them knowingly.",
+            f"Set {VARIABLE}=reference to choose them knowingly.",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -3,9 +3,10 @@
 A command is one file. The modules of the packages in `ROOMS` are the commands: `x_y.py` is
 `moiety x-y`, its docstring is the help, `EXAMPLES` are what the help ends with, and the parameters
 of its function `command` are the options; a command that has commands of its own has a Typer `app`
-instead. A command's module is imported when it is run or asked
-for its help and not before, so that a party's process never loads the compiler; the list of
-commands that `moiety --help` prints is read from the files.
+instead. A command's module is imported when it is run or asked for its help and not before, so that
+a party's process never loads the compiler; the list of commands that `moiety --help` prints is read
+from the files. Importing it needs the base install alone, so that every command explains itself:
+what an extra installs is loaded when the command runs (`intake/extras.Later`).
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from typer.core import TyperCommand, TyperGroup
 
 from moiety.protocols.errors import BadInput
 from moiety.runtime.cli import config, ui
-from moiety.runtime.intake import extras
 from moiety.runtime.party.signals import raise_stopped
+from moiety.runtime.program.bounds import memory_limit
 
 ROOMS = ("moiety.compiler.commands", "moiety.runtime.cli.commands", "moiety.models.commands")
 """Packages of commands, as text: nothing of the runtime imports the compiler or the models."""
@@ -94,17 +95,9 @@ def find_commands() -> dict[str, tuple[str, Path]]:
 
 
 def load(name: str) -> TyperCommand | TyperGroup:
-    """A command with its options, its module imported. Raises `BadInput` where something that it
-    needs is not installed.
-    """
+    """A command with its options, its module imported."""
     module_name, _ = find_commands()[name]
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        absent = error.name or ""
-        if absent.startswith("moiety.") and absent.count(".") > 1:
-            raise  # a room that is there, but not whole: a bug
-        raise extras.missing(f"moiety {name}", error) from error
+    module = importlib.import_module(module_name)
     words: dict[str, Any] = {
         "help": ui.prose(module.__doc__),
         "epilog": ui.examples(*module.EXAMPLES),
@@ -124,7 +117,9 @@ def load(name: str) -> TyperCommand | TyperGroup:
 
 
 def configurable(command: Callable[..., None]) -> Callable[..., None]:
-    """A command with one option more, whose file gives the others their defaults."""
+    """A command with one option more, whose file gives the others their defaults. Whatever it is,
+    a limit of memory that is none is refused before it begins.
+    """
 
     def use(context: typer.Context, file: Path | None) -> None:
         config.use(context, file, find_commands())
@@ -141,6 +136,7 @@ def configurable(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(*arguments: Any, config: Path | None = None, **options: Any) -> None:
+        memory_limit()
         command(*arguments, **options)
 
     signature = inspect.signature(command, eval_str=True)

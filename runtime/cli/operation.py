@@ -95,10 +95,14 @@ def audit_of_server(folder: Path, file: Path | None, wanted: bool) -> AuditLog |
 
 
 def access_list(file: Path | None, counts: Path | None) -> AccessList | None:
-    """Raises as `AccessList.at`, and `BadInput` for counts of nobody."""
+    """Raises as `AccessList.at`, and `BadInput` for counts of nobody, or that cannot be written."""
     if file is None and counts is not None:
         raise BadInput("--counts counts the images of the clients in --access; give both")
-    return AccessList.at(file, counts) if file else None
+    if file is None:
+        return None
+    found = AccessList.at(file, counts)
+    found.counters.check_writable()  # else nobody would be admitted
+    return found
 
 
 def health_at(address: str | None) -> Health | None:

@@ -14,11 +14,17 @@ from moiety.runtime.party.signals import SIGNALS
 
 
 def main() -> NoReturn:
-    """The command. A signal ends it in one line."""
+    """The command. A signal ends it in one line, and so does a word in the environment that cannot
+    be obeyed, which what is imported reads.
+    """
     for number in SIGNALS:
         signal.signal(number, _leave)
-    import_module("moiety.runtime.cli.app").main()
+    import_module("moiety.runtime.cli.ui").run(_begin)
     raise SystemExit
+
+
+def _begin() -> None:
+    import_module("moiety.runtime.cli.app").main()
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:

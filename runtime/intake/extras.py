@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 from collections.abc import Iterable
 from types import ModuleType
+from typing import Any
 
 from moiety.protocols.errors import BadInput
 
@@ -54,3 +55,15 @@ def load(module: str, what: str) -> ModuleType:
         if (error.name or "").startswith("moiety"):
             raise
         raise missing(what, error) from error
+
+
+class Later:
+    """A module that is loaded when a name of it is first used, as `load` loads it: a command's
+    options are known, and its help is shown, where what it runs on is not installed.
+    """
+
+    def __init__(self, module: str, what: str) -> None:
+        self._module, self._what = module, what
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(load(self._module, self._what), name)

@@ -12,9 +12,10 @@ Only `fingerprint` must be there: a limit that is left out does not limit, and w
 (the beginnings of Programs' digests, as `moiety inspect` shows them) a client may ask for whatever
 is served. `cohorts-in-total`: of how many cohorts it gets the aggregate, where the Program's policy
 reveals no more. `failed-checks-in-total`: after how many failed checks of what it sent a client is
-served no more, 3 where nothing is written; to serve it again, write a larger number. The file is
-looked at all the time, and before every session and every run. One
-that cannot be read changes nothing: the last good one stays in force, and the log says so.
+served no more, 3 where nothing is written; to serve it again, write a larger number.
+
+The file is looked at all the time, and before every session and every run. One that cannot be read
+changes nothing: the last good one stays in force, and the log says so.
 """
 
 from __future__ import annotations
@@ -73,6 +74,19 @@ class Denied:
     message: str
 
 
+@dataclass(frozen=True)
+class Standing:
+    """What a client may ask for and has had. fingerprint: hexadecimal; failures: checks of what it
+    sent that have failed.
+    """
+
+    name: str
+    fingerprint: str
+    entry: Entry
+    count: Count
+    failures: int
+
+
 def read(path: Path) -> dict[str, tuple[str, Entry]]:
     """Fingerprint (hexadecimal) -> name and entry. Raises `BadInput` that names file and client."""
     try:
@@ -103,6 +117,12 @@ def _checked(path: Path, name: str, entry: Entry) -> str:
     for limit, value in limits.items():
         if value is not None and value < 0:
             raise BadInput(f"{path}: {name}: {limit} is {value}; write 0 or more")
+    if entry.failed_checks_in_total == 0:
+        raise BadInput(
+            f"{path}: {name}: failed-checks-in-total is 0, by which the client would never be "
+            "served; write 1 to serve it no more after its first failed check, or take it out of "
+            "the file"
+        )
     for program in entry.programs or ():
         if not re.fullmatch(r"[0-9a-f]{8,64}", program):
             raise BadInput(
@@ -137,7 +157,10 @@ class AccessList:
         return made
 
     def admit(self, fingerprint: str | None, program: str) -> Admitted | Denied:
-        """Whether the client with this certificate may ask for the Program with this digest."""
+        """Whether the client with this certificate may ask for the Program with this digest. Raises
+        `BadInput` where a check of what it sends that fails could not be counted: it must not be
+        served.
+        """
         if fingerprint is None:
             return Denied(
                 "unknown", "this server serves clients by their certificates; connect with TLS"
@@ -152,6 +175,7 @@ class AccessList:
         name, entry = found
         if entry.programs is not None and not program.startswith(entry.programs):
             return Denied("program", f"{name} may not ask for the Program {program[:16]}...")
+        self.counters.check_writable()
         return self._trusted(fingerprint, name, entry) or Admitted(name)
 
     def deviated(self, fingerprint: str) -> int:
@@ -207,10 +231,10 @@ class AccessList:
         found = self._find(fingerprint)
         return 0 if found is None else found[1].cohorts_in_total
 
-    def standing(self) -> list[tuple[str, str, Entry, Count]]:
-        """Name, fingerprint, limits and counts of every client."""
+    def standing(self) -> list[Standing]:
+        """Of every client, in the order of the file."""
         return [
-            (name, key, entry, self.counters.of(key))
+            Standing(name, key, entry, self.counters.of(key), self.counters.failures(key))
             for key, (name, entry) in self._current().items()
         ]
 

@@ -87,6 +87,11 @@ class Counters:
         with self._held():
             pass
 
+    def check_writable(self) -> None:
+        """Writes the counts as they are. Raises as `fail`, which could count nothing then."""
+        with self._held() as (descriptor, state):
+            self._write(descriptor, state)
+
     def of(self, client: str) -> Count:
         """What a client has had by today. Raises as `check`."""
         with self._held() as (_, state):

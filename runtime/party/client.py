@@ -71,14 +71,15 @@ class Client:
         insecure: bool = False,
     ) -> Connection:
         """A connection to a server that has accepted this client, with TLS where there are
-        `credentials`. Raises as endpoints.connect and `join`.
+        `credentials`. Raises as ClientExecutor, endpoints.connect and `join`.
         """
+        executor = ClientExecutor(self.program)  # before anybody hears of this client
         channel = connect(host, port, 10.0, limits, credentials, insecure)
-        executor, met = self._met(channel)
+        met = self._met(channel)
         if isinstance(met, handshake.Elsewhere):
             channel.close()
             channel = _connect_worker(met, channel.line, limits, credentials, insecure)
-            executor, met = self._met(channel, met.ticket)
+            met = self._met(channel, met.ticket)
         return self._opened(channel, executor, met)
 
     def join(self, channel: TcpChannel) -> Connection:
@@ -86,18 +87,18 @@ class Client:
         end of `channel`, which is closed if they fail. Raises `PeerMismatch`, `NetworkFailure`, and
         `BadPlan` as ClientExecutor.
         """
-        return self._opened(channel, *self._met(channel))
-
-    def _met(
-        self, channel: TcpChannel, ticket: str = ""
-    ) -> tuple[ClientExecutor, Met | handshake.Elsewhere]:
-        """As `shake_hands`, which comes after the Program was looked at; closes `channel` where
-        either fails.
-        """
         try:
             executor = ClientExecutor(self.program)
+        except BaseException as error:
+            _leave(channel, None, error)
+            raise
+        return self._opened(channel, executor, self._met(channel))
+
+    def _met(self, channel: TcpChannel, ticket: str = "") -> Met | handshake.Elsewhere:
+        """As `shake_hands`; closes `channel` where it fails."""
+        try:
             with peer_errors():
-                return executor, self.shake_hands(channel, ticket)
+                return self.shake_hands(channel, ticket)
         except BaseException as error:
             _leave(channel, None, error)
             raise

@@ -119,7 +119,8 @@ def _run(
 class ServerExecutor:
     """The vendor's side. `prepare` computes what depends on the weights alone (the hints), for runs
     of each number of images in `batches`, and must come before `run`. Making one plans the layouts;
-    `BadPlan` where no parameters hold a batch.
+    `BadPlan` where no parameters hold a batch, `BadArtifact` where an image's run would take more
+    memory than is allowed.
     """
 
     program: Program
@@ -137,6 +138,7 @@ class ServerExecutor:
                 f"runs of {', '.join(map(str, self.batches))} images (--batch): numbers from 1 to "
                 f"{MAX_BATCH}, 1 among them"
             )
+        check_run_memory(self.program)  # of this side's own: it is told before a client comes
         self._specs = {images: linear_specs(self.program, images) for images in self.batches}
         self._tensors = self.weights.by_step(self.program)
         self._stages = _stages(self.program)

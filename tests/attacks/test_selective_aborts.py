@@ -4,12 +4,14 @@ log, and one of the few that its key has.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -17,9 +19,11 @@ import pytest
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8
 from moiety.protocols.errors import DeviatingPeer
+from moiety.runtime.operation import counters
 from moiety.runtime.operation.access import FAILED_CHECKS, AccessList, Admitted, Denied
 from moiety.runtime.operation.audit import AuditLog, verify
 from moiety.runtime.operation.counters import Counters
+from moiety.runtime.operation.files import sync_folder
 from moiety.runtime.operation.recorder import Recorder
 from moiety.runtime.party import handshake
 from moiety.runtime.party.client import Client
@@ -90,6 +94,10 @@ def deviate_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "vole_receiver", deviating)
 
 
+def no_space(folder: Path) -> NoReturn:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def test_a_key_whose_checks_fail_is_served_no_more(
     running: Callable[[str], Running],
     executor: ServerExecutor,
@@ -139,6 +147,42 @@ def test_an_accusation_is_no_failed_check(
     assert [each for each in lines(tmp_path) if each["event"] == "deviated"] == []
 
 
+def test_a_key_that_could_not_be_counted_is_not_admitted(
+    running: Callable[[str], Running],
+    executor: ServerExecutor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A full disk lets nobody bet; the client is told no more than that something is wrong, and is
+    served when there is room again.
+    """
+    full = tmp_path / "full"
+    monkeypatch.setattr(
+        counters, "sync_folder", lambda p: no_space(p) if full.exists() else sync_folder(p)
+    )
+    server, program = running("failed-checks-in-total = 2"), executor.program
+    full.touch()
+    with pytest.raises(PeerRefused, match=r"gave up on this connection$") as refused:
+        Client(program).join(server.connect())
+    assert refused.value.reason == "failed"
+    full.unlink()
+    Client(program).join(server.connect()).close()
+    server.end()
+    assert f"access.counts.json: cannot be used as {counters.PURPOSE}: No space" in server.log
+
+
+def test_who_cannot_be_recorded_is_not_admitted(
+    running: Callable[[str], Running], executor: ServerExecutor, tmp_path: Path
+) -> None:
+    """Nor does the client wait for an answer: it is told that the server has failed."""
+    server = running("programs = []")
+    (tmp_path / "audit.jsonl").unlink(missing_ok=True)
+    (tmp_path / "audit.jsonl").mkdir()
+    with pytest.raises(PeerRefused, match="gave up on this connection") as refused:
+        Client(executor.program).join(server.connect())
+    assert refused.value.reason == "failed"
+
+
 def test_failures_are_counted_for_good(tmp_path: Path) -> None:
     """Not by the day, and whatever process asks; a key that is taken out and put back has them."""
     access = access_list(tmp_path)
@@ -172,9 +216,9 @@ def test_a_quota_and_a_clock_leave_failures_alone(tmp_path: Path) -> None:
 
 def test_counts_of_a_release_without_failures_are_read(tmp_path: Path) -> None:
     """Their checksum is over what they say."""
-    counters = Counters(tmp_path / "a.counts.json")
-    counters.take(CLIENT, 5, lambda count: True)
-    assert "failures" not in counters.path.read_text()
-    assert counters.failures(CLIENT) == 0
-    assert counters.fail(CLIENT) == 1
-    assert Counters(counters.path).of(CLIENT).total == 5
+    counted = Counters(tmp_path / "a.counts.json")
+    counted.take(CLIENT, 5, lambda count: True)
+    assert "failures" not in counted.path.read_text()
+    assert counted.failures(CLIENT) == 0
+    assert counted.fail(CLIENT) == 1
+    assert Counters(counted.path).of(CLIENT).total == 5

@@ -11,7 +11,8 @@ server must serve the next one, and keep no handle, no process and no memory of 
 bytes that are changed after the set-up make results noise (docs/security.md); those are counted
 as such, and nothing else is.
 
-Exit code 0 only if all of that holds; the last line says what was done.
+Exit code 0 only if all of that holds; 3 where nothing was wrong, and too few sessions came through
+to tell. The last line says what was done.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from tests.faults.fault import KINDS
 from tests.faults.parties import Clocks
 from tests.faults.parts import Part, faulty, soaked
 from tests.faults.sessions import BAD, GOOD
+from tests.trust.run import CANNOT
 
 SESSIONS = 300
 IMAGES = 1000
@@ -47,6 +49,8 @@ def show(part: Part) -> None:
         print(f"    {kind:10} {row}")
     for line in part.bad:
         print(f"  {line}")
+    if part.too_few:
+        print(f"  {part.too_few}")
     sys.stdout.flush()
 
 
@@ -63,7 +67,14 @@ def summary(parts: Sequence[Part], soak: bool) -> str:
     words += [part.health() for part in parts]
     if bad := sum(len(part.bad) for part in parts):
         words.append(f"{bad} things that should not be")
+    words += [part.too_few for part in parts if part.too_few]
     return "; ".join(words)
+
+
+def exit_code(parts: Sequence[Part]) -> int:
+    if any(part.bad for part in parts):
+        return 1
+    return CANNOT if any(part.too_few for part in parts) else 0
 
 
 def main() -> int:
@@ -81,6 +92,12 @@ def main() -> int:
         "--slower", type=float, default=1.0, help="so many times the time for everything"
     )
     options = parser.parse_args()
+    if options.sessions < 0 or options.soak < 0:
+        parser.error("--sessions, --soak: 0 or more")
+    if options.clients < 1 or options.processes < 1 or options.slower <= 0:
+        parser.error("--clients, --processes: at least one; --slower: more than 0")
+    if not options.sessions and not options.soak:
+        parser.error("nothing to do: --sessions 0 and --soak 0")
     clocks = Clocks().slower(options.slower)
     with tempfile.TemporaryDirectory(prefix="faults-") as made:
         folder = Path(made)
@@ -101,10 +118,8 @@ def main() -> int:
                 parts.append(task.result())
         for part in parts:
             show(part)
-    if not parts:
-        parser.error("nothing to do: --sessions 0 and --soak 0")
     print(summary(parts, bool(options.soak)))
-    return 0 if not any(part.bad for part in parts) else 1
+    return exit_code(parts)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,9 @@ PATIENT = 10.0
 
 @dataclass(frozen=True)
 class Part:
-    """What one process has found: `bad` is all that should not be, `right` the soak's images."""
+    """What one process has found: `bad` is all that should not be, `right` the soak's images.
+    `too_few`: why it tells nothing of lines that fail, where it does not.
+    """
 
     name: str
     words: str
@@ -29,6 +31,7 @@ class Part:
     bad: tuple[str, ...]
     seconds: float
     right: int = 0
+    too_few: str = ""
 
     @property
     def counts(self) -> Counter[str]:
@@ -52,10 +55,10 @@ def faulty(folder: Path, tls: bool, count: int, number: int, clocks: Clocks) -> 
     finally:
         house.server.end()
     words = f"{len(tally.outcomes)} sessions {'with' if tls else 'without'} TLS"
-    bad = tally.bad
-    if len(tally.outcomes) != count or not tally.counts["right"]:
-        bad.append(f"{words}, {tally.counts['right']} of them right: too few to tell")
-    return _part("TLS" if tls else "plain", words, tally, bad, begun)
+    right = tally.counts["right"]
+    few = len(tally.outcomes) != count or not right
+    part = _part("TLS" if tls else "plain", words, tally, tally.bad, begun)
+    return replace(part, too_few=f"{words}, {right} of them right: too few to tell" if few else "")
 
 
 def soaked(folder: Path, images: int, clients: int, number: int, clocks: Clocks) -> Part:

@@ -14,6 +14,7 @@ import numpy as np
 
 from moiety.runtime.party.client import Client
 from moiety.runtime.party.endpoints import connect
+from moiety.runtime.party.executor import ClientExecutor
 from tests.faults.fault import Fault, Marks
 from tests.faults.parties import DEADLINE, Clocks, Ended, Health, House
 from tests.faults.proxy import Proxy
@@ -188,9 +189,9 @@ def _stages(house: House, port: int, mark: Callable[[], None]) -> None:
     if house.tls:
         mark()
     client = Client(house.program, ot="softspoken")
-    executor, met = client._met(channel)
+    met = client._met(channel)
     mark()
-    connection = client._opened(channel, executor, met)
+    connection = client._opened(channel, ClientExecutor(house.program), met)
     mark()
     for file in house.files[:IMAGES]:
         connection.infer(np.load(file))

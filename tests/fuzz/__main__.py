@@ -19,17 +19,20 @@ import argparse
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.fuzz.target import WITHOUT_THREADS
 from tests.fuzz.targets import TARGETS
+from tests.support.children import Children, end, run_command
 
 MISSING = 3
 GRACE = 240
@@ -59,20 +62,23 @@ class Outcome:
         )
 
 
-def fuzzed(name: str, folder: Path, seconds: int) -> Outcome:
+def fuzzed(name: str, folder: Path, seconds: int, children: Children) -> Outcome:
     """One target, in a process of its own."""
     command = [sys.executable, "-m", "tests.fuzz.driver", name, str(folder), str(seconds)]
     folder.mkdir(parents=True, exist_ok=True)
     log, begun = folder / "log.txt", time.monotonic()
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            command, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, **WITHOUT_THREADS}
+    # The engine ends its process without a goodbye, so what that keeps for its time is put here.
+    with log.open("wb") as file, tempfile.TemporaryDirectory(dir=folder) as scratch:
+        process = children.begin(
+            command,
+            file,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **WITHOUT_THREADS, "TMPDIR": scratch},
         )
         try:
             code: int | None = process.wait(seconds + GRACE)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            end(process, grace=0)
             code = None
     told = log.read_text(encoding="utf-8", errors="replace")
     executions = re.findall(r"stat::number_of_executed_units:\s*(\d+)", told)
@@ -92,6 +98,24 @@ def fuzzed(name: str, folder: Path, seconds: int) -> Outcome:
     )
 
 
+@contextmanager
+def place(out: Path | None, outcomes: Sequence[Outcome]) -> Iterator[Path]:
+    """Where findings, corpora and logs go: `out`, else a temporary folder, which stays where there
+    is something to look at.
+    """
+    if out is not None:
+        yield out
+        return
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    try:
+        yield folder
+    finally:
+        if all(outcome.sound for outcome in outcomes) and not [*folder.glob("*/findings/*")]:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            print(f"kept: {folder}", file=sys.stderr)
+
+
 def chosen(names: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
     if unknown := set(names) - set(TARGETS):
         parser.error(f"no target {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
@@ -107,10 +131,17 @@ def main() -> int:
     parser.add_argument("target", nargs="*", help="which; all of them where none is named")
     parser.add_argument("--seconds", type=int, default=60, help="of each target")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--out", type=Path, help="where findings, corpora and logs go")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="where findings, corpora and logs go; else a temporary folder, which is named where "
+        "there are findings, and removed where there are none",
+    )
     parser.add_argument("--list", action="store_true", help="name the targets, and end")
     options = parser.parse_args()
     names = chosen(options.target, parser)
+    if options.out is not None and options.out.exists() and not options.out.is_dir():
+        parser.error(f"--out {options.out}: is no folder")
     if options.seconds < 1 or options.processes < 1:
         parser.error("--seconds, --processes: at least one")
     if options.list:
@@ -119,10 +150,15 @@ def main() -> int:
     if importlib.util.find_spec("atheris") is None:
         print("nothing was tried: atheris is not installed; pip install 'moiety[trust]'")
         return MISSING
-    out = options.out or Path(tempfile.mkdtemp(prefix="fuzz-"))
-    outcomes = []
-    with ThreadPoolExecutor(options.processes) as pool:
-        for outcome in pool.map(lambda name: fuzzed(name, out / name, options.seconds), names):
+    outcomes: list[Outcome] = []
+    with (
+        place(options.out, outcomes) as out,
+        ThreadPoolExecutor(options.processes) as pool,
+        Children(grace=0) as children,
+    ):
+        for outcome in pool.map(
+            lambda name: fuzzed(name, out / name, options.seconds, children), names
+        ):
             print(outcome.row(), flush=True)
             for path in outcome.findings:
                 print(f"    {path}: {_told(path)}", flush=True)
@@ -132,7 +168,7 @@ def main() -> int:
     executions = sum(outcome.executions for outcome in outcomes)
     print(
         f"{sound} of {len(outcomes)} targets without a finding, {findings} findings in "
-        f"{executions} executions" + ("" if sound == len(outcomes) else f": {out}")
+        f"{executions} executions"
     )
     return 0 if sound == len(outcomes) else 1
 
@@ -147,4 +183,4 @@ def _told(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -17,10 +17,9 @@ import contextlib
 import json
 import os
 import queue
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from tests.mutants.catalogue import catalogue
 from tests.mutants.mutant import Mutant
 from tests.mutants.native import build
 from tests.mutants.tree import Tree
+from tests.support.children import run_command
 
 FAILED = 1
 """pytest's exit code where tests ran and some failed; others mean that nothing was tried."""
@@ -43,6 +43,24 @@ class Outcome:
     caught_by: str | None
     seconds: float
     printed: str
+
+    def line(self) -> str:
+        """For the terminal."""
+        return (
+            f"{'caught  ' if self.caught_by else 'SURVIVED'} {self.seconds:5.1f} s "
+            f"{self.area}/{self.mutant.name}: {self.caught_by or self.mutant.breaks}"
+        )
+
+    def row(self) -> dict[str, str | float | None]:
+        """For --json."""
+        return {
+            "area": self.area,
+            "name": self.mutant.name,
+            "breaks": self.mutant.breaks,
+            "file": self.mutant.file,
+            "caught_by": self.caught_by,
+            "seconds": round(self.seconds, 1),
+        }
 
 
 def caught_by(code: int, printed: str, tests: Sequence[str]) -> str | None:
@@ -69,15 +87,17 @@ def tried(area: str, mutant: Mutant, tree: Tree) -> Outcome:
     return Outcome(area, mutant, caught, time.monotonic() - begun, printed)
 
 
-def outcomes(chosen: Sequence[tuple[str, Mutant]], processes: int) -> Iterator[Outcome]:
+def outcomes(
+    chosen: Sequence[tuple[str, Mutant]], processes: int
+) -> Generator[Outcome, None, None]:
     """Every mutant's, as they come; those of compiled kernels in a tree of their own."""
     python = [one for one in chosen if not one[1].native]
     native = [one for one in chosen if one[1].native]
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder, contextlib.ExitStack() as stack:
-        trees: queue.SimpleQueue[Tree] = queue.SimpleQueue()
+        pool = stack.enter_context(ThreadPoolExecutor(processes))
+        trees: queue.SimpleQueue[Tree] = queue.SimpleQueue()  # closed before the pool waits
         for index in range(processes):
             trees.put(stack.enter_context(contextlib.closing(Tree(Path(folder) / str(index)))))
-        pool = stack.enter_context(ThreadPoolExecutor(processes))
 
         def run(one: tuple[str, Mutant]) -> Outcome:
             tree = trees.get()
@@ -111,6 +131,19 @@ def whole(chosen: Sequence[tuple[str, Mutant]], processes: int) -> str:
     return ""
 
 
+def writable(text: str) -> Path:
+    """A file of the command line that can be written: known before the work is done."""
+    path = Path(text)
+    missing = not path.exists()
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{path} cannot be written: {error.strerror}") from None
+    if missing:
+        path.unlink()
+    return path
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.mutants",
@@ -124,7 +157,7 @@ def main() -> int:
     parser.add_argument("--new")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--show", action="store_true", help="print what pytest printed")
-    parser.add_argument("--json", type=Path, help="write a row a mutant to this file")
+    parser.add_argument("--json", type=writable, help="write a row a mutant to this file")
     options = parser.parse_args()
     own = (options.file, options.old, options.new)
     if any(each is not None for each in own) and (not options.old or None in own):
@@ -154,25 +187,12 @@ def main() -> int:
         print(failed, "tests fail on the whole code", sep="\n")
         return 2
     rows = []
-    for outcome in outcomes(chosen, options.processes):
-        mutant = outcome.mutant
-        print(
-            f"{'caught  ' if outcome.caught_by else 'SURVIVED'} {outcome.seconds:5.1f} s "
-            f"{outcome.area}/{mutant.name}: {outcome.caught_by or mutant.breaks}",
-            flush=True,
-        )
-        if options.show:
-            print(outcome.printed)
-        rows.append(
-            {
-                "area": outcome.area,
-                "name": mutant.name,
-                "breaks": mutant.breaks,
-                "file": mutant.file,
-                "caught_by": outcome.caught_by,
-                "seconds": round(outcome.seconds, 1),
-            }
-        )
+    with contextlib.closing(outcomes(chosen, options.processes)) as found:
+        for outcome in found:
+            print(outcome.line(), flush=True)
+            if options.show:
+                print(outcome.printed)
+            rows.append(outcome.row())
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     caught = sum(row["caught_by"] is not None for row in rows)
@@ -181,4 +201,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,8 +16,8 @@ def build(tree: Tree) -> None:
     """
     folder = tree.folder / "build"
     if not folder.exists():
-        _run(
-            "cmake",
+        tree.build(
+            beside("cmake"),
             "-S",
             tree.folder,
             "-B",
@@ -27,19 +26,11 @@ def build(tree: Tree) -> None:
             "-DMOIETY_OPTIMIZE=-O0",  # a quarter of the time, for the same answers
             f"-DPython_EXECUTABLE={sys.executable}",
         )
-    _run("cmake", "--build", folder, "--parallel")
+    tree.build(beside("cmake"), "--build", folder, "--parallel")
     shutil.copy(next(folder.glob("_native*.so")), tree.module)
 
 
-def _run(*command: object) -> None:
-    program, *arguments = map(str, command)
-    beside = Path(sys.executable).with_name(program)  # the wheel's, where it is installed
-    done = subprocess.run(
-        [str(beside) if beside.exists() else program, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(done.stdout)
+def beside(program: str) -> str:
+    """The wheel's, where it is installed."""
+    found = Path(sys.executable).with_name(program)
+    return str(found) if found.exists() else program

@@ -7,6 +7,7 @@ It imports nothing of Moiety: what a fork imports is what stands in the tree the
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -53,7 +54,11 @@ def run(tests: Sequence[str]) -> tuple[int, str]:
             finally:
                 sys.stdout.flush()
                 os._exit(code)
-        code = _ended(pid)
+        try:
+            code = _ended(pid)
+        except KeyboardInterrupt:
+            _end(pid)
+            raise
         printed.seek(0)
         return code, printed.read().decode("utf-8", "replace")
 
@@ -65,12 +70,23 @@ def _ended(pid: int) -> int:
         if done:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.02)
-    os.killpg(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    _end(pid)
     return -1
 
 
+def _end(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
 def main() -> None:
+    """To the end of standard input, or to SIGINT."""
+    with contextlib.suppress(KeyboardInterrupt):
+        _serve()
+
+
+def _serve() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for name in PRELOADED:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from moiety.protocols import kernels
 from tests.mutants.mutant import ROOT, Mutant
+from tests.support.children import Children
 
 PACKAGES = ("compiler", "runtime", "protocols", "models")
 SKIPPED = (".git", ".venv*", "build", "__pycache__", ".*_cache", ".hypothesis", "out", "*.so")
@@ -25,6 +26,7 @@ class Tree:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._children = Children()
         self._runner: subprocess.Popen[str] | None = None
         shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*SKIPPED))
         # Both names of a package's folder: the tree's, which documents and tests read, and the
@@ -54,25 +56,36 @@ class Tree:
         """pytest's exit code (-1 where it hung) and what it printed."""
         if self._runner is None:
             data = os.environ.get("MOIETY_DATA", str(ROOT.parent / "shared" / "data"))
-            self._runner = subprocess.Popen(
+            self._runner = self._children.begin(
                 [sys.executable, "-m", "tests.mutants.runner"],
+                subprocess.PIPE,
                 cwd=self.folder,
                 env={**os.environ, "PYTHONPATH": str(self.folder), "MOIETY_DATA": data},
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
                 text=True,
             )
         assert self._runner.stdin is not None
         assert self._runner.stdout is not None
         self._runner.stdin.write(json.dumps(list(tests)) + "\n")
         self._runner.stdin.flush()
-        code, printed = json.loads(self._runner.stdout.readline())
+        answer = self._runner.stdout.readline()
+        if not answer:
+            raise RuntimeError("the process that runs tests has ended before it answered")
+        code, printed = json.loads(answer)
         return code, printed
 
+    def build(self, *command: object) -> None:
+        """Run a command of the build. Raises RuntimeError with what it printed where it fails."""
+        process = self._children.begin(
+            [*map(str, command)], subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        printed, _ = process.communicate()
+        if process.returncode:
+            raise RuntimeError(printed)
+
     def close(self) -> None:
-        """End the process that runs its tests."""
-        if self._runner is not None:
-            self._runner.communicate()
+        """End what runs in it, or for it."""
+        self._children.close()
 
 
 def native_module() -> Path:

@@ -5,6 +5,7 @@ that is missing.
 from __future__ import annotations
 
 import functools
+import re
 import subprocess
 import sys
 import tomllib
@@ -57,6 +58,14 @@ def foreign(roots: list[str]) -> set[str]:
     return found - set(sys.stdlib_module_names) - {"__future__", "moiety"}
 
 
+def later(modules: list[str]) -> list[str]:
+    """What commands load when they run (`extras.Later`)."""
+    sources = (HOUSE.paths[module].read_text(encoding="utf-8") for module in modules)
+    found = [name for text in sources for name in re.findall(r'extras\.Later\("([\w.]+)"', text)]
+    assert found
+    return found
+
+
 def base(*arguments: str | Path) -> list[str]:
     """`moiety` with these, as the base install has it."""
     return [sys.executable, "-c", COMMAND, *map(str, arguments)]
@@ -64,6 +73,14 @@ def base(*arguments: str | Path) -> list[str]:
 
 def ran(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(base(*arguments), capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("command", find_commands())
+def test_every_command_explains_itself(command: str) -> None:
+    """Whatever it needs when it runs."""
+    shown = ran(command, "--help")
+    assert shown.returncode == 0, shown.stderr
+    assert f" {command} " in shown.stdout.splitlines()[1], shown.stdout
 
 
 @pytest.mark.parametrize("command", PARTY)
@@ -77,6 +94,7 @@ def test_a_partys_command_imports_the_base_alone(command: str) -> None:
 def test_the_compiler_imports_what_its_extra_installs() -> None:
     commands = find_commands()
     roots = [commands[name][0] for name in ("compile", "simulate", "sweep", "demo")]
+    roots += later(roots)
     declared = libraries([*PROJECT["dependencies"], *OPTIONAL["compiler"]])
     assert foreign(roots) <= declared
 
@@ -119,9 +137,12 @@ def test_two_parties_and_the_public_file_need_the_base_alone(tmp_path: Path) -> 
     [
         (("compile", "m.onnx", "--calibration", "x", "-o", "out"), "onnx", "compiler"),
         (("simulate", "compiled", "images", "--model", "m.onnx"), "onnx", "compiler"),
-        (("sweep", "m.onnx", "--calibration", "x", "-o", "out"), "onnx", "compiler"),
+        (
+            ("sweep", "m.onnx", "--calibration", "x", "--images", "y", "-o", "out"),
+            *("onnx", "compiler"),
+        ),
         (("demo",), "onnx", "compiler"),
-        (("receive", "--port", "0", "-o", "x"), "pynetdicom", "net"),
+        (("receive", "--port", "0", "--calling", "A", "-o", "x"), "pynetdicom", "net"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else value,
 )

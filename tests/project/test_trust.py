@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -13,6 +14,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tests.faults import __main__ as faults
+from tests.faults.parties import Health
+from tests.faults.parts import Part as Sessions
 from tests.fuzz import __main__ as fuzz
 from tests.mutants import __main__ as mutants
 from tests.trust import __main__ as trust
@@ -65,9 +69,44 @@ def test_a_part_that_takes_too_long_has_failed_and_its_children_are_gone(tmp_pat
 def test_no_part_begins_when_the_time_is_over(tmp_path: Path) -> None:
     parts = [part("import time; time.sleep(9)", name=name) for name in ("first", "second")]
     console = Console(file=(tmp_path / "said").open("w"))
-    outcomes = trust.run_all(parts, tmp_path, console, limit=0.0001)
+    outcomes, _ = trust.run_all(parts, tmp_path, console, limit=0.0001)
     assert [outcome.result for outcome in outcomes] == [FAILED, FAILED]
     assert outcomes[1].summary == "no time was left for it"
+
+
+def test_a_summary_says_what_its_numbers_are_of(tmp_path: Path) -> None:
+    counted = part("print('12 passed')", counts="tests of this")
+    assert run(counted, tmp_path, 60).summary == "tests of this: 12 passed"
+    silent = part("pass", counts="tests of this")
+    assert run(silent, tmp_path, 60).summary == "it printed no summary"
+    assert all(one.counts for one in PARTS if one.command[2] == "pytest")
+
+
+def test_the_list_of_parts_has_a_line_for_each() -> None:
+    """However long, where a pipe or a file takes it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.trust", "--list"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == [f"{one.name}: {one.claim}" for one in PARTS]
+
+
+@pytest.mark.parametrize(
+    ("bad", "too_few", "code"),
+    [((), "", 0), ((), "too few to tell", 3), (("wrong",), "", 1), (("wrong",), "too few", 1)],
+)
+def test_faults_that_were_too_few_are_no_fault(
+    bad: tuple[str, ...], too_few: str, code: int
+) -> None:
+    health = Health(handles=15, children=0, resident=1 << 20)
+    one = Sessions("TLS", "2 sessions", (), (health, health), bad, 1.0, too_few=too_few)
+    assert faults.exit_code([one]) == code
+    said = faults.summary([one], soak=False)
+    assert ("things that should not be" in said) == bool(bad)
+    assert too_few in said
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
@@ -139,6 +178,15 @@ def test_parts_have_names_of_their_own_and_a_page() -> None:
         (mutants.main, "--old x", "--file, --old and --new belong together"),
         (mutants.main, "--file README.md --new x", "--file, --old and --new belong together"),
         (mutants.main, "--name nosuch", "no such mutant"),
+        (mutants.main, "--json /nosuch/rows.json", "/nosuch/rows.json cannot be written: No such"),
+        (mutants.main, "--json /", "/ cannot be written: Is a directory"),
+        (fuzz.main, "keys --out README.md", "--out README.md: is no folder"),
+        (trust.main, "wheel --output README.md/out", "--output README.md/out: cannot be made"),
+        (faults.main, "--sessions -1", "--sessions, --soak: 0 or more"),
+        (faults.main, "--soak -1", "--sessions, --soak: 0 or more"),
+        (faults.main, "--processes 0", "--clients, --processes: at least one"),
+        (faults.main, "--slower 0", "--slower: more than 0"),
+        (faults.main, "--sessions 0 --soak 0", "nothing to do"),
     ],
 )
 def test_a_command_that_would_try_nothing_or_something_else_is_refused(

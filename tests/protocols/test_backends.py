@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from moiety.protocols import kernels
+from moiety.protocols.errors import BadInput
 from moiety.protocols.kernels.__main__ import written
 
 try:
@@ -160,3 +161,23 @@ def test_environment_chooses() -> None:
     refused = python(WITHOUT_NATIVE + REPORT, "native")
     assert refused.returncode != 0
     assert "the native kernels cannot run" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ("fast", "MOIETY_KERNELS=fast: kernels: unknown backend 'fast'; choose 'native'"),
+        ("native", "MOIETY_KERNELS=native: the native kernels cannot run: "),
+    ],
+)
+def test_a_choice_that_cannot_be_made_is_one_line_for_the_commands_user(
+    choice: str, said: str
+) -> None:
+    done = python(WITHOUT_NATIVE + "from moiety.runtime.cli.start import main; main()", choice)
+    assert done.returncode == BadInput.exit_code
+    assert done.stderr.startswith(f"error: {said}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_empty_choice_is_none() -> None:
+    assert python(REPORT, "").stdout == python(REPORT, None).stdout

@@ -90,6 +90,8 @@ def test_a_client_may_be_held_to_programs(tmp_path: Path) -> None:
         ("images-per-dya = 3", "images-per-dya"),
         ("images-per-day = -1", "images-per-day is -1"),
         ('images-in-total = "many"', "int"),
+        ("failed-checks-in-total = -1", "failed-checks-in-total is -1"),
+        ("failed-checks-in-total = 0", "is 0, by which the client would never be served; write 1"),
         ('programs = ["5f"]', "at least 8"),
         ('[clients.twin]\nfingerprint = "' + CLIENT + '"', "st-mary and twin"),
         ('[clients.twin]\nfingerprint = "abc"', "twin: 'abc' is not a fingerprint"),

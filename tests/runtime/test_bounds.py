@@ -4,6 +4,7 @@ size, the limit and how to raise it.
 
 from __future__ import annotations
 
+import re
 import struct
 import tracemalloc
 import zlib
@@ -13,15 +14,18 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from typer.testing import CliRunner
 
 from moiety.compiler.onnx_import.load import import_onnx
 from moiety.protocols.errors import BadArtifact, BadInput, BadModel
 from moiety.protocols.session import Role
 from moiety.protocols.setup import open_session
 from moiety.runtime import program as ir
+from moiety.runtime.cli.app import app
 from moiety.runtime.cost.memory import run_memory
 from moiety.runtime.intake.dicom import read_dicom
 from moiety.runtime.intake.loader import Reader, load
+from moiety.runtime.party.client import Client
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
 from moiety.runtime.program.bounds import DEFAULT, VARIABLE, in_words, memory_limit
 from moiety.runtime.program.program import MAX_TILES
@@ -94,6 +98,67 @@ def test_a_program_of_a_kilobyte_cannot_take_gigabytes(monkeypatch: pytest.Monke
             ClientExecutor(program)
         monkeypatch.setenv(VARIABLE, "64G")
         ClientExecutor(program)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("inspect",),
+        ("inspect", "--html", "program.html"),
+        ("infer", "no-such-image.png"),
+        ("evaluate", "no-such-list.csv", "-o", "study"),
+    ],
+    ids=" ".join,
+)
+def test_a_command_refuses_a_program_of_gigabytes_before_anything_else(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither images nor the server are looked for."""
+    monkeypatch.chdir(tmp_path)
+    padded(1 << 14).save(tmp_path / "model.moiety")
+    command, *others = arguments
+    with room(256 << 20):
+        error = CliRunner().invoke(app, [command, "model.moiety", *others]).exception
+    assert isinstance(error, BadArtifact)
+    assert re.search(TOLD, str(error))
+    assert [path.name for path in tmp_path.iterdir()] == ["model.moiety"]
+
+
+def test_a_server_refuses_to_prepare_what_it_may_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    program, weights = small()
+    monkeypatch.setenv(VARIABLE, "1K")
+    with pytest.raises(BadArtifact, match=r"run of the Program .* and the limit is 1 KiB"):
+        ServerExecutor(program, weights)
+
+
+def test_a_client_refuses_it_before_it_connects() -> None:
+    with pytest.raises(BadArtifact, match=TOLD):
+        Client(padded(1 << 14)).connect("nowhere.invalid", 1)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("inspect", "no-such.moiety"),
+        ("infer", "no-such.moiety", "x.png"),
+        ("serve", "no-such-folder"),
+        ("simulate", "no-such-folder", "x.png"),
+        ("compile", "no-such.onnx", "--calibration", "x", "-o", "out"),
+        ("receive", "--calling", "A", "-o", "out"),
+    ],
+    ids=" ".join,
+)
+def test_a_limit_that_is_no_size_is_said_before_anything_is_done(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(VARIABLE, "8X")
+    runner = CliRunner()
+    error = runner.invoke(app, arguments).exception
+    assert isinstance(error, BadInput)
+    assert str(error) == f"{VARIABLE}='8X' is no size; write for example {VARIABLE}=8G"
+    assert not [*tmp_path.iterdir()]
+    assert runner.invoke(app, [arguments[0], "--help"]).exit_code == 0
 
 
 def test_what_is_exchanged_counts_too() -> None:

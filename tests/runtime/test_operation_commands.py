@@ -70,6 +70,19 @@ def test_access_shows_what_was_used(run: Run, tmp_path: Path) -> None:
         assert word in row
 
 
+def test_access_shows_failed_checks(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "access.toml"
+    file.write_text(f'[clients.st-mary]\nfingerprint = "{CLIENT}"\nfailed-checks-in-total = 9\n')
+    for _ in range(5):
+        AccessList.at(file).deviated(CLIENT)
+    lines = run("access", file).splitlines()
+    (head,) = (line for line in lines if "failed checks" in line)
+    row = next(line for line in lines if "st-mary" in line)
+    cells = [cell.strip() for cell in row.strip("│┃ ").split("│")]
+    assert head.rindex("at most") > head.rindex("failed checks")
+    assert cells[-2:] == ["5", "9"]
+
+
 def test_access_sets_a_clock_right(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "access.toml"
     file.write_text(f'[clients.st-mary]\nfingerprint = "{CLIENT}"\nimages-per-day = 12\n')

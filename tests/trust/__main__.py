@@ -6,20 +6,23 @@
 
 The table goes to the terminal, to out/trust/trust.md and to out/trust/trust.json; what a part
 printed is in out/trust/PART.log. Exit code 0 if all parts passed; 1 if one failed; 3 if none failed
-and one was not run, since a check that was not made is not one that passed.
+and one was not run, since a check that was not made is not one that passed. A signal ends the part
+that runs, and the table says of what was not finished that it was stopped; exit code 130 or 143.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from moiety.runtime.cli import ui
+from moiety.runtime.party.signals import Stopped
+from tests.support.children import run_command
 from tests.trust.parts import PARTS, Part
-from tests.trust.run import FAILED, NOT_RUN, Outcome, run
+from tests.trust.run import FAILED, NOT_RUN, STOPPED, Outcome, run
 from tests.trust.table import as_json, as_markdown, as_table
 
 LIMIT = 30 * 60
@@ -34,16 +37,25 @@ def exit_code(outcomes: Sequence[Outcome]) -> int:
     return 3 if NOT_RUN in results else 0
 
 
-def run_all(parts: Sequence[Part], folder: Path, console: Console, limit: float) -> list[Outcome]:
-    """In order; `limit` seconds in all."""
+def run_all(
+    parts: Sequence[Part], folder: Path, console: Console, limit: float
+) -> tuple[list[Outcome], Stopped | None]:
+    """In order; `limit` seconds in all. Where a signal stops it, that, and what became of each part
+    all the same.
+    """
     outcomes: list[Outcome] = []
-    for part in parts:
-        console.print(f"[bold]{part.name}[/bold]: {part.claim}", highlight=False)
-        left = limit - sum(outcome.seconds for outcome in outcomes)
-        outcomes.append(run(part, folder, left))
-        last = outcomes[-1]
-        console.print(f"  {last.result} in {last.seconds:.0f} s: {last.summary}", markup=False)
-    return outcomes
+    try:
+        for part in parts:
+            console.print(f"[bold]{part.name}[/bold]: {part.claim}", highlight=False)
+            left = limit - sum(outcome.seconds for outcome in outcomes)
+            outcomes.append(run(part, folder, left))
+            last = outcomes[-1]
+            console.print(f"  {last.result} in {last.seconds:.0f} s: {last.summary}", markup=False)
+    except Stopped as stopped:
+        left_over = parts[len(outcomes) :]
+        outcomes += [Outcome(part, STOPPED, 0.0, str(stopped)) for part in left_over]
+        return outcomes, stopped
+    return outcomes, None
 
 
 def main(parts: Sequence[Part] = PARTS) -> int:
@@ -56,21 +68,24 @@ def main(parts: Sequence[Part] = PARTS) -> int:
     parser.add_argument("--list", action="store_true", help="the parts and what they claim")
     parser.add_argument("-o", "--output", type=Path, default=Path("out/trust"))
     options = parser.parse_args()
-    console = Console()
     if options.list:
         for part in parts:
-            console.print(f"{part.name}: {part.claim}", markup=False, highlight=False)
+            print(f"{part.name}: {part.claim}")
         return 0
     if unknown := set(options.part) - {part.name for part in parts}:
         parser.error(f"no part {', '.join(sorted(unknown))}; see --list")
     chosen = [part for part in parts if not options.part or part.name in options.part]
-    options.output.mkdir(parents=True, exist_ok=True)
-    outcomes = run_all(chosen, options.output, console, LIMIT)
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--output {options.output}: cannot be made: {error.strerror}")
+    console = ui.console()
+    outcomes, stopped = run_all(chosen, options.output, console, LIMIT)
     (options.output / "trust.md").write_text(as_markdown(outcomes), encoding="utf-8")
     (options.output / "trust.json").write_text(as_json(outcomes), encoding="utf-8")
     console.print(as_table(outcomes))
-    return exit_code(outcomes)
+    return stopped.exit_code if stopped else exit_code(outcomes)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

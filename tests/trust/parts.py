@@ -20,7 +20,8 @@ class Part:
     says what it saw. Exit code 3 means that it could not be tried.
 
     document: the section that the claim supports, `file#heading` or `file`. seconds: after which
-    the part has failed. wants: what must be there before it is begun.
+    the part has failed. wants: what must be there before it is begun. counts: what the numbers of
+    the last line are of, where it does not say so.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Part:
     document: str
     seconds: int
     wants: tuple[Judge, ...] = ()
+    counts: str = ""
 
     def missing(self) -> str | None:
         """All that it lacks."""
@@ -90,6 +92,7 @@ PARTS: Sequence[Part] = (
         ),
         "docs/security.md#parameters",
         120,
+        counts="tests against published vectors",
     ),
     Part(
         "parameters",
@@ -104,6 +107,7 @@ PARTS: Sequence[Part] = (
         pytest("tests/attacks"),
         "docs/security.md#what-a-compromised-peer-could-do",
         240,
+        counts="tests of attacks and of the checks that end them",
     ),
     Part(
         "faults",
@@ -134,6 +138,7 @@ PARTS: Sequence[Part] = (
         pytest("tests/project/test_claims.py"),
         "SECURITY.md",
         60,
+        counts="names of tests in the three documents, each looked up",
     ),
     Part(
         "licences",

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.children import end
 from tests.trust.parts import ROOT, Part
 
-PASSED, FAILED, NOT_RUN = "passed", "FAILED", "not run"
+PASSED, FAILED, NOT_RUN, STOPPED = "passed", "FAILED", "not run", "stopped"
 CANNOT = 3
 """Exit code of a part that could not be tried."""
 
@@ -37,12 +37,13 @@ def run(part: Part, folder: Path, left: float) -> Outcome:
         return Outcome(part, FAILED, 0.0, "no time was left for it")
     begun = time.monotonic()
     log = folder / f"{part.name.replace(' ', '-')}.log"
-    with log.open("wb") as file, log.with_suffix(".out").open("w+b") as out:
-        code = finished(part, out.fileno(), file.fileno(), seconds)
-        out.seek(0)
-        printed = out.read()
-        file.write(printed)
-    log.with_suffix(".out").unlink()
+    with log.open("wb") as file, tempfile.TemporaryFile() as out:
+        try:
+            code = finished(part, out.fileno(), file.fileno(), seconds)
+        finally:
+            out.seek(0)
+            printed = out.read()
+            file.write(printed)
     return judged(part, code, printed.decode(errors="replace"), time.monotonic() - begun)
 
 
@@ -57,14 +58,15 @@ def finished(part: Part, out: int, errors: int, seconds: float) -> int | None:
         return None
     finally:
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            end(process)
 
 
 def judged(part: Part, code: int | None, printed: str, seconds: float) -> Outcome:
     """A part has passed if it ends well and says what it saw; silence is no evidence."""
     lines = [line.strip() for line in printed.splitlines() if line.strip()]
     last = lines[-1] if lines else ""
+    if last and part.counts:
+        last = f"{part.counts}: {last}"
     if code is None:
         return Outcome(part, FAILED, seconds, f"not done after {seconds:.0f} s")
     if code == CANNOT:

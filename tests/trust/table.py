@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from tests.trust.parts import ROOT
-from tests.trust.run import Outcome
+from tests.trust.run import FAILED, NOT_RUN, PASSED, STOPPED, Outcome
 
 COLUMNS = ("part", "claim", "result", "seconds", "summary", "supports")
-COLOURS = {"passed": "green", "FAILED": "bold red", "not run": "yellow"}
+COLOURS = {PASSED: "green", FAILED: "bold red", NOT_RUN: "yellow", STOPPED: "yellow"}
 
 
 def rows(outcomes: Sequence[Outcome]) -> list[dict[str, str | float]]:

@@ -1,7 +1,8 @@
 """Check an access file, and show what its clients have left (vendor).
 
 The file is the one of `moiety serve --access`. A server that runs need not be told of a change: it
-looks at the file before every session and every run.
+looks at the file before every session and every run. A client is served no more when as many checks
+of what it sent have failed as the last column says (`failed-checks-in-total`).
 """
 
 from __future__ import annotations
@@ -41,17 +42,21 @@ def command(
     if clock_was_ahead and not access.counters.forget_later_days():
         ui.say("no image was counted on a later day than today; nothing is changed")
     shown = ui.table(
-        "", "client", "fingerprint", "today", "a day", "in all", "in total", "cohorts", right=5
+        *("", "client", "fingerprint", "today", "a day", "in all", "in total", "cohorts"),
+        *("failed checks", "at most"),
+        right=7,
     )
-    for name, key, entry, count in access.standing():
+    for each in access.standing():
         shown.add_row(
-            escape(name),
-            str(Fingerprint(bytes.fromhex(key))),
-            str(count.today),
-            _limit(entry.images_per_day),
-            str(count.total),
-            _limit(entry.images_in_total),
-            _limit(entry.cohorts_in_total),
+            escape(each.name),
+            str(Fingerprint(bytes.fromhex(each.fingerprint))),
+            str(each.count.today),
+            _limit(each.entry.images_per_day),
+            str(each.count.total),
+            _limit(each.entry.images_in_total),
+            _limit(each.entry.cohorts_in_total),
+            str(each.failures),
+            str(each.entry.failed_checks_in_total),
         )
     ui.show(shown)
 

@@ -34,6 +34,7 @@ from moiety.runtime.cli.options import (
 )
 from moiety.runtime.cli.options import pairs as assigned
 from moiety.runtime.cli.pairs import ClusterOption, CpusOption, PairsOption, room_for, workers_of
+from moiety.runtime.cli.programs import open_program
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.cli.study_options import (
     BatchOption,
@@ -64,7 +65,6 @@ from moiety.runtime.intake.text import printable
 from moiety.runtime.party.endpoints import parse_address
 from moiety.runtime.party.generator_choice import parse_ot
 from moiety.runtime.party.signals import Stopped
-from moiety.runtime.program import artifacts
 from moiety.runtime.results.retry import Retries
 from moiety.runtime.study import evaluate as study
 from moiety.runtime.study.aggregate import ask
@@ -176,7 +176,7 @@ def command(
     if files:
         files.read()  # what is wrong with them is known before the images are read
     plan = SessionPlan(
-        program=artifacts.load_program(public),
+        program=open_program(public),
         host=host,
         port=port,
         timeout=timeout,

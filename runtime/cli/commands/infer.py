@@ -36,6 +36,7 @@ from moiety.runtime.cli.options import (
     ThreadsOption,
     assignments,
 )
+from moiety.runtime.cli.programs import open_program
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.cli.result_tables import left_out_lines, result_table, verdict_line
 from moiety.runtime.cli.verdicts import Given
@@ -52,7 +53,6 @@ from moiety.runtime.party.generator_choice import parse_ot
 from moiety.runtime.party.handshake import package_version
 from moiety.runtime.party.memory import keep_freed
 from moiety.runtime.party.signals import Stopped
-from moiety.runtime.program import artifacts
 from moiety.runtime.program.progress import Progress
 from moiety.runtime.results.inference import Cohort
 from moiety.runtime.results.outputs import Format, Outputs, encode_json, open_outputs
@@ -155,7 +155,7 @@ def command(
     generator = parse_ot(ot)
     given = Given(images, recursive, keep_going, bit_depth, assignments(beside))
     outputs = Outputs(open_outputs(output or (), format), ui.warn)
-    program = artifacts.load_program(folder)
+    program = open_program(folder)
     check_reveals_images(program)
     found = given.collected()
     reader = Reader.of(program, bit_depth, found.rows)

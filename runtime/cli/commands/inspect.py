@@ -20,7 +20,8 @@ from moiety.protocols.errors import BadInput
 from moiety.runtime.cli import cost_tables, program_tables, ui
 from moiety.runtime.cli.options import NETWORK_WORDS, OT_WORDS
 from moiety.runtime.cli.page.page import page
-from moiety.runtime.program import artifacts, write_atomically
+from moiety.runtime.cli.programs import open_program
+from moiety.runtime.program import write_atomically
 
 EXAMPLES = (
     "moiety inspect compiled/",
@@ -93,7 +94,7 @@ def command(
         ),
     ] = None,
 ) -> None:
-    program = artifacts.load_program(folder)
+    program = open_program(folder)
     given = {"--network": network, "--ot": ot, "--machine": machine}
     useless = [option for option, value in given.items() if value is not None]
     if useless and not cost and html is None:

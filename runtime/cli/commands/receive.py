@@ -11,13 +11,18 @@ DICOM's own protocol is not encrypted: listen on loopback or on a network that y
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from moiety.runtime.cli import ui
-from moiety.runtime.intake.dicom.receiver import Folder, Receiver
+from moiety.runtime.intake import extras
 from moiety.runtime.party.signals import Stopped
+
+if TYPE_CHECKING:
+    from moiety.runtime.intake.dicom import receiver as service
+else:
+    service = extras.Later("moiety.runtime.intake.dicom.receiver", "moiety receive")
 
 EXAMPLES = (
     "moiety receive --calling PACS1 -o incoming/",
@@ -58,10 +63,10 @@ def command(
         typer.Option("--max", min=1, metavar="N", help="Stop after N files.", show_default=False),
     ] = None,
 ) -> None:
-    folder = Folder(output)
+    folder = service.Folder(output)
     folder.prepare()
     titles = [title for title in calling.split(",") if title.strip()]
-    with Receiver(ae_title, titles, folder, ui.say, most) as receiver:
+    with service.Receiver(ae_title, titles, folder, ui.say, most) as receiver:
         try:
             print(f"listening {listen}:{receiver.listen(listen, port)}", flush=True)
             receiver.wait()

@@ -44,6 +44,9 @@ class Door:
             self.access.refresh()
 
     def admit(self, caller: Caller, program: str) -> Caller:
+        """Raises `BadInput` where a refusal cannot be recorded, or what the client does could not be
+        counted.
+        """
         if self.access is None:
             return caller
         found = self.access.admit(caller.fingerprint, program)

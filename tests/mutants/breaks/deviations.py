@@ -20,6 +20,7 @@ KNOWN_CHALLENGE = f"{GUESSING}::test_errors_that_cancel_at_a_known_challenge_are
 NOT_TWICE = f"{GUESSING}::test_no_challenge_comes_twice"
 WRONG_SUM = f"{SILENT}::test_a_wrong_sum_is_caught"
 NO_MORE = f"{ABORTS}::test_a_key_whose_checks_fail_is_served_no_more"
+UNCOUNTED = f"{ABORTS}::test_a_key_that_could_not_be_counted_is_not_admitted"
 FOR_GOOD = f"{ABORTS}::test_failures_are_counted_for_good"
 
 MUTANTS = (
@@ -246,6 +247,23 @@ MUTANTS = (
         old="            count_failure(self._house.admission, self._caller, error)\n",
         new="",
         tests=(NO_MORE,),
+    ),
+    Mutant(
+        name="a_key_is_admitted_uncounted",
+        breaks="on a full disk a client tries again and again",
+        file="runtime/operation/access.py",
+        old="        self.counters.check_writable()\n",
+        new="",
+        tests=(UNCOUNTED,),
+    ),
+    Mutant(
+        name="that_counts_can_be_written_is_assumed",
+        breaks="on a full disk a client tries again and again",
+        file="runtime/operation/counters.py",
+        old="        with self._held() as (descriptor, state):\n"
+        "            self._write(descriptor, state)\n",
+        new="        with self._held():\n            pass\n",
+        tests=(UNCOUNTED,),
     ),
     Mutant(
         name="failures_are_not_looked_at",
