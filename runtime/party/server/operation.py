@@ -44,8 +44,8 @@ class Door:
             self.access.refresh()
 
     def admit(self, caller: Caller, program: str) -> Caller:
-        """Raises `BadInput` where a refusal cannot be recorded, or what the client does could not be
-        counted.
+        """Raises `BadInput` where a refusal cannot be recorded, or a failed check of the client's
+        could not be counted.
         """
         if self.access is None:
             return caller
