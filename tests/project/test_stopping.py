@@ -69,9 +69,18 @@ def left(scratch: Path) -> list[str]:
 
 
 def wait(until: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    def reached() -> bool:
+        if until():
+            return True
+        assert process.poll() is None, process.communicate()
+        return False
+
+    wait_for(reached)
+
+
+def wait_for(until: Callable[[], object]) -> None:
     deadline = time.monotonic() + 60
     while not until():
-        assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -83,7 +92,7 @@ def stopped(process: subprocess.Popen[str], number: signal.Signals, scratch: Pat
     assert process.returncode == 128 + number
     assert f"stopped by {number.name}" in printed + said
     assert "Traceback" not in printed + said
-    assert not of(scratch)
+    wait_for(lambda: not of(scratch))  # who is killed needs a moment to be gone
     assert left(scratch) == []
     return printed
 

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ASKED = os.environ.get("MOIETY_KERNELS")
 # What computes with kernels: every protocol, the linear layers, and whole networks between two
 # parties. The tests of kernels name the twin they run and need no second run.
-FILES = (
+SECOND_RUN = (
     "protocols/test_base_ot.py",
     "protocols/test_declared_costs.py",
     "protocols/test_linear.py",
@@ -36,7 +36,7 @@ FILES = (
     "protocols/test_rlwe.py",
     "protocols/test_silent.py",
     "runtime/test_execution.py",
-    "runtime/test_serving.py",
+    "runtime/test_serving.py::test_many_images_and_sequential_clients",
 )
 
 
@@ -57,9 +57,9 @@ def test_the_asked_kernels_run() -> None:
 
 @pytest.mark.skipif(ASKED == "reference", reason="this is the reference run")
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("file", FILES)
-def test_reference_kernels_pass(file: str) -> None:
-    """The same file with MOIETY_KERNELS=reference, which the package obeys at import."""
+@pytest.mark.parametrize("tests", SECOND_RUN)
+def test_reference_kernels_pass(tests: str) -> None:
+    """The same tests with MOIETY_KERNELS=reference, which the package obeys at import."""
     command = [
         sys.executable,
         "-m",
@@ -70,7 +70,7 @@ def test_reference_kernels_pass(file: str) -> None:
         "-x",
         "-p",
         "no:cacheprovider",
-        f"tests/{file}",
+        f"tests/{tests}",
     ]
     environment = os.environ | {"MOIETY_KERNELS": "reference"}
     done = subprocess.run(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import IO, Any, NoReturn
 
-from moiety.runtime.party.signals import Stopped, raise_stopped
+from moiety.runtime.party.signals import Stopped, held, raise_stopped
 
 GRACE = 15.0
 """Seconds that a process has to end its own and to remove what it has made."""
@@ -61,7 +61,7 @@ class Children:
         self, command: Sequence[str], stdout: int | IO[bytes], **options: Any
     ) -> subprocess.Popen[Any]:
         """Raises RuntimeError where the block is being left."""
-        with self._lock:
+        with held(), self._lock:
             if self._begun is None:
                 raise RuntimeError("the command is being ended; it begins no process")
             process = subprocess.Popen(command, stdout=stdout, start_new_session=True, **options)

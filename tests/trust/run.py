@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from moiety.runtime.party.signals import held
 from tests.support.children import end
 from tests.trust.parts import ROOT, Part
 
@@ -49,15 +50,17 @@ def run(part: Part, folder: Path, left: float) -> Outcome:
 
 def finished(part: Part, out: int, errors: int, seconds: float) -> int | None:
     """The command's exit code; None where it took too long, and was ended with all its children."""
-    process = subprocess.Popen(
-        part.command, cwd=ROOT, stdout=out, stderr=errors, start_new_session=True
-    )
+    process = None
     try:
+        with held():  # a process that is begun is known here
+            process = subprocess.Popen(
+                part.command, cwd=ROOT, stdout=out, stderr=errors, start_new_session=True
+            )
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
         return None
     finally:
-        if process.poll() is None:
+        if process is not None and process.poll() is None:
             end(process)
 
 
