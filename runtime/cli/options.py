@@ -160,7 +160,7 @@ RoundingOption = Annotated[
 STOCHASTIC = (
     "stochastic rounding gives weights away. A client that only follows the protocol and asks for "
     "one image again and again learns the last layer's weights of all units that are active there "
-    "(to 5 % after 300 queries of a small network, to 3 % after 1200). Use it between parties that "
+    "(to 7 % after 300 queries of a small network, to 4 % after 1200). Use it between parties that "
     "may know the weights; --rounding exact, the default, has no such leak. See SECURITY.md."
 )
 """What `--rounding stochastic` costs the vendor (tests/attacks/test_rounding_leak.py)."""

@@ -2,7 +2,7 @@
 image again and again, and does sums on what it is shown.
 
 The client writes down its own share x1 of the hidden layer's result x, and the answers. A
-stochastic truncation by s bits rounds up where `low(x1) <= low(x)`, but for a layer's noise; low(x)
+stochastic truncation by s bits rounds up where `low(x1) < low(x)`, but for a layer's noise; low(x)
 is the same in every query, low(x1) is uniform and new. So up to one threshold per unit the client
 knows how likely a hidden value was one larger, and a regression of the answers on that gives the
 weights behind (docs/security.md).

@@ -10,6 +10,7 @@ from math import sqrt
 import pytest
 
 from benchmarks.security_estimate import (
+    KEY_STREAM_BLOCKS,
     PUBLISHED,
     RUN,
     TERNARY,
@@ -49,7 +50,7 @@ def test_the_largest_rings_have_128_bits() -> None:
     assert pytest.approx(2 / 3) == TERNARY**2
     for degree, log_q in LIMITS:
         assert lattice.primal(ring(degree, log_q)).bits >= 128
-    assert lattice.dual(ring(2048, 53)).bits >= 128
+        assert lattice.dual(ring(degree, log_q)).bits >= 128
 
 
 def test_the_formulas_refuse_larger_moduli() -> None:
@@ -80,4 +81,5 @@ def test_terms_of_a_long_run() -> None:
     assert terms.pad_bits() >= 128
     assert terms.repeated_block_bits(RUN) >= 40
     assert terms.noise_bits(RUN) >= 40
+    assert terms.key_stream_bits(KEY_STREAM_BLOCKS) >= 40
     assert RUN.images >= 1 << 16

@@ -1,4 +1,6 @@
-"""What the documents on security name as their proof is there: tests, files, decisions."""
+"""What the documents on security name as their proof is there, and each of their sections names
+some, or rests on what is said here.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("SECURITY.md", "docs/security.md", "docs/trust.md")
-NAMED = re.compile(r"`(tests/[\w/-]+\.py)(?:::([\w:]+))?`")
+DOCUMENTS = ("SECURITY.md", "docs/security.md", "docs/claims.md", "docs/trust.md")
+HELD = ("SECURITY.md", "docs/security.md")
+CLAIMS = "docs/claims.md"
+"""Names what shows the sections of docs/security.md, under their headings."""
+
+UNTESTED = {
+    "SECURITY.md#Security": "a title",
+    "SECURITY.md#Reporting a vulnerability": "a request to people",
+    "docs/security.md#Security model": "says what the page is",
+}
+"""Sections that name no test -> what they are instead."""
+
+NAMED = re.compile(r"`(tests/[\w/-]+\.py)?(?:::([\w:]+))?`")
+"""A file, a test of it, or another test of the file that was named last."""
 
 
 def text_of(document: str) -> str:
@@ -31,12 +45,22 @@ def functions(path: Path) -> set[str]:
     return found
 
 
+def named(text: str) -> list[tuple[str, str]]:
+    """(file, test or nothing) of all that a text names; a bare `::test` is of the file before."""
+    found, last = [], ""
+    for file, name in NAMED.findall(text):
+        last = file or last
+        if file or name:
+            found.append((last, name))
+    return found
+
+
 def false(text: str) -> list[str]:
     """The tests that a text names and that are not there."""
     wrong = []
-    for file, name in NAMED.findall(text):
+    for file, name in named(text):
         path = ROOT / file
-        if not path.exists() or (name and name not in functions(path)):
+        if not file or not path.exists() or (name and name not in functions(path)):
             wrong.append(f"{file}::{name}" if name else file)
         elif name and not name.split("::")[-1].startswith("test_"):
             wrong.append(f"{file}::{name} is no test")
@@ -44,9 +68,27 @@ def false(text: str) -> list[str]:
 
 
 def names() -> list[str]:
-    """Every name of a test that a document gives, as it is written there."""
-    found = (NAMED.findall(text_of(document)) for document in DOCUMENTS)
+    """Every name of a test that a document gives, with the file that it is of."""
+    found = (named(text_of(document)) for document in DOCUMENTS)
     return sorted({"::".join(filter(None, each)) for document in found for each in document})
+
+
+def sections(document: str) -> dict[str, str]:
+    """What stands under each heading, up to the next one of any level."""
+    parts = re.split(r"^#+ (.+)$", text_of(document), flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def bare(document: str) -> set[str]:
+    """`document#heading` of what names no single test, here or among the claims: a file alone says
+    too little.
+    """
+    claims = sections(CLAIMS) if document == "docs/security.md" else {}
+    return {
+        f"{document}#{head}"
+        for head, body in sections(document).items()
+        if not any(name for _, name in named(body + claims.get(head, "")))
+    }
 
 
 @pytest.mark.parametrize("name", names())
@@ -54,9 +96,12 @@ def test_every_test_that_is_named_exists(name: str) -> None:
     assert false(f"`{name}`") == []
 
 
-@pytest.mark.parametrize("document", ["SECURITY.md", "docs/security.md"])
-def test_the_documents_name_tests(document: str) -> None:
-    assert NAMED.search(text_of(document))
+def test_every_section_names_a_test_or_says_what_it_is() -> None:
+    """Nor does the list outlive what it excuses, nor a claim the section that makes it."""
+    assert {head for document in HELD for head in bare(document)} == set(UNTESTED)
+    title, *claims = sections(CLAIMS)
+    assert title == "Claims and their tests"
+    assert [head for head in sections("docs/security.md") if head in claims] == claims
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -64,7 +109,7 @@ def test_no_name_of_a_test_is_written_so_that_nobody_checks_it(document: str) ->
     """Every mention of a Python file of the tests has the form that is checked."""
     text = text_of(document)
     mentions = re.findall(r"tests/[\w/-]+\.py", re.sub(r"```.*?```", "", text, flags=re.S))
-    assert mentions == [file for file, _ in NAMED.findall(text)]
+    assert mentions == [file for file, _ in NAMED.findall(text) if file]
     assert not re.findall(r"(?<![:\w])test_\w+(?=`)", NAMED.sub("", text))
 
 
@@ -74,6 +119,8 @@ def test_no_name_of_a_test_is_written_so_that_nobody_checks_it(document: str) ->
         "`tests/protocols/test_nothing.py`",
         "`tests/project/test_claims.py::test_that_nobody_wrote`",
         "`tests/project/test_claims.py::false`",
+        "`tests/project/test_claims.py::test_a_true_name_is_not`, `::test_that_nobody_wrote`",
+        "`::test_of_no_file`",
     ],
 )
 def test_a_false_name_is_found(text: str) -> None:
@@ -81,4 +128,6 @@ def test_a_false_name_is_found(text: str) -> None:
 
 
 def test_a_true_name_is_not() -> None:
-    assert false("`tests/project/test_claims.py::test_a_true_name_is_not`") == []
+    text = "`tests/project/test_claims.py::test_a_true_name_is_not`, `::test_a_false_name_is_found`"
+    assert false(text) == []
+    assert len(named(text)) == 2

@@ -357,6 +357,31 @@ def test_a_deviating_client_finds_a_difference_of_scores() -> None:
     assert smallest + reached == scores[0] - scores[1]
 
 
+@pytest.mark.parametrize("apart", [-1, 0, 1])
+def test_an_honest_client_compares_two_images(apart: int) -> None:
+    """Ten runs of one among the positives, ten of another among the negatives: the AUROC of a
+    cohort that the least numbers allow says which has the higher score.
+    """
+    scores = np.repeat([[70_000 + apart, 70_000]], 10, axis=1)
+    marks = np.repeat(np.array([[POSITIVE, NEGATIVE]], np.uint8), 10, axis=1)
+    (sums,) = aggregate(scores, 24, marks, Quorum(10, 10))
+    assert auroc_of(sums, 10, 10) == Auroc(Fraction(1 + apart, 2), Fraction(0))
+
+
+def test_cohorts_that_differ_in_one_image_tell_where_its_score_lies() -> None:
+    """The won pairs of the one less those of the other are the negatives below it; the quota of
+    cohorts alone stands against it.
+    """
+    scores = np.random.default_rng(7).permutation(60)[None]
+    marks = np.repeat(np.array([[POSITIVE, NEGATIVE]], np.uint8), 30, axis=1)
+    (whole,) = aggregate(scores, 24, marks, Quorum(10, 10))
+    (without,) = aggregate(scores[:, 1:], 24, marks[:, 1:], Quorum(10, 10))
+    below = int((scores[0, 30:] < scores[0, 0]).sum())
+    assert 0 < below < 30
+    won = auroc_of(whole, 30, 30).area * 900 - auroc_of(without, 29, 30).area * 870
+    assert won == below
+
+
 def test_marks_are_one_of_three() -> None:
     positives, negatives = np.array([True, False, False]), np.array([False, True, False])
     assert marks_of(positives, negatives).tolist() == [POSITIVE, NEGATIVE, UNKNOWN]

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from nacl import bindings as sodium
 
 from moiety.protocols.errors import MoietyError, NetworkFailure, UntrustedPeer
+from moiety.protocols.ot import base_ot
 from moiety.protocols.ot.confirmation import SHARE_BYTES, TAG_BYTES, Secret, check, tag_of
 from moiety.protocols.ot.softspoken import PUNCTURE_BYTES
 from moiety.protocols.prg import Prg
@@ -208,6 +210,27 @@ def test_parties_that_agreed_on_different_things_do_not_open_a_session(
     said, unanswered = both(channel_pair(5.0), server, client)
     assert isinstance(said, UntrustedPeer)
     assert isinstance(unanswered, NetworkFailure)
+
+
+def test_base_transfers_are_tagged_with_what_was_agreed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And with the direction; both parties alike."""
+    tags: list[bytes] = []
+    real_start, real_send = base_ot.BaseReceiver.start, base_ot.send
+
+    def start(tag: bytes, *rest: Any) -> base_ot.BaseReceiver:
+        tags.append(tag)
+        return real_start(tag, *rest)
+
+    def send(tag: bytes, *rest: Any) -> Any:
+        tags.append(tag)
+        return real_send(tag, *rest)
+
+    monkeypatch.setattr(base_ot.BaseReceiver, "start", start)
+    monkeypatch.setattr(base_ot, "send", send)
+    for agreed in (b"a" * 32, b"a" * 31 + b"b"):
+        outcome = both(channel_pair(5.0), {"binding": agreed}, {"binding": agreed})
+        assert all(isinstance(side, Session) for side in outcome)
+    assert [tags.count(tag) for tag in set(tags)] == [2] * 4
 
 
 def test_each_role_each_secret_and_each_transcript_has_its_own_tag() -> None:

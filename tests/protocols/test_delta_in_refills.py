@@ -120,15 +120,45 @@ def test_the_unopened_sum_is_what_the_test_above_takes_it_for() -> None:
         assert np.array_equal(decrypt(key, unopened ^ side ^ multiple ^ point), point)
 
 
-@pytest.mark.parametrize("multiplier", range(16))
-def test_no_multiple_of_delta_cancels_in_the_hash(multiplier: int) -> None:
-    """`sigma(delta) + b*delta` has all 128 bits of delta, whatever b: its rank over F_2."""
-    images = sigma(UNITS) ^ multiples(np.full(128, multiplier, np.uint8), UNITS)
+def rank(rows: U8) -> int:
+    """Over F_2, of rows of 16 bytes."""
     basis: dict[int, int] = {}
-    for row in images:
+    for row in rows:
         value = int.from_bytes(row.tobytes(), "little")
         while value and value.bit_length() in basis:
             value ^= basis[value.bit_length()]
         if value:
             basis[value.bit_length()] = value
-    assert len(basis) == 128
+    return len(basis)
+
+
+def plus_multiple(images: U8, multiplier: int) -> U8:
+    """`image + multiplier * unit` of every unit."""
+    return images ^ multiples(np.full(128, multiplier, np.uint8), UNITS)
+
+
+@pytest.mark.parametrize("multiplier", range(16))
+def test_no_multiple_of_delta_cancels_in_the_hash(multiplier: int) -> None:
+    """`sigma(delta) + b*delta` has all 128 bits of delta, whatever b: its rank over F_2."""
+    assert rank(plus_multiple(sigma(UNITS), multiplier)) == 128
+
+
+def test_the_usual_orthomorphism_would_leave_64_bits() -> None:
+    """`(a, b) -> (a + b, a)` on the halves: enough for b = 0 and 1, and for all but the two roots
+    of `T^2 + T + 1` in F_16.
+    """
+    halves = UNITS.reshape(128, 2, 8)
+    images = np.stack([halves[:, 0] ^ halves[:, 1], halves[:, 0]], axis=1).reshape(128, 16)
+    found = [rank(plus_multiple(images, multiplier)) for multiplier in range(16)]
+    assert found[:2] == [128, 128]
+    assert sorted(found) == [64, 64] + [128] * 14
+
+
+def test_sigma_has_no_eigenvalue_in_the_small_field() -> None:
+    """It is linear over F_16, and `sigma(sigma(x)) + X*sigma(x) + x = 0`: `T^2 + X*T + 1`."""
+    images = sigma(UNITS)
+    for multiplier in range(16):
+        scaled = multiples(np.full(128, multiplier, np.uint8), UNITS)
+        assert np.array_equal(sigma(scaled), multiples(np.full(128, multiplier, np.uint8), images))
+    times_x = multiples(np.full(128, 2, np.uint8), images)
+    assert np.array_equal(sigma(images), times_x ^ UNITS)

@@ -7,8 +7,10 @@ from __future__ import annotations
 import json
 import os
 import stat
+import sys
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import pytest
 
 from moiety.protocols.aggregate.auroc import reveal
 from moiety.protocols.errors import BadInput
+from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.runtime.intake.loader import Reader
 from moiety.runtime.operation.access import AccessList
 from moiety.runtime.operation.audit import AuditLog
@@ -26,7 +29,7 @@ from moiety.runtime.operation.recorder import Recorder
 from moiety.runtime.party import cohorts
 from moiety.runtime.party.client import Client, Connection
 from moiety.runtime.party.cohorts import run_ids
-from moiety.runtime.party.executor import ServerExecutor
+from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
 from moiety.runtime.party.server import ServerOptions
 from moiety.runtime.party.server.cohorts import Cohorts
 from moiety.runtime.party.server.operation import Watch
@@ -39,8 +42,9 @@ from tests.runtime.test_operated_server import CLIENT, KnownDoor
 from tests.study.test_journal import HEAD, PART, an_entry
 from tests.support.disk import Disk
 from tests.support.kept import BATCH, Study, keeping
-from tests.support.runnable import save_images
+from tests.support.runnable import save_images, small
 from tests.support.serving import Running
+from tests.support.two_party import run_two_party
 
 COHORT, PROGRAM = "ab" * 16, "12" * 32
 
@@ -332,3 +336,34 @@ def test_a_client_writes_down_then_sends_and_keeps_then_goes_on(
         server.end()
     assert seen == [([], True, 0, 1), ([], True, 1, 2), ([], True, 2, 3)]
     assert [each.file for each in results.images] == [str(file) for file in files]
+
+
+# --- and what is never there ----------------------------------------------------------------------
+
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND
+
+
+def test_a_session_writes_nothing_down() -> None:
+    """No share, key or correlation of either party: neither opens a file to write in, so after a
+    crash there is nothing to repeat.
+    """
+    opened: list[object] = []
+    watching = True
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        if watching and event == "open" and arguments[2] & WRITING:
+            opened.append(arguments[0])
+
+    program, weights = small()
+    server, image = ServerExecutor(program, weights), np.zeros((2, 8, 8), np.float32)
+    server.prepare()
+    sys.addaudithook(note)  # there for as long as this process
+    try:
+        for silent_from in (1, NEVER_SILENT):
+            ask = partial(ClientExecutor(program).run, case=image)
+            run_two_party(server.run, ask, silent_from=silent_from)
+        assert opened == []
+        with open(os.devnull, "w"):
+            assert opened == [os.devnull]
+    finally:
+        watching = False

@@ -30,10 +30,33 @@ def test_round_trip(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["program.json"]
 
 
+def others(value: object) -> object:
+    """Another value of a field, whatever it is; of what has parts, with its last part changed."""
+    if isinstance(value, msgspec.Struct):
+        name = value.__struct_fields__[-1]
+        return msgspec.structs.replace(value, **{name: others(getattr(value, name))})
+    if isinstance(value, tuple) and value:
+        return (*value[:-1], others(value[-1]))
+    if isinstance(value, bool) or value is None:
+        return not value
+    return value + type(value)(1) if isinstance(value, int | float) else [value]
+
+
 def test_digest_depends_on_every_field() -> None:
+    """Of the Program, and of each of its steps."""
     program = small_program()
-    changed = msgspec.structs.replace(program, disclosed=("something",))
-    assert changed.digest() != program.digest()
+    digests = {program.digest()}
+    for name in program.__struct_fields__:
+        changed = msgspec.structs.replace(program, **{name: others(getattr(program, name))})
+        digests.add(changed.digest())
+    assert len(digests) == 1 + len(program.__struct_fields__)
+    for at, step in enumerate(program.steps):
+        for name in step.__struct_fields__:
+            changed_step = msgspec.structs.replace(step, **{name: others(getattr(step, name))})
+            steps = (*program.steps[:at], changed_step, *program.steps[at + 1 :])
+            digests.add(msgspec.structs.replace(program, steps=steps).digest())
+    fields = sum(len(step.__struct_fields__) for step in program.steps)
+    assert len(digests) == 1 + len(program.__struct_fields__) + fields - 1  # the last step's last
 
 
 def test_digest_ignores_layout_of_the_file(tmp_path: Path) -> None:

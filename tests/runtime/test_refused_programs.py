@@ -14,7 +14,7 @@ import pytest
 from moiety.protocols.errors import BadArtifact
 from moiety.runtime import program as ir
 from moiety.runtime.program.policy import Policy
-from tests.runtime.test_step_facets import joined
+from tests.runtime.test_step_facets import EXAMPLES, joined
 from tests.support.programs import (
     counted,
     expecting,
@@ -320,3 +320,44 @@ WHOLE = [
 def test_unsound_as_a_whole_is_refused(program: ir.Program, why: str) -> None:
     with pytest.raises(BadArtifact, match=re.escape(why)):
         program.check()
+
+
+# --- nothing reads a layer's noise ----------------------------------------------------------------
+
+
+def refusal(program: ir.Program, index: int) -> str:
+    """Why a step is refused; empty where it is not."""
+    try:
+        program._check_step(index)
+    except BadArtifact as error:
+        return str(error)
+    return ""
+
+
+def test_nothing_reads_a_layer_but_its_truncation() -> None:
+    """Whatever reads ring elements, an Output too, with a layer of two guard bits put in the place
+    of what it reads. The Program alone says so, and both parties have it.
+    """
+    layer = next(step for step in small_program().steps if isinstance(step, ir.Linear))
+    reading = [
+        (program, index, at)
+        for program in EXAMPLES
+        for index, step in enumerate(program.steps)
+        for at in set(step.inputs)
+        if program.steps[at].bits > 1
+    ]
+    refused = set()
+    for program, index, at in reading:
+        operand, step = program.steps[at], program.steps[index]
+        noisy = msgspec.structs.replace(layer, shape=operand.shape, bits=operand.bits)
+        steps = (*program.steps[:at], noisy, *program.steps[at + 1 :])
+        why = refusal(replaced(program, steps=steps), index)
+        if isinstance(step, ir.Truncate) and step.rounding == "exact":
+            assert step.shift >= layer.guard == 2
+            assert not why
+        else:
+            assert why
+            if "does not truncate its 2 guard bits exactly" in why:
+                refused.add(step.kind)
+    kinds = {str(kind.__struct_config__.tag) for kind in ir.KINDS}
+    assert refused == kinds - {"input", "count"}, "these read nothing, and gate bits alone"

@@ -94,8 +94,16 @@ MUTANTS = (
         name="a_claim_may_name_any_function",
         breaks="a sentence names a test that nobody wrote",
         file="tests/project/test_claims.py",
-        old="if not path.exists() or (name and name not in functions(path)):",
-        new="if not path.exists():",
+        old="if not file or not path.exists() or (name and name not in functions(path)):",
+        new="if not file or not path.exists():",
+        tests=("tests/project/test_claims.py::test_a_false_name_is_found",),
+    ),
+    Mutant(
+        name="short_names_of_tests_are_not_looked_up",
+        breaks="likewise, where the name says no file",
+        file="tests/project/test_claims.py",
+        old="        if file or name:\n",
+        new="        if file:\n",
         tests=("tests/project/test_claims.py::test_a_false_name_is_found",),
     ),
 )
