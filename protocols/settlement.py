@@ -2,7 +2,7 @@
 
 Functionality: none but an end. If a sender of silent correlations has deviated in a refill, and a
 row that was used is wrong for it, the receiver's side raises `DeviatingPeer`, but for a probability
-of `q * 2^-119` where the sender tries q answers (ot/consistency). Nothing leaks to a receiver; a
+of `q * 2^-125` where the sender tries q answers (ot/tally). Nothing leaks to a receiver; a
 sender that deviates learns from the end whether the receiver's noise was what it bet on.
 
 Each direction that has used any: the receiver draws 128 rows of SoftSpoken, with their check, and

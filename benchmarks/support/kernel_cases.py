@@ -289,6 +289,18 @@ def _(rng: Rng, n: int) -> Made:
     return Made((octets(rng, n, 16), octets(rng, 16)), n, "row", "copy", 16)
 
 
+@case("polynomial_hash")
+def _(rng: Rng, n: int) -> Made:
+    rows, elements = octets(rng, n, 16), octets(rng, 0)
+    return Made((rows, elements, octets(rng, 16), 5), n, "row", "copy", 8)
+
+
+@case("polynomial_hash of u")
+def _(rng: Rng, n: int) -> Made:
+    rows, elements = octets(rng, n, 16), octets(rng, n, below=16)
+    return Made((rows, elements, octets(rng, 16), 5), n, "row", "copy", 8.5)
+
+
 @case("hash_blocks")
 def _(rng: Rng, n: int) -> Made:
     return Made((octets(rng, n, 16), KEY), n, "block", "aes", 1)

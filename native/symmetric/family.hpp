@@ -1,5 +1,5 @@
 // The symmetric kernels: the tables of all topics, once per instruction set.
-// reference/{symmetric,gates,digits,streams,columns}.py specify them.
+// reference/{symmetric,gates,digits,streams,columns,polynomials}.py specify them.
 //
 // A topic's file holds all of its kernels' native side: the table, the loops (compiled by the files
 // that define MOIETY_LOOPS, each with the flags of one instruction set) and the Python functions
@@ -10,6 +10,7 @@
 #include "symmetric/digits.hpp"
 #include "symmetric/gates.hpp"
 #include "symmetric/lookup.hpp"
+#include "symmetric/polynomials.hpp"
 #include "symmetric/prg.hpp"
 #include "symmetric/streams.hpp"
 #include "symmetric/vole.hpp"
@@ -25,6 +26,7 @@ struct SymmetricKernels {
   DigitKernels digits;
   StreamKernels streams;
   ColumnKernels columns;
+  PolynomialKernels polynomials;
 };
 
 #if defined(__x86_64__)
@@ -43,7 +45,8 @@ constexpr SymmetricKernels kKernels{.name = V::kName,
                                     .gates = kGates,
                                     .digits = kDigits,
                                     .streams = kStreams,
-                                    .columns = kColumns};
+                                    .columns = kColumns,
+                                    .polynomials = kPolynomials};
 
 }  // namespace
 #endif

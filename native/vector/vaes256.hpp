@@ -24,6 +24,7 @@ struct Vector : Lanes<2> {
   static Reg unpack_lo64(Reg a, Reg b) { return _mm256_unpacklo_epi64(a, b); }
   static Reg unpack_hi64(Reg a, Reg b) { return _mm256_unpackhi_epi64(a, b); }
   static Reg swap64(Reg x) { return _mm256_shuffle_epi32(x, 0x4e); }
+  static Reg shuffle8(Reg x, Reg at) { return _mm256_shuffle_epi8(x, at); }
   template <int Halves>
   static Reg clmul(Reg a, Reg b) {
     return _mm256_clmulepi64_epi128(a, b, Halves);

@@ -29,6 +29,7 @@ from moiety.protocols.kernels.reference import (
     columns,
     digits,
     gates,
+    polynomials,
     rlwe,
     silent,
     streams,
@@ -39,6 +40,7 @@ from moiety.protocols.kernels.reference import (
 from moiety.protocols.kernels.reference.columns import *  # noqa: F403
 from moiety.protocols.kernels.reference.digits import *  # noqa: F403
 from moiety.protocols.kernels.reference.gates import *  # noqa: F403
+from moiety.protocols.kernels.reference.polynomials import *  # noqa: F403
 from moiety.protocols.kernels.reference.pool import Pool as Pool
 from moiety.protocols.kernels.reference.rlwe import *  # noqa: F403
 from moiety.protocols.kernels.reference.silent import *  # noqa: F403
@@ -56,6 +58,7 @@ FAMILIES: tuple[ModuleType, ...] = (
     digits,
     streams,
     columns,
+    polynomials,
     silent,
     rlwe,
 )

@@ -1,5 +1,5 @@
-"""What both ends of a consistency check of correlations have in common: the challenge, hashes of
-columns, and the comparison.
+"""What both ends of a consistency check of correlations have in common: the challenge, SoftSpoken's
+hashes of columns, and the comparison. Silent rows have a hash of their own (ot/tally).
 
 Correlations `w = v + u*delta` over F_16, n rows of 32 components, are hashed column by column by
 one random F_16-linear map (kernels.column_hash), so that the hashes are in the same relation where
@@ -56,6 +56,10 @@ class Chain:
         return [
             np.frombuffer(self._derived(b"point", index)[:16], np.uint8) for index in range(count)
         ]
+
+    def key(self) -> U8:
+        """An AES key that belongs to what was added last, uint8 `(16,)`."""
+        return np.frombuffer(self._derived(b"coefficients", 0)[:16], np.uint8)
 
     def offsets(self, n: int, start: int = 0) -> U8:
         """What is added to n rows from number `start` on, uint8 `(n, 16)`: known to nobody before

@@ -19,12 +19,11 @@ from moiety.protocols.ot.consistency import (
     ROWS,
     Chain,
     compare,
-    times_delta,
 )
 from moiety.protocols.ot.keys import HashKeys
 from moiety.protocols.ot.lpn import BITS, NIBBLES
 from moiety.protocols.ot.silent import SilentReceiver, SilentSender
-from moiety.protocols.ot.tally import WIDTH, Tally, masked_elements, masked_rows
+from moiety.protocols.ot.tally import WIDTH, Tally, expected_rows, masked_elements, masked_rows
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
 from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
@@ -59,7 +58,7 @@ class MixedSender(VoleSender):
         tallies = self.bits.tally, self.nibbles.tally
         if not any(tally.owes for tally in tallies):
             return
-        hashes = masked_rows(tallies, self._masked) ^ times_delta(self._shown, self.delta)
+        hashes = expected_rows(tallies, self._masked, self._shown, self.delta)
         self.channel.send(_digest(tallies, hashes))
 
     def _for(self, k: int) -> VoleSender:

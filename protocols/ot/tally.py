@@ -2,17 +2,31 @@
 
 A sender that deviates in a refill gives the receiver trees that are wrong for some places of the
 noise and right for others; whether anything went wrong then says where the noise is, and enough of
-that is the receiver's u. So the rows that were used are compared, by hashes of their columns as
-SoftSpoken's are (ot/consistency): that of all w, and that of all v with the hash of u times delta
-(Ferret, CCS 2020, and Wolverine, S&P 2021, compare the leaves instead, each of which would have to
-be made once more; a row that nobody takes need not be right).
+that is the receiver's u. So the rows that were used are compared: the sender says what the hash of
+all v is, which it has from that of all w and, times delta, that of all u (Ferret, CCS 2020, and
+Wolverine, S&P 2021, compare the leaves instead, each of which would have to be made once more; a
+row that nobody takes need not be right).
 
-The one who compares is the receiver, so one that lies about its hash of u is not noticed, and gets
-a digest of what it knows plus its lie times delta. Column by column that is the product of delta
-with a vector over F_16, for any but zero a bijection of delta: a digest of 128 unknown bits. (With
-rows as elements of the field of 2^128 elements, half the work, it is a sum of four products in that
-field, of `delta`, `X*delta`, .., and lies exist for which it has 32 unknown bits and so is found by
-trying: tests/attacks/test_lying_in_settling.)
+The hash H is of rows as polynomials over F_16 with random coefficients over F_2, not reduced
+(kernels.polynomial_hash). Two facts of it, and both rest on F_16[y] having no zero divisors:
+
+* What a sender that deviates bets on, and by what the rows differ from it for the receiver's noise,
+  is fixed before the coefficients are known. Unless they differ in nothing, H of the difference is
+  0 with probability 2^-125: of one coefficient, all others fixed, a single value is bad.
+* `H(w) = H(v) + U(y)*delta(y^4)`, where U, the receiver's sum of coefficients times u, is shown.
+  Who compares is the receiver, so one that lies about U by L is not noticed, and gets a digest of
+  what it knows plus `L(y)*delta(y^4)`. That is injective in delta for any L but zero: a digest of
+  128 unknown bits. (With rows as elements of the field of 2^128 elements, whose product is not that
+  of F_16, lies exist for which it has 32, found by trying: tests/attacks/test_lying_in_settling.)
+
+U has 128 coefficients. What is shown is `U + sum_k y^k*u_k`, the sum over 128 rows of SoftSpoken's
+that nobody else uses, whose u_k are uniform, and so is what is shown; H takes `sum_k y^k*v_k(y^4)`
+with it.
+
+The key of the coefficients follows from the sender's answers so far, the last of which is to the
+refill that the latest rows come from: rows of earlier ones were fixed before. It lasts until the
+next answer, and no coefficient is used twice. Which rows meet which coefficients follows from the
+calls alone.
 
 The receiver needs the sender's word, which may come late: until then the sender sees of all that
 depends on v what is masked by a fresh u, or by a pad of the other direction, whatever v is. It must
@@ -29,20 +43,23 @@ import numpy as np
 
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8
-from moiety.protocols.ot.consistency import PLANE_BYTES, Chain, hash_of, planes_of, summed
+from moiety.protocols.ot.consistency import PLANE_BYTES, Chain, hash_of, planes_of
 from moiety.protocols.parallel import Workers, pieces
 
 WIDTH = 4
 """Bits of an element of F_16."""
 NONE = np.zeros(0, np.uint8)
-COLUMNS = 128
+HASH_BYTES = 32
+"""Of a plane of a hash of rows; one of elements has PLANE_BYTES."""
+BLOCK = 16
+"""Rows that four coefficients are for."""
 
 
 @dataclass
 class Tally:
-    """Of one generator in one direction, at one party. `rows`, uint8 `(128, 16)`: the hash of its
-    rows; `elements`, uint8 `(WIDTH, 16)`: a receiver's of u. `chain`: as the peer's; the challenge
-    for rows follows from the sender's answers so far.
+    """Of one generator in one direction, at one party. `rows`, uint8 `(WIDTH, HASH_BYTES)`: the
+    hash of its rows; `elements`, uint8 `(WIDTH, PLANE_BYTES)`: a receiver's of u. `chain`: as the
+    peer's, of the sender's answers so far.
     """
 
     chain: Chain
@@ -50,48 +67,67 @@ class Tally:
     rows: U8 = field(init=False)
     elements: U8 = field(init=False)
     owes: bool = False
+    _key: U8 = field(init=False)
+    _counter: int = 0  # the next coefficient
 
     def __post_init__(self) -> None:
+        self._key = self.chain.key()
         self.clear()
 
     def clear(self) -> None:
         """What there was has been compared."""
-        self.rows = np.zeros((COLUMNS, PLANE_BYTES), np.uint8)
+        self.rows = np.zeros((WIDTH, HASH_BYTES), np.uint8)
         self.elements = np.zeros((WIDTH, PLANE_BYTES), np.uint8)
         self.owes = False
 
     def refilled(self, code: U8, answer: bytes) -> None:
         """The sender has answered, with messages of this hash."""
         self.chain.add(code.tobytes(), answer)
+        self._key, self._counter = self.chain.key(), 0
 
     def add(self, rows: U8, elements: U8 = NONE) -> None:
         """Rows that are handed out, uint8 `(n,16)`, and a receiver's u of them, uint8 `(n,)`."""
         self.owes = True
-        self.chain.add(len(rows).to_bytes(8, "little"))
-        parts = pieces(len(rows))
+        key, first = self._key, self._counter
+        self._counter += -(-len(rows) // BLOCK) * 4
 
-        def hashed(job: tuple[slice, U8]) -> tuple[U8, U8]:
-            at, point = job
-            return (
-                kernels.column_hash(rows[at], point),
-                kernels.column_hash(elements[at][:, None], point)[:WIDTH],
-            )
+        def hashed(at: slice) -> tuple[U8, U8]:
+            return kernels.polynomial_hash(rows[at], elements[at], key, first + at.start // 4)
 
-        jobs = list(zip(parts, self.chain.points(len(parts)), strict=True))
-        for of_rows, of_elements in self.workers.map(hashed, jobs):
+        for of_rows, of_elements in self.workers.map(hashed, pieces(len(rows))):
             self.rows ^= of_rows
             self.elements ^= of_elements
 
 
 def masked_rows(tallies: Sequence[Tally], mask: U8) -> U8:
-    """The hash of the rows of both tallies and of 128 more, uint8 `(128, 16)`."""
-    return summed([tally.rows for tally in tallies], mask)
+    """The hash of the rows of both tallies and `sum_k y^k*mask_k(y^4)`, mask uint8 `(128, 16)`, as
+    uint8 `(WIDTH, HASH_BYTES)`.
+    """
+    components = np.stack([mask & np.uint8(15), mask >> np.uint8(4)], axis=2).reshape(len(mask), 32)
+    summed = np.zeros(8 * HASH_BYTES, np.uint8)
+    for i in range(32):
+        summed[4 * i : 4 * i + len(mask)] ^= components[:, i]
+    bits = summed >> np.arange(WIDTH, dtype=np.uint8)[:, None] & np.uint8(1)
+    bare = np.bitwise_xor.reduce(np.stack([tally.rows for tally in tallies]))
+    return bare ^ np.packbits(bits, axis=1, bitorder="little")
 
 
 def masked_elements(tallies: Sequence[Tally], mask: U8) -> U8:
-    """The hash of a receiver's u, likewise, uint8 `(WIDTH, 16)`: it is shown."""
+    """The hash of a receiver's u, likewise, uint8 `(WIDTH, PLANE_BYTES)`: it is shown."""
     bare = np.bitwise_xor.reduce(np.stack([tally.elements for tally in tallies]))
     return bare ^ planes_of(mask[:, None])[:WIDTH]
+
+
+def expected_rows(tallies: Sequence[Tally], mask: U8, shown: U8, delta: U8) -> U8:
+    """What a sender says that the receiver's `masked_rows` are, from its own, w of the rows that
+    mask, and what it was shown: `y^k` times the coefficient u of what is shown stands for a row
+    `u*delta`, as every row that masks does.
+    """
+    bits = np.unpackbits(shown, axis=1, bitorder="little")
+    coefficients = np.bitwise_or.reduce(bits << np.arange(WIDTH, dtype=np.uint8)[:, None])
+    rows = mask.copy()
+    kernels.add_multiples(rows, delta, coefficients)
+    return masked_rows(tallies, rows)
 
 
 def answer_hash(messages: list[U8]) -> bytes:

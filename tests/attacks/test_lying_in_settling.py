@@ -1,6 +1,7 @@
 """A receiver of silent correlations that lies about its sums of u when they are settled. It is the
 one who compares, so nobody notices, and what the sender answers is a digest of what it expected
-plus the lie times delta. Where that has fewer unknown bits than delta, they are found by trying.
+plus the lie, a polynomial over F_16, times delta. Where that has fewer unknown bits than delta,
+they are found by trying.
 """
 
 from __future__ import annotations
@@ -13,29 +14,54 @@ import pytest
 from moiety.protocols.arrays import U8
 from moiety.protocols.errors import DeviatingPeer
 from moiety.protocols.ot import mixed
-from moiety.protocols.ot.consistency import times_delta
 from moiety.protocols.ot.generators import ALWAYS_SILENT
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Role, Session
 from moiety.protocols.settlement import settle
+from tests.protocols.oracles import nibbles, times
 from tests.support.two_party import run_two_party
 
 
-def lie_of(*sums: int) -> U8:
-    """uint8 `(4, 16)`: what is added to the sum of each bit of u."""
-    return np.stack([np.frombuffer(each.to_bytes(16, "little"), np.uint8) for each in sums])
+def lie_of(*elements: int) -> U8:
+    """uint8 `(4, 16)`: the polynomial with these coefficients, from that of y^0 on."""
+    coefficients = np.zeros(128, np.uint8)
+    coefficients[: len(elements)] = elements
+    bits = coefficients >> np.arange(4, dtype=np.uint8)[:, None] & np.uint8(1)
+    return np.packbits(bits, axis=1, bitorder="little")
 
 
+X = 2
+"""Of F_16, bit 1 of an element."""
 LIES = {
-    "one_bit": lie_of(1, 0, 0, 0),
-    "the_last_bit": lie_of(0, 0, 0, 1 << 127),
+    "one_bit": lie_of(1),
+    "the_last_bit": lie_of(*[0] * 127, 8),
+    "X": lie_of(X),
     # Were rows elements of F_2^128, X*delta and z*delta would differ in 32 bits only, the highest
     # of each nibble, as z takes bit 4*i + j of a row to 4*i + j + 1, and so does X for j < 3.
-    "z_and_X": lie_of(2, 1, 0, 0),
-    "z^2_and_X^2": lie_of(4, 0, 1, 0),
-    "z*X_and_X^2": lie_of(0, 2, 1, 0),
-    "drawn": Prg(b"a lie of sums of").bytes(64).reshape(4, 16),
+    "z_and_X": lie_of(X, 1),
+    "z^2_and_X^2": lie_of(X**2, 0, 1),
+    "z*X_and_X^2": lie_of(X**2, X),
+    "a_step_of_a_component": lie_of(1, 0, 0, 0, 1),
+    "a_step_of_X": lie_of(X, 0, 0, 0, 1),
+    "to_the_end_and_round": lie_of(1, *[0] * 126, 1),
+    "all_ones": lie_of(*[1] * 128),
+    "every_fourth": lie_of(*[1, 0, 0, 0] * 32),
+    **{
+        f"drawn_{number}": Prg(b"a lie of sums " + bytes([number] * 2)).bytes(64).reshape(4, 16)
+        for number in range(20)
+    },
 }
+
+
+def times_delta(lie: U8, delta: U8) -> U8:
+    """`lie(y) * delta(y^4)`, element by element, uint8 `(4, 32)`."""
+    bits = np.unpackbits(lie, axis=1, bitorder="little")
+    product = np.zeros(256, np.uint8)
+    for k, element in enumerate((bits << np.arange(4, dtype=np.uint8)[:, None]).sum(axis=0)):
+        for i, component in enumerate(nibbles(delta)):
+            product[4 * i + k] ^= times(int(element), int(component))
+    planes = product >> np.arange(4, dtype=np.uint8)[:, None] & np.uint8(1)
+    return np.packbits(planes, axis=1, bitorder="little")
 
 
 def rank(rows: U8) -> int:
@@ -51,8 +77,15 @@ def rank(rows: U8) -> int:
 
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+def test_a_lie_leaves_all_bits_of_delta(lie: U8) -> None:
+    """The map from delta to the lie times delta is linear and has rank 128."""
+    units = np.packbits(np.eye(128, dtype=np.uint8), axis=1, bitorder="little")
+    assert rank(np.stack([times_delta(lie, unit).reshape(-1) for unit in units])) == 128
+
+
+@pytest.mark.parametrize("lie", list(LIES.values())[::4], ids=list(LIES)[::4])
 def test_the_digest_has_all_bits_of_delta(monkeypatch: pytest.MonkeyPatch, lie: U8) -> None:
-    """What the lie adds to what the server digests is linear in delta, and of rank 128."""
+    """What a lie adds to what the server digests is the lie times delta."""
     summed: dict[Role, U8] = {}
     seen: dict[str, Any] = {}
     honest_digest = mixed._digest
@@ -78,8 +111,6 @@ def test_the_digest_has_all_bits_of_delta(monkeypatch: pytest.MonkeyPatch, lie: 
         run_two_party(body, body, 5, silent_from=ALWAYS_SILENT)
     added = summed[Role.SERVER] ^ summed[Role.CLIENT]
     assert np.array_equal(added, times_delta(lie, seen["delta"]))
-    units = np.packbits(np.eye(128, dtype=np.uint8), axis=1, bitorder="little")
-    assert rank(np.stack([times_delta(lie, unit).reshape(-1) for unit in units])) == 128
 
 
 def _lie_in(session: Session, lie: U8) -> None:

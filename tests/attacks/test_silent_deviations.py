@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from moiety.protocols import kernels
 from moiety.protocols.arrays import U8, U16
 from moiety.protocols.compare.reveal import reveal_to_client
 from moiety.protocols.errors import DeviatingPeer
@@ -230,23 +231,103 @@ def test_what_is_settled_is_not_settled_again() -> None:
 
 @pytest.mark.parametrize("k", [1, 4])
 def test_the_challenge_follows_from_the_answer(monkeypatch: pytest.MonkeyPatch, k: int) -> None:
-    """A sender that changes its answer, with all else as before, changes the points of the rows."""
-    honest = Tally.add
-    points: dict[bool, list[bytes]] = {False: [], True: []}
+    """A sender that changes its answer, with all else as before, changes the coefficients of the
+    rows.
+    """
+    honest = kernels.polynomial_hash
+    keys: dict[bool, list[bytes]] = {False: [], True: []}
 
-    def noting(tally: Tally, rows: U8, elements: U8 = tally_module.NONE) -> None:
-        honest(tally, rows, elements)
-        points[changed].extend(point.tobytes() for point in tally.chain.points(1))
+    def noting(rows: U8, elements: U8, key: U8, counter: int) -> tuple[U8, U8]:
+        keys[changed].append(key.tobytes())
+        return honest(rows, elements, key, counter)
 
-    for changed in points:
+    for changed in keys:
         with monkeypatch.context() as patch:
             if changed:
                 deviating(patch, changed_sum, Role.SERVER)
-            patch.setattr(Tally, "add", noting)
+            patch.setattr(kernels, "polynomial_hash", noting)
             with contextlib.suppress(DeviatingPeer):
                 used(Role.SERVER, ROWS, k, 1, {})
-    assert [len(set(of_run)) for of_run in points.values()] == [1, 1]  # both parties have one
-    assert points[False] != points[True]
+    assert [len(of_run) for of_run in keys.values()] == [2, 2]
+    assert [len(set(of_run)) for of_run in keys.values()] == [1, 1]  # both parties have one
+    assert keys[False] != keys[True]
+
+
+def test_no_coefficient_serves_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in the pieces of a draw, not in two draws, not after a refill, and not when what came
+    before is settled: two errors in rows with one coefficient would cancel.
+    """
+    honest = kernels.polynomial_hash
+    used: dict[tuple[bytes, int], int] = {}
+    lengths: list[int] = []
+
+    def noting(rows: U8, elements: U8, key: U8, counter: int) -> tuple[U8, U8]:
+        lengths.append(len(rows))
+        for number in range(counter, counter + -(-len(rows) // 16) * 4):
+            used[key.tobytes(), number] = used.get((key.tobytes(), number), 0) + 1
+        return honest(rows, elements, key, counter)
+
+    monkeypatch.setattr(kernels, "polynomial_hash", noting)
+
+    def body(session: Session) -> None:
+        for n, k in ((5, 4), (17, 1), (16, 4), (70_000, 4), (1, 4), (2_000_000, 1), (33, 1)):
+            if session.is_server:
+                session.sender._vole.extend(n, k)
+                session.channel.send(b"0")
+            else:
+                _, later = session.receiver._vole.begin(n, k)
+                session.channel.recv(1)
+                later()
+            if n == 1:
+                settle(session)
+        settle(session)
+
+    run_two_party(body, body, silent_from=ALWAYS_SILENT)
+    assert set(used.values()) == {2}  # at either party
+    assert len({key for key, _ in used}) == 3  # of two generators, one of which was refilled
+    assert len(lengths) > 2 * 7
+
+
+@pytest.mark.parametrize(
+    ("draws", "rows"),
+    [((16, 16), (0, 16)), ((100_000,), (0, 50_176)), ((32,), (1, 18)), ((16,), (2, 6))],
+    ids=["two_draws", "two_pieces", "two_blocks", "one_coefficient"],
+)
+def test_equal_errors_do_not_cancel(
+    monkeypatch: pytest.MonkeyPatch, draws: tuple[int, ...], rows: tuple[int, int]
+) -> None:
+    """In two rows at the same place of two draws, of two pieces of one, of two blocks, and in two
+    rows with one coefficient.
+    """
+    honest = Tally.add
+    seen = 0
+
+    def add(tally: Tally, given: U8, elements: U8 = tally_module.NONE) -> None:
+        nonlocal seen
+        if len(elements):
+            given = given.copy()
+            for row in rows:
+                if seen <= row < seen + len(given):
+                    given[row - seen, 3] ^= 5
+            seen += len(given)
+        honest(tally, given, elements)
+
+    monkeypatch.setattr(Tally, "add", add)
+
+    def server(session: Session) -> None:
+        for n in draws:
+            session.sender._vole.extend(n, 4)
+        session.channel.send(b"0")
+        settle(session)
+
+    def client(session: Session) -> None:
+        later = [session.receiver._vole.begin(n, 4)[1] for n in draws]
+        session.channel.recv(1)
+        later[-1]()
+        settle(session)
+
+    with pytest.raises(DeviatingPeer, match="silent correlations"):
+        run_two_party(server, client, silent_from=ALWAYS_SILENT)
 
 
 def test_a_kept_share_is_settled_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ SECRETS: dict[str, str] = {
     "widen_send": "w,delta,own,theirs",
     "widen_recv": "v,choices,x,flip",
     "column_hash": "rows",
+    "polynomial_hash": "rows,elements",
     "cut_digits": "x,added",
     "gather_bits": "parts",
     "pack": "values,values",  # as words, and as bytes

@@ -124,6 +124,7 @@ class Cases:
             "vole_sender": (keys, self.block, 5, k, nblocks, corrections),
             "hash_blocks": (self.bytes(self.n, 16), self.key),
             "column_hash": (self.bytes(self.n, 16), self.key),
+            "polynomial_hash": (self.bytes(self.n, 16), self.bytes(self.n), self.key, 2**64 - 3),
             "gather_bits": ([self.bytes(self.n, below=4) for _ in masks], masks),
         }
 

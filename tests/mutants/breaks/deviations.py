@@ -14,6 +14,10 @@ GUESSING, TREES = "tests/attacks/test_guessing_delta.py", "tests/attacks/test_tr
 SILENT, ABORTS = "tests/attacks/test_silent_deviations.py", "tests/attacks/test_selective_aborts.py"
 EQUAL = "tests/attacks/test_equal_rows.py"
 LYING = "tests/attacks/test_lying_in_settling.py"
+ONCE, CANCEL = (
+    f"{SILENT}::test_no_coefficient_serves_twice",
+    f"{SILENT}::test_equal_errors_do_not_cancel",
+)
 ONE_OF_SIXTEEN = f"{GUESSING}::test_one_guess_of_sixteen_survives"
 EVERY_ROW = f"{GUESSING}::test_every_row_is_checked"
 KNOWN_CHALLENGE = f"{GUESSING}::test_errors_that_cancel_at_a_known_challenge_are_caught"
@@ -164,9 +168,51 @@ MUTANTS = (
         name="silent_rows_are_added_in_part",
         breaks="wrong trees behind the first piece pass",
         file=TALLY,
-        old="        jobs = list(zip(parts, self.chain.points(len(parts)), strict=True))",
-        new="        jobs = list(zip(parts, self.chain.points(len(parts)), strict=True))[:1]",
+        old="self.workers.map(hashed, pieces(len(rows))):",
+        new="self.workers.map(hashed, pieces(len(rows))[:1]):",
         tests=(f"{SILENT}::test_a_wrong_sum_is_caught_in_every_piece",),
+    ),
+    Mutant(
+        name="coefficients_of_pieces_are_the_same",
+        breaks="an error in one piece is undone in another",
+        file=TALLY,
+        old="key, first + at.start // 4)",
+        new="key, first)",
+        tests=(ONCE, f"{CANCEL}[two_pieces]"),
+    ),
+    Mutant(
+        name="coefficients_of_draws_are_the_same",
+        breaks="an error in one draw is undone in another",
+        file=TALLY,
+        old="        self._counter += -(-len(rows) // BLOCK) * 4\n",
+        new="",
+        tests=(ONCE, f"{CANCEL}[two_draws]"),
+    ),
+    Mutant(
+        name="a_last_block_has_no_coefficients_of_its_own",
+        breaks="errors in it are undone in the next draw",
+        file=TALLY,
+        old="        self._counter += -(-len(rows) // BLOCK) * 4\n",
+        new="        self._counter += len(rows) // BLOCK * 4\n",
+        tests=(ONCE,),
+    ),
+    Mutant(
+        name="the_key_of_coefficients_stays",
+        breaks="a sender knows the coefficients of all refills but the first before it answers",
+        file=TALLY,
+        old="        self._key, self._counter = self.chain.key(), 0\n",
+        new="        self._counter = 0\n",
+        tests=(ONCE, f"{SILENT}::test_the_challenge_follows_from_the_answer"),
+    ),
+    Mutant(
+        name="the_key_is_from_before_the_answer",
+        breaks="a sender knows the coefficients before it answers",
+        file=TALLY,
+        old="        self.chain.add(code.tobytes(), answer)\n"
+        "        self._key, self._counter = self.chain.key(), 0\n",
+        new="        self._key, self._counter = self.chain.key(), 0\n"
+        "        self.chain.add(code.tobytes(), answer)\n",
+        tests=(f"{SILENT}::test_the_challenge_follows_from_the_answer",),
     ),
     Mutant(
         name="the_silent_hash_of_u_is_not_masked",
@@ -177,11 +223,19 @@ MUTANTS = (
         tests=(f"{SILENT}::test_the_hash_of_u_is_masked",),
     ),
     Mutant(
+        name="half_of_the_silent_hash_of_u_is_masked",
+        breaks="64 equations in the masks of choices each query",
+        file=TALLY,
+        old="    return bare ^ planes_of(mask[:, None])[:WIDTH]",
+        new="    return bare ^ planes_of(np.where(np.arange(128) < 64, mask, 0)[:, None])[:WIDTH]",
+        tests=(f"{SILENT}::test_the_hash_of_u_is_masked",),
+    ),
+    Mutant(
         name="a_lie_about_u_is_digested_in_part",
         breaks="the digest of a sender that settles is found by trying: 64 bits of its delta",
-        file=CONSISTENCY,
-        old="    return np.bitwise_xor.reduce(present[:, :, None] & planes[:, None, :])",
-        new="    return np.bitwise_xor.reduce((present[:, :, None] & planes[:, None, :])[:2])",
+        file=TALLY,
+        old="    kernels.add_multiples(rows, delta, coefficients)\n",
+        new="    kernels.add_multiples(rows, delta, coefficients)\n    rows[:, 8:] = mask[:, 8:]\n",
         tests=(f"{LYING}::test_the_digest_has_all_bits_of_delta",),
     ),
     Mutant(

@@ -12,6 +12,7 @@ SYMMETRIC = "tests/protocols/test_symmetric_kernels.py::"
 SILENT = "tests/protocols/test_silent_kernels.py::"
 RLWE = "tests/protocols/test_rlwe_kernels.py::"
 POOL = "tests/protocols/test_pool.py::"
+CHECKS = "tests/protocols/test_check_kernels.py::"
 ARGUMENTS = "tests/protocols/test_kernel_arguments.py::"
 
 MUTANTS = (
@@ -134,6 +135,38 @@ MUTANTS = (
         old="expand_key(key, first / per_key(1), schedule);",
         new="expand_key(key, 0, schedule);",
         tests=(SILENT + "test_the_hash_is_the_one_that_pads_lookups_after_sigma",),
+    ),
+    Mutant(
+        name="all_rows_have_few_coefficients",
+        breaks="errors in rows that share one cancel",
+        file="native/symmetric/polynomials.hpp",
+        old="counters(first + at + i * kB)",
+        new="counters(first + at)",
+        tests=(CHECKS + "test_polynomial_hash_is_a_sum_of_products",),
+    ),
+    Mutant(
+        name="coefficients_of_128_bits",
+        breaks="the hash of u has 131 coefficients, of which 128 are masked",
+        file="native/symmetric/polynomials.hpp",
+        old="{~u64{0}, ~u64{0} >> 3}",
+        new="{~u64{0}, ~u64{0}}",
+        tests=(CHECKS + "test_polynomial_hash_is_a_sum_of_products",),
+    ),
+    Mutant(
+        name="the_last_rows_are_not_hashed",
+        breaks="wrong rows behind the last whole block pass",
+        file="native/symmetric/polynomials.hpp",
+        old="    if (whole < count) {",
+        new="    if (whole > count) {",
+        tests=(CHECKS + "test_polynomial_hash_is_a_sum_of_products",),
+    ),
+    Mutant(
+        name="hash_of_rows_without_the_middle",
+        breaks="the products of unlike halves are left out, and errors in them pass",
+        file="native/symmetric/polynomials.hpp",
+        old="    add_lanes(V::xor3(sums.low[b], sums.middle[b], sums.high[b]), plane + 8);\n",
+        new="",
+        tests=(CHECKS + "test_polynomial_hash_of_multiples_of_a_row",),
     ),
     Mutant(
         name="tree_hash_without_sigma",

@@ -223,6 +223,16 @@ void columns(std::vector<Case>& cases, const Kernels& kernels) {
                      u8* hash = call.room<u8>(16 * 128);
                      call.run = [=, &t] { t.column_hash(rows, s.n, 16, point, hash); };
                    }});
+  const PolynomialKernels& polynomials = kernels.polynomials;
+  cases.push_back({"polynomial_hash", kernels.name, [&polynomials](Call& call, const Shape& s) {
+                     const u8 *rows = call.secret<u8>("rows", 16 * s.n),
+                              *elements = call.secret<u8>("elements", s.n, 16),
+                              *key = call.open<u8>("key", 16);
+                     u8 *hash = call.room<u8>(4 * 32), *sums = call.room<u8>(4 * 16);
+                     call.run = [=, &polynomials] {
+                       polynomials.polynomial_hash(rows, elements, s.n, key, 5, hash, sums);
+                     };
+                   }});
 }
 
 }  // namespace
