@@ -43,24 +43,33 @@ OPTIONS = ("-o", "addopts=", "-q", "-x", "-n", "0", "-p", "no:cacheprovider")
 def run(tests: Sequence[str]) -> tuple[int, str]:
     """pytest in a fork: its exit code and what it printed."""
     with tempfile.TemporaryFile() as printed:
+        _interrupts(signal.SIG_BLOCK)  # until it is known who is to be ended by them
         pid = os.fork()
         if pid == 0:
             code = 70
             try:
                 os.setpgid(0, 0)
+                _interrupts(signal.SIG_UNBLOCK)
                 os.dup2(printed.fileno(), 1)
                 os.dup2(printed.fileno(), 2)
                 code = int(pytest.main([*OPTIONS, f"--timeout={SECONDS}", *tests]))
             finally:
                 sys.stdout.flush()
                 os._exit(code)
+        with contextlib.suppress(OSError):
+            os.setpgid(pid, pid)  # whoever of the two comes first
         try:
+            _interrupts(signal.SIG_UNBLOCK)
             code = _ended(pid)
         except KeyboardInterrupt:
             _end(pid)
             raise
         printed.seek(0)
         return code, printed.read().decode("utf-8", "replace")
+
+
+def _interrupts(how: int) -> None:
+    signal.pthread_sigmask(how, {signal.SIGINT})
 
 
 def _ended(pid: int) -> int:
