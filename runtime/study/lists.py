@@ -51,14 +51,15 @@ class CsvList:
             for delimiter in DELIMITERS
             if set(keys) & {cell.strip(' "\r').lower() for cell in first.split(delimiter)}
         ]
-        if not found:
+        table = cls._parsed(path, text, found[0]) if found else None
+        if table is None or table.find(keys) is None:  # quotes may make other cells of the line
             _refuse(
                 path,
                 1 + before,
                 f"the header of {what} must have a column {' or '.join(keys)}, separated by "
                 f"{', '.join(DELIMITERS.values())}; it is {first.strip()[:200]!r}",
             )
-        return cls._parsed(path, text, found[0])
+        return table
 
     @classmethod
     def _parsed(cls, path: Path, text: str, delimiter: str) -> CsvList:

@@ -78,6 +78,7 @@ def test_uncertain_is_taken_as_the_user_says(folder: Path, taken: str, value: fl
     [
         ("", "a cohort's list is empty"),
         ("name,Effusion\na.npy,1\n", "line 1: the header of a cohort's list must have a column"),
+        ('file"",Effusion\na.npy,1\n', "line 1: the header of a cohort's list must have a column"),
         ("\nfile,Effusion\n", "line 2: a header and no line below it"),
         ("file,Effusion\na.npy,1\nb.npy\n", "line 3: 1 cells under 2 columns"),
         ("file,Effusion\na.npy,yes\n", "line 2: column Effusion: 'yes' is no label"),
