@@ -27,7 +27,7 @@ from moiety.protocols.ot.silent import SilentReceiver, SilentSender
 from moiety.protocols.ot.transfers import TransferReceiver, TransferSender
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
 from moiety.protocols.prg import Prg
-from moiety.protocols.session import Session
+from moiety.protocols.session import Role, Session
 from moiety.protocols.settlement import settle
 from tests.support.two_party import channel_pair, run_both, run_two_party
 
@@ -370,6 +370,21 @@ def test_wire_bytes_and_outputs_match_the_baseline(parameters: LpnParameters) ->
         "w": hashlib.sha256(b"".join(w.tobytes() for w in sent)).hexdigest(),
     }
     expect(f"F_{1 << parameters.width}", digests)
+
+
+@pytest.mark.parametrize("k", [1, 4])
+@pytest.mark.parametrize("sender", Role)
+def test_rows_that_nobody_opened_are_settled_too(sender: Role, k: int) -> None:
+    """The sender has them already; the receiver's are made late, or here."""
+
+    def body(session: Session) -> None:
+        if session.role is sender:
+            session.sender.accept(300, k)
+        else:
+            session.receiver.choose(np.zeros(300, np.uint8), k)
+        settle(session)
+
+    run_two_party(body, body, 1, silent_from=ALWAYS_SILENT)
 
 
 def test_what_settling_sends_matches_the_baseline() -> None:
