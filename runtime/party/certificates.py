@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.x509.oid import NameOID
@@ -27,6 +27,8 @@ PrivateKey = (
     | rsa.RSAPrivateKey
 )
 _CLOCKS_DIFFER = datetime.timedelta(hours=1)
+UNREADABLE = (ValueError, UnsupportedAlgorithm, x509.InvalidVersion, InternalError)
+"""What keys and certificates that are none, or damaged, make the library raise."""
 
 
 def now() -> datetime.datetime:
@@ -73,7 +75,7 @@ def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
         if b"-----BEGIN" in data:
             return tuple(x509.load_pem_x509_certificates(data))
         return (x509.load_der_x509_certificate(data),)
-    except ValueError as error:
+    except UNREADABLE as error:
         raise BadInput(
             f"{path}: no certificate in it that can be read; give a PEM file that begins with "
             "-----BEGIN CERTIFICATE-----"
@@ -90,7 +92,7 @@ def read_key(path: Path) -> PrivateKey:
             f"{path}: the key is encrypted, and nobody is there to type its passphrase; write it "
             "without one: openssl pkey -in FILE -out NEW (into a folder of mode 0700)"
         ) from error
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except UNREADABLE as error:
         raise BadInput(f"{path}: no private key in PEM format in it that can be read") from error
     if not isinstance(key, PrivateKey):
         raise BadInput(

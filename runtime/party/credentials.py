@@ -23,6 +23,7 @@ from service_identity.cryptography import (
 from moiety.protocols.errors import BadInput, UntrustedPeer
 from moiety.runtime.operation.fingerprint import Fingerprint
 from moiety.runtime.party.certificates import (
+    UNREADABLE,
     PrivateKey,
     check_dates,
     fingerprint,
@@ -98,7 +99,11 @@ class Credentials:
     def checked(self, file: Path) -> Credentials:
         """These, if they are of use now. Raises `BadInput` that names the certificate's `file`."""
         check_dates(self.chain[0], f"{file}: this side's certificate", BadInput)
-        if self.chain[0].public_key() != self.key.public_key():
+        try:
+            belongs = self.chain[0].public_key() == self.key.public_key()
+        except UNREADABLE:
+            belongs = False
+        if not belongs:
             raise BadInput(f"{file}: this certificate is not of this side's private key")
         if self.peer is not None and self.peer not in self._pinned():
             raise BadInput(

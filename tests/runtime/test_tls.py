@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from moiety.protocols.errors import BadInput, MoietyError, NetworkFailure, UntrustedPeer
@@ -375,6 +376,12 @@ def test_files_of_a_pki_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     pki.side("b")
     with pytest.raises(BadInput, match=r"a\.pem: this certificate is not of this side's"):
         Credentials.of_files(tmp_path / "a.pem", tmp_path / "b.key", pki.file)
+    certificate = x509.load_pem_x509_certificate((tmp_path / "b.pem").read_bytes())
+    der = certificate.public_bytes(serialization.Encoding.DER)
+    known = bytes.fromhex("300506032b6570032100")  # the kind of its key, and one that nobody knows
+    (tmp_path / "odd.pem").write_bytes(der.replace(known, known.replace(b"\x70", b"\x7f")))
+    with pytest.raises(BadInput, match=r"odd\.pem: this certificate is not of this side's"):
+        Credentials.of_files(tmp_path / "odd.pem", tmp_path / "b.key", pki.file)
     (tmp_path / "a.key").chmod(0o640)
     with pytest.raises(BadInput, match=r"a\.key: others may use it \(mode 0640\).*chmod 600"):
         Credentials.of_files(tmp_path / "a.pem", tmp_path / "a.key", pki.file)
