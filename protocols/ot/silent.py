@@ -45,9 +45,10 @@ connection, apart from those of the transfers above (ot/keys).
 
 What leaks: nothing under LPN and the circular correlation robustness of the hash: the receiver is
 shown hashes plus multiples of delta (kernels' reference, blocks.sigma). A receiver that deviates in
-its shifts has other noise and nothing else, as the base correlations are checked; a sender that
-deviates in its answers is caught by the tally (ot/tally). Preconditions: both
-endpoints get the same calls in the same order, and `HashKeys` at the same count.
+its shifts has other noise, or over F_16 nodes that it does not know, and nothing else, as the base
+correlations are checked; a sender that deviates in its answers is caught by the tally (ot/tally).
+Preconditions: both endpoints get the same calls in the same order, and `HashKeys` at the same
+count.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ A receiver chooses the roots of its trees, and each nibble of v comes from a tre
 sixteen tries a tree it has two equal rows, whose pads are equal under one key (of two trees of a
 silent refill they tell delta: tests/attacks/test_equal_rows). So both parties add the same random
 block to v and w of a row, which follows from all messages of the set-up and of the draw and which
-nobody knows when roots are chosen. Then rows are equal with probability 2^-128 for each pair, and
-who tries other roots has all other blocks.
+nobody knows when roots are chosen. Then rows are equal with probability 2^-128 for each pair. Who
+tries other roots, or bets on a nibble and tries other corrections, has all other blocks.
 
 The trees are checked when they come (Roy, section 5; Boyle et al., CRYPTO 2019, Figure 5): every
 leaf is hashed to 32 bytes for the check and, apart from them, to its key. The receiver sends for

@@ -10,9 +10,11 @@ row that nobody takes need not be right).
 The hash H is of rows as polynomials over F_16 with random coefficients over F_2, not reduced
 (kernels.polynomial_hash). Two facts of it, and both rest on F_16[y] having no zero divisors:
 
-* What a sender that deviates bets on, and by what the rows differ from it for the receiver's noise,
-  is fixed before the coefficients are known. Unless they differ in nothing, H of the difference is
-  0 with probability 2^-125: of one coefficient, all others fixed, a single value is bad.
+* By what the rows are wrong is fixed, for each noise that the receiver may have, before the
+  coefficients are known. Which of these errors a sender bets on it may say last, by its word. Two
+  errors have one hash with probability 2^-125: of one coefficient, all others fixed, a single value
+  is bad. So a word fits what it bets on, and with q * 2^-125 another error, where q counts the
+  answers that the sender tries and the errors that it hashes.
 * `H(w) = H(v) + U(y)*delta(y^4)`, where U, the receiver's sum of coefficients times u, is shown.
   Who compares is the receiver, so one that lies about U by L is not noticed, and gets a digest of
   what it knows plus `L(y)*delta(y^4)`. That is injective in delta for any L but zero: a digest of

@@ -7,7 +7,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -32,6 +34,8 @@ from moiety.runtime.party.framing import PeerRefused
 from moiety.runtime.party.server import ServerOptions
 from moiety.runtime.party.server.admission import Caller
 from moiety.runtime.party.server.operation import Door, Watch
+from tests.support.fronts import Fronted, audit_lines
+from tests.support.lines import two_credentials
 from tests.support.runnable import save_images, small
 from tests.support.serving import Running
 
@@ -94,6 +98,20 @@ def deviate_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "vole_receiver", deviating)
 
 
+def lose_here(monkeypatch: pytest.MonkeyPatch, after: float = 0.0) -> None:
+    """This process bets on all nibbles but one, so many seconds late."""
+    honest, here = kernels.vole_receiver, os.getpid()
+
+    def deviating(keys: U8, counter: int, k: int, nblocks: int) -> tuple[U8, U8, U8]:
+        u, v, corrections = honest(keys, counter, k, nblocks)
+        if os.getpid() == here:
+            time.sleep(after if counter == 0 else 0)
+            corrections = ~corrections
+        return u, v, corrections
+
+    monkeypatch.setattr(kernels, "vole_receiver", deviating)
+
+
 def no_space(folder: Path) -> NoReturn:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -145,6 +163,52 @@ def test_an_accusation_is_no_failed_check(
         again.infer(np.load(save_images(tmp_path, 1)[0]))
     server.end()
     assert [each for each in lines(tmp_path) if each["event"] == "deviated"] == []
+
+
+def test_a_bet_at_the_end_of_a_session_is_counted_at_a_worker(
+    executor: ServerExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that has begun goes on to what the worker allows. Whoever stretches a session until the
+    front allows no more of it would lose bets there that nobody counts.
+    """
+    vendor, hospital = two_credentials(tmp_path)
+    access = tmp_path / "access.toml"
+    access.write_text(f'[clients.st-mary]\nfingerprint = "{hospital.own}"\n')
+    recorder = Recorder("server", executor.program.digest(), AuditLog(tmp_path / "audit.jsonl"))
+    door = Door(recorder, AccessList.at(access))
+    limits = ServerOptions(session_seconds=1.0)
+    pairs = Fronted(executor, 1, vendor, limits, admission=door, recorder=Watch(recorder))
+    lose_here(monkeypatch, after=2.0)
+    try:
+        with pairs.connect(hospital) as connection, pytest.raises(DeviatingPeer):
+            connection.infer(np.load(save_images(tmp_path, 1)[0]))
+        (counted,) = audit_lines(tmp_path / "audit.jsonl", "deviated", count=1)
+    finally:
+        pairs.end()
+    assert '"failures":1' in counted
+
+
+def test_who_waits_while_its_key_loses_is_not_served(
+    running: Callable[[str], Running],
+    executor: ServerExecutor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Connections that wait were let in before. With a place they could bet in the set-up, and win
+    in an aggregate, for which no images are counted.
+    """
+    server, client = running("failed-checks-in-total = 1"), Client(executor.program)
+    first, waiting = client.join(server.connect()), server.connect()
+    lose_here(monkeypatch)
+    with ThreadPoolExecutor(1) as beside:
+        second = beside.submit(client.join, waiting)
+        server.wait_for("waiting, 1 ahead")
+        with first, pytest.raises(DeviatingPeer):
+            first.infer(np.load(save_images(tmp_path, 1)[0]))
+        with pytest.raises(PeerRefused, match="1 checks of what st-mary sent") as refused:
+            second.result()
+    assert refused.value.reason == "denied"
+    server.end()
 
 
 def test_a_key_that_could_not_be_counted_is_not_admitted(

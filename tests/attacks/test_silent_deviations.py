@@ -111,6 +111,40 @@ def test_a_bet_on_the_noise_is_caught_where_it_is_lost(
     assert outcomes == {True, False}
 
 
+@pytest.mark.parametrize("apart", [0, 2])
+def test_a_bet_may_come_last(monkeypatch: pytest.MonkeyPatch, apart: int) -> None:
+    """A sender that has the noise, or one that is `apart` from it, when it settles: the error that
+    it expects of that noise passes, and no other does. So its error is fixed before coefficients
+    are known, its bet is not.
+    """
+    honest = Tally.add
+    seen: dict[str, Any] = {}
+
+    def add(tally: Tally, rows: U8, elements: U8 = tally_module.NONE) -> None:
+        if not len(elements):
+            place = int(seen["alpha"][0][0]) ^ apart
+            rows = rows.copy()
+            rows[[place, place ^ 1], 3] ^= 1
+        honest(tally, rows, elements)
+
+    monkeypatch.setattr(Tally, "add", add)
+    passed = set()
+    for seed in range(4):
+        kept: dict[str, Any] = {}
+        with monkeypatch.context() as patch:
+            seen = deviating(patch, right_leaves, Role.SERVER)
+            try:
+                used(Role.SERVER, ROWS, 4, seed, kept)
+                caught = False
+            except DeviatingPeer:
+                caught = True
+        opens_right = not seen["alpha"][0][0] & 1
+        assert related(kept) is not opens_right
+        assert caught is not (opens_right and not apart)
+        passed.add(not caught)
+    assert passed == ({False} if apart else {True, False})
+
+
 def changed_sum(sender: SilentSender, answer: U8) -> None:
     """A level's sum of the first tree."""
     answer[0, 4, 0] ^= 128

@@ -20,13 +20,14 @@ from tests.support.serving import PATIENCE, Running
 
 
 class Fronted:
-    """A front, and so many workers, which are up; `parts`: the front's."""
+    """A front, and so many workers, which are up; `parts`, `options`: the front's."""
 
     def __init__(
         self,
         executor: ServerExecutor,
         workers: int = 2,
         credentials: Credentials | None = None,
+        options: ServerOptions | None = None,
         **parts: Any,
     ) -> None:
         reads, self._tells = os.pipe()
@@ -42,7 +43,12 @@ class Fronted:
         self._credentials = credentials
         believed = credentials.with_own() if credentials else None
         self.front = Running(
-            executor, ServerOptions(), kind=Front, place=place, credentials=believed, **parts
+            executor,
+            options or ServerOptions(),
+            kind=Front,
+            place=place,
+            credentials=believed,
+            **parts,
         )
         os.close(reads)
         self.workers: dict[str, Running] = {}

@@ -59,7 +59,9 @@ class Admission(Protocol):
         """
 
     def admit(self, caller: Caller, program: str) -> Caller:
-        """Before a place is given, for the Program of this digest; the caller with its name."""
+        """Before a place is given, for the Program of this digest; the caller with its name. Asked
+        again of one that had to wait.
+        """
 
     def take(self, caller: Caller, images: int) -> None:
         """Before a run begins: counts its images, so that they are paid for however it ends."""

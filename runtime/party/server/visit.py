@@ -32,6 +32,7 @@ from moiety.runtime.party.server.admission import Denied, count_failure
 from moiety.runtime.party.server.desk import Desk, House
 from moiety.runtime.party.server.escort import Escort, check_worker, send_elsewhere
 from moiety.runtime.party.server.limits import Alarm, Overdue, aggregate_seconds
+from moiety.runtime.party.server.visitor import GRACE
 from moiety.runtime.party.server.words import busy_words, caller_of, named
 from moiety.runtime.party.signals import Stopped
 from moiety.runtime.party.transport import TcpChannel
@@ -106,9 +107,7 @@ class Visit:
             if self._is_worker:
                 check_worker(self._channel, self._house.sends)
                 return True
-            self._caller = self._house.admission.admit(
-                self._caller, self._house.executor.program.digest()
-            )
+            self._admit()
             go = self._wait()
             if go.worker:
                 self._send_to(go)
@@ -148,13 +147,19 @@ class Visit:
     def _is_worker(self) -> bool:
         return self._hellos is not None and self._hellos[1].role == "worker"
 
+    def _admit(self) -> None:
+        digest = self._house.executor.program.digest()
+        self._caller = self._house.admission.admit(self._caller, digest)
+
     def _wait(self) -> reports.Go:
         """Until the server says go; the client hears how many are ahead, again and again, so that
-        one that has left is noticed.
+        one that has left is noticed. One that had to wait may not be welcome any more: meanwhile
+        checks of its other connections may have failed.
         """
         wants = reports.Wants(fingerprint=self._caller.fingerprint, name=self._caller.name)
         self._line.send(wants)
         place: reports.Order | None = None
+        waited = False
         while not isinstance(place, reports.Go):
             place = self._leash.next(self._options.reminder_seconds) or place
             match place:
@@ -162,6 +167,9 @@ class Visit:
                     raise Turned("busy", busy_words(seconds), seconds)
                 case reports.Place(ahead=ahead, seconds=seconds):
                     handshake.send(self._channel, handshake.Waiting(ahead=ahead, seconds=seconds))
+                    waited = True
+        if waited:
+            self._admit()
         return place
 
     def _send_to(self, go: reports.Go) -> None:
@@ -183,10 +191,10 @@ class Visit:
     def _serve(self) -> bool:
         """Session and runs; whether all went well."""
         try:
-            with self._alarm.within(self._options.session_seconds, "the session"):
-                if self._is_worker:
-                    self._escort()
-                else:
+            if self._is_worker:
+                self._escort()
+            else:
+                with self._alarm.within(self._options.session_seconds, "the session"):
                     self._runs()
         except Denied as denied:
             self._lost("denied", str(denied), str(denied))
@@ -260,8 +268,10 @@ class Visit:
         handshake.send(self._channel, served)
 
     def _escort(self) -> None:
-        """A session of this server's at the worker at the other end, to its end."""
-        admission, patience = self._house.admission, self._options.session_seconds
+        """A session of this server's at the worker at the other end, to its end. The worker's clock
+        ends it: an escort that went before could not count a check that fails in between.
+        """
+        admission, patience = self._house.admission, self._options.session_seconds + GRACE
         peer = self._channel.peer
         escort = Escort(self._channel, self._line, self._leash, admission, patience)
         ended = escort.run()

@@ -353,6 +353,24 @@ MUTANTS = (
         tests=(f"{ABORTS}::test_a_quota_and_a_clock_leave_failures_alone",),
     ),
     Mutant(
+        name="who_waited_is_served_all_the_same",
+        breaks="connections that wait bet when their key has lost all that it may",
+        file="runtime/party/server/visit.py",
+        old="        if waited:\n            self._admit()\n",
+        new="",
+        tests=(f"{ABORTS}::test_who_waits_while_its_key_loses_is_not_served",),
+    ),
+    Mutant(
+        name="an_escort_ends_by_the_clock_of_the_front",
+        breaks="bets at the end of a session at a worker are not counted",
+        file="runtime/party/server/visit.py",
+        old="            if self._is_worker:\n                self._escort()\n",
+        new="            if self._is_worker:\n"
+        "                with self._alarm.within(self._options.session_seconds, 'the session'):\n"
+        "                    self._escort()\n",
+        tests=(f"{ABORTS}::test_a_bet_at_the_end_of_a_session_is_counted_at_a_worker",),
+    ),
+    Mutant(
         name="a_failure_is_not_written",
         breaks="the next process knows nothing of it",
         file="runtime/operation/counters.py",
