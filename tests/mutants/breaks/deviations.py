@@ -25,6 +25,7 @@ NOT_TWICE = f"{GUESSING}::test_no_challenge_comes_twice"
 WRONG_SUM = f"{SILENT}::test_a_wrong_sum_is_caught"
 NO_MORE = f"{ABORTS}::test_a_key_whose_checks_fail_is_served_no_more"
 UNCOUNTED = f"{ABORTS}::test_a_key_that_could_not_be_counted_is_not_admitted"
+UNOPENED = "tests/protocols/test_silent.py::test_rows_that_nobody_opened_are_settled_too"
 FOR_GOOD = f"{ABORTS}::test_failures_are_counted_for_good"
 
 MUTANTS = (
@@ -385,6 +386,38 @@ MUTANTS = (
         file="runtime/party/handshake.py",
         old='    if refusal.reason == "deviating":',
         new='    if refusal.reason == "":',
+        tests=(NO_MORE,),
+    ),
+    Mutant(
+        name="single_bits_that_nobody_opened_are_not_settled",
+        breaks="an honest connection ends as if the server had deviated",
+        file=MIXED,
+        old="        self.bits.make_all()\n",
+        new="",
+        tests=(UNOPENED,),
+    ),
+    Mutant(
+        name="nibbles_that_nobody_opened_are_not_settled",
+        breaks="an honest connection ends as if the server had deviated",
+        file=MIXED,
+        old="        self.nibbles.make_all()\n",
+        new="",
+        tests=(UNOPENED,),
+    ),
+    Mutant(
+        name="a_failed_check_at_a_worker_is_not_counted",
+        breaks="a client bets without end, at a worker",
+        file="runtime/party/server/escort.py",
+        old="                self.admission.deviated(caller, asked.why)\n",
+        new="                pass\n",
+        tests=(f"{ABORTS}::test_a_bet_at_the_end_of_a_session_is_counted_at_a_worker",),
+    ),
+    Mutant(
+        name="the_door_turns_failed_checks_away_uncounted",
+        breaks="a client bets without end",
+        file="runtime/party/server/admission.py",
+        old="        admission.deviated(caller, str(error))\n",
+        new="        pass\n",
         tests=(NO_MORE,),
     ),
 )
