@@ -20,6 +20,7 @@ from PIL import Image
 
 from moiety.protocols.arrays import F64, I64, U8
 from moiety.runtime.intake.geometry import Size
+from moiety.runtime.intake.room import check_weights
 from moiety.runtime.program.preprocessing import Antialias, Interpolation
 
 PILLOW = {
@@ -40,7 +41,7 @@ def resample(
     antialias: Antialias,
     fill: float = 0.0,
 ) -> F64:
-    """A plane of levels 0 to 255, resized, float64 in 0 to 255."""
+    """A plane of levels 0 to 255, resized, float64 in 0 to 255. Raises as `axis_weights`."""
     if plane.shape == size:
         return plane.astype(np.float64)
     method = PILLOW.get((interpolation, antialias))
@@ -64,7 +65,10 @@ def _image(plane: U8 | F64) -> Image.Image:
 def axis_weights(
     source: int, target: int, interpolation: Interpolation, antialias: Antialias
 ) -> F64:
-    """What each of `source` pixels counts for in each of `target`: float64 `(target, source)`."""
+    """What each of `source` pixels counts for in each of `target`: float64 `(target, source)`.
+    Raises `BadInput`, without the file's name, where that is too much.
+    """
+    check_weights(source, target)
     if interpolation == "area":
         return _area(source, target)
     if interpolation == "box":

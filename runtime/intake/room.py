@@ -15,6 +15,10 @@ RADIOGRAPH = 64
 """Bytes a pixel of DICOM, which is displayed in double precision."""
 
 
+TABLE = 32
+"""Bytes of a pixel's weight in another one: a table of them, and what it is made of."""
+
+
 def check_picture(rows: int, columns: int) -> None:
     """Raises `BadInput`."""
     _check(rows, columns, PICTURE)
@@ -23,6 +27,13 @@ def check_picture(rows: int, columns: int) -> None:
 def check_radiograph(rows: int, columns: int) -> None:
     """The same of a DICOM file; `BadInput`, without the file's name."""
     _check(rows, columns, RADIOGRAPH)
+
+
+def check_weights(source: int, target: int) -> None:
+    """Raises `BadInput`, without the file's name, where what each of `source` pixels counts for in
+    each of `target` is too much: a strip may be within all other limits.
+    """
+    check_memory(f"resizing {source} pixels in a row to {target}", source * target * TABLE)
 
 
 def _check(rows: int, columns: int, each: int) -> None:

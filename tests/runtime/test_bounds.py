@@ -10,6 +10,7 @@ import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,6 +26,7 @@ from moiety.runtime.cli.app import app
 from moiety.runtime.cost.memory import run_memory
 from moiety.runtime.intake.dicom import read_dicom
 from moiety.runtime.intake.loader import Reader, load
+from moiety.runtime.intake.resampling import resample
 from moiety.runtime.party.client import Client
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
 from moiety.runtime.program.bounds import DEFAULT, VARIABLE, in_words, memory_limit
@@ -285,6 +287,14 @@ def test_a_png_of_a_hundred_bytes_cannot_take_gigabytes(tmp_path: Path) -> None:
     )
     with room(256 << 20), pytest.raises(BadInput, match=f"a picture of 9000 x 9000 pixels {TOLD}"):
         load(path, READER)
+
+
+@pytest.mark.parametrize("interpolation", ["area", "box", "bilinear", "bicubic"])
+def test_a_strip_cannot_take_gigabytes_of_weights(interpolation: Any) -> None:
+    """Within what a picture may take: 32 MiB of pixels, for which 224 rows of weights are 8 GiB."""
+    strip = np.zeros((1 << 22, 8), np.uint8)
+    with room(256 << 20), pytest.raises(BadInput, match=f"resizing 4194304 pixels in a .*{TOLD}"):
+        resample(strip, (224, 8), interpolation, "none")
 
 
 def test_a_dicom_header_cannot_take_gigabytes(tmp_path: Path) -> None:
