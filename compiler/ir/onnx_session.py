@@ -95,7 +95,9 @@ class RunningModel:
                 f"{self.name}: onnxruntime does not take an image of shape {shapes}: "
                 f"{reason(error)}"
             ) from error
-        return [each[:1] if each.shape[:1] == (copies,) else each for each in results]
+        if copies == 1:
+            return list(results)
+        return [each[:1].copy() if each.shape[:1] == (copies,) else each for each in results]
 
 
 def _loaded(

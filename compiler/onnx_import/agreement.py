@@ -41,6 +41,9 @@ NOISE = 64
 AT_ONCE = 1 << 24
 """Elements that onnxruntime hands over in one run; it runs as often as that takes."""
 
+PART = 1 << 20
+"""Elements that are compared at once."""
+
 
 def check_against_onnxruntime(
     model: onnx.ModelProto,
@@ -88,6 +91,8 @@ class _Comparison:
     def __post_init__(self) -> None:
         self.rounded = False
         self.makers = {name: node for node in self.model.graph.node for name in node.output}
+        batches = [each.type.tensor_type.shape.dim for each in self.model.graph.input]
+        self.batch = max((dims[0].dim_value for dims in batches if dims), default=1)
 
     def run(self, feeds: Mapping[str, Array]) -> None:
         theirs = self._answers(feeds)
@@ -139,10 +144,10 @@ class _Comparison:
         elements = 0
         for value, size in self._sizes():
             for name in self.traced.get(value, ()):
-                elements += size
+                elements += size * self.batch
                 if names and elements > AT_ONCE:
                     yield names
-                    names, elements = [], size
+                    names, elements = [], size * self.batch
                 names.append(name)
         if names:
             yield names
@@ -188,7 +193,7 @@ class _Comparison:
         tolerance = TOLERANCE_HALF if half or self.rounded else TOLERANCE
         if half:  # which overflows where float32 does not
             theirs = np.where(finite, theirs, own)
-        theirs = theirs.astype(np.float32)
+        theirs = theirs.astype(np.float32, copy=False)
         size = float(np.abs(theirs).max(initial=0.0))
         difference = _largest(own, theirs)
         if not difference <= tolerance * size:
@@ -259,8 +264,11 @@ def _single(values: Sequence[Array]) -> list[Array]:
 
 def _largest(a: Array, b: Array) -> float:
     """Difference; NaN where either is not finite."""
+    a, b = a.reshape(-1), b.reshape(-1)
+    parts = [slice(start, start + PART) for start in range(0, a.size, PART)]
     with np.errstate(invalid="ignore"):
-        return float(np.abs(a.astype(np.float64) - b).max(initial=0.0))
+        found = [np.abs(a[part].astype(np.float64) - b[part]).max() for part in parts]
+    return float(np.max(found, initial=0.0))
 
 
 def _is_held(values: Array, kind: np.dtype[Any]) -> Array:

@@ -26,7 +26,7 @@ def cut(call: Call, value: str, axis: int, start: int, stop: int, step: int = 1)
 
 def copied(call: Call, value: str, axis: int, count: int) -> str:
     """The whole tensor `count` times, one after another along `axis`."""
-    return value if count == 1 else call.emit("Concat", [value] * count, axis=axis)
+    return value if count == 1 else call.emit("Concat", call.times(value, count), axis=axis)
 
 
 def repeated(call: Call, value: str, axis: int, factor: int) -> str:
@@ -50,7 +50,7 @@ def taken(call: Call, value: str, axis: int, indices: I64) -> str:
     if np.array_equal(indices, np.arange(factor * size) // max(1, factor)):
         return repeated(call, value, axis, factor)
     pieces: list[str] = []
-    while len(indices):
+    while len(indices) and len(pieces) <= MAX_PIECES:
         count, step = _even_run(indices)
         first = int(indices[0])
         if step > 0:
@@ -59,6 +59,7 @@ def taken(call: Call, value: str, axis: int, indices: I64) -> str:
             pieces.extend([cut(call, value, axis, first, first + 1)] * count)
         indices = indices[count:]
     if len(pieces) > MAX_PIECES:
+        call.make_room(len(chosen), size)
         return mapped(call, value, axis, AxisMap.of(chosen[:, None] == np.arange(size)))
     return pieces[0] if len(pieces) == 1 else call.emit("Concat", pieces, axis=axis)
 

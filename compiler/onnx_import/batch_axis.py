@@ -148,7 +148,7 @@ def _rule(*op_types: str) -> Callable[[Rule], Rule]:
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:
-    inferred = shape_inference.infer_shapes(model, data_prop=True).graph
+    inferred = shape_inference.infer_shapes(model).graph
     shapes = {}
     for value in (*inferred.input, *inferred.value_info, *inferred.output):
         kind = value.type.tensor_type

@@ -48,6 +48,9 @@ class Builder:
     quantised: dict[str, tuple[np.float32, np.generic]] = field(default_factory=dict)
     """ONNX values that are integers, with their scale and zero point."""
 
+    held: int = 0
+    """Bytes of the constants that were computed and the tables that importers made."""
+
     notes: list[str] = field(default_factory=list)
     """What the model's owner must be told."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import onnx
@@ -13,8 +13,11 @@ import onnx
 from moiety.compiler.ir.graph import Array, Node, Shape
 from moiety.compiler.onnx_import.builder import Builder
 from moiety.compiler.onnx_import.public import Public, Unsized
+from moiety.compiler.onnx_import.room import ELEMENT, TABLE, VALUE, WEIGHT
 from moiety.protocols.arrays import F32
 from moiety.protocols.errors import BadModel, ContractViolation
+from moiety.runtime.program.bounds import check_memory
+from moiety.runtime.program.steps.base import MAX_STEPS
 
 LARGEST = 1 << 28
 """Elements of a value, at most."""
@@ -23,6 +26,8 @@ LARGEST = 1 << 28
 class MovesBatch(BadModel):
     """Of secret values, the first axis is the batch: the node would move, cut or reduce it."""
 
+
+T = TypeVar("T")
 
 Operand = str | Array | Public | Unsized | None
 
@@ -75,6 +80,28 @@ class Call:
         training = self.constant(2)
         if training is not None and bool(np.any(training)):
             self.fail("is in training mode", "export the model in inference mode (model.eval())")
+
+    def weigh(self, shape: Sequence[int]) -> None:
+        """Fail where a value of this shape takes more than is allowed."""
+        what = f"{self.proto.op_type} {self.label!r}: its value of shape {tuple(shape)}"
+        check_memory(what, math.prod(shape) * ELEMENT * VALUE, BadModel)
+        if math.prod(shape) > LARGEST:
+            self.fail(f"makes a tensor of shape {tuple(shape)}, which is too large")
+
+    def make_room(self, *sizes: int, each: int = TABLE) -> None:
+        """Fail where a table of these sizes, of so many bytes each, which an importer is about to
+        make, takes more than is allowed beside those that were made.
+        """
+        entries = math.prod(max(1, size) for size in sizes)
+        self.builder.held += each * entries
+        what = f"{self.proto.op_type} {self.label!r}: a table of {entries} numbers for it"
+        check_memory(what, self.builder.held, BadModel)
+
+    def times(self, value: T, count: int) -> list[T]:
+        """A value as often as it is copied."""
+        if count > MAX_STEPS:
+            self.fail(f"makes {count} copies", f"at most {MAX_STEPS} are supported")
+        return [value] * count
 
     # --- operands ------------------------------------------------------------------------------
 
@@ -143,6 +170,7 @@ class Call:
 
     def zeros(self, size: int) -> F32:
         """The bias of a layer that has none; one array of each size."""
+        self.make_room(size, each=WEIGHT)
         return self.builder.weights.setdefault(f"zeros {size}", np.zeros(size, np.float32))
 
     def finite(self, array: Array, tensor: str) -> F32:
@@ -207,8 +235,7 @@ class Call:
             made = self.builder.emit(Node(op, self.label, tuple(inputs), output, attrs, consts))
         except ContractViolation as error:
             self.fail(str(error).split(": ", 1)[-1], f"operand shapes {self.shapes()}")
-        if math.prod(self.builder.shapes[made]) > LARGEST:
-            self.fail(f"makes a tensor of shape {self.builder.shapes[made]}, which is too large")
+        self.weigh(self.builder.shapes[made])
         return made
 
     def reshape(self, value: str, shape: Sequence[int]) -> str:

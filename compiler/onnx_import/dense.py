@@ -9,6 +9,7 @@ import numpy as np
 
 from moiety.compiler.onnx_import.axes import enlarged
 from moiety.compiler.onnx_import.call import Call, importer
+from moiety.compiler.onnx_import.room import WEIGHT
 from moiety.compiler.onnx_import.windows import NO_PADS
 from moiety.protocols.arrays import F32
 
@@ -105,6 +106,7 @@ def _each_by_its_own(call: Call, value: str, weight: F32) -> str:
     count, last = math.prod(lead), len(shape) - 1
     moved = call.transpose(value, (*range(last - 1), last, last - 1))
     image = call.reshape(moved, (1, count * depth, rows, 1))
+    call.make_room(count, depth, filters, each=WEIGHT)
     matrices = np.broadcast_to(weight, (*lead, depth, filters)).swapaxes(-1, -2)
     kernel = np.ascontiguousarray(matrices.reshape(count * filters, depth, 1, 1))
     attrs = {"strides": (1, 1), "pads": NO_PADS, "dilations": (1, 1), "groups": count}

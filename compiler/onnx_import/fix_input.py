@@ -12,7 +12,9 @@ from moiety.compiler.ir.graph import Shape
 from moiety.compiler.onnx_import.call import LARGEST
 from moiety.compiler.onnx_import.integer_input import INTEGERS, make_real
 from moiety.compiler.onnx_import.order import names_read
+from moiety.compiler.onnx_import.room import ELEMENT
 from moiety.protocols.errors import BadInput, BadModel
+from moiety.runtime.program.bounds import check_memory
 
 REAL = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
 
@@ -44,6 +46,8 @@ def fix_inputs(
         full = (max(1, batch), *shapes[value.name][1:])
         if math.prod(full) > LARGEST:
             raise BadModel(f"input {value.name!r} of shape {full} is too large")
+        what = f"input {value.name!r} of shape {full}"
+        check_memory(what, math.prod(full) * ELEMENT, BadModel)
         shape = value.type.tensor_type.shape
         shape.ClearField("dim")
         shape.dim.extend(onnx.TensorShapeProto.Dimension(dim_value=size) for size in full)

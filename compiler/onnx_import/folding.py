@@ -28,6 +28,9 @@ from moiety.protocols.errors import BadModel
 OF_SHAPES = ("Shape", "Size")
 """Ops that look at nothing but a shape, and shapes are public."""
 
+MAX_TRIPS = 1 << 12
+"""Of a Loop that is computed."""
+
 _WIDER = {
     np.dtype(narrow): np.dtype(wide)
     for wide, narrows in {
@@ -78,12 +81,28 @@ def fold(call: Call) -> list[Array]:
         for name, operand in zip(call.proto.input, call.operands, strict=True)
         if isinstance(operand, np.ndarray)
     }
-    check_constant(call.proto, call.opset, feeds)
+    check_constant(call.proto, call.opset, feeds, call.builder.held)
+    _check_trips(call)
     try:
-        return _computed(call, feeds)
+        made = _computed(call, feeds)
     except Exception as error:  # onnxruntime's exceptions share no base class
         call.fail(
             f"a constant that onnxruntime cannot compute ({reason(error)})",
+            "compute it before the export, so that the model holds its value",
+        )
+    call.builder.held += sum(array.nbytes for array in made)
+    return made
+
+
+def _check_trips(call: Call) -> None:
+    """Fails for loops that may go on for long."""
+    bodies = [each.g for each in call.proto.attribute if each.HasField("g")]
+    nested = any(each.HasField("g") for g in bodies for node in g.node for each in node.attribute)
+    trips = call.constant(0) if call.proto.op_type == "Loop" else np.array(0)
+    if nested or trips is None or trips.size != 1 or trips.item() > MAX_TRIPS:
+        call.fail(
+            f"a constant loop is computed where it has at most {MAX_TRIPS} trips and no graphs "
+            "inside its own",
             "compute it before the export, so that the model holds its value",
         )
 

@@ -72,10 +72,16 @@ class Kernel:
     antialias: bool = False
     exclude_outside: bool = False
 
+    def _narrow(self, axis: Axis) -> float:
+        return min(1.0, axis.scale) if self.antialias else 1.0
+
+    def reached(self, axis: Axis) -> int:
+        """How many pixels to each side may have a weight."""
+        return math.ceil(self.reach / self._narrow(axis))
+
     def matrix(self, axis: Axis, sources: F64) -> F64:
         """Rows that sum to one, `(result, size)`; zero rows for outputs beyond the image."""
-        narrow = min(1.0, axis.scale) if self.antialias else 1.0
-        reach = math.ceil(self.reach / narrow)
+        narrow, reach = self._narrow(axis), self.reached(axis)
         pixels = np.floor(sources)[:, None] + np.arange(-reach, reach + 2)
         weights = self.weight((pixels - sources[:, None]) * narrow)
         inside = (pixels >= 0) & (pixels < axis.size)

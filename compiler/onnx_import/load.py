@@ -16,7 +16,8 @@ from moiety.compiler.onnx_import.agreement import check_against_onnxruntime
 from moiety.compiler.onnx_import.batch_axis import with_batch_axis
 from moiety.compiler.onnx_import.fix_input import InputShape, fix_inputs
 from moiety.compiler.onnx_import.order import sort_nodes
-from moiety.compiler.onnx_import.room import check_graph, counts
+from moiety.compiler.onnx_import.room import check_graph
+from moiety.compiler.onnx_import.texts import check_texts
 from moiety.compiler.onnx_import.walk import Walk
 from moiety.protocols.errors import BadInput, BadModel
 
@@ -72,12 +73,13 @@ def read_onnx(
 ) -> Imported:
     """As `import_onnx`, without asking onnxruntime whether the import is right."""
     if isinstance(path_or_proto, onnx.ModelProto):
-        model, name = onnx.ModelProto(), path_or_proto.graph.name
+        path, model, name = None, onnx.ModelProto(), path_or_proto.graph.name
         model.CopyFrom(path_or_proto)
-        _load_external_data(model, None)
     else:
         path = Path(path_or_proto)
         model, name = _read(path), path.stem
+    check_texts(model, name)
+    _load_external_data(model, path)
     _check(model, name)
     if model.functions:
         model = inliner.inline_local_functions(model)
@@ -89,7 +91,7 @@ def read_onnx(
     _infer(model, name)
     walk = Walk(model, sources, batch)
     graph = walk.build(name)
-    check_graph(graph)
+    check_graph(graph, batch)
     made = walk.builder
     notes = (*_unread(model, sources), *made.notes)
     return Imported(model, graph, walk.values, made.approximate, notes)
@@ -119,7 +121,6 @@ def _read(path: Path) -> onnx.ModelProto:
         raise BadModel(
             f"{path} is no ONNX model, or a damaged or truncated one: it holds no graph or no opset"
         )
-    _load_external_data(model, path)
     return model
 
 
@@ -127,7 +128,7 @@ def _load_external_data(model: onnx.ModelProto, path: Path | None) -> None:
     for tensor in external_data_helper._get_all_tensors(model):
         if not external_data_helper.uses_external_data(tensor):
             continue
-        location = external_data_helper.ExternalDataInfo(tensor).location
+        location = next((e.value for e in tensor.external_data if e.key == "location"), "")
         if path is None:
             raise BadModel(
                 f"tensor {tensor.name!r} is stored outside the model, in {location!r}: "
@@ -219,7 +220,7 @@ def _infer(model: onnx.ModelProto, name: str) -> None:
         output.type.tensor_type.ClearField("shape")
     try:
         thin = _without_weights(model)
-        shape_inference.infer_shapes(thin, data_prop=not counts(thin.graph))
+        shape_inference.infer_shapes(thin)  # data_prop would write values down, of any number
     except Exception as error:  # onnx raises its own InferenceError, RuntimeError or ValueError
         raise BadModel(
             f"model {name!r}: its shapes do not fit together: {_first_line(error)}"

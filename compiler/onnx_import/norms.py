@@ -140,6 +140,7 @@ def _local_response(call: Call) -> Sequence[str]:
         float(call.attrs.get(name, default))
         for name, default in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0))
     )
+    call.make_room(len(channels), len(channels))
     offset = np.subtract.outer(channels, channels).T
     near = (-((size - 1) // 2) <= offset) & (offset <= size // 2)
     sums = mapped(call, multiplied(call, value, value), 1, AxisMap.of(near.astype(np.float64)))

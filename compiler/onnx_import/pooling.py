@@ -34,11 +34,15 @@ class _Windows:
     added: int
 
     @property
+    def count(self) -> int:
+        """How many there are."""
+        pads = (self.before, self.after + self.added)
+        return max(0, positions(self.size, self.kernel, self.stride, *pads, self.dilation))
+
+    @property
     def taps(self) -> I64:
         """The position of each tap of each window, `(windows, kernel)`; outside in the padding."""
-        pads = (self.before, self.after + self.added)
-        count = positions(self.size, self.kernel, self.stride, *pads, self.dilation)
-        starts = np.arange(max(count, 0)) * self.stride - self.before
+        starts = np.arange(self.count) * self.stride - self.before
         return starts[:, None] + np.arange(self.kernel) * self.dilation
 
     def inside(self, padding: bool = False) -> npt.NDArray[np.bool_]:
@@ -79,7 +83,8 @@ def _windows(call: Call) -> tuple[_Windows, _Windows]:
         for i in range(2)
     )
     for axis in (rows, columns):
-        if not len(axis.taps) or not axis.inside().any(axis=1).all():
+        call.make_room(axis.count, axis.kernel)
+        if not axis.count or not axis.inside().any(axis=1).all():
             call.fail(f"has windows without an element of {call.shape()}", "use smaller pads")
     return rows, columns
 
@@ -138,6 +143,7 @@ def _averagepool(call: Call) -> Sequence[str]:
     if dilated or any(_uneven(windows, counted) for windows in axes):
         value = call.value()
         for axis, windows in enumerate(axes, start=2):
+            call.make_room(windows.count, windows.size)
             value = mapped(call, value, axis, AxisMap.of(windows.means(counted)))
         return [value]
     return [_evenly_averaged(call, *axes, counted)]

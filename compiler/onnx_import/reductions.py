@@ -124,6 +124,7 @@ def summed(call: Call, value: str, axes: list[int]) -> str:
     for axis in axes:
         size = call.builder.shapes[value][axis]
         if size > 1:
+            call.make_room(size)
             value = mapped(call, value, axis, AxisMap.of(np.ones((1, size))))
     return value
 
@@ -173,6 +174,7 @@ def _running_sum(call: Call) -> Sequence[str]:
     axis = given[0] % len(shape)
     if axis == 0:
         call.fail_on_batch("sums up over the batch axis", "choose another axis")
+    call.make_room(shape[axis], shape[axis])
     matrix = np.tri(shape[axis], k=-int(call.flag("exclusive")))
     if call.flag("reverse"):
         matrix = matrix.T

@@ -105,6 +105,7 @@ def _sizes(call: Call, crops: Sequence[tuple[float, float]]) -> tuple[list[int],
         call.fail("neither scales nor sizes are given")
     if min(results) < 1:
         call.fail(f"makes {tuple(results)} of {shape}")
+    call.weigh(results)
     return results, scales
 
 
@@ -159,6 +160,7 @@ def _nearest(resize: _Resize, rounding: str) -> str:
         indices = np.clip(_ROUNDINGS[rounding](sources), 0, axis.size - 1).astype(np.int64)
         beyond = axis.beyond(sources)
         if beyond.any():
+            call.make_room(axis.result, axis.size)
             matrix = (indices[:, None] == np.arange(axis.size)) & ~beyond[:, None]
             value = mapped(call, value, number, AxisMap.of(matrix))
         else:
@@ -193,6 +195,8 @@ def _interpolated(resize: _Resize, kernel: Kernel) -> str:
     value = call.value()
     for number, axis in sorted(resize.axes.items(), key=lambda item: item[1].scale):
         sources = np.asarray(resize.sources(axis, np.float64), np.float64)
+        call.make_room(axis.result, 2 * kernel.reached(axis) + 2)
+        call.make_room(max(axis.result, axis.size), axis.size)
         matrix = kernel.matrix(axis, sources)
         if not np.array_equal(matrix, np.eye(axis.size)):
             value = mapped(call, value, number, AxisMap.of(matrix))

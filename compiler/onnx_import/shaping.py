@@ -94,10 +94,10 @@ def _slice(call: Call) -> Sequence[str]:
             if len(range(call.builder.batch)[start:stop:step]) != call.builder.batch:
                 call.fail("cuts the batch axis", "keep all images")
             continue
-        chosen = range(*slice(start, stop, step).indices(shape[axis]))
-        if not chosen:
+        chosen = np.arange(*slice(start, stop, step).indices(shape[axis]))
+        if not chosen.size:
             call.fail(f"[{start}:{stop}:{step}] of axis {axis} of {shape} is empty")
-        value = taken(call, value, axis, np.array(chosen))
+        value = taken(call, value, axis, chosen)
     return [value]
 
 

@@ -9,6 +9,7 @@ no such zeros: there, the slices lie below each other, `(1, C, D*H, W)`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
@@ -19,6 +20,7 @@ import onnx
 
 from moiety.compiler.ir.graph import Array, Shape
 from moiety.compiler.onnx_import.call import Call, Importer
+from moiety.compiler.onnx_import.room import WEIGHT
 from moiety.compiler.onnx_import.windows import BEYOND, transposed_pads, two, window_pads
 from moiety.protocols.arrays import F32
 
@@ -86,18 +88,25 @@ def _slices(call: Call) -> Call:
 
 def _with_weights(call: Call, what: str, weight: Array, bias: Array) -> Call:
     """The call with other weights, under names of their own: arrays are remembered by name."""
-    if weight.size > LARGEST:
-        call.fail(
-            f"on a volume of shape {call.shape()}, its slices as channels, it has "
-            f"{weight.size:.3g} weights",
-            "give the model smaller volumes, for example patches of 32 slices",
-        )
     proto = onnx.NodeProto.FromString(call.proto.SerializeToString())
     named = f"{proto.input[1]}::{what}"
     inputs = [proto.input[0], named, f"{proto.input[2] if len(proto.input) > 2 else named}::bias"]
     del proto.input[:]
     proto.input.extend(inputs)
     return replace(call, proto=proto, operands=(call.operands[0], weight, bias))
+
+
+def _spread(call: Call, *sizes: int) -> F32:
+    """Weights over slices, still zero."""
+    count = math.prod(max(1, size) for size in sizes)
+    if count > LARGEST:
+        call.fail(
+            f"on a volume of shape {call.shape()}, its slices as channels, it has {count:.3g} "
+            "weights",
+            "give the model smaller volumes, for example patches of 32 slices",
+        )
+    call.make_room(*sizes, each=WEIGHT)
+    return np.zeros(sizes, np.float32)
 
 
 # --- layers ---------------------------------------------------------------------------------------
@@ -129,7 +138,7 @@ def _conv(function: Importer, call: Call) -> Sequence[str]:
     slices = (depth + front + back - (taps - 1) * dilation - 1) // stride + 1
     if slices < 1:
         call.fail(f"kernel of {taps} slices, dilation {dilation}, on {depth} slices")
-    spread = np.zeros((filters, slices, channels, depth, kh, kw), np.float32)
+    spread = _spread(call, filters, slices, channels, depth, kh, kw)
     for slice_ in range(slices):
         for tap in range(taps):
             read = slice_ * stride + tap * dilation - front
@@ -150,7 +159,7 @@ def _conv_transpose(function: Importer, call: Call) -> Sequence[str]:
     slices = (depth - 1) * stride + (taps - 1) * dilation + 1 + extra - front - back
     if slices < 1:
         call.fail(f"its pads {call.ints('pads')} leave nothing of the result")
-    spread = np.zeros((channels, depth, filters, slices, kh, kw), np.float32)
+    spread = _spread(call, channels, depth, filters, slices, kh, kw)
     for read in range(depth):
         for tap in range(taps):
             slice_ = read * stride + tap * dilation - front

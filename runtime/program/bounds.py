@@ -10,7 +10,7 @@ limit may be taken for granted by all code behind the check.
 |---|---|
 | an image's run of a Program | runtime/cost/memory |
 | a picture, a DICOM image | runtime/intake/room |
-| a constant or a value of an ONNX model | compiler/onnx_import/room |
+| constants, values and tables of an ONNX model | compiler/onnx_import/room |
 
 Some limits are of shape, not of memory, and cannot be raised: they stand beside what they limit
 (`MAX_STEPS`, `MAX_ELEMENTS`, `MAX_TILES`).

@@ -8,6 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from moiety.compiler.ir.graph import Array
+from moiety.compiler.onnx_import.folding import MAX_TRIPS
 from moiety.compiler.onnx_import.load import import_onnx
 from moiety.protocols.errors import BadModel
 from tests.support.onnx_models import Build, ModelBuilder, build_model, run_model
@@ -134,7 +135,8 @@ def test_a_thousand_constant_nodes() -> None:
     assert (added(build, 17) == 1000).all()
 
 
-def test_a_loop_that_reads_constants_alone() -> None:
+@pytest.mark.parametrize("trips", [5, MAX_TRIPS + 1, None])
+def test_a_loop_that_reads_constants_alone(trips: int | None) -> None:
     def tensor(name: str, kind: int, shape: list[int]) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, kind, shape)
 
@@ -150,8 +152,11 @@ def test_a_loop_that_reads_constants_alone() -> None:
     )
 
     def build(b: ModelBuilder) -> str:
-        return b.op(
-            "Loop", b.constant(5), b.constant(True), b.constant(b.normal(3, 4, 4)), body=body
-        )
+        most = "" if trips is None else b.constant(trips)
+        return b.op("Loop", most, b.constant(True), b.constant(b.normal(3, 4, 4)), body=body)
 
-    assert added(build, 17).shape == (3, 4, 4)
+    if trips == 5:
+        assert added(build, 17).shape == (3, 4, 4)
+    else:
+        with pytest.raises(BadModel, match=f"Loop .* at most {MAX_TRIPS} trips"):
+            added(build, 17)

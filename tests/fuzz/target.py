@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import resource
 import tempfile
@@ -13,8 +14,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 from moiety.protocols.errors import ContractViolation, MoietyError
+from moiety.runtime.program.bounds import VARIABLE
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -25,7 +28,9 @@ Mutate = Callable[[bytes, random.Random], bytes]
 SECONDS = 5.0
 """Processor time that one input may take."""
 MEMORY = 1 << 30
-"""Bytes of address space that one input may take beyond what the process has."""
+"""Bytes of address space that one input may take beyond what the process has; the limit of which
+what it would take is predicted, too.
+"""
 WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 """Environment of a process whose libraries shall not take memory for threads of their own."""
 LONGEST = 4000
@@ -66,7 +71,7 @@ def judged(target: Target, data: bytes) -> Finding | None:
     """Hands `data` to the target's code. None where it is taken, or refused in plain words."""
     begun = time.process_time()
     try:
-        with room(target.memory):
+        with room(target.memory), patch.dict(os.environ, {VARIABLE: str(target.memory)}):
             target.run(data)
     except ContractViolation as error:
         return _finding(error)

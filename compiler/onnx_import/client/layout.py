@@ -151,6 +151,6 @@ def _tile(call: ClientCall) -> Sequence[Public]:
         call.fail(f"repeats {repeats} of {x.shape}", "one positive number for each axis")
     for axis, count in enumerate(repeats):
         if count > 1:
-            inputs = (x.number,) * count
+            inputs = tuple(call.times(x.number, count))
             x = call.emit_operation(Concat(inputs=inputs, axis=axis))
     return [x]

@@ -68,7 +68,16 @@ def erf_slope(x: Array) -> Array:
     return np.asarray(2 / math.sqrt(math.pi) * np.exp(-(x**2)))
 
 
+_ERF_PART = 1 << 18
+"""Elements at once, for each of which a dozen numbers are made."""
+
+
 def _erf(x: Array) -> Array:
+    parts = np.array_split(x.reshape(-1), x.size // _ERF_PART + 1)
+    return np.concatenate([_erf_of(part) for part in parts]).reshape(x.shape)
+
+
+def _erf_of(x: Array) -> Array:
     """By its Taylor series of third order around the nearest point of a table: exact to 1e-11."""
     size = np.minimum(np.abs(x), 6.0)
     nearest = np.rint(np.nan_to_num(size) / _ERF_STEP).astype(np.int64)
