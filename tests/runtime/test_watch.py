@@ -57,29 +57,30 @@ def queue(waiting: int) -> events.Queue:
 JOINED = [queue(1), queue(0), events.Joined(peer=KNOWN)]
 
 
-def left(end: events.End, **figures: object) -> events.Left:
-    return events.Left(peer=KNOWN, end=end, **cast(dict[str, int], figures))
+def left(end: events.End, reason: str = "") -> events.Left:
+    """After two runs of `DONE`."""
+    return events.Left(peer=KNOWN, end=end, images=4, sent=60, received=140, reason=reason)
 
 
 @pytest.mark.parametrize(
     ("ended", "last"),
     [
-        (reports.Ended(outcome="finished"), left("done", images=4, sent=60, received=140)),
+        (reports.Ended(outcome="finished"), left("done")),
         (
             reports.Ended(outcome="failed", why="its line", reason="lost"),
-            left("failed", images=4, sent=60, received=140, reason="its line"),
+            left("failed", "its line"),
         ),
         (
             reports.Ended(outcome="stopped", why="by hand"),
-            left("stopped", images=4, sent=60, received=140, reason="by hand"),
+            left("stopped", "by hand"),
         ),
         (
             reports.Ended(outcome="failed", why="no more today", reason="denied"),
-            left("denied", images=4, sent=60, received=140, reason="no more today"),
+            left("denied", "no more today"),
         ),
         (
             reports.Lost(why="killed by SIGKILL", served=True),
-            left("failed", images=4, sent=60, received=140, reason="killed by SIGKILL"),
+            left("failed", "killed by SIGKILL"),
         ),
     ],
 )
