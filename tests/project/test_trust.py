@@ -57,13 +57,19 @@ def test_what_a_part_prints_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_part_that_takes_too_long_has_failed_and_its_children_are_gone(tmp_path: Path) -> None:
-    child = f"import time, pathlib; time.sleep(2.5); pathlib.Path({str(tmp_path / 'x')!r}).touch()"
-    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}]); print('ok')"
-    outcome = run(part(code, seconds=1), tmp_path, 60)
+    child, said = "import time; time.sleep(600)", tmp_path / "pid"
+    code = (
+        "import pathlib, subprocess, sys; "
+        f"child = subprocess.Popen([sys.executable, '-c', {child!r}]); "
+        f"pathlib.Path({str(said)!r}).write_text(str(child.pid)); child.wait(); print('ok')"
+    )
+    outcome = run(part(code, seconds=3), tmp_path, 60)
     assert outcome.result == FAILED
     assert "not done after" in outcome.summary
-    time.sleep(2.5)
-    assert not (tmp_path / "x").exists()
+    until = time.monotonic() + 60
+    while Path(f"/proc/{said.read_text()}").exists():
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def test_no_part_begins_when_the_time_is_over(tmp_path: Path) -> None:

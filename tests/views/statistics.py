@@ -14,6 +14,8 @@ from tests.views.collect import View
 
 LEAST = 5 * 16
 """Bytes over all runs from which a histogram of half bytes is tested."""
+FEW = 1 << 12
+"""Places of a field among which equal ones are looked for."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,9 @@ def of_field(label: str, left: U8, right: U8) -> Iterator[Judged]:
         yield Judged(f"{label}: histograms of half bytes", two_samples(low, high, 16))
     if len(left) >= 8:
         yield Judged(f"{label}: bits at each place", places(left, right))
+    centred = [x - x.mean(axis=0) for x in varying(left, right)]
     for name, lag in (("a run", (0, 1)), ("time", (1, 0))):
-        pairs = [neighbours(x, lag) for x in (left, right)]
+        pairs = [neighbours(x, lag) for x in centred]
         if all(np.size(pair) >= 40 for pair in pairs):
             yield Judged(f"{label}: neighbours in {name}", correlations(*pairs))
 
@@ -77,11 +80,26 @@ def fisher(a: int, n: int, b: int, m: int) -> float:
     return float(stats.fisher_exact([[a, n - a], [b, m - b]]).pvalue)
 
 
-def neighbours(field: U8, lag: tuple[int, int]) -> np.ndarray:
-    """Bytes beside those `lag` further on: in a message, or at the same place of the next run."""
+def varying(left: U8, right: U8) -> tuple[U8, U8]:
+    """The places of a field that are not the same in all runs, those that are always equal to
+    another one once: the others, such as the upper bytes of small numbers, would be counted as so
+    many independent ones.
+    """
+    both = np.concatenate([left, right])
+    places = np.flatnonzero((both != both[0]).any(axis=0))
+    if len(places) <= FEW:
+        _, first = np.unique(both[:, places], axis=1, return_index=True)
+        places = places[np.sort(first)]
+    return left[:, places], right[:, places]
+
+
+def neighbours(field: np.ndarray, lag: tuple[int, int]) -> np.ndarray:
+    """Bytes beside those `lag` further on: in a message, or at the same place of the next run. Each
+    is less the mean of its place.
+    """
     runs, places = lag
-    a = field[: len(field) - runs, : field.shape[1] - places].reshape(-1).astype(float)
-    b = field[runs:, places:].reshape(-1).astype(float)
+    a = field[: len(field) - runs, : field.shape[1] - places].reshape(-1)
+    b = field[runs:, places:].reshape(-1)
     return np.stack([a, b])
 
 

@@ -55,7 +55,7 @@ MUTANTS = (
         file=RLWE,
         old="prg.uint64(flat.size), bits, q_low",
         new="np.repeat(prg.uint64(1), flat.size), bits, q_low",
-        tests=(RANDOMNESS + "test_the_clients_encodings_are_rounded_without_bias",),
+        tests=(RANDOMNESS + "test_encodings_are_rounded_one_by_one",),
     ),
     Mutant(
         name="encode_dither_16bits",
