@@ -11,10 +11,12 @@
 //   aesenc, aesenclast, unpack_lo8, unpack_hi8, unpack_lo64, unpack_hi64, clmul<H>
 //                       the instructions of these names, lane by lane
 //   swap64(x)           64-bit halves of every lane exchanged
-//   shuffle8(x, at)     of every lane the bytes with these numbers, zero where the highest bit is
-//   set load_lanes<S>       lane l from p + l*S store_lanes<S>      lane l to p + l*S interleave(x,
-//   y)    all lanes x0 y0 x1 y1 .. to (x, y) even_odd(x, y)      from lanes (x, y) in order to the
-//   even ones in x, the odd ones in y spread<K>(p)        lane l holds block (2*l) >> K
+//   shuffle8(x, at)     of every lane its bytes with these numbers, zero where bit 7 is set
+//   load_lanes<S>       lane l from p + l*S
+//   store_lanes<S>      lane l to p + l*S
+//   interleave(x, y)    all lanes x0 y0 x1 y1 .. to (x, y)
+//   even_odd(x, y)      from lanes (x, y) in order to the even ones in x, the odd ones in y
+//   spread<K>(p)        lane l holds block (2*l) >> K
 //   store_low64, store_low8 (p, x, y)   the low 64 or 8 bits of lanes x0 y0 x1 y1 ..
 #pragma once
 
