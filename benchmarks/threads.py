@@ -89,6 +89,7 @@ def transfer_jobs(rng: np.random.Generator) -> dict[str, Job]:
     key = np.zeros(16, np.uint8)
     roots, code = rng.integers(0, 256, (BITS.trees, 16), np.uint8), np.zeros(16, np.uint8)
     rows, depth = np.zeros((BITS.length, 16), np.uint8), BITS.depth
+    checks = np.zeros((BITS.trees, BITS.checks, 16), np.uint8)
     blocks = parallel.STREAMED // 128
     return {
         "SoftSpoken, 2 bits": pieces(
@@ -104,7 +105,7 @@ def transfer_jobs(rng: np.random.Generator) -> dict[str, Job]:
             lambda r, pool: kernels.mux_send(w[r], delta, key, bit[r], x[r], bit[r], 13, pool)
         ),
         "silent rows": lambda workers: kernels.expand_full(
-            roots, delta, roots, depth, BITS.width, seeds, code, 0, rows, workers.pool
+            roots, delta, roots, depth, BITS.width, seeds, code, 0, rows, checks, workers.pool
         ),
     }
 

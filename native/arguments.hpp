@@ -100,14 +100,16 @@ auto* checked(const char* name, const A& array, std::initializer_list<std::size_
 }
 
 // A target shares no memory with what is read while it is written to.
+template <class Other>
+void check_apart(const char* name, const Target& target, const Other& other) {
+  const auto *from = static_cast<const u8*>(target.data()),
+             *data = static_cast<const u8*>(other.data());
+  if (std::less<>()(from, data + other.nbytes()) && std::less<>()(data, from + target.nbytes()))
+    refuse(std::string(name) + " must share no memory with other arguments");
+}
 inline void check_apart(const char* name, const Target& target,
                         std::initializer_list<const Array*> others) {
-  const auto* from = static_cast<const u8*>(target.data());
-  for (const Array* other : others) {
-    const auto* data = static_cast<const u8*>(other->data());
-    if (std::less<>()(from, data + other->nbytes()) && std::less<>()(data, from + target.nbytes()))
-      refuse(std::string(name) + " must share no memory with other arguments");
-  }
+  for (const Array* other : others) check_apart(name, target, *other);
 }
 
 // First extent, for arrays whose dimensions are checked afterwards.

@@ -245,6 +245,11 @@ def _code(rng: Rng, p: LpnParameters) -> tuple[U8, U8, int]:
     return octets(rng, p.seeds, 16), octets(rng, 16), 0
 
 
+def _room(trees: int, p: LpnParameters) -> tuple[U8, U8]:
+    """For rows and checks."""
+    return np.zeros((trees << p.depth, 16), np.uint8), np.zeros((trees, p.checks, 16), np.uint8)
+
+
 for _parameters in (lpn.BITS, lpn.NIBBLES):
     _field = f"F_{1 << _parameters.width}"
 
@@ -257,17 +262,17 @@ for _parameters in (lpn.BITS, lpn.NIBBLES):
     @case(f"expand_full {_field}")
     def _(rng: Rng, n: int, p: LpnParameters = _parameters) -> Made:
         t, keys, shape = _trees(rng, n, p)
-        rows = np.zeros((t << p.depth, 16), np.uint8)
+        made = _room(t, p)
         trees = (keys, octets(rng, 16), octets(rng, t, 16), *shape)
-        return Made((*trees, *_code(rng, p), rows), len(rows), "output", "gather", 10)
+        return Made((*trees, *_code(rng, p), *made), t << p.depth, "output", "gather", 10)
 
     @case(f"expand_punctured {_field}")
     def _(rng: Rng, n: int, p: LpnParameters = _parameters) -> Made:
         t, keys, shape = _trees(rng, n, p)
-        rows = np.zeros((t << p.depth, 16), np.uint8)
+        made = _room(t, p)
         holes = rng.integers(0, 1 << p.depth, t, np.uint16)
         trees = (keys, holes, octets(rng, t, p.levels, 16), *shape)
-        return Made((*trees, *_code(rng, p), rows), len(rows), "output", "gather", 10)
+        return Made((*trees, *_code(rng, p), *made), t << p.depth, "output", "gather", 10)
 
     @case(f"encode_elements {_field}")
     def _(rng: Rng, n: int, p: LpnParameters = _parameters) -> Made:

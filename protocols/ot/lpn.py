@@ -35,6 +35,7 @@ from math import comb, inf, log2
 
 from moiety.protocols.cost import extension_bytes, packed
 from moiety.protocols.errors import ContractViolation
+from moiety.protocols.kernels.reference.silent import check_blocks
 
 NONCE_BYTES = 16
 
@@ -96,6 +97,11 @@ class LpnParameters:
         and one for the noise value.
         """
         return self.depth if self.width == 1 else self.depth + 2
+
+    @cached_property
+    def checks(self) -> int:
+        """Blocks that a tree is checked by (ot/tree_checks)."""
+        return check_blocks(self.depth, self.width)
 
     def shift_bytes(self, iterations: int) -> int:
         """Bytes receiver -> sender: seed of the code, an element per base correlation."""

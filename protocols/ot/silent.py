@@ -68,7 +68,8 @@ from moiety.protocols.ot.forest import Forest
 from moiety.protocols.ot.keys import HashKeys
 from moiety.protocols.ot.lpn import NIBBLES, NONCE_BYTES, LpnParameters, Pool
 from moiety.protocols.ot.stock import Make, Source, Stock
-from moiety.protocols.ot.tally import Tally, answer_hash
+from moiety.protocols.ot.tally import NONE, Tally, answer_hash
+from moiety.protocols.ot.tree_checks import elements_of
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
 from moiety.protocols.parallel import Workers, pieces
 from moiety.protocols.prg import Prg
@@ -91,7 +92,7 @@ class _Silent:
         workers: Workers | None,
     ) -> None:
         self.parameters = parameters
-        self.tally = Tally(chain or Chain(bytes(32)), workers or Workers())
+        self.tally = Tally(chain or Chain(bytes(32)))
         self._channel = channel
         self._prg = prg
         self._keys = keys
@@ -99,15 +100,20 @@ class _Silent:
         self._pool = Pool(parameters, batch)
         self._rows = Stock((16,))
 
-    def _expand(self, forest: Forest, trees: slice, rows: U8) -> None:
-        """The rows of these trees of each iteration."""
+    def _expand(self, forest: Forest, trees: slice, rows: U8) -> tuple[U8, U8]:
+        """The rows of these trees of each iteration; returns what they are checked by, as
+        `Tally.add` takes it.
+        """
         raise NotImplementedError
+
+    def _make(self, forest: Forest, trees: slice, rows: U8) -> None:
+        self.tally.add(*self._expand(forest, trees, rows))
 
     def _release(self, forests: Sequence[Forest]) -> None:
         """The iterations of a refill are taken from now on."""
         for at in range(0, len(forests), _SIDE):
             forest = Forest.side_by_side(forests[at : at + _SIDE], self.parameters.released_trees)
-            self._rows.add(self._source(partial(self._expand, forest), forest.side))
+            self._rows.add(self._source(partial(self._make, forest), forest.side))
 
     def _source(self, make: Make, side: int) -> Source:
         """The released outputs of `side` iterations, from what makes some trees of each."""
@@ -118,12 +124,16 @@ class _Silent:
 
         return Source(whole, side * p.released, grain)
 
-    def _reserved(self, forest: Forest) -> U8:
-        """The rows that the next iteration starts from."""
+    def _reserved(self, forest: Forest) -> tuple[U8, tuple[U8, U8]]:
+        """The rows that the next iteration starts from, and what they are checked by."""
         p = self.parameters
         rows = np.empty((p.length - p.released, 16), np.uint8)
-        self._expand(forest, slice(p.released_trees, p.trees), rows)
-        return rows[: p.reserved]
+        checks = self._expand(forest, slice(p.released_trees, p.trees), rows)
+        return rows[: p.reserved], checks
+
+    def _checks(self, trees: int) -> U8:
+        """Room for what trees are checked by."""
+        return np.empty((trees, self.parameters.checks, 16), np.uint8)
 
     def _tree_keys(self, nonce: U8, iterations: int) -> U8:
         """uint8 `(iterations, t, 16)`."""
@@ -166,7 +176,6 @@ class SilentSender(_Silent, VoleSender):
             high = self._channel.recv(p.high_bytes(n, k))
             upper = kernels.unpack8(high, n, p.width - k, self._threads) << np.uint8(k)
             kernels.add_multiples(w, self.delta, upper, self._threads)
-        self.tally.add(w)
         return w
 
     def _refill(self, iterations: int) -> None:
@@ -182,11 +191,16 @@ class SilentSender(_Silent, VoleSender):
         keys = self._tree_keys(nonce, iterations)
         self._channel.send(nonce, ahead=True)
         self._sent = [nonce]
-        self._release([self._iterate(code, keys[i], shifts[i]) for i in range(iterations)])
+        made = [self._iterate(code, keys[i], shifts[i]) for i in range(iterations)]
         self.tally.refilled(code, answer_hash(self._sent))
+        self._release([forest for forest, _ in made])
+        for _, checks in made:
+            self.tally.add(*checks)
 
-    def _iterate(self, code: U8, keys: U8, shifts: U8) -> Forest:
-        """One iteration from `_base`: sends its answer ahead, uint8 `(t, tree_blocks, 16)`."""
+    def _iterate(self, code: U8, keys: U8, shifts: U8) -> tuple[Forest, tuple[U8, U8]]:
+        """One iteration from `_base`, with what its reserved rows are checked by: sends its answer
+        ahead, uint8 `(t, tree_blocks, 16)`.
+        """
         p = self.parameters
         seeds, base = self._base[: p.seeds], self._base[p.seeds :]
         kernels.add_multiples(
@@ -199,12 +213,16 @@ class SilentSender(_Silent, VoleSender):
         self._channel.send(answer, ahead=True)
         self._sent.append(answer)
         forest = Forest((keys, roots), seeds, code)
-        self._base = self._reserved(forest)
-        return forest
+        self._base, checks = self._reserved(forest)
+        return forest, checks
 
-    def _expand(self, forest: Forest, trees: slice, rows: U8) -> None:
+    def _expand(self, forest: Forest, trees: slice, rows: U8) -> tuple[U8, U8]:
         keys, roots = forest.at(trees)
-        p, start = self.parameters, trees.start << self.parameters.depth
+        p, start, checks = (
+            self.parameters,
+            trees.start << self.parameters.depth,
+            self._checks(len(keys)),
+        )
         kernels.expand_full(
             keys,
             self.delta,
@@ -215,8 +233,10 @@ class SilentSender(_Silent, VoleSender):
             forest.code,
             start,
             rows,
+            checks,
             self._threads,
         )
+        return checks, NONE
 
     def _answer(self, sums: U8, w: U8) -> U8:
         if self.parameters.width == 1:
@@ -269,11 +289,7 @@ class SilentReceiver(_Silent, VoleReceiver):
             u = self._send_high(u, k)
         late: list[U8] = []
 
-        def rows() -> None:
-            late.append(self._rows.take(n))
-            self.tally.add(late[0], u)
-
-        self._unmade.append(rows)
+        self._unmade.append(lambda: late.append(self._rows.take(n)))
 
         def make() -> U8:
             while not late:
@@ -301,7 +317,8 @@ class SilentReceiver(_Silent, VoleReceiver):
             self._base_v = np.ascontiguousarray(v)
         # u of all iterations needs no answer: all shifts go out at once.
         code = self._prg.bytes(NONCE_BYTES)
-        instances, shifts = [], []
+        instances: list[_Instances] = []
+        shifts = []
         for _ in range(iterations):
             alpha, beta, shift = self._choose(self._base_u[p.seeds :])
             instance = _Instances(code, self._base_u[: p.seeds], alpha[None], beta[None])
@@ -311,8 +328,7 @@ class SilentReceiver(_Silent, VoleReceiver):
         self._channel.send(code)
         self._channel.send(kernels.pack(np.concatenate(shifts), p.width))
         answer = self._channel.expect(p.answer_bytes(iterations))
-        holes = [instance.holes[0] for instance in instances]
-        self._unmade.append(lambda: self._take(code, answer(), holes))
+        self._unmade.append(lambda: self._take(code, answer(), instances))
         for at in range(0, iterations, 8 // p.width):
             self._stock_elements(_Instances.packed(instances[at : at + 8 // p.width], p.width))
 
@@ -375,28 +391,38 @@ class SilentReceiver(_Silent, VoleReceiver):
             choices[:, p.depth] = beta
         return alpha, beta, choices.reshape(-1) ^ u
 
-    def _take(self, code: U8, answer: U8, holes: list[U16]) -> None:
+    def _take(self, code: U8, answer: U8, instances: Sequence[_Instances]) -> None:
         """The answer of a refill."""
-        keys = self._tree_keys(answer[:NONCE_BYTES], len(holes))
-        blocks = answer[NONCE_BYTES:].reshape(
-            len(holes), self.parameters.trees, self.parameters.tree_blocks, 16
-        )
+        p = self.parameters
+        keys = self._tree_keys(answer[:NONCE_BYTES], len(instances))
+        blocks = answer[NONCE_BYTES:].reshape(len(instances), p.trees, p.tree_blocks, 16)
         self.tally.refilled(code, answer_hash([answer]))
-        iterations = zip(keys, holes, blocks, strict=True)
-        self._release([self._iterate(code, *iteration) for iteration in iterations])
+        forests = []
+        for key, instance, block in zip(keys, instances, blocks, strict=True):
+            forest, checks = self._iterate(code, key, instance.holes[0], instance.values[0], block)
+            forests.append(forest)
+            self.tally.add(*checks)
+        self._release(forests)
 
-    def _iterate(self, code: U8, keys: U8, alpha: U16, answer: U8) -> Forest:
-        """One iteration from `_base_v`."""
+    def _iterate(
+        self, code: U8, keys: U8, alpha: U16, beta: U8, answer: U8
+    ) -> tuple[Forest, tuple[U8, U8]]:
+        """One iteration from `_base_v`, with what its reserved rows are checked by."""
         p = self.parameters
         seeds, v = self._base_v[: p.seeds], self._base_v[p.seeds :]
         sums = self._opened(answer, v.reshape(p.trees, p.levels, 16), alpha)
-        forest = Forest((keys, alpha, sums), seeds, code)
-        self._base_v = self._reserved(forest)
-        return forest
+        elements = elements_of(alpha, beta, p.depth, p.width)
+        forest = Forest((keys, alpha, sums, elements), seeds, code)
+        self._base_v, checks = self._reserved(forest)
+        return forest, checks
 
-    def _expand(self, forest: Forest, trees: slice, rows: U8) -> None:
-        keys, holes, sums = forest.at(trees)
-        p, start = self.parameters, trees.start << self.parameters.depth
+    def _expand(self, forest: Forest, trees: slice, rows: U8) -> tuple[U8, U8]:
+        keys, holes, sums, elements = forest.at(trees)
+        p, start, checks = (
+            self.parameters,
+            trees.start << self.parameters.depth,
+            self._checks(len(keys)),
+        )
         kernels.expand_punctured(
             keys,
             holes,
@@ -407,8 +433,10 @@ class SilentReceiver(_Silent, VoleReceiver):
             forest.code,
             start,
             rows,
+            checks,
             self._threads,
         )
+        return checks, elements
 
     def _opened(self, answer: U8, v: U8, alpha: U16) -> U8:
         """The sums that expand_punctured takes."""

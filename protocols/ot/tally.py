@@ -1,11 +1,11 @@
-"""What either party keeps of all silent correlations that were handed out, until they are checked.
+"""What either party keeps of all silent correlations that were made, until they are checked.
 
 A sender that deviates in a refill gives the receiver trees that are wrong for some places of the
 noise and right for others; whether anything went wrong then says where the noise is, and enough of
-that is the receiver's u. So the rows that were used are compared: the sender says what the hash of
-all v is, which it has from that of all w and, times delta, that of all u (Ferret, CCS 2020, and
-Wolverine, S&P 2021, compare the leaves instead, each of which would have to be made once more; a
-row that nobody takes need not be right).
+that is the receiver's u. So what decides about every tree whose rows were made, sums of its nodes
+(ot/tree_checks), is compared: the sender says what the hash of all v is, which it has from that of
+all w and, times delta, that of all u. The rows of this file are these sums. (Ferret, CCS 2020, and
+Wolverine, S&P 2021, compare the leaves, of which there are twenty times as many.)
 
 The hash H is of rows as polynomials over F_16 with random coefficients over F_2, not reduced
 (kernels.polynomial_hash). Two facts of it, and both rest on F_16[y] having no zero divisors:
@@ -46,7 +46,6 @@ import numpy as np
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8
 from moiety.protocols.ot.consistency import PLANE_BYTES, Chain, hash_of, planes_of
-from moiety.protocols.parallel import Workers, pieces
 
 WIDTH = 4
 """Bits of an element of F_16."""
@@ -55,22 +54,23 @@ HASH_BYTES = 32
 """Of a plane of a hash of rows; one of elements has PLANE_BYTES."""
 BLOCK = 16
 """Rows that four coefficients are for."""
+AT_ONCE = 64
+"""Trees whose rows wait for a call of the hash that takes them together."""
 
 
 @dataclass
 class Tally:
-    """Of one generator in one direction, at one party. `rows`, uint8 `(WIDTH, HASH_BYTES)`: the
-    hash of its rows; `elements`, uint8 `(WIDTH, PLANE_BYTES)`: a receiver's of u. `chain`: as the
-    peer's, of the sender's answers so far.
+    """Of one generator in one direction, at one party. `chain`: as the peer's, of the sender's
+    answers so far.
     """
 
     chain: Chain
-    workers: Workers
-    rows: U8 = field(init=False)
-    elements: U8 = field(init=False)
     owes: bool = False
+    _rows: U8 = field(init=False)
+    _elements: U8 = field(init=False)
     _key: U8 = field(init=False)
     _counter: int = 0  # the next coefficient
+    _waiting: list[tuple[U8, U8]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._key = self.chain.key()
@@ -78,27 +78,42 @@ class Tally:
 
     def clear(self) -> None:
         """What there was has been compared."""
-        self.rows = np.zeros((WIDTH, HASH_BYTES), np.uint8)
-        self.elements = np.zeros((WIDTH, PLANE_BYTES), np.uint8)
+        self._rows = np.zeros((WIDTH, HASH_BYTES), np.uint8)
+        self._elements = np.zeros((WIDTH, PLANE_BYTES), np.uint8)
+        self._waiting.clear()
         self.owes = False
 
     def refilled(self, code: U8, answer: bytes) -> None:
         """The sender has answered, with messages of this hash."""
+        self._hash()
         self.chain.add(code.tobytes(), answer)
         self._key, self._counter = self.chain.key(), 0
 
     def add(self, rows: U8, elements: U8 = NONE) -> None:
-        """Rows that are handed out, uint8 `(n,16)`, and a receiver's u of them, uint8 `(n,)`."""
+        """What some trees are checked by, uint8 `(t, checks, 16)`, and a receiver's u of it, uint8
+        `(t, checks)`.
+        """
         self.owes = True
-        key, first = self._key, self._counter
+        self._waiting.append((rows, elements))
+        if sum(len(waiting) for waiting, _ in self._waiting) >= AT_ONCE:
+            self._hash()
+
+    def hashes(self) -> tuple[U8, U8]:
+        """(rows uint8 `(WIDTH, HASH_BYTES)`, a receiver's u `(WIDTH, PLANE_BYTES)`), of all."""
+        self._hash()
+        return self._rows, self._elements
+
+    def _hash(self) -> None:
+        """What waits."""
+        if not self._waiting:
+            return
+        rows = np.concatenate([waiting for waiting, _ in self._waiting]).reshape(-1, 16)
+        elements = np.concatenate([of_rows.reshape(-1) for _, of_rows in self._waiting])
+        made = kernels.polynomial_hash(rows, elements, self._key, self._counter)
         self._counter += -(-len(rows) // BLOCK) * 4
-
-        def hashed(at: slice) -> tuple[U8, U8]:
-            return kernels.polynomial_hash(rows[at], elements[at], key, first + at.start // 4)
-
-        for of_rows, of_elements in self.workers.map(hashed, pieces(len(rows))):
-            self.rows ^= of_rows
-            self.elements ^= of_elements
+        self._waiting.clear()
+        self._rows ^= made[0]
+        self._elements ^= made[1]
 
 
 def masked_rows(tallies: Sequence[Tally], mask: U8) -> U8:
@@ -110,13 +125,13 @@ def masked_rows(tallies: Sequence[Tally], mask: U8) -> U8:
     for i in range(32):
         summed[4 * i : 4 * i + len(mask)] ^= components[:, i]
     bits = summed >> np.arange(WIDTH, dtype=np.uint8)[:, None] & np.uint8(1)
-    bare = np.bitwise_xor.reduce(np.stack([tally.rows for tally in tallies]))
+    bare = np.bitwise_xor.reduce(np.stack([tally.hashes()[0] for tally in tallies]))
     return bare ^ np.packbits(bits, axis=1, bitorder="little")
 
 
 def masked_elements(tallies: Sequence[Tally], mask: U8) -> U8:
     """The hash of a receiver's u, likewise, uint8 `(WIDTH, PLANE_BYTES)`: it is shown."""
-    bare = np.bitwise_xor.reduce(np.stack([tally.elements for tally in tallies]))
+    bare = np.bitwise_xor.reduce(np.stack([tally.hashes()[1] for tally in tallies]))
     return bare ^ planes_of(mask[:, None])[:WIDTH]
 
 

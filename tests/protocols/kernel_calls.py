@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from moiety.protocols import kernels
+from moiety.protocols.kernels.reference.silent import check_blocks
 from moiety.protocols.linear.parameters import ntt_primes
 from moiety.protocols.linear.rlwe import ntt_tables
 
@@ -96,12 +97,22 @@ class Cases:
         seeds, rows = self.bytes(77, 16 * side), self.bytes(trees << DEPTH, 16)
         holes = self.rng.integers(0, 1 << DEPTH, trees, np.uint16)
         sums = self.bytes(trees, DEPTH + (width == 4), 16)
+        checks = self.bytes(trees, check_blocks(DEPTH, width), 16)
         code = (seeds, self.key, 3)
         noise = -(-(self.n + 3) >> DEPTH)
         return {
             "tree_sums": (keys, self.block, roots, DEPTH, width),
-            "expand_full": (keys, self.block, roots, DEPTH, width, *code, rows),
-            "expand_punctured": (keys, holes, sums, DEPTH, width, *code, rows.copy()),
+            "expand_full": (keys, self.block, roots, DEPTH, width, *code, rows, checks),
+            "expand_punctured": (
+                keys,
+                holes,
+                sums,
+                DEPTH,
+                width,
+                *code,
+                rows.copy(),
+                checks.copy(),
+            ),
             "encode_elements": (
                 *(self.bytes(77, below=1 << width), self.key, 3, self.n, DEPTH, width),
                 self.rng.integers(0, 1 << DEPTH, (2, noise), np.uint16),

@@ -43,7 +43,7 @@ class Noting(SilentReceiver):
         self.seen = getattr(self, "seen", {}) or {"alpha": alpha, "beta": beta}
         return alpha, beta, shifts
 
-    def _iterate(self, code: U8, keys: U8, alpha: U16, answer: U8) -> Any:
+    def _iterate(self, code: U8, keys: U8, alpha: U16, beta: U8, answer: U8) -> Any:
         if "answer" not in self.seen:
             v = self._base_v[self.parameters.seeds :].reshape(len(keys), -1, 16).copy()
             self.seen |= {"keys": keys, "answer": answer.copy(), "v": v}
@@ -51,13 +51,14 @@ class Noting(SilentReceiver):
             sums = self._opened(answer, v, alpha)
             self._keys.used = taken
             self.seen |= {"leaves": self._leaves(keys, alpha, sums)}
-        return super()._iterate(code, keys, alpha, answer)
+        return super()._iterate(code, keys, alpha, beta, answer)
 
     def _leaves(self, keys: U8, alpha: U16, sums: U8) -> U8:
         """Its leaves without the code, uint8 `(t, 2^h, 16)`."""
         p, nothing = self.parameters, np.zeros((1, 16), np.uint8)
         rows = np.empty((p.length, 16), np.uint8)
-        kernels.expand_punctured(keys, alpha, sums, p.depth, p.width, nothing, nothing[0], 0, rows)
+        trees, code = (keys, alpha, sums, p.depth, p.width), (nothing, nothing[0], 0)
+        kernels.expand_punctured(*trees, *code, rows, self._checks(p.trees))
         return rows.reshape(p.trees, -1, 16)
 
 

@@ -285,7 +285,8 @@ def test_trees_and_code_restated(twin: SimpleNamespace, depth: int, width: int) 
     sums = twin.tree_sums(keys, delta, roots, depth, width)
     assert [[number(x) for x in row] for row in sums] == [level for level, _ in grown]
     rows = np.empty((trees << depth, 16), np.uint8)
-    twin.expand_full(keys, delta, roots, depth, width, seeds, code, start, rows)
+    checks = np.empty((trees, reference.check_blocks(depth, width), 16), np.uint8)
+    twin.expand_full(keys, delta, roots, depth, width, seeds, code, start, rows, checks)
     known = [number(seed) for seed in seeds]
     leaves = [leaf for _, tree_leaves in grown for leaf in tree_leaves]
     expected = [

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8
 from moiety.protocols.kernels.reference import silent as reference
+from moiety.protocols.kernels.reference.silent import check_blocks
 from moiety.protocols.kernels.reference.symmetric import lookup_send
 from tests.protocols.oracles import aes, multiples, times
 from tests.protocols.twins import KernelFamily
@@ -93,8 +94,14 @@ CODE = np.zeros(16, np.uint8)
 
 def leaves(twin: SimpleNamespace, keys: U8, offset: U8, roots: U8, depth: int, width: int) -> U8:
     rows = noise(99, len(keys) << depth, 16)  # what was there does not count
-    twin.expand_full(keys, offset, roots, depth, width, ONE_SEED, CODE, 0, rows)
+    checks = room(len(keys), depth, width)
+    twin.expand_full(keys, offset, roots, depth, width, ONE_SEED, CODE, 0, rows, checks)
     return rows
+
+
+def room(trees: int, depth: int, width: int) -> U8:
+    """For checks."""
+    return noise(98, trees, check_blocks(depth, width), 16)
 
 
 @WIDTHS
@@ -121,7 +128,8 @@ def punctured(
         given_sums[:, -2] = np.where((holes & 1 == 0)[:, None], sums[:, -1], sums[:, -2])
         given_sums[:, -1] = total
     rows = np.zeros((len(keys) << depth, 16), np.uint8)
-    twin.expand_punctured(keys, holes, given_sums, depth, width, ONE_SEED, CODE, 0, rows)
+    checks = room(len(keys), depth, width)
+    twin.expand_punctured(keys, holes, given_sums, depth, width, ONE_SEED, CODE, 0, rows, checks)
     shape = (len(keys), -1, 16)
     return leaves(twin, keys, offset, roots, depth, width).reshape(shape), rows.reshape(shape)
 
@@ -156,7 +164,8 @@ def test_the_code_is_the_specified_matrix(
     key, blocks, keys, offset = noise(9, 16), noise(10, size, 16), noise(11, 3, 16), noise(12, 16)
     elements, n = noise(13, size), 3 << 3
     rows = np.zeros((n, 16), np.uint8)
-    twin.expand_full(keys, offset, keys, 3, width, blocks, key, start, rows)
+    checks = room(3, 3, width)
+    twin.expand_full(keys, offset, keys, 3, width, blocks, key, start, rows, checks)
     coded = rows ^ leaves(twin, keys, offset, keys, 3, width)
     holes = (np.arange(80) * 7 % 8).astype(np.uint16).reshape(2, 40)
     values = (np.arange(80) % 255 + 1).astype(np.uint8).reshape(2, 40)
@@ -226,19 +235,22 @@ def test_twins_are_equal(
 
     def evaluate(k: SimpleNamespace) -> list[U8]:
         full, holed = (np.zeros((trees << depth, 16), np.uint8) for _ in range(2))
+        checks = [room(trees, depth, width) for _ in range(4)]
         multiplied, both, both_holed = target.copy(), np.zeros_like(full), np.zeros_like(full)
         made = k.tree_sums(keys, offset, roots, depth, width)
-        k.expand_full(keys, offset, roots, depth, width, blocks, offset, start, full)
-        k.expand_punctured(keys, holes, sums, depth, width, blocks, offset, start, holed)
+        shape, code = (depth, width), (blocks, offset, start)
+        k.expand_full(keys, offset, roots, *shape, *code, full, checks[0])
+        k.expand_punctured(keys, holes, sums, *shape, *code, holed, checks[1])
         even = slice(0, trees // 2 * 2)
-        some, to = keys[even], slice(0, even.stop << depth)
-        k.expand_full(some, offset, roots[even], depth, width, pairs, key, start, both[to])
+        some, to, code = keys[even], slice(0, even.stop << depth), (pairs, key, start)
+        k.expand_full(some, offset, roots[even], *shape, *code, both[to], checks[2][even])
         k.expand_punctured(
-            some, holes[even], sums[even], depth, width, pairs, key, start, both_holed[to]
+            some, holes[even], sums[even], *shape, *code, both_holed[to], checks[3][even]
         )
         k.add_multiples(multiplied, offset, multipliers)
         single = k.encode_elements(elements, offset, start, n, depth, width, long_holes, values)
-        return [made, full, holed, both, both_holed, multiplied, single, k.hash_blocks(target, key)]
+        hashed = k.hash_blocks(target, key)
+        return [made, full, holed, both, both_holed, multiplied, single, hashed, *checks]
 
     with FAMILY.twin(isa) as native:
         results = evaluate(native)
@@ -252,34 +264,39 @@ def test_twins_are_equal(
 def test_two_instances_side_by_side_are_those_of_each(twin: SimpleNamespace, width: int) -> None:
     keys, offset, roots, seeds = noise(1, 6, 16), noise(2, 16), noise(3, 6, 16), noise(4, 9, 32)
     both = np.zeros((6 << 3, 16), np.uint8)
-    twin.expand_full(keys, offset, roots, 3, width, seeds, CODE, 5, both)
+    checks = room(6, 3, width)
+    twin.expand_full(keys, offset, roots, 3, width, seeds, CODE, 5, both, checks)
     for i in range(2):
         own = np.ascontiguousarray(seeds[:, 16 * i : 16 * i + 16])
         alone = np.zeros((3 << 3, 16), np.uint8)
-        twin.expand_full(keys[i::2], offset, roots[i::2], 3, width, own, CODE, 5, alone)
+        own_checks = room(3, 3, width)
+        twin.expand_full(keys[i::2], offset, roots[i::2], 3, width, own, CODE, 5, alone, own_checks)
         assert np.array_equal(both.reshape(3, 2, 8, 16)[:, i], alone.reshape(3, 8, 16))
+        assert np.array_equal(checks[i::2], own_checks)
 
 
 def test_bad_arguments(twin: SimpleNamespace) -> None:
     keys, offset, rows = noise(1, 2, 16), noise(2, 16), np.zeros((8, 16), np.uint8)
-    code = (ONE_SEED, CODE, 0)
+    code, checks = (ONE_SEED, CODE, 0), room(2, 2, 4)
     with pytest.raises(ValueError, match="depth"):
         twin.tree_sums(keys, offset, keys, 1, 4)
     with pytest.raises(ValueError, match="width"):
         twin.tree_sums(keys, offset, keys, 3, 2)
     with pytest.raises(ValueError, match="rows"):
-        twin.expand_full(keys, offset, keys, 3, 4, *code, rows)
+        twin.expand_full(keys, offset, keys, 3, 4, *code, rows, room(2, 3, 4))
     with pytest.raises(ValueError, match="seeds"):
-        twin.expand_full(keys, offset, keys, 2, 4, noise(4, 3, 48), CODE, 0, rows)
+        twin.expand_full(keys, offset, keys, 2, 4, noise(4, 3, 48), CODE, 0, rows, checks)
     with pytest.raises(ValueError, match="trees"):
-        twin.expand_full(keys[:1], offset, keys[:1], 3, 4, noise(4, 3, 32), CODE, 0, rows)
+        twin.expand_full(
+            keys[:1], offset, keys[:1], 3, 4, noise(4, 3, 32), CODE, 0, rows, room(1, 3, 4)
+        )
     holes, sums = np.array([0, 4], np.uint16), noise(3, 2, 3, 16)
     with pytest.raises(ValueError, match="holes"):
-        twin.expand_punctured(keys, holes, sums, 2, 4, *code, rows)
+        twin.expand_punctured(keys, holes, sums, 2, 4, *code, rows, checks)
     with pytest.raises(TypeError, match="holes"):
-        twin.expand_punctured(keys, np.array([0, 3]), sums, 2, 4, *code, rows)
+        twin.expand_punctured(keys, np.array([0, 3]), sums, 2, 4, *code, rows, checks)
     with pytest.raises(ValueError, match="sums"):
-        twin.expand_punctured(keys, holes & np.uint16(3), sums, 2, 1, *code, rows)
+        twin.expand_punctured(keys, holes & np.uint16(3), sums, 2, 1, *code, rows, room(2, 2, 1))
     one, none = np.array([1], np.uint8), np.zeros((1, 1), np.uint16)
     with pytest.raises(ValueError, match="values"):
         twin.encode_elements(one, offset, 0, 1, 2, 4, none, one)
@@ -292,7 +309,13 @@ def test_bad_arguments(twin: SimpleNamespace) -> None:
     with pytest.raises(ValueError, match="elements"):
         twin.add_multiples(rows, offset, np.full(8, 16, np.uint8))
     with pytest.raises((TypeError, ValueError)):  # a copy would be written to, and lost
-        twin.expand_full(keys, offset, keys, 2, 4, *code, np.zeros((8, 32), np.uint8)[:, ::2])
+        twin.expand_full(
+            keys, offset, keys, 2, 4, *code, np.zeros((8, 32), np.uint8)[:, ::2], checks
+        )
+    with pytest.raises(ValueError, match="checks"):
+        twin.expand_full(keys, offset, keys, 2, 4, *code, rows, checks[:, 1:].copy())
+    with pytest.raises(ValueError, match="checks"):
+        twin.expand_full(keys, offset, keys, 2, 1, *code, rows, rows[:2, None])
 
 
 def test_positions_are_spread_evenly() -> None:

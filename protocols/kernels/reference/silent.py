@@ -8,7 +8,10 @@ positions in the code are public, the place of a puncture is reached by masks.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from moiety.protocols.arrays import U8, U16, U32
 from moiety.protocols.kernels.reference.blocks import aes, keystream, mmo, sigma
@@ -90,7 +93,8 @@ def tree_sums(
     Returns `uint8 (t, depth, 16)`, the XOR of the left nodes of levels 1 .. depth; of width 4
     `(t, depth + 1, 16)`, in which the XOR of the right leaves comes last.
     """
-    return _grow(keys, offset, roots, depth, width)[0]
+    sums, _, _ = _grow(keys, offset, roots, depth, width)
+    return sums
 
 
 def expand_full(
@@ -103,17 +107,27 @@ def expand_full(
     code: U8,
     start: int,
     rows: U8,
+    checks: U8,
     pool: Pool | None = None,
 ) -> None:
-    """The leaves of the trees of `tree_sums`, tree after tree, each plus an output of the code.
+    """The leaves of the trees of `tree_sums`, tree after tree, each plus an output of the code; and
+    what the trees are checked by.
 
     seeds: `uint8 (size, 16)`, or of two instances side by side, `(size, 32)`, whose trees then
     alternate and get the same outputs of the code, each of its own seeds; code: `uint8 (16,)`, the
     key of its entries; start: the code's output that is added to leaf 0 (see `code_positions`);
-    rows: `uint8 (t << depth, 16)`, written to.
+    rows: `uint8 (t << depth, 16)`, written to; checks: `uint8 (t, check_blocks(depth, width), 16)`,
+    written to.
+
+    A tree's checks are sums (XOR) of nodes, for every level from the second on: of the left
+    children whose parent's number has bit 0 set, then bit 1, and so on. A hashed level (the last
+    one of width 4) has the sum of all left children before them, and then the same of its right
+    children.
     """
-    _, leaves = _grow(keys, offset, roots, depth, width)
+    _check_checks(checks, keys, depth, width, rows, offset, roots, seeds, code)
+    _, leaves, sums = _grow(keys, offset, roots, depth, width)
     _expand(leaves, depth, width, seeds, code, start, rows, keys, offset, roots)
+    np.concatenate(sums, axis=1, out=checks)
 
 
 def expand_punctured(
@@ -126,6 +140,7 @@ def expand_punctured(
     code: U8,
     start: int,
     rows: U8,
+    checks: U8,
     pool: Pool | None = None,
 ) -> None:
     """The other side of `expand_full`: all leaves of each tree but one, whose number is secret.
@@ -134,7 +149,7 @@ def expand_punctured(
     `tree_sums`, for each level the XOR of the nodes on the side where the hole's path is not. Width
     1: the leaf in the hole is then the true one plus the offset. Width 4: the last of the sums is
     the XOR that all leaves shall have, which sets the leaf in the hole. All other arguments as in
-    `expand_full`.
+    `expand_full`; the checks are of the nodes as they are kept here.
 
     The node on the path is kept as the XOR of all others of its level, which differs from the true
     one by the offset. Then hashes of a level XOR to the same for either side, and one difference C
@@ -146,40 +161,73 @@ def expand_punctured(
     check_bytes("sums", sums, trees, depth + (width == 4), 16)
     if trees and int(holes.max()) >> depth:
         raise ValueError(f"holes must be below 2^{depth}")
-    nodes = np.stack([sums[:, 0], sums[:, 0]], axis=1)
+    _check_checks(checks, keys, depth, width, rows, holes, sums, seeds, code)
+    nodes, made = np.stack([sums[:, 0], sums[:, 0]], axis=1), []
     for level in range(1, depth - (width == 4)):
         left = _tree_hash(keys, nodes)
         repair = sums[:, level] ^ np.bitwise_xor.reduce(left, axis=1)
         left ^= _at(holes >> np.uint16(depth - level), 1 << level) & repair[:, None, :]
+        made.append(_by_bits(left))
         nodes = _interleave(left, left ^ nodes)
     if width == 4:
-        nodes = _last_punctured(keys, holes, sums, depth, nodes)
+        left, right = _last_punctured(keys, holes, sums, depth, nodes)
+        made += _of_hashed(left, right)
+        nodes = _interleave(left, right)
     _expand(nodes, depth, width, seeds, code, start, rows, keys, holes, sums)
+    np.concatenate(made, axis=1, out=checks)
 
 
-def _grow(keys: U8, offset: U8, roots: U8, depth: int, width: int) -> tuple[U8, U8]:
-    """(sums as `tree_sums` returns them, leaves `uint8 (t, 2^depth, 16)`)."""
+def check_blocks(depth: int, width: int) -> int:
+    """Blocks that a tree is checked by."""
+    if width == 1:
+        return depth * (depth - 1) // 2
+    return (depth - 1) * (depth - 2) // 2 + 2 * depth
+
+
+def _by_bits(nodes: U8) -> U8:
+    """Of `uint8 (t, 2^bits, 16)` the sums of those whose number has a bit, `(t, bits, 16)`."""
+    bits = nodes.shape[1].bit_length() - 1
+    sums = np.empty((len(nodes), bits, 16), np.uint8)
+    for bit in range(bits):
+        halves = nodes.reshape(len(nodes), 1 << bits - bit - 1, 2, 1 << bit, 16)
+        sums[:, bit] = np.bitwise_xor.reduce(halves[:, :, 1], axis=(1, 2))
+    return sums
+
+
+def _of_hashed(left: U8, right: U8) -> list[U8]:
+    """The checks of a hashed level."""
+    return [
+        checks
+        for side in (left, right)
+        for checks in (np.bitwise_xor.reduce(side, axis=1)[:, None], _by_bits(side))
+    ]
+
+
+def _grow(keys: U8, offset: U8, roots: U8, depth: int, width: int) -> tuple[U8, U8, list[U8]]:
+    """(sums as `tree_sums` returns them, leaves `uint8 (t, 2^depth, 16)`, checks by levels)."""
     _check_trees(keys, depth, width)
     trees = len(keys)
     check_bytes("offset", offset, 16)
     check_bytes("roots", roots, trees, 16)
     sums = np.empty((trees, depth + (width == 4), 16), np.uint8)
-    nodes = np.stack([roots, roots ^ offset], axis=1)
+    nodes, checks = np.stack([roots, roots ^ offset], axis=1), []
     sums[:, 0] = roots
     for level in range(1, depth - (width == 4)):
         left = _tree_hash(keys, nodes)
         sums[:, level] = np.bitwise_xor.reduce(left, axis=1)
+        checks.append(_by_bits(left))
         nodes = _interleave(left, left ^ nodes)
     if width == 4:
         left, right = _tree_hash(keys, nodes), _tree_hash(keys, _other(nodes))
         sums[:, depth - 1] = np.bitwise_xor.reduce(left, axis=1)
         sums[:, depth] = np.bitwise_xor.reduce(right, axis=1)
+        checks += _of_hashed(left, right)
         nodes = _interleave(left, right)
-    return sums, nodes
+    return sums, nodes, checks
 
 
-def _last_punctured(keys: U8, holes: U16, sums: U8, depth: int, nodes: U8) -> U8:
-    """The hashed leaves, from the level above."""
+def _last_punctured(keys: U8, holes: U16, sums: U8, depth: int, nodes: U8) -> tuple[U8, U8]:
+    """The hashed leaves, left and right, from the level above."""
     left, right = _tree_hash(keys, nodes), _tree_hash(keys, _other(nodes))
     left_sum, right_sum = (np.bitwise_xor.reduce(side, axis=1) for side in (left, right))
     goes_right = -(holes & np.uint16(1)).astype(np.uint8)[:, None]
@@ -189,7 +237,7 @@ def _last_punctured(keys: U8, holes: U16, sums: U8, depth: int, nodes: U8) -> U8
     on_path = _at(holes >> np.uint16(1), 1 << depth - 1)
     left ^= on_path & (hole ^ swap)[:, None, :]
     right ^= on_path & (sibling ^ swap)[:, None, :]
-    return _interleave(left, right)
+    return left, right
 
 
 def _tree_hash(keys: U8, nodes: U8) -> U8:
@@ -334,6 +382,12 @@ def _check_code(code: U8, start: int, n: int, size: int) -> None:
     check_range("start", start, 0, 2**40)
     check_range("start + n", start + n, 0, 2**40)
     check_range("size", size, 1, 2**20)
+
+
+def _check_checks(checks: U8, keys: U8, depth: int, width: int, *others: npt.NDArray[Any]) -> None:
+    _check_trees(keys, depth, width)
+    shape = len(keys), check_blocks(depth, width), 16
+    check_target("checks", checks, np.uint8, shape, keys, *others)
 
 
 def _check_trees(keys: U8, depth: int, width: int) -> None:

@@ -30,17 +30,19 @@ struct Forest {
   Trees trees;
   Code code;
   const u8* seeds;
-  u8* rows;
+  u8 *rows, *checks;
 };
 
 Forest forest(Call& call, const Shape& s) {
   constexpr u32 kSize = 77;
   const int side = 1 + s.n % 2;
   const std::size_t count = side * (1 + s.n / 64 / side);
-  return {{call.open<u8>("keys", 16 * count), count, kDepth, s.k == 1 ? 1 : 4},
+  const Trees trees{call.open<u8>("keys", 16 * count), count, kDepth, s.k == 1 ? 1 : 4};
+  return {trees,
           {call.open<u8>("code", 16), 3, kSize, side},
           call.secret<u8>("seeds", std::size_t{16} * side * kSize),
-          call.room<u8>(16 * count << kDepth)};
+          call.room<u8>(16 * count << kDepth),
+          call.room<u8>(16 * trees.checks() * count)};
 }
 
 void trees(std::vector<Case>& cases, const Kernels& kernels) {
@@ -58,7 +60,7 @@ void trees(std::vector<Case>& cases, const Kernels& kernels) {
                      const u8* offset = call.secret<u8>("offset", 16);
                      const u8* roots = call.secret<u8>("roots", 16 * f.trees.count);
                      call.run = [=, &t] {
-                       t.expand_full(f.trees, offset, roots, f.seeds, f.code, f.rows);
+                       t.expand_full(f.trees, offset, roots, f.seeds, f.code, f.rows, f.checks);
                      };
                    }});
   cases.push_back(
@@ -66,7 +68,9 @@ void trees(std::vector<Case>& cases, const Kernels& kernels) {
          const Forest f = forest(call, s);
          const u16* holes = call.secret<u16>("holes", f.trees.count, 1 << kDepth);
          const u8* sums = call.secret<u8>("sums", 16 * f.trees.levels() * f.trees.count);
-         call.run = [=, &t] { t.expand_punctured(f.trees, holes, sums, f.seeds, f.code, f.rows); };
+         call.run = [=, &t] {
+           t.expand_punctured(f.trees, holes, sums, f.seeds, f.code, f.rows, f.checks);
+         };
        }});
 }
 
