@@ -41,14 +41,14 @@ def elements_of(holes: U16, values: U8, depth: int, width: int) -> U8:
     `(t,)`, secret: uint8 `(t, checks)` in the order of kernels.expand_punctured. Width 1: all
     values are 1.
     """
-    bits = (holes[:, None] >> np.arange(depth, dtype=np.uint16) & np.uint16(1)).astype(np.uint8)
+    bits = (holes >> np.arange(depth, dtype=np.uint16)[:, None] & np.uint16(1)).astype(np.uint8)
     parts = []
     for level in range(1, depth - (width == 4)):
         # A left child on the path is the true one plus delta; its parent's bits are those above.
         child = depth - level - 1
-        parts.append(bits[:, child + 1 :] & (bits[:, child, None] ^ np.uint8(1)))
+        parts.append(bits[child + 1 :] & (bits[child] ^ np.uint8(1)))
     if width == 4:
-        right = bits[:, :1] * values[:, None]
-        for hole in (right ^ values[:, None], right):
-            parts += [hole, bits[:, 1:] * hole]
-    return np.concatenate(parts, axis=1)
+        right = bits[:1] * values
+        for hole in (right ^ values, right):
+            parts += [hole, bits[1:] * hole]
+    return np.ascontiguousarray(np.concatenate(parts).T)
