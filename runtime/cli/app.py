@@ -40,6 +40,7 @@ ORDER = (
     "keys",
     "serve",
     "access",
+    "store",
     "receive",
     "infer",
     "evaluate",
