@@ -42,7 +42,7 @@ STREAMS = 1 << 16
 PURPOSE = "a prepared item"
 _MAGIC = b"moiety prepared item 1".ljust(64, b"\0")
 _TRAILER = 8
-_FOOTER = (1 << 32) - 1
+FOOTER = (1 << 32) - 1
 """In place of a stream's number."""
 
 
@@ -169,7 +169,7 @@ class ItemWriter:
         if len(digest) != DIGEST_BYTES or self.digest is not None:
             raise ContractViolation(f"{self.path} is sealed once, with {DIGEST_BYTES} bytes")
         streams = [stream.finish() for stream in self._streams.values()]
-        where = self.put(self.key.seal(_FOOTER, "", 0, True, msgspec.json.encode(streams)))
+        where = self.put(self.key.seal(FOOTER, "", 0, True, msgspec.json.encode(streams)))
         self.put(where.to_bytes(_TRAILER, "big"))
         self.digest = digest
 
@@ -322,7 +322,7 @@ class ItemReader:
             length = size - _TRAILER - where - TAG
             if where < len(_MAGIC) or length < 0:
                 raise self._damaged("it has no list of streams")
-            listed = self._listed(self.opened(_FOOTER, "", 0, True, where, length))
+            listed = self._listed(self.opened(FOOTER, "", 0, True, where, length))
             self._streams = {
                 each.name: StreamReader(self, number, each) for number, each in enumerate(listed)
             }

@@ -5,6 +5,7 @@ identity key that its owner alone may read. Whatever a store needs is derived fr
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,10 +88,8 @@ def _make(path: Path) -> None:
             file.write(os.urandom(KEY_BYTES))
             file.flush()
             os.fsync(file.fileno())
-        try:
+        with suppress(FileExistsError):
             os.link(temporary, path)
-        except FileExistsError:
-            return
-        sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+        sync_folder(path.parent)

@@ -108,8 +108,8 @@ def verify(folder: FolderArgument, keys: KeysOption = None, json: JsonOption = F
     damaged = sum(item.problem is not None for items in found.values() for item in items)
     if damaged:
         raise BadArtifact(
-            f"{folder}: {damaged} prepared items are damaged; they will not be used, and "
-            "`moiety store prune` removes them"
+            f"{folder}: damaged items: {damaged}; they will not be used, and `moiety store prune` "
+            "removes them"
         )
 
 
