@@ -42,6 +42,7 @@ ORDER = (
     "access",
     "store",
     "receive",
+    "prepare",
     "infer",
     "evaluate",
     "audit",

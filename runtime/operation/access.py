@@ -237,6 +237,11 @@ class AccessList:
         limits = ((entry.images_in_total, count.total), (entry.images_per_day, count.today))
         return min((max(0, most - had) for most, had in limits if most is not None), default=None)
 
+    def entry(self, fingerprint: str) -> Entry | None:
+        """What the file says of the client; None where it is not in it."""
+        found = self._find(fingerprint)
+        return None if found is None else found[1]
+
     def cohorts(self, fingerprint: str) -> int | None:
         """Of how many cohorts in all the client gets the aggregate; None: no limit."""
         found = self._find(fingerprint)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,16 +21,41 @@ import numpy.typing as npt
 
 from moiety.protocols.arrays import U32, U64
 from moiety.protocols.errors import BadArtifact, BadInput, ContractViolation
+from moiety.protocols.linear.client import new_query_client
 from moiety.protocols.linear.rlwe import Ring
 from moiety.protocols.linear.server import ServerLinear
 from moiety.protocols.linear.spec import LinearSpec, check_spec
+from moiety.protocols.linear.split import (
+    SEED_BYTES,
+    masks,
+    offline_client_all,
+    offline_server_all,
+)
+from moiety.protocols.ot.prepared import (
+    Demand,
+    PreparedReceiver,
+    PreparedSender,
+    Sink,
+    Source,
+    prepare,
+    record,
+)
 from moiety.protocols.parallel import Workers
-from moiety.protocols.session import Session
+from moiety.protocols.session import Role, Session
 from moiety.runtime.cost.memory import check_run_memory
 from moiety.runtime.party.cohorts import check_reveals_images, is_id
 from moiety.runtime.party.handlers import Turn, execute, truncate_with_gates
 from moiety.runtime.party.hints import HintFile
 from moiety.runtime.party.metering import KEYS, RunCost, StepWatch, peak_rss
+from moiety.runtime.party.prepared import (
+    MASKS,
+    PreparedClientSide,
+    PreparedServerSide,
+    RecordedClientSide,
+    RecordedServerSide,
+    blank,
+    write_shares,
+)
 from moiety.runtime.party.sides import ClientSide, Revealed, ServerSide, Share, Side
 from moiety.runtime.program import AnyStep, Case, Gates, Program
 from moiety.runtime.program.linear_layers import (
@@ -76,8 +102,6 @@ def _run(
     program: Program, stages: Sequence[_Stage], session: Session, side: Side, progress: Progress
 ) -> RunCost:
     """The loop of both parties: keys, then step by step."""
-    if session.network != program.planned_for:
-        raise ContractViolation(f"the session is not open for a {program.network} network")
     cost, meter = RunCost(images=side.images), session.channel.meter
     watch = StepWatch(meter, cost)
     values: dict[int, Share] = {}
@@ -112,6 +136,21 @@ def _run(
     return cost
 
 
+def _check_network(program: Program, session: Session) -> None:
+    if session.network != program.planned_for:
+        raise ContractViolation(f"the session is not open for a {program.network} network")
+
+
+@contextmanager
+def _prepared(session: Session, demand: Demand, source: Source) -> Iterator[Session]:
+    """The session with the transfers of an item, all of which are used in the end."""
+    sender = PreparedSender(session.channel, demand, source, session.workers)
+    receiver = PreparedReceiver(session.channel, demand, source, session.workers)
+    yield replace(session, sender=sender, receiver=receiver)
+    sender.finish()
+    receiver.finish()
+
+
 # --- the vendor -----------------------------------------------------------------------------------
 
 
@@ -131,6 +170,7 @@ class ServerExecutor:
     _layers: dict[int, dict[int, ServerLinear]] = field(default_factory=dict)
     _unprepared: set[int] = field(default_factory=set)
     _stages: list[_Stage] = field(init=False)
+    _demands: dict[int, Demand] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if 1 not in self.batches or not all(1 <= images <= MAX_BATCH for images in self.batches):
@@ -211,18 +251,60 @@ class ServerExecutor:
         return self.run_keeping(session, progress, images)[1]
 
     def run_keeping(
-        self, session: Session, progress: Progress = no_progress, images: int = 1
+        self,
+        session: Session,
+        progress: Progress = no_progress,
+        images: int = 1,
+        item: Source | None = None,
     ) -> tuple[U64 | None, RunCost]:
         """As `run`; where the policy reveals nothing, also this side's share of the outputs, uint64
-        `(images, L)`.
+        `(images, L)`. `item`: this side's half of what was prepared for the run (`prepare_item`).
         """
+        common = self._common(session, images)
+        if item is None:
+            side = ServerSide(*common)
+            cost = _run(self.program, self._stages, session, side, progress)
+            return _rows(side.kept), cost
+        side = PreparedServerSide(*common, source=item)
+        with _prepared(session, self._demand(images), item) as of_item:
+            cost = _run(self.program, self._stages, of_item, side, progress)
+        return _rows(side.kept), cost
+
+    def prepare_item(self, session: Session, sink: Sink, images: int = 1) -> bytes:
+        """With the client's: makes the two halves of what a run of so many images needs, and writes
+        this side's to `sink`. Returns what both parties agree on: the digest of what the run will
+        ask for. Raises `DeviatingPeer`, and then nothing of it may be used.
+        """
+        common = self._common(session, images)
+        ServerSide(*common).exchange_keys(session)
+        layers = list(self._layers[images].values())
+        for layer, share in zip(layers, offline_server_all(session, layers), strict=True):
+            write_shares(sink, layer.spec, share)
+        demand = self._demand(images)
+        prepare(session, demand, sink)
+        return demand.digest()
+
+    def _common(
+        self, session: Session, images: int
+    ) -> tuple[int, dict[int, ServerLinear], list[dict[str, npt.NDArray[Any]]], bytes, bool]:
+        """What a side of this party's has."""
         if images not in self._layers:
             raise ContractViolation(f"prepare() has not run for {images} images")
+        _check_network(self.program, session)
         seed = public_seed(self.program, images)
         keeps = not self.program.policy.tells_of_images
-        side = ServerSide(images, self._layers[images], self._tensors, seed, keeps)
-        cost = _run(self.program, self._stages, session, side, progress)
-        return _rows(side.kept), cost
+        return images, self._layers[images], self._tensors, seed, keeps
+
+    def _demand(self, images: int) -> Demand:
+        """What a run asks of its transfers: the same every time."""
+        if images not in self._demands:
+
+            def body(session: Session) -> None:
+                side = RecordedServerSide(*self._common(session, images))
+                _run(self.program, self._stages, session, side, no_progress)
+
+            self._demands[images] = record(Role.SERVER, self.program.planned_for, body)
+        return self._demands[images]
 
 
 def _adopt(layers: dict[int, ServerLinear], kept: dict[int, U32], file: HintFile) -> bool:
@@ -259,6 +341,7 @@ class ClientExecutor:
     program: Program
     _specs: dict[int, dict[int, LinearSpec]] = field(default_factory=dict)
     _stages: list[_Stage] = field(init=False)
+    _demands: dict[int, Demand] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_run_memory(self.program)
@@ -290,23 +373,31 @@ class ClientExecutor:
         return revealed[0], cost
 
     def run_batch(
-        self, session: Session, cases: Sequence[Case], progress: Progress = no_progress
+        self,
+        session: Session,
+        cases: Sequence[Case],
+        progress: Progress = no_progress,
+        item: Source | None = None,
     ) -> tuple[list[list[Revealed]], RunCost]:
         """The outputs of every case, all in one run; the server must have prepared for that many,
-        and the session be open for the Program's `planned_for`. Raises `BadInput` where the policy
-        reveals none.
+        and the session be open for the Program's `planned_for`. `item`: this side's half of what
+        was prepared for the run (`prepare_item`). Raises `BadInput` where the policy reveals none.
         """
         self.check_revealing()
-        side, cost = self._walk(session, cases, progress)
+        side, cost = self._walk(session, cases, progress, item)
         return side.revealed, cost
 
     def keep_batch(
-        self, session: Session, cases: Sequence[Case], progress: Progress = no_progress
+        self,
+        session: Session,
+        cases: Sequence[Case],
+        progress: Progress = no_progress,
+        item: Source | None = None,
     ) -> tuple[U64, RunCost]:
         """As `run_batch`, where the policy reveals nothing: this side's share of the outputs,
         uint64 `(images, L)`.
         """
-        side, cost = self._walk(session, cases, progress)
+        side, cost = self._walk(session, cases, progress, item)
         kept = _rows(side.kept)
         assert kept is not None
         return kept, cost
@@ -326,11 +417,51 @@ class ClientExecutor:
             raise BadInput("the id of a cohort is 32 random hexadecimal digits")
 
     def _walk(
-        self, session: Session, cases: Sequence[Case], progress: Progress
+        self, session: Session, cases: Sequence[Case], progress: Progress, item: Source | None
     ) -> tuple[ClientSide, RunCost]:
-        specs, seed = self._checked_specs(len(cases)), public_seed(self.program, len(cases))
-        side = ClientSide(self.program, cases, specs, seed)
-        return side, _run(self.program, self._stages, session, side, progress)
+        _check_network(self.program, session)
+        images = len(cases)
+        common = self.program, cases, self._checked_specs(images), public_seed(self.program, images)
+        if item is None:
+            side = ClientSide(*common)
+            return side, _run(self.program, self._stages, session, side, progress)
+        side = PreparedClientSide(*common, source=item)
+        demand = self._demand(images)
+        with _prepared(session, demand, item) as of_item:
+            return side, _run(self.program, self._stages, of_item, side, progress)
+
+    def prepare_item(self, session: Session, sink: Sink, images: int = 1) -> bytes:
+        """With the server's: makes the two halves of what a run of so many images needs, and writes
+        this side's to `sink`. Returns what both parties agree on: the digest of what the run will
+        ask for. Raises `DeviatingPeer`, and then nothing of it may be used.
+        """
+        _check_network(self.program, session)
+        specs, public = self._checked_specs(images), public_seed(self.program, images)
+        new_query_client(session, list(specs.values()), public)
+        seed = session.prg.bytes(SEED_BYTES).tobytes()
+        sink.write(MASKS, seed)
+        operands = {
+            index: masks(seed, index, (images, *spec.geometry.in_shape), spec.bits)
+            for index, spec in specs.items()
+        }
+        shares = offline_client_all(session, specs, public, operands)
+        for spec, share in zip(specs.values(), shares, strict=True):
+            write_shares(sink, spec, share)
+        demand = self._demand(images)
+        prepare(session, demand, sink)
+        return demand.digest()
+
+    def _demand(self, images: int) -> Demand:
+        """What a run asks of its transfers: the same every time."""
+        if images not in self._demands:
+
+            def body(session: Session) -> None:
+                cases, seed = [blank(self.program)] * images, public_seed(self.program, images)
+                side = RecordedClientSide(self.program, cases, self._checked_specs(images), seed)
+                _run(self.program, self._stages, session, side, no_progress)
+
+            self._demands[images] = record(Role.CLIENT, self.program.planned_for, body)
+        return self._demands[images]
 
 
 def _rows(kept: U64 | None) -> U64 | None:

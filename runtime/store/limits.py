@@ -24,6 +24,14 @@ class Limits:
         """A client's, as the vendor's access file says."""
         return cls(entry.max_prepared, entry.max_store_bytes, entry.max_age_days)
 
+    def within(self, usual: Limits) -> Limits:
+        """With the usual limit where this has none of its own."""
+        return Limits(
+            usual.items if self.items is None else self.items,
+            usual.nbytes if self.nbytes is None else self.nbytes,
+            usual.age_days if self.age_days is None else self.age_days,
+        )
+
     def expired(self, prepared: int, now: float) -> bool:
         """Whether what was prepared at that time may not be used now (seconds since 1970)."""
         return self.age_days is not None and now - prepared > self.age_days * DAY

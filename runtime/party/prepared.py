@@ -1,0 +1,145 @@
+"""A run whose work was done before its images were there: what an item holds, how two executors
+make one together, and what they do otherwise when they use it.
+
+An item is one run of so many images. Of its streams `linear` has this party's shares of every
+linear layer on the client's masks, in the order of the steps, `masks` the client's seed of these,
+and the others are the transfers' (protocols/ot/prepared). Both parties agree on an item by a digest
+of the connection that made it, its index, and what it holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from moiety.protocols import kernels
+from moiety.protocols.arrays import U8, U64
+from moiety.protocols.cost import packed
+from moiety.protocols.linear.spec import LinearSpec
+from moiety.protocols.linear.split import SEED_BYTES, masks, online_client, online_server
+from moiety.protocols.ot.prepared import Sink, Source
+from moiety.protocols.session import Session
+from moiety.runtime.party.sides import ClientSide, ServerSide
+from moiety.runtime.program import Case, Input, Program
+from moiety.runtime.store.item import ItemReader, ItemWriter
+
+LINEAR, MASKS = "linear", "masks"
+
+
+@dataclass(frozen=True)
+class ItemSink(Sink):
+    """Writes to an item of a store."""
+
+    item: ItemWriter
+
+    def write(self, name: str, data: U8 | bytes) -> None:
+        self.item.stream(name).write(data.data if isinstance(data, np.ndarray) else data)
+
+
+@dataclass(frozen=True)
+class ItemSource(Source):
+    """Reads one that is marked as used."""
+
+    item: ItemReader
+
+    def read(self, name: str, nbytes: int) -> U8:
+        """Raises `BadArtifact` where the file is damaged."""
+        out = np.empty(nbytes, np.uint8)
+        self.item.stream(name).read_into(out.data)
+        return out
+
+    def close(self) -> None:
+        """Nothing more is read."""
+        self.item.close()
+
+
+def item_digest(binding: bytes, index: int, images: int, *parts: bytes) -> bytes:
+    """What both parties hold item `index` to be, 32 bytes: made on the connection of this
+    `binding`, which no other has.
+    """
+    numbers = index.to_bytes(8, "big") + images.to_bytes(4, "big")
+    return hashlib.sha256(b"moiety prepared item" + binding + numbers + b"".join(parts)).digest()
+
+
+# --- linear layers --------------------------------------------------------------------------------
+
+
+def write_shares(sink: Sink, spec: LinearSpec, shares: U64) -> None:
+    """This party's share of a layer's result on the client's masks."""
+    sink.write(LINEAR, kernels.pack(shares.reshape(-1), spec.result_bits))
+
+
+def _read_shares(source: Source, spec: LinearSpec, shape: tuple[int, ...]) -> U64:
+    size = int(np.prod(shape))
+    stream = source.read(LINEAR, int(packed(size, spec.result_bits)))
+    return kernels.unpack(stream, size, spec.result_bits).reshape(shape)
+
+
+@dataclass
+class PreparedServerSide(ServerSide):
+    """Its linear layers have been evaluated on the client's masks; what is left is plain."""
+
+    source: Source = field(kw_only=True)
+
+    def exchange_keys(self, session: Session) -> None:
+        """None are needed."""
+
+    def linear(self, session: Session, index: int, x: U64) -> U64:
+        layer = self.layers[index]
+        shape = (self.images, *layer.spec.geometry.out_shape)
+        return online_server(session, layer, x, _read_shares(self.source, layer.spec, shape))
+
+
+@dataclass
+class PreparedClientSide(ClientSide):
+    """It knows its share of every linear layer's result, and says how its share of the operand
+    differs from the mask that this was made for.
+    """
+
+    source: Source = field(kw_only=True)
+    _seed: bytes = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._seed = bytes(self.source.read(MASKS, SEED_BYTES))
+
+    def exchange_keys(self, session: Session) -> None:
+        """None are needed."""
+
+    def linear(self, session: Session, index: int, x: U64) -> U64:
+        spec = self.specs[index]
+        online_client(session, spec, x, masks(self._seed, index, x.shape, spec.bits))
+        return _read_shares(self.source, spec, (self.images, *spec.geometry.out_shape))
+
+
+# --- recording ------------------------------------------------------------------------------------
+
+
+@dataclass
+class RecordedServerSide(ServerSide):
+    """Sends nothing; values are zero."""
+
+    def exchange_keys(self, session: Session) -> None:
+        """None."""
+
+    def linear(self, session: Session, index: int, x: U64) -> U64:
+        return np.zeros((self.images, *self.layers[index].spec.geometry.out_shape), np.uint64)
+
+
+@dataclass
+class RecordedClientSide(ClientSide):
+    """Sends nothing; values are zero."""
+
+    def exchange_keys(self, session: Session) -> None:
+        """None."""
+
+    def linear(self, session: Session, index: int, x: U64) -> U64:
+        return np.zeros((self.images, *self.specs[index].geometry.out_shape), np.uint64)
+
+
+def blank(program: Program) -> Case:
+    """A case of zeros."""
+    inputs = [step for step in program.steps if isinstance(step, Input)]
+    return {step.name: np.zeros(step.shape, np.float32) for step in inputs}
