@@ -25,11 +25,13 @@ from moiety.protocols.linear.client import new_query_client
 from moiety.protocols.linear.rlwe import Ring
 from moiety.protocols.linear.server import ServerLinear
 from moiety.protocols.linear.spec import LinearSpec, check_spec
+from moiety.protocols.linear.split import SEED_BYTES as SPLIT_SEED_BYTES
 from moiety.protocols.linear.split import (
-    SEED_BYTES,
-    masks,
-    offline_client_all,
-    offline_server_all,
+    ClientMaterial,
+    ServerMaterial,
+    client_bytes,
+    offline_client,
+    offline_server,
 )
 from moiety.protocols.ot.prepared import (
     Demand,
@@ -48,13 +50,12 @@ from moiety.runtime.party.handlers import Turn, execute, truncate_with_gates
 from moiety.runtime.party.hints import HintFile
 from moiety.runtime.party.metering import KEYS, RunCost, StepWatch, peak_rss
 from moiety.runtime.party.prepared import (
-    MASKS,
+    LINEAR,
     PreparedClientSide,
     PreparedServerSide,
     RecordedClientSide,
     RecordedServerSide,
     blank,
-    write_shares,
 )
 from moiety.runtime.party.sides import ClientSide, Revealed, ServerSide, Share, Side
 from moiety.runtime.program import AnyStep, Case, Gates, Program
@@ -265,7 +266,9 @@ class ServerExecutor:
             side = ServerSide(*common)
             cost = _run(self.program, self._stages, session, side, progress)
             return _rows(side.kept), cost
-        side = PreparedServerSide(*common, source=item)
+        seed = item.read(LINEAR, SPLIT_SEED_BYTES).tobytes()
+        material = ServerMaterial.from_bytes(seed, self._layers[images])
+        side = PreparedServerSide(*common, material=material)
         with _prepared(session, self._demand(images), item) as of_item:
             cost = _run(self.program, self._stages, of_item, side, progress)
         return _rows(side.kept), cost
@@ -277,9 +280,8 @@ class ServerExecutor:
         """
         common = self._common(session, images)
         ServerSide(*common).exchange_keys(session)
-        layers = list(self._layers[images].values())
-        for layer, share in zip(layers, offline_server_all(session, layers), strict=True):
-            write_shares(sink, layer.spec, share)
+        material = offline_server(session, list(self._layers[images].values()))
+        sink.write(LINEAR, material.to_bytes())
         demand = self._demand(images)
         prepare(session, demand, sink)
         return demand.digest()
@@ -425,7 +427,9 @@ class ClientExecutor:
         if item is None:
             side = ClientSide(*common)
             return side, _run(self.program, self._stages, session, side, progress)
-        side = PreparedClientSide(*common, source=item)
+        specs = self._checked_specs(images)
+        kept = item.read(LINEAR, client_bytes(list(specs.values()))).tobytes()
+        side = PreparedClientSide(*common, material=ClientMaterial.from_bytes(kept, specs))
         demand = self._demand(images)
         with _prepared(session, demand, item) as of_item:
             return side, _run(self.program, self._stages, of_item, side, progress)
@@ -438,15 +442,7 @@ class ClientExecutor:
         _check_network(self.program, session)
         specs, public = self._checked_specs(images), public_seed(self.program, images)
         new_query_client(session, list(specs.values()), public)
-        seed = session.prg.bytes(SEED_BYTES).tobytes()
-        sink.write(MASKS, seed)
-        operands = {
-            index: masks(seed, index, (images, *spec.geometry.in_shape), spec.bits)
-            for index, spec in specs.items()
-        }
-        shares = offline_client_all(session, specs, public, operands)
-        for spec, share in zip(specs.values(), shares, strict=True):
-            write_shares(sink, spec, share)
+        sink.write(LINEAR, offline_client(session, specs, public).to_bytes())
         demand = self._demand(images)
         prepare(session, demand, sink)
         return demand.digest()

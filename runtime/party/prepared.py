@@ -1,10 +1,10 @@
 """A run whose work was done before its images were there: what an item holds, how two executors
 make one together, and what they do otherwise when they use it.
 
-An item is one run of so many images. Of its streams `linear` has this party's shares of every
-linear layer on the client's masks, in the order of the steps, `masks` the client's seed of these,
-and the others are the transfers' (protocols/ot/prepared). Both parties agree on an item by a digest
-of the connection that made it, its index, and what it holds.
+An item is one run of so many images. Of its streams `linear` has what this party keeps of all
+linear layers (protocols/linear/split), the others are the transfers' (protocols/ot/prepared). Both
+parties agree on an item by a digest of the connection that made it, its index, and what the run
+will ask for.
 """
 
 from __future__ import annotations
@@ -14,18 +14,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from moiety.protocols import kernels
 from moiety.protocols.arrays import U8, U64
-from moiety.protocols.cost import packed
-from moiety.protocols.linear.spec import LinearSpec
-from moiety.protocols.linear.split import SEED_BYTES, masks, online_client, online_server
+from moiety.protocols.linear.split import (
+    ClientMaterial,
+    ServerMaterial,
+    online_client,
+    online_server,
+)
 from moiety.protocols.ot.prepared import Sink, Source
 from moiety.protocols.session import Session
 from moiety.runtime.party.sides import ClientSide, ServerSide
 from moiety.runtime.program import Case, Input, Program
 from moiety.runtime.store.item import ItemReader, ItemWriter
 
-LINEAR, MASKS = "linear", "masks"
+LINEAR = "linear"
 
 
 @dataclass(frozen=True)
@@ -63,33 +65,20 @@ def item_digest(binding: bytes, index: int, images: int, *parts: bytes) -> bytes
     return hashlib.sha256(b"moiety prepared item" + binding + numbers + b"".join(parts)).digest()
 
 
-# --- linear layers --------------------------------------------------------------------------------
-
-
-def write_shares(sink: Sink, spec: LinearSpec, shares: U64) -> None:
-    """This party's share of a layer's result on the client's masks."""
-    sink.write(LINEAR, kernels.pack(shares.reshape(-1), spec.result_bits))
-
-
-def _read_shares(source: Source, spec: LinearSpec, shape: tuple[int, ...]) -> U64:
-    size = int(np.prod(shape))
-    stream = source.read(LINEAR, int(packed(size, spec.result_bits)))
-    return kernels.unpack(stream, size, spec.result_bits).reshape(shape)
+# --- sides ----------------------------------------------------------------------------------------
 
 
 @dataclass
 class PreparedServerSide(ServerSide):
     """Its linear layers have been evaluated on the client's masks; what is left is plain."""
 
-    source: Source = field(kw_only=True)
+    material: ServerMaterial = field(kw_only=True)
 
     def exchange_keys(self, session: Session) -> None:
         """None are needed."""
 
     def linear(self, session: Session, index: int, x: U64) -> U64:
-        layer = self.layers[index]
-        shape = (self.images, *layer.spec.geometry.out_shape)
-        return online_server(session, layer, x, _read_shares(self.source, layer.spec, shape))
+        return online_server(session, self.layers[index], x, self.material)
 
 
 @dataclass
@@ -98,20 +87,13 @@ class PreparedClientSide(ClientSide):
     differs from the mask that this was made for.
     """
 
-    source: Source = field(kw_only=True)
-    _seed: bytes = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._seed = bytes(self.source.read(MASKS, SEED_BYTES))
+    material: ClientMaterial = field(kw_only=True)
 
     def exchange_keys(self, session: Session) -> None:
         """None are needed."""
 
     def linear(self, session: Session, index: int, x: U64) -> U64:
-        spec = self.specs[index]
-        online_client(session, spec, x, masks(self._seed, index, x.shape, spec.bits))
-        return _read_shares(self.source, spec, (self.images, *spec.geometry.out_shape))
+        return online_client(session, self.specs[index], index, x, self.material)
 
 
 # --- recording ------------------------------------------------------------------------------------
