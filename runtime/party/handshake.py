@@ -62,7 +62,7 @@ CRYPTOGRAPHY = {
     "hash": "mmo-aes128, keyed by the set-up, 2^10 blocks a key",
     "base_ot": "endemic-edwards25519",
     "confirmation": "x25519 hmac-sha256",
-    "checks": "columns over 2^128, silent rows over F_16[y], challenge sha256",
+    "checks": "columns over 2^128, sums of silent trees over F_16[y], challenge sha256",
     "rlwe": "hint-1",
 }
 
