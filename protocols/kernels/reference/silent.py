@@ -110,8 +110,7 @@ def expand_full(
     checks: U8,
     pool: Pool | None = None,
 ) -> None:
-    """The leaves of the trees of `tree_sums`, tree after tree, each plus an output of the code; and
-    what the trees are checked by.
+    """The leaves of the trees of `tree_sums`, each plus an output of the code, and their checks.
 
     seeds: `uint8 (size, 16)`, or of two instances side by side, `(size, 32)`, whose trees then
     alternate and get the same outputs of the code, each of its own seeds; code: `uint8 (16,)`, the
