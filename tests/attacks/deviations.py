@@ -55,17 +55,23 @@ def mark(session: Session) -> None:
         generator._role = session.role
 
 
-def used(who: Role, n: int, k: int, seed: int, kept: dict[str, Any]) -> None:
-    """`who` is the sender of n correlations, which both parties note; then all is settled."""
+def used(who: Role, n: int, k: int, seed: int, kept: dict[str, Any], more: int = 0) -> None:
+    """`who` is the sender of n correlations, which both parties note, and of `more`, if any; then
+    all is settled.
+    """
 
     def body(session: Session) -> None:
         mark(session)
         if session.role is who:
             vole = session.sender._vole
             kept["w"], kept["delta"] = vole.extend(n, k), vole.delta
+            if more:
+                vole.extend(more, k)
             session.channel.send(b"0")
         else:
             kept["u"], later = session.receiver._vole.begin(n, k)
+            if more:
+                session.receiver._vole.begin(more, k)
             session.channel.recv(1)
             kept["v"] = later()
         settle(session)

@@ -129,6 +129,23 @@ def test_a_wrong_sum_is_caught_in_every_piece(monkeypatch: pytest.MonkeyPatch, t
         used(Role.SERVER, (tree + 1) * ROWS, 4, 1, kept)
 
 
+@pytest.mark.parametrize("k", [1, 4])
+def test_what_waits_at_a_refill_is_compared_too(monkeypatch: pytest.MonkeyPatch, k: int) -> None:
+    """Sums of one tree are too few for a call of the hash."""
+    honest, refills = SilentSender._refill, 0
+
+    def refill(self: SilentSender, iterations: int) -> None:
+        nonlocal refills
+        refills += 1
+        honest(self, iterations)
+
+    deviating(monkeypatch, changed_sum, Role.SERVER)
+    monkeypatch.setattr(SilentSender, "_refill", refill)
+    with pytest.raises(DeviatingPeer):
+        used(Role.SERVER, ROWS, k, 1, {}, more=1_600_000)
+    assert refills == 2
+
+
 @pytest.mark.parametrize("taken", [ROWS, ROWS + 1])
 @pytest.mark.parametrize("k", [1, 4])
 def test_a_tree_that_nobody_takes_from_need_not_be_right(
