@@ -143,6 +143,28 @@ def test_noises_with_equal_sums_have_equal_trees(depth: int, width: int) -> None
 
 
 @WIDTHS
+def test_every_sum_of_the_last_level_is_needed(width: int) -> None:
+    """Without one of them some noises that have different trees pass together. Over F_16 the sums
+    of all left and of all right leaves say the same of two noises, as the answer sets the sum of
+    all leaves.
+    """
+    depth, first = 5, 4 * 3 // 2
+    sums = [[first + bit] for bit in range(4)] if width == 1 else [[first, first + 5]]
+    if width == 4:
+        sums += [[first + 5 * side + bit] for side in range(2) for bit in range(1, 5)]
+    trees, found = Trees(depth, width), np.zeros(len(sums), bool)
+    for left, right, total in ((1, 0, 0), (0, 1, 1), (1, 0, 1)):
+        errors = np.zeros((trees.messages, 16), np.uint8)
+        wrong = np.array([left, right, total][: len(errors) - 4], np.uint8)
+        errors[4:] = trees.blocks() * wrong[:, None]
+        checks, leaves = trees.seen(errors)
+        assert classes(checks) == classes(leaves)
+        for i, some in enumerate(sums):
+            found[i] |= classes(np.delete(checks, some, axis=1)) != classes(leaves)
+    assert found.all(), found
+
+
+@WIDTHS
 @pytest.mark.parametrize("depth", [3, 4, 5])
 def test_later_errors_that_undo_earlier_ones_tell_no_more(depth: int, width: int) -> None:
     """An error of one level's sum makes the next level's sums of nodes wrong, by g_a if the hole is
