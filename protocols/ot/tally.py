@@ -55,7 +55,7 @@ HASH_BYTES = 32
 BLOCK = 16
 """Rows that four coefficients are for."""
 AT_ONCE = 64
-"""Trees whose rows wait for a call of the hash that takes them together."""
+"""Trees that wait for a call of the hash that takes them together."""
 
 
 @dataclass
