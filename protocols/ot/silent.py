@@ -177,6 +177,7 @@ class SilentSender(_Silent, VoleSender):
             high = self._channel.recv(p.high_bytes(n, k))
             upper = kernels.unpack8(high, n, p.width - k, self._threads) << np.uint8(k)
             kernels.add_multiples(w, self.delta, upper, self._threads)
+        self.tally.used()
         return w
 
     def _refill(self, iterations: int) -> None:
@@ -286,7 +287,11 @@ class SilentReceiver(_Silent, VoleReceiver):
             u = self._send_high(u, k)
         late: list[U8] = []
 
-        self._unmade.append(lambda: late.append(self._rows.take(n)))
+        def rows() -> None:
+            late.append(self._rows.take(n))
+            self.tally.used()
+
+        self._unmade.append(rows)
 
         def make() -> U8:
             while not late:
