@@ -1,10 +1,10 @@
 """Settling: the check of all silent correlations since the last time, before anything is opened.
 
 Functionality: none but an end. If a sender of silent correlations has deviated in a refill, and
-rows that were used are wrong for it otherwise than it says by its digest, the receiver's side
-raises `DeviatingPeer`, but for a probability of `q * 2^-125` where the sender tries q answers and
-errors (ot/tally). Nothing leaks to a receiver; a sender that deviates learns from the end whether
-the receiver's noise was what it bet on.
+trees of which rows were made, or the next iteration starts, are wrong for it otherwise than it says
+by its digest, the receiver's side raises `DeviatingPeer`, but for a probability of `q * 2^-125`
+where the sender tries q answers and errors (ot/tally, ot/tree_checks). Nothing leaks to a receiver;
+a sender that deviates learns from the end whether the receiver's noise was what it bet on.
 
 Each direction that has used any: the receiver draws 128 rows of SoftSpoken, with their check, and
 sends its hash of u, masked by theirs; the sender answers with a digest of what its w and delta say

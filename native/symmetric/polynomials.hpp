@@ -105,10 +105,8 @@ void finish_rows(const Products& sums, u8* hash) {
   }
 }
 
-// Sums of elements times coefficients: by products of polynomials, a lane for each coefficient..
-template <class W, bool = W::kReversed>
+// Sums of elements times coefficients, a lane for each coefficient.
 struct ElementSums {
-  static constexpr std::size_t kStep = kBlock;
   Reg low[kPlanes] = {}, high[kPlanes] = {};
 
   void add(const u8* elements, const u8* coefficients, std::size_t n) {
@@ -122,17 +120,18 @@ struct ElementSums {
       std::memcpy(words, elements + block, kBlock);
       nibbles_to_planes(words);
       for (u32& word : words) word &= 0x0f0f0f0f;
-      const Reg planes = W::bcast(reinterpret_cast<const u8*>(words));
+      const Reg planes = V::unpack_lo64(V::set64(words[0] | u64{words[1]} << 32),
+                                        V::set64(words[2] | u64{words[3]} << 32));
       MOIETY_UNROLL
       for (int at = 0; at < 4; at += kB) {
-        const Reg c = W::load(coefficients + 4 * block + 16 * at);
+        const Reg c = V::load(coefficients + 4 * block + 16 * at);
         MOIETY_UNROLL
         for (int b = 0; b < kPlanes; b += 2) {
-          const Reg two = W::shuffle8(planes, W::template load_lanes<32>(spread[at][b / 2]));
-          low[b] = W::bxor(low[b], W::template clmul<0x00>(c, two));
-          high[b] = W::bxor(high[b], W::template clmul<0x01>(c, two));
-          low[b + 1] = W::bxor(low[b + 1], W::template clmul<0x10>(c, two));
-          high[b + 1] = W::bxor(high[b + 1], W::template clmul<0x11>(c, two));
+          const Reg two = V::shuffle8(planes, V::template load_lanes<32>(spread[at][b / 2]));
+          low[b] = V::bxor(low[b], V::template clmul<0x00>(c, two));
+          high[b] = V::bxor(high[b], V::template clmul<0x01>(c, two));
+          low[b + 1] = V::bxor(low[b + 1], V::template clmul<0x10>(c, two));
+          high[b + 1] = V::bxor(high[b + 1], V::template clmul<0x11>(c, two));
         }
       }
     }
@@ -148,84 +147,26 @@ struct ElementSums {
   }
 };
 
-// .. or, with GFNI, by eight coefficients at once: byte i of all of them is a matrix, which times
-// eight bits, one for each, is byte i of their sum. Lane l has coefficients l, l + 4, .. of 32.
-template <class W>
-struct ElementSums<W, true> {
-  static constexpr std::size_t kStep = 8 * kBlock;
-  Reg sums[16] = {};  // [byte of the coefficients]: in every lane a byte for each (j, b)
-
-  void add(const u8* elements, const u8* coefficients, std::size_t n) {
-    alignas(16) static constexpr u8 kTransposed[16] = {0, 4, 8,  12, 1, 5, 9,  13,
-                                                       2, 6, 10, 14, 3, 7, 11, 15};
-    const Reg transposed = W::bcast(kTransposed), units = W::set64(0x0102040810204080ull);
-    const auto by_coefficient = [&](const u8* from) {  // 64 elements [block][j][l] to [l][j][block]
-      const Reg x = W::transpose32(W::shuffle8(W::load(from), transposed));
-      return W::shuffle8(x, transposed);
-    };
-    for (std::size_t at = 0; at < n; at += kStep) {
-      Reg matrices[8];
-      MOIETY_UNROLL
-      for (int r = 0; r < 8; r++) matrices[r] = W::load(coefficients + 4 * at + r * kVecBytes);
-      interleave_bytes(matrices);  // bytes 2*q and 2*q + 1 of eight in every lane
-      const Reg first = by_coefficient(elements + at), last = by_coefficient(elements + at + 64);
-      const Reg two = W::transpose8x8(W::unpack_lo32(first, last));   // of j = 0 and 1, 8 bits each
-      const Reg more = W::transpose8x8(W::unpack_hi32(first, last));  // of 2 and 3
-      const Reg bits = W::bxor(W::band(two, W::set64(0xffffffff)), W::template left64<32>(more));
-      MOIETY_UNROLL
-      for (int q = 0; q < 8; q++) {
-        const Reg matrix = W::affine(matrices[q], units);
-        const Reg even = W::affine(W::unpack_lo64(matrix, matrix), bits);
-        const Reg odd = W::affine(W::unpack_hi64(matrix, matrix), bits);
-        sums[2 * q] = W::bxor(sums[2 * q], even);
-        sums[2 * q + 1] = W::bxor(sums[2 * q + 1], odd);
-      }
-    }
-  }
-
-  void finish(u8* to) const {
-    static constexpr int kFirst[4] = {0, 8, 4, 12};  // of the four planes of j
-    alignas(16) u8 folded[16][16] = {};
-    for (int i = 0; i < 16; i++) add_lanes(sums[i], folded[i]);
-    for (int b = 0; b < kPlanes; b++) {
-      u64 plane[2] = {};
-      for (int j = 0; j < 4; j++) {
-        u64 sum[2] = {};
-        for (int i = 0; i < 16; i++) sum[i / 8] |= u64{folded[i][kFirst[j] + b]} << (i % 8 * 8);
-        plane[0] ^= sum[0] << j;
-        plane[1] ^= (sum[1] << j) ^ ((sum[0] >> 1) >> (63 - j));
-      }
-      std::memcpy(to + kSumsBytes * b, plane, kSumsBytes);
-    }
-  }
-};
-
 void polynomial_hash(const u8* rows, const u8* elements, std::size_t n, const u8* key, u64 counter,
                      u8* hash, u8* sums) {
-  constexpr std::size_t kStep = ElementSums<V>::kStep;
   Schedule schedule;
   expand_key(key, schedule);
   alignas(64) u8 coefficients[16 * kCoefficients] = {};
   Products products = {};
-  ElementSums<V> of_elements;
+  ElementSums of_elements;
   for (std::size_t at = 0; at < n; at += kRows) {
     const std::size_t count = least(kRows, n - at);
     make_coefficients(schedule, counter + at / 4, count, coefficients);
     const std::size_t whole = count / kBlock * kBlock;
     add_rows(rows + 16 * at, coefficients, whole / kBlock, products);
-    if (whole < count) {
-      alignas(64) u8 edge[16 * kBlock] = {};
-      std::memcpy(edge, rows + 16 * (at + whole), 16 * (count - whole));
-      add_rows(edge, coefficients + 4 * whole, 1, products);
-    }
+    if (elements != nullptr) of_elements.add(elements + at, coefficients, whole);
+    if (whole == count) continue;
+    alignas(64) u8 edge[16 * kBlock] = {}, of_edge[kBlock] = {};
+    std::memcpy(edge, rows + 16 * (at + whole), 16 * (count - whole));
+    add_rows(edge, coefficients + 4 * whole, 1, products);
     if (elements == nullptr) continue;
-    const std::size_t steps = count / kStep * kStep;
-    of_elements.add(elements + at, coefficients, steps);
-    if (steps < count) {
-      alignas(64) u8 edge[kStep] = {};
-      std::memcpy(edge, elements + at + steps, count - steps);
-      of_elements.add(edge, coefficients + 4 * steps, kStep);
-    }
+    std::memcpy(of_edge, elements + at + whole, count - whole);
+    of_elements.add(of_edge, coefficients + 4 * whole, kBlock);
   }
   finish_rows(products, hash);
   if (elements != nullptr) of_elements.finish(sums);

@@ -30,20 +30,11 @@ struct Vector : Lanes<4> {
     return _mm512_clmulepi64_epi128(a, b, Halves);
   }
 
-  // What there is for GFNI alone: every byte of x times the 8x8 bits of its 64-bit word of
-  // `matrix`.
-  static Reg affine(Reg matrix, Reg x) { return _mm512_gf2p8affine_epi64_epi8(x, matrix, 0); }
-  // The 4x4 words of 32 bits transposed.
-  static Reg transpose32(Reg x) {
-    return _mm512_permutexvar_epi32(
-        _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0), x);
-  }
-  static Reg unpack_lo32(Reg a, Reg b) { return _mm512_unpacklo_epi32(a, b); }
-  static Reg unpack_hi32(Reg a, Reg b) { return _mm512_unpackhi_epi32(a, b); }
-
   // The affine map takes its matrix rows from the highest byte down, hence kReversed; its argument,
   // the unit vectors, reads off the columns.
-  static Reg transpose8x8(Reg x) { return affine(x, set64(0x8040201008040201ull)); }
+  static Reg transpose8x8(Reg x) {
+    return _mm512_gf2p8affine_epi64_epi8(set64(0x8040201008040201ull), x, 0);
+  }
 
   template <int Stride>
   static Reg load_lanes(const u8* p) {

@@ -18,7 +18,8 @@ Weng, Lan, Zhang, Wang, CCS 2020, "Ferret", also carried over to F_16; Weng, Yan
    on, see protocols/ot/lpn.py.
 
 Rows are made when they are asked for, a tree at a time (kernels.expand_full, expand_punctured):
-between a refill and its use only the seeds, the keys and the sums of the trees are kept. The
+between a refill and its use only the seeds, the keys and the sums of the trees are kept. What a
+tree is checked by (ot/tree_checks) is made with its rows, and goes to the tally (ot/tally). The
 receiver's u needs nothing from the sender, and its v is made while a transfer waits for its answer.
 
 The iterations of a refill have one code, so two of them are made side by side: an entry of the code
@@ -176,6 +177,7 @@ class SilentSender(_Silent, VoleSender):
             high = self._channel.recv(p.high_bytes(n, k))
             upper = kernels.unpack8(high, n, p.width - k, self._threads) << np.uint8(k)
             kernels.add_multiples(w, self.delta, upper, self._threads)
+        self.tally.used()
         return w
 
     def _refill(self, iterations: int) -> None:
@@ -218,11 +220,7 @@ class SilentSender(_Silent, VoleSender):
 
     def _expand(self, forest: Forest, trees: slice, rows: U8) -> tuple[U8, U8]:
         keys, roots = forest.at(trees)
-        p, start, checks = (
-            self.parameters,
-            trees.start << self.parameters.depth,
-            self._checks(len(keys)),
-        )
+        p, checks = self.parameters, self._checks(len(keys))
         kernels.expand_full(
             keys,
             self.delta,
@@ -231,7 +229,7 @@ class SilentSender(_Silent, VoleSender):
             p.width,
             forest.seeds,
             forest.code,
-            start,
+            trees.start << p.depth,
             rows,
             checks,
             self._threads,
@@ -289,7 +287,11 @@ class SilentReceiver(_Silent, VoleReceiver):
             u = self._send_high(u, k)
         late: list[U8] = []
 
-        self._unmade.append(lambda: late.append(self._rows.take(n)))
+        def rows() -> None:
+            late.append(self._rows.take(n))
+            self.tally.used()
+
+        self._unmade.append(rows)
 
         def make() -> U8:
             while not late:
@@ -418,11 +420,7 @@ class SilentReceiver(_Silent, VoleReceiver):
 
     def _expand(self, forest: Forest, trees: slice, rows: U8) -> tuple[U8, U8]:
         keys, holes, sums, elements = forest.at(trees)
-        p, start, checks = (
-            self.parameters,
-            trees.start << self.parameters.depth,
-            self._checks(len(keys)),
-        )
+        p, checks = self.parameters, self._checks(len(keys))
         kernels.expand_punctured(
             keys,
             holes,
@@ -431,7 +429,7 @@ class SilentReceiver(_Silent, VoleReceiver):
             p.width,
             forest.seeds,
             forest.code,
-            start,
+            trees.start << p.depth,
             rows,
             checks,
             self._threads,

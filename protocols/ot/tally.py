@@ -55,7 +55,7 @@ HASH_BYTES = 32
 BLOCK = 16
 """Rows that four coefficients are for."""
 AT_ONCE = 64
-"""Trees whose rows wait for a call of the hash that takes them together."""
+"""Trees that wait for a call of the hash that takes them together."""
 
 
 @dataclass
@@ -89,11 +89,16 @@ class Tally:
         self.chain.add(code.tobytes(), answer)
         self._key, self._counter = self.chain.key(), 0
 
+    def used(self) -> None:
+        """Rows were handed out. Also where their trees were compared before, both sides settle
+        again, so that what a query sends does not depend on those before it.
+        """
+        self.owes = True
+
     def add(self, rows: U8, elements: U8 = NONE) -> None:
         """What some trees are checked by, uint8 `(t, checks, 16)`, and a receiver's u of it, uint8
         `(t, checks)`.
         """
-        self.owes = True
         self._waiting.append((rows, elements))
         if sum(len(waiting) for waiting, _ in self._waiting) >= AT_ONCE:
             self._hash()

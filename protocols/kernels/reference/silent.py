@@ -8,10 +8,7 @@ positions in the code are public, the place of a puncture is reached by masks.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from moiety.protocols.arrays import U8, U16, U32
 from moiety.protocols.kernels.reference.blocks import aes, keystream, mmo, sigma
@@ -110,8 +107,7 @@ def expand_full(
     checks: U8,
     pool: Pool | None = None,
 ) -> None:
-    """The leaves of the trees of `tree_sums`, tree after tree, each plus an output of the code; and
-    what the trees are checked by.
+    """The leaves of the trees of `tree_sums`, each plus an output of the code, and their checks.
 
     seeds: `uint8 (size, 16)`, or of two instances side by side, `(size, 32)`, whose trees then
     alternate and get the same outputs of the code, each of its own seeds; code: `uint8 (16,)`, the
@@ -124,10 +120,8 @@ def expand_full(
     one of width 4) has the sum of all left children before them, and then the same of its right
     children.
     """
-    _check_checks(checks, keys, depth, width, rows, offset, roots, seeds, code)
-    _, leaves, sums = _grow(keys, offset, roots, depth, width)
-    _expand(leaves, depth, width, seeds, code, start, rows, keys, offset, roots)
-    np.concatenate(sums, axis=1, out=checks)
+    _, leaves, made = _grow(keys, offset, roots, depth, width)
+    _expand(leaves, made, depth, width, seeds, code, start, rows, checks, keys, offset, roots)
 
 
 def expand_punctured(
@@ -161,7 +155,6 @@ def expand_punctured(
     check_bytes("sums", sums, trees, depth + (width == 4), 16)
     if trees and int(holes.max()) >> depth:
         raise ValueError(f"holes must be below 2^{depth}")
-    _check_checks(checks, keys, depth, width, rows, holes, sums, seeds, code)
     nodes, made = np.stack([sums[:, 0], sums[:, 0]], axis=1), []
     for level in range(1, depth - (width == 4)):
         left = _tree_hash(keys, nodes)
@@ -173,8 +166,7 @@ def expand_punctured(
         left, right = _last_punctured(keys, holes, sums, depth, nodes)
         made += _of_hashed(left, right)
         nodes = _interleave(left, right)
-    _expand(nodes, depth, width, seeds, code, start, rows, keys, holes, sums)
-    np.concatenate(made, axis=1, out=checks)
+    _expand(nodes, made, depth, width, seeds, code, start, rows, checks, keys, holes, sums)
 
 
 def check_blocks(depth: int, width: int) -> int:
@@ -326,17 +318,25 @@ def encode_elements(
 
 def _expand(
     leaves: U8,
+    made: list[U8],
     depth: int,
     width: int,
     seeds: U8,
     code: U8,
     start: int,
     rows: U8,
+    checks: U8,
     *others: U8 | U16,
 ) -> None:
+    """Writes leaves with the code's outputs to `rows`, and what the trees are checked by, which was
+    `made` level by level, to `checks`.
+    """
     side = _instances(seeds, len(leaves))
     _check_code(code, start, len(leaves) // side << depth, len(seeds))
     check_target("rows", rows, np.uint8, (len(leaves) << depth, 16), *others, seeds, code)
+    shape = len(leaves), check_blocks(depth, width), 16
+    check_target("checks", checks, np.uint8, shape, rows, *others, seeds, code)
+    np.concatenate(made, axis=1, out=checks)
     rows[:] = leaves.reshape(-1, 16)
     outputs = rows.reshape(-1, side, 1 << depth, 16).swapaxes(1, 2)  # the same for all instances
     trees = max(1, _TILE >> depth)
@@ -382,12 +382,6 @@ def _check_code(code: U8, start: int, n: int, size: int) -> None:
     check_range("start", start, 0, 2**40)
     check_range("start + n", start + n, 0, 2**40)
     check_range("size", size, 1, 2**20)
-
-
-def _check_checks(checks: U8, keys: U8, depth: int, width: int, *others: npt.NDArray[Any]) -> None:
-    _check_trees(keys, depth, width)
-    shape = len(keys), check_blocks(depth, width), 16
-    check_target("checks", checks, np.uint8, shape, keys, *others)
 
 
 def _check_trees(keys: U8, depth: int, width: int) -> None:

@@ -14,9 +14,11 @@ GUESSING, TREES = "tests/attacks/test_guessing_delta.py", "tests/attacks/test_tr
 SILENT, ABORTS = "tests/attacks/test_silent_deviations.py", "tests/attacks/test_selective_aborts.py"
 EQUAL = "tests/attacks/test_equal_rows.py"
 LYING = "tests/attacks/test_lying_in_settling.py"
-ONCE, CANCEL = (
-    f"{SILENT}::test_no_coefficient_serves_twice",
-    f"{SILENT}::test_equal_errors_do_not_cancel",
+CHALLENGES = "tests/attacks/test_silent_challenges.py"
+ONCE, CANCEL, FOLLOWS = (
+    f"{CHALLENGES}::test_no_coefficient_serves_twice",
+    f"{CHALLENGES}::test_equal_errors_do_not_cancel",
+    f"{CHALLENGES}::test_the_challenge_follows_from_the_answer",
 )
 ONE_OF_SIXTEEN = f"{GUESSING}::test_one_guess_of_sixteen_survives"
 EVERY_ROW = f"{GUESSING}::test_every_row_is_checked"
@@ -161,33 +163,41 @@ MUTANTS = (
         name="silent_rows_are_not_added",
         breaks="a sender's wrong trees pass",
         file=TALLY,
-        old="            self.rows ^= of_rows\n",
+        old="        self._rows ^= made[0]\n",
         new="",
         tests=(f"{SILENT}::test_a_bet_on_the_noise_is_caught_where_it_is_lost",),
     ),
     Mutant(
-        name="silent_rows_are_added_in_part",
-        breaks="wrong trees behind the first piece pass",
+        name="what_came_after_the_first_call_is_not_hashed",
+        breaks="a sender's wrong trees pass where rows are taken from them",
         file=TALLY,
-        old="self.workers.map(hashed, pieces(len(rows))):",
-        new="self.workers.map(hashed, pieces(len(rows))[:1]):",
+        old="        if not self._waiting:",
+        new="        if not self._waiting or self._counter:",
+        tests=(WRONG_SUM, f"{SILENT}::test_a_wrong_sum_is_caught_in_every_piece"),
+    ),
+    Mutant(
+        name="the_first_tree_alone_is_checked",
+        breaks="wrong trees beside it pass",
+        file=TALLY,
+        old="        self._waiting.append((rows, elements))\n",
+        new="        self._waiting.append((rows[:1], elements[:1]))\n",
         tests=(f"{SILENT}::test_a_wrong_sum_is_caught_in_every_piece",),
     ),
     Mutant(
-        name="coefficients_of_pieces_are_the_same",
-        breaks="an error in one piece is undone in another",
+        name="what_waits_at_a_refill_is_forgotten",
+        breaks="a sender's wrong trees pass where a refill comes before they are settled",
         file=TALLY,
-        old="key, first + at.start // 4)",
-        new="key, first)",
-        tests=(ONCE, f"{CANCEL}[two_pieces]"),
+        old="        self._hash()\n        self.chain.add(",
+        new="        self._waiting.clear()\n        self.chain.add(",
+        tests=(f"{SILENT}::test_what_waits_at_a_refill_is_compared_too",),
     ),
     Mutant(
-        name="coefficients_of_draws_are_the_same",
-        breaks="an error in one draw is undone in another",
+        name="coefficients_of_calls_are_the_same",
+        breaks="an error in one call is undone in another",
         file=TALLY,
         old="        self._counter += -(-len(rows) // BLOCK) * 4\n",
         new="",
-        tests=(ONCE, f"{CANCEL}[two_draws]"),
+        tests=(ONCE, f"{CANCEL}[two_calls]"),
     ),
     Mutant(
         name="a_last_block_has_no_coefficients_of_its_own",
@@ -203,7 +213,7 @@ MUTANTS = (
         file=TALLY,
         old="        self._key, self._counter = self.chain.key(), 0\n",
         new="        self._counter = 0\n",
-        tests=(ONCE, f"{SILENT}::test_the_challenge_follows_from_the_answer"),
+        tests=(ONCE, FOLLOWS),
     ),
     Mutant(
         name="the_key_is_from_before_the_answer",
@@ -213,7 +223,7 @@ MUTANTS = (
         "        self._key, self._counter = self.chain.key(), 0\n",
         new="        self._key, self._counter = self.chain.key(), 0\n"
         "        self.chain.add(code.tobytes(), answer)\n",
-        tests=(f"{SILENT}::test_the_challenge_follows_from_the_answer",),
+        tests=(FOLLOWS,),
     ),
     Mutant(
         name="the_silent_hash_of_u_is_not_masked",
@@ -269,7 +279,7 @@ MUTANTS = (
         file=TALLY,
         old="        self.chain.add(code.tobytes(), answer)",
         new="        self.chain.add(code.tobytes())",
-        tests=(f"{SILENT}::test_the_challenge_follows_from_the_answer",),
+        tests=(FOLLOWS,),
     ),
     Mutant(
         name="a_result_is_opened_unsettled",
