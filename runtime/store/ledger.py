@@ -123,8 +123,7 @@ class Book:
                 self.fresh = index + 1
                 self.latest = max(self.latest, event.time)
             case Used(indices=indices):
-                _demand(bool(indices) and indices[0] >= self.next)
-                _demand(all(a < b for a, b in pairwise(indices)))
+                _demand(bool(indices) and all(a < b for a, b in pairwise(indices)))
                 _demand(all(index in self.items for index in indices))
                 for index in indices:
                     del self.items[index]
@@ -268,7 +267,7 @@ class Ledger:
 
     def _follows(self, line: bytes) -> bytes | None:
         """The tag of a line that comes next as it was written."""
-        tag = hmac.digest(self._key, self.tags[-1] + line[TAG_DIGITS + 1 :], "sha256")
+        tag = _tag(self._key, self.tags[-1], line[TAG_DIGITS + 1 :])
         right = hmac.compare_digest(line[: TAG_DIGITS + 1], tag.hex().encode() + b" ")
         return tag if right else None
 
@@ -298,9 +297,13 @@ def mac_key(key: StoreKey, binding: Binding) -> bytes:
     return key.derive(b"ledger", binding.digest())
 
 
+def _tag(key: bytes, before: bytes, payload: bytes) -> bytes:
+    return hmac.digest(key, before + payload, "sha256")
+
+
 def _line(key: bytes, before: bytes, record: Head | Event) -> tuple[bytes, bytes]:
     payload = _encoder.encode(record)
-    tag = hmac.digest(key, before + payload, "sha256")
+    tag = _tag(key, before, payload)
     return tag, tag.hex().encode() + b" " + payload + b"\n"
 
 
