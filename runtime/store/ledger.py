@@ -19,8 +19,7 @@ from __future__ import annotations
 
 import hmac
 import os
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -101,8 +100,7 @@ class Impossible(Exception):
 @dataclass
 class Book:
     """What the records come to. `items`: those that can be used, ascending; `next`: no item below
-    it will be used; `fresh`: no item from there on was prepared; `met`: the peer's last claim;
-    `latest`: the latest time of a preparation.
+    it will be used; `fresh`: no item from there on was prepared; `met`: the peer's last claim.
     """
 
     items: dict[int, Prepared] = field(default_factory=dict)
@@ -111,7 +109,6 @@ class Book:
     used: int = 0
     burned: int = 0
     met: str | None = None
-    latest: int = 0
 
     def take(self, event: Event) -> None:
         """Raises `Impossible`."""
@@ -121,7 +118,6 @@ class Book:
                 _demand(event.size >= 0 and event.time >= 0)
                 self.items[index] = event
                 self.fresh = index + 1
-                self.latest = max(self.latest, event.time)
             case Used(indices=indices):
                 _demand(bool(indices) and all(a < b for a, b in pairwise(indices)))
                 _demand(all(index in self.items for index in indices))
@@ -129,7 +125,7 @@ class Book:
                     del self.items[index]
                 self.used += len(indices)
                 self.next = indices[-1] + 1
-                _demand(all(index >= self.next for index in self.items))
+                _demand(next(iter(self.items), self.next) >= self.next)
             case Burned(index=index, count=count):
                 _demand(count > 0 and index >= 0 and index + count <= LAST_INDEX + 1)
                 gone = [each for each in self.items if index <= each < index + count]
@@ -145,6 +141,11 @@ class Book:
     def size(self) -> int:
         """Bytes of all items that can be used."""
         return sum(item.size for item in self.items.values())
+
+
+def latest(clock: float, items: Iterable[Prepared]) -> float:
+    """The time by which these items are too old or not: no earlier than any of them."""
+    return max([clock, *(item.time for item in list(items))])
 
 
 def _demand(holds: bool) -> None:
@@ -163,7 +164,6 @@ class Ledger:
     _key: bytes = field(repr=False)
     _size: int
     _descriptor: int = -1
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def counter(self) -> int:
@@ -230,21 +230,20 @@ class Ledger:
         """All of them; they are on the disk when this returns. Raises `BadInput` where they cannot
         be written, and the ledger is as it was.
         """
-        with self._lock:
-            tags, lines = [self.tags[-1]], b""
-            for event in events:
-                tag, line = _line(self._key, tags[-1], event)
-                tags.append(tag)
-                lines += line
-            self._check(events)
-            try:
-                write_all(self._descriptor, lines, self._size)
-            except OSError as error:
-                self._cut(error)
-            self._size += len(lines)
-            self.tags += tags[1:]
-            for event in events:
-                self.book.take(event)
+        tags, lines = [self.tags[-1]], b""
+        for event in events:
+            tag, line = _line(self._key, tags[-1], event)
+            tags.append(tag)
+            lines += line
+        self._check(events)
+        try:
+            write_all(self._descriptor, lines, self._size)
+        except OSError as error:
+            self._cut(error)
+        self._size += len(lines)
+        self.tags += tags[1:]
+        for event in events:
+            self.book.take(event)
 
     def _check(self, events: Sequence[Event]) -> None:
         trial = Book(dict(self.book.items), self.book.next, self.book.fresh)

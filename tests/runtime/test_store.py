@@ -15,9 +15,13 @@ import pytest
 
 from moiety.protocols.errors import BadInput, ContractViolation
 from moiety.runtime.store.item import CHUNK
-from moiety.runtime.store.store import Store, item_name
+from moiety.runtime.store.store import Store
 from tests.support.disk import Disk
 from tests.support.stores import Crash, Pair, digest_of, files, fill
+
+
+def name_of(index: int) -> str:
+    return f"item-{index:015}"
 
 
 @pytest.fixture
@@ -41,7 +45,7 @@ def test_an_item_is_used_once(pair: Pair) -> None:
         fill(store, 0)
         fill(store, 1)
         store.take(0).close()
-        assert files(store) == {item_name(1)}
+        assert files(store) == {name_of(1)}
         with pytest.raises(ContractViolation, match="does not have all"):
             store.take(0)
     with pair.open("client") as store:
@@ -58,7 +62,7 @@ def test_items_before_one_that_is_used_are_burned(store: Store) -> None:
     assert [each.index for each in store.usable()] == [5]
     book = store.ledger.book
     assert (book.used, book.burned, book.next) == (2, 3, 5)
-    assert files(store) == {item_name(5)}
+    assert files(store) == {name_of(5)}
 
 
 def test_the_mark_is_on_the_disk_before_a_byte_is_read(
@@ -161,7 +165,7 @@ def test_after_a_crash_at_any_moment_nothing_is_used_twice(tmp_path: Path) -> No
                     break
         with pair.open("client") as store:
             left = [each.index for each in store.usable()]
-            assert files(store) == {item_name(index) for index in left}
+            assert files(store) == {name_of(index) for index in left}
             assert store.ledger.book.next > max(used, default=-1)
             assert {index for index in prepared if index >= store.ledger.book.next} <= {*left}
             for index in left:
@@ -184,7 +188,7 @@ def test_an_exception_loses_the_item_that_is_written(store: Store) -> None:
     fill(store, 0)
     with pytest.raises(KeyError):
         fail()
-    assert files(store) == {item_name(0)}
+    assert files(store) == {name_of(0)}
     with pytest.raises(ContractViolation, match="was not sealed"), store.writing(1):
         pass
     fill(store, 1)
@@ -206,7 +210,7 @@ def test_a_full_disk_loses_the_item_that_is_written(pair: Pair) -> None:
                 with pytest.raises(BadInput, match="cannot be used as a prepared item: File too"):
                     fill(store, 1, size=3 * CHUNK)
                 resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-                assert files(store) == {item_name(0)}
+                assert files(store) == {name_of(0)}
             fill(store, 1, size=3 * CHUNK)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -237,7 +241,7 @@ def test_a_mark_that_cannot_be_written_uses_nothing(
                 store.take(0)
             with pytest.raises(BadInput, match="No space left"):
                 fill(store, 1)
-        assert files(store) == {item_name(0)}
+        assert files(store) == {name_of(0)}
     with pair.open("client") as store, store.take(0) as taken:
         taken.check()
 
@@ -250,4 +254,4 @@ def test_room_is_looked_for_beforehand(store: Store, monkeypatch: pytest.MonkeyP
         BadInput, match=r"needs 167108864 bytes of the disk, and 100000000 are free"
     ):
         fill(store, 1, size=10**8)
-    assert files(store) == {item_name(0)}
+    assert files(store) == {name_of(0)}

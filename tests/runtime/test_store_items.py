@@ -98,10 +98,10 @@ def test_nothing_of_an_item_is_in_the_clear(store: Store) -> None:
     with store.writing(0) as item:
         item.stream("shares-of-a-layer").write(secret)
         item.seal(digest_of(0))
-    data = store.path(0).read_bytes()
+    data = store.shelf.item(0).read_bytes()
     assert secret[:16] not in data
     assert b"layer" not in data
-    assert stat.S_IMODE(store.path(0).stat().st_mode) == 0o600
+    assert stat.S_IMODE(store.shelf.item(0).stat().st_mode) == 0o600
     assert stat.S_IMODE(store.folder.stat().st_mode) == 0o700
 
 
@@ -124,11 +124,11 @@ def test_the_same_item_twice_has_another_key(pair: Pair) -> None:
 @pytest.mark.parametrize("at", ["header", "chunk", "middle", "end", "footer", "trailer"])
 def test_a_bit_of_an_item_is_noticed(store: Store, at: str) -> None:
     fill(store, 0, size=3 * CHUNK)
-    data = bytearray(store.path(0).read_bytes())
+    data = bytearray(store.shelf.item(0).read_bytes())
     place = {"header": 9, "chunk": 64, "middle": len(data) // 2}
     place |= {"end": 3 * CHUNK + 60, "footer": len(data) - 20, "trailer": len(data) - 1}
     data[place[at]] ^= 1
-    store.path(0).write_bytes(data)
+    store.shelf.item(0).write_bytes(data)
     fill(store, 1)
     with store.take(0) as taken, pytest.raises(BadArtifact, match="item 0 is damaged"):
         taken.check()
@@ -198,7 +198,7 @@ def test_an_item_of_elsewhere_is_refused(pair: Pair, other: str) -> None:
         for index in (0, 1):
             fill(client, index)
             fill(server, index)
-        source = client.path(1) if other == "index" else server.path(0)
-        shutil.copy(source, client.path(0))
+        source = client.shelf.item(1) if other == "index" else server.shelf.item(0)
+        shutil.copy(source, client.shelf.item(0))
         with client.take(0) as taken, pytest.raises(BadArtifact):
             taken.check()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +16,11 @@ import pytest
 from moiety.protocols.errors import BadArtifact, BadInput, ContractViolation, NetworkFailure
 from moiety.runtime.operation.access import Entry
 from moiety.runtime.store.binding import Founding, Offer
+from moiety.runtime.store.care import prune
 from moiety.runtime.store.key import StoreKey
 from moiety.runtime.store.limits import DAY, Limits
 from moiety.runtime.store.store import Store
-from tests.support.stores import NAMES, NOW, Name, Pair, files, fill, terms
+from tests.support.stores import NAMES, NOW, Name, Pair, digest_of, files, fill, terms
 
 
 @pytest.fixture
@@ -180,11 +183,50 @@ def test_a_store_serves_the_process_that_opened_it(store: Store) -> None:
     store.take(0).close()
 
 
-def test_all_can_be_given_up_to_begin_anew(store: Store) -> None:
-    for index in range(3):
-        fill(store, index)
-    store.retire()
-    assert store.usable() == []
-    assert files(store) == set()
-    assert store.ledger.book.burned == 3
-    store.retire()
+def test_a_store_can_be_begun_anew_where_the_peer_has_lost_its_own(pair: Pair) -> None:
+    """What there was is burned, and its ledger kept; the new store has another lineage."""
+    with pair.open("client") as store:
+        for index in range(3):
+            fill(store, index)
+        lineage = store.binding.lineage
+        store.retire()
+        assert store.ledger.book.burned == 3
+        assert files(store) == {f"ledger-{lineage}"}
+        with pytest.raises(ContractViolation, match="is not open"):
+            store.take(0)
+    shutil.rmtree(pair.folder("server"))
+    pair.create()
+    with pair.both() as (client, server):
+        assert client.binding.lineage == server.binding.lineage != lineage
+        fill(client, 0)
+
+
+def test_a_clock_that_was_ahead_is_made_good_by_pruning(pair: Pair) -> None:
+    """By its items all others are too old, also those that come after them."""
+    time, limits = [NOW + 100 * DAY], Limits(age_days=7)
+    with pair.open("client", limits, lambda: time[0]) as store:
+        fill(store, 0)
+        time[0] = NOW
+        fill(store, 1)
+        assert [each.index for each in store.usable()] == [0]
+        assert prune(store).expired == (0, 1)
+        fill(store, 2)
+        assert [each.index for each in store.usable()] == [2]
+        assert prune(store).expired == ()
+
+
+def test_one_thread_prepares_while_another_uses(store: Store) -> None:
+    def prepare() -> None:
+        for index in range(30):
+            fill(store, index)
+
+    thread = threading.Thread(target=prepare)
+    thread.start()
+    used: list[int] = []
+    while len(used) < 30 and (thread.is_alive() or store.usable()):
+        for item in store.usable()[:1]:
+            with store.take(item.index) as taken:
+                assert taken.stream("shares").read() == digest_of(item.index)
+            used.append(item.index)
+    thread.join()
+    assert used == list(range(30))

@@ -10,44 +10,41 @@ OPENING = "tests/runtime/test_store_opening.py::"
 LEDGER = "tests/runtime/test_store_ledger.py::"
 POSITIONS = "tests/runtime/test_store_positions.py::"
 
+MARK = "            self._ledger.append(*self._skipped(indices), Used(indices=tuple(indices)))\n"
+
 MUTANTS = (
     Mutant(
         name="read_before_the_mark",
         breaks="a crash after the first byte leaves an item that can be used again",
         file="runtime/store/store.py",
-        old="            self._ledger.append(*self._skipped(indices), used)\n",
-        new=(
-            "            for reader in found:\n"
-            "                reader.check()\n"
-            "            self._ledger.append(*self._skipped(indices), used)\n"
-        ),
+        old=MARK,
+        new=("            for reader in found:\n                reader.check()\n" + MARK),
         tests=(STORE + "test_the_mark_is_on_the_disk_before_a_byte_is_read",),
     ),
     Mutant(
         name="the_file_goes_before_the_mark",
         breaks="a crash loses an item that was not used",
         file="runtime/store/store.py",
-        old="            self._ledger.append(*self._skipped(indices), used)\n",
-        new=(
-            "            self.path(indices[0]).unlink()\n"
-            "            self._ledger.append(*self._skipped(indices), used)\n"
-        ),
+        old=MARK,
+        new=("            self.shelf.item(indices[0]).unlink()\n" + MARK),
         tests=(STORE + "test_after_a_crash_at_any_moment_nothing_is_used_twice",),
     ),
     Mutant(
         name="items_before_it_stay",
         breaks="an item that the peer has passed can still be used",
         file="runtime/store/store.py",
-        old="            self._ledger.append(*self._skipped(indices), used)\n",
-        new="            self._ledger.append(used)\n",
+        old=MARK,
+        new="            self._ledger.append(Used(indices=tuple(indices)))\n",
         tests=(STORE + "test_items_before_one_that_is_used_are_burned",),
     ),
     Mutant(
         name="the_name_not_synced",
         breaks="an item that the ledger names is lost with the power",
         file="runtime/store/store.py",
-        old="                sync_folder(self.folder)\n",
-        new="",
+        old=(
+            "                writer.path.rename(path)\n                sync_folder(self.folder)\n"
+        ),
+        new="                writer.path.rename(path)\n",
         tests=(STORE + "test_an_item_is_prepared_when_it_is_on_the_disk",),
     ),
     Mutant(
@@ -157,7 +154,7 @@ MUTANTS = (
         name="young_again",
         breaks="a clock that goes back makes an old item young",
         file="runtime/store/store.py",
-        old="        now = max(self._clock(), book.latest)",
+        old="        now = latest(self._clock(), items)",
         new="        now = self._clock()",
         tests=(OPENING + "test_what_is_too_old_is_not_used_whatever_the_clock_says",),
     ),
@@ -170,10 +167,18 @@ MUTANTS = (
         tests=(OPENING + "test_limits_are_kept_before_an_item_is_begun",),
     ),
     Mutant(
+        name="tidied_while_it_is_written",
+        breaks="an item is lost because another one was used meanwhile",
+        file="runtime/store/store.py",
+        old="            kept |= {self.shelf.unfinished(index).name for index in writing}\n",
+        new="",
+        tests=(OPENING + "test_one_thread_prepares_while_another_uses",),
+    ),
+    Mutant(
         name="room_unlooked_for",
         breaks="an item is begun that the disk cannot hold",
         file="runtime/store/store.py",
-        old="        if free < size + MARGIN:",
+        old="        if refusal is None and free < needed:",
         new="        if False:",
         tests=(STORE + "test_room_is_looked_for_beforehand",),
     ),
