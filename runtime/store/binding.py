@@ -61,6 +61,19 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
         ends = (self.own, self.peer) if self.role == "client" else (self.peer, self.own)
         return bytes.fromhex(self.program + self.commitment + "".join(ends))
 
+    def differing(self, wanted: Terms) -> str:
+        """What of these terms is not as it should be."""
+        words = {
+            "role": "the other party",
+            "program": "another Program",
+            "commitment": "other weights",
+            "own": "another key of this side",
+            "peer": "another peer",
+        }
+        return ", ".join(
+            said for name, said in words.items() if getattr(self, name) != getattr(wanted, name)
+        )
+
     def folder_in(self, root: Path) -> Path:
         """Where the store for these terms is kept, beside those for others."""
         name = hashlib.sha256(b"moiety store folder 1" + self.role.encode() + self.shared())

@@ -14,7 +14,7 @@ from moiety.protocols.errors import BadArtifact, BadInput
 from moiety.runtime.operation.audit import utc_text
 from moiety.runtime.operation.files import unusable
 from moiety.runtime.store.key import StoreKey
-from moiety.runtime.store.ledger import NAME, Ledger
+from moiety.runtime.store.ledger import NAME, Ledger, latest
 from moiety.runtime.store.limits import UNLIMITED, Limits
 from moiety.runtime.store.position import Signed
 from moiety.runtime.store.store import Store
@@ -86,7 +86,7 @@ def status(
     ledger = Ledger.look(folder, key)
     ledger.close()
     binding, book = ledger.head.binding, ledger.book
-    now = max(clock(), book.latest)
+    now = latest(clock(), book.items.values())
     usable = [each for each in book.items.values() if not limits.expired(each.time, now)]
     times = sorted(each.time for each in usable)
     met = Signed.decode(bytes.fromhex(book.met)).claim.counter if book.met else None
@@ -131,19 +131,19 @@ def verify(store: Store, done: Callable[[Checked], None] = lambda checked: None)
 
 
 def prune(store: Store) -> Pruned:
-    """Burns items that are too old by the store's limits or damaged, and removes files that stand
-    for nothing. The ledger says what became of each. Raises `BadInput` where it cannot.
+    """Burns items that are too old by the store's limits, damaged, or from a day that has not come,
+    as when a clock was ahead; and removes files that stand for nothing. The ledger says what became
+    of each item. Raises `BadInput` where it cannot.
     """
     before = dict(store.ledger.book.items)
-    usable = {item.index for item in store.usable()}
-    expired = tuple(index for index in before if index not in usable)
+    expired = tuple(store.useless())
     damaged = tuple(
         each.index for each in verify(store) if each.problem and each.index not in expired
     )
-    there = set(store.names())
+    there = set(store.shelf.names())
     store.burn(expired, "expired")
     store.burn(damaged, "damaged")
     store.tidy()
-    files = (*store.removed, *sorted(there - set(store.names())))
+    files = tuple(sorted(store.removed | (there - set(store.shelf.names()))))
     nbytes = sum(before[index].size for index in (*expired, *damaged))
     return Pruned(expired=expired, damaged=damaged, files=files, nbytes=nbytes)

@@ -19,8 +19,7 @@ from __future__ import annotations
 
 import hmac
 import os
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -101,8 +100,7 @@ class Impossible(Exception):
 @dataclass
 class Book:
     """What the records come to. `items`: those that can be used, ascending; `next`: no item below
-    it will be used; `fresh`: no item from there on was prepared; `met`: the peer's last claim;
-    `latest`: the latest time of a preparation.
+    it will be used; `fresh`: no item from there on was prepared; `met`: the peer's last claim.
     """
 
     items: dict[int, Prepared] = field(default_factory=dict)
@@ -111,7 +109,6 @@ class Book:
     used: int = 0
     burned: int = 0
     met: str | None = None
-    latest: int = 0
 
     def take(self, event: Event) -> None:
         """Raises `Impossible`."""
@@ -121,16 +118,14 @@ class Book:
                 _demand(event.size >= 0 and event.time >= 0)
                 self.items[index] = event
                 self.fresh = index + 1
-                self.latest = max(self.latest, event.time)
             case Used(indices=indices):
-                _demand(bool(indices) and indices[0] >= self.next)
-                _demand(all(a < b for a, b in pairwise(indices)))
+                _demand(bool(indices) and all(a < b for a, b in pairwise(indices)))
                 _demand(all(index in self.items for index in indices))
                 for index in indices:
                     del self.items[index]
                 self.used += len(indices)
                 self.next = indices[-1] + 1
-                _demand(all(index >= self.next for index in self.items))
+                _demand(next(iter(self.items), self.next) >= self.next)
             case Burned(index=index, count=count):
                 _demand(count > 0 and index >= 0 and index + count <= LAST_INDEX + 1)
                 gone = [each for each in self.items if index <= each < index + count]
@@ -146,6 +141,11 @@ class Book:
     def size(self) -> int:
         """Bytes of all items that can be used."""
         return sum(item.size for item in self.items.values())
+
+
+def latest(clock: float, items: Iterable[Prepared]) -> float:
+    """The time by which these items are too old or not: no earlier than any of them."""
+    return max([clock, *(item.time for item in list(items))])
 
 
 def _demand(holds: bool) -> None:
@@ -164,7 +164,6 @@ class Ledger:
     _key: bytes = field(repr=False)
     _size: int
     _descriptor: int = -1
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def counter(self) -> int:
@@ -231,21 +230,20 @@ class Ledger:
         """All of them; they are on the disk when this returns. Raises `BadInput` where they cannot
         be written, and the ledger is as it was.
         """
-        with self._lock:
-            tags, lines = [self.tags[-1]], b""
-            for event in events:
-                tag, line = _line(self._key, tags[-1], event)
-                tags.append(tag)
-                lines += line
-            self._check(events)
-            try:
-                write_all(self._descriptor, lines, self._size)
-            except OSError as error:
-                self._cut(error)
-            self._size += len(lines)
-            self.tags += tags[1:]
-            for event in events:
-                self.book.take(event)
+        tags, lines = [self.tags[-1]], b""
+        for event in events:
+            tag, line = _line(self._key, tags[-1], event)
+            tags.append(tag)
+            lines += line
+        self._check(events)
+        try:
+            write_all(self._descriptor, lines, self._size)
+        except OSError as error:
+            self._cut(error)
+        self._size += len(lines)
+        self.tags += tags[1:]
+        for event in events:
+            self.book.take(event)
 
     def _check(self, events: Sequence[Event]) -> None:
         trial = Book(dict(self.book.items), self.book.next, self.book.fresh)
@@ -268,7 +266,7 @@ class Ledger:
 
     def _follows(self, line: bytes) -> bytes | None:
         """The tag of a line that comes next as it was written."""
-        tag = hmac.digest(self._key, self.tags[-1] + line[TAG_DIGITS + 1 :], "sha256")
+        tag = _tag(self._key, self.tags[-1], line[TAG_DIGITS + 1 :])
         right = hmac.compare_digest(line[: TAG_DIGITS + 1], tag.hex().encode() + b" ")
         return tag if right else None
 
@@ -298,9 +296,13 @@ def mac_key(key: StoreKey, binding: Binding) -> bytes:
     return key.derive(b"ledger", binding.digest())
 
 
+def _tag(key: bytes, before: bytes, payload: bytes) -> bytes:
+    return hmac.digest(key, before + payload, "sha256")
+
+
 def _line(key: bytes, before: bytes, record: Head | Event) -> tuple[bytes, bytes]:
     payload = _encoder.encode(record)
-    tag = hmac.digest(key, before + payload, "sha256")
+    tag = _tag(key, before, payload)
     return tag, tag.hex().encode() + b" " + payload + b"\n"
 
 

@@ -21,8 +21,7 @@ How two parties use one, each doing the same:
 from __future__ import annotations
 
 import os
-import re
-import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -37,23 +36,21 @@ from moiety.runtime.store.binding import Binding, Founding, Offer, Terms
 from moiety.runtime.store.item import PURPOSE, SALT_BYTES, ItemKey, ItemReader, ItemWriter
 from moiety.runtime.store.key import StoreKey
 from moiety.runtime.store.ledger import NAME as LEDGER
-from moiety.runtime.store.ledger import Burned, Head, Ledger, Prepared, Used, Why
-from moiety.runtime.store.limits import UNLIMITED, Limits
+from moiety.runtime.store.ledger import Burned, Head, Ledger, Prepared, Used, Why, latest
+from moiety.runtime.store.limits import DAY, UNLIMITED, Limits
 from moiety.runtime.store.lock import held
 from moiety.runtime.store.meeting import Meeting
 from moiety.runtime.store.position import ENTRIES, Position
+from moiety.runtime.store.shelf import Shelf
 
 MARGIN = 64 << 20
 """Bytes of a disk that are left free for the ledger and for others."""
-_ITEM = re.compile(r"item-(\d{15})|\.item-\d{15}\.tmp|\.ledger\.tmp")
-
-
-def item_name(index: int) -> str:
-    return f"item-{index:015}"
 
 
 class Store:
-    """An open store, held by this process alone. `Store.create` and `Store.open` make one."""
+    """An open store, held by this process alone. `Store.create` and `Store.open` make one. One
+    thread may prepare items while another one uses some.
+    """
 
     def __init__(
         self,
@@ -67,8 +64,11 @@ class Store:
         self.folder, self.limits = folder, limits
         self._key, self._ledger, self._lock, self._clock = key, ledger, lock, clock
         self._owner = os.getpid()
-        self._writing: set[int] = set()
-        self.removed: list[str] = []
+        self.shelf = Shelf(folder)
+        self._mutex = threading.RLock()
+        self._writing: dict[int, int] = {}
+        """Items that are being written, and how large they will be."""
+        self.removed: set[str] = set()
         """Files that stood for nothing when it was opened."""
         self._binding = self.binding.digest()
 
@@ -130,7 +130,7 @@ class Store:
         try:
             if terms is not None and store.binding.terms != terms:
                 raise BadInput(
-                    f"{folder}: the store in it is for {_differing(store.binding.terms, terms)}; "
+                    f"{folder}: the store in it is for {store.binding.terms.differing(terms)}; "
                     "give another folder"
                 )
             store.removed = store.tidy()
@@ -173,13 +173,15 @@ class Store:
         """Items that are prepared, neither used nor burned, and not too old; ascending. A clock
         that goes back makes none younger than another that is there.
         """
-        book = self._ledger.book
-        now = max(self._clock(), book.latest)
-        return [item for item in book.items.values() if not self.limits.expired(item.time, now)]
+        items = list(self._ledger.book.items.values())
+        now = latest(self._clock(), items)
+        return [item for item in items if not self.limits.expired(item.time, now)]
 
-    def path(self, index: int) -> Path:
-        """Of an item's file."""
-        return self.folder / item_name(index)
+    def useless(self) -> list[int]:
+        """Items that are too old, or from a time that has not come: a clock was ahead."""
+        usable, late = {item.index for item in self.usable()}, self._clock() + DAY
+        items = list(self._ledger.book.items.values())
+        return [each.index for each in items if each.index not in usable or each.time > late]
 
     # --- preparing --------------------------------------------------------------------------------
 
@@ -188,21 +190,18 @@ class Store:
         is in the way.
         """
         book = self._ledger.book
-        waiting = len(book.items) + len(self._writing)
-        refusal = self.limits.refusal(waiting, book.size(), size)
+        waiting, begun = len(book.items) + len(self._writing), sum(self._writing.values())
+        refusal = self.limits.refusal(waiting, book.size() + begun, size)
         if refusal is None and waiting >= ENTRIES:
             refusal = f"a store has at most {ENTRIES} items"
+        needed, free = begun + size + MARGIN, self.shelf.free()
+        if refusal is None and free < needed:
+            refusal = (
+                f"it needs {needed} bytes of the disk, and {free} are free; the {len(book.items)} "
+                "items that are there can be used"
+            )
         if refusal is not None:
             raise BadInput(f"{self.folder}: no item is prepared: {refusal}")
-        try:
-            free = shutil.disk_usage(self.folder).free
-        except OSError as error:
-            raise unusable(self.folder, "a store", error) from error
-        if free < size + MARGIN:
-            raise BadInput(
-                f"{self.folder}: no item is prepared: it needs {size + MARGIN} bytes of the disk, "
-                f"and {free} are free; the {len(book.items)} items that are there can be used"
-            )
 
     @contextmanager
     def writing(self, index: int, size: int = 0) -> Iterator[ItemWriter]:
@@ -211,28 +210,30 @@ class Store:
         same time are finished in the order of their indices. Raises `BadInput` where it cannot be
         kept; all that was prepared before is as it was.
         """
-        self._check_owner()
-        if index < self._ledger.book.fresh or index in self._writing:
-            raise ContractViolation(f"item {index} cannot be prepared in {self.folder}")
-        self.check_room(size)
         salt = os.urandom(SALT_BYTES)
         key = ItemKey.derived(self._key, self._binding, index, salt)
-        self._writing.add(index)
+        with self._mutex:
+            self._check_owner()
+            if index < self._ledger.book.fresh or index in self._writing:
+                raise ContractViolation(f"item {index} cannot be prepared in {self.folder}")
+            self.check_room(size)
+            self._writing[index] = size
         try:
-            writer = ItemWriter(self.folder / f".{item_name(index)}.tmp", key)
+            writer = ItemWriter(self.shelf.unfinished(index), key)
             try:
                 yield writer
-                self._keep(writer, salt)
+                writer.sync()
+                with self._mutex:
+                    self._keep(writer, salt)
             finally:
                 writer.discard()
         finally:
-            self._writing.discard(index)
+            del self._writing[index]
 
     def _keep(self, writer: ItemWriter, salt: bytes) -> None:
         if writer.digest is None:
             raise ContractViolation(f"{writer.path} was not sealed")
-        index, path = writer.key.index, self.path(writer.key.index)
-        writer.sync()
+        index, path = writer.key.index, self.shelf.item(writer.key.index)
         prepared = Prepared(
             index=index,
             digest=writer.digest.hex(),
@@ -258,20 +259,19 @@ class Store:
 
     def take_all(self, indices: Sequence[int]) -> list[ItemReader]:
         """These items (ascending), whose use is on the disk when this returns; those before the
-        last one that are not among them are burned. Raises `ContractViolation` for an item that is
-        not there to be used, `BadInput` where the ledger cannot be written, and nothing is used;
-        `BadArtifact` where a file is damaged, and the items are burned.
+        last one that are not among them are burned. A file that is damaged shows when it is read,
+        and its item is lost. Raises `ContractViolation` for an item that is not there to be used;
+        `BadInput` where the ledger cannot be written, and nothing is used.
         """
-        self._check_owner()
-        items = {item.index: item for item in self.usable()}
-        if not indices or any(index not in items for index in indices):
-            raise ContractViolation(f"{self.folder} does not have all of the items {indices}")
-        used = Used(indices=tuple(indices))
-        with ExitStack() as opened:
-            found = [self._opened(items[index]) for index in indices]
+        with self._mutex, ExitStack() as opened:
+            self._check_owner()
+            items = {item.index: item for item in self.usable()}
+            if not indices or any(index not in items for index in indices):
+                raise ContractViolation(f"{self.folder} does not have all of the items {indices}")
+            found = [self.reader(items[index]) for index in indices]
             for reader in found:
                 opened.callback(reader.close)
-            self._ledger.append(*self._skipped(indices), used)
+            self._ledger.append(*self._skipped(indices), Used(indices=tuple(indices)))
             self.tidy()
             opened.pop_all()
         return found
@@ -284,59 +284,51 @@ class Store:
                 yield Burned(index=begin, count=index - begin, why="skipped")
             begin = index + 1
 
-    def _opened(self, item: Prepared) -> ItemReader:
-        """Not a byte is read. A file that is not there counts as an empty one: damaged."""
-        path = self.path(item.index)
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise unusable(path, PURPOSE, error) from error
-        key = ItemKey.derived(self._key, self._binding, item.index, bytes.fromhex(item.salt))
-        return ItemReader(path, descriptor, key, bytes.fromhex(item.digest), item.size)
-
     def reader(self, item: Prepared) -> ItemReader:
-        """To authenticate an item that is not used (`care.verify`): nothing that it opens may go
-        anywhere.
+        """An item without marking it, to authenticate it (`care.verify`): nothing that this opens
+        may go anywhere. Who uses an item takes it.
         """
-        return self._opened(item)
+        salt, digest = bytes.fromhex(item.salt), bytes.fromhex(item.digest)
+        key = ItemKey.derived(self._key, self._binding, item.index, salt)
+        path = self.shelf.item(item.index)
+        return ItemReader(path, self.shelf.opened(item.index), key, digest, item.size)
 
     def burn(self, indices: Sequence[int], why: Why) -> None:
         """These items are never used. Raises `BadInput`, and nothing is burned."""
-        self._check_owner()
-        if indices:
-            self._ledger.append(*(Burned(index=each, count=1, why=why) for each in indices))
+        with self._mutex:
+            self._check_owner()
+            if indices:
+                self._ledger.append(*(Burned(index=each, count=1, why=why) for each in indices))
             self.tidy()
 
     def retire(self) -> None:
-        """Burns all there is: the peer has no such store, and a new one is to be founded."""
-        book = self._ledger.book
-        if count := book.fresh - book.next:
-            self._ledger.append(Burned(index=book.next, count=count, why="retired"))
-        self.tidy()
+        """Burns all there is, sets the ledger aside under the name of its lineage, and closes: the
+        peer's store is lost, and both are founded anew. Raises `BadInput`.
+        """
+        with self._mutex:
+            self._check_owner()
+            book, path = self._ledger.book, self._ledger.path
+            if count := book.fresh - book.next:
+                self._ledger.append(Burned(index=book.next, count=count, why="retired"))
+            self.tidy()
+            try:
+                path.rename(path.with_name(f"{LEDGER}-{self.binding.lineage}"))
+                sync_folder(self.folder)
+            except OSError as error:
+                raise unusable(path, "a store's ledger", error) from error
+            self.close()
 
-    def tidy(self) -> list[str]:
+    def tidy(self) -> set[str]:
         """Removes files that stand for nothing: of items that are used or burned, or were never
         finished. Gives their names.
         """
-        kept = {item_name(index) for index in self._ledger.book.items}
-        for index in self._writing:
-            kept |= {item_name(index), f".{item_name(index)}.tmp"}
-        removed = [name for name in self.names() if name not in kept]
-        try:
-            for name in removed:
-                (self.folder / name).unlink(missing_ok=True)
-        except OSError as error:
-            raise unusable(self.folder, "a store", error) from error
-        return removed
-
-    def names(self) -> list[str]:
-        """Of all files that are items or have become none."""
-        try:
-            return sorted(name for name in os.listdir(self.folder) if _ITEM.fullmatch(name))
-        except OSError as error:
-            raise unusable(self.folder, "a store", error) from error
+        with self._mutex:
+            names = set(self.shelf.names())
+            writing = list(self._writing)
+            kept = {self.shelf.item(index).name for index in self._ledger.book.items}
+            kept |= {self.shelf.unfinished(index).name for index in writing}
+            self.shelf.remove(names - kept)
+            return names - kept
 
     # --- meeting the peer -------------------------------------------------------------------------
 
@@ -347,7 +339,8 @@ class Store:
 
     def stands(self, listed: bool = True) -> Position:
         """Where this store stands, as the peer is told."""
-        return self._meeting.position(self.usable(), listed)
+        with self._mutex:
+            return self._meeting.position(self.usable(), listed)
 
     def position(self, listed: bool = True) -> bytes:
         """What to send before the peer's is judged, so that both learn of a copy. `listed`: with
@@ -361,28 +354,16 @@ class Store:
         `PeerMismatch` where it belongs to another store or is of an older copy, `BadArtifact` where
         this side's store is an older copy, and `BadInput` where it cannot be remembered.
         """
-        return self._meeting.meet(data)
+        with self._mutex:
+            return self._meeting.meet(data)
 
     def confirm(self, data: bytes, index: int) -> Position:
         """The same after `take`: the peer has marked the item, too, so that a copy of either store
         cannot use it again. Raises as `meet`, and `PeerMismatch` where the peer has not.
         """
-        return self._meeting.confirm(data, index)
+        with self._mutex:
+            return self._meeting.confirm(data, index)
 
     def _check_owner(self) -> None:
         if os.getpid() != self._owner or self._lock < 0:
             raise ContractViolation(f"{self.folder} is not open in this process")
-
-
-def _differing(there: Terms, wanted: Terms) -> str:
-    """What of a store's terms is not as it should be."""
-    words = {
-        "role": "the other party",
-        "program": "another Program",
-        "commitment": "other weights",
-        "own": "another key of this side",
-        "peer": "another peer",
-    }
-    return ", ".join(
-        said for name, said in words.items() if getattr(there, name) != getattr(wanted, name)
-    )

@@ -21,7 +21,7 @@ def test_who_looks_sees_what_should_not_be(tmp_path: Path) -> None:
     pair.create()
     with pair.open("client") as store:
         fill(store, 0)
-        store.path(0).write_bytes(b"")
+        store.shelf.item(0).write_bytes(b"")
     for role, line in (
         ("client", f"used 5 {digest_of(5).hex()}"),
         ("client", f"used 5 {digest_of(5).hex()}"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -167,6 +168,30 @@ def test_nothing_impossible_is_written(written: tuple[Pair, bytes]) -> None:
         ledger.append(Used(indices=(2,)), Used(indices=(2,)))
     ledger.close()
     assert ledger.path.read_bytes() == whole
+
+
+def test_what_a_full_disk_took_is_taken_away(
+    written: tuple[Pair, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also whole records, if one with them was not: a shorter one that comes next ends the file."""
+    pair, whole = written
+    laid(written, whole)
+    ledger, real = Ledger.open(pair.folder("client"), pair.key("client")), os.pwrite
+
+    def pwrite(descriptor: int, data: bytes, at: int) -> int:
+        if len(data) < 300:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, data[:-5], at)
+
+    gone = [Burned(index=index, count=1, why="damaged") for index in range(4)]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", pwrite)
+        with pytest.raises(BadInput, match="No space left"):
+            ledger.append(*gone)
+    assert ledger.path.read_bytes() == whole
+    ledger.append(gone[0])
+    ledger.close()
+    assert Ledger.look(pair.folder("client"), pair.key("client")).counter == 10
 
 
 def test_a_ledger_that_cannot_be_cut_is_written_no_more(

@@ -43,6 +43,14 @@ def fill(store: Store, index: int, digest: bytes | None = None, size: int = 1000
         item.seal(digest)
 
 
+class Crash(BaseException):
+    """The process is no more: it changes nothing from then on."""
+
+
+def files(store: Store) -> set[str]:
+    return {path.name for path in store.folder.iterdir()} - {"lock", "ledger"}
+
+
 @dataclass
 class Pair:
     """Both parties, each with a folder of keys and one for its store."""

@@ -117,6 +117,13 @@ PARTS: Sequence[Part] = (
         360,
     ),
     Part(
+        "kills",
+        "Parties killed at random moments use no prepared item twice, lose none, and go on.",
+        module("tests.faults.kills"),
+        "docs/security.md#things-that-must-happen-once",
+        300,
+    ),
+    Part(
         "native",
         "The compiled kernels keep to their memory and branch on no secret.",
         module("tests.native"),

@@ -5,47 +5,46 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 
 STORE = "tests/runtime/test_store.py::"
+ITEMS = "tests/runtime/test_store_items.py::"
+OPENING = "tests/runtime/test_store_opening.py::"
 LEDGER = "tests/runtime/test_store_ledger.py::"
 POSITIONS = "tests/runtime/test_store_positions.py::"
+
+MARK = "            self._ledger.append(*self._skipped(indices), Used(indices=tuple(indices)))\n"
 
 MUTANTS = (
     Mutant(
         name="read_before_the_mark",
         breaks="a crash after the first byte leaves an item that can be used again",
         file="runtime/store/store.py",
-        old="            self._ledger.append(*self._skipped(indices), used)\n",
-        new=(
-            "            for reader in found:\n"
-            "                reader.check()\n"
-            "            self._ledger.append(*self._skipped(indices), used)\n"
-        ),
+        old=MARK,
+        new=("            for reader in found:\n                reader.check()\n" + MARK),
         tests=(STORE + "test_the_mark_is_on_the_disk_before_a_byte_is_read",),
     ),
     Mutant(
         name="the_file_goes_before_the_mark",
         breaks="a crash loses an item that was not used",
         file="runtime/store/store.py",
-        old="            self._ledger.append(*self._skipped(indices), used)\n",
-        new=(
-            "            self.path(indices[0]).unlink()\n"
-            "            self._ledger.append(*self._skipped(indices), used)\n"
-        ),
+        old=MARK,
+        new=("            self.shelf.item(indices[0]).unlink()\n" + MARK),
         tests=(STORE + "test_after_a_crash_at_any_moment_nothing_is_used_twice",),
     ),
     Mutant(
         name="items_before_it_stay",
         breaks="an item that the peer has passed can still be used",
         file="runtime/store/store.py",
-        old="            self._ledger.append(*self._skipped(indices), used)\n",
-        new="            self._ledger.append(used)\n",
+        old=MARK,
+        new="            self._ledger.append(Used(indices=tuple(indices)))\n",
         tests=(STORE + "test_items_before_one_that_is_used_are_burned",),
     ),
     Mutant(
         name="the_name_not_synced",
         breaks="an item that the ledger names is lost with the power",
         file="runtime/store/store.py",
-        old="                sync_folder(self.folder)\n",
-        new="",
+        old=(
+            "                writer.path.rename(path)\n                sync_folder(self.folder)\n"
+        ),
+        new="                writer.path.rename(path)\n",
         tests=(STORE + "test_an_item_is_prepared_when_it_is_on_the_disk",),
     ),
     Mutant(
@@ -85,7 +84,7 @@ MUTANTS = (
         file="runtime/store/item.py",
         old='key.derive(b"item" + index.to_bytes(8, "big") + salt, binding)',
         new='key.derive(b"item" + index.to_bytes(8, "big"), binding)',
-        tests=(STORE + "test_the_same_item_twice_has_another_key",),
+        tests=(ITEMS + "test_the_same_item_twice_has_another_key",),
     ),
     Mutant(
         name="chunks_without_their_item",
@@ -93,7 +92,7 @@ MUTANTS = (
         file="runtime/store/item.py",
         old='self.index.to_bytes(8, "big") + chunk',
         new="bytes(8) + chunk",
-        tests=(STORE + "test_a_chunk_stands_at_its_place_alone",),
+        tests=(ITEMS + "test_a_chunk_stands_at_its_place_alone",),
     ),
     Mutant(
         name="chunks_without_their_store",
@@ -101,7 +100,7 @@ MUTANTS = (
         file="runtime/store/item.py",
         old="        return self.binding + numbers + name.encode()",
         new="        return numbers + name.encode()",
-        tests=(STORE + "test_a_chunk_stands_at_its_place_alone",),
+        tests=(ITEMS + "test_a_chunk_stands_at_its_place_alone",),
     ),
     Mutant(
         name="chunks_without_their_stream",
@@ -109,7 +108,7 @@ MUTANTS = (
         file="runtime/store/item.py",
         old="        return self.binding + numbers + name.encode()",
         new="        return self.binding + numbers",
-        tests=(STORE + "test_a_chunk_stands_at_its_place_alone",),
+        tests=(ITEMS + "test_a_chunk_stands_at_its_place_alone",),
     ),
     Mutant(
         name="no_last_chunk",
@@ -117,7 +116,7 @@ MUTANTS = (
         file="runtime/store/item.py",
         old=" + bytes([last])",
         new="",
-        tests=(STORE + "test_a_chunk_stands_at_its_place_alone",),
+        tests=(ITEMS + "test_a_chunk_stands_at_its_place_alone",),
     ),
     Mutant(
         name="one_store_for_both_parties",
@@ -125,7 +124,7 @@ MUTANTS = (
         file="runtime/store/binding.py",
         old='self.format.to_bytes(4, "big") + self.role.encode() + bytes',
         new='self.format.to_bytes(4, "big") + bytes',
-        tests=(STORE + "test_both_parties_come_to_one_lineage_and_different_keys",),
+        tests=(OPENING + "test_both_parties_come_to_one_lineage_and_different_keys",),
     ),
     Mutant(
         name="any_terms",
@@ -133,7 +132,7 @@ MUTANTS = (
         file="runtime/store/store.py",
         old="            if terms is not None and store.binding.terms != terms:",
         new="            if False:",
-        tests=(STORE + "test_a_store_of_others_is_refused",),
+        tests=(OPENING + "test_a_store_of_others_is_refused",),
     ),
     Mutant(
         name="two_at_a_time",
@@ -141,7 +140,7 @@ MUTANTS = (
         file="runtime/store/lock.py",
         old="        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
         new="",
-        tests=(STORE + "test_a_second_process_is_refused_and_a_dead_one_is_not_in_the_way",),
+        tests=(OPENING + "test_a_second_process_is_refused_and_a_dead_one_is_not_in_the_way",),
     ),
     Mutant(
         name="a_child_uses_it_too",
@@ -149,15 +148,15 @@ MUTANTS = (
         file="runtime/store/store.py",
         old="        if os.getpid() != self._owner or self._lock < 0:",
         new="        if self._lock < 0:",
-        tests=(STORE + "test_a_store_serves_the_process_that_opened_it",),
+        tests=(OPENING + "test_a_store_serves_the_process_that_opened_it",),
     ),
     Mutant(
         name="young_again",
         breaks="a clock that goes back makes an old item young",
         file="runtime/store/store.py",
-        old="        now = max(self._clock(), book.latest)",
+        old="        now = latest(self._clock(), items)",
         new="        now = self._clock()",
-        tests=(STORE + "test_what_is_too_old_is_not_used_whatever_the_clock_says",),
+        tests=(OPENING + "test_what_is_too_old_is_not_used_whatever_the_clock_says",),
     ),
     Mutant(
         name="no_limit_of_bytes",
@@ -165,13 +164,21 @@ MUTANTS = (
         file="runtime/store/limits.py",
         old="        if self.nbytes is not None and nbytes + size > self.nbytes:",
         new="        if self.nbytes is not None and nbytes > self.nbytes:",
-        tests=(STORE + "test_limits_are_kept_before_an_item_is_begun",),
+        tests=(OPENING + "test_limits_are_kept_before_an_item_is_begun",),
+    ),
+    Mutant(
+        name="tidied_while_it_is_written",
+        breaks="an item is lost because another one was used meanwhile",
+        file="runtime/store/store.py",
+        old="            kept |= {self.shelf.unfinished(index).name for index in writing}\n",
+        new="",
+        tests=(OPENING + "test_one_thread_prepares_while_another_uses",),
     ),
     Mutant(
         name="room_unlooked_for",
         breaks="an item is begun that the disk cannot hold",
         file="runtime/store/store.py",
-        old="        if free < size + MARGIN:",
+        old="        if refusal is None and free < needed:",
         new="        if False:",
         tests=(STORE + "test_room_is_looked_for_beforehand",),
     ),
@@ -179,8 +186,8 @@ MUTANTS = (
         name="records_without_the_one_before",
         breaks="a mark is taken out of the ledger unnoticed",
         file="runtime/store/ledger.py",
-        old="        tag = hmac.digest(self._key, self.tags[-1] + line",
-        new="        tag = hmac.digest(self._key, line",
+        old='    return hmac.digest(key, before + payload, "sha256")',
+        new='    return hmac.digest(key, payload, "sha256")',
         tests=(LEDGER + "test_lines_that_are_removed_doubled_or_moved_are_noticed",),
     ),
     Mutant(
@@ -205,14 +212,14 @@ MUTANTS = (
         file="runtime/store/ledger.py",
         old="            os.ftruncate(self._descriptor, self._size)\n",
         new="",
-        tests=(STORE + "test_a_mark_that_cannot_be_written_uses_nothing",),
+        tests=(LEDGER + "test_what_a_full_disk_took_is_taken_away",),
     ),
     Mutant(
         name="used_again",
         breaks="a ledger may say that an item is used twice",
         file="runtime/store/ledger.py",
-        old="                _demand(bool(indices) and indices[0] >= self.next)",
-        new="                _demand(bool(indices))",
+        old="                _demand(all(index in self.items for index in indices))",
+        new="                indices = tuple(each for each in indices if each in self.items)",
         tests=(LEDGER + "test_a_record_follows_those_before_it",),
     ),
     Mutant(
@@ -293,7 +300,7 @@ MUTANTS = (
         file="runtime/store/reconcile.py",
         old="    start = max(own.claim.next, peer.claim.next, skip_to)",
         new="    start = max(min(own.claim.next, peer.claim.next), skip_to)",
-        tests=(POSITIONS + "test_more_than_a_few_items_are_given_up_only_when_told",),
+        tests=(POSITIONS + "test_both_come_to_the_same_and_never_go_back",),
     ),
     Mutant(
         name="any_jump",
