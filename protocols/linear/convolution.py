@@ -38,7 +38,7 @@ def limbs(heaviest: int, largest: int) -> tuple[int, int]:
     """
     if heaviest * largest < _EXACT:
         return 1, 0
-    bits = FLOAT_BITS - 1 - heaviest.bit_length()
+    bits = FLOAT_BITS - heaviest.bit_length()
     if bits < 1:
         raise ContractViolation("a linear layer's weights are too large for the exact convolution")
     count = 2
