@@ -341,7 +341,7 @@ def _received(
     `residue_rows`.
     """
     plan, layout, (head, tail) = spec.rlwe, spec.layout, spec.layout.sent
-    count, sent = layout.ciphertexts_per_tile, head + tail
+    count, block, sent = layout.ciphertexts_per_tile, layout.block, head + tail
     make = np.empty if head == plan.degree else np.zeros
     b = make((len(plan.primes), count, plan.degree), np.uint32)
     ends = np.cumsum([residues_bytes(count * sent, (p,)) for p in plan.primes])
@@ -357,7 +357,7 @@ def _received(
             add_messages(ring_q, b[:, part], messages[part], spec.bits, prg)
 
     parts = byte_chunks(count, plan.degree)
-    prgs = [session.prg.part(8 * layout.block * (part.stop - part.start)) for part in parts]
+    prgs = [session.prg.part(8 * block * (part.stop - part.start)) for part in parts]
     session.workers.each(parse, list(zip(parts, prgs, strict=True)))
     return b
 

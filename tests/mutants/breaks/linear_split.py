@@ -103,8 +103,8 @@ MUTANTS = (
         name="convolution_time_of_weights",
         breaks="how large the weights are, by the time that the server takes",
         file=SERVER,
-        old="self.spec.geometry, heaviest(self.spec)",
-        new="self.spec.geometry, None",
+        old="self.spec.geometry, heaviest(self.spec)\n",
+        new="self.spec.geometry, None\n",
         tests=(SUMS + "test_all_weights_of_a_width_take_as_long",),
     ),
     Mutant(
