@@ -57,6 +57,7 @@ from tests.protocols.transfer_cases import (
     linear_case,
     lookup_case,
     setup_case,
+    split_case,
 )
 from tests.support.convolutions import (
     GUARDS,
@@ -486,6 +487,7 @@ def _cases() -> Iterator[tuple[str, Case]]:
         yield f"additive lookup 1 of {1 << k}", additive_lookup_case(k, 41)
     for guard in GUARDS:
         yield f"linear, {guard} guard bits", linear_case(guard, MORE)
+        yield f"linear split, {guard} guard bits", split_case(guard, MORE)
     yield "set-up", setup_case(MORE)
     yield from cohort_cases()
 
