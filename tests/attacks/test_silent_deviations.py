@@ -26,7 +26,7 @@ from moiety.protocols.settlement import settle
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
 from tests.protocols.oracles import multiples
 from tests.support.kept import keeping
-from tests.support.two_party import run_two_party
+from tests.support.two_party import run_two_party, vole
 
 ROWS = 2048
 """Those of the first tree of either iteration of a refill."""
@@ -63,7 +63,7 @@ def deviating(monkeypatch: pytest.MonkeyPatch, change: Change, who: Role) -> dic
 
 
 def mark(session: Session) -> None:
-    for generator in (session.sender._vole.bits, session.sender._vole.nibbles):  # type: ignore[attr-defined]
+    for generator in (vole(session.sender).bits, vole(session.sender).nibbles):
         generator._role = session.role
 
 
@@ -73,11 +73,11 @@ def used(who: Role, n: int, k: int, seed: int, kept: dict[str, Any]) -> None:
     def body(session: Session) -> None:
         mark(session)
         if session.role is who:
-            vole = session.sender._vole
-            kept["w"], kept["delta"] = vole.extend(n, k), vole.delta
+            sender = vole(session.sender)
+            kept["w"], kept["delta"] = sender.extend(n, k), sender.delta
             session.channel.send(b"0")
         else:
-            kept["u"], later = session.receiver._vole.begin(n, k)
+            kept["u"], later = vole(session.receiver).begin(n, k)
             session.channel.recv(1)
             kept["v"] = later()
         settle(session)
@@ -214,7 +214,7 @@ def test_nothing_is_opened_before_it_is_settled(monkeypatch: pytest.MonkeyPatch)
 
     def server(session: Session) -> None:
         mark(session)
-        _, later = session.receiver._vole.begin(ROWS, 1)
+        _, later = vole(session.receiver).begin(ROWS, 1)
         session.channel.recv(1)
         later()
         try:
@@ -224,7 +224,7 @@ def test_nothing_is_opened_before_it_is_settled(monkeypatch: pytest.MonkeyPatch)
 
     def client(session: Session) -> None:
         mark(session)
-        session.sender._vole.extend(ROWS, 1)
+        vole(session.sender).extend(ROWS, 1)
         session.channel.send(b"0")
         sent = session.channel.meter.total.received
         before.append(sent)
@@ -245,10 +245,10 @@ def test_what_is_settled_is_not_settled_again() -> None:
         sent = [session.channel.meter.total.sent]
         for draws in (False, True, False):
             if draws and session.is_server:
-                session.sender._vole.extend(5, 1)
+                vole(session.sender).extend(5, 1)
                 session.channel.send(b"0")
             elif draws:
-                _, later = session.receiver._vole.begin(5, 1)
+                _, later = vole(session.receiver).begin(5, 1)
                 session.channel.recv(1)
                 later()
             before = session.channel.meter.total.sent
@@ -306,10 +306,10 @@ def test_no_coefficient_serves_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     def body(session: Session) -> None:
         for n, k in ((5, 4), (17, 1), (16, 4), (70_000, 4), (1, 4), (2_000_000, 1), (33, 1)):
             if session.is_server:
-                session.sender._vole.extend(n, k)
+                vole(session.sender).extend(n, k)
                 session.channel.send(b"0")
             else:
-                _, later = session.receiver._vole.begin(n, k)
+                _, later = vole(session.receiver).begin(n, k)
                 session.channel.recv(1)
                 later()
             if n == 1:
@@ -350,12 +350,12 @@ def test_equal_errors_do_not_cancel(
 
     def server(session: Session) -> None:
         for n in draws:
-            session.sender._vole.extend(n, 4)
+            vole(session.sender).extend(n, 4)
         session.channel.send(b"0")
         settle(session)
 
     def client(session: Session) -> None:
-        later = [session.receiver._vole.begin(n, 4)[1] for n in draws]
+        later = [vole(session.receiver).begin(n, 4)[1] for n in draws]
         session.channel.recv(1)
         later[-1]()
         settle(session)

@@ -147,5 +147,3 @@ def test_pads_of_another_length_are_refused(twin: SimpleNamespace, k: int) -> No
         for change in wrong:
             with pytest.raises(ValueError, match="must have shape"):
                 getattr(twin, name)(**{**right, **change})
-
-

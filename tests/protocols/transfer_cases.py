@@ -12,7 +12,7 @@ from moiety.protocols.arrays import U8, U64
 from moiety.protocols.linear.client import linear_client, new_query_client
 from moiety.protocols.linear.cost import linear_cost, query_cost
 from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
-from moiety.protocols.ot.transfers import TransferReceiver, TransferSender
+from moiety.protocols.ot.on_demand import TransferReceiver, TransferSender
 from moiety.protocols.session import Session
 from moiety.protocols.setup import open_session
 from tests.protocols.conformance import (

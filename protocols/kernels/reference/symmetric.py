@@ -198,8 +198,8 @@ def lookup_recv(
 ) -> U8:
     """XOR lookup, receiver: its share `uint8 (n,)` of `table[i, choices[i]]`.
 
-    v, key: blocks `uint8 (n, 16)`, `uint8 (16,)`, or else prepared pads, a stream of `pads_recv` and
-    an empty array; choices, u: `uint8 (n,)` below `2^k`; bits: 1..8; messages: the sender's.
+    v, key: blocks `uint8 (n, 16)`, `uint8 (16,)`, or else prepared pads, a stream of `pads_recv`
+    and an empty array; choices, u: `uint8 (n,)` below `2^k`; bits: 1..8; messages: the sender's.
     """
     check_range("bits", bits, 1, 8)
     pads = receiver_pads(v, k, key, choices, u, bits)
@@ -239,10 +239,10 @@ def arith_recv(
 
 
 def pads_send(w: U8, delta: U8, k: int, key: U8, bits: int, pool: Pool | None = None) -> U8:
-    """Low `bits` (1..64) bits of the sender's pads `H(w_i + j*delta)`, a bit stream in which pad j
-    of element i is value `i*2^k + j`: `uint8 (ceil(n*2^k*bits/8),)`.
+    """The sender's pads `H(w_i + j*delta)`, cut to their low `bits` (1..64) bits.
 
-    w: `uint8 (n, 16)`; delta, key: `uint8 (16,)`. Whole bytes at multiples of 8 elements.
+    w: `uint8 (n, 16)`; delta, key: `uint8 (16,)`. Returns a bit stream in which pad j of element i
+    is value `i*2^k + j`, `uint8 (ceil(n*2^k*bits/8),)`: whole in bytes at multiples of 8 elements.
     """
     check_width(k)
     check_bytes("w", w, None, 16)
@@ -252,9 +252,9 @@ def pads_send(w: U8, delta: U8, k: int, key: U8, bits: int, pool: Pool | None = 
 
 
 def pads_recv(v: U8, k: int, key: U8, bits: int, pool: Pool | None = None) -> U8:
-    """Low `bits` (1..64) bits of the receiver's pads `H(v_i)`, `uint8 (ceil(n*bits/8),)`.
+    """The receiver's pads `H(v_i)`, cut to their low `bits` (1..64) bits.
 
-    v: `uint8 (n, 16)`; key: `uint8 (16,)`.
+    v: `uint8 (n, 16)`; key: `uint8 (16,)`. Returns a bit stream, `uint8 (ceil(n*bits/8),)`.
     """
     check_width(k)
     check_bytes("v", v, None, 16)

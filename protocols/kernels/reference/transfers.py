@@ -22,7 +22,7 @@ from moiety.protocols.kernels.reference.streams import unpack
 
 
 def sender_pads(w: U8, delta: U8, k: int, key: U8, shifts: U8, bits: int) -> U64:
-    """Pads of all options in the receiver's order, `uint64 (n, 2^k)`, of which the low `bits` count.
+    """Pads of all options in the receiver's order, `uint64 (n, 2^k)`; the low `bits` bits count.
 
     w: `uint8 (n, 16)`; delta: `uint8 (16,)`; key: `uint8 (16,)`; shifts: `uint8 (n,)` below `2^k`.
     Prepared: w is a stream of `pads_send` of as many bits, delta and key are empty.
