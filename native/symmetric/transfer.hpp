@@ -1,10 +1,12 @@
 // What all lookups share: the two sides' arguments, the pads, and the walk over groups of elements.
-// `sender_pads` and `receiver_pads` of reference/transfers.py specify the pads.
+// `sender_pads` and `receiver_pads` of reference/transfers.py specify the pads: hashed where they are
+// used, or made beforehand and read from a stream.
 #pragma once
 
 #if defined(MOIETY_LOOPS)
 #include "bitstream.hpp"
 #include "field.hpp"
+#include "symmetric/streams.hpp"
 #include "symmetric/width.hpp"
 #include "vector/aes.hpp"
 #elif defined(MOIETY_BINDINGS)
@@ -17,7 +19,8 @@ namespace moiety {
 struct Lookup {
   int k;                  // 2^k options
   int bits;               // of a field
-  const u8* key;          // of element 0; every per_key(k) elements later it counts up
+  const u8* key;          // of element 0; every per_key(k) elements later it counts up. Null where
+                          // the pads were made beforehand
   std::size_t n;          // elements
   std::size_t first = 0;  // number of the first one
 
@@ -25,22 +28,34 @@ struct Lookup {
   // Of the elements before number `at`, a multiple of 8.
   std::size_t bytes_before(std::size_t at) const { return at / 8 * row_bits(); }
   std::size_t message_bytes() const { return (n * row_bits() + 7) / 8; }
+  bool prepared() const { return key == nullptr; }
+  // Of the blocks before element `at`, or of the pads in their place, `each` to an element.
+  std::size_t pads_before(std::size_t at, int each) const {
+    return prepared() ? at / 8 * static_cast<std::size_t>(each * bits) : 16 * at;
+  }
+  std::size_t pad_bytes(int each) const {
+    return (n * static_cast<std::size_t>(each * bits) + 7) / 8;
+  }
   // Some of them, from a number where a key begins.
   Lookup part(Range at) const { return {k, bits, key, at.size(), first + at.start}; }
 };
 
+// With prepared pads, w is their stream, and delta is null.
 struct Sender {
   const u8 *w, *delta, *shifts;
 
-  // From element `start` on.
-  Sender from(std::size_t start) const { return {w + 16 * start, delta, shifts + start}; }
+  // From element `start` on, a multiple of 8.
+  Sender from(const Lookup& job, std::size_t start) const {
+    return {w + job.pads_before(start, 1 << job.k), delta, shifts + start};
+  }
 };
 
+// With prepared pads, v is their stream.
 struct Receiver {
   const u8 *v, *choices, *messages;
 
   Receiver from(const Lookup& job, std::size_t start) const {
-    return {v + 16 * start, choices + start, messages + job.bytes_before(start)};
+    return {v + job.pads_before(start, 1), choices + start, messages + job.bytes_before(start)};
   }
 };
 
@@ -141,26 +156,97 @@ inline constexpr std::size_t kGroupBytes = ((1 << K) - 1) * sizeof(T) * kGroup;
 // Streams are read and written by so many bytes past their end at most.
 inline constexpr std::size_t kOverrun = 16;
 
+// Fields of a group from a stream of `rest` fields, all or the first of which are the group's.
+template <class T>
+MOIETY_INLINE void read_pads(const u8* from, std::size_t rest, std::size_t group, int bits,
+                             T* pads) {
+  alignas(64) u8 tail[3 * kOverrun + 16 * kGroup * sizeof(T)];
+  const std::size_t have = least(rest, group);
+  // What is read past a group's end is the next one's, or else a copy's.
+  if ((rest - have) * static_cast<std::size_t>(bits) < 8 * kOverrun) {
+    const std::size_t bytes = (have * static_cast<std::size_t>(bits) + 7) / 8;
+    std::memcpy(tail, from, bytes);
+    std::memset(tail + bytes, 0, kOverrun);
+    from = tail;
+  }
+  if constexpr (sizeof(T) == 8) {
+    unpack64(from, have, bits, pads);
+  } else {
+    unpack8(from, have, bits, pads);
+  }
+}
+
+// The pads of a sender's group: `at(at)[i * 2^K + j]` is pad j of element at + i, in the order of the
+// receiver's *u*.
+template <int K, class T>
+class OptionPads {
+ public:
+  MOIETY_INLINE OptionPads(const Lookup& job, const Sender& side)
+      : job_(job), w_(side.w), multiples_(job.prepared() ? kNone : side.delta, K) {}
+
+  MOIETY_INLINE const T* at(std::size_t at) {
+    const u8* from = w_ + job_.pads_before(at, 1 << K);
+    const std::size_t rest = job_.n - at;
+    if (job_.prepared()) {
+      read_pads(from, rest << K, kGroup << K, job_.bits, pads_);
+    } else {
+      next_key<K>(job_, at, key_);
+      sender_pads<K>(key_, whole(from, 16 * rest, 16 * kGroup, tail_), multiples_, pads_);
+    }
+    return pads_;
+  }
+
+ private:
+  static constexpr u8 kNone[16] = {};
+  const Lookup job_;
+  const u8* w_;
+  Schedule key_;
+  const Multiples multiples_;
+  alignas(64) T pads_[kGroup << K];
+  alignas(64) u8 tail_[16 * kGroup];
+};
+
+// Of a receiver's: a pad an element.
+template <int K, class T>
+class ChoicePads {
+ public:
+  MOIETY_INLINE ChoicePads(const Lookup& job, const Receiver& side) : job_(job), v_(side.v) {}
+
+  MOIETY_INLINE const T* at(std::size_t at) {
+    const u8* from = v_ + job_.pads_before(at, 1);
+    const std::size_t rest = job_.n - at;
+    if (job_.prepared()) {
+      read_pads(from, rest, kGroup, job_.bits, pads_);
+    } else {
+      next_key<K>(job_, at, key_);
+      receiver_pads(key_, whole(from, 16 * rest, 16 * kGroup, tail_), pads_);
+    }
+    return pads_;
+  }
+
+ private:
+  const Lookup job_;
+  const u8* v_;
+  Schedule key_;
+  alignas(64) T pads_[kGroup];
+  alignas(64) u8 tail_[16 * kGroup];
+};
+
 // The sender's side of a lookup, group by group: `ask(at)` before the pads are made, then
 // `emit(at, have, pads, to)` with pad j of element i in the order of the receiver's *u*,
 // `pads[i * 2^K + j]`, and the stream to which the group's fields go. Nothing is written past the
 // end of the messages: another thread's may begin there.
 template <int K, class T, class Ask, class Emit>
 MOIETY_INLINE void send(Lookup job, Sender side, u8* messages, Ask ask, Emit emit) {
-  Schedule key;
+  OptionPads<K, T> pads(job, side);
   alignas(64) u8 last[kGroupBytes<K, T> + kOverrun];
-  const Multiples multiples(side.delta, K);
-  alignas(64) T pads[kGroup << K];
-  alignas(64) u8 w_tail[16 * kGroup];
   for (std::size_t at = 0; at < job.n; at += kGroup) {
     const std::size_t have = least(kGroup, job.n - at);
     ask(at);
-    const u8* w = whole(side.w + 16 * at, 16 * have, 16 * kGroup, w_tail);
-    next_key<K>(job, at, key);
-    sender_pads<K>(key, w, multiples, pads);
+    const T* of_group = pads.at(at);
     u8* group = messages + job.bytes_before(at);
     BitWriter to(at + kGroup < job.n ? group : last);
-    emit(at, have, pads, to);
+    emit(at, have, of_group, to);
     if (at + kGroup >= job.n) {
       finish_stream(last, have * job.row_bits());
       std::memcpy(group, last, (have * job.row_bits() + 7) / 8);
@@ -172,14 +258,11 @@ MOIETY_INLINE void send(Lookup job, Sender side, u8* messages, Ask ask, Emit emi
 // fields, of which 16 bytes past the end may be read.
 template <int K, class T, class Open>
 MOIETY_INLINE void receive(Lookup job, Receiver side, Open open) {
-  Schedule key;
-  alignas(64) T pads[kGroup];
-  alignas(64) u8 v_tail[16 * kGroup], message_tail[kGroupBytes<K, T> + kOverrun];
+  ChoicePads<K, T> pads(job, side);
+  alignas(64) u8 message_tail[kGroupBytes<K, T> + kOverrun];
   for (std::size_t at = 0; at < job.n; at += kGroup) {
     const std::size_t have = least(kGroup, job.n - at);
-    const u8* v = whole(side.v + 16 * at, 16 * have, 16 * kGroup, v_tail);
-    next_key<K>(job, at, key);
-    receiver_pads(key, v, pads);
+    const T* of_group = pads.at(at);
     const u8* from = side.messages + job.bytes_before(at);
     if (job.n - at < 3 * kGroup) {  // the group after this one may be shorter than an overrun
       const std::size_t bytes = (have * job.row_bits() + 7) / 8;
@@ -187,7 +270,7 @@ MOIETY_INLINE void receive(Lookup job, Receiver side, Open open) {
       std::memset(message_tail + bytes, 0, kOverrun);
       from = message_tail;
     }
-    open(at, have, pads, from);
+    open(at, have, of_group, from);
   }
 }
 
@@ -286,15 +369,26 @@ MOIETY_INLINE void receive_pairs(Lookup job, Receiver side, Keep keep) {
 #elif defined(MOIETY_BINDINGS)
 namespace {
 
-Lookup checked_lookup(u64 k, u64 bits, u64 max_bits, const Array& key, std::size_t n) {
+// Of as many elements as there are blocks or, where a stream of prepared pads is in their place,
+// `shifts` or choices.
+Lookup checked_lookup(u64 k, u64 bits, u64 max_bits, const Array& key, const Array& blocks,
+                      const Array& shifts) {
   check_range("k", k, 1, 4);
   check_range("bits", bits, 1, max_bits);
-  return {static_cast<int>(k), static_cast<int>(bits), checked<u8>("key", key, {16}), n};
+  const bool prepared = blocks.ndim() == 1;
+  const u8* first = checked<u8>("key", key, {prepared ? std::size_t{0} : 16});
+  return {static_cast<int>(k), static_cast<int>(bits), prepared ? nullptr : first,
+          rows_of(prepared ? shifts : blocks)};
+}
+
+const u8* checked_pads(const char* name, const Lookup& job, const Array& pads, int each) {
+  return job.prepared() ? checked<u8>(name, pads, {job.pad_bytes(each)})
+                        : checked<u8>(name, pads, {kAny, 16});
 }
 
 Sender checked_sender(const Lookup& job, const Array& w, const Array& delta, const Array& shifts) {
-  const Sender side{.w = checked<u8>("w", w, {kAny, 16}),
-                    .delta = checked<u8>("delta", delta, {16}),
+  const Sender side{.w = checked_pads("w", job, w, 1 << job.k),
+                    .delta = checked<u8>("delta", delta, {job.prepared() ? std::size_t{0} : 16}),
                     .shifts = checked<u8>("shifts", shifts, {job.n})};
   if (exceeds(side.shifts, job.n, job.k)) refuse("shifts must be below 2^" + std::to_string(job.k));
   return side;
@@ -303,7 +397,7 @@ Sender checked_sender(const Lookup& job, const Array& w, const Array& delta, con
 // `u` has done its work in the shifts: only its shape is checked.
 Receiver checked_receiver(const Lookup& job, const Array& v, const Array& choices, const Array& u,
                           const Array& messages) {
-  const Receiver side{.v = checked<u8>("v", v, {kAny, 16}),
+  const Receiver side{.v = checked_pads("v", job, v, 1),
                       .choices = checked<u8>("choices", choices, {job.n}),
                       .messages = checked<u8>("messages", messages, {job.message_bytes()})};
   checked<u8>("u", u, {job.n});
@@ -322,7 +416,7 @@ nb::tuple sent(Pool* pool, const Lookup& job, const Sender& side, std::vector<st
   const Output<u8> messages({job.message_bytes()});
   const Output<T> share(std::move(shape));
   without_gil(pool, sender_work(job), [&](Range at) noexcept {
-    run(at.start, job.part(at), side.from(at.start), messages.data() + job.bytes_before(at.start),
+    run(at.start, job.part(at), side.from(job, at.start), messages.data() + job.bytes_before(at.start),
         share.data() + at.start);
   });
   return nb::make_tuple(messages.array(), share.array());

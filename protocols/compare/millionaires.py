@@ -37,7 +37,7 @@ from moiety.protocols.compare.joins import LT, Join, JoinLookup, round_joins
 from moiety.protocols.cost import Cost, Size, Work, cost_of, local
 from moiety.protocols.network import LAN, Network
 from moiety.protocols.ot.batches import ReceivedBatch, SentBatch
-from moiety.protocols.ot.transfers import Lookup, lookups_cost
+from moiety.protocols.ot.lookups import Lookup, lookups_cost
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role, Session
 

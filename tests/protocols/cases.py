@@ -28,7 +28,7 @@ from moiety.protocols.compare.reveal import reveal_to_client
 from moiety.protocols.compare.truncate import truncate_exact, truncate_stochastic
 from moiety.protocols.lanes import LANES_FROM, each_lane, in_lanes
 from moiety.protocols.network import LAN
-from moiety.protocols.ot.transfers import TransferReceiver, TransferSender
+from moiety.protocols.ot.on_demand import TransferReceiver, TransferSender
 from moiety.protocols.session import Role, Session
 from moiety.protocols.settlement import settle
 from tests.protocols.cohort_cases import cohort_cases

@@ -20,7 +20,7 @@ from moiety.protocols.cost import Cost
 from moiety.protocols.linear import planner
 from moiety.protocols.network import LOOPBACK, NETWORKS, Network
 from moiety.protocols.ot.generators import NEVER_SILENT
-from moiety.protocols.ot.transfers import Lookup, lookups_cost
+from moiety.protocols.ot.lookups import Lookup, lookups_cost
 from moiety.runtime.cost.clock import predict
 from moiety.runtime.cost.machine import REFERENCE_MACHINE, Machine
 from moiety.runtime.cost.traffic import image_cost

@@ -29,7 +29,7 @@ from moiety.protocols.linear.split import (
     online_client,
     online_server,
 )
-from moiety.protocols.ot.transfers import TransferReceiver, TransferSender
+from moiety.protocols.ot.on_demand import TransferReceiver, TransferSender
 from moiety.protocols.session import Session
 from moiety.protocols.setup import open_session
 from tests.protocols.conformance import (

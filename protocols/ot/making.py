@@ -1,0 +1,122 @@
+"""How the pads of a run are made beforehand: either party's part of one direction, as a generator
+that stops after each draw, so that the other direction's follows before the pads are hashed.
+
+Both parties take correlations in the order of the answers, piece by piece, and draw a run of one
+width where they have too few (protocols/split); what is in hand is a run of each width and a piece.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from moiety.protocols import kernels
+from moiety.protocols.arrays import U8
+from moiety.protocols.ot.demand import OneWay
+from moiety.protocols.ot.on_demand import TransferReceiver, TransferSender
+from moiety.protocols.ot.prepared import CHOICES, RECEIVED, SENT, Sink
+from moiety.protocols.split import Runs
+
+
+def runs_for(way: OneWay) -> Runs:
+    """What is to be drawn for it."""
+    total: Counter[int] = Counter()
+    for piece in way.pieces():
+        total[piece.k] += piece.n
+    return Runs(total)
+
+
+def make_sent(sender: TransferSender, way: OneWay, sink: Sink) -> Iterator[None]:
+    """The sender's pads."""
+    runs, held = runs_for(way), defaultdict[int, _Hand](_Hand)
+    for piece in way.pieces():
+        hand = held[piece.k]
+        for size in runs.before(piece.n, piece.k):
+            hand.add(sender.draw(size, piece.k))
+            yield
+        w = hand.take(piece.n)
+        for pads in sender.pads_of(w, piece.k, piece.group, piece.answer.bits):
+            sink.write(SENT, pads)
+
+
+def make_received(receiver: TransferReceiver, way: OneWay, sink: Sink) -> Iterator[None]:
+    """The receiver's u and pads. Both are taken in the order of the answers, but u is written in
+    that of the openings, as soon as all before it are.
+    """
+    runs, held = runs_for(way), defaultdict[int, _Drawn](_Drawn)
+    choices = _Rows(way, sink)
+    for piece in way.pieces():
+        hand = held[piece.k]
+        for size in runs.before(piece.n, piece.k):
+            hand.add(*receiver.draw(size, piece.k))
+            yield
+        u, v = hand.take(piece.n)
+        choices.add(piece.answer.opening, piece.answer.row, u)
+        for pads in receiver.pads_of(v, piece.k, piece.group, piece.answer.bits):
+            sink.write(RECEIVED, pads)
+
+
+@dataclass
+class _Hand:
+    """Values that were drawn and not yet taken, along the first axis."""
+
+    parts: list[U8] = field(default_factory=list)
+
+    def add(self, part: U8) -> None:
+        self.parts.append(part)
+
+    def take(self, n: int) -> U8:
+        """The next n."""
+        taken: list[U8] = []
+        while n:
+            part = self.parts.pop(0)
+            taken.append(part[:n])
+            if len(part) > n:
+                self.parts.insert(0, part[n:])
+            n -= len(taken[-1])
+        return taken[0] if len(taken) == 1 else np.concatenate(taken)
+
+
+@dataclass
+class _Drawn:
+    """The same of a receiver's u and v; v is made when one of a run is first taken."""
+
+    u: _Hand = field(default_factory=_Hand)
+    v: _Hand = field(default_factory=_Hand)
+    late: list[Callable[[], U8]] = field(default_factory=list)
+
+    def add(self, u: U8, late: Callable[[], U8]) -> None:
+        self.u.add(u)
+        self.late.append(late)
+
+    def take(self, n: int) -> tuple[U8, U8]:
+        while self.late:
+            self.v.add(self.late.pop(0)())
+        return self.u.take(n), self.v.take(n)
+
+
+@dataclass
+class _Rows:
+    """u of all batches, written row by row in the order of the openings."""
+
+    way: OneWay
+    sink: Sink
+    waiting: dict[tuple[int, int], list[U8]] = field(default_factory=lambda: defaultdict(list))
+    due: tuple[int, int] = (0, 0)
+
+    def add(self, opening: int, row: int, u: U8) -> None:
+        """More of a row."""
+        self.waiting[opening, row].append(u)
+        while self._whole(self.due):
+            number, at = self.due
+            of = self.way.openings[number]
+            self.sink.write(CHOICES, kernels.pack(np.concatenate(self.waiting.pop(self.due)), of.k))
+            self.due = (number, at + 1) if at + 1 < of.rows else (number + 1, 0)
+
+    def _whole(self, row: tuple[int, int]) -> bool:
+        if row not in self.waiting:
+            return False
+        return sum(map(len, self.waiting[row])) == self.way.openings[row[0]].n
