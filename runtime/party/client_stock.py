@@ -9,7 +9,7 @@ from moiety.protocols.session import Session
 from moiety.runtime.party import handshake
 from moiety.runtime.party.executor import ClientExecutor
 from moiety.runtime.party.prepared import ItemSink, ItemSource
-from moiety.runtime.party.stock import Cellar, Stock, abandon, decoded
+from moiety.runtime.party.stock import Cellar, Stock, decoded
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.store.binding import Founding, Offer, Terms
 from moiety.runtime.store.store import Store
@@ -52,11 +52,11 @@ class ClientStock:
             store = _founded(channel, cellar, terms, images)
         stock = Stock(store, images, binding)
         try:
-            answer = _told(channel, stock)
+            answer = _told(channel, stock, skip_to)
             if answer.why and anew:
-                abandon(store)
+                store.retire()
                 stock = Stock(_founded(channel, cellar, terms, images), images, binding)
-                answer = _told(channel, stock)
+                answer = _told(channel, stock, skip_to)
             if answer.why:
                 raise NothingPrepared(f"the server: {handshake.printable(answer.why, 200)}")
             stock.meet(decoded(answer.position), skip_to)
@@ -110,10 +110,11 @@ class ClientStock:
         self.stock.close()
 
 
-def _told(channel: TcpChannel, stock: Stock) -> handshake.Stored:
+def _told(channel: TcpChannel, stock: Stock, skip_to: int) -> handshake.Stored:
     """Says where this side stands; the server's answer."""
     position = stock.store.position().hex()
-    handshake.send(channel, handshake.Stored(images=stock.images, position=position))
+    told = handshake.Stored(images=stock.images, position=position, skip_to=skip_to)
+    handshake.send(channel, told)
     return handshake.receive(channel, handshake.Stored)
 
 

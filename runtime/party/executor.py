@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,16 +32,10 @@ from moiety.protocols.linear.split import (
     offline_client,
     offline_server,
 )
-from moiety.protocols.ot.prepared import (
-    Demand,
-    PreparedReceiver,
-    PreparedSender,
-    Sink,
-    Source,
-    prepare,
-    record,
-)
+from moiety.protocols.ot.demand import Demand
+from moiety.protocols.ot.prepared import Sink, Source
 from moiety.protocols.parallel import Workers
+from moiety.protocols.preparation import answering, prepare, record
 from moiety.protocols.session import Role, Session
 from moiety.runtime.cost.memory import check_run_memory
 from moiety.runtime.party.cohorts import check_reveals_images, is_id
@@ -140,16 +133,6 @@ def _run(
 def _check_network(program: Program, session: Session) -> None:
     if session.network != program.planned_for:
         raise ContractViolation(f"the session is not open for a {program.network} network")
-
-
-@contextmanager
-def _prepared(session: Session, demand: Demand, source: Source) -> Iterator[Session]:
-    """The session with the transfers of an item, all of which are used in the end."""
-    sender = PreparedSender(session.channel, demand, source, session.workers)
-    receiver = PreparedReceiver(session.channel, demand, source, session.workers)
-    yield replace(session, sender=sender, receiver=receiver)
-    sender.finish()
-    receiver.finish()
 
 
 # --- the vendor -----------------------------------------------------------------------------------
@@ -269,7 +252,7 @@ class ServerExecutor:
         seed = item.read(LINEAR, SPLIT_SEED_BYTES).tobytes()
         material = ServerMaterial.from_bytes(seed, self._layers[images])
         side = PreparedServerSide(*common, material=material)
-        with _prepared(session, self._demand(images), item) as of_item:
+        with answering(self._demand(images), item, session) as of_item:
             cost = _run(self.program, self._stages, of_item, side, progress)
         return _rows(side.kept), cost
 
@@ -281,7 +264,7 @@ class ServerExecutor:
         common = self._common(session, images)
         ServerSide(*common).exchange_keys(session)
         material = offline_server(session, list(self._layers[images].values()))
-        sink.write(LINEAR, material.to_bytes())
+        sink.write(LINEAR, np.frombuffer(material.to_bytes(), np.uint8))
         demand = self._demand(images)
         prepare(session, demand, sink)
         return demand.digest()
@@ -430,8 +413,7 @@ class ClientExecutor:
         specs = self._checked_specs(images)
         kept = item.read(LINEAR, client_bytes(list(specs.values()))).tobytes()
         side = PreparedClientSide(*common, material=ClientMaterial.from_bytes(kept, specs))
-        demand = self._demand(images)
-        with _prepared(session, demand, item) as of_item:
+        with answering(self._demand(images), item, session) as of_item:
             return side, _run(self.program, self._stages, of_item, side, progress)
 
     def prepare_item(self, session: Session, sink: Sink, images: int = 1) -> bytes:
@@ -442,7 +424,8 @@ class ClientExecutor:
         _check_network(self.program, session)
         specs, public = self._checked_specs(images), public_seed(self.program, images)
         new_query_client(session, list(specs.values()), public)
-        sink.write(LINEAR, offline_client(session, specs, public).to_bytes())
+        material = offline_client(session, specs, public)
+        sink.write(LINEAR, np.frombuffer(material.to_bytes(), np.uint8))
         demand = self._demand(images)
         prepare(session, demand, sink)
         return demand.digest()

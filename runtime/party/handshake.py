@@ -126,10 +126,12 @@ class Elsewhere(Message, frozen=True, tag="elsewhere", kw_only=True):
 class Stored(Message, frozen=True, tag="stored", kw_only=True):
     """Of what was prepared for runs of so many `images` (runtime/store), in hexadecimal digits: the
     `offer` of who has no store and wants one to be founded, or the `position` of a store that is
-    there. The server answers with the same, or with `why` it has none.
+    there. The server answers with the same, or with `why` it has none. `skip_to`: the client's user
+    gives up all items before this one.
     """
 
     images: int = 1
+    skip_to: int = 0
     offer: str = ""
     position: str = ""
     why: str = ""

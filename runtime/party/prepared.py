@@ -36,8 +36,8 @@ class ItemSink(Sink):
 
     item: ItemWriter
 
-    def write(self, name: str, data: U8 | bytes) -> None:
-        self.item.stream(name).write(data.data if isinstance(data, np.ndarray) else data)
+    def write(self, name: str, data: U8) -> None:
+        self.item.stream(name).write(np.ascontiguousarray(data).data)
 
 
 @dataclass(frozen=True)

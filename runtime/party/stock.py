@@ -8,7 +8,6 @@ both sides, and each has seen the other's mark, before a byte of it is read.
 
 from __future__ import annotations
 
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -73,16 +72,6 @@ class Cellar:
         """A new one. Raises as `Store.create`."""
         folder = self.folder(founding.terms, images)
         return Store.create(folder, self.key, founding, peer, self.limits)
-
-
-def abandon(store: Store) -> None:
-    """The peer has no store that goes with this one, and never will: nothing in it is used, and
-    its place is free.
-    """
-    store.retire()
-    folder = store.folder
-    store.close()
-    shutil.rmtree(folder)
 
 
 def _digits(fingerprint: Fingerprint | None) -> str:

@@ -66,7 +66,7 @@ def used(who: Role, n: int, k: int, seed: int, kept: dict[str, Any], more: int =
             sender = vole(session.sender)
             kept["w"], kept["delta"] = sender.extend(n, k), sender.delta
             if more:
-                vole.extend(more, k)
+                sender.extend(more, k)
             session.channel.send(b"0")
         else:
             kept["u"], later = vole(session.receiver).begin(n, k)

@@ -12,7 +12,7 @@ from moiety.protocols.session import Session
 from moiety.runtime.party import handshake
 from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.prepared import ItemSink, ItemSource
-from moiety.runtime.party.stock import Cellar, Stock, abandon, decoded
+from moiety.runtime.party.stock import Cellar, Stock, decoded
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.store.binding import Founding, Offer
 
@@ -100,7 +100,7 @@ class Stocks:
         self._forget(asked.images)
         if (store := cellar.found(terms, asked.images)) is not None:
             log.warning("%s: the client begins anew; what was prepared is lost", self.channel.peer)
-            abandon(store)
+            store.retire()
         founding = Founding.begin(cellar.key, terms)
         store = cellar.create(founding, asked.images, Offer.decode(decoded(asked.offer)))
         self._met[asked.images] = Stock(store, asked.images, self.binding)
@@ -119,7 +119,7 @@ class Stocks:
             stock = self._met[asked.images] = Stock(store, asked.images, self.binding)
         position = stock.store.position().hex()
         handshake.send(self.channel, handshake.Stored(images=asked.images, position=position))
-        stock.meet(decoded(asked.position))
+        stock.meet(decoded(asked.position), asked.skip_to)
 
     def _forget(self, images: int) -> None:
         if (stock := self._met.pop(images, None)) is not None:
