@@ -81,6 +81,8 @@ def verify(program: Program, expected: Sequence[Expected], results: Results) -> 
     """
     generator = Mixed(NEVER_SILENT if results.silent_from is None else results.silent_from)
     for run in runs(results):
+        if run[0].prepared_item is not None:
+            continue  # TODO
         declared = traffic.run_cost(program, len(run)).on(generator)
         up, down = (sum(getattr(image, way) for image in run) for way in BYTES)
         harness.require(
