@@ -104,7 +104,7 @@ def connect(n: int, k: int, seed: int) -> tuple[U8, U8, tuple[U8, U8]]:
         generator = vole(session.sender)
         w = generator.extend(n, k)
         session.channel.send(b"0")
-        return vole.delta, w
+        return generator.delta, w
 
     def client(session: Session) -> tuple[U8, U8]:
         u, later = vole(session.receiver).begin(n, k)
