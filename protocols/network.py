@@ -8,7 +8,7 @@ made for and what comparisons are cut into digits for.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, Literal
 
@@ -17,11 +17,20 @@ from moiety.protocols.errors import BadInput
 
 @dataclass(frozen=True)
 class Network:
-    """Round-trip time in seconds, and bits per second each way, as seen by the client."""
+    """Round-trip time in seconds, and bits per second each way, as seen by the client. `prepared`:
+    of a run on it everything is made beforehand that does not depend on the image, so that
+    comparisons are cut into other digits (compare/digits).
+    """
 
     rtt: float
     down: float
     up: float
+    prepared: bool = False
+
+    @property
+    def ahead(self) -> Network:
+        """The same network for prepared runs."""
+        return replace(self, prepared=True)
 
     @cached_property
     def bit(self) -> int:
