@@ -48,10 +48,12 @@ class Network:
     def silent_from(self) -> int:
         """The narrowest choice that silent generation is taken to serve on such a network.
         Its traffic is next to nothing and its work the same for every width, so it pays from the
-        width on whose corrections take longer than that (at the prices of format 2).
+        width on whose corrections take longer than that (at the prices of format 2). What is
+        prepared draws many of two bits, whose corrections would be most of its bytes.
         """
         limits = ((15, 4), (200, 3), (300, 2))
-        return next((width for limit, width in limits if self.bit < limit), 1)
+        width = next((width for limit, width in limits if self.bit < limit), 1)
+        return min(width, 2) if self.prepared else width
 
 
 NetworkName = Literal["fast", "lan", "wan"]
