@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from moiety.protocols.compare.digits import plan_digits
 from moiety.protocols.compare.joint import truncate_with_gates_cost
 from moiety.protocols.compare.joint_plan import JointPlan, SeparatePlan, plan_one_tree
 from moiety.protocols.compare.millionaires import less_than_cost
@@ -131,7 +132,7 @@ def test_what_the_client_knows_beforehand() -> None:
                 assert (index in known) == (step.rounding == "stochastic")
     sums = make_program(
         ir.Input(inputs=(), shape=(4,), bits=16, scale=1.0, value_bits=8),
-        ir.Add(inputs=(0, 0), shape=(4,), bits=16),
+        ir.Add(inputs=(0, 0), shape=(4,), bits=16, signs=(1, 1)),
         ir.Reduce(inputs=(1,), shape=(4,), bits=12),
     )
     assert known_to_client(sums) == frozenset()
@@ -176,6 +177,23 @@ def test_only_digits_and_linear_layers_differ_from_a_run_on_demand(rounding: ir.
         assert sum(send.nbytes for send in both) == more + sum(s.nbytes for s in sent(before))
         assert drawn(steps[index].total) == drawn(before)
     assert alike > len(specs)
+
+
+@pytest.mark.parametrize("network", ["fast", "lan"])
+def test_a_prepared_run_is_cut_for_its_own_prices(network: NetworkName) -> None:
+    program, _ = small("exact")
+    program = msgspec.structs.replace(program, network=network)
+    pools = [index for index, step in enumerate(program.steps) if isinstance(step, ir.MaxPool)]
+    (at,) = pools
+    for prepared, planned in ((False, program.planned_for), (True, program.planned_for.ahead)):
+        levels = list(protocol_calls(program, prepared=prepared))[at]
+        bits = program.steps[at].bits - 1
+        assert [level.digits for level in levels] == [
+            plan_digits(bits, 1, level.sizes["n"], planned) for level in levels
+        ]
+    assert [level.digits for level in levels] != [
+        plan_digits(bits, 1, level.sizes["n"], program.planned_for) for level in levels
+    ]
 
 
 @pytest.mark.parametrize("network", NETWORKS)
