@@ -43,7 +43,8 @@ class Line:
 class Prediction:
     """One image. Flights of a line are its own: where it begins in the direction in which the one
     before ended, the whole has one less than the sum. offline, online: of a run that is prepared,
-    what is made beforehand and the run itself. source: whose figures these are, in words.
+    what is made beforehand and the run itself, where silent generation serves choices of
+    `beforehand` bits and more. source: whose figures these are, in words.
     """
 
     lines: tuple[Line, ...]
@@ -51,6 +52,7 @@ class Prediction:
     time: Time
     offline: Line
     online: Line
+    beforehand: int
     silent_from: int
     network: Network
     source: str
@@ -79,7 +81,9 @@ def prediction(program: Program, network: str, ot: str, machine_file: Path | Non
         return Line("prepared", name, cost.on(Mixed(beforehand)), time)
 
     offline, online = part("offline", prepared.offline), part("online", prepared.online)
-    return Prediction(lines, whole, total(times), offline, online, silent_from, between, source)
+    return Prediction(
+        lines, whole, total(times), offline, online, beforehand, silent_from, between, source
+    )
 
 
 def report(program: Program, predicted: Prediction, layers: bool) -> list[Table | Text]:
@@ -120,7 +124,8 @@ def _prepared(predicted: Prediction) -> Table:
     """The three prices of a prepared run, and for comparison the one of a run on demand."""
     offline, online = predicted.offline, predicted.online
     columns = (*TRAFFIC_COLUMNS, "seconds")
-    shown = table("Predicted cost of one image whose run is prepared", "part", *columns, right=4)
+    title = f"Predicted cost, prepared (correlations: {in_words(predicted.beforehand)})"
+    shown = table(title, "part", *columns, right=4)
     for line in (offline, online):
         shown.add_row(line.name, *_cells([line])[: len(columns)])
     shown.add_section()
