@@ -8,9 +8,7 @@ it depends on the image but what an image's shares go into.
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from moiety.protocols.cost import (
@@ -24,12 +22,10 @@ from moiety.protocols.cost import (
     Work,
     Works,
     other,
-    packed,
 )
-from moiety.protocols.linear.cost import linear_cost
-from moiety.protocols.linear.spec import LinearSpec
+from moiety.protocols.linear.cost import offline_cost, online_cost
 from moiety.protocols.prices import FIGURES
-from moiety.protocols.settlement import settle_cost
+from moiety.protocols.split import offline
 from moiety.runtime.cost.traffic import Call, key_cost, protocol_calls
 from moiety.runtime.program import Linear, Program
 from moiety.runtime.program.beforehand import known_to_client
@@ -56,7 +52,7 @@ class Prepared:
 def prepared_run(program: Program, images: int = 1) -> Prepared:
     """One run of so many images together; set-up and control messages are not in it."""
     steps = prepared_steps(program, images)
-    layers = offline_linear(list(linear_specs(program, images).values()))
+    layers = offline_cost(list(linear_specs(program, images).values()))
     others = [
         part.offline
         for step, part in zip(program.steps, steps, strict=True)
@@ -75,27 +71,11 @@ def prepared_steps(program: Program, images: int = 1) -> list[Prepared]:
         step = program.steps[index]
         if isinstance(step, Linear):
             spec = specs[index]
-            parts.append(Prepared(offline_linear([spec]), online_linear(spec)))
+            parts.append(Prepared(offline_cost([spec]), online_cost(spec)))
         else:
             early = bool(step.inputs) and step.inputs[0] in known
             parts.append(sum(_split_calls(calls, early), Prepared(Cost(), Cost())))
     return parts
-
-
-def offline_linear(specs: Sequence[LinearSpec]) -> Cost:
-    """The homomorphic layers, on masks."""
-    return sum(map(linear_cost, specs), Cost())
-
-
-def online_linear(spec: LinearSpec) -> Cost:
-    """The client corrects its mask to its share, `bits` of each element; the server convolves in
-    the clear.
-    """
-    geometry = spec.geometry
-    inputs = geometry.images * math.prod(geometry.in_shape)
-    word = (Work("word", inputs),)
-    convolved = (Work("product", geometry.outputs * geometry.terms),)
-    return Cost((Send("C", packed(inputs, spec.bits), word, word), Local("S", convolved)))
 
 
 def _split_calls(calls: Iterable[Call], known: bool) -> Iterator[Prepared]:
@@ -135,17 +115,12 @@ def split(cost: Cost, known: bool = False) -> Prepared:
 
 
 def in_long_runs(costs: Iterable[Cost]) -> Cost:
-    """What is made beforehand for these protocols together: all correlations of one width and
-    direction at once, whatever the protocols' order, and their check; then what is made of them.
+    """What is made beforehand for these protocols together: all their correlations, in the order in
+    which a preparation draws them, and their check; then what is made of them.
     """
-    events = [event for cost in costs for event in cost.events]
-    drawn: Counter[tuple[Party, int]] = Counter()
-    for event in events:
-        if isinstance(event, Draw):
-            drawn[event.receiver, event.k] += event.n
-    draws = tuple(Draw(receiver, n, k) for (receiver, k), n in sorted(drawn.items()))
-    made = (replace(event, lane=0) for event in events if isinstance(event, Send | Local))
-    return Cost(draws) + settle_cost() + Cost(tuple(made))
+    whole = sum(costs, Cost())
+    made = (replace(event, lane=0) for event in whole.events if isinstance(event, Send | Local))
+    return offline(whole) + Cost(tuple(made))
 
 
 def _pads(party: Party, works: Works) -> list[Event]:
