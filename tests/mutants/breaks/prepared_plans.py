@@ -63,8 +63,8 @@ MUTANTS = (
         name="a_preparation_is_not_checked",
         breaks="the price of a preparation without its check",
         file="runtime/cost/prepared.py",
-        old="Cost(draws) + settle_cost() + ",
-        new="Cost(draws) + ",
+        old="return offline(whole) + ",
+        new="return Cost(offline(whole).events[:-1]) + ",
         tests=(f"{COSTS}test_correlations_are_drawn_in_long_runs_and_checked_once",),
     ),
     Mutant(
