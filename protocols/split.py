@@ -3,7 +3,8 @@ sent beforehand, and what is left for the run.
 
 Drawing is all that moves. Correlations are drawn in long runs of one width, so that a preparation
 has few flights whatever the protocols' own order is; the sizes of the runs follow from how many
-correlations of each width there are, and so do the bytes.
+correlations of each width there are, and so do the bytes. Flights are declared for SoftSpoken: of
+silent correlations, a party also waits where nothing but the answer to a refill is sent.
 """
 
 from __future__ import annotations

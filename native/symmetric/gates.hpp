@@ -143,7 +143,7 @@ void join_send(const Lookup& job, const Sender& side, const u8* own, const u8* f
     _mm_storeu_si128(reinterpret_cast<__m128i*>(row), _mm_shuffle_epi8(whole_function, order));
   };
   with_width(job.k, [&]<int K>() {
-    send_tables<K>(job, side, messages, share, fill, send_bytes<K, Table::kGiven>);
+    send_tables<K>(job, side, messages, share, fill, send_lookup<K, Table::kGiven>);
   });
 }
 

@@ -2,12 +2,10 @@
 // reference/symmetric.py specifies them.
 #pragma once
 
+#include "symmetric/rows.hpp"
 #include "symmetric/transfer.hpp"
 
 namespace moiety {
-
-// The lookup's table, or the comparison of a digit with the option's index.
-enum class Table { kGiven, kLess, kLessEqual };
 
 // Shapes as in the specification, arguments checked. Outputs are written past their end: see kSlack
 // in arguments.hpp.
@@ -122,18 +120,26 @@ void send_bytes(Lookup job, Sender side, const u8* source, u8* messages, u8* sha
       });
 }
 
+// By rows where they are short, and long enough to be worth it.
+template <int K, Table Kind>
+void send_lookup(Lookup job, Sender side, const u8* source, u8* messages, u8* share) {
+  if constexpr (K >= 3) {
+    if (job.prepared() && job.bits << K <= 56)
+      return send_rows<K, Kind>(job, side, source, messages, share);
+  }
+  send_bytes<K, Kind>(job, side, source, messages, share);
+}
+
 template <Table Kind>
 void send_bytes(Lookup job, Sender side, const u8* source, u8* messages, u8* share) {
-  with_width(job.k, [&]<int K>() { send_bytes<K, Kind>(job, side, source, messages, share); });
+  with_width(job.k, [&]<int K>() { send_lookup<K, Kind>(job, side, source, messages, share); });
 }
 
 void lookup_send(const Lookup& job, const Sender& side, const u8* table, u8* messages, u8* share) {
   send_bytes<Table::kGiven>(job, side, table, messages, share);
 }
 
-// 0 - bit j of a choice.
-MOIETY_INLINE u64 bit_mask(u8 choice, int j) { return -static_cast<u64>(choice >> j & 1); }
-
+// A choice shifts its field down: the time of a register's shift does not depend on by how much.
 template <int K>
 void receive_bytes(Lookup job, Receiver side, u8* share) {
   const int bits = job.bits, step = ((1 << K) - 1) * bits;
@@ -149,18 +155,14 @@ void receive_bytes(Lookup job, Receiver side, u8* share) {
         low[i] = read_bits(from, i * step, 7 * bits) << bits;
         high[i] = read_bits(from, i * step + 7 * bits, 8 * bits);
       }
-    } else {
-      for (std::size_t i = 0; i < have; i++) low[i] = read_bits(from, i * step, step) << bits;
-    }
-    // Every bit of the choice halves the fields; all of them are read and masked.
-    if (split) {
-      for (std::size_t i = 0; i < kGroup; i++)
-        low[i] ^= (low[i] ^ high[i]) & bit_mask(choice[i], 3);
-    }
-    for (int j = split ? 2 : K - 1; j >= 0; j--) {
       for (std::size_t i = 0; i < kGroup; i++) {
-        low[i] ^= (low[i] ^ low[i] >> (bits << j)) & bit_mask(choice[i], j);
+        low[i] ^= (low[i] ^ high[i]) & -static_cast<u64>(choice[i] >> 3 & 1);
+        low[i] = low[i] >> (choice[i] & 7) * bits;
       }
+    } else {
+      unpack64(from, have, step, low);
+      for (std::size_t i = 0; i < kGroup; i++)
+        low[i] = low[i] << bits >> (choice[i] & ((1 << K) - 1)) * bits;
     }
     for (std::size_t i = 0; i < have; i++) {
       share[at + i] = static_cast<u8>((low[i] ^ pads[i]) & mask);

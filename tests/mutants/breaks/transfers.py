@@ -325,7 +325,7 @@ MUTANTS = (
         file="protocols/ot/prepared.py",
         old="        if due != (answer,):",
         new="        if False:",
-        tests=("tests/protocols/test_preparation.py::test_pads_are_taken_once_and_in_order",),
+        tests=("tests/protocols/test_prepared_order.py::test_pads_are_taken_once_and_in_order",),
     ),
     Mutant(
         name="prepared_batches_of_any_size",
@@ -333,7 +333,7 @@ MUTANTS = (
         file="protocols/ot/prepared.py",
         old="        if due != (opening,):",
         new="        if False:",
-        tests=("tests/protocols/test_preparation.py::test_pads_are_taken_once_and_in_order",),
+        tests=("tests/protocols/test_prepared_order.py::test_pads_are_taken_once_and_in_order",),
     ),
     Mutant(
         name="a_prepared_run_may_end_early",
@@ -341,7 +341,7 @@ MUTANTS = (
         file="protocols/ot/prepared.py",
         old="        if left != (0, 0):",
         new="        if left[0]:",
-        tests=("tests/protocols/test_preparation.py::test_pads_are_taken_once_and_in_order",),
+        tests=("tests/protocols/test_prepared_order.py::test_pads_are_taken_once_and_in_order",),
     ),
     Mutant(
         name="a_preparation_without_its_check",
@@ -360,7 +360,7 @@ MUTANTS = (
         old="kernels.pack(np.concatenate(",
         new="kernels.pack(0 * np.concatenate(",
         tests=(
-            "tests/protocols/test_preparation.py::test_choices_of_a_prepared_run_are_hidden_by_its_u",
+            "tests/protocols/test_prepared_order.py::test_choices_of_a_prepared_run_are_hidden_by_its_u",
         ),
     ),
     Mutant(
