@@ -99,8 +99,16 @@ class Stock:
         self.indices, self.fresh = deque(plan.indices), plan.fresh
 
     def take(self) -> ItemReader:
-        """The next item, marked as used. Raises as `Store.take`."""
-        return self.store.take(self.indices.popleft())
+        """The next item, marked as used. Raises `NetworkFailure` for one that has become too old
+        since the positions were compared; else as `Store.take`.
+        """
+        index = self.indices.popleft()
+        if not any(item.index == index for item in self.store.usable()):
+            raise NetworkFailure(
+                f"prepared item {index} has become too old since this connection began; a new one "
+                "goes on without it"
+            )
+        return self.store.take(index)
 
     def confirm(self, position: bytes, index: int) -> Position:
         """That the peer has marked it, too. Raises as `Store.confirm`."""
