@@ -92,9 +92,11 @@ class Stock:
 
     def meet(self, position: bytes, skip_to: int = 0) -> None:
         """Takes the peer's position, when it has this side's. Raises as `Store.meet` and
-        `reconcile`.
+        `reconcile`; `NetworkFailure` for one that does not list what there is.
         """
         peer = self.store.meet(position)
+        if peer.catalogue is None:
+            raise NetworkFailure("the peer says where its store stands, and not what is in it")
         plan = reconcile(self.store.stands(), peer, ENTRIES, skip_to)
         self.indices, self.fresh = deque(plan.indices), plan.fresh
 

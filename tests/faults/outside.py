@@ -106,7 +106,7 @@ class Ledger:
             ]
         client, server = self.taken("client"), self.taken("server")
         both = client.keys() & server.keys()
-        found += [f"item {i} differs at the two" for i in both if client[i] != server[i]]
+        found += [f"item {it[1]} differs at the two" for it in both if client[it] != server[it]]
         found += [
             f"the server read item {index}, which the client has not taken"
             for _, index in self.read("server") - client.keys()

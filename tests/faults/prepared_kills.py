@@ -4,17 +4,24 @@ session at once. Then they are started again.
 
 What each party reads of its items is written down outside of its store (`outside.py`). No bytes of
 an item are read by two runs, the two parties never use different items together, every result is
-the cleartext executor's, and the next run goes on.
+the cleartext executor's, and the next run goes on:
+
+    python -m tests.faults.prepared_kills                 # what `make trust` runs
+    python -m tests.faults.prepared_kills --kills 1000
+
+Exit code 0 only if all of that holds; the last line says what was done.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import random
 import signal
+import sys
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,12 +40,13 @@ from tests.support.runnable import save_images, small
 from tests.support.serving import Running
 from tests.support.stores import NAMES
 
+KILLS = 100
 MANY = 6
 """Items and images of a command that is killed."""
 PATIENCE = 60.0
 ENDED = (0, 8, 10, -signal.SIGKILL)
 """How a client may end: well, by the network, because the server has no store now, killed."""
-VICTIMS = ("client", "session", "both", "server")
+VICTIMS = ("client", "session", "client and session", "server")
 
 
 @dataclass
@@ -102,9 +110,9 @@ class Killed:
         name, victim = self.rng.choice(("prepare", "infer")), self.rng.choice(VICTIMS)
         command = self._started(name, MANY)
         time.sleep(self.rng.random() * self.spans[name])
-        if victim in ("client", "both"):
+        if victim in ("client", "client and session"):
             command.process.kill()
-        if victim in ("session", "both"):
+        if victim in ("session", "client and session"):
             session = self.server.wait_for(r"served by process (\d+)")[-1]
             _gone(int(session))
         if victim == "server":
@@ -160,7 +168,7 @@ def _gone(pid: int) -> None:
         return
 
 
-def killed(folder: Path, count: int, seed: int, done: Callable[[], None] = lambda: None) -> Killed:
+def killed(folder: Path, count: int, seed: int) -> Killed:
     """So many kills, until something is wrong."""
     folder.mkdir(parents=True, exist_ok=True)
     made = Killed(folder, random.Random(seed))
@@ -168,6 +176,34 @@ def killed(folder: Path, count: int, seed: int, done: Callable[[], None] = lambd
         made.begin()
         while sum(made.kills.values()) < count and not made.bad:
             made.kill()
-            done()
         made.end()
     return made
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.faults.prepared_kills",
+        description=str(__doc__),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--kills", type=int, default=KILLS)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    if options.kills < 1:
+        parser.error("--kills: at least one")
+    with tempfile.TemporaryDirectory(prefix="prepared-kills-") as folder:
+        made = killed(Path(folder), options.kills, options.seed)
+        client, server = (len(made.outside.read(role)) for role in NAMES)
+    for line in made.bad:
+        print(line)
+    victims = ", ".join(f"{made.kills[each]} of the {each}" for each in VICTIMS)
+    bad = f"{len(made.bad)} things that should not be" if made.bad else "none by two runs"
+    print(
+        f"{made.kills.total()} kills ({victims}): {client} items read by the client, {server} by "
+        f"the server, {bad}, {made.right} right results"
+    )
+    return 1 if made.bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -96,6 +96,16 @@ def test_a_client_that_has_not_marked_its_item_gets_nothing(ahead: Ahead) -> Non
     server.wait_for("the peer has not marked item 0 as used")
 
 
+def test_a_position_that_lists_nothing_is_refused(ahead: Ahead) -> None:
+    server = ahead.serve()
+    with ahead.met(server) as connection:
+        position = connection._stocks[1].stock.store.position(listed=False).hex()
+        say(connection, handshake.Stored(position=position))
+        handshake.receive(connection.channel, handshake.Stored)
+        refused(connection)
+    server.wait_for("says where its store stands, and not what is in it")
+
+
 def test_a_position_that_another_store_has_signed_is_refused(ahead: Ahead) -> None:
     server = ahead.serve()
     ahead.prepare(server, 1)

@@ -124,6 +124,13 @@ PARTS: Sequence[Part] = (
         300,
     ),
     Part(
+        "kills of commands",
+        "Killed while they prepare or infer, client and server read no item twice, and go on.",
+        module("tests.faults.prepared_kills"),
+        "docs/security.md#things-that-must-happen-once",
+        480,
+    ),
+    Part(
         "native",
         "The compiled kernels keep to their memory and branch on no secret.",
         module("tests.native"),
