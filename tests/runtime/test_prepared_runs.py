@@ -19,8 +19,10 @@ from moiety.runtime.party.client import Connection
 from moiety.runtime.party.client_stock import NothingPrepared
 from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.framing import PeerRefused
+from moiety.runtime.party.prepared import item_digest
 from moiety.runtime.party.server.cohorts import Cohorts
 from moiety.runtime.party.stock import Stock
+from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.weights import commit
 from moiety.runtime.store.care import Status, status
 from moiety.runtime.store.limits import DAY, Limits
@@ -101,26 +103,29 @@ def test_a_prepared_run_sends_a_fraction(ahead: Ahead, executor: ServerExecutor)
     assert prepared.total.flights < whole.total.flights
 
 
-def test_stochastic_rounding_is_as_without(tmp_path: Path) -> None:
-    """A step's error of the local truncation and of the linear layers, as in the cleartext."""
+def test_stochastic_rounding_is_as_simulated(tmp_path: Path) -> None:
+    """Every value that prepared runs give is one that the cleartext executor draws, too, or the
+    next to one.
+    """
     program, weights = small("stochastic")
     executor = ServerExecutor(program, weights)
     executor.prepare()
     ahead = Ahead(tmp_path, executor)
     (case,) = cases_of(1)
-    found: dict[bool, list[np.ndarray]] = {False: [], True: []}
+    clear = CleartextExecutor(program, weights, np.random.default_rng(4))
+    drawn = np.stack([next(iter(clear.run_integers(case).values())) for _ in range(400)])
+    found = []
     try:
         with ahead.met(ahead.serve()) as connection:
-            for prepared in 12 * (True, False):
-                if prepared:
-                    connection.prepare()
-                outputs, _, _ = connection.infer(case)
-                found[prepared].append(outputs[0].integers.astype(np.int64))
+            for _ in range(16):
+                connection.prepare()
+                found.append(connection.infer(case)[0][0].integers)
+                assert connection.prepared() == 0
     finally:
         ahead.end()
-    means = {prepared: np.mean(each, axis=0) for prepared, each in found.items()}
-    spread = max(float(np.std(each, axis=0).max()) for each in found.values())
-    assert np.abs(means[True] - means[False]).max() <= 3 * max(1.0, spread)
+    assert len({each.tobytes() for each in found}) > 1
+    assert (drawn.min(axis=0) - 1 <= found).all()
+    assert (found <= drawn.max(axis=0) + 1).all()
 
 
 def test_shares_are_kept_of_prepared_runs(tmp_path: Path) -> None:
@@ -181,6 +186,18 @@ def test_items_outlive_the_connection_and_the_server(
     for found in (mine, theirs):
         assert (found.prepared, found.used, found.burned, found.next) == (1, 2, 0, 2)
     assert mine.lineage == theirs.lineage
+
+
+def test_an_item_is_of_one_connection_one_index_and_one_size() -> None:
+    """What both parties hold it to be, and compare before they use it, is no other one's."""
+    made = [
+        item_digest(binding, index, images, agreed)
+        for binding in (bytes(32), bytes(31) + b"1")
+        for index in (0, 1)
+        for images in (1, 2)
+        for agreed in (b"a", b"b")
+    ]
+    assert len(set(made)) == 16
 
 
 def test_each_size_of_run_has_its_own(ahead: Ahead, executor: ServerExecutor) -> None:
