@@ -154,14 +154,19 @@ class Setting:
         return self.images * math.prod(step.shape)
 
 
-def protocol_calls(program: Program, images: int = 1) -> Iterator[list[Call]]:
-    """The calls of every step, in order, of a run of so many images."""
+def protocol_calls(
+    program: Program, images: int = 1, prepared: bool = False
+) -> Iterator[list[Call]]:
+    """The calls of every step, in order, of a run of so many images; `prepared`: of one whose
+    comparisons are cut into digits for that (what of them is made when: runtime/cost/prepared).
+    """
     specs = linear_specs(program, images)
+    network = program.planned_for.ahead if prepared else program.planned_for
     for index, step in enumerate(program.steps):
         operands = program.operands(step) or (step,)
         joint = program.joint_gates(index)
         keeps = not program.policy.tells_of_images
-        setting = Setting(index, operands, joint, program.planned_for, images, specs, keeps)
+        setting = Setting(index, operands, joint, network, images, specs, keeps)
         yield list(CALLS[type(step)](step, setting))
 
 

@@ -222,6 +222,7 @@ class Connection:
         with peer_errors(), self._begun(len(cases)) as item:
             watch = self.client.progress
             outputs, cost = self.executor.run_batch(self.session, cases, watch, item)
+            cost.item = None if item is None else item.index
             return outputs, cost, handshake.receive(self.channel, handshake.Served)
 
     def keep_batch(
@@ -237,6 +238,7 @@ class Connection:
             with self._begun(len(cases), cohort) as item:
                 watch = self.client.progress
                 shares, cost = self.executor.keep_batch(self.session, cases, watch, item)
+                cost.item = None if item is None else item.index
             served = handshake.receive(self.channel, handshake.Served)
         kept = [
             Kept(run=run.hex(), share=tuple(share))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import mmap
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -130,6 +130,11 @@ def _run(
     return cost
 
 
+def _ahead(session: Session) -> Session:
+    """Its comparisons are cut for prepared runs."""
+    return replace(session, network=session.network.ahead)
+
+
 def _check_network(program: Program, session: Session) -> None:
     if session.network != program.planned_for:
         raise ContractViolation(f"the session is not open for a {program.network} network")
@@ -244,7 +249,8 @@ class ServerExecutor:
         """As `run`; where the policy reveals nothing, also this side's share of the outputs, uint64
         `(images, L)`. `item`: this side's half of what was prepared for the run (`prepare_item`).
         """
-        common = self._common(session, images)
+        _check_network(self.program, session)
+        common = self._common(images)
         if item is None:
             side = ServerSide(*common)
             cost = _run(self.program, self._stages, session, side, progress)
@@ -253,7 +259,7 @@ class ServerExecutor:
         material = ServerMaterial.from_bytes(seed, self._layers[images])
         side = PreparedServerSide(*common, material=material)
         with answering(self._demand(images), item, session) as of_item:
-            cost = _run(self.program, self._stages, of_item, side, progress)
+            cost = _run(self.program, self._stages, _ahead(of_item), side, progress)
         return _rows(side.kept), cost
 
     def prepare_item(self, session: Session, sink: Sink, images: int = 1) -> bytes:
@@ -261,7 +267,8 @@ class ServerExecutor:
         this side's to `sink`. Returns what both parties agree on: the digest of what the run will
         ask for. Raises `DeviatingPeer`, and then nothing of it may be used.
         """
-        common = self._common(session, images)
+        _check_network(self.program, session)
+        common = self._common(images)
         ServerSide(*common).exchange_keys(session)
         material = offline_server(session, list(self._layers[images].values()))
         sink.write(LINEAR, np.frombuffer(material.to_bytes(), np.uint8))
@@ -270,12 +277,11 @@ class ServerExecutor:
         return demand.digest()
 
     def _common(
-        self, session: Session, images: int
+        self, images: int
     ) -> tuple[int, dict[int, ServerLinear], list[dict[str, npt.NDArray[Any]]], bytes, bool]:
         """What a side of this party's has."""
         if images not in self._layers:
             raise ContractViolation(f"prepare() has not run for {images} images")
-        _check_network(self.program, session)
         seed = public_seed(self.program, images)
         keeps = not self.program.policy.tells_of_images
         return images, self._layers[images], self._tensors, seed, keeps
@@ -285,10 +291,10 @@ class ServerExecutor:
         if images not in self._demands:
 
             def body(session: Session) -> None:
-                side = RecordedServerSide(*self._common(session, images))
+                side = RecordedServerSide(*self._common(images))
                 _run(self.program, self._stages, session, side, no_progress)
 
-            self._demands[images] = record(Role.SERVER, self.program.planned_for, body)
+            self._demands[images] = record(Role.SERVER, self.program.planned_for.ahead, body)
         return self._demands[images]
 
 
@@ -414,7 +420,7 @@ class ClientExecutor:
         kept = item.read(LINEAR, client_bytes(list(specs.values()))).tobytes()
         side = PreparedClientSide(*common, material=ClientMaterial.from_bytes(kept, specs))
         with answering(self._demand(images), item, session) as of_item:
-            return side, _run(self.program, self._stages, of_item, side, progress)
+            return side, _run(self.program, self._stages, _ahead(of_item), side, progress)
 
     def prepare_item(self, session: Session, sink: Sink, images: int = 1) -> bytes:
         """With the server's: makes the two halves of what a run of so many images needs, and writes
@@ -439,7 +445,7 @@ class ClientExecutor:
                 side = RecordedClientSide(self.program, cases, self._checked_specs(images), seed)
                 _run(self.program, self._stages, session, side, no_progress)
 
-            self._demands[images] = record(Role.CLIENT, self.program.planned_for, body)
+            self._demands[images] = record(Role.CLIENT, self.program.planned_for.ahead, body)
         return self._demands[images]
 
 

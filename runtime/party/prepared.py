@@ -52,6 +52,11 @@ class ItemSource(Source):
         self.item.stream(name).read_into(out.data)
         return out
 
+    @property
+    def index(self) -> int:
+        """Its number."""
+        return self.item.index
+
     def close(self) -> None:
         """Nothing more is read."""
         self.item.close()

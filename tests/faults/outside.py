@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from moiety.runtime.store.item import ItemReader
@@ -46,7 +47,7 @@ class Ledger:
                 self._say(binding.role, "taken", *said)
             return found
 
-        def opened(reader: ItemReader, stream: int, name: str, chunk: int, *where: int) -> bytes:
+        def opened(reader: ItemReader, stream: int, name: str, chunk: int, *where: Any) -> bytes:
             found = honest_open(reader, stream, name, chunk, *where)
             if os.getpid() == own:
                 return found

@@ -307,8 +307,8 @@ def test_a_store_is_open_once_on_either_side(ahead: Ahead, executor: ServerExecu
         run(first, executor)
         assert first.prepared() == 1
         second.close()
-    (kept,) = copied.stores("client")
-    assert status(kept, copied.cellar("client").key).prepared == 2
+    (store,) = copied.stores("client")
+    assert status(store, copied.cellar("client").key).prepared == 2
 
 
 # --- limits ---------------------------------------------------------------------------------------

@@ -148,11 +148,11 @@ PARTS: Sequence[Part] = (
     ),
     Part(
         "claims",
-        "Each test that SECURITY.md and docs/security.md, claims.md and trust.md name exists.",
+        "Each test that SECURITY.md and docs/security.md, ahead, claims and trust.md name exists.",
         pytest("tests/project/test_claims.py"),
         "SECURITY.md",
         60,
-        counts="names of tests in the four documents, each looked up",
+        counts="names of tests in the five documents, each looked up",
     ),
     Part(
         "licences",

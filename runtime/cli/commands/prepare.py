@@ -9,8 +9,11 @@ Items that are finished stay when this command is stopped or the connection brea
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import Annotated
 
+import msgspec
 import typer
 
 from moiety.protocols.errors import BadInput, MoietyError
@@ -44,6 +47,18 @@ EXAMPLES = (
 )
 
 
+class Took(msgspec.Struct, frozen=True):
+    """What preparing took. `stored`: bytes on this side's disk; `usable`: items by now."""
+
+    items: int
+    images: int
+    seconds: float
+    bytes_sent: int
+    bytes_received: int
+    stored: int
+    usable: int
+
+
 def command(
     program_file: ProgramArgument,
     connect: ConnectOption = "127.0.0.1:7700",
@@ -70,6 +85,7 @@ def command(
     key: KeyOption = None,
     ca: AuthorityOption = None,
     insecure: InsecureOption = False,
+    json: Annotated[bool, typer.Option("--json", help="Print what it took as JSON.")] = False,
 ) -> None:
     ui.one_thread()
     keep_freed()
@@ -87,14 +103,20 @@ def command(
         if had:
             ui.say(f"{had} prepared before are there")
         made: list[int] = []
+        before, begun = replace(connection.channel.meter.total), time.monotonic()
         try:
             fill(connection, batch, count, made)
         except (MoietyError, Stopped):
             ui.say(f"{len(made)} of {count} were prepared, and can be used")
             raise
-    total = connection.channel.meter.total
+    total, seconds = connection.channel.meter.total, time.monotonic() - begun
+    sent, received = total.sent - before.sent, total.received - before.received
+    if json:
+        took = Took(count, batch, seconds, sent, received, sum(made), had + count)
+        print(msgspec.json.encode(took).decode())
+        return
     ui.say(
-        f"prepared {count}, each for a run of {ui.images(batch)}: "
-        f"{ui.megabytes(sum(made))} in {cellar.root}, {ui.megabytes(total.sent)} sent, "
-        f"{ui.megabytes(total.received)} received; {had + count} can be used"
+        f"prepared {count}, each for a run of {ui.images(batch)}, in {seconds:.1f} s: "
+        f"{ui.megabytes(sum(made))} in {cellar.root}, {ui.megabytes(sent)} sent, "
+        f"{ui.megabytes(received)} received; {had + count} can be used"
     )
