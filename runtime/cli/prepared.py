@@ -32,6 +32,9 @@ StoreOption = Annotated[
         show_default=False,
     ),
 ]
+OnDemandOption = Annotated[
+    bool, typer.Option("--on-demand", help="Take nothing that was prepared (moiety prepare).")
+]
 SkipOption = Annotated[
     int,
     typer.Option(

@@ -41,7 +41,7 @@ from moiety.runtime.cli.options import (
     ThreadsOption,
     assignments,
 )
-from moiety.runtime.cli.prepared import Shelf, SkipOption, StoreOption
+from moiety.runtime.cli.prepared import OnDemandOption, Shelf, SkipOption, StoreOption
 from moiety.runtime.cli.programs import open_program
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.cli.result_tables import left_out_lines, result_table, verdict_line
@@ -131,10 +131,7 @@ def command(
     ] = 3,
     audit: AuditOption = None,
     store: StoreOption = None,
-    on_demand: Annotated[
-        bool,
-        typer.Option("--on-demand", help="Take nothing that was prepared (moiety prepare)."),
-    ] = False,
+    on_demand: OnDemandOption = False,
     keep: Annotated[
         int,
         typer.Option(
