@@ -57,7 +57,7 @@ def test_what_the_commands_say(ahead: Ahead) -> None:
         f"nothing is prepared in {ahead.cellar('client').root}: computing on demand "
         "(moiety prepare)"
     ]
-    said = lines(prepare(ahead, server, 3), "prepared 3, each for a run of 1 image: ")
+    said = lines(prepare(ahead, server, 3), "prepared 3, each for a run of 1 image, in ")
     assert said[0].endswith("; 3 can be used")
     assert "3 prepared before are there" in prepare(ahead, server, 1).check().stderr
     assert lines(infer(ahead, server, 3), "prepared") == ["prepared: 4 runs of 1 image"]
