@@ -32,6 +32,9 @@ StoreOption = Annotated[
         show_default=False,
     ),
 ]
+OnDemandOption = Annotated[
+    bool, typer.Option("--on-demand", help="Take nothing that was prepared (moiety prepare).")
+]
 SkipOption = Annotated[
     int,
     typer.Option(
@@ -83,8 +86,12 @@ def cellar_at(
     """`root`, or the folder beside the Program; with the key of stores of this side's keys, which
     is made if there is none. Raises `BadInput`.
     """
-    root = root or program.with_name(program.stem + SUFFIX)
-    return Cellar(root, StoreKey.at(keys or default_store()), limits)
+    return Cellar(folder_at(root, program), StoreKey.at(keys or default_store()), limits)
+
+
+def folder_at(root: Path | None, program: Path) -> Path:
+    """Where prepared items lie."""
+    return root or program.with_name(program.stem + SUFFIX)
 
 
 def fill(connection: Connection, images: int, count: int, made: list[int]) -> None:
@@ -100,35 +107,58 @@ def fill(connection: Connection, images: int, count: int, made: list[int]) -> No
 
 @dataclass
 class Shelf:
-    """What a command takes prepared items from. `cellar`: None where it takes none."""
+    """What a command takes prepared items from: those in `root`, or beside the `program`."""
 
-    cellar: Cellar | None
+    root: Path | None
+    program: Path
+    keys: Path | None
+    on_demand: bool = False
     skip_to: int = 0
+
+    @property
+    def cellar(self) -> Cellar | None:
+        """None where nothing is taken, or nothing was ever prepared: then no key is made either."""
+        there = not self.on_demand and folder_at(self.root, self.program).is_dir()
+        return cellar_at(self.root, self.program, self.keys) if there else None
 
     def met(self, connection: Connection) -> None:
         """Opens what is prepared for the sizes of this connection's runs. Where the two sides do
         not agree, or one of them has nothing, it is said, and all is computed when it is asked for.
         """
-        if self.cellar is None or not self.cellar.root.is_dir():
+        if (cellar := self.cellar) is None:
+            if self.root is not None and not self.on_demand:
+                ui.say(f"nothing is prepared in {self.root}: computing on demand (moiety prepare)")
             return
+        why = "moiety prepare"
         for images in connection.sizes:
             try:
-                left = connection.meet_stock(self.cellar, images, skip_to=self.skip_to)
-            except NothingPrepared:
+                left = connection.meet_stock(cellar, images, skip_to=self.skip_to)
+            except NothingPrepared as error:
+                why = str(error)
                 continue
-            ui.say(f"{left} runs of {ui.images(images)} are prepared")
+            if left:
+                ui.say(f"prepared: {left} runs of {ui.images(images)}")
         if not any(connection.prepared(images) for images in connection.sizes):
-            ui.say("nothing is prepared with this server: computing on demand (moiety prepare)")
+            ui.say(f"nothing is prepared with this server: computing on demand ({why})")
+
+    def empty(self, images: int) -> None:
+        """All items for runs of so many images were taken."""
+        ui.say(
+            f"what was prepared for runs of {ui.images(images)} is used up: computing on demand "
+            "from here on (moiety prepare)"
+        )
 
     def top_up(self, connection: Connection, images: int, keep: int) -> None:
         """Until there are so many for runs of so many images, or of one where those are not
-        offered.
+        offered. The results are there by then: where no more can be prepared, it is said.
         """
-        if self.cellar is None:
-            return
         size = next(size for size in connection.sizes if size <= images)
-        had = connection.meet_stock(self.cellar, size, anew=True, skip_to=self.skip_to)
+        cellar = cellar_at(self.root, self.program, self.keys)
         made: list[int] = []
-        fill(connection, size, max(0, keep - had), made)
+        try:
+            had = connection.meet_stock(cellar, size, anew=True, skip_to=self.skip_to)
+            fill(connection, size, max(0, keep - had), made)
+        except (NothingPrepared, BadInput) as error:
+            ui.warn(f"--keep {keep}: {error}")
         if made:
             ui.say(f"prepared {len(made)}; {connection.prepared(size)} can be used")

@@ -54,8 +54,9 @@ class Client:
     """A Program, and how its holder runs it: `ot`, the generator of correlations that it asks for;
     `batch`, images that may share one run where the server offers it; `threads` of the kernels.
 
-    `on_wait` is told how many others the server serves first (0: it is getting ready); `progress`
-    follows the steps of each run.
+    `on_wait` is told how many others the server serves first (0: it is getting ready); `on_empty`,
+    that what was prepared for runs of so many images is used up, and the next one is computed on
+    demand; `progress` follows the steps of each run.
     """
 
     program: Program
@@ -63,6 +64,7 @@ class Client:
     batch: int = 1
     threads: int = 1
     on_wait: Callable[[int], None] = lambda ahead: None
+    on_empty: Callable[[int], None] = lambda images: None
     progress: Progress = no_progress
 
     def connect(
@@ -195,6 +197,7 @@ class Connection:
     _binding: bytes = field(default=b"", repr=False)
     _index: int = 0
     _stocks: dict[int, ClientStock] = field(default_factory=dict)
+    _taken: set[int] = field(default_factory=set)  # sizes of runs that took something prepared
 
     def infer(self, case: Case) -> tuple[list[Revealed], RunCost, handshake.Served]:
         """The results for one case, this side's cost of the run (seconds, bytes, flights), and the
@@ -286,10 +289,17 @@ class Connection:
     def meet_stock(
         self, cellar: Cellar, images: int = 1, anew: bool = False, skip_to: int = 0
     ) -> int:
-        """Compares what is prepared with the server for runs of so many images with what it has;
-        from now on they take from it while there is something. How many items there are. Raises as
-        `ClientStock.meet`.
+        """Compares what this side has prepared with the server, for runs of so many images, with
+        what the server has: how many items both have. From now on `infer_batch` and `keep_batch`
+        take one each while there is one. This connection holds the store until it is closed.
+
+        `anew`: a store is founded where there is none, or the server's is gone. `skip_to`: items
+        before this one are given up. Raises `NothingPrepared` where there is nothing, and all is
+        computed on demand; `BadInput` where another process has the store, `PeerMismatch` and
+        `BadArtifact` where one of the two is an older copy.
         """
+        if images in self._stocks:
+            self._stocks.pop(images).close()
         with peer_errors():
             self._stocks[images] = ClientStock.meet(
                 self.channel,
@@ -308,8 +318,10 @@ class Connection:
         return self._stocks[images].left if images in self._stocks else 0
 
     def prepare(self, images: int = 1) -> int:
-        """One item more, after `meet_stock`; bytes of this side's half of it. Raises as
-        `ClientStock.prepare`.
+        """One item more, after `meet_stock`, on the disk of both parties when it returns; bytes of
+        this side's half. Raises `NothingPrepared` where the server has no room for it, `BadInput`
+        where this side has none; `DeviatingPeer`; `NetworkFailure`. What was prepared before is as
+        it was.
         """
         with peer_errors():
             return self._stocks[images].prepare()
@@ -319,12 +331,20 @@ class Connection:
         """Announces the next run; gives the item that was prepared for it, if there is one."""
         index, self._index = self._index, self._index + images
         if not self.prepared(images):
+            self._say_empty(images)
             begin = handshake.Begin(index=index, images=images, cohort=cohort)
             handshake.send(self.channel, begin)
             yield None
             return
+        self._taken.add(images)
         with closing(self._stocks[images].take(index, cohort)) as item:
             yield item
+
+    def _say_empty(self, images: int) -> None:
+        """Once."""
+        if images in self._taken:
+            self._taken.remove(images)
+            self.client.on_empty(images)
 
     @property
     def own_fingerprint(self) -> Fingerprint | None:

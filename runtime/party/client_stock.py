@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from moiety.protocols.errors import BadInput, MoietyError
+from moiety.protocols.errors import MoietyError
 from moiety.protocols.session import Session
 from moiety.runtime.party import handshake
 from moiety.runtime.party.executor import ClientExecutor
+from moiety.runtime.party.framing import PeerRefused
 from moiety.runtime.party.prepared import ItemSink, ItemSource
 from moiety.runtime.party.stock import Cellar, Stock, decoded
 from moiety.runtime.party.transport import TcpChannel
@@ -16,7 +17,9 @@ from moiety.runtime.store.store import Store
 
 
 class NothingPrepared(MoietyError):
-    """There is no store to take from; the message says why."""
+    """There is no store to take from, or the server prepares no more; the message says why."""
+
+    exit_code = PeerRefused.DENIED
 
 
 @dataclass(frozen=True)
@@ -41,19 +44,20 @@ class ClientStock:
         skip_to: int = 0,
     ) -> ClientStock:
         """Opens this side's store and compares with the server's. `anew`: one is founded where
-        there is none, or the server has none that goes with it. Raises `NothingPrepared` where it
-        is not, or the server does not want to; else as `Store.open`, `Store.meet`, `reconcile`.
+        there is none, or the server's is gone: then nothing here can ever be used. Raises
+        `NothingPrepared` where it is not, or the server does not want to, and what is here stays;
+        else as `Store.open`, `Store.meet`, `reconcile`.
         """
         terms = cellar.terms("client", executor.program, channel.line)
         store = cellar.found(terms, images)
         if store is None:
             if not anew:
-                raise NothingPrepared("nothing is prepared with this server")
+                raise NothingPrepared("this side has prepared nothing with it")
             store = _founded(channel, cellar, terms, images)
         stock = Stock(store, images, binding)
         try:
             answer = _told(channel, stock, skip_to)
-            if answer.why and anew:
+            if answer.gone and anew:
                 store.retire()
                 stock = Stock(_founded(channel, cellar, terms, images), images, binding)
                 answer = _told(channel, stock, skip_to)
@@ -71,15 +75,16 @@ class ClientStock:
         return len(self.stock.indices)
 
     def prepare(self) -> int:
-        """One more item; bytes of this side's half. Raises `BadInput` where either side has no
-        room, and nothing was sent but the question; `DeviatingPeer`; `NetworkFailure`.
+        """One more item; bytes of this side's half. Raises `BadInput` where this side has no room,
+        `NothingPrepared` where the server has none; `DeviatingPeer`; `NetworkFailure`.
         """
         self.stock.check_room()
         images = self.stock.images
         handshake.send(self.channel, handshake.Prepare(index=self.stock.fresh, images=images))
         answer = handshake.receive(self.channel, handshake.Prepare)
         if answer.why:
-            raise BadInput(f"the server prepares no item: {handshake.printable(answer.why, 200)}")
+            why = handshake.printable(answer.why, 200)
+            raise NothingPrepared(f"the server prepares no item: {why}")
 
         def make(sink: ItemSink) -> bytes:
             return self.executor.prepare_item(self.session, sink, images)

@@ -10,7 +10,17 @@
       Begin  ──────────────────────▶          one per run of one or several images
       ═══════ one inference (protocol bytes) ══════
              ◀──────────────────────  Served  what it cost the server
-      GOODBYE, or Begin again; or where the policy is `aggregate`, once for a cohort
+      GOODBYE, or Begin again; or where runs are prepared ahead (runtime/store), once before them
+      Stored ──────────────────────▶          where its store stands, or its offer for a new one
+             ◀──────────────────────  Stored  the same; both learn whether either is an older copy
+      and then, for each item
+      Prepare ─────────────────────▶
+             ◀──────────────────────  Prepare it has room for one more
+      ═══════ one preparation (protocol bytes) ════
+             ◀──────────────────────  Served  its half is on its disk
+      and for a run that takes one, between Begin and the inference
+             ◀──────────────────────  Stored  the server has marked the item, too
+      or where the policy is `aggregate`, once for a cohort
       Aggregate  ──────────────────▶          and the ids of its runs, as protocol bytes
       ═══════ the aggregate (protocol bytes) ══════
              ◀──────────────────────  Served
@@ -126,8 +136,9 @@ class Elsewhere(Message, frozen=True, tag="elsewhere", kw_only=True):
 class Stored(Message, frozen=True, tag="stored", kw_only=True):
     """Of what was prepared for runs of so many `images` (runtime/store), in hexadecimal digits: the
     `offer` of who has no store and wants one to be founded, or the `position` of a store that is
-    there. The server answers with the same, or with `why` it has none. `skip_to`: the client's user
-    gives up all items before this one.
+    there. The server answers with the same, or with `why` it does not; `gone`: it has no store that
+    goes with the client's, which is worth nothing then. `skip_to`: the client's user gives up all
+    items before this one.
     """
 
     images: int = 1
@@ -135,6 +146,7 @@ class Stored(Message, frozen=True, tag="stored", kw_only=True):
     offer: str = ""
     position: str = ""
     why: str = ""
+    gone: bool = False
 
 
 class Prepare(Message, frozen=True, tag="prepare", kw_only=True):

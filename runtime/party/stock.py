@@ -92,15 +92,25 @@ class Stock:
 
     def meet(self, position: bytes, skip_to: int = 0) -> None:
         """Takes the peer's position, when it has this side's. Raises as `Store.meet` and
-        `reconcile`.
+        `reconcile`; `NetworkFailure` for one that does not list what there is.
         """
         peer = self.store.meet(position)
+        if peer.catalogue is None:
+            raise NetworkFailure("the peer says where its store stands, and not what is in it")
         plan = reconcile(self.store.stands(), peer, ENTRIES, skip_to)
         self.indices, self.fresh = deque(plan.indices), plan.fresh
 
     def take(self) -> ItemReader:
-        """The next item, marked as used. Raises as `Store.take`."""
-        return self.store.take(self.indices.popleft())
+        """The next item, marked as used. Raises `NetworkFailure` for one that has become too old
+        since the positions were compared; else as `Store.take`.
+        """
+        index = self.indices.popleft()
+        if not any(item.index == index for item in self.store.usable()):
+            raise NetworkFailure(
+                f"prepared item {index} has become too old since this connection began; a new one "
+                "goes on without it"
+            )
+        return self.store.take(index)
 
     def confirm(self, position: bytes, index: int) -> Position:
         """That the peer has marked it, too. Raises as `Store.confirm`."""

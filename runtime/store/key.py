@@ -65,6 +65,7 @@ class StoreKey:
 
     @staticmethod
     def nonce() -> bytes:
+        """Random bytes for one store."""
         return os.urandom(NONCE_BYTES)
 
     def signer(self, nonce: bytes) -> Ed25519PrivateKey:

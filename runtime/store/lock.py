@@ -14,8 +14,14 @@ from moiety.runtime.program.atomic import OWNER_ALONE
 LOCK = "lock"
 
 
+class StoreHeld(BadInput):
+    """Another process has the store."""
+
+
 def held(folder: Path) -> int:
-    """The descriptor of the lock, with this process's number in it. A crash frees it."""
+    """The descriptor of the lock, with this process's number in it. A crash frees it. Raises
+    `StoreHeld`; `BadInput` where there can be no lock.
+    """
     check_private(folder)
     path = folder / LOCK
     try:
@@ -32,7 +38,7 @@ def held(folder: Path) -> int:
         holder = os.pread(descriptor, 20, 0).strip()
         os.close(descriptor)
         who = f"process {int(holder)}" if holder.isdigit() else "another process"
-        raise BadInput(
+        raise StoreHeld(
             f"{folder}: {who} has this store open, and it is used by one at a time; wait for it, "
             "or end it"
         ) from None

@@ -5,6 +5,8 @@ model's input as they are. Every image is accepted, accepted with warnings, or r
 reason, and all outputs are tried, before anything is sent. While the server works for another
 client this one waits its turn.
 
+Runs that were prepared ahead (moiety prepare) are taken first; without them all is computed now.
+
 Results are JSON, CSV or DICOM SR, several at once. When the connection breaks, a new one goes on
 with the first image that has no result; when that fails, too, the results so far are kept.
 """
@@ -39,7 +41,7 @@ from moiety.runtime.cli.options import (
     ThreadsOption,
     assignments,
 )
-from moiety.runtime.cli.prepared import Shelf, SkipOption, StoreOption, cellar_at
+from moiety.runtime.cli.prepared import OnDemandOption, Shelf, SkipOption, StoreOption
 from moiety.runtime.cli.programs import open_program
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.cli.result_tables import left_out_lines, result_table, verdict_line
@@ -129,10 +131,7 @@ def command(
     ] = 3,
     audit: AuditOption = None,
     store: StoreOption = None,
-    on_demand: Annotated[
-        bool,
-        typer.Option("--on-demand", help="Take nothing that was prepared (moiety prepare)."),
-    ] = False,
+    on_demand: OnDemandOption = False,
     keep: Annotated[
         int,
         typer.Option(
@@ -164,7 +163,7 @@ def command(
         ui.say(f"reveals {program.policy_in_words()}")
     told = Told(len(cohort.files))
     limits = Limits(silence=timeout)
-    shelf = Shelf(None if on_demand else cellar_at(store, folder, keys), skip_to)
+    shelf = Shelf(store, folder, keys, on_demand, skip_to)
     try:
         with watching("inference") as watch:
             client = Client(
@@ -173,6 +172,7 @@ def command(
                 batch=min(batch, len(cohort.files)),
                 threads=threads,
                 on_wait=told.wait,
+                on_empty=shelf.empty,
                 progress=told.naming(watch),
             )
 

@@ -16,7 +16,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from moiety.protocols.errors import MoietyError
+from moiety.protocols.errors import BadInput, MoietyError
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.line import credentials_for
 from moiety.runtime.cli.options import (
@@ -98,7 +98,7 @@ def command(
     with client.connect(host, port, Limits(silence=timeout), credentials, insecure) as connection:
         if batch not in connection.sizes:
             offered = ", ".join(map(str, sorted(connection.sizes)))
-            raise typer.BadParameter(f"--batch {batch}: the server runs {offered} images together")
+            raise BadInput(f"--batch {batch}: the server runs {offered} images together")
         had = connection.meet_stock(cellar, batch, anew=True, skip_to=skip_to)
         if had:
             ui.say(f"{had} prepared before are there")

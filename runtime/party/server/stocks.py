@@ -12,6 +12,7 @@ from moiety.protocols.session import Session
 from moiety.runtime.party import handshake
 from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.prepared import ItemSink, ItemSource
+from moiety.runtime.party.server.admission import Denied
 from moiety.runtime.party.stock import Cellar, Stock, decoded
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.store.binding import Founding, Offer
@@ -21,6 +22,15 @@ log = logging.getLogger("moiety.server")
 NOT_OFFERED = "this server prepares nothing ahead"
 NO_STORE = "it has no store that goes with this one"
 UNUSABLE = "its store cannot be used now; another connection of this client may have it open"
+NO_ROOM = "it has no room for another item, by its limits or on its disk"
+NOT_MET = (
+    "the server cannot use what was prepared, and its operator finds the reason in its log; "
+    "--on-demand runs without"
+)
+NOT_KEPT = (
+    "the server could not keep what was being prepared; what was prepared before can be used, and "
+    "its operator finds the reason in its log"
+)
 
 
 @dataclass
@@ -34,25 +44,32 @@ class Stocks:
     binding: bytes
     cellar: Cellar | None
     _met: dict[int, Stock] = field(default_factory=dict)
+    _new: set[int] = field(default_factory=set)
 
     def answer(self, asked: handshake.Stored) -> None:
-        """What the client says of its store. Raises as `Store.meet`."""
+        """What the client says of its store. Raises as `Stock.meet`, but `Denied` where it is this
+        side's store that cannot be used.
+        """
         if asked.images not in self.executor.batches:
             raise NetworkFailure(f"out of step: a store for runs of {asked.images} images")
         if self.cellar is None:
             self._decline(asked, NOT_OFFERED)
             return
         try:
-            if asked.offer:
-                self._found(self.cellar, asked)
-            else:
-                self._meet(self.cellar, asked)
+            stock = self._founded(self.cellar, asked) if asked.offer else self._opened(asked)
         except BadInput as error:
             log.warning("%s: nothing prepared is used: %s", self.channel.peer, error)
             self._decline(asked, UNUSABLE)
+            return
+        if stock is None:
+            self._decline(asked, NO_STORE, gone=True)
+        elif not asked.offer:
+            self._meet(stock, asked)
 
     def prepare(self, session: Session, asked: handshake.Prepare) -> bool:
-        """One more item, where there is room: whether it was made, and is on the disk."""
+        """One more item, where there is room: whether it was made, and is on the disk. Raises
+        `Denied` where the disk was full on the way, and only this item is lost.
+        """
         stock = self._of(asked.images)
         if asked.index != stock.fresh:
             raise NetworkFailure(
@@ -62,16 +79,19 @@ class Stocks:
             stock.check_room()
         except BadInput as error:
             log.warning("%s: %s", self.channel.peer, error)
-            why = "it has no room for another item, by its limits or on its disk"
-            handshake.send(self.channel, handshake.Prepare(index=asked.index, why=why))
+            handshake.send(self.channel, handshake.Prepare(index=asked.index, why=NO_ROOM))
             return False
         handshake.send(self.channel, asked)
 
         def make(sink: ItemSink) -> bytes:
             return self.executor.prepare_item(session, sink, asked.images)
 
-        with stock.preparing(make):
-            pass
+        try:
+            with stock.preparing(make):
+                pass
+        except BadInput as error:
+            log.warning("%s: item %d is lost: %s", self.channel.peer, asked.index, error)
+            raise Denied(NOT_KEPT) from error
         return True
 
     @contextmanager
@@ -94,39 +114,52 @@ class Stocks:
             raise NetworkFailure("out of step: nothing was said of a store")
         return self._met[images]
 
-    def _found(self, cellar: Cellar, asked: handshake.Stored) -> None:
-        """A new store; one that is there is worth nothing, for the client has none."""
+    def _founded(self, cellar: Cellar, asked: handshake.Stored) -> Stock:
+        """A new store; one that is there is worth nothing, for the client has none. Once in a
+        connection: what became of the old one is kept, a small file each time.
+        """
+        if asked.images in self._new:
+            raise NetworkFailure("out of step: a second new store in one connection")
+        self._new.add(asked.images)
+        offer = Offer.decode(decoded(asked.offer))
         terms = cellar.terms("server", self.executor.program, self.channel.line)
         self._forget(asked.images)
         if (store := cellar.found(terms, asked.images)) is not None:
             log.warning("%s: the client begins anew; what was prepared is lost", self.channel.peer)
             store.retire()
         founding = Founding.begin(cellar.key, terms)
-        store = cellar.create(founding, asked.images, Offer.decode(decoded(asked.offer)))
-        self._met[asked.images] = Stock(store, asked.images, self.binding)
-        offer = founding.offer.encode().hex()
-        handshake.send(self.channel, handshake.Stored(images=asked.images, offer=offer))
+        store = cellar.create(founding, asked.images, offer)
+        stock = self._met[asked.images] = Stock(store, asked.images, self.binding)
+        said = founding.offer.encode().hex()
+        handshake.send(self.channel, handshake.Stored(images=asked.images, offer=said))
+        return stock
 
-    def _meet(self, cellar: Cellar, asked: handshake.Stored) -> None:
+    def _opened(self, asked: handshake.Stored) -> Stock | None:
+        """The store that is there, held by this connection from now on."""
+        if asked.images not in self._met:
+            assert self.cellar is not None
+            terms = self.cellar.terms("server", self.executor.program, self.channel.line)
+            if (store := self.cellar.found(terms, asked.images)) is None:
+                return None
+            self._met[asked.images] = Stock(store, asked.images, self.binding)
+        return self._met[asked.images]
+
+    def _meet(self, stock: Stock, asked: handshake.Stored) -> None:
         """Says where this side stands before the client's word is judged: both learn of a copy."""
-        stock = self._met.get(asked.images)
-        if stock is None:
-            terms = cellar.terms("server", self.executor.program, self.channel.line)
-            store = cellar.found(terms, asked.images)
-            if store is None:
-                self._decline(asked, NO_STORE)
-                return
-            stock = self._met[asked.images] = Stock(store, asked.images, self.binding)
         position = stock.store.position().hex()
         handshake.send(self.channel, handshake.Stored(images=asked.images, position=position))
-        stock.meet(decoded(asked.position), asked.skip_to)
+        try:
+            stock.meet(decoded(asked.position), asked.skip_to)
+        except BadInput as error:  # an older copy, or a full disk
+            log.warning("%s: nothing prepared is used: %s", self.channel.peer, error)
+            raise Denied(NOT_MET) from error
 
     def _forget(self, images: int) -> None:
         if (stock := self._met.pop(images, None)) is not None:
             stock.close()
 
-    def _decline(self, asked: handshake.Stored, why: str) -> None:
-        handshake.send(self.channel, handshake.Stored(images=asked.images, why=why))
+    def _decline(self, asked: handshake.Stored, why: str, gone: bool = False) -> None:
+        handshake.send(self.channel, handshake.Stored(images=asked.images, why=why, gone=gone))
 
     def close(self) -> None:
         """Other connections may have the stores then."""

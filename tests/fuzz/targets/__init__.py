@@ -10,6 +10,7 @@ from tests.fuzz.targets.models import ONNX
 from tests.fuzz.targets.pictures import DICOM, PICTURE
 from tests.fuzz.targets.session import REFILL, SESSION
 from tests.fuzz.targets.settings import AUDIT, KEYS, SETTINGS
+from tests.fuzz.targets.stocks import STOCKS
 from tests.fuzz.targets.stores import STORE
 
 TARGETS: dict[str, Target] = {
@@ -29,6 +30,7 @@ TARGETS: dict[str, Target] = {
         KEYS,
         AUDIT,
         STORE,
+        STOCKS,
         ONNX,
         PICTURE,
         DICOM,
