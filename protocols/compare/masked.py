@@ -167,13 +167,24 @@ class _Product:
 
     def shares(self) -> Callable[[slice], U64]:
         """This party's shares of some elements, modulo 2^64, in the flight that fixes them."""
-        share, opened, y = self.late(), self.e.astype(bool), self.y
+        share, e, y = self.late(), self.e, self.y
 
         def of(at: slice) -> U64:
-            other = -share[at] if y is None else y[at] - share[at]
-            return np.where(opened[at], other, share[at])
+            ones = _ones(e[at])
+            turned = _turned(share[at], ones)
+            return turned if y is None else turned + (y[at] & ones)
 
         return of
+
+
+def _ones(bits: U8) -> U64:
+    """All bits of a word that is to be kept, none of one that is not: no branch."""
+    return np.negative(bits.astype(np.uint64))
+
+
+def _turned(x: U64, ones: U64) -> U64:
+    """x, or its negative where there are ones."""
+    return (x ^ ones) - ones
 
 
 # --- protocols ------------------------------------------------------------------------------------
@@ -330,15 +341,15 @@ def _extend_server(session: Session, z: U64, flip: U8, bits: int, out_bits: int)
 def _multiplex_client(
     session: Session, y: U64, gate: U8, bits: int, out_bits: int, mask: U64
 ) -> U64:
-    turns, turned = gate.astype(bool), np.empty_like(y)
-    session.workers.fill(turned, lambda at: ring.reduce(np.where(turns[at], -y[at], y[at]), bits))
+    turned = np.empty_like(y)
+    session.workers.fill(turned, lambda at: ring.reduce(_turned(y[at], _ones(gate[at])), bits))
     chosen = receiver_of(session.receiver).choose_early(gate, 1)
     theirs = session.receiver.additive(chosen, bits)
     product = _Product.open(session, gate, turned, bits).shares()
     narrow = mask if out_bits == bits else ring.reduce(mask, bits)
 
     def share(at: slice) -> U64:
-        return theirs[at] + y[at] * gate[at] + product(at)
+        return theirs[at] + (y[at] & _ones(gate[at])) + product(at)
 
     _take_off(session, y.size, bits, narrow, share)
     if out_bits > bits:

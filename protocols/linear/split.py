@@ -257,6 +257,7 @@ def online_server(session: Session, layer: ServerLinear, x0: U64, material: Serv
     """
     spec = layer.spec
     check_images(x0, spec.geometry)
+    shares = material.take(layer.layer, spec)
     values, known = x0.reshape(-1), np.empty(x0.size, np.int64)
 
     def arrived(at: slice) -> tuple[slice, U8]:
@@ -268,7 +269,7 @@ def online_server(session: Session, layer: ServerLinear, x0: U64, material: Serv
         known[at] = ring.to_signed(ring.reduce(values[at] + correction, spec.bits), spec.bits)
 
     session.workers.each(add, session.workers.ranges(values.size), arrived)
-    return _evaluated(session, layer, known.reshape(x0.shape), material)
+    return _evaluated(session, layer, known.reshape(x0.shape), shares)
 
 
 def known_client(spec: LinearSpec, layer: int, x1: U64, material: ClientMaterial) -> U64:
@@ -280,13 +281,13 @@ def known_client(spec: LinearSpec, layer: int, x1: U64, material: ClientMaterial
 def known_server(session: Session, layer: ServerLinear, x0: U64, material: ServerMaterial) -> U64:
     """Likewise."""
     check_images(x0, layer.spec.geometry)
-    return _evaluated(session, layer, ring.to_signed(x0, layer.spec.bits), material)
+    shares = material.take(layer.layer, layer.spec)
+    return _evaluated(session, layer, ring.to_signed(x0, layer.spec.bits), shares)
 
 
-def _evaluated(session: Session, layer: ServerLinear, known: I64, material: ServerMaterial) -> U64:
+def _evaluated(session: Session, layer: ServerLinear, known: I64, shares: U64) -> U64:
     """The server's share of the result, where it knows that r and `known` make up the operand."""
     spec, geometry = layer.spec, layer.spec.geometry
-    shares = material.take(layer.layer, spec)
     for image, x in enumerate(known.reshape(geometry.images, *geometry.in_shape)):
         sums, _ = layer.in_the_clear(x, 1 << (spec.bits - 1), session.workers)
         shares[image] = layer.add_bias(shares[image], session.prg, sums)
