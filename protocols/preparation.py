@@ -17,42 +17,61 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import zip_longest
 
-from moiety.protocols.cost import Cost, cost_of
+from moiety.protocols.cost import Cost, Draw, Event, Party, Send, Settle, cost_of, other, packed
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.network import Network
-from moiety.protocols.ot.demand import Demand, OneWay
-from moiety.protocols.ot.making import make_received, make_sent
+from moiety.protocols.ot.demand import Demand, Form, OneWay, Piece
+from moiety.protocols.ot.early import Known
+from moiety.protocols.ot.making import make_received, make_sent, runs_for
 from moiety.protocols.ot.on_demand import TransferReceiver, TransferSender
 from moiety.protocols.ot.prepared import PreparedReceiver, PreparedSender, Sink, Source
 from moiety.protocols.ot.recording import RecordingReceiver, RecordingSender, SilentChannel
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Role, Session
 from moiety.protocols.settlement import settle
-from moiety.protocols.split import in_turns, runs_of
 
 
 def record(role: Role, network: Network, body: Callable[[Session], object]) -> Demand:
     """What `body` asks of the transfers of a Session of this role, planned for this network. It
     runs without a peer: what it receives is zeros. Both parties' records are equal.
     """
-    channel = SilentChannel()
-    sender, receiver = RecordingSender(channel), RecordingReceiver(channel)
-    body(Session(role, channel, Prg.from_os(), sender, receiver, network))
-    return _by_client(role, sender.record.way(), receiver.record.way())
+    return _recorded(role, network, body, keeps=False)[0]
 
 
-def prepare(session: Session, demand: Demand, mine: Sink) -> None:
-    """Make the pads of a run of this demand, which is the peer's too, and write this party's to
-    `mine`. Raises `DeviatingPeer`: what was written then counts for nothing.
+def record_known(
+    role: Role, network: Network, body: Callable[[Session], object]
+) -> tuple[Demand, Known]:
+    """The same of a run whose client's shares are known (compare/masked), and what this party knows
+    of its choices and products: whatever it would receive, they are the same.
     """
+    return _recorded(role, network, body, keeps=True)
+
+
+def _recorded(
+    role: Role, network: Network, body: Callable[[Session], object], keeps: bool
+) -> tuple[Demand, Known]:
+    channel = SilentChannel()
+    sender, receiver = RecordingSender(channel, keeps), RecordingReceiver(channel, keeps)
+    body(Session(role, channel, Prg.from_os(), sender, receiver, network))
+    demand = _by_client(role, sender.record.way(), receiver.record.way())
+    return demand, Known(receiver.record.known, sender.record.known)
+
+
+def prepare(session: Session, demand: Demand, mine: Sink, known: Known | None = None) -> None:
+    """Make the pads of a run of this demand, which is the peer's too, and write this party's to
+    `mine`. `known`: what `record_known` found, where anything is. Raises `DeviatingPeer`: what was
+    written then counts for nothing.
+    """
+    known = known or Known()
     sender, receiver = session.sender, session.receiver
     if not isinstance(sender, TransferSender) or not isinstance(receiver, TransferReceiver):
         raise ContractViolation("transfers are prepared from a session that draws on demand")
     to_peer, from_peer = _ways(session.role, demand)
     makers: list[Iterator[None]] = [
-        make_sent(sender, to_peer, mine),
-        make_received(receiver, from_peer, mine),
+        make_sent(sender, session.channel, to_peer, known, mine),
+        make_received(receiver, session.channel, from_peer, known, mine),
     ]
     if not session.is_server:
         makers.reverse()
@@ -69,13 +88,32 @@ _OVER = object()
 
 @cost_of(prepare)
 def prepare_cost(demand: Demand) -> Cost:
-    """Its draws, in the order in which they are made, and their check."""
+    """Its draws and what is sent between them, in order, and their check."""
+    turns = zip_longest(
+        _turns("C", demand.to_client), _turns("S", demand.to_server), fillvalue=list[Event]()
+    )
+    return Cost((*(event for both in turns for turn in both for event in turn), Settle()))
 
-    def taken(way: OneWay) -> Iterator[tuple[int, int]]:
-        return ((piece.n, piece.k) for piece in way.pieces())
 
-    client, server = taken(demand.to_client), taken(demand.to_server)
-    return in_turns(runs_of("C", client), runs_of("S", server))
+def _turns(receiver: Party, way: OneWay) -> Iterator[list[Event]]:
+    """Of one direction: what is sent up to a draw, and the draw."""
+    runs, events = runs_for(way), list[Event]()
+    for piece in way.pieces():
+        for size in runs.before(piece.n, piece.k):
+            yield [*events, Draw(receiver, size, piece.k)]
+            events = []
+        events += _sent_beforehand(receiver, piece)
+    yield events
+
+
+def _sent_beforehand(receiver: Party, piece: Piece) -> list[Event]:
+    match piece.form:
+        case Form.EARLY:
+            return [Send(receiver, packed(piece.n, piece.k))]
+        case Form.PRODUCT:
+            return [Send(other(receiver), packed(piece.n, piece.answer.bits))]
+        case Form.LATE:
+            return []
 
 
 @contextmanager

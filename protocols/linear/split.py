@@ -20,6 +20,9 @@ uniform modulo 2^-g where a weight is odd. The cleartext executor's 1 + 3/12 for
 adds stands against at most 1 + 2/12 + 1/4 either way: 3% to 6% of a deviation, within every bound
 that is checked.
 
+Where the client's share of the operand is known offline (compare/masked), it is r itself: then c is
+zero and is not sent, and the server convolves its own share (`known_client`, `known_server`).
+
 Online the server sees c, which is uniform: r, pseudo-random, is used for one c alone. The client
 sees nothing. Two values under one r would tell their difference, so `claim` gives out r, y1 and y0
 once per layer, as `ClientKey.claim` does a secret; whoever keeps material must see to it that it is
@@ -35,21 +38,20 @@ y1 is what the client decrypts, and must be kept; r and y0 are drawn from a seed
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from moiety.protocols import kernels, ring
-from moiety.protocols.arrays import U8, U64
+from moiety.protocols.arrays import I64, U8, U64
 from moiety.protocols.cost import packed
 from moiety.protocols.errors import BadArtifact, ContractViolation
 from moiety.protocols.linear.client import read_answer, send_request
 from moiety.protocols.linear.placement import check_images, from_plane, place
 from moiety.protocols.linear.server import ServerLinear, read_request, send_answer
 from moiety.protocols.linear.spec import LinearSpec, download_bytes, upload_bytes
-from moiety.protocols.prg import BLOCK, Prg
+from moiety.protocols.prg import Prg
 from moiety.protocols.session import Session
 
 SEED_BYTES = 32
@@ -76,8 +78,7 @@ def windows(specs: Sequence[LinearSpec]) -> Iterator[range]:
 
 def _stream(seed: bytes, party: str, layer: int) -> Prg:
     """The masks of one layer, apart from all others under the seed."""
-    drawn = hmac.digest(seed, f"moiety split/{party}/{layer}".encode(), "sha256")
-    return Prg(drawn[:BLOCK], int.from_bytes(drawn[BLOCK : BLOCK + 8], "little"))
+    return Prg.derived(seed, f"moiety split/{party}/{layer}")
 
 
 def input_masks(seed: bytes, layer: int, spec: LinearSpec) -> U64:
@@ -151,11 +152,14 @@ class ClientMaterial(_Material):
 
     def take(self, layer: int, spec: LinearSpec) -> tuple[U64, U64]:
         """r `(images, C, H, W)` and y1 `(images, M, H', W')`. Raises as `claim`."""
+        return input_masks(self.seed, layer, spec), self.take_share(layer, spec)
+
+    def take_share(self, layer: int, spec: LinearSpec) -> U64:
+        """y1 alone. Raises as `claim`."""
         self.claim(layer)
         geometry = spec.geometry
         share = kernels.unpack(self.shares[layer], geometry.outputs, spec.result_bits)
-        shape = (geometry.images, *geometry.out_shape)
-        return input_masks(self.seed, layer, spec), share.reshape(shape)
+        return share.reshape(geometry.images, *geometry.out_shape)
 
     def to_bytes(self) -> bytes:
         return self.seed + b"".join(share.tobytes() for share in self.shares.values())
@@ -189,18 +193,25 @@ def client_bytes(specs: Sequence[LinearSpec]) -> int:
 
 
 def offline_client(
-    session: Session, specs: Mapping[int, LinearSpec], public_seed: bytes
+    session: Session,
+    specs: Mapping[int, LinearSpec],
+    public_seed: bytes,
+    seed: bytes | None = None,
+    known: Callable[[int], U64 | None] = lambda _: None,
 ) -> ClientMaterial:
     """All layers of one run, by their indices in the model, the same and in the same order at both
-    parties. Raises as `linear_client`.
+    parties; `seed` of the client's masks, drawn where there is none. `known`: the client's share of
+    a layer's operand, which then is its r; asked once, in order. Raises as `linear_client`.
     """
-    seed = session.prg.bytes(SEED_BYTES).tobytes()
+    seed = seed or session.prg.bytes(SEED_BYTES).tobytes()
     shares: dict[int, U8] = {}
     layers = list(specs.items())
     for window in windows(list(specs.values())):
         together = [layers[at] for at in window]
         for layer, spec in together:
-            send_request(session, spec, layer, public_seed, input_masks(seed, layer, spec))
+            r = known(layer)
+            mine = input_masks(seed, layer, spec) if r is None else r
+            send_request(session, spec, layer, public_seed, mine)
         for layer, spec in together:
             share = read_answer(session, spec, (spec.geometry.images,))
             shares[layer] = kernels.pack(share.reshape(-1), spec.result_bits)
@@ -244,8 +255,8 @@ def online_server(session: Session, layer: ServerLinear, x0: U64, material: Serv
     """The server's share, as the client's. Raises `ContractViolation` for material that was
     used.
     """
-    spec, geometry = layer.spec, layer.spec.geometry
-    check_images(x0, geometry)
+    spec = layer.spec
+    check_images(x0, spec.geometry)
     shares = material.take(layer.layer, spec)
     values, known = x0.reshape(-1), np.empty(x0.size, np.int64)
 
@@ -258,7 +269,26 @@ def online_server(session: Session, layer: ServerLinear, x0: U64, material: Serv
         known[at] = ring.to_signed(ring.reduce(values[at] + correction, spec.bits), spec.bits)
 
     session.workers.each(add, session.workers.ranges(values.size), arrived)
+    return _evaluated(session, layer, known.reshape(x0.shape), shares)
+
+
+def known_client(spec: LinearSpec, layer: int, x1: U64, material: ClientMaterial) -> U64:
+    """As `online_client`, where x1 is the r that the layer was prepared for: nothing is sent."""
+    check_images(x1, spec.geometry)
+    return material.take_share(layer, spec).reshape(*x1.shape[:-3], *spec.geometry.out_shape)
+
+
+def known_server(session: Session, layer: ServerLinear, x0: U64, material: ServerMaterial) -> U64:
+    """Likewise."""
+    check_images(x0, layer.spec.geometry)
+    shares = material.take(layer.layer, layer.spec)
+    return _evaluated(session, layer, ring.to_signed(x0, layer.spec.bits), shares)
+
+
+def _evaluated(session: Session, layer: ServerLinear, known: I64, shares: U64) -> U64:
+    """The server's share of the result, where it knows that r and `known` make up the operand."""
+    spec, geometry = layer.spec, layer.spec.geometry
     for image, x in enumerate(known.reshape(geometry.images, *geometry.in_shape)):
         sums, _ = layer.in_the_clear(x, 1 << (spec.bits - 1), session.workers)
         shares[image] = layer.add_bias(shares[image], session.prg, sums)
-    return shares.reshape(*x0.shape[:-3], *geometry.out_shape)
+    return shares.reshape(*known.shape[:-3], *geometry.out_shape)

@@ -10,11 +10,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import cached_property
 from typing import NamedTuple
 
 from moiety.protocols.cost import packed
 from moiety.protocols.parallel import pieces
+
+
+class Form(IntEnum):
+    """Of a batch: its choices are sent in the run; they are known, and sent, beforehand; or they
+    are random, and what comes of them is each times a number that its sender knows beforehand.
+    """
+
+    LATE = 0
+    EARLY = 1
+    PRODUCT = 2
 
 
 class Opening(NamedTuple):
@@ -26,6 +37,12 @@ class Opening(NamedTuple):
     n: int
     k: int
     group: int
+    form: Form = Form.LATE
+
+    @property
+    def kept(self) -> int:
+        """Fields that a sender keeps for each element: its pads, or of a product its share."""
+        return 1 if self.form is Form.PRODUCT else 1 << self.k
 
 
 class Answer(NamedTuple):
@@ -37,12 +54,16 @@ class Answer(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Some choices of one answer: n of k bits, each for `group` elements of `bits` bits."""
+    """Some choices of one answer, those from `start` on: n of k bits, each for `group` elements of
+    `bits` bits.
+    """
 
     answer: Answer
     n: int
     k: int
     group: int
+    form: Form
+    start: int
 
 
 @dataclass(frozen=True)
@@ -55,9 +76,9 @@ class OneWay:
     def pieces(self) -> Iterator[Piece]:
         """The answers in order, cut where a stream of pads is whole in bytes."""
         for answer in self.answers:
-            _, n, k, group = self.openings[answer.opening]
+            _, n, k, group, form = self.openings[answer.opening]
             for at in pieces(n):
-                yield Piece(answer, at.stop - at.start, k, group)
+                yield Piece(answer, at.stop - at.start, k, group, form, at.start)
 
     @cached_property
     def choice_bytes(self) -> int:
@@ -66,18 +87,18 @@ class OneWay:
 
     @cached_property
     def sent_bytes(self) -> int:
-        """Of the sender's pads: one for each option."""
+        """Of what the sender keeps."""
         return sum(
-            self._pads(answer, 1 << self.openings[answer.opening].k) for answer in self.answers
+            self._pads(answer, self.openings[answer.opening].kept) for answer in self.answers
         )
 
     @cached_property
     def received_bytes(self) -> int:
-        """Of the receiver's: one for each element."""
+        """Of what the receiver keeps: one field for each element."""
         return sum(self._pads(answer, 1) for answer in self.answers)
 
     def _pads(self, answer: Answer, each: int) -> int:
-        _, n, _, group = self.openings[answer.opening]
+        _, n, _, group, _ = self.openings[answer.opening]
         return int(packed(n * group * each, answer.bits))
 
 
@@ -90,7 +111,7 @@ class Demand:
 
     def digest(self) -> bytes:
         """32 bytes that are the same at both parties if they have written down the same."""
-        hashed = hashlib.sha256(b"moiety demand of transfers 1")
+        hashed = hashlib.sha256(b"moiety demand of transfers 2")
         for way in (self.to_client, self.to_server):
             for numbers in (way.openings, way.answers):
                 hashed.update(len(numbers).to_bytes(8, "little"))

@@ -29,5 +29,10 @@ def lookups_cost(sender: Party, jobs: Iterable[Lookup]) -> Cost:
     """Lookups in the same flights: all are opened, then all answered by `sender`."""
     jobs = list(jobs)
     opened = sum((choose_cost(other(sender), job.n, job.k) for job in jobs), Cost())
+    return opened + answers_cost(sender, jobs)
+
+
+def answers_cost(sender: Party, jobs: Iterable[Lookup]) -> Cost:
+    """The second of these flights alone."""
     answers = (answer_cost(sender, job.n, job.k, job.bits, job.made, job.read) for job in jobs)
-    return sum(answers, opened)
+    return sum(answers, Cost())

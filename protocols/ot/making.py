@@ -1,6 +1,11 @@
 """How the pads of a run are made beforehand: either party's part of one direction, as a generator
 that stops after each draw, so that the other direction's follows before the pads are hashed.
 
+What a batch of early choices or of products sends (ot/early) goes out piece by piece, in the order
+of the answers: of choices `choice ^ u`; of a product `m = y + p0 - p1` under its two pads, from
+which a receiver with bit u makes `p_u + u*m`, a share of u*y beside the sender's `-p0`. Every m
+hides y by a pad that the receiver does not know.
+
 Both parties take correlations in the order of the answers, piece by piece, and draw a run of one
 width where they have too few (protocols/split); what is in hand is a run of each width and a piece.
 """
@@ -13,9 +18,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from moiety.protocols import kernels
-from moiety.protocols.arrays import U8
-from moiety.protocols.ot.demand import OneWay
+from moiety.protocols import kernels, ring
+from moiety.protocols.arrays import U8, U64
+from moiety.protocols.channel import Channel
+from moiety.protocols.cost import packed
+from moiety.protocols.ot.demand import Form, OneWay, Piece
+from moiety.protocols.ot.early import Known
 from moiety.protocols.ot.on_demand import TransferReceiver, TransferSender
 from moiety.protocols.ot.prepared import CHOICES, RECEIVED, SENT, Sink
 from moiety.protocols.split import Runs
@@ -29,8 +37,10 @@ def runs_for(way: OneWay) -> Runs:
     return Runs(total)
 
 
-def make_sent(sender: TransferSender, way: OneWay, sink: Sink) -> Iterator[None]:
-    """The sender's pads."""
+def make_sent(
+    sender: TransferSender, channel: Channel, way: OneWay, known: Known, sink: Sink
+) -> Iterator[None]:
+    """What the sender keeps."""
     runs, held = runs_for(way), defaultdict[int, _Hand](_Hand)
     for piece in way.pieces():
         hand = held[piece.k]
@@ -38,13 +48,20 @@ def make_sent(sender: TransferSender, way: OneWay, sink: Sink) -> Iterator[None]
             hand.add(sender.draw(size, piece.k))
             yield
         w = hand.take(piece.n)
+        if piece.form is Form.EARLY:
+            shifts = channel.recv(int(packed(piece.n, piece.k)))
+            w = sender.turned(w, kernels.unpack8(shifts, piece.n, piece.k))
         for pads in sender.pads_of(w, piece.k, piece.group, piece.answer.bits):
+            if piece.form is Form.PRODUCT:
+                pads = _sent_product(channel, piece, pads, known)
             sink.write(SENT, pads)
 
 
-def make_received(receiver: TransferReceiver, way: OneWay, sink: Sink) -> Iterator[None]:
-    """The receiver's u and pads. Both are taken in the order of the answers, but u is written in
-    that of the openings, as soon as all before it are.
+def make_received(
+    receiver: TransferReceiver, channel: Channel, way: OneWay, known: Known, sink: Sink
+) -> Iterator[None]:
+    """What the receiver keeps: u and pads. Both are taken in the order of the answers, but u is
+    written in that of the openings, as soon as all before it are.
     """
     runs, held = runs_for(way), defaultdict[int, _Drawn](_Drawn)
     choices = _Rows(way, sink)
@@ -54,9 +71,35 @@ def make_received(receiver: TransferReceiver, way: OneWay, sink: Sink) -> Iterat
             hand.add(*receiver.draw(size, piece.k))
             yield
         u, v = hand.take(piece.n)
+        if piece.form is Form.EARLY:
+            mine = known.choices_at(piece.answer.opening, piece.k, piece.start, piece.n)
+            channel.send(kernels.pack(mine ^ u, piece.k))
+            u = mine
         choices.add(piece.answer.opening, piece.answer.row, u)
         for pads in receiver.pads_of(v, piece.k, piece.group, piece.answer.bits):
+            if piece.form is Form.PRODUCT:
+                pads = _received_product(channel, piece, pads, u)
             sink.write(RECEIVED, pads)
+
+
+def _sent_product(channel: Channel, piece: Piece, pads: U8, known: Known) -> U8:
+    """Sends m; the sender's shares as a stream."""
+    bits = piece.answer.bits
+    first, second = kernels.unpack(pads, 2 * piece.n, bits).reshape(-1, 2).T
+    y = known.products_at(piece.answer.opening, bits, piece.start, piece.n)
+    channel.send(_packed(y + first - second, bits))
+    return _packed(np.uint64(0) - first, bits)
+
+
+def _received_product(channel: Channel, piece: Piece, pads: U8, u: U8) -> U8:
+    """The receiver's shares, likewise."""
+    bits = piece.answer.bits
+    message = kernels.unpack(channel.recv(int(packed(piece.n, bits))), piece.n, bits)
+    return _packed(kernels.unpack(pads, piece.n, bits) + u * message, bits)
+
+
+def _packed(values: U64, bits: int) -> U8:
+    return kernels.pack(ring.reduce(values, bits), bits)
 
 
 @dataclass

@@ -38,6 +38,12 @@ class TransferSender(Sender):
         """w of n correlations, uint8 `(n,16)`, for a use that is not a batch."""
         return self._vole.extend(n, k)
 
+    def turned(self, w: U8, shifts: U8) -> U8:
+        """w whose pad j is pad `j ^ shift` of the given ones, for shifts uint8 `(n,)`."""
+        turned = w.copy()
+        kernels.add_multiples(turned, self._vole.delta, shifts, self._threads)
+        return turned
+
     def pads_of(self, w: U8, k: int, group: int, bits: int) -> Iterator[U8]:
         """The pads of the elements of such correlations, cut to `bits` bits: streams as
         `kernels.pads_send` makes them, one for each piece.

@@ -7,8 +7,9 @@ demand alone (ot/demand): a batch that is not the next one, of another size, or 
 refused before a byte is sent, and so is a run that ends before its pads do.
 
 Three streams, of which the store knows no more than their names: u in the order of the openings, k
-bits each, every row whole in bytes; the pads of either direction in the order of the answers, as
-`kernels.pads_send` and `kernels.pads_recv` make them.
+bits each, every row whole in bytes, of early choices these themselves; the pads of either direction
+in the order of the answers, as `kernels.pads_send` and `kernels.pads_recv` make them, of products
+the shares.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from typing import Protocol
 import numpy as np
 
 from moiety.protocols import kernels
-from moiety.protocols.arrays import U8
+from moiety.protocols.arrays import U8, U64
 from moiety.protocols.channel import Channel
 from moiety.protocols.cost import packed
 from moiety.protocols.errors import ContractViolation
-from moiety.protocols.ot.batches import Given, Pads
-from moiety.protocols.ot.demand import Answer, OneWay, Opening
-from moiety.protocols.ot.transfers import Receiver, Sender
-from moiety.protocols.parallel import Workers
+from moiety.protocols.ot.batches import Given, Pads, ReceivedBatch, SentBatch
+from moiety.protocols.ot.demand import Answer, Form, OneWay, Opening
+from moiety.protocols.ot.early import EarlyReceiver, EarlySender, Late, no_shifts
+from moiety.protocols.parallel import Workers, pieces
 
 CHOICES, SENT, RECEIVED = STREAMS = ("choices", "sent", "received")
 """The streams' names: u, the pads of a party's answers, the pads of the answers that it opens."""
@@ -68,8 +69,21 @@ class _Taking:
         if due != (opening,):
             raise ContractViolation(f"prepared transfers: {opening} is opened, due is {_of(due)}")
         number, self.openings = self.openings, self.openings + 1
-        each = 1 << opening.k if self.all_options else 1
+        each = opening.kept if self.all_options else 1
         return [_PreparedPads(self, number, row, each) for row in range(opening.rows)]
+
+    def product(self, n: int, bits: int) -> Late:
+        """The shares of the next products."""
+        (pads,) = self.opened(Opening(1, n, 1, 1, Form.PRODUCT))
+
+        def take() -> U64:
+            pads.begin(bits)
+            shares = np.empty(n, np.uint64)
+            for at in pieces(n):
+                shares[at] = kernels.unpack(pads.of(at).blocks, at.stop - at.start, bits)
+            return shares
+
+        return take
 
     def answered(self, answer: Answer) -> None:
         """The next answer begins. Raises `ContractViolation` where this is not the next."""
@@ -108,7 +122,7 @@ class _PreparedPads:
         return Given(self.taking.source.read(self.taking.stream, nbytes))
 
 
-class PreparedSender(Sender):
+class PreparedSender(EarlySender):
     """Answers with stored pads."""
 
     def __init__(
@@ -122,11 +136,19 @@ class PreparedSender(Sender):
         """The run is over. Raises `ContractViolation` where something is left."""
         self._taking.finish()
 
+    def accept_early(self, n: int, k: int) -> SentBatch:
+        (pads,) = self._taking.opened(Opening(1, n, k, 1, Form.EARLY))
+        return SentBatch(k=k, group=1, pads=pads, n=n, packed_shifts=no_shifts(n, k))
+
+    def product(self, y: U64, bits: int) -> Late:
+        self._channel.await_flight()
+        return self._taking.product(y.size, bits)
+
     def _pads(self, rows: int, n: int, k: int, group: int) -> Sequence[Pads]:
         return self._taking.opened(Opening(rows, n, k, group))
 
 
-class PreparedReceiver(Receiver):
+class PreparedReceiver(EarlyReceiver):
     """Chooses with stored u, and opens with stored pads."""
 
     def __init__(
@@ -140,6 +162,16 @@ class PreparedReceiver(Receiver):
     def finish(self) -> None:
         """As `PreparedSender.finish`."""
         self._taking.finish()
+
+    def choose_early(self, choices: U8, k: int) -> ReceivedBatch:
+        (pads,) = self._taking.opened(Opening(1, choices.size, k, 1, Form.EARLY))
+        if not np.array_equal(self._row(choices.size, k), choices):
+            raise ContractViolation("prepared transfers: these are not the choices that were sent")
+        return ReceivedBatch(k=k, group=1, pads=pads, u=choices, choices=choices)
+
+    def product(self, n: int, bits: int) -> tuple[U8, Late]:
+        late = self._taking.product(n, bits)
+        return self._row(n, 1), late
 
     def _choices(self, rows: int, n: int, k: int, group: int) -> tuple[U8, Sequence[Pads]]:
         pads = self._taking.opened(Opening(rows, n, k, group))

@@ -13,12 +13,14 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from moiety.protocols.arrays import U8
+from moiety.protocols import kernels
+from moiety.protocols.arrays import U8, U64
 from moiety.protocols.channel import Channel
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.ot.batches import NONE, Given, Opened, Pads, ReceivedBatch, SentBatch
-from moiety.protocols.ot.demand import Answer, OneWay, Opening
-from moiety.protocols.ot.transfers import Receiver, Sender, answer_bytes
+from moiety.protocols.ot.demand import Answer, Form, OneWay, Opening
+from moiety.protocols.ot.early import EarlyReceiver, EarlySender, Late, no_shifts
+from moiety.protocols.ot.transfers import answer_bytes
 
 R = TypeVar("R")
 S = TypeVar("S", np.uint8, np.uint64)
@@ -40,16 +42,35 @@ class SilentChannel(Channel):
 
 @dataclass
 class Record:
-    """What one direction was asked for so far."""
+    """What one direction was asked for so far. `known`: what this party knew of it, packed, by the
+    number of the opening; only where it `keeps` that.
+    """
 
+    keeps: bool = False
     openings: list[Opening] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
+    known: dict[int, U8] = field(default_factory=dict)
 
     def opened(self, opening: Opening) -> Sequence[Pads]:
         """The batches' pads, which say when they are used."""
         self.openings.append(opening)
         number = len(self.openings) - 1
         return [_RecordedPads(self, number, row) for row in range(opening.rows)]
+
+    def knew(self, values: U8 | U64, bits: int) -> None:
+        """Of the opening that was recorded last."""
+        if self.keeps:
+            self.known[len(self.openings) - 1] = kernels.pack(values, bits)
+
+    def product(self, n: int, bits: int) -> Late:
+        """What takes the shares of products."""
+        (pads,) = self.opened(Opening(1, n, 1, 1, Form.PRODUCT))
+
+        def take() -> U64:
+            pads.begin(bits)
+            return np.zeros(n, np.uint64)
+
+        return take
 
     def way(self) -> OneWay:
         """Raises `ContractViolation` where a batch was opened and not answered."""
@@ -74,12 +95,22 @@ class _RecordedPads:
         return Given(NONE)
 
 
-class RecordingSender(Sender):
+class RecordingSender(EarlySender):
     """Answers with nothing."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, keeps: bool = False) -> None:
         super().__init__(channel, None)
-        self.record = Record()
+        self.record = Record(keeps)
+
+    def accept_early(self, n: int, k: int) -> SentBatch:
+        (pads,) = self.record.opened(Opening(1, n, k, 1, Form.EARLY))
+        return SentBatch(k=k, group=1, pads=pads, n=n, packed_shifts=no_shifts(n, k))
+
+    def product(self, y: U64, bits: int) -> Late:
+        self._channel.await_flight()
+        late = self.record.product(y.size, bits)
+        self.record.knew(y, bits)
+        return late
 
     def _pads(self, rows: int, n: int, k: int, group: int) -> Sequence[Pads]:
         return self.record.opened(Opening(rows, n, k, group))
@@ -94,12 +125,20 @@ class RecordingSender(Sender):
         return [cast(R, _zeros_like(made, batch.elements))]
 
 
-class RecordingReceiver(Receiver):
+class RecordingReceiver(EarlyReceiver):
     """Opens nothing."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, keeps: bool = False) -> None:
         super().__init__(channel, None)
-        self.record = Record()
+        self.record = Record(keeps)
+
+    def choose_early(self, choices: U8, k: int) -> ReceivedBatch:
+        (pads,) = self.record.opened(Opening(1, choices.size, k, 1, Form.EARLY))
+        self.record.knew(choices, k)
+        return ReceivedBatch(k=k, group=1, pads=pads, u=choices, choices=choices)
+
+    def product(self, n: int, bits: int) -> tuple[U8, Late]:
+        return np.zeros(n, np.uint8), self.record.product(n, bits)
 
     def _choices(self, rows: int, n: int, k: int, group: int) -> tuple[U8, Sequence[Pads]]:
         u = np.zeros((rows, n), np.uint8)

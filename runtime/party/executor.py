@@ -33,14 +33,17 @@ from moiety.protocols.linear.split import (
     offline_server,
 )
 from moiety.protocols.ot.demand import Demand
+from moiety.protocols.ot.early import Known
 from moiety.protocols.ot.prepared import Sink, Source
 from moiety.protocols.parallel import Workers
-from moiety.protocols.preparation import answering, prepare, record
+from moiety.protocols.preparation import answering, prepare, record, record_known
 from moiety.protocols.session import Role, Session
 from moiety.runtime.cost.memory import check_run_memory
+from moiety.runtime.party import handlers, masked
 from moiety.runtime.party.cohorts import check_reveals_images, is_id
-from moiety.runtime.party.handlers import Turn, execute, truncate_with_gates
+from moiety.runtime.party.handlers import Turn
 from moiety.runtime.party.hints import HintFile
+from moiety.runtime.party.masks import corrected, operand_masks
 from moiety.runtime.party.metering import KEYS, RunCost, StepWatch, peak_rss
 from moiety.runtime.party.prepared import (
     LINEAR,
@@ -96,6 +99,7 @@ def _run(
     program: Program, stages: Sequence[_Stage], session: Session, side: Side, progress: Progress
 ) -> RunCost:
     """The loop of both parties: keys, then step by step."""
+    steps = masked if side.prepared else handlers
     cost, meter = RunCost(images=side.images), session.channel.meter
     watch = StepWatch(meter, cost)
     values: dict[int, Share] = {}
@@ -113,9 +117,9 @@ def _run(
                 turn = Turn(session, side, index, step, rings, operands)
                 if gates is not None:
                     compare = Turn(session, side, index + 1, gates, (step.bits,), ())
-                    value, joint = truncate_with_gates(turn, compare)
+                    value, joint = steps.truncate_with_gates(turn, compare)
                 else:
-                    value = execute(turn)
+                    value = steps.execute(turn)
             if value.shape != (wanted := (side.images, *step.shape)):
                 raise ContractViolation(
                     f"{label} made shape {value.shape}, the Program says {wanted}"
@@ -257,7 +261,7 @@ class ServerExecutor:
             return _rows(side.kept), cost
         seed = item.read(LINEAR, SPLIT_SEED_BYTES).tobytes()
         material = ServerMaterial.from_bytes(seed, self._layers[images])
-        side = PreparedServerSide(*common, material=material)
+        side = PreparedServerSide(*common, material=material, corrected=corrected(self.program))
         with answering(self._demand(images), item, session) as of_item:
             cost = _run(self.program, self._stages, _ahead(of_item), side, progress)
         return _rows(side.kept), cost
@@ -418,7 +422,8 @@ class ClientExecutor:
             return side, _run(self.program, self._stages, session, side, progress)
         specs = self._checked_specs(images)
         kept = item.read(LINEAR, client_bytes(list(specs.values()))).tobytes()
-        side = PreparedClientSide(*common, material=ClientMaterial.from_bytes(kept, specs))
+        material = ClientMaterial.from_bytes(kept, specs)
+        side = PreparedClientSide(*common, material=material, corrected=corrected(self.program))
         with answering(self._demand(images), item, session) as of_item:
             return side, _run(self.program, self._stages, _ahead(of_item), side, progress)
 
@@ -430,23 +435,32 @@ class ClientExecutor:
         _check_network(self.program, session)
         specs, public = self._checked_specs(images), public_seed(self.program, images)
         new_query_client(session, list(specs.values()), public)
-        material = offline_client(session, specs, public)
+        seed = session.prg.bytes(SPLIT_SEED_BYTES).tobytes()
+        operands = operand_masks(self.program, seed, images)
+        material = offline_client(session, specs, public, seed, lambda _: next(operands)[1])
         sink.write(LINEAR, np.frombuffer(material.to_bytes(), np.uint8))
-        demand = self._demand(images)
-        prepare(session, demand, sink)
+        demand, known = self._recorded(images, material)
+        prepare(session, demand, sink, known)
         return demand.digest()
 
     def _demand(self, images: int) -> Demand:
         """What a run asks of its transfers: the same every time."""
         if images not in self._demands:
-
-            def body(session: Session) -> None:
-                cases, seed = [blank(self.program)] * images, public_seed(self.program, images)
-                side = RecordedClientSide(self.program, cases, self._checked_specs(images), seed)
-                _run(self.program, self._stages, session, side, no_progress)
-
-            self._demands[images] = record(Role.CLIENT, self.program.planned_for.ahead, body)
+            self._demands[images], _ = self._recorded(images)
         return self._demands[images]
+
+    def _recorded(
+        self, images: int, material: ClientMaterial | None = None
+    ) -> tuple[Demand, Known]:
+        """The same, and what of it this side knows beforehand, of the run of this material."""
+
+        def body(session: Session) -> None:
+            cases, seed = [blank(self.program)] * images, public_seed(self.program, images)
+            specs = self._checked_specs(images)
+            side = RecordedClientSide(self.program, cases, specs, seed, material)
+            _run(self.program, self._stages, session, side, no_progress)
+
+        return record_known(Role.CLIENT, self.program.planned_for.ahead, body)
 
 
 def _rows(kept: U64 | None) -> U64 | None:

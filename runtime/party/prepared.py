@@ -10,19 +10,26 @@ will ask for.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
 from moiety.protocols.arrays import U8, U64
+from moiety.protocols.errors import ContractViolation
 from moiety.protocols.linear.split import (
+    SEED_BYTES,
     ClientMaterial,
     ServerMaterial,
+    known_client,
+    known_server,
     online_client,
     online_server,
 )
 from moiety.protocols.ot.prepared import Sink, Source
 from moiety.protocols.session import Session
+from moiety.runtime.party.masks import StepMasks, operand_masks
 from moiety.runtime.party.sides import ClientSide, ServerSide
 from moiety.runtime.program import Case, Input, Program
 from moiety.runtime.store.item import ItemReader, ItemWriter
@@ -78,27 +85,37 @@ class PreparedServerSide(ServerSide):
     """Its linear layers have been evaluated on the client's masks; what is left is plain."""
 
     material: ServerMaterial = field(kw_only=True)
+    corrected: frozenset[int] = field(kw_only=True)
+    prepared: ClassVar[bool] = True
 
     def exchange_keys(self, session: Session) -> None:
         """None are needed."""
 
     def linear(self, session: Session, index: int, x: U64) -> U64:
-        return online_server(session, self.layers[index], x, self.material)
+        evaluate = online_server if index in self.corrected else known_server
+        return evaluate(session, self.layers[index], x, self.material)
 
 
 @dataclass
 class PreparedClientSide(ClientSide):
-    """It knows its share of every linear layer's result, and says how its share of the operand
-    differs from the mask that this was made for.
+    """It knows its share of every linear layer's result, for its share of the operand is the one
+    that this was made for; of a layer that is corrected, it says how it differs.
     """
 
     material: ClientMaterial = field(kw_only=True)
+    corrected: frozenset[int] = field(kw_only=True)
+    prepared: ClassVar[bool] = True
 
     def exchange_keys(self, session: Session) -> None:
         """None are needed."""
 
+    def masks(self, index: int) -> StepMasks | None:
+        return StepMasks(self.material.seed, index, self.images)
+
     def linear(self, session: Session, index: int, x: U64) -> U64:
-        return online_client(session, self.specs[index], index, x, self.material)
+        if index in self.corrected:
+            return online_client(session, self.specs[index], index, x, self.material)
+        return known_client(self.specs[index], index, x, self.material)
 
 
 # --- recording ------------------------------------------------------------------------------------
@@ -107,6 +124,8 @@ class PreparedClientSide(ClientSide):
 @dataclass
 class RecordedServerSide(ServerSide):
     """Sends nothing; values are zero."""
+
+    prepared: ClassVar[bool] = True
 
     def exchange_keys(self, session: Session) -> None:
         """None."""
@@ -117,13 +136,36 @@ class RecordedServerSide(ServerSide):
 
 @dataclass
 class RecordedClientSide(ClientSide):
-    """Sends nothing; values are zero."""
+    """Sends nothing; its shares are those of the run of this `material`, which is not used up by
+    it. Without one, all that is recorded is what the run asks for.
+    """
+
+    material: ClientMaterial | None = None
+    prepared: ClassVar[bool] = True
+    _operands: Iterator[tuple[int, U64 | None]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.material is not None:
+            copied = self.material.to_bytes()
+            self.material = ClientMaterial.from_bytes(copied, self.specs)
+            self._operands = operand_masks(self.program, self.material.seed, self.images)
 
     def exchange_keys(self, session: Session) -> None:
         """None."""
 
+    def masks(self, index: int) -> StepMasks | None:
+        seed = self.material.seed if self.material else bytes(SEED_BYTES)
+        return StepMasks(seed, index, self.images)
+
     def linear(self, session: Session, index: int, x: U64) -> U64:
-        return np.zeros((self.images, *self.specs[index].geometry.out_shape), np.uint64)
+        """Raises `ContractViolation` where the layer was not prepared for this x."""
+        if self.material is None:
+            return np.zeros((self.images, *self.specs[index].geometry.out_shape), np.uint64)
+        layer, r = next(self._operands)
+        if layer != index or not (r is None or np.array_equal(r, x)):
+            raise ContractViolation(f"linear layer {index} was prepared for another operand")
+        return self.material.take_share(index, self.specs[index])
 
 
 def blank(program: Program) -> Case:
