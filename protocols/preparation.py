@@ -4,8 +4,8 @@ later run takes from the store (ot/prepared).
 Functionality of `prepare`: none but what both parties keep. Each gets random pads and choices as
 the run would have drawn them; they depend on no input. Nothing leaks: what is sent is what drawing
 correlations sends, and the check of all of them (protocols/settlement) comes before the result
-counts. The two directions' draws go in turns, the client's first: a flight each way for every
-split.RUN correlations.
+counts. The two directions' draws go in turns, the client's first, and then what was drawn before is
+hashed at both: a flight each way or two for every split.RUN correlations.
 
 What is stored is as secret as the run's inputs, and must be used once: the same pads under two
 answers give away the difference of their entries, the same u under two choices that of the choices.
@@ -14,23 +14,25 @@ Within a run that is seen to here; across runs it is the store's affair.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import zip_longest
+from typing import TypeVar
 
 from moiety.protocols.cost import Cost, Draw, Event, Party, Send, Settle, cost_of, other, packed
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.network import Network
 from moiety.protocols.ot.demand import Demand, Form, OneWay, Piece
 from moiety.protocols.ot.early import Known
-from moiety.protocols.ot.making import make_received, make_sent, runs_for
+from moiety.protocols.ot.making import Run, make_received, make_sent, steps
 from moiety.protocols.ot.on_demand import TransferReceiver, TransferSender
 from moiety.protocols.ot.prepared import PreparedReceiver, PreparedSender, Sink, Source
 from moiety.protocols.ot.recording import RecordingReceiver, RecordingSender, SilentChannel
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Role, Session
 from moiety.protocols.settlement import settle
+
+T = TypeVar("T")
 
 
 def record(role: Role, network: Network, body: Callable[[Session], object]) -> Demand:
@@ -75,35 +77,38 @@ def prepare(session: Session, demand: Demand, mine: Sink, known: Known | None = 
     ]
     if not session.is_server:
         makers.reverse()
-    while makers:
-        for maker in tuple(makers):
-            if next(maker, _OVER) is _OVER:
-                makers.remove(maker)
-            session.channel.flush()
+    for _ in _rounds(makers):
+        session.channel.flush()
     settle(session)
 
 
-_OVER = object()
+def _rounds(makers: Sequence[Iterator[T]]) -> Iterator[T]:
+    """The makers' steps: those of all that draw, then those of all that make what was drawn
+    before, until they are over.
+    """
+    left = list(makers)
+    while left:
+        for maker in tuple(left):
+            try:
+                yield next(maker)
+            except StopIteration:
+                left.remove(maker)
 
 
 @cost_of(prepare)
 def prepare_cost(demand: Demand) -> Cost:
     """Its draws and what is sent between them, in order, and their check."""
-    turns = zip_longest(
-        _turns("C", demand.to_client), _turns("S", demand.to_server), fillvalue=list[Event]()
-    )
-    return Cost((*(event for both in turns for turn in both for event in turn), Settle()))
+    both = [_events("C", demand.to_client), _events("S", demand.to_server)]
+    return Cost((*(event for step in _rounds(both) for event in step), Settle()))
 
 
-def _turns(receiver: Party, way: OneWay) -> Iterator[list[Event]]:
-    """Of one direction: what is sent up to a draw, and the draw."""
-    runs, events = runs_for(way), list[Event]()
-    for piece in way.pieces():
-        for size in runs.before(piece.n, piece.k):
-            yield [*events, Draw(receiver, size, piece.k)]
-            events = []
-        events += _sent_beforehand(receiver, piece)
-    yield events
+def _events(receiver: Party, way: OneWay) -> Iterator[list[Event]]:
+    """Of one direction, step by step."""
+    for step in steps(way):
+        if isinstance(step, Run):
+            yield [Draw(receiver, *step)]
+        else:
+            yield [event for piece in step for event in _sent_beforehand(receiver, piece)]
 
 
 def _sent_beforehand(receiver: Party, piece: Piece) -> list[Event]:

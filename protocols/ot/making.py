@@ -1,5 +1,7 @@
 """How the pads of a run are made beforehand: either party's part of one direction, as a generator
-that stops after each draw, so that the other direction's follows before the pads are hashed.
+that stops after each draw, so that the other direction's follows, and again when the pads of what
+was drawn before are made. So both parties hash at the same time, while the next correlations are
+already on their way.
 
 What a batch of early choices or of products sends (ot/early) goes out piece by piece, in the order
 of the answers: of choices `choice ^ u`; of a product `m = y + p0 - p1` under its two pads, from
@@ -12,9 +14,10 @@ width where they have too few (protocols/split); what is in hand is a run of eac
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,25 +32,41 @@ from moiety.protocols.ot.prepared import CHOICES, RECEIVED, SENT, Sink
 from moiety.protocols.split import Runs
 
 
-def runs_for(way: OneWay) -> Runs:
-    """What is to be drawn for it."""
+class Run(NamedTuple):
+    """So many correlations of k bits are drawn."""
+
+    size: int
+    k: int
+
+
+def steps(way: OneWay) -> Iterator[Run | list[Piece]]:
+    """What is done for one direction: a run is drawn, and what runs before it are enough for is
+    made, one after the other; in the end the rest.
+    """
     total: Counter[int] = Counter()
     for piece in way.pieces():
         total[piece.k] += piece.n
-    return Runs(total)
+    runs, waiting = Runs(total), list[Piece]()
+    for piece in way.pieces():
+        for size in runs.before(piece.n, piece.k):
+            yield Run(size, piece.k)
+            yield waiting
+            waiting = []
+        waiting.append(piece)
+    yield waiting
 
 
 def make_sent(
     sender: TransferSender, channel: Channel, way: OneWay, known: Known, sink: Sink
 ) -> Iterator[None]:
     """What the sender keeps."""
-    runs, held = runs_for(way), defaultdict[int, _Hand](_Hand)
-    for piece in way.pieces():
-        hand = held[piece.k]
-        for size in runs.before(piece.n, piece.k):
-            hand.add(sender.draw(size, piece.k))
-            yield
-        w = hand.take(piece.n)
+    held = defaultdict[int, _Rows](_Rows)
+
+    def draw(size: int, k: int) -> None:
+        held[k].add(sender.draw(size, k), size)
+
+    def make(piece: Piece) -> None:
+        w = held[piece.k].take(piece.n)
         if piece.form is Form.EARLY:
             shifts = channel.recv(int(packed(piece.n, piece.k)))
             w = sender.turned(w, kernels.unpack8(shifts, piece.n, piece.k))
@@ -56,6 +75,8 @@ def make_sent(
                 pads = _sent_product(channel, piece, pads, known)
             sink.write(SENT, pads)
 
+    return _in_turns(way, draw, make)
+
 
 def make_received(
     receiver: TransferReceiver, channel: Channel, way: OneWay, known: Known, sink: Sink
@@ -63,14 +84,16 @@ def make_received(
     """What the receiver keeps: u and pads. Both are taken in the order of the answers, but u is
     written in that of the openings, as soon as all before it are.
     """
-    runs, held = runs_for(way), defaultdict[int, _Drawn](_Drawn)
-    choices = _Rows(way, sink)
-    for piece in way.pieces():
-        hand = held[piece.k]
-        for size in runs.before(piece.n, piece.k):
-            hand.add(*receiver.draw(size, piece.k))
-            yield
-        u, v = hand.take(piece.n)
+    us, vs = defaultdict[int, _Hand](_Hand), defaultdict[int, _Rows](_Rows)
+    choices = _Choices(way, sink)
+
+    def draw(size: int, k: int) -> None:
+        u, late = receiver.draw(size, k)
+        us[k].add(u)
+        vs[k].add(late, size)
+
+    def make(piece: Piece) -> None:
+        u, v = us[piece.k].take(piece.n), vs[piece.k].take(piece.n)
         if piece.form is Form.EARLY:
             mine = known.choices_at(piece.answer.opening, piece.k, piece.start, piece.n)
             channel.send(kernels.pack(mine ^ u, piece.k))
@@ -80,6 +103,21 @@ def make_received(
             if piece.form is Form.PRODUCT:
                 pads = _received_product(channel, piece, pads, u)
             sink.write(RECEIVED, pads)
+
+    return _in_turns(way, draw, make)
+
+
+def _in_turns(
+    way: OneWay, draw: Callable[[int, int], None], make: Callable[[Piece], None]
+) -> Iterator[None]:
+    """All steps, and a stop after each."""
+    for step in steps(way):
+        if isinstance(step, Run):
+            draw(*step)
+        else:
+            for piece in step:
+                make(piece)
+        yield
 
 
 def _sent_product(channel: Channel, piece: Piece, pads: U8, known: Known) -> U8:
@@ -124,25 +162,28 @@ class _Hand:
 
 
 @dataclass
-class _Drawn:
-    """The same of a receiver's u and v; v is made when one of a run is first taken."""
+class _Rows:
+    """Rows that were begun, each run of them made when one of it is first taken."""
 
-    u: _Hand = field(default_factory=_Hand)
-    v: _Hand = field(default_factory=_Hand)
-    late: list[Callable[[], U8]] = field(default_factory=list)
+    made: _Hand = field(default_factory=_Hand)
+    late: deque[tuple[Callable[[], U8], int]] = field(default_factory=deque)
+    held: int = 0
 
-    def add(self, u: U8, late: Callable[[], U8]) -> None:
-        self.u.add(u)
-        self.late.append(late)
+    def add(self, late: Callable[[], U8], size: int) -> None:
+        self.late.append((late, size))
 
-    def take(self, n: int) -> tuple[U8, U8]:
-        while self.late:
-            self.v.add(self.late.pop(0)())
-        return self.u.take(n), self.v.take(n)
+    def take(self, n: int) -> U8:
+        """The next n."""
+        while self.held < n:
+            late, size = self.late.popleft()
+            self.made.add(late())
+            self.held += size
+        self.held -= n
+        return self.made.take(n)
 
 
 @dataclass
-class _Rows:
+class _Choices:
     """u of all batches, written row by row in the order of the openings."""
 
     way: OneWay

@@ -34,9 +34,9 @@ class TransferSender(Sender):
     def tell(self) -> None:
         self._vole.tell()
 
-    def draw(self, n: int, k: int) -> U8:
-        """w of n correlations, uint8 `(n,16)`, for a use that is not a batch."""
-        return self._vole.extend(n, k)
+    def draw(self, n: int, k: int) -> Callable[[], U8]:
+        """What makes w of n correlations, uint8 `(n,16)`, for a use that is not a batch."""
+        return self._vole.begin(n, k)
 
     def turned(self, w: U8, shifts: U8) -> U8:
         """w whose pad j is pad `j ^ shift` of the given ones, for shifts uint8 `(n,)`."""

@@ -15,7 +15,7 @@ from moiety.protocols.ot.demand import Demand
 from moiety.protocols.ot.prepared import CHOICES, PreparedSender
 from moiety.protocols.preparation import answering, prepare, record
 from moiety.protocols.session import Role, Session
-from tests.support.stores import MemoryStore
+from tests.support.memory_store import MemoryStore
 from tests.support.two_party import run_two_party
 
 N, BITS = 700, 13
