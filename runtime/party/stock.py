@@ -90,6 +90,10 @@ class Stock:
     indices: deque[int] = field(default_factory=deque)
     fresh: int = 0
 
+    def goes_with(self, position: bytes) -> bool:
+        """Whether the two stores were founded together. Raises `NetworkFailure` for no position."""
+        return Position.decode(position).claim.lineage.hex() == self.store.binding.lineage
+
     def meet(self, position: bytes, skip_to: int = 0) -> None:
         """Takes the peer's position, when it has this side's. Raises as `Store.meet` and
         `reconcile`; `NetworkFailure` for one that does not list what there is.

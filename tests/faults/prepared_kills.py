@@ -41,8 +41,9 @@ from tests.support.serving import Running
 from tests.support.stores import NAMES
 
 KILLS = 100
-MANY = 6
-"""Items and images of a command that is killed."""
+IMAGES = 6
+COUNTS = {"prepare": 3 * IMAGES, "infer": IMAGES}
+"""Items and images of a command that is killed: more are begun than are used."""
 PATIENCE = 60.0
 ENDED = (0, 8, 10, -signal.SIGKILL)
 """How a client may end: well, by the network, because the server has no store now, killed."""
@@ -66,7 +67,7 @@ class Killed:
         executor.prepare()
         self.ahead = Ahead(self.folder, executor)
         self.outside = Ledger(self.folder)
-        self.images = save_images(self.folder / "images", MANY)
+        self.images = save_images(self.folder / "images", IMAGES)
         clear = CleartextExecutor(executor.program, executor.weights)
         self.expected = {
             str(file): next(iter(clear.run(np.load(file)).values())).tolist()
@@ -76,13 +77,12 @@ class Killed:
     def begin(self) -> None:
         """A server, and one undisturbed run of each command."""
         self.server = self.ahead.serve(options={"sessions": 4})
-        self._whole("prepare", 2 * MANY)
-        self._whole("infer", MANY)
-        self._whole("prepare", MANY)
+        for name in COUNTS:
+            self._whole(name)
 
-    def _whole(self, name: str, count: int) -> None:
+    def _whole(self, name: str) -> None:
         """How long it takes, once its session is open."""
-        command = self._started(name, count)
+        command = self._started(name, COUNTS[name])
         begun = time.monotonic()
         done = command.done()
         self.spans[name] = time.monotonic() - begun
@@ -108,7 +108,7 @@ class Killed:
     def kill(self) -> None:
         """One, at a random moment of a command; then an image whose run is not disturbed."""
         name, victim = self.rng.choice(("prepare", "infer")), self.rng.choice(VICTIMS)
-        command = self._started(name, MANY)
+        command = self._started(name, COUNTS[name])
         time.sleep(self.rng.random() * self.spans[name])
         if victim in ("client", "client and session"):
             command.process.kill()

@@ -143,6 +143,23 @@ def test_a_restored_backup_is_refused_by_both(ahead: Ahead, who: Name) -> None:
     assert lines(infer(ahead, server), "prepared") == ["prepared: 1 runs of 1 image"]
 
 
+@pytest.mark.parametrize("who", NAMES)
+def test_a_damaged_item_costs_one_run(ahead: Ahead, who: Name) -> None:
+    """It is lost at both, which go on with the next one."""
+    server = ahead.serve()
+    prepare(ahead, server, 2).check()
+    (store,) = ahead.stores(who)
+    data = bytearray((item := min(store.glob("item-*"))).read_bytes())
+    data[100] ^= 1
+    item.write_bytes(data)
+    if who == "client":
+        infer(ahead, server).refused(6, "item 0 is damaged")
+    else:
+        infer(ahead, server).refused(8, "the server gave up on this connection")
+        server.wait_for("item 0 is damaged")
+    assert lines(infer(ahead, server), "prepared") == ["prepared: 1 runs of 1 image"]
+
+
 # --- a full disk ----------------------------------------------------------------------------------
 
 

@@ -264,6 +264,25 @@ def test_a_store_that_only_one_side_has_is_worth_nothing(
             run(connection, executor)
 
 
+def test_one_client_of_two_without_keys_begins_anew(
+    ahead: Ahead, executor: ServerExecutor, tmp_path: Path
+) -> None:
+    """To the server they are one, with one store: the other one's is gone, and it is told so."""
+    server = ahead.serve()
+    ahead.prepare(server, 2)
+    other = Ahead(tmp_path / "other", executor)
+    other.prepare(server, 1)
+    connection = ahead.join(server)
+    with pytest.raises(NothingPrepared, match="no store that goes with this one"):
+        connection.meet_stock(ahead.cellar("client"))
+    run(connection, executor)
+    assert connection.meet_stock(ahead.cellar("client"), anew=True) == 0
+    connection.prepare()
+    run(connection, executor)
+    connection.close()
+    server.wait_for("the client begins anew; what was prepared is lost", 2)
+
+
 def test_a_retrained_model_never_meets_shares_of_the_old_one(
     ahead: Ahead, executor: ServerExecutor, tmp_path: Path
 ) -> None:

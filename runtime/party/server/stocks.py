@@ -56,7 +56,8 @@ class Stocks:
             self._decline(asked, NOT_OFFERED)
             return
         try:
-            stock = self._founded(self.cellar, asked) if asked.offer else self._opened(asked)
+            made = self._founded if asked.offer else self._opened
+            stock = made(self.cellar, asked)
         except BadInput as error:
             log.warning("%s: nothing prepared is used: %s", self.channel.peer, error)
             self._decline(asked, UNUSABLE)
@@ -134,15 +135,18 @@ class Stocks:
         handshake.send(self.channel, handshake.Stored(images=asked.images, offer=said))
         return stock
 
-    def _opened(self, asked: handshake.Stored) -> Stock | None:
-        """The store that is there, held by this connection from now on."""
+    def _opened(self, cellar: Cellar, asked: handshake.Stored) -> Stock | None:
+        """The store that goes with the client's, held by this connection from now on."""
         if asked.images not in self._met:
-            assert self.cellar is not None
-            terms = self.cellar.terms("server", self.executor.program, self.channel.line)
-            if (store := self.cellar.found(terms, asked.images)) is None:
+            terms = cellar.terms("server", self.executor.program, self.channel.line)
+            if (store := cellar.found(terms, asked.images)) is None:
                 return None
             self._met[asked.images] = Stock(store, asked.images, self.binding)
-        return self._met[asked.images]
+        stock = self._met[asked.images]
+        if not stock.goes_with(decoded(asked.position)):
+            self._forget(asked.images)
+            return None
+        return stock
 
     def _meet(self, stock: Stock, asked: handshake.Stored) -> None:
         """Says where this side stands before the client's word is judged: both learn of a copy."""

@@ -110,6 +110,14 @@ MUTANTS = (
         tests=(RUNS + "test_a_store_is_open_once_on_either_side",),
     ),
     Mutant(
+        name="any_store_goes_with_the_clients",
+        breaks="of two clients without keys one cannot go on when the other has begun anew",
+        file="runtime/party/server/stocks.py",
+        old="        if not stock.goes_with(decoded(asked.position)):\n",
+        new="        if not asked.position:\n",
+        tests=(RUNS + "test_one_client_of_two_without_keys_begins_anew",),
+    ),
+    Mutant(
         name="founded_again_and_again",
         breaks="a client fills the vendor's disk with ledgers of stores that it gave up",
         file="runtime/party/server/stocks.py",
