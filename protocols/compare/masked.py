@@ -295,8 +295,8 @@ def multiplex(
     secrets: GateSecrets | None,
     mask: U64 | None,
 ) -> U64:
-    """As `relu.multiplex`, x uint64 `(n,)`; of the gate's shares the client's is known, too. `mask`,
-    modulo 2^out_bits, is the client's, None at the server.
+    """As `relu.multiplex`, x uint64 `(n,)`; of the gate's shares the client's is known, too.
+    `mask`, modulo 2^out_bits, is the client's, None at the server.
     """
     if mask is None:
         return _multiplex_server(session, x, gate, bits, out_bits, secrets)

@@ -1,10 +1,10 @@
-"""What transfers can do beyond being on demand, where a party knows its part of them before the run:
-choices that leave early, and products of random bits with known numbers.
+"""What transfers can do where a party knows its part of them before the run: choices that leave
+early, and products of random bits with known numbers.
 
 *Early choices.* The receiver's choices are known when a run is prepared. It sends them then, hidden
 by u as ever, and the sender turns its pads by what it hears (`kernels.add_multiples`): in the run
-nothing is sent to open the batch, and its shifts are zero. The receiver gives the choices once more,
-and they must be those that were sent.
+nothing is sent to open the batch, and its shifts are zero. The receiver gives the choices once
+more, and they must be those that were sent.
 
 *Products.* Shares of `mu * y` modulo 2^bits for bits mu, which are random and the receiver's, and
 numbers y, the sender's: a 1-of-2 transfer of y with a choice that nobody has to choose. In the run
@@ -28,7 +28,6 @@ from moiety.protocols.cost import packed
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.ot.batches import ReceivedBatch, SentBatch
 from moiety.protocols.ot.transfers import Receiver, Sender
-
 
 Late = Callable[[], U64]
 """Takes shares, once, in the order in which the parties' flights follow each other: as all that

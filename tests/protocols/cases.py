@@ -51,6 +51,7 @@ from tests.protocols.conformance import (
     relu_meaning,
     shares,
 )
+from tests.protocols.masked_cases import masked_cases
 from tests.protocols.transfer_cases import (
     CHOICES,
     additive_lookup_case,
@@ -490,6 +491,7 @@ def _cases() -> Iterator[tuple[str, Case]]:
         yield f"linear split, {guard} guard bits", split_case(guard, MORE)
     yield "set-up", setup_case(MORE)
     yield from cohort_cases()
+    yield from masked_cases()
 
 
 CASES = dict(_cases())
