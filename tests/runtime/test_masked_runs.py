@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from moiety.protocols.arrays import U8
 from moiety.protocols.channel import Meter
+from moiety.protocols.compare import masked as compare
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.linear.split import SEED_BYTES, ClientMaterial
 from moiety.protocols.session import Session
@@ -24,7 +26,8 @@ from moiety.runtime.program.weights import Weights
 from tests.support.prepared import StreamsInMemory
 from tests.support.programs import counted, largest, make_program, random_weights, rlwe_plan
 from tests.support.runnable import multiplying, runnable, small
-from tests.support.two_party import Outcome, run_two_party
+from tests.support.two_party import MemoryChannel, Outcome, run_two_party
+from tests.support.wiretap import deviates
 
 
 def run_prepared(
@@ -102,8 +105,8 @@ def test_counts_and_places_of_the_largest(program: ir.Program) -> None:
     check(program, weights, images_of(2, program.input.shape, 40))
 
 
-def test_a_run_in_lanes() -> None:
-    """Truncation with gates, ReLU and max-pool of more elements than one lane takes."""
+def wide() -> tuple[ir.Program, Weights]:
+    """Truncation with gates, multiplexer, ReLU and max-pool of more elements than a lane takes."""
     shape = (3, 64, 64)
     program = make_program(
         ir.Input(inputs=(), shape=shape, bits=24, scale=1.0, value_bits=20),
@@ -112,13 +115,46 @@ def test_a_run_in_lanes() -> None:
         ir.Reshape(inputs=(2,), shape=shape, bits=1),
         ir.Relu(inputs=(1, 3), shape=shape, bits=20, affine=True),
         ir.Truncate(inputs=(4,), shape=shape, bits=14, shift=6, rounding="exact"),
+        ir.Relu(inputs=(5,), shape=shape, bits=14, affine=False),
         ir.MaxPool(
-            inputs=(5,), shape=(3, 32, 32), bits=14, kernel=(2, 2), strides=(2, 2), pads=(0,) * 4
+            inputs=(6,), shape=(3, 32, 32), bits=14, kernel=(2, 2), strides=(2, 2), pads=(0,) * 4
         ),
     )
     weights = random_weights(program, np.random.default_rng(3))
     weights.tensors["relu.4.threshold"][:] = weights.tensors["gates.2.threshold"][0]
-    check(program, weights, images_of(1, shape, 1 << 17))
+    return program, weights
+
+
+def test_a_run_in_lanes() -> None:
+    program, weights = wide()
+    check(program, weights, images_of(1, program.input.shape, 1 << 17))
+
+
+def test_both_parties_ask_for_the_same_in_the_same_order() -> None:
+    """Also where lanes take turns."""
+    program, weights = wide()
+    server = ServerExecutor(program, weights)
+    server.prepare()
+    assert server._demand(1) == ClientExecutor(program)._demand(1)
+
+
+def test_every_message_of_a_run_is_uniform(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an image of zeros. What is revealed is not hidden: the output is no message of these."""
+    program, weights = wide()
+    sent: list[tuple[str, np.ndarray[Any, Any]]] = []
+    write = MemoryChannel._write
+
+    def tapped(channel: MemoryChannel, data: memoryview) -> None:
+        label = channel.meter.label
+        if label.split("/")[0] in {"input", "truncate", "gates", "relu", "maxpool"}:
+            sent.append((label, np.frombuffer(bytes(data), np.uint8)))
+        write(channel, data)
+
+    monkeypatch.setattr(MemoryChannel, "_write", tapped)
+    run_prepared(program, weights, [np.zeros(program.input.shape, np.float32)])
+    assert len(sent) > 60
+    for label, message in sent:
+        assert not deviates(message), (label, message.size)
 
 
 # --- linear layers --------------------------------------------------------------------------------
@@ -126,7 +162,7 @@ def test_a_run_in_lanes() -> None:
 
 def two_layers() -> ir.Program:
     """The second's operand is the first's result, by a step without messages."""
-    shape, kernel = (2, 4, 4), {"kernel": (1, 1), "pads": (0, 0, 0, 0), "weight_bits": 4}
+    shape, kernel = (2, 4, 4), {"kernel": (1, 1), "pads": (0, 0, 0, 0), "weight_bits": 8}
 
     def linear(source: int, bits: int) -> ir.Linear:
         return ir.Linear(
@@ -231,7 +267,32 @@ def test_a_corrected_layer_computes_what_it_must() -> None:
     (image,) = images_of(1, (2, 4, 4), 9)
     outcome = run_prepared(program, weights, [image])
     ((found,),) = outcome.client[1]
-    (expected,) = CleartextExecutor(program, weights).run_integers(image).values()
-    assert np.abs(found.integers - expected).max() <= 2 * 8 + 1
+    cleartext = CleartextExecutor(program, weights, np.random.default_rng(1))
+    (expected,) = cleartext.run_integers(image).values()
+    assert np.abs(found.integers - expected).max() <= 2 * (2 * 128 + 1)
     sent = {label for label, each in outcome.client[2].by_label.items() if each.sent}
     assert [label for label in sent if label.startswith("linear/")] == ["linear/3/"]
+
+
+def test_the_client_draws_the_masks_of_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of gates, and of carries: half of them are 1."""
+    drawn: dict[str, list[np.ndarray[Any, Any]]] = {"gates": [], "carries": []}
+    fix_bits, truncated = compare.fix_bits, compare._truncated
+
+    def fixing(session: Session, x: U8, mask: U8 | None) -> U8:
+        drawn["gates"] += [] if mask is None else [mask]
+        return fix_bits(session, x, mask)
+
+    def truncating(*arguments: Any) -> Any:
+        masks = arguments[-1]
+        drawn["carries"] += [] if masks is None else [masks.carry]
+        return truncated(*arguments)
+
+    monkeypatch.setattr(compare, "fix_bits", fixing)
+    monkeypatch.setattr(compare, "_truncated", truncating)
+    program, weights = wide()
+    run_prepared(program, weights, images_of(1, program.input.shape))
+    for masks in drawn.values():
+        assert len(masks) > 1
+        for mask in masks:
+            assert 0.4 < mask.mean() < 0.6
