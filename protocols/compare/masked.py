@@ -332,7 +332,7 @@ def _extend_server(session: Session, z: U64, flip: U8, bits: int, out_bits: int)
 
     def lift(at: slice) -> U64:
         signed = ring.to_signed(z[at], bits).view(np.uint64)
-        return ring.reduce(signed + (carry[at] << low) + flip[at], out_bits)
+        return ring.reduce(signed + (carry[at] << low) + flip[at].astype(np.uint64), out_bits)
 
     session.workers.fill(wide, lift)
     return wide

@@ -153,9 +153,11 @@ def tree_case(plan: TreePlan) -> Case:
     masks = TruncationMasks(client_bits(N), mask)
 
     def body(session: Session, x: U64) -> tuple[U64, U8]:
-        secret = (c, None, None) if session.is_server else (None, masks, gate_mask)
+        server = session.is_server
+        secret = c if server else None
+        mine, bits_mask = (None, None) if server else (masks, gate_mask)
         return masked.truncate_with_gates(
-            session, x, bits, shift, gate_bits, count, *secret, plan=plan
+            session, x, bits, shift, gate_bits, count, secret, mine, bits_mask, plan
         )
 
     def check(inputs: Pair, results: Pair) -> None:
