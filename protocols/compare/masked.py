@@ -306,7 +306,7 @@ def multiplex(
 def _multiplex_server(
     session: Session, x: U64, gate: U8, bits: int, out_bits: int, secrets: GateSecrets | None
 ) -> U64:
-    y, flip = gated(session, x, bits, secrets)
+    y, flip = gated(session.workers, x, bits, secrets)
     turned = gate ^ flip
     accepted = sender_of(session.sender).accept_early(y.size, 1)
     own = session.sender.multiply(accepted, y, turned, bits)

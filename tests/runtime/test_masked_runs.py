@@ -29,7 +29,6 @@ from tests.support.runnable import multiplying, runnable, small
 from tests.support.two_party import MemoryChannel, Outcome, run_two_party
 from tests.support.wiretap import deviates
 
-
 Images = Sequence[Any] | np.ndarray[Any, Any]
 
 
