@@ -29,9 +29,9 @@ from moiety.protocols.errors import ContractViolation
 from moiety.protocols.ot.batches import ReceivedBatch, SentBatch
 from moiety.protocols.ot.transfers import Receiver, Sender
 
-Late = Callable[[], U64]
-"""Takes shares, once, in the order in which the parties' flights follow each other: as all that
-both count, what one lane takes must come at both before or after what another takes.
+Late = Callable[[], U8]
+"""Takes shares, packed, once, in the order in which the parties' flights follow each other: as all
+that both count, what one lane takes must come at both before or after what another takes.
 """
 
 
@@ -43,10 +43,10 @@ class EarlySender(Sender):
         """A batch of `n` 1-of-2^k transfers whose choices came when the run was prepared."""
 
     @abstractmethod
-    def product(self, y: U64, bits: int) -> Late:
-        """What takes this party's shares of `mu * y` modulo 2^bits, uint64 `(n,)`; y uint64 `(n,)`
-        as it was when the run was prepared. Opened with the flight that the peer sends next, and
-        taken where this party answers that.
+    def product(self, n: int, y: Callable[[], U64], bits: int) -> Late:
+        """What takes this party's shares of `mu * y` modulo 2^bits; y, uint64 `(n,)`, is asked for
+        where what is known is recorded. Opened with the flight that the peer sends next, and taken
+        where this party answers that.
         """
 
 
@@ -62,7 +62,7 @@ class EarlyReceiver(Receiver):
     @abstractmethod
     def product(self, n: int, bits: int) -> tuple[U8, Late]:
         """n random bits mu, uint8 `(n,)`, and what takes this party's shares of `mu * y` modulo
-        2^bits, uint64 `(n,)`: where it reads the peer's next flight.
+        2^bits: where it reads the peer's next flight.
         """
 
 

@@ -66,8 +66,8 @@ MUTANTS = (
         name="masked_signed_lift_of_the_mask",
         breaks="the extension where the top bit of the client's mask is set",
         file=MASKED,
-        old="ring.reduce((mask >> np.uint64(bits)) + top, out_bits - bits)",
-        new="ring.reduce(mask >> np.uint64(bits), out_bits - bits)",
+        old="ring.reduce((mask >> np.uint64(bits)) + top, wide)",
+        new="ring.reduce(mask >> np.uint64(bits), wide)",
         tests=(f"{CASES}[masked relu 12 to 20]",),
     ),
     Mutant(
