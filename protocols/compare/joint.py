@@ -169,6 +169,7 @@ Joins = Sequence[tuple[Size, Join]]
 """Groups of so many elements each."""
 
 
+@cost_of(one_tree)
 def one_tree_cost(
     n: Size,
     count: Size,

@@ -41,7 +41,7 @@ sees to it that a mask serves one run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,7 +66,8 @@ from moiety.protocols.ot.early import Late, receiver_of, sender_of
 from moiety.protocols.ot.transfers import answer_cost
 from moiety.protocols.session import Role, Session
 
-ONE = np.uint64(1)
+IN_CACHE = 1 << 13
+"""Elements; a multiple of what parallel.GRAIN is."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,8 @@ def _take_off(
         def add(job: tuple[slice, U8]) -> None:
             at, data = job
             sent = kernels.unpack(data, at.stop - at.start, bits)
-            fixed[at] = ring.reduce(share(at) + sent, bits)
+            for part, of_range in _in_cache(at):
+                fixed[part] = ring.reduce(share(part) + sent[of_range], bits)
 
         session.workers.each(add, ranges, arrived)
         return fixed
@@ -126,11 +128,23 @@ def _take_off(
         raise ContractViolation("a client's share is fixed without its mask")
 
     def less(at: slice) -> U8:
-        return kernels.pack(ring.reduce(share(at) - mask[at], bits), bits)
+        made = np.empty(at.stop - at.start, np.uint64)
+        for part, of_range in _in_cache(at):
+            made[of_range] = share(part) - mask[part]
+        return kernels.pack(made, bits)
 
     for message in session.workers.map(less, ranges):
         session.channel.send(message)
     return mask
+
+
+def _in_cache(at: slice) -> Iterator[tuple[slice, slice]]:
+    """Parts of a range, in the whole and in the range, whose intermediate arrays stay in a
+    processor's cache.
+    """
+    for start in range(at.start, at.stop, IN_CACHE):
+        stop = min(start + IN_CACHE, at.stop)
+        yield slice(start, stop), slice(start - at.start, stop - at.start)
 
 
 def _send_bits(session: Session, bits: U8) -> None:
@@ -143,36 +157,39 @@ def _receive_bits(session: Session, n: int) -> U8:
 
 @dataclass(frozen=True)
 class _Product:
-    """A product `g*y` modulo 2^bits when e has been sent. `late` takes this party's a; `y`: the
-    client's, None at the server.
-    """
+    """A product `g*y` modulo 2^bits when e has been sent. `late` takes this party's a."""
 
     e: U8
+    bits: int
     late: Late
-    y: U64 | None
 
     @classmethod
-    def open(cls, session: Session, g: U8, y: U64 | None, bits: int) -> _Product:
-        """e is sent; g is the server's, y the client's."""
-        if y is None:
-            mu, late = receiver_of(session.receiver).product(g.size, bits)
-            _send_bits(session, g ^ mu)
-            return cls(g ^ mu, late, None)
-        late = sender_of(session.sender).product(y, bits)
-        return cls(_receive_bits(session, y.size), late, y)
+    def by_server(cls, session: Session, g: U8, bits: int) -> _Product:
+        """The server's half: it sends e."""
+        mu, late = receiver_of(session.receiver).product(g.size, bits)
+        _send_bits(session, g ^ mu)
+        return cls(g ^ mu, bits, late)
+
+    @classmethod
+    def by_client(cls, session: Session, n: int, y: Callable[[], U64], bits: int) -> _Product:
+        """The client's half; y `(n,)` modulo 2^bits is asked for when the run is prepared alone."""
+        late = sender_of(session.sender).product(n, y, bits)
+        return cls(_receive_bits(session, n), bits, late)
 
     def turned(self, by: U8) -> _Product:
         """Of `g ^ by`, of which the client knows `by` and has told the server."""
-        return _Product(self.e ^ by, self.late, self.y)
+        return _Product(self.e ^ by, self.bits, self.late)
 
     def shares(self) -> Callable[[slice], U64]:
-        """This party's shares of some elements, modulo 2^64, in the flight that fixes them."""
-        share, e, y = self.late(), self.e, self.y
+        """`(1-2e)*a` of some elements, modulo 2^64, in the flight that fixes the product; the
+        client adds `e*y`. Slices begin where a packed stream is whole in bytes.
+        """
+        stream, bits, e = self.late(), self.bits, self.e
 
         def of(at: slice) -> U64:
-            ones = _ones(e[at])
-            turned = _turned(share[at], ones)
-            return turned if y is None else turned + (y[at] & ones)
+            begin, n = at.start * bits // 8, at.stop - at.start
+            share = kernels.unpack(stream[begin : begin + int(packed(n, bits))], n, bits)
+            return _turned(share, _ones(e[at]))
 
         return of
 
@@ -210,10 +227,12 @@ def _converting(
 
     def convert(_: Role, carry: U8) -> Callable[[], U64]:
         if masks is None:
-            opened = _Product.open(session, carry, None, out_bits)
+            opened = _Product.by_server(session, carry, out_bits)
         else:
-            sign = ring.reduce(ONE - (masks.carry.astype(np.uint64) << ONE), out_bits)
-            opened = _Product.open(session, carry, sign, out_bits)
+            k, one = masks.carry, np.ones(x.size, np.uint64)
+            opened = _Product.by_client(
+                session, x.size, lambda: ring.reduce(_turned(one, _ones(k)), out_bits), out_bits
+            )
 
         def finish() -> U64:
             return _truncated(session, opened, carry, x, out_bits, shift, masks)
@@ -237,11 +256,16 @@ def _truncated(
         theirs = _receive_bits(session, carry.size)
         product = opened.turned(theirs).shares()
         return _take_off(session, x.size, out_bits, None, lambda at: (x[at] >> high) + product(at))
-    k, mine = masks.carry, carry ^ masks.carry
+    mine = carry ^ masks.carry
     _send_bits(session, mine)
-    product = opened.turned(mine).shares()
+    made = opened.turned(mine)
+    added, product = made.e ^ masks.carry, made.shares()  # k + e*(1-2k)
     return _take_off(
-        session, x.size, out_bits, masks.result, lambda at: (x[at] >> high) + k[at] + product(at)
+        session,
+        x.size,
+        out_bits,
+        masks.result,
+        lambda at: (x[at] >> high) + added[at] + product(at),
     )
 
 
@@ -295,8 +319,8 @@ def multiplex(
     secrets: GateSecrets | None,
     mask: U64 | None,
 ) -> U64:
-    """As `relu.multiplex`, x uint64 `(n,)`; of the gate's shares the client's is known, too. `mask`,
-    modulo 2^out_bits, is the client's, None at the server.
+    """As `relu.multiplex`, x uint64 `(n,)`; of the gate's shares the client's is known, too.
+    `mask`, modulo 2^out_bits, is the client's, None at the server.
     """
     if mask is None:
         return _multiplex_server(session, x, gate, bits, out_bits, secrets)
@@ -306,11 +330,11 @@ def multiplex(
 def _multiplex_server(
     session: Session, x: U64, gate: U8, bits: int, out_bits: int, secrets: GateSecrets | None
 ) -> U64:
-    y, flip = gated(session, x, bits, secrets)
+    y, flip = gated(session.workers, x, bits, secrets)
     turned = gate ^ flip
     accepted = sender_of(session.sender).accept_early(y.size, 1)
     own = session.sender.multiply(accepted, y, turned, bits)
-    opened = _Product.open(session, turned, None, bits)
+    opened = _Product.by_server(session, turned, bits)
     _await_fixing(session)
     product = opened.shares()
     if out_bits == bits:
@@ -324,7 +348,7 @@ def _extend_server(session: Session, z: U64, flip: U8, bits: int, out_bits: int)
     and flip.
     """
     top = ring.msb(z, bits) ^ flip
-    opened = _Product.open(session, top, None, out_bits - bits)
+    opened = _Product.by_server(session, top, out_bits - bits)
     _await_fixing(session)
     product, back, low = opened.shares(), flip & top, np.uint64(bits)
     carry = _take_off(session, z.size, out_bits - bits, None, lambda at: product(at) - back[at])
@@ -332,7 +356,7 @@ def _extend_server(session: Session, z: U64, flip: U8, bits: int, out_bits: int)
 
     def lift(at: slice) -> U64:
         signed = ring.to_signed(z[at], bits).view(np.uint64)
-        return ring.reduce(signed + (carry[at] << low) + flip[at], out_bits)
+        return ring.reduce(signed + (carry[at] << low) + flip[at].astype(np.uint64), out_bits)
 
     session.workers.fill(wide, lift)
     return wide
@@ -341,15 +365,16 @@ def _extend_server(session: Session, z: U64, flip: U8, bits: int, out_bits: int)
 def _multiplex_client(
     session: Session, y: U64, gate: U8, bits: int, out_bits: int, mask: U64
 ) -> U64:
-    turned = np.empty_like(y)
-    session.workers.fill(turned, lambda at: ring.reduce(_turned(y[at], _ones(gate[at])), bits))
     chosen = receiver_of(session.receiver).choose_early(gate, 1)
     theirs = session.receiver.additive(chosen, bits)
-    product = _Product.open(session, gate, turned, bits).shares()
+    opened = _Product.by_client(
+        session, y.size, lambda: ring.reduce(_turned(y, _ones(gate)), bits), bits
+    )
+    added, product = opened.e ^ gate, opened.shares()  # d1*y + e*(1-2*d1)*y
     narrow = mask if out_bits == bits else ring.reduce(mask, bits)
 
     def share(at: slice) -> U64:
-        return theirs[at] + (y[at] & _ones(gate[at])) + product(at)
+        return theirs[at] + (y[at] & _ones(added[at])) + product(at)
 
     _take_off(session, y.size, bits, narrow, share)
     if out_bits > bits:
@@ -360,9 +385,11 @@ def _multiplex_client(
 def _extend_client(session: Session, narrow: U64, mask: U64, bits: int, out_bits: int) -> None:
     """Its mask is the signed lift of the `narrow` part, and 2^bits times what is left."""
     top = ring.msb(narrow, bits)
-    product = _Product.open(session, top, top.astype(np.uint64), out_bits - bits).shares()
-    rest = ring.reduce((mask >> np.uint64(bits)) + top, out_bits - bits)
-    _take_off(session, mask.size, out_bits - bits, rest, product)
+    wide = out_bits - bits
+    opened = _Product.by_client(session, top.size, lambda: top.astype(np.uint64), wide)
+    added, product = opened.e & top, opened.shares()
+    rest = ring.reduce((mask >> np.uint64(bits)) + top, wide)
+    _take_off(session, mask.size, wide, rest, lambda at: product(at) + added[at])
 
 
 def _await_fixing(session: Session) -> None:

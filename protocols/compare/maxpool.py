@@ -90,7 +90,7 @@ def _positive_part(session: Session, x: U64, bits: int) -> U64:
     return made.reshape(x.shape)
 
 
-@cost_of(maxpool)
+@cost_of(maxpool, pool)
 def maxpool_cost(
     shape: tuple[int, int, int],
     bits: int,

@@ -48,6 +48,7 @@ from moiety.protocols.compare.millionaires import (
 from moiety.protocols.cost import Cost, Size, Work, cost_of, local
 from moiety.protocols.network import LAN, Network
 from moiety.protocols.ot.transfers import answer_cost, choose_cost
+from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Session
 
 
@@ -131,20 +132,20 @@ def multiplex(
     x's shape.
     """
     if session.is_server:
-        y, flip = gated(session, x, bits, secrets)
+        y, flip = gated(session.workers, x, bits, secrets)
         z = _multiplex_server(session, y, gate.reshape(-1) ^ flip, flip, bits, out_bits)
     else:
         z = _multiplex_client(session, x.reshape(-1), gate.reshape(-1), bits, out_bits)
     return z.reshape(x.shape)
 
 
-def gated(session: Session, x: U64, bits: int, secrets: GateSecrets | None) -> tuple[U64, U8]:
+def gated(workers: Workers, x: U64, bits: int, secrets: GateSecrets | None) -> tuple[U64, U8]:
     """The server's share of what is gated, and the gates' directions, flat."""
     if secrets is None:
         return x.reshape(-1), np.zeros(x.size, np.uint8)
     given, y = x.reshape(-1), np.empty(x.size, np.uint64)
     threshold = np.broadcast_to(secrets.threshold, x.shape).reshape(-1)
-    session.workers.fill(y, lambda at: ring.reduce(given[at] + threshold[at], bits))
+    workers.fill(y, lambda at: ring.reduce(given[at] + threshold[at], bits))
     return y, np.ascontiguousarray(np.broadcast_to(secrets.flip, x.shape)).reshape(-1)
 
 

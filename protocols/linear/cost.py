@@ -28,6 +28,7 @@ from moiety.protocols.linear.spec import (
     upload_bytes,
 )
 from moiety.protocols.linear.split import (
+    known_server,
     offline_client,
     offline_server,
     online_client,
@@ -140,6 +141,15 @@ def online_cost(spec: LinearSpec) -> Cost:
             Local("S", (rows, products, sums, Work("pass", 5 * outputs))),
         )
     )
+
+
+@cost_of(known_server)
+def known_cost(spec: LinearSpec) -> Cost:
+    """One layer whose operand's share was known: the convolution alone."""
+    inputs, outputs = spec.geometry.inputs, spec.geometry.outputs
+    products, sums, rows = _in_the_clear(spec)
+    server = (Work("pass", 2 * inputs + 7 * outputs), rows, products, sums)
+    return Cost((Local("C", (Work("word", outputs),)), Local("S", server)))
 
 
 def _in_the_clear(spec: LinearSpec) -> tuple[Work, Work, Work]:

@@ -1,10 +1,10 @@
-"""What transfers can do beyond being on demand, where a party knows its part of them before the run:
-choices that leave early, and products of random bits with known numbers.
+"""What transfers can do where a party knows its part of them before the run: choices that leave
+early, and products of random bits with known numbers.
 
 *Early choices.* The receiver's choices are known when a run is prepared. It sends them then, hidden
 by u as ever, and the sender turns its pads by what it hears (`kernels.add_multiples`): in the run
-nothing is sent to open the batch, and its shifts are zero. The receiver gives the choices once more,
-and they must be those that were sent.
+nothing is sent to open the batch, and its shifts are zero. The receiver gives the choices once
+more, and they must be those that were sent.
 
 *Products.* Shares of `mu * y` modulo 2^bits for bits mu, which are random and the receiver's, and
 numbers y, the sender's: a 1-of-2 transfer of y with a choice that nobody has to choose. In the run
@@ -29,9 +29,9 @@ from moiety.protocols.errors import ContractViolation
 from moiety.protocols.ot.batches import ReceivedBatch, SentBatch
 from moiety.protocols.ot.transfers import Receiver, Sender
 
-Late = Callable[[], U64]
-"""Takes shares, once, in the order in which the parties' flights follow each other: as all that
-both count, what one lane takes must come at both before or after what another takes.
+Late = Callable[[], U8]
+"""Takes shares, packed, once, in the order in which the parties' flights follow each other: as all
+that both count, what one lane takes must come at both before or after what another takes.
 """
 
 
@@ -43,10 +43,10 @@ class EarlySender(Sender):
         """A batch of `n` 1-of-2^k transfers whose choices came when the run was prepared."""
 
     @abstractmethod
-    def product(self, y: U64, bits: int) -> Late:
-        """What takes this party's shares of `mu * y` modulo 2^bits, uint64 `(n,)`; y uint64 `(n,)`
-        as it was when the run was prepared. Opened with the flight that the peer sends next, and
-        taken where this party answers that.
+    def product(self, n: int, y: Callable[[], U64], bits: int) -> Late:
+        """What takes this party's shares of `mu * y` modulo 2^bits; y, uint64 `(n,)`, is asked for
+        where what is known is recorded. Opened with the flight that the peer sends next, and taken
+        where this party answers that.
         """
 
 
@@ -62,7 +62,7 @@ class EarlyReceiver(Receiver):
     @abstractmethod
     def product(self, n: int, bits: int) -> tuple[U8, Late]:
         """n random bits mu, uint8 `(n,)`, and what takes this party's shares of `mu * y` modulo
-        2^bits, uint64 `(n,)`: where it reads the peer's next flight.
+        2^bits: where it reads the peer's next flight.
         """
 
 

@@ -14,7 +14,7 @@ the shares.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,7 +28,7 @@ from moiety.protocols.errors import ContractViolation
 from moiety.protocols.ot.batches import Given, Pads, ReceivedBatch, SentBatch
 from moiety.protocols.ot.demand import Answer, Form, OneWay, Opening
 from moiety.protocols.ot.early import EarlyReceiver, EarlySender, Late, no_shifts
-from moiety.protocols.parallel import Workers, pieces
+from moiety.protocols.parallel import Workers
 
 CHOICES, SENT, RECEIVED = STREAMS = ("choices", "sent", "received")
 """The streams' names: u, the pads of a party's answers, the pads of the answers that it opens."""
@@ -76,12 +76,9 @@ class _Taking:
         """The shares of the next products."""
         (pads,) = self.opened(Opening(1, n, 1, 1, Form.PRODUCT))
 
-        def take() -> U64:
+        def take() -> U8:
             pads.begin(bits)
-            shares = np.empty(n, np.uint64)
-            for at in pieces(n):
-                shares[at] = kernels.unpack(pads.of(at).blocks, at.stop - at.start, bits)
-            return shares
+            return pads.of(slice(0, n)).blocks
 
         return take
 
@@ -140,9 +137,9 @@ class PreparedSender(EarlySender):
         (pads,) = self._taking.opened(Opening(1, n, k, 1, Form.EARLY))
         return SentBatch(k=k, group=1, pads=pads, n=n, packed_shifts=no_shifts(n, k))
 
-    def product(self, y: U64, bits: int) -> Late:
+    def product(self, n: int, y: Callable[[], U64], bits: int) -> Late:
         self._channel.await_flight()
-        return self._taking.product(y.size, bits)
+        return self._taking.product(n, bits)
 
     def _pads(self, rows: int, n: int, k: int, group: int) -> Sequence[Pads]:
         return self._taking.opened(Opening(rows, n, k, group))

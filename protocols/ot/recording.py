@@ -16,6 +16,7 @@ import numpy.typing as npt
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8, U64
 from moiety.protocols.channel import Channel
+from moiety.protocols.cost import packed
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.ot.batches import NONE, Given, Opened, Pads, ReceivedBatch, SentBatch
 from moiety.protocols.ot.demand import Answer, Form, OneWay, Opening
@@ -66,9 +67,9 @@ class Record:
         """What takes the shares of products."""
         (pads,) = self.opened(Opening(1, n, 1, 1, Form.PRODUCT))
 
-        def take() -> U64:
+        def take() -> U8:
             pads.begin(bits)
-            return np.zeros(n, np.uint64)
+            return np.zeros(int(packed(n, bits)), np.uint8)
 
         return take
 
@@ -106,10 +107,11 @@ class RecordingSender(EarlySender):
         (pads,) = self.record.opened(Opening(1, n, k, 1, Form.EARLY))
         return SentBatch(k=k, group=1, pads=pads, n=n, packed_shifts=no_shifts(n, k))
 
-    def product(self, y: U64, bits: int) -> Late:
+    def product(self, n: int, y: Callable[[], U64], bits: int) -> Late:
         self._channel.await_flight()
-        late = self.record.product(y.size, bits)
-        self.record.knew(y, bits)
+        late = self.record.product(n, bits)
+        if self.record.keeps:
+            self.record.knew(y(), bits)
         return late
 
     def _pads(self, rows: int, n: int, k: int, group: int) -> Sequence[Pads]:

@@ -35,7 +35,7 @@ def execute(turn: Turn[Any]) -> Share:
 
 def _fixed(turn: Turn[Any], share: Share) -> Share:
     """The client's share becomes its mask."""
-    mask = turn.masks and turn.masks.result(turn.step)
+    mask = turn.masks.result(turn.step) if turn.masks else None
     return masked.fix(turn.session, share, turn.step.bits, mask)
 
 
@@ -112,7 +112,7 @@ def truncate_with_gates(turn: Turn[Any], compare: Turn[Gates]) -> tuple[U64, Sha
 def _relu(turn: Turn[Relu]) -> U64:
     x, *shared = (operand.reshape(-1) for operand in turn.operands)
     secrets, bits, out_bits = handlers.gate_secrets(turn), turn.operand_bits, turn.step.bits
-    mask = turn.masks and turn.masks.result(turn.step).reshape(-1)
+    mask = turn.masks.result(turn.step).reshape(-1) if turn.masks else None
     gate_mask = None if shared else _gate_mask(turn, 1, x.size)
 
     def protocol(lane: Session, at: slice) -> U64:
@@ -128,7 +128,7 @@ def _relu(turn: Turn[Relu]) -> U64:
 def _maxpool(turn: Turn[MaxPool]) -> U64:
     """Images are further channels. Its inner maxima are masked, too."""
     step, x = turn.step, turn.operands[0]
-    prg = turn.masks and turn.masks.inner()
+    prg = turn.masks.inner() if turn.masks else None
 
     def positive(session: Session, difference: U64, bits: int) -> U64:
         flat, gate_mask, mask = difference.reshape(-1), None, None

@@ -53,9 +53,11 @@ from tests.protocols.conformance import (
     relu_meaning,
     shares,
 )
+from tests.protocols.masked_cases import masked_cases
 from tests.protocols.transfer_cases import (
     CHOICES,
     additive_lookup_case,
+    known_case,
     linear_case,
     lookup_case,
     setup_case,
@@ -507,8 +509,10 @@ def _cases() -> Iterator[tuple[str, Case]]:
     for guard in GUARDS:
         yield f"linear, {guard} guard bits", linear_case(guard, MORE)
         yield f"linear split, {guard} guard bits", split_case(guard, MORE)
+        yield f"linear with a known share, {guard} guard bits", known_case(guard)
     yield "set-up", setup_case(MORE)
     yield from cohort_cases()
+    yield from masked_cases()
 
 
 CASES = dict(_cases())

@@ -15,7 +15,13 @@ from moiety.protocols.linear.client import (
     read_answer,
     send_request,
 )
-from moiety.protocols.linear.cost import linear_cost, offline_cost, online_cost, query_cost
+from moiety.protocols.linear.cost import (
+    known_cost,
+    linear_cost,
+    offline_cost,
+    online_cost,
+    query_cost,
+)
 from moiety.protocols.linear.server import (
     ServerLinear,
     linear_server,
@@ -24,6 +30,9 @@ from moiety.protocols.linear.server import (
     send_answer,
 )
 from moiety.protocols.linear.split import (
+    SEED_BYTES,
+    known_client,
+    known_server,
     offline_client,
     offline_server,
     online_client,
@@ -160,6 +169,28 @@ def split_case(guard: int, file: str | None = None) -> Case:
         body=body,
         cost=query_cost([spec]) + offline_cost([spec]) + online_cost(spec),
         pinned=Pinned(file, LAYER.in_shape, spec.bits) if file else None,
+    )
+
+
+def known_case(guard: int) -> Case:
+    """The same where the client's share is known offline."""
+    spec = LAYER.spec(guard)
+
+    def body(session: Session, x: U64) -> U64:
+        if session.is_server:
+            new_query_server(session, [spec], SEED)
+            layer, _, _ = prepared_layer(guard)
+            return known_server(session, layer, x, offline_server(session, [layer]))
+        new_query_client(session, [spec], SEED)
+        material = offline_client(session, {3: spec}, SEED, bytes(SEED_BYTES), lambda _: x[None])
+        return known_client(spec, 3, x, material)
+
+    return replace(
+        linear_case(guard),
+        protocols=(offline_client, offline_server, known_server, *TWO_FLIGHTS),
+        body=body,
+        cost=query_cost([spec]) + offline_cost([spec]) + known_cost(spec),
+        pinned=None,
     )
 
 

@@ -47,8 +47,8 @@ MUTANTS = (
         name="split_masks_of_all_seeds",
         breaks="every share: a seed that nobody draws",
         file=SPLIT,
-        old="hmac.digest(seed, ",
-        new="hmac.digest(bytes(len(seed)), ",
+        old="Prg.derived(seed, ",
+        new="Prg.derived(bytes(len(seed)), ",
         tests=(TESTS + "test_the_online_message_is_uniform",),
     ),
     Mutant(
