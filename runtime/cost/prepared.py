@@ -8,9 +8,13 @@ it depends on the image but what an image's shares go into.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from moiety.protocols.compare import masked
+from moiety.protocols.compare.digits import plan_digits
+from moiety.protocols.compare.joint_plan import plan_joint
+from moiety.protocols.compare.maxpool import maxpool_pairs
 from moiety.protocols.cost import (
     Cost,
     Draw,
@@ -22,14 +26,19 @@ from moiety.protocols.cost import (
     Work,
     Works,
     other,
+    packed,
 )
-from moiety.protocols.linear.cost import offline_cost, online_cost
+from moiety.protocols.lanes import in_lanes_cost
+from moiety.protocols.linear.cost import known_cost, offline_cost, online_cost
 from moiety.protocols.prices import FIGURES
 from moiety.protocols.split import offline
-from moiety.runtime.cost.traffic import Call, key_cost, protocol_calls
-from moiety.runtime.program import Linear, Program
-from moiety.runtime.program.beforehand import known_to_client
+from moiety.runtime.cost.traffic import CALLS, Setting, key_cost, settings
+from moiety.runtime.program import AnyStep, Gates, Linear, MaxPool, Program, Relu, Truncate
+from moiety.runtime.program.beforehand import corrected, is_drawn
 from moiety.runtime.program.linear_layers import linear_specs
+
+MASKED = (Truncate, Gates, Relu, MaxPool)
+"""Kinds of step that prepared runs have protocols of their own for (runtime/party/masked)."""
 
 
 @dataclass(frozen=True)
@@ -64,26 +73,90 @@ def prepared_run(program: Program, images: int = 1) -> Prepared:
 
 def prepared_steps(program: Program, images: int = 1) -> list[Prepared]:
     """Of every step, in order."""
-    specs = linear_specs(program, images)
-    known = known_to_client(program)
-    parts = []
-    for index, calls in enumerate(protocol_calls(program, images, prepared=True)):
-        step = program.steps[index]
+    late, parts = corrected(program), []
+    for step, at in zip(program.steps, settings(program, images, prepared=True), strict=True):
         if isinstance(step, Linear):
-            spec = specs[index]
-            parts.append(Prepared(offline_cost([spec]), online_cost(spec)))
-        else:
-            early = bool(step.inputs) and step.inputs[0] in known
-            parts.append(sum(_split_calls(calls, early), Prepared(Cost(), Cost())))
+            spec = at.specs[at.index]
+            run = online_cost(spec) if at.index in late else known_cost(spec)
+            parts.append(Prepared(offline_cost([spec]), run))
+            continue
+        calls = (call.at_its_sizes for call in CALLS[type(step)](step, at))
+        whole = split(sum(calls, Cost()), known=isinstance(step, MASKED))
+        parts.append(Prepared(whole.offline + beforehand(step, at), _in_the_run(step, at, whole)))
     return parts
 
 
-def _split_calls(calls: Iterable[Call], known: bool) -> Iterator[Prepared]:
-    """Only the first comparison of a step reads the step's operand."""
-    for call in calls:
-        compares = call.digits is not None
-        yield split(call.at_its_sizes, known and compares)
-        known = known and not compares
+def _in_the_run(step: AnyStep, at: Setting, on_demand: Prepared) -> Cost:
+    """What is left of a step: by protocols of its own (compare/masked), or what on demand is left
+    of it, whose result is then fixed.
+    """
+    n, bits = at.elements(step), at.operand.bits
+    local = Cost(tuple(each for each in on_demand.online.events if isinstance(each, Local)))
+    match step:
+        case Truncate(shift=shift) if is_drawn(step) and at.joint is not None:
+            count, compared = at.joint.shape[0], at.joint.compared
+            tree = plan_joint(shift, compared - 1, count, n, at.network)
+            made = in_lanes_cost(
+                n,
+                lambda n: masked.truncate_with_gates_cost(n, bits, shift, compared, count, tree),
+            )
+        case Truncate(shift=shift) if is_drawn(step):
+            digits = plan_digits(shift, 1, n, at.network)
+            made = in_lanes_cost(n, lambda n: masked.truncate_cost(n, bits, shift, digits))
+        case Truncate() if at.joint is not None:
+            made = _gates(at.joint, n, at)
+        case Gates(joint=False):
+            made = _gates(step, at.elements(at.operand), at)
+        case Relu(multiplexes=True):
+            made = in_lanes_cost(n, lambda n: masked.multiplex_cost(n, bits, step.bits))
+        case Relu():
+            made = _relu(n, bits, step.bits, at)
+        case MaxPool():
+            pairs = maxpool_pairs(_planes(at), step.kernel, step.strides, step.pads)
+            levels = (_relu(each, step.bits, step.bits, at) for each in pairs)
+            made = sum(levels, Cost()) + masked.fix_cost(n, step.bits)
+        case _ if is_drawn(step) and not isinstance(step, Gates):
+            return on_demand.online + masked.fix_cost(n, step.bits)
+        case _:
+            return on_demand.online
+    return local + split(made).online
+
+
+def _gates(gates: Gates, n: int, at: Setting) -> Cost:
+    count, bits = gates.shape[0], gates.compared
+    digits = plan_digits(bits - 1, count, n, at.network)
+    return in_lanes_cost(n, lambda n: masked.gates_cost(n, bits, count, digits))
+
+
+def _relu(n: int, bits: int, out_bits: int, at: Setting) -> Cost:
+    digits = plan_digits(bits - 1, 1, n, at.network)
+    return in_lanes_cost(n, lambda n: masked.relu_cost(n, bits, out_bits, digits))
+
+
+def _planes(at: Setting) -> tuple[int, int, int]:
+    channels, height, width = at.operand.shape
+    return at.images * channels, height, width
+
+
+def beforehand(step: AnyStep, at: Setting) -> Cost:
+    """What the client sends of a step's products (ot/early) and of the choices of its multiplexer,
+    besides what drawing takes.
+    """
+    n, bits = at.elements(step), at.operand.bits
+    match step:
+        case Truncate() if is_drawn(step):
+            return _sent(n, step.bits)
+        case Relu():
+            extended = _sent(n, step.bits - bits) if step.bits > bits else Cost()
+            return _sent(n, 1) + _sent(n, bits) + extended
+        case MaxPool():
+            pairs = sum(maxpool_pairs(_planes(at), step.kernel, step.strides, step.pads))
+            return _sent(pairs, 1) + _sent(pairs, step.bits)
+    return Cost()
+
+
+def _sent(n: int, bits: int) -> Cost:
+    return Cost.of(("C", packed(n, bits)))
 
 
 def split(cost: Cost, known: bool = False) -> Prepared:

@@ -43,7 +43,7 @@ from moiety.runtime.party import handlers, masked
 from moiety.runtime.party.cohorts import check_reveals_images, is_id
 from moiety.runtime.party.handlers import Turn
 from moiety.runtime.party.hints import HintFile
-from moiety.runtime.party.masks import corrected, operand_masks
+from moiety.runtime.party.masks import operand_masks
 from moiety.runtime.party.metering import KEYS, RunCost, StepWatch, peak_rss
 from moiety.runtime.party.prepared import (
     LINEAR,
@@ -55,6 +55,7 @@ from moiety.runtime.party.prepared import (
 )
 from moiety.runtime.party.sides import ClientSide, Revealed, ServerSide, Share, Side
 from moiety.runtime.program import AnyStep, Case, Gates, Program
+from moiety.runtime.program.beforehand import corrected
 from moiety.runtime.program.linear_layers import (
     MAX_BATCH,
     layout_digest,

@@ -18,9 +18,10 @@ from moiety.protocols.lanes import each_lane, in_lanes
 from moiety.protocols.session import Session
 from moiety.runtime.party import handlers
 from moiety.runtime.party.handlers import Handler, Turn
-from moiety.runtime.party.masks import elements, is_drawn, random_bits
+from moiety.runtime.party.masks import elements, random_bits
 from moiety.runtime.party.sides import Share
 from moiety.runtime.program import Gates, MaxPool, Relu, Step, Truncate
+from moiety.runtime.program.beforehand import is_drawn
 
 M = TypeVar("M", U8, U64)
 

@@ -22,22 +22,8 @@ from moiety.protocols.compare.truncate import stochastic_share
 from moiety.protocols.cost import packed
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.prg import Prg
-from moiety.runtime.program import (
-    AddConst,
-    AnyStep,
-    Linear,
-    LocalStep,
-    Output,
-    Program,
-    Truncate,
-)
-
-
-def is_drawn(step: AnyStep) -> bool:
-    """Whether the client's share of its value is drawn."""
-    if isinstance(step, Truncate):
-        return step.rounding == "exact" and step.shift > 0
-    return not isinstance(step, LocalStep | AddConst | Linear | Output)
+from moiety.runtime.program import AddConst, AnyStep, Linear, LocalStep, Program, Truncate
+from moiety.runtime.program.beforehand import corrected, is_drawn
 
 
 @dataclass(frozen=True)
@@ -69,20 +55,6 @@ def elements(prg: Prg, n: int, bits: int) -> U64:
 def random_bits(prg: Prg, n: int) -> U8:
     """uint8 `(n,)`."""
     return kernels.unpack8(prg.bytes(int(packed(n, 1))), n, 1)
-
-
-def corrected(program: Program) -> frozenset[int]:
-    """The linear layers whose operand depends on another layer's result by no drawn share."""
-    of_layer: list[bool] = []
-    found = set()
-    for index, step in enumerate(program.steps):
-        depends = not is_drawn(step) and any(of_layer[operand] for operand in step.inputs)
-        if isinstance(step, Linear):
-            if depends:
-                found.add(index)
-            depends = True
-        of_layer.append(depends)
-    return frozenset(found)
 
 
 def operand_masks(program: Program, seed: bytes, images: int) -> Iterator[tuple[int, U64 | None]]:

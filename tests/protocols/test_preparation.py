@@ -22,7 +22,7 @@ from moiety.protocols.errors import ContractViolation, DeviatingPeer
 from moiety.protocols.network import LAN
 from moiety.protocols.ot import demand as demand_module
 from moiety.protocols.ot.batches import Given, Pads
-from moiety.protocols.ot.demand import Answer, Demand, OneWay, Opening
+from moiety.protocols.ot.demand import Answer, Demand, Form, OneWay, Opening
 from moiety.protocols.ot.generators import ALWAYS_SILENT, NEVER_SILENT, Mixed
 from moiety.protocols.ot.on_demand import TransferReceiver, TransferSender
 from moiety.protocols.ot.prepared import CHOICES, RECEIVED, SENT
@@ -206,8 +206,13 @@ def test_digests_tell_demands_apart() -> None:
     answers = (Answer(0, 0, 2), Answer(1, 1, 9), Answer(1, 0, 8))
     way = OneWay((one, two), answers)
     demands = [Demand(way), Demand(OneWay(), way), Demand(way, way), Demand()]
-    for at in range(4):
-        changed = one._replace(**{Opening._fields[at]: one[at] + 1})
+    for changed in (
+        one._replace(rows=2),
+        one._replace(n=301),
+        one._replace(k=3),
+        one._replace(group=2),
+        one._replace(form=Form.EARLY),
+    ):
         demands.append(Demand(OneWay((changed, two), answers)))
     for at in range(3):
         changed_answer = answers[2]._replace(**{Answer._fields[at]: answers[2][at] + 1})

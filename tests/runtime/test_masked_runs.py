@@ -15,12 +15,16 @@ from moiety.protocols.channel import Meter
 from moiety.protocols.compare import masked as compare
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.linear.split import SEED_BYTES, ClientMaterial
+from moiety.protocols.ot.generators import NEVER_SILENT, Mixed
 from moiety.protocols.session import Session
 from moiety.runtime import program as ir
-from moiety.runtime.party import prepared
+from moiety.runtime.cost import prepared as costs
+from moiety.runtime.cost.prepared import prepared_run
+from moiety.runtime.party import masked, prepared
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
-from moiety.runtime.party.masks import StepMasks, corrected, is_drawn, operand_masks
+from moiety.runtime.party.masks import StepMasks, operand_masks
 from moiety.runtime.party.prepared import LINEAR
+from moiety.runtime.program.beforehand import corrected, is_drawn
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.weights import Weights
 from tests.support.prepared import StreamsInMemory
@@ -60,8 +64,12 @@ def run_prepared(
 
 
 def check(program: ir.Program, weights: Weights, images: Images) -> Outcome:
+    """The results, and that what the run sends is what is declared."""
     outcome = run_prepared(program, weights, images)
     assert outcome.server[0] == outcome.client[0]
+    declared = prepared_run(program, len(images)).online.on(Mixed(NEVER_SILENT))
+    metered = outcome.client[2].total
+    assert (metered.sent, metered.received) == (declared.up, declared.down)
     cleartext = CleartextExecutor(program, weights)
     for image, found in zip(images, outcome.client[1], strict=True):
         expected = cleartext.run_integers(image)
@@ -69,6 +77,10 @@ def check(program: ir.Program, weights: Weights, images: Images) -> Outcome:
             values.tolist() for values in expected.values()
         ]
     return outcome
+
+
+def test_costs_know_the_kinds_with_protocols_of_their_own() -> None:
+    assert set(costs.MASKED) == set(masked.MASKED)
 
 
 def images_of(count: int, shape: tuple[int, ...], scale: float = 1.0) -> np.ndarray[Any, Any]:

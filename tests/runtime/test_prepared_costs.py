@@ -23,10 +23,7 @@ from moiety.runtime.cost.clock import predict
 from moiety.runtime.cost.machine import REFERENCE_MACHINE
 from moiety.runtime.cost.prepared import in_long_runs, prepared_run, prepared_steps, split
 from moiety.runtime.cost.traffic import key_cost, protocol_calls, run_cost
-from moiety.runtime.program.beforehand import known_to_client
-from moiety.runtime.program.linear_layers import linear_specs
 from tests.support.command import moiety
-from tests.support.programs import make_program
 from tests.support.runnable import save_small, small
 
 LAN = NETWORKS["lan"]
@@ -115,29 +112,6 @@ def test_correlations_are_drawn_in_long_runs_and_checked_once() -> None:
 # --- a Program ------------------------------------------------------------------------------------
 
 
-def test_what_the_client_knows_beforehand() -> None:
-    """A layer's result, and what local steps make of it; no input, and nothing that the parties
-    made together.
-    """
-    exact, _ = small("exact")
-    stochastic, _ = small("stochastic")
-    for program in (exact, stochastic):
-        known = known_to_client(program)
-        for index, step in enumerate(program.steps):
-            if isinstance(step, ir.Linear):
-                assert index in known
-            if isinstance(step, ir.Input | ir.Relu | ir.MaxPool | ir.Gates | ir.Extend):
-                assert index not in known
-            if isinstance(step, ir.Truncate):
-                assert (index in known) == (step.rounding == "stochastic")
-    sums = make_program(
-        ir.Input(inputs=(), shape=(4,), bits=16, scale=1.0, value_bits=8),
-        ir.Add(inputs=(0, 0), shape=(4,), bits=16, signs=(1, 1)),
-        ir.Reduce(inputs=(1,), shape=(4,), bits=12),
-    )
-    assert known_to_client(sums) == frozenset()
-
-
 @pytest.mark.parametrize("rounding", ["exact", "stochastic"])
 @pytest.mark.parametrize("images", [1, 3])
 def test_a_prepared_run_sends_what_its_steps_do(rounding: ir.Rounding, images: int) -> None:
@@ -151,32 +125,6 @@ def test_a_prepared_run_sends_what_its_steps_do(rounding: ir.Rounding, images: i
     )
     assert not drawn(whole.online)
     assert not any(isinstance(event, Settle) for event in whole.online.events)
-
-
-@pytest.mark.parametrize("rounding", ["exact", "stochastic"])
-def test_only_digits_and_linear_layers_differ_from_a_run_on_demand(rounding: ir.Rounding) -> None:
-    """Where both are cut alike, what is prepared and what is left make up the run on demand, and a
-    linear layer sends its correction on top.
-    """
-    program, _ = small(rounding)
-    specs = linear_specs(program)
-    calls = zip(protocol_calls(program), protocol_calls(program, prepared=True), strict=True)
-    steps = prepared_steps(program)
-    alike = 0
-    for index, (demanded, ahead) in enumerate(calls):
-        if [call.digits for call in demanded] != [call.digits for call in ahead]:
-            continue
-        alike += bool(demanded)
-        before = sum((call.at_its_sizes for call in demanded), Cost())
-        both = sent(steps[index].total)
-        more = 0
-        if index in specs:
-            geometry = specs[index].geometry
-            channels, height, width = geometry.in_shape
-            more = packed(channels * height * width, specs[index].bits)
-        assert sum(send.nbytes for send in both) == more + sum(s.nbytes for s in sent(before))
-        assert drawn(steps[index].total) == drawn(before)
-    assert alike > len(specs)
 
 
 @pytest.mark.parametrize("network", ["fast", "lan"])
