@@ -80,7 +80,9 @@ class ClientStock:
         """
         self.stock.check_room()
         images = self.stock.images
-        handshake.send(self.channel, handshake.Prepare(index=self.stock.fresh, images=images))
+        demand = self.executor.demand_digest(images).hex()
+        asked = handshake.Prepare(index=self.stock.fresh, images=images, demand=demand)
+        handshake.send(self.channel, asked)
         answer = handshake.receive(self.channel, handshake.Prepare)
         if answer.why:
             why = handshake.printable(answer.why, 200)

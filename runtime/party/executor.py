@@ -52,6 +52,8 @@ from moiety.runtime.party.prepared import (
     RecordedClientSide,
     RecordedServerSide,
     blank,
+    check_demand,
+    write_demand,
 )
 from moiety.runtime.party.sides import ClientSide, Revealed, ServerSide, Share, Side
 from moiety.runtime.program import AnyStep, Case, Gates, Program
@@ -260,10 +262,12 @@ class ServerExecutor:
             side = ServerSide(*common)
             cost = _run(self.program, self._stages, session, side, progress)
             return _rows(side.kept), cost
+        demand = self._demand(images)
+        check_demand(item, demand)
         seed = item.read(LINEAR, SPLIT_SEED_BYTES).tobytes()
         material = ServerMaterial.from_bytes(seed, self._layers[images])
         side = PreparedServerSide(*common, material=material, corrected=corrected(self.program))
-        with answering(self._demand(images), item, session) as of_item:
+        with answering(demand, item, session) as of_item:
             cost = _run(self.program, self._stages, _ahead(of_item), side, progress)
         return _rows(side.kept), cost
 
@@ -273,11 +277,11 @@ class ServerExecutor:
         ask for. Raises `DeviatingPeer`, and then nothing of it may be used.
         """
         _check_network(self.program, session)
-        common = self._common(images)
+        common, demand = self._common(images), self._demand(images)
+        write_demand(sink, demand)
         ServerSide(*common).exchange_keys(session)
         material = offline_server(session, list(self._layers[images].values()))
         sink.write(LINEAR, np.frombuffer(material.to_bytes(), np.uint8))
-        demand = self._demand(images)
         prepare(session, demand, sink)
         return demand.digest()
 
@@ -290,6 +294,10 @@ class ServerExecutor:
         seed = public_seed(self.program, images)
         keeps = not self.program.policy.tells_of_images
         return images, self._layers[images], self._tensors, seed, keeps
+
+    def demand_digest(self, images: int) -> bytes:
+        """32 bytes, of what a prepared run of so many images asks: the same at both parties."""
+        return self._demand(images).digest()
 
     def _demand(self, images: int) -> Demand:
         """What a run asks of its transfers: the same every time."""
@@ -421,11 +429,12 @@ class ClientExecutor:
         if item is None:
             side = ClientSide(*common)
             return side, _run(self.program, self._stages, session, side, progress)
-        specs = self._checked_specs(images)
+        specs, demand = self._checked_specs(images), self._demand(images)
+        check_demand(item, demand)
         kept = item.read(LINEAR, client_bytes(list(specs.values()))).tobytes()
         material = ClientMaterial.from_bytes(kept, specs)
         side = PreparedClientSide(*common, material=material, corrected=corrected(self.program))
-        with answering(self._demand(images), item, session) as of_item:
+        with answering(demand, item, session) as of_item:
             return side, _run(self.program, self._stages, _ahead(of_item), side, progress)
 
     def prepare_item(self, session: Session, sink: Sink, images: int = 1) -> bytes:
@@ -435,6 +444,7 @@ class ClientExecutor:
         """
         _check_network(self.program, session)
         specs, public = self._checked_specs(images), public_seed(self.program, images)
+        write_demand(sink, self._demand(images))
         new_query_client(session, list(specs.values()), public)
         seed = session.prg.bytes(SPLIT_SEED_BYTES).tobytes()
         operands = operand_masks(self.program, seed, images)
@@ -443,6 +453,10 @@ class ClientExecutor:
         demand, known = self._recorded(images, material)
         prepare(session, demand, sink, known)
         return demand.digest()
+
+    def demand_digest(self, images: int) -> bytes:
+        """As the server's."""
+        return self._demand(images).digest()
 
     def _demand(self, images: int) -> Demand:
         """What a run asks of its transfers: the same every time."""

@@ -150,12 +150,13 @@ class Stored(Message, frozen=True, tag="stored", kw_only=True):
 
 
 class Prepare(Message, frozen=True, tag="prepare", kw_only=True):
-    """The client wants to prepare item `index` for a run of so many images. The server answers with
-    the same, and `why` it does not where it does not.
+    """The client wants to prepare item `index` for a run of so many images, which asks for what has
+    the digest `demand`. The server answers with the same, and `why` it does not where it does not.
     """
 
     index: int
     images: int = 1
+    demand: str = ""
     why: str = ""
 
 

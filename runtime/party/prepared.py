@@ -17,7 +17,7 @@ from typing import ClassVar
 import numpy as np
 
 from moiety.protocols.arrays import U8, U64
-from moiety.protocols.errors import ContractViolation
+from moiety.protocols.errors import BadArtifact, ContractViolation
 from moiety.protocols.linear.split import (
     SEED_BYTES,
     ClientMaterial,
@@ -27,6 +27,7 @@ from moiety.protocols.linear.split import (
     online_client,
     online_server,
 )
+from moiety.protocols.ot.demand import Demand
 from moiety.protocols.ot.prepared import Sink, Source
 from moiety.protocols.session import Session
 from moiety.runtime.party.masks import StepMasks, operand_masks
@@ -34,7 +35,9 @@ from moiety.runtime.party.sides import ClientSide, ServerSide
 from moiety.runtime.program import Case, Input, Program
 from moiety.runtime.store.item import ItemReader, ItemWriter
 
-LINEAR = "linear"
+LINEAR, MADE_FOR = "linear", "made for"
+_FORM = b"moiety prepared run 1"
+"""Of the streams, and of what is drawn for which step: another number where either changes."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,28 @@ class ItemSource(Source):
     def close(self) -> None:
         """Nothing more is read."""
         self.item.close()
+
+
+def write_demand(sink: Sink, demand: Demand) -> None:
+    """What run the item is made for: it comes first."""
+    sink.write(MADE_FOR, _made_for(demand))
+
+
+def check_demand(source: Source, demand: Demand) -> None:
+    """Before anything of an item is used: that it was made for the run that would use it. Pads of
+    other sizes would be read at the wrong places. Raises `BadArtifact`.
+    """
+    wanted = _made_for(demand)
+    if not np.array_equal(source.read(MADE_FOR, len(wanted)), wanted):
+        raise BadArtifact(
+            "what is prepared was made for runs of another form, as another release makes them; "
+            "nothing of it was used. Remove it at both sides (moiety store), and prepare anew, or "
+            "compute on demand"
+        )
+
+
+def _made_for(demand: Demand) -> U8:
+    return np.frombuffer(hashlib.sha256(_FORM + demand.digest()).digest(), np.uint8)
 
 
 def item_digest(binding: bytes, index: int, images: int, *parts: bytes) -> bytes:

@@ -4,7 +4,7 @@ client knows beforehand; and which linear layers take a correction.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,9 @@ import pytest
 from moiety.protocols.arrays import U8
 from moiety.protocols.channel import Meter
 from moiety.protocols.compare import masked as compare
-from moiety.protocols.errors import ContractViolation
+from moiety.protocols.errors import BadArtifact, ContractViolation
 from moiety.protocols.linear.split import SEED_BYTES, ClientMaterial
+from moiety.protocols.network import Network
 from moiety.protocols.ot.generators import NEVER_SILENT, Mixed
 from moiety.protocols.session import Session
 from moiety.runtime import program as ir
@@ -81,6 +82,40 @@ def check(program: ir.Program, weights: Weights, images: Images) -> Outcome:
 
 def test_costs_know_the_kinds_with_protocols_of_their_own() -> None:
     assert set(costs.MASKED) == set(masked.MASKED)
+
+
+def test_an_item_of_another_form_of_run_is_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As after an upgrade that cuts comparisons otherwise: not a byte is sent."""
+    program, weights = small()
+    images = images_of(1, (2, 8, 8))
+
+    def refused(session: Session, run: Callable[[], object]) -> None:
+        session.channel.meter = Meter()
+        monkeypatch.setattr(Network, "ahead", property(lambda network: network))
+        with pytest.raises(BadArtifact, match="of another form"):
+            run()
+        assert not session.channel.meter.total.sent
+
+    def server(session: Session) -> None:
+        streams = StreamsInMemory()
+        made, later = (ServerExecutor(program, weights) for _ in range(2))
+        for executor in (made, later):
+            executor.prepare()
+        made.prepare_item(session, streams)
+        session.channel.send(b"0")
+        session.channel.recv(1)
+        refused(session, lambda: later.run_keeping(session, item=streams))
+
+    def client(session: Session) -> None:
+        streams, later = StreamsInMemory(), ClientExecutor(program)
+        ClientExecutor(program).prepare_item(session, streams)
+        session.channel.send(b"0")
+        session.channel.recv(1)
+        refused(session, lambda: later.run_batch(session, list(images), item=streams))
+
+    run_two_party(server, client)
 
 
 def images_of(count: int, shape: tuple[int, ...], scale: float = 1.0) -> np.ndarray[Any, Any]:

@@ -49,6 +49,7 @@ def begin(index: int, position: str = "", images: int = 1) -> handshake.Begin:
 SAID: dict[str, tuple[handshake.Message, str]] = {
     "another index": (handshake.Prepare(index=5), "item 5 is to be prepared where 2 was due"),
     "an index again": (handshake.Prepare(index=1), "item 1 is to be prepared where 2 was due"),
+    "another form of run": (handshake.Prepare(index=2, demand="00"), "runs of different forms"),
     "a size that is not offered": (handshake.Prepare(index=2, images=3), "which was not offered"),
     "a store for such a size": (handshake.Stored(images=3), "which was not offered"),
     "an item that is not next": (begin(1, "00"), "item 1 is not the next one"),
@@ -217,7 +218,8 @@ def test_a_preparation_takes_no_longer_than_a_run_may(ahead: Ahead) -> None:
     server = ahead.serve(options={"run_seconds": 1.0})
     with ahead.met(server) as connection:
         connection.prepare()
-        say(connection, handshake.Prepare(index=1))
+        demand = connection.executor.demand_digest(1).hex()
+        say(connection, handshake.Prepare(index=1, demand=demand))
         handshake.receive(connection.channel, handshake.Prepare)
         with pytest.raises(PeerRefused, match="the preparation of an item"):
             handshake.receive(connection.channel, handshake.Served)

@@ -19,6 +19,8 @@ from moiety.runtime.store.binding import Founding, Offer
 
 log = logging.getLogger("moiety.server")
 
+MOST_ASKED = 256
+"""Comparisons of stores in one connection."""
 NOT_OFFERED = "this server prepares nothing ahead"
 NO_STORE = "it has no store that goes with this one"
 UNUSABLE = "its store cannot be used now; another connection of this client may have it open"
@@ -45,6 +47,7 @@ class Stocks:
     cellar: Cellar | None
     _met: dict[int, Stock] = field(default_factory=dict)
     _new: set[int] = field(default_factory=set)
+    _asked: int = 0
 
     def answer(self, asked: handshake.Stored) -> None:
         """What the client says of its store. Raises as `Stock.meet`, but `Denied` where it is this
@@ -52,6 +55,9 @@ class Stocks:
         """
         if asked.images not in self.executor.batches:
             raise NetworkFailure(f"out of step: a store for runs of {asked.images} images")
+        self._asked += 1
+        if self._asked > MOST_ASKED:  # each may take a line of a ledger
+            raise NetworkFailure(f"out of step: stores were compared {MOST_ASKED} times")
         if self.cellar is None:
             self._decline(asked, NOT_OFFERED)
             return
@@ -76,6 +82,8 @@ class Stocks:
             raise NetworkFailure(
                 f"out of step: item {asked.index} is to be prepared where {stock.fresh} was due"
             )
+        if asked.demand != self.executor.demand_digest(asked.images).hex():
+            raise NetworkFailure("out of step: the two sides would prepare runs of different forms")
         try:
             stock.check_room()
         except BadInput as error:

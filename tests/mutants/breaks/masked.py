@@ -116,7 +116,7 @@ MUTANTS = (
     Mutant(
         name="masked_layers_are_never_corrected",
         breaks="a layer right after another: encrypted before its operand is known",
-        file=MASKS,
+        file="runtime/program/beforehand.py",
         old="            depends = True\n",
         new="",
         tests=(RUNS + "test_a_layer_right_after_another_is_corrected",),

@@ -165,4 +165,14 @@ MUTANTS = (
         new="        return folder if images else",
         tests=(RUNS + "test_each_size_of_run_has_its_own",),
     ),
+    Mutant(
+        name="items_of_another_release_are_used",
+        breaks="pads are read at the wrong places: two entries of one table under known pads",
+        file="runtime/party/executor.py",
+        old="        demand = self._demand(images)\n        check_demand(item, demand)\n",
+        new="        demand = self._demand(images)\n",
+        tests=(
+            "tests/runtime/test_masked_runs.py::test_an_item_of_another_form_of_run_is_not_used",
+        ),
+    ),
 )
