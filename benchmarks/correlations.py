@@ -24,6 +24,7 @@ from benchmarks.support.parties import Call, Pair, two_processes
 from benchmarks.support.protocol_cases import check_correlations
 from moiety.protocols.cost import Cost, Draw, Generator
 from moiety.protocols.ot.generators import ALWAYS_SILENT, NEVER_SILENT, Mixed
+from moiety.protocols.ot.on_demand import TransferReceiver, TransferSender
 from moiety.protocols.prices import WIDTHS
 from moiety.protocols.session import Session
 
@@ -48,8 +49,10 @@ def make(session: Session, n: int, width: int, pieces: int) -> Callable[[], Any]
     (delta, w) at the server, (u, v) at the client.
     """
     if session.is_server:
+        assert isinstance(session.sender, TransferSender)
         sender = session.sender._vole
         return lambda: (sender.delta, [sender.extend(n, width) for _ in range(pieces)][-1])
+    assert isinstance(session.receiver, TransferReceiver)
     receiver = session.receiver._vole
 
     def receive() -> Any:

@@ -39,7 +39,7 @@ from moiety.protocols.compare.truncate import truncate_exact_cost, truncate_stoc
 from moiety.protocols.cost import Cost, Size
 from moiety.protocols.network import LAN
 from moiety.protocols.ot.generators import Silent
-from moiety.protocols.ot.transfers import Lookup, lookups_cost
+from moiety.protocols.ot.lookups import Lookup, lookups_cost
 from moiety.protocols.setup import open_session_cost
 
 DOCUMENT = ROOT / "docs" / "protocols.md"

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="moiety-benchmark-") as scratch:
         work = Path(scratch)
         subject = one_image.make_subject(options, work)
-        commands = TwoCommands(work, not options.no_pin, options.profile)
+        commands = TwoCommands(work, not options.no_pin, options.profile, options.prepared)
         measured = one_image.measure(subject, commands, options, None)
         profiles = [
             profile_tables.load(commands.profile_file(party), options.runs)

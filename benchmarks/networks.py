@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="moiety-networks-") as scratch:
         subject = one_image.make_subject(options, Path(scratch))
-        commands = TwoCommands(Path(scratch), not options.no_pin)
+        commands = TwoCommands(Path(scratch), not options.no_pin, prepared=options.prepared)
         for link in options.links:
             rows += measure(subject, commands, link, options)
     harness.write_rows(rows, options.json)

@@ -2,6 +2,10 @@
 // field. 64 fields of any width fill whole bytes, so streams are written and read in groups of 64.
 #pragma once
 
+#if defined(__AVX512VBMI__)
+#include <immintrin.h>
+#endif
+
 #include <cstring>
 
 #include "common.hpp"
@@ -49,6 +53,9 @@ class BitWriter {
     }
   }
 
+  // Where the next field begins, if that is a whole byte.
+  u8* out() const { return out_; }
+
  private:
   u8* out_;
   u64 pending_ = 0;
@@ -65,8 +72,9 @@ inline u64 read_bits(const u8* data, std::size_t position, int bits) {
 }
 
 // A group's fields to the stream: neighbours are joined, two by two, as long as one step of the
-// writer takes them. Fields from `have` on may fill the rest of the last step.
-inline void put_group(BitWriter& to, const u64* fields, std::size_t have, int bits) {
+// writer takes them. Eight are whole bytes, and begin anew, so that no step waits for those before.
+// Fields from `have` on may fill the rest of an eight.
+inline void put_group(const BitWriter& to, const u64* fields, std::size_t have, int bits) {
   alignas(64) u64 joined[2][kGroup / 2];
   std::size_t count = kGroup;
   int width = bits;
@@ -76,12 +84,16 @@ inline void put_group(BitWriter& to, const u64* fields, std::size_t have, int bi
     for (std::size_t i = 0; i < count; i++) wider[i] = fields[2 * i] | fields[2 * i + 1] << width;
     fields = wider;
   }
-  for (std::size_t done = 0; done < have * bits; done += width) to.put_wide(*fields++, width);
-}
-
-// A group's fields from the stream, of which 16 bytes past the end may be read.
-inline void get_group(const u8* from, u64* fields, std::size_t have, int bits) {
-  for (std::size_t i = 0; i < have; i++) fields[i] = read_bits(from, i * bits, bits);
+  u8* out = to.out();
+  for (std::size_t at = 0; at * width < have * bits; at += 8, out += width) {
+    BitWriter eight(out);
+    if (width > 56 || count < 8) {
+      for (std::size_t i = at; i < least(at + 8, count); i++) eight.put_wide(fields[i], width);
+    } else {
+      MOIETY_UNROLL
+      for (int i = 0; i < 8; i++) eight.put(fields[at + i], width);
+    }
+  }
 }
 
 // Writes n fields, and up to 8 bytes past their end.
@@ -91,15 +103,36 @@ inline void pack64(const u64* values, std::size_t n, int bits, u8* out) {
   for (std::size_t i = 0; i < n; i++) to.put_wide(values[i] & mask, bits);
 }
 
-// Reads n fields, and up to 16 bytes past their end.
+// Reads n fields, and up to 16 bytes past their end, or that of eight where n is no multiple.
 inline void unpack64(const u8* from, std::size_t n, int bits, u64* out) {
-  if (bits <= 56) {
-    const u64 mask = low_mask(bits);
-    for (std::size_t i = 0; i < n; i++)
-      out[i] = load64(from + (i * bits >> 3)) >> (i * bits & 7) & mask;
-  } else {
+  if (bits > 56) {
     for (std::size_t i = 0; i < n; i++) out[i] = read_bits(from, i * bits, bits);
+    return;
   }
+  const u64 mask = low_mask(bits);
+#if defined(__AVX512VBMI__)
+  // Eight fields are `bits` bytes: each word takes the eight bytes in which its field begins.
+  const __m512i first =
+      _mm512_mul_epu32(_mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0), _mm512_set1_epi64(bits));
+  const __m512i byte = _mm512_shuffle_epi8(_mm512_srli_epi64(first, 3),
+                                           _mm512_set4_epi32(0x08080808, 0x08080808, 0, 0));
+  const __m512i order = _mm512_add_epi8(byte, _mm512_set1_epi64(0x0706050403020100ll)),
+                by = _mm512_and_si512(first, _mm512_set1_epi64(7)),
+                field = _mm512_set1_epi64(static_cast<long long>(mask));
+  const __mmask64 read = low_mask(bits + 8);
+  for (std::size_t i = 0; i < n; i += 8, from += bits) {
+    const __m512i words = _mm512_permutexvar_epi8(order, _mm512_maskz_loadu_epi8(read, from)),
+                  fields = _mm512_and_si512(_mm512_srlv_epi64(words, by), field);
+    if (n - i >= 8) {
+      _mm512_storeu_si512(out + i, fields);
+    } else {
+      _mm512_mask_storeu_epi64(out + i, static_cast<__mmask8>((1u << (n - i)) - 1), fields);
+    }
+  }
+#else
+  for (std::size_t i = 0; i < n; i++)
+    out[i] = load64(from + (i * bits >> 3)) >> (i * bits & 7) & mask;
+#endif
 }
 
 // Calls `read(bytes, first, count)` for groups of fields of which 16 bytes past the end may be

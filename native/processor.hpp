@@ -20,7 +20,8 @@ struct Processor {
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     vaes256 =
         aesni && has_vaes() && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
-    vaes512 = vaes256 && wide && __builtin_cpu_supports("gfni");
+    vaes512 =
+        vaes256 && wide && __builtin_cpu_supports("gfni") && __builtin_cpu_supports("avx512vbmi");
     avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     avx512 = avx2 && wide && __builtin_cpu_supports("avx512vpopcntdq");
 #endif

@@ -8,7 +8,7 @@ made for and what comparisons are cut into digits for.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, Literal
 
@@ -17,11 +17,20 @@ from moiety.protocols.errors import BadInput
 
 @dataclass(frozen=True)
 class Network:
-    """Round-trip time in seconds, and bits per second each way, as seen by the client."""
+    """Round-trip time in seconds, and bits per second each way, as seen by the client. `prepared`:
+    of a run on it everything is made beforehand that does not depend on the image, so that
+    comparisons are cut into other digits (compare/digits).
+    """
 
     rtt: float
     down: float
     up: float
+    prepared: bool = False
+
+    @property
+    def ahead(self) -> Network:
+        """The same network for prepared runs."""
+        return replace(self, prepared=True)
 
     @cached_property
     def bit(self) -> int:
@@ -39,10 +48,12 @@ class Network:
     def silent_from(self) -> int:
         """The narrowest choice that silent generation is taken to serve on such a network.
         Its traffic is next to nothing and its work the same for every width, so it pays from the
-        width on whose corrections take longer than that (at the prices of format 2).
+        width on whose corrections take longer than that (at the prices of format 2). What is
+        prepared draws many of two bits, whose corrections would be most of its bytes.
         """
         limits = ((15, 4), (200, 3), (300, 2))
-        return next((width for limit, width in limits if self.bit < limit), 1)
+        width = next((width for limit, width in limits if self.bit < limit), 1)
+        return min(width, 2) if self.prepared else width
 
 
 NetworkName = Literal["fast", "lan", "wan"]

@@ -8,6 +8,7 @@ leave it zero.
 
 from __future__ import annotations
 
+import hmac
 import os
 
 import numpy as np
@@ -41,6 +42,13 @@ class Prg:
     def from_os(cls) -> Prg:
         """A stream with a fresh seed from the operating system's CSPRNG."""
         return cls._seeded(os.urandom(_SEEDED))
+
+    @classmethod
+    def derived(cls, secret: bytes, label: str) -> Prg:
+        """The stream of this label under a secret of full entropy, apart from those of all
+        others.
+        """
+        return cls._seeded(hmac.digest(secret, label.encode(), "sha256")[:_SEEDED])
 
     @classmethod
     def _seeded(cls, drawn: bytes) -> Prg:

@@ -1,7 +1,7 @@
 """The one table of prices: what a unit of local work takes, by figure.
 
-A row is a *figure*: a name and, described once, what one unit of it is. The table has two columns,
-and no price stands anywhere else.
+A row is a *figure*: a name and, described once, what one unit of it is. The table has three
+columns, and no price stands anywhere else.
 
 `FORMAT_2`, whole picoseconds, is part of the Program's format. The two parties cut comparisons into
 digits and pack batches of images into ciphertexts each for itself, by the least price, and must
@@ -9,17 +9,21 @@ find the same plan; so both read these numbers, whatever their machines are. Its
 the work of both parties together. **Changing a value changes bytes on the wire**, and takes another
 version of the Program: these are those of version 2.
 
+`PREPARED_1`, whole picoseconds and part of the format likewise, is what a transfer takes in a run
+whose pads were made beforehand. What is made beforehand counts by `FORMAT_2`, for a share of
+`OFFLINE_1`; a bit that is sent counts for no less than `BIT_1`.
+
 `REFERENCE`, nanoseconds, is what `moiety calibrate-machine` measured on the reference machine, one
 2.6 GHz core with AVX-512, VAES and GFNI. Its rows are fine: one party, one kernel. Predicted times
 are made of it (runtime/cost), and of another machine's figures where they were measured there.
 Changing a value changes predictions, and which generator `--ot auto` takes, but no plan.
 
-The columns differ because the format's numbers are kernels alone, 1.4 times as long as in a hot
-loop (silent correlations, which are made in long runs, as they are), and stay; the reference
-machine's are raised by what whole protocols, with cold caches, took above their kernels. Where a
-coarse row is made of fine ones, `parts` names them: a SoftSpoken correlation of three bits is
-planned at 20 ns and predicted at 25.2 ns. What that may cost is a plan that is not quite the best,
-never a disagreement.
+`FORMAT_2` and `REFERENCE` differ because the format's numbers are kernels alone, 1.4 times as long
+as in a hot loop (silent correlations, which are made in long runs, as they are), and stay; the
+reference machine's are raised by what whole protocols, with cold caches, took above their kernels.
+Where a coarse row is made of fine ones, `parts` names them: a SoftSpoken correlation of three bits
+is planned at 20 ns and predicted at 25.2 ns. What that may cost is a plan that is not quite the
+best, never a disagreement.
 """
 
 from __future__ import annotations
@@ -35,15 +39,20 @@ WIDTHS: Final = (1, 2, 3, 4)
 
 @dataclass(frozen=True)
 class Figure:
-    """A row. format_2: picoseconds, None where no plan asks for it. measured: nanoseconds on the
-    reference machine, None where it is the sum of `parts` or the network's affair.
+    """A row. format_2, prepared_1: picoseconds, None where no plan asks for it. measured:
+    nanoseconds on the reference machine, None where it is the sum of `parts` or the network's
+    affair. offline, online: the figures of which a prepared run takes the first beforehand and the
+    second by itself, in the place of this one; "" for none.
     """
 
     name: str
     unit: str
     format_2: int | None = None
+    prepared_1: int | None = None
     measured: float | None = None
     parts: tuple[str, ...] = ()
+    offline: str = ""
+    online: str = ""
 
 
 def _by_width(
@@ -51,8 +60,11 @@ def _by_width(
     unit: str,
     *,
     format_2: tuple[int | None, ...] | None = None,
+    prepared_1: tuple[int, ...] | None = None,
     measured: tuple[float, ...] | None = None,
     parts: tuple[str, ...] = (),
+    offline: str = "",
+    online: str = "",
 ) -> list[Figure]:
     """One row per width: `family_1` to `family_4`."""
     return [
@@ -60,8 +72,11 @@ def _by_width(
             f"{family}_{k}",
             unit.format(k=k),
             format_2[k - 1] if format_2 else None,
+            prepared_1[k - 1] if prepared_1 else None,
             measured[k - 1] if measured else None,
             tuple(f"{part}_{k}" for part in parts),
+            offline and f"{offline}_{k}",
+            online and f"{online}_{k}",
         )
         for k in WIDTHS
         if (format_2 or measured or (None,) * 4)[k - 1] is not None
@@ -91,18 +106,21 @@ _PLANNED: Final[tuple[Figure, ...]] = (
         "transfer",
         "transfer of a digit of {k} bits against one threshold or of a join, both parties",
         format_2=(4_400, 7_600, 10_400, 18_000),
+        prepared_1=(800, 1_300, 2_200, 4_000),
         parts=("leaf_send", "leaf_recv"),
     ),
     *_by_width(
         "shared_transfer",
         "transfer of a digit of {k} bits against several thresholds, both parties",
         format_2=(6_900, 13_200, 26_800, 51_000),
+        prepared_1=(2_300, 4_400, 8_900, 17_000),
         parts=("leaves_send", "leaves_recv"),
     ),
     *_by_width(
         "threshold",
         "two answer bits (lt and eq) of one of these thresholds, {k} bits, both parties",
         format_2=(1_500, 2_200, 3_400, 5_800),
+        prepared_1=(500, 700, 1_100, 1_900),
         parts=("field_send", "field_send", "field_recv", "field_recv"),
     ),
     Figure("wire_byte", "byte on the line of a good LAN", format_2=2_700),
@@ -153,47 +171,112 @@ _TRANSFERS: Final[tuple[Figure, ...]] = (
         "leaf_send",
         "digit of {k} bits against one threshold, sender",
         measured=(2.88, 5.38, 10.2, 19.6),
+        offline="pads_send",
+        online="given_send",
     ),
     *_by_width(
         "leaf_recv",
         "digit of {k} bits against one threshold, receiver",
         measured=(1.75, 3.01, 2.97, 4.93),
+        offline="pads_recv",
+        online="given_recv",
     ),
     *_by_width(
         "leaves_send",
         "digit of {k} bits against several thresholds, sender",
         measured=(3.52, 7.69, 12.9, 30.5),
+        offline="pads_send",
+        online="given_send",
     ),
     *_by_width(
         "leaves_recv",
         "digit of {k} bits against several thresholds, receiver",
         measured=(1.99, 4.28, 7.21, 13.4),
+        offline="pads_recv",
+        online="given_recv",
     ),
     *_by_width(
         "field_send",
         "one of its answer bits (lt or eq of a threshold), sender, {k} bits",
         measured=(0.917, 1.41, 2.48, 3.82),
+        offline="pads_field_send",
+        online="given_field_send",
     ),
     *_by_width(
         "field_recv",
         "one of its answer bits, receiver, {k} bits",
         measured=(0.53, 0.586, 0.884, 1.41),
+        offline="pads_field_recv",
+        online="given_field_recv",
     ),
     *_by_width(
         "join_send",
         "lookup of shared bits on {k} bits, sender",
         measured=(3.16, 5.48, 11, 20.2),
+        offline="pads_send",
+        online="given_send",
     ),
     *_by_width(
         "join_recv",
         "lookup of shared bits on {k} bits, receiver",
         measured=(1.75, 2.93, 3.04, 4.9),
+        offline="pads_recv",
+        online="given_recv",
     ),
-    Figure("mux_send", "product with a shared bit, sender", measured=3.3),
-    Figure("mux_send_adding", "product with a shared bit, sender that adds another", measured=3.9),
-    Figure("widen_send", "extension by a known sign, sender", measured=3.2),
-    Figure("widen_recv", "extension by a known sign, receiver", measured=1.8),
-    Figure("open_1", "additive 1-of-2 transfer, receiver", measured=1.5),
+    *(
+        Figure(name, unit, measured=measured, offline=f"pads_{side}_1", online=f"given_{side}_1")
+        for name, unit, measured, side in (
+            ("mux_send", "product with a shared bit, sender", 3.3, "send"),
+            ("mux_send_adding", "product with a shared bit, sender that adds another", 3.9, "send"),
+            ("widen_send", "extension by a known sign, sender", 3.2, "send"),
+            ("widen_recv", "extension by a known sign, receiver", 1.8, "recv"),
+            ("open_1", "additive 1-of-2 transfer, receiver", 1.5, "recv"),
+        )
+    ),
+)
+
+# Estimates from the kernels that make and use pads at once: what they take is mostly the hashes.
+_PREPARED: Final[tuple[Figure, ...]] = (
+    *_by_width(
+        "pads_send",
+        "pads of a transfer of {k} bits made beforehand and cut, sender",
+        measured=(2.9, 5.4, 10.2, 19.6),
+    ),
+    *_by_width(
+        "pads_recv",
+        "pad of a transfer of {k} bits made beforehand and cut, receiver",
+        measured=(1.8, 2.9, 3.0, 4.9),
+    ),
+    *_by_width(
+        "given_send",
+        "answer to a choice of {k} bits under pads made beforehand, sender",
+        measured=(0.5, 0.8, 1.4, 2.6),
+    ),
+    *_by_width(
+        "given_recv",
+        "such an answer, receiver",
+        measured=(0.3, 0.5, 0.8, 1.4),
+    ),
+    *_by_width(
+        "pads_field_send",
+        "pads of one answer bit of several thresholds, {k} bits, made beforehand, sender",
+        measured=(0.6, 0.9, 1.6, 2.5),
+    ),
+    *_by_width(
+        "pads_field_recv",
+        "pad of one such answer bit, receiver",
+        measured=(0.35, 0.4, 0.6, 0.9),
+    ),
+    *_by_width(
+        "given_field_send",
+        "one such answer bit under pads made beforehand, sender",
+        measured=(0.3, 0.5, 0.8, 1.3),
+    ),
+    *_by_width(
+        "given_field_recv",
+        "one such answer bit, receiver",
+        measured=(0.18, 0.2, 0.3, 0.5),
+    ),
 )
 
 _PASSES: Final[tuple[Figure, ...]] = (
@@ -232,12 +315,13 @@ _MESSAGES: Final[tuple[Figure, ...]] = (
     Figure("layer", "one tile of a homomorphic layer, either party", measured=191_000.0),
 )
 
+_GROUPS: Final = (
+    *(_PLANNED, _CORRELATIONS, _TRANSFERS, _PREPARED),
+    *(_PASSES, _LATTICE, _MESSAGES),
+)
+
 FIGURES: Final[Mapping[str, Figure]] = MappingProxyType(
-    {
-        figure.name: figure
-        for group in (_PLANNED, _CORRELATIONS, _TRANSFERS, _PASSES, _LATTICE, _MESSAGES)
-        for figure in group
-    }
+    {figure.name: figure for group in _GROUPS for figure in group}
 )
 """The table: name -> row."""
 
@@ -245,6 +329,19 @@ FORMAT_2: Final[Mapping[str, int]] = MappingProxyType(
     {name: figure.format_2 for name, figure in FIGURES.items() if figure.format_2 is not None}
 )
 """The planners' column, whole picoseconds of both parties together."""
+
+PREPARED_1: Final[Mapping[str, int]] = MappingProxyType(
+    {name: figure.prepared_1 for name, figure in FIGURES.items() if figure.prepared_1 is not None}
+)
+"""The planners' column for prepared runs, likewise: reading pads, answering and opening."""
+
+OFFLINE_1: Final = 25
+"""Percent: what a picosecond counts for where it is spent before a prepared run."""
+
+BIT_1: Final = 1_000
+"""Picoseconds: the least that a bit counts for which a prepared run sends. It was made, kept and is
+read as bits of pads at both parties, and whoever prepares runs wants answers on any line.
+"""
 
 SILENT_WIRE_2: Final = {1: 14, 2: 37, 3: 27, 4: 17}
 """Tenths of a bit on the wire for one silent correlation of a width, a refill spread over all that

@@ -11,7 +11,7 @@ from moiety.protocols.channel import Channel
 from moiety.protocols.cost import Party
 from moiety.protocols.linear.rlwe import ClientKey, QueryKeys, ServerKey
 from moiety.protocols.network import LAN, Network
-from moiety.protocols.ot.transfers import TransferReceiver, TransferSender
+from moiety.protocols.ot.transfers import Receiver, Sender
 from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
 
@@ -49,8 +49,8 @@ class Session:
     role: Role
     channel: Channel
     prg: Prg
-    sender: TransferSender
-    receiver: TransferReceiver
+    sender: Sender
+    receiver: Receiver
     network: Network = LAN
     workers: Workers = field(default_factory=Workers)
     together: int | None = None

@@ -29,6 +29,7 @@ from moiety.protocols.ot.consistency import Chain
 from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.protocols.ot.keys import HashKeys, Transcript
 from moiety.protocols.ot.mixed import mixed_receiver, mixed_sender
+from moiety.protocols.ot.on_demand import TransferReceiver, TransferSender
 from moiety.protocols.ot.softspoken import (
     PUNCTURE_BYTES,
     TRANSFERS,
@@ -39,7 +40,6 @@ from moiety.protocols.ot.softspoken import (
     full_trees,
     punctured_trees,
 )
-from moiety.protocols.ot.transfers import TransferReceiver, TransferSender
 from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Role, Session

@@ -15,18 +15,21 @@ if TYPE_CHECKING:
     from moiety.runtime.party.credentials import Credentials, KeyFiles
     from moiety.runtime.party.endpoints import Listener, connect
     from moiety.runtime.party.server import Server, ServerOptions
+    from moiety.runtime.party.stock import Cellar
     from moiety.runtime.program import Program
     from moiety.runtime.program.artifacts import load_vendor
     from moiety.runtime.program.cleartext import CleartextExecutor
     from moiety.runtime.program.policy import Policy
     from moiety.runtime.program.preprocessing import Preprocessing
     from moiety.runtime.program.weights import Weights
+    from moiety.runtime.store.key import StoreKey
     from moiety.runtime.study.evaluate import evaluate
     from moiety.runtime.study.prepare import StudyOptions
     from moiety.runtime.study.session import SessionPlan
     from moiety.runtime.study.table import Study
 
 __all__ = [
+    "Cellar",
     "CleartextExecutor",
     "Client",
     "Connection",
@@ -40,6 +43,7 @@ __all__ = [
     "Server",
     "ServerOptions",
     "SessionPlan",
+    "StoreKey",
     "Study",
     "StudyOptions",
     "Weights",
@@ -50,6 +54,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Cellar": "party.stock",
     "CleartextExecutor": "program.cleartext",
     "Client": "party.client",
     "Connection": "party.client",
@@ -63,6 +68,7 @@ _HOMES = {
     "Server": "party.server",
     "ServerOptions": "party.server",
     "SessionPlan": "study.session",
+    "StoreKey": "store.key",
     "Study": "study.table",
     "StudyOptions": "study.prepare",
     "Weights": "program.weights",

@@ -30,6 +30,7 @@ SEEDS = lpn.BITS.seeds
 DEGREE, PRIMES = 4096, ntt_primes(25, 3)
 BITS, OUT_BITS, ANSWER_BITS = 13, 26, 35
 KEY = np.zeros(16, np.uint8)  # of the hash
+NONE = np.zeros(0, np.uint8)  # no delta and no key, with prepared pads
 
 
 @dataclass(frozen=True)
@@ -196,6 +197,51 @@ def _(rng: Rng, n: int) -> Made:
     messages, _ = kernels.widen_send(v, delta, KEY, choices, x, x, BITS, OUT_BITS)
     arguments = (v, KEY, choices, choices, x, flip, BITS, OUT_BITS, messages)
     return Made(arguments, n, "value", "aes", 2)
+
+
+# --- prepared pads --------------------------------------------------------------------------------
+
+
+@case("pads_send k=4")
+def _(rng: Rng, n: int) -> Made:
+    return Made((octets(rng, n, 16), octets(rng, 16), 4, KEY, 2), n, "transfer", "aes", 16)
+
+
+@case("pads_recv k=4")
+def _(rng: Rng, n: int) -> Made:
+    return Made((octets(rng, n, 16), 4, KEY, 2), n, "transfer", "aes", 1)
+
+
+def _prepared(name: str, bits: int, limit: float) -> None:
+    """The case of this name with its pads made beforehand, of as many bits; half the bytes that
+    are read and written, an element, against a copy.
+    """
+
+    @case(f"{name} prepared")
+    def _(rng: Rng, n: int) -> Made:
+        made = CASES[name](rng, n)
+        blocks, *rest = made.arguments
+        if "send" in name:
+            k = rest[1] if "k=" in name else 1
+            key = rest[2 if "k=" in name else 1]
+            pads = kernels.pads_send(blocks, rest[0], k, key, bits)
+            arguments = (pads, NONE, *rest[1:])
+        else:
+            k, key = (rest[0], rest[1]) if "k=" in name else (1, rest[0])
+            pads = kernels.pads_recv(blocks, k, key, bits)
+            arguments = (pads, *rest)
+        held = tuple(NONE if each is KEY else each for each in arguments)
+        return Made(held, n, made.unit, "copy", limit)
+
+
+for _name, _bits, _moved in (
+    ("leaves_send k=4", 2, (4 + 1 + 1 + 3.75 + 1) / 2),
+    ("leaves_recv k=4", 2, (0.25 + 1 + 3.75 + 1) / 2),
+    ("join_send k=4", 2, (4 + 1 + 1 + 3.75 + 1) / 2),
+    ("mux_send", BITS, (2 * BITS / 8 + 1 + 8 + 1 + BITS / 8 + 8) / 2),
+    ("widen_recv", OUT_BITS - BITS, (2 * (OUT_BITS - BITS) / 8 + 1 + 8 + 1 + 8) / 2),
+):
+    _prepared(_name, _bits, _moved)
 
 
 # Passes over memory: half the bytes that are read and written, against a copy.

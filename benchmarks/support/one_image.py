@@ -48,6 +48,11 @@ def parser(name: str, usage: str | None) -> argparse.ArgumentParser:
     add_plan(p)
     add_generator(p)
     p.add_argument(
+        "--prepared",
+        action="store_true",
+        help="prepare all runs ahead (moiety prepare), and time them apart from that",
+    )
+    p.add_argument(
         "--batch",
         type=command_line.positive,
         default=1,
@@ -131,13 +136,14 @@ def compiled(folder: Path, options: argparse.Namespace, work: Path) -> float | N
 @dataclass(frozen=True)
 class Measured:
     """Verified runs of one connection. `differences`: per image, of a logit from the executor's;
-    `memory`: peaks of both processes.
+    `memory`: peaks of both processes; `offline`: what preparing the timed runs took, if it was.
     """
 
     results: Results
     differences: list[float]
     prepare_s: float
     memory: Row
+    offline: Row
 
 
 def measure(
@@ -148,11 +154,16 @@ def measure(
     """
     folder, batch = subject.folder, options.batch
     together = [subject.image] * batch
-    with commands.serving(folder, batch=batch) as vendor:
+    offline: Row = {}
+    clients = 4 if options.prepared else 2
+    with commands.serving(folder, clients, batch=batch) as vendor:
         way = relay(network, vendor.address) if network else nullcontext(vendor.address)
         with way as address:
+            if options.prepared:
+                commands.prepare(folder, 1, address, options.ot, batch)
+                offline = commands.prepare(folder, options.runs, address, options.ot, batch)
             first, _ = commands.infer(folder, together, address, options.ot, batch)
-            _verify(subject, first)
+            _verify(subject, first, options.prepared)
             results, client_rss = commands.infer(
                 folder, together * options.runs, address, options.ot, batch
             )
@@ -160,10 +171,14 @@ def measure(
         sessions = [image.server.peak_rss for image in results.images]
         server_rss = max(vendor.memory.stop(), *sessions)
         memory = {"peak_rss_server": server_rss, "peak_rss_client": client_rss}
-    return Measured(results, _verify(subject, results), vendor.prepare_s, memory)
+    differences = _verify(subject, results, options.prepared)
+    return Measured(results, differences, vendor.prepare_s, memory, offline)
 
 
-def _verify(subject: Subject, results: Results) -> list[float]:
+def _verify(subject: Subject, results: Results, prepared: bool) -> list[float]:
+    for image in results.images:
+        taken = image.prepared_item is not None
+        harness.require(taken == prepared, f"{image.file}: prepared is {taken}, not {prepared}")
     expected = [subject.expected] * len(results.images)
     return oracle.verify(subject.program, expected, results)
 
@@ -182,6 +197,7 @@ def rows(subject: Subject, measured: Measured) -> list[Row]:
         "kernels_backend_server": results.kernels["server"],
         "overflows": subject.expected.overflows,
         **measured.memory,
+        **{f"offline_{name}": value for name, value in measured.offline.items()},
     }
     differences = iter(measured.differences)
     return [

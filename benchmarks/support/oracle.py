@@ -14,6 +14,7 @@ from benchmarks.support import harness
 from moiety.protocols.arrays import F64
 from moiety.protocols.ot.generators import NEVER_SILENT, Mixed
 from moiety.runtime.cost import traffic
+from moiety.runtime.cost.prepared import prepared_run
 from moiety.runtime.program import Program
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.weights import Weights
@@ -81,7 +82,10 @@ def verify(program: Program, expected: Sequence[Expected], results: Results) -> 
     """
     generator = Mixed(NEVER_SILENT if results.silent_from is None else results.silent_from)
     for run in runs(results):
-        declared = traffic.run_cost(program, len(run)).on(generator)
+        cost = traffic.run_cost(program, len(run))
+        if run[0].prepared_item is not None:
+            cost = prepared_run(program, len(run)).online
+        declared = cost.on(generator)
         up, down = (sum(getattr(image, way) for image in run) for way in BYTES)
         harness.require(
             (up, down) == (declared.up, declared.down),

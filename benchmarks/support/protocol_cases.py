@@ -35,6 +35,7 @@ from moiety.protocols.linear.rlwe import SEED_BYTES
 from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
 from moiety.protocols.linear.spec import LinearSpec, download_bytes, query_bytes, upload_bytes
 from moiety.protocols.network import LAN
+from moiety.protocols.ot.on_demand import TransferReceiver, TransferSender
 from moiety.protocols.session import Session
 
 Shape = tuple[int, ...]
@@ -396,8 +397,10 @@ def make_correlations(session: Session, n: int, width: int) -> Call:
     at the client.
     """
     if session.is_server:
+        assert isinstance(session.sender, TransferSender)
         sender = session.sender._vole
         return lambda: (sender.delta, sender.extend(n, width))
+    assert isinstance(session.receiver, TransferReceiver)
     receiver = session.receiver._vole
     return lambda: receiver.extend(n, width)
 

@@ -4,6 +4,7 @@ followed, with stop-watches if wanted.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.support.harness import PeakMemory, pin
+from benchmarks.support.harness import PeakMemory, Row, pin
 from moiety.models.processes import MOIETY, ended, listening, read_results
 from moiety.protocols.errors import NetworkFailure
 from moiety.runtime.party.generator_choice import Ot
@@ -34,12 +35,13 @@ class Vendor:
 @dataclass(frozen=True)
 class TwoCommands:
     """How the two are started: the folder they write to, on cores of their own or not, with
-    stop-watches or not.
+    stop-watches or not. `prepared`: runs are prepared ahead, and taken from a store.
     """
 
     work: Path
     pinned: bool = True
     profiled: bool = False
+    prepared: bool = False
 
     def profile_file(self, party: str) -> Path:
         """Where a party with stop-watches writes what they showed."""
@@ -64,6 +66,8 @@ class TwoCommands:
         started = time.perf_counter()
         with log.open("w") as stderr:
             arguments = ["serve", str(folder), "--listen", "127.0.0.1:0", "--batch", str(batch)]
+            if self.prepared:
+                arguments += ["--prepared", str(self.work / "server-store")]
             server = subprocess.Popen(
                 [*self._begin("server"), *arguments, "--max-clients", str(clients)],
                 stdout=subprocess.PIPE,
@@ -75,6 +79,25 @@ class TwoCommands:
         with ended(server):
             yield Vendor(listening(server, log), time.perf_counter() - started, memory)
 
+    def _store(self) -> list[str]:
+        return ["--store", str(self.work / "client-store")]
+
+    def prepare(self, folder: Path, count: int, address: str, ot: Ot, batch: int) -> Row:
+        """So many items; what `moiety prepare --json` says. Raises `NetworkFailure`."""
+        arguments = ["prepare", str(program_file(folder)), "--count", str(count), "--json"]
+        arguments += ["--connect", address, "--ot", ot, "--batch", str(batch), *self._store()]
+        client = subprocess.Popen(
+            [*MOIETY, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self._pin(client, "client")
+        said, errors = client.communicate()
+        if client.returncode:
+            raise NetworkFailure(
+                f"preparing ended with exit code {client.returncode}:\n{errors[-2000:]}"
+            )
+        took: Row = json.loads(said)
+        return took
+
     def infer(
         self, folder: Path, files: Sequence[Path], address: str, ot: Ot = "auto", batch: int = 1
     ) -> tuple[Results, int]:
@@ -84,6 +107,7 @@ class TwoCommands:
         output = self.work / "results.json"
         arguments = ["infer", str(program_file(folder)), *map(str, files)]
         arguments += ["--connect", address, "--ot", ot, "--batch", str(batch), "-o", str(output)]
+        arguments += self._store() if self.prepared else ["--on-demand"]
         client = subprocess.Popen(
             [*self._begin("client"), *arguments],
             stdout=subprocess.DEVNULL,

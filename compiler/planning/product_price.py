@@ -32,6 +32,7 @@ def square_price(values: int, bits: int, narrow: int, network: Network) -> float
 
 def _price(values: int, gates: int, entries: Sequence[int], network: Network) -> float:
     """A choice of every gate and an answer to every value for each entry, of so many bits."""
-    choices = gates * len(entries) * Batch(1, None, network).choice(1)
+    batch = Batch(1, None, network)
+    choices = gates * len(entries) * (batch.correlation(1) + batch.bit)
     answers = values * (len(entries) * FORMAT_2["transfer_1"] + sum(entries) * network.bit)
     return (choices + answers) / 1000

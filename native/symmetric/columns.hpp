@@ -109,7 +109,8 @@ void place_columns(const u8* rows, std::size_t width, std::size_t blocks, u8* co
   }
 }
 
-// powers: those of the point from kHashed down to 1; sums: of the two halves of each, in both halves.
+// powers: those of the point from kHashed down to 1; sums: of the two halves of each, in both
+// halves.
 void add_chunk(const u8* columns, std::size_t count, std::size_t blocks, const u8* powers,
                const u8* sums, u8* hash) {
   constexpr int kRegs = kHashed / kB;
@@ -182,9 +183,7 @@ Out<u8> column_hash(const Array& rows, const Array& point) {
   return hash.array();
 }
 
-void bind_columns(nb::module_& m) {
-  m.def("column_hash", &column_hash, "rows"_a, "point"_a);
-}
+void bind_columns(nb::module_& m) { m.def("column_hash", &column_hash, "rows"_a, "point"_a); }
 
 }  // namespace
 #endif

@@ -126,7 +126,7 @@ MOIETY_INLINE void send_tables(Lookup job, Sender side, u8* messages, T* share, 
   for (std::size_t at = 0; at < job.n; at += kTables) {
     const Lookup part = job.part({at, least(at + kTables, job.n), 0});
     for (std::size_t i = 0; i < part.n; i++) fill(at + i, table + (i << K));
-    transfer(part, side.from(at), table, messages + job.bytes_before(at), share + at);
+    transfer(part, side.from(job, at), table, messages + job.bytes_before(at), share + at);
   }
 }
 
@@ -143,7 +143,7 @@ void join_send(const Lookup& job, const Sender& side, const u8* own, const u8* f
     _mm_storeu_si128(reinterpret_cast<__m128i*>(row), _mm_shuffle_epi8(whole_function, order));
   };
   with_width(job.k, [&]<int K>() {
-    send_tables<K>(job, side, messages, share, fill, send_bytes<K, Table::kGiven>);
+    send_tables<K>(job, side, messages, share, fill, send_lookup<K, Table::kGiven>);
   });
 }
 
@@ -218,7 +218,7 @@ nb::tuple leaves_send(const Array& w, const Array& delta, u64 k, const Array& ke
                       const Array& shifts, const Array& digits, bool with_eq, Pool* pool) {
   const std::size_t count = digits.ndim() == 2 ? digits.shape(0) : 0;
   check_range("the number of rows of digits", count, 1, 32);
-  const Lookup job = checked_lookup(k, count * (1 + with_eq), 64, key, rows_of(w));
+  const Lookup job = checked_lookup(k, count * (1 + with_eq), 64, key, w, shifts);
   const Leaves leaves{static_cast<int>(count), with_eq, job.n};
   const Sender side = checked_sender(job, w, delta, shifts);
   const u8* rows = checked<u8>("digits", digits, {count, job.n});
@@ -233,7 +233,7 @@ nb::tuple leaves_send(const Array& w, const Array& delta, u64 k, const Array& ke
 Out<u8> leaves_recv(const Array& v, u64 k, const Array& key, const Array& choices, const Array& u,
                     u64 count, bool with_eq, const Array& messages, Pool* pool) {
   check_range("count", count, 1, 32);
-  const Lookup job = checked_lookup(k, count * (1 + with_eq), 64, key, rows_of(v));
+  const Lookup job = checked_lookup(k, count * (1 + with_eq), 64, key, v, choices);
   const Leaves leaves{static_cast<int>(count), with_eq, job.n};
   const Receiver side = checked_receiver(job, v, choices, u, messages);
   const GateKernels& kernels = gate_kernels();
@@ -245,7 +245,7 @@ Out<u8> leaves_recv(const Array& v, u64 k, const Array& key, const Array& choice
 nb::tuple join_send(const Array& w, const Array& delta, u64 k, const Array& key,
                     const Array& shifts, const Array& own, const Array& function, u64 bits,
                     Pool* pool) {
-  const Lookup job = checked_lookup(k, bits, 8, key, rows_of(w));
+  const Lookup job = checked_lookup(k, bits, 8, key, w, shifts);
   const Sender side = checked_sender(job, w, delta, shifts);
   const u8* mine = checked<u8>("own", own, {job.n});
   const u8* table = checked<u8>("function", function, {std::size_t{1} << k});
@@ -259,7 +259,7 @@ nb::tuple join_send(const Array& w, const Array& delta, u64 k, const Array& key,
 
 nb::tuple mux_send(const Array& w, const Array& delta, const Array& key, const Array& shifts,
                    const Array& x, const Array& gate, u64 bits, Pool* pool) {
-  const Lookup job = checked_lookup(1, bits, 64, key, rows_of(w));
+  const Lookup job = checked_lookup(1, bits, 64, key, w, shifts);
   const Sender side = checked_sender(job, w, delta, shifts);
   const u64* values = checked<u64>("x", x, {job.n});
   const u8* gates = checked<u8>("gate", gate, {job.n});
@@ -274,7 +274,7 @@ nb::tuple mux_send(const Array& w, const Array& delta, const Array& key, const A
 nb::tuple mux_send_adding(const Array& w, const Array& delta, const Array& key, const Array& shifts,
                           const Array& x, const Array& gate, const Array& theirs, const Array& flip,
                           u64 bits, Pool* pool) {
-  const Lookup job = checked_lookup(1, bits, 64, key, rows_of(w));
+  const Lookup job = checked_lookup(1, bits, 64, key, w, shifts);
   const Sender side = checked_sender(job, w, delta, shifts);
   const u64* values = checked<u64>("x", x, {job.n});
   const u8* gates = checked<u8>("gate", gate, {job.n});
@@ -302,7 +302,7 @@ Widths checked_widths(u64 bits, u64 out_bits) {
 nb::tuple widen_send(const Array& w, const Array& delta, const Array& key, const Array& shifts,
                      const Array& own, const Array& theirs, u64 bits, u64 out_bits, Pool* pool) {
   const Widths widths = checked_widths(bits, out_bits);
-  const Lookup job = checked_lookup(1, out_bits - bits, 64, key, rows_of(w));
+  const Lookup job = checked_lookup(1, out_bits - bits, 64, key, w, shifts);
   const Sender side = checked_sender(job, w, delta, shifts);
   const u64* mine = checked<u64>("own", own, {job.n});
   const u64* other = checked<u64>("theirs", theirs, {job.n});
@@ -319,7 +319,7 @@ Out<u64> widen_recv(const Array& v, const Array& key, const Array& choices, cons
                     const Array& x, const Array& flip, u64 bits, u64 out_bits,
                     const Array& messages, Pool* pool) {
   const Widths widths = checked_widths(bits, out_bits);
-  const Lookup job = checked_lookup(1, out_bits - bits, 64, key, rows_of(v));
+  const Lookup job = checked_lookup(1, out_bits - bits, 64, key, v, choices);
   const Receiver side = checked_receiver(job, v, choices, u, messages);
   const u64* values = checked<u64>("x", x, {job.n});
   const u8* flips = checked<u8>("flip", flip, {job.n});

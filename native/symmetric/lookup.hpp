@@ -2,12 +2,10 @@
 // reference/symmetric.py specifies them.
 #pragma once
 
+#include "symmetric/rows.hpp"
 #include "symmetric/transfer.hpp"
 
 namespace moiety {
-
-// The lookup's table, or the comparison of a digit with the option's index.
-enum class Table { kGiven, kLess, kLessEqual };
 
 // Shapes as in the specification, arguments checked. Outputs are written past their end: see kSlack
 // in arguments.hpp.
@@ -18,6 +16,8 @@ struct LookupKernels {
   void (*arith_send)(const Lookup& job, const Sender& side, const u64* table, u8* messages,
                      u64* share);
   void (*arith_recv)(const Lookup& job, const Receiver& side, u64* share);
+  void (*pads_send)(const Lookup& job, const u8* w, const u8* delta, u8* pads);
+  void (*pads_recv)(const Lookup& job, const u8* v, u8* pads);
 };
 
 #if defined(MOIETY_LOOPS)
@@ -120,18 +120,26 @@ void send_bytes(Lookup job, Sender side, const u8* source, u8* messages, u8* sha
       });
 }
 
+// By rows where they are short, and long enough to be worth it.
+template <int K, Table Kind>
+void send_lookup(Lookup job, Sender side, const u8* source, u8* messages, u8* share) {
+  if constexpr (K >= 3) {
+    if (job.prepared() && job.bits << K <= 56)
+      return send_rows<K, Kind>(job, side, source, messages, share);
+  }
+  send_bytes<K, Kind>(job, side, source, messages, share);
+}
+
 template <Table Kind>
 void send_bytes(Lookup job, Sender side, const u8* source, u8* messages, u8* share) {
-  with_width(job.k, [&]<int K>() { send_bytes<K, Kind>(job, side, source, messages, share); });
+  with_width(job.k, [&]<int K>() { send_lookup<K, Kind>(job, side, source, messages, share); });
 }
 
 void lookup_send(const Lookup& job, const Sender& side, const u8* table, u8* messages, u8* share) {
   send_bytes<Table::kGiven>(job, side, table, messages, share);
 }
 
-// 0 - bit j of a choice.
-MOIETY_INLINE u64 bit_mask(u8 choice, int j) { return -static_cast<u64>(choice >> j & 1); }
-
+// A choice shifts its field down: the time of a register's shift does not depend on by how much.
 template <int K>
 void receive_bytes(Lookup job, Receiver side, u8* share) {
   const int bits = job.bits, step = ((1 << K) - 1) * bits;
@@ -147,18 +155,14 @@ void receive_bytes(Lookup job, Receiver side, u8* share) {
         low[i] = read_bits(from, i * step, 7 * bits) << bits;
         high[i] = read_bits(from, i * step + 7 * bits, 8 * bits);
       }
-    } else {
-      for (std::size_t i = 0; i < have; i++) low[i] = read_bits(from, i * step, step) << bits;
-    }
-    // Every bit of the choice halves the fields; all of them are read and masked.
-    if (split) {
-      for (std::size_t i = 0; i < kGroup; i++)
-        low[i] ^= (low[i] ^ high[i]) & bit_mask(choice[i], 3);
-    }
-    for (int j = split ? 2 : K - 1; j >= 0; j--) {
       for (std::size_t i = 0; i < kGroup; i++) {
-        low[i] ^= (low[i] ^ low[i] >> (bits << j)) & bit_mask(choice[i], j);
+        low[i] ^= (low[i] ^ high[i]) & -static_cast<u64>(choice[i] >> 3 & 1);
+        low[i] = low[i] >> (choice[i] & 7) * bits;
       }
+    } else {
+      unpack64(from, have, step, low);
+      for (std::size_t i = 0; i < kGroup; i++)
+        low[i] = low[i] << bits >> (choice[i] & ((1 << K) - 1)) * bits;
     }
     for (std::size_t i = 0; i < have; i++) {
       share[at + i] = static_cast<u8>((low[i] ^ pads[i]) & mask);
@@ -198,10 +202,53 @@ void arith_recv(const Lookup& job, const Receiver& side, u64* share) {
   with_width(job.k, [&]<int K>() { receive_words<K, Additive>(job, side, room, done); });
 }
 
+// `pads`, a group's after the other's, `each` to an element, as a stream of fields.
+template <class T, class Pads>
+MOIETY_INLINE void write_pads(const Lookup& job, std::size_t each, Pads&& pads, u8* out) {
+  // Eight bytes are written past the end of a group: the last one's go elsewhere.
+  alignas(64) u8 last[16 * kGroup * sizeof(T) + kOverrun];
+  for (std::size_t at = 0; at < job.n; at += kGroup) {
+    const bool ends = at + kGroup >= job.n;
+    const std::size_t fields = least(kGroup, job.n - at) * each;
+    u8* group = out + at / 8 * each * static_cast<std::size_t>(job.bits);
+    u8* to = ends ? last : group;
+    if constexpr (sizeof(T) == 8) {
+      pack64(pads.at(at), fields, job.bits, to);
+    } else {
+      pack8(pads.at(at), fields, job.bits, to);
+    }
+    if (ends) std::memcpy(group, last, (fields * static_cast<std::size_t>(job.bits) + 7) / 8);
+  }
+}
+
+void pads_send(const Lookup& job, const u8* w, const u8* delta, u8* pads) {
+  const Sender side{w, delta, nullptr};
+  with_width(job.k, [&]<int K>() {
+    if (job.bits <= 8) {
+      write_pads<u8>(job, 1 << K, OptionPads<K, u8>(job, side), pads);
+    } else {
+      write_pads<u64>(job, 1 << K, OptionPads<K, u64>(job, side), pads);
+    }
+  });
+}
+
+void pads_recv(const Lookup& job, const u8* v, u8* pads) {
+  const Receiver side{v, nullptr, nullptr};
+  with_width(job.k, [&]<int K>() {
+    if (job.bits <= 8) {
+      write_pads<u8>(job, 1, ChoicePads<K, u8>(job, side), pads);
+    } else {
+      write_pads<u64>(job, 1, ChoicePads<K, u64>(job, side), pads);
+    }
+  });
+}
+
 constexpr LookupKernels kLookup{.lookup_send = lookup_send,
                                 .lookup_recv = lookup_recv,
                                 .arith_send = arith_send,
-                                .arith_recv = arith_recv};
+                                .arith_recv = arith_recv,
+                                .pads_send = pads_send,
+                                .pads_recv = pads_recv};
 
 }  // namespace
 #elif defined(MOIETY_BINDINGS)
@@ -212,7 +259,7 @@ namespace {
 
 nb::tuple lookup_send(const Array& w, const Array& delta, u64 k, const Array& key,
                       const Array& shifts, const Array& table, u64 bits, Pool* pool) {
-  const Lookup job = checked_lookup(k, bits, 8, key, rows_of(w));
+  const Lookup job = checked_lookup(k, bits, 8, key, w, shifts);
   const Sender side = checked_sender(job, w, delta, shifts);
   const u8* rows = checked<u8>("table", table, {job.n, std::size_t{1} << k});
   const LookupKernels& kernels = lookup_kernels();
@@ -225,7 +272,7 @@ nb::tuple lookup_send(const Array& w, const Array& delta, u64 k, const Array& ke
 
 Out<u8> lookup_recv(const Array& v, u64 k, const Array& key, const Array& choices, const Array& u,
                     u64 bits, const Array& messages, Pool* pool) {
-  const Lookup job = checked_lookup(k, bits, 8, key, rows_of(v));
+  const Lookup job = checked_lookup(k, bits, 8, key, v, choices);
   const Receiver side = checked_receiver(job, v, choices, u, messages);
   const LookupKernels& kernels = lookup_kernels();
   return received<u8>(pool, job, side, {job.n},
@@ -235,7 +282,7 @@ Out<u8> lookup_recv(const Array& v, u64 k, const Array& key, const Array& choice
 
 nb::tuple arith_send(const Array& w, const Array& delta, u64 k, const Array& key,
                      const Array& shifts, const Array& table, u64 bits, Pool* pool) {
-  const Lookup job = checked_lookup(k, bits, 64, key, rows_of(w));
+  const Lookup job = checked_lookup(k, bits, 64, key, w, shifts);
   const Sender side = checked_sender(job, w, delta, shifts);
   const u64* rows = checked<u64>("table", table, {job.n, std::size_t{1} << k});
   const LookupKernels& kernels = lookup_kernels();
@@ -248,12 +295,43 @@ nb::tuple arith_send(const Array& w, const Array& delta, u64 k, const Array& key
 
 Out<u64> arith_recv(const Array& v, u64 k, const Array& key, const Array& choices, const Array& u,
                     u64 bits, const Array& messages, Pool* pool) {
-  const Lookup job = checked_lookup(k, bits, 64, key, rows_of(v));
+  const Lookup job = checked_lookup(k, bits, 64, key, v, choices);
   const Receiver side = checked_receiver(job, v, choices, u, messages);
   const LookupKernels& kernels = lookup_kernels();
   return received<u64>(pool, job, side, {job.n},
                        [&](std::size_t, const Lookup& part, const Receiver& from,
                            u64* share) noexcept { kernels.arith_recv(part, from, share); });
+}
+
+// Checks what pads are made of.
+Lookup checked_pads_job(u64 k, u64 bits, const Array& key, const Array& blocks) {
+  checked<u8>("blocks", blocks, {kAny, 16});
+  return checked_lookup(k, bits, 64, key, blocks, blocks);
+}
+
+Out<u8> pads_send(const Array& w, const Array& delta, u64 k, const Array& key, u64 bits,
+                  Pool* pool) {
+  const Lookup job = checked_pads_job(k, bits, key, w);
+  const auto* blocks = static_cast<const u8*>(w.data());
+  const u8* difference = checked<u8>("delta", delta, {16});
+  const Output<u8> pads({job.pad_bytes(1 << job.k)});
+  const LookupKernels& kernels = lookup_kernels();
+  without_gil(pool, sender_work(job), [&](Range at) noexcept {
+    kernels.pads_send(job.part(at), blocks + 16 * at.start, difference,
+                      pads.data() + at.start / 8 * (bits << job.k));
+  });
+  return pads.array();
+}
+
+Out<u8> pads_recv(const Array& v, u64 k, const Array& key, u64 bits, Pool* pool) {
+  const Lookup job = checked_pads_job(k, bits, key, v);
+  const auto* blocks = static_cast<const u8*>(v.data());
+  const Output<u8> pads({job.pad_bytes(1)});
+  const LookupKernels& kernels = lookup_kernels();
+  without_gil(pool, receiver_work(job), [&](Range at) noexcept {
+    kernels.pads_recv(job.part(at), blocks + 16 * at.start, pads.data() + at.start / 8 * bits);
+  });
+  return pads.array();
 }
 
 void bind_lookup(nb::module_& m) {
@@ -265,6 +343,8 @@ void bind_lookup(nb::module_& m) {
         "bits"_a, pool_argument());
   m.def("arith_recv", &arith_recv, "v"_a, "k"_a, "key"_a, "choices"_a, "u"_a, "bits"_a,
         "messages"_a, pool_argument());
+  m.def("pads_send", &pads_send, "w"_a, "delta"_a, "k"_a, "key"_a, "bits"_a, pool_argument());
+  m.def("pads_recv", &pads_recv, "v"_a, "k"_a, "key"_a, "bits"_a, pool_argument());
 }
 
 }  // namespace

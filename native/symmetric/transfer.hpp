@@ -1,131 +1,17 @@
-// What all lookups share: the two sides' arguments, the pads, and the walk over groups of elements.
-// `sender_pads` and `receiver_pads` of reference/transfers.py specify the pads.
+// What all lookups share: the walk over groups of elements, and fields of any width.
 #pragma once
 
 #if defined(MOIETY_LOOPS)
-#include "bitstream.hpp"
-#include "field.hpp"
 #include "symmetric/width.hpp"
-#include "vector/aes.hpp"
 #elif defined(MOIETY_BINDINGS)
 #include "arguments.hpp"
 #endif
-#include "common.hpp"
+#include "symmetric/pads.hpp"
 
 namespace moiety {
 
-struct Lookup {
-  int k;                  // 2^k options
-  int bits;               // of a field
-  const u8* key;          // of element 0; every per_key(k) elements later it counts up
-  std::size_t n;          // elements
-  std::size_t first = 0;  // number of the first one
-
-  std::size_t row_bits() const { return static_cast<std::size_t>(((1 << k) - 1) * bits); }
-  // Of the elements before number `at`, a multiple of 8.
-  std::size_t bytes_before(std::size_t at) const { return at / 8 * row_bits(); }
-  std::size_t message_bytes() const { return (n * row_bits() + 7) / 8; }
-  // Some of them, from a number where a key begins.
-  Lookup part(Range at) const { return {k, bits, key, at.size(), first + at.start}; }
-};
-
-struct Sender {
-  const u8 *w, *delta, *shifts;
-
-  // From element `start` on.
-  Sender from(std::size_t start) const { return {w + 16 * start, delta, shifts + start}; }
-};
-
-struct Receiver {
-  const u8 *v, *choices, *messages;
-
-  Receiver from(const Lookup& job, std::size_t start) const {
-    return {v + 16 * start, choices + start, messages + job.bytes_before(start)};
-  }
-};
-
 #if defined(MOIETY_LOOPS)
 namespace {
-
-template <class T>
-MOIETY_INLINE void store_low(T* to, Reg even, Reg odd) {
-  if constexpr (sizeof(T) == 8) {
-    V::store_low64(reinterpret_cast<u8*>(to), even, odd);
-  } else {
-    V::store_low8(to, even, odd);
-  }
-}
-
-constexpr int kPairs = 4;  // pairs of vectors in flight
-
-static_assert(per_key(4) % kGroup == 0, "a group has one key");
-
-// The key of the group at `at`, where it is a new one.
-template <int K>
-MOIETY_INLINE void next_key(const Lookup& job, std::size_t at, Schedule& key) {
-  constexpr std::size_t kSpan = per_key(K);
-  if (kSpan == kGroup || at % kSpan == 0) expand_key(job.key, (job.first + at) / kSpan, key);
-}
-
-// Pads of one group, position i*2^K + x holding H(w_i + x*delta). Even positions go through one
-// vector and odd ones through another, so that unpacking their low halves restores the order.
-template <int K, class T>
-void sender_pads(const Schedule& key, const u8* w, const Multiples& multiples, T* pads) {
-  constexpr int kSpan = 2 * kB;  // positions of a pair
-  // Pairs until the options repeat.
-  constexpr int kPeriod = (1 << K) > kSpan ? (1 << K) / kSpan : 1;
-  alignas(64) u8 arranged[kPeriod][2][kVecBytes];
-  for (int p = 0; p < kPeriod; p++) {
-    for (int l = 0; l < kSpan; l++) {
-      std::memcpy(arranged[p][l & 1] + 16 * (l / 2),
-                  multiples.block[(p * kSpan + l) & ((1 << K) - 1)], 16);
-    }
-  }
-  for (int position = 0; position < static_cast<int>(kGroup) << K; position += kPairs * kSpan) {
-    Reg state[2 * kPairs];
-    MOIETY_UNROLL
-    for (int p = 0; p < kPairs; p++) {
-      const int element = (position + p * kSpan) >> K;
-      const int phase = (kPeriod <= kPairs ? p : position / kSpan + p) % kPeriod;
-      const Reg base = V::template spread<K>(w + 16 * element);
-      state[2 * p] = V::bxor(base, V::load(arranged[phase][0]));
-      state[2 * p + 1] = V::bxor(base, V::load(arranged[phase][1]));
-    }
-    mmo(key, state);
-    MOIETY_UNROLL
-    for (int p = 0; p < kPairs; p++)
-      store_low(pads + position + p * kSpan, state[2 * p], state[2 * p + 1]);
-  }
-}
-
-// Pads H(v_i) of one group.
-template <class T>
-void receiver_pads(const Schedule& key, const u8* v, T* pads) {
-  for (int at = 0; at < static_cast<int>(kGroup); at += 2 * kB * kPairs) {
-    Reg state[2 * kPairs];
-    MOIETY_UNROLL
-    for (int p = 0; p < kPairs; p++) {
-      const int element = at + 2 * kB * p;
-      state[2 * p] = V::load(v + 16 * element);
-      state[2 * p + 1] = V::load(v + 16 * element + kVecBytes);
-      V::even_odd(state[2 * p], state[2 * p + 1]);
-    }
-    mmo(key, state);
-    MOIETY_UNROLL
-    for (int p = 0; p < kPairs; p++)
-      store_low(pads + at + 2 * kB * p, state[2 * p], state[2 * p + 1]);
-  }
-}
-
-// A pointer to a whole group: the caller's memory, or for the last, short group a zero-padded copy
-// in `copy`.
-template <class T>
-MOIETY_INLINE const T* whole(const T* from, std::size_t have, std::size_t want, T* copy) {
-  if (have >= want) return from;
-  std::memset(copy, 0, want * sizeof(T));
-  std::memcpy(copy, from, have * sizeof(T));
-  return copy;
-}
 
 // Asks for a group's table before its pads are computed: by then the processor's own prefetching
 // has lost the trail (measured: twice as fast for tables of eight words). Past the end of an array
@@ -138,29 +24,21 @@ MOIETY_INLINE void prefetch(const void* from, std::size_t bytes) {
 // Bytes of a group's messages at most, of fields as wide as the pads.
 template <int K, class T>
 inline constexpr std::size_t kGroupBytes = ((1 << K) - 1) * sizeof(T) * kGroup;
-// Streams are read and written by so many bytes past their end at most.
-inline constexpr std::size_t kOverrun = 16;
-
 // The sender's side of a lookup, group by group: `ask(at)` before the pads are made, then
 // `emit(at, have, pads, to)` with pad j of element i in the order of the receiver's *u*,
 // `pads[i * 2^K + j]`, and the stream to which the group's fields go. Nothing is written past the
 // end of the messages: another thread's may begin there.
 template <int K, class T, class Ask, class Emit>
 MOIETY_INLINE void send(Lookup job, Sender side, u8* messages, Ask ask, Emit emit) {
-  Schedule key;
+  OptionPads<K, T> pads(job, side);
   alignas(64) u8 last[kGroupBytes<K, T> + kOverrun];
-  const Multiples multiples(side.delta, K);
-  alignas(64) T pads[kGroup << K];
-  alignas(64) u8 w_tail[16 * kGroup];
   for (std::size_t at = 0; at < job.n; at += kGroup) {
     const std::size_t have = least(kGroup, job.n - at);
     ask(at);
-    const u8* w = whole(side.w + 16 * at, 16 * have, 16 * kGroup, w_tail);
-    next_key<K>(job, at, key);
-    sender_pads<K>(key, w, multiples, pads);
+    const T* of_group = pads.at(at);
     u8* group = messages + job.bytes_before(at);
     BitWriter to(at + kGroup < job.n ? group : last);
-    emit(at, have, pads, to);
+    emit(at, have, of_group, to);
     if (at + kGroup >= job.n) {
       finish_stream(last, have * job.row_bits());
       std::memcpy(group, last, (have * job.row_bits() + 7) / 8);
@@ -172,14 +50,11 @@ MOIETY_INLINE void send(Lookup job, Sender side, u8* messages, Ask ask, Emit emi
 // fields, of which 16 bytes past the end may be read.
 template <int K, class T, class Open>
 MOIETY_INLINE void receive(Lookup job, Receiver side, Open open) {
-  Schedule key;
-  alignas(64) T pads[kGroup];
-  alignas(64) u8 v_tail[16 * kGroup], message_tail[kGroupBytes<K, T> + kOverrun];
+  ChoicePads<K, T> pads(job, side);
+  alignas(64) u8 message_tail[kGroupBytes<K, T> + kOverrun];
   for (std::size_t at = 0; at < job.n; at += kGroup) {
     const std::size_t have = least(kGroup, job.n - at);
-    const u8* v = whole(side.v + 16 * at, 16 * have, 16 * kGroup, v_tail);
-    next_key<K>(job, at, key);
-    receiver_pads(key, v, pads);
+    const T* of_group = pads.at(at);
     const u8* from = side.messages + job.bytes_before(at);
     if (job.n - at < 3 * kGroup) {  // the group after this one may be shorter than an overrun
       const std::size_t bytes = (have * job.row_bits() + 7) / 8;
@@ -187,7 +62,7 @@ MOIETY_INLINE void receive(Lookup job, Receiver side, Open open) {
       std::memset(message_tail + bytes, 0, kOverrun);
       from = message_tail;
     }
-    open(at, have, pads, from);
+    open(at, have, of_group, from);
   }
 }
 
@@ -244,8 +119,7 @@ MOIETY_NOINLINE void receive_words(Lookup job, Receiver side, Room room, Done do
       });
 }
 
-// --- 1-of-2 transfers of words
-// --------------------------------------------------------------------
+// --- 1-of-2 transfers of words -------------------------------------------------------------------
 
 // A 1-of-2 transfer of words: `entry(i, j)` is entry j of element i, and `keep(i, share)` takes the
 // sender's share of it.
@@ -274,7 +148,7 @@ MOIETY_INLINE void receive_pairs(Lookup job, Receiver side, Keep keep) {
   alignas(64) u64 fields[kGroup];
   receive<1, u64>(job, side,
                   [&](std::size_t at, std::size_t have, const u64* pads, const u8* from) {
-                    get_group(from, fields, have, job.bits);
+                    unpack64(from, have, job.bits, fields);
                     for (std::size_t i = 0; i < have; i++) {
                       const u64 chosen = fields[i] & -static_cast<u64>(side.choices[at + i]);
                       keep(at + i, (chosen - pads[i]) & mask);
@@ -286,15 +160,26 @@ MOIETY_INLINE void receive_pairs(Lookup job, Receiver side, Keep keep) {
 #elif defined(MOIETY_BINDINGS)
 namespace {
 
-Lookup checked_lookup(u64 k, u64 bits, u64 max_bits, const Array& key, std::size_t n) {
+// Of as many elements as there are blocks or, where a stream of prepared pads is in their place,
+// `shifts` or choices.
+Lookup checked_lookup(u64 k, u64 bits, u64 max_bits, const Array& key, const Array& blocks,
+                      const Array& shifts) {
   check_range("k", k, 1, 4);
   check_range("bits", bits, 1, max_bits);
-  return {static_cast<int>(k), static_cast<int>(bits), checked<u8>("key", key, {16}), n};
+  const bool prepared = blocks.ndim() == 1;
+  const u8* first = checked<u8>("key", key, {prepared ? std::size_t{0} : 16});
+  return {static_cast<int>(k), static_cast<int>(bits), prepared ? nullptr : first,
+          rows_of(prepared ? shifts : blocks)};
+}
+
+const u8* checked_pads(const char* name, const Lookup& job, const Array& pads, int each) {
+  return job.prepared() ? checked<u8>(name, pads, {job.pad_bytes(each)})
+                        : checked<u8>(name, pads, {kAny, 16});
 }
 
 Sender checked_sender(const Lookup& job, const Array& w, const Array& delta, const Array& shifts) {
-  const Sender side{.w = checked<u8>("w", w, {kAny, 16}),
-                    .delta = checked<u8>("delta", delta, {16}),
+  const Sender side{.w = checked_pads("w", job, w, 1 << job.k),
+                    .delta = checked<u8>("delta", delta, {job.prepared() ? std::size_t{0} : 16}),
                     .shifts = checked<u8>("shifts", shifts, {job.n})};
   if (exceeds(side.shifts, job.n, job.k)) refuse("shifts must be below 2^" + std::to_string(job.k));
   return side;
@@ -303,7 +188,7 @@ Sender checked_sender(const Lookup& job, const Array& w, const Array& delta, con
 // `u` has done its work in the shifts: only its shape is checked.
 Receiver checked_receiver(const Lookup& job, const Array& v, const Array& choices, const Array& u,
                           const Array& messages) {
-  const Receiver side{.v = checked<u8>("v", v, {kAny, 16}),
+  const Receiver side{.v = checked_pads("v", job, v, 1),
                       .choices = checked<u8>("choices", choices, {job.n}),
                       .messages = checked<u8>("messages", messages, {job.message_bytes()})};
   checked<u8>("u", u, {job.n});
@@ -322,8 +207,8 @@ nb::tuple sent(Pool* pool, const Lookup& job, const Sender& side, std::vector<st
   const Output<u8> messages({job.message_bytes()});
   const Output<T> share(std::move(shape));
   without_gil(pool, sender_work(job), [&](Range at) noexcept {
-    run(at.start, job.part(at), side.from(at.start), messages.data() + job.bytes_before(at.start),
-        share.data() + at.start);
+    run(at.start, job.part(at), side.from(job, at.start),
+        messages.data() + job.bytes_before(at.start), share.data() + at.start);
   });
   return nb::make_tuple(messages.array(), share.array());
 }

@@ -1,5 +1,5 @@
-// Four blocks at a time: VAES with AVX-512 (F, BW, DQ, VL) and GFNI. What the functions mean is
-// said in vector/aes.hpp.
+// Four blocks at a time: VAES with AVX-512 (F, BW, DQ, VL, VBMI) and GFNI. What the functions mean
+// is said in vector/aes.hpp.
 #pragma once
 
 #include "vector/lanes.hpp"

@@ -27,7 +27,7 @@ from moiety.protocols.compare.millionaires import (
 from moiety.protocols.cost import Cost, Size, Work, cost_of
 from moiety.protocols.network import LAN, Network
 from moiety.protocols.ot.batches import ReceivedBatch, SentBatch
-from moiety.protocols.ot.transfers import Lookup, lookups_cost
+from moiety.protocols.ot.lookups import Lookup, lookups_cost
 from moiety.protocols.session import Role, Session
 
 

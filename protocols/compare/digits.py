@@ -7,18 +7,23 @@ how many thresholds share a digit's answer, and on how many elements share a rou
 `plan_digits` finds the cheapest by the format's prices (protocols/prices); everything is counted in
 whole picoseconds, so that two machines cannot disagree. A joint tree (joint_plan.py) is planned
 from the same pieces: `Batch`, `best_digits`, `best_groups` and `best_joins`.
+
+On a prepared network (`Network.prepared`) correlations and pads are made beforehand and cost the
+run nothing: answers are what is left, and digits are narrower. Making them still counts for a
+share, since what is made beforehand and the run itself must not take much more together than a run
+on demand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 from moiety.protocols.compare.joins import LARGEST, WIDEST, Join, round_joins
 from moiety.protocols.network import LAN, Network
-from moiety.protocols.prices import FORMAT_2, SILENT_WIRE_2
+from moiety.protocols.prices import BIT_1, FORMAT_2, OFFLINE_1, PREPARED_1, SILENT_WIRE_2
 
 MAX_THRESHOLDS = 32
 """Comparisons that share a leaf transfer: two answer bits each must fit a pad's low 64 bits."""
@@ -97,24 +102,46 @@ class Batch:
         """
         return (rounds + 1) // 2 * self.round_trip
 
-    def choice(self, k: int) -> int:
-        """A correlation, and the choice itself. Which generator serves it is settled for all
-        comparisons of a session, so it is the network's: a plan that counted on the cheaper one for
-        each width would often meet the other.
+    def another(self, bits: int) -> int:
+        """A second comparison of so many bits, of what the first one gave: a round trip, and in a
+        prepared run choices that nobody knew beforehand.
+        """
+        return self.round_trip + (self.values * bits * self.bit if self.network.prepared else 0)
+
+    @property
+    def bit(self) -> int:
+        """A bit that is sent in the run itself."""
+        return max(self.network.bit, BIT_1) if self.network.prepared else self.network.bit
+
+    def correlation(self, k: int) -> int:
+        """As a run on demand draws it. Which generator serves it is settled for all comparisons of
+        a session, so it is the network's: a plan that counted on the cheaper one for each width
+        would often meet the other.
         """
         if k < self.network.silent_from:
-            return FORMAT_2[f"softspoken_{k}"] + 32 * k * self.network.bit
+            return FORMAT_2[f"softspoken_{k}"] + 31 * k * self.network.bit
         work = FORMAT_2["silent_1" if k == 1 else "silent_4"]
-        return work + (SILENT_WIRE_2[k] + 10 * k) * self.network.bit // 10
+        return work + SILENT_WIRE_2[k] * self.network.bit // 10
+
+    def transfer(self, k: int, fields: int, bits: int, family: str = "transfer") -> int:
+        """A correlation of width k, and an answer under its pads of so many bits each entry,
+        `fields` of them priced by themselves.
+        """
+        made = self.correlation(k) + _work(FORMAT_2, family, k, fields)
+        if self.network.prepared:
+            made = _work(PREPARED_1, family, k, fields) + made * OFFLINE_1 // 100
+        return made + ((1 << k) - 1) * bits * self.bit
 
     def leaf(self, k: int, with_eq: bool) -> int:
-        """One digit of one value, against all its thresholds."""
-        fields = self.count * (1 + with_eq)
+        """One digit of one value, against all its thresholds. A prepared run's choices of digits
+        are known beforehand wherever the client's share is; and all widths of one comparison have
+        as many bits of them together, so that they are in no price.
+        """
+        bits = self.count * (1 + with_eq)
+        chosen = 0 if self.network.prepared else k * self.bit
         if self.count == 1:
-            work = FORMAT_2[f"transfer_{k}"]
-        else:
-            work = FORMAT_2[f"shared_transfer_{k}"] + fields * FORMAT_2[f"threshold_{k}"] // 2
-        return self.choice(k) + work + ((1 << k) - 1) * fields * self.network.bit
+            return chosen + self.transfer(k, 0, bits)
+        return chosen + self.transfer(k, bits, bits, "shared_transfer")
 
     def join(self, join: Join) -> int:
         """The lookups of one group of one comparison."""
@@ -122,12 +149,16 @@ class Batch:
 
     def lookup(self, k: int, entry_bits: int) -> int:
         """One lookup of shared bits."""
-        sent = ((1 << k) - 1) * entry_bits * self.network.bit
-        return self.choice(k) + FORMAT_2[f"transfer_{k}"] + sent
+        return k * self.bit + self.transfer(k, 0, entry_bits)
 
     def joins(self, joins: Iterable[Join]) -> int:
         """These groups of all comparisons, without the round trip."""
         return self.values * self.count * sum(map(self.join, joins))
+
+
+def _work(column: Mapping[str, int], family: str, k: int, fields: int) -> int:
+    """Of a transfer, by a column of the prices."""
+    return column[f"{family}_{k}"] + fields * column[f"threshold_{k}"] // 2
 
 
 class Digits(NamedTuple):

@@ -23,6 +23,8 @@ and a bit conversion to l - t bits. Nothing leaks: c stays shared.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from moiety.protocols import ring
@@ -45,7 +47,7 @@ from moiety.protocols.compare.relu import gates, gates_cost, threshold_rows
 from moiety.protocols.compare.truncate import truncate_exact, truncate_exact_cost, with_carry
 from moiety.protocols.cost import Cost, Size, cost_of, local
 from moiety.protocols.network import LAN, Network
-from moiety.protocols.session import Session
+from moiety.protocols.session import Role, Session
 
 
 def truncate_with_gates(
@@ -70,26 +72,39 @@ def truncate_with_gates(
     n = session.sharing_flights(x.size)
     made = plan or plan_joint(shift, gate_bits - 1, count, n, session.network)
     if isinstance(made, JointPlan):
-        return _one_tree(session, x, bits_in, shift, gate_bits, count, thresholds, made)
+        flat = x.reshape(-1)
+
+        def convert(sender: Role, carry: U8) -> Callable[[], U64]:
+            opened = Conversion.open(session, sender, carry)
+            return lambda: with_carry(
+                session.workers, flat, bits_in, shift, opened.answers(bits_in - shift)
+            )
+
+        rows = threshold_rows(session.is_server, x.shape, count, thresholds)
+        y, bits = one_tree(session, flat, shift, count, rows, made, convert)
+        return y.reshape(x.shape), bits.reshape(count, *x.shape)
     y = truncate_exact(session, x, bits_in, shift)
     return y, gates(session, ring.reduce(y, gate_bits), gate_bits, count, thresholds)
 
 
-def _one_tree(
+def one_tree(
     session: Session,
     x: U64,
-    bits_in: int,
     shift: int,
-    gate_bits: int,
     count: int,
-    thresholds: U64 | None,
+    rows: U64 | None,
     plan: JointPlan,
+    convert: Callable[[Role, U8], Callable[[], U64]],
+    early: bool = False,
 ) -> tuple[U64, U8]:
-    flat, workers, server = x.reshape(-1), session.workers, session.is_server
-    low = carry_digits(workers, server, flat, 0, plan.low.digits)
-    rows = threshold_rows(server, x.shape, count, thresholds)
-    sign, *high = carry_digits(workers, server, flat, shift, (1, *plan.high), rows)
-    parts = share_digits(session, _leaves(plan, count), [*low, *high])
+    """y and the gates `(count, n)` of x uint64 `(n,)`, thresholds as `threshold_rows` has them.
+    `convert` opens the conversion of the carry in a round of this sender, and gives what makes y
+    when the round's answers are there; `early` as in `share_digits`.
+    """
+    workers, server = session.workers, session.is_server
+    low = carry_digits(workers, server, x, 0, plan.low.digits)
+    sign, *high = carry_digits(workers, server, x, shift, (1, *plan.high), rows)
+    parts = share_digits(session, _leaves(plan, count), [*low, *high], early)
 
     for at, joins in enumerate(_rounds_beside(plan)):
         parts = join_round(session, round_sender(at), joins, parts)
@@ -99,14 +114,13 @@ def _one_tree(
     at, *later = range(len(plan.low.joins), len(plan.joins))
     sender, joins = round_sender(at), round_joins(plan.joins[at])
     joined = JoinRound.open(session, sender, joins, [*parts, np.tile(carry, count)])
-    converted = Conversion.open(session, sender, carry)
+    truncated = convert(sender, carry)
     parts = joined.answers()
-    y = with_carry(workers, flat, bits_in, shift, converted.answers(bits_in - shift))
+    y = truncated()
 
     for at in later:
         parts = join_round(session, round_sender(at), round_joins(plan.joins[at]), parts)
-    made = parts[0].reshape(count, -1) ^ sign
-    return y.reshape(x.shape), made.reshape(count, *x.shape)
+    return y, parts[0].reshape(count, -1) ^ sign
 
 
 def _rounds_beside(plan: JointPlan) -> list[list[Join]]:
@@ -143,19 +157,34 @@ def truncate_with_gates_cost(
         many = n if isinstance(n, int) else None
         made = plan_joint(shift, gate_bits - 1, count, many, made)
     if isinstance(made, JointPlan):
-        return _one_tree_cost(n, bits_in - shift, count, made)
+        conversion = conversion_lookup(n, bits_in - shift)
+        return one_tree_cost(
+            n, count, made, lambda sender, joins: join_round_cost(sender, joins, [conversion])
+        )
     truncated = truncate_exact_cost(n, bits_in, shift, made.low)
     return truncated + local("pass", n) + gates_cost(n, gate_bits, count, made.gates)
 
 
-def _one_tree_cost(n: Size, out_bits: Size, count: Size, plan: JointPlan) -> Cost:
+Joins = Sequence[tuple[Size, Join]]
+"""Groups of so many elements each."""
+
+
+@cost_of(one_tree)
+def one_tree_cost(
+    n: Size,
+    count: Size,
+    plan: JointPlan,
+    converting: Callable[[Role, Joins], Cost],
+    early: bool = False,
+) -> Cost:
+    """`converting`: a round of this sender in which the carry is converted, too."""
     sign = local("digit", n, "C") + local("digit", n * count, "S")
-    total = sign + share_digits_cost([(n, leaf) for leaf in _leaves(plan, count)])
+    total = sign + share_digits_cost([(n, leaf) for leaf in _leaves(plan, count)], early)
     for at, groups in enumerate(plan.joins):
         alone = at < len(plan.low.joins)
         joins = [(n * count, join) for join in round_joins(groups, last=not alone)]
         if alone:
             joins = [(n, join) for join in round_joins(plan.low.joins[at])] + joins
-        beside = [conversion_lookup(n, out_bits)] if at == len(plan.low.joins) else []
-        total = total + join_round_cost(round_sender(at), joins, beside)
+        rounds = converting if at == len(plan.low.joins) else join_round_cost
+        total = total + rounds(round_sender(at), joins)
     return total + local("pass", 3 * n) + local("bit_pass", 2 * n * count)

@@ -77,11 +77,8 @@ def joint_price(plan: TreePlan, count: int, n: int | None, network: Network) -> 
     low, high = Batch(1, n, network), Batch(count, n, network)
     price = digits_price(plan.low, 1, n, network)
     if isinstance(plan, SeparatePlan):
-        return (
-            price
-            + digits_price(plan.gates, count, n, network)
-            + bool(plan.low.digits) * high.round_trip
-        )
+        price += digits_price(plan.gates, count, n, network)
+        return price + bool(plan.low.digits) * high.another(sum(plan.gates.digits))
     price += high.values * sum(high.leaf(k, True) for k in plan.high)
     for at, groups in enumerate(plan.joins):
         price += high.joins(round_joins(groups, last=at >= len(plan.low.joins)))

@@ -9,7 +9,7 @@ Nothing leaks. A tree of comparisons as in CrypTFlow2 (CCS 2020), separable to m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -35,14 +35,39 @@ def maxpool(
     """Shares of the pooled tensor, uint64 `(C,H,W) -> (C,H',W')`; pads are (top, left,
     bottom, right).
     """
+    return pool(session, x, bits, kernel, strides, pads, _positive_part)
+
+
+Positive = Callable[[Session, U64, int], U64]
+"""Shares of `max(x, 0)`, uint64 of x's shape."""
+
+
+def pool(
+    session: Session,
+    x: U64,
+    bits: int,
+    kernel: tuple[int, int],
+    strides: tuple[int, int],
+    pads: tuple[int, int, int, int],
+    positive: Positive,
+) -> U64:
+    """As `maxpool`, by this way to take the positive part."""
     lowest = ring.from_signed(-(1 << (bits - 2)), bits) if session.is_server else np.uint64(0)
     top, left, bottom, right = pads
     x = np.pad(x, ((0, 0), (top, bottom), (left, right)), constant_values=lowest)
-    x = _running_max(session, x, bits, kernel[1], strides[1], axis=2)
-    return _running_max(session, x, bits, kernel[0], strides[0], axis=1)
+    x = _running_max(session, x, bits, kernel[1], strides[1], 2, positive)
+    return _running_max(session, x, bits, kernel[0], strides[0], 1, positive)
 
 
-def _running_max(session: Session, x: U64, bits: int, kernel: int, stride: int, axis: int) -> U64:
+def _running_max(
+    session: Session,
+    x: U64,
+    bits: int,
+    kernel: int,
+    stride: int,
+    axis: int,
+    positive: Positive,
+) -> U64:
     """Maximum of `kernel` neighbours along one axis, as a binary tree: ceil(log2(kernel))
     comparisons deep.
     """
@@ -54,7 +79,7 @@ def _running_max(session: Session, x: U64, bits: int, kernel: int, stride: int, 
     while len(taps) > 1:
         pairs = len(taps) // 2
         a, b = np.stack(taps[0 : 2 * pairs : 2]), np.stack(taps[1 : 2 * pairs : 2])
-        larger = ring.reduce(b + _positive_part(session, ring.reduce(a - b, bits), bits), bits)
+        larger = ring.reduce(b + positive(session, ring.reduce(a - b, bits), bits), bits)
         taps = [*larger, *taps[2 * pairs :]]
     return taps[0]
 
@@ -65,7 +90,7 @@ def _positive_part(session: Session, x: U64, bits: int) -> U64:
     return made.reshape(x.shape)
 
 
-@cost_of(maxpool)
+@cost_of(maxpool, pool)
 def maxpool_cost(
     shape: tuple[int, int, int],
     bits: int,

@@ -37,7 +37,8 @@ from moiety.protocols.compare.joins import LT, Join, JoinLookup, round_joins
 from moiety.protocols.cost import Cost, Size, Work, cost_of, local
 from moiety.protocols.network import LAN, Network
 from moiety.protocols.ot.batches import ReceivedBatch, SentBatch
-from moiety.protocols.ot.transfers import Lookup, lookups_cost
+from moiety.protocols.ot.early import receiver_of, sender_of
+from moiety.protocols.ot.lookups import Lookup, answers_cost, lookups_cost
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role, Session
 
@@ -65,9 +66,13 @@ def less_than(session: Session, values: U64, bits: int, count: int = 1) -> U8:
     return compare(session, made, count, list(np.concatenate(rows, axis=1)))
 
 
-def compare(session: Session, plan: DigitPlan, count: int, digits: Sequence[U8]) -> U8:
-    """As `less_than`, from the values' digits uint8 `(count, n)` each, the client's `(1, n)`."""
-    parts = share_digits(session, digit_leaves(plan.digits, count), digits)
+def compare(
+    session: Session, plan: DigitPlan, count: int, digits: Sequence[U8], early: bool = False
+) -> U8:
+    """As `less_than`, from the values' digits uint8 `(count, n)` each, the client's `(1, n)`;
+    `early` as in `share_digits`.
+    """
+    parts = share_digits(session, digit_leaves(plan.digits, count), digits, early)
     for at, groups in enumerate(plan.joins):
         parts = join_round(session, round_sender(at), round_joins(groups), parts)
     return parts[0].reshape(count, -1)
@@ -103,23 +108,28 @@ def digit_leaves(sizes: Sequence[int], count: Size, last: bool = True) -> list[L
     return [Leaf(k, count, index < lowest) for index, k in enumerate(sizes)]
 
 
-def share_digits(session: Session, leaves: Sequence[Leaf], digits: Sequence[U8]) -> list[U8]:
+def share_digits(
+    session: Session, leaves: Sequence[Leaf], digits: Sequence[U8], early: bool = False
+) -> list[U8]:
     """Parts of a comparison (joins.py) from digits, in one flight each way: uint8 `(count * n,)`
     of every leaf.
 
-    Of each leaf the `digits`, uint8: the server's `(count, n)`, the client's `(1, n)`.
+    Of each leaf the `digits`, uint8: the server's `(count, n)`, the client's `(1, n)`. `early`: the
+    client's were known when the run was prepared (ot/early), and only the server sends.
     """
     batches = alike(leaves)
     gathered = [_together([digits[at] for at in members]) for members in batches.values()]
     jobs = list(zip(batches, gathered, strict=True))
     if session.is_server:
-        opened = [session.sender.accept(mine.shape[1], leaf.bits) for leaf, mine in jobs]
+        accept = sender_of(session.sender).accept_early if early else session.sender.accept
+        opened = [accept(mine.shape[1], leaf.bits) for leaf, mine in jobs]
         shares = [
             session.sender.leaf(batch, mine, leaf.with_eq)
             for batch, (leaf, mine) in zip(opened, jobs, strict=True)
         ]
     else:
-        chosen = [session.receiver.choose(mine[0], leaf.bits) for leaf, mine in jobs]
+        choose = receiver_of(session.receiver).choose_early if early else session.receiver.choose
+        chosen = [choose(mine[0], leaf.bits) for leaf, mine in jobs]
         shares = [
             session.receiver.leaf(batch, leaf.count, leaf.with_eq)
             for batch, (leaf, _) in zip(chosen, jobs, strict=True)
@@ -218,13 +228,13 @@ def _apart(batches: dict[K, list[int]], shares: list[U8], sizes: list[int]) -> l
     return [found[at] for at in range(len(found))]
 
 
-def wrap(session: Session, x: U64, bits: int) -> U8:
+def wrap(session: Session, x: U64, bits: int, early: bool = False) -> U8:
     """XOR shares of `[x0 + x1 >= 2^bits]`, uint8 `(n,)`, for the low bits of `x` uint64
-    `(n,)`.
+    `(n,)`; `early` as in `share_digits`.
     """
     made = plan_digits(bits, 1, session.sharing_flights(x.size), session.network)
     digits = carry_digits(session.workers, session.is_server, x, 0, made.digits)
-    return compare(session, made, 1, digits)[0]
+    return compare(session, made, 1, digits, early)[0]
 
 
 # --- declared costs -------------------------------------------------------------------------------
@@ -242,11 +252,13 @@ def comparison_plan(
 
 
 @cost_of(less_than, compare)
-def less_than_cost(n: Size, bits: int, count: Size = 1, network: Network | DigitPlan = LAN) -> Cost:
+def less_than_cost(
+    n: Size, bits: int, count: Size = 1, network: Network | DigitPlan = LAN, early: bool = False
+) -> Cost:
     """Of n client values with `count` server values each."""
     made = comparison_plan(n, bits, count, network)
     leaves = digit_leaves(made.digits, count)
-    total = share_digits_cost([(n, leaf) for leaf in leaves])
+    total = share_digits_cost([(n, leaf) for leaf in leaves], early)
     for at, groups in enumerate(made.joins):
         joins = [(n * count, join) for join in round_joins(groups)]
         total = total + join_round_cost(round_sender(at), joins)
@@ -254,11 +266,12 @@ def less_than_cost(n: Size, bits: int, count: Size = 1, network: Network | Digit
 
 
 @cost_of(share_digits)
-def share_digits_cost(leaves: Sequence[tuple[Size, Leaf]]) -> Cost:
+def share_digits_cost(leaves: Sequence[tuple[Size, Leaf]], early: bool = False) -> Cost:
     """Of leaves of so many client values each; the digits' cutting counted in."""
     cut = local("digit", sum(n for n, _ in leaves), "C")
     cut = cut + local("digit", sum(n * leaf.count for n, leaf in leaves), "S")
-    return cut + lookups_cost("S", (_leaf_lookup(n, leaf) for leaf, n in _sizes(leaves)))
+    lookups = [_leaf_lookup(n, leaf) for leaf, n in _sizes(leaves)]
+    return cut + (answers_cost("S", lookups) if early else lookups_cost("S", lookups))
 
 
 @cost_of(join_round)
@@ -293,6 +306,6 @@ def _leaf_lookup(n: Size, leaf: Leaf) -> Lookup:
 
 
 @cost_of(wrap)
-def wrap_cost(n: Size, bits: int, network: Network | DigitPlan = LAN) -> Cost:
+def wrap_cost(n: Size, bits: int, network: Network | DigitPlan = LAN, early: bool = False) -> Cost:
     """One comparison of n values; the pass over the server's share is counted with its caller's."""
-    return less_than_cost(n, bits, 1, network)
+    return less_than_cost(n, bits, 1, network, early)

@@ -48,6 +48,7 @@ from moiety.protocols.compare.millionaires import (
 from moiety.protocols.cost import Cost, Size, Work, cost_of, local
 from moiety.protocols.network import LAN, Network
 from moiety.protocols.ot.transfers import answer_cost, choose_cost
+from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Session
 
 
@@ -99,17 +100,24 @@ def threshold_rows(
     return np.broadcast_to(given, (count, *shape)).reshape(count, -1)
 
 
-def drelu(session: Session, x: U64, bits: int, count: int = 1, thresholds: U64 | None = None) -> U8:
+def drelu(
+    session: Session,
+    x: U64,
+    bits: int,
+    count: int = 1,
+    thresholds: U64 | None = None,
+    early: bool = False,
+) -> U8:
     """XOR shares of `[x + c_k >= 0]`, uint8 `(count, n)`, for additive shares x uint64 `(n,)` in
     `Z_{2^bits}`, 2 <= bits <= 64, and the server's `thresholds` c, uint64 `(count, n)`. Exact.
 
     `msb(y) = msb(y0) ^ msb(y1) ^ carry` of the bits below (CrypTFlow2, Algorithm 2); the sign is
-    cut off as one more digit.
+    cut off as one more digit. `early` as in `millionaires.share_digits`.
     """
     made = plan_digits(bits - 1, count, session.sharing_flights(x.size), session.network)
     sizes = (1, *made.digits)
     sign, *low = carry_digits(session.workers, session.is_server, x, 0, sizes, thresholds)
-    return compare(session, made, count, low) ^ sign
+    return compare(session, made, count, low, early) ^ sign
 
 
 def multiplex(
@@ -124,20 +132,20 @@ def multiplex(
     x's shape.
     """
     if session.is_server:
-        y, flip = _gated(session, x, bits, secrets)
+        y, flip = gated(session.workers, x, bits, secrets)
         z = _multiplex_server(session, y, gate.reshape(-1) ^ flip, flip, bits, out_bits)
     else:
         z = _multiplex_client(session, x.reshape(-1), gate.reshape(-1), bits, out_bits)
     return z.reshape(x.shape)
 
 
-def _gated(session: Session, x: U64, bits: int, secrets: GateSecrets | None) -> tuple[U64, U8]:
+def gated(workers: Workers, x: U64, bits: int, secrets: GateSecrets | None) -> tuple[U64, U8]:
     """The server's share of what is gated, and the gates' directions, flat."""
     if secrets is None:
         return x.reshape(-1), np.zeros(x.size, np.uint8)
     given, y = x.reshape(-1), np.empty(x.size, np.uint64)
     threshold = np.broadcast_to(secrets.threshold, x.shape).reshape(-1)
-    session.workers.fill(y, lambda at: ring.reduce(given[at] + threshold[at], bits))
+    workers.fill(y, lambda at: ring.reduce(given[at] + threshold[at], bits))
     return y, np.ascontiguousarray(np.broadcast_to(secrets.flip, x.shape)).reshape(-1)
 
 
@@ -171,10 +179,13 @@ def _multiplex_client(session: Session, y: U64, gate: U8, bits: int, out_bits: i
 
 
 @cost_of(drelu)
-def drelu_cost(n: Size, bits: int, count: Size = 1, network: Network | DigitPlan = LAN) -> Cost:
+def drelu_cost(
+    n: Size, bits: int, count: Size = 1, network: Network | DigitPlan = LAN, early: bool = False
+) -> Cost:
     """Of n client values with `count` server values each."""
     sign = local("digit", n, "C") + local("digit", n * count, "S")
-    return sign + less_than_cost(n, bits - 1, count, network) + local("bit_pass", n * count)
+    compared = less_than_cost(n, bits - 1, count, network, early)
+    return sign + compared + local("bit_pass", n * count)
 
 
 @cost_of(gates)

@@ -62,9 +62,14 @@ def truncate_stochastic(session: Session, x: U64, bits_in: int, shift: int) -> U
     Unbiased: of x - 1, the floors of the shares lose `(x - 1 mod 2^shift) / 2^shift + [carry]`; the
     server's 1 and the 1 that it took off first give back the mean.
     """
+    return stochastic_share(session.is_server, x, bits_in, shift)
+
+
+def stochastic_share(server: bool, x: U64, bits_in: int, shift: int) -> U64:
+    """What a party makes of its share."""
     if shift == 0:
         return x
-    one = np.uint64(1 if session.is_server else 0)
+    one = np.uint64(1 if server else 0)
     lowered = ring.reduce(x - one, bits_in)
     return ring.reduce((lowered >> np.uint64(shift)) + one, bits_in - shift)
 

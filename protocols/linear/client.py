@@ -22,6 +22,7 @@ from moiety.protocols.linear.placement import (
     place,
     to_plane,
 )
+from moiety.protocols.linear.residues import packed_residues
 from moiety.protocols.linear.rlwe import ClientKey, Ring, ciphertext_a, public_key_a
 from moiety.protocols.linear.spec import (
     LinearSpec,
@@ -41,7 +42,7 @@ def new_query_client(session: Session, specs: Sequence[LinearSpec], public_seed:
         key = ClientKey.generate(ring_q, session.prg)
         pb = key.mask(public_key_a(ring_q, public_seed)[:, None], session.prg)
         for residues, p in zip(pb, primes, strict=True):
-            session.channel.send(_packed(residues.reshape(-1), p))
+            session.channel.send(packed_residues(residues.reshape(-1), p))
         session.secret_keys.add(key)
 
 
@@ -55,21 +56,35 @@ def linear_client(
     Raises `ContractViolation` without a key for this run, or when the key has served this
     layer before.
     """
-    geometry, layout, plan = spec.geometry, spec.layout, spec.rlwe
+    send_request(session, spec, layer, public_seed, x1)
+    return read_answer(session, spec, x1.shape[:-3])
+
+
+def send_request(
+    session: Session, spec: LinearSpec, layer: int, public_seed: bytes, x1: U64
+) -> None:
+    """The first flight: x1, encrypted. Raises as `linear_client`."""
+    layout, plan = spec.layout, spec.rlwe
     key = session.secret_keys.of(plan.degree, plan.primes)
     key.claim(layer)
-    plane = to_plane(x1, geometry)
+    plane = to_plane(x1, spec.geometry)
     for tile, window in enumerate(layout.windows):
         a = ciphertext_a(
             key.ring, public_seed, layer, tile, layout.ciphertexts_per_tile, session.workers
         )
         for part in _encrypt(session, key, spec, a, pack_tile(layout, plane, window)):
             session.channel.send(part)
+
+
+def read_answer(session: Session, spec: LinearSpec, leading: tuple[int, ...]) -> U64:
+    """The second flight: this party's share of the result `(*leading, M, H', W')`."""
+    layout, plan = spec.layout, spec.rlwe
+    key = session.secret_keys.of(plan.degree, plan.primes)
     products = [_phase_products(session, key, spec, window) for window in layout.windows]
     out = np.empty(layout.flat.out_shape, np.uint64)
     for window, product in zip(layout.windows, products, strict=True):
         place(out, window, _opened(session, spec, product))
-    return from_plane(out, geometry, x1.shape[:-3])
+    return from_plane(out, spec.geometry, leading)
 
 
 def _encrypt(session: Session, key: ClientKey, spec: LinearSpec, a: U32, messages: U64) -> list[U8]:
@@ -92,7 +107,9 @@ def _encrypt(session: Session, key: ClientKey, spec: LinearSpec, a: U32, message
     workers.each(encrypt, jobs)
     rows = b.reshape(len(primes), -1)
     parts = [(i, part) for i in range(len(primes)) for part in workers.ranges(rows[i].size)]
-    return list(workers.map(lambda job: _packed(rows[job[0], job[1]], primes[job[0]]), parts))
+    return list(
+        workers.map(lambda job: packed_residues(rows[job[0], job[1]], primes[job[0]]), parts)
+    )
 
 
 def _phase_products(session: Session, key: ClientKey, spec: LinearSpec, window: Window) -> U64:
@@ -145,8 +162,3 @@ def rounded_phase(spec: LinearSpec, phase: U64) -> U64:
     k = spec.rlwe.answer_bits
     half = np.uint64(1 << (k - min(spec.bits, spec.result_bits) - 1))
     return ring.reduce((phase + half) >> np.uint64(k - spec.result_bits), spec.result_bits)
-
-
-def _packed(residues: U32, p: int) -> U8:
-    """Residues modulo one prime, in its bits."""
-    return kernels.pack(residues.astype(np.uint64), p.bit_length())

@@ -4,16 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from moiety.protocols.cost import Cost, Local, Send, Work, cost_of
-from moiety.protocols.linear.client import linear_client, new_query_client
+from moiety.protocols.cost import Cost, Local, Send, Work, cost_of, local, packed
+from moiety.protocols.linear.client import (
+    linear_client,
+    new_query_client,
+    read_answer,
+    send_request,
+)
+from moiety.protocols.linear.convolution import limbs, row_pitch
 from moiety.protocols.linear.rlwe import phase_primes
-from moiety.protocols.linear.server import linear_server, new_query_server
+from moiety.protocols.linear.server import (
+    linear_server,
+    new_query_server,
+    read_request,
+    send_answer,
+)
 from moiety.protocols.linear.spec import (
     LinearSpec,
+    heaviest,
     parameter_sets,
     query_bytes,
     tile_download_bytes,
     upload_bytes,
+)
+from moiety.protocols.linear.split import (
+    known_server,
+    offline_client,
+    offline_server,
+    online_client,
+    online_server,
+    windows,
 )
 
 
@@ -34,34 +54,52 @@ def linear_cost(spec: LinearSpec) -> Cost:
     """One layer, in the order of server.py: the server makes the a parts while the client encrypts,
     and the client multiplies them by its secret while the server makes the b parts.
     """
+    return request_cost(spec) + answer_cost(spec)
+
+
+@cost_of(send_request, read_request)
+def request_cost(spec: LinearSpec) -> Cost:
+    """Its first flight."""
     layout, plan, primes = spec.layout, spec.rlwe, len(spec.rlwe.primes)
     tiles = len(layout.windows)
     ciphertexts, answers = tiles * layout.ciphertexts_per_tile, tiles * layout.answers_per_tile
-    outputs = layout.geometry.outputs
-    sent = ciphertexts * sum(layout.sent) * primes
-    downloads = [tile_download_bytes(spec, window) for window in layout.windows]
-    encode = Work("encode_residue", ciphertexts * layout.block * primes)
     encrypt = (
         Work("expand_residue", ciphertexts * plan.degree * primes),
         Work("mask_residue", ciphertexts * plan.degree * primes),
-        encode,
-        Work("word", sent),
+        Work("encode_residue", ciphertexts * layout.block * primes),
+        Work("word", ciphertexts * sum(layout.sent) * primes),
     )
     answer = (
         Work("zero_residue", 2 * answers * plan.degree * primes),
         Work("torus_residue", answers * plan.degree * primes),
         Work("word", answers * plan.degree),
     )
-    working = plan.degree * phase_primes(plan.degree, plan.answer_bits)
-    phase = (Work("word", answers * plan.degree), Work("phase_residue", answers * working))
-    mask = (Work("torus_residue", outputs * primes), Work("word", outputs))
     return Cost(
         (
             Local("C", (Work("layer", tiles),)),
             Local("S", (Work("layer", tiles), *answer)),
             Send("C", upload_bytes(spec), encrypt),
+        )
+    )
+
+
+@cost_of(read_answer, send_answer)
+def answer_cost(spec: LinearSpec, adds_share: bool = True) -> Cost:
+    """Its second flight; `adds_share`: the server's share is not zero."""
+    layout, plan, primes = spec.layout, spec.rlwe, len(spec.rlwe.primes)
+    tiles = len(layout.windows)
+    ciphertexts, answers = tiles * layout.ciphertexts_per_tile, tiles * layout.answers_per_tile
+    outputs = layout.geometry.outputs
+    downloads = [tile_download_bytes(spec, window) for window in layout.windows]
+    working = plan.degree * phase_primes(plan.degree, plan.answer_bits)
+    phase = (Work("word", answers * plan.degree), Work("phase_residue", answers * working))
+    added = (Work("encode_residue", ciphertexts * layout.block * primes),) if adds_share else ()
+    sent = Work("word", ciphertexts * sum(layout.sent) * primes)
+    mask = (Work("torus_residue", outputs * primes), Work("word", outputs))
+    return Cost(
+        (
             Send("S", sum(a for a, _ in downloads), (), phase),
-            Local("S", (Work("word", sent), encode, *_convolution(spec))),
+            Local("S", (sent, *added, *_convolution(spec))),
             Send(
                 "S",
                 sum(b for _, b in downloads),
@@ -69,6 +107,62 @@ def linear_cost(spec: LinearSpec) -> Cost:
                 (Work("word", outputs), Work("pass", 6 * outputs)),
             ),
         )
+    )
+
+
+@cost_of(offline_client, offline_server)
+def offline_cost(specs: Sequence[LinearSpec]) -> Cost:
+    """All layers of a run, window after window (protocols/linear/split): requests, then answers."""
+    cost = Cost()
+    for window in windows(specs):
+        together = [specs[at] for at in window]
+        for spec in together:
+            drawn = local("pass", 2 * spec.geometry.inputs, "C")
+            cost += drawn + request_cost(spec)
+        for spec in together:
+            cost += answer_cost(spec, adds_share=False) + local("word", spec.geometry.outputs, "C")
+    return cost
+
+
+@cost_of(online_client, online_server)
+def online_cost(spec: LinearSpec) -> Cost:
+    """One layer: the client's correction; then a convolution in the clear, tap by tap on padded
+    rows (protocols/linear/convolution).
+    """
+    inputs, outputs = spec.geometry.inputs, spec.geometry.outputs
+    products, sums, rows = _in_the_clear(spec)
+    corrected = (Work("pass", 4 * inputs), Work("word", inputs))
+    known = (Work("word", inputs), Work("pass", 4 * inputs))
+    return Cost(
+        (
+            Local("S", (Work("pass", 2 * outputs),)),
+            Send("C", packed(inputs, spec.bits), corrected, known),
+            Local("C", (Work("word", outputs),)),
+            Local("S", (rows, products, sums, Work("pass", 5 * outputs))),
+        )
+    )
+
+
+@cost_of(known_server)
+def known_cost(spec: LinearSpec) -> Cost:
+    """One layer whose operand's share was known: the convolution alone."""
+    inputs, outputs = spec.geometry.inputs, spec.geometry.outputs
+    products, sums, rows = _in_the_clear(spec)
+    server = (Work("pass", 2 * inputs + 7 * outputs), rows, products, sums)
+    return Cost((Local("C", (Work("word", outputs),)), Local("S", server)))
+
+
+def _in_the_clear(spec: LinearSpec) -> tuple[Work, Work, Work]:
+    """Products, sums that they are added to, and rows."""
+    geometry = spec.geometry
+    filters, height, width = geometry.out_shape
+    count, _ = limbs(heaviest(spec), 1 << (spec.bits - 1))
+    computed = count * geometry.images * filters * height
+    computed *= row_pitch(geometry.in_shape[2], width, geometry.pads)
+    return (
+        Work("product", computed * geometry.terms),
+        Work("sum", computed * geometry.kernel[0] * geometry.kernel[1]),
+        Work("row", count * geometry.inputs),
     )
 
 

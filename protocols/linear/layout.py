@@ -88,6 +88,11 @@ class Geometry:
         return self.in_shape[0] // self.groups * self.kernel[0] * self.kernel[1]
 
     @property
+    def inputs(self) -> int:
+        """Of all images."""
+        return self.images * self.in_shape[0] * self.in_shape[1] * self.in_shape[2]
+
+    @property
     def outputs(self) -> int:
         """Of all images."""
         return self.images * self.out_shape[0] * self.out_shape[1] * self.out_shape[2]

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from moiety.protocols.arrays import I32, I64, U32, U64
-from moiety.protocols.errors import ContractViolation
+from moiety.protocols.errors import BadArtifact, ContractViolation
 from moiety.protocols.linear.layout import Geometry, Layout, Window
 from moiety.protocols.linear.rlwe import Ring
+from moiety.protocols.linear.spec import LinearSpec
 from moiety.protocols.prg import Prg
 
 T = TypeVar("T", bound=np.generic)
@@ -53,9 +54,8 @@ def _cut(count: int, step: int) -> list[slice]:
 # --- images and the one plane in which they lie ---------------------------------------------------
 
 
-def to_plane(x: U64, geometry: Geometry) -> U64:
-    """The images uint64 `(..., C, H, W)` in the one plane `(C, ...)` of `Geometry.flat`."""
-    channels, height, width = geometry.in_shape
+def check_images(x: U64, geometry: Geometry) -> None:
+    """Raises `ContractViolation` unless x is uint64 `(..., C, H, W)` of as many images."""
     count = geometry.images
     if (
         x.shape[-3:] != geometry.in_shape
@@ -65,6 +65,13 @@ def to_plane(x: U64, geometry: Geometry) -> U64:
         raise ContractViolation(
             f"linear layer expects uint64 {count} x {geometry.in_shape}, got {x.dtype} {x.shape}"
         )
+
+
+def to_plane(x: U64, geometry: Geometry) -> U64:
+    """The images uint64 `(..., C, H, W)` in the one plane `(C, ...)` of `Geometry.flat`."""
+    check_images(x, geometry)
+    channels, height, width = geometry.in_shape
+    count = geometry.images
     images = x.reshape(count, *geometry.in_shape).transpose(1, 0, 2, 3)
     if geometry.pointwise or count == 1:
         return np.ascontiguousarray(images).reshape(geometry.flat.in_shape)
@@ -111,6 +118,28 @@ def add_messages(ring_q: Ring, b: U32, messages: U64, bits: int, prg: Prg) -> No
     b[:, :, :width] = ring_q.add(
         np.ascontiguousarray(b[:, :, :width]), ring_q.encode(messages, bits, prg)
     )
+
+
+def check_weights(spec: LinearSpec, layer: int, weight: I32, bias: I64) -> None:
+    """Raises `BadArtifact` unless shapes and sizes are those that the Program allows."""
+    geometry = spec.geometry
+    filters = geometry.out_shape[0]
+    expected = (filters, geometry.in_shape[0] // geometry.groups, *geometry.kernel)
+    if weight.shape != expected:
+        raise BadArtifact(
+            f"weights of linear layer {layer} have shape {weight.shape}, "
+            f"the Program says {expected}"
+        )
+    if weight.size and int(np.abs(weight.astype(np.int64)).max()) > 1 << (spec.weight_bits - 1):
+        raise BadArtifact(
+            f"a weight of linear layer {layer} exceeds the {spec.weight_bits} bits "
+            "that the Program allows"
+        )
+    if bias.shape not in ((filters,), (filters, 1, 1), geometry.out_shape):
+        raise BadArtifact(
+            f"the bias of linear layer {layer} has shape {bias.shape}, "
+            f"which does not fit output {geometry.out_shape}"
+        )
 
 
 def pack_weights(layout: Layout, weight: I32) -> I32:

@@ -37,19 +37,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from moiety.protocols import kernels, ring
 from moiety.protocols.arrays import I32, I64, U8, U32, U64
-from moiety.protocols.cost import packed
-from moiety.protocols.errors import BadArtifact, ContractViolation, NetworkFailure
+from moiety.protocols.errors import BadArtifact, ContractViolation
+from moiety.protocols.linear.convolution import Convolution
 from moiety.protocols.linear.layout import Window
 from moiety.protocols.linear.placement import (
     add_messages,
     block_positions,
     by_filter,
     byte_chunks,
+    check_weights,
     chunks,
     from_plane,
     pack_tile,
@@ -59,10 +62,12 @@ from moiety.protocols.linear.placement import (
     to_plane,
 )
 from moiety.protocols.linear.product import Monomials, correlate
+from moiety.protocols.linear.residues import parse_residues, residue_rows
 from moiety.protocols.linear.rlwe import Ring, ServerKey, ciphertext_a, public_key_a
 from moiety.protocols.linear.spec import (
     LinearSpec,
     check_spec,
+    heaviest,
     parameter_sets,
     residues_bytes,
     tile_upload_bytes,
@@ -90,11 +95,12 @@ class ServerLinear:
         weights that are not the Program's.
         """
         check_spec(spec)
-        _check_weights(spec, layer, weight, bias)
+        check_weights(spec, layer, weight, bias)
         self.spec = spec
         self.layer = layer
         self.ring = Ring.of(spec.rlwe.degree, spec.rlwe.primes)
         self._seed = public_seed
+        self._weight = weight
         self._weights = pack_weights(spec.layout, weight)
         per_filter = bias.reshape(-1, 1, 1) if bias.ndim == 1 else bias
         self._bias = per_filter
@@ -209,42 +215,29 @@ class ServerLinear:
         workers.each(part, list(itertools.product(range(primes), itertools.pairwise(cuts))))
         return out
 
-    def add_bias(self, share: U64, prg: Prg) -> U64:
-        """To the outputs `(..., M, H', W')`, modulo 2^(bits+guard). For a negative guard the bias
-        is rounded up or down at random, anew for every output: rounded once, it would move a whole
-        channel by the same amount, which no average over outputs removes.
+    @cached_property
+    def in_the_clear(self) -> Convolution:
+        """The layer's convolution of integers that the server knows. It takes the same time for
+        all weights of `weight_bits`.
         """
-        bias, left = self._bias, -self.spec.guard
+        geometry, bound = self.spec.geometry, heaviest(self.spec)
+        return Convolution(self._weight, geometry.pads, geometry.dilations, geometry.groups, bound)
+
+    def add_bias(self, share: U64, prg: Prg, sums: I64 | None = None) -> U64:
+        """And `sums`, both of which the server knows, to the outputs `(..., M, H', W')`, modulo
+        2^(bits+guard). For a negative guard they are rounded up or down at random, anew for every
+        output: rounded once, a bias would move a whole channel by the same amount, which no average
+        over outputs removes.
+        """
+        known, left = self._bias if sums is None else sums + self._bias, -self.spec.guard
         if left > 0:
             dither = prg.uint64(share.size, left).reshape(share.shape).astype(np.int64)
-            bias = (bias + dither) >> np.int64(left)
+            known = (known + dither) >> np.int64(left)
         else:
-            bias = bias << np.int64(-left)
-        return ring.reduce(
-            share + ring.from_signed(bias, self.spec.result_bits), self.spec.result_bits
-        )
-
-
-def _check_weights(spec: LinearSpec, layer: int, weight: I32, bias: I64) -> None:
-    """Raises `BadArtifact` unless shapes and sizes are those that the Program allows."""
-    geometry = spec.geometry
-    filters = geometry.out_shape[0]
-    expected = (filters, geometry.in_shape[0] // geometry.groups, *geometry.kernel)
-    if weight.shape != expected:
-        raise BadArtifact(
-            f"weights of linear layer {layer} have shape {weight.shape}, "
-            f"the Program says {expected}"
-        )
-    if weight.size and int(np.abs(weight.astype(np.int64)).max()) > 1 << (spec.weight_bits - 1):
-        raise BadArtifact(
-            f"a weight of linear layer {layer} exceeds the {spec.weight_bits} bits "
-            "that the Program allows"
-        )
-    if bias.shape not in ((filters,), (filters, 1, 1), geometry.out_shape):
-        raise BadArtifact(
-            f"the bias of linear layer {layer} has shape {bias.shape}, "
-            f"which does not fit output {geometry.out_shape}"
-        )
+            known = known << np.int64(-left)
+        total: U64 = share + known.view(np.uint64)
+        total &= ring.mask(self.spec.result_bits)
+        return total
 
 
 def new_query_server(session: Session, specs: Sequence[LinearSpec], public_seed: bytes) -> None:
@@ -252,7 +245,7 @@ def new_query_server(session: Session, specs: Sequence[LinearSpec], public_seed:
     session.public_keys.forget()
     for degree, primes in parameter_sets(specs):
         ring_q = Ring.of(degree, primes)
-        pb = _parse_residues(session.channel.recv(residues_bytes(degree, primes)), primes, degree)
+        pb = parse_residues(session.channel.recv(residues_bytes(degree, primes)), primes, degree)
         pa_hat, pb_hat = public_key_a(ring_q, public_seed), ring_q.forward(pb)[:, 0]
         session.public_keys.add(ServerKey(ring_q, pa_hat, pb_hat))
 
@@ -261,28 +254,60 @@ def linear_server(session: Session, layer: ServerLinear, x0: U64) -> U64:
     """The server's share of the result in Z_{2^(bits+guard)}, uint64 `(..., M, H', W')`; x0 uint64
     `(..., C, H, W)` in Z_{2^bits}, as the client's.
     """
-    spec, layout = layer.spec, layer.spec.layout
+    plane = to_plane(x0, layer.spec.geometry)
+    request = read_request(session, layer)
+    out = send_answer(session, layer, request, session.prg, plane)
+    return layer.add_bias(from_plane(out, layer.spec.geometry, x0.shape[:-3]), session.prg)
+
+
+class Request(NamedTuple):
+    """A layer's uploads, by tile, and what was made of its answers while they came: the messages of
+    the a parts, and by tile the b parts of the encryptions of zero, `(L, M, pixels)`.
+    """
+
+    uploads: list[U8]
+    a_parts: list[U8]
+    b_zeros: list[U32]
+
+
+def read_request(session: Session, layer: ServerLinear) -> Request:
+    """The first flight. The a parts of the answers do not depend on it, so they are made while the
+    client encrypts.
+    """
+    spec, hint = layer.spec, layer.hint_array()
     key = session.public_keys.of(spec.rlwe.degree, spec.rlwe.primes)
-    plane = to_plane(x0, spec.geometry)
-    hint = layer.hint_array()
-    a_parts, b_zeros, uploads = [], [], []
-    # The a parts do not depend on the upload, so they are made while the client encrypts; and they
-    # leave before the b parts are made, so that the client multiplies them by its secret meanwhile.
-    # Nothing is sent before everything is received: two flights.
-    for tile, window in enumerate(layout.windows):
+    request = Request([], [], [])
+    for tile, window in enumerate(spec.layout.windows):
         a, b_zero = _answer_a(session, key, spec, hint[tile], window)
-        a_parts += a
-        b_zeros.append(b_zero)
-        uploads.append(session.channel.recv(tile_upload_bytes(spec)))
-    for a_part in a_parts:
+        request.a_parts.extend(a)
+        request.b_zeros.append(b_zero)
+        request.uploads.append(session.channel.recv(tile_upload_bytes(spec)))
+    return request
+
+
+def send_answer(
+    session: Session, layer: ServerLinear, request: Request, masks: Prg, plane: U64 | None = None
+) -> U64:
+    """The second flight; returns the masks, which are drawn from `masks`, in the flat plane
+    `(M, ...)`. `plane` is the server's share in its own (None: zero).
+
+    The a parts leave before the b parts are made, so that the client multiplies them by its secret
+    meanwhile.
+    """
+    spec, layout = layer.spec, layer.spec.layout
+    ring_q = session.public_keys.of(spec.rlwe.degree, spec.rlwe.primes).ring
+    for a_part in request.a_parts:
         session.channel.send(a_part)
     session.channel.flush()
     out = np.empty(layout.flat.out_shape, np.uint64)
-    for window, b_zero, upload in zip(layout.windows, b_zeros, uploads, strict=True):
-        b = _received(session, key.ring, spec, upload, pack_tile(layout, plane, window))
+    for window, b_zero, upload in zip(
+        layout.windows, request.b_zeros, request.uploads, strict=True
+    ):
+        messages = None if plane is None else pack_tile(layout, plane, window)
+        b = _received(session, ring_q, spec, upload, messages)
         answer = layer.convolve(b, window, session.workers)
-        place(out, window, _send_masked(session, key.ring, spec, answer, b_zero))
-    return layer.add_bias(from_plane(out, spec.geometry, x0.shape[:-3]), session.prg)
+        place(out, window, _send_masked(session, ring_q, spec, answer, b_zero, masks))
+    return out
 
 
 def _answer_a(
@@ -308,12 +333,15 @@ def _answer_a(
     return messages, by_filter(layout, b.reshape(primes, -1, window.pixels))
 
 
-def _received(session: Session, ring_q: Ring, spec: LinearSpec, upload: U8, messages: U64) -> U32:
-    """One tile's b parts `(L, ciphertexts, N)` with the server's share `(ciphertexts, B)` added;
-    zero where the client does not send, which nothing reads. Raises as `_parse_residues`.
+def _received(
+    session: Session, ring_q: Ring, spec: LinearSpec, upload: U8, messages: U64 | None
+) -> U32:
+    """One tile's b parts `(L, ciphertexts, N)` with the server's share `(ciphertexts, B)`, if there
+    is any, added; zero where the client does not send, which nothing reads. Raises as
+    `residue_rows`.
     """
-    plan, (head, tail) = spec.rlwe, spec.layout.sent
-    (count, block), sent = messages.shape, head + tail
+    plan, layout, (head, tail) = spec.rlwe, spec.layout, spec.layout.sent
+    count, block, sent = layout.ciphertexts_per_tile, layout.block, head + tail
     make = np.empty if head == plan.degree else np.zeros
     b = make((len(plan.primes), count, plan.degree), np.uint32)
     ends = np.cumsum([residues_bytes(count * sent, (p,)) for p in plan.primes])
@@ -322,10 +350,11 @@ def _received(session: Session, ring_q: Ring, spec: LinearSpec, upload: U8, mess
     def parse(job: tuple[slice, Prg]) -> None:
         part, prg = job
         for i, (stream, p) in enumerate(zip(streams, plan.primes, strict=True)):
-            rows = _residues(stream, p, part, sent)
+            rows = residue_rows(stream, p, part, sent)
             b[i, part, :head] = rows[:, :head]
             b[i, part, plan.degree - tail :] = rows[:, head:]
-        add_messages(ring_q, b[:, part], messages[part], spec.bits, prg)
+        if messages is not None:
+            add_messages(ring_q, b[:, part], messages[part], spec.bits, prg)
 
     parts = byte_chunks(count, plan.degree)
     prgs = [session.prg.part(8 * block * (part.stop - part.start)) for part in parts]
@@ -333,9 +362,11 @@ def _received(session: Session, ring_q: Ring, spec: LinearSpec, upload: U8, mess
     return b
 
 
-def _send_masked(session: Session, ring_q: Ring, spec: LinearSpec, b: U32, b_zero: U32) -> U64:
+def _send_masked(
+    session: Session, ring_q: Ring, spec: LinearSpec, b: U32, b_zero: U32, stream: Prg
+) -> U64:
     """Sends one tile's b parts, both `(L, M, pixels)`, rounded and masked; returns the masks
-    `(M, pixels)`.
+    `(M, pixels)`, which are the stream's next.
     """
     bits, shape = spec.result_bits, b.shape[1:]
     b, b_zero = b.reshape(len(b), -1), b_zero.reshape(len(b), -1)
@@ -348,31 +379,7 @@ def _send_masked(session: Session, ring_q: Ring, spec: LinearSpec, b: U32, b_zer
         return kernels.pack(ring.reduce(rounded - masks[at], bits), bits)
 
     ranges = session.workers.ranges(masks.size)
-    prgs = [session.prg.part(8 * (at.stop - at.start)) for at in ranges]
+    prgs = [stream.part(8 * (at.stop - at.start)) for at in ranges]
     for message in session.workers.map(mask, list(zip(ranges, prgs, strict=True))):
         session.channel.send(message)
     return masks.reshape(shape)
-
-
-def _parse_residues(data: U8, primes: tuple[int, ...], length: int) -> U32:
-    """A public key `(L, 1, length)` from the wire; raises `NetworkFailure` for values that are no
-    residues.
-    """
-    ends = np.cumsum([residues_bytes(length, (p,)) for p in primes])
-    streams = zip(np.split(data, ends[:-1]), primes, strict=True)
-    whole = slice(0, 1)
-    return np.stack(
-        [_residues(stream, p, whole, length).astype(np.uint32) for stream, p in streams]
-    )
-
-
-def _residues(stream: U8, p: int, part: slice, length: int) -> U64:
-    """Rows of `length` residues modulo one prime, those of a part that begins on a byte; raises
-    `NetworkFailure` for values that are none.
-    """
-    bits, count = p.bit_length(), (part.stop - part.start) * length
-    first = part.start * length * bits // 8
-    rows = kernels.unpack(stream[first : first + int(packed(count, bits))], count, bits)
-    if count and int(rows.max()) >= p:
-        raise NetworkFailure("the client sent a ciphertext with residues out of range")
-    return rows.reshape(-1, length)

@@ -82,6 +82,11 @@ def check_spec(spec: LinearSpec) -> None:
         )
 
 
+def heaviest(spec: LinearSpec) -> int:
+    """What the absolute weights of a filter add up to at most."""
+    return spec.geometry.terms << (spec.weight_bits - 1)
+
+
 # --- on the wire ----------------------------------------------------------------------------------
 
 

@@ -48,7 +48,12 @@ class MixedSender(VoleSender):
     def extend(self, n: int, k: int) -> U8:
         return self._for(k).extend(n, k)
 
+    def begin(self, n: int, k: int) -> Callable[[], U8]:
+        return self._for(k).begin(n, k)
+
     def hear(self) -> None:
+        self.bits.make_all()
+        self.nibbles.make_all()
         if not (self.bits.tally.owes or self.nibbles.tally.owes):
             return
         self._masked = self.softspoken.extend(ROWS, WIDTH)

@@ -100,6 +100,7 @@ class _Silent:
         self._threads = (workers or Workers()).pool
         self._pool = Pool(parameters, batch)
         self._rows = Stock((16,))
+        self._unmade: deque[Callable[[], None]] = deque()
 
     def _expand(self, forest: Forest, trees: slice, rows: U8) -> tuple[U8, U8]:
         """The rows of these trees of each iteration; returns what they are checked by, as
@@ -131,6 +132,25 @@ class _Silent:
         rows = np.empty((p.length - p.released, 16), np.uint8)
         checks = self._expand(forest, slice(p.released_trees, p.trees), rows)
         return rows[: p.reserved], checks
+
+    def _later(self, rows: Callable[[], U8]) -> Callable[[], U8]:
+        """What makes these rows, once, after all that was begun before: the tally takes the rows of
+        both parties in one order.
+        """
+        late: list[U8] = []
+        self._unmade.append(lambda: late.append(rows()))
+
+        def make() -> U8:
+            while not late:
+                self._unmade.popleft()()
+            return late[0]
+
+        return make
+
+    def make_all(self) -> None:
+        """All rows that were begun, so that the tally has them."""
+        while self._unmade:
+            self._unmade.popleft()()
 
     def _checks(self, trees: int) -> U8:
         """Room for what trees are checked by."""
@@ -168,17 +188,25 @@ class SilentSender(_Silent, VoleSender):
 
     def extend(self, n: int, k: int) -> U8:
         """w uint8 `(n,16)`, of which k says how many bits u has."""
+        return self.begin(n, k)()
+
+    def begin(self, n: int, k: int) -> Callable[[], U8]:
+        """What makes w, see `VoleSender`."""
         p = self.parameters
         iterations = self._pool.take(n, k).iterations
         if iterations:
             self._refill(iterations)
-        w = self._rows.take(n)
-        if k < p.width:
-            high = self._channel.recv(p.high_bytes(n, k))
-            upper = kernels.unpack8(high, n, p.width - k, self._threads) << np.uint8(k)
-            kernels.add_multiples(w, self.delta, upper, self._threads)
-        self.tally.used()
-        return w
+        high = self._channel.recv(p.high_bytes(n, k)) if k < p.width else None
+
+        def rows() -> U8:
+            w = self._rows.take(n)
+            if high is not None:
+                upper = kernels.unpack8(high, n, p.width - k, self._threads) << np.uint8(k)
+                kernels.add_multiples(w, self.delta, upper, self._threads)
+            self.tally.used()
+            return w
+
+        return self._later(rows)
 
     def _refill(self, iterations: int) -> None:
         p = self.parameters
@@ -194,10 +222,15 @@ class SilentSender(_Silent, VoleSender):
         self._channel.send(nonce, ahead=True)
         self._sent = [nonce]
         made = [self._iterate(code, keys[i], shifts[i]) for i in range(iterations)]
-        self.tally.refilled(code, answer_hash(self._sent))
         self._release([forest for forest, _ in made])
-        for _, checks in made:
-            self.tally.add(*checks)
+        answer = answer_hash(self._sent)
+
+        def tallied() -> None:
+            self.tally.refilled(code, answer)
+            for _, checks in made:
+                self.tally.add(*checks)
+
+        self._unmade.append(tallied)
 
     def _iterate(self, code: U8, keys: U8, shifts: U8) -> tuple[Forest, tuple[U8, U8]]:
         """One iteration from `_base`, with what its reserved rows are checked by: sends its answer
@@ -269,7 +302,6 @@ class SilentReceiver(_Silent, VoleReceiver):
         self._base_u = np.zeros(0, np.uint8)
         self._base_v = np.zeros((0, 16), np.uint8)
         self._elements = Stock(())
-        self._unmade: deque[Callable[[], None]] = deque()
 
     def extend(self, n: int, k: int) -> tuple[U8, U8]:
         """(u uint8 `(n,)`, below 2^k, v uint8 `(n,16)`)."""
@@ -285,25 +317,13 @@ class SilentReceiver(_Silent, VoleReceiver):
         u = self._elements.take(n)
         if k < p.width:
             u = self._send_high(u, k)
-        late: list[U8] = []
 
-        def rows() -> None:
-            late.append(self._rows.take(n))
+        def rows() -> U8:
+            v = self._rows.take(n)
             self.tally.used()
+            return v
 
-        self._unmade.append(rows)
-
-        def make() -> U8:
-            while not late:
-                self._unmade.popleft()()  # also what was begun before
-            return late[0]
-
-        return u, make
-
-    def make_all(self) -> None:
-        """All rows that were begun, so that the tally has them."""
-        while self._unmade:
-            self._unmade.popleft()()
+        return u, self._later(rows)
 
     def _send_high(self, u: U8, k: int) -> U8:
         """Gives away the bits of u that a k-bit choice does not need; returns the others."""

@@ -4,7 +4,9 @@ Functionality: the sender has a table of 2^k entries per element, the receiver a
 shares of the chosen entry. Both parties call the same operations in the same order. A batch is
 opened by the receiver's choices (`choose` / `accept`) and answered once; its correlations are then
 used up. Pads are `H(w + x*delta)`, hashed under AES keys of this connection and direction, of
-which every 2^10 blocks use one up (ot/keys; Guo, Katz, Wang, Weng, Yu, CRYPTO 2020).
+which every 2^10 blocks use one up (ot/keys; Guo, Katz, Wang, Weng, Yu, CRYPTO 2020). `Sender` and
+`Receiver` are what protocols see; pads come from correlations that are drawn when a batch is opened
+(ot/on_demand), or were made beforehand (ot/prepared).
 
 The result is always shared: the sender's share is set so that option 0's ciphertext is zero, which
 is why a batch sends `2^k - 1` messages each and why the sender cannot choose its share. Nothing
@@ -18,9 +20,8 @@ made. A party's threads share a piece; the bytes are the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import cache, partial
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -38,12 +39,15 @@ from moiety.protocols.cost import (
     Work,
     Works,
     cost_of,
-    other,
     packed,
 )
-from moiety.protocols.ot.batches import ReceivedBatch, SentBatch
-from moiety.protocols.ot.keys import HashKeys
-from moiety.protocols.ot.vole import VoleReceiver, VoleSender
+from moiety.protocols.ot.batches import (
+    Given,
+    Opened,
+    Pads,
+    ReceivedBatch,
+    SentBatch,
+)
 from moiety.protocols.parallel import Workers, pieces
 
 R = TypeVar("R")
@@ -56,29 +60,27 @@ def answer_bytes(n: Size, k: int, bits: Size) -> Size:
 
 
 class _Endpoint:
-    def __init__(self, channel: Channel, keys: HashKeys, workers: Workers | None) -> None:
+    def __init__(self, channel: Channel, workers: Workers | None) -> None:
         self._channel = channel
-        self._keys = keys
         self._threads = (workers or Workers()).pool
 
 
-class TransferSender(_Endpoint):
-    """Sends tables; learns nothing about which entry is taken."""
+class Sender(_Endpoint, ABC):
+    """Sends tables; learns nothing about which entry is taken. Where its pads come from is a
+    subclass's affair.
+    """
 
-    def __init__(
-        self, channel: Channel, vole: VoleSender, keys: HashKeys, workers: Workers | None = None
-    ) -> None:
-        """`keys` are this direction's, at the same count as the peer's."""
-        super().__init__(channel, keys, workers)
-        self._vole = vole
+    @abstractmethod
+    def _pads(self, rows: int, n: int, k: int, group: int) -> Sequence[Pads]:
+        """Those of so many batches of n 1-of-2^k transfers, each for `group` elements in a row."""
 
     def hear(self) -> None:
         """Half of settling (protocols/settlement)."""
-        self._vole.hear()
+        return None
 
     def tell(self) -> None:
         """The other half."""
-        self._vole.tell()
+        return None
 
     def accept(self, n: int, k: int) -> SentBatch:
         """Receive the choices of `n` 1-of-2^k transfers."""
@@ -90,12 +92,10 @@ class TransferSender(_Endpoint):
         `group` elements in a row.
         """
         self._channel.await_flight()
-        w = self._vole.extend(rows * n, k)
         batches = []
-        for row in range(rows):
-            shifts, key = self._channel.recv(packed(n, k)), self._keys.take(n * group, k)
-            mine = w[row * n : (row + 1) * n]
-            batches.append(SentBatch(k=k, key=key, group=group, w=mine, packed_shifts=shifts))
+        for pads in self._pads(rows, n, k, group):
+            shifts = self._channel.recv(packed(n, k))
+            batches.append(SentBatch(k=k, group=group, pads=pads, n=n, packed_shifts=shifts))
         return batches
 
     def lookup(self, batch: SentBatch, table: U8, bits: int) -> U8:
@@ -103,49 +103,57 @@ class TransferSender(_Endpoint):
         this party's share uint8 `(n,)`.
         """
 
-        def part(w: U8, shifts: U8, key: U8, at: slice) -> tuple[U8, U8]:
+        def part(pads: Given, shifts: U8, at: slice) -> tuple[U8, U8]:
             return kernels.lookup_send(
-                w, self._vole.delta, batch.k, key, shifts, table[at], bits, self._threads
+                pads.blocks, pads.delta, batch.k, pads.key, shifts, table[at], bits, self._threads
             )
 
-        return self._answer(batch, part)
+        return self._answer(batch, bits, part)
 
     def leaf(self, batch: SentBatch, digits: U8, with_eq: bool) -> U8:
         """XOR-share `[digit < choice] | [digit == choice] << 1` (the second only `with_eq`), uint8
         `(count, n)` for several digits uint8 `(count, n)` against each choice.
         """
 
-        def part(w: U8, shifts: U8, key: U8, at: slice) -> tuple[U8, U8]:
+        def part(pads: Given, shifts: U8, at: slice) -> tuple[U8, U8]:
             mine = np.ascontiguousarray(digits[:, at])
             return kernels.leaves_send(
-                w, self._vole.delta, batch.k, key, shifts, mine, with_eq, self._threads
+                pads.blocks, pads.delta, batch.k, pads.key, shifts, mine, with_eq, self._threads
             )
 
-        return self._answer(batch, part)
+        return self._answer(batch, len(digits) * (1 + with_eq), part)
 
     def join(self, batch: SentBatch, own: U8, function: U8, bits: int) -> U8:
         """XOR-share `function[own_i ^ choice_i]`: a public function of XOR-shared bits,
         uint8 `(2^k,)`.
         """
 
-        def part(w: U8, shifts: U8, key: U8, at: slice) -> tuple[U8, U8]:
+        def part(pads: Given, shifts: U8, at: slice) -> tuple[U8, U8]:
             return kernels.join_send(
-                w, self._vole.delta, batch.k, key, shifts, own[at], function, bits, self._threads
+                pads.blocks,
+                pads.delta,
+                batch.k,
+                pads.key,
+                shifts,
+                own[at],
+                function,
+                bits,
+                self._threads,
             )
 
-        return self._answer(batch, part)
+        return self._answer(batch, bits, part)
 
     def multiply(self, batch: SentBatch, x: U64, gate: U8, bits: int) -> U64:
         """Additively share `x * (gate ^ choice)` modulo 2^bits, x uint64 `(n,)`, gate and
         choice 0 or 1; returns this party's share uint64 `(n,)`.
         """
 
-        def part(w: U8, shifts: U8, key: U8, at: slice) -> tuple[U8, U64]:
+        def part(pads: Given, shifts: U8, at: slice) -> tuple[U8, U64]:
             return kernels.mux_send(
-                w, self._vole.delta, key, shifts, x[at], gate[at], bits, self._threads
+                pads.blocks, pads.delta, pads.key, shifts, x[at], gate[at], bits, self._threads
             )
 
-        return self._answer(batch, part)
+        return self._answer(batch, bits, part)
 
     def multiply_adding(
         self, batch: SentBatch, x: U64, gate: U8, theirs: U64, flip: U8, bits: int
@@ -154,11 +162,11 @@ class TransferSender(_Endpoint):
         `msb(z) ^ flip`, uint8 `(n,)`.
         """
 
-        def part(w: U8, shifts: U8, key: U8, at: slice) -> tuple[U8, tuple[U64, U8]]:
+        def part(pads: Given, shifts: U8, at: slice) -> tuple[U8, tuple[U64, U8]]:
             messages, z, sign = kernels.mux_send_adding(
-                w,
-                self._vole.delta,
-                key,
+                pads.blocks,
+                pads.delta,
+                pads.key,
                 shifts,
                 x[at],
                 gate[at],
@@ -169,7 +177,7 @@ class TransferSender(_Endpoint):
             )
             return messages, (z, sign)
 
-        z, sign = zip(*self._answers(batch, part), strict=True)
+        z, sign = zip(*self._answers(batch, bits, part), strict=True)
         return _joined(z), _joined(sign)
 
     def widen(self, batch: SentBatch, own: U64, theirs: U64, bits: int, out_bits: int) -> U64:
@@ -177,64 +185,72 @@ class TransferSender(_Endpoint):
         modulo 2^bits, both uint64 `(n,)`; returns its share modulo 2^out_bits, uint64 `(n,)`.
         """
 
-        def part(w: U8, shifts: U8, key: U8, at: slice) -> tuple[U8, U64]:
+        def part(pads: Given, shifts: U8, at: slice) -> tuple[U8, U64]:
             return kernels.widen_send(
-                w, self._vole.delta, key, shifts, own[at], theirs[at], bits, out_bits, self._threads
+                pads.blocks,
+                pads.delta,
+                pads.key,
+                shifts,
+                own[at],
+                theirs[at],
+                bits,
+                out_bits,
+                self._threads,
             )
 
-        return self._answer(batch, part)
+        return self._answer(batch, out_bits - bits, part)
 
     def additive(self, batch: SentBatch, table: U64, bits: int) -> U64:
         """Additively share `table[i, choice_i]` modulo 2^bits; returns this party's share
         uint64 `(n,)`.
         """
 
-        def part(w: U8, shifts: U8, key: U8, at: slice) -> tuple[U8, U64]:
+        def part(pads: Given, shifts: U8, at: slice) -> tuple[U8, U64]:
             return kernels.arith_send(
-                w, self._vole.delta, batch.k, key, shifts, table[at], bits, self._threads
+                pads.blocks, pads.delta, batch.k, pads.key, shifts, table[at], bits, self._threads
             )
 
-        return self._answer(batch, part)
+        return self._answer(batch, bits, part)
 
     def _answer(
-        self, batch: SentBatch, kernel: Callable[[U8, U8, U8, slice], tuple[U8, npt.NDArray[S]]]
+        self,
+        batch: SentBatch,
+        bits: int,
+        kernel: Callable[[Given, U8, slice], tuple[U8, npt.NDArray[S]]],
     ) -> npt.NDArray[S]:
         """Send the answers; returns the shares."""
-        return _joined(self._answers(batch, kernel))
+        return _joined(self._answers(batch, bits, kernel))
 
     def _answers(
-        self, batch: SentBatch, kernel: Callable[[U8, U8, U8, slice], tuple[U8, R]]
+        self, batch: SentBatch, bits: int, kernel: Callable[[Given, U8, slice], tuple[U8, R]]
     ) -> list[R]:
-        """Send the answers of all pieces of the batch in order, each as soon as it is made; returns
-        what else the kernel makes of each piece.
+        """Send the answers of all pieces of the batch in order, entries of `bits` bits, each as
+        soon as it is made; returns what else the kernel makes of each piece.
         """
         batch.spend()
+        batch.pads.begin(bits)
         kept = []
         for at in pieces(batch.elements):
-            shifts = batch.shifts(at, self._threads)
-            messages, made = kernel(batch.blocks(at), shifts, batch.key_at(at.start), at)
+            messages, made = kernel(batch.pads.of(at), batch.shifts(at, self._threads), at)
             self._channel.send(messages)
             kept.append(made)
         return kept
 
 
-class TransferReceiver(_Endpoint):
+class Receiver(_Endpoint, ABC):
     """Chooses entries; learns its share of them and nothing else of the tables."""
 
-    def __init__(
-        self, channel: Channel, vole: VoleReceiver, keys: HashKeys, workers: Workers | None = None
-    ) -> None:
-        """Arguments as `TransferSender`'s."""
-        super().__init__(channel, keys, workers)
-        self._vole = vole
+    @abstractmethod
+    def _choices(self, rows: int, n: int, k: int, group: int) -> tuple[U8, Sequence[Pads]]:
+        """What hides the choices of such batches, u uint8 `(rows, n)` of k bits, and their pads."""
 
     def show(self) -> None:
         """Half of settling (protocols/settlement)."""
-        self._vole.show()
+        return None
 
     def confirm(self) -> None:
         """The other half. Raises `DeviatingPeer`."""
-        self._vole.confirm()
+        return None
 
     def choose(self, choices: U8, k: int) -> ReceivedBatch:
         """Open a batch with `choices` uint8 `(n,)` of k bits."""
@@ -243,81 +259,96 @@ class TransferReceiver(_Endpoint):
 
     def choose_rows(self, choices: U8, k: int, group: int = 1) -> list[ReceivedBatch]:
         """Open a batch for each row of `choices` uint8 `(rows, n)` of k bits, each of them for
-        `group` elements in a row. The correlations of all are drawn together.
+        `group` elements in a row.
         """
-        n = choices.shape[1]
-        u, late = self._vole.begin(choices.size, k)
-        v = cache(late)
+        rows, n = choices.shape
+        hiding, pads = self._choices(rows, n, k, group)
         batches = []
-        for row, mine in enumerate(choices):
-            of_row = slice(row * n, (row + 1) * n)
-            shifts = mine ^ u[of_row]
+        for mine, u, of_row in zip(choices, hiding, pads, strict=True):
+            shifts = mine ^ u
             for at in pieces(n):
                 self._channel.send(kernels.pack(shifts[at], k, self._threads))
-            batches.append(
-                ReceivedBatch(
-                    k=k,
-                    key=self._keys.take(n * group, k),
-                    group=group,
-                    u=u[of_row],
-                    v=partial(_rows_of, v, of_row),
-                    choices=mine,
-                )
-            )
+            batches.append(ReceivedBatch(k=k, group=group, pads=of_row, u=u, choices=mine))
         return batches
 
     def lookup(self, batch: ReceivedBatch, bits: int) -> U8:
         """This party's XOR share of the chosen entries, uint8 `(n,)`."""
 
-        def part(v: U8, choices: U8, u: U8, key: U8, messages: U8) -> U8:
-            return kernels.lookup_recv(v, batch.k, key, choices, u, bits, messages, self._threads)
+        def part(of: Opened, messages: U8, at: slice) -> U8:
+            return kernels.lookup_recv(
+                of.pads.blocks,
+                batch.k,
+                of.pads.key,
+                of.choices,
+                of.u,
+                bits,
+                messages,
+                self._threads,
+            )
 
-        return self._open(batch, bits, part)
+        return self._opened(batch, bits, part)
 
     def leaf(self, batch: ReceivedBatch, count: int, with_eq: bool) -> U8:
         """This party's XOR share of `(lt, eq)` against `count` digits, uint8 `(count, n)`."""
 
-        def part(v: U8, choices: U8, u: U8, key: U8, messages: U8) -> U8:
+        def part(of: Opened, messages: U8, at: slice) -> U8:
             return kernels.leaves_recv(
-                v, batch.k, key, choices, u, count, with_eq, messages, self._threads
+                of.pads.blocks,
+                batch.k,
+                of.pads.key,
+                of.choices,
+                of.u,
+                count,
+                with_eq,
+                messages,
+                self._threads,
             )
 
-        return self._open(batch, count * (1 + with_eq), part)
+        return self._opened(batch, count * (1 + with_eq), part)
 
     def widen(self, batch: ReceivedBatch, x: U64, flip: U8, bits: int, out_bits: int) -> U64:
         """This party's share modulo 2^out_bits, uint64 `(n,)`, from its share x of the value less
         `flip`, both `(n,)`; the choices are `msb(x) ^ flip`.
         """
 
-        def part(v: U8, choices: U8, u: U8, key: U8, messages: U8, at: slice) -> U64:
+        def part(of: Opened, messages: U8, at: slice) -> U64:
             return kernels.widen_recv(
-                v, key, choices, u, x[at], flip[at], bits, out_bits, messages, self._threads
+                of.pads.blocks,
+                of.pads.key,
+                of.choices,
+                of.u,
+                x[at],
+                flip[at],
+                bits,
+                out_bits,
+                messages,
+                self._threads,
             )
 
-        return self._open_at(batch, out_bits - bits, part)
+        return self._opened(batch, out_bits - bits, part)
 
     def additive(self, batch: ReceivedBatch, bits: int) -> U64:
         """This party's additive share of the chosen entries modulo 2^bits, uint64 `(n,)`."""
 
-        def part(v: U8, choices: U8, u: U8, key: U8, messages: U8) -> U64:
-            return kernels.arith_recv(v, batch.k, key, choices, u, bits, messages, self._threads)
+        def part(of: Opened, messages: U8, at: slice) -> U64:
+            return kernels.arith_recv(
+                of.pads.blocks,
+                batch.k,
+                of.pads.key,
+                of.choices,
+                of.u,
+                bits,
+                messages,
+                self._threads,
+            )
 
-        return self._open(batch, bits, part)
+        return self._opened(batch, bits, part)
 
-    def _open(
+    def _opened(
         self,
         batch: ReceivedBatch,
         bits: int,
-        kernel: Callable[[U8, U8, U8, U8, U8], npt.NDArray[S]],
-    ) -> npt.NDArray[S]:
-        """As `_open_at`, for a kernel that takes nothing else of the elements."""
-        return self._open_at(batch, bits, lambda *given: kernel(*given[:-1]))
-
-    def _open_at(
-        self,
-        batch: ReceivedBatch,
-        bits: int,
-        kernel: Callable[[U8, U8, U8, U8, U8, slice], npt.NDArray[S]],
+        kernel: Callable[[Opened, U8, slice], npt.NDArray[S]],
     ) -> npt.NDArray[S]:
         """Receive the answers of `bits`-bit entries piece by piece, and open each while the next
         one arrives; returns the shares.
@@ -325,17 +356,12 @@ class TransferReceiver(_Endpoint):
         batch.spend()
         if batch.elements:
             self._channel.await_flight()
-        v = batch.v()  # while the sender works
-
+        batch.pads.begin(bits)  # while the sender works
         opened = []
         for at in pieces(batch.elements):
             messages = self._channel.recv(answer_bytes(at.stop - at.start, batch.k, bits))
-            opened.append(kernel(*batch.part(v, at), batch.key_at(at.start), messages, at))
+            opened.append(kernel(batch.part(at), messages, at))
         return _joined(opened)
-
-
-def _rows_of(blocks: Callable[[], U8], at: slice) -> U8:
-    return blocks()[at]
 
 
 def _joined(parts: Sequence[npt.NDArray[S]]) -> npt.NDArray[S]:
@@ -347,10 +373,10 @@ def _joined(parts: Sequence[npt.NDArray[S]]) -> npt.NDArray[S]:
 
 
 @cost_of(
-    TransferReceiver.choose,
-    TransferReceiver.choose_rows,
-    TransferSender.accept,
-    TransferSender.accept_rows,
+    Receiver.choose,
+    Receiver.choose_rows,
+    Sender.accept,
+    Sender.accept_rows,
 )
 def choose_cost(receiver: Party, n: Size, k: int, rows: int = 1) -> Cost:
     """The receiver opens `rows` batches of n 1-of-2^k transfers."""
@@ -359,17 +385,17 @@ def choose_cost(receiver: Party, n: Size, k: int, rows: int = 1) -> Cost:
 
 
 @cost_of(
-    TransferSender.lookup,
-    TransferSender.leaf,
-    TransferSender.join,
-    TransferSender.multiply,
-    TransferSender.multiply_adding,
-    TransferSender.widen,
-    TransferSender.additive,
-    TransferReceiver.lookup,
-    TransferReceiver.leaf,
-    TransferReceiver.widen,
-    TransferReceiver.additive,
+    Sender.lookup,
+    Sender.leaf,
+    Sender.join,
+    Sender.multiply,
+    Sender.multiply_adding,
+    Sender.widen,
+    Sender.additive,
+    Receiver.lookup,
+    Receiver.leaf,
+    Receiver.widen,
+    Receiver.additive,
 )
 def answer_cost(
     sender: Party, n: Size, k: int, bits: Size, made: Works = (), read: Works = ()
@@ -378,27 +404,3 @@ def answer_cost(
     of opening the answer.
     """
     return Cost((Send(sender, answer_bytes(n, k, bits), made, read),))
-
-
-@dataclass(frozen=True)
-class Lookup:
-    """n lookups of `bits`-bit entries, with the work of making and of opening the answer."""
-
-    n: Size
-    k: int
-    bits: Size
-    made: Works = ()
-    read: Works = ()
-
-    @classmethod
-    def xor(cls, n: Size, k: int, bits: Size) -> Lookup:
-        """Of an XOR-shared entry."""
-        return cls(n, k, bits, (Work(f"join_send_{k}", n),), (Work(f"join_recv_{k}", n),))
-
-
-def lookups_cost(sender: Party, jobs: Iterable[Lookup]) -> Cost:
-    """Lookups in the same flights: all are opened, then all answered by `sender`."""
-    jobs = list(jobs)
-    opened = sum((choose_cost(other(sender), job.n, job.k) for job in jobs), Cost())
-    answers = (answer_cost(sender, job.n, job.k, job.bits, job.made, job.read) for job in jobs)
-    return sum(answers, opened)

@@ -46,6 +46,11 @@ class VoleSender(Protocol):
         """w uint8 `(n,16)` of the receiver's call with the same arguments."""
         ...
 
+    def begin(self, n: int, k: int) -> Callable[[], U8]:
+        """As `extend`, with w still to be asked for: what the peer waits for leaves first."""
+        w = self.extend(n, k)
+        return lambda: w
+
     def hear(self) -> None:
         """What the receiver shows."""
         return None

@@ -1,5 +1,6 @@
-"""`moiety inspect --cost`: predicted bytes, flights and seconds by kind of step and by layer; the
-formulas in front of them are in formula_tables, which needs sympy, of an extra.
+"""`moiety inspect --cost`: predicted bytes, flights and seconds by kind of step and by layer, and
+those of a prepared run; the formulas in front of them are in formula_tables, which needs sympy, of
+an extra.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from moiety.protocols.ot.generators import Mixed, in_words
 from moiety.runtime.cli.ui import TRAFFIC_COLUMNS, table, traffic_cells
 from moiety.runtime.cost.clock import Time, predict, total
 from moiety.runtime.cost.machine import find_machine
+from moiety.runtime.cost.prepared import prepared_run
 from moiety.runtime.cost.traffic import key_cost, step_costs
 from moiety.runtime.intake import extras
 from moiety.runtime.intake.text import printable
@@ -40,12 +42,17 @@ class Line:
 @dataclass(frozen=True)
 class Prediction:
     """One image. Flights of a line are its own: where it begins in the direction in which the one
-    before ended, the whole has one less than the sum. source: whose figures these are, in words.
+    before ended, the whole has one less than the sum. offline, online: of a run that is prepared,
+    what is made beforehand and the run itself, where silent generation serves choices of
+    `beforehand` bits and more. source: whose figures these are, in words.
     """
 
     lines: tuple[Line, ...]
     whole: Wire
     time: Time
+    offline: Line
+    online: Line
+    beforehand: int
     silent_from: int
     network: Network
     source: str
@@ -58,6 +65,8 @@ def prediction(program: Program, network: str, ot: str, machine_file: Path | Non
     costs = [key_cost(program), *step_costs(program)]
     silent_from = soonest(costs, figures, between) if asked is None else asked
     times = predict(costs, figures, between, silent_from)
+    prepared = prepared_run(program)
+    beforehand = program.planned_for.ahead.silent_from if asked is None else asked
     generator = Mixed(silent_from)
     wires = [cost.on(generator) for cost in costs]
     steps = ((step.kind, f"{index} {step.name}") for index, step in enumerate(program.steps))
@@ -66,7 +75,15 @@ def prediction(program: Program, network: str, ot: str, machine_file: Path | Non
         Line(*name, wire, time) for name, wire, time in zip(names, wires, times, strict=True)
     )
     whole = sum(costs, Cost()).on(Mixed(silent_from))
-    return Prediction(lines, whole, total(times), silent_from, between, source)
+
+    def part(name: str, cost: Cost) -> Line:
+        (time,) = predict([cost], figures, between, beforehand)
+        return Line("prepared", name, cost.on(Mixed(beforehand)), time)
+
+    offline, online = part("offline", prepared.offline), part("online", prepared.online)
+    return Prediction(
+        lines, whole, total(times), offline, online, beforehand, silent_from, between, source
+    )
 
 
 def report(program: Program, predicted: Prediction, layers: bool) -> list[Table | Text]:
@@ -75,6 +92,7 @@ def report(program: Program, predicted: Prediction, layers: bool) -> list[Table 
     parts.append(_by_kind(predicted))
     if layers:
         parts.append(_by_layer(predicted))
+    parts.append(_prepared(predicted))
     return [*parts, Text(headline(predicted))]
 
 
@@ -99,6 +117,22 @@ def _by_layer(predicted: Prediction) -> Table:
     for line in predicted.lines:
         if line.wire.total or line.time.total >= 1e-3:
             shown.add_row(Text(printable(line.name) or line.kind), line.kind, *_cells([line]))
+    return shown
+
+
+def _prepared(predicted: Prediction) -> Table:
+    """The three prices of a prepared run, and for comparison the one of a run on demand."""
+    offline, online = predicted.offline, predicted.online
+    columns = (*TRAFFIC_COLUMNS, "seconds")
+    title = f"Predicted cost, prepared (correlations: {in_words(predicted.beforehand)})"
+    shown = table(title, "part", *columns, right=4)
+    for line in (offline, online):
+        shown.add_row(line.name, *_cells([line])[: len(columns)])
+    shown.add_section()
+    shown.add_row("total", *_cells([offline, online])[: len(columns)])
+    whole = predicted.whole
+    traffic = traffic_cells(whole.up, whole.down, len(whole.flights))
+    shown.add_row("on demand", *traffic, _seconds(predicted.time.total))
     return shown
 
 

@@ -25,6 +25,31 @@ CompiledArgument = Annotated[
         show_default=False,
     ),
 ]
+ProgramArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MODEL.moiety",
+        help="The Program, as got from the vendor.",
+        show_default=False,
+    ),
+]
+ConnectOption = Annotated[str, typer.Option(metavar="HOST:PORT", help="The vendor's server.")]
+PeerOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Whom of those that are trusted (moiety keys list) the server must be.",
+        show_default=False,
+    ),
+]
+SilenceOption = Annotated[
+    float,
+    typer.Option(
+        min=1.0,
+        metavar="SECONDS",
+        help="Longest silence of the server before the run is given up.",
+    ),
+]
 ImagesArgument = Annotated[
     list[Path],
     typer.Argument(

@@ -112,6 +112,8 @@ def status_line(prepared: Prepared, journal: Journal, prices: Prices) -> str:
         f"in {duration(sum(journal.wall))}",
         f"{traffic(sent, received)}",
     ]
+    if ahead := sum(result.prepared_item is not None for result in results):
+        parts.append(f"{ahead} of them prepared ahead")
     if prices.known:
         parts.append(f"cost {money(prices.of(seconds, sent + received))}")
     return ", ".join(parts)

@@ -154,15 +154,25 @@ class Setting:
         return self.images * math.prod(step.shape)
 
 
-def protocol_calls(program: Program, images: int = 1) -> Iterator[list[Call]]:
-    """The calls of every step, in order, of a run of so many images."""
+def protocol_calls(
+    program: Program, images: int = 1, prepared: bool = False
+) -> Iterator[list[Call]]:
+    """The calls of every step, in order, of a run of so many images; `prepared`: with comparisons
+    cut for a prepared run.
+    """
+    for step, setting in zip(program.steps, settings(program, images, prepared), strict=True):
+        yield list(CALLS[type(step)](step, setting))
+
+
+def settings(program: Program, images: int = 1, prepared: bool = False) -> Iterator[Setting]:
+    """What the costs of every step depend on, in order; arguments as in `protocol_calls`."""
     specs = linear_specs(program, images)
+    network = program.planned_for.ahead if prepared else program.planned_for
+    keeps = not program.policy.tells_of_images
     for index, step in enumerate(program.steps):
         operands = program.operands(step) or (step,)
         joint = program.joint_gates(index)
-        keeps = not program.policy.tells_of_images
-        setting = Setting(index, operands, joint, program.planned_for, images, specs, keeps)
-        yield list(CALLS[type(step)](step, setting))
+        yield Setting(index, operands, joint, network, images, specs, keeps)
 
 
 S = TypeVar("S", bound=Step)

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8, U64
-from moiety.protocols.prices import WIDTHS
+from moiety.protocols.prices import FIGURES, REFERENCE, WIDTHS
 from moiety.runtime.measure.bench import Bench
 
 FEW, MANY = 4, 24
@@ -164,6 +164,7 @@ def transfers(bench: Bench) -> None:
         _record(bench, Join.random(bench, opened), f"join_send_{k}", f"join_recv_{k}")
         _several_thresholds(bench, opened)
     _multiplexer(bench)
+    _prepared(bench)
     _choices(bench)
 
 
@@ -199,6 +200,16 @@ def _multiplexer(bench: Bench) -> None:
     bench.per("open_1", n, partial(made.open, made.multiply()))
     bench.per("widen_send", n, made.widen)
     bench.per("widen_recv", n, partial(made.widened, made.widen()))
+
+
+def _prepared(bench: Bench) -> None:
+    """Of transfers whose pads are made beforehand: what the kernels take that make pads and use
+    them at once, divided as on the reference machine.
+    """
+    for figure in FIGURES.values():
+        for part in filter(None, (figure.offline, figure.online)):
+            share = REFERENCE[part] / REFERENCE[figure.name]
+            bench.figures.setdefault(part, share * bench.figures[figure.name])
 
 
 def _choices(bench: Bench) -> None:

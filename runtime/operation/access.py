@@ -6,13 +6,18 @@
     images-in-total = 5000
     cohorts-in-total = 4
     failed-checks-in-total = 3
+    max-prepared = 64
+    max-store-bytes = 50_000_000_000
+    max-age-days = 7
     programs = ["5f0c9a..."]
 
 Only `fingerprint` must be there: a limit that is left out does not limit, and without `programs`
 (the beginnings of Programs' digests, as `moiety inspect` shows them) a client may ask for whatever
 is served. `cohorts-in-total`: of how many cohorts it gets the aggregate, where the Program's policy
 reveals no more. `failed-checks-in-total`: after how many failed checks of what it sent a client is
-served no more, 3 where nothing is written; to serve it again, write a larger number.
+served no more, 3 where nothing is written; to serve it again, write a larger number. The next
+three limit what is prepared for a client ahead of its images: how many items, how many bytes of
+this side's disk, and after how many days an item is used no more.
 
 The file is looked at all the time, and before every session and every run. One that cannot be read
 changes nothing: the last good one stays in force, and the log says so.
@@ -52,6 +57,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_un
     images_in_total: int | None = None
     cohorts_in_total: int | None = None
     failed_checks_in_total: int = FAILED_CHECKS
+    max_prepared: int | None = None
+    max_store_bytes: int | None = None
+    max_age_days: float | None = None
     programs: tuple[str, ...] | None = None
 
 
@@ -113,9 +121,12 @@ def _checked(path: Path, name: str, entry: Entry) -> str:
         "images-in-total": entry.images_in_total,
         "cohorts-in-total": entry.cohorts_in_total,
         "failed-checks-in-total": entry.failed_checks_in_total,
+        "max-prepared": entry.max_prepared,
+        "max-store-bytes": entry.max_store_bytes,
+        "max-age-days": entry.max_age_days,
     }
     for limit, value in limits.items():
-        if value is not None and value < 0:
+        if value is not None and not value >= 0:  # nan is a number of TOML's
             raise BadInput(f"{path}: {name}: {limit} is {value}; write 0 or more")
     if entry.failed_checks_in_total == 0:
         raise BadInput(
@@ -225,6 +236,11 @@ class AccessList:
         count, entry = self.counters.of(fingerprint), found[1]
         limits = ((entry.images_in_total, count.total), (entry.images_per_day, count.today))
         return min((max(0, most - had) for most, had in limits if most is not None), default=None)
+
+    def entry(self, fingerprint: str) -> Entry | None:
+        """What the file says of the client; None where it is not in it."""
+        found = self._find(fingerprint)
+        return None if found is None else found[1]
 
     def cohorts(self, fingerprint: str) -> int | None:
         """Of how many cohorts in all the client gets the aggregate; None: no limit."""

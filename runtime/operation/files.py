@@ -33,6 +33,20 @@ def locked(path: Path, purpose: str) -> Iterator[int]:
         os.close(descriptor)
 
 
+def check_private(path: Path) -> None:
+    """Raises `BadInput` where others than the owner may read, write or enter `path`."""
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
+    if mode & 0o077:
+        wanted = "700" if path.is_dir() else "600"
+        raise BadInput(
+            f"{path}: others may use it (mode {mode:04o}), so the key is no secret; "
+            f"run: chmod {wanted} {path}, and make a new key if they did"
+        )
+
+
 def unusable(path: Path, purpose: str, error: OSError) -> BadInput:
     return BadInput(f"{path}: cannot be used as {purpose}: {error.strerror or error}")
 

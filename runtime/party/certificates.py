@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import stat
 from pathlib import Path
 
 from cryptography import x509
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.x509.oid import NameOID
 
 from moiety.protocols.errors import BadInput, MoietyError
+from moiety.runtime.operation.files import check_private
 from moiety.runtime.operation.fingerprint import Fingerprint
 
 PrivateKey = (
@@ -99,20 +99,6 @@ def read_key(path: Path) -> PrivateKey:
             f"{path}: keys of this kind cannot be used with TLS 1.3; take Ed25519, ECDSA or RSA"
         )
     return key
-
-
-def check_private(path: Path) -> None:
-    """Raises `BadInput` where others than the owner may read, write or enter `path`."""
-    try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
-    if mode & 0o077:
-        wanted = "700" if path.is_dir() else "600"
-        raise BadInput(
-            f"{path}: others may use it (mode {mode:04o}), so the key is no secret; "
-            f"run: chmod {wanted} {path}, and make a new key if they did"
-        )
 
 
 def check_dates(certificate: x509.Certificate, whose: str, kind: type[MoietyError]) -> None:

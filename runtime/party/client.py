@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +23,7 @@ from moiety.protocols.setup import open_session
 from moiety.runtime.cost.traffic import image_cost
 from moiety.runtime.operation.fingerprint import Fingerprint
 from moiety.runtime.party import handshake
+from moiety.runtime.party.client_stock import ClientStock
 from moiety.runtime.party.cohorts import (
     AggregateResult,
     Kept,
@@ -38,7 +39,9 @@ from moiety.runtime.party.executor import ClientExecutor
 from moiety.runtime.party.framing import Limits, Line, PeerError
 from moiety.runtime.party.generator_choice import Ot, settle_client
 from moiety.runtime.party.metering import RunCost
+from moiety.runtime.party.prepared import ItemSource
 from moiety.runtime.party.sides import Revealed
+from moiety.runtime.party.stock import Cellar
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program import Case, Program
 from moiety.runtime.program.progress import Progress, no_progress
@@ -51,8 +54,9 @@ class Client:
     """A Program, and how its holder runs it: `ot`, the generator of correlations that it asks for;
     `batch`, images that may share one run where the server offers it; `threads` of the kernels.
 
-    `on_wait` is told how many others the server serves first (0: it is getting ready); `progress`
-    follows the steps of each run.
+    `on_wait` is told how many others the server serves first (0: it is getting ready); `on_empty`,
+    that what was prepared for runs of so many images is used up, and the next one is computed on
+    demand; `progress` follows the steps of each run.
     """
 
     program: Program
@@ -60,6 +64,7 @@ class Client:
     batch: int = 1
     threads: int = 1
     on_wait: Callable[[int], None] = lambda ahead: None
+    on_empty: Callable[[int], None] = lambda images: None
     progress: Progress = no_progress
 
     def connect(
@@ -191,6 +196,8 @@ class Connection:
     cohorts_left: int | None = None
     _binding: bytes = field(default=b"", repr=False)
     _index: int = 0
+    _stocks: dict[int, ClientStock] = field(default_factory=dict)
+    _taken: set[int] = field(default_factory=set)  # sizes of runs that took something prepared
 
     def infer(self, case: Case) -> tuple[list[Revealed], RunCost, handshake.Served]:
         """The results for one case, this side's cost of the run (seconds, bytes, flights), and the
@@ -212,9 +219,10 @@ class Connection:
         `NetworkFailure` where the line or the server is gone.
         """
         self.executor.check_revealing()
-        with peer_errors():
-            self._begin(len(cases))
-            outputs, cost = self.executor.run_batch(self.session, cases, self.client.progress)
+        with peer_errors(), self._begun(len(cases)) as item:
+            watch = self.client.progress
+            outputs, cost = self.executor.run_batch(self.session, cases, watch, item)
+            cost.item = None if item is None else item.index
             return outputs, cost, handshake.receive(self.channel, handshake.Served)
 
     def keep_batch(
@@ -227,8 +235,10 @@ class Connection:
         self.executor.check_keeping(cohort)
         with peer_errors():
             runs = run_ids(self._binding, self._index, len(cases))
-            self._begin(len(cases), cohort)
-            shares, cost = self.executor.keep_batch(self.session, cases, self.client.progress)
+            with self._begun(len(cases), cohort) as item:
+                watch = self.client.progress
+                shares, cost = self.executor.keep_batch(self.session, cases, watch, item)
+                cost.item = None if item is None else item.index
             served = handshake.receive(self.channel, handshake.Served)
         kept = [
             Kept(run=run.hex(), share=tuple(share))
@@ -276,11 +286,65 @@ class Connection:
             self.close()
             raise
 
-    def _begin(self, images: int, cohort: str = "") -> None:
-        """Announces the next run."""
-        begin = handshake.Begin(index=self._index, images=images, cohort=cohort)
-        handshake.send(self.channel, begin)
-        self._index += images
+    def meet_stock(
+        self, cellar: Cellar, images: int = 1, anew: bool = False, skip_to: int = 0
+    ) -> int:
+        """Compares what this side has prepared with the server, for runs of so many images, with
+        what the server has: how many items both have. From now on `infer_batch` and `keep_batch`
+        take one each while there is one. This connection holds the store until it is closed.
+
+        `anew`: a store is founded where there is none, or the server's is gone. `skip_to`: items
+        before this one are given up. Raises `NothingPrepared` where there is nothing, and all is
+        computed on demand; `BadInput` where another process has the store, `PeerMismatch` and
+        `BadArtifact` where one of the two is an older copy.
+        """
+        if images in self._stocks:
+            self._stocks.pop(images).close()
+        with peer_errors():
+            self._stocks[images] = ClientStock.meet(
+                self.channel,
+                self.session,
+                self.executor,
+                cellar,
+                self._binding,
+                images,
+                anew,
+                skip_to,
+            )
+        return self._stocks[images].left
+
+    def prepared(self, images: int = 1) -> int:
+        """How many items there are for runs of so many images."""
+        return self._stocks[images].left if images in self._stocks else 0
+
+    def prepare(self, images: int = 1) -> int:
+        """One item more, after `meet_stock`, on the disk of both parties when it returns; bytes of
+        this side's half. Raises `NothingPrepared` where the server has no room for it, `BadInput`
+        where this side has none; `DeviatingPeer`; `NetworkFailure`. What was prepared before is as
+        it was.
+        """
+        with peer_errors():
+            return self._stocks[images].prepare()
+
+    @contextmanager
+    def _begun(self, images: int, cohort: str = "") -> Iterator[ItemSource | None]:
+        """Announces the next run; gives the item that was prepared for it, if there is one."""
+        index, self._index = self._index, self._index + images
+        if not self.prepared(images):
+            self._say_empty(images)
+            begin = handshake.Begin(index=index, images=images, cohort=cohort)
+            handshake.send(self.channel, begin)
+            yield None
+            return
+        self._taken.add(images)
+        with closing(self._stocks[images].take(index, cohort)) as item:
+            yield item
+
+    def _say_empty(self, images: int) -> None:
+        """Once."""
+        if images in self._taken:
+            self._taken.remove(images)
+            self.client.on_empty(images)
 
     @property
     def own_fingerprint(self) -> Fingerprint | None:
@@ -294,6 +358,8 @@ class Connection:
 
     def close(self, error: BaseException | None = None) -> None:
         """An orderly end, or with `error` one that tells the server that this client gave up."""
+        for stock in self._stocks.values():
+            stock.close()
         _leave(self.channel, self.session.workers, error)
 
     def __enter__(self) -> Connection:

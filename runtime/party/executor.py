@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import mmap
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,18 +20,44 @@ import numpy.typing as npt
 
 from moiety.protocols.arrays import U32, U64
 from moiety.protocols.errors import BadArtifact, BadInput, ContractViolation
+from moiety.protocols.linear.client import new_query_client
 from moiety.protocols.linear.rlwe import Ring
 from moiety.protocols.linear.server import ServerLinear
 from moiety.protocols.linear.spec import LinearSpec, check_spec
+from moiety.protocols.linear.split import SEED_BYTES as SPLIT_SEED_BYTES
+from moiety.protocols.linear.split import (
+    ClientMaterial,
+    ServerMaterial,
+    client_bytes,
+    offline_client,
+    offline_server,
+)
+from moiety.protocols.ot.demand import Demand
+from moiety.protocols.ot.early import Known
+from moiety.protocols.ot.prepared import Sink, Source
 from moiety.protocols.parallel import Workers
-from moiety.protocols.session import Session
+from moiety.protocols.preparation import answering, prepare, record, record_known
+from moiety.protocols.session import Role, Session
 from moiety.runtime.cost.memory import check_run_memory
+from moiety.runtime.party import handlers, masked
 from moiety.runtime.party.cohorts import check_reveals_images, is_id
-from moiety.runtime.party.handlers import Turn, execute, truncate_with_gates
+from moiety.runtime.party.handlers import Turn
 from moiety.runtime.party.hints import HintFile
+from moiety.runtime.party.masks import operand_masks
 from moiety.runtime.party.metering import KEYS, RunCost, StepWatch, peak_rss
+from moiety.runtime.party.prepared import (
+    LINEAR,
+    PreparedClientSide,
+    PreparedServerSide,
+    RecordedClientSide,
+    RecordedServerSide,
+    blank,
+    check_demand,
+    write_demand,
+)
 from moiety.runtime.party.sides import ClientSide, Revealed, ServerSide, Share, Side
 from moiety.runtime.program import AnyStep, Case, Gates, Program
+from moiety.runtime.program.beforehand import corrected
 from moiety.runtime.program.linear_layers import (
     MAX_BATCH,
     layout_digest,
@@ -76,8 +102,7 @@ def _run(
     program: Program, stages: Sequence[_Stage], session: Session, side: Side, progress: Progress
 ) -> RunCost:
     """The loop of both parties: keys, then step by step."""
-    if session.network != program.planned_for:
-        raise ContractViolation(f"the session is not open for a {program.network} network")
+    steps = masked if side.prepared else handlers
     cost, meter = RunCost(images=side.images), session.channel.meter
     watch = StepWatch(meter, cost)
     values: dict[int, Share] = {}
@@ -95,9 +120,9 @@ def _run(
                 turn = Turn(session, side, index, step, rings, operands)
                 if gates is not None:
                     compare = Turn(session, side, index + 1, gates, (step.bits,), ())
-                    value, joint = truncate_with_gates(turn, compare)
+                    value, joint = steps.truncate_with_gates(turn, compare)
                 else:
-                    value = execute(turn)
+                    value = steps.execute(turn)
             if value.shape != (wanted := (side.images, *step.shape)):
                 raise ContractViolation(
                     f"{label} made shape {value.shape}, the Program says {wanted}"
@@ -110,6 +135,16 @@ def _run(
     session.channel.flush()
     cost.peak_rss = peak_rss()
     return cost
+
+
+def _ahead(session: Session) -> Session:
+    """Its comparisons are cut for prepared runs."""
+    return replace(session, network=session.network.ahead)
+
+
+def _check_network(program: Program, session: Session) -> None:
+    if session.network != program.planned_for:
+        raise ContractViolation(f"the session is not open for a {program.network} network")
 
 
 # --- the vendor -----------------------------------------------------------------------------------
@@ -131,6 +166,7 @@ class ServerExecutor:
     _layers: dict[int, dict[int, ServerLinear]] = field(default_factory=dict)
     _unprepared: set[int] = field(default_factory=set)
     _stages: list[_Stage] = field(init=False)
+    _demands: dict[int, Demand] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if 1 not in self.batches or not all(1 <= images <= MAX_BATCH for images in self.batches):
@@ -211,18 +247,68 @@ class ServerExecutor:
         return self.run_keeping(session, progress, images)[1]
 
     def run_keeping(
-        self, session: Session, progress: Progress = no_progress, images: int = 1
+        self,
+        session: Session,
+        progress: Progress = no_progress,
+        images: int = 1,
+        item: Source | None = None,
     ) -> tuple[U64 | None, RunCost]:
         """As `run`; where the policy reveals nothing, also this side's share of the outputs, uint64
-        `(images, L)`.
+        `(images, L)`. `item`: this side's half of what was prepared for the run (`prepare_item`).
         """
+        _check_network(self.program, session)
+        common = self._common(images)
+        if item is None:
+            side = ServerSide(*common)
+            cost = _run(self.program, self._stages, session, side, progress)
+            return _rows(side.kept), cost
+        demand = self._demand(images)
+        check_demand(item, demand)
+        seed = item.read(LINEAR, SPLIT_SEED_BYTES).tobytes()
+        material = ServerMaterial.from_bytes(seed, self._layers[images])
+        side = PreparedServerSide(*common, material=material, corrected=corrected(self.program))
+        with answering(demand, item, session) as of_item:
+            cost = _run(self.program, self._stages, _ahead(of_item), side, progress)
+        return _rows(side.kept), cost
+
+    def prepare_item(self, session: Session, sink: Sink, images: int = 1) -> bytes:
+        """With the client's: makes the two halves of what a run of so many images needs, and writes
+        this side's to `sink`. Returns what both parties agree on: the digest of what the run will
+        ask for. Raises `DeviatingPeer`, and then nothing of it may be used.
+        """
+        _check_network(self.program, session)
+        common, demand = self._common(images), self._demand(images)
+        write_demand(sink, demand)
+        ServerSide(*common).exchange_keys(session)
+        material = offline_server(session, list(self._layers[images].values()))
+        sink.write(LINEAR, np.frombuffer(material.to_bytes(), np.uint8))
+        prepare(session, demand, sink)
+        return demand.digest()
+
+    def _common(
+        self, images: int
+    ) -> tuple[int, dict[int, ServerLinear], list[dict[str, npt.NDArray[Any]]], bytes, bool]:
+        """What a side of this party's has."""
         if images not in self._layers:
             raise ContractViolation(f"prepare() has not run for {images} images")
         seed = public_seed(self.program, images)
         keeps = not self.program.policy.tells_of_images
-        side = ServerSide(images, self._layers[images], self._tensors, seed, keeps)
-        cost = _run(self.program, self._stages, session, side, progress)
-        return _rows(side.kept), cost
+        return images, self._layers[images], self._tensors, seed, keeps
+
+    def demand_digest(self, images: int) -> bytes:
+        """32 bytes, of what a prepared run of so many images asks: the same at both parties."""
+        return self._demand(images).digest()
+
+    def _demand(self, images: int) -> Demand:
+        """What a run asks of its transfers: the same every time."""
+        if images not in self._demands:
+
+            def body(session: Session) -> None:
+                side = RecordedServerSide(*self._common(images))
+                _run(self.program, self._stages, session, side, no_progress)
+
+            self._demands[images] = record(Role.SERVER, self.program.planned_for.ahead, body)
+        return self._demands[images]
 
 
 def _adopt(layers: dict[int, ServerLinear], kept: dict[int, U32], file: HintFile) -> bool:
@@ -259,6 +345,7 @@ class ClientExecutor:
     program: Program
     _specs: dict[int, dict[int, LinearSpec]] = field(default_factory=dict)
     _stages: list[_Stage] = field(init=False)
+    _demands: dict[int, Demand] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_run_memory(self.program)
@@ -290,23 +377,31 @@ class ClientExecutor:
         return revealed[0], cost
 
     def run_batch(
-        self, session: Session, cases: Sequence[Case], progress: Progress = no_progress
+        self,
+        session: Session,
+        cases: Sequence[Case],
+        progress: Progress = no_progress,
+        item: Source | None = None,
     ) -> tuple[list[list[Revealed]], RunCost]:
         """The outputs of every case, all in one run; the server must have prepared for that many,
-        and the session be open for the Program's `planned_for`. Raises `BadInput` where the policy
-        reveals none.
+        and the session be open for the Program's `planned_for`. `item`: this side's half of what
+        was prepared for the run (`prepare_item`). Raises `BadInput` where the policy reveals none.
         """
         self.check_revealing()
-        side, cost = self._walk(session, cases, progress)
+        side, cost = self._walk(session, cases, progress, item)
         return side.revealed, cost
 
     def keep_batch(
-        self, session: Session, cases: Sequence[Case], progress: Progress = no_progress
+        self,
+        session: Session,
+        cases: Sequence[Case],
+        progress: Progress = no_progress,
+        item: Source | None = None,
     ) -> tuple[U64, RunCost]:
         """As `run_batch`, where the policy reveals nothing: this side's share of the outputs,
         uint64 `(images, L)`.
         """
-        side, cost = self._walk(session, cases, progress)
+        side, cost = self._walk(session, cases, progress, item)
         kept = _rows(side.kept)
         assert kept is not None
         return kept, cost
@@ -326,11 +421,61 @@ class ClientExecutor:
             raise BadInput("the id of a cohort is 32 random hexadecimal digits")
 
     def _walk(
-        self, session: Session, cases: Sequence[Case], progress: Progress
+        self, session: Session, cases: Sequence[Case], progress: Progress, item: Source | None
     ) -> tuple[ClientSide, RunCost]:
-        specs, seed = self._checked_specs(len(cases)), public_seed(self.program, len(cases))
-        side = ClientSide(self.program, cases, specs, seed)
-        return side, _run(self.program, self._stages, session, side, progress)
+        _check_network(self.program, session)
+        images = len(cases)
+        common = self.program, cases, self._checked_specs(images), public_seed(self.program, images)
+        if item is None:
+            side = ClientSide(*common)
+            return side, _run(self.program, self._stages, session, side, progress)
+        specs, demand = self._checked_specs(images), self._demand(images)
+        check_demand(item, demand)
+        kept = item.read(LINEAR, client_bytes(list(specs.values()))).tobytes()
+        material = ClientMaterial.from_bytes(kept, specs)
+        side = PreparedClientSide(*common, material=material, corrected=corrected(self.program))
+        with answering(demand, item, session) as of_item:
+            return side, _run(self.program, self._stages, _ahead(of_item), side, progress)
+
+    def prepare_item(self, session: Session, sink: Sink, images: int = 1) -> bytes:
+        """With the server's: makes the two halves of what a run of so many images needs, and writes
+        this side's to `sink`. Returns what both parties agree on: the digest of what the run will
+        ask for. Raises `DeviatingPeer`, and then nothing of it may be used.
+        """
+        _check_network(self.program, session)
+        specs, public = self._checked_specs(images), public_seed(self.program, images)
+        write_demand(sink, self._demand(images))
+        new_query_client(session, list(specs.values()), public)
+        seed = session.prg.bytes(SPLIT_SEED_BYTES).tobytes()
+        operands = operand_masks(self.program, seed, images)
+        material = offline_client(session, specs, public, seed, lambda _: next(operands)[1])
+        sink.write(LINEAR, np.frombuffer(material.to_bytes(), np.uint8))
+        demand, known = self._recorded(images, material)
+        prepare(session, demand, sink, known)
+        return demand.digest()
+
+    def demand_digest(self, images: int) -> bytes:
+        """As the server's."""
+        return self._demand(images).digest()
+
+    def _demand(self, images: int) -> Demand:
+        """What a run asks of its transfers: the same every time."""
+        if images not in self._demands:
+            self._demands[images], _ = self._recorded(images)
+        return self._demands[images]
+
+    def _recorded(
+        self, images: int, material: ClientMaterial | None = None
+    ) -> tuple[Demand, Known]:
+        """The same, and what of it this side knows beforehand, of the run of this material."""
+
+        def body(session: Session) -> None:
+            cases, seed = [blank(self.program)] * images, public_seed(self.program, images)
+            specs = self._checked_specs(images)
+            side = RecordedClientSide(self.program, cases, specs, seed, material)
+            _run(self.program, self._stages, session, side, no_progress)
+
+        return record_known(Role.CLIENT, self.program.planned_for.ahead, body)
 
 
 def _rows(kept: U64 | None) -> U64 | None:

@@ -8,7 +8,7 @@ secrets that they hold.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -28,6 +28,7 @@ from moiety.protocols.errors import ContractViolation
 from moiety.protocols.lanes import each_lane, in_lanes
 from moiety.protocols.session import Role, Session
 from moiety.protocols.settlement import settle
+from moiety.runtime.party.masks import StepMasks
 from moiety.runtime.party.sides import Secrets, Share, Side
 from moiety.runtime.program import (
     KINDS,
@@ -73,6 +74,15 @@ class Turn(Generic[S]):
     @property
     def secrets(self) -> Secrets:
         return self.side.secrets(self.index)
+
+    @property
+    def masks(self) -> StepMasks | None:
+        """The client's, of a prepared run; the server has none."""
+        return self.side.masks(self.index)
+
+    def reading(self, *operands: Share) -> Turn[S]:
+        """The same on these operands."""
+        return replace(self, operands=operands)
 
 
 Handler = Callable[[Turn[Any]], Share]
@@ -192,7 +202,7 @@ def _maxpool(turn: Turn[MaxPool]) -> U64:
 def _relu(turn: Turn[Relu]) -> U64:
     """A whole ReLU, or the multiplexer alone where Gates have made the comparisons."""
     x, *shared = (operand.reshape(-1) for operand in turn.operands)
-    secrets, bits, out_bits = _gate_secrets(turn), turn.operand_bits, turn.step.bits
+    secrets, bits, out_bits = gate_secrets(turn), turn.operand_bits, turn.step.bits
 
     def protocol(lane: Session, at: slice) -> U64:
         mine = secrets.of(at) if secrets else None
@@ -203,7 +213,7 @@ def _relu(turn: Turn[Relu]) -> U64:
     return in_lanes(turn.session, x.size, protocol).reshape(turn.operands[0].shape)
 
 
-def _gate_secrets(turn: Turn[Relu]) -> GateSecrets | None:
+def gate_secrets(turn: Turn[Relu]) -> GateSecrets | None:
     """Of every element; none at the client, and none of a ReLU that is not affine."""
     if not turn.secrets:
         return None
@@ -222,19 +232,19 @@ def _gate_secrets(turn: Turn[Relu]) -> GateSecrets | None:
 def _gates(turn: Turn[Gates]) -> Share:
     """Bits `(images, K, C, ...)`."""
     step, x = turn.step, ring.reduce(turn.operands[0].reshape(-1), turn.step.compared)
-    count, thresholds = step.shape[0], _thresholds(turn, turn.operands[0].shape)
+    count, thresholds = step.shape[0], thresholds_of(turn, turn.operands[0].shape)
 
     def protocol(lane: Session, at: slice) -> U8:
         return gates(lane, x[at], step.compared, count, _of(thresholds, at))
 
-    return _by_image(in_lanes(turn.session, x.size, protocol), turn.operands[0].shape)
+    return by_image(in_lanes(turn.session, x.size, protocol), turn.operands[0].shape)
 
 
 def truncate_with_gates(turn: Turn[Any], compare: Turn[Gates]) -> tuple[U64, Share]:
     """The results of a truncation and of the Gates that are joint with it."""
     step, shape, x = turn.step, turn.operands[0].shape, turn.operands[0].reshape(-1)
     count, compared = compare.step.shape[0], compare.step.compared
-    thresholds = _thresholds(compare, shape)
+    thresholds = thresholds_of(compare, shape)
 
     def protocol(lane: Session, at: slice) -> tuple[U64, U8]:
         return joint.truncate_with_gates(
@@ -242,10 +252,10 @@ def truncate_with_gates(turn: Turn[Any], compare: Turn[Gates]) -> tuple[U64, Sha
         )
 
     values, bits = zip(*each_lane(turn.session, x.size, protocol), strict=True)
-    return np.concatenate(values).reshape(shape), _by_image(np.concatenate(bits, axis=1), shape)
+    return np.concatenate(values).reshape(shape), by_image(np.concatenate(bits, axis=1), shape)
 
 
-def _thresholds(turn: Turn[Gates], shape: tuple[int, ...]) -> U64 | None:
+def thresholds_of(turn: Turn[Gates], shape: tuple[int, ...]) -> U64 | None:
     """The server's, `(K, n)` for the n elements of an operand `(images, C, ...)`; None at the
     client.
     """
@@ -262,7 +272,7 @@ def _of(thresholds: U64 | None, at: slice) -> U64 | None:
     return None if thresholds is None else thresholds[:, at]
 
 
-def _by_image(bits: U8, shape: tuple[int, ...]) -> Share:
+def by_image(bits: U8, shape: tuple[int, ...]) -> Share:
     """`(K, n)` -> `(images, K, C, ...)`."""
     bits = bits.reshape(-1, *shape)
     return np.ascontiguousarray(bits.swapaxes(0, 1))

@@ -10,7 +10,17 @@
       Begin  ──────────────────────▶          one per run of one or several images
       ═══════ one inference (protocol bytes) ══════
              ◀──────────────────────  Served  what it cost the server
-      GOODBYE, or Begin again; or where the policy is `aggregate`, once for a cohort
+      GOODBYE, or Begin again; or where runs are prepared ahead (runtime/store), once before them
+      Stored ──────────────────────▶          where its store stands, or its offer for a new one
+             ◀──────────────────────  Stored  the same; both learn whether either is an older copy
+      and then, for each item
+      Prepare ─────────────────────▶
+             ◀──────────────────────  Prepare it has room for one more
+      ═══════ one preparation (protocol bytes) ════
+             ◀──────────────────────  Served  its half is on its disk
+      and for a run that takes one, between Begin and the inference
+             ◀──────────────────────  Stored  the server has marked the item, too
+      or where the policy is `aggregate`, once for a cohort
       Aggregate  ──────────────────▶          and the ids of its runs, as protocol bytes
       ═══════ the aggregate (protocol bytes) ══════
              ◀──────────────────────  Served
@@ -51,7 +61,7 @@ from moiety.runtime.program import Program
 from moiety.runtime.program.decoding import UNREADABLE
 from moiety.runtime.program.linear_layers import MAX_BATCH
 
-PROTOCOL = 5
+PROTOCOL = 6
 HANDSHAKE_SECONDS = 10.0
 LONGEST_WAIT = 24 * 3600.0
 """Seconds that a busy server may ask a client to wait."""
@@ -123,15 +133,46 @@ class Elsewhere(Message, frozen=True, tag="elsewhere", kw_only=True):
     nonce: str
 
 
+class Stored(Message, frozen=True, tag="stored", kw_only=True):
+    """Of what was prepared for runs of so many `images` (runtime/store), in hexadecimal digits: the
+    `offer` of who has no store and wants one to be founded, or the `position` of a store that is
+    there. The server answers with the same, or with `why` it does not; `gone`: it has no store that
+    goes with the client's, which is worth nothing then. `skip_to`: the client's user gives up all
+    items before this one.
+    """
+
+    images: int = 1
+    skip_to: int = 0
+    offer: str = ""
+    position: str = ""
+    why: str = ""
+    gone: bool = False
+
+
+class Prepare(Message, frozen=True, tag="prepare", kw_only=True):
+    """The client wants to prepare item `index` for a run of so many images, which asks for what has
+    the digest `demand`. The server answers with the same, and `why` it does not where it does not.
+    """
+
+    index: int
+    images: int = 1
+    demand: str = ""
+    why: str = ""
+
+
 class Begin(Message, frozen=True, tag="begin", kw_only=True):
     """The client is about to run its images from number `index` (counted from 0) of this
     connection, `images` of them together. `cohort`: where the policy reveals nothing of them, 32
-    hexadecimal digits of the client's choice under which their shares are kept.
+    hexadecimal digits of the client's choice under which their shares are kept. `item`: what was
+    prepared for them, that the client has marked as used, and `position`, where its store then
+    stands; the server marks it, too, and says so (`Stored`).
     """
 
     index: int
     images: int = 1
     cohort: str = ""
+    item: int | None = None
+    position: str = ""
 
 
 class Aggregate(Message, frozen=True, tag="aggregate", kw_only=True):
@@ -166,7 +207,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float | None = None
 
 
-AnyMessage = Hello | Waiting | Ready | Elsewhere | Begin | Aggregate | Served
+AnyMessage = Hello | Waiting | Ready | Elsewhere | Stored | Prepare | Begin | Aggregate | Served
 _M = TypeVar("_M", bound=Message)
 _decoder = msgspec.json.Decoder(AnyMessage)
 

@@ -16,11 +16,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from moiety.protocols.errors import BadInput
+from moiety.runtime.operation.files import check_private
 from moiety.runtime.operation.fingerprint import Fingerprint
 from moiety.runtime.party.certificates import (
     PrivateKey,
     certificate_bytes,
-    check_private,
     fingerprint,
     key_bytes,
     read_certificates,

@@ -39,6 +39,7 @@ class StepCost:
 class RunCost:
     """The cost of one run as this party saw it. `steps` is indexed like the Program's; in `by_kind`
     the query key exchange is KEYS. `images` went through it together. `peak_rss`: see there.
+    `item`: what was prepared for the run, by its number; None: it was computed on demand.
     """
 
     steps: list[StepCost] = field(default_factory=list)
@@ -46,6 +47,7 @@ class RunCost:
     total: StepCost = field(default_factory=StepCost)
     peak_rss: int = 0
     images: int = 1
+    item: int | None = None
 
     def add(self, kind: str, cost: StepCost) -> None:
         """That of the next step, or of the query key exchange."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from moiety.protocols.linear.client import linear_client, new_query_client
 from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
 from moiety.protocols.linear.spec import LinearSpec
 from moiety.protocols.session import Session
+from moiety.runtime.party.masks import StepMasks
 from moiety.runtime.program import Case, Input, Output, Program, tensors_of
 
 Share = npt.NDArray[Any]
@@ -38,6 +39,8 @@ class Side(ABC):
     images: int
     keeps: bool
     kept: U64 | None = None
+    prepared: ClassVar[bool] = False
+    """Whether the client's shares are masks (runtime/party/masks)."""
 
     @abstractmethod
     def exchange_keys(self, session: Session) -> None:
@@ -46,6 +49,10 @@ class Side(ABC):
     @abstractmethod
     def secrets(self, index: int) -> Secrets:
         """What this party holds for the step at `index`."""
+
+    def masks(self, index: int) -> StepMasks | None:
+        """This party's for the step at `index`."""
+        return None
 
     @abstractmethod
     def input(self, step: Input) -> U64:

@@ -76,8 +76,9 @@ class ImageResult(msgspec.Struct, kw_only=True):
     Of a run of `batch` images each is charged its part of time and bytes; all of them waited for
     the `flights`. `peak_rss`: largest resident size of this side's process so far, bytes.
 
-    `kept`: this side's share of the outputs where an `aggregate` policy reveals none; nothing but
-    the journal of a study holds it.
+    `prepared_item`: the number of what was prepared for its run (moiety prepare); None: all was
+    computed on demand. `kept`: this side's share of the outputs where an `aggregate` policy reveals
+    none; nothing but the journal of a study holds it.
     """
 
     file: str
@@ -96,6 +97,7 @@ class ImageResult(msgspec.Struct, kw_only=True):
     server: Served
     batch: int = 1
     peak_rss: int = 0
+    prepared_item: int | None = None
     kept: Kept | None = None
 
     def doubts(self) -> tuple[Warned, ...]:
@@ -274,6 +276,7 @@ def _charged(cost: RunCost, served: Served, position: int) -> dict[str, Any]:
         return nbytes * (position + 1) // batch - nbytes * position // batch
 
     return {
+        "prepared_item": cost.item,
         "seconds": cost.total.seconds / batch,
         "cpu_seconds": cost.total.cpu_seconds / batch,
         "bytes_sent": part(cost.total.sent),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +14,17 @@ from moiety.runtime.operation.audit import AuditLog
 from moiety.runtime.operation.events import Joined
 from moiety.runtime.operation.recorder import Recorder
 from moiety.runtime.party.client import Client, Connection
+from moiety.runtime.party.client_stock import NothingPrepared
 from moiety.runtime.party.credentials import KeyFiles
 from moiety.runtime.party.framing import Limits
 from moiety.runtime.party.generator_choice import Ot
+from moiety.runtime.party.stock import Cellar
 from moiety.runtime.program import Program
 from moiety.runtime.results.inference import finished, peer_of, run_group, runs_of
 from moiety.runtime.results.record import ImageResult
 from moiety.runtime.results.retry import left
+from moiety.runtime.store.key import StoreKey
+from moiety.runtime.store.lock import StoreHeld
 from moiety.runtime.study.workers import Task
 
 
@@ -28,7 +33,8 @@ class SessionPlan:
     """All that it takes: with whom and how (as `Client` and `connect`), and how files become images
     (as `Reader`; `rows`: what the cohort's list says beside them, for models of several inputs).
     Plain data: a process tells it another. `audit`: the log that all sessions append to. `cohort`:
-    what the two parties call the study, where outputs stay shared (policy `aggregate`).
+    what the two parties call the study, where outputs stay shared (policy `aggregate`). `store`:
+    the folder of runs that were prepared ahead, and the one of its key; None: none are taken.
     """
 
     program: Program
@@ -44,6 +50,8 @@ class SessionPlan:
     rows: tuple[tuple[Path, tuple[Row, ...]], ...] = ()
     audit: Path | None = None
     cohort: str = ""
+    store: Path | None = None
+    store_keys: Path | None = None
 
     def connect(self, on_wait: Callable[[int], None] = lambda ahead: None) -> Connection:
         """Raises as `Client.connect`."""
@@ -53,6 +61,17 @@ class SessionPlan:
         credentials = self.keys.read() if self.keys else None
         limits = Limits(silence=self.timeout)
         return client.connect(self.host, self.port, limits, credentials, self.insecure)
+
+    def meet(self, connection: Connection) -> None:
+        """From now on it takes what was prepared, where there is something that no other session
+        holds. Raises as `Connection.meet_stock` else.
+        """
+        if self.store is None or self.store_keys is None:
+            return
+        cellar = Cellar(self.store, StoreKey.at(self.store_keys))
+        for images in connection.sizes:
+            with suppress(NothingPrepared, StoreHeld):
+                connection.meet_stock(cellar, images)
 
     def reader(self) -> Reader:
         """How files become images."""
@@ -77,9 +96,14 @@ class Session:
 
     @classmethod
     def open(cls, plan: SessionPlan, on_wait: Callable[[int], None]) -> Session:
-        """Raises as `Client.connect`."""
+        """Raises as `Client.connect` and `SessionPlan.meet`."""
         recorder = plan.recorder()
         connection = plan.connect(on_wait)
+        try:
+            plan.meet(connection)
+        except BaseException as error:
+            connection.close(error)
+            raise
         recorder.record(Joined(peer=peer_of(connection)))
         return cls(connection, plan, plan.reader(), recorder)
 

@@ -25,7 +25,7 @@ from moiety.protocols.ot.softspoken import (
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Session
 from tests.protocols.oracles import multiples
-from tests.support.two_party import channel_pair, run_both, run_two_party
+from tests.support.two_party import channel_pair, run_both, run_two_party, vole
 
 
 @dataclass
@@ -101,13 +101,13 @@ def connect(n: int, k: int, seed: int) -> tuple[U8, U8, tuple[U8, U8]]:
     """(delta, w, (u, v)) of n silent correlations server -> client, in a whole session."""
 
     def server(session: Session) -> tuple[U8, U8]:
-        vole = session.sender._vole
-        w = vole.extend(n, k)
+        generator = vole(session.sender)
+        w = generator.extend(n, k)
         session.channel.send(b"0")
-        return vole.delta, w
+        return generator.delta, w
 
     def client(session: Session) -> tuple[U8, U8]:
-        u, later = session.receiver._vole.begin(n, k)
+        u, later = vole(session.receiver).begin(n, k)
         session.channel.recv(1)
         return u, later()
 

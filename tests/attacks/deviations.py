@@ -14,7 +14,7 @@ from moiety.protocols.ot.silent import SilentReceiver, SilentSender
 from moiety.protocols.session import Role, Session
 from moiety.protocols.settlement import settle
 from tests.protocols.oracles import multiples
-from tests.support.two_party import run_two_party
+from tests.support.two_party import run_two_party, vole
 
 ROWS = 2048
 """Those of the first tree of either iteration of a refill."""
@@ -51,7 +51,7 @@ def deviating(monkeypatch: pytest.MonkeyPatch, change: Change, who: Role) -> dic
 
 
 def mark(session: Session) -> None:
-    for generator in (session.sender._vole.bits, session.sender._vole.nibbles):  # type: ignore[attr-defined]
+    for generator in (vole(session.sender).bits, vole(session.sender).nibbles):
         generator._role = session.role
 
 
@@ -63,15 +63,15 @@ def used(who: Role, n: int, k: int, seed: int, kept: dict[str, Any], more: int =
     def body(session: Session) -> None:
         mark(session)
         if session.role is who:
-            vole = session.sender._vole
-            kept["w"], kept["delta"] = vole.extend(n, k), vole.delta
+            sender = vole(session.sender)
+            kept["w"], kept["delta"] = sender.extend(n, k), sender.delta
             if more:
-                vole.extend(more, k)
+                sender.extend(more, k)
             session.channel.send(b"0")
         else:
-            kept["u"], later = session.receiver._vole.begin(n, k)
+            kept["u"], later = vole(session.receiver).begin(n, k)
             if more:
-                session.receiver._vole.begin(more, k)
+                vole(session.receiver).begin(more, k)
             session.channel.recv(1)
             kept["v"] = later()
         settle(session)

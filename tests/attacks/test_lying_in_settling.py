@@ -19,7 +19,7 @@ from moiety.protocols.prg import Prg
 from moiety.protocols.session import Role, Session
 from moiety.protocols.settlement import settle
 from tests.protocols.oracles import nibbles, times
-from tests.support.two_party import run_two_party
+from tests.support.two_party import run_two_party, vole
 
 
 def lie_of(*elements: int) -> U8:
@@ -92,11 +92,11 @@ def test_the_digest_has_all_bits_of_delta(monkeypatch: pytest.MonkeyPatch, lie: 
 
     def body(session: Session) -> None:
         if session.is_server:
-            seen["delta"] = session.sender._vole.delta
-            session.sender._vole.extend(5, 4)
+            seen["delta"] = vole(session.sender).delta
+            vole(session.sender).extend(5, 4)
             session.channel.send(b"0")
         else:
-            _, later = session.receiver._vole.begin(5, 4)
+            _, later = vole(session.receiver).begin(5, 4)
             session.channel.recv(1)
             later()
             _lie_in(session, lie)
@@ -115,7 +115,7 @@ def test_the_digest_has_all_bits_of_delta(monkeypatch: pytest.MonkeyPatch, lie: 
 
 def _lie_in(session: Session, lie: U8) -> None:
     channel, honest = session.channel, session.channel.send
-    receiver: Any = session.receiver._vole
+    receiver: Any = vole(session.receiver)
     honest_show = receiver.show
 
     def show() -> None:

@@ -21,7 +21,7 @@ from moiety.protocols.ot.tally import BLOCK, Tally
 from moiety.protocols.session import Role, Session
 from moiety.protocols.settlement import settle
 from tests.attacks.deviations import ROWS, changed_sum, deviating, used
-from tests.support.two_party import run_two_party
+from tests.support.two_party import run_two_party, vole
 
 
 @pytest.mark.parametrize("k", [1, 4])
@@ -74,9 +74,9 @@ def test_no_coefficient_serves_twice(monkeypatch: pytest.MonkeyPatch, who: Role)
         later: list[Callable[[], U8]] = []
         for n, k in DRAWS:
             if session.role is who:
-                session.sender._vole.extend(n, k)
+                vole(session.sender).extend(n, k)
             else:
-                later.append(session.receiver._vole.begin(n, k)[1])
+                later.append(vole(session.receiver).begin(n, k)[1])
             if n != 1:
                 continue
             if session.role is who:
@@ -137,12 +137,12 @@ def test_equal_errors_do_not_cancel(
 
     def server(session: Session) -> None:
         for _ in range(2):
-            session.sender._vole.extend(ROWS, 4)
+            vole(session.sender).extend(ROWS, 4)
         session.channel.send(b"0")
         settle(session)
 
     def client(session: Session) -> None:
-        later = [session.receiver._vole.begin(ROWS, 4)[1] for _ in range(2)]
+        later = [vole(session.receiver).begin(ROWS, 4)[1] for _ in range(2)]
         session.channel.recv(1)
         later[-1]()
         settle(session)

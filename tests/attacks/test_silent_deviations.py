@@ -33,7 +33,7 @@ from tests.attacks.deviations import (
     used,
 )
 from tests.support.kept import keeping
-from tests.support.two_party import run_two_party
+from tests.support.two_party import run_two_party, vole
 
 
 @pytest.mark.parametrize("who", Role)
@@ -201,7 +201,7 @@ def test_nothing_is_opened_before_it_is_settled(monkeypatch: pytest.MonkeyPatch)
 
     def server(session: Session) -> None:
         mark(session)
-        _, later = session.receiver._vole.begin(ROWS, 1)
+        _, later = vole(session.receiver).begin(ROWS, 1)
         session.channel.recv(1)
         later()
         try:
@@ -211,7 +211,7 @@ def test_nothing_is_opened_before_it_is_settled(monkeypatch: pytest.MonkeyPatch)
 
     def client(session: Session) -> None:
         mark(session)
-        session.sender._vole.extend(ROWS, 1)
+        vole(session.sender).extend(ROWS, 1)
         session.channel.send(b"0")
         sent = session.channel.meter.total.received
         before.append(sent)
@@ -234,10 +234,10 @@ def test_what_is_settled_is_not_settled_again() -> None:
         sent = [session.channel.meter.total.sent]
         for draws in (False, True, True, False):
             if draws and session.is_server:
-                session.sender._vole.extend(5, 1)
+                vole(session.sender).extend(5, 1)
                 session.channel.send(b"0")
             elif draws:
-                _, later = session.receiver._vole.begin(5, 1)
+                _, later = vole(session.receiver).begin(5, 1)
                 session.channel.recv(1)
                 later()
             before = session.channel.meter.total.sent

@@ -14,6 +14,8 @@ SECRETS: dict[str, str] = {
     "lookup_recv": "v,choices",
     "arith_send": "w,delta,table",
     "arith_recv": "v,choices",
+    "pads_send": "w,delta",
+    "pads_recv": "v",
     "leaves_send": "w,delta,digits",
     "leaves_recv": "v,choices",
     "join_send": "w,delta,own",

@@ -33,16 +33,26 @@ def test_the_access_file_is_one() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
-def test_the_unit_is_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["moiety-serve.service", "moiety-prepare.service"])
+def test_the_unit_is_one(name: str, tmp_path: Path) -> None:
     """With a program that exists here."""
-    unit = (DEPLOY / "moiety-serve.service").read_text()
+    unit = (DEPLOY / name).read_text()
     assert unit.count("/usr/local/bin/moiety") == 1
-    file = tmp_path / "moiety-serve.service"
+    file = tmp_path / name
     file.write_text(unit.replace("/usr/local/bin/moiety", sys.executable))
     done = subprocess.run(
         ["systemd-analyze", "verify", str(file)], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_nightly_command_is_one() -> None:
+    unit = (DEPLOY / "moiety-prepare.service").read_text()
+    (line,) = re.findall(r"^ExecStart=/usr/local/bin/moiety (.*)$", unit, re.M)
+    name, *arguments = line.split()
+    load(name).make_context(name, arguments, resilient_parsing=False)
+    timer = (DEPLOY / "moiety-prepare.timer").read_text()
+    assert "OnCalendar=*-*-* 02:00" in timer
 
 
 def test_paths_of_the_config_file_are_writable_for_the_unit() -> None:

@@ -35,6 +35,7 @@ FACES = {
         "optimise",
     ),
     "moiety.runtime": (
+        "Cellar",
         "CleartextExecutor",
         "Client",
         "Connection",
@@ -48,6 +49,7 @@ FACES = {
         "Server",
         "ServerOptions",
         "SessionPlan",
+        "StoreKey",
         "Study",
         "StudyOptions",
         "Weights",

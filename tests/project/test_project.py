@@ -220,8 +220,9 @@ def test_documented_commands_exist(name: str, command: str) -> None:
 
     options = set(re.findall(r"(?<!\S)(--[a-z-]+)", command))
     if command.startswith("moiety "):
-        word = command.split()[1]
+        word, *more = command.split()[1:]
         known = typer.main.get_command(app) if word.startswith("-") else load(word)
+        known = getattr(known, "commands", {}).get(" ".join(more[:1]), known)
         taken = {
             option
             for parameter in known.params

@@ -257,6 +257,14 @@ THINGS = (
         },
     ),
     Thing(
+        "A record of a store's ledger",
+        ("runtime/store",),
+        {
+            "runtime/store/ledger.py": "the class, its name in `Event`, what it does to a `Book`",
+            "runtime/store/binding.py": "the next `FORMAT`: older releases cannot read it",
+        },
+    ),
+    Thing(
         "A word between the server and the process of a connection",
         ("runtime/party/server",),
         {

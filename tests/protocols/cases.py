@@ -28,9 +28,11 @@ from moiety.protocols.compare.reveal import reveal_to_client
 from moiety.protocols.compare.truncate import truncate_exact, truncate_stochastic
 from moiety.protocols.lanes import LANES_FROM, each_lane, in_lanes
 from moiety.protocols.network import LAN
-from moiety.protocols.ot.transfers import TransferReceiver, TransferSender
+from moiety.protocols.ot.on_demand import TransferReceiver, TransferSender
+from moiety.protocols.preparation import answering, prepare, prepare_cost, record
 from moiety.protocols.session import Role, Session
 from moiety.protocols.settlement import settle
+from moiety.protocols.split import online
 from tests.protocols.cohort_cases import cohort_cases
 from tests.protocols.conformance import (
     Case,
@@ -51,16 +53,20 @@ from tests.protocols.conformance import (
     relu_meaning,
     shares,
 )
+from tests.protocols.masked_cases import masked_cases
 from tests.protocols.transfer_cases import (
     CHOICES,
     additive_lookup_case,
+    known_case,
     linear_case,
     lookup_case,
     setup_case,
+    split_case,
 )
 from tests.support.convolutions import (
     GUARDS,
 )
+from tests.support.memory_store import MemoryStore
 from tests.support.two_party import share
 
 # --- cases ----------------------------------------------------------------------------------------
@@ -372,6 +378,21 @@ def lanes_case(bits: int, out_bits: int, n: int) -> Case:
     )
 
 
+def prepared_case(case: Case) -> Case:
+    """A protocol whose transfers are prepared right before."""
+    inputs = case.inputs(np.random.default_rng(0))
+    demand = record(Role.SERVER, LAN, lambda session: case.body(session, inputs[Role.SERVER]))
+
+    def body(session: Session, mine: Any) -> Any:
+        store = MemoryStore()
+        prepare(session, demand, store)
+        with answering(demand, store, session) as run:
+            return case.body(run, mine)
+
+    cost = prepare_cost(demand) + online(case.cost)
+    return replace(case, protocols=(prepare,), body=body, cost=cost, pinned=None)
+
+
 def reveal_case(bits: int, n: int, file: str | None = None) -> Case:
     def check(inputs: Pair, results: Pair) -> None:
         assert results[0] is None
@@ -480,14 +501,18 @@ def _cases() -> Iterator[tuple[str, Case]]:
         yield f"square {bits} to {out_bits}", square_case(bits, out_bits)
     yield "bit_to_ring 13", bit_to_ring_case(13, 64, Role.SERVER, WIRE)
     yield "bit_to_ring 64", bit_to_ring_case(64, 65, Role.CLIENT)
+    yield "relu 16 to 28, prepared", prepared_case(relu_case(16, 28))
     yield "reveal 20", reveal_case(20, 8, WIRE)
     for k in (1, 2, 3, 4):
         yield f"lookup 1 of {1 << k}", lookup_case(k, 3, file=MORE)
         yield f"additive lookup 1 of {1 << k}", additive_lookup_case(k, 41)
     for guard in GUARDS:
         yield f"linear, {guard} guard bits", linear_case(guard, MORE)
+        yield f"linear split, {guard} guard bits", split_case(guard, MORE)
+        yield f"linear with a known share, {guard} guard bits", known_case(guard)
     yield "set-up", setup_case(MORE)
     yield from cohort_cases()
+    yield from masked_cases()
 
 
 CASES = dict(_cases())

@@ -57,6 +57,8 @@ class Cases:
             "arith_send": (*send, self.words(n, 1 << k), bits),
             "leaves_send": (*send, self.bytes(count, n, below=1 << k), bool(bits % 2)),
             "join_send": (*send, self.bytes(n, below=1 << k), self.bytes(1 << k), few),
+            "pads_send": (w, delta, k, key, bits),
+            "pads_recv": (w.copy(), k, key, bits),
         }
         for name, width, rest in (
             ("lookup_recv", few, (few,)),

@@ -18,12 +18,13 @@ from moiety.protocols.arrays import U8, U64
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.kernels.reference.blocks import count_key
 from moiety.protocols.ot import softspoken
-from moiety.protocols.ot.batches import SentBatch
+from moiety.protocols.ot.batches import HashedPads, ReceivedBatch, SentBatch
 from moiety.protocols.ot.consistency import Chain
 from moiety.protocols.ot.keys import HashKeys
+from moiety.protocols.ot.on_demand import TransferReceiver, TransferSender
 from moiety.protocols.ot.softspoken import SoftSpokenReceiver, SoftSpokenSender
 from moiety.protocols.ot.stock import Source, Stock
-from moiety.protocols.ot.transfers import TransferReceiver, TransferSender
+from moiety.protocols.ot.transfers import Receiver, Sender
 from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Session
@@ -158,7 +159,7 @@ def test_no_extension_of_nothing_or_of_more_than_an_element(n: int, k: int) -> N
 # --- batches of transfers -------------------------------------------------------------------------
 
 
-def answers(n: int) -> dict[str, Callable[[TransferSender, SentBatch], object]]:
+def answers(n: int) -> dict[str, Callable[[Sender, SentBatch], object]]:
     """Every way to answer a batch of one-bit choices."""
     x, gate = np.arange(n, dtype=np.uint64), np.zeros(n, np.uint8)
     table, words = np.zeros((n, 2), np.uint8), np.zeros((n, 2), np.uint64)
@@ -200,7 +201,7 @@ def test_a_batch_is_opened_once() -> None:
     """By its receiver, too: a second answer is not waited for."""
     table, choices = noise(3, N, 2) & np.uint8(7), np.ones(N, np.uint8)
     words = np.zeros(N, np.uint64)
-    openings: list[Callable[[TransferReceiver, Any], object]] = [
+    openings: list[Callable[[Receiver, Any], object]] = [
         lambda r, b: r.lookup(b, 3),
         lambda r, b: r.leaf(b, 1, True),
         lambda r, b: r.additive(b, 20),
@@ -238,6 +239,11 @@ def test_an_interrupted_answer_is_not_given_again(monkeypatch: pytest.MonkeyPatc
         sender.multiply(batch, np.zeros(N, np.uint64), np.zeros(N, np.uint8), 20)
 
 
+def hashed(batch: SentBatch | ReceivedBatch) -> HashedPads:
+    assert isinstance(batch.pads, HashedPads)
+    return batch.pads
+
+
 @pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize(("k", "n", "group"), [(1, 700, 1), (1, 200, 7), (4, 130, 1), (2, 300, 3)])
 def test_both_parties_count_the_keys_of_every_row(rows: int, k: int, n: int, group: int) -> None:
@@ -252,10 +258,9 @@ def test_both_parties_count_the_keys_of_every_row(rows: int, k: int, n: int, gro
     for _ in range(2):
         asked = receiver.choose_rows(choices, k, group)
         for mine, theirs in zip(sender.accept_rows(rows, n, k, group), asked, strict=True):
-            assert mine.key.tobytes() == theirs.key.tobytes() == count_key(first, used).tobytes()
             for at in range(0, n * group, per_key):
-                assert mine.key_at(at).tobytes() == count_key(first, used).tobytes()
-                assert theirs.key_at(at).tobytes() == count_key(first, used).tobytes()
+                for batch in (mine, theirs):
+                    assert hashed(batch).key_at(at).tobytes() == count_key(first, used).tobytes()
                 used += 1
 
 
@@ -266,12 +271,14 @@ def test_every_row_takes_correlations_of_its_own() -> None:
 
     def client(session: Session) -> tuple[U8, U8]:
         batches = session.receiver.choose_rows(choices, k)
-        return np.stack([each.u for each in batches]), np.stack([each.v() for each in batches])
+        return np.stack([each.u for each in batches]), np.stack(
+            [hashed(each).blocks() for each in batches]
+        )
 
     def server(session: Session) -> tuple[U8, U8]:
         batches = session.sender.accept_rows(rows, n, k)
         shifts = [each.shifts(slice(0, n)) for each in batches]
-        return np.stack(shifts), np.stack([each.w for each in batches])
+        return np.stack(shifts), np.stack([hashed(each).blocks() for each in batches])
 
     (shifts, w), (u, v) = run_two_party(server, client)
     assert np.array_equal(shifts, u)

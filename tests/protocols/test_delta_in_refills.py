@@ -21,7 +21,7 @@ from moiety.protocols.ot.keys import HashKeys, later_key
 from moiety.protocols.ot.silent import SilentReceiver, SilentSender
 from moiety.protocols.session import Session
 from tests.protocols.oracles import multiples
-from tests.support.two_party import run_two_party
+from tests.support.two_party import run_two_party, vole
 
 TREES = lpn.LpnParameters(seeds=160, trees=400, depth=5)
 """Small, with every noise value many times."""
@@ -66,14 +66,14 @@ def refilled() -> tuple[U8, dict[str, Any]]:
     """(the sender's delta, what an honest receiver has seen)."""
 
     def server(session: Session) -> U8:
-        softspoken = session.sender._vole.softspoken  # type: ignore[attr-defined]
+        softspoken = vole(session.sender).softspoken
         sender = SilentSender(session.channel, softspoken, session.prg, hash_keys(), TREES, batch=1)
         sender.extend(1, 4)
         session.channel.send(b"0")
         return sender.delta
 
     def client(session: Session) -> dict[str, Any]:
-        softspoken = session.receiver._vole.softspoken  # type: ignore[attr-defined]
+        softspoken = vole(session.receiver).softspoken
         receiver = Noting(session.channel, softspoken, session.prg, hash_keys(), TREES, batch=1)
         _, make = receiver.begin(1, 4)
         session.channel.recv(1)

@@ -21,7 +21,7 @@ from moiety.protocols.prg import Prg
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import open_session
 from tests.protocols.oracles import nibbles
-from tests.support.two_party import channel_pair, run_both
+from tests.support.two_party import channel_pair, run_both, vole
 from tests.support.wiretap import Wiretap
 
 SHARE, PAIRS, TREES = 32, 128, 32
@@ -36,7 +36,7 @@ class Opened:
 
     def streams(self) -> dict[str, Prg]:
         """Where its secrets come from."""
-        sender, receiver = self.session.sender._vole, self.session.receiver._vole
+        sender, receiver = vole(self.session.sender), vole(self.session.receiver)
         generators = {
             f"{name} {width}": getattr(end, width)._prg
             for name, end in (("sender", sender), ("receiver", receiver))
@@ -46,11 +46,11 @@ class Opened:
 
     def delta(self) -> U8:
         """Of the direction in which it sends."""
-        return self.session.sender._vole.delta
+        return vole(self.session.sender).delta
 
     def leaves(self) -> U8:
         """Of the trees that it grew itself, uint8 `(512, 16)`."""
-        grown = self.session.receiver._vole.softspoken._leaves  # type: ignore[attr-defined]
+        grown = vole(self.session.receiver).softspoken._leaves
         return grown.reshape(-1, 16)
 
     def messages(self) -> Iterator[bytes]:
@@ -139,7 +139,7 @@ def test_parties_have_the_same_trees_but_for_the_holes(four: list[Opened]) -> No
     """In both directions: what the one grew, the other has, in the order of its delta."""
     for server, client in (four[:2], four[2:]):
         for sender, receiver in ((server, client), (client, server)):
-            held = sender.session.sender._vole.softspoken._leaves  # type: ignore[attr-defined]
+            held = vole(sender.session.sender).softspoken._leaves
             grown, holes = receiver.leaves().reshape(TREES, 16, 16), nibbles(sender.delta())
             order = np.arange(1, 16)[None, :] ^ holes[:, None]
             assert np.array_equal(held[:, 1:], grown[np.arange(TREES)[:, None], order])

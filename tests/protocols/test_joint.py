@@ -159,7 +159,8 @@ def test_any_sizes_and_plans(data: st.DataObject) -> None:
     shift = data.draw(st.integers(0, bits - 2), "shift")
     gate_bits = data.draw(st.integers(2, bits - shift), "gate_bits")
     count, n = data.draw(st.integers(1, 32), "count"), data.draw(st.integers(1, 150), "n")
-    network = data.draw(st.sampled_from([*NETWORKS.values()]), "network")
+    networks = [*NETWORKS.values(), *(network.ahead for network in NETWORKS.values())]
+    network = data.draw(st.sampled_from(networks), "network")
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32), "seed"))
     shares = share(edge_values(bits, rng, n), bits, rng)
     thresholds = rng.integers(0, 2**64, (count, 1), np.uint64)
@@ -193,7 +194,9 @@ def compositions(bits: int) -> Iterator[tuple[int, ...]]:
                 yield digits
 
 
-@pytest.mark.parametrize("network", [*NETWORKS.values(), THIN], ids=[*NETWORKS, "thin"])
+@pytest.mark.parametrize(
+    "network", [*NETWORKS.values(), THIN, THIN.ahead], ids=[*NETWORKS, "thin", "thin ahead"]
+)
 @pytest.mark.parametrize("count", [1, 2, 25])
 def test_the_plan_is_the_cheapest_of_all(network: Network, count: int) -> None:
     for low, high in ((1, 1), (2, 4), (4, 2), (3, 3)):
@@ -223,6 +226,17 @@ def test_separate_comparisons_cost_theirs_and_a_round_trip() -> None:
     )
     without_low = plan_joint(0, 13, 3, n, network)
     assert joint_price(without_low, 3, n, network) == digits_price(second, 3, n, network)
+
+
+def test_a_second_comparison_of_a_prepared_run_sends_its_choices_too() -> None:
+    network, n = NETWORKS["wan"].ahead, 1000
+    apart = plan_separate(15, 13, 3, n, network)
+    assert joint_price(apart, 3, n, network) == (
+        digits_price(apart.low, 1, n, network)
+        + digits_price(apart.gates, 3, n, network)
+        + 2 * network.flight
+        + n * 13 * network.bit
+    )
 
 
 def test_few_values_take_one_tree_and_two_round_trips() -> None:

@@ -16,7 +16,7 @@ from moiety.protocols.parallel import GRAIN
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import open_session
-from tests.support.two_party import MemoryChannel, channel_pair, run_both
+from tests.support.two_party import MemoryChannel, channel_pair, run_both, vole
 
 SEEDS = (b"seed of server 1", b"seed of client 1")
 Use = Callable[[Session], Any]
@@ -75,7 +75,7 @@ def test_either_party_alone_makes_the_keys_fresh(fresh: Role) -> None:
     seeds[fresh] = b"another seed 123"
 
     def use(session: Session) -> tuple[list[bytes], tuple[Keys, Keys], bytes]:
-        return first_keys(session), directions(session), session.sender._vole.delta.tobytes()
+        return first_keys(session), directions(session), vole(session.sender).delta.tobytes()
 
     before, after = both(use), both(use, (seeds[0], seeds[1]))
     for (keys, _, _), (others, _, _) in zip(before, after, strict=True):

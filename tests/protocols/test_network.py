@@ -36,6 +36,15 @@ def test_networks() -> None:
             parse_network(wrong)
 
 
+@pytest.mark.parametrize("network", [*NETWORKS.values(), LOOPBACK])
+def test_a_network_for_prepared_runs_is_another(network: Network) -> None:
+    ahead = network.ahead
+    assert ahead != network
+    assert (ahead.rtt, ahead.down, ahead.up) == (network.rtt, network.down, network.up)
+    assert ahead.ahead == ahead
+    assert not network.prepared
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_class_is_planned_for_itself(name: NetworkName) -> None:
     assert planned_for(NETWORKS[name]) == name

@@ -20,13 +20,15 @@ from moiety.protocols.cost import Cost
 from moiety.protocols.linear import planner
 from moiety.protocols.network import LOOPBACK, NETWORKS, Network
 from moiety.protocols.ot.generators import NEVER_SILENT
-from moiety.protocols.ot.transfers import Lookup, lookups_cost
+from moiety.protocols.ot.lookups import Lookup, lookups_cost
 from moiety.runtime.cost.clock import predict
 from moiety.runtime.cost.machine import REFERENCE_MACHINE, Machine
+from moiety.runtime.cost.prepared import split
 from moiety.runtime.cost.traffic import image_cost
 from tests.support.runnable import small
 
 FORMAT_2_DIGEST = "a49ffc42e2f4368ff02ba40e3d078e3dc3b72c58bdeee3555a645691595ee2c6"
+PREPARED_1_DIGEST = "51ee71dc5f8c17cd7cba25305b4d604a1ed223e1f826f350a69ddf7e061e4874"
 
 
 class Noted(dict[str, float]):
@@ -49,6 +51,12 @@ def test_the_formats_column_is_as_it_was() -> None:
     assert hashlib.sha256(column.encode()).hexdigest() == FORMAT_2_DIGEST
 
 
+def test_the_column_of_prepared_runs_is_as_it_was() -> None:
+    """Likewise, with the share of what is made beforehand and the least price of a bit."""
+    numbers = [sorted(prices.PREPARED_1.items()), prices.OFFLINE_1, prices.BIT_1]
+    assert hashlib.sha256(json.dumps(numbers).encode()).hexdigest() == PREPARED_1_DIGEST
+
+
 def test_every_row_has_a_price_and_says_what_it_is() -> None:
     for name, figure in prices.FIGURES.items():
         assert name == figure.name
@@ -64,14 +72,28 @@ def test_both_columns_are_about_the_same_work() -> None:
         assert 0.7 < ratio < 2.3, name
 
 
+def test_what_a_prepared_run_takes_in_the_place_of_a_figure_stands_in_the_table() -> None:
+    """And is less, but for the answers of what is made beforehand."""
+    replaced = [figure for figure in prices.FIGURES.values() if figure.online]
+    assert replaced
+    for figure in replaced:
+        assert prices.REFERENCE[figure.online] < prices.REFERENCE[figure.name], figure.name
+        assert prices.REFERENCE[figure.offline] <= 1.5 * prices.REFERENCE[figure.name], figure.name
+    assert all(bool(figure.offline) == bool(figure.online) for figure in prices.FIGURES.values())
+
+
 def test_planners_ask_for_every_figure_of_the_format(monkeypatch: pytest.MonkeyPatch) -> None:
-    column = Noted(prices.FORMAT_2)
+    column, prepared = Noted(prices.FORMAT_2), Noted(prices.PREPARED_1)
     monkeypatch.setattr(digits, "FORMAT_2", column)
+    monkeypatch.setattr(digits, "PREPARED_1", prepared)
     plan_digits.cache_clear()
     for network in (*NETWORKS.values(), Network(0, 50e6, 50e6), LOOPBACK, Network(0, 100e9, 100e9)):
         for count in (1, 25):
             plan_digits(9, count, 1000, network)
+    for count in (1, 25):
+        plan_digits(9, count, 1000, LOOPBACK.ahead)
     plan_digits.cache_clear()
+    assert prepared.used == set(prices.PREPARED_1)
     layers = {
         "wire_byte": planner.BYTE,
         "product": planner.PRODUCT,
@@ -101,5 +123,7 @@ def test_declared_costs_ask_for_every_figure_of_a_machine() -> None:
     column = Noted(REFERENCE_MACHINE.figures)
     machine = Machine(description={}, figures=column)
     for silent_from in (1, NEVER_SILENT):
-        predict(every_kind_of_work(), machine, NETWORKS["lan"], silent_from)
+        costs = list(every_kind_of_work())
+        costs += [split(cost).total for cost in costs]
+        predict(costs, machine, NETWORKS["lan"], silent_from)
     assert column.used == set(prices.REFERENCE)

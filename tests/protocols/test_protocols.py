@@ -27,7 +27,7 @@ from tests.protocols.conformance import (
     relu_meaning,
     run,
 )
-from tests.support.two_party import run_two_party, share
+from tests.support.two_party import run_two_party, share, vole
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -142,10 +142,10 @@ def test_sessions_do_not_share_correlations() -> None:
     """
     x0 = np.arange(100, dtype=np.uint64)
     first = run_two_party(
-        lambda s: (s.sender._vole.delta.copy(), relu(s, x0, 16, 20)), lambda s: relu(s, x0, 16, 20)
+        lambda s: (vole(s.sender).delta.copy(), relu(s, x0, 16, 20)), lambda s: relu(s, x0, 16, 20)
     )
     second = run_two_party(
-        lambda s: (s.sender._vole.delta.copy(), relu(s, x0, 16, 20)), lambda s: relu(s, x0, 16, 20)
+        lambda s: (vole(s.sender).delta.copy(), relu(s, x0, 16, 20)), lambda s: relu(s, x0, 16, 20)
     )
     assert not np.array_equal(first.server[0], second.server[0])
     assert not np.array_equal(first.server[1], second.server[1])

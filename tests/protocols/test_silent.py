@@ -23,13 +23,13 @@ from moiety.protocols.ot import lpn
 from moiety.protocols.ot.generators import ALWAYS_SILENT
 from moiety.protocols.ot.keys import HashKeys
 from moiety.protocols.ot.lpn import LpnParameters, Pool
+from moiety.protocols.ot.on_demand import TransferReceiver, TransferSender
 from moiety.protocols.ot.silent import SilentReceiver, SilentSender
-from moiety.protocols.ot.transfers import TransferReceiver, TransferSender
 from moiety.protocols.ot.vole import VoleReceiver, VoleSender
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Role, Session
 from moiety.protocols.settlement import settle
-from tests.support.two_party import channel_pair, run_both, run_two_party
+from tests.support.two_party import channel_pair, run_both, run_two_party, vole
 
 Demands = tuple[tuple[int, int], ...]
 
@@ -394,10 +394,10 @@ def test_what_settling_sends_matches_the_baseline() -> None:
         for server_sends in (True, False):
             for n, k in ((100, 1), (70_001, 4), (17, 2)):
                 if session.is_server is server_sends:
-                    session.sender._vole.extend(n, k)
+                    vole(session.sender).extend(n, k)
                     session.channel.send(b"0")
                 else:
-                    _, later = session.receiver._vole.begin(n, k)
+                    _, later = vole(session.receiver).begin(n, k)
                     session.channel.recv(1)
                     later()
         session.channel.digest = hashlib.sha256()  # type: ignore[attr-defined]

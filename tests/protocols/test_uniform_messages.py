@@ -76,7 +76,7 @@ def test_lookups_depend_on_the_chosen_pad_alone() -> None:
     _, v, _ = kernels.vole_receiver(keys, 0, 4, n // 128)
     w, delta, shifts = v, rng.integers(1, 256, 16, np.uint8), np.zeros(n, np.uint8)  # u = 0
     messages, share = kernels.lookup_send(w, delta, 4, KEY, shifts, np.zeros((n, 16), np.uint8), 8)
-    pads = sender_pads(w, delta, 4, KEY, shifts).astype(np.uint8)
+    pads = sender_pads(w, delta, 4, KEY, shifts, 8).astype(np.uint8)
     fields = messages.reshape(n, 15)
     assert np.array_equal(fields, pads[:, 1:] ^ pads[:, :1])
     assert np.array_equal(share, pads[:, 0])

@@ -8,11 +8,37 @@ from functools import cache
 import numpy as np
 
 from moiety.protocols import ring
-from moiety.protocols.arrays import U8, U64
-from moiety.protocols.linear.client import linear_client, new_query_client
-from moiety.protocols.linear.cost import linear_cost, query_cost
-from moiety.protocols.linear.server import ServerLinear, linear_server, new_query_server
-from moiety.protocols.ot.transfers import TransferReceiver, TransferSender
+from moiety.protocols.arrays import I32, I64, U8, U64
+from moiety.protocols.linear.client import (
+    linear_client,
+    new_query_client,
+    read_answer,
+    send_request,
+)
+from moiety.protocols.linear.cost import (
+    known_cost,
+    linear_cost,
+    offline_cost,
+    online_cost,
+    query_cost,
+)
+from moiety.protocols.linear.server import (
+    ServerLinear,
+    linear_server,
+    new_query_server,
+    read_request,
+    send_answer,
+)
+from moiety.protocols.linear.split import (
+    SEED_BYTES,
+    known_client,
+    known_server,
+    offline_client,
+    offline_server,
+    online_client,
+    online_server,
+)
+from moiety.protocols.ot.on_demand import TransferReceiver, TransferSender
 from moiety.protocols.session import Session
 from moiety.protocols.setup import open_session
 from tests.protocols.conformance import (
@@ -33,6 +59,7 @@ from tests.support.convolutions import (
 )
 
 CHOICES = (TransferReceiver.choose, TransferSender.accept)
+TWO_FLIGHTS = (send_request, read_request, send_answer, read_answer)
 
 
 def lookup_case(k: int, bits: int, n: int = 130, file: str | None = None) -> Case:
@@ -84,38 +111,86 @@ def additive_lookup_case(k: int, bits: int, n: int = 130) -> Case:
     )
 
 
-def linear_case(guard: int, file: str | None = None) -> Case:
-    """With the keys of its query."""
-    conv = Conv(5, (9, 8), 7, (3, 3), (1, 1, 1, 1))
-    spec = conv.spec(guard)
+LAYER = Conv(5, (9, 8), 7, (3, 3), (1, 1, 1, 1))
+
+
+@cache
+def prepared_layer(guard: int) -> tuple[ServerLinear, I32, I64]:
+    """Of the convolution LAYER, with its weights and bias."""
     rng = np.random.default_rng(7)
     weight = rng.integers(-511, 512, (7, 5, 3, 3)).astype(np.int32)
-    bias = rng.integers(-(2**20), 2**20, conv.out_shape)
+    bias = rng.integers(-(2**20), 2**20, LAYER.out_shape)
+    layer = ServerLinear(LAYER.spec(guard), 3, SEED, weight, bias)
+    layer.prepare()
+    return layer, weight, bias
 
-    @cache
-    def prepared() -> ServerLinear:
-        layer = ServerLinear(spec, 3, SEED, weight, bias)
-        layer.prepare()
-        return layer
+
+def linear_case(guard: int, file: str | None = None) -> Case:
+    """With the keys of its query."""
+    spec = LAYER.spec(guard)
 
     def body(session: Session, x: U64) -> U64:
         if session.is_server:
             new_query_server(session, [spec], SEED)
-            return linear_server(session, prepared(), x)
+            return linear_server(session, prepared_layer(guard)[0], x)
         new_query_client(session, [spec], SEED)
         return linear_client(session, spec, 3, SEED, x)
 
     def check(inputs: Pair, results: Pair) -> None:
-        expected = convolve(inputs[0] + inputs[1], weight, conv) + bias.view(np.uint64)
+        _, weight, bias = prepared_layer(guard)
+        expected = convolve(inputs[0] + inputs[1], weight, LAYER) + bias.view(np.uint64)
         check_deviation(spec, deviation(spec, results, expected))
 
     return Case(
-        (linear_server, linear_client, new_query_server, new_query_client),
+        (linear_server, linear_client, *TWO_FLIGHTS, new_query_server, new_query_client),
         body,
-        shares(conv.in_shape, spec.bits),
+        shares(LAYER.in_shape, spec.bits),
         check,
         query_cost([spec]) + linear_cost(spec),
-        Pinned(file, conv.in_shape, spec.bits) if file else None,
+        Pinned(file, LAYER.in_shape, spec.bits) if file else None,
+    )
+
+
+def split_case(guard: int, file: str | None = None) -> Case:
+    """The same layer, offline and online in one session."""
+    spec = LAYER.spec(guard)
+
+    def body(session: Session, x: U64) -> U64:
+        if session.is_server:
+            new_query_server(session, [spec], SEED)
+            layer, _, _ = prepared_layer(guard)
+            return online_server(session, layer, x, offline_server(session, [layer]))
+        new_query_client(session, [spec], SEED)
+        return online_client(session, spec, 3, x, offline_client(session, {3: spec}, SEED))
+
+    return replace(
+        linear_case(guard),
+        protocols=(offline_client, offline_server, online_client, online_server, *TWO_FLIGHTS),
+        body=body,
+        cost=query_cost([spec]) + offline_cost([spec]) + online_cost(spec),
+        pinned=Pinned(file, LAYER.in_shape, spec.bits) if file else None,
+    )
+
+
+def known_case(guard: int) -> Case:
+    """The same where the client's share is known offline."""
+    spec = LAYER.spec(guard)
+
+    def body(session: Session, x: U64) -> U64:
+        if session.is_server:
+            new_query_server(session, [spec], SEED)
+            layer, _, _ = prepared_layer(guard)
+            return known_server(session, layer, x, offline_server(session, [layer]))
+        new_query_client(session, [spec], SEED)
+        material = offline_client(session, {3: spec}, SEED, bytes(SEED_BYTES), lambda _: x[None])
+        return known_client(spec, 3, x, material)
+
+    return replace(
+        linear_case(guard),
+        protocols=(offline_client, offline_server, known_server, *TWO_FLIGHTS),
+        body=body,
+        cost=query_cost([spec]) + offline_cost([spec]) + known_cost(spec),
+        pinned=None,
     )
 
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from moiety.protocols import ring
 from moiety.protocols.errors import BadArtifact, BadInput
+from moiety.protocols.linear.convolution import convolve
 from moiety.runtime import program as ir
 from moiety.runtime.program.cleartext import CleartextExecutor
-from moiety.runtime.program.convolution import convolve
 from moiety.runtime.program.steps.evaluation import Evaluation
 from moiety.runtime.program.weights import Weights
 from tests.support.programs import (

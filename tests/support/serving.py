@@ -104,6 +104,13 @@ class Running:
             self._stopped = True
             self._process.signal(signal.SIGTERM)
 
+    def kill(self) -> None:
+        """As SIGKILL does, and so without a summary; the processes of its sessions are not hit."""
+        self._process.signal(signal.SIGKILL)
+        self._process.reap()
+        self._stopped = self._ended = True
+        self._summary.write_bytes(msgspec.json.encode(Summary()))
+
     def end(self) -> Summary:
         if not self._ended:
             self.stop()

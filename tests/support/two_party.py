@@ -16,6 +16,8 @@ from moiety.protocols.channel import Channel
 from moiety.protocols.errors import NetworkFailure
 from moiety.protocols.network import LAN, Network
 from moiety.protocols.ot.generators import NEVER_SILENT
+from moiety.protocols.ot.on_demand import TransferReceiver, TransferSender
+from moiety.protocols.ot.transfers import Receiver, Sender
 from moiety.protocols.parallel import Workers
 from moiety.protocols.prg import Prg
 from moiety.protocols.ring import reduce
@@ -150,3 +152,9 @@ def share(x: U64, bits: int, rng: np.random.Generator) -> tuple[U64, U64]:
     """Random additive shares of ring elements."""
     first = reduce(rng.integers(0, 2**64, x.shape, np.uint64), bits)
     return first, reduce(x - first, bits)
+
+
+def vole(end: Sender | Receiver) -> Any:
+    """The generator that one end of a session draws from: what no protocol sees."""
+    assert isinstance(end, TransferSender | TransferReceiver)
+    return end._vole

@@ -117,6 +117,20 @@ PARTS: Sequence[Part] = (
         360,
     ),
     Part(
+        "kills",
+        "Parties killed at random moments use no prepared item twice, lose none, and go on.",
+        module("tests.faults.kills"),
+        "docs/security.md#things-that-must-happen-once",
+        300,
+    ),
+    Part(
+        "kills of commands",
+        "Killed while they prepare or infer, client and server read no item twice, and go on.",
+        module("tests.faults.prepared_kills"),
+        "docs/security.md#things-that-must-happen-once",
+        480,
+    ),
+    Part(
         "native",
         "The compiled kernels keep to their memory and branch on no secret.",
         module("tests.native"),
@@ -134,11 +148,11 @@ PARTS: Sequence[Part] = (
     ),
     Part(
         "claims",
-        "Each test that SECURITY.md and docs/security.md, claims.md and trust.md name exists.",
+        "Each test that SECURITY.md and docs/security.md, ahead, claims and trust.md name exists.",
         pytest("tests/project/test_claims.py"),
         "SECURITY.md",
         60,
-        counts="names of tests in the four documents, each looked up",
+        counts="names of tests in the five documents, each looked up",
     ),
     Part(
         "licences",

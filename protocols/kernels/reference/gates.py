@@ -14,7 +14,6 @@ from moiety.protocols.kernels.reference.checks import (
     check_array,
     check_bytes,
     check_range,
-    check_width,
 )
 from moiety.protocols.kernels.reference.pool import Pool
 from moiety.protocols.kernels.reference.streams import pack
@@ -24,6 +23,7 @@ from moiety.protocols.kernels.reference.transfers import (
     low_bits,
     receiver_pads,
     sender_pads,
+    transfers,
 )
 
 __all__ = [
@@ -54,9 +54,7 @@ def leaves_send(
     `with_eq`) count bits `digit == j`. Returns (messages, share `uint8 (count, n)` with lt in bit 0
     and eq in bit 1).
     """
-    check_bytes("w", w, None, 16)
-    check_width(k)
-    count = _check_count(digits, len(w))
+    count = _check_count(digits, transfers(w, shifts, k))
     options = np.arange(1 << k, dtype=np.uint8)
     place = np.arange(count, dtype=np.uint64)[:, None, None]
     table = ((digits[:, :, None] < options).astype(np.uint64) << place).sum(axis=0, dtype=np.uint64)
@@ -64,7 +62,7 @@ def leaves_send(
         equal = (digits[:, :, None] == options).astype(np.uint64) << (place + np.uint64(count))
         table |= equal.sum(axis=0, dtype=np.uint64)
     bits = count * (1 + bool(with_eq))
-    fields = (sender_pads(w, delta, k, key, shifts) ^ table) & low_bits(bits)
+    fields = (sender_pads(w, delta, k, key, shifts, bits) ^ table) & low_bits(bits)
     share = fields[:, 0]
     return pack((fields[:, 1:] ^ share[:, None]).reshape(-1), bits), _spread(share, count, with_eq)
 
@@ -86,7 +84,7 @@ def leaves_recv(
     """
     check_range("count", count, 1, 32)
     bits = count * (1 + bool(with_eq))
-    pads = receiver_pads(v, k, key, choices, u)
+    pads = receiver_pads(v, k, key, choices, u, bits)
     chosen = chosen_fields(messages, k, bits, choices)
     return _spread((chosen ^ pads) & low_bits(bits), count, with_eq)
 
@@ -106,9 +104,7 @@ def join_send(
 
     As `lookup_send`; own: the sender's shares, `uint8 (n,)` below `2^k`; function: `uint8 (2^k,)`.
     """
-    check_width(k)
-    check_bytes("w", w, None, 16)
-    check_bytes("own", own, len(w))
+    check_bytes("own", own, transfers(w, shifts, k))
     check_bytes("function", function, 1 << k)
     argument = own[:, None] ^ np.arange(1 << k, dtype=np.uint8)
     table = np.zeros_like(argument)
@@ -126,7 +122,7 @@ def mux_send(
     x: `uint64 (n,)` below `2^bits`; gate: `uint8 (n,)` of 0 and 1; bits: 1..64. Returns (messages,
     share `uint64 (n,)`).
     """
-    _check_values(w, x=x, gate=gate)
+    _check_values(transfers(w, shifts, 1), x=x, gate=gate)
     table = np.stack([x * gate, x * (gate ^ np.uint8(1))], axis=1)
     return arith_send(w, delta, 1, key, shifts, table, bits)
 
@@ -148,7 +144,7 @@ def mux_send_adding(
     theirs: `uint64 (n,)` below `2^bits`; flip: `uint8 (n,)` of 0 and 1, taken off. Returns
     (messages, z `uint64 (n,)`, sign `uint8 (n,)`): the sum modulo `2^bits` and `msb(z) ^ flip`.
     """
-    _check_values(w, theirs=theirs, flip=flip)
+    _check_values(transfers(w, shifts, 1), theirs=theirs, flip=flip)
     messages, share = mux_send(w, delta, key, shifts, x, gate, bits)
     z = (share + theirs - flip) & low_bits(bits)
     return messages, z, (z >> np.uint64(bits - 1)).astype(np.uint8) ^ flip
@@ -174,7 +170,7 @@ def widen_send(
     the entry.
     """
     _check_widths(bits, out_bits)
-    _check_values(w, own=own, theirs=theirs)
+    _check_values(transfers(w, shifts, 1), own=own, theirs=theirs)
     x = (own + theirs) & low_bits(bits)
     sign = x >> np.uint64(bits - 1)
     table = np.stack([np.zeros_like(sign), sign], axis=1)
@@ -202,7 +198,7 @@ def widen_recv(
     back.
     """
     _check_widths(bits, out_bits)
-    _check_values(v, x=x, flip=flip)
+    _check_values(transfers(v, choices, 1), x=x, flip=flip)
     opened = arith_recv(v, 1, key, choices, u, out_bits - bits, messages)
     carry = opened - (flip & choices)
     return (_lift(x, bits) + (carry << np.uint64(bits)) + flip) & low_bits(out_bits)
@@ -214,12 +210,11 @@ def _check_count(digits: U8, n: int) -> int:
     return len(digits)
 
 
-def _check_values(blocks: U8, **values: U8 | U64) -> None:
-    """A number or a bit (`gate`, `flip`) of every block."""
-    check_bytes("blocks", blocks, None, 16)
+def _check_values(n: int, **values: U8 | U64) -> None:
+    """A number or a bit (`gate`, `flip`) of every transfer."""
     for name, array in values.items():
         dtype = np.uint8 if name in ("gate", "flip") else np.uint64
-        check_array(name, array, dtype, len(blocks))
+        check_array(name, array, dtype, n)
 
 
 def _check_widths(bits: int, out_bits: int) -> None:

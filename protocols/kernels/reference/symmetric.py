@@ -20,9 +20,12 @@ from moiety.protocols.kernels.reference.pool import Pool
 from moiety.protocols.kernels.reference.streams import pack
 from moiety.protocols.kernels.reference.transfers import (
     chosen_fields,
+    hashed,
     low_bits,
+    option_pads,
     receiver_pads,
     sender_pads,
+    transfers,
 )
 
 __all__ = [
@@ -32,6 +35,8 @@ __all__ = [
     "ggm_expand",
     "lookup_recv",
     "lookup_send",
+    "pads_recv",
+    "pads_send",
     "vole_receiver",
     "vole_sender",
 ]
@@ -173,17 +178,16 @@ def lookup_send(
 ) -> tuple[U8, U8]:
     """XOR lookup, sender: the receiver gets `table[i, c_i] ^ share[i]`, `c_i = u_i ^ shifts[i]`.
 
-    w: `uint8 (n, 16)`; delta: `uint8 (16,)`; shifts: `uint8 (n,)` below `2^k`; table:
+    w, delta, key: blocks `uint8 (n, 16)`, `uint8 (16,)`, `uint8 (16,)`, or else prepared pads, a
+    stream of `pads_send` and two empty arrays; shifts: `uint8 (n,)` below `2^k`; table:
     `uint8 (n, 2^k)`, whose low `bits` (1..8) bits count.
 
     Returns the messages of options `1 .. 2^k - 1` as a bit stream, element after element,
     `uint8 (ceil(n*(2^k - 1)*bits/8),)`, and `share`, `uint8 (n,)`.
     """
-    check_width(k)
-    check_bytes("w", w, None, 16)
-    check_bytes("table", table, len(w), 1 << k)
+    check_bytes("table", table, transfers(w, shifts, k), 1 << k)
     check_range("bits", bits, 1, 8)
-    pads = sender_pads(w, delta, k, key, shifts)
+    pads = sender_pads(w, delta, k, key, shifts, bits)
     fields = (pads.astype(np.uint8) ^ table) & np.uint8((1 << bits) - 1)
     share = fields[:, 0].copy()
     return pack((fields[:, 1:] ^ share[:, None]).reshape(-1), bits), share
@@ -194,10 +198,11 @@ def lookup_recv(
 ) -> U8:
     """XOR lookup, receiver: its share `uint8 (n,)` of `table[i, choices[i]]`.
 
-    v: `uint8 (n, 16)`; choices, u: `uint8 (n,)` below `2^k`; bits: 1..8; messages: the sender's.
+    v, key: blocks `uint8 (n, 16)`, `uint8 (16,)`, or else prepared pads, a stream of `pads_recv`
+    and an empty array; choices, u: `uint8 (n,)` below `2^k`; bits: 1..8; messages: the sender's.
     """
     check_range("bits", bits, 1, 8)
-    pads = receiver_pads(v, k, key, choices, u)
+    pads = receiver_pads(v, k, key, choices, u, bits)
     opened = chosen_fields(messages, k, bits, choices) ^ pads
     return opened.astype(np.uint8) & np.uint8((1 << bits) - 1)
 
@@ -211,11 +216,9 @@ def arith_send(
     share `uint64 (n,)`. The message of option `j` is `table[i, j] - share_i + pad_j`,
     with `share_i = table[i, 0] + pad_0`.
     """
-    check_width(k)
-    check_bytes("w", w, None, 16)
-    check_array("table", table, np.uint64, len(w), 1 << k)
+    check_array("table", table, np.uint64, transfers(w, shifts, k), 1 << k)
     mask = low_bits(bits)
-    fields = sender_pads(w, delta, k, key, shifts) + table
+    fields = sender_pads(w, delta, k, key, shifts, bits) + table
     share = fields[:, 0] & mask
     return pack(((fields[:, 1:] - share[:, None]) & mask).reshape(-1), bits), share
 
@@ -228,5 +231,32 @@ def arith_recv(
     As `lookup_recv`; the share is `uint64 (n,)`.
     """
     mask = low_bits(bits)
-    pads = receiver_pads(v, k, key, choices, u)
+    pads = receiver_pads(v, k, key, choices, u, bits)
     return (chosen_fields(messages, k, bits, choices) - pads) & mask
+
+
+# --- pads that are made beforehand ----------------------------------------------------------------
+
+
+def pads_send(w: U8, delta: U8, k: int, key: U8, bits: int, pool: Pool | None = None) -> U8:
+    """The sender's pads `H(w_i + j*delta)`, cut to their low `bits` (1..64) bits.
+
+    w: `uint8 (n, 16)`; delta, key: `uint8 (16,)`. Returns a bit stream in which pad j of element i
+    is value `i*2^k + j`, `uint8 (ceil(n*2^k*bits/8),)`: whole in bytes at multiples of 8 elements.
+    """
+    check_width(k)
+    check_bytes("w", w, None, 16)
+    mask = low_bits(bits)
+    order = np.broadcast_to(np.arange(1 << k, dtype=np.uint8), (len(w), 1 << k))
+    return pack((option_pads(w, delta, k, key, order) & mask).reshape(-1), bits)
+
+
+def pads_recv(v: U8, k: int, key: U8, bits: int, pool: Pool | None = None) -> U8:
+    """The receiver's pads `H(v_i)`, cut to their low `bits` (1..64) bits.
+
+    v: `uint8 (n, 16)`; key: `uint8 (16,)`. Returns a bit stream, `uint8 (ceil(n*bits/8),)`.
+    """
+    check_width(k)
+    check_bytes("v", v, None, 16)
+    mask = low_bits(bits)
+    return pack(hashed(v, k, key) & mask, bits)

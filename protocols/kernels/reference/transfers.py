@@ -5,6 +5,9 @@ message. A lookup is a 1-of-2^k transfer whose messages are a table's entries.
 `H(w_i + (j ^ shift_i)*delta)`, the receiver's is `H(v_i)`, the pad of its choice; `H` is
 `blocks.mmo`, whose keys count up from `key`. The sender's share is chosen so that the message of
 option 0 is zero and is not sent.
+
+Of a pad, as many bits are used as a field has. They can be made beforehand, by `pads_send` and
+`pads_recv`, and then come as a stream in the place of w or v, with no delta and no key.
 """
 
 from __future__ import annotations
@@ -18,36 +21,68 @@ from moiety.protocols.kernels.reference.field import multiples
 from moiety.protocols.kernels.reference.streams import unpack
 
 
-def sender_pads(w: U8, delta: U8, k: int, key: U8, shifts: U8) -> U64:
-    """Low 64 bits of the pads of all options in the receiver's order: `uint64 (n, 2^k)`.
+def sender_pads(w: U8, delta: U8, k: int, key: U8, shifts: U8, bits: int) -> U64:
+    """Pads of all options in the receiver's order, `uint64 (n, 2^k)`; the low `bits` bits count.
 
-    w: `uint8 (n, 16)`; delta: `uint8 (16,)`; shifts: `uint8 (n,)` below `2^k`.
+    w: `uint8 (n, 16)`; delta: `uint8 (16,)`; key: `uint8 (16,)`; shifts: `uint8 (n,)` below `2^k`.
+    Prepared: w is a stream of `pads_send` of as many bits, delta and key are empty.
     """
-    check_width(k)
-    check_bytes("w", w, None, 16)
-    check_bytes("delta", delta, 16)
-    check_bytes("shifts", shifts, len(w))
-    check_bytes("key", key, 16)
     options = 1 << k
-    if len(w) and int(shifts.max()) >= options:
+    n = transfers(w, shifts, k)
+    check_bytes("shifts", shifts, n)
+    if n and int(shifts.max()) >= options:
         raise ValueError(f"shifts must be below 2^{k}, the largest is {int(shifts.max())}")
     order = np.arange(options, dtype=np.uint8) ^ shifts[:, None]
-    blocks = w[:, None, :] ^ multiples(delta, k)[order]
-    return _low_half(mmo(blocks, key, k))
+    if prepared(w):
+        check_bytes("delta", delta, 0)
+        check_bytes("key", key, 0)
+        return np.take_along_axis(unpack(w, n << k, bits).reshape(n, options), order, axis=1)
+    return option_pads(w, delta, k, key, order)
 
 
-def receiver_pads(v: U8, k: int, key: U8, choices: U8, u: U8) -> U64:
-    """Low 64 bits of the pads of the choices: `uint64 (n,)`.
+def receiver_pads(v: U8, k: int, key: U8, choices: U8, u: U8, bits: int) -> U64:
+    """Pads of the choices, `uint64 (n,)`, of which the low `bits` count.
 
-    v: `uint8 (n, 16)`; choices, u: `uint8 (n,)` below `2^k`. `u` has done its work in the shifts:
-    here only its shape is checked.
+    v: `uint8 (n, 16)`; key: `uint8 (16,)`; choices, u: `uint8 (n,)` below `2^k`. `u` has done its
+    work in the shifts: here only its shape is checked. Prepared: v is a stream of `pads_recv` of as
+    many bits, key is empty.
+    """
+    n = transfers(v, choices, k)
+    check_bytes("choices", choices, n)
+    check_bytes("u", u, n)
+    if prepared(v):
+        check_bytes("key", key, 0)
+        return unpack(v, n, bits)
+    return hashed(v, k, key)
+
+
+def transfers(blocks: U8, public: U8, k: int) -> int:
+    """How many there are: one for each block or, where pads were prepared, for each element of
+    `public`.
     """
     check_width(k)
-    check_bytes("v", v, None, 16)
-    check_bytes("choices", choices, len(v))
-    check_bytes("u", u, len(v))
+    if prepared(blocks):
+        check_bytes("shifts or choices", public, None)
+        return len(public)
+    check_bytes("blocks", blocks, None, 16)
+    return len(blocks)
+
+
+def prepared(blocks: U8) -> bool:
+    """Whether a stream of pads stands in the place of the blocks."""
+    return isinstance(blocks, np.ndarray) and blocks.ndim == 1
+
+
+def option_pads(w: U8, delta: U8, k: int, key: U8, order: U8) -> U64:
+    """Low 64 bits of `H(w_i + order_ij * delta)`, `uint64 (n, 2^k)`; order: `uint8 (n, 2^k)`."""
+    check_bytes("delta", delta, 16)
+    return hashed(w[:, None, :] ^ multiples(delta, k)[order], k, key)
+
+
+def hashed(blocks: U8, k: int, key: U8) -> U64:
+    """Low 64 bits of `H(x)` for blocks `uint8 (n, .., 16)`, `uint64 (n, ..)`."""
     check_bytes("key", key, 16)
-    return _low_half(mmo(v, key, k))
+    return _low_half(mmo(blocks, key, k))
 
 
 def _low_half(blocks: U8) -> U64:

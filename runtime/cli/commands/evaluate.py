@@ -34,6 +34,7 @@ from moiety.runtime.cli.options import (
 )
 from moiety.runtime.cli.options import pairs as assigned
 from moiety.runtime.cli.pairs import ClusterOption, CpusOption, PairsOption, room_for, workers_of
+from moiety.runtime.cli.prepared import OnDemandOption, StoreOption, folder_at
 from moiety.runtime.cli.programs import open_program
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.cli.study_options import (
@@ -64,6 +65,7 @@ from moiety.runtime.cluster.placement import Room
 from moiety.runtime.intake.text import printable
 from moiety.runtime.party.endpoints import parse_address
 from moiety.runtime.party.generator_choice import parse_ot
+from moiety.runtime.party.keystore import default_store
 from moiety.runtime.party.signals import Stopped
 from moiety.runtime.results.retry import Retries
 from moiety.runtime.study import evaluate as study
@@ -164,6 +166,8 @@ def command(
     cluster: ClusterOption = None,
     pairs: PairsOption = 2,
     worker_cpus: CpusOption = None,
+    store: StoreOption = None,
+    on_demand: OnDemandOption = False,
 ) -> None:
     ui.one_thread()
     room = room_for(cluster, pairs, worker_cpus, threads)
@@ -187,6 +191,8 @@ def command(
         threads=threads,
         bit_depth=bit_depth,
         audit=audit,
+        store=None if on_demand or room else _store(store, public),
+        store_keys=keys or default_store(),
     )
     options = StudyOptions(
         columns=Columns(assigned(label, "--label"), site_column, patient_column, uncertain),
@@ -222,6 +228,12 @@ def command(
         _run(prepared, output, Retries(retries, say=ui.warn), prices, report_only, room)
 
 
+def _store(given: Path | None, public: Path) -> Path | None:
+    """Where runs lie that were prepared ahead; None where there are none."""
+    folder = folder_at(given, public)
+    return folder if folder.is_dir() else None
+
+
 def _prepared(plan: SessionPlan, cohort: Path, options: StudyOptions) -> Prepared:
     with watching("reading images") as watch:
         prepared = prepare(plan, cohort, options, lambda done, total: watch(done, total, ""))
@@ -249,6 +261,11 @@ def _run(
             raise BadInput(f"{printable(folder)}: there is no study yet to report on")
     else:
         prepared, journal = study.begin(prepared, folder, ui.warn)
+        if prepared.plan.store is not None:
+            ui.say(
+                f"runs that were prepared in {printable(prepared.plan.store)} are taken, by one "
+                "session; all else is computed on demand"
+            )
     try:
         if not report_only:
             _run_images(prepared, journal, retries, prices, room)

@@ -5,14 +5,15 @@ model's input as they are. Every image is accepted, accepted with warnings, or r
 reason, and all outputs are tried, before anything is sent. While the server works for another
 client this one waits its turn.
 
+Runs that were prepared ahead (moiety prepare) are taken first; without them all is computed now.
+
 Results are JSON, CSV or DICOM SR, several at once. When the connection breaks, a new one goes on
 with the first image that has no result; when that fails, too, the results so far are kept.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import typer
@@ -25,6 +26,7 @@ from moiety.runtime.cli.options import (
     AuthorityOption,
     BitDepthOption,
     CertificateOption,
+    ConnectOption,
     ImagesArgument,
     InputOption,
     InsecureOption,
@@ -32,10 +34,14 @@ from moiety.runtime.cli.options import (
     KeyOption,
     KeysOption,
     OtOption,
+    PeerOption,
+    ProgramArgument,
     RecursiveOption,
+    SilenceOption,
     ThreadsOption,
     assignments,
 )
+from moiety.runtime.cli.prepared import OnDemandOption, Shelf, SkipOption, StoreOption
 from moiety.runtime.cli.programs import open_program
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.cli.result_tables import left_out_lines, result_table, verdict_line
@@ -45,7 +51,7 @@ from moiety.runtime.intake.text import printable
 from moiety.runtime.operation.audit import AuditLog
 from moiety.runtime.operation.events import Started
 from moiety.runtime.operation.recorder import Recorder
-from moiety.runtime.party.client import Client
+from moiety.runtime.party.client import Client, Connection
 from moiety.runtime.party.cohorts import check_reveals_images
 from moiety.runtime.party.endpoints import parse_address
 from moiety.runtime.party.framing import Limits
@@ -53,7 +59,7 @@ from moiety.runtime.party.generator_choice import parse_ot
 from moiety.runtime.party.handshake import package_version
 from moiety.runtime.party.memory import keep_freed
 from moiety.runtime.party.signals import Stopped
-from moiety.runtime.program.progress import Progress
+from moiety.runtime.program.progress import Progress, no_progress
 from moiety.runtime.results.inference import Cohort
 from moiety.runtime.results.outputs import Format, Outputs, encode_json, open_outputs
 from moiety.runtime.results.record import ImageResult, Results
@@ -69,19 +75,10 @@ EXAMPLES = (
 
 
 def command(
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            metavar="MODEL.moiety",
-            help="The Program, as got from the vendor.",
-            show_default=False,
-        ),
-    ],
+    folder: ProgramArgument,
     images: ImagesArgument,
     beside: InputOption = None,
-    connect: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="The vendor's server.")
-    ] = "127.0.0.1:7700",
+    connect: ConnectOption = "127.0.0.1:7700",
     output: Annotated[
         list[str] | None,
         typer.Option(
@@ -101,14 +98,7 @@ def command(
             show_default=False,
         ),
     ] = None,
-    timeout: Annotated[
-        float,
-        typer.Option(
-            min=1.0,
-            metavar="SECONDS",
-            help="Longest silence of the server before the run is given up.",
-        ),
-    ] = 60.0,
+    timeout: SilenceOption = 60.0,
     batch: Annotated[
         int,
         typer.Option(
@@ -125,14 +115,7 @@ def command(
     keep_going: KeepGoingOption = None,
     bit_depth: BitDepthOption = None,
     keys: KeysOption = None,
-    peer: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Whom of those that are trusted (moiety keys list) the server must be.",
-            show_default=False,
-        ),
-    ] = None,
+    peer: PeerOption = None,
     cert: CertificateOption = None,
     key: KeyOption = None,
     ca: AuthorityOption = None,
@@ -147,6 +130,17 @@ def command(
         ),
     ] = 3,
     audit: AuditOption = None,
+    store: StoreOption = None,
+    on_demand: OnDemandOption = False,
+    keep: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="K",
+            help="Afterwards prepare until K runs of --batch images are ready again.",
+        ),
+    ] = 0,
+    skip_to: SkipOption = 0,
 ) -> None:
     ui.one_thread()
     keep_freed()
@@ -168,6 +162,8 @@ def command(
     if program.policy.reveal != "scores":
         ui.say(f"reveals {program.policy_in_words()}")
     told = Told(len(cohort.files))
+    limits = Limits(silence=timeout)
+    shelf = Shelf(store, folder, keys, on_demand, skip_to)
     try:
         with watching("inference") as watch:
             client = Client(
@@ -176,11 +172,17 @@ def command(
                 batch=min(batch, len(cohort.files)),
                 threads=threads,
                 on_wait=told.wait,
+                on_empty=shelf.empty,
                 progress=told.naming(watch),
             )
-            limits = Limits(silence=timeout)
+
+            def joined() -> Connection:
+                connection = client.connect(host, port, limits, credentials, insecure)
+                shelf.met(connection)
+                return connection
+
             attempts = Attempts(
-                connect=lambda: client.connect(host, port, limits, credentials, insecure),
+                connect=joined,
                 cohort=cohort,
                 outputs=outputs,
                 reader=reader,
@@ -198,6 +200,10 @@ def command(
         print_lost(outputs)
         raise
     report(results, outputs)
+    if keep and not on_demand:
+        topping = replace(client, on_wait=told.wait, progress=no_progress)
+        with topping.connect(host, port, limits, credentials, insecure) as connection:
+            shelf.top_up(connection, client.batch, keep)
 
 
 @dataclass

@@ -59,6 +59,7 @@ from moiety.runtime.cli.pairs import (
     room_for,
     watch_stdin,
 )
+from moiety.runtime.cli.prepared import PreparedItemsOption, PreparedOption, cellar_of_server
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.intake.text import printable
 from moiety.runtime.operation.events import Started
@@ -185,6 +186,8 @@ def command(
     counts: CountsOption = None,
     cohorts: CohortsOption = None,
     keep_cohorts: KeepCohortsOption = 30.0,
+    prepared: PreparedOption = None,
+    prepared_items: PreparedItemsOption = 64,
     audit: AuditOption = None,
     no_audit: Annotated[
         bool,
@@ -222,6 +225,7 @@ def command(
         log.info("health and metrics at %s", health.address)
     allowed = access_list(access, counts)
     shelves = Cohorts.at(cohorts, keep_cohorts) if cohorts else None
+    cellar = cellar_of_server(prepared, prepared_items, keys, bool(front or cluster))
     batches = tuple(sorted({1, *(sizes(batch, "--batch") or ())}))
     generator = parse_ot(ot)
     program, weights = artifacts.load_vendor(folder)
@@ -261,7 +265,9 @@ def command(
     if front is not None:
         door = AtFront(program, *parse_address(front), credentials, insecure)
     if room is None:
-        server = Server(executor, listener, options, door, Watch(recorder), cohorts=shelves)
+        server = Server(
+            executor, listener, options, door, Watch(recorder), cohorts=shelves, cellar=cellar
+        )
     else:
         of_workers = WorkerOptions(
             folder=folder,

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from moiety.protocols.errors import DeviatingPeer, MoietyError
 from moiety.runtime.party.server.reports import Began, Done, Ended, Report
+from moiety.runtime.store.limits import UNLIMITED, Limits
 
 log = logging.getLogger("moiety.server")
 
@@ -39,11 +40,12 @@ class Caller:
 @dataclass(frozen=True)
 class Allowance:
     """What a client may ask for: so many `images` more, and so many `cohorts` in all; None: as many
-    as it likes.
+    as it likes. `prepared`: how much may be prepared with it.
     """
 
     images: int | None = None
     cohorts: int | None = None
+    prepared: Limits = UNLIMITED
 
 
 class Denied(MoietyError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from moiety.protocols.arrays import U64
@@ -22,6 +22,7 @@ from moiety.runtime.party.server.cohorts import (
 )
 from moiety.runtime.party.server.limits import run_seconds
 from moiety.runtime.party.server.options import ServerOptions
+from moiety.runtime.party.stock import Cellar
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program import Program
 
@@ -30,7 +31,8 @@ from moiety.runtime.program import Program
 class House:
     """What all visits have in common. `offer`: numbers of images that may share a run -> digest of
     their layouts; `run_seconds`: of each number, what a run may take. `cohorts`: where the policy
-    is `aggregate`. `sends`: clients go to workers of this server.
+    is `aggregate`. `sends`: clients go to workers of this server. `cellar`: where items that are
+    prepared with clients lie; None: nothing is prepared ahead.
     """
 
     executor: ServerExecutor
@@ -40,6 +42,7 @@ class House:
     run_seconds: Mapping[int, float]
     cohorts: Cohorts | None
     sends: bool = False
+    cellar: Cellar | None = None
 
     @classmethod
     def of(
@@ -49,6 +52,7 @@ class House:
         admission: Admission,
         cohorts: Cohorts | None,
         sends: bool = False,
+        cellar: Cellar | None = None,
     ) -> House:
         """Raises `BadInput` where shares must be kept, and there is no place for them."""
         check_shelves(executor.program, cohorts)
@@ -61,7 +65,15 @@ class House:
             {images: run_seconds(executor.program, images, options) for images in executor.batches},
             cohorts if keeps else None,
             sends,
+            cellar,
         )
+
+    def cellar_of(self, caller: Caller) -> Cellar | None:
+        """Where what is prepared with this client lies, within its limits."""
+        if self.cellar is None:
+            return None
+        limits = self.admission.allowance(caller).prepared
+        return replace(self.cellar, limits=limits.within(self.cellar.limits))
 
 
 class Opened(NamedTuple):

@@ -16,6 +16,7 @@ from moiety.runtime.operation.access import AccessList
 from moiety.runtime.operation.recorder import Recorder
 from moiety.runtime.party.server import reports
 from moiety.runtime.party.server.admission import Allowance, Caller, Denied
+from moiety.runtime.store.limits import Limits
 
 log = logging.getLogger("moiety.server")
 
@@ -69,8 +70,11 @@ class Door:
     def allowance(self, caller: Caller) -> Allowance:
         if self.access is None or caller.fingerprint is None:
             return Allowance()
+        entry = self.access.entry(caller.fingerprint)
         return Allowance(
-            self.access.images_left(caller.fingerprint), self.access.cohorts(caller.fingerprint)
+            self.access.images_left(caller.fingerprint),
+            self.access.cohorts(caller.fingerprint),
+            Limits.of(entry) if entry else Limits(items=0),
         )
 
     def aggregate(self, caller: Caller, cohort: str, images: int) -> None:

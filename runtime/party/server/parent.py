@@ -27,6 +27,7 @@ from moiety.runtime.party.server.options import ServerOptions, Summary
 from moiety.runtime.party.server.places import Places
 from moiety.runtime.party.server.visit import receive
 from moiety.runtime.party.server.visitor import GRACE, Visitor
+from moiety.runtime.party.stock import Cellar
 from moiety.runtime.program import Program
 from moiety.runtime.program.weights import Weights
 
@@ -57,6 +58,7 @@ class Server:
     loop: Loop = field(default_factory=Loop)
     cohorts: Cohorts | None = None
     sends: bool = False
+    cellar: Cellar | None = None
     _visitors: list[Visitor] = field(default_factory=list)
     _held_up: list[Incoming] = field(default_factory=list)
     _session_seconds: float = 0.0
@@ -84,7 +86,9 @@ class Server:
         options, executor = self.options, self.executor
         self._places = Places(options.sessions, options.waiting)
         self._lobby = Lobby(options.silent, options.silent_per_address, options.handshake_seconds)
-        self._house = House.of(executor, options, self.admission, self.cohorts, self.sends)
+        self._house = House.of(
+            executor, options, self.admission, self.cohorts, self.sends, self.cellar
+        )
 
     @property
     def port(self) -> int:

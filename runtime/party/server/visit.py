@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from contextlib import closing
 from dataclasses import replace
 
 from moiety.protocols import kernels
@@ -26,18 +27,22 @@ from moiety.runtime.party.cohorts import is_id
 from moiety.runtime.party.endpoints import Incoming
 from moiety.runtime.party.framing import PeerAccuses, PeerClosed, PeerError
 from moiety.runtime.party.generator_choice import settle_server
-from moiety.runtime.party.metering import RunCost
+from moiety.runtime.party.metering import RunCost, StepWatch, peak_rss
 from moiety.runtime.party.server import processes, reports
 from moiety.runtime.party.server.admission import Denied, count_failure
 from moiety.runtime.party.server.desk import Desk, House
 from moiety.runtime.party.server.escort import Escort, check_worker, send_elsewhere
 from moiety.runtime.party.server.limits import Alarm, Overdue, aggregate_seconds
+from moiety.runtime.party.server.stocks import Stocks
 from moiety.runtime.party.server.visitor import GRACE
 from moiety.runtime.party.server.words import busy_words, caller_of, named
 from moiety.runtime.party.signals import Stopped
 from moiety.runtime.party.transport import TcpChannel
 
 log = logging.getLogger("moiety.server")
+
+_Asked = handshake.Stored | handshake.Prepare | handshake.Begin | handshake.Aggregate
+_ASKED = (handshake.Stored, handshake.Prepare, handshake.Begin, handshake.Aggregate)
 
 
 class Turned(Exception):
@@ -226,11 +231,17 @@ class Visit:
         log.info("%s: connected%s, served by process %d", peer, key, os.getpid())
         with self._alarm.within(self._options.setup_seconds, "the set-up"):
             session = self._open_session()
-        while (asked := self._next()) is not None:
-            if isinstance(asked, handshake.Begin):
-                self._run(session, asked)
-            else:
-                self._aggregate(session, asked)
+        with closing(self._stocks):
+            while (asked := self._next()) is not None:
+                match asked:
+                    case handshake.Stored():
+                        self._stocks.answer(asked)
+                    case handshake.Prepare():
+                        self._prepare(session, asked)
+                    case handshake.Begin():
+                        self._run(session, asked)
+                    case handshake.Aggregate():
+                        self._aggregate(session, asked)
         wire = self._wire_bytes / 1e6
         log.info("%s: finished, %d images, %.1f MB over the wire", peer, self._images, wire)
 
@@ -241,11 +252,27 @@ class Visit:
         limit = self._house.run_seconds[begin.images]
         self._tell(reports.Began(images=begin.images, limit=limit))
         with self._alarm.within(limit, "a run"):
-            kept, cost = self._house.executor.run_keeping(session, images=begin.images)
+            with self._stocks.taken(begin) as item:
+                run = self._house.executor.run_keeping
+                kept, cost = run(session, images=begin.images, item=item)
             if self._desk is not None and kept is not None:
                 self._desk.keep(begin.cohort, begin.index, kept)
             self._served(cost)
         self._account(cost)
+
+    def _prepare(self, session: Session, asked: handshake.Prepare) -> None:
+        """An image counts when its item is used, not now."""
+        limit = self._house.run_seconds[asked.images]
+        self._tell(reports.Began(images=0, limit=limit))
+        cost = RunCost(images=0)
+        watch = StepWatch(session.channel.meter, cost)
+        with self._alarm.within(limit, "the preparation of an item"):
+            made = self._stocks.prepare(session, asked)
+            watch.lap("prepare")
+            cost.peak_rss = peak_rss()
+            if made:
+                self._served(cost)
+        self._account(cost, f"item {asked.index} prepared" if made else "no item prepared")
 
     def _aggregate(self, session: Session, asked: handshake.Aggregate) -> None:
         assert self._desk is not None
@@ -256,7 +283,7 @@ class Visit:
         with self._alarm.within(limit, "an aggregate"):
             cost = self._desk.aggregate(session, cohort)
             self._served(cost)
-        self._account(cost)
+        self._account(cost, "the aggregate of a cohort done")
 
     def _served(self, cost: RunCost) -> None:
         """Tells the client what it cost."""
@@ -285,6 +312,9 @@ class Visit:
         ours, theirs = self._hellos
         binding = handshake.binding(self._channel.line, ours, theirs)
         self._desk = Desk.of(self._house, self._caller, binding)
+        self._stocks = Stocks(
+            self._house.executor, self._channel, binding, self._house.cellar_of(self._caller)
+        )
         handshake.send(self._channel, self._ready(theirs.nonce))
         silent_from = settle_server(self._channel, ours.ot, theirs.ot)
         session = open_session(
@@ -310,19 +340,21 @@ class Visit:
         cohorts = None if self._desk is None else self._desk.left()
         return handshake.Ready(nonce=nonce, images_left=allowed.images, cohorts_left=cohorts)
 
-    def _next(self) -> handshake.Begin | handshake.Aggregate | None:
+    def _next(self) -> _Asked | None:
         """What the client announces, None for a goodbye. Raises `NetworkFailure` for another image
         than the one that is due, and for a run that was not offered.
         """
         try:
             with self._alarm.within(self._options.idle_seconds, "the time between two runs"):
-                expected = (handshake.Begin, handshake.Aggregate)
-                asked = handshake.receive(self._channel, *expected)
+                asked = handshake.receive(self._channel, *_ASKED)
         except PeerClosed as closed:
             if closed.orderly:
                 return None
             raise
-        assert isinstance(asked, handshake.Begin | handshake.Aggregate)
+        assert isinstance(asked, _ASKED)
+        if isinstance(asked, handshake.Stored | handshake.Prepare):
+            self._check_offered(asked.images)
+            return asked
         if self._desk is not None and not is_id(asked.cohort):
             raise NetworkFailure("out of step: no cohort is named, and nothing else is revealed")
         if self._desk is None and (asked.cohort or isinstance(asked, handshake.Aggregate)):
@@ -336,12 +368,13 @@ class Visit:
             raise NetworkFailure(
                 f"out of step: image {begin.index} announced where {self._images} was due"
             )
-        if begin.images not in self._house.offer:
-            raise NetworkFailure(
-                f"out of step: a run of {begin.images} images, which was not offered"
-            )
+        self._check_offered(begin.images)
 
-    def _account(self, cost: RunCost) -> None:
+    def _check_offered(self, images: int) -> None:
+        if images not in self._house.offer:
+            raise NetworkFailure(f"out of step: a run of {images} images, which was not offered")
+
+    def _account(self, cost: RunCost, what: str = "") -> None:
         self._images += cost.images
         total = cost.total
         self._tell(
@@ -354,13 +387,13 @@ class Visit:
                 peak_rss=cost.peak_rss,
             )
         )
-        done = f"images {self._images - cost.images + 1} to {self._images}"
-        if cost.images < 2:
-            done = f"image {self._images}" if cost.images else "the aggregate of a cohort"
+        images = f"images {self._images - cost.images + 1} to {self._images}"
+        if cost.images == 1:
+            images = f"image {self._images}"
         log.info(
-            "%s: %s done in %.2f s (%.2f s CPU), %.1f MB sent, %.1f MB received",
+            "%s: %s in %.2f s (%.2f s CPU), %.1f MB sent, %.1f MB received",
             self._channel.peer,
-            done,
+            what or f"{images} done",
             total.seconds,
             total.cpu_seconds,
             total.sent / 1e6,

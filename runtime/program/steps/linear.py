@@ -10,6 +10,7 @@ import numpy as np
 
 from moiety.protocols.arrays import I64
 from moiety.protocols.errors import BadPlan
+from moiety.protocols.linear.convolution import convolve
 from moiety.protocols.linear.layout import Geometry
 from moiety.protocols.linear.parameters import (
     MAX_GUARD,
@@ -18,7 +19,6 @@ from moiety.protocols.linear.parameters import (
     check_parameters,
 )
 from moiety.protocols.linear.spec import LinearSpec
-from moiety.runtime.program.convolution import convolve
 from moiety.runtime.program.steps.base import Claim, SecretTensor, Shape, Step
 from moiety.runtime.program.steps.evaluation import Evaluation, wrap
 

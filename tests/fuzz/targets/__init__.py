@@ -10,6 +10,8 @@ from tests.fuzz.targets.models import ONNX
 from tests.fuzz.targets.pictures import DICOM, PICTURE
 from tests.fuzz.targets.session import REFILL, SESSION
 from tests.fuzz.targets.settings import AUDIT, KEYS, SETTINGS
+from tests.fuzz.targets.stocks import STOCKS
+from tests.fuzz.targets.stores import STORE
 
 TARGETS: dict[str, Target] = {
     target.name: target
@@ -27,6 +29,8 @@ TARGETS: dict[str, Target] = {
         SETTINGS,
         KEYS,
         AUDIT,
+        STORE,
+        STOCKS,
         ONNX,
         PICTURE,
         DICOM,

@@ -27,6 +27,7 @@ from tests.support.runnable import runnable
 
 QUICK = Limits(silence=0.5, patience=1.0)
 NONCE = "00" * 16
+ASKED = (handshake.Stored, handshake.Prepare, handshake.Begin, handshake.Aggregate)
 
 
 class Said:
@@ -81,7 +82,7 @@ def _server(channel: TcpChannel) -> None:
     program = _program()
     handshake.meet(channel, handshake.hello(Role.SERVER, program), 1.0)
     while True:
-        handshake.receive(channel, handshake.Begin, handshake.Aggregate)
+        handshake.receive(channel, *ASKED)
 
 
 def _front(channel: TcpChannel) -> None:
@@ -123,18 +124,22 @@ def frame_seeds() -> Iterator[bytes]:
     hello = {role: handshake.hello(role, program, batches={2: "0" * 64}) for role in Role}
     ready = handshake.Ready(nonce=NONCE, images_left=3)
     begin = handshake.Begin(index=0, images=2)
-    yield b"\0" + _said(hello[Role.SERVER], handshake.Waiting(ahead=2), ready, served)
+    yield b"\0" + said(hello[Role.SERVER], handshake.Waiting(ahead=2), ready, served)
     there = handshake.Elsewhere(host="h", port=1, ticket="t", nonce=NONCE)
-    yield b"\0" + _said(hello[Role.SERVER], there)
-    yield b"\0" + _said(hello[Role.SERVER]) + _frame(Frame.ERROR, msgspec.json.encode(refusal))
-    yield b"\1" + _said(hello[Role.CLIENT], begin, handshake.Aggregate(cohort="c", images=4))
+    yield b"\0" + said(hello[Role.SERVER], there)
+    yield b"\0" + said(hello[Role.SERVER]) + _frame(Frame.ERROR, msgspec.json.encode(refusal))
+    yield b"\1" + said(hello[Role.CLIENT], begin, handshake.Aggregate(cohort="c", images=4))
+    stored, more = handshake.Stored(position="00"), handshake.Prepare(index=1)
+    taken = handshake.Begin(index=0, item=0, position="00")
+    yield b"\1" + said(hello[Role.CLIENT], stored, more, taken)
     asked = worker_line.Redeem(ticket="t", fingerprint=None), worker_line.Take(images=1)
-    yield b"\2" + _said(*asked, worker_line.Taken(denied="no"))
+    yield b"\2" + said(*asked, worker_line.Taken(denied="no"))
     message = _frame(Frame.MESSAGE, b"{}")
     yield b"\3" + b"".join(_frame(Frame.DATA, bytes(n)) + message for n in (1, 16, 1000))
 
 
-def _said(*messages: handshake.Message) -> bytes:
+def said(*messages: handshake.Message) -> bytes:
+    """The frames of control messages."""
     return b"".join(_frame(Frame.MESSAGE, msgspec.json.encode(each)) for each in messages)
 
 

@@ -187,10 +187,10 @@ MUTANTS = (
         breaks="the client reads sums of shares",
         file="protocols/compare/maxpool.py",
         old=(
-            "        larger = ring.reduce(b + _positive_part(session, ring.reduce(a - "
+            "        larger = ring.reduce(b + positive(session, ring.reduce(a - "
             "b, bits), bits), bits)"
         ),
-        new="        larger = b + _positive_part(session, ring.reduce(a - b, bits), bits)",
+        new="        larger = b + positive(session, ring.reduce(a - b, bits), bits)",
         tests=(
             "tests/protocols/test_protocols.py::"
             "test_protocol_computes_and_sends_what_it_says[maxpool 3x3/2]",
@@ -214,7 +214,7 @@ MUTANTS = (
         name="stochastic_truncation_without_the_one",
         breaks="a bias of half a last place in every layer",
         file="protocols/compare/truncate.py",
-        old="    one = np.uint64(1 if session.is_server else 0)",
+        old="    one = np.uint64(1 if server else 0)",
         new="    one = np.uint64(0)",
         tests=(
             "tests/protocols/test_protocols.py::test_truncate_stochastic_rounds_without_bias",

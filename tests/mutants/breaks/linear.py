@@ -197,7 +197,7 @@ MUTANTS = (
         old="        a, b_zero = _answer_a(session, key, spec, hint[tile], window)",
         new=(
             "        a, b_zero = _answer_a(session, key, spec, hint[tile], window) if "
-            "not a_parts else (a, b_zero)"
+            "not request.a_parts else (a, b_zero)"
         ),
         tests=(RANDOMNESS + "test_every_answer_has_an_encryption_of_zero_of_its_own",),
     ),
@@ -304,10 +304,9 @@ MUTANTS = (
         breaks="one mask in all tiles",
         file=SERVER,
         old=(
-            "    prgs = [session.prg.part(8 * (at.stop - at.start)) for at in ranges]\n"
-            "    for message"
+            "    prgs = [stream.part(8 * (at.stop - at.start)) for at in ranges]\n    for message"
         ),
-        new=("    prgs = [session.prg.part(0) for at in ranges]\n    for message"),
+        new=("    prgs = [stream.part(0) for at in ranges]\n    for message"),
         tests=(RANDOMNESS + "test_masks_are_uniform_and_serve_one_output",),
     ),
     Mutant(
@@ -315,10 +314,9 @@ MUTANTS = (
         breaks="masks of one message that are the next one's, too",
         file=SERVER,
         old=(
-            "    prgs = [session.prg.part(8 * (at.stop - at.start)) for at in ranges]\n"
-            "    for message"
+            "    prgs = [stream.part(8 * (at.stop - at.start)) for at in ranges]\n    for message"
         ),
-        new=("    prgs = [session.prg.part(at.stop - at.start) for at in ranges]\n    for message"),
+        new=("    prgs = [stream.part(at.stop - at.start) for at in ranges]\n    for message"),
         tests=(RANDOMNESS + "test_no_block_of_randomness_is_drawn_twice",),
     ),
     Mutant(

@@ -9,6 +9,7 @@ SERVER = "protocols/linear/server.py"
 CLIENT = "protocols/linear/client.py"
 PARAMETERS = "protocols/linear/parameters.py"
 PLACEMENT = "protocols/linear/placement.py"
+RESIDUES = "protocols/linear/residues.py"
 SPEC = "protocols/linear/spec.py"
 LAYOUT = "protocols/linear/layout.py"
 PRODUCT = "protocols/linear/product.py"
@@ -213,7 +214,7 @@ MUTANTS = (
     Mutant(
         name="weight_bound_positive",
         breaks="negative weights beyond what the noise bound allows",
-        file=SERVER,
+        file=PLACEMENT,
         old="int(np.abs(weight.astype(np.int64)).max())",
         new="int(weight.max())",
         tests=(REFUSALS + "test_weights_and_biases_of_other_sizes_are_refused",),
@@ -221,7 +222,7 @@ MUTANTS = (
     Mutant(
         name="weight_bound_double",
         breaks="weights of twice the size that the noise bound allows",
-        file=SERVER,
+        file=PLACEMENT,
         old="> 1 << (spec.weight_bits - 1)",
         new="> 1 << spec.weight_bits",
         tests=(REFUSALS + "test_weights_and_biases_of_other_sizes_are_refused",),
@@ -229,7 +230,7 @@ MUTANTS = (
     Mutant(
         name="weight_shape",
         breaks="weights of another shape and the same size",
-        file=SERVER,
+        file=PLACEMENT,
         old="    if weight.shape != expected:",
         new="    if weight.size != int(np.prod(expected)):",
         tests=(REFUSALS + "test_weights_and_biases_of_other_sizes_are_refused",),
@@ -237,7 +238,7 @@ MUTANTS = (
     Mutant(
         name="bias_shape",
         breaks="a bias that is broadcast",
-        file=SERVER,
+        file=PLACEMENT,
         old=("    if bias.shape not in ((filters,), (filters, 1, 1), geometry.out_shape):"),
         new="    if bias.shape[0] != filters:",
         tests=(REFUSALS + "test_weights_and_biases_of_other_sizes_are_refused",),
@@ -278,7 +279,7 @@ MUTANTS = (
     Mutant(
         name="residue_p",
         breaks="a client's residue that equals its prime",
-        file=SERVER,
+        file=RESIDUES,
         old="    if count and int(rows.max()) >= p:",
         new="    if count and int(rows.max()) > p:",
         tests=(REFUSALS + "test_residues_that_are_none_are_refused",),
@@ -286,7 +287,7 @@ MUTANTS = (
     Mutant(
         name="residue_first_row",
         breaks="all ciphertexts but the first unchecked",
-        file=SERVER,
+        file=RESIDUES,
         old="int(rows.max()) >= p",
         new="int(rows[:length].max()) >= p",
         tests=(REFUSALS + "test_residues_that_are_none_are_refused",),

@@ -75,7 +75,7 @@ MUTANTS = (
     Mutant(
         name="pads_under_the_first_key",
         breaks="all elements of a call are hashed under one key",
-        file="native/symmetric/transfer.hpp",
+        file="native/symmetric/pads.hpp",
         old="expand_key(job.key, (job.first + at) / kSpan, key)",
         new="expand_key(job.key, job.first / kSpan, key)",
         tests=(SYMMETRIC + "test_pads_are_the_hash",),
@@ -83,7 +83,7 @@ MUTANTS = (
     Mutant(
         name="a_part_begins_with_the_first_key",
         breaks="threads hash their ranges under the same keys",
-        file="native/symmetric/transfer.hpp",
+        file="native/symmetric/pads.hpp",
         old="return {k, bits, key, at.size(), first + at.start};",
         new="return {k, bits, key, at.size(), first};",
         tests=(POOL + "test_no_kernel_depends_on_threads",),
@@ -108,8 +108,8 @@ MUTANTS = (
         name="entry_not_selected",
         breaks="the highest bit of a choice of four selects nothing",
         file="native/symmetric/lookup.hpp",
-        old="low[i] ^= (low[i] ^ high[i]) & bit_mask(choice[i], 3);",
-        new="low[i] ^= (low[i] ^ high[i]) & bit_mask(choice[i], 2);",
+        old="-static_cast<u64>(choice[i] >> 3 & 1)",
+        new="-static_cast<u64>(choice[i] >> 2 & 1)",
         tests=(SYMMETRIC + "test_lookup_law",),
     ),
     Mutant(

@@ -88,15 +88,21 @@ MUTANTS = (
             "        limit = self._house.run_seconds[begin.images]\n"
             "        self._tell(reports.Began(images=begin.images, limit=limit))\n"
             '        with self._alarm.within(limit, "a run"):\n'
-            "            kept, cost = self._house.executor.run_keeping("
-            "session, images=begin.images)\n"
+            "            with self._stocks.taken(begin) as item:\n"
+            "                run = self._house.executor.run_keeping\n"
+            "                kept, cost = run(session, images=begin.images, item=item)\n"
+            "            if self._desk is not None and kept is not None:\n"
+            "                self._desk.keep(begin.cohort, begin.index, kept)\n"
         ),
         new=(
             "        limit = self._house.run_seconds[begin.images]\n"
             "        self._tell(reports.Began(images=begin.images, limit=limit))\n"
             '        with self._alarm.within(limit, "a run"):\n'
-            "            kept, cost = self._house.executor.run_keeping("
-            "session, images=begin.images)\n"
+            "            with self._stocks.taken(begin) as item:\n"
+            "                run = self._house.executor.run_keeping\n"
+            "                kept, cost = run(session, images=begin.images, item=item)\n"
+            "            if self._desk is not None and kept is not None:\n"
+            "                self._desk.keep(begin.cohort, begin.index, kept)\n"
             "            self._house.admission.take(self._caller, begin.images)\n"
         ),
         tests=(

@@ -209,7 +209,7 @@ MUTANTS = (
     Mutant(
         name="keys_for_the_group",
         breaks="a private key that others may read is used",
-        file="runtime/party/certificates.py",
+        file="runtime/operation/files.py",
         old="    if mode & 0o077:",
         new="    if mode & 0o007:",
         tests=("tests/runtime/test_tls.py::test_files_of_a_pki_that_do_not_fit_are_refused",),

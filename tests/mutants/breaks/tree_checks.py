@@ -129,12 +129,10 @@ MUTANTS = (
         name="a_sender_hashes_before_its_answer_is_complete",
         breaks="reserved trees of a refill have coefficients that were known before it",
         file=SILENT,
-        old="        self.tally.refilled(code, answer_hash(self._sent))\n"
-        "        self._release([forest for forest, _ in made])\n"
-        "        for _, checks in made:\n            self.tally.add(*checks)\n",
-        new="        for _, checks in made:\n            self.tally.add(*checks)\n"
-        "        self.tally.refilled(code, answer_hash(self._sent))\n"
-        "        self._release([forest for forest, _ in made])\n",
+        old="            self.tally.refilled(code, answer)\n"
+        "            for _, checks in made:\n                self.tally.add(*checks)\n",
+        new="            for _, checks in made:\n                self.tally.add(*checks)\n"
+        "            self.tally.refilled(code, answer)\n",
         tests=(ONCE, EVERY_BLOCK),
     ),
 )

@@ -1,5 +1,7 @@
 // Calls of the symmetric kernels. What is public: keys of hashes, shifts, messages, corrections,
 // counters and sizes; all else is secret.
+#include <algorithm>
+
 #include "bitstream.hpp"
 #include "call.hpp"
 #include "processor.hpp"
@@ -14,13 +16,26 @@ Lookup lookup(Call& call, const Shape& s, int bits) {
   return {s.k, bits, call.open<u8>("key", 16), s.n};
 }
 
+// Bytes that are blocks in one call, and prepared pads in the next.
+std::size_t pads_or_blocks(const Lookup& job, int each) {
+  return std::max(16 * job.n, job.pad_bytes(each));
+}
+
+// A call with pads that are hashed, then with prepared ones.
+template <class Run>
+void either(const Lookup& job, Run run) {
+  run(job);
+  run(Lookup{job.k, job.bits, nullptr, job.n});
+}
+
 Sender sender(Call& call, const Lookup& job) {
-  return {call.secret<u8>("w", 16 * job.n), call.secret<u8>("delta", 16),
+  return {call.secret<u8>("w", pads_or_blocks(job, 1 << job.k)), call.secret<u8>("delta", 16),
           call.open<u8>("shifts", job.n, u64{1} << job.k)};
 }
 
 Receiver receiver(Call& call, const Lookup& job) {
-  return {call.secret<u8>("v", 16 * job.n), call.secret<u8>("choices", job.n, u64{1} << job.k),
+  return {call.secret<u8>("v", pads_or_blocks(job, 1)),
+          call.secret<u8>("choices", job.n, u64{1} << job.k),
           call.open<u8>("messages", job.message_bytes())};
 }
 
@@ -69,13 +84,19 @@ void lookups(std::vector<Case>& cases, const Kernels& kernels) {
                      const Sender side = sender(call, job);
                      const u8* table = call.secret<u8>("table", s.n << s.k);
                      u8 *messages = call.room<u8>(job.message_bytes()), *share = call.room<u8>(s.n);
-                     call.run = [=, &t] { t.lookup_send(job, side, table, messages, share); };
+                     call.run = [=, &t] {
+                       either(job, [&](const Lookup& each) {
+                         t.lookup_send(each, side, table, messages, share);
+                       });
+                     };
                    }});
   cases.push_back({"lookup_recv", kernels.name, [&t](Call& call, const Shape& s) {
                      const Lookup job = lookup(call, s, 1 + s.bits % 8);
                      const Receiver side = receiver(call, job);
                      u8* share = call.room<u8>(s.n);
-                     call.run = [=, &t] { t.lookup_recv(job, side, share); };
+                     call.run = [=, &t] {
+                       either(job, [&](const Lookup& each) { t.lookup_recv(each, side, share); });
+                     };
                    }});
   cases.push_back({"arith_send", kernels.name, [&t](Call& call, const Shape& s) {
                      const Lookup job = lookup(call, s, s.bits);
@@ -83,13 +104,36 @@ void lookups(std::vector<Case>& cases, const Kernels& kernels) {
                      const u64* table = call.secret<u64>("table", s.n << s.k);
                      u8* messages = call.room<u8>(job.message_bytes());
                      u64* share = call.room<u64>(s.n);
-                     call.run = [=, &t] { t.arith_send(job, side, table, messages, share); };
+                     call.run = [=, &t] {
+                       either(job, [&](const Lookup& each) {
+                         t.arith_send(each, side, table, messages, share);
+                       });
+                     };
                    }});
   cases.push_back({"arith_recv", kernels.name, [&t](Call& call, const Shape& s) {
                      const Lookup job = lookup(call, s, s.bits);
                      const Receiver side = receiver(call, job);
                      u64* share = call.room<u64>(s.n);
-                     call.run = [=, &t] { t.arith_recv(job, side, share); };
+                     call.run = [=, &t] {
+                       either(job, [&](const Lookup& each) { t.arith_recv(each, side, share); });
+                     };
+                   }});
+}
+
+void pads(std::vector<Case>& cases, const Kernels& kernels) {
+  const LookupKernels& t = kernels.lookup;
+  cases.push_back({"pads_send", kernels.name, [&t](Call& call, const Shape& s) {
+                     const Lookup job = lookup(call, s, s.bits);
+                     const u8 *w = call.secret<u8>("w", 16 * s.n),
+                              *delta = call.secret<u8>("delta", 16);
+                     u8* out = call.room<u8>(job.pad_bytes(1 << s.k));
+                     call.run = [=, &t] { t.pads_send(job, w, delta, out); };
+                   }});
+  cases.push_back({"pads_recv", kernels.name, [&t](Call& call, const Shape& s) {
+                     const Lookup job = lookup(call, s, s.bits);
+                     const u8* v = call.secret<u8>("v", 16 * s.n);
+                     u8* out = call.room<u8>(job.pad_bytes(1));
+                     call.run = [=, &t] { t.pads_recv(job, v, out); };
                    }});
 }
 
@@ -97,30 +141,41 @@ void comparisons(std::vector<Case>& cases, const Kernels& kernels) {
   const GateKernels& t = kernels.gates;
   const auto leaves_of = [](const Shape& s) { return Leaves{1 + s.bits % 3, s.k % 2 == 0, s.n}; };
   const auto bits_of = [](const Leaves& leaves) { return leaves.count * (1 + leaves.with_eq); };
-  cases.push_back(
-      {"leaves_send", kernels.name, [=, &t](Call& call, const Shape& s) {
-         const Leaves leaves = leaves_of(s);
-         const Lookup job = lookup(call, s, bits_of(leaves));
-         const Sender side = sender(call, job);
-         const u8* digits = call.secret<u8>("digits", leaves.count * s.n, u64{1} << s.k);
-         u8* messages = call.room<u8>(job.message_bytes());
-         u8* share = call.room<u8>(leaves.count * s.n);
-         call.run = [=, &t] { t.leaves_send(job, leaves, side, digits, messages, share); };
-       }});
-  cases.push_back({"leaves_recv", kernels.name, [=, &t](Call& call, const Shape& s) {
+  cases.push_back({"leaves_send", kernels.name, [=, &t](Call& call, const Shape& s) {
                      const Leaves leaves = leaves_of(s);
                      const Lookup job = lookup(call, s, bits_of(leaves));
-                     const Receiver side = receiver(call, job);
+                     const Sender side = sender(call, job);
+                     const u8* digits =
+                         call.secret<u8>("digits", leaves.count * s.n, u64{1} << s.k);
+                     u8* messages = call.room<u8>(job.message_bytes());
                      u8* share = call.room<u8>(leaves.count * s.n);
-                     call.run = [=, &t] { t.leaves_recv(job, leaves, side, share); };
+                     call.run = [=, &t] {
+                       either(job, [&](const Lookup& each) {
+                         t.leaves_send(each, leaves, side, digits, messages, share);
+                       });
+                     };
                    }});
+  cases.push_back(
+      {"leaves_recv", kernels.name, [=, &t](Call& call, const Shape& s) {
+         const Leaves leaves = leaves_of(s);
+         const Lookup job = lookup(call, s, bits_of(leaves));
+         const Receiver side = receiver(call, job);
+         u8* share = call.room<u8>(leaves.count * s.n);
+         call.run = [=, &t] {
+           either(job, [&](const Lookup& each) { t.leaves_recv(each, leaves, side, share); });
+         };
+       }});
   cases.push_back({"join_send", kernels.name, [&t](Call& call, const Shape& s) {
                      const Lookup job = lookup(call, s, 1 + s.bits % 8);
                      const Sender side = sender(call, job);
                      const u8* own = call.secret<u8>("own", s.n, u64{1} << s.k);
                      const u8* function = call.open<u8>("function", 1 << s.k);
                      u8 *messages = call.room<u8>(job.message_bytes()), *share = call.room<u8>(s.n);
-                     call.run = [=, &t] { t.join_send(job, side, own, function, messages, share); };
+                     call.run = [=, &t] {
+                       either(job, [&](const Lookup& each) {
+                         t.join_send(each, side, own, function, messages, share);
+                       });
+                     };
                    }});
 }
 
@@ -133,33 +188,43 @@ void multiplexers(std::vector<Case>& cases, const Kernels& kernels) {
                      const u8* gate = call.secret<u8>("gate", s.n, 2);
                      u8* messages = call.room<u8>(job.message_bytes());
                      u64* share = call.room<u64>(s.n);
-                     call.run = [=, &t] { t.mux_send(job, side, x, gate, messages, share); };
-                   }});
-  cases.push_back({"mux_send_adding", kernels.name, [&t](Call& call, const Shape& s) {
-                     const Lookup job = lookup(call, {s.n, 1, s.bits}, s.bits);
-                     const Sender side = sender(call, job);
-                     const u64 *x = call.secret<u64>("x", s.n, ring(s.bits)),
-                               *theirs = call.secret<u64>("theirs", s.n, ring(s.bits));
-                     const u8 *gate = call.secret<u8>("gate", s.n, 2),
-                              *flip = call.secret<u8>("flip", s.n, 2);
-                     u8 *messages = call.room<u8>(job.message_bytes()), *sign = call.room<u8>(s.n);
-                     u64* sum = call.room<u64>(s.n);
                      call.run = [=, &t] {
-                       t.mux_send_adding(job, side, x, gate, {theirs, flip}, messages, sum, sign);
+                       either(job, [&](const Lookup& each) {
+                         t.mux_send(each, side, x, gate, messages, share);
+                       });
                      };
                    }});
-  const auto widths_of = [](int bits) { return Widths{bits > 60 ? 60 : bits, 64}; };
   cases.push_back(
-      {"widen_send", kernels.name, [=, &t](Call& call, const Shape& s) {
-         const Widths widths = widths_of(s.bits);
-         const Lookup job = lookup(call, {s.n, 1, s.bits}, widths.out_bits - widths.bits);
+      {"mux_send_adding", kernels.name, [&t](Call& call, const Shape& s) {
+         const Lookup job = lookup(call, {s.n, 1, s.bits}, s.bits);
          const Sender side = sender(call, job);
-         const u64 *own = call.secret<u64>("own", s.n, ring(widths.bits)),
-                   *theirs = call.secret<u64>("theirs", s.n, ring(widths.bits));
-         u8* messages = call.room<u8>(job.message_bytes());
-         u64* share = call.room<u64>(s.n);
-         call.run = [=, &t] { t.widen_send(job, side, widths, own, theirs, messages, share); };
+         const u64 *x = call.secret<u64>("x", s.n, ring(s.bits)),
+                   *theirs = call.secret<u64>("theirs", s.n, ring(s.bits));
+         const u8 *gate = call.secret<u8>("gate", s.n, 2), *flip = call.secret<u8>("flip", s.n, 2);
+         u8 *messages = call.room<u8>(job.message_bytes()), *sign = call.room<u8>(s.n);
+         u64* sum = call.room<u64>(s.n);
+         call.run = [=, &t] {
+           either(job, [&](const Lookup& each) {
+             t.mux_send_adding(each, side, x, gate, {theirs, flip}, messages, sum, sign);
+           });
+         };
        }});
+  const auto widths_of = [](int bits) { return Widths{bits > 60 ? 60 : bits, 64}; };
+  cases.push_back({"widen_send", kernels.name, [=, &t](Call& call, const Shape& s) {
+                     const Widths widths = widths_of(s.bits);
+                     const Lookup job =
+                         lookup(call, {s.n, 1, s.bits}, widths.out_bits - widths.bits);
+                     const Sender side = sender(call, job);
+                     const u64 *own = call.secret<u64>("own", s.n, ring(widths.bits)),
+                               *theirs = call.secret<u64>("theirs", s.n, ring(widths.bits));
+                     u8* messages = call.room<u8>(job.message_bytes());
+                     u64* share = call.room<u64>(s.n);
+                     call.run = [=, &t] {
+                       either(job, [&](const Lookup& each) {
+                         t.widen_send(each, side, widths, own, theirs, messages, share);
+                       });
+                     };
+                   }});
   cases.push_back({"widen_recv", kernels.name, [=, &t](Call& call, const Shape& s) {
                      const Widths widths = widths_of(s.bits);
                      const Lookup job =
@@ -168,7 +233,11 @@ void multiplexers(std::vector<Case>& cases, const Kernels& kernels) {
                      const u64* x = call.secret<u64>("x", s.n, ring(widths.bits));
                      const u8* flip = call.secret<u8>("flip", s.n, 2);
                      u64* share = call.room<u64>(s.n);
-                     call.run = [=, &t] { t.widen_recv(job, side, widths, x, flip, share); };
+                     call.run = [=, &t] {
+                       either(job, [&](const Lookup& each) {
+                         t.widen_recv(each, side, widths, x, flip, share);
+                       });
+                     };
                    }});
 }
 
@@ -250,6 +319,7 @@ std::vector<Case> symmetric_cases() {
     prg(cases, *kernels);
     vole(cases, *kernels);
     lookups(cases, *kernels);
+    pads(cases, *kernels);
     comparisons(cases, *kernels);
     multiplexers(cases, *kernels);
     passes(cases, *kernels);

@@ -55,6 +55,11 @@ MOIETY_WATCHED_2(_aesenclast256, __m256i, _mm256_aesenclast_epi128(a, b))
 #define _mm256_aesenclast_epi128 watched_aesenclast256
 #endif
 
+#if defined(__AVX512VBMI__)
+MOIETY_WATCHED_2(_permute8, __m512i, _mm512_permutexvar_epi8(a, b))
+#define _mm512_permutexvar_epi8 watched_permute8
+#endif
+
 #if defined(__VAES__) && defined(__AVX512F__)
 MOIETY_WATCHED_2(_aesenc512, __m512i, _mm512_aesenc_epi128(a, b))
 MOIETY_WATCHED_2(_aesenclast512, __m512i, _mm512_aesenclast_epi128(a, b))

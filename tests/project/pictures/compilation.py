@@ -13,7 +13,7 @@ from moiety.protocols import ring
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Role
 from moiety.protocols.setup import open_session
-from moiety.runtime.party import executor as executors
+from moiety.runtime.party import handlers
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
 from moiety.runtime.party.handlers import Turn, execute
 from moiety.runtime.program import Output
@@ -47,7 +47,7 @@ def shares(of: Example) -> Shares:
         seed = hashlib.sha256(f"picture {role}".encode()).digest()[:16]
         return open_session(role, ends[role], Prg(seed))
 
-    with mock.patch.object(executors, "execute", noting):
+    with mock.patch.object(handlers, "execute", noting):
         run_both(
             lambda: server.run(session_of(Role.SERVER)),
             lambda: client.run(session_of(Role.CLIENT), of.image),

@@ -1,0 +1,206 @@
+"""How the pads of a run are made beforehand: either party's part of one direction, as a generator
+that stops after each draw, so that the other direction's follows, and again when the pads of what
+was drawn before are made. So both parties hash at the same time, while the next correlations are
+already on their way.
+
+What a batch of early choices or of products sends (ot/early) goes out piece by piece, in the order
+of the answers: of choices `choice ^ u`; of a product `m = y + p0 - p1` under its two pads, from
+which a receiver with bit u makes `p_u + u*m`, a share of u*y beside the sender's `-p0`. Every m
+hides y by a pad that the receiver does not know.
+
+Both parties take correlations in the order of the answers, piece by piece, and draw a run of one
+width where they have too few (protocols/split); what is in hand is a run of each width and a piece.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from moiety.protocols import kernels, ring
+from moiety.protocols.arrays import U8, U64
+from moiety.protocols.channel import Channel
+from moiety.protocols.cost import packed
+from moiety.protocols.ot.demand import Form, OneWay, Piece
+from moiety.protocols.ot.early import Known
+from moiety.protocols.ot.on_demand import TransferReceiver, TransferSender
+from moiety.protocols.ot.prepared import CHOICES, RECEIVED, SENT, Sink
+from moiety.protocols.split import Runs
+
+
+class Run(NamedTuple):
+    """So many correlations of k bits are drawn."""
+
+    size: int
+    k: int
+
+
+def steps(way: OneWay) -> Iterator[Run | list[Piece]]:
+    """What is done for one direction: a run is drawn, and what runs before it are enough for is
+    made, one after the other; in the end the rest.
+    """
+    total: Counter[int] = Counter()
+    for piece in way.pieces():
+        total[piece.k] += piece.n
+    runs, waiting = Runs(total), list[Piece]()
+    for piece in way.pieces():
+        for size in runs.before(piece.n, piece.k):
+            yield Run(size, piece.k)
+            yield waiting
+            waiting = []
+        waiting.append(piece)
+    yield waiting
+
+
+def make_sent(
+    sender: TransferSender, channel: Channel, way: OneWay, known: Known, sink: Sink
+) -> Iterator[None]:
+    """What the sender keeps."""
+    held = defaultdict[int, _Rows](_Rows)
+
+    def draw(size: int, k: int) -> None:
+        held[k].add(sender.draw(size, k), size)
+
+    def make(piece: Piece) -> None:
+        w = held[piece.k].take(piece.n)
+        if piece.form is Form.EARLY:
+            shifts = channel.recv(int(packed(piece.n, piece.k)))
+            w = sender.turned(w, kernels.unpack8(shifts, piece.n, piece.k))
+        for pads in sender.pads_of(w, piece.k, piece.group, piece.answer.bits):
+            if piece.form is Form.PRODUCT:
+                pads = _sent_product(channel, piece, pads, known)
+            sink.write(SENT, pads)
+
+    return _in_turns(way, draw, make)
+
+
+def make_received(
+    receiver: TransferReceiver, channel: Channel, way: OneWay, known: Known, sink: Sink
+) -> Iterator[None]:
+    """What the receiver keeps: u and pads. Both are taken in the order of the answers, but u is
+    written in that of the openings, as soon as all before it are.
+    """
+    us, vs = defaultdict[int, _Hand](_Hand), defaultdict[int, _Rows](_Rows)
+    choices = _Choices(way, sink)
+
+    def draw(size: int, k: int) -> None:
+        u, late = receiver.draw(size, k)
+        us[k].add(u)
+        vs[k].add(late, size)
+
+    def make(piece: Piece) -> None:
+        u, v = us[piece.k].take(piece.n), vs[piece.k].take(piece.n)
+        if piece.form is Form.EARLY:
+            mine = known.choices_at(piece.answer.opening, piece.k, piece.start, piece.n)
+            channel.send(kernels.pack(mine ^ u, piece.k))
+            u = mine
+        choices.add(piece.answer.opening, piece.answer.row, u)
+        for pads in receiver.pads_of(v, piece.k, piece.group, piece.answer.bits):
+            if piece.form is Form.PRODUCT:
+                pads = _received_product(channel, piece, pads, u)
+            sink.write(RECEIVED, pads)
+
+    return _in_turns(way, draw, make)
+
+
+def _in_turns(
+    way: OneWay, draw: Callable[[int, int], None], make: Callable[[Piece], None]
+) -> Iterator[None]:
+    """All steps, and a stop after each."""
+    for step in steps(way):
+        if isinstance(step, Run):
+            draw(*step)
+        else:
+            for piece in step:
+                make(piece)
+        yield
+
+
+def _sent_product(channel: Channel, piece: Piece, pads: U8, known: Known) -> U8:
+    """Sends m; the sender's shares as a stream."""
+    bits = piece.answer.bits
+    first, second = kernels.unpack(pads, 2 * piece.n, bits).reshape(-1, 2).T
+    y = known.products_at(piece.answer.opening, bits, piece.start, piece.n)
+    channel.send(_packed(y + first - second, bits))
+    return _packed(np.uint64(0) - first, bits)
+
+
+def _received_product(channel: Channel, piece: Piece, pads: U8, u: U8) -> U8:
+    """The receiver's shares, likewise."""
+    bits = piece.answer.bits
+    message = kernels.unpack(channel.recv(int(packed(piece.n, bits))), piece.n, bits)
+    return _packed(kernels.unpack(pads, piece.n, bits) + u * message, bits)
+
+
+def _packed(values: U64, bits: int) -> U8:
+    return kernels.pack(ring.reduce(values, bits), bits)
+
+
+@dataclass
+class _Hand:
+    """Values that were drawn and not yet taken, along the first axis."""
+
+    parts: list[U8] = field(default_factory=list)
+
+    def add(self, part: U8) -> None:
+        self.parts.append(part)
+
+    def take(self, n: int) -> U8:
+        """The next n."""
+        taken: list[U8] = []
+        while n:
+            part = self.parts.pop(0)
+            taken.append(part[:n])
+            if len(part) > n:
+                self.parts.insert(0, part[n:])
+            n -= len(taken[-1])
+        return taken[0] if len(taken) == 1 else np.concatenate(taken)
+
+
+@dataclass
+class _Rows:
+    """Rows that were begun, each run of them made when one of it is first taken."""
+
+    made: _Hand = field(default_factory=_Hand)
+    late: deque[tuple[Callable[[], U8], int]] = field(default_factory=deque)
+    held: int = 0
+
+    def add(self, late: Callable[[], U8], size: int) -> None:
+        self.late.append((late, size))
+
+    def take(self, n: int) -> U8:
+        """The next n."""
+        while self.held < n:
+            late, size = self.late.popleft()
+            self.made.add(late())
+            self.held += size
+        self.held -= n
+        return self.made.take(n)
+
+
+@dataclass
+class _Choices:
+    """u of all batches, written row by row in the order of the openings."""
+
+    way: OneWay
+    sink: Sink
+    waiting: dict[tuple[int, int], list[U8]] = field(default_factory=lambda: defaultdict(list))
+    due: tuple[int, int] = (0, 0)
+
+    def add(self, opening: int, row: int, u: U8) -> None:
+        """More of a row."""
+        self.waiting[opening, row].append(u)
+        while self._whole(self.due):
+            number, at = self.due
+            of = self.way.openings[number]
+            self.sink.write(CHOICES, kernels.pack(np.concatenate(self.waiting.pop(self.due)), of.k))
+            self.due = (number, at + 1) if at + 1 < of.rows else (number + 1, 0)
+
+    def _whole(self, row: tuple[int, int]) -> bool:
+        if row not in self.waiting:
+            return False
+        return sum(map(len, self.waiting[row])) == self.way.openings[row[0]].n

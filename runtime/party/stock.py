@@ -1,0 +1,153 @@
+"""What a client and a server have prepared together, at either of them: which item serves the next
+run, and how one more is made. Both do the same, in the same order; who speaks first is the client.
+
+Each side has one store for runs of so many images (runtime/store). What is used next follows from
+both positions, which are exchanged once a connection and again with each use: an item is marked at
+both sides, and each has seen the other's mark, before a byte of it is read.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from moiety.protocols.errors import NetworkFailure
+from moiety.runtime.operation.fingerprint import Fingerprint
+from moiety.runtime.party.framing import Line
+from moiety.runtime.party.prepared import ItemSink, item_digest
+from moiety.runtime.program import Program
+from moiety.runtime.store.binding import KEYLESS, Founding, Offer, Role, Terms
+from moiety.runtime.store.item import ItemReader
+from moiety.runtime.store.key import StoreKey
+from moiety.runtime.store.ledger import NAME as LEDGER
+from moiety.runtime.store.limits import UNLIMITED, Limits
+from moiety.runtime.store.position import ENTRIES, Position
+from moiety.runtime.store.reconcile import reconcile
+from moiety.runtime.store.store import Store
+
+Make = Callable[[ItemSink], bytes]
+"""Writes this side's half of an item; gives what both parties agree on besides its number."""
+
+
+@dataclass(frozen=True)
+class Cellar:
+    """All stores of a party: one in `root` for each Program, peer, and number of images in a run;
+    `key` is that of all of them.
+    """
+
+    root: Path
+    key: StoreKey
+    limits: Limits = UNLIMITED
+
+    def terms(self, role: Role, program: Program, line: Line) -> Terms:
+        """What a store for the peer at the other end of `line` is for. Raises `BadInput` for a
+        Program that is not bound to weights.
+        """
+        terms = Terms(
+            role=role,
+            program=program.digest(),
+            commitment=program.commitment,
+            own=_digits(line.own),
+            peer=_digits(line.peer),
+        )
+        terms.check()
+        return terms
+
+    def folder(self, terms: Terms, images: int) -> Path:
+        """Of the store for runs of so many images."""
+        folder = terms.folder_in(self.root)
+        return folder if images == 1 else folder.with_name(f"{folder.name}-{images}")
+
+    def found(self, terms: Terms, images: int) -> Store | None:
+        """The store that is there; None where there is none. Raises as `Store.open`."""
+        folder = self.folder(terms, images)
+        if not (folder / LEDGER).exists():
+            return None
+        return Store.open(folder, self.key, terms, self.limits)
+
+    def create(self, founding: Founding, images: int, peer: Offer) -> Store:
+        """A new one. Raises as `Store.create`."""
+        folder = self.folder(founding.terms, images)
+        return Store.create(folder, self.key, founding, peer, self.limits)
+
+
+def _digits(fingerprint: Fingerprint | None) -> str:
+    return fingerprint.digest.hex() if fingerprint else KEYLESS
+
+
+@dataclass
+class Stock:
+    """An open store whose peer was met on the connection of this `binding`. `indices`: the items
+    that serve the next runs, of so many images each.
+    """
+
+    store: Store
+    images: int
+    binding: bytes
+    indices: deque[int] = field(default_factory=deque)
+    fresh: int = 0
+
+    def goes_with(self, position: bytes) -> bool:
+        """Whether the two stores were founded together. Raises `NetworkFailure` for no position."""
+        return Position.decode(position).claim.lineage.hex() == self.store.binding.lineage
+
+    def meet(self, position: bytes, skip_to: int = 0) -> None:
+        """Takes the peer's position, when it has this side's. Raises as `Store.meet` and
+        `reconcile`; `NetworkFailure` for one that does not list what there is.
+        """
+        peer = self.store.meet(position)
+        if peer.catalogue is None:
+            raise NetworkFailure("the peer says where its store stands, and not what is in it")
+        plan = reconcile(self.store.stands(), peer, ENTRIES, skip_to)
+        self.indices, self.fresh = deque(plan.indices), plan.fresh
+
+    def take(self) -> ItemReader:
+        """The next item, marked as used. Raises `NetworkFailure` for one that has become too old
+        since the positions were compared; else as `Store.take`.
+        """
+        index = self.indices.popleft()
+        if not any(item.index == index for item in self.store.usable()):
+            raise NetworkFailure(
+                f"prepared item {index} has become too old since this connection began; a new one "
+                "goes on without it"
+            )
+        return self.store.take(index)
+
+    def confirm(self, position: bytes, index: int) -> Position:
+        """That the peer has marked it, too. Raises as `Store.confirm`."""
+        return self.store.confirm(position, index)
+
+    @contextmanager
+    def preparing(self, make: Make) -> Iterator[int]:
+        """One more item by `make`; it counts when the block, in which the peer is told or heard,
+        ends. Gives its bytes. Raises as `Store.writing`, and what `make` raises.
+        """
+        index = self.fresh
+        with self.store.writing(index, self._expected()) as item:
+            agreed = make(ItemSink(item))
+            item.seal(item_digest(self.binding, index, self.images, agreed))
+            yield item.size
+        self.fresh = index + 1
+        self.indices.append(index)
+
+    def check_room(self) -> None:
+        """Raises `BadInput` where no further item can be prepared."""
+        self.store.check_room(self._expected())
+
+    def _expected(self) -> int:
+        """Bytes of an item: about those of the last one."""
+        return max((item.size for item in self.store.usable()), default=0)
+
+    def close(self) -> None:
+        self.store.close()
+
+
+def decoded(digits: str) -> bytes:
+    """Of an offer or a position. Raises `NetworkFailure`."""
+    try:
+        return bytes.fromhex(digits)
+    except ValueError:
+        raise NetworkFailure("what the peer says of its store is not understood") from None

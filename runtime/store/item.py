@@ -1,0 +1,362 @@
+"""The file of an item: named streams of bytes, encrypted and authenticated in chunks (AES-256-GCM).
+
+    header     magic, 64 bytes
+    chunk ...  1 MiB of one stream and its tag; of a stream's last chunk less
+    footer     the streams: name, length, where each chunk begins; and its tag
+    trailer    where the footer begins, 8 bytes
+
+A file's key is derived from the key of stores, the store's binding, the item's index and 32 random
+bytes, which the ledger keeps: a second attempt at the same index has another key, so no nonce, the
+number of the stream and of the chunk, ever meets a key twice. With each chunk go the binding, the
+index, the stream's name, the chunk's number and whether it is the last: a chunk from elsewhere, cut
+off, doubled or moved is refused.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from moiety.protocols.errors import BadArtifact, ContractViolation
+from moiety.runtime.operation.files import unusable
+from moiety.runtime.program.atomic import OWNER_ALONE
+from moiety.runtime.program.decoding import UNREADABLE
+from moiety.runtime.store.key import StoreKey
+
+Bytes = bytes | bytearray | memoryview
+"""Contiguous; of an array `array.data`."""
+
+CHUNK = 1 << 20
+TAG = 16
+SALT_BYTES = 32
+DIGEST_BYTES = 32
+STREAMS = 1 << 16
+"""At most, of an item."""
+PURPOSE = "a prepared item"
+_MAGIC = b"moiety prepared item 1".ljust(64, b"\0")
+_TRAILER = 8
+FOOTER = (1 << 32) - 1
+"""In place of a stream's number."""
+
+
+class Stream(msgspec.Struct, frozen=True, array_like=True):
+    """`at`: where each chunk begins in the file."""
+
+    name: str
+    length: int
+    at: tuple[int, ...]
+
+
+_footer = msgspec.json.Decoder(tuple[Stream, ...])
+
+
+@dataclass(frozen=True)
+class ItemKey:
+    """What seals and opens the chunks of one item's file."""
+
+    binding: bytes
+    index: int
+    _cipher: AESGCM = field(repr=False)
+
+    @classmethod
+    def derived(cls, key: StoreKey, binding: bytes, index: int, salt: bytes) -> ItemKey:
+        secret = key.derive(b"item" + index.to_bytes(8, "big") + salt, binding)
+        return cls(binding, index, AESGCM(secret))
+
+    def seal(self, stream: int, name: str, chunk: int, last: bool, data: Bytes) -> bytes:
+        return self._cipher.encrypt(_nonce(stream, chunk), data, self._beside(name, chunk, last))
+
+    def open(self, stream: int, name: str, chunk: int, last: bool, data: Bytes) -> bytes:
+        """Raises `InvalidTag`."""
+        return self._cipher.decrypt(_nonce(stream, chunk), data, self._beside(name, chunk, last))
+
+    def _beside(self, name: str, chunk: int, last: bool) -> bytes:
+        numbers = self.index.to_bytes(8, "big") + chunk.to_bytes(8, "big") + bytes([last])
+        return self.binding + numbers + name.encode()
+
+
+def _nonce(stream: int, chunk: int) -> bytes:
+    return stream.to_bytes(4, "big") + chunk.to_bytes(8, "big")
+
+
+def _flat(data: Bytes) -> memoryview:
+    """As single bytes; an empty array cannot be cast."""
+    view = memoryview(data)
+    return view.cast("B") if view.nbytes else memoryview(b"")
+
+
+def chunks_of(length: int) -> int:
+    """An empty stream has an empty chunk, so that it cannot be taken away."""
+    return max(1, -(-length // CHUNK))
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+class StreamWriter:
+    """A stream of an item that is being written; it holds less than two chunks in memory."""
+
+    def __init__(self, item: ItemWriter, number: int, name: str) -> None:
+        self._item, self._number, self.name = item, number, name
+        self._held = bytearray()
+        self._at: list[int] = []
+        self.length = 0
+
+    def write(self, data: Bytes) -> None:
+        """Raises `BadInput` where the disk does not take
+        them: then the item cannot be finished.
+        """
+        view = _flat(data)
+        self.length += len(view)
+        done = 0
+        while len(view) - done + len(self._held) > CHUNK:  # what is left may be the last chunk
+            take = CHUNK - len(self._held)
+            if self._held:
+                self._held += view[done : done + take]
+                self._put(self._held, False)
+                self._held = bytearray()
+            else:
+                self._put(view[done : done + take], False)
+            done += take
+        self._held += view[done:]
+
+    def finish(self) -> Stream:
+        self._put(self._held, True)
+        return Stream(self.name, self.length, tuple(self._at))
+
+    def _put(self, data: Bytes, last: bool) -> None:
+        sealed = self._item.key.seal(self._number, self.name, len(self._at), last, data)
+        self._at.append(self._item.put(sealed))
+
+
+class ItemWriter:
+    """An item that is being written to a file of another name."""
+
+    def __init__(self, path: Path, key: ItemKey) -> None:
+        self.path, self.key = path, key
+        self.digest: bytes | None = None
+        self.size = 0
+        self._streams: dict[str, StreamWriter] = {}
+        try:
+            path.unlink(missing_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._file = os.fdopen(os.open(path, flags, OWNER_ALONE), "wb")
+        except OSError as error:
+            raise unusable(path, PURPOSE, error) from error
+        self.put(_MAGIC)
+
+    def stream(self, name: str) -> StreamWriter:
+        """The stream of this name, begun when it is first asked for. Streams may be written in
+        turns.
+        """
+        if name not in self._streams:
+            if not name or self.digest is not None or len(self._streams) == STREAMS:
+                raise ContractViolation(f"no stream '{name}' can be begun in {self.path}")
+            self._streams[name] = StreamWriter(self, len(self._streams), name)
+        return self._streams[name]
+
+    def seal(self, digest: bytes) -> None:
+        """What both parties agree on for this item, 32 bytes: a hash of all that they exchanged to
+        prepare it. Nothing can be written afterwards.
+        """
+        if len(digest) != DIGEST_BYTES or self.digest is not None:
+            raise ContractViolation(f"{self.path} is sealed once, with {DIGEST_BYTES} bytes")
+        streams = [stream.finish() for stream in self._streams.values()]
+        where = self.put(self.key.seal(FOOTER, "", 0, True, msgspec.json.encode(streams)))
+        self.put(where.to_bytes(_TRAILER, "big"))
+        self.digest = digest
+
+    def sync(self) -> None:
+        """The file is on the disk when this returns. Raises `BadInput`."""
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+        except OSError as error:
+            raise unusable(self.path, PURPOSE, error) from error
+
+    def put(self, data: bytes) -> int:
+        """Where it begins in the file."""
+        if self.digest is not None:
+            raise ContractViolation(f"{self.path} is sealed")
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise unusable(self.path, PURPOSE, error) from error
+        self.size += len(data)
+        return self.size - len(data)
+
+    def discard(self) -> None:
+        """The file is no more, whatever state it was in."""
+        with suppress(OSError):  # what a full disk did not take
+            self._file.close()
+        self.path.unlink(missing_ok=True)
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+class StreamReader:
+    """A stream of an item, read from its beginning or anywhere; it holds one chunk in memory."""
+
+    def __init__(self, item: ItemReader, number: int, stream: Stream) -> None:
+        self._item, self._number, self._stream = item, number, stream
+        self._chunk, self._held = -1, b""
+        self._at = 0
+
+    @property
+    def length(self) -> int:
+        """Bytes."""
+        return self._stream.length
+
+    def read_into(self, out: Bytes) -> None:
+        """The next bytes, as many as `out` has. Raises as `read_at`."""
+        size = memoryview(out).nbytes
+        self.read_at(self._at, out)
+        self._at += size
+
+    def read_at(self, offset: int, out: Bytes) -> None:
+        """The bytes from `offset` on, as many as `out` has. Raises `BadArtifact` where they are not
+        as they were written.
+        """
+        view = _flat(out)
+        if offset < 0 or offset + len(view) > self.length:
+            raise ContractViolation(
+                f"bytes {offset} to {offset + len(view)} of '{self._stream.name}', which has "
+                f"{self.length}"
+            )
+        done = 0
+        while done < len(view):
+            chunk, begin = divmod(offset + done, CHUNK)
+            part = self._open(chunk)[begin : begin + len(view) - done]
+            view[done : done + len(part)] = part
+            done += len(part)
+
+    def read(self) -> bytes:
+        """All that is left. Raises as `read_at`."""
+        out = bytearray(self.length - self._at)
+        self.read_into(out)
+        return bytes(out)
+
+    def check(self) -> None:
+        """Authenticates every chunk. Raises as `read_at`."""
+        for chunk in range(len(self._stream.at)):
+            self._open(chunk)
+
+    def _open(self, chunk: int) -> memoryview:
+        if chunk != self._chunk:
+            last = chunk == len(self._stream.at) - 1
+            size = self.length - chunk * CHUNK if last else CHUNK
+            self._held = self._item.opened(
+                self._number, self._stream.name, chunk, last, self._stream.at[chunk], size
+            )
+            self._chunk = chunk
+        return memoryview(self._held)
+
+
+class ItemReader:
+    """An item whose use is on the disk. Close it, or leave its `with`."""
+
+    def __init__(self, path: Path, descriptor: int, key: ItemKey, digest: bytes, size: int) -> None:
+        self.index, self.digest, self.size = key.index, digest, size
+        self._path, self._descriptor, self._key = path, descriptor, key
+        self._streams: dict[str, StreamReader] | None = None
+
+    def __enter__(self) -> ItemReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of its streams, in the order in which they were begun."""
+        return tuple(self._load())
+
+    def stream(self, name: str) -> StreamReader:
+        """Raises `BadArtifact` where the file is damaged."""
+        streams = self._load()
+        if name not in streams:
+            raise ContractViolation(f"item {self.index} has no stream '{name}'")
+        return streams[name]
+
+    def check(self) -> None:
+        """Authenticates the whole file. Raises as `stream`."""
+        for stream in self._load().values():
+            stream.check()
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def opened(self, stream: int, name: str, chunk: int, last: bool, at: int, size: int) -> bytes:
+        """A chunk of `size` bytes without its tag."""
+        sealed = self._bytes(at, size + TAG)
+        try:
+            return self._key.open(stream, name, chunk, last, sealed)
+        except InvalidTag:
+            what = f"chunk {chunk} of '{name}'" if name else "the list of streams"
+            raise self._damaged(f"{what} is not as it was written") from None
+
+    def _load(self) -> dict[str, StreamReader]:
+        if self._streams is None:
+            size = os.fstat(self._descriptor).st_size
+            if size != self.size:
+                raise self._damaged(f"its file has {size} bytes, and {self.size} were written")
+            if size < len(_MAGIC) + _TRAILER or self._bytes(0, len(_MAGIC)) != _MAGIC:
+                raise self._damaged("it is no item of this release")
+            where = int.from_bytes(self._bytes(size - _TRAILER, _TRAILER), "big")
+            length = size - _TRAILER - where - TAG
+            if where < len(_MAGIC) or length < 0:
+                raise self._damaged("it has no list of streams")
+            listed = self._listed(self.opened(FOOTER, "", 0, True, where, length))
+            self._streams = {
+                each.name: StreamReader(self, number, each) for number, each in enumerate(listed)
+            }
+        return self._streams
+
+    def _listed(self, data: bytes) -> tuple[Stream, ...]:
+        try:
+            listed = _footer.decode(data)
+        except UNREADABLE as error:
+            raise self._damaged(f"another release wrote it ({error})") from error
+        end = os.fstat(self._descriptor).st_size
+        sound = all(
+            0 <= each.length <= end
+            and len(each.at) == chunks_of(each.length)
+            and all(0 <= at <= end for at in each.at)
+            for each in listed
+        )
+        if not sound or len({each.name for each in listed}) != len(listed):
+            raise self._damaged("its list of streams makes no sense")
+        return listed
+
+    def _bytes(self, at: int, size: int) -> bytes:
+        if self._descriptor < 0:
+            raise ContractViolation(f"item {self.index} is closed")
+        try:
+            found = os.pread(self._descriptor, size, at)
+        except OSError as error:
+            raise unusable(self._path, PURPOSE, error) from error
+        if len(found) != size:
+            raise self._damaged("it was cut")
+        return found
+
+    def _damaged(self, why: str) -> BadArtifact:
+        return BadArtifact(
+            f"{self._path}: prepared item {self.index} is damaged: {why}. It will not be used; the "
+            "others can be"
+        )

@@ -1,0 +1,187 @@
+"""`moiety prepare`, `moiety infer` and `moiety store` with a server that keeps stores, as their
+users meet them: what is said, exit codes, restored backups, a disk that is full.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from moiety.runtime.party.executor import ServerExecutor
+from tests.support.ahead import Ahead
+from tests.support.command import Done, moiety, serving
+from tests.support.runnable import save, save_images, small
+from tests.support.serving import Running
+from tests.support.stores import NAMES, Name
+
+ITEM = 16 << 10
+"""More than the ledger and the log of these tests, less than an item of a batch."""
+
+
+@pytest.fixture
+def ahead(tmp_path: Path) -> Iterator[Ahead]:
+    executor = ServerExecutor(*small(), batches=(1, 2))
+    executor.prepare()
+    made = Ahead(tmp_path, executor)
+    yield made
+    made.end()
+
+
+def prepare(ahead: Ahead, server: Running, count: int = 2, *options: object) -> Done:
+    at = f"127.0.0.1:{server.listener.port}"
+    return ahead.command("prepare", "--connect", at, "--count", count, *options)
+
+
+def infer(ahead: Ahead, server: Running, count: int = 1, *options: object) -> Done:
+    images = save_images(ahead.folder / "images", 4)[:count]
+    at = f"127.0.0.1:{server.listener.port}"
+    output = ("-o", ahead.folder / "results.json", "--retries", 0)
+    return ahead.command("infer", *images, "--connect", at, *output, *options)
+
+
+def lines(done: Done, word: str) -> list[str]:
+    return [line for line in done.check().stderr.splitlines() if word in line]
+
+
+# --- what is said ---------------------------------------------------------------------------------
+
+
+def test_what_the_commands_say(ahead: Ahead) -> None:
+    server = ahead.serve()
+    assert lines(infer(ahead, server), "on demand") == [
+        f"nothing is prepared in {ahead.cellar('client').root}: computing on demand "
+        "(moiety prepare)"
+    ]
+    said = lines(prepare(ahead, server, 3), "prepared 3, each for a run of 1 image, in ")
+    assert said[0].endswith("; 3 can be used")
+    assert "3 prepared before are there" in prepare(ahead, server, 1).check().stderr
+    assert lines(infer(ahead, server, 3), "prepared") == ["prepared: 4 runs of 1 image"]
+    assert lines(infer(ahead, server, 2), "prepared") == [
+        "prepared: 1 runs of 1 image",
+        "what was prepared for runs of 1 image is used up: computing on demand from here on "
+        "(moiety prepare)",
+    ]
+    assert lines(infer(ahead, server), "prepared") == [
+        "nothing is prepared with this server: computing on demand (moiety prepare)"
+    ]
+    assert lines(infer(ahead, server, 1, "--keep", 2), "prepared")[1:] == [
+        "prepared 2; 2 can be used"
+    ]
+    assert not lines(infer(ahead, server, 1, "--on-demand"), "prepared")
+
+
+def test_store_status_after_use(ahead: Ahead) -> None:
+    server = ahead.serve()
+    prepare(ahead, server, 3).check()
+    infer(ahead, server, 2).check()
+    for role in NAMES:
+        root = ahead.cellar(role).root
+        done = moiety("store", "status", root, "--keys", ahead.keys(role), "--json").check()
+        (found,) = json.loads(done.stdout)
+        assert (found["role"], found["prepared"], found["used"], found["next"]) == (role, 1, 2, 2)
+        moiety("store", "verify", root, "--keys", ahead.keys(role)).check()
+
+
+def test_a_server_that_prepares_nothing(ahead: Ahead) -> None:
+    server = ahead.serve(offers=False)
+    prepare(ahead, server).refused(10, "the server: this server prepares nothing ahead")
+    done = infer(ahead, server, 1, "--keep", 2).check()
+    assert "warning: --keep 2: the server: this server prepares nothing ahead" in done.stderr
+
+
+def test_a_size_that_the_server_does_not_run(ahead: Ahead) -> None:
+    prepare(ahead, ahead.serve(), 1, "--batch", 5).refused(5, "the server runs 1, 2 images")
+
+
+def test_a_store_that_another_process_has_is_refused(ahead: Ahead) -> None:
+    server = ahead.serve(options={"sessions": 2})
+    with ahead.met(server):
+        prepare(ahead, server).refused(5, "has this store open, and it is used by one at a time")
+        infer(ahead, server).refused(5, "has this store open")
+
+
+def test_the_command_of_the_server(ahead: Ahead) -> None:
+    """The options reach it, and a server that computes nothing has no stores."""
+    compiled = ahead.folder / "compiled"
+    save(compiled, ahead.program, ahead.executor.weights)
+    moiety("serve", compiled, "--prepared", ahead.folder / "v", "--cluster", "1").refused(
+        5, "--prepared is of a server that computes itself"
+    )
+    options = ("--prepared", ahead.folder / "v", "--prepared-items", 1, "--no-audit")
+    with serving(compiled, *options, "--keys", ahead.keys("server"), "--insecure") as server:
+        done = ahead.command("prepare", "--connect", server.address, "--count", 2)
+        done.refused(10, "the server prepares no item: it has no room for another item")
+        assert "1 of 2 were prepared, and can be used" in done.stderr
+
+
+# --- copies ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("who", NAMES)
+def test_a_restored_backup_is_refused_by_both(ahead: Ahead, who: Name) -> None:
+    server = ahead.serve()
+    prepare(ahead, server, 3).check()
+    (store,) = ahead.stores(who)
+    shutil.copytree(store, ahead.folder / "backup")
+    infer(ahead, server).check()
+    shutil.rmtree(store)
+    shutil.copytree(ahead.folder / "backup", store)
+    code, words = (6, "this store is an older copy") if who == "client" else (7, "older copy")
+    for command in (infer, prepare):
+        done = command(ahead, server)
+        done.refused(code, words, "Remove it on both sides, and prepare anew")
+    server.wait_for("is an older copy", 2)
+    infer(ahead, server, 1, "--on-demand").check()
+    for role in NAMES:
+        shutil.rmtree(ahead.cellar(role).root)
+    prepare(ahead, server, 1).check()
+    assert lines(infer(ahead, server), "prepared") == ["prepared: 1 runs of 1 image"]
+
+
+@pytest.mark.parametrize("who", NAMES)
+def test_a_damaged_item_costs_one_run(ahead: Ahead, who: Name) -> None:
+    """It is lost at both, which go on with the next one."""
+    server = ahead.serve()
+    prepare(ahead, server, 2).check()
+    (store,) = ahead.stores(who)
+    data = bytearray((item := min(store.glob("item-*"))).read_bytes())
+    data[100] ^= 1
+    item.write_bytes(data)
+    if who == "client":
+        infer(ahead, server).refused(6, "item 0 is damaged")
+    else:
+        infer(ahead, server).refused(8, "the server gave up on this connection")
+        server.wait_for("item 0 is damaged")
+    assert lines(infer(ahead, server), "prepared") == ["prepared: 1 runs of 1 image"]
+
+
+# --- a full disk ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("who", NAMES)
+def test_a_disk_that_fills_up_loses_the_item_being_written_alone(ahead: Ahead, who: Name) -> None:
+    """The second item does not fit: it is larger than files of that party may get."""
+    server = ahead.serve()
+    prepare(ahead, server, 2).check()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if who == "server":
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (ITEM, ITEM))
+    else:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (ITEM, before[1]))
+    try:
+        done = prepare(ahead, server, 2, "--batch", 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    if who == "server":
+        done.refused(10, "the server could not keep what was being prepared")
+        server.wait_for("item 0 is lost: .*File too large")
+    else:
+        done.refused(5, "File too large")
+    assert "0 of 2 were prepared" in done.stderr
+    assert not [each for role in NAMES for each in ahead.cellar(role).root.glob("*/.item-*")]
+    assert lines(infer(ahead, server, 2), "prepared") == ["prepared: 2 runs of 1 image"]

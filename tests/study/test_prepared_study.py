@@ -1,0 +1,49 @@
+"""A study that takes runs which were prepared ahead, in one of its sessions: the same results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from moiety.runtime.party.executor import ServerExecutor
+from moiety.runtime.program.cleartext import CleartextExecutor
+from moiety.runtime.store.care import status
+from moiety.runtime.study.journal import Journal
+from tests.support.ahead import Ahead
+from tests.support.stores import NAMES
+from tests.support.studies import small_study
+
+IMAGES, PREPARED = 8, 3
+
+
+def test_a_study_takes_what_is_prepared(tmp_path: Path) -> None:
+    """By one session of two; what it does not have is computed on demand, and no item is left."""
+    small = small_study(tmp_path / "small", IMAGES)
+    executor = ServerExecutor(small.program, small.weights)
+    executor.prepare()
+    ahead = Ahead(tmp_path, executor)
+    server = ahead.serve(options={"sessions": 3})
+    try:
+        ahead.prepare(server, PREPARED)
+        at = ("--connect", f"127.0.0.1:{server.listener.port}", "--sessions", 2)
+        given = (small.list, "-o", tmp_path / "study", *at, "--bootstrap", 20)
+        done = ahead.command("evaluate", *given).check()
+    finally:
+        ahead.end()
+    assert f"runs that were prepared in {ahead.cellar('client').root} are taken" in done.stderr
+    journal = Journal.look(tmp_path / "study")
+    assert journal is not None
+    results = [image.result for image in journal.images.values()]
+    assert len(results) == IMAGES
+    taken = [result.prepared_item for result in results if result.prepared_item is not None]
+    assert 0 < len(taken) <= PREPARED
+    assert len(set(taken)) == len(taken)
+    assert f"{len(taken)} of them prepared ahead" in done.stderr
+    for role in NAMES:
+        (store,) = ahead.stores(role)
+        assert status(store, ahead.cellar(role).key).used == len(taken)
+    clear = CleartextExecutor(small.program, small.weights)
+    for result in results:
+        expected = clear.run(np.load(result.file))["findings"].tolist()
+        assert result.outputs[0].values == expected
