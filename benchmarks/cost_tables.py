@@ -20,10 +20,11 @@ import sympy
 from benchmarks.support import command_line
 from benchmarks.support.documents import Section
 from benchmarks.support.harness import ROOT
+from moiety.protocols.compare import masked
 from moiety.protocols.compare.argmax import argmax_cost
 from moiety.protocols.compare.convert import bit_to_ring_cost, carry_to_ring_cost
 from moiety.protocols.compare.extend import extend_cost, extend_with_headroom_cost
-from moiety.protocols.compare.joint import truncate_with_gates_cost
+from moiety.protocols.compare.joint import one_tree_cost, truncate_with_gates_cost
 from moiety.protocols.compare.joint_plan import plan_one_tree, plan_separate
 from moiety.protocols.compare.maxpool import maxpool_cost
 from moiety.protocols.compare.millionaires import (
@@ -84,6 +85,14 @@ PROTOCOLS: dict[str, Formula] = {
         for count, gates in ((1, "1 gate of 14 bits"), (12, "12 gates"))
         for plan, way in ((plan_one_tree, "one tree"), (plan_separate, "one after the other"))
     },
+    "masked exact truncation, 28 bits by 12": partial(masked.truncate_cost, bits_in=28, shift=12),
+    "masked exact truncation, 30 bits by 15, with 12 gates": partial(
+        masked.truncate_with_gates_cost, bits_in=30, shift=15, gate_bits=14, count=12
+    ),
+    "masked gates, 13 bits, 8 thresholds": partial(masked.gates_cost, bits=13, count=8),
+    "masked multiplexer alone, 13 bits to 24": partial(masked.multiplex_cost, bits=13, out_bits=24),
+    "masked ReLU, 13 bits to 24": partial(masked.relu_cost, bits=13, out_bits=24),
+    "a share fixed, 24 bits": partial(masked.fix_cost, bits=24),
     "stochastic truncation": partial(truncate_stochastic_cost, bits_in=28, shift=12),
     "product, 20 bits by 9": partial(product_cost, group=1, bits=20, y_bits=9),
     "product, 24 bits by 13": partial(product_cost, group=1, bits=24, y_bits=13),
@@ -100,6 +109,8 @@ WITHOUT_ROW: dict[Callable[..., Cost], str] = {
     carry_to_ring_cost: "all that an exact truncation sends",
     drelu_cost: "the comparison of one bit less",
     join_round_cost: "one round of a comparison",
+    masked.fix_bits_cost: "a bit of each from the client",
+    one_tree_cost: "a truncation with gates in one tree",
     maxpool_cost: "a ReLU for each maximum of two; how many depends on the window",
     share_digits_cost: "the digits of a comparison",
     wrap_cost: "one comparison inside an extension or a truncation",

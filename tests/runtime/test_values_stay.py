@@ -12,7 +12,7 @@ import pytest
 from moiety.protocols.arrays import I64
 from moiety.protocols.session import Session
 from moiety.runtime import program as ir
-from moiety.runtime.party import executor as parties
+from moiety.runtime.party import handlers as parties
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
 from moiety.runtime.party.handlers import Turn, execute, truncate_with_gates
 from moiety.runtime.party.sides import Share

@@ -210,6 +210,7 @@ def command(
     check_roles(cluster, front, own)
     if cluster and sessions > 1:
         raise BadInput("--sessions is of a server that computes itself; --cluster has --pairs")
+    cellar = cellar_of_server(prepared, prepared_items, keys, bool(front or cluster))
     room = room_for(cluster, pairs, worker_cpus, threads)
     check_ports(worker_ports, room)
     ui.one_thread()
@@ -225,7 +226,6 @@ def command(
         log.info("health and metrics at %s", health.address)
     allowed = access_list(access, counts)
     shelves = Cohorts.at(cohorts, keep_cohorts) if cohorts else None
-    cellar = cellar_of_server(prepared, prepared_items, keys, bool(front or cluster))
     batches = tuple(sorted({1, *(sizes(batch, "--batch") or ())}))
     generator = parse_ot(ot)
     program, weights = artifacts.load_vendor(folder)
