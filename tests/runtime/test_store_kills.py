@@ -11,7 +11,7 @@ from tests.support.stores import Pair, digest_of, fill
 
 
 def test_killed_at_random_moments_no_item_is_used_twice(tmp_path: Path) -> None:
-    tally = kills.kills(tmp_path / "pair", 10, random.randrange(1 << 30))
+    tally = kills.kills(tmp_path / "pair", 5, random.randrange(1 << 30))
     assert tally.bad == []
     assert tally.used("client") >= kills.AHEAD
 
