@@ -1,8 +1,9 @@
 """Prepared transfers: the pads of a whole run are made beforehand, cut to the bits that will be
 used, and kept as plain streams of bytes; the run answers by XOR or addition with them.
 
-On the wire a prepared run is the run on demand without its draws: choices hidden by a stored u that
-is used once, and answers under stored pads that are used once. Streams are read in the order of the
+On the wire such transfers are those on demand without their draws: choices hidden by a stored u
+that is used once, or sent when the run was prepared (ot/early), and answers under stored pads that
+are used once. Streams are read in the order of the
 demand alone (ot/demand): a batch that is not the next one, of another size, or a second answer, is
 refused before a byte is sent, and so is a run that ends before its pads do.
 

@@ -1,10 +1,10 @@
 """A run whose work was done before its images were there: what an item holds, how two executors
 make one together, and what they do otherwise when they use it.
 
-An item is one run of so many images. Of its streams `linear` has what this party keeps of all
-linear layers (protocols/linear/split), the others are the transfers' (protocols/ot/prepared). Both
-parties agree on an item by a digest of the connection that made it, its index, and what the run
-will ask for.
+An item is one run of so many images. Of its streams `made for`, the first, says what run, `linear`
+has what this party keeps of all linear layers (protocols/linear/split), the others are the
+transfers' (protocols/ot/prepared). Both parties agree on an item by a digest of the connection that
+made it, its index, and what the run will ask for.
 """
 
 from __future__ import annotations

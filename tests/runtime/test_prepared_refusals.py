@@ -75,6 +75,19 @@ def test_what_a_client_may_not_say(ahead: Ahead, what: str) -> None:
         assert is_exact(ahead.executor, cases_of(1), connection.infer_batch(cases_of(1))[0])
 
 
+def test_stores_are_compared_a_limited_number_of_times(ahead: Ahead) -> None:
+    """Each time may take a line of the server's ledger."""
+    server = ahead.serve(offers=False)
+    connection = ahead.join(server)
+    for _ in range(256):
+        say(connection, handshake.Stored(position="00"))
+        assert handshake.receive(connection.channel, handshake.Stored).why
+    say(connection, handshake.Stored(position="00"))
+    refused(connection)
+    connection.close()
+    server.wait_for("stores were compared 256 times")
+
+
 def test_nothing_is_prepared_or_used_before_the_stores_have_met(ahead: Ahead) -> None:
     server = ahead.serve()
     ahead.prepare(server, 1)

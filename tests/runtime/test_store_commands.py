@@ -55,10 +55,10 @@ def test_status_shows_what_there_is(run: Run, pair: Pair) -> None:
     assert row.items() >= wanted.items()
     assert (row["next"], row["counter"], row["peer_counter"], row["expired"]) == (1, 7, 5, 0)
     assert row["oldest"] == "2026-09-21T14:13:20.000Z"
-    line = next(
-        each for each in run("status", pair.folder("client")).splitlines() if "5f5f" in each
-    )
-    assert "client" in line
+    shown = [line.split(maxsplit=1) for line in run("status", pair.folder("client")).splitlines()]
+    assert shown[0][0] == "client's"
+    assert {"Program", "prepared", "used", "records"} <= {name for name, *_ in shown if name}
+    assert max(map(len, run("status", pair.folder("client")).splitlines())) <= 80
 
 
 def test_status_answers_while_a_party_is_at_work(run: Run, pair: Pair) -> None:

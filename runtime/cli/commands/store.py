@@ -13,6 +13,7 @@ from typing import Annotated
 import msgspec
 import typer
 from rich.markup import escape
+from rich.table import Table
 
 from moiety.protocols.errors import BadArtifact
 from moiety.runtime.cli import ui
@@ -74,23 +75,30 @@ def status(
     if json:
         _print(found)
         return
-    shown = ui.table(
-        *("", "store", "party", "Program", "prepared"),
-        *("MB", "too old", "used", "given up", "next", "records", "of the peer", "oldest"),
-        right=9,
-    )
     for each in found:
-        shown.add_row(
-            escape(Path(each.folder).name),
-            each.role,
-            each.program[:16],
-            str(each.prepared),
-            ui.megabytes(each.nbytes),
-            *map(str, (each.expired, each.used, each.burned, each.next, each.counter)),
-            "-" if each.peer_counter is None else str(each.peer_counter),
-            each.oldest or "-",
-        )
-    ui.show(shown)
+        ui.show(_facts(each))
+
+
+def _facts(status: care.Status) -> Table:
+    shown = ui.facts()
+    peer = (
+        "" if status.peer_counter is None else f"; the peer's, as last heard, {status.peer_counter}"
+    )
+    rows = {
+        f"{status.role}'s store": Path(status.folder).name,
+        "Program": status.program[:16],
+        "prepared": f"{status.prepared}, {ui.megabytes(status.nbytes)}",
+        "oldest": status.oldest or "-",
+        "too old": str(status.expired),
+        "used": str(status.used),
+        "given up": str(status.burned),
+        "next item": str(status.next),
+        "records": f"{status.counter}{peer}",
+        "disk": f"{ui.megabytes(status.free_bytes)} free",
+    }
+    for name, value in rows.items():
+        shown.add_row(name, escape(value))
+    return shown
 
 
 @app.command()
