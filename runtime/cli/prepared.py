@@ -14,12 +14,14 @@ import typer
 from moiety.protocols.errors import BadInput
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.progress import watching
+from moiety.runtime.operation.files import check_folder
 from moiety.runtime.party.client import Connection
 from moiety.runtime.party.client_stock import NothingPrepared
 from moiety.runtime.party.keystore import default_store
-from moiety.runtime.party.stock import Cellar
+from moiety.runtime.party.stock import Cellar, NewStore
 from moiety.runtime.store.key import StoreKey
 from moiety.runtime.store.limits import UNLIMITED, Limits
+from moiety.runtime.store.store import OWNER_ENTERS
 
 SUFFIX = ".prepared"
 
@@ -77,6 +79,7 @@ def cellar_of_server(
         raise BadInput(
             "--prepared is of a server that computes itself, not of --cluster or --front"
         )
+    check_folder(root, OWNER_ENTERS, "a folder of stores")
     return Cellar(root, StoreKey.at(keys or default_store()), Limits(items=items))
 
 
@@ -90,8 +93,11 @@ def cellar_at(
 
 
 def folder_at(root: Path | None, program: Path) -> Path:
-    """Where prepared items lie."""
-    return root or program.with_name(program.stem + SUFFIX)
+    """Where prepared items lie. Raises `BadInput` for what is there and is no folder."""
+    folder = root or program.with_name(program.stem + SUFFIX)
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"{folder}: prepared items lie in a folder, and this is none (--store)")
+    return folder
 
 
 def fill(connection: Connection, images: int, count: int, made: list[int]) -> None:
@@ -156,7 +162,7 @@ class Shelf:
         cellar = cellar_at(self.root, self.program, self.keys)
         made: list[int] = []
         try:
-            had = connection.meet_stock(cellar, size, anew=True, skip_to=self.skip_to)
+            had = connection.meet_stock(cellar, size, NewStore.IF_NOTHING_IS_LOST, self.skip_to)
             fill(connection, size, max(0, keep - had), made)
         except (NothingPrepared, BadInput) as error:
             ui.warn(f"--keep {keep}: {error}")

@@ -5,12 +5,16 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from moiety.protocols.errors import BadInput
 from moiety.runtime.program.atomic import OWNER_ALONE
+
+_TRIED = 4096
+"""Bytes that must fit: a full disk lets files be made."""
 
 
 @contextmanager
@@ -45,6 +49,20 @@ def check_private(path: Path) -> None:
             f"{path}: others may use it (mode {mode:04o}), so the key is no secret; "
             f"run: chmod {wanted} {path}, and make a new key if they did"
         )
+
+
+def check_folder(folder: Path, mode: int, purpose: str) -> None:
+    """That files can be written to `folder`, which is made if it is missing. Raises `BadInput`."""
+    try:
+        make_folder(folder, mode)
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            file.write(bytes(_TRIED))
+    except (FileExistsError, NotADirectoryError) as error:
+        raise BadInput(
+            f"{folder}: cannot be used as {purpose}: a file is in the way; give another folder"
+        ) from error
+    except OSError as error:
+        raise unusable(folder, purpose, error) from error
 
 
 def unusable(path: Path, purpose: str, error: OSError) -> BadInput:

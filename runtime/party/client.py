@@ -41,7 +41,7 @@ from moiety.runtime.party.generator_choice import Ot, settle_client
 from moiety.runtime.party.metering import RunCost
 from moiety.runtime.party.prepared import ItemSource
 from moiety.runtime.party.sides import Revealed
-from moiety.runtime.party.stock import Cellar
+from moiety.runtime.party.stock import Cellar, NewStore
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program import Case, Program
 from moiety.runtime.program.progress import Progress, no_progress
@@ -287,16 +287,20 @@ class Connection:
             raise
 
     def meet_stock(
-        self, cellar: Cellar, images: int = 1, anew: bool = False, skip_to: int = 0
+        self,
+        cellar: Cellar,
+        images: int = 1,
+        new: NewStore = NewStore.NEVER,
+        skip_to: int = 0,
     ) -> int:
         """Compares what this side has prepared with the server, for runs of so many images, with
         what the server has: how many items both have. From now on `infer_batch` and `keep_batch`
         take one each while there is one. This connection holds the store until it is closed.
 
-        `anew`: a store is founded where there is none, or the server's is gone. `skip_to`: items
-        before this one are given up. Raises `NothingPrepared` where there is nothing, and all is
-        computed on demand; `BadInput` where another process has the store, `PeerMismatch` and
-        `BadArtifact` where one of the two is an older copy.
+        `new`: whether new stores are founded. `skip_to`: items before this one are given up.
+        Raises `NothingPrepared` where there is nothing, and all is computed on demand; `BadInput`
+        where another process has the store, `PeerMismatch` and `BadArtifact` where one of the two
+        is an older copy.
         """
         if images in self._stocks:
             self._stocks.pop(images).close()
@@ -308,7 +312,7 @@ class Connection:
                 cellar,
                 self._binding,
                 images,
-                anew,
+                new,
                 skip_to,
             )
         return self._stocks[images].left

@@ -10,7 +10,7 @@ from moiety.runtime.party import handshake
 from moiety.runtime.party.executor import ClientExecutor
 from moiety.runtime.party.framing import PeerRefused
 from moiety.runtime.party.prepared import ItemSink, ItemSource
-from moiety.runtime.party.stock import Cellar, Stock, decoded
+from moiety.runtime.party.stock import Cellar, NewStore, Stock, decoded
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.store.binding import Founding, Offer, Terms
 from moiety.runtime.store.store import Store
@@ -40,32 +40,28 @@ class ClientStock:
         cellar: Cellar,
         binding: bytes,
         images: int = 1,
-        anew: bool = False,
+        new: NewStore = NewStore.NEVER,
         skip_to: int = 0,
     ) -> ClientStock:
-        """Opens this side's store and compares with the server's. `anew`: one is founded where
-        there is none, or the server's is gone: then nothing here can ever be used. Raises
-        `NothingPrepared` where it is not, or the server does not want to, and what is here stays;
-        else as `Store.open`, `Store.meet`, `reconcile`.
+        """Opens this side's store, or founds a new one, and compares with the server's. Raises
+        `NothingPrepared` where there is nothing to compare, and what either side has stays; else as
+        `Store.open`, `Store.create`, `Store.meet`, `reconcile`.
         """
         terms = cellar.terms("client", executor.program, channel.line)
         store = cellar.found(terms, images)
-        if store is None:
-            if not anew:
-                raise NothingPrepared("this side has prepared nothing with it")
-            store = _founded(channel, cellar, terms, images)
-        stock = Stock(store, images, binding)
         try:
-            answer = _told(channel, stock, skip_to)
-            if answer.gone and anew:
-                store.retire()
-                stock = Stock(_founded(channel, cellar, terms, images), images, binding)
-                answer = _told(channel, stock, skip_to)
-            if answer.why:
-                raise NothingPrepared(f"the server: {handshake.printable(answer.why, 200)}")
+            if store is None or new is NewStore.ANEW:
+                store = _founded(channel, cellar, terms, images, store, new)
+            answer = _told(channel, store, images, skip_to)
+            if answer.gone and new is not NewStore.NEVER:
+                store = _founded(channel, cellar, terms, images, store, new)
+                answer = _told(channel, store, images, skip_to)
+            _check_willing(answer)
+            stock = Stock(store, images, binding)
             stock.meet(decoded(answer.position), skip_to)
         except BaseException:
-            stock.close()
+            if store is not None:
+                store.close()
             raise
         return cls(channel, session, executor, stock)
 
@@ -117,20 +113,44 @@ class ClientStock:
         self.stock.close()
 
 
-def _told(channel: TcpChannel, stock: Stock, skip_to: int) -> handshake.Stored:
+def _told(channel: TcpChannel, store: Store, images: int, skip_to: int) -> handshake.Stored:
     """Says where this side stands; the server's answer."""
-    position = stock.store.position().hex()
-    told = handshake.Stored(images=stock.images, position=position, skip_to=skip_to)
+    told = handshake.Stored(images=images, position=store.position().hex(), skip_to=skip_to)
     handshake.send(channel, told)
     return handshake.receive(channel, handshake.Stored)
 
 
-def _founded(channel: TcpChannel, cellar: Cellar, terms: Terms, images: int) -> Store:
-    """A new store at both sides."""
+def _founded(
+    channel: TcpChannel,
+    cellar: Cellar,
+    terms: Terms,
+    images: int,
+    old: Store | None,
+    new: NewStore,
+) -> Store:
+    """A new store, in the place of the `old` one, which stays where the server does not want it or
+    it cannot be made. The server makes its own when it hears where this one stands.
+    """
+    if old is None:
+        if new is NewStore.NEVER:
+            raise NothingPrepared("this side has prepared nothing with it")
+        cellar.check_place(terms, images)
+    elif new is not NewStore.ANEW and (count := len(old.usable())):
+        raise NothingPrepared(
+            f"the server has no store that goes with {old.folder}, where {count} can be used: it "
+            "may have been started with another folder; if its half is lost, give up this one with "
+            "`moiety prepare --anew`"
+        )
     founding = Founding.begin(cellar.key, terms)
     offer = founding.offer.encode().hex()
-    handshake.send(channel, handshake.Stored(images=images, offer=offer))
+    asked = handshake.Stored(images=images, offer=offer, anew=new is NewStore.ANEW)
+    handshake.send(channel, asked)
     answer = handshake.receive(channel, handshake.Stored)
+    _check_willing(answer)
+    return cellar.create(founding, images, Offer.decode(decoded(answer.offer)), old)
+
+
+def _check_willing(answer: handshake.Stored) -> None:
+    """Raises `NothingPrepared` with why the server does not go on."""
     if answer.why:
         raise NothingPrepared(f"the server: {handshake.printable(answer.why, 200)}")
-    return cellar.create(founding, images, Offer.decode(decoded(answer.offer)))

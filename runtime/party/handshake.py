@@ -137,13 +137,15 @@ class Stored(Message, frozen=True, tag="stored", kw_only=True):
     """Of what was prepared for runs of so many `images` (runtime/store), in hexadecimal digits: the
     `offer` of who has no store and wants one to be founded, or the `position` of a store that is
     there. The server answers with the same, or with `why` it does not; `gone`: it has no store that
-    goes with the client's, which is worth nothing then. `skip_to`: the client's user gives up all
-    items before this one.
+    goes with the client's. A new store is one when the client has said where its own stands; until
+    then the server keeps the old one. `anew`: the client's user gives up what the server has
+    prepared with another store of the client, and with `skip_to` all items before this one.
     """
 
     images: int = 1
     skip_to: int = 0
     offer: str = ""
+    anew: bool = False
     position: str = ""
     why: str = ""
     gone: bool = False

@@ -85,8 +85,8 @@ def check_demand(source: Source, demand: Demand) -> None:
     if not np.array_equal(source.read(MADE_FOR, len(wanted)), wanted):
         raise BadArtifact(
             "what is prepared was made for runs of another form, as another release makes them; "
-            "nothing of it was used. Remove it at both sides (moiety store), and prepare anew, or "
-            "compute on demand"
+            "nothing of it was used. `moiety prepare --anew` gives it up at both sides; until then "
+            "--on-demand runs without"
         )
 
 

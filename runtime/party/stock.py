@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 
 from moiety.protocols.errors import NetworkFailure
@@ -30,6 +31,16 @@ from moiety.runtime.store.store import Store
 
 Make = Callable[[ItemSink], bytes]
 """Writes this side's half of an item; gives what both parties agree on besides its number."""
+
+
+class NewStore(Enum):
+    """Whether a client wants new stores at both sides."""
+
+    NEVER = "never"
+    IF_NOTHING_IS_LOST = "if nothing is lost"
+    """Where there is none, or none that goes with the peer's, and no item that can be used."""
+    ANEW = "anew"
+    """In any case, and what is prepared is given up."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +79,18 @@ class Cellar:
             return None
         return Store.open(folder, self.key, terms, self.limits)
 
-    def create(self, founding: Founding, images: int, peer: Offer) -> Store:
-        """A new one. Raises as `Store.create`."""
+    def check_place(self, terms: Terms, images: int) -> None:
+        """That one can be created. Raises `BadInput`."""
+        Store.check_place(self.folder(terms, images))
+
+    def create(
+        self, founding: Founding, images: int, peer: Offer, old: Store | None = None
+    ) -> Store:
+        """A new one, in the place of the `old` one, if there is one. Raises as `Store.create` and
+        `Store.succeeded`.
+        """
+        if old is not None:
+            return old.succeeded(founding, peer)
         folder = self.folder(founding.terms, images)
         return Store.create(folder, self.key, founding, peer, self.limits)
 
@@ -89,10 +110,6 @@ class Stock:
     binding: bytes
     indices: deque[int] = field(default_factory=deque)
     fresh: int = 0
-
-    def goes_with(self, position: bytes) -> bool:
-        """Whether the two stores were founded together. Raises `NetworkFailure` for no position."""
-        return Position.decode(position).claim.lineage.hex() == self.store.binding.lineage
 
     def meet(self, position: bytes, skip_to: int = 0) -> None:
         """Takes the peer's position, when it has this side's. Raises as `Store.meet` and
@@ -143,6 +160,13 @@ class Stock:
 
     def close(self) -> None:
         self.store.close()
+
+
+def lineage_in(position: bytes) -> str:
+    """Of the store that says so where it stands; both have the same if they were founded together.
+    Raises `NetworkFailure` for what is no position.
+    """
+    return Position.decode(position).claim.lineage.hex()
 
 
 def decoded(digits: str) -> bytes:

@@ -40,7 +40,7 @@ LAST_INDEX = (1 << 48) - 1
 TAG_DIGITS = 64
 _START = bytes(32)
 
-Why = Literal["skipped", "expired", "damaged", "retired"]
+Why = Literal["skipped", "expired", "damaged"]
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag=str.lower):
@@ -170,8 +170,8 @@ class Ledger:
         return len(self.tags)
 
     @classmethod
-    def create(cls, folder: Path, key: StoreKey, head: Head) -> Ledger:
-        """Raises `BadInput` where there is one already."""
+    def create(cls, folder: Path, key: StoreKey, head: Head, replace: bool = False) -> Ledger:
+        """Raises `BadInput` where there is one already, unless it is to `replace` that one."""
         path = folder / NAME
         temporary = folder / f".{NAME}.tmp"
         mac = mac_key(key, head.binding)
@@ -182,12 +182,12 @@ class Ledger:
             descriptor = os.open(temporary, flags, OWNER_ALONE)
             try:
                 write_all(descriptor, line, 0)
-                os.link(temporary, path)
+                (os.replace if replace else os.link)(temporary, path)
             except BaseException:
                 os.close(descriptor)
                 raise
             finally:
-                temporary.unlink()
+                temporary.unlink(missing_ok=True)
             sync_folder(folder)
         except OSError as error:
             raise unusable(path, PURPOSE, error) from error

@@ -16,7 +16,8 @@ from moiety.runtime.store.position import Claim, Entry, Position, Signed, catalo
 
 _OLDER = (
     "Items may have been used since it was copied, and using one twice would show an image, so "
-    "nothing in it is used"
+    "nothing in it is used. `moiety prepare --anew` gives up both sides' stores and begins new "
+    "ones; until then --on-demand runs without"
 )
 
 
@@ -84,7 +85,7 @@ class Meeting:
         if claim.lineage.hex() != binding.lineage or claim.role == binding.role:
             raise PeerMismatch(
                 f"{self.folder}: the peer's store does not belong to this one: another Program, "
-                "other weights, or one side was begun anew. Remove both, and prepare anew"
+                "other weights, or one side was begun anew (moiety prepare --anew)"
             )
 
     def _check_own(self, echo: Signed) -> None:
@@ -94,8 +95,7 @@ class Meeting:
         if claim.counter > len(tags) or tags[claim.counter - 1] != claim.head:
             raise BadArtifact(
                 f"{self.folder}: this store is an older copy: the peer has a claim signed by it "
-                f"with {claim.counter} records, and it has {len(tags)} now. {_OLDER}. Remove it on "
-                "both sides, and prepare anew"
+                f"with {claim.counter} records, and it has {len(tags)} now. {_OLDER}"
             )
 
     def _check_peer(self, claim: Claim, remembered: Claim) -> None:
@@ -109,6 +109,5 @@ class Meeting:
         if behind:
             raise PeerMismatch(
                 f"{self.folder}: the peer's store is an older copy: it has {claim.counter} records "
-                f"now and had {remembered.counter}. {_OLDER}. Remove it on both sides, and prepare "
-                "anew"
+                f"now and had {remembered.counter}. {_OLDER}"
             )

@@ -24,14 +24,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from moiety.protocols.errors import BadInput, ContractViolation
-from moiety.runtime.operation.files import make_folder, sync_folder, unusable
+from moiety.runtime.operation.files import check_folder, sync_folder, unusable
 from moiety.runtime.store.binding import Binding, Founding, Offer, Terms
 from moiety.runtime.store.item import PURPOSE, SALT_BYTES, ItemKey, ItemReader, ItemWriter
 from moiety.runtime.store.key import StoreKey
@@ -45,6 +45,8 @@ from moiety.runtime.store.shelf import Shelf
 
 MARGIN = 64 << 20
 """Bytes of a disk that are left free for the ledger and for others."""
+OWNER_ENTERS = 0o700
+"""The mode of a store's folder."""
 
 
 class Store:
@@ -85,25 +87,40 @@ class Store:
         """A store that both parties have made offers for. Raises `BadInput` where there is one, or
         the folder cannot be used.
         """
-        binding = founding.binding(peer)
-        try:
-            Ed25519PublicKey.from_public_bytes(peer.public)
-            make_folder(folder, 0o700)
-        except OSError as error:
-            raise unusable(folder, "a store", error) from error
+        head = _head(founding, peer)
+        check_folder(folder, OWNER_ENTERS, "a store")
         lock = held(folder)
         try:
             if (folder / LEDGER).exists():
                 raise BadInput(
                     f"{folder}: there is a store already; `moiety store status` shows it"
                 )
-            nonce, public = founding.offer.nonce.hex(), peer.public.hex()
-            head = Head(binding=binding, nonce=nonce, peer_public=public)
             ledger = Ledger.create(folder, key, head)
         except BaseException:
             os.close(lock)
             raise
         return cls(folder, key, ledger, lock, limits, clock)
+
+    @staticmethod
+    def check_place(folder: Path) -> None:
+        """That one can be created in `folder`, which is made. Raises `BadInput`."""
+        check_folder(folder, OWNER_ENTERS, "a store")
+        os.close(held(folder))
+
+    def succeeded(self, founding: Founding, peer: Offer) -> Store:
+        """A new store in the place of this one, all of whose items are given up. This one is
+        closed, also where `BadInput` is raised; then its items are on the disk as they were.
+        """
+        with self._mutex, ExitStack() as closed:
+            self._check_owner()
+            closed.callback(self.close)
+            head = _head(founding, peer)
+            ledger = Ledger.create(self.folder, self._key, head, replace=True)
+            lock, self._lock = self._lock, -1
+        store = Store(self.folder, self._key, ledger, lock, self.limits, self._clock)
+        with suppress(BadInput):  # what is not removed now is when it is opened again
+            store.tidy()
+        return store
 
     @classmethod
     def open(
@@ -301,23 +318,6 @@ class Store:
                 self._ledger.append(*(Burned(index=each, count=1, why=why) for each in indices))
             self.tidy()
 
-    def retire(self) -> None:
-        """Burns all there is, sets the ledger aside under the name of its lineage, and closes: the
-        peer's store is lost, and both are founded anew. Raises `BadInput`.
-        """
-        with self._mutex:
-            self._check_owner()
-            book, path = self._ledger.book, self._ledger.path
-            if count := book.fresh - book.next:
-                self._ledger.append(Burned(index=book.next, count=count, why="retired"))
-            self.tidy()
-            try:
-                path.rename(path.with_name(f"{LEDGER}-{self.binding.lineage}"))
-                sync_folder(self.folder)
-            except OSError as error:
-                raise unusable(path, "a store's ledger", error) from error
-            self.close()
-
     def tidy(self) -> set[str]:
         """Removes files that stand for nothing: of items that are used or burned, or were never
         finished. Gives their names.
@@ -367,3 +367,11 @@ class Store:
     def _check_owner(self) -> None:
         if os.getpid() != self._owner or self._lock < 0:
             raise ContractViolation(f"{self.folder} is not open in this process")
+
+
+def _head(founding: Founding, peer: Offer) -> Head:
+    """Of the store that both parties have made offers for."""
+    binding = founding.binding(peer)
+    Ed25519PublicKey.from_public_bytes(peer.public)
+    nonce, public = founding.offer.nonce.hex(), peer.public.hex()
+    return Head(binding=binding, nonce=nonce, peer_public=public)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from moiety.runtime.party.executor import ServerExecutor
+from moiety.runtime.program.artifacts import file_name
 from tests.support.ahead import Ahead
 from tests.support.command import Done, moiety, serving
 from tests.support.runnable import save, save_images, small
@@ -98,6 +99,30 @@ def test_a_size_that_the_server_does_not_run(ahead: Ahead) -> None:
     prepare(ahead, ahead.serve(), 1, "--batch", 5).refused(5, "the server runs 1, 2 images")
 
 
+def test_a_folder_that_cannot_be_used_costs_neither_side_what_it_has(ahead: Ahead) -> None:
+    """A mistyped --store, or a server that was started with another --prepared."""
+    server = ahead.serve()
+    prepare(ahead, server, 3).check()
+    file, at = ahead.folder / "file", f"127.0.0.1:{server.listener.port}"
+    file.write_text("")
+    public = ahead.folder / file_name(ahead.program)
+    common = ("--keys", ahead.keys("client"), "--ot", "softspoken", "--insecure", "--connect", at)
+    for store, code, words in (
+        (file, 5, "file: prepared items lie in a folder, and this is none"),
+        (Path("/proc/nope"), 5, "cannot be used as a store"),
+        (ahead.folder / "other", 10, "it has 3 items prepared with another store of this client"),
+    ):
+        moiety("prepare", public, "--store", store, *common).refused(code, words)
+    ahead.cellar("server").root.rename(ahead.folder / "kept")
+    prepare(ahead, server).refused(10, "where 3 can be used: it may have been started with another")
+    shutil.rmtree(ahead.cellar("server").root, ignore_errors=True)
+    (ahead.folder / "kept").rename(ahead.cellar("server").root)
+    assert lines(infer(ahead, server), "prepared") == ["prepared: 3 runs of 1 image"]
+    assert "2 prepared before are there" in prepare(ahead, server, 1).check().stderr
+    done = prepare(ahead, server, 1, "--anew").check()
+    assert done.stderr.strip().endswith("; 1 can be used")
+
+
 def test_a_store_that_another_process_has_is_refused(ahead: Ahead) -> None:
     server = ahead.serve(options={"sessions": 2})
     with ahead.met(server):
@@ -112,6 +137,8 @@ def test_the_command_of_the_server(ahead: Ahead) -> None:
     moiety("serve", compiled, "--prepared", ahead.folder / "v", "--cluster", "1").refused(
         5, "--prepared is of a server that computes itself"
     )
+    (ahead.folder / "f").write_text("")
+    moiety("serve", compiled, "--prepared", ahead.folder / "f").refused(5, "a file is in the way")
     options = ("--prepared", ahead.folder / "v", "--prepared-items", 1, "--no-audit")
     with serving(compiled, *options, "--keys", ahead.keys("server"), "--insecure") as server:
         done = ahead.command("prepare", "--connect", server.address, "--count", 2)
@@ -134,7 +161,7 @@ def test_a_restored_backup_is_refused_by_both(ahead: Ahead, who: Name) -> None:
     code, words = (6, "this store is an older copy") if who == "client" else (7, "older copy")
     for command in (infer, prepare):
         done = command(ahead, server)
-        done.refused(code, words, "Remove it on both sides, and prepare anew")
+        done.refused(code, words, "`moiety prepare --anew` gives up both sides' stores")
     server.wait_for("is an older copy", 2)
     infer(ahead, server, 1, "--on-demand").check()
     for role in NAMES:

@@ -17,6 +17,7 @@ from moiety.runtime.party import handshake
 from moiety.runtime.party.client import Connection
 from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.framing import PeerAccuses, PeerRefused
+from moiety.runtime.party.stock import NewStore
 from moiety.runtime.store.binding import Founding
 from moiety.runtime.store.care import status
 from moiety.runtime.store.store import Store
@@ -70,7 +71,7 @@ def test_what_a_client_may_not_say(ahead: Ahead, what: str) -> None:
         say(connection, message)
         refused(connection)
         server.wait_for(words)
-    with ahead.met(server, anew=False) as connection:
+    with ahead.met(server, new=NewStore.NEVER) as connection:
         assert connection.prepared() == 2
         assert is_exact(ahead.executor, cases_of(1), connection.infer_batch(cases_of(1))[0])
 
@@ -123,7 +124,7 @@ def test_a_position_that_lists_nothing_is_refused(ahead: Ahead) -> None:
 def test_a_position_that_another_store_has_signed_is_refused(ahead: Ahead) -> None:
     server = ahead.serve()
     ahead.prepare(server, 1)
-    with ahead.met(server, anew=False) as connection:
+    with ahead.met(server, new=NewStore.NEVER) as connection:
         store = connection._stocks[1].stock.store
         data = bytearray(store.position())
         data[40] ^= 1
@@ -134,15 +135,24 @@ def test_a_position_that_another_store_has_signed_is_refused(ahead: Ahead) -> No
     server.wait_for("does not have the signature of the peer's store")
 
 
-def test_a_second_new_store_in_one_connection_is_refused(ahead: Ahead) -> None:
+def test_an_offer_alone_gives_nothing_up(ahead: Ahead) -> None:
+    """Nor is anything prepared or used after it, before the client has said where it stands."""
     server = ahead.serve()
-    with ahead.met(server) as connection:
-        cellar = ahead.cellar("client")
+    ahead.prepare(server, 1)
+    cellar = ahead.cellar("client")
+    for message in (handshake.Prepare(index=0), handshake.Prepare(index=1), begin(0)):
+        connection = ahead.join(server)
         terms = cellar.terms("client", ahead.program, connection.channel.line)
-        offer = Founding.begin(cellar.key, terms).offer.encode().hex()
-        say(connection, handshake.Stored(offer=offer))
+        for _ in range(2):
+            offer = Founding.begin(cellar.key, terms).offer.encode().hex()
+            say(connection, handshake.Stored(offer=offer, anew=True))
+            assert handshake.receive(connection.channel, handshake.Stored).offer
+        say(connection, message)
         refused(connection)
-    server.wait_for("a second new store in one connection")
+        connection.close()
+    server.wait_for("nothing was said of a store", 3)
+    with ahead.met(server, new=NewStore.NEVER) as connection:
+        assert connection.prepared() == 1
 
 
 def test_garbage_for_an_offer_costs_nothing(ahead: Ahead) -> None:
@@ -154,7 +164,7 @@ def test_garbage_for_an_offer_costs_nothing(ahead: Ahead) -> None:
     refused(connection)
     connection.close()
     server.wait_for("the peer's offer of a store is not understood")
-    with ahead.met(server, anew=False) as connection:
+    with ahead.met(server, new=NewStore.NEVER) as connection:
         assert connection.prepared() == 1
 
 
@@ -172,7 +182,7 @@ def test_a_server_whose_position_is_forged_is_refused(
     server = ahead.serve()
     monkeypatch.undo()
     with pytest.raises(MoietyError, match="does not belong to this one"):
-        ahead.met(server, anew=False)
+        ahead.met(server, new=NewStore.NEVER)
 
 
 def test_a_server_that_has_not_marked_the_item_is_not_told_anything(
@@ -212,7 +222,7 @@ def test_a_client_that_deviates_while_preparing_is_counted(
     recorder = Recorder("server", executor.program.digest())
     server = ahead.serve(admission=KnownDoor(recorder, AccessList.at(file)))
     connection = ahead.join(server)
-    connection.meet_stock(ahead.cellar("client"), anew=True)
+    connection.meet_stock(ahead.cellar("client"), new=NewStore.IF_NOTHING_IS_LOST)
     connection.prepare()
     honest = SoftSpokenReceiver._hashed
     monkeypatch.setattr(SoftSpokenReceiver, "_hashed", lambda *given: honest(*given) ^ 1)
@@ -236,5 +246,5 @@ def test_a_preparation_takes_no_longer_than_a_run_may(ahead: Ahead) -> None:
         handshake.receive(connection.channel, handshake.Prepare)
         with pytest.raises(PeerRefused, match="the preparation of an item"):
             handshake.receive(connection.channel, handshake.Served)
-    with ahead.met(server, anew=False) as connection:
+    with ahead.met(server, new=NewStore.NEVER) as connection:
         assert connection.prepared() == 1

@@ -21,7 +21,7 @@ from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.framing import PeerRefused
 from moiety.runtime.party.prepared import item_digest
 from moiety.runtime.party.server.cohorts import Cohorts
-from moiety.runtime.party.stock import Stock
+from moiety.runtime.party.stock import Cellar, NewStore, Stock
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.weights import commit
 from moiety.runtime.store.care import Status, status
@@ -32,7 +32,7 @@ from tests.support.kept import BATCH, Study, keeping
 from tests.support.lines import two_credentials
 from tests.support.programs import random_weights
 from tests.support.runnable import small
-from tests.support.stores import NAMES, NOW, Pair, fill
+from tests.support.stores import NAMES, NOW, Name, Pair, fill
 
 SIZES = (1, 2, 4)
 
@@ -135,7 +135,7 @@ def test_shares_are_kept_of_prepared_runs(tmp_path: Path) -> None:
     try:
         server = ahead.serve(cohorts=Cohorts.at(tmp_path / "cohorts", 1.0))
         with ahead.met(server, BATCH) as connection:
-            connection.meet_stock(ahead.cellar("client"), 1, anew=True)
+            connection.meet_stock(ahead.cellar("client"), 1, new=NewStore.IF_NOTHING_IS_LOST)
             for _ in range(2):
                 connection.prepare(BATCH)
                 connection.prepare(1)
@@ -152,12 +152,12 @@ def test_over_tls_the_stores_are_for_both_keys(executor: ServerExecutor, tmp_pat
     try:
         server = ahead.serve()
         ahead.prepare(server, 2)
-        with ahead.met(server, anew=False) as connection:
+        with ahead.met(server, new=NewStore.NEVER) as connection:
             run(connection, executor)
         mine, theirs = state(ahead)
         other = Ahead(tmp_path, executor)
         plain = other.serve()
-        with pytest.raises(NothingPrepared), other.met(plain, anew=False):
+        with pytest.raises(NothingPrepared), other.met(plain, new=NewStore.NEVER):
             pass
         other.end()
     finally:
@@ -179,7 +179,7 @@ def test_items_outlive_the_connection_and_the_server(
     server.end()
     server = ahead.serve()
     for left in (2, 1):
-        with ahead.met(server, anew=False) as connection:
+        with ahead.met(server, new=NewStore.NEVER) as connection:
             run(connection, executor)
             assert connection.prepared() == left
     mine, theirs = state(ahead)
@@ -202,7 +202,7 @@ def test_an_item_is_of_one_connection_one_index_and_one_size() -> None:
 
 def test_each_size_of_run_has_its_own(ahead: Ahead, executor: ServerExecutor) -> None:
     with ahead.met(ahead.serve(), 4) as connection:
-        connection.meet_stock(ahead.cellar("client"), 1, anew=True)
+        connection.meet_stock(ahead.cellar("client"), 1, new=NewStore.IF_NOTHING_IS_LOST)
         connection.prepare(4)
         connection.prepare(1)
         run(connection, executor, 4)
@@ -225,7 +225,7 @@ def test_who_meets_again_keeps_what_is_there(ahead: Ahead, executor: ServerExecu
 def test_items_can_be_given_up(ahead: Ahead, executor: ServerExecutor) -> None:
     server = ahead.serve()
     ahead.prepare(server, 3)
-    with ahead.met(server, anew=False) as connection:
+    with ahead.met(server, new=NewStore.NEVER) as connection:
         assert connection.meet_stock(ahead.cellar("client"), skip_to=2) == 1
         run(connection, executor)
     mine, theirs = state(ahead)
@@ -240,7 +240,7 @@ def test_a_server_that_prepares_nothing_says_so(ahead: Ahead, executor: ServerEx
     server = ahead.serve(offers=False)
     connection = ahead.join(server)
     with pytest.raises(NothingPrepared, match="the server: this server prepares nothing ahead"):
-        connection.meet_stock(ahead.cellar("client"), anew=True)
+        connection.meet_stock(ahead.cellar("client"), new=NewStore.IF_NOTHING_IS_LOST)
     run(connection, executor)
     connection.close()
 
@@ -248,20 +248,49 @@ def test_a_server_that_prepares_nothing_says_so(ahead: Ahead, executor: ServerEx
 def test_a_store_that_only_one_side_has_is_worth_nothing(
     ahead: Ahead, executor: ServerExecutor
 ) -> None:
-    """Either's may be gone: on demand without, and a new one at both where that is wanted."""
+    """Either's may be gone: on demand without; what the other has stays until it is given up."""
     server = ahead.serve()
-    for role, words in (("server", "no store that goes with this"), ("client", "this side has")):
+    lost = {
+        "server": ("no store that goes with this one", r"where 2 can be used: it may have been"),
+        "client": ("this side has prepared nothing", r"has 2 items prepared with another store"),
+    }
+    for role in NAMES:
         ahead.prepare(server, 2)
-        shutil.rmtree(ahead.cellar("server" if role == "server" else "client").root)
+        kept = ahead.folder / "kept"
+        ahead.cellar(role).root.rename(kept)
         connection = ahead.join(server)
-        with pytest.raises(NothingPrepared, match=words):
-            connection.meet_stock(ahead.cellar("client"))
-        run(connection, executor)
+        for new, words in zip(NewStore, lost[role], strict=False):
+            with pytest.raises(NothingPrepared, match=words):
+                connection.meet_stock(ahead.cellar("client"), new=new)
+            run(connection, executor)
+        shutil.rmtree(ahead.cellar(role).root, ignore_errors=True)
+        kept.rename(ahead.cellar(role).root)
+        assert connection.meet_stock(ahead.cellar("client")) == 2
         connection.close()
-        with ahead.met(server) as connection:
+        shutil.rmtree(ahead.cellar(role).root)
+        with ahead.met(server, new=NewStore.ANEW) as connection:
             assert connection.prepared() == 0
             connection.prepare()
             run(connection, executor)
+
+
+def test_what_is_prepared_can_be_given_up_at_both_sides(
+    ahead: Ahead, executor: ServerExecutor
+) -> None:
+    server = ahead.serve()
+    ahead.prepare(server, 2)
+    before = state(ahead)
+    with ahead.met(server, new=NewStore.ANEW) as connection:
+        assert connection.prepared() == 0
+        connection.prepare()
+        run(connection, executor)
+    for old, found in zip(before, state(ahead), strict=True):
+        assert (found.prepared, found.used) == (0, 1)
+        assert found.lineage != old.lineage
+    for role in NAMES:
+        (store,) = ahead.stores(role)
+        assert sorted(path.name for path in store.iterdir()) == ["ledger", "lock"]
+    server.wait_for("begins anew; prepared items given up: 2")
 
 
 def test_one_client_of_two_without_keys_begins_anew(
@@ -271,16 +300,61 @@ def test_one_client_of_two_without_keys_begins_anew(
     server = ahead.serve()
     ahead.prepare(server, 2)
     other = Ahead(tmp_path / "other", executor)
-    other.prepare(server, 1)
+    with pytest.raises(NothingPrepared, match="it has 2 items prepared with another store"):
+        other.met(server)
+    with other.met(server, new=NewStore.ANEW) as connection:
+        connection.prepare()
     connection = ahead.join(server)
     with pytest.raises(NothingPrepared, match="no store that goes with this one"):
         connection.meet_stock(ahead.cellar("client"))
     run(connection, executor)
-    assert connection.meet_stock(ahead.cellar("client"), anew=True) == 0
+    assert connection.meet_stock(ahead.cellar("client"), new=NewStore.ANEW) == 0
     connection.prepare()
     run(connection, executor)
     connection.close()
-    server.wait_for("the client begins anew; what was prepared is lost", 2)
+    server.wait_for("begins anew; prepared items given up: 1")
+
+
+@pytest.mark.parametrize("who", NAMES)
+def test_a_new_store_that_one_side_cannot_make_costs_the_other_nothing(
+    ahead: Ahead, executor: ServerExecutor, who: Name
+) -> None:
+    """Its folder cannot be used, or it fails when the other side has done its part."""
+    server = ahead.serve()
+    ahead.prepare(server, 2)
+    kept = ahead.folder / "kept"
+    ahead.cellar(who).root.rename(kept)
+    ahead.cellar(who).root.write_text("a file")
+    refusal = BadInput if who == "client" else NothingPrepared
+    words = "a file is in the way" if who == "client" else "its store cannot be used now"
+    with pytest.raises(refusal, match="where 2 can be used" if who == "server" else words):
+        ahead.met(server)
+    with pytest.raises(refusal, match=words):
+        ahead.met(server, new=NewStore.ANEW)
+    ahead.cellar(who).root.unlink()
+    kept.rename(ahead.cellar(who).root)
+    with ahead.met(server, new=NewStore.NEVER) as connection:
+        assert connection.prepared() == 2
+        run(connection, executor)
+
+
+def test_a_client_that_is_killed_before_its_new_store_is_there_loses_nothing(
+    ahead: Ahead, executor: ServerExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server keeps its half until it hears where the client's new store stands."""
+    server = ahead.serve()
+    ahead.prepare(server, 2)
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Cellar, "create", killed)
+        with pytest.raises(KeyboardInterrupt):
+            ahead.met(server, new=NewStore.ANEW)
+    with ahead.met(server, new=NewStore.NEVER) as connection:
+        assert connection.prepared() == 2
+        run(connection, executor)
 
 
 def test_a_retrained_model_never_meets_shares_of_the_old_one(
@@ -314,14 +388,14 @@ def test_a_store_is_open_once_on_either_side(ahead: Ahead, executor: ServerExecu
     copied = Ahead(ahead.folder / "copied", executor)
     for kept in ("client-store", "client-keys"):
         shutil.copytree(ahead.folder / kept, copied.folder / kept)
-    with ahead.met(server, anew=False) as first:
+    with ahead.met(server, new=NewStore.NEVER) as first:
         second = ahead.join(server)
         with pytest.raises(BadInput, match="has this store open, and it is used by one at a time"):
             second.meet_stock(ahead.cellar("client"))
         run(second, executor)
-        for anew in (False, True):
+        for new in NewStore:
             with pytest.raises(NothingPrepared, match="another connection of this client may"):
-                second.meet_stock(copied.cellar("client"), anew=anew)
+                second.meet_stock(copied.cellar("client"), new=new)
         run(second, executor)
         run(first, executor)
         assert first.prepared() == 1
@@ -357,7 +431,7 @@ def test_bytes_of_the_servers_disk_are_limited(ahead: Ahead) -> None:
 
 def test_items_that_are_too_old_are_not_used(ahead: Ahead, executor: ServerExecutor) -> None:
     ahead.prepare(ahead.serve(), 2)
-    with ahead.met(ahead.serve(Limits(age_days=-1.0)), anew=False) as connection:
+    with ahead.met(ahead.serve(Limits(age_days=-1.0)), new=NewStore.NEVER) as connection:
         assert connection.prepared() == 0
         run(connection, executor)
     assert [each.used for each in state(ahead)] == [0, 0]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -15,12 +15,14 @@ import pytest
 
 from moiety.protocols.errors import BadArtifact, BadInput, ContractViolation, NetworkFailure
 from moiety.runtime.operation.access import Entry
+from moiety.runtime.store import ledger
 from moiety.runtime.store.binding import Founding, Offer
 from moiety.runtime.store.care import prune
 from moiety.runtime.store.key import StoreKey
 from moiety.runtime.store.limits import DAY, Limits
+from moiety.runtime.store.lock import StoreHeld
 from moiety.runtime.store.store import Store
-from tests.support.stores import NAMES, NOW, Name, Pair, digest_of, files, fill, terms
+from tests.support.stores import NAMES, NOW, Name, Pair, agreed, digest_of, files, fill, terms
 
 
 @pytest.fixture
@@ -183,22 +185,55 @@ def test_a_store_serves_the_process_that_opened_it(store: Store) -> None:
     store.take(0).close()
 
 
-def test_a_store_can_be_begun_anew_where_the_peer_has_lost_its_own(pair: Pair) -> None:
-    """What there was is burned, and its ledger kept; the new store has another lineage."""
-    with pair.open("client") as store:
+def successors(pair: Pair) -> dict[Name, tuple[Founding, Offer]]:
+    """What each party founds a new store with."""
+    begun = {role: Founding.begin(pair.key(role), terms(role)) for role in NAMES}
+    return {
+        role: (begun[role], begun[other].offer)
+        for role, other in zip(NAMES, reversed(NAMES), strict=True)
+    }
+
+
+def test_a_new_store_takes_the_place_of_the_old_one(pair: Pair) -> None:
+    """Its items are gone, and the process goes on with the new one alone."""
+    new = successors(pair)
+    with pair.both() as olds:
+        lineage = olds[0].binding.lineage
         for index in range(3):
-            fill(store, index)
-        lineage = store.binding.lineage
-        store.retire()
-        assert store.ledger.book.burned == 3
-        assert files(store) == {f"ledger-{lineage}"}
+            fill(olds[0], index)
+        stores = [old.succeeded(*new[role]) for old, role in zip(olds, NAMES, strict=True)]
         with pytest.raises(ContractViolation, match="is not open"):
-            store.take(0)
-    shutil.rmtree(pair.folder("server"))
-    pair.create()
-    with pair.both() as (client, server):
-        assert client.binding.lineage == server.binding.lineage != lineage
-        fill(client, 0)
+            olds[0].take(0)
+        with pytest.raises(StoreHeld):
+            pair.open("client")
+        assert files(stores[0]) == set()
+        for store in stores:
+            assert store.binding.lineage == stores[0].binding.lineage != lineage
+            fill(store, 0)
+        agreed(stores[0], stores[1])
+        for store in stores:
+            store.close()
+    with pair.open("client") as store:
+        assert [each.index for each in store.usable()] == [0]
+
+
+@pytest.mark.parametrize("broken", ["replace", "write_all"])
+def test_the_old_store_stays_where_no_new_one_can_be_made(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    new = successors(pair)
+    with pair.open("client") as old:
+        fill(old, 0)
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os if broken == "replace" else ledger, broken, full)
+        with pytest.raises(BadInput, match="No space left"):
+            old.succeeded(*new["client"])
+    monkeypatch.undo()
+    with pair.open("client") as store:
+        assert [each.index for each in store.usable()] == [0]
 
 
 def test_a_clock_that_was_ahead_is_made_good_by_pruning(pair: Pair) -> None:

@@ -19,7 +19,7 @@ from moiety.runtime.party.endpoints import connect
 from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.server import ServerOptions
 from moiety.runtime.party.sides import Revealed
-from moiety.runtime.party.stock import Cellar
+from moiety.runtime.party.stock import Cellar, NewStore
 from moiety.runtime.program import Program
 from moiety.runtime.program.artifacts import file_name
 from moiety.runtime.program.cleartext import CleartextExecutor
@@ -72,12 +72,16 @@ class Ahead:
         return Client(self.program, batch=batch, ot="softspoken", **options).join(channel)
 
     def met(
-        self, server: Running, images: int = 1, anew: bool = True, **options: Any
+        self,
+        server: Running,
+        images: int = 1,
+        new: NewStore = NewStore.IF_NOTHING_IS_LOST,
+        **options: Any,
     ) -> AbstractContextManager[Connection]:
         """A connection whose two sides have compared their stores."""
         connection = self.join(server, images, **options)
         try:
-            connection.meet_stock(self.cellar("client"), images, anew)
+            connection.meet_stock(self.cellar("client"), images, new)
         except BaseException as error:
             connection.close(error)
             raise

@@ -40,6 +40,7 @@ from moiety.runtime.party.framing import Limits
 from moiety.runtime.party.generator_choice import parse_ot
 from moiety.runtime.party.memory import keep_freed
 from moiety.runtime.party.signals import Stopped
+from moiety.runtime.party.stock import NewStore
 
 EXAMPLES = (
     "moiety prepare model.moiety --connect vendor.example:7700 --count 40",
@@ -76,6 +77,14 @@ def command(
     ] = 1,
     store: StoreOption = None,
     skip_to: SkipOption = 0,
+    anew: Annotated[
+        bool,
+        typer.Option(
+            "--anew",
+            help="Give up what is prepared for runs of so many images, at both sides, and begin "
+            "new stores, as when one side's is lost or was brought back from a backup.",
+        ),
+    ] = False,
     timeout: SilenceOption = 60.0,
     threads: ThreadsOption = 1,
     ot: OtOption = "auto",
@@ -99,7 +108,8 @@ def command(
         if batch not in connection.sizes:
             offered = ", ".join(map(str, sorted(connection.sizes)))
             raise BadInput(f"--batch {batch}: the server runs {offered} images together")
-        had = connection.meet_stock(cellar, batch, anew=True, skip_to=skip_to)
+        new = NewStore.ANEW if anew else NewStore.IF_NOTHING_IS_LOST
+        had = connection.meet_stock(cellar, batch, new, skip_to)
         if had:
             ui.say(f"{had} prepared before are there")
         made: list[int] = []

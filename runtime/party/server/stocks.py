@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 
 from moiety.protocols.errors import BadInput, NetworkFailure
@@ -13,17 +13,25 @@ from moiety.runtime.party import handshake
 from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.prepared import ItemSink, ItemSource
 from moiety.runtime.party.server.admission import Denied
-from moiety.runtime.party.stock import Cellar, Stock, decoded
+from moiety.runtime.party.stock import Cellar, Stock, decoded, lineage_in
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.store.binding import Founding, Offer
+from moiety.runtime.store.store import Store
 
 log = logging.getLogger("moiety.server")
 
 MOST_ASKED = 256
 """Comparisons of stores in one connection."""
-NOT_OFFERED = "this server prepares nothing ahead"
+NOT_OFFERED = "this server prepares nothing ahead (moiety serve --prepared)"
 NO_STORE = "it has no store that goes with this one"
-UNUSABLE = "its store cannot be used now; another connection of this client may have it open"
+UNUSABLE = (
+    "its store cannot be used now; another connection of this client may have it open, and its "
+    "operator finds the reason in its log"
+)
+WOULD_BE_LOST = (
+    "it has {} prepared with another store of this client, or one of the same key; where that is "
+    "lost, they are given up with `moiety prepare --anew`"
+)
 NO_ROOM = "it has no room for another item, by its limits or on its disk"
 NOT_MET = (
     "the server cannot use what was prepared, and its operator finds the reason in its log; "
@@ -33,6 +41,25 @@ NOT_KEPT = (
     "the server could not keep what was being prepared; what was prepared before can be used, and "
     "its operator finds the reason in its log"
 )
+
+
+@dataclass(frozen=True)
+class Offered:
+    """A store that is not there yet, and the `old` one in whose place it comes, which is open."""
+
+    founding: Founding
+    peer: Offer
+    old: Store | None
+
+    @property
+    def lineage(self) -> str:
+        """Of the new one."""
+        return self.founding.binding(self.peer).lineage
+
+    def close(self) -> None:
+        """The old one stays."""
+        if self.old is not None:
+            self.old.close()
 
 
 @dataclass
@@ -46,7 +73,7 @@ class Stocks:
     binding: bytes
     cellar: Cellar | None
     _met: dict[int, Stock] = field(default_factory=dict)
-    _new: set[int] = field(default_factory=set)
+    _offered: dict[int, Offered] = field(default_factory=dict)
     _asked: int = 0
 
     def answer(self, asked: handshake.Stored) -> None:
@@ -62,15 +89,17 @@ class Stocks:
             self._decline(asked, NOT_OFFERED)
             return
         try:
-            made = self._founded if asked.offer else self._opened
-            stock = made(self.cellar, asked)
+            if asked.offer:
+                self._offer(self.cellar, asked)
+                return
+            stock = self._opened(self.cellar, asked)
         except BadInput as error:
             log.warning("%s: nothing prepared is used: %s", self.channel.peer, error)
             self._decline(asked, UNUSABLE)
             return
         if stock is None:
             self._decline(asked, NO_STORE, gone=True)
-        elif not asked.offer:
+        else:
             self._meet(stock, asked)
 
     def prepare(self, session: Session, asked: handshake.Prepare) -> bool:
@@ -123,38 +152,53 @@ class Stocks:
             raise NetworkFailure("out of step: nothing was said of a store")
         return self._met[images]
 
-    def _founded(self, cellar: Cellar, asked: handshake.Stored) -> Stock:
-        """A new store; one that is there is worth nothing, for the client has none. Once in a
-        connection: what became of the old one is kept, a small file each time.
+    def _offer(self, cellar: Cellar, asked: handshake.Stored) -> None:
+        """Of a new store, for which the client has made its own offer. All that could be in its way
+        is tried now; the old one stays until the client says where its new one stands.
         """
-        if asked.images in self._new:
-            raise NetworkFailure("out of step: a second new store in one connection")
-        self._new.add(asked.images)
-        offer = Offer.decode(decoded(asked.offer))
+        peer = Offer.decode(decoded(asked.offer))
         terms = cellar.terms("server", self.executor.program, self.channel.line)
         self._forget(asked.images)
-        if (store := cellar.found(terms, asked.images)) is not None:
-            log.warning("%s: the client begins anew; what was prepared is lost", self.channel.peer)
-            store.retire()
-        founding = Founding.begin(cellar.key, terms)
-        store = cellar.create(founding, asked.images, offer)
-        stock = self._met[asked.images] = Stock(store, asked.images, self.binding)
-        said = founding.offer.encode().hex()
-        handshake.send(self.channel, handshake.Stored(images=asked.images, offer=said))
-        return stock
+        old = cellar.found(terms, asked.images)
+        offered = Offered(Founding.begin(cellar.key, terms), peer, old)
+        with ExitStack() as refused:
+            refused.callback(offered.close)
+            if old is None:
+                cellar.check_place(terms, asked.images)
+            elif not asked.anew and (count := len(old.usable())):
+                items = "an item" if count == 1 else f"{count} items"
+                self._decline(asked, WOULD_BE_LOST.format(items))
+                return
+            said = offered.founding.offer.encode().hex()
+            handshake.send(self.channel, handshake.Stored(images=asked.images, offer=said))
+            refused.pop_all()
+        self._offered[asked.images] = offered
 
     def _opened(self, cellar: Cellar, asked: handshake.Stored) -> Stock | None:
         """The store that goes with the client's, held by this connection from now on."""
-        if asked.images not in self._met:
+        lineage, images = lineage_in(decoded(asked.position)), asked.images
+        if (offered := self._offered.pop(images, None)) is not None:
+            with closing(offered):
+                if offered.lineage == lineage:
+                    self._met[images] = self._founded(cellar, offered, images)
+        if images not in self._met:
             terms = cellar.terms("server", self.executor.program, self.channel.line)
-            if (store := cellar.found(terms, asked.images)) is None:
+            if (store := cellar.found(terms, images)) is None:
                 return None
-            self._met[asked.images] = Stock(store, asked.images, self.binding)
-        stock = self._met[asked.images]
-        if not stock.goes_with(decoded(asked.position)):
-            self._forget(asked.images)
+            self._met[images] = Stock(store, images, self.binding)
+        stock = self._met[images]
+        if stock.store.binding.lineage != lineage:
+            self._forget(images)
             return None
         return stock
+
+    def _founded(self, cellar: Cellar, offered: Offered, images: int) -> Stock:
+        """The store that was offered: the client has its own."""
+        lost = len(offered.old.usable()) if offered.old is not None else 0
+        store = cellar.create(offered.founding, images, offered.peer, offered.old)
+        if lost:
+            log.warning("%s: begins anew; prepared items given up: %d", self.channel.peer, lost)
+        return Stock(store, images, self.binding)
 
     def _meet(self, stock: Stock, asked: handshake.Stored) -> None:
         """Says where this side stands before the client's word is judged: both learn of a copy."""
@@ -167,13 +211,14 @@ class Stocks:
             raise Denied(NOT_MET) from error
 
     def _forget(self, images: int) -> None:
-        if (stock := self._met.pop(images, None)) is not None:
-            stock.close()
+        for known in (self._met, self._offered):
+            if (each := known.pop(images, None)) is not None:
+                each.close()
 
     def _decline(self, asked: handshake.Stored, why: str, gone: bool = False) -> None:
         handshake.send(self.channel, handshake.Stored(images=asked.images, why=why, gone=gone))
 
     def close(self) -> None:
         """Other connections may have the stores then."""
-        for images in list(self._met):
+        for images in {*self._met, *self._offered}:
             self._forget(images)

@@ -20,7 +20,7 @@ from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
 from moiety.runtime.party.framing import Line
 from moiety.runtime.party.server import stocks
 from moiety.runtime.party.server.stocks import Stocks
-from moiety.runtime.party.stock import Cellar
+from moiety.runtime.party.stock import Cellar, NewStore
 from moiety.runtime.party.transport import TcpChannel
 from moiety.runtime.program import Program
 from moiety.runtime.store.binding import Founding, Role
@@ -108,13 +108,17 @@ def _server(channel: TcpChannel) -> None:
                             item.close()
 
 
-def _client(channel: TcpChannel) -> None:
+def _client(channel: TcpChannel, new: NewStore = NewStore.IF_NOTHING_IS_LOST) -> None:
     """What a server says to a client that meets it, prepares an item and uses one."""
     party, session = cast(ClientExecutor, executor()), cast(Session, None)
-    stock = ClientStock.meet(channel, session, party, _laid("client"), BINDING, anew=True)
+    stock = ClientStock.meet(channel, session, party, _laid("client"), BINDING, 1, new)
     with closing(stock):
         stock.prepare()
         stock.take(0).close()
+
+
+def _client_anew(channel: TcpChannel) -> None:
+    _client(channel, NewStore.ANEW)
 
 
 def run_stocks(data: bytes) -> None:
@@ -123,7 +127,7 @@ def run_stocks(data: bytes) -> None:
     channel = TcpChannel(Said(data[1:]), "the peer", QUICK)
     try:
         with patch.object(stocks.log, "disabled", True):
-            (_client, _server)[data[0] % 2](channel)
+            (_client, _server, _client_anew)[data[0] % 3](channel)
     finally:
         channel.abort()
 
@@ -140,7 +144,10 @@ def stock_seeds() -> Iterator[bytes]:
     declined = handshake.Prepare(index=2, why="no room")
     yield b"\0" + said(told["server"], wanted, served, marked["server"])
     yield b"\0" + said(told["server"], declined)
-    yield b"\0" + said(handshake.Stored(why="none", gone=True), founded, told["server"])
+    yield b"\0" + said(handshake.Stored(why="none", gone=True))
+    yield b"\2" + said(founded, told["server"], wanted, served)
+    yield b"\2" + said(founded, handshake.Stored(why="none", gone=True), founded)
+    yield b"\1" + said(handshake.Stored(offer=offer, anew=True), told["client"], wanted)
     yield b"\1" + said(told["client"], wanted, begin)
     yield b"\1" + said(told["client"], begin, wanted)
     yield b"\1" + said(founded, handshake.Prepare(index=0), told["client"])
