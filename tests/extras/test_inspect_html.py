@@ -28,7 +28,7 @@ def browser(file: Path) -> Iterator[webdriver.Chrome]:
     with open_browser() as opened:
         opened.get(file.as_uri())
         yield opened
-        assert opened.get_log("browser") == []  # type: ignore[no-untyped-call]
+        assert opened.get_log("browser") == []  # type: ignore[no-untyped-call, unused-ignore]
 
 
 def shown(browser: webdriver.Chrome, name: str) -> str:

@@ -84,9 +84,9 @@ def chrome() -> Iterator[Chrome]:
 
 @pytest.fixture
 def browser(chrome: Chrome) -> Iterator[Chrome]:
-    chrome.get_log("browser")  # type: ignore[no-untyped-call]
+    chrome.get_log("browser")  # type: ignore[no-untyped-call, unused-ignore]
     yield chrome
-    assert chrome.get_log("browser") == []  # type: ignore[no-untyped-call]
+    assert chrome.get_log("browser") == []  # type: ignore[no-untyped-call, unused-ignore]
 
 
 def show(
