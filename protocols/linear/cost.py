@@ -28,12 +28,11 @@ from moiety.protocols.linear.spec import (
     upload_bytes,
 )
 from moiety.protocols.linear.split import (
+    OfflineClient,
+    OfflineServer,
     known_server,
-    offline_client,
-    offline_server,
     online_client,
     online_server,
-    windows,
 )
 
 
@@ -110,18 +109,21 @@ def answer_cost(spec: LinearSpec, adds_share: bool = True) -> Cost:
     )
 
 
-@cost_of(offline_client, offline_server)
+@cost_of(OfflineClient, OfflineServer)
 def offline_cost(specs: Sequence[LinearSpec]) -> Cost:
-    """All layers of a run, window after window (protocols/linear/split): requests, then answers."""
-    cost = Cost()
-    for window in windows(specs):
-        together = [specs[at] for at in window]
-        for spec in together:
-            drawn = local("pass", 2 * spec.geometry.inputs, "C")
-            cost += drawn + request_cost(spec)
-        for spec in together:
-            cost += answer_cost(spec, adds_share=False) + local("word", spec.geometry.outputs, "C")
-    return cost
+    """Layers that are prepared together (protocols/linear/split): requests, then answers."""
+    asked = (offline_request_cost(spec) for spec in specs)
+    return sum((*asked, *(offline_answer_cost(spec) for spec in specs)), Cost())
+
+
+def offline_request_cost(spec: LinearSpec) -> Cost:
+    """One layer's request."""
+    return local("pass", 2 * spec.geometry.inputs, "C") + request_cost(spec)
+
+
+def offline_answer_cost(spec: LinearSpec) -> Cost:
+    """Its answer."""
+    return answer_cost(spec, adds_share=False) + local("word", spec.geometry.outputs, "C")
 
 
 @cost_of(online_client, online_server)

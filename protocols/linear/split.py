@@ -28,17 +28,17 @@ sees nothing. Two values under one r would tell their difference, so `claim` giv
 once per layer, as `ClientKey.claim` does a secret; whoever keeps material must see to it that it is
 loaded once. Offline nobody sees more than in the homomorphic layer.
 
-Flights: offline C S for each window of layers (`windows`), online C, in front of whatever the
-client sends next. Bytes: offline spec.upload_bytes and spec.download_bytes, online l bits per input
-element. Keys of a query (new_query_client, new_query_server) come before the offline part, and
-serve one material.
+Flights: offline C S, of as many layers together as the caller likes; online C, in front of
+whatever the client sends next. Bytes: offline spec.upload_bytes and spec.download_bytes, online l
+bits per input element. Keys of a query (new_query_client, new_query_server) come before the offline
+part, and serve one material.
 
 y1 is what the client decrypts, and must be kept; r and y0 are drawn from a seed of each party.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -50,27 +50,12 @@ from moiety.protocols.errors import BadArtifact, ContractViolation
 from moiety.protocols.linear.client import read_answer, send_request
 from moiety.protocols.linear.placement import check_images, from_plane, place
 from moiety.protocols.linear.server import ServerLinear, read_request, send_answer
-from moiety.protocols.linear.spec import LinearSpec, download_bytes, upload_bytes
+from moiety.protocols.linear.spec import LinearSpec
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Session
 
 SEED_BYTES = 32
 """Of the seed from which a party's masks are drawn."""
-WINDOW_BYTES = 1 << 24
-"""Bytes both ways after which the next layers' uploads wait for the answers."""
-
-
-def windows(specs: Sequence[LinearSpec]) -> Iterator[range]:
-    """Places of the layers that are sent together: as many as have `WINDOW_BYTES`, one at least."""
-    start = held = 0
-    for place_, spec in enumerate(specs):
-        nbytes = upload_bytes(spec) + download_bytes(spec)
-        if place_ > start and held + nbytes > WINDOW_BYTES:
-            yield range(start, place_)
-            start, held = place_, 0
-        held += nbytes
-    if specs:
-        yield range(start, len(specs))
 
 
 # --- what is kept ---------------------------------------------------------------------------------
@@ -192,42 +177,55 @@ def client_bytes(specs: Sequence[LinearSpec]) -> int:
 # --- offline --------------------------------------------------------------------------------------
 
 
-def offline_client(
-    session: Session,
-    specs: Mapping[int, LinearSpec],
-    public_seed: bytes,
-    seed: bytes | None = None,
-    known: Callable[[int], U64 | None] = lambda _: None,
-) -> ClientMaterial:
-    """All layers of one run, by their indices in the model, the same and in the same order at both
-    parties; `seed` of the client's masks, drawn where there is none. `known`: the client's share of
-    a layer's operand, which then is its r; asked once, in order. Raises as `linear_client`.
+@dataclass
+class OfflineClient:
+    """The client's part of the layers of one run, by their indices in the model; `seed` of its
+    masks. `known`: the client's share of a layer's operand, which then is its r; asked once, in the
+    order of the requests. `shares`: what was opened so far. Raises as `linear_client`.
     """
-    seed = seed or session.prg.bytes(SEED_BYTES).tobytes()
-    shares: dict[int, U8] = {}
-    layers = list(specs.items())
-    for window in windows(list(specs.values())):
-        together = [layers[at] for at in window]
-        for layer, spec in together:
-            r = known(layer)
-            mine = input_masks(seed, layer, spec) if r is None else r
-            send_request(session, spec, layer, public_seed, mine)
-        for layer, spec in together:
+
+    specs: Mapping[int, LinearSpec]
+    public_seed: bytes
+    seed: bytes = field(repr=False)
+    known: Callable[[int], U64 | None] = lambda _: None
+    shares: dict[int, U8] = field(default_factory=dict, repr=False)
+
+    def request(self, session: Session, layers: Sequence[int]) -> None:
+        """These layers' first flight."""
+        for layer in layers:
+            spec, r = self.specs[layer], self.known(layer)
+            mine = input_masks(self.seed, layer, spec) if r is None else r
+            send_request(session, spec, layer, self.public_seed, mine)
+
+    def open(self, session: Session, layers: Sequence[int]) -> None:
+        """Their second one."""
+        for layer in layers:
+            spec = self.specs[layer]
             share = read_answer(session, spec, (spec.geometry.images,))
-            shares[layer] = kernels.pack(share.reshape(-1), spec.result_bits)
-    return ClientMaterial(seed, set(shares), shares)
+            self.shares[layer] = kernels.pack(share.reshape(-1), spec.result_bits)
+
+    def material(self) -> ClientMaterial:
+        """Of all layers, in their order. What is opened later belongs to it, too."""
+        return ClientMaterial(self.seed, set(self.specs), self.shares)
 
 
-def offline_server(session: Session, layers: Sequence[ServerLinear]) -> ServerMaterial:
-    """As `offline_client`. Raises as `linear_server`."""
-    seed = session.prg.bytes(SEED_BYTES).tobytes()
-    for window in windows([layer.spec for layer in layers]):
-        requests = [(layers[at], read_request(session, layers[at])) for at in window]
-        while requests:
-            layer, request = requests.pop(0)
-            send_answer(session, layer, request, _stream(seed, "server", layer.layer))
-    session.channel.flush()
-    return ServerMaterial(seed, {layer.layer for layer in layers})
+@dataclass
+class OfflineServer:
+    """The server's part, likewise. Raises as `linear_server`."""
+
+    layers: Mapping[int, ServerLinear]
+    seed: bytes = field(repr=False)
+
+    def answer(self, session: Session, layers: Sequence[int]) -> None:
+        """Both flights of these layers: all requests, then all answers."""
+        asked = [(layer, read_request(session, self.layers[layer])) for layer in layers]
+        while asked:
+            layer, request = asked.pop(0)
+            send_answer(session, self.layers[layer], request, _stream(self.seed, "server", layer))
+
+    def material(self) -> ServerMaterial:
+        """Of all layers."""
+        return ServerMaterial(self.seed, set(self.layers))
 
 
 # --- online ---------------------------------------------------------------------------------------

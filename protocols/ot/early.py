@@ -80,29 +80,39 @@ def receiver_of(end: Receiver) -> EarlyReceiver:
     return end
 
 
+def _no_more() -> bool:
+    return False
+
+
 @dataclass
 class Known:
     """What a party knows before the run, packed, by the number of the opening: in the direction
-    that it receives the early `choices`, in the other one the numbers of `products`.
+    that it receives the early `choices`, in the other one the numbers of `products`. `more`: finds
+    out more of it, where there is more.
     """
 
     choices: dict[int, U8] = field(default_factory=dict, repr=False)
     products: dict[int, U8] = field(default_factory=dict, repr=False)
+    more: Callable[[], bool] = field(default=_no_more, repr=False)
 
     def choices_at(self, opening: int, k: int, start: int, n: int) -> U8:
-        """uint8 `(n,)`; start is where a packed stream is whole in bytes."""
-        return kernels.unpack8(_part(self.choices, opening, k, start, n), n, k)
+        """uint8 `(n,)`; start is where a packed stream is whole in bytes. Raises
+        `ContractViolation` where nothing is known.
+        """
+        return kernels.unpack8(self._part(self.choices, opening, k, start, n), n, k)
 
     def products_at(self, opening: int, bits: int, start: int, n: int) -> U64:
-        """uint64 `(n,)`."""
-        return kernels.unpack(_part(self.products, opening, bits, start, n), n, bits)
+        """uint64 `(n,)`. Raises likewise."""
+        return kernels.unpack(self._part(self.products, opening, bits, start, n), n, bits)
 
-
-def _part(streams: dict[int, U8], opening: int, bits: int, start: int, n: int) -> U8:
-    if opening not in streams:
-        raise ContractViolation(f"nothing is known of opening {opening} of a run to prepare")
-    begin = start * bits // 8
-    return streams[opening][begin : begin + int(packed(n, bits))]
+    def _part(self, streams: dict[int, U8], opening: int, bits: int, start: int, n: int) -> U8:
+        while opening not in streams:
+            if not self.more():
+                raise ContractViolation(
+                    f"nothing is known of opening {opening} of a run to prepare"
+                )
+        begin = start * bits // 8
+        return streams[opening][begin : begin + int(packed(n, bits))]
 
 
 def no_shifts(n: int, k: int) -> U8:

@@ -1,21 +1,18 @@
-"""How the pads of a run are made beforehand: either party's part of one direction, as a generator
-that stops after each draw, so that the other direction's follows, and again when the pads of what
-was drawn before are made. So both parties hash at the same time, while the next correlations are
-already on their way.
+"""How the pads of a run are made beforehand: either party's part of one direction. Correlations are
+drawn in long runs of one width (protocols/split); a *turn* is such a run and the pieces that it and
+those before it are enough for. Both parties take correlations in the order of the answers, piece by
+piece; what is in hand is a run of each width, and those that were drawn ahead.
 
 What a batch of early choices or of products sends (ot/early) goes out piece by piece, in the order
 of the answers: of choices `choice ^ u`; of a product `m = y + p0 - p1` under its two pads, from
 which a receiver with bit u makes `p_u + u*m`, a share of u*y beside the sender's `-p0`. Every m
 hides y by a pad that the receiver does not know.
-
-Both parties take correlations in the order of the answers, piece by piece, and draw a run of one
-width where they have too few (protocols/split); what is in hand is a run of each width and a piece.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -39,85 +36,81 @@ class Run(NamedTuple):
     k: int
 
 
-def steps(way: OneWay) -> Iterator[Run | list[Piece]]:
-    """What is done for one direction: a run is drawn, and what runs before it are enough for is
-    made, one after the other; in the end the rest.
-    """
+class Turn(NamedTuple):
+    """A run is drawn, if there is one; then there is enough for these pieces."""
+
+    run: Run | None = None
+    pieces: tuple[Piece, ...] = ()
+
+
+def turns(way: OneWay) -> list[Turn]:
+    """All of one direction."""
     total: Counter[int] = Counter()
     for piece in way.pieces():
         total[piece.k] += piece.n
-    runs, waiting = Runs(total), list[Piece]()
+    runs, drawn, made = Runs(total), list[Run](), list[list[Piece]]()
     for piece in way.pieces():
         for size in runs.before(piece.n, piece.k):
-            yield Run(size, piece.k)
-            yield waiting
-            waiting = []
-        waiting.append(piece)
-    yield waiting
+            drawn.append(Run(size, piece.k))
+            made.append([])
+        made[-1].append(piece)
+    return [Turn(run, tuple(pieces)) for run, pieces in zip(drawn, made, strict=True)]
 
 
-def make_sent(
-    sender: TransferSender, channel: Channel, way: OneWay, known: Known, sink: Sink
-) -> Iterator[None]:
-    """What the sender keeps."""
-    held = defaultdict[int, _Rows](_Rows)
+class SentPads:
+    """What the sender of one direction keeps."""
 
-    def draw(size: int, k: int) -> None:
-        held[k].add(sender.draw(size, k), size)
+    def __init__(self, sender: TransferSender, known: Known, sink: Sink) -> None:
+        self._sender, self._known, self._sink = sender, known, sink
+        self._held = defaultdict[int, _Rows](_Rows)
 
-    def make(piece: Piece) -> None:
-        w = held[piece.k].take(piece.n)
+    def draw(self, run: Run | None) -> None:
+        """Hears of a run's correlations."""
+        if run is not None:
+            self._held[run.k].add(self._sender.draw(*run), run.size)
+
+    def make(self, piece: Piece, channel: Channel) -> None:
+        """The pads of a piece. Choices come, and products leave, on `channel`."""
+        w = self._held[piece.k].take(piece.n)
         if piece.form is Form.EARLY:
             shifts = channel.recv(int(packed(piece.n, piece.k)))
-            w = sender.turned(w, kernels.unpack8(shifts, piece.n, piece.k))
-        for pads in sender.pads_of(w, piece.k, piece.group, piece.answer.bits):
+            w = self._sender.turned(w, kernels.unpack8(shifts, piece.n, piece.k))
+        for pads in self._sender.pads_of(w, piece.k, piece.group, piece.answer.bits):
             if piece.form is Form.PRODUCT:
-                pads = _sent_product(channel, piece, pads, known)
-            sink.write(SENT, pads)
-
-    return _in_turns(way, draw, make)
+                pads = _sent_product(channel, piece, pads, self._known)
+            self._sink.write(SENT, pads)
 
 
-def make_received(
-    receiver: TransferReceiver, channel: Channel, way: OneWay, known: Known, sink: Sink
-) -> Iterator[None]:
+class ReceivedPads:
     """What the receiver keeps: u and pads. Both are taken in the order of the answers, but u is
     written in that of the openings, as soon as all before it are.
     """
-    us, vs = defaultdict[int, _Hand](_Hand), defaultdict[int, _Rows](_Rows)
-    choices = _Choices(way, sink)
 
-    def draw(size: int, k: int) -> None:
-        u, late = receiver.draw(size, k)
-        us[k].add(u)
-        vs[k].add(late, size)
+    def __init__(self, receiver: TransferReceiver, way: OneWay, known: Known, sink: Sink) -> None:
+        self._receiver, self._known, self._sink = receiver, known, sink
+        self._us = defaultdict[int, _Hand](_Hand)
+        self._vs = defaultdict[int, _Rows](_Rows)
+        self._choices = _Choices(way, sink)
 
-    def make(piece: Piece) -> None:
-        u, v = us[piece.k].take(piece.n), vs[piece.k].take(piece.n)
+    def draw(self, run: Run | None) -> None:
+        """Asks for a run's correlations."""
+        if run is not None:
+            u, late = self._receiver.draw(*run)
+            self._us[run.k].add(u)
+            self._vs[run.k].add(late, run.size)
+
+    def make(self, piece: Piece, channel: Channel) -> None:
+        """The pads of a piece. Choices leave, and products come, on `channel`."""
+        u, v = self._us[piece.k].take(piece.n), self._vs[piece.k].take(piece.n)
         if piece.form is Form.EARLY:
-            mine = known.choices_at(piece.answer.opening, piece.k, piece.start, piece.n)
+            mine = self._known.choices_at(piece.answer.opening, piece.k, piece.start, piece.n)
             channel.send(kernels.pack(mine ^ u, piece.k))
             u = mine
-        choices.add(piece.answer.opening, piece.answer.row, u)
-        for pads in receiver.pads_of(v, piece.k, piece.group, piece.answer.bits):
+        self._choices.add(piece.answer.opening, piece.answer.row, u)
+        for pads in self._receiver.pads_of(v, piece.k, piece.group, piece.answer.bits):
             if piece.form is Form.PRODUCT:
                 pads = _received_product(channel, piece, pads, u)
-            sink.write(RECEIVED, pads)
-
-    return _in_turns(way, draw, make)
-
-
-def _in_turns(
-    way: OneWay, draw: Callable[[int, int], None], make: Callable[[Piece], None]
-) -> Iterator[None]:
-    """All steps, and a stop after each."""
-    for step in steps(way):
-        if isinstance(step, Run):
-            draw(*step)
-        else:
-            for piece in step:
-                make(piece)
-        yield
+            self._sink.write(RECEIVED, pads)
 
 
 def _sent_product(channel: Channel, piece: Piece, pads: U8, known: Known) -> U8:

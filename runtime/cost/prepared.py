@@ -8,8 +8,9 @@ it depends on the image but what an image's shares go into.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from moiety.protocols.compare import masked
 from moiety.protocols.compare.digits import plan_digits
@@ -29,13 +30,23 @@ from moiety.protocols.cost import (
     packed,
 )
 from moiety.protocols.lanes import in_lanes_cost
-from moiety.protocols.linear.cost import known_cost, offline_cost, online_cost
+from moiety.protocols.linear.cost import (
+    known_cost,
+    offline_answer_cost,
+    offline_cost,
+    offline_request_cost,
+    online_cost,
+)
+from moiety.protocols.linear.spec import LinearSpec
+from moiety.protocols.preparation import LATER
 from moiety.protocols.prices import FIGURES
 from moiety.protocols.split import offline
 from moiety.runtime.cost.traffic import CALLS, Setting, key_cost, settings
 from moiety.runtime.program import AnyStep, Gates, Linear, MaxPool, Program, Relu, Truncate
 from moiety.runtime.program.beforehand import corrected, is_drawn
 from moiety.runtime.program.linear_layers import linear_specs
+
+T = TypeVar("T")
 
 MASKED = (Truncate, Gates, Relu, MaxPool)
 """Kinds of step that prepared runs have protocols of their own for (runtime/party/masked)."""
@@ -61,13 +72,13 @@ class Prepared:
 def prepared_run(program: Program, images: int = 1) -> Prepared:
     """One run of so many images together; set-up and control messages are not in it."""
     steps = prepared_steps(program, images)
-    layers = offline_cost(list(linear_specs(program, images).values()))
+    layers = list(linear_specs(program, images).values())
     others = [
         part.offline
         for step, part in zip(program.steps, steps, strict=True)
         if not isinstance(step, Linear)
     ]
-    offline = key_cost(program, images) + layers + in_long_runs(others)
+    offline = key_cost(program, images) + in_rounds(others, layers)
     return Prepared(offline, sum((part.online for part in steps), Cost()))
 
 
@@ -187,13 +198,43 @@ def split(cost: Cost, known: bool = False) -> Prepared:
     return Prepared(Cost(tuple(offline)), Cost(tuple(online)))
 
 
-def in_long_runs(costs: Iterable[Cost]) -> Cost:
-    """What is made beforehand for these protocols together: all their correlations, in the order in
-    which a preparation draws them, and their check; then what is made of them.
+def in_rounds(costs: Iterable[Cost], layers: Sequence[LinearSpec] = ()) -> Cost:
+    """What is made beforehand for these protocols and layers together, round after round
+    (protocols/preparation): all correlations, in the order in which a preparation draws them, and
+    their check. What is made of them, and the layers, are spread evenly over the rounds: nobody
+    knows here which of them a round's pieces belong to.
     """
     whole = sum(costs, Cost())
-    made = (replace(event, lane=0) for event in whole.events if isinstance(event, Send | Local))
-    return offline(whole) + Cost(tuple(made))
+    *draws, settle = offline(whole).events
+    each = _by_party(draws)
+    count = max(1, *map(len, each))
+    made = [replace(event, lane=0) for event in whole.events if isinstance(event, Send | Local)]
+    events: list[Event] = []
+    for at in range(count + LATER):
+        for spec in _share(layers, at, count):
+            events += offline_request_cost(spec).events
+        events += _share(made, at - LATER, count)
+        events += each[0][at : at + 1]
+        for spec in _share(layers, at - 1, count):
+            events += offline_answer_cost(spec).events
+        events += each[1][at : at + 1]
+    return Cost((*events, settle))
+
+
+def _by_party(draws: Sequence[Event]) -> tuple[list[Event], list[Event]]:
+    """The client's, and the server's."""
+    mine: dict[Party, list[Event]] = {"C": [], "S": []}
+    for draw in draws:
+        if isinstance(draw, Draw):
+            mine[draw.receiver].append(draw)
+    return mine["C"], mine["S"]
+
+
+def _share(whole: Sequence[T], at: int, count: int) -> Sequence[T]:
+    """Number `at` of `count` equal parts, in order; empty where there is none."""
+    if not 0 <= at < count:
+        return []
+    return whole[at * len(whole) // count : (at + 1) * len(whole) // count]
 
 
 def _pads(party: Party, works: Works) -> list[Event]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,16 +27,15 @@ from moiety.protocols.linear.spec import LinearSpec, check_spec
 from moiety.protocols.linear.split import SEED_BYTES as SPLIT_SEED_BYTES
 from moiety.protocols.linear.split import (
     ClientMaterial,
+    OfflineClient,
+    OfflineServer,
     ServerMaterial,
     client_bytes,
-    offline_client,
-    offline_server,
 )
 from moiety.protocols.ot.demand import Demand
-from moiety.protocols.ot.early import Known
 from moiety.protocols.ot.prepared import Sink, Source
 from moiety.protocols.parallel import Workers
-from moiety.protocols.preparation import answering, prepare, record, record_known
+from moiety.protocols.preparation import Layer, Recording, answering, prepare
 from moiety.protocols.session import Role, Session
 from moiety.runtime.cost.memory import check_run_memory
 from moiety.runtime.party import handlers, masked
@@ -47,6 +46,7 @@ from moiety.runtime.party.masks import operand_masks
 from moiety.runtime.party.metering import KEYS, RunCost, StepWatch, peak_rss
 from moiety.runtime.party.prepared import (
     LINEAR,
+    Operands,
     PreparedClientSide,
     PreparedServerSide,
     RecordedClientSide,
@@ -142,6 +142,44 @@ def _ahead(session: Session) -> Session:
     return replace(session, network=session.network.ahead)
 
 
+class _Asked(NamedTuple):
+    """What a run asks of its transfers, and its linear layers among them: the same every time."""
+
+    demand: Demand
+    layers: tuple[Layer, ...]
+
+
+class _Recorded:
+    """A run of a prepared kind without a peer, step by step."""
+
+    def __init__(
+        self,
+        role: Role,
+        program: Program,
+        stages: Sequence[_Stage],
+        specs: Mapping[int, LinearSpec],
+        side: Side,
+        keeps: bool = False,
+    ) -> None:
+        self._specs, self._layers = specs, list[Layer]()
+
+        def body(session: Session, may_stop: Callable[[], None]) -> None:
+            def at(index: int, _: int, __: str) -> None:
+                if index in specs:
+                    self._layers.append(Layer(index, specs[index], self._run.opened()))
+                may_stop()
+
+            _run(program, stages, session, side, at)
+
+        self._run = Recording(role, program.planned_for.ahead, body, keeps)
+        self.known = self._run.known
+
+    def asked(self) -> _Asked:
+        """Of the whole run."""
+        demand = self._run.demand()
+        return _Asked(demand, tuple(self._layers))
+
+
 def _check_network(program: Program, session: Session) -> None:
     if session.network != program.planned_for:
         raise ContractViolation(f"the session is not open for a {program.network} network")
@@ -166,7 +204,7 @@ class ServerExecutor:
     _layers: dict[int, dict[int, ServerLinear]] = field(default_factory=dict)
     _unprepared: set[int] = field(default_factory=set)
     _stages: list[_Stage] = field(init=False)
-    _demands: dict[int, Demand] = field(default_factory=dict)
+    _asked_for: dict[int, _Asked] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if 1 not in self.batches or not all(1 <= images <= MAX_BATCH for images in self.batches):
@@ -262,7 +300,7 @@ class ServerExecutor:
             side = ServerSide(*common)
             cost = _run(self.program, self._stages, session, side, progress)
             return _rows(side.kept), cost
-        demand = self._demand(images)
+        demand = self._asked(images).demand
         check_demand(item, demand)
         seed = item.read(LINEAR, SPLIT_SEED_BYTES).tobytes()
         material = ServerMaterial.from_bytes(seed, self._layers[images])
@@ -277,12 +315,13 @@ class ServerExecutor:
         ask for. Raises `DeviatingPeer`, and then nothing of it may be used.
         """
         _check_network(self.program, session)
-        common, demand = self._common(images), self._demand(images)
+        common, (demand, layers) = self._common(images), self._asked(images)
         write_demand(sink, demand)
         ServerSide(*common).exchange_keys(session)
-        material = offline_server(session, list(self._layers[images].values()))
-        sink.write(LINEAR, np.frombuffer(material.to_bytes(), np.uint8))
-        prepare(session, demand, sink)
+        seed = session.prg.bytes(SPLIT_SEED_BYTES).tobytes()
+        linear = OfflineServer(self._layers[images], seed)
+        prepare(session, demand, sink, layers=layers, linear=linear)
+        sink.write(LINEAR, np.frombuffer(linear.material().to_bytes(), np.uint8))
         return demand.digest()
 
     def _common(
@@ -297,18 +336,14 @@ class ServerExecutor:
 
     def demand_digest(self, images: int) -> bytes:
         """32 bytes, of what a prepared run of so many images asks: the same at both parties."""
-        return self._demand(images).digest()
+        return self._asked(images).demand.digest()
 
-    def _demand(self, images: int) -> Demand:
-        """What a run asks of its transfers: the same every time."""
-        if images not in self._demands:
-
-            def body(session: Session) -> None:
-                side = RecordedServerSide(*self._common(images))
-                _run(self.program, self._stages, session, side, no_progress)
-
-            self._demands[images] = record(Role.SERVER, self.program.planned_for.ahead, body)
-        return self._demands[images]
+    def _asked(self, images: int) -> _Asked:
+        if images not in self._asked_for:
+            side, specs = RecordedServerSide(*self._common(images)), self._specs[images]
+            recorded = _Recorded(Role.SERVER, self.program, self._stages, specs, side)
+            self._asked_for[images] = recorded.asked()
+        return self._asked_for[images]
 
 
 def _adopt(layers: dict[int, ServerLinear], kept: dict[int, U32], file: HintFile) -> bool:
@@ -345,7 +380,7 @@ class ClientExecutor:
     program: Program
     _specs: dict[int, dict[int, LinearSpec]] = field(default_factory=dict)
     _stages: list[_Stage] = field(init=False)
-    _demands: dict[int, Demand] = field(default_factory=dict)
+    _asked_for: dict[int, _Asked] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_run_memory(self.program)
@@ -429,7 +464,7 @@ class ClientExecutor:
         if item is None:
             side = ClientSide(*common)
             return side, _run(self.program, self._stages, session, side, progress)
-        specs, demand = self._checked_specs(images), self._demand(images)
+        specs, demand = self._checked_specs(images), self._asked(images).demand
         check_demand(item, demand)
         kept = item.read(LINEAR, client_bytes(list(specs.values()))).tobytes()
         material = ClientMaterial.from_bytes(kept, specs)
@@ -443,39 +478,42 @@ class ClientExecutor:
         ask for. Raises `DeviatingPeer`, and then nothing of it may be used.
         """
         _check_network(self.program, session)
-        specs, public = self._checked_specs(images), public_seed(self.program, images)
-        write_demand(sink, self._demand(images))
+        (demand, layers), specs = self._asked(images), self._checked_specs(images)
+        public, seed = public_seed(self.program, images), session.prg.bytes(SPLIT_SEED_BYTES)
+        write_demand(sink, demand)
         new_query_client(session, list(specs.values()), public)
-        seed = session.prg.bytes(SPLIT_SEED_BYTES).tobytes()
-        operands = operand_masks(self.program, seed, images)
-        material = offline_client(session, specs, public, seed, lambda _: next(operands)[1])
-        sink.write(LINEAR, np.frombuffer(material.to_bytes(), np.uint8))
-        demand, known = self._recorded(images, material)
-        prepare(session, demand, sink, known)
+        masks = Operands(operand_masks(self.program, seed.tobytes(), images))
+        linear = OfflineClient(specs, public, seed.tobytes(), masks.drawn)
+        walked = self._recorded(images, linear.material(), masks)
+        prepare(session, demand, sink, walked.known, layers, linear)
+        if walked.asked() != (demand, layers):
+            raise ContractViolation("a run that was prepared asks for something else than all runs")
+        sink.write(LINEAR, np.frombuffer(linear.material().to_bytes(), np.uint8))
         return demand.digest()
 
     def demand_digest(self, images: int) -> bytes:
         """As the server's."""
-        return self._demand(images).digest()
+        return self._asked(images).demand.digest()
 
-    def _demand(self, images: int) -> Demand:
-        """What a run asks of its transfers: the same every time."""
-        if images not in self._demands:
-            self._demands[images], _ = self._recorded(images)
-        return self._demands[images]
+    def _asked(self, images: int) -> _Asked:
+        if images not in self._asked_for:
+            self._asked_for[images] = self._recorded(images).asked()
+        return self._asked_for[images]
 
     def _recorded(
-        self, images: int, material: ClientMaterial | None = None
-    ) -> tuple[Demand, Known]:
-        """The same, and what of it this side knows beforehand, of the run of this material."""
-
-        def body(session: Session) -> None:
-            cases, seed = [blank(self.program)] * images, public_seed(self.program, images)
-            specs = self._checked_specs(images)
-            side = RecordedClientSide(self.program, cases, specs, seed, material)
-            _run(self.program, self._stages, session, side, no_progress)
-
-        return record_known(Role.CLIENT, self.program.planned_for.ahead, body)
+        self,
+        images: int,
+        material: ClientMaterial | None = None,
+        operands: Operands | None = None,
+    ) -> _Recorded:
+        """A run without a peer: that of this material, where it is known, of whose layers these are
+        the operands.
+        """
+        cases, seed = [blank(self.program)] * images, public_seed(self.program, images)
+        specs = self._checked_specs(images)
+        side = RecordedClientSide(self.program, cases, specs, seed, material, operands)
+        keeps = material is not None
+        return _Recorded(Role.CLIENT, self.program, self._stages, specs, side, keeps)
 
 
 def _rows(kept: U64 | None) -> U64 | None:

@@ -30,7 +30,7 @@ from moiety.protocols.linear.split import (
 from moiety.protocols.ot.demand import Demand
 from moiety.protocols.ot.prepared import Sink, Source
 from moiety.protocols.session import Session
-from moiety.runtime.party.masks import StepMasks, operand_masks
+from moiety.runtime.party.masks import StepMasks
 from moiety.runtime.party.sides import ClientSide, ServerSide
 from moiety.runtime.program import Case, Input, Program
 from moiety.runtime.store.item import ItemReader, ItemWriter
@@ -160,21 +160,37 @@ class RecordedServerSide(ServerSide):
 
 
 @dataclass
+class Operands:
+    """The client's shares of the layers' operands (masks.operand_masks), drawn before the run gets
+    there, and then compared with those that it finds.
+    """
+
+    masks: Iterator[tuple[int, U64 | None]] = field(repr=False)
+    _waiting: dict[int, U64 | None] = field(default_factory=dict, repr=False)
+
+    def drawn(self, layer: int) -> U64 | None:
+        """That of the next layer; None where it is corrected in the run."""
+        index, r = next(self.masks)
+        if index != layer:
+            raise ContractViolation(f"linear layer {layer} is asked for, due is {index}")
+        self._waiting[layer] = r
+        return r
+
+    def check(self, layer: int, x: U64) -> None:
+        """Raises `ContractViolation` where the layer was asked for with another one."""
+        if not ((r := self._waiting.pop(layer)) is None or np.array_equal(r, x)):
+            raise ContractViolation(f"linear layer {layer} was prepared for another operand")
+
+
+@dataclass
 class RecordedClientSide(ClientSide):
-    """Sends nothing; its shares are those of the run of this `material`, which is not used up by
-    it. Without one, all that is recorded is what the run asks for.
+    """Sends nothing; its shares are those of the run of this `material`, whose layers are asked for
+    with these `operands`. Without, all that is recorded is what the run asks for.
     """
 
     material: ClientMaterial | None = None
+    operands: Operands | None = None
     prepared: ClassVar[bool] = True
-    _operands: Iterator[tuple[int, U64 | None]] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.material is not None:
-            copied = self.material.to_bytes()
-            self.material = ClientMaterial.from_bytes(copied, self.specs)
-            self._operands = operand_masks(self.program, self.material.seed, self.images)
 
     def exchange_keys(self, session: Session) -> None:
         """None."""
@@ -185,11 +201,9 @@ class RecordedClientSide(ClientSide):
 
     def linear(self, session: Session, index: int, x: U64) -> U64:
         """Raises `ContractViolation` where the layer was not prepared for this x."""
-        if self.material is None:
+        if self.material is None or self.operands is None:
             return np.zeros((self.images, *self.specs[index].geometry.out_shape), np.uint64)
-        layer, r = next(self._operands)
-        if layer != index or not (r is None or np.array_equal(r, x)):
-            raise ContractViolation(f"linear layer {index} was prepared for another operand")
+        self.operands.check(index, x)
         return self.material.take_share(index, self.specs[index])
 
 

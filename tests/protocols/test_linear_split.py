@@ -19,7 +19,6 @@ from moiety.protocols.arrays import U64
 from moiety.protocols.channel import Traffic
 from moiety.protocols.cost import Cost, packed
 from moiety.protocols.errors import BadArtifact, ContractViolation
-from moiety.protocols.linear import split
 from moiety.protocols.linear.client import new_query_client
 from moiety.protocols.linear.cost import offline_cost, online_cost
 from moiety.protocols.linear.planner import plan_linear
@@ -31,12 +30,9 @@ from moiety.protocols.linear.split import (
     ServerMaterial,
     client_bytes,
     input_masks,
-    offline_client,
-    offline_server,
     online_client,
     online_server,
     output_masks,
-    windows,
 )
 from moiety.protocols.parallel import Workers
 from moiety.protocols.session import Role, Session
@@ -51,6 +47,7 @@ from tests.support.convolutions import (
     deviation,
     replanned,
 )
+from tests.support.offline import offline_client, offline_server
 from tests.support.two_party import channel_pair, share
 
 CONVS = {
@@ -188,20 +185,11 @@ def test_any_widths(bits: int, weight_bits: int, guard: int, extreme: bool, seed
     check([layer], run([layer]))
 
 
-def test_layers_share_flights(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many as fit a window, one at least; every layer has masks of its own."""
+def test_layers_share_flights() -> None:
+    """Every layer has masks of its own."""
     conv = CONVS["3x3"]
     layers = [made(conv, conv.spec(1), index, index) for index in (2, 3, 5, 7, 11)]
-    specs = [layer.spec for layer in layers]
-    assert list(windows([])) == []
-    assert list(windows(specs)) == [range(5)]
     check(layers, run(layers))
-    each = offline_cost(specs[:1]).total
-    monkeypatch.setattr(split, "WINDOW_BYTES", 2 * each)
-    assert list(windows(specs)) == [range(2), range(2, 4), range(4, 5)]
-    check(layers, run(layers))
-    monkeypatch.setattr(split, "WINDOW_BYTES", each - 1)
-    assert list(windows(specs)) == [range(i, i + 1) for i in range(5)]
 
 
 def test_what_is_left_behind_is_rounded_without_bias() -> None:

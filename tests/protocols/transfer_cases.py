@@ -31,10 +31,10 @@ from moiety.protocols.linear.server import (
 )
 from moiety.protocols.linear.split import (
     SEED_BYTES,
+    OfflineClient,
+    OfflineServer,
     known_client,
     known_server,
-    offline_client,
-    offline_server,
     online_client,
     online_server,
 )
@@ -57,6 +57,7 @@ from tests.support.convolutions import (
     convolve,
     deviation,
 )
+from tests.support.offline import offline_client, offline_server
 
 CHOICES = (TransferReceiver.choose, TransferSender.accept)
 TWO_FLIGHTS = (send_request, read_request, send_answer, read_answer)
@@ -165,7 +166,7 @@ def split_case(guard: int, file: str | None = None) -> Case:
 
     return replace(
         linear_case(guard),
-        protocols=(offline_client, offline_server, online_client, online_server, *TWO_FLIGHTS),
+        protocols=(OfflineClient, OfflineServer, online_client, online_server, *TWO_FLIGHTS),
         body=body,
         cost=query_cost([spec]) + offline_cost([spec]) + online_cost(spec),
         pinned=Pinned(file, LAYER.in_shape, spec.bits) if file else None,
@@ -187,7 +188,7 @@ def known_case(guard: int) -> Case:
 
     return replace(
         linear_case(guard),
-        protocols=(offline_client, offline_server, known_server, *TWO_FLIGHTS),
+        protocols=(OfflineClient, OfflineServer, known_server, *TWO_FLIGHTS),
         body=body,
         cost=query_cost([spec]) + offline_cost([spec]) + known_cost(spec),
         pinned=None,

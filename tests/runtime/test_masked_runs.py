@@ -11,17 +11,20 @@ import numpy as np
 import pytest
 
 from moiety.protocols.arrays import U8
-from moiety.protocols.channel import Meter
+from moiety.protocols.channel import Meter, Traffic
 from moiety.protocols.compare import masked as compare
 from moiety.protocols.errors import BadArtifact, ContractViolation
 from moiety.protocols.linear.split import SEED_BYTES, ClientMaterial
 from moiety.protocols.network import Network
 from moiety.protocols.ot.generators import NEVER_SILENT, Mixed
+from moiety.protocols.preparation import prepare_cost
 from moiety.protocols.session import Session
 from moiety.runtime import program as ir
 from moiety.runtime.cost import prepared as costs
 from moiety.runtime.cost.prepared import prepared_run
-from moiety.runtime.party import masked, prepared
+from moiety.runtime.cost.traffic import key_cost
+from moiety.runtime.party import executor as executors
+from moiety.runtime.party import masked
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
 from moiety.runtime.party.masks import StepMasks, operand_masks
 from moiety.runtime.party.prepared import LINEAR
@@ -78,6 +81,37 @@ def check(program: ir.Program, weights: Weights, images: Images) -> Outcome:
             values.tolist() for values in expected.values()
         ]
     return outcome
+
+
+def test_what_preparing_a_program_sends_is_declared() -> None:
+    """To the byte and the flight, layers and transfers together; the price that is shown before
+    anything is recorded has the same bytes but for where runs of correlations end.
+    """
+    program, weights = small()
+
+    def prepared(session: Session, executor: ServerExecutor | ClientExecutor) -> Any:
+        total = session.channel.meter.total
+        sent, received, flights = total.sent, total.received, total.flights
+        executor.prepare_item(session, StreamsInMemory())
+        moved = Traffic(total.sent - sent, total.received - received, total.flights - flights)
+        return moved, prepare_cost(*executor._asked(1))
+
+    def server(session: Session) -> Any:
+        executor = ServerExecutor(program, weights)
+        executor.prepare()
+        return prepared(session, executor)
+
+    def client(session: Session) -> Any:
+        return prepared(session, ClientExecutor(program))
+
+    outcome = run_two_party(server, client, silent_from=NEVER_SILENT)
+    (served, cost), (metered, same) = outcome.server, outcome.client
+    assert cost == same
+    whole = (key_cost(program, 1) + cost).on(Mixed(NEVER_SILENT))
+    assert (metered.sent, metered.received) == (whole.up, whole.down)
+    assert served.flights == metered.flights == len(whole.flights)
+    shown = prepared_run(program).offline.on(Mixed(NEVER_SILENT))
+    assert (shown.up, shown.down) == pytest.approx((whole.up, whole.down), rel=0.03)
 
 
 def test_costs_know_the_kinds_with_protocols_of_their_own() -> None:
@@ -184,7 +218,7 @@ def test_both_parties_ask_for_the_same_in_the_same_order() -> None:
     program, weights = wide()
     server = ServerExecutor(program, weights)
     server.prepare()
-    assert server._demand(1) == ClientExecutor(program)._demand(1)
+    assert server._asked(1) == ClientExecutor(program)._asked(1)
 
 
 def test_every_message_of_a_run_is_uniform(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +307,7 @@ def test_a_layer_that_was_prepared_for_another_operand_is_refused(
         for index, mask in operand_masks(*arguments):
             yield index, None if mask is None else mask ^ np.uint64(1)
 
-    monkeypatch.setattr(prepared, "operand_masks", other)
+    monkeypatch.setattr(executors, "operand_masks", other)
     with pytest.raises(ContractViolation, match="was prepared for another operand"):
         run_prepared(program, weights, images_of(1, (2, 8, 8)))
 

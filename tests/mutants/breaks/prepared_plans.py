@@ -67,8 +67,8 @@ MUTANTS = (
         name="a_preparation_is_not_checked",
         breaks="the price of a preparation without its check",
         file="runtime/cost/prepared.py",
-        old="return offline(whole) + ",
-        new="return Cost(offline(whole).events[:-1]) + ",
+        old="return Cost((*events, settle))",
+        new="return Cost(tuple(events))",
         tests=(f"{COSTS}test_correlations_are_drawn_in_long_runs_and_checked_once",),
     ),
     Mutant(
@@ -86,5 +86,33 @@ MUTANTS = (
         old="program.planned_for.ahead if prepared else program.planned_for",
         new="program.planned_for",
         tests=(f"{COSTS}test_a_prepared_run_is_cut_for_its_own_prices",),
+    ),
+    Mutant(
+        name="a_layer_due_too_late",
+        breaks="a client that cannot go on: its shares depend on a layer that nobody has evaluated",
+        file="protocols/preparation.py",
+        old="            count > before for count, before",
+        new="            count > before + 1 for count, before",
+        tests=(
+            "tests/protocols/test_rounds.py::test_everything_is_due_once_and_a_layer_before_what_may_depend_on_it",
+        ),
+    ),
+    Mutant(
+        name="letters_that_nobody_has_read",
+        breaks="messages of a preparation that are read as others",
+        file="protocols/letters.py",
+        old="        if self._come.nbytes:\n",
+        new="        if self._come.nbytes < 0:\n",
+        tests=("tests/protocols/test_rounds.py::test_letters_leave_and_come_in_order",),
+    ),
+    Mutant(
+        name="a_layer_asked_for_with_another_operand",
+        breaks="a run whose layers were evaluated on other masks than its shares",
+        file="runtime/party/prepared.py",
+        old="is None or np.array_equal(r, x)):",
+        new="is None or r.shape == x.shape):",
+        tests=(
+            "tests/runtime/test_masked_runs.py::test_a_layer_that_was_prepared_for_another_operand_is_refused",
+        ),
     ),
 )
