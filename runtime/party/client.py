@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -216,7 +216,8 @@ class Connection:
         """The outputs for each of several cases in one run, as many as one of `sizes`; this side's
         cost of the run, and the server's. Raises `BadInput` for a case that does not fit the
         Program, and under a policy that reveals nothing of an image; `PeerMismatch`;
-        `NetworkFailure` where the line or the server is gone.
+        `NetworkFailure` where the line or the server is gone, and `ItemLost`, which is one, where
+        what was prepared for the run cannot be used.
         """
         self.executor.check_revealing()
         with peer_errors(), self._begun(len(cases)) as item:
@@ -341,7 +342,7 @@ class Connection:
             yield None
             return
         self._taken.add(images)
-        with closing(self._stocks[images].take(index, cohort)) as item:
+        with self._stocks[images].taken(index, cohort) as item:
             yield item
 
     def _say_empty(self, images: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from moiety.protocols.errors import MoietyError
@@ -91,22 +93,23 @@ class ClientStock:
             handshake.receive(self.channel, handshake.Served)  # it has kept its half
         return size
 
-    def take(self, index: int, cohort: str = "") -> ItemSource:
+    @contextmanager
+    def taken(self, index: int, cohort: str = "") -> Iterator[ItemSource]:
         """The next item for the run of the images from number `index` on, which is announced; both
-        sides have marked it.
+        sides have marked it. Raises as `Stock.taken` and `Stock.confirm`.
         """
-        item = self.stock.take()
-        begin = handshake.Begin(
-            index=index,
-            images=self.stock.images,
-            cohort=cohort,
-            item=item.index,
-            position=self.stock.store.position(listed=False).hex(),
-        )
-        handshake.send(self.channel, begin)
-        answer = handshake.receive(self.channel, handshake.Stored)
-        self.stock.confirm(decoded(answer.position), item.index)
-        return ItemSource(item)
+        with self.stock.taken() as item:
+            begin = handshake.Begin(
+                index=index,
+                images=self.stock.images,
+                cohort=cohort,
+                item=item.index,
+                position=self.stock.store.position(listed=False).hex(),
+            )
+            handshake.send(self.channel, begin)
+            answer = handshake.receive(self.channel, handshake.Stored)
+            self.stock.confirm(decoded(answer.position), item.index)
+            yield ItemSource(item)
 
     def close(self) -> None:
         """Another process may have the store then."""

@@ -57,7 +57,7 @@ class ItemSource(Source):
     item: ItemReader
 
     def read(self, name: str, nbytes: int) -> U8:
-        """Raises `BadArtifact` where the file is damaged."""
+        """Raises `DamagedItem`."""
         out = np.empty(nbytes, np.uint8)
         self.item.stream(name).read_into(out.data)
         return out
@@ -66,10 +66,6 @@ class ItemSource(Source):
     def index(self) -> int:
         """Its number."""
         return self.item.index
-
-    def close(self) -> None:
-        """Nothing more is read."""
-        self.item.close()
 
 
 def write_demand(sink: Sink, demand: Demand) -> None:

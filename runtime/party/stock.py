@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from moiety.protocols.errors import NetworkFailure
+from moiety.protocols.errors import BadArtifact, NetworkFailure
 from moiety.runtime.operation.fingerprint import Fingerprint
 from moiety.runtime.party.framing import Line
 from moiety.runtime.party.prepared import ItemSink, item_digest
 from moiety.runtime.program import Program
 from moiety.runtime.store.binding import KEYLESS, Founding, Offer, Role, Terms
-from moiety.runtime.store.item import ItemReader
+from moiety.runtime.store.item import DamagedItem, ItemReader
 from moiety.runtime.store.key import StoreKey
 from moiety.runtime.store.ledger import NAME as LEDGER
 from moiety.runtime.store.limits import UNLIMITED, Limits
@@ -31,6 +31,18 @@ from moiety.runtime.store.store import Store
 
 Make = Callable[[ItemSink], bytes]
 """Writes this side's half of an item; gives what both parties agree on besides its number."""
+
+
+class ItemLost(NetworkFailure):
+    """This side's half of item `index` is damaged, or has become too old. It ends a run, and so the
+    connection, like a line that broke; a new one goes on with the next item.
+    """
+
+    exit_code = BadArtifact.exit_code
+
+    def __init__(self, message: str, index: int | None = None) -> None:
+        super().__init__(message)
+        self.index = index
 
 
 class NewStore(Enum):
@@ -121,17 +133,24 @@ class Stock:
         plan = reconcile(self.store.stands(), peer, ENTRIES, skip_to)
         self.indices, self.fresh = deque(plan.indices), plan.fresh
 
-    def take(self) -> ItemReader:
-        """The next item, marked as used. Raises `NetworkFailure` for one that has become too old
-        since the positions were compared; else as `Store.take`.
+    @contextmanager
+    def taken(self) -> Iterator[ItemReader]:
+        """The next item, marked as used, for what is done in the block. Raises `ItemLost` for one
+        that has become too old since the positions were compared, or that turns out there to be
+        damaged; else as `Store.take`.
         """
         index = self.indices.popleft()
         if not any(item.index == index for item in self.store.usable()):
-            raise NetworkFailure(
+            raise ItemLost(
                 f"prepared item {index} has become too old since this connection began; a new one "
-                "goes on without it"
+                "goes on without it",
+                index,
             )
-        return self.store.take(index)
+        with self.store.take(index) as item:
+            try:
+                yield item
+            except DamagedItem as error:
+                raise ItemLost(str(error), index) from error
 
     def confirm(self, position: bytes, index: int) -> Position:
         """That the peer has marked it, too. Raises as `Store.confirm`."""

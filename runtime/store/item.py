@@ -57,6 +57,10 @@ class Stream(msgspec.Struct, frozen=True, array_like=True):
 _footer = msgspec.json.Decoder(tuple[Stream, ...])
 
 
+class DamagedItem(BadArtifact):
+    """An item's file is not as it was written, or cannot be read. Others are not affected."""
+
+
 @dataclass(frozen=True)
 class ItemKey:
     """What seals and opens the chunks of one item's file."""
@@ -223,7 +227,7 @@ class StreamReader:
         self._at += size
 
     def read_at(self, offset: int, out: Bytes) -> None:
-        """The bytes from `offset` on, as many as `out` has. Raises `BadArtifact` where they are not
+        """The bytes from `offset` on, as many as `out` has. Raises `DamagedItem` where they are not
         as they were written.
         """
         view = _flat(out)
@@ -286,7 +290,7 @@ class ItemReader:
         return tuple(self._load())
 
     def stream(self, name: str) -> StreamReader:
-        """Raises `BadArtifact` where the file is damaged."""
+        """Raises `DamagedItem`."""
         streams = self._load()
         if name not in streams:
             raise ContractViolation(f"item {self.index} has no stream '{name}'")
@@ -350,13 +354,13 @@ class ItemReader:
         try:
             found = os.pread(self._descriptor, size, at)
         except OSError as error:
-            raise unusable(self._path, PURPOSE, error) from error
+            raise self._damaged(f"it cannot be read ({error.strerror or error})") from error
         if len(found) != size:
             raise self._damaged("it was cut")
         return found
 
-    def _damaged(self, why: str) -> BadArtifact:
-        return BadArtifact(
+    def _damaged(self, why: str) -> DamagedItem:
+        return DamagedItem(
             f"{self._path}: prepared item {self.index} is damaged: {why}. It will not be used; the "
             "others can be"
         )

@@ -27,6 +27,7 @@ from moiety.protocols.errors import (
     UntrustedPeer,
 )
 from moiety.runtime.party.framing import PeerRefused
+from moiety.runtime.party.stock import ItemLost
 from moiety.runtime.results.record import ImageResult
 
 _ERRORS: dict[str, type[MoietyError]] = {
@@ -38,6 +39,7 @@ _ERRORS: dict[str, type[MoietyError]] = {
         BadPlan,
         ContractViolation,
         DeviatingPeer,
+        ItemLost,
         NetworkFailure,
         PeerMismatch,
         UntrustedPeer,

@@ -172,19 +172,37 @@ def test_a_restored_backup_is_refused_by_both(ahead: Ahead, who: Name) -> None:
 
 @pytest.mark.parametrize("who", NAMES)
 def test_a_damaged_item_costs_one_run(ahead: Ahead, who: Name) -> None:
-    """It is lost at both, which go on with the next one."""
+    """It is lost at both, which go on with the next one, in the same command where it may connect
+    again. Else the command says which it was.
+    """
     server = ahead.serve()
-    prepare(ahead, server, 2).check()
+    prepare(ahead, server, 4).check()
+    for index in (0, 1):
+        damage(ahead, who, index)
+    code, words = {
+        "client": (6, "item-000000000000000: prepared item 0 is damaged: chunk 0 of"),
+        "server": (8, "prepared item 0 cannot be used at the server, and is lost"),
+    }[who]
+    infer(ahead, server).refused(code, words)
+    done = infer(ahead, server, 2, "--retries", 1).check()
+    again = words.replace("item 0", "item 1").replace("000:", "001:")
+    assert lines(done, "trying again")[0].startswith("warning: ")
+    assert again in lines(done, "trying again")[0]
+    assert lines(done, "prepared: ") == [
+        "prepared: 3 runs of 1 image",
+        "prepared: 2 runs of 1 image",
+    ]
+    results = json.loads((ahead.folder / "results.json").read_text())
+    assert [image["prepared_item"] for image in results["images"]] == [2, 3]
+    if who == "server":
+        server.wait_for("item-000000000000000: prepared item 0 is damaged")
+
+
+def damage(ahead: Ahead, who: Name, index: int) -> None:
     (store,) = ahead.stores(who)
-    data = bytearray((item := min(store.glob("item-*"))).read_bytes())
+    data = bytearray((item := store / f"item-{index:015}").read_bytes())
     data[100] ^= 1
     item.write_bytes(data)
-    if who == "client":
-        infer(ahead, server).refused(6, "item 0 is damaged")
-    else:
-        infer(ahead, server).refused(8, "the server gave up on this connection")
-        server.wait_for("item 0 is damaged")
-    assert lines(infer(ahead, server), "prepared") == ["prepared: 1 runs of 1 image"]
 
 
 # --- a full disk ----------------------------------------------------------------------------------

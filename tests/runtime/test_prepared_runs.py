@@ -5,34 +5,32 @@ item used once, and all goes on without where there is nothing.
 from __future__ import annotations
 
 import shutil
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from moiety.protocols.errors import BadInput, NetworkFailure
+from moiety.protocols.errors import BadInput
 from moiety.runtime.operation.access import AccessList
 from moiety.runtime.operation.recorder import Recorder
-from moiety.runtime.party.client import Connection
 from moiety.runtime.party.client_stock import NothingPrepared
 from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.framing import PeerRefused
 from moiety.runtime.party.prepared import item_digest
 from moiety.runtime.party.server.cohorts import Cohorts
-from moiety.runtime.party.stock import Cellar, NewStore, Stock
+from moiety.runtime.party.stock import Cellar, NewStore
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.weights import commit
-from moiety.runtime.store.care import Status, status
-from moiety.runtime.store.limits import DAY, Limits
+from moiety.runtime.store.care import status
+from moiety.runtime.store.limits import Limits
 from tests.runtime.test_operated_server import CLIENT, KnownDoor
-from tests.support.ahead import Ahead, cases_of, is_exact
+from tests.support.ahead import Ahead, cases_of, run, state
 from tests.support.kept import BATCH, Study, keeping
 from tests.support.lines import two_credentials
 from tests.support.programs import random_weights
 from tests.support.runnable import small
-from tests.support.stores import NAMES, NOW, Name, Pair, fill
+from tests.support.stores import NAMES, Name
 
 SIZES = (1, 2, 4)
 
@@ -49,26 +47,6 @@ def ahead(executor: ServerExecutor, tmp_path: Path) -> Iterator[Ahead]:
     made = Ahead(tmp_path, executor)
     yield made
     made.end()
-
-
-def run(connection: Connection, executor: ServerExecutor, images: int = 1) -> None:
-    """That many, which must be exact."""
-    cases = cases_of(images)
-    assert is_exact(executor, cases, connection.infer_batch(cases)[0])
-
-
-def state(ahead: Ahead, images: int = 1) -> tuple[Status, Status]:
-    """Of the client's and the server's store for runs of so many images."""
-    found = []
-    for role in NAMES:
-        cellar = ahead.cellar(role)
-        (folder,) = (
-            each
-            for each in ahead.stores(role)
-            if each.name.endswith(f"-{images}") or (images == 1 and "-" not in each.name)
-        )
-        found.append(status(folder, cellar.key))
-    return found[0], found[1]
 
 
 # --- results --------------------------------------------------------------------------------------
@@ -220,17 +198,6 @@ def test_who_meets_again_keeps_what_is_there(ahead: Ahead, executor: ServerExecu
         run(connection, executor)
         assert connection.meet_stock(ahead.cellar("client")) == 1
         run(connection, executor)
-
-
-def test_items_can_be_given_up(ahead: Ahead, executor: ServerExecutor) -> None:
-    server = ahead.serve()
-    ahead.prepare(server, 3)
-    with ahead.met(server, new=NewStore.NEVER) as connection:
-        assert connection.meet_stock(ahead.cellar("client"), skip_to=2) == 1
-        run(connection, executor)
-    mine, theirs = state(ahead)
-    assert (mine.used, mine.burned, mine.next) == (1, 2, 3)
-    assert (theirs.used, theirs.burned, theirs.next) == (1, 2, 3)
 
 
 # --- where there is nothing -----------------------------------------------------------------------
@@ -435,19 +402,6 @@ def test_items_that_are_too_old_are_not_used(ahead: Ahead, executor: ServerExecu
         assert connection.prepared() == 0
         run(connection, executor)
     assert [each.used for each in state(ahead)] == [0, 0]
-
-
-def test_one_that_becomes_too_old_meanwhile_ends_the_connection(tmp_path: Path) -> None:
-    """A new one goes on without it."""
-    pair, now = Pair(tmp_path), [NOW]
-    pair.create()
-    with pair.open("client", Limits(age_days=1.0), lambda: now[0]) as store:
-        fill(store, 0)
-        stock = Stock(store, 1, bytes(32), deque([0]))
-        now[0] += 2 * DAY
-        with pytest.raises(NetworkFailure, match="item 0 has become too old"):
-            stock.take()
-        assert store.ledger.book.used == 0
 
 
 @pytest.mark.parametrize("taken", [True, False])

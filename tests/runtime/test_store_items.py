@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -14,9 +15,9 @@ from cryptography.exceptions import InvalidTag
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moiety.protocols.errors import BadArtifact, ContractViolation
+from moiety.protocols.errors import ContractViolation
 from moiety.runtime.store import item as items
-from moiety.runtime.store.item import CHUNK, ItemKey, ItemReader, ItemWriter
+from moiety.runtime.store.item import CHUNK, DamagedItem, ItemKey, ItemReader, ItemWriter
 from moiety.runtime.store.key import StoreKey
 from moiety.runtime.store.store import Store
 from tests.support.stores import Crash, Pair, digest_of, fill
@@ -130,10 +131,23 @@ def test_a_bit_of_an_item_is_noticed(store: Store, at: str) -> None:
     data[place[at]] ^= 1
     store.shelf.item(0).write_bytes(data)
     fill(store, 1)
-    with store.take(0) as taken, pytest.raises(BadArtifact, match="item 0 is damaged"):
+    with store.take(0) as taken, pytest.raises(DamagedItem, match="item 0 is damaged"):
         taken.check()
     with store.take(1) as taken:
         assert taken.stream("shares").read() == digest_of(1)
+
+
+def test_a_disk_that_cannot_read_an_item_has_damaged_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store, 0)
+
+    def failing(*_: object) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "pread", failing)
+    with store.take(0) as taken, pytest.raises(DamagedItem, match=r"read \(Input/output error\)"):
+        taken.check()
 
 
 @given(st.data())
@@ -158,7 +172,7 @@ def test_any_bit_and_any_cut_of_an_item_is_noticed(
             changed = bytearray(whole[: data.draw(st.integers(0, len(whole) - 1))])
         path.write_bytes(changed)
         reader = ItemReader(path, os.open(path, os.O_RDONLY), key, bytes(32), len(changed))
-        with reader, pytest.raises(BadArtifact, match="damaged"):
+        with reader, pytest.raises(DamagedItem, match="damaged"):
             reader.check()
 
 
@@ -200,5 +214,5 @@ def test_an_item_of_elsewhere_is_refused(pair: Pair, other: str) -> None:
             fill(server, index)
         source = client.shelf.item(1) if other == "index" else server.shelf.item(0)
         shutil.copy(source, client.shelf.item(0))
-        with client.take(0) as taken, pytest.raises(BadArtifact):
+        with client.take(0) as taken, pytest.raises(DamagedItem):
             taken.check()

@@ -17,6 +17,28 @@ from tests.support.studies import small_study
 IMAGES, PREPARED = 8, 3
 
 
+def test_a_damaged_item_does_not_end_a_study(tmp_path: Path) -> None:
+    """Another session goes on with the next one."""
+    small = small_study(tmp_path / "small", 2)
+    executor = ServerExecutor(small.program, small.weights)
+    executor.prepare()
+    ahead = Ahead(tmp_path, executor)
+    server = ahead.serve()
+    try:
+        ahead.prepare(server, 2)
+        (store,) = ahead.stores("client")
+        min(store.glob("item-*")).write_bytes(b"")
+        at = ("--connect", f"127.0.0.1:{server.listener.port}", "--bootstrap", 20)
+        done = ahead.command("evaluate", small.list, "-o", tmp_path / "study", *at).check()
+    finally:
+        ahead.end()
+    assert "prepared item 0 is damaged" in done.stderr
+    journal = Journal.look(tmp_path / "study")
+    assert journal is not None
+    results = [image.result for image in journal.images.values()]
+    assert [result.prepared_item for result in results] == [1, None]
+
+
 def test_a_study_takes_what_is_prepared(tmp_path: Path) -> None:
     """By one session of two; what it does not have is computed on demand, and no item is left."""
     small = small_study(tmp_path / "small", IMAGES)

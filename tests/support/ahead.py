@@ -23,12 +23,13 @@ from moiety.runtime.party.stock import Cellar, NewStore
 from moiety.runtime.program import Program
 from moiety.runtime.program.artifacts import file_name
 from moiety.runtime.program.cleartext import CleartextExecutor
+from moiety.runtime.store.care import Status, status
 from moiety.runtime.store.key import StoreKey
 from moiety.runtime.store.limits import UNLIMITED, Limits
 from tests.faults.parties import ClientProcess
 from tests.support.command import Done
 from tests.support.serving import LIMITS, Running
-from tests.support.stores import Name
+from tests.support.stores import NAMES, Name
 
 
 @dataclass
@@ -134,6 +135,26 @@ def is_exact(executor: ServerExecutor, cases: Sequence[Any], found: list[list[Re
         == [values.tolist() for values in clear.run_integers(case).values()]
         for case, outputs in zip(cases, found, strict=True)
     )
+
+
+def run(connection: Connection, executor: ServerExecutor, images: int = 1) -> None:
+    """That many, which must be exact."""
+    cases = cases_of(images)
+    assert is_exact(executor, cases, connection.infer_batch(cases)[0])
+
+
+def state(ahead: Ahead, images: int = 1) -> tuple[Status, Status]:
+    """Of the client's and the server's store for runs of so many images."""
+    found = []
+    for role in NAMES:
+        cellar = ahead.cellar(role)
+        (folder,) = (
+            each
+            for each in ahead.stores(role)
+            if each.name.endswith(f"-{images}") or (images == 1 and "-" not in each.name)
+        )
+        found.append(status(folder, cellar.key))
+    return found[0], found[1]
 
 
 def cases_of(count: int) -> list[Any]:

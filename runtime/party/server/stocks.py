@@ -134,7 +134,9 @@ class Stocks:
 
     @contextmanager
     def taken(self, begin: handshake.Begin) -> Iterator[ItemSource | None]:
-        """The item that the client has marked as used, if there is one, marked here, too."""
+        """The item that the client has marked as used, if there is one, marked here, too. Raises
+        as `Stock.taken` and `Stock.confirm`.
+        """
         if begin.item is None:
             yield None
             return
@@ -142,7 +144,7 @@ class Stocks:
         if not stock.indices or begin.item != stock.indices[0]:
             raise NetworkFailure(f"out of step: item {begin.item} is not the next one")
         stock.confirm(decoded(begin.position), begin.item)
-        with stock.take() as item:
+        with stock.taken() as item:
             position = stock.store.position(listed=False).hex()
             handshake.send(self.channel, handshake.Stored(images=begin.images, position=position))
             yield ItemSource(item)

@@ -35,8 +35,9 @@ from moiety.runtime.party.server.escort import Escort, check_worker, send_elsewh
 from moiety.runtime.party.server.limits import Alarm, Overdue, aggregate_seconds
 from moiety.runtime.party.server.stocks import Stocks
 from moiety.runtime.party.server.visitor import GRACE
-from moiety.runtime.party.server.words import busy_words, caller_of, named
+from moiety.runtime.party.server.words import busy_words, caller_of, item_lost_words, named
 from moiety.runtime.party.signals import Stopped
+from moiety.runtime.party.stock import ItemLost
 from moiety.runtime.party.transport import TcpChannel
 
 log = logging.getLogger("moiety.server")
@@ -217,6 +218,8 @@ class Visit:
             self._lost("deviating", str(error), str(error))
         except UntrustedPeer as error:
             self._lost("untrusted", str(error), str(error))
+        except ItemLost as lost:
+            self._lost("failed", str(lost), item_lost_words(lost.index))
         except MoietyError as error:
             self._lost("failed", str(error))
         except Exception:

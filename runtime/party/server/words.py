@@ -27,6 +27,14 @@ def busy_words(seconds: float) -> str:
     return f"the server is busy, and no more may wait for it; try again in about {in_time(seconds)}"
 
 
+def item_lost_words(index: int | None) -> str:
+    """For the user of a client whose run has met an item that this side cannot use."""
+    return (
+        f"prepared item {index} cannot be used at the server, and is lost; a new connection goes "
+        "on with the next one"
+    )
+
+
 def in_time(seconds: float) -> str:
     """Seconds for people, rounded up."""
     if seconds < 90:

@@ -103,9 +103,8 @@ def _server(channel: TcpChannel) -> None:
                 case handshake.Prepare() as wanted:
                     met.prepare(session, wanted)
                 case handshake.Begin() as begin:
-                    with met.taken(begin) as item:
-                        if item is not None:
-                            item.close()
+                    with met.taken(begin):
+                        pass
 
 
 def _client(channel: TcpChannel, new: NewStore = NewStore.IF_NOTHING_IS_LOST) -> None:
@@ -114,7 +113,8 @@ def _client(channel: TcpChannel, new: NewStore = NewStore.IF_NOTHING_IS_LOST) ->
     stock = ClientStock.meet(channel, session, party, _laid("client"), BINDING, 1, new)
     with closing(stock):
         stock.prepare()
-        stock.take(0).close()
+        with stock.taken(0):
+            pass
 
 
 def _client_anew(channel: TcpChannel) -> None:

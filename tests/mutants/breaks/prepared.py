@@ -8,14 +8,15 @@ from tests.mutants.mutant import Mutant
 
 RUNS = "tests/runtime/test_prepared_runs.py::"
 REFUSALS = "tests/runtime/test_prepared_refusals.py::"
+LOSSES = "tests/runtime/test_prepared_losses.py::"
 
 MUTANTS = (
     Mutant(
         name="client_goes_on_without_the_servers_mark",
         breaks="a copy of the server's store uses the item again, and sees an image",
         file="runtime/party/client_stock.py",
-        old="        self.stock.confirm(decoded(answer.position), item.index)\n",
-        new="        decoded(answer.position)\n",
+        old="            self.stock.confirm(decoded(answer.position), item.index)\n",
+        new="            decoded(answer.position)\n",
         tests=(REFUSALS + "test_a_server_that_has_not_marked_the_item_is_not_told_anything",),
     ),
     Mutant(
@@ -131,7 +132,23 @@ MUTANTS = (
         file="runtime/party/stock.py",
         old="        if not any(item.index == index for item in self.store.usable()):\n",
         new="        if index < 0:\n",
-        tests=(RUNS + "test_one_that_becomes_too_old_meanwhile_ends_the_connection",),
+        tests=(LOSSES + "test_one_that_becomes_too_old_meanwhile_ends_the_connection",),
+    ),
+    Mutant(
+        name="damage_ends_the_command",
+        breaks="one bad block of a client's disk ends a study",
+        file="runtime/party/stock.py",
+        old="                raise ItemLost(str(error), index) from error\n",
+        new="                raise\n",
+        tests=(LOSSES + "test_a_damaged_item_costs_one_run",),
+    ),
+    Mutant(
+        name="the_client_is_not_told_what_is_lost",
+        breaks="a client whose run was ended by the server's damaged item takes it for a bug",
+        file="runtime/party/server/visit.py",
+        old='self._lost("failed", str(lost), item_lost_words(lost.index))',
+        new='self._lost("failed", str(lost))',
+        tests=(LOSSES + "test_a_damaged_item_costs_one_run",),
     ),
     Mutant(
         name="a_position_without_its_list",

@@ -119,6 +119,14 @@ MUTANTS = (
         tests=(ITEMS + "test_a_chunk_stands_at_its_place_alone",),
     ),
     Mutant(
+        name="a_bad_block_is_no_damage",
+        breaks="a disk that cannot read an item ends every run instead of one",
+        file="runtime/store/item.py",
+        old='raise self._damaged(f"it cannot be read ({error.strerror or error})") from',
+        new="raise unusable(self._path, PURPOSE, error) from",
+        tests=(ITEMS + "test_a_disk_that_cannot_read_an_item_has_damaged_it",),
+    ),
+    Mutant(
         name="one_store_for_both_parties",
         breaks="on one machine the two parties' items have the same keys",
         file="runtime/store/binding.py",
