@@ -43,7 +43,8 @@ SkipOption = Annotated[
         "--skip-to",
         min=0,
         metavar="N",
-        help="Give up all prepared items before this one, where the two sides differ by many.",
+        help="Give up all prepared items before this one, at both sides, where the two differ by "
+        "many.",
     ),
 ]
 PreparedOption = Annotated[
@@ -111,6 +112,14 @@ def fill(connection: Connection, images: int, count: int, made: list[int]) -> No
             made.append(connection.prepare(images))
 
 
+def say_given_up(connection: Connection, images: int, skip_to: int) -> int:
+    """How many items for runs of so many images were given up, if any were."""
+    if gone := connection.given_up(images):
+        items = "item" if gone == 1 else "items"
+        ui.say(f"--skip-to {skip_to}: {gone} {items} for runs of {ui.images(images)} given up")
+    return gone
+
+
 @dataclass
 class Shelf:
     """What a command takes prepared items from: those in `root`, or beside the `program`."""
@@ -120,6 +129,7 @@ class Shelf:
     keys: Path | None
     on_demand: bool = False
     skip_to: int = 0
+    _given_up: int = 0
 
     @property
     def cellar(self) -> Cellar | None:
@@ -142,9 +152,12 @@ class Shelf:
             except NothingPrepared as error:
                 why = str(error)
                 continue
+            self._given_up += say_given_up(connection, images, self.skip_to)
             if left:
                 ui.say(f"prepared: {left} runs of {ui.images(images)}")
         if not any(connection.prepared(images) for images in connection.sizes):
+            if self._given_up:
+                why = f"--skip-to {self.skip_to} leaves none"
             ui.say(f"nothing is prepared with this server: computing on demand ({why})")
 
     def empty(self, images: int) -> None:
@@ -163,6 +176,7 @@ class Shelf:
         made: list[int] = []
         try:
             had = connection.meet_stock(cellar, size, NewStore.IF_NOTHING_IS_LOST, self.skip_to)
+            say_given_up(connection, size, self.skip_to)
             fill(connection, size, max(0, keep - had), made)
         except (NothingPrepared, BadInput) as error:
             ui.warn(f"--keep {keep}: {error}")

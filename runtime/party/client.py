@@ -298,7 +298,8 @@ class Connection:
         what the server has: how many items both have. From now on `infer_batch` and `keep_batch`
         take one each while there is one. This connection holds the store until it is closed.
 
-        `new`: whether new stores are founded. `skip_to`: items before this one are given up.
+        `new`: whether new stores are founded. `skip_to`: items before this one are given up, at
+        both sides.
         Raises `NothingPrepared` where there is nothing, and all is computed on demand; `BadInput`
         where another process has the store, `PeerMismatch` and `BadArtifact` where one of the two
         is an older copy.
@@ -321,6 +322,10 @@ class Connection:
     def prepared(self, images: int = 1) -> int:
         """How many items there are for runs of so many images."""
         return self._stocks[images].left if images in self._stocks else 0
+
+    def given_up(self, images: int = 1) -> int:
+        """How many of this side's were before `skip_to` when `meet_stock` compared them."""
+        return self._stocks[images].stock.given_up if images in self._stocks else 0
 
     def prepare(self, images: int = 1) -> int:
         """One item more, after `meet_stock`, on the disk of both parties when it returns; bytes of

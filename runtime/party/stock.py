@@ -114,7 +114,7 @@ def _digits(fingerprint: Fingerprint | None) -> str:
 @dataclass
 class Stock:
     """An open store whose peer was met on the connection of this `binding`. `indices`: the items
-    that serve the next runs, of so many images each.
+    that serve the next runs, of so many images each; `given_up`: how many were when they met.
     """
 
     store: Store
@@ -122,15 +122,19 @@ class Stock:
     binding: bytes
     indices: deque[int] = field(default_factory=deque)
     fresh: int = 0
+    given_up: int = 0
 
     def meet(self, position: bytes, skip_to: int = 0) -> None:
-        """Takes the peer's position, when it has this side's. Raises as `Store.meet` and
-        `reconcile`; `NetworkFailure` for one that does not list what there is.
+        """Takes the peer's position, when it has this side's. Items before `skip_to` are given up
+        now, at both sides: they take no place, and are not there again the next time. Raises as
+        `Store.meet` and `reconcile`, and then gives nothing up; `NetworkFailure` for a position
+        that does not list what there is; `BadInput` where this cannot be written down.
         """
         peer = self.store.meet(position)
         if peer.catalogue is None:
             raise NetworkFailure("the peer says where its store stands, and not what is in it")
         plan = reconcile(self.store.stands(), peer, ENTRIES, skip_to)
+        self.given_up = self.store.skip(skip_to)
         self.indices, self.fresh = deque(plan.indices), plan.fresh
 
     @contextmanager

@@ -318,6 +318,16 @@ class Store:
                 self._ledger.append(*(Burned(index=each, count=1, why=why) for each in indices))
             self.tidy()
 
+    def skip(self, to: int) -> int:
+        """Items before this one are never used; how many there were. Raises as `burn`."""
+        with self._mutex:
+            self._check_owner()
+            gone = [index for index in self._ledger.book.items if index < to]
+            if gone:
+                self._ledger.append(*self._skipped((gone[-1] + 1,)))
+                self.tidy()
+            return len(gone)
+
     def tidy(self) -> set[str]:
         """Removes files that stand for nothing: of items that are used or burned, or were never
         finished. Gives their names.

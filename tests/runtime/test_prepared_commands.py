@@ -76,6 +76,25 @@ def test_what_the_commands_say(ahead: Ahead) -> None:
     assert not lines(infer(ahead, server, 1, "--on-demand"), "prepared")
 
 
+def test_items_that_are_skipped_are_given_up(ahead: Ahead) -> None:
+    """What is said to be there is there, the next time, too."""
+    server = ahead.serve()
+    prepare(ahead, server, 3).check()
+    done = prepare(ahead, server, 1, "--skip-to", 2)
+    assert lines(done, "--skip-to") == ["--skip-to 2: 2 items for runs of 1 image given up"]
+    assert done.stderr.strip().endswith("; 2 can be used")
+    for role in NAMES:
+        root, keys = ahead.cellar(role).root, ahead.keys(role)
+        (found,) = json.loads(moiety("store", "status", root, "--keys", keys, "--json").stdout)
+        assert (found["prepared"], found["burned"]) == (2, 2)
+    done = infer(ahead, server, 1, "--skip-to", 1000)
+    assert lines(done, "--skip-to") == [
+        "--skip-to 1000: 2 items for runs of 1 image given up",
+        "nothing is prepared with this server: computing on demand (--skip-to 1000 leaves none)",
+    ]
+    assert "are there" not in prepare(ahead, server, 1).check().stderr
+
+
 def test_store_status_after_use(ahead: Ahead) -> None:
     server = ahead.serve()
     prepare(ahead, server, 3).check()

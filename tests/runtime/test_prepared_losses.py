@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from moiety.protocols.errors import PeerMismatch
 from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.framing import PeerRefused
 from moiety.runtime.party.stock import ItemLost, NewStore, Stock
 from moiety.runtime.results.retry import passing
 from moiety.runtime.store.limits import DAY, Limits
+from moiety.runtime.store.reconcile import SKIPPED
 from tests.support.ahead import Ahead, run, state
 from tests.support.stores import NAMES, NOW, Name, Pair, fill
 
@@ -64,11 +66,38 @@ def test_one_that_becomes_too_old_meanwhile_ends_the_connection(tmp_path: Path) 
 
 
 def test_items_can_be_given_up(ahead: Ahead, executor: ServerExecutor) -> None:
+    """At once, at both sides: they take no place on a disk, and are not there the next time."""
     server = ahead.serve()
     ahead.prepare(server, 3)
     with ahead.met(server, new=NewStore.NEVER) as connection:
         assert connection.meet_stock(ahead.cellar("client"), skip_to=2) == 1
+        assert connection.given_up() == 2
+    server.wait_for("skips to 2; prepared items given up: 2")
+    for role in NAMES:
+        (store,) = ahead.stores(role)
+        assert [path.name for path in store.glob("item-*")] == ["item-000000000000002"]
+    assert [(each.prepared, each.burned, each.next) for each in state(ahead)] == [(1, 2, 2)] * 2
+    with ahead.met(server) as connection:
+        assert (connection.prepared(), connection.given_up()) == (1, 0)
+        assert connection.meet_stock(ahead.cellar("client"), skip_to=1000) == 0
+        connection.prepare()
+        assert connection.prepared() == 1
         run(connection, executor)
-    mine, theirs = state(ahead)
-    assert (mine.used, mine.burned, mine.next) == (1, 2, 3)
-    assert (theirs.used, theirs.burned, theirs.next) == (1, 2, 3)
+    assert [(each.used, each.burned, each.next) for each in state(ahead)] == [(1, 3, 4)] * 2
+
+
+def test_nothing_is_given_up_where_the_stores_do_not_go_together(tmp_path: Path) -> None:
+    """What lies behind the item to skip to may not be right either."""
+    pair = Pair(tmp_path)
+    pair.create()
+    with pair.both() as (client, server):
+        for index in range(2 * SKIPPED):
+            fill(client, index)
+        fill(client, 2 * SKIPPED)
+        fill(server, 2 * SKIPPED)
+        stock = Stock(client, 1, bytes(32))
+        with pytest.raises(PeerMismatch, match="allow it with --skip-to 32"):
+            stock.meet(server.position(), 1)
+        assert len(client.usable()) == 2 * SKIPPED + 1
+        stock.meet(server.position(), 2 * SKIPPED)
+        assert (stock.given_up, list(stock.indices)) == (2 * SKIPPED, [2 * SKIPPED])

@@ -32,7 +32,7 @@ from moiety.runtime.cli.options import (
     SilenceOption,
     ThreadsOption,
 )
-from moiety.runtime.cli.prepared import SkipOption, StoreOption, cellar_at, fill
+from moiety.runtime.cli.prepared import SkipOption, StoreOption, cellar_at, fill, say_given_up
 from moiety.runtime.cli.programs import open_program
 from moiety.runtime.party.client import Client
 from moiety.runtime.party.endpoints import parse_address
@@ -110,6 +110,7 @@ def command(
             raise BadInput(f"--batch {batch}: the server runs {offered} images together")
         new = NewStore.ANEW if anew else NewStore.IF_NOTHING_IS_LOST
         had = connection.meet_stock(cellar, batch, new, skip_to)
+        say_given_up(connection, batch, skip_to)
         if had:
             ui.say(f"{had} prepared before are there")
         made: list[int] = []

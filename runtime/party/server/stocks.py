@@ -211,6 +211,11 @@ class Stocks:
         except BadInput as error:  # an older copy, or a full disk
             log.warning("%s: nothing prepared is used: %s", self.channel.peer, error)
             raise Denied(NOT_MET) from error
+        if stock.given_up:
+            given_up = asked.skip_to, stock.given_up
+            log.warning(
+                "%s: skips to %d; prepared items given up: %d", self.channel.peer, *given_up
+            )
 
     def _forget(self, images: int) -> None:
         for known in (self._met, self._offered):

@@ -149,6 +149,7 @@ def stock_seeds() -> Iterator[bytes]:
     yield b"\2" + said(founded, handshake.Stored(why="none", gone=True), founded)
     yield b"\1" + said(handshake.Stored(offer=offer, anew=True), told["client"], wanted)
     yield b"\1" + said(told["client"], wanted, begin)
+    yield b"\1" + said(handshake.Stored(position=before["client"].hex(), skip_to=1), wanted)
     yield b"\1" + said(told["client"], begin, wanted)
     yield b"\1" + said(founded, handshake.Prepare(index=0), told["client"])
 

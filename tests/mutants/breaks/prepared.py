@@ -135,6 +135,22 @@ MUTANTS = (
         tests=(LOSSES + "test_one_that_becomes_too_old_meanwhile_ends_the_connection",),
     ),
     Mutant(
+        name="skipped_items_stay",
+        breaks="what a user gives up keeps its place at both sides, and is used another time",
+        file="runtime/party/stock.py",
+        old="        self.given_up = self.store.skip(skip_to)\n",
+        new="",
+        tests=(LOSSES + "test_items_can_be_given_up",),
+    ),
+    Mutant(
+        name="given_up_before_they_are_compared",
+        breaks="items are given up for an option that the two stores then refuse",
+        file="runtime/party/stock.py",
+        old="        peer = self.store.meet(position)\n",
+        new="        self.store.skip(skip_to)\n        peer = self.store.meet(position)\n",
+        tests=(LOSSES + "test_nothing_is_given_up_where_the_stores_do_not_go_together",),
+    ),
+    Mutant(
         name="damage_ends_the_command",
         breaks="one bad block of a client's disk ends a study",
         file="runtime/party/stock.py",
