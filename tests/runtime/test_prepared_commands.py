@@ -76,6 +76,16 @@ def test_what_the_commands_say(ahead: Ahead) -> None:
     assert not lines(infer(ahead, server, 1, "--on-demand"), "prepared")
 
 
+def test_what_is_kept_after_a_run_on_demand(ahead: Ahead) -> None:
+    """--on-demand is about what is taken, and --keep about what is there afterwards."""
+    server = ahead.serve()
+    for keep, said in ((2, "prepared 2; 2 can be used"), (3, "prepared 1; 3 can be used")):
+        done = infer(ahead, server, 1, "--on-demand", "--keep", keep)
+        assert lines(done, "prepared") == [said]
+        results = json.loads((ahead.folder / "results.json").read_text())
+        assert [image["prepared_item"] for image in results["images"]] == [None]
+
+
 def test_items_that_are_skipped_are_given_up(ahead: Ahead) -> None:
     """What is said to be there is there, the next time, too."""
     server = ahead.serve()

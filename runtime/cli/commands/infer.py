@@ -200,7 +200,7 @@ def command(
         print_lost(outputs)
         raise
     report(results, outputs)
-    if keep and not on_demand:
+    if keep:
         topping = replace(client, on_wait=told.wait, progress=no_progress)
         with topping.connect(host, port, limits, credentials, insecure) as connection:
             shelf.top_up(connection, client.batch, keep)

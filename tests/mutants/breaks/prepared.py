@@ -8,6 +8,7 @@ from tests.mutants.mutant import Mutant
 
 RUNS = "tests/runtime/test_prepared_runs.py::"
 REFUSALS = "tests/runtime/test_prepared_refusals.py::"
+COMMANDS = "tests/runtime/test_prepared_commands.py::"
 LOSSES = "tests/runtime/test_prepared_losses.py::"
 
 MUTANTS = (
@@ -133,6 +134,14 @@ MUTANTS = (
         old="        if not any(item.index == index for item in self.store.usable()):\n",
         new="        if index < 0:\n",
         tests=(LOSSES + "test_one_that_becomes_too_old_meanwhile_ends_the_connection",),
+    ),
+    Mutant(
+        name="nothing_kept_after_a_run_on_demand",
+        breaks="an option is ignored without a word, and the next run finds nothing prepared",
+        file="runtime/cli/commands/infer.py",
+        old="    if keep:\n",
+        new="    if keep and not on_demand:\n",
+        tests=(COMMANDS + "test_what_is_kept_after_a_run_on_demand",),
     ),
     Mutant(
         name="skipped_items_stay",
