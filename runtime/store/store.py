@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from moiety.protocols.errors import BadInput, ContractViolation
 from moiety.runtime.operation.files import check_folder, sync_folder, unusable
+from moiety.runtime.program.bounds import in_words
 from moiety.runtime.store.binding import Binding, Founding, Offer, Terms
 from moiety.runtime.store.item import PURPOSE, SALT_BYTES, ItemKey, ItemReader, ItemWriter
 from moiety.runtime.store.key import StoreKey
@@ -214,8 +215,8 @@ class Store:
         needed, free = begun + size + MARGIN, self.shelf.free()
         if refusal is None and free < needed:
             refusal = (
-                f"it needs {needed} bytes of the disk, and {free} are free; the {len(book.items)} "
-                "items that are there can be used"
+                f"it needs {in_words(needed)} of the disk, and {in_words(free)} are free; what is "
+                "there can be used"
             )
         if refusal is not None:
             raise BadInput(f"{self.folder}: no item is prepared: {refusal}")

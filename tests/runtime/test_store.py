@@ -250,8 +250,6 @@ def test_room_is_looked_for_beforehand(store: Store, monkeypatch: pytest.MonkeyP
     usage = shutil._ntuple_diskusage(10**12, 10**12 - 10**8, 10**8)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
     fill(store, 0)
-    with pytest.raises(
-        BadInput, match=r"needs 167108864 bytes of the disk, and 100000000 are free"
-    ):
+    with pytest.raises(BadInput, match=r"needs 159 MiB of the disk, and 95.4 MiB are free"):
         fill(store, 1, size=10**8)
     assert files(store) == {name_of(0)}
