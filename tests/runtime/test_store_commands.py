@@ -114,6 +114,19 @@ def test_prune_removes_leftovers_and_what_is_too_old(run: Run, pair: Pair) -> No
     assert (row["prepared"], row["expired"], row["burned"], row["nbytes"]) == (0, 0, 3, 0)
 
 
+def test_a_store_with_nothing_in_it_is_spoken_of(
+    run: Run, pair: Pair, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = pair.folder("client")
+    run("prune", folder, "--max-age-days", 0)
+    for command, words in (
+        ("verify", "no item waits to be used: there is nothing to verify"),
+        ("prune", "nothing is too old, damaged or left over: there is nothing to remove"),
+    ):
+        app(["store", command, str(folder)], standalone_mode=False)
+        assert capsys.readouterr() == ("", words + "\n")
+
+
 def test_errors_have_their_exit_codes(pair: Pair) -> None:
     folder, keys = pair.folder("client"), pair.root / "client-keys"
     moiety("store", "status", folder, "--keys", pair.root).refused(5, "no key of stores")

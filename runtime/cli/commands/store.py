@@ -137,6 +137,9 @@ def prune(
     if json:
         _print(found)
         return
+    if not any(done.expired or done.damaged or done.files for done in found.values()):
+        ui.say("nothing is too old, damaged or left over: there is nothing to remove")
+        return
     shown = ui.table("", "store", "too old", "damaged", "files removed", "MB", right=4)
     for name, done in found.items():
         counts = (len(done.expired), len(done.damaged), len(done.files))
@@ -153,6 +156,9 @@ def _print(found: object) -> None:
 
 
 def _show_items(found: Mapping[str, Sequence[care.Checked]]) -> None:
+    if not any(found.values()):
+        ui.say("no item waits to be used: there is nothing to verify")
+        return
     shown = ui.table("", "store", "state", "item", "MB", right=2)
     for name, items in found.items():
         for item in items:
