@@ -57,16 +57,18 @@ def check_folder(folder: Path, mode: int, purpose: str) -> None:
         make_folder(folder, mode)
         with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
             file.write(bytes(_TRIED))
-    except (FileExistsError, NotADirectoryError) as error:
-        raise BadInput(
-            f"{folder}: cannot be used as {purpose}: a file is in the way; give another folder"
-        ) from error
     except OSError as error:
         raise unusable(folder, purpose, error) from error
 
 
 def unusable(path: Path, purpose: str, error: OSError) -> BadInput:
-    return BadInput(f"{path}: cannot be used as {purpose}: {error.strerror or error}")
+    """What the system says of `path`; that a file stands where a folder is due, in words for who
+    has named it.
+    """
+    why = error.strerror or str(error)
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        why = "a file is in the way; give another folder"
+    return BadInput(f"{path}: cannot be used as {purpose}: {why}")
 
 
 def write_all(descriptor: int, data: bytes, at: int) -> None:

@@ -146,6 +146,7 @@ def test_a_folder_that_cannot_be_used_costs_neither_side_what_it_has(ahead: Ahea
     prepare(ahead, server).refused(10, "where 3 can be used: it may have been started with another")
     shutil.rmtree(ahead.cellar("server").root, ignore_errors=True)
     (ahead.folder / "kept").rename(ahead.cellar("server").root)
+        (file / "under", 5, "cannot be used as a store: a file is in the way"),
     assert lines(infer(ahead, server), "prepared") == ["prepared: 3 runs of 1 image"]
     assert "2 prepared before are there" in prepare(ahead, server, 1).check().stderr
     done = prepare(ahead, server, 1, "--anew").check()
