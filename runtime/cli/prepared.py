@@ -14,6 +14,7 @@ import typer
 from moiety.protocols.errors import BadInput
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.progress import watching
+from moiety.runtime.intake.text import printable
 from moiety.runtime.operation.files import check_folder
 from moiety.runtime.party.client import Connection
 from moiety.runtime.party.client_stock import NothingPrepared
@@ -133,6 +134,11 @@ class Shelf:
 
     @property
     def cellar(self) -> Cellar | None:
+def nothing_in(root: Path) -> str:
+    """Where a user says that there is something."""
+    return f"nothing is prepared in {printable(root)}: computing on demand (moiety prepare)"
+
+
         """None where nothing is taken, or nothing was ever prepared: then no key is made either."""
         there = not self.on_demand and folder_at(self.root, self.program).is_dir()
         return cellar_at(self.root, self.program, self.keys) if there else None
@@ -143,7 +149,7 @@ class Shelf:
         """
         if (cellar := self.cellar) is None:
             if self.root is not None and not self.on_demand:
-                ui.say(f"nothing is prepared in {self.root}: computing on demand (moiety prepare)")
+                ui.say(nothing_in(self.root))
             return
         why = "moiety prepare"
         for images in connection.sizes:

@@ -18,21 +18,25 @@ IMAGES, PREPARED = 8, 3
 
 
 def test_a_damaged_item_does_not_end_a_study(tmp_path: Path) -> None:
-    """Another session goes on with the next one."""
+    """Another session goes on with the next one. Before there are any, that is said."""
     small = small_study(tmp_path / "small", 2)
     executor = ServerExecutor(small.program, small.weights)
     executor.prepare()
     ahead = Ahead(tmp_path, executor)
     server = ahead.serve()
     try:
+        at = ("--connect", f"127.0.0.1:{server.listener.port}", "--bootstrap", 20)
+        nowhere = ahead.command("evaluate", small.list, "-o", tmp_path / "first", *at).check()
         ahead.prepare(server, 2)
         (store,) = ahead.stores("client")
         min(store.glob("item-*")).write_bytes(b"")
-        at = ("--connect", f"127.0.0.1:{server.listener.port}", "--bootstrap", 20)
         done = ahead.command("evaluate", small.list, "-o", tmp_path / "study", *at).check()
     finally:
         ahead.end()
     assert "prepared item 0 is damaged" in done.stderr
+    nothing = f"nothing is prepared in {ahead.cellar('client').root}: computing on demand"
+    assert nothing in nowhere.stderr
+    assert nothing not in done.stderr
     journal = Journal.look(tmp_path / "study")
     assert journal is not None
     results = [image.result for image in journal.images.values()]

@@ -34,7 +34,7 @@ from moiety.runtime.cli.options import (
 )
 from moiety.runtime.cli.options import pairs as assigned
 from moiety.runtime.cli.pairs import ClusterOption, CpusOption, PairsOption, room_for, workers_of
-from moiety.runtime.cli.prepared import OnDemandOption, StoreOption, folder_at
+from moiety.runtime.cli.prepared import OnDemandOption, StoreOption, folder_at, nothing_in
 from moiety.runtime.cli.programs import open_program
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.cli.study_options import (
@@ -191,7 +191,7 @@ def command(
         threads=threads,
         bit_depth=bit_depth,
         audit=audit,
-        store=None if on_demand or room else _store(store, public),
+        store=None if on_demand or room else _store(store, public, sends),
         store_keys=keys or default_store(),
     )
     options = StudyOptions(
@@ -228,10 +228,16 @@ def command(
         _run(prepared, output, Retries(retries, say=ui.warn), prices, report_only, room)
 
 
-def _store(given: Path | None, public: Path) -> Path | None:
-    """Where runs lie that were prepared ahead; None where there are none."""
+def _store(given: Path | None, public: Path, sends: bool) -> Path | None:
+    """Where runs lie that were prepared ahead; None where there are none, which is said to who has
+    named a folder, where it matters.
+    """
     folder = folder_at(given, public)
-    return folder if folder.is_dir() else None
+    if folder.is_dir():
+        return folder
+    if given is not None and sends:
+        ui.say(nothing_in(given))
+    return None
 
 
 def _prepared(plan: SessionPlan, cohort: Path, options: StudyOptions) -> Prepared:
