@@ -102,6 +102,19 @@ def folder_at(root: Path | None, program: Path) -> Path:
     return folder
 
 
+def check_offered(connection: Connection, batch: int) -> None:
+    """That the server runs so many images together. Raises `BadInput`, which says how many it does,
+    and who may change that.
+    """
+    if batch not in connection.sizes:
+        several = sorted(size for size in connection.server.batches if size > 1)
+        together = f", or {' or '.join(map(str, several))} together" if several else ""
+        raise BadInput(
+            f"--batch {batch}: the server runs images one by one{together}; its vendor can offer "
+            f"more (moiety serve --batch {batch})"
+        )
+
+
 def fill(connection: Connection, images: int, count: int, made: list[int]) -> None:
     """So many items more; `made` gets the bytes of each as it is finished."""
     begun = time.monotonic()
@@ -116,9 +129,14 @@ def fill(connection: Connection, images: int, count: int, made: list[int]) -> No
 def say_given_up(connection: Connection, images: int, skip_to: int) -> int:
     """How many items for runs of so many images were given up, if any were."""
     if gone := connection.given_up(images):
-        items = "item" if gone == 1 else "items"
-        ui.say(f"--skip-to {skip_to}: {gone} {items} for runs of {ui.images(images)} given up")
+        items = ui.counted(gone, "item")
+        ui.say(f"--skip-to {skip_to}: {items} for runs of {ui.images(images)} given up")
     return gone
+
+
+def nothing_in(root: Path) -> str:
+    """Where a user says that there is something."""
+    return f"nothing is prepared in {printable(root)}: computing on demand (moiety prepare)"
 
 
 @dataclass
@@ -134,11 +152,6 @@ class Shelf:
 
     @property
     def cellar(self) -> Cellar | None:
-def nothing_in(root: Path) -> str:
-    """Where a user says that there is something."""
-    return f"nothing is prepared in {printable(root)}: computing on demand (moiety prepare)"
-
-
         """None where nothing is taken, or nothing was ever prepared: then no key is made either."""
         there = not self.on_demand and folder_at(self.root, self.program).is_dir()
         return cellar_at(self.root, self.program, self.keys) if there else None
@@ -160,7 +173,7 @@ def nothing_in(root: Path) -> str:
                 continue
             self._given_up += say_given_up(connection, images, self.skip_to)
             if left:
-                ui.say(f"prepared: {left} runs of {ui.images(images)}")
+                ui.say(f"prepared: {ui.counted(left, 'run')} of {ui.images(images)}")
         if not any(connection.prepared(images) for images in connection.sizes):
             if self._given_up:
                 why = f"--skip-to {self.skip_to} leaves none"

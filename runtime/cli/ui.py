@@ -165,9 +165,14 @@ def megabytes(nbytes: float) -> str:
     return f"{nbytes / 1e6:,.2f} MB"
 
 
+def counted(count: int, what: str) -> str:
+    """That many of something whose plural is regular."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def images(count: int) -> str:
     """That many."""
-    return f"{count} image" if count == 1 else f"{count} images"
+    return counted(count, "image")
 
 
 def examples(*lines: str) -> str:

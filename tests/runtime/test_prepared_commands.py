@@ -5,6 +5,7 @@ users meet them: what is said, exit codes, restored backups, a disk that is full
 from __future__ import annotations
 
 import json
+import re
 import resource
 import shutil
 from collections.abc import Iterator
@@ -59,11 +60,16 @@ def test_what_the_commands_say(ahead: Ahead) -> None:
         "(moiety prepare)"
     ]
     said = lines(prepare(ahead, server, 3), "prepared 3, each for a run of 1 image, in ")
-    assert said[0].endswith("; 3 can be used")
-    assert "3 prepared before are there" in prepare(ahead, server, 1).check().stderr
+    assert re.search(r" received, beside \d+\.\d s and \d+\.\d\d MB of set-up; 3 can", said[0])
+    done = prepare(ahead, server, 1, "--json").check()
+    assert "3 prepared before are there" in done.stderr
+    took = json.loads(done.stderr.splitlines()[-1])
+    assert (took["items"], took["images"], took["usable"]) == (1, 1, 4)
+    assert took["setup_bytes"] > 1000
+    assert took["setup_seconds"] > 0
     assert lines(infer(ahead, server, 3), "prepared") == ["prepared: 4 runs of 1 image"]
     assert lines(infer(ahead, server, 2), "prepared") == [
-        "prepared: 1 runs of 1 image",
+        "prepared: 1 run of 1 image",
         "what was prepared for runs of 1 image is used up: computing on demand from here on "
         "(moiety prepare)",
     ]
@@ -125,7 +131,9 @@ def test_a_server_that_prepares_nothing(ahead: Ahead) -> None:
 
 
 def test_a_size_that_the_server_does_not_run(ahead: Ahead) -> None:
-    prepare(ahead, ahead.serve(), 1, "--batch", 5).refused(5, "the server runs 1, 2 images")
+    prepare(ahead, ahead.serve(), 1, "--batch", 5).refused(
+        5, "the server runs images one by one, or 2 together; its vendor", "moiety serve --batch 5"
+    )
 
 
 def test_a_folder_that_cannot_be_used_costs_neither_side_what_it_has(ahead: Ahead) -> None:
@@ -138,6 +146,7 @@ def test_a_folder_that_cannot_be_used_costs_neither_side_what_it_has(ahead: Ahea
     common = ("--keys", ahead.keys("client"), "--ot", "softspoken", "--insecure", "--connect", at)
     for store, code, words in (
         (file, 5, "file: prepared items lie in a folder, and this is none"),
+        (file / "under", 5, "cannot be used as a store: a file is in the way"),
         (Path("/proc/nope"), 5, "cannot be used as a store"),
         (ahead.folder / "other", 10, "it has 3 items prepared with another store of this client"),
     ):
@@ -146,7 +155,6 @@ def test_a_folder_that_cannot_be_used_costs_neither_side_what_it_has(ahead: Ahea
     prepare(ahead, server).refused(10, "where 3 can be used: it may have been started with another")
     shutil.rmtree(ahead.cellar("server").root, ignore_errors=True)
     (ahead.folder / "kept").rename(ahead.cellar("server").root)
-        (file / "under", 5, "cannot be used as a store: a file is in the way"),
     assert lines(infer(ahead, server), "prepared") == ["prepared: 3 runs of 1 image"]
     assert "2 prepared before are there" in prepare(ahead, server, 1).check().stderr
     done = prepare(ahead, server, 1, "--anew").check()
@@ -197,7 +205,7 @@ def test_a_restored_backup_is_refused_by_both(ahead: Ahead, who: Name) -> None:
     for role in NAMES:
         shutil.rmtree(ahead.cellar(role).root)
     prepare(ahead, server, 1).check()
-    assert lines(infer(ahead, server), "prepared") == ["prepared: 1 runs of 1 image"]
+    assert lines(infer(ahead, server), "prepared") == ["prepared: 1 run of 1 image"]
 
 
 @pytest.mark.parametrize("who", NAMES)

@@ -16,7 +16,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from moiety.protocols.errors import BadInput, MoietyError
+from moiety.protocols.errors import MoietyError
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.line import credentials_for
 from moiety.runtime.cli.options import (
@@ -32,7 +32,14 @@ from moiety.runtime.cli.options import (
     SilenceOption,
     ThreadsOption,
 )
-from moiety.runtime.cli.prepared import SkipOption, StoreOption, cellar_at, fill, say_given_up
+from moiety.runtime.cli.prepared import (
+    SkipOption,
+    StoreOption,
+    cellar_at,
+    check_offered,
+    fill,
+    say_given_up,
+)
 from moiety.runtime.cli.programs import open_program
 from moiety.runtime.party.client import Client
 from moiety.runtime.party.endpoints import parse_address
@@ -48,8 +55,11 @@ EXAMPLES = (
 )
 
 
-class Took(msgspec.Struct, frozen=True):
-    """What preparing took. `stored`: bytes on this side's disk; `usable`: items by now."""
+class Took(msgspec.Struct, frozen=True, kw_only=True):
+    """What preparing took. Seconds and bytes sent and received are of the items alone; `setup_...`
+    is what comes once, before them, both ways. `stored`: bytes on this side's disk; `usable`: items
+    by now.
+    """
 
     items: int
     images: int
@@ -58,6 +68,8 @@ class Took(msgspec.Struct, frozen=True):
     bytes_received: int
     stored: int
     usable: int
+    setup_seconds: float
+    setup_bytes: int
 
 
 def command(
@@ -105,9 +117,7 @@ def command(
     cellar = cellar_at(store, program_file, keys)
     client = Client(program, ot=generator, batch=batch, threads=threads)
     with client.connect(host, port, Limits(silence=timeout), credentials, insecure) as connection:
-        if batch not in connection.sizes:
-            offered = ", ".join(map(str, sorted(connection.sizes)))
-            raise BadInput(f"--batch {batch}: the server runs {offered} images together")
+        check_offered(connection, batch)
         new = NewStore.ANEW if anew else NewStore.IF_NOTHING_IS_LOST
         had = connection.meet_stock(cellar, batch, new, skip_to)
         say_given_up(connection, batch, skip_to)
@@ -123,11 +133,22 @@ def command(
     total, seconds = connection.channel.meter.total, time.monotonic() - begun
     sent, received = total.sent - before.sent, total.received - before.received
     if json:
-        took = Took(count, batch, seconds, sent, received, sum(made), had + count)
+        took = Took(
+            items=count,
+            images=batch,
+            seconds=seconds,
+            bytes_sent=sent,
+            bytes_received=received,
+            stored=sum(made),
+            usable=had + count,
+            setup_seconds=connection.setup_seconds,
+            setup_bytes=before.sent + before.received,
+        )
         print(msgspec.json.encode(took).decode())
         return
     ui.say(
         f"prepared {count}, each for a run of {ui.images(batch)}, in {seconds:.1f} s: "
         f"{ui.megabytes(sum(made))} in {cellar.root}, {ui.megabytes(sent)} sent, "
-        f"{ui.megabytes(received)} received; {had + count} can be used"
+        f"{ui.megabytes(received)} received, beside {connection.setup_seconds:.1f} s and "
+        f"{ui.megabytes(before.sent + before.received)} of set-up; {had + count} can be used"
     )
