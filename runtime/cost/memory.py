@@ -5,8 +5,9 @@ How many images share a run is this side's own choice, and multiplies it.
 A run holds the shares of all values that a later step reads, 8 bytes an element (`_held`). The step
 at hand works on top of that: it copies its elements a few times, and keeps what it sends, what it
 receives and the correlations that it draws, all of which its declared cost (runtime/cost/traffic)
-says in bytes. `WORKING` and the two figures beside it are measured: tests/runtime/test_bounds holds
-the bound against the peak of real runs.
+says in bytes. To prepare a run a client holds, besides, all that it keeps of the linear layers, all
+that it knows of its choices, and the messages of several layers. `WORKING` and the two figures
+beside it are measured: tests/runtime/test_bounds holds the bound against the peak of real runs.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from moiety.protocols.cost import Cost, Draw
+from moiety.protocols.cost import Cost, Draw, Send
 from moiety.protocols.errors import BadArtifact
-from moiety.protocols.linear.spec import LinearSpec
+from moiety.protocols.linear.spec import LinearSpec, download_bytes, upload_bytes
+from moiety.protocols.linear.split import client_bytes, windows
+from moiety.runtime.cost.prepared import prepared_steps
 from moiety.runtime.cost.traffic import step_costs
-from moiety.runtime.program import Program
+from moiety.runtime.program import Linear, Program
 from moiety.runtime.program.bounds import check_memory
 from moiety.runtime.program.linear_layers import linear_specs
 
@@ -32,6 +35,8 @@ DRAWN = 28
 """Bytes of a correlation, and of what is made of it."""
 CIPHERTEXTS = 3
 """Copies of one tile's ciphertexts and products."""
+WHOLE = 3
+"""Copies of what a client keeps of all linear layers: as they come, written, and recorded from."""
 
 
 def check_run_memory(program: Program) -> None:
@@ -52,6 +57,33 @@ def run_memory(program: Program) -> int:
     return max(
         held + _exchanged(cost) + (_tiles(specs[index]) if index in specs else 0)
         for index, (held, cost) in steps
+    )
+
+
+def check_preparing_memory(program: Program) -> None:
+    """The same of preparing a run of one image: of many layers it takes more than the run."""
+    what = f"preparing an image's run of the Program '{program.name}'"
+    check_memory(what, preparing_memory(program), BadArtifact)
+
+
+def preparing_memory(program: Program) -> int:
+    """Bytes of the client, whose share is the larger one. As `run_memory`, after its check."""
+    specs = list(linear_specs(program).values())
+    together = (
+        sum(upload_bytes(specs[at]) + download_bytes(specs[at]) for at in window)
+        for window in windows(specs)
+    )
+    kept = WHOLE * client_bytes(specs) + _known(program)
+    return run_memory(program) + kept + max(together, default=0)
+
+
+def _known(program: Program) -> int:
+    """Bytes of a client's choices and products that it knows beforehand: all of them are sent."""
+    return sum(
+        int(event.nbytes)
+        for step, part in zip(program.steps, prepared_steps(program), strict=True)
+        for event in part.offline.events
+        if isinstance(event, Send) and event.sender == "C" and not isinstance(step, Linear)
     )
 
 

@@ -74,8 +74,10 @@ class ClientStock:
 
     def prepare(self) -> int:
         """One more item; bytes of this side's half. Raises `BadInput` where this side has no room,
-        `NothingPrepared` where the server has none; `DeviatingPeer`; `NetworkFailure`.
+        on its disk or (`BadArtifact`) in its memory, `NothingPrepared` where the server has none;
+        `DeviatingPeer`; `NetworkFailure`.
         """
+        self.executor.check_preparing()
         self.stock.check_room()
         images = self.stock.images
         demand = self.executor.demand_digest(images).hex()

@@ -37,7 +37,7 @@ from moiety.protocols.ot.prepared import Sink, Source
 from moiety.protocols.parallel import Workers
 from moiety.protocols.preparation import Layer, Recording, answering, prepare
 from moiety.protocols.session import Role, Session
-from moiety.runtime.cost.memory import check_run_memory
+from moiety.runtime.cost.memory import check_preparing_memory, check_run_memory
 from moiety.runtime.party import handlers, masked
 from moiety.runtime.party.cohorts import check_reveals_images, is_id
 from moiety.runtime.party.handlers import Turn
@@ -381,6 +381,7 @@ class ClientExecutor:
     _specs: dict[int, dict[int, LinearSpec]] = field(default_factory=dict)
     _stages: list[_Stage] = field(init=False)
     _asked_for: dict[int, _Asked] = field(default_factory=dict)
+    _may_prepare: bool = False
 
     def __post_init__(self) -> None:
         check_run_memory(self.program)
@@ -454,6 +455,12 @@ class ClientExecutor:
             )
         if not is_id(cohort):
             raise BadInput("the id of a cohort is 32 random hexadecimal digits")
+
+    def check_preparing(self) -> None:
+        """Raises `BadArtifact` when to prepare a run would take more memory than is allowed."""
+        if not self._may_prepare:
+            check_preparing_memory(self.program)
+            self._may_prepare = True
 
     def _walk(
         self, session: Session, cases: Sequence[Case], progress: Progress, item: Source | None

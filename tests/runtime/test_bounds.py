@@ -12,18 +12,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
 from typer.testing import CliRunner
 
 from moiety.compiler.onnx_import.load import import_onnx
+from moiety.protocols.arrays import U8
 from moiety.protocols.errors import BadArtifact, BadInput, BadModel
-from moiety.protocols.session import Role
+from moiety.protocols.session import Role, Session
 from moiety.protocols.setup import open_session
 from moiety.runtime import program as ir
 from moiety.runtime.cli.app import app
-from moiety.runtime.cost.memory import run_memory
+from moiety.runtime.cost.memory import preparing_memory, run_memory
 from moiety.runtime.intake.dicom import read_dicom
 from moiety.runtime.intake.loader import Reader, load
 from moiety.runtime.intake.resampling import resample
@@ -220,6 +222,28 @@ def transposed() -> ir.Program:
     )
 
 
+def deep() -> ir.Program:
+    """Many layers, of which a run holds one at a time, and a preparation something of each."""
+    shape = (1, 64, 64)
+    plan = msgspec.structs.replace(rlwe_plan(28), degree=8192, tile=shape[1:])
+    steps: list[ir.AnyStep] = [ir.Input(inputs=(), shape=shape, bits=26, scale=1.0, value_bits=10)]
+    for at in range(0, 16, 2):
+        steps += [
+            ir.Linear(
+                inputs=(at,),
+                shape=shape,
+                bits=28,
+                weight_bits=8,
+                guard=2,
+                kernel=(1, 1),
+                pads=(0, 0, 0, 0),
+                rlwe=plan,
+            ),
+            ir.Truncate(inputs=(at + 1,), shape=shape, bits=26, shift=2, rounding="exact"),
+        ]
+    return make_program(*steps)
+
+
 def without_weights(program: ir.Program) -> tuple[ir.Program, Weights]:
     return commit(program, random_weights(program, np.random.default_rng(1)).tensors)
 
@@ -228,6 +252,7 @@ MODELS: dict[str, Callable[[], tuple[ir.Program, Weights]]] = {
     "relu": lambda: without_weights(relu()),
     "square": lambda: without_weights(square()),
     "local": lambda: without_weights(transposed()),
+    "deep": lambda: without_weights(deep()),
     "small": small,
 }
 
@@ -235,6 +260,58 @@ MODELS: dict[str, Callable[[], tuple[ir.Program, Weights]]] = {
 @pytest.mark.parametrize("name", MODELS)
 def test_a_run_stays_below_what_was_predicted(name: str) -> None:
     """Both parties together below twice the bound of one; and the bound is no wild guess."""
+    program, peak = peak_of(
+        name,
+        lambda server, session: server.run(session),
+        lambda client, session: client.run(
+            session, np.zeros(client.program.input.shape, np.float32)
+        ),
+    )
+    predicted = run_memory(program)
+    assert peak <= 2 * predicted, (peak, predicted)
+    assert predicted <= 8 * peak
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_preparation_stays_below_what_was_predicted(name: str) -> None:
+    """The same; of many layers it takes more than the run."""
+    program, peak = peak_of(
+        name,
+        lambda server, session: server.prepare_item(session, Nowhere()),
+        lambda client, session: client.prepare_item(session, Nowhere()),
+    )
+    predicted = preparing_memory(program)
+    assert peak <= 2 * predicted, (peak, predicted)
+    assert predicted <= 8 * peak
+    if name == "deep":
+        assert peak > 2 * run_memory(program)
+
+
+def test_a_client_refuses_to_prepare_what_takes_more_than_it_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    program = deep()
+    monkeypatch.setenv(VARIABLE, str(preparing_memory(program) - 1))
+    client = ClientExecutor(program)
+    with pytest.raises(BadArtifact, match=r"preparing an image's run of .* would take"):
+        client.check_preparing()
+    monkeypatch.setenv(VARIABLE, str(preparing_memory(program)))
+    client.check_preparing()
+
+
+class Nowhere:
+    """A `Sink`."""
+
+    def write(self, name: str, data: U8) -> None:
+        """Keeps nothing."""
+
+
+def peak_of(
+    name: str,
+    served: Callable[[ServerExecutor, Session], object],
+    asked: Callable[[ClientExecutor, Session], object],
+) -> tuple[ir.Program, int]:
+    """A model, and bytes of what both parties together allocate for this."""
     program, weights = MODELS[name]()
     server, client = ServerExecutor(program, weights), ClientExecutor(program)
     server.prepare()
@@ -244,16 +321,12 @@ def test_a_run_stays_below_what_was_predicted(name: str) -> None:
         lambda: open_session(Role.CLIENT, ends[1]),
         (_Open(ends[0]), _Open(ends[1])),  # type: ignore[arg-type]
     )
-    image = np.zeros(program.input.shape, np.float32)
     tracemalloc.start()
     try:
-        run_both(lambda: server.run(sessions[0]), lambda: client.run(sessions[1], image), ends)
-        peak = tracemalloc.get_traced_memory()[1]
+        run_both(lambda: served(server, sessions[0]), lambda: asked(client, sessions[1]), ends)
+        return program, tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    predicted = run_memory(program)
-    assert peak <= 2 * predicted, (peak, predicted)
-    assert predicted <= 8 * peak
 
 
 class _Open:

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moiety.protocols.errors import BadInput
+from moiety.protocols.errors import BadArtifact, BadInput
+from moiety.runtime.cost.memory import preparing_memory
 from moiety.runtime.operation.access import AccessList
 from moiety.runtime.operation.recorder import Recorder
 from moiety.runtime.party.client_stock import NothingPrepared
@@ -20,6 +21,7 @@ from moiety.runtime.party.framing import PeerRefused
 from moiety.runtime.party.prepared import item_digest
 from moiety.runtime.party.server.cohorts import Cohorts
 from moiety.runtime.party.stock import Cellar, NewStore
+from moiety.runtime.program.bounds import VARIABLE
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.weights import commit
 from moiety.runtime.store.care import status
@@ -385,6 +387,19 @@ def test_the_servers_limits_decline_another_item(ahead: Ahead, executor: ServerE
         run(connection, executor)
         connection.prepare()
     assert "2 prepared items wait to be used, and the limit is 2" in server.log
+
+
+def test_what_takes_too_much_memory_is_not_begun(
+    ahead: Ahead, executor: ServerExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server is not asked, and the connection goes on."""
+    with ahead.met(ahead.serve()) as connection:
+        monkeypatch.setenv(VARIABLE, str(preparing_memory(executor.program) - 1))
+        with pytest.raises(BadArtifact, match="preparing an image's run of the Program"):
+            connection.prepare()
+        monkeypatch.undo()
+        connection.prepare()
+        run(connection, executor)
 
 
 def test_bytes_of_the_servers_disk_are_limited(ahead: Ahead) -> None:

@@ -118,6 +118,7 @@ def command(
     client = Client(program, ot=generator, batch=batch, threads=threads)
     with client.connect(host, port, Limits(silence=timeout), credentials, insecure) as connection:
         check_offered(connection, batch)
+        connection.executor.check_preparing()  # before --anew gives up what there is
         new = NewStore.ANEW if anew else NewStore.IF_NOTHING_IS_LOST
         had = connection.meet_stock(cellar, batch, new, skip_to)
         say_given_up(connection, batch, skip_to)

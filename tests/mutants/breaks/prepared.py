@@ -144,6 +144,22 @@ MUTANTS = (
         tests=(COMMANDS + "test_what_is_kept_after_a_run_on_demand",),
     ),
     Mutant(
+        name="preparing_without_a_bound",
+        breaks="a vendor's Program of many layers takes all of a hospital's memory",
+        file="runtime/party/client_stock.py",
+        old="        self.executor.check_preparing()\n",
+        new="",
+        tests=(RUNS + "test_what_takes_too_much_memory_is_not_begun",),
+    ),
+    Mutant(
+        name="preparing_weighed_as_a_run",
+        breaks="what is kept of all layers until an item is written is not counted",
+        file="runtime/cost/memory.py",
+        old="    return run_memory(program) + kept + max(together, default=0)\n",
+        new="    return run_memory(program)\n",
+        tests=("tests/runtime/test_bounds.py::test_a_preparation_stays_below_what_was_predicted",),
+    ),
+    Mutant(
         name="skipped_items_stay",
         breaks="what a user gives up keeps its place at both sides, and is used another time",
         file="runtime/party/stock.py",
