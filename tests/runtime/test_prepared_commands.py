@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from moiety.runtime.cost.memory import preparing_memory
 from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.program.artifacts import file_name
+from moiety.runtime.program.bounds import VARIABLE
 from tests.support.ahead import Ahead
 from tests.support.command import Done, moiety, serving
 from tests.support.runnable import save, save_images, small
@@ -134,6 +136,17 @@ def test_a_size_that_the_server_does_not_run(ahead: Ahead) -> None:
     prepare(ahead, ahead.serve(), 1, "--batch", 5).refused(
         5, "the server runs images one by one, or 2 together; its vendor", "moiety serve --batch 5"
     )
+
+
+def test_what_takes_too_much_memory_gives_nothing_up(
+    ahead: Ahead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = ahead.serve()
+    prepare(ahead, server, 1).check()
+    monkeypatch.setenv(VARIABLE, str(preparing_memory(ahead.program) - 1))
+    prepare(ahead, server, 1, "--anew").refused(6, "preparing an image's run of the Program")
+    monkeypatch.undo()
+    assert lines(infer(ahead, server), "prepared") == ["prepared: 1 run of 1 image"]
 
 
 def test_a_folder_that_cannot_be_used_costs_neither_side_what_it_has(ahead: Ahead) -> None:
