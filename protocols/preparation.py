@@ -1,6 +1,6 @@
-"""Preparing a run: what will be asked of its transfers is written down, their pads are made and
-stored beside what its linear layers leave, and a later run takes from the store (ot/prepared,
-linear/split).
+"""Preparing a run: what it will ask of its transfers is known (protocols/recording), their pads are
+made and stored beside what its linear layers leave, and a later run takes from the store
+(ot/prepared, linear/split).
 
 Functionality of `prepare`: none but what both parties keep. Each gets random pads and choices as
 the run would have drawn them, and shares of the layers of the client's masks; nothing depends on
@@ -30,13 +30,11 @@ The client opens answers and makes the pads of round r after flight r + 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import zip_longest
 from typing import NamedTuple, TypeVar
-
-from greenlet import getcurrent, greenlet
 
 from moiety.protocols.cost import Cost, Draw, Event, Party, Send, Settle, cost_of, other, packed
 from moiety.protocols.errors import ContractViolation
@@ -44,14 +42,11 @@ from moiety.protocols.letters import Letters
 from moiety.protocols.linear.cost import offline_answer_cost, offline_request_cost
 from moiety.protocols.linear.spec import LinearSpec, download_bytes, upload_bytes
 from moiety.protocols.linear.split import OfflineClient, OfflineServer
-from moiety.protocols.network import Network
 from moiety.protocols.ot.demand import Demand, Form, OneWay, Piece
 from moiety.protocols.ot.early import Known
 from moiety.protocols.ot.making import ReceivedPads, SentPads, Turn, turns
 from moiety.protocols.ot.on_demand import TransferReceiver, TransferSender
 from moiety.protocols.ot.prepared import PreparedReceiver, PreparedSender, Sink, Source
-from moiety.protocols.ot.recording import RecordingReceiver, RecordingSender, SilentChannel
-from moiety.protocols.prg import Prg
 from moiety.protocols.session import Role, Session
 from moiety.protocols.settlement import settle
 
@@ -59,71 +54,11 @@ L = TypeVar("L", OfflineClient, OfflineServer)
 
 LATER = 3
 """Flights after which the client's letters of a round follow its draws."""
+TOGETHER = 1 << 24
+"""Bytes, both ways, of the layers of a round: of more than one layer no more. Others go before."""
 
 
-# --- what a run will ask --------------------------------------------------------------------------
-
-
-def record(role: Role, network: Network, body: Callable[[Session], object]) -> Demand:
-    """What `body` asks of the transfers of a Session of this role, planned for this network. It
-    runs without a peer: what it receives is zeros. Both parties' records are equal.
-    """
-    return Recording(role, network, lambda session, _: body(session), keeps=False).demand()
-
-
-def record_known(
-    role: Role, network: Network, body: Callable[[Session], object]
-) -> tuple[Demand, Known]:
-    """The same of a run whose client's shares are known (compare/masked), and what this party knows
-    of its choices and products: whatever it would receive, they are the same.
-    """
-    recording = Recording(role, network, lambda session, _: body(session))
-    return recording.demand(), recording.known
-
-
-class Recording:
-    """A run without a peer that goes on as far as somebody asks for what it knows. `body` calls
-    what it is given wherever it may stop.
-    """
-
-    def __init__(
-        self,
-        role: Role,
-        network: Network,
-        body: Callable[[Session, Callable[[], None]], object],
-        keeps: bool = True,
-    ) -> None:
-        channel = SilentChannel()
-        self._role = role
-        self._sender = RecordingSender(channel, keeps)
-        self._receiver = RecordingReceiver(channel, keeps)
-        self.known = Known(self._receiver.record.known, self._sender.record.known, self._go_on)
-        session = Session(role, channel, Prg.from_os(), self._sender, self._receiver, network)
-        self._run = greenlet(lambda: body(session, self._stop))
-
-    def _stop(self) -> None:
-        self._run.parent.switch()
-
-    def _go_on(self) -> bool:
-        """To the next place where it may stop: whether there was more."""
-        if self._run.dead:
-            return False
-        self._run.parent = getcurrent()
-        self._run.switch()
-        return True
-
-    def opened(self) -> tuple[int, int]:
-        """The openings so far: of the transfers to the client, and to the server."""
-        sent, received = len(self._sender.record.openings), len(self._receiver.record.openings)
-        return (sent, received) if self._role is Role.SERVER else (received, sent)
-
-    def demand(self) -> Demand:
-        """What the whole run asks."""
-        while self._go_on():
-            pass
-        sent, received = self._sender.record.way(), self._receiver.record.way()
-        is_server = self._role is Role.SERVER
-        return Demand(sent, received) if is_server else Demand(received, sent)
+# --- rounds -----------------------------------------------------------------------------------
 
 
 class Layer(NamedTuple):
@@ -135,8 +70,10 @@ class Layer(NamedTuple):
     spec: LinearSpec
     before: tuple[int, int] = (0, 0)
 
-
-# --- rounds ---------------------------------------------------------------------------------------
+    @property
+    def nbytes(self) -> int:
+        """Of its messages."""
+        return upload_bytes(self.spec) + download_bytes(self.spec)
 
 
 class Round(NamedTuple):
@@ -199,7 +136,32 @@ def rounds(demand: Demand, layers: Sequence[Layer] = ()) -> list[Round]:
             due = len(left)
         made[at] = each._replace(layers=tuple(left[:due]))
         del left[:due]
-    return made
+    return _spread(made)
+
+
+def _spread(due: Sequence[Round]) -> list[Round]:
+    """The same where no round has more layers than may be together."""
+    made: list[Round] = []
+    waiting: list[Layer] = []
+    for each in reversed(due):
+        waiting = [*each.layers, *waiting]
+        made.append(each._replace(layers=_last(waiting)))
+    while waiting:
+        made.append(Round(layers=_last(waiting)))
+    return made[::-1]
+
+
+def _last(waiting: list[Layer]) -> tuple[Layer, ...]:
+    """Takes away the last layers, as many as may be together, one at least."""
+    held, start = 0, len(waiting)
+    while start:
+        held += waiting[start - 1].nbytes
+        if held > TOGETHER and start < len(waiting):
+            break
+        start -= 1
+    taken = tuple(waiting[start:])
+    del waiting[start:]
+    return taken
 
 
 def prepare(

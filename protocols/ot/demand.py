@@ -2,7 +2,7 @@
 order they are answered with how many bits.
 
 All of it is public: it follows from the Program and from how comparisons are cut into digits. Both
-parties write it down for themselves (preparation.record) and compare digests.
+parties write it down for themselves (protocols/recording) and compare digests.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Transfers that only write down what is asked of them, for a run without a peer: shares are zeros,
-nothing is hashed, and what is sent goes nowhere (preparation.record).
+nothing is hashed, and what is sent goes nowhere (protocols/recording).
 
 There is no second list of what protocols do: they run as they are, on these endpoints.
 """

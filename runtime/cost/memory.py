@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from moiety.protocols.cost import Cost, Draw, Send
 from moiety.protocols.errors import BadArtifact
 from moiety.protocols.linear.spec import LinearSpec, download_bytes, upload_bytes
-from moiety.protocols.linear.split import client_bytes, windows
+from moiety.protocols.linear.split import client_bytes
+from moiety.protocols.preparation import TOGETHER
 from moiety.runtime.cost.prepared import prepared_steps
 from moiety.runtime.cost.traffic import step_costs
 from moiety.runtime.program import Linear, Program
@@ -37,6 +38,8 @@ CIPHERTEXTS = 3
 """Copies of one tile's ciphertexts and products."""
 WHOLE = 3
 """Copies of what a client keeps of all linear layers: as they come, written, and recorded from."""
+ROUNDS = 3
+"""Of a preparation, whose layers' messages are under way at once."""
 
 
 def check_run_memory(program: Program) -> None:
@@ -69,12 +72,10 @@ def check_preparing_memory(program: Program) -> None:
 def preparing_memory(program: Program) -> int:
     """Bytes of the client, whose share is the larger one. As `run_memory`, after its check."""
     specs = list(linear_specs(program).values())
-    together = (
-        sum(upload_bytes(specs[at]) + download_bytes(specs[at]) for at in window)
-        for window in windows(specs)
-    )
+    layers = [upload_bytes(spec) + download_bytes(spec) for spec in specs]
+    together = max(min(sum(layers), TOGETHER), *layers, 0)
     kept = WHOLE * client_bytes(specs) + _known(program)
-    return run_memory(program) + kept + max(together, default=0)
+    return run_memory(program) + kept + ROUNDS * together
 
 
 def _known(program: Program) -> int:

@@ -1,19 +1,16 @@
 """Runs a Program between two parties. Each has its executor, made once per process, and calls
 `run` on an open Session once per image, or once for several images together (linear layers pack
-them: protocols/linear/layout).
-
-Both walk the same list of steps (`_run`), hold one share of every live value and drop it after its
-last use. What a step does is in handlers, the same at both; what differs is in sides.
+them: protocols/linear/layout). Both walk the same list of steps (walk).
 """
 
 from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,18 +29,15 @@ from moiety.protocols.linear.split import (
     ServerMaterial,
     client_bytes,
 )
-from moiety.protocols.ot.demand import Demand
 from moiety.protocols.ot.prepared import Sink, Source
 from moiety.protocols.parallel import Workers
-from moiety.protocols.preparation import Layer, Recording, answering, prepare
+from moiety.protocols.preparation import answering, prepare
 from moiety.protocols.session import Role, Session
 from moiety.runtime.cost.memory import check_preparing_memory, check_run_memory
-from moiety.runtime.party import handlers, masked
 from moiety.runtime.party.cohorts import check_reveals_images, is_id
-from moiety.runtime.party.handlers import Turn
 from moiety.runtime.party.hints import HintFile
 from moiety.runtime.party.masks import operand_masks
-from moiety.runtime.party.metering import KEYS, RunCost, StepWatch, peak_rss
+from moiety.runtime.party.metering import RunCost
 from moiety.runtime.party.prepared import (
     LINEAR,
     Operands,
@@ -55,8 +49,10 @@ from moiety.runtime.party.prepared import (
     check_demand,
     write_demand,
 )
-from moiety.runtime.party.sides import ClientSide, Revealed, ServerSide, Share, Side
-from moiety.runtime.program import AnyStep, Case, Gates, Program
+from moiety.runtime.party.recorded import Asked, Recorded
+from moiety.runtime.party.sides import ClientSide, Revealed, ServerSide
+from moiety.runtime.party.walk import Stage, ahead, check_network, stages_of, walk
+from moiety.runtime.program import Case, Program
 from moiety.runtime.program.beforehand import corrected
 from moiety.runtime.program.linear_layers import (
     MAX_BATCH,
@@ -66,124 +62,6 @@ from moiety.runtime.program.linear_layers import (
 )
 from moiety.runtime.program.progress import Progress, no_progress
 from moiety.runtime.program.weights import Weights
-
-
-class _Stage(NamedTuple):
-    """A step, and what of a run's step follows from the Program alone. label: its name in the
-    meter; rings: of its operands, of an Input its own; gates: those that are made together with it;
-    finished: the values that nothing reads after it.
-    """
-
-    step: AnyStep
-    kind: str
-    label: str
-    rings: tuple[int, ...]
-    gates: Gates | None
-    finished: tuple[int, ...]
-
-
-def _stages(program: Program) -> list[_Stage]:
-    return [
-        _Stage(
-            step,
-            step.kind,
-            f"{step.kind}/{index}/{step.name}",
-            tuple(x.bits for x in program.operands(step) or (step,)),
-            program.joint_gates(index),
-            finished,
-        )
-        for index, (step, finished) in enumerate(
-            zip(program.steps, program.last_uses(), strict=True)
-        )
-    ]
-
-
-def _run(
-    program: Program, stages: Sequence[_Stage], session: Session, side: Side, progress: Progress
-) -> RunCost:
-    """The loop of both parties: keys, then step by step."""
-    steps = masked if side.prepared else handlers
-    cost, meter = RunCost(images=side.images), session.channel.meter
-    watch = StepWatch(meter, cost)
-    values: dict[int, Share] = {}
-    joint: Share | None = None
-    with meter.labelled(KEYS):
-        side.exchange_keys(session)
-        watch.lap(KEYS)
-        for index, (step, kind, label, rings, gates, finished) in enumerate(stages):
-            progress(index, len(stages), f"{step.name}, step")
-            meter.label = label
-            if joint is not None:
-                value, joint = joint, None
-            else:
-                operands = [values[i] for i in step.inputs]
-                turn = Turn(session, side, index, step, rings, operands)
-                if gates is not None:
-                    compare = Turn(session, side, index + 1, gates, (step.bits,), ())
-                    value, joint = steps.truncate_with_gates(turn, compare)
-                else:
-                    value = steps.execute(turn)
-            if value.shape != (wanted := (side.images, *step.shape)):
-                raise ContractViolation(
-                    f"{label} made shape {value.shape}, the Program says {wanted}"
-                )
-            values[index] = value
-            for operand in finished:
-                del values[operand]
-            watch.lap(kind)
-    progress(len(stages), len(stages), "")
-    session.channel.flush()
-    cost.peak_rss = peak_rss()
-    return cost
-
-
-def _ahead(session: Session) -> Session:
-    """Its comparisons are cut for prepared runs."""
-    return replace(session, network=session.network.ahead)
-
-
-class _Asked(NamedTuple):
-    """What a run asks of its transfers, and its linear layers among them: the same every time."""
-
-    demand: Demand
-    layers: tuple[Layer, ...]
-
-
-class _Recorded:
-    """A run of a prepared kind without a peer, step by step."""
-
-    def __init__(
-        self,
-        role: Role,
-        program: Program,
-        stages: Sequence[_Stage],
-        specs: Mapping[int, LinearSpec],
-        side: Side,
-        keeps: bool = False,
-    ) -> None:
-        self._specs, self._layers = specs, list[Layer]()
-
-        def body(session: Session, may_stop: Callable[[], None]) -> None:
-            def at(index: int, _: int, __: str) -> None:
-                if index in specs:
-                    self._layers.append(Layer(index, specs[index], self._run.opened()))
-                may_stop()
-
-            _run(program, stages, session, side, at)
-
-        self._run = Recording(role, program.planned_for.ahead, body, keeps)
-        self.known = self._run.known
-
-    def asked(self) -> _Asked:
-        """Of the whole run."""
-        demand = self._run.demand()
-        return _Asked(demand, tuple(self._layers))
-
-
-def _check_network(program: Program, session: Session) -> None:
-    if session.network != program.planned_for:
-        raise ContractViolation(f"the session is not open for a {program.network} network")
-
 
 # --- the vendor -----------------------------------------------------------------------------------
 
@@ -203,8 +81,8 @@ class ServerExecutor:
     _tensors: list[dict[str, npt.NDArray[Any]]] = field(init=False)
     _layers: dict[int, dict[int, ServerLinear]] = field(default_factory=dict)
     _unprepared: set[int] = field(default_factory=set)
-    _stages: list[_Stage] = field(init=False)
-    _asked_for: dict[int, _Asked] = field(default_factory=dict)
+    _stages: list[Stage] = field(init=False)
+    _asked_for: dict[int, Asked] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if 1 not in self.batches or not all(1 <= images <= MAX_BATCH for images in self.batches):
@@ -215,7 +93,7 @@ class ServerExecutor:
         check_run_memory(self.program)  # of this side's own: it is told before a client comes
         self._specs = {images: linear_specs(self.program, images) for images in self.batches}
         self._tensors = self.weights.by_step(self.program)
-        self._stages = _stages(self.program)
+        self._stages = stages_of(self.program)
 
     def share_hints(self) -> None:
         """Before processes part: hints lie in memory that all of them have in common, so that
@@ -294,11 +172,11 @@ class ServerExecutor:
         """As `run`; where the policy reveals nothing, also this side's share of the outputs, uint64
         `(images, L)`. `item`: this side's half of what was prepared for the run (`prepare_item`).
         """
-        _check_network(self.program, session)
+        check_network(self.program, session)
         common = self._common(images)
         if item is None:
             side = ServerSide(*common)
-            cost = _run(self.program, self._stages, session, side, progress)
+            cost = walk(self.program, self._stages, session, side, progress)
             return _rows(side.kept), cost
         demand = self._asked(images).demand
         check_demand(item, demand)
@@ -306,7 +184,7 @@ class ServerExecutor:
         material = ServerMaterial.from_bytes(seed, self._layers[images])
         side = PreparedServerSide(*common, material=material, corrected=corrected(self.program))
         with answering(demand, item, session) as of_item:
-            cost = _run(self.program, self._stages, _ahead(of_item), side, progress)
+            cost = walk(self.program, self._stages, ahead(of_item), side, progress)
         return _rows(side.kept), cost
 
     def prepare_item(self, session: Session, sink: Sink, images: int = 1) -> bytes:
@@ -314,7 +192,7 @@ class ServerExecutor:
         this side's to `sink`. Returns what both parties agree on: the digest of what the run will
         ask for. Raises `DeviatingPeer`, and then nothing of it may be used.
         """
-        _check_network(self.program, session)
+        check_network(self.program, session)
         common, (demand, layers) = self._common(images), self._asked(images)
         write_demand(sink, demand)
         ServerSide(*common).exchange_keys(session)
@@ -338,10 +216,10 @@ class ServerExecutor:
         """32 bytes, of what a prepared run of so many images asks: the same at both parties."""
         return self._asked(images).demand.digest()
 
-    def _asked(self, images: int) -> _Asked:
+    def _asked(self, images: int) -> Asked:
         if images not in self._asked_for:
             side, specs = RecordedServerSide(*self._common(images)), self._specs[images]
-            recorded = _Recorded(Role.SERVER, self.program, self._stages, specs, side)
+            recorded = Recorded(Role.SERVER, self.program, self._stages, specs, side)
             self._asked_for[images] = recorded.asked()
         return self._asked_for[images]
 
@@ -379,14 +257,14 @@ class ClientExecutor:
 
     program: Program
     _specs: dict[int, dict[int, LinearSpec]] = field(default_factory=dict)
-    _stages: list[_Stage] = field(init=False)
-    _asked_for: dict[int, _Asked] = field(default_factory=dict)
+    _stages: list[Stage] = field(init=False)
+    _asked_for: dict[int, Asked] = field(default_factory=dict)
     _may_prepare: bool = False
 
     def __post_init__(self) -> None:
         check_run_memory(self.program)
         self._checked_specs(1)
-        self._stages = _stages(self.program)
+        self._stages = stages_of(self.program)
 
     def _checked_specs(self, images: int) -> dict[int, LinearSpec]:
         """The layers of a run of so many images, none of which is taken on trust."""
@@ -465,26 +343,26 @@ class ClientExecutor:
     def _walk(
         self, session: Session, cases: Sequence[Case], progress: Progress, item: Source | None
     ) -> tuple[ClientSide, RunCost]:
-        _check_network(self.program, session)
+        check_network(self.program, session)
         images = len(cases)
         common = self.program, cases, self._checked_specs(images), public_seed(self.program, images)
         if item is None:
             side = ClientSide(*common)
-            return side, _run(self.program, self._stages, session, side, progress)
+            return side, walk(self.program, self._stages, session, side, progress)
         specs, demand = self._checked_specs(images), self._asked(images).demand
         check_demand(item, demand)
         kept = item.read(LINEAR, client_bytes(list(specs.values()))).tobytes()
         material = ClientMaterial.from_bytes(kept, specs)
         side = PreparedClientSide(*common, material=material, corrected=corrected(self.program))
         with answering(demand, item, session) as of_item:
-            return side, _run(self.program, self._stages, _ahead(of_item), side, progress)
+            return side, walk(self.program, self._stages, ahead(of_item), side, progress)
 
     def prepare_item(self, session: Session, sink: Sink, images: int = 1) -> bytes:
         """With the server's: makes the two halves of what a run of so many images needs, and writes
         this side's to `sink`. Returns what both parties agree on: the digest of what the run will
         ask for. Raises `DeviatingPeer`, and then nothing of it may be used.
         """
-        _check_network(self.program, session)
+        check_network(self.program, session)
         (demand, layers), specs = self._asked(images), self._checked_specs(images)
         public, seed = public_seed(self.program, images), session.prg.bytes(SPLIT_SEED_BYTES)
         write_demand(sink, demand)
@@ -502,7 +380,7 @@ class ClientExecutor:
         """As the server's."""
         return self._asked(images).demand.digest()
 
-    def _asked(self, images: int) -> _Asked:
+    def _asked(self, images: int) -> Asked:
         if images not in self._asked_for:
             self._asked_for[images] = self._recorded(images).asked()
         return self._asked_for[images]
@@ -512,7 +390,7 @@ class ClientExecutor:
         images: int,
         material: ClientMaterial | None = None,
         operands: Operands | None = None,
-    ) -> _Recorded:
+    ) -> Recorded:
         """A run without a peer: that of this material, where it is known, of whose layers these are
         the operands.
         """
@@ -520,7 +398,7 @@ class ClientExecutor:
         specs = self._checked_specs(images)
         side = RecordedClientSide(self.program, cases, specs, seed, material, operands)
         keeps = material is not None
-        return _Recorded(Role.CLIENT, self.program, self._stages, specs, side, keeps)
+        return Recorded(Role.CLIENT, self.program, self._stages, specs, side, keeps)
 
 
 def _rows(kept: U64 | None) -> U64 | None:

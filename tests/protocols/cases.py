@@ -29,7 +29,8 @@ from moiety.protocols.compare.truncate import truncate_exact, truncate_stochasti
 from moiety.protocols.lanes import LANES_FROM, each_lane, in_lanes
 from moiety.protocols.network import LAN
 from moiety.protocols.ot.on_demand import TransferReceiver, TransferSender
-from moiety.protocols.preparation import answering, prepare, prepare_cost, record
+from moiety.protocols.preparation import answering, prepare, prepare_cost
+from moiety.protocols.recording import record
 from moiety.protocols.session import Role, Session
 from moiety.protocols.settlement import settle
 from moiety.protocols.split import online

@@ -20,7 +20,8 @@ from moiety.protocols.compare.relu import GateSecrets
 from moiety.protocols.cost import Cost
 from moiety.protocols.lanes import in_lanes, in_lanes_cost
 from moiety.protocols.network import LAN
-from moiety.protocols.preparation import prepare, prepare_cost, record
+from moiety.protocols.preparation import prepare, prepare_cost
+from moiety.protocols.recording import record
 from moiety.protocols.session import Role, Session
 from moiety.protocols.split import online
 from tests.protocols.conformance import (

@@ -19,8 +19,9 @@ from moiety.protocols.network import LAN
 from moiety.protocols.ot import recording
 from moiety.protocols.ot.demand import Demand, Form
 from moiety.protocols.ot.early import Known
-from moiety.protocols.preparation import answering, prepare, prepare_cost, record_known
+from moiety.protocols.preparation import answering, prepare, prepare_cost
 from moiety.protocols.prg import Prg
+from moiety.protocols.recording import record_known
 from moiety.protocols.session import Role, Session
 from tests.support.prepared import StreamsInMemory, run_prepared
 from tests.support.two_party import MemoryChannel, run_two_party

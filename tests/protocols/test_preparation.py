@@ -28,7 +28,8 @@ from moiety.protocols.ot.on_demand import TransferReceiver, TransferSender
 from moiety.protocols.ot.prepared import CHOICES, RECEIVED, SENT
 from moiety.protocols.ot.transfers import Receiver, Sender
 from moiety.protocols.parallel import _cut
-from moiety.protocols.preparation import answering, prepare, prepare_cost, record
+from moiety.protocols.preparation import answering, prepare, prepare_cost
+from moiety.protocols.recording import record
 from moiety.protocols.session import Role, Session
 from moiety.protocols.split import Runs, offline, online
 from tests.protocols.cases import CASES

@@ -13,7 +13,8 @@ from moiety.protocols.errors import ContractViolation
 from moiety.protocols.network import LAN
 from moiety.protocols.ot.demand import Demand
 from moiety.protocols.ot.prepared import CHOICES, PreparedSender
-from moiety.protocols.preparation import answering, prepare, record
+from moiety.protocols.preparation import answering, prepare
+from moiety.protocols.recording import record
 from moiety.protocols.session import Role, Session
 from tests.support.memory_store import MemoryStore
 from tests.support.two_party import run_two_party

@@ -16,7 +16,8 @@ from moiety.protocols.linear.layout import Geometry
 from moiety.protocols.linear.planner import plan_linear
 from moiety.protocols.network import LAN
 from moiety.protocols.ot.demand import Answer, Demand, Form, OneWay, Opening
-from moiety.protocols.preparation import Layer, Recording, prepare, rounds
+from moiety.protocols.preparation import Layer, prepare, rounds
+from moiety.protocols.recording import Recording
 from moiety.protocols.session import Role, Session
 from tests.support.memory_store import MemoryStore
 from tests.support.two_party import channel_pair, run_two_party

@@ -10,7 +10,8 @@ from typing import TypeVar
 import numpy as np
 
 from moiety.protocols.arrays import U8
-from moiety.protocols.preparation import answering, prepare, record_known
+from moiety.protocols.preparation import answering, prepare
+from moiety.protocols.recording import record_known
 from moiety.protocols.session import Session
 
 T = TypeVar("T")

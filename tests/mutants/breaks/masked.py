@@ -26,8 +26,8 @@ MUTANTS = (
         name="masked_pads_are_not_turned",
         breaks="which pad the client's digit opens",
         file=MAKING,
-        old="w = sender.turned(w, kernels.unpack8(shifts, piece.n, piece.k))",
-        new="sender.turned(w, kernels.unpack8(shifts, piece.n, piece.k))",
+        old="w = self._sender.turned(w, kernels.unpack8(shifts, piece.n, piece.k))",
+        new="self._sender.turned(w, kernels.unpack8(shifts, piece.n, piece.k))",
         tests=(f"{CASES}[masked gates 13, 8 thresholds]",),
     ),
     Mutant(
@@ -125,8 +125,8 @@ MUTANTS = (
         name="masked_operands_are_not_compared",
         breaks="a layer that was prepared for another operand: wrong numbers, silently",
         file="runtime/party/prepared.py",
-        old="not (r is None or np.array_equal(r, x))",
-        new="not (r is None or r.shape == x.shape)",
+        old="is None or np.array_equal(r, x)):",
+        new="is None or r.shape == x.shape):",
         tests=(RUNS + "test_a_layer_that_was_prepared_for_another_operand_is_refused",),
     ),
 )
