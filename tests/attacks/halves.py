@@ -13,6 +13,7 @@ import numpy as np
 
 from moiety.protocols import kernels
 from moiety.protocols.arrays import F32, I64, U8, U64
+from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.protocols.session import Session
 from moiety.runtime import program as ir
 from moiety.runtime.party.executor import ClientExecutor, ServerExecutor
@@ -126,11 +127,17 @@ class Parties:
         self.server.prepare()
         self.client = ClientExecutor(self.program)
 
-    def prepared(self, count: int, silent_from: int = 16) -> list[Halves]:
-        """So many items."""
+    def prepared(
+        self,
+        count: int,
+        silent_from: int = NEVER_SILENT,
+        begin: Callable[[Session], None] = lambda session: None,
+    ) -> list[Halves]:
+        """So many items. `begin` may change either end."""
 
         def side(executor: ServerExecutor | ClientExecutor) -> Callable[[Session], Any]:
             def body(session: Session) -> list[StreamsInMemory]:
+                begin(session)
                 made = [StreamsInMemory() for _ in range(count)]
                 for each in made:
                     executor.prepare_item(session, each)

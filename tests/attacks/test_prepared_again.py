@@ -122,7 +122,7 @@ def test_no_signed_position_brings_an_item_back(
             for index in (0, 1):
                 with pytest.raises(ContractViolation):
                     server.take(index)
-                assert not (server.folder / f"item-{index}").exists()
+                assert not server.shelf.item(index).exists()
     finally:
         shutil.rmtree(begun.folder("server"))
         copy.rename(begun.folder("server"))
