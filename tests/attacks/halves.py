@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,7 @@ FEATURES, HIDDEN, OUTPUTS = 12, 40, 3
 GUARD = 2
 SHIFT = 6
 """Bits that the truncation after the hidden layer drops."""
+HIDDEN_RING = 26 - SHIFT
 Message = tuple[str, bytes]
 """A label of the meter, and what was sent under it."""
 
@@ -204,3 +205,19 @@ def fields(message: bytes, count: int, bits: int) -> U64:
 
 def octets(messages: Sequence[Message]) -> U8:
     return np.frombuffer(b"".join(data for _, data in messages), np.uint8)
+
+
+class Opened(NamedTuple):
+    """Of one run: the server's answers of the ReLU's multiplexer, `y*(1-2g) + p0 - p1`, where y is
+    its share of the operand, g that of the gate; and its e, `g ^ mu`.
+    """
+
+    answers: U64
+    e: U8
+
+
+def opened(messages: Sequence[bytes]) -> Opened:
+    """From what the server sends in the ReLU."""
+    at = [len(data) for data in messages].index(HIDDEN * HIDDEN_RING // 8)
+    answers = fields(messages[at], HIDDEN, HIDDEN_RING)
+    return Opened(answers, fields(messages[at + 1], HIDDEN, 1).astype(np.uint8))

@@ -26,13 +26,16 @@ from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.attacks.halves import (
     FEATURES,
     HIDDEN,
+    HIDDEN_RING,
     SHIFT,
     Halves,
     Heard,
+    Opened,
     Parties,
     fields,
     image_of,
     octets,
+    opened,
     two_layers,
 )
 from tests.support.ahead import Ahead
@@ -40,7 +43,6 @@ from tests.support.wiretap import deviates
 
 RING = 26
 """Bits of the input's ring."""
-HIDDEN_RING = 26 - SHIFT
 
 
 @pytest.fixture(scope="module")
@@ -77,22 +79,6 @@ def test_the_vendor_reads_the_difference_of_two_images(parties: Parties) -> None
 
 
 # --- the hospital ---------------------------------------------------------------------------------
-
-
-class Opened(NamedTuple):
-    """Of one run: the server's answers of the ReLU's multiplexer, `y*(1-2g) + p0 - p1`, where y is
-    its share of the operand, g that of the gate; and its e, `g ^ mu`.
-    """
-
-    answers: U64
-    e: U8
-
-
-def opened(messages: Sequence[bytes]) -> Opened:
-    """From what the server sends in the ReLU."""
-    at = [len(data) for data in messages].index(HIDDEN * HIDDEN_RING // 8)
-    answers = fields(messages[at], HIDDEN, HIDDEN_RING)
-    return Opened(answers, fields(messages[at + 1], HIDDEN, 1).astype(np.uint8))
 
 
 class Read(NamedTuple):
