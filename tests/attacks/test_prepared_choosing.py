@@ -1,0 +1,138 @@
+"""A hospital that follows the protocol, prepares many items of a stochastic Program, and uses those
+alone whose rounding bits it likes: it knows its shares, and so how each hidden value will probably
+be rounded, before it asks. Its quota counts what it uses
+(tests/runtime/test_prepared_runs.py::test_a_quota_counts_images_and_not_items).
+
+The attack is that of test_rounding_leak.py, on three hidden units whose values lie half way between
+two units of what the truncation leaves, where choosing pays most: where all shares are far from
+that, every rounding is certain, and a plain regression of a few answers gives the weights behind.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from moiety.protocols import ring
+from moiety.protocols.arrays import F64, I64
+from moiety.protocols.linear.split import ClientMaterial
+from moiety.runtime import program as ir
+from moiety.runtime.party.prepared import LINEAR
+from moiety.runtime.program.weights import Weights, commit
+from tests.attacks.halves import FEATURES, Halves, Parties, image_of, two_layers
+from tests.support.programs import make_program, random_weights, rlwe_plan
+from tests.support.runnable import runnable
+
+UNITS, OUTPUTS = 3, 8
+DROPPED = 4
+"""Bits that a stochastic truncation drops; the layer has left the others of its shift behind."""
+SHIFT = 6
+PREPARED, USED = 400, 16
+
+
+def stochastic() -> tuple[ir.Program, Weights]:
+    """All units are active for `image_of(program, 1)`, and what is dropped of each is the half."""
+
+    def linear(source: int, filters: int, guard: int) -> ir.Linear:
+        return ir.Linear(
+            inputs=(source,),
+            shape=(filters, 1, 1),
+            bits=26 + guard,
+            weight_bits=8,
+            guard=guard,
+            rlwe=rlwe_plan(26),
+            kernel=(1, 1),
+            pads=(0, 0, 0, 0),
+        )
+
+    def truncate(source: int, filters: int, bits: int) -> ir.Truncate:
+        return ir.Truncate(
+            inputs=(source,),
+            shape=(filters, 1, 1),
+            bits=bits,
+            shift=DROPPED,
+            rounding="stochastic",
+        )
+
+    program = runnable(
+        make_program(
+            ir.Input(inputs=(), shape=(FEATURES, 1, 1), bits=26, scale=1.0, value_bits=8),
+            linear(0, UNITS, DROPPED - SHIFT),
+            truncate(1, UNITS, 26 - SHIFT),
+            ir.Relu(inputs=(2,), shape=(UNITS, 1, 1), bits=26, affine=False),
+            linear(3, OUTPUTS, 0),
+            truncate(4, OUTPUTS, 26 - DROPPED),
+            rounding="stochastic",
+        )
+    )
+    tensors = random_weights(program, np.random.default_rng(5)).tensors
+    sums = tensors["linear.1.weight"].reshape(UNITS, FEATURES).astype(np.int64)
+    sums = sums @ image_of(program, 1).reshape(-1).astype(np.int64)
+    bias = tensors["linear.1.bias"]
+    bias[:] = ((200 << SHIFT) + (1 << SHIFT - 1) - sums).reshape(bias.shape)
+    return commit(program, tensors)
+
+
+def shares(parties: Parties, item: Halves) -> I64:
+    """Of what is dropped of the hidden values: the client's, which it has before it asks."""
+    specs = parties.client._checked_specs(1)
+    material = ClientMaterial.from_bytes(bytes(item.client.streams[LINEAR]), specs)
+    low = ring.reduce(material.take_share(1, specs[1]).reshape(-1), DROPPED)
+    return low.astype(np.int64)
+
+
+class Fit(NamedTuple):
+    """`error` of the weights, relative to them; `left`, what an answer leaves unexplained, in last
+    places.
+    """
+
+    error: float
+    left: float
+
+
+def fit(low: I64, answers: I64, true: F64) -> Fit:
+    """A unit is taken to be rounded up where its share is in the lower half."""
+    known = np.column_stack([low < 1 << DROPPED - 1, np.ones(len(low))]).astype(np.float64)
+    found = np.linalg.lstsq(known, answers.astype(np.float64), rcond=None)[0]
+    error = np.linalg.norm(found[:-1] - true) / np.linalg.norm(true)
+    return Fit(float(error), float((answers - known @ found).std()))
+
+
+def test_a_hospital_that_chooses_its_items_needs_a_fraction_of_the_queries() -> None:
+    """16 of 400 items give the weights to 5 %, in the median, and 16 that it did not choose to
+    15 %; all 400, which would cost it 25 times the quota, to 6 %. An answer leaves 0.35 of a last
+    place unexplained where it is chosen, and 1.2 else.
+    """
+    parties = Parties(*stochastic())
+    image = image_of(parties.program, 1)
+    items = parties.prepared(PREPARED)
+    low = np.stack([shares(parties, item) for item in items])
+    certain = np.flatnonzero((np.abs(2 * low - (1 << DROPPED) + 1) > 8).all(axis=1))
+    assert len(certain) >= USED  # an eighth
+    true = parties.weights.tensors["linear.4.weight"].reshape(OUTPUTS, UNITS).T / 2.0**DROPPED
+
+    # All are run, so that the two can be compared; whoever chooses runs 16.
+    runs = parties.runs(items, [image] * PREPARED)
+    answers = np.stack([run.outputs.reshape(-1) for run in runs])
+
+    def asked(which: I64) -> Fit:
+        return fit(low[which], answers[which], true)
+
+    chosen = asked(certain[:USED])
+    others = [asked(each) for each in np.arange(PREPARED).reshape(-1, USED)]
+    every = asked(np.arange(PREPARED))
+    assert chosen.error < 0.15
+    assert chosen.error < np.mean([each.error for each in others]) / 1.5
+    assert chosen.error < 2 * every.error
+    assert chosen.left < every.left / 2
+
+
+def test_choosing_items_of_an_exact_program_gives_nothing() -> None:
+    """All answers are one, whatever its shares are."""
+    parties = Parties(*two_layers())
+    items = parties.prepared(USED)
+    low = np.stack([shares(parties, item) for item in items])
+    assert low.std() > 3  # as random as ever
+    found = parties.runs(items, [image_of(parties.program, 1)] * USED)
+    assert len({run.outputs.tobytes() for run in found}) == 1
