@@ -10,17 +10,26 @@ that, every rounding is certain, and a plain regression of a few answers gives t
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 from moiety.protocols import ring
 from moiety.protocols.arrays import F64, I64
 from moiety.protocols.linear.split import ClientMaterial
 from moiety.runtime import program as ir
+from moiety.runtime.operation.access import AccessList
+from moiety.runtime.operation.recorder import Recorder
+from moiety.runtime.party.executor import ClientExecutor
 from moiety.runtime.party.prepared import LINEAR
+from moiety.runtime.party.stock import NewStore
 from moiety.runtime.program.weights import Weights, commit
+from moiety.runtime.store.care import status
 from tests.attacks.halves import FEATURES, Halves, Parties, image_of, two_layers
+from tests.runtime.test_operated_server import CLIENT, KnownDoor
+from tests.support.ahead import Ahead
 from tests.support.programs import make_program, random_weights, rlwe_plan
 from tests.support.runnable import runnable
 
@@ -126,6 +135,53 @@ def test_a_hospital_that_chooses_its_items_needs_a_fraction_of_the_queries() -> 
     assert chosen.error < np.mean([each.error for each in others]) / 1.5
     assert chosen.error < 2 * every.error
     assert chosen.left < every.left / 2
+
+
+class Disliked(Exception):
+    """What the client has seen of an item is enough."""
+
+
+def test_an_item_that_is_broken_off_counts_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Limits on items do not hinder choosing: the client has its shares of the hidden values when
+    the layers are done, ends the connection before the item is, and begins another. The server
+    keeps one item at most, has none, and has counted no failed check.
+    """
+    parties = Parties(*stochastic())
+    ahead = Ahead(tmp_path, parties.server)
+    file = tmp_path / "access.toml"
+    file.write_text(
+        f'[clients.st-mary]\nfingerprint = "{CLIENT}"\nimages-in-total = 1\nmax-prepared = 1\n'
+    )
+    access = AccessList.at(file)
+    seen: list[bytes] = []
+    honest = ClientExecutor._recorded
+
+    def recorded(executor: ClientExecutor, images: int, material: Any = None) -> Any:
+        if material is None:
+            return honest(executor, images)
+        seen.append(material.to_bytes())
+        raise Disliked
+
+    door = KnownDoor(Recorder("server", ahead.program.digest()), access)
+    server = ahead.serve(admission=door)
+    monkeypatch.setattr(ClientExecutor, "_recorded", recorded)
+    try:
+        for _ in range(5):
+            connection = ahead.join(server)
+            connection.meet_stock(ahead.cellar("client"), 1, NewStore.IF_NOTHING_IS_LOST)
+            assert connection.prepared() == 0
+            with pytest.raises(Disliked) as found:
+                connection.prepare()
+            connection.close(found.value)
+        server.wait_for("ended early", 5)
+    finally:
+        ahead.end()
+    assert len(set(seen)) == 5
+    (store,) = ahead.stores("server")
+    assert status(store, ahead.cellar("server").key).prepared == 0
+    assert access.counters.failures(CLIENT) == access.counters.of(CLIENT).total == 0
 
 
 def test_choosing_items_of_an_exact_program_gives_nothing() -> None:
