@@ -108,7 +108,7 @@ def fit(low: I64, answers: I64, true: F64) -> Fit:
     return Fit(float(error), float((answers - known @ found).std()))
 
 
-def test_a_hospital_that_chooses_its_items_needs_a_fraction_of_the_queries() -> None:
+def test_choosing_takes_a_fraction_of_the_queries() -> None:
     """16 of 400 items give the weights to 5 %, in the median, and 16 that it did not choose to
     15 %; all 400, which would cost it 25 times the quota, to 6 %. An answer leaves 0.35 of a last
     place unexplained where it is chosen, and 1.2 else.

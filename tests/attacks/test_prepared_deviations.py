@@ -98,7 +98,7 @@ def after_input(heard: Heard) -> list[Message]:
     return [message for message in heard.by_server if not message[0].startswith("input/")]
 
 
-def test_what_a_vendor_hears_depends_on_what_it_sends_alone(
+def test_what_a_vendor_hears_follows_from_what_it_sends(
     parties: Parties, items: list[Halves]
 ) -> None:
     """It sends the same in two runs of two images (which it can but with a copy of the hospital's
@@ -201,7 +201,7 @@ def read_on_demand(parties: Parties, image: F32, base: I64, unit: int) -> int:
 
 
 @pytest.mark.parametrize("read", [read_prepared, read_on_demand], ids=lambda read: read.__name__)
-def test_a_hospital_that_adds_to_a_product_reads_a_gate(
+def test_who_adds_to_a_product_reads_a_gate(
     parties: Parties, read: Callable[[Parties, F32, I64, int], int]
 ) -> None:
     """Of a hidden ReLU, whether it is open for its image, with one query each and one more."""

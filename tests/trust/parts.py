@@ -106,7 +106,7 @@ PARTS: Sequence[Part] = (
         "What a deviating peer gains, and where checks stop it, is as the documents say.",
         pytest("tests/attacks"),
         "docs/security.md#what-a-compromised-peer-could-do",
-        240,
+        300,
         counts="tests of attacks and of the checks that end them",
     ),
     Part(
