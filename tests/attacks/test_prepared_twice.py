@@ -19,6 +19,7 @@ from moiety.protocols import ring
 from moiety.protocols.arrays import I64, U8, U64
 from moiety.protocols.compare import masked
 from moiety.protocols.errors import MoietyError
+from moiety.protocols.ot.recording import SilentChannel
 from moiety.protocols.session import Session
 from moiety.runtime.party.masks import random_bits
 from moiety.runtime.party.stock import NewStore
@@ -128,9 +129,10 @@ def true_weights(parties: Parties) -> I64:
 
 
 def test_the_hospital_reads_the_first_layer(parties: Parties) -> None:
-    """Of which a run shows it nothing, it reads every weight whose unit stays on one side, exactly,
-    by asking about 14 images honestly; of 14 items nothing. Every result is right all the while, so
-    the vendor notices nothing.
+    """Of which a run shows it nothing, it reads three quarters of the weights, exactly, by asking
+    about 14 images honestly: those of the units that the negative turned and the feature did not.
+    Of 14 items it reads nothing. Every result is right all the while, so the vendor notices
+    nothing.
     """
     items, images = parties.prepared(FEATURES + 2), questions(parties)
     clear = CleartextExecutor(parties.program, parties.weights)
@@ -140,7 +142,7 @@ def test_the_hospital_reads_the_first_layer(parties: Parties) -> None:
     for found in (again, apart):
         assert [heard.outputs.tolist() for heard in found] == [each.tolist() for each in expected]
     weights, units = read(items[0], parties, [opened(heard.told("relu")) for heard in again])
-    assert units.mean() > 0.75
+    assert units.mean() > 0.7
     assert np.array_equal(weights[units], true_weights(parties)[units])
     weights, units = read(items[0], parties, [opened(heard.told("relu")) for heard in apart])
     assert units.mean() < 0.1  # values that are small by chance
@@ -178,7 +180,9 @@ def noting(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
 
     def fix(session: Session, x: U64, bits: int, mask: U64 | None) -> U64:
         share = honest(session, x, bits, mask)
-        if os.getpid() != here and session.channel.meter.label.startswith("input/"):
+        recorded = isinstance(session.channel, SilentChannel)  # nobody's image
+        label = session.channel.meter.label
+        if os.getpid() != here and not recorded and label.startswith("input/"):
             with file.open("ab") as out:
                 out.write(share.tobytes())
         return share
