@@ -262,8 +262,8 @@ def test_no_way_leads_to_a_second_use(
         first = connection._stocks[1].stock.store.position()
         if cut:
             before = connection.channel.meter.total.received
-            connection._stocks[1].take(0)
-            assert connection.channel.meter.total.received == before
+            with connection._stocks[1].taken(0):
+                assert connection.channel.meter.total.received == before
         else:
             honest(connection, parties, 1)
     for way in WAYS:

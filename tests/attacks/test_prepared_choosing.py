@@ -10,19 +10,20 @@ that, every rounding is certain, and a plain regression of a few answers gives t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from moiety.protocols import ring
 from moiety.protocols.arrays import F64, I64
-from moiety.protocols.linear.split import ClientMaterial
+from moiety.protocols.linear.split import ClientMaterial, OfflineClient
+from moiety.protocols.session import Session
 from moiety.runtime import program as ir
 from moiety.runtime.operation.access import AccessList
 from moiety.runtime.operation.recorder import Recorder
-from moiety.runtime.party.executor import ClientExecutor
 from moiety.runtime.party.prepared import LINEAR
 from moiety.runtime.party.stock import NewStore
 from moiety.runtime.program.weights import Weights, commit
@@ -145,8 +146,8 @@ def test_an_item_that_is_broken_off_counts_nowhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Limits on items do not hinder choosing: the client has its shares of the hidden values when
-    the layers are done, ends the connection before the item is, and begins another. The server
-    keeps one item at most, has none, and has counted no failed check.
+    the layers are done, ends the connection then, and begins another. The server keeps one item at
+    most, has none, and has counted no failed check.
     """
     parties = Parties(*stochastic())
     ahead = Ahead(tmp_path, parties.server)
@@ -156,26 +157,26 @@ def test_an_item_that_is_broken_off_counts_nowhere(
     )
     access = AccessList.at(file)
     seen: list[bytes] = []
-    honest = ClientExecutor._recorded
+    honest = OfflineClient.open
 
-    def recorded(executor: ClientExecutor, images: int, material: Any = None) -> Any:
-        if material is None:
-            return honest(executor, images)
-        seen.append(material.to_bytes())
-        raise Disliked
+    def opened(part: OfflineClient, session: Session, layers: Sequence[int]) -> None:
+        honest(part, session, layers)
+        if len(part.shares) == len(part.specs):
+            seen.append(part.material().to_bytes())
+            raise Disliked
 
     door = KnownDoor(Recorder("server", ahead.program.digest()), access)
     server = ahead.serve(admission=door)
-    monkeypatch.setattr(ClientExecutor, "_recorded", recorded)
+    monkeypatch.setattr(OfflineClient, "open", opened)
     try:
-        for _ in range(5):
+        for tried in range(5):
             connection = ahead.join(server)
             connection.meet_stock(ahead.cellar("client"), 1, NewStore.IF_NOTHING_IS_LOST)
             assert connection.prepared() == 0
             with pytest.raises(Disliked) as found:
                 connection.prepare()
             connection.close(found.value)
-        server.wait_for("ended early", 5)
+            server.wait_for("ended early", tried + 1)
     finally:
         ahead.end()
     assert len(set(seen)) == 5

@@ -7,12 +7,13 @@ check sees what goes into a step (docs/security.md).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pytest
 
-from moiety.protocols import kernels, ring
+from moiety.protocols import ring
 from moiety.protocols.arrays import F32, I64, U64
 from moiety.protocols.compare import relu
 from moiety.protocols.ot.early import Known
@@ -148,24 +149,33 @@ def hidden_gates(parties: Parties, image: F32) -> I64:
     return (values[2].reshape(-1) >= 0).astype(np.int64)
 
 
+@dataclass
+class Larger(Known):
+    """Of the products of a whole layer, those of the truncation's carries come first; the
+    multiplexer's have another number at one unit.
+    """
+
+    unit: int = field(kw_only=True)
+    wide: list[int] = field(default_factory=list)
+
+    def products_at(self, opening: int, bits: int, start: int, n: int) -> U64:
+        y = super().products_at(opening, bits, start, n)
+        if (n, bits) == (HIDDEN, HIDDEN_RING):
+            self.wide.append(opening)
+            if len(self.wide) == 2:
+                y[self.unit] += np.uint64(ADDED)
+        return y
+
+
 def prepared_with(parties: Parties, unit: int) -> Halves:
     """An item of which the multiplexer's product is larger at one unit: `mu*(y + ADDED)`."""
     honest = ClientExecutor._recorded
 
-    def recorded(executor: ClientExecutor, images: int, material: Any = None) -> Any:
-        demand, known = honest(executor, images, material)
-        if material is None:
-            return demand, known
-        wide = [
-            at
-            for at, data in sorted(known.products.items())
-            if len(data) == HIDDEN * HIDDEN_RING // 8
-        ]
-        _, multiplexer = wide  # the truncation's carries come first
-        y = kernels.unpack(known.products[multiplexer], HIDDEN, HIDDEN_RING)
-        y[unit] += np.uint64(ADDED)
-        changed = kernels.pack(ring.reduce(y, HIDDEN_RING), HIDDEN_RING)
-        return demand, Known(known.choices, {**known.products, multiplexer: changed})
+    def recorded(executor: ClientExecutor, images: int, *given: Any) -> Any:
+        walked = honest(executor, images, *given)
+        known = walked.known
+        walked.known = Larger(known.choices, known.products, known.more, unit=unit)
+        return walked
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ClientExecutor, "_recorded", recorded)

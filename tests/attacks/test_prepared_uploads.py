@@ -17,12 +17,13 @@ from moiety.protocols.arrays import F64, I64, U8, U64
 from moiety.protocols.linear import split
 from moiety.protocols.linear.client import new_query_client
 from moiety.protocols.linear.server import ServerLinear, new_query_server
-from moiety.protocols.linear.split import SEED_BYTES, offline_client, offline_server
+from moiety.protocols.linear.split import SEED_BYTES
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Session
 from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.attacks.halves import FEATURES, HIDDEN, Parties, image_of, two_layers
 from tests.support.convolutions import SEED
+from tests.support.offline import offline_client, offline_server
 from tests.support.two_party import run_two_party
 from tests.support.wiretap import deviates
 
