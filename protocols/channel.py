@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -97,8 +98,11 @@ class Channel(ABC):
     sent and blocks.
 
     A message that the peer does not wait for may travel `ahead` of its sender's next flight; what a
-    party expects so is read where that flight begins.
+    party expects so is read where that flight begins. `silent`: there is no peer, so what is sent
+    need not be made.
     """
+
+    silent: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.meter = Meter()

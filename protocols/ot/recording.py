@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,8 @@ class SilentChannel(Channel):
     """Has no peer: what is sent is dropped, what is received is zeros. Flights and lanes are those
     of any channel.
     """
+
+    silent: ClassVar[bool] = True
 
     def _write(self, data: memoryview) -> None:
         return None
