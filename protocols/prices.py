@@ -343,6 +343,9 @@ BIT_1: Final = 1_000
 read as bits of pads at both parties, and whoever prepares runs wants answers on any line.
 """
 
+PRODUCT_1: Final = 10_000
+"""Picoseconds: what one product more takes of a prepared run and, at `OFFLINE_1`, before it."""
+
 SILENT_WIRE_2: Final = {1: 14, 2: 37, 3: 27, 4: 17}
 """Tenths of a bit on the wire for one silent correlation of a width, a refill spread over all that
 it makes: no price, but as much a part of format 2.

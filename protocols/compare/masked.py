@@ -27,11 +27,23 @@ of which the client sends its part less its mask. What the protocols need is all
 - The extension of a value whose sign is known (relu, second step) takes `j*m1` with the server's
   bit j and the top bit m1 of the client's share, modulo 2^(out_bits - bits).
 
+*Multiplexer and extension at once*, in one round trip in place of two, where that is worth the bits
+(`at_once`). Of shares v0 + v1 of a value less its flip f, whose sign is therefore known where the
+gate d = d0 ^ d1 is open, let s be the signed lifts, m1 the top bit of v1 and j that of v0 plus f
+(XOR). Then
+
+    value = f + s0 + s1 + 2^bits*(j*m1 - j*f),
+    d*value = d*(f + s0 - 2^bits*j*f) + d*s1 + 2^bits*d*j*m1:
+
+a 1-of-2 transfer of what the server knows, a product of d0 and what the client knows, and, as d*j =
+d0*j*(1-2*d1) + j*d1, two products of the server's bits d0*j and j with (1-2*d1)*m1 and d1*m1.
+
 Flights: comparisons S, then C S C ... as they join; a conversion S C, the S in the flight of the
 last answers where that is the server's; fixing C, in the flight of the client's last answers or
-after the server's; multiplexer S C, and S C for an extension. Bits per element of what is new: a
-conversion 1 from the server, b + 1 from the client; a gate 1 from the client; the multiplexer
-bits + 1 from the server, bits from the client; an extension 1 and out_bits - bits.
+after the server's; multiplexer S C, and S C for an extension that is not at once. Bits per element
+of what is new: a conversion 1 from the server, b + 1 from the client; a gate 1 from the client; the
+multiplexer bits + 1 from the server, bits from the client; an extension 1 and out_bits - bits; both
+at once out_bits + 3 and out_bits.
 
 Nothing leaks. The server sees bits and shares under masks that are uniform, used once, and in no
 other message: of its mu the client knows nothing, as the receiver's choice of a transfer; of a1 the
@@ -64,6 +76,7 @@ from moiety.protocols.errors import ContractViolation
 from moiety.protocols.network import LAN, Network
 from moiety.protocols.ot.early import Late, receiver_of, sender_of
 from moiety.protocols.ot.transfers import answer_cost
+from moiety.protocols.prices import BIT_1, PRODUCT_1
 from moiety.protocols.session import Role, Session
 
 IN_CACHE = 1 << 13
@@ -325,9 +338,64 @@ def multiplex(
     """As `relu.multiplex`, x uint64 `(n,)`; of the gate's shares the client's is known, too.
     `mask`, modulo 2^out_bits, is the client's, None at the server.
     """
+    if at_once(session.sharing_flights(x.size), bits, out_bits, session.network):
+        if mask is None:
+            return _at_once_server(session, x, gate, bits, out_bits, secrets)
+        return _at_once_client(session, x, gate, bits, out_bits, mask)
     if mask is None:
         return _multiplex_server(session, x, gate, bits, out_bits, secrets)
     return _multiplex_client(session, x, gate, bits, out_bits, mask)
+
+
+def at_once(n: int, bits: int, out_bits: int, network: Network) -> bool:
+    """Whether n values that share flights are multiplexed and extended in one round trip."""
+    more = (out_bits - bits + 2) * max(network.bit, BIT_1) + PRODUCT_1
+    return out_bits > bits and n * more < 2 * network.flight
+
+
+def _at_once_server(
+    session: Session, x: U64, gate: U8, bits: int, out_bits: int, secrets: GateSecrets | None
+) -> U64:
+    y, flip = gated(session.workers, x, bits, secrets)
+    turned, wide, high = gate ^ flip, out_bits - bits, np.uint64(bits)
+    less = ring.reduce(y - flip, bits)
+    top = ring.msb(less, bits) ^ flip
+    lifted = ring.to_signed(less, bits).view(np.uint64) + flip
+    lifted = ring.reduce(lifted - ((top & flip).astype(np.uint64) << high), out_bits)
+    accepted = sender_of(session.sender).accept_early(y.size, 1)
+    own = session.sender.multiply(accepted, lifted, turned, out_bits)
+    bits_of = (turned, out_bits), (turned & top, wide), (top, wide)
+    opened = [_Product.by_server(session, g, ring_bits) for g, ring_bits in bits_of]
+    _await_fixing(session)
+    theirs, first, second = (each.shares() for each in opened)
+
+    def share(at: slice) -> U64:
+        return own[at] + theirs(at) + (first(at) + second(at) << high)
+
+    return _take_off(session, y.size, out_bits, None, share)
+
+
+def _at_once_client(session: Session, y: U64, gate: U8, bits: int, out_bits: int, mask: U64) -> U64:
+    wide, high = out_bits - bits, np.uint64(bits)
+    chosen = receiver_of(session.receiver).choose_early(gate, 1)
+    theirs = session.receiver.additive(chosen, out_bits)
+    lifted, top = ring.to_signed(y, bits).view(np.uint64), ring.msb(y, bits)
+    closes, both = _turned(top.astype(np.uint64), _ones(gate)), top & gate
+    known = (
+        (lambda: ring.reduce(_turned(lifted, _ones(gate)), out_bits), out_bits),
+        (lambda: ring.reduce(closes, wide), wide),
+        (lambda: both.astype(np.uint64), wide),
+    )
+    opened = [_Product.by_client(session, y.size, *each) for each in known]
+    added = opened[0].e ^ gate
+    mine, first, second = (each.shares() for each in opened)
+
+    def share(at: slice) -> U64:
+        carries = (closes[at] & _ones(opened[1].e[at])) + (both[at] & opened[2].e[at])
+        carries += first(at) + second(at)
+        return theirs[at] + (lifted[at] & _ones(added[at])) + mine(at) + (carries << high)
+
+    return _take_off(session, y.size, out_bits, mask, share)
 
 
 def _multiplex_server(
@@ -481,8 +549,11 @@ def truncate_with_gates_cost(
 
 
 @cost_of(multiplex)
-def multiplex_cost(n: Size, bits: Size, out_bits: Size) -> Cost:
-    """Gate n values, and extend them where out_bits is not bits."""
+def multiplex_cost(n: Size, bits: Size, out_bits: Size, once: bool) -> Cost:
+    """Gate n values, and extend them where out_bits is not bits, `once`: at once."""
+    if once:
+        opened = answer_cost("S", n, 1, out_bits) + _message("S", n, 1)
+        return opened + _message("S", n, 1) + _message("S", n, 1) + _message("C", n, out_bits)
     answer = answer_cost("S", n, 1, bits)
     product = answer + _message("S", n, 1) + _message("C", n, bits)
     if out_bits == bits:
@@ -491,6 +562,8 @@ def multiplex_cost(n: Size, bits: Size, out_bits: Size) -> Cost:
 
 
 @cost_of(relu)
-def relu_cost(n: Size, bits: int, out_bits: Size, network: Network | DigitPlan = LAN) -> Cost:
+def relu_cost(
+    n: Size, bits: int, out_bits: Size, network: Network | DigitPlan = LAN, once: bool = False
+) -> Cost:
     """The gate, then the multiplexer."""
-    return gates_cost(n, bits, 1, network) + multiplex_cost(n, bits, out_bits)
+    return gates_cost(n, bits, 1, network) + multiplex_cost(n, bits, out_bits, once)

@@ -119,7 +119,8 @@ def _in_the_run(step: AnyStep, at: Setting, on_demand: Prepared) -> Cost:
         case Gates(joint=False):
             made = _gates(step, at.elements(at.operand), at)
         case Relu(multiplexes=True):
-            made = in_lanes_cost(n, lambda n: masked.multiplex_cost(n, bits, step.bits))
+            once = masked.at_once(n, bits, step.bits, at.network)
+            made = in_lanes_cost(n, lambda n: masked.multiplex_cost(n, bits, step.bits, once))
         case Relu():
             made = _relu(n, bits, step.bits, at)
         case MaxPool():
@@ -141,7 +142,8 @@ def _gates(gates: Gates, n: int, at: Setting) -> Cost:
 
 def _relu(n: int, bits: int, out_bits: int, at: Setting) -> Cost:
     digits = plan_digits(bits - 1, 1, n, at.network)
-    return in_lanes_cost(n, lambda n: masked.relu_cost(n, bits, out_bits, digits))
+    once = masked.at_once(n, bits, out_bits, at.network)
+    return in_lanes_cost(n, lambda n: masked.relu_cost(n, bits, out_bits, digits, once))
 
 
 def _planes(at: Setting) -> tuple[int, int, int]:
@@ -157,6 +159,11 @@ def beforehand(step: AnyStep, at: Setting) -> Cost:
     match step:
         case Truncate() if is_drawn(step):
             return _sent(n, step.bits)
+        case Relu() if masked.at_once(n, bits, step.bits, at.network):
+            known = _sent(n, 1) + _sent(n, step.bits)
+            for _ in range(2):
+                known += _sent(n, step.bits - bits)
+            return known + Cost((Draw("S", n, 1),))
         case Relu():
             extended = _sent(n, step.bits - bits) if step.bits > bits else Cost()
             return _sent(n, 1) + _sent(n, bits) + extended

@@ -5,6 +5,7 @@ prepared and run in one session; the client's result is its mask, and the sum is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from moiety.protocols.compare.maxpool import pool
 from moiety.protocols.compare.relu import GateSecrets
 from moiety.protocols.cost import Cost
 from moiety.protocols.lanes import in_lanes, in_lanes_cost
-from moiety.protocols.network import LAN
+from moiety.protocols.network import LAN, Network
 from moiety.protocols.preparation import prepare, prepare_cost
 from moiety.protocols.recording import record
 from moiety.protocols.session import Role, Session
@@ -38,6 +39,8 @@ from tests.support.prepared import run_prepared
 
 Protocol = Callable[..., Any]
 N = 300
+AT_HAND = replace(LAN, rtt=0.0)
+"""Where flights cost nothing."""
 
 
 def masked_cases() -> Iterator[tuple[str, Case]]:
@@ -46,6 +49,10 @@ def masked_cases() -> Iterator[tuple[str, Case]]:
     yield "masked gates 13, 8 thresholds", gates_case(13, 8)
     for bits, out_bits in ((16, 28), (16, 16), (2, 2), (2, 3), (3, 64), (63, 64)):
         yield f"masked affine relu {bits} to {out_bits}", relu_case(bits, out_bits)
+        yield (
+            f"the same {bits} to {out_bits}, in two steps",
+            relu_case(bits, out_bits, line=AT_HAND),
+        )
     yield "masked relu 12 to 20", relu_case(12, 20, affine=False)
     yield "masked relu of 4396 in lanes", relu_case(16, 28, n=4396)
     yield "masked truncate in lanes", truncate_case(30, 13, n=4396)
@@ -122,7 +129,9 @@ def gates_case(bits: int, count: int) -> Case:
     return case((masked.gates, masked.fix_bits), body, shares((N,), bits), check, cost)
 
 
-def relu_case(bits: int, out_bits: int, n: int = N, affine: bool = True) -> Case:
+def relu_case(
+    bits: int, out_bits: int, n: int = N, affine: bool = True, line: Network = LAN
+) -> Case:
     rng = np.random.default_rng(bits)
     c = edge_values(bits, rng, n) if affine else np.zeros(n, np.uint64)
     flip = rng.integers(0, 2 if affine else 1, n).astype(np.uint8)
@@ -136,14 +145,16 @@ def relu_case(bits: int, out_bits: int, n: int = N, affine: bool = True) -> Case
                 return masked.relu(lane, x[at], bits, out_bits, mine, None, None)
             return masked.relu(lane, x[at], bits, out_bits, None, gate_mask[at], mask[at])
 
-        return in_lanes(session, n, protocol)
+        return in_lanes(replace(session, network=line), n, protocol)
 
     def check(inputs: Pair, results: Pair) -> None:
         meaning = opens_to(bits, out_bits, lambda x: relu_meaning(x, bits, c, flip))
         meaning(inputs, results)
         assert np.array_equal(results[1], mask)
 
-    cost = in_lanes_cost(n, lambda part: declared(masked.relu, part, bits, out_bits))
+    once = masked.at_once(n, bits, out_bits, line)
+    assert once == (line is LAN and out_bits > bits)
+    cost = in_lanes_cost(n, lambda part: declared(masked.relu, part, bits, out_bits, line, once))
     return case((masked.relu, masked.multiplex), body, shares((n,), bits), check, cost)
 
 
