@@ -29,6 +29,7 @@ Rng = np.random.Generator
 SEEDS = lpn.BITS.seeds
 DEGREE, PRIMES = 4096, ntt_primes(25, 3)
 BITS, OUT_BITS, ANSWER_BITS = 13, 26, 35
+MASKED_BITS = 20
 KEY = np.zeros(16, np.uint8)  # of the hash
 NONE = np.zeros(0, np.uint8)  # no delta and no key, with prepared pads
 
@@ -276,6 +277,23 @@ def _(rng: Rng, n: int) -> Made:
     return Made(
         (kernels.pack(octets(rng, n, below=4), 2), n, 2), n, "value", "copy", (1 + 2 / 8) / 2
     )
+
+
+def _stream(rng: Rng, n: int) -> U8:
+    """Shares of so many products."""
+    return kernels.pack(words(rng, n, bits=MASKED_BITS), MASKED_BITS)
+
+
+@case("product_sent")
+def _(rng: Rng, n: int) -> Made:
+    arguments = (_stream(rng, 2 * n), _stream(rng, n), n, MASKED_BITS)
+    return Made(arguments, n, "product", "copy", 5 * MASKED_BITS / 8 / 2)
+
+
+@case("product_received")
+def _(rng: Rng, n: int) -> Made:
+    arguments = (_stream(rng, n), _stream(rng, n), octets(rng, n, below=2), MASKED_BITS)
+    return Made(arguments, n, "product", "copy", (3 * MASKED_BITS / 8 + 1) / 2)
 
 
 # --- silent correlations --------------------------------------------------------------------------

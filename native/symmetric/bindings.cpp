@@ -1,5 +1,5 @@
 // Python functions of the symmetric kernels, and the choice of their instruction set.
-// reference/{symmetric,gates,digits,streams,columns,polynomials}.py specify them.
+// reference/{symmetric,gates,digits,streams,masked,columns,polynomials}.py specify them.
 #define MOIETY_BINDINGS
 #include "dispatch.hpp"
 #include "symmetric/family.hpp"
@@ -33,6 +33,7 @@ const LookupKernels& lookup_kernels() { return dispatch().active().lookup; }
 const GateKernels& gate_kernels() { return dispatch().active().gates; }
 const DigitKernels& digit_kernels() { return dispatch().active().digits; }
 const StreamKernels& stream_kernels() { return dispatch().active().streams; }
+const MaskedKernels& masked_kernels() { return dispatch().active().masked; }
 const ColumnKernels& column_kernels() { return dispatch().active().columns; }
 const PolynomialKernels& polynomial_kernels() { return dispatch().active().polynomials; }
 
@@ -47,6 +48,7 @@ void bind_symmetric(nb::module_& m) {
   bind_gates(m);
   bind_digits(m);
   bind_streams(m);
+  bind_masked(m);
   bind_columns(m);
   bind_polynomials(m);
 }

@@ -1,5 +1,5 @@
 // The symmetric kernels: the tables of all topics, once per instruction set.
-// reference/{symmetric,gates,digits,streams,columns,polynomials}.py specify them.
+// reference/{symmetric,gates,digits,streams,masked,columns,polynomials}.py specify them.
 //
 // A topic's file holds all of its kernels' native side: the table, the loops (compiled by the files
 // that define MOIETY_LOOPS, each with the flags of one instruction set) and the Python functions
@@ -10,6 +10,7 @@
 #include "symmetric/digits.hpp"
 #include "symmetric/gates.hpp"
 #include "symmetric/lookup.hpp"
+#include "symmetric/masked.hpp"
 #include "symmetric/polynomials.hpp"
 #include "symmetric/prg.hpp"
 #include "symmetric/streams.hpp"
@@ -25,6 +26,7 @@ struct SymmetricKernels {
   GateKernels gates;
   DigitKernels digits;
   StreamKernels streams;
+  MaskedKernels masked;
   ColumnKernels columns;
   PolynomialKernels polynomials;
 };
@@ -45,6 +47,7 @@ constexpr SymmetricKernels kKernels{.name = V::kName,
                                     .gates = kGates,
                                     .digits = kDigits,
                                     .streams = kStreams,
+                                    .masked = kMasked,
                                     .columns = kColumns,
                                     .polynomials = kPolynomials};
 

@@ -29,6 +29,7 @@ from moiety.protocols.kernels.reference import (
     columns,
     digits,
     gates,
+    masked,
     polynomials,
     rlwe,
     silent,
@@ -40,6 +41,7 @@ from moiety.protocols.kernels.reference import (
 from moiety.protocols.kernels.reference.columns import *  # noqa: F403
 from moiety.protocols.kernels.reference.digits import *  # noqa: F403
 from moiety.protocols.kernels.reference.gates import *  # noqa: F403
+from moiety.protocols.kernels.reference.masked import *  # noqa: F403
 from moiety.protocols.kernels.reference.polynomials import *  # noqa: F403
 from moiety.protocols.kernels.reference.pool import Pool as Pool
 from moiety.protocols.kernels.reference.rlwe import *  # noqa: F403
@@ -57,6 +59,7 @@ FAMILIES: tuple[ModuleType, ...] = (
     gates,
     digits,
     streams,
+    masked,
     columns,
     polynomials,
     silent,

@@ -101,9 +101,9 @@ class Known:
         """
         return kernels.unpack8(self._part(self.choices, opening, k, start, n), n, k)
 
-    def products_at(self, opening: int, bits: int, start: int, n: int) -> U64:
-        """uint64 `(n,)`. Raises likewise."""
-        return kernels.unpack(self._part(self.products, opening, bits, start, n), n, bits)
+    def products_at(self, opening: int, bits: int, start: int, n: int) -> U8:
+        """Packed. Raises likewise."""
+        return self._part(self.products, opening, bits, start, n)
 
     def _part(self, streams: dict[int, U8], opening: int, bits: int, start: int, n: int) -> U8:
         while opening not in streams:

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from moiety.protocols import kernels, ring
-from moiety.protocols.arrays import U8, U64
+from moiety.protocols import kernels
+from moiety.protocols.arrays import U8
 from moiety.protocols.channel import Channel
 from moiety.protocols.cost import packed
 from moiety.protocols.ot.demand import Form, OneWay, Piece
@@ -116,21 +116,17 @@ class ReceivedPads:
 def _sent_product(channel: Channel, piece: Piece, pads: U8, known: Known) -> U8:
     """Sends m; the sender's shares as a stream."""
     bits = piece.answer.bits
-    first, second = kernels.unpack(pads, 2 * piece.n, bits).reshape(-1, 2).T
     y = known.products_at(piece.answer.opening, bits, piece.start, piece.n)
-    channel.send(_packed(y + first - second, bits))
-    return _packed(np.uint64(0) - first, bits)
+    message, share = kernels.product_sent(pads, y, piece.n, bits)
+    channel.send(message)
+    return share
 
 
 def _received_product(channel: Channel, piece: Piece, pads: U8, u: U8) -> U8:
     """The receiver's shares, likewise."""
     bits = piece.answer.bits
-    message = kernels.unpack(channel.recv(int(packed(piece.n, bits))), piece.n, bits)
-    return _packed(kernels.unpack(pads, piece.n, bits) + u * message, bits)
-
-
-def _packed(values: U64, bits: int) -> U8:
-    return kernels.pack(ring.reduce(values, bits), bits)
+    message = channel.recv(int(packed(piece.n, bits)))
+    return kernels.product_received(pads, message, u, bits)
 
 
 @dataclass

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from moiety.protocols import ring
-from moiety.protocols.arrays import F32, I64, U64
+from moiety.protocols import kernels, ring
+from moiety.protocols.arrays import F32, I64, U8, U64
 from moiety.protocols.compare import relu
 from moiety.protocols.ot.early import Known
 from moiety.protocols.session import Session
@@ -158,13 +158,15 @@ class Larger(Known):
     unit: int = field(kw_only=True)
     wide: list[int] = field(default_factory=list)
 
-    def products_at(self, opening: int, bits: int, start: int, n: int) -> U64:
-        y = super().products_at(opening, bits, start, n)
+    def products_at(self, opening: int, bits: int, start: int, n: int) -> U8:
+        known = super().products_at(opening, bits, start, n)
         if (n, bits) == (HIDDEN, HIDDEN_RING):
             self.wide.append(opening)
             if len(self.wide) == 2:
+                y = kernels.unpack(known, n, bits)
                 y[self.unit] += np.uint64(ADDED)
-        return y
+                return kernels.pack(y, bits)
+        return known
 
 
 def prepared_with(parties: Parties, unit: int) -> Halves:

@@ -13,7 +13,14 @@ from tests.native.builds import SANITIZED, Failed, Passed, built, said, tool
 
 TESTS = tuple(
     f"tests/protocols/test_{name}.py"
-    for name in ("kernel_arguments", "symmetric_kernels", "silent_kernels", "rlwe_kernels", "pool")
+    for name in (
+        "kernel_arguments",
+        "symmetric_kernels",
+        "masked_kernels",
+        "silent_kernels",
+        "rlwe_kernels",
+        "pool",
+    )
 )
 OPTIONS = {
     # CPython does not free everything, and a size that cannot be had is an answer to test.

@@ -30,6 +30,8 @@ SECRETS: dict[str, str] = {
     "pack": "values,values",  # as words, and as bytes
     "unpack": "data",
     "unpack8": "data",
+    "product_sent": "pads,y",
+    "product_received": "pads,u",
     # silent: the trees' keys and the code are public, so are the elements that multiply a secret
     "hash_blocks": "blocks",
     "add_multiples": "target,delta",

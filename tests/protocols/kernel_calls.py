@@ -37,6 +37,10 @@ class Cases:
     def words(self, *shape: int) -> np.ndarray:
         return self.rng.integers(0, 1 << self.bits, shape, np.uint64)
 
+    def stream(self, fields: int = 1) -> np.ndarray:
+        """So many fields of each element, packed."""
+        return kernels.pack(self.words(fields * self.n), self.bits)
+
     def sent(self, k: int) -> Arguments:
         """w, delta, key and shifts."""
         return self.bytes(self.n, 16), self.block, self.key, self.bytes(self.n, below=1 << k)
@@ -87,6 +91,8 @@ class Cases:
             "pack": (self.words(n), bits),
             "unpack": (self.bytes((n * bits + 7) // 8), n, bits),
             "unpack8": (self.bytes((n * few + 7) // 8), n, few),
+            "product_sent": (self.stream(2), self.stream(), n, bits),
+            "product_received": (self.stream(), self.stream(), self.bytes(n, below=2), bits),
             "cut_digits": (self.words(n), self.words(3, n), bits % 7, [3, 1, 4], True),
             "add_multiples": (self.bytes(n, 16), self.block, self.bytes(n, below=16)),
         }

@@ -33,9 +33,9 @@ MUTANTS = (
     Mutant(
         name="masked_product_under_one_pad",
         breaks="the client's known number, to a server whose bit is 0",
-        file=MAKING,
-        old="_packed(y + first - second, bits)",
-        new="_packed(y + first, bits)",
+        file="native/symmetric/masked.hpp",
+        old="sent[i] = (sent[i] + pad[2 * i] - pad[2 * i + 1]) & low;",
+        new="sent[i] = (sent[i] + pad[2 * i]) & low;",
         tests=(f"{CASES}[masked truncate 41 by 12]",),
     ),
     Mutant(

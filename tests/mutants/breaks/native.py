@@ -12,6 +12,7 @@ SYMMETRIC = "tests/protocols/test_symmetric_kernels.py::"
 SILENT = "tests/protocols/test_silent_kernels.py::"
 RLWE = "tests/protocols/test_rlwe_kernels.py::"
 POOL = "tests/protocols/test_pool.py::"
+PRODUCTS = "tests/protocols/test_masked_kernels.py::"
 CHECKS = "tests/protocols/test_check_kernels.py::"
 ARGUMENTS = "tests/protocols/test_kernel_arguments.py::"
 
@@ -135,6 +136,22 @@ MUTANTS = (
         old="expand_key(key, first / per_key(1), schedule);",
         new="expand_key(key, 0, schedule);",
         tests=(SILENT + "test_the_hash_is_the_one_that_pads_lookups_after_sigma",),
+    ),
+    Mutant(
+        name="fields_behind_the_last_are_kept",
+        breaks="what was in memory goes to the peer in a stream's spare bits",
+        file="native/symmetric/masked.hpp",
+        old="kGroup * kGroup; i++) values[i] = 0;",
+        new="kGroup * kGroup; i++) values[i] |= 1;",
+        tests=(PRODUCTS + "test_masked_products_are_modulo_the_ring",),
+    ),
+    Mutant(
+        name="products_by_the_lowest_bit_alone",
+        breaks="a receiver's share of a product whose bit is 1",
+        file="native/symmetric/masked.hpp",
+        old="(opened[i] & ones(bit[i]))",
+        new="(opened[i] & bit[i])",
+        tests=(PRODUCTS + "test_masked_products_are_modulo_the_ring",),
     ),
     Mutant(
         name="all_rows_have_few_coefficients",

@@ -284,6 +284,24 @@ void passes(std::vector<Case>& cases, const Kernels& kernels) {
                    }});
 }
 
+void masked(std::vector<Case>& cases, const Kernels& kernels) {
+  const MaskedKernels& t = kernels.masked;
+  const auto bytes = [](const Shape& s) { return (s.n * s.bits + 7) / 8; };
+  cases.push_back({"product_sent", kernels.name, [=, &t](Call& call, const Shape& s) {
+                     const u8 *pads = call.secret<u8>("pads", (2 * s.n * s.bits + 7) / 8),
+                              *y = call.secret<u8>("y", bytes(s));
+                     u8 *message = call.room<u8>(bytes(s)), *share = call.room<u8>(bytes(s));
+                     call.run = [=, &t] { t.product_sent(pads, y, s.n, s.bits, message, share); };
+                   }});
+  cases.push_back(
+      {"product_received", kernels.name, [=, &t](Call& call, const Shape& s) {
+         const u8 *pads = call.secret<u8>("pads", bytes(s)),
+                  *message = call.open<u8>("message", bytes(s)), *u = call.secret<u8>("u", s.n, 2);
+         u8* share = call.room<u8>(bytes(s));
+         call.run = [=, &t] { t.product_received(pads, message, u, s.n, s.bits, share); };
+       }});
+}
+
 void columns(std::vector<Case>& cases, const Kernels& kernels) {
   const ColumnKernels& t = kernels.columns;
   cases.push_back({"column_hash", kernels.name, [&t](Call& call, const Shape& s) {
@@ -323,6 +341,7 @@ std::vector<Case> symmetric_cases() {
     comparisons(cases, *kernels);
     multiplexers(cases, *kernels);
     passes(cases, *kernels);
+    masked(cases, *kernels);
     columns(cases, *kernels);
   }
   return cases;
