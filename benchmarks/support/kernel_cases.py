@@ -296,6 +296,27 @@ def _(rng: Rng, n: int) -> Made:
     return Made(arguments, n, "product", "copy", (3 * MASKED_BITS / 8 + 1) / 2)
 
 
+def _value(rng: Rng, n: int) -> tuple[U64, U8, U8, U8]:
+    """What a product is added to, the bit that is, too, shares of the product, what turns it."""
+    flags = octets(rng, 2, n, below=2)
+    return words(rng, n, bits=MASKED_BITS), flags[0], _stream(rng, n), flags[1]
+
+
+@case("masked_send")
+def _(rng: Rng, n: int) -> Made:
+    x, bit, share, e = _value(rng, n)
+    y, mask = words(rng, n, bits=MASKED_BITS), words(rng, n, bits=MASKED_BITS)
+    arguments = (x, 0, y, bit, share, e, mask, MASKED_BITS)
+    return Made(arguments, n, "value", "copy", (3 * 8 + 2 + 2 * MASKED_BITS / 8) / 2)
+
+
+@case("masked_receive")
+def _(rng: Rng, n: int) -> Made:
+    x, bit, share, e = _value(rng, n)
+    arguments = (x, 0, bit, share, e, _stream(rng, n), MASKED_BITS)
+    return Made(arguments, n, "value", "copy", (2 * 8 + 2 + 2 * MASKED_BITS / 8) / 2)
+
+
 # --- silent correlations --------------------------------------------------------------------------
 
 

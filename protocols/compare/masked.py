@@ -53,7 +53,7 @@ sees to it that a mask serves one run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,9 +79,6 @@ from moiety.protocols.ot.transfers import answer_cost
 from moiety.protocols.prices import BIT_1, PRODUCT_1
 from moiety.protocols.session import Role, Session
 
-IN_CACHE = 1 << 13
-"""Elements; a multiple of what parallel.GRAIN is."""
-
 
 @dataclass(frozen=True)
 class TruncationMasks:
@@ -102,10 +99,18 @@ def fix(session: Session, x: U64, bits: int, mask: U64 | None) -> U64:
     """Shares of the same values, uint64 of x's shape, of which the client's is `mask`; None at the
     server.
     """
-    mine = None if mask is None else mask.reshape(-1)
     flat = x.reshape(-1)
-    fixed = _take_off(session, flat.size, bits, mine, lambda at: flat[at])
-    return fixed.reshape(x.shape)
+    if session.is_server:
+
+        def added(at: slice, message: U8) -> U64:
+            return ring.reduce(flat[at] + kernels.unpack(message, at.stop - at.start, bits), bits)
+
+        return _receive_fixed(session, flat.size, bits, added).reshape(x.shape)
+    if mask is None:
+        raise ContractViolation("a client's share is fixed without its mask")
+    mine = mask.reshape(-1)
+    _send_fixed(session, flat.size, bits, lambda at: kernels.pack(flat[at] - mine[at], bits))
+    return mine.reshape(x.shape)
 
 
 def fix_bits(session: Session, x: U8, mask: U8 | None) -> U8:
@@ -116,51 +121,28 @@ def fix_bits(session: Session, x: U8, mask: U8 | None) -> U8:
     return mask
 
 
-def _take_off(
-    session: Session, n: int, bits: int, mask: U64 | None, share: Callable[[slice], U64]
-) -> U64:
-    """The client sends its `share` of n values less its mask, the server adds that to its own; the
-    shares after that, modulo 2^bits.
-    """
-    ranges = session.workers.ranges(n)
-    if session.is_server:
-        fixed = np.empty(n, np.uint64)
+def _receive_fixed(session: Session, n: int, bits: int, added: Callable[[slice, U8], U64]) -> U64:
+    """The server's shares: what is `added` to a packed message of the client's, for each range."""
+    fixed = np.empty(n, np.uint64)
 
-        def arrived(at: slice) -> tuple[slice, U8]:
-            return at, session.channel.recv(int(packed(at.stop - at.start, bits)))
+    def arrived(at: slice) -> tuple[slice, U8]:
+        return at, session.channel.recv(int(packed(at.stop - at.start, bits)))
 
-        def add(job: tuple[slice, U8]) -> None:
-            at, data = job
-            sent = kernels.unpack(data, at.stop - at.start, bits)
-            for part, of_range in _in_cache(at):
-                fixed[part] = ring.reduce(share(part) + sent[of_range], bits)
+    def add(job: tuple[slice, U8]) -> None:
+        at, message = job
+        fixed[at] = added(at, message)
 
-        session.workers.each(add, ranges, arrived)
-        return fixed
-    if mask is None:
-        raise ContractViolation("a client's share is fixed without its mask")
+    session.workers.each(add, session.workers.ranges(n), arrived)
+    return fixed
+
+
+def _send_fixed(session: Session, n: int, bits: int, less: Callable[[slice], U8]) -> None:
+    """The client's shares `less` its masks, packed, for each range."""
     if session.channel.silent:
         session.channel.send(bytes(int(packed(n, bits))))
-        return mask
-
-    def less(at: slice) -> U8:
-        made = np.empty(at.stop - at.start, np.uint64)
-        for part, of_range in _in_cache(at):
-            made[of_range] = share(part) - mask[part]
-        return kernels.pack(made, bits)
-
-    for message in session.workers.map(less, ranges):
+        return
+    for message in session.workers.map(less, session.workers.ranges(n)):
         session.channel.send(message)
-    return mask
-
-
-def _in_cache(at: slice) -> Iterator[tuple[slice, slice]]:
-    """Parts of a range, in the whole and in the range, whose intermediate arrays stay in a
-    processor's cache.
-    """
-    for start in range(at.start, at.stop, IN_CACHE):
-        stop = min(start + IN_CACHE, at.stop)
-        yield slice(start, stop), slice(start - at.start, stop - at.start)
 
 
 def _send_bits(session: Session, bits: U8) -> None:
@@ -196,16 +178,38 @@ class _Product:
         """Of `g ^ by`, of which the client knows `by` and has told the server."""
         return _Product(self.e ^ by, self.bits, self.late)
 
-    def shares(self) -> Callable[[slice], U64]:
-        """`(1-2e)*a` of some elements, modulo 2^64, in the flight that fixes the product; the
-        client adds `e*y`. Slices begin where a packed stream is whole in bytes.
+    def received(self, session: Session, x: U64, shift: int, flip: U8) -> U64:
+        """In the flight that fixes it, the server's shares of the product and more: of `(x >>
+        shift) - flip + (1-2e)*a`, when the client has taken off its mask.
         """
-        stream, bits, e = self.late(), self.bits, self.e
+        share, bits, e = self._shares(), self.bits, self.e
 
-        def of(at: slice) -> U64:
-            begin, n = at.start * bits // 8, at.stop - at.start
-            share = kernels.unpack(stream[begin : begin + int(packed(n, bits))], n, bits)
-            return _turned(share, _ones(e[at]))
+        def added(at: slice, message: U8) -> U64:
+            return kernels.masked_receive(x[at], shift, flip[at], share(at), e[at], message, bits)
+
+        return _receive_fixed(session, x.size, bits, added)
+
+    def sent(self, session: Session, x: U64, shift: int, y: U64 | None, bit: U8, mask: U64) -> None:
+        """The client's: it takes its mask off `(x >> shift) + bit*y + (1-2e)*a`, where y is None
+        for ones.
+        """
+        share, bits, e = self._shares(), self.bits, self.e
+
+        def less(at: slice) -> U8:
+            known = None if y is None else y[at]
+            return kernels.masked_send(
+                x[at], shift, known, bit[at], share(at), e[at], mask[at], bits
+            )
+
+        _send_fixed(session, x.size, bits, less)
+
+    def _shares(self) -> Callable[[slice], U8]:
+        """a of some elements, packed. Slices begin where a packed stream is whole in bytes."""
+        stream, bits = self.late(), self.bits
+
+        def of(at: slice) -> U8:
+            begin = at.start * bits // 8
+            return stream[begin : begin + int(packed(at.stop - at.start, bits))]
 
         return of
 
@@ -251,7 +255,7 @@ def _converting(
             )
 
         def finish() -> U64:
-            return _truncated(session, opened, carry, x, out_bits, shift, masks)
+            return _truncated(session, opened, carry, x, shift, masks)
 
         return finish
 
@@ -263,26 +267,17 @@ def _truncated(
     opened: _Product,
     carry: U8,
     x: U64,
-    out_bits: int,
     shift: int,
     masks: TruncationMasks | None,
 ) -> U64:
-    high = np.uint64(shift)
     if masks is None:
         theirs = _receive_bits(session, carry.size)
-        product = opened.turned(theirs).shares()
-        return _take_off(session, x.size, out_bits, None, lambda at: (x[at] >> high) + product(at))
+        return opened.turned(theirs).received(session, x, shift, np.zeros_like(carry))
     mine = carry ^ masks.carry
     _send_bits(session, mine)
     made = opened.turned(mine)
-    added, product = made.e ^ masks.carry, made.shares()  # k + e*(1-2k)
-    return _take_off(
-        session,
-        x.size,
-        out_bits,
-        masks.result,
-        lambda at: (x[at] >> high) + added[at] + product(at),
-    )
+    made.sent(session, x, shift, None, made.e ^ masks.carry, masks.result)  # k + e*(1-2k)
+    return masks.result
 
 
 def gates(
@@ -407,10 +402,9 @@ def _multiplex_server(
     own = session.sender.multiply(accepted, y, turned, bits)
     opened = _Product.by_server(session, turned, bits)
     _await_fixing(session)
-    product = opened.shares()
     if out_bits == bits:
-        return _take_off(session, y.size, bits, None, lambda at: own[at] + product(at))
-    z = _take_off(session, y.size, bits, None, lambda at: own[at] + product(at) - flip[at])
+        return opened.received(session, own, 0, np.zeros_like(flip))
+    z = opened.received(session, own, 0, flip)
     return _extend_server(session, z, flip, bits, out_bits)
 
 
@@ -421,9 +415,8 @@ def _extend_server(session: Session, z: U64, flip: U8, bits: int, out_bits: int)
     top = ring.msb(z, bits) ^ flip
     opened = _Product.by_server(session, top, out_bits - bits)
     _await_fixing(session)
-    product, back, low = opened.shares(), flip & top, np.uint64(bits)
-    carry = _take_off(session, z.size, out_bits - bits, None, lambda at: product(at) - back[at])
-    wide = np.empty_like(z)
+    carry = opened.received(session, np.zeros_like(z), 0, flip & top)
+    wide, low = np.empty_like(z), np.uint64(bits)
 
     def lift(at: slice) -> U64:
         signed = ring.to_signed(z[at], bits).view(np.uint64)
@@ -441,13 +434,8 @@ def _multiplex_client(
     opened = _Product.by_client(
         session, y.size, lambda: ring.reduce(_turned(y, _ones(gate)), bits), bits
     )
-    added, product = opened.e ^ gate, opened.shares()  # d1*y + e*(1-2*d1)*y
     narrow = mask if out_bits == bits else ring.reduce(mask, bits)
-
-    def share(at: slice) -> U64:
-        return theirs[at] + (y[at] & _ones(added[at])) + product(at)
-
-    _take_off(session, y.size, bits, narrow, share)
+    opened.sent(session, theirs, 0, y, opened.e ^ gate, narrow)  # d1*y + e*(1-2*d1)*y
     if out_bits > bits:
         _extend_client(session, narrow, mask, bits, out_bits)
     return mask
@@ -458,9 +446,8 @@ def _extend_client(session: Session, narrow: U64, mask: U64, bits: int, out_bits
     top = ring.msb(narrow, bits)
     wide = out_bits - bits
     opened = _Product.by_client(session, top.size, lambda: top.astype(np.uint64), wide)
-    added, product = opened.e & top, opened.shares()
     rest = ring.reduce((mask >> np.uint64(bits)) + top, wide)
-    _take_off(session, mask.size, wide, rest, lambda at: product(at) + added[at])
+    opened.sent(session, np.zeros_like(mask), 0, None, opened.e & top, rest)
 
 
 def _await_fixing(session: Session) -> None:

@@ -32,6 +32,8 @@ SECRETS: dict[str, str] = {
     "unpack8": "data",
     "product_sent": "pads,y",
     "product_received": "pads,u",
+    "masked_send": "x,y,bit,share,mask",  # e is sent in the run, as are messages
+    "masked_receive": "x,bit,share",
     # silent: the trees' keys and the code are public, so are the elements that multiply a secret
     "hash_blocks": "blocks",
     "add_multiples": "target,delta",

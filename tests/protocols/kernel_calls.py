@@ -87,12 +87,16 @@ class Cases:
 
     def passes(self) -> dict[str, Arguments]:
         n, bits, few = self.n, self.bits, 1 + self.bits % 8
+        flags = self.bytes(2, n, below=2)
+        value = (self.words(n), bits % 7, flags[0], self.stream(), flags[1])
         return {
             "pack": (self.words(n), bits),
             "unpack": (self.bytes((n * bits + 7) // 8), n, bits),
             "unpack8": (self.bytes((n * few + 7) // 8), n, few),
             "product_sent": (self.stream(2), self.stream(), n, bits),
             "product_received": (self.stream(), self.stream(), self.bytes(n, below=2), bits),
+            "masked_send": (*value[:2], self.words(n), *value[2:], self.words(n), bits),
+            "masked_receive": (*value, self.stream(), bits),
             "cut_digits": (self.words(n), self.words(3, n), bits % 7, [3, 1, 4], True),
             "add_multiples": (self.bytes(n, 16), self.block, self.bytes(n, below=16)),
         }

@@ -87,6 +87,53 @@ def test_product_twins_are_equal(twin: SimpleNamespace, n: int) -> None:
         assert twin.product_received(share, message, u, bits).tobytes() == opened.tobytes()
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    n=st.integers(0, 600),
+    bits=st.integers(1, 64),
+    shift=st.integers(0, 63),
+    alone=st.booleans(),
+    seed=st.integers(0, 2**32),
+)
+@pytest.mark.parametrize("name", FAMILY.twins)
+def test_masked_values_are_modulo_the_ring(
+    name: str, n: int, bits: int, shift: int, alone: bool, seed: int
+) -> None:
+    """`alone`: the bit is added, times nothing."""
+    made, ring = Values(n, bits, seed), 2**bits
+    wide = Values(n, 64, seed)  # x, y and the mask are any words
+    x, y, mask, a = wide.numbers(), wide.numbers(), wide.numbers(), made.numbers()
+    bit, e = made.flags(), made.flags()
+    share = made.stream(a)
+    with FAMILY.twin(name) as twin:
+        message = twin.masked_send(x, shift, None if alone else y, bit, share, e, mask, bits)
+        summed = twin.masked_receive(x, shift, bit, share, e, message, bits)
+    assert made.opened(message) == [
+        ((x >> shift) + (1 if alone else y) * b + (1 - 2 * e) * a - m) % ring
+        for x, y, b, e, a, m in integers(x, y, bit, e, a, mask)
+    ]
+    assert [int(each) for each in summed] == [
+        ((x >> shift) - b + (1 - 2 * e) * a + sent) % ring
+        for x, b, e, a, sent in integers(x, bit, e, a, np.array(made.opened(message), np.uint64))
+    ]
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_value_twins_are_equal(twin: SimpleNamespace, n: int) -> None:
+    for bits in range(1, 65):
+        made = Values(n, bits, 100 * n + bits)
+        x, y, mask, share = made.numbers(), made.numbers(), made.numbers(), made.numbers()
+        given = (made.flags(), made.stream(share), made.flags())
+        for known in (None, y):
+            sent = twin.masked_send(x, bits - 1, known, *given, mask, bits)
+            expected = masked.masked_send(x, bits - 1, known, *given, mask, bits)
+            assert sent.tobytes() == expected.tobytes()
+        summed = twin.masked_receive(x, bits - 1, *given, sent, bits)
+        added = masked.masked_receive(x, bits - 1, *given, sent, bits)
+        assert summed.tobytes() == added.tobytes()
+
+
+WORDS = np.zeros(4, np.uint64)
 ZEROS = np.zeros(4, np.uint8)
 
 
@@ -101,6 +148,15 @@ ZEROS = np.zeros(4, np.uint8)
         ("product_received", (ZEROS, ZEROS, ZEROS, 9)),
         ("product_received", (ZEROS, ZEROS[:3], ZEROS, 8)),
         ("product_received", (ZEROS[:3], ZEROS, ZEROS, 8)),
+        ("masked_send", (WORDS, 64, None, ZEROS, ZEROS, ZEROS, WORDS, 8)),
+        ("masked_send", (WORDS, 0, None, ZEROS[:3], ZEROS, ZEROS, WORDS, 8)),
+        ("masked_send", (WORDS, 0, WORDS[:3], ZEROS, ZEROS, ZEROS, WORDS, 8)),
+        ("masked_send", (WORDS, 0, None, ZEROS, ZEROS[:3], ZEROS, WORDS, 8)),
+        ("masked_send", (WORDS, 0, None, ZEROS, ZEROS, ZEROS[:3], WORDS, 8)),
+        ("masked_send", (WORDS, 0, None, ZEROS, ZEROS, ZEROS, WORDS[:3], 8)),
+        ("masked_receive", (WORDS, 0, ZEROS, ZEROS, ZEROS, ZEROS[:3], 8)),
+        ("masked_receive", (WORDS, 0, ZEROS, ZEROS[:3], ZEROS, ZEROS, 8)),
+        ("masked_receive", (WORDS, 0, ZEROS, ZEROS, ZEROS, ZEROS, 9)),
     ],
 )
 def test_wrong_lengths_are_refused(

@@ -1,4 +1,5 @@
-"""Products of a bit and a number that are made before a run under masks (ot/making).
+"""Products of a bit and a number that are made before a run (ot/making), and their values under
+masks in the run (compare/masked).
 
 Specifies native/symmetric/masked.hpp: no cryptography, but memory is passed over once. Numbers are
 modulo `2^bits`, in streams as `pack` writes them; spare bits of a last byte are zero.
@@ -9,11 +10,11 @@ from __future__ import annotations
 import numpy as np
 
 from moiety.protocols.arrays import U8, U64
-from moiety.protocols.kernels.reference.checks import check_bytes, check_range
+from moiety.protocols.kernels.reference.checks import check_array, check_bytes, check_range
 from moiety.protocols.kernels.reference.pool import Pool
 from moiety.protocols.kernels.reference.streams import pack, unpack
 
-__all__ = ["product_received", "product_sent"]
+__all__ = ["masked_receive", "masked_send", "product_received", "product_sent"]
 
 
 def product_sent(pads: U8, y: U8, n: int, bits: int, pool: Pool | None = None) -> tuple[U8, U8]:
@@ -39,6 +40,61 @@ def product_received(pads: U8, message: U8, u: U8, bits: int, pool: Pool | None 
     check_bytes("u", u, None)
     n = len(u)
     return pack(unpack(pads, n, bits) + (unpack(message, n, bits) & _ones(u)), bits)
+
+
+def masked_send(
+    x: U64,
+    shift: int,
+    y: U64 | None,
+    bit: U8,
+    share: U8,
+    e: U8,
+    mask: U64,
+    bits: int,
+    pool: Pool | None = None,
+) -> U8:
+    """A share of a value less its mask, packed: `(x >> shift) + bit*y + (1-2e)*a - mask`.
+
+    x, mask: `uint64 (n,)`, any; shift: 0..63; y: likewise, None for ones; bit, e: bits, `uint8
+    (n,)`; share: a, a stream of n numbers; bits: 1..64. The result is a stream.
+    """
+    own = _share(x, shift, share, e, bits)
+    n = len(x)
+    check_bytes("bit", bit, n)
+    check_array("mask", mask, np.uint64, n)
+    if y is None:
+        return pack(own + bit - mask, bits)
+    check_array("y", y, np.uint64, n)
+    return pack(own + (y & _ones(bit)) - mask, bits)
+
+
+def masked_receive(
+    x: U64,
+    shift: int,
+    bit: U8,
+    share: U8,
+    e: U8,
+    message: U8,
+    bits: int,
+    pool: Pool | None = None,
+) -> U64:
+    """The peer's share of the value when its mask is off: `(x >> shift) - bit + (1-2e)*a + message`
+    modulo `2^bits`, `uint64 (n,)`.
+
+    message: as `masked_send` gives it; the others as there.
+    """
+    own = _share(x, shift, share, e, bits)
+    check_bytes("bit", bit, len(x))
+    return (own - bit + unpack(message, len(x), bits)) & np.uint64(2**bits - 1)
+
+
+def _share(x: U64, shift: int, share: U8, e: U8, bits: int) -> U64:
+    """`(x >> shift) + (1-2e)*a` modulo 2^64."""
+    check_range("shift", shift, 0, 63)
+    check_range("bits", bits, 1, 64)
+    check_array("x", x, np.uint64, None)
+    check_bytes("e", e, len(x))
+    return (x >> np.uint64(shift)) + ((unpack(share, len(x), bits) ^ _ones(e)) - _ones(e))
 
 
 def _size(n: int, bits: int) -> int:

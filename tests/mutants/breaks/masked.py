@@ -55,11 +55,30 @@ MUTANTS = (
         tests=(f"{CASES}[masked affine relu 16 to 28]",),
     ),
     Mutant(
+        name="masked_product_is_never_turned",
+        breaks="the server's shares where the client has seen its bit turned",
+        file="native/symmetric/masked.hpp",
+        old="return (a ^ ones(e)) - ones(e);",
+        new="return (a ^ ones(e)) + ones(e);",
+        tests=(f"{CASES}[masked truncate 41 by 12]",),
+    ),
+    Mutant(
+        name="masked_share_without_its_mask",
+        breaks="the client's shares of all that is truncated, gated and extended",
+        file="native/symmetric/masked.hpp",
+        old="turned(sum[i], here.e[i]) - taken[i];",
+        new="turned(sum[i], here.e[i]) - (taken[i] & 0);",
+        tests=(
+            f"{CASES}[masked truncate 41 by 12]",
+            RUNS + "test_every_message_of_a_run_is_uniform",
+        ),
+    ),
+    Mutant(
         name="masked_flip_is_not_given_back",
         breaks="the extension of negative values behind a flipped gate",
         file=MASKED,
-        old="opened.shares(), flip & top, np.uint64(bits)",
-        new="opened.shares(), flip & flip, np.uint64(bits)",
+        old="opened.received(session, np.zeros_like(z), 0, flip & top)",
+        new="opened.received(session, np.zeros_like(z), 0, flip & flip)",
         tests=(f"{CASES}[masked affine relu 16 to 28]",),
     ),
     Mutant(
@@ -74,8 +93,8 @@ MUTANTS = (
         name="masked_shares_before_their_flight",
         breaks="the order in which two lanes take what both parties count",
         file=MASKED,
-        old="    _await_fixing(session)\n    product = opened.shares()\n    if out_bits",
-        new="    product = opened.shares()\n    if out_bits",
+        old="    _await_fixing(session)\n    if out_bits",
+        new="    if out_bits",
         tests=(RUNS + "test_both_parties_ask_for_the_same_in_the_same_order",),
     ),
     Mutant(

@@ -300,6 +300,29 @@ void masked(std::vector<Case>& cases, const Kernels& kernels) {
          u8* share = call.room<u8>(bytes(s));
          call.run = [=, &t] { t.product_received(pads, message, u, s.n, s.bits, share); };
        }});
+  cases.push_back({"masked_send", kernels.name, [=, &t](Call& call, const Shape& s) {
+                     const u64 *x = call.secret<u64>("x", s.n), *y = call.secret<u64>("y", s.n);
+                     const u8 *bit = call.secret<u8>("bit", s.n, 2),
+                              *share = call.secret<u8>("share", bytes(s)),
+                              *e = call.open<u8>("e", s.n, 2);
+                     const u64* mask = call.secret<u64>("mask", s.n);
+                     u8* message = call.room<u8>(bytes(s));
+                     call.run = [=, &t] {
+                       t.masked_send({x, s.k, y, bit, share, e}, mask, s.n, s.bits, message);
+                       t.masked_send({x, s.k, nullptr, bit, share, e}, mask, s.n, s.bits, message);
+                     };
+                   }});
+  cases.push_back(
+      {"masked_receive", kernels.name, [=, &t](Call& call, const Shape& s) {
+         const u64* x = call.secret<u64>("x", s.n);
+         const u8 *bit = call.secret<u8>("bit", s.n, 2),
+                  *share = call.secret<u8>("share", bytes(s)), *e = call.open<u8>("e", s.n, 2),
+                  *message = call.open<u8>("message", bytes(s));
+         u64* sum = call.room<u64>(s.n);
+         call.run = [=, &t] {
+           t.masked_receive({x, s.k, nullptr, bit, share, e}, message, s.n, s.bits, sum);
+         };
+       }});
 }
 
 void columns(std::vector<Case>& cases, const Kernels& kernels) {
