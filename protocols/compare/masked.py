@@ -203,6 +203,13 @@ class _Product:
 
         _send_fixed(session, x.size, bits, less)
 
+    def values(self, session: Session) -> U64:
+        """`(1-2e)*a` of all elements modulo 2^64, where it is a part of something else."""
+        stream, n = self.late(), self.e.size
+        if session.channel.silent:
+            return np.zeros(n, np.uint64)
+        return _turned(kernels.unpack(stream, n, self.bits, session.workers.pool), _ones(self.e))
+
     def _shares(self) -> Callable[[slice], U8]:
         """a of some elements, packed. Slices begin where a packed stream is whole in bytes."""
         stream, bits = self.late(), self.bits
@@ -362,12 +369,8 @@ def _at_once_server(
     bits_of = (turned, out_bits), (turned & top, wide), (top, wide)
     opened = [_Product.by_server(session, g, ring_bits) for g, ring_bits in bits_of]
     _await_fixing(session)
-    theirs, first, second = (each.shares() for each in opened)
-
-    def share(at: slice) -> U64:
-        return own[at] + theirs(at) + (first(at) + second(at) << high)
-
-    return _take_off(session, y.size, out_bits, None, share)
+    carries = opened[1].values(session) + opened[2].values(session)
+    return opened[0].received(session, own + (carries << high), 0, np.zeros_like(flip))
 
 
 def _at_once_client(session: Session, y: U64, gate: U8, bits: int, out_bits: int, mask: U64) -> U64:
@@ -382,15 +385,10 @@ def _at_once_client(session: Session, y: U64, gate: U8, bits: int, out_bits: int
         (lambda: both.astype(np.uint64), wide),
     )
     opened = [_Product.by_client(session, y.size, *each) for each in known]
-    added = opened[0].e ^ gate
-    mine, first, second = (each.shares() for each in opened)
-
-    def share(at: slice) -> U64:
-        carries = (closes[at] & _ones(opened[1].e[at])) + (both[at] & opened[2].e[at])
-        carries += first(at) + second(at)
-        return theirs[at] + (lifted[at] & _ones(added[at])) + mine(at) + (carries << high)
-
-    return _take_off(session, y.size, out_bits, mask, share)
+    carries = opened[1].values(session) + opened[2].values(session)
+    carries += (closes & _ones(opened[1].e)) + (both & opened[2].e)
+    opened[0].sent(session, theirs + (carries << high), 0, lifted, opened[0].e ^ gate, mask)
+    return mask
 
 
 def _multiplex_server(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from moiety.protocols import kernels
+from moiety.protocols import kernels, ring
 from moiety.protocols.arrays import F32, I64, U8, U64
 from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.protocols.session import Session
@@ -29,7 +29,7 @@ FEATURES, HIDDEN, OUTPUTS = 12, 40, 3
 GUARD = 2
 SHIFT = 6
 """Bits that the truncation after the hidden layer drops."""
-HIDDEN_RING = 26 - SHIFT
+HIDDEN_RING, WIDE_RING = 26 - SHIFT, 26
 Message = tuple[str, bytes]
 """A label of the meter, and what was sent under it."""
 
@@ -209,7 +209,7 @@ def octets(messages: Sequence[Message]) -> U8:
 
 class Opened(NamedTuple):
     """Of one run: the server's answers of the ReLU's multiplexer, `y*(1-2g) + p0 - p1`, where y is
-    its share of the operand, g that of the gate; and its e, `g ^ mu`.
+    its share of the operand, g that of the gate, modulo 2^HIDDEN_RING; and its e, `g ^ mu`.
     """
 
     answers: U64
@@ -218,6 +218,8 @@ class Opened(NamedTuple):
 
 def opened(messages: Sequence[bytes]) -> Opened:
     """From what the server sends in the ReLU."""
-    at = [len(data) for data in messages].index(HIDDEN * HIDDEN_RING // 8)
-    answers = fields(messages[at], HIDDEN, HIDDEN_RING)
-    return Opened(answers, fields(messages[at + 1], HIDDEN, 1).astype(np.uint8))
+    at = [len(data) for data in messages].index(HIDDEN * WIDE_RING // 8)
+    answers = fields(messages[at], HIDDEN, WIDE_RING)
+    return Opened(
+        ring.reduce(answers, HIDDEN_RING), fields(messages[at + 1], HIDDEN, 1).astype(np.uint8)
+    )

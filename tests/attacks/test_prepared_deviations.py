@@ -23,7 +23,7 @@ from moiety.runtime.party.masks import random_bits
 from moiety.runtime.program.cleartext import CleartextExecutor
 from tests.attacks.halves import (
     HIDDEN,
-    HIDDEN_RING,
+    WIDE_RING,
     Halves,
     Heard,
     Message,
@@ -151,22 +151,19 @@ def hidden_gates(parties: Parties, image: F32) -> I64:
 
 @dataclass
 class Larger(Known):
-    """Of the products of a whole layer, those of the truncation's carries come first; the
-    multiplexer's have another number at one unit.
+    """Of the multiplexer's products, which alone of a whole layer's are as wide, that of one unit
+    is of another number.
     """
 
     unit: int = field(kw_only=True)
-    wide: list[int] = field(default_factory=list)
 
     def products_at(self, opening: int, bits: int, start: int, n: int) -> U8:
-        known = super().products_at(opening, bits, start, n)
-        if (n, bits) == (HIDDEN, HIDDEN_RING):
-            self.wide.append(opening)
-            if len(self.wide) == 2:
-                y = kernels.unpack(known, n, bits)
-                y[self.unit] += np.uint64(ADDED)
-                return kernels.pack(y, bits)
-        return known
+        stream = super().products_at(opening, bits, start, n)
+        if (n, bits) != (HIDDEN, WIDE_RING):
+            return stream
+        y = kernels.unpack(stream, n, bits)
+        y[self.unit] += np.uint64(ADDED)
+        return kernels.pack(y, bits)
 
 
 def prepared_with(parties: Parties, unit: int) -> Halves:

@@ -18,8 +18,7 @@ __all__ = ["masked_receive", "masked_send", "product_received", "product_sent"]
 
 
 def product_sent(pads: U8, y: U8, n: int, bits: int, pool: Pool | None = None) -> tuple[U8, U8]:
-    """Products of bits of the receiver's and known y: the message `y + p_0 - p_1`, the share
-    `-p_0`.
+    """Products of the receiver's bits and known y: the message `y + p_0 - p_1`, the share `-p_0`.
 
     pads: a stream of `2n` numbers, p_0 and p_1 of each element; y: one of `n`, at most 2^47; bits:
     1..64. Both results are streams of `n`.
@@ -78,10 +77,10 @@ def masked_receive(
     bits: int,
     pool: Pool | None = None,
 ) -> U64:
-    """The peer's share of the value when its mask is off: `(x >> shift) - bit + (1-2e)*a + message`
-    modulo `2^bits`, `uint64 (n,)`.
+    """The peer's share of the value when its mask is off: `(x >> shift) - bit + (1-2e)*a + m`.
 
-    message: as `masked_send` gives it; the others as there.
+    message: a stream of m, as `masked_send` gives it; the others as there. Modulo `2^bits`, `uint64
+    (n,)`.
     """
     own = _share(x, shift, share, e, bits)
     check_bytes("bit", bit, len(x))
