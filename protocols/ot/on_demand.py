@@ -38,11 +38,9 @@ class TransferSender(Sender):
         """What makes w of n correlations, uint8 `(n,16)`, for a use that is not a batch."""
         return self._vole.begin(n, k)
 
-    def turned(self, w: U8, shifts: U8) -> U8:
-        """w whose pad j is pad `j ^ shift` of the given ones, for shifts uint8 `(n,)`."""
-        turned = w.copy()
-        kernels.add_multiples(turned, self._vole.delta, shifts, self._threads)
-        return turned
+    def turn(self, w: U8, shifts: U8) -> None:
+        """Pad j of w becomes what pad `j ^ shift` was, for shifts uint8 `(n,)`."""
+        kernels.add_multiples(w, self._vole.delta, shifts, self._threads)
 
     def pads_of(self, w: U8, k: int, group: int, bits: int) -> Iterator[U8]:
         """The pads of the elements of such correlations, cut to `bits` bits: streams as
