@@ -55,6 +55,9 @@ def masked_cases() -> Iterator[tuple[str, Case]]:
         )
     yield "masked relu 12 to 20", relu_case(12, 20, affine=False)
     yield "masked relu of 4396 in lanes", relu_case(16, 28, n=4396)
+    # One join, the client's: of its last flight one lane reads transfers before the other fixes.
+    for line, words in ((LAN, ""), (AT_HAND, " in two steps")):
+        yield f"masked relu 7 to 20 in lanes{words}", relu_case(7, 20, n=4396, line=line)
     yield "masked truncate in lanes", truncate_case(30, 13, n=4396)
     yield "masked truncate_with_gates in one tree", tree_case(plan_one_tree(11, 9, 3, None, LAN))
     yield "masked truncate_with_gates apart", tree_case(plan_separate(11, 9, 3, None, LAN))
