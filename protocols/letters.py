@@ -31,6 +31,12 @@ class Letters(Channel):
         read, self._come = self._come[:nbytes], self._come[nbytes:]
         return read
 
+    def close(self) -> None:
+        """Raises `ContractViolation` where something is left that nobody has sent or read."""
+        left = sum(each.nbytes for each in self._written), self._come.nbytes
+        if left != (0, 0):
+            raise ContractViolation(f"{left[0]} bytes of letters are not sent, {left[1]} not read")
+
     def post(self, channel: Channel) -> None:
         """Sends what was written since the last time."""
         written, self._written = self._written, []

@@ -188,6 +188,7 @@ def prepare(
         party.serve(linear if isinstance(linear, OfflineServer) else None)
     else:
         party.ask(linear if isinstance(linear, OfflineClient) else None)
+    party.close()
     settle(session)
 
 
@@ -202,6 +203,10 @@ class _Party:
         self._sent, self._received = sent, received
         self._letters = Letters()
         self._writing = replace(session, channel=self._letters)
+
+    def close(self) -> None:
+        """All is said. Raises `ContractViolation` where letters are left."""
+        self._letters.close()
 
     def _at(self, number: int) -> Round:
         within = 0 <= number < len(self._planned)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from greenlet import getcurrent, greenlet
 
+from moiety.protocols.errors import ContractViolation
 from moiety.protocols.network import Network
 from moiety.protocols.ot.demand import Demand
 from moiety.protocols.ot.early import Known
@@ -51,18 +52,34 @@ class Recording:
         self._receiver = RecordingReceiver(channel, keeps)
         self.known = Known(self._receiver.record.known, self._sender.record.known, self._go_on)
         session = Session(role, channel, Prg.from_os(), self._sender, self._receiver, network)
-        self._run = greenlet(lambda: body(session, self._stop))
+        self._over = False
+
+        def run() -> None:
+            body(session, self._stop)
+            self._over = True
+
+        self._run = greenlet(run)
 
     def _stop(self) -> None:
         self._run.parent.switch()
 
     def _go_on(self) -> bool:
-        """To the next place where it may stop: whether there was more."""
-        if self._run.dead:
+        """To the next place where it may stop: whether there was more. Raises what the run does,
+        and `ContractViolation` where it has ended so before.
+        """
+        if self._over:
             return False
+        if self._run.dead:
+            raise ContractViolation("a recorded run has not come to its end")
         self._run.parent = getcurrent()
         self._run.switch()
         return True
+
+    def close(self) -> None:
+        """Ends it where it stands: what a coroutine that waits holds is never collected."""
+        if not self._run.dead:
+            self._run.parent = getcurrent()
+            self._run.throw()
 
     def opened(self) -> tuple[int, int]:
         """The openings so far: of the transfers to the client, and to the server."""

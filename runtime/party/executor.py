@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import mmap
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -370,9 +371,10 @@ class ClientExecutor:
         masks = Operands(operand_masks(self.program, seed.tobytes(), images))
         linear = OfflineClient(specs, public, seed.tobytes(), masks.drawn)
         walked = self._recorded(images, linear.material(), masks)
-        prepare(session, demand, sink, walked.known, layers, linear)
-        if walked.asked() != (demand, layers):
-            raise ContractViolation("a run that was prepared asks for something else than all runs")
+        with closing(walked):
+            prepare(session, demand, sink, walked.known, layers, linear)
+            if walked.asked() != (demand, layers):
+                raise ContractViolation("a prepared run asks for something else than all runs")
         sink.write(LINEAR, np.frombuffer(linear.material().to_bytes(), np.uint8))
         return demand.digest()
 

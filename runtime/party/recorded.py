@@ -49,6 +49,10 @@ class Recorded:
         self._run = Recording(role, program.planned_for.ahead, body, keeps)
         self.known = self._run.known
 
+    def close(self) -> None:
+        """Nothing more is asked of it, and what it knows is freed."""
+        self._run.close()
+
     def asked(self) -> Asked:
         """Of the whole run."""
         demand = self._run.demand()

@@ -49,10 +49,8 @@ def masked_cases() -> Iterator[tuple[str, Case]]:
     yield "masked gates 13, 8 thresholds", gates_case(13, 8)
     for bits, out_bits in ((16, 28), (16, 16), (2, 2), (2, 3), (3, 64), (63, 64)):
         yield f"masked affine relu {bits} to {out_bits}", relu_case(bits, out_bits)
-        yield (
-            f"the same {bits} to {out_bits}, in two steps",
-            relu_case(bits, out_bits, line=AT_HAND),
-        )
+    yield "masked affine relu 16 to 28 in two steps", relu_case(16, 28, line=AT_HAND)
+    yield "masked affine relu 3 to 64 in two steps", relu_case(3, 64, line=AT_HAND)
     yield "masked relu 12 to 20", relu_case(12, 20, affine=False)
     yield "masked relu of 4396 in lanes", relu_case(16, 28, n=4396)
     # One join, the client's: of its last flight one lane reads transfers before the other fixes.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import weakref
 
 import numpy as np
 import pytest
@@ -106,8 +108,15 @@ def test_letters_leave_and_come_in_order() -> None:
         theirs.collect(there, 0)
     with pytest.raises(ContractViolation, match="10 bytes of the peer's letters are read, and 9"):
         theirs.recv(10)
+    with pytest.raises(ContractViolation, match="0 bytes of letters are not sent, 9 not read"):
+        theirs.close()
     assert bytes(theirs.recv(9))[3:] == np.arange(3, dtype=np.uint16).tobytes()
     theirs.collect(there, 0)
+    theirs.close()
+    mine.close()
+    mine.send(b"late")
+    with pytest.raises(ContractViolation, match="4 bytes of letters are not sent"):
+        mine.close()
 
 
 # --- a run that is recorded as far as it is asked for ---------------------------------------------
@@ -142,5 +151,31 @@ def test_what_a_recording_raises_reaches_who_asks() -> None:
     def body(session: Session, may_stop: object) -> None:
         raise ContractViolation("a layer was prepared for another operand")
 
+    recording = Recording(Role.CLIENT, LAN, body)
     with pytest.raises(ContractViolation, match="for another operand"):
-        Recording(Role.CLIENT, LAN, body).known.products_at(0, 8, 0, 8)
+        recording.known.products_at(0, 8, 0, 8)
+    with pytest.raises(ContractViolation, match="has not come to its end"):
+        recording.demand()
+
+
+def test_what_a_recording_holds_is_freed_when_it_is_closed() -> None:
+    """An item that is not finished leaves no secret in the process that goes on."""
+
+    class Secret:
+        """Of the run's own."""
+
+    alive: list[weakref.ref[Secret]] = []
+
+    def body(session: Session, may_stop: object) -> None:
+        assert callable(may_stop)
+        secret = Secret()
+        alive.append(weakref.ref(secret))
+        may_stop()
+        raise AssertionError(secret)
+
+    recording = Recording(Role.CLIENT, LAN, body)
+    recording.known.more()
+    recording.close()
+    del recording
+    gc.collect()
+    assert [each() for each in alive] == [None]

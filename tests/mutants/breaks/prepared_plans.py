@@ -105,4 +105,14 @@ MUTANTS = (
         new="        if self._come.nbytes < 0:\n",
         tests=("tests/protocols/test_rounds.py::test_letters_leave_and_come_in_order",),
     ),
+    Mutant(
+        name="a_walk_that_is_never_freed",
+        breaks="a client's seed and masks of an item that failed stay in its memory",
+        file="protocols/recording.py",
+        old="            self._run.throw()\n",
+        new="",
+        tests=(
+            "tests/protocols/test_rounds.py::test_what_a_recording_holds_is_freed_when_it_is_closed",
+        ),
+    ),
 )
