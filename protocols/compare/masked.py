@@ -534,7 +534,7 @@ def truncate_with_gates_cost(
 
 
 @cost_of(multiplex)
-def multiplex_cost(n: Size, bits: Size, out_bits: Size, once: bool) -> Cost:
+def multiplex_cost(n: Size, bits: Size, out_bits: Size, once: bool = False) -> Cost:
     """Gate n values, and extend them where out_bits is not bits, `once`: at once."""
     if once:
         opened = answer_cost("S", n, 1, out_bits) + _message("S", n, 1)

@@ -74,7 +74,7 @@ class SentPads:
         w = self._held[piece.k].take(piece.n)
         if piece.form is Form.EARLY:
             shifts = channel.recv(int(packed(piece.n, piece.k)))
-            self._sender.turn(w, kernels.unpack8(shifts, piece.n, piece.k))
+            w = self._sender.turned(w, kernels.unpack8(shifts, piece.n, piece.k))
         for pads in self._sender.pads_of(w, piece.k, piece.group, piece.answer.bits):
             if piece.form is Form.PRODUCT:
                 pads = _sent_product(channel, piece, pads, self._known)

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 
+import numpy as np
+
 from moiety.protocols import kernels
 from moiety.protocols.arrays import U8
 from moiety.protocols.channel import Channel
@@ -38,9 +40,13 @@ class TransferSender(Sender):
         """What makes w of n correlations, uint8 `(n,16)`, for a use that is not a batch."""
         return self._vole.begin(n, k)
 
-    def turn(self, w: U8, shifts: U8) -> None:
-        """Pad j of w becomes what pad `j ^ shift` was, for shifts uint8 `(n,)`."""
-        kernels.add_multiples(w, self._vole.delta, shifts, self._threads)
+    def turned(self, w: U8, shifts: U8) -> U8:
+        """w whose pad j is pad `j ^ shift` of the given ones, for shifts uint8 `(n,)`. These are
+        used up: they are changed where they lie if their rows lie together.
+        """
+        turned = np.ascontiguousarray(w)
+        kernels.add_multiples(turned, self._vole.delta, shifts, self._threads)
+        return turned
 
     def pads_of(self, w: U8, k: int, group: int, bits: int) -> Iterator[U8]:
         """The pads of the elements of such correlations, cut to `bits` bits: streams as

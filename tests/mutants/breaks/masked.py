@@ -26,8 +26,8 @@ MUTANTS = (
         name="masked_pads_are_not_turned",
         breaks="which pad the client's digit opens",
         file=MAKING,
-        old="self._sender.turn(w, kernels.unpack8(shifts, piece.n, piece.k))",
-        new="kernels.unpack8(shifts, piece.n, piece.k)",
+        old="            w = self._sender.turned(w, kernels.unpack8(shifts, piece.n, piece.k))\n",
+        new="",
         tests=(f"{CASES}[masked gates 13, 8 thresholds]",),
     ),
     Mutant(
