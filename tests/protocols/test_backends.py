@@ -30,7 +30,6 @@ ASKED = os.environ.get("MOIETY_KERNELS")
 # parties. The tests of kernels name the twin they run and need no second run.
 SECOND_RUN = (
     "protocols/test_base_ot.py",
-    "protocols/test_declared_costs.py",
     "protocols/test_linear.py",
     "protocols/test_protocols.py",
     "protocols/test_rlwe.py",
