@@ -79,7 +79,7 @@ MUTANTS = (
         file=MASKED,
         old="opened.received(session, np.zeros_like(z), 0, flip & top)",
         new="opened.received(session, np.zeros_like(z), 0, flip & flip)",
-        tests=(f"{CASES}[masked affine relu 16 to 28]",),
+        tests=(f"{CASES}[masked affine relu 16 to 28 in two steps]",),
     ),
     Mutant(
         name="masked_signed_lift_of_the_mask",
@@ -87,7 +87,7 @@ MUTANTS = (
         file=MASKED,
         old="ring.reduce((mask >> np.uint64(bits)) + top, wide)",
         new="ring.reduce(mask >> np.uint64(bits), wide)",
-        tests=(f"{CASES}[masked relu 12 to 20]",),
+        tests=(f"{CASES}[masked affine relu 16 to 28 in two steps]",),
     ),
     Mutant(
         name="masked_shares_before_their_flight",
