@@ -58,7 +58,7 @@ TOGETHER = 1 << 24
 """Bytes, both ways, of the layers of a round: of more than one layer no more. Others go before."""
 
 
-# --- rounds -----------------------------------------------------------------------------------
+# --- rounds ---------------------------------------------------------------------------------------
 
 
 class Layer(NamedTuple):
