@@ -15,7 +15,6 @@ off, doubled or moved is refused.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -26,9 +25,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from moiety.protocols.errors import BadArtifact, ContractViolation
 from moiety.runtime.operation.files import unusable
-from moiety.runtime.program.atomic import OWNER_ALONE
 from moiety.runtime.program.decoding import UNREADABLE
 from moiety.runtime.store.key import StoreKey
+from moiety.runtime.store.spool import Spool
 
 Bytes = bytes | bytearray | memoryview
 """Contiguous; of an array `array.data`."""
@@ -150,8 +149,7 @@ class ItemWriter:
         self._streams: dict[str, StreamWriter] = {}
         try:
             path.unlink(missing_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._file = os.fdopen(os.open(path, flags, OWNER_ALONE), "wb")
+            self._file = Spool(path)
         except OSError as error:
             raise unusable(path, PURPOSE, error) from error
         self.put(_MAGIC)
@@ -180,9 +178,7 @@ class ItemWriter:
     def sync(self) -> None:
         """The file is on the disk when this returns. Raises `BadInput`."""
         try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
+            self._file.finish()
         except OSError as error:
             raise unusable(self.path, PURPOSE, error) from error
 
@@ -199,8 +195,7 @@ class ItemWriter:
 
     def discard(self) -> None:
         """The file is no more, whatever state it was in."""
-        with suppress(OSError):  # what a full disk did not take
-            self._file.close()
+        self._file.discard()
         self.path.unlink(missing_ok=True)
 
 

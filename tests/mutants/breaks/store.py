@@ -50,10 +50,26 @@ MUTANTS = (
     Mutant(
         name="the_item_not_synced",
         breaks="an item that the ledger names is empty when the power comes back",
-        file="runtime/store/item.py",
-        old="            os.fsync(self._file.fileno())\n",
+        file="runtime/store/spool.py",
+        old="        os.fsync(self._descriptor)\n",
         new="",
         tests=(STORE + "test_an_item_is_prepared_when_it_is_on_the_disk",),
+    ),
+    Mutant(
+        name="a_spool_that_keeps_its_errors",
+        breaks="half an item counts as prepared after a full disk",
+        file="runtime/store/spool.py",
+        old="                self._error = error\n",
+        new="                pass\n",
+        tests=("tests/runtime/test_store_spool.py::test_an_error_is_heard_of",),
+    ),
+    Mutant(
+        name="a_cut_write_counts_as_whole",
+        breaks="an item has a hole where the disk took less than it was given",
+        file="runtime/store/spool.py",
+        old="                data = data[os.write(self._descriptor, data) :]\n",
+        new="                os.write(self._descriptor, data)\n                return\n",
+        tests=("tests/runtime/test_store_spool.py::test_a_write_that_is_cut_goes_on",),
     ),
     Mutant(
         name="prepared_before_it_is_there",

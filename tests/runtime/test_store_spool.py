@@ -1,0 +1,134 @@
+"""Files that are written past the system's cache by a thread of their own: what is in them is what
+was written, and a write that failed is heard of.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moiety.protocols.errors import ContractViolation
+from moiety.runtime.store import spool
+from moiety.runtime.store.spool import Spool
+
+PART = 3 * 4096
+SIZES = st.sampled_from([0, 1, 4095, 4096, 4097, PART - 1, PART, PART + 1, 5 * PART + 7])
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "PART", PART)
+
+
+def written(path: Path, sizes: list[int]) -> bytes:
+    """What should be in the file."""
+    file, wanted = Spool(path), b""
+    for number, size in enumerate(sizes):
+        data = bytes([number + 1]) * size
+        file.write(data)
+        wanted += data
+    file.finish()
+    return wanted
+
+
+def spools() -> list[str]:
+    return [each.name for each in threading.enumerate() if each.name == "spool"]
+
+
+@given(sizes=st.lists(SIZES, max_size=8))
+def test_any_pieces_are_in_the_file(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int]
+) -> None:
+    path = tmp_path_factory.mktemp("spool") / "file"
+    assert written(path, sizes) == path.read_bytes()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert not spools()
+
+
+def test_where_files_do_not_go_past_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a file system that refuses to, nor one that agrees and then does not write."""
+    real = fcntl.fcntl
+
+    def refusing(descriptor: int, command: int, *given: Any) -> Any:
+        if command == fcntl.F_SETFL and given[0] & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return real(descriptor, command, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "fcntl", refusing)
+        assert (
+            written(tmp_path / "refusing", [5 * PART + 7]) == (tmp_path / "refusing").read_bytes()
+        )
+
+    write = os.write
+
+    def idle(descriptor: int, data: memoryview) -> int:
+        if real(descriptor, fcntl.F_GETFL) & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return write(descriptor, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", idle)
+        assert written(tmp_path / "idle", [5 * PART + 7]) == (tmp_path / "idle").read_bytes()
+
+
+def test_a_write_that_is_cut_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a place where the disk's blocks do not begin."""
+    write = os.write
+
+    def cut(descriptor: int, data: memoryview) -> int:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT:
+            fcntl.fcntl(descriptor, fcntl.F_SETFL, 0)
+            done = write(descriptor, data[:100])
+            fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_DIRECT)
+            return done
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", cut)
+    assert written(tmp_path / "file", [5 * PART + 7]) == (tmp_path / "file").read_bytes()
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_an_error_is_heard_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """By who writes on, or at the latest by who finishes."""
+    write, calls = os.write, list[int]()
+
+    def full(descriptor: int, data: memoryview) -> int:
+        calls.append(len(data))
+        if len(calls) > at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", full)
+    file = Spool(tmp_path / "file")
+
+    def filled() -> None:
+        for _ in range(3):
+            file.write(bytes(PART))
+        file.finish()
+
+    with pytest.raises(OSError, match="No space left"):
+        filled()
+    file.discard()
+    file.discard()
+    assert not spools()
+
+
+def test_nothing_more_is_written_when_it_is_finished(tmp_path: Path) -> None:
+    file = Spool(tmp_path / "file")
+    file.finish()
+    with pytest.raises(ContractViolation, match="is finished"):
+        file.write(b"more")
+    with pytest.raises(FileExistsError):
+        Spool(tmp_path / "file")
