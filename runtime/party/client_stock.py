@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from moiety.protocols.errors import MoietyError
+from moiety.protocols.errors import MoietyError, NetworkFailure
 from moiety.protocols.session import Session
 from moiety.runtime.party import handshake
 from moiety.runtime.party.executor import ClientExecutor
@@ -61,6 +61,8 @@ class ClientStock:
             _check_willing(answer)
             stock = Stock(store, images, binding)
             stock.meet(decoded(answer.position), skip_to)
+            if stock.indices:
+                executor.demand_digest(images)  # the server does, too, before either needs it
         except BaseException:
             if store is not None:
                 store.close()
@@ -80,13 +82,17 @@ class ClientStock:
         self.executor.check_preparing()
         self.stock.check_room()
         images = self.stock.images
-        demand = self.executor.demand_digest(images).hex()
-        asked = handshake.Prepare(index=self.stock.fresh, images=images, demand=demand)
-        handshake.send(self.channel, asked)
+        handshake.send(self.channel, handshake.Prepare(index=self.stock.fresh, images=images))
+        demand = self.executor.demand_digest(images).hex()  # the first time while the server does
         answer = handshake.receive(self.channel, handshake.Prepare)
         if answer.why:
             why = handshake.printable(answer.why, 200)
             raise NothingPrepared(f"the server prepares no item: {why}")
+        if answer.demand != demand:
+            raise NetworkFailure(
+                "the server would prepare runs of another form: the two sides' releases do not go "
+                "together"
+            )
 
         def make(sink: ItemSink) -> bytes:
             return self.executor.prepare_item(self.session, sink, images)

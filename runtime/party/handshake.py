@@ -61,7 +61,7 @@ from moiety.runtime.program import Program
 from moiety.runtime.program.decoding import UNREADABLE
 from moiety.runtime.program.linear_layers import MAX_BATCH
 
-PROTOCOL = 7
+PROTOCOL = 8
 HANDSHAKE_SECONDS = 10.0
 LONGEST_WAIT = 24 * 3600.0
 """Seconds that a busy server may ask a client to wait."""
@@ -152,8 +152,9 @@ class Stored(Message, frozen=True, tag="stored", kw_only=True):
 
 
 class Prepare(Message, frozen=True, tag="prepare", kw_only=True):
-    """The client wants to prepare item `index` for a run of so many images, which asks for what has
-    the digest `demand`. The server answers with the same, and `why` it does not where it does not.
+    """The client wants to prepare item `index` for a run of so many images. The server answers with
+    the same and the digest `demand` of what such a run asks for, which is the client's, too; or
+    with `why` it does not.
     """
 
     index: int

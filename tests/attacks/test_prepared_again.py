@@ -215,8 +215,7 @@ def offered(thief: Thief) -> None:
 
 def prepared_again(thief: Thief) -> None:
     """Another item under the index of the one that was used."""
-    demand = thief.connection.executor.demand_digest(1).hex()
-    thief.say(handshake.Prepare(index=0, demand=demand))
+    thief.say(handshake.Prepare(index=0))
 
 
 WAYS: tuple[Callable[[Thief], None], ...] = (

@@ -45,7 +45,7 @@ EXACTNESS = {
     "runtime.program.expression.elementwise.EXACT_INTEGER": 9007199254740992,
 }
 FORMATS = {
-    "runtime.party.handshake.PROTOCOL": 7,
+    "runtime.party.handshake.PROTOCOL": 8,
     "runtime.program.program.VERSION": 5,
     "runtime.study.journal.VERSION": 1,
     "runtime.party.framing.Frame.DATA": 1,

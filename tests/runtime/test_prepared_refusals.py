@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from moiety.protocols.errors import MoietyError, UntrustedPeer
+from moiety.protocols.errors import MoietyError, NetworkFailure, UntrustedPeer
 from moiety.protocols.ot.softspoken import SoftSpokenReceiver
 from moiety.runtime.operation.access import AccessList
 from moiety.runtime.operation.recorder import Recorder
@@ -23,7 +23,7 @@ from moiety.runtime.store.care import status
 from moiety.runtime.store.store import Store
 from tests.runtime.test_operated_server import CLIENT, KnownDoor
 from tests.support.ahead import Ahead, cases_of, is_exact
-from tests.support.stores import Pair
+from tests.support.stores import NAMES, Pair
 
 
 @pytest.fixture
@@ -50,7 +50,6 @@ def begin(index: int, position: str = "", images: int = 1) -> handshake.Begin:
 SAID: dict[str, tuple[handshake.Message, str]] = {
     "another index": (handshake.Prepare(index=5), "item 5 is to be prepared where 2 was due"),
     "an index again": (handshake.Prepare(index=1), "item 1 is to be prepared where 2 was due"),
-    "another form of run": (handshake.Prepare(index=2, demand="00"), "runs of different forms"),
     "a size that is not offered": (handshake.Prepare(index=2, images=3), "which was not offered"),
     "a store for such a size": (handshake.Stored(images=3), "which was not offered"),
     "an item that is not next": (begin(1, "00"), "item 1 is not the next one"),
@@ -74,6 +73,23 @@ def test_what_a_client_may_not_say(ahead: Ahead, what: str) -> None:
     with ahead.met(server, new=NewStore.NEVER) as connection:
         assert connection.prepared() == 2
         assert is_exact(ahead.executor, cases_of(1), connection.infer_batch(cases_of(1))[0])
+
+
+def test_a_server_that_prepares_another_form_of_run(
+    ahead: Ahead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client compares what the runs ask for before anything of an item is made."""
+    with monkeypatch.context() as patch:
+        patch.setattr(ServerExecutor, "demand_digest", lambda *_: bytes(32))
+        server = ahead.serve()  # a process that is forked off now
+    with (
+        ahead.met(server) as connection,
+        pytest.raises(NetworkFailure, match="prepare runs of another form"),
+    ):
+        connection.prepare()
+    for role in NAMES:
+        (store,) = ahead.stores(role)
+        assert status(store, ahead.cellar(role).key).prepared == 0
 
 
 def test_stores_are_compared_a_limited_number_of_times(ahead: Ahead) -> None:
@@ -241,8 +257,7 @@ def test_a_preparation_takes_no_longer_than_a_run_may(ahead: Ahead) -> None:
     server = ahead.serve(options={"run_seconds": 1.0})
     with ahead.met(server) as connection:
         connection.prepare()
-        demand = connection.executor.demand_digest(1).hex()
-        say(connection, handshake.Prepare(index=1, demand=demand))
+        say(connection, handshake.Prepare(index=1))
         handshake.receive(connection.channel, handshake.Prepare)
         with pytest.raises(PeerRefused, match="the preparation of an item"):
             handshake.receive(connection.channel, handshake.Served)

@@ -111,15 +111,15 @@ class Stocks:
             raise NetworkFailure(
                 f"out of step: item {asked.index} is to be prepared where {stock.fresh} was due"
             )
-        if asked.demand != self.executor.demand_digest(asked.images).hex():
-            raise NetworkFailure("out of step: the two sides would prepare runs of different forms")
         try:
             stock.check_room()
         except BadInput as error:
             log.warning("%s: %s", self.channel.peer, error)
             handshake.send(self.channel, handshake.Prepare(index=asked.index, why=NO_ROOM))
             return False
-        handshake.send(self.channel, asked)
+        demand = self.executor.demand_digest(asked.images).hex()
+        answer = handshake.Prepare(index=asked.index, images=asked.images, demand=demand)
+        handshake.send(self.channel, answer)
 
         def make(sink: ItemSink) -> bytes:
             return self.executor.prepare_item(session, sink, asked.images)
@@ -216,6 +216,8 @@ class Stocks:
             log.warning(
                 "%s: skips to %d; prepared items given up: %d", self.channel.peer, *given_up
             )
+        if stock.indices:
+            self.executor.demand_digest(asked.images)  # the client does, too: see ClientStock
 
     def _forget(self, images: int) -> None:
         for known in (self._met, self._offered):

@@ -85,6 +85,14 @@ MUTANTS = (
         tests=(RUNS + "test_the_servers_limits_decline_another_item",),
     ),
     Mutant(
+        name="forms_not_compared",
+        breaks="two releases make an item together that neither can use",
+        file="runtime/party/client_stock.py",
+        old="        if answer.demand != demand:\n",
+        new="        if False:\n",
+        tests=(REFUSALS + "test_a_server_that_prepares_another_form_of_run",),
+    ),
+    Mutant(
         name="items_count_against_the_quota",
         breaks="an image costs twice: when its item is made, and when it is used",
         file="runtime/party/server/visit.py",
