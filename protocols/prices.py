@@ -335,7 +335,7 @@ PREPARED_1: Final[Mapping[str, int]] = MappingProxyType(
 )
 """The planners' column for prepared runs, likewise: reading pads, answering and opening."""
 
-OFFLINE_1: Final = 25
+OFFLINE_1: Final = 33
 """Percent: what a picosecond counts for where it is spent before a prepared run."""
 
 BIT_1: Final = 1_000

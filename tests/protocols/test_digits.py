@@ -137,19 +137,19 @@ def test_prepared_runs_take_no_wider_digits(network: NetworkName, count: int) ->
 
 
 def test_what_a_prepared_run_pays_for_a_digit() -> None:
-    """By hand: pads read, a quarter of correlation and pads, and bits of the answer; a choice only
+    """By hand: pads read, a third of correlation and pads, and bits of the answer; a choice only
     where it is of shares that nobody knows beforehand.
     """
     batch = Batch(1, None, NETWORKS["wan"].ahead)
     made = FORMAT_2["silent_4"] + 17 * 2500 // 10 + FORMAT_2["transfer_4"]
-    assert batch.leaf(4, True) == 4_000 + made // 4 + 15 * 2 * 2500
-    assert batch.lookup(4, 1) == 4_000 + made // 4 + 15 * 2500 + 4 * 2500
+    assert batch.leaf(4, True) == 4_000 + made * 33 // 100 + 15 * 2 * 2500
+    assert batch.lookup(4, 1) == 4_000 + made * 33 // 100 + 15 * 2500 + 4 * 2500
     assert Batch(1, None, NETWORKS["lan"].ahead).bit == BIT_1 > NETWORKS["lan"].bit
     shared = Batch(25, None, NETWORKS["wan"].ahead)
     made = FORMAT_2["silent_4"] + 27 * 2500 // 10 + FORMAT_2["shared_transfer_3"]
     made += 50 * FORMAT_2["threshold_3"] // 2
     own = PREPARED_1["shared_transfer_3"] + 50 * PREPARED_1["threshold_3"] // 2
-    assert shared.leaf(3, True) == own + made // 4 + 7 * 50 * 2500
+    assert shared.leaf(3, True) == own + made * 33 // 100 + 7 * 50 * 2500
 
 
 @pytest.mark.parametrize("network", NETWORKS)

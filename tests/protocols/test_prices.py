@@ -28,7 +28,7 @@ from moiety.runtime.cost.traffic import image_cost
 from tests.support.runnable import small
 
 FORMAT_2_DIGEST = "a49ffc42e2f4368ff02ba40e3d078e3dc3b72c58bdeee3555a645691595ee2c6"
-PREPARED_1_DIGEST = "51ee71dc5f8c17cd7cba25305b4d604a1ed223e1f826f350a69ddf7e061e4874"
+PREPARED_1_DIGEST = "c9019a130315dfadd2c9710fcfcdfb223db586864317a86aa0527a5840fc1336"
 
 
 class Noted(dict[str, float]):
