@@ -152,11 +152,11 @@ class Stock:
                 index,
             )
         with self.store.take(index) as item:
+            self._expect_next()
             try:
                 yield item
             except DamagedItem as error:
                 raise ItemLost(str(error), index) from error
-        self._expect_next()
 
     def _expect_next(self) -> None:
         if self.indices:
