@@ -298,11 +298,10 @@ class Connection:
         what the server has: how many items both have. From now on `infer_batch` and `keep_batch`
         take one each while there is one. This connection holds the store until it is closed.
 
-        `new`: whether new stores are founded. `skip_to`: items before this one are given up, at
-        both sides.
-        Raises `NothingPrepared` where there is nothing, and all is computed on demand; `BadInput`
-        where another process has the store, `PeerMismatch` and `BadArtifact` where one of the two
-        is an older copy.
+        `new`: whether new stores are founded. `skip_to`: items before this one are given up on both
+        sides. Raises `NothingPrepared` where there is nothing, and all is computed on demand;
+        `BadInput` where another process has the store, `PeerMismatch` and `BadArtifact` where one
+        of the two is an older copy.
         """
         if images in self._stocks:
             self._stocks.pop(images).close()
@@ -322,6 +321,15 @@ class Connection:
     def prepared(self, images: int = 1) -> int:
         """How many items there are for runs of so many images."""
         return self._stocks[images].left if images in self._stocks else 0
+
+    @property
+    def images_allowed(self) -> int | None:
+        """Images that it may still run: those that the quota leaves, and of a stochastic Program
+        those whose items have been counted already. None: any number.
+        """
+        if self.images_left is None or self.executor.program.rounding == "exact":
+            return self.images_left
+        return self.images_left + sum(images * self.prepared(images) for images in self._stocks)
 
     def given_up(self, images: int = 1) -> int:
         """How many of this side's were before `skip_to` when `meet_stock` compared them."""

@@ -1,7 +1,7 @@
 """A hospital that follows the protocol, prepares many items of a stochastic Program, and uses those
 alone whose rounding bits it likes: it knows its shares, and so how each hidden value will probably
-be rounded, before it asks. Its quota counts what it uses
-(tests/runtime/test_prepared_runs.py::test_a_quota_counts_images_and_not_items).
+be rounded, before it asks. So of such a Program its quota counts what it has begun to prepare, and
+not what it uses.
 
 The attack is that of test_rounding_leak.py, on three hidden units whose values lie half way between
 two units of what the truncation leaves, where choosing pays most: where all shares are far from
@@ -24,6 +24,7 @@ from moiety.protocols.session import Session
 from moiety.runtime import program as ir
 from moiety.runtime.operation.access import AccessList
 from moiety.runtime.operation.recorder import Recorder
+from moiety.runtime.party.framing import PeerRefused
 from moiety.runtime.party.prepared import LINEAR
 from moiety.runtime.party.stock import NewStore
 from moiety.runtime.program.weights import Weights, commit
@@ -142,18 +143,16 @@ class Disliked(Exception):
     """What the client has seen of an item is enough."""
 
 
-def test_an_item_that_is_broken_off_counts_nowhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Limits on items do not hinder choosing: the client has its shares of the hidden values when
-    the layers are done, ends the connection then, and begins another. The server keeps one item at
-    most, has none, and has counted no failed check.
+def test_an_item_that_is_broken_off_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client has its shares of the hidden values when the layers are done, ends the connection
+    then, and begins another. Limits on items do not hinder that, and it fails no check; its quota
+    does.
     """
     parties = Parties(*stochastic())
     ahead = Ahead(tmp_path, parties.server)
     file = tmp_path / "access.toml"
     file.write_text(
-        f'[clients.st-mary]\nfingerprint = "{CLIENT}"\nimages-in-total = 1\nmax-prepared = 1\n'
+        f'[clients.st-mary]\nfingerprint = "{CLIENT}"\nimages-in-total = 3\nmax-prepared = 1\n'
     )
     access = AccessList.at(file)
     seen: list[bytes] = []
@@ -169,20 +168,54 @@ def test_an_item_that_is_broken_off_counts_nowhere(
     server = ahead.serve(admission=door)
     monkeypatch.setattr(OfflineClient, "open", opened)
     try:
-        for tried in range(5):
+        for tried in range(3):
             connection = ahead.join(server)
             connection.meet_stock(ahead.cellar("client"), 1, NewStore.IF_NOTHING_IS_LOST)
-            assert connection.prepared() == 0
+            assert (connection.prepared(), connection.images_left) == (0, 3 - tried)
             with pytest.raises(Disliked) as found:
                 connection.prepare()
             connection.close(found.value)
             server.wait_for("ended early", tried + 1)
+        with (
+            ahead.met(server) as connection,
+            pytest.raises(PeerRefused, match="3 images in total, of which 0 are left"),
+        ):
+            connection.prepare()
     finally:
         ahead.end()
-    assert len(set(seen)) == 5
+    assert len(set(seen)) == 3
     (store,) = ahead.stores("server")
     assert status(store, ahead.cellar("server").key).prepared == 0
-    assert access.counters.failures(CLIENT) == access.counters.of(CLIENT).total == 0
+    assert access.counters.failures(CLIENT) == 0
+    assert access.counters.of(CLIENT).total == 3
+
+
+def test_an_item_and_its_image_count_once(tmp_path: Path) -> None:
+    """Whatever is left of the quota when it is used."""
+    parties = Parties(*stochastic())
+    ahead = Ahead(tmp_path, parties.server)
+    file = tmp_path / "access.toml"
+    file.write_text(f'[clients.st-mary]\nfingerprint = "{CLIENT}"\nimages-in-total = 2\n')
+    access = AccessList.at(file)
+    door = KnownDoor(Recorder("server", ahead.program.digest()), access)
+    server = ahead.serve(admission=door)
+    image = image_of(parties.program, 1)
+    try:
+        with ahead.met(server) as connection:
+            for _ in range(2):
+                connection.prepare()
+            with pytest.raises(PeerRefused, match="2 images in total, of which 0 are left"):
+                connection.prepare()
+        assert access.counters.of(CLIENT).total == 2
+        with ahead.met(server) as connection:
+            assert (connection.images_left, connection.images_allowed) == (0, 2)
+            for _ in range(2):
+                connection.infer_batch([image])
+            with pytest.raises(PeerRefused, match="2 images in total, of which 0 are left"):
+                connection.infer_batch([image])
+    finally:
+        ahead.end()
+    assert access.counters.of(CLIENT).total == 2
 
 
 def test_choosing_items_of_an_exact_program_gives_nothing() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 
@@ -102,9 +102,12 @@ class Stocks:
         else:
             self._meet(stock, asked)
 
-    def prepare(self, session: Session, asked: handshake.Prepare) -> bool:
-        """One more item, where there is room: whether it was made, and is on the disk. Raises
-        `Denied` where the disk was full on the way, and only this item is lost.
+    def prepare(
+        self, session: Session, asked: handshake.Prepare, begin: Callable[[], None]
+    ) -> bool:
+        """One more item, where there is room: whether it was made, and is on the disk. `begin` is
+        called before anything of it is. Raises `Denied` where the disk was full on the way, and
+        only this item is lost; and what `begin` raises.
         """
         stock = self._of(asked.images)
         if asked.index != stock.fresh:
@@ -117,6 +120,7 @@ class Stocks:
             log.warning("%s: %s", self.channel.peer, error)
             handshake.send(self.channel, handshake.Prepare(index=asked.index, why=NO_ROOM))
             return False
+        begin()
         demand = self.executor.demand_digest(asked.images).hex()
         answer = handshake.Prepare(index=asked.index, images=asked.images, demand=demand)
         handshake.send(self.channel, answer)

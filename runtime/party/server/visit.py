@@ -7,6 +7,7 @@ import os
 import time
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 
 from moiety.protocols import kernels
 from moiety.protocols.errors import (
@@ -251,7 +252,8 @@ class Visit:
     def _run(self, session: Session, begin: handshake.Begin) -> None:
         if self._desk is not None:
             self._desk.check_open(begin.cohort)
-        self._house.admission.take(self._caller, begin.images)
+        if begin.item is None or not self._counts_items:
+            self._house.admission.take(self._caller, begin.images)
         limit = self._house.run_seconds[begin.images]
         self._tell(reports.Began(images=begin.images, limit=limit))
         with self._alarm.within(limit, "a run"):
@@ -264,18 +266,30 @@ class Visit:
         self._account(cost)
 
     def _prepare(self, session: Session, asked: handshake.Prepare) -> None:
-        """An image counts when its item is used, not now."""
+        """An image counts when its item is used, not now, but where `_counts_items`."""
         limit = self._house.run_seconds[asked.images]
         self._tell(reports.Began(images=0, limit=limit))
         cost = RunCost(images=0)
         watch = StepWatch(session.channel.meter, cost)
         with self._alarm.within(limit, "the preparation of an item"):
-            made = self._stocks.prepare(session, asked)
+            made = self._stocks.prepare(session, asked, partial(self._begin_item, asked.images))
             watch.lap("prepare")
             cost.peak_rss = peak_rss()
             if made:
                 self._served(cost)
         self._account(cost, f"item {asked.index} prepared" if made else "no item prepared")
+
+    @property
+    def _counts_items(self) -> bool:
+        """A client of a stochastic Program knows an item's rounding bits as soon as it is made, and
+        may leave the items that it does not like, or break them off: there an item counts in the
+        place of its image, when it is begun (docs/ahead.md).
+        """
+        return self._house.executor.program.rounding == "stochastic"
+
+    def _begin_item(self, images: int) -> None:
+        if self._counts_items:
+            self._house.admission.take(self._caller, images)
 
     def _aggregate(self, session: Session, asked: handshake.Aggregate) -> None:
         assert self._desk is not None

@@ -104,7 +104,7 @@ def _server(channel: TcpChannel) -> None:
                 case handshake.Stored() as told:
                     met.answer(told)
                 case handshake.Prepare() as wanted:
-                    met.prepare(session, wanted)
+                    met.prepare(session, wanted, lambda: None)
                 case handshake.Begin() as begin:
                     with met.taken(begin):
                         pass

@@ -93,6 +93,14 @@ MUTANTS = (
         tests=(REFUSALS + "test_a_server_that_prepares_another_form_of_run",),
     ),
     Mutant(
+        name="items_of_stochastic_programs_count_nowhere",
+        breaks="a client of a stochastic Program chooses among rounding bits for nothing",
+        file="runtime/party/server/visit.py",
+        old="        if self._counts_items:\n            self._house",
+        new="        if False:\n            self._house",
+        tests=("tests/attacks/test_prepared_choosing.py::test_an_item_that_is_broken_off_counts",),
+    ),
+    Mutant(
         name="items_count_against_the_quota",
         breaks="an image costs twice: when its item is made, and when it is used",
         file="runtime/party/server/visit.py",
