@@ -136,7 +136,6 @@ class Stock:
         plan = reconcile(self.store.stands(), peer, ENTRIES, skip_to)
         self.given_up = self.store.skip(skip_to)
         self.indices, self.fresh = deque(plan.indices), plan.fresh
-        self._expect_next()
 
     @contextmanager
     def taken(self) -> Iterator[ItemReader]:
@@ -152,15 +151,10 @@ class Stock:
                 index,
             )
         with self.store.take(index) as item:
-            self._expect_next()
             try:
                 yield item
             except DamagedItem as error:
                 raise ItemLost(str(error), index) from error
-
-    def _expect_next(self) -> None:
-        if self.indices:
-            self.store.shelf.expect(self.indices[0])
 
     def confirm(self, position: bytes, index: int) -> Position:
         """That the peer has marked it, too. Raises as `Store.confirm`."""

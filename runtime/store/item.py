@@ -15,6 +15,7 @@ off, doubled or moved is refused.
 from __future__ import annotations
 
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -26,8 +27,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from moiety.protocols.errors import BadArtifact, ContractViolation
 from moiety.runtime.operation.files import unusable
 from moiety.runtime.program.decoding import UNREADABLE
+from moiety.runtime.store.direct import Blocks, Spool
 from moiety.runtime.store.key import StoreKey
-from moiety.runtime.store.spool import Spool
 
 Bytes = bytes | bytearray | memoryview
 """Contiguous; of an array `array.data`."""
@@ -41,6 +42,8 @@ STREAMS = 1 << 16
 PURPOSE = "a prepared item"
 _MAGIC = b"moiety prepared item 1".ljust(64, b"\0")
 _TRAILER = 8
+AHEAD = 2
+"""Chunks of a stream that are opened before they are asked for."""
 FOOTER = (1 << 32) - 1
 """In place of a stream's number."""
 
@@ -203,11 +206,14 @@ class ItemWriter:
 
 
 class StreamReader:
-    """A stream of an item, read from its beginning or anywhere; it holds one chunk in memory."""
+    """A stream of an item, read from its beginning or anywhere. In memory it holds one chunk, and
+    those that follow, which a thread of the item's opens while this one is used.
+    """
 
     def __init__(self, item: ItemReader, number: int, stream: Stream) -> None:
         self._item, self._number, self._stream = item, number, stream
         self._chunk, self._held = -1, b""
+        self._coming: dict[int, Future[bytes]] = {}
         self._at = 0
 
     @property
@@ -251,13 +257,21 @@ class StreamReader:
 
     def _open(self, chunk: int) -> memoryview:
         if chunk != self._chunk:
-            last = chunk == len(self._stream.at) - 1
-            size = self.length - chunk * CHUNK if last else CHUNK
-            self._held = self._item.opened(
-                self._number, self._stream.name, chunk, last, self._stream.at[chunk], size
-            )
-            self._chunk = chunk
+            self.expect(chunk)
+            self._held, self._chunk = self._coming.pop(chunk).result(), chunk
         return memoryview(self._held)
+
+    def expect(self, chunk: int = 0) -> None:
+        """This chunk is asked for next, and then those that follow."""
+        wanted = range(chunk, min(chunk + 1 + AHEAD, len(self._stream.at)))
+        known = self._coming
+        self._coming = {each: known.get(each) or self._begun(each) for each in wanted}
+
+    def _begun(self, chunk: int) -> Future[bytes]:
+        last = chunk == len(self._stream.at) - 1
+        size = self.length - chunk * CHUNK if last else CHUNK
+        where = self._stream.at[chunk]
+        return self._item.begun(self._number, self._stream.name, chunk, last, where, size)
 
 
 class ItemReader:
@@ -266,6 +280,8 @@ class ItemReader:
     def __init__(self, path: Path, descriptor: int, key: ItemKey, digest: bytes, size: int) -> None:
         self.index, self.digest, self.size = key.index, digest, size
         self._path, self._descriptor, self._key = path, descriptor, key
+        self._blocks: Blocks | None = None
+        self._thread = ThreadPoolExecutor(1, "item")
         self._streams: dict[str, StreamReader] | None = None
 
     def __enter__(self) -> ItemReader:
@@ -297,12 +313,21 @@ class ItemReader:
             stream.check()
 
     def close(self) -> None:
+        self._thread.shutdown(cancel_futures=True)
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
+    def begun(
+        self, stream: int, name: str, chunk: int, last: bool, at: int, size: int
+    ) -> Future[bytes]:
+        """A chunk of `size` bytes without its tag, as soon as it is read and opened."""
+        if self._descriptor < 0:
+            raise ContractViolation(f"item {self.index} is closed")
+        return self._thread.submit(self.opened, stream, name, chunk, last, at, size)
+
     def opened(self, stream: int, name: str, chunk: int, last: bool, at: int, size: int) -> bytes:
-        """A chunk of `size` bytes without its tag."""
+        """The same at once."""
         sealed = self._bytes(at, size + TAG)
         try:
             return self._key.open(stream, name, chunk, last, sealed)
@@ -325,6 +350,8 @@ class ItemReader:
             self._streams = {
                 each.name: StreamReader(self, number, each) for number, each in enumerate(listed)
             }
+            for stream in self._streams.values():
+                stream.expect()
         return self._streams
 
     def _listed(self, data: bytes) -> tuple[Stream, ...]:
@@ -343,11 +370,14 @@ class ItemReader:
             raise self._damaged("its list of streams makes no sense")
         return listed
 
-    def _bytes(self, at: int, size: int) -> bytes:
+    def _bytes(self, at: int, size: int) -> memoryview:
+        """They stay until the next call."""
         if self._descriptor < 0:
             raise ContractViolation(f"item {self.index} is closed")
         try:
-            found = os.pread(self._descriptor, size, at)
+            if self._blocks is None:
+                self._blocks = Blocks(self._descriptor)
+            found = self._blocks.read(at, size)
         except OSError as error:
             raise self._damaged(f"it cannot be read ({error.strerror or error})") from error
         if len(found) != size:

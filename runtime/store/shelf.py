@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 from collections.abc import Set
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,15 +38,6 @@ class Shelf:
             return os.open(path if path.exists() else os.devnull, flags)
         except OSError as error:
             raise unusable(path, PURPOSE, error) from error
-
-    def expect(self, index: int) -> None:
-        """The system may bring this item's file into its cache now: it will be read soon."""
-        with suppress(OSError):  # of a file that is not there, or a system that takes no advice
-            descriptor = os.open(self.item(index), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            try:
-                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
-            finally:
-                os.close(descriptor)
 
     def names(self) -> list[str]:
         """Of all files that are items, were some, or have become none."""

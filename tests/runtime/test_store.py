@@ -69,16 +69,16 @@ def test_the_mark_is_on_the_disk_before_a_byte_is_read(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(store, 0)
-    disk, real, reads = Disk(store.folder, monkeypatch), os.pread, []
+    disk, real, reads = Disk(store.folder, monkeypatch), os.preadv, []
 
-    def pread(descriptor: int, size: int, at: int) -> bytes:
+    def preadv(descriptor: int, buffers: Any, at: int) -> int:
         ledger = store.folder / "ledger"
         assert b'"used","indices":[0]' in ledger.read_bytes()
         assert not disk.unsynced(ledger)
         reads.append(at)
-        return real(descriptor, size, at)
+        return real(descriptor, buffers, at)
 
-    monkeypatch.setattr(os, "pread", pread)
+    monkeypatch.setattr(os, "preadv", preadv)
     with store.take(0) as taken:
         assert not reads
         assert taken.stream("shares").read() == digest_of(0)

@@ -145,7 +145,7 @@ def test_a_disk_that_cannot_read_an_item_has_damaged_it(
     def failing(*_: object) -> bytes:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(os, "pread", failing)
+    monkeypatch.setattr(os, "preadv", failing)
     with store.take(0) as taken, pytest.raises(DamagedItem, match=r"read \(Input/output error\)"):
         taken.check()
 

@@ -1,5 +1,5 @@
-"""Files that are written past the system's cache by a thread of their own: what is in them is what
-was written, and a write that failed is heard of.
+"""Files past the system's cache, written by a thread of their own: what is in them is what was
+written, what is read is what is in them, and a write that failed is heard of.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moiety.protocols.errors import ContractViolation
-from moiety.runtime.store import spool
-from moiety.runtime.store.spool import Spool
+from moiety.runtime.store import direct
+from moiety.runtime.store.direct import BLOCK, Blocks, Spool
 
 PART = 3 * 4096
 SIZES = st.sampled_from([0, 1, 4095, 4096, 4097, PART - 1, PART, PART + 1, 5 * PART + 7])
@@ -26,7 +26,7 @@ SIZES = st.sampled_from([0, 1, 4095, 4096, 4097, PART - 1, PART, PART + 1, 5 * P
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool, "PART", PART)
+    monkeypatch.setattr(direct, "PART", PART)
 
 
 def written(path: Path, sizes: list[int]) -> bytes:
@@ -81,6 +81,41 @@ def test_where_files_do_not_go_past_the_cache(
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", idle)
         assert written(tmp_path / "idle", [5 * PART + 7]) == (tmp_path / "idle").read_bytes()
+
+
+@given(reads=st.lists(st.tuples(st.integers(0, 3 * BLOCK), st.sampled_from([0, 1, BLOCK, 9999]))))
+def test_any_bytes_are_read(
+    tmp_path_factory: pytest.TempPathFactory, reads: list[tuple[int, int]]
+) -> None:
+    """Also those at the file's end, which lies between two blocks, and behind it."""
+    path, data = tmp_path_factory.mktemp("direct") / "file", os.urandom(2 * BLOCK + 100)
+    path.write_bytes(data)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        blocks = Blocks(descriptor)
+        for at, size in reads:
+            assert blocks.read(at, size) == data[at : at + size]
+    finally:
+        os.close(descriptor)
+
+
+def test_reading_where_files_do_not_go_past_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, real, preadv = tmp_path / "file", fcntl.fcntl, os.preadv
+    path.write_bytes(bytes(range(256)))
+
+    def idle(descriptor: int, buffers: Any, at: int) -> int:
+        if real(descriptor, fcntl.F_GETFL) & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return preadv(descriptor, buffers, at)
+
+    monkeypatch.setattr(os, "preadv", idle)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        assert Blocks(descriptor).read(3, 1000) == bytes(range(3, 256))
+    finally:
+        os.close(descriptor)
 
 
 def test_a_write_that_is_cut_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

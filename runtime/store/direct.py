@@ -1,9 +1,6 @@
-"""A new file that is written once, from its beginning to its end, beside the work of who writes it.
-
-Parts of a few MiB go to the disk by a thread of the file's own, past the system's cache of files: a
-copy into that cache takes a processor that has other work, and writing all of it out at the end
-takes time in which nobody works. Where a file system knows no way past its cache, the thread writes
-through it.
+"""Files past the system's cache of files. A copy into that cache, or out of it, takes a processor
+that has other work, and so does making room in it; writing all of it out at the end of a file takes
+time in which nobody works. Where a file system knows no way past its cache, this goes through it.
 """
 
 from __future__ import annotations
@@ -19,17 +16,65 @@ from queue import SimpleQueue
 from moiety.protocols.errors import ContractViolation
 from moiety.runtime.program.atomic import OWNER_ALONE
 
+BLOCK = 4096
+"""What goes past the cache is a multiple of this, of whatever disk."""
 PART = 4 << 20
 """Bytes that are written at once."""
-_BLOCK = 4096
-"""What goes past the cache is a multiple of this, of whatever disk."""
 _PARTS = 2
 """Buffers: one is filled while the other is written."""
 
 
+def _past_the_cache(descriptor: int) -> None:
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_DIRECT)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+
+
+def _through_the_cache(descriptor: int) -> bool:
+    """Whether it went past it before."""
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, flags & ~os.O_DIRECT)
+    return bool(flags & os.O_DIRECT)
+
+
+class Blocks:
+    """Reads an open file, anywhere in it."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Raises `OSError`."""
+        self._descriptor = descriptor
+        self._buffer = mmap.mmap(-1, BLOCK)
+        _past_the_cache(descriptor)
+
+    def read(self, at: int, size: int) -> memoryview:
+        """`size` bytes, or fewer where the file ends before; they stay until the next call. Raises
+        `OSError`.
+        """
+        begin, end = at // BLOCK * BLOCK, -(-(at + size) // BLOCK) * BLOCK
+        if end - begin > len(self._buffer):
+            self._buffer = mmap.mmap(-1, end - begin)
+        view, filled = memoryview(self._buffer)[: end - begin], 0
+        while filled < at + size - begin:
+            try:
+                count = os.preadv(self._descriptor, [view[filled:]], begin + filled)
+            except OSError as error:
+                # Not past the cache, in this file system or behind the file's end.
+                if error.errno != errno.EINVAL or not _through_the_cache(self._descriptor):
+                    raise
+                continue
+            if not count:
+                break
+            filled += count
+        return view[at - begin : min(filled, at + size - begin)]
+
+
 class Spool:
-    """The file of this name, which must not be there. `write` raises the `OSError` of this part or
-    of one before it; what follows is `finish` or `discard`.
+    """The file of this name, which must not be there, written once from its beginning to its end by
+    a thread of its own. `write` raises the `OSError` of this part or of one before it; what follows
+    is `finish` or `discard`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,10 +105,10 @@ class Spool:
         self._join()
         if self._error is not None:
             raise self._error
-        whole = self._filled // _BLOCK * _BLOCK
+        whole = self._filled // BLOCK * BLOCK
         self._put(memoryview(self._part)[:whole])
         if whole < self._filled:
-            self._through_the_cache()
+            _through_the_cache(self._descriptor)
             self._put(memoryview(self._part)[whole : self._filled])
         os.fsync(self._descriptor)
         self._close()
@@ -75,7 +120,7 @@ class Spool:
 
     def _hand_over(self) -> None:
         if self._thread is None:
-            self._past_the_cache()
+            _past_the_cache(self._descriptor)
             self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
             self._thread.start()
         self._full.put(self._part)
@@ -102,22 +147,8 @@ class Spool:
                 data = data[os.write(self._descriptor, data) :]
             except OSError as error:
                 # Not past the cache, in this file system or behind a write that was cut.
-                if error.errno != errno.EINVAL or not self._through_the_cache():
+                if error.errno != errno.EINVAL or not _through_the_cache(self._descriptor):
                     raise
-
-    def _past_the_cache(self) -> None:
-        flags = fcntl.fcntl(self._descriptor, fcntl.F_GETFL)
-        try:
-            fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags | os.O_DIRECT)
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-
-    def _through_the_cache(self) -> bool:
-        """Whether it went past it before."""
-        flags = fcntl.fcntl(self._descriptor, fcntl.F_GETFL)
-        fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags & ~os.O_DIRECT)
-        return bool(flags & os.O_DIRECT)
 
     def _join(self) -> None:
         if self._thread is not None:
