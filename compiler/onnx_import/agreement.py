@@ -91,7 +91,8 @@ class _Comparison:
     def __post_init__(self) -> None:
         self.rounded = False
         self.makers = {name: node for node in self.model.graph.node for name in node.output}
-        batches = [each.type.tensor_type.shape.dim for each in self.model.graph.input]
+        images = [each for each in self.model.graph.input if each.name in self.graph.inputs]
+        batches = [each.type.tensor_type.shape.dim for each in images]  # not of weights (IR 3)
         self.batch = max((dims[0].dim_value for dims in batches if dims), default=1)
 
     def run(self, feeds: Mapping[str, Array]) -> None:
