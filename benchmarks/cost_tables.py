@@ -20,7 +20,7 @@ import sympy
 from benchmarks.support import command_line
 from benchmarks.support.documents import Section
 from benchmarks.support.harness import ROOT
-from moiety.protocols.compare import masked
+from moiety.protocols.compare import fixing, masked
 from moiety.protocols.compare.argmax import argmax_cost
 from moiety.protocols.compare.convert import bit_to_ring_cost, carry_to_ring_cost
 from moiety.protocols.compare.extend import extend_cost, extend_with_headroom_cost
@@ -92,7 +92,7 @@ PROTOCOLS: dict[str, Formula] = {
     "masked gates, 13 bits, 8 thresholds": partial(masked.gates_cost, bits=13, count=8),
     "masked multiplexer alone, 13 bits to 24": partial(masked.multiplex_cost, bits=13, out_bits=24),
     "masked ReLU, 13 bits to 24": partial(masked.relu_cost, bits=13, out_bits=24),
-    "a share fixed, 24 bits": partial(masked.fix_cost, bits=24),
+    "a share fixed, 24 bits": partial(fixing.fix_cost, bits=24),
     "stochastic truncation": partial(truncate_stochastic_cost, bits_in=28, shift=12),
     "product, 20 bits by 9": partial(product_cost, group=1, bits=20, y_bits=9),
     "product, 24 bits by 13": partial(product_cost, group=1, bits=24, y_bits=13),
@@ -109,7 +109,7 @@ WITHOUT_ROW: dict[Callable[..., Cost], str] = {
     carry_to_ring_cost: "all that an exact truncation sends",
     drelu_cost: "the comparison of one bit less",
     join_round_cost: "one round of a comparison",
-    masked.fix_bits_cost: "a bit of each from the client",
+    fixing.fix_bits_cost: "a bit of each from the client",
     one_tree_cost: "a truncation with gates in one tree",
     maxpool_cost: "a ReLU for each maximum of two; how many depends on the window",
     share_digits_cost: "the digits of a comparison",

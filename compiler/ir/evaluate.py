@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cache
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from moiety.compiler.ir.graph import Array, Graph
 from moiety.compiler.ir.ops import OPS
 from moiety.compiler.ir.queries import result_forms
 from moiety.protocols.errors import ContractViolation
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """Looking through what a process has loaded takes longer than running a small Graph; NumPy's
+    BLAS is there since NumPy is.
+    """
+    return ThreadpoolController()
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """BLAS threads that wait for a busy core cost more than they bring (measured: 7x)."""
+    return _libraries().limit(limits=1, user_api="blas")
 
 
 def run_graph(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -34,8 +49,7 @@ def run_graph(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
 
 def evaluate(graph: Graph, feeds: Mapping[str, Array]) -> list[Array]:
     """The Graph's outputs, in order."""
-    # BLAS threads that wait for a busy core cost more than they bring (measured: 7x).
-    with threadpool_limits(1, "blas"):
+    with one_thread():
         values = run_graph(graph, feeds)
     return [values[value] for value in graph.outputs]
 

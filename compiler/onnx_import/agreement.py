@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import helper
-from threadpoolctl import threadpool_limits
 
-from moiety.compiler.ir.evaluate import random_feeds
+from moiety.compiler.ir.evaluate import one_thread, random_feeds
 from moiety.compiler.ir.graph import Array, Graph
 from moiety.compiler.ir.onnx_session import RunningModel
 from moiety.compiler.ir.ops import OPS
@@ -64,7 +63,7 @@ def check_against_onnxruntime(
         if name in values:
             traced.setdefault(values[name], []).append(name)
     feeds = _as_held(model, random_feeds(graph, np.random.default_rng(0)))
-    with threadpool_limits(1, "blas"), np.errstate(all="ignore"):
+    with one_thread(), np.errstate(all="ignore"):
         _Comparison(model, graph, traced, approximate).run(feeds)
 
 
@@ -91,7 +90,8 @@ class _Comparison:
     def __post_init__(self) -> None:
         self.rounded = False
         self.makers = {name: node for node in self.model.graph.node for name in node.output}
-        batches = [each.type.tensor_type.shape.dim for each in self.model.graph.input]
+        images = [each for each in self.model.graph.input if each.name in self.graph.inputs]
+        batches = [each.type.tensor_type.shape.dim for each in images]  # not of weights (IR 3)
         self.batch = max((dims[0].dim_value for dims in batches if dims), default=1)
 
     def run(self, feeds: Mapping[str, Array]) -> None:

@@ -10,15 +10,8 @@ wait for messages before the next step's choices, and none of a linear layer's o
 *Comparisons.* The client's digits are those of x1: they left when the run was prepared, and the
 server begins with its answers. The joins go as ever, since what they join is known to nobody.
 
-*Fixing.* The client sends its share less its mask, modulo 2^b or by XOR, the server adds it to its
-own: `x0 + (x1 - mask)`. A gate's bit takes one bit for this.
-
-*Product of the server's bit g and the client's known y*, modulo 2^b. Beforehand: shares a0 + a1 =
-mu*y of a random bit mu, the server's (ot/early). In the run the server sends `e = g ^ mu`; then
-
-    g*y = (e ^ mu)*y = e*y + (1-2e)*(a0 + a1),
-
-of which the client sends its part less its mask. What the protocols need is all of this form:
+*All else* is of two kinds (fixing): a share is brought to its mask, and a bit g of the server's is
+multiplied by a number y that the client knows:
 
 - A carry c = c0 ^ c1 to additive shares. With a random bit k of the client's, y = 1 - 2k and g = c
   ^ k, `c = k + g*y`. The server sends `c0 ^ mu`, the client `c1 ^ k`, and e is the sum of both.
@@ -45,10 +38,8 @@ of what is new: a conversion 1 from the server, b + 1 from the client; a gate 1 
 multiplexer bits + 1 from the server, bits from the client; an extension 1 and out_bits - bits; both
 at once out_bits + 3 and out_bits.
 
-Nothing leaks. The server sees bits and shares under masks that are uniform, used once, and in no
-other message: of its mu the client knows nothing, as the receiver's choice of a transfer; of a1 the
-server knows nothing where it counts, for it has mu*y - a1 for the one mu alone. Whoever prepares
-sees to it that a mask serves one run.
+Nothing leaks: comparisons and transfers apart, all that is sent is a number or a bit under a mask
+(fixing).
 """
 
 from __future__ import annotations
@@ -58,9 +49,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moiety.protocols import kernels, ring
+from moiety.protocols import ring
 from moiety.protocols.arrays import U8, U64
 from moiety.protocols.compare.digits import DigitPlan
+from moiety.protocols.compare.fixing import (
+    Product,
+    all_ones,
+    fix_bits,
+    fix_bits_cost,
+    fix_cost,
+    negated,
+    open_cost,
+)
 from moiety.protocols.compare.joint import Joins, one_tree, one_tree_cost
 from moiety.protocols.compare.joint_plan import JointPlan, TreePlan, plan_joint
 from moiety.protocols.compare.millionaires import join_round_cost, wrap, wrap_cost
@@ -71,10 +71,9 @@ from moiety.protocols.compare.relu import (
     gated,
     threshold_rows,
 )
-from moiety.protocols.cost import Cost, Party, Size, cost_of, packed
-from moiety.protocols.errors import ContractViolation
+from moiety.protocols.cost import Cost, Size, cost_of
 from moiety.protocols.network import LAN, Network
-from moiety.protocols.ot.early import Late, receiver_of, sender_of
+from moiety.protocols.ot.early import receiver_of, sender_of
 from moiety.protocols.ot.transfers import answer_cost
 from moiety.protocols.prices import BIT_1, PRODUCT_1
 from moiety.protocols.session import Role, Session
@@ -90,145 +89,6 @@ class TruncationMasks:
     def of(self, at: slice) -> TruncationMasks:
         """Of some elements."""
         return TruncationMasks(self.carry[at], self.result[at])
-
-
-# --- what is sent under masks ---------------------------------------------------------------------
-
-
-def fix(session: Session, x: U64, bits: int, mask: U64 | None) -> U64:
-    """Shares of the same values, uint64 of x's shape, of which the client's is `mask`; None at the
-    server.
-    """
-    flat = x.reshape(-1)
-    if session.is_server:
-
-        def added(at: slice, message: U8) -> U64:
-            return ring.reduce(flat[at] + kernels.unpack(message, at.stop - at.start, bits), bits)
-
-        return _receive_fixed(session, flat.size, bits, added).reshape(x.shape)
-    if mask is None:
-        raise ContractViolation("a client's share is fixed without its mask")
-    mine = mask.reshape(-1)
-    _send_fixed(session, flat.size, bits, lambda at: kernels.pack(flat[at] - mine[at], bits))
-    return mine.reshape(x.shape)
-
-
-def fix_bits(session: Session, x: U8, mask: U8 | None) -> U8:
-    """The same of XOR-shared bits, uint8."""
-    if mask is None:
-        return x ^ _receive_bits(session, x.size).reshape(x.shape)
-    _send_bits(session, (x ^ mask).reshape(-1))
-    return mask
-
-
-def _receive_fixed(session: Session, n: int, bits: int, added: Callable[[slice, U8], U64]) -> U64:
-    """The server's shares: what is `added` to a packed message of the client's, for each range."""
-    fixed = np.empty(n, np.uint64)
-
-    def arrived(at: slice) -> tuple[slice, U8]:
-        return at, session.channel.recv(int(packed(at.stop - at.start, bits)))
-
-    def add(job: tuple[slice, U8]) -> None:
-        at, message = job
-        fixed[at] = added(at, message)
-
-    session.workers.each(add, session.workers.ranges(n), arrived)
-    return fixed
-
-
-def _send_fixed(session: Session, n: int, bits: int, less: Callable[[slice], U8]) -> None:
-    """The client's shares `less` its masks, packed, for each range."""
-    if session.channel.silent:
-        session.channel.send(bytes(int(packed(n, bits))))
-        return
-    for message in session.workers.map(less, session.workers.ranges(n)):
-        session.channel.send(message)
-
-
-def _send_bits(session: Session, bits: U8) -> None:
-    session.channel.send(kernels.pack(bits, 1, session.workers.pool))
-
-
-def _receive_bits(session: Session, n: int) -> U8:
-    return kernels.unpack8(session.channel.recv(int(packed(n, 1))), n, 1, session.workers.pool)
-
-
-@dataclass(frozen=True)
-class _Product:
-    """A product `g*y` modulo 2^bits when e has been sent. `late` takes this party's a."""
-
-    e: U8
-    bits: int
-    late: Late
-
-    @classmethod
-    def by_server(cls, session: Session, g: U8, bits: int) -> _Product:
-        """The server's half: it sends e."""
-        mu, late = receiver_of(session.receiver).product(g.size, bits)
-        _send_bits(session, g ^ mu)
-        return cls(g ^ mu, bits, late)
-
-    @classmethod
-    def by_client(cls, session: Session, n: int, y: Callable[[], U64], bits: int) -> _Product:
-        """The client's half; y `(n,)` modulo 2^bits is asked for when the run is prepared alone."""
-        late = sender_of(session.sender).product(n, y, bits)
-        return cls(_receive_bits(session, n), bits, late)
-
-    def turned(self, by: U8) -> _Product:
-        """Of `g ^ by`, of which the client knows `by` and has told the server."""
-        return _Product(self.e ^ by, self.bits, self.late)
-
-    def received(self, session: Session, x: U64, shift: int, flip: U8) -> U64:
-        """In the flight that fixes it, the server's shares of the product and more: of `(x >>
-        shift) - flip + (1-2e)*a`, when the client has taken off its mask.
-        """
-        share, bits, e = self._shares(), self.bits, self.e
-
-        def added(at: slice, message: U8) -> U64:
-            return kernels.masked_receive(x[at], shift, flip[at], share(at), e[at], message, bits)
-
-        return _receive_fixed(session, x.size, bits, added)
-
-    def sent(self, session: Session, x: U64, shift: int, y: U64 | None, bit: U8, mask: U64) -> None:
-        """The client's: it takes its mask off `(x >> shift) + bit*y + (1-2e)*a`, where y is None
-        for ones.
-        """
-        share, bits, e = self._shares(), self.bits, self.e
-
-        def less(at: slice) -> U8:
-            known = None if y is None else y[at]
-            return kernels.masked_send(
-                x[at], shift, known, bit[at], share(at), e[at], mask[at], bits
-            )
-
-        _send_fixed(session, x.size, bits, less)
-
-    def values(self, session: Session) -> U64:
-        """`(1-2e)*a` of all elements modulo 2^64, where it is a part of something else."""
-        stream, n = self.late(), self.e.size
-        if session.channel.silent:
-            return np.zeros(n, np.uint64)
-        return _turned(kernels.unpack(stream, n, self.bits, session.workers.pool), _ones(self.e))
-
-    def _shares(self) -> Callable[[slice], U8]:
-        """a of some elements, packed. Slices begin where a packed stream is whole in bytes."""
-        stream, bits = self.late(), self.bits
-
-        def of(at: slice) -> U8:
-            begin = at.start * bits // 8
-            return stream[begin : begin + int(packed(at.stop - at.start, bits))]
-
-        return of
-
-
-def _ones(bits: U8) -> U64:
-    """All bits of a word that is to be kept, none of one that is not: no branch."""
-    return np.negative(bits.astype(np.uint64))
-
-
-def _turned(x: U64, ones: U64) -> U64:
-    """x, or its negative where there are ones."""
-    return (x ^ ones) - ones
 
 
 # --- protocols ------------------------------------------------------------------------------------
@@ -254,11 +114,11 @@ def _converting(
 
     def convert(_: Role, carry: U8) -> Callable[[], U64]:
         if masks is None:
-            opened = _Product.by_server(session, carry, out_bits)
+            opened = Product.by_server(session, carry, out_bits)
         else:
             k, one = masks.carry, np.ones(x.size, np.uint64)
-            opened = _Product.by_client(
-                session, x.size, lambda: ring.reduce(_turned(one, _ones(k)), out_bits), out_bits
+            opened = Product.by_client(
+                session, x.size, lambda: ring.reduce(negated(one, k), out_bits), out_bits
             )
 
         def finish() -> U64:
@@ -271,18 +131,15 @@ def _converting(
 
 def _truncated(
     session: Session,
-    opened: _Product,
+    opened: Product,
     carry: U8,
     x: U64,
     shift: int,
     masks: TruncationMasks | None,
 ) -> U64:
     if masks is None:
-        theirs = _receive_bits(session, carry.size)
-        return opened.turned(theirs).received(session, x, shift, np.zeros_like(carry))
-    mine = carry ^ masks.carry
-    _send_bits(session, mine)
-    made = opened.turned(mine)
+        return opened.heard(session).received(session, x, shift, np.zeros_like(carry))
+    made = opened.told(session, carry ^ masks.carry)
     made.sent(session, x, shift, None, made.e ^ masks.carry, masks.result)  # k + e*(1-2k)
     return masks.result
 
@@ -367,7 +224,7 @@ def _at_once_server(
     accepted = sender_of(session.sender).accept_early(y.size, 1)
     own = session.sender.multiply(accepted, lifted, turned, out_bits)
     bits_of = (turned, out_bits), (turned & top, wide), (top, wide)
-    opened = [_Product.by_server(session, g, ring_bits) for g, ring_bits in bits_of]
+    opened = [Product.by_server(session, g, ring_bits) for g, ring_bits in bits_of]
     _await_fixing(session)
     carries = opened[1].values(session) + opened[2].values(session)
     return opened[0].received(session, own + (carries << high), 0, np.zeros_like(flip))
@@ -378,15 +235,15 @@ def _at_once_client(session: Session, y: U64, gate: U8, bits: int, out_bits: int
     chosen = receiver_of(session.receiver).choose_early(gate, 1)
     theirs = session.receiver.additive(chosen, out_bits)
     lifted, top = ring.to_signed(y, bits).view(np.uint64), ring.msb(y, bits)
-    closes, both = _turned(top.astype(np.uint64), _ones(gate)), top & gate
+    closes, both = negated(top.astype(np.uint64), gate), top & gate
     known = (
-        (lambda: ring.reduce(_turned(lifted, _ones(gate)), out_bits), out_bits),
+        (lambda: ring.reduce(negated(lifted, gate), out_bits), out_bits),
         (lambda: ring.reduce(closes, wide), wide),
         (lambda: both.astype(np.uint64), wide),
     )
-    opened = [_Product.by_client(session, y.size, *each) for each in known]
+    opened = [Product.by_client(session, y.size, *each) for each in known]
     carries = opened[1].values(session) + opened[2].values(session)
-    carries += (closes & _ones(opened[1].e)) + (both & opened[2].e)
+    carries += (closes & all_ones(opened[1].e)) + (both & opened[2].e)
     opened[0].sent(session, theirs + (carries << high), 0, lifted, opened[0].e ^ gate, mask)
     return mask
 
@@ -398,7 +255,7 @@ def _multiplex_server(
     turned = gate ^ flip
     accepted = sender_of(session.sender).accept_early(y.size, 1)
     own = session.sender.multiply(accepted, y, turned, bits)
-    opened = _Product.by_server(session, turned, bits)
+    opened = Product.by_server(session, turned, bits)
     _await_fixing(session)
     if out_bits == bits:
         return opened.received(session, own, 0, np.zeros_like(flip))
@@ -411,7 +268,7 @@ def _extend_server(session: Session, z: U64, flip: U8, bits: int, out_bits: int)
     and flip.
     """
     top = ring.msb(z, bits) ^ flip
-    opened = _Product.by_server(session, top, out_bits - bits)
+    opened = Product.by_server(session, top, out_bits - bits)
     _await_fixing(session)
     carry = opened.received(session, np.zeros_like(z), 0, flip & top)
     wide, low = np.empty_like(z), np.uint64(bits)
@@ -429,9 +286,7 @@ def _multiplex_client(
 ) -> U64:
     chosen = receiver_of(session.receiver).choose_early(gate, 1)
     theirs = session.receiver.additive(chosen, bits)
-    opened = _Product.by_client(
-        session, y.size, lambda: ring.reduce(_turned(y, _ones(gate)), bits), bits
-    )
+    opened = Product.by_client(session, y.size, lambda: ring.reduce(negated(y, gate), bits), bits)
     narrow = mask if out_bits == bits else ring.reduce(mask, bits)
     opened.sent(session, theirs, 0, y, opened.e ^ gate, narrow)  # d1*y + e*(1-2*d1)*y
     if out_bits > bits:
@@ -443,7 +298,7 @@ def _extend_client(session: Session, narrow: U64, mask: U64, bits: int, out_bits
     """Its mask is the signed lift of the `narrow` part, and 2^bits times what is left."""
     top = ring.msb(narrow, bits)
     wide = out_bits - bits
-    opened = _Product.by_client(session, top.size, lambda: top.astype(np.uint64), wide)
+    opened = Product.by_client(session, top.size, lambda: top.astype(np.uint64), wide)
     rest = ring.reduce((mask >> np.uint64(bits)) + top, wide)
     opened.sent(session, np.zeros_like(mask), 0, None, opened.e & top, rest)
 
@@ -472,32 +327,16 @@ def relu(
 # --- declared costs -------------------------------------------------------------------------------
 
 
-@cost_of(fix)
-def fix_cost(n: Size, bits: Size) -> Cost:
-    """Of n values."""
-    return _message("C", n, bits)
-
-
-@cost_of(fix_bits)
-def fix_bits_cost(n: Size) -> Cost:
-    """Of n bits."""
-    return _message("C", n, 1)
-
-
-def _message(sender: Party, n: Size, bits: Size) -> Cost:
-    return Cost.of((sender, packed(n, bits)))
-
-
 @cost_of(truncate)
 def truncate_cost(n: Size, bits_in: Size, shift: int, network: Network | DigitPlan = LAN) -> Cost:
     """Of n values."""
     carry = wrap_cost(n, shift, network, early=True)
-    return carry + _message("S", n, 1) + _conversion_end_cost(n, bits_in - shift)
+    return carry + open_cost(n) + _conversion_end_cost(n, bits_in - shift)
 
 
 def _conversion_end_cost(n: Size, bits: Size) -> Cost:
     """The client's part."""
-    return _message("C", n, 1) + _message("C", n, bits)
+    return fix_bits_cost(n) + fix_cost(n, bits)
 
 
 @cost_of(gates)
@@ -523,7 +362,7 @@ def truncate_with_gates_cost(
 
         def converting(sender: Role, joins: Joins) -> Cost:
             """The server's bit goes with its answers, or with its choices."""
-            bit, joined = _message("S", n, 1), join_round_cost(sender, joins)
+            bit, joined = open_cost(n), join_round_cost(sender, joins)
             first = bit + joined if sender is Role.CLIENT else joined + bit
             return first + _conversion_end_cost(n, bits_in - shift)
 
@@ -537,13 +376,13 @@ def truncate_with_gates_cost(
 def multiplex_cost(n: Size, bits: Size, out_bits: Size, once: bool = False) -> Cost:
     """Gate n values, and extend them where out_bits is not bits, `once`: at once."""
     if once:
-        opened = answer_cost("S", n, 1, out_bits) + _message("S", n, 1)
-        return opened + _message("S", n, 1) + _message("S", n, 1) + _message("C", n, out_bits)
+        opened = answer_cost("S", n, 1, out_bits) + open_cost(n)
+        return opened + open_cost(n) + open_cost(n) + fix_cost(n, out_bits)
     answer = answer_cost("S", n, 1, bits)
-    product = answer + _message("S", n, 1) + _message("C", n, bits)
+    product = answer + open_cost(n) + fix_cost(n, bits)
     if out_bits == bits:
         return product
-    return product + _message("S", n, 1) + _message("C", n, out_bits - bits)
+    return product + open_cost(n) + fix_cost(n, out_bits - bits)
 
 
 @cost_of(relu)

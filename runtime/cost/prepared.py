@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from moiety.protocols.compare import masked
+from moiety.protocols.compare import fixing, masked
 from moiety.protocols.compare.digits import plan_digits
 from moiety.protocols.compare.joint_plan import plan_joint
 from moiety.protocols.compare.maxpool import maxpool_pairs
@@ -126,9 +126,9 @@ def _in_the_run(step: AnyStep, at: Setting, on_demand: Prepared) -> Cost:
         case MaxPool():
             pairs = maxpool_pairs(_planes(at), step.kernel, step.strides, step.pads)
             levels = (_relu(each, step.bits, step.bits, at) for each in pairs)
-            made = sum(levels, Cost()) + masked.fix_cost(n, step.bits)
+            made = sum(levels, Cost()) + fixing.fix_cost(n, step.bits)
         case _ if is_drawn(step) and not isinstance(step, Gates):
-            return on_demand.online + masked.fix_cost(n, step.bits)
+            return on_demand.online + fixing.fix_cost(n, step.bits)
         case _:
             return on_demand.online
     return local + split(made).online

@@ -11,7 +11,7 @@ import numpy as np
 
 from moiety.protocols import ring
 from moiety.protocols.arrays import U8, U64
-from moiety.protocols.compare import masked
+from moiety.protocols.compare import fixing, masked
 from moiety.protocols.compare.masked import TruncationMasks
 from moiety.protocols.compare.maxpool import pool
 from moiety.protocols.lanes import each_lane, in_lanes
@@ -37,7 +37,7 @@ def execute(turn: Turn[Any]) -> Share:
 def _fixed(turn: Turn[Any], share: Share) -> Share:
     """The client's share becomes its mask."""
     mask = turn.masks.result(turn.step) if turn.masks else None
-    return masked.fix(turn.session, share, turn.step.bits, mask)
+    return fixing.fix(turn.session, share, turn.step.bits, mask)
 
 
 def _truncation_masks(turn: Turn[Truncate]) -> TruncationMasks | None:

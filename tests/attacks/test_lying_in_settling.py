@@ -57,9 +57,11 @@ def times_delta(lie: U8, delta: U8) -> U8:
     """`lie(y) * delta(y^4)`, element by element, uint8 `(4, 32)`."""
     bits = np.unpackbits(lie, axis=1, bitorder="little")
     product = np.zeros(256, np.uint8)
+    components = list(enumerate(map(int, nibbles(delta))))
     for k, element in enumerate((bits << np.arange(4, dtype=np.uint8)[:, None]).sum(axis=0)):
-        for i, component in enumerate(nibbles(delta)):
-            product[4 * i + k] ^= times(int(element), int(component))
+        for i, component in components:
+            if component:  # of a unit, one of 32
+                product[4 * i + k] ^= times(int(element), component)
     planes = product >> np.arange(4, dtype=np.uint8)[:, None] & np.uint8(1)
     return np.packbits(planes, axis=1, bitorder="little")
 

@@ -17,7 +17,7 @@ import pytest
 
 from moiety.protocols import ring
 from moiety.protocols.arrays import I64, U8, U64
-from moiety.protocols.compare import masked
+from moiety.protocols.compare import fixing
 from moiety.protocols.errors import MoietyError
 from moiety.protocols.ot.recording import SilentChannel
 from moiety.protocols.session import Session
@@ -176,7 +176,7 @@ def ahead(parties: Parties, tmp_path: Path) -> Iterator[Ahead]:
 
 def noting(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
     """A server, of this process's children, writes down its share of each image."""
-    honest, here = masked.fix, os.getpid()
+    honest, here = fixing.fix, os.getpid()
 
     def fix(session: Session, x: U64, bits: int, mask: U64 | None) -> U64:
         share = honest(session, x, bits, mask)
@@ -187,7 +187,7 @@ def noting(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
                 out.write(share.tobytes())
         return share
 
-    monkeypatch.setattr(masked, "fix", fix)
+    monkeypatch.setattr(fixing, "fix", fix)
 
 
 def noted(file: Path) -> U64:

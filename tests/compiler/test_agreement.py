@@ -13,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from moiety.compiler.ir.graph import Graph
+from moiety.compiler.ir.onnx_session import RunningModel
 from moiety.compiler.onnx_import import agreement
 from moiety.compiler.onnx_import.call import IMPORTERS, Call
 from moiety.compiler.onnx_import.client.call import TRANSLATORS, ClientCall, Entry
@@ -245,6 +246,27 @@ def test_a_fixed_batch_is_compared_as_written(
     monkeypatch.setitem(IMPORTERS, "Gemm", wrong(scaled, "Gemm"))
     with pytest.raises(ContractViolation, match=r"Gemm .*off by"):
         import_onnx(model)
+
+
+def test_weights_among_the_inputs_are_no_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models of IR 3 list their weights there; onnxruntime runs once for what it can hold."""
+    runs: list[str] = []
+
+    def running(model: onnx.ModelProto, name: str, *, as_written: bool) -> RunningModel:
+        runs.append(" ".join(value.name for value in model.graph.output))
+        return RunningModel(model, name, as_written=as_written)
+
+    def build(b: ModelBuilder) -> str:
+        return b.op("Relu", b.conv(b.op("Relu", "x"), 4, 100, 3))
+
+    monkeypatch.setattr(agreement, "RunningModel", running)
+    listed = build_model(IMAGE, build)
+    for weights in listed.graph.initializer:
+        value = helper.make_tensor_value_info(weights.name, weights.data_type, weights.dims)
+        listed.graph.input.append(value)
+    monkeypatch.setattr(agreement, "AT_ONCE", 100 * 9 * 8 * 3)
+    import_onnx(listed)
+    assert len(runs) == 1, runs
 
 
 def shuffled(model: onnx.ModelProto) -> onnx.ModelProto:

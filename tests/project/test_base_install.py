@@ -19,13 +19,13 @@ from packaging.utils import canonicalize_name
 
 from moiety.runtime.cli.app import find_commands
 from moiety.runtime.intake.extras import EXTRAS
-from tests.support.imports import Checkout
+from tests.support.imports import this_checkout
 from tests.support.runnable import save_small
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OPTIONAL = PROJECT["optional-dependencies"]
-HOUSE = Checkout(ROOT)
+HOUSE = this_checkout()
 HIDE = f"""
 import sys
 sys.modules.update(dict.fromkeys({tuple(EXTRAS)!r}))

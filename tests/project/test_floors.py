@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import ast
 import sys
-from pathlib import Path
 
-from tests.support.imports import INSTALLED, NEEDS_TORCH, Checkout, Import, circles, within
+from tests.support.imports import (
+    INSTALLED,
+    NEEDS_TORCH,
+    Import,
+    circles,
+    this_checkout,
+    within,
+)
 
-ROOT = Path(__file__).resolve().parents[2]
-HOUSE = Checkout(ROOT)
+HOUSE = this_checkout()
 
 # From the ground up. A room imports itself and every floor below its own, never one beside it.
 # `moiety.` is left out. The innermost room counts: a Session holds the keys of a query, so the ring

@@ -59,7 +59,7 @@ def test_relative_imports_are_refused(tmp_path: Path) -> None:
     (tmp_path / "runtime").mkdir()
     (tmp_path / "runtime" / "party.py").write_text("from . import clock")
     with pytest.raises(ValueError, match="absolute imports only"):
-        Checkout(tmp_path)
+        _ = Checkout(tmp_path).imports
 
 
 def test_the_table_counts_names_and_modules(checkout: Checkout) -> None:

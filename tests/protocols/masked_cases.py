@@ -12,7 +12,7 @@ import numpy as np
 
 from moiety.protocols import ring
 from moiety.protocols.arrays import U8, U64
-from moiety.protocols.compare import masked
+from moiety.protocols.compare import fixing, masked
 from moiety.protocols.compare.joint import one_tree
 from moiety.protocols.compare.joint_plan import TreePlan, plan_one_tree, plan_separate
 from moiety.protocols.compare.masked import TruncationMasks
@@ -127,7 +127,7 @@ def gates_case(bits: int, count: int) -> Case:
         assert np.array_equal(results[1], mask)
 
     cost = declared(masked.gates, N, bits, count)
-    return case((masked.gates, masked.fix_bits), body, shares((N,), bits), check, cost)
+    return case((masked.gates, fixing.fix_bits), body, shares((N,), bits), check, cost)
 
 
 def relu_case(
@@ -220,11 +220,11 @@ def fix_case() -> Case:
     mask = client_mask((3, 100), bits)
 
     def body(session: Session, x: U64) -> U64:
-        return masked.fix(session, x, bits, None if session.is_server else mask)
+        return fixing.fix(session, x, bits, None if session.is_server else mask)
 
     def check(inputs: Pair, results: Pair) -> None:
         assert np.array_equal(opened(results, bits), opened(inputs, bits))
         assert np.array_equal(results[1], mask)
 
-    cost = declared(masked.fix, 300, bits)
-    return case((masked.fix,), body, shares((3, 100), bits), check, cost)
+    cost = declared(fixing.fix, 300, bits)
+    return case((fixing.fix,), body, shares((3, 100), bits), check, cost)

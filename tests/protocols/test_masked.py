@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from moiety.protocols.arrays import U64
-from moiety.protocols.compare import masked
+from moiety.protocols.compare import fixing, masked
 from moiety.protocols.compare.masked import TruncationMasks
 from moiety.protocols.compare.relu import GateSecrets
 from moiety.protocols.errors import ContractViolation
@@ -174,7 +174,7 @@ def test_sessions_on_demand_have_no_masks() -> None:
 def test_a_client_has_its_mask() -> None:
     def client(session: Session) -> None:
         with pytest.raises(ContractViolation, match="without its mask"):
-            masked.fix(session, fresh(8, 5), 5, None)
+            fixing.fix(session, fresh(8, 5), 5, None)
 
     run_two_party(lambda session: None, client)
 

@@ -13,6 +13,7 @@ import pytest
 from moiety.protocols.arrays import U8
 from moiety.protocols.channel import Meter, Traffic
 from moiety.protocols.compare import masked as compare
+from moiety.protocols.compare.fixing import fix_bits
 from moiety.protocols.errors import BadArtifact, ContractViolation
 from moiety.protocols.linear.split import SEED_BYTES, ClientMaterial
 from moiety.protocols.network import Network
@@ -369,7 +370,7 @@ def test_a_corrected_layer_computes_what_it_must() -> None:
 def test_the_client_draws_the_masks_of_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of gates, and of carries: half of them are 1."""
     drawn: dict[str, list[np.ndarray[Any, Any]]] = {"gates": [], "carries": []}
-    fix_bits, truncated = compare.fix_bits, compare._truncated
+    truncated = compare._truncated
 
     def fixing(session: Session, x: U8, mask: U8 | None) -> U8:
         drawn["gates"] += [] if mask is None else [mask]

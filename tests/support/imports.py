@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -56,7 +57,11 @@ class Checkout:
         for room in rooms:
             for path in sorted((root / room).rglob("*.py")):
                 self.paths[_module_name(path.relative_to(root), room in INSTALLED)] = path
-        self.imports = {name: list(_imports(name, path)) for name, path in self.paths.items()}
+
+    @cached_property
+    def imports(self) -> dict[str, list[Import]]:
+        """Of each module. ValueError where one is relative."""
+        return {name: list(_imports(name, path)) for name, path in self.paths.items()}
 
     def every_import(self) -> Iterator[Import]:
         """All imports of all modules."""
@@ -112,6 +117,12 @@ class Checkout:
         }
 
 
+@cache
+def this_checkout() -> Checkout:
+    """The one that these tests are of, read once for all of them."""
+    return Checkout(Path(__file__).resolve().parents[2])
+
+
 def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
     """The sets of modules that import each other, directly or around a corner, each sorted."""
     directed = networkx.DiGraph(
@@ -147,7 +158,7 @@ def _imports(module: str, path: Path) -> Iterator[Import]:
 
 
 def _imports_in(module: str, tree: ast.AST, place: Place) -> Iterator[Import]:
-    for node in ast.iter_child_nodes(tree):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield Import(module, alias.name, node.lineno, place)
@@ -158,7 +169,13 @@ def _imports_in(module: str, tree: ast.AST, place: Place) -> Iterator[Import]:
                 yield Import(module, f"{node.module}.{alias.name}", node.lineno, place)
         elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             yield from _imports_in(module, node, "type checking")
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield from _imports_in(module, node, "function")
         else:
             yield from _imports_in(module, node, place)
+
+
+def _statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """Those right inside it; an expression, most of a tree, has none."""
+    for part in ("body", "orelse", "handlers", "finalbody", "cases"):
+        yield from getattr(tree, part, ())

@@ -1,5 +1,5 @@
 """Products of a bit and a number that are made before a run (ot/making), and their values under
-masks in the run (compare/masked).
+masks in the run (compare/fixing).
 
 Specifies native/symmetric/masked.hpp: no cryptography, but memory is passed over once. Numbers are
 modulo `2^bits`, in streams as `pack` writes them; spare bits of a last byte are zero.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
+FIXING = "protocols/compare/fixing.py"
 MASKED = "protocols/compare/masked.py"
 MAKING = "protocols/ot/making.py"
 PREPARED = "protocols/ot/prepared.py"
@@ -49,7 +50,7 @@ MUTANTS = (
     Mutant(
         name="masked_bit_without_mu",
         breaks="the server's shares of carries, gates and signs",
-        file=MASKED,
+        file=FIXING,
         old="_send_bits(session, g ^ mu)",
         new="_send_bits(session, g)",
         tests=(f"{CASES}[masked affine relu 16 to 28]",),

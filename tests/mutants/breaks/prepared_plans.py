@@ -39,7 +39,7 @@ MUTANTS = (
         name="results_are_not_fixed",
         breaks="a price without the corrections of steps that have no protocol of their own",
         file="runtime/cost/prepared.py",
-        old="            return on_demand.online + masked.fix_cost(n, step.bits)",
+        old="            return on_demand.online + fixing.fix_cost(n, step.bits)",
         new="            return on_demand.online",
         tests=(
             "tests/runtime/test_masked_runs.py::test_steps_without_a_masked_protocol_are_fixed",
