@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 
 import pytest
 
 from benchmarks.support.harness import ROOT
+from tests.support.forks import run_module
 from tests.support.imports import NEEDS_RAY, NEEDS_TORCH
 
 ENTRY_POINTS = sorted(path.stem for path in (ROOT / "benchmarks").glob("[a-z]*.py"))
@@ -18,13 +18,8 @@ def test_help_explains(name: str) -> None:
     for library, needed_by in (("torch", NEEDS_TORCH), ("ray", NEEDS_RAY)):
         if f"benchmarks.{name}" in needed_by:
             pytest.importorskip(library)
-    done = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{name}", "--help"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_module(f"benchmarks.{name}", ["--help"], os.environ, timeout=60)
+    done.check_returncode()
     assert f"python -m benchmarks.{name}" in done.stdout
     assert "usage:" in done.stdout
 

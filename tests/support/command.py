@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from moiety.runtime.program.artifacts import program_file
+from tests.support.forks import run_module
 
-COMMAND = [sys.executable, "-m", "moiety.runtime.cli"]
+MODULE = "moiety.runtime.cli"
+COMMAND = [sys.executable, "-m", MODULE]
 COLUMNS = 200
 ENVIRONMENT = {**os.environ, "COLUMNS": str(COLUMNS), "NO_COLOR": "1"}
 MANY = 500
@@ -59,14 +61,9 @@ class Done:
 
 
 def moiety(*arguments: object, timeout: float = 100.0, columns: int = COLUMNS) -> Done:
-    done = subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env=ENVIRONMENT | {"COLUMNS": str(columns)},
-        check=False,
-    )
+    """To its end, in a fork (tests/support/forks)."""
+    environment = ENVIRONMENT | {"COLUMNS": str(columns)}
+    done = run_module(MODULE, [*map(str, arguments)], environment, timeout)
     return Done(done.returncode, done.stdout, done.stderr)
 
 
