@@ -353,6 +353,23 @@ def test_a_curve_on_the_grid_is_the_curve() -> None:
     assert found[1.0] == 1
 
 
+@pytest.mark.parametrize("drawn", range(20))
+def test_a_curve_is_flat_where_no_positive_is_met(drawn: int) -> None:
+    """By its definition: the largest share of positives above any threshold that no more than that
+    share of negatives pass. A third of the positives below all negatives makes it flat for long.
+    """
+    rng = np.random.default_rng(drawn)
+    positive = rng.permutation(np.repeat([True, False], rng.integers(10, 60, 2)))
+    scores = rng.permutation(positive.size) / 1000.0
+    scores[positive & (rng.random(positive.size) < 1 / 3)] -= 1
+    limits = np.append(np.sort(scores), np.inf)
+    false, true = (
+        (scores[chosen] >= limits[:, None]).mean(axis=1) for chosen in (~positive, positive)
+    )
+    expected = [true[false <= rate + 1e-12].max() for rate in GRID]
+    assert on_grid(scores, positive) == pytest.approx(expected)
+
+
 def test_all_labels_together_count_an_image_once() -> None:
     """Eight scores of one image are not independent: no narrower limits for more labels."""
     one = np.random.default_rng(0).normal(size=(50, 1))
