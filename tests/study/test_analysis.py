@@ -243,6 +243,10 @@ def test_images_without_names_or_results() -> None:
     assert all(each.cleartext is None for each in found.discrimination)
     assert any(note.startswith("5 images have no result") for note in found.notes)
     assert any("Patients are not named" in note for note in found.notes)
+    table.patients[7] = ""
+    some = analyse(study_of(table))
+    assert (some.patients, some.resampled) == (None, "image")
+    assert any(f"1 of {table.images} images names no patient" in note for note in some.notes)
     nothing = analyse(study_of(replace(table, scores=np.full_like(scores, np.nan))))
     assert (nothing.images, nothing.discrimination) == (0, ())
 

@@ -139,7 +139,14 @@ def notes(table: StudyTable, missing: int, counts: Iterable[Counts]) -> tuple[st
 
 def _patients(table: StudyTable) -> str:
     if unit_of(table) == "image":
-        return "Patients are not named: images are taken for independent everywhere."
+        nameless = int((table.patients == "").sum())
+        if nameless == table.images:
+            return "Patients are not named: images are taken for independent everywhere."
+        names = "names" if nameless == 1 else "name"
+        return (
+            f"{nameless} of {table.images} images {names} no patient: all images are taken for "
+            "independent everywhere, those of one patient, too."
+        )
     patients = len(set(table.patients))
     if patients == table.images:
         return "Each image is of another patient."
