@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from sklearn.metrics import roc_auc_score
 from moiety.protocols.arrays import F64
 from moiety.protocols.errors import BadInput
 from moiety.runtime.program.policy import Policy
+from moiety.runtime.study.report.summary import findings
 from moiety.runtime.study.statistics import analyse
 from moiety.runtime.study.statistics.agreement import agreement
 from moiety.runtime.study.statistics.analysis import Analysis, Discrimination
@@ -329,6 +331,40 @@ def test_agreement_as_elsewhere() -> None:
     assert [interval.low, interval.high] == pytest.approx(expected["bias_ci"])
     reach = found.limits.upper_interval.high - found.limits.upper
     assert reach == pytest.approx(expected["loa_se"] * 1.990450, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "doubted"),
+    [
+        (lambda scores: scores + 0.05 * np.sin(scores * 1e3), False),
+        (lambda scores: 1 / (1 + np.exp(-scores)), True),
+        (lambda scores: scores * 100, True),
+        (lambda scores: -scores, True),
+        (lambda scores: np.roll(scores, 1, axis=0), True),
+    ],
+    ids=["rounding", "probabilities", "another unit", "another sign", "other images"],
+)
+def test_scores_that_are_not_of_the_same_thing_are_doubted(
+    change: Callable[[F64], F64], doubted: bool
+) -> None:
+    """Where they rank images alike, equivalence alone would look well. Of few images nothing."""
+    table = drawn_table()
+    other = replace(table, reference=change(table.scores))
+    found = analyse(study_of(other))
+    assert len(found.doubts) == doubted
+    if doubted:
+        assert f"cleartext scores of {' and '.join(LABELS)}" in found.doubts[0]
+        assert found.doubts[0] in findings(found)
+    assert other.reference is not None
+    few = replace(
+        other,
+        truth=table.truth[:9],
+        scores=table.scores[:9],
+        reference=other.reference[:9],
+        sites=table.sites[:9],
+        patients=table.patients[:9],
+    )
+    assert analyse(study_of(few)).doubts == ()
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60))

@@ -289,6 +289,8 @@ def _run(
     finally:
         journal.close()
     ui.show(study_tables.result_table(analysis))
+    for doubt in analysis.doubts:
+        ui.warn(doubt)
     ui.say(
         f"{study_tables.status_line(prepared, journal, prices)}; the report is "
         f"{printable(folder / 'report.html')}"
