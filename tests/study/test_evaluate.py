@@ -342,6 +342,9 @@ def test_a_folder_keeps_one_study(small: SmallStudy, plan: SessionPlan, tmp_path
         study.check_folder(made, tmp_path)
     with pytest.raises(BadInput, match="is a file"):
         study.check_folder(made, small.list)
+    (tmp_path / "broken").symlink_to("nowhere")
+    with pytest.raises(BadInput, match="broken: is a link to nowhere, which is not there; give"):
+        study.check_folder(made, tmp_path / "broken")
 
 
 def test_a_study_without_an_image_is_begun_anew(small: SmallStudy, tmp_path: Path) -> None:
