@@ -306,6 +306,11 @@ REFUSALS: Sequence[tuple[Sequence[object], int, str]] = (
     (("--status", "--dry-run"), 5, "exclude each other"),
     (("--report-only",), 5, "there is no study yet"),
     (("--connect", "127.0.0.1:1"), 8, "refused"),
+    (("--reference-label", "Edema=x"), 5, "names columns of --reference SCORES.csv, which is not"),
+    (("--cluster", "local", "--store", "s"), 5, "--store: what is prepared lies on this machine"),
+    (("--cluster", "local", "--sessions", 2), 5, "--sessions is of this machine; --cluster has --"),
+    (("--pairs", 2), 5, "--pairs: for workers that --cluster places; give that, too"),
+    (("--worker-cpus", 2), 5, "--worker-cpus: for workers that --cluster places; give that, too"),
 )
 
 

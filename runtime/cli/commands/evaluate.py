@@ -164,12 +164,13 @@ def command(
     insecure: InsecureOption = False,
     audit: AuditOption = None,
     cluster: ClusterOption = None,
-    pairs: PairsOption = 2,
+    pairs: PairsOption = None,
     worker_cpus: CpusOption = None,
     store: StoreOption = None,
     on_demand: OnDemandOption = False,
 ) -> None:
     ui.one_thread()
+    _check_elsewhere(cluster, sessions, store)
     room = room_for(cluster, pairs, worker_cpus, threads)
     sessions = room.workers if room else sessions
     if dry_run + status + report_only > 1:
@@ -226,6 +227,19 @@ def command(
         _show_status(prepared, found, output)
     else:
         _run(prepared, output, Retries(retries, say=ui.warn), prices, report_only, room)
+
+
+def _check_elsewhere(cluster: str | None, sessions: int, store: Path | None) -> None:
+    """Raises `BadInput` for what workers on other machines would not heed."""
+    if cluster is None:
+        return
+    if sessions > 1:
+        raise BadInput("--sessions is of this machine; --cluster has --pairs")
+    if store is not None:
+        raise BadInput(
+            "--store: what is prepared lies on this machine, and workers of --cluster take nothing "
+            "of it; give one of the two"
+        )
 
 
 def _store(given: Path | None, public: Path, sends: bool) -> Path | None:
