@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import math
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -76,6 +79,22 @@ def table_of_the_test_split(change: float) -> StudyTable:
         np.array([row["site"] for row in rows]),
         np.array([row["group_id"] for row in rows]),
     )
+
+
+def test_no_processor_rounds_otherwise_than_another() -> None:
+    """Of the same scores every number, to the last bit, whichever kernels OpenBLAS has for this
+    processor: here those of the oldest.
+    """
+    code = (
+        "import msgspec, sys; from tests.support.tables import drawn_table, study_of; "
+        "from moiety.runtime.study.statistics import analyse; "
+        "sys.stdout.buffer.write(msgspec.json.encode(analyse(study_of(drawn_table(800)))))"
+    )
+    environment = os.environ | {"OPENBLAS_CORETYPE": "Nehalem"}
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, check=True
+    )
+    assert told.stdout == msgspec.json.encode(analyse(study_of(drawn_table(800))))
 
 
 @needs("images/test")
