@@ -15,6 +15,7 @@ import ast
 import functools
 import importlib
 import inspect
+from collections import Counter
 from collections.abc import Callable
 from importlib import metadata
 from importlib.util import find_spec
@@ -112,7 +113,7 @@ def load(name: str) -> TyperCommand | TyperGroup:
         assert isinstance(group, TyperGroup)
         command = group.commands[name]
     else:
-        outer.command(name, **words)(configurable(module.command))
+        outer.command(name, cls=Command, **words)(configurable(module.command))
         command = typer.main.get_command(outer)
     assert isinstance(command, TyperCommand | TyperGroup)
     return command
@@ -151,6 +152,22 @@ def configurable(command: Callable[..., None]) -> Callable[..., None]:
     )
     run.__annotations__ = {**command.__annotations__, "config": annotation}
     return run
+
+
+class Command(TyperCommand):
+    """One that says where an option is given twice that takes one value: the last counts, as a
+    script wants it that goes before its user's own options, and not all know that.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _, _, order = self.make_parser(ctx).parse_args([*args])
+        times_of: Counter[Any] = Counter(order)  # Typer's parameters, whose class is its own affair
+        for option, times in times_of.items():
+            alone = option.param_type_name == "option" and not (option.multiple or option.is_flag)
+            if alone and times > 1:
+                name = " or ".join(option.opts)
+                ui.warn(f"{name} takes one value, and is given {times} times: the last counts")
+        return super().parse_args(ctx, args)
 
 
 class Commands(TyperGroup):

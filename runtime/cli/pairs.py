@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # a server has no need of them
     from moiety.runtime.study.workers import Workers
 
 PANEL = "Many machines"
+PAIRS = 2
 SERVERS = "moiety.runtime.cluster.servers"
 SESSIONS = "moiety.runtime.cluster.sessions"
 
@@ -42,14 +43,15 @@ ClusterOption = Annotated[
     ),
 ]
 PairsOption = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--pairs",
         min=1,
         max=10_000,
         metavar="N",
-        help="With --cluster: workers at a time; each is one side of a pair.",
+        help="With --cluster: workers at a time; each is one side of a pair.  \\[default: 2]",
         rich_help_panel=PANEL,
+        show_default=False,
     ),
 ]
 CpusOption = Annotated[
@@ -95,12 +97,26 @@ StdinOption = Annotated[
 ]
 
 
-def room_for(cluster: str | None, pairs: int, cpus: float | None, threads: int) -> Room | None:
-    """None without --cluster. Raises `BadInput` where Ray is not installed."""
+def room_for(
+    cluster: str | None, pairs: int | None, cpus: float | None, threads: int
+) -> Room | None:
+    """None without --cluster. Raises `BadInput` where Ray is not installed, and for options that
+    are nothing without --cluster.
+    """
     if cluster is None:
+        own = (("--pairs", pairs), ("--worker-cpus", cpus))
+        if given := [option for option, value in own if value is not None]:
+            raise BadInput(
+                f"{' and '.join(given)}: for workers that {EXTRA} places; give that, too, or "
+                "neither"
+            )
         return None
     extras.require(("ray",), EXTRA)
-    return Room(address=cluster, workers=pairs, cpus=float(threads) if cpus is None else cpus)
+    return Room(
+        address=cluster,
+        workers=PAIRS if pairs is None else pairs,
+        cpus=float(threads) if cpus is None else cpus,
+    )
 
 
 def check_ports(ports: str, room: Room | None) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from moiety.protocols.errors import BadInput
+from moiety.protocols.errors import BadInput, MoietyError
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.intake.text import printable
@@ -20,7 +20,10 @@ from moiety.runtime.party.client import Connection
 from moiety.runtime.party.client_stock import NothingPrepared
 from moiety.runtime.party.keystore import default_store
 from moiety.runtime.party.stock import Cellar, NewStore
+from moiety.runtime.program import Program
+from moiety.runtime.store.care import status
 from moiety.runtime.store.key import StoreKey
+from moiety.runtime.store.ledger import NAME as LEDGER
 from moiety.runtime.store.limits import UNLIMITED, Limits
 from moiety.runtime.store.store import OWNER_ENTERS
 
@@ -134,9 +137,28 @@ def say_given_up(connection: Connection, images: int, skip_to: int) -> int:
     return gone
 
 
-def nothing_in(root: Path) -> str:
-    """Where a user says that there is something."""
-    return f"nothing is prepared in {printable(root)}: computing on demand (moiety prepare)"
+def holds(root: Path, program: Program, keys: Path | None) -> bool:
+    """Whether runs of this Program lie in `root`, prepared with whichever server. A store that
+    cannot be read may have some: who opens it says what is wrong with it.
+    """
+    ledgers = sorted(root.glob(f"*/{LEDGER}"))
+    if not ledgers:
+        return False
+    key = StoreKey.at(keys or default_store())
+    for ledger in ledgers:
+        try:
+            found = status(ledger.parent, key)
+        except MoietyError:
+            return True
+        if found.prepared and (found.role, found.program) == ("client", program.digest()):
+            return True
+    return False
+
+
+def nothing_in(root: Path, for_whom: str = "") -> str:
+    """Where there might be something."""
+    where = f"{printable(root)}{for_whom}"
+    return f"nothing is prepared in {where}: computing on demand (moiety prepare)"
 
 
 @dataclass

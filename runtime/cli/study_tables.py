@@ -74,6 +74,11 @@ def cohort_lines(prepared: Prepared) -> Iterator[str]:
             "no column says the patient (--patient-column): images count as independent, and "
             "intervals are too narrow where some are of one person"
         )
+    elif nameless := sum(not line.patient for line in prepared.lines):
+        yield (
+            f"{ui.images(nameless)} of {len(prepared.lines)} without a patient: all images count "
+            "as independent, and intervals are too narrow where some are of one person"
+        )
     for reason, count in prepared.excluded.items():
         yield f"{ui.images(count)} left out: {reason}"
     reference = prepared.reference

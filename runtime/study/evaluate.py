@@ -17,7 +17,7 @@ from moiety.protocols.errors import BadInput
 from moiety.runtime.intake import extras
 from moiety.runtime.intake.text import printable
 from moiety.runtime.operation.events import Started
-from moiety.runtime.operation.files import make_folder
+from moiety.runtime.operation.files import make_folder, unusable
 from moiety.runtime.party.handshake import package_version
 from moiety.runtime.results.record import utc_now
 from moiety.runtime.results.retry import Retries
@@ -100,8 +100,7 @@ def check_folder(prepared: Prepared, folder: Path) -> Journal | None:
     Changes nothing.
     """
     check_policy(prepared)
-    if folder.exists() and not folder.is_dir():
-        raise BadInput(f"{printable(folder)}: is a file; give a folder for the study")
+    _check_place(folder)
     found = Journal.look(folder)
     if found is not None:
         _check_same(prepared, found, folder)
@@ -111,6 +110,18 @@ def check_folder(prepared: Prepared, folder: Path) -> Journal | None:
         )
     _check_room(folder, len(prepared.pending(found)))
     return found
+
+
+def _check_place(folder: Path) -> None:
+    """That it is a folder, or may become one."""
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"{printable(folder)}: is a file; give a folder for the study")
+    for each in (folder, *folder.parents):
+        if each.is_symlink() and not each.exists():
+            raise BadInput(
+                f"{printable(each)}: is a link to {printable(each.readlink())}, which is not "
+                "there; give a folder for the study"
+            )
 
 
 def _check_same(prepared: Prepared, found: Journal, folder: Path) -> None:
@@ -164,7 +175,7 @@ def begin(prepared: Prepared, folder: Path, say: Callable[[str], None]) -> tuple
     try:
         make_folder(folder, FOLDER_MODE)
     except OSError as error:
-        raise BadInput(f"{printable(folder)}: cannot be made: {error.strerror}") from error
+        raise unusable(folder, "a study's folder", error) from error
     journal = Journal.open(folder, _head(prepared), say)
     try:
         _check_same(prepared, journal, folder)

@@ -91,6 +91,10 @@ def prepare(
             "--reference: this Program's policy is to reveal aggregates, so there are no scores of "
             "images to compare with; leave it away"
         )
+    if options.reference_labels and options.reference is None:
+        raise BadInput(
+            "--reference-label names columns of --reference SCORES.csv, which is not given"
+        )
     scored = Scored.of(plan.program, options.result)
     locate = partial(files_of_uids, folder=options.images)
     cohort = read_cohort(cohort_file, scored.labels, options.columns, options.images, locate)

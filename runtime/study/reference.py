@@ -19,7 +19,7 @@ from moiety.protocols.errors import BadInput
 from moiety.runtime.intake.text import printable
 from moiety.runtime.study.cohort import ID, CohortList, Listed
 from moiety.runtime.study.lists import FILES, UIDS, CsvList, Line
-from moiety.runtime.study.table import Kind
+from moiety.runtime.study.table import TOO_LARGE, Kind
 
 WHAT = "a list of reference scores"
 SCORES: Mapping[str, Kind | None] = {
@@ -136,7 +136,7 @@ def _score(table: CsvList, line: Line, column: int, kind: Kind) -> float:
         value = float(cell)
     except ValueError:
         value = math.nan
-    wanted = None if math.isfinite(value) else "score"
+    wanted = None if abs(value) < TOO_LARGE else "score"
     if kind == "decisions" and value not in (0, 1):
         wanted = "decision, 1 or 0, which is what the Program reveals"
     if kind == "probabilities" and not 0 <= value <= 1:

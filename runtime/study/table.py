@@ -22,6 +22,9 @@ __all__ = ["AggregateResult", "Kind", "Names", "Resources", "Study", "StudyTable
 
 Names = npt.NDArray[np.str_]
 
+TOO_LARGE = 1e100
+"""No score is; its square would be infinite."""
+
 Kind = Literal["logits", "probabilities", "scores", "decisions", "choices"]
 """Of scores: any numbers, whose sigmoid is a probability; probabilities; any other numbers; 0 and 1
 for each label by itself; 1 for the label that was largest, and 0 for the others.

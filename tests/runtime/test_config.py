@@ -36,6 +36,26 @@ def test_command_line_beats_file_beats_default(tmp_path: Path) -> None:
     assert (options["threads"], options["waiting"], options["ot"]) == (3, 5, "auto")
 
 
+def test_an_option_of_one_value_that_is_given_twice_is_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The last counts, as it may where a script has options of its own. Not said of a file's, which
+    are defaults, of options that take several values, nor of what is the value of one.
+    """
+    given = ("model.moiety", "cohort.csv", "--store", "a", "-o", "x", "--store", "b", "--output=y")
+    options = taken("evaluate", *given, "-oz")
+    assert (options["store"], options["output"]) == (Path("b"), Path("z"))
+    said = capsys.readouterr().err
+    assert "warning: --store takes one value, and is given 2 times: the last counts" in said
+    assert "warning: --output or -o takes one value, and is given 3 times: the last counts" in said
+    Path("moiety.toml").write_text("[evaluate]\nsessions = 3\n")
+    several = ("--label", "A=a", "--label", "B=b", "--title", "-o", "-o", "--store")
+    options = taken("evaluate", "model.moiety", "cohort.csv", *several, "--sessions", "2")
+    assert (options["sessions"], options["label"], options["title"]) == (2, ["A=a", "B=b"], "-o")
+    assert options["output"] == Path("--store")
+    assert "takes one value" not in capsys.readouterr().err
+
+
 def test_the_working_folder_comes_before_the_users_own(tmp_path: Path) -> None:
     own = tmp_path / "xdg" / "moiety" / "config.toml"
     own.parent.mkdir(parents=True)

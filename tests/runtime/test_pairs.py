@@ -19,7 +19,17 @@ def test_a_cluster_without_ray_names_the_command_that_installs_it(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(BadInput, match=r"--cluster needs ray, .*pip install 'moiety\[ray\]'"):
         room_for("auto", 2, None, 1)
-    assert room_for(None, 2, None, 1) is None
+    assert room_for(None, None, None, 1) is None
+    with pytest.raises(BadInput, match="--pairs and --worker-cpus: for workers that --cluster"):
+        room_for(None, 2, 1.0, 1)
+
+
+def test_a_cluster_has_two_pairs_where_nobody_says_how_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    assert room_for("auto", None, None, 3) == Room(address="auto", workers=2, cpus=3.0)
+    assert room_for("auto", 5, 0.5, 3) == Room(address="auto", workers=5, cpus=0.5)
 
 
 def test_a_worker_has_what_is_its_own() -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import csv
 import math
+import os
+import subprocess
+import sys
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +22,7 @@ from sklearn.metrics import roc_auc_score
 from moiety.protocols.arrays import F64
 from moiety.protocols.errors import BadInput
 from moiety.runtime.program.policy import Policy
+from moiety.runtime.study.report.summary import findings
 from moiety.runtime.study.statistics import analyse
 from moiety.runtime.study.statistics.agreement import agreement
 from moiety.runtime.study.statistics.analysis import Analysis, Discrimination
@@ -74,6 +79,22 @@ def table_of_the_test_split(change: float) -> StudyTable:
         np.array([row["site"] for row in rows]),
         np.array([row["group_id"] for row in rows]),
     )
+
+
+def test_no_processor_rounds_otherwise_than_another() -> None:
+    """Of the same scores every number, to the last bit, whichever kernels OpenBLAS has for this
+    processor: here those of the oldest.
+    """
+    code = (
+        "import msgspec, sys; from tests.support.tables import drawn_table, study_of; "
+        "from moiety.runtime.study.statistics import analyse; "
+        "sys.stdout.buffer.write(msgspec.json.encode(analyse(study_of(drawn_table(800)))))"
+    )
+    environment = os.environ | {"OPENBLAS_CORETYPE": "Nehalem"}
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, check=True
+    )
+    assert told.stdout == msgspec.json.encode(analyse(study_of(drawn_table(800))))
 
 
 @needs("images/test")
@@ -243,6 +264,10 @@ def test_images_without_names_or_results() -> None:
     assert all(each.cleartext is None for each in found.discrimination)
     assert any(note.startswith("5 images have no result") for note in found.notes)
     assert any("Patients are not named" in note for note in found.notes)
+    table.patients[7] = ""
+    some = analyse(study_of(table))
+    assert (some.patients, some.resampled) == (None, "image")
+    assert any(f"1 of {table.images} images names no patient" in note for note in some.notes)
     nothing = analyse(study_of(replace(table, scores=np.full_like(scores, np.nan))))
     assert (nothing.images, nothing.discrimination) == (0, ())
 
@@ -327,6 +352,40 @@ def test_agreement_as_elsewhere() -> None:
     assert reach == pytest.approx(expected["loa_se"] * 1.990450, rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("change", "doubted"),
+    [
+        (lambda scores: scores + 0.05 * np.sin(scores * 1e3), False),
+        (lambda scores: 1 / (1 + np.exp(-scores)), True),
+        (lambda scores: scores * 100, True),
+        (lambda scores: -scores, True),
+        (lambda scores: np.roll(scores, 1, axis=0), True),
+    ],
+    ids=["rounding", "probabilities", "another unit", "another sign", "other images"],
+)
+def test_scores_that_are_not_of_the_same_thing_are_doubted(
+    change: Callable[[F64], F64], doubted: bool
+) -> None:
+    """Where they rank images alike, equivalence alone would look well. Of few images nothing."""
+    table = drawn_table()
+    other = replace(table, reference=change(table.scores))
+    found = analyse(study_of(other))
+    assert len(found.doubts) == doubted
+    if doubted:
+        assert f"cleartext scores of {' and '.join(LABELS)}" in found.doubts[0]
+        assert found.doubts[0] in findings(found)
+    assert other.reference is not None
+    few = replace(
+        other,
+        truth=table.truth[:9],
+        scores=table.scores[:9],
+        reference=other.reference[:9],
+        sites=table.sites[:9],
+        patients=table.patients[:9],
+    )
+    assert analyse(study_of(few)).doubts == ()
+
+
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60))
 @example([1e6, 1e6 + 1e-9])
 @example([0.0, 3e-17, -2e-17])
@@ -351,6 +410,23 @@ def test_a_curve_on_the_grid_is_the_curve() -> None:
     assert found[0.33] == pytest.approx(1 / 3 + 0.33)
     assert found[0.67] == pytest.approx(1)
     assert found[1.0] == 1
+
+
+@pytest.mark.parametrize("drawn", range(20))
+def test_a_curve_is_flat_where_no_positive_is_met(drawn: int) -> None:
+    """By its definition: the largest share of positives above any threshold that no more than that
+    share of negatives pass. A third of the positives below all negatives makes it flat for long.
+    """
+    rng = np.random.default_rng(drawn)
+    positive = rng.permutation(np.repeat([True, False], rng.integers(10, 60, 2)))
+    scores = rng.permutation(positive.size) / 1000.0
+    scores[positive & (rng.random(positive.size) < 1 / 3)] -= 1
+    limits = np.append(np.sort(scores), np.inf)
+    false, true = (
+        (scores[chosen] >= limits[:, None]).mean(axis=1) for chosen in (~positive, positive)
+    )
+    expected = [true[false <= rate + 1e-12].max() for rate in GRID]
+    assert on_grid(scores, positive) == pytest.approx(expected)
 
 
 def test_all_labels_together_count_an_image_once() -> None:

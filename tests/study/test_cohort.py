@@ -225,6 +225,7 @@ def test_a_column_says_what_its_scores_are(
         ("file,Effusion,Pleural Thickening\na.npy,1,1\n", "has no scores of 'b.npy'"),
         ("file,Effusion,Pleural Thickening\na.npy,1,x\nb.npy,1,1\n", "line 2: column Pleural"),
         ("file,Effusion,Pleural Thickening\na.npy,nan,1\nb.npy,1,1\n", "'nan' is no score"),
+        ("file,Effusion,Pleural Thickening\na.npy,1e200,1\nb.npy,1,1\n", "'1e200' is no score"),
         (
             "file,Effusion,Pleural Thickening\na.npy,1,1\na.npy,1,1\n",
             "line 3: column file: 'a.npy'",

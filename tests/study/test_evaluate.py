@@ -306,6 +306,11 @@ REFUSALS: Sequence[tuple[Sequence[object], int, str]] = (
     (("--status", "--dry-run"), 5, "exclude each other"),
     (("--report-only",), 5, "there is no study yet"),
     (("--connect", "127.0.0.1:1"), 8, "refused"),
+    (("--reference-label", "Edema=x"), 5, "names columns of --reference SCORES.csv, which is not"),
+    (("--cluster", "local", "--store", "s"), 5, "--store: what is prepared lies on this machine"),
+    (("--cluster", "local", "--sessions", 2), 5, "--sessions is of this machine; --cluster has --"),
+    (("--pairs", 2), 5, "--pairs: for workers that --cluster places; give that, too"),
+    (("--worker-cpus", 2), 5, "--worker-cpus: for workers that --cluster places; give that, too"),
 )
 
 
@@ -342,6 +347,9 @@ def test_a_folder_keeps_one_study(small: SmallStudy, plan: SessionPlan, tmp_path
         study.check_folder(made, tmp_path)
     with pytest.raises(BadInput, match="is a file"):
         study.check_folder(made, small.list)
+    (tmp_path / "broken").symlink_to("nowhere")
+    with pytest.raises(BadInput, match="broken: is a link to nowhere, which is not there; give"):
+        study.check_folder(made, tmp_path / "broken")
 
 
 def test_a_study_without_an_image_is_begun_anew(small: SmallStudy, tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
+from moiety.runtime.cli.prepared import holds
 from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.store.care import status
@@ -18,7 +20,9 @@ IMAGES, PREPARED = 8, 3
 
 
 def test_a_damaged_item_does_not_end_a_study(tmp_path: Path) -> None:
-    """Another session goes on with the next one. Before there are any, that is said."""
+    """Another session goes on with the next one. Before there are any, that is said, and so it is
+    where the store has none any more, or is another Program's.
+    """
     small = small_study(tmp_path / "small", 2)
     executor = ServerExecutor(small.program, small.weights)
     executor.prepare()
@@ -31,12 +35,19 @@ def test_a_damaged_item_does_not_end_a_study(tmp_path: Path) -> None:
         (store,) = ahead.stores("client")
         min(store.glob("item-*")).write_bytes(b"")
         done = ahead.command("evaluate", small.list, "-o", tmp_path / "study", *at).check()
+        after = ahead.command("evaluate", small.list, "-o", tmp_path / "after", *at).check()
     finally:
         ahead.end()
     assert "prepared item 0 is damaged" in done.stderr
     nothing = f"nothing is prepared in {ahead.cellar('client').root}: computing on demand"
     assert nothing in nowhere.stderr
     assert nothing not in done.stderr
+    assert "are taken" in done.stderr
+    assert "are taken" not in after.stderr
+    left = f"nothing is prepared in {ahead.cellar('client').root} for this Program: computing on"
+    assert left in after.stderr
+    other = msgspec.structs.replace(ahead.program, name="other")
+    assert not holds(ahead.cellar("client").root, other, ahead.keys("client"))
     journal = Journal.look(tmp_path / "study")
     assert journal is not None
     results = [image.result for image in journal.images.values()]
@@ -57,7 +68,8 @@ def test_a_study_takes_what_is_prepared(tmp_path: Path) -> None:
         done = ahead.command("evaluate", *given).check()
     finally:
         ahead.end()
-    assert f"runs that were prepared in {ahead.cellar('client').root} are taken" in done.stderr
+    with_it = f"runs that were prepared with this server in {ahead.cellar('client').root} are taken"
+    assert with_it in done.stderr
     journal = Journal.look(tmp_path / "study")
     assert journal is not None
     results = [image.result for image in journal.images.values()]

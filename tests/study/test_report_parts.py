@@ -109,6 +109,16 @@ def test_a_table_is_one_for_page_and_file() -> None:
     assert table.notes == ["one class only"]
 
 
+def test_a_reason_belongs_to_a_dash() -> None:
+    """What keeps a label from being compared is no footnote of a table where it has all values."""
+    rows = [Row(("Oedema", 0.5), "cannot be compared"), Row(("Mass", None), "one class only")]
+    table = Table("t", "A table", (Column("label", "Label"), Column("auroc", "AUROC")), rows)
+    assert table.notes == ["one class only"]
+    ((_, (_, (_, dash))),) = table.groups()
+    assert dash.note == 1
+    assert table.as_csv().decode().splitlines()[1:] == ["Oedema,0.5,", "Mass,,one class only"]
+
+
 def test_a_picture_owes_nothing_to_the_process() -> None:
     """Nor does it change anything there."""
     lines = [Line("$x$"), Line("y" * 100)]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from rich.console import Console
 
-from moiety.runtime.cli.study_tables import money, result_table
+from moiety.runtime.cli.study_tables import cohort_lines, money, result_table
 from moiety.runtime.program.policy import Reveal
+from moiety.runtime.study.prepare import StudyOptions, prepare
+from moiety.runtime.study.session import SessionPlan
 from tests.support.analyses import Made
+from tests.support.studies import small_study
 
 
 @pytest.mark.parametrize("reveal", ["scores", "decision", "top-1"])
@@ -30,3 +35,13 @@ def test_a_price_is_never_shown_as_nothing() -> None:
         "0.50",
         "1,234.50",
     ]
+
+
+def test_an_image_without_a_patient_is_said(tmp_path: Path) -> None:
+    """One empty cell makes all images count as independent."""
+    small = small_study(tmp_path, 4)
+    plan = SessionPlan(program=small.program, host="127.0.0.1", port=1)
+    assert list(cohort_lines(prepare(plan, small.list, StudyOptions()))) == []
+    small.list.write_text(small.list.read_text().replace(",p1,", ",,", 1))
+    (line,) = cohort_lines(prepare(plan, small.list, StudyOptions()))
+    assert line.startswith("1 image of 4 without a patient: all images count as independent")

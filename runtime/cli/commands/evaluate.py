@@ -34,7 +34,13 @@ from moiety.runtime.cli.options import (
 )
 from moiety.runtime.cli.options import pairs as assigned
 from moiety.runtime.cli.pairs import ClusterOption, CpusOption, PairsOption, room_for, workers_of
-from moiety.runtime.cli.prepared import OnDemandOption, StoreOption, folder_at, nothing_in
+from moiety.runtime.cli.prepared import (
+    OnDemandOption,
+    StoreOption,
+    folder_at,
+    holds,
+    nothing_in,
+)
 from moiety.runtime.cli.programs import open_program
 from moiety.runtime.cli.progress import watching
 from moiety.runtime.cli.study_options import (
@@ -67,6 +73,7 @@ from moiety.runtime.party.endpoints import parse_address
 from moiety.runtime.party.generator_choice import parse_ot
 from moiety.runtime.party.keystore import default_store
 from moiety.runtime.party.signals import Stopped
+from moiety.runtime.program import Program
 from moiety.runtime.results.retry import Retries
 from moiety.runtime.study import evaluate as study
 from moiety.runtime.study.aggregate import ask
@@ -164,12 +171,13 @@ def command(
     insecure: InsecureOption = False,
     audit: AuditOption = None,
     cluster: ClusterOption = None,
-    pairs: PairsOption = 2,
+    pairs: PairsOption = None,
     worker_cpus: CpusOption = None,
     store: StoreOption = None,
     on_demand: OnDemandOption = False,
 ) -> None:
     ui.one_thread()
+    _check_elsewhere(cluster, sessions, store)
     room = room_for(cluster, pairs, worker_cpus, threads)
     sessions = room.workers if room else sessions
     if dry_run + status + report_only > 1:
@@ -179,8 +187,10 @@ def command(
     files = key_files_for(host, keys, cert, key, ca, insecure, peer) if sends else None
     if files:
         files.read()  # what is wrong with them is known before the images are read
+    program = open_program(public)
+    takes = not (on_demand or room)
     plan = SessionPlan(
-        program=open_program(public),
+        program=program,
         host=host,
         port=port,
         timeout=timeout,
@@ -191,7 +201,7 @@ def command(
         threads=threads,
         bit_depth=bit_depth,
         audit=audit,
-        store=None if on_demand or room else _store(store, public, sends),
+        store=_store(store, public, program, keys, sends) if takes else None,
         store_keys=keys or default_store(),
     )
     options = StudyOptions(
@@ -228,15 +238,34 @@ def command(
         _run(prepared, output, Retries(retries, say=ui.warn), prices, report_only, room)
 
 
-def _store(given: Path | None, public: Path, sends: bool) -> Path | None:
-    """Where runs lie that were prepared ahead; None where there are none, which is said to who has
-    named a folder, where it matters.
+def _check_elsewhere(cluster: str | None, sessions: int, store: Path | None) -> None:
+    """Raises `BadInput` for what workers on other machines would not heed."""
+    if cluster is None:
+        return
+    if sessions > 1:
+        raise BadInput("--sessions is of this machine; --cluster has --pairs")
+    if store is not None:
+        raise BadInput(
+            "--store: what is prepared lies on this machine, and workers of --cluster take nothing "
+            "of it; give one of the two"
+        )
+
+
+def _store(
+    given: Path | None, public: Path, program: Program, keys: Path | None, says: bool
+) -> Path | None:
+    """Where runs lie that were prepared ahead for this Program; None where there are none, which is
+    said where it matters.
     """
     folder = folder_at(given, public)
-    if folder.is_dir():
+    if not folder.is_dir():
+        if given is not None and says:
+            ui.say(nothing_in(given))
+        return None
+    if holds(folder, program, keys):
         return folder
-    if given is not None and sends:
-        ui.say(nothing_in(given))
+    if says:
+        ui.say(nothing_in(folder, " for this Program"))
     return None
 
 
@@ -269,8 +298,8 @@ def _run(
         prepared, journal = study.begin(prepared, folder, ui.warn)
         if prepared.plan.store is not None:
             ui.say(
-                f"runs that were prepared in {printable(prepared.plan.store)} are taken, by one "
-                "session; all else is computed on demand"
+                f"runs that were prepared with this server in {printable(prepared.plan.store)} are "
+                "taken, by one session; all else is computed on demand"
             )
     try:
         if not report_only:
@@ -289,6 +318,8 @@ def _run(
     finally:
         journal.close()
     ui.show(study_tables.result_table(analysis))
+    for doubt in analysis.doubts:
+        ui.warn(doubt)
     ui.say(
         f"{study_tables.status_line(prepared, journal, prices)}; the report is "
         f"{printable(folder / 'report.html')}"

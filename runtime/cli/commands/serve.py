@@ -200,7 +200,7 @@ def command(
     log_file: LogFileOption = None,
     log_format: LogFormatOption = LogFormat.text,
     cluster: ClusterOption = None,
-    pairs: PairsOption = 2,
+    pairs: PairsOption = None,
     worker_cpus: CpusOption = None,
     worker_ports: WorkerPortsOption = "0",
     front: FrontOption = None,

@@ -26,7 +26,7 @@ def findings(analysis: Analysis) -> list[str]:
     """Paragraphs: a function of the results alone."""
     found = [_question(analysis), *_equivalence(analysis), *_areas(analysis)]
     found += [*_decisions(analysis), *_agreement(analysis)]
-    return [" ".join(found), REVEALED[analysis.policy]]
+    return [" ".join(found), *analysis.doubts, REVEALED[analysis.policy]]
 
 
 def numbers(analysis: Analysis) -> list[tuple[str, str]]:

@@ -35,10 +35,15 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A value for each column. `reason`: why there is none where it is None."""
+    """A value for each column. `why`: why there is none where it is None."""
 
     values: tuple[Value, ...]
-    reason: str | None = None
+    why: str | None = None
+
+    @property
+    def reason(self) -> str | None:
+        """Nothing to say where no value is missing."""
+        return self.why if None in self.values else None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import ks_2samp, pearsonr, t
+from scipy.stats import ks_2samp, t
 
 from moiety.protocols.arrays import F64
 from moiety.runtime.study.statistics.analysis import Agreement, Interval, Limits
@@ -61,6 +61,14 @@ def _around(value: float, reach: float) -> Interval:
 
 
 def _correlation(first: F64, second: F64) -> float | None:
+    """Pearson's, by sums that are the same on every processor, as scipy's by BLAS are not."""
     if first.size < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
-    return float(pearsonr(first, second).statistic)
+    first, second = (_normed(each - each.mean()) for each in (first, second))
+    return float(np.clip((first * second).sum(), -1, 1))
+
+
+def _normed(centred: F64) -> F64:
+    """Of length 1; neither infinite nor 0 on the way."""
+    unit = centred / np.abs(centred).max()
+    return unit / np.sqrt((unit**2).sum())

@@ -301,10 +301,11 @@ class ResourceUse(msgspec.Struct, frozen=True, kw_only=True):
 
 class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     """The whole. Tuples are in the order of `labels`; of each, all images first, then the sites in
-    alphabetical order. `patients`: None where images have none. `resampled`: what the bootstrap
-    draws. `probabilities`: how scores become probabilities: "sigmoid" (they are logits),
+    alphabetical order. `patients`: None unless every image names one. `resampled`: what the
+    bootstrap draws. `probabilities`: how scores become probabilities: "sigmoid" (they are logits),
     "identity", or None where calibration makes no sense. `methods`: by topic, a sentence with its
-    source, in the order of a report. `notes`: what a reader must know of this cohort.
+    source, in the order of a report. `notes`: what a reader must know of this cohort. `doubts`: why
+    cleartext scores may not be what secure ones are to be compared with.
     """
 
     format: str = FORMAT
@@ -322,6 +323,7 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     probabilities: Literal["sigmoid", "identity"] | None
     methods: dict[str, str]
     notes: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
     discrimination: tuple[Discrimination, ...] = ()
     agreement: tuple[Agreement, ...] = ()
     curves: tuple[Curve, ...] = ()

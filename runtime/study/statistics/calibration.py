@@ -67,7 +67,9 @@ def probabilities(scores: F64, scale: Scale, label: str) -> F64:
 
 def _brier(column: Column, given: F64, bootstrap: Bootstrap) -> tuple[float, Interval | None]:
     squares = (given - column.truth) ** 2
-    resampled = bootstrap.of(column.units, lambda drawn: drawn @ squares / drawn.sum(axis=1))
+    resampled = bootstrap.of(
+        column.units, lambda drawn: (drawn * squares).sum(axis=1) / drawn.sum(axis=1)
+    )
     return float(brier_score_loss(column.truth, given, pos_label=1)), interval(
         column.units, resampled
     )

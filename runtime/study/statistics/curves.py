@@ -14,6 +14,8 @@ from moiety.runtime.study.statistics.disclosure import FEWEST, GROUP, few
 from moiety.runtime.study.statistics.places import Column
 
 GRID = np.linspace(0, 1, 101)
+NO_RATE = 1e-9
+"""Less than the share of one image: rates that differ by it are the same."""
 MOST_GROUPS = 20
 
 
@@ -38,12 +40,15 @@ def curve(column: Column) -> Curve:
 
 def on_grid(scores: F64, positive: BOOL) -> tuple[float, ...]:
     """True positive rate at each false positive rate of the grid: on the curve itself, at its top
-    where it rises straight up.
+    where it rises straight up. Between two of its points it is the line, which slopes only where
+    positives and negatives tie.
     """
     false, true, _ = roc_curve(positive, scores)
-    last = np.append(np.diff(false) > 0, True)
-    rates = np.interp(GRID, false[last], true[last])
-    return numbers(rates)
+    before = np.searchsorted(false, GRID + NO_RATE, side="right") - 1
+    after = np.minimum(before + 1, false.size - 1)
+    run = false[after] - false[before]
+    part = np.divide(GRID - false[before], run, out=np.zeros_like(GRID), where=run > 0)
+    return numbers(true[before] + np.maximum(part, 0) * (true[after] - true[before]))
 
 
 def histogram(column: Column) -> Histogram:

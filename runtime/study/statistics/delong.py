@@ -59,9 +59,12 @@ class Placements:
 
 
 def _covariance(counts: F64, others: int) -> F64:
-    """Of the means of the rows' shares of `others`. Centred while they are counts, halves at most,
-    so that rows that are constant have exactly 0.
+    """Of the means of the rows' shares of `others`. The counts are halves at most, so it is
+    computed in integers, of any length: rows that are constant have exactly 0, and no processor
+    rounds otherwise than another.
     """
     size = counts.shape[1]
-    centred = (counts * size - counts.sum(axis=1, keepdims=True)) / (size * others)
-    return centred @ centred.T / (size - 1) / size
+    doubled = (2 * counts).astype(np.int64).astype(np.object_)
+    centred = doubled * size - doubled.sum(axis=1, keepdims=True)
+    whole = (2 * size * others) ** 2 * (size - 1) * size
+    return np.array([[each / whole for each in row] for row in centred @ centred.T])

@@ -6,12 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from moiety.runtime.study.statistics.analysis import Counts, Unit
 from moiety.runtime.study.statistics.disclosure import FEWEST, GROUP
 from moiety.runtime.study.statistics.places import unit_of
 from moiety.runtime.study.statistics.resampling import LEAST_UNITS, LEAST_USABLE
 from moiety.runtime.study.table import Study, StudyTable
 
+FAR = 0.5
+"""Of the standard deviation of scores."""
 DISCRIMINATION = {
     "auroc": "AUROC is the share of pairs of a positive and a negative image in which the positive "
     "has the larger score; ties count half. Its standard error is DeLong's (DeLong, DeLong, "
@@ -137,9 +141,38 @@ def notes(table: StudyTable, missing: int, counts: Iterable[Counts]) -> tuple[st
     return tuple(found)
 
 
+def doubts(table: StudyTable) -> tuple[str, ...]:
+    """Rounding moves a score by far less than scores differ from image to image: where cleartext
+    scores are further away, they are of something else.
+    """
+    if table.reference is None or table.images < FEWEST:
+        return ()
+    distance = np.sqrt(np.mean((table.scores - table.reference) ** 2, axis=0))
+    spread = table.scores.std(axis=0)
+    far = (distance > FAR * spread) & (spread > 0)
+    labels = [label for label, is_far in zip(table.labels, far, strict=True) if is_far]
+    if not labels:
+        return ()
+    *most, last = labels
+    named = f"{', '.join(most)} and {last}" if most else last
+    return (
+        f"The cleartext scores of {named} are far from the secure ones: their distance (root mean "
+        "square) is more than half of the standard deviation over images. They may be of another "
+        "scale (probabilities in place of logits), model or image; then differences of scores "
+        "mean nothing, and those of AUROC are not what secure computation changes.",
+    )
+
+
 def _patients(table: StudyTable) -> str:
     if unit_of(table) == "image":
-        return "Patients are not named: images are taken for independent everywhere."
+        nameless = int((table.patients == "").sum())
+        if nameless == table.images:
+            return "Patients are not named: images are taken for independent everywhere."
+        names = "names" if nameless == 1 else "name"
+        return (
+            f"{nameless} of {table.images} images {names} no patient: all images are taken for "
+            "independent everywhere, those of one patient, too."
+        )
     patients = len(set(table.patients))
     if patients == table.images:
         return "Each image is of another patient."

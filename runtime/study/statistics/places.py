@@ -10,10 +10,7 @@ import numpy as np
 from moiety.protocols.arrays import BOOL, F64
 from moiety.protocols.errors import BadInput
 from moiety.runtime.study.statistics.analysis import Counts, Unit
-from moiety.runtime.study.table import Names, StudyTable
-
-TOO_LARGE = 1e100
-"""No score is; its square would be infinite."""
+from moiety.runtime.study.table import TOO_LARGE, Names, StudyTable
 
 
 @dataclass(frozen=True, eq=False)

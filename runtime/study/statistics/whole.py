@@ -15,7 +15,7 @@ from moiety.runtime.study.statistics.calibration import Scale, calibration
 from moiety.runtime.study.statistics.curves import curve, differences, histogram
 from moiety.runtime.study.statistics.decisions import decisions, largest, top_one
 from moiety.runtime.study.statistics.discrimination import discriminated, of_aggregate
-from moiety.runtime.study.statistics.methods import methods, notes
+from moiety.runtime.study.statistics.methods import doubts, methods, notes
 from moiety.runtime.study.statistics.places import check, columns, unit_of, with_results
 from moiety.runtime.study.statistics.resampling import Bootstrap
 from moiety.runtime.study.statistics.resources import resource_use
@@ -103,6 +103,7 @@ def _scored(study: Study, table: StudyTable) -> dict[str, Any]:
     return {
         "discrimination": discriminated(of_labels, bootstrap, study.margin),
         "agreement": agreeing,
+        "doubts": doubts(table),
         "curves": tuple(curve(column) for column in of_labels),
         "histograms": tuple(histogram(column) for column in of_labels),
         "differences": differing,
