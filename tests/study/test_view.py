@@ -41,9 +41,7 @@ class Followed:
         result = msgspec.structs.replace(
             an_image("0.png"), seconds=took / batch, batch=batch, bytes_sent=10**9
         )
-        self.view.image(
-            Image(key=str(self.view.done), elapsed=0.0, worker=worker, result=result)
-        )
+        self.view.image(Image(key=str(self.view.done), elapsed=0.0, worker=worker, result=result))
 
 
 def test_the_time_left_is_of_images_and_not_of_what_comes_before_the_first() -> None:
