@@ -73,9 +73,9 @@ def results(folder: Path) -> dict[str, list[list[float]]]:
 
 
 def report(folder: Path) -> dict[str, Any]:
-    """report.json without what tells of resources, and the time stamp."""
+    """report.json without what tells of resources."""
     found = json.loads((folder / "report.json").read_text())
-    del found["analysis"]["resources"], found["facts"]["Begun"]
+    del found["analysis"]["resources"]
     return found
 
 
