@@ -36,7 +36,8 @@ def _memory(used: ResourceUse) -> str:
     return (
         f"Begun at {used.begun}. A process of the client took at most {size(used.client_memory)} "
         f"of memory, one of the server {size(used.server_memory)}. Alone in this report, this "
-        "section depends on more than results: on machines, network and how often the study was interrupted."
+        "section depends on more than results: on machines, network and how often the study was "
+        "interrupted."
     )
 
 
