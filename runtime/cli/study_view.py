@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -39,7 +39,8 @@ class Speed:
 @dataclass
 class View:
     """Follows a study (runner.Watcher). total: images that it will have in this part; before: those
-    that were there when it began.
+    that were there when it began. `_begun`: when the run of the first began, which is when sessions
+    were there: what a cluster and their set-up take comes once, and tells nothing of the pace.
     """
 
     total: int
@@ -53,9 +54,13 @@ class View:
     site_of: dict[str, str] = field(default_factory=dict)
     sessions: dict[str, Speed] = field(default_factory=dict)
     live: Live | None = None
-    _begun: float = field(default_factory=time.monotonic)
-    _last: float = field(default_factory=time.monotonic)
+    clock: Callable[[], float] = time.monotonic
+    _begun: float = 0.0
+    _last: float = field(init=False)
     _recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+
+    def __post_init__(self) -> None:
+        self._last = self.clock()
 
     @classmethod
     def of(cls, prepared: Prepared, journal: Journal, prices: Prices) -> View:
@@ -86,7 +91,10 @@ class View:
         speed = self.sessions.setdefault(image.worker, Speed())
         speed.images += 1
         speed.seconds += result.seconds
-        self._recent.append(time.monotonic())
+        now = self.clock()
+        if not self._recent:
+            self._begun = now - result.seconds * result.batch
+        self._recent.append(now)
         for warning in result.doubts():
             ui.warn(f"{printable(result.file)}: {warning.code}: {printable(warning.text)}")
         if self.live is not None:
@@ -101,7 +109,7 @@ class View:
         self.received += result.bytes_received
 
     def _due(self) -> bool:
-        now = time.monotonic()
+        now = self.clock()
         due = now - self._last >= SECONDS_BETWEEN_LINES or self.done == self.total
         self._last = now if due else self._last
         return due
@@ -110,9 +118,10 @@ class View:
         """Seconds, at the pace of the last images; None before there is one."""
         if not self._recent:
             return None
-        began = self._recent[0] if len(self._recent) == RECENT else self._begun
-        images = len(self._recent) - (began == self._recent[0])
-        return (self._recent[-1] - began) / max(1, images) * (self.total - self.done)
+        full = len(self._recent) == RECENT
+        began = self._recent[0] if full else self._begun
+        pace = (self._recent[-1] - began) / (len(self._recent) - full)
+        return pace * (self.total - self.done)
 
     def line(self) -> str:
         """Where it is, in one."""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -19,10 +23,56 @@ WORDS = ("auto", "local")
 _RAY: Any = ray
 """Its functions are typed in part."""
 _NO_TELEMETRY = ("RAY_USAGE_STATS_ENABLED", "0")
+HEAD_SECONDS = 30.0
+"""In which a head must answer, or it is gone. Ray gives up after 60, and then ends this process
+from within, in the middle of whatever it does and in words of its own.
+"""
+TICK = 1.0
+"""Seconds between two looks at a head, and at whatever else goes on meanwhile."""
+
+
+@dataclass
+class Head:
+    """Of the cluster that this process is in: a thread asks it for a connection, again and again.
+    Ray's own calls wait for a head that is gone, and say nothing. `_silent`: seconds from the first
+    attempt in vain to the end of the last.
+    """
+
+    address: str
+    _silent: float = 0.0
+    _left: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        threading.Thread(target=self._watch, name="moiety-head", daemon=True).start()
+
+    def _watch(self) -> None:
+        where, since = parse_address(self.address), None
+        while not self._left.wait(TICK):
+            begun = time.monotonic()
+            try:
+                socket.create_connection(where, timeout=HEAD_SECONDS / 2).close()
+            except OSError:
+                since = begun if since is None else since
+                self._silent = time.monotonic() - since
+            else:
+                since, self._silent = None, 0.0
+
+    def why_gone(self) -> str | None:
+        """In words; None while it is there."""
+        if self._silent < HEAD_SECONDS:
+            return None
+        return (
+            f"the head of the Ray cluster at {self.address} has not answered for "
+            f"{HEAD_SECONDS:.0f} s; start the cluster again"
+        )
+
+    def leave(self) -> None:
+        """It is not asked any more."""
+        self._left.set()
 
 
 @contextmanager
-def joined(room: Room) -> Iterator[None]:
+def joined(room: Room) -> Iterator[Head]:
     """Within the cluster of `room`, which has the processors that it takes. Raises `BadInput`,
     `NetworkFailure`. Main thread only; a process that is in a cluster already stays there.
     """
@@ -31,10 +81,12 @@ def joined(room: Room) -> Iterator[None]:
     inside = ray.is_initialized()
     if not inside:
         _join(room)
+    head = Head(str(_RAY.get_runtime_context().gcs_address))
     try:
         _check_room(room)
-        yield
+        yield head
     finally:
+        head.leave()
         if not inside:
             ray.shutdown()
 

@@ -20,8 +20,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from moiety.protocols.errors import BadInput
-from moiety.runtime.cluster.joining import actors, address_of_node, joined, why_lost
+from moiety.protocols.errors import BadInput, NetworkFailure
+from moiety.runtime.cluster.joining import Head, actors, address_of_node, joined, why_lost
 from moiety.runtime.cluster.placement import Servers
 from moiety.runtime.party.server.processes import Line
 from moiety.runtime.party.server.reports import Down, Up
@@ -74,13 +74,14 @@ class ServerProcess:
 
 def place(servers: Servers, line: Line) -> None:
     """Places workers and keeps as many as wanted up until the process is stopped; the front hears
-    of each on `line`. Raises as `joined`, and `BadInput` where not one comes up.
+    of each on `line`. Raises as `joined`, `BadInput` where not one comes up, and `NetworkFailure`
+    where the cluster's head is gone.
     """
-    with joined(servers.room):
+    with joined(servers.room) as head:
         stopping = threading.Event()
         # Raised within Ray's calls, `Stopped` would break them.
         signal.signal(signal.SIGTERM, lambda number, frame: stopping.set())
-        Placing(servers, line).run(stopping)
+        Placing(servers, line, head).run(stopping)
 
 
 @dataclass
@@ -91,6 +92,7 @@ class Placing:
 
     servers: Servers
     line: Line
+    head: Head
     _pending: dict[Any, tuple[Any, str]] = field(default_factory=dict)
     _due: deque[float] = field(default_factory=deque)
     _ever_up: bool = False
@@ -100,6 +102,8 @@ class Placing:
         self._due.extend([0.0] * self.servers.room.workers)
         try:
             while not stopping.is_set():
+                if why := self.head.why_gone():
+                    raise NetworkFailure(why)
                 self._start_due()
                 if not self._pending:
                     time.sleep(TICK)

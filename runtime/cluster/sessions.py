@@ -6,7 +6,9 @@ files of the node, and no pixel passes through Ray.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,13 +19,13 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError
 
 from moiety.protocols.errors import BadInput, ContractViolation, MoietyError
-from moiety.runtime.cluster.joining import actors, address_of_node, joined, why_lost
+from moiety.runtime.cluster.joining import TICK, Head, actors, address_of_node, joined, why_lost
 from moiety.runtime.cluster.placement import Room
 from moiety.runtime.results.record import ImageResult
 from moiety.runtime.study import wire
 from moiety.runtime.study.local import LocalWorker
 from moiety.runtime.study.session import SessionPlan
-from moiety.runtime.study.workers import Roster, Task, WorkerLost
+from moiety.runtime.study.workers import NoWorkers, Roster, Task, WorkerLost
 
 ROOM_SECONDS = 120.0
 """In which the cluster must have room for one more actor."""
@@ -89,6 +91,7 @@ class ClusterWorker:
 
     name: str
     actor: Any
+    head: Head
 
     def run(self, task: Task) -> Sequence[ImageResult]:
         answer = self._answer(self.actor.run.remote(wire.line_of(task)))
@@ -97,28 +100,39 @@ class ClusterWorker:
         return answer.results
 
     def open(self, plan: SessionPlan) -> None:
-        """Raises as `Client.connect`, and `WorkerLost`."""
+        """Raises as `Client.connect`, `WorkerLost` and `NoWorkers`."""
         self._answer(self.actor.open.remote(str(Path.cwd()), wire.line_of(plan)))
 
     def node(self, seconds: float) -> str:
-        """The address of its node, once it has one. Raises `WorkerLost`."""
-        try:
-            return str(ray.get(self.actor.node.remote(), timeout=seconds))
-        except GetTimeoutError as error:
-            raise WorkerLost(f"the cluster has no room for {self.name}") from error
-        except RayError as error:
-            raise self._lost(error) from error
+        """The address of its node, once it has one. Raises `WorkerLost` and `NoWorkers`."""
+        found = self._got(self.actor.node.remote(), time.monotonic() + seconds)
+        if found is None:
+            raise WorkerLost(f"the cluster has no room for {self.name}")
+        return str(found)
 
     def _answer(self, promised: Any) -> wire.AnyAnswer:
-        """Raises what it says has failed; `WorkerLost` where its actor or its node is gone."""
-        try:
-            line = ray.get(promised)
-        except RayError as error:
-            raise self._lost(error) from error
-        answer: wire.AnyAnswer = wire.answer_of(line)
+        """Raises what it says has failed; `WorkerLost` where its actor or its node is gone,
+        `NoWorkers` where the head is.
+        """
+        answer: wire.AnyAnswer = wire.answer_of(self._got(promised))
         if isinstance(answer, wire.Failed):
             raise wire.error_of(answer)
         return answer
+
+    def _got(self, promised: Any, until: float = math.inf) -> Any:
+        """None where it is not there by then. A look at the head now and then: an actor that is
+        lost with it is not missed by Ray.
+        """
+        while time.monotonic() < until:
+            if why := self.head.why_gone():
+                raise NoWorkers(f"{why}, or go on without --cluster")
+            try:
+                return ray.get(promised, timeout=TICK)
+            except GetTimeoutError:
+                continue
+            except RayError as error:
+                raise self._lost(error) from error
+        return None
 
     def _lost(self, error: RayError) -> WorkerLost:
         return WorkerLost(f"{self.name} is lost: {why_lost(error)}")
@@ -129,9 +143,10 @@ class ClusterWorker:
         self.end()
 
     def end(self) -> None:
-        """Whatever it does."""
-        with contextlib.suppress(RayError):
-            ray.kill(self.actor)
+        """Whatever it does; with the head its actors end, and Ray would wait for it."""
+        if self.head.why_gone() is None:
+            with contextlib.suppress(RayError):
+                ray.kill(self.actor)
 
 
 @dataclass
@@ -142,18 +157,21 @@ class ClusterWorkers:
 
     plan: SessionPlan
     room: Room
+    head: Head
     wanted: int = field(init=False)
     roster: Roster[ClusterWorker] = field(default_factory=Roster)
 
     def __post_init__(self) -> None:
         self.wanted = self.room.workers
+        # Once: what Ray has to know of the class is written to the head, and waits for it.
+        self._kind = actors(SessionProcess, self.room)
 
     def start(self) -> ClusterWorker:
-        """Raises as `Client.connect`, and `WorkerLost` where the cluster has no room."""
+        """Raises as `Client.connect`, `WorkerLost` where there is no room, and `NoWorkers`."""
         return self.roster.begin(self._made, self._open)
 
     def _made(self, name: str) -> ClusterWorker:
-        return ClusterWorker(name, actors(SessionProcess, self.room).remote(name))
+        return ClusterWorker(name, self._kind.remote(name), self.head)
 
     def _open(self, worker: ClusterWorker) -> None:
         worker.name += f" on {worker.node(ROOM_SECONDS)}"
@@ -169,5 +187,5 @@ def cluster_workers(plan: SessionPlan, room: Room) -> Iterator[ClusterWorkers]:
     """Sessions in the cluster of `room`, for as long as this process is in it. Raises as
     `joined`.
     """
-    with joined(room):
-        yield ClusterWorkers(plan, room)
+    with joined(room) as head:
+        yield ClusterWorkers(plan, room, head)

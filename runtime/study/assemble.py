@@ -82,6 +82,7 @@ def resources_of(finished: Finished, journal: Journal) -> Resources:
         by_kind=by_kind,
         client_memory=max((result.peak_rss for result in results), default=0),
         server_memory=max((result.server.peak_rss for result in results), default=0),
+        begun=journal.head.started,
         wall_seconds=math.fsum(journal.wall),
         sessions=max((part.sessions for part in journal.parts), default=1),
     )
@@ -99,7 +100,6 @@ def facts_of(prepared: Prepared, journal: Journal) -> Mapping[str, str]:
         "Revealed to the hospital": program.policy.reveal,
         "Uncertain labels (-1)": _uncertain(prepared),
         "Margin of equivalence": _margin(prepared.options.margin, head.margin),
-        "Begun": head.started,
         "Machine": head.machine,
         "Releases": releases,
     }

@@ -26,7 +26,7 @@ from moiety.runtime.intake.text import printable
 from moiety.runtime.results.record import ImageResult
 from moiety.runtime.results.retry import Retries, passing
 from moiety.runtime.study.journal import Image, Journal, key_of
-from moiety.runtime.study.workers import Task, Worker, WorkerLost, Workers
+from moiety.runtime.study.workers import NoWorkers, Task, Worker, WorkerLost, Workers
 
 
 class Watcher(Protocol):
@@ -151,7 +151,8 @@ class Runner:
         lane.failures += 1
         others = bool(self._flights)
         met = lane.met or any(each.met for each, _ in self._flights.values()) or self._done
-        if not passing(error, met or isinstance(error, WorkerLost)):
+        hopeless = isinstance(error, NoWorkers)
+        if hopeless or not passing(error, met or isinstance(error, WorkerLost)):
             self._failure = self._failure or error
         elif lane.failures <= self.retries.times:
             pause = self.retries.pause(error, lane.failures)

@@ -58,7 +58,8 @@ class Resources:
     """What the images took, a row each: `(n,)` seconds, client's CPU seconds, server's CPU seconds,
     bytes sent and received, flights; `sites` as in the table. by_kind: of all images, the client's
     cost by kind of step. client_memory, server_memory: peak resident bytes of one process.
-    wall_seconds: of all parts of the study, without pauses between them. sessions: at a time.
+    begun: when, UTC. wall_seconds: of all parts of the study, without pauses between them.
+    sessions: at a time.
     """
 
     seconds: F64
@@ -71,6 +72,7 @@ class Resources:
     by_kind: Mapping[str, StepCost]
     client_memory: int
     server_memory: int
+    begun: str
     wall_seconds: float
     sessions: int
 
@@ -78,7 +80,7 @@ class Resources:
 @dataclass(frozen=True, eq=False)
 class Study:
     """All that a report is made from. `name`: for its title. `policy`: the Program's. `facts`:
-    words for its head, in order (model, version, Program digest, rounding, policy, date, machine,
+    words for its head, in order (model, version, Program digest, rounding, policy, machine,
     releases). `resources`: what it took. excluded: reason -> number of images that were left out
     before anything was sent. margin: of the equivalence statement, in AUROC. `bootstrap`:
     resamples, drawn from `seed`. Exactly one of `table` and `aggregate` is given.

@@ -18,6 +18,10 @@ class WorkerLost(NetworkFailure):
     """The process that ran a task, or its machine, is gone; another worker may take the task."""
 
 
+class NoWorkers(NetworkFailure):
+    """What starts workers is gone, and those that run with it: no other attempt helps."""
+
+
 @dataclass(frozen=True)
 class Task:
     """Images that go through one run together: `numbers`, their rows in the cohort, and `files`.
@@ -39,7 +43,7 @@ class Worker(Protocol):
 
     def run(self, task: Task) -> Sequence[ImageResult]:
         """A result for each image, in order. Raises what `Connection.infer_batch` raises;
-        `WorkerLost` where the process or its machine is gone.
+        `WorkerLost` where the process or its machine is gone, `NoWorkers` where all are.
         """
 
     def close(self) -> None:

@@ -1,22 +1,33 @@
 """A study whose sessions and whose server's workers live in a Ray cluster: the results of one
-machine, also where actors are killed on both sides.
+machine, also where actors are killed on both sides, and a node; and the end of a cluster's head.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from moiety.protocols.errors import NetworkFailure
+from moiety.runtime.cluster import joining
+from moiety.runtime.cluster.joining import Head
+from moiety.runtime.cluster.placement import Room, Servers
+from moiety.runtime.cluster.servers import Placing
 from moiety.runtime.operation.audit import verify
 from moiety.runtime.party.keystore import KeyStore
 from moiety.runtime.study.journal import Journal
 from tests.support.clusters import (
     PATIENCE,
     Cluster,
+    another_node,
     kill_an_actor,
     local_cluster,
     serving_from,
@@ -28,6 +39,11 @@ from tests.support.lines import two_stores
 from tests.support.studies import SmallStudy, small_study
 
 IMAGES = 60
+SOON = (
+    "from moiety.runtime.cluster import joining; joining.HEAD_SECONDS = 3.0; "
+    "from moiety.runtime.cli.start import main; main()"
+)
+"""`moiety`, which waits less for a head than it usually does."""
 
 
 @pytest.fixture(scope="session")
@@ -57,9 +73,9 @@ def results(folder: Path) -> dict[str, list[list[float]]]:
 
 
 def report(folder: Path) -> dict[str, Any]:
-    """report.json without what tells of resources, and the time stamp."""
+    """report.json without what tells of resources."""
     found = json.loads((folder / "report.json").read_text())
-    del found["analysis"]["resources"], found["facts"]["Begun"]
+    del found["analysis"]["resources"]
     return found
 
 
@@ -93,6 +109,75 @@ def test_two_pairs_lose_an_actor_each_and_no_image(
     assert report(tmp_path / "many") == report(tmp_path / "one")
     verify(audit)
     assert "trying again" in said.read_text()
+
+
+def test_a_node_dies_and_no_image_is_lost(
+    cluster: Cluster, study: SmallStudy, tmp_path: Path
+) -> None:
+    said, many, cpus = tmp_path / "evaluate.log", tmp_path / "many", 2
+    options = ("--cluster", cluster.address, "--pairs", 2, "--worker-cpus", cpus)
+    with serving(study.compiled, "--sessions", 4) as server:
+        evaluate = ("evaluate", study.public, study.list, "--connect", server.address)
+        moiety(*evaluate, "-o", tmp_path / "one").check()
+        # Of two processors each, as the head has: there is room for one session on each.
+        with another_node(cluster, cpus, tmp_path / "node.log") as node:
+            running = cluster.start(said, *evaluate, "-o", many, *options)
+            wait_until(lambda: len(sessions(many)) == 2, said.read_text)
+            os.killpg(node, signal.SIGKILL)
+            assert running.wait(PATIENCE) == 0, said.read_text()
+    assert "is lost" in said.read_text()
+    assert results(many) == results(tmp_path / "one")
+    assert report(many) == report(tmp_path / "one")
+
+
+def sessions(folder: Path) -> set[str]:
+    """That have finished an image."""
+    file = folder / "journal.jsonl"
+    lines = file.read_bytes().splitlines() if file.exists() else []
+    words = [json.loads(line.split(b" ", 1)[1]) for line in lines]
+    return {word["worker"] for word in words if "worker" in word}
+
+
+def test_without_its_head_a_study_ends_in_words_and_goes_on_without_a_cluster(
+    study: SmallStudy, tmp_path: Path
+) -> None:
+    said, folder = tmp_path / "evaluate.log", tmp_path / "study"
+    with serving(study.compiled, "--sessions", 4) as server, local_cluster() as cluster:
+        evaluate = ("evaluate", study.public, study.list, "-o", folder, "--connect", server.address)
+        command = (sys.executable, "-c", SOON)
+        running = cluster.start(said, *evaluate, *cluster.options(1), command=command)
+        wait_until(lambda: finished(folder) > 6, said.read_text)
+        os.kill(cluster.head(), signal.SIGKILL)
+        assert running.wait(PATIENCE) == 8, said.read_text()
+        text = said.read_text()
+        assert "Traceback" not in text
+        assert "has not answered for 3 s; start the cluster again, or go on without" in text
+        assert "the same command goes on with the others" in text
+        before = results(folder)
+        moiety(*evaluate).check()
+    assert 4 < len(before) < IMAGES
+    assert len(results(folder)) == IMAGES
+    assert before.items() <= results(folder).items()
+
+
+def test_a_head_that_answers_again_was_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joining, "HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(joining, "TICK", 0.01)
+    listener = socket.create_server(("127.0.0.1", 0))
+    host, port = listener.getsockname()
+    head = Head(f"{host}:{port}")
+    try:
+        assert head.why_gone() is None
+        listener.close()
+        wait_until(lambda: head.why_gone() is not None, lambda: "it is not missed")
+        assert f"{host}:{port} has not answered" in (head.why_gone() or "")
+        servers = Servers(room=Room(address="auto", workers=1), front=(host, port), arguments=())
+        with pytest.raises(NetworkFailure, match="has not answered"):
+            Placing(servers, None, head).run(threading.Event())  # type: ignore[arg-type]
+        with socket.create_server((host, port)):
+            wait_until(lambda: head.why_gone() is None, lambda: "it is still missed")
+    finally:
+        head.leave()
 
 
 def test_a_cluster_without_room_or_without_a_head_is_said_at_once(

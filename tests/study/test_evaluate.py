@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -239,7 +239,7 @@ def test_killed_at_random_moments_the_report_is_the_same(
 ) -> None:
     """kill -9, twice, the moments drawn anew in each run of the test, and a SIGTERM. Journals only
     grow, nothing is in them twice, and what a report is made from is the same as of a study that
-    nobody disturbed, but for resources and date.
+    nobody disturbed, but for resources.
     """
     random, folder = np.random.default_rng(), tmp_path / "killed"
     before, lines = b"", 0
@@ -260,13 +260,13 @@ def test_killed_at_random_moments_the_report_is_the_same(
     assert results_of(made, resumed) == results_of(made, undisturbed)
 
 
-def results_of(made: Prepared, journal: Journal) -> tuple[bytes, dict[str, str]]:
-    """All that a report is made from, but resources and the time stamp."""
+def results_of(made: Prepared, journal: Journal) -> tuple[bytes, Mapping[str, str]]:
+    """All that a report is made from, but resources."""
     found = study.study_of(made, journal)
     nothing = replace(found.resources, by_kind={}, wall_seconds=0.0, sessions=0)
     numbers = msgspec.to_builtins(analyse(replace(found, resources=nothing)))
     del numbers["resources"]
-    return msgspec.json.encode(numbers), {**found.facts, "Begun": ""}
+    return msgspec.json.encode(numbers), found.facts
 
 
 def test_the_report_says_whose_margin_it_is(

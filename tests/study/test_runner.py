@@ -18,7 +18,7 @@ from moiety.runtime.results.record import ImageResult
 from moiety.runtime.results.retry import Retries
 from moiety.runtime.study.journal import Image, Journal, Part
 from moiety.runtime.study.runner import Runner, Unwatched, tasks_of
-from moiety.runtime.study.workers import Task, WorkerLost
+from moiety.runtime.study.workers import NoWorkers, Task, WorkerLost
 from tests.study.test_journal import HEAD, PART
 from tests.support.results import an_image
 
@@ -140,6 +140,18 @@ def test_lost_workers_are_replaced(journal: Journal) -> None:
     assert kept(journal) == [*range(IMAGES)]
     assert len(workers.started) == 4
     assert ["(1 of 2)" in said[0], "(2 of 2)" in said[1], "(1 of 2)" in said[2]] == [True] * 3
+
+
+def test_without_what_starts_workers_it_ends_at_once(journal: Journal) -> None:
+    """No other attempt is made, and no other session's is."""
+    said: list[str] = []
+    gone = {n: NoWorkers("the head of the cluster is gone") for n in (3, 4)}
+    workers = FakeWorkers(2, Failing(dict(gone)))
+    with pytest.raises(NoWorkers, match="is gone"):
+        run(journal, workers, said=said)
+    assert len(kept(journal)) >= 3
+    assert len(workers.started) == 2
+    assert said == []
 
 
 def test_too_many_failures_in_a_row_end_it(journal: Journal) -> None:

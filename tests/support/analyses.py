@@ -57,7 +57,7 @@ class Made:
     def study(self) -> Study:
         nothing = np.zeros(0)
         resources = Resources(
-            *(nothing,) * 6, np.zeros(0, np.str_), {"gate": StepCost()}, 1, 1, 1.0, 1
+            *(nothing,) * 6, np.zeros(0, np.str_), {"gate": StepCost()}, 1, 1, "", 1.0, 1
         )
         facts = {"Model": "densenet 1.0", "Program": "ab" * 32, "Date": "2026-11-26"}
         return Study(self.name, Policy(reveal=self.reveal), facts, resources)
@@ -243,6 +243,7 @@ class Made:
             by_kind=by_kind,
             client_memory=900_000_000,
             server_memory=1_400_000_000,
+            begun="2026-11-25T12:00:00.000Z",
             wall_seconds=800 * self.seconds,
             sessions=1,
         )

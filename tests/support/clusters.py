@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,22 +34,32 @@ class Cluster:
     def options(self, pairs: int) -> list[str]:
         return ["--cluster", self.address, "--pairs", str(pairs), "--worker-cpus", str(CPUS)]
 
-    def start(self, file: Path, *arguments: object) -> subprocess.Popen[bytes]:
+    def start(
+        self, file: Path, *arguments: object, command: Sequence[str] = COMMAND
+    ) -> subprocess.Popen[bytes]:
         """`moiety`, with all that it says in `file`."""
         with file.open("wb") as log:
             return subprocess.Popen(
-                [*COMMAND, *map(str, arguments)], stdout=log, stderr=log, env=self.environment
+                [*command, *map(str, arguments)], stdout=log, stderr=log, env=self.environment
             )
 
     def actors(self, kind: str) -> list[int]:
         """The processes of those that are at work."""
+        return self._running(lambda line: line.startswith(b"ray::" + kind.encode()))
+
+    def head(self) -> int:
+        """The process that knows of all the others."""
+        (pid,) = self._running(lambda line: b"gcs_server" in line.split(b"\0")[0])
+        return pid
+
+    def _running(self, is_it: Callable[[bytes], bool]) -> list[int]:
         pids = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 line, owner = (folder / "cmdline").read_bytes(), (folder / "environ").read_bytes()
             except OSError:
                 continue
-            if line.startswith(b"ray::" + kind.encode()) and self.token.encode() in owner:
+            if is_it(line) and self.token.encode() in owner:
                 pids.append(int(folder.name))
         return pids
 
@@ -68,29 +79,44 @@ def local_cluster() -> Iterator[Cluster]:
     environment = {**ENVIRONMENT, **ray}
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
         port, log = free_port(), Path(folder, "log")
-        options = {
-            "num-cpus": 2,
-            "include-dashboard": "false",
-            "object-store-memory": 80 << 20,
-            "temp-dir": folder,
-            "port": port,
-        }
-        command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"]
-        with (
-            log.open("wb") as output,
-            subprocess.Popen(
-                [*command, *(f"--{name}={value}" for name, value in options.items())],
-                stdout=output,
-                stderr=output,
-                env=environment,
-            ) as head,
-        ):
+        options = {"include-dashboard": "false", "temp-dir": folder, "port": port}
+        with _started(log, environment, "--head", num_cpus=2, **options) as head:
             try:
                 found = wait_for(log, rf"address=\S*?([0-9a-f.:]+:{port})")
                 yield Cluster(found[0], environment)
             finally:
                 head.terminate()
                 head.wait(PATIENCE)
+
+
+@contextmanager
+def another_node(cluster: Cluster, cpus: int, log: Path) -> Iterator[int]:
+    """Of so many processors; the process group of all that runs on it."""
+    with _started(log, cluster.environment, num_cpus=cpus, address=cluster.address) as node:
+        try:
+            wait_for(log, "Ray runtime started")
+            yield node.pid
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(node.pid, signal.SIGKILL)
+            node.wait(PATIENCE)
+
+
+def _started(
+    log: Path, environment: dict[str, str], *words: str, **options: object
+) -> subprocess.Popen[bytes]:
+    """`ray start`, in a group of its own."""
+    command = [str(Path(sys.executable).with_name("ray")), "start", "--block", *words]
+    options = {"object-store-memory": 80 << 20, **options}
+    named = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [*command, *named],
+            stdout=output,
+            stderr=output,
+            env=environment,
+            start_new_session=True,
+        )
 
 
 def free_port() -> int:

@@ -45,6 +45,7 @@ def resources(sites: Names) -> Resources:
         by_kind,
         client_memory=7,
         server_memory=8,
+        begun="2026-11-25T12:00:00.000Z",
         wall_seconds=99.0,
         sessions=2,
     )

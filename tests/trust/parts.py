@@ -131,6 +131,13 @@ PARTS: Sequence[Part] = (
         480,
     ),
     Part(
+        "kills of studies",
+        "A study whose parties are killed at random moments ends with the report of any other.",
+        module("tests.faults.study_kills"),
+        "docs/study.md#when-it-ends-early",
+        240,
+    ),
+    Part(
         "native",
         "The compiled kernels keep to their memory and branch on no secret.",
         module("tests.native"),

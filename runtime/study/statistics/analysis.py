@@ -287,14 +287,15 @@ class KindCost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResourceUse(msgspec.Struct, frozen=True, kw_only=True):
-    """What the study took; this part alone differs between two runs of one study. Memory: peak
-    resident bytes of one process.
+    """What the study took; this part alone differs between two runs of one study. `begun`: UTC.
+    Memory: peak resident bytes of one process.
     """
 
     per_image: tuple[PerImage, ...]
     by_kind: tuple[KindCost, ...]
     client_memory: int
     server_memory: int
+    begun: str
     wall_seconds: float
     sessions: int
 

@@ -22,6 +22,7 @@ def resource_use(spent: Resources) -> ResourceUse:
         by_kind=_by_kind(spent, images) if images else (),
         client_memory=spent.client_memory,
         server_memory=spent.server_memory,
+        begun=spent.begun,
         wall_seconds=spent.wall_seconds,
         sessions=spent.sessions,
     )

@@ -50,8 +50,8 @@ def _topic(name: str) -> str:
 def reproduction(study: Study, analysis: Analysis) -> Section:
     """What was run, to the digit, and where the seed went in."""
     again = (
-        "From the same results, everything but the section on resources and the times in the facts "
-        "is the same again, to the byte."
+        "From the same results, everything but the section on resources is the same again, to the "
+        "byte."
     )
     if "bootstrap" in analysis.methods and analysis.bootstrap:
         samples = counted(analysis.bootstrap, "bootstrap sample")

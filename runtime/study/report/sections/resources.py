@@ -34,9 +34,10 @@ def section(study: Study, analysis: Analysis) -> Section:
 
 def _memory(used: ResourceUse) -> str:
     return (
-        f"A process of the client took at most {size(used.client_memory)} of memory, one of the "
-        f"server {size(used.server_memory)}. Alone in this report, this section depends on more "
-        "than results: on machines, network and how often the study was interrupted."
+        f"Begun at {used.begun}. A process of the client took at most {size(used.client_memory)} "
+        f"of memory, one of the server {size(used.server_memory)}. Alone in this report, this "
+        "section depends on more than results: on machines, network and how often the study was "
+        "interrupted."
     )
 
 
