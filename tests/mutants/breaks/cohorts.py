@@ -208,4 +208,12 @@ MUTANTS = (
         new="",
         tests=("tests/protocols/test_counts.py::test_counts_that_no_decisions_have",),
     ),
+    Mutant(
+        name="counted_in_a_narrow_ring",
+        breaks="a Program whose decisions are shared in another ring than the counts",
+        file="runtime/program/revealed.py",
+        old="        if policy.counts and end.output.bits != COUNTED_BITS:",
+        new="        if False:",
+        tests=("tests/runtime/test_refused_programs.py::test_unsound_as_a_whole_is_refused",),
+    ),
 )
