@@ -222,8 +222,9 @@ def _check_revealing(graph: Graph, options: CompileOptions) -> None:
         shown = Shown.of(expression, graph.outputs, shapes, reveal)
         left_to_client(shown, options.revealing)
         probable = any(operation.makes_probabilities() for operation in shown.operations)
-        if reveal in TAKEN_AS and not probable:
-            options.note(TAKEN_AS[reveal].format(shown.form.name))
+        taken = "decision" if options.revealing.policy.decides else reveal
+        if taken in TAKEN_AS and not probable:
+            options.note(TAKEN_AS[taken].format(shown.form.name))
 
 
 Lowered = tuple[Program, Weights, Measured | None]
@@ -274,7 +275,8 @@ class _Lowering:
         """The error of the scores, whatever is revealed of them."""
         if self.measurement is None:
             return None
-        if program.policy.reveal not in ("scores", "aggregate"):
+        policy = program.policy
+        if policy.counts or policy.reveal not in ("scores", "aggregate"):
             program, weights = self._lowered(plan, AS_SCORES)
         return self.measurement.of(program, weights)
 

@@ -33,7 +33,7 @@ from moiety.runtime.cli.options import (
 )
 from moiety.runtime.intake import extras
 from moiety.runtime.intake.presets import PRESETS
-from moiety.runtime.program.policy import Reveal
+from moiety.runtime.program.policy import Figures, Reveal
 
 if TYPE_CHECKING:
     from moiety.compiler import compile as compiling
@@ -238,7 +238,7 @@ def command(
             metavar="scores|probabilities|top-1|decision|aggregate",
             help="What the hospital may learn: scores as they are; probabilities in few bits; the "
             "largest value's name; which values are above secret thresholds; or of a cohort alone "
-            "each label's AUROC and standard error. Part of the Program; see docs/policies.md.",
+            "each label's --figures. Part of the Program; see docs/policies.md.",
             show_default=True,
         ),
     ] = "scores",
@@ -246,13 +246,22 @@ def command(
         str | None,
         policy(
             metavar="X|LABEL=X,...",
-            help="Of decisions, secret, in units of the model's result: probabilities where it "
-            "ends in a Sigmoid (with operating points those that they are scaled to), else logits. "
-            "Or a file of them.",
+            help="Of decisions and counts, secret, in units of the model's result: probabilities "
+            "where it ends in a Sigmoid (with operating points those that they are scaled to), "
+            "else logits. Or a file of them.",
         ),
     ] = None,
     probability_bits: Annotated[
         int | None, policy(metavar="N", help="Bits of a probability, 2 to 10. Default: 8.")
+    ] = None,
+    figures: Annotated[
+        Figures | None,
+        policy(
+            metavar="auroc|counts",
+            help="Of each label of a cohort, in an aggregate: its AUROC and standard error; or how "
+            "many images with the label, and how many without it, are above the secret threshold. "
+            "Default: auroc.",
+        ),
     ] = None,
     least_positives: Annotated[
         int | None,
@@ -322,6 +331,7 @@ def command(
             reveal,
             description.parse_thresholds(thresholds),
             probability_bits,
+            figures,
             positives=least_positives,
             negatives=least_negatives,
             images=cohort_images,

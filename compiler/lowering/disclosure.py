@@ -95,11 +95,17 @@ OF_POLICIES: Final[dict[Reveal, str]] = {
     "aggregate": "AUROC and standard error of each label: each cohort, how its scores order images",
 }
 """What the results tell of the model, where they are no scores."""
+OF_COUNTS: Final = (
+    "counts of right and wrong decisions by label: each cohort, how many of its images are above "
+    "the thresholds"
+)
 
 
 def _of_results(plan: Plan, policy: Policy) -> Iterator[str]:
     """What the results tell; of scores, what they tell beyond them."""
-    if policy.reveal in OF_POLICIES:
+    if policy.counts:
+        yield OF_COUNTS
+    elif policy.reveal in OF_POLICIES:
         yield OF_POLICIES[policy.reveal]
     else:
         yield from _of_expression(plan.graph)

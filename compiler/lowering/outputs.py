@@ -2,13 +2,14 @@
 policy.
 
 - scores, aggregate: nothing; the value is the output.
-- decision: the bit `[x >= t]` for a secret integer t, as a number.
+- decision, aggregate of counts: the bit `[x >= t]` for a secret integer t, as a number; in the ring
+  that decisions are counted in, where they are.
 - probabilities: how many of the thresholds the value reaches at which its sigmoid passes from one
   step of the scale to the next.
 - top-1: an Argmax.
 
-But for the first two the value is read in a ring one bit wider than its own, where every difference
-of two of its values fits: what is told is exact for all that the ring holds. Thresholds are found
+What is compared is read in a ring one bit wider than its own, where every difference of two of its
+values fits: what is told is exact for all that the ring holds. Thresholds are found
 by bisection on what the client would compute from an integer, so that `[score > threshold]` is that
 of the result, whatever rising function makes it.
 """
@@ -28,6 +29,7 @@ from moiety.protocols.compare.digits import MAX_THRESHOLDS
 from moiety.protocols.errors import BadInput, BadModel
 from moiety.runtime.program import Argmax, Concat, Count, Expression, Gates, Output, Reshape, Slice
 from moiety.runtime.program.expression.elementwise import sigmoid
+from moiety.runtime.program.revealed import COUNTED_BITS
 from moiety.runtime.program.steps.base import GATE_BITS
 
 
@@ -48,7 +50,7 @@ def emit_outputs(out: Emitter, expression: Expression, revealing: Revealing) -> 
         "probabilities": end.probabilities,
         "top-1": end.top,
         "decision": end.decision,
-        "aggregate": end.vector,
+        "aggregate": end.decision if revealing.policy.counts else end.vector,
     }[reveal]()
     return left
 
@@ -87,18 +89,24 @@ class _End:
 
     def vector(self) -> None:
         """The scores, which stay shared: a value per label."""
+        size = self._labels()
+        source = self.out.get(self.value, self.bits)
+        _reveal(self.out, self.value, self.out.reshaped(source, (size,)), self.unit)
+
+    def _labels(self) -> int:
+        """How many scores an aggregate is of. Raises BadModel where they are no vector."""
         size = math.prod(self.shape)
         if size != max(self.shape):
             raise BadModel(
                 f"--reveal aggregate: the model's output has the shape {self.shape}; a score per "
                 "label is needed"
             )
-        source = self.out.get(self.value, self.bits)
-        _reveal(self.out, self.value, self.out.reshaped(source, (size,)), self.unit)
+        return size
 
     def decision(self) -> None:
         """Above which of the vendor's thresholds the result is."""
-        size = math.prod(self.shape)
+        counts = self.revealing.policy.counts
+        size = self._labels() if counts else math.prod(self.shape)
         limits = self.revealing.threshold_of_each(self.shown.form.labels, size)
 
         def results(integers: I64) -> F64:
@@ -109,8 +117,12 @@ class _End:
         self._check_telling(results, limits)
         operand = self.out.reshaped(self._wider(), (size,))
         least = least_integers(lambda each: results(each) > limits, (size,), self.bits)
-        counted = self._counted(operand, least[None])
-        _reveal(self.out, self.name, self.out.reshaped(counted, self.shape))
+        if counts:
+            counted = self._counted(operand, least[None], COUNTED_BITS)
+            _reveal(self.out, f"decisions on {self.value}", counted)
+        else:
+            counted = self._counted(operand, least[None])
+            _reveal(self.out, self.name, self.out.reshaped(counted, self.shape))
 
     def _check_telling(self, results: Callable[[I64], F64], limits: F64) -> None:
         """BadInput where a result depends on its score, and the decision on it does not."""
@@ -153,9 +165,10 @@ class _End:
         """The value in a ring of one bit more."""
         return self.out.get(self.value, self.bits + 1)
 
-    def _counted(self, operand: int, least: I64) -> int:
-        """How many of the integers `least`, `(K, C)`, an operand `(C, ...)` reaches. More than what
-        one comparison takes are compared with copies of the operand, all in one step.
+    def _counted(self, operand: int, least: I64, bits: int | None = None) -> int:
+        """How many of the integers `least`, `(K, C)`, an operand `(C, ...)` reaches, in a ring of
+        `bits`; None: the smallest that holds it. More than what one comparison takes are compared
+        with copies of the operand, all in one step.
         """
         out, name = self.out, self.value
         step, count = out.steps[operand], len(least)
@@ -182,7 +195,7 @@ class _End:
         opened = out.add(Reshape(inputs=(gates,), shape=whole, bits=GATE_BITS, name=name))
         if count < whole[0]:
             opened = self._first(opened, count)
-        bits = 1 + count.bit_length()
+        bits = 1 + count.bit_length() if bits is None else bits
         return out.add(Count(inputs=(opened,), shape=step.shape, bits=bits, name=name))
 
     def _first(self, index: int, count: int) -> int:

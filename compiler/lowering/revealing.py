@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import msgspec
 import numpy as np
@@ -23,7 +23,7 @@ from moiety.runtime.program.expression.base import Operation, Shape
 from moiety.runtime.program.expression.elementwise import OperatingPoints, Unary
 from moiety.runtime.program.expression.expression import ResultForm
 from moiety.runtime.program.expression.layout import Reshape
-from moiety.runtime.program.policy import ALL_SCORES, Policy, Reveal
+from moiety.runtime.program.policy import ALL_SCORES, Figures, Policy, Reveal
 
 PROBABILITY_BITS: Final = (2, 10)
 """Least and most."""
@@ -48,14 +48,18 @@ class Revealing:
             self.policy.check()
         except BadArtifact as error:
             raise BadInput(f"--reveal {reveal}: {error}") from None
-        if reveal == "decision" and not self.thresholds:
+        told = f"{reveal} --figures {self.policy.figures}" if reveal == "aggregate" else str(reveal)
+        if self.policy.decides and not self.thresholds:
             raise BadInput(
-                "--reveal decision takes --thresholds: a number for all values, or LABEL=NUMBER,..."
+                f"--reveal {told} takes --thresholds: a number for all values, or LABEL=NUMBER,..."
                 ", in units of the model's result (a probability where it ends in a Sigmoid, a "
                 "logit where it does not)"
             )
-        if reveal != "decision" and self.thresholds:
-            raise BadInput(f"--thresholds are for --reveal decision, and it is {reveal}")
+        if not self.policy.decides and self.thresholds:
+            raise BadInput(
+                "--thresholds are for --reveal decision and for --reveal aggregate --figures "
+                f"counts, and it is {told}"
+            )
         least, most = PROBABILITY_BITS
         if not least <= self.probability_bits <= most:
             raise BadInput(
@@ -79,6 +83,7 @@ class Revealing:
 AS_SCORES: Final = Revealing()
 
 _OPTIONS: Final = {
+    "figures": "--figures",
     "positives": "--least-positives",
     "negatives": "--least-negatives",
     "images": "--cohort-images",
@@ -90,10 +95,14 @@ def revealing_of(
     reveal: Reveal,
     thresholds: Mapping[str, float] | Sequence[float] = (),
     probability_bits: int | None = None,
+    figures: Figures | None = None,
     **numbers: int | None,
 ) -> Revealing:
-    """From options, where None leaves one to its default. numbers: a Policy's. Raises BadInput."""
-    given = {name: number for name, number in numbers.items() if number is not None}
+    """From options, where None leaves one to its default. figures, numbers: a Policy's. Raises
+    BadInput.
+    """
+    choices = {"figures": figures, **numbers}
+    given: dict[str, Any] = {name: choice for name, choice in choices.items() if choice is not None}
     if given and reveal != "aggregate":
         options = ", ".join(_OPTIONS[name] for name in given)
         raise BadInput(f"{options}: for --reveal aggregate, and it is {reveal}")
@@ -157,8 +166,9 @@ def left_to_client(shown: Shown, revealing: Revealing) -> Expression:
     """What the client computes from what the policy reveals. BadModel where the policy is none for
     this result, BadInput where thresholds do not fit it.
     """
-    left = _LEFT[revealing.policy.reveal](shown)
-    if revealing.policy.reveal == "decision":
+    policy = revealing.policy
+    left = _of_decision(shown, policy.reveal) if policy.decides else _LEFT[policy.reveal](shown)
+    if policy.decides:
         revealing.threshold_of_each(shown.form.labels, shown.form.size)
     operations = [_reading(operation, value) for value, operation in enumerate(left)]
     result = Result(name=shown.form.name, value=len(operations), labels=shown.form.labels)
@@ -169,10 +179,10 @@ def _reading(operation: Operation, value: int) -> Operation:
     return msgspec.structs.replace(operation, inputs=(value,))
 
 
-def _of_decision(shown: Shown) -> Sequence[Operation]:
+def _of_decision(shown: Shown, reveal: Reveal) -> Sequence[Operation]:
     for operation in shown.operations:
         if not operation.rises():
-            _unfit("decision", operation, "does not rise with each score by itself")
+            _unfit(reveal, operation, "does not rise with each score by itself")
     return ()
 
 
@@ -219,10 +229,9 @@ def _is_sigmoid(operation: Operation) -> bool:
 _LEFT: Final = {
     "probabilities": _of_probabilities,
     "top-1": _of_top,
-    "decision": _of_decision,
     "aggregate": _of_aggregate,
 }
-"""Policy -> what is left of the client's operations."""
+"""Policy -> what is left of the client's operations; where nothing is decided."""
 
 
 def _unfit(reveal: str, operation: Operation, why: str) -> NoReturn:

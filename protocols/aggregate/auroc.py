@@ -22,8 +22,6 @@ shares, `reveal` is one flight. Flights and bits: those of the parts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, NamedTuple
 
@@ -36,17 +34,16 @@ from moiety.protocols.aggregate.placements import (
     placements,
     placements_cost,
 )
-from moiety.protocols.aggregate.quorum import Key, Keys, Quorum, share_keys, share_keys_cost
+from moiety.protocols.aggregate.quorum import Quorum, share_keys, share_keys_cost
+from moiety.protocols.aggregate.sealed import SUM_BITS, Sealed, open_sealed, open_sealed_cost
 from moiety.protocols.aggregate.weigh import weigh, weigh_cost
 from moiety.protocols.arrays import U8, U64
 from moiety.protocols.compare.extend import extend_with_headroom, extend_with_headroom_cost
 from moiety.protocols.compare.product import square, square_cost
-from moiety.protocols.compare.reveal import reveal_to_client, reveal_to_client_cost
 from moiety.protocols.cost import Cost, Size, cost_of, local
 from moiety.protocols.network import LAN, Network
 from moiety.protocols.session import Session
 
-SUM_BITS: Final = 64
 MAX_IMAGES: Final = 4096
 PASSES: Final = 6
 """Over the placements, by both parties: sums, and the client's weights."""
@@ -57,16 +54,6 @@ class Sums(NamedTuple):
 
     doubled: int
     spread: int
-
-
-@dataclass(frozen=True)
-class Sealed:
-    """This party's shares of `doubled` and `spread`, uint64 `(2, L)` modulo 2^64, and the keys that
-    they are revealed under.
-    """
-
-    shares: U64
-    keys: Keys
 
 
 def sum_up(
@@ -93,28 +80,13 @@ def sum_up(
 
 
 def reveal(session: Session, sealed: Sealed) -> list[Sums | None] | None:
-    """Of each label the sums at the client, None where its marks are too few; None at the server,
-    which sends its shares masked by the keys.
+    """Of each label the sums at the client, None where its marks are too few; None at the
+    server.
     """
-    mine = sealed.shares + _masks(sealed.keys()) if session.is_server else sealed.shares
-    masked = reveal_to_client(session, mine, SUM_BITS)
-    if masked is None:
+    opened = open_sealed(session, sealed)
+    if opened is None:
         return None
-    keys = sealed.keys()
-    opened = masked - _masks(keys)
-    sums = [Sums(*column) for column in opened.T.tolist()]
-    return [_told(key, each) for key, each in zip(keys, sums, strict=True)]
-
-
-def _told(key: Key | None, sums: Sums) -> Sums | None:
-    """Without the key they are still masked: noise."""
-    return None if key is None else sums
-
-
-def _masks(keys: Sequence[Key | None]) -> U64:
-    """Two words of each label's key, `(2, L)`; zeros where there is none."""
-    words = [np.frombuffer(key or bytes(16), "<u8")[:2] for key in keys]
-    return np.stack(words, axis=1).astype(np.uint64)
+    return [None if each is None else Sums(*each) for each in opened]
 
 
 def weights_of(marks: U8) -> U64:
@@ -176,4 +148,4 @@ def sum_up_cost(labels: int, images: int, bits: int, network: Network = LAN) -> 
 @cost_of(reveal)
 def reveal_cost(labels: Size) -> Cost:
     """Of so many labels."""
-    return reveal_to_client_cost(2 * labels, SUM_BITS)
+    return open_sealed_cost(labels, 2)

@@ -10,11 +10,12 @@ The key is a hash of both secrets.
 
 An image gives a share of one class alone, so the count is of images, whatever the client does in
 these transfers. What it cannot be held to is that it has the same marks elsewhere
-(docs/security.md).
+(docs/security.md); but where all that the marks are for is a choice among the server's words, these
+can travel beside the shares, and the one choice takes both (`give_keys`, `take_keys`).
 
 Flights: C S. Bits per image and label: a correlation of width 2 and 2 bits from the client, and 4 *
-128 from the server. Nothing leaks: the server sees choices masked by correlations, and fewer shares
-than needed are independent of their secret.
+128 from the server; 3 * 64 more for each word beside. Nothing leaks: the server sees choices masked
+by correlations, and fewer shares than needed are independent of their secret.
 """
 
 from __future__ import annotations
@@ -56,17 +57,39 @@ def share_keys(
     session: Session, labels: int, images: int, least: Quorum, marks: U8 | None = None
 ) -> Keys:
     """The keys. `marks` uint8 `(L, n)` are the client's, None at the server."""
-    n = labels * images
     if marks is None:
-        keys, table = _server_keys(session.prg, labels, images, least)
-        (accepted,) = session.sender.accept_rows(1, n, 2, HALVES)
-        own = session.sender.additive(accepted, table, 64)
-        reveal_to_client(session, own, 64)
-        return lambda: keys
-    (chosen,) = session.receiver.choose_rows(marks.reshape(1, -1), 2, HALVES)
-    words = reveal_to_client(session, session.receiver.additive(chosen, 64), 64)
-    assert words is not None
-    return partial(_client_keys, words.reshape(labels, images, HALVES), marks, least)
+        return give_keys(session, least, np.zeros((labels, images, 0, 4), np.uint64))[0]
+    return take_keys(session, least, marks, 0)[0]
+
+
+def give_keys(session: Session, least: Quorum, beside: U64) -> tuple[Keys, U64]:
+    """The server's part: the keys; and of each image its shares, uint64 `(L, n, words)` modulo
+    2^64, of the words `beside` the shares of the key that the client's choice takes, of uint64
+    `(L, n, words, 4)`, one for each mark.
+    """
+    labels, images, words, marks = beside.shape
+    keys, table = _server_keys(session.prg, labels, images, least)
+    entries = np.concatenate([table.reshape(labels, images, HALVES, marks), beside], axis=2)
+    group = HALVES + words
+    (accepted,) = session.sender.accept_rows(1, labels * images, 2, group)
+    own = session.sender.additive(accepted, entries.reshape(-1, marks), 64)
+    own = own.reshape(labels, images, group)
+    reveal_to_client(session, own[..., :HALVES].reshape(-1), 64)
+    return lambda: keys, own[..., HALVES:]
+
+
+def take_keys(session: Session, least: Quorum, marks: U8, words: int) -> tuple[Keys, U64]:
+    """The client's part: `marks` uint8 `(L, n)` choose the shares of the key and so many `words`
+    beside, of which it gets its own shares.
+    """
+    labels, images = marks.shape
+    group = HALVES + words
+    (chosen,) = session.receiver.choose_rows(marks.reshape(1, -1), 2, group)
+    own = session.receiver.additive(chosen, 64).reshape(labels, images, group)
+    opened = reveal_to_client(session, own[..., :HALVES].reshape(-1), 64)
+    assert opened is not None
+    taken = opened.reshape(labels, images, HALVES)
+    return partial(_client_keys, taken, marks, least), own[..., HALVES:]
 
 
 def _server_keys(prg: Prg, labels: int, images: int, least: Quorum) -> tuple[list[Key | None], U64]:
@@ -153,10 +176,10 @@ def _elements(words: U64) -> list[list[int]]:
     ]
 
 
-@cost_of(share_keys)
-def share_keys_cost(labels: Size, images: Size) -> Cost:
-    """Of so many labels of so many images."""
-    n = labels * images
-    made, read = (Work("join_send_2", HALVES * n),), (Work("join_recv_2", HALVES * n),)
-    answered = answer_cost("S", HALVES * n, 2, 64, made, read)
+@cost_of(share_keys, give_keys, take_keys)
+def share_keys_cost(labels: Size, images: Size, words: int = 0) -> Cost:
+    """Of so many labels of so many images, with so many words beside."""
+    n, group = labels * images, HALVES + words
+    made, read = (Work("join_send_2", group * n),), (Work("join_recv_2", group * n),)
+    answered = answer_cost("S", group * n, 2, 64, made, read)
     return choose_cost("C", n, 2) + answered + reveal_to_client_cost(HALVES * n, 64)

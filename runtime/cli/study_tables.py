@@ -186,14 +186,16 @@ def _decision_table(decisions: Sequence[Decision]) -> Table:
     shown = ui.table("The model's decisions on this cohort", *columns, right=4)
     for each in decisions:
         if each.counts.site is None:
-            shown.add_row(
-                escape(printable(each.counts.label)),
-                str(each.counts.positives),
-                str(each.counts.negatives),
-                _proportion(each.secure.sensitivity),
-                _proportion(each.secure.specificity),
-            )
+            shown.add_row(*_decision_row(each))
     return shown
+
+
+def _decision_row(each: Decision) -> tuple[str, ...]:
+    counts = each.counts
+    head = (escape(printable(counts.label)), str(counts.positives), str(counts.negatives))
+    if each.secure is None:
+        return *head, "none", escape(each.reason or "")
+    return *head, _proportion(each.secure.sensitivity), _proportion(each.secure.specificity)
 
 
 def _proportion(found: Proportion) -> str:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+from moiety.protocols.aggregate import counts
 from moiety.protocols.aggregate.auroc import reveal_cost, sum_up_cost
 from moiety.protocols.compare.argmax import argmax_passes, place_bits
 from moiety.protocols.compare.convert import bit_to_ring_cost
@@ -97,6 +98,8 @@ def aggregate_cost(program: Program, images: int) -> Cost:
     """What an `aggregate` policy reveals of a cohort of so many images, beside their runs."""
     output = next(iter(program.outputs.values()))
     labels = math.prod(output.shape)
+    if program.policy.counts:
+        return counts.count_up_cost(labels, images) + counts.reveal_cost(labels)
     summed = sum_up_cost(labels, images, output.bits, program.planned_for)
     return summed + reveal_cost(labels)
 

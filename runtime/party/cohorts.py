@@ -9,19 +9,17 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import msgspec
 import numpy as np
 
-from moiety.protocols.aggregate.auroc import (
-    Sums,
-    auroc_of,
-    possible,
-    reveal,
-    sum_up,
-)
+from moiety.protocols.aggregate import counts
+from moiety.protocols.aggregate.auroc import Sums, auroc_of, possible, reveal, sum_up
+from moiety.protocols.aggregate.counts import Counts
 from moiety.protocols.aggregate.marks import NEGATIVE, POSITIVE
 from moiety.protocols.aggregate.quorum import Quorum
+from moiety.protocols.aggregate.sealed import Sealed
 from moiety.protocols.arrays import BOOL, U8, U64
 from moiety.protocols.errors import BadInput, PeerMismatch
 from moiety.protocols.session import Session
@@ -34,6 +32,9 @@ AGGREGATE = "aggregate"
 ID_BYTES = 16
 FEWEST = 2
 """Images of a cohort."""
+
+Told = Sums | Counts
+"""What is revealed of a label."""
 
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -50,16 +51,20 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class AggregateResult:
-    """Of one `label`, what an `aggregate` policy reveals: `auroc`, its DeLong `standard_error`, and
-    how many `positives` and `negatives` stood behind it (the hospital's own labels). None where it
-    has too few for the policy.
+    """Of one `label`, what an `aggregate` policy reveals, and how many `positives` and `negatives`
+    stood behind it (the hospital's own labels): `auroc` and its DeLong `standard_error`; or, where
+    its figures are counts, how many images above the vendor's threshold have the label,
+    `true_positives`, and how many do not, `false_positives`. None where it has too few for the
+    policy, and where the policy reveals the others.
     """
 
     label: str
     positives: int
     negatives: int
-    auroc: float | None
-    standard_error: float | None
+    auroc: float | None = None
+    standard_error: float | None = None
+    true_positives: int | None = None
+    false_positives: int | None = None
 
 
 # --- the ids of runs ------------------------------------------------------------------------------
@@ -134,7 +139,7 @@ def aggregate(
     marks: U8 | None,
     before_revealing: Callable[[], None] = lambda: None,
     progress: Progress = no_progress,
-) -> tuple[list[Sums | None] | None, RunCost]:
+) -> tuple[Sequence[Told | None] | None, RunCost]:
     """Of each label what the policy reveals, None at the server, and what it cost this party.
     `shares`, uint64 `(n, L)`, are this party's of the images, in the order that both have them;
     `marks`, uint8 `(L, n)`, the client's. `before_revealing` runs before the first message from
@@ -149,11 +154,16 @@ def aggregate(
         progress(pairs, total, "pairs of images")
 
     with meter.labelled(AGGREGATE):
-        scores = np.ascontiguousarray(shares.T)
-        sealed = sum_up(session, scores, output.bits, least, marks, done)
+        by_label = np.ascontiguousarray(shares.T)
+        opens: Callable[[Session, Sealed], Sequence[Told | None] | None]
+        if policy.counts:
+            sealed, opens = counts.count_up(session, by_label, least, marks), counts.reveal
+        else:
+            sealed = sum_up(session, by_label, output.bits, least, marks, done)
+            opens = reveal
         session.channel.flush()
         before_revealing()
-        told = reveal(session, sealed)
+        told = opens(session, sealed)
         session.channel.flush()
         watch.lap(AGGREGATE)
     cost.peak_rss = peak_rss()
@@ -161,21 +171,36 @@ def aggregate(
 
 
 def results_of(
-    names: Sequence[str], told: Sequence[Sums | None], marks: U8
+    names: Sequence[str], told: Sequence[Told | None], marks: U8
 ) -> Iterator[AggregateResult]:
     """What the client makes of what it was told, label by label. Raises `PeerMismatch` for sums
-    that no scores have.
+    that no scores have, and for counts that no decisions have.
     """
-    for name, sums, row in zip(names, told, marks, strict=True):
+    for name, found, row in zip(names, told, marks, strict=True):
         positives, negatives = (int(np.sum(row == mark)) for mark in (POSITIVE, NEGATIVE))
-        area = error = None
-        if sums is not None:
-            if not possible(sums, positives, negatives):
-                raise PeerMismatch(
-                    f"what was revealed of {name} is no AUROC: the two sides' shares do not belong "
-                    "together, or the server does not follow the protocol. The cohort is spent; "
-                    "ask the vendor"
-                )
-            found = auroc_of(sums, positives, negatives)
-            area, error = float(found.area), math.sqrt(found.variance)
-        yield AggregateResult(name, positives, negatives, area, error)
+        yield _result(name, found, positives, negatives)
+
+
+def _result(name: str, told: Told | None, positives: int, negatives: int) -> AggregateResult:
+    match told:
+        case None:
+            return AggregateResult(name, positives, negatives)
+        case Counts(true, false):
+            if not counts.possible(told, positives, negatives):
+                _refuse(name, "are no counts of its images")
+            return AggregateResult(
+                name, positives, negatives, true_positives=true, false_positives=false
+            )
+        case Sums():
+            if not possible(told, positives, negatives):
+                _refuse(name, "is no AUROC")
+            found = auroc_of(told, positives, negatives)
+            error = math.sqrt(found.variance)
+            return AggregateResult(name, positives, negatives, float(found.area), error)
+
+
+def _refuse(name: str, how: str) -> NoReturn:
+    raise PeerMismatch(
+        f"what was revealed of {name} {how}: the two sides' shares do not belong together, or the "
+        "server does not follow the protocol. The cohort is spent; ask the vendor"
+    )

@@ -40,7 +40,7 @@ from moiety.runtime.program.steps.linear import Linear
 from moiety.runtime.program.steps.local import Reshape
 
 FORMAT = "moiety-program"
-VERSION = 5
+VERSION = 6
 
 MAX_ELEMENTS = 1 << 28
 MAX_TILES = 1 << 16

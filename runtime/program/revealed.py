@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
+from moiety.protocols.aggregate.counts import DECISION_BITS
 from moiety.protocols.aggregate.placements import MAX_BITS
 from moiety.protocols.errors import BadArtifact
 from moiety.runtime.program.expression.base import SCORES, Reading
@@ -19,6 +20,8 @@ from moiety.runtime.program.steps.base import Shape, Step
 from moiety.runtime.program.steps.decisions import Argmax, Count
 from moiety.runtime.program.steps.ends import Output
 
+COUNTED_BITS: Final = DECISION_BITS
+"""Of the ring of an output whose decisions are counted."""
 MADE_BY: Final[dict[Reveal, type[Step] | None]] = {
     "scores": None,
     "probabilities": Count,
@@ -26,7 +29,9 @@ MADE_BY: Final[dict[Reveal, type[Step] | None]] = {
     "decision": Count,
     "aggregate": None,
 }
-"""Policy -> the kind of step that its output reads; None: any that makes values."""
+"""Policy -> the kind of step that its output reads; None: any that makes values. Where decisions of
+a cohort are counted, it reads these.
+"""
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class End:
 
 def check_revealed(policy: Policy, ends: Sequence[End]) -> None:
     """BadArtifact unless the outputs reveal what the policy says, no more and nothing else."""
-    wanted = MADE_BY[policy.reveal]
+    wanted = MADE_BY["decision" if policy.counts else policy.reveal]
     for end in ends:
         told = isinstance(end.source, Argmax | Count)
         if told if wanted is None else not isinstance(end.source, wanted):
@@ -61,15 +66,21 @@ def check_revealed(policy: Policy, ends: Sequence[End]) -> None:
     if policy.reveal == "aggregate":
         if len(end.output.shape) != 1:
             _refuse(policy, end, f"has the shape {end.output.shape}, and is no vector")
-        if end.output.bits > MAX_BITS:
+        if not policy.counts and end.output.bits > MAX_BITS:
             _refuse(policy, end, f"has {end.output.bits} bits, which leaves none for differences")
-    else:
+        if policy.counts and end.output.bits != COUNTED_BITS:
+            _refuse(
+                policy,
+                end,
+                f"has {end.output.bits} bits; decisions that are counted have {COUNTED_BITS}",
+            )
+    if policy.reveal != "aggregate" or policy.counts:
         _check_told(policy, end)
 
 
 def _check_told(policy: Policy, end: End) -> None:
     """Where something else than values is revealed."""
-    if policy.reveal == "decision" and end.choices != 1:
+    if policy.decides and end.choices != 1:
         _refuse(policy, end, f"reveals how many of {end.choices} thresholds are reached")
     steps = end.choices if policy.reveal == "probabilities" else 1
     if end.output.scale != 1 / steps:
@@ -95,7 +106,7 @@ def reading(policy: Policy, ends: Sequence[End]) -> Reading:
     """What the revealed numbers stand for, where `check_revealed` has passed."""
     if policy.reveal == "probabilities":
         return Reading(probabilities=True)
-    if policy.reveal == "decision":
+    if policy.decides:
         return Reading("boolean")
     if policy.reveal == "top-1":
         return Reading("integer", places=ends[0].choices)
@@ -127,8 +138,13 @@ def _cohort_in_words(policy: Policy) -> str:
     quota = "as many as the access file says"
     if policy.cohorts is not None:
         quota = f"{policy.cohorts} cohort{'s' if policy.cohorts != 1 else ''} at most"
+    figures = "the AUROC of each label and its standard error"
+    if policy.counts:
+        figures = (
+            "how many images with and without each label are above the vendor's secret threshold"
+        )
     return (
-        "nothing of any image; of a cohort the AUROC of each label and its standard error, from "
+        f"nothing of any image; of a cohort {figures}, from "
         f"{policy.positives} images with the label and {policy.negatives} without on, up to "
         f"{policy.images} images in all; {quota}"
     )

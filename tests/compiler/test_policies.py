@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from moiety.compiler.lowering.outputs import least_integers
 from moiety.compiler.lowering.revealing import Revealing, revealing_of
 from moiety.compiler.planning.options import PlanOptions
 from moiety.compiler.planning.ranges import Ranges
+from moiety.protocols.aggregate.counts import DECISION_BITS
 from moiety.protocols.errors import BadInput, BadModel
 from moiety.runtime import program as ir
 from moiety.runtime.cost.traffic import image_cost
@@ -184,6 +185,52 @@ def test_an_aggregate_is_of_one_vector_of_scores() -> None:
 
 
 @pytest.mark.parametrize(
+    ("last", "thresholds", "points"),
+    [
+        ((), (0.1,), ()),
+        (("Sigmoid",), THRESHOLDS, ()),
+        (("Sigmoid",), (0.5,), POINTS),
+    ],
+)
+def test_what_is_counted_is_the_decision(
+    last: tuple[str, ...], thresholds: Any, points: Any
+) -> None:
+    """In a ring that holds the counts of a cohort; by two parties, whose shares make it."""
+    decided = compiled_of(*last, op_threshs=points, revealing=revealing("decision", thresholds))
+    chosen = revealing_of("aggregate", thresholds, figures="counts", positives=5)
+    found = compiled_of(*last, op_threshs=points, revealing=chosen)
+    (output,) = found.program.outputs.values()
+    assert (output.shape, output.bits) == ((5,), DECISION_BITS)
+    assert found.program.policy == Policy(reveal="aggregate", figures="counts", positives=5)
+    assert "above the vendor's secret threshold, from 5 images" in found.program.policy_in_words()
+    assert any("counts of right and wrong decisions" in said for said in found.program.disclosed)
+    assert [each.tolist() for each in results(found)] == [
+        each.tolist() for each in results(decided)
+    ]
+    server, client = ServerExecutor(found.program, found.weights), ClientExecutor(found.program)
+    server.prepare()
+    for image in IMAGES[:2]:
+        outcome = run_two_party(
+            lambda session: server.run_keeping(session)[0],
+            partial(client.keep_batch, cases=[image]),
+        )
+        (expected,) = CleartextExecutor(found.program, found.weights).run_integers(image).values()
+        assert (outcome.server + outcome.client[0])[0].tolist() == expected.tolist()
+
+
+def test_counts_of_a_score_that_is_its_threshold() -> None:
+    """It is not above it, as with decisions."""
+    scores = results(compiled_of())[3]
+
+    def decided(thresholds: Result) -> Result:
+        chosen = revealing_of("aggregate", tuple(thresholds.tolist()), figures="counts")
+        return results(compiled_of(revealing=chosen))[3]
+
+    assert not decided(scores).any()
+    assert decided(np.nextafter(scores, -np.inf)).all()
+
+
+@pytest.mark.parametrize(
     "chosen",
     [
         revealing("decision", (0.1,)),
@@ -270,6 +317,9 @@ def test_a_policy_of_two_outputs_is_refused() -> None:
         (lambda: revealing("scores", bits=8), "for --reveal probabilities"),
         (lambda: revealing_of("decision", (0.5,), cohorts=2), "--cohorts: for --reveal aggregate"),
         (lambda: revealing_of("aggregate", positives=1), "asks for 1 positives; at least 2"),
+        (lambda: revealing_of("aggregate", figures="counts"), "counts takes --thresholds"),
+        (lambda: revealing_of("aggregate", (0.5,)), "and it is aggregate --figures auroc"),
+        (lambda: revealing_of("decision", (0.5,), figures="counts"), "--figures: for --reveal agg"),
     ],
 )
 def test_choices_that_do_not_go_together(choices: Any, message: str) -> None:
@@ -335,12 +385,16 @@ def test_the_owner_is_told_how_results_are_taken(
 def test_the_search_measures_scores_whatever_is_revealed() -> None:
     plan = PlanOptions(relative_error=0.01)
     graph = normal_form(model_of(()), CompileOptions(plan))
-    scored, decided = (
+    scored, decided, counted = (
         compile_graph(graph, list(IMAGES), CompileOptions(plan, revealing=chosen)).report
-        for chosen in (Revealing(), revealing("decision", (0.1,)))
+        for chosen in (
+            Revealing(),
+            revealing("decision", (0.1,)),
+            revealing_of("aggregate", (0.1,), figures="counts"),
+        )
     )
     assert scored.measured_error is not None
-    assert scored.measured_error == decided.measured_error
+    assert scored.measured_error == decided.measured_error == counted.measured_error
 
 
 def test_thresholds_are_read_as_numbers_or_by_label(tmp_path: Any) -> None:
@@ -368,3 +422,12 @@ def test_the_command_compiles_and_inspects_a_policy(tmp_path: Path) -> None:
     assert "decision of" in shown.stdout
     program = ir.Program.load(program_file(tmp_path / "out"))
     assert program.policy == Policy(reveal="decision")
+    counted = ("--reveal", "aggregate", "--figures", "counts", *policy[2:])
+    moiety(
+        "compile", tmp_path / "model.onnx", "-o", tmp_path / "counts", *options, *counted
+    ).check()
+    shown = moiety("inspect", tmp_path / "counts")
+    words = "how many images with and without each label are above the vendor's secret threshold"
+    assert words in " ".join(shown.stdout.split())
+    program = ir.Program.load(program_file(tmp_path / "counts"))
+    assert program.policy == Policy(reveal="aggregate", figures="counts")

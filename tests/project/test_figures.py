@@ -46,7 +46,7 @@ EXACTNESS = {
 }
 FORMATS = {
     "runtime.party.handshake.PROTOCOL": 8,
-    "runtime.program.program.VERSION": 5,
+    "runtime.program.program.VERSION": 6,
     "runtime.study.journal.VERSION": 1,
     "runtime.party.framing.Frame.DATA": 1,
     "runtime.party.framing.Frame.MESSAGE": 2,

@@ -17,7 +17,7 @@ from benchmarks.support import security_terms as terms
 from moiety.compiler.lowering.revealing import Revealing
 from moiety.compiler.planning.guards import KEPT
 from moiety.protocols import kernels
-from moiety.protocols.aggregate.auroc import SUM_BITS
+from moiety.protocols.aggregate.sealed import SUM_BITS
 from moiety.protocols.errors import DeviatingPeer, NetworkFailure, UntrustedPeer
 from moiety.protocols.kernels.reference.blocks import BLOCKS_PER_KEY, per_key
 from moiety.protocols.linear.parameters import (

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from moiety.protocols import ring
+from moiety.protocols.aggregate import counts
 from moiety.protocols.aggregate.auroc import reveal, sum_up
 from moiety.protocols.aggregate.placements import placement_bits, placements
-from moiety.protocols.aggregate.quorum import Quorum, share_keys
+from moiety.protocols.aggregate.quorum import Quorum, give_keys, share_keys, take_keys
+from moiety.protocols.aggregate.sealed import open_sealed
 from moiety.protocols.aggregate.weigh import weigh
 from moiety.protocols.arrays import U64
 from moiety.protocols.session import Session
@@ -25,7 +27,7 @@ from tests.protocols.conformance import (
     opened,
     shares,
 )
-from tests.support.cohorts import doubled_placements, drawn_marks, sums_of
+from tests.support.cohorts import counts_of, doubled_placements, drawn_marks, sums_of
 from tests.support.two_party import share
 
 COHORTS = "aggregates"
@@ -112,12 +114,36 @@ def auroc_case(shape: tuple[int, int], bits: int, least: Quorum, file: str | Non
         return reveal(session, sum_up(session, x, bits, least, mine))
 
     return Case(
-        (sum_up, reveal),
+        (sum_up, reveal, open_sealed),
         body,
         close_scores(shape, bits),
         check,
         declared(sum_up, *shape, bits) + declared(reveal, shape[0]),
         Pinned(file, shape, bits) if file else None,
+    )
+
+
+def counts_case(shape: tuple[int, int], least: Quorum, file: str | None = None) -> Case:
+    marks = drawn_marks(*shape)
+
+    def make(rng: Rng) -> Pair:
+        return share(rng.integers(0, 2, shape).astype(np.uint64), counts.DECISION_BITS, rng)
+
+    def check(inputs: Pair, results: Pair) -> None:
+        decisions = opened(inputs, counts.DECISION_BITS).astype(np.int64)
+        assert results == (None, counts_of(decisions, marks, least))
+
+    def body(session: Session, x: U64) -> Any:
+        mine = None if session.is_server else marks
+        return counts.reveal(session, counts.count_up(session, x, least, mine))
+
+    return Case(
+        (counts.count_up, counts.reveal, give_keys, take_keys, open_sealed),
+        body,
+        make,
+        check,
+        declared(counts.count_up, *shape) + declared(counts.reveal, shape[0]),
+        Pinned(file, shape, counts.DECISION_BITS) if file else None,
     )
 
 
@@ -134,3 +160,6 @@ def cohort_cases() -> Iterator[tuple[str, Case]]:
     yield "AUROC of 3 by 24 images", auroc_case((3, 24), 14, Quorum(7, 7), COHORTS)
     for shape, bits in (((1, 2), 10), ((1, 4), 1), ((2, 70), 63)):
         yield f"AUROC of {shape}, {bits} bits", auroc_case(shape, bits, Quorum(2, 2))
+    yield "counts of 3 by 24 images", counts_case((3, 24), Quorum(7, 7), COHORTS)
+    for shape in ((1, 2), (2, 700)):
+        yield f"counts of {shape}", counts_case(shape, Quorum(2, 2))

@@ -18,10 +18,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from moiety.protocols import ring
-from moiety.protocols.aggregate import auroc, quorum
+from moiety.protocols.aggregate import quorum, sealed
 from moiety.protocols.aggregate.auroc import (
     MAX_IMAGES,
-    SUM_BITS,
     Auroc,
     Sums,
     auroc_of,
@@ -34,6 +33,7 @@ from moiety.protocols.aggregate.auroc import (
 from moiety.protocols.aggregate.marks import NEGATIVE, POSITIVE, UNKNOWN, marks_of
 from moiety.protocols.aggregate.placements import placement_bits
 from moiety.protocols.aggregate.quorum import Quorum
+from moiety.protocols.aggregate.sealed import SUM_BITS
 from moiety.protocols.arrays import F64, I64, U8, U64
 from moiety.protocols.prg import Prg
 from moiety.protocols.session import Role, Session
@@ -332,7 +332,7 @@ def test_all_coefficients_are_drawn(cut: Any) -> None:
 
 def test_what_too_few_labels_stand_behind_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that takes what it is told for sums has noise, though it knows its shares."""
-    monkeypatch.setattr(auroc, "_told", lambda key, sums: sums)
+    monkeypatch.setattr(sealed, "_told", lambda key, integers: integers)
     marks = np.array([[1, 1, 2, 2, 0], [1, 2, 2, 2, 2]], np.uint8)
     _, told, (server, client) = tapped(marks, TWO)
     sums = [Sums(*column) for column in (server + client).T.tolist()]

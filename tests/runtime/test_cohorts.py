@@ -9,14 +9,18 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
-from moiety.protocols.aggregate.auroc import Sealed, reveal
+from moiety.protocols.aggregate import counts
+from moiety.protocols.aggregate.auroc import reveal
 from moiety.protocols.aggregate.marks import POSITIVE
+from moiety.protocols.aggregate.sealed import Sealed
 from moiety.protocols.arrays import U8
 from moiety.protocols.errors import BadInput, NetworkFailure, PeerMismatch
 from moiety.protocols.session import Session
@@ -26,16 +30,19 @@ from moiety.runtime.operation.audit import AuditLog
 from moiety.runtime.operation.recorder import Recorder
 from moiety.runtime.party import cohorts, handshake
 from moiety.runtime.party.client import Client, Connection
-from moiety.runtime.party.cohorts import AggregateResult, aggregate
+from moiety.runtime.party.cohorts import AggregateResult, aggregate, results_of
 from moiety.runtime.party.endpoints import parse_address
 from moiety.runtime.party.executor import ServerExecutor
 from moiety.runtime.party.framing import PeerRefused
 from moiety.runtime.party.server import Server, ServerOptions
 from moiety.runtime.party.server.cohorts import Cohorts, Shelf
 from moiety.runtime.party.server.operation import Watch
+from moiety.runtime.program import Program
+from moiety.runtime.program.weights import Weights
 from tests.runtime.test_operated_server import CLIENT, KnownDoor, audited, wait_for
 from tests.support.command import moiety, serving
-from tests.support.kept import BATCH, LABELS, LEAST, Study, keeping
+from tests.support.counting import counting
+from tests.support.kept import BATCH, LABELS, LEAST, POLICY, Study, keeping
 from tests.support.runnable import save, save_images, save_small
 from tests.support.serving import Running
 from tests.support.two_party import run_two_party, share
@@ -302,8 +309,9 @@ def test_an_answer_that_cannot_be_one(
     running.wait_for("finished, 16 images")
 
 
-def test_the_parties_meter_what_is_declared(executor: ServerExecutor) -> None:
-    program = executor.program
+@pytest.mark.parametrize("counted", [False, True])
+def test_the_parties_meter_what_is_declared(executor: ServerExecutor, counted: bool) -> None:
+    program = deciding()[0] if counted else executor.program
     scores = np.arange(60, dtype=np.uint64).reshape(20, LABELS)
     shares = share(scores, 24, np.random.default_rng(2))
     marks = np.ones((LABELS, 20), np.uint8)
@@ -316,6 +324,38 @@ def test_the_parties_meter_what_is_declared(executor: ServerExecutor) -> None:
         outcome, ((cost.down, cost.up), (cost.up, cost.down)), strict=True
     ):
         assert (found.total.sent, found.total.received) == (sent, received)
+
+
+# --- counts ---------------------------------------------------------------------------------------
+
+
+def deciding() -> tuple[Program, Weights]:
+    """The small Program, whose decisions at thresholds stay shared."""
+    return counting(*keeping(), (-20, 0, 35), msgspec.structs.replace(POLICY, figures="counts"))
+
+
+def test_counts_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a server whose shares are of other images, say: noise has no counts."""
+    honest_count = counts.count_up
+
+    def lying(session: Session, decisions: Any, *given: Any) -> Sealed:
+        if session.is_server:
+            decisions = decisions + np.uint64(12345)
+        return honest_count(session, decisions, *given)
+
+    program, marks = deciding()[0], np.tile(np.array([1, 2], np.uint8), (LABELS, 10))
+    shares = np.zeros((20, LABELS), np.uint64)
+    honest = partial(aggregate, program=program, shares=shares)
+
+    def told() -> Any:
+        outcome = run_two_party(lambda s: honest(s, marks=None), lambda s: honest(s, marks=marks))
+        found, _ = outcome.client
+        return list(results_of(["a", "b", "c"], found, marks))
+
+    assert told()[0] == AggregateResult("a", 10, 10, true_positives=0, false_positives=0)
+    monkeypatch.setattr(counts, "count_up", lying)
+    with pytest.raises(PeerMismatch, match="revealed of a are no counts of its images"):
+        told()
 
 
 # --- what is refused before anything is sent ------------------------------------------------------

@@ -102,7 +102,7 @@ def _stochastic(guarded: int) -> Callable[[dict[str, Any]], None]:
     ("edit", "message"),
     [
         (lambda t: t.update(format="other"), "not a Moiety Program"),
-        (lambda t: t.update(version=1), "version 1, this Moiety reads 5; compile the model again"),
+        (lambda t: t.update(version=1), "version 1, this Moiety reads 6; compile the model again"),
         (lambda t: t.update(surprise=1), "damaged"),
         (lambda t: t["steps"].pop(), "outputs must be its last steps"),
         (lambda t: t["steps"].insert(2, t["steps"][0]), "inputs must be its first steps"),

@@ -212,9 +212,12 @@ def multiplied(bits: int) -> ir.Program:
     return vector(wide, ir.Product(inputs=(0, 1), shape=(4,), bits=16))
 
 
-def tallied(thresholds: int) -> ir.Program:
-    """Counted in a ring of three bits."""
-    return with_output(edited(counted(thresholds), 2, bits=3), bits=3)
+COUNTS = Policy(reveal="aggregate", figures="counts")
+
+
+def tallied(thresholds: int, bits: int = 3) -> ir.Program:
+    """Counted in a ring of so many bits."""
+    return with_output(edited(counted(thresholds), 2, bits=bits), bits=bits)
 
 
 LIMITS = [
@@ -303,6 +306,12 @@ WHOLE = [
         "reveals what a step of kind count makes",
     ),
     (replaced(largest(), policy=Policy(reveal="decision")), "kind argmax makes"),
+    (vector(policy=COUNTS), "reveals what a step of kind input makes"),
+    (replaced(largest(), policy=COUNTS), "kind argmax makes"),
+    (replaced(counted(), policy=COUNTS), "has 2 bits; decisions that are counted have 64"),
+    (replaced(tallied(3, 64), policy=COUNTS), "how many of 3 thresholds"),
+    (with_output(replaced(tallied(1, 64), policy=COUNTS), scale=0.5), "which is not 1/1"),
+    (replaced(counted(), policy=Policy(reveal="decision", figures="counts")), "names figures of"),
     (replaced(counted(), policy=Policy(reveal="top-1")), "kind count makes"),
     (replaced(counted(3), policy=Policy(reveal="decision")), "how many of 3 thresholds"),
     (replaced(TWO_OUTPUTS, policy=Policy(reveal="aggregate")), "is of one output, and it has 2"),

@@ -10,7 +10,7 @@ import pytest
 
 from moiety.runtime.program.policy import Policy
 from moiety.runtime.study.statistics import analyse
-from moiety.runtime.study.statistics.decisions import largest
+from moiety.runtime.study.statistics.decisions import decided, largest
 from moiety.runtime.study.table import AggregateResult
 from tests.support.tables import LABELS, aggregate_study, drawn_table, study_of
 
@@ -28,6 +28,7 @@ def test_decisions() -> None:
     assert found.probabilities is None
     one = found.decisions[0]
     truth, said = table.truth[:, 0], bits.scores[:, 0]
+    assert one.secure is not None
     assert one.secure.sensitivity.value == said[truth == 1].mean()
     assert one.secure.specificity.value == 1 - said[truth == 0].mean()
     known = np.isfinite(truth)
@@ -49,6 +50,7 @@ def test_decisions_where_nothing_is_known() -> None:
     )
     found = analyse(study_of(bits, Policy(reveal="decision"))).decisions
     (north,) = (d for d in found if (d.counts.label, d.counts.site) == (LABELS[0], "north"))
+    assert north.secure is not None
     assert north.secure.sensitivity.value is north.secure.specificity.value is None
     assert north.reason
 
@@ -84,6 +86,35 @@ def test_aggregates() -> None:
     assert found.images == 50
     assert not any((found.curves, found.histograms, found.calibration))
     assert "bootstrap" not in found.methods
+
+
+def test_counts_of_a_cohort() -> None:
+    """What they are worth is what single decisions would be; below the quorum there is nothing."""
+    results = (
+        AggregateResult("effusion", 20, 30, true_positives=17, false_positives=3),
+        AggregateResult("edema", 20, 30, true_positives=0, false_positives=0),
+        AggregateResult("hernia", 3, 47),
+    )
+    study = replace(
+        aggregate_study(results, np.full(57, "north")),
+        policy=Policy(reveal="aggregate", figures="counts"),
+    )
+    found = analyse(study)
+    usual, never, none = found.decisions
+    said = np.repeat([1, 0, 1, 0], [17, 3, 3, 27]) == 1
+    assert usual.secure == decided(said, np.arange(50) < 20)
+    assert usual.secure.sensitivity.hits == 17
+    assert usual.secure.specificity.hits == 27
+    assert (usual.counts.images, usual.counts.unknown) == (57, 7)
+    assert never.secure is not None
+    assert never.secure.positive_predictive_value.value is None
+    assert none.secure is None
+    assert none.reason == "fewer positives or negatives than the policy asks for"
+    assert found.discrimination == ()
+    words = " ".join(found.methods.values())
+    assert "Wilson" in words
+    assert "at a threshold of the vendor's that stays secret" in words
+    assert "DeLong" not in words
 
 
 @pytest.mark.parametrize("reveal", ["decision", "top-1"])

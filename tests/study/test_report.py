@@ -33,6 +33,7 @@ SHAPES = {
     "decision": Made(reveal="decision"),
     "top-1": Made(reveal="top-1"),
     "aggregate": Made(reveal="aggregate", sites=()),
+    "counts": Made(reveal="aggregate", figures="counts", sites=(), single=1),
     "no reference": Made(reference=False),
     "decision, no reference": Made(reveal="decision", reference=False),
     "one class": Made(single=1),
@@ -104,6 +105,7 @@ def test_a_policy_has_its_own_sections() -> None:
     assert sections("no reference") == always | {"discrimination", "scores"}
     assert sections("decision") == sections("top-1") == always | {"decisions"}
     assert sections("aggregate") == always | {"discrimination"}
+    assert sections("counts") == always | {"decisions"}
 
 
 def test_the_page_says_what_was_found_and_what_was_revealed(scores: dict[str, bytes]) -> None:

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from moiety.runtime.party.metering import StepCost
-from moiety.runtime.program.policy import Policy, Reveal
+from moiety.runtime.program.policy import Figures, Policy, Reveal
 from moiety.runtime.study.statistics.analysis import (
     Agreement,
     Analysis,
@@ -49,6 +49,7 @@ class Made:
     labels: Sequence[str] = ("Oedema", "Effusion")
     sites: Sequence[str] = ("north", "south")
     reveal: Reveal = "scores"
+    figures: Figures = "auroc"
     reference: bool = True
     single: int = 0
     seconds: float = 2.6
@@ -60,12 +61,13 @@ class Made:
             *(nothing,) * 6, np.zeros(0, np.str_), {"gate": StepCost()}, 1, 1, "", 1.0, 1
         )
         facts = {"Model": "densenet 1.0", "Program": "ab" * 32, "Date": "2026-11-26"}
-        return Study(self.name, Policy(reveal=self.reveal), facts, resources)
+        policy = Policy(reveal=self.reveal, figures=self.figures)
+        return Study(self.name, policy, facts, resources)
 
     def analysis(self) -> Analysis:
         labels = tuple(self.labels)
         scores = self.reveal in ("scores", "probabilities")
-        decided = self.reveal in ("decision", "top-1")
+        decided = self.reveal in ("decision", "top-1") or self.figures == "counts"
         known = [label for label in labels if not self._reason(label)]
         paired = known if scores and self.reference else []
         places = [(label, site) for label in labels for site in self._places()]
@@ -177,6 +179,7 @@ class Made:
 
     def _decision(self, label: str, site: str | None) -> Decision:
         positives = 0 if self._reason(label) else 200
+        compared = self.reference and self.reveal != "aggregate"
         decided = Decided(
             sensitivity=_proportion(positives * 9 // 10, positives),
             specificity=_proportion(500, 590),
@@ -185,9 +188,9 @@ class Made:
         )
         return Decision(
             counts=self._counts(label, site),
-            secure=decided,
-            cleartext=decided if self.reference else None,
-            agreeing=_proportion(799, 800) if self.reference else None,
+            secure=None if self.figures == "counts" and not positives else decided,
+            cleartext=decided if compared else None,
+            agreeing=_proportion(799, 800) if compared else None,
             reason=self._reason(label),
         )
 

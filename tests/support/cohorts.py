@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from moiety.protocols.aggregate.auroc import Sums
+from moiety.protocols.aggregate.counts import Counts
 from moiety.protocols.aggregate.marks import NEGATIVE, POSITIVE
 from moiety.protocols.aggregate.quorum import Quorum
 from moiety.protocols.arrays import I64, U8, U64
@@ -46,3 +47,18 @@ def _sums(placed: list[int], marks: list[int], least: Quorum) -> Sums | None:
     weights = {POSITIVE: m * (k - 1), NEGATIVE: k * (m - 1)}
     spread = sum(weights.get(mark, 0) * e * e for e, mark in zip(placed, marks, strict=True))
     return Sums(sum(placed), spread)
+
+
+def counts_of(decisions: I64, marks: U8, least: Quorum) -> list[Counts | None]:
+    """What is revealed of each label, `decisions` and `marks` `(L, n)`."""
+    return [
+        _counts(said.tolist(), row.tolist(), least)
+        for said, row in zip(decisions, marks, strict=True)
+    ]
+
+
+def _counts(said: list[int], marks: list[int], least: Quorum) -> Counts | None:
+    if marks.count(POSITIVE) < least.positives or marks.count(NEGATIVE) < least.negatives:
+        return None
+    pairs = list(zip(said, marks, strict=True))
+    return Counts(pairs.count((1, POSITIVE)), pairs.count((1, NEGATIVE)))

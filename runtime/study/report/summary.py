@@ -18,6 +18,11 @@ REVEALED: dict[Reveal, str] = {
     "aggregate": "Of single images nothing was revealed: of each label the AUROC and its standard "
     "error alone, computed on scores that stayed shared.",
 }
+COUNTED = (
+    "Of single images nothing was revealed: of each label the counts of right and wrong decisions "
+    "alone, at a threshold of the vendor's that stays secret, computed on decisions that stayed "
+    "shared."
+)
 _area = fixed(4)
 _change = signed(5)
 
@@ -26,7 +31,9 @@ def findings(analysis: Analysis) -> list[str]:
     """Paragraphs: a function of the results alone."""
     found = [_question(analysis), *_equivalence(analysis), *_areas(analysis)]
     found += [*_decisions(analysis), *_agreement(analysis)]
-    return [" ".join(found), *analysis.doubts, REVEALED[analysis.policy]]
+    counted = analysis.policy == "aggregate" and analysis.decisions
+    revealed = COUNTED if counted else REVEALED[analysis.policy]
+    return [" ".join(found), *analysis.doubts, revealed]
 
 
 def numbers(analysis: Analysis) -> list[tuple[str, str]]:

@@ -226,12 +226,13 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """One label in one place, where scores are decisions or choices. `agreeing`: images where
-    secure and cleartext decide alike. `reason`: where one class is missing.
+    """One label in one place, where scores are decisions or choices, or decisions are counted.
+    `secure` None: too few images for the policy. `agreeing`: images where secure and cleartext
+    decide alike. `reason`: that, or which class is missing.
     """
 
     counts: Counts
-    secure: Decided
+    secure: Decided | None
     cleartext: Decided | None = None
     agreeing: Proportion | None = None
     reason: str | None = None

@@ -6,9 +6,10 @@ import numpy as np
 
 from moiety.protocols.arrays import BOOL, F64
 from moiety.runtime.study.statistics.analysis import Decided, Decision, TopOne
+from moiety.runtime.study.statistics.discrimination import TOO_FEW, counts_of
 from moiety.runtime.study.statistics.places import Column, one_class
 from moiety.runtime.study.statistics.proportions import proportion
-from moiety.runtime.study.table import StudyTable
+from moiety.runtime.study.table import AggregateResult, StudyTable
 
 
 def decisions(columns: tuple[Column, ...]) -> tuple[Decision, ...]:
@@ -32,13 +33,31 @@ def decisions(columns: tuple[Column, ...]) -> tuple[Decision, ...]:
 
 def decided(said: BOOL, positive: BOOL) -> Decided:
     """Of the images with and without the label, and of the decisions for and against it."""
-    right_for, right_against = (said & positive).sum(), (~said & ~positive).sum()
-    return Decided(
-        sensitivity=proportion(right_for, positive.sum()),
-        specificity=proportion(right_against, (~positive).sum()),
-        positive_predictive_value=proportion(right_for, said.sum()),
-        negative_predictive_value=proportion(right_against, (~said).sum()),
+    return rated(
+        int((said & positive).sum()),
+        int((said & ~positive).sum()),
+        int(positive.sum()),
+        int((~positive).sum()),
     )
+
+
+def rated(true_for: int, false_for: int, positives: int, negatives: int) -> Decided:
+    """Of so many images with and without the label, of which so many were decided to have it."""
+    true_against, false_against = negatives - false_for, positives - true_for
+    return Decided(
+        sensitivity=proportion(true_for, positives),
+        specificity=proportion(true_against, negatives),
+        positive_predictive_value=proportion(true_for, true_for + false_for),
+        negative_predictive_value=proportion(true_against, true_against + false_against),
+    )
+
+
+def of_counts(result: AggregateResult, images: int) -> Decision:
+    """What an aggregate policy of counts lets be known of a label: over all `images` alone."""
+    counts, true, false = counts_of(result, images), result.true_positives, result.false_positives
+    if true is None or false is None:
+        return Decision(counts=counts, secure=None, reason=TOO_FEW)
+    return Decision(counts=counts, secure=rated(true, false, counts.positives, counts.negatives))
 
 
 def top_one(table: StudyTable) -> TopOne:

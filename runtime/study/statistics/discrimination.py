@@ -16,6 +16,8 @@ from moiety.runtime.study.statistics.places import Column, one_class
 from moiety.runtime.study.statistics.resampling import Bootstrap, interval, weighted_areas
 from moiety.runtime.study.table import AggregateResult
 
+TOO_FEW = "fewer positives or negatives than the policy asks for"
+
 
 def discriminated(
     columns: tuple[Column, ...], bootstrap: Bootstrap, margin: float
@@ -91,9 +93,9 @@ def _adjusted(found: tuple[Discrimination, ...]) -> tuple[Discrimination, ...]:
     )
 
 
-def of_aggregate(result: AggregateResult, images: int) -> Discrimination:
-    """What an aggregate policy lets be known of a label: over all `images` alone."""
-    counts = Counts(
+def counts_of(result: AggregateResult, images: int) -> Counts:
+    """How many of `images` are known to have the label, and not to have it."""
+    return Counts(
         label=result.label,
         site=None,
         images=images,
@@ -101,9 +103,12 @@ def of_aggregate(result: AggregateResult, images: int) -> Discrimination:
         negatives=result.negatives,
         unknown=images - result.positives - result.negatives,
     )
+
+
+def of_aggregate(result: AggregateResult, images: int) -> Discrimination:
+    """What an aggregate policy lets be known of a label: over all `images` alone."""
+    counts = counts_of(result, images)
     if result.auroc is None:
-        return Discrimination(
-            counts=counts, reason="fewer positives or negatives than the policy asks for"
-        )
+        return Discrimination(counts=counts, reason=TOO_FEW)
     found = area(result.auroc, result.standard_error, result.positives, result.negatives)
     return Discrimination(counts=counts, secure=found)

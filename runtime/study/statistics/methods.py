@@ -66,6 +66,11 @@ AGGREGATE = {
     "error were revealed, so nothing here depends on single scores: no bootstrap, no curve, no "
     "site. Images are taken for independent.",
 }
+COUNTED = {
+    "policy": "Decisions stayed shared between the parties. Only each label's counts of true and "
+    "false positives were revealed, at a threshold of the vendor's that stays secret; with the "
+    "labels, true and false negatives follow. Nothing here depends on single decisions: no site.",
+}
 DECISIONS = {
     "decisions": "Decisions are known, and no scores, so sensitivity, specificity and predictive "
     "values stand for AUROC. Predictive values depend on how common the label is in this cohort.",
@@ -74,6 +79,8 @@ DECISIONS = {
 
 def methods(study: Study) -> dict[str, str]:
     """Those that were used, in the order of the report."""
+    if study.policy.counts:
+        return COUNTED | DECISIONS | PROPORTIONS
     if study.table is None:
         return {
             **AGGREGATE,

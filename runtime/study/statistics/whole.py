@@ -13,7 +13,7 @@ from moiety.runtime.study.statistics.agreement import ALL_LABELS, agreement
 from moiety.runtime.study.statistics.analysis import Agreement, Analysis, Differences
 from moiety.runtime.study.statistics.calibration import Scale, calibration
 from moiety.runtime.study.statistics.curves import curve, differences, histogram
-from moiety.runtime.study.statistics.decisions import decisions, largest, top_one
+from moiety.runtime.study.statistics.decisions import decisions, largest, of_counts, top_one
 from moiety.runtime.study.statistics.discrimination import discriminated, of_aggregate
 from moiety.runtime.study.statistics.methods import doubts, methods, notes
 from moiety.runtime.study.statistics.places import check, columns, unit_of, with_results
@@ -43,15 +43,16 @@ def analyse(study: Study) -> Analysis:
         return _of_table(replace(study, table=table), table)
     if study.aggregate is None:
         raise ContractViolation("a study has a table or an aggregate")
+    told, images = study.aggregate, study.resources.sites.size
+    counts = study.policy.counts
     return Analysis(
         **_common(study, study.resources.sites, None),
-        labels=tuple(each.label for each in study.aggregate),
+        labels=tuple(each.label for each in told),
         resampled="image",
         probabilities=None,
         notes=(),
-        discrimination=tuple(
-            of_aggregate(each, study.resources.sites.size) for each in study.aggregate
-        ),
+        discrimination=() if counts else tuple(of_aggregate(each, images) for each in told),
+        decisions=tuple(of_counts(each, images) for each in told) if counts else (),
     )
 
 

@@ -96,12 +96,9 @@ MUTANTS = (
     Mutant(
         name="sums_not_masked",
         breaks="sums of a cohort below its quorum are revealed",
-        file="protocols/aggregate/auroc.py",
-        old=(
-            "    mine = sealed.shares + _masks(sealed.keys()) if session.is_server "
-            "else sealed.shares"
-        ),
-        new="    mine = sealed.shares",
+        file="protocols/aggregate/sealed.py",
+        old="    mine = shares + _masks(sealed.keys(), count) if session.is_server else shares",
+        new="    mine = shares",
         tests=(
             "tests/protocols/test_aggregate.py::test_what_too_few_labels_stand_behind_is_masked",
         ),
@@ -109,9 +106,9 @@ MUTANTS = (
     Mutant(
         name="one_mask_for_both_sums",
         breaks="the difference of two sums below the quorum is revealed",
-        file="protocols/aggregate/auroc.py",
-        old="[:2] for key in keys]",
-        new="[[0, 0]] for key in keys]",
+        file="protocols/aggregate/sealed.py",
+        old="[:count] for key in keys]",
+        new="[[0] * count] for key in keys]",
         tests=(
             "tests/protocols/test_aggregate.py::test_what_too_few_labels_stand_behind_is_masked",
         ),
@@ -119,9 +116,9 @@ MUTANTS = (
     Mutant(
         name="sums_told_without_a_key",
         breaks="noise is told as a result",
-        file="protocols/aggregate/auroc.py",
-        old="    return None if key is None else sums",
-        new="    return sums",
+        file="protocols/aggregate/sealed.py",
+        old="    return None if key is None else integers",
+        new="    return integers",
         tests=("tests/protocols/test_aggregate.py::test_messages_are_uniform_for_any_labels[0]",),
     ),
     Mutant(
@@ -181,5 +178,42 @@ MUTANTS = (
             "tests/protocols/test_protocols.py::"
             "test_protocol_computes_and_sends_what_it_says[placements of 1 by 600 images, 20 bits]",
         ),
+    ),
+    Mutant(
+        name="false_positives_not_counted",
+        breaks="decisions on negative images are left out",
+        file="protocols/aggregate/counts.py",
+        old="        entries[..., 0, NEGATIVE] = decisions << np.uint64(HALF)",
+        new="        pass",
+        tests=(
+            "tests/protocols/test_counts.py::test_two_parties_count_as_plain_integers_do",
+            "tests/protocols/test_counts.py::test_the_largest_counts_do_not_touch_each_other",
+        ),
+    ),
+    Mutant(
+        name="unknown_labels_count",
+        breaks="a client counts images that it does not spend on the key",
+        file="protocols/aggregate/counts.py",
+        old="        entries = np.zeros((*decisions.shape, 1, 4), np.uint64)",
+        new="        entries = np.repeat(decisions[..., None, None], 4, axis=3)",
+        tests=(
+            "tests/protocols/test_counts.py::test_the_marks_that_count_are_those_that_open_the_key",
+        ),
+    ),
+    Mutant(
+        name="impossible_counts_pass",
+        breaks="more false positives than there are negative images",
+        file="protocols/aggregate/counts.py",
+        old=" and counts.false_positives <= negatives",
+        new="",
+        tests=("tests/protocols/test_counts.py::test_counts_that_no_decisions_have",),
+    ),
+    Mutant(
+        name="counted_in_a_narrow_ring",
+        breaks="a Program whose decisions are shared in another ring than the counts",
+        file="runtime/program/revealed.py",
+        old="        if policy.counts and end.output.bits != COUNTED_BITS:",
+        new="        if False:",
+        tests=("tests/runtime/test_refused_programs.py::test_unsound_as_a_whole_is_refused",),
     ),
 )

@@ -141,8 +141,8 @@ MUTANTS = (
         name="marked_after_revealing",
         breaks="a server that dies in between reveals a cohort twice",
         file="runtime/party/cohorts.py",
-        old=("        before_revealing()\n        told = reveal(session, sealed)"),
-        new=("        told = reveal(session, sealed)\n        before_revealing()"),
+        old="        before_revealing()\n        told = opens(session, sealed)",
+        new="        told = opens(session, sealed)\n        before_revealing()",
         tests=(
             "tests/runtime/test_on_the_disk.py::test_counted_then_written_down_then_run_then_answered",
         ),

@@ -138,8 +138,8 @@ MUTANTS = (
         name="a_decision_of_many_thresholds",
         breaks="a decision that is a probability",
         file="runtime/program/revealed.py",
-        old='policy.reveal == "decision" and end.choices != 1',
-        new='policy.reveal == "decision" and end.choices < 1',
+        old="policy.decides and end.choices != 1",
+        new="policy.decides and end.choices < 1",
         tests=("tests/runtime/test_refused_programs.py::test_unsound_as_a_whole_is_refused",),
     ),
     Mutant(

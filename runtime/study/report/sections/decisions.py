@@ -24,6 +24,12 @@ _PREDICTIVE = {
     "positive_predictive_value": "Positive predictive value",
     "negative_predictive_value": "Negative predictive value",
 }
+_COUNTS = (
+    Column("true_positives", "True positives", count),
+    Column("false_negatives", "False negatives", count),
+    Column("false_positives", "False positives", count),
+    Column("true_negatives", "True negatives", count),
+)
 _NOTHING = "no image that it would be a share of"
 Side = Callable[[Decision], Decided | None]
 _SECURE: Side = attrgetter("secure")
@@ -51,7 +57,7 @@ def _forests(whole: Sequence[Decision]) -> Gallery:
         lines = [
             Line(
                 each.counts.label,
-                _estimate(read(each.secure)),
+                _estimate(read(each.secure)) if each.secure else None,
                 _estimate(read(each.cleartext)) if each.cleartext else None,
             )
             for each in whole
@@ -73,6 +79,9 @@ def _tables(suffix: str, found: Sequence[Decision], where: str) -> list[Block]:
     tables: list[Block] = []
     for name, side in (("secure", _SECURE), ("cleartext", _CLEARTEXT)):
         if any(side(each) for each in found):
+            caption = f"Right and wrong decisions, {name}, {where}"
+            counts = [_counts(side(each)) for each in found]
+            tables.append(_table(f"{name}-decisions{suffix}", caption, _COUNTS, found, counts))
             for key, measures in (("rates", _RATES), ("predictive", _PREDICTIVE)):
                 caption = f"{listed([*measures.values()]).capitalize()}, {name}, {where}"
                 key = f"{name}-{key}{suffix}"
@@ -82,6 +91,14 @@ def _tables(suffix: str, found: Sequence[Decision], where: str) -> list[Block]:
         values = [share(each.agreeing) for each in found]
         tables.append(_table(f"deciding-alike{suffix}", caption, _AGREEING, found, values))
     return tables
+
+
+def _counts(decided: Decided | None) -> tuple[Value, Value, Value, Value]:
+    """In the order of the columns."""
+    if decided is None:
+        return None, None, None, None
+    right, against = decided.sensitivity, decided.specificity
+    return right.hits, right.total - right.hits, against.total - against.hits, against.hits
 
 
 def _measured(

@@ -1,0 +1,209 @@
+"""Counts at thresholds on shares: against plain integers for any decisions and labels, and what
+either party sees and can change.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moiety.protocols.aggregate import sealed
+from moiety.protocols.aggregate.auroc import MAX_IMAGES
+from moiety.protocols.aggregate.counts import (
+    DECISION_BITS,
+    HALF,
+    Counts,
+    count_up,
+    possible,
+    reveal,
+)
+from moiety.protocols.aggregate.marks import NEGATIVE, POSITIVE, UNKNOWN
+from moiety.protocols.aggregate.quorum import Quorum, share_keys
+from moiety.protocols.arrays import I64, U8, U64
+from moiety.protocols.cost import declared_costs
+from moiety.protocols.session import Role, Session
+from moiety.protocols.setup import open_session
+from tests.support.cohorts import counts_of
+from tests.support.two_party import Pipe, run_both, run_two_party, share
+from tests.support.wiretap import Wiretap, chi_square
+
+TWO = Quorum(2, 2)
+
+
+def counted(
+    decisions: I64, marks: U8, least: Quorum, added: I64 | None = None
+) -> list[Counts | None]:
+    """What the client is told, of shares of the decisions; `added`: what one that deviates adds to
+    its own.
+    """
+    mine = share(decisions.astype(np.uint64), DECISION_BITS, np.random.default_rng(3))
+
+    def body(session: Session) -> Any:
+        if session.is_server:
+            return reveal(session, count_up(session, mine[session.role], least))
+        own = mine[session.role]
+        own = own if added is None else own + added.astype(np.uint64)
+        return reveal(session, count_up(session, own, least, marks))
+
+    outcome = run_two_party(body, body)
+    assert outcome.server is None
+    told: list[Counts | None] = outcome.client
+    return told
+
+
+@st.composite
+def cohorts(draw: st.DrawFn) -> tuple[I64, U8, Quorum]:
+    labels, images = draw(st.integers(1, 3)), draw(st.integers(2, 12))
+    size, shape = labels * images, (labels, images)
+    said = draw(st.lists(st.integers(0, 1), min_size=size, max_size=size))
+    marks = draw(st.lists(st.integers(0, 2), min_size=size, max_size=size))
+    least = Quorum(draw(st.integers(2, 4)), draw(st.integers(2, 4)))
+    return (
+        np.array(said, np.int64).reshape(shape),
+        np.array(marks, np.uint8).reshape(shape),
+        least,
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(cohorts())
+def test_two_parties_count_as_plain_integers_do(cohort: tuple[I64, U8, Quorum]) -> None:
+    decisions, marks, least = cohort
+    told = counted(decisions, marks, least)
+    assert told == counts_of(decisions, marks, least)
+    for row, counts in zip(marks, told, strict=True):
+        if counts is not None:
+            assert possible(counts, int(np.sum(row == POSITIVE)), int(np.sum(row == NEGATIVE)))
+
+
+@pytest.mark.parametrize("positives", [2, 1000, MAX_IMAGES - 2])
+def test_the_largest_counts_do_not_touch_each_other(positives: int) -> None:
+    marks = np.repeat(np.array([POSITIVE, NEGATIVE], np.uint8), [positives, MAX_IMAGES - positives])
+    for said in (np.ones(MAX_IMAGES, np.int64), marks == POSITIVE, marks == NEGATIVE):
+        decisions = said.astype(np.int64)[None]
+        (told,) = counted(decisions, marks[None], TWO)
+        assert told == counts_of(decisions, marks[None], TWO)[0]
+    assert MAX_IMAGES < 1 << HALF
+
+
+@pytest.mark.parametrize(
+    ("counts", "may_be"),
+    [
+        (Counts(3, 5), True),
+        (Counts(0, 0), True),
+        (Counts(4, 0), False),
+        (Counts(0, 6), False),
+        (Counts(1 << 31, 1 << 31), False),
+    ],
+)
+def test_counts_that_no_decisions_have(counts: Counts, may_be: bool) -> None:
+    """Of three positive and five negative images."""
+    assert possible(counts, 3, 5) == may_be
+
+
+# --- what either party sees -----------------------------------------------------------------------
+
+
+def tapped(marks: U8, least: Quorum) -> tuple[dict[Role, list[U8]], Any, U64]:
+    """The messages that either party has sent before the revealing; what the client was told; and
+    the sums that both parties' shares make. All decisions are against the label.
+    """
+    down, up = Pipe(), Pipe()
+    taps = Wiretap(down, up, 60.0), Wiretap(up, down, 60.0)
+    sent: dict[Role, list[U8]] = {}
+    sums: dict[Role, U64] = {}
+
+    def side(role: Role) -> Any:
+        session = open_session(role, taps[role])
+        begin = len(taps[role].messages)
+        known = None if session.is_server else marks
+        made = count_up(session, np.zeros(marks.shape, np.uint64), least, known)
+        session.channel.flush()
+        octets = [np.frombuffer(data, np.uint8) for _, data in taps[role].messages[begin:]]
+        sent[role], sums[role] = octets, made.shares
+        return reveal(session, made)
+
+    _, told = run_both(partial(side, Role.SERVER), partial(side, Role.CLIENT), taps)
+    return sent, told, sums[Role.SERVER] + sums[Role.CLIENT]
+
+
+@pytest.mark.parametrize("mark", [UNKNOWN, POSITIVE, NEGATIVE])
+def test_messages_are_uniform_for_any_labels(mark: int) -> None:
+    """But for their last bytes, which may be filled up with zeros."""
+    sent, told, _ = tapped(np.full((2, 4000), mark, np.uint8), TWO)
+    assert told == [None, None]
+    for messages in sent.values():
+        octets = np.concatenate([message[:-1] for message in messages])
+        assert octets.size > 1 << 11
+        assert chi_square(octets) < 255 + 8 * 22.6
+
+
+def test_messages_are_as_long_and_as_many_for_any_labels() -> None:
+    cases = [np.full((2, 9), mark, np.uint8) for mark in (UNKNOWN, POSITIVE)]
+    cases.append(np.random.default_rng(4).integers(0, 3, (2, 9)).astype(np.uint8))
+    lengths = [
+        {role: [each.size for each in messages] for role, messages in tapped(case, TWO)[0].items()}
+        for case in cases
+    ]
+    assert all(each == lengths[0] for each in lengths)
+
+
+def test_what_too_few_labels_stand_behind_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that takes what it is told for counts has noise, though it knows its shares."""
+    monkeypatch.setattr(sealed, "_told", lambda key, integers: integers)
+    marks = np.array([[1, 1, 2, 2, 0], [1, 2, 2, 2, 2]], np.uint8)
+    _, told, sums = tapped(marks, TWO)
+    assert sums.tolist() == [[0, 0]]
+    assert told[0] == Counts(0, 0)
+    assert told[1] != Counts(0, 0)
+    assert not possible(told[1], 1, 4)
+
+
+# --- what a client that deviates has of it --------------------------------------------------------
+
+
+def test_what_a_client_adds_to_its_shares_it_finds_in_the_counts() -> None:
+    """And nothing else: decisions are numbers by then, and what is told is their sum."""
+    rng = np.random.default_rng(8)
+    decisions, marks = rng.integers(0, 2, (1, 30)), np.tile(np.array([1, 2, 0], np.uint8), 10)[None]
+    added = rng.integers(0, 1 << 20, (1, 30))
+    (honest,), (moved,) = counted(decisions, marks, TWO), counted(decisions, marks, TWO, added)
+    assert honest is not None
+    assert moved is not None
+    assert moved == Counts(
+        honest.true_positives + int(added[marks == POSITIVE].sum()),
+        honest.false_positives + int(added[marks == NEGATIVE].sum()),
+    )
+
+
+def test_the_marks_that_count_are_those_that_open_the_key() -> None:
+    """All that a client says is one choice of an image and label, which takes both: it sends no
+    more than for the key alone, so it counts no fewer images than the quorum. The fourth choice,
+    which no honest client makes, is an unknown label.
+    """
+    costs = declared_costs()
+    from_client = [costs[each](3, 500).up for each in (count_up, share_keys)]
+    assert from_client[0] == from_client[1] > 0
+    decisions = np.ones((1, 8), np.int64)
+    marks = np.array([[1, 1, 2, 2, 3, 3, 0, 0]], np.uint8)
+    assert counted(decisions, marks, TWO) == [Counts(2, 2)]
+    assert counted(decisions, marks, Quorum(3, 2)) == [None]
+
+
+def test_an_honest_client_finds_single_decisions() -> None:
+    """What docs/security.md says of counts: images that are run again and again, the j-th of them
+    2^j times, are told one by one; here five of either class, by 31 runs of each.
+    """
+    rng = np.random.default_rng(1)
+    secret = rng.integers(0, 2, (2, 5))
+    times = 2 ** np.arange(5)
+    decisions = np.concatenate([np.repeat(row, times) for row in secret])[None]
+    marks = np.repeat(np.array([[POSITIVE, NEGATIVE]], np.uint8), 31, axis=1)
+    (told,) = counted(decisions, marks, Quorum(10, 10))
+    assert told is not None
+    assert [[count >> j & 1 for j in range(5)] for count in told] == secret.tolist()
