@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +13,7 @@ from scipy.stats import chi2, norm
 from moiety.protocols.arrays import BOOL, F64
 from moiety.runtime.study.statistics.delong import Placements
 from moiety.runtime.study.statistics.intervals import Z_95, area, compared
+from tests.study import asah
 from tests.support.data import DATA, needs
 
 # DeLong, DeLong, Clarke-Pearson, Biometrics 1988: patients with ovarian cancer, the 43 without
@@ -30,8 +28,6 @@ OVARIAN = """
 3.5 6.2  5 1  2.9 5.7  9 0  2.1 4.8  7 1  2.8 6.2  8 0  4.0 7.0  7 1  3.3 5.7  6 1  3.7 6.9  5 1
 3.6 6.6  5 1
 """
-
-ASAH = os.environ.get("MOIETY_ASAH")
 
 scores_and_truth = st.integers(4, 24).flatmap(
     lambda n: st.tuples(
@@ -69,17 +65,11 @@ def test_the_example_of_the_paper() -> None:
     assert (comparison.low, comparison.high) == pytest.approx((-0.1761, 0.1976), abs=5e-5)
 
 
-@pytest.mark.skipif(ASAH is None, reason="MOIETY_ASAH does not name pROC's aSAH data as CSV")
 def test_published_areas_and_their_comparison() -> None:
-    """Of 113 patients with a haemorrhage, as pROC and others publish them (Turck et al., Intensive
-    Care Med. 2010). The rows come with pROC alone, under the GPL, and so not with this project:
-    `write.csv(pROC::aSAH, "asah.csv")` in R, and MOIETY_ASAH names the file.
-    """
-    assert ASAH is not None
-    with Path(ASAH).open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    scores = np.array([[float(row[name]) for row in rows] for name in ("wfns", "s100b", "ndka")])
-    placements = Placements.of(scores, np.array([row["outcome"] == "Poor" for row in rows]))
+    """As pROC and others publish them for these patients."""
+    predictors = (asah.WFNS, asah.S100B, asah.NDKA)
+    scores = np.array([[float(rank) for rank in text.split()] for text in predictors])
+    placements = Placements.of(scores, np.array(asah.POOR.split()) == "1")
     areas = placements.areas()
     assert areas.round(6) == pytest.approx([0.823679, 0.731369, 0.611958], abs=1e-12)
     z = (areas[0] - areas[1]) / placements.difference()[1]
