@@ -322,15 +322,6 @@ class Connection:
         """How many items there are for runs of so many images."""
         return self._stocks[images].left if images in self._stocks else 0
 
-    @property
-    def images_allowed(self) -> int | None:
-        """Images that it may still run: those that the quota leaves, and of a stochastic Program
-        those whose items have been counted already. None: any number.
-        """
-        if self.images_left is None or self.executor.program.rounding == "exact":
-            return self.images_left
-        return self.images_left + sum(images * self.prepared(images) for images in self._stocks)
-
     def given_up(self, images: int = 1) -> int:
         """How many of this side's were before `skip_to` when `meet_stock` compared them."""
         return self._stocks[images].stock.given_up if images in self._stocks else 0

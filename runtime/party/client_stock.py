@@ -88,6 +88,8 @@ class ClientStock:
         if answer.why:
             why = handshake.printable(answer.why, 200)
             raise NothingPrepared(f"the server prepares no item: {why}")
+        if (answer.index, answer.images) != (self.stock.fresh, images):
+            raise NetworkFailure("out of step: the server would prepare another item")
         if answer.demand != demand:
             raise NetworkFailure(
                 "the server would prepare runs of another form: the two sides' releases do not go "

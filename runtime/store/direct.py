@@ -79,9 +79,9 @@ class Spool:
 
     def __init__(self, path: Path) -> None:
         """Raises `OSError`."""
+        self._part, self._filled = mmap.mmap(-1, PART), 0
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
         self._descriptor = os.open(path, flags, OWNER_ALONE)
-        self._part, self._filled = mmap.mmap(-1, PART), 0
         self._empty, self._full = SimpleQueue[mmap.mmap](), SimpleQueue[mmap.mmap | None]()
         self._made = 1
         self._thread: threading.Thread | None = None
@@ -121,8 +121,12 @@ class Spool:
     def _hand_over(self) -> None:
         if self._thread is None:
             _past_the_cache(self._descriptor)
-            self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="spool", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the system has no room for another
+                raise OSError(errno.EAGAIN, str(error)) from error
+            self._thread = thread
         self._full.put(self._part)
         if self._made < _PARTS:
             self._part, self._made = mmap.mmap(-1, PART), self._made + 1

@@ -14,6 +14,7 @@ off, doubled or moved is refused.
 
 from __future__ import annotations
 
+import errno
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from moiety.protocols.errors import BadArtifact, ContractViolation
+from moiety.protocols.errors import BadArtifact, BadInput, ContractViolation
 from moiety.runtime.operation.files import unusable
 from moiety.runtime.program.decoding import UNREADABLE
 from moiety.runtime.store.direct import Blocks, Spool
@@ -324,7 +325,10 @@ class ItemReader:
         """A chunk of `size` bytes without its tag, as soon as it is read and opened."""
         if self._descriptor < 0:
             raise ContractViolation(f"item {self.index} is closed")
-        return self._thread.submit(self.opened, stream, name, chunk, last, at, size)
+        try:
+            return self._thread.submit(self.opened, stream, name, chunk, last, at, size)
+        except RuntimeError as error:  # the system has no room for another thread
+            raise BadInput(f"{self._path}: cannot be read: {error}") from error
 
     def opened(self, stream: int, name: str, chunk: int, last: bool, at: int, size: int) -> bytes:
         """The same at once."""
@@ -379,6 +383,8 @@ class ItemReader:
                 self._blocks = Blocks(self._descriptor)
             found = self._blocks.read(at, size)
         except OSError as error:
+            if error.errno == errno.ENOMEM:  # nothing is wrong with the item
+                raise unusable(self._path, PURPOSE, error) from error
             raise self._damaged(f"it cannot be read ({error.strerror or error})") from error
         if len(found) != size:
             raise self._damaged("it was cut")

@@ -126,7 +126,7 @@ class Session:
 
     def _check_quota(self, ahead: int) -> None:
         """Before the first image is sent."""
-        images, cohorts = self.connection.images_allowed, self.connection.cohorts_left
+        images, cohorts = self.connection.images_left, self.connection.cohorts_left
         if images is not None and images < ahead:
             raise BadInput(
                 f"the server lets this client run {images} more images, and {ahead} are to come: "

@@ -1,7 +1,6 @@
 """A hospital that follows the protocol, prepares many items of a stochastic Program, and uses those
 alone whose rounding bits it likes: it knows its shares, and so how each hidden value will probably
-be rounded, before it asks. So of such a Program its quota counts what it has begun to prepare, and
-not what it uses.
+be rounded, before it asks. So of such a Program its quota counts what it has begun to prepare, too.
 
 The attack is that of test_rounding_leak.py, on three hidden units whose values lie half way between
 two units of what the truncation leaves, where choosing pays most: where all shares are far from
@@ -190,32 +189,26 @@ def test_an_item_that_is_broken_off_counts(tmp_path: Path, monkeypatch: pytest.M
     assert access.counters.of(CLIENT).total == 3
 
 
-def test_an_item_and_its_image_count_once(tmp_path: Path) -> None:
-    """Whatever is left of the quota when it is used."""
+def test_an_item_counts_and_its_image_does(tmp_path: Path) -> None:
+    """Whoever was prepared for in another time is admitted, and pays, as anybody is."""
     parties = Parties(*stochastic())
     ahead = Ahead(tmp_path, parties.server)
     file = tmp_path / "access.toml"
-    file.write_text(f'[clients.st-mary]\nfingerprint = "{CLIENT}"\nimages-in-total = 2\n')
+    file.write_text(f'[clients.st-mary]\nfingerprint = "{CLIENT}"\nimages-in-total = 3\n')
     access = AccessList.at(file)
     door = KnownDoor(Recorder("server", ahead.program.digest()), access)
     server = ahead.serve(admission=door)
-    image = image_of(parties.program, 1)
     try:
         with ahead.met(server) as connection:
             for _ in range(2):
                 connection.prepare()
-            with pytest.raises(PeerRefused, match="2 images in total, of which 0 are left"):
-                connection.prepare()
-        assert access.counters.of(CLIENT).total == 2
-        with ahead.met(server) as connection:
-            assert (connection.images_left, connection.images_allowed) == (0, 2)
-            for _ in range(2):
-                connection.infer_batch([image])
-            with pytest.raises(PeerRefused, match="2 images in total, of which 0 are left"):
-                connection.infer_batch([image])
+            connection.infer_batch([image_of(parties.program, 1)])
+            assert access.counters.of(CLIENT).total == 3
+            with pytest.raises(PeerRefused, match="3 images in total, of which 0 are left"):
+                connection.infer_batch([image_of(parties.program, 1)])
     finally:
         ahead.end()
-    assert access.counters.of(CLIENT).total == 2
+    assert access.counters.of(CLIENT).total == 3
 
 
 def test_choosing_items_of_an_exact_program_gives_nothing() -> None:

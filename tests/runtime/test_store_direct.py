@@ -160,6 +160,18 @@ def test_an_error_is_heard_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a
     assert not spools()
 
 
+def test_a_system_that_has_no_thread_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    file = Spool(tmp_path / "file")
+    with pytest.raises(OSError, match="can't start new thread"):
+        file.write(bytes(PART))
+    file.discard()
+    assert file._descriptor < 0
+
+
 def test_nothing_more_is_written_when_it_is_finished(tmp_path: Path) -> None:
     file = Spool(tmp_path / "file")
     file.finish()

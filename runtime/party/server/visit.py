@@ -252,8 +252,7 @@ class Visit:
     def _run(self, session: Session, begin: handshake.Begin) -> None:
         if self._desk is not None:
             self._desk.check_open(begin.cohort)
-        if begin.item is None or not self._counts_items:
-            self._house.admission.take(self._caller, begin.images)
+        self._house.admission.take(self._caller, begin.images)
         limit = self._house.run_seconds[begin.images]
         self._tell(reports.Began(images=begin.images, limit=limit))
         with self._alarm.within(limit, "a run"):
@@ -266,7 +265,7 @@ class Visit:
         self._account(cost)
 
     def _prepare(self, session: Session, asked: handshake.Prepare) -> None:
-        """An image counts when its item is used, not now, but where `_counts_items`."""
+        """An image counts when its item is used, and not now: `_begin_item` has an exception."""
         limit = self._house.run_seconds[asked.images]
         self._tell(reports.Began(images=0, limit=limit))
         cost = RunCost(images=0)
@@ -279,16 +278,12 @@ class Visit:
                 self._served(cost)
         self._account(cost, f"item {asked.index} prepared" if made else "no item prepared")
 
-    @property
-    def _counts_items(self) -> bool:
-        """A client of a stochastic Program knows an item's rounding bits as soon as it is made, and
-        may leave the items that it does not like, or break them off: there an item counts in the
-        place of its image, when it is begun (docs/ahead.md).
-        """
-        return self._house.executor.program.rounding == "stochastic"
-
     def _begin_item(self, images: int) -> None:
-        if self._counts_items:
+        """A client of a stochastic Program knows an item's rounding bits as soon as it is made, and
+        may leave the items that it does not like, or break them off. So there an item counts, too,
+        as many images as it is for (docs/ahead.md).
+        """
+        if self._house.executor.program.rounding == "stochastic":
             self._house.admission.take(self._caller, images)
 
     def _aggregate(self, session: Session, asked: handshake.Aggregate) -> None:
