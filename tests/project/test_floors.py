@@ -147,6 +147,7 @@ NOT_IN_A_PARTY = {"networkx", "onnx", "onnxruntime", "ray", "scipy", "sklearn", 
 # torch is an extra: these modules need it, and nothing else imports them.
 TORCH = NEEDS_TORCH
 SOCKETS = (
+    "runtime.cluster.joining",  # asks whether the cluster's head is there
     "runtime.operation.health",
     "runtime.party.endpoints",
     "runtime.party.server.processes",

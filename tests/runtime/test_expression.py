@@ -355,6 +355,6 @@ def test_older_programs_are_told_apart() -> None:
     tree = json.loads(encoded([]))
     tree["version"] = 3
     with pytest.raises(
-        BadArtifact, match="version 3, this Moiety reads 5; compile the model again"
+        BadArtifact, match="version 3, this Moiety reads 6; compile the model again"
     ):
         ir.Program.decode(json.dumps(tree).encode())
