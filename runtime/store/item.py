@@ -112,30 +112,30 @@ class StreamWriter:
 
     def __init__(self, item: ItemWriter, number: int, name: str) -> None:
         self._item, self._number, self.name = item, number, name
-        self._held = bytearray()
+        self._held, self._filled = memoryview(bytearray(CHUNK)), 0
         self._at: list[int] = []
         self.length = 0
 
     def write(self, data: Bytes) -> None:
-        """Raises `BadInput` where the disk does not take
-        them: then the item cannot be finished.
-        """
+        """Raises `BadInput` where the disk does not take them: then the item cannot be finished."""
         view = _flat(data)
         self.length += len(view)
         done = 0
-        while len(view) - done + len(self._held) > CHUNK:  # what is left may be the last chunk
-            take = CHUNK - len(self._held)
-            if self._held:
-                self._held += view[done : done + take]
+        while len(view) - done + self._filled > CHUNK:  # what is left may be the last chunk
+            take = CHUNK - self._filled
+            if self._filled:
+                self._held[self._filled :] = view[done : done + take]
                 self._put(self._held, False)
-                self._held = bytearray()
+                self._filled = 0
             else:
                 self._put(view[done : done + take], False)
             done += take
-        self._held += view[done:]
+        end = self._filled + len(view) - done
+        self._held[self._filled : end] = view[done:]
+        self._filled = end
 
     def finish(self) -> Stream:
-        self._put(self._held, True)
+        self._put(self._held[: self._filled], True)
         return Stream(self.name, self.length, tuple(self._at))
 
     def _put(self, data: Bytes, last: bool) -> None:
