@@ -36,13 +36,13 @@ from moiety.protocols.aggregate.quorum import Quorum
 from moiety.protocols.aggregate.sealed import SUM_BITS
 from moiety.protocols.arrays import F64, I64, U8, U64
 from moiety.protocols.prg import Prg
-from moiety.protocols.session import Role, Session
-from moiety.protocols.setup import open_session
+from moiety.protocols.session import Session
 from moiety.runtime.study.statistics.delong import Placements
+from tests.support import sealed_sums
 from tests.support.cohorts import sums_of
 from tests.support.data import DATA, needs
-from tests.support.two_party import Pipe, run_both, run_two_party, share
-from tests.support.wiretap import Wiretap, chi_square
+from tests.support.sealed_sums import Tapped
+from tests.support.two_party import run_two_party, share
 
 TWO = Quorum(2, 2)
 
@@ -197,48 +197,24 @@ def test_the_largest_sums_fit_their_rings(images: int) -> None:
 # --- what either party sees -----------------------------------------------------------------------
 
 
-def tapped(marks: U8, least: Quorum) -> tuple[dict[Role, list[U8]], Any, list[U64]]:
-    """The messages that either party has sent before the revealing; what the client was told; and
-    both parties' shares of the sums. Scores and their shares are zeros.
-    """
-    down, up = Pipe(), Pipe()
-    taps = Wiretap(down, up, 60.0), Wiretap(up, down, 60.0)
-    sent: dict[Role, list[U8]] = {}
-    sums: dict[Role, U64] = {}
+def tapped(marks: U8) -> Tapped:
+    """Scores are zeros."""
+    return sealed_sums.tapped(partial(_summed_up, TWO), reveal, marks)
 
-    def side(role: Role) -> Any:
-        session = open_session(role, taps[role])
-        begin = len(taps[role].messages)
-        known = None if session.is_server else marks
-        sealed = sum_up(session, np.zeros(marks.shape, np.uint64), 12, least, known)
-        session.channel.flush()
-        octets = [np.frombuffer(data, np.uint8) for _, data in taps[role].messages[begin:]]
-        sent[role], sums[role] = octets, sealed.shares
-        return reveal(session, sealed)
 
-    _, told = run_both(partial(side, Role.SERVER), partial(side, Role.CLIENT), taps)
-    return sent, told, [sums[Role.SERVER], sums[Role.CLIENT]]
+def _summed_up(least: Quorum, session: Session, mine: U64, marks: U8 | None) -> Any:
+    return sum_up(session, mine, 12, least, marks)
 
 
 @pytest.mark.parametrize("mark", [UNKNOWN, POSITIVE, NEGATIVE])
 def test_messages_are_uniform_for_any_labels(mark: int) -> None:
-    """But for their last bytes, which may be filled up with zeros."""
-    sent, told, _ = tapped(np.full((2, 120), mark, np.uint8), TWO)
-    assert told == [None, None]
-    for messages in sent.values():
-        octets = np.concatenate([message[:-1] for message in messages])
-        assert octets.size > 1 << 18
-        assert chi_square(octets) < 255 + 8 * 22.6
+    seen = tapped(np.full((2, 120), mark, np.uint8))
+    assert seen.told == [None, None]
+    sealed_sums.check_uniform(seen, 1 << 18)
 
 
 def test_messages_are_as_long_and_as_many_for_any_labels() -> None:
-    cases = [np.full((2, 9), mark, np.uint8) for mark in (UNKNOWN, POSITIVE)]
-    cases.append(np.random.default_rng(4).integers(0, 3, (2, 9)).astype(np.uint8))
-    lengths = [
-        {role: [each.size for each in messages] for role, messages in tapped(case, TWO)[0].items()}
-        for case in cases
-    ]
-    assert all(each == lengths[0] for each in lengths)
+    sealed_sums.check_lengths(tapped)
 
 
 @pytest.mark.parametrize("images", [4, 9])
@@ -334,7 +310,7 @@ def test_what_too_few_labels_stand_behind_is_masked(monkeypatch: pytest.MonkeyPa
     """A client that takes what it is told for sums has noise, though it knows its shares."""
     monkeypatch.setattr(sealed, "_told", lambda key, integers: integers)
     marks = np.array([[1, 1, 2, 2, 0], [1, 2, 2, 2, 2]], np.uint8)
-    _, told, (server, client) = tapped(marks, TWO)
+    _, told, (server, client) = tapped(marks)
     sums = [Sums(*column) for column in (server + client).T.tolist()]
     assert told[0] == sums[0] == sums_of(np.zeros((2, 5), np.int64), marks, TWO)[0]
     assert not set(told[1]) & set(sums[1])

@@ -65,13 +65,14 @@ class Offered:
 @dataclass
 class Stocks:
     """Of one connection, by the number of images in a run. `cellar`: None where nothing is
-    prepared ahead.
+    prepared ahead. `count`: so many images of the client's are paid for now, or it raises.
     """
 
     executor: ServerExecutor
     channel: TcpChannel
     binding: bytes
     cellar: Cellar | None
+    count: Callable[[int], None]
     _met: dict[int, Stock] = field(default_factory=dict)
     _offered: dict[int, Offered] = field(default_factory=dict)
     _asked: int = 0
@@ -102,12 +103,15 @@ class Stocks:
         else:
             self._meet(stock, asked)
 
-    def prepare(
-        self, session: Session, asked: handshake.Prepare, begin: Callable[[], None]
-    ) -> bool:
-        """One more item, where there is room: whether it was made, and is on the disk. `begin` is
-        called before anything of it is. Raises `Denied` where the disk was full on the way, and
-        only this item is lost; and what `begin` raises.
+    def prepare(self, session: Session, asked: handshake.Prepare) -> bool:
+        """One more item, where there is room: whether it was made, and is on the disk. Raises
+        `Denied` where the disk was full on the way, and only this item is lost; and what `count`
+        raises.
+
+        An image counts when its item is used, and not now. But a client of a stochastic Program
+        knows an item's rounding bits as soon as it is made, and may leave the items that it does
+        not like, or break them off. So there an item counts, too, before anything of it is made, as
+        many images as it is for (docs/ahead.md).
         """
         stock = self._of(asked.images)
         if asked.index != stock.fresh:
@@ -120,7 +124,8 @@ class Stocks:
             log.warning("%s: %s", self.channel.peer, error)
             handshake.send(self.channel, handshake.Prepare(index=asked.index, why=NO_ROOM))
             return False
-        begin()
+        if self.executor.program.rounding == "stochastic":
+            self.count(asked.images)
         demand = self.executor.demand_digest(asked.images).hex()
         answer = handshake.Prepare(index=asked.index, images=asked.images, demand=demand)
         handshake.send(self.channel, answer)

@@ -265,26 +265,17 @@ class Visit:
         self._account(cost)
 
     def _prepare(self, session: Session, asked: handshake.Prepare) -> None:
-        """An image counts when its item is used, and not now: `_begin_item` has an exception."""
         limit = self._house.run_seconds[asked.images]
         self._tell(reports.Began(images=0, limit=limit))
         cost = RunCost(images=0)
         watch = StepWatch(session.channel.meter, cost)
         with self._alarm.within(limit, "the preparation of an item"):
-            made = self._stocks.prepare(session, asked, partial(self._begin_item, asked.images))
+            made = self._stocks.prepare(session, asked)
             watch.lap("prepare")
             cost.peak_rss = peak_rss()
             if made:
                 self._served(cost)
         self._account(cost, f"item {asked.index} prepared" if made else "no item prepared")
-
-    def _begin_item(self, images: int) -> None:
-        """A client of a stochastic Program knows an item's rounding bits as soon as it is made, and
-        may leave the items that it does not like, or break them off. So there an item counts, too,
-        as many images as it is for (docs/ahead.md).
-        """
-        if self._house.executor.program.rounding == "stochastic":
-            self._house.admission.take(self._caller, images)
 
     def _aggregate(self, session: Session, asked: handshake.Aggregate) -> None:
         assert self._desk is not None
@@ -324,9 +315,9 @@ class Visit:
         ours, theirs = self._hellos
         binding = handshake.binding(self._channel.line, ours, theirs)
         self._desk = Desk.of(self._house, self._caller, binding)
-        self._stocks = Stocks(
-            self._house.executor, self._channel, binding, self._house.cellar_of(self._caller)
-        )
+        executor, caller, take = self._house.executor, self._caller, self._house.admission.take
+        cellar, count = self._house.cellar_of(caller), partial(take, caller)
+        self._stocks = Stocks(executor, self._channel, binding, cellar, count)
         handshake.send(self._channel, self._ready(theirs.nonce))
         silent_from = settle_server(self._channel, ours.ot, theirs.ot)
         session = open_session(

@@ -98,13 +98,13 @@ def _laid(role: Role) -> Cellar:
 def _server(channel: TcpChannel) -> None:
     """All that a client may ask of the stores."""
     party, session = cast(ServerExecutor, executor()), cast(Session, None)
-    with closing(Stocks(party, channel, BINDING, _laid("server"))) as met:
+    with closing(Stocks(party, channel, BINDING, _laid("server"), lambda _: None)) as met:
         while True:
             match handshake.receive(channel, handshake.Stored, handshake.Prepare, handshake.Begin):
                 case handshake.Stored() as told:
                     met.answer(told)
                 case handshake.Prepare() as wanted:
-                    met.prepare(session, wanted, lambda: None)
+                    met.prepare(session, wanted)
                 case handshake.Begin() as begin:
                     with met.taken(begin):
                         pass

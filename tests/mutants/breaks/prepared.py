@@ -95,8 +95,8 @@ MUTANTS = (
     Mutant(
         name="items_of_stochastic_programs_count_nowhere",
         breaks="a client of a stochastic Program chooses among rounding bits for nothing",
-        file="runtime/party/server/visit.py",
-        old='        if self._house.executor.program.rounding == "stochastic":\n',
+        file="runtime/party/server/stocks.py",
+        old='        if self.executor.program.rounding == "stochastic":\n',
         new="        if False:\n",
         tests=("tests/attacks/test_prepared_choosing.py::test_an_item_that_is_broken_off_counts",),
     ),
