@@ -106,7 +106,8 @@ def maxpool_cost(
 
 def _level_cost(pairs: int, bits: int, network: Network | DigitPlan) -> Cost:
     plan = comparison_plan(pairs, bits - 1, 1, network)
-    return in_lanes_cost(pairs, lambda n: maxima_cost(n, bits, plan))
+    prepared = isinstance(network, Network) and network.prepared
+    return in_lanes_cost(pairs, lambda n: maxima_cost(n, bits, plan), prepared)
 
 
 def maxima_cost(n: Size, bits: Size, network: Network | DigitPlan = LAN) -> Cost:

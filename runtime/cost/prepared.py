@@ -8,7 +8,7 @@ it depends on the image but what an image's shares go into.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -91,7 +91,7 @@ def prepared_steps(program: Program, images: int = 1) -> list[Prepared]:
             run = online_cost(spec) if at.index in late else known_cost(spec)
             parts.append(Prepared(offline_cost([spec]), run))
             continue
-        calls = (call.at_its_sizes for call in CALLS[type(step)](step, at))
+        calls = (call.at_its_sizes(prepared=True) for call in CALLS[type(step)](step, at))
         whole = split(sum(calls, Cost()), known=isinstance(step, MASKED))
         parts.append(Prepared(whole.offline + beforehand(step, at), _in_the_run(step, at, whole)))
     return parts
@@ -107,20 +107,20 @@ def _in_the_run(step: AnyStep, at: Setting, on_demand: Prepared) -> Cost:
         case Truncate(shift=shift) if is_drawn(step) and at.joint is not None:
             count, compared = at.joint.shape[0], at.joint.compared
             tree = plan_joint(shift, compared - 1, count, n, at.network)
-            made = in_lanes_cost(
+            made = _in_lanes(
                 n,
                 lambda n: masked.truncate_with_gates_cost(n, bits, shift, compared, count, tree),
             )
         case Truncate(shift=shift) if is_drawn(step):
             digits = plan_digits(shift, 1, n, at.network)
-            made = in_lanes_cost(n, lambda n: masked.truncate_cost(n, bits, shift, digits))
+            made = _in_lanes(n, lambda n: masked.truncate_cost(n, bits, shift, digits))
         case Truncate() if at.joint is not None:
             made = _gates(at.joint, n, at)
         case Gates(joint=False):
             made = _gates(step, at.elements(at.operand), at)
         case Relu(multiplexes=True):
             once = masked.at_once(n, bits, step.bits, at.network)
-            made = in_lanes_cost(n, lambda n: masked.multiplex_cost(n, bits, step.bits, once))
+            made = _in_lanes(n, lambda n: masked.multiplex_cost(n, bits, step.bits, once))
         case Relu():
             made = _relu(n, bits, step.bits, at)
         case MaxPool():
@@ -137,13 +137,17 @@ def _in_the_run(step: AnyStep, at: Setting, on_demand: Prepared) -> Cost:
 def _gates(gates: Gates, n: int, at: Setting) -> Cost:
     count, bits = gates.shape[0], gates.compared
     digits = plan_digits(bits - 1, count, n, at.network)
-    return in_lanes_cost(n, lambda n: masked.gates_cost(n, bits, count, digits))
+    return _in_lanes(n, lambda n: masked.gates_cost(n, bits, count, digits))
 
 
 def _relu(n: int, bits: int, out_bits: int, at: Setting) -> Cost:
     digits = plan_digits(bits - 1, 1, n, at.network)
     once = masked.at_once(n, bits, out_bits, at.network)
-    return in_lanes_cost(n, lambda n: masked.relu_cost(n, bits, out_bits, digits, once))
+    return _in_lanes(n, lambda n: masked.relu_cost(n, bits, out_bits, digits, once))
+
+
+def _in_lanes(n: int, cost: Callable[[int], Cost]) -> Cost:
+    return in_lanes_cost(n, cost, prepared=True)
 
 
 def _planes(at: Setting) -> tuple[int, int, int]:

@@ -74,7 +74,7 @@ from moiety.runtime.program.linear_layers import linear_specs
 def step_costs(program: Program, images: int = 1) -> list[Cost]:
     """Bytes each way and flights of every step, in order, of a run of so many images."""
     return [
-        sum((call.at_its_sizes for call in calls), Cost())
+        sum((call.at_its_sizes() for call in calls), Cost())
         for calls in protocol_calls(program, images)
     ]
 
@@ -123,12 +123,15 @@ class Call:
     digits: DigitPlan | TreePlan | None = None
     in_lanes: bool = False
 
-    @property
-    def at_its_sizes(self) -> Cost:
-        """The cost in numbers."""
+    def at_its_sizes(self, prepared: bool = False) -> Cost:
+        """The cost in numbers, in a `prepared` run or another."""
         if not self.in_lanes:
             return self.cost(**self.sizes)
-        return in_lanes_cost(self.sizes["n"], lambda n: self.cost(**{**self.sizes, "n": n}))
+
+        def of_lane(n: int) -> Cost:
+            return self.cost(**{**self.sizes, "n": n})
+
+        return in_lanes_cost(self.sizes["n"], of_lane, prepared)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from moiety.protocols.channel import Channel, Traffic
 from moiety.protocols.compare.digits import plan_digits
 from moiety.protocols.compare.relu import relu, relu_cost
 from moiety.protocols.cost import BATCH, Cost, Draw, side_by_side
-from moiety.protocols.lanes import LANES_FROM, halves, in_lanes, in_lanes_cost
+from moiety.protocols.lanes import LANES_FROM, PREPARED_LANES_FROM, halves, in_lanes, in_lanes_cost
 from moiety.protocols.ot.generators import ALWAYS_SILENT, NEVER_SILENT, Mixed
 from moiety.protocols.session import Session
 from tests.support.two_party import Outcome, channel_pair, run_both, run_two_party, share
@@ -73,12 +73,12 @@ def check_relu(x: U64, outcome: Outcome) -> None:
     assert np.array_equal(ring.reduce(outcome.server + outcome.client, OUT_BITS), wanted)
 
 
-@given(st.integers(1, 10 * LANES_FROM))
-def test_halves_are_the_whole_and_end_where_blocks_do(n: int) -> None:
-    parts = halves(n)
+@given(st.integers(1, 10 * PREPARED_LANES_FROM), st.booleans())
+def test_halves_are_the_whole_and_end_where_blocks_do(n: int, prepared: bool) -> None:
+    parts = halves(n, prepared)
     assert [part.start for part in parts[1:]] == [part.stop for part in parts[:-1]]
     assert (parts[0].start, parts[-1].stop) == (0, n)
-    assert len(parts) == (1 if n < LANES_FROM else 2)
+    assert len(parts) == (1 if n < (PREPARED_LANES_FROM if prepared else LANES_FROM) else 2)
     assert all(part.start % BATCH == 0 and part.stop > part.start for part in parts)
 
 

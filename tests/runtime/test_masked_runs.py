@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from moiety.protocols import lanes
 from moiety.protocols.arrays import U8
 from moiety.protocols.channel import Meter, Traffic
 from moiety.protocols.compare import masked as compare
@@ -189,8 +190,14 @@ def test_counts_and_places_of_the_largest(program: ir.Program) -> None:
     check(program, weights, images_of(2, program.input.shape, 40))
 
 
+@pytest.fixture
+def two_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From fewer elements on than a real run, which would take a test too long."""
+    monkeypatch.setattr(lanes, "PREPARED_LANES_FROM", lanes.LANES_FROM)
+
+
 def wide() -> tuple[ir.Program, Weights]:
-    """Truncation with gates, multiplexer, ReLU and max-pool of more elements than a lane takes."""
+    """Truncation with gates, multiplexer, ReLU and max-pool of as many elements as that."""
     shape = (3, 64, 64)
     program = make_program(
         ir.Input(inputs=(), shape=shape, bits=24, scale=1.0, value_bits=20),
@@ -209,11 +216,13 @@ def wide() -> tuple[ir.Program, Weights]:
     return program, weights
 
 
+@pytest.mark.usefixtures("two_lanes")
 def test_a_run_in_lanes() -> None:
     program, weights = wide()
     check(program, weights, images_of(1, program.input.shape, 1 << 17))
 
 
+@pytest.mark.usefixtures("two_lanes")
 def test_both_parties_ask_for_the_same_in_the_same_order() -> None:
     """Also where lanes take turns."""
     program, weights = wide()
@@ -222,6 +231,7 @@ def test_both_parties_ask_for_the_same_in_the_same_order() -> None:
     assert server._asked(1) == ClientExecutor(program)._asked(1)
 
 
+@pytest.mark.usefixtures("two_lanes")
 def test_every_message_of_a_run_is_uniform(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of an image of zeros. What is revealed is not hidden: the output is no message of these."""
     program, weights = wide()
