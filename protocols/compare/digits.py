@@ -205,8 +205,10 @@ def best_digits(bits: int, batch: Batch, last: bool = True) -> dict[int, Digits]
         longer: dict[int, Digits] = {}
         for covered, (price, (*upper, lowest)) in covering.items():
             for k in range(1, min(WIDEST, bits - covered) + 1):
-                made = Digits(price + prices[k], (*sorted((k, *upper)), lowest))
-                longer[covered + k] = min(longer.get(covered + k, made), made)
+                now = longer.get(covered + k)
+                if now is None or price + prices[k] <= now.price:
+                    made = Digits(price + prices[k], (*sorted((k, *upper)), lowest))
+                    longer[covered + k] = made if now is None else min(now, made)
         covering = longer
     return best
 
@@ -226,8 +228,10 @@ def best_groups(most: int, batch: Batch, last: bool = True) -> dict[int, dict[in
     for parts in best:
         for size in range(1, min(LARGEST, parts - 1) + 1):
             for groups, (price, (*above, lowest)) in best[parts - size].items():
-                made = Groups(price + upper[size], (*sorted((size, *above)), lowest))
-                best[parts][groups + 1] = min(best[parts].get(groups + 1, made), made)
+                now = best[parts].get(groups + 1)
+                if now is None or price + upper[size] <= now.price:
+                    made = Groups(price + upper[size], (*sorted((size, *above)), lowest))
+                    best[parts][groups + 1] = made if now is None else min(now, made)
     return best
 
 
@@ -252,5 +256,7 @@ def cheapest(options: Iterable[Joins]) -> dict[bool, Joins]:
     best: dict[bool, Joins] = {}
     for made in options:
         odd = len(made.rounds) % 2 == 1
-        best[odd] = min(best.get(odd, made), made, key=lambda each: each.rank)
+        now = best.get(odd)
+        if now is None or made.price <= now.price:
+            best[odd] = made if now is None else min(now, made, key=lambda each: each.rank)
     return best

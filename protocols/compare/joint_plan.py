@@ -24,7 +24,7 @@ from moiety.protocols.compare.digits import (
     digits_price,
     plan_digits,
 )
-from moiety.protocols.compare.joins import round_joins
+from moiety.protocols.compare.joins import LARGEST, Join, round_joins
 from moiety.protocols.network import LAN, Network
 
 
@@ -109,6 +109,8 @@ class _Rounds(NamedTuple):
         return self.price, len(self.high), (self.low, self.high)
 
 
+_BySizes = dict[tuple[int, int], _Rounds]
+"""How many low parts and high ones -> what joins them."""
 _ByParity = dict[bool, _Rounds]
 """Whether the number of rounds is odd -> the cheapest, if there are any."""
 
@@ -126,27 +128,64 @@ def plan_one_tree(
     low_bits: int, high_bits: int, count: int, n: int | None, network: Network
 ) -> JointPlan:
     """The cheapest single tree. Exact: digits and joins meet in the numbers of digits alone, and
-    the joins of both halves in how many parts each has left after a round.
+    the joins of both halves in how many parts each has left after a round. Trees of many digits are
+    looked at only where no bound excludes them.
     """
     low, high = Batch(1, n, network), Batch(count, n, network)
     low_digits = best_digits(low_bits, low)
     high_digits = best_digits(high_bits, high, last=False)
-    rounds = {
-        numbers: min(made.values(), key=lambda each: each.rank)
-        for numbers, made in _best_rounds(max(low_digits), max(high_digits), low, high).items()
-    }
+    step_low, step_high = _least_join(low), _least_join(high)
 
-    def rank(numbers: tuple[int, int]) -> tuple[int, ...]:
-        below, above = numbers
-        leaves = low.values * (low_digits[below].price + high_digits[above].price)
-        made = rounds[numbers]
-        return leaves + made.price, len(made.high), below + above, below
+    def leaves(below: int, above: int) -> int:
+        return low.values * (low_digits[below].price + high_digits[above].price)
 
-    below, above = min(itertools.product(low_digits, high_digits), key=rank)
+    def bound(below: int, above: int) -> int:
+        """No tree of so many digits costs less."""
+        joins = (below - 1) * step_low + above * step_high
+        rounds = max(_least_rounds(below) + 1, _least_rounds(above + 1))
+        return leaves(below, above) + joins + high.flights(rounds)
+
+    most = min(low_digits) + 1, min(high_digits) + 1
+    while True:
+        rounds = {
+            numbers: min(made.values(), key=lambda each: each.rank)
+            for numbers, made in _best_rounds(*most, low, high).items()
+        }
+
+        def rank(numbers: tuple[int, int], rounds: _BySizes = rounds) -> tuple[int, ...]:
+            made = rounds[numbers]
+            return leaves(*numbers) + made.price, len(made.high), sum(numbers), numbers[0]
+
+        known = [each for each in rounds if each[0] in low_digits and each[1] in high_digits]
+        below, above = min(known, key=rank)
+        price = rank((below, above))[0]
+        possible = [
+            numbers
+            for numbers in itertools.product(low_digits, high_digits)
+            if bound(*numbers) <= price
+        ]
+        needed = max(a for a, _ in possible), max(b for _, b in possible)
+        if needed[0] <= most[0] and needed[1] <= most[1]:
+            break
+        most = max(most[0], needed[0]), max(most[1], needed[1])
     made = rounds[below, above]
     return JointPlan(
         DigitPlan(low_digits[below].widths, made.low), high_digits[above].widths, made.high
     )
+
+
+def _least_join(batch: Batch) -> int:
+    """No join costs less for each part that it takes away."""
+    joins = itertools.product(range(2, LARGEST + 1), (False, True))
+    return min(batch.joins([Join(size, last)]) // (size - 1) for size, last in joins)
+
+
+def _least_rounds(parts: int) -> int:
+    """That join them."""
+    rounds = 0
+    while parts > 1:
+        parts, rounds = -(-parts // LARGEST), rounds + 1
+    return rounds
 
 
 def _best_rounds(
