@@ -57,10 +57,8 @@ class ItemSource(Source):
     item: ItemReader
 
     def read(self, name: str, nbytes: int) -> U8:
-        """Raises `DamagedItem`."""
-        out = np.empty(nbytes, np.uint8)
-        self.item.stream(name).read_into(out.data)
-        return out
+        """Read-only. Raises `DamagedItem`."""
+        return np.frombuffer(self.item.stream(name).take(nbytes), np.uint8)
 
     @property
     def index(self) -> int:

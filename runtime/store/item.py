@@ -207,7 +207,7 @@ class ItemWriter:
 
 
 class StreamReader:
-    """A stream of an item, read from its beginning or anywhere. In memory it holds one chunk, and
+    """A stream of an item, read from its beginning. In memory it holds one chunk, and
     those that follow, which a thread of the item's opens while this one is used.
     """
 
@@ -222,37 +222,29 @@ class StreamReader:
         """Bytes."""
         return self._stream.length
 
-    def read_into(self, out: Bytes) -> None:
-        """The next bytes, as many as `out` has. Raises as `read_at`."""
-        size = memoryview(out).nbytes
-        self.read_at(self._at, out)
-        self._at += size
-
-    def read_at(self, offset: int, out: Bytes) -> None:
-        """The bytes from `offset` on, as many as `out` has. Raises `DamagedItem` where they are not
-        as they were written.
+    def take(self, nbytes: int) -> memoryview:
+        """The next bytes, read-only; a copy only where they do not lie in one chunk. Raises
+        `DamagedItem` where they are not as they were written.
         """
-        view = _flat(out)
-        if offset < 0 or offset + len(view) > self.length:
+        if not 0 <= nbytes <= self.length - self._at:
             raise ContractViolation(
-                f"bytes {offset} to {offset + len(view)} of '{self._stream.name}', which has "
+                f"{nbytes} bytes from {self._at} on of '{self._stream.name}', which has "
                 f"{self.length}"
             )
-        done = 0
-        while done < len(view):
-            chunk, begin = divmod(offset + done, CHUNK)
-            part = self._open(chunk)[begin : begin + len(view) - done]
-            view[done : done + len(part)] = part
-            done += len(part)
+        parts: list[memoryview] = []
+        end = self._at + nbytes
+        while self._at < end:
+            chunk, begin = divmod(self._at, CHUNK)
+            parts.append(self._open(chunk)[begin : begin + end - self._at])
+            self._at += len(parts[-1])
+        return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
 
     def read(self) -> bytes:
-        """All that is left. Raises as `read_at`."""
-        out = bytearray(self.length - self._at)
-        self.read_into(out)
-        return bytes(out)
+        """All that is left. Raises as `take`."""
+        return bytes(self.take(self.length - self._at))
 
     def check(self) -> None:
-        """Authenticates every chunk. Raises as `read_at`."""
+        """Authenticates every chunk. Raises as `take`."""
         for chunk in range(len(self._stream.at)):
             self._open(chunk)
 

@@ -15,7 +15,7 @@ How two parties use one, each doing the same:
     plan = reconcile(store.stands(), peer)
     with store.take(plan.indices[0]) as item:                     # marked, on the disk
         send(store.position(listed=False)); store.confirm(receive(), item.index)
-        item.stream("pads").read_into(pads.data)
+        pads = item.stream("pads").take(size)
 """
 
 from __future__ import annotations
