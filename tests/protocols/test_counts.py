@@ -5,6 +5,7 @@ either party sees and can change.
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,18 @@ def test_the_largest_counts_do_not_touch_each_other(positives: int) -> None:
 def test_counts_that_no_decisions_have(counts: Counts, may_be: bool) -> None:
     """Of three positive and five negative images."""
     assert possible(counts, 3, 5) == may_be
+
+
+def test_how_often_noise_is_taken_for_counts() -> None:
+    """Every integer of the ring is as likely, and so many of them are counts of m and k images."""
+    m, k = 3, 5
+    passing = [possible(Counts(t, f), m, k) for t in range(2 * m) for f in range(2 * k)]
+    assert sum(passing) == (m + 1) * (k + 1)
+    most = max((m + 1) * (MAX_IMAGES - m + 1) for m in range(MAX_IMAGES + 1))
+    assert 1 << (DECISION_BITS - 42) < most < 1 << (DECISION_BITS - 41)
+    decision = Path(__file__).resolve().parents[2] / "docs" / "decisions" / "0037-aggregates.md"
+    for text in (possible.__doc__ or "", decision.read_text(encoding="utf-8")):
+        assert "below 2^-41" in " ".join(text.split())
 
 
 # --- what either party sees -----------------------------------------------------------------------
