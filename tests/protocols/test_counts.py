@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moiety.protocols import ring
 from moiety.protocols.aggregate import sealed
 from moiety.protocols.aggregate.auroc import MAX_IMAGES
 from moiety.protocols.aggregate.counts import (
@@ -26,8 +27,12 @@ from moiety.protocols.aggregate.counts import (
 from moiety.protocols.aggregate.marks import NEGATIVE, POSITIVE, UNKNOWN
 from moiety.protocols.aggregate.quorum import Quorum, share_keys
 from moiety.protocols.arrays import I64, U8, U64
+from moiety.protocols.compare.convert import bit_to_ring
+from moiety.protocols.compare.extend import extend
+from moiety.protocols.compare.relu import gates
 from moiety.protocols.cost import declared_costs
 from moiety.protocols.session import Session
+from moiety.runtime.party.handlers import COUNTS
 from tests.support import sealed_sums
 from tests.support.cohorts import counts_of
 from tests.support.sealed_sums import Tapped
@@ -182,6 +187,47 @@ def test_the_marks_that_count_are_those_that_open_the_key() -> None:
     marks = np.array([[1, 1, 2, 2, 3, 3, 0, 0]], np.uint8)
     assert counted(decisions, marks, TWO) == [Counts(2, 2)]
     assert counted(decisions, marks, Quorum(3, 2)) == [None]
+
+
+def test_a_deviating_client_finds_a_score_in_three_cohorts() -> None:
+    """One image, run 1,024 times, with another number added to the client's share of its score
+    each time: a count is in which of 1,025 intervals the threshold lies, and 1,025^3 exceeds the
+    24-bit ring. Under `decision` that takes 24 queries.
+    """
+    bits, score, least, images = 24, -1_234_567, 98_765, 1024
+    marks = np.repeat(np.array([[POSITIVE, NEGATIVE]], np.uint8), images // 2, axis=1)
+    low, high, cohorts = -(1 << (bits - 1)), 1 << (bits - 1), 0
+    while high - low > 1:
+        asked = np.sort(low + (high - low) * np.arange(1, images + 1) // (images + 1))[::-1]
+        (told,) = counted_scores(np.full(images, score), bits, least, marks, asked)
+        assert told is not None
+        above = told.true_positives + told.false_positives
+        low, high = max(low, *asked[above:]), min(high, *asked[:above])
+        cohorts += 1
+    assert (high, cohorts) == (least - score, 3)
+
+
+def counted_scores(
+    scores: I64, bits: int, least: int, marks: U8, added: I64
+) -> list[Counts | None]:
+    """What a client is told that adds to its share of each score before the comparison with the
+    threshold, whose least integer is given: the last steps of a Program of this policy.
+    """
+    mine = share(ring.from_signed(scores, bits), bits, np.random.default_rng(4))
+    threshold = ring.from_signed(np.array([[-least]]), bits + 1)
+
+    def body(session: Session) -> Any:
+        wide = extend(session, mine[session.role], bits, bits + 1)
+        if not session.is_server:
+            wide = ring.reduce(wide + ring.from_signed(added, bits + 1), bits + 1)
+        secret = threshold if session.is_server else None
+        said = gates(session, wide, bits + 1, 1, secret)[0]
+        decisions = bit_to_ring(session, COUNTS, said, DECISION_BITS)[None]
+        known = None if session.is_server else marks
+        return reveal(session, count_up(session, decisions, TWO, known))
+
+    told: list[Counts | None] = run_two_party(body, body).client
+    return told
 
 
 def test_an_honest_client_finds_single_decisions() -> None:
