@@ -24,6 +24,7 @@ from moiety.protocols.aggregate.sealed import Sealed
 from moiety.protocols.arrays import U8
 from moiety.protocols.errors import BadInput, NetworkFailure, PeerMismatch
 from moiety.protocols.session import Session
+from moiety.runtime.cli.operation import warn_of_aggregates
 from moiety.runtime.cost.traffic import aggregate_cost
 from moiety.runtime.operation.access import AccessList
 from moiety.runtime.operation.audit import AuditLog
@@ -38,6 +39,7 @@ from moiety.runtime.party.server import Server, ServerOptions
 from moiety.runtime.party.server.cohorts import Cohorts, Shelf
 from moiety.runtime.party.server.operation import Watch
 from moiety.runtime.program import Program
+from moiety.runtime.program.policy import Policy
 from moiety.runtime.program.weights import Weights
 from tests.runtime.test_operated_server import CLIENT, KnownDoor, audited, wait_for
 from tests.support.command import moiety, serving
@@ -373,6 +375,43 @@ def test_a_folder_for_cohorts_that_nothing_needs_is_said(tmp_path: Path) -> None
     save_small(tmp_path / "compiled")
     with serving(tmp_path / "compiled", "--cohorts", tmp_path / "cohorts") as running:
         assert "is not used" in running.end().stderr
+
+
+def test_that_nothing_limits_aggregates_is_said(tmp_path: Path) -> None:
+    """Where neither the Program nor an access file does; cohorts are what bounds an aggregate."""
+    for most, said in ((None, 1), (3, 0)):
+        folder = tmp_path / f"compiled {most}"
+        save(folder, *keeping(msgspec.structs.replace(POLICY, cohorts=most)))
+        with serving(folder, "--cohorts", tmp_path / "cohorts", "--no-audit") as running:
+            stderr = running.end().stderr
+        assert stderr.count("nothing limits how many aggregates every client may ask for") == said
+
+
+@pytest.mark.parametrize(
+    ("policy", "limits", "said"),
+    [
+        (msgspec.structs.replace(POLICY, cohorts=None), ("", ""), "st-mary, st-ann"),
+        (msgspec.structs.replace(POLICY, cohorts=None), ("", "cohorts-in-total = 0"), "st-mary"),
+        (msgspec.structs.replace(POLICY, cohorts=None), ("cohorts-in-total = 2",) * 2, ""),
+        (POLICY, ("", ""), ""),
+        (Policy(), ("", ""), ""),
+    ],
+)
+def test_who_may_ask_for_any_number_of_aggregates(
+    policy: Policy,
+    limits: tuple[str, str],
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "access.toml"
+    names = zip(("st-mary", "st-ann"), (CLIENT, "0" * 64), limits, strict=True)
+    file.write_text(
+        "".join(f'[clients.{name}]\nfingerprint = "{key}"\n{limit}\n' for name, key, limit in names)
+    )
+    warn_of_aggregates(policy, AccessList.at(file))
+    told = capsys.readouterr().err
+    assert (f"how many aggregates {said} may ask for" in told) if said else not told
 
 
 def test_there_is_nothing_to_infer(executor: ServerExecutor, tmp_path: Path) -> None:
