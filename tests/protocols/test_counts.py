@@ -87,6 +87,46 @@ def test_two_parties_count_as_plain_integers_do(cohort: tuple[I64, U8, Quorum]) 
             assert possible(counts, int(np.sum(row == POSITIVE)), int(np.sum(row == NEGATIVE)))
 
 
+@pytest.mark.parametrize("bits", [2, 3, 4, 5])
+def test_every_score_share_and_threshold_of_small_rings(bits: int) -> None:
+    """From scores on: a label for each threshold, also that which no score reaches; labels whose
+    images are all positive, all negative, all unknown.
+    """
+    values = np.arange(1 << bits, dtype=np.uint64)
+    shares = np.tile(values, values.size), np.repeat(values, values.size)
+    scores = ring.to_signed(ring.reduce(shares[0] + shares[1], bits), bits)
+    least = np.repeat(np.arange(-(1 << (bits - 1)), (1 << (bits - 1)) + 1), 4)[:, None]
+    marks = np.random.default_rng(bits).integers(0, 3, (least.size, scores.size)).astype(np.uint8)
+    for mark in (UNKNOWN, POSITIVE, NEGATIVE):
+        marks[mark::4] = mark
+    told = counted_from_scores(shares, bits, least, marks)
+    assert told == counts_of((scores >= least).astype(np.int64), marks, TWO)
+    assert [each is None for each in told] == [True, True, True, False] * (least.size // 4)
+
+
+def counted_from_scores(
+    shares: tuple[U64, U64], bits: int, least: I64, marks: U8, added: int | I64 = 0
+) -> list[Counts | None]:
+    """What the client is told of shares of scores, `(n,)`, by the last steps of a Program of this
+    policy, with the least integers `(L, 1)` above the thresholds; `added`: what one that deviates
+    adds to its own shares before they are compared.
+    """
+    thresholds = ring.from_signed(-least, bits + 1)
+
+    def body(session: Session) -> Any:
+        wide = extend(session, shares[session.role], bits, bits + 1)
+        if not session.is_server:
+            wide = ring.reduce(wide + ring.from_signed(np.asarray(added), bits + 1), bits + 1)
+        x = np.tile(wide, (len(marks), 1))
+        said = gates(session, x, bits + 1, 1, thresholds[None] if session.is_server else None)
+        decisions = bit_to_ring(session, COUNTS, said.reshape(-1), DECISION_BITS).reshape(x.shape)
+        known = None if session.is_server else marks
+        return reveal(session, count_up(session, decisions, TWO, known))
+
+    told: list[Counts | None] = run_two_party(body, body).client
+    return told
+
+
 @pytest.mark.parametrize("positives", [2, 1000, MAX_IMAGES - 2])
 def test_the_largest_counts_do_not_touch_each_other(positives: int) -> None:
     marks = np.repeat(np.array([POSITIVE, NEGATIVE], np.uint8), [positives, MAX_IMAGES - positives])
@@ -196,38 +236,16 @@ def test_a_deviating_client_finds_a_score_in_three_cohorts() -> None:
     """
     bits, score, least, images = 24, -1_234_567, 98_765, 1024
     marks = np.repeat(np.array([[POSITIVE, NEGATIVE]], np.uint8), images // 2, axis=1)
+    mine = share(ring.from_signed(np.full(images, score), bits), bits, np.random.default_rng(4))
     low, high, cohorts = -(1 << (bits - 1)), 1 << (bits - 1), 0
     while high - low > 1:
         asked = np.sort(low + (high - low) * np.arange(1, images + 1) // (images + 1))[::-1]
-        (told,) = counted_scores(np.full(images, score), bits, least, marks, asked)
+        (told,) = counted_from_scores(mine, bits, np.array([[least]]), marks, asked)
         assert told is not None
         above = told.true_positives + told.false_positives
         low, high = max(low, *asked[above:]), min(high, *asked[:above])
         cohorts += 1
     assert (high, cohorts) == (least - score, 3)
-
-
-def counted_scores(
-    scores: I64, bits: int, least: int, marks: U8, added: I64
-) -> list[Counts | None]:
-    """What a client is told that adds to its share of each score before the comparison with the
-    threshold, whose least integer is given: the last steps of a Program of this policy.
-    """
-    mine = share(ring.from_signed(scores, bits), bits, np.random.default_rng(4))
-    threshold = ring.from_signed(np.array([[-least]]), bits + 1)
-
-    def body(session: Session) -> Any:
-        wide = extend(session, mine[session.role], bits, bits + 1)
-        if not session.is_server:
-            wide = ring.reduce(wide + ring.from_signed(added, bits + 1), bits + 1)
-        secret = threshold if session.is_server else None
-        said = gates(session, wide, bits + 1, 1, secret)[0]
-        decisions = bit_to_ring(session, COUNTS, said, DECISION_BITS)[None]
-        known = None if session.is_server else marks
-        return reveal(session, count_up(session, decisions, TWO, known))
-
-    told: list[Counts | None] = run_two_party(body, body).client
-    return told
 
 
 def test_an_honest_client_finds_single_decisions() -> None:
