@@ -31,12 +31,14 @@ from moiety.protocols.compare.convert import bit_to_ring
 from moiety.protocols.compare.extend import extend
 from moiety.protocols.compare.relu import gates
 from moiety.protocols.cost import declared_costs
-from moiety.protocols.session import Session
+from moiety.protocols.ot.generators import NEVER_SILENT
+from moiety.protocols.session import Role, Session
+from moiety.protocols.setup import open_session
 from moiety.runtime.party.handlers import COUNTS
 from tests.support import sealed_sums
 from tests.support.cohorts import counts_of
 from tests.support.sealed_sums import Tapped
-from tests.support.two_party import run_two_party, share
+from tests.support.two_party import MemoryChannel, Pipe, run_both, run_two_party, share
 
 TWO = Quorum(2, 2)
 
@@ -246,6 +248,42 @@ def test_a_deviating_client_finds_a_score_in_three_cohorts() -> None:
         low, high = max(low, *asked[above:]), min(high, *asked[:above])
         cohorts += 1
     assert (high, cohorts) == (least - score, 3)
+
+
+class MovedLine(MemoryChannel):
+    """That of a server without TLS, on which somebody adds to the message that reveals."""
+
+    moved = 0
+
+    def _write(self, data: memoryview) -> None:
+        if self.moved:
+            (word,) = np.frombuffer(data, "<u8").tolist()
+            data = memoryview((word + self.moved).to_bytes(8, "little"))
+        super()._write(data)
+
+
+def test_who_is_on_an_open_line_moves_the_counts_at_will() -> None:
+    """What SECURITY.md says of --insecure: shares add up, so what is added to one is added to the
+    result, and no count is impossible by that.
+    """
+    down, up = Pipe(), Pipe()
+    line, other = MovedLine(down, up, 60.0), MemoryChannel(up, down, 60.0)
+    marks = np.tile(np.array([POSITIVE, NEGATIVE], np.uint8), 10)[None]
+
+    def side(channel: MemoryChannel, role: Role) -> Any:
+        session = open_session(role, channel, silent_from=NEVER_SILENT)
+        known = None if session.is_server else marks
+        counted_up = count_up(session, np.zeros(marks.shape, np.uint64), TWO, known)
+        session.channel.flush()
+        line.moved = 3 + (2 << HALF)
+        told = reveal(session, counted_up)
+        session.channel.flush()
+        return told
+
+    _, told = run_both(
+        partial(side, line, Role.SERVER), partial(side, other, Role.CLIENT), (line, other)
+    )
+    assert told == [Counts(3, 2)]
 
 
 def test_an_honest_client_finds_single_decisions() -> None:
